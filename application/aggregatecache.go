@@ -1,0 +1,137 @@
+package application
+
+import (
+	"context"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+// aggregateCache keeps aggregates as they were committed. It hands out copies (unless told not to), each made from the
+// encoded state, so that no two callers and no caller and the cache ever share memory.
+type aggregateCache[T any] struct {
+	r        *Repository[T]
+	settings cacheSettings
+	entries  *lru[*entry[T]]
+}
+
+// entry is one cached aggregate.
+type entry[T any] struct {
+	forwarding sync.Mutex // held while the entry is brought up to date
+
+	mu    sync.Mutex // protects what follows
+	state encoded    // where copies are handed out
+	live  *T         // where the aggregate itself is handed out
+}
+
+// encoded is the state of an aggregate as a snapshot would have it.
+type encoded struct {
+	snapshot domain.Event
+	data     []byte
+}
+
+func newAggregateCache[T any](r *Repository[T]) *aggregateCache[T] {
+	return &aggregateCache[T]{r: r, settings: r.app.cache, entries: newLRU[*entry[T]](r.app.cache.size)}
+}
+
+// get returns an aggregate from the cache, brought up to date, or loads it.
+func (c *aggregateCache[T]) get(ctx context.Context, id uuid.UUID) (*T, error) {
+	cached, ok := c.entries.get(id)
+	if !ok {
+		aggregate, err := c.r.load(ctx, id, latest)
+		if err != nil {
+			return nil, err
+		}
+		return aggregate, c.keep(aggregate)
+	}
+	if !c.settings.fastForward {
+		return c.take(cached)
+	}
+	return c.forward(ctx, id, cached)
+}
+
+// forward brings an entry up to date and returns it. One caller at a time reads what is new; others wait for it, or,
+// with skipping, take what is there.
+func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *entry[T]) (*T, error) {
+	if !cached.forwarding.TryLock() {
+		if c.settings.skipping {
+			return c.take(cached)
+		}
+		cached.forwarding.Lock()
+	}
+	defer cached.forwarding.Unlock()
+	aggregate, err := c.take(cached)
+	if err != nil {
+		return nil, err
+	}
+	before := c.r.definition.Root(aggregate).Version()
+	if err := c.r.forward(ctx, aggregate, latest); err != nil {
+		c.entries.remove(id) // a live aggregate may have taken over a part
+		return nil, err
+	}
+	if c.r.definition.Root(aggregate).Version() == before {
+		return aggregate, nil
+	}
+	return aggregate, c.put(cached, aggregate)
+}
+
+// saved keeps an aggregate that was just committed, where nothing would bring the cached one up to date.
+func (c *aggregateCache[T]) saved(aggregate *T) {
+	root := c.r.definition.Root(aggregate)
+	if c.settings.fastForward {
+		return
+	}
+	if len(root.PendingEvents()) > 0 || c.keep(aggregate) != nil {
+		c.entries.remove(root.ID())
+	}
+}
+
+// keep makes an entry of an aggregate.
+func (c *aggregateCache[T]) keep(aggregate *T) error {
+	made := &entry[T]{}
+	if err := c.put(made, aggregate); err != nil {
+		return err
+	}
+	c.entries.put(c.r.definition.Root(aggregate).ID(), made)
+	return nil
+}
+
+func (c *aggregateCache[T]) put(e *entry[T], aggregate *T) error {
+	if !c.settings.deepCopy {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.live = aggregate
+		return nil
+	}
+	snapshot := c.r.definition.TakeSnapshot(aggregate)
+	data, err := c.r.app.mapper.Transcoder().Encode(nil, snapshot.Data)
+	if err != nil {
+		return err
+	}
+	snapshot.Data = nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.state = encoded{snapshot: snapshot, data: data}
+	return nil
+}
+
+// take hands the entry's aggregate out.
+func (c *aggregateCache[T]) take(e *entry[T]) (*T, error) {
+	e.mu.Lock()
+	state, live := e.state, e.live
+	e.mu.Unlock()
+	if live != nil {
+		return live, nil
+	}
+	snapshot, kind := state.snapshot, c.r.definition.SnapshotType()
+	var err error
+	snapshot.Data, err = kind.Decode(kind.Version(), func(into any) error {
+		return c.r.app.mapper.Transcoder().Decode(state.data, into)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.r.definition.Restore(snapshot)
+}

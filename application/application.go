@@ -1,0 +1,253 @@
+package application
+
+import (
+	"context"
+	"log/slog"
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Application is a boundary of commands and queries over one log of events. Embed it in a struct of your own that has
+// them as methods. It is safe for concurrent use; the aggregates that it saves and loads are not.
+type Application struct {
+	name        string
+	environment *persistence.Environment
+	logger      *slog.Logger
+	factory     persistence.Factory
+	ownsFactory bool
+	mapper      *persistence.Mapper
+	recorder    persistence.ProcessRecorder
+	events      *persistence.EventStore
+	snapshots   *persistence.SnapshotStore // nil where snapshotting is off
+	intervals   intervals
+	cache       cacheSettings
+	log         *NotificationLog
+	closed      atomic.Bool
+
+	mu         sync.RWMutex // protects what follows
+	kept       map[string]keeper
+	afterwards []func(context.Context, []persistence.Recording)
+}
+
+// keeper is what an application knows of its repositories, without their types.
+type keeper interface {
+	// saved learns of an aggregate whose events were committed.
+	saved(change domain.Changes)
+	// forget drops what is cached of an originator.
+	forget(id uuid.UUID)
+	// snapshotAt stores a snapshot of an originator at a version.
+	snapshotAt(ctx context.Context, id uuid.UUID, version int64) error
+}
+
+// New makes an application. Its name stands in front of its settings in the environment and in every row that it
+// stores, so it must not change later; at most 32 characters.
+//
+// Settings come from options first, then from the environment (see the package documentation). All mistakes in them are
+// reported together. New does not touch the database: the tables may be created later.
+func New(name string, options ...Option) (*Application, error) {
+	c := newConfig(name, options)
+	a, err := c.build()
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Name is the application's name.
+func (a *Application) Name() string { return a.name }
+
+// Environment is where the application's settings come from, for settings of the user's own.
+func (a *Application) Environment() *persistence.Environment { return a.environment }
+
+// Mapper turns the application's events into stored events and back.
+func (a *Application) Mapper() *persistence.Mapper { return a.mapper }
+
+// Recorder keeps the application's stored events and positions.
+func (a *Application) Recorder() persistence.ProcessRecorder { return a.recorder }
+
+// Events is the store of the application's events.
+func (a *Application) Events() *persistence.EventStore { return a.events }
+
+// Snapshots is the store of the application's snapshots, or nil where snapshotting is off.
+func (a *Application) Snapshots() *persistence.SnapshotStore { return a.snapshots }
+
+// NotificationLog is the application's log in sections, for followers in other services.
+func (a *Application) NotificationLog() *NotificationLog { return a.log }
+
+// Factory is what made the application's recorders.
+func (a *Application) Factory() persistence.Factory { return a.factory }
+
+// Save stores the pending events of all changes in one atomic write and returns them in order, with their positions.
+// Nil changes are ignored; saving nothing is a success and returns nil. The metadata in ctx (see WithMetadata) are
+// added to every event.
+//
+// When Save fails nothing is stored and the pending events remain, so that the same save can be tried again. A version
+// conflict is a *persistence.ConflictError: somebody else changed the aggregate since it was loaded; see
+// Repository.Update. After persistence.ErrOutcomeUnknown the save may be repeated: a save that finds its own events
+// stored is a success.
+//
+// Where ctx carries a transaction the events are part of it, and snapshots, caches and followers wait for its commit. A
+// rollback makes the events pending again. Snapshots that cannot be taken are logged; they never make a save fail.
+func (a *Application) Save(ctx context.Context, changes ...domain.Changes) ([]persistence.Recording, error) {
+	return a.record(ctx, changes, a.events.Put)
+}
+
+type putFunc func(context.Context, []domain.Event) ([]persistence.Recording, error)
+
+func (a *Application) record(ctx context.Context, changes []domain.Changes, put putFunc) ([]persistence.Recording, error) {
+	if a.closed.Load() {
+		return nil, a.closedError()
+	}
+	w := collect(ctx, changes)
+	recordings, err := put(ctx, w.events)
+	if err != nil {
+		a.forget(w.events)
+		return nil, err
+	}
+	w.markSaved()
+	persistence.OnRollback(ctx, func(context.Context) {
+		w.markUnsaved()
+		a.forget(w.events)
+	})
+	if len(recordings) > 0 {
+		persistence.OnCommit(ctx, func(ctx context.Context) { a.committed(ctx, w, recordings) })
+	}
+	return recordings, nil
+}
+
+// work is one save: the changes, and the events of each.
+type work struct {
+	changes []domain.Changes
+	pending [][]domain.Event
+	events  []domain.Event
+}
+
+func collect(ctx context.Context, changes []domain.Changes) *work {
+	metadata := MetadataFrom(ctx)
+	w := &work{}
+	for _, change := range changes {
+		if isNil(change) {
+			continue
+		}
+		pending := change.PendingEvents()
+		w.changes = append(w.changes, change)
+		w.pending = append(w.pending, pending)
+		for _, event := range pending {
+			event.Metadata = metadata.Merge(event.Metadata)
+			w.events = append(w.events, event)
+		}
+	}
+	return w
+}
+
+// isNil also recognises a nil pointer in the interface, which a command that found nothing to change may return.
+func isNil(change domain.Changes) bool {
+	if change == nil {
+		return true
+	}
+	v := reflect.ValueOf(change)
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+func (w *work) markSaved() {
+	for i, change := range w.changes {
+		change.MarkSaved(len(w.pending[i]))
+	}
+}
+
+func (w *work) markUnsaved() {
+	for i, change := range w.changes {
+		change.MarkUnsaved(w.pending[i])
+	}
+}
+
+// committed does what follows a commit: caches, snapshots, and whoever waits for new events. Nothing of it can make
+// the save fail any more.
+func (a *Application) committed(ctx context.Context, w *work, recordings []persistence.Recording) {
+	a.mu.RLock()
+	afterwards := a.afterwards
+	a.mu.RUnlock()
+	for i, change := range w.changes {
+		if len(w.pending[i]) > 0 {
+			a.keep(ctx, change, w.pending[i])
+		}
+	}
+	for _, f := range afterwards {
+		f(ctx, recordings)
+	}
+}
+
+// keep updates the cache and takes the snapshots that are due. Bare events belong to no aggregate that could be kept.
+func (a *Application) keep(ctx context.Context, change domain.Changes, events []domain.Event) {
+	if _, bare := change.(domain.Events); bare {
+		return
+	}
+	schema, ok := a.mapper.SchemaOf(events[0].Topic)
+	if !ok {
+		return
+	}
+	k := a.keeper(schema.Name())
+	if k == nil {
+		return
+	}
+	k.saved(change)
+	if a.snapshots != nil {
+		a.takeDueSnapshots(ctx, k, schema.Name(), events)
+	}
+}
+
+func (a *Application) takeDueSnapshots(ctx context.Context, k keeper, definition string, events []domain.Event) {
+	for _, event := range events {
+		if !a.intervals.due(definition, event.OriginatorVersion) {
+			continue
+		}
+		if err := k.snapshotAt(ctx, event.OriginatorID, event.OriginatorVersion); err != nil {
+			a.logger.WarnContext(ctx, "snapshot was not taken; the events are saved", "application", a.name,
+				"originator", event.OriginatorID, "version", event.OriginatorVersion, "error", err)
+		}
+	}
+}
+
+func (a *Application) keeper(definition string) keeper {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.kept[definition]
+}
+
+// forget drops what is cached of the events' originators.
+func (a *Application) forget(events []domain.Event) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, event := range events {
+		for _, k := range a.kept {
+			k.forget(event.OriginatorID)
+		}
+	}
+}
+
+// OnRecorded has f called with the recordings of every save, in this process, after its commit. It is how followers
+// are woken: f must return soon, and must not save.
+func (a *Application) OnRecorded(f func(context.Context, []persistence.Recording)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.afterwards = append(a.afterwards[:len(a.afterwards):len(a.afterwards)], f)
+}
+
+// Close ends the use of the application; saving and loading then fail with persistence.ErrClosed. It closes the store
+// that the application opened by environment, not one that it was given. Closing again does nothing.
+func (a *Application) Close() error {
+	if a.closed.Swap(true) || !a.ownsFactory {
+		return nil
+	}
+	return a.factory.Close()
+}
+
+func (a *Application) closedError() error {
+	return &persistence.Error{Class: persistence.ErrClosed, Op: "application " + a.name}
+}

@@ -1,0 +1,290 @@
+package application
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/compressor"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+
+	// The memory store is the default, so it has to be there.
+	_ "github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+// Option is a setting given in code. Options win over the environment.
+type Option func(*config)
+
+// WithStore has the application store its events there, for example in gormstore.New(db). The application does not
+// close it. Without this option PERSISTENCE_MODULE decides.
+func WithStore(store persistence.Factory) Option {
+	return func(c *config) { c.factory = store }
+}
+
+// WithEnv gives settings by the names that they have in the environment, before which they count. Giving a key twice
+// replaces its value.
+func WithEnv(settings map[string]string) Option {
+	return func(c *config) { maps.Copy(c.given, settings) }
+}
+
+// WithLookup replaces os.LookupEnv, for settings kept elsewhere.
+func WithLookup(lookup func(key string) (value string, ok bool)) Option {
+	return func(c *config) { c.lookup = lookup }
+}
+
+// WithTranscoder replaces the JSON transcoder.
+func WithTranscoder(t persistence.Transcoder) Option {
+	return func(c *config) { c.transcoder = t }
+}
+
+// WithTranscodings adds transcodings to those of the JSON transcoder (UUIDs, times and decimals). It cannot be used
+// together with WithTranscoder.
+func WithTranscodings(transcodings ...persistence.Transcoding) Option {
+	return func(c *config) { c.transcodings = append(c.transcodings, transcodings...) }
+}
+
+// WithCompressor makes states smaller before they are stored; nil means no compressor, whatever the environment says.
+func WithCompressor(compressor persistence.Compressor) Option {
+	return func(c *config) { c.compressor, c.hasCompressor = compressor, true }
+}
+
+// WithCipher encrypts states; nil means no cipher, whatever the environment says.
+func WithCipher(cipher persistence.Cipher) Option {
+	return func(c *config) { c.cipher, c.hasCipher = cipher, true }
+}
+
+// WithOriginalLayout writes states as the Python original does, for a database that it reads as well. The states then
+// carry no event id and no metadata.
+func WithOriginalLayout() Option {
+	return func(c *config) { c.original = true }
+}
+
+// WithSnapshotting turns snapshots on. The intervals say after how many events of an aggregate one is taken, by the name
+// of its definition; the name "" stands for all others. No intervals means that snapshots are taken only on demand.
+func WithSnapshotting(intervals map[string]int) Option {
+	return func(c *config) { c.intervals = maps.Clone(intervals); c.snapshotting = true }
+}
+
+// WithDefinitions makes the events of definitions and logs known that have no repository in the application, for example
+// because it only follows others.
+func WithDefinitions(schemas ...*domain.Schema) Option {
+	return func(c *config) { c.schemas = append(c.schemas, schemas...) }
+}
+
+// WithLogger sets where the application reports what cannot be returned as an error: snapshots that cannot be taken or
+// read, and settings that it does not know. It never logs payloads or keys. The default is slog.Default().
+func WithLogger(logger *slog.Logger) Option {
+	return func(c *config) { c.logger = logger }
+}
+
+// config collects options and then settings of the environment.
+type config struct {
+	name                      string
+	given                     map[string]string
+	lookup                    func(string) (string, bool)
+	factory                   persistence.Factory
+	transcoder                persistence.Transcoder
+	transcodings              []persistence.Transcoding
+	compressor                persistence.Compressor
+	cipher                    persistence.Cipher
+	hasCompressor, hasCipher  bool
+	original                  bool
+	snapshotting, ownsFactory bool
+	intervals                 intervals
+	cache                     cacheSettings
+	schemas                   []*domain.Schema
+	logger                    *slog.Logger
+	environment               *persistence.Environment
+}
+
+func newConfig(name string, options []Option) *config {
+	c := &config{name: name, given: map[string]string{}, logger: slog.Default()}
+	for _, option := range options {
+		if option != nil {
+			option(c)
+		}
+	}
+	c.environment = persistence.NewEnvironment(name, c.given, c.lookup)
+	return c
+}
+
+// build makes the application, or reports all mistakes together.
+func (c *config) build() (*Application, error) {
+	c.warnOfUnknown()
+	err := errors.Join(
+		persistence.ValidateName(c.name),
+		c.readTranscoder(),
+		c.readCompressor(),
+		c.readCipher(),
+		c.readSnapshotting(),
+		c.readCache(),
+	)
+	if err == nil {
+		err = c.readStore()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("application %.40q: %w", c.name, err)
+	}
+	a, err := c.wire()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("application %q: %w", c.name, err), c.closeFactory())
+	}
+	return a, nil
+}
+
+// wire puts the parts together.
+func (c *config) wire() (*Application, error) {
+	a := &Application{
+		name: c.name, environment: c.environment, logger: c.logger, factory: c.factory, ownsFactory: c.ownsFactory,
+		intervals: c.intervals, cache: c.cache, kept: map[string]keeper{},
+	}
+	a.mapper = persistence.NewMapper(persistence.MapperConfig{
+		Application: c.name, Transcoder: c.transcoder, Compressor: c.compressor, Cipher: c.cipher, OriginalLayout: c.original,
+	})
+	for _, schema := range c.schemas {
+		if err := a.mapper.Add(schema); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if a.recorder, err = c.factory.ProcessRecorder(c.name); err != nil {
+		return nil, err
+	}
+	a.events = persistence.NewEventStore(a.mapper, a.recorder)
+	a.log = NewNotificationLog(a.recorder)
+	if c.snapshotting {
+		recorder, err := c.factory.SnapshotRecorder(c.name)
+		if err != nil {
+			return nil, err
+		}
+		a.snapshots = persistence.NewSnapshotStore(a.mapper, recorder)
+	}
+	return a, nil
+}
+
+func (c *config) closeFactory() error {
+	if !c.ownsFactory {
+		return nil
+	}
+	return c.factory.Close()
+}
+
+func (c *config) readStore() error {
+	if c.factory != nil {
+		return nil
+	}
+	factory, err := persistence.Open(c.environment, "memory")
+	c.factory, c.ownsFactory = factory, true
+	return err
+}
+
+func (c *config) readTranscoder() error {
+	if c.transcoder != nil {
+		if len(c.transcodings) > 0 {
+			return errors.New("WithTranscodings cannot be used together with WithTranscoder")
+		}
+		return nil
+	}
+	c.transcoder = persistence.NewJSONTranscoder(append(persistence.DefaultTranscodings(), c.transcodings...)...)
+	return nil
+}
+
+func (c *config) readCompressor() error {
+	setting, ok := c.environment.Find("COMPRESSOR_TOPIC")
+	if c.hasCompressor || !ok {
+		return nil
+	}
+	made, err := compressor.New(setting.Value)
+	if err != nil {
+		return fmt.Errorf("%s: %w", setting.Key, err)
+	}
+	c.compressor = made
+	return nil
+}
+
+// readCipher makes the cipher. A key alone means that states are to be encrypted; a cipher without a key is an error,
+// never a reason to store states in clear.
+func (c *config) readCipher() error {
+	if c.hasCipher {
+		return nil
+	}
+	topic, hasTopic := c.environment.Find("CIPHER_TOPIC")
+	key, hasKey, err := c.readKey()
+	if err != nil || !hasTopic && !hasKey {
+		return err
+	}
+	if !hasKey {
+		return topic.Wrong("needs a key: set CIPHER_KEY or CIPHER_KEY_FILE")
+	}
+	keys, err := cipher.ParseKeys(key.Value)
+	if err != nil {
+		return key.WrongSecret(err)
+	}
+	if !hasTopic {
+		topic = persistence.Setting{Key: "CIPHER_TOPIC", Value: "aes"}
+	}
+	made, err := cipher.New(topic.Value, keys...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", topic.Key, err)
+	}
+	c.cipher = made
+	return nil
+}
+
+// readKey finds the key itself or the file that it is in.
+func (c *config) readKey() (persistence.Setting, bool, error) {
+	if key, ok := c.environment.Find("CIPHER_KEY"); ok {
+		return key, true, nil
+	}
+	file, ok := c.environment.Find("CIPHER_KEY_FILE")
+	if !ok {
+		return file, false, nil
+	}
+	content, err := os.ReadFile(file.Value)
+	if err != nil {
+		return file, false, fmt.Errorf("%s: %w", file.Key, err)
+	}
+	return persistence.Setting{Key: file.Key, Value: strings.TrimSpace(string(content))}, true, nil
+}
+
+// readSnapshotting turns snapshotting on by itself or by its intervals, as the original does.
+func (c *config) readSnapshotting() error {
+	enabled, err := c.environment.Bool(false, "IS_SNAPSHOTTING_ENABLED")
+	if err != nil {
+		return err
+	}
+	setting, ok := c.environment.Find("SNAPSHOTTING_INTERVALS")
+	if c.intervals == nil && ok {
+		if c.intervals, err = parseIntervals(setting); err != nil {
+			return err
+		}
+	}
+	c.snapshotting = c.snapshotting || enabled || len(c.intervals) > 0
+	return c.intervals.check()
+}
+
+// known are the settings that an application and the stores of this module read.
+var known = []string{
+	"PERSISTENCE_MODULE", "GORM_DB_ALIAS", "DJANGO_DB_ALIAS", "IS_SNAPSHOTTING_ENABLED", "SNAPSHOTTING_INTERVALS",
+	"COMPRESSOR_TOPIC", "CIPHER_TOPIC", "CIPHER_KEY", "CIPHER_KEY_FILE", "AGGREGATE_CACHE_MAXSIZE",
+	"AGGREGATE_CACHE_FASTFORWARD", "AGGREGATE_CACHE_FASTFORWARD_SKIPPING", "DEEPCOPY_FROM_AGGREGATE_CACHE",
+	"EVENTSOURCING_RUNNER",
+}
+
+// warnOfUnknown reports given settings whose names begin like one of this application but are none: most likely
+// misspelt, and otherwise without any effect.
+func (c *config) warnOfUnknown() {
+	prefix := c.environment.Prefix()
+	for _, key := range c.environment.Given() {
+		bare, mine := strings.CutPrefix(key, prefix)
+		if mine && !slices.Contains(known, bare) {
+			c.logger.Warn("setting is not known and has no effect", "application", c.name, "key", key, "known", known)
+		}
+	}
+}

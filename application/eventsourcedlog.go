@@ -1,0 +1,64 @@
+package application
+
+import (
+	"context"
+	"iter"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// EventSourcedLog is a sequence of events under one fixed id that is read as a sequence, not as the state of an
+// aggregate. Saving a log's event together with an aggregate keeps a list of all aggregates of a kind, for example.
+//
+// It is safe for concurrent use. Two writers that add to it at the same time conflict, and one has to try again.
+type EventSourcedLog struct {
+	app    *Application
+	schema *domain.Schema
+	id     uuid.UUID
+}
+
+// NewEventSourcedLog makes the log of a schema (see domain.DefineLog) under an id, and makes its events known to the
+// application. Like NewRepository it panics with a *RepositoryError where its topics clash with others.
+func NewEventSourcedLog(app *Application, schema *domain.Schema, id uuid.UUID) *EventSourcedLog {
+	if err := app.mapper.Add(schema); err != nil {
+		panic(&RepositoryError{Application: app.name, Definition: schema.Name(), Err: err})
+	}
+	return &EventSourcedLog{app: app, schema: schema, id: id}
+}
+
+// Trigger makes the next event of the log, to be given to Application.Save: alone, or together with what it is about.
+// It panics with a *domain.DefinitionError where the payload's type is not in the log's schema.
+func (l *EventSourcedLog) Trigger(ctx context.Context, data any, options ...domain.EventOption) (domain.Events, error) {
+	last, ok, err := l.Last(ctx)
+	if err != nil {
+		return nil, err
+	}
+	version := l.schema.First()
+	if ok {
+		version = last.OriginatorVersion + 1
+	}
+	return l.TriggerAt(version, data, options...), nil
+}
+
+// TriggerAt is Trigger for a caller that knows the version of the new event.
+func (l *EventSourcedLog) TriggerAt(version int64, data any, options ...domain.EventOption) domain.Events {
+	return domain.Events{l.schema.NewEvent(domain.Originator{ID: l.id, Version: version}, data, options...)}
+}
+
+// First returns the first event; it is false where the log is empty.
+func (l *EventSourcedLog) First(ctx context.Context) (domain.Event, bool, error) {
+	return one(l.Get(ctx, persistence.EventRange{Limit: 1}))
+}
+
+// Last returns the last event; it is false where the log is empty.
+func (l *EventSourcedLog) Last(ctx context.Context) (domain.Event, bool, error) {
+	return one(l.Get(ctx, persistence.EventRange{Descending: true, Limit: 1}))
+}
+
+// Get streams the log's events. The first error ends the stream.
+func (l *EventSourcedLog) Get(ctx context.Context, r persistence.EventRange) iter.Seq2[domain.Event, error] {
+	return l.app.events.Get(ctx, l.id, r)
+}

@@ -1,0 +1,293 @@
+package application
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Repository loads the aggregates of one definition. It is safe for concurrent use; the aggregates are not: every
+// caller gets one of its own.
+type Repository[T any] struct {
+	app        *Application
+	definition *domain.Definition[T]
+	cache      *aggregateCache[T] // nil where the cache is off
+}
+
+// NewRepository makes the repository of a definition and makes its events known to the application. Make it once, when
+// the application is made.
+//
+// It panics with a *RepositoryError where the definition's topics clash with another's, or where snapshotting or the
+// cache is on and aggregates would not come back from there as they were; the error names the field. domain.State is
+// the remedy for types that cannot be stored as they are.
+func NewRepository[T any](app *Application, definition *domain.Definition[T]) *Repository[T] {
+	r := &Repository[T]{app: app, definition: definition}
+	if err := r.check(); err != nil {
+		panic(&RepositoryError{Application: app.name, Definition: definition.Name(), Err: err})
+	}
+	if app.cache.size > 0 {
+		r.cache = newAggregateCache(r)
+	}
+	app.mu.Lock()
+	defer app.mu.Unlock()
+	app.kept[definition.Name()] = r
+	return r
+}
+
+func (r *Repository[T]) check() error {
+	if err := r.app.mapper.Add(r.definition.Schema); err != nil {
+		return err
+	}
+	checker, ok := r.app.mapper.Transcoder().(persistence.TypeChecker)
+	copies := r.app.cache.size > 0 && r.app.cache.deepCopy
+	if !ok || r.app.snapshots == nil && !copies {
+		return nil
+	}
+	return checker.CheckType(r.definition.StateType())
+}
+
+// Get loads the latest version of an aggregate. It returns a *NotFoundError where the aggregate has no events.
+func (r *Repository[T]) Get(ctx context.Context, id uuid.UUID) (*T, error) {
+	if err := r.ready(ctx); err != nil {
+		return nil, err
+	}
+	// What a transaction has saved but not committed must not get into the cache, and must be seen.
+	if r.cache == nil || persistence.TransactionFrom(ctx) != nil {
+		return r.load(ctx, id, latest)
+	}
+	return r.cache.get(ctx, id)
+}
+
+// latest asks for the aggregate as it is now.
+const latest int64 = -1
+
+// GetAt loads an aggregate as it was at a version. It returns a *NotFoundError where the aggregate never had that
+// version, and a *persistence.InvalidError where no aggregate could.
+func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
+	if err := r.ready(ctx); err != nil {
+		return nil, err
+	}
+	if version < r.definition.First() {
+		return nil, &persistence.InvalidError{
+			What:    fmt.Sprintf("version %d of %s %s", version, r.definition.Name(), id),
+			Problem: fmt.Sprintf("cannot exist: versions start at %d", r.definition.First()), Class: persistence.ErrProgramming,
+		}
+	}
+	return r.load(ctx, id, version)
+}
+
+func (r *Repository[T]) ready(ctx context.Context) error {
+	if r.app.closed.Load() {
+		return r.app.closedError()
+	}
+	return ctx.Err()
+}
+
+// load reads an aggregate from its newest snapshot that is not too new, and the events behind it.
+func (r *Repository[T]) load(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
+	aggregate, err := r.fromSnapshot(ctx, id, version)
+	if err != nil {
+		return nil, err
+	}
+	if aggregate == nil {
+		aggregate = r.definition.Blank(id)
+	}
+	if err := r.forward(ctx, aggregate, version); err != nil {
+		return nil, err
+	}
+	reached := r.definition.Root(aggregate).Version()
+	if reached < r.definition.First() || version != latest && reached < version {
+		return nil, r.notFound(id, version, reached)
+	}
+	return aggregate, nil
+}
+
+func (r *Repository[T]) notFound(id uuid.UUID, version, reached int64) error {
+	if reached < r.definition.First() {
+		reached = -1
+	}
+	return &NotFoundError{Application: r.app.name, Definition: r.definition.Name(), ID: id, Version: version, Current: reached}
+}
+
+// forward applies the stored events behind the aggregate's version, up to a version.
+func (r *Repository[T]) forward(ctx context.Context, aggregate *T, version int64) error {
+	root := r.definition.Root(aggregate)
+	events := persistence.EventRange{From: root.Version() + 1}
+	if version != latest {
+		events.Before = version + 1
+	}
+	for event, err := range r.app.events.Get(ctx, root.ID(), events) {
+		if err != nil {
+			return err
+		}
+		if err := r.definition.Apply(aggregate, event); err != nil {
+			return fmt.Errorf("%s: %s: %w", r.app.name, r.definition.Name(), err)
+		}
+	}
+	return nil
+}
+
+// fromSnapshot makes the aggregate of the newest snapshot up to a version, or nil. A snapshot that cannot be used is
+// reported to the log and passed over, because the events have the same to say.
+func (r *Repository[T]) fromSnapshot(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
+	if r.app.snapshots == nil {
+		return nil, nil
+	}
+	wanted := persistence.EventRange{Descending: true, Limit: 1}
+	if version != latest {
+		wanted.Before = version + 1
+	}
+	snapshot, ok, err := one(r.app.snapshots.Get(ctx, id, wanted))
+	if err == nil && !ok {
+		return nil, nil
+	}
+	var aggregate *T
+	if err == nil {
+		aggregate, err = r.definition.Restore(snapshot)
+	}
+	if err != nil && isUnusable(err) {
+		r.app.logger.WarnContext(ctx, "snapshot was passed over; the aggregate is read from its events",
+			"application", r.app.name, "originator", id, "error", err)
+		return nil, nil
+	}
+	return aggregate, err
+}
+
+// isUnusable tells what is wrong with a snapshot itself from trouble with the database.
+func isUnusable(err error) bool {
+	_, mapping := errors.AsType[*persistence.MappingError](err)
+	_, payload := errors.AsType[*domain.PayloadError](err)
+	return mapping || payload
+}
+
+// one returns the first of a stream.
+func one(events iter.Seq2[domain.Event, error]) (domain.Event, bool, error) {
+	for event, err := range events {
+		return event, err == nil, err
+	}
+	return domain.Event{}, false, nil
+}
+
+// Contains tells whether an aggregate has events. It reads one row and decodes nothing.
+func (r *Repository[T]) Contains(ctx context.Context, id uuid.UUID) (bool, error) {
+	if err := r.ready(ctx); err != nil {
+		return false, err
+	}
+	for _, err := range r.app.recorder.SelectEvents(ctx, id, persistence.EventRange{Limit: 1}) {
+		return err == nil, err
+	}
+	return false, nil
+}
+
+// Save saves aggregates in one atomic write, as Application.Save does, for callers that do not need the recordings.
+func (r *Repository[T]) Save(ctx context.Context, aggregates ...*T) error {
+	changes := make([]domain.Changes, len(aggregates))
+	for i, aggregate := range aggregates {
+		if aggregate != nil {
+			changes[i] = any(aggregate).(domain.Changes)
+		}
+	}
+	_, err := r.app.Save(ctx, changes...)
+	return err
+}
+
+// Update loads an aggregate, has change act on it, and saves it. Where somebody else has saved it in the meantime, or
+// the database asks for it, Update does all of that again, so change may be called several times and must act only on
+// the aggregate it is given. An error of change ends Update and is returned as it is; nothing is saved then.
+//
+// Between attempts Update waits, a little longer each time. It gives up after 100 attempts, or when ctx ends, with the
+// last error. Inside a transaction of the caller there is only one attempt, because it is the whole transaction that
+// would have to be repeated.
+func (r *Repository[T]) Update(ctx context.Context, id uuid.UUID, change func(*T) error) error {
+	for attempt := 1; ; attempt++ {
+		aggregate, err := r.Get(ctx, id)
+		if err == nil {
+			if err := change(aggregate); err != nil {
+				r.forget(id) // change may have triggered events before it failed
+				return err
+			}
+			err = r.Save(ctx, aggregate)
+		}
+		if err == nil || !r.repeatable(ctx, err) || attempt == maxAttempts {
+			return err
+		}
+		if !pause(ctx, attempt) {
+			return errors.Join(err, context.Cause(ctx))
+		}
+	}
+}
+
+const (
+	maxAttempts   = 100
+	shortestPause = time.Millisecond
+	longestPause  = 64 * time.Millisecond
+)
+
+func (r *Repository[T]) repeatable(ctx context.Context, err error) bool {
+	return persistence.TransactionFrom(ctx) == nil && (persistence.IsConflict(err) || persistence.IsRetryable(err))
+}
+
+// pause waits a random time, in a window that doubles with each attempt, so that rivals do not meet again.
+func pause(ctx context.Context, attempt int) bool {
+	window := min(shortestPause<<min(attempt, 10), longestPause)
+	timer := time.NewTimer(rand.N(window))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// TakeSnapshot stores a snapshot of an aggregate as it is saved now. A snapshot of that version that is there already
+// is a success. It returns ErrSnapshottingDisabled where the application keeps no snapshots.
+func (r *Repository[T]) TakeSnapshot(ctx context.Context, id uuid.UUID) error {
+	return r.takeSnapshot(ctx, id, func() (*T, error) { return r.load(ctx, id, latest) })
+}
+
+// TakeSnapshotAt is TakeSnapshot for an earlier version.
+func (r *Repository[T]) TakeSnapshotAt(ctx context.Context, id uuid.UUID, version int64) error {
+	return r.takeSnapshot(ctx, id, func() (*T, error) { return r.GetAt(ctx, id, version) })
+}
+
+func (r *Repository[T]) takeSnapshot(ctx context.Context, id uuid.UUID, load func() (*T, error)) error {
+	if r.app.snapshots == nil {
+		return ErrSnapshottingDisabled
+	}
+	if err := r.ready(ctx); err != nil {
+		return err
+	}
+	aggregate, err := load()
+	if err != nil {
+		return err
+	}
+	return r.app.snapshots.Put(ctx, r.definition.TakeSnapshot(aggregate))
+}
+
+// snapshotAt implements keeper.
+func (r *Repository[T]) snapshotAt(ctx context.Context, id uuid.UUID, version int64) error {
+	return r.TakeSnapshotAt(ctx, id, version)
+}
+
+// saved implements keeper.
+func (r *Repository[T]) saved(change domain.Changes) {
+	if aggregate, ok := any(change).(*T); ok && r.cache != nil {
+		r.cache.saved(aggregate)
+	}
+}
+
+// forget implements keeper.
+func (r *Repository[T]) forget(id uuid.UUID) {
+	if r.cache != nil {
+		r.cache.entries.remove(id)
+	}
+}

@@ -1,0 +1,54 @@
+package application
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// intervals say after how many events of an aggregate a snapshot is taken, by the name of its definition; "" is for
+// all that are not named.
+type intervals map[string]int
+
+// due tells whether a snapshot is to be taken at a version.
+func (i intervals) due(definition string, version int64) bool {
+	interval, named := i[definition]
+	if !named {
+		interval = i[""]
+	}
+	return interval > 0 && version > 0 && version%int64(interval) == 0
+}
+
+// parseIntervals reads "Dog=50,Visit=20", or one number for all.
+func parseIntervals(setting persistence.Setting) (intervals, error) {
+	parsed := intervals{}
+	for part := range strings.SplitSeq(setting.Value, ",") {
+		definition, number, named := strings.Cut(strings.TrimSpace(part), "=")
+		if !named {
+			definition, number = "", definition
+		}
+		definition = strings.TrimSpace(definition)
+		if _, twice := parsed[definition]; twice || named && definition == "" {
+			return nil, setting.Wrong(`must be one whole number, or "Name=number" for each aggregate once, with commas between`)
+		}
+		value := persistence.Setting{Key: setting.Key, Value: strings.TrimSpace(number)}
+		interval, err := value.Int(1, math.MaxInt32)
+		if err != nil {
+			return nil, err
+		}
+		parsed[definition] = interval
+	}
+	return parsed, nil
+}
+
+// check refuses intervals given in code that make no sense.
+func (i intervals) check() error {
+	for definition, interval := range i {
+		if interval < 1 {
+			return fmt.Errorf("application: snapshotting interval %d of %q must be at least 1", interval, definition)
+		}
+	}
+	return nil
+}

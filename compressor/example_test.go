@@ -1,0 +1,58 @@
+package compressor_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/eventsourcing-go/eventsourcing/compressor"
+)
+
+// A compressor appends to the slice it is given, which may be nil.
+func Example() {
+	c, err := compressor.NewZstd()
+	if err != nil {
+		panic(err)
+	}
+	text := strings.Repeat(`{"trick":"roll over"}`, 100)
+	state, err := c.Compress(nil, []byte(text))
+	if err != nil {
+		panic(err)
+	}
+	plain, err := c.Decompress(nil, state)
+	fmt.Println(len(state) < len(text)/10, string(plain) == text, err)
+	// Output: true true <nil>
+}
+
+// A topic that is not known is an error and never means "without a compressor".
+func ExampleNew() {
+	_, err := compressor.New("zlib")
+	fmt.Println(err)
+	_, err = compressor.New("gzip")
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// compressor: unknown topic "gzip", want one of eventsourcing.compressor:ZlibCompressor, zlib, zstd
+}
+
+// What would become larger than the limit is refused before it takes the memory.
+func ExampleWithLimit() {
+	writer, err := compressor.NewZlib()
+	if err != nil {
+		panic(err)
+	}
+	reader, err := compressor.NewZlib(compressor.WithLimit(1000))
+	if err != nil {
+		panic(err)
+	}
+	state, err := writer.Compress(nil, make([]byte, 1<<20))
+	if err != nil {
+		panic(err)
+	}
+
+	_, err = reader.Decompress(nil, state)
+	if tooLarge, ok := errors.AsType[*compressor.TooLargeError](err); ok {
+		fmt.Println("limit:", tooLarge.Limit)
+	}
+	// Output: limit: 1000
+}

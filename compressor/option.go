@@ -1,0 +1,46 @@
+package compressor
+
+import "errors"
+
+// DefaultLimit is how large a state may be when it is not compressed, in bytes, unless WithLimit says otherwise.
+const DefaultLimit = 16 << 20
+
+// maxLimit keeps sizes within an int on every platform.
+const maxLimit = 1 << 30
+
+// Option changes a compressor under construction.
+type Option func(*settings)
+
+type settings struct{ limit, level int }
+
+// WithLimit sets how large a state may be when it is not compressed, in bytes, from 1 to 2³⁰. The default is
+// DefaultLimit.
+func WithLimit(bytes int) Option {
+	return func(s *settings) { s.limit = bytes }
+}
+
+// WithLevel sets how much time to spend on making states small. The levels of Zlib are 1 (fast) to 9 (small), with 6
+// as the default. Those of Zstd are 1 to 22, with 3 as the default; neighbours may have the same effect. The level
+// matters for compressing only, and may be changed at any time.
+func WithLevel(level int) Option {
+	return func(s *settings) { s.level = level }
+}
+
+// newSettings reports all mistakes together.
+func newSettings(options []Option, defaultLevel, maxLevel int) (settings, error) {
+	s := settings{limit: DefaultLimit, level: defaultLevel}
+	for _, option := range options {
+		option(&s)
+	}
+	return s, errors.Join(
+		checkRange("limit", s.limit, 1, maxLimit),
+		checkRange("level", s.level, 1, maxLevel),
+	)
+}
+
+func checkRange(option string, value, lowest, highest int) error {
+	if value < lowest || value > highest {
+		return &OptionError{Option: option, Value: value, Min: lowest, Max: highest}
+	}
+	return nil
+}

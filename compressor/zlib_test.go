@@ -1,0 +1,39 @@
+package compressor_test
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/json"
+	"io"
+	"testing"
+
+	"github.com/eventsourcing-go/eventsourcing/compressor"
+)
+
+// States that the Python library wrote can be read.
+func TestZlibReadsPython(t *testing.T) {
+	t.Parallel()
+	c := mustNew(t, compressor.TopicOriginalZlib)
+	for _, vector := range readVectors(t, "python.txt") {
+		got, err := c.Decompress(nil, fromHex(t, vector[1]))
+		if err != nil || !bytes.Equal(got, fromHex(t, vector[2])) || !json.Valid(got) {
+			t.Errorf("%s: got %q, error %v", vector[0], got, err)
+		}
+	}
+}
+
+// Other implementations read what Zlib writes, with the header that Python writes for its default level.
+func TestZlibIsReadByOthers(t *testing.T) {
+	t.Parallel()
+	state := mustCompress(t, mustNew(t, compressor.TopicZlib), event)
+	if !bytes.HasPrefix(state, []byte{0x78, 0x9c}) {
+		t.Errorf("got header %x, want 789c", state[:2])
+	}
+	r, err := zlib.NewReader(bytes.NewReader(state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(r); err != nil || string(got) != event {
+		t.Errorf("got %q, error %v", got, err)
+	}
+}

@@ -1,0 +1,138 @@
+package domain
+
+import (
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Aggregate makes a struct an aggregate: embed it by value. It holds the identity, the version, the times and the
+// events that were not saved yet. The zero Aggregate belongs to no Definition and cannot trigger events; aggregates
+// come from a Definition (Create) or a repository.
+//
+// An aggregate must not be used by two goroutines at once.
+type Aggregate struct {
+	id         uuid.UUID
+	version    int64
+	createdOn  time.Time
+	modifiedOn time.Time
+	pending    []Event
+	schema     *Schema
+	applying   bool
+}
+
+// AggregateOf is the constraint that P is a pointer to a struct T with an embedded Aggregate.
+type AggregateOf[T any] interface {
+	*T
+	root() *Aggregate
+}
+
+// EventOf is what an event of the aggregate T looks like: it can say what it changes. Apply must only assign; it is
+// called when the event is triggered and again every time the aggregate is read, so it must not fail, look at a clock
+// or reach outside the aggregate.
+type EventOf[T any] interface {
+	Apply(*T)
+}
+
+// ID identifies the aggregate within its application.
+func (a *Aggregate) ID() uuid.UUID { return a.id }
+
+// Version is the version of the last event applied, saved or not.
+func (a *Aggregate) Version() int64 { return a.version }
+
+// CreatedOn is the time of the first event.
+func (a *Aggregate) CreatedOn() time.Time { return a.createdOn }
+
+// ModifiedOn is the time of the last event applied.
+func (a *Aggregate) ModifiedOn() time.Time { return a.modifiedOn }
+
+// PendingEvents implements Changes.
+func (a *Aggregate) PendingEvents() []Event { return slices.Clone(a.pending) }
+
+// MarkSaved implements Changes.
+func (a *Aggregate) MarkSaved(n int) { a.pending = slices.Delete(a.pending, 0, min(n, len(a.pending))) }
+
+// MarkUnsaved implements Changes.
+func (a *Aggregate) MarkUnsaved(events []Event) {
+	a.pending = append(slices.Clone(events), a.pending...)
+}
+
+func (a *Aggregate) root() *Aggregate { return a }
+
+// Trigger makes a new event of the aggregate: it applies the event, advances the version and the modification time,
+// and keeps the event until the aggregate is saved. Check business rules first and return an error from the command
+// when one is broken; Trigger itself cannot fail.
+//
+// It panics with a *DefinitionError where the program is wrong: the event is missing from Define, the aggregate was
+// not made by its Definition, or an Apply method triggers. An Apply that panics leaves version, times and pending
+// events as they were.
+func Trigger[T any, P AggregateOf[T]](aggregate P, event EventOf[T], options ...EventOption) {
+	aggregate.root().trigger(event, func() { event.Apply(aggregate) }, options)
+}
+
+// trigger makes the event, applies it and keeps it, in this order.
+func (a *Aggregate) trigger(data any, apply func(), options []EventOption) {
+	event := a.next(data, options)
+	a.advance(event, apply)
+	a.pending = append(a.pending, event)
+}
+
+// next is the event that would follow now, with nothing changed yet.
+func (a *Aggregate) next(data any, options []EventOption) Event {
+	if a.schema == nil {
+		panic(&DefinitionError{Problem: "an aggregate that was not made by its Definition cannot trigger events; " +
+			"use Definition.Create or a repository"})
+	}
+	kind := a.schema.mustKnow(data)
+	if a.applying {
+		panic(&DefinitionError{Definition: a.schema.name, Problem: "Apply must not trigger events: " + kind.topic})
+	}
+	event := Event{
+		OriginatorID:      a.id,
+		OriginatorVersion: a.version + 1,
+		Topic:             kind.topic,
+		ID:                uuid.New(),
+		Data:              data,
+	}
+	for _, option := range options {
+		option(&event)
+	}
+	if event.Timestamp.IsZero() {
+		event.Timestamp = notBefore(a.schema.clock(), a.modifiedOn)
+	}
+	return event
+}
+
+// advance applies an event and only then takes over its version and time.
+func (a *Aggregate) advance(event Event, apply func()) {
+	a.applying = true
+	defer func() { a.applying = false }()
+	apply()
+	if a.createdOn.IsZero() {
+		a.createdOn = event.Timestamp
+	}
+	a.version = event.OriginatorVersion
+	a.modifiedOn = event.Timestamp
+}
+
+// accepts reports why a stored event cannot be the next one of the aggregate.
+func (a *Aggregate) accepts(event Event) error {
+	if event.OriginatorID != a.id {
+		return &OriginatorIDError{Event: event.OriginatorID, Aggregate: a.id}
+	}
+	if event.OriginatorVersion != a.version+1 {
+		return &OriginatorVersionError{Aggregate: a.id, Event: event.OriginatorVersion, Expected: a.version + 1}
+	}
+	return nil
+}
+
+// mustKnow finds the event type of a payload, or panics with what to do about it.
+func (s *Schema) mustKnow(data any) *EventType {
+	kind, ok := s.byType[reflect.TypeOf(data)]
+	if !ok {
+		panic(s.unknown(data))
+	}
+	return kind
+}

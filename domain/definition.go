@@ -1,0 +1,181 @@
+package domain
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// InitialVersion is the version of the first event of an aggregate, unless its Definition says otherwise.
+const InitialVersion = 1
+
+// Schema is the part of a Definition that does not depend on the aggregate's type: its name and its event types. A
+// mapper needs nothing else. It is immutable and safe for concurrent use.
+type Schema struct {
+	name     string
+	events   []*EventType
+	byType   map[reflect.Type]*EventType
+	snapshot *EventType
+	first    int64
+	clock    Clock
+}
+
+// Name is the name given to Define.
+func (s *Schema) Name() string { return s.name }
+
+// EventTypes are the types of the events, in the order in which they were defined.
+func (s *Schema) EventTypes() []*EventType { return slices.Clone(s.events) }
+
+// SnapshotType is the type of the aggregate's snapshots, or nil in the schema of a log.
+func (s *Schema) SnapshotType() *EventType { return s.snapshot }
+
+// First is the version of the first event.
+func (s *Schema) First() int64 { return s.first }
+
+// Now is the time by the schema's clock.
+func (s *Schema) Now() time.Time { return normalTime(s.clock()) }
+
+// Kind finds the event type of a payload by its Go type.
+func (s *Schema) Kind(data any) (*EventType, bool) {
+	kind, ok := s.byType[reflect.TypeOf(data)]
+	return kind, ok
+}
+
+func (s *Schema) add(t *EventType) {
+	if other := s.byType[t.goType]; other != nil {
+		panic(&DefinitionError{Definition: s.name, Problem: fmt.Sprintf("%v is defined twice, as %s and %s",
+			t.goType, other.topic, t.topic)})
+	}
+	s.byType[t.goType] = t
+	s.events = append(s.events, t)
+}
+
+// checkTopics refuses one name for two types, which would make stored events ambiguous.
+func (s *Schema) checkTopics() {
+	owner := map[string]*EventType{}
+	for _, t := range s.events {
+		for _, topic := range append([]string{t.topic}, t.aliases...) {
+			if other := owner[topic]; other != nil && other != t {
+				panic(&DefinitionError{Definition: s.name, Problem: fmt.Sprintf("topic %q is given to both %v and %v",
+					topic, other.goType, t.goType)})
+			}
+			owner[topic] = t
+		}
+	}
+}
+
+func newSchema(name string) *Schema {
+	if problem := topicProblem(name); problem != "" {
+		panic(&DefinitionError{Definition: name, Problem: problem})
+	}
+	return &Schema{name: name, byType: map[reflect.Type]*EventType{}, first: InitialVersion, clock: time.Now}
+}
+
+// Definition is what an aggregate type T is made of: its stored name, its events and their stored names, and how its
+// state is kept in snapshots. Make it once, with Define, as a package variable. It is safe for concurrent use.
+type Definition[T any] struct {
+	*Schema
+	root    func(*T) *Aggregate
+	apply   map[reflect.Type]func(*T, any)
+	bind    func(*T, *Definition[T])
+	state   *stateFunctions[T]
+	version int
+}
+
+// Option is one part of a Definition of T.
+type Option[T any] func(*Definition[T])
+
+// Define gives an aggregate and its events their stored names. The name and the events' names are stored with every
+// event; the names of Go types are not, so that Go types can be renamed freely.
+//
+// It panics with a *DefinitionError when names or types are given twice, a topic cannot be stored, or upcasters do not
+// fit together.
+func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definition[T] {
+	d := &Definition[T]{
+		Schema: newSchema(name),
+		root:   func(aggregate *T) *Aggregate { return P(aggregate).root() },
+		apply:  map[reflect.Type]func(*T, any){},
+		bind:   func(*T, *Definition[T]) {},
+	}
+	if d.root(new(T)) == nil {
+		panic(&DefinitionError{Definition: name, Problem: "embed domain.Aggregate by value, not as a pointer"})
+	}
+	for _, option := range options {
+		option(d)
+	}
+	d.checkTopics()
+	d.finishState()
+	return d
+}
+
+// On defines an event of T under a name that is unique within the aggregate; the stored topic is the aggregate's name,
+// a dot, and this name. The event is given as any value of its type, usually the zero one.
+func On[T any, E EventOf[T]](name string, _ E, options ...TypeOption) Option[T] {
+	return func(d *Definition[T]) {
+		d.add(newEventType[E](d.name, d.name+"."+name, options))
+		d.apply[reflect.TypeFor[E]()] = func(aggregate *T, data any) { data.(E).Apply(aggregate) }
+	}
+}
+
+// FirstVersion sets the version of the first event of T, for histories that start at another version than 1.
+func FirstVersion[T any](version int64) Option[T] {
+	return func(d *Definition[T]) {
+		if version < 0 {
+			panic(&DefinitionError{Definition: d.name, Problem: "versions cannot be negative"})
+		}
+		d.first = version
+	}
+}
+
+// WithClock returns a Definition that is the same but for the clock that its aggregates take their times from.
+func (d *Definition[T]) WithClock(clock Clock) *Definition[T] {
+	schema := *d.Schema
+	schema.clock = clock
+	other := *d
+	other.Schema = &schema
+	return &other
+}
+
+// Create makes a new aggregate with its first event. The event is pending until the aggregate is saved.
+//
+// Like Trigger it panics with a *DefinitionError where the program is wrong.
+func (d *Definition[T]) Create(id uuid.UUID, event EventOf[T], options ...EventOption) *T {
+	aggregate := d.Blank(id)
+	d.root(aggregate).trigger(event, func() { event.Apply(aggregate) }, options)
+	return aggregate
+}
+
+// Blank makes an aggregate of T that has no events yet, to apply stored events to with Apply.
+func (d *Definition[T]) Blank(id uuid.UUID) *T {
+	return d.adopt(new(T), id, d.first-1)
+}
+
+// adopt makes the aggregate one of this definition.
+func (d *Definition[T]) adopt(aggregate *T, id uuid.UUID, version int64) *T {
+	*d.root(aggregate) = Aggregate{id: id, version: version, schema: d.Schema}
+	d.bind(aggregate, d)
+	return aggregate
+}
+
+// Apply applies a stored event to the aggregate, which advances to the event's version.
+//
+// It returns *OriginatorIDError where the event belongs to another aggregate, *OriginatorVersionError where it is not
+// the next one, and *PayloadError where its payload is not in the Definition.
+func (d *Definition[T]) Apply(aggregate *T, event Event) error {
+	root := d.root(aggregate)
+	if err := root.accepts(event); err != nil {
+		return err
+	}
+	apply := d.apply[reflect.TypeOf(event.Data)]
+	if apply == nil {
+		return &PayloadError{Definition: d.name, Topic: event.Topic, Payload: reflect.TypeOf(event.Data)}
+	}
+	root.advance(event, func() { apply(aggregate, event.Data) })
+	return nil
+}
+
+// Root gives access to the embedded Aggregate, for code that is generic over T.
+func (d *Definition[T]) Root(aggregate *T) *Aggregate { return d.root(aggregate) }

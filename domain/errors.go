@@ -1,0 +1,107 @@
+package domain
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/google/uuid"
+)
+
+// ErrEventSourcing is at the root of every error of this module: errors.Is(err, ErrEventSourcing) tells them from
+// others.
+var ErrEventSourcing = errors.New("event sourcing error")
+
+// DefinitionError is a mistake in the program, found when a Definition is made or misused. It is a panic value, because no
+// input can cause it and no caller can repair it.
+type DefinitionError struct {
+	// Definition is the name given to Define, or "" where there is none.
+	Definition string
+	// Problem says what is wrong and what to do.
+	Problem string
+}
+
+func (e *DefinitionError) Error() string {
+	if e.Definition == "" {
+		return "domain: " + e.Problem
+	}
+	return fmt.Sprintf("domain: definition %q: %s", e.Definition, e.Problem)
+}
+
+// Unwrap makes the error an ErrEventSourcing.
+func (e *DefinitionError) Unwrap() error { return ErrEventSourcing }
+
+// OriginatorIDError says that an event was applied to an aggregate that is not its originator.
+type OriginatorIDError struct {
+	Event     uuid.UUID
+	Aggregate uuid.UUID
+}
+
+func (e *OriginatorIDError) Error() string {
+	return fmt.Sprintf("event of originator %s cannot be applied to aggregate %s", e.Event, e.Aggregate)
+}
+
+// Unwrap makes the error an ErrEventSourcing.
+func (e *OriginatorIDError) Unwrap() error { return ErrEventSourcing }
+
+// OriginatorVersionError says that an event is not the next one of its aggregate: events are missing, repeated or out
+// of order in the store.
+type OriginatorVersionError struct {
+	Aggregate uuid.UUID
+	Event     int64
+	Expected  int64
+}
+
+func (e *OriginatorVersionError) Error() string {
+	return fmt.Sprintf("aggregate %s expects version %d next and got version %d", e.Aggregate, e.Expected, e.Event)
+}
+
+// Unwrap makes the error an ErrEventSourcing.
+func (e *OriginatorVersionError) Unwrap() error { return ErrEventSourcing }
+
+// SchemaVersionError says that a payload was stored in a schema version that this program cannot read: a newer one,
+// written by a newer program, or one so old that it has no upcaster.
+type SchemaVersionError struct {
+	Topic  string
+	Stored int
+	// Oldest and Known are the first and the last version that the program can read.
+	Oldest int
+	Known  int
+}
+
+func (e *SchemaVersionError) Error() string {
+	if e.Stored > e.Known {
+		return fmt.Sprintf("%s was stored in schema version %d, newer than version %d that this program knows; "+
+			"deploy the newer program", e.Topic, e.Stored, e.Known)
+	}
+	return fmt.Sprintf("%s was stored in schema version %d, and the oldest that can be read is %d; add a domain.Upcast",
+		e.Topic, e.Stored, e.Oldest)
+}
+
+// Unwrap makes the error an ErrEventSourcing.
+func (e *SchemaVersionError) Unwrap() error { return ErrEventSourcing }
+
+// PayloadError says that the payload of an event, or the state of a snapshot, is of a type that the Definition does not
+// have: the event belongs to another aggregate.
+type PayloadError struct {
+	Definition string
+	Topic      string
+	Payload    reflect.Type
+}
+
+func (e *PayloadError) Error() string {
+	return fmt.Sprintf("definition %q has no payload of type %v (topic %q)", e.Definition, e.Payload, e.Topic)
+}
+
+// Unwrap makes the error an ErrEventSourcing.
+func (e *PayloadError) Unwrap() error { return ErrEventSourcing }
+
+// unknown is the panic value for a payload that Define was not given.
+func (s *Schema) unknown(data any) *DefinitionError {
+	t := reflect.TypeOf(data)
+	problem := fmt.Sprintf("event type %v is not defined; add domain.On to Define", t)
+	if t != nil && t.Kind() == reflect.Pointer && s.byType[t.Elem()] != nil {
+		problem = fmt.Sprintf("events are values: trigger %v, not a pointer to it", t.Elem())
+	}
+	return &DefinitionError{Definition: s.name, Problem: problem}
+}

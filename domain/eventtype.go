@@ -1,0 +1,172 @@
+package domain
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxTopic is the longest stored name of an event type, in bytes.
+const MaxTopic = 255
+
+// EventType is one kind of payload: its stored names, its Go type, and how payloads written in older schema versions
+// become today's. It is immutable and safe for concurrent use.
+type EventType struct {
+	topic   string
+	aliases []string
+	goType  reflect.Type
+	steps   []upcast // from the oldest schema version that can be read to today's
+	version int
+	read    func(t *EventType, version int, decode DecodeFunc) (any, error)
+}
+
+// DecodeFunc fills the pointer it is given with a stored payload. It may be called more than once.
+type DecodeFunc func(into any) error
+
+// upcast is one step from an older schema version to the next. It can read payloads of the older version, alone and as
+// the state of a snapshot.
+type upcast struct {
+	read         func(DecodeFunc) (any, error)
+	readSnapshot func(DecodeFunc) (SnapshotState[any], error)
+	convert      func(any) any
+	from, to     reflect.Type
+}
+
+// Topic is the name that new payloads are stored under.
+func (t *EventType) Topic() string { return t.topic }
+
+// Aliases are further names that stored payloads are read under.
+func (t *EventType) Aliases() []string { return slices.Clone(t.aliases) }
+
+// GoType is the type of today's payloads.
+func (t *EventType) GoType() reflect.Type { return t.goType }
+
+// Version is the schema version that new payloads are written in, from 1.
+func (t *EventType) Version() int { return t.version }
+
+// Decode makes today's payload out of one stored in the given schema version.
+//
+// It returns a *SchemaVersionError where the version is newer than the program, or older than its oldest upcaster.
+func (t *EventType) Decode(version int, decode DecodeFunc) (any, error) {
+	if version > t.version || version < t.oldest() {
+		return nil, &SchemaVersionError{Topic: t.topic, Stored: version, Oldest: t.oldest(), Known: t.version}
+	}
+	return t.read(t, version, decode)
+}
+
+// oldest is the oldest schema version that can be read.
+func (t *EventType) oldest() int { return t.version - len(t.steps) }
+
+// upcast takes a payload of an old schema version to today's.
+func (t *EventType) upcast(version int, data any) any {
+	for _, step := range t.steps[version-t.oldest():] {
+		data = step.convert(data)
+	}
+	return data
+}
+
+// readPayload reads the payload of an event of type E, of today's schema version or an older one.
+func readPayload[E any](t *EventType, version int, decode DecodeFunc) (any, error) {
+	if version == t.version {
+		return readInto[E](decode)
+	}
+	data, err := t.steps[version-t.oldest()].read(decode)
+	if err != nil {
+		return nil, err
+	}
+	return t.upcast(version, data), nil
+}
+
+func readInto[E any](decode DecodeFunc) (any, error) {
+	var data E
+	if err := decode(&data); err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// TypeOption says more about an event type than its name.
+type TypeOption func(*EventType)
+
+// Alias names topics that payloads of this type were stored under in the past, in full: renaming an event or its
+// aggregate keeps its history when the old topic becomes an alias. Topics of the Python original are given the same
+// way ("training_school.domain:Dog.TrickAdded").
+func Alias(topics ...string) TypeOption {
+	return func(t *EventType) { t.aliases = append(t.aliases, topics...) }
+}
+
+// StoredAs gives the full topic that new payloads are stored under, instead of the aggregate's and the event's names
+// joined by a dot. It is for databases shared with a program that has names of its own.
+func StoredAs(topic string) TypeOption {
+	return func(t *EventType) { t.topic = topic }
+}
+
+// Upcast says how a payload of an older schema version becomes one of the next. Give one Upcast for each old version,
+// oldest first; the last one returns today's type. The schema version of new payloads is one more than their number.
+func Upcast[From, To any](convert func(From) To) TypeOption {
+	step := upcast{
+		read:         readInto[From],
+		readSnapshot: readSnapshotOf[From],
+		convert:      func(data any) any { return convert(data.(From)) },
+		from:         reflect.TypeFor[From](),
+		to:           reflect.TypeFor[To](),
+	}
+	return func(t *EventType) { t.steps = append(t.steps, step) }
+}
+
+// newEventType makes an event type of E and checks it; definition is only for messages.
+func newEventType[E any](definition, topic string, options []TypeOption) *EventType {
+	t := &EventType{topic: topic, goType: reflect.TypeFor[E](), read: readPayload[E]}
+	for _, option := range options {
+		option(t)
+	}
+	t.version = len(t.steps) + 1
+	if problem := t.problem(); problem != "" {
+		panic(&DefinitionError{Definition: definition, Problem: problem})
+	}
+	return t
+}
+
+// problem says what is wrong with the event type, or nothing.
+func (t *EventType) problem() string {
+	switch t.goType.Kind() {
+	case reflect.Pointer:
+		return fmt.Sprintf("events are values: give %v, not a pointer to it", t.goType.Elem())
+	case reflect.Interface, reflect.Func, reflect.Chan, reflect.UnsafePointer:
+		return fmt.Sprintf("%v cannot be stored: give a struct", t.goType)
+	}
+	for _, topic := range append([]string{t.topic}, t.aliases...) {
+		if problem := topicProblem(topic); problem != "" {
+			return problem
+		}
+	}
+	return t.chainProblem()
+}
+
+// chainProblem checks that each upcaster takes what the one before it returns, and the last returns today's type.
+func (t *EventType) chainProblem() string {
+	for i, step := range t.steps {
+		want := t.goType
+		if i+1 < len(t.steps) {
+			want = t.steps[i+1].from
+		}
+		if step.to != want {
+			return fmt.Sprintf("upcaster %d of %s returns %v, but the next version is %v", i+1, t.topic, step.to, want)
+		}
+	}
+	return ""
+}
+
+func topicProblem(topic string) string {
+	switch {
+	case topic == "":
+		return "a topic must not be empty"
+	case len(topic) > MaxTopic:
+		return fmt.Sprintf("topic %.40q… has %d bytes; at most %d can be stored", topic, len(topic), MaxTopic)
+	case !utf8.ValidString(topic) || strings.ContainsRune(topic, 0):
+		return fmt.Sprintf("topic %q must be valid UTF-8 without NUL", topic)
+	}
+	return ""
+}

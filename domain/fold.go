@@ -1,0 +1,47 @@
+package domain
+
+import (
+	"reflect"
+
+	"github.com/google/uuid"
+)
+
+// Fold is an aggregate in the functional style: its state is any type S, and each event has a function from the old
+// state to the new one. Use it where a struct with methods is more than is needed, or where states must not change.
+//
+// A Fold must not be used by two goroutines at once; its states may be, if S allows it.
+type Fold[S any] struct {
+	Aggregate
+	state      S
+	definition *Definition[Fold[S]]
+}
+
+// Evolve defines an event of a fold over S, under a name that is unique within it. The function returns the state after
+// the event; it must not change the one it is given.
+func Evolve[S, E any](name string, evolve func(S, E) S, options ...TypeOption) Option[Fold[S]] {
+	return func(d *Definition[Fold[S]]) {
+		d.add(newEventType[E](d.name, d.name+"."+name, options))
+		d.apply[reflect.TypeFor[E]()] = func(f *Fold[S], data any) { f.state = evolve(f.state, data.(E)) }
+		d.bind = func(f *Fold[S], definition *Definition[Fold[S]]) { f.definition = definition }
+		if d.state == nil {
+			d.state = newState(func(f *Fold[S]) S { return f.state }, func(state S) *Fold[S] { return &Fold[S]{state: state} }, nil)
+		}
+	}
+}
+
+// StartFold makes a new fold with its first event, which is pending until the fold is saved. It panics with a
+// *DefinitionError when the event is not in the definition.
+func StartFold[S any](d *Definition[Fold[S]], id uuid.UUID, event any, options ...EventOption) *Fold[S] {
+	fold := d.Blank(id)
+	fold.Trigger(event, options...)
+	return fold
+}
+
+// State is the state after the last event.
+func (f *Fold[S]) State() S { return f.state }
+
+// Trigger makes a new event of the fold and evolves its state. It panics with a *DefinitionError when the event is not
+// in the fold's definition.
+func (f *Fold[S]) Trigger(event any, options ...EventOption) {
+	f.trigger(event, func() { f.definition.apply[reflect.TypeOf(event)](f, event) }, options)
+}

@@ -1,0 +1,141 @@
+package domain
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// SnapshotState is the payload of a snapshot: the state S of an aggregate at one version, with the times that an
+// aggregate has beside its state.
+type SnapshotState[S any] struct {
+	CreatedOn  time.Time
+	ModifiedOn time.Time
+	State      S
+}
+
+// stateFunctions keep the aggregate's state type out of Definition's type parameters.
+type stateFunctions[T any] struct {
+	kind    func(definition string, version int) *EventType
+	take    func(*T, *Aggregate) any
+	restore func(any) (*T, *Aggregate, bool)
+	state   reflect.Type
+}
+
+// State says how the state of T is kept in snapshots and in the cache: as an S, which must survive being stored and
+// read back. Without it T itself is stored, which is right for structs whose fields are all exported. The functions
+// must not share memory between what they take and what they return, or must not change it afterwards.
+//
+// Upcasters turn the states in old snapshots into S, as they do for events.
+func State[T, S any](to func(*T) S, from func(S) *T, options ...TypeOption) Option[T] {
+	return func(d *Definition[T]) { d.state = newState(to, from, options) }
+}
+
+// SnapshotVersion sets the schema version of T's snapshots, for a T that is stored as itself. Raise it when T changes
+// so that old snapshots no longer fit: they are then passed over, and the aggregate is read from its events.
+func SnapshotVersion[T any](version int) Option[T] {
+	return func(d *Definition[T]) {
+		if version < 1 {
+			panic(&DefinitionError{Definition: d.name, Problem: "snapshot versions start at 1"})
+		}
+		d.version = version
+	}
+}
+
+func newState[T, S any](to func(*T) S, from func(S) *T, options []TypeOption) *stateFunctions[T] {
+	return &stateFunctions[T]{
+		state: reflect.TypeFor[S](),
+		kind: func(definition string, version int) *EventType {
+			return snapshotType[S](newEventType[S](definition, definition, options), version)
+		},
+		take: func(aggregate *T, root *Aggregate) any {
+			return SnapshotState[S]{CreatedOn: root.createdOn, ModifiedOn: root.modifiedOn, State: to(aggregate)}
+		},
+		restore: func(data any) (*T, *Aggregate, bool) {
+			snapshot, ok := data.(SnapshotState[S])
+			if !ok {
+				return nil, nil, false
+			}
+			return from(snapshot.State), &Aggregate{createdOn: snapshot.CreatedOn, modifiedOn: snapshot.ModifiedOn}, true
+		},
+	}
+}
+
+// snapshotType makes the type of a state into the type of its snapshots.
+func snapshotType[S any](state *EventType, version int) *EventType {
+	state.goType = reflect.TypeFor[SnapshotState[S]]()
+	state.version = max(version, state.version)
+	state.read = readSnapshot[S]
+	return state
+}
+
+// readSnapshot reads a snapshot of today's schema version or an older one. Upcasters see only the state in it.
+func readSnapshot[S any](t *EventType, version int, decode DecodeFunc) (any, error) {
+	if version == t.version {
+		return readInto[SnapshotState[S]](decode)
+	}
+	old, err := t.steps[version-t.oldest()].readSnapshot(decode)
+	if err != nil {
+		return nil, err
+	}
+	state := t.upcast(version, old.State).(S)
+	return SnapshotState[S]{CreatedOn: old.CreatedOn, ModifiedOn: old.ModifiedOn, State: state}, nil
+}
+
+func readSnapshotOf[S any](decode DecodeFunc) (SnapshotState[any], error) {
+	var s SnapshotState[S]
+	if err := decode(&s); err != nil {
+		return SnapshotState[any]{}, err
+	}
+	return SnapshotState[any]{CreatedOn: s.CreatedOn, ModifiedOn: s.ModifiedOn, State: s.State}, nil
+}
+
+// finishState gives the definition its snapshot type: the user's, or T itself.
+func (d *Definition[T]) finishState() {
+	if d.state == nil {
+		d.state = newState(d.plainState, func(state T) *T { return &state }, nil)
+	}
+	d.snapshot = d.state.kind(d.name, max(d.version, 1))
+}
+
+// plainState is the aggregate without what Aggregate adds to it.
+func (d *Definition[T]) plainState(aggregate *T) T {
+	state := *aggregate
+	*d.root(&state) = Aggregate{}
+	return state
+}
+
+// StateType is the type of the state in snapshots: the S of State, or T.
+func (d *Definition[T]) StateType() reflect.Type { return d.state.state }
+
+// TakeSnapshot makes a snapshot of the aggregate as it is. Take snapshots only of what is saved: a snapshot of pending
+// events would outlive a save that fails.
+func (d *Definition[T]) TakeSnapshot(aggregate *T) Event {
+	root := d.root(aggregate)
+	return Event{
+		OriginatorID:      root.id,
+		OriginatorVersion: root.version,
+		Topic:             d.snapshot.topic,
+		ID:                uuid.New(),
+		Timestamp:         d.Now(),
+		Data:              d.state.take(aggregate, root),
+	}
+}
+
+// Restore makes the aggregate that a snapshot was taken of. It returns a *PayloadError where the snapshot is of
+// another definition.
+func (d *Definition[T]) Restore(snapshot Event) (*T, error) {
+	aggregate, times, ok := d.state.restore(snapshot.Data)
+	if !ok {
+		return nil, &PayloadError{Definition: d.name, Topic: snapshot.Topic, Payload: reflect.TypeOf(snapshot.Data)}
+	}
+	if aggregate == nil {
+		return nil, fmt.Errorf("%w: the State function of definition %q returned nil", ErrEventSourcing, d.name)
+	}
+	d.adopt(aggregate, snapshot.OriginatorID, snapshot.OriginatorVersion)
+	root := d.root(aggregate)
+	root.createdOn, root.modifiedOn = times.createdOn, times.modifiedOn
+	return aggregate, nil
+}

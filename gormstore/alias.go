@@ -1,0 +1,83 @@
+package gormstore
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// DefaultAlias is the name of the database that applications use when the environment names none.
+const DefaultAlias = "default"
+
+// databases are the handles that applications find by name. Like the databases of a Django project they belong to the
+// program.
+var databases struct {
+	sync.RWMutex // protects byAlias
+	byAlias      map[string]*gorm.DB
+}
+
+// RegisterDB gives a database a name, so that GORM_DB_ALIAS can select it. Register "default" at least, before the
+// first application is made. It panics where the name already stands for another handle: two parts of a program would
+// write to each other's database.
+func RegisterDB(alias string, db *gorm.DB) {
+	databases.Lock()
+	defer databases.Unlock()
+	if other, taken := databases.byAlias[alias]; taken && other != db {
+		panic(fmt.Sprintf("gormstore: alias %q is registered twice, for different databases", alias))
+	}
+	if databases.byAlias == nil {
+		databases.byAlias = map[string]*gorm.DB{}
+	}
+	databases.byAlias[alias] = db
+}
+
+// UnregisterDB forgets a name, for tests and for programs that close databases.
+func UnregisterDB(alias string) {
+	databases.Lock()
+	defer databases.Unlock()
+	delete(databases.byAlias, alias)
+}
+
+// DB returns the database with a name; it is false where there is none.
+func DB(alias string) (*gorm.DB, bool) {
+	databases.RLock()
+	defer databases.RUnlock()
+	db, ok := databases.byAlias[alias]
+	return db, ok
+}
+
+// Aliases are the registered names, sorted.
+func Aliases() []string {
+	databases.RLock()
+	defer databases.RUnlock()
+	return slices.Sorted(maps.Keys(databases.byAlias))
+}
+
+// The names that PERSISTENCE_MODULE selects this package with: its own, and that of the Python original.
+func init() {
+	persistence.Register("gormstore", open)
+	persistence.Register("eventsourcing_django", open)
+}
+
+// open finds the database that GORM_DB_ALIAS names.
+func open(env *persistence.Environment) (persistence.Factory, error) {
+	setting, ok := env.Find("GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
+	if !ok {
+		setting = persistence.Setting{Key: "GORM_DB_ALIAS", Value: DefaultAlias}
+	}
+	db, ok := DB(setting.Value)
+	if !ok {
+		registered := strings.Join(Aliases(), ", ")
+		if registered == "" {
+			registered = "none; call gormstore.RegisterDB first"
+		}
+		return nil, setting.Wrong("is not a registered database; registered are " + registered)
+	}
+	return New(db), nil
+}

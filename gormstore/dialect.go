@@ -1,0 +1,94 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// The databases that are supported, by the names of their dialectors.
+const (
+	postgresName = "postgres"
+	sqliteName   = "sqlite"
+)
+
+// dialect is what differs between the databases. Everything else is written once.
+type dialect interface {
+	// placeholders turns a statement with ? into the database's form.
+	placeholders(query string) string
+
+	// uuid is the argument for a UUID column.
+	uuid(id uuid.UUID) any
+
+	// prepare makes a database ready at its first use.
+	prepare(ctx context.Context, s *Store) error
+
+	// begin opens a transaction that may write. It is cancelled with ctx.
+	begin(ctx context.Context, s *Store) (unit, error)
+
+	// lock takes locks that last to the end of the transaction, in this order. In a transaction of the user's the
+	// session is left as it was.
+	lock(ctx context.Context, c connection, timeout time.Duration, joined bool, keys ...int64) error
+
+	// insert stores events in a table and returns the values of its key column.
+	insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error)
+
+	// topics is a condition on the column topic, with its arguments.
+	topics(topics []string) (condition string, arguments []any)
+
+	// fault says what an error of the driver is.
+	fault(err error) fault
+}
+
+// unit is an open transaction.
+type unit interface {
+	gorm.ConnPool
+	gorm.TxCommitter
+}
+
+// dialectOf finds the dialect of a database.
+func dialectOf(db *gorm.DB) (dialect, bool) {
+	switch db.Dialector.Name() {
+	case postgresName:
+		return postgres{}, true
+	case sqliteName:
+		return sqlite{}, true
+	}
+	return nil, false
+}
+
+// numbered turns each ? into $1, $2, and so on. The statements of this package have no ? in them that means anything
+// else.
+func numbered(query string) string {
+	var b strings.Builder
+	n := 0
+	for part := range strings.SplitAfterSeq(query, "?") {
+		text, cut := strings.CutSuffix(part, "?")
+		b.WriteString(text)
+		if cut {
+			n++
+			b.WriteString("$" + strconv.Itoa(n))
+		}
+	}
+	return b.String()
+}
+
+// scanIDs reads a result of one column of whole numbers.
+func scanIDs(rows *sql.Rows, ids []int64) ([]int64, error) {
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}

@@ -1,0 +1,89 @@
+package gormstore
+
+import (
+	"strings"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/schema"
+)
+
+// The models of the tables, as a Django project of the Python original has them, so that a database made by either can
+// be used by both. They are exported for migration tools and for reading in queries of your own; rows are written only
+// by the recorders.
+
+// StoredEvent is a row of the table of events.
+type StoredEvent struct {
+	ID                int64  `gorm:"primaryKey;autoIncrement;uniqueIndex:,composite:position,priority:2"`
+	ApplicationName   string `gorm:"type:varchar(32);not null;uniqueIndex:,composite:originator,priority:1;uniqueIndex:,composite:position,priority:1"`
+	OriginatorID      UUID   `gorm:"not null;uniqueIndex:,composite:originator,priority:2"`
+	OriginatorVersion int64  `gorm:"type:bigint;not null;uniqueIndex:,composite:originator,priority:3"`
+	Topic             string `gorm:"type:text;not null"`
+	State             []byte `gorm:"not null"`
+}
+
+// Snapshot is a row of the table of snapshots.
+type Snapshot struct {
+	UID               int64  `gorm:"column:uid;primaryKey;autoIncrement"`
+	ApplicationName   string `gorm:"type:varchar(32);not null;uniqueIndex:,composite:originator,priority:1"`
+	OriginatorID      UUID   `gorm:"not null;uniqueIndex:,composite:originator,priority:2"`
+	OriginatorVersion int64  `gorm:"type:bigint;not null;uniqueIndex:,composite:originator,priority:3"`
+	Topic             string `gorm:"type:text;not null"`
+	State             []byte `gorm:"not null"`
+}
+
+// NotificationTracking is a row of the table of positions. The recorders keep one row for each pair of applications;
+// Django keeps one for each notification, of which the highest counts.
+type NotificationTracking struct {
+	UID                     int64  `gorm:"column:uid;primaryKey;autoIncrement"`
+	ApplicationName         string `gorm:"type:varchar(32);not null;uniqueIndex:,composite:position,priority:1"`
+	UpstreamApplicationName string `gorm:"type:varchar(32);not null;uniqueIndex:,composite:position,priority:2"`
+	NotificationID          int64  `gorm:"type:bigint;not null;uniqueIndex:,composite:position,priority:3"`
+}
+
+// TableName implements gorm's schema.TablerWithNamer, so that a table prefix applies.
+func (StoredEvent) TableName(namer schema.Namer) string { return prefix(namer) + "stored_events" }
+
+// TableName implements gorm's schema.TablerWithNamer.
+func (Snapshot) TableName(namer schema.Namer) string { return prefix(namer) + "snapshots" }
+
+// TableName implements gorm's schema.TablerWithNamer.
+func (NotificationTracking) TableName(namer schema.Namer) string {
+	return prefix(namer) + "notification_tracking"
+}
+
+// Models are the models of all tables, for migration tools.
+func Models() []any { return []any{&StoredEvent{}, &Snapshot{}, &NotificationTracking{}} }
+
+// prefix is the table prefix of GORM's own naming strategy. Others have no prefix that could be asked for.
+func prefix(namer schema.Namer) string {
+	switch n := namer.(type) {
+	case schema.NamingStrategy:
+		return n.TablePrefix
+	case *schema.NamingStrategy:
+		return n.TablePrefix
+	}
+	return ""
+}
+
+// tables are the names of the tables in a database, as they are and quoted for statements.
+type tables struct {
+	events, snapshots, tracking table
+}
+
+type table struct {
+	schema string // "" is the connection's own
+	name   string
+	quoted string
+}
+
+func tablesOf(db *gorm.DB) tables {
+	name := func(model schema.TablerWithNamer) table {
+		full := model.TableName(db.NamingStrategy)
+		t := table{name: full, quoted: db.Statement.Quote(full)}
+		if before, after, ok := strings.Cut(full, "."); ok {
+			t.schema, t.name = before, after
+		}
+		return t
+	}
+	return tables{events: name(StoredEvent{}), snapshots: name(Snapshot{}), tracking: name(NotificationTracking{})}
+}

@@ -1,0 +1,125 @@
+package gormstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// postgres is the dialect of PostgreSQL.
+type postgres struct{}
+
+func (postgres) placeholders(query string) string { return numbered(query) }
+
+// uuid is text, which PostgreSQL understands in every execution mode of its driver.
+func (postgres) uuid(id uuid.UUID) any { return id.String() }
+
+// prepare finds the schema that the connections use, because it is part of the lock keys.
+func (postgres) prepare(ctx context.Context, s *Store) error {
+	var name sql.NullString
+	if err := s.pool().QueryRowContext(ctx, "SELECT current_schema()").Scan(&name); err != nil {
+		return err
+	}
+	s.schema = name.String
+	return nil
+}
+
+// begin asks for READ COMMITTED whatever the server's default: after a wait for the lock, statements must see what was
+// committed in the meantime.
+func (postgres) begin(ctx context.Context, s *Store) (unit, error) {
+	options := &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+	switch pool := s.pool().(type) {
+	case gorm.TxBeginner:
+		return pool.BeginTx(ctx, options)
+	case gorm.ConnPoolBeginner:
+		tx, err := pool.BeginTx(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		if u, ok := tx.(unit); ok {
+			return u, nil
+		}
+	}
+	return nil, errors.New("gormstore: the database handle cannot begin transactions")
+}
+
+// idleTimeout frees the order lock of a process that froze with its connection open.
+const idleTimeout = 30 * time.Second
+
+// lock sets the time limit in the same statement as it takes the first lock, so that no lock is waited for without one.
+func (p postgres) lock(ctx context.Context, c connection, timeout time.Duration, joined bool, keys ...int64) error {
+	before := "0"
+	if joined {
+		if err := c.row(ctx, "SELECT current_setting('lock_timeout')").Scan(&before); err != nil {
+			return err
+		}
+	}
+	query := strings.Builder{}
+	query.WriteString("SELECT set_config('lock_timeout', ?, true)")
+	arguments := []any{milliseconds(timeout)}
+	if !joined {
+		query.WriteString(", set_config('idle_in_transaction_session_timeout', ?, true)")
+		arguments = append(arguments, milliseconds(idleTimeout))
+	}
+	for _, key := range keys {
+		query.WriteString(", pg_advisory_xact_lock(?)")
+		arguments = append(arguments, key)
+	}
+	if _, err := c.exec(ctx, p.placeholders(query.String()), arguments...); err != nil || !joined {
+		return err
+	}
+	_, err := c.exec(ctx, "SELECT set_config('lock_timeout', $1, true)", before)
+	return err
+}
+
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }
+
+// chunk is how many events one statement stores. Arrays have no limit of their own; this bounds the statement's size.
+const postgresChunk = 5000
+
+// insert hands the events over as arrays, so that the statement's text is the same for any number of them. UUIDs go as
+// text, which every execution mode of the driver can send.
+func (p postgres) insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error) {
+	query := "INSERT INTO " + into.quoted + " (application_name, originator_id, originator_version, topic, state) " +
+		"SELECT $1::varchar, o, v, t, s FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bytea[]) AS u(o, v, t, s) " +
+		"RETURNING " + key
+	return inChunks(events, postgresChunk, func(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
+		n := len(events)
+		originators, versions, topics, states := make([]string, n), make([]int64, n), make([]string, n), make([][]byte, n)
+		for i := range events {
+			e := &events[i]
+			originators[i], versions[i], topics[i], states[i] = e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State
+		}
+		rows, err := c.query(ctx, query, application, originators, versions, topics, states)
+		if err != nil {
+			return nil, err
+		}
+		return scanIDs(rows, ids)
+	})
+}
+
+func (postgres) topics(topics []string) (string, []any) { return "topic = ANY(?)", []any{topics} }
+
+// lockKey is the number that stands for an application's log (or for a follower's position) in PostgreSQL's advisory
+// locks: the first 64 bits of the SHA-256 hash over the parts, each with its length in front. All versions of this
+// package must agree on it, or they would not wait for each other.
+func lockKey(parts ...string) int64 {
+	h := sha256.New()
+	for _, part := range append([]string{"eventsourcing"}, parts...) {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		h.Write(length[:])
+		h.Write([]byte(part))
+	}
+	return int64(binary.BigEndian.Uint64(h.Sum(nil)))
+}

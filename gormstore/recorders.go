@@ -1,0 +1,387 @@
+package gormstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/google/uuid"
+)
+
+// page is how many events are read at once. They are all read before the first one is handed out, so that no
+// connection is held while the user's code runs.
+const page = 500
+
+// eventTable is the recorder of one application's rows in a table of events or snapshots.
+type eventTable struct {
+	store       *Store
+	application string
+	table       table
+	key         string // the column of the primary key
+}
+
+func newEventTable(s *Store, application string, t table, key string) *eventTable {
+	return &eventTable{store: s, application: application, table: t, key: key}
+}
+
+// InsertEvents implements persistence.AggregateRecorder, for snapshots: their order does not matter, so they take no
+// lock and have no ids.
+func (t *eventTable) InsertEvents(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+	if len(events) == 0 {
+		return nil, ctx.Err()
+	}
+	_, err := t.write(ctx, "save snapshots", events, func(ctx context.Context, c connection, _ bool) ([]int64, error) {
+		return t.insert(ctx, c, events)
+	})
+	return nil, err
+}
+
+// insert stores the rows and checks that all of them are stored: success must never be reported for less.
+func (t *eventTable) insert(ctx context.Context, c connection, events []persistence.StoredEvent) ([]int64, error) {
+	ids, err := t.store.dialect.insert(ctx, c, t.table, t.key, t.application, events)
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) != len(events) {
+		return nil, fmt.Errorf("%d of %d rows were stored", len(ids), len(events))
+	}
+	slices.Sort(ids) // they were drawn in the order of the events, and may be returned in another
+	return ids, nil
+}
+
+// step is the work of one write. It is told whether it takes part in a transaction of the user's.
+type step func(ctx context.Context, c connection, joined bool) ([]int64, error)
+
+// write does a step in the transaction that ctx carries, under a savepoint, or in one of its own. It finds out what
+// stands in the way of events that conflict, and what became of a commit without an answer.
+func (t *eventTable) write(ctx context.Context, what string, events []persistence.StoredEvent, do step) (ids []int64, err error) {
+	op := t.application + ": " + what
+	if err := ctx.Err(); err != nil {
+		return nil, t.store.translate(ctx, op, err)
+	}
+	if err := persistence.ValidateEvents(t.application, events); err != nil {
+		return nil, err
+	}
+	if err := t.store.ready(ctx); err != nil {
+		return nil, err
+	}
+	outer, err := t.store.joined(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := connection{t.store.pool(), t.store}
+	if outer != nil {
+		c.pool = outer
+		err = t.store.savepoint(ctx, c, func() (err error) { ids, err = do(ctx, c, true); return err })
+	} else {
+		err = t.store.atomically(ctx, op, func(ctx context.Context, pool unit) (err error) {
+			ids, err = do(ctx, connection{pool, t.store}, false)
+			return err
+		})
+	}
+	if err == nil {
+		return ids, nil
+	}
+	return t.explain(ctx, c, op, events, err)
+}
+
+// explain turns the error of a write into what the caller needs to know, or into the success that it was.
+func (t *eventTable) explain(ctx context.Context, c connection, op string, events []persistence.StoredEvent, err error) ([]int64, error) {
+	if lost, ok := errors.AsType[*errLostCommit](err); ok {
+		return t.settle(ctx, op, events, lost)
+	}
+	if errors.Is(err, persistence.ErrPersistence) || !t.store.faultOf(err).unique {
+		return nil, t.store.translate(ctx, op, err)
+	}
+	return nil, t.conflict(ctx, c, op, events, err)
+}
+
+// conflict describes which event was in the way.
+func (t *eventTable) conflict(ctx context.Context, c connection, op string, events []persistence.StoredEvent, cause error) error {
+	stored, err := t.stored(ctx, c, events)
+	if err != nil {
+		return t.store.translate(ctx, op, errors.Join(err, cause))
+	}
+	if len(stored) == 0 {
+		return &persistence.Error{Class: persistence.ErrIntegrity, Op: op, Err: cause,
+			Hint: "no stored event is in the way; if rows were imported, the sequence of the ids is behind them: set it with setval"}
+	}
+	first := stored[0]
+	conflict := &persistence.ConflictError{Application: t.application, OriginatorID: first.OriginatorID,
+		Version: first.OriginatorVersion, Current: -1, Stored: stored, Err: cause}
+	newest := persistence.EventRange{Descending: true, Limit: 1}
+	if rows, err := t.readPage(ctx, c, first.OriginatorID, newest); err == nil && len(rows) == 1 {
+		conflict.Current = rows[0].OriginatorVersion
+	}
+	return conflict
+}
+
+// stored reads the rows at the places of events, in the events' order.
+func (t *eventTable) stored(ctx context.Context, c connection, events []persistence.StoredEvent) ([]persistence.Notification, error) {
+	query := t.store.dialect.placeholders("SELECT " + t.key + ", originator_id, originator_version, topic, state FROM " +
+		t.table.quoted + " WHERE application_name = ? AND originator_id = ? AND originator_version = ?")
+	var found []persistence.Notification
+	for i := range events {
+		e := &events[i]
+		at, err := readNotifications(ctx, c, 1, query, t.application, t.store.dialect.uuid(e.OriginatorID), e.OriginatorVersion)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, at...)
+	}
+	return found, nil
+}
+
+// settle finds out whether a commit without an answer was done. Nobody knows when the server gets to it, so it first
+// waits for the lock that the lost transaction held until its end.
+func (t *eventTable) settle(ctx context.Context, op string, events []persistence.StoredEvent, lost *errLostCommit) ([]int64, error) {
+	unknown := &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: op, Err: lost,
+		Hint: "the connection was lost during the commit; saving the same events again is safe"}
+	if len(events) == 0 {
+		return nil, unknown
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.store.lockTimeout+commitTimeout)
+	defer cancel()
+	var stored []persistence.Notification
+	err := t.store.atomically(ctx, op, func(ctx context.Context, pool unit) error {
+		c := connection{pool, t.store}
+		err := t.store.dialect.lock(ctx, c, t.store.lockTimeout, false, t.orderKey())
+		if err == nil {
+			stored, err = t.stored(ctx, c, events)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, unknown
+	case len(stored) == 0:
+		return nil, t.store.translate(ctx, op, lost.err)
+	case !same(stored, events):
+		return nil, &persistence.ConflictError{Application: t.application, OriginatorID: stored[0].OriginatorID,
+			Version: stored[0].OriginatorVersion, Current: -1, Stored: stored, Err: lost}
+	}
+	ids := make([]int64, len(stored))
+	for i := range stored {
+		ids[i] = stored[i].ID
+	}
+	return ids, nil
+}
+
+// same tells whether the stored rows are the events, to the last byte. Every state has a random id or nonce in it.
+func same(stored []persistence.Notification, events []persistence.StoredEvent) bool {
+	return slices.EqualFunc(stored, events, func(n persistence.Notification, e persistence.StoredEvent) bool {
+		return n.OriginatorID == e.OriginatorID && n.OriginatorVersion == e.OriginatorVersion && n.Topic == e.Topic &&
+			slices.Equal(n.State, e.State)
+	})
+}
+
+// orderKey is the key of the lock that makes the ids of an application's events visible in ascending order.
+func (t *eventTable) orderKey() int64 {
+	return lockKey("order", t.store.schemaOf(t.table), t.table.name, t.application)
+}
+
+// SelectEvents implements persistence.AggregateRecorder.
+func (t *eventTable) SelectEvents(ctx context.Context, id uuid.UUID, r persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {
+	if err := r.Validate(); err != nil {
+		return func(yield func(persistence.StoredEvent, error) bool) { yield(persistence.StoredEvent{}, err) }
+	}
+	return func(yield func(persistence.StoredEvent, error) bool) {
+		remaining := r.Limit
+		for {
+			r.Limit = page
+			if remaining > 0 {
+				r.Limit = min(remaining, page)
+			}
+			events, err := t.selectPage(ctx, id, r)
+			if err != nil {
+				yield(persistence.StoredEvent{}, err)
+				return
+			}
+			for i := range events {
+				if !yield(events[i], nil) {
+					return
+				}
+			}
+			remaining -= len(events)
+			if len(events) < r.Limit || remaining == 0 || !advance(&r, events[len(events)-1].OriginatorVersion) {
+				return
+			}
+		}
+	}
+}
+
+// advance moves a range behind the version that was read last. It is false at the end of all versions.
+func advance(r *persistence.EventRange, last int64) bool {
+	if r.Descending {
+		r.Before = last
+		return last > 0
+	}
+	r.From = last + 1
+	return last < math.MaxInt64
+}
+
+func (t *eventTable) selectPage(ctx context.Context, id uuid.UUID, r persistence.EventRange) ([]persistence.StoredEvent, error) {
+	c, err := t.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	events, err := t.readPage(ctx, c, id, r)
+	return events, t.store.translate(ctx, t.application+": select events", err)
+}
+
+// reader is the transaction that ctx carries, or else the pool.
+func (t *eventTable) reader(ctx context.Context) (connection, error) {
+	if err := t.store.ready(ctx); err != nil {
+		return connection{}, err
+	}
+	pool, err := t.store.joined(ctx)
+	if pool == nil {
+		pool = t.store.pool()
+	}
+	return connection{pool, t.store}, err
+}
+
+func (t *eventTable) readPage(ctx context.Context, c connection, id uuid.UUID, r persistence.EventRange) ([]persistence.StoredEvent, error) {
+	last, order := int64(math.MaxInt64), ""
+	if r.Before > 0 {
+		last = r.Before - 1
+	}
+	if r.Descending {
+		order = " DESC"
+	}
+	query := t.store.dialect.placeholders("SELECT originator_version, topic, state FROM " + t.table.quoted +
+		" WHERE application_name = ? AND originator_id = ? AND originator_version BETWEEN ? AND ?" +
+		" ORDER BY originator_version" + order + " LIMIT ?")
+	rows, err := c.query(ctx, query, t.application, t.store.dialect.uuid(id), r.From, last, r.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var events []persistence.StoredEvent
+	for rows.Next() {
+		e := persistence.StoredEvent{OriginatorID: id}
+		if err := rows.Scan(&e.OriginatorVersion, &e.Topic, &e.State); err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+	return events, rows.Err()
+}
+
+// processRecorder is the recorder of one application's events and positions.
+type processRecorder struct {
+	*eventTable
+	tracking table
+}
+
+func newProcessRecorder(s *Store, application string) *processRecorder {
+	return &processRecorder{eventTable: newEventTable(s, application, s.tables.events, "id"), tracking: s.tables.tracking}
+}
+
+// InsertEvents implements persistence.ApplicationRecorder.
+func (r *processRecorder) InsertEvents(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+	if len(events) == 0 {
+		return nil, ctx.Err()
+	}
+	return r.write(ctx, "save events", events, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+		return r.append(ctx, c, joined, events)
+	})
+}
+
+// append takes the order lock and only then draws ids, so that ids become visible in ascending order.
+func (r *processRecorder) append(ctx context.Context, c connection, joined bool, events []persistence.StoredEvent) ([]int64, error) {
+	if err := r.store.dialect.lock(ctx, c, r.store.lockTimeout, joined, r.orderKey()); err != nil {
+		return nil, err
+	}
+	return r.insert(ctx, c, events)
+}
+
+// SelectNotifications implements persistence.ApplicationRecorder.
+func (r *processRecorder) SelectNotifications(ctx context.Context, wanted persistence.NotificationRange) ([]persistence.Notification, error) {
+	wanted, err := wanted.Validate()
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	query, arguments := r.selection(wanted)
+	notifications, err := readNotifications(ctx, c, wanted.Limit, query, arguments...)
+	return notifications, r.store.translate(ctx, r.application+": select notifications", err)
+}
+
+func (r *processRecorder) selection(wanted persistence.NotificationRange) (query string, arguments []any) {
+	stop := int64(math.MaxInt64)
+	if wanted.Stop > 0 {
+		stop = wanted.Stop
+	}
+	query = "SELECT id, originator_id, originator_version, topic, state FROM " + r.table.quoted +
+		" WHERE application_name = ? AND id > ? AND id <= ?"
+	arguments = []any{r.application, wanted.After, stop}
+	if len(wanted.Topics) > 0 {
+		condition, topics := r.store.dialect.topics(wanted.Topics)
+		query += " AND " + condition
+		arguments = append(arguments, topics...)
+	}
+	return r.store.dialect.placeholders(query + " ORDER BY id LIMIT ?"), append(arguments, wanted.Limit)
+}
+
+func readNotifications(ctx context.Context, c connection, limit int, query string, arguments ...any) ([]persistence.Notification, error) {
+	rows, err := c.query(ctx, query, arguments...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	notifications := make([]persistence.Notification, 0, min(limit, page))
+	for rows.Next() {
+		var n persistence.Notification
+		if err := rows.Scan(&n.ID, &n.OriginatorID, &n.OriginatorVersion, &n.Topic, &n.State); err != nil {
+			return nil, err
+		}
+		notifications = append(notifications, n)
+	}
+	return notifications, rows.Err()
+}
+
+// MaxNotificationID implements persistence.ApplicationRecorder.
+func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
+	return r.maximum(ctx, "read the head of the log",
+		"SELECT COALESCE(MAX(id), 0) FROM "+r.table.quoted+" WHERE application_name = ?", r.application)
+}
+
+// maximum reads one number.
+func (r *processRecorder) maximum(ctx context.Context, what, query string, arguments ...any) (highest int64, err error) {
+	c, err := r.reader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	err = c.row(ctx, r.store.dialect.placeholders(query), arguments...).Scan(&highest)
+	return highest, r.store.translate(ctx, r.application+": "+what, err)
+}
+
+// inChunks inserts events a chunk at a time and collects the ids.
+func inChunks(events []persistence.StoredEvent, size int, insert func(ids []int64, events []persistence.StoredEvent) ([]int64, error)) ([]int64, error) {
+	ids := make([]int64, 0, len(events))
+	for chunk := range slices.Chunk(events, size) {
+		var err error
+		if ids, err = insert(ids, chunk); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+// schemaOf is the schema that a table is in, as far as the database has any.
+func (s *Store) schemaOf(t table) string {
+	if t.schema != "" {
+		return t.schema
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.schema
+}

@@ -1,0 +1,165 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// sqlite is the dialect of SQLite, with whatever driver.
+type sqlite struct{}
+
+func (sqlite) placeholders(query string) string { return query }
+
+// uuid is 32 hex digits, as Django has it.
+func (sqlite) uuid(id uuid.UUID) any { return hexadecimal(id) }
+
+// prepare gives a database in memory one connection, because a second one would be another, empty database; and puts a
+// file into WAL mode, so that readers and the writer do not wait for each other.
+func (s sqlite) prepare(ctx context.Context, store *Store) error {
+	db, err := store.sqlDB()
+	if err != nil {
+		return err
+	}
+	path, err := mainFile(ctx, db)
+	if err != nil {
+		return err
+	}
+	if path == "" {
+		db.SetMaxOpenConns(1)
+		db.SetConnMaxLifetime(0)
+		db.SetConnMaxIdleTime(0)
+		return nil
+	}
+	return s.patiently(ctx, store.lockTimeout, func() error {
+		var mode string
+		return db.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode)
+	})
+}
+
+// mainFile is the path of the database's file, or "" where it is in memory.
+func mainFile(ctx context.Context, db *sql.DB) (path string, err error) {
+	var number int
+	var name string
+	row := db.QueryRowContext(ctx, "SELECT seq, name, file FROM pragma_database_list WHERE name = 'main'")
+	return path, row.Scan(&number, &name, &path)
+}
+
+// begin takes the write lock at once. A transaction that begins by reading would fail with a stale snapshot as soon as
+// another one had written; no waiting helps then.
+//
+// The statements go to one connection of the pool, because database/sql cannot say BEGIN IMMEDIATE. Every commit is
+// synced to disk: the usual driver asks for less.
+func (s sqlite) begin(ctx context.Context, store *Store) (unit, error) {
+	db, err := store.sqlDB()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u := &sqliteUnit{Conn: conn, ctx: ctx}
+	if _, err = conn.ExecContext(ctx, "PRAGMA synchronous=FULL"); err == nil {
+		err = s.patiently(ctx, store.lockTimeout, func() error {
+			_, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE")
+			return err
+		})
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return u, nil
+}
+
+// patiently tries again while another process holds the lock. SQLite's own waiting is not fair and may be off.
+func (s sqlite) patiently(ctx context.Context, timeout time.Duration, try func() error) error {
+	deadline := time.Now().Add(timeout)
+	for {
+		err := try()
+		if err == nil || s.fault(err).class != persistence.ErrLockTimeout || time.Now().After(deadline) {
+			return err
+		}
+		timer := time.NewTimer(time.Millisecond + rand.N(9*time.Millisecond))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return errors.Join(err, ctx.Err())
+		case <-timer.C:
+		}
+	}
+}
+
+// lock has nothing to do: who has begun to write is alone.
+func (sqlite) lock(context.Context, connection, time.Duration, bool, ...int64) error { return nil }
+
+// sqliteChunk is how many events one statement stores; SQLite allows 32,766 arguments, and each event has five.
+const sqliteChunk = 500
+
+func (sqlite) insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error) {
+	return inChunks(events, sqliteChunk, func(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
+		query := "INSERT INTO " + into.quoted + " (application_name, originator_id, originator_version, topic, state) VALUES " +
+			strings.Repeat("(?,?,?,?,?),", len(events)-1) + "(?,?,?,?,?) RETURNING " + key
+		arguments := make([]any, 0, 5*len(events))
+		for i := range events {
+			e := &events[i]
+			arguments = append(arguments, application, hexadecimal(e.OriginatorID), e.OriginatorVersion, e.Topic, e.State)
+		}
+		rows, err := c.query(ctx, query, arguments...)
+		if err != nil {
+			return nil, err
+		}
+		return scanIDs(rows, ids)
+	})
+}
+
+func (sqlite) topics(topics []string) (string, []any) {
+	arguments := make([]any, len(topics))
+	for i, topic := range topics {
+		arguments[i] = topic
+	}
+	return "topic IN (?" + strings.Repeat(",?", len(topics)-1) + ")", arguments
+}
+
+// sqliteUnit is a transaction on a connection of its own.
+type sqliteUnit struct {
+	*sql.Conn
+	ctx  context.Context
+	done bool
+}
+
+// Commit ends the transaction. Where it fails the transaction is rolled back.
+func (u *sqliteUnit) Commit() error {
+	if u.done {
+		return sql.ErrTxDone
+	}
+	if _, err := u.ExecContext(u.ctx, "COMMIT"); err != nil {
+		return errors.Join(err, u.Rollback())
+	}
+	u.done = true
+	return u.Close()
+}
+
+// Rollback ends the transaction, whatever has become of its context. A connection that cannot roll back is thrown away.
+func (u *sqliteUnit) Rollback() error {
+	if u.done {
+		return sql.ErrTxDone
+	}
+	u.done = true
+	if _, err := u.ExecContext(context.WithoutCancel(u.ctx), "ROLLBACK"); err != nil && !noTransaction(err) {
+		_ = u.Raw(func(any) error { return driver.ErrBadConn }) // which closes the connection
+		return err
+	}
+	return u.Close()
+}
+
+// noTransaction recognises that SQLite has rolled back by itself, as it does after some errors.
+func noTransaction(err error) bool { return strings.Contains(err.Error(), "no transaction is active") }

@@ -1,0 +1,127 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// DefaultLockTimeout is how long a save waits for the order lock of its application before it gives up with
+// persistence.ErrLockTimeout.
+const DefaultLockTimeout = 10 * time.Second
+
+// Store is a persistence.Factory over a database that GORM has open. It is safe for concurrent use. Applications that
+// use the same database may share a Store or have one each.
+type Store struct {
+	db          *gorm.DB
+	dialect     dialect
+	tables      tables
+	lockTimeout time.Duration
+	refused     error // why this database cannot be used; reported when a recorder is made
+
+	mu       sync.Mutex // protects what follows
+	prepared bool
+	schema   string // of PostgreSQL; known once prepared
+}
+
+// Option is a setting of a Store.
+type Option func(*Store)
+
+// WithLockTimeout replaces DefaultLockTimeout.
+func WithLockTimeout(timeout time.Duration) Option {
+	return func(s *Store) { s.lockTimeout = timeout }
+}
+
+// New makes a Store over a database. The handle is the user's: New does not change its settings, and Close does not
+// close it. A handle that cannot be used (nil, a dry run, a transaction, an unknown database) is reported when an
+// application is made with the Store.
+func New(db *gorm.DB, options ...Option) *Store {
+	s := &Store{lockTimeout: DefaultLockTimeout}
+	if s.refused = s.adopt(db); s.refused == nil {
+		s.tables = tablesOf(s.db)
+	}
+	for _, option := range options {
+		option(s)
+	}
+	if s.lockTimeout <= 0 && s.refused == nil {
+		s.refused = errors.New("the lock timeout must be above zero: waiting without a limit is not supported")
+	}
+	return s
+}
+
+// adopt keeps a session of the user's handle that no condition of theirs clings to.
+func (s *Store) adopt(db *gorm.DB) error {
+	switch {
+	case db == nil || db.Config == nil || db.Statement == nil:
+		return errors.New("the database handle is nil; give New what gorm.Open returned")
+	case db.Error != nil:
+		return fmt.Errorf("the database handle has an error: %w", db.Error)
+	case db.DryRun:
+		return errors.New("the database handle is a dry run, which would report events as stored that are not")
+	}
+	if tx, ok := db.Statement.ConnPool.(gorm.TxCommitter); ok && tx != nil {
+		return errors.New("the database handle is a transaction; give New the database itself, " +
+			"and pass transactions with the context (see Transaction)")
+	}
+	var known bool
+	if s.dialect, known = dialectOf(db); !known {
+		return fmt.Errorf("the database %q is not supported; supported are %s and %s",
+			db.Dialector.Name(), postgresName, sqliteName)
+	}
+	s.db = db.Session(&gorm.Session{NewDB: true, Context: context.Background()})
+	return nil
+}
+
+// ready reports why the store cannot be used, and prepares the database the first time that it can be reached.
+func (s *Store) ready(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.prepared {
+		return nil
+	}
+	if err := s.dialect.prepare(ctx, s); err != nil {
+		return s.translate(ctx, "prepare the database", err)
+	}
+	s.prepared = true
+	return nil
+}
+
+// ProcessRecorder implements persistence.Factory.
+func (s *Store) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+	if err := s.check(application); err != nil {
+		return nil, err
+	}
+	return newProcessRecorder(s, application), nil
+}
+
+// SnapshotRecorder implements persistence.Factory.
+func (s *Store) SnapshotRecorder(application string) (persistence.AggregateRecorder, error) {
+	if err := s.check(application); err != nil {
+		return nil, err
+	}
+	return newEventTable(s, application, s.tables.snapshots, "uid"), nil
+}
+
+func (s *Store) check(application string) error {
+	if s.refused != nil {
+		return &persistence.Error{Class: persistence.ErrInterface, Op: "gormstore", Err: s.refused}
+	}
+	return persistence.ValidateName(application)
+}
+
+// Close implements persistence.Factory. The database belongs to the user and stays open.
+func (s *Store) Close() error { return nil }
+
+// DB is the database that the store uses, for reads of the user's own.
+func (s *Store) DB() *gorm.DB { return s.db }
+
+func (s *Store) pool() gorm.ConnPool { return s.db.Statement.ConnPool }
+
+func (s *Store) sqlDB() (*sql.DB, error) { return s.db.DB() }

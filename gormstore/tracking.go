@@ -1,0 +1,79 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// InsertTracking implements persistence.TrackingRecorder.
+func (r *processRecorder) InsertTracking(ctx context.Context, tracking persistence.Tracking) error {
+	_, err := r.InsertProcessed(ctx, nil, tracking)
+	return err
+}
+
+// InsertProcessed implements persistence.ProcessRecorder. The position is moved first: locks are taken in the same
+// order everywhere, positions before events.
+func (r *processRecorder) InsertProcessed(ctx context.Context, events []persistence.StoredEvent, tracking persistence.Tracking) ([]int64, error) {
+	if err := persistence.ValidateTracking(tracking); err != nil {
+		return nil, err
+	}
+	return r.write(ctx, "save processed events", events, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+		if err := r.move(ctx, c, joined, tracking); err != nil || len(events) == 0 {
+			return nil, err
+		}
+		return r.append(ctx, c, joined, events)
+	})
+}
+
+// move moves a position forward. The unique key of the table cannot keep two processes from moving the same position,
+// because the position itself is part of the key; so a lock comes first, then the position is read, then written, and
+// written only where it still is what was read.
+func (r *processRecorder) move(ctx context.Context, c connection, joined bool, to persistence.Tracking) error {
+	key := lockKey("position", r.store.schemaOf(r.tracking), r.tracking.name, r.application, to.ApplicationName)
+	if err := r.store.dialect.lock(ctx, c, r.store.lockTimeout, joined, key); err != nil {
+		return err
+	}
+	current, err := r.position(ctx, c, to.ApplicationName)
+	if err != nil {
+		return err
+	}
+	if current.Valid && current.Int64 >= to.NotificationID {
+		return &persistence.TrackingError{Application: r.application, Upstream: to.ApplicationName,
+			NotificationID: to.NotificationID, Current: current.Int64}
+	}
+	return r.writePosition(ctx, c, current, to)
+}
+
+func (r *processRecorder) position(ctx context.Context, c connection, upstream string) (current sql.NullInt64, err error) {
+	query := "SELECT MAX(notification_id) FROM " + r.tracking.quoted +
+		" WHERE application_name = ? AND upstream_application_name = ?"
+	err = c.row(ctx, r.store.dialect.placeholders(query), r.application, upstream).Scan(&current)
+	return current, err
+}
+
+// writePosition makes the first row of a pair of applications, or changes the one with the highest position. Django
+// leaves lower rows behind; they mean nothing.
+func (r *processRecorder) writePosition(ctx context.Context, c connection, current sql.NullInt64, to persistence.Tracking) error {
+	query := "INSERT INTO " + r.tracking.quoted +
+		" (notification_id, application_name, upstream_application_name) VALUES (?, ?, ?)"
+	arguments := []any{to.NotificationID, r.application, to.ApplicationName}
+	if current.Valid {
+		query = "UPDATE " + r.tracking.quoted + " SET notification_id = ?" +
+			" WHERE application_name = ? AND upstream_application_name = ? AND notification_id = ?"
+		arguments = append(arguments, current.Int64)
+	}
+	affected, err := c.exec(ctx, r.store.dialect.placeholders(query), arguments...)
+	if err == nil && affected != 1 {
+		err = fmt.Errorf("position in %s was changed by somebody who does not take its lock", to.ApplicationName)
+	}
+	return err
+}
+
+// MaxTrackingID implements persistence.TrackingRecorder.
+func (r *processRecorder) MaxTrackingID(ctx context.Context, upstream string) (int64, error) {
+	return r.maximum(ctx, "read a position", "SELECT COALESCE(MAX(notification_id), 0) FROM "+r.tracking.quoted+
+		" WHERE application_name = ? AND upstream_application_name = ?", r.application, upstream)
+}

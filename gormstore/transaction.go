@@ -1,0 +1,186 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// commitTimeout is how long a commit may take once it has begun, whatever becomes of the caller's context.
+const commitTimeout = 10 * time.Second
+
+// ErrDifferentDatabase says that the context carries a transaction of another database than the one that was to be
+// written to: the two could not commit together.
+var ErrDifferentDatabase = errors.New("the transaction in the context belongs to another database")
+
+// shared is a transaction that a context carries.
+type shared struct {
+	tx   *gorm.DB
+	pool *sql.DB
+}
+
+type sharedKey struct{}
+
+// Transaction runs fn in a transaction that saves take part in: every recorder of the same database that is used with
+// the ctx that fn gets reads and writes in it, and so does tx, for tables of the user's own. All of it commits when fn
+// returns nil; all of it is rolled back when fn returns an error or panics.
+//
+// Save last: the order lock of an application is held from its first save to the commit, and other writers wait for
+// it. A save that fails with a conflict undoes only itself; return its error to undo everything. Pending events, caches
+// and followers learn of the saves after the commit.
+//
+// In a ctx that carries a transaction of the same database already, fn runs in a savepoint of it.
+func Transaction(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *gorm.DB) error) error {
+	s := New(db)
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	outer, err := s.joined(ctx)
+	if err != nil {
+		return err
+	}
+	scoped, scope := persistence.NewTransaction(ctx)
+	ended := false
+	defer func() {
+		if !ended { // an error or a panic of fn
+			scope.RolledBack(ctx)
+		}
+	}()
+	if outer != nil {
+		err = s.savepoint(ctx, connection{outer, s}, func() error { return fn(scoped, s.session(scoped, outer)) })
+	} else {
+		err = s.atomically(ctx, "transaction", func(_ context.Context, pool unit) error { return s.share(scoped, pool, fn) })
+	}
+	if err != nil {
+		return s.unknownIfLost(err)
+	}
+	ended = true
+	scope.Committed(ctx)
+	return nil
+}
+
+// usable reports why the store cannot be used, and prepares it.
+func (s *Store) usable(ctx context.Context) error {
+	if s.refused != nil {
+		return &persistence.Error{Class: persistence.ErrInterface, Op: "transaction", Err: s.refused}
+	}
+	return s.ready(ctx)
+}
+
+// share runs fn with a context that carries the transaction.
+func (s *Store) share(ctx context.Context, pool unit, fn func(context.Context, *gorm.DB) error) error {
+	own, err := s.sqlDB()
+	if err != nil {
+		return err
+	}
+	tx := s.session(ctx, pool)
+	ctx = context.WithValue(ctx, sharedKey{}, shared{tx: tx, pool: own})
+	return fn(ctx, tx.WithContext(ctx))
+}
+
+// unknownIfLost turns the error of a commit into what it means to the caller.
+func (s *Store) unknownIfLost(err error) error {
+	if lost, ok := errors.AsType[*errLostCommit](err); ok {
+		return &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: "transaction", Err: lost,
+			Hint: "the connection was lost during the commit; read before trying again"}
+	}
+	return err
+}
+
+// Tx returns the transaction that ctx carries, for statements of the user's own that belong to it. It returns
+// persistence.ErrNoTransaction where there is none.
+func Tx(ctx context.Context) (*gorm.DB, error) {
+	if s, ok := ctx.Value(sharedKey{}).(shared); ok {
+		return s.tx.WithContext(ctx), nil
+	}
+	return nil, persistence.ErrNoTransaction
+}
+
+// session is a GORM session whose statements go to a transaction.
+func (s *Store) session(ctx context.Context, pool gorm.ConnPool) *gorm.DB {
+	tx := s.db.Session(&gorm.Session{Context: ctx, NewDB: true})
+	tx.Statement.ConnPool = pool
+	return tx
+}
+
+// joined returns the transaction that ctx carries, or nil.
+func (s *Store) joined(ctx context.Context) (gorm.ConnPool, error) {
+	carried, ok := ctx.Value(sharedKey{}).(shared)
+	if !ok {
+		return nil, nil
+	}
+	own, err := s.sqlDB()
+	if err != nil {
+		return nil, err
+	}
+	if carried.pool != own {
+		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore", Err: ErrDifferentDatabase}
+	}
+	return carried.tx.Statement.ConnPool, nil
+}
+
+// savepoint runs fn so that its failure undoes only what it did, as PostgreSQL would otherwise give up the whole
+// transaction. GORM's own nested transactions cannot be used, because they can be switched off.
+func (s *Store) savepoint(ctx context.Context, c connection, fn func() error) error {
+	if _, err := c.exec(ctx, "SAVEPOINT eventsourcing"); err != nil {
+		return s.translate(ctx, "savepoint", err)
+	}
+	kept := false
+	defer func() {
+		if !kept {
+			// The error that led here is what the caller needs to know; a transaction that cannot roll back cannot commit.
+			undo := context.WithoutCancel(ctx)
+			_, _ = c.exec(undo, "ROLLBACK TO SAVEPOINT eventsourcing")
+			_, _ = c.exec(undo, "RELEASE SAVEPOINT eventsourcing")
+		}
+	}()
+	if err := fn(); err != nil {
+		return err
+	}
+	_, err := c.exec(ctx, "RELEASE SAVEPOINT eventsourcing")
+	kept = err == nil
+	return s.translate(ctx, "savepoint", err)
+}
+
+// errLostCommit marks an error of COMMIT itself: the database may have committed or not.
+type errLostCommit struct{ err error }
+
+func (e *errLostCommit) Error() string { return "commit: " + e.err.Error() }
+func (e *errLostCommit) Unwrap() error { return e.err }
+
+// atomically runs fn in a new transaction. An end of ctx rolls it back, until the commit begins: from then on it is
+// awaited. An error of the commit is an *errLostCommit.
+func (s *Store) atomically(ctx context.Context, op string, fn func(context.Context, unit) error) error {
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	detach := context.AfterFunc(ctx, cancel)
+	defer detach()
+	pool, err := s.dialect.begin(inner, s)
+	if err != nil {
+		return s.translate(ctx, op, err)
+	}
+	committed := false
+	defer func() {
+		if !committed {
+			_ = pool.Rollback() // the caller needs the error that led here; an open transaction cannot commit
+		}
+	}()
+	if err := fn(ctx, pool); err != nil {
+		return err
+	}
+	if !detach() {
+		return s.translate(ctx, op, ctx.Err())
+	}
+	committed = true
+	timer := time.AfterFunc(commitTimeout, cancel)
+	defer timer.Stop()
+	if err := pool.Commit(); err != nil {
+		return &errLostCommit{err}
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+	"gorm.io/gorm/schema"
+)
+
+// UUID is the type of columns that hold a UUID in the way that Django does: as uuid on PostgreSQL, and as 32 hex digits
+// in a char(32) elsewhere. Use it in models of your own that refer to originators; uuid.UUID itself would write 36
+// characters, and a column of type uuid would destroy some values on SQLite, where it has numeric affinity.
+type UUID uuid.UUID
+
+// String is the usual form with hyphens.
+func (u UUID) String() string { return uuid.UUID(u).String() }
+
+// GormDataType implements schema.GormDataTypeInterface.
+func (UUID) GormDataType() string { return "uuid" }
+
+// GormDBDataType implements migrator.GormDataTypeInterface.
+func (UUID) GormDBDataType(db *gorm.DB, _ *schema.Field) string {
+	if db.Dialector.Name() == postgresName {
+		return "uuid"
+	}
+	return "char(32)"
+}
+
+// GormValue implements gorm.Valuer, because the form depends on the database.
+func (u UUID) GormValue(_ context.Context, db *gorm.DB) clause.Expr {
+	if db.Dialector.Name() == postgresName {
+		return clause.Expr{SQL: "?", Vars: []any{u.String()}}
+	}
+	return clause.Expr{SQL: "?", Vars: []any{hexadecimal(uuid.UUID(u))}}
+}
+
+// Value implements driver.Valuer for statements that GORM does not build. The 32 digits are understood by every
+// database.
+func (u UUID) Value() (driver.Value, error) { return hexadecimal(uuid.UUID(u)), nil }
+
+// Scan implements sql.Scanner for all forms of a UUID.
+func (u *UUID) Scan(value any) error {
+	if err := (*uuid.UUID)(u).Scan(value); err != nil {
+		return fmt.Errorf("gormstore: column is not a UUID: %T", value)
+	}
+	return nil
+}
+
+func hexadecimal(id uuid.UUID) string { return hex.EncodeToString(id[:]) }

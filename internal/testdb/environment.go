@@ -1,0 +1,27 @@
+package testdb
+
+import "os"
+
+// Full reports whether tests should use their full figures, which the nightly
+// run does by setting FULL=1.
+func Full() bool { return enabled("FULL") }
+
+// Figure returns full if [Full], and reduced otherwise. Use it for repetitions,
+// sizes and worker counts whose full value is too slow for every run:
+//
+//	for range testdb.Figure(1_000, 1_000_000) { ... }
+func Figure(reduced, full int) int {
+	if Full() {
+		return full
+	}
+	return reduced
+}
+
+// enabled reports whether the environment variable, a switch, is on.
+func enabled(name string) bool {
+	switch os.Getenv(name) {
+	case "", "0", "false":
+		return false
+	}
+	return true
+}

@@ -1,0 +1,177 @@
+package persistence
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+// Checked is what Check looks at.
+type Checked struct {
+	// Application is the name of the application, for the problems' texts.
+	Application string
+	// Recorder has the application's events and positions.
+	Recorder ProcessRecorder
+	// Snapshots has its snapshots; nil leaves them out.
+	Snapshots AggregateRecorder
+	// Mapper opens every event; nil leaves the states alone.
+	Mapper *Mapper
+	// Upstreams are the logs that the application follows, by name.
+	Upstreams map[string]ApplicationRecorder
+}
+
+// Problem is one violation of what the stores guarantee.
+type Problem struct {
+	Application string
+	// OriginatorID and Version are those of the event concerned; they are zero where the problem is not about one.
+	OriginatorID uuid.UUID
+	Version      int64
+	// NotificationID is the position concerned, or 0.
+	NotificationID int64
+	// Text says what is wrong.
+	Text string
+}
+
+func (p Problem) String() string {
+	where := p.Application
+	if p.NotificationID > 0 {
+		where += fmt.Sprintf(" notification %d", p.NotificationID)
+	}
+	if p.OriginatorID != uuid.Nil {
+		where += fmt.Sprintf(" originator %s version %d", p.OriginatorID, p.Version)
+	}
+	return where + ": " + p.Text
+}
+
+// Check reads the whole log of an application and reports every violation of what stores guarantee:
+//
+//  1. notification ids ascend;
+//  2. the versions of each originator follow each other without a gap or a repetition, in the order of the ids;
+//  3. each originator's events are the ones in the log;
+//  4. snapshots are not ahead of their originator;
+//  5. states can be opened and decoded (where there is a Mapper);
+//  6. positions are not ahead of the logs that they are in.
+//
+// Tests, the management commands and the admin pages share it. It may run while the application is in use; it keeps
+// one version for each originator in memory. The error is the recorder's; problems found so far are returned with it.
+func Check(ctx context.Context, c Checked) ([]Problem, error) {
+	k := &checker{Checked: c, last: map[uuid.UUID]int64{}}
+	if err := k.log(ctx); err != nil {
+		return k.problems, err
+	}
+	for id, version := range k.last {
+		if err := k.originator(ctx, id, version); err != nil {
+			return k.problems, err
+		}
+	}
+	return k.problems, k.positions(ctx)
+}
+
+type checker struct {
+	Checked
+	last     map[uuid.UUID]int64
+	position int64
+	problems []Problem
+}
+
+func (k *checker) found(p Problem, format string, args ...any) {
+	p.Application, p.Text = k.Application, fmt.Sprintf(format, args...)
+	k.problems = append(k.problems, p)
+}
+
+// log checks guarantees 1, 2 and 5.
+func (k *checker) log(ctx context.Context) error {
+	for {
+		page, err := k.Recorder.SelectNotifications(ctx, NotificationRange{After: k.position, Limit: MaxPage})
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		before := k.position
+		for _, n := range page {
+			k.notification(n)
+		}
+		if k.position == before { // a store that returns what is not behind the position would never end
+			return nil
+		}
+	}
+}
+
+func (k *checker) notification(n Notification) {
+	where := Problem{OriginatorID: n.OriginatorID, Version: n.OriginatorVersion, NotificationID: n.ID}
+	if n.ID <= k.position {
+		k.found(where, "follows notification %d in the log", k.position)
+	}
+	last, seen := k.last[n.OriginatorID]
+	switch {
+	case !seen && !k.isFirst(n):
+		k.found(where, "is the first of its originator in the log")
+	case seen && n.OriginatorVersion != last+1:
+		k.found(where, "follows version %d of its originator", last)
+	}
+	k.last[n.OriginatorID] = n.OriginatorVersion
+	k.position = max(k.position, n.ID)
+	if k.Mapper == nil {
+		return
+	}
+	if _, err := k.Mapper.NotificationToDomain(n); err != nil {
+		k.found(where, "cannot be read: %v", err)
+	}
+}
+
+// isFirst tells whether an originator may begin with this version. Without a definition both usual beginnings are
+// taken for right.
+func (k *checker) isFirst(n Notification) bool {
+	if k.Mapper != nil {
+		if kind, ok := k.Mapper.find(events, n.Topic); ok {
+			return n.OriginatorVersion == kind.schema.First()
+		}
+	}
+	return n.OriginatorVersion == 0 || n.OriginatorVersion == 1
+}
+
+// originator checks guarantees 3 and 4.
+func (k *checker) originator(ctx context.Context, id uuid.UUID, last int64) error {
+	newest, err := k.newest(ctx, k.Recorder, id)
+	if err != nil {
+		return err
+	}
+	if newest < last { // a higher one may have been saved since
+		k.found(Problem{OriginatorID: id, Version: last}, "is in the log, but the originator ends at version %d", newest)
+	}
+	if k.Snapshots == nil {
+		return nil
+	}
+	snapshot, err := k.newest(ctx, k.Snapshots, id)
+	if err == nil && snapshot > newest {
+		k.found(Problem{OriginatorID: id, Version: snapshot}, "has a snapshot, but the originator ends at version %d", newest)
+	}
+	return err
+}
+
+// newest is the highest version of an originator, or -1.
+func (k *checker) newest(ctx context.Context, r AggregateRecorder, id uuid.UUID) (int64, error) {
+	for stored, err := range r.SelectEvents(ctx, id, EventRange{Descending: true, Limit: 1}) {
+		return stored.OriginatorVersion, err
+	}
+	return -1, nil
+}
+
+// positions checks guarantee 6. The position is read first, because the log may grow in between.
+func (k *checker) positions(ctx context.Context) error {
+	for upstream, log := range k.Upstreams {
+		position, err := k.Recorder.MaxTrackingID(ctx, upstream)
+		if err != nil {
+			return err
+		}
+		head, err := log.MaxNotificationID(ctx)
+		if err != nil {
+			return err
+		}
+		if position > head {
+			k.found(Problem{NotificationID: position}, "position in %s is ahead of its log, which ends at %d; "+
+				"the log was restored from a backup, or the position was edited", upstream, head)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package persistence
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// Environment is where an application and its factory read settings from: values given by the program, and behind them
+// the environment of the process. For the application "TrainingSchool" a setting KEY is looked up as
+// TRAININGSCHOOL_KEY in the given values, KEY in the given values, TRAININGSCHOOL_KEY in the process, KEY in the
+// process; the first that is there and not empty counts.
+//
+// It is safe for concurrent use.
+type Environment struct {
+	name   string
+	given  map[string]string
+	lookup func(string) (string, bool)
+}
+
+// NewEnvironment makes the environment of an application. A nil lookup means os.LookupEnv.
+func NewEnvironment(name string, given map[string]string, lookup func(string) (string, bool)) *Environment {
+	if lookup == nil {
+		lookup = os.LookupEnv
+	}
+	return &Environment{name: name, given: maps.Clone(given), lookup: lookup}
+}
+
+// Name is the application's name.
+func (e *Environment) Name() string { return e.name }
+
+// Prefix is what stands in front of a key that is meant for this application alone: its name in upper case, with every
+// other character than letters and digits as an underscore, and an underscore behind.
+func (e *Environment) Prefix() string {
+	return strings.Map(prefixRune, e.name) + "_"
+}
+
+func prefixRune(r rune) rune {
+	if unicode.IsLetter(r) || unicode.IsDigit(r) {
+		return unicode.ToUpper(r)
+	}
+	return '_'
+}
+
+// Setting is a value that was found, and the key that it was found under.
+type Setting struct {
+	Key   string
+	Value string
+}
+
+// Find looks a setting up, under the first of the keys and then under its aliases. It is false where the setting is
+// nowhere, or empty.
+func (e *Environment) Find(keys ...string) (Setting, bool) {
+	for _, source := range []func(string) (string, bool){e.lookupGiven, e.lookup} {
+		for _, prefix := range []string{e.Prefix(), ""} {
+			for _, key := range keys {
+				if value, ok := source(prefix + key); ok && value != "" {
+					return Setting{Key: prefix + key, Value: value}, true
+				}
+			}
+		}
+	}
+	return Setting{}, false
+}
+
+func (e *Environment) lookupGiven(key string) (string, bool) {
+	value, ok := e.given[key]
+	return value, ok
+}
+
+// Given returns the keys that the program gave, sorted.
+func (e *Environment) Given() []string { return slices.Sorted(maps.Keys(e.given)) }
+
+// String returns the value of a setting, or otherwise.
+func (e *Environment) String(otherwise string, keys ...string) string {
+	if setting, ok := e.Find(keys...); ok {
+		return setting.Value
+	}
+	return otherwise
+}
+
+// Bool returns the value of a setting as a truth value, or otherwise. The words are those of the original: y, yes, t,
+// true, on, 1 and n, no, f, false, off, 0, in any case. Other words are a *SettingError.
+func (e *Environment) Bool(otherwise bool, keys ...string) (bool, error) {
+	setting, ok := e.Find(keys...)
+	if !ok {
+		return otherwise, nil
+	}
+	switch strings.ToLower(setting.Value) {
+	case "y", "yes", "t", "true", "on", "1":
+		return true, nil
+	case "n", "no", "f", "false", "off", "0":
+		return false, nil
+	}
+	return false, setting.Wrong("is not a truth value; use y or n")
+}
+
+// Int returns the value of a setting as a whole number from low to high. Anything else is a *SettingError.
+func (e *Environment) Int(otherwise, low, high int, keys ...string) (int, error) {
+	setting, ok := e.Find(keys...)
+	if !ok {
+		return otherwise, nil
+	}
+	return setting.Int(low, high)
+}
+
+// Int is the setting's value as a whole number from low to high, or a *SettingError.
+func (s Setting) Int(low, high int) (int, error) {
+	value, err := strconv.Atoi(s.Value)
+	if err != nil || value < low || value > high {
+		return 0, s.Wrong(fmt.Sprintf("is not a whole number from %d to %d", low, high))
+	}
+	return value, nil
+}
+
+// Wrong is the error for a setting whose value cannot be used. The problem continues a sentence that begins with the
+// value.
+func (s Setting) Wrong(problem string) error {
+	return &SettingError{Key: s.Key, Value: s.Value, Problem: problem}
+}
+
+// WrongSecret is Wrong for a value that must not be shown.
+func (s Setting) WrongSecret(cause error) error {
+	return &SettingError{Key: s.Key, Problem: "cannot be used", Err: cause}
+}
+
+// SettingError says that a setting has a value that cannot be used, and under which key it was found.
+type SettingError struct {
+	Key string
+	// Value is the value that was found; it is empty where the value is a secret.
+	Value   string
+	Problem string
+	// Err is the cause; it may be nil.
+	Err error
+}
+
+func (e *SettingError) Error() string {
+	text := e.Key
+	if e.Value != "" {
+		text += fmt.Sprintf(": %.80q", e.Value)
+	}
+	text += " " + e.Problem
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns the class ErrProgramming and the cause.
+func (e *SettingError) Unwrap() []error { return both(ErrProgramming, e.Err) }

@@ -1,0 +1,270 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+// Class is one of the classes that errors of a store fall into, the same for every database. Ask with errors.Is; a
+// class contains the classes below it:
+//
+//	ErrPersistence
+//	├── ErrInterface       the program's way of talking to the database is at fault: a closed handle, a nil one
+//	└── ErrDatabase
+//	    ├── ErrData          a value cannot be stored
+//	    ├── ErrOperational   the database is at fault: unreachable, locked, full, not migrated
+//	    ├── ErrIntegrity     a unique key or a position was violated: a conflict
+//	    ├── ErrInternal      the database says that it is broken
+//	    ├── ErrProgramming   a call or a statement is wrong
+//	    └── ErrNotSupported  the database or the store cannot do this
+type Class struct {
+	name   string
+	parent error
+}
+
+// Error is the name of the class, which is also the name that the Python original gives it.
+func (c *Class) Error() string { return c.name }
+
+// Unwrap returns the class above.
+func (c *Class) Unwrap() error { return c.parent }
+
+// The classes of errors; see Class.
+var (
+	ErrPersistence  = &Class{"PersistenceError", domain.ErrEventSourcing}
+	ErrInterface    = &Class{"InterfaceError", ErrPersistence}
+	ErrDatabase     = &Class{"DatabaseError", ErrPersistence}
+	ErrData         = &Class{"DataError", ErrDatabase}
+	ErrOperational  = &Class{"OperationalError", ErrDatabase}
+	ErrIntegrity    = &Class{"IntegrityError", ErrDatabase}
+	ErrInternal     = &Class{"InternalError", ErrDatabase}
+	ErrProgramming  = &Class{"ProgrammingError", ErrDatabase}
+	ErrNotSupported = &Class{"NotSupportedError", ErrDatabase}
+)
+
+// Errors that say more than their class.
+var (
+	// ErrLockTimeout is a wait for the order lock of an application that took too long (ErrOperational).
+	ErrLockTimeout = &Class{"lock timeout", ErrOperational}
+
+	// ErrRetryTransaction says that the whole transaction must be tried again (ErrOperational): the database chose it
+	// as the victim of a deadlock, or what it had read is out of date.
+	ErrRetryTransaction = &Class{"transaction must be retried", ErrOperational}
+
+	// ErrOutcomeUnknown is the third outcome of a write, neither success nor failure (ErrOperational): the connection
+	// was lost while the commit was on its way. Read before writing again; saving the same aggregate again is safe,
+	// because a save that finds its own events stored is a success.
+	ErrOutcomeUnknown = &Class{"outcome unknown", ErrOperational}
+
+	// ErrReadOnly is a write to a database that only reads: a standby, or a file without write permission
+	// (ErrOperational).
+	ErrReadOnly = &Class{"database is read-only", ErrOperational}
+
+	// ErrDiskFull is a write that found no space (ErrOperational).
+	ErrDiskFull = &Class{"disk is full", ErrOperational}
+
+	// ErrNotADatabase is a file that is not a database or a damaged one (ErrDatabase).
+	ErrNotADatabase = &Class{"not a database", ErrDatabase}
+
+	// ErrClosed is the use of something after it was closed (ErrInterface).
+	ErrClosed = &Class{"closed", ErrInterface}
+
+	// ErrNoTransaction says that the context carries no transaction of the store (ErrProgramming).
+	ErrNoTransaction = &Class{"no transaction in the context", ErrProgramming}
+)
+
+// Error is an error of a store with its class, what was being done, and the database's own error as its cause.
+type Error struct {
+	// Class is one of the Err… values of this package.
+	Class error
+	// Op says what was being done, with the application's name.
+	Op string
+	// Hint says what to do, where that is known.
+	Hint string
+	// Err is the cause; it may be nil.
+	Err error
+}
+
+func (e *Error) Error() string {
+	text := e.Op + ": " + e.Class.Error()
+	if e.Hint != "" {
+		text += ": " + e.Hint
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns the class and the cause.
+func (e *Error) Unwrap() []error { return both(e.Class, e.Err) }
+
+func both(class, cause error) []error {
+	if cause == nil {
+		return []error{class}
+	}
+	return []error{class, cause}
+}
+
+// ConflictError says that an event was not stored because its originator already has an event of that version: somebody
+// else was faster. Load the originator again and repeat the command, as Repository.Update does. It is an ErrIntegrity.
+type ConflictError struct {
+	Application  string
+	OriginatorID uuid.UUID
+	// Version is the version that was to be stored.
+	Version int64
+	// Current is the originator's highest stored version, where it is known, and otherwise -1.
+	Current int64
+	// Stored are the events that stand in the way, at the places of those that were to be stored, with their
+	// notification ids where the recorder has such.
+	Stored []Notification
+	// Err is the database's own error; it may be nil.
+	Err error
+}
+
+func (e *ConflictError) Error() string {
+	text := fmt.Sprintf("%s: originator %s already has version %d", e.Application, e.OriginatorID, e.Version)
+	if e.Current > e.Version {
+		text += fmt.Sprintf(" and is at version %d", e.Current)
+	}
+	return text + "; load it again and repeat the command"
+}
+
+// Unwrap returns the class and the cause.
+func (e *ConflictError) Unwrap() []error { return both(ErrIntegrity, e.Err) }
+
+// IsConflict tells whether a save failed because of a version conflict, so that the command can be repeated with the
+// originator loaded again.
+func IsConflict(err error) bool {
+	_, ok := errors.AsType[*ConflictError](err)
+	return ok
+}
+
+// IsRetryable tells whether the same call may succeed later without anything being changed. An unknown outcome is not
+// retryable in this sense.
+func IsRetryable(err error) bool {
+	if errors.Is(err, ErrOutcomeUnknown) {
+		return false
+	}
+	return errors.Is(err, ErrRetryTransaction) || errors.Is(err, ErrLockTimeout)
+}
+
+// TrackingError says that a position was not moved, because it is there already or further on: another process of the
+// same follower was faster. It is an ErrIntegrity.
+type TrackingError struct {
+	Application    string
+	Upstream       string
+	NotificationID int64
+	// Current is the position that is stored.
+	Current int64
+}
+
+func (e *TrackingError) Error() string {
+	return fmt.Sprintf("%s: position in %s cannot move to %d: it is at %d already",
+		e.Application, e.Upstream, e.NotificationID, e.Current)
+}
+
+// Unwrap makes the error an ErrIntegrity.
+func (e *TrackingError) Unwrap() error { return ErrIntegrity }
+
+// NotMigratedError says that the database lacks a table or a part of one. It is an ErrOperational.
+type NotMigratedError struct {
+	// Missing names what is missing.
+	Missing string
+	// Fix says how to create it.
+	Fix string
+	// Err is the database's own error; it may be nil.
+	Err error
+}
+
+func (e *NotMigratedError) Error() string {
+	return fmt.Sprintf("database is not migrated: %s is missing; %s", e.Missing, e.Fix)
+}
+
+// Unwrap returns the class and the cause.
+func (e *NotMigratedError) Unwrap() []error { return both(ErrOperational, e.Err) }
+
+// InvalidError says that a value cannot be stored or used by any store, before a database sees it. It is an ErrData
+// for values to be stored, and an ErrProgramming for wrong arguments.
+type InvalidError struct {
+	// What names the value.
+	What string
+	// Problem says what is wrong with it and what is allowed.
+	Problem string
+	// Class is ErrData or ErrProgramming.
+	Class error
+}
+
+func (e *InvalidError) Error() string { return e.What + " " + e.Problem }
+
+// Unwrap returns the class.
+func (e *InvalidError) Unwrap() error { return e.Class }
+
+// Stages of mapping, for MappingError.
+const (
+	StageTopic      = "topic"
+	StageEncode     = "encode"
+	StageCompress   = "compress"
+	StageEncrypt    = "encrypt"
+	StageDecrypt    = "decrypt"
+	StageDecompress = "decompress"
+	StageDecode     = "decode"
+)
+
+// MappingError says that the state of one event or snapshot could not be made or read, and which. It never contains
+// the state.
+type MappingError struct {
+	Application       string
+	OriginatorID      uuid.UUID
+	OriginatorVersion int64
+	// NotificationID is 0 where it is not known.
+	NotificationID int64
+	Topic          string
+	// Stage is where it failed; see the Stage constants.
+	Stage string
+	// Err is the cause.
+	Err error
+}
+
+func (e *MappingError) Error() string {
+	position := ""
+	if e.NotificationID > 0 {
+		position = fmt.Sprintf(" (notification %d)", e.NotificationID)
+	}
+	return fmt.Sprintf("%s: cannot %s the state of %s version %d of originator %s%s: %v",
+		e.Application, e.Stage, e.Topic, e.OriginatorVersion, e.OriginatorID, position, e.Err)
+}
+
+// Unwrap returns the class and the cause.
+func (e *MappingError) Unwrap() []error { return both(ErrPersistence, e.Err) }
+
+// UnknownTopicError says that an event was stored under a name that no definition of the application has.
+type UnknownTopicError struct {
+	Topic string
+}
+
+func (e *UnknownTopicError) Error() string {
+	return fmt.Sprintf("topic %q is not defined; add it with domain.On or domain.Alias, "+
+		"or give its definition to application.WithDefinitions", e.Topic)
+}
+
+// Unwrap makes the error an ErrPersistence.
+func (e *UnknownTopicError) Unwrap() error { return ErrPersistence }
+
+// TopicConflictError says that two definitions of one application store different things under one name.
+type TopicConflictError struct {
+	Topic  string
+	First  reflect.Type
+	Second reflect.Type
+}
+
+func (e *TopicConflictError) Error() string {
+	return fmt.Sprintf("topic %q is defined for both %v and %v", e.Topic, e.First, e.Second)
+}
+
+// Unwrap makes the error an ErrProgramming.
+func (e *TopicConflictError) Unwrap() error { return ErrProgramming }

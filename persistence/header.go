@@ -1,0 +1,127 @@
+package persistence
+
+import (
+	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+// The plain state of an event, before compression and encryption, is a header and behind it the transcoded payload:
+//
+//	1 byte    layout, 0x01
+//	16 bytes  event id
+//	8 bytes   timestamp, microseconds since 1970 in UTC, big-endian
+//	uvarint   schema version of the payload
+//	uvarint   number of metadata entries; for each, in the order of their keys:
+//	          uvarint length and bytes of the key, uvarint length and bytes of the value
+//	rest      payload
+//
+// The states of the Python original are JSON objects and so begin with '{'. Compressed states begin with neither byte.
+const (
+	layoutOne      = 0x01
+	layoutOriginal = '{'
+)
+
+// errHeader is one error for every damaged header, because its bytes must not be shown.
+var errHeader = errors.New("header of the state is damaged")
+
+// isPlain tells whether the bytes are a state that was not compressed.
+func isPlain(state []byte) bool {
+	return len(state) > 0 && (state[0] == layoutOne || state[0] == layoutOriginal)
+}
+
+// header is what the framework itself keeps in the state of an event.
+type header struct {
+	id        uuid.UUID
+	timestamp time.Time
+	version   int
+	metadata  domain.Metadata
+}
+
+// appendHeader appends the header's bytes to dst.
+func (h *header) append(dst []byte) []byte {
+	dst = append(dst, layoutOne)
+	dst = append(dst, h.id[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.timestamp.UnixMicro()))
+	dst = binary.AppendUvarint(dst, uint64(h.version))
+	dst = binary.AppendUvarint(dst, uint64(len(h.metadata)))
+	if len(h.metadata) == 0 {
+		return dst
+	}
+	for _, key := range slices.Sorted(maps.Keys(h.metadata)) {
+		dst = appendString(dst, key)
+		dst = appendString(dst, h.metadata[key])
+	}
+	return dst
+}
+
+func appendString(dst []byte, s string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+// parseHeader splits a plain state into its header and the payload.
+func parseHeader(state []byte) (h header, payload []byte, err error) {
+	const fixed = 1 + 16 + 8
+	if len(state) < fixed || state[0] != layoutOne {
+		return h, nil, errHeader
+	}
+	copy(h.id[:], state[1:17])
+	h.timestamp = time.UnixMicro(int64(binary.BigEndian.Uint64(state[17:fixed]))).UTC()
+	r := reader{rest: state[fixed:]}
+	h.version = int(min(r.uvarint(), 1<<31-1))
+	h.metadata = r.metadata()
+	if r.damaged {
+		return h, nil, errHeader
+	}
+	return h, r.rest, nil
+}
+
+// reader takes values from the front of rest, and remembers when there was none to take.
+type reader struct {
+	rest    []byte
+	damaged bool
+}
+
+func (r *reader) uvarint() uint64 {
+	value, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		r.damaged, r.rest = true, nil
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return value
+}
+
+func (r *reader) string() string {
+	n := r.uvarint()
+	if n > uint64(len(r.rest)) {
+		r.damaged, r.rest = true, nil
+		return ""
+	}
+	s := string(r.rest[:n])
+	r.rest = r.rest[n:]
+	return s
+}
+
+// metadata reads the entries. It makes no map larger than the bytes that are left could fill, because the count comes
+// from the database.
+func (r *reader) metadata() domain.Metadata {
+	n := r.uvarint()
+	if n == 0 || n > uint64(len(r.rest)) {
+		r.damaged = r.damaged || n != 0
+		return nil
+	}
+	m := make(domain.Metadata, n)
+	for range n {
+		key := r.string()
+		m[key] = r.string()
+	}
+	return m
+}

@@ -1,0 +1,51 @@
+package persistence
+
+import (
+	"maps"
+	"reflect"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+// kind is an event type with the schema that it belongs to.
+type kind struct {
+	*domain.EventType
+	schema *domain.Schema
+}
+
+// kinds are all event types that a mapper knows. They are immutable; adding makes new ones.
+type kinds struct {
+	events    map[string]kind
+	snapshots map[string]kind
+	types     map[reflect.Type]kind
+}
+
+func noKinds() *kinds {
+	return &kinds{events: map[string]kind{}, snapshots: map[string]kind{}, types: map[reflect.Type]kind{}}
+}
+
+// with returns the kinds together with those of a schema, or a *TopicConflictError.
+func (k *kinds) with(schema *domain.Schema) (*kinds, error) {
+	next := &kinds{events: maps.Clone(k.events), snapshots: maps.Clone(k.snapshots), types: maps.Clone(k.types)}
+	for _, t := range schema.EventTypes() {
+		if err := addTopics(next.events, kind{t, schema}); err != nil {
+			return nil, err
+		}
+		next.types[t.GoType()] = kind{t, schema}
+	}
+	if t := schema.SnapshotType(); t != nil {
+		return next, addTopics(next.snapshots, kind{t, schema})
+	}
+	return next, nil
+}
+
+// addTopics enters a type under all its names. The same definition may be added again, also with another clock.
+func addTopics(topics map[string]kind, added kind) error {
+	for _, topic := range append(added.Aliases(), added.Topic()) {
+		if other, taken := topics[topic]; taken && other.EventType != added.EventType {
+			return &TopicConflictError{Topic: topic, First: other.GoType(), Second: added.GoType()}
+		}
+		topics[topic] = added
+	}
+	return nil
+}

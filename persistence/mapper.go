@@ -1,0 +1,292 @@
+package persistence
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+// Mapper turns events into stored events and back: the payload is transcoded, a header is put in front, and the result
+// is compressed and then encrypted. Reading goes the other way.
+//
+// The ciphertext is bound to its row: the cipher's associated data are the purpose ("event" or "snapshot"), the
+// application, the originator, the version and the stored topic.
+//
+// A Mapper is safe for concurrent use. Definitions may be added at any time.
+type Mapper struct {
+	application string
+	transcoder  Transcoder
+	compressor  Compressor
+	cipher      Cipher
+	original    bool
+
+	mu    sync.Mutex // serialises Add
+	kinds atomic.Pointer[kinds]
+}
+
+// MapperConfig is what a Mapper is made of.
+type MapperConfig struct {
+	// Application is the name of the application whose events are mapped.
+	Application string
+	// Transcoder turns payloads into bytes. Nil means JSON with the default transcodings.
+	Transcoder Transcoder
+	// Compressor makes states smaller. Nil means none: compressed states then cannot be read. States that were stored
+	// without compression can be read with one.
+	Compressor Compressor
+	// Cipher encrypts states. Nil means none.
+	Cipher Cipher
+	// OriginalLayout writes states as the Python original does, for a database that the original also reads. Such
+	// states have no event id and no metadata. Reading always understands both layouts.
+	OriginalLayout bool
+}
+
+// NewMapper makes a Mapper that knows no definitions yet.
+func NewMapper(config MapperConfig) *Mapper {
+	m := &Mapper{
+		application: config.Application,
+		transcoder:  config.Transcoder,
+		compressor:  config.Compressor,
+		cipher:      config.Cipher,
+		original:    config.OriginalLayout,
+	}
+	if m.transcoder == nil {
+		m.transcoder = NewJSONTranscoder(DefaultTranscodings()...)
+	}
+	m.kinds.Store(noKinds())
+	return m
+}
+
+// Application is the name of the application whose events are mapped.
+func (m *Mapper) Application() string { return m.application }
+
+// Transcoder is the transcoder that payloads go through.
+func (m *Mapper) Transcoder() Transcoder { return m.transcoder }
+
+// Add makes the types of a definition known. It returns a *TopicConflictError where a stored name already means another
+// type, and what the transcoder's CheckType says against the type of an event. Adding a definition again is harmless.
+func (m *Mapper) Add(schema *domain.Schema) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if checker, ok := m.transcoder.(TypeChecker); ok {
+		for _, t := range schema.EventTypes() {
+			if err := checker.CheckType(t.GoType()); err != nil {
+				return err
+			}
+		}
+	}
+	next, err := m.kinds.Load().with(schema)
+	if err != nil {
+		return err
+	}
+	m.kinds.Store(next)
+	return nil
+}
+
+// purpose keeps events and snapshots apart: in the names they are stored under, and in the associated data.
+type purpose string
+
+const (
+	events    purpose = "event"
+	snapshots purpose = "snapshot"
+)
+
+// buffers hold the steps between payload and state. They are reused, because a new one for each event would cost more
+// than the event.
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+type buffer struct{ plain, packed, associated []byte }
+
+// maxKept is the size above which a buffer is left to the garbage collector.
+const maxKept = 64 << 10
+
+func (b *buffer) release() {
+	if cap(b.plain) <= maxKept && cap(b.packed) <= maxKept {
+		buffers.Put(b)
+	}
+}
+
+// ToStored maps an event. It returns a *MappingError.
+func (m *Mapper) ToStored(event domain.Event) (StoredEvent, error) {
+	return m.toStored(events, event)
+}
+
+// ToDomain maps a stored event back. It returns a *MappingError, whose cause tells an unknown topic
+// (*UnknownTopicError), a schema version newer than the program (*domain.SchemaVersionError) and what the cipher, the
+// compressor and the transcoder say.
+func (m *Mapper) ToDomain(stored StoredEvent) (domain.Event, error) {
+	return m.toDomain(events, Notification{StoredEvent: stored})
+}
+
+// NotificationToDomain is ToDomain for an event from the log, which also knows its position.
+func (m *Mapper) NotificationToDomain(notification Notification) (domain.Event, error) {
+	return m.toDomain(events, notification)
+}
+
+// SnapshotToStored maps a snapshot. It returns a *MappingError.
+func (m *Mapper) SnapshotToStored(snapshot domain.Event) (StoredEvent, error) {
+	return m.toStored(snapshots, snapshot)
+}
+
+// SnapshotToDomain maps a stored snapshot back, with errors as ToDomain.
+func (m *Mapper) SnapshotToDomain(stored StoredEvent) (domain.Event, error) {
+	return m.toDomain(snapshots, Notification{StoredEvent: stored})
+}
+
+func (m *Mapper) toStored(p purpose, event domain.Event) (StoredEvent, error) {
+	stored := StoredEvent{OriginatorID: event.OriginatorID, OriginatorVersion: event.OriginatorVersion, Topic: event.Topic}
+	kind, ok := m.find(p, event.Topic)
+	if !ok {
+		return stored, m.failed(&stored, 0, StageTopic, &UnknownTopicError{Topic: event.Topic})
+	}
+	buf := buffers.Get().(*buffer)
+	defer buf.release()
+	var err error
+	if m.original && p == events {
+		buf.plain, err = m.encodeOriginal(buf.plain[:0], kind, event)
+	} else {
+		h := header{id: event.ID, timestamp: event.Timestamp, version: kind.Version(), metadata: event.Metadata}
+		buf.plain, err = m.transcoder.Encode(h.append(buf.plain[:0]), event.Data)
+	}
+	if err != nil {
+		return stored, m.failed(&stored, 0, StageEncode, err)
+	}
+	return m.seal(p, stored, buf)
+}
+
+// seal makes the state out of the plain bytes in the buffer.
+func (m *Mapper) seal(p purpose, stored StoredEvent, buf *buffer) (StoredEvent, error) {
+	packed := buf.plain
+	if m.compressor != nil {
+		var err error
+		if buf.packed, err = m.compressor.Compress(buf.packed[:0], buf.plain); err != nil {
+			return stored, m.failed(&stored, 0, StageCompress, err)
+		}
+		packed = buf.packed
+	}
+	if m.cipher == nil {
+		stored.State = append(make([]byte, 0, len(packed)), packed...)
+		return stored, nil
+	}
+	buf.associated = m.associate(buf.associated[:0], p, &stored)
+	state, err := m.cipher.Encrypt(nil, packed, buf.associated)
+	if err != nil {
+		return stored, m.failed(&stored, 0, StageEncrypt, err)
+	}
+	stored.State = state
+	return stored, nil
+}
+
+func (m *Mapper) toDomain(p purpose, n Notification) (domain.Event, error) {
+	buf := buffers.Get().(*buffer)
+	defer buf.release()
+	plain, stage, err := m.open(p, &n.StoredEvent, buf)
+	if err != nil {
+		return domain.Event{}, m.failed(&n.StoredEvent, n.ID, stage, err)
+	}
+	event := domain.Event{
+		Application: m.application, NotificationID: n.ID,
+		OriginatorID: n.OriginatorID, OriginatorVersion: n.OriginatorVersion, Topic: n.Topic,
+	}
+	if plain[0] == layoutOriginal {
+		stage, err = m.decodeOriginal(p, plain, &event)
+	} else {
+		stage, err = m.decode(p, plain, &event)
+	}
+	if err != nil {
+		return domain.Event{}, m.failed(&n.StoredEvent, n.ID, stage, err)
+	}
+	return event, nil
+}
+
+// open makes the plain bytes out of a state. On failure it returns the stage as well.
+func (m *Mapper) open(p purpose, stored *StoredEvent, buf *buffer) (plain []byte, stage string, err error) {
+	plain = stored.State
+	if m.cipher != nil {
+		buf.associated = m.associate(buf.associated[:0], p, stored)
+		if buf.packed, err = m.cipher.Decrypt(buf.packed[:0], plain, buf.associated); err != nil {
+			return nil, StageDecrypt, err
+		}
+		plain = buf.packed
+	}
+	if isPlain(plain) {
+		return plain, "", nil
+	}
+	if m.compressor == nil {
+		return nil, StageDecode, errUnreadable
+	}
+	if buf.plain, err = m.compressor.Decompress(buf.plain[:0], plain); err != nil {
+		return nil, StageDecompress, err
+	}
+	if !isPlain(buf.plain) {
+		return nil, StageDecode, errUnreadable
+	}
+	return buf.plain, "", nil
+}
+
+var errUnreadable = errors.New("the state is not readable as it is: it was stored with a compressor or a cipher that " +
+	"this application does not have, or it is damaged")
+
+// decode fills the event from a state in the layout of this package.
+func (m *Mapper) decode(p purpose, plain []byte, event *domain.Event) (stage string, err error) {
+	h, payload, err := parseHeader(plain)
+	if err != nil {
+		return StageDecode, err
+	}
+	event.ID, event.Timestamp, event.Metadata = h.id, h.timestamp, h.metadata
+	kind, ok := m.find(p, event.Topic)
+	if !ok {
+		return StageTopic, &UnknownTopicError{Topic: event.Topic}
+	}
+	event.Data, err = kind.Decode(h.version, func(into any) error { return m.transcoder.Decode(payload, into) })
+	return StageDecode, err
+}
+
+func (m *Mapper) find(p purpose, topic string) (kind, bool) {
+	known := m.kinds.Load()
+	topics := known.events
+	if p == snapshots {
+		topics = known.snapshots
+	}
+	k, ok := topics[topic]
+	return k, ok
+}
+
+func (m *Mapper) failed(stored *StoredEvent, id int64, stage string, err error) error {
+	return &MappingError{
+		Application: m.application, OriginatorID: stored.OriginatorID, OriginatorVersion: stored.OriginatorVersion,
+		NotificationID: id, Topic: stored.Topic, Stage: stage, Err: err,
+	}
+}
+
+// associate appends what the ciphertext is bound to. Every part has its length in front, so that no two rows have the
+// same bytes.
+func (m *Mapper) associate(dst []byte, p purpose, stored *StoredEvent) []byte {
+	dst = appendString(dst, string(p))
+	dst = appendString(dst, m.application)
+	dst = appendString(dst, string(stored.OriginatorID[:]))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(stored.OriginatorVersion))
+	return appendString(dst, stored.Topic)
+}
+
+// idOf reads only the event id out of a stored event. It is false for states without one.
+func (m *Mapper) idOf(stored StoredEvent) (uuid.UUID, bool) {
+	buf := buffers.Get().(*buffer)
+	defer buf.release()
+	plain, _, err := m.open(events, &stored, buf)
+	if err != nil {
+		return uuid.Nil, false
+	}
+	h, _, err := parseHeader(plain)
+	return h.id, err == nil && h.id != uuid.Nil
+}
+
+// SchemaOf finds the definition that the events of a topic belong to.
+func (m *Mapper) SchemaOf(topic string) (*domain.Schema, bool) {
+	k, ok := m.find(events, topic)
+	return k.schema, ok
+}

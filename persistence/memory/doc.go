@@ -1,0 +1,17 @@
+// Package memory keeps events in the memory of the process: for tests, for demonstrations, and as the reference
+// implementation of the recorders of the package persistence. Where it is unclear what a store must do, it does what
+// this one does.
+//
+// A Store holds any number of applications, as a database does:
+//
+//	store := memory.New()
+//	defer store.Close()
+//	events, err := store.ProcessRecorder("TrainingSchool")
+//	snapshots, err := store.SnapshotRecorder("TrainingSchool")
+//
+// Recorders of the same application share its events, however many are made. Two applications share nothing but the
+// sequence that notification ids are drawn from, so the log of each has gaps, as it has in a database.
+//
+// A Store makes everything that it promises under one lock, and never calls anybody while it holds the lock. It keeps
+// every event for as long as it lives; nothing survives it.
+package memory

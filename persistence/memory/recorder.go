@@ -1,0 +1,169 @@
+package memory
+
+import (
+	"context"
+	"iter"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// aggregateRecorder keeps the events of originators, or their snapshots: those have no nextID.
+type aggregateRecorder struct {
+	store       *Store
+	table       *table
+	application string
+	nextID      func() int64
+}
+
+// InsertEvents implements persistence.AggregateRecorder.
+func (r *aggregateRecorder) InsertEvents(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+	if err := persistence.ValidateEvents(r.application, events); err != nil {
+		return nil, err
+	}
+	var ids []int64
+	err := r.store.write(ctx, r.application, "insert events", func() error {
+		if err := r.table.conflict(r.application, events); err != nil {
+			return err
+		}
+		ids = r.table.insert(events, r.nextID)
+		return nil
+	})
+	return ids, err
+}
+
+// SelectEvents implements persistence.AggregateRecorder. The stream has the events that are stored when the loop
+// begins.
+func (r *aggregateRecorder) SelectEvents(
+	ctx context.Context, originatorID uuid.UUID, want persistence.EventRange,
+) iter.Seq2[persistence.StoredEvent, error] {
+	const op = "select events"
+	return func(yield func(persistence.StoredEvent, error) bool) {
+		selected, err := r.selectRows(ctx, op, originatorID, want)
+		if err != nil {
+			yield(persistence.StoredEvent{}, err)
+			return
+		}
+		for i := range selected {
+			if err := ctx.Err(); err != nil {
+				yield(persistence.StoredEvent{}, contextError(r.application, op, err))
+				return
+			}
+			if want.Limit > 0 && i == want.Limit {
+				return
+			}
+			row := selected[i]
+			if want.Descending {
+				row = selected[len(selected)-1-i]
+			}
+			if !yield(cloned(row).StoredEvent, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (r *aggregateRecorder) selectRows(
+	ctx context.Context, op string, originatorID uuid.UUID, want persistence.EventRange,
+) (rows, error) {
+	if err := want.Validate(); err != nil {
+		return nil, err
+	}
+	var stream rows
+	err := r.store.read(ctx, r.application, op, func() { stream = r.table.streams[originatorID] })
+	return stream.between(want), err
+}
+
+// processRecorder also has the log of an application, and its positions as a follower.
+type processRecorder struct {
+	aggregateRecorder
+}
+
+// SelectNotifications implements persistence.ApplicationRecorder.
+func (r *processRecorder) SelectNotifications(
+	ctx context.Context, want persistence.NotificationRange,
+) ([]persistence.Notification, error) {
+	want, err := want.Validate()
+	if err != nil {
+		return nil, err
+	}
+	log, err := r.log(ctx, "select notifications")
+	if err != nil {
+		return nil, err
+	}
+	var page []persistence.Notification
+	for _, row := range log.behind(want.After) {
+		if len(page) == want.Limit || want.Stop > 0 && row.ID > want.Stop {
+			break
+		}
+		if len(want.Topics) == 0 || slices.Contains(want.Topics, row.Topic) {
+			page = append(page, cloned(row))
+		}
+	}
+	return page, nil
+}
+
+// MaxNotificationID implements persistence.ApplicationRecorder.
+func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
+	log, err := r.log(ctx, "read the highest notification id")
+	if err != nil || len(log) == 0 {
+		return 0, err
+	}
+	return log[len(log)-1].ID, nil
+}
+
+func (r *processRecorder) log(ctx context.Context, op string) (log rows, err error) {
+	err = r.store.read(ctx, r.application, op, func() { log = r.table.log })
+	return log, err
+}
+
+// InsertTracking implements persistence.TrackingRecorder.
+func (r *processRecorder) InsertTracking(ctx context.Context, tracking persistence.Tracking) error {
+	if err := persistence.ValidateTracking(tracking); err != nil {
+		return err
+	}
+	return r.store.write(ctx, r.application, "move a position", func() error {
+		if err := r.store.checkMove(r.application, tracking); err != nil {
+			return err
+		}
+		r.store.move(r.application, tracking)
+		return nil
+	})
+}
+
+// MaxTrackingID implements persistence.TrackingRecorder.
+func (r *processRecorder) MaxTrackingID(ctx context.Context, upstream string) (int64, error) {
+	var current int64
+	err := r.store.read(ctx, r.application, "read a position", func() {
+		current = r.store.positions[position{r.application, upstream}]
+	})
+	return current, err
+}
+
+// InsertProcessed implements persistence.ProcessRecorder. The position is looked at before the events: a process that
+// comes second has usually made the same events as the first, and must learn that it came second.
+func (r *processRecorder) InsertProcessed(
+	ctx context.Context, events []persistence.StoredEvent, tracking persistence.Tracking,
+) ([]int64, error) {
+	if err := persistence.ValidateTracking(tracking); err != nil {
+		return nil, err
+	}
+	if err := persistence.ValidateEvents(r.application, events); err != nil {
+		return nil, err
+	}
+	var ids []int64
+	err := r.store.write(ctx, r.application, "insert processed events", func() error {
+		if err := r.store.checkMove(r.application, tracking); err != nil {
+			return err
+		}
+		if err := r.table.conflict(r.application, events); err != nil {
+			return err
+		}
+		ids = r.table.insert(events, r.nextID)
+		r.store.move(r.application, tracking)
+		return nil
+	})
+	return ids, err
+}

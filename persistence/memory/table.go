@@ -1,0 +1,105 @@
+package memory
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// rows is a run of stored events. A row never changes once it is stored, and a run that was handed out never changes
+// within its length: it is only ever appended to, or replaced by another one. So a reader needs the lock only to fetch
+// the run, and reads it without.
+type rows []*persistence.Notification
+
+// table keeps stored events in the two orders in which they are read. The lock of its store protects it.
+type table struct {
+	log     rows               // in order of id
+	streams map[uuid.UUID]rows // of each originator, in order of version
+}
+
+func newTable() *table { return &table{streams: map[uuid.UUID]rows{}} }
+
+// conflict finds the stored events that stand in the way of events; it returns nil where there are none.
+func (t *table) conflict(application string, events []persistence.StoredEvent) error {
+	var conflict *persistence.ConflictError
+	for i := range events {
+		e := &events[i]
+		stream := t.streams[e.OriginatorID]
+		at, found := stream.search(e.OriginatorVersion)
+		if !found {
+			continue
+		}
+		if conflict == nil {
+			conflict = &persistence.ConflictError{Application: application, OriginatorID: e.OriginatorID,
+				Version: e.OriginatorVersion, Current: stream[len(stream)-1].OriginatorVersion}
+		}
+		conflict.Stored = append(conflict.Stored, cloned(stream[at]))
+	}
+	if conflict == nil {
+		return nil
+	}
+	return conflict
+}
+
+// insert stores events that do not conflict. Where nextID is nil they get no ids, and none are returned.
+func (t *table) insert(events []persistence.StoredEvent, nextID func() int64) []int64 {
+	stored := make([]persistence.Notification, len(events))
+	var ids []int64
+	for i, e := range events {
+		row := &stored[i]
+		row.StoredEvent = e
+		row.State = bytes.Clone(e.State)
+		if nextID != nil {
+			row.ID = nextID()
+			ids = append(ids, row.ID)
+			t.log = append(t.log, row)
+		}
+		t.streams[e.OriginatorID] = t.streams[e.OriginatorID].with(row)
+	}
+	return ids
+}
+
+// with returns the run with one more row at its place in the order of versions. Nearly always that is the end; where it
+// is not, the run is replaced, because somebody may be reading it.
+func (r rows) with(row *persistence.Notification) rows {
+	at, _ := r.search(row.OriginatorVersion)
+	if at == len(r) {
+		return append(r, row)
+	}
+	return slices.Concat(r[:at], rows{row}, r[at:])
+}
+
+// search returns the place of a version, or the place where it would be.
+func (r rows) search(version int64) (int, bool) {
+	if n := len(r); n == 0 || version > r[n-1].OriginatorVersion {
+		return n, false
+	}
+	return slices.BinarySearchFunc(r, version, func(row *persistence.Notification, version int64) int {
+		return cmp.Compare(row.OriginatorVersion, version)
+	})
+}
+
+// between returns the part of a stream that a range selects, before its order and its limit.
+func (r rows) between(want persistence.EventRange) rows {
+	if want.Before > 0 {
+		end, _ := r.search(want.Before)
+		r = r[:end]
+	}
+	begin, _ := r.search(want.From)
+	return r[begin:]
+}
+
+// behind returns the part of a log whose ids are higher than id.
+func (r rows) behind(id int64) rows {
+	begin, found := slices.BinarySearchFunc(r, id, func(row *persistence.Notification, id int64) int {
+		return cmp.Compare(row.ID, id)
+	})
+	if found {
+		begin++
+	}
+	return r[begin:]
+}

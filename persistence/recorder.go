@@ -1,0 +1,78 @@
+package persistence
+
+import (
+	"context"
+	"iter"
+
+	"github.com/google/uuid"
+)
+
+// A recorder keeps the stored events of one application. There are three levels, each containing the one before; every
+// store implements them, and the package persistencetest is the definition of what they must do.
+//
+// All methods are safe for concurrent use. They take over neither the slices they are given nor the ones they return.
+// Where ctx carries a transaction of the recorder's store, they take part in it.
+
+// AggregateRecorder keeps the events of originators. Recorders of snapshots are of this level.
+type AggregateRecorder interface {
+	// InsertEvents stores all the events or, where it returns an error, none of them. It returns the events'
+	// notification ids, ascending and in the order of the events; recorders of this level return nil. Storing no
+	// events is a success.
+	//
+	// It returns a *ConflictError where an event has the originator and version of another one, stored or in events,
+	// and ErrOutcomeUnknown where it could not find out whether the events were stored.
+	InsertEvents(ctx context.Context, events []StoredEvent) ([]int64, error)
+
+	// SelectEvents streams the events of an originator. An unknown originator has none. No connection is held while
+	// the loop's body runs. The first error ends the stream.
+	SelectEvents(ctx context.Context, originatorID uuid.UUID, r EventRange) iter.Seq2[StoredEvent, error]
+}
+
+// ApplicationRecorder also keeps all events of an application as one log.
+//
+// Whoever has read the log up to an id never finds a lower id there later, however many processes write: ids become
+// visible in ascending order. Ids of concurrent saves do not interleave. Gaps mean nothing.
+type ApplicationRecorder interface {
+	AggregateRecorder
+
+	// SelectNotifications returns a page of the log, fewer than r.Limit only at the end of the range.
+	SelectNotifications(ctx context.Context, r NotificationRange) ([]Notification, error)
+
+	// MaxNotificationID returns the highest id in the log, and 0 where the log is empty.
+	MaxNotificationID(ctx context.Context) (int64, error)
+}
+
+// TrackingRecorder keeps the positions of a follower in the logs of its upstream applications. Positions only move
+// forward.
+type TrackingRecorder interface {
+	// InsertTracking moves the position forward. It returns a *TrackingError where the position is there already or
+	// further on.
+	InsertTracking(ctx context.Context, tracking Tracking) error
+
+	// MaxTrackingID returns the position in the log of the upstream application, and 0 where nothing was processed.
+	MaxTrackingID(ctx context.Context, upstream string) (int64, error)
+}
+
+// ProcessRecorder also stores the events that a follower makes together with its position, so that each upstream event
+// has its effect exactly once.
+type ProcessRecorder interface {
+	ApplicationRecorder
+	TrackingRecorder
+
+	// InsertProcessed stores the events and moves the position, or does neither. The events may be none.
+	InsertProcessed(ctx context.Context, events []StoredEvent, tracking Tracking) ([]int64, error)
+}
+
+// Factory makes the recorders of applications over one store. It is safe for concurrent use.
+//
+// Making a recorder must work before the store's tables exist: only using one needs them.
+type Factory interface {
+	// ProcessRecorder makes the recorder of an application's events and positions.
+	ProcessRecorder(application string) (ProcessRecorder, error)
+
+	// SnapshotRecorder makes the recorder of an application's snapshots.
+	SnapshotRecorder(application string) (AggregateRecorder, error)
+
+	// Close releases what the factory itself has opened. It does not close what it was given.
+	Close() error
+}

@@ -1,0 +1,94 @@
+package persistence
+
+import (
+	"context"
+	"sync"
+)
+
+// Transaction is the part of a store's transaction that other layers may know: what is to happen after it has ended.
+// A store puts one into the context of the code that runs inside a transaction, and ends it.
+//
+// It is safe for concurrent use.
+type Transaction struct {
+	parent *Transaction
+
+	mu         sync.Mutex // protects what follows
+	onCommit   []func(context.Context)
+	onRollback []func(context.Context)
+}
+
+type transactionKey struct{}
+
+// NewTransaction returns a context that carries a new Transaction. Where ctx already carries one, the new one is nested
+// in it: its effects wait for the outer commit.
+func NewTransaction(ctx context.Context) (context.Context, *Transaction) {
+	t := &Transaction{parent: TransactionFrom(ctx)}
+	return context.WithValue(ctx, transactionKey{}, t), t
+}
+
+// TransactionFrom returns the transaction that ctx carries, or nil.
+func TransactionFrom(ctx context.Context) *Transaction {
+	t, _ := ctx.Value(transactionKey{}).(*Transaction)
+	return t
+}
+
+// OnCommit runs effect after the transaction that ctx carries is committed, and at once where there is none. The effect
+// gets a context that carries no transaction of its own.
+func OnCommit(ctx context.Context, effect func(context.Context)) {
+	t := TransactionFrom(ctx)
+	if t == nil {
+		effect(ctx)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.onCommit = append(t.onCommit, effect)
+}
+
+// OnRollback runs undo after the transaction that ctx carries is rolled back, the last one first. Where there is no
+// transaction nothing can be rolled back, and undo is dropped.
+func OnRollback(ctx context.Context, undo func(context.Context)) {
+	t := TransactionFrom(ctx)
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.onRollback = append(t.onRollback, undo)
+}
+
+// Committed ends the transaction: a nested one hands its effects to the outer one, the outermost one runs them. The
+// context is the one outside the transaction.
+func (t *Transaction) Committed(ctx context.Context) {
+	commits, rollbacks := t.take()
+	if t.parent != nil {
+		t.parent.adopt(commits, rollbacks)
+		return
+	}
+	for _, effect := range commits {
+		effect(ctx)
+	}
+}
+
+// RolledBack ends the transaction and runs what undoes its effects.
+func (t *Transaction) RolledBack(ctx context.Context) {
+	_, rollbacks := t.take()
+	for i := len(rollbacks) - 1; i >= 0; i-- {
+		rollbacks[i](ctx)
+	}
+}
+
+func (t *Transaction) take() (commits, rollbacks []func(context.Context)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	commits, rollbacks = t.onCommit, t.onRollback
+	t.onCommit, t.onRollback = nil, nil
+	return commits, rollbacks
+}
+
+func (t *Transaction) adopt(commits, rollbacks []func(context.Context)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.onCommit = append(t.onCommit, commits...)
+	t.onRollback = append(t.onRollback, rollbacks...)
+}

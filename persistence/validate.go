@@ -1,0 +1,131 @@
+package persistence
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+// Limits that every store keeps, so that what one database accepts no other refuses.
+const (
+	// MaxName is the longest application name, in characters: the width of the column that Django made.
+	MaxName = 32
+	// MaxState is the largest state of one event, in bytes, after compression and encryption.
+	MaxState = 16 << 20
+	// MaxPage is the largest page of notifications.
+	MaxPage = 1000
+)
+
+// ValidateName refuses an application name that not every database can keep, with an *InvalidError.
+func ValidateName(name string) error {
+	problem := ""
+	switch {
+	case name == "":
+		problem = "must not be empty"
+	case !utf8.ValidString(name) || strings.ContainsRune(name, 0):
+		problem = "must be valid UTF-8 without NUL"
+	case utf8.RuneCountInString(name) > MaxName:
+		problem = fmt.Sprintf("has %d characters; at most %d can be stored", utf8.RuneCountInString(name), MaxName)
+	case strings.TrimSpace(name) != name:
+		problem = "must not begin or end with spaces"
+	default:
+		return nil
+	}
+	return &InvalidError{What: fmt.Sprintf("application name %.40q", name), Problem: problem, Class: ErrData}
+}
+
+// ValidateEvents refuses events that not every database can keep, and events that repeat or skip a version of their
+// originator, before any of them is stored. Every recorder calls it first. The error is an *InvalidError, or a
+// *ConflictError for a version given twice.
+func ValidateEvents(application string, events []StoredEvent) error {
+	last := make(map[uuid.UUID]int64, 1)
+	for i := range events {
+		e := &events[i]
+		if problem := eventProblem(e); problem != "" {
+			return invalidEvent(e, problem)
+		}
+		version, seen := last[e.OriginatorID]
+		if seen && e.OriginatorVersion == version {
+			return &ConflictError{Application: application, OriginatorID: e.OriginatorID,
+				Version: e.OriginatorVersion, Current: -1}
+		}
+		if seen && e.OriginatorVersion != version+1 {
+			return invalidEvent(e, fmt.Sprintf("must follow version %d of the same originator without a gap", version))
+		}
+		last[e.OriginatorID] = e.OriginatorVersion
+	}
+	return nil
+}
+
+func eventProblem(e *StoredEvent) string {
+	switch {
+	case e.OriginatorID == uuid.Nil:
+		return "has the zero UUID as its originator; give the aggregate an id"
+	case e.OriginatorVersion < 0:
+		return "has a negative version"
+	case e.Topic == "":
+		return "has no topic"
+	case len(e.Topic) > domain.MaxTopic:
+		return fmt.Sprintf("has a topic of %d bytes; at most %d can be stored", len(e.Topic), domain.MaxTopic)
+	case !utf8.ValidString(e.Topic) || strings.ContainsRune(e.Topic, 0):
+		return "has a topic that is not valid UTF-8 without NUL"
+	case e.State == nil:
+		return "has a nil state; an empty one is legal"
+	case len(e.State) > MaxState:
+		return fmt.Sprintf("has a state of %d bytes; at most %d can be stored", len(e.State), MaxState)
+	}
+	return ""
+}
+
+func invalidEvent(e *StoredEvent, problem string) error {
+	what := fmt.Sprintf("event %.40q version %d of originator %s", e.Topic, e.OriginatorVersion, e.OriginatorID)
+	return &InvalidError{What: what, Problem: problem, Class: ErrData}
+}
+
+// ValidateTracking refuses a position that cannot be stored, with an *InvalidError.
+func ValidateTracking(tracking Tracking) error {
+	if err := ValidateName(tracking.ApplicationName); err != nil {
+		return err
+	}
+	if tracking.NotificationID < 1 {
+		return &InvalidError{What: fmt.Sprintf("position %d in %s", tracking.NotificationID, tracking.ApplicationName),
+			Problem: "must be at least 1", Class: ErrData}
+	}
+	return nil
+}
+
+// Validate refuses a range that selects nothing by mistake, with an *InvalidError. A range whose end lies before its
+// beginning is legal and empty.
+func (r EventRange) Validate() error {
+	return firstNegative("event range", named{"From", r.From}, named{"Before", r.Before}, named{"Limit", int64(r.Limit)})
+}
+
+// Validate refuses a range that cannot be read, with an *InvalidError, and returns it with its Limit cut to MaxPage. A
+// range whose end lies before its beginning is legal and empty.
+func (r NotificationRange) Validate() (NotificationRange, error) {
+	if r.Limit < 1 {
+		return r, &InvalidError{What: fmt.Sprintf("notification range Limit %d", r.Limit),
+			Problem: "must be at least 1", Class: ErrProgramming}
+	}
+	r.Limit = min(r.Limit, MaxPage)
+	return r, firstNegative("notification range", named{"After", r.After}, named{"Stop", r.Stop})
+}
+
+type named struct {
+	name  string
+	value int64
+}
+
+func firstNegative(what string, values ...named) error {
+	for _, v := range values {
+		if v.value < 0 {
+			return &InvalidError{What: fmt.Sprintf("%s %s %d", what, v.name, v.value),
+				Problem: "must not be negative", Class: ErrProgramming}
+		}
+	}
+	return nil
+}
