@@ -19,6 +19,9 @@ func FuzzZlib(f *testing.F) {
 
 // FuzzZstd is FuzzZlib for Zstd.
 func FuzzZstd(f *testing.F) {
+	for _, vector := range readVectors(f, "zstd.txt") {
+		f.Add(fromHex(f, vector[0]))
+	}
 	f.Add(repeatBlocks(3))
 	f.Add(repeatBlocks(1000))
 	fuzz(f, compressor.TopicZstd)

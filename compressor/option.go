@@ -19,9 +19,10 @@ func WithLimit(bytes int) Option {
 	return func(s *settings) { s.limit = bytes }
 }
 
-// WithLevel sets how much time to spend on making states small. The levels of Zlib are 1 (fast) to 9 (small), with 6
-// as the default. Those of Zstd are 1 to 22, with 3 as the default; neighbours may have the same effect. The level
-// matters for compressing only, and may be changed at any time.
+// WithLevel sets how much time to spend on making states small. The levels of Zlib are 1 (fast) to 9 (small), with 7
+// as the default, because the levels below it store states as short as most events without making them smaller. Those
+// of Zstd are 1 to 22, with 3 as the default; neighbours may have the same effect. The level matters for compressing
+// only, and may be changed at any time.
 func WithLevel(level int) Option {
 	return func(s *settings) { s.level = level }
 }

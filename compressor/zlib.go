@@ -10,6 +10,10 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
+// defaultZlibLevel is the lowest level at which states without repetitions, as those of most events are, become
+// smaller. It is still faster than the usual level 6 of the standard library.
+const defaultZlibLevel = 7
+
 // Zlib compresses in the zlib format (RFC 1950), which zlib.compress of Python writes and zlib.decompress reads. It is
 // safe for concurrent use.
 type Zlib struct {
@@ -39,7 +43,7 @@ type zlibReader struct {
 
 // NewZlib returns a compressor. Errors are of type *OptionError.
 func NewZlib(options ...Option) (*Zlib, error) {
-	settings, err := newSettings(options, 6, zlib.BestCompression)
+	settings, err := newSettings(options, defaultZlibLevel, zlib.BestCompression)
 	if err != nil {
 		return nil, err
 	}

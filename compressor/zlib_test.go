@@ -22,13 +22,10 @@ func TestZlibReadsPython(t *testing.T) {
 	}
 }
 
-// Other implementations read what Zlib writes, with the header that Python writes for its default level.
+// Other implementations read what Zlib writes.
 func TestZlibIsReadByOthers(t *testing.T) {
 	t.Parallel()
 	state := mustCompress(t, mustNew(t, compressor.TopicZlib), event)
-	if !bytes.HasPrefix(state, []byte{0x78, 0x9c}) {
-		t.Errorf("got header %x, want 789c", state[:2])
-	}
 	r, err := zlib.NewReader(bytes.NewReader(state))
 	if err != nil {
 		t.Fatal(err)

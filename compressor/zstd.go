@@ -21,8 +21,7 @@ func NewZstd(options ...Option) (*Zstd, error) {
 	if err != nil {
 		return nil, err
 	}
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(settings.level)),
-		zstd.WithZeroFrames(true)) // an empty state is a frame as well, so that nothing is always damage
+	encoder, err := newEncoder(settings.level)
 	if err != nil {
 		return nil, err
 	}
@@ -31,6 +30,17 @@ func NewZstd(options ...Option) (*Zstd, error) {
 		return nil, err
 	}
 	return &Zstd{settings: settings, encoder: encoder, decoder: decoder}, nil
+}
+
+func newEncoder(level int) (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil,
+		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
+		// States without repetitions, as those of most events are, would otherwise become larger.
+		zstd.WithAllLitEntropyCompression(true),
+		// Reading needs the size in the header, and no window that is larger than the state and perhaps the limit.
+		zstd.WithSingleSegment(true),
+		// An empty state is a frame as well, so that nothing at all is always damage.
+		zstd.WithZeroFrames(true))
 }
 
 // memory is the limit, but at least the smallest window that a frame can have.

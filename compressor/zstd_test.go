@@ -1,6 +1,7 @@
 package compressor_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -10,6 +11,17 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 )
+
+// Frames of the reference implementation can be read.
+func TestZstdReadsReference(t *testing.T) {
+	t.Parallel()
+	for _, vector := range readVectors(t, "zstd.txt") {
+		got, err := mustNew(t, compressor.TopicZstd).Decompress(nil, fromHex(t, vector[0]))
+		if err != nil || !bytes.Equal(got, fromHex(t, vector[1])) {
+			t.Errorf("%.40s...: got %q, error %v", vector[0], got, err)
+		}
+	}
+}
 
 // Frames that other writers produce, with and without a size in the header and a checksum at the end.
 func TestZstdReadsOtherWriters(t *testing.T) {
@@ -35,6 +47,8 @@ func TestZstdRefusesFrames(t *testing.T) {
 		"skippable":            skippable,
 		"skippable before":     slices.Concat(skippable, text),
 		"skippable after":      slices.Concat(text, skippable),
+		"checksum is missing":  text[:len(text)-4],
+		"half a checksum":      text[:len(text)-2],
 		"reserved block":       slices.Concat(zstdMagic, []byte{0x20, 4, 4<<3 | 3<<1 | 1, 0, 0}, []byte("text")),
 		"reserved bit":         slices.Concat(zstdMagic, []byte{0x28, 4, 4<<3 | 1, 0, 0}, []byte("text")),
 		"size is not kept":     slices.Concat(zstdMagic, []byte{0x20, 5, 4<<3 | 1, 0, 0}, []byte("text")),

@@ -83,6 +83,7 @@ type Definition[T any] struct {
 	bind    func(*T, *Definition[T])
 	state   *stateFunctions[T]
 	version int
+	former  []string
 }
 
 // Option is one part of a Definition of T.
@@ -106,8 +107,9 @@ func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definit
 	for _, option := range options {
 		option(d)
 	}
-	d.checkTopics()
 	d.finishState()
+	d.addFormerNames()
+	d.checkTopics()
 	return d
 }
 
@@ -115,8 +117,28 @@ func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definit
 // a dot, and this name. The event is given as any value of its type, usually the zero one.
 func On[T any, E EventOf[T]](name string, _ E, options ...TypeOption) Option[T] {
 	return func(d *Definition[T]) {
-		d.add(newEventType[E](d.name, d.name+"."+name, options))
+		d.add(newEventType[E](d.name, name, d.name+"."+name, options))
 		d.apply[reflect.TypeFor[E]()] = func(aggregate *T, data any) { data.(E).Apply(aggregate) }
+	}
+}
+
+// FormerName says that the aggregate T was defined under other names in the past: its events and snapshots that were
+// stored under them are read as today's. The names that a program of the Python original has are given the same way:
+// FormerName[Dog]("training_school.domain:Dog").
+func FormerName[T any](names ...string) Option[T] {
+	return func(d *Definition[T]) { d.former = append(d.former, names...) }
+}
+
+// addFormerNames makes a topic with each former name an alias of the one with today's.
+func (d *Definition[T]) addFormerNames() {
+	for _, former := range d.former {
+		if problem := topicProblem(former); problem != "" {
+			panic(&DefinitionError{Definition: d.name, Problem: problem})
+		}
+		d.snapshot.aliases = append(d.snapshot.aliases, former)
+		for _, t := range d.events {
+			t.aliases = append(t.aliases, former+"."+t.name)
+		}
 	}
 }
 

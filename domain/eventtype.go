@@ -14,6 +14,7 @@ const MaxTopic = 255
 // EventType is one kind of payload: its stored names, its Go type, and how payloads written in older schema versions
 // become today's. It is immutable and safe for concurrent use.
 type EventType struct {
+	name    string // within its definition
 	topic   string
 	aliases []string
 	goType  reflect.Type
@@ -117,8 +118,8 @@ func Upcast[From, To any](convert func(From) To) TypeOption {
 }
 
 // newEventType makes an event type of E and checks it; definition is only for messages.
-func newEventType[E any](definition, topic string, options []TypeOption) *EventType {
-	t := &EventType{topic: topic, goType: reflect.TypeFor[E](), read: readPayload[E]}
+func newEventType[E any](definition, name, topic string, options []TypeOption) *EventType {
+	t := &EventType{name: name, topic: topic, goType: reflect.TypeFor[E](), read: readPayload[E]}
 	for _, option := range options {
 		option(t)
 	}

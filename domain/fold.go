@@ -20,7 +20,7 @@ type Fold[S any] struct {
 // the event; it must not change the one it is given.
 func Evolve[S, E any](name string, evolve func(S, E) S, options ...TypeOption) Option[Fold[S]] {
 	return func(d *Definition[Fold[S]]) {
-		d.add(newEventType[E](d.name, d.name+"."+name, options))
+		d.add(newEventType[E](d.name, name, d.name+"."+name, options))
 		d.apply[reflect.TypeFor[E]()] = func(f *Fold[S], data any) { f.state = evolve(f.state, data.(E)) }
 		d.bind = func(f *Fold[S], definition *Definition[Fold[S]]) { f.definition = definition }
 		if d.state == nil {

@@ -20,7 +20,7 @@ func DefineLog(name string, entries ...LogEntry) *Schema {
 // Entry defines one kind of event of a log, given as any value of its type. The stored topic is the log's name, a dot,
 // and this name.
 func Entry[E any](name string, _ E, options ...TypeOption) LogEntry {
-	return func(s *Schema) { s.add(newEventType[E](s.name, s.name+"."+name, options)) }
+	return func(s *Schema) { s.add(newEventType[E](s.name, name, s.name+"."+name, options)) }
 }
 
 // NewEvent makes an event of the schema without an aggregate: for logs, imports and tests. It panics with a

@@ -48,7 +48,7 @@ func newState[T, S any](to func(*T) S, from func(S) *T, options []TypeOption) *s
 	return &stateFunctions[T]{
 		state: reflect.TypeFor[S](),
 		kind: func(definition string, version int) *EventType {
-			return snapshotType[S](newEventType[S](definition, definition, options), version)
+			return snapshotType[S](newEventType[S](definition, "", definition, options), version)
 		},
 		take: func(aggregate *T, root *Aggregate) any {
 			return SnapshotState[S]{CreatedOn: root.createdOn, ModifiedOn: root.modifiedOn, State: to(aggregate)}

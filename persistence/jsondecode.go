@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -99,6 +100,10 @@ func (d *decoder) key() []byte {
 
 // typed reads the value at d.pos into what the pointer points to.
 func (d *decoder) typed(into any) error {
+	if text, ok := into.(*string); ok && d.data[d.pos] == '"' {
+		*text = string(d.quoted())
+		return nil
+	}
 	v := reflect.ValueOf(into).Elem()
 	return d.value(d.t.codec(v.Type()), v)
 }
@@ -115,7 +120,7 @@ func (d *decoder) value(c codec, v reflect.Value) error {
 
 // wrapper is an object that names a transcoding.
 type wrapper struct {
-	name string
+	name []byte
 	data int // the position of the data
 	end  int // the position behind the object
 }
@@ -134,7 +139,7 @@ func (d *decoder) wrapper() (w wrapper, ok bool) {
 			if look.data[look.pos] != '"' {
 				return w, false
 			}
-			w.name, ok = string(look.quoted()), true
+			w.name, ok = look.quoted(), true
 		case dataKey:
 			w.data = look.pos
 			look.raw()
@@ -149,10 +154,11 @@ func (d *decoder) wrapper() (w wrapper, ok bool) {
 // unwrap reads the data of a value with a transcoding. Where v is of another type than the transcoding's, the data is
 // read into v as if nothing had been around it.
 func (d *decoder) unwrap(w wrapper, c codec, v reflect.Value) error {
-	transcoding := d.t.byName[w.name]
+	transcoding := d.t.byName[string(w.name)]
 	if transcoding == nil {
-		return &TranscodingError{Type: v.Type(), Name: w.name, Offset: d.pos, Problem: "data serialized with name " +
-			strconv.Quote(w.name) + " is not deserializable; register a transcoding for it"}
+		name := string(w.name)
+		return &TranscodingError{Type: v.Type(), Name: name, Offset: d.pos, Problem: fmt.Sprintf(
+			"data serialized with name '%.100s' is not deserializable; register a transcoding for it", name)}
 	}
 	d.pos = w.data
 	err := d.unwrapped(transcoding, c, v)
@@ -351,13 +357,16 @@ func (c sliceCodec) decode(d *decoder, v reflect.Value) error {
 	if d.data[d.pos] != '[' {
 		return d.mismatch(v.Type())
 	}
-	v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+	v.SetZero() // whatever shared the old array keeps it as it is
 	for i := 0; d.next(); i++ {
 		v.Grow(1)
 		v.SetLen(i + 1)
 		if err := d.value(c.elem, v.Index(i)); err != nil {
 			return at(err, elementStep)
 		}
+	}
+	if v.IsNil() {
+		v.Set(reflect.MakeSlice(v.Type(), 0, 0))
 	}
 	return nil
 }

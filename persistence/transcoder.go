@@ -3,6 +3,7 @@ package persistence
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 )
 
@@ -172,11 +173,19 @@ func (e *TypeError) Unwrap() error { return ErrProgramming }
 // at puts one step in front of the path of an error. Steps are names of types and fields, never keys of maps: those
 // are part of the payload.
 func at(err error, step string) error {
-	if failure, ok := err.(*TranscodingError); ok {
+	failure, ok := err.(*TranscodingError)
+	switch {
+	case !ok:
+	case len(failure.Path) < maxPath:
 		failure.Path = step + failure.Path
+	case !strings.HasPrefix(failure.Path, "…"):
+		failure.Path = "…" + failure.Path
 	}
 	return err
 }
+
+// maxPath is how many bytes a path may have before what is further out is left out.
+const maxPath = 200
 
 // elementStep is the step from a slice, an array or a map to what it holds.
 const elementStep = "[]"

@@ -1,0 +1,824 @@
+package persistence_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+func newTranscoder(custom ...persistence.Transcoding) *persistence.JSONTranscoder {
+	return persistence.NewJSONTranscoder(append(persistence.DefaultTranscodings(), custom...)...)
+}
+
+func encode(t *testing.T, transcoder persistence.Transcoder, value any) string {
+	t.Helper()
+	data, err := transcoder.Encode(nil, value)
+	if err != nil {
+		t.Fatalf("Encode(%#v): %v", value, err)
+	}
+	return string(data)
+}
+
+func decode[T any](t *testing.T, transcoder persistence.Transcoder, data string) T {
+	t.Helper()
+	var value T
+	if err := transcoder.Decode([]byte(data), &value); err != nil {
+		t.Fatalf("Decode(%s): %v", data, err)
+	}
+	return value
+}
+
+type object = map[string]any
+
+var (
+	sampleID   = uuid.MustParse("b2723fe2-c01a-40d2-875e-a3aac6a09ff5")
+	sampleTime = time.Date(2024, 1, 2, 3, 4, 5, 678901000, time.UTC)
+)
+
+// The custom types of the original's tests: one is stored as an object that contains the other.
+type customType1 struct{ value uuid.UUID }
+
+type customType2 struct{ value customType1 }
+
+func customTranscodings() []persistence.Transcoding {
+	return []persistence.Transcoding{
+		persistence.NewTranscoding("custom_type1_as_dict",
+			func(c customType1) (uuid.UUID, error) { return c.value, nil },
+			func(id uuid.UUID) (customType1, error) { return customType1{id}, nil }),
+		persistence.NewTranscoding("custom_type2_as_dict",
+			func(c customType2) (customType1, error) { return c.value, nil },
+			func(c customType1) (customType2, error) { return customType2{c}, nil }),
+	}
+}
+
+// TestConformance holds the cases of the original's tests of transcoders: the exact bytes, and that the value comes
+// back where nothing says what type it has.
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	const id = `{"_type_":"uuid_hex","_data_":"b2723fe2c01a40d2875ea3aac6a09ff5"}`
+	tests := []struct {
+		name  string
+		value any
+		want  string
+	}{
+		{"string", "a", `"a"`},
+		{"quotes are escaped", `a"b\c`, `"a\"b\\c"`},
+		{"control characters are escaped", "\x00\x1f\b\f\n\r\t\x7f", `"\u0000\u001f\b\f\n\r\t` + "\x7f" + `"`},
+		{"emoji are UTF-8", "🐈 哈哈", `"🐈 哈哈"`},
+		{"characters of HTML stay", "<b>&amp;</b>", `"<b>&amp;</b>"`},
+		{"line separators stay", "a\u2028b\u2029c", "\"a\u2028b\u2029c\""},
+		{"null", nil, `null`},
+		{"boolean", true, `true`},
+		{"whole number", int64(-9007199254740993), `-9007199254740993`},
+		{"number", 1.5, `1.5`},
+		{"empty object", object{}, `{}`},
+		{"object without white space", object{"b": int64(2), "a": int64(1)}, `{"a":1,"b":2}`},
+		{"nested objects", object{"a": object{"b": object{}}}, `{"a":{"b":{}}}`},
+		{"two keys, only one of them _type_", object{"_type_": "x", "b": int64(1)}, `{"_type_":"x","b":1}`},
+		{"two keys, only one of them _data_", object{"_data_": "x", "b": int64(1)}, `{"_data_":"x","b":1}`},
+		{"three keys", object{"_data_": "x", "_type_": "y", "b": nil}, `{"_data_":"x","_type_":"y","b":null}`},
+		{"only _type_", object{"_type_": "uuid_hex"}, `{"_type_":"uuid_hex"}`},
+		{"nested lists", []any{[]any{}, []any{"a", []any{true, nil}}}, `[[],["a",[true,null]]]`},
+		{"UUID", sampleID, id},
+		{"UUID in an object in a list", []any{object{"a": sampleID}}, `[{"a":` + id + `}]`},
+		{"datetime", sampleTime, `{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901+00:00"}`},
+		{"datetime without microseconds", sampleTime.Truncate(time.Second),
+			`{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05+00:00"}`},
+		{"decimal", persistence.Decimal("1E+3"), `{"_type_":"decimal_str","_data_":"1E+3"}`},
+		{"custom types that contain each other", customType2{customType1{sampleID}},
+			`{"_type_":"custom_type2_as_dict","_data_":{"_type_":"custom_type1_as_dict","_data_":` + id + `}}`},
+	}
+	transcoder := newTranscoder(customTranscodings()...)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			got := encode(t, transcoder, test.value)
+			if got != test.want {
+				t.Errorf("Encode: got %s, want %s", got, test.want)
+			}
+			if back := decode[any](t, transcoder, got); !reflect.DeepEqual(back, test.value) {
+				t.Errorf("Decode: got %#v, want %#v", back, test.value)
+			}
+		})
+	}
+}
+
+// TestDecodeAny holds further forms that are understood.
+func TestDecodeAny(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		data string
+		want any
+	}{
+		{"escaped text of older data", `"\u8d70\u308b \ud83d\udc15"`, "走る 🐕"},
+		{"half a character", `"\ud83d x \udc15\ud83d\u0041"`, "\ufffd x \ufffd\ufffdA"},
+		{"bytes that are not UTF-8", "\"a\xffb\"", "a\ufffdb"},
+		{"white space", " { \"a\" : [ 1 , 2.0 ] } \n", object{"a": []any{int64(1), 2.0}}},
+		{"largest int64", `9223372036854775807`, int64(math.MaxInt64)},
+		{"more than int64", `9223372036854775808`, 9223372036854775808.0},
+		{"exponent", `1e3`, 1000.0},
+		{"escaped keys", `{"\u005ftype_":"uuid_hex","_data\u005F":"b2723fe2c01a40d2875ea3aac6a09ff5"}`, sampleID},
+		{"keys the other way round", `{"_data_":"1.0","_type_":"decimal_str"}`, persistence.Decimal("1.0")},
+		{"_type_ that is no name", `{"_type_":1,"_data_":2}`, object{"_type_": int64(1), "_data_": int64(2)}},
+		{"the same key twice", `{"_type_":"x","_type_":"y"}`, object{"_type_": "y"}},
+		{"UUID with dashes", `{"_type_":"uuid_hex","_data_":"b2723fe2-c01a-40d2-875e-a3aac6a09ff5"}`, sampleID},
+		{"time with Z", `{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901Z"}`, sampleTime},
+		{"time with another offset", `{"_type_":"datetime_iso","_data_":"2024-01-02T05:34:05.678901+02:30"}`, sampleTime},
+		{"time with seconds in the offset", `{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:06.678901+00:00:01"}`,
+			sampleTime},
+		{"time without offset", `{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901"}`, sampleTime},
+	}
+	transcoder := newTranscoder()
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if got := decode[any](t, transcoder, test.data); !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got %#v, want %#v", got, test.want)
+			}
+		})
+	}
+}
+
+// everywhere has a value with a transcoding in each place where one can stand.
+type everywhere struct {
+	Field    uuid.UUID
+	Pointer  *uuid.UUID
+	Nil      *uuid.UUID
+	Slice    []uuid.UUID
+	Array    [2]uuid.UUID
+	Map      map[string]uuid.UUID
+	Keys     map[uuid.UUID]int
+	Any      any
+	Anys     []any
+	Omitted  uuid.UUID            `json:",omitzero"`
+	Decimal  persistence.Decimal  `json:",string"`
+	Pointers []*time.Time         `json:"pointers"`
+	Stringer fmt.Stringer         `json:"-"`
+	Deep     map[string][]object2 `json:"deep"`
+}
+
+type object2 struct{ ID any }
+
+func TestTranscodingEverywhere(t *testing.T) {
+	t.Parallel()
+	const id = `{"_type_":"uuid_hex","_data_":"b2723fe2c01a40d2875ea3aac6a09ff5"}`
+	value := everywhere{
+		Field: sampleID, Pointer: &sampleID, Slice: []uuid.UUID{sampleID}, Array: [2]uuid.UUID{sampleID, sampleID},
+		Map: map[string]uuid.UUID{"a": sampleID}, Keys: map[uuid.UUID]int{sampleID: 1}, Any: sampleID,
+		Anys: []any{sampleID}, Decimal: "1.0", Pointers: []*time.Time{&sampleTime, nil},
+		Deep: map[string][]object2{"x": {{ID: sampleID}}},
+	}
+	want := `{"Field":` + id + `,"Pointer":` + id + `,"Nil":null,"Slice":[` + id + `],"Array":[` + id + `,` + id +
+		`],"Map":{"a":` + id + `},"Keys":{"b2723fe2-c01a-40d2-875e-a3aac6a09ff5":1},"Any":` + id + `,"Anys":[` + id +
+		`],"Decimal":{"_type_":"decimal_str","_data_":"1.0"},"pointers":[{"_type_":"datetime_iso","_data_":` +
+		`"2024-01-02T03:04:05.678901+00:00"},null],"deep":{"x":[{"ID":` + id + `}]}}`
+	transcoder := newTranscoder()
+	for name, v := range map[string]any{"value": value, "pointer": &value} {
+		if got := encode(t, transcoder, v); got != want {
+			t.Errorf("Encode of a %s: got %s, want %s", name, got, want)
+		}
+	}
+	if got := decode[everywhere](t, transcoder, want); !reflect.DeepEqual(got, value) {
+		t.Errorf("Decode: got %+v, want %+v", got, value)
+	}
+}
+
+type money struct{ Cents int64 }
+
+func (m *money) UnmarshalText(text []byte) error {
+	_, err := fmt.Sscanf(strings.ReplaceAll(string(text), ".", ""), "%d", &m.Cents)
+	return err
+}
+
+// TestOtherTargets decodes values with and without a transcoding into types that are not the transcoding's.
+func TestOtherTargets(t *testing.T) {
+	t.Parallel()
+	type targets struct {
+		Text    string
+		Money   money
+		Pointer *money
+		Raw     json.RawMessage
+		Clock   clockTime
+		Texter  fmt.Stringer
+	}
+	const decimal = `{"_type_":"decimal_str","_data_":"10.00"}`
+	const id = `{"_type_":"uuid_hex","_data_":"b2723fe2c01a40d2875ea3aac6a09ff5"}`
+	data := `{"Text":` + decimal + `,"Money":` + decimal + `,"Pointer":` + decimal + `,"Raw":` + decimal +
+		`,"Clock":{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901+00:00"},"Texter":` + id + `}`
+	got := decode[targets](t, newTranscoder(), data)
+	want := targets{"10.00", money{1000}, &money{1000}, json.RawMessage(decimal), clockTime{sampleTime}, sampleID}
+	got.Clock.Time = got.Clock.UTC()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// clockTime is a time of another package.
+type clockTime struct{ time.Time }
+
+// TestPlainForms decodes the form that encoding/json gives to a type into the type with a transcoding.
+func TestPlainForms(t *testing.T) {
+	t.Parallel()
+	type event struct {
+		ID     uuid.UUID
+		At     time.Time
+		Amount persistence.Decimal
+	}
+	want := event{sampleID, sampleTime, "10.00"}
+	data, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := decode[event](t, newTranscoder(), string(data)); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := encode(t, persistence.NewJSONTranscoder(), want); got != string(data) {
+		t.Errorf("without transcodings: got %s, want %s", got, data)
+	}
+}
+
+type (
+	dogRegistered struct {
+		Timestamp       time.Time `json:"timestamp"`
+		OriginatorTopic string    `json:"originator_topic"`
+		Name            string    `json:"name"`
+	}
+	trickAdded struct {
+		Timestamp time.Time `json:"timestamp"`
+		Trick     string    `json:"trick"`
+	}
+	visitBooked struct {
+		Timestamp       time.Time           `json:"timestamp"`
+		OriginatorTopic string              `json:"originator_topic"`
+		DogID           uuid.UUID           `json:"dog_id"`
+		At              time.Time           `json:"at"`
+		Fee             persistence.Decimal `json:"fee"`
+		Notes           []string            `json:"notes"`
+	}
+	feeChanged struct {
+		Timestamp time.Time           `json:"timestamp"`
+		Fee       persistence.Decimal `json:"fee"`
+	}
+	dogSnapshot struct {
+		Timestamp time.Time `json:"timestamp"`
+		Topic     string    `json:"topic"`
+		State     struct {
+			CreatedOn  time.Time `json:"_created_on"`
+			ModifiedOn time.Time `json:"_modified_on"`
+			Name       string    `json:"name"`
+			Tricks     []string  `json:"tricks"`
+		} `json:"state"`
+	}
+)
+
+func clock(seconds, microseconds int) time.Time {
+	return time.Date(2026, 11, 23, 1, 23, seconds, microseconds*1000, time.UTC)
+}
+
+// TestPythonStates reads what the Python original has written, and writes it again as it was, byte for byte.
+func TestPythonStates(t *testing.T) {
+	t.Parallel()
+	var snapshot dogSnapshot
+	snapshot.Timestamp, snapshot.Topic = clock(1, 428328), "training_school.domain:Dog"
+	snapshot.State.CreatedOn, snapshot.State.ModifiedOn = clock(1, 394746), clock(1, 426237)
+	snapshot.State.Name = "Bella"
+	snapshot.State.Tricks = strings.Fields("t1 t2 t3 t4 t5 t6 t7 t8 t9")
+
+	tests := []struct {
+		file string
+		want any
+	}{
+		{"dog_registered.json", dogRegistered{clock(1, 373511), "training_school.domain:Dog", "Fido"}},
+		{"dog_trick_added.json", trickAdded{clock(1, 387890), "走る 🐕"}},
+		{"dog_trick_quoted.json", trickAdded{clock(1, 391780), `it's "quoted" \ back`}},
+		{"dog_snapshot.json", snapshot},
+		{"visit_fee_changed.json", feeChanged{clock(1, 484357), "12.50"}},
+		{"visit_booked.json", visitBooked{
+			clock(1, 481460), "training_school.domain:Visit", uuid.MustParse("1e1d7398-8986-57af-bb01-11a89b2f8b02"),
+			time.Date(2024, 2, 29, 23, 59, 59, 123456000, time.UTC), "10.10", []string{"first", "über"}}},
+		{"visit_booked_exponent.json", visitBooked{
+			clock(1, 489442), "training_school.domain:Visit", uuid.MustParse("407d3ee3-a4f3-54fe-98dd-13c70cfefff8"),
+			time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC), "1E+3", []string{}}},
+	}
+	transcoder := newTranscoder()
+	for _, test := range tests {
+		t.Run(test.file, func(t *testing.T) {
+			t.Parallel()
+			data, err := os.ReadFile(filepath.Join("testdata", "transcoder", test.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := reflect.New(reflect.TypeOf(test.want))
+			if err := transcoder.Decode(data, got.Interface()); err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got.Elem().Interface(), test.want) {
+				t.Errorf("Decode: got %+v, want %+v", got.Elem(), test.want)
+			}
+			if again := encode(t, transcoder, test.want); again != string(data) {
+				t.Errorf("Encode: got %s, want %s", again, data)
+			}
+		})
+	}
+}
+
+// TestReferenceSize is the size that the original's tests of mappers give.
+func TestReferenceSize(t *testing.T) {
+	t.Parallel()
+	event := struct {
+		Timestamp time.Time           `json:"timestamp"`
+		Amount    persistence.Decimal `json:"amount"`
+	}{sampleTime, "10.00"}
+	if got := encode(t, newTranscoder(), event); len(got) != 134 {
+		t.Errorf("got %d bytes, want 134: %s", len(got), got)
+	}
+}
+
+func TestEncodeAppends(t *testing.T) {
+	t.Parallel()
+	transcoder := newTranscoder()
+	prefix := append(make([]byte, 0, 64), "prefix"...)
+	got, err := transcoder.Encode(prefix, sampleID)
+	if want := `prefix{"_type_":"uuid_hex","_data_":"b2723fe2c01a40d2875ea3aac6a09ff5"}`; err != nil || string(got) != want {
+		t.Errorf("got %s, %v, want %s", got, err, want)
+	}
+	if got, err := transcoder.Encode(prefix, make(chan int)); err == nil || string(got) != "prefix" {
+		t.Errorf("after an error: got %q, %v, want %q and an error", got, err, prefix)
+	}
+}
+
+type (
+	hidden  struct{ secret int }
+	node    struct{ Next *node }
+	loop    *loop
+	mimicry struct {
+		Type string `json:"_type_"`
+		Data string `json:"_data_,omitempty"`
+	}
+	mimicJSON struct{}
+	badJSON   struct{ Text string }
+	failing   struct{ Secret string }
+)
+
+func (mimicJSON) MarshalJSON() ([]byte, error) {
+	return []byte(` {"_type_":"uuid_hex","_data_":1}`), nil
+}
+func (b badJSON) MarshalJSON() ([]byte, error) { return []byte(b.Text), nil }
+func (f failing) MarshalJSON() ([]byte, error) { return nil, errors.New(f.Secret) }
+
+func TestEncodeErrors(t *testing.T) {
+	t.Parallel()
+	list := []any{nil}
+	list[0] = list
+	circle := &node{}
+	circle.Next = circle
+	var endless loop
+	endless = &endless
+	var self any
+	self = &self
+	mapping := object{}
+	mapping["a"] = mapping
+	deep := any(1)
+	for range 101 {
+		deep = []any{deep}
+	}
+	type event struct{ Parts []any }
+
+	const unserializable = "object of type %s is not serializable; define and register a transcoding for this type"
+	tests := []struct {
+		name  string
+		value any
+		want  string
+	}{
+		{"channel", make(chan int), fmt.Sprintf(unserializable, "chan int")},
+		{"function in an object", object{"key of the payload": func() {}}, "[]: " + fmt.Sprintf(unserializable, "func()")},
+		{"complex number in an event", event{[]any{1i}}, "event.Parts[]: " + fmt.Sprintf(unserializable, "complex128")},
+		{"nothing exported", hidden{secret: 1}, "hidden: " + fmt.Sprintf(unserializable, "persistence_test.hidden")},
+		{"custom type", customType1{}, fmt.Sprintf(unserializable, "persistence_test.customType1")},
+		{"map with keys that have no text", map[float64]int{}, fmt.Sprintf(unserializable, "map[float64]int")},
+		{"NaN", math.NaN(), "number of type float64 is not finite"},
+		{"infinite", event{[]any{float32(math.Inf(-1))}}, "event.Parts[]: number of type float32 is not finite"},
+		{"no number", json.Number("abc"), "json.Number is not a number"},
+		{"map that looks like a transcoding", object{"_type_": "a", "_data_": 1}, `"_type_" and "_data_" would come back`},
+		{"typed map that looks like one", map[string]int{"_type_": 1, "_data_": 1}, `would come back as something else`},
+		{"struct that looks like one", mimicry{"a", "b"}, `mimicry: object of type persistence_test.mimicry whose only keys`},
+		{"method whose result looks like one", mimicJSON{}, `would come back as something else`},
+		{"method whose result is not JSON", badJSON{`{"payload`}, "returned no acceptable JSON: the JSON value ends too early"},
+		{"method whose result is too deep", []any{badJSON{strings.Repeat("[", 100) + strings.Repeat("]", 100)}}, "nest deeper"},
+		{"method that fails", failing{"payload"}, "failing: method MarshalJSON of persistence_test.failing returned an error"},
+		{"empty decimal", persistence.Decimal(""), `by the transcoding "decimal_str": the empty Decimal is not a number`},
+		{"decimal that is none", persistence.Decimal("payload"), "it is not a finite decimal number"},
+		{"year 0", time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), "its year is not between 1 and 9999"},
+		{"year 10000", time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), "its year is not between 1 and 9999"},
+		{"two keys with one text", map[texter]int{{1}: 1, {2}: 2}, "have the same text"},
+		{"too deep", deep, "values nest deeper than 100"},
+		{"slice in itself", list, "contain themselves"},
+		{"map in itself", mapping, "contain themselves"},
+		{"struct in itself", circle, "contain themselves"},
+		{"pointer to itself", endless, "contain themselves"},
+		{"interface to itself", self, "contain themselves"},
+	}
+	transcoder := newTranscoder()
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := transcoder.Encode(nil, test.value)
+			wantTranscodingError(t, err, test.want)
+		})
+	}
+}
+
+type texter struct{ N int }
+
+func (texter) MarshalText() ([]byte, error) { return []byte("same"), nil }
+
+func wantTranscodingError(t *testing.T, err error, want string) {
+	t.Helper()
+	failure, ok := errors.AsType[*persistence.TranscodingError](err)
+	switch {
+	case !ok:
+		t.Errorf("got error %v, want a *TranscodingError with %q", err, want)
+	case !strings.Contains(err.Error(), want):
+		t.Errorf("got error %q, want it to contain %q", err, want)
+	case strings.Contains(err.Error(), "payload"):
+		t.Errorf("error %q tells what is in the payload", err)
+	case !errors.Is(err, persistence.ErrData):
+		t.Errorf("error %q is not an ErrData", err)
+	case len(failure.Path) > 250:
+		t.Errorf("path has %d bytes: %s", len(failure.Path), failure.Path)
+	}
+}
+
+func TestDecodeErrors(t *testing.T) {
+	t.Parallel()
+	type inner struct {
+		Count int8
+		ID    uuid.UUID
+		Fee   persistence.Decimal
+		At    time.Time
+		Bytes []byte
+		Ports map[uint16]bool
+		Text  fmt.Stringer
+		N     int `json:",string"`
+	}
+	type event struct{ Parts []inner }
+	in := func(part string) string { return `{"Parts":[{` + part + `}]}` }
+
+	tests := []struct {
+		name, data, want string
+	}{
+		{"nothing", ``, "ends too early (at offset 0)"},
+		{"end too early", `{"Parts":["payload`, "ends too early"},
+		{"more data", `{} payload`, "more data after the JSON value (at offset 3)"},
+		{"no JSON", `payload`, "a JSON value is expected (at offset 0)"},
+		{"control character", "\"\x01\"", "control character"},
+		{"escape", `"\x"`, "escape that does not exist"},
+		{"escape without digits", `"\u12g4"`, "escape that does not exist"},
+		{"key without quotes", `{payload:1}`, "key in quotes"},
+		{"no colon", `{"a" 1}`, "colon"},
+		{"no comma", `[1 2]`, "comma"},
+		{"comma at the end", `[1,]`, "a JSON value is expected"},
+		{"number", `-`, "ends too early"},
+		{"number with a zero in front", `[01]`, "comma"},
+		{"number without digits", `[1.]`, "digit"},
+		{"NUL", "\x00", "a JSON value is expected"},
+		{"too deep", strings.Repeat("[", 101) + strings.Repeat("]", 101), "values nest deeper than 100, or contain themselves (at offset 100)"},
+		{"endlessly deep", strings.Repeat(`{"a":`, 1<<20), "values nest deeper"},
+		{"other kind", in(`"Count":"payload"`), "event.Parts[].Count: JSON string does not fit Go type int8 (at offset 19)"},
+		{"overflow", in(`"Count":128`), "event.Parts[].Count: JSON number does not fit Go type int8"},
+		{"fraction", in(`"Count":1.0`), "JSON number does not fit Go type int8"},
+		{"object", `{"Parts":{}}`, "event.Parts: JSON object does not fit Go type []persistence_test.inner"},
+		{"unknown name", in(`"ID":{"_type_":"x","_data_":"payload"}`),
+			"event.Parts[].ID: data serialized with name 'x' is not deserializable; register a transcoding for it"},
+		{"UUID", in(`"ID":{"_type_":"uuid_hex","_data_":"payload"}`), `transcoding "uuid_hex": it is not a UUID`},
+		{"UUID of another kind", in(`"ID":{"_type_":"uuid_hex","_data_":1}`), "JSON number does not fit Go type string"},
+		{"plain UUID", in(`"ID":"payload"`), "not accepted by the method UnmarshalText of uuid.UUID"},
+		{"plain UUID of another kind", in(`"ID":true`), "JSON boolean does not fit Go type uuid.UUID"},
+		{"decimal", in(`"Fee":{"_type_":"decimal_str","_data_":"payload"}`), "it is not a finite decimal number"},
+		{"plain decimal", in(`"Fee":"payload"`), "it is not a finite decimal number"},
+		{"time", in(`"At":{"_type_":"datetime_iso","_data_":"2024-13-01T00:00:00"}`), "it is not a time in ISO format"},
+		{"plain time", in(`"At":"payload"`), "JSON string is not accepted by the method UnmarshalJSON of time.Time"},
+		{"transcoding of another type", in(`"At":{"_type_":"decimal_str","_data_":"1"}`), "UnmarshalJSON of time.Time"},
+		{"base64", in(`"Bytes":"payload!"`), "is not base64"},
+		{"key", in(`"Ports":{"payload":true}`), "event.Parts[].Ports: JSON key does not fit Go type uint16"},
+		{"large key", in(`"Ports":{"65536":true}`), "JSON key does not fit Go type uint16"},
+		{"value of a key", in(`"Ports":{"1":1}`), "event.Parts[].Ports[]: JSON number does not fit Go type bool"},
+		{"interface with methods", in(`"Text":"payload"`), "JSON string does not fit Go type fmt.Stringer"},
+		{"string option without a string", in(`"N":1`), `JSON number is not what the option ",string" stores`},
+		{"string option with something else", in(`"N":"payload"`), `JSON string is not what the option ",string" stores`},
+	}
+	transcoder := newTranscoder()
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var into event
+			wantTranscodingError(t, transcoder.Decode([]byte(test.data), &into), test.want)
+		})
+	}
+	t.Run("number that is too large, as any", func(t *testing.T) {
+		t.Parallel()
+		var into any
+		wantTranscodingError(t, transcoder.Decode([]byte(`1e999`), &into), "JSON number does not fit Go type float64")
+	})
+	t.Run("no pointer", func(t *testing.T) {
+		t.Parallel()
+		for _, into := range []any{nil, event{}, (*event)(nil)} {
+			wantTranscodingError(t, transcoder.Decode([]byte(`{}`), into), "decoding needs a pointer that is not nil")
+		}
+	})
+}
+
+// TestCause shows that the cause of an error can be had, although its text is left out.
+func TestCause(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken payload")
+	type broke struct{}
+	transcoder := persistence.NewJSONTranscoder(persistence.NewTranscoding("broke",
+		func(broke) (int, error) { return 0, broken },
+		func(int) (broke, error) { return broke{}, broken }))
+	_, err := transcoder.Encode(nil, broke{})
+	if !errors.Is(err, broken) {
+		t.Errorf("Encode: got %v, want it to wrap the cause", err)
+	}
+	wantTranscodingError(t, err, `broke: value cannot be encoded by the transcoding "broke"`)
+
+	err = transcoder.Decode([]byte(`[{"_type_":"broke","_data_":1}]`), new([]any))
+	if !errors.Is(err, broken) {
+		t.Errorf("Decode: got %v, want it to wrap the cause", err)
+	}
+	wantTranscodingError(t, err, `[]: value cannot be decoded by the transcoding "broke" (at offset 28)`)
+}
+
+func TestNewJSONTranscoderPanics(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name         string
+		transcodings []persistence.Transcoding
+		want         string
+	}{
+		{"name twice", []persistence.Transcoding{identity[uuid.UUID]("a"), identity[time.Time]("a")}, "two transcodings have this name"},
+		{"type twice", []persistence.Transcoding{identity[money]("a"), identity[money]("b")}, `already has the transcoding "a"`},
+		{"no name", []persistence.Transcoding{identity[money]("")}, "must be valid UTF-8 and not empty"},
+		{"interface", []persistence.Transcoding{identity[error]("a")}, "error is an interface"},
+		{"pointer", []persistence.Transcoding{identity[*money]("a")}, "register persistence_test.money"},
+		{"string", []persistence.Transcoding{identity[string]("a")}, "string has a form in JSON already"},
+		{"zero", []persistence.Transcoding{{}}, "make it with NewTranscoding"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			defer func() {
+				err, _ := recover().(error)
+				wantTranscodingError(t, err, test.want)
+			}()
+			persistence.NewJSONTranscoder(test.transcodings...)
+		})
+	}
+}
+
+func identity[T any](name string) persistence.Transcoding {
+	return persistence.NewTranscoding(name,
+		func(T) (string, error) { return "", nil },
+		func(string) (value T, err error) { return value, nil })
+}
+
+func TestTranscodingAccessors(t *testing.T) {
+	t.Parallel()
+	transcoding := persistence.UUIDHex()
+	if got := transcoding.Name(); got != "uuid_hex" {
+		t.Errorf("Name: got %q, want %q", got, "uuid_hex")
+	}
+	if got, want := transcoding.Type(), reflect.TypeFor[uuid.UUID](); got != want {
+		t.Errorf("Type: got %v, want %v", got, want)
+	}
+}
+
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		time time.Time
+		want string
+	}{
+		{"other zone", sampleTime.In(time.FixedZone("X", 3600)), "2024-01-02T03:04:05.678901+00:00"},
+		{"nanoseconds are cut", sampleTime.Add(999), "2024-01-02T03:04:05.678901+00:00"},
+		{"less than a microsecond", time.Date(2024, 1, 2, 3, 4, 5, 999, time.UTC), "2024-01-02T03:04:05+00:00"},
+		{"trailing zeros stay", time.Date(2024, 1, 2, 3, 4, 5, 500000000, time.UTC), "2024-01-02T03:04:05.500000+00:00"},
+		{"zero", time.Time{}, "0001-01-01T00:00:00+00:00"},
+		{"last", time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC), "9999-12-31T23:59:59.999999+00:00"},
+	}
+	transcoder := newTranscoder()
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			data := encode(t, transcoder, test.time)
+			if want := `{"_type_":"datetime_iso","_data_":"` + test.want + `"}`; data != want {
+				t.Errorf("Encode: got %s, want %s", data, want)
+			}
+			want := test.time.UTC().Truncate(time.Microsecond)
+			if got := decode[time.Time](t, transcoder, data); got != want {
+				t.Errorf("Decode: got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestDecimals(t *testing.T) {
+	t.Parallel()
+	transcoder := newTranscoder()
+	for _, number := range []persistence.Decimal{"0", "-0", "10.00", "+1", "1.", ".5", "1E+3", "1e-10", "0E-7", "123456789012345678901234567890.1"} {
+		if got := decode[persistence.Decimal](t, transcoder, encode(t, transcoder, number)); got != number {
+			t.Errorf("got %q, want %q", got, number)
+		}
+	}
+	for _, number := range []persistence.Decimal{"", ".", "-", "1e", "1,0", "0x1", " 1", "1 ", "1\n", "١", "NaN", "Infinity", "1_0"} {
+		if data, err := transcoder.Encode(nil, number); err == nil {
+			t.Errorf("Encode(%q): got %s, want an error", number, data)
+		}
+	}
+}
+
+// embeddedMoney has a transcoding, so it is a field of what embeds it, and not a part of it.
+type embeddedMoney struct{ Cents int64 }
+
+func TestEmbeddedTranscoding(t *testing.T) {
+	t.Parallel()
+	type price struct {
+		embeddedMoneyAlias
+		EmbeddedMoney
+		Currency string
+	}
+	transcoder := persistence.NewJSONTranscoder(persistence.NewTranscoding("money",
+		func(m EmbeddedMoney) (int64, error) { return m.Cents, nil },
+		func(cents int64) (EmbeddedMoney, error) { return EmbeddedMoney{cents}, nil }))
+	value := price{embeddedMoneyAlias{Units: 1}, EmbeddedMoney{5}, "EUR"}
+	const want = `{"Units":1,"EmbeddedMoney":{"_type_":"money","_data_":5},"Currency":"EUR"}`
+	if got := encode(t, transcoder, value); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := decode[price](t, transcoder, want); got != value {
+		t.Errorf("got %+v, want %+v", got, value)
+	}
+}
+
+type (
+	// EmbeddedMoney is exported because it is embedded.
+	EmbeddedMoney      embeddedMoney
+	embeddedMoneyAlias struct{ Units int64 }
+)
+
+type (
+	badEmbedded struct{ secret int }
+	goodBase    struct{ Name string }
+	otherBase   struct{ Name string }
+	oneWay      struct{ Name string }
+	otherWay    struct{ Name string }
+	ownMethods  struct {
+		time.Time
+		Note string
+	}
+	tree struct {
+		Children []tree
+		Parent   *tree
+		ByName   map[string]*tree
+	}
+	dog struct {
+		domain.Aggregate
+		goodBase
+		Tricks []string
+		Any    any
+		Map    map[uuid.UUID]time.Time
+		Fee    *persistence.Decimal
+		Raw    json.RawMessage
+		Clock  clockTime
+		Tree   tree
+		Own    ownMethods
+		_      int
+	}
+)
+
+func (oneWay) MarshalJSON() ([]byte, error)      { return nil, nil }
+func (*otherWay) UnmarshalText([]byte) error     { return nil }
+func (ownMethods) MarshalJSON() ([]byte, error)  { return []byte("{}"), nil }
+func (*ownMethods) UnmarshalJSON(b []byte) error { return nil }
+
+func TestCheckType(t *testing.T) {
+	t.Parallel()
+	type Dog struct {
+		domain.Aggregate
+		Name   string
+		secret int
+	}
+	tests := []struct {
+		name    string
+		value   any
+		path    string
+		problem string
+	}{
+		{"aggregate", dog{}, "", ""},
+		{"pointer to an aggregate", &dog{}, "", ""},
+		{"transcoding", uuid.UUID{}, "", ""},
+		{"custom transcoding", customType2{}, "", ""},
+		{"nothing to store", struct{}{}, "", ""},
+		{"snapshot", domain.SnapshotState[dog]{}, "", ""},
+		{"snapshot with a secret", domain.SnapshotState[Dog]{}, "SnapshotState.State.secret", "not exported"},
+		{"field that is not exported", Dog{secret: 1}, "Dog.secret", "not exported"},
+		{"aggregate that is not embedded", struct{ Root domain.Aggregate }{}, ".Root.id", "not exported"},
+		{"field of an embedded struct", struct{ badEmbedded }{badEmbedded{secret: 1}}, ".badEmbedded.secret", "not exported"},
+		{"embedded pointer", struct{ *goodBase }{}, ".goodBase", "cannot be filled"},
+		{"left out", struct {
+			A int `json:"-"`
+		}{}, ".A", "leaves the field out"},
+		{"channel", struct{ A []chan int }{}, ".A[]", "not serializable"},
+		{"function", struct{ A map[string]func() }{}, ".A[]", "not serializable"},
+		{"complex", struct{ A *complex64 }{}, ".A", "not serializable"},
+		{"interface with methods", struct{ A error }{}, ".A", "use a concrete type"},
+		{"method without its counterpart", struct{ A oneWay }{}, ".A", "none UnmarshalJSON"},
+		{"counterpart without its method", struct{ A otherWay }{}, ".A", "none MarshalText"},
+		{"method of an embedded struct", struct {
+			A struct {
+				time.Time
+				Note string
+			}
+		}{}, ".A", "leaves out the other fields"},
+		{"one name for two fields", struct {
+			A int
+			B int `json:"A"`
+		}{}, ".A", `JSON name "A"`},
+		{"one name in two embedded structs", struct {
+			goodBase
+			otherBase
+		}{}, ".Name", `JSON name "Name"`},
+		{"hidden by a field around it", struct {
+			goodBase
+			Name string
+		}{}, ".Name", `JSON name "Name"`},
+		{"keys without a text", struct{ A map[[2]int]int }{}, ".A", "cannot be a key"},
+		{"keys that cannot be read", struct{ A map[texter]int }{}, ".A", "none UnmarshalText"},
+		{"looks like a transcoding", mimicry{}, "mimicry", "has a transcoding"},
+	}
+	transcoder := newTranscoder(customTranscodings()...)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			err := transcoder.CheckType(reflect.TypeOf(test.value))
+			if test.problem == "" {
+				if err != nil {
+					t.Errorf("got error %v, want none", err)
+				}
+				return
+			}
+			failure, ok := errors.AsType[*persistence.TypeError](err)
+			if !ok {
+				t.Fatalf("got error %v, want a *TypeError", err)
+			}
+			if !strings.HasSuffix(failure.Path, test.path) || !strings.Contains(failure.Problem, test.problem) {
+				t.Errorf("got path %q and problem %q, want %q and %q", failure.Path, failure.Problem, test.path, test.problem)
+			}
+			if !errors.Is(err, persistence.ErrProgramming) {
+				t.Errorf("error %q is not an ErrProgramming", err)
+			}
+		})
+	}
+	if err := transcoder.CheckType(nil); err == nil {
+		t.Error("nil type: got no error")
+	}
+}
+
+// TestConcurrentUse makes the codecs of recursive types from many goroutines at once.
+func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
+	transcoder := newTranscoder()
+	value := tree{Children: []tree{{ByName: map[string]*tree{"x": {}}}}, Parent: &tree{}}
+	want := encode(t, newTranscoder(), value)
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			for range 50 {
+				data, err := transcoder.Encode(nil, value)
+				if err != nil || string(data) != want {
+					t.Errorf("got %s, %v, want %s", data, err, want)
+				}
+				var back tree
+				if err := transcoder.Decode(data, &back); err != nil || !reflect.DeepEqual(back, value) {
+					t.Errorf("got %+v, %v, want %+v", back, err, value)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
