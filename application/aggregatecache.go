@@ -21,9 +21,17 @@ type aggregateCache[T any] struct {
 type entry[T any] struct {
 	forwarding sync.Mutex // held while the entry is brought up to date
 
-	mu    sync.Mutex // protects what follows
-	state encoded    // where copies are handed out
-	live  *T         // where the aggregate itself is handed out
+	mu      sync.Mutex // protects what follows
+	version int64
+	state   encoded // where copies are handed out
+	live    *T      // where the aggregate itself is handed out
+}
+
+// isAhead tells whether the entry is of a later version than another one.
+func (e *entry[T]) isAhead(other *entry[T]) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.version > other.version
 }
 
 // encoded is the state of an aggregate as a snapshot would have it.
@@ -88,21 +96,23 @@ func (c *aggregateCache[T]) saved(aggregate *T) {
 	}
 }
 
-// keep makes an entry of an aggregate.
+// keep makes an entry of an aggregate. A later version that is there already stays: a slow Get must not put what it has
+// loaded over what was saved in the meantime.
 func (c *aggregateCache[T]) keep(aggregate *T) error {
 	made := &entry[T]{}
 	if err := c.put(made, aggregate); err != nil {
 		return err
 	}
-	c.entries.put(c.r.definition.Root(aggregate).ID(), made)
+	c.entries.putUnless(c.r.definition.Root(aggregate).ID(), made, func(present *entry[T]) bool { return present.isAhead(made) })
 	return nil
 }
 
 func (c *aggregateCache[T]) put(e *entry[T], aggregate *T) error {
+	version := c.r.definition.Root(aggregate).Version()
 	if !c.settings.deepCopy {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.live = aggregate
+		e.version, e.live = version, aggregate
 		return nil
 	}
 	snapshot := c.r.definition.TakeSnapshot(aggregate)
@@ -113,7 +123,7 @@ func (c *aggregateCache[T]) put(e *entry[T], aggregate *T) error {
 	snapshot.Data = nil
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.state = encoded{snapshot: snapshot, data: data}
+	e.version, e.state = version, encoded{snapshot: snapshot, data: data}
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -84,7 +85,7 @@ func (a *Application) NotificationLog() *NotificationLog { return a.log }
 func (a *Application) Factory() persistence.Factory { return a.factory }
 
 // Save stores the pending events of all changes in one atomic write and returns them in order, with their positions.
-// Nil changes are ignored; saving nothing is a success and returns nil. The metadata in ctx (see WithMetadata) are
+// Nil changes are ignored, and so is a change that is given again; saving nothing is a success and returns nil. The metadata in ctx (see WithMetadata) are
 // added to every event.
 //
 // When Save fails nothing is stored and the pending events remain, so that the same save can be tried again. A version
@@ -110,14 +111,15 @@ func (a *Application) record(ctx context.Context, changes []domain.Changes, put 
 		a.forget(w.events)
 		return nil, err
 	}
+	if len(recordings) == 0 {
+		return nil, nil
+	}
 	w.markSaved()
 	persistence.OnRollback(ctx, func(context.Context) {
 		w.markUnsaved()
 		a.forget(w.events)
 	})
-	if len(recordings) > 0 {
-		persistence.OnCommit(ctx, func(ctx context.Context) { a.committed(ctx, w, recordings) })
-	}
+	persistence.OnCommit(ctx, func(ctx context.Context) { a.committed(ctx, w, recordings) })
 	return recordings, nil
 }
 
@@ -131,8 +133,8 @@ type work struct {
 func collect(ctx context.Context, changes []domain.Changes) *work {
 	metadata := MetadataFrom(ctx)
 	w := &work{}
-	for _, change := range changes {
-		if isNil(change) {
+	for i, change := range changes {
+		if isNil(change) || isAmong(changes[:i], change) {
 			continue
 		}
 		pending := change.PendingEvents()
@@ -153,6 +155,15 @@ func isNil(change domain.Changes) bool {
 	}
 	v := reflect.ValueOf(change)
 	return v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// isAmong finds a change that was given before, as a policy does that collects one aggregate at two places. Its events
+// are saved once. Bare events have no identity.
+func isAmong(changes []domain.Changes, change domain.Changes) bool {
+	if !reflect.TypeOf(change).Comparable() {
+		return false
+	}
+	return slices.ContainsFunc(changes, func(other domain.Changes) bool { return other == change })
 }
 
 func (w *work) markSaved() {

@@ -2,6 +2,7 @@ package application
 
 import (
 	"container/list"
+	"errors"
 	"math"
 	"sync"
 
@@ -20,19 +21,13 @@ type cacheSettings struct {
 }
 
 func (c *config) readCache() error {
-	var err error
+	var mistakes [4]error
 	e := c.environment
-	if c.cache.size, err = e.Int(0, 1, maxCacheSize, "AGGREGATE_CACHE_MAXSIZE"); err != nil {
-		return err
-	}
-	if c.cache.fastForward, err = e.Bool(true, "AGGREGATE_CACHE_FASTFORWARD"); err != nil {
-		return err
-	}
-	if c.cache.skipping, err = e.Bool(false, "AGGREGATE_CACHE_FASTFORWARD_SKIPPING"); err != nil {
-		return err
-	}
-	c.cache.deepCopy, err = e.Bool(true, "DEEPCOPY_FROM_AGGREGATE_CACHE")
-	return err
+	c.cache.size, mistakes[0] = e.Int(0, 1, maxCacheSize, "AGGREGATE_CACHE_MAXSIZE")
+	c.cache.fastForward, mistakes[1] = e.Bool(true, "AGGREGATE_CACHE_FASTFORWARD")
+	c.cache.skipping, mistakes[2] = e.Bool(false, "AGGREGATE_CACHE_FASTFORWARD_SKIPPING")
+	c.cache.deepCopy, mistakes[3] = e.Bool(true, "DEEPCOPY_FROM_AGGREGATE_CACHE")
+	return errors.Join(mistakes[:]...)
 }
 
 // lru keeps the values used last, up to a number. It is safe for concurrent use.
@@ -70,10 +65,18 @@ func (c *lru[V]) get(id uuid.UUID) (value V, ok bool) {
 
 // put sets the value of an id. Where there is one too many it drops the one not used for longest, and returns it.
 func (c *lru[V]) put(id uuid.UUID, value V) (evicted uuid.UUID, dropped bool) {
+	return c.putUnless(id, value, func(V) bool { return false })
+}
+
+// putUnless is put, but a value that is there already stays where stays says so.
+func (c *lru[V]) putUnless(id uuid.UUID, value V, stays func(present V) bool) (evicted uuid.UUID, dropped bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if element, ok := c.items[id]; ok {
-		element.Value.(*item[V]).value = value
+		present := element.Value.(*item[V])
+		if !stays(present.value) {
+			present.value = value
+		}
 		c.order.MoveToFront(element)
 		return uuid.Nil, false
 	}

@@ -1,11 +1,14 @@
 package application
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -24,7 +27,7 @@ type Option func(*config)
 // WithStore has the application store its events there, for example in gormstore.New(db). The application does not
 // close it. Without this option PERSISTENCE_MODULE decides.
 func WithStore(store persistence.Factory) Option {
-	return func(c *config) { c.factory = store }
+	return func(c *config) { c.factory, c.hasStore = store, true }
 }
 
 // WithEnv gives settings by the names that they have in the environment, before which they count. Giving a key twice
@@ -80,7 +83,7 @@ func WithDefinitions(schemas ...*domain.Schema) Option {
 // WithLogger sets where the application reports what cannot be returned as an error: snapshots that cannot be taken or
 // read, and settings that it does not know. It never logs payloads or keys. The default is slog.Default().
 func WithLogger(logger *slog.Logger) Option {
-	return func(c *config) { c.logger = logger }
+	return func(c *config) { c.logger = cmp.Or(logger, c.logger) }
 }
 
 // config collects options and then settings of the environment.
@@ -89,6 +92,7 @@ type config struct {
 	given                     map[string]string
 	lookup                    func(string) (string, bool)
 	factory                   persistence.Factory
+	hasStore                  bool
 	transcoder                persistence.Transcoder
 	transcodings              []persistence.Transcoding
 	compressor                persistence.Compressor
@@ -125,10 +129,7 @@ func (c *config) build() (*Application, error) {
 		c.readSnapshotting(),
 		c.readCache(),
 	)
-	if err == nil {
-		err = c.readStore()
-	}
-	if err != nil {
+	if err = errors.Join(err, c.readStore(err == nil)); err != nil {
 		return nil, fmt.Errorf("application %.40q: %w", c.name, err)
 	}
 	a, err := c.wire()
@@ -175,13 +176,30 @@ func (c *config) closeFactory() error {
 	return c.factory.Close()
 }
 
-func (c *config) readStore() error {
-	if c.factory != nil {
+// readStore opens the store. Where other settings are wrong it only looks whether there is such a store.
+func (c *config) readStore(open bool) error {
+	if c.hasStore {
+		if isNilFactory(c.factory) {
+			return errors.New("WithStore needs a store and was given nil")
+		}
 		return nil
 	}
-	factory, err := persistence.Open(c.environment, "memory")
-	c.factory, c.ownsFactory = factory, true
+	module := c.environment.String(defaultModule, "PERSISTENCE_MODULE")
+	if !open && slices.Contains(persistence.Modules(), module) {
+		return nil
+	}
+	factory, err := persistence.Open(c.environment, defaultModule)
+	c.factory, c.ownsFactory = factory, err == nil
 	return err
+}
+
+// defaultModule is the PERSISTENCE_MODULE where none is set.
+const defaultModule = "memory"
+
+// isNilFactory also recognises a nil pointer in the interface.
+func isNilFactory(factory persistence.Factory) bool {
+	v := reflect.ValueOf(factory)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 func (c *config) readTranscoder() error {
@@ -219,8 +237,8 @@ func (c *config) readCipher() error {
 	if err != nil || !hasTopic && !hasKey {
 		return err
 	}
-	if !hasKey {
-		return topic.Wrong("needs a key: set CIPHER_KEY or CIPHER_KEY_FILE")
+	if !hasKey { // the value is not shown: it may be a key in the wrong place
+		return topic.WrongSecret(errors.New("a cipher needs a key: set CIPHER_KEY or CIPHER_KEY_FILE"))
 	}
 	keys, err := cipher.ParseKeys(key.Value)
 	if err != nil {
@@ -237,36 +255,43 @@ func (c *config) readCipher() error {
 	return nil
 }
 
-// readKey finds the key itself or the file that it is in.
+// readKey finds the key itself or the file that it is in, whichever is more specific.
 func (c *config) readKey() (persistence.Setting, bool, error) {
-	if key, ok := c.environment.Find("CIPHER_KEY"); ok {
-		return key, true, nil
+	setting, ok := c.environment.Find("CIPHER_KEY", "CIPHER_KEY_FILE")
+	if !ok || !strings.HasSuffix(setting.Key, "CIPHER_KEY_FILE") {
+		return setting, ok, nil
 	}
-	file, ok := c.environment.Find("CIPHER_KEY_FILE")
-	if !ok {
-		return file, false, nil
+	if _, err := cipher.ParseKeys(setting.Value); err == nil {
+		return setting, false, setting.WrongSecret(errors.New("it is a key and not the name of a file; set CIPHER_KEY"))
 	}
-	content, err := os.ReadFile(file.Value)
+	content, err := os.ReadFile(setting.Value)
 	if err != nil {
-		return file, false, fmt.Errorf("%s: %w", file.Key, err)
+		return setting, false, setting.WrongSecret(withoutPath(err))
 	}
-	return persistence.Setting{Key: file.Key, Value: strings.TrimSpace(string(content))}, true, nil
+	return persistence.Setting{Key: setting.Key, Value: strings.TrimSpace(string(content))}, true, nil
 }
 
-// readSnapshotting turns snapshotting on by itself or by its intervals, as the original does.
+// withoutPath is why a file could not be read, without its name: what stands where a file name belongs may be half a
+// key.
+func withoutPath(err error) error {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		return pathErr.Err
+	}
+	return err
+}
+
+// readSnapshotting turns snapshotting on by code, by itself, or by its intervals. As in the original, intervals in the
+// environment do not count against IS_SNAPSHOTTING_ENABLED=n.
 func (c *config) readSnapshotting() error {
-	enabled, err := c.environment.Bool(false, "IS_SNAPSHOTTING_ENABLED")
-	if err != nil {
-		return err
+	mistakes := []error{c.intervals.check()}
+	if setting, ok := c.environment.Find("SNAPSHOTTING_INTERVALS"); ok && !c.snapshotting {
+		var err error
+		c.intervals, err = parseIntervals(setting)
+		mistakes = append(mistakes, err)
 	}
-	setting, ok := c.environment.Find("SNAPSHOTTING_INTERVALS")
-	if c.intervals == nil && ok {
-		if c.intervals, err = parseIntervals(setting); err != nil {
-			return err
-		}
-	}
-	c.snapshotting = c.snapshotting || enabled || len(c.intervals) > 0
-	return c.intervals.check()
+	enabled, err := c.environment.Bool(len(c.intervals) > 0, "IS_SNAPSHOTTING_ENABLED")
+	c.snapshotting = c.snapshotting || enabled
+	return errors.Join(append(mistakes, err)...)
 }
 
 // known are the settings that an application and the stores of this module read.

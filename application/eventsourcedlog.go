@@ -60,5 +60,8 @@ func (l *EventSourcedLog) Last(ctx context.Context) (domain.Event, bool, error) 
 
 // Get streams the log's events. The first error ends the stream.
 func (l *EventSourcedLog) Get(ctx context.Context, r persistence.EventRange) iter.Seq2[domain.Event, error] {
+	if l.app.closed.Load() {
+		return func(yield func(domain.Event, error) bool) { yield(domain.Event{}, l.app.closedError()) }
+	}
 	return l.app.events.Get(ctx, l.id, r)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -120,10 +121,7 @@ func (r *Repository[T]) notFound(id uuid.UUID, version, reached int64) error {
 // forward applies the stored events behind the aggregate's version, up to a version.
 func (r *Repository[T]) forward(ctx context.Context, aggregate *T, version int64) error {
 	root := r.definition.Root(aggregate)
-	events := persistence.EventRange{From: root.Version() + 1}
-	if version != latest {
-		events.Before = version + 1
-	}
+	events := persistence.EventRange{From: root.Version() + 1, Before: behind(version)}
 	for event, err := range r.app.events.Get(ctx, root.ID(), events) {
 		if err != nil {
 			return err
@@ -135,16 +133,21 @@ func (r *Repository[T]) forward(ctx context.Context, aggregate *T, version int64
 	return nil
 }
 
+// behind is the end of a range that stops at a version; 0 is no end.
+func behind(version int64) int64 {
+	if version == latest || version == math.MaxInt64 {
+		return 0
+	}
+	return version + 1
+}
+
 // fromSnapshot makes the aggregate of the newest snapshot up to a version, or nil. A snapshot that cannot be used is
 // reported to the log and passed over, because the events have the same to say.
 func (r *Repository[T]) fromSnapshot(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
 	if r.app.snapshots == nil {
 		return nil, nil
 	}
-	wanted := persistence.EventRange{Descending: true, Limit: 1}
-	if version != latest {
-		wanted.Before = version + 1
-	}
+	wanted := persistence.EventRange{Before: behind(version), Descending: true, Limit: 1}
 	snapshot, ok, err := one(r.app.snapshots.Get(ctx, id, wanted))
 	if err == nil && !ok {
 		return nil, nil

@@ -15,8 +15,9 @@ import (
 // Frames of the reference implementation can be read.
 func TestZstdReadsReference(t *testing.T) {
 	t.Parallel()
+	c := mustNew(t, compressor.TopicZstd)
 	for _, vector := range readVectors(t, "zstd.txt") {
-		got, err := mustNew(t, compressor.TopicZstd).Decompress(nil, fromHex(t, vector[0]))
+		got, err := c.Decompress(nil, fromHex(t, vector[0]))
 		if err != nil || !bytes.Equal(got, fromHex(t, vector[1])) {
 			t.Errorf("%.40s...: got %q, error %v", vector[0], got, err)
 		}
@@ -26,6 +27,7 @@ func TestZstdReadsReference(t *testing.T) {
 // Frames that other writers produce, with and without a size in the header and a checksum at the end.
 func TestZstdReadsOtherWriters(t *testing.T) {
 	t.Parallel()
+	c := mustNew(t, compressor.TopicZstd)
 	for name, frame := range map[string][]byte{
 		"raw block":    slices.Concat(zstdMagic, []byte{0, 0, 4<<3 | 1, 0, 0}, []byte("text")),
 		"two blocks":   slices.Concat(zstdMagic, []byte{0, 0, 2 << 3, 0, 0}, []byte("te"), []byte{2<<3 | 1, 0, 0}, []byte("xt")),
@@ -33,7 +35,7 @@ func TestZstdReadsOtherWriters(t *testing.T) {
 		"checksum":     encodeAll(t, "text", zstd.WithEncoderCRC(true), zstd.WithEncoderLevel(zstd.SpeedBestCompression)),
 		"no checksum":  encodeAll(t, "text", zstd.WithEncoderCRC(false)),
 	} {
-		if got, err := mustNew(t, "zstd").Decompress(nil, frame); err != nil || string(got) != "text" {
+		if got, err := c.Decompress(nil, frame); err != nil || string(got) != "text" {
 			t.Errorf("%s: got %q, error %v", name, got, err)
 		}
 	}
@@ -41,6 +43,7 @@ func TestZstdReadsOtherWriters(t *testing.T) {
 
 func TestZstdRefusesFrames(t *testing.T) {
 	t.Parallel()
+	c := mustNew(t, compressor.TopicZstd)
 	text := encodeAll(t, "text")
 	skippable := append(binary.LittleEndian.AppendUint32([]byte{0x50, 0x2a, 0x4d, 0x18}, 3), "xyz"...)
 	for name, frames := range map[string][]byte{
@@ -58,7 +61,7 @@ func TestZstdRefusesFrames(t *testing.T) {
 		"dictionary":           slices.Concat(zstdMagic, []byte{0x21, 7, 4, 4<<3 | 1, 0, 0}, []byte("text")),
 		"block exceeds window": slices.Concat(zstdMagic, []byte{0, 0, 0x03, 0x01, 1}, []byte("x")),
 	} {
-		if got, err := mustNew(t, "zstd").Decompress(nil, frames); got != nil || !errors.Is(err, compressor.ErrDamaged) {
+		if got, err := c.Decompress(nil, frames); got != nil || !errors.Is(err, compressor.ErrDamaged) {
 			t.Errorf("%s: got %q, error %v, want ErrDamaged", name, got, err)
 		}
 	}

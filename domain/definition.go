@@ -132,14 +132,18 @@ func FormerName[T any](names ...string) Option[T] {
 // addFormerNames makes a topic with each former name an alias of the one with today's.
 func (d *Definition[T]) addFormerNames() {
 	for _, former := range d.former {
-		if problem := topicProblem(former); problem != "" {
-			panic(&DefinitionError{Definition: d.name, Problem: problem})
-		}
-		d.snapshot.aliases = append(d.snapshot.aliases, former)
+		d.addAlias(d.snapshot, former)
 		for _, t := range d.events {
-			t.aliases = append(t.aliases, former+"."+t.name)
+			d.addAlias(t, former+"."+t.name)
 		}
 	}
+}
+
+func (d *Definition[T]) addAlias(t *EventType, topic string) {
+	if problem := topicProblem(topic); problem != "" {
+		panic(&DefinitionError{Definition: d.name, Problem: problem})
+	}
+	t.aliases = append(t.aliases, topic)
 }
 
 // FirstVersion sets the version of the first event of T, for histories that start at another version than 1.
@@ -154,6 +158,9 @@ func FirstVersion[T any](version int64) Option[T] {
 
 // WithClock returns a Definition that is the same but for the clock that its aggregates take their times from.
 func (d *Definition[T]) WithClock(clock Clock) *Definition[T] {
+	if clock == nil {
+		panic(&DefinitionError{Definition: d.name, Problem: "WithClock needs a clock"})
+	}
 	schema := *d.Schema
 	schema.clock = clock
 	other := *d

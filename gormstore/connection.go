@@ -16,13 +16,18 @@ type connection struct {
 }
 
 func (c connection) exec(ctx context.Context, query string, arguments ...any) (affected int64, err error) {
+	result, err := c.result(ctx, query, arguments...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func (c connection) result(ctx context.Context, query string, arguments ...any) (sql.Result, error) {
 	begin := time.Now()
 	result, err := c.pool.ExecContext(ctx, query, arguments...)
-	if err == nil {
-		affected, err = result.RowsAffected()
-	}
-	c.trace(ctx, begin, query, affected, err)
-	return affected, err
+	c.trace(ctx, begin, query, -1, err)
+	return result, err
 }
 
 func (c connection) query(ctx context.Context, query string, arguments ...any) (*sql.Rows, error) {

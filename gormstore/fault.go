@@ -97,11 +97,14 @@ var postgresFaults = map[string]fault{
 	"55P03": {class: persistence.ErrLockTimeout, hint: hintLock},
 }
 
+// sqlState is what errors of PostgreSQL's drivers have.
+type sqlState interface {
+	error
+	SQLState() string
+}
+
 func (postgres) fault(err error) fault {
-	coded, ok := errors.AsType[interface {
-		error
-		SQLState() string
-	}](err)
+	coded, ok := errors.AsType[sqlState](err)
 	if !ok || len(coded.SQLState()) < 2 { // trouble with the connection has no code
 		return fault{class: persistence.ErrOperational}
 	}

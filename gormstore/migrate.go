@@ -59,7 +59,7 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 	}
 	var differences []string
 	for _, model := range Models() {
-		tx := s.session(ctx, s.pool())
+		tx := s.session(ctx, s.pool)
 		if !tx.Migrator().HasTable(model) {
 			differences = append(differences, fmt.Sprintf("table %s is missing", model.(schema.TablerWithNamer).TableName(db.NamingStrategy)))
 			continue

@@ -5,13 +5,12 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -27,30 +26,17 @@ func (postgres) uuid(id uuid.UUID) any { return id.String() }
 // prepare finds the schema that the connections use, because it is part of the lock keys.
 func (postgres) prepare(ctx context.Context, s *Store) error {
 	var name sql.NullString
-	if err := s.pool().QueryRowContext(ctx, "SELECT current_schema()").Scan(&name); err != nil {
+	if err := s.pool.QueryRowContext(ctx, "SELECT current_schema()").Scan(&name); err != nil {
 		return err
 	}
-	s.schema = name.String
+	s.handle.schema = name.String
 	return nil
 }
 
 // begin asks for READ COMMITTED whatever the server's default: after a wait for the lock, statements must see what was
 // committed in the meantime.
 func (postgres) begin(ctx context.Context, s *Store) (unit, error) {
-	options := &sql.TxOptions{Isolation: sql.LevelReadCommitted}
-	switch pool := s.pool().(type) {
-	case gorm.TxBeginner:
-		return pool.BeginTx(ctx, options)
-	case gorm.ConnPoolBeginner:
-		tx, err := pool.BeginTx(ctx, options)
-		if err != nil {
-			return nil, err
-		}
-		if u, ok := tx.(unit); ok {
-			return u, nil
-		}
-	}
-	return nil, errors.New("gormstore: the database handle cannot begin transactions")
+	return s.pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 }
 
 // idleTimeout frees the order lock of a process that froze with its connection open.
@@ -94,18 +80,37 @@ func (p postgres) insert(ctx context.Context, c connection, into table, key, app
 		"SELECT $1::varchar, o, v, t, s FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bytea[]) AS u(o, v, t, s) " +
 		"RETURNING " + key
 	return inChunks(events, postgresChunk, func(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
-		n := len(events)
-		originators, versions, topics, states := make([]string, n), make([]int64, n), make([]string, n), make([][]byte, n)
-		for i := range events {
-			e := &events[i]
-			originators[i], versions[i], topics[i], states[i] = e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State
-		}
-		rows, err := c.query(ctx, query, application, originators, versions, topics, states)
+		var a columns
+		a.add(events)
+		rows, err := c.query(ctx, query, application, a.originators, a.versions, a.topics, a.states)
 		if err != nil {
 			return nil, err
 		}
 		return scanIDs(rows, ids)
 	})
+}
+
+// columns are the columns of events as arrays.
+type columns struct {
+	originators []string
+	versions    []int64
+	topics      []string
+	states      [][]byte
+	firsts      []int64 // the version that the row's save begins with
+}
+
+func (a *columns) add(events []persistence.StoredEvent) {
+	n := len(events)
+	a.originators, a.versions = slices.Grow(a.originators, n), slices.Grow(a.versions, n)
+	a.topics, a.states, a.firsts = slices.Grow(a.topics, n), slices.Grow(a.states, n), slices.Grow(a.firsts, n)
+	for i := range events {
+		e := &events[i]
+		a.originators = append(a.originators, e.OriginatorID.String())
+		a.versions = append(a.versions, e.OriginatorVersion)
+		a.topics = append(a.topics, e.Topic)
+		a.states = append(a.states, e.State)
+		a.firsts = append(a.firsts, events[0].OriginatorVersion)
+	}
 }
 
 func (postgres) topics(topics []string) (string, []any) { return "topic = ANY(?)", []any{topics} }

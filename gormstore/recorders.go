@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/google/uuid"
+	"gorm.io/gorm"
 )
 
 // page is how many events are read at once. They are all read before the first one is handed out, so that no
@@ -46,10 +47,15 @@ func (t *eventTable) insert(ctx context.Context, c connection, events []persiste
 	if err != nil {
 		return nil, err
 	}
+	return complete(ids, events)
+}
+
+// complete checks that every event got its id. Ids are drawn in the order of the events, and may be returned in another.
+func complete(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
 	if len(ids) != len(events) {
 		return nil, fmt.Errorf("%d of %d rows were stored", len(ids), len(events))
 	}
-	slices.Sort(ids) // they were drawn in the order of the events, and may be returned in another
+	slices.Sort(ids)
 	return ids, nil
 }
 
@@ -59,21 +65,15 @@ type step func(ctx context.Context, c connection, joined bool) ([]int64, error)
 // write does a step in the transaction that ctx carries, under a savepoint, or in one of its own. It finds out what
 // stands in the way of events that conflict, and what became of a commit without an answer.
 func (t *eventTable) write(ctx context.Context, what string, events []persistence.StoredEvent, do step) (ids []int64, err error) {
+	if err := t.begin(ctx, what, events); err != nil {
+		return nil, err
+	}
 	op := t.application + ": " + what
-	if err := ctx.Err(); err != nil {
-		return nil, t.store.translate(ctx, op, err)
-	}
-	if err := persistence.ValidateEvents(t.application, events); err != nil {
-		return nil, err
-	}
-	if err := t.store.ready(ctx); err != nil {
-		return nil, err
-	}
 	outer, err := t.store.joined(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := connection{t.store.pool(), t.store}
+	c := connection{t.store.pool, t.store}
 	if outer != nil {
 		c.pool = outer
 		err = t.store.savepoint(ctx, c, func() (err error) { ids, err = do(ctx, c, true); return err })
@@ -87,6 +87,17 @@ func (t *eventTable) write(ctx context.Context, what string, events []persistenc
 		return ids, nil
 	}
 	return t.explain(ctx, c, op, events, err)
+}
+
+// begin refuses what cannot be written before anything is sent to the database.
+func (t *eventTable) begin(ctx context.Context, what string, events []persistence.StoredEvent) error {
+	if err := ctx.Err(); err != nil {
+		return t.store.translate(ctx, t.application+": "+what, err)
+	}
+	if err := persistence.ValidateEvents(t.application, events); err != nil {
+		return err
+	}
+	return t.store.ready(ctx)
 }
 
 // explain turns the error of a write into what the caller needs to know, or into the success that it was.
@@ -122,7 +133,11 @@ func (t *eventTable) conflict(ctx context.Context, c connection, op string, even
 
 // stored reads the rows at the places of events, in the events' order.
 func (t *eventTable) stored(ctx context.Context, c connection, events []persistence.StoredEvent) ([]persistence.Notification, error) {
-	query := t.store.dialect.placeholders("SELECT " + t.key + ", originator_id, originator_version, topic, state FROM " +
+	id := "id"
+	if t.key != id {
+		id = "0" // snapshots have no positions
+	}
+	query := t.store.dialect.placeholders("SELECT " + id + ", originator_id, originator_version, topic, state FROM " +
 		t.table.quoted + " WHERE application_name = ? AND originator_id = ? AND originator_version = ?")
 	var found []persistence.Notification
 	for i := range events {
@@ -240,7 +255,7 @@ func (t *eventTable) reader(ctx context.Context) (connection, error) {
 	}
 	pool, err := t.store.joined(ctx)
 	if pool == nil {
-		pool = t.store.pool()
+		pool = t.store.readers()
 	}
 	return connection{pool, t.store}, err
 }
@@ -276,10 +291,18 @@ func (t *eventTable) readPage(ctx context.Context, c connection, id uuid.UUID, r
 type processRecorder struct {
 	*eventTable
 	tracking table
+	queue    *queue
 }
 
+// opSave names a save in errors.
+const opSave = "save events"
+
 func newProcessRecorder(s *Store, application string) *processRecorder {
-	return &processRecorder{eventTable: newEventTable(s, application, s.tables.events, "id"), tracking: s.tables.tracking}
+	return &processRecorder{
+		eventTable: newEventTable(s, application, s.tables.events, "id"),
+		tracking:   s.tables.tracking,
+		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application}),
+	}
 }
 
 // InsertEvents implements persistence.ApplicationRecorder.
@@ -287,9 +310,26 @@ func (r *processRecorder) InsertEvents(ctx context.Context, events []persistence
 	if len(events) == 0 {
 		return nil, ctx.Err()
 	}
-	return r.write(ctx, "save events", events, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+	if s := newSave(events); s.fits() && ctx.Value(sharedKey{}) == nil {
+		return r.merged(ctx, s)
+	}
+	return r.write(ctx, opSave, events, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
 		return r.append(ctx, c, joined, events)
 	})
+}
+
+// merged writes a save together with those of other callers.
+func (r *processRecorder) merged(ctx context.Context, s *save) ([]int64, error) {
+	if err := r.begin(ctx, opSave, s.events); err != nil {
+		return nil, err
+	}
+	ids, err := r.queue.submit(ctx, s, r.writeBatch)
+	return ids, r.store.translate(ctx, r.application+": "+opSave, err)
+}
+
+// writeBatch writes a batch on behalf of all its callers, so it must not end with the leader's context.
+func (r *processRecorder) writeBatch(ctx context.Context, batch []*save) {
+	r.store.dialect.merge(context.WithoutCancel(ctx), r, batch)
 }
 
 // append takes the order lock and only then draws ids, so that ids become visible in ascending order.
@@ -376,12 +416,18 @@ func inChunks(events []persistence.StoredEvent, size int, insert func(ids []int6
 	return ids, nil
 }
 
+// readers is the pool for reads outside of transactions.
+func (s *Store) readers() gorm.ConnPool {
+	if s.handle.readers != nil {
+		return s.handle.readers
+	}
+	return s.pool
+}
+
 // schemaOf is the schema that a table is in, as far as the database has any.
 func (s *Store) schemaOf(t table) string {
 	if t.schema != "" {
 		return t.schema
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.schema
+	return s.handle.schema
 }

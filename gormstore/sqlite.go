@@ -25,10 +25,7 @@ func (sqlite) uuid(id uuid.UUID) any { return hexadecimal(id) }
 // prepare gives a database in memory one connection, because a second one would be another, empty database; and puts a
 // file into WAL mode, so that readers and the writer do not wait for each other.
 func (s sqlite) prepare(ctx context.Context, store *Store) error {
-	db, err := store.sqlDB()
-	if err != nil {
-		return err
-	}
+	db := store.pool
 	path, err := mainFile(ctx, db)
 	if err != nil {
 		return err
@@ -39,10 +36,20 @@ func (s sqlite) prepare(ctx context.Context, store *Store) error {
 		db.SetConnMaxIdleTime(0)
 		return nil
 	}
+	if store.handle.synced, err = syncs(ctx, db); err != nil {
+		return err
+	}
 	return s.patiently(ctx, store.lockTimeout, func() error {
 		var mode string
 		return db.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode)
 	})
+}
+
+// syncs tells whether connections sync every commit as they are opened (FULL is 2, EXTRA is 3).
+func syncs(ctx context.Context, db *sql.DB) (bool, error) {
+	var level int
+	err := db.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&level)
+	return level >= 2, err
 }
 
 // mainFile is the path of the database's file, or "" where it is in memory.
@@ -54,30 +61,34 @@ func mainFile(ctx context.Context, db *sql.DB) (path string, err error) {
 }
 
 // begin takes the write lock at once. A transaction that begins by reading would fail with a stale snapshot as soon as
-// another one had written; no waiting helps then.
-//
-// The statements go to one connection of the pool, because database/sql cannot say BEGIN IMMEDIATE. Every commit is
-// synced to disk: the usual driver asks for less.
+// another one had written; no waiting helps then. The statements go to one connection of the pool, because database/sql
+// cannot say BEGIN IMMEDIATE.
 func (s sqlite) begin(ctx context.Context, store *Store) (unit, error) {
-	db, err := store.sqlDB()
+	conn, err := s.connect(ctx, store)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	u := &sqliteUnit{Conn: conn, ctx: ctx}
-	if _, err = conn.ExecContext(ctx, "PRAGMA synchronous=FULL"); err == nil {
-		err = s.patiently(ctx, store.lockTimeout, func() error {
-			_, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE")
-			return err
-		})
-	}
+	err = s.patiently(ctx, store.lockTimeout, func() error {
+		_, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE")
+		return err
+	})
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return u, nil
+	return &sqliteUnit{Conn: conn, ctx: ctx, pool: store.pool}, nil
+}
+
+// connect takes a connection that syncs every commit to disk: the usual driver asks for less, unless the database was
+// opened otherwise.
+func (s sqlite) connect(ctx context.Context, store *Store) (*sql.Conn, error) {
+	conn, err := store.pool.Conn(ctx)
+	if err != nil || store.handle.synced {
+		return conn, err
+	}
+	if _, err := conn.ExecContext(ctx, "PRAGMA synchronous=FULL"); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 // patiently tries again while another process holds the lock. SQLite's own waiting is not fair and may be off.
@@ -133,8 +144,12 @@ func (sqlite) topics(topics []string) (string, []any) {
 type sqliteUnit struct {
 	*sql.Conn
 	ctx  context.Context
+	pool *sql.DB
 	done bool
 }
+
+// GetDBConn implements gorm.GetDBConnector.
+func (u *sqliteUnit) GetDBConn() (*sql.DB, error) { return u.pool, nil }
 
 // Commit ends the transaction. Where it fails the transaction is rolled back.
 func (u *sqliteUnit) Commit() error {

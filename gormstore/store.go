@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -24,11 +24,10 @@ type Store struct {
 	dialect     dialect
 	tables      tables
 	lockTimeout time.Duration
+	pool        *sql.DB
+	handle      *handle
 	refused     error // why this database cannot be used; reported when a recorder is made
-
-	mu       sync.Mutex // protects what follows
-	prepared bool
-	schema   string // of PostgreSQL; known once prepared
+	closed      atomic.Bool
 }
 
 // Option is a setting of a Store.
@@ -76,21 +75,20 @@ func (s *Store) adopt(db *gorm.DB) error {
 			db.Dialector.Name(), postgresName, sqliteName)
 	}
 	s.db = db.Session(&gorm.Session{NewDB: true, Context: context.Background()})
+	var err error
+	if s.pool, err = s.db.DB(); err != nil {
+		return fmt.Errorf("the database handle has no pool of connections: %w", err)
+	}
+	s.handle = handleOf(s.pool)
 	return nil
 }
 
 // ready reports why the store cannot be used, and prepares the database the first time that it can be reached.
 func (s *Store) ready(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.prepared {
-		return nil
+	if s.closed.Load() {
+		return errClosed
 	}
-	if err := s.dialect.prepare(ctx, s); err != nil {
-		return s.translate(ctx, "prepare the database", err)
-	}
-	s.prepared = true
-	return nil
+	return s.translate(ctx, "prepare the database", s.handle.prepare(ctx, s))
 }
 
 // ProcessRecorder implements persistence.Factory.
@@ -113,15 +111,20 @@ func (s *Store) check(application string) error {
 	if s.refused != nil {
 		return &persistence.Error{Class: persistence.ErrInterface, Op: "gormstore", Err: s.refused}
 	}
+	if s.closed.Load() {
+		return errClosed
+	}
 	return persistence.ValidateName(application)
 }
 
-// Close implements persistence.Factory. The database belongs to the user and stays open.
-func (s *Store) Close() error { return nil }
+var errClosed = &persistence.Error{Class: persistence.ErrClosed, Op: "gormstore"}
+
+// Close implements persistence.Factory: the store's recorders then fail with persistence.ErrClosed. The database belongs
+// to the user and stays open.
+func (s *Store) Close() error {
+	s.closed.Store(true)
+	return nil
+}
 
 // DB is the database that the store uses, for reads of the user's own.
 func (s *Store) DB() *gorm.DB { return s.db }
-
-func (s *Store) pool() gorm.ConnPool { return s.db.Statement.ConnPool }
-
-func (s *Store) sqlDB() (*sql.DB, error) { return s.db.DB() }

@@ -74,12 +74,8 @@ func (s *Store) usable(ctx context.Context) error {
 
 // share runs fn with a context that carries the transaction.
 func (s *Store) share(ctx context.Context, pool unit, fn func(context.Context, *gorm.DB) error) error {
-	own, err := s.sqlDB()
-	if err != nil {
-		return err
-	}
 	tx := s.session(ctx, pool)
-	ctx = context.WithValue(ctx, sharedKey{}, shared{tx: tx, pool: own})
+	ctx = context.WithValue(ctx, sharedKey{}, shared{tx: tx, pool: s.pool})
 	return fn(ctx, tx.WithContext(ctx))
 }
 
@@ -114,11 +110,7 @@ func (s *Store) joined(ctx context.Context) (gorm.ConnPool, error) {
 	if !ok {
 		return nil, nil
 	}
-	own, err := s.sqlDB()
-	if err != nil {
-		return nil, err
-	}
-	if carried.pool != own {
+	if carried.pool != s.pool {
 		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore", Err: ErrDifferentDatabase}
 	}
 	return carried.tx.Statement.ConnPool, nil

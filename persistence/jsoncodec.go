@@ -209,7 +209,8 @@ func (b *codecBuilder) structure(typ reflect.Type) codec {
 	return c
 }
 
-// quoted makes the codec of a field with the option ",string", which is ignored for types that have a form of their own.
+// quoted makes the codec of a field with the option ",string", which is ignored for types that have a form of their
+// own.
 func quoted(c codec) codec {
 	if pointer, ok := c.(pointerCodec); ok {
 		if canQuote(pointer.elem) {

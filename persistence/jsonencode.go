@@ -169,7 +169,8 @@ func (c floatCodec) encode(e *encoder, v reflect.Value) error {
 	return nil
 }
 
-// appendFloat writes a number as encoding/json and JavaScript do: with an exponent only where it is very small or large.
+// appendFloat writes a number as encoding/json and JavaScript do, with an exponent only where it is very small or
+// large.
 func appendFloat(dst []byte, f float64, bits int) []byte {
 	small, large := math.Abs(f) < 1e-6, math.Abs(f) >= 1e21
 	if bits == 32 {

@@ -257,8 +257,8 @@ func skipWord(data []byte, i int) int {
 	return i
 }
 
-// mayHoldWrappers tells whether any value in data may name a transcoding. Escapes of ASCII characters can spell the key,
-// although nobody writes it so.
+// mayHoldWrappers tells whether any value in data may name a transcoding. Escapes of ASCII characters can spell the
+// key, although nobody writes it so.
 func mayHoldWrappers(data []byte) bool {
 	return bytes.Contains(data, []byte(`"`+typeKey+`"`)) || bytes.Contains(data, []byte(`\u00`))
 }

@@ -90,7 +90,7 @@ func (t *JSONTranscoder) add(transcoding *Transcoding) {
 }
 
 // Encode appends value as JSON to dst and returns the extended slice. Where it returns a *TranscodingError, the slice
-// is dst.
+// is dst. As in encoding/json, bytes in strings that are not UTF-8 become the replacement character.
 //
 // It refuses what would not come back: types without a JSON form, NaN and infinite numbers, maps and structs that look
 // like a value with a transcoding because their only keys are "_type_" and "_data_", and values that contain
@@ -110,7 +110,8 @@ func (t *JSONTranscoder) Encode(dst []byte, value any) ([]byte, error) {
 func (t *JSONTranscoder) Decode(data []byte, into any) error {
 	target := reflect.ValueOf(into)
 	if target.Kind() != reflect.Pointer || target.IsNil() {
-		return &TranscodingError{Type: reflect.TypeOf(into), Offset: -1, Problem: "decoding needs a pointer that is not nil"}
+		return &TranscodingError{Type: reflect.TypeOf(into), Offset: -1,
+			Problem: "decoding needs a pointer that is not nil"}
 	}
 	if offset, problem := checkSyntax(data, 0); problem != "" {
 		return &TranscodingError{Type: target.Type().Elem(), Offset: offset, Problem: problem}

@@ -1,6 +1,7 @@
 package persistence_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -424,6 +425,8 @@ func TestEncodeErrors(t *testing.T) {
 		{"decimal that is none", persistence.Decimal("payload"), "it is not a finite decimal number"},
 		{"year 0", time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), "its year is not between 1 and 9999"},
 		{"year 10000", time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), "its year is not between 1 and 9999"},
+		{"text that fails", []any{failingText{}}, "method MarshalText of persistence_test.failingText returned an error"},
+		{"key that fails", map[failingText]int{{}: 1}, "key of type persistence_test.failingText cannot be encoded"},
 		{"two keys with one text", map[texter]int{{1}: 1, {2}: 2}, "have the same text"},
 		{"too deep", deep, "values nest deeper than 100"},
 		{"slice in itself", list, "contain themselves"},
@@ -441,6 +444,10 @@ func TestEncodeErrors(t *testing.T) {
 		})
 	}
 }
+
+type failingText struct{}
+
+func (failingText) MarshalText() ([]byte, error) { return nil, errors.New("payload") }
 
 type texter struct{ N int }
 
@@ -474,6 +481,11 @@ func TestDecodeErrors(t *testing.T) {
 		Ports map[uint16]bool
 		Text  fmt.Stringer
 		N     int `json:",string"`
+
+		Float    float32
+		Unsigned uint8
+		Any      any
+		Object   map[string]any
 	}
 	type event struct{ Parts []inner }
 	in := func(part string) string { return `{"Parts":[{` + part + `}]}` }
@@ -496,8 +508,16 @@ func TestDecodeErrors(t *testing.T) {
 		{"number with a zero in front", `[01]`, "comma"},
 		{"number without digits", `[1.]`, "digit"},
 		{"NUL", "\x00", "a JSON value is expected"},
-		{"too deep", strings.Repeat("[", 101) + strings.Repeat("]", 101), "values nest deeper than 100, or contain themselves (at offset 100)"},
+		{"too deep", strings.Repeat("[", 101) + strings.Repeat("]", 101),
+			"values nest deeper than 100, or contain themselves (at offset 100)"},
 		{"endlessly deep", strings.Repeat(`{"a":`, 1<<20), "values nest deeper"},
+		{"word", `[nul]`, "a JSON value is expected (at offset 1)"},
+		{"half an escape", `"\u00`, "escape that does not exist"},
+		{"float", `{"Parts":[{"Float":"payload"}]}`, "event.Parts[].Float: JSON string does not fit Go type float32"},
+		{"large float", `{"Parts":[{"Float":1e39}]}`, "JSON number does not fit Go type float32"},
+		{"unsigned", `{"Parts":[{"Unsigned":-1}]}`, "JSON number does not fit Go type uint8"},
+		{"inside any", `{"Parts":[{"Any":{"payload":[1e999]}}]}`, "event.Parts[].Any[][]: JSON number does not fit"},
+		{"map", `{"Parts":[{"Object":[]}]}`, "JSON array does not fit Go type map[string]interface {}"},
 		{"other kind", in(`"Count":"payload"`), "event.Parts[].Count: JSON string does not fit Go type int8 (at offset 19)"},
 		{"overflow", in(`"Count":128`), "event.Parts[].Count: JSON number does not fit Go type int8"},
 		{"fraction", in(`"Count":1.0`), "JSON number does not fit Go type int8"},
@@ -529,10 +549,26 @@ func TestDecodeErrors(t *testing.T) {
 			wantTranscodingError(t, transcoder.Decode([]byte(test.data), &into), test.want)
 		})
 	}
+	t.Run("embedded pointer that is not exported", func(t *testing.T) {
+		t.Parallel()
+		var into struct{ *goodBase }
+		wantTranscodingError(t, transcoder.Decode([]byte(`{"Name":"x"}`), &into), ".Name: it is in an embedded pointer")
+	})
 	t.Run("number that is too large, as any", func(t *testing.T) {
 		t.Parallel()
 		var into any
 		wantTranscodingError(t, transcoder.Decode([]byte(`1e999`), &into), "JSON number does not fit Go type float64")
+	})
+	t.Run("types that cannot be decoded", func(t *testing.T) {
+		t.Parallel()
+		const want = "is not serializable; define and register a transcoding for this type"
+		for _, into := range []any{new(chan int), new(hidden), new(map[float64]int), new([]func()), new(map[string]chan int)} {
+			data := map[reflect.Kind]string{reflect.Slice: `[1]`, reflect.Map: `{"a":1}`}[reflect.TypeOf(into).Elem().Kind()]
+			wantTranscodingError(t, transcoder.Decode([]byte(cmp.Or(data, `{}`)), into), want)
+			if err := transcoder.Decode([]byte(`null`), into); err != nil {
+				t.Errorf("null into %T: got error %v", into, err)
+			}
+		}
 	})
 	t.Run("no pointer", func(t *testing.T) {
 		t.Parallel()
@@ -570,7 +606,8 @@ func TestNewJSONTranscoderPanics(t *testing.T) {
 		transcodings []persistence.Transcoding
 		want         string
 	}{
-		{"name twice", []persistence.Transcoding{identity[uuid.UUID]("a"), identity[time.Time]("a")}, "two transcodings have this name"},
+		{"name twice", []persistence.Transcoding{identity[uuid.UUID]("a"), identity[time.Time]("a")},
+			"two transcodings have this name"},
 		{"type twice", []persistence.Transcoding{identity[money]("a"), identity[money]("b")}, `already has the transcoding "a"`},
 		{"no name", []persistence.Transcoding{identity[money]("")}, "must be valid UTF-8 and not empty"},
 		{"interface", []persistence.Transcoding{identity[error]("a")}, "error is an interface"},
@@ -640,33 +677,35 @@ func TestTimes(t *testing.T) {
 func TestDecimals(t *testing.T) {
 	t.Parallel()
 	transcoder := newTranscoder()
-	for _, number := range []persistence.Decimal{"0", "-0", "10.00", "+1", "1.", ".5", "1E+3", "1e-10", "0E-7", "123456789012345678901234567890.1"} {
+	for _, number := range []persistence.Decimal{
+		"0", "-0", "10.00", "+1", "1.", ".5", "1E+3", "1e-10", "0E-7", "123456789012345678901234567890.1",
+	} {
 		if got := decode[persistence.Decimal](t, transcoder, encode(t, transcoder, number)); got != number {
 			t.Errorf("got %q, want %q", got, number)
 		}
 	}
-	for _, number := range []persistence.Decimal{"", ".", "-", "1e", "1,0", "0x1", " 1", "1 ", "1\n", "١", "NaN", "Infinity", "1_0"} {
+	for _, number := range []persistence.Decimal{
+		"", ".", "-", "1e", "1,0", "0x1", " 1", "1 ", "1\n", "١", "NaN", "Infinity", "1_0",
+	} {
 		if data, err := transcoder.Encode(nil, number); err == nil {
 			t.Errorf("Encode(%q): got %s, want an error", number, data)
 		}
 	}
 }
 
-// embeddedMoney has a transcoding, so it is a field of what embeds it, and not a part of it.
-type embeddedMoney struct{ Cents int64 }
-
+// TestEmbeddedTranscoding embeds a struct with a transcoding, which is a field then, and one without.
 func TestEmbeddedTranscoding(t *testing.T) {
 	t.Parallel()
 	type price struct {
-		embeddedMoneyAlias
-		EmbeddedMoney
+		units
+		Money
 		Currency string
 	}
 	transcoder := persistence.NewJSONTranscoder(persistence.NewTranscoding("money",
-		func(m EmbeddedMoney) (int64, error) { return m.Cents, nil },
-		func(cents int64) (EmbeddedMoney, error) { return EmbeddedMoney{cents}, nil }))
-	value := price{embeddedMoneyAlias{Units: 1}, EmbeddedMoney{5}, "EUR"}
-	const want = `{"Units":1,"EmbeddedMoney":{"_type_":"money","_data_":5},"Currency":"EUR"}`
+		func(m Money) (int64, error) { return m.Cents, nil },
+		func(cents int64) (Money, error) { return Money{cents}, nil }))
+	value := price{units{1}, Money{5}, "EUR"}
+	const want = `{"Units":1,"Money":{"_type_":"money","_data_":5},"Currency":"EUR"}`
 	if got := encode(t, transcoder, value); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -676,9 +715,9 @@ func TestEmbeddedTranscoding(t *testing.T) {
 }
 
 type (
-	// EmbeddedMoney is exported because it is embedded.
-	EmbeddedMoney      embeddedMoney
-	embeddedMoneyAlias struct{ Units int64 }
+	// Money is exported because it is embedded.
+	Money struct{ Cents int64 }
+	units struct{ Units int64 }
 )
 
 type (

@@ -22,9 +22,9 @@ type Transcoding struct {
 	decode func(d *decoder, into any) error
 }
 
-// NewTranscoding makes the transcoding of T. The name is stored with every value, so it can never change. The functions
-// turn a T into data of type D, which is encoded in turn and may contain values that have transcodings themselves, and
-// back. They are called by many goroutines at once.
+// NewTranscoding makes the transcoding of T. The name is stored with every value, so it can never change. The
+// functions turn a T into data of type D, which is encoded in turn and may contain values that have transcodings
+// themselves, and back. They are called by many goroutines at once.
 //
 // T cannot be an interface or a pointer; pointers to T are stored as the T they point to. It cannot be one of the types
 // that JSON has of its own either: bool, string, int64, float64, map[string]any and []any.
@@ -130,9 +130,9 @@ func decodeUUID(text string) (uuid.UUID, error) {
 //
 //	2024-01-02T03:04:05.678901+00:00
 //
-// Times are stored in UTC and cut to the microsecond, and come back so. When decoding, other offsets from UTC and "Z" are
-// understood too, and a time without an offset is taken to be UTC. Python has no years but 1 to 9999; times in others
-// are refused.
+// Times are stored in UTC and cut to the microsecond, and come back so. When decoding, other offsets from UTC and "Z"
+// are understood too, and a time without an offset is taken to be UTC. Python has no years but 1 to 9999; times in
+// others are refused.
 func DatetimeISO() Transcoding {
 	return NewTranscoding("datetime_iso", encodeTime, decodeTime)
 }

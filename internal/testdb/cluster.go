@@ -47,8 +47,10 @@ type Cluster struct {
 
 // NewCluster starts a cluster for t alone, which ends with t. The settings are
 // lines of postgresql.conf, such as "fsync=off" or "max_connections=5", and win
-// over the defaults: fsync on, 200 connections. Like [Postgres], it skips the
-// test where PostgreSQL is missing.
+// over the defaults: fsync on, 200 connections. Turn fsync off unless the test is
+// about the loss of power: what a killed server has written survives without it,
+// and a synced cluster may take seconds to start. Like [Postgres], NewCluster
+// skips the test where PostgreSQL is missing.
 func NewCluster(t testing.TB, settings ...string) *Cluster {
 	t.Helper()
 	cluster, err := startCluster(settings...)

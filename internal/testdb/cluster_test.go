@@ -20,7 +20,7 @@ import (
 
 func TestClusterStopAndStart(t *testing.T) {
 	t.Parallel()
-	cluster := NewCluster(t)
+	cluster := NewCluster(t, "fsync=off")
 	db := Open(t, postgres.Open(cluster.Database(t)))
 	createTable(t, db)
 
@@ -129,7 +129,9 @@ func victim() {
 
 func startVictim(t *testing.T) (process *exec.Cmd, folder, address string) {
 	t.Helper()
-	NewCluster(t) // skips the test where PostgreSQL is missing
+	if _, err := findPgCtl(); err != nil {
+		unavailable(t, err)
+	}
 	process = exec.Command(os.Args[0])
 	process.Env = append(os.Environ(), victimVariable+"=1")
 	output, err := process.StdoutPipe()

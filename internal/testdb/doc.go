@@ -20,7 +20,7 @@
 //
 // The first test that asks for PostgreSQL starts a private cluster: a new data
 // folder in the temporary folder, listening on a free loopback port, run as an
-// unprivileged account where the tests run as root. It takes about a second,
+// unprivileged account where the tests run as root. That takes about a second,
 // and the rest of the test process shares it. A package that uses PostgreSQL
 // ends it from its TestMain, which also looks for leaked goroutines:
 //

@@ -39,7 +39,7 @@ func TestPostgresDropsDatabase(t *testing.T) {
 }
 
 func TestPostgresDSNVariable(t *testing.T) {
-	cluster := NewCluster(t)
+	cluster := NewCluster(t, "fsync=off")
 	t.Setenv("POSTGRES_DSN", cluster.DSN("postgres"))
 	if got, want := Postgres(t), cluster.address(); !strings.Contains(got, want) {
 		t.Errorf("got %s, want a database at %s", got, want)

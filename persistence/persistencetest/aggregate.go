@@ -187,7 +187,7 @@ var aggregateRows = []row{{
 		stored := history(dog("Fido"), 1, 4)
 		rex := topical(registered, dog("Rex"), 1)
 		ids := s.target.insert(t, append(slices.Clone(stored), rex)...)
-		if ids == nil {
+		if len(ids) == 0 {
 			ids = make([]int64, 5) // of snapshots
 		}
 		got := s.target.conflict(t, topical(renamed, dog("Rex"), 1), topical(renamed, dog("Fido"), 3),

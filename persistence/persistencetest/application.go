@@ -326,6 +326,9 @@ var applicationRows = []row{{
 				if len(page) == 0 {
 					break
 				}
+				if page[len(page)-1].ID <= after {
+					t.Fatalf("the page behind %d ends with %d", after, page[len(page)-1].ID)
+				}
 				log = append(log, page...)
 				after = page[len(page)-1].ID
 			}

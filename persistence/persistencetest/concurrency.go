@@ -364,9 +364,10 @@ func appendTo(p *party, name string, writes, size int) error {
 	return nil
 }
 
-// appendOnce stores the next event of Fido, reading again after every conflict.
+// appendOnce stores the next event of Fido, reading again after every conflict. Since a conflict means that somebody
+// else has stored an event, there is an end to them.
 func appendOnce(p *party) error {
-	for {
+	for range 10_000 {
 		last := int64(0)
 		for e, err := range p.events.recorder.SelectEvents(p.ctx, dog("Fido"), persistence.EventRange{Descending: true, Limit: 1}) {
 			if err != nil {
@@ -379,6 +380,7 @@ func appendOnce(p *party) error {
 			return err
 		}
 	}
+	return errors.New("there was a conflict 10,000 times in a row")
 }
 
 // readsAll reads whole logs until the writers are done.

@@ -2,7 +2,6 @@ package persistencetest
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -131,6 +130,9 @@ func seed(t testing.TB) uint64 {
 
 // originator is one of a few.
 func (h *random) originator() uuid.UUID { return dog([]string{"Fido", "Rex", "Daisy"}[h.IntN(3)]) }
+
+// newcomer is an originator that has no events yet.
+func (h *random) newcomer() uuid.UUID { return dog(strconv.FormatUint(h.Uint64(), 36)) }
 
 // topic is one of three.
 func (h *random) topic() string { return []string{registered, trickAdded, renamed}[h.IntN(3)] }
@@ -324,8 +326,7 @@ func transactSome(h *random) {
 	w := &written{}
 	err := h.transaction(h.ctx(), func(ctx context.Context) error {
 		for range h.IntN(3) {
-			id := dog(fmt.Sprintf("Dog%d", h.IntN(1_000_000)))
-			if err := w.insert(ctx, h.party.events, history(id, 0, 1+h.IntN(3))...); err != nil {
+			if err := w.insert(ctx, h.party.events, history(h.newcomer(), 0, 1+h.IntN(3))...); err != nil {
 				return err
 			}
 		}
@@ -334,7 +335,7 @@ func transactSome(h *random) {
 			wantConflict(h.t, err)
 		}
 		if to, current := h.destination(); to.NotificationID > current {
-			if err := w.process(ctx, h.party, to, at(dog(fmt.Sprintf("Dog%d", 1_000_000+h.IntN(1_000_000))), 0)); err != nil {
+			if err := w.process(ctx, h.party, to, at(h.newcomer(), 0)); err != nil {
 				return err
 			}
 		}

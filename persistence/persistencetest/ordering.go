@@ -197,9 +197,11 @@ func (p *party) follow(done <-chan struct{}, limit int, topics []string) ([]pers
 		switch {
 		case err != nil:
 			return seen, err
+		case len(page) > 0 && page[len(page)-1].ID <= after:
+			return seen, fmt.Errorf("the page behind %d ends with %d", after, page[len(page)-1].ID)
 		case len(page) > 0:
 			seen = append(seen, page...)
-			after = max(after, page[len(page)-1].ID)
+			after = page[len(page)-1].ID
 		case last:
 			return seen, nil
 		}

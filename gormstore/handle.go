@@ -1,0 +1,85 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"weak"
+)
+
+// handle is what all Stores over one database pool share: what is known of the database, and the queues in which
+// concurrent saves meet. Two applications of one program that have the same *gorm.DB share it on purpose: that is how
+// their saves of the same log are merged.
+type handle struct {
+	prepared atomic.Bool
+
+	mu      sync.Mutex // protects what follows; schema, synced and readers do not change once prepared
+	schema  string     // of PostgreSQL
+	synced  bool       // every connection of SQLite syncs at each commit by itself
+	readers *sql.DB    // of SQLite, or nil
+	queues  map[queueKey]*queue
+}
+
+// queueKey names the log that a queue is for.
+type queueKey struct {
+	table       string
+	application string
+}
+
+// handles finds the handle of a pool. It does not keep the pool alive.
+var handles struct {
+	sync.Mutex // protects byPool
+	byPool     map[weak.Pointer[sql.DB]]*handle
+}
+
+func handleOf(pool *sql.DB) *handle {
+	key := weak.Make(pool)
+	handles.Lock()
+	defer handles.Unlock()
+	if h, ok := handles.byPool[key]; ok {
+		return h
+	}
+	if handles.byPool == nil {
+		handles.byPool = map[weak.Pointer[sql.DB]]*handle{}
+	}
+	h := &handle{queues: map[queueKey]*queue{}}
+	handles.byPool[key] = h
+	runtime.AddCleanup(pool, forgetHandle, key)
+	return h
+}
+
+func forgetHandle(key weak.Pointer[sql.DB]) {
+	handles.Lock()
+	defer handles.Unlock()
+	delete(handles.byPool, key)
+}
+
+// prepare prepares the database once, the first time that it can be reached.
+func (h *handle) prepare(ctx context.Context, s *Store) error {
+	if h.prepared.Load() {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.prepared.Load() {
+		return nil
+	}
+	if err := s.dialect.prepare(ctx, s); err != nil {
+		return err
+	}
+	h.prepared.Store(true)
+	return nil
+}
+
+func (h *handle) queue(key queueKey) *queue {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	q, ok := h.queues[key]
+	if !ok {
+		q = &queue{}
+		h.queues[key] = q
+	}
+	return q
+}

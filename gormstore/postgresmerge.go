@@ -1,0 +1,171 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// How a batch is written to PostgreSQL: one statement takes the order lock, stores the rows and commits, in one round
+// trip. Saves whose first version exists already are left out as a whole: versions have no gaps, so such a save
+// conflicts, and no other does. The statement looks for them in the snapshot that it began with, before it waited for the
+// lock; a commit of another process in between makes it fail on the unique key, nothing is stored, and it is repeated.
+//
+// Two details keep PostgreSQL's plans good. The arrays are wrapped in subqueries, because the planner would otherwise see
+// their lengths and plan each execution anew. And the test for an existing version is a scalar subquery, because NOT
+// EXISTS would become a join whose plan, made while the table was empty, scans the whole table when it is not.
+
+const (
+	lockAhead = "WITH l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock($2)) "
+
+	insertOne = " (application_name, originator_id, originator_version, topic, state) " +
+		"SELECT $3::varchar, o, v, t, s FROM l, " +
+		"unnest($4::uuid[], $5::bigint[], $6::text[], $7::bytea[]) AS u(o, v, t, s) " +
+		"RETURNING id"
+
+	insertMany = " (application_name, originator_id, originator_version, topic, state) " +
+		"SELECT $3::varchar, o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), " +
+		"(SELECT $6::text[]), (SELECT $7::bytea[]), (SELECT $8::bigint[])) AS u(o, v, t, s, f) "
+)
+
+// mergeAttempts is how often a merged statement is tried before its saves are written one by one.
+const mergeAttempts = 3
+
+// merge implements dialect.
+func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) {
+	ctx, cancel := context.WithTimeout(ctx, r.store.lockTimeout+commitTimeout)
+	defer cancel()
+	conn, err := r.store.pool.Conn(ctx)
+	if err != nil {
+		fail(batch, r.store.tooBusy(ctx, r.application, err))
+		return
+	}
+	defer conn.Close() // an error of giving back a connection has no consequence
+	c := connection{conn, r.store}
+	for attempt := 0; len(batch) > 1 && attempt < mergeAttempts; attempt++ {
+		if p.writeMany(ctx, c, r, batch) {
+			return
+		}
+	}
+	// A batch of one, or one that others have beaten again and again.
+	for _, s := range batch {
+		p.writeOne(ctx, c, r, s)
+	}
+}
+
+// tooBusy is the error of a wait for a connection that lasted too long.
+func (s *Store) tooBusy(ctx context.Context, application string, err error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &persistence.Error{Class: persistence.ErrLockTimeout, Op: application + ": " + opSave,
+			Hint: "no connection became free; " + hintLock, Err: err}
+	}
+	return err
+}
+
+func fail(batch []*save, err error) {
+	for _, s := range batch {
+		s.ids, s.err = nil, err
+	}
+}
+
+// writeOne writes a save alone. A violated unique key is its conflict.
+func (p postgres) writeOne(ctx context.Context, c connection, r *processRecorder, s *save) {
+	var a columns
+	a.add(s.events)
+	rows, err := c.query(ctx, lockAhead+"INSERT INTO "+r.table.quoted+insertOne,
+		milliseconds(r.store.lockTimeout), r.orderKey(), r.application, a.originators, a.versions, a.topics, a.states)
+	if err == nil {
+		s.ids, err = scanIDs(rows, make([]int64, 0, len(s.events)))
+	}
+	if err != nil {
+		s.ids, s.err = p.outcome(ctx, c, r, s, err)
+		return
+	}
+	s.ids, s.err = complete(s.ids, s.events)
+}
+
+// outcome finds out what an error of a statement means for a save. A server that answers with an error has stored
+// nothing; without an answer, nobody knows until the rows are read.
+func (p postgres) outcome(ctx context.Context, c connection, r *processRecorder, s *save, err error) ([]int64, error) {
+	op := r.application + ": " + opSave
+	if p.unanswered(err) {
+		return r.settle(ctx, op, s.events, &errLostCommit{err})
+	}
+	return r.explain(ctx, c, op, s.events, err)
+}
+
+// unanswered tells whether the server may have done what it was asked although there is an error.
+func (p postgres) unanswered(err error) bool {
+	coded, ok := errors.AsType[sqlState](err)
+	if !ok {
+		return true
+	}
+	switch class := coded.SQLState()[:2]; class {
+	case "08", "57", "40":
+		return coded.SQLState() != "40001" && coded.SQLState() != "40P01" && coded.SQLState() != "57014"
+	}
+	return false
+}
+
+// writeMany writes a batch with one statement. It is false where the statement has to be tried again.
+func (p postgres) writeMany(ctx context.Context, c connection, r *processRecorder, batch []*save) bool {
+	var a columns
+	for _, s := range batch {
+		a.add(s.events)
+	}
+	rows, err := c.query(ctx, lockAhead+"INSERT INTO "+r.table.quoted+insertMany+
+		"WHERE (SELECT true FROM "+r.table.quoted+" e WHERE e.application_name = $3::varchar AND e.originator_id = u.o "+
+		"AND e.originator_version = u.f LIMIT 1) IS NULL RETURNING id, originator_id, originator_version",
+		milliseconds(r.store.lockTimeout), r.orderKey(), r.application, a.originators, a.versions, a.topics, a.states, a.firsts)
+	if err == nil {
+		err = assign(rows, batch)
+	}
+	if err == nil {
+		p.explainMissing(ctx, c, r, batch)
+		return true
+	}
+	if r.store.faultOf(err).unique {
+		return false
+	}
+	for _, s := range batch {
+		s.ids, s.err = p.outcome(ctx, c, r, s, err)
+	}
+	return true
+}
+
+// assign gives each save the ids of its rows.
+func assign(rows *sql.Rows, batch []*save) error {
+	defer rows.Close()
+	saves := make(map[uuid.UUID]*save, len(batch))
+	for _, s := range batch {
+		s.ids, s.err = nil, nil
+		saves[s.originator()] = s
+	}
+	for rows.Next() {
+		var id, version int64
+		var originator uuid.UUID
+		if err := rows.Scan(&id, &originator, &version); err != nil {
+			return err
+		}
+		s := saves[originator]
+		if s.ids == nil {
+			s.ids = make([]int64, len(s.events))
+		}
+		s.ids[version-s.first()] = id
+	}
+	return rows.Err()
+}
+
+// explainMissing finds out about the saves that were left out: they conflict, or were stored by an earlier execution of
+// the same statement whose answer was lost.
+func (p postgres) explainMissing(ctx context.Context, c connection, r *processRecorder, batch []*save) {
+	for _, s := range batch {
+		if s.ids == nil {
+			s.err = r.conflict(ctx, c, r.application+": "+opSave, s.events, nil)
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package gormstore
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Limits of a batch. A save that is larger than a batch is written alone.
+const (
+	maxBatchSaves  = 512
+	maxBatchEvents = 2000
+	maxBatchBytes  = 1 << 20
+)
+
+// queue is where concurrent saves to one log meet. The first caller writes its save at once, and is the leader while it
+// does; those who come in the meantime wait, and the first of them leads the next batch, in which all that have waited
+// are written together. Nobody waits for a timer, and a lone caller waits for nobody.
+type queue struct {
+	mu      sync.Mutex // protects what follows
+	waiting []*save    // in the order of arrival
+	led     bool       // somebody is leading
+	last    int        // how many saves the last batch had
+	calm    int        // for how many batches not to yield
+}
+
+// errNotWritten is the outcome of saves whose batch ended in a panic.
+var errNotWritten = &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: "save events",
+	Hint: "the write was interrupted by a panic; saving the same events again is safe"}
+
+// save is one caller's events in a queue.
+type save struct {
+	events []persistence.StoredEvent
+	bytes  int
+	single bool // all events are of one originator
+
+	wake chan struct{} // closed when the save is done, or is to lead
+	lead bool          // protected by the queue's mu until wake is closed
+	ids  []int64
+	err  error
+}
+
+func newSave(events []persistence.StoredEvent) *save {
+	s := &save{events: events, single: true, wake: make(chan struct{})}
+	for i := range events {
+		s.bytes += len(events[i].State) + len(events[i].Topic)
+		s.single = s.single && events[i].OriginatorID == events[0].OriginatorID
+	}
+	return s
+}
+
+func (s *save) originator() uuid.UUID { return s.events[0].OriginatorID }
+
+// first is the version that the save begins with.
+func (s *save) first() int64 { return s.events[0].OriginatorVersion }
+
+// fits tells whether the save can be part of a batch at all.
+func (s *save) fits() bool { return len(s.events) <= maxBatchEvents && s.bytes <= maxBatchBytes }
+
+// submit has a save written, alone or together with others, and returns when its outcome is known. Where ctx ends while
+// the save still waits it leaves the queue, and nothing is stored. Once it is being written its outcome is awaited.
+func (q *queue) submit(ctx context.Context, s *save, write func(ctx context.Context, batch []*save)) ([]int64, error) {
+	q.mu.Lock()
+	q.waiting = append(q.waiting, s)
+	lead := !q.led
+	q.led = true
+	q.mu.Unlock()
+	if !lead {
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			if q.leave(s) {
+				return nil, ctx.Err()
+			}
+			<-s.wake
+		}
+		lead = s.lead
+	}
+	if lead {
+		q.lead(ctx, s, write)
+	}
+	return s.ids, s.err
+}
+
+// leave takes a save out of the queue. It is false where the save is in a batch already, or is to lead.
+func (q *queue) leave(s *save) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.waiting, s)
+	if i < 0 || s.lead {
+		return false
+	}
+	q.waiting = slices.Delete(q.waiting, i, i+1)
+	return true
+}
+
+// lead writes a batch that begins with the leader's own save, and then hands the lead on.
+func (q *queue) lead(ctx context.Context, own *save, write func(ctx context.Context, batch []*save)) {
+	q.yield()
+	q.mu.Lock()
+	batch := q.take()
+	q.mu.Unlock()
+	for _, s := range batch {
+		s.err = errNotWritten // until write says what became of it
+	}
+	defer q.finish(own, batch) // also where write panics, or all others would wait for ever
+	write(ctx, batch)
+}
+
+// finish hands the lead to whoever waits longest, and wakes the others of the batch.
+func (q *queue) finish(own *save, batch []*save) {
+	q.mu.Lock()
+	q.last = len(batch)
+	q.led = len(q.waiting) > 0
+	if q.led {
+		next := q.waiting[0]
+		next.lead = true
+		close(next.wake)
+	}
+	q.mu.Unlock()
+	for _, s := range batch {
+		if s != own {
+			close(s.wake)
+		}
+	}
+}
+
+// take removes the saves of the next batch: the one that waits longest, and those behind it that fit in and do not
+// touch the same originators.
+func (q *queue) take() []*save {
+	first := q.waiting[0]
+	batch := []*save{first}
+	rest := q.waiting[:0:0]
+	events, bytes := len(first.events), first.bytes
+	taken := map[uuid.UUID]bool{first.originator(): true}
+	for _, s := range q.waiting[1:] {
+		full := len(batch) == maxBatchSaves || events+len(s.events) > maxBatchEvents || bytes+s.bytes > maxBatchBytes
+		if !first.single || !s.single || full || taken[s.originator()] {
+			rest = append(rest, s)
+			continue
+		}
+		taken[s.originator()] = true
+		events, bytes = events+len(s.events), bytes+s.bytes
+		batch = append(batch, s)
+	}
+	q.waiting = rest
+	return batch
+}
+
+// yield lets the callers that the last batch has just woken come back with their next saves, so that they go together
+// instead of in two halves. It is worth that only under load, and only while the processor is not busy with other
+// work: a yield that took long is not repeated for a while.
+func (q *queue) yield() {
+	q.mu.Lock()
+	worthwhile := q.last > 1 && q.calm == 0
+	q.calm = max(q.calm-1, 0)
+	q.mu.Unlock()
+	if !worthwhile {
+		return
+	}
+	begin := time.Now()
+	runtime.Gosched()
+	runtime.Gosched()
+	if time.Since(begin) > longYield {
+		q.mu.Lock()
+		q.calm = calmBatches
+		q.mu.Unlock()
+	}
+}
+
+const (
+	longYield   = 400 * time.Microsecond
+	calmBatches = 16
+)

@@ -1,0 +1,281 @@
+package persistencetest
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+// transactional is the harness of a store in memory that can do everything that a harness can declare.
+func transactional() Harness {
+	return Harness{
+		New: func(testing.TB) persistence.Factory {
+			return &journalStore{journal: &journal{store: memory.New()}}
+		},
+		Reopen: func(_ testing.TB, f persistence.Factory) persistence.Factory {
+			return &journalStore{journal: f.(*journalStore).journal}
+		},
+		Concurrent: true,
+		Transaction: func(ctx context.Context, f persistence.Factory, fn func(ctx context.Context) error) error {
+			return f.(*journalStore).journal.transaction(ctx, fn)
+		},
+	}
+}
+
+// TestJournal runs the rows that no other store of this folder can, and shows that the suite passes where no bug was
+// seeded.
+func TestJournal(t *testing.T) {
+	h := transactional()
+	h.Parallel = true
+	Run(t, h)
+}
+
+// journal is a store in memory that outlives its factories, and has transactions. A transaction is a second store, into
+// which everything written so far was written again, and which takes the place of the first one at the commit.
+type journal struct {
+	writing sync.Mutex   // held by a writer, and for as long as a transaction is open
+	mu      sync.RWMutex // protects what follows
+	store   *memory.Store
+	writes  []write
+}
+
+type write func(s *memory.Store) error
+
+type transactionKey struct{}
+
+// fork is a transaction.
+type fork struct {
+	store  *memory.Store
+	writes []write
+}
+
+func (j *journal) transaction(ctx context.Context, fn func(ctx context.Context) error) error {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	f := &fork{store: memory.New(), writes: slices.Clone(j.writes)}
+	for _, w := range f.writes {
+		if err := w(f.store); err != nil {
+			return err
+		}
+	}
+	if err := fn(context.WithValue(ctx, transactionKey{}, f)); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.store, j.writes = f.store, f.writes
+	return ctx.Err()
+}
+
+// write writes, and remembers what it wrote where that was a success.
+func (j *journal) write(ctx context.Context, w write) error {
+	if f, ok := ctx.Value(transactionKey{}).(*fork); ok {
+		err := w(f.store)
+		if err == nil {
+			f.writes = append(f.writes, w)
+		}
+		return err
+	}
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	err := w(j.store)
+	if err == nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.writes = append(j.writes, w)
+	}
+	return err
+}
+
+// at is the store that a read with the context sees.
+func (j *journal) at(ctx context.Context) *memory.Store {
+	if f, ok := ctx.Value(transactionKey{}).(*fork); ok {
+		return f.store
+	}
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return j.store
+}
+
+// journalStore is a factory over a journal.
+type journalStore struct {
+	journal *journal
+	closed  atomic.Bool
+}
+
+func (s *journalStore) Close() error {
+	s.closed.Store(true)
+	return nil
+}
+
+func (s *journalStore) check(op string) error {
+	if s.closed.Load() {
+		return &persistence.Error{Class: persistence.ErrClosed, Op: op}
+	}
+	return nil
+}
+
+func (s *journalStore) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+	if err := s.check("make a recorder"); err != nil {
+		return nil, err
+	}
+	if err := persistence.ValidateName(application); err != nil {
+		return nil, err
+	}
+	return &journalRecorder{journalStore: s, application: application}, nil
+}
+
+func (s *journalStore) SnapshotRecorder(application string) (persistence.AggregateRecorder, error) {
+	if err := s.check("make a recorder"); err != nil {
+		return nil, err
+	}
+	if err := persistence.ValidateName(application); err != nil {
+		return nil, err
+	}
+	return &journalRecorder{journalStore: s, application: application, snapshots: true}, nil
+}
+
+// journalRecorder uses the recorders of whatever store the context leads to.
+type journalRecorder struct {
+	*journalStore
+	application string
+	snapshots   bool
+}
+
+func (r *journalRecorder) aggregate(s *memory.Store) (persistence.AggregateRecorder, error) {
+	if r.snapshots {
+		return s.SnapshotRecorder(r.application)
+	}
+	return s.ProcessRecorder(r.application)
+}
+
+func (r *journalRecorder) InsertEvents(ctx context.Context, events []persistence.StoredEvent) (ids []int64, err error) {
+	if err := r.check("insert"); err != nil {
+		return nil, err
+	}
+	events = deepClone(events)
+	var first sync.Once // the same ids come again when the write is repeated
+	err = r.journal.write(ctx, write(func(s *memory.Store) error {
+		recorder, err := r.aggregate(s)
+		if err != nil {
+			return err
+		}
+		got, err := recorder.InsertEvents(context.WithoutCancel(ctx), events)
+		first.Do(func() { ids = got })
+		return err
+	}).unless(ctx))
+	return ids, err
+}
+
+func (r *journalRecorder) InsertProcessed(
+	ctx context.Context, events []persistence.StoredEvent, to persistence.Tracking,
+) (ids []int64, err error) {
+	if err := r.check("insert"); err != nil {
+		return nil, err
+	}
+	events = deepClone(events)
+	var first sync.Once // the same ids come again when the write is repeated
+	err = r.journal.write(ctx, write(func(s *memory.Store) error {
+		recorder, err := s.ProcessRecorder(r.application)
+		if err != nil {
+			return err
+		}
+		got, err := recorder.InsertProcessed(context.WithoutCancel(ctx), events, to)
+		first.Do(func() { ids = got })
+		return err
+	}).unless(ctx))
+	return ids, err
+}
+
+func (r *journalRecorder) InsertTracking(ctx context.Context, to persistence.Tracking) error {
+	if err := r.check("insert"); err != nil {
+		return err
+	}
+	return r.journal.write(ctx, write(func(s *memory.Store) error {
+		recorder, err := s.ProcessRecorder(r.application)
+		if err == nil {
+			err = recorder.InsertTracking(context.WithoutCancel(ctx), to)
+		}
+		return err
+	}).unless(ctx))
+}
+
+func (r *journalRecorder) SelectEvents(
+	ctx context.Context, id uuid.UUID, want persistence.EventRange,
+) iter.Seq2[persistence.StoredEvent, error] {
+	return func(yield func(persistence.StoredEvent, error) bool) {
+		err := r.check("select")
+		var recorder persistence.AggregateRecorder
+		if err == nil {
+			recorder, err = r.aggregate(r.journal.at(ctx))
+		}
+		if err != nil {
+			yield(persistence.StoredEvent{}, err)
+			return
+		}
+		recorder.SelectEvents(ctx, id, want)(yield)
+	}
+}
+
+// process is the recorder for a read.
+func (r *journalRecorder) process(ctx context.Context) (persistence.ProcessRecorder, error) {
+	if err := r.check("read"); err != nil {
+		return nil, err
+	}
+	return r.journal.at(ctx).ProcessRecorder(r.application)
+}
+
+func (r *journalRecorder) SelectNotifications(
+	ctx context.Context, want persistence.NotificationRange,
+) ([]persistence.Notification, error) {
+	recorder, err := r.process(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return recorder.SelectNotifications(ctx, want)
+}
+
+func (r *journalRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
+	recorder, err := r.process(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return recorder.MaxNotificationID(ctx)
+}
+
+func (r *journalRecorder) MaxTrackingID(ctx context.Context, upstream string) (int64, error) {
+	recorder, err := r.process(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return recorder.MaxTrackingID(ctx, upstream)
+}
+
+// unless is the write where ctx has not ended, the first time that it is written.
+func (w write) unless(ctx context.Context) write {
+	again := false
+	return func(s *memory.Store) error {
+		if err := ctx.Err(); err != nil && !again {
+			return err
+		}
+		again = true
+		return w(s)
+	}
+}
+
+func deepClone(events []persistence.StoredEvent) []persistence.StoredEvent {
+	events = slices.Clone(events)
+	for i := range events {
+		events[i].State = bytes.Clone(events[i].State)
+	}
+	return events
+}
