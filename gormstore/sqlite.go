@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -75,7 +76,7 @@ func (s sqlite) begin(ctx context.Context, store *Store) (unit, error) {
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &sqliteUnit{Conn: conn, ctx: ctx, pool: store.pool}, nil
+	return &sqliteUnit{ConnPool: conn, conn: conn, ctx: ctx, pool: store.pool}, nil
 }
 
 // connect takes a connection that syncs every commit to disk: the usual driver asks for less, unless the database was
@@ -140,9 +141,11 @@ func (sqlite) topics(topics []string) (string, []any) {
 	return "topic IN (?" + strings.Repeat(",?", len(topics)-1) + ")", arguments
 }
 
-// sqliteUnit is a transaction on a connection of its own.
+// sqliteUnit is a transaction on a connection of its own. The connection is not simply embedded, because it can begin
+// transactions, which GORM would then do for each of its statements.
 type sqliteUnit struct {
-	*sql.Conn
+	gorm.ConnPool
+	conn *sql.Conn
 	ctx  context.Context
 	pool *sql.DB
 	done bool
@@ -156,11 +159,11 @@ func (u *sqliteUnit) Commit() error {
 	if u.done {
 		return sql.ErrTxDone
 	}
-	if _, err := u.ExecContext(u.ctx, "COMMIT"); err != nil {
+	if _, err := u.conn.ExecContext(u.ctx, "COMMIT"); err != nil {
 		return errors.Join(err, u.Rollback())
 	}
 	u.done = true
-	return u.Close()
+	return u.conn.Close()
 }
 
 // Rollback ends the transaction, whatever has become of its context. A connection that cannot roll back is thrown away.
@@ -169,11 +172,11 @@ func (u *sqliteUnit) Rollback() error {
 		return sql.ErrTxDone
 	}
 	u.done = true
-	if _, err := u.ExecContext(context.WithoutCancel(u.ctx), "ROLLBACK"); err != nil && !noTransaction(err) {
-		_ = u.Raw(func(any) error { return driver.ErrBadConn }) // which closes the connection
+	if _, err := u.conn.ExecContext(context.WithoutCancel(u.ctx), "ROLLBACK"); err != nil && !noTransaction(err) {
+		_ = u.conn.Raw(func(any) error { return driver.ErrBadConn }) // which closes the connection
 		return err
 	}
-	return u.Close()
+	return u.conn.Close()
 }
 
 // noTransaction recognises that SQLite has rolled back by itself, as it does after some errors.

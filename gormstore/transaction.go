@@ -88,6 +88,48 @@ func (s *Store) unknownIfLost(err error) error {
 	return err
 }
 
+// WithTx returns a context that carries a transaction which the caller has begun, with db.Begin or in db.Transaction, so
+// that saves take part in it. A tx that is no transaction makes them fail.
+//
+// Pending events, caches and followers should learn of the saves when the transaction ends. With the Plugin they do.
+// Without it nothing tells them: call Ended when it has ended, or do not use the saved aggregates any further.
+func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
+	carried := shared{tx: tx}
+	if _, ok := transactionPool(tx); ok {
+		carried.pool, _ = tx.DB() // nil is the pool of no store
+	}
+	ctx = context.WithValue(ctx, sharedKey{}, carried)
+	if hooked, ok := tx.Statement.ConnPool.(*hookedTx); ok {
+		return persistence.WithTransaction(ctx, hooked.scope)
+	}
+	ctx, _ = persistence.NewTransaction(ctx)
+	return ctx
+}
+
+// Ended tells what waits for the end of a transaction that it has ended, and how: committed where err is nil, rolled
+// back otherwise. It is for contexts of WithTx whose database does not have the Plugin.
+func Ended(ctx context.Context, err error) {
+	scope := persistence.TransactionFrom(ctx)
+	if scope == nil {
+		return
+	}
+	outside := persistence.WithTransaction(context.WithValue(ctx, sharedKey{}, nil), nil)
+	if err == nil {
+		scope.Committed(outside)
+	} else {
+		scope.RolledBack(outside)
+	}
+}
+
+// transactionPool is what a transaction sends its statements to. It is false for handles that are none.
+func transactionPool(tx *gorm.DB) (gorm.ConnPool, bool) {
+	if tx == nil || tx.Statement == nil {
+		return nil, false
+	}
+	committer, ok := tx.Statement.ConnPool.(gorm.TxCommitter)
+	return tx.Statement.ConnPool, ok && committer != nil
+}
+
 // Tx returns the transaction that ctx carries, for statements of the user's own that belong to it. It returns
 // persistence.ErrNoTransaction where there is none.
 func Tx(ctx context.Context) (*gorm.DB, error) {
@@ -110,10 +152,15 @@ func (s *Store) joined(ctx context.Context) (gorm.ConnPool, error) {
 	if !ok {
 		return nil, nil
 	}
+	pool, ok := transactionPool(carried.tx)
+	if !ok {
+		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore",
+			Err: errors.New("the handle given to WithTx is not a transaction; give what db.Begin or db.Transaction gives")}
+	}
 	if carried.pool != s.pool {
 		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore", Err: ErrDifferentDatabase}
 	}
-	return carried.tx.Statement.ConnPool, nil
+	return pool, nil
 }
 
 // savepoint runs fn so that its failure undoes only what it did, as PostgreSQL would otherwise give up the whole

@@ -33,6 +33,7 @@ type Problem struct {
 	Text string
 }
 
+// String says where the problem is, and what.
 func (p Problem) String() string {
 	where := p.Application
 	if p.NotificationID > 0 {

@@ -70,7 +70,6 @@ type (
 )
 
 var (
-	anyType             = reflect.TypeFor[any]()
 	objectType          = reflect.TypeFor[map[string]any]()
 	numberType          = reflect.TypeFor[json.Number]()
 	rawType             = reflect.TypeFor[json.RawMessage]()

@@ -59,9 +59,10 @@ type (
 		ZOddP    pointerOddIsZero  `json:",omitzero"`
 		ZOddPP   *pointerOddIsZero `json:",omitzero"`
 		Ignored  int               `json:"-"`
-		Dash     int               `json:"-,"`
-		Symbols  int               `json:"<a&b>"`
-		Both     string            `json:"both,omitempty,omitzero"`
+		//lint:ignore SA5008 the odd tag is what is tested: encoding/json takes it for the name "-"
+		Dash    int    `json:"-,"`
+		Symbols int    `json:"<a&b>"`
+		Both    string `json:"both,omitempty,omitzero"`
 	}
 	stringShape struct {
 		Bool    bool        `json:",string"`
@@ -73,8 +74,10 @@ type (
 		Pointer *int        `json:",string"`
 		Texts   *string     `json:",string"`
 		Number  json.Number `json:",string"`
-		Slice   []int       `json:",string"`
-		Twice   **int       `json:",string"`
+		//lint:ignore SA5008 encoding/json ignores the option here, and so must the transcoder
+		Slice []int `json:",string"`
+		//lint:ignore SA5008 the same
+		Twice **int `json:",string"`
 	}
 	baseShape struct {
 		Name   string

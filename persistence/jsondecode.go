@@ -336,7 +336,7 @@ func (numberCodec) decode(d *decoder, v reflect.Value) error {
 
 func (c bytesCodec) decode(d *decoder, v reflect.Value) error {
 	if d.data[d.pos] != '"' {
-		return sliceCodec{c.arrayCodec}.decode(d, v)
+		return sliceCodec(c).decode(d, v)
 	}
 	start := d.pos
 	text := d.quoted()

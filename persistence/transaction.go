@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -23,7 +24,12 @@ type transactionKey struct{}
 // in it: its effects wait for the outer commit.
 func NewTransaction(ctx context.Context) (context.Context, *Transaction) {
 	t := &Transaction{parent: TransactionFrom(ctx)}
-	return context.WithValue(ctx, transactionKey{}, t), t
+	return WithTransaction(ctx, t), t
+}
+
+// WithTransaction returns a context that carries a Transaction which somebody else ends.
+func WithTransaction(ctx context.Context, t *Transaction) context.Context {
+	return context.WithValue(ctx, transactionKey{}, t)
 }
 
 // TransactionFrom returns the transaction that ctx carries, or nil.
@@ -73,8 +79,8 @@ func (t *Transaction) Committed(ctx context.Context) {
 // RolledBack ends the transaction and runs what undoes its effects.
 func (t *Transaction) RolledBack(ctx context.Context) {
 	_, rollbacks := t.take()
-	for i := len(rollbacks) - 1; i >= 0; i-- {
-		rollbacks[i](ctx)
+	for _, f := range slices.Backward(rollbacks) {
+		f(ctx)
 	}
 }
 
@@ -91,4 +97,26 @@ func (t *Transaction) adopt(commits, rollbacks []func(context.Context)) {
 	defer t.mu.Unlock()
 	t.onCommit = append(t.onCommit, commits...)
 	t.onRollback = append(t.onRollback, rollbacks...)
+}
+
+// Savepoint is a place in a transaction that it can be rolled back to.
+type Savepoint struct{ commits, rollbacks int }
+
+// Savepoint returns the place where the transaction is now.
+func (t *Transaction) Savepoint() Savepoint {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Savepoint{commits: len(t.onCommit), rollbacks: len(t.onRollback)}
+}
+
+// RolledBackTo forgets the effects of what was done behind the savepoint, and runs what undoes it.
+func (t *Transaction) RolledBackTo(ctx context.Context, to Savepoint) {
+	t.mu.Lock()
+	undo := slices.Clone(t.onRollback[min(to.rollbacks, len(t.onRollback)):])
+	t.onCommit = t.onCommit[:min(to.commits, len(t.onCommit))]
+	t.onRollback = t.onRollback[:min(to.rollbacks, len(t.onRollback))]
+	t.mu.Unlock()
+	for _, f := range slices.Backward(undo) {
+		f(ctx)
+	}
 }

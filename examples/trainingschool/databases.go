@@ -17,29 +17,28 @@ import (
 // openDatabases opens the databases of the program and registers them under their names. The function that it returns
 // closes them.
 func openDatabases() (closeAll func() error, err error) {
-	dialectors := map[string]gorm.Dialector{
-		gormstore.DefaultAlias: sqlite.Open(sqliteDSN(cmp.Or(os.Getenv("SQLITE_PATH"), "trainingschool.sqlite3"))),
-	}
-	if dsn := os.Getenv("POSTGRES_DSN"); dsn != "" {
-		dialectors["postgres"] = postgres.Open(dsn)
-	}
 	var open []string
 	closeAll = func() error { return closeDatabases(open) }
-	for alias, dialector := range dialectors {
-		db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
+	register := func(alias string, db *gorm.DB, err error) error {
 		if err != nil {
-			return closeAll, errors.Join(fmt.Errorf("database %q: %w", alias, err), closeAll())
+			return fmt.Errorf("database %q: %w", alias, err)
 		}
 		gormstore.RegisterDB(alias, db)
 		open = append(open, alias)
+		return nil
+	}
+	quiet := &gorm.Config{Logger: logger.Discard}
+	db, err := gormstore.OpenSQLite(sqlite.Open, cmp.Or(os.Getenv("SQLITE_PATH"), "trainingschool.sqlite3"), quiet)
+	if err := register(gormstore.DefaultAlias, db, err); err != nil {
+		return closeAll, err
+	}
+	if dsn := os.Getenv("POSTGRES_DSN"); dsn != "" {
+		db, err := gorm.Open(postgres.Open(dsn), quiet)
+		if err := register("postgres", db, err); err != nil {
+			return closeAll, errors.Join(err, closeAll())
+		}
 	}
 	return closeAll, nil
-}
-
-// sqliteDSN asks for what a service wants of SQLite: readers that do not wait for the writer, commits that survive a
-// power failure, transactions that take the write lock when they begin, and patience with other processes.
-func sqliteDSN(path string) string {
-	return path + "?_journal_mode=WAL&_synchronous=FULL&_txlock=immediate&_busy_timeout=10000"
 }
 
 func closeDatabases(aliases []string) (err error) {

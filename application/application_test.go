@@ -1,0 +1,414 @@
+package application_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+func TestSave(t *testing.T) {
+	t.Run("returns events with their positions", func(t *testing.T) {
+		s := newSchool(t)
+		dog := dogWith("Fido", 1)
+		pending := dog.PendingEvents()
+		recordings := s.save(t, dog)
+		if len(recordings) != 2 {
+			t.Fatalf("got %d recordings, want 2", len(recordings))
+		}
+		for i, recording := range recordings {
+			want := pending[i]
+			want.Application, want.NotificationID = "TrainingSchool", int64(i+1)
+			if recording.Event.ID != want.ID || recording.Event.NotificationID != want.NotificationID ||
+				recording.Event.Application != want.Application || recording.Event.Data != want.Data {
+				t.Errorf("got %+v, want %+v", recording.Event, want)
+			}
+			n := recording.Notification
+			if n.ID != want.NotificationID || n.OriginatorID != dog.ID() || n.OriginatorVersion != want.OriginatorVersion ||
+				n.Topic != want.Topic || len(n.State) == 0 {
+				t.Errorf("got %+v", n)
+			}
+		}
+		if got := dog.PendingEvents(); len(got) != 0 {
+			t.Errorf("got %d pending events after the save, want none", len(got))
+		}
+	})
+	t.Run("ids go on with every save", func(t *testing.T) {
+		s := newSchool(t)
+		fido, rex := RegisterDog("Fido"), RegisterDog("Rex")
+		var ids []int64
+		for _, changes := range [][]domain.Changes{{fido}, {rex}, {RegisterDog("Bella"), RegisterDog("Max")}} {
+			for _, recording := range s.save(t, changes...) {
+				ids = append(ids, recording.Notification.ID)
+			}
+		}
+		if want := []int64{1, 2, 3, 4}; !slices.Equal(ids, want) {
+			t.Errorf("got ids %v, want %v", ids, want)
+		}
+	})
+	t.Run("several aggregates in the order given", func(t *testing.T) {
+		s := newSchool(t)
+		application.NewRepository(s.Application, Accounts)
+		account := Accounts.Create(uuid.New(), Opened{Owner: "Alice"})
+		var topics []string
+		for _, recording := range s.save(t, dogWith("Fido", 1), account, RegisterDog("Rex")) {
+			topics = append(topics, recording.Event.Topic)
+		}
+		if want := []string{"Dog.Registered", "Dog.TrickAdded", "Account.Opened", "Dog.Registered"}; !slices.Equal(topics, want) {
+			t.Errorf("got %v, want %v", topics, want)
+		}
+	})
+	t.Run("of bare events", func(t *testing.T) {
+		s := newSchool(t)
+		event := Dogs.NewEvent(domain.Originator{ID: DogID("Fido"), Version: 1}, Registered{Name: "Fido"})
+		s.save(t, domain.Events{event})
+		if dog := s.get(t, "Fido"); dog.Name != "Fido" {
+			t.Errorf("got %+v", dog)
+		}
+		_, err := s.Save(t.Context(), domain.Events{Dogs.NewEvent(domain.Originator{ID: DogID("Fido"), Version: 1}, Registered{})})
+		wantError[*persistence.ConflictError](t, err)
+	})
+	t.Run("of folds", func(t *testing.T) {
+		counts := domain.Define("Count", domain.Evolve("Added", func(n, by int) int { return n + by }))
+		app := newApplication(t, "Counts")
+		repository := application.NewRepository(app, counts)
+		count := domain.StartFold(counts, uuid.New(), 2)
+		if err := repository.Save(t.Context(), count); err != nil {
+			t.Fatal(err)
+		}
+		if err := repository.Update(t.Context(), count.ID(), func(f *domain.Fold[int]) error { f.Trigger(3); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := repository.Get(t.Context(), count.ID()); err != nil || got.State() != 5 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+	t.Run("the same aggregate given twice", func(t *testing.T) {
+		s := newSchool(t)
+		dog := RegisterDog("Fido")
+		if got := s.save(t, dog, nil, dog); len(got) != 1 {
+			t.Errorf("got %d recordings, want 1", len(got))
+		}
+	})
+}
+
+func TestSaveNothing(t *testing.T) {
+	s := newSchool(t)
+	saved := RegisterDog("Fido")
+	s.save(t, saved)
+	for name, changes := range map[string][]domain.Changes{
+		"no changes":               nil,
+		"nil":                      {nil},
+		"typed nil":                {(*Dog)(nil), (*domain.Fold[int])(nil), domain.Events(nil)},
+		"aggregate without events": {saved},
+		"an aggregate saved twice": {saved, saved},
+	} {
+		if got, err := s.Save(t.Context(), changes...); got != nil || err != nil {
+			t.Errorf("%s: got %v, %v; want nil, nil", name, got, err)
+		}
+	}
+	if err := s.dogs.Save(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := s.dogs.Save(t.Context(), nil, saved); err != nil {
+		t.Error(err)
+	}
+	if got, err := s.Recorder().MaxNotificationID(t.Context()); got != 1 || err != nil {
+		t.Errorf("got %d, %v; want nothing to be recorded", got, err)
+	}
+}
+
+func TestSaveIsAtomic(t *testing.T) {
+	s := newSchool(t)
+	s.save(t, RegisterDog("Fido"))
+	rex, rival := RegisterDog("Rex"), RegisterDog("Fido")
+	recordings, err := s.Save(t.Context(), rex, rival)
+	if recordings != nil || !persistence.IsConflict(err) {
+		t.Fatalf("got %v, %v; want a conflict", recordings, err)
+	}
+	if ok, err := s.dogs.Contains(t.Context(), rex.ID()); ok || err != nil {
+		t.Errorf("got %v, %v; want nothing of the save to be stored", ok, err)
+	}
+	if len(rex.PendingEvents()) != 1 || len(rival.PendingEvents()) != 1 {
+		t.Error("pending events are lost")
+	}
+	s.save(t, rex) // without the rival it can be saved
+}
+
+func TestSaveAgainAfterFailure(t *testing.T) {
+	store := newFaulty()
+	s := newSchool(t, application.WithStore(store))
+	down := &persistence.Error{Class: persistence.ErrOperational, Op: "insert"}
+	store.failNext(down)
+	dog := dogWith("Fido", 2)
+	pending := dog.PendingEvents()
+	if _, err := s.Save(t.Context(), dog); !errors.Is(err, down) {
+		t.Fatalf("got %v, want %v", err, down)
+	}
+	if got := dog.PendingEvents(); len(got) != 3 || got[0].ID != pending[0].ID {
+		t.Fatalf("got %+v, want the pending events to stay", got)
+	}
+	dog.AddTrick("one more")
+	if got := s.save(t, dog); len(got) != 4 || got[0].Event.ID != pending[0].ID {
+		t.Errorf("got %+v, want all four events", got)
+	}
+	if got := s.get(t, "Fido"); got.Version() != 4 {
+		t.Errorf("got version %d, want 4", got.Version())
+	}
+}
+
+func TestConflict(t *testing.T) {
+	s := newSchool(t)
+	s.save(t, RegisterDog("Fido"))
+	late := s.get(t, "Fido")
+	rival := s.get(t, "Fido")
+	rival.AddTrick("sit")
+	rival.AddTrick("roll over")
+	s.save(t, rival)
+	late.AddTrick("sit")
+	_, err := s.Save(t.Context(), late)
+	conflict := wantError[*persistence.ConflictError](t, err)
+	if conflict.Application != "TrainingSchool" || conflict.OriginatorID != late.ID() || conflict.Version != 2 || conflict.Current != 3 {
+		t.Errorf("got %+v, want version 2 and current version 3", conflict)
+	}
+	if !errors.Is(err, persistence.ErrIntegrity) || !errors.Is(err, domain.ErrEventSourcing) {
+		t.Errorf("%v is no ErrIntegrity", err)
+	}
+}
+
+// lostReply stores the events and then says that they are there already, as a driver does that repeats a statement
+// whose answer was lost.
+func lostReply(ctx context.Context, events []persistence.StoredEvent, store insertFunc) ([]int64, error) {
+	if _, err := store(ctx, events); err != nil {
+		return nil, err
+	}
+	return store(ctx, events)
+}
+
+func TestSaveAfterLostReply(t *testing.T) {
+	t.Run("is a success with the ids", func(t *testing.T) {
+		store := newFaulty()
+		s := newSchool(t, application.WithStore(store))
+		s.save(t, RegisterDog("Rex"))
+		store.onInsert(lostReply)
+		dog := dogWith("Fido", 1)
+		recordings := s.save(t, dog)
+		if len(recordings) != 2 || recordings[0].Notification.ID != 2 || recordings[1].Event.NotificationID != 3 {
+			t.Errorf("got %+v, want ids 2 and 3", recordings)
+		}
+		if got := dog.PendingEvents(); len(got) != 0 {
+			t.Errorf("got %d pending events, want none", len(got))
+		}
+	})
+	t.Run("repeated by the caller", func(t *testing.T) {
+		store := newFaulty()
+		s := newSchool(t, application.WithStore(store))
+		store.onInsert(func(ctx context.Context, events []persistence.StoredEvent, insert insertFunc) ([]int64, error) {
+			store.onInsert(nil)
+			if _, err := insert(ctx, events); err != nil {
+				return nil, err
+			}
+			return nil, &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: "insert"}
+		})
+		dog := dogWith("Fido", 1)
+		if _, err := s.Save(t.Context(), dog); !errors.Is(err, persistence.ErrOutcomeUnknown) || len(dog.PendingEvents()) != 2 {
+			t.Fatalf("got %v and %d pending events", err, len(dog.PendingEvents()))
+		}
+		if got := s.save(t, dog); len(got) != 2 || got[1].Notification.ID != 2 {
+			t.Errorf("got %+v, want the ids of the first attempt", got)
+		}
+		if got, err := s.Recorder().MaxNotificationID(t.Context()); got != 2 || err != nil {
+			t.Errorf("got highest id %d, %v; want 2: nothing is stored twice", got, err)
+		}
+	})
+	t.Run("in the original's layout is unknown", func(t *testing.T) {
+		store := newFaulty()
+		s := newSchool(t, application.WithStore(store), application.WithOriginalLayout())
+		store.onInsert(lostReply)
+		dog := RegisterDog("Fido")
+		_, err := s.Save(t.Context(), dog)
+		if !errors.Is(err, persistence.ErrOutcomeUnknown) {
+			t.Fatalf("got %v, want %v", err, persistence.ErrOutcomeUnknown)
+		}
+		wantError[*persistence.ConflictError](t, err)
+		if len(dog.PendingEvents()) != 1 {
+			t.Error("pending events are lost")
+		}
+	})
+	t.Run("with a rival's events is a conflict", func(t *testing.T) {
+		s := newSchool(t)
+		s.save(t, RegisterDog("Fido"))
+		_, err := s.Save(t.Context(), RegisterDog("Fido"))
+		conflict := wantError[*persistence.ConflictError](t, err)
+		if len(conflict.Stored) != 1 || conflict.Stored[0].ID != 1 {
+			t.Errorf("got %+v, want the stored event", conflict.Stored)
+		}
+	})
+}
+
+func TestMetadata(t *testing.T) {
+	s := newSchool(t)
+	ctx := application.WithMetadata(t.Context(), domain.Metadata{"user": "alice", "ip": "::1"})
+	ctx = application.WithCausationID(application.WithCorrelationID(ctx, "conversation"), "command")
+	dog := RegisterDog("Fido")
+	domain.Trigger(dog, TrickAdded{Trick: "sit"}, domain.With(domain.Metadata{"user": "bob"}))
+	recordings, err := s.Save(ctx, dog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := domain.Metadata{"user": "alice", "ip": "::1", domain.CorrelationID: "conversation", domain.CausationID: "command"}
+	var read []domain.Event
+	for event, err := range s.Events().Get(t.Context(), dog.ID(), persistence.EventRange{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		read = append(read, event)
+	}
+	for i, user := range []string{"alice", "bob"} {
+		want["user"] = user
+		for _, got := range []domain.Metadata{recordings[i].Event.Metadata, read[i].Metadata} {
+			if len(got) != len(want) {
+				t.Errorf("event %d: got %v, want %v", i, got, want)
+			}
+			for key, value := range want {
+				if got[key] != value {
+					t.Errorf("event %d: got %s %q, want %q", i, key, got[key], value)
+				}
+			}
+		}
+		if read[i].ID != recordings[i].Event.ID || read[i].Timestamp != recordings[i].Event.Timestamp {
+			t.Errorf("event %d: got %+v, want %+v", i, read[i], recordings[i].Event)
+		}
+	}
+	if got := application.MetadataFrom(t.Context()); got != nil {
+		t.Errorf("got %v, want none in a context without", got)
+	}
+}
+
+func TestOnRecorded(t *testing.T) {
+	s := newSchool(t)
+	var first, second []persistence.Recording
+	s.OnRecorded(func(_ context.Context, recordings []persistence.Recording) { first = append(first, recordings...) })
+	s.OnRecorded(func(_ context.Context, recordings []persistence.Recording) { second = append(second, recordings...) })
+	s.save(t)
+	if first != nil {
+		t.Errorf("got %+v for a save of nothing", first)
+	}
+	s.save(t, dogWith("Fido", 1))
+	if _, err := s.Save(t.Context(), RegisterDog("Fido")); err == nil {
+		t.Fatal("want a conflict")
+	}
+	if len(first) != 2 || len(second) != 2 || first[1].Notification.ID != 2 {
+		t.Errorf("got %+v and %+v, want the two recordings of the save that succeeded", first, second)
+	}
+}
+
+func TestClose(t *testing.T) {
+	closed := func(t *testing.T, s *school) {
+		t.Helper()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("closing again: %v", err)
+		}
+		log := application.NewEventSourcedLog(s.Application, domain.DefineLog("Log", domain.Entry("Note", "")), uuid.New())
+		ctx, id := t.Context(), DogID("Fido")
+		for name, use := range map[string]func() error{
+			"Save":           func() error { _, err := s.Save(ctx, RegisterDog("Rex")); return err },
+			"Save nothing":   func() error { _, err := s.Save(ctx); return err },
+			"Record":         func() error { _, err := s.Record(ctx, application.NewProcessingEvent(persistence.Tracking{})); return err },
+			"Get":            func() error { _, err := s.dogs.Get(ctx, id); return err },
+			"GetAt":          func() error { _, err := s.dogs.GetAt(ctx, id, 1); return err },
+			"Contains":       func() error { _, err := s.dogs.Contains(ctx, id); return err },
+			"Update":         func() error { return s.dogs.Update(ctx, id, func(*Dog) error { return nil }) },
+			"Repository":     func() error { return s.dogs.Save(ctx, RegisterDog("Rex")) },
+			"TakeSnapshot":   func() error { return s.dogs.TakeSnapshot(ctx, id) },
+			"TakeSnapshotAt": func() error { return s.dogs.TakeSnapshotAt(ctx, id, 1) },
+			"log First":      func() error { _, _, err := log.First(ctx); return err },
+			"log Trigger":    func() error { _, err := log.Trigger(ctx, "text"); return err },
+		} {
+			if err := use(); !errors.Is(err, persistence.ErrClosed) || !errors.Is(err, persistence.ErrInterface) {
+				t.Errorf("%s: got %v, want %v", name, err, persistence.ErrClosed)
+			}
+		}
+	}
+	t.Run("closes the store it opened", func(t *testing.T) {
+		s := newSchool(t, application.WithSnapshotting(nil))
+		s.save(t, RegisterDog("Fido"))
+		closed(t, s)
+		if _, err := s.Factory().ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
+			t.Errorf("got %v, want the store to be closed", err)
+		}
+	})
+	t.Run("leaves the store it was given", func(t *testing.T) {
+		store := memory.New()
+		s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
+		s.save(t, RegisterDog("Fido"))
+		closed(t, s)
+		other := newSchool(t, application.WithStore(store))
+		if dog := other.get(t, "Fido"); dog.Name != "Fido" {
+			t.Errorf("got %+v", dog)
+		}
+	})
+}
+
+// The example application of the original: open an account, credit it, read it back, and page through its log.
+func TestExampleApplication(t *testing.T) {
+	for name, options := range map[string][]application.Option{
+		"plain":      nil,
+		"cache":      {cached("100")},
+		"encrypted":  {env("CIPHER_KEY", testKey, "COMPRESSOR_TOPIC", "zlib")},
+		"original":   {application.WithOriginalLayout()},
+		"compressed": {env("COMPRESSOR_TOPIC", "zstd")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			app := newApplication(t, "BankAccounts", append(options, env("IS_SNAPSHOTTING_ENABLED", "y"))...)
+			accounts := application.NewRepository(app, Accounts)
+			credit := func(id uuid.UUID, amount int) {
+				t.Helper()
+				err := accounts.Update(ctx, id, func(a *Account) error { domain.Trigger(a, Credited{Amount: amount}); return nil })
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			balance := func(want int, get func() (*Account, error)) {
+				t.Helper()
+				if account, err := get(); err != nil || account.Balance != want {
+					t.Errorf("got %+v, %v; want balance %d", account, err, want)
+				}
+			}
+			id := uuid.New()
+			_, err := accounts.Get(ctx, id)
+			wantError[*application.NotFoundError](t, err)
+			if err := accounts.Save(ctx, Accounts.Create(id, Opened{Owner: "Alice"})); err != nil {
+				t.Fatal(err)
+			}
+			for _, amount := range []int{10, 25, 30} {
+				credit(id, amount)
+			}
+			balance(65, func() (*Account, error) { return accounts.Get(ctx, id) })
+			section, err := app.NotificationLog().Section(ctx, "1,10")
+			if err != nil || len(section.Items) != 4 {
+				t.Errorf("got %d items, %v; want 4", len(section.Items), err)
+			}
+			if err := accounts.TakeSnapshotAt(ctx, id, 2); err != nil {
+				t.Fatal(err)
+			}
+			if err := accounts.TakeSnapshot(ctx, id); err != nil {
+				t.Fatal(err)
+			}
+			balance(35, func() (*Account, error) { return accounts.GetAt(ctx, id, 3) })
+			balance(65, func() (*Account, error) { return accounts.GetAt(ctx, id, 4) })
+			balance(65, func() (*Account, error) { return accounts.Get(ctx, id) })
+		})
+	}
+}

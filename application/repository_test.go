@@ -1,0 +1,440 @@
+package application_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+func TestGet(t *testing.T) {
+	s := newSchool(t)
+	saved := dogWith("Fido", 2)
+	s.save(t, saved)
+	dog := s.get(t, "Fido")
+	if dog == saved {
+		t.Error("got the aggregate that was saved, want one of its own")
+	}
+	if dog.ID() != saved.ID() || dog.Version() != 3 || dog.Name != "Fido" || fmt.Sprint(dog.Tricks) != "[trick 1 trick 2]" ||
+		dog.CreatedOn() != saved.CreatedOn() || dog.ModifiedOn() != saved.ModifiedOn() || len(dog.PendingEvents()) != 0 {
+		t.Errorf("got %+v, want %+v", dog, saved)
+	}
+}
+
+func TestGetUnknown(t *testing.T) {
+	s := newSchool(t)
+	id := uuid.New()
+	_, err := s.dogs.Get(t.Context(), id)
+	want := application.NotFoundError{Application: "TrainingSchool", Definition: "Dog", ID: id, Version: -1, Current: -1}
+	if got := wantError[*application.NotFoundError](t, err); *got != want {
+		t.Errorf("got %+v, want %+v", *got, want)
+	}
+	if !errors.Is(err, application.ErrAggregateNotFound) || !errors.Is(err, domain.ErrEventSourcing) {
+		t.Errorf("%v is no ErrAggregateNotFound", err)
+	}
+	if got, want := err.Error(), fmt.Sprintf("TrainingSchool: Dog %s not found", id); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestGetOfAnotherKind(t *testing.T) {
+	s := newSchool(t)
+	accounts := application.NewRepository(s.Application, Accounts)
+	account := Accounts.Create(uuid.New(), Opened{Owner: "Alice"})
+	s.save(t, account)
+	_, err := s.dogs.Get(t.Context(), account.ID())
+	if got := wantError[*domain.PayloadError](t, err); got.Topic != "Account.Opened" || got.Definition != "Dog" {
+		t.Errorf("got %+v", got)
+	}
+	if _, err := accounts.Get(t.Context(), account.ID()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGetAt(t *testing.T) {
+	for name, options := range map[string][]application.Option{
+		"without snapshots": nil,
+		"with snapshots":    {application.WithSnapshotting(map[string]int{"Dog": 2})},
+		"with a cache":      {cached("10")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSchool(t, options...)
+			ctx, id := t.Context(), DogID("Fido")
+			s.save(t, dogWith("Fido", 3))
+			check := func(current int64) {
+				t.Helper()
+				for version := int64(1); version <= current; version++ {
+					dog, err := s.dogs.GetAt(ctx, id, version)
+					if err != nil || dog.Version() != version || int64(len(dog.Tricks)) != version-1 {
+						t.Errorf("version %d: got %+v, %v", version, dog, err)
+					}
+				}
+				if dog := s.get(t, "Fido"); dog.Version() != current || int64(len(dog.Tricks)) != current-1 {
+					t.Errorf("got %+v, want version %d", dog, current)
+				}
+			}
+			check(4)
+			if err := s.dogs.Update(ctx, id, func(d *Dog) error { d.AddTrick("trick 4"); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			check(5)
+			for _, version := range []int64{6, 100, math.MaxInt64} {
+				_, err := s.dogs.GetAt(ctx, id, version)
+				got := wantError[*application.NotFoundError](t, err)
+				if got.Version != version || got.Current != 5 || !strings.Contains(err.Error(), "it is at version 5") {
+					t.Errorf("version %d: got %+v", version, got)
+				}
+			}
+			for _, version := range []int64{0, -1, math.MinInt64} {
+				_, err := s.dogs.GetAt(ctx, id, version)
+				wantError[*persistence.InvalidError](t, err)
+				if !errors.Is(err, persistence.ErrProgramming) {
+					t.Errorf("version %d: %v is no ErrProgramming", version, err)
+				}
+			}
+			_, err := s.dogs.GetAt(ctx, uuid.New(), 1)
+			if got := wantError[*application.NotFoundError](t, err); got.Current != -1 || got.Version != 1 {
+				t.Errorf("got %+v", got)
+			}
+			s.logs.want(t)
+		})
+	}
+}
+
+func TestFirstVersions(t *testing.T) {
+	for _, first := range []int64{0, 2} {
+		t.Run(fmt.Sprint(first), func(t *testing.T) {
+			dogs := domain.Define("Dog", domain.FirstVersion[Dog](first), domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
+			app := newApplication(t, "TrainingSchool", application.WithSnapshotting(nil), cached("10"))
+			repository := application.NewRepository(app, dogs)
+			id, ctx := uuid.New(), t.Context()
+			_, err := repository.Get(ctx, id)
+			wantError[*application.NotFoundError](t, err)
+			if err := repository.Save(ctx, dogs.Create(id, Registered{Name: "Fido"})); err != nil {
+				t.Fatal(err)
+			}
+			if err := repository.TakeSnapshot(ctx, id); err != nil {
+				t.Fatal(err)
+			}
+			if err := repository.Update(ctx, id, func(d *Dog) error { d.AddTrick("sit"); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if dog, err := repository.Get(ctx, id); err != nil || dog.Version() != first+1 {
+				t.Errorf("got %+v, %v", dog, err)
+			}
+			if dog, err := repository.GetAt(ctx, id, first); err != nil || dog.Version() != first || dog.Name != "Fido" {
+				t.Errorf("got %+v, %v", dog, err)
+			}
+			_, err = repository.GetAt(ctx, id, first-1)
+			wantError[*persistence.InvalidError](t, err)
+			_, err = repository.GetAt(ctx, id, first+2)
+			if got := wantError[*application.NotFoundError](t, err); got.Current != first+1 {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+func TestContains(t *testing.T) {
+	store := newFaulty()
+	s := newSchool(t, application.WithStore(store))
+	s.save(t, RegisterDog("Fido"))
+	for name, want := range map[string]bool{"Fido": true, "Rex": false} {
+		if got, err := s.dogs.Contains(t.Context(), DogID(name)); got != want || err != nil {
+			t.Errorf("%s: got %v, %v; want %v", name, got, err, want)
+		}
+	}
+	t.Run("decodes nothing", func(t *testing.T) {
+		unknowing := newApplication(t, "TrainingSchool", application.WithStore(store), env("CIPHER_KEY", testKey))
+		other := application.NewRepository(unknowing, domain.Define("Cat", domain.On("Registered", Registered{})))
+		if got, err := other.Contains(t.Context(), DogID("Fido")); !got || err != nil {
+			t.Errorf("got %v, %v; want true", got, err)
+		}
+	})
+	t.Run("reports trouble", func(t *testing.T) {
+		down := errors.New("down")
+		store.beforeRead(func() error { return down })
+		if got, err := s.dogs.Contains(t.Context(), DogID("Fido")); got || !errors.Is(err, down) {
+			t.Errorf("got %v, %v; want %v", got, err, down)
+		}
+		if _, err := s.dogs.Get(t.Context(), DogID("Fido")); !errors.Is(err, down) {
+			t.Errorf("got %v, want %v", err, down)
+		}
+	})
+}
+
+func TestEndedContext(t *testing.T) {
+	s := newSchool(t, application.WithSnapshotting(nil), cached("10"))
+	s.save(t, RegisterDog("Fido"))
+	s.get(t, "Fido")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	id, rex := DogID("Fido"), RegisterDog("Rex")
+	for name, use := range map[string]func() error{
+		"Save":         func() error { _, err := s.Save(ctx, rex); return err },
+		"Get":          func() error { _, err := s.dogs.Get(ctx, id); return err },
+		"GetAt":        func() error { _, err := s.dogs.GetAt(ctx, id, 1); return err },
+		"Contains":     func() error { _, err := s.dogs.Contains(ctx, id); return err },
+		"TakeSnapshot": func() error { return s.dogs.TakeSnapshot(ctx, id) },
+		"Update":       func() error { return s.dogs.Update(ctx, id, func(*Dog) error { return nil }) },
+	} {
+		if err := use(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v, want %v", name, err, context.Canceled)
+		}
+	}
+	if len(rex.PendingEvents()) != 1 {
+		t.Error("pending events are lost")
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	addTrick := func(d *Dog) error { d.AddTrick("mine"); return nil }
+
+	t.Run("loads, changes and saves", func(t *testing.T) {
+		s := newSchool(t)
+		s.save(t, RegisterDog("Fido"))
+		if err := s.dogs.Update(t.Context(), DogID("Fido"), addTrick); err != nil {
+			t.Fatal(err)
+		}
+		if dog := s.get(t, "Fido"); fmt.Sprint(dog.Tricks) != "[mine]" {
+			t.Errorf("got %+v", dog)
+		}
+	})
+	t.Run("of an unknown aggregate", func(t *testing.T) {
+		s := newSchool(t)
+		err := s.dogs.Update(t.Context(), DogID("Fido"), func(*Dog) error { t.Error("change was called"); return nil })
+		wantError[*application.NotFoundError](t, err)
+	})
+	t.Run("of nothing", func(t *testing.T) {
+		s := newSchool(t)
+		s.save(t, RegisterDog("Fido"))
+		if err := s.dogs.Update(t.Context(), DogID("Fido"), func(*Dog) error { return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("an error of change is returned as it is and nothing is saved", func(t *testing.T) {
+		for name, options := range map[string][]application.Option{
+			"no cache": nil, "cache": {cached("10")}, "live cache": {cached("10", "DEEPCOPY_FROM_AGGREGATE_CACHE", "n")},
+		} {
+			s := newSchool(t, options...)
+			s.save(t, RegisterDog("Fido"))
+			s.get(t, "Fido")
+			broken := errors.New("a rule is broken")
+			err := s.dogs.Update(t.Context(), DogID("Fido"), func(d *Dog) error { d.AddTrick("mine"); return broken })
+			if err != broken {
+				t.Errorf("%s: got %v, want %v itself", name, err, broken)
+			}
+			if dog := s.get(t, "Fido"); dog.Version() != 1 || len(dog.Tricks) != 0 || len(dog.PendingEvents()) != 0 {
+				t.Errorf("%s: got %+v, want the dog as it was", name, dog)
+			}
+		}
+	})
+	t.Run("repeats after a conflict", func(t *testing.T) {
+		for name, options := range map[string][]application.Option{
+			"no cache": nil, "cache": {cached("10")}, "stale cache": {cached("10", "AGGREGATE_CACHE_FASTFORWARD", "n")},
+			"live cache": {cached("10", "DEEPCOPY_FROM_AGGREGATE_CACHE", "n")},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				store := memory.New()
+				s := newSchool(t, append(options, application.WithStore(store))...)
+				s.save(t, RegisterDog("Fido"))
+				calls := 0
+				err := s.dogs.Update(t.Context(), DogID("Fido"), func(d *Dog) error {
+					if calls++; calls <= 3 {
+						addTricks(t, store, "Fido", fmt.Sprint("rival ", calls))
+					}
+					return addTrick(d)
+				})
+				if err != nil || calls != 4 {
+					t.Errorf("%s: got %v after %d calls, want success after 4", name, err, calls)
+				}
+				if dog := s.get(t, "Fido"); fmt.Sprint(dog.Tricks) != "[rival 1 rival 2 rival 3 mine]" {
+					t.Errorf("%s: got tricks %v", name, dog.Tricks)
+				}
+			})
+		}
+	})
+	t.Run("repeats when the database asks for it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := newFaulty()
+			s := newSchool(t, application.WithStore(store))
+			s.save(t, RegisterDog("Fido"))
+			store.failNext(&persistence.Error{Class: persistence.ErrRetryTransaction, Op: "insert"})
+			if err := s.dogs.Update(t.Context(), DogID("Fido"), addTrick); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	t.Run("does not repeat other errors", func(t *testing.T) {
+		store := newFaulty()
+		s := newSchool(t, application.WithStore(store))
+		s.save(t, RegisterDog("Fido"))
+		for _, class := range []error{persistence.ErrOperational, persistence.ErrOutcomeUnknown} {
+			store.failNext(&persistence.Error{Class: class, Op: "insert"})
+			if err := s.dogs.Update(t.Context(), DogID("Fido"), addTrick); !errors.Is(err, class) {
+				t.Errorf("got %v, want %v", err, class)
+			}
+		}
+	})
+	t.Run("gives up after 100 attempts, with growing pauses", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := memory.New()
+			s := newSchool(t, application.WithStore(store))
+			s.save(t, RegisterDog("Fido"))
+			start := time.Now()
+			var pauses []time.Duration
+			err := s.dogs.Update(t.Context(), DogID("Fido"), func(d *Dog) error {
+				pauses = append(pauses, time.Since(start))
+				start = time.Now()
+				addTricks(t, store, "Fido", "rival")
+				return addTrick(d)
+			})
+			if !persistence.IsConflict(err) || len(pauses) != 100 {
+				t.Errorf("got %v after %d attempts, want a conflict after 100", err, len(pauses))
+			}
+			window := time.Millisecond
+			for i, pause := range pauses[1:] {
+				if window = min(2*window, 64*time.Millisecond); pause < 0 || pause >= window {
+					t.Errorf("pause %d: got %v, want less than %v", i+1, pause, window)
+				}
+			}
+		})
+	})
+	t.Run("ends with its context", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := memory.New()
+			s := newSchool(t, application.WithStore(store))
+			s.save(t, RegisterDog("Fido"))
+			bored := errors.New("bored")
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, bored)
+			defer cancel()
+			start := time.Now()
+			err := s.dogs.Update(ctx, DogID("Fido"), func(d *Dog) error {
+				addTricks(t, store, "Fido", "rival")
+				return addTrick(d)
+			})
+			if !errors.Is(err, bored) || !persistence.IsConflict(err) {
+				t.Errorf("got %v, want the last error and the cause", err)
+			}
+			if got := time.Since(start); got != 100*time.Millisecond {
+				t.Errorf("took %v, want 100ms", got)
+			}
+		})
+	})
+	t.Run("has one attempt inside a transaction", func(t *testing.T) {
+		store := memory.New()
+		s := newSchool(t, application.WithStore(store))
+		s.save(t, RegisterDog("Fido"))
+		ctx, tx := persistence.NewTransaction(t.Context())
+		defer tx.RolledBack(t.Context())
+		calls := 0
+		err := s.dogs.Update(ctx, DogID("Fido"), func(d *Dog) error {
+			calls++
+			addTricks(t, store, "Fido", "rival")
+			return addTrick(d)
+		})
+		if !persistence.IsConflict(err) || calls != 1 {
+			t.Errorf("got %v after %d calls, want a conflict after one", err, calls)
+		}
+	})
+	t.Run("of many goroutines loses nothing", func(t *testing.T) {
+		for name, options := range map[string][]application.Option{"no cache": nil, "cache": {cached("10")}} {
+			s := newSchool(t, options...)
+			s.save(t, RegisterDog("Fido"))
+			var wait sync.WaitGroup
+			for i := range 10 {
+				wait.Go(func() {
+					err := s.dogs.Update(t.Context(), DogID("Fido"), func(d *Dog) error { d.AddTrick(fmt.Sprint(i)); return nil })
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wait.Wait()
+			if dog := s.get(t, "Fido"); len(dog.Tricks) != 10 {
+				t.Errorf("%s: got %d tricks, want 10", name, len(dog.Tricks))
+			}
+		}
+	})
+}
+
+func TestRepositoryPanics(t *testing.T) {
+	type lossy struct {
+		domain.Aggregate
+		Name   string
+		secret int
+	}
+	lossies := domain.Define[lossy]("Lossy")
+	for _, test := range []struct {
+		name    string
+		want    string
+		options []application.Option
+		f       func(app *application.Application)
+	}{
+		{"topic of another definition", `topic "Dog.Registered" is defined for both`, nil, func(app *application.Application) {
+			application.NewRepository(app, Dogs)
+			application.NewRepository(app, domain.Define("Hound", domain.On("In", Opened{}, domain.StoredAs("Dog.Registered"))))
+		}},
+		{"snapshot topic of another definition", `topic "Dog" is defined for both`, nil, func(app *application.Application) {
+			application.NewRepository(app, Dogs)
+			application.NewRepository(app, domain.Define("Hound", domain.FormerName[Account]("Dog")))
+		}},
+		{"log with a topic of another definition", `topic "Dog.Registered" is defined for both`, nil, func(app *application.Application) {
+			application.NewRepository(app, Dogs)
+			application.NewEventSourcedLog(app, domain.DefineLog("Dog", domain.Entry("Registered", "")), uuid.New())
+		}},
+		{"state that snapshots would lose", "lossy.secret cannot be stored: the field is not exported",
+			[]application.Option{application.WithSnapshotting(nil)},
+			func(app *application.Application) { application.NewRepository(app, lossies) }},
+		{"state that the cache would lose", "lossy.secret cannot be stored", []application.Option{cached("1")},
+			func(app *application.Application) { application.NewRepository(app, lossies) }},
+		{"event that would lose a field", "cannot be stored", nil, func(app *application.Application) {
+			application.NewRepository(app, domain.Define("Fold", domain.Evolve("E", func(s int, _ struct{ hidden int }) int { return s })))
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			app := newApplication(t, "TrainingSchool", test.options...)
+			defer func() {
+				err, ok := recover().(*application.RepositoryError)
+				if !ok || !strings.Contains(err.Error(), test.want) || err.Application != "TrainingSchool" {
+					t.Errorf("got %v, want a RepositoryError with %q", err, test.want)
+				}
+				if !errors.Is(err, domain.ErrEventSourcing) || !errors.Is(err, persistence.ErrProgramming) {
+					t.Errorf("%v has not its classes", err)
+				}
+			}()
+			test.f(app)
+			t.Error("want a panic")
+		})
+	}
+	t.Run("not where nothing is lost", func(t *testing.T) {
+		application.NewRepository(newApplication(t, "TrainingSchool"), lossies)
+		application.NewRepository(newApplication(t, "TrainingSchool", cached("1", "DEEPCOPY_FROM_AGGREGATE_CACHE", "n")), lossies)
+	})
+	t.Run("not with State functions", func(t *testing.T) {
+		type state struct {
+			Name   string
+			Secret int
+		}
+		cured := domain.Define("Lossy",
+			domain.State(func(l *lossy) state { return state{l.Name, l.secret} }, func(s state) *lossy { return &lossy{Name: s.Name, secret: s.Secret} }))
+		application.NewRepository(newApplication(t, "TrainingSchool", cached("1"), application.WithSnapshotting(nil)), cured)
+	})
+	t.Run("not for the same definition again", func(t *testing.T) {
+		s := newSchool(t)
+		application.NewRepository(s.Application, Dogs)
+		application.NewRepository(s.Application, Dogs.WithClock(time.Now))
+	})
+}

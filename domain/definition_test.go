@@ -1,0 +1,111 @@
+package domain_test
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+type pointerRoot struct{ *domain.Aggregate }
+
+type boxed struct{ Name string }
+
+func (e *boxed) Apply(d *Dog) { d.Name = e.Name }
+
+type named func()
+
+func (named) Apply(*Dog) {}
+
+func TestDefine(t *testing.T) {
+	if got := Dogs.Name(); got != "Dog" {
+		t.Errorf("got name %q, want Dog", got)
+	}
+	var topics []string
+	for _, kind := range Dogs.EventTypes() {
+		topics = append(topics, kind.Topic())
+	}
+	if want := []string{"Dog.Registered", "Dog.TrickAdded"}; !slices.Equal(topics, want) {
+		t.Errorf("got topics %v, want %v", topics, want)
+	}
+	kind, ok := Dogs.Kind(TrickAdded{})
+	if !ok || kind.Topic() != "Dog.TrickAdded" || kind.GoType() != reflect.TypeFor[TrickAdded]() || kind.Version() != 1 {
+		t.Errorf("got kind %+v, %v", kind, ok)
+	}
+	if _, ok := Dogs.Kind(Transacted{}); ok {
+		t.Error("got a kind for an event of another definition")
+	}
+	if got := Dogs.SnapshotType().Topic(); got != "Dog" {
+		t.Errorf("got snapshot topic %q, want Dog", got)
+	}
+	t.Run("event types are a copy", func(t *testing.T) {
+		Dogs.EventTypes()[0] = nil
+		if Dogs.EventTypes()[0] == nil {
+			t.Error("the definition can be changed from outside")
+		}
+	})
+}
+
+func TestDefinePanics(t *testing.T) {
+	long := strings.Repeat("x", domain.MaxTopic)
+	on := func(name string) domain.Option[Dog] { return domain.On(name, Registered{}) }
+	for _, test := range []struct {
+		name string
+		want string
+		f    func()
+	}{
+		{"no name", "a topic must not be empty", func() { domain.Define[Dog]("") }},
+		{"name too long", "at most 255 can be stored", func() { domain.Define[Dog](long + "x") }},
+		{"event name too long", "has 256 bytes", func() { domain.Define("Dog", on(long[len("Dog."):]+"x")) }},
+		{"name with NUL", "valid UTF-8 without NUL", func() { domain.Define[Dog]("a\x00") }},
+		{"name not UTF-8", "valid UTF-8 without NUL", func() { domain.Define("Dog", on("\xff")) }},
+		{"event name twice", `topic "Dog.E" is given to both domain_test.Registered and domain_test.TrickAdded`, func() {
+			domain.Define("Dog", on("E"), domain.On("E", TrickAdded{}))
+		}},
+		{"event type twice", "domain_test.Registered is defined twice, as Dog.A and Dog.B", func() {
+			domain.Define("Dog", on("A"), on("B"))
+		}},
+		{"alias of another event", "is given to both", func() {
+			domain.Define("Dog", on("A"), domain.On("B", TrickAdded{}, domain.Alias("Dog.A")))
+		}},
+		{"empty alias", "a topic must not be empty", func() { domain.Define("Dog", domain.On("A", Registered{}, domain.Alias(""))) }},
+		{"empty stored topic", "a topic must not be empty", func() { domain.Define("Dog", domain.On("A", Registered{}, domain.StoredAs(""))) }},
+		{"former name that makes topics too long", "at most 255", func() { domain.Define("Dog", on("A"), domain.FormerName[Dog](long)) }},
+		{"empty former name", "a topic must not be empty", func() { domain.Define("Dog", domain.FormerName[Dog]("")) }},
+		{"event that is a pointer", "give domain_test.boxed, not a pointer to it", func() { domain.Define("Dog", domain.On("A", &boxed{})) }},
+		{"event that is a func", "cannot be stored: give a struct", func() { domain.Define("Dog", domain.On("A", named(nil))) }},
+		{"event that is an interface", "cannot be stored: give a struct", func() {
+			domain.Define("Dog", domain.On[Dog, domain.EventOf[Dog]]("A", Registered{}))
+		}},
+		{"aggregate embedded as a pointer", "embed domain.Aggregate by value", func() { domain.Define[pointerRoot]("Dog") }},
+		{"snapshot version 0", "snapshot versions start at 1", func() { domain.Define("Dog", domain.SnapshotVersion[Dog](0)) }},
+		{"log without a name", "a topic must not be empty", func() { domain.DefineLog("") }},
+		{"log entry twice", "is defined twice", func() { domain.DefineLog("Log", domain.Entry("A", 0), domain.Entry("B", 0)) }},
+		{"log topics twice", "is given to both", func() { domain.DefineLog("Log", domain.Entry("A", 0), domain.Entry("A", "")) }},
+	} {
+		t.Run(test.name, func(t *testing.T) { definitionError(t, test.want, test.f) })
+	}
+}
+
+func TestLongestTopic(t *testing.T) {
+	name := strings.Repeat("x", domain.MaxTopic-len("Dog."))
+	dogs := domain.Define("Dog", domain.On(name, Registered{}))
+	if got := dogs.EventTypes()[0].Topic(); len(got) != domain.MaxTopic {
+		t.Errorf("got a topic of %d bytes, want %d", len(got), domain.MaxTopic)
+	}
+}
+
+func TestBlank(t *testing.T) {
+	id := uuid.New()
+	dog := Dogs.Blank(id)
+	if dog.ID() != id || dog.Version() != 0 || !dog.CreatedOn().IsZero() || len(dog.PendingEvents()) != 0 {
+		t.Errorf("got %+v", dog)
+	}
+	if got := Dogs.Root(dog); got != &dog.Aggregate {
+		t.Errorf("got root %p, want %p", got, &dog.Aggregate)
+	}
+}

@@ -1,0 +1,76 @@
+package domain_test
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+func TestSnapshot(t *testing.T) {
+	dogs := Dogs.WithClock(clock(day(2001), day(2002), day(2003)))
+	dog := dogs.Create(uuid.New(), Registered{Name: "Fido"})
+	dog.AddTrick("sit")
+	snapshot := dogs.TakeSnapshot(dog)
+
+	data, ok := snapshot.Data.(domain.SnapshotState[Dog])
+	if !ok || data.CreatedOn != day(2001) || data.ModifiedOn != day(2002) || data.State.Name != "Fido" {
+		t.Fatalf("got %+v", snapshot.Data)
+	}
+	if got := data.State.Aggregate; !reflect.DeepEqual(got, domain.Aggregate{}) {
+		t.Errorf("got %+v in the state, want nothing of what is pending", got)
+	}
+	want := domain.Event{OriginatorID: dog.ID(), OriginatorVersion: 2, Topic: "Dog", ID: snapshot.ID, Timestamp: day(2003), Data: data}
+	if snapshot.ID == uuid.Nil || !reflect.DeepEqual(snapshot, want) {
+		t.Errorf("got %+v, want %+v", snapshot, want)
+	}
+	if got := len(dog.PendingEvents()); got != 2 {
+		t.Errorf("got %d pending events, want the snapshot to leave them", got)
+	}
+
+	restored, err := dogs.Restore(snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if restored.ID() != dog.ID() || restored.Version() != 2 || restored.CreatedOn() != day(2001) || restored.ModifiedOn() != day(2002) ||
+		restored.Name != "Fido" || !slices.Equal(restored.Tricks, dog.Tricks) || len(restored.PendingEvents()) != 0 {
+		t.Errorf("got %+v", restored)
+	}
+	domain.Trigger(restored, TrickAdded{Trick: "roll over"}, domain.At(day(2004)))
+	if restored.Version() != 3 || restored.CreatedOn() != day(2001) {
+		t.Errorf("got version %d, created on %v; want the restored aggregate to go on", restored.Version(), restored.CreatedOn())
+	}
+}
+
+func TestRestoreErrors(t *testing.T) {
+	snapshot := BankAccounts.TakeSnapshot(OpenAccount("Alice"))
+	_, err := Dogs.Restore(snapshot)
+	if got, ok := errors.AsType[*domain.PayloadError](err); !ok || got.Definition != "Dog" || got.Topic != "BankAccount" {
+		t.Errorf("got %v, want a PayloadError", err)
+	}
+	dogs := domain.Define("Dog", domain.On("Registered", Registered{}),
+		domain.State(func(*Dog) string { return "" }, func(string) *Dog { return nil }))
+	_, err = dogs.Restore(dogs.TakeSnapshot(dogs.Create(uuid.New(), Registered{})))
+	if !errors.Is(err, domain.ErrEventSourcing) {
+		t.Errorf("got %v, want an error about the State function", err)
+	}
+}
+
+func TestSnapshotVersion(t *testing.T) {
+	dogs := domain.Define("Dog", domain.SnapshotVersion[Dog](3))
+	kind := dogs.SnapshotType()
+	if got := kind.Version(); got != 3 {
+		t.Errorf("got version %d, want 3", got)
+	}
+	_, err := kind.Decode(2, decoder(`{}`))
+	if got, ok := errors.AsType[*domain.SchemaVersionError](err); !ok || got.Oldest != 3 || got.Known != 3 || got.Stored != 2 {
+		t.Errorf("got %v, want a SchemaVersionError", err)
+	}
+	if got := Dogs.SnapshotType().Version(); got != 1 {
+		t.Errorf("got version %d, want 1", got)
+	}
+}

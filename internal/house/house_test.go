@@ -1,0 +1,221 @@
+package house
+
+import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/doc"
+	"go/format"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/eventsourcing-go/eventsourcing"
+
+// root is the folder of the module, seen from this one.
+const root = "../.."
+
+// goPackage is what go list says of a package.
+type goPackage struct {
+	ImportPath   string
+	Dir          string
+	Name         string
+	GoFiles      []string
+	TestGoFiles  []string
+	XTestGoFiles []string
+	Imports      []string
+	Deps         []string
+}
+
+func (p goPackage) short() string { return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/") }
+
+func (p goPackage) public() bool {
+	return !strings.Contains(p.ImportPath, "/internal/") && !strings.Contains(p.ImportPath, "/examples/")
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Name,GoFiles,TestGoFiles,XTestGoFiles,Imports,Deps", "./...")
+	cmd.Dir = root
+	output, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []goPackage
+	for decoder := json.NewDecoder(strings.NewReader(string(output))); ; {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// mayImport says for each public package which others of the module it may import, and why nothing else: imports point
+// one way, so that a package can be understood with those below it alone.
+var mayImport = map[string][]string{
+	"domain":                      {},
+	"domain/domaintest":           {"domain"},
+	"cipher":                      {},
+	"compressor":                  {},
+	"persistence":                 {"domain"},
+	"persistence/memory":          {"persistence", "domain"},
+	"persistence/persistencetest": {"persistence", "domain"},
+	"application":                 {"domain", "persistence", "persistence/memory", "cipher", "compressor"},
+	"gormstore":                   {"domain", "persistence"},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, p := range packages(t) {
+		if !p.public() || p.ImportPath == module {
+			continue
+		}
+		allowed, known := mayImport[p.short()]
+		if !known {
+			t.Errorf("package %s is not in the table of allowed imports; add it with a reason", p.short())
+		}
+		for _, imported := range p.Imports {
+			short, own := strings.CutPrefix(imported, module+"/")
+			if own && !slices.Contains(allowed, short) {
+				t.Errorf("%s imports %s, which it may not", p.short(), short)
+			}
+		}
+	}
+}
+
+// forbidden are parts of import paths that nothing a user's binary links may have: a service must not carry drivers
+// that it does not use, nor test libraries.
+var forbidden = []string{"gorm.io/driver", "mattn", "jackc/pgx", "testing", "goleak", "rapid", "spf13/cobra", "testify"}
+
+func TestLibraryPackagesLinkNoDriversAndNoTestLibraries(t *testing.T) {
+	for _, p := range packages(t) {
+		if !p.public() || strings.HasSuffix(p.ImportPath, "test") || p.ImportPath == module {
+			continue
+		}
+		for _, dependency := range p.Deps {
+			for _, part := range forbidden {
+				if dependency == part || strings.Contains(dependency, part) && strings.Contains(dependency, ".") {
+					t.Errorf("%s links %s", p.short(), dependency)
+				}
+			}
+		}
+	}
+}
+
+func parse(t *testing.T, p goPackage) (*doc.Package, []*doc.Example) {
+	t.Helper()
+	set := token.NewFileSet()
+	var files []*ast.File
+	for _, name := range slices.Concat(p.GoFiles, p.TestGoFiles, p.XTestGoFiles) {
+		file, err := parser.ParseFile(set, filepath.Join(p.Dir, name), nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	documented, err := doc.NewFromFiles(set, files, p.ImportPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return documented, doc.Examples(files...)
+}
+
+func TestEverythingExportedIsExplained(t *testing.T) {
+	for _, p := range packages(t) {
+		documented, examples := parse(t, p)
+		if documented.Doc == "" && len(p.GoFiles) > 0 {
+			t.Errorf("package %s has no package comment", p.short())
+		}
+		if !p.public() {
+			continue
+		}
+		if len(examples) == 0 {
+			t.Errorf("package %s has no runnable Example", p.short())
+		}
+		for _, missing := range undocumented(documented) {
+			t.Errorf("%s.%s has no comment", p.short(), missing)
+		}
+	}
+}
+
+func undocumented(p *doc.Package) (missing []string) {
+	note := func(name, text string) {
+		if text == "" && token.IsExported(name[strings.LastIndexByte(name, '.')+1:]) {
+			missing = append(missing, name)
+		}
+	}
+	for _, f := range p.Funcs {
+		note(f.Name, f.Doc)
+	}
+	for _, t := range p.Types {
+		note(t.Name, t.Doc)
+		for _, f := range slices.Concat(t.Funcs, t.Methods) {
+			if !isErrorMethod(f.Name) && token.IsExported(t.Name) {
+				note(t.Name+"."+f.Name, f.Doc)
+			}
+		}
+	}
+	return missing
+}
+
+// isErrorMethod leaves out the one method whose meaning never differs.
+func isErrorMethod(name string) bool { return name == "Error" }
+
+// TestReadmeShowsTheExample holds the README to the code: what it shows of the training school is the training school,
+// without the comments.
+func TestReadmeShowsTheExample(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := declarations(t, "package p\n"+strings.Join(goBlocks(string(readme))[:2], "\n"))
+	for _, file := range []string{"dog.go", "school.go"} {
+		source, err := os.ReadFile(filepath.Join(root, "examples/trainingschool/school", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, declaration := range declarations(t, string(source)) {
+			if !slices.Contains(shown, declaration) {
+				t.Errorf("the README does not show this of %s:\n%s", file, declaration)
+			}
+		}
+	}
+}
+
+func goBlocks(markdown string) (blocks []string) {
+	for _, part := range strings.Split(markdown, "```go\n")[1:] {
+		block, _, _ := strings.Cut(part, "```")
+		blocks = append(blocks, block)
+	}
+	return blocks
+}
+
+// declarations are the declarations of a file but for its imports, formatted and without comments.
+func declarations(t *testing.T, source string) (texts []string) {
+	t.Helper()
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, "", source, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, declaration := range file.Decls {
+		if general, ok := declaration.(*ast.GenDecl); ok && general.Tok == token.IMPORT {
+			continue
+		}
+		var b strings.Builder
+		if err := format.Node(&b, set, declaration); err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, strings.Join(strings.Fields(b.String()), " "))
+	}
+	return texts
+}
