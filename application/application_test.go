@@ -322,9 +322,12 @@ func TestClose(t *testing.T) {
 		log := application.NewEventSourcedLog(s.Application, domain.DefineLog("Log", domain.Entry("Note", "")), uuid.New())
 		ctx, id := t.Context(), DogID("Fido")
 		for name, use := range map[string]func() error{
-			"Save":           func() error { _, err := s.Save(ctx, RegisterDog("Rex")); return err },
-			"Save nothing":   func() error { _, err := s.Save(ctx); return err },
-			"Record":         func() error { _, err := s.Record(ctx, application.NewProcessingEvent(persistence.Tracking{})); return err },
+			"Save":         func() error { _, err := s.Save(ctx, RegisterDog("Rex")); return err },
+			"Save nothing": func() error { _, err := s.Save(ctx); return err },
+			"Record": func() error {
+				_, err := s.Record(ctx, application.NewProcessingEvent(persistence.Tracking{}))
+				return err
+			},
 			"Get":            func() error { _, err := s.dogs.Get(ctx, id); return err },
 			"GetAt":          func() error { _, err := s.dogs.GetAt(ctx, id, 1); return err },
 			"Contains":       func() error { _, err := s.dogs.Contains(ctx, id); return err },

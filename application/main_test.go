@@ -292,3 +292,68 @@ func (r *faultySnapshots) InsertEvents(ctx context.Context, events []persistence
 
 // day is a time in a year of its own.
 func day(year int) time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// countingRecorder counts the events that are read.
+type countingRecorder struct {
+	persistence.ProcessRecorder
+	store *counting
+}
+
+func (r *countingRecorder) SelectEvents(ctx context.Context, id uuid.UUID, want persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {
+	return func(yield func(persistence.StoredEvent, error) bool) {
+		for event, err := range r.ProcessRecorder.SelectEvents(ctx, id, want) {
+			r.store.read++
+			if !yield(event, err) {
+				return
+			}
+		}
+	}
+}
+
+// afterRead is a store that does something once an originator was read.
+type afterRead struct {
+	*faulty
+	do func()
+}
+
+func (s *afterRead) ProcessRecorder(name string) (persistence.ProcessRecorder, error) {
+	r, err := s.faulty.ProcessRecorder(name)
+	return &afterReadRecorder{r, s}, err
+}
+
+type afterReadRecorder struct {
+	persistence.ProcessRecorder
+	store *afterRead
+}
+
+func (r *afterReadRecorder) SelectEvents(ctx context.Context, id uuid.UUID, want persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {
+	return func(yield func(persistence.StoredEvent, error) bool) {
+		for event, err := range r.ProcessRecorder.SelectEvents(ctx, id, want) {
+			if !yield(event, err) {
+				return
+			}
+		}
+		if do := r.store.do; do != nil {
+			do()
+		}
+	}
+}
+
+// brokenSnapshots is a store whose snapshots cannot be read.
+type brokenSnapshots struct{ *memory.Store }
+
+func (s *brokenSnapshots) SnapshotRecorder(string) (persistence.AggregateRecorder, error) {
+	return brokenRecorder{}, nil
+}
+
+type brokenRecorder struct{}
+
+func (brokenRecorder) InsertEvents(context.Context, []persistence.StoredEvent) ([]int64, error) {
+	return nil, &persistence.Error{Class: persistence.ErrOperational, Op: "insert"}
+}
+
+func (brokenRecorder) SelectEvents(context.Context, uuid.UUID, persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {
+	return func(yield func(persistence.StoredEvent, error) bool) {
+		yield(persistence.StoredEvent{}, &persistence.Error{Class: persistence.ErrOperational, Op: "select"})
+	}
+}

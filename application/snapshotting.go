@@ -2,7 +2,7 @@ package application
 
 import (
 	"fmt"
-	"math"
+	"strconv"
 	"strings"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -30,15 +30,12 @@ func parseIntervals(setting persistence.Setting) (intervals, error) {
 			definition, number = "", definition
 		}
 		definition = strings.TrimSpace(definition)
-		if _, twice := parsed[definition]; twice || named && definition == "" {
-			return nil, setting.Wrong(`must be one whole number, or "Name=number" for each aggregate once, with commas between`)
+		interval, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
+		_, twice := parsed[definition]
+		if err != nil || interval < 1 || twice || named && definition == "" {
+			return nil, setting.Wrong(`must be a whole number from 1, or "Name=number" for each aggregate once, with commas between`)
 		}
-		value := persistence.Setting{Key: setting.Key, Value: strings.TrimSpace(number)}
-		interval, err := value.Int(1, math.MaxInt32)
-		if err != nil {
-			return nil, err
-		}
-		parsed[definition] = interval
+		parsed[definition] = int(interval)
 	}
 	return parsed, nil
 }

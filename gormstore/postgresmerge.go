@@ -2,8 +2,9 @@ package gormstore
 
 import (
 	"context"
-	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"fmt"
 
 	"github.com/google/uuid"
 
@@ -19,18 +20,27 @@ import (
 // their lengths and plan each execution anew. And the test for an existing version is a scalar subquery, because NOT
 // EXISTS would become a join whose plan, made while the table was empty, scans the whole table when it is not.
 
-const (
-	lockAhead = "WITH l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock($2)) "
+// mergeStatements are the statements for the events of one table. Each begins with the time limit for the lock and the
+// lock's key.
+type mergeStatements struct {
+	event string // one event
+	save  string // the events of one save
+	batch string // the events of several saves
+}
 
-	insertOne = " (application_name, originator_id, originator_version, topic, state) " +
-		"SELECT $3::varchar, o, v, t, s FROM l, " +
-		"unnest($4::uuid[], $5::bigint[], $6::text[], $7::bytea[]) AS u(o, v, t, s) " +
-		"RETURNING id"
-
-	insertMany = " (application_name, originator_id, originator_version, topic, state) " +
-		"SELECT $3::varchar, o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), " +
-		"(SELECT $6::text[]), (SELECT $7::bytea[]), (SELECT $8::bigint[])) AS u(o, v, t, s, f) "
-)
+func newMergeStatements(events string) mergeStatements {
+	head := "WITH l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock($2)) INSERT INTO " +
+		events + " (application_name, originator_id, originator_version, topic, state) SELECT $3::varchar, "
+	return mergeStatements{
+		event: head + "$4::uuid, $5::bigint, $6::text, $7::bytea FROM l RETURNING id",
+		save: head + "o, v, t, s FROM l, unnest($4::uuid[], $5::bigint[], $6::text[], $7::bytea[]) AS u(o, v, t, s) " +
+			"RETURNING id",
+		batch: head + "o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), (SELECT $6::text[]), " +
+			"(SELECT $7::bytea[]), (SELECT $8::bigint[])) AS u(o, v, t, s, f) " +
+			"WHERE (SELECT true FROM " + events + " e WHERE e.application_name = $3::varchar AND e.originator_id = u.o " +
+			"AND e.originator_version = u.f LIMIT 1) IS NULL RETURNING id, originator_id, originator_version",
+	}
+}
 
 // mergeAttempts is how often a merged statement is tried before its saves are written one by one.
 const mergeAttempts = 3
@@ -45,7 +55,7 @@ func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) 
 		return
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
-	c := connection{conn, r.store}
+	c := connection{pool: conn, store: r.store}
 	for attempt := 0; len(batch) > 1 && attempt < mergeAttempts; attempt++ {
 		if p.writeMany(ctx, c, r, batch) {
 			return
@@ -74,18 +84,29 @@ func fail(batch []*save, err error) {
 
 // writeOne writes a save alone. A violated unique key is its conflict.
 func (p postgres) writeOne(ctx context.Context, c connection, r *processRecorder, s *save) {
-	var a columns
-	a.add(s.events)
-	rows, err := c.query(ctx, lockAhead+"INSERT INTO "+r.table.quoted+insertOne,
-		milliseconds(r.store.lockTimeout), r.orderKey(), r.application, a.originators, a.versions, a.topics, a.states)
-	if err == nil {
-		s.ids, err = scanIDs(rows, make([]int64, 0, len(s.events)))
-	}
+	s.ids = make([]int64, 0, len(s.events))
+	err := p.insertOne(ctx, c, r, s.events, func(row []driver.Value) error {
+		id, err := asInt(row[0])
+		s.ids = append(s.ids, id)
+		return err
+	})
 	if err != nil {
 		s.ids, s.err = p.outcome(ctx, c, r, s, err)
 		return
 	}
 	s.ids, s.err = complete(s.ids, s.events)
+}
+
+func (postgres) insertOne(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent, each eachRow) error {
+	if len(events) == 1 {
+		e := &events[0]
+		return c.direct(ctx, each, r.statements.event, r.timeout, r.lockKey, r.application,
+			e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State)
+	}
+	var a columns
+	a.add(events)
+	return c.direct(ctx, each, r.statements.save, r.timeout, r.lockKey, r.application,
+		a.originators, a.versions, a.topics, a.states)
 }
 
 // outcome finds out what an error of a statement means for a save. A server that answers with an error has stored
@@ -117,13 +138,8 @@ func (p postgres) writeMany(ctx context.Context, c connection, r *processRecorde
 	for _, s := range batch {
 		a.add(s.events)
 	}
-	rows, err := c.query(ctx, lockAhead+"INSERT INTO "+r.table.quoted+insertMany+
-		"WHERE (SELECT true FROM "+r.table.quoted+" e WHERE e.application_name = $3::varchar AND e.originator_id = u.o "+
-		"AND e.originator_version = u.f LIMIT 1) IS NULL RETURNING id, originator_id, originator_version",
-		milliseconds(r.store.lockTimeout), r.orderKey(), r.application, a.originators, a.versions, a.topics, a.states, a.firsts)
-	if err == nil {
-		err = assign(rows, batch)
-	}
+	err := c.direct(ctx, assignTo(batch), r.statements.batch, r.timeout, r.lockKey, r.application,
+		a.originators, a.versions, a.topics, a.states, a.firsts)
 	if err == nil {
 		p.explainMissing(ctx, c, r, batch)
 		return true
@@ -131,24 +147,34 @@ func (p postgres) writeMany(ctx context.Context, c connection, r *processRecorde
 	if r.store.faultOf(err).unique {
 		return false
 	}
-	for _, s := range batch {
-		s.ids, s.err = p.outcome(ctx, c, r, s, err)
-	}
+	p.explainFailed(ctx, c, r, batch, err)
 	return true
 }
 
-// assign gives each save the ids of its rows.
-func assign(rows *sql.Rows, batch []*save) error {
-	defer rows.Close()
+// explainFailed finds out what the error of a merged statement means for each save. Once the database does not answer
+// the others need not ask it again.
+func (p postgres) explainFailed(ctx context.Context, c connection, r *processRecorder, batch []*save, err error) {
+	for i, s := range batch {
+		s.ids, s.err = p.outcome(ctx, c, r, s, err)
+		if errors.Is(s.err, persistence.ErrOutcomeUnknown) {
+			fail(batch[i:], s.err)
+			return
+		}
+	}
+}
+
+// assignTo gives each save the ids of its rows.
+func assignTo(batch []*save) eachRow {
 	saves := make(map[uuid.UUID]*save, len(batch))
 	for _, s := range batch {
 		s.ids, s.err = nil, nil
 		saves[s.originator()] = s
 	}
-	for rows.Next() {
-		var id, version int64
+	return func(row []driver.Value) error {
 		var originator uuid.UUID
-		if err := rows.Scan(&id, &originator, &version); err != nil {
+		id, err := asInt(row[0])
+		version, errVersion := asInt(row[2])
+		if err := errors.Join(err, errVersion, originator.Scan(row[1])); err != nil {
 			return err
 		}
 		s := saves[originator]
@@ -156,8 +182,17 @@ func assign(rows *sql.Rows, batch []*save) error {
 			s.ids = make([]int64, len(s.events))
 		}
 		s.ids[version-s.first()] = id
+		return nil
 	}
-	return rows.Err()
+}
+
+// asInt takes a whole number from a row as the driver gives it.
+func asInt(value driver.Value) (int64, error) {
+	n, ok := value.(int64)
+	if !ok {
+		return 0, fmt.Errorf("the driver returned %T where a whole number was expected", value)
+	}
+	return n, nil
 }
 
 // explainMissing finds out about the saves that were left out: they conflict, or were stored by an earlier execution of

@@ -136,6 +136,10 @@ func (q *queue) finish(own *save, batch []*save) {
 func (q *queue) take() []*save {
 	first := q.waiting[0]
 	batch := []*save{first}
+	if len(q.waiting) == 1 {
+		q.waiting = q.waiting[:0]
+		return batch
+	}
 	rest := q.waiting[:0:0]
 	events, bytes := len(first.events), first.bytes
 	taken := map[uuid.UUID]bool{first.originator(): true}

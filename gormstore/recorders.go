@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/google/uuid"
@@ -292,6 +293,11 @@ type processRecorder struct {
 	*eventTable
 	tracking table
 	queue    *queue
+
+	once       sync.Once // makes what follows, when the database is prepared
+	lockKey    int64
+	timeout    string
+	statements mergeStatements
 }
 
 // opSave names a save in errors.
@@ -323,6 +329,10 @@ func (r *processRecorder) merged(ctx context.Context, s *save) ([]int64, error) 
 	if err := r.begin(ctx, opSave, s.events); err != nil {
 		return nil, err
 	}
+	r.once.Do(func() {
+		r.lockKey, r.timeout = r.orderKey(), milliseconds(r.store.lockTimeout)
+		r.statements = newMergeStatements(r.table.quoted)
+	})
 	ids, err := r.queue.submit(ctx, s, r.writeBatch)
 	return ids, r.store.translate(ctx, r.application+": "+opSave, err)
 }

@@ -42,13 +42,13 @@ func ValidateName(name string) error {
 // originator, before any of them is stored. Every recorder calls it first. The error is an *InvalidError, or a
 // *ConflictError for a version given twice.
 func ValidateEvents(application string, events []StoredEvent) error {
-	last := make(map[uuid.UUID]int64, 1)
+	last := make(map[uuid.UUID]int64)
 	for i := range events {
 		e := &events[i]
 		if problem := eventProblem(e); problem != "" {
 			return invalidEvent(e, problem)
 		}
-		version, seen := last[e.OriginatorID]
+		version, seen := lastVersion(last, events, i)
 		if seen && e.OriginatorVersion == version {
 			return &ConflictError{Application: application, OriginatorID: e.OriginatorID,
 				Version: e.OriginatorVersion, Current: -1}
@@ -56,9 +56,23 @@ func ValidateEvents(application string, events []StoredEvent) error {
 		if seen && e.OriginatorVersion != version+1 {
 			return invalidEvent(e, fmt.Sprintf("must follow version %d of the same originator without a gap", version))
 		}
-		last[e.OriginatorID] = e.OriginatorVersion
 	}
 	return nil
+}
+
+// lastVersion is the version of the event before the i-th one that has the same originator. Events of one originator
+// mostly stand together, so versions are entered in the map only where another originator follows.
+func lastVersion(last map[uuid.UUID]int64, events []StoredEvent, i int) (int64, bool) {
+	if i == 0 {
+		return 0, false
+	}
+	before := &events[i-1]
+	if before.OriginatorID == events[i].OriginatorID {
+		return before.OriginatorVersion, true
+	}
+	last[before.OriginatorID] = before.OriginatorVersion
+	version, seen := last[events[i].OriginatorID]
+	return version, seen
 }
 
 func eventProblem(e *StoredEvent) string {

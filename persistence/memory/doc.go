@@ -12,6 +12,6 @@
 // Recorders of the same application share its events, however many are made. Two applications share nothing but the
 // sequence that notification ids are drawn from, so the log of each has gaps, as it has in a database.
 //
-// A Store makes everything that it promises under one lock, and never calls anybody while it holds the lock. It keeps
-// every event for as long as it lives; nothing survives it.
+// One lock makes everything atomic that must be; it is not held while the body of a loop over a stream runs. A Store
+// keeps every event for as long as it lives; nothing survives it.
 package memory

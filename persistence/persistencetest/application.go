@@ -171,14 +171,18 @@ var applicationRows = []row{{
 	name: "topics are compared exactly",
 	says: "Topics are compared byte for byte: case, spaces, beginnings and signs of patterns make a difference.",
 	run: func(t testing.TB, s *store) {
-		topics := []string{registered, "dog.registered", "Dog.Registered ", "Dog.Register", "Dog_Registered", "Dog.%", "%", "é", "e\u0301", "Dog.Registered.V2"}
+		topics := []string{
+			registered, "dog.registered", "Dog.Registered ", "Dog.Register", "Dog_Registered", "Dog.%", "%", "é", "e\u0301",
+			"Dog.Registered.V2",
+		}
 		for i, topic := range topics {
 			s.events.insert(t, topical(topic, dog("Fido"), int64(i)))
 		}
 		for _, topic := range topics {
 			s.wantPage(t, persistence.NotificationRange{Limit: 20, Topics: []string{topic}})
 		}
-		s.wantPage(t, persistence.NotificationRange{Limit: 20, Topics: []string{"Dog.", "Dog", "DOG.REGISTERED", "Dog.Registered\t"}})
+		none := []string{"Dog.", "Dog", "DOG.REGISTERED", "Dog.Registered\t"}
+		s.wantPage(t, persistence.NotificationRange{Limit: 20, Topics: none})
 	},
 }, {
 	name: "many topics",
@@ -406,6 +410,7 @@ var applicationRows = []row{{
 // threeTopics inserts two events of each of three topics.
 func threeTopics(t testing.TB, s *store) {
 	t.Helper()
-	s.events.insert(t, topical(registered, dog("Fido"), 1), topical(trickAdded, dog("Fido"), 2), topical(renamed, dog("Fido"), 3))
-	s.events.insert(t, topical(registered, dog("Rex"), 1), topical(renamed, dog("Rex"), 2), topical(trickAdded, dog("Rex"), 3))
+	fido, rex := dog("Fido"), dog("Rex")
+	s.events.insert(t, topical(registered, fido, 1), topical(trickAdded, fido, 2), topical(renamed, fido, 3))
+	s.events.insert(t, topical(registered, rex, 1), topical(renamed, rex, 2), topical(trickAdded, rex, 3))
 }

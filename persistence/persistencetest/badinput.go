@@ -142,8 +142,9 @@ var badInputRows = []row{{
 	says: "An application name may have 32 characters of any script, spaces inside, and signs that mean something to a database; names that differ are different applications.",
 	run: func(t testing.TB, s *store) {
 		for _, name := range []string{
-			strings.Repeat("x", 32), strings.Repeat("犬", 32), strings.Repeat("🐕", 32), "x", "Training School", "TRAININGSCHOOL",
-			"Training_chool", "TrainingSchoo%", "%", `O'Brien "Dogs" \ Co.`, "'; DROP TABLE stored_events; --", "é", "e\u0301", "0", "NULL",
+			strings.Repeat("x", 32), strings.Repeat("犬", 32), strings.Repeat("🐕", 32), "x", "Training School",
+			"TRAININGSCHOOL", "Training_chool", "TrainingSchoo%", "%", `O'Brien "Dogs" \ Co.`,
+			"'; DROP TABLE stored_events; --", "é", "e\u0301", "0", "NULL",
 		} {
 			p := newParty(s.ctx, name)
 			p.use(t, s.factory)
@@ -177,7 +178,8 @@ var badInputRows = []row{{
 	name: "negative bounds of a page are refused",
 	says: "A range of notifications with a negative After or Stop is an InvalidError of the class ErrProgramming.",
 	run: func(t testing.TB, s *store) {
-		refuseRange(t, s, persistence.NotificationRange{After: -1, Limit: 1}, persistence.NotificationRange{Stop: -1, Limit: 1})
+		refuseRange(t, s,
+			persistence.NotificationRange{After: -1, Limit: 1}, persistence.NotificationRange{Stop: -1, Limit: 1})
 	},
 }, {
 	name: "after bad input everything goes on",
@@ -218,7 +220,8 @@ func refuseEvent(t testing.TB, s *store, spoil func(*persistence.StoredEvent)) {
 	refuseEvents(t, s, at(dog("Rex"), 1), bad, at(dog("Daisy"), 1))
 }
 
-// refuseEvents inserts events that must be refused, by both recorders; the store is looked through when the row is done.
+// refuseEvents inserts events that must be refused, by both recorders. The store is looked through when the row is
+// done.
 func refuseEvents(t testing.TB, s *store, events ...persistence.StoredEvent) {
 	t.Helper()
 	for _, b := range []*book{s.events, s.snapshots} {

@@ -3,7 +3,6 @@ package persistencetest
 import (
 	"context"
 	"iter"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -12,20 +11,26 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-func runtimeGosched() {
-	for range 20 {
-		runtime.Gosched()
-	}
-}
+// The types that bugs are about, by names that leave room for the bugs.
+type (
+	storedEvent   = persistence.StoredEvent
+	notification  = persistence.Notification
+	destination   = persistence.Tracking
+	eventRange    = persistence.EventRange
+	pageRange     = persistence.NotificationRange
+	eventStream   = iter.Seq2[persistence.StoredEvent, error]
+	conflictError = persistence.ConflictError
+	spoiler       = func(r *spoilt)
+)
 
 // modelOf is a model that holds the events of one originator.
-func modelOf(events []persistence.StoredEvent) *model {
+func modelOf(events []storedEvent) *model {
 	m := &model{}
 	m.add(make([]int64, len(events)), events)
 	return m
 }
 
-func originatorOf(events []persistence.StoredEvent) uuid.UUID {
+func originatorOf(events []storedEvent) uuid.UUID {
 	if len(events) == 0 {
 		return uuid.Nil
 	}
@@ -33,7 +38,7 @@ func originatorOf(events []persistence.StoredEvent) uuid.UUID {
 }
 
 // storingOrder selects snapshots in the order in which they were stored.
-func storingOrder() func(r *spoilt) {
+func storingOrder() spoiler {
 	var mu sync.Mutex
 	order := map[place]int{}
 	return func(r *spoilt) {
@@ -41,7 +46,7 @@ func storingOrder() func(r *spoilt) {
 			return
 		}
 		insert := r.insert
-		r.insert = func(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+		r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
 			ids, err := insert(ctx, events)
 			mu.Lock()
 			defer mu.Unlock()
@@ -52,11 +57,11 @@ func storingOrder() func(r *spoilt) {
 			}
 			return ids, err
 		}
-		eachStream(func(events []persistence.StoredEvent, want persistence.EventRange) []persistence.StoredEvent {
+		eachStream(func(events []storedEvent, want eventRange) []storedEvent {
 			events = modelOf(events).selected(originatorOf(events), want)
 			mu.Lock()
 			defer mu.Unlock()
-			slices.SortFunc(events, func(a, b persistence.StoredEvent) int {
+			slices.SortFunc(events, func(a, b storedEvent) int {
 				return order[place{r.application, a.OriginatorID, a.OriginatorVersion}] -
 					order[place{r.application, b.OriginatorID, b.OriginatorVersion}]
 			})
@@ -66,23 +71,23 @@ func storingOrder() func(r *spoilt) {
 }
 
 // filtered selects topics from a page that was read without.
-func filtered(match func(topic, want string) bool) func(r *spoilt) {
+func filtered(match func(topic, want string) bool) spoiler {
 	return func(r *spoilt) {
 		page := r.page
-		r.page = func(ctx context.Context, want persistence.NotificationRange) ([]persistence.Notification, error) {
+		r.page = func(ctx context.Context, want pageRange) ([]notification, error) {
 			topics := want.Topics
 			want.Topics = nil
 			got, err := page(ctx, want)
-			return slices.DeleteFunc(got, func(n persistence.Notification) bool { return !matches(n, topics, match) }), err
+			return slices.DeleteFunc(got, func(n notification) bool { return !matches(n, topics, match) }), err
 		}
 	}
 }
 
 // matched selects topics with a comparison of its own, and is right otherwise.
-func matched(match func(topic, want string) bool) func(r *spoilt) {
+func matched(match func(topic, want string) bool) spoiler {
 	return func(r *spoilt) {
 		page := r.page
-		r.page = func(ctx context.Context, want persistence.NotificationRange) ([]persistence.Notification, error) {
+		r.page = func(ctx context.Context, want pageRange) ([]notification, error) {
 			want, err := want.Validate()
 			if err != nil {
 				return nil, err
@@ -90,21 +95,21 @@ func matched(match func(topic, want string) bool) func(r *spoilt) {
 			topics, limit := want.Topics, want.Limit
 			want.Topics, want.Limit = nil, persistence.MaxPage
 			got, err := page(ctx, want)
-			got = slices.DeleteFunc(got, func(n persistence.Notification) bool { return !matches(n, topics, match) })
+			got = slices.DeleteFunc(got, func(n notification) bool { return !matches(n, topics, match) })
 			return got[:min(len(got), limit)], err
 		}
 	}
 }
 
-func matches(n persistence.Notification, topics []string, match func(topic, want string) bool) bool {
+func matches(n notification, topics []string, match func(topic, want string) bool) bool {
 	return len(topics) == 0 || slices.ContainsFunc(topics, func(want string) bool { return match(n.Topic, want) })
 }
 
 // eachResultOf refuses inserts.
-func eachResultOf(refuse func(events []persistence.StoredEvent) error) func(r *spoilt) {
+func eachResultOf(refuse func(events []storedEvent) error) spoiler {
 	return func(r *spoilt) {
 		insert := r.insert
-		r.insert = func(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+		r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
 			if err := refuse(events); err != nil {
 				return nil, err
 			}
@@ -119,37 +124,29 @@ type kept struct {
 	states map[place][]byte
 }
 
-func (k *kept) keep(r *spoilt, e persistence.StoredEvent) {
+func (k *kept) keep(r *spoilt, e storedEvent) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.states[k.place(r, e)] = e.State
+	k.states[placeOf(r, e)] = e.State
 }
 
 // first returns the state that was kept first for the event.
-func (k *kept) first(r *spoilt, e persistence.StoredEvent) []byte {
+func (k *kept) first(r *spoilt, e storedEvent) []byte {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if state, ok := k.states[k.place(r, e)]; ok {
+	if state, ok := k.states[placeOf(r, e)]; ok {
 		return state
 	}
-	k.states[k.place(r, e)] = e.State
+	k.states[placeOf(r, e)] = e.State
 	return e.State
 }
 
-func (k *kept) place(r *spoilt, e persistence.StoredEvent) place {
-	application := r.application
-	if r.snapshots {
-		application += " snapshots"
-	}
-	return place{application, e.OriginatorID, e.OriginatorVersion}
-}
-
 // sharedWithWriter keeps the very states that it is given.
-func sharedWithWriter() func(r *spoilt) {
+func sharedWithWriter() spoiler {
 	states := &kept{states: map[place][]byte{}}
 	return func(r *spoilt) {
 		insert := r.insert
-		r.insert = func(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+		r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
 			ids, err := insert(ctx, events)
 			for _, e := range events {
 				if err == nil {
@@ -158,20 +155,20 @@ func sharedWithWriter() func(r *spoilt) {
 			}
 			return ids, err
 		}
-		eachEvent(func(e *persistence.StoredEvent) { e.State = states.first(r, *e) })(r)
+		eachEvent(func(e *storedEvent) { e.State = states.first(r, *e) })(r)
 	}
 }
 
 // sharedWithReader gives every reader the same states.
-func sharedWithReader() func(r *spoilt) {
+func sharedWithReader() spoiler {
 	states := &kept{states: map[place][]byte{}}
 	return func(r *spoilt) {
-		eachEvent(func(e *persistence.StoredEvent) { e.State = states.first(r, *e) })(r)
+		eachEvent(func(e *storedEvent) { e.State = states.first(r, *e) })(r)
 	}
 }
 
 // overwritten keeps positions that may move where allowed says so.
-func overwritten(allowed func(current, to int64) bool) func(r *spoilt) {
+func overwritten(allowed func(current, to int64) bool) spoiler {
 	type key struct{ follower, upstream string }
 	var mu sync.Mutex
 	positions := map[key]int64{}
@@ -179,7 +176,7 @@ func overwritten(allowed func(current, to int64) bool) func(r *spoilt) {
 		if r.snapshots {
 			return
 		}
-		r.move = func(_ context.Context, to persistence.Tracking) error {
+		r.move = func(_ context.Context, to destination) error {
 			if err := persistence.ValidateTracking(to); err != nil {
 				return err
 			}
@@ -198,7 +195,7 @@ func overwritten(allowed func(current, to int64) bool) func(r *spoilt) {
 			defer mu.Unlock()
 			return positions[key{r.application, upstream}], nil
 		}
-		r.process = func(ctx context.Context, events []persistence.StoredEvent, to persistence.Tracking) ([]int64, error) {
+		r.process = func(ctx context.Context, events []storedEvent, to destination) ([]int64, error) {
 			if err := r.move(ctx, to); err != nil {
 				return nil, err
 			}
@@ -209,8 +206,8 @@ func overwritten(allowed func(current, to int64) bool) func(r *spoilt) {
 
 // oneConnection is a pool of one connection, which a stream holds while the loop's body runs, or until it is read to its
 // end.
-func oneConnection(untilRead bool) func() func(r *spoilt) {
-	return func() func(r *spoilt) {
+func oneConnection(untilRead bool) func() spoiler {
+	return func() spoiler {
 		pool := make(chan struct{}, 1)
 		acquire := func(ctx context.Context) error {
 			select {
@@ -222,17 +219,17 @@ func oneConnection(untilRead bool) func() func(r *spoilt) {
 		}
 		return func(r *spoilt) {
 			insert, selects := r.insert, r.selects
-			r.insert = func(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+			r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
 				if err := acquire(ctx); err != nil {
 					return nil, err
 				}
 				defer func() { <-pool }()
 				return insert(ctx, events)
 			}
-			r.selects = func(ctx context.Context, id uuid.UUID, want persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {
-				return func(yield func(persistence.StoredEvent, error) bool) {
+			r.selects = func(ctx context.Context, id uuid.UUID, want eventRange) eventStream {
+				return func(yield func(storedEvent, error) bool) {
 					if err := acquire(ctx); err != nil {
-						yield(persistence.StoredEvent{}, err)
+						yield(storedEvent{}, err)
 						return
 					}
 					if !untilRead {
@@ -248,7 +245,7 @@ func oneConnection(untilRead bool) func() func(r *spoilt) {
 					}
 					<-pool
 					if err != nil {
-						yield(persistence.StoredEvent{}, err)
+						yield(storedEvent{}, err)
 					}
 				}
 			}

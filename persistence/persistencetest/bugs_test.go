@@ -3,12 +3,12 @@ package persistencetest
 import (
 	"context"
 	"errors"
-	"iter"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -19,38 +19,42 @@ import (
 // bugs are those that real stores had, or nearly had.
 var bugs = []bug{
 	// Ranges of events.
-	{name: "From is exclusive", spoil: eachRange(func(want *persistence.EventRange) {
+	{name: "From is exclusive", spoil: eachRange(func(want *eventRange) {
 		if want.From > 0 {
 			want.From++
 		}
 	})},
-	{name: "From begins one too early", spoil: eachRange(func(want *persistence.EventRange) { want.From = max(want.From-1, min(want.From, 0)) })},
-	{name: "From is ignored", spoil: eachRange(func(want *persistence.EventRange) { want.From = min(want.From, 0) })},
-	{name: "Before is inclusive", spoil: eachRange(func(want *persistence.EventRange) {
+	{name: "From begins one too early", spoil: eachRange(func(want *eventRange) {
+		want.From = max(want.From-1, min(want.From, 0))
+	})},
+	{name: "From is ignored", spoil: eachRange(func(want *eventRange) { want.From = min(want.From, 0) })},
+	{name: "Before is inclusive", spoil: eachRange(func(want *eventRange) {
 		if want.Before > 0 {
 			want.Before++
 		}
 	})},
-	{name: "Before ends one too early", spoil: eachRange(func(want *persistence.EventRange) {
+	{name: "Before ends one too early", spoil: eachRange(func(want *eventRange) {
 		if want.Before > 1 {
 			want.Before--
 		}
 	})},
-	{name: "Before is ignored", spoil: eachRange(func(want *persistence.EventRange) { want.Before = min(want.Before, 0) })},
-	{name: "Limit of a stream is ignored", spoil: eachRange(func(want *persistence.EventRange) { want.Limit = min(want.Limit, 0) })},
-	{name: "Limit of a stream is one too many", spoil: eachRange(func(want *persistence.EventRange) {
+	{name: "Before is ignored", spoil: eachRange(func(want *eventRange) { want.Before = min(want.Before, 0) })},
+	{name: "Limit of a stream is ignored", spoil: eachRange(func(want *eventRange) {
+		want.Limit = min(want.Limit, 0)
+	})},
+	{name: "Limit of a stream is one too many", spoil: eachRange(func(want *eventRange) {
 		if want.Limit > 0 {
 			want.Limit++
 		}
 	})},
-	{name: "Limit 0 selects nothing", spoil: eachStream(func(events []persistence.StoredEvent, want persistence.EventRange) []persistence.StoredEvent {
+	{name: "Limit 0 selects nothing", spoil: eachStream(func(events []storedEvent, want eventRange) []storedEvent {
 		if want.Limit == 0 {
 			return nil
 		}
 		return modelOf(events).selected(originatorOf(events), want)
 	})},
-	{name: "Descending is ignored", spoil: eachRange(func(want *persistence.EventRange) { want.Descending = false })},
-	{name: "Limit before Descending", spoil: eachStream(func(events []persistence.StoredEvent, want persistence.EventRange) []persistence.StoredEvent {
+	{name: "Descending is ignored", spoil: eachRange(func(want *eventRange) { want.Descending = false })},
+	{name: "Limit before Descending", spoil: eachStream(func(events []storedEvent, want eventRange) []storedEvent {
 		descending := want.Descending
 		want.Descending = false
 		events = modelOf(events).selected(originatorOf(events), want)
@@ -59,12 +63,12 @@ var bugs = []bug{
 		}
 		return events
 	})},
-	{name: "negative ranges are taken for open ones", spoil: eachRange(func(want *persistence.EventRange) {
-		*want = persistence.EventRange{From: max(want.From, 0), Before: max(want.Before, 0), Descending: want.Descending, Limit: max(want.Limit, 0)}
+	{name: "negative ranges are taken for open ones", spoil: eachRange(func(want *eventRange) {
+		want.From, want.Before, want.Limit = max(want.From, 0), max(want.Before, 0), max(want.Limit, 0)
 	})},
-	{name: "versions are ordered as text", spoil: eachStream(func(events []persistence.StoredEvent, want persistence.EventRange) []persistence.StoredEvent {
+	{name: "versions are ordered as text", spoil: eachStream(func(events []storedEvent, want eventRange) []storedEvent {
 		events = modelOf(events).selected(originatorOf(events), want)
-		slices.SortStableFunc(events, func(a, b persistence.StoredEvent) int {
+		slices.SortStableFunc(events, func(a, b storedEvent) int {
 			return strings.Compare(string(a.State), string(b.State)) // their version is the last thing in it
 		})
 		if want.Descending {
@@ -72,56 +76,58 @@ var bugs = []bug{
 		}
 		return events
 	})},
-	{name: "a stream ends after its first page", spoil: eachStream(func(events []persistence.StoredEvent, want persistence.EventRange) []persistence.StoredEvent {
+	{name: "a stream ends after its first page", spoil: eachStream(func(events []storedEvent, want eventRange) []storedEvent {
 		events = modelOf(events).selected(originatorOf(events), want)
 		return events[:min(len(events), 500)]
 	})},
 	{name: "snapshots come in the order in which they were stored", fresh: storingOrder},
 
 	// Pages.
-	{name: "After is inclusive", spoil: eachPage(func(want *persistence.NotificationRange) {
+	{name: "After is inclusive", spoil: eachPage(func(want *pageRange) {
 		if want.After > 0 {
 			want.After--
 		}
 	})},
-	{name: "After skips one", spoil: eachPage(func(want *persistence.NotificationRange) {
+	{name: "After skips one", spoil: eachPage(func(want *pageRange) {
 		if want.After > 0 {
 			want.After++
 		}
 	})},
-	{name: "Stop is exclusive", spoil: eachPage(func(want *persistence.NotificationRange) {
+	{name: "Stop is exclusive", spoil: eachPage(func(want *pageRange) {
 		if want.Stop > 1 {
 			want.Stop--
 		}
 	})},
-	{name: "Stop ends one too late", spoil: eachPage(func(want *persistence.NotificationRange) {
+	{name: "Stop ends one too late", spoil: eachPage(func(want *pageRange) {
 		if want.Stop > 0 {
 			want.Stop++
 		}
 	})},
-	{name: "Stop is ignored", spoil: eachPage(func(want *persistence.NotificationRange) { want.Stop = min(want.Stop, 0) })},
-	{name: "Limit of a page is ignored", spoil: eachPage(func(want *persistence.NotificationRange) {
+	{name: "Stop is ignored", spoil: eachPage(func(want *pageRange) { want.Stop = min(want.Stop, 0) })},
+	{name: "Limit of a page is ignored", spoil: eachPage(func(want *pageRange) {
 		if want.Limit > 0 {
 			want.Limit = persistence.MaxPage
 		}
 	})},
 	{name: "a Limit over the cap is refused", spoil: func(r *spoilt) {
 		page := r.page
-		r.page = func(ctx context.Context, want persistence.NotificationRange) ([]persistence.Notification, error) {
+		r.page = func(ctx context.Context, want pageRange) ([]notification, error) {
 			if want.Limit > persistence.MaxPage {
 				return nil, errors.New("too many")
 			}
 			return page(ctx, want)
 		}
 	}},
-	{name: "pages are cut to 100", spoil: eachPage(func(want *persistence.NotificationRange) { want.Limit = min(want.Limit, 100) })},
-	{name: "a Limit of 0 means the cap", spoil: eachPage(func(want *persistence.NotificationRange) {
+	{name: "pages are cut to 100", spoil: eachPage(func(want *pageRange) { want.Limit = min(want.Limit, 100) })},
+	{name: "a Limit of 0 means the cap", spoil: eachPage(func(want *pageRange) {
 		if want.Limit < 1 {
 			want.Limit = persistence.MaxPage
 		}
 	})},
-	{name: "topics are ignored", spoil: eachPage(func(want *persistence.NotificationRange) { want.Topics = nil })},
-	{name: "only the first topic counts", spoil: eachPage(func(want *persistence.NotificationRange) { want.Topics = want.Topics[:min(1, len(want.Topics))] })},
+	{name: "topics are ignored", spoil: eachPage(func(want *pageRange) { want.Topics = nil })},
+	{name: "only the first topic counts", spoil: eachPage(func(want *pageRange) {
+		want.Topics = want.Topics[:min(1, len(want.Topics))]
+	})},
 	{name: "topics are selected after the limit", spoil: filtered(func(topic, want string) bool { return topic == want })},
 	{name: "topics are patterns", spoil: matched(func(topic, want string) bool {
 		return topic == want || strings.HasSuffix(want, "%") && strings.HasPrefix(topic, strings.TrimSuffix(want, "%"))
@@ -130,7 +136,7 @@ var bugs = []bug{
 	{name: "topics are compared without the spaces behind", spoil: matched(func(topic, want string) bool {
 		return strings.TrimRight(topic, " ") == strings.TrimRight(want, " ")
 	})},
-	{name: "the highest id is that of the store", fresh: func() func(r *spoilt) {
+	{name: "the highest id is that of the store", fresh: func() spoiler {
 		var highest atomic.Int64
 		return func(r *spoilt) {
 			eachResult(func(_ *spoilt, ids []int64, err error) ([]int64, error) {
@@ -145,7 +151,7 @@ var bugs = []bug{
 	{name: "the highest id counts", spoil: func(r *spoilt) {
 		page := r.page
 		r.head = func(ctx context.Context) (int64, error) {
-			got, err := page(ctx, persistence.NotificationRange{Limit: persistence.MaxPage})
+			got, err := page(ctx, pageRange{Limit: persistence.MaxPage})
 			return int64(len(got)), err
 		}
 	}},
@@ -155,7 +161,9 @@ var bugs = []bug{
 		slices.Reverse(ids)
 		return ids, err
 	})},
-	{name: "ids are nil", spoil: eachResult(func(_ *spoilt, _ []int64, err error) ([]int64, error) { return nil, err })},
+	{name: "ids are nil", spoil: eachResult(func(_ *spoilt, _ []int64, err error) ([]int64, error) {
+		return nil, err
+	})},
 	{name: "one id for the whole insert", spoil: eachResult(func(_ *spoilt, ids []int64, err error) ([]int64, error) {
 		return ids[:min(1, len(ids))], err
 	})},
@@ -171,57 +179,55 @@ var bugs = []bug{
 		}
 		return ids, err
 	})},
-	{name: "ids become visible in any order", fresh: func() func(r *spoilt) {
-		n := &numbering{ids: map[place]int64{}}
-		return func(r *spoilt) { n.spoil(r, true) }
+	{name: "ids become visible in any order", fresh: func() spoiler {
+		return (&numbering{together: true, ids: map[place]int64{}}).spoil
 	}},
-	{name: "ids of concurrent inserts interleave", fresh: func() func(r *spoilt) {
-		n := &numbering{ids: map[place]int64{}}
-		return func(r *spoilt) { n.spoil(r, false) }
+	{name: "ids of concurrent inserts interleave", fresh: func() spoiler {
+		return (&numbering{ids: map[place]int64{}}).spoil
 	}},
-	{name: "events of an insert are sorted by originator", spoil: eachInsert(func(events []persistence.StoredEvent) []persistence.StoredEvent {
+	{name: "events of an insert are sorted by originator", spoil: eachInsert(func(events []storedEvent) []storedEvent {
 		events = slices.Clone(events)
-		slices.SortStableFunc(events, func(a, b persistence.StoredEvent) int {
+		slices.SortStableFunc(events, func(a, b storedEvent) int {
 			return strings.Compare(a.OriginatorID.String(), b.OriginatorID.String())
 		})
 		return events
 	})},
-	{name: "the caller's events are sorted", spoil: eachInsert(func(events []persistence.StoredEvent) []persistence.StoredEvent {
+	{name: "the caller's events are sorted", spoil: eachInsert(func(events []storedEvent) []storedEvent {
 		given := slices.Clone(events)
-		slices.SortStableFunc(events, func(a, b persistence.StoredEvent) int {
+		slices.SortStableFunc(events, func(a, b storedEvent) int {
 			return strings.Compare(a.OriginatorID.String(), b.OriginatorID.String())
 		})
 		return given
 	})},
-	{name: "the caller's topics are sorted", spoil: eachPage(func(want *persistence.NotificationRange) { slices.Sort(want.Topics) })},
+	{name: "the caller's topics are sorted", spoil: eachPage(func(want *pageRange) { slices.Sort(want.Topics) })},
 
 	// Inserts.
-	{name: "a failed insert leaves a part", spoil: func(r *spoilt) { oneByOne(r, func() {}) }},
-	{name: "an insert becomes visible in parts", fresh: func() func(r *spoilt) {
+	{name: "a failed insert leaves a part", spoil: func(r *spoilt) { oneByOne(r, 0, nil) }},
+	{name: "an insert becomes visible in parts", fresh: func() spoiler {
 		var whole sync.Mutex // makes it atomic for other writers only
 		return func(r *spoilt) {
 			atomically := r.insert
 			parts := &spoilt{application: r.application, insert: r.insert}
-			oneByOne(parts, runtimeGosched)
-			r.insert = func(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+			oneByOne(parts, 5, func() { time.Sleep(time.Millisecond) })
+			r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
 				whole.Lock()
 				defer whole.Unlock()
 				for _, e := range events {
-					for range r.selects(ctx, e.OriginatorID, persistence.EventRange{From: e.OriginatorVersion}) {
+					for range r.selects(ctx, e.OriginatorID, eventRange{From: e.OriginatorVersion}) {
 						return atomically(ctx, events)
 					}
 				}
 				return parts.insert(ctx, events)
 			}
 			process := r.process
-			r.process = func(ctx context.Context, events []persistence.StoredEvent, to persistence.Tracking) ([]int64, error) {
+			r.process = func(ctx context.Context, events []storedEvent, to destination) ([]int64, error) {
 				whole.Lock()
 				defer whole.Unlock()
 				return process(ctx, events, to)
 			}
 		}
 	}},
-	{name: "the last event of an insert is lost", spoil: eachInsert(func(events []persistence.StoredEvent) []persistence.StoredEvent {
+	{name: "the last event of an insert is lost", spoil: eachInsert(func(events []storedEvent) []storedEvent {
 		if len(events) < 2 {
 			return events
 		}
@@ -229,7 +235,7 @@ var bugs = []bug{
 	})},
 	{name: "a large insert loses its end, and says nothing", spoil: func(r *spoilt) {
 		insert := r.insert
-		r.insert = func(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+		r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
 			if len(events) <= 1_000 {
 				return insert(ctx, events)
 			}
@@ -242,7 +248,7 @@ var bugs = []bug{
 	}},
 	{name: "a large insert has too many parameters", spoil: func(r *spoilt) {
 		insert := r.insert
-		r.insert = func(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+		r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
 			if len(events) > 32766/5 {
 				return nil, errors.New("too many SQL variables")
 			}
@@ -251,91 +257,95 @@ var bugs = []bug{
 	}},
 	{name: "inserting nothing is an error", spoil: func(r *spoilt) {
 		insert := r.insert
-		r.insert = func(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+		r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
 			if len(events) == 0 {
 				return nil, errors.New("empty slice found")
 			}
 			return insert(ctx, events)
 		}
 	}},
-	{name: "conflicts are successes", spoil: eachConflict(func(*persistence.ConflictError) error { return nil })},
-	{name: "some conflicts are successes", fresh: func() func(r *spoilt) {
+	{name: "conflicts are successes", spoil: eachConflict(func(*conflictError) error { return nil })},
+	{name: "some conflicts are successes", fresh: func() spoiler {
 		var n atomic.Int64
-		return eachConflict(func(c *persistence.ConflictError) error {
+		return eachConflict(func(c *conflictError) error {
 			if n.Add(1)%4 == 0 {
 				return nil
 			}
 			return c
 		})
 	}},
-	{name: "errors are swallowed", spoil: eachResult(func(_ *spoilt, ids []int64, _ error) ([]int64, error) { return ids, nil })},
-	{name: "a repeated event is dropped", spoil: eachInsert(func(events []persistence.StoredEvent) []persistence.StoredEvent {
-		return slices.CompactFunc(slices.Clone(events), func(a, b persistence.StoredEvent) bool {
+	{name: "errors are swallowed", spoil: eachResult(func(_ *spoilt, ids []int64, _ error) ([]int64, error) {
+		return ids, nil
+	})},
+	{name: "a repeated event is dropped", spoil: eachInsert(func(events []storedEvent) []storedEvent {
+		return slices.CompactFunc(slices.Clone(events), func(a, b storedEvent) bool {
 			return a.OriginatorID == b.OriginatorID && a.OriginatorVersion == b.OriginatorVersion
 		})
 	})},
 
 	// Conflicts.
-	{name: "conflicts have no type", spoil: eachConflict(func(*persistence.ConflictError) error {
+	{name: "conflicts have no type", spoil: eachConflict(func(*conflictError) error {
 		return errors.New("UNIQUE constraint failed: stored_events.application_name")
 	})},
-	{name: "conflicts are a class only", spoil: eachConflict(func(c *persistence.ConflictError) error {
+	{name: "conflicts are a class only", spoil: eachConflict(func(c *conflictError) error {
 		return &persistence.Error{Class: persistence.ErrIntegrity, Op: c.Application}
 	})},
-	{name: "conflicts have no events", spoil: eachConflict(func(c *persistence.ConflictError) error {
+	{name: "conflicts have no events", spoil: eachConflict(func(c *conflictError) error {
 		c.Stored = nil
 		return c
 	})},
-	{name: "conflicts have the first event only", spoil: eachConflict(func(c *persistence.ConflictError) error {
+	{name: "conflicts have the first event only", spoil: eachConflict(func(c *conflictError) error {
 		c.Stored = c.Stored[:min(1, len(c.Stored))]
 		return c
 	})},
-	{name: "conflicts have no ids", spoil: eachConflict(func(c *persistence.ConflictError) error {
+	{name: "conflicts have no ids", spoil: eachConflict(func(c *conflictError) error {
 		for i := range c.Stored {
 			c.Stored[i].ID = 0
 		}
 		return c
 	})},
-	{name: "conflicts name the wrong version", spoil: eachConflict(func(c *persistence.ConflictError) error {
+	{name: "conflicts name the wrong version", spoil: eachConflict(func(c *conflictError) error {
 		c.Version++
 		return c
 	})},
-	{name: "conflicts name the wrong current version", spoil: eachConflict(func(c *persistence.ConflictError) error {
+	{name: "conflicts name the wrong current version", spoil: eachConflict(func(c *conflictError) error {
 		c.Current = c.Version
 		return c
 	})},
-	{name: "conflicts name no application", spoil: eachConflict(func(c *persistence.ConflictError) error {
+	{name: "conflicts name no application", spoil: eachConflict(func(c *conflictError) error {
 		c.Application = ""
 		return c
 	})},
 
 	// States, ids and topics as they are kept.
-	{name: "empty states become nil", spoil: eachEvent(func(e *persistence.StoredEvent) {
+	{name: "empty states become nil", spoil: eachEvent(func(e *storedEvent) {
 		if len(e.State) == 0 {
 			e.State = nil
 		}
 	})},
-	{name: "nil states become empty", spoil: eachInsert(mended(func(e *persistence.StoredEvent) {
+	{name: "nil states become empty", spoil: eachInsert(mended(func(e *storedEvent) {
 		if e.State == nil {
 			e.State = []byte{}
 		}
 	}))},
-	{name: "states end at a NUL", spoil: eachEvent(func(e *persistence.StoredEvent) {
+	{name: "states end at a NUL", spoil: eachEvent(func(e *storedEvent) {
 		if i := slices.Index(e.State, 0); i >= 0 {
 			e.State = e.State[:i]
 		}
 	})},
-	{name: "states are text", spoil: eachEvent(func(e *persistence.StoredEvent) {
+	{name: "states are text", spoil: eachEvent(func(e *storedEvent) {
 		e.State = []byte(strings.ToValidUTF8(string(e.State), "\uFFFD"))
 	})},
-	{name: "states are cut at 64 KiB", spoil: eachEvent(func(e *persistence.StoredEvent) { e.State = e.State[:min(len(e.State), 1<<16-1)] })},
+	{name: "states are cut at 64 KiB", spoil: eachEvent(func(e *storedEvent) {
+		e.State = e.State[:min(len(e.State), 1<<16-1)]
+	})},
 	{name: "stored states are the writer's", fresh: sharedWithWriter},
 	{name: "stored states are the reader's", fresh: sharedWithReader},
-	{name: "states in pages are the reader's", fresh: func() func(r *spoilt) {
+	{name: "states in pages are the reader's", fresh: func() spoiler {
 		states := &kept{states: map[place][]byte{}}
 		return func(r *spoilt) {
 			page := r.page
-			r.page = func(ctx context.Context, want persistence.NotificationRange) ([]persistence.Notification, error) {
+			r.page = func(ctx context.Context, want pageRange) ([]notification, error) {
 				got, err := page(ctx, want)
 				for i := range got {
 					got[i].State = states.first(r, got[i].StoredEvent)
@@ -344,50 +354,56 @@ var bugs = []bug{
 			}
 		}
 	}},
-	{name: "ids of digits become numbers", spoil: eachEvent(func(e *persistence.StoredEvent) {
+	{name: "ids of digits become numbers", spoil: eachEvent(func(e *storedEvent) {
 		if !strings.ContainsAny(e.OriginatorID.String(), "abcdef") {
 			copy(e.OriginatorID[8:], make([]byte, 8))
 		}
 	})},
-	{name: "ids lose zeros in front", spoil: eachEvent(func(e *persistence.StoredEvent) {
+	{name: "ids lose zeros in front", spoil: eachEvent(func(e *storedEvent) {
 		if e.OriginatorID[0] == 0 {
 			copy(e.OriginatorID[:], e.OriginatorID[1:])
 		}
 	})},
-	{name: "versions are floating point numbers", spoil: eachEvent(func(e *persistence.StoredEvent) {
+	{name: "versions are floating point numbers", spoil: eachEvent(func(e *storedEvent) {
 		if e.OriginatorVersion > 1<<53 {
 			e.OriginatorVersion = int64(float64(e.OriginatorVersion/2)) * 2
 		}
 	})},
-	{name: "topics lose spaces", spoil: eachInsert(mended(func(e *persistence.StoredEvent) {
+	{name: "topics lose spaces", spoil: eachInsert(mended(func(e *storedEvent) {
 		if trimmed := strings.TrimSpace(e.Topic); trimmed != "" {
 			e.Topic = trimmed
 		}
 	}))},
-	{name: "topics are cut at 100 characters", spoil: eachInsert(mended(func(e *persistence.StoredEvent) {
+	{name: "topics are cut at 100 characters", spoil: eachInsert(mended(func(e *storedEvent) {
 		if r := []rune(e.Topic); len(r) > 100 && len(e.Topic) <= 255 {
 			e.Topic = string(r[:100])
 		}
 	}))},
-	{name: "NUL is cut from topics", spoil: eachInsert(mended(func(e *persistence.StoredEvent) { e.Topic = strings.ReplaceAll(e.Topic, "\x00", "") }))},
-	{name: "topics are mended to UTF-8", spoil: eachInsert(mended(func(e *persistence.StoredEvent) { e.Topic = strings.ToValidUTF8(e.Topic, "?") }))},
-	{name: "long topics are cut", spoil: eachInsert(mended(func(e *persistence.StoredEvent) {
+	{name: "NUL is cut from topics", spoil: eachInsert(mended(func(e *storedEvent) {
+		e.Topic = strings.ReplaceAll(e.Topic, "\x00", "")
+	}))},
+	{name: "topics are mended to UTF-8", spoil: eachInsert(mended(func(e *storedEvent) {
+		e.Topic = strings.ToValidUTF8(e.Topic, "?")
+	}))},
+	{name: "long topics are cut", spoil: eachInsert(mended(func(e *storedEvent) {
 		if len(e.Topic) > 255 {
 			e.Topic = e.Topic[:252]
 		}
 	}))},
-	{name: "the zero id is stored", spoil: eachInsert(mended(func(e *persistence.StoredEvent) {
+	{name: "the zero id is stored", spoil: eachInsert(mended(func(e *storedEvent) {
 		if e.OriginatorID == uuid.Nil {
 			e.OriginatorID = dog("Nobody")
 		}
 	}))},
-	{name: "negative versions are mended", spoil: eachInsert(mended(func(e *persistence.StoredEvent) { e.OriginatorVersion = max(e.OriginatorVersion, 0) }))},
-	{name: "states over the limit are cut", spoil: eachInsert(mended(func(e *persistence.StoredEvent) {
+	{name: "negative versions are mended", spoil: eachInsert(mended(func(e *storedEvent) {
+		e.OriginatorVersion = max(e.OriginatorVersion, 0)
+	}))},
+	{name: "states over the limit are cut", spoil: eachInsert(mended(func(e *storedEvent) {
 		if len(e.State) > persistence.MaxState {
 			e.State = e.State[:persistence.MaxState]
 		}
 	}))},
-	{name: "states of a mebibyte are refused", spoil: eachResultOf(func(events []persistence.StoredEvent) error {
+	{name: "states of a mebibyte are refused", spoil: eachResultOf(func(events []storedEvent) error {
 		for _, e := range events {
 			if len(e.State) >= 1<<20 {
 				return &persistence.InvalidError{What: "state", Problem: "is too long", Class: persistence.ErrData}
@@ -395,8 +411,8 @@ var bugs = []bug{
 		}
 		return nil
 	})},
-	{name: "skipped versions are stored", fresh: func() func(r *spoilt) {
-		return eachInsert(func(events []persistence.StoredEvent) []persistence.StoredEvent {
+	{name: "skipped versions are stored", fresh: func() spoiler {
+		return eachInsert(func(events []storedEvent) []storedEvent {
 			events = slices.Clone(events)
 			for i := 1; i < len(events); i++ {
 				if a, b := events[i-1], &events[i]; a.OriginatorID == b.OriginatorID && b.OriginatorVersion == a.OriginatorVersion+2 {
@@ -424,7 +440,7 @@ var bugs = []bug{
 	}},
 	{name: "logs have the events of other applications", spoil: func(r *spoilt) {
 		page := r.page
-		r.page = func(ctx context.Context, want persistence.NotificationRange) ([]persistence.Notification, error) {
+		r.page = func(ctx context.Context, want pageRange) ([]notification, error) {
 			got, err := page(ctx, want)
 			if err != nil || len(got) >= want.Limit || want.After > 0 {
 				return got, err
@@ -433,7 +449,7 @@ var bugs = []bug{
 			if err != nil {
 				return nil, err
 			}
-			leaked, err := other.SelectNotifications(ctx, persistence.NotificationRange{Limit: 1, Topics: want.Topics, Stop: want.Stop})
+			leaked, err := other.SelectNotifications(ctx, pageRange{Limit: 1, Topics: want.Topics, Stop: want.Stop})
 			return append(leaked, got...), err
 		}
 	}},
@@ -442,8 +458,8 @@ var bugs = []bug{
 			return
 		}
 		selects := r.selects
-		r.selects = func(ctx context.Context, id uuid.UUID, want persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {
-			return func(yield func(persistence.StoredEvent, error) bool) {
+		r.selects = func(ctx context.Context, id uuid.UUID, want eventRange) eventStream {
+			return func(yield func(storedEvent, error) bool) {
 				empty := true
 				for e, err := range selects(ctx, id, want) {
 					empty = false
@@ -459,7 +475,7 @@ var bugs = []bug{
 	}},
 	{name: "snapshots and events share a table", spoil: func(r *spoilt) {
 		if events, err := r.factory.ProcessRecorder(r.application); err == nil && r.snapshots {
-			r.insert = func(ctx context.Context, snapshots []persistence.StoredEvent) ([]int64, error) {
+			r.insert = func(ctx context.Context, snapshots []storedEvent) ([]int64, error) {
 				_, err := events.InsertEvents(ctx, snapshots)
 				return nil, err
 			}
@@ -468,22 +484,22 @@ var bugs = []bug{
 	}},
 	{name: "snapshots are replaced", spoil: func(r *spoilt) {
 		if r.snapshots {
-			eachConflict(func(*persistence.ConflictError) error { return nil })(r)
+			eachConflict(func(*conflictError) error { return nil })(r)
 		}
 	}},
 
 	// Positions.
-	{name: "moves are lost", spoil: func(r *spoilt) { r.move = func(context.Context, persistence.Tracking) error { return nil } }},
-	{name: "positions go back", fresh: func() func(r *spoilt) { return overwritten(func(current, to int64) bool { return true }) }},
-	{name: "positions go back where they were not", fresh: func() func(r *spoilt) {
+	{name: "moves are lost", spoil: func(r *spoilt) { r.move = func(context.Context, destination) error { return nil } }},
+	{name: "positions go back", fresh: func() spoiler { return overwritten(func(current, to int64) bool { return true }) }},
+	{name: "positions go back where they were not", fresh: func() spoiler {
 		return overwritten(func(current, to int64) bool { return to != current })
 	}},
-	{name: "a position can be reached twice", fresh: func() func(r *spoilt) {
+	{name: "a position can be reached twice", fresh: func() spoiler {
 		return overwritten(func(current, to int64) bool { return to >= current })
 	}},
 	{name: "a position moves by one", spoil: func(r *spoilt) {
 		move, position := r.move, r.position
-		r.move = func(ctx context.Context, to persistence.Tracking) error {
+		r.move = func(ctx context.Context, to destination) error {
 			current, err := position(ctx, to.ApplicationName)
 			if err == nil && to.NotificationID > current+1 {
 				return errors.New("out of sequence")
@@ -493,12 +509,12 @@ var bugs = []bug{
 	}},
 	{name: "one position for all upstream applications", spoil: func(r *spoilt) {
 		move, position, process := r.move, r.position, r.process
-		r.move = func(ctx context.Context, to persistence.Tracking) error {
+		r.move = func(ctx context.Context, to destination) error {
 			to.ApplicationName = kennels
 			return move(ctx, to)
 		}
 		r.position = func(ctx context.Context, _ string) (int64, error) { return position(ctx, kennels) }
-		r.process = func(ctx context.Context, events []persistence.StoredEvent, to persistence.Tracking) ([]int64, error) {
+		r.process = func(ctx context.Context, events []storedEvent, to destination) ([]int64, error) {
 			to.ApplicationName = kennels
 			return process(ctx, events, to)
 		}
@@ -517,7 +533,7 @@ var bugs = []bug{
 	}},
 	{name: "tracking errors have no type", spoil: func(r *spoilt) {
 		move := r.move
-		r.move = func(ctx context.Context, to persistence.Tracking) error {
+		r.move = func(ctx context.Context, to destination) error {
 			err := move(ctx, to)
 			if isTracking(err) {
 				return &persistence.Error{Class: persistence.ErrIntegrity, Op: "move"}
@@ -527,7 +543,7 @@ var bugs = []bug{
 	}},
 	{name: "tracking errors do not know the position", spoil: func(r *spoilt) {
 		move := r.move
-		r.move = func(ctx context.Context, to persistence.Tracking) error {
+		r.move = func(ctx context.Context, to destination) error {
 			err := move(ctx, to)
 			if behind, ok := errors.AsType[*persistence.TrackingError](err); ok {
 				behind.Current = 0
@@ -537,7 +553,7 @@ var bugs = []bug{
 	}},
 	{name: "position 0 is stored", spoil: func(r *spoilt) {
 		move := r.move
-		r.move = func(ctx context.Context, to persistence.Tracking) error {
+		r.move = func(ctx context.Context, to destination) error {
 			if to.NotificationID < 1 {
 				return nil
 			}
@@ -554,13 +570,13 @@ var bugs = []bug{
 
 	// Processing.
 	{name: "processing moves no position", spoil: func(r *spoilt) {
-		r.process = func(ctx context.Context, events []persistence.StoredEvent, _ persistence.Tracking) ([]int64, error) {
+		r.process = func(ctx context.Context, events []storedEvent, _ destination) ([]int64, error) {
 			return r.insert(ctx, events)
 		}
 	}},
 	{name: "processing nothing moves no position", spoil: func(r *spoilt) {
 		process := r.process
-		r.process = func(ctx context.Context, events []persistence.StoredEvent, to persistence.Tracking) ([]int64, error) {
+		r.process = func(ctx context.Context, events []storedEvent, to destination) ([]int64, error) {
 			if len(events) == 0 {
 				return nil, nil
 			}
@@ -568,7 +584,7 @@ var bugs = []bug{
 		}
 	}},
 	{name: "the position is moved before the events are stored", spoil: func(r *spoilt) {
-		r.process = func(ctx context.Context, events []persistence.StoredEvent, to persistence.Tracking) ([]int64, error) {
+		r.process = func(ctx context.Context, events []storedEvent, to destination) ([]int64, error) {
 			if err := errors.Join(persistence.ValidateEvents(r.application, events), r.move(ctx, to)); err != nil {
 				return nil, err
 			}
@@ -576,7 +592,7 @@ var bugs = []bug{
 		}
 	}},
 	{name: "the events are stored before the position is moved", spoil: func(r *spoilt) {
-		r.process = func(ctx context.Context, events []persistence.StoredEvent, to persistence.Tracking) ([]int64, error) {
+		r.process = func(ctx context.Context, events []storedEvent, to destination) ([]int64, error) {
 			if err := persistence.ValidateTracking(to); err != nil {
 				return nil, err
 			}
@@ -589,7 +605,7 @@ var bugs = []bug{
 	}},
 	{name: "a conflict hides that the position is behind", spoil: func(r *spoilt) {
 		process := r.process
-		r.process = func(ctx context.Context, events []persistence.StoredEvent, to persistence.Tracking) ([]int64, error) {
+		r.process = func(ctx context.Context, events []storedEvent, to destination) ([]int64, error) {
 			ids, err := process(ctx, events, to)
 			if isTracking(err) {
 				if _, conflict := r.insert(ctx, slices.Concat(events, events)); conflict != nil && len(events) > 0 {
@@ -601,7 +617,7 @@ var bugs = []bug{
 	}},
 	{name: "a repeated position is taken for done", spoil: func(r *spoilt) {
 		process := r.process
-		r.process = func(ctx context.Context, events []persistence.StoredEvent, to persistence.Tracking) ([]int64, error) {
+		r.process = func(ctx context.Context, events []storedEvent, to destination) ([]int64, error) {
 			ids, err := process(ctx, events, to)
 			if isTracking(err) {
 				return nil, nil
@@ -614,7 +630,7 @@ var bugs = []bug{
 	{name: "a cancelled context is ignored by writes", spoil: ignoringContext},
 	{name: "a cancelled context is ignored by pages", spoil: func(r *spoilt) {
 		page := r.page
-		r.page = func(ctx context.Context, want persistence.NotificationRange) ([]persistence.Notification, error) {
+		r.page = func(ctx context.Context, want pageRange) ([]notification, error) {
 			return page(context.WithoutCancel(ctx), want)
 		}
 	}},
@@ -632,7 +648,7 @@ var bugs = []bug{
 	})},
 	{name: "a cancelled insert is stored and an error", spoil: func(r *spoilt) {
 		insert := r.insert
-		r.insert = func(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+		r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
 			ids, err := insert(context.WithoutCancel(ctx), events)
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
@@ -642,8 +658,8 @@ var bugs = []bug{
 	}},
 	{name: "a cancelled stream is empty", spoil: func(r *spoilt) {
 		selects := r.selects
-		r.selects = func(ctx context.Context, id uuid.UUID, want persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {
-			return func(yield func(persistence.StoredEvent, error) bool) {
+		r.selects = func(ctx context.Context, id uuid.UUID, want eventRange) eventStream {
+			return func(yield func(storedEvent, error) bool) {
 				for e, err := range selects(ctx, id, want) {
 					if errors.Is(err, context.Canceled) || !yield(e, err) {
 						return
@@ -654,8 +670,8 @@ var bugs = []bug{
 	}},
 	{name: "a stream goes on after its error", spoil: func(r *spoilt) {
 		selects := r.selects
-		r.selects = func(ctx context.Context, id uuid.UUID, want persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {
-			return func(yield func(persistence.StoredEvent, error) bool) {
+		r.selects = func(ctx context.Context, id uuid.UUID, want eventRange) eventStream {
+			return func(yield func(storedEvent, error) bool) {
 				for e, err := range selects(ctx, id, want) {
 					if !yield(e, err) || err != nil && !yield(e, err) {
 						return
@@ -666,9 +682,9 @@ var bugs = []bug{
 	}},
 	{name: "a stream can be read once", spoil: func(r *spoilt) {
 		selects := r.selects
-		r.selects = func(ctx context.Context, id uuid.UUID, want persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {
+		r.selects = func(ctx context.Context, id uuid.UUID, want eventRange) eventStream {
 			read := false
-			return func(yield func(persistence.StoredEvent, error) bool) {
+			return func(yield func(storedEvent, error) bool) {
 				if !read {
 					read = true
 					selects(ctx, id, want)(yield)
@@ -678,16 +694,16 @@ var bugs = []bug{
 	}},
 	{name: "a stream is read when it is made", spoil: func(r *spoilt) {
 		selects := r.selects
-		r.selects = func(ctx context.Context, id uuid.UUID, want persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {
+		r.selects = func(ctx context.Context, id uuid.UUID, want eventRange) eventStream {
 			events, err := collect(selects(ctx, id, want))
-			return func(yield func(persistence.StoredEvent, error) bool) {
+			return func(yield func(storedEvent, error) bool) {
 				for _, e := range events {
 					if !yield(e, nil) {
 						return
 					}
 				}
 				if err != nil {
-					yield(persistence.StoredEvent{}, err)
+					yield(storedEvent{}, err)
 				}
 			}
 		}
@@ -703,7 +719,7 @@ var bugs = []bug{
 	{name: "reopening loses the last write", reopen: func(f persistence.Factory) persistence.Factory {
 		old := f.(*journalStore).journal
 		old.mu.RLock()
-		writes := old.writes[:len(old.writes)-1]
+		writes := slices.Clone(old.writes[:len(old.writes)-1])
 		old.mu.RUnlock()
 		lost := &journal{store: memory.New(), writes: writes}
 		for _, w := range writes {
@@ -751,11 +767,11 @@ var bugs = []bug{
 			return head(context.WithValue(ctx, transactionKey{}, nil))
 		}
 	}},
-	{name: "a conflict spoils the transaction", fresh: func() func(r *spoilt) {
+	{name: "a conflict spoils the transaction", fresh: func() spoiler {
 		var aborted sync.Map
 		return func(r *spoilt) {
 			insert := r.insert
-			r.insert = func(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+			r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
 				transaction, inside := ctx.Value(transactionKey{}).(*fork)
 				if _, ok := aborted.Load(transaction); inside && ok {
 					return nil, errors.New("current transaction is aborted (25P02)")

@@ -144,7 +144,8 @@ var concurrencyRows = []row{{
 				first, second = second, first
 			}
 			for version := int64(1); version <= rounds; version++ {
-				if _, err := s.events.try(s.ctx, at(first, version), at(second, version)); err != nil && !persistence.IsConflict(err) {
+				_, err := s.events.try(s.ctx, at(first, version), at(second, version))
+				if err != nil && !persistence.IsConflict(err) {
 					return err
 				}
 			}
@@ -175,7 +176,8 @@ var concurrencyRows = []row{{
 			return nil
 		}, func(done <-chan struct{}) error {
 			for after := int64(0); !closed(done); {
-				page, err := s.process.SelectNotifications(s.ctx, persistence.NotificationRange{After: after, Limit: persistence.MaxPage})
+				r := persistence.NotificationRange{After: after, Limit: persistence.MaxPage}
+				page, err := s.process.SelectNotifications(s.ctx, r)
 				if err := whole("the log's end", len(page), err); err != nil {
 					return err
 				}
@@ -369,7 +371,8 @@ func appendTo(p *party, name string, writes, size int) error {
 func appendOnce(p *party) error {
 	for range 10_000 {
 		last := int64(0)
-		for e, err := range p.events.recorder.SelectEvents(p.ctx, dog("Fido"), persistence.EventRange{Descending: true, Limit: 1}) {
+		newest := persistence.EventRange{Descending: true, Limit: 1}
+		for e, err := range p.events.recorder.SelectEvents(p.ctx, dog("Fido"), newest) {
 			if err != nil {
 				return err
 			}

@@ -80,9 +80,11 @@ func difference(got, want []persistence.Notification) string {
 	}
 	switch {
 	case len(got) > len(want):
-		return fmt.Sprintf("got %d events, want %d; the first one too many is\n\t%s", len(got), len(want), show(got[len(want)]))
+		return fmt.Sprintf("got %d events, want %d; the first one too many is\n\t%s",
+			len(got), len(want), show(got[len(want)]))
 	case len(got) < len(want):
-		return fmt.Sprintf("got %d events, want %d; the first one missing is\n\t%s", len(got), len(want), show(want[len(got)]))
+		return fmt.Sprintf("got %d events, want %d; the first one missing is\n\t%s",
+			len(got), len(want), show(want[len(got)]))
 	}
 	return ""
 }
@@ -93,12 +95,13 @@ func equal(a, b persistence.Notification) bool {
 }
 
 func show(n persistence.Notification) string {
-	state := fmt.Sprintf("%q", n.State)
-	if n.State == nil {
+	const enough = 100
+	state := fmt.Sprintf("%q", n.State[:min(len(n.State), enough)])
+	switch {
+	case n.State == nil:
 		state = "nil"
-	}
-	if len(n.State) > 100 {
-		state = fmt.Sprintf("%q… (%d bytes)", n.State[:100], len(n.State))
+	case len(n.State) > enough:
+		state += fmt.Sprintf("… (%d bytes)", len(n.State))
 	}
 	return fmt.Sprintf("id %d, originator %s, version %d, topic %q, state %s",
 		n.ID, n.OriginatorID, n.OriginatorVersion, n.Topic, state)

@@ -81,8 +81,8 @@ var historyRows = []row{{
 
 // everything are the steps that every store can take.
 var everything = []step{
-	insertSome, insertSome, insertStale, insertMixed, insertNothing, readOriginator, readPage, readHead, moveSome, readPosition,
-	processSome, processMixed, snapshotSome, readSnapshots, neighbourInserts,
+	insertSome, insertSome, insertStale, insertMixed, insertNothing, readOriginator, readPage, readHead, moveSome,
+	readPosition, processSome, processMixed, snapshotSome, readSnapshots, neighbourInserts,
 }
 
 // step is one step of a random history. It fails the row where the store does not do as the model does.

@@ -103,8 +103,9 @@ var lifecycleRows = []row{{
 		ids := s.insertProcessed(t, tracking(kennels, 8), events...)
 		s.snapshots.insert(t, at(dog("Fido"), 3))
 		s.reopen(t)
-		conflict := s.events.conflict(t, topical(renamed, dog("Fido"), 3))
-		if problem := difference(conflict.Stored, []persistence.Notification{{ID: ids[2], StoredEvent: events[2]}}); problem != "" {
+		stored := s.events.conflict(t, topical(renamed, dog("Fido"), 3)).Stored
+		want := []persistence.Notification{{ID: ids[2], StoredEvent: events[2]}}
+		if problem := difference(stored, want); problem != "" {
 			t.Errorf("Stored: %s", problem)
 		}
 		s.snapshots.conflict(t, at(dog("Fido"), 3))

@@ -170,7 +170,7 @@ func followWhile(t testing.TB, s *store, writers int, topics []string, write fun
 	var seen [2][]persistence.Notification
 	reader := func(i, limit int) func(done <-chan struct{}) error {
 		return func(done <-chan struct{}) (err error) {
-			seen[i], err = s.follow(done, limit, topics)
+			seen[i], err = s.follow(done, limit, slices.Clone(topics))
 			return err
 		}
 	}
@@ -193,7 +193,8 @@ func (p *party) follow(done <-chan struct{}, limit int, topics []string) ([]pers
 	var seen []persistence.Notification
 	for after := int64(0); ; {
 		last := closed(done)
-		page, err := p.process.SelectNotifications(p.ctx, persistence.NotificationRange{After: after, Limit: limit, Topics: topics})
+		r := persistence.NotificationRange{After: after, Limit: limit, Topics: topics}
+		page, err := p.process.SelectNotifications(p.ctx, r)
 		switch {
 		case err != nil:
 			return seen, err

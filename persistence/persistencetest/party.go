@@ -77,13 +77,15 @@ func (p *party) settle(t testing.TB) {
 	t.Helper()
 	p.events.insert(t, topical(registered, dog("Fido"), 1), at(dog("Rex"), 0))
 	p.snapshots.insert(t, at(dog("Fido"), 1))
-	p.insertProcessed(t, persistence.Tracking{ApplicationName: kennels, NotificationID: 21}, history(dog("Fido"), 2, 2)...)
+	p.insertProcessed(t, tracking(kennels, 21), history(dog("Fido"), 2, 2)...)
 	p.insertTracking(t, shelters, 22)
 	p.snapshots.insert(t, at(dog("Fido"), 3))
 }
 
 // tryProcessed calls InsertProcessed and remembers what it acknowledged. It may be called by any goroutine.
-func (p *party) tryProcessed(ctx context.Context, to persistence.Tracking, events ...persistence.StoredEvent) ([]int64, error) {
+func (p *party) tryProcessed(
+	ctx context.Context, to persistence.Tracking, events ...persistence.StoredEvent,
+) ([]int64, error) {
 	ids, err := p.process.InsertProcessed(ctx, events, to)
 	if err != nil {
 		return nil, err
@@ -104,7 +106,7 @@ func (p *party) insertProcessed(t testing.TB, to persistence.Tracking, events ..
 
 // tryTracking calls InsertTracking and remembers what it acknowledged. It may be called by any goroutine.
 func (p *party) tryTracking(ctx context.Context, upstream string, id int64) error {
-	to := persistence.Tracking{ApplicationName: upstream, NotificationID: id}
+	to := tracking(upstream, id)
 	err := p.process.InsertTracking(ctx, to)
 	if err == nil {
 		p.positions.moved(to)
@@ -170,7 +172,8 @@ func (p *party) log(t testing.TB) []persistence.Notification {
 func (p *party) readLog(ctx context.Context) ([]persistence.Notification, error) {
 	var log []persistence.Notification
 	for after := int64(0); ; {
-		page, err := p.process.SelectNotifications(ctx, persistence.NotificationRange{After: after, Limit: persistence.MaxPage})
+		r := persistence.NotificationRange{After: after, Limit: persistence.MaxPage}
+		page, err := p.process.SelectNotifications(ctx, r)
 		if err != nil || len(page) == 0 || page[len(page)-1].ID <= after {
 			return append(log, page...), err
 		}

@@ -22,7 +22,8 @@ var processRows = []row{{
 	says: "InsertProcessed returns the ids of the events as InsertEvents does, and they are in the same log.",
 	run: func(t testing.TB, s *store) {
 		first := s.events.insert(t, at(dog("Fido"), 1))
-		ids := s.insertProcessed(t, tracking(kennels, 7), interleave(history(dog("Fido"), 2, 3), history(dog("Rex"), 1, 3))...)
+		events := interleave(history(dog("Fido"), 2, 3), history(dog("Rex"), 1, 3))
+		ids := s.insertProcessed(t, tracking(kennels, 7), events...)
 		if ids[0] <= first[0] {
 			t.Errorf("got the ids %v after %d", ids, first[0])
 		}

@@ -25,7 +25,7 @@ const (
 
 // patience is how long a row may take before its context ends: far more than it needs, so that only a call that waits
 // for ever gets there.
-var patience = 2 * time.Minute
+var patience = time.Duration(figure(2, 20)) * time.Minute
 
 // store is what a row works with: an application in a store, and a neighbour that it must not touch.
 type store struct {

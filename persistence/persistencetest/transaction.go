@@ -257,7 +257,9 @@ func (w *written) insert(ctx context.Context, b *book, events ...persistence.Sto
 	return err
 }
 
-func (w *written) process(ctx context.Context, p *party, to persistence.Tracking, events ...persistence.StoredEvent) error {
+func (w *written) process(
+	ctx context.Context, p *party, to persistence.Tracking, events ...persistence.StoredEvent,
+) error {
 	ids, err := p.process.InsertProcessed(ctx, events, to)
 	if err == nil {
 		w.keep(p.events, ids, events)

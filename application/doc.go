@@ -1,0 +1,105 @@
+// Package application is for applications: boundaries of commands and queries around the aggregates of one kind of
+// business, over one log of events.
+//
+// # Defining an application
+//
+// An application is a struct that embeds an [Application]. Its methods are all that can be done and asked:
+//
+//	type TrainingSchool struct {
+//		*application.Application
+//		dogs *application.Repository[Dog]
+//	}
+//
+//	func New(options ...application.Option) (*TrainingSchool, error) {
+//		app, err := application.New("TrainingSchool", options...)
+//		if err != nil {
+//			return nil, err
+//		}
+//		return &TrainingSchool{Application: app, dogs: application.NewRepository(app, Dogs)}, nil
+//	}
+//
+// The name stands in every row that the application stores, so it must not change. [New] does not touch the database.
+// Without a setting, events are kept in memory; [WithStore] gives it a store.
+//
+// # Saving
+//
+// [Application.Save] stores the new events of any number of aggregates, folds and logs: all of them, or none. It returns
+// them with their positions in the log. Where it fails, they stay pending and the save can be tried again. Where ctx
+// carries a transaction of the store they are part of it; a rollback makes them pending again.
+//
+//	recordings, err := school.Save(ctx, dog, otherDog)
+//
+// # Repositories
+//
+// A [Repository] loads the aggregates of one definition: [Repository.Get] the latest version, [Repository.GetAt] an earlier
+// one. An aggregate that is not there is an [ErrAggregateNotFound]. Every caller gets an aggregate of its own.
+//
+// # Conflicts
+//
+// Of two that change the same version of an aggregate one is first; the other gets a persistence.ConflictError, and nothing
+// of its save is stored. [Repository.Update] loads, changes and saves an aggregate, and does it again after a conflict:
+//
+//	return s.dogs.Update(ctx, DogID(name), func(d *Dog) error { return d.AddTrick(trick) })
+//
+// # Cache
+//
+// With AGGREGATE_CACHE_MAXSIZE the aggregates used last stay in memory. A Get then reads only what is new (fast-forward) and
+// hands out a copy. Without fast-forward it reads nothing, and does not see what other processes have saved. Without
+// copies, callers share one aggregate with each other, and must only read it. A transaction goes past the cache.
+//
+// # Snapshots
+//
+// With snapshots an aggregate is read from its newest one and the events behind it. They are taken every so many events
+// (SNAPSHOTTING_INTERVALS, or [WithSnapshotting]) or on demand ([Repository.TakeSnapshot]). A snapshot that cannot be used,
+// because its aggregate has changed since, is reported to the log and passed over. One that cannot be taken never makes a
+// save fail.
+//
+// Both a cache that copies and snapshots need types that come back as they were. [NewRepository] panics where one would
+// not, and names the field; domain.State is the remedy.
+//
+// # Settings
+//
+// Settings come from, first to last:
+//
+//  1. an option in code, such as [WithStore];
+//  2. NAME_KEY in [WithEnv];
+//  3. KEY in WithEnv;
+//  4. NAME_KEY in the environment of the process (or [WithLookup]);
+//  5. KEY in the environment of the process;
+//  6. the default.
+//
+// NAME is the application's name in upper case, with an underscore for every character that is neither letter nor digit:
+// TRAININGSCHOOL_CIPHER_KEY. An empty value counts as none. Truth values are y, yes, t, true, on, 1 and n, no, f, false,
+// off, 0, in any case. A value that cannot be used is an error of New, never a default; all of them are reported together.
+//
+//	KEY                                   MEANING                                               DEFAULT
+//	PERSISTENCE_MODULE                    name of the store: memory, or another linked in       memory
+//	GORM_DB_ALIAS, DJANGO_DB_ALIAS        registered database, for the store gormstore          default
+//	IS_SNAPSHOTTING_ENABLED               whether there are snapshots                           n, or y with intervals
+//	SNAPSHOTTING_INTERVALS                events between snapshots: "Dog=50,Visit=20", or "50"  none
+//	COMPRESSOR_TOPIC                      zlib, zstd, or the original's name                    none
+//	CIPHER_TOPIC                          aes, or the original's name                           aes with a key, or none
+//	CIPHER_KEY                            keys in base64; the first one encrypts                none
+//	CIPHER_KEY_FILE                       file with what CIPHER_KEY would have                  none
+//	AGGREGATE_CACHE_MAXSIZE               aggregates in each repository's cache, from 1         no cache
+//	AGGREGATE_CACHE_FASTFORWARD           whether a Get reads what is new                       y
+//	AGGREGATE_CACHE_FASTFORWARD_SKIPPING  whether a Get does not wait for another's reading     n
+//	DEEPCOPY_FROM_AGGREGATE_CACHE         whether a Get hands out a copy                        y
+//	EVENTSOURCING_RUNNER                  used by management commands                           none
+//
+// A key alone means that states are encrypted; a cipher without a key is an error. Of CIPHER_KEY and CIPHER_KEY_FILE the one
+// at the higher level counts, and CIPHER_KEY where both are at the same. Errors and logs never show keys.
+//
+// # Metadata
+//
+// What is known of the cause of a change travels in ctx, and is stored with every event: see [WithMetadata],
+// [WithCorrelationID] and [WithCausationID].
+//
+// # The log
+//
+// All events of an application are one log. [NotificationLog] presents it in sections, for readers in other services.
+// [Application.OnRecorded] tells of new events in the same process. A follower collects what it makes of an event in a
+// [ProcessingEvent]; [Application.Record] stores that together with its position.
+//
+// An [EventSourcedLog] is a sequence of events of its own inside it, such as the ids of all dogs.
+package application

@@ -1,0 +1,560 @@
+package application_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/compressor"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+const (
+	testKey  = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+	otherKey = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA="
+)
+
+// Two stores by name: one cannot be opened, the other one can be seen after it was.
+var (
+	errBroken = errors.New("cannot be opened")
+	keptStore atomic.Pointer[memory.Store]
+)
+
+func init() {
+	persistence.Register("broken-module", func(*persistence.Environment) (persistence.Factory, error) { return nil, errBroken })
+	persistence.Register("kept-module", func(*persistence.Environment) (persistence.Factory, error) {
+		keptStore.Store(memory.New())
+		return keptStore.Load(), nil
+	})
+}
+
+func TestApplicationName(t *testing.T) {
+	for _, name := range []string{"TrainingSchool", "x", "with space", "Schülerschule", strings.Repeat("ü", 32)} {
+		if got := newApplication(t, name).Name(); got != name {
+			t.Errorf("got %q, want %q", got, name)
+		}
+	}
+	for _, name := range []string{"", " x", "x ", "a\x00b", "\xff", strings.Repeat("x", 33)} {
+		app, err := application.New(name, application.WithLookup(nothing))
+		if app != nil {
+			t.Errorf("%q: got an application", name)
+		}
+		wantError[*persistence.InvalidError](t, err)
+	}
+}
+
+func TestPrefix(t *testing.T) {
+	for name, want := range map[string]string{
+		"TrainingSchool": "TRAININGSCHOOL_",
+		"dog-school 2.0": "DOG_SCHOOL_2_0_",
+		"Schülerschule":  "SCHÜLERSCHULE_",
+		"a=b":            "A_B_",
+	} {
+		app := newApplication(t, name)
+		if got := app.Environment().Prefix(); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+		if got := app.Environment().Name(); got != name {
+			t.Errorf("got %q, want %q", got, name)
+		}
+	}
+	t.Run("sanitised prefix is looked up", func(t *testing.T) {
+		app := newApplication(t, "dog-school", env("DOG_SCHOOL_IS_SNAPSHOTTING_ENABLED", "y"))
+		if app.Snapshots() == nil {
+			t.Error("got no snapshots")
+		}
+	})
+}
+
+// Six levels: code, given with and without the name, process with and without the name, default. Each level must win
+// over all below it. The intervals make a difference that can be seen from outside.
+func TestPrecedence(t *testing.T) {
+	const mine, plain = "TRAININGSCHOOL_SNAPSHOTTING_INTERVALS", "SNAPSHOTTING_INTERVALS"
+	interval := func(n int) string { return fmt.Sprint("Dog=", n) }
+	for level := 1; level <= 6; level++ {
+		t.Run(fmt.Sprint("level ", level), func(t *testing.T) {
+			given, process := map[string]string{}, map[string]string{}
+			for i, place := range []struct {
+				settings map[string]string
+				key      string
+			}{{nil, ""}, {given, mine}, {given, plain}, {process, mine}, {process, plain}} {
+				if i+1 >= level && place.settings != nil {
+					place.settings[place.key] = interval(i + 1)
+				}
+			}
+			store := memory.New()
+			options := []application.Option{
+				application.WithStore(store),
+				application.WithEnv(given),
+				application.WithLookup(func(key string) (string, bool) { value, ok := process[key]; return value, ok }),
+			}
+			if level == 1 {
+				options = append(options, application.WithSnapshotting(map[string]int{"Dog": 1}))
+			}
+			s := newSchool(t, options...)
+			s.save(t, dogWith("Fido", 4))
+			want := []int64{1, 2, 3, 4, 5}
+			if level == 6 {
+				want = nil
+			}
+			want = slices.DeleteFunc(want, func(version int64) bool { return version%int64(level) != 0 })
+			wantSnapshots(t, store, "Fido", want...)
+		})
+	}
+	t.Run("an empty value is none", func(t *testing.T) {
+		app := newApplication(t, "TrainingSchool", env(mine, "", plain, "3"))
+		if got, want := app.Environment().String("", "SNAPSHOTTING_INTERVALS"), "3"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+	t.Run("given later replaces", func(t *testing.T) {
+		app := newApplication(t, "TrainingSchool", env(plain, "2"), env(plain, "3"))
+		if got, want := app.Environment().String("", "SNAPSHOTTING_INTERVALS"), "3"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+	t.Run("the process by default", func(t *testing.T) {
+		t.Setenv(mine, "4")
+		app, err := application.New("TrainingSchool")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer app.Close()
+		if got, want := app.Environment().String("", "SNAPSHOTTING_INTERVALS"), "4"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+func TestTruthValues(t *testing.T) {
+	for want, words := range map[bool]string{true: "y yes t true on 1 Y YES True ON", false: "n no f false off 0 N NO False OFF"} {
+		for word := range strings.FieldsSeq(words) {
+			app := newApplication(t, "TrainingSchool", env("IS_SNAPSHOTTING_ENABLED", word))
+			if got := app.Snapshots() != nil; got != want {
+				t.Errorf("%q: got %v, want %v", word, got, want)
+			}
+		}
+	}
+}
+
+func TestSnapshottingSettings(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		options []application.Option
+		want    bool
+	}{
+		{"nothing", nil, false},
+		{"switch", []application.Option{env("IS_SNAPSHOTTING_ENABLED", "y")}, true},
+		{"intervals alone", []application.Option{env("SNAPSHOTTING_INTERVALS", "5")}, true},
+		{"intervals and no switch", []application.Option{env("SNAPSHOTTING_INTERVALS", "5", "IS_SNAPSHOTTING_ENABLED", "n")}, false},
+		{"code", []application.Option{application.WithSnapshotting(nil)}, true},
+		{"code before switch", []application.Option{application.WithSnapshotting(nil), env("IS_SNAPSHOTTING_ENABLED", "n")}, true},
+	} {
+		if got := newApplication(t, "TrainingSchool", test.options...).Snapshots() != nil; got != test.want {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+		}
+	}
+	t.Run("code without intervals means on demand only", func(t *testing.T) {
+		store := memory.New()
+		s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil), env("SNAPSHOTTING_INTERVALS", "1"))
+		s.save(t, RegisterDog("Fido"))
+		wantSnapshots(t, store, "Fido")
+	})
+}
+
+func TestBadSettings(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ key, value, want string }{
+		{"PERSISTENCE_MODULE", "memmory", "is not a registered module (forgotten import?); registered are broken-module, kept-module, memory"},
+		{"IS_SNAPSHOTTING_ENABLED", "maybe", "is not a truth value; use y or n"},
+		{"SNAPSHOTTING_INTERVALS", "0", "must be a whole number from 1"},
+		{"SNAPSHOTTING_INTERVALS", "-1", "must be a whole number from 1"},
+		{"SNAPSHOTTING_INTERVALS", "abc", "must be a whole number from 1"},
+		{"SNAPSHOTTING_INTERVALS", "Dog=", "must be a whole number from 1"},
+		{"SNAPSHOTTING_INTERVALS", "=5", "must be a whole number from 1"},
+		{"SNAPSHOTTING_INTERVALS", "Dog=5,Dog=6", "for each aggregate once"},
+		{"SNAPSHOTTING_INTERVALS", "Dog=5,", "must be a whole number from 1"},
+		{"COMPRESSOR_TOPIC", "gzip", "zlib"},
+		{"CIPHER_TOPIC", "rot13", "needs a key"},
+		{"CIPHER_KEY", "not base64!", "want standard base64"},
+		{"CIPHER_KEY", "AAECAwQ=", "want 16, 24 or 32 bytes after base64, got 5"},
+		{"CIPHER_KEY", "AAAAAAAAAAAAAAAAAAAAAA==", "weak key"},
+		{"CIPHER_KEY", testKey + "," + testKey, "same as key 1"},
+		{"CIPHER_KEY_FILE", missing, "no such file"},
+		{"CIPHER_KEY_FILE", empty, "want at least one"},
+		{"CIPHER_KEY_FILE", testKey, "it is a key and not the name of a file; set CIPHER_KEY"},
+		{"AGGREGATE_CACHE_MAXSIZE", "0", "is not a whole number from 1 to 10000000"},
+		{"AGGREGATE_CACHE_MAXSIZE", "-1", "is not a whole number from 1 to 10000000"},
+		{"AGGREGATE_CACHE_MAXSIZE", "1e3", "is not a whole number from 1 to 10000000"},
+		{"AGGREGATE_CACHE_MAXSIZE", "99999999999", "is not a whole number from 1 to 10000000"},
+		{"AGGREGATE_CACHE_FASTFORWARD", "2", "is not a truth value"},
+		{"AGGREGATE_CACHE_FASTFORWARD_SKIPPING", "ja", "is not a truth value"},
+		{"DEEPCOPY_FROM_AGGREGATE_CACHE", " y", "is not a truth value"},
+	} {
+		for _, prefix := range []string{"", "TRAININGSCHOOL_"} {
+			t.Run(prefix+test.key+"="+test.value, func(t *testing.T) {
+				app, err := application.New("TrainingSchool", application.WithLookup(nothing), env(prefix+test.key, test.value))
+				if app != nil || err == nil {
+					t.Fatal("want an error")
+				}
+				for _, want := range []string{`application "TrainingSchool"`, prefix + test.key, test.want} {
+					if !strings.Contains(err.Error(), want) {
+						t.Errorf("got %q, want it to contain %q", err, want)
+					}
+				}
+				secret := strings.HasPrefix(test.key, "CIPHER")
+				if secret && strings.Contains(err.Error(), test.value) {
+					t.Errorf("got %q, which shows a secret", err)
+				}
+				if !secret && !strings.Contains(err.Error(), test.value) {
+					t.Errorf("got %q, want it to show %q", err, test.value)
+				}
+			})
+		}
+	}
+}
+
+// A key in the wrong place is not shown either.
+func TestSecretsAreNotShown(t *testing.T) {
+	const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0MTI=" // no key: it is one with another size
+	for _, settings := range [][]string{
+		{"CIPHER_KEY", secret + "x"},
+		{"CIPHER_KEY", secret[:20]},
+		{"CIPHER_KEY", "id:" + secret + ",id:" + testKey},
+		{"CIPHER_KEY_FILE", secret},
+		{"CIPHER_KEY_FILE", secret[:20]},
+		{"CIPHER_TOPIC", secret},
+		{"CIPHER_TOPIC", secret, "CIPHER_KEY", testKey},
+	} {
+		logs := &logs{}
+		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env(settings...), application.WithLogger(logs.logger()))
+		if err == nil {
+			t.Errorf("%s: want an error", settings[0])
+			continue
+		}
+		for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err), logs.String()} {
+			if strings.Contains(text, secret[:20]) || strings.Contains(text, testKey[:20]) {
+				t.Errorf("%s: %q shows a secret", settings[0], text)
+			}
+		}
+	}
+	t.Run("in warnings", func(t *testing.T) {
+		s := newSchool(t, env("TRAININGSCHOOL_CIPHR_KEY", secret))
+		s.logs.want(t, "TRAININGSCHOOL_CIPHR_KEY")
+		if strings.Contains(s.logs.String(), secret[:20]) {
+			t.Errorf("got log %q, which shows a secret", s.logs)
+		}
+	})
+}
+
+func TestAllMistakesTogether(t *testing.T) {
+	bad := []string{
+		"PERSISTENCE_MODULE", "x", "IS_SNAPSHOTTING_ENABLED", "x", "SNAPSHOTTING_INTERVALS", "x", "COMPRESSOR_TOPIC", "x",
+		"CIPHER_KEY", "x", "AGGREGATE_CACHE_MAXSIZE", "x", "AGGREGATE_CACHE_FASTFORWARD", "x",
+		"AGGREGATE_CACHE_FASTFORWARD_SKIPPING", "x", "DEEPCOPY_FROM_AGGREGATE_CACHE", "x",
+	}
+	_, err := application.New(strings.Repeat("n", 33), application.WithLookup(nothing), env(bad...),
+		application.WithTranscoder(persistence.NewJSONTranscoder()), application.WithTranscodings(persistence.UUIDHex()))
+	if err == nil {
+		t.Fatal("want an error")
+	}
+	for i := 0; i < len(bad); i += 2 {
+		if !strings.Contains(err.Error(), bad[i]+":") && !strings.Contains(err.Error(), bad[i]+" ") {
+			t.Errorf("got %q, want it to name %s", err, bad[i])
+		}
+	}
+	for _, want := range []string{"at most 32 can be stored", "WithTranscodings cannot be used together with WithTranscoder"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("got %q, want it to contain %q", err, want)
+		}
+	}
+	wantError[*persistence.SettingError](t, err)
+	if !errors.Is(err, persistence.ErrProgramming) {
+		t.Errorf("%v is no ErrProgramming", err)
+	}
+}
+
+func TestBadOptions(t *testing.T) {
+	for name, test := range map[string]struct {
+		option application.Option
+		want   string
+	}{
+		"no store":            {application.WithStore(nil), "WithStore needs a store"},
+		"a store that is nil": {application.WithStore((*memory.Store)(nil)), "WithStore needs a store"},
+		"an interval of 0":    {application.WithSnapshotting(map[string]int{"Dog": 0}), `interval 0 of "Dog" must be at least 1`},
+		"clashing schemas": {application.WithDefinitions(Dogs.Schema, domain.DefineLog("Dog", domain.Entry("Registered", ""))),
+			`topic "Dog.Registered" is defined for both`},
+	} {
+		app, err := application.New("TrainingSchool", application.WithLookup(nothing), test.option)
+		if app != nil || err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
+	}
+	t.Run("nil options are left out", func(t *testing.T) {
+		newApplication(t, "TrainingSchool", nil, application.WithLogger(nil), application.WithEnv(nil))
+	})
+	t.Run("a closed store", func(t *testing.T) {
+		store := memory.New()
+		store.Close()
+		_, err := application.New("TrainingSchool", application.WithLookup(nothing), application.WithStore(store))
+		if !errors.Is(err, persistence.ErrClosed) {
+			t.Errorf("got %v, want %v", err, persistence.ErrClosed)
+		}
+	})
+}
+
+func TestUnknownSettings(t *testing.T) {
+	s := newSchool(t, env("TRAININGSCHOOL_IS_SNAPSHOTING_ENABLED", "y", "TRAININGSCHOOL_CIPHER_KEY", testKey,
+		"COUNTERS_NONSENSE", "y", "GREETING", "hello", "GORM_DB_ALIAS", "default"))
+	s.logs.want(t, "level=WARN", "setting is not known and has no effect", "TRAININGSCHOOL_IS_SNAPSHOTING_ENABLED", "IS_SNAPSHOTTING_ENABLED")
+	if got := strings.Count(s.logs.String(), "level=WARN"); got != 1 {
+		t.Errorf("got %d warnings, want 1:\n%s", got, s.logs)
+	}
+	if got := s.Environment().String("", "GREETING"); got != "hello" {
+		t.Errorf("got %q, want the user's own setting", got)
+	}
+}
+
+// storedState saves a dog, and returns the state of its event as it was stored.
+func storedState(t *testing.T, options ...application.Option) []byte {
+	t.Helper()
+	s := newSchool(t, options...)
+	dog := RegisterDog(strings.Repeat("Fido", 50))
+	state := s.save(t, dog)[0].Notification.State
+	if got := s.get(t, dog.Name); got.Name != dog.Name {
+		t.Errorf("got %+v", got)
+	}
+	return state
+}
+
+func TestCipherSettings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte(testKey+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	otherFile := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(otherFile, []byte(otherKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	aes := []byte("\x93ESC")
+	id := func(key string) string {
+		keys, err := cipher.ParseKeys(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keys[0].ID()
+	}
+	for _, test := range []struct {
+		name     string
+		settings []string
+		keyID    string // "" where the state is not in our envelope
+	}{
+		{"nothing", nil, ""},
+		{"key alone means aes", []string{"CIPHER_KEY", testKey}, id(testKey)},
+		{"topic and key", []string{"CIPHER_TOPIC", "aes", "CIPHER_KEY", testKey}, id(testKey)},
+		{"key file alone", []string{"CIPHER_KEY_FILE", file}, id(testKey)},
+		{"key before key file", []string{"CIPHER_KEY", otherKey, "CIPHER_KEY_FILE", file}, id(otherKey)},
+		{"own key file before common key", []string{"CIPHER_KEY", testKey, "TRAININGSCHOOL_CIPHER_KEY_FILE", otherFile}, id(otherKey)},
+		{"own key before common key file", []string{"TRAININGSCHOOL_CIPHER_KEY", otherKey, "CIPHER_KEY_FILE", file}, id(otherKey)},
+		{"several keys", []string{"CIPHER_KEY", "new:" + otherKey + ",old:" + testKey}, "new"},
+		{"the original's topic", []string{"CIPHER_TOPIC", "eventsourcing.cipher:AESCipher", "CIPHER_KEY", testKey}, ""},
+	} {
+		state := storedState(t, env(test.settings...))
+		ours := strings.HasPrefix(string(state), string(aes))
+		if ours != (test.keyID != "") || ours && !strings.Contains(string(state[:40]), test.keyID) {
+			t.Errorf("%s: got state %q, want key %q", test.name, state[:40], test.keyID)
+		}
+		if plain := strings.Contains(string(state), "FidoFido"); plain != (test.settings == nil) {
+			t.Errorf("%s: plain text to be seen: %v", test.name, plain)
+		}
+	}
+	t.Run("nil in code means none", func(t *testing.T) {
+		if state := storedState(t, env("CIPHER_KEY", testKey), application.WithCipher(nil)); !strings.Contains(string(state), "FidoFido") {
+			t.Errorf("got %q", state)
+		}
+	})
+	t.Run("code before settings", func(t *testing.T) {
+		keys, err := cipher.ParseKeys("mine:" + otherKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := cipher.NewAES(keys...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state := storedState(t, env("CIPHER_KEY", testKey), application.WithCipher(made)); !strings.Contains(string(state), "mine") {
+			t.Errorf("got %q", state)
+		}
+	})
+	t.Run("another key cannot read", func(t *testing.T) {
+		store := memory.New()
+		s := newSchool(t, application.WithStore(store), env("TRAININGSCHOOL_CIPHER_KEY", testKey))
+		s.save(t, RegisterDog("Fido"))
+		for _, settings := range []application.Option{env("CIPHER_KEY", otherKey), nil} {
+			other := newSchool(t, application.WithStore(store), settings)
+			_, err := other.dogs.Get(t.Context(), DogID("Fido"))
+			if got := wantError[*persistence.MappingError](t, err); got.OriginatorVersion != 1 || strings.Contains(err.Error(), "Fido") {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+}
+
+func TestCompressorSettings(t *testing.T) {
+	long := len(storedState(t))
+	for _, topic := range []string{"zlib", "zstd", "eventsourcing.compressor:ZlibCompressor"} {
+		if got := len(storedState(t, env("COMPRESSOR_TOPIC", topic))); got >= long {
+			t.Errorf("%s: got %d bytes, want fewer than %d", topic, got, long)
+		}
+	}
+	if got := len(storedState(t, env("COMPRESSOR_TOPIC", "zlib"), application.WithCompressor(nil))); got != long {
+		t.Errorf("got %d bytes, want %d: nil in code means none", got, long)
+	}
+	zstd, err := compressor.NewZstd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(storedState(t, application.WithCompressor(zstd))); got >= long {
+		t.Errorf("got %d bytes, want fewer than %d", got, long)
+	}
+	if state := storedState(t, env("COMPRESSOR_TOPIC", "zlib", "CIPHER_KEY", testKey)); len(state) >= long || strings.Contains(string(state), "Fido") {
+		t.Errorf("got %d bytes, want fewer than %d, and none to be read", len(state), long)
+	}
+}
+
+func TestOriginalLayout(t *testing.T) {
+	state := storedState(t, application.WithOriginalLayout())
+	var got map[string]any
+	if err := json.Unmarshal(state, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got["Name"] != strings.Repeat("Fido", 50) || got["originator_topic"] != "Dog" || got["timestamp"] == nil {
+		t.Errorf("got %v", got)
+	}
+}
+
+type money struct{ cents int64 }
+
+func TestTranscodings(t *testing.T) {
+	transcoding := persistence.NewTranscoding("money", func(m money) (int64, error) { return m.cents, nil },
+		func(cents int64) (money, error) { return money{cents}, nil })
+	wallets := domain.Define("Wallet", domain.Evolve("Paid", func(m money, by money) money { return money{m.cents + by.cents} }))
+	app := newApplication(t, "Wallets", application.WithTranscodings(transcoding), application.WithSnapshotting(nil), cached("1"))
+	repository := application.NewRepository(app, wallets)
+	wallet := domain.StartFold(wallets, DogID("Fido"), money{5})
+	wallet.Trigger(money{7})
+	if err := repository.Save(t.Context(), wallet); err != nil {
+		t.Fatal(err)
+	}
+	if err := repository.TakeSnapshot(t.Context(), wallet.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := repository.Get(t.Context(), wallet.ID()); err != nil || got.State() != (money{12}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	t.Run("of another transcoder", func(t *testing.T) {
+		app := newApplication(t, "Wallets", application.WithTranscoder(persistence.NewJSONTranscoder(transcoding)))
+		if got, want := app.Mapper().Transcoder(), reflect.TypeFor[*persistence.JSONTranscoder](); reflect.TypeOf(got) != want {
+			t.Errorf("got %T", got)
+		}
+		application.NewRepository(app, wallets)
+	})
+}
+
+func TestPersistenceModule(t *testing.T) {
+	app := newApplication(t, "TrainingSchool", env("PERSISTENCE_MODULE", "memory"))
+	if _, ok := app.Factory().(*memory.Store); !ok {
+		t.Errorf("got %T, want the memory store", app.Factory())
+	}
+	if _, ok := newApplication(t, "TrainingSchool").Factory().(*memory.Store); !ok {
+		t.Error("want the memory store by default")
+	}
+	t.Run("is not looked at where a store is given", func(t *testing.T) {
+		newApplication(t, "TrainingSchool", application.WithStore(memory.New()), env("PERSISTENCE_MODULE", "nonsense"))
+	})
+	t.Run("that is no factory", func(t *testing.T) {
+		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env("PERSISTENCE_MODULE", "broken-module"))
+		if !errors.Is(err, errBroken) {
+			t.Errorf("got %v, want %v", err, errBroken)
+		}
+		t.Run("is not opened where another setting is wrong", func(t *testing.T) {
+			_, err := application.New("TrainingSchool", application.WithLookup(nothing), env("PERSISTENCE_MODULE", "broken-module", "CIPHER_KEY", "x"))
+			if err == nil || errors.Is(err, errBroken) {
+				t.Errorf("got %v", err)
+			}
+		})
+	})
+	t.Run("is closed again where the application cannot be made", func(t *testing.T) {
+		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env("PERSISTENCE_MODULE", "kept-module"),
+			application.WithDefinitions(Dogs.Schema, domain.DefineLog("Dog", domain.Entry("Registered", ""))))
+		wantError[*persistence.TopicConflictError](t, err)
+		if _, err := keptStore.Load().ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
+			t.Errorf("got %v, want %v", err, persistence.ErrClosed)
+		}
+	})
+}
+
+func TestDefinitions(t *testing.T) {
+	store := memory.New()
+	newSchool(t, application.WithStore(store)).save(t, RegisterDog("Fido"))
+	for name, test := range map[string]struct {
+		option application.Option
+		known  bool
+	}{"unknown": {nil, false}, "known": {application.WithDefinitions(Dogs.Schema), true}} {
+		app := newApplication(t, "TrainingSchool", application.WithStore(store), test.option)
+		page, err := app.NotificationLog().Select(t.Context(), persistence.NotificationRange{Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		event, err := app.Mapper().NotificationToDomain(page[0])
+		if test.known {
+			if err != nil || event.Data != any(Registered{Name: "Fido"}) || event.NotificationID != 1 {
+				t.Errorf("%s: got %+v, %v", name, event, err)
+			}
+			continue
+		}
+		if got := wantError[*persistence.UnknownTopicError](t, err); got.Topic != "Dog.Registered" {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+	t.Run("unknown when saving", func(t *testing.T) {
+		app := newApplication(t, "TrainingSchool")
+		dog := RegisterDog("Fido")
+		_, err := app.Save(t.Context(), dog)
+		wantError[*persistence.UnknownTopicError](t, err)
+		if len(dog.PendingEvents()) != 1 {
+			t.Error("pending events are lost")
+		}
+	})
+}
+
+func TestOnlyWhatCanBeStored(t *testing.T) {
+	s := newSchool(t)
+	for name, dog := range map[string]*Dog{
+		"zero id":   Dogs.Create(uuid.Nil, Registered{}),
+		"too large": Dogs.Create(DogID("Fido"), Registered{Name: strings.Repeat("x", persistence.MaxState+1)}),
+	} {
+		_, err := s.Save(t.Context(), dog)
+		wantError[*persistence.InvalidError](t, err)
+		if !errors.Is(err, persistence.ErrData) {
+			t.Errorf("%s: %v is no ErrData", name, err)
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package application_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+type (
+	DogListed   struct{ DogID uuid.UUID }
+	DogUnlisted struct{ DogID uuid.UUID }
+)
+
+var dogLog = domain.DefineLog("DogLog", domain.Entry("Listed", DogListed{}), domain.Entry("Unlisted", DogUnlisted{}))
+
+func TestEventSourcedLog(t *testing.T) {
+	ctx := t.Context()
+	s := newSchool(t)
+	log := application.NewEventSourcedLog(s.Application, dogLog, uuid.New())
+	fido, rex := DogID("Fido"), DogID("Rex")
+
+	for name, get := range map[string]func() (domain.Event, bool, error){
+		"first": func() (domain.Event, bool, error) { return log.First(ctx) },
+		"last":  func() (domain.Event, bool, error) { return log.Last(ctx) },
+	} {
+		if event, ok, err := get(); ok || err != nil {
+			t.Errorf("%s of an empty log: got %+v, %v, %v", name, event, ok, err)
+		}
+	}
+	trigger := func(data any) domain.Events {
+		t.Helper()
+		events, err := log.Trigger(ctx, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return events
+	}
+
+	t.Run("is not stored until it is saved", func(t *testing.T) {
+		if got := trigger(DogListed{fido}); got[0].OriginatorVersion != 1 || got[0].Topic != "DogLog.Listed" {
+			t.Errorf("got %+v", got)
+		}
+		if _, ok, err := log.Last(ctx); ok || err != nil {
+			t.Errorf("got %v, %v", ok, err)
+		}
+	})
+	t.Run("is saved together with the aggregate", func(t *testing.T) {
+		if got := s.save(t, RegisterDog("Fido"), trigger(DogListed{fido})); len(got) != 2 || got[1].Event.Topic != "DogLog.Listed" {
+			t.Errorf("got %+v", got)
+		}
+	})
+	t.Run("is not saved without the aggregate", func(t *testing.T) {
+		if _, err := s.Save(ctx, RegisterDog("Fido"), trigger(DogListed{fido})); !persistence.IsConflict(err) {
+			t.Errorf("got %v, want a conflict", err)
+		}
+		if last, _, err := log.Last(ctx); err != nil || last.OriginatorVersion != 1 {
+			t.Errorf("got %+v, %v", last, err)
+		}
+	})
+	t.Run("with versions of the caller's", func(t *testing.T) {
+		s.save(t, log.TriggerAt(2, DogListed{rex}, domain.At(day(2000))), log.TriggerAt(3, DogUnlisted{fido}))
+		s.save(t, trigger(DogListed{fido}))
+	})
+	t.Run("first and last", func(t *testing.T) {
+		first, ok, err := log.First(ctx)
+		if err != nil || !ok || first.Data != any(DogListed{fido}) || first.OriginatorVersion != 1 {
+			t.Errorf("got %+v, %v, %v", first, ok, err)
+		}
+		last, ok, err := log.Last(ctx)
+		if err != nil || !ok || last.Data != any(DogListed{fido}) || last.OriginatorVersion != 4 {
+			t.Errorf("got %+v, %v, %v", last, ok, err)
+		}
+	})
+	t.Run("get", func(t *testing.T) {
+		for _, test := range []struct {
+			r    persistence.EventRange
+			want string
+		}{
+			{persistence.EventRange{}, "[1 2 3 4]"},
+			{persistence.EventRange{From: 3}, "[3 4]"},
+			{persistence.EventRange{Before: 3}, "[1 2]"},
+			{persistence.EventRange{From: 2, Before: 4}, "[2 3]"},
+			{persistence.EventRange{Limit: 1}, "[1]"},
+			{persistence.EventRange{Descending: true}, "[4 3 2 1]"},
+			{persistence.EventRange{Descending: true, Limit: 2, Before: 4}, "[3 2]"},
+		} {
+			var got []int64
+			for event, err := range log.Get(ctx, test.r) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, event.OriginatorVersion)
+			}
+			if fmt.Sprint(got) != test.want {
+				t.Errorf("%+v: got %v, want %s", test.r, got, test.want)
+			}
+		}
+	})
+	t.Run("several types of events", func(t *testing.T) {
+		listed := map[uuid.UUID]bool{}
+		for event, err := range log.Get(ctx, persistence.EventRange{Before: 4}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch data := event.Data.(type) {
+			case DogListed:
+				listed[data.DogID] = true
+			case DogUnlisted:
+				delete(listed, data.DogID)
+			}
+		}
+		if len(listed) != 1 || !listed[rex] {
+			t.Errorf("got %v, want only Rex", listed)
+		}
+	})
+	t.Run("two writers conflict", func(t *testing.T) {
+		a, b := trigger(DogListed{fido}), trigger(DogListed{rex})
+		s.save(t, a)
+		_, err := s.Save(ctx, b)
+		if got := wantError[*persistence.ConflictError](t, err); got.Version != 5 || got.Current != 5 {
+			t.Errorf("got %+v", got)
+		}
+		s.save(t, trigger(DogListed{rex}))
+	})
+	t.Run("refuses what is not in its schema", func(t *testing.T) {
+		defer func() {
+			if _, ok := recover().(*domain.DefinitionError); !ok {
+				t.Error("want a panic with a *domain.DefinitionError")
+			}
+		}()
+		_, _ = log.Trigger(ctx, "text")
+	})
+	t.Run("of another id is another log", func(t *testing.T) {
+		other := application.NewEventSourcedLog(s.Application, dogLog, uuid.New())
+		if _, ok, err := other.First(ctx); ok || err != nil {
+			t.Errorf("got %v, %v", ok, err)
+		}
+	})
+}
+
+func TestEventSourcedLogOfBrokenStore(t *testing.T) {
+	store := newFaulty()
+	s := newSchool(t, application.WithStore(store))
+	log := application.NewEventSourcedLog(s.Application, dogLog, uuid.New())
+	down := fmt.Errorf("down")
+	store.beforeRead(func() error { return down })
+	if events, err := log.Trigger(t.Context(), DogListed{}); events != nil || err != down {
+		t.Errorf("got %v, %v; want %v", events, err, down)
+	}
+}

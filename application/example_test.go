@@ -1,0 +1,249 @@
+package application_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+// TrainingSchool is an application with commands and queries.
+type TrainingSchool struct {
+	*application.Application
+	dogs *application.Repository[Dog]
+}
+
+func NewTrainingSchool(options ...application.Option) (*TrainingSchool, error) {
+	app, err := application.New("TrainingSchool", options...)
+	if err != nil {
+		return nil, err
+	}
+	return &TrainingSchool{Application: app, dogs: application.NewRepository(app, Dogs)}, nil
+}
+
+func (s *TrainingSchool) Register(ctx context.Context, name string) error {
+	return s.dogs.Save(ctx, RegisterDog(name))
+}
+
+func (s *TrainingSchool) AddTrick(ctx context.Context, name, trick string) error {
+	return s.dogs.Update(ctx, DogID(name), func(d *Dog) error { d.AddTrick(trick); return nil })
+}
+
+func (s *TrainingSchool) Tricks(ctx context.Context, name string) ([]string, error) {
+	dog, err := s.dogs.Get(ctx, DogID(name))
+	if err != nil {
+		return nil, err
+	}
+	return dog.Tricks, nil
+}
+
+// newTrainingSchool is for examples that are about something else.
+func newTrainingSchool(options ...application.Option) *TrainingSchool {
+	school, err := NewTrainingSchool(options...)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return school
+}
+
+func Example() {
+	ctx := context.Background()
+	school, err := NewTrainingSchool()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer school.Close()
+	if err := school.Register(ctx, "Fido"); err != nil {
+		log.Fatal(err)
+	}
+	for _, trick := range []string{"roll over", "fetch ball"} {
+		if err := school.AddTrick(ctx, "Fido", trick); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println(school.Tricks(ctx, "Fido"))
+	// Output: [roll over fetch ball] <nil>
+}
+
+func ExampleNew() {
+	_, err := application.New("TrainingSchool", application.WithEnv(map[string]string{
+		"TRAININGSCHOOL_AGGREGATE_CACHE_MAXSIZE": "1e3",
+		"IS_SNAPSHOTTING_ENABLED":                "maybe",
+	}))
+	fmt.Println(err)
+	// Output:
+	// application "TrainingSchool": IS_SNAPSHOTTING_ENABLED: "maybe" is not a truth value; use y or n
+	// TRAININGSCHOOL_AGGREGATE_CACHE_MAXSIZE: "1e3" is not a whole number from 1 to 10000000
+}
+
+func ExampleWithStore() {
+	ctx, store := context.Background(), memory.New() // or gormstore.New(db)
+	defer store.Close()
+	if err := newTrainingSchool(application.WithStore(store)).Register(ctx, "Fido"); err != nil {
+		log.Fatal(err)
+	}
+	again := newTrainingSchool(application.WithStore(store)) // another process
+	fmt.Println(again.dogs.Contains(ctx, DogID("Fido")))
+	// Output: true <nil>
+}
+
+func ExampleApplication_Save() {
+	school := newTrainingSchool()
+	defer school.Close()
+	recordings, err := school.Save(context.Background(), RegisterDog("Fido"), RegisterDog("Rex"))
+	for _, recording := range recordings {
+		fmt.Println(recording.Notification.ID, recording.Event.Topic, recording.Event.Data)
+	}
+	fmt.Println(err)
+	// Output:
+	// 1 Dog.Registered {Fido}
+	// 2 Dog.Registered {Rex}
+	// <nil>
+}
+
+func ExampleRepository_Get() {
+	ctx, school := context.Background(), newTrainingSchool()
+	defer school.Close()
+	if err := school.Register(ctx, "Fido"); err != nil {
+		log.Fatal(err)
+	}
+	dog, err := school.dogs.Get(ctx, DogID("Fido"))
+	fmt.Println(dog.Name, err)
+	_, err = school.dogs.Get(ctx, DogID("Rex"))
+	fmt.Println(errors.Is(err, application.ErrAggregateNotFound))
+	// Output:
+	// Fido <nil>
+	// true
+}
+
+func ExampleRepository_GetAt() {
+	ctx, school := context.Background(), newTrainingSchool()
+	defer school.Close()
+	if err := school.dogs.Save(ctx, dogWith("Fido", 3)); err != nil {
+		log.Fatal(err)
+	}
+	dog, err := school.dogs.GetAt(ctx, DogID("Fido"), 2)
+	fmt.Println(dog.Tricks, err)
+	// Output: [trick 1] <nil>
+}
+
+func ExampleRepository_Update() {
+	ctx, school := context.Background(), newTrainingSchool()
+	defer school.Close()
+	if err := school.Register(ctx, "Fido"); err != nil {
+		log.Fatal(err)
+	}
+	attempts := 0
+	err := school.dogs.Update(ctx, DogID("Fido"), func(d *Dog) error {
+		if attempts++; attempts == 1 { // somebody else is faster
+			if err := school.AddTrick(ctx, "Fido", "fetch ball"); err != nil {
+				return err
+			}
+		}
+		d.AddTrick("roll over")
+		return nil
+	})
+	fmt.Println(attempts, "attempts", err)
+	fmt.Println(school.Tricks(ctx, "Fido"))
+	// Output:
+	// 2 attempts <nil>
+	// [fetch ball roll over] <nil>
+}
+
+func ExampleWithSnapshotting() {
+	ctx := context.Background()
+	school := newTrainingSchool(application.WithSnapshotting(map[string]int{"Dog": 5}))
+	defer school.Close()
+	if err := school.dogs.Save(ctx, dogWith("Fido", 12)); err != nil {
+		log.Fatal(err)
+	}
+	for snapshot, err := range school.Snapshots().Get(ctx, DogID("Fido"), persistence.EventRange{}) {
+		fmt.Println(snapshot.Topic, snapshot.OriginatorVersion, err)
+	}
+	// Output:
+	// Dog 5 <nil>
+	// Dog 10 <nil>
+}
+
+func ExampleWithEnv() {
+	school := newTrainingSchool(application.WithEnv(map[string]string{
+		"COMPRESSOR_TOPIC":          "zlib",
+		"TRAININGSCHOOL_CIPHER_KEY": os.Getenv("KEY_FROM_A_VAULT"), // empty counts as none
+	}))
+	defer school.Close()
+	compressor, found := school.Environment().Find("COMPRESSOR_TOPIC")
+	fmt.Println(compressor.Key, compressor.Value, found)
+	// Output: COMPRESSOR_TOPIC zlib true
+}
+
+func ExampleWithCorrelationID() {
+	school := newTrainingSchool()
+	defer school.Close()
+	ctx := application.WithCorrelationID(context.Background(), "request 42")
+	recordings, err := school.Save(ctx, RegisterDog("Fido"))
+	fmt.Println(recordings[0].Event.Metadata, err)
+	// Output: map[correlation_id:request 42] <nil>
+}
+
+func ExampleNotificationLog_Section() {
+	ctx, school := context.Background(), newTrainingSchool()
+	defer school.Close()
+	if err := school.dogs.Save(ctx, dogWith("Fido", 11)); err != nil {
+		log.Fatal(err)
+	}
+	for id := "1,10"; id != ""; {
+		section, err := school.NotificationLog().Section(ctx, id)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(section.ID, len(section.Items), "items")
+		id = section.NextID
+	}
+	// Output:
+	// 1,10 10 items
+	// 11,12 2 items
+}
+
+func ExampleNewEventSourcedLog() {
+	ctx, school := context.Background(), newTrainingSchool()
+	defer school.Close()
+	all := application.NewEventSourcedLog(school.Application,
+		domain.DefineLog("DogLog", domain.Entry("Registered", "name of the dog")), uuid.New())
+	for _, name := range []string{"Fido", "Rex"} {
+		entry, err := all.Trigger(ctx, name)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if _, err := school.Save(ctx, RegisterDog(name), entry); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for event, err := range all.Get(ctx, persistence.EventRange{}) {
+		fmt.Println(event.OriginatorVersion, event.Data, err)
+	}
+	// Output:
+	// 1 Fido <nil>
+	// 2 Rex <nil>
+}
+
+func ExampleApplication_Record() {
+	ctx, school := context.Background(), newTrainingSchool()
+	defer school.Close()
+	for range 2 { // another process of the same follower does it as well
+		p := application.NewProcessingEvent(persistence.Tracking{ApplicationName: "Kennel", NotificationID: 7})
+		p.Collect(RegisterDog("Fido"))
+		recordings, err := school.Record(ctx, p)
+		fmt.Println(len(recordings), err)
+	}
+	// Output:
+	// 1 <nil>
+	// 0 TrainingSchool: position in Kennel cannot move to 7: it is at 7 already
+}

@@ -1,0 +1,138 @@
+package domain_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+func Example() {
+	dog := RegisterDog("Fido")
+	dog.AddTrick("roll over")
+	fmt.Println(dog.Name, dog.Tricks, "version", dog.Version())
+	for _, event := range dog.PendingEvents() {
+		fmt.Println(event.OriginatorVersion, event.Topic, event.Data)
+	}
+	// Output:
+	// Fido [roll over] version 2
+	// 1 Dog.Registered {Fido}
+	// 2 Dog.TrickAdded {roll over}
+}
+
+func ExampleDefine() {
+	dogs := domain.Define("Dog",
+		domain.On("Registered", Registered{}),
+		domain.On("TrickAdded", TrickAdded{}),
+	)
+	for _, kind := range dogs.EventTypes() {
+		fmt.Println(kind.Topic())
+	}
+	// Output:
+	// Dog.Registered
+	// Dog.TrickAdded
+}
+
+func ExampleTrigger() {
+	dog := RegisterDog("Fido")
+	domain.Trigger(dog, TrickAdded{Trick: "roll over"})
+	fmt.Println(dog.Tricks, "version", dog.Version())
+	// Output: [roll over] version 2
+}
+
+func ExampleDefinition_Create() {
+	id := uuid.NewSHA1(uuid.NameSpaceURL, []byte("/dogs/Fido"))
+	dog := Dogs.Create(id, Registered{Name: "Fido"})
+	fmt.Println(dog.ID(), dog.Name)
+	// Output: 92a8af75-e3cc-5d48-a371-c7a09aa7b5c6 Fido
+}
+
+func ExampleDefinition_WithClock() {
+	noon := time.Date(2024, 1, 2, 12, 0, 0, 0, time.UTC)
+	dogs := Dogs.WithClock(func() time.Time { return noon })
+	fmt.Println(dogs.Create(uuid.New(), Registered{Name: "Fido"}).CreatedOn())
+	// Output: 2024-01-02 12:00:00 +0000 UTC
+}
+
+func ExampleDefinition_Apply() {
+	stored := Dogs.NewEvent(domain.Originator{ID: DogID("Fido"), Version: 1}, Registered{Name: "Fido"})
+
+	dog := Dogs.Blank(DogID("Fido"))
+	fmt.Println(Dogs.Apply(dog, stored), dog.Name)
+	fmt.Println(Dogs.Apply(dog, stored)) // once more
+	// Output:
+	// <nil> Fido
+	// aggregate 92a8af75-e3cc-5d48-a371-c7a09aa7b5c6 expects version 2 next and got version 1
+}
+
+func ExampleAt() {
+	found := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	dog := Dogs.Create(uuid.New(), Registered{Name: "Fido"}, domain.At(found))
+	fmt.Println(dog.CreatedOn().Year())
+	// Output: 2000
+}
+
+func ExampleWith() {
+	dog := RegisterDog("Fido")
+	domain.Trigger(dog, TrickAdded{Trick: "roll over"}, domain.With(domain.Metadata{"trainer": "Alice"}))
+	fmt.Println(dog.PendingEvents()[1].Metadata)
+	// Output: map[trainer:Alice]
+}
+
+func ExampleEvolve() {
+	account := domain.StartFold(Accounts, uuid.New(), Opened{})
+	account.Trigger(Deposited{Amount: 5})
+	account.Trigger(Deposited{Amount: 7})
+	fmt.Println(account.State().Balance)
+	// Output: 12
+}
+
+func ExampleDefineLog() {
+	log := domain.DefineLog("DogLog", domain.Entry("Registered", Registered{}))
+	event := log.NewEvent(domain.Originator{ID: uuid.New(), Version: 1}, Registered{Name: "Fido"})
+	fmt.Println(event.Topic, event.Data)
+	// Output: DogLog.Registered {Fido}
+}
+
+func ExampleUpcast() {
+	type trickAddedV1 struct{ Name string }
+	dogs := domain.Define("Dog",
+		domain.On("TrickAdded", TrickAdded{},
+			domain.Upcast(func(e trickAddedV1) TrickAdded { return TrickAdded{Trick: strings.ToLower(e.Name)} }),
+		),
+	)
+	kind, _ := dogs.Kind(TrickAdded{})
+	old := func(into any) error { return json.Unmarshal([]byte(`{"Name":"Roll Over"}`), into) }
+	event, err := kind.Decode(1, old)
+	fmt.Println(event, err, "- new events have schema version", kind.Version())
+	// Output: {roll over} <nil> - new events have schema version 2
+}
+
+func ExampleAlias() {
+	dogs := domain.Define("Dog",
+		domain.On("Admitted", Registered{}, domain.Alias("Dog.Registered")),
+		domain.FormerName[Dog]("Hound"),
+	)
+	for _, kind := range dogs.EventTypes() {
+		fmt.Println(kind.Topic(), kind.Aliases())
+	}
+	// Output: Dog.Admitted [Dog.Registered Hound.Admitted]
+}
+
+func ExampleState() {
+	type purse struct {
+		domain.Aggregate
+		coins int // not exported, so it would not be in a snapshot
+	}
+	purses := domain.Define("Purse", domain.State(
+		func(p *purse) int { return p.coins },
+		func(coins int) *purse { return &purse{coins: coins} },
+	))
+	fmt.Println(purses.StateType(), purses.StateType() == reflect.TypeFor[int]())
+	// Output: int true
+}

@@ -1,0 +1,56 @@
+package gormstore_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+)
+
+// A test that needs other processes runs its own program again, as a child that does one command and ends. The
+// variables say which, and on which database.
+const (
+	childCommand  = "GORMSTORE_TEST_COMMAND"
+	childDatabase = "GORMSTORE_TEST_DATABASE"
+	childDSN      = "GORMSTORE_TEST_DSN"
+)
+
+// child is the program of a child. It returns the exit code.
+func child(command string) int {
+	db, err := gorm.Open(dialector(os.Getenv(childDatabase), os.Getenv(childDSN)), &gorm.Config{Logger: logger.Discard})
+	if err == nil {
+		switch command {
+		case "migrate":
+			err = gormstore.AutoMigrate(db)
+		default:
+			err = fmt.Errorf("unknown command %q", command)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// startChild starts a child. Its standard error is written to the buffer.
+func startChild(t testing.TB, command, database, dsn string, stderr *bytes.Buffer) *exec.Cmd {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program)
+	cmd.Env = append(os.Environ(), childCommand+"="+command, childDatabase+"="+database, childDSN+"="+dsn)
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}

@@ -1,0 +1,96 @@
+package gormstore_test
+
+import (
+	"context"
+	"crypto/rand"
+	"net/url"
+	"strings"
+	"testing"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/persistencetest"
+)
+
+// Every kind of database, with usual pools and with pools of one connection, keeps the whole contract of stores; inside
+// transactions of the caller as well.
+func TestConformance(t *testing.T) {
+	backends := []testdb.Backend{
+		{Name: "sqlite-memory", Open: testdb.SQLiteMemory},
+		{Name: "sqlite-file", Open: testdb.SQLiteFile},
+		{Name: "sqlite-file-one-connection", Open: oneConnection(testdb.SQLiteFile)},
+		{Name: "postgres", Open: schemas(t)},
+		{Name: "postgres-one-connection", Open: oneConnection(schemas(t))},
+	}
+	for _, backend := range backends {
+		t.Run(backend.Name, func(t *testing.T) {
+			h := harness(backend.Open)
+			if left := persistencetest.LeftOut(h); len(left) > 0 {
+				t.Errorf("%d rows are left out, want none: %v", len(left), left)
+			}
+			persistencetest.Run(t, h)
+		})
+	}
+}
+
+// harness makes a store over a new database for each row.
+func harness(open func(testing.TB) *gorm.DB) persistencetest.Harness {
+	return persistencetest.Harness{
+		New: func(t testing.TB) persistence.Factory {
+			return gormstore.New(migrated(t, open(t)))
+		},
+		Reopen: func(t testing.TB, f persistence.Factory) persistence.Factory {
+			return gormstore.New(again(t, f.(*gormstore.Store).DB()))
+		},
+		Concurrent: true,
+		Transaction: func(ctx context.Context, f persistence.Factory, fn func(context.Context) error) error {
+			return gormstore.Transaction(ctx, f.(*gormstore.Store).DB(), func(ctx context.Context, _ *gorm.DB) error { return fn(ctx) })
+		},
+		Parallel: true,
+	}
+}
+
+// schemas makes an opener that gives every row a schema of its own in one PostgreSQL database, which takes a tenth of
+// the time of a database.
+func schemas(t *testing.T) func(testing.TB) *gorm.DB {
+	t.Helper()
+	db := testdb.OpenPostgres(t)
+	return func(t testing.TB) *gorm.DB {
+		t.Helper()
+		name := "row_" + strings.ToLower(rand.Text())
+		if err := db.Exec("CREATE SCHEMA " + name).Error; err != nil {
+			t.Fatal(err)
+		}
+		return testdb.Open(t, dialector("postgres", withParameter(t, dsn(t, db), "search_path", name)))
+	}
+}
+
+// withParameter adds a setting of the connection to the address of a PostgreSQL database.
+func withParameter(t testing.TB, dsn, key, value string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil || u.Scheme == "" {
+		return dsn + " " + key + "=" + value
+	}
+	query := u.Query()
+	query.Set(key, value)
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+// oneConnection limits the pools that an opener makes.
+func oneConnection(open func(testing.TB) *gorm.DB) func(testing.TB) *gorm.DB {
+	return func(t testing.TB) *gorm.DB {
+		t.Helper()
+		db := open(t)
+		pool, err := db.DB()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool.SetMaxOpenConns(1)
+		return db
+	}
+}

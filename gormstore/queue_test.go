@@ -1,0 +1,485 @@
+package gormstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// line is a queue whose batches a test lets go one by one. It is used in a synctest bubble, where synctest.Wait returns
+// when everybody waits.
+type line struct {
+	queue   queue
+	batches [][]string    // the names of the saves of each batch, in the order of the batches
+	proceed chan struct{} // receives once for each batch that may go
+	fail    func(batch []string)
+	t       *testing.T
+}
+
+func newLine(t *testing.T) *line { return &line{t: t, proceed: make(chan struct{})} }
+
+// write records a batch, waits for its turn, and answers.
+func (l *line) write(_ context.Context, batch []*save) {
+	var names []string
+	for _, s := range batch {
+		names = append(names, nameOf(s))
+	}
+	l.batches = append(l.batches, names) // one leader at a time, or the race detector finds this
+	<-l.proceed
+	if l.fail != nil {
+		l.fail(names)
+	}
+	for i, s := range batch {
+		s.ids, s.err = []int64{int64(100*len(l.batches) + i)}, nil
+	}
+}
+
+// release lets the batch that is being written go, and waits until the next one is being written.
+func (l *line) release() {
+	l.t.Helper()
+	select {
+	case l.proceed <- struct{}{}:
+	default:
+		l.t.Fatal("no batch is being written")
+	}
+	synctest.Wait()
+}
+
+// call is a submit that is going on.
+type call struct {
+	name     string
+	done     bool
+	ids      []int64
+	err      error
+	panicked any
+}
+
+// submit has a save written, and waits until it has got somewhere.
+func (l *line) submit(ctx context.Context, s *save) *call {
+	c := &call{name: nameOf(s)}
+	go func() {
+		defer func() {
+			c.panicked = recover()
+			c.done = true
+		}()
+		c.ids, c.err = l.queue.submit(ctx, s, l.write)
+	}()
+	synctest.Wait()
+	return c
+}
+
+// want fails the test unless these batches have been written or begun.
+func (l *line) want(batches ...string) {
+	l.t.Helper()
+	var got []string
+	for _, names := range l.batches {
+		got = append(got, strings.Join(names, " "))
+	}
+	if !slices.Equal(got, batches) {
+		l.t.Errorf("batches are %q, want %q", got, batches)
+	}
+}
+
+// wantIdle fails the test unless nothing is left in the queue and nobody leads it.
+func (l *line) wantIdle() {
+	l.t.Helper()
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	if l.queue.led || len(l.queue.waiting) > 0 {
+		l.t.Errorf("the queue has a leader: %v, and %d waiting; want neither", l.queue.led, len(l.queue.waiting))
+	}
+}
+
+func wantDone(t *testing.T, calls ...*call) {
+	t.Helper()
+	for _, c := range calls {
+		if !c.done || c.err != nil || len(c.ids) == 0 {
+			t.Errorf("save %s: done %v, ids %v, error %v; want ids", c.name, c.done, c.ids, c.err)
+		}
+	}
+}
+
+func wantPending(t *testing.T, calls ...*call) {
+	t.Helper()
+	for _, c := range calls {
+		if c.done {
+			t.Errorf("save %s has returned with %v, %v; want it to wait", c.name, c.ids, c.err)
+		}
+	}
+}
+
+// saveOf makes a save with a name, of one event of an originator of its own.
+func saveOf(name string) *save { return saveFor(name, uuid.New()) }
+
+// saveFor makes a save of one event of each of the originators.
+func saveFor(name string, originators ...uuid.UUID) *save {
+	var events []persistence.StoredEvent
+	for _, id := range originators {
+		events = append(events, persistence.StoredEvent{OriginatorID: id, OriginatorVersion: 1, Topic: name, State: []byte("s")})
+	}
+	return newSave(events)
+}
+
+// bulk makes a save of n events with size bytes of state each.
+func bulk(name string, n, size int) *save {
+	id := uuid.New()
+	events := make([]persistence.StoredEvent, n)
+	for i := range events {
+		events[i] = persistence.StoredEvent{OriginatorID: id, OriginatorVersion: int64(i + 1), Topic: name, State: make([]byte, size)}
+	}
+	return newSave(events)
+}
+
+func nameOf(s *save) string { return s.events[0].Topic }
+
+func TestQueueWritesTheFirstAtOnceAndTheOthersTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLine(t)
+		a := l.submit(t.Context(), saveOf("a"))
+		l.want("a")
+		b, c, d := l.submit(t.Context(), saveOf("b")), l.submit(t.Context(), saveOf("c")), l.submit(t.Context(), saveOf("d"))
+		l.want("a")
+		wantPending(t, a, b, c, d)
+		l.release()
+		wantDone(t, a)
+		l.want("a", "b c d")
+		e := l.submit(t.Context(), saveOf("e"))
+		wantPending(t, b, c, d, e)
+		l.release()
+		wantDone(t, b, c, d)
+		l.want("a", "b c d", "e")
+		l.release()
+		wantDone(t, e)
+		l.wantIdle()
+
+		f := l.submit(t.Context(), saveOf("f")) // a queue that was idle has no memory
+		l.release()
+		wantDone(t, f)
+		l.want("a", "b c d", "e", "f")
+		l.wantIdle()
+	})
+}
+
+// Whoever has to wait for a later batch is first in it, so that nobody waits for ever.
+func TestQueueLeavesToTheNextBatchWhatDoesNotFit(t *testing.T) {
+	hot, other := uuid.New(), uuid.New()
+	limit := make([]*save, maxBatchSaves+3)
+	for i := range limit {
+		limit[i] = saveOf("s")
+	}
+	many := func(n int) string { return strings.TrimSpace(strings.Repeat("s ", n)) }
+	for _, test := range []struct {
+		name  string
+		saves []*save
+		want  []string
+	}{
+		{"number of saves", limit, []string{many(maxBatchSaves), many(3)}},
+		{"number of events", []*save{bulk("a", 1500, 1), bulk("b", 501, 1), bulk("c", 500, 1), bulk("d", 1, 1)},
+			[]string{"a c", "b d"}},
+		{"number of events, exactly", []*save{bulk("a", 1000, 1), bulk("b", 1000, 1), bulk("c", 1, 1)}, []string{"a b", "c"}},
+		{"bytes", []*save{bulk("a", 1, maxBatchBytes/2), bulk("b", 1, maxBatchBytes/2), bulk("c", 1, 100)}, []string{"a c", "b"}},
+		{"the same originator", []*save{saveFor("a", hot), saveFor("b", hot), saveFor("c", other), saveFor("d", hot)},
+			[]string{"a c", "b", "d"}},
+		{"several originators go alone", []*save{saveFor("a", hot, other), saveOf("b"), saveOf("c")}, []string{"a", "b c"}},
+		{"several originators, not first", []*save{saveOf("a"), saveFor("b", hot, other), saveOf("c")}, []string{"a c", "b"}},
+		{"several of several", []*save{saveFor("a", hot, other), saveFor("b", other, hot), saveOf("c")}, []string{"a", "b", "c"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLine(t)
+				calls := []*call{l.submit(t.Context(), saveOf("first"))}
+				for _, s := range test.saves {
+					if !s.fits() {
+						t.Fatalf("%s is too large for a batch", nameOf(s))
+					}
+					calls = append(calls, l.submit(t.Context(), s))
+				}
+				for range len(test.want) + 1 {
+					l.release()
+				}
+				wantDone(t, calls...)
+				l.want(append([]string{"first"}, test.want...)...)
+				l.wantIdle()
+			})
+		})
+	}
+}
+
+func TestSaveThatIsLargerThanABatchDoesNotFit(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		save *save
+		fits bool
+	}{
+		{"most events", bulk("Topic", maxBatchEvents, 1), true},
+		{"too many events", bulk("Topic", maxBatchEvents+1, 1), false},
+		{"most bytes", bulk("Topic", 1, maxBatchBytes-len("Topic")), true},
+		{"too many bytes", bulk("Topic", 1, maxBatchBytes), false},
+	} {
+		if got := test.save.fits(); got != test.fits {
+			t.Errorf("%s: fits is %v, want %v", test.name, got, test.fits)
+		}
+	}
+}
+
+func TestQueueIsLeftCleanlyByWhoeverIsCancelledWhileWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLine(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		a, b := l.submit(t.Context(), saveOf("a")), l.submit(ctx, saveOf("b"))
+		c, d := l.submit(t.Context(), saveOf("c")), l.submit(ctx, saveOf("d"))
+		cancel()
+		synctest.Wait()
+		for _, left := range []*call{b, d} {
+			if !left.done || !errors.Is(left.err, context.Canceled) || left.ids != nil {
+				t.Errorf("save %s: done %v, ids %v, error %v; want context.Canceled at once", left.name, left.done, left.ids, left.err)
+			}
+		}
+		wantPending(t, a, c)
+		l.release()
+		l.release()
+		wantDone(t, a, c)
+		l.want("a", "c")
+		l.wantIdle()
+	})
+}
+
+func TestQueueIsIdleWhenAllWhoWaitedHaveLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLine(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		a := l.submit(t.Context(), saveOf("a"))
+		l.submit(ctx, saveOf("b"))
+		cancel()
+		synctest.Wait()
+		l.release()
+		wantDone(t, a)
+		l.wantIdle()
+		c := l.submit(t.Context(), saveOf("c"))
+		l.release()
+		wantDone(t, c)
+		l.want("a", "c")
+	})
+}
+
+func TestQueueAwaitsTheOutcomeOfWhatIsBeingWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLine(t)
+		leading, cancelLeading := context.WithCancel(t.Context())
+		following, cancelFollowing := context.WithCancel(t.Context())
+		a := l.submit(t.Context(), saveOf("a"))
+		b, c := l.submit(leading, saveOf("b")), l.submit(following, saveOf("c"))
+		l.release()
+		l.want("a", "b c")
+		cancelLeading()
+		cancelFollowing()
+		synctest.Wait()
+		wantPending(t, b, c)
+		l.release()
+		wantDone(t, a, b, c)
+		l.wantIdle()
+	})
+}
+
+// The context of a save that waits ends at the moment at which it is given the lead. It must take it, or all who wait
+// behind it would wait for ever.
+func TestQueueIsLedByWhoeverWasGivenTheLeadAlthoughCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLine(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		l.queue.led = true // by the test
+		own := saveOf("own")
+		l.queue.waiting = []*save{own}
+		l.queue.take()
+		b, c := l.submit(ctx, saveOf("b")), l.submit(t.Context(), saveOf("c"))
+
+		l.queue.mu.Lock() // b cannot leave before it has the lead, nor lead before it wants to leave
+		cancel()
+		next := l.queue.waiting[0]
+		next.lead = true
+		close(next.wake)
+		l.queue.mu.Unlock()
+		synctest.Wait()
+
+		l.want("b c")
+		l.release()
+		wantDone(t, b, c)
+		l.wantIdle()
+	})
+}
+
+func TestQueueSurvivesAWriteThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLine(t)
+		l.fail = func(batch []string) {
+			if batch[0] == "b" {
+				panic("on purpose")
+			}
+		}
+		a := l.submit(t.Context(), saveOf("a"))
+		b, c, d := l.submit(t.Context(), saveOf("b")), l.submit(t.Context(), saveOf("c")), l.submit(t.Context(), saveOf("d"))
+		l.release()
+		e := l.submit(t.Context(), saveOf("e"))
+		l.release()
+		if b.panicked != "on purpose" {
+			t.Errorf("the leader panicked with %v, want what the write panicked with", b.panicked)
+		}
+		for _, other := range []*call{c, d} {
+			if !other.done || !errors.Is(other.err, persistence.ErrOutcomeUnknown) || other.ids != nil {
+				t.Errorf("save %s: done %v, ids %v, error %v; want ErrOutcomeUnknown", other.name, other.done, other.ids, other.err)
+			}
+		}
+		l.release()
+		wantDone(t, a, e)
+		l.want("a", "b c d", "e")
+		l.wantIdle()
+	})
+}
+
+// party is many callers of one queue, whose writes fail now and then.
+type party struct {
+	queue   queue
+	writing atomic.Int32
+
+	mu      sync.Mutex // protects what follows
+	written map[*save]int
+	lost    map[*save]bool // were in a batch that panicked
+	batches int
+	wrong   []string
+}
+
+var errRefused = errors.New("refused on purpose")
+
+func (p *party) write(_ context.Context, batch []*save) {
+	if p.writing.Add(1) != 1 {
+		p.complain("two batches are written at once")
+	}
+	defer p.writing.Add(-1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.batches++
+	originators := map[uuid.UUID]bool{}
+	breaks := rand.N(100) == 0
+	for i, s := range batch {
+		p.written[s]++
+		p.lost[s] = breaks
+		if originators[s.originator()] {
+			p.wrong = append(p.wrong, "an originator is twice in a batch")
+		}
+		originators[s.originator()] = true
+		s.ids, s.err = []int64{s.first()}, nil
+		if s.first()%7 == 0 {
+			s.ids, s.err = nil, errRefused
+		}
+		if breaks && i == len(batch)/2 {
+			for _, lost := range batch {
+				lost.ids, lost.err, p.lost[lost] = nil, errNotWritten, true
+			}
+			panic(errNotWritten)
+		}
+	}
+}
+
+func (p *party) complain(format string, arguments ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wrong = append(p.wrong, fmt.Sprintf(format, arguments...))
+}
+
+// save submits one save, perhaps cancelled at some moment, and checks its answer.
+func (p *party) save(t *testing.T, r *rand.Rand, s *save) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cancelled := r.IntN(3) == 0
+	if cancelled {
+		go func() {
+			for range r.IntN(4) {
+				p.queue.mu.Lock() // which is when others move
+				p.queue.mu.Unlock() //nolint:staticcheck // nothing to do
+			}
+			cancel()
+		}()
+	}
+	var ids []int64
+	var err error
+	panicked := func() (panicked bool) {
+		defer func() { panicked = recover() != nil }()
+		ids, err = p.queue.submit(ctx, s, p.write)
+		return false
+	}()
+	p.mu.Lock()
+	times, lost := p.written[s], p.lost[s]
+	p.mu.Unlock()
+	switch {
+	case panicked:
+		if !lost {
+			p.complain("a caller panicked whose batch did not")
+		}
+	case errors.Is(err, context.Canceled):
+		if times != 0 || ids != nil || !cancelled {
+			p.complain("a cancelled save was written %d times, with ids %v", times, ids)
+		}
+	case errors.Is(err, persistence.ErrOutcomeUnknown):
+		if !lost || ids != nil {
+			p.complain("the outcome of a save is unknown whose batch did not panic")
+		}
+	case errors.Is(err, errRefused):
+		if times != 1 || ids != nil || s.first()%7 != 0 {
+			p.complain("a refused save was written %d times, with ids %v", times, ids)
+		}
+	default:
+		if times != 1 || err != nil || !slices.Equal(ids, []int64{s.first()}) {
+			p.complain("a save was written %d times, with ids %v and error %v; want once, %d", times, ids, err, s.first())
+		}
+	}
+}
+
+// Whatever the callers do and whatever happens to the writes, every save has one answer, which is true.
+func TestQueueAnswersEverySaveOnceAndTruly(t *testing.T) {
+	t.Parallel()
+	const callers, saves = 50, 200
+	p := &party{written: map[*save]int{}, lost: map[*save]bool{}}
+	originators := make([]uuid.UUID, 40)
+	for i := range originators {
+		originators[i] = uuid.New()
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	var group sync.WaitGroup
+	for caller := range callers {
+		group.Go(func() {
+			r := rand.New(rand.NewPCG(seed, uint64(caller)))
+			for i := range saves {
+				version := int64(caller*saves + i + 1)
+				s := saveFor("s", originators[r.IntN(len(originators))])
+				if r.IntN(20) == 0 {
+					s = saveFor("s", originators[r.IntN(20)], originators[20+r.IntN(20)])
+				}
+				s.events[0].OriginatorVersion = version
+				p.save(t, r, s)
+			}
+		})
+	}
+	group.Wait()
+	for _, wrong := range p.wrong[:min(len(p.wrong), 10)] {
+		t.Error(wrong)
+	}
+	if p.queue.led || len(p.queue.waiting) > 0 {
+		t.Errorf("the queue has a leader: %v, and %d waiting; want neither", p.queue.led, len(p.queue.waiting))
+	}
+	if p.batches == 0 || p.batches >= callers*saves {
+		t.Errorf("%d saves were written in %d batches, want fewer", callers*saves, p.batches)
+	}
+	t.Logf("%d saves, %d written, in %d batches", callers*saves, len(p.written), p.batches)
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseConfigDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := parseConfig(nil, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(c.rows, rowNames()) || !slices.Equal(c.databases, []string{postgresKind, sqliteKind}) {
+		t.Errorf("got %v in %v, want everything everywhere", c.rows, c.databases)
+	}
+	if !slices.Equal(c.writers, []int{1, 16, 64}) || !slices.Equal(c.events, []int{1, 10}) {
+		t.Errorf("got %v writers and %v events", c.writers, c.events)
+	}
+	if c.rounds != 3 || c.preload != 20_000 || c.timing != (timing{100 * time.Millisecond, 400 * time.Millisecond}) {
+		t.Errorf("got %d rounds, %d rows, %v", c.rounds, c.preload, c.timing)
+	}
+}
+
+func TestParseConfig(t *testing.T) {
+	t.Parallel()
+	c, err := parseConfig(strings.Fields("-rows load,save -writers 2 -events 3,4 -seconds 1.5 -warmup 0 -rounds 5 "+
+		"-databases sqlite -preload 0 -json figures.json"), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(c.rows, []string{rowLoad, rowSave}) || !slices.Equal(c.databases, []string{sqliteKind}) ||
+		!slices.Equal(c.writers, []int{2}) || !slices.Equal(c.events, []int{3, 4}) || c.rounds != 5 || c.preload != 0 ||
+		c.timing != (timing{0, 1500 * time.Millisecond}) || c.json != "figures.json" {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// All mistakes are reported together.
+func TestParseConfigMistakes(t *testing.T) {
+	t.Parallel()
+	_, err := parseConfig(strings.Fields("-rows saves -writers 0,x -events 101 -databases oracle -seconds 0 -rounds 0 more"), io.Discard)
+	if err == nil {
+		t.Fatal("got no error")
+	}
+	for _, want := range []string{`unknown "saves"`, `-writers: "0"`, `-events: "101"`, `unknown "oracle"`, "-seconds", "-rounds", `unexpected "more"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want it to contain %s", err, want)
+		}
+	}
+	if _, err := parseConfig([]string{"-h"}, io.Discard); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("got %v, want flag.ErrHelp", err)
+	}
+}

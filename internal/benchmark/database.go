@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"gorm.io/driver/postgres"
+	"gorm.io/driver/sqlite"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+)
+
+// The kinds of databases.
+const (
+	postgresKind = "postgres"
+	sqliteKind   = "sqlite"
+)
+
+// applicationName is the application whose events are saved.
+const applicationName = "Benchmark"
+
+// A database is one that a cell has for itself, with the framework's tables.
+type database struct {
+	kind  string
+	dsn   string
+	admin *sql.DB // for what is not measured
+}
+
+// newDatabase makes a database with empty tables.
+func newDatabase(p *place) (*database, error) {
+	dsn, err := p.create()
+	if err != nil {
+		return nil, err
+	}
+	d := &database{kind: p.kind, dsn: dsn}
+	db, err := d.gorm(1)
+	if err != nil {
+		return nil, err
+	}
+	if d.admin, err = db.DB(); err == nil {
+		err = gormstore.AutoMigrate(db)
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+func (d *database) close() error { return d.admin.Close() }
+
+// gorm opens a handle as a user would, with a connection kept for each of the callers.
+func (d *database) gorm(connections int) (*gorm.DB, error) {
+	dialector := postgres.Open(d.dsn)
+	if d.kind == sqliteKind {
+		dialector = sqlite.Open(d.dsn)
+	}
+	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
+	if err != nil {
+		return nil, err
+	}
+	pool, err := db.DB()
+	if err != nil {
+		return nil, err
+	}
+	return db, d.connect(pool, connections)
+}
+
+// pool opens the driver without GORM.
+func (d *database) pool(connections int) (*sql.DB, error) {
+	driver := "pgx"
+	if d.kind == sqliteKind {
+		driver = sqlite.DriverName
+	}
+	pool, err := sql.Open(driver, d.dsn)
+	if err != nil {
+		return nil, err
+	}
+	return pool, d.connect(pool, connections)
+}
+
+// connect opens all connections of a pool, so that none has to be opened while something is measured. A SQLite file has
+// one writer at a time, and connections that would only wait for each other make it slower.
+func (d *database) connect(pool *sql.DB, connections int) error {
+	if d.kind == sqliteKind {
+		connections = 1
+	}
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	held := make([]*sql.Conn, 0, connections)
+	var err error
+	for range connections {
+		conn, failure := pool.Conn(ctx)
+		if failure != nil {
+			err = errors.Join(failure, pool.Close())
+			break
+		}
+		held = append(held, conn)
+	}
+	for _, conn := range held {
+		err = errors.Join(err, conn.Close())
+	}
+	return err
+}
+
+// reset empties the tables, fills the log with a number of rows and has the database look at them.
+func (d *database) reset(ctx context.Context, rows int) error {
+	statements := []string{"TRUNCATE stored_events, snapshots", fillPostgres, "ANALYZE stored_events"}
+	if d.kind == sqliteKind {
+		statements = []string{"DELETE FROM stored_events", "DELETE FROM snapshots", fillSQLite, "ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)"}
+	}
+	for _, statement := range statements {
+		var arguments []any
+		if strings.HasPrefix(statement, "INSERT") {
+			arguments = []any{applicationName, rows}
+		}
+		if _, err := d.admin.ExecContext(ctx, statement, arguments...); err != nil {
+			return fmt.Errorf("reset: %s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// The statements that fill the log: aggregates of 100 events under random ids, with the sizes of sampleTopic and
+// stateSize.
+const (
+	fillPostgres = `INSERT INTO stored_events (application_name, originator_id, originator_version, topic, state)
+SELECT $1, md5((n / 100)::text)::uuid, n % 100 + 1, repeat('t', 40), decode(repeat('5a', 200), 'hex')
+FROM generate_series(0, $2::bigint - 1) AS n`
+	fillSQLite = `INSERT INTO stored_events (application_name, originator_id, originator_version, topic, state)
+WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers)
+SELECT ?1, printf('%08x%024x', (n / 100 * 2654435761) % 4294967296, n / 100), n % 100 + 1,
+	printf('%.40c', 't'), zeroblob(200)
+FROM numbers LIMIT ?2`
+)
+
+// verify checks that exactly these rows are stored, and that the versions of every aggregate have no gap.
+func (d *database) verify(ctx context.Context, rows int64) error {
+	var stored, broken int64
+	count := "SELECT count(*) FROM stored_events"
+	gaps := `SELECT count(*) FROM (SELECT originator_id FROM stored_events GROUP BY application_name, originator_id
+HAVING min(originator_version) <> 1 OR max(originator_version) <> count(*)) AS broken`
+	err := errors.Join(
+		d.admin.QueryRowContext(ctx, count).Scan(&stored),
+		d.admin.QueryRowContext(ctx, gaps).Scan(&broken),
+	)
+	switch {
+	case err != nil:
+		return fmt.Errorf("verify: %w", err)
+	case stored != rows:
+		return fmt.Errorf("void: %d rows are stored, %d were acknowledged", stored, rows)
+	case broken > 0:
+		return fmt.Errorf("void: the versions of %d aggregates are not contiguous", broken)
+	}
+	return nil
+}
+
+// version is what the database says of itself.
+func (d *database) version(ctx context.Context) (version string, err error) {
+	query := "SELECT 'PostgreSQL ' || current_setting('server_version') || ', fsync ' || current_setting('fsync')"
+	if d.kind == sqliteKind {
+		query = "SELECT 'SQLite ' || sqlite_version()"
+	}
+	return version, d.admin.QueryRowContext(ctx, query).Scan(&version)
+}
+
+// programs is the folder of the server's programs.
+func (d *database) programs(ctx context.Context) (folder string, err error) {
+	err = d.admin.QueryRowContext(ctx, "SELECT setting FROM pg_config WHERE name = 'BINDIR'").Scan(&folder)
+	return folder, err
+}
+
+// meter reads the processor time that this process and the processes of the server, as they are now, have used.
+func (d *database) meter(ctx context.Context) (func() time.Duration, error) {
+	if d.kind == sqliteKind {
+		return processorTime, nil
+	}
+	var backend int
+	if err := d.admin.QueryRowContext(ctx, "SELECT pg_backend_pid()").Scan(&backend); err != nil {
+		return nil, err
+	}
+	server := siblings(backend)
+	return func() time.Duration { return processorTime() + processorTimeOf(server) }, nil
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// The tests are their own workers.
+func TestMain(m *testing.M) {
+	if os.Getenv(workerVariable) != "" {
+		os.Exit(exitCode(work(context.Background(), os.Stdin, os.Stdout), os.Stderr))
+	}
+	os.Exit(testdb.Main(m))
+}
+
+// Every row runs, counts right and gets into the tables and the file.
+func TestRunAllRows(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "figures.json")
+	var out strings.Builder
+	err := run(t.Context(), []string{
+		"-databases", sqliteKind, "-writers", "1,16", "-seconds", "0.02", "-warmup", "0.005", "-rounds", "1", "-preload", "200",
+		"-json", file,
+	}, &out, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"SQLite 3.", "a sync takes", "ratios to reach", "Repository.Get", "Application.Save"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, &out)
+		}
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var figures struct{ Results []result }
+	if err := json.Unmarshal(content, &figures); err != nil {
+		t.Fatal(err)
+	}
+	measured := map[string]bool{}
+	for _, r := range figures.Results {
+		measured[r.Row] = true
+		for _, f := range r.Figures {
+			if f.Median.Rate <= 0 || f.Best < f.Median.Rate || f.Median.P99 < f.Median.P50 {
+				t.Errorf("%s: %+v makes no sense", r.Row, f)
+			}
+		}
+	}
+	for _, row := range rowNames() {
+		if !measured[row] {
+			t.Errorf("%s was not measured", row)
+		}
+	}
+}
+
+// A way that loses a row, or leaves a gap, gives no figure.
+func TestVoid(t *testing.T) {
+	t.Parallel()
+	p, err := openFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.end(); err != nil {
+			t.Error(err)
+		}
+	}()
+	b := &bench{config: config{preload: 100, timing: timing{Measured: time.Millisecond}}}
+	_, err = b.within(p, func(d *database) ([]result, error) {
+		s, err := openRaw(d, 1, 1)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range []struct {
+			want     string
+			versions []int64
+		}{
+			{"1 rows", nil},
+			{"not contiguous", []int64{2}},
+		} {
+			turn := b.saving(d, 1, func(ctx context.Context) (tally, error) {
+				id := uuid.New()
+				for _, version := range row.versions {
+					event := persistence.StoredEvent{OriginatorID: id, OriginatorVersion: version, Topic: "t", State: []byte{}}
+					if err := s.save(ctx, []persistence.StoredEvent{event}); err != nil {
+						return tally{}, err
+					}
+				}
+				return tally{Acknowledged: 1}, nil
+			})
+			if _, err := turn(t.Context()); err == nil || !strings.Contains(err.Error(), "void: ") {
+				t.Errorf("%s: got %v", row.want, err)
+			}
+		}
+		return nil, s.close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a worker has to say about its end gets into the error.
+func TestWorkerFails(t *testing.T) {
+	t.Parallel()
+	_, err := workers(t.Context(), 2, job{Kind: sqliteKind, Task: task{Way: "another"}})
+	if err == nil || !strings.Contains(err.Error(), `there is no way "another"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The lifetime outside of a test gives errors where a test would end.
+func TestLifetime(t *testing.T) {
+	t.Parallel()
+	l := &lifetime{}
+	var ended []int
+	err := l.start(func() {
+		l.Cleanup(func() { ended = append(ended, 1) })
+		l.Cleanup(func() { ended = append(ended, 2) })
+		l.Skipf("no %s", "server")
+		t.Error("Skipf has returned")
+	})
+	if err == nil || err.Error() != "no server" {
+		t.Errorf("got %v", err)
+	}
+	l.Errorf("folder remains")
+	if err := l.end(); err == nil || err.Error() != "folder remains" || len(ended) != 2 || ended[0] != 2 {
+		t.Errorf("got %v after %v", err, ended)
+	}
+}

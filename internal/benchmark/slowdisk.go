@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"os"
+)
+
+//go:embed shim/fsync.c
+var shimSource []byte
+
+// slowWriters is how many writers there are on the slow disk.
+const slowWriters = 64
+
+// measureSlowdisk is the row slowdisk. The library that makes syncs slower is preloaded by the program that syncs: the
+// server, or with SQLite the process that writes.
+func (b *bench) measureSlowdisk(ctx context.Context, p *place) (_ []result, err error) {
+	folder, err := os.MkdirTemp("", "es-benchmark-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	if err := os.Chmod(folder, 0o755); err != nil { // the server may run under another account
+		return nil, err
+	}
+	library, err := buildShim(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	return b.within(p, func(d *database) ([]result, error) {
+		if p.kind == sqliteKind {
+			return b.slowdisk(ctx, d, func(name string) way {
+				return b.processWay(d, name, 1, b.task(name, slowWriters, 1), "LD_PRELOAD="+library)
+			})
+		}
+		slow, err := openSlowServer(ctx, d, library)
+		if err != nil {
+			return nil, err
+		}
+		results, err := b.within(slow, func(d *database) ([]result, error) {
+			return b.slowdisk(ctx, d, func(name string) way { return b.saveWay(d, name, slowWriters, 1) })
+		})
+		return results, errors.Join(err, slow.end())
+	})
+}
+
+func (b *bench) slowdisk(ctx context.Context, d *database, by func(name string) way) ([]result, error) {
+	c := &cell{row: rowSlowdisk, database: d.kind, workers: slowWriters, events: 1, note: "recorder, +1 ms a sync"}
+	for _, name := range []string{ours, raw, original} {
+		c.ways = append(c.ways, by(name))
+	}
+	r, err := c.measure(ctx, b.rounds)
+	return []result{r}, err
+}

@@ -1,0 +1,110 @@
+package persistence_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/compressor"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// parcel is the aggregate whose events the mapper is measured with.
+type parcel struct {
+	domain.Aggregate
+	Events int
+}
+
+// Apply makes samplePlain's type an event.
+func (plainEvent) Apply(p *parcel) { p.Events++ }
+
+var parcels = domain.Define("Parcel", domain.On("Described", plainEvent{}))
+
+// mapperChains are the steps behind the transcoder.
+var mapperChains = []struct {
+	name                  string
+	compressed, encrypted bool
+}{
+	{"json", false, false},
+	{"json+zlib", true, false},
+	{"json+aes", false, true},
+	{"json+zlib+aes", true, true},
+}
+
+func newBenchMapper(b *testing.B, compressed, encrypted bool) *persistence.Mapper {
+	b.Helper()
+	config := persistence.MapperConfig{Application: "Benchmark"}
+	if compressed {
+		zlib, err := compressor.NewZlib()
+		if err != nil {
+			b.Fatal(err)
+		}
+		config.Compressor = zlib
+	}
+	if encrypted {
+		value, err := cipher.CreateKey(32)
+		if err != nil {
+			b.Fatal(err)
+		}
+		keys, err := cipher.ParseKeys(value)
+		if err != nil {
+			b.Fatal(err)
+		}
+		aes, err := cipher.NewAES(keys...)
+		if err != nil {
+			b.Fatal(err)
+		}
+		config.Cipher = aes
+	}
+	mapper := persistence.NewMapper(config)
+	if err := mapper.Add(parcels.Schema); err != nil {
+		b.Fatal(err)
+	}
+	return mapper
+}
+
+// benchEvent is an event of about 200 bytes of JSON, without metadata.
+func benchEvent() domain.Event {
+	id := uuid.MustParse("1e1d7398-8986-57af-bb01-11a89b2f8b02")
+	at := time.Date(2024, 2, 29, 23, 59, 59, 123456000, time.UTC)
+	return parcels.Create(id, samplePlain, domain.At(at)).PendingEvents()[0]
+}
+
+func BenchmarkMapperToStored(b *testing.B) {
+	for _, chain := range mapperChains {
+		b.Run(chain.name, func(b *testing.B) {
+			mapper := newBenchMapper(b, chain.compressed, chain.encrypted)
+			event := benchEvent()
+			var stored persistence.StoredEvent
+			b.ReportAllocs()
+			for b.Loop() {
+				var err error
+				if stored, err = mapper.ToStored(event); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(stored.State)), "bytes")
+		})
+	}
+}
+
+func BenchmarkMapperToDomain(b *testing.B) {
+	for _, chain := range mapperChains {
+		b.Run(chain.name, func(b *testing.B) {
+			mapper := newBenchMapper(b, chain.compressed, chain.encrypted)
+			stored, err := mapper.ToStored(benchEvent())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := mapper.ToDomain(stored); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
