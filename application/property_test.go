@@ -22,7 +22,7 @@ var variants = map[string][]application.Option{
 	"skipping cache":      {cached("2", "AGGREGATE_CACHE_FASTFORWARD_SKIPPING", "y")},
 	"cipher":              {env("CIPHER_KEY", testKey)},
 	"compressor":          {env("COMPRESSOR_TOPIC", "zlib")},
-	"everything":          {env("CIPHER_KEY", testKey, "COMPRESSOR_TOPIC", "zstd", "SNAPSHOTTING_INTERVALS", "3"), cached("2")},
+	"everything":          {env("CIPHER_KEY", testKey, "COMPRESSOR_TOPIC", "zlib", "SNAPSHOTTING_INTERVALS", "3"), cached("2")},
 	"original's layout":   {application.WithOriginalLayout()},
 	"original's and more": {application.WithOriginalLayout(), env("COMPRESSOR_TOPIC", "zlib", "SNAPSHOTTING_INTERVALS", "1"), cached("1")},
 }

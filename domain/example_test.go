@@ -49,7 +49,7 @@ func ExampleDefinition_Create() {
 	id := uuid.NewSHA1(uuid.NameSpaceURL, []byte("/dogs/Fido"))
 	dog := Dogs.Create(id, Registered{Name: "Fido"})
 	fmt.Println(dog.ID(), dog.Name)
-	// Output: 92a8af75-e3cc-5d48-a371-c7a09aa7b5c6 Fido
+	// Output: 1e1d7398-8986-57af-bb01-11a89b2f8b02 Fido
 }
 
 func ExampleDefinition_WithClock() {
@@ -67,7 +67,7 @@ func ExampleDefinition_Apply() {
 	fmt.Println(Dogs.Apply(dog, stored)) // once more
 	// Output:
 	// <nil> Fido
-	// aggregate 92a8af75-e3cc-5d48-a371-c7a09aa7b5c6 expects version 2 next and got version 1
+	// aggregate 1e1d7398-8986-57af-bb01-11a89b2f8b02 expects version 2 next and got version 1
 }
 
 func ExampleAt() {

@@ -20,6 +20,8 @@ type handle struct {
 	synced  bool       // every connection of SQLite syncs at each commit by itself
 	readers *sql.DB    // of SQLite, or nil
 	queues  map[queueKey]*queue
+
+	statements sync.Map // of *sql.Stmt, by their text; closed with the pool
 }
 
 // queueKey names the log that a queue is for.
@@ -82,4 +84,19 @@ func (h *handle) queue(key queueKey) *queue {
 		h.queues[key] = q
 	}
 	return q
+}
+
+// statement prepares a statement on the pool once for all.
+func (h *handle) statement(ctx context.Context, pool *sql.DB, query string) (*sql.Stmt, error) {
+	if known, ok := h.statements.Load(query); ok {
+		return known.(*sql.Stmt), nil
+	}
+	made, err := pool.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if known, raced := h.statements.LoadOrStore(query, made); raced {
+		return known.(*sql.Stmt), made.Close()
+	}
+	return made, nil
 }

@@ -114,6 +114,9 @@ func (postgres) insertOne(ctx context.Context, c connection, r *processRecorder,
 func (p postgres) outcome(ctx context.Context, c connection, r *processRecorder, s *save, err error) ([]int64, error) {
 	op := r.application + ": " + opSave
 	if p.unanswered(err) {
+		if conn, ok := c.pool.(*sql.Conn); ok {
+			_ = conn.Close() // a pool of one has no other connection to look with
+		}
 		return r.settle(ctx, op, s.events, &errLostCommit{err})
 	}
 	return r.explain(ctx, c, op, s.events, err)

@@ -174,32 +174,47 @@ func TestQueueWritesTheFirstAtOnceAndTheOthersTogether(t *testing.T) {
 // Whoever has to wait for a later batch is first in it, so that nobody waits for ever.
 func TestQueueLeavesToTheNextBatchWhatDoesNotFit(t *testing.T) {
 	hot, other := uuid.New(), uuid.New()
-	limit := make([]*save, maxBatchSaves+3)
-	for i := range limit {
-		limit[i] = saveOf("s")
+	limit := func() []*save {
+		saves := make([]*save, maxBatchSaves+3)
+		for i := range saves {
+			saves[i] = saveOf("s")
+		}
+		return saves
 	}
 	many := func(n int) string { return strings.TrimSpace(strings.Repeat("s ", n)) }
 	for _, test := range []struct {
 		name  string
-		saves []*save
+		saves func() []*save // called in the bubble, as saves have channels
 		want  []string
 	}{
 		{"number of saves", limit, []string{many(maxBatchSaves), many(3)}},
-		{"number of events", []*save{bulk("a", 1500, 1), bulk("b", 501, 1), bulk("c", 500, 1), bulk("d", 1, 1)},
-			[]string{"a c", "b d"}},
-		{"number of events, exactly", []*save{bulk("a", 1000, 1), bulk("b", 1000, 1), bulk("c", 1, 1)}, []string{"a b", "c"}},
-		{"bytes", []*save{bulk("a", 1, maxBatchBytes/2), bulk("b", 1, maxBatchBytes/2), bulk("c", 1, 100)}, []string{"a c", "b"}},
-		{"the same originator", []*save{saveFor("a", hot), saveFor("b", hot), saveFor("c", other), saveFor("d", hot)},
-			[]string{"a c", "b", "d"}},
-		{"several originators go alone", []*save{saveFor("a", hot, other), saveOf("b"), saveOf("c")}, []string{"a", "b c"}},
-		{"several originators, not first", []*save{saveOf("a"), saveFor("b", hot, other), saveOf("c")}, []string{"a c", "b"}},
-		{"several of several", []*save{saveFor("a", hot, other), saveFor("b", other, hot), saveOf("c")}, []string{"a", "b", "c"}},
+		{"number of events", func() []*save {
+			return []*save{bulk("a", 1500, 1), bulk("b", 501, 1), bulk("c", 500, 1), bulk("d", 1, 1)}
+		}, []string{"a c", "b d"}},
+		{"number of events, exactly", func() []*save {
+			return []*save{bulk("a", 1000, 1), bulk("b", 1000, 1), bulk("c", 1, 1)}
+		}, []string{"a b", "c"}},
+		{"bytes", func() []*save {
+			return []*save{bulk("a", 1, maxBatchBytes/2), bulk("b", 1, maxBatchBytes/2), bulk("c", 1, 100)}
+		}, []string{"a c", "b"}},
+		{"the same originator", func() []*save {
+			return []*save{saveFor("a", hot), saveFor("b", hot), saveFor("c", other), saveFor("d", hot)}
+		}, []string{"a c", "b", "d"}},
+		{"several originators go alone", func() []*save {
+			return []*save{saveFor("a", hot, other), saveOf("b"), saveOf("c")}
+		}, []string{"a", "b c"}},
+		{"several originators, not first", func() []*save {
+			return []*save{saveOf("a"), saveFor("b", hot, other), saveOf("c")}
+		}, []string{"a c", "b"}},
+		{"several of several", func() []*save {
+			return []*save{saveFor("a", hot, other), saveFor("b", other, hot), saveOf("c")}
+		}, []string{"a", "b", "c"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLine(t)
 				calls := []*call{l.submit(t.Context(), saveOf("first"))}
-				for _, s := range test.saves {
+				for _, s := range test.saves() {
 					if !s.fits() {
 						t.Fatalf("%s is too large for a batch", nameOf(s))
 					}
@@ -401,11 +416,11 @@ func (p *party) complain(format string, arguments ...any) {
 func (p *party) save(t *testing.T, r *rand.Rand, s *save) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	cancelled := r.IntN(3) == 0
+	cancelled, moments := r.IntN(3) == 0, r.IntN(4)
 	if cancelled {
 		go func() {
-			for range r.IntN(4) {
-				p.queue.mu.Lock() // which is when others move
+			for range moments {
+				p.queue.mu.Lock()   // which is when others move
 				p.queue.mu.Unlock() //nolint:staticcheck // nothing to do
 			}
 			cancel()

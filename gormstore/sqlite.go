@@ -69,14 +69,16 @@ func (s sqlite) begin(ctx context.Context, store *Store) (unit, error) {
 	if err != nil {
 		return nil, err
 	}
+	u := &sqliteUnit{ConnPool: conn, conn: conn, ctx: ctx, pool: store.pool}
 	err = s.patiently(ctx, store.lockTimeout, func() error {
 		_, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE")
 		return err
 	})
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		_ = u.Rollback() // it may have begun all the same, where ctx ended at that moment; a lock would stay behind
+		return nil, err
 	}
-	return &sqliteUnit{ConnPool: conn, conn: conn, ctx: ctx, pool: store.pool}, nil
+	return u, nil
 }
 
 // connect takes a connection that syncs every commit to disk: the usual driver asks for less, unless the database was

@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -32,23 +33,44 @@ func (s sqlite) merge(ctx context.Context, r *processRecorder, batch []*save) {
 
 // writeEvent writes a single event with a single statement, which is atomic by itself.
 func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, save *save) {
-	conn, err := s.connect(ctx, r.store)
-	if err != nil {
-		save.err = err
-		return
-	}
-	defer conn.Close() // an error of giving back a connection has no consequence
-	c := connection{conn, r.store}
-	err = s.patiently(ctx, r.store.lockTimeout, func() (err error) {
-		save.ids, err = s.writeRows(r, save.events, func(arguments []any) (sql.Result, error) {
-			return c.result(ctx, "INSERT INTO "+r.table.quoted+insertRow, arguments...)
-		})
+	c := connection{r.store.pool, r.store}
+	err := s.patiently(ctx, r.store.lockTimeout, func() (err error) {
+		save.ids, err = s.insertEvent(ctx, r, save)
 		return err
 	})
 	save.err = nil
+	if _, coded := sqliteCode(err); err != nil && !coded && s.fault(err).missing == "" && r.store.faultOf(err).class == persistence.ErrOperational {
+		err = &errLostCommit{err} // it does not come from SQLite, which may have stored the event
+	}
 	if err != nil {
 		save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
 	}
+}
+
+// insertEvent uses a statement that is prepared once, where every connection of the pool syncs by itself; otherwise it
+// takes a connection and has it sync.
+func (s sqlite) insertEvent(ctx context.Context, r *processRecorder, save *save) ([]int64, error) {
+	query := "INSERT INTO " + r.table.quoted + insertRow
+	if r.store.handle.synced {
+		statement, err := r.store.handle.statement(ctx, r.store.pool, query)
+		if err != nil {
+			return nil, err
+		}
+		return s.writeRows(r, save.events, func(arguments []any) (sql.Result, error) {
+			begin := time.Now()
+			result, err := statement.ExecContext(ctx, arguments...)
+			connection{r.store.pool, r.store}.trace(ctx, begin, query, -1, err)
+			return result, err
+		})
+	}
+	conn, err := s.connect(ctx, r.store)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close() // an error of giving back a connection has no consequence
+	return s.writeRows(r, save.events, func(arguments []any) (sql.Result, error) {
+		return connection{conn, r.store}.result(ctx, query, arguments...)
+	})
 }
 
 // writeBatch writes the saves of a batch one after the other. Its error is for all of them.

@@ -17,6 +17,7 @@ type config struct {
 	databases []string
 	writers   []int
 	events    []int
+	histories []int
 	timing    timing
 	rounds    int
 	preload   int
@@ -32,6 +33,7 @@ func parseConfig(arguments []string, output io.Writer) (config, error) {
 	databases := flags.String("databases", postgresKind+","+sqliteKind, "where")
 	writers := flags.String("writers", "1,16,64", "concurrent writers in the row save")
 	events := flags.String("events", "1,10", "events in each save in the row save")
+	histories := flags.String("histories", "100,1000", "events of each aggregate in the row load")
 	seconds := flags.Float64("seconds", 0.4, "measured time of each turn")
 	warmup := flags.Float64("warmup", 0.1, "seconds of each turn before they are measured")
 	rounds := flags.Int("rounds", 3, "turns of each way")
@@ -43,25 +45,28 @@ func parseConfig(arguments []string, output io.Writer) (config, error) {
 
 	c := config{rounds: *rounds, preload: *preload, json: *json}
 	c.timing = timing{Warmup: inSeconds(*warmup), Measured: inSeconds(*seconds)}
-	var mistakes [7]error
+	var mistakes [8]error
 	c.rows, mistakes[0] = words("rows", *rows, rowNames())
 	c.databases, mistakes[1] = words("databases", *databases, []string{postgresKind, sqliteKind})
 	c.writers, mistakes[2] = numbers("writers", *writers, maxWriters)
 	c.events, mistakes[3] = numbers("events", *events, eventsPerAggregate)
+	c.histories, mistakes[4] = numbers("histories", *histories, maxHistory)
 	if flags.NArg() > 0 {
-		mistakes[4] = fmt.Errorf("unexpected %q", flags.Arg(0))
+		mistakes[5] = fmt.Errorf("unexpected %q", flags.Arg(0))
 	}
 	if c.timing.Measured <= 0 || c.timing.Warmup < 0 {
-		mistakes[5] = errors.New("-seconds must be above zero, and -warmup not below it")
+		mistakes[6] = errors.New("-seconds must be above zero, and -warmup not below it")
 	}
 	if c.rounds < 1 || c.preload < 0 {
-		mistakes[6] = errors.New("-rounds must be above zero, and -preload not below it")
+		mistakes[7] = errors.New("-rounds must be above zero, and -preload not below it")
 	}
 	return c, errors.Join(mistakes[:]...)
 }
 
-// maxWriters keeps the connections below what the server admits.
-const maxWriters = 128
+const (
+	maxWriters = 128 // keeps the connections below what the server admits
+	maxHistory = 100_000
+)
 
 func inSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 

@@ -229,7 +229,7 @@ func (b *bench) withLibrary(ctx context.Context, d *database, events int, f func
 // measureLoad is the row load.
 func (b *bench) measureLoad(ctx context.Context, p *place) ([]result, error) {
 	return b.within(p, func(d *database) (results []result, err error) {
-		for _, events := range []int{100, 1000} {
+		for _, events := range b.histories {
 			r, err := b.withLibrary(ctx, d, events, func(l *library) (result, error) {
 				return l.cell(rowLoad, l.all()...).measure(ctx, b.rounds)
 			})

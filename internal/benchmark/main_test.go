@@ -30,7 +30,7 @@ func TestRunAllRows(t *testing.T) {
 	var out strings.Builder
 	err := run(t.Context(), []string{
 		"-databases", sqliteKind, "-writers", "1,16", "-seconds", "0.02", "-warmup", "0.005", "-rounds", "1", "-preload", "200",
-		"-json", file,
+		"-histories", "10,100", "-json", file,
 	}, &out, &out)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestVoid(t *testing.T) {
 			want     string
 			versions []int64
 		}{
-			{"1 rows", nil},
+			{"101 were acknowledged", nil},
 			{"not contiguous", []int64{2}},
 		} {
 			turn := b.saving(d, 1, func(ctx context.Context) (tally, error) {
@@ -99,7 +99,7 @@ func TestVoid(t *testing.T) {
 				}
 				return tally{Acknowledged: 1}, nil
 			})
-			if _, err := turn(t.Context()); err == nil || !strings.Contains(err.Error(), "void: ") {
+			if _, err := turn(t.Context()); err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("%s: got %v", row.want, err)
 			}
 		}

@@ -21,7 +21,7 @@ func (b *bench) measureMemory(ctx context.Context, p *place) ([]result, error) {
 			return nil, err
 		}
 		results = append(results, r)
-		r, err = b.withLibrary(ctx, d, 100, func(l *library) (result, error) {
+		r, err = b.withLibrary(ctx, d, b.histories[0], func(l *library) (result, error) {
 			return l.cell(rowMemory, l.all()[:3]...).measure(ctx, b.rounds)
 		})
 		return append(results, r), err
