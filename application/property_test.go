@@ -134,14 +134,14 @@ func TestVariantsAreEqual(t *testing.T) {
 						return errorOr(wrongDog(now, name, tricks), wrongDog(then, name, tricks[:version-1]))
 					})
 				}
-				each(func(w *world) error {
-					problems, err := persistence.Check(ctx, persistence.Checked{Application: w.app.Name(), Recorder: w.app.Recorder(), Mapper: w.app.Mapper()})
-					if len(problems) > 0 {
-						return fmt.Errorf("check found %v", problems)
-					}
-					return err
-				})
 			},
+		})
+		each(func(w *world) error {
+			problems, err := persistence.Check(ctx, persistence.Checked{Application: w.app.Name(), Recorder: w.app.Recorder(), Mapper: w.app.Mapper()})
+			if len(problems) > 0 {
+				return fmt.Errorf("check found %v", problems)
+			}
+			return err
 		})
 	})
 }

@@ -39,10 +39,10 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, save *save) 
 		return err
 	})
 	save.err = nil
-	if _, coded := sqliteCode(err); err != nil && !coded && s.fault(err).missing == "" && r.store.faultOf(err).class == persistence.ErrOperational {
-		err = &errLostCommit{err} // it does not come from SQLite, which may have stored the event
-	}
 	if err != nil {
+		if _, coded := sqliteCode(err); !coded && r.store.faultOf(err).class == persistence.ErrOperational {
+			err = &errLostCommit{err} // it is not SQLite that reports it, which may have stored the event
+		}
 		save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
 	}
 }

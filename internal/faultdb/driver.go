@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"io"
 	"slices"
+	"sync"
 	"sync/atomic"
 )
 
@@ -37,6 +38,39 @@ type conn struct {
 	inner  driver.Conn
 	faults *Injector
 	broken atomic.Bool
+
+	mu   sync.Mutex // protects open
+	open map[io.Closer]struct{}
+}
+
+// remember keeps what is to be closed before the connection is: SQLite keeps a connection alive whose statements are not.
+func (c *conn) remember(child io.Closer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == nil {
+		c.open = map[io.Closer]struct{}{}
+	}
+	c.open[child] = struct{}{}
+}
+
+func (c *conn) forget(child io.Closer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, child)
+}
+
+// destroy closes the connection under the feet of its user.
+func (c *conn) destroy() {
+	if c.broken.Swap(true) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for child := range c.open {
+		_ = child.Close()
+	}
+	c.open = nil
+	_ = c.inner.Close()
 }
 
 // do makes a call, or lets it fail. The discard function throws away the reply of a call whose effect counts.
@@ -58,8 +92,7 @@ func do[R any](c *conn, op Op, statement string, call func() (R, error), discard
 		}
 	}
 	if fault.Broken {
-		c.broken.Store(true)
-		_ = c.inner.Close()
+		c.destroy()
 	}
 	return reply, fault.Err
 }
@@ -88,6 +121,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if err != nil {
 		return nil, err
 	}
+	c.remember(prepared)
 	return &stmt{Stmt: prepared, conn: c, query: query}, nil
 }
 
@@ -130,6 +164,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err != nil {
 		return nil, err
 	}
+	c.remember(result)
 	return &rows{Rows: result, conn: c}, nil
 }
 
@@ -188,6 +223,14 @@ type stmt struct {
 	query string
 }
 
+func (s *stmt) Close() error {
+	if s.conn.broken.Load() {
+		return nil
+	}
+	s.conn.forget(s.Stmt)
+	return s.Stmt.Close()
+}
+
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	return do(s.conn, Exec, s.query, func() (driver.Result, error) {
 		return s.Stmt.(driver.StmtExecContext).ExecContext(ctx, slices.Clone(args))
@@ -201,6 +244,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	if err != nil {
 		return nil, err
 	}
+	s.conn.remember(result)
 	return &rows{Rows: result, conn: s.conn}, nil
 }
 
@@ -224,8 +268,7 @@ func (r *rows) Next(into []driver.Value) error {
 		}
 	}
 	if fault.Broken {
-		r.conn.broken.Store(true)
-		_ = r.conn.inner.Close()
+		r.conn.destroy()
 	}
 	return fault.Err
 }
@@ -234,5 +277,6 @@ func (r *rows) Close() error {
 	if r.conn.broken.Load() {
 		return nil
 	}
+	r.conn.forget(r.Rows)
 	return r.Rows.Close()
 }
