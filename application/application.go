@@ -32,7 +32,7 @@ type Application struct {
 	closed      atomic.Bool
 
 	mu         sync.RWMutex // protects what follows
-	kept       map[string]keeper
+	kept       map[string][]keeper
 	afterwards []func(context.Context, []persistence.Recording)
 }
 
@@ -203,13 +203,12 @@ func (a *Application) keep(ctx context.Context, change domain.Changes, events []
 	if !ok {
 		return
 	}
-	k := a.keeper(schema.Name())
-	if k == nil {
-		return
+	keepers := a.keepers(schema.Name())
+	for _, k := range keepers {
+		k.saved(change)
 	}
-	k.saved(change)
-	if a.snapshots != nil {
-		a.takeDueSnapshots(ctx, k, schema.Name(), events)
+	if a.snapshots != nil && len(keepers) > 0 {
+		a.takeDueSnapshots(ctx, keepers[0], schema.Name(), events)
 	}
 }
 
@@ -225,7 +224,8 @@ func (a *Application) takeDueSnapshots(ctx context.Context, k keeper, definition
 	}
 }
 
-func (a *Application) keeper(definition string) keeper {
+// keepers are the repositories of a definition.
+func (a *Application) keepers(definition string) []keeper {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return a.kept[definition]
@@ -236,8 +236,10 @@ func (a *Application) forget(events []domain.Event) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	for _, event := range events {
-		for _, k := range a.kept {
-			k.forget(event.OriginatorID)
+		for _, keepers := range a.kept {
+			for _, k := range keepers {
+				k.forget(event.OriginatorID)
+			}
 		}
 	}
 }
@@ -257,6 +259,14 @@ func (a *Application) Close() error {
 		return nil
 	}
 	return a.factory.Close()
+}
+
+// ready reports why the application cannot be used.
+func (a *Application) ready(ctx context.Context) error {
+	if a.closed.Load() {
+		return a.closedError()
+	}
+	return ctx.Err()
 }
 
 func (a *Application) closedError() error {

@@ -120,7 +120,7 @@ func newConfig(name string, options []Option) *config {
 
 // build makes the application, or reports all mistakes together.
 func (c *config) build() (*Application, error) {
-	c.warnOfUnknown()
+	c.warnOfMisspelt()
 	err := errors.Join(
 		persistence.ValidateName(c.name),
 		c.readTranscoder(),
@@ -143,7 +143,7 @@ func (c *config) build() (*Application, error) {
 func (c *config) wire() (*Application, error) {
 	a := &Application{
 		name: c.name, environment: c.environment, logger: c.logger, factory: c.factory, ownsFactory: c.ownsFactory,
-		intervals: c.intervals, cache: c.cache, kept: map[string]keeper{},
+		intervals: c.intervals, cache: c.cache, kept: map[string][]keeper{},
 	}
 	a.mapper = persistence.NewMapper(persistence.MapperConfig{
 		Application: c.name, Transcoder: c.transcoder, Compressor: c.compressor, Cipher: c.cipher, OriginalLayout: c.original,
@@ -159,6 +159,7 @@ func (c *config) wire() (*Application, error) {
 	}
 	a.events = persistence.NewEventStore(a.mapper, a.recorder)
 	a.log = NewNotificationLog(a.recorder)
+	a.log.ready = a.ready
 	if c.snapshotting {
 		recorder, err := c.factory.SnapshotRecorder(c.name)
 		if err != nil {
@@ -302,14 +303,39 @@ var known = []string{
 	"EVENTSOURCING_RUNNER",
 }
 
-// warnOfUnknown reports given settings whose names begin like one of this application but are none: most likely
-// misspelt, and otherwise without any effect.
-func (c *config) warnOfUnknown() {
-	prefix := c.environment.Prefix()
+// warnOfMisspelt reports given settings that look like one of the framework's but are none: they have no effect, and a
+// cipher that was meant to be on would be off.
+func (c *config) warnOfMisspelt() {
 	for _, key := range c.environment.Given() {
-		bare, mine := strings.CutPrefix(key, prefix)
-		if mine && !slices.Contains(known, bare) {
-			c.logger.Warn("setting is not known and has no effect", "application", c.name, "key", key, "known", known)
+		bare := strings.TrimPrefix(key, c.environment.Prefix())
+		if slices.Contains(known, bare) {
+			continue
+		}
+		for _, right := range known {
+			if distance(bare, right) <= 2 {
+				c.logger.Warn("setting is not known and has no effect", "application", c.name, "key", key, "did you mean", right)
+			}
 		}
 	}
+}
+
+// distance is how many letters have to be added, removed or replaced to get from one word to the other.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }

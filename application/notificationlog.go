@@ -17,11 +17,12 @@ const SectionSize = 10
 type NotificationLog struct {
 	recorder persistence.ApplicationRecorder
 	size     int
+	ready    func(context.Context) error
 }
 
 // NewNotificationLog makes a log with sections of SectionSize.
 func NewNotificationLog(recorder persistence.ApplicationRecorder) *NotificationLog {
-	return &NotificationLog{recorder: recorder, size: SectionSize}
+	return &NotificationLog{recorder: recorder, size: SectionSize, ready: context.Context.Err}
 }
 
 // Section is a piece of a log.
@@ -73,6 +74,9 @@ func (l *NotificationLog) Select(ctx context.Context, r persistence.Notification
 	if r.Limit > l.size {
 		return nil, &persistence.InvalidError{What: fmt.Sprintf("requested limit %d", r.Limit),
 			Problem: fmt.Sprintf("is greater than section size %d", l.size), Class: persistence.ErrProgramming}
+	}
+	if err := l.ready(ctx); err != nil {
+		return nil, err
 	}
 	return l.recorder.SelectNotifications(ctx, r)
 }

@@ -39,7 +39,7 @@ func NewRepository[T any](app *Application, definition *domain.Definition[T]) *R
 	}
 	app.mu.Lock()
 	defer app.mu.Unlock()
-	app.kept[definition.Name()] = r
+	app.kept[definition.Name()] = append(app.kept[definition.Name()], r)
 	return r
 }
 
@@ -57,7 +57,7 @@ func (r *Repository[T]) check() error {
 
 // Get loads the latest version of an aggregate. It returns a *NotFoundError where the aggregate has no events.
 func (r *Repository[T]) Get(ctx context.Context, id uuid.UUID) (*T, error) {
-	if err := r.ready(ctx); err != nil {
+	if err := r.app.ready(ctx); err != nil {
 		return nil, err
 	}
 	// What a transaction has saved but not committed must not get into the cache, and must be seen.
@@ -73,7 +73,7 @@ const latest int64 = -1
 // GetAt loads an aggregate as it was at a version. It returns a *NotFoundError where the aggregate never had that
 // version, and a *persistence.InvalidError where no aggregate could.
 func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
-	if err := r.ready(ctx); err != nil {
+	if err := r.app.ready(ctx); err != nil {
 		return nil, err
 	}
 	if version < r.definition.First() {
@@ -83,13 +83,6 @@ func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) 
 		}
 	}
 	return r.load(ctx, id, version)
-}
-
-func (r *Repository[T]) ready(ctx context.Context) error {
-	if r.app.closed.Load() {
-		return r.app.closedError()
-	}
-	return ctx.Err()
 }
 
 // load reads an aggregate from its newest snapshot that is not too new, and the events behind it.
@@ -181,7 +174,7 @@ func one(events iter.Seq2[domain.Event, error]) (domain.Event, bool, error) {
 
 // Contains tells whether an aggregate has events. It reads one row and decodes nothing.
 func (r *Repository[T]) Contains(ctx context.Context, id uuid.UUID) (bool, error) {
-	if err := r.ready(ctx); err != nil {
+	if err := r.app.ready(ctx); err != nil {
 		return false, err
 	}
 	for _, err := range r.app.recorder.SelectEvents(ctx, id, persistence.EventRange{Limit: 1}) {
@@ -266,7 +259,7 @@ func (r *Repository[T]) takeSnapshot(ctx context.Context, id uuid.UUID, load fun
 	if r.app.snapshots == nil {
 		return ErrSnapshottingDisabled
 	}
-	if err := r.ready(ctx); err != nil {
+	if err := r.app.ready(ctx); err != nil {
 		return err
 	}
 	aggregate, err := load()

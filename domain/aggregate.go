@@ -89,20 +89,22 @@ func (a *Aggregate) next(data any, options []EventOption) Event {
 	if a.applying {
 		panic(&DefinitionError{Definition: a.schema.name, Problem: "Apply must not trigger events: " + kind.topic})
 	}
-	event := Event{
+	var settings eventSettings
+	for _, option := range options {
+		option(&settings)
+	}
+	if settings.timestamp.IsZero() {
+		settings.timestamp = notBefore(a.schema.clock(), a.modifiedOn)
+	}
+	return Event{
 		OriginatorID:      a.id,
 		OriginatorVersion: a.version + 1,
 		Topic:             kind.topic,
 		ID:                uuid.New(),
+		Timestamp:         settings.timestamp,
+		Metadata:          settings.metadata,
 		Data:              data,
 	}
-	for _, option := range options {
-		option(&event)
-	}
-	if event.Timestamp.IsZero() {
-		event.Timestamp = notBefore(a.schema.clock(), a.modifiedOn)
-	}
-	return event
 }
 
 // advance applies an event and only then takes over its version and time.

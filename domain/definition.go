@@ -80,7 +80,6 @@ type Definition[T any] struct {
 	*Schema
 	root    func(*T) *Aggregate
 	apply   map[reflect.Type]func(*T, any)
-	bind    func(*T, *Definition[T])
 	state   *stateFunctions[T]
 	version int
 	former  []string
@@ -99,7 +98,6 @@ func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definit
 		Schema: newSchema(name),
 		root:   func(aggregate *T) *Aggregate { return P(aggregate).root() },
 		apply:  map[reflect.Type]func(*T, any){},
-		bind:   func(*T, *Definition[T]) {},
 	}
 	if d.root(new(T)) == nil {
 		panic(&DefinitionError{Definition: name, Problem: "embed domain.Aggregate by value, not as a pointer"})
@@ -185,9 +183,14 @@ func (d *Definition[T]) Blank(id uuid.UUID) *T {
 // adopt makes the aggregate one of this definition.
 func (d *Definition[T]) adopt(aggregate *T, id uuid.UUID, version int64) *T {
 	*d.root(aggregate) = Aggregate{id: id, version: version, schema: d.Schema}
-	d.bind(aggregate, d)
+	if b, ok := any(aggregate).(binder); ok {
+		b.bindTo(d)
+	}
 	return aggregate
 }
+
+// binder is an aggregate that needs its definition, as a Fold does.
+type binder interface{ bindTo(definition any) }
 
 // Apply applies a stored event to the aggregate, which advances to the event's version.
 //

@@ -62,18 +62,24 @@ func (m Metadata) Merge(other Metadata) Metadata {
 }
 
 // EventOption says something about one event at the moment it is triggered.
-type EventOption func(*Event)
+type EventOption func(*eventSettings)
+
+// eventSettings are the parts of an event that its trigger may choose.
+type eventSettings struct {
+	timestamp time.Time
+	metadata  Metadata
+}
 
 // At gives the event this time instead of the clock's. It is for facts that are entered after they happened, and for
-// tests.
+// tests. The zero time means the clock's.
 func At(t time.Time) EventOption {
-	return func(e *Event) { e.Timestamp = normalTime(t) }
+	return func(s *eventSettings) { s.timestamp = normalTime(t) }
 }
 
 // With gives the event these metadata. What the application adds when it saves the event (from the context) does not
 // replace them.
 func With(m Metadata) EventOption {
-	return func(e *Event) { e.Metadata = e.Metadata.Merge(m) }
+	return func(s *eventSettings) { s.metadata = s.metadata.Merge(m) }
 }
 
 // Originator names one event's place: whose it is, and its version.

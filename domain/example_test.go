@@ -136,3 +136,8 @@ func ExampleState() {
 	fmt.Println(purses.StateType(), purses.StateType() == reflect.TypeFor[int]())
 	// Output: int true
 }
+
+func ExampleNewIDv5() {
+	fmt.Println(domain.NewIDv5("/dogs/Fido"))
+	// Output: 1e1d7398-8986-57af-bb01-11a89b2f8b02
+}

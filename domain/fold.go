@@ -22,12 +22,27 @@ func Evolve[S, E any](name string, evolve func(S, E) S, options ...TypeOption) O
 	return func(d *Definition[Fold[S]]) {
 		d.add(newEventType[E](d.name, name, d.name+"."+name, options))
 		d.apply[reflect.TypeFor[E]()] = func(f *Fold[S], data any) { f.state = evolve(f.state, data.(E)) }
-		d.bind = func(f *Fold[S], definition *Definition[Fold[S]]) { f.definition = definition }
 		if d.state == nil {
-			d.state = newState(func(f *Fold[S]) S { return f.state }, func(state S) *Fold[S] { return &Fold[S]{state: state} }, nil)
+			d.state = foldState(func(state S) S { return state }, func(state S) S { return state }, nil)
 		}
 	}
 }
+
+// FoldState is State for folds: it says how the state S of a fold is kept in snapshots and in the cache, as an X.
+// Without it S itself is stored.
+func FoldState[S, X any](to func(S) X, from func(X) S, options ...TypeOption) Option[Fold[S]] {
+	return func(d *Definition[Fold[S]]) { d.state = foldState(to, from, options) }
+}
+
+func foldState[S, X any](to func(S) X, from func(X) S, options []TypeOption) *stateFunctions[Fold[S]] {
+	return newState(
+		func(f *Fold[S]) X { return to(f.state) },
+		func(stored X) *Fold[S] { return &Fold[S]{state: from(stored)} },
+		options)
+}
+
+// bindTo implements binder.
+func (f *Fold[S]) bindTo(definition any) { f.definition = definition.(*Definition[Fold[S]]) }
 
 // StartFold makes a new fold with its first event, which is pending until the fold is saved. It panics with a
 // *DefinitionError when the event is not in the definition.

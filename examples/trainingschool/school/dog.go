@@ -1,10 +1,6 @@
 package school
 
-import (
-	"github.com/google/uuid"
-
-	"github.com/eventsourcing-go/eventsourcing/domain"
-)
+import "github.com/eventsourcing-go/eventsourcing/domain"
 
 // Dog is an aggregate: what is known of one dog at the school.
 type Dog struct {
@@ -30,7 +26,7 @@ func (e TrickAdded) Apply(d *Dog) { d.Tricks = append(d.Tricks, e.Trick) }
 var Dogs = domain.Define("Dog", domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
 
 // DogID makes the id of a dog out of its name, so that a dog can be found by name.
-func DogID(name string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte("/dogs/"+name)) }
+func DogID(name string) domain.ID { return domain.NewIDv5("/dogs/" + name) }
 
 // RegisterDog makes a new dog.
 func RegisterDog(name string) *Dog { return Dogs.Create(DogID(name), Registered{Name: name}) }
