@@ -63,6 +63,10 @@ func New(name string, options ...Option) (*Application, error) {
 // Name is the application's name.
 func (a *Application) Name() string { return a.name }
 
+// Base is the application itself. Structs that embed an Application have it too, which is how the package system finds
+// the Application in them.
+func (a *Application) Base() *Application { return a }
+
 // Environment is where the application's settings come from, for settings of the user's own.
 func (a *Application) Environment() *persistence.Environment { return a.environment }
 
@@ -96,6 +100,9 @@ func (a *Application) Factory() persistence.Factory { return a.factory }
 // Where ctx carries a transaction the events are part of it, and snapshots, caches and followers wait for its commit. A
 // rollback makes the events pending again. Snapshots that cannot be taken are logged; they never make a save fail.
 func (a *Application) Save(ctx context.Context, changes ...domain.Changes) ([]persistence.Recording, error) {
+	if isProcessing(ctx) {
+		return nil, ErrSaveInPolicy
+	}
 	return a.record(ctx, changes, a.events.Put)
 }
 

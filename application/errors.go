@@ -42,6 +42,10 @@ func (e *NotFoundError) Unwrap() []error {
 var ErrSnapshottingDisabled = fmt.Errorf("%w: cannot take a snapshot without a snapshot store; set "+
 	"IS_SNAPSHOTTING_ENABLED=y, or SNAPSHOTTING_INTERVALS, or give application.WithSnapshotting", domain.ErrEventSourcing)
 
+// ErrSaveInPolicy says that a policy saved by itself. What a policy makes has to be collected (ProcessingEvent.Collect), so
+// that it is stored together with the position.
+var ErrSaveInPolicy = fmt.Errorf("%w: a policy must not save; give what it changed to ProcessingEvent.Collect", domain.ErrEventSourcing)
+
 // RepositoryError says that a repository or log cannot work: its events clash with those of another definition, or its
 // aggregates would not come back from snapshots and the cache as they were. NewRepository and NewEventSourcedLog panic
 // with it, because only a change of the program (or of its settings) helps.

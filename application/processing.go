@@ -34,3 +34,21 @@ func (a *Application) Record(ctx context.Context, p *ProcessingEvent) ([]persist
 		return a.events.PutProcessed(ctx, events, p.tracking)
 	})
 }
+
+// StoreCollected stores what a policy collected and leaves the position alone, for a caller that processes several events
+// in one transaction and moves the position at its end.
+func (a *Application) StoreCollected(ctx context.Context, p *ProcessingEvent) ([]persistence.Recording, error) {
+	return a.record(ctx, p.changes, a.events.Put)
+}
+
+type processingKey struct{}
+
+// WithProcessing returns the context to call a policy with: saving in it is ErrSaveInPolicy.
+func WithProcessing(ctx context.Context) context.Context {
+	return context.WithValue(ctx, processingKey{}, true)
+}
+
+func isProcessing(ctx context.Context) bool {
+	processing, _ := ctx.Value(processingKey{}).(bool)
+	return processing
+}

@@ -1,6 +1,7 @@
 package gormstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -40,11 +41,28 @@ func (c connection) query(ctx context.Context, query string, arguments ...any) (
 	return rows, err
 }
 
-func (c connection) row(ctx context.Context, query string, arguments ...any) *sql.Row {
-	begin := time.Now()
-	row := c.pool.QueryRowContext(ctx, query, arguments...)
-	c.trace(ctx, begin, query, -1, row.Err())
-	return row
+// row reads a result of one row, and not by QueryRowContext: where a statement cannot be prepared, GORM's pool of prepared
+// statements returns a row that panics.
+func (c connection) row(ctx context.Context, query string, arguments ...any) row {
+	rows, err := c.query(ctx, query, arguments...)
+	return row{rows, err}
+}
+
+type row struct {
+	rows *sql.Rows
+	err  error
+}
+
+// Scan is that of sql.Row.
+func (r row) Scan(into ...any) error {
+	if r.err != nil {
+		return r.err
+	}
+	defer r.rows.Close() // also done below, where its error counts
+	if !r.rows.Next() {
+		return cmp.Or(r.rows.Err(), sql.ErrNoRows)
+	}
+	return errors.Join(r.rows.Scan(into...), r.rows.Close())
 }
 
 // eachRow is called with every row of a result. It must not keep the slice.

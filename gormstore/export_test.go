@@ -12,3 +12,8 @@ func WithoutOrderLock(s *Store) { s.dialect = unlocked{s.dialect} }
 type unlocked struct{ dialect }
 
 func (unlocked) lock(context.Context, connection, time.Duration, bool, ...int64) error { return nil }
+
+// OrderKeyOf is the key of the order lock of an application, once its Store has been used.
+func OrderKeyOf(s *Store, application string) int64 {
+	return newProcessRecorder(s, application).orderKey()
+}

@@ -3,7 +3,6 @@ package gormstore
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -60,7 +59,11 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 	var differences []string
 	for _, model := range Models() {
 		tx := s.session(ctx, s.pool)
-		if !tx.Migrator().HasTable(model) {
+		exists, err := hasTable(tx, model)
+		if err != nil {
+			return s.translate(ctx, "validate", err)
+		}
+		if !exists {
 			differences = append(differences, fmt.Sprintf("table %s is missing", model.(schema.TablerWithNamer).TableName(db.NamingStrategy)))
 			continue
 		}
@@ -91,10 +94,28 @@ func (e *SchemaError) Unwrap() error { return persistence.ErrOperational }
 
 // migrate creates the table of a model, or compares the one that exists.
 func migrate(tx *gorm.DB, model any) ([]string, error) {
-	if tx.Migrator().HasTable(model) {
+	exists, err := hasTable(tx, model)
+	switch {
+	case err != nil:
+		return nil, err
+	case exists:
 		return compare(tx, model)
 	}
 	return nil, tx.Migrator().CreateTable(model)
+}
+
+// hasTable tells whether the table of a model exists. GORM's own HasTable takes trouble with the database for an answer.
+func hasTable(tx *gorm.DB, model any) (bool, error) {
+	table := tableOf(tx, model.(schema.TablerWithNamer))
+	query, arguments := "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?", []any{table.name}
+	if tx.Dialector.Name() == postgresName {
+		query = "SELECT COUNT(*) FROM information_schema.tables " +
+			"WHERE table_name = ? AND table_schema = COALESCE(NULLIF(?, ''), current_schema())"
+		arguments = append(arguments, table.schema)
+	}
+	var tables int
+	err := tx.Raw(query, arguments...).Scan(&tables).Error
+	return tables > 0, err
 }
 
 // compare finds what a table lacks: columns, and the unique keys that keep conflicting events apart. Indexes are
@@ -113,7 +134,7 @@ func compare(tx *gorm.DB, model any) ([]string, error) {
 		types[column.Name()] = strings.ToLower(column.DatabaseTypeName())
 	}
 	differences := missingColumns(tx, statement, types)
-	keyed, err := hasKey(tx, model, "application_name", "originator_id", "originator_version")
+	keyed, err := hasKey(tx, statement, "application_name", "originator_id", "originator_version")
 	if err == nil && !keyed && types["originator_version"] != "" {
 		differences = append(differences, fmt.Sprintf("table %s has no unique key over application_name, originator_id, "+
 			"originator_version", statement.Table))
@@ -144,18 +165,24 @@ func uuidFits(tx *gorm.DB, kind string) bool {
 	return strings.Contains(kind, "char") || strings.Contains(kind, "text") || strings.Contains(kind, "clob")
 }
 
-// hasKey tells whether a table has a unique index over exactly these columns; tables without the columns need none.
-func hasKey(tx *gorm.DB, model any, columns ...string) (bool, error) {
-	indexes, err := tx.Migrator().GetIndexes(model)
-	if err != nil {
-		return false, err
+// keyQueries count the unique keys of a table over exactly the columns that are given, sorted and with commas between.
+// GORM's own list of a table's indexes leaves out those of PostgreSQL that belong to a constraint, as Django's do.
+var keyQueries = map[string]string{
+	postgresName: `SELECT COUNT(*) FROM pg_index i
+		WHERE i.indrelid = to_regclass(?) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+		AND (SELECT string_agg(a.attname, ',' ORDER BY a.attname) FROM pg_attribute a
+			WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) = ?`,
+	sqliteName: `SELECT COUNT(*) FROM pragma_index_list(?) AS l WHERE l."unique" AND NOT l.partial
+		AND (SELECT group_concat(name) FROM (SELECT name FROM pragma_index_info(l.name) ORDER BY name)) = ?`,
+}
+
+// hasKey tells whether a table has a unique key over exactly these columns, which are given sorted.
+func hasKey(tx *gorm.DB, statement *gorm.Statement, columns ...string) (bool, error) {
+	table := statement.Table
+	if tx.Dialector.Name() == postgresName {
+		table = statement.Quote(table)
 	}
-	wanted := slices.Sorted(slices.Values(columns))
-	for _, index := range indexes {
-		unique, known := index.Unique()
-		if known && unique && slices.Equal(slices.Sorted(slices.Values(index.Columns())), wanted) {
-			return true, nil
-		}
-	}
-	return false, nil
+	var keys int
+	err := tx.Raw(keyQueries[tx.Dialector.Name()], table, strings.Join(columns, ",")).Scan(&keys).Error
+	return keys > 0, err
 }

@@ -77,13 +77,18 @@ type table struct {
 }
 
 func tablesOf(db *gorm.DB) tables {
-	name := func(model schema.TablerWithNamer) table {
-		full := model.TableName(db.NamingStrategy)
-		t := table{name: full, quoted: db.Statement.Quote(full)}
-		if before, after, ok := strings.Cut(full, "."); ok {
-			t.schema, t.name = before, after
-		}
-		return t
+	return tables{
+		events:    tableOf(db, StoredEvent{}),
+		snapshots: tableOf(db, Snapshot{}),
+		tracking:  tableOf(db, NotificationTracking{}),
 	}
-	return tables{events: name(StoredEvent{}), snapshots: name(Snapshot{}), tracking: name(NotificationTracking{})}
+}
+
+func tableOf(db *gorm.DB, model schema.TablerWithNamer) table {
+	full := model.TableName(db.NamingStrategy)
+	t := table{name: full, quoted: db.Statement.Quote(full)}
+	if before, after, ok := strings.Cut(full, "."); ok {
+		t.schema, t.name = before, after
+	}
+	return t
 }

@@ -56,9 +56,43 @@ func (p *hookedPool) BeginTx(ctx context.Context, options *sql.TxOptions) (gorm.
 	if err != nil {
 		return nil, err
 	}
-	outside := context.WithoutCancel(ctx)
 	_, scope := persistence.NewTransaction(context.Background())
-	return &hookedTx{ConnPool: pool, outside: outside, scope: scope, owner: p, savepoints: map[string]persistence.Savepoint{}}, nil
+	return hook(context.WithoutCancel(ctx), pool, scope, p), nil
+}
+
+// hook puts hooks around a transaction.
+func hook(outside context.Context, pool gorm.ConnPool, scope *persistence.Transaction, owner gorm.GetDBConnector) gorm.ConnPool {
+	tx := &hookedTx{ConnPool: pool, outside: outside, scope: scope, owner: owner, savepoints: map[string]persistence.Savepoint{}}
+	if prepares, ok := pool.(gorm.Tx); ok {
+		return &preparingTx{tx, prepares}
+	}
+	return tx
+}
+
+// hooked is a transaction with hooks of either kind.
+type hooked interface{ hooks() *hookedTx }
+
+// hooksOf finds the hooks of a transaction. They may be below GORM's prepared statements.
+func hooksOf(pool gorm.ConnPool) (*hookedTx, bool) {
+	if prepared, ok := pool.(*gorm.PreparedStmtTX); ok {
+		pool = prepared.Tx
+	}
+	if h, ok := pool.(hooked); ok {
+		return h.hooks(), true
+	}
+	return nil, false
+}
+
+// preparingTx is a hookedTx that can use statements of the pool, which GORM asks for in a session with PrepareStmt: with
+// any other it would leave the transaction.
+type preparingTx struct {
+	*hookedTx
+	tx gorm.Tx
+}
+
+// StmtContext implements gorm.Tx.
+func (t *preparingTx) StmtContext(ctx context.Context, statement *sql.Stmt) *sql.Stmt {
+	return t.tx.StmtContext(ctx, statement)
 }
 
 // hookedTx is a transaction with hooks for its end. Like every transaction it is used by one goroutine at a time.
@@ -66,9 +100,11 @@ type hookedTx struct {
 	gorm.ConnPool
 	outside    context.Context // for what runs after the end
 	scope      *persistence.Transaction
-	owner      *hookedPool
+	owner      gorm.GetDBConnector
 	savepoints map[string]persistence.Savepoint
 }
+
+func (t *hookedTx) hooks() *hookedTx { return t }
 
 // GetDBConn implements gorm.GetDBConnector.
 func (t *hookedTx) GetDBConn() (*sql.DB, error) { return t.owner.GetDBConn() }

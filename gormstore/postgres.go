@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,7 +38,47 @@ func (postgres) prepare(ctx context.Context, s *Store) error {
 // begin asks for READ COMMITTED whatever the server's default: after a wait for the lock, statements must see what was
 // committed in the meantime.
 func (postgres) begin(ctx context.Context, s *Store) (unit, error) {
-	return s.pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	for attempt := 1; ; attempt++ {
+		conn, err := s.connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+		if err == nil {
+			return &postgresUnit{Tx: tx, conn: conn, pool: s.pool}, nil
+		}
+		_ = conn.Close() // an error of giving back a connection has no consequence
+		if !errors.Is(err, driver.ErrBadConn) || attempt == beginAttempts {
+			return nil, err
+		}
+	}
+}
+
+// beginAttempts is how many connections that turn out to be dead are passed over, as database/sql does it.
+const beginAttempts = 3
+
+// postgresUnit is a transaction that gives its connection back when it ends.
+type postgresUnit struct {
+	*sql.Tx
+	conn *sql.Conn
+	pool *sql.DB
+}
+
+// GetDBConn implements gorm.GetDBConnector.
+func (u *postgresUnit) GetDBConn() (*sql.DB, error) { return u.pool, nil }
+
+// Commit implements gorm.TxCommitter.
+func (u *postgresUnit) Commit() error {
+	err := u.Tx.Commit()
+	_ = u.conn.Close() // an error of giving back a connection has no consequence
+	return err
+}
+
+// Rollback implements gorm.TxCommitter.
+func (u *postgresUnit) Rollback() error {
+	err := u.Tx.Rollback()
+	_ = u.conn.Close() // as above
+	return err
 }
 
 // idleTimeout frees the order lock of a process that froze with its connection open.

@@ -50,9 +50,9 @@ const mergeAttempts = 3
 func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) {
 	ctx, cancel := context.WithTimeout(ctx, r.store.lockTimeout+commitTimeout)
 	defer cancel()
-	conn, err := r.store.pool.Conn(ctx)
+	conn, err := r.store.connect(ctx)
 	if err != nil {
-		fail(batch, r.store.tooBusy(ctx, r.application, err))
+		fail(batch, err)
 		return
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
@@ -66,15 +66,6 @@ func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) 
 	for _, s := range batch {
 		p.writeOne(ctx, c, r, s)
 	}
-}
-
-// tooBusy is the error of a wait for a connection that lasted too long.
-func (s *Store) tooBusy(ctx context.Context, application string, err error) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &persistence.Error{Class: persistence.ErrLockTimeout, Op: application + ": " + opSave,
-			Hint: "no connection became free; " + hintLock, Err: err}
-	}
-	return err
 }
 
 func fail(batch []*save, err error) {
@@ -118,7 +109,7 @@ func (p postgres) outcome(ctx context.Context, c connection, r *processRecorder,
 		if conn, ok := c.pool.(*sql.Conn); ok {
 			_ = conn.Close() // a pool of one has no other connection to look with
 		}
-		return r.settle(ctx, op, s.events, &errLostCommit{err})
+		return r.settle(ctx, op, s.events, &lostReply{err: err})
 	}
 	return r.explain(ctx, c, op, s.events, err)
 }

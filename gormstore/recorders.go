@@ -103,7 +103,7 @@ func (t *eventTable) begin(ctx context.Context, what string, events []persistenc
 
 // explain turns the error of a write into what the caller needs to know, or into the success that it was.
 func (t *eventTable) explain(ctx context.Context, c connection, op string, events []persistence.StoredEvent, err error) ([]int64, error) {
-	if lost, ok := errors.AsType[*errLostCommit](err); ok {
+	if lost, ok := errors.AsType[*lostReply](err); ok {
 		return t.settle(ctx, op, events, lost)
 	}
 	if errors.Is(err, persistence.ErrPersistence) || !t.store.faultOf(err).unique {
@@ -152,11 +152,12 @@ func (t *eventTable) stored(ctx context.Context, c connection, events []persiste
 	return found, nil
 }
 
-// settle finds out whether a commit without an answer was done. Nobody knows when the server gets to it, so it first
-// waits for the lock that the lost transaction held until its end.
-func (t *eventTable) settle(ctx context.Context, op string, events []persistence.StoredEvent, lost *errLostCommit) ([]int64, error) {
+// settle finds out whether a write without an answer was done. Nobody knows when the server gets to it, so it first waits
+// for the order lock. Events that are stored then are a success. Where none are, only a transaction that had the lock
+// before is known to have failed.
+func (t *eventTable) settle(ctx context.Context, op string, events []persistence.StoredEvent, lost *lostReply) ([]int64, error) {
 	unknown := &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: op, Err: lost,
-		Hint: "the connection was lost during the commit; saving the same events again is safe"}
+		Hint: "the connection was lost before the answer came; saving the same events again is safe"}
 	if len(events) == 0 {
 		return nil, unknown
 	}
@@ -172,7 +173,7 @@ func (t *eventTable) settle(ctx context.Context, op string, events []persistence
 		return err
 	})
 	switch {
-	case err != nil:
+	case err != nil, len(stored) == 0 && !lost.locked:
 		return nil, unknown
 	case len(stored) == 0:
 		return nil, t.store.translate(ctx, op, lost.err)

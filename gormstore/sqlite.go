@@ -40,10 +40,14 @@ func (s sqlite) prepare(ctx context.Context, store *Store) error {
 	if store.handle.synced, err = syncs(ctx, db); err != nil {
 		return err
 	}
-	return s.patiently(ctx, store.lockTimeout, func() error {
+	err = s.patiently(ctx, store.lockTimeout, func() error {
 		var mode string
 		return db.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode)
 	})
+	if err != nil && s.fault(err).class == persistence.ErrReadOnly {
+		return nil // it can still be read
+	}
+	return err
 }
 
 // syncs tells whether connections sync every commit as they are opened (FULL is 2, EXTRA is 3).
@@ -84,7 +88,7 @@ func (s sqlite) begin(ctx context.Context, store *Store) (unit, error) {
 // connect takes a connection that syncs every commit to disk: the usual driver asks for less, unless the database was
 // opened otherwise.
 func (s sqlite) connect(ctx context.Context, store *Store) (*sql.Conn, error) {
-	conn, err := store.pool.Conn(ctx)
+	conn, err := store.connect(ctx)
 	if err != nil || store.handle.synced {
 		return conn, err
 	}

@@ -33,6 +33,11 @@ func (s sqlite) merge(ctx context.Context, r *processRecorder, batch []*save) {
 
 // writeEvent writes a single event with a single statement, which is atomic by itself.
 func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, save *save) {
+	if save.err = r.store.room(ctx); save.err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.store.lockTimeout+commitTimeout)
+	defer cancel()
 	c := connection{r.store.pool, r.store}
 	err := s.patiently(ctx, r.store.lockTimeout, func() (err error) {
 		save.ids, err = s.insertEvent(ctx, r, save)
@@ -41,7 +46,7 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, save *save) 
 	save.err = nil
 	if err != nil {
 		if _, coded := sqliteCode(err); !coded && r.store.faultOf(err).class == persistence.ErrOperational {
-			err = &errLostCommit{err} // it is not SQLite that reports it, which may have stored the event
+			err = &lostReply{err: err, locked: true} // it is not SQLite that reports it, which may have stored the event
 		}
 		save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
 	}

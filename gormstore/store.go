@@ -91,6 +91,31 @@ func (s *Store) ready(ctx context.Context) error {
 	return s.translate(ctx, "prepare the database", s.handle.prepare(ctx, s))
 }
 
+// connect takes a connection out of the pool. The wait for one is bounded like that for the lock: a transaction whose own
+// save waits here, because it was not given the transaction's context, would otherwise keep its connection for ever.
+func (s *Store) connect(ctx context.Context) (*sql.Conn, error) {
+	waiting, cancel := context.WithTimeout(ctx, s.lockTimeout)
+	defer cancel()
+	conn, err := s.pool.Conn(waiting)
+	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
+		return nil, &persistence.Error{Class: persistence.ErrLockTimeout, Op: "take a connection",
+			Hint: "none of the pool became free; " + hintLock, Err: err}
+	}
+	return conn, err
+}
+
+// room waits until the pool has a connection to give, with the bound of connect.
+func (s *Store) room(ctx context.Context) error {
+	if stats := s.pool.Stats(); stats.MaxOpenConnections == 0 || stats.InUse < stats.MaxOpenConnections {
+		return nil
+	}
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
 // ProcessRecorder implements persistence.Factory.
 func (s *Store) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	if err := s.check(application); err != nil {

@@ -32,11 +32,7 @@ func (r *processRecorder) InsertProcessed(ctx context.Context, events []persiste
 // because the position itself is part of the key; so a lock comes first, then the position is read, then written, and
 // written only where it still is what was read.
 func (r *processRecorder) move(ctx context.Context, c connection, joined bool, to persistence.Tracking) error {
-	key := lockKey("position", r.store.schemaOf(r.tracking), r.tracking.name, r.application, to.ApplicationName)
-	if err := r.store.dialect.lock(ctx, c, r.store.lockTimeout, joined, key); err != nil {
-		return err
-	}
-	current, err := r.position(ctx, c, to.ApplicationName)
+	current, err := r.lockPosition(ctx, c, joined, to.ApplicationName)
 	if err != nil {
 		return err
 	}
@@ -45,6 +41,28 @@ func (r *processRecorder) move(ctx context.Context, c connection, joined bool, t
 			NotificationID: to.NotificationID, Current: current.Int64}
 	}
 	return r.writePosition(ctx, c, current, to)
+}
+
+// LockPosition implements persistence.PositionLocker.
+func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
+	op := r.application + ": lock a position"
+	pool, err := r.store.joined(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if pool == nil {
+		return 0, &persistence.Error{Class: persistence.ErrNoTransaction, Op: op}
+	}
+	current, err := r.lockPosition(ctx, connection{pool, r.store}, true, upstream)
+	return current.Int64, r.store.translate(ctx, op, err)
+}
+
+func (r *processRecorder) lockPosition(ctx context.Context, c connection, joined bool, upstream string) (sql.NullInt64, error) {
+	key := lockKey("position", r.store.schemaOf(r.tracking), r.tracking.name, r.application, upstream)
+	if err := r.store.dialect.lock(ctx, c, r.store.lockTimeout, joined, key); err != nil {
+		return sql.NullInt64{}, err
+	}
+	return r.position(ctx, c, upstream)
 }
 
 func (r *processRecorder) position(ctx context.Context, c connection, upstream string) (current sql.NullInt64, err error) {

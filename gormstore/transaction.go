@@ -36,7 +36,10 @@ type sharedKey struct{}
 //
 // In a ctx that carries a transaction of the same database already, fn runs in a savepoint of it.
 func Transaction(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *gorm.DB) error) error {
-	s := New(db)
+	return New(db).transaction(ctx, fn)
+}
+
+func (s *Store) transaction(ctx context.Context, fn func(ctx context.Context, tx *gorm.DB) error) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
@@ -52,9 +55,9 @@ func Transaction(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, 
 		}
 	}()
 	if outer != nil {
-		err = s.savepoint(ctx, connection{outer, s}, func() error { return fn(scoped, s.session(scoped, outer)) })
+		err = s.savepoint(ctx, connection{outer, s}, func() error { return s.share(scoped, outer, scope, fn) })
 	} else {
-		err = s.atomically(ctx, "transaction", func(_ context.Context, pool unit) error { return s.share(scoped, pool, fn) })
+		err = s.atomically(ctx, "transaction", func(_ context.Context, pool unit) error { return s.share(scoped, pool, scope, fn) })
 	}
 	if err != nil {
 		return s.unknownIfLost(err)
@@ -62,6 +65,11 @@ func Transaction(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, 
 	ended = true
 	scope.Committed(ctx)
 	return nil
+}
+
+// Transaction implements persistence.Transactor.
+func (s *Store) Transaction(ctx context.Context, fn func(ctx context.Context) error) error {
+	return s.transaction(ctx, func(ctx context.Context, _ *gorm.DB) error { return fn(ctx) })
 }
 
 // usable reports why the store cannot be used, and prepares it.
@@ -72,21 +80,28 @@ func (s *Store) usable(ctx context.Context) error {
 	return s.ready(ctx)
 }
 
-// share runs fn with a context that carries the transaction.
-func (s *Store) share(ctx context.Context, pool unit, fn func(context.Context, *gorm.DB) error) error {
-	tx := s.session(ctx, pool)
+// share runs fn with a context that carries the transaction. GORM may nest transactions in it, whose ends the scope must
+// know of.
+func (s *Store) share(ctx context.Context, pool gorm.ConnPool, scope *persistence.Transaction, fn func(context.Context, *gorm.DB) error) error {
+	tx := s.session(ctx, hook(outsideOf(ctx), pool, scope, poolOf{s.pool}))
 	ctx = context.WithValue(ctx, sharedKey{}, shared{tx: tx, pool: s.pool})
 	return fn(ctx, tx.WithContext(ctx))
 }
 
 // unknownIfLost turns the error of a commit into what it means to the caller.
 func (s *Store) unknownIfLost(err error) error {
-	if lost, ok := errors.AsType[*errLostCommit](err); ok {
+	if lost, ok := errors.AsType[*lostReply](err); ok {
 		return &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: "transaction", Err: lost,
 			Hint: "the connection was lost during the commit; read before trying again"}
 	}
 	return err
 }
+
+// poolOf is a pool as GORM asks for it.
+type poolOf struct{ pool *sql.DB }
+
+// GetDBConn implements gorm.GetDBConnector.
+func (p poolOf) GetDBConn() (*sql.DB, error) { return p.pool, nil }
 
 // WithTx returns a context that carries a transaction which the caller has begun, with db.Begin or in db.Transaction, so
 // that saves take part in it. A tx that is no transaction makes them fail.
@@ -95,11 +110,12 @@ func (s *Store) unknownIfLost(err error) error {
 // Without it nothing tells them: call Ended when it has ended, or do not use the saved aggregates any further.
 func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
 	carried := shared{tx: tx}
-	if _, ok := transactionPool(tx); ok {
+	pool, ok := transactionPool(tx)
+	if ok {
 		carried.pool, _ = tx.DB() // nil is the pool of no store
 	}
 	ctx = context.WithValue(ctx, sharedKey{}, carried)
-	if hooked, ok := tx.Statement.ConnPool.(*hookedTx); ok {
+	if hooked, ok := hooksOf(pool); ok {
 		return persistence.WithTransaction(ctx, hooked.scope)
 	}
 	ctx, _ = persistence.NewTransaction(ctx)
@@ -113,12 +129,16 @@ func Ended(ctx context.Context, err error) {
 	if scope == nil {
 		return
 	}
-	outside := persistence.WithTransaction(context.WithValue(ctx, sharedKey{}, nil), nil)
 	if err == nil {
-		scope.Committed(outside)
+		scope.Committed(outsideOf(ctx))
 	} else {
-		scope.RolledBack(outside)
+		scope.RolledBack(outsideOf(ctx))
 	}
+}
+
+// outsideOf is the context for what follows a transaction: it does not carry it, and does not end with it.
+func outsideOf(ctx context.Context) context.Context {
+	return persistence.WithTransaction(context.WithValue(context.WithoutCancel(ctx), sharedKey{}, nil), nil)
 }
 
 // transactionPool is what a transaction sends its statements to. It is false for handles that are none.
@@ -186,14 +206,19 @@ func (s *Store) savepoint(ctx context.Context, c connection, fn func() error) er
 	return s.translate(ctx, "savepoint", err)
 }
 
-// errLostCommit marks an error of COMMIT itself: the database may have committed or not.
-type errLostCommit struct{ err error }
+// lostReply is an error that leaves open whether the database did what it was asked.
+type lostReply struct {
+	err error
+	// locked says that the transaction held the order lock already, so that whoever gets the lock next knows it to have
+	// ended. Otherwise the statement may still be on its way to the lock.
+	locked bool
+}
 
-func (e *errLostCommit) Error() string { return "commit: " + e.err.Error() }
-func (e *errLostCommit) Unwrap() error { return e.err }
+func (e *lostReply) Error() string { return "no answer: " + e.err.Error() }
+func (e *lostReply) Unwrap() error { return e.err }
 
 // atomically runs fn in a new transaction. An end of ctx rolls it back, until the commit begins: from then on it is
-// awaited. An error of the commit is an *errLostCommit.
+// awaited. An error of the commit is a *lostReply.
 func (s *Store) atomically(ctx context.Context, op string, fn func(context.Context, unit) error) error {
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -219,7 +244,7 @@ func (s *Store) atomically(ctx context.Context, op string, fn func(context.Conte
 	timer := time.AfterFunc(commitTimeout, cancel)
 	defer timer.Stop()
 	if err := pool.Commit(); err != nil {
-		return &errLostCommit{err}
+		return &lostReply{err: err, locked: true}
 	}
 	return nil
 }

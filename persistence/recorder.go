@@ -76,3 +76,19 @@ type Factory interface {
 	// Close releases what the factory itself has opened. It does not close what it was given.
 	Close() error
 }
+
+// Transactor is a Factory whose store has transactions that recorders take part in. Followers use it to have everything
+// that a policy does, and their position, commit together.
+type Transactor interface {
+	// Transaction runs fn in a transaction: what is done with the ctx that fn gets commits when fn returns nil, and is
+	// rolled back when fn returns an error or panics. In a ctx that carries a transaction of the store already, fn runs
+	// nested in it.
+	Transaction(ctx context.Context, fn func(ctx context.Context) error) error
+}
+
+// PositionLocker is a TrackingRecorder that can hold a position against other processes of the same follower.
+type PositionLocker interface {
+	// LockPosition returns the position in the log of the upstream application, which nobody else can move until the
+	// transaction in ctx ends.
+	LockPosition(ctx context.Context, upstream string) (int64, error)
+}

@@ -34,7 +34,9 @@ type goPackage struct {
 	Deps         []string
 }
 
-func (p goPackage) short() string { return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/") }
+func (p goPackage) short() string {
+	return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+}
 
 func (p goPackage) public() bool {
 	return !strings.Contains(p.ImportPath, "/internal/") && !strings.Contains(p.ImportPath, "/examples/")
@@ -72,6 +74,7 @@ var mayImport = map[string][]string{
 	"persistence/persistencetest": {"persistence", "domain"},
 	"application":                 {"domain", "persistence", "persistence/memory", "cipher", "compressor"},
 	"gormstore":                   {"domain", "persistence"},
+	"system":                      {"domain", "persistence", "application"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

@@ -1,0 +1,777 @@
+package gormstore_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+	"gorm.io/driver/sqlite"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// watched is a handle on a database whose driver calls are counted, and may fail; beside it is another handle, as if
+// of another process, whose calls are not.
+type watched struct {
+	db     *gorm.DB
+	other  *gorm.DB
+	faults *faultdb.Injector
+}
+
+// eachWatched runs a test on every database that several processes can use.
+func eachWatched(t *testing.T, test func(t *testing.T, w *watched)) {
+	t.Helper()
+	t.Parallel()
+	for _, backend := range sharedBackends {
+		t.Run(backend.Name, func(t *testing.T) {
+			t.Parallel()
+			test(t, watch(t, migrated(t, backend.Open(t))))
+		})
+	}
+}
+
+func watch(t testing.TB, other *gorm.DB) *watched {
+	t.Helper()
+	w := &watched{other: other, faults: faultdb.New()}
+	if other.Name() == "postgres" {
+		config, err := pgx.ParseConfig(dsn(t, other))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool := sql.OpenDB(w.faults.Connector(stdlib.GetConnector(*config)))
+		w.db = testdb.Open(t, postgres.New(postgres.Config{Conn: pool}))
+		return w
+	}
+	pool, err := other.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	connector := &dsnConnector{driver: pool.Driver(), dsn: dsn(t, other)}
+	w.db = testdb.Open(t, sqlite.New(sqlite.Config{Conn: sql.OpenDB(w.faults.Connector(connector))}))
+	return w
+}
+
+// dsnConnector opens connections of a driver that has no connectors.
+type dsnConnector struct {
+	driver driver.Driver
+	dsn    string
+}
+
+func (c *dsnConnector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
+func (c *dsnConnector) Driver() driver.Driver                        { return c.driver }
+
+// never is a plan in which nothing fails and everything is counted.
+func never(faultdb.Call) faultdb.Fault { return faultdb.Fault{} }
+
+// writes counts how often events were written: statements on PostgreSQL, commits on SQLite.
+func (w *watched) writes(calls []faultdb.Call) (n int) {
+	for _, call := range calls {
+		if w.db.Name() == "postgres" && call.Op == faultdb.Query && isInsert(call) ||
+			w.db.Name() == "sqlite" && call.Op == faultdb.Commit {
+			n++
+		}
+	}
+	return n
+}
+
+func isInsert(call faultdb.Call) bool { return strings.Contains(call.Statement, "INSERT INTO") }
+
+// isMerged recognises the statement of a batch on PostgreSQL.
+func isMerged(call faultdb.Call) bool {
+	return isInsert(call) && strings.Contains(call.Statement, "$8")
+}
+
+// blocker is a transaction of another process that holds the order lock of an application.
+type blocker struct {
+	release context.CancelFunc
+	done    chan error
+}
+
+// block begins a transaction in which before runs while it has the order lock, and returns when it has.
+func block(t testing.TB, other *gorm.DB, more func(ctx context.Context, tx *gorm.DB) error) *blocker {
+	t.Helper()
+	released, release := context.WithCancel(context.Background())
+	b := &blocker{release: release, done: make(chan error, 1)}
+	r := recorder(t, other, schoolName)
+	holds := make(chan struct{})
+	go func() {
+		b.done <- gormstore.Transaction(context.Background(), other, func(ctx context.Context, tx *gorm.DB) error {
+			defer func() {
+				select {
+				case <-holds:
+				default:
+					close(holds)
+				}
+			}()
+			if _, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil {
+				return err
+			}
+			if more != nil {
+				if err := more(ctx, tx); err != nil {
+					return err
+				}
+			}
+			close(holds)
+			<-released.Done()
+			return nil
+		})
+	}()
+	<-holds
+	t.Cleanup(release)
+	return b
+}
+
+// end commits the transaction.
+func (b *blocker) end(t testing.TB) {
+	t.Helper()
+	b.release()
+	if err := <-b.done; err != nil {
+		t.Fatalf("the transaction that blocked: %v", err)
+	}
+}
+
+// answer is the outcome of a save.
+type answer struct {
+	ids []int64
+	err error
+}
+
+// asked is a save that is going on.
+type asked struct {
+	answer chan answer
+}
+
+// ask begins a save.
+func ask(save func() ([]int64, error)) *asked {
+	a := &asked{answer: make(chan answer, 1)}
+	go func() {
+		ids, err := save()
+		a.answer <- answer{ids, err}
+	}()
+	return a
+}
+
+func (a *asked) get(t testing.TB) answer {
+	t.Helper()
+	select {
+	case got := <-a.answer:
+		return got
+	case <-time.After(patience):
+		t.Fatal("a save has not returned")
+		return answer{}
+	}
+}
+
+// batch makes sure that the saves form one batch: it lets one save lead and wait for the order lock that another
+// process holds, and begins the others meanwhile. It returns their outcomes in order, and the one of the leader.
+func (w *watched) batch(t testing.TB, saves ...func() ([]int64, error)) []answer {
+	t.Helper()
+	return w.batchBehind(t, block(t, w.other, nil), saves...)
+}
+
+func (w *watched) batchBehind(t testing.TB, b *blocker, saves ...func() ([]int64, error)) []answer {
+	t.Helper()
+	leader := w.plug(t)
+	waiting := w.queue(t, saves...)
+	b.end(t)
+	answers := []answer{leader.get(t)}
+	for _, a := range waiting {
+		answers = append(answers, a.get(t))
+	}
+	return answers
+}
+
+// plug begins a save that leads and does not get the order lock.
+func (w *watched) plug(t testing.TB) *asked {
+	t.Helper()
+	r := recorder(t, w.db, schoolName)
+	leader := ask(func() ([]int64, error) { return r.InsertEvents(t.Context(), history(uuid.New(), 1, 1)) })
+	if !eventually(func() bool { waiting, led := gormstore.WaitingSaves(w.db); return led && waiting == 0 }) {
+		t.Fatal("no save leads")
+	}
+	return leader
+}
+
+// queue begins saves that wait behind the leader, one after the other.
+func (w *watched) queue(t testing.TB, saves ...func() ([]int64, error)) []*asked {
+	t.Helper()
+	before, _ := gormstore.WaitingSaves(w.db)
+	var all []*asked
+	for i, save := range saves {
+		all = append(all, ask(save))
+		if !eventually(func() bool { waiting, _ := gormstore.WaitingSaves(w.db); return waiting == before+i+1 }) {
+			t.Fatal("a save does not wait")
+		}
+	}
+	return all
+}
+
+// saving makes the save of events by a recorder.
+func saving(ctx context.Context, r persistence.AggregateRecorder, events []persistence.StoredEvent) func() ([]int64, error) {
+	return func() ([]int64, error) { return r.InsertEvents(ctx, events) }
+}
+
+// wantAnswer fails the test unless a save is acknowledged with ids and its rows are there under them.
+func wantAnswer(t testing.TB, r persistence.ApplicationRecorder, a answer, events []persistence.StoredEvent) {
+	t.Helper()
+	if a.err != nil || len(a.ids) != len(events) {
+		t.Errorf("save of %d events: ids %v, error %v; want that many ids", len(events), a.ids, a.err)
+		return
+	}
+	for i, id := range a.ids {
+		found, err := r.SelectNotifications(t.Context(), persistence.NotificationRange{After: id - 1, Stop: id, Limit: 1})
+		if err != nil || len(found) != 1 || found[0].OriginatorID != events[i].OriginatorID ||
+			found[0].OriginatorVersion != events[i].OriginatorVersion || !slices.Equal(found[0].State, events[i].State) {
+			t.Errorf("event %d with id %d is not what is stored: %v, %v", i, id, found, err)
+		}
+	}
+}
+
+// wantConflictOn fails the test unless a save failed alone, with an error that says why.
+func wantConflictOn(t testing.TB, a answer, id uuid.UUID, version, current int64) {
+	t.Helper()
+	conflict, ok := errors.AsType[*persistence.ConflictError](a.err)
+	if !ok || a.ids != nil {
+		t.Errorf("save of %s: ids %v, error %v; want a conflict", id, a.ids, a.err)
+		return
+	}
+	if conflict.OriginatorID != id || conflict.Version != version || conflict.Current != current ||
+		conflict.Application != schoolName || len(conflict.Stored) == 0 {
+		t.Errorf("conflict is %+v, want one of %s at version %d with current %d", conflict, id, version, current)
+	}
+}
+
+// In a batch, saves that conflict fail alone and leave nothing, whether with their first event or a later one; the others
+// are stored whole, and all of them with one write.
+func TestConflictInABatchFailsAlone(t *testing.T) {
+	eachWatched(t, func(t *testing.T, w *watched) {
+		r := recorder(t, w.db, schoolName)
+		taken, partly := uuid.New(), uuid.New()
+		insert(t, r, history(taken, 1, 1)...)
+		insert(t, r, history(partly, 1, 3)...)
+		good := make([][]persistence.StoredEvent, 6)
+		var saves []func() ([]int64, error)
+		for i := range good {
+			good[i] = history(uuid.New(), 1, 1+i%3)
+			saves = append(saves, saving(t.Context(), r, good[i]))
+		}
+		saves = slices.Insert(saves, 2, saving(t.Context(), r, history(taken, 1, 1)))
+		saves = slices.Insert(saves, 4, saving(t.Context(), r, history(partly, 3, 4)))
+
+		w.faults.Arm(never)
+		answers := w.batch(t, saves...)[1:]
+		if n := w.writes(w.faults.Disarm()); n > 2 {
+			t.Errorf("%d saves took %d writes, want one for the leader and one for the rest", len(saves)+1, n)
+		}
+		wantConflictOn(t, answers[4], partly, 3, 3)
+		wantConflictOn(t, answers[2], taken, 1, 1)
+		for i, a := range slices.Delete(slices.Delete(answers, 4, 5), 2, 3) {
+			wantAnswer(t, r, a, good[i])
+		}
+		wantVersions(t, r, taken, 1)
+		wantVersions(t, r, partly, 1, 2, 3)
+		wantIdle(t, w.db)
+	})
+}
+
+// A conflict that does not concern the first event of a save, as only a stream with a gap can have it, is found as well.
+func TestConflictBehindAGapFailsAlone(t *testing.T) {
+	eachWatched(t, func(t *testing.T, w *watched) {
+		r := recorder(t, w.db, schoolName)
+		gap := uuid.New()
+		insert(t, r, history(gap, 2, 1)...)
+		first, last := history(uuid.New(), 1, 2), history(uuid.New(), 1, 1)
+		answers := w.batch(t, saving(t.Context(), r, first), saving(t.Context(), r, history(gap, 1, 3)), saving(t.Context(), r, last))
+		wantAnswer(t, r, answers[1], first)
+		wantConflictOn(t, answers[2], gap, 2, 2)
+		wantAnswer(t, r, answers[3], last)
+		wantVersions(t, r, gap, 2)
+	})
+}
+
+// Two saves of one originator are never in one batch, so that the second one gets the conflict that it would have got
+// alone.
+func TestSavesOfOneOriginatorInTurn(t *testing.T) {
+	eachWatched(t, func(t *testing.T, w *watched) {
+		r := recorder(t, w.db, schoolName)
+		dog, other := uuid.New(), uuid.New()
+		winner, next, third := history(dog, 1, 2), history(dog, 3, 1), history(other, 1, 1)
+		answers := w.batch(t, saving(t.Context(), r, winner), saving(t.Context(), r, history(dog, 1, 1)),
+			saving(t.Context(), r, third), saving(t.Context(), r, next))
+		wantAnswer(t, r, answers[1], winner)
+		wantConflictOn(t, answers[2], dog, 1, 2)
+		wantAnswer(t, r, answers[3], third)
+		wantAnswer(t, r, answers[4], next)
+		wantVersions(t, r, dog, 1, 2, 3)
+	})
+}
+
+// Two Stores of one handle are two instances of an application in one program: their saves meet in one queue.
+func TestStoresOfOneHandleShareTheirBatches(t *testing.T) {
+	eachWatched(t, func(t *testing.T, w *watched) {
+		stores := []persistence.ProcessRecorder{recorder(t, w.db, schoolName), recorder(t, w.db.Session(&gorm.Session{}), schoolName)}
+		var saves []func() ([]int64, error)
+		for i := range 10 {
+			saves = append(saves, saving(t.Context(), stores[i%2], history(uuid.New(), 1, 2)))
+		}
+		w.faults.Arm(never)
+		for _, a := range w.batch(t, saves...) {
+			if a.err != nil {
+				t.Error(a.err)
+			}
+		}
+		if n := w.writes(w.faults.Disarm()); n > 2 {
+			t.Errorf("%d saves took %d writes, want one for the leader and one for the rest", len(saves)+1, n)
+		}
+	})
+}
+
+// Another process commits while a merged statement, which has begun already, waits for the order lock. The statement
+// does not see that commit and runs into the unique key; it is repeated, and no save is lost or split.
+func TestMergedStatementThatIsBeatenIsRepeated(t *testing.T) {
+	t.Parallel()
+	w := watch(t, migrated(t, testdb.OpenPostgres(t)))
+	r := recorder(t, w.db, schoolName)
+	hot := uuid.New()
+	good := [][]persistence.StoredEvent{history(uuid.New(), 1, 3), history(uuid.New(), 1, 1)}
+	before := waitingForLock(t, w.other)
+	first := block(t, w.other, nil)
+	leader := w.plug(t)
+	if !eventually(func() bool { return waitingForLock(t, w.other) == before+1 }) {
+		t.Fatal("the leader does not wait for the lock")
+	}
+	// PostgreSQL grants locks in the order in which they were asked for, so this gets it behind the leader.
+	var second *blocker
+	blocked := make(chan struct{})
+	go func() {
+		defer close(blocked)
+		second = block(t, w.other, func(ctx context.Context, _ *gorm.DB) error {
+			_, err := recorder(t, w.other, schoolName).InsertEvents(ctx, history(hot, 1, 1))
+			return err
+		})
+	}()
+	if !eventually(func() bool { return waitingForLock(t, w.other) == before+2 }) {
+		t.Fatal("the second transaction does not wait for the lock")
+	}
+	all := w.queue(t, saving(t.Context(), r, good[0]), saving(t.Context(), r, history(hot, 1, 2)), saving(t.Context(), r, good[1]))
+	w.faults.Arm(never)
+	first.end(t)
+	leader.get(t)
+	<-blocked
+	if !eventually(func() bool { return waitingForLock(t, w.other) == before+1 }) {
+		t.Fatal("the batch does not wait for the lock")
+	}
+	second.end(t)
+	wantAnswer(t, r, all[0].get(t), good[0])
+	wantConflictOn(t, all[1].get(t), hot, 1, 1)
+	wantAnswer(t, r, all[2].get(t), good[1])
+	merged := 0
+	for _, call := range w.faults.Disarm() {
+		if isMerged(call) {
+			merged++
+		}
+	}
+	if merged != 2 {
+		t.Errorf("the merged statement was executed %d times, want twice", merged)
+	}
+	wantVersions(t, r, hot, 1)
+}
+
+// waitingForLock counts the sessions that wait for an advisory lock.
+func waitingForLock(t testing.TB, db *gorm.DB) (n int) {
+	t.Helper()
+	err := db.Raw("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = " +
+		"(SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&n).Error
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// contest is writers that fight for the same aggregates.
+type contest struct {
+	recorders  []persistence.ProcessRecorder
+	writers    int // of each recorder
+	aggregates int
+	saves      int // that each writer tries
+}
+
+// run has the writers save while a reader follows the log on another handle. Every save must be acknowledged and stored
+// whole, or conflict and leave nothing.
+func (c contest) run(t *testing.T, follower *gorm.DB) {
+	t.Helper()
+	hot := make([]uuid.UUID, c.aggregates)
+	for i := range hot {
+		hot[i] = uuid.New()
+	}
+	var mu sync.Mutex
+	acknowledged := map[int64]persistence.StoredEvent{}
+	conflicts := 0
+	var writers sync.WaitGroup
+	start := make(chan struct{})
+	for i, r := range slices.Repeat(c.recorders, c.writers) {
+		writers.Go(func() {
+			<-start
+			next := map[uuid.UUID]int64{}
+			for n := range c.saves {
+				id := hot[(i+n/5)%len(hot)] // the same one a few times, so that some get through
+				events := history(id, next[id]+1, 1+(i+n)%3)
+				ids, err := r.InsertEvents(t.Context(), events)
+				mu.Lock()
+				switch conflict, ok := errors.AsType[*persistence.ConflictError](err); {
+				case ok:
+					conflicts++
+					next[id] = conflict.Current
+				case err != nil || len(ids) != len(events):
+					t.Errorf("save: ids %v, error %v; want a success or a conflict", ids, err)
+				default:
+					next[id] += int64(len(events))
+					for j, e := range events {
+						acknowledged[ids[j]] = e
+					}
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { writers.Wait(); close(done) }()
+	close(start)
+	reader := recorder(t, follower, schoolName)
+	seen := poll(t, reader, done)
+	c.compare(t, reader, acknowledged, seen)
+	t.Logf("%d saves: %d events acknowledged, %d conflicts", c.writers*len(c.recorders)*c.saves, len(acknowledged), conflicts)
+	if conflicts == 0 {
+		t.Error("nobody conflicted: the test proves nothing")
+	}
+}
+
+// compare compares what is stored with what was acknowledged and with what the follower saw.
+func (c contest) compare(t *testing.T, r persistence.ProcessRecorder, acknowledged map[int64]persistence.StoredEvent, seen []int64) {
+	t.Helper()
+	log := wholeLog(t, r)
+	var ids []int64
+	for _, n := range log {
+		ids = append(ids, n.ID)
+		if e, ok := acknowledged[n.ID]; !ok || e.OriginatorID != n.OriginatorID || e.OriginatorVersion != n.OriginatorVersion ||
+			!slices.Equal(e.State, n.State) {
+			t.Errorf("event %d of %s at version %d is stored and was not acknowledged", n.ID, n.OriginatorID, n.OriginatorVersion)
+		}
+	}
+	if len(log) != len(acknowledged) {
+		t.Errorf("%d events are stored, %d were acknowledged", len(log), len(acknowledged))
+	}
+	if !slices.Equal(seen, ids) {
+		t.Errorf("the follower saw %d events, in order %v; want the %d in the log", len(seen), slices.IsSorted(seen), len(ids))
+	}
+	problems, err := persistence.Check(t.Context(), persistence.Checked{Application: schoolName, Recorder: r})
+	if err != nil || len(problems) > 0 {
+		t.Errorf("Check: %v, %v", problems, err)
+	}
+}
+
+func TestManyWritersOnHotAggregates(t *testing.T) {
+	eachWatched(t, func(t *testing.T, w *watched) {
+		w.faults.Arm(never)
+		c := contest{recorders: []persistence.ProcessRecorder{recorder(t, w.db, schoolName)}, writers: 64, aggregates: 8,
+			saves: testdb.Figure(10, 200)}
+		c.run(t, w.other)
+		if n := w.writes(w.faults.Disarm()); n == 0 || n >= c.writers*c.saves/2 {
+			t.Errorf("%d saves took %d writes, want fewer than half", c.writers*c.saves, n)
+		}
+	})
+}
+
+// Two instances of an application in one program, over one handle.
+func TestTwoInstancesOnHotAggregates(t *testing.T) {
+	eachShared(t, func(t *testing.T, db *gorm.DB) {
+		c := contest{recorders: []persistence.ProcessRecorder{recorder(t, db, schoolName), recorder(t, db, schoolName)},
+			writers: 16, aggregates: 4, saves: testdb.Figure(10, 200)}
+		c.run(t, again(t, db))
+	})
+}
+
+// Several processes, as handles of their own: their saves do not meet in one queue, and the order lock is between them.
+func TestProcessesOnHotAggregates(t *testing.T) {
+	eachShared(t, func(t *testing.T, db *gorm.DB) {
+		var processes []persistence.ProcessRecorder
+		for range 4 {
+			processes = append(processes, recorder(t, again(t, db), schoolName))
+		}
+		c := contest{recorders: processes, writers: 16, aggregates: 4, saves: testdb.Figure(6, 136)}
+		c.run(t, db)
+	})
+}
+
+// A pool of one connection is enough for any number of writers.
+func TestPoolOfOneConnectionWithManyWriters(t *testing.T) {
+	eachShared(t, func(t *testing.T, db *gorm.DB) {
+		only := again(t, db)
+		limit(t, only, 1)
+		c := contest{recorders: []persistence.ProcessRecorder{recorder(t, only, schoolName)}, writers: 16, aggregates: 4,
+			saves: testdb.Figure(10, 200)}
+		c.run(t, db)
+	})
+}
+
+func limit(t testing.TB, db *gorm.DB, connections int) {
+	t.Helper()
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxOpenConns(connections)
+}
+
+// A merged write is done and its reply is lost; or it is lost and the write is repeated. Every save of the batch is
+// reported as the success that it was.
+func TestBatchWhoseReplyIsLostIsASuccess(t *testing.T) {
+	lost := faultdb.Fault{When: faultdb.After, Err: io.ErrUnexpectedEOF, Broken: true}
+	inPostgres := func(fault faultdb.Fault) faultdb.Plan { return once(isMerged, fault) }
+	inSQLite := func(fault faultdb.Fault) faultdb.Plan {
+		return once(func(c faultdb.Call) bool { return c.Op == faultdb.Commit }, fault)
+	}
+	for _, test := range []struct {
+		name string
+		open func(testing.TB) *gorm.DB
+		one  bool // connection
+		plan faultdb.Plan
+	}{
+		{"postgres repeated", testdb.OpenPostgres, false, inPostgres(faultdb.Fault{When: faultdb.Twice})},
+		{"postgres lost", testdb.OpenPostgres, false, inPostgres(lost)},
+		{"postgres lost with one connection", testdb.OpenPostgres, true, inPostgres(lost)},
+		{"sqlite lost", testdb.SQLiteFile, false, inSQLite(lost)},
+		{"sqlite lost with one connection", testdb.SQLiteFile, true, inSQLite(lost)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := watch(t, migrated(t, test.open(t)))
+			if test.one {
+				limit(t, w.db, 1)
+			}
+			r := recorder(t, w.db, schoolName)
+			store := eventStore(t, r)
+			var saves []func() ([]int64, error)
+			for i := range 8 {
+				dog := newDog("Fido", make([]string, i%3)...)
+				saves = append(saves, func() ([]int64, error) {
+					recordings, err := store.Put(t.Context(), dog.PendingEvents())
+					var ids []int64
+					for _, recording := range recordings {
+						ids = append(ids, recording.Notification.ID)
+					}
+					return ids, err
+				})
+			}
+			b := block(t, w.other, nil)
+			leader := w.plug(t)
+			all := w.queue(t, saves...)
+			w.faults.Arm(test.plan)
+			begin := time.Now()
+			b.end(t)
+			leader.get(t)
+			var acknowledged []int64
+			for i, a := range all {
+				got := a.get(t)
+				if got.err != nil || len(got.ids) != 1+i%3 {
+					t.Errorf("save %d: ids %v, error %v; want a success", i, got.ids, got.err)
+				}
+				acknowledged = append(acknowledged, got.ids...)
+			}
+			if took := time.Since(begin); took > 5*time.Second {
+				t.Errorf("it took %v to find out", took)
+			}
+			w.faults.Disarm()
+			var stored []int64
+			for _, n := range wholeLog(t, recorder(t, w.other, schoolName))[2:] { // behind those of the blocker and the leader
+				stored = append(stored, n.ID)
+			}
+			slices.Sort(acknowledged)
+			if !slices.Equal(stored, acknowledged) {
+				t.Errorf("stored are %v, acknowledged %v", stored, acknowledged)
+			}
+		})
+	}
+}
+
+// once is a plan in which the first call that is wanted fails.
+func once(wanted func(faultdb.Call) bool, fault faultdb.Fault) faultdb.Plan {
+	done := false
+	return func(c faultdb.Call) faultdb.Fault {
+		if done || !wanted(c) {
+			return faultdb.Fault{}
+		}
+		done = true
+		return fault
+	}
+}
+
+// A context that ends before the save, or while it waits for its batch, ends the save, and nothing is stored. Once the
+// batch is being written the outcome is awaited, and reported truly.
+func TestCancellationAtEveryStepOfASave(t *testing.T) {
+	eachWatched(t, func(t *testing.T, w *watched) {
+		r := recorder(t, w.db, schoolName)
+		before, waiting, written := history(uuid.New(), 1, 2), history(uuid.New(), 1, 2), history(uuid.New(), 1, 2)
+		neighbour := history(uuid.New(), 1, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		later, cancelLater := context.WithCancel(t.Context())
+
+		b := block(t, w.other, nil)
+		leader := ask(saving(later, r, written))
+		if !eventually(func() bool { waiting, led := gormstore.WaitingSaves(w.db); return led && waiting == 0 }) {
+			t.Fatal("no save leads")
+		}
+		all := w.queue(t, saving(ctx, r, waiting), saving(t.Context(), r, neighbour))
+		cancel()
+		if got := all[0].get(t); !errors.Is(got.err, context.Canceled) || !errors.Is(got.err, persistence.ErrOperational) || got.ids != nil {
+			t.Errorf("while waiting: ids %v, error %v; want context.Canceled and ErrOperational", got.ids, got.err)
+		}
+		if _, err := r.InsertEvents(ctx, before); !errors.Is(err, context.Canceled) {
+			t.Errorf("before: error %v, want context.Canceled", err)
+		}
+		cancelLater()
+		select {
+		case got := <-leader.answer:
+			t.Errorf("while it was written: %v; want its outcome awaited", got)
+			leader.answer <- got
+		case <-time.After(50 * time.Millisecond):
+		}
+		b.end(t)
+		wantAnswer(t, r, leader.get(t), written)
+		wantAnswer(t, r, all[1].get(t), neighbour)
+		wantVersions(t, r, before[0].OriginatorID)
+		wantVersions(t, r, waiting[0].OriginatorID)
+		wantIdle(t, w.db)
+	})
+}
+
+// A save in a transaction that was not given the transaction's context waits for a lock that the transaction holds, or
+// for a connection that it has. It gives up, with an error that names the mistake.
+func TestSaveThatForgotItsTransaction(t *testing.T) {
+	const timeout = 200 * time.Millisecond
+	for _, backend := range sharedBackends {
+		for _, connections := range []int{1, 4} {
+			t.Run(fmt.Sprintf("%s with %d connections", backend.Name, connections), func(t *testing.T) {
+				t.Parallel()
+				db := impatient(t, migrated(t, backend.Open(t)))
+				limit(t, db, connections)
+				r := recorder(t, db, schoolName, gormstore.WithLockTimeout(timeout))
+				snapshots, err := gormstore.New(db, gormstore.WithLockTimeout(timeout)).SnapshotRecorder(schoolName)
+				if err != nil {
+					t.Fatal(err)
+				}
+				outer := t.Context()
+				writes := map[string]func() error{
+					"one event":   func() error { return last(r.InsertEvents(outer, history(uuid.New(), 1, 1))) },
+					"two events":  func() error { return last(r.InsertEvents(outer, history(uuid.New(), 1, 2))) },
+					"many events": func() error { return last(r.InsertEvents(outer, history(uuid.New(), 1, 3000))) },
+					"a position": func() error {
+						return last(r.InsertProcessed(outer, history(uuid.New(), 1, 1), persistence.Tracking{ApplicationName: "Up", NotificationID: 1}))
+					},
+				}
+				if connections == 1 { // snapshots take no lock
+					writes["a snapshot"] = func() error { return last(snapshots.InsertEvents(outer, history(uuid.New(), 1, 1))) }
+				}
+				transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
+					if _, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil {
+						return err
+					}
+					for name, write := range writes {
+						begin := time.Now()
+						err := write()
+						if took := time.Since(begin); took > 5*time.Second {
+							t.Errorf("%s: gave up after %v, want about %v", name, took, timeout)
+						}
+						if !errors.Is(err, persistence.ErrLockTimeout) || !strings.Contains(err.Error(), "inside a transaction whose context lacks it") {
+							t.Errorf("%s: error %v, want ErrLockTimeout that names the mistake", name, err)
+						}
+					}
+					return nil
+				})
+				if got := len(wholeLog(t, r)); got != 1 {
+					t.Errorf("%d events are stored, want the one of the transaction", got)
+				}
+				insert(t, r, history(uuid.New(), 1, 2)...) // the queue works on
+				wantIdle(t, db)
+			})
+		}
+	}
+}
+
+func last(_ []int64, err error) error { return err }
+
+// impatient opens a database again, so that SQLite's driver does not itself wait for locks.
+func impatient(t testing.TB, db *gorm.DB) *gorm.DB {
+	t.Helper()
+	return testdb.Open(t, dialector(db.Name(), strings.Replace(dsn(t, db), "_busy_timeout=10000", "_busy_timeout=10", 1)))
+}
+
+// A save that is too large for a batch is written alone, and the events keep their order.
+func TestSaveThatIsLargerThanABatch(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		r := recorder(t, db, schoolName)
+		large := history(uuid.New(), 1, 10_000)
+		var others sync.WaitGroup
+		for range 4 {
+			others.Go(func() {
+				id := uuid.New()
+				for version := range int64(10) {
+					if _, err := r.InsertEvents(t.Context(), history(id, version+1, 1)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		ids := insert(t, r, large...)
+		others.Wait()
+		if len(ids) != len(large) || !slices.IsSorted(ids) {
+			t.Fatalf("%d ids, sorted %v; want %d, sorted", len(ids), slices.IsSorted(ids), len(large))
+		}
+		log := wholeLog(t, r)
+		if len(log) != len(large)+40 {
+			t.Errorf("%d events are stored, want %d", len(log), len(large)+40)
+		}
+		inLog := slices.DeleteFunc(log, func(n persistence.Notification) bool { return n.OriginatorID != large[0].OriginatorID })
+		for i, n := range inLog {
+			if n.ID != ids[i] || n.OriginatorVersion != int64(i+1) || !slices.Equal(n.State, large[i].State) {
+				t.Fatalf("event %d of the log has id %d and version %d, want %d and %d", i, n.ID, n.OriginatorVersion, ids[i], i+1)
+			}
+		}
+	})
+}
+
+// Where the tables are missing every save of a batch says so.
+func TestEverySaveOfABatchSaysThatTablesAreMissing(t *testing.T) {
+	eachWatched(t, func(t *testing.T, w *watched) {
+		r := recorder(t, w.db, schoolName)
+		insert(t, r, history(uuid.New(), 1, 1)...)
+		b := block(t, w.other, func(_ context.Context, tx *gorm.DB) error { return tx.Exec("DROP TABLE stored_events").Error })
+		var saves []func() ([]int64, error)
+		for i := range 6 {
+			saves = append(saves, saving(t.Context(), r, history(uuid.New(), 1, 1+i%2)))
+		}
+		for i, a := range w.batchBehind(t, b, saves...) {
+			missing, ok := errors.AsType[*persistence.NotMigratedError](a.err)
+			if !ok || !strings.Contains(missing.Missing, "stored_events") || missing.Fix == "" || a.ids != nil {
+				t.Errorf("save %d: ids %v, error %v; want a NotMigratedError", i, a.ids, a.err)
+			}
+		}
+		wantIdle(t, w.db)
+	})
+}

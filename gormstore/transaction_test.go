@@ -1,0 +1,458 @@
+package gormstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Bill is a table of the user's own.
+type Bill struct {
+	ID  uint
+	Dog string
+}
+
+// office is an application whose events are saved together with bills.
+type office struct {
+	*application.Application
+	dogs     *application.Repository[Dog]
+	db       *gorm.DB
+	recorded []persistence.Recording // what followers were told of
+}
+
+// eachOffice runs a test on every kind of database, also with pools of one connection: whatever needs a second
+// connection inside a transaction waits for ever there.
+func eachOffice(t *testing.T, test func(t *testing.T, o *office)) {
+	t.Helper()
+	each(t, func(t *testing.T, db *gorm.DB) {
+		o := newOffice(t, db)
+		test(t, o)
+		wantIdle(t, db)
+	})
+}
+
+func newOffice(t *testing.T, db *gorm.DB) *office {
+	t.Helper()
+	if err := db.AutoMigrate(&Bill{}); err != nil {
+		t.Fatal(err)
+	}
+	app, err := application.New(schoolName, application.WithStore(gormstore.New(db)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &office{Application: app, dogs: application.NewRepository(app, dogs), db: db}
+	app.OnRecorded(func(_ context.Context, recordings []persistence.Recording) {
+		o.recorded = append(o.recorded, recordings...)
+	})
+	return o
+}
+
+// do runs fn in a transaction that cannot hang.
+func (o *office) do(t *testing.T, fn func(ctx context.Context, tx *gorm.DB) error) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return gormstore.Transaction(ctx, o.db, fn)
+}
+
+// bill saves dogs and a bill.
+func (o *office) bill(ctx context.Context, tx *gorm.DB, dogs ...*Dog) error {
+	if err := tx.Create(&Bill{Dog: dogs[0].Name}).Error; err != nil {
+		return err
+	}
+	for _, dog := range dogs {
+		if _, err := o.Save(ctx, dog); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// want fails the test unless so many bills and events are stored, followers know of these events, and so many events
+// of each dog are pending.
+func (o *office) want(t *testing.T, bills, events, pending int, dogs ...*Dog) {
+	t.Helper()
+	if got := count(t, o.db, "bills"); got != int64(bills) {
+		t.Errorf("%d bills are stored, want %d", got, bills)
+	}
+	if got := len(wholeLog(t, o.Recorder())); got != events {
+		t.Errorf("%d events are stored, want %d", got, events)
+	}
+	if len(o.recorded) != events {
+		t.Errorf("followers were told of %d events, want %d", len(o.recorded), events)
+	}
+	for _, dog := range dogs {
+		if got := len(dog.PendingEvents()); got != pending {
+			t.Errorf("%d events of %s are pending, want %d", got, dog.Name, pending)
+		}
+	}
+}
+
+// The user's row and the events of two aggregates commit together, and followers learn of them afterwards.
+func TestTransactionCommits(t *testing.T) {
+	eachOffice(t, func(t *testing.T, o *office) {
+		fido, rex := newDog("Fido", "sit"), newDog("Rex", "sit")
+		err := o.do(t, func(ctx context.Context, tx *gorm.DB) error {
+			err := o.bill(ctx, tx, fido, rex)
+			if len(o.recorded) > 0 {
+				t.Error("followers were told before the commit")
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatalf("Transaction: %v", err)
+		}
+		o.want(t, 1, 4, 0, fido, rex)
+	})
+}
+
+var errNoCredit = errors.New("the owner has no credit")
+
+// All of it vanishes together when the transaction fails, however it does, and the events are pending again.
+func TestTransactionRollsBack(t *testing.T) {
+	for name, fail := range map[string]func() error{
+		"an error": func() error { return errNoCredit },
+		"a panic":  func() error { panic(errNoCredit) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachOffice(t, func(t *testing.T, o *office) {
+				fido, rex := newDog("Fido", "sit"), newDog("Rex", "sit")
+				err := recovered(func() error {
+					return o.do(t, func(ctx context.Context, tx *gorm.DB) error {
+						return errors.Join(o.bill(ctx, tx, fido, rex), fail())
+					})
+				})
+				if !errors.Is(err, errNoCredit) {
+					t.Errorf("Transaction: %v, want the error of its function", err)
+				}
+				o.want(t, 0, 0, 2, fido, rex)
+				if err := o.do(t, func(ctx context.Context, tx *gorm.DB) error { return o.bill(ctx, tx, fido, rex) }); err != nil {
+					t.Fatalf("Transaction again: %v", err)
+				}
+				o.want(t, 1, 4, 0, fido, rex)
+			})
+		})
+	}
+}
+
+// recovered returns the error that fn panics with.
+func recovered(fn func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = r.(error)
+		}
+	}()
+	return fn()
+}
+
+// A nested transaction that fails undoes what was done in it and nothing else. One that succeeds shares the fate of the
+// outer one.
+func TestTransactionNested(t *testing.T) {
+	for name, test := range map[string]struct {
+		inner, outer            error
+		bills, events           int
+		pendingFido, pendingRex int
+	}{
+		"both succeed": {nil, nil, 2, 4, 0, 0},
+		"inner fails":  {errNoCredit, nil, 1, 2, 0, 2},
+		"outer fails":  {nil, errNoCredit, 0, 0, 2, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachOffice(t, func(t *testing.T, o *office) {
+				fido, rex := newDog("Fido", "sit"), newDog("Rex", "sit")
+				err := o.do(t, func(ctx context.Context, tx *gorm.DB) error {
+					if err := o.bill(ctx, tx, fido); err != nil {
+						return err
+					}
+					err := gormstore.Transaction(ctx, o.db, func(ctx context.Context, tx *gorm.DB) error {
+						return errors.Join(o.bill(ctx, tx, rex), test.inner)
+					})
+					if !errors.Is(err, test.inner) {
+						t.Errorf("inner Transaction: %v, want %v", err, test.inner)
+					}
+					return test.outer
+				})
+				if !errors.Is(err, test.outer) {
+					t.Errorf("Transaction: %v, want %v", err, test.outer)
+				}
+				o.want(t, test.bills, test.events, test.pendingFido, fido)
+				o.want(t, test.bills, test.events, test.pendingRex, rex)
+			})
+		})
+	}
+}
+
+// A panic in a nested transaction that is recovered outside of it undoes what was done in it and nothing else.
+func TestTransactionNestedPanic(t *testing.T) {
+	eachOffice(t, func(t *testing.T, o *office) {
+		fido, rex := newDog("Fido", "sit"), newDog("Rex", "sit")
+		err := o.do(t, func(ctx context.Context, tx *gorm.DB) error {
+			err := recovered(func() error {
+				return gormstore.Transaction(ctx, o.db, func(ctx context.Context, tx *gorm.DB) error {
+					panic(errors.Join(o.bill(ctx, tx, rex), errNoCredit))
+				})
+			})
+			if !errors.Is(err, errNoCredit) {
+				t.Errorf("inner Transaction: %v", err)
+			}
+			return o.bill(ctx, tx, fido)
+		})
+		if err != nil {
+			t.Fatalf("Transaction: %v", err)
+		}
+		o.want(t, 1, 2, 0, fido)
+		o.want(t, 1, 2, 2, rex)
+	})
+}
+
+// A conflict undoes its own save and leaves the transaction usable, which PostgreSQL alone would not.
+func TestTransactionSurvivesConflict(t *testing.T) {
+	eachOffice(t, func(t *testing.T, o *office) {
+		fido := newDog("Fido")
+		if _, err := o.Save(t.Context(), fido); err != nil {
+			t.Fatal(err)
+		}
+		stale, err := o.dogs.Get(t.Context(), fido.ID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		domain.Trigger(fido, TrickAdded{"sit"})
+		if _, err := o.Save(t.Context(), fido); err != nil {
+			t.Fatal(err)
+		}
+		domain.Trigger(stale, TrickAdded{"roll over"})
+		rex := newDog("Rex")
+		err = o.do(t, func(ctx context.Context, tx *gorm.DB) error {
+			if _, err := o.Save(ctx, stale, newDog("Bella")); !persistence.IsConflict(err) {
+				t.Errorf("Save of a stale dog: %v, want a conflict", err)
+			}
+			return o.bill(ctx, tx, rex)
+		})
+		if err != nil {
+			t.Fatalf("Transaction: %v", err)
+		}
+		o.want(t, 1, 3, 0, fido, rex)
+		if got := len(stale.PendingEvents()); got != 1 {
+			t.Errorf("%d events of the stale dog are pending, want 1", got)
+		}
+	})
+}
+
+// Reads with the transaction's context see what was saved in it, and nobody else does before the commit.
+func TestTransactionReadsItsOwnWrites(t *testing.T) {
+	eachOffice(t, func(t *testing.T, o *office) {
+		fido := newDog("Fido", "sit")
+		err := o.do(t, func(ctx context.Context, tx *gorm.DB) error {
+			if err := o.bill(ctx, tx, fido); err != nil {
+				return err
+			}
+			read, err := o.dogs.Get(ctx, fido.ID())
+			if err != nil || !slices.Equal(read.Tricks, fido.Tricks) {
+				return fmt.Errorf("Get: %v, %w", read, err)
+			}
+			domain.Trigger(read, TrickAdded{"roll over"})
+			if _, err := o.Save(ctx, read); err != nil {
+				return err
+			}
+			head, err := o.Recorder().MaxNotificationID(ctx)
+			page, errPage := o.Recorder().SelectNotifications(ctx, persistence.NotificationRange{Limit: 10})
+			if err != nil || errPage != nil || len(page) != 3 || page[2].ID != head {
+				return fmt.Errorf("%d notifications up to %d: %w", len(page), head, errors.Join(err, errPage))
+			}
+			joined, err := gormstore.Tx(ctx)
+			if err != nil {
+				return err
+			}
+			var events int64
+			if err := joined.Model(&gormstore.StoredEvent{}).Count(&events).Error; err != nil || events != 3 {
+				return fmt.Errorf("Tx sees %d events: %w", events, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.want(t, 1, 3, 0, fido)
+	})
+}
+
+// Nobody else sees what a transaction has not committed.
+func TestTransactionIsInvisibleBeforeItsCommit(t *testing.T) {
+	eachShared(t, func(t *testing.T, db *gorm.DB) {
+		r, other, dog := recorder(t, db, schoolName), recorder(t, again(t, db), schoolName), uuid.New()
+		transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
+			_, err := r.InsertEvents(ctx, history(dog, 1, 2))
+			wantVersions(t, other, dog)
+			return err
+		})
+		wantVersions(t, other, dog, 1, 2)
+	})
+}
+
+// The store may be used for the first time inside a transaction, although its preparation needs the database and the
+// pool has no second connection.
+func TestTransactionFirstUse(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		dog := uuid.New()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		err := gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error {
+			_, err := recorder(t, db, schoolName).InsertEvents(ctx, history(dog, 1, 1))
+			return err
+		})
+		if err != nil {
+			t.Fatalf("Transaction: %v", err)
+		}
+		wantVersions(t, recorder(t, db, schoolName), dog, 1)
+	})
+}
+
+// Two logs may be written in one transaction.
+func TestTransactionOfTwoApplications(t *testing.T) {
+	eachOffice(t, func(t *testing.T, o *office) {
+		other := recorder(t, o.db, countersName)
+		fido := newDog("Fido")
+		err := o.do(t, func(ctx context.Context, tx *gorm.DB) error {
+			_, err := other.InsertProcessed(ctx, history(uuid.New(), 1, 1), persistence.Tracking{ApplicationName: schoolName, NotificationID: 1})
+			return errors.Join(err, o.bill(ctx, tx, fido), errNoCredit)
+		})
+		if !errors.Is(err, errNoCredit) {
+			t.Fatal(err)
+		}
+		o.want(t, 0, 0, 1, fido)
+		if position, err := other.MaxTrackingID(t.Context(), schoolName); err != nil || position != 0 || len(wholeLog(t, other)) != 0 {
+			t.Errorf("the other application was left at position %d (%v) with %d events", position, err, len(wholeLog(t, other)))
+		}
+	})
+}
+
+// A context that ends during a transaction undoes it.
+func TestTransactionCancelled(t *testing.T) {
+	for name, when := range map[string]func(ctx context.Context, o *office, tx *gorm.DB, fido *Dog, cancel func()) error{
+		"before the save": func(ctx context.Context, o *office, tx *gorm.DB, fido *Dog, cancel func()) error {
+			cancel()
+			return o.bill(ctx, tx, fido)
+		},
+		"after the save": func(ctx context.Context, o *office, tx *gorm.DB, fido *Dog, cancel func()) error {
+			defer cancel()
+			return o.bill(ctx, tx, fido)
+		},
+		"the error is dropped": func(ctx context.Context, o *office, tx *gorm.DB, fido *Dog, cancel func()) error {
+			err := o.bill(ctx, tx, fido)
+			cancel()
+			_ = o.bill(ctx, tx, newDog("Rex"))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachOffice(t, func(t *testing.T, o *office) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				fido := newDog("Fido", "sit")
+				err := gormstore.Transaction(ctx, o.db, func(ctx context.Context, tx *gorm.DB) error {
+					return when(ctx, o, tx, fido, cancel)
+				})
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("Transaction: %v, want context.Canceled", err)
+				}
+				o.want(t, 0, 0, 2, fido)
+			})
+		})
+	}
+}
+
+// Snapshots wait for the commit, with the rest of what follows a save.
+func TestTransactionSnapshots(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		app, err := application.New(schoolName, application.WithStore(gormstore.New(db)), application.WithSnapshotting(map[string]int{"Dog": 2}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		application.NewRepository(app, dogs)
+		fido := newDog("Fido", "sit", "roll over", "play dead")
+		transaction(t, db, func(ctx context.Context, tx *gorm.DB) error {
+			_, err := app.Save(ctx, fido)
+			var taken int64
+			if err := errors.Join(err, tx.Model(&gormstore.Snapshot{}).Count(&taken).Error); err != nil || taken > 0 {
+				t.Errorf("%d snapshots before the commit, %v", taken, err)
+			}
+			return nil
+		})
+		wantVersions(t, snapshots(t, db, schoolName), fido.ID(), 2, 4)
+	})
+}
+
+// Tx outside of a transaction is an error that says so.
+func TestTxWithoutTransaction(t *testing.T) {
+	t.Parallel()
+	if tx, err := gormstore.Tx(t.Context()); tx != nil || !errors.Is(err, persistence.ErrNoTransaction) {
+		t.Errorf("Tx: %v, %v, want ErrNoTransaction", tx, err)
+	}
+}
+
+// A transaction of one database does not carry the events of another.
+func TestTransactionOfAnotherDatabase(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		other := migrated(t, testdb.SQLiteMemory(t))
+		here, dog := recorder(t, db, schoolName), uuid.New()
+		transaction(t, other, func(ctx context.Context, _ *gorm.DB) error {
+			for name, use := range methods(here, snapshots(t, db, schoolName), dog) {
+				if err := use(ctx); !errors.Is(err, gormstore.ErrDifferentDatabase) || !errors.Is(err, persistence.ErrProgramming) {
+					t.Errorf("%s: %v, want ErrDifferentDatabase", name, err)
+				}
+			}
+			err := gormstore.Transaction(ctx, db, func(context.Context, *gorm.DB) error { t.Error("it ran"); return nil })
+			if !errors.Is(err, gormstore.ErrDifferentDatabase) {
+				t.Errorf("Transaction: %v, want ErrDifferentDatabase", err)
+			}
+			return nil
+		})
+		wantVersions(t, here, dog)
+	})
+}
+
+// A transaction that has ended carries nothing any more, and a context that was kept too long says so.
+func TestTransactionThatHasEnded(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		var kept context.Context
+		transaction(t, db, func(ctx context.Context, _ *gorm.DB) error { kept = ctx; return nil })
+		dog := uuid.New()
+		for name, use := range methods(recorder(t, db, schoolName), snapshots(t, db, schoolName), dog) {
+			if err := use(kept); !errors.Is(err, persistence.ErrPersistence) {
+				t.Errorf("%s: %v, want an error", name, err)
+			}
+		}
+		wantVersions(t, recorder(t, db, schoolName), dog)
+	})
+}
+
+// A save that lacks the context of the transaction waits for the transaction's lock, but not for ever, and its error
+// says what the mistake is.
+func TestTransactionWithoutItsContext(t *testing.T) {
+	eachShared(t, func(t *testing.T, db *gorm.DB) {
+		db = shortBusy(t, db)
+		r := recorder(t, db, schoolName, gormstore.WithLockTimeout(100*time.Millisecond))
+		var err error
+		begin := time.Now()
+		transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
+			if _, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil {
+				return err
+			}
+			_, err = r.InsertEvents(t.Context(), history(uuid.New(), 1, 1)) // the wrong context
+			return nil
+		})
+		wantLockTimeout(t, "InsertEvents", err, time.Since(begin))
+	})
+}

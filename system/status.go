@@ -1,0 +1,70 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// State says what a follower is doing.
+type State string
+
+// The states of a follower.
+const (
+	// Running is a follower that processes events, or waits for new ones.
+	Running State = "running"
+	// Retrying is a follower that has failed and will try again.
+	Retrying State = "retrying"
+	// Stopped is a follower that nothing but a person can help, or whose runner has ended.
+	Stopped State = "stopped"
+)
+
+// Status is how one follower's following of one leader stands, in this process.
+type Status struct {
+	Follower string
+	Leader   string
+	State    State
+	// Err is the last error of a follower that is retrying or stopped.
+	Err error
+	// NotificationID is the event that it failed at, or 0.
+	NotificationID int64
+	// Since is when it began to fail at this event, and NextRetry when it will try again.
+	Since     time.Time
+	NextRetry time.Time
+	// Position is up to where events are processed, and Head the end of the leader's log. Both are read when the status
+	// is asked for.
+	Position int64
+	Head     int64
+}
+
+// Lag is how far the position is behind the head. Ids have gaps, so it is at least the number of events to process.
+func (s Status) Lag() int64 { return max(s.Head-s.Position, 0) }
+
+// statusNow returns the status together with the position and the head as they are now.
+func (f *following) statusNow(ctx context.Context) (Status, error) {
+	f.mu.Lock()
+	status := f.status
+	f.mu.Unlock()
+	var err, errHead error
+	status.Position, err = f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
+	status.Head, errHead = f.leader.Recorder().MaxNotificationID(ctx)
+	return status, errors.Join(err, errHead)
+}
+
+// note takes down how a pull has ended.
+func (f *following) note(err error, next time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.status = Status{Follower: f.status.Follower, Leader: f.status.Leader, State: Running}
+		return
+	}
+	var id int64
+	if failed, ok := errors.AsType[*ProcessingError](err); ok {
+		id = failed.NotificationID
+	}
+	if f.status.State == Running || f.status.NotificationID != id {
+		f.status.Since = time.Now()
+	}
+	f.status.State, f.status.Err, f.status.NotificationID, f.status.NextRetry = Retrying, err, id, next
+}

@@ -1,0 +1,157 @@
+package system
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Edge says that one application follows another.
+type Edge struct{ Leader, Follower string }
+
+func (e Edge) String() string { return e.Leader + " -> " + e.Follower }
+
+// System says which applications there are and who follows whom. It is immutable and safe for concurrent use; runners make
+// the applications.
+type System struct {
+	nodes []*Node
+	edges []Edge
+}
+
+// PipeOption is a Pipe.
+type PipeOption []*Node
+
+// Pipe is a chain of applications: each follows the one before it. A pipe of one application follows nobody. An
+// application may be in several pipes and more than once in one, also behind itself.
+func Pipe(nodes ...*Node) PipeOption { return nodes }
+
+// New makes a system of pipes. It returns an *Error where two different nodes have one name.
+func New(pipes ...PipeOption) (*System, error) {
+	s := &System{}
+	for _, pipe := range pipes {
+		for i, node := range pipe {
+			if err := s.add(node); err != nil {
+				return nil, err
+			}
+			if i > 0 {
+				s.connect(Edge{Leader: pipe[i-1].name, Follower: node.name})
+			}
+		}
+	}
+	if len(s.nodes) == 0 {
+		return nil, &Error{Problem: "a system needs at least one application"}
+	}
+	return s, nil
+}
+
+func (s *System) add(node *Node) error {
+	if node == nil {
+		return &Error{Problem: "a pipe has a nil application"}
+	}
+	known := s.node(node.name)
+	switch {
+	case known == nil:
+		s.nodes = append(s.nodes, node)
+	case known != node:
+		return &Error{Name: node.name, Problem: "two applications have this name; " +
+			"to have one in several pipes, give all of them the same node"}
+	}
+	return nil
+}
+
+func (s *System) connect(edge Edge) {
+	if !slices.Contains(s.edges, edge) {
+		s.edges = append(s.edges, edge)
+	}
+}
+
+func (s *System) node(name string) *Node {
+	for _, node := range s.nodes {
+		if node.name == name {
+			return node
+		}
+	}
+	return nil
+}
+
+// Names are the names of all applications, in the order of their definition.
+func (s *System) Names() []string {
+	names := make([]string, len(s.nodes))
+	for i, node := range s.nodes {
+		names[i] = node.name
+	}
+	return names
+}
+
+// Edges are all edges, in the order of their definition, each once.
+func (s *System) Edges() []Edge { return slices.Clone(s.edges) }
+
+// Leaders are the names of the applications that others follow.
+func (s *System) Leaders() []string {
+	return s.namesWhere(func(e Edge, name string) bool { return e.Leader == name })
+}
+
+// Followers are the names of the applications that follow others.
+func (s *System) Followers() []string {
+	return s.namesWhere(func(e Edge, name string) bool { return e.Follower == name })
+}
+
+// Processors are the names of the applications that follow others and are followed.
+func (s *System) Processors() []string {
+	followers := s.Followers()
+	return slices.DeleteFunc(s.Leaders(), func(name string) bool { return !slices.Contains(followers, name) })
+}
+
+// LeadersOnly are the names of the applications that are followed and follow nobody.
+func (s *System) LeadersOnly() []string {
+	followers := s.Followers()
+	return slices.DeleteFunc(s.Leaders(), func(name string) bool { return slices.Contains(followers, name) })
+}
+
+// Singles are the names of the applications that have to do with no other.
+func (s *System) Singles() []string {
+	return slices.DeleteFunc(s.Names(), func(name string) bool {
+		return len(s.Follows(name))+len(s.Leads(name)) > 0
+	})
+}
+
+// Follows are the names of the applications that an application follows.
+func (s *System) Follows(name string) (leaders []string) {
+	for _, edge := range s.edges {
+		if edge.Follower == name {
+			leaders = append(leaders, edge.Leader)
+		}
+	}
+	return leaders
+}
+
+// Leads are the names of the applications that follow an application.
+func (s *System) Leads(name string) (followers []string) {
+	for _, edge := range s.edges {
+		if edge.Leader == name {
+			followers = append(followers, edge.Follower)
+		}
+	}
+	return followers
+}
+
+func (s *System) namesWhere(is func(Edge, string) bool) []string {
+	return slices.DeleteFunc(s.Names(), func(name string) bool {
+		return !slices.ContainsFunc(s.edges, func(e Edge) bool { return is(e, name) })
+	})
+}
+
+// check compares the applications that were made with what the system says of them.
+func (s *System) check(members map[string]Member) error {
+	for name, member := range members {
+		if own := member.Base().Name(); own != name {
+			return &Error{Name: name, Problem: fmt.Sprintf("the application calls itself %q; "+
+				"both names must be the same, because positions are stored under it", own)}
+		}
+	}
+	for _, name := range s.Followers() {
+		if _, ok := members[name].(Follower); !ok {
+			return &Error{Name: name, Problem: fmt.Sprintf("%T follows others but has no Policy method", members[name])}
+		}
+	}
+	return nil
+}
