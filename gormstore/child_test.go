@@ -47,7 +47,8 @@ func startChild(t testing.TB, command, database, dsn string, stderr *bytes.Buffe
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), program)
-	cmd.Env = append(os.Environ(), childCommand+"="+command, childDatabase+"="+database, childDSN+"="+dsn)
+	cmd.Env = append(os.Environ(), childCommand+"="+command, childDatabase+"="+database, childDSN+"="+dsn,
+		"GORACE=atexit_sleep_ms=0") // the race detector waits at the end of a process
 	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

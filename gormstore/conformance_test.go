@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
@@ -18,15 +20,18 @@ import (
 // Every kind of database, with usual pools and with pools of one connection, keeps the whole contract of stores; inside
 // transactions of the caller as well.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	backends := []testdb.Backend{
 		{Name: "sqlite-memory", Open: testdb.SQLiteMemory},
 		{Name: "sqlite-file", Open: testdb.SQLiteFile},
 		{Name: "sqlite-file-one-connection", Open: oneConnection(testdb.SQLiteFile)},
+		{Name: "sqlite-file-with-readers", Open: withReaders},
 		{Name: "postgres", Open: schemas(t)},
 		{Name: "postgres-one-connection", Open: oneConnection(schemas(t))},
 	}
 	for _, backend := range backends {
 		t.Run(backend.Name, func(t *testing.T) {
+			t.Parallel()
 			h := harness(backend.Open)
 			if left := persistencetest.LeftOut(h); len(left) > 0 {
 				t.Errorf("%d rows are left out, want none: %v", len(left), left)
@@ -51,6 +56,21 @@ func harness(open func(testing.TB) *gorm.DB) persistencetest.Harness {
 		},
 		Parallel: true,
 	}
+}
+
+// withReaders opens a database file with one connection that writes and a pool beside it that reads.
+func withReaders(t testing.TB) *gorm.DB {
+	t.Helper()
+	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(t.TempDir(), "test.db"), &gorm.Config{Logger: testdb.Quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if pool, err := db.DB(); err != nil || pool.Close() != nil {
+			t.Errorf("the database cannot be closed: %v", err)
+		}
+	})
+	return db
 }
 
 // schemas makes an opener that gives every row a schema of its own in one PostgreSQL database, which takes a tenth of

@@ -27,8 +27,9 @@ type dialect interface {
 	// uuid is the argument for a UUID column.
 	uuid(id uuid.UUID) any
 
-	// prepare makes a database ready at its first use.
-	prepare(ctx context.Context, s *Store) error
+	// prepare makes a database ready at its first use, in the transaction that ctx carries, if any: it may have the only
+	// connection. It is false where that has to be done again, outside of a transaction.
+	prepare(ctx context.Context, s *Store, joined gorm.ConnPool) (bool, error)
 
 	// begin opens a transaction that may write. It is cancelled with ctx.
 	begin(ctx context.Context, s *Store) (unit, error)

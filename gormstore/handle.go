@@ -68,11 +68,13 @@ func (h *handle) prepare(ctx context.Context, s *Store) error {
 	if h.prepared.Load() {
 		return nil
 	}
-	if err := s.dialect.prepare(ctx, s); err != nil {
+	joined, err := s.joined(ctx)
+	if err != nil {
 		return err
 	}
-	h.prepared.Store(true)
-	return nil
+	done, err := s.dialect.prepare(ctx, s, joined)
+	h.prepared.Store(done && err == nil)
+	return err
 }
 
 func (h *handle) queue(key queueKey) *queue {

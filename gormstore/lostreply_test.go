@@ -140,7 +140,9 @@ func TestLostReply(t *testing.T) {
 	})
 }
 
-// A save that never reached the database fails, stores nothing, keeps the events pending, and can be repeated.
+// A save that never reached the database fails, stores nothing, keeps the events pending, and can be repeated. That it
+// was not done is known where a transaction was open. A single statement may still be on its way, for all the client
+// knows, so its outcome may be called unknown.
 func TestLostRequest(t *testing.T) {
 	eachKennel(t, func(t *testing.T, k *kennel) {
 		for name, events := range saves {
@@ -148,8 +150,12 @@ func TestLostRequest(t *testing.T) {
 				dog := dogOf(events)
 				k.lose(faultdb.Before, false)
 				defer k.heal()
-				if _, err := k.Save(t.Context(), dog); !errors.Is(err, persistence.ErrOperational) || errors.Is(err, persistence.ErrOutcomeUnknown) {
-					t.Fatalf("Save: %v, want an ErrOperational whose outcome is known", err)
+				_, err := k.Save(t.Context(), dog)
+				if !errors.Is(err, persistence.ErrOperational) {
+					t.Fatalf("Save: %v, want an ErrOperational", err)
+				}
+				if inTransaction := k.db.Name() == "sqlite" || events > 2000; inTransaction && errors.Is(err, persistence.ErrOutcomeUnknown) {
+					t.Errorf("Save: %v, want an outcome that is known", err)
 				}
 				wantVersions(t, k.truth, dog.ID())
 				if got := len(dog.PendingEvents()); got != events {

@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strings"
 
@@ -58,7 +59,7 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 	}
 	var differences []string
 	for _, model := range Models() {
-		tx := s.session(ctx, s.pool)
+		tx := s.session(ctx, pinned{s.pool})
 		exists, err := hasTable(tx, model)
 		if err != nil {
 			return s.translate(ctx, "validate", err)
@@ -78,6 +79,15 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 	}
 	return nil
 }
+
+// pinned is a pool that looks like a transaction to plugins, so that dbresolver does not read from a replica in its place.
+type pinned struct{ *sql.DB }
+
+// Commit implements gorm.TxCommitter.
+func (pinned) Commit() error { return gorm.ErrInvalidTransaction }
+
+// Rollback implements gorm.TxCommitter.
+func (pinned) Rollback() error { return gorm.ErrInvalidTransaction }
 
 // SchemaError says in what tables differ from what the recorders need. It is a persistence.ErrOperational.
 type SchemaError struct {
@@ -134,7 +144,7 @@ func compare(tx *gorm.DB, model any) ([]string, error) {
 		types[column.Name()] = strings.ToLower(column.DatabaseTypeName())
 	}
 	differences := missingColumns(tx, statement, types)
-	keyed, err := hasKey(tx, statement, "application_name", "originator_id", "originator_version")
+	keyed, err := hasKey(tx, model, "application_name", "originator_id", "originator_version")
 	if err == nil && !keyed && types["originator_version"] != "" {
 		differences = append(differences, fmt.Sprintf("table %s has no unique key over application_name, originator_id, "+
 			"originator_version", statement.Table))
@@ -177,12 +187,13 @@ var keyQueries = map[string]string{
 }
 
 // hasKey tells whether a table has a unique key over exactly these columns, which are given sorted.
-func hasKey(tx *gorm.DB, statement *gorm.Statement, columns ...string) (bool, error) {
-	table := statement.Table
+func hasKey(tx *gorm.DB, model any, columns ...string) (bool, error) {
+	table := tableOf(tx, model.(schema.TablerWithNamer))
+	name := table.name
 	if tx.Dialector.Name() == postgresName {
-		table = statement.Quote(table)
+		name = table.quoted
 	}
 	var keys int
-	err := tx.Raw(keyQueries[tx.Dialector.Name()], table, strings.Join(columns, ",")).Scan(&keys).Error
+	err := tx.Raw(keyQueries[tx.Dialector.Name()], name, strings.Join(columns, ",")).Scan(&keys).Error
 	return keys > 0, err
 }

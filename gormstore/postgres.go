@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -26,13 +27,17 @@ func (postgres) placeholders(query string) string { return numbered(query) }
 func (postgres) uuid(id uuid.UUID) any { return id.String() }
 
 // prepare finds the schema that the connections use, because it is part of the lock keys.
-func (postgres) prepare(ctx context.Context, s *Store) error {
+func (postgres) prepare(ctx context.Context, s *Store, joined gorm.ConnPool) (bool, error) {
+	c := connection{s.pool, s}
+	if joined != nil {
+		c.pool = joined
+	}
 	var name sql.NullString
-	if err := s.pool.QueryRowContext(ctx, "SELECT current_schema()").Scan(&name); err != nil {
-		return err
+	if err := c.row(ctx, "SELECT current_schema()").Scan(&name); err != nil {
+		return false, err
 	}
 	s.handle.schema = name.String
-	return nil
+	return true, nil
 }
 
 // begin asks for READ COMMITTED whatever the server's default: after a wait for the lock, statements must see what was

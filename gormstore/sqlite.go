@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,7 +26,14 @@ func (sqlite) uuid(id uuid.UUID) any { return hexadecimal(id) }
 
 // prepare gives a database in memory one connection, because a second one would be another, empty database; and puts a
 // file into WAL mode, so that readers and the writer do not wait for each other.
-func (s sqlite) prepare(ctx context.Context, store *Store) error {
+func (s sqlite) prepare(ctx context.Context, store *Store, joined gorm.ConnPool) (bool, error) {
+	if joined != nil {
+		return false, nil // a transaction cannot change the mode, and was begun on the one connection that matters to it
+	}
+	return true, s.prepareAll(ctx, store)
+}
+
+func (s sqlite) prepareAll(ctx context.Context, store *Store) error {
 	db := store.pool
 	path, err := mainFile(ctx, db)
 	if err != nil {
@@ -154,30 +162,46 @@ type sqliteUnit struct {
 	conn *sql.Conn
 	ctx  context.Context
 	pool *sql.DB
-	done bool
+	done atomic.Bool
 }
 
 // GetDBConn implements gorm.GetDBConnector.
 func (u *sqliteUnit) GetDBConn() (*sql.DB, error) { return u.pool, nil }
 
+// ExecContext implements gorm.ConnPool. Once the transaction has ended the connection does not belong to it any more.
+func (u *sqliteUnit) ExecContext(ctx context.Context, query string, arguments ...any) (sql.Result, error) {
+	if u.done.Load() {
+		return nil, sql.ErrTxDone
+	}
+	return u.conn.ExecContext(ctx, query, arguments...)
+}
+
+// QueryContext implements gorm.ConnPool.
+func (u *sqliteUnit) QueryContext(ctx context.Context, query string, arguments ...any) (*sql.Rows, error) {
+	if u.done.Load() {
+		return nil, sql.ErrTxDone
+	}
+	return u.conn.QueryContext(ctx, query, arguments...)
+}
+
 // Commit ends the transaction. Where it fails the transaction is rolled back.
 func (u *sqliteUnit) Commit() error {
-	if u.done {
+	if u.done.Load() {
 		return sql.ErrTxDone
 	}
 	if _, err := u.conn.ExecContext(u.ctx, "COMMIT"); err != nil {
 		return errors.Join(err, u.Rollback())
 	}
-	u.done = true
+	u.done.Store(true)
 	return u.conn.Close()
 }
 
 // Rollback ends the transaction, whatever has become of its context. A connection that cannot roll back is thrown away.
 func (u *sqliteUnit) Rollback() error {
-	if u.done {
+	if u.done.Load() {
 		return sql.ErrTxDone
 	}
-	u.done = true
+	u.done.Store(true)
 	if _, err := u.conn.ExecContext(context.WithoutCancel(u.ctx), "ROLLBACK"); err != nil && !noTransaction(err) {
 		_ = u.conn.Raw(func(any) error { return driver.ErrBadConn }) // which closes the connection
 		return err

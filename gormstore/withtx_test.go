@@ -95,8 +95,8 @@ func byHand(tx *gorm.DB, do func() error) (err error) {
 	return tx.Commit().Error
 }
 
-// office has a table of its own beside the events of an application.
-type office struct {
+// clinic has a table of its own beside the events of an application.
+type clinic struct {
 	*school.TrainingSchool
 	db   *gorm.DB
 	door door
@@ -105,7 +105,7 @@ type office struct {
 	recorded []string   // the names of registered dogs, as the application tells of them
 }
 
-func openOffice(t testing.TB, db *gorm.DB, d door, options ...application.Option) *office {
+func openClinic(t testing.TB, db *gorm.DB, d door, options ...application.Option) *clinic {
 	t.Helper()
 	if d.plugin {
 		if err := db.Use(gormstore.Plugin()); err != nil {
@@ -119,7 +119,7 @@ func openOffice(t testing.TB, db *gorm.DB, d door, options ...application.Option
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &office{TrainingSchool: app, db: db, door: d}
+	o := &clinic{TrainingSchool: app, db: db, door: d}
 	app.OnRecorded(func(ctx context.Context, recordings []persistence.Recording) {
 		if persistence.TransactionFrom(ctx) != nil {
 			t.Error("OnRecorded has a context with a transaction")
@@ -139,7 +139,7 @@ func openOffice(t testing.TB, db *gorm.DB, d door, options ...application.Option
 }
 
 // bill stores an invoice and the events of dogs.
-func (o *office) bill(t testing.TB, dogs ...*school.Dog) work {
+func (o *clinic) bill(t testing.TB, dogs ...*school.Dog) work {
 	return func(ctx context.Context, tx *gorm.DB) error {
 		o.mu.Lock()
 		before := len(o.recorded)
@@ -169,11 +169,11 @@ func (o *office) bill(t testing.TB, dogs ...*school.Dog) work {
 	}
 }
 
-// run does the work in a transaction through the door of the office.
-func (o *office) run(t testing.TB, do work) error { return o.door.run(t.Context(), o.db, do) }
+// run does the work in a transaction through the door of the clinic.
+func (o *clinic) run(t testing.TB, do work) error { return o.door.run(t.Context(), o.db, do) }
 
 // nest does the work nested in a transaction.
-func (o *office) nest(ctx context.Context, tx *gorm.DB, do work) error {
+func (o *clinic) nest(ctx context.Context, tx *gorm.DB, do work) error {
 	if o.door.nested == nil || o.db.DisableNestedTransaction {
 		return gormstore.Transaction(ctx, o.db, do)
 	}
@@ -182,7 +182,7 @@ func (o *office) nest(ctx context.Context, tx *gorm.DB, do work) error {
 
 // wantStored fails the test unless exactly these dogs have been stored so far, each with an invoice of its own or of
 // another one of them, and told of in this order.
-func (o *office) wantStored(t testing.TB, invoices int64, names ...string) {
+func (o *clinic) wantStored(t testing.TB, invoices int64, names ...string) {
 	t.Helper()
 	if got := count(t, o.db, "invoices"); got != invoices {
 		t.Errorf("%d invoices, want %d", got, invoices)
@@ -218,9 +218,10 @@ func wantPendingEvents(t testing.TB, n int, dogs ...*school.Dog) {
 
 // eachDoor runs a test with every way to save in a transaction, on every kind of database and with the settings of GORM
 // that concern transactions.
-func eachDoor(t *testing.T, test func(t *testing.T, o *office)) {
+func eachDoor(t *testing.T, test func(t *testing.T, o *clinic)) {
 	t.Helper()
 	t.Parallel()
+	schema := schemas(t)
 	settings := []struct {
 		name   string
 		config gorm.Config
@@ -230,7 +231,11 @@ func eachDoor(t *testing.T, test func(t *testing.T, o *office)) {
 		{"DisableNestedTransaction", gorm.Config{DisableNestedTransaction: true}},
 		{"SkipDefaultTransaction", gorm.Config{SkipDefaultTransaction: true}},
 	}
-	backends := append(slices.Clone(sharedBackends), testdb.Backend{Name: "postgres-one-connection", Open: oneConnection(testdb.OpenPostgres)})
+	backends := []testdb.Backend{
+		{Name: "sqlite-file", Open: testdb.SQLiteFile},
+		{Name: "postgres", Open: schema},
+		{Name: "postgres-one-connection", Open: schema},
+	}
 	for _, d := range doors {
 		for _, backend := range backends {
 			for _, setting := range settings {
@@ -241,7 +246,7 @@ func eachDoor(t *testing.T, test func(t *testing.T, o *office)) {
 					if strings.HasSuffix(backend.Name, "one-connection") {
 						limit(t, db, 1)
 					}
-					o := openOffice(t, db, d)
+					o := openClinic(t, db, d)
 					test(t, o)
 					wantIdle(t, db)
 				})
@@ -270,7 +275,7 @@ func configured(t testing.TB, d gorm.Dialector, config gorm.Config) *gorm.DB {
 
 // An invoice and the events of two aggregates are committed together, and vanish together, nested and not.
 func TestInvoiceAndEventsAreStoredTogether(t *testing.T) {
-	eachDoor(t, func(t *testing.T, o *office) {
+	eachDoor(t, func(t *testing.T, o *clinic) {
 		fido, rex := school.RegisterDog("Fido"), school.RegisterDog("Rex")
 		if err := o.run(t, o.bill(t, fido, rex)); err != nil {
 			t.Fatalf("commit: %v", err)
@@ -308,7 +313,7 @@ func TestInvoiceAndEventsAreStoredTogether(t *testing.T) {
 }
 
 func TestNestedTransactions(t *testing.T) {
-	eachDoor(t, func(t *testing.T, o *office) {
+	eachDoor(t, func(t *testing.T, o *clinic) {
 		// An inner transaction that is rolled back vanishes from an outer one that commits, before it and behind it.
 		fido, rex, bella, daisy := school.RegisterDog("Fido"), school.RegisterDog("Rex"), school.RegisterDog("Bella"), school.RegisterDog("Daisy")
 		err := o.run(t, func(ctx context.Context, tx *gorm.DB) error {
@@ -367,7 +372,7 @@ func TestNestedTransactions(t *testing.T) {
 
 // A conflict inside a transaction undoes only the save, and the caller may go on.
 func TestConflictInATransactionUndoesOnlyTheSave(t *testing.T) {
-	eachDoor(t, func(t *testing.T, o *office) {
+	eachDoor(t, func(t *testing.T, o *clinic) {
 		if err := o.Register(t.Context(), "Fido"); err != nil {
 			t.Fatal(err)
 		}
@@ -392,7 +397,7 @@ func TestGORMNestedInTransaction(t *testing.T) {
 	for _, backend := range sharedBackends {
 		t.Run(backend.Name, func(t *testing.T) {
 			t.Parallel()
-			o := openOffice(t, backend.Open(t), door{})
+			o := openClinic(t, backend.Open(t), door{})
 			fido, rex := school.RegisterDog("Fido"), school.RegisterDog("Rex")
 			transaction(t, o.db, func(ctx context.Context, tx *gorm.DB) error {
 				inner := tx.Transaction(func(tx *gorm.DB) error {
@@ -413,11 +418,12 @@ func TestGORMNestedInTransaction(t *testing.T) {
 // Repositories keep in their cache only what is committed.
 func TestCacheHasOnlyWhatIsCommitted(t *testing.T) {
 	t.Parallel()
+	backends := []testdb.Backend{{Name: "sqlite-file", Open: testdb.SQLiteFile}, {Name: "postgres", Open: schemas(t)}}
 	for _, d := range doors {
-		for _, backend := range sharedBackends {
+		for _, backend := range backends {
 			t.Run(d.name+"/"+backend.Name, func(t *testing.T) {
 				t.Parallel()
-				o := openOffice(t, backend.Open(t), d, application.WithEnv(map[string]string{
+				o := openClinic(t, backend.Open(t), d, application.WithEnv(map[string]string{
 					"AGGREGATE_CACHE_MAXSIZE": "10", "AGGREGATE_CACHE_FASTFORWARD": "n"}))
 				if err := o.Register(t.Context(), "Fido"); err != nil {
 					t.Fatal(err)
@@ -451,7 +457,7 @@ func TestCacheHasOnlyWhatIsCommitted(t *testing.T) {
 	}
 }
 
-func wantTricks(t testing.TB, o *office, name string, want ...string) {
+func wantTricks(t testing.TB, o *clinic, name string, want ...string) {
 	t.Helper()
 	if got, err := o.Tricks(t.Context(), name); err != nil || !slices.Equal(got, want) {
 		t.Errorf("tricks of %s are %v, %v; want %v", name, got, err, want)
@@ -509,7 +515,7 @@ func TestWithTxOfWhatIsNoTransaction(t *testing.T) {
 	})
 }
 
-func TestTransactionOfAnotherDatabase(t *testing.T) {
+func TestContextOfAnotherDatabase(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		for name, other := range map[string]*gorm.DB{"sqlite": testdb.SQLiteFile(t), "postgres": testdb.OpenPostgres(t), "same": again(t, db)} {
 			contexts := map[string]func(do work) error{
@@ -537,7 +543,7 @@ func TestTransactionOfAnotherDatabase(t *testing.T) {
 }
 
 // A context outlives its transaction: what is done with it then fails, instead of being done outside of it.
-func TestTransactionThatHasEnded(t *testing.T) {
+func TestContextWhoseTransactionHasEnded(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		for _, d := range doors[:2] {
 			var ended context.Context
@@ -559,7 +565,7 @@ func TestTransactionThatHasEnded(t *testing.T) {
 // The first use of a database may be in a transaction that has its only connection.
 func TestFirstUseInATransaction(t *testing.T) {
 	t.Parallel()
-	for _, backend := range append(slices.Clone(sharedBackends), testdb.Backend{Name: "sqlite-memory", Open: testdb.SQLiteMemory}) {
+	for _, backend := range testdb.Backends() {
 		t.Run(backend.Name, func(t *testing.T) {
 			t.Parallel()
 			first := migrated(t, backend.Open(t))
