@@ -91,11 +91,20 @@ func (r *Repository[T]) load(ctx context.Context, id uuid.UUID, version int64) (
 	if err != nil {
 		return nil, err
 	}
+	if aggregate != nil {
+		err = r.forwardFromSnapshot(ctx, aggregate, version)
+		if errors.Is(err, errAhead) {
+			r.passedOver(ctx, id, err)
+			aggregate = nil
+		} else if err != nil {
+			return nil, err
+		}
+	}
 	if aggregate == nil {
 		aggregate = r.definition.Blank(id)
-	}
-	if err := r.forward(ctx, aggregate, version); err != nil {
-		return nil, err
+		if err := r.forward(ctx, aggregate, version); err != nil {
+			return nil, err
+		}
 	}
 	reached := r.definition.Root(aggregate).Version()
 	if reached < r.definition.First() || version != latest && reached < version {
@@ -114,19 +123,59 @@ func (r *Repository[T]) notFound(id uuid.UUID, version, reached int64) error {
 // forward applies the stored events behind the aggregate's version, up to a version.
 func (r *Repository[T]) forward(ctx context.Context, aggregate *T, version int64) error {
 	root := r.definition.Root(aggregate)
-	events := persistence.EventRange{From: root.Version() + 1, Before: behind(version)}
-	for event, err := range r.app.events.Get(ctx, root.ID(), events) {
+	for event, err := range r.app.events.Get(ctx, root.ID(), rangeOf(root.Version()+1, version)) {
 		if err != nil {
 			return err
 		}
-		if err := r.definition.Apply(aggregate, event); err != nil {
-			return fmt.Errorf("%s: %s: %w", r.app.name, r.definition.Name(), err)
+		if err := r.apply(aggregate, event); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// behind is the end of a range that stops at a version; 0 is no end.
+// errAhead says that a snapshot is of a version that its aggregate does not have: it was planted, or the events behind it
+// were lost. What would be saved on it could never be read.
+var errAhead = errors.New("the snapshot is ahead of the aggregate's events")
+
+// forwardFromSnapshot is forward for an aggregate that was restored. It reads the snapshot's own event as well, to see
+// that there is such.
+func (r *Repository[T]) forwardFromSnapshot(ctx context.Context, aggregate *T, version int64) error {
+	root := r.definition.Root(aggregate)
+	at, found := root.Version(), false
+	for event, err := range r.app.events.Get(ctx, root.ID(), rangeOf(at, version)) {
+		switch {
+		case err != nil:
+			return err
+		case found:
+			err = r.apply(aggregate, event)
+		case event.OriginatorVersion != at:
+			err = errAhead
+		}
+		if err != nil {
+			return err
+		}
+		found = true
+	}
+	if !found {
+		return errAhead
+	}
+	return nil
+}
+
+func (r *Repository[T]) apply(aggregate *T, event domain.Event) error {
+	if err := r.definition.Apply(aggregate, event); err != nil {
+		return fmt.Errorf("%s: %s: %w", r.app.name, r.definition.Name(), err)
+	}
+	return nil
+}
+
+// rangeOf is the range from one version to another, which may be the latest.
+func rangeOf(from, to int64) persistence.EventRange {
+	return persistence.EventRange{From: from, Before: behind(to)}
+}
+
+// behind is the end of a range up to a version; 0 is no end.
 func behind(version int64) int64 {
 	if version == latest || version == math.MaxInt64 {
 		return 0
@@ -150,11 +199,15 @@ func (r *Repository[T]) fromSnapshot(ctx context.Context, id uuid.UUID, version 
 		aggregate, err = r.definition.Restore(snapshot)
 	}
 	if err != nil && isUnusable(err) {
-		r.app.logger.WarnContext(ctx, "snapshot was passed over; the aggregate is read from its events",
-			"application", r.app.name, "originator", id, "error", err)
+		r.passedOver(ctx, id, err)
 		return nil, nil
 	}
 	return aggregate, err
+}
+
+func (r *Repository[T]) passedOver(ctx context.Context, id uuid.UUID, err error) {
+	r.app.logger.WarnContext(ctx, "snapshot was passed over; the aggregate is read from its events",
+		"application", r.app.name, "originator", id, "error", err)
 }
 
 // isUnusable tells what is wrong with a snapshot itself from trouble with the database.

@@ -59,10 +59,10 @@ func TestTakeSnapshot(t *testing.T) {
 	t.Run("is used", func(t *testing.T) {
 		store.read = 0
 		dog := s.get(t, "Fido")
-		if store.read != 0 || dog.Version() != 5 || len(dog.Tricks) != 4 || dog.CreatedOn() != saved.CreatedOn() || dog.ModifiedOn() != saved.ModifiedOn() {
-			t.Errorf("read %d events and got %+v, want none and %+v", store.read, dog, saved)
+		if store.read != 1 || dog.Version() != 5 || len(dog.Tricks) != 4 || dog.CreatedOn() != saved.CreatedOn() || dog.ModifiedOn() != saved.ModifiedOn() {
+			t.Errorf("read %d events and got %+v, want the snapshot's own and %+v", store.read, dog, saved)
 		}
-		for version, want := range map[int64]int{1: 1, 2: 0, 3: 1, 4: 2, 5: 0} {
+		for version, want := range map[int64]int{1: 1, 2: 1, 3: 2, 4: 3, 5: 1} {
 			store.read = 0
 			dog, err := s.dogs.GetAt(ctx, id, version)
 			if err != nil || store.read != want || dog.Version() != version || len(dog.Tricks) != int(version)-1 {
@@ -297,4 +297,19 @@ func TestSnapshotStoreThatFails(t *testing.T) {
 	if _, err := s.dogs.Get(t.Context(), DogID("Fido")); !errors.Is(err, persistence.ErrOperational) {
 		t.Errorf("got %v, want trouble with the database to be reported", err)
 	}
+}
+
+// A snapshot of a version that its aggregate does not have is passed over: what would be saved on it could never be read.
+func TestSnapshotAheadOfItsEventsIsPassedOver(t *testing.T) {
+	s := newSchool(t, application.WithSnapshotting(nil))
+	s.save(t, RegisterDog("Fido"))
+	snapshot := Dogs.TakeSnapshot(s.get(t, "Fido"))
+	snapshot.OriginatorVersion = 99
+	if err := s.Snapshots().Put(t.Context(), snapshot); err != nil {
+		t.Fatal(err)
+	}
+	if dog := s.get(t, "Fido"); dog.Version() != 1 {
+		t.Errorf("got version %d, want 1", dog.Version())
+	}
+	s.logs.want(t, "passed over")
 }

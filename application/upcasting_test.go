@@ -148,7 +148,7 @@ func testUpcasting(t *testing.T, written, read int, snapshot bool) {
 	if want := wantAsReadBy(read, versions[written-1].want); !reflect.DeepEqual(got.stateV4, want) || got.Version() != 1 {
 		t.Errorf("got %+v, want %+v", got.stateV4, want)
 	}
-	if used := store.read == 0; used != snapshot {
+	if store.read != 1 { // the snapshot's own event, or the only one there is; a snapshot not used is logged
 		t.Errorf("read %d events, snapshot %v", store.read, snapshot)
 	}
 	logs.want(t)
@@ -238,7 +238,7 @@ func TestRenaming(t *testing.T) {
 			if err != nil || kennel.Label != "Fido" || fmt.Sprint(kennel.Feats) != "[trick 1 trick 2]" || kennel.Version() != 3 {
 				t.Fatalf("got %+v, %v", kennel, err)
 			}
-			if used := store.read == 0; used != snapshot {
+			if used := store.read == 1; used != snapshot {
 				t.Errorf("read %d events, snapshot %v", store.read, snapshot)
 			}
 			domain.Trigger(kennel, FeatLearned{Trick: "new"})

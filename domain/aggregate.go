@@ -19,6 +19,7 @@ type Aggregate struct {
 	createdOn  time.Time
 	modifiedOn time.Time
 	pending    []Event
+	owner      *Aggregate // who may append to pending in place
 	schema     *Schema
 	applying   bool
 }
@@ -52,7 +53,7 @@ func (a *Aggregate) ModifiedOn() time.Time { return a.modifiedOn }
 func (a *Aggregate) PendingEvents() []Event { return slices.Clone(a.pending) }
 
 // MarkSaved implements Changes.
-func (a *Aggregate) MarkSaved(n int) { a.pending = slices.Delete(a.pending, 0, min(n, len(a.pending))) }
+func (a *Aggregate) MarkSaved(n int) { a.pending = slices.Clone(a.pending[min(n, len(a.pending)):]) }
 
 // MarkUnsaved implements Changes.
 func (a *Aggregate) MarkUnsaved(events []Event) {
@@ -76,6 +77,9 @@ func Trigger[T any, P AggregateOf[T]](aggregate P, event EventOf[T], options ...
 func (a *Aggregate) trigger(data any, apply func(), options []EventOption) {
 	event := a.next(data, options)
 	a.advance(event, apply)
+	if a.owner != a { // a copy of another aggregate, which must not write to the events of that one
+		a.owner, a.pending = a, slices.Clone(a.pending)
+	}
 	a.pending = append(a.pending, event)
 }
 

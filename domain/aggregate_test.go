@@ -414,3 +414,20 @@ func TestCommandsWithRules(t *testing.T) {
 		t.Errorf("got %+v after replay", again)
 	}
 }
+
+// A copy of an aggregate has its own pending events from the next one on, so neither writes over the other's.
+func TestCopiesDoNotSharePendingEvents(t *testing.T) {
+	dog := RegisterDog("Fido")
+	dog.AddTrick("sit")
+	twin := *dog
+	dog.AddTrick("the original's")
+	twin.AddTrick("the copy's")
+	twin.MarkSaved(1)
+	pending := dog.PendingEvents()
+	if len(pending) != 3 || pending[2].Data != (TrickAdded{Trick: "the original's"}) || pending[0].Topic != "Dog.Registered" {
+		t.Errorf("got %v", pending)
+	}
+	if pending := twin.PendingEvents(); len(pending) != 2 || pending[1].Data != (TrickAdded{Trick: "the copy's"}) {
+		t.Errorf("got %v of the copy", pending)
+	}
+}

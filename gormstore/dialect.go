@@ -29,7 +29,7 @@ type dialect interface {
 
 	// prepare makes a database ready at its first use, in the transaction that ctx carries, if any: it may have the only
 	// connection. It is false where that has to be done again, outside of a transaction.
-	prepare(ctx context.Context, s *Store, joined gorm.ConnPool) (bool, error)
+	prepare(ctx context.Context, s *Store, joined *shared) (bool, error)
 
 	// begin opens a transaction that may write. It is cancelled with ctx.
 	begin(ctx context.Context, s *Store) (unit, error)
@@ -46,6 +46,12 @@ type dialect interface {
 
 	// topics is a condition on the column topic, with its arguments.
 	topics(topics []string) (condition string, arguments []any)
+
+	// schemaOf is the schema that a table is in, as a connection finds it.
+	schemaOf(ctx context.Context, c connection, t table) (string, error)
+
+	// unanswered tells whether the database may have done what it was asked although there is an error.
+	unanswered(err error) bool
 
 	// fault says what an error of the driver is.
 	fault(err error) fault

@@ -15,5 +15,10 @@ func (unlocked) lock(context.Context, connection, time.Duration, bool, ...int64)
 
 // OrderKeyOf is the key of the order lock of an application, once its Store has been used.
 func OrderKeyOf(s *Store, application string) int64 {
-	return newProcessRecorder(s, application).orderKey()
+	r := newProcessRecorder(s, application)
+	key, err := r.orderKey(context.Background(), connection{s.pool, s}, false)
+	if err != nil {
+		panic(err)
+	}
+	return key
 }

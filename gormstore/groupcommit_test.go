@@ -775,3 +775,39 @@ func TestEverySaveOfABatchSaysThatTablesAreMissing(t *testing.T) {
 		wantIdle(t, w.db)
 	})
 }
+
+// Where the server makes every transaction serializable, or as good as that, merged statements run so as well. What the
+// server then refuses for the sake of other transactions is repeated, and no caller sees it.
+func TestSavesWhereTransactionsAreSerializable(t *testing.T) {
+	t.Parallel()
+	for _, level := range []string{"serializable", "repeatable read"} {
+		t.Run(level, func(t *testing.T) {
+			t.Parallel()
+			address := withParameter(t, testdb.Postgres(t), "default_transaction_isolation", level)
+			db := migrated(t, testdb.Open(t, postgres.Open(strings.ReplaceAll(address, "+", "%20"))))
+			names := []string{schoolName, countersName}
+			var writers sync.WaitGroup
+			saves := testdb.Figure(30, 1000)
+			for i := range 16 {
+				r := recorder(t, db, names[i%2])
+				writers.Go(func() {
+					id := uuid.New()
+					for version := range int64(saves) {
+						if _, err := r.InsertEvents(t.Context(), history(id, version+1, 1)); err != nil {
+							t.Errorf("save: %v", err)
+						}
+						if _, err := r.MaxNotificationID(t.Context()); err != nil {
+							t.Errorf("read: %v", err)
+						}
+					}
+				})
+			}
+			writers.Wait()
+			for _, name := range names {
+				if got := len(wholeLog(t, recorder(t, db, name))); got != 8*saves {
+					t.Errorf("%d events of %s are stored, want %d", got, name, 8*saves)
+				}
+			}
+		})
+	}
+}

@@ -15,13 +15,12 @@ import (
 type handle struct {
 	prepared atomic.Bool
 
-	mu      sync.Mutex // protects what follows; schema, synced and readers do not change once prepared
-	schema  string     // of PostgreSQL
+	mu      sync.Mutex // protects what follows; synced and readers do not change once prepared
 	synced  bool       // every connection of SQLite syncs at each commit by itself
 	readers *sql.DB    // of SQLite, or nil
 	queues  map[queueKey]*queue
 
-	statements sync.Map // of *sql.Stmt, by their text; closed with the pool
+	schemas sync.Map // the schema that a table is in, by its quoted name
 }
 
 // queueKey names the log that a queue is for.
@@ -86,19 +85,4 @@ func (h *handle) queue(key queueKey) *queue {
 		h.queues[key] = q
 	}
 	return q
-}
-
-// statement prepares a statement on the pool once for all.
-func (h *handle) statement(ctx context.Context, pool *sql.DB, query string) (*sql.Stmt, error) {
-	if known, ok := h.statements.Load(query); ok {
-		return known.(*sql.Stmt), nil
-	}
-	made, err := pool.PrepareContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	if known, raced := h.statements.LoadOrStore(query, made); raced {
-		return known.(*sql.Stmt), made.Close()
-	}
-	return made, nil
 }

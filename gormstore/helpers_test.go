@@ -249,3 +249,28 @@ func transaction(t testing.TB, db *gorm.DB, fn func(ctx context.Context, tx *gor
 		t.Fatalf("Transaction: %v", err)
 	}
 }
+
+// wantWorking fails the test unless a database can do all that a store does.
+func wantWorking(t *testing.T, db *gorm.DB) {
+	t.Helper()
+	r, dog := recorder(t, db, schoolName), uuid.New()
+	insert(t, r, history(dog, 1, 1)...)
+	insert(t, r, history(dog, 2, 3)...)
+	insert(t, snapshots(t, db, schoolName), history(dog, 4, 1)...)
+	transaction(t, db, func(ctx context.Context, tx *gorm.DB) error {
+		if _, err := r.InsertEvents(ctx, history(dog, 4, 1)); !persistence.IsConflict(err) {
+			t.Errorf("InsertEvents of a stored version: %v, want a conflict", err)
+		}
+		_, err := r.InsertProcessed(ctx, history(dog, 5, 2), persistence.Tracking{ApplicationName: kennels, NotificationID: 9})
+		return err
+	})
+	wantVersions(t, r, dog, 1, 2, 3, 4, 5, 6)
+	page, err := r.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 3, Topics: []string{"Dog.TrickAdded", "Dog.Registered"}})
+	if err != nil || len(page) != 3 {
+		t.Errorf("SelectNotifications: %d, %v, want 3", len(page), err)
+	}
+	if position, err := r.MaxTrackingID(t.Context(), kennels); err != nil || position != 9 {
+		t.Errorf("MaxTrackingID: %d, %v, want 9", position, err)
+	}
+	wantIdle(t, db)
+}

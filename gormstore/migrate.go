@@ -5,12 +5,17 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
+
+// migrateTimeout is how long AutoMigrate waits for other processes that create the tables as well. Services start together,
+// so it may have to wait for many.
+const migrateTimeout = time.Minute
 
 // AutoMigrate creates the tables that are absent. Tables that exist it never touches, whoever made them: GORM's own
 // AutoMigrate would rebuild Django's tables and drop their unique keys. Where an existing table lacks something, it
@@ -22,14 +27,14 @@ func AutoMigrate(db *gorm.DB) error {
 	if db != nil && db.Statement != nil && db.Statement.Context != nil {
 		ctx = db.Statement.Context
 	}
-	s := New(db)
+	s := New(db, WithLockTimeout(migrateTimeout))
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
 	var differences []string
 	err := s.atomically(ctx, "migrate", func(ctx context.Context, pool unit) error {
 		c := connection{pool, s}
-		if err := s.dialect.lock(ctx, c, s.lockTimeout, false, lockKey("migrate", s.schemaOf(s.tables.events))); err != nil {
+		if err := s.dialect.lock(ctx, c, s.lockTimeout, false, lockKey("migrate")); err != nil {
 			return err
 		}
 		tx := s.session(ctx, pool)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"gorm.io/driver/postgres"
 	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -293,73 +292,6 @@ func openWith(t testing.TB, d gorm.Dialector, config *gorm.Config) *gorm.DB {
 		}
 	})
 	return db
-}
-
-// The settings of a user's handle, which change what GORM does, do not change what is stored.
-func TestHandleSettings(t *testing.T) {
-	t.Parallel()
-	for name, config := range map[string]gorm.Config{
-		"PrepareStmt":              {PrepareStmt: true},
-		"SkipDefaultTransaction":   {SkipDefaultTransaction: true},
-		"DisableNestedTransaction": {DisableNestedTransaction: true},
-		"TranslateError":           {TranslateError: true},
-		"CreateBatchSize":          {CreateBatchSize: 1},
-		"QueryFields":              {QueryFields: true},
-		"short timeout":            {DefaultContextTimeout: time.Nanosecond, DefaultTransactionTimeout: time.Nanosecond},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for _, backend := range sharedBackends {
-				t.Run(backend.Name, func(t *testing.T) {
-					truth := migrated(t, backend.Open(t))
-					config.Logger = logger.Discard
-					wantWorking(t, openWith(t, dialector(truth.Name(), dsn(t, truth)), &config))
-				})
-			}
-		})
-	}
-}
-
-// The ways in which PostgreSQL's driver can execute statements, as poolers need them, do not change what is stored.
-func TestExecModes(t *testing.T) {
-	t.Parallel()
-	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			address := withParameter(t, testdb.Postgres(t), "default_query_exec_mode", mode)
-			wantWorking(t, migrated(t, testdb.Open(t, postgres.Open(address))))
-		})
-	}
-	t.Run("PreferSimpleProtocol", func(t *testing.T) {
-		t.Parallel()
-		config := postgres.Config{DSN: testdb.Postgres(t), PreferSimpleProtocol: true}
-		wantWorking(t, migrated(t, testdb.Open(t, postgres.New(config))))
-	})
-}
-
-// wantWorking fails the test unless a database can do all that a store does.
-func wantWorking(t *testing.T, db *gorm.DB) {
-	t.Helper()
-	r, dog := recorder(t, db, schoolName), uuid.New()
-	insert(t, r, history(dog, 1, 1)...)
-	insert(t, r, history(dog, 2, 3)...)
-	insert(t, snapshots(t, db, schoolName), history(dog, 4, 1)...)
-	transaction(t, db, func(ctx context.Context, tx *gorm.DB) error {
-		if _, err := r.InsertEvents(ctx, history(dog, 4, 1)); !persistence.IsConflict(err) {
-			t.Errorf("InsertEvents of a stored version: %v, want a conflict", err)
-		}
-		_, err := r.InsertProcessed(ctx, history(dog, 5, 2), persistence.Tracking{ApplicationName: kennels, NotificationID: 9})
-		return err
-	})
-	wantVersions(t, r, dog, 1, 2, 3, 4, 5, 6)
-	page, err := r.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 3, Topics: []string{"Dog.TrickAdded", "Dog.Registered"}})
-	if err != nil || len(page) != 3 {
-		t.Errorf("SelectNotifications: %d, %v, want 3", len(page), err)
-	}
-	if position, err := r.MaxTrackingID(t.Context(), kennels); err != nil || position != 9 {
-		t.Errorf("MaxTrackingID: %d, %v, want 9", position, err)
-	}
-	wantIdle(t, db)
 }
 
 // A UUID without a letter is a number to SQLite where the column's type lets it be one. It must come back as it was.

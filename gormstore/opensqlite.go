@@ -26,12 +26,15 @@ import (
 // The handle has one connection: code that runs in a transaction must use the transaction's context and tx for
 // everything, or it waits for itself.
 func OpenSQLite(open func(dsn string) gorm.Dialector, path string, options ...gorm.Option) (*gorm.DB, error) {
-	if path == "" || strings.Contains(path, ":memory:") || strings.Contains(path, "mode=memory") {
+	if path == "" || strings.HasPrefix(path, "file:") || strings.Contains(path, ":memory:") || strings.Contains(path, "mode=memory") {
 		return nil, errors.New("gormstore: OpenSQLite needs the path of a file; open a database in memory with gorm.Open")
 	}
 	db, err := gorm.Open(open(sqliteDSN(path, nil)), options...)
 	if err != nil {
 		return nil, err
+	}
+	if _, resolving := db.Plugins["gorm:db_resolver"]; resolving {
+		return nil, errors.Join(errors.New("gormstore: use dbresolver after OpenSQLite, not in its options"), closePool(db))
 	}
 	readers, err := openReaders(open, path)
 	if err != nil {
@@ -87,14 +90,23 @@ func closeTogether(db *gorm.DB, dsn string, readers *sql.DB) error {
 	writer := sql.OpenDB(&writerConnector{driver: opened.Driver(), dsn: dsn, readers: readers})
 	writer.SetMaxOpenConns(1)
 	writer.SetMaxIdleConns(1)
-	if prepared, ok := db.ConnPool.(*gorm.PreparedStmtDB); ok {
-		prepared.ConnPool = writer
-	} else {
-		db.ConnPool = writer
-		db.Statement.ConnPool = writer
-	}
+	db.ConnPool = replaced(db.ConnPool, writer)
+	db.Statement.ConnPool = db.ConnPool
 	handleOf(writer).readers = readers
 	return opened.Close()
+}
+
+// replaced puts another pool in the place of the one that prepared statements and the Plugin are around.
+func replaced(pool gorm.ConnPool, with *sql.DB) gorm.ConnPool {
+	switch p := pool.(type) {
+	case *gorm.PreparedStmtDB:
+		p.ConnPool = replaced(p.ConnPool, with)
+		return p
+	case *hookedPool:
+		p.ConnPool = replaced(p.ConnPool, with)
+		return p
+	}
+	return with
 }
 
 func closePool(db *gorm.DB) error {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"strings"
+	"sync"
 
 	"gorm.io/gorm"
 
@@ -95,12 +96,15 @@ func (t *preparingTx) StmtContext(ctx context.Context, statement *sql.Stmt) *sql
 	return t.tx.StmtContext(ctx, statement)
 }
 
-// hookedTx is a transaction with hooks for its end. Like every transaction it is used by one goroutine at a time.
+// hookedTx is a transaction with hooks for its end.
 type hookedTx struct {
 	gorm.ConnPool
-	outside    context.Context // for what runs after the end
-	scope      *persistence.Transaction
-	owner      gorm.GetDBConnector
+	outside context.Context // for what runs after the end
+	scope   *persistence.Transaction
+	owner   gorm.GetDBConnector
+	turn    sync.Mutex // see shared
+
+	mu         sync.Mutex // protects savepoints
 	savepoints map[string]persistence.Savepoint
 }
 
@@ -134,10 +138,15 @@ func (t *hookedTx) ExecContext(ctx context.Context, query string, arguments ...a
 		return result, err
 	}
 	if name, ok := strings.CutPrefix(query, "SAVEPOINT "); ok {
+		t.mu.Lock()
 		t.savepoints[name] = t.scope.Savepoint()
+		t.mu.Unlock()
 	}
 	if name, ok := strings.CutPrefix(query, "ROLLBACK TO SAVEPOINT "); ok {
-		if to, known := t.savepoints[name]; known {
+		t.mu.Lock()
+		to, known := t.savepoints[name]
+		t.mu.Unlock()
+		if known {
 			t.scope.RolledBackTo(t.outside, to)
 		}
 	}

@@ -10,10 +10,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
-	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -26,31 +26,31 @@ func (postgres) placeholders(query string) string { return numbered(query) }
 // uuid is text, which PostgreSQL understands in every execution mode of its driver.
 func (postgres) uuid(id uuid.UUID) any { return id.String() }
 
-// prepare finds the schema that the connections use, because it is part of the lock keys.
-func (postgres) prepare(ctx context.Context, s *Store, joined gorm.ConnPool) (bool, error) {
-	c := connection{s.pool, s}
-	if joined != nil {
-		c.pool = joined
+// prepare has nothing to do.
+func (postgres) prepare(context.Context, *Store, *shared) (bool, error) { return true, nil }
+
+// schemaOf is where the table really is, which is not always the connection's first schema: processes that find one
+// table by different ways must agree on the keys of its locks.
+func (p postgres) schemaOf(ctx context.Context, c connection, t table) (schema string, err error) {
+	query := "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)"
+	err = c.row(ctx, query, t.quoted).Scan(&schema)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = &persistence.NotMigratedError{Missing: "table " + t.quoted, Fix: hintFix}
 	}
-	var name sql.NullString
-	if err := c.row(ctx, "SELECT current_schema()").Scan(&name); err != nil {
-		return false, err
-	}
-	s.handle.schema = name.String
-	return true, nil
+	return schema, err
 }
 
 // begin asks for READ COMMITTED whatever the server's default: after a wait for the lock, statements must see what was
 // committed in the meantime.
-func (postgres) begin(ctx context.Context, s *Store) (unit, error) {
+func (p postgres) begin(ctx context.Context, s *Store) (unit, error) {
 	for attempt := 1; ; attempt++ {
-		conn, err := s.connect(ctx)
+		conn, err := s.connect(ctx, s.lockTimeout)
 		if err != nil {
 			return nil, err
 		}
 		tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 		if err == nil {
-			return &postgresUnit{Tx: tx, conn: conn, pool: s.pool}, nil
+			return &postgresUnit{Tx: tx, conn: conn, pool: s.pool, dialect: p}, nil
 		}
 		_ = conn.Close() // an error of giving back a connection has no consequence
 		if !errors.Is(err, driver.ErrBadConn) || attempt == beginAttempts {
@@ -65,8 +65,31 @@ const beginAttempts = 3
 // postgresUnit is a transaction that gives its connection back when it ends.
 type postgresUnit struct {
 	*sql.Tx
-	conn *sql.Conn
-	pool *sql.DB
+	conn    *sql.Conn
+	pool    *sql.DB
+	dialect postgres
+	broken  atomic.Pointer[error] // why the connection was lost before the commit
+}
+
+// ExecContext implements gorm.ConnPool.
+func (u *postgresUnit) ExecContext(ctx context.Context, query string, arguments ...any) (sql.Result, error) {
+	result, err := u.Tx.ExecContext(ctx, query, arguments...)
+	u.note(err)
+	return result, err
+}
+
+// QueryContext implements gorm.ConnPool.
+func (u *postgresUnit) QueryContext(ctx context.Context, query string, arguments ...any) (*sql.Rows, error) {
+	rows, err := u.Tx.QueryContext(ctx, query, arguments...)
+	u.note(err)
+	return rows, err
+}
+
+// note remembers the loss of the connection: a commit after it is never sent, so that it is known to have failed.
+func (u *postgresUnit) note(err error) {
+	if err != nil && u.dialect.unanswered(err) {
+		u.broken.CompareAndSwap(nil, &err)
+	}
 }
 
 // GetDBConn implements gorm.GetDBConnector.
@@ -74,6 +97,11 @@ func (u *postgresUnit) GetDBConn() (*sql.DB, error) { return u.pool, nil }
 
 // Commit implements gorm.TxCommitter.
 func (u *postgresUnit) Commit() error {
+	if broken := u.broken.Load(); broken != nil {
+		_ = u.Rollback() // what was not committed with the connection is rolled back by the server
+		return &persistence.Error{Class: persistence.ErrOperational, Op: "commit", Err: *broken,
+			Hint: "the transaction was rolled back, because a statement in it lost its connection"}
+	}
 	err := u.Tx.Commit()
 	_ = u.conn.Close() // an error of giving back a connection has no consequence
 	return err

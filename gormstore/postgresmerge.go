@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -50,22 +51,44 @@ const mergeAttempts = 3
 func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) {
 	ctx, cancel := context.WithTimeout(ctx, r.store.lockTimeout+commitTimeout)
 	defer cancel()
-	conn, err := r.store.connect(ctx)
+	patience := patienceOf(batch, r.store.lockTimeout)
+	conn, err := r.store.connect(ctx, patience)
 	if err != nil {
 		fail(batch, err)
 		return
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
-	c := connection{pool: conn, store: r.store}
+	w := writing{c: connection{pool: conn, store: r.store}, r: r, timeout: milliseconds(patience)}
+	if w.key, err = r.orderKey(ctx, w.c, false); err != nil {
+		fail(batch, err)
+		return
+	}
 	for attempt := 0; len(batch) > 1 && attempt < mergeAttempts; attempt++ {
-		if p.writeMany(ctx, c, r, batch) {
+		err := w.writeMany(ctx, batch)
+		switch {
+		case err == nil:
+			return
+		case r.store.faultOf(err).unique, overtaken(err):
+			continue
+		case p.unanswered(err) || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational):
+			w.explainFailed(ctx, batch, err)
 			return
 		}
+		break // one save is at fault, and must not have the others fail
 	}
-	// A batch of one, or one that others have beaten again and again.
+	// A batch of one, one that others have beaten again and again, or one with a save that the database refuses.
 	for _, s := range batch {
-		p.writeOne(ctx, c, r, s)
+		w.writeOne(ctx, s)
 	}
+}
+
+// writing is one batch's way to the database.
+type writing struct {
+	postgres
+	c       connection
+	r       *processRecorder
+	key     int64
+	timeout string
 }
 
 func fail(batch []*save, err error) {
@@ -75,50 +98,68 @@ func fail(batch []*save, err error) {
 }
 
 // writeOne writes a save alone. A violated unique key is its conflict.
-func (p postgres) writeOne(ctx context.Context, c connection, r *processRecorder, s *save) {
-	s.ids = make([]int64, 0, len(s.events))
-	err := p.insertOne(ctx, c, r, s.events, func(row []driver.Value) error {
-		id, err := asInt(row[0])
-		s.ids = append(s.ids, id)
-		return err
-	})
+func (w writing) writeOne(ctx context.Context, s *save) {
+	err := w.tryOne(ctx, s)
+	for attempt := 1; attempt < overtakenAttempts && overtaken(err); attempt++ {
+		err = w.tryOne(ctx, s)
+	}
 	if err != nil {
-		s.ids, s.err = p.outcome(ctx, c, r, s, err)
+		s.ids, s.err = w.outcome(ctx, s, err)
 		return
 	}
 	s.ids, s.err = complete(s.ids, s.events)
 }
 
-func (postgres) insertOne(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent, each eachRow) error {
+// overtakenAttempts is how often a save is tried that others overtake.
+const overtakenAttempts = 20
+
+// overtaken tells whether the server gave a statement up, and stored nothing, for the sake of transactions that run at the
+// same time. It does so only where the isolation of transactions is stricter by default than these statements need, which
+// have none to say otherwise.
+func overtaken(err error) bool {
+	coded, ok := errors.AsType[sqlState](err)
+	return ok && coded.SQLState() == "40001"
+}
+
+func (w writing) tryOne(ctx context.Context, s *save) error {
+	s.ids = make([]int64, 0, len(s.events))
+	return w.insertOne(ctx, s.events, func(row []driver.Value) error {
+		id, err := asInt(row[0])
+		s.ids = append(s.ids, id)
+		return err
+	})
+}
+
+func (w writing) insertOne(ctx context.Context, events []persistence.StoredEvent, each eachRow) error {
 	if len(events) == 1 {
 		e := &events[0]
-		return c.direct(ctx, each, r.statements.event, r.timeout, r.lockKey, r.application,
+		return w.c.direct(ctx, each, w.r.statements.event, w.timeout, w.key, w.r.application,
 			e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State)
 	}
 	var a columns
 	a.add(events)
-	return c.direct(ctx, each, r.statements.save, r.timeout, r.lockKey, r.application,
+	return w.c.direct(ctx, each, w.r.statements.save, w.timeout, w.key, w.r.application,
 		a.originators, a.versions, a.topics, a.states)
 }
 
 // outcome finds out what an error of a statement means for a save. A server that answers with an error has stored
 // nothing; without an answer, nobody knows until the rows are read.
-func (p postgres) outcome(ctx context.Context, c connection, r *processRecorder, s *save, err error) ([]int64, error) {
-	op := r.application + ": " + opSave
-	if p.unanswered(err) {
-		if conn, ok := c.pool.(*sql.Conn); ok {
+func (w writing) outcome(ctx context.Context, s *save, err error) ([]int64, error) {
+	op := w.r.application + ": " + opSave
+	if w.unanswered(err) {
+		if conn, ok := w.c.pool.(*sql.Conn); ok {
 			_ = conn.Close() // a pool of one has no other connection to look with
 		}
-		return r.settle(ctx, op, s.events, &lostReply{err: err})
+		return w.r.settle(ctx, op, s.events, &lostReply{err: err})
 	}
-	return r.explain(ctx, c, op, s.events, err)
+	return w.r.explain(ctx, w.c, op, s.events, err)
 }
 
 // unanswered tells whether the server may have done what it was asked although there is an error.
 func (p postgres) unanswered(err error) bool {
 	coded, ok := errors.AsType[sqlState](err)
 	if !ok {
-		return true
+		return !errors.Is(err, persistence.ErrPersistence) && !errors.Is(err, sql.ErrTxDone) && !rolledBack(err)
 	}
 	switch class := coded.SQLState()[:2]; class {
 	case "08", "57", "40":
@@ -127,30 +168,30 @@ func (p postgres) unanswered(err error) bool {
 	return false
 }
 
-// writeMany writes a batch with one statement. It is false where the statement has to be tried again.
-func (p postgres) writeMany(ctx context.Context, c connection, r *processRecorder, batch []*save) bool {
+// rolledBack recognises the answer to the commit of a transaction in which a statement had failed.
+func rolledBack(err error) bool {
+	return strings.Contains(err.Error(), "commit unexpectedly resulted in rollback")
+}
+
+// writeMany writes a batch with one statement. Where it returns an error nothing is stored, as far as is known.
+func (w writing) writeMany(ctx context.Context, batch []*save) error {
 	var a columns
 	for _, s := range batch {
 		a.add(s.events)
 	}
-	err := c.direct(ctx, assignTo(batch), r.statements.batch, r.timeout, r.lockKey, r.application,
+	err := w.c.direct(ctx, assignTo(batch), w.r.statements.batch, w.timeout, w.key, w.r.application,
 		a.originators, a.versions, a.topics, a.states, a.firsts)
 	if err == nil {
-		p.explainMissing(ctx, c, r, batch)
-		return true
+		w.explainMissing(ctx, batch)
 	}
-	if r.store.faultOf(err).unique {
-		return false
-	}
-	p.explainFailed(ctx, c, r, batch, err)
-	return true
+	return err
 }
 
 // explainFailed finds out what the error of a merged statement means for each save. Once the database does not answer
 // the others need not ask it again.
-func (p postgres) explainFailed(ctx context.Context, c connection, r *processRecorder, batch []*save, err error) {
+func (w writing) explainFailed(ctx context.Context, batch []*save, err error) {
 	for i, s := range batch {
-		s.ids, s.err = p.outcome(ctx, c, r, s, err)
+		s.ids, s.err = w.outcome(ctx, s, err)
 		if errors.Is(s.err, persistence.ErrOutcomeUnknown) {
 			fail(batch[i:], s.err)
 			return
@@ -192,10 +233,10 @@ func asInt(value driver.Value) (int64, error) {
 
 // explainMissing finds out about the saves that were left out: they conflict, or were stored by an earlier execution of
 // the same statement whose answer was lost.
-func (p postgres) explainMissing(ctx context.Context, c connection, r *processRecorder, batch []*save) {
+func (w writing) explainMissing(ctx context.Context, batch []*save) {
 	for _, s := range batch {
 		if s.ids == nil {
-			s.err = r.conflict(ctx, c, r.application+": "+opSave, s.events, nil)
+			s.err = w.r.conflict(ctx, w.c, w.r.application+": "+opSave, s.events, nil)
 		}
 	}
 }

@@ -40,6 +40,8 @@ type save struct {
 	bytes  int
 	single bool // all events are of one originator
 
+	deadline time.Time // of the caller's context, or zero
+
 	wake chan struct{} // closed when the save is done, or is to lead
 	lead bool          // protected by the queue's mu until wake is closed
 	ids  []int64
@@ -53,6 +55,19 @@ func newSave(events []persistence.StoredEvent) *save {
 		s.single = s.single && events[i].OriginatorID == events[0].OriginatorID
 	}
 	return s
+}
+
+// patienceOf is how long a batch may wait: as long as the most patient of its callers, and no longer than limit. What is
+// sent is awaited whatever happens.
+func patienceOf(batch []*save, limit time.Duration) time.Duration {
+	longest := time.Millisecond
+	for _, s := range batch {
+		if s.deadline.IsZero() {
+			return limit
+		}
+		longest = max(longest, time.Until(s.deadline))
+	}
+	return min(longest, limit)
 }
 
 func (s *save) originator() uuid.UUID { return s.events[0].OriginatorID }

@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 
 	"github.com/google/uuid"
-	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -498,22 +497,4 @@ func TestQueueAnswersEverySaveOnceAndTruly(t *testing.T) {
 		t.Errorf("%d saves were written in %d batches, want fewer", callers*saves, p.batches)
 	}
 	t.Logf("%d saves, %d written, in %d batches", callers*saves, len(p.written), p.batches)
-}
-
-// WaitingSaves counts the saves that wait in the queues of a database, and tells whether one of the queues has a leader.
-// It is for tests that make batches of a certain content.
-func WaitingSaves(db *gorm.DB) (waiting int, led bool) {
-	pool, err := db.DB()
-	if err != nil {
-		panic(err)
-	}
-	h := handleOf(pool)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, q := range h.queues {
-		q.mu.Lock()
-		waiting, led = waiting+len(q.waiting), led || q.led
-		q.mu.Unlock()
-	}
-	return waiting, led
 }

@@ -7,7 +7,6 @@ import (
 	"iter"
 	"math"
 	"slices"
-	"sync"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/google/uuid"
@@ -76,7 +75,9 @@ func (t *eventTable) write(ctx context.Context, what string, events []persistenc
 	}
 	c := connection{t.store.pool, t.store}
 	if outer != nil {
-		c.pool = outer
+		outer.turn.Lock()
+		defer outer.turn.Unlock()
+		c.pool = outer.connection()
 		err = t.store.savepoint(ctx, c, func() (err error) { ids, err = do(ctx, c, true); return err })
 	} else {
 		err = t.store.atomically(ctx, op, func(ctx context.Context, pool unit) (err error) {
@@ -166,7 +167,7 @@ func (t *eventTable) settle(ctx context.Context, op string, events []persistence
 	var stored []persistence.Notification
 	err := t.store.atomically(ctx, op, func(ctx context.Context, pool unit) error {
 		c := connection{pool, t.store}
-		err := t.store.dialect.lock(ctx, c, t.store.lockTimeout, false, t.orderKey())
+		err := t.lockOrder(ctx, c, false)
 		if err == nil {
 			stored, err = t.stored(ctx, c, events)
 		}
@@ -197,8 +198,17 @@ func same(stored []persistence.Notification, events []persistence.StoredEvent) b
 }
 
 // orderKey is the key of the lock that makes the ids of an application's events visible in ascending order.
-func (t *eventTable) orderKey() int64 {
-	return lockKey("order", t.store.schemaOf(t.table), t.table.name, t.application)
+func (t *eventTable) orderKey(ctx context.Context, c connection, joined bool) (int64, error) {
+	schema, err := t.store.schemaOf(ctx, c, joined, t.table)
+	return lockKey("order", schema, t.table.name, t.application), err
+}
+
+func (t *eventTable) lockOrder(ctx context.Context, c connection, joined bool) error {
+	key, err := t.orderKey(ctx, c, joined)
+	if err != nil {
+		return err
+	}
+	return t.store.dialect.lock(ctx, c, t.store.lockTimeout, joined, key)
 }
 
 // SelectEvents implements persistence.AggregateRecorder.
@@ -242,24 +252,29 @@ func advance(r *persistence.EventRange, last int64) bool {
 }
 
 func (t *eventTable) selectPage(ctx context.Context, id uuid.UUID, r persistence.EventRange) ([]persistence.StoredEvent, error) {
-	c, err := t.reader(ctx)
+	c, done, err := t.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	events, err := t.readPage(ctx, c, id, r)
 	return events, t.store.translate(ctx, t.application+": select events", err)
 }
 
-// reader is the transaction that ctx carries, or else the pool.
-func (t *eventTable) reader(ctx context.Context) (connection, error) {
+// reader is the transaction that ctx carries, for the time until done is called, or else the pool.
+func (t *eventTable) reader(ctx context.Context) (c connection, done func(), err error) {
 	if err := t.store.ready(ctx); err != nil {
-		return connection{}, err
+		return c, nil, err
 	}
-	pool, err := t.store.joined(ctx)
-	if pool == nil {
-		pool = t.store.readers()
+	outer, err := t.store.joined(ctx)
+	if err != nil {
+		return c, nil, err
 	}
-	return connection{pool, t.store}, err
+	if outer == nil {
+		return connection{t.store.readers(), t.store}, func() {}, nil
+	}
+	outer.turn.Lock()
+	return connection{outer.connection(), t.store}, outer.turn.Unlock, nil
 }
 
 func (t *eventTable) readPage(ctx context.Context, c connection, id uuid.UUID, r persistence.EventRange) ([]persistence.StoredEvent, error) {
@@ -295,9 +310,6 @@ type processRecorder struct {
 	tracking table
 	queue    *queue
 
-	once       sync.Once // makes what follows, when the database is prepared
-	lockKey    int64
-	timeout    string
 	statements mergeStatements
 }
 
@@ -308,6 +320,7 @@ func newProcessRecorder(s *Store, application string) *processRecorder {
 	return &processRecorder{
 		eventTable: newEventTable(s, application, s.tables.events, "id"),
 		tracking:   s.tables.tracking,
+		statements: newMergeStatements(s.tables.events.quoted),
 		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application}),
 	}
 }
@@ -330,10 +343,7 @@ func (r *processRecorder) merged(ctx context.Context, s *save) ([]int64, error) 
 	if err := r.begin(ctx, opSave, s.events); err != nil {
 		return nil, err
 	}
-	r.once.Do(func() {
-		r.lockKey, r.timeout = r.orderKey(), milliseconds(r.store.lockTimeout)
-		r.statements = newMergeStatements(r.table.quoted)
-	})
+	s.deadline, _ = ctx.Deadline()
 	ids, err := r.queue.submit(ctx, s, r.writeBatch)
 	return ids, r.store.translate(ctx, r.application+": "+opSave, err)
 }
@@ -345,7 +355,7 @@ func (r *processRecorder) writeBatch(ctx context.Context, batch []*save) {
 
 // append takes the order lock and only then draws ids, so that ids become visible in ascending order.
 func (r *processRecorder) append(ctx context.Context, c connection, joined bool, events []persistence.StoredEvent) ([]int64, error) {
-	if err := r.store.dialect.lock(ctx, c, r.store.lockTimeout, joined, r.orderKey()); err != nil {
+	if err := r.lockOrder(ctx, c, joined); err != nil {
 		return nil, err
 	}
 	return r.insert(ctx, c, events)
@@ -357,10 +367,11 @@ func (r *processRecorder) SelectNotifications(ctx context.Context, wanted persis
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.reader(ctx)
+	c, done, err := r.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	query, arguments := r.selection(wanted)
 	notifications, err := readNotifications(ctx, c, wanted.Limit, query, arguments...)
 	return notifications, r.store.translate(ctx, r.application+": select notifications", err)
@@ -407,10 +418,11 @@ func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) 
 
 // maximum reads one number.
 func (r *processRecorder) maximum(ctx context.Context, what, query string, arguments ...any) (highest int64, err error) {
-	c, err := r.reader(ctx)
+	c, done, err := r.reader(ctx)
 	if err != nil {
 		return 0, err
 	}
+	defer done()
 	err = c.row(ctx, r.store.dialect.placeholders(query), arguments...).Scan(&highest)
 	return highest, r.store.translate(ctx, r.application+": "+what, err)
 }
@@ -436,9 +448,17 @@ func (s *Store) readers() gorm.ConnPool {
 }
 
 // schemaOf is the schema that a table is in, as far as the database has any.
-func (s *Store) schemaOf(t table) string {
+// What is found in a transaction of the user's is not kept, because the transaction may look elsewhere than others.
+func (s *Store) schemaOf(ctx context.Context, c connection, joined bool, t table) (string, error) {
 	if t.schema != "" {
-		return t.schema
+		return t.schema, nil
 	}
-	return s.handle.schema
+	if known, ok := s.handle.schemas.Load(t.quoted); ok && !joined {
+		return known.(string), nil
+	}
+	schema, err := s.dialect.schemaOf(ctx, c, t)
+	if err == nil && !joined {
+		s.handle.schemas.Store(t.quoted, schema)
+	}
+	return schema, err
 }

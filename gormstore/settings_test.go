@@ -85,17 +85,17 @@ func cells(t *testing.T) []cell {
 			all = append(all, cell{name: s.name, database: database, config: s.config, apart: tooShort(s.name)})
 		}
 		all = append(all,
-			cell{name: "all of them", database: database, config: everything, apart: true, always: true},
 			cell{name: "dbresolver", database: database, use: withEmptyReplica},
 			cell{name: "Plugin", database: database, use: withPluginOnly},
-			cell{name: "Plugin, dbresolver and PrepareStmt", database: database, use: func(t testing.TB, db *gorm.DB) {
-				withPluginOnly(t, db)
-				withEmptyReplica(t, db)
-			}, config: func(c *gorm.Config) { c.PrepareStmt = true }, always: database == "postgres"},
+			cell{name: "Plugin, dbresolver and PrepareStmt", database: database, use: withPluginAndReplica,
+				config: func(c *gorm.Config) { c.PrepareStmt = true }},
 		)
 	}
 	all = append(all,
-		cell{name: "OpenSQLite", database: "sqlite", open: openTwoPools, always: true},
+		cell{name: "all of them", database: "postgres", config: everything, use: withPluginAndReplica, apart: true, always: true},
+		cell{name: "all of them", database: "sqlite", config: everything, use: withPluginAndReplica, apart: true, always: true,
+			open: openTwoPools},
+		cell{name: "OpenSQLite", database: "sqlite", open: openTwoPools},
 		cell{name: "OpenSQLite with PrepareStmt", database: "sqlite", open: openTwoPools,
 			config: func(c *gorm.Config) { c.PrepareStmt = true }},
 		cell{name: "schema in TablePrefix", database: "postgres", schema: true},
@@ -114,7 +114,7 @@ func cells(t *testing.T) []cell {
 	}
 	if bouncer, err := findBouncer(); err == nil {
 		for _, mode := range []string{"exec", "simple_protocol"} {
-			all = append(all, cell{name: "pgbouncer with " + mode, database: "postgres", always: mode == "exec",
+			all = append(all, cell{name: "pgbouncer with " + mode, database: "postgres",
 				parameters: map[string]string{"default_query_exec_mode": mode},
 				reach:      func(t *testing.T, address string) string { return throughBouncer(t, bouncer, address) }})
 		}
@@ -124,8 +124,11 @@ func cells(t *testing.T) []cell {
 	return all
 }
 
-// Every setting of the user's handle is respected or has no effect on what is stored. Each passes the contract of stores:
-// the whole of it in the full figures, and otherwise where several come together.
+// wholeMatrix is a switch: every cell passes the whole contract. It is on with full figures.
+const wholeMatrix = "GORMSTORE_WHOLE_MATRIX"
+
+// Every setting of the user's handle is respected or has no effect on what is stored. Each cell does once what stores do;
+// the cells that have all settings at once pass the whole contract of stores, and so do all others in the whole matrix.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	for _, c := range cells(t) {
@@ -142,7 +145,7 @@ func TestSettings(t *testing.T) {
 				}
 			}
 			t.Run("sound", func(t *testing.T) { m.wantSound(t) })
-			if c.always || testdb.Full() {
+			if c.always || testdb.Full() || os.Getenv(wholeMatrix) != "" {
 				persistencetest.Run(t, m.harness())
 			}
 		})
@@ -310,6 +313,12 @@ func withEmptyReplica(t testing.TB, db *gorm.DB) {
 	if err := db.Use(dbresolver.Register(dbresolver.Config{Replicas: []gorm.Dialector{empty}})); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func withPluginAndReplica(t testing.TB, db *gorm.DB) {
+	t.Helper()
+	withPluginOnly(t, db)
+	withEmptyReplica(t, db)
 }
 
 func withPluginOnly(t testing.TB, db *gorm.DB) {

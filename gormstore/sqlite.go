@@ -26,7 +26,7 @@ func (sqlite) uuid(id uuid.UUID) any { return hexadecimal(id) }
 
 // prepare gives a database in memory one connection, because a second one would be another, empty database; and puts a
 // file into WAL mode, so that readers and the writer do not wait for each other.
-func (s sqlite) prepare(ctx context.Context, store *Store, joined gorm.ConnPool) (bool, error) {
+func (s sqlite) prepare(ctx context.Context, store *Store, joined *shared) (bool, error) {
 	if joined != nil {
 		return false, nil // a transaction cannot change the mode, and was begun on the one connection that matters to it
 	}
@@ -56,6 +56,16 @@ func (s sqlite) prepareAll(ctx context.Context, store *Store) error {
 		return nil // it can still be read
 	}
 	return err
+}
+
+// schemaOf has nothing to tell: a file has one schema.
+func (sqlite) schemaOf(context.Context, connection, table) (string, error) { return "", nil }
+
+// unanswered recognises errors that SQLite itself has not reported: it may have done what it was asked. It may also have
+// done it before, where it finds no transaction to commit.
+func (s sqlite) unanswered(err error) bool {
+	_, coded := sqliteCode(err)
+	return (!coded || noTransaction(err)) && !errors.Is(err, persistence.ErrPersistence)
 }
 
 // syncs tells whether connections sync every commit as they are opened (FULL is 2, EXTRA is 3).
@@ -96,7 +106,7 @@ func (s sqlite) begin(ctx context.Context, store *Store) (unit, error) {
 // connect takes a connection that syncs every commit to disk: the usual driver asks for less, unless the database was
 // opened otherwise.
 func (s sqlite) connect(ctx context.Context, store *Store) (*sql.Conn, error) {
-	conn, err := store.connect(ctx)
+	conn, err := store.connect(ctx, store.lockTimeout)
 	if err != nil || store.handle.synced {
 		return conn, err
 	}
@@ -163,6 +173,7 @@ type sqliteUnit struct {
 	ctx  context.Context
 	pool *sql.DB
 	done atomic.Bool
+	lost atomic.Bool // SQLite has rolled back by itself
 }
 
 // GetDBConn implements gorm.GetDBConnector.
@@ -171,23 +182,54 @@ func (u *sqliteUnit) GetDBConn() (*sql.DB, error) { return u.pool, nil }
 // ExecContext implements gorm.ConnPool. Once the transaction has ended the connection does not belong to it any more.
 func (u *sqliteUnit) ExecContext(ctx context.Context, query string, arguments ...any) (sql.Result, error) {
 	if u.done.Load() {
-		return nil, sql.ErrTxDone
+		return nil, u.ended()
 	}
-	return u.conn.ExecContext(ctx, query, arguments...)
+	result, err := u.conn.ExecContext(ctx, query, arguments...)
+	u.verify(err)
+	return result, err
 }
 
 // QueryContext implements gorm.ConnPool.
 func (u *sqliteUnit) QueryContext(ctx context.Context, query string, arguments ...any) (*sql.Rows, error) {
 	if u.done.Load() {
-		return nil, sql.ErrTxDone
+		return nil, u.ended()
 	}
-	return u.conn.QueryContext(ctx, query, arguments...)
+	rows, err := u.conn.QueryContext(ctx, query, arguments...)
+	u.verify(err)
+	return rows, err
+}
+
+// verify finds out after an error whether the transaction is still open: SQLite rolls back by itself when a statement
+// that writes is interrupted, or finds no space. What came after would otherwise commit on its own. The statement that
+// it uses fails in a transaction, and that is how it knows.
+func (u *sqliteUnit) verify(err error) {
+	if err == nil {
+		return
+	}
+	ctx := context.WithoutCancel(u.ctx)
+	if _, open := u.conn.ExecContext(ctx, "BEGIN"); open != nil {
+		return
+	}
+	_, _ = u.conn.ExecContext(ctx, "ROLLBACK") // of the empty transaction that was just begun
+	if !u.done.Swap(true) {
+		u.lost.Store(true)
+		_ = u.conn.Close() // an error of giving back a connection has no consequence
+	}
+}
+
+// ended is why the transaction cannot be used any more.
+func (u *sqliteUnit) ended() error {
+	if u.lost.Load() {
+		return &persistence.Error{Class: persistence.ErrOperational, Op: "transaction",
+			Hint: "SQLite has rolled the transaction back, because a statement in it was interrupted or found no space"}
+	}
+	return sql.ErrTxDone
 }
 
 // Commit ends the transaction. Where it fails the transaction is rolled back.
 func (u *sqliteUnit) Commit() error {
 	if u.done.Load() {
-		return sql.ErrTxDone
+		return u.ended()
 	}
 	if _, err := u.conn.ExecContext(u.ctx, "COMMIT"); err != nil {
 		return errors.Join(err, u.Rollback())

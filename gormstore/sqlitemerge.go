@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -45,7 +46,7 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, save *save) 
 	})
 	save.err = nil
 	if err != nil {
-		if _, coded := sqliteCode(err); !coded && r.store.faultOf(err).class == persistence.ErrOperational {
+		if s.unanswered(err) && r.store.faultOf(err).class == persistence.ErrOperational {
 			err = &lostReply{err: err, locked: true} // it is not SQLite that reports it, which may have stored the event
 		}
 		save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
@@ -57,7 +58,7 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, save *save) 
 func (s sqlite) insertEvent(ctx context.Context, r *processRecorder, save *save) ([]int64, error) {
 	query := "INSERT INTO " + r.table.quoted + insertRow
 	if r.store.handle.synced {
-		statement, err := r.store.handle.statement(ctx, r.store.pool, query)
+		statement, err := r.store.statement(ctx, query)
 		if err != nil {
 			return nil, err
 		}
@@ -105,10 +106,10 @@ func (s sqlite) writeSave(ctx context.Context, c connection, r *processRecorder,
 	} else {
 		err = r.store.savepoint(ctx, c, write)
 	}
-	if err == nil || !r.store.faultOf(err).unique {
-		return err
+	if err == nil || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational) {
+		return err // trouble with the database is everybody's
 	}
-	save.ids, save.err = nil, r.conflict(ctx, c, r.application+": "+opSave, save.events, err)
+	save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,7 @@ type Store struct {
 	handle      *handle
 	refused     error // why this database cannot be used; reported when a recorder is made
 	closed      atomic.Bool
+	statements  sync.Map // of *sql.Stmt, by their text; not in the handle, as they keep the pool alive
 }
 
 // Option is a setting of a Store.
@@ -93,8 +95,8 @@ func (s *Store) ready(ctx context.Context) error {
 
 // connect takes a connection out of the pool. The wait for one is bounded like that for the lock: a transaction whose own
 // save waits here, because it was not given the transaction's context, would otherwise keep its connection for ever.
-func (s *Store) connect(ctx context.Context) (*sql.Conn, error) {
-	waiting, cancel := context.WithTimeout(ctx, s.lockTimeout)
+func (s *Store) connect(ctx context.Context, patience time.Duration) (*sql.Conn, error) {
+	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	conn, err := s.pool.Conn(waiting)
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
@@ -109,11 +111,26 @@ func (s *Store) room(ctx context.Context) error {
 	if stats := s.pool.Stats(); stats.MaxOpenConnections == 0 || stats.InUse < stats.MaxOpenConnections {
 		return nil
 	}
-	conn, err := s.connect(ctx)
+	conn, err := s.connect(ctx, s.lockTimeout)
 	if err != nil {
 		return err
 	}
 	return conn.Close()
+}
+
+// statement prepares a statement once. It is closed with the pool.
+func (s *Store) statement(ctx context.Context, query string) (*sql.Stmt, error) {
+	if known, ok := s.statements.Load(query); ok {
+		return known.(*sql.Stmt), nil
+	}
+	made, err := s.pool.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if known, raced := s.statements.LoadOrStore(query, made); raced {
+		return known.(*sql.Stmt), made.Close()
+	}
+	return made, nil
 }
 
 // ProcessRecorder implements persistence.Factory.

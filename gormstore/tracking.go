@@ -46,19 +46,25 @@ func (r *processRecorder) move(ctx context.Context, c connection, joined bool, t
 // LockPosition implements persistence.PositionLocker.
 func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
 	op := r.application + ": lock a position"
-	pool, err := r.store.joined(ctx)
+	outer, err := r.store.joined(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if pool == nil {
+	if outer == nil {
 		return 0, &persistence.Error{Class: persistence.ErrNoTransaction, Op: op}
 	}
-	current, err := r.lockPosition(ctx, connection{pool, r.store}, true, upstream)
+	outer.turn.Lock()
+	defer outer.turn.Unlock()
+	current, err := r.lockPosition(ctx, connection{outer.connection(), r.store}, true, upstream)
 	return current.Int64, r.store.translate(ctx, op, err)
 }
 
 func (r *processRecorder) lockPosition(ctx context.Context, c connection, joined bool, upstream string) (sql.NullInt64, error) {
-	key := lockKey("position", r.store.schemaOf(r.tracking), r.tracking.name, r.application, upstream)
+	schema, err := r.store.schemaOf(ctx, c, joined, r.tracking)
+	if err != nil {
+		return sql.NullInt64{}, err
+	}
+	key := lockKey("position", schema, r.tracking.name, r.application, upstream)
 	if err := r.store.dialect.lock(ctx, c, r.store.lockTimeout, joined, key); err != nil {
 		return sql.NullInt64{}, err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"gorm.io/gorm"
@@ -22,6 +24,11 @@ var ErrDifferentDatabase = errors.New("the transaction in the context belongs to
 type shared struct {
 	tx   *gorm.DB
 	pool *sql.DB
+	// turn is held while a recorder uses the transaction's only connection: goroutines that save in one transaction must
+	// not get between each other's savepoints.
+	turn *sync.Mutex
+	// depth counts the transactions around this one, for the names of savepoints.
+	depth int
 }
 
 type sharedKey struct{}
@@ -55,9 +62,13 @@ func (s *Store) transaction(ctx context.Context, fn func(ctx context.Context, tx
 		}
 	}()
 	if outer != nil {
-		err = s.savepoint(ctx, connection{outer, s}, func() error { return s.share(scoped, outer, scope, fn) })
+		err = s.nested(ctx, outer, func() error {
+			return s.share(scoped, outer.connection(), shared{turn: outer.turn, depth: outer.depth + 1}, scope, fn)
+		})
 	} else {
-		err = s.atomically(ctx, "transaction", func(_ context.Context, pool unit) error { return s.share(scoped, pool, scope, fn) })
+		err = s.atomically(ctx, "transaction", func(_ context.Context, pool unit) error {
+			return s.share(scoped, pool, shared{turn: new(sync.Mutex)}, scope, fn)
+		})
 	}
 	if err != nil {
 		return s.unknownIfLost(err)
@@ -82,11 +93,15 @@ func (s *Store) usable(ctx context.Context) error {
 
 // share runs fn with a context that carries the transaction. GORM may nest transactions in it, whose ends the scope must
 // know of.
-func (s *Store) share(ctx context.Context, pool gorm.ConnPool, scope *persistence.Transaction, fn func(context.Context, *gorm.DB) error) error {
+func (s *Store) share(ctx context.Context, pool gorm.ConnPool, carried shared, scope *persistence.Transaction, fn func(context.Context, *gorm.DB) error) error {
 	tx := s.session(ctx, hook(outsideOf(ctx), pool, scope, poolOf{s.pool}))
-	ctx = context.WithValue(ctx, sharedKey{}, shared{tx: tx, pool: s.pool})
+	carried.tx, carried.pool = tx, s.pool
+	ctx = context.WithValue(ctx, sharedKey{}, &carried)
 	return fn(ctx, tx.WithContext(ctx))
 }
+
+// connection is what the transaction sends its statements to.
+func (t *shared) connection() gorm.ConnPool { return t.tx.Statement.ConnPool }
 
 // unknownIfLost turns the error of a commit into what it means to the caller.
 func (s *Store) unknownIfLost(err error) error {
@@ -109,7 +124,7 @@ func (p poolOf) GetDBConn() (*sql.DB, error) { return p.pool, nil }
 // Pending events, caches and followers should learn of the saves when the transaction ends. With the Plugin they do.
 // Without it nothing tells them: call Ended when it has ended, or do not use the saved aggregates any further.
 func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
-	carried := shared{tx: tx}
+	carried := &shared{tx: tx, turn: turnOf(tx)}
 	pool, ok := transactionPool(tx)
 	if ok {
 		carried.pool, _ = tx.DB() // nil is the pool of no store
@@ -138,7 +153,7 @@ func Ended(ctx context.Context, err error) {
 
 // outsideOf is the context for what follows a transaction: it does not carry it, and does not end with it.
 func outsideOf(ctx context.Context) context.Context {
-	return persistence.WithTransaction(context.WithValue(context.WithoutCancel(ctx), sharedKey{}, nil), nil)
+	return persistence.WithTransaction(context.WithValue(context.WithoutCancel(ctx), sharedKey{}, (*shared)(nil)), nil)
 }
 
 // transactionPool is what a transaction sends its statements to. It is false for handles that are none.
@@ -153,7 +168,7 @@ func transactionPool(tx *gorm.DB) (gorm.ConnPool, bool) {
 // Tx returns the transaction that ctx carries, for statements of the user's own that belong to it. It returns
 // persistence.ErrNoTransaction where there is none.
 func Tx(ctx context.Context) (*gorm.DB, error) {
-	if s, ok := ctx.Value(sharedKey{}).(shared); ok {
+	if s, ok := ctx.Value(sharedKey{}).(*shared); ok && s != nil {
 		return s.tx.WithContext(ctx), nil
 	}
 	return nil, persistence.ErrNoTransaction
@@ -167,26 +182,52 @@ func (s *Store) session(ctx context.Context, pool gorm.ConnPool) *gorm.DB {
 }
 
 // joined returns the transaction that ctx carries, or nil.
-func (s *Store) joined(ctx context.Context) (gorm.ConnPool, error) {
-	carried, ok := ctx.Value(sharedKey{}).(shared)
-	if !ok {
+func (s *Store) joined(ctx context.Context) (*shared, error) {
+	carried, _ := ctx.Value(sharedKey{}).(*shared)
+	if carried == nil {
 		return nil, nil
 	}
-	pool, ok := transactionPool(carried.tx)
-	if !ok {
+	if _, ok := transactionPool(carried.tx); !ok {
 		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore",
 			Err: errors.New("the handle given to WithTx is not a transaction; give what db.Begin or db.Transaction gives")}
 	}
 	if carried.pool != s.pool {
 		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore", Err: ErrDifferentDatabase}
 	}
-	return pool, nil
+	return carried, nil
+}
+
+// turnOf is the lock of a transaction that the user has begun. With the plugin it belongs to the transaction itself.
+func turnOf(tx *gorm.DB) *sync.Mutex {
+	if pool, ok := transactionPool(tx); ok {
+		if hooked, ok := hooksOf(pool); ok {
+			return &hooked.turn
+		}
+	}
+	return new(sync.Mutex)
 }
 
 // savepoint runs fn so that its failure undoes only what it did, as PostgreSQL would otherwise give up the whole
 // transaction. GORM's own nested transactions cannot be used, because they can be switched off.
 func (s *Store) savepoint(ctx context.Context, c connection, fn func() error) error {
-	if _, err := c.exec(ctx, "SAVEPOINT eventsourcing"); err != nil {
+	return s.guarded(ctx, c, "eventsourcing", new(sync.Mutex), fn)
+}
+
+// nested runs fn in a savepoint of a transaction that other goroutines may use as well.
+func (s *Store) nested(ctx context.Context, outer *shared, fn func() error) error {
+	name := fmt.Sprintf("eventsourcing_%d", outer.depth+1)
+	return s.guarded(ctx, connection{outer.connection(), s}, name, outer.turn, fn)
+}
+
+// guarded sets a savepoint, runs fn, and keeps or undoes what it did. Each statement waits for its turn.
+func (s *Store) guarded(ctx context.Context, c connection, name string, turn *sync.Mutex, fn func() error) error {
+	execute := func(ctx context.Context, statement string) error {
+		turn.Lock()
+		defer turn.Unlock()
+		_, err := c.exec(ctx, statement+name)
+		return err
+	}
+	if err := execute(ctx, "SAVEPOINT "); err != nil {
 		return s.translate(ctx, "savepoint", err)
 	}
 	kept := false
@@ -194,14 +235,14 @@ func (s *Store) savepoint(ctx context.Context, c connection, fn func() error) er
 		if !kept {
 			// The error that led here is what the caller needs to know; a transaction that cannot roll back cannot commit.
 			undo := context.WithoutCancel(ctx)
-			_, _ = c.exec(undo, "ROLLBACK TO SAVEPOINT eventsourcing")
-			_, _ = c.exec(undo, "RELEASE SAVEPOINT eventsourcing")
+			_ = execute(undo, "ROLLBACK TO SAVEPOINT ")
+			_ = execute(undo, "RELEASE SAVEPOINT ")
 		}
 	}()
 	if err := fn(); err != nil {
 		return err
 	}
-	_, err := c.exec(ctx, "RELEASE SAVEPOINT eventsourcing")
+	err := execute(ctx, "RELEASE SAVEPOINT ")
 	kept = err == nil
 	return s.translate(ctx, "savepoint", err)
 }
@@ -218,7 +259,7 @@ func (e *lostReply) Error() string { return "no answer: " + e.err.Error() }
 func (e *lostReply) Unwrap() error { return e.err }
 
 // atomically runs fn in a new transaction. An end of ctx rolls it back, until the commit begins: from then on it is
-// awaited. An error of the commit is a *lostReply.
+// awaited. A commit that was not answered is a *lostReply.
 func (s *Store) atomically(ctx context.Context, op string, fn func(context.Context, unit) error) error {
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -243,8 +284,9 @@ func (s *Store) atomically(ctx context.Context, op string, fn func(context.Conte
 	committed = true
 	timer := time.AfterFunc(commitTimeout, cancel)
 	defer timer.Stop()
-	if err := pool.Commit(); err != nil {
+	err = pool.Commit()
+	if err != nil && s.dialect.unanswered(err) {
 		return &lostReply{err: err, locked: true}
 	}
-	return nil
+	return s.translate(ctx, op, err)
 }

@@ -110,16 +110,16 @@ func (r *reader) string() string {
 	return s
 }
 
-// metadata reads the entries. It makes no map larger than the bytes that are left could fill, because the count comes
-// from the database.
+// metadata reads the entries. The count comes from the database, so the map only grows with what is really there; an
+// entry has two bytes at least.
 func (r *reader) metadata() domain.Metadata {
 	n := r.uvarint()
-	if n == 0 || n > uint64(len(r.rest)) {
+	if n == 0 || n > uint64(len(r.rest))/2 {
 		r.damaged = r.damaged || n != 0
 		return nil
 	}
-	m := make(domain.Metadata, n)
-	for range n {
+	m := make(domain.Metadata, min(n, 16))
+	for i := uint64(0); i < n && !r.damaged; i++ {
 		key := r.string()
 		m[key] = r.string()
 	}

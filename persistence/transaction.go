@@ -16,6 +16,7 @@ type Transaction struct {
 	mu         sync.Mutex // protects what follows
 	onCommit   []func(context.Context)
 	onRollback []func(context.Context)
+	ended      bool
 }
 
 type transactionKey struct{}
@@ -42,13 +43,19 @@ func TransactionFrom(ctx context.Context) *Transaction {
 // gets a context that carries no transaction of its own.
 func OnCommit(ctx context.Context, effect func(context.Context)) {
 	t := TransactionFrom(ctx)
-	if t == nil {
+	if t == nil || !t.deferEffect(effect) {
 		effect(ctx)
-		return
 	}
+}
+
+// deferEffect keeps an effect for the commit. It is false where the transaction has ended already: nothing would run it.
+func (t *Transaction) deferEffect(effect func(context.Context)) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.onCommit = append(t.onCommit, effect)
+	if !t.ended {
+		t.onCommit = append(t.onCommit, effect)
+	}
+	return !t.ended
 }
 
 // OnRollback runs undo after the transaction that ctx carries is rolled back, the last one first. Where there is no
@@ -88,7 +95,7 @@ func (t *Transaction) take() (commits, rollbacks []func(context.Context)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	commits, rollbacks = t.onCommit, t.onRollback
-	t.onCommit, t.onRollback = nil, nil
+	t.onCommit, t.onRollback, t.ended = nil, nil, true
 	return commits, rollbacks
 }
 

@@ -7,12 +7,14 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// Error says that a system or a runner was put together or used wrongly.
+// Error says that a system or a runner was put together wrongly.
 type Error struct {
 	// Name is the application concerned, or "".
 	Name string
 	// Problem says what is wrong.
 	Problem string
+	// Err is ErrNameMismatch, or nil.
+	Err error
 }
 
 func (e *Error) Error() string {
@@ -22,21 +24,31 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("system: application %q: %s", e.Name, e.Problem)
 }
 
-// Unwrap makes the error a domain.ErrEventSourcing.
-func (e *Error) Unwrap() error { return domain.ErrEventSourcing }
+// Unwrap returns the class and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{domain.ErrEventSourcing}
+	}
+	return []error{domain.ErrEventSourcing, e.Err}
+}
+
+// ErrNameMismatch says that an application does not have the name that its system gives it.
+var ErrNameMismatch = errors.New("the application has another name")
 
 // Errors of runners that are used at the wrong time.
 var (
-	ErrAlreadyStarted = fmt.Errorf("%w: the runner was started before; make a new one", domain.ErrEventSourcing)
 	ErrNotStarted     = fmt.Errorf("%w: the runner was not started", domain.ErrEventSourcing)
+	ErrAlreadyStarted = fmt.Errorf("%w: the runner was started before; make a new one", domain.ErrEventSourcing)
+	ErrStopped        = fmt.Errorf("%w: the runner was stopped; make a new one", domain.ErrEventSourcing)
 )
 
 // ErrPolicyPanic is what a *PanicError is.
 var ErrPolicyPanic = errors.New("policy panicked")
 
-// PanicError is a panic of a policy, which counts as an error of it.
+// PanicError is a panic while an event was processed, usually of the policy. It counts as an error of the policy.
 type PanicError struct {
 	Value any
+	// Stack is where it happened, as debug.Stack has it.
 	Stack []byte
 }
 
@@ -54,7 +66,7 @@ func (e *PanicError) Unwrap() []error {
 type ProcessingError struct {
 	Follower string
 	Leader   string
-	// NotificationID is the event's position, or 0 where the log could not be read.
+	// NotificationID is the event's position, or 0 where no single event is at fault.
 	NotificationID int64
 	// Topic is the event's topic, or "".
 	Topic string
@@ -70,11 +82,12 @@ func (e *ProcessingError) Error() string {
 		e.Follower, e.NotificationID, e.Topic, e.Leader, e.Err)
 }
 
-// Unwrap returns the cause.
-func (e *ProcessingError) Unwrap() []error { return []error{e.Err, domain.ErrEventSourcing} }
+// Unwrap returns the class and the cause.
+func (e *ProcessingError) Unwrap() []error { return []error{domain.ErrEventSourcing, e.Err} }
 
 // AheadError says that a follower's position is beyond the end of the log that it is in: the log was restored from a
-// backup, or the position was edited. Processing would skip what is recorded next, so the follower stops.
+// backup, or the position was edited. What is recorded next gets the ids of events that were processed once, and would be
+// skipped; so the follower stops until its position is another one.
 type AheadError struct {
 	Follower string
 	Leader   string
@@ -84,7 +97,7 @@ type AheadError struct {
 
 func (e *AheadError) Error() string {
 	return fmt.Sprintf("%s: position %d is ahead of the log of %s, which ends at %d; "+
-		"reset the follower, or restore both from the same backup", e.Follower, e.Position, e.Leader, e.Head)
+		"reset the follower, or restore both from the same backup and restart", e.Follower, e.Position, e.Leader, e.Head)
 }
 
 // Unwrap makes the error a domain.ErrEventSourcing.

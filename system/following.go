@@ -2,9 +2,12 @@ package system
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
@@ -17,101 +20,181 @@ const (
 	batchTime   = 20 * time.Millisecond
 )
 
+// fullPolls is how many polls in a row may look at the leader's head alone. The next one also reads the position, which
+// somebody may have reset.
+const fullPolls = 10
+
 // following is one follower's following of one leader. One goroutine at a time may pull.
 type following struct {
 	follower Follower
 	leader   *application.Application
 	topics   []string
-	careful  int // how many events are still to be processed one at a time, after an error
 
-	mu     sync.Mutex // protects status
+	careful int         // how many events are still to be processed one at a time, after an error
+	ahead   *AheadError // set once the position was found to be ahead of the log
+	idle    int64       // the position that the last pull found at the head of the log, or -1
+	polls   int         // how many polls in a row were quiet
+
+	mu     sync.Mutex // protects what follows
+	over   bool       // nobody pulls any more
 	status Status
 }
 
 func newFollowing(follower Follower, leader *application.Application) *following {
-	f := &following{follower: follower, leader: leader}
+	f := &following{follower: follower, leader: leader, idle: -1}
 	if filter, ok := follower.(TopicFilter); ok {
 		f.topics = filter.Topics()
 	}
-	f.status = Status{Follower: f.app().Name(), Leader: leader.Name(), State: Running}
+	f.status = Status{Follower: f.app().Name(), Leader: leader.Name(), State: Stopped}
 	return f
 }
 
 func (f *following) app() *application.Application { return f.follower.Base() }
 
-// pull processes the next batch. It returns how many events were processed, and whether there may be more.
-func (f *following) pull(ctx context.Context) (processed int, more bool, err error) {
-	position, err := f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
-	if err != nil {
-		return 0, false, f.failed(persistence.Notification{}, err)
-	}
-	page, end, err := f.read(ctx, position)
-	if err != nil {
-		return 0, false, err
-	}
-	if len(page) == 0 && end == position {
-		return 0, false, nil
-	}
-	store, batched := f.app().Factory().(persistence.Transactor)
-	if !batched {
-		processed, err = f.processSingly(ctx, page, end)
-		return processed, err == nil && len(page) > 0, err
-	}
-	processed, err = f.process(ctx, store, position, page, end)
-	if err != nil && len(page) > 1 && ctx.Err() == nil {
-		f.careful = len(page) // the batch is undone; event by event, only the one at fault fails
-		return 0, true, nil
-	}
-	f.careful = max(f.careful-processed, 0)
-	return processed, err == nil && len(page) > 0, err
+// errOvertaken says that another process has moved the position. Nothing of the batch was stored, and nothing is lost.
+var errOvertaken = errors.New("another process of the follower was faster")
+
+// batch is what is processed at once: a part of the leader's log between two positions.
+type batch struct {
+	from   int64
+	events []persistence.Notification
+	to     int64 // behind the last event where others were passed over
 }
 
-// read reads the page behind a position, and how far the position can move with it. The head is read first: what is
-// recorded in between lies behind it.
-func (f *following) read(ctx context.Context, position int64) (page []persistence.Notification, end int64, err error) {
-	log := f.leader.Recorder()
-	head, err := log.MaxNotificationID(ctx)
-	if err != nil {
-		return nil, 0, f.failed(persistence.Notification{}, err)
+// pull processes the next batch. It returns how many events were processed, and whether there may be more.
+func (f *following) pull(ctx context.Context) (processed int, more bool, err error) {
+	b, err := f.read(ctx)
+	if err != nil || b.from == b.to {
+		return 0, false, err
 	}
-	if position > head {
-		return nil, 0, &AheadError{Follower: f.app().Name(), Leader: f.leader.Name(), Position: position, Head: head}
+	if f.batches() {
+		processed, err = f.processTogether(ctx, b)
+	} else {
+		processed, err = f.processSingly(ctx, b)
+	}
+	f.careful = max(f.careful-processed, 0)
+	switch {
+	case err == nil:
+		return processed, len(b.events) > 0, nil
+	case errors.Is(err, errOvertaken):
+		return processed, true, nil
+	case ctx.Err() == nil && f.deservesCare(b, err):
+		f.careful = len(b.events) - processed
+		return processed, true, nil
+	}
+	return processed, false, f.failed(b.suspect(), err)
+}
+
+// deservesCare tells whether a batch that failed is tried again at once, one event at a time: the events in front of the
+// one at fault are then stored, and what only happened to meet a save of somebody else does not happen again.
+func (f *following) deservesCare(b batch, err error) bool {
+	if f.careful > 0 || persistence.IsRetryable(err) {
+		return false
+	}
+	return persistence.IsConflict(err) || len(b.events) > 1 && f.batches()
+}
+
+// suspect is the event that an error of the whole batch is about, where that is certain.
+func (b batch) suspect() (n persistence.Notification) {
+	if len(b.events) == 1 {
+		n = b.events[0]
+	}
+	return n
+}
+
+// read reads the position and the batch behind it. The head is read before the events: what is recorded in between lies
+// behind it.
+func (f *following) read(ctx context.Context) (batch, error) {
+	f.idle = -1
+	position, err := f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
+	if err != nil {
+		return batch{}, f.failed(persistence.Notification{}, err)
+	}
+	head, err := f.leader.Recorder().MaxNotificationID(ctx)
+	if err != nil {
+		return batch{}, f.failed(persistence.Notification{}, err)
+	}
+	if err := f.checkAhead(position, head); err != nil {
+		return batch{}, err
+	}
+	if position == head {
+		f.idle = position
+		return batch{from: position, to: position}, nil
 	}
 	limit := batchEvents
 	if f.careful > 0 {
 		limit = 1
 	}
-	page, err = log.SelectNotifications(ctx, persistence.NotificationRange{After: position, Limit: limit, Topics: f.topics})
+	events, err := f.leader.Recorder().SelectNotifications(ctx, persistence.NotificationRange{After: position, Limit: limit, Topics: f.topics})
 	if err != nil {
-		return nil, 0, f.failed(persistence.Notification{}, err)
+		return batch{}, f.failed(persistence.Notification{}, err)
 	}
-	if len(page) == 0 {
-		return nil, max(head, position), nil
+	b := batch{from: position, events: events, to: head}
+	if len(events) == limit {
+		b.to = events[limit-1].ID
+	} else if len(events) > 0 {
+		b.to = max(head, events[len(events)-1].ID)
 	}
-	last := page[len(page)-1].ID
-	if len(page) == limit || len(f.topics) == 0 {
-		return page, last, nil
-	}
-	return page, max(head, last), nil
+	return b, nil
 }
 
-// process processes a page in one transaction.
-func (f *following) process(ctx context.Context, store persistence.Transactor, position int64, page []persistence.Notification, end int64) (int, error) {
-	processed := 0
-	err := store.Transaction(ctx, func(ctx context.Context) error {
+// checkAhead finds a position that is ahead of the log. It stays an error when the log has grown beyond it, because the
+// events with the ids in between are new; only another position ends it.
+func (f *following) checkAhead(position, head int64) error {
+	if f.ahead != nil && f.ahead.Position == position {
+		return f.ahead
+	}
+	f.ahead = nil
+	if position <= head {
+		return nil
+	}
+	f.ahead = &AheadError{Follower: f.app().Name(), Leader: f.leader.Name(), Position: position, Head: head}
+	return f.ahead
+}
+
+// quiet tells with one small query that nothing has happened since the last pull.
+func (f *following) quiet(ctx context.Context) bool {
+	if f.polls++; f.idle < 0 || f.polls >= fullPolls {
+		f.polls = 0
+		return false
+	}
+	head, err := f.leader.Recorder().MaxNotificationID(ctx)
+	return err == nil && head == f.idle
+}
+
+// batches tells whether the store can process several events in one transaction: it must be able to keep other processes
+// of the follower out meanwhile, which a comparison of positions at the end cannot.
+func (f *following) batches() bool {
+	_, transactor := f.app().Factory().(persistence.Transactor)
+	_, locker := f.app().Recorder().(persistence.PositionLocker)
+	return transactor && locker
+}
+
+// processTogether processes a batch in one transaction, which ends early when it takes too long. The position is locked
+// before anything else.
+func (f *following) processTogether(ctx context.Context, b batch) (processed int, err error) {
+	err = f.transaction(ctx, func(ctx context.Context) error {
 		processed = 0
-		current, err := f.lock(ctx)
-		if err != nil {
-			return f.failed(persistence.Notification{}, err)
-		}
-		if current != position {
-			return nil // another process has taken over; the next pull begins where it is
-		}
-		processed, end, err = f.processBatch(ctx, page, end)
+		position, err := f.app().Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
 		if err != nil {
 			return err
 		}
-		return f.move(ctx, end)
+		if position != b.from {
+			return errOvertaken
+		}
+		to := b.to
+		for deadline := time.Now().Add(batchTime); processed < len(b.events); {
+			n := b.events[processed]
+			if processed > 0 && time.Now().After(deadline) {
+				to = b.events[processed-1].ID
+				break
+			}
+			if err := f.process(ctx, n, f.app().StoreCollected); err != nil {
+				return err
+			}
+			processed++
+		}
+		return f.move(ctx, to)
 	})
 	if err != nil {
 		return 0, err
@@ -119,82 +202,94 @@ func (f *following) process(ctx context.Context, store persistence.Transactor, p
 	return processed, nil
 }
 
-// lock holds the position against other processes of the same follower, before anything else is locked.
-func (f *following) lock(ctx context.Context) (int64, error) {
-	if locker, ok := f.app().Recorder().(persistence.PositionLocker); ok {
-		return locker.LockPosition(ctx, f.leader.Name())
+// processSingly stores what is made of each event together with its position.
+func (f *following) processSingly(ctx context.Context, b batch) (processed int, err error) {
+	position := b.from
+	for _, n := range b.events {
+		if err := f.transaction(ctx, func(ctx context.Context) error { return f.process(ctx, n, f.record) }); err != nil {
+			return processed, err
+		}
+		position = n.ID
+		processed++
 	}
-	return f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
+	if position == b.to {
+		return processed, nil
+	}
+	return processed, overtaken(f.move(ctx, b.to))
+}
+
+// record is Application.Record, where a position that is there already means that another process was faster.
+func (f *following) record(ctx context.Context, processing *application.ProcessingEvent) ([]persistence.Recording, error) {
+	recordings, err := f.app().Record(ctx, processing)
+	return recordings, overtaken(err)
+}
+
+func overtaken(err error) error {
+	if _, ok := errors.AsType[*persistence.TrackingError](err); ok {
+		return errOvertaken
+	}
+	return err
 }
 
 func (f *following) move(ctx context.Context, to int64) error {
 	return f.app().Recorder().InsertTracking(ctx, persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: to})
 }
 
-// processBatch processes events until the page or the time is at its end, and returns how far the position moves.
-func (f *following) processBatch(ctx context.Context, page []persistence.Notification, end int64) (int, int64, error) {
-	deadline := time.Now().Add(batchTime)
-	for i, n := range page {
-		processing := f.processing(n)
-		event, err := f.policy(ctx, n, processing)
-		if err != nil {
-			return i, 0, err
-		}
-		if _, err := f.app().StoreCollected(application.WithMetadata(ctx, cause(event)), processing); err != nil {
-			return i, 0, f.failed(n, err)
-		}
-		if i+1 < len(page) && time.Now().After(deadline) {
-			return i + 1, n.ID, nil
-		}
+// transaction runs fn in a transaction of the follower's store. Where the store has none, fn must store everything at
+// once; what waits for a commit still waits for fn, and policies read past the caches, as they do in a transaction.
+func (f *following) transaction(ctx context.Context, fn func(ctx context.Context) error) error {
+	if store, ok := f.app().Factory().(persistence.Transactor); ok {
+		return store.Transaction(ctx, fn)
 	}
-	return len(page), end, nil
+	scoped, scope := persistence.NewTransaction(ctx)
+	if err := fn(scoped); err != nil {
+		scope.RolledBack(ctx)
+		return err
+	}
+	scope.Committed(ctx)
+	return nil
 }
 
-// processSingly stores each event's effects with its position.
-func (f *following) processSingly(ctx context.Context, page []persistence.Notification, end int64) (int, error) {
-	for i, n := range page {
-		processing := f.processing(n)
-		event, err := f.policy(ctx, n, processing)
-		if err != nil {
-			return i, err
-		}
-		if _, err := f.app().Record(application.WithMetadata(ctx, cause(event)), processing); err != nil {
-			return i, f.failed(n, err)
-		}
-	}
-	if len(page) > 0 && page[len(page)-1].ID == end {
-		return len(page), nil
-	}
-	return len(page), f.move(ctx, end)
-}
+type storeFunc func(context.Context, *application.ProcessingEvent) ([]persistence.Recording, error)
 
-func (f *following) processing(n persistence.Notification) *application.ProcessingEvent {
-	return application.NewProcessingEvent(persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: n.ID})
-}
-
-// policy decodes an event with the leader's mapper and calls the policy, whose panic is its error.
-func (f *following) policy(ctx context.Context, n persistence.Notification, processing *application.ProcessingEvent) (event domain.Event, err error) {
-	if event, err = f.leader.Mapper().NotificationToDomain(n); err != nil {
-		return event, f.failed(n, err)
-	}
+// process decodes an event with the leader's mapper, calls the policy, and stores what it has collected. A panic in any
+// of it is an error: it must not end the process, which would meet the same event when it is started again.
+func (f *following) process(ctx context.Context, n persistence.Notification, store storeFunc) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			err = f.failed(n, &PanicError{Value: value, Stack: debug.Stack()})
+			err = &PanicError{Value: value, Stack: debug.Stack()}
+		}
+		if err != nil {
+			err = f.failed(n, err)
 		}
 	}()
-	if err := f.follower.Policy(application.WithProcessing(ctx), event, processing); err != nil {
-		return event, f.failed(n, err)
+	event, err := f.leader.Mapper().NotificationToDomain(n)
+	if err != nil {
+		return err
 	}
-	return event, nil
+	ctx = application.WithMetadata(ctx, cause(event))
+	processing := application.NewProcessingEvent(persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: n.ID})
+	if err := f.follower.Policy(application.WithProcessing(ctx), event, processing); err != nil {
+		return err
+	}
+	_, err = store(ctx, processing)
+	return err
 }
 
+// failed says which event an error is about, unless the error says so already.
 func (f *following) failed(n persistence.Notification, err error) error {
+	if known, ok := errors.AsType[*ProcessingError](err); ok && known.Follower == f.app().Name() {
+		return err
+	}
 	return &ProcessingError{Follower: f.app().Name(), Leader: f.leader.Name(), NotificationID: n.ID, Topic: n.Topic, Err: err}
 }
 
-// cause is the metadata of events that an event causes: they belong to the same conversation.
+// cause is the metadata of what an event causes: it belongs to the same conversation. Events of the original have no id.
 func cause(event domain.Event) domain.Metadata {
-	m := domain.Metadata{domain.CausationID: event.ID.String()}
+	m := domain.Metadata{}
+	if event.ID != uuid.Nil {
+		m[domain.CausationID] = event.ID.String()
+	}
 	if correlation := event.Metadata[domain.CorrelationID]; correlation != "" {
 		m[domain.CorrelationID] = correlation
 	}

@@ -2,6 +2,7 @@ package system
 
 import (
 	"context"
+	"reflect"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
@@ -17,13 +18,21 @@ type Follower interface {
 	Member
 
 	// Policy is called with every event of the applications that are followed, in the order of each application's log.
-	// What it wants stored it collects; it must not save by itself. Where it returns an error nothing of the event is
-	// stored, and the event is tried again later. One call of it runs at a time.
+	// What it wants stored it collects; it must not save by itself, which is application.ErrSaveInPolicy. Where it
+	// returns an error nothing of the event is stored, and the event is tried again later. A runner never calls it
+	// twice at the same time.
+	//
+	// ctx ends when the runner is cancelled. It carries the transaction that everything is stored in, where the store
+	// has such, and the metadata that new events get: who caused them, and the conversation that they belong to.
 	Policy(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error
 }
 
 // TopicFilter is a Follower that wants events of some topics only. Its position moves over the others.
 type TopicFilter interface {
+	Follower
+
+	// Topics are the names that the wanted events are stored under, older names of theirs included; none means all of
+	// them. They must be the same for as long as the application lives.
 	Topics() []string
 }
 
@@ -35,19 +44,32 @@ type Node struct {
 }
 
 // App names an application and says how to make it: with its constructor, which is given the runner's options and behind
-// them these.
+// them these. The name is the one that the application has itself.
 func App[M Member](name string, construct func(...application.Option) (M, error), options ...application.Option) *Node {
-	return &Node{name: name, make: func(common []application.Option) (Member, error) {
-		return construct(append(common[:len(common):len(common)], options...)...)
-	}}
+	node := &Node{name: name}
+	if construct != nil {
+		node.make = func(common []application.Option) (Member, error) {
+			return construct(append(common[:len(common):len(common)], options...)...)
+		}
+	}
+	return node
 }
 
 // Built is App for an application that exists already. Options of a runner have no effect on it, and a runner does not
 // close it.
 func Built(member Member) *Node {
+	if isNil(member) {
+		return nil // which New reports
+	}
 	made := func([]application.Option) (Member, error) { return member, nil }
 	return &Node{name: member.Base().Name(), make: made, foreign: true}
 }
 
 // Name is the application's name.
 func (n *Node) Name() string { return n.name }
+
+// isNil also recognises a nil pointer in the interface, and a struct without its application.
+func isNil(member Member) bool {
+	v := reflect.ValueOf(member)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() || member.Base() == nil
+}

@@ -7,12 +7,14 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// SingleThreadedRunner runs the followers of a system one after the other: what a save has recorded is processed when the
-// save returns, by all followers, in the order of their definition, and so is what they make in turn. It is for tests and
-// commands.
+// SingleThreadedRunner runs the followers of a system one after the other, in the goroutine of whoever saves: when the
+// save returns, what it has recorded is processed by all followers, in the order of their definition, and so is what they
+// have made of it in turn. It is for tests and commands.
+//
+// It is safe for concurrent use: while one goroutine is processing, it also processes what others save, whose saves do
+// not wait. When all saves have returned, everything is processed.
 type SingleThreadedRunner struct {
 	*members
 
@@ -20,11 +22,12 @@ type SingleThreadedRunner struct {
 	started bool
 	stopped bool
 	pulling bool
-	again   bool
-	err     error
+	again   bool // something was recorded since the round began
+	bells   []*bell
 }
 
-// NewSingleThreadedRunner makes the applications of a system, each with the options.
+// NewSingleThreadedRunner makes the applications of a system, each with the options. Followers run from Start on. The
+// runner must be closed.
 func NewSingleThreadedRunner(s *System, options ...application.Option) (*SingleThreadedRunner, error) {
 	m, err := makeMembers(s, options)
 	if err != nil {
@@ -33,73 +36,84 @@ func NewSingleThreadedRunner(s *System, options ...application.Option) (*SingleT
 	return &SingleThreadedRunner{members: m}, nil
 }
 
-// Start has saves processed from now on, and processes what was recorded before. It returns the first error of a
-// follower; the others have processed what they could. A second start is ErrAlreadyStarted.
+// Start has saves processed from now on, and processes what was recorded before, as Sync does. The end of ctx ends only
+// the latter. What follows a save has the values of this ctx, not of the save's, whose cause is another. A second start is
+// ErrAlreadyStarted, and one after Stop ErrStopped.
 func (r *SingleThreadedRunner) Start(ctx context.Context) error {
-	r.mu.Lock()
-	if r.started {
-		r.mu.Unlock()
-		return ErrAlreadyStarted
-	}
-	r.started = true
-	r.mu.Unlock()
-	hooked := map[string]bool{}
-	for _, edge := range r.edges {
-		if !hooked[edge.leader.Name()] {
-			hooked[edge.leader.Name()] = true
-			edge.leader.OnRecorded(r.recorded)
-		}
+	if err := r.listen(context.WithoutCancel(ctx)); err != nil {
+		return err
 	}
 	return r.Sync(ctx)
 }
 
-// recorded processes what a save has recorded. An error does not make the save fail: Err has it.
-func (r *SingleThreadedRunner) recorded(ctx context.Context, _ []persistence.Recording) {
-	if err := r.Sync(context.WithoutCancel(ctx)); err != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.err = errors.Join(r.err, err)
-	}
-}
-
-// Err is what followers failed with since the runner was started, or since Err was called last.
-func (r *SingleThreadedRunner) Err() error {
+// listen has every save of a leader processed. What becomes of it is in the statuses, and in Err: a save that has
+// succeeded cannot fail any more.
+func (r *SingleThreadedRunner) listen(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	err := r.err
-	r.err = nil
-	return err
+	switch {
+	case r.stopped:
+		return ErrStopped
+	case r.started:
+		return ErrAlreadyStarted
+	}
+	r.started = true
+	heard := map[*application.Application]bool{}
+	for _, edge := range r.edges {
+		edge.note(nil, time.Time{})
+		if !heard[edge.leader] {
+			heard[edge.leader] = true
+			r.bells = append(r.bells, newBell(edge.leader, func() { _ = r.Sync(ctx) }))
+		}
+	}
+	return nil
 }
 
 // Sync processes everything that there is to process. It returns the errors of all followers that failed, each of which
-// stopped at the event at fault. Called while another call is at work, from a policy or from another goroutine, it has
-// that call go round once more.
+// stopped at the event at fault; the others have processed what they could. Called while another call is at work, from a
+// policy or from another goroutine, it returns nil at once and has that call go round once more.
 func (r *SingleThreadedRunner) Sync(ctx context.Context) error {
-	r.mu.Lock()
-	if !r.started || r.stopped {
-		r.mu.Unlock()
-		return ErrNotStarted
+	if mine, err := r.begin(); !mine {
+		return err
 	}
-	r.again = true
-	if r.pulling {
-		r.mu.Unlock()
-		return nil
-	}
-	r.pulling = true
-	r.mu.Unlock()
-	failed := map[*following]error{}
+	ended := false
+	defer func() {
+		if !ended { // a policy has ended the goroutine, as a test that fails does
+			r.end()
+		}
+	}()
+	failed := make([]error, len(r.edges))
 	for r.goOn() {
-		for _, edge := range r.edges {
-			if failed[edge] == nil {
-				failed[edge] = r.pullAll(ctx, edge)
+		for i, edge := range r.edges {
+			if failed[i] == nil {
+				failed[i] = r.pullAll(ctx, edge)
 			}
 		}
 	}
-	var all error
-	for _, edge := range r.edges {
-		all = errors.Join(all, failed[edge])
+	ended = true
+	return errors.Join(failed...)
+}
+
+// begin tells whether the caller is the one to pull.
+func (r *SingleThreadedRunner) begin() (mine bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.stopped:
+		return false, ErrStopped
+	case !r.started:
+		return false, ErrNotStarted
 	}
-	return all
+	r.again = true
+	mine = !r.pulling
+	r.pulling = true
+	return mine, nil
+}
+
+func (r *SingleThreadedRunner) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pulling = false
 }
 
 // goOn tells whether to go round again, and ends the pulling where not, so that no wake-up is lost in between.
@@ -111,27 +125,38 @@ func (r *SingleThreadedRunner) goOn() bool {
 	return again
 }
 
-// pullAll pulls until there is no more. What was processed may have made events for others, which go round again.
+// pullAll pulls until there is no more. What is made of the events rings the bell for another round.
 func (r *SingleThreadedRunner) pullAll(ctx context.Context, edge *following) error {
 	for {
-		processed, more, err := edge.pull(ctx)
-		edge.note(err, time.Time{})
-		if processed > 0 {
-			r.mu.Lock()
-			r.again = true
-			r.mu.Unlock()
+		_, more, err := edge.pull(ctx)
+		if err != nil && ctx.Err() != nil {
+			return err // it is cancelled, which says nothing about the follower
 		}
-		if err != nil || !more {
+		edge.note(err, time.Time{})
+		if err != nil || !more || r.isStopped() {
 			return err
 		}
 	}
 }
 
-// Stop ends the runner: saves are no longer processed. Stopping again does nothing.
+func (r *SingleThreadedRunner) isStopped() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stopped
+}
+
+// Stop ends the runner: saves are no longer processed. What another goroutine is processing ends after its batch, for
+// which Stop does not wait. Stopping again does nothing.
 func (r *SingleThreadedRunner) Stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stopped = true
+	for _, bell := range r.bells {
+		bell.mute()
+	}
+	for _, edge := range r.edges {
+		edge.ended()
+	}
 }
 
 // Close stops the runner and closes the applications that it has made.

@@ -15,7 +15,7 @@ const (
 	Running State = "running"
 	// Retrying is a follower that has failed and will try again.
 	Retrying State = "retrying"
-	// Stopped is a follower that nothing but a person can help, or whose runner has ended.
+	// Stopped is a follower that only a person can help (Err says why), or whose runner was not started or has ended.
 	Stopped State = "stopped"
 )
 
@@ -24,11 +24,11 @@ type Status struct {
 	Follower string
 	Leader   string
 	State    State
-	// Err is the last error of a follower that is retrying or stopped.
+	// Err is what the follower failed with last. It is nil when it has recovered.
 	Err error
 	// NotificationID is the event that it failed at, or 0.
 	NotificationID int64
-	// Since is when it began to fail at this event, and NextRetry when it will try again.
+	// Since is when it began to fail there, and NextRetry when a Runner will try again.
 	Since     time.Time
 	NextRetry time.Time
 	// Position is up to where events are processed, and Head the end of the leader's log. Both are read when the status
@@ -37,24 +37,32 @@ type Status struct {
 	Head     int64
 }
 
-// Lag is how far the position is behind the head. Ids have gaps, so it is at least the number of events to process.
+// Lag is how far the position is behind the head. Ids have gaps, so there are at most so many events to process.
 func (s Status) Lag() int64 { return max(s.Head-s.Position, 0) }
+
+// now returns the status.
+func (f *following) now() Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status
+}
 
 // statusNow returns the status together with the position and the head as they are now.
 func (f *following) statusNow(ctx context.Context) (Status, error) {
-	f.mu.Lock()
-	status := f.status
-	f.mu.Unlock()
-	var err, errHead error
-	status.Position, err = f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
+	status := f.now()
+	var errPosition, errHead error
+	status.Position, errPosition = f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
 	status.Head, errHead = f.leader.Recorder().MaxNotificationID(ctx)
-	return status, errors.Join(err, errHead)
+	return status, errors.Join(errPosition, errHead)
 }
 
-// note takes down how a pull has ended.
+// note takes down how a pull has ended, and when the next one follows where it has failed.
 func (f *following) note(err error, next time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.over {
+		return
+	}
 	if err == nil {
 		f.status = Status{Follower: f.status.Follower, Leader: f.status.Leader, State: Running}
 		return
@@ -63,8 +71,19 @@ func (f *following) note(err error, next time.Time) {
 	if failed, ok := errors.AsType[*ProcessingError](err); ok {
 		id = failed.NotificationID
 	}
-	if f.status.State == Running || f.status.NotificationID != id {
+	if f.status.Err == nil || f.status.NotificationID != id {
 		f.status.Since = time.Now()
 	}
 	f.status.State, f.status.Err, f.status.NotificationID, f.status.NextRetry = Retrying, err, id, next
+	if _, ahead := errors.AsType[*AheadError](err); ahead {
+		f.status.State = Stopped
+	}
+}
+
+// ended takes down that nobody pulls any more.
+func (f *following) ended() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = true
+	f.status.State, f.status.NextRetry = Stopped, time.Time{}
 }

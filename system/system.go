@@ -1,13 +1,16 @@
 package system
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Edge says that one application follows another.
 type Edge struct{ Leader, Follower string }
 
+// String shows the edge as an arrow.
 func (e Edge) String() string { return e.Leader + " -> " + e.Follower }
 
 // System says which applications there are and who follows whom. It is immutable and safe for concurrent use; runners make
@@ -17,15 +20,16 @@ type System struct {
 	edges []Edge
 }
 
-// PipeOption is a Pipe.
-type PipeOption []*Node
+// Chain is what Pipe makes.
+type Chain []*Node
 
-// Pipe is a chain of applications: each follows the one before it. A pipe of one application follows nobody. An
-// application may be in several pipes and more than once in one, also behind itself.
-func Pipe(nodes ...*Node) PipeOption { return nodes }
+// Pipe is a chain of applications: each follows the one before it. The application of a pipe of one follows nobody. An
+// application may be in several pipes, and more than once in one: applications may follow each other, and themselves. It
+// is up to their policies that this comes to an end.
+func Pipe(nodes ...*Node) Chain { return nodes }
 
-// New makes a system of pipes. It returns an *Error where two different nodes have one name.
-func New(pipes ...PipeOption) (*System, error) {
+// New makes a system of pipes. It returns an *Error where an application is missing, or two have one name.
+func New(pipes ...Chain) (*System, error) {
 	s := &System{}
 	for _, pipe := range pipes {
 		for i, node := range pipe {
@@ -44,8 +48,11 @@ func New(pipes ...PipeOption) (*System, error) {
 }
 
 func (s *System) add(node *Node) error {
-	if node == nil {
+	switch {
+	case node == nil:
 		return &Error{Problem: "a pipe has a nil application"}
+	case node.make == nil:
+		return &Error{Name: node.name, Problem: "it has no constructor"}
 	}
 	known := s.node(node.name)
 	switch {
@@ -140,17 +147,41 @@ func (s *System) namesWhere(is func(Edge, string) bool) []string {
 	})
 }
 
-// check compares the applications that were made with what the system says of them.
+// check compares the applications that were made with what the system says of them. It reports all mistakes together.
 func (s *System) check(members map[string]Member) error {
-	for name, member := range members {
-		if own := member.Base().Name(); own != name {
-			return &Error{Name: name, Problem: fmt.Sprintf("the application calls itself %q; "+
-				"both names must be the same, because positions are stored under it", own)}
+	var mistakes []error
+	for _, name := range s.Names() {
+		if own := members[name].Base().Name(); own != name {
+			mistakes = append(mistakes, &Error{Name: name, Err: ErrNameMismatch, Problem: fmt.Sprintf("it calls itself %q; "+
+				"both names must be the same, because positions are stored under it", own)})
 		}
 	}
 	for _, name := range s.Followers() {
-		if _, ok := members[name].(Follower); !ok {
-			return &Error{Name: name, Problem: fmt.Sprintf("%T follows others but has no Policy method", members[name])}
+		follower, ok := members[name].(Follower)
+		if !ok {
+			mistakes = append(mistakes, &Error{Name: name, Problem: fmt.Sprintf("it follows others, but %T has no method Policy "+
+				"as system.Follower asks for", members[name])})
+			continue
+		}
+		mistakes = append(mistakes, s.checkTopics(name, follower, members))
+	}
+	return errors.Join(mistakes...)
+}
+
+// checkTopics finds a misspelt topic, whose events would be passed over in silence.
+func (s *System) checkTopics(name string, follower Follower, members map[string]Member) error {
+	filter, ok := follower.(TopicFilter)
+	if !ok {
+		return nil
+	}
+	leaders := s.Follows(name)
+	for _, topic := range filter.Topics() {
+		known := slices.ContainsFunc(leaders, func(leader string) bool {
+			_, known := members[leader].Base().Mapper().SchemaOf(topic)
+			return known
+		})
+		if !known {
+			return &Error{Name: name, Problem: fmt.Sprintf("it wants topic %q, which none of %s has", topic, strings.Join(leaders, ", "))}
 		}
 	}
 	return nil

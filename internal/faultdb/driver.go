@@ -139,7 +139,8 @@ func (c *conn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx
 		if b, ok := c.inner.(driver.ConnBeginTx); ok {
 			return b.BeginTx(ctx, options)
 		}
-		return c.inner.Begin() //nolint:staticcheck // the only way to begin where the driver has no newer one
+		//lint:ignore SA1019 a driver without BeginTx has no other way
+		return c.inner.Begin()
 	}, func(t driver.Tx) { _ = t.Rollback() })
 	if err != nil {
 		return nil, err

@@ -1,0 +1,37 @@
+package gormstore
+
+import (
+	"database/sql"
+
+	"gorm.io/gorm"
+)
+
+// WaitingSaves counts the saves that wait in the queues of a database for their batch; led says that some queue has a
+// leader. It is for tests that make batches of a certain content.
+func WaitingSaves(db *gorm.DB) (waiting int, led bool) {
+	h := handleOfDB(db)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, q := range h.queues {
+		q.mu.Lock()
+		waiting, led = waiting+len(q.waiting), led || q.led
+		q.mu.Unlock()
+	}
+	return waiting, led
+}
+
+// ReadersOf is the pool for reads of a database that OpenSQLite opened.
+func ReadersOf(db *gorm.DB) *sql.DB {
+	h := handleOfDB(db)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.readers
+}
+
+func handleOfDB(db *gorm.DB) *handle {
+	pool, err := db.DB()
+	if err != nil {
+		panic(err)
+	}
+	return handleOf(pool)
+}

@@ -1,0 +1,254 @@
+package gormstore_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/driver/sqlite"
+	"gorm.io/gorm"
+	"gorm.io/plugin/dbresolver"
+
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// openFile opens a file by OpenSQLite until the test ends.
+func openFile(t testing.TB, path string, config *gorm.Config) *gorm.DB {
+	t.Helper()
+	config.Logger = testdb.Quiet
+	db, err := gormstore.OpenSQLite(sqlite.Open, path, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { poolOf(t, db).Close() })
+	return db
+}
+
+func newFile(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "school.sqlite3")
+}
+
+func poolOf(t testing.TB, db *gorm.DB) *sql.DB {
+	t.Helper()
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pool
+}
+
+// configs are the settings of GORM that change the pool of a handle.
+func configs() map[string]*gorm.Config {
+	return map[string]*gorm.Config{
+		"plain":       {},
+		"PrepareStmt": {PrepareStmt: true},
+		"Plugin":      {Plugins: map[string]gorm.Plugin{"eventsourcing": gormstore.Plugin()}},
+		"Plugin and PrepareStmt": {PrepareStmt: true,
+			Plugins: map[string]gorm.Plugin{"eventsourcing": gormstore.Plugin()}},
+	}
+}
+
+func eachConfig(t *testing.T, test func(t *testing.T, db *gorm.DB, path string)) {
+	t.Helper()
+	t.Parallel()
+	for name, config := range configs() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := newFile(t)
+			test(t, migrated(t, openFile(t, path, config)), path)
+		})
+	}
+}
+
+func pragma(t testing.TB, pool *sql.DB, name string) (value string) {
+	t.Helper()
+	if err := pool.QueryRowContext(t.Context(), "PRAGMA "+name).Scan(&value); err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// The handle writes on one connection that syncs each commit; the readers cannot write.
+func TestOpenSQLiteSettings(t *testing.T) {
+	eachConfig(t, func(t *testing.T, db *gorm.DB, _ string) {
+		writer, readers := poolOf(t, db), gormstore.ReadersOf(db)
+		if readers == nil {
+			t.Fatal("there are no readers")
+		}
+		if got := writer.Stats().MaxOpenConnections; got != 1 {
+			t.Errorf("the writer may have %d connections, want 1", got)
+		}
+		if got := readers.Stats().MaxOpenConnections; got < 2 {
+			t.Errorf("the readers may have %d connections, want several", got)
+		}
+		for name, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "query_only": "0"} {
+			if got := pragma(t, writer, name); got != want {
+				t.Errorf("%s of the writer is %s, want %s", name, got, want)
+			}
+		}
+		for name, want := range map[string]string{"journal_mode": "wal", "query_only": "1"} {
+			if got := pragma(t, readers, name); got != want {
+				t.Errorf("%s of the readers is %s, want %s", name, got, want)
+			}
+		}
+		if _, err := readers.ExecContext(t.Context(), "DELETE FROM stored_events"); err == nil {
+			t.Error("the readers have written")
+		}
+		wantWorking(t, db)
+	})
+}
+
+// Recorders read while a transaction has the only connection that writes, and see what was committed before it.
+func TestOpenSQLiteReadsWhileItWrites(t *testing.T) {
+	eachConfig(t, func(t *testing.T, db *gorm.DB, _ string) {
+		if err := readInTransaction(t, db); err != nil {
+			t.Errorf("read: %v", err)
+		}
+	})
+}
+
+// The control: with one connection and no readers, it waits for the transaction.
+func TestOpenSQLiteControlWithoutReaders(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, oneConnection(testdb.SQLiteFile)(t))
+	if err := readInTransaction(t, db); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("read with one connection: error %v, want that it waits", err)
+	}
+}
+
+func readInTransaction(t *testing.T, db *gorm.DB) error {
+	t.Helper()
+	r := recorder(t, db, schoolName)
+	stored := history(uuid.New(), 1, 2)
+	insert(t, r, stored...)
+	outside, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	var result error
+	transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
+		if _, err := r.InsertEvents(ctx, history(stored[0].OriginatorID, 3, 1)); err != nil {
+			return err
+		}
+		head, err := r.MaxNotificationID(outside)
+		if err == nil && head != 2 {
+			t.Errorf("the highest id outside of the transaction is %d, want 2", head)
+		}
+		if _, errLog := r.SelectNotifications(outside, persistence.NotificationRange{Limit: 10}); errLog != nil {
+			err = errors.Join(err, errLog)
+		}
+		for _, errEvents := range r.SelectEvents(outside, stored[0].OriginatorID, persistence.EventRange{}) {
+			err = errors.Join(err, errEvents)
+		}
+		result = err
+		if inside, err := r.MaxNotificationID(ctx); err != nil || inside != 3 {
+			t.Errorf("the highest id in the transaction is %d, %v; want 3", inside, err)
+		}
+		return nil
+	})
+	if head, err := r.MaxNotificationID(t.Context()); err != nil || head != 3 {
+		t.Errorf("the highest id after the commit is %d, %v; want 3", head, err)
+	}
+	return result
+}
+
+func TestOpenSQLiteClosesBoth(t *testing.T) {
+	eachConfig(t, func(t *testing.T, db *gorm.DB, path string) {
+		r, readers := recorder(t, db, schoolName), gormstore.ReadersOf(db)
+		insert(t, r, history(uuid.New(), 1, 1)...)
+		if _, err := r.MaxNotificationID(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := poolOf(t, db).Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := readers.PingContext(t.Context()); err == nil {
+			t.Error("the readers are open")
+		}
+		if _, err := r.MaxNotificationID(t.Context()); !errors.Is(err, persistence.ErrClosed) {
+			t.Errorf("read: error %v, want ErrClosed", err)
+		}
+		if _, err := r.InsertEvents(t.Context(), history(uuid.New(), 1, 1)); !errors.Is(err, persistence.ErrClosed) {
+			t.Errorf("save: error %v, want ErrClosed", err)
+		}
+		// The last connection to a file in WAL mode removes the log.
+		if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the write-ahead log is there: %v; a connection must be open", err)
+		}
+	})
+}
+
+// The hooks of the plugin survive, wherever it was given.
+func TestOpenSQLiteWithThePlugin(t *testing.T) {
+	t.Parallel()
+	for name, config := range configs() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			later := config.Plugins == nil
+			c := openClinic(t, openFile(t, newFile(t), config), door{"", later, withPlugin, withPlugin})
+			fido, rex := school.RegisterDog("Fido"), school.RegisterDog("Rex")
+			if err := c.run(t, c.bill(t, fido)); err != nil {
+				t.Error(err)
+			}
+			err := c.run(t, func(ctx context.Context, tx *gorm.DB) error { return errors.Join(c.bill(t, rex)(ctx, tx), errUndone) })
+			if !errors.Is(err, errUndone) {
+				t.Error(err)
+			}
+			c.wantStored(t, 1, "Fido")
+			wantPendingEvents(t, 1, rex)
+		})
+	}
+}
+
+// Several handles on one file, of which each writes, do not lose or overtake each other.
+func TestOpenSQLiteTwice(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	first := migrated(t, openFile(t, path, &gorm.Config{}))
+	second := openFile(t, path, &gorm.Config{})
+	third := testdb.Open(t, sqlite.Open(testdb.SQLiteDSN(path)))
+	var recorders []persistence.ProcessRecorder
+	for _, db := range []*gorm.DB{first, second, third} {
+		recorders = append(recorders, recorder(t, db, schoolName))
+	}
+	contest{recorders: recorders, writers: 8, aggregates: 4, saves: testdb.Figure(8, 100)}.run(t, first)
+}
+
+func TestOpenSQLiteRefuses(t *testing.T) {
+	t.Parallel()
+	for name, path := range map[string]string{"nothing": "", "memory": ":memory:", "memory by name": "file::memory:?cache=shared",
+		"memory by mode": "file:school?mode=memory", "an address": "file:school.sqlite3"} {
+		if db, err := gormstore.OpenSQLite(sqlite.Open, path); err == nil || db != nil || !strings.Contains(err.Error(), "path of a file") {
+			t.Errorf("%s: error %v, want one that asks for the path of a file", name, err)
+		}
+	}
+	missing := filepath.Join(t.TempDir(), "missing", "school.sqlite3")
+	if db, err := gormstore.OpenSQLite(sqlite.Open, missing, &gorm.Config{Logger: testdb.Quiet}); err == nil || db != nil {
+		t.Errorf("in a folder that does not exist: %v, want an error", err)
+	}
+	config := &gorm.Config{Logger: testdb.Quiet, Plugins: map[string]gorm.Plugin{"gorm:db_resolver": dbresolver.Register(dbresolver.Config{})}}
+	if _, err := gormstore.OpenSQLite(sqlite.Open, newFile(t), config); err == nil || !strings.Contains(err.Error(), "dbresolver") {
+		t.Errorf("with dbresolver already in the configuration: error %v, want one that names it", err)
+	}
+}
+
+// A path is a path, whatever characters are in it.
+func TestOpenSQLitePaths(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a b.db", "50%.db", "what?.db", "school#1.db", "schäferhund.db", "a&b=c.db", "a+b.db", "'a'.db"} {
+		path := filepath.Join(t.TempDir(), name)
+		db := migrated(t, openFile(t, path, &gorm.Config{}))
+		wantWorking(t, db)
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

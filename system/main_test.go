@@ -1,0 +1,471 @@
+package system_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // followers fail on purpose, and runners report it
+	os.Exit(testdb.Main(m))
+}
+
+// patience is how long a test waits for what must happen, before it calls it missing.
+const patience = 30 * time.Second
+
+// The names that most tests use.
+const (
+	schoolName   = "TrainingSchool"
+	countersName = "Counters"
+)
+
+// place is where a test runs: a kind of runner over a kind of store.
+type place struct {
+	store      persistence.Factory
+	db         *gorm.DB // nil for the memory store
+	concurrent bool
+}
+
+// runner is what both runners can do.
+type runner interface {
+	system.Registry
+	Start(context.Context) error
+	Statuses(context.Context) ([]system.Status, error)
+	Err() error
+	Close() error
+}
+
+// each runs a test with both runners on all stores. On the memory store time is not real, so that nobody waits.
+func each(t *testing.T, test func(t *testing.T, p place), more ...testdb.Backend) {
+	t.Helper()
+	t.Parallel()
+	for name, concurrent := range map[string]bool{"single-threaded": false, "concurrent": true} {
+		t.Run(name+"/memory", func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { test(t, place{store: memory.New(), concurrent: concurrent}) })
+		})
+		t.Run(name, func(t *testing.T) {
+			eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+				test(t, place{store: gormstore.New(db), db: db, concurrent: concurrent})
+			}, more...)
+		})
+	}
+}
+
+// eachDatabase runs a test in parallel on all databases, with the tables created.
+func eachDatabase(t *testing.T, test func(t *testing.T, db *gorm.DB), more ...testdb.Backend) {
+	t.Helper()
+	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
+		t.Parallel()
+		test(t, migrated(t, open(t)))
+	}, more...)
+}
+
+// migrated returns a database with the tables of events and of tricks.
+func migrated(t testing.TB, db *gorm.DB) *gorm.DB {
+	t.Helper()
+	if err := errors.Join(gormstore.AutoMigrate(db), db.AutoMigrate(&TrickCount{})); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// runner makes a runner of the pipes, which is closed when the test ends.
+func (p place) runner(t testing.TB, pipes ...system.Chain) runner {
+	t.Helper()
+	var r runner
+	var err error
+	if p.concurrent {
+		r, err = system.NewRunner(newSystem(t, pipes...), application.WithStore(p.store))
+	} else {
+		r, err = system.NewSingleThreadedRunner(newSystem(t, pipes...), application.WithStore(p.store))
+	}
+	return closing(t, r, err)
+}
+
+// started is runner with the runner started.
+func (p place) started(t testing.TB, pipes ...system.Chain) runner {
+	t.Helper()
+	r := p.runner(t, pipes...)
+	start(t, r)
+	return r
+}
+
+func start(t testing.TB, r runner) {
+	t.Helper()
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func closing[R runner](t testing.TB, r R, err error) R {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+func newSystem(t testing.TB, pipes ...system.Chain) *system.System {
+	t.Helper()
+	s, err := system.New(pipes...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// get returns an application of a runner.
+func get[M system.Member](t testing.TB, r runner, name string) M {
+	t.Helper()
+	member, ok := r.Member(name)
+	if !ok {
+		t.Fatalf("there is no %s", name)
+	}
+	return member.(M)
+}
+
+// sync waits until everything is processed, and fails the test where a follower stands still.
+func (p place) sync(t testing.TB, r runner) {
+	t.Helper()
+	if single, ok := r.(*system.SingleThreadedRunner); ok {
+		if err := single.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Two looks that find the same: between them everything was processed.
+	for before := []int64(nil); ; {
+		heads := waitForHeads(t, r)
+		if slices.Equal(before, heads) {
+			return
+		}
+		before = heads
+	}
+}
+
+// waitForHeads waits until every follower is where the head of its leader's log is now.
+func waitForHeads(t testing.TB, r runner) (heads []int64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, status := range statuses(t, r) {
+		follower := get[system.Member](t, r, status.Follower).Base()
+		if err := persistence.WaitFor(ctx, follower.Recorder(), status.Leader, status.Head); err != nil {
+			t.Fatalf("%v: %v", err, r.Err())
+		}
+		heads = append(heads, status.Head)
+	}
+	return heads
+}
+
+func statuses(t testing.TB, r runner) []system.Status {
+	t.Helper()
+	all, err := r.Statuses(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// waitForState waits until the first follower has a state, and returns its status.
+func waitForState(t testing.TB, r runner, want system.State) system.Status {
+	t.Helper()
+	var status system.Status
+	if !eventually(func() bool { status = statuses(t, r)[0]; return status.State == want }) {
+		t.Fatalf("the follower is %+v, want it %s", status, want)
+	}
+	return status
+}
+
+// eventually waits for a condition that nobody signals.
+func eventually(condition func() bool) bool {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if condition() {
+			return true
+		}
+	}
+	return false
+}
+
+// do fails the test at the first error.
+func do(t testing.TB, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// wantError requires an error of type E, and returns it.
+func wantError[E error](t testing.TB, err error) E {
+	t.Helper()
+	e, ok := errors.AsType[E](err)
+	if !ok {
+		t.Fatalf("got error %v (%T), want a %T", err, err, e)
+	}
+	return e
+}
+
+// register has dogs registered that know so many tricks each.
+func register(t testing.TB, dogs *school.TrainingSchool, tricks int, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		dog := school.RegisterDog(name)
+		for range tricks {
+			dog.AddTrick("sit")
+		}
+		save(t, dogs.Application, dog)
+	}
+}
+
+func save(t testing.TB, app *application.Application, changes ...domain.Changes) []persistence.Recording {
+	t.Helper()
+	recordings, err := app.Save(t.Context(), changes...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return recordings
+}
+
+// head is the end of an application's log.
+func head(t testing.TB, app *application.Application) int64 {
+	t.Helper()
+	id, err := app.Recorder().MaxNotificationID(t.Context())
+	do(t, err)
+	return id
+}
+
+// position is where a follower is in the log of a leader.
+func position(t testing.TB, app *application.Application, leader string) int64 {
+	t.Helper()
+	id, err := app.Recorder().MaxTrackingID(t.Context(), leader)
+	do(t, err)
+	return id
+}
+
+// follower is an application with a policy that a test gives it, which may be replaced while it runs.
+type follower struct {
+	*application.Application
+
+	mu     sync.Mutex // protects policy
+	policy policyFunc
+}
+
+type policyFunc = func(context.Context, domain.Event, *application.ProcessingEvent) error
+
+func (f *follower) Policy(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+	f.mu.Lock()
+	policy := f.policy
+	f.mu.Unlock()
+	return policy(ctx, event, processing)
+}
+
+func (f *follower) become(policy policyFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.policy = policy
+}
+
+// following is the node of a follower.
+func following(name string, policy policyFunc, options ...application.Option) *system.Node {
+	return system.App(name, func(options ...application.Option) (*follower, error) {
+		app, err := application.New(name, options...)
+		return &follower{Application: app, policy: policy}, err
+	}, options...)
+}
+
+// ignore is a policy that makes nothing of anything.
+func ignore(context.Context, domain.Event, *application.ProcessingEvent) error { return nil }
+
+// filter is a follower that wants some topics only.
+type filter struct {
+	*follower
+	topics []string
+}
+
+func (f *filter) Topics() []string { return f.topics }
+
+func filtering(name string, policy policyFunc, topics ...string) *system.Node {
+	return system.App(name, func(options ...application.Option) (*filter, error) {
+		app, err := application.New(name, options...)
+		return &filter{&follower{Application: app, policy: policy}, topics}, err
+	})
+}
+
+// journal takes down the events that a policy was called with, and checks that it is never called twice at a time.
+type journal struct {
+	mu     sync.Mutex // protects what follows
+	busy   bool
+	misuse bool
+	calls  []domain.Event
+}
+
+func (j *journal) policy(_ context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+	j.mu.Lock()
+	j.misuse = j.misuse || j.busy
+	j.busy = true
+	j.calls = append(j.calls, event)
+	j.mu.Unlock()
+
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.busy = false
+	return nil
+}
+
+func (j *journal) events(t testing.TB) []domain.Event {
+	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.misuse {
+		t.Error("the policy was called twice at a time")
+	}
+	return slices.Clone(j.calls)
+}
+
+// want requires that the policy was called with the whole log of the leaders, each in order and each event once.
+func (j *journal) want(t testing.TB, leaders ...*application.Application) {
+	t.Helper()
+	got := map[string][]int64{}
+	for _, event := range j.events(t) {
+		got[event.Application] = append(got[event.Application], event.NotificationID)
+	}
+	for _, leader := range leaders {
+		if want := ids(t, leader); !slices.Equal(got[leader.Name()], want) {
+			t.Errorf("processed %v of %s, want %v", got[leader.Name()], leader.Name(), want)
+		}
+	}
+}
+
+// ids are those of an application's log.
+func ids(t testing.TB, app *application.Application) (all []int64) {
+	t.Helper()
+	for after := int64(0); ; after = all[len(all)-1] {
+		page, err := app.Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: 1000})
+		do(t, err)
+		if len(page) == 0 {
+			return all
+		}
+		for _, n := range page {
+			all = append(all, n.ID)
+		}
+	}
+}
+
+// Counter counts how often a trick was added.
+type Counter struct {
+	domain.Aggregate
+	N int
+}
+
+type Counted struct{}
+
+func (Counted) Apply(c *Counter) { c.N++ }
+
+var countersOf = domain.Define("Counter", domain.On("Counted", Counted{}))
+
+func counterID(trick string) domain.ID { return domain.NewIDv5("/tricks/" + trick) }
+
+// counters is a follower that counts tricks in aggregates of its own.
+type counters struct {
+	*follower
+	repository *application.Repository[Counter]
+}
+
+func newCounters(options ...application.Option) (*counters, error) {
+	app, err := application.New(countersName, options...)
+	if err != nil {
+		return nil, err
+	}
+	c := &counters{follower: &follower{Application: app}, repository: application.NewRepository(app, countersOf)}
+	c.policy = c.count
+	return c, nil
+}
+
+func (c *counters) count(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+	added, ok := event.Data.(school.TrickAdded)
+	if !ok {
+		return nil
+	}
+	counter, err := c.repository.Get(ctx, counterID(added.Trick))
+	if errors.Is(err, application.ErrAggregateNotFound) {
+		processing.Collect(countersOf.Create(counterID(added.Trick), Counted{}))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	domain.Trigger(counter, Counted{})
+	processing.Collect(counter)
+	return nil
+}
+
+func (c *counters) counted(t testing.TB, trick string) int {
+	t.Helper()
+	counter, err := c.repository.Get(t.Context(), counterID(trick))
+	if errors.Is(err, application.ErrAggregateNotFound) {
+		return 0
+	}
+	do(t, err)
+	return counter.N
+}
+
+// counting is the usual system.
+func counting(options ...application.Option) system.Chain {
+	return system.Pipe(system.App(schoolName, school.New), system.App(countersName, newCounters, options...))
+}
+
+// TrickCount is a row of a table of the user's own.
+type TrickCount struct {
+	Trick string `gorm:"primaryKey"`
+	N     int
+}
+
+// count is a policy that counts tricks in the table.
+func count(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+	added, ok := event.Data.(school.TrickAdded)
+	if !ok {
+		return nil
+	}
+	tx, err := gormstore.Tx(ctx)
+	if err != nil {
+		return err
+	}
+	return addOne(tx, added.Trick)
+}
+
+func addOne(tx *gorm.DB, trick string) error {
+	return tx.Exec("INSERT INTO trick_counts (trick, n) VALUES (?, 1) "+
+		"ON CONFLICT (trick) DO UPDATE SET n = trick_counts.n + 1", trick).Error
+}
+
+func tricksCounted(t testing.TB, db *gorm.DB, trick string) int {
+	t.Helper()
+	var row TrickCount
+	do(t, db.Where("trick = ?", trick).Limit(1).Find(&row).Error)
+	return row.N
+}
