@@ -281,7 +281,8 @@ const (
 )
 
 func (r *Repository[T]) repeatable(ctx context.Context, err error) bool {
-	return persistence.TransactionFrom(ctx) == nil && (persistence.IsConflict(err) || persistence.IsRetryable(err))
+	again := persistence.IsConflict(err) || errors.Is(err, persistence.ErrRetryTransaction)
+	return again && persistence.TransactionFrom(ctx) == nil // a wait for a lock has been long enough already
 }
 
 // pause waits a random time, in a window that doubles with each attempt, so that rivals do not meet again.

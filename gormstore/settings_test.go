@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log"
@@ -309,7 +310,12 @@ func (l *lines) String() string {
 // withEmptyReplica has GORM read from another database, which has no tables: whatever is read there fails.
 func withEmptyReplica(t testing.TB, db *gorm.DB) {
 	t.Helper()
-	empty := sqlite.Open("file:/" + rand.Text() + "?vfs=memdb")
+	pool, err := sql.Open(sqlite.DriverName, "file:/"+rand.Text()+"?vfs=memdb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pool.Close() })
+	empty := sqlite.New(sqlite.Config{Conn: pool})
 	if err := db.Use(dbresolver.Register(dbresolver.Config{Replicas: []gorm.Dialector{empty}})); err != nil {
 		t.Fatal(err)
 	}

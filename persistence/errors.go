@@ -235,8 +235,12 @@ func (e *MappingError) Error() string {
 	if e.NotificationID > 0 {
 		position = fmt.Sprintf(" (notification %d)", e.NotificationID)
 	}
+	stage := e.Stage
+	if stage == StageTopic {
+		stage = "map"
+	}
 	return fmt.Sprintf("%s: cannot %s the state of %s version %d of originator %s%s: %v",
-		e.Application, e.Stage, e.Topic, e.OriginatorVersion, e.OriginatorID, position, e.Err)
+		e.Application, stage, e.Topic, e.OriginatorVersion, e.OriginatorID, position, e.Err)
 }
 
 // Unwrap returns the class and the cause.

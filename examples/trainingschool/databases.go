@@ -27,19 +27,21 @@ func openDatabases() (closeAll func() error, err error) {
 		open = append(open, alias)
 		return nil
 	}
-	quiet := &gorm.Config{Logger: logger.Discard}
-	db, err := gormstore.OpenSQLite(sqlite.Open, cmp.Or(os.Getenv("SQLITE_PATH"), "trainingschool.sqlite3"), quiet)
+	db, err := gormstore.OpenSQLite(sqlite.Open, cmp.Or(os.Getenv("SQLITE_PATH"), "trainingschool.sqlite3"), quiet())
 	if err := register(gormstore.DefaultAlias, db, err); err != nil {
 		return closeAll, err
 	}
 	if dsn := os.Getenv("POSTGRES_DSN"); dsn != "" {
-		db, err := gorm.Open(postgres.Open(dsn), quiet)
+		db, err := gorm.Open(postgres.Open(dsn), quiet())
 		if err := register("postgres", db, err); err != nil {
 			return closeAll, errors.Join(err, closeAll())
 		}
 	}
 	return closeAll, nil
 }
+
+// quiet makes a new configuration for each database, because gorm.Open keeps the one that it is given.
+func quiet() *gorm.Config { return &gorm.Config{Logger: logger.Discard} }
 
 func closeDatabases(aliases []string) (err error) {
 	for _, alias := range aliases {
