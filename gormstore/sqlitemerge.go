@@ -106,7 +106,7 @@ func (s sqlite) writeSave(ctx context.Context, c connection, r *processRecorder,
 	} else {
 		err = r.store.savepoint(ctx, c, write)
 	}
-	if err == nil || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational) {
+	if err == nil || errors.Is(err, persistence.ErrOperational) || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational) {
 		return err // trouble with the database is everybody's
 	}
 	save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)

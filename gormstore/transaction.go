@@ -219,32 +219,37 @@ func (s *Store) nested(ctx context.Context, outer *shared, fn func() error) erro
 	return s.guarded(ctx, connection{outer.connection(), s}, name, outer.turn, fn)
 }
 
-// guarded sets a savepoint, runs fn, and keeps or undoes what it did. Each statement waits for its turn.
-func (s *Store) guarded(ctx context.Context, c connection, name string, turn *sync.Mutex, fn func() error) error {
+// guarded sets a savepoint, runs fn, and keeps or undoes what it did. Each statement waits for its turn. Trouble with the
+// savepoint itself is an ErrOperational, because then nobody knows what the transaction holds: it must not commit.
+func (s *Store) guarded(ctx context.Context, c connection, name string, turn *sync.Mutex, fn func() error) (err error) {
 	execute := func(ctx context.Context, statement string) error {
 		turn.Lock()
 		defer turn.Unlock()
 		_, err := c.exec(ctx, statement+name)
+		if err != nil && !errors.Is(err, persistence.ErrPersistence) {
+			err = &persistence.Error{Class: persistence.ErrOperational, Op: "savepoint", Err: err}
+		}
 		return err
 	}
 	if err := execute(ctx, "SAVEPOINT "); err != nil {
-		return s.translate(ctx, "savepoint", err)
+		return err
 	}
 	kept := false
 	defer func() {
-		if !kept {
-			// The error that led here is what the caller needs to know; a transaction that cannot roll back cannot commit.
-			undo := context.WithoutCancel(ctx)
-			_ = execute(undo, "ROLLBACK TO SAVEPOINT ")
-			_ = execute(undo, "RELEASE SAVEPOINT ")
+		if kept {
+			return
+		}
+		undo := context.WithoutCancel(ctx)
+		if failed := errors.Join(execute(undo, "ROLLBACK TO SAVEPOINT "), execute(undo, "RELEASE SAVEPOINT ")); failed != nil {
+			err = errors.Join(failed, err)
 		}
 	}()
 	if err := fn(); err != nil {
 		return err
 	}
-	err := execute(ctx, "RELEASE SAVEPOINT ")
+	err = execute(ctx, "RELEASE SAVEPOINT ")
 	kept = err == nil
-	return s.translate(ctx, "savepoint", err)
+	return err
 }
 
 // lostReply is an error that leaves open whether the database did what it was asked.

@@ -1,8 +1,12 @@
 package persistence
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"hash/maphash"
+	"maps"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -54,26 +58,50 @@ func (p Problem) String() string {
 //  5. states can be opened and decoded (where there is a Mapper);
 //  6. positions are not ahead of the logs that they are in.
 //
-// Tests, the management commands and the admin pages share it. It may run while the application is in use; it keeps
-// one version for each originator in memory. The error is the recorder's; problems found so far are returned with it.
+// Tests, the management commands and the admin pages share it. It may run while the application is in use. It reads every
+// event twice, from the log and from its originator, and keeps a few numbers for each originator in memory. The problems
+// of the log come first, then those of the originators in the order of their ids. The error is the recorder's; problems
+// found so far are returned with it.
 func Check(ctx context.Context, c Checked) ([]Problem, error) {
-	k := &checker{Checked: c, last: map[uuid.UUID]int64{}}
+	k := &checker{Checked: c, seed: maphash.MakeSeed(), streams: map[uuid.UUID]stream{}}
 	if err := k.log(ctx); err != nil {
 		return k.problems, err
 	}
-	for id, version := range k.last {
-		if err := k.originator(ctx, id, version); err != nil {
+	for _, id := range slices.SortedFunc(maps.Keys(k.streams), compareIDs) {
+		if err := k.originator(ctx, id, k.streams[id]); err != nil {
 			return k.problems, err
 		}
 	}
 	return k.problems, k.positions(ctx)
 }
 
+func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
+
 type checker struct {
 	Checked
-	last     map[uuid.UUID]int64
+	seed     maphash.Seed
+	streams  map[uuid.UUID]stream
 	position int64
 	problems []Problem
+}
+
+// stream is what is remembered of an originator's events, so that they can be compared with those of another reading.
+type stream struct {
+	version int64
+	sum     uint64 // over all events, in their order
+	damaged bool   // the order of the versions is not the one of the ids
+}
+
+// with returns the stream with one more event.
+func (k *checker) with(s stream, e *StoredEvent) stream {
+	var h maphash.Hash
+	h.SetSeed(k.seed)
+	maphash.WriteComparable(&h, s.sum)
+	maphash.WriteComparable(&h, e.OriginatorVersion)
+	maphash.WriteComparable(&h, e.Topic)
+	h.Write(e.State)
+	s.version, s.sum = e.OriginatorVersion, h.Sum64()
+	return s
 }
 
 func (k *checker) found(p Problem, format string, args ...any) {
@@ -103,14 +131,15 @@ func (k *checker) notification(n Notification) {
 	if n.ID <= k.position {
 		k.found(where, "follows notification %d in the log", k.position)
 	}
-	last, seen := k.last[n.OriginatorID]
+	before, seen := k.streams[n.OriginatorID]
 	switch {
 	case !seen && !k.isFirst(n):
 		k.found(where, "is the first of its originator in the log")
-	case seen && n.OriginatorVersion != last+1:
-		k.found(where, "follows version %d of its originator", last)
+	case seen && n.OriginatorVersion != before.version+1:
+		k.found(where, "follows version %d of its originator", before.version)
+		before.damaged = before.damaged || n.OriginatorVersion <= before.version
 	}
-	k.last[n.OriginatorID] = n.OriginatorVersion
+	k.streams[n.OriginatorID] = k.with(before, &n.StoredEvent)
 	k.position = max(k.position, n.ID)
 	if k.Mapper == nil {
 		return
@@ -131,23 +160,46 @@ func (k *checker) isFirst(n Notification) bool {
 	return n.OriginatorVersion == 0 || n.OriginatorVersion == 1
 }
 
-// originator checks guarantees 3 and 4.
-func (k *checker) originator(ctx context.Context, id uuid.UUID, last int64) error {
-	newest, err := k.newest(ctx, k.Recorder, id)
-	if err != nil {
+// originator checks guarantees 3 and 4. The snapshot is read first, because its originator may grow in between.
+func (k *checker) originator(ctx context.Context, id uuid.UUID, log stream) error {
+	snapshot := int64(-1)
+	if k.Snapshots != nil {
+		var err error
+		if snapshot, err = k.newest(ctx, k.Snapshots, id); err != nil {
+			return err
+		}
+	}
+	if err := k.compare(ctx, id, log); err != nil || snapshot <= log.version {
 		return err
 	}
-	if newest < last { // a higher one may have been saved since
-		k.found(Problem{OriginatorID: id, Version: last}, "is in the log, but the originator ends at version %d", newest)
-	}
-	if k.Snapshots == nil {
-		return nil
-	}
-	snapshot, err := k.newest(ctx, k.Snapshots, id)
+	newest, err := k.newest(ctx, k.Recorder, id) // what was saved since the log was read
 	if err == nil && snapshot > newest {
 		k.found(Problem{OriginatorID: id, Version: snapshot}, "has a snapshot, but the originator ends at version %d", newest)
 	}
 	return err
+}
+
+// compare reads the events of an originator that the log has.
+func (k *checker) compare(ctx context.Context, id uuid.UUID, log stream) error {
+	own := stream{version: -1}
+	for stored, err := range k.Recorder.SelectEvents(ctx, id, EventRange{}) {
+		if err != nil {
+			return err
+		}
+		if stored.OriginatorVersion > log.version { // saved since
+			break
+		}
+		own = k.with(own, &stored)
+	}
+	where := Problem{OriginatorID: id, Version: log.version}
+	switch {
+	case log.damaged:
+	case own.version < log.version:
+		k.found(where, "is in the log, but the originator ends at version %d", own.version)
+	case own.sum != log.sum:
+		k.found(where, "and those before it are not the same in the log and in the originator")
+	}
+	return nil
 }
 
 // newest is the highest version of an originator, or -1.
@@ -160,12 +212,12 @@ func (k *checker) newest(ctx context.Context, r AggregateRecorder, id uuid.UUID)
 
 // positions checks guarantee 6. The position is read first, because the log may grow in between.
 func (k *checker) positions(ctx context.Context) error {
-	for upstream, log := range k.Upstreams {
+	for _, upstream := range slices.Sorted(maps.Keys(k.Upstreams)) {
 		position, err := k.Recorder.MaxTrackingID(ctx, upstream)
 		if err != nil {
 			return err
 		}
-		head, err := log.MaxNotificationID(ctx)
+		head, err := k.Upstreams[upstream].MaxNotificationID(ctx)
 		if err != nil {
 			return err
 		}

@@ -13,7 +13,8 @@ import (
 // Environment is where an application and its factory read settings from: values given by the program, and behind them
 // the environment of the process. For the application "TrainingSchool" a setting KEY is looked up as
 // TRAININGSCHOOL_KEY in the given values, KEY in the given values, TRAININGSCHOOL_KEY in the process, KEY in the
-// process; the first that is there and not empty counts.
+// process; the first that is there and not empty counts. Where a setting has aliases, they are looked up behind it at each
+// of the four places.
 //
 // It is safe for concurrent use.
 type Environment struct {
@@ -52,8 +53,8 @@ type Setting struct {
 	Value string
 }
 
-// Find looks a setting up, under the first of the keys and then under its aliases. It is false where the setting is
-// nowhere, or empty.
+// Find looks a setting up, under the first of the keys and, at each place, then under the others, its aliases. It is false
+// where the setting is nowhere, or empty.
 func (e *Environment) Find(keys ...string) (Setting, bool) {
 	for _, source := range []func(string) (string, bool){e.lookupGiven, e.lookup} {
 		for _, prefix := range []string{e.Prefix(), ""} {

@@ -138,10 +138,11 @@ func (e *ConflictError) Error() string {
 func (e *ConflictError) Unwrap() []error { return both(ErrIntegrity, e.Err) }
 
 // IsConflict tells whether a save failed because of a version conflict, so that the command can be repeated with the
-// originator loaded again.
+// originator loaded again. An unknown outcome is not a conflict in this sense, even where a conflict is its cause: the
+// events in the way may be the command's own, and repeating it would do its work twice.
 func IsConflict(err error) bool {
 	_, ok := errors.AsType[*ConflictError](err)
-	return ok
+	return ok && !errors.Is(err, ErrOutcomeUnknown)
 }
 
 // IsRetryable tells whether the same call may succeed later without anything being changed. An unknown outcome is not

@@ -15,14 +15,17 @@ import (
 // The plain state of an event, before compression and encryption, is a header and behind it the transcoded payload:
 //
 //	1 byte    layout, 0x01
-//	16 bytes  event id
+//	16 bytes  event id; zero for an event without one
 //	8 bytes   timestamp, microseconds since 1970 in UTC, big-endian
 //	uvarint   schema version of the payload
 //	uvarint   number of metadata entries; for each, in the order of their keys:
 //	          uvarint length and bytes of the key, uvarint length and bytes of the value
 //	rest      payload
 //
-// The states of the Python original are JSON objects and so begin with '{'. Compressed states begin with neither byte.
+// The states of the Python original are JSON objects and so begin with '{'. A state that begins with neither byte is a
+// compressed one; where a compressor's output begins with one of them, the plain state is stored in its place.
+//
+// The layout never changes: testdata/header.txt has examples of it.
 const (
 	layoutOne      = 0x01
 	layoutOriginal = '{'
@@ -44,7 +47,7 @@ type header struct {
 	metadata  domain.Metadata
 }
 
-// appendHeader appends the header's bytes to dst.
+// append appends the header's bytes to dst.
 func (h *header) append(dst []byte) []byte {
 	dst = append(dst, layoutOne)
 	dst = append(dst, h.id[:]...)

@@ -2,7 +2,6 @@ package persistence
 
 import (
 	"maps"
-	"reflect"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
@@ -17,21 +16,19 @@ type kind struct {
 type kinds struct {
 	events    map[string]kind
 	snapshots map[string]kind
-	types     map[reflect.Type]kind
 }
 
 func noKinds() *kinds {
-	return &kinds{events: map[string]kind{}, snapshots: map[string]kind{}, types: map[reflect.Type]kind{}}
+	return &kinds{events: map[string]kind{}, snapshots: map[string]kind{}}
 }
 
 // with returns the kinds together with those of a schema, or a *TopicConflictError.
 func (k *kinds) with(schema *domain.Schema) (*kinds, error) {
-	next := &kinds{events: maps.Clone(k.events), snapshots: maps.Clone(k.snapshots), types: maps.Clone(k.types)}
+	next := &kinds{events: maps.Clone(k.events), snapshots: maps.Clone(k.snapshots)}
 	for _, t := range schema.EventTypes() {
 		if err := addTopics(next.events, kind{t, schema}); err != nil {
 			return nil, err
 		}
-		next.types[t.GoType()] = kind{t, schema}
 	}
 	if t := schema.SnapshotType(); t != nil {
 		return next, addTopics(next.snapshots, kind{t, schema})

@@ -1,8 +1,10 @@
 package persistence
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"reflect"
 	"sync"
 	"sync/atomic"
 
@@ -40,8 +42,9 @@ type MapperConfig struct {
 	Compressor Compressor
 	// Cipher encrypts states. Nil means none.
 	Cipher Cipher
-	// OriginalLayout writes states as the Python original does, for a database that the original also reads. Such
-	// states have no event id and no metadata. Reading always understands both layouts.
+	// OriginalLayout writes the states of events as the Python original does, for a database that the original also
+	// reads. Such states have no event id and no metadata. Snapshots are written in the layout of this package all the
+	// same, so the original must not read them. Reading always understands both layouts.
 	OriginalLayout bool
 }
 
@@ -110,7 +113,8 @@ func (b *buffer) release() {
 	}
 }
 
-// ToStored maps an event. It returns a *MappingError.
+// ToStored maps an event. It returns a *MappingError, whose cause tells an unknown topic (*UnknownTopicError), a payload
+// that is not of the topic's type (*domain.PayloadError) and what the transcoder, the compressor and the cipher say.
 func (m *Mapper) ToStored(event domain.Event) (StoredEvent, error) {
 	return m.toStored(events, event)
 }
@@ -143,6 +147,10 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (StoredEvent, error) {
 	if !ok {
 		return stored, m.failed(&stored, 0, StageTopic, &UnknownTopicError{Topic: event.Topic})
 	}
+	if reflect.TypeOf(event.Data) != kind.GoType() {
+		return stored, m.failed(&stored, 0, StageEncode, &domain.PayloadError{
+			Definition: kind.schema.Name(), Topic: event.Topic, Payload: reflect.TypeOf(event.Data)})
+	}
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
 	var err error
@@ -166,7 +174,9 @@ func (m *Mapper) seal(p purpose, stored StoredEvent, buf *buffer) (StoredEvent, 
 		if buf.packed, err = m.compressor.Compress(buf.packed[:0], buf.plain); err != nil {
 			return stored, m.failed(&stored, 0, StageCompress, err)
 		}
-		packed = buf.packed
+		if !isPlain(buf.packed) {
+			packed = buf.packed
+		}
 	}
 	if m.cipher == nil {
 		stored.State = append(make([]byte, 0, len(packed)), packed...)
@@ -283,6 +293,20 @@ func (m *Mapper) idOf(stored StoredEvent) (uuid.UUID, bool) {
 	}
 	h, _, err := parseHeader(plain)
 	return h.id, err == nil && h.id != uuid.Nil
+}
+
+// isSame tells whether two stored events say the same. Equal events have different states where a cipher draws a nonce
+// for each, so the plain states are compared.
+func (m *Mapper) isSame(a, b *StoredEvent) bool {
+	if a.Topic != b.Topic {
+		return false
+	}
+	bufA, bufB := buffers.Get().(*buffer), buffers.Get().(*buffer)
+	defer bufA.release()
+	defer bufB.release()
+	plainA, _, errA := m.open(events, a, bufA)
+	plainB, _, errB := m.open(events, b, bufB)
+	return errA == nil && errB == nil && bytes.Equal(plainA, plainB)
 }
 
 // SchemaOf finds the definition that the events of a topic belong to.

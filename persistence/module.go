@@ -19,8 +19,11 @@ var modules struct {
 }
 
 // Register makes a store known under a name, usually in an init function of its package. It panics where the name is
-// taken.
+// taken, and where open is nil.
 func Register(name string, open OpenFunc) {
+	if open == nil {
+		panic(fmt.Sprintf("persistence: module %q is registered without a function", name))
+	}
 	modules.Lock()
 	defer modules.Unlock()
 	if _, taken := modules.open[name]; taken {

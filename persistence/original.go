@@ -22,7 +22,7 @@ var errNotAnObject = errors.New("the original's layout needs payloads that are J
 func (m *Mapper) encodeOriginal(dst []byte, k kind, event domain.Event) ([]byte, error) {
 	if dst, err := m.transcoder.Encode(append(dst, `{"timestamp":`...), event.Timestamp); err != nil {
 		return dst, err
-	} else if event.OriginatorVersion == k.schema.First() {
+	} else if event.OriginatorVersion == k.schema.First() && k.schema.SnapshotType() != nil { // logs have no aggregate
 		return m.encodeFields(appendOriginatorTopic(dst, event.Topic), k, event)
 	} else {
 		return m.encodeFields(dst, k, event)

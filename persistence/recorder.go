@@ -12,6 +12,9 @@ import (
 //
 // All methods are safe for concurrent use. They take over neither the slices they are given nor the ones they return.
 // Where ctx carries a transaction of the recorder's store, they take part in it.
+//
+// What is stored comes back as it was: names and topics are compared and kept byte for byte, whatever a database thinks
+// of case, accents and spaces, and an empty state is an empty slice, never nil.
 
 // AggregateRecorder keeps the events of originators. Recorders of snapshots are of this level.
 type AggregateRecorder interface {
@@ -19,12 +22,21 @@ type AggregateRecorder interface {
 	// notification ids, ascending and in the order of the events; recorders of this level return nil. Storing no
 	// events is a success.
 	//
+	// It calls ValidateEvents first, which refuses a gap in the versions of one insert. A gap between two inserts is
+	// not looked for, because snapshots have such gaps by nature: with events it is the caller's duty to leave none,
+	// and Check finds the ones that are there.
+	//
 	// It returns a *ConflictError where an event has the originator and version of another one, stored or in events,
-	// and ErrOutcomeUnknown where it could not find out whether the events were stored.
+	// and ErrOutcomeUnknown where it could not find out whether the events were stored. The Version of the
+	// *ConflictError is the lowest of its originator that is in the way; where several originators are in conflict it
+	// may be about any of them. Stored has what is in the way of all of them, in no particular order.
 	InsertEvents(ctx context.Context, events []StoredEvent) ([]int64, error)
 
 	// SelectEvents streams the events of an originator. An unknown originator has none. No connection is held while
-	// the loop's body runs. The first error ends the stream.
+	// the loop's body runs.
+	//
+	// The stream is lazy: nothing is read before a loop ranges over it, and each further loop reads again. It gives
+	// at most one error, with a zero event, and ends with it. An invalid range is such an error too.
 	SelectEvents(ctx context.Context, originatorID uuid.UUID, r EventRange) iter.Seq2[StoredEvent, error]
 }
 
@@ -60,6 +72,10 @@ type ProcessRecorder interface {
 	TrackingRecorder
 
 	// InsertProcessed stores the events and moves the position, or does neither. The events may be none.
+	//
+	// Its errors are those of InsertEvents and InsertTracking. Where both the position and the events are there
+	// already it is the *TrackingError: a process that comes second has often made the same events as the first, and
+	// must learn that it came second.
 	InsertProcessed(ctx context.Context, events []StoredEvent, tracking Tracking) ([]int64, error)
 }
 
@@ -74,6 +90,9 @@ type Factory interface {
 	SnapshotRecorder(application string) (AggregateRecorder, error)
 
 	// Close releases what the factory itself has opened. It does not close what it was given.
+	//
+	// After it every use of the factory and of its recorders is ErrClosed, so that nobody takes a closed store for an
+	// empty one. Closing again does nothing, and is a success.
 	Close() error
 }
 

@@ -1,7 +1,6 @@
 package persistence
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"iter"
@@ -32,21 +31,30 @@ func NewEventStore(mapper *Mapper, recorder ProcessRecorder) *EventStore {
 //
 // A version conflict with the very same events, recognised by their event ids, is a success: they were stored by an
 // earlier attempt whose answer was lost. Other conflicts are a *ConflictError. States in the original's layout have no
-// event id; where such a state is stored already, to the last byte, Put returns ErrOutcomeUnknown.
+// event id; where such a state is stored already, equal to the last byte when it is decrypted, Put returns
+// ErrOutcomeUnknown.
 func (s *EventStore) Put(ctx context.Context, events []domain.Event) ([]Recording, error) {
-	return s.put(ctx, events, s.recorder.InsertEvents)
+	return s.put(ctx, events, s.recorder.InsertEvents, nil)
 }
 
-// PutProcessed stores the events that a follower made and moves its position, or does neither.
+// PutProcessed stores the events that a follower made and moves its position, or does neither. A version conflict with
+// the very same events is a success, as with Put, only where the position was moved too.
 func (s *EventStore) PutProcessed(ctx context.Context, events []domain.Event, tracking Tracking) ([]Recording, error) {
-	return s.put(ctx, events, func(ctx context.Context, stored []StoredEvent) ([]int64, error) {
+	insert := func(ctx context.Context, stored []StoredEvent) ([]int64, error) {
 		return s.recorder.InsertProcessed(ctx, stored, tracking)
+	}
+	return s.put(ctx, events, insert, func(ctx context.Context) (bool, error) {
+		return HasTracked(ctx, s.recorder, tracking.ApplicationName, tracking.NotificationID)
 	})
 }
 
 type insertFunc func(context.Context, []StoredEvent) ([]int64, error)
 
-func (s *EventStore) put(ctx context.Context, events []domain.Event, insert insertFunc) ([]Recording, error) {
+// put stores events. Where they turn out to be stored already, moved tells whether the rest of the work was done with
+// them; nil means that there is none.
+func (s *EventStore) put(
+	ctx context.Context, events []domain.Event, insert insertFunc, moved func(context.Context) (bool, error),
+) ([]Recording, error) {
 	stored := make([]StoredEvent, len(events))
 	for i := range events {
 		var err error
@@ -56,7 +64,9 @@ func (s *EventStore) put(ctx context.Context, events []domain.Event, insert inse
 	}
 	ids, err := insert(ctx, stored)
 	if conflict, ok := errors.AsType[*ConflictError](err); ok {
-		ids, err = s.resolve(conflict, events, stored)
+		if ids, err = s.resolve(conflict, events, stored); err == nil && moved != nil {
+			err = confirm(ctx, conflict, moved)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -73,34 +83,41 @@ func (s *EventStore) resolve(conflict *ConflictError, events []domain.Event, sto
 	for _, n := range conflict.Stored {
 		places[domain.Originator{ID: n.OriginatorID, Version: n.OriginatorVersion}] = n
 	}
-	ids := make([]int64, len(stored))
+	ids, certain := make([]int64, len(stored)), true
 	for i := range stored {
 		n, ok := places[domain.Originator{ID: stored[i].OriginatorID, Version: stored[i].OriginatorVersion}]
-		if !ok {
+		if !ok || !s.isSame(n, events[i], stored[i], &certain) {
 			return nil, conflict
 		}
-		if err := s.isSame(conflict, n, events[i], stored[i]); err != nil {
-			return nil, err
-		}
 		ids[i] = n.ID
+	}
+	if !certain {
+		return nil, &Error{Class: ErrOutcomeUnknown, Op: s.mapper.application + ": save", Err: conflict,
+			Hint: "equal events are stored already, by an earlier attempt of this save or by somebody else; " +
+				"the original's layout has no event ids to tell which"}
 	}
 	return ids, nil
 }
 
-// isSame returns nil where the stored notification is the event itself.
-func (s *EventStore) isSame(conflict *ConflictError, n Notification, event domain.Event, stored StoredEvent) error {
+// isSame tells whether the stored notification is the event itself. Where there are no event ids it tells whether the
+// two are equal, which is not certain to mean the same.
+func (s *EventStore) isSame(n Notification, event domain.Event, stored StoredEvent, certain *bool) bool {
 	if id, ok := s.mapper.idOf(n.StoredEvent); ok && !s.mapper.original {
-		if id == event.ID {
-			return nil
-		}
+		return id == event.ID
+	}
+	*certain = false
+	return s.mapper.isSame(&n.StoredEvent, &stored)
+}
+
+// confirm returns nil where a position was moved together with the events that stand in the way.
+func confirm(ctx context.Context, conflict *ConflictError, moved func(context.Context) (bool, error)) error {
+	switch done, err := moved(ctx); {
+	case err != nil:
+		return err
+	case !done:
 		return conflict
 	}
-	if n.Topic == stored.Topic && bytes.Equal(n.State, stored.State) {
-		return &Error{Class: ErrOutcomeUnknown, Op: s.mapper.application + ": save", Err: conflict,
-			Hint: "equal events are stored already, by an earlier attempt of this save or by somebody else; " +
-				"the original's layout has no event ids to tell which"}
-	}
-	return conflict
+	return nil
 }
 
 func (s *EventStore) recordings(events []domain.Event, stored []StoredEvent, ids []int64) []Recording {

@@ -16,7 +16,7 @@ type Transaction struct {
 	mu         sync.Mutex // protects what follows
 	onCommit   []func(context.Context)
 	onRollback []func(context.Context)
-	ended      bool
+	ended      bool // nothing is run any more
 }
 
 type transactionKey struct{}
@@ -39,23 +39,27 @@ func TransactionFrom(ctx context.Context) *Transaction {
 	return t
 }
 
-// OnCommit runs effect after the transaction that ctx carries is committed, and at once where there is none. The effect
-// gets a context that carries no transaction of its own.
+// OnCommit runs effect after the transaction that ctx carries is committed, and at once where there is none or it has
+// ended already. The effect gets a context that carries no transaction of its own.
 func OnCommit(ctx context.Context, effect func(context.Context)) {
-	t := TransactionFrom(ctx)
-	if t == nil || !t.deferEffect(effect) {
+	switch t := TransactionFrom(ctx); {
+	case t == nil:
 		effect(ctx)
+	case !t.deferEffect(effect):
+		effect(WithTransaction(ctx, nil))
 	}
 }
 
-// deferEffect keeps an effect for the commit. It is false where the transaction has ended already: nothing would run it.
+// deferEffect keeps an effect for the commit, which is that of the outer transaction where a nested one has ended. It is
+// false where there is none to come: nothing would run the effect.
 func (t *Transaction) deferEffect(effect func(context.Context)) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.ended {
-		t.onCommit = append(t.onCommit, effect)
+	if t.ended {
+		return t.parent != nil && t.parent.deferEffect(effect)
 	}
-	return !t.ended
+	t.onCommit = append(t.onCommit, effect)
+	return true
 }
 
 // OnRollback runs undo after the transaction that ctx carries is rolled back, the last one first. Where there is no

@@ -78,12 +78,14 @@ func Subscribe(ctx context.Context, r ApplicationRecorder, after int64, topics .
 				return
 			}
 			for _, n := range page {
-				if !yield(n, nil) {
+				if ctx.Err() != nil || !yield(n, nil) {
 					return
 				}
 			}
 			if next > position {
 				position, wait = next, shortestPoll
+			}
+			if len(page) > 0 {
 				continue
 			}
 			if !sleep(ctx, wait) {

@@ -1,0 +1,715 @@
+package persistence_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/compressor"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+func TestMapperAccessors(t *testing.T) {
+	t.Parallel()
+	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	if mapper.Application() != school || mapper.Transcoder() == nil {
+		t.Errorf("got application %q, transcoder %v", mapper.Application(), mapper.Transcoder())
+	}
+	if schema, ok := mapper.SchemaOf("Dog.TrickAdded"); !ok || schema != Dogs.Schema {
+		t.Errorf("SchemaOf: got %v, %v", schema, ok)
+	}
+	for _, topic := range []string{"Dog", "Dog.Unknown", ""} { // "Dog" is the topic of snapshots
+		if schema, ok := mapper.SchemaOf(topic); ok || schema != nil {
+			t.Errorf("SchemaOf(%q): got %v, %v", topic, schema, ok)
+		}
+	}
+}
+
+// TestMapperRoundTrip takes events and snapshots through every chain, in both layouts.
+func TestMapperRoundTrip(t *testing.T) {
+	t.Parallel()
+	for _, chain := range chains() {
+		for _, original := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v original=%v", chain, original), func(t *testing.T) {
+				t.Parallel()
+				config := chain.config(t)
+				config.OriginalLayout = original
+				mapper := newMapper(t, config)
+				for _, event := range dogEvents("Fido", "roll over", "走る 🐕", strings.Repeat("far ", 50_000)) {
+					event.Metadata = domain.Metadata{"user": "Zoë", "": "no key"}
+					checkRoundTrip(t, mapper, event, original)
+				}
+			})
+		}
+	}
+}
+
+func checkRoundTrip(t *testing.T, mapper *persistence.Mapper, event domain.Event, original bool) {
+	t.Helper()
+	stored := toStored(t, mapper, event)
+	if stored.OriginatorID != event.OriginatorID || stored.OriginatorVersion != event.OriginatorVersion || stored.Topic != event.Topic {
+		t.Errorf("got %v, version %d, topic %q", stored.OriginatorID, stored.OriginatorVersion, stored.Topic)
+	}
+	want := event
+	want.Application, want.NotificationID = school, 0
+	if original { // which has room for neither
+		want.ID, want.Metadata = uuid.Nil, nil
+	}
+	if got, err := mapper.ToDomain(stored); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v, error %v\nwant %+v", got, err, want)
+	}
+	want.NotificationID = 42
+	got, err := mapper.NotificationToDomain(persistence.Notification{ID: 42, StoredEvent: stored})
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v, error %v\nwant %+v", got, err, want)
+	}
+}
+
+func TestMapperSnapshotRoundTrip(t *testing.T) {
+	t.Parallel()
+	dog := RegisterDog("Fido")
+	dog.AddTrick("roll over")
+	want := Dogs.TakeSnapshot(dog)
+	want.Application = school
+	for _, chain := range chains() {
+		t.Run(chain.String(), func(t *testing.T) {
+			t.Parallel()
+			mapper := newMapper(t, chain.config(t))
+			stored, err := mapper.SnapshotToStored(want)
+			if err != nil || stored.Topic != "Dog" || stored.OriginatorVersion != 2 {
+				t.Fatalf("got topic %q, version %d, error %v", stored.Topic, stored.OriginatorVersion, err)
+			}
+			got, err := mapper.SnapshotToDomain(stored)
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("got  %+v, error %v\nwant %+v", got, err, want)
+			}
+		})
+	}
+}
+
+// What is written with one chain stays readable where only a compressor is added.
+func TestMapperReadsPlainStatesWithCompressor(t *testing.T) {
+	t.Parallel()
+	for _, layout := range []bool{false, true} {
+		event := dogEvents("Fido")[0]
+		stored := toStored(t, newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: layout}), event)
+		for _, topic := range []string{compressor.TopicZlib, compressor.TopicZstd} {
+			got, err := newMapper(t, chain{compressor: topic}.config(t)).ToDomain(stored)
+			if err != nil || got.Data != event.Data {
+				t.Errorf("%s, original=%v: got %+v, error %v", topic, layout, got, err)
+			}
+		}
+	}
+}
+
+// disguise is a compressor of a user whose output looks like a plain state.
+type disguise struct{ first byte }
+
+func (d disguise) Compress(dst, src []byte) ([]byte, error) {
+	return append(append(dst, d.first), src...), nil
+}
+
+func (d disguise) Decompress(dst, src []byte) ([]byte, error) {
+	if len(src) == 0 || src[0] != d.first {
+		return dst, errBroken
+	}
+	return append(dst, src[1:]...), nil
+}
+
+func TestMapperWithAnyCompressor(t *testing.T) {
+	t.Parallel()
+	for _, first := range []byte{0x00, 0x01, '{', 0xff} {
+		for _, original := range []bool{false, true} {
+			mapper := newMapper(t, persistence.MapperConfig{
+				Application: school, Compressor: disguise{first}, Cipher: newCipher(t, cipher.TopicAES, keyA), OriginalLayout: original,
+			})
+			checkRoundTrip(t, mapper, dogEvents("Fido")[0], original)
+		}
+	}
+}
+
+func TestMapperHidesPlainText(t *testing.T) {
+	t.Parallel()
+	event := dogEvents("canary")[0]
+	event.Metadata = domain.Metadata{"canary-key": "canary-value"}
+	for _, chain := range chains() {
+		state := toStored(t, newMapper(t, chain.config(t)), event).State
+		for _, plain := range []string{"canary", "name", string(event.ID[:])} {
+			if chain.cipher != "" && bytes.Contains(state, []byte(plain)) {
+				t.Errorf("%v: the state contains %q", chain, plain)
+			}
+		}
+	}
+}
+
+// kennel is an aggregate of which an event is also known under the topic of its snapshots, so that one can be taken for
+// the other.
+type kennel struct {
+	domain.Aggregate
+	Name string
+}
+
+type (
+	opened struct{ Name string }
+	closed struct{ Name string }
+)
+
+func (e opened) Apply(k *kennel) { k.Name = e.Name }
+func (e closed) Apply(k *kennel) { k.Name = "" }
+
+var kennels = domain.Define("Kennel",
+	domain.On("Opened", opened{}, domain.StoredAs("Kennel")),
+	domain.On("Closed", closed{}))
+
+// moves are the ways in which somebody who can write to the database can move a state to another row.
+var moves = []struct {
+	name string
+	read func(m, other *persistence.Mapper, event, snapshot persistence.StoredEvent) (domain.Event, error)
+}{
+	{"an event to the snapshots", func(m, _ *persistence.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
+		return m.SnapshotToDomain(event)
+	}},
+	{"a snapshot to the events", func(m, _ *persistence.Mapper, _, snapshot persistence.StoredEvent) (domain.Event, error) {
+		return m.ToDomain(snapshot)
+	}},
+	{"to another application", func(_, other *persistence.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
+		return other.ToDomain(event)
+	}},
+	{"to another originator", func(m, _ *persistence.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
+		event.OriginatorID[15] ^= 1
+		return m.ToDomain(event)
+	}},
+	{"to another version", func(m, _ *persistence.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
+		event.OriginatorVersion++
+		return m.ToDomain(event)
+	}},
+	{"to another topic", func(m, _ *persistence.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
+		event.Topic = "Kennel.Closed"
+		return m.ToDomain(event)
+	}},
+}
+
+// TestMapperBindsStatesToRows moves states to other rows. With the cipher of this module they do not open there. With
+// the original's they do, which is what makes the test one.
+func TestMapperBindsStatesToRows(t *testing.T) {
+	t.Parallel()
+	for _, topic := range []string{cipher.TopicAES, cipher.TopicOriginalAES} {
+		config := chain{cipher: topic}.config(t)
+		mapper := newMapper(t, config, kennels.Schema)
+		config.Application = "OtherSchool"
+		other := newMapper(t, config, kennels.Schema)
+		aggregate := kennels.Create(DogID("kennel"), opened{"Dogs' Home"})
+		event := toStored(t, mapper, aggregate.PendingEvents()[0])
+		snapshot, err := mapper.SnapshotToStored(kennels.TakeSnapshot(aggregate))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, move := range moves {
+			t.Run(topic+"/"+move.name, func(t *testing.T) {
+				t.Parallel()
+				got, err := move.read(mapper, other, event, snapshot)
+				if topic == cipher.TopicOriginalAES {
+					if err != nil || got.Data == nil {
+						t.Errorf("control: got %+v, error %v, want that nobody notices", got, err)
+					}
+					return
+				}
+				if failure := wantError[*persistence.MappingError](t, err); failure.Stage != persistence.StageDecrypt ||
+					!errors.Is(err, cipher.ErrDecrypt) || !reflect.DeepEqual(got, domain.Event{}) {
+					t.Errorf("got %+v, stage %q, error %v", got, failure.Stage, err)
+				}
+			})
+		}
+	}
+}
+
+// canary is in what the refused states are made of; it must not come up in an error.
+const canary = "canary-in-the-payload"
+
+// newerDogs are the dogs of a newer program, which has changed the payload of an event.
+var newerDogs = domain.Define("Dog",
+	domain.On("Registered", registeredNow{}, domain.Upcast(func(e Registered) registeredNow { return registeredNow{e.Name, ""} })))
+
+type registeredNow struct{ Name, Breed string }
+
+func (e registeredNow) Apply(d *Dog) { d.Name = e.Name }
+
+func cut(state []byte) []byte { return state[:len(state)-1] }
+
+func flip(state []byte) []byte {
+	state[len(state)/2] ^= 0x10
+	return state
+}
+
+func keep(state []byte) []byte { return state }
+
+// bomb replaces a state by a small one that becomes a large one.
+func bomb(tb testing.TB, topic string) func([]byte) []byte {
+	return func([]byte) []byte {
+		state, err := newCompressor(tb, topic).Compress(nil, make([]byte, 1<<20))
+		if err != nil || len(state) > 4<<10 {
+			tb.Errorf("got a bomb of %d bytes, error %v", len(state), err)
+		}
+		return state
+	}
+}
+
+// TestMapperRefuses is what cannot be read, and where it fails.
+func TestMapperRefuses(t *testing.T) {
+	t.Parallel()
+	plain, zlib, zstd := chain{}, chain{compressor: "zlib"}, chain{compressor: "zstd"}
+	aes, both := chain{cipher: "aes"}, chain{"zlib", "aes"}
+	original := chain{cipher: cipher.TopicOriginalAES}
+	withKey := func(c chain, key string) persistence.MapperConfig {
+		config := c.config(t)
+		config.Cipher = newCipher(t, c.cipher, key)
+		return config
+	}
+	withLimit := func(topic string, limit int) persistence.MapperConfig {
+		return persistence.MapperConfig{Application: school, Compressor: newCompressor(t, topic, compressor.WithLimit(limit))}
+	}
+	tests := []struct {
+		name    string
+		written persistence.MapperConfig
+		change  func([]byte) []byte
+		read    persistence.MapperConfig
+		stage   string
+		cause   error // where it can be compared
+		text    string
+	}{
+		{"unknown key", aes.config(t), keep, withKey(aes, keyB), "decrypt", nil, "is not available"},
+		{"wrong key of the same name", withKey(aes, "k:"+keyA), keep, withKey(aes, "k:"+keyB), "decrypt", cipher.ErrDecrypt, ""},
+		{"wrong key, original", original.config(t), keep, withKey(original, keyB), "decrypt", cipher.ErrDecrypt, ""},
+		{"cut ciphertext", aes.config(t), cut, aes.config(t), "decrypt", cipher.ErrDecrypt, ""},
+		{"flipped ciphertext", both.config(t), flip, both.config(t), "decrypt", cipher.ErrDecrypt, ""},
+		{"plain with cipher", plain.config(t), keep, aes.config(t), "decrypt", cipher.ErrNotEnvelope, ""},
+		{"compressed with cipher", zlib.config(t), keep, both.config(t), "decrypt", cipher.ErrNotEnvelope, ""},
+		{"original's cipher with aes", original.config(t), keep, aes.config(t), "decrypt", cipher.ErrNotEnvelope, ""},
+		{"empty with cipher", plain.config(t), func([]byte) []byte { return nil }, aes.config(t), "decrypt", cipher.ErrNotEnvelope, ""},
+		{"encrypted without cipher", aes.config(t), keep, plain.config(t), "decode", nil, "a cipher that this application does not have"},
+		{"encrypted without cipher, with compressor", aes.config(t), keep, zlib.config(t), "decompress", compressor.ErrDamaged, ""},
+		{"zlib without compressor", zlib.config(t), keep, plain.config(t), "decode", nil, "stored with a compressor"},
+		{"zstd without compressor", zstd.config(t), keep, plain.config(t), "decode", nil, "stored with a compressor"},
+		{"zlib and aes without compressor", both.config(t), keep, aes.config(t), "decode", nil, "stored with a compressor"},
+		{"zlib with zstd", zlib.config(t), keep, zstd.config(t), "decompress", compressor.ErrDamaged, ""},
+		{"zstd with zlib", zstd.config(t), keep, zlib.config(t), "decompress", compressor.ErrDamaged, ""},
+		{"cut zlib", zlib.config(t), cut, zlib.config(t), "decompress", compressor.ErrDamaged, ""},
+		{"flipped zlib", zlib.config(t), flip, zlib.config(t), "decompress", compressor.ErrDamaged, ""},
+		{"cut zstd", zstd.config(t), cut, zstd.config(t), "decompress", compressor.ErrDamaged, ""},
+		{"bomb of zlib", zlib.config(t), bomb(t, "zlib"), withLimit("zlib", 64<<10), "decompress", nil, "larger than the limit of 65536 bytes"},
+		{"bomb of zstd", zstd.config(t), bomb(t, "zstd"), withLimit("zstd", 64<<10), "decompress", nil, "larger than the limit of 65536 bytes"},
+		{"compressed twice", persistence.MapperConfig{Compressor: disguise{0}}, func(s []byte) []byte { return append([]byte{0}, s...) },
+			persistence.MapperConfig{Application: school, Compressor: disguise{0}}, "decode", nil, "or it is damaged"},
+		{"empty", plain.config(t), func([]byte) []byte { return []byte{} }, plain.config(t), "decode", nil, "or it is damaged"},
+		{"half a header", plain.config(t), func(s []byte) []byte { return s[:20] }, plain.config(t), "decode", nil, "header of the state is damaged"},
+		{"half a payload", plain.config(t), cut, plain.config(t), "decode", persistence.ErrData, ""},
+		{"no JSON", plain.config(t), func([]byte) []byte { return []byte("{" + canary) }, plain.config(t), "decode", persistence.ErrData, ""},
+		{"another type", plain.config(t), func(s []byte) []byte { return bytes.ReplaceAll(s, []byte(`"canary`), []byte(`["canary`)) },
+			plain.config(t), "decode", persistence.ErrData, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.written.Application = school
+			stored := toStored(t, newMapper(t, test.written), dogEvents(canary)[0])
+			stored.State = test.change(slices.Clone(stored.State))
+			event, err := newMapper(t, test.read).NotificationToDomain(persistence.Notification{ID: 42, StoredEvent: stored})
+			if !reflect.DeepEqual(event, domain.Event{}) {
+				t.Errorf("got an event with the error: %+v", event)
+			}
+			wantMappingError(t, err, test.stage, stored, 42)
+			if test.cause != nil && !errors.Is(err, test.cause) {
+				t.Errorf("got error %v, want one of %v", err, test.cause)
+			}
+			wantWords(t, err.Error(), test.text)
+		})
+	}
+}
+
+// wantMappingError requires a *MappingError that names its row, and neither what is in it nor a key.
+func wantMappingError(t *testing.T, err error, stage string, stored persistence.StoredEvent, id int64) {
+	t.Helper()
+	got := wantError[*persistence.MappingError](t, err)
+	want := &persistence.MappingError{
+		Application: school, OriginatorID: stored.OriginatorID, OriginatorVersion: stored.OriginatorVersion,
+		NotificationID: id, Topic: stored.Topic, Stage: stage, Err: got.Err,
+	}
+	if !reflect.DeepEqual(got, want) || got.Err == nil {
+		t.Errorf("got  %#v\nwant %#v", got, want)
+	}
+	if !errors.Is(err, persistence.ErrPersistence) || !errors.Is(err, domain.ErrEventSourcing) {
+		t.Errorf("%v is not an ErrPersistence", err)
+	}
+	text := err.Error()
+	wantWords(t, text, school+": cannot ", stored.OriginatorID.String(), fmt.Sprint("version ", stored.OriginatorVersion), stored.Topic)
+	if id > 0 {
+		wantWords(t, text, fmt.Sprintf("(notification %d)", id))
+	}
+	for _, secret := range []string{canary, keyA, keyB, keyA[:20], keyB[:20], "\x02\x03\x04\x05"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the text contains %q: %s", secret, text)
+		}
+	}
+}
+
+func TestMapperRefusesUnknownTopics(t *testing.T) {
+	t.Parallel()
+	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	event := dogEvents(canary)[0]
+	stored := toStored(t, mapper, event)
+	stored.Topic, event.Topic = "Dog.Renamed", "Dog.Renamed"
+	_, written := mapper.ToStored(event)
+	_, read := mapper.ToDomain(stored)
+	_, original := mapper.ToDomain(persistence.StoredEvent{OriginatorID: stored.OriginatorID, OriginatorVersion: 1,
+		Topic: stored.Topic, State: []byte(`{"name":"` + canary + `"}`)})
+	_, snapshot := mapper.SnapshotToDomain(stored)
+	for _, err := range []error{written, read, original, snapshot} {
+		wantMappingError(t, err, "topic", stored, 0)
+		if wantError[*persistence.UnknownTopicError](t, err).Topic != "Dog.Renamed" {
+			t.Errorf("got %v", err)
+		}
+		wantText(t, err, `TrainingSchool: cannot map the state of Dog.Renamed version 1 of originator `+stored.OriginatorID.String()+
+			`: topic "Dog.Renamed" is not defined; add it with domain.On or domain.Alias, or give its definition to application.WithDefinitions`)
+	}
+}
+
+func TestMapperRefusesNewerPayloads(t *testing.T) {
+	t.Parallel()
+	for _, original := range []bool{false, true} {
+		config := persistence.MapperConfig{Application: school, OriginalLayout: original}
+		newer := newMapper(t, config, newerDogs.Schema)
+		event := newerDogs.Create(DogID(canary), registeredNow{canary, "dachshund"}).PendingEvents()[0]
+		stored := toStored(t, newer, event)
+		_, err := newMapper(t, config).ToDomain(stored)
+		wantMappingError(t, err, "decode", stored, 0)
+		if got := wantError[*domain.SchemaVersionError](t, err); got.Stored != 2 || got.Known != 1 {
+			t.Errorf("got %+v", got)
+		}
+		// The other way round it is what upcasters are for.
+		older := toStored(t, newMapper(t, config), dogEvents("Fido")[0])
+		if got, err := newer.ToDomain(older); err != nil || got.Data != (registeredNow{"Fido", ""}) {
+			t.Errorf("original=%v: got %+v, error %v", original, got.Data, err)
+		}
+	}
+}
+
+// anything is an event with a payload that may turn out not to be storable.
+type anything struct{ Value any }
+
+func (anything) Apply(*kennel) {}
+
+var anythings = domain.Define("Anything", domain.On("Said", anything{}))
+
+// brokenCipher cannot encrypt.
+type brokenCipher struct{ persistence.Cipher }
+
+func (brokenCipher) Encrypt(_, _, _ []byte) ([]byte, error) { return nil, errBroken }
+
+func TestMapperCannotWrite(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		config persistence.MapperConfig
+		data   any
+		stage  string
+	}{
+		{"what has no JSON", persistence.MapperConfig{}, anything{make(chan int)}, "encode"},
+		{"what has no JSON in the original's layout", persistence.MapperConfig{OriginalLayout: true}, anything{make(chan int)}, "encode"},
+		{"another type", persistence.MapperConfig{}, Registered{canary}, "encode"},
+		{"another type in the original's layout", persistence.MapperConfig{OriginalLayout: true}, Registered{canary}, "encode"},
+		{"a pointer", persistence.MapperConfig{}, &anything{canary}, "encode"},
+		{"nothing", persistence.MapperConfig{}, nil, "encode"},
+		{"what is too large", persistence.MapperConfig{Compressor: newCompressor(t, "zlib", compressor.WithLimit(32))}, anything{canary}, "compress"},
+		{"with a broken cipher", persistence.MapperConfig{Cipher: brokenCipher{}}, anything{canary}, "encrypt"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.config.Application = school
+			event := anythings.Create(DogID("any"), anything{}).PendingEvents()[0]
+			event.Data = test.data
+			stored, err := newMapper(t, test.config, anythings.Schema).ToStored(event)
+			wantMappingError(t, err, test.stage, stored, 0)
+			if stored.State != nil {
+				t.Errorf("got a state with the error")
+			}
+		})
+	}
+	event := anythings.Create(DogID("any"), anything{}).PendingEvents()[0]
+	event.Data = Registered{canary}
+	_, err := newMapper(t, persistence.MapperConfig{}, anythings.Schema).ToStored(event)
+	if got := wantError[*domain.PayloadError](t, err); got.Topic != "Anything.Said" || got.Payload != reflect.TypeFor[Registered]() {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestMapperAdd(t *testing.T) {
+	t.Parallel()
+	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	frozen := Dogs.WithClock(func() time.Time { return sampleTime })
+	for _, again := range []*domain.Schema{Dogs.Schema, frozen.Schema, kennels.Schema, Dogs.Schema} {
+		if err := mapper.Add(again); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := mapper.Add(domain.DefineLog("Log", domain.Entry("Entered", 0))); err != nil {
+		t.Errorf("a log, which has no snapshots: %v", err)
+	}
+	checkRoundTrip(t, mapper, dogEvents("Fido")[0], false)
+}
+
+func TestMapperAddRefusesConflicts(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		schema *domain.Schema
+		topic  string
+		second reflect.Type
+	}{
+		{"the same topic", newerDogs.Schema, "Dog.Registered", reflect.TypeFor[registeredNow]()},
+		{"an alias", domain.Define("Cat", domain.On("Adopted", opened{}, domain.Alias("Dog.TrickAdded"))).Schema,
+			"Dog.TrickAdded", reflect.TypeFor[opened]()},
+		{"the topic of snapshots", domain.Define[kennel]("Dog").Schema, "Dog", reflect.TypeFor[domain.SnapshotState[kennel]]()},
+		{"a former name", domain.Define("Cat", domain.FormerName[kennel]("Dog"), domain.On("Registered", opened{})).Schema,
+			"Dog.Registered", reflect.TypeFor[opened]()},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			mapper := newMapper(t, persistence.MapperConfig{Application: school})
+			err := mapper.Add(test.schema)
+			got := wantError[*persistence.TopicConflictError](t, err)
+			if got.Topic != test.topic || got.Second != test.second || got.First == got.Second || !errors.Is(err, persistence.ErrProgramming) {
+				t.Errorf("got %+v", got)
+			}
+			wantText(t, err, fmt.Sprintf("topic %q is defined for both %v and %v", got.Topic, got.First, got.Second))
+			checkRoundTrip(t, mapper, dogEvents("Fido")[0], false)
+			if _, ok := mapper.SchemaOf("Cat.Adopted"); ok {
+				t.Error("a part of the refused definition was added")
+			}
+		})
+	}
+}
+
+// secretive has a field that JSON would drop.
+type secretive struct {
+	Name   string
+	secret string
+}
+
+func (e secretive) Apply(k *kennel) { k.Name = e.Name + e.secret }
+
+func TestMapperAddChecksTypes(t *testing.T) {
+	t.Parallel()
+	schema := domain.Define("Secret", domain.On("Told", secretive{})).Schema
+	err := persistence.NewMapper(persistence.MapperConfig{}).Add(schema)
+	if got := wantError[*persistence.TypeError](t, err); got.Path != "secretive.secret" {
+		t.Errorf("got %+v", got)
+	}
+	lenient := persistence.NewMapper(persistence.MapperConfig{Transcoder: standardJSON{}})
+	if err := lenient.Add(schema); err != nil {
+		t.Errorf("a transcoder that does not check: %v", err)
+	}
+}
+
+// standardJSON is the smallest transcoder there can be.
+type standardJSON struct{}
+
+func (standardJSON) Encode(dst []byte, value any) ([]byte, error) {
+	data, err := json.Marshal(value)
+	return append(dst, data...), err
+}
+
+func (standardJSON) Decode(data []byte, into any) error { return json.Unmarshal(data, into) }
+
+func TestMapperWithAnyTranscoder(t *testing.T) {
+	t.Parallel()
+	checkRoundTrip(t, newMapper(t, persistence.MapperConfig{Application: school, Transcoder: standardJSON{}}), dogEvents("Fido")[0], false)
+}
+
+// heavy is a payload of everything that a decoder could leave pointing into its input.
+type heavy struct {
+	Text  string
+	Bytes []byte
+	Raw   json.RawMessage
+	Map   map[string]string
+	Any   any
+}
+
+func (heavy) Apply(*kennel) {}
+
+var heavies = domain.Define("Heavy", domain.On("Weighed", heavy{}))
+
+func heavyEvent(mark string) domain.Event {
+	return heavies.Create(uuid.New(), heavy{
+		Text: "text " + mark, Bytes: []byte("bytes " + mark), Raw: json.RawMessage(`["raw ` + mark + `"]`),
+		Map: map[string]string{"key " + mark: "value " + mark}, Any: []any{"any " + mark},
+	}, domain.With(domain.Metadata{"meta " + mark: "data " + mark})).PendingEvents()[0]
+}
+
+// TestMapperSharesNoMemory overwrites what the mapper was given and what it returned, and uses its buffers for other
+// events.
+func TestMapperSharesNoMemory(t *testing.T) {
+	t.Parallel()
+	for _, chain := range chains() {
+		for _, original := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v original=%v", chain, original), func(t *testing.T) {
+				t.Parallel()
+				config := chain.config(t)
+				config.OriginalLayout = original
+				mapper := newMapper(t, config, heavies.Schema)
+				event := heavyEvent("first")
+				kept, overwritten := toStored(t, mapper, event), toStored(t, mapper, event)
+				clear(overwritten.State[:cap(overwritten.State)])
+				state := slices.Clone(kept.State)
+				got, err := mapper.ToDomain(persistence.StoredEvent{OriginatorID: kept.OriginatorID, OriginatorVersion: 1,
+					Topic: kept.Topic, State: state})
+				if err != nil {
+					t.Fatal(err)
+				}
+				clear(state)
+				for range 10 {
+					checkHeavy(t, mapper, heavyEvent("other"))
+				}
+				if !reflect.DeepEqual(got.Data, event.Data) || !original && !reflect.DeepEqual(got.Metadata, event.Metadata) {
+					t.Errorf("an event changed after it was read: got %+v\nwant %+v", got, event)
+				}
+				if again, err := mapper.ToDomain(kept); err != nil || !reflect.DeepEqual(again, got) {
+					t.Errorf("a state changed after it was made: got %+v, error %v\nwant %+v", again, err, got)
+				}
+			})
+		}
+	}
+}
+
+func checkHeavy(t *testing.T, mapper *persistence.Mapper, event domain.Event) {
+	t.Helper()
+	stored, err := mapper.ToStored(event)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if got, err := mapper.ToDomain(stored); err != nil || !reflect.DeepEqual(got.Data, event.Data) {
+		t.Errorf("got %+v, error %v\nwant %+v", got.Data, err, event.Data)
+	}
+}
+
+// TestMapperConcurrentUse maps with a hundred goroutines while definitions are added.
+func TestMapperConcurrentUse(t *testing.T) {
+	t.Parallel()
+	mapper := newMapper(t, chain{"zstd", "aes"}.config(t), heavies.Schema)
+	var group sync.WaitGroup
+	for i := range 100 {
+		group.Go(func() {
+			for j := range 5 {
+				checkHeavy(t, mapper, heavyEvent(fmt.Sprint(i, " ", j)))
+			}
+		})
+		if i%10 == 0 {
+			group.Go(func() {
+				log := domain.DefineLog(fmt.Sprint("Log", i), domain.Entry("Entered", 0))
+				for range 10 {
+					if err := mapper.Add(log); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, ok := mapper.SchemaOf(fmt.Sprintf("Log%d.Entered", i)); !ok {
+					t.Errorf("Log%d is not there after it was added", i)
+				}
+			})
+		}
+	}
+	group.Wait()
+}
+
+// spy is a cipher that remembers what a ciphertext is to be bound to, and refuses it.
+type spy struct{ associated []byte }
+
+func (s *spy) Encrypt(_, _, associated []byte) ([]byte, error) { return nil, errBroken }
+
+func (s *spy) Decrypt(_, _, associated []byte) ([]byte, error) {
+	s.associated = slices.Clone(associated)
+	return nil, errBroken
+}
+
+// FuzzMapper reads arbitrary states with and without compressor and cipher, and arbitrary bytes that were compressed
+// and encrypted as they should be. Nothing may panic, and an error must be a *MappingError that does not contain the
+// state.
+func FuzzMapper(f *testing.F) {
+	row := persistence.StoredEvent{OriginatorID: DogID("Fido"), OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte{0}}
+	bound := &spy{}
+	if _, err := newMapper(f, persistence.MapperConfig{Application: school, Cipher: bound}).ToDomain(row); err == nil {
+		f.Fatal("the spy was not asked")
+	}
+	configs := []persistence.MapperConfig{}
+	for _, chain := range []chain{{}, {compressor: "zlib"}, {cipher: "aes"}, {"zlib", "aes"}} {
+		config := chain.config(f)
+		configs = append(configs, config)
+		for _, event := range dogEvents(canary) {
+			f.Add(toStored(f, newMapper(f, config), event).State)
+		}
+	}
+	f.Add([]byte(nil))
+	f.Add([]byte(`{"name":"` + canary + `"}`))
+	f.Add([]byte(`{"timestamp":"` + canary + `","class_version":2}`))
+	f.Add([]byte(`{"topic":"Dog","state":{"name":"` + canary + `"}}`))
+	f.Fuzz(func(t *testing.T, state []byte) {
+		for _, config := range configs {
+			mapper := newMapper(t, config)
+			for _, stored := range [][]byte{state, sealed(t, config, state, bound.associated)} {
+				event := row
+				event.State = stored
+				_, err := mapper.ToDomain(event)
+				wantQuiet(t, err, state)
+				event.Topic = "eventsourcing.domain:Snapshot"
+				_, err = mapper.SnapshotToDomain(event)
+				wantQuiet(t, err, state)
+			}
+		}
+	})
+}
+
+// sealed does to a state what the mapper would have done.
+func sealed(t *testing.T, config persistence.MapperConfig, state, associated []byte) []byte {
+	t.Helper()
+	var err error
+	if config.Compressor != nil {
+		if state, err = config.Compressor.Compress(nil, state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if config.Cipher != nil {
+		if state, err = config.Cipher.Encrypt(nil, state, associated); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return state
+}
+
+// wantQuiet requires that an error is a *MappingError and does not contain the state. The name of a transcoding that is
+// not registered is the one part that a text may have.
+func wantQuiet(t *testing.T, err error, state []byte) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	wantError[*persistence.MappingError](t, err)
+	text := err.Error()
+	if failure, ok := errors.AsType[*persistence.TranscodingError](err); ok && failure.Name != "" {
+		text = strings.ReplaceAll(text, fmt.Sprintf("%.100s", failure.Name), "")
+	}
+	if len(state) > 8 && strings.Contains(text, string(state)) || strings.Contains(text, canary) {
+		t.Errorf("the text contains the state: %s", text)
+	}
+}

@@ -1,0 +1,84 @@
+package persistence_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+// A module that fails to open, and says for whom.
+func init() {
+	persistence.Register("broken", func(env *persistence.Environment) (persistence.Factory, error) {
+		return nil, fmt.Errorf("%s: %w", env.Name(), errBroken)
+	})
+}
+
+func TestModules(t *testing.T) {
+	t.Parallel()
+	got := persistence.Modules()
+	if !slices.IsSorted(got) || !slices.Contains(got, "memory") || !slices.Contains(got, "broken") {
+		t.Errorf("got %q", got)
+	}
+	got[0] = "changed"
+	if slices.Contains(persistence.Modules(), "changed") {
+		t.Error("the caller can change the registry")
+	}
+}
+
+func TestRegisterPanics(t *testing.T) {
+	t.Parallel()
+	before := persistence.Modules()
+	open := func(*persistence.Environment) (persistence.Factory, error) { return memory.New(), nil }
+	for want, register := range map[string]func(){
+		`persistence: module "memory" is registered twice`:           func() { persistence.Register("memory", open) },
+		`persistence: module "nil" is registered without a function`: func() { persistence.Register("nil", nil) },
+	} {
+		func() {
+			defer func() {
+				if got := recover(); got != want {
+					t.Errorf("got panic %v, want %s", got, want)
+				}
+			}()
+			register()
+		}()
+	}
+	if got := persistence.Modules(); !slices.Equal(got, before) { // and the lock is free
+		t.Errorf("got %q, want %q", got, before)
+	}
+}
+
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	for _, env := range []*persistence.Environment{
+		newEnvironment("School", nil, nil),
+		newEnvironment("School", nil, settings{"PERSISTENCE_MODULE": ""}),
+		newEnvironment("School", settings{"PERSISTENCE_MODULE": "memory"}, settings{"PERSISTENCE_MODULE": "unknown"}),
+		newEnvironment("School", nil, settings{"SCHOOL_PERSISTENCE_MODULE": "memory", "PERSISTENCE_MODULE": "unknown"}),
+	} {
+		factory, err := persistence.Open(env, "memory")
+		if _, ok := factory.(*memory.Store); !ok || err != nil {
+			t.Errorf("got %T, error %v", factory, err)
+		}
+	}
+}
+
+func TestOpenFails(t *testing.T) {
+	t.Parallel()
+	_, err := persistence.Open(newEnvironment("School", settings{"PERSISTENCE_MODULE": "broken"}, nil), "memory")
+	if !errors.Is(err, errBroken) {
+		t.Errorf("got %v", err)
+	}
+	wantText(t, err, "School: recorder is broken")
+
+	// The list is of all modules that this test program has.
+	known := strings.Join(persistence.Modules(), ", ")
+	_, err = persistence.Open(newEnvironment("School", nil, settings{"SCHOOL_PERSISTENCE_MODULE": "gormm"}), "memory")
+	wantSettingError(t, err, `SCHOOL_PERSISTENCE_MODULE: "gormm" is not a registered module (forgotten import?); registered are `+known)
+	_, err = persistence.Open(newEnvironment("School", nil, nil), "gormstore")
+	wantSettingError(t, err, `PERSISTENCE_MODULE: "gormstore" is not a registered module (forgotten import?); registered are `+known)
+}

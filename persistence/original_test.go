@@ -1,0 +1,281 @@
+package persistence_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// account is the aggregate of the original's tests of mappers.
+type account struct{ domain.Aggregate }
+
+type (
+	accountOpened       struct{}
+	transactionAppended struct {
+		Amount persistence.Decimal `json:"amount"`
+	}
+)
+
+func (accountOpened) Apply(*account)       {}
+func (transactionAppended) Apply(*account) {}
+
+var accounts = domain.Define("BankAccount",
+	domain.On("Opened", accountOpened{}),
+	domain.On("TransactionAppended", transactionAppended{}))
+
+// TestOriginalSizes holds the sizes that the original's tests of mappers require of its reference event.
+func TestOriginalSizes(t *testing.T) {
+	t.Parallel()
+	event := accounts.NewEvent(domain.Originator{ID: sampleID, Version: 2}, transactionAppended{"10.00"}, domain.At(sampleTime))
+	tests := []struct {
+		chain           chain
+		lowest, highest int
+	}{
+		{chain{}, 134, 134},
+		{chain{cipher: cipher.TopicOriginalAES}, 162, 162},
+		{chain{"zlib", cipher.TopicOriginalAES}, 129, 142},
+	}
+	for _, test := range tests {
+		config := test.chain.config(t)
+		config.OriginalLayout = true
+		state := toStored(t, newMapper(t, config, accounts.Schema), event).State
+		if len(state) < test.lowest || len(state) > test.highest {
+			t.Errorf("%v: got %d bytes, want %d to %d", test.chain, len(state), test.lowest, test.highest)
+		}
+	}
+}
+
+// wagged is an event whose payload has changed twice.
+type (
+	wagged   struct{ Times int }
+	wagged2  struct{ Tail string }
+	wagged1  struct{}
+	barked   string
+	measured struct{ At time.Time }
+)
+
+func (wagged) Apply(*account)   {}
+func (barked) Apply(*account)   {}
+func (measured) Apply(*account) {}
+
+var oddities = domain.Define("zoo.domain:Odd",
+	domain.On("Opened", accountOpened{}),
+	domain.On("Wagged", wagged{},
+		domain.Upcast(func(wagged1) wagged2 { return wagged2{"long"} }),
+		domain.Upcast(func(w wagged2) wagged { return wagged{len(w.Tail)} })),
+	domain.On("Barked", barked("")),
+	domain.On("Measured", measured{}, domain.StoredAs("measured")))
+
+const sampleStamp = `{"timestamp":{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901+00:00"}`
+
+// TestOriginalLayout is what the layout looks like, to the byte.
+func TestOriginalLayout(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		version int64
+		data    any
+		want    string
+	}{
+		{"the first event", 1, accountOpened{}, sampleStamp + `,"originator_topic":"zoo.domain:Odd"}`},
+		{"no fields", 2, accountOpened{}, sampleStamp + `}`},
+		{"a later schema version", 2, wagged{3}, sampleStamp + `,"Times":3,"class_version":3}`},
+		{"both", 1, wagged{3}, sampleStamp + `,"originator_topic":"zoo.domain:Odd","Times":3,"class_version":3}`},
+		{"a topic without an aggregate", 1, measured{sampleTime},
+			sampleStamp + `,"originator_topic":"measured","At":{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901+00:00"}}`},
+	}
+	mapper := newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true}, oddities.Schema)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			event := oddities.NewEvent(domain.Originator{ID: sampleID, Version: test.version}, test.data, domain.At(sampleTime))
+			if got := string(toStored(t, mapper, event).State); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+			checkRoundTrip(t, mapper, event, true)
+		})
+	}
+}
+
+// A definition may say that its first event has another version than 1, and a log has no aggregate to name.
+func TestOriginalOriginatorTopic(t *testing.T) {
+	t.Parallel()
+	fromZero := domain.Define("Account", domain.FirstVersion[account](0), domain.On("Opened", accountOpened{})).Schema
+	log := domain.DefineLog("Log", domain.Entry("Entered", accountOpened{}))
+	tests := []struct {
+		schema  *domain.Schema
+		version int64
+		want    bool
+	}{
+		{fromZero, 0, true}, {fromZero, 1, false}, {log, 1, false}, {log, 2, false},
+	}
+	for _, test := range tests {
+		mapper := newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true}, test.schema)
+		event := test.schema.NewEvent(domain.Originator{ID: sampleID, Version: test.version}, accountOpened{})
+		state := string(toStored(t, mapper, event).State)
+		if got := strings.Contains(state, `"originator_topic":"`+test.schema.Name()+`"`); got != test.want {
+			t.Errorf("%s version %d: got %s", test.schema.Name(), test.version, state)
+		}
+	}
+}
+
+func TestOriginalRefusesPayloadsThatAreNotObjects(t *testing.T) {
+	t.Parallel()
+	mapper := newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true}, oddities.Schema)
+	event := oddities.NewEvent(domain.Originator{ID: sampleID, Version: 2}, barked(canary))
+	stored, err := mapper.ToStored(event)
+	wantMappingError(t, err, "encode", stored, 0)
+	wantWords(t, err.Error(), "the original's layout needs payloads that are JSON objects")
+	checkRoundTrip(t, newMapper(t, persistence.MapperConfig{Application: school}, oddities.Schema), event, false)
+}
+
+// A mapper reads what either layout has written, whichever it writes itself.
+func TestOriginalLayoutIsAlwaysRead(t *testing.T) {
+	t.Parallel()
+	ours := newMapper(t, persistence.MapperConfig{Application: school})
+	theirs := newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true})
+	for _, event := range dogEvents("Fido", "roll over") {
+		fromOurs, err := theirs.ToDomain(toStored(t, ours, event))
+		if err != nil || fromOurs.Data != event.Data || fromOurs.ID != event.ID {
+			t.Errorf("got %+v, error %v", fromOurs, err)
+		}
+		fromTheirs, err := ours.ToDomain(toStored(t, theirs, event))
+		if err != nil || fromTheirs.Data != event.Data || fromTheirs.ID != uuid.Nil || !fromTheirs.Timestamp.Equal(event.Timestamp) {
+			t.Errorf("got %+v, error %v", fromTheirs, err)
+		}
+	}
+}
+
+func TestOriginalUpcasting(t *testing.T) {
+	t.Parallel()
+	mapper := newMapper(t, persistence.MapperConfig{Application: school}, oddities.Schema)
+	for state, want := range map[string]any{
+		sampleStamp + `}`:                                     wagged{4},
+		sampleStamp + `,"class_version":1}`:                   wagged{4},
+		sampleStamp + `,"Tail":"short","class_version":2}`:    wagged{5},
+		sampleStamp + `,"Times":6,"class_version":3}`:         wagged{6},
+		sampleStamp + `,"class_version":null,"Tail":"short"}`: wagged{4},
+		sampleStamp + `,"class_version":4}`:                   nil,
+		sampleStamp + `,"class_version":0}`:                   nil,
+		sampleStamp + `,"class_version":-1}`:                  nil,
+	} {
+		stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 2, Topic: "zoo.domain:Odd.Wagged", State: []byte(state)}
+		got, err := mapper.ToDomain(stored)
+		if want == nil {
+			wantMappingError(t, err, "decode", stored, 0)
+			wantError[*domain.SchemaVersionError](t, err)
+		} else if err != nil || got.Data != want {
+			t.Errorf("%s: got %+v, error %v", state, got.Data, err)
+		}
+	}
+}
+
+// pythonDogs are the dogs of a program in Python, under the names that it gave them.
+var pythonDogs = domain.Define("training_school.domain:Dog",
+	domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
+
+// renamedDogs are the same, in a program that has taken over their history.
+var renamedDogs = domain.Define("Dog", domain.FormerName[Dog]("training_school.domain:Dog"),
+	domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
+
+func readState(t *testing.T, name string) []byte {
+	t.Helper()
+	state, err := os.ReadFile(filepath.Join("testdata", "transcoder", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+// TestOriginalEvents reads events that the original has written, and writes them again as they were.
+func TestOriginalEvents(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		file, topic string
+		version     int64
+		at          time.Time
+		want        any
+	}{
+		{"dog_registered.json", "training_school.domain:Dog.Registered", 1, clock(1, 373511), Registered{"Fido"}},
+		{"dog_trick_added.json", "training_school.domain:Dog.TrickAdded", 2, clock(1, 387890), TrickAdded{"走る 🐕"}},
+		{"dog_trick_quoted.json", "training_school.domain:Dog.TrickAdded", 3, clock(1, 391780), TrickAdded{`it's "quoted" \ back`}},
+	}
+	for _, definition := range []*domain.Definition[Dog]{pythonDogs, renamedDogs} {
+		mapper := newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true}, definition.Schema)
+		for _, test := range tests {
+			stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: test.version, Topic: test.topic, State: readState(t, test.file)}
+			got, err := mapper.ToDomain(stored)
+			want := domain.Event{Application: school, OriginatorID: sampleID, OriginatorVersion: test.version,
+				Topic: test.topic, Timestamp: test.at, Data: test.want}
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: got  %+v, error %v\nwant %+v", test.file, got, err, want)
+				continue
+			}
+			if again := toStored(t, mapper, got); !reflect.DeepEqual(again, stored) {
+				t.Errorf("%s: got  %s\nwant %s", test.file, again.State, stored.State)
+			}
+		}
+	}
+}
+
+// TestOriginalSnapshot reads a snapshot that the original has written.
+func TestOriginalSnapshot(t *testing.T) {
+	t.Parallel()
+	stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 10, Topic: "eventsourcing.domain:Snapshot",
+		State: readState(t, "dog_snapshot.json")}
+	for _, definition := range []*domain.Definition[Dog]{pythonDogs, renamedDogs} {
+		event, err := newMapper(t, persistence.MapperConfig{Application: school}, definition.Schema).SnapshotToDomain(stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !event.Timestamp.Equal(clock(1, 428328)) || event.OriginatorVersion != 10 {
+			t.Errorf("got %+v", event)
+		}
+		dog, err := definition.Restore(event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if dog.Name != "Bella" || strings.Join(dog.Tricks, " ") != "t1 t2 t3 t4 t5 t6 t7 t8 t9" || dog.Version() != 10 ||
+			!dog.CreatedOn().Equal(clock(1, 394746)) || !dog.ModifiedOn().Equal(clock(1, 426237)) {
+			t.Errorf("got %+v, created on %v, modified on %v", dog, dog.CreatedOn(), dog.ModifiedOn())
+		}
+	}
+	_, err := newMapper(t, persistence.MapperConfig{Application: school}).SnapshotToDomain(stored)
+	wantMappingError(t, err, "topic", stored, 0)
+	if got := wantError[*persistence.UnknownTopicError](t, err); got.Topic != "training_school.domain:Dog" {
+		t.Errorf("got topic %q, want the aggregate's", got.Topic)
+	}
+}
+
+func TestOriginalDamage(t *testing.T) {
+	t.Parallel()
+	mapper := newMapper(t, persistence.MapperConfig{Application: school}, pythonDogs.Schema)
+	for _, state := range []string{
+		`{`, `{}}`, `{"state":"` + canary + `"}`, `{"topic":"training_school.domain:Dog"}`,
+		`{"topic":1,"state":{}}`, `{"topic":"training_school.domain:Dog","state":{"name":["` + canary + `"]}}`,
+		`{"topic":"training_school.domain:Dog","state":{"class_version":"` + canary + `"}}`,
+		`{"timestamp":"` + canary + `","topic":"training_school.domain:Dog","state":{}}`,
+		`{"topic":"training_school.domain:Dog","state":{"class_version":2}}`,
+	} {
+		stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "eventsourcing.domain:Snapshot", State: []byte(state)}
+		_, err := mapper.SnapshotToDomain(stored)
+		wantMappingError(t, err, "decode", stored, 0)
+	}
+	stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "training_school.domain:Dog.Registered",
+		State: []byte(`{"timestamp":1,"name":"` + canary + `"}`)}
+	_, err := mapper.ToDomain(stored)
+	wantMappingError(t, err, "decode", stored, 0)
+	if !errors.Is(err, persistence.ErrData) {
+		t.Errorf("got %v, want an ErrData", err)
+	}
+}

@@ -1,0 +1,421 @@
+package persistence_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"reflect"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+func newEventStore(t *testing.T, config persistence.MapperConfig) (*persistence.EventStore, persistence.ProcessRecorder) {
+	t.Helper()
+	recorder, _ := newRecorder(t)
+	config.Application = school
+	return persistence.NewEventStore(newMapper(t, config), recorder), recorder
+}
+
+// put stores events, and returns their ids.
+func put(t *testing.T, store *persistence.EventStore, events []domain.Event) []int64 {
+	t.Helper()
+	recordings, err := store.Put(t.Context(), events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return idsOf(recordings)
+}
+
+func idsOf(recordings []persistence.Recording) (ids []int64) {
+	for _, recording := range recordings {
+		ids = append(ids, recording.Notification.ID)
+	}
+	return ids
+}
+
+func TestEventStorePut(t *testing.T) {
+	t.Parallel()
+	store, recorder := newEventStore(t, persistence.MapperConfig{})
+	events := append(dogEvents("Fido", "roll over"), dogEvents("Rex")...)
+	recordings, err := store.Put(t.Context(), events)
+	if err != nil || len(recordings) != len(events) {
+		t.Fatalf("got %d recordings, error %v", len(recordings), err)
+	}
+	log, err := recorder.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, recording := range recordings {
+		want := events[i]
+		want.Application, want.NotificationID = school, int64(i+1)
+		if !reflect.DeepEqual(recording.Event, want) || !reflect.DeepEqual(recording.Notification, log[i]) {
+			t.Errorf("got  %+v\nwant %+v, %+v", recording, want, log[i])
+		}
+	}
+	if events[0].Application != "" || events[0].NotificationID != 0 {
+		t.Errorf("Put changed the caller's events: %+v", events[0])
+	}
+}
+
+func TestEventStorePutNothing(t *testing.T) {
+	t.Parallel()
+	store, _ := newEventStore(t, persistence.MapperConfig{})
+	if recordings, err := store.Put(t.Context(), nil); len(recordings) != 0 || err != nil {
+		t.Errorf("got %v, error %v", recordings, err)
+	}
+}
+
+// A recorder of snapshots returns no ids, and one of another store may not either.
+func TestEventStorePutWithoutIDs(t *testing.T) {
+	t.Parallel()
+	recorder, _ := newRecorder(t)
+	store := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school}), &doctored{ProcessRecorder: recorder,
+		insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, nil }})
+	if got := put(t, store, dogEvents("Fido", "roll over")); !reflect.DeepEqual(got, []int64{0, 0}) {
+		t.Errorf("got ids %v", got)
+	}
+}
+
+// What cannot be mapped stops a save before the recorder is asked.
+func TestEventStorePutUnmappable(t *testing.T) {
+	t.Parallel()
+	recorder, _ := newRecorder(t)
+	store := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school}), &doctored{ProcessRecorder: recorder,
+		insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) {
+			t.Error("the recorder was asked")
+			return nil, nil
+		}})
+	events := dogEvents("Fido", "roll over")
+	events[1].Topic = "Dog.Unknown"
+	_, err := store.Put(t.Context(), events)
+	wantError[*persistence.UnknownTopicError](t, err)
+}
+
+func TestEventStorePutFails(t *testing.T) {
+	t.Parallel()
+	recorder, _ := newRecorder(t)
+	store := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school}), &doctored{ProcessRecorder: recorder,
+		insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, errBroken }})
+	if recordings, err := store.Put(t.Context(), dogEvents("Fido")); recordings != nil || err != errBroken {
+		t.Errorf("got %v, error %v", recordings, err)
+	}
+}
+
+// TestEventStorePutAgain puts the same events twice, as after an answer that was lost. They are recognised by their
+// event ids, whatever the states look like.
+func TestEventStorePutAgain(t *testing.T) {
+	t.Parallel()
+	for _, chain := range chains() {
+		t.Run(chain.String(), func(t *testing.T) {
+			t.Parallel()
+			store, recorder := newEventStore(t, chain.config(t))
+			put(t, store, dogEvents("Bella"))
+			fido, rex := dogEvents("Fido", "roll over"), dogEvents("Rex")
+			events := []domain.Event{fido[0], rex[0], fido[1]}
+			first := put(t, store, events)
+			if again := put(t, store, events); !reflect.DeepEqual(again, first) || !reflect.DeepEqual(first, []int64{2, 3, 4}) {
+				t.Errorf("got ids %v, then %v", first, again)
+			}
+			if head, err := recorder.MaxNotificationID(t.Context()); head != 4 || err != nil {
+				t.Errorf("got head %d, error %v: something was stored twice", head, err)
+			}
+		})
+	}
+}
+
+// TestEventStoreConflicts is about conflicts that are none of our own events, or not only.
+func TestEventStoreConflicts(t *testing.T) {
+	t.Parallel()
+	stored, rival := dogEvents("Fido", "roll over"), dogEvents("Fido", "roll over")
+	tests := map[string][]domain.Event{
+		"a rival's events":            rival,
+		"one of a rival's":            {stored[0], rival[1]},
+		"another one of a rival's":    {rival[0], stored[1]},
+		"one more than is stored":     append(stored[:2:2], dogEvents("Fido", "roll over", "sit")[2]),
+		"the same with another dog's": append(stored[:2:2], dogEvents("Rex")...),
+		"the same event twice":        {stored[0], stored[0]},
+	}
+	for name, events := range tests {
+		for _, topic := range []string{"", cipher.TopicAES} {
+			t.Run(name+topic, func(t *testing.T) {
+				t.Parallel()
+				store, recorder := newEventStore(t, chain{cipher: topic}.config(t))
+				put(t, store, stored)
+				recordings, err := store.Put(t.Context(), events)
+				if recordings != nil || !persistence.IsConflict(err) {
+					t.Errorf("got %v, error %v, want a conflict", recordings, err)
+				}
+				if head, err := recorder.MaxNotificationID(t.Context()); head != 2 || err != nil {
+					t.Errorf("got head %d, error %v", head, err)
+				}
+			})
+		}
+	}
+}
+
+// A conflict may come wrapped, and may be about other places than those that were asked for.
+func TestEventStoreConflictOfRecorder(t *testing.T) {
+	t.Parallel()
+	recorder, _ := newRecorder(t)
+	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	events := dogEvents("Fido")
+	mine := toStored(t, mapper, events[0])
+	elsewhere, unreadable, foreign := mine, mine, toStored(t, mapper, dogEvents("Fido")[0])
+	elsewhere.OriginatorVersion = 2
+	unreadable.State = []byte("damaged")
+	for name, test := range map[string]struct {
+		stored persistence.StoredEvent
+		want   []int64
+	}{
+		"the same": {mine, []int64{7}}, "elsewhere": {elsewhere, nil}, "unreadable": {unreadable, nil}, "foreign": {foreign, nil},
+	} {
+		conflict := &persistence.ConflictError{Application: school, Stored: []persistence.Notification{{ID: 7, StoredEvent: test.stored}}}
+		store := persistence.NewEventStore(mapper, &doctored{ProcessRecorder: recorder,
+			insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) {
+				return nil, fmt.Errorf("insert: %w", conflict)
+			}})
+		recordings, err := store.Put(t.Context(), events)
+		if !reflect.DeepEqual(idsOf(recordings), test.want) || (err == nil) != (test.want != nil) {
+			t.Errorf("%s: got %v, error %v, want ids %v", name, recordings, err, test.want)
+		}
+		if err != nil && !errors.Is(err, conflict) {
+			t.Errorf("%s: got error %v, want the conflict", name, err)
+		}
+	}
+}
+
+// TestEventStoreOriginalLayout puts events twice that have no event id to be recognised by.
+func TestEventStoreOriginalLayout(t *testing.T) {
+	t.Parallel()
+	for _, chain := range chains() {
+		t.Run(chain.String(), func(t *testing.T) {
+			t.Parallel()
+			config := chain.config(t)
+			config.OriginalLayout = true
+			store, _ := newEventStore(t, config)
+			events := dogEvents("Fido", "roll over")
+			put(t, store, events)
+			_, err := store.Put(t.Context(), events)
+			if !errors.Is(err, persistence.ErrOutcomeUnknown) || persistence.IsRetryable(err) || persistence.IsConflict(err) {
+				t.Errorf("equal events: got %v, want ErrOutcomeUnknown, which is neither retryable nor a conflict", err)
+			}
+			wantWords(t, err.Error(), school+": save: outcome unknown: ", "no event ids")
+			wantError[*persistence.ConflictError](t, err)
+
+			// One equal event does not make the others so.
+			_, err = store.Put(t.Context(), dogEvents("Fido", "sit"))
+			if errors.Is(err, persistence.ErrOutcomeUnknown) || !persistence.IsConflict(err) {
+				t.Errorf("other events: got %v, want a conflict", err)
+			}
+		})
+	}
+}
+
+// The database may have events of the other layout from before.
+func TestEventStoreConflictAcrossLayouts(t *testing.T) {
+	t.Parallel()
+	recorder, _ := newRecorder(t)
+	ours := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school}), recorder)
+	theirs := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true}), recorder)
+	fido, rex := dogEvents("Fido"), dogEvents("Rex")
+	put(t, ours, fido)
+	put(t, theirs, rex)
+	_, first := theirs.Put(t.Context(), fido)
+	_, second := ours.Put(t.Context(), rex)
+	for _, err := range []error{first, second} {
+		if !persistence.IsConflict(err) || errors.Is(err, persistence.ErrOutcomeUnknown) {
+			t.Errorf("got %v, want a conflict", err)
+		}
+	}
+}
+
+func TestEventStorePutProcessed(t *testing.T) {
+	t.Parallel()
+	store, recorder := newEventStore(t, persistence.MapperConfig{})
+	tracking := persistence.Tracking{ApplicationName: "Upstream", NotificationID: 5}
+	recordings, err := store.PutProcessed(t.Context(), dogEvents("Fido", "roll over"), tracking)
+	if err != nil || !reflect.DeepEqual(idsOf(recordings), []int64{1, 2}) {
+		t.Fatalf("got %v, error %v", recordings, err)
+	}
+	wantPosition(t, recorder, 5)
+	_, err = store.PutProcessed(t.Context(), dogEvents("Rex"), tracking)
+	if got := wantError[*persistence.TrackingError](t, err); got.Current != 5 {
+		t.Errorf("got %+v", got)
+	}
+	tracking.NotificationID = 6
+	if recordings, err := store.PutProcessed(t.Context(), nil, tracking); len(recordings) != 0 || err != nil {
+		t.Errorf("no events: got %v, error %v", recordings, err)
+	}
+	wantPosition(t, recorder, 6)
+}
+
+func wantPosition(t *testing.T, recorder persistence.TrackingRecorder, want int64) {
+	t.Helper()
+	if got, err := recorder.MaxTrackingID(t.Context(), "Upstream"); got != want || err != nil {
+		t.Errorf("got position %d, error %v, want %d", got, err, want)
+	}
+}
+
+// The same events are a success only where the position was moved with them: otherwise half of the work was not done.
+func TestEventStorePutProcessedAgain(t *testing.T) {
+	t.Parallel()
+	tracking := persistence.Tracking{ApplicationName: "Upstream", NotificationID: 5}
+	t.Run("with the position", func(t *testing.T) {
+		t.Parallel()
+		recorder, _ := newRecorder(t)
+		mapper := newMapper(t, persistence.MapperConfig{Application: school})
+		events := dogEvents("Fido", "roll over")
+		first, err := persistence.NewEventStore(mapper, recorder).PutProcessed(t.Context(), events, tracking)
+		if err != nil {
+			t.Fatal(err)
+		}
+		store := persistence.NewEventStore(mapper, &doctored{ProcessRecorder: recorder,
+			processed: func(ctx context.Context, stored []persistence.StoredEvent, _ persistence.Tracking) ([]int64, error) {
+				return recorder.InsertEvents(ctx, stored) // finds the events before the position
+			}})
+		again, err := store.PutProcessed(t.Context(), events, tracking)
+		if err != nil || !reflect.DeepEqual(idsOf(again), idsOf(first)) {
+			t.Errorf("got %v, error %v, want %v", idsOf(again), err, idsOf(first))
+		}
+	})
+	t.Run("without the position", func(t *testing.T) {
+		t.Parallel()
+		store, recorder := newEventStore(t, persistence.MapperConfig{})
+		events := dogEvents("Fido")
+		put(t, store, events)
+		if _, err := store.PutProcessed(t.Context(), events, tracking); !persistence.IsConflict(err) {
+			t.Errorf("got %v, want a conflict", err)
+		}
+		wantPosition(t, recorder, 0)
+	})
+	t.Run("with a position that cannot be read", func(t *testing.T) {
+		t.Parallel()
+		recorder, _ := newRecorder(t)
+		store := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school}), &doctored{ProcessRecorder: recorder,
+			position: func(context.Context, string) (int64, error) { return 0, errBroken }})
+		events := dogEvents("Fido")
+		put(t, store, events)
+		if _, err := store.PutProcessed(t.Context(), events, tracking); err != errBroken {
+			t.Errorf("got %v, want %v", err, errBroken)
+		}
+	})
+	t.Run("with a rival's events", func(t *testing.T) {
+		t.Parallel()
+		store, recorder := newEventStore(t, persistence.MapperConfig{})
+		put(t, store, dogEvents("Fido"))
+		if _, err := store.PutProcessed(t.Context(), dogEvents("Fido"), tracking); !persistence.IsConflict(err) {
+			t.Errorf("got %v, want a conflict", err)
+		}
+		wantPosition(t, recorder, 0)
+	})
+}
+
+func TestEventStoreGet(t *testing.T) {
+	t.Parallel()
+	store, _ := newEventStore(t, chain{"zlib", "aes"}.config(t))
+	fido := dogEvents("Fido", "roll over", "fetch", "sit")
+	put(t, store, append(dogEvents("Rex"), fido...))
+	tests := []struct {
+		name string
+		id   uuid.UUID
+		r    persistence.EventRange
+		want []domain.Event
+	}{
+		{"all", DogID("Fido"), persistence.EventRange{}, fido},
+		{"the last one", DogID("Fido"), persistence.EventRange{Descending: true, Limit: 1}, fido[3:]},
+		{"the last one before", DogID("Fido"), persistence.EventRange{Before: 4, Descending: true, Limit: 1}, fido[2:3]},
+		{"a range", DogID("Fido"), persistence.EventRange{From: 2, Before: 4}, fido[1:3]},
+		{"an unknown dog", DogID("Bella"), persistence.EventRange{}, nil},
+	}
+	for _, test := range tests {
+		got, err := collect(store.Get(t.Context(), test.id, test.r))
+		for i := range got {
+			got[i].Application = ""
+		}
+		if err != nil || !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s: got  %+v, error %v\nwant %+v", test.name, got, err, test.want)
+		}
+	}
+}
+
+// The first error ends the stream, whoever it is from, and a loop may be left.
+func TestEventStoreGetEnds(t *testing.T) {
+	t.Parallel()
+	recorder, _ := newRecorder(t)
+	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	var stored []persistence.StoredEvent
+	for _, event := range dogEvents("Fido", "roll over", "sit") {
+		stored = append(stored, toStored(t, mapper, event))
+	}
+	damaged := stored[1]
+	damaged.State = []byte("damaged")
+	for name, test := range map[string]struct {
+		stream iter.Seq2[persistence.StoredEvent, error]
+		leave  int
+		want   string
+	}{
+		"a broken recorder": {brokenAfter(errBroken, stored[0]), -1, "1 error"},
+		"a damaged state":   {brokenAfter(errBroken, stored[0], damaged, stored[2]), -1, "1 error"},
+		"a loop that ends":  {brokenAfter(errBroken, stored...), 2, "1 2"},
+	} {
+		store := persistence.NewEventStore(mapper, &doctored{ProcessRecorder: recorder,
+			stream: func(uuid.UUID, persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] { return test.stream }})
+		got := ""
+		for event, err := range store.Get(t.Context(), DogID("Fido"), persistence.EventRange{}) {
+			if err != nil {
+				got += " error"
+				if !reflect.DeepEqual(event, domain.Event{}) {
+					t.Errorf("%s: got an event with the error: %+v", name, event)
+				}
+				continue
+			}
+			got += fmt.Sprint(" ", event.OriginatorVersion)
+			if event.OriginatorVersion == int64(test.leave) {
+				break
+			}
+		}
+		if got != " "+test.want {
+			t.Errorf("%s: got%s, want %s", name, got, test.want)
+		}
+	}
+}
+
+func TestSnapshotStore(t *testing.T) {
+	t.Parallel()
+	_, recorder := newRecorder(t)
+	store := persistence.NewSnapshotStore(newMapper(t, chain{"zstd", "aes"}.config(t)), recorder)
+	dog := RegisterDog("Fido")
+	first := Dogs.TakeSnapshot(dog)
+	dog.AddTrick("roll over")
+	second := Dogs.TakeSnapshot(dog)
+	for _, snapshot := range []domain.Event{first, second, second, Dogs.TakeSnapshot(dog)} { // the last two are there already
+		if err := store.Put(t.Context(), snapshot); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.Application, second.Application = school, school
+	got, err := collect(store.Get(t.Context(), DogID("Fido"), persistence.EventRange{Descending: true}))
+	if want := []domain.Event{second, first}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v, error %v\nwant %+v", got, err, want)
+	}
+}
+
+func TestSnapshotStoreFails(t *testing.T) {
+	t.Parallel()
+	recorder, _ := newRecorder(t)
+	snapshot := Dogs.TakeSnapshot(RegisterDog("Fido"))
+	broken := &doctored{ProcessRecorder: recorder,
+		insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, errBroken }}
+	store := persistence.NewSnapshotStore(newMapper(t, persistence.MapperConfig{Application: school}), broken)
+	if err := store.Put(t.Context(), snapshot); err != errBroken {
+		t.Errorf("got %v, want %v", err, errBroken)
+	}
+	snapshot.Topic = "Cat"
+	wantError[*persistence.UnknownTopicError](t, store.Put(t.Context(), snapshot))
+}

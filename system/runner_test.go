@@ -1,0 +1,739 @@
+package system_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"gorm.io/driver/postgres"
+	"gorm.io/driver/sqlite"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+func newRunner(t testing.TB, store persistence.Factory, pipes ...system.Chain) *system.Runner {
+	t.Helper()
+	r, err := system.NewRunner(newSystem(t, pipes...), application.WithStore(store))
+	return closing(t, r, err)
+}
+
+// ended tells whether all followers of a runner have ended.
+func ended(r *system.Runner) bool {
+	select {
+	case <-r.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+func TestRunnerLife(t *testing.T) {
+	t.Parallel()
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, live := range map[string]func(t *testing.T, r *system.Runner){
+		"start twice": func(t *testing.T, r *system.Runner) {
+			start(t, r)
+			if err := r.Start(t.Context()); !errors.Is(err, system.ErrAlreadyStarted) {
+				t.Errorf("got %v from Start", err)
+			}
+			if err := r.Run(t.Context()); !errors.Is(err, system.ErrAlreadyStarted) {
+				t.Errorf("got %v from Run", err)
+			}
+			if ended(r) {
+				t.Error("the first start has ended")
+			}
+			do(t, r.Stop(t.Context()))
+		},
+		"stop twice": func(t *testing.T, r *system.Runner) {
+			start(t, r)
+			do(t, r.Stop(t.Context()), r.Stop(t.Context()), r.Stop(cancelled))
+			if err := r.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
+				t.Errorf("got %v from Start", err)
+			}
+		},
+		"stop before start": func(t *testing.T, r *system.Runner) {
+			do(t, r.Stop(t.Context()), r.Stop(cancelled))
+			if err := r.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
+				t.Errorf("got %v from Start", err)
+			}
+		},
+		"stop from everywhere": func(t *testing.T, r *system.Runner) {
+			start(t, r)
+			var group sync.WaitGroup
+			for range 8 {
+				group.Go(func() {
+					if err := r.Stop(t.Context()); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			group.Wait()
+		},
+		"run with a ctx that has ended": func(t *testing.T, r *system.Runner) { do(t, r.Run(cancelled)) },
+		"start with a ctx that has ended": func(t *testing.T, r *system.Runner) {
+			do(t, r.Start(cancelled))
+		},
+		"run until stop": func(t *testing.T, r *system.Runner) {
+			done := make(chan error)
+			go func() { done <- r.Run(t.Context()) }()
+			synctest.Wait()
+			if ended(r) {
+				t.Error("Run has ended by itself")
+			}
+			do(t, r.Stop(t.Context()), <-done)
+		},
+		"run until ctx ends": func(t *testing.T, r *system.Runner) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			began := time.Now()
+			do(t, r.Run(ctx))
+			if got := time.Since(began); got != time.Hour {
+				t.Errorf("ran for %v", got)
+			}
+		},
+		"close": func(t *testing.T, r *system.Runner) {
+			start(t, r)
+			do(t, r.Close(), r.Close())
+			if err := r.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
+				t.Errorf("got %v from Start", err)
+			}
+			if err := get[*school.TrainingSchool](t, r, schoolName).Register(t.Context(), "Fido"); !errors.Is(err, persistence.ErrClosed) {
+				t.Errorf("got %v from a save", err)
+			}
+		},
+	} {
+		for pipe, pipes := range map[string][]system.Chain{
+			"followers":    {counting()},
+			"no followers": {system.Pipe(system.App(schoolName, school.New))},
+		} {
+			t.Run(name+"/"+pipe, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRunner(t, memory.New(), pipes...)
+					live(t, r)
+					<-r.Done()
+					for _, status := range statuses(t, r) {
+						if status.State != system.Stopped {
+							t.Errorf("got %+v in the end", status)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestSingleThreadedLife(t *testing.T) {
+	t.Parallel()
+	r, err := system.NewSingleThreadedRunner(newSystem(t, counting()))
+	closing(t, r, err)
+	dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
+	register(t, dogs, 1, "Fido")
+	if err := r.Sync(t.Context()); !errors.Is(err, system.ErrNotStarted) {
+		t.Errorf("got %v from Sync before Start", err)
+	}
+	if got := statuses(t, r)[0].State; got != system.Stopped {
+		t.Errorf("the follower is %s before Start", got)
+	}
+	start(t, r)
+	if err := r.Start(t.Context()); !errors.Is(err, system.ErrAlreadyStarted) {
+		t.Errorf("got %v from a second Start", err)
+	}
+	r.Stop()
+	r.Stop()
+	register(t, dogs, 1, "Rex")
+	for _, err := range []error{r.Start(t.Context()), r.Sync(t.Context())} {
+		if !errors.Is(err, system.ErrStopped) {
+			t.Errorf("got %v after Stop", err)
+		}
+	}
+	if got := c.counted(t, "sit"); got != 1 {
+		t.Errorf("counted %d, want what was there before Stop", got)
+	}
+	if got := statuses(t, r)[0]; got.State != system.Stopped || got.Lag() != 2 {
+		t.Errorf("got %+v after Stop", got)
+	}
+	do(t, r.Close(), r.Close())
+
+	before, err := system.NewSingleThreadedRunner(newSystem(t, counting()))
+	closing(t, before, err)
+	before.Stop()
+	if err := before.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
+		t.Errorf("got %v from Start after Stop", err)
+	}
+}
+
+// Followers of a leader are called in the order of their definition.
+func TestSingleThreadedOrder(t *testing.T) {
+	t.Parallel()
+	var calls []string
+	named := func(name string) *system.Node {
+		return following(name, func(context.Context, domain.Event, *application.ProcessingEvent) error {
+			calls = append(calls, name)
+			return nil
+		})
+	}
+	leader := system.App(schoolName, school.New)
+	r, err := system.NewSingleThreadedRunner(newSystem(t,
+		system.Pipe(leader, named("C")), system.Pipe(leader, named("A")), system.Pipe(leader, named("B"))))
+	closing(t, r, err)
+	start(t, r)
+	dogs := get[*school.TrainingSchool](t, r, schoolName)
+	do(t, dogs.Register(t.Context(), "Fido"), dogs.AddTrick(t.Context(), "Fido", "sit"))
+	if want := []string{"C", "A", "B", "C", "A", "B"}; !slices.Equal(calls, want) {
+		t.Errorf("got %v, want %v", calls, want)
+	}
+}
+
+// A save is processed when it returns, also where its ctx has ended by then; but the end of Sync's ctx ends Sync, and is
+// no failure of the follower.
+func TestSingleThreadedContext(t *testing.T) {
+	t.Parallel()
+	r, err := system.NewSingleThreadedRunner(newSystem(t, counting()))
+	closing(t, r, err)
+	dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
+	ctx, cancel := context.WithCancel(t.Context())
+	do(t, r.Start(ctx))
+	c.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+		cancel()
+		return errors.Join(ctx.Err(), c.count(ctx, event, processing))
+	})
+	dog := school.RegisterDog("Fido")
+	dog.AddTrick("sit")
+	if _, err := dogs.Save(ctx, dog); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.counted(t, "sit"); got != 1 || r.Err() != nil {
+		t.Errorf("counted %d, %v", got, r.Err())
+	}
+	if err := r.Sync(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if got := statuses(t, r)[0]; got.State != system.Running || got.Err != nil {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// A policy that calls Sync gets another round, and one that ends its goroutine leaves a runner that works.
+func TestSingleThreadedReentry(t *testing.T) {
+	t.Parallel()
+	var r *system.SingleThreadedRunner
+	exit := true
+	var j journal
+	policy := func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+		if exit {
+			exit = false
+			runtime.Goexit()
+		}
+		return errors.Join(r.Sync(ctx), j.policy(ctx, event, processing))
+	}
+	made, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", policy))))
+	r = closing(t, made, err)
+	start(t, r)
+	dogs := get[*school.TrainingSchool](t, r, schoolName)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		register(t, dogs, 0, "Fido")
+	}()
+	<-done
+	do(t, r.Sync(t.Context()))
+	j.want(t, dogs.Application)
+}
+
+// Many save at the same time: when all saves have returned, everything is processed.
+func TestSingleThreadedConcurrentSaves(t *testing.T) {
+	t.Parallel()
+	var j journal
+	p := place{store: memory.New()}
+	r := p.started(t, system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
+	dogs := get[*school.TrainingSchool](t, r, schoolName)
+	var group sync.WaitGroup
+	for w := range 8 {
+		group.Go(func() {
+			for i := range 50 {
+				if err := dogs.Register(t.Context(), fmt.Sprint(w, " ", i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	j.want(t, dogs.Application)
+}
+
+// A follower that fails is tried again after growing times, up to a minute; and after it has recovered, soon again.
+func TestRetrySchedule(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRunner(t, memory.New(), counting())
+		dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
+		var mu sync.Mutex
+		var times []time.Time
+		fail := func(context.Context, domain.Event, *application.ProcessingEvent) error {
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, time.Now())
+			return errors.New("fail")
+		}
+		c.become(fail)
+		start(t, r)
+		register(t, dogs, 0, "Fido")
+		began := time.Now()
+		for range 30 {
+			time.Sleep(10 * time.Second)
+			register(t, dogs, 0, time.Now().String()) // wakes the follower, which is not to be hurried by it
+		}
+		mu.Lock()
+		want := time.Second
+		for i := 1; i < len(times); i++ {
+			if got := times[i].Sub(times[i-1]); got < want*3/4 || got > want {
+				t.Errorf("retry %d came after %v, want at most %v", i, got, want)
+			}
+			want = min(2*want, time.Minute)
+		}
+		if len(times) < 9 || len(times) > 13 || !times[0].Equal(began) {
+			t.Errorf("got %d attempts, the first after %v", len(times), times[0].Sub(began))
+		}
+		last := times[len(times)-1]
+		times = nil
+		mu.Unlock()
+		if got := statuses(t, r)[0]; !got.Since.Equal(began) || got.NextRetry.Sub(last) < 45*time.Second || got.NextRetry.Sub(last) > time.Minute {
+			t.Errorf("got %+v, want it to fail since %v", got, began)
+		}
+
+		c.become(c.count)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := statuses(t, r)[0]; got.State != system.Running || got.Lag() != 0 {
+			t.Errorf("got %+v, want it to have recovered", got)
+		}
+		c.become(fail)
+		register(t, dogs, 0, "Rex")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if len(times) != 2 {
+			t.Errorf("got %d attempts in the first second of another failure, want 2", len(times))
+		}
+	})
+}
+
+// A follower that is waiting for a retry ends at once, by ctx and by Stop.
+func TestEndWhileRetrying(t *testing.T) {
+	t.Parallel()
+	for _, stop := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRunner(t, memory.New(), counting())
+			boom := errors.New("boom")
+			get[*counters](t, r, countersName).become(func(context.Context, domain.Event, *application.ProcessingEvent) error { return boom })
+			register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			do(t, r.Start(ctx))
+			time.Sleep(10 * time.Second)
+			began := time.Now()
+			if stop {
+				do(t, r.Stop(t.Context()))
+			} else {
+				cancel()
+				<-r.Done()
+			}
+			if got := time.Since(began); got != 0 {
+				t.Errorf("it took %v to end", got)
+			}
+			// The status still tells why it stood still.
+			if got := statuses(t, r)[0]; got.State != system.Stopped || !errors.Is(got.Err, boom) || !got.NextRetry.IsZero() {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+// Stop lets the batch finish; when its ctx ends first, policies are cancelled, which is no failure.
+func TestStopDrains(t *testing.T) {
+	t.Parallel()
+	for _, patient := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRunner(t, memory.New(), counting())
+			dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
+			c.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(time.Minute):
+					return c.count(ctx, event, processing)
+				}
+			})
+			register(t, dogs, 2, "Fido")
+			start(t, r)
+			synctest.Wait()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if patient {
+				ctx = t.Context()
+			}
+			err := r.Stop(ctx)
+			if status := statuses(t, r)[0]; status.Err != nil || status.State != system.Stopped {
+				t.Errorf("got %+v", status)
+			}
+			if n := c.counted(t, "sit"); patient && (err != nil || n != 2) || !patient && (!errors.Is(err, context.DeadlineExceeded) || n != 0) {
+				t.Errorf("counted %d, %v", n, err)
+			}
+		})
+	}
+}
+
+// A save in this process wakes followers at once; what others record is found by polling, which costs little.
+func TestWakingAndPolling(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &observed{Store: memory.New()}
+		var j journal
+		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
+		dogs := get[*school.TrainingSchool](t, r, schoolName)
+		start(t, r)
+		synctest.Wait()
+		time.Sleep(100 * time.Millisecond)
+		register(t, dogs, 0, "Fido")
+		synctest.Wait()
+		j.want(t, dogs.Application)
+
+		other, err := school.New(application.WithStore(store))
+		do(t, err)
+		for i := range 20 {
+			register(t, other, 0, fmt.Sprint("Rex ", i))
+			time.Sleep(500 * time.Millisecond)
+			synctest.Wait()
+			j.want(t, dogs.Application)
+		}
+
+		time.Sleep(time.Second)
+		store.queries.Store(0)
+		time.Sleep(10 * time.Minute)
+		if got, polls := store.queries.Load(), int64(10*60*2*4/3); got > polls*5/4 {
+			t.Errorf("an idle follower has sent %d queries in at most %d polls", got, polls)
+		}
+
+		store.reset.Store(true) // somebody has the follower begin anew
+		before := len(j.events(t))
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		if got := len(j.events(t)); got == before {
+			t.Error("the follower has not noticed that its position was reset")
+		}
+	})
+}
+
+// observed is a store that counts the queries of followers, and whose positions can be made to look reset.
+type observed struct {
+	*memory.Store
+	queries atomic.Int64
+	reset   atomic.Bool
+}
+
+func (s *observed) ProcessRecorder(name string) (persistence.ProcessRecorder, error) {
+	r, err := s.Store.ProcessRecorder(name)
+	return &observedRecorder{r, s}, err
+}
+
+type observedRecorder struct {
+	persistence.ProcessRecorder
+	store *observed
+}
+
+func (r *observedRecorder) MaxTrackingID(ctx context.Context, upstream string) (int64, error) {
+	r.store.queries.Add(1)
+	if r.store.reset.Load() {
+		return 0, nil
+	}
+	return r.ProcessRecorder.MaxTrackingID(ctx, upstream)
+}
+
+func (r *observedRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
+	r.store.queries.Add(1)
+	return r.ProcessRecorder.MaxNotificationID(ctx)
+}
+
+func (r *observedRecorder) SelectNotifications(ctx context.Context, want persistence.NotificationRange) ([]persistence.Notification, error) {
+	r.store.queries.Add(1)
+	return r.ProcessRecorder.SelectNotifications(ctx, want)
+}
+
+// A follower that is ahead of its log is looked at slowly, and stays stopped.
+func TestAheadIsNotHurried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &observed{Store: memory.New()}
+		r := newRunner(t, store, counting())
+		ahead := persistence.Tracking{ApplicationName: schoolName, NotificationID: 7}
+		do(t, get[*counters](t, r, countersName).Recorder().InsertTracking(t.Context(), ahead))
+		start(t, r)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := store.queries.Load(); got > 2*60*4/3+2 {
+			t.Errorf("sent %d queries in an hour", got)
+		}
+		if got := statuses(t, r)[0]; got.State != system.Stopped {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// Starting and stopping leaves no goroutine, nor anything with an application that outlives the runner.
+func TestStartAndStopOften(t *testing.T) {
+	leak := goleak.IgnoreCurrent()
+	dogs, err := school.New()
+	do(t, err)
+	for i := range testdb.Figure(100, 1000) {
+		var j journal
+		r, err := system.NewRunner(newSystem(t, system.Pipe(system.Built(dogs), following("F", j.policy), following("G", ignore))))
+		do(t, err)
+		start(t, r)
+		register(t, dogs, 0, fmt.Sprint("Fido ", i))
+		reached(t, get[*follower](t, r, "F").Application, head(t, dogs.Application))
+		if i%2 == 0 {
+			do(t, r.Stop(t.Context()))
+		}
+		do(t, r.Close())
+		register(t, dogs, 0, fmt.Sprint("Rex ", i))
+		if got, want := len(j.events(t)), 2*i+1; got != want {
+			t.Fatalf("processed %d events, want %d", got, want)
+		}
+	}
+	do(t, dogs.Close())
+	goleak.VerifyNone(t, leak)
+}
+
+// An error that passes, as one of the database, is not held against the events; and its end ends it.
+func TestTroubleWithTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &troubled{Store: memory.New()}
+		r := newRunner(t, store, counting())
+		store.err.Store(&persistence.Error{Class: persistence.ErrOperational, Op: "read"})
+		start(t, r)
+		time.Sleep(time.Minute)
+		err := r.Err()
+		if got := wantError[*system.ProcessingError](t, err); got.NotificationID != 0 || !errors.Is(err, persistence.ErrOperational) {
+			t.Errorf("got %v", err)
+		}
+		if all, err := r.Statuses(t.Context()); !errors.Is(err, persistence.ErrOperational) || all[0].State != system.Retrying || all[0].Follower != countersName {
+			t.Errorf("got %+v, %v", all, err)
+		}
+		// Whoever lost a race for a lock is not made to wait longer each time.
+		store.err.Store(&persistence.Error{Class: persistence.ErrLockTimeout, Op: "lock"})
+		time.Sleep(time.Minute)
+		store.calls.Store(0)
+		time.Sleep(time.Minute)
+		if got := store.calls.Load(); got < 60 {
+			t.Errorf("got %d attempts in a minute", got)
+		}
+		store.err.Store(nil)
+		dogs := get[*school.TrainingSchool](t, r, schoolName)
+		register(t, dogs, 1, "Fido")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := get[*counters](t, r, countersName).counted(t, "sit"); got != 1 || r.Err() != nil {
+			t.Errorf("counted %d, %v", got, r.Err())
+		}
+	})
+}
+
+// troubled is a store whose logs cannot be read.
+type troubled struct {
+	*memory.Store
+	err   atomic.Pointer[persistence.Error]
+	calls atomic.Int64
+}
+
+func (s *troubled) ProcessRecorder(name string) (persistence.ProcessRecorder, error) {
+	r, err := s.Store.ProcessRecorder(name)
+	return &troubledRecorder{r, s}, err
+}
+
+type troubledRecorder struct {
+	persistence.ProcessRecorder
+	store *troubled
+}
+
+func (r *troubledRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
+	r.store.calls.Add(1)
+	if err := r.store.err.Load(); err != nil {
+		return 0, err
+	}
+	return r.ProcessRecorder.MaxNotificationID(ctx)
+}
+
+// A caller reads its own writes from a follower's view.
+func TestReadYourWrites(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		r := newRunner(t, gormstore.New(db), system.Pipe(system.App(schoolName, school.New), following("F", count)))
+		start(t, r)
+		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
+		dog := school.RegisterDog("Fido")
+		for i := range 20 {
+			dog.AddTrick("sit")
+			recordings := save(t, dogs.Application, dog)
+			reached(t, f.Application, recordings[len(recordings)-1].Notification.ID)
+			if got := tricksCounted(t, db, "sit"); got != i+1 {
+				t.Fatalf("read %d, want %d", got, i+1)
+			}
+		}
+	})
+}
+
+// sharedBackends are the databases that several processes can use at once.
+var sharedBackends = []testdb.Backend{
+	{Name: "sqlite-file", Open: testdb.SQLiteFile},
+	{Name: "postgres", Open: testdb.OpenPostgres},
+}
+
+// again opens a second handle on a database, as another process would.
+func again(t testing.TB, db *gorm.DB) *gorm.DB {
+	t.Helper()
+	switch d := db.Dialector.(type) {
+	case *postgres.Dialector:
+		return testdb.Open(t, postgres.Open(d.DSN))
+	case *sqlite.Dialector:
+		return testdb.Open(t, sqlite.Open(d.DSN))
+	}
+	t.Fatalf("database %s has no address", db.Name())
+	return nil
+}
+
+// Two processes with the same followers: each event has its effect once. When one of them ends, with an event half done,
+// the other takes over.
+func TestTwoRunners(t *testing.T) {
+	t.Parallel()
+	for _, backend := range sharedBackends {
+		t.Run(backend.Name, func(t *testing.T) {
+			t.Parallel()
+			db := migrated(t, backend.Open(t))
+			hang := make(chan struct{})
+			var runners []*system.Runner
+			for _, handle := range []*gorm.DB{db, again(t, db)} {
+				r := newRunner(t, gormstore.New(handle), counting())
+				c := get[*counters](t, r, countersName)
+				c.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+					if added, ok := event.Data.(school.TrickAdded); ok && added.Trick == "hang" && len(runners) > 0 {
+						hang <- struct{}{}
+						<-ctx.Done()
+					}
+					return errors.Join(count(ctx, event, processing), c.count(ctx, event, processing))
+				})
+				runners = append(runners, r)
+			}
+			first := runners[0]
+			dogs := get[*school.TrainingSchool](t, first, schoolName)
+			register(t, dogs, 20, "Fido") // both begin on empty tracking tables
+			for _, r := range runners {
+				start(t, r)
+			}
+			var group sync.WaitGroup
+			for _, r := range runners {
+				group.Go(func() {
+					for i := range 10 {
+						register(t, get[*school.TrainingSchool](t, r, schoolName), 4, fmt.Sprintf("%p %d", r, i))
+					}
+				})
+			}
+			group.Wait()
+			waitForHeads(t, first)
+			want := 20 + 2*10*4
+			wantCounted(t, first, db, "sit", want)
+
+			dog := school.RegisterDog("Rex")
+			dog.AddTrick("hang")
+			save(t, dogs.Application, dog)
+			<-hang // one of them is in the middle of it, and the other waits for it
+			hanging, other := runners[0], runners[1]
+			cancelled, cancel := context.WithCancel(t.Context())
+			cancel()
+			go func() { <-hang }() // the other one gets to it, too, where it was not the first
+			if err := hanging.Stop(cancelled); err != nil && !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			get[*counters](t, other, countersName).become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+				return errors.Join(count(ctx, event, processing), get[*counters](t, other, countersName).count(ctx, event, processing))
+			})
+			waitForHeads(t, other)
+			wantCounted(t, other, db, "sit", want)
+			wantCounted(t, other, db, "hang", 1)
+		})
+	}
+}
+
+func wantCounted(t *testing.T, r runner, db *gorm.DB, trick string, want int) {
+	t.Helper()
+	if got := get[*counters](t, r, countersName).counted(t, trick); got != want {
+		t.Errorf("counted %d events of %q in the aggregate, want %d", got, trick, want)
+	}
+	if got := tricksCounted(t, db, trick); got != want {
+		t.Errorf("counted %d events of %q in the table, want %d", got, trick, want)
+	}
+}
+
+// Many write while a follower counts.
+func TestManyWriters(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		const writers, tricks = 8, 9
+		saves := testdb.Figure(50, 250)
+		var seen commits
+		policy := func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+			if p.db != nil {
+				if err := count(ctx, event, processing); err != nil {
+					return err
+				}
+			}
+			return seen.policy(ctx, event, processing)
+		}
+		r := p.started(t, system.Pipe(system.App(schoolName, school.New), following("F", policy)))
+		dogs := get[*school.TrainingSchool](t, r, schoolName)
+		var group sync.WaitGroup
+		for w := range writers {
+			group.Go(func() {
+				for i := range saves {
+					dog := school.RegisterDog(fmt.Sprint(w, " ", i))
+					for range tricks {
+						dog.AddTrick("sit")
+					}
+					if _, err := dogs.Save(t.Context(), dog); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		group.Wait()
+		p.sync(t, r)
+		if got, want := slices.Concat(seen.batches...), ids(t, dogs.Application); !slices.Equal(got, want) {
+			t.Errorf("committed %d events, want all %d in their order", len(got), len(want))
+		}
+		if got, want := position(t, get[*follower](t, r, "F").Application, schoolName), head(t, dogs.Application); got != want {
+			t.Errorf("the position is %d, want %d", got, want)
+		}
+		if p.db != nil {
+			if got, want := tricksCounted(t, p.db, "sit"), writers*saves*tricks; got != want {
+				t.Errorf("counted %d, want %d", got, want)
+			}
+		}
+	})
+}
