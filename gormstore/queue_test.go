@@ -420,8 +420,9 @@ func (p *party) save(t *testing.T, r *rand.Rand, s *save) {
 	if cancelled {
 		go func() {
 			for range moments {
-				p.queue.mu.Lock()   // which is when others move
-				p.queue.mu.Unlock() //nolint:staticcheck // nothing to do
+				p.queue.mu.Lock() // which is when others move
+				//lint:ignore SA2001 there is nothing to do while it is held
+				p.queue.mu.Unlock()
 			}
 			cancel()
 		}()
