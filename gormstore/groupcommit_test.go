@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/driver/sqlite"
@@ -774,6 +775,32 @@ func TestEverySaveOfABatchSaysThatTablesAreMissing(t *testing.T) {
 		}
 		wantIdle(t, w.db)
 	})
+}
+
+// A statement that the server gives up for the sake of other transactions is repeated, alone and in a batch.
+func TestStatementThatIsOvertakenIsRepeated(t *testing.T) {
+	t.Parallel()
+	w := watch(t, migrated(t, testdb.OpenPostgres(t)))
+	r := recorder(t, w.db, schoolName)
+	overtaken := faultdb.Fault{When: faultdb.Before, Err: &pgconn.PgError{Code: "40001"}}
+	for _, events := range [][]persistence.StoredEvent{history(uuid.New(), 1, 1), history(uuid.New(), 1, 3)} {
+		w.faults.Arm(once(isInsert, overtaken))
+		wantAnswer(t, r, answer{ids: insert(t, r, events...)}, events)
+	}
+	w.faults.Arm(once(isMerged, overtaken))
+	first, second := history(uuid.New(), 1, 2), history(uuid.New(), 1, 1)
+	answers := w.batch(t, saving(t.Context(), r, first), saving(t.Context(), r, second))
+	wantAnswer(t, r, answers[1], first)
+	wantAnswer(t, r, answers[2], second)
+	merged := 0
+	for _, call := range w.faults.Disarm() {
+		if isMerged(call) {
+			merged++
+		}
+	}
+	if merged != 2 {
+		t.Errorf("the merged statement was sent %d times, want twice", merged)
+	}
 }
 
 // Where the server makes every transaction serializable, or as good as that, merged statements run so as well. What the

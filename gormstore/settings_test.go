@@ -414,10 +414,7 @@ func throughBouncer(t *testing.T, program, address string) string {
 	}
 	settings := filepath.Join(t.TempDir(), "pgbouncer.ini")
 	text := fmt.Sprintf("[databases]\n* = %s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nauth_type = any\n"+
-		"unix_socket_dir =\npool_mode = transaction\nmax_client_conn = 500\ndefault_pool_size = 20\nmax_prepared_statements = 0\n", server, port)
-	if version, err := exec.CommandContext(t.Context(), program, "--version").Output(); err != nil || strings.Contains(string(version), " 1.1") {
-		text = strings.Replace(text, "max_prepared_statements = 0\n", "", 1) // before 1.21 there is no such setting
-	}
+		"unix_socket_dir =\npool_mode = transaction\nmax_client_conn = 500\ndefault_pool_size = 20\n", server, port)
 	if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -226,13 +226,13 @@ func (s *Store) guarded(ctx context.Context, c connection, name string, turn *sy
 		turn.Lock()
 		defer turn.Unlock()
 		_, err := c.exec(ctx, statement+name)
-		if err != nil && !errors.Is(err, persistence.ErrPersistence) {
-			err = &persistence.Error{Class: persistence.ErrOperational, Op: "savepoint", Err: err}
-		}
 		return err
 	}
 	if err := execute(ctx, "SAVEPOINT "); err != nil {
-		return err
+		return s.translate(ctx, "savepoint", err)
+	}
+	broken := func(err error) error {
+		return &persistence.Error{Class: persistence.ErrOperational, Op: "savepoint", Err: err}
 	}
 	kept := false
 	defer func() {
@@ -241,15 +241,17 @@ func (s *Store) guarded(ctx context.Context, c connection, name string, turn *sy
 		}
 		undo := context.WithoutCancel(ctx)
 		if failed := errors.Join(execute(undo, "ROLLBACK TO SAVEPOINT "), execute(undo, "RELEASE SAVEPOINT ")); failed != nil {
-			err = errors.Join(failed, err)
+			err = errors.Join(broken(failed), err)
 		}
 	}()
 	if err := fn(); err != nil {
 		return err
 	}
-	err = execute(ctx, "RELEASE SAVEPOINT ")
-	kept = err == nil
-	return err
+	if err := execute(ctx, "RELEASE SAVEPOINT "); err != nil {
+		return broken(err)
+	}
+	kept = true
+	return nil
 }
 
 // lostReply is an error that leaves open whether the database did what it was asked.

@@ -61,28 +61,39 @@ type batch struct {
 	to     int64 // behind the last event where others were passed over
 }
 
-// pull processes the next batch. It returns how many events were processed, and whether there may be more.
-func (f *following) pull(ctx context.Context) (processed int, more bool, err error) {
+// outcome is what a pull that did not fail leaves to do.
+type outcome int
+
+const (
+	nothingMore outcome = iota
+	maybeMore
+	overtaken // by another process of the follower, which is at work
+)
+
+// pull processes the next batch.
+func (f *following) pull(ctx context.Context) (outcome, error) {
 	b, err := f.read(ctx)
 	if err != nil || b.from == b.to {
-		return 0, false, err
+		return nothingMore, err
 	}
+	process := f.processSingly
 	if f.batches() {
-		processed, err = f.processTogether(ctx, b)
-	} else {
-		processed, err = f.processSingly(ctx, b)
+		process = f.processTogether
 	}
+	processed, err := process(ctx, b)
 	f.careful = max(f.careful-processed, 0)
 	switch {
+	case err == nil && len(b.events) > 0:
+		return maybeMore, nil
 	case err == nil:
-		return processed, len(b.events) > 0, nil
+		return nothingMore, nil
 	case errors.Is(err, errOvertaken):
-		return processed, true, nil
+		return overtaken, nil
 	case ctx.Err() == nil && f.deservesCare(b, err):
 		f.careful = len(b.events) - processed
-		return processed, true, nil
+		return maybeMore, nil
 	}
-	return processed, false, f.failed(b.suspect(), err)
+	return nothingMore, f.failed(b.suspect(), err)
 }
 
 // deservesCare tells whether a batch that failed is tried again at once, one event at a time: the events in front of the
@@ -215,16 +226,16 @@ func (f *following) processSingly(ctx context.Context, b batch) (processed int, 
 	if position == b.to {
 		return processed, nil
 	}
-	return processed, overtaken(f.move(ctx, b.to))
+	return processed, unlessOvertaken(f.move(ctx, b.to))
 }
 
 // record is Application.Record, where a position that is there already means that another process was faster.
 func (f *following) record(ctx context.Context, processing *application.ProcessingEvent) ([]persistence.Recording, error) {
 	recordings, err := f.app().Record(ctx, processing)
-	return recordings, overtaken(err)
+	return recordings, unlessOvertaken(err)
 }
 
-func overtaken(err error) error {
+func unlessOvertaken(err error) error {
 	if _, ok := errors.AsType[*persistence.TrackingError](err); ok {
 		return errOvertaken
 	}

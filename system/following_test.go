@@ -534,6 +534,45 @@ func TestCorrelation(t *testing.T) {
 	})
 }
 
+// Events of the original have no id that could be a cause.
+func TestCauseWithoutID(t *testing.T) {
+	t.Parallel()
+	r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(
+		system.App(schoolName, school.New, application.WithOriginalLayout()), system.App(countersName, newCounters))))
+	closing(t, r, err)
+	start(t, r)
+	register(t, get[*school.TrainingSchool](t, r, schoolName), 1, "Fido")
+	for event, err := range get[*counters](t, r, countersName).Events().Get(t.Context(), counterID("sit"), persistence.EventRange{}) {
+		if err != nil || len(event.Metadata) != 0 {
+			t.Errorf("got %v, %v", event.Metadata, err)
+		}
+	}
+}
+
+func TestErrorTexts(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("no such table")
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{&system.ProcessingError{Follower: "F", Leader: "L", Err: cause}, "F: cannot follow L: no such table"},
+		{&system.ProcessingError{Follower: "F", Leader: "L", NotificationID: 7, Topic: "Dog.Registered", Err: cause},
+			"F: cannot process notification 7 (Dog.Registered) of L: no such table"},
+		{&system.AheadError{Follower: "F", Leader: "L", Position: 7, Head: 5}, "F: position 7 is ahead of the log of L, which ends at 5; " +
+			"reset the follower, or restore both from the same backup and restart"},
+		{&system.PanicError{Value: "no dog"}, "policy panicked: no dog"},
+		{&system.Error{Name: "A", Problem: "it has no constructor"}, `system: application "A": it has no constructor`},
+	} {
+		if got := test.err.Error(); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+		if !errors.Is(test.err, domain.ErrEventSourcing) {
+			t.Errorf("%q is no error of the framework", test.err)
+		}
+	}
+}
+
 // With snapshots, and a cache that hands out its own aggregates. A policy that fails leaves nothing of what it changed behind.
 func TestSnapshotsAndCache(t *testing.T) {
 	each(t, func(t *testing.T, p place) {

@@ -439,12 +439,6 @@ func counting(options ...application.Option) system.Chain {
 	return system.Pipe(system.App(schoolName, school.New), system.App(countersName, newCounters, options...))
 }
 
-// TrickCount is a row of a table of the user's own.
-type TrickCount struct {
-	Trick string `gorm:"primaryKey"`
-	N     int
-}
-
 // count is a policy that counts tricks in the table.
 func count(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
 	added, ok := event.Data.(school.TrickAdded)

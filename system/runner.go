@@ -221,14 +221,14 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	if time.Now().Before(edge.next) || polled && edge.quiet(ctx) {
 		return false
 	}
-	_, more, err := edge.pull(ctx)
+	did, err := edge.pull(ctx)
 	if err != nil && ctx.Err() != nil {
 		return false // it is cancelled, which says nothing about the follower
 	}
 	if err == nil {
 		edge.failures, edge.next = 0, time.Time{}
 		edge.note(nil, time.Time{})
-		return more
+		return did == maybeMore // whoever was overtaken leaves the work to the other, and looks in from time to time
 	}
 	edge.next = time.Now().Add(edge.retryAfter(err))
 	edge.failures++

@@ -250,7 +250,7 @@ func TestSingleThreadedReentry(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		register(t, dogs, 0, "Fido")
+		_ = dogs.Register(t.Context(), "Fido") // from which it does not come back
 	}()
 	<-done
 	do(t, r.Sync(t.Context()))
@@ -628,14 +628,15 @@ func TestTwoRunners(t *testing.T) {
 		t.Run(backend.Name, func(t *testing.T) {
 			t.Parallel()
 			db := migrated(t, backend.Open(t))
-			hang := make(chan struct{})
+			hanging := make(chan int, 1)
+			var hung atomic.Bool
 			var runners []*system.Runner
-			for _, handle := range []*gorm.DB{db, again(t, db)} {
+			for i, handle := range []*gorm.DB{db, again(t, db)} {
 				r := newRunner(t, gormstore.New(handle), counting())
 				c := get[*counters](t, r, countersName)
 				c.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
-					if added, ok := event.Data.(school.TrickAdded); ok && added.Trick == "hang" && len(runners) > 0 {
-						hang <- struct{}{}
+					if added, ok := event.Data.(school.TrickAdded); ok && added.Trick == "hang" && hung.CompareAndSwap(false, true) {
+						hanging <- i
 						<-ctx.Done()
 					}
 					return errors.Join(count(ctx, event, processing), c.count(ctx, event, processing))
@@ -652,7 +653,13 @@ func TestTwoRunners(t *testing.T) {
 			for _, r := range runners {
 				group.Go(func() {
 					for i := range 10 {
-						register(t, get[*school.TrainingSchool](t, r, schoolName), 4, fmt.Sprintf("%p %d", r, i))
+						dog := school.RegisterDog(fmt.Sprintf("%p %d", r, i))
+						for range 4 {
+							dog.AddTrick("sit")
+						}
+						if _, err := get[*school.TrainingSchool](t, r, schoolName).Save(t.Context(), dog); err != nil {
+							t.Error(err)
+						}
 					}
 				})
 			}
@@ -664,17 +671,13 @@ func TestTwoRunners(t *testing.T) {
 			dog := school.RegisterDog("Rex")
 			dog.AddTrick("hang")
 			save(t, dogs.Application, dog)
-			<-hang // one of them is in the middle of it, and the other waits for it
-			hanging, other := runners[0], runners[1]
+			stuck := <-hanging
 			cancelled, cancel := context.WithCancel(t.Context())
 			cancel()
-			go func() { <-hang }() // the other one gets to it, too, where it was not the first
-			if err := hanging.Stop(cancelled); err != nil && !errors.Is(err, context.Canceled) {
+			if err := runners[stuck].Stop(cancelled); !errors.Is(err, context.Canceled) {
 				t.Fatal(err)
 			}
-			get[*counters](t, other, countersName).become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
-				return errors.Join(count(ctx, event, processing), get[*counters](t, other, countersName).count(ctx, event, processing))
-			})
+			other := runners[1-stuck]
 			waitForHeads(t, other)
 			wantCounted(t, other, db, "sit", want)
 			wantCounted(t, other, db, "hang", 1)
@@ -690,6 +693,57 @@ func wantCounted(t *testing.T, r runner, db *gorm.DB, trick string, want int) {
 	if got := tricksCounted(t, db, trick); got != want {
 		t.Errorf("counted %d events of %q in the table, want %d", got, trick, want)
 	}
+}
+
+// A process that was overtaken stores nothing of what it has made, and that is no failure.
+func TestOvertaken(t *testing.T) {
+	t.Parallel()
+	store := memory.New()
+	rival, err := newCounters(application.WithStore(store))
+	do(t, err)
+	r, err := system.NewSingleThreadedRunner(newSystem(t, counting()), application.WithStore(store))
+	closing(t, r, err)
+	dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
+	calls := 0
+	c.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+		if err := c.count(ctx, event, processing); err != nil {
+			return err
+		}
+		if calls++; calls > 3 {
+			return nil
+		}
+		_, err := rival.Record(t.Context(), application.NewProcessingEvent(processing.Tracking()))
+		return err
+	})
+	register(t, dogs, 5, "Fido")
+	start(t, r)
+	if got := c.counted(t, "sit"); got != 3 || r.Err() != nil || calls != 6 {
+		t.Errorf("counted %d in %d calls, %v; want the 3 that the rival did not process", got, calls, r.Err())
+	}
+	if got := statuses(t, r)[0]; got.State != system.Running || got.Lag() != 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// Two runners over one store without transactions.
+func TestTwoRunnersWithoutTransactions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		runners := []*system.Runner{newRunner(t, store, counting()), newRunner(t, store, counting())}
+		for _, r := range runners {
+			start(t, r)
+		}
+		for i := range 200 {
+			register(t, get[*school.TrainingSchool](t, runners[i%2], schoolName), 3, fmt.Sprint(i))
+		}
+		for _, r := range runners {
+			waitForHeads(t, r)
+			if got := get[*counters](t, r, countersName).counted(t, "sit"); got != 600 || r.Err() != nil {
+				t.Errorf("counted %d, %v", got, r.Err())
+			}
+		}
+	})
 }
 
 // Many write while a follower counts.

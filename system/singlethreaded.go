@@ -128,12 +128,12 @@ func (r *SingleThreadedRunner) goOn() bool {
 // pullAll pulls until there is no more. What is made of the events rings the bell for another round.
 func (r *SingleThreadedRunner) pullAll(ctx context.Context, edge *following) error {
 	for {
-		_, more, err := edge.pull(ctx)
+		did, err := edge.pull(ctx)
 		if err != nil && ctx.Err() != nil {
 			return err // it is cancelled, which says nothing about the follower
 		}
 		edge.note(err, time.Time{})
-		if err != nil || !more || r.isStopped() {
+		if err != nil || did == nothingMore || r.isStopped() {
 			return err
 		}
 	}
