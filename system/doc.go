@@ -1,52 +1,73 @@
-// Package system connects applications: followers process the events of leaders, each event once and in order, in
-// whatever process it was recorded.
+// Package system connects applications: followers process the events of leaders, each event once and in order, whatever
+// process has recorded it.
 //
 // # Followers
 //
 // A follower is an application with a policy, which is called with every event of the applications that it follows:
 //
-//	type Counters struct {
-//		*application.Application
-//		counters *application.Repository[Counter]
-//	}
-//
-//	func (c *Counters) Policy(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
-//		switch data := event.Data.(type) {
-//		case school.TrickAdded:
-//			counter, err := c.counters.Get(ctx, CounterID(data.Trick))
-//			...
-//			counter.Increment()
-//			processing.Collect(counter)
+//	func (p *Popularity) Policy(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+//		added, ok := event.Data.(school.TrickAdded)
+//		if !ok {
+//			return nil
 //		}
+//		trick, err := p.tricks.Get(ctx, TrickID(added.Trick))
+//		if err != nil {
+//			return err
+//		}
+//		trick.Learn()
+//		processing.Collect(trick)
 //		return nil
 //	}
 //
-// What a policy collects, what it writes to tables of the service through the transaction in its ctx (gormstore.Tx), and
-// the follower's position are stored in one transaction. So each event has these effects exactly once, whatever crashes.
-// Effects elsewhere (mails, calls of other services) happen at least once.
+// What it collects is saved for it; new events carry the correlation id of the event that caused them, and its id as
+// their causation id. To save by itself is application.ErrSaveInPolicy. A follower that is a [TopicFilter] is called for
+// some topics only, and its position moves over the others.
+//
+// # Exactly once
+//
+// On a store with transactions (the package gormstore), these commit together or not at all: what a policy collects, what
+// it writes to tables of the service through the transaction in its ctx (gormstore.Tx), and the follower's position. So
+// each event has these effects exactly once, whatever crashes, and however many processes run the same follower: one of
+// them works, and another takes over when it ends. Several events are processed in one transaction, which ends after 500
+// events or 20 ms; the later ones see what was made of the earlier ones.
+//
+// On a store without transactions that is true of what a policy collects. Effects elsewhere (mails, calls of other
+// services) happen at least once on every store; have them wait for the commit with persistence.OnCommit, and they happen
+// at most once.
 //
 // # Systems
 //
-// A System says who follows whom. A Pipe is a chain: each application in it follows the one before.
+// A [System] says who follows whom. A [Pipe] is a chain: each application in it follows the one before. Applications may
+// have several leaders and several followers, and may follow each other.
 //
 //	sys, err := system.New(
-//		system.Pipe(system.App("TrainingSchool", school.New), system.App("Counters", NewCounters)),
+//		system.Pipe(system.App("TrainingSchool", school.New), system.App("Popularity", NewPopularity)),
 //	)
+//
+// Any application can lead. Its events are decoded with its own definitions, cipher and compressor.
 //
 // # Runners
 //
-// A Runner makes the applications of a system and runs the followers. NewRunner is for services: every follower has a
-// goroutine, is woken by saves in the same process, and polls for those of others.
+// A runner makes the applications of a system and runs the followers, from what was recorded before on. [NewRunner] is for
+// services: every follower has a goroutine, is woken by saves in the same process, and polls twice a second for those of
+// others. It ends when ctx does, which cancels followers, or by [Runner.Stop], which has them finish their batch.
 //
 //	runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(db)))
-//	err = runner.Run(ctx) // until ctx ends; or Start and Stop
 //	dogs, err := system.Get[*school.TrainingSchool](runner)
+//	err = runner.Run(ctx) // or Start and Stop
 //
-// NewSingleThreadedRunner is for tests and commands: followers process what a save recorded before the save returns, in
+// [NewSingleThreadedRunner] is for tests and commands: followers process what a save recorded before the save returns, in
 // the order in which they are defined.
+//
+// To read its own writes from a follower's view, a caller waits with persistence.WaitFor until the follower has got to
+// what it has saved.
 //
 // # Failures
 //
-// A follower whose policy fails stops at that event and tries again, later each time; it never skips. Statuses says so.
-// The save that recorded the event has succeeded all the same.
+// A policy that returns an error, or panics, has processed nothing of the event. The follower stands still there, and never
+// skips it; the events before it are processed. It tries again after a second, and then after longer times, up to a
+// minute, until it succeeds. Statuses and Err tell who stands still, where, since when and why. The save that recorded
+// the event has succeeded all the same, and other followers go on.
+//
+// A follower whose position is ahead of its leader's log, as after a restore of a backup, is stopped with an [AheadError].
 package system

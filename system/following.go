@@ -188,7 +188,7 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 		processed = 0
 		position, err := f.app().Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
 		if err != nil {
-			return err
+			return f.failed(persistence.Notification{}, err)
 		}
 		if position != b.from {
 			return errOvertaken
