@@ -20,6 +20,8 @@ type handle struct {
 	readers *sql.DB    // of SQLite, or nil
 	queues  map[queueKey]*queue
 
+	alarms alarms
+
 	schemas sync.Map // the schema that a table is in, by its quoted name
 }
 

@@ -157,7 +157,7 @@ func (p postgres) insert(ctx context.Context, c connection, into table, key, app
 	return inChunks(events, postgresChunk, func(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
 		var a columns
 		a.add(events)
-		rows, err := c.query(ctx, query, application, a.originators, a.versions, a.topics, a.states)
+		rows, err := c.query(ctx, query, application, a.originators(), a.versions, a.topics, a.states)
 		if err != nil {
 			return nil, err
 		}
@@ -167,25 +167,37 @@ func (p postgres) insert(ctx context.Context, c connection, into table, key, app
 
 // columns are the columns of events as arrays.
 type columns struct {
-	originators []string
-	versions    []int64
-	topics      []string
-	states      [][]byte
-	firsts      []int64 // the version that the row's save begins with
+	ids      []byte // what originators returns, without its end
+	versions []int64
+	topics   []string
+	states   [][]byte
+	firsts   []int64 // the version that the row's save begins with
 }
 
 func (a *columns) add(events []persistence.StoredEvent) {
 	n := len(events)
-	a.originators, a.versions = slices.Grow(a.originators, n), slices.Grow(a.versions, n)
+	a.ids, a.versions = slices.Grow(a.ids, 37*n+1), slices.Grow(a.versions, n)
 	a.topics, a.states, a.firsts = slices.Grow(a.topics, n), slices.Grow(a.states, n), slices.Grow(a.firsts, n)
 	for i := range events {
 		e := &events[i]
-		a.originators = append(a.originators, e.OriginatorID.String())
+		separator := byte(',')
+		if len(a.ids) == 0 {
+			separator = '{'
+		}
+		a.ids = appendHyphenated(append(a.ids, separator), e.OriginatorID)
 		a.versions = append(a.versions, e.OriginatorVersion)
 		a.topics = append(a.topics, e.Topic)
 		a.states = append(a.states, e.State)
 		a.firsts = append(a.firsts, events[0].OriginatorVersion)
 	}
+}
+
+// originators are the ids as PostgreSQL writes an array: every execution mode of the driver sends a string as it is.
+func (a *columns) originators() string { return string(append(a.ids, '}')) }
+
+func appendHyphenated(to []byte, id uuid.UUID) []byte {
+	text, _ := id.MarshalText() // never fails
+	return append(to, text...)
 }
 
 func (postgres) topics(topics []string) (string, []any) { return "topic = ANY(?)", []any{topics} }

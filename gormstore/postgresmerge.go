@@ -49,8 +49,8 @@ const mergeAttempts = 3
 
 // merge implements dialect.
 func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) {
-	ctx, cancel := context.WithTimeout(ctx, r.store.lockTimeout+commitTimeout)
-	defer cancel()
+	ctx, alarm := r.store.handle.alarms.bounded(ctx, r.store.lockTimeout+commitTimeout)
+	defer alarm.stop()
 	patience := patienceOf(batch, r.store.lockTimeout)
 	conn, err := r.store.connect(ctx, patience)
 	if err != nil {
@@ -139,7 +139,7 @@ func (w writing) insertOne(ctx context.Context, events []persistence.StoredEvent
 	var a columns
 	a.add(events)
 	return w.c.direct(ctx, each, w.r.statements.save, w.timeout, w.key, w.r.application,
-		a.originators, a.versions, a.topics, a.states)
+		a.originators(), a.versions, a.topics, a.states)
 }
 
 // outcome finds out what an error of a statement means for a save. A server that answers with an error has stored
@@ -180,7 +180,7 @@ func (w writing) writeMany(ctx context.Context, batch []*save) error {
 		a.add(s.events)
 	}
 	err := w.c.direct(ctx, assignTo(batch), w.r.statements.batch, w.timeout, w.key, w.r.application,
-		a.originators, a.versions, a.topics, a.states, a.firsts)
+		a.originators(), a.versions, a.topics, a.states, a.firsts)
 	if err == nil {
 		w.explainMissing(ctx, batch)
 	}

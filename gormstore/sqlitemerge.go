@@ -37,8 +37,8 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, save *save) 
 	if save.err = r.store.room(ctx); save.err != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.store.lockTimeout+commitTimeout)
-	defer cancel()
+	ctx, alarm := r.store.handle.alarms.bounded(ctx, r.store.lockTimeout+commitTimeout)
+	defer alarm.stop()
 	c := connection{r.store.pool, r.store}
 	err := s.patiently(ctx, r.store.lockTimeout, func() (err error) {
 		save.ids, err = s.insertEvent(ctx, r, save)

@@ -96,8 +96,8 @@ func (s *Store) ready(ctx context.Context) error {
 // connect takes a connection out of the pool. The wait for one is bounded like that for the lock: a transaction whose own
 // save waits here, because it was not given the transaction's context, would otherwise keep its connection for ever.
 func (s *Store) connect(ctx context.Context, patience time.Duration) (*sql.Conn, error) {
-	waiting, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	waiting, alarm := s.handle.alarms.bounded(ctx, patience)
+	defer alarm.stop()
 	conn, err := s.pool.Conn(waiting)
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
 		return nil, &persistence.Error{Class: persistence.ErrLockTimeout, Op: "take a connection",

@@ -289,8 +289,7 @@ func (s *Store) atomically(ctx context.Context, op string, fn func(context.Conte
 		return s.translate(ctx, op, ctx.Err())
 	}
 	committed = true
-	timer := time.AfterFunc(commitTimeout, cancel)
-	defer timer.Stop()
+	defer s.handle.alarms.after(commitTimeout, cancel).stop()
 	err = pool.Commit()
 	if err != nil && s.dialect.unanswered(err) {
 		return &lostReply{err: err, locked: true}

@@ -22,6 +22,7 @@ type config struct {
 	rounds    int
 	preload   int
 	json      string
+	profile   string
 }
 
 // parseConfig reads the flags. It reports all mistakes in lists and figures together; what package flag itself says, it
@@ -39,11 +40,12 @@ func parseConfig(arguments []string, output io.Writer) (config, error) {
 	rounds := flags.Int("rounds", 3, "turns of each way")
 	preload := flags.Int("preload", 20_000, "rows in the table before each turn")
 	json := flags.String("json", "", "also write all figures to this file")
+	profile := flags.String("cpuprofile", "", "also write a profile of this process's CPU to this file")
 	if err := flags.Parse(arguments); err != nil {
 		return config{}, err
 	}
 
-	c := config{rounds: *rounds, preload: *preload, json: *json}
+	c := config{rounds: *rounds, preload: *preload, json: *json, profile: *profile}
 	c.timing = timing{Warmup: inSeconds(*warmup), Measured: inSeconds(*seconds)}
 	var mistakes [8]error
 	c.rows, mistakes[0] = words("rows", *rows, rowNames())

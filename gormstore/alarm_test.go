@@ -1,0 +1,52 @@
+package gormstore
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestAlarms(t *testing.T) {
+	t.Run("an alarm rings when it is due, and only then", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var a alarms
+			begin := time.Now()
+			rung := make(chan time.Duration, 3)
+			ring := func() { rung <- time.Since(begin) }
+			defer a.after(3*time.Second, ring).stop()
+			defer a.after(time.Second, ring).stop() // is due before the one that the timer was set to
+			a.after(2*time.Second, ring).stop()
+			late := a.after(time.Second, ring)
+			late.postpone(5 * time.Second)
+			defer late.stop()
+			for _, want := range []time.Duration{time.Second, 3 * time.Second, 5 * time.Second} {
+				if got := <-rung; got != want {
+					t.Errorf("an alarm rang after %v, want %v", got, want)
+				}
+			}
+		})
+	})
+	t.Run("a bounded context ends when its time is over", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var a alarms
+			ctx, alarm := a.bounded(context.Background(), time.Second)
+			defer alarm.stop()
+			<-ctx.Done()
+			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+				t.Errorf("the cause is %v", cause)
+			}
+		})
+	})
+	t.Run("a stopped one ends at once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var a alarms
+			ctx, alarm := a.bounded(context.Background(), time.Hour)
+			alarm.stop()
+			if ctx.Err() == nil {
+				t.Error("the context is still alive")
+			}
+		})
+	})
+}
