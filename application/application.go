@@ -33,7 +33,12 @@ type Application struct {
 
 	mu         sync.RWMutex // protects what follows
 	kept       map[string][]keeper
-	afterwards []func(context.Context, []persistence.Recording)
+	afterwards []*hook
+}
+
+// hook is a function with an identity, to be found again.
+type hook struct {
+	call func(context.Context, []persistence.Recording)
 }
 
 // keeper is what an application knows of its repositories, without their types.
@@ -196,8 +201,8 @@ func (a *Application) committed(ctx context.Context, w *work, recordings []persi
 			a.keep(ctx, change, w.pending[i])
 		}
 	}
-	for _, f := range afterwards {
-		f(ctx, recordings)
+	for _, h := range afterwards {
+		h.call(ctx, recordings)
 	}
 }
 
@@ -252,12 +257,24 @@ func (a *Application) forget(events []domain.Event) {
 }
 
 // OnRecorded has f called with the recordings of every save, in this process, after its commit. It is how followers
-// are woken: f must return soon, and must not save.
-func (a *Application) OnRecorded(f func(context.Context, []persistence.Recording)) {
+// are woken: f must return soon, and must not save. The function that is returned takes f back; a save at the same moment
+// may still call it.
+func (a *Application) OnRecorded(f func(context.Context, []persistence.Recording)) (remove func()) {
+	h := &hook{call: f}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.afterwards = append(a.afterwards[:len(a.afterwards):len(a.afterwards)], f)
+	a.afterwards = append(slices.Clip(a.afterwards), h)
+	return func() { a.removeHook(h) }
 }
+
+func (a *Application) removeHook(h *hook) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.afterwards = slices.DeleteFunc(slices.Clone(a.afterwards), func(other *hook) bool { return other == h })
+}
+
+// Logger is where the application, and what runs it, report what nobody else learns of.
+func (a *Application) Logger() *slog.Logger { return a.logger }
 
 // Close ends the use of the application; saving and loading then fail with persistence.ErrClosed. It closes the store
 // that the application opened by environment, not one that it was given. Closing again does nothing.

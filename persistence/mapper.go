@@ -126,6 +126,9 @@ func (m *Mapper) ToDomain(stored StoredEvent) (domain.Event, error) {
 	return m.toDomain(events, Notification{StoredEvent: stored})
 }
 
+// OriginalLayout tells whether states are written as the original does. Such states lose the event's id and metadata.
+func (m *Mapper) OriginalLayout() bool { return m.original }
+
 // NotificationToDomain is ToDomain for an event from the log, which also knows its position.
 func (m *Mapper) NotificationToDomain(notification Notification) (domain.Event, error) {
 	return m.toDomain(events, notification)

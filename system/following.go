@@ -27,20 +27,21 @@ const fullPolls = 10
 // following is one follower's following of one leader. One goroutine at a time may pull.
 type following struct {
 	follower Follower
-	leader   *application.Application
+	leader   Leader
 	topics   []string
 
 	careful int         // how many events are still to be processed one at a time, after an error
 	ahead   *AheadError // set once the position was found to be ahead of the log
 	idle    int64       // the position that the last pull found at the head of the log, or -1
 	polls   int         // how many polls in a row were quiet
+	done    Processed   // in all pulls
 
 	mu     sync.Mutex // protects what follows
 	over   bool       // nobody pulls any more
 	status Status
 }
 
-func newFollowing(follower Follower, leader *application.Application) *following {
+func newFollowing(follower Follower, leader Leader) *following {
 	f := &following{follower: follower, leader: leader, idle: -1}
 	if filter, ok := follower.(TopicFilter); ok {
 		f.topics = filter.Topics()
@@ -61,6 +62,17 @@ type batch struct {
 	to     int64 // behind the last event where others were passed over
 }
 
+// position is where a batch gets to by processing so many of its events.
+func (b batch) position(processed int) int64 {
+	switch processed {
+	case len(b.events):
+		return b.to
+	case 0:
+		return b.from
+	}
+	return b.events[processed-1].ID
+}
+
 // outcome is what a pull that did not fail leaves to do.
 type outcome int
 
@@ -73,6 +85,7 @@ const (
 // pull processes the next batch.
 func (f *following) pull(ctx context.Context) (outcome, error) {
 	b, err := f.read(ctx)
+	f.done.Position = b.from
 	if err != nil || b.from == b.to {
 		return nothingMore, err
 	}
@@ -82,6 +95,8 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	}
 	processed, err := process(ctx, b)
 	f.careful = max(f.careful-processed, 0)
+	f.done.Events += processed
+	f.done.Position = b.position(processed)
 	switch {
 	case err == nil && len(b.events) > 0:
 		return maybeMore, nil
@@ -121,7 +136,7 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
-	head, err := f.leader.Recorder().MaxNotificationID(ctx)
+	head, err := f.leader.Head(ctx)
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
@@ -136,7 +151,7 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	if f.careful > 0 {
 		limit = 1
 	}
-	events, err := f.leader.Recorder().SelectNotifications(ctx, persistence.NotificationRange{After: position, Limit: limit, Topics: f.topics})
+	events, err := f.leader.Notifications(ctx, persistence.NotificationRange{After: position, Limit: limit, Topics: f.topics})
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
@@ -169,7 +184,7 @@ func (f *following) quiet(ctx context.Context) bool {
 		f.polls = 0
 		return false
 	}
-	head, err := f.leader.Recorder().MaxNotificationID(ctx)
+	head, err := f.leader.Head(ctx)
 	return err == nil && head == f.idle
 }
 
@@ -274,7 +289,7 @@ func (f *following) process(ctx context.Context, n persistence.Notification, sto
 			err = f.failed(n, err)
 		}
 	}()
-	event, err := f.leader.Mapper().NotificationToDomain(n)
+	event, err := f.leader.Decode(n)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"sync/atomic"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -13,7 +12,9 @@ import (
 
 // members are the applications of a runner and their followings.
 type members struct {
+	system  *System
 	byName  map[string]Member
+	leaders map[string]Leader // all applications, and what is followed from elsewhere
 	order   []string
 	edges   []*following
 	foreign map[string]bool // not made by the runner, and not closed by it
@@ -23,8 +24,12 @@ func makeMembers(s *System, options []application.Option) (*members, error) {
 	if s == nil {
 		return nil, &Error{Problem: "a runner needs a system and was given nil"}
 	}
-	m := &members{byName: map[string]Member{}, foreign: map[string]bool{}}
+	m := &members{system: s, byName: map[string]Member{}, leaders: map[string]Leader{}, foreign: map[string]bool{}}
 	for _, node := range s.nodes {
+		if node.leader != nil {
+			m.leaders[node.name] = node.leader
+			continue
+		}
 		member, err := node.make(options)
 		if err == nil && isNil(member) {
 			err = errors.New("the constructor made nil")
@@ -33,14 +38,15 @@ func makeMembers(s *System, options []application.Option) (*members, error) {
 			return nil, errors.Join(fmt.Errorf("system: make application %q: %w", node.name, err), m.close())
 		}
 		m.byName[node.name] = member
+		m.leaders[node.name] = &localLeader{app: member.Base()}
 		m.order = append(m.order, node.name)
 		m.foreign[node.name] = node.foreign
 	}
-	if err := s.check(m.byName); err != nil {
+	if err := s.check(m); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
 	for _, edge := range s.edges {
-		m.edges = append(m.edges, newFollowing(m.byName[edge.Follower].(Follower), m.byName[edge.Leader].Base()))
+		m.edges = append(m.edges, newFollowing(m.byName[edge.Follower].(Follower), m.leaders[edge.Leader]))
 	}
 	return m, nil
 }
@@ -110,19 +116,15 @@ func Get[M Member](runner Registry) (found M, err error) {
 	return found, nil
 }
 
-// bell is rung by every save of a leader until it is muted. An application keeps what it was given to call, and may
-// outlive the runner, so all that it keeps is the bell.
-type bell struct{ ring atomic.Pointer[func()] }
-
-func newBell(leader *application.Application, ring func()) *bell {
-	b := &bell{}
-	b.ring.Store(&ring)
-	leader.OnRecorded(func(context.Context, []persistence.Recording) {
-		if ring := b.ring.Load(); ring != nil {
-			(*ring)()
-		}
+// listen has every save of a leader in this process remembered for its followers, and then ring called, until remove is
+// called.
+func listen(leader Leader, ring func()) (remove func()) {
+	local, ok := leader.(*localLeader)
+	if !ok {
+		return func() {}
+	}
+	return local.app.OnRecorded(func(_ context.Context, recordings []persistence.Recording) {
+		local.remember(recordings)
+		ring()
 	})
-	return b
 }
-
-func (b *bell) mute() { b.ring.Store(nil) }

@@ -40,7 +40,8 @@ type TopicFilter interface {
 type Node struct {
 	name    string
 	make    func(options []application.Option) (Member, error)
-	foreign bool // made by somebody else
+	foreign bool   // made by somebody else
+	leader  Leader // instead of make, for what is only followed
 }
 
 // App names an application and says how to make it: with its constructor, which is given the runner's options and behind
@@ -63,6 +64,15 @@ func Built(member Member) *Node {
 	}
 	made := func([]application.Option) (Member, error) { return member, nil }
 	return &Node{name: member.Base().Name(), make: made, foreign: true}
+}
+
+// Upstream brings a leader that is no application of this process into a system, such as the log of another service. It
+// can only be followed.
+func Upstream(leader Leader) *Node {
+	if leader == nil {
+		return nil // which New reports
+	}
+	return &Node{name: leader.Name(), leader: leader}
 }
 
 // Name is the application's name.

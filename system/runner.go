@@ -3,7 +3,6 @@ package system
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -25,7 +24,6 @@ const (
 // for concurrent use.
 type Runner struct {
 	*members
-	logger   *slog.Logger
 	stopping chan struct{} // closed by the first Stop
 	done     chan struct{} // closed when all followers have ended
 
@@ -42,7 +40,7 @@ func NewRunner(s *System, options ...application.Option) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{members: m, logger: slog.Default(), stopping: make(chan struct{}), done: make(chan struct{})}, nil
+	return &Runner{members: m, stopping: make(chan struct{}), done: make(chan struct{})}, nil
 }
 
 // Run runs the followers until ctx ends or Stop is called, and then closes the applications that the runner has made. It
@@ -137,23 +135,22 @@ func (r *Runner) workers() []*worker {
 	for _, edge := range r.edges {
 		w := byFollower[edge.app()]
 		if w == nil {
-			w = &worker{wake: make(chan struct{}, 1), logger: r.logger}
+			w = &worker{wake: make(chan struct{}, 1)}
 			byFollower[edge.app()] = w
 			workers = append(workers, w)
 		}
 		edge.note(nil, time.Time{})
 		w.edges = append(w.edges, &attempt{following: edge})
-		w.bells = append(w.bells, newBell(edge.leader, w.awake))
+		w.bells = append(w.bells, listen(edge.leader, w.awake))
 	}
 	return workers
 }
 
 // worker is one follower's goroutine.
 type worker struct {
-	edges  []*attempt
-	bells  []*bell
-	wake   chan struct{} // holds one wake-up, which is as good as many
-	logger *slog.Logger
+	edges []*attempt
+	bells []func()      // take back what listen has installed
+	wake  chan struct{} // holds one wake-up, which is as good as many
 }
 
 // attempt is a following with its failures in a row.
@@ -188,8 +185,8 @@ func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 }
 
 func (w *worker) ended() {
-	for _, bell := range w.bells {
-		bell.mute()
+	for _, remove := range w.bells {
+		remove()
 	}
 	for _, edge := range w.edges {
 		edge.ended()
@@ -233,7 +230,7 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	edge.next = time.Now().Add(edge.retryAfter(err))
 	edge.failures++
 	edge.note(err, edge.next)
-	w.logger.WarnContext(ctx, "follower failed and will try again", "follower", edge.app().Name(),
+	edge.app().Logger().WarnContext(ctx, "follower failed and will try again", "follower", edge.app().Name(),
 		"leader", edge.leader.Name(), "failures", edge.failures, "next", edge.next, "error", err)
 	return false
 }

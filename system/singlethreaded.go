@@ -22,8 +22,8 @@ type SingleThreadedRunner struct {
 	started bool
 	stopped bool
 	pulling bool
-	again   bool // something was recorded since the round began
-	bells   []*bell
+	again   bool     // something was recorded since the round began
+	bells   []func() // take back what listen has installed
 }
 
 // NewSingleThreadedRunner makes the applications of a system, each with the options. Followers run from Start on. The
@@ -58,12 +58,12 @@ func (r *SingleThreadedRunner) listen(ctx context.Context) error {
 		return ErrAlreadyStarted
 	}
 	r.started = true
-	heard := map[*application.Application]bool{}
+	heard := map[Leader]bool{}
 	for _, edge := range r.edges {
 		edge.note(nil, time.Time{})
 		if !heard[edge.leader] {
 			heard[edge.leader] = true
-			r.bells = append(r.bells, newBell(edge.leader, func() { _ = r.Sync(ctx) }))
+			r.bells = append(r.bells, listen(edge.leader, func() { _ = r.Sync(ctx) }))
 		}
 	}
 	return nil
@@ -151,9 +151,10 @@ func (r *SingleThreadedRunner) Stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stopped = true
-	for _, bell := range r.bells {
-		bell.mute()
+	for _, remove := range r.bells {
+		remove()
 	}
+	r.bells = nil
 	for _, edge := range r.edges {
 		edge.ended()
 	}

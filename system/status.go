@@ -52,7 +52,7 @@ func (f *following) statusNow(ctx context.Context) (Status, error) {
 	status := f.now()
 	var errPosition, errHead error
 	status.Position, errPosition = f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
-	status.Head, errHead = f.leader.Recorder().MaxNotificationID(ctx)
+	status.Head, errHead = f.leader.Head(ctx)
 	return status, errors.Join(errPosition, errHead)
 }
 

@@ -36,6 +36,9 @@ func New(pipes ...Chain) (*System, error) {
 			if err := s.add(node); err != nil {
 				return nil, err
 			}
+			if i > 0 && node.leader != nil {
+				return nil, &Error{Name: node.name, Problem: "it is upstream, so it cannot follow " + pipe[i-1].name}
+			}
 			if i > 0 {
 				s.connect(Edge{Leader: pipe[i-1].name, Follower: node.name})
 			}
@@ -51,7 +54,7 @@ func (s *System) add(node *Node) error {
 	switch {
 	case node == nil:
 		return &Error{Problem: "a pipe has a nil application"}
-	case node.make == nil:
+	case node.make == nil && node.leader == nil:
 		return &Error{Name: node.name, Problem: "it has no constructor"}
 	}
 	known := s.node(node.name)
@@ -148,28 +151,28 @@ func (s *System) namesWhere(is func(Edge, string) bool) []string {
 }
 
 // check compares the applications that were made with what the system says of them. It reports all mistakes together.
-func (s *System) check(members map[string]Member) error {
+func (s *System) check(m *members) error {
 	var mistakes []error
 	for _, name := range s.Names() {
-		if own := members[name].Base().Name(); own != name {
+		if own := m.leaders[name].Name(); own != name {
 			mistakes = append(mistakes, &Error{Name: name, Err: ErrNameMismatch, Problem: fmt.Sprintf("it calls itself %q; "+
 				"both names must be the same, because positions are stored under it", own)})
 		}
 	}
 	for _, name := range s.Followers() {
-		follower, ok := members[name].(Follower)
+		follower, ok := m.byName[name].(Follower)
 		if !ok {
 			mistakes = append(mistakes, &Error{Name: name, Problem: fmt.Sprintf("it follows others, but %T has no method Policy "+
-				"as system.Follower asks for", members[name])})
+				"as system.Follower asks for", m.byName[name])})
 			continue
 		}
-		mistakes = append(mistakes, s.checkTopics(name, follower, members))
+		mistakes = append(mistakes, s.checkTopics(name, follower, m.leaders))
 	}
 	return errors.Join(mistakes...)
 }
 
 // checkTopics finds a misspelt topic, whose events would be passed over in silence.
-func (s *System) checkTopics(name string, follower Follower, members map[string]Member) error {
+func (s *System) checkTopics(name string, follower Follower, all map[string]Leader) error {
 	filter, ok := follower.(TopicFilter)
 	if !ok {
 		return nil
@@ -177,8 +180,7 @@ func (s *System) checkTopics(name string, follower Follower, members map[string]
 	leaders := s.Follows(name)
 	for _, topic := range filter.Topics() {
 		known := slices.ContainsFunc(leaders, func(leader string) bool {
-			_, known := members[leader].Base().Mapper().SchemaOf(topic)
-			return known
+			return all[leader].Knows(topic)
 		})
 		if !known {
 			return &Error{Name: name, Problem: fmt.Sprintf("it wants topic %q, which none of %s has", topic, strings.Join(leaders, ", "))}

@@ -1,0 +1,73 @@
+package persistence
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// FollowerStatus is how one follower's following of one upstream application stands, as it is kept for other processes to
+// see. Whoever runs the follower keeps it up to date.
+type FollowerStatus struct {
+	ApplicationName         string
+	UpstreamApplicationName string
+	// State is "running", "retrying" or "stopped".
+	State string
+	// Error is the text of what the follower failed with last, or "" where it has recovered. NotificationID is the event
+	// that it failed at, or 0.
+	Error          string
+	NotificationID int64
+	// Since is when it began to fail there, and NextRetry when it will be tried again. Both are zero where it does not
+	// fail. Times are in UTC.
+	Since     time.Time
+	NextRetry time.Time
+	// Heartbeat is when the status was written last. One that runs writes it at least every HeartbeatInterval.
+	Heartbeat time.Time
+	// Process tells which of several processes has written it: its host and number.
+	Process string
+}
+
+// HeartbeatInterval is how often a follower that runs writes its status where nothing changes.
+const HeartbeatInterval = 10 * time.Second
+
+// Alive tells whether somebody runs the follower: it is not stopped, and has written its status in the last three
+// intervals.
+func (s FollowerStatus) Alive(now time.Time) bool {
+	return s.State != "stopped" && now.Sub(s.Heartbeat) < 3*HeartbeatInterval
+}
+
+// StatusRecorder is a Factory that keeps the statuses of followers.
+type StatusRecorder interface {
+	// RecordStatus keeps a status in place of the one before. It takes part in no transaction.
+	RecordStatus(ctx context.Context, status FollowerStatus) error
+	// FollowerStatuses returns all statuses, in the order of their names.
+	FollowerStatuses(ctx context.Context) ([]FollowerStatus, error)
+}
+
+// ParkedEvent is an event that a follower has put aside, because it could not be processed or because an earlier event of
+// its originator is put aside.
+type ParkedEvent struct {
+	ApplicationName         string
+	UpstreamApplicationName string
+	NotificationID          int64
+	OriginatorID            uuid.UUID
+	OriginatorVersion       int64
+	Topic                   string
+	// Error is why it was put aside.
+	Error string
+	// ParkedAt is when, in UTC.
+	ParkedAt time.Time
+}
+
+// ParkingRecorder is a ProcessRecorder that keeps what a follower has put aside. Its methods take part in the transaction
+// that ctx carries.
+type ParkingRecorder interface {
+	// ParkEvent keeps an event of the recorder's application. An event that is kept already is kept as it was.
+	ParkEvent(ctx context.Context, event ParkedEvent) error
+	// ParkedEvents returns what is kept of an upstream application's events, in the order of their notification ids. "" is
+	// all upstream applications.
+	ParkedEvents(ctx context.Context, upstream string) ([]ParkedEvent, error)
+	// UnparkEvent forgets an event. One that is not kept is ErrNotFound.
+	UnparkEvent(ctx context.Context, upstream string, notificationID int64) error
+}

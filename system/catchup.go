@@ -1,0 +1,80 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Processed is what a follower has processed of one leader's log.
+type Processed struct {
+	Leader string
+	// Events is how many events were processed. Those that a TopicFilter passes over are not among them.
+	Events int
+	// Position is where the follower has got to, and Head where the log ended when it began.
+	Position int64
+	Head     int64
+}
+
+// CatchUp has one follower process what it has not processed yet, as far as the logs of its leaders go at the moment, and
+// tells how much that was, in the order of the system's edges. Where the follower fails it has processed what comes before
+// the event at fault, and the result has that too. report, which may be nil, is called after every batch.
+//
+// It is for commands: the runner need not be started, and nothing else is processed. In a ctx with a transaction of the
+// follower's store everything is part of that, so that a rollback makes it a dry run. It is safe for concurrent use with
+// other runners of the same follower, also in other processes.
+func (r *SingleThreadedRunner) CatchUp(ctx context.Context, follower string, report func(Processed)) ([]Processed, error) {
+	if r.isStopped() {
+		return nil, ErrStopped
+	}
+	edges := r.edgesOf(follower)
+	if len(edges) == 0 {
+		return nil, &Error{Name: follower, Problem: "no follower has this name; followers are " + strings.Join(r.Followers(), ", ")}
+	}
+	var all []Processed
+	var failed []error
+	for _, edge := range edges {
+		// The runner's own following is left alone: it may be at work.
+		own := newFollowing(edge.follower, edge.leader)
+		failed = append(failed, own.catchUp(ctx, report))
+		all = append(all, own.done)
+	}
+	return all, errors.Join(failed...)
+}
+
+// catchUp pulls up to the end that the log has now. What is recorded meanwhile may keep on coming.
+func (f *following) catchUp(ctx context.Context, report func(Processed)) error {
+	head, err := f.leader.Head(ctx)
+	f.done = Processed{Leader: f.leader.Name(), Head: head}
+	if err != nil {
+		return fmt.Errorf("%s: read the log of %s: %w", f.app().Name(), f.leader.Name(), err)
+	}
+	for {
+		did, err := f.pull(ctx)
+		if report != nil {
+			report(f.done)
+		}
+		if err != nil || did == nothingMore || f.done.Position >= head {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+func (m *members) edgesOf(follower string) (edges []*following) {
+	for _, edge := range m.edges {
+		if edge.app().Name() == follower {
+			edges = append(edges, edge)
+		}
+	}
+	return edges
+}
+
+// Followers are the names of the applications that follow others, in the order of their definition.
+func (m *members) Followers() []string { return m.system.Followers() }
+
+// System is what the runner runs.
+func (m *members) System() *System { return m.system }

@@ -1,0 +1,62 @@
+package system
+
+import (
+	"context"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Leader is a log of events that can be followed. Every application of a system is one; others, like the log of another
+// service, come into it by Upstream. It must be safe for concurrent use.
+type Leader interface {
+	// Name is the name of the application whose log it is. Followers keep their positions under it.
+	Name() string
+	// Head is the position of the log's last event, and 0 where there is none.
+	Head(ctx context.Context) (int64, error)
+	// Notifications returns a page of the log, fewer than r.Limit only at the end of the range.
+	Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error)
+	// Decode returns the event in a notification.
+	Decode(n persistence.Notification) (domain.Event, error)
+	// Knows tells whether events can have a topic, so that a misspelt one is found.
+	Knows(topic string) bool
+}
+
+// localLeader is an application of the same process.
+type localLeader struct {
+	app    *application.Application
+	pushed pushed
+}
+
+// remember keeps what was saved in this process for followers that come to it soon. The original's layout does not keep
+// all of an event, and followers must not depend on who recorded it.
+func (l *localLeader) remember(recordings []persistence.Recording) {
+	if !l.app.Mapper().OriginalLayout() {
+		l.pushed.add(recordings)
+	}
+}
+
+func (l *localLeader) Name() string { return l.app.Name() }
+
+func (l *localLeader) Head(ctx context.Context) (int64, error) {
+	return l.app.Recorder().MaxNotificationID(ctx)
+}
+
+func (l *localLeader) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
+	return l.app.Recorder().SelectNotifications(ctx, r)
+}
+
+// Decode returns the event as it was saved where that was in this process a short while ago: it need not be decrypted,
+// decompressed and decoded again.
+func (l *localLeader) Decode(n persistence.Notification) (domain.Event, error) {
+	if event, ok := l.pushed.event(n); ok {
+		return event, nil
+	}
+	return l.app.Mapper().NotificationToDomain(n)
+}
+
+func (l *localLeader) Knows(topic string) bool {
+	_, known := l.app.Mapper().SchemaOf(topic)
+	return known
+}

@@ -1,0 +1,96 @@
+package system
+
+import (
+	"encoding"
+	"encoding/json"
+	"reflect"
+	"sync"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// pushedEvents is how many events are kept. A follower that is further behind has them decoded.
+const pushedEvents = 1024
+
+// pushed are the events that were saved last in this process, by their position in the log. Followers need not decode
+// them. Events whose data are not plain are left out: a follower would share memory with the aggregate that they come
+// from, or be given what is not stored.
+type pushed struct {
+	mu    sync.RWMutex // protects what follows
+	ring  [pushedEvents]persistence.Recording
+	next  int
+	at    map[int64]int // places in the ring
+	plain map[reflect.Type]bool
+}
+
+func (p *pushed) add(recordings []persistence.Recording) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.at == nil {
+		p.at, p.plain = make(map[int64]int, pushedEvents), map[reflect.Type]bool{}
+	}
+	for _, recording := range recordings {
+		if !p.isPlain(reflect.TypeOf(recording.Event.Data)) {
+			continue
+		}
+		n := recording.Notification
+		if i, ok := p.at[n.ID]; ok && string(p.ring[i].Notification.State) == string(n.State) {
+			continue // every follower of the leader has it remembered
+		}
+		if last := p.ring[p.next].Notification.ID; p.at[last] == p.next {
+			delete(p.at, last)
+		}
+		p.ring[p.next] = recording
+		p.at[n.ID] = p.next
+		p.next = (p.next + 1) % pushedEvents
+	}
+}
+
+// event finds the event of a notification. A log that was restored may have another one at the same position, in which
+// the state differs: every state has a random id or nonce in it.
+func (p *pushed) event(n persistence.Notification) (domain.Event, bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	i, ok := p.at[n.ID]
+	if !ok || string(p.ring[i].Notification.State) != string(n.State) {
+		return domain.Event{}, false
+	}
+	return p.ring[i].Event, true
+}
+
+// isPlain is true of types whose values are copied with everything in them, and come out of a store as they went in.
+func (p *pushed) isPlain(t reflect.Type) bool {
+	known, ok := p.plain[t]
+	if !ok {
+		known = t != nil && isPlain(t)
+		p.plain[t] = known
+	}
+	return known
+}
+
+var (
+	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
+	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+)
+
+func isPlain(t reflect.Type) bool {
+	if p := reflect.PointerTo(t); p.Implements(jsonMarshaler) || p.Implements(textMarshaler) {
+		return t == reflect.TypeFor[domain.ID]()
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		for i := range t.NumField() {
+			f := t.Field(i)
+			if !f.IsExported() || f.Tag.Get("json") == "-" || !isPlain(f.Type) {
+				return false
+			}
+		}
+		return true
+	case reflect.Array:
+		return isPlain(t.Elem())
+	case reflect.Interface, reflect.Pointer, reflect.Slice, reflect.Map, reflect.Chan, reflect.Func, reflect.UnsafePointer:
+		return false
+	}
+	return true
+}

@@ -1,0 +1,70 @@
+package system
+
+import (
+	"math/big"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+type flat struct {
+	ID    domain.ID
+	Name  string
+	Cents [2]int64
+}
+
+func recording(id int64, state string, data any) persistence.Recording {
+	return persistence.Recording{Event: domain.Event{Data: data}, Notification: persistence.Notification{
+		ID: id, StoredEvent: persistence.StoredEvent{State: []byte(state)}}}
+}
+
+func TestPushed(t *testing.T) {
+	var p pushed
+	first := recording(1, "a", flat{Name: "Fido"})
+	if _, ok := p.event(first.Notification); ok {
+		t.Error("an event was there before it was pushed")
+	}
+	p.add([]persistence.Recording{first})
+	p.add([]persistence.Recording{first, recording(2, "b", []string{"shared"})})
+	if event, ok := p.event(first.Notification); !ok || event.Data != (flat{Name: "Fido"}) {
+		t.Errorf("got %v, %v", event.Data, ok)
+	}
+	if p.next != 1 {
+		t.Errorf("%d places are taken, want 1", p.next)
+	}
+	if _, ok := p.event(recording(1, "z", nil).Notification); ok {
+		t.Error("another state at the same position was taken for the event")
+	}
+	for id := int64(3); id < 3+pushedEvents; id++ {
+		p.add([]persistence.Recording{recording(id, "c", flat{})})
+	}
+	if _, ok := p.event(first.Notification); ok || len(p.at) != pushedEvents {
+		t.Errorf("%d events are kept, want %d", len(p.at), pushedEvents)
+	}
+}
+
+func TestPlainTypes(t *testing.T) {
+	type hidden struct{ name string }
+	type left struct {
+		Name string `json:"-"`
+	}
+	for kind, want := range map[reflect.Type]bool{
+		reflect.TypeFor[flat]():                       true,
+		reflect.TypeFor[struct{}]():                   true,
+		reflect.TypeFor[hidden]():                     false,
+		reflect.TypeFor[left]():                       false,
+		reflect.TypeFor[struct{ Tricks []string }]():  false,
+		reflect.TypeFor[struct{ At time.Time }]():     false,
+		reflect.TypeFor[struct{ Price *int }]():       false,
+		reflect.TypeFor[struct{ Amount big.Int }]():   false,
+		reflect.TypeFor[struct{ Any any }]():          false,
+		reflect.TypeFor[struct{ M map[string]int }](): false,
+	} {
+		if got := isPlain(kind); got != want {
+			t.Errorf("%v: got %v, want %v", kind, got, want)
+		}
+	}
+}
