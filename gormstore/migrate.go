@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,6 +70,9 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 		if err != nil {
 			return s.translate(ctx, "validate", err)
 		}
+		if !exists && isOwn(model) {
+			continue // a database that Django has made has none, and needs none until followers run
+		}
 		if !exists {
 			differences = append(differences, fmt.Sprintf("table %s is missing", model.(schema.TablerWithNamer).TableName(db.NamingStrategy)))
 			continue
@@ -83,6 +87,15 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 		return &SchemaError{Differences: differences}
 	}
 	return nil
+}
+
+// isOwn tells of tables that the original does not have.
+func isOwn(model any) bool {
+	switch model.(type) {
+	case *FollowerStatus, *ParkedEvent:
+		return true
+	}
+	return false
 }
 
 // pinned is a pool that looks like a transaction to plugins, so that dbresolver does not read from a replica in its place.
@@ -149,10 +162,13 @@ func compare(tx *gorm.DB, model any) ([]string, error) {
 		types[column.Name()] = strings.ToLower(column.DatabaseTypeName())
 	}
 	differences := missingColumns(tx, statement, types)
-	keyed, err := hasKey(tx, model, "application_name", "originator_id", "originator_version")
-	if err == nil && !keyed && types["originator_version"] != "" {
-		differences = append(differences, fmt.Sprintf("table %s has no unique key over application_name, originator_id, "+
-			"originator_version", statement.Table))
+	key := keys[model.(schema.TablerWithNamer).TableName(nil)]
+	if len(key) == 0 || slices.ContainsFunc(key, func(column string) bool { return types[column] == "" }) {
+		return differences, nil
+	}
+	keyed, err := hasKey(tx, model, key...)
+	if err == nil && !keyed {
+		differences = append(differences, fmt.Sprintf("table %s has no unique key over %s", statement.Table, strings.Join(key, ", ")))
 	}
 	return differences, err
 }

@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"strings"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
@@ -40,6 +41,33 @@ type NotificationTracking struct {
 	NotificationID          int64  `gorm:"type:bigint;not null;uniqueIndex:,composite:position,priority:3"`
 }
 
+// FollowerStatus is a row of the table of statuses: how a follower stands, for other processes and for people to see. No
+// application depends on what is in it, and Django does not have it.
+type FollowerStatus struct {
+	ApplicationName         string     `gorm:"type:varchar(32);primaryKey"`
+	UpstreamApplicationName string     `gorm:"type:varchar(32);primaryKey"`
+	State                   string     `gorm:"type:varchar(16);not null"`
+	Error                   string     `gorm:"type:text;not null"`
+	NotificationID          int64      `gorm:"type:bigint;not null"`
+	Ahead                   int64      `gorm:"type:bigint;not null"`
+	Since                   *time.Time // NULL where it does not fail
+	NextRetry               *time.Time // NULL where it does not fail
+	Heartbeat               time.Time  `gorm:"not null"`
+	Process                 string     `gorm:"type:text;not null"`
+}
+
+// ParkedEvent is a row of the table of events that followers have put aside. Django does not have it.
+type ParkedEvent struct {
+	ApplicationName         string    `gorm:"type:varchar(32);primaryKey"`
+	UpstreamApplicationName string    `gorm:"type:varchar(32);primaryKey"`
+	NotificationID          int64     `gorm:"type:bigint;primaryKey;autoIncrement:false"`
+	OriginatorID            UUID      `gorm:"not null"`
+	OriginatorVersion       int64     `gorm:"type:bigint;not null"`
+	Topic                   string    `gorm:"type:text;not null"`
+	Error                   string    `gorm:"type:text;not null"`
+	ParkedAt                time.Time `gorm:"not null"`
+}
+
 // TableName implements gorm's schema.TablerWithNamer, so that a table prefix applies.
 func (StoredEvent) TableName(namer schema.Namer) string { return prefix(namer) + "stored_events" }
 
@@ -51,8 +79,25 @@ func (NotificationTracking) TableName(namer schema.Namer) string {
 	return prefix(namer) + "notification_tracking"
 }
 
+// TableName implements gorm's schema.TablerWithNamer.
+func (FollowerStatus) TableName(namer schema.Namer) string { return prefix(namer) + "follower_status" }
+
+// TableName implements gorm's schema.TablerWithNamer.
+func (ParkedEvent) TableName(namer schema.Namer) string { return prefix(namer) + "parked_events" }
+
 // Models are the models of all tables, for migration tools.
-func Models() []any { return []any{&StoredEvent{}, &Snapshot{}, &NotificationTracking{}} }
+func Models() []any {
+	return []any{&StoredEvent{}, &Snapshot{}, &NotificationTracking{}, &FollowerStatus{}, &ParkedEvent{}}
+}
+
+// keys are the unique keys that the recorders cannot do without, their columns sorted. That of positions is not among
+// them: a lock protects positions.
+var keys = map[string][]string{
+	"stored_events":   {"application_name", "originator_id", "originator_version"},
+	"snapshots":       {"application_name", "originator_id", "originator_version"},
+	"follower_status": {"application_name", "upstream_application_name"},
+	"parked_events":   {"application_name", "notification_id", "upstream_application_name"},
+}
 
 // prefix is the table prefix of GORM's own naming strategy. Others have no prefix that could be asked for.
 func prefix(namer schema.Namer) string {
@@ -67,7 +112,7 @@ func prefix(namer schema.Namer) string {
 
 // tables are the names of the tables in a database, as they are and quoted for statements.
 type tables struct {
-	events, snapshots, tracking table
+	events, snapshots, tracking, parked table
 }
 
 type table struct {
@@ -81,6 +126,7 @@ func tablesOf(db *gorm.DB) tables {
 		events:    tableOf(db, StoredEvent{}),
 		snapshots: tableOf(db, Snapshot{}),
 		tracking:  tableOf(db, NotificationTracking{}),
+		parked:    tableOf(db, ParkedEvent{}),
 	}
 }
 

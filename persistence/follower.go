@@ -18,6 +18,9 @@ type FollowerStatus struct {
 	// that it failed at, or 0.
 	Error          string
 	NotificationID int64
+	// Ahead is the position that was found to be ahead of the upstream log, or 0. A follower that is started again must
+	// not go on from it, although the log may have grown beyond it.
+	Ahead int64
 	// Since is when it began to fail there, and NextRetry when it will be tried again. Both are zero where it does not
 	// fail. Times are in UTC.
 	Since     time.Time
@@ -39,7 +42,8 @@ func (s FollowerStatus) Alive(now time.Time) bool {
 
 // StatusRecorder is a Factory that keeps the statuses of followers.
 type StatusRecorder interface {
-	// RecordStatus keeps a status in place of the one before. It takes part in no transaction.
+	// RecordStatus keeps a status in place of the one before. It takes part in no transaction. A status that is stopped
+	// does not replace one of another process, which goes on running the follower.
 	RecordStatus(ctx context.Context, status FollowerStatus) error
 	// FollowerStatuses returns all statuses, in the order of their names.
 	FollowerStatuses(ctx context.Context) ([]FollowerStatus, error)
@@ -68,6 +72,6 @@ type ParkingRecorder interface {
 	// ParkedEvents returns what is kept of an upstream application's events, in the order of their notification ids. "" is
 	// all upstream applications.
 	ParkedEvents(ctx context.Context, upstream string) ([]ParkedEvent, error)
-	// UnparkEvent forgets an event. One that is not kept is ErrNotFound.
+	// UnparkEvent forgets an event. One that is not kept is an ErrProgramming.
 	UnparkEvent(ctx context.Context, upstream string, notificationID int64) error
 }

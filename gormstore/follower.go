@@ -1,0 +1,135 @@
+package gormstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// RecordStatus implements persistence.StatusRecorder.
+func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerStatus) error {
+	row := FollowerStatus{
+		ApplicationName: status.ApplicationName, UpstreamApplicationName: status.UpstreamApplicationName,
+		State: status.State, Error: status.Error, NotificationID: status.NotificationID, Ahead: status.Ahead,
+		Since: nullable(status.Since), NextRetry: nullable(status.NextRetry), Heartbeat: status.Heartbeat.UTC(),
+		Process: status.Process,
+	}
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	err := s.atomically(ctx, "record a follower's status", func(ctx context.Context, pool unit) error {
+		tx := s.session(ctx, pool)
+		if row.State == "stopped" {
+			return s.recordStopped(tx, row)
+		}
+		return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error
+	})
+	return s.translate(ctx, "record a follower's status", err)
+}
+
+// recordStopped leaves the status of another process alone, which goes on.
+func (s *Store) recordStopped(tx *gorm.DB, row FollowerStatus) error {
+	updated := tx.Model(&FollowerStatus{}).Select("*").Where("application_name = ? AND upstream_application_name = ? AND process = ?",
+		row.ApplicationName, row.UpstreamApplicationName, row.Process).Updates(&row)
+	if updated.Error != nil || updated.RowsAffected > 0 {
+		return updated.Error
+	}
+	return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error
+}
+
+// FollowerStatuses implements persistence.StatusRecorder.
+func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerStatus, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	var rows []FollowerStatus
+	err := s.session(ctx, pinned{s.pool}).Order("application_name, upstream_application_name").Find(&rows).Error
+	statuses := make([]persistence.FollowerStatus, len(rows))
+	for i, row := range rows {
+		statuses[i] = persistence.FollowerStatus{
+			ApplicationName: row.ApplicationName, UpstreamApplicationName: row.UpstreamApplicationName,
+			State: row.State, Error: row.Error, NotificationID: row.NotificationID, Ahead: row.Ahead,
+			Since: valueOf(row.Since), NextRetry: valueOf(row.NextRetry), Heartbeat: row.Heartbeat.UTC(), Process: row.Process,
+		}
+	}
+	return statuses, s.translate(ctx, "read the statuses of followers", err)
+}
+
+func nullable(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	at = at.UTC()
+	return &at
+}
+
+func valueOf(at *time.Time) time.Time {
+	if at == nil {
+		return time.Time{}
+	}
+	return at.UTC()
+}
+
+// ParkEvent implements persistence.ParkingRecorder.
+func (r *processRecorder) ParkEvent(ctx context.Context, event persistence.ParkedEvent) error {
+	query := "INSERT INTO " + r.store.tables.parked.quoted + " (application_name, upstream_application_name, notification_id, " +
+		"originator_id, originator_version, topic, error, parked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+	return r.inTransaction(ctx, "park an event", func(ctx context.Context, c connection) error {
+		_, err := c.exec(ctx, r.store.dialect.placeholders(query), r.application, event.UpstreamApplicationName,
+			event.NotificationID, r.store.dialect.uuid(event.OriginatorID), event.OriginatorVersion, event.Topic,
+			event.Error, event.ParkedAt.UTC())
+		return err
+	})
+}
+
+// ParkedEvents implements persistence.ParkingRecorder.
+func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]persistence.ParkedEvent, error) {
+	c, done, err := r.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	session := r.store.session(ctx, c.pool).Where("application_name = ?", r.application)
+	if upstream != "" {
+		session = session.Where("upstream_application_name = ?", upstream)
+	}
+	var rows []ParkedEvent
+	err = session.Order("notification_id, upstream_application_name").Find(&rows).Error
+	events := make([]persistence.ParkedEvent, len(rows))
+	for i, row := range rows {
+		events[i] = persistence.ParkedEvent{
+			ApplicationName: row.ApplicationName, UpstreamApplicationName: row.UpstreamApplicationName,
+			NotificationID: row.NotificationID, OriginatorID: uuid.UUID(row.OriginatorID),
+			OriginatorVersion: row.OriginatorVersion, Topic: row.Topic, Error: row.Error, ParkedAt: row.ParkedAt.UTC(),
+		}
+	}
+	return events, r.store.translate(ctx, r.application+": read parked events", err)
+}
+
+// UnparkEvent implements persistence.ParkingRecorder.
+func (r *processRecorder) UnparkEvent(ctx context.Context, upstream string, notificationID int64) error {
+	query := "DELETE FROM " + r.store.tables.parked.quoted +
+		" WHERE application_name = ? AND upstream_application_name = ? AND notification_id = ?"
+	return r.inTransaction(ctx, "unpark an event", func(ctx context.Context, c connection) error {
+		affected, err := c.exec(ctx, r.store.dialect.placeholders(query), r.application, upstream, notificationID)
+		if err == nil && affected == 0 {
+			err = &persistence.Error{Class: persistence.ErrProgramming, Op: r.application + ": unpark an event",
+				Err: fmt.Errorf("event %d of %s is not parked", notificationID, upstream)}
+		}
+		return err
+	})
+}
+
+// inTransaction does a step in the transaction that ctx carries, under a savepoint, or in one of its own.
+func (r *processRecorder) inTransaction(ctx context.Context, what string, do func(context.Context, connection) error) error {
+	_, err := r.write(ctx, what, nil, func(ctx context.Context, c connection, _ bool) ([]int64, error) {
+		return nil, do(ctx, c)
+	})
+	return err
+}

@@ -1,0 +1,164 @@
+package gormstore_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// eachMigrated runs a test on all databases, with their tables.
+func eachMigrated(t *testing.T, test func(t *testing.T, db *gorm.DB)) {
+	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
+		t.Parallel()
+		db := open(t)
+		if err := gormstore.AutoMigrate(db); err != nil {
+			t.Fatal(err)
+		}
+		test(t, db)
+	})
+}
+
+func TestFollowerStatus(t *testing.T) {
+	t.Parallel()
+	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
+		ctx, store := t.Context(), gormstore.New(db)
+		now := time.Now().UTC().Truncate(time.Millisecond)
+		wanted := map[string]persistence.FollowerStatus{}
+		put := func(process, follower string, change func(*persistence.FollowerStatus)) {
+			t.Helper()
+			s := persistence.FollowerStatus{ApplicationName: follower, UpstreamApplicationName: "School", State: "running",
+				Heartbeat: now, Process: process}
+			change(&s)
+			if err := store.RecordStatus(ctx, s); err != nil {
+				t.Fatal(err)
+			}
+			wanted[follower] = s
+		}
+		check := func(what string) {
+			t.Helper()
+			got, err := store.FollowerStatuses(ctx)
+			want := []persistence.FollowerStatus{wanted["A"], wanted["B"]}
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("%s:\n got %+v, %v\nwant %+v", what, got, err, want)
+			}
+		}
+		put("first", "B", func(*persistence.FollowerStatus) {})
+		put("first", "A", func(s *persistence.FollowerStatus) {
+			s.State, s.Error, s.NotificationID, s.Ahead = "retrying", "no such dog", 7, 12
+			s.Since, s.NextRetry = now.Add(-time.Minute), now.Add(time.Minute)
+		})
+		check("two followers")
+		put("second", "A", func(*persistence.FollowerStatus) {})
+		check("one that has recovered, in another process")
+
+		kept := wanted["A"]
+		put("first", "A", func(s *persistence.FollowerStatus) { s.State = "stopped" })
+		wanted["A"] = kept
+		check("one that has stopped while another process goes on")
+		put("second", "A", func(s *persistence.FollowerStatus) { s.State = "stopped" })
+		check("one that has stopped")
+	})
+}
+
+func TestAlive(t *testing.T) {
+	now := time.Now()
+	status := func(state string, age time.Duration) persistence.FollowerStatus {
+		return persistence.FollowerStatus{State: state, Heartbeat: now.Add(-age)}
+	}
+	for _, c := range []struct {
+		status persistence.FollowerStatus
+		want   bool
+	}{
+		{status("running", time.Second), true},
+		{status("retrying", 2*persistence.HeartbeatInterval), true},
+		{status("running", 3*persistence.HeartbeatInterval), false},
+		{status("stopped", 0), false},
+	} {
+		if got := c.status.Alive(now); got != c.want {
+			t.Errorf("%+v: got %v", c.status, got)
+		}
+	}
+}
+
+func TestParking(t *testing.T) {
+	t.Parallel()
+	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
+		ctx, store := t.Context(), gormstore.New(db)
+		parking := func(application string) persistence.ParkingRecorder {
+			recorder, err := store.ProcessRecorder(application)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return recorder.(persistence.ParkingRecorder)
+		}
+		counters, others := parking("Counters"), parking("Others")
+		now := time.Now().UTC().Truncate(time.Millisecond)
+		event := func(upstream string, id int64) persistence.ParkedEvent {
+			return persistence.ParkedEvent{ApplicationName: "Counters", UpstreamApplicationName: upstream, NotificationID: id,
+				OriginatorID: uuid.New(), OriginatorVersion: id + 10, Topic: "Dog.TrickAdded", Error: "no such trick", ParkedAt: now}
+		}
+		first, second, elsewhere := event("School", 1), event("School", 2), event("Shop", 1)
+		again := first
+		again.Error = "another error"
+		for _, e := range []persistence.ParkedEvent{second, first, again, elsewhere} {
+			if err := counters.ParkEvent(ctx, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check := func(r persistence.ParkingRecorder, upstream string, want ...persistence.ParkedEvent) {
+			t.Helper()
+			got, err := r.ParkedEvents(ctx, upstream)
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("got %+v, %v\nwant %+v", got, err, want)
+			}
+		}
+		check(counters, "School", first, second)
+		check(counters, "", first, elsewhere, second)
+		check(others, "")
+
+		fail := errors.New("rolled back")
+		err := store.Transaction(ctx, func(ctx context.Context) error {
+			return errors.Join(counters.UnparkEvent(ctx, "School", 1), counters.ParkEvent(ctx, event("School", 3)), fail)
+		})
+		if !errors.Is(err, fail) {
+			t.Fatal(err)
+		}
+		check(counters, "School", first, second)
+
+		if err := counters.UnparkEvent(ctx, "School", 1); err != nil {
+			t.Error(err)
+		}
+		if err := counters.UnparkEvent(ctx, "School", 1); !errors.Is(err, persistence.ErrProgramming) {
+			t.Errorf("got %v, want ErrProgramming", err)
+		}
+		check(counters, "School", second)
+	})
+}
+
+func TestFollowerTablesAreMissing(t *testing.T) {
+	t.Parallel()
+	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
+		if err := db.Migrator().DropTable(&gormstore.FollowerStatus{}, &gormstore.ParkedEvent{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := gormstore.Validate(t.Context(), db); err != nil {
+			t.Errorf("Validate: %v; a database that Django has made has no such tables", err)
+		}
+		_, err := gormstore.New(db).FollowerStatuses(t.Context())
+		if _, ok := errors.AsType[*persistence.NotMigratedError](err); !ok {
+			t.Errorf("got %v, want a *NotMigratedError", err)
+		}
+		if err := gormstore.AutoMigrate(db); err != nil || !db.Migrator().HasTable(&gormstore.ParkedEvent{}) {
+			t.Errorf("AutoMigrate: %v", err)
+		}
+	})
+}
