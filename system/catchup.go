@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // Processed is what a follower has processed of one leader's log.
@@ -24,23 +27,63 @@ type Processed struct {
 // It is for commands: the runner need not be started, and nothing else is processed. In a ctx with a transaction of the
 // follower's store everything is part of that, so that a rollback makes it a dry run. It is safe for concurrent use with
 // other runners of the same follower, also in other processes.
-func (r *SingleThreadedRunner) CatchUp(ctx context.Context, follower string, report func(Processed)) ([]Processed, error) {
-	if r.isStopped() {
-		return nil, ErrStopped
-	}
-	edges := r.edgesOf(follower)
+func (m *members) CatchUp(ctx context.Context, follower string, report func(Processed)) ([]Processed, error) {
+	edges := m.edgesOf(follower)
 	if len(edges) == 0 {
-		return nil, &Error{Name: follower, Problem: "no follower has this name; followers are " + strings.Join(r.Followers(), ", ")}
+		return nil, &Error{Name: follower, Problem: "no follower has this name; followers are " + strings.Join(m.Followers(), ", ")}
 	}
 	var all []Processed
 	var failed []error
 	for _, edge := range edges {
 		// The runner's own following is left alone: it may be at work.
-		own := newFollowing(edge.follower, edge.leader)
+		own := newFollowing(edge.follower, leaderOutside(ctx, edge.leader))
 		failed = append(failed, own.catchUp(ctx, report))
 		all = append(all, own.done)
 	}
 	return all, errors.Join(failed...)
+}
+
+// CatchUp is that of a Runner, until Stop; then it is ErrStopped.
+func (r *SingleThreadedRunner) CatchUp(ctx context.Context, follower string, report func(Processed)) ([]Processed, error) {
+	if r.isStopped() {
+		return nil, ErrStopped
+	}
+	return r.members.CatchUp(ctx, follower, report)
+}
+
+type outsideKey struct{}
+
+// outside says which leaders are read with another context.
+type outside struct {
+	ctx     context.Context
+	leaders []string
+}
+
+// WithLeadersOutside returns a context in which CatchUp reads the logs of these leaders with the context outer. It is for a
+// CatchUp in a transaction of the follower's database where the leaders are in another one, which cannot be read in it.
+func WithLeadersOutside(ctx, outer context.Context, leaders ...string) context.Context {
+	return context.WithValue(ctx, outsideKey{}, outside{outer, leaders})
+}
+
+// outsideLeader is a leader that is read with another context.
+type outsideLeader struct {
+	Leader
+	ctx context.Context // as long as one CatchUp
+}
+
+func leaderOutside(ctx context.Context, leader Leader) Leader {
+	if o, ok := ctx.Value(outsideKey{}).(outside); ok && slices.Contains(o.leaders, leader.Name()) {
+		return outsideLeader{leader, o.ctx}
+	}
+	return leader
+}
+
+// Head implements Leader.
+func (l outsideLeader) Head(context.Context) (int64, error) { return l.Leader.Head(l.ctx) }
+
+// Notifications implements Leader.
+func (l outsideLeader) Notifications(_ context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
+	return l.Leader.Notifications(l.ctx, r)
 }
 
 // catchUp pulls up to the end that the log has now. What is recorded meanwhile may keep on coming.

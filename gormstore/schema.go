@@ -1,0 +1,47 @@
+package gormstore
+
+import (
+	"context"
+	"embed"
+	"fmt"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/schema"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// schemas are the statements that AutoMigrate sends to an empty database; a test writes them down.
+//
+//go:embed schema/*.sql
+var schemas embed.FS
+
+// Schema returns the statements that create the tables in an empty database, for migration tools that want SQL. The
+// dialect is "sqlite" or "postgres"; another one is a *persistence.InvalidError. The tables have no prefix. AutoMigrate
+// leaves tables that were made so as they are.
+func Schema(dialect string) (string, error) {
+	if dialect != sqliteName && dialect != postgresName {
+		return "", &persistence.InvalidError{What: "dialect", Class: persistence.ErrProgramming,
+			Problem: fmt.Sprintf("is %q; known are %s and %s", dialect, postgresName, sqliteName)}
+	}
+	text, err := schemas.ReadFile("schema/" + dialect + ".sql")
+	return string(text), err
+}
+
+// Missing returns the names of the tables that AutoMigrate would create.
+func Missing(ctx context.Context, db *gorm.DB) (names []string, err error) {
+	s := New(db)
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	for _, model := range Models() {
+		exists, err := hasTable(s.session(ctx, pinned{s.pool}), model)
+		if err != nil {
+			return nil, s.translate(ctx, "look for tables", err)
+		}
+		if !exists {
+			names = append(names, model.(schema.TablerWithNamer).TableName(db.NamingStrategy))
+		}
+	}
+	return names, nil
+}

@@ -1,0 +1,17 @@
+CREATE TABLE `stored_events` (`id` integer PRIMARY KEY AUTOINCREMENT,`application_name` varchar(32) NOT NULL,`originator_id` char(32) NOT NULL,`originator_version` bigint NOT NULL,`topic` text NOT NULL,`state` blob NOT NULL);
+
+CREATE UNIQUE INDEX `idx_stored_events_originator` ON `stored_events`(`application_name`,`originator_id`,`originator_version`);
+
+CREATE UNIQUE INDEX `idx_stored_events_position` ON `stored_events`(`application_name`,`id`);
+
+CREATE TABLE `snapshots` (`uid` integer PRIMARY KEY AUTOINCREMENT,`application_name` varchar(32) NOT NULL,`originator_id` char(32) NOT NULL,`originator_version` bigint NOT NULL,`topic` text NOT NULL,`state` blob NOT NULL);
+
+CREATE UNIQUE INDEX `idx_snapshots_originator` ON `snapshots`(`application_name`,`originator_id`,`originator_version`);
+
+CREATE TABLE `notification_tracking` (`uid` integer PRIMARY KEY AUTOINCREMENT,`application_name` varchar(32) NOT NULL,`upstream_application_name` varchar(32) NOT NULL,`notification_id` bigint NOT NULL);
+
+CREATE UNIQUE INDEX `idx_notification_tracking_position` ON `notification_tracking`(`application_name`,`upstream_application_name`,`notification_id`);
+
+CREATE TABLE `follower_status` (`application_name` varchar(32),`upstream_application_name` varchar(32),`state` varchar(16) NOT NULL,`error` text NOT NULL,`notification_id` bigint NOT NULL,`ahead` bigint NOT NULL,`since` datetime,`next_retry` datetime,`heartbeat` datetime NOT NULL,`process` text NOT NULL,PRIMARY KEY (`application_name`,`upstream_application_name`));
+
+CREATE TABLE `parked_events` (`application_name` varchar(32),`upstream_application_name` varchar(32),`notification_id` bigint,`originator_id` char(32) NOT NULL,`originator_version` bigint NOT NULL,`topic` text NOT NULL,`error` text NOT NULL,`parked_at` datetime NOT NULL,PRIMARY KEY (`application_name`,`upstream_application_name`,`notification_id`));

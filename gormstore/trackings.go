@@ -1,0 +1,114 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// TrackingState is what the database keeps of one application's following of another.
+type TrackingState struct {
+	ApplicationName         string
+	UpstreamApplicationName string
+	// Position is how far the log is processed.
+	Position int64
+	// Rows is how many rows there are: one where this package wrote it, one for each notification where Django did.
+	Rows int64
+}
+
+// TrackingStates returns the positions of all applications in the database, in the order of their names and of those that
+// they follow.
+func (s *Store) TrackingStates(ctx context.Context) ([]TrackingState, error) {
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	c, done, err := newEventTable(s, "", s.tables.tracking, "uid").reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	rows, err := c.query(ctx, "SELECT application_name, upstream_application_name, MAX(notification_id), COUNT(*) FROM "+
+		s.tables.tracking.quoted+" GROUP BY 1, 2 ORDER BY 1, 2")
+	if err != nil {
+		return nil, s.translate(ctx, "list positions", err)
+	}
+	states, err := scanStates(rows)
+	return states, s.translate(ctx, "list positions", err)
+}
+
+func scanStates(rows *sql.Rows) (states []TrackingState, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		var t TrackingState
+		if err := rows.Scan(&t.ApplicationName, &t.UpstreamApplicationName, &t.Position, &t.Rows); err != nil {
+			return nil, err
+		}
+		states = append(states, t)
+	}
+	return states, rows.Err()
+}
+
+// CountNotifications returns how many events of an application have notification ids up to and including this one.
+func (s *Store) CountNotifications(ctx context.Context, application string, upTo int64) (int64, error) {
+	if err := s.usable(ctx); err != nil {
+		return 0, err
+	}
+	return newProcessRecorder(s, application).maximum(ctx, "count notifications",
+		"SELECT COUNT(*) FROM "+s.tables.events.quoted+" WHERE application_name = ? AND id <= ?", application, upTo)
+}
+
+// DeleteTracking deletes an application's position in the log of another, and returns how many rows that were. It needs a
+// transaction of the database in ctx, for otherwise it is persistence.ErrNoTransaction, and takes the lock of the position:
+// a follower that is at a batch finishes it first, and the next one begins at the start of the log.
+func (s *Store) DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error) {
+	r := newProcessRecorder(s, application)
+	err = s.inside(ctx, application+": delete a position", func(c connection) error {
+		if _, err := r.lockPosition(ctx, c, true, upstream); err != nil {
+			return err
+		}
+		rows, err = c.exec(ctx, s.dialect.placeholders("DELETE FROM "+s.tables.tracking.quoted+
+			" WHERE application_name = ? AND upstream_application_name = ?"), application, upstream)
+		return err
+	})
+	return rows, err
+}
+
+// DeleteEvents deletes all events and snapshots of an application, and returns how many events that were. It is for a
+// follower that is reset and makes its events anew, and for nothing else: events are facts. It needs a transaction of the
+// database in ctx, for otherwise it is persistence.ErrNoTransaction.
+//
+// Notification ids are not used again. Applications that follow this one have to be reset as well, as they have processed
+// what is deleted; and processes that cache its aggregates have to be started again.
+func (s *Store) DeleteEvents(ctx context.Context, application string) (events int64, err error) {
+	r := newProcessRecorder(s, application)
+	err = s.inside(ctx, application+": delete events", func(c connection) error {
+		if err := r.lockOrder(ctx, c, true); err != nil {
+			return err
+		}
+		condition := s.dialect.placeholders(" WHERE application_name = ?")
+		if _, err := c.exec(ctx, "DELETE FROM "+s.tables.snapshots.quoted+condition, application); err != nil {
+			return err
+		}
+		events, err = c.exec(ctx, "DELETE FROM "+s.tables.events.quoted+condition, application)
+		return err
+	})
+	return events, err
+}
+
+// inside runs fn on the transaction that ctx carries.
+func (s *Store) inside(ctx context.Context, op string, fn func(c connection) error) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	outer, err := s.joined(ctx)
+	if err != nil {
+		return err
+	}
+	if outer == nil {
+		return &persistence.Error{Class: persistence.ErrNoTransaction, Op: op}
+	}
+	outer.turn.Lock()
+	defer outer.turn.Unlock()
+	return s.translate(ctx, op, fn(connection{outer.connection(), s}))
+}
