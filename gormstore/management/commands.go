@@ -1,0 +1,201 @@
+package management
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Commands returns the commands of a service, to be added to a command of its own: migrate, sync_followers, reset_follower,
+// followers, check, events, schema and keygen. They print to the writers of cobra, never end the process, and return a
+// *CommandError where they do not succeed, whose text is printed already.
+//
+// Flags of the root may have any name and letter: the command's own letters win.
+func Commands(config Config) []*cobra.Command {
+	return []*cobra.Command{
+		migrateCommand(config),
+		syncCommand(config),
+		resetCommand(config),
+		followersCommand(config),
+		checkCommand(config),
+		eventsCommand(config),
+		schemaCommand(config),
+		keygenCommand(config),
+	}
+}
+
+// AddCommands adds the Commands to a root.
+func AddCommands(root *cobra.Command, config Config) { root.AddCommand(Commands(config)...) }
+
+// Main is the main function of a service: it runs the command that the arguments of the process name, and returns the exit
+// code for os.Exit. An interrupt (Ctrl-C, SIGTERM) ends the context of the command, a second one the process.
+func Main(config Config) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return Run(ctx, config, os.Args[1:], os.Stdout, os.Stderr)
+}
+
+// Run is Main without the process around it. Errors of the service's own commands it prints where cobra does not, because
+// the root has SilenceErrors, unless they are a *CommandError.
+func Run(ctx context.Context, config Config, arguments []string, stdout, stderr io.Writer) int {
+	root := config.Root
+	if root == nil {
+		root = &cobra.Command{Use: filepath.Base(os.Args[0]), SilenceErrors: true, SilenceUsage: true}
+		root.SetFlagErrorFunc(wronglyUsed)
+	}
+	AddCommands(root, config)
+	root.SetArgs(arguments)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if _, said := errors.AsType[*CommandError](err); err != nil && !said && root.SilenceErrors {
+		fmt.Fprintf(stderr, "%s: %s\n", root.Name(), oneLine(err.Error()))
+	}
+	return ExitCode(err)
+}
+
+// call is one run of a command.
+type call struct {
+	config    Config
+	cmd       *cobra.Command
+	arguments []string
+	opened    bool
+	closers   []func() error
+}
+
+// newCommand makes a command out of what it does.
+func newCommand(config Config, cmd *cobra.Command, arguments cobra.PositionalArgs, act func(*call) error) *cobra.Command {
+	cmd.DisableFlagsInUseLine = true
+	cmd.Args = func(cmd *cobra.Command, given []string) error {
+		if err := arguments(cmd, given); err != nil {
+			return wronglyUsed(cmd, err)
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, given []string) error {
+		c := &call{config: config, cmd: cmd, arguments: given}
+		return c.end(errors.Join(act(c), c.close()))
+	}
+	cmd.SetFlagErrorFunc(wronglyUsed)
+	keepApart(cmd)
+	return cmd
+}
+
+// end prints how a command has ended.
+func (c *call) end(err error) error {
+	if err == nil {
+		return nil
+	}
+	if said, ok := errors.AsType[*CommandError](err); ok {
+		return said
+	}
+	if !errors.Is(err, errFailed) {
+		fmt.Fprintln(c.cmd.ErrOrStderr(), "CommandError: "+c.explain(err))
+	}
+	return printed(c.cmd, codeOf(c.context(), err), err)
+}
+
+// explain says on one line what went wrong and, where that is clear, what to run.
+func (c *call) explain(err error) string {
+	migration, ok := errors.AsType[*MigrationError](err)
+	if !ok {
+		return oneLine(err.Error())
+	}
+	run := "migrate"
+	if c.cmd.HasParent() {
+		run = c.cmd.Parent().CommandPath() + " migrate"
+	}
+	if migration.Alias != "" {
+		run += " --database " + migration.Alias
+	}
+	return fmt.Sprintf("%s. Run: %s", migration.Error(), run)
+}
+
+func (c *call) context() context.Context {
+	if ctx := c.cmd.Context(); ctx != nil {
+		return ctx
+	}
+	return context.Background()
+}
+
+// open opens the databases, once.
+func (c *call) open() error {
+	if c.opened || c.config.Open == nil {
+		return nil
+	}
+	c.opened = true
+	closeAll, err := c.config.Open(c.context())
+	if closeAll != nil {
+		c.closers = append(c.closers, closeAll)
+	}
+	return err
+}
+
+// runner opens the databases and makes the runner.
+func (c *call) runner() (Runner, error) {
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	runner, err := FindRunner(c.context(), c.config.Runners, c.config.lookup(RunnerSetting))
+	if err != nil {
+		return nil, err
+	}
+	c.closers = append(c.closers, runner.Close)
+	return runner, nil
+}
+
+// anyRunner is runner for a command that also works without one.
+func (c *call) anyRunner() (Runner, error) {
+	if len(c.config.Runners) == 0 && c.config.lookup(RunnerSetting) == "" {
+		return nil, c.open()
+	}
+	return c.runner()
+}
+
+// close closes what was opened, the last first.
+func (c *call) close() (err error) {
+	for i := len(c.closers) - 1; i >= 0; i-- {
+		err = errors.Join(err, c.closers[i]())
+	}
+	c.closers = nil
+	return err
+}
+
+// completer completes arguments with names that come from a runner, which may be nil.
+func completer(config Config, names func(ctx context.Context, runner Runner) ([]string, error)) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
+		c := &call{config: config, cmd: cmd}
+		defer func() { _ = c.close() }() // there is nobody to tell
+		runner, err := c.anyRunner()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		found, err := names(c.context(), runner)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return without(found, given), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// without leaves out the names that are given already.
+func without(names, given []string) (rest []string) {
+	seen := map[string]bool{}
+	for _, name := range given {
+		seen[name] = true
+	}
+	for _, name := range names {
+		if !seen[name] {
+			rest = append(rest, name)
+		}
+	}
+	return rest
+}

@@ -1,0 +1,116 @@
+package management
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// store is what the commands use of a *gormstore.Store, which an application may have wrapped.
+type store interface {
+	persistence.Factory
+	persistence.Transactor
+	DB() *gorm.DB
+	TrackingStates(ctx context.Context) ([]gormstore.TrackingState, error)
+	CountNotifications(ctx context.Context, application string, upTo int64) (int64, error)
+	DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error)
+}
+
+// storeOf is the store of an application of the runner. It is false where the application is not there or is stored
+// elsewhere.
+func storeOf(runner Runner, application string) (store, bool) {
+	if runner == nil {
+		return nil, false
+	}
+	member, ok := runner.Member(application)
+	if !ok {
+		return nil, false
+	}
+	s, ok := member.Base().Factory().(store)
+	return s, ok
+}
+
+// poolOf tells databases apart.
+func poolOf(s store) *sql.DB {
+	if s.DB() == nil {
+		return nil
+	}
+	pool, err := s.DB().DB()
+	if err != nil {
+		return nil
+	}
+	return pool
+}
+
+func sameDatabase(a, b store) bool { return poolOf(a) == poolOf(b) }
+
+// storesOf are the databases of a service, each once: those of the runner's applications and those that are registered.
+func storesOf(runner Runner) (stores []store) {
+	seen := map[*sql.DB]bool{}
+	add := func(s store) {
+		if pool := poolOf(s); pool != nil && !seen[pool] {
+			seen[pool] = true
+			stores = append(stores, s)
+		}
+	}
+	if runner != nil {
+		for _, name := range runner.System().Names() {
+			if s, ok := storeOf(runner, name); ok {
+				add(s)
+			}
+		}
+	}
+	for _, alias := range gormstore.Aliases() {
+		if db, ok := gormstore.DB(alias); ok {
+			add(gormstore.New(db))
+		}
+	}
+	return stores
+}
+
+// aliasOf is the registered name of a store's database, or "".
+func aliasOf(s store) string {
+	for _, alias := range gormstore.Aliases() {
+		if db, ok := gormstore.DB(alias); ok && sameDatabase(gormstore.New(db), s) {
+			return alias
+		}
+	}
+	return ""
+}
+
+// A MigrationError says that the tables of a database are missing, and which database it is.
+type MigrationError struct {
+	// Alias is the registered name of the database, or "".
+	Alias string
+	// Err says what is missing.
+	Err *persistence.NotMigratedError
+}
+
+func (e *MigrationError) Error() string {
+	if e.Alias == "" {
+		return fmt.Sprintf("the database is not migrated: %s is missing", e.Err.Missing)
+	}
+	return fmt.Sprintf("the database %q is not migrated: %s is missing", e.Alias, e.Err.Missing)
+}
+
+// Unwrap returns the cause.
+func (e *MigrationError) Unwrap() error { return e.Err }
+
+// withAlias turns the error of a database without tables into one that says which it is.
+func withAlias(factory persistence.Factory, err error) error {
+	missing, ok := errors.AsType[*persistence.NotMigratedError](err)
+	if !ok {
+		return err
+	}
+	migration := &MigrationError{Err: missing}
+	if s, ok := factory.(store); ok {
+		migration.Alias = aliasOf(s)
+	}
+	return migration
+}

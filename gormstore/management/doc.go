@@ -1,0 +1,46 @@
+// Package management gives a service the commands that Django projects have from their manage.py: to create the tables, to
+// synchronise followers by hand, to reset them, and to look at what is stored.
+//
+// They run the service's own handlers, so they are part of its own program: either as all of it,
+//
+//	func main() {
+//		os.Exit(management.Main(management.Config{
+//			Open:    openDatabases,
+//			Runners: map[string]management.RunnerFunc{"school.runner": newRunner},
+//		}))
+//	}
+//
+// or in a root command of cobra that the service has already:
+//
+//	management.AddCommands(root, config)
+//
+// # Commands
+//
+//	migrate [--database ALIAS] [--plan]          create the tables for events
+//	schema --dialect sqlite|postgres             print the SQL for that, without a database
+//	sync_followers [-n] [-v 0..3] [follower ...] have followers process what they have not processed yet
+//	reset_follower [-n] [-u app,...] [follower]  have a follower forget what it has processed
+//	followers [-o json]                          show how followers stand
+//	check [application ...]                      look for violations of what is guaranteed
+//	events application [originator]              show events
+//	keygen                                       print a new key for CIPHER_KEY
+//
+// Results go to the standard output, and what went wrong to the standard error. The exit code is 0, 1 for a failure, 2 for a
+// wrong call, and 130 for an interrupt. On a terminal there are colours, unless NO_COLOR is set, and progress is shown.
+//
+// # Functions
+//
+// Each command is a function as well, which prints nothing: [SyncFollowers], [ResetFollower], [TrackedFollowers],
+// [Migrate], [Schema], [Followers], [Check], [Events] and [Keygen].
+//
+// # The runner
+//
+// Most commands work with the followers of a runner. Where a service has several, the setting EVENTSOURCING_RUNNER names the
+// one to use. A runner need not be started; commands make it with the databases open, and close it.
+//
+// # Resetting a follower
+//
+// A follower that forgets its positions processes all events again. That is right in two cases, which its author declares:
+// its policy keeps nothing ([system.StatelessFollower]), or it can clear what it has made ([system.ResetableFollower]). All
+// others are refused, unless forced.
+package management

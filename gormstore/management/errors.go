@@ -1,0 +1,51 @@
+package management
+
+import (
+	"context"
+	"errors"
+)
+
+// Exit codes of the commands.
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// CommandError is how a command ended that did not succeed. What it has to say is printed already.
+type CommandError struct {
+	// Code is the exit code: 1, 2 where the command was called wrongly, 130 where it was interrupted.
+	Code int
+	Err  error
+}
+
+func (e *CommandError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *CommandError) Unwrap() error { return e.Err }
+
+// ExitCode is the exit code for what the Execute of a cobra command has returned: that of a *CommandError, 0 for nil, and 1
+// for every other error.
+func ExitCode(err error) int {
+	if command, ok := errors.AsType[*CommandError](err); ok {
+		return command.Code
+	}
+	if err != nil {
+		return exitFailure
+	}
+	return 0
+}
+
+// errFailed ends a command whose failures were printed where they belong.
+var errFailed = errors.New("there were failures")
+
+// errInterrupted is what a command says that was interrupted.
+var errInterrupted = errors.New("interrupted; what was processed before is kept")
+
+// codeOf is the exit code of an error that was not printed yet.
+func codeOf(ctx context.Context, err error) int {
+	if errors.Is(err, errInterrupted) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return exitInterrupted
+	}
+	return exitFailure
+}

@@ -1,0 +1,96 @@
+package management
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// States of a follower beside those of the package system.
+const (
+	// NotRunning is a follower that nobody runs: it was never started, was stopped, or died.
+	NotRunning = "not running"
+	// StateUnknown is a follower whose store does not keep statuses.
+	StateUnknown = "unknown"
+)
+
+// FollowerState is how one follower's following of one leader stands, in whatever process.
+type FollowerState struct {
+	Follower string `json:"follower"`
+	Leader   string `json:"leader"`
+	// State is that of the process that runs the follower, or NotRunning, or StateUnknown.
+	State string `json:"state"`
+	// Position is up to where events are processed, Head the end of the leader's log, and Lag the difference: at most so
+	// many events are still to be processed.
+	Position int64 `json:"position"`
+	Head     int64 `json:"head"`
+	Lag      int64 `json:"lag"`
+	// Error is what the follower failed with last, and NotificationID the event that it failed at.
+	Error          string `json:"error,omitempty"`
+	NotificationID int64  `json:"notification_id,omitempty"`
+	// Process is who runs the follower, and Heartbeat when it was heard of last.
+	Process   string    `json:"process,omitempty"`
+	Heartbeat time.Time `json:"heartbeat,omitzero"`
+}
+
+// Followers tells how all followers of a runner stand, in the order of the system. It reads positions and logs, and what
+// other processes have written down of themselves. It returns a *MigrationError where tables are missing.
+func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
+	statuses, err := runner.Statuses(ctx)
+	if err != nil {
+		return nil, firstMigration(runner, err)
+	}
+	states := make([]FollowerState, len(statuses))
+	for i, s := range statuses {
+		states[i] = FollowerState{Follower: s.Follower, Leader: s.Leader, State: StateUnknown,
+			Position: s.Position, Head: s.Head, Lag: s.Lag()}
+		if err := states[i].fill(ctx, runner); err != nil {
+			return nil, err
+		}
+	}
+	return states, nil
+}
+
+// fill adds what the process has written that runs the follower.
+func (s *FollowerState) fill(ctx context.Context, runner Runner) error {
+	member, ok := runner.Member(s.Follower)
+	if !ok {
+		return nil
+	}
+	recorder, ok := member.Base().Factory().(persistence.StatusRecorder)
+	if !ok {
+		return nil
+	}
+	statuses, err := recorder.FollowerStatuses(ctx)
+	if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
+		return nil
+	}
+	s.State = NotRunning
+	for _, status := range statuses {
+		if status.ApplicationName == s.Follower && status.UpstreamApplicationName == s.Leader {
+			s.Error, s.NotificationID = status.Error, status.NotificationID
+			s.Process, s.Heartbeat = status.Process, status.Heartbeat
+			if status.Alive(time.Now()) {
+				s.State = status.State
+			}
+		}
+	}
+	return err
+}
+
+// firstMigration says which database it is that has no tables.
+func firstMigration(runner Runner, err error) error {
+	for _, name := range runner.System().Names() {
+		member, ok := runner.Member(name)
+		if !ok {
+			continue
+		}
+		_, failed := member.Base().Recorder().MaxNotificationID(context.Background())
+		if found := withAlias(member.Base().Factory(), failed); isMigration(found) {
+			return found
+		}
+	}
+	return err
+}

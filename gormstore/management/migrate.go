@@ -1,0 +1,84 @@
+package management
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+)
+
+// MigrateOptions say what Migrate does.
+type MigrateOptions struct {
+	// Database is the name of a registered database; "" is gormstore.DefaultAlias.
+	Database string
+	// Plan has nothing done.
+	Plan bool
+	// Own creates the tables of the service's own, after those for events. It may be nil.
+	Own func(ctx context.Context, db *gorm.DB) error
+}
+
+// MigrateReport is what Migrate has done, or would do.
+type MigrateReport struct {
+	Database string
+	// Tables are the tables for events that were absent.
+	Tables []string
+}
+
+// DatabaseError says that there is no database of a name.
+type DatabaseError struct {
+	Alias string
+	// Known are the registered names, sorted.
+	Known []string
+}
+
+func (e *DatabaseError) Error() string {
+	known := strings.Join(e.Known, ", ")
+	if known == "" {
+		known = "none"
+	}
+	return fmt.Sprintf("unknown database %q; known are %s", e.Alias, known)
+}
+
+// Migrate creates the tables that are absent, and never touches those that exist; see gormstore.AutoMigrate. Any number of
+// processes may call it at once. It returns a *DatabaseError for an unknown name, and a *gormstore.SchemaError where an
+// existing table lacks something, also with Plan.
+func Migrate(ctx context.Context, options MigrateOptions) (MigrateReport, error) {
+	report := MigrateReport{Database: options.Database}
+	if report.Database == "" {
+		report.Database = gormstore.DefaultAlias
+	}
+	db, ok := gormstore.DB(report.Database)
+	if !ok {
+		return report, &DatabaseError{Alias: report.Database, Known: gormstore.Aliases()}
+	}
+	db = db.WithContext(ctx)
+	var err error
+	if report.Tables, err = gormstore.Missing(ctx, db); err != nil {
+		return report, err
+	}
+	if options.Plan {
+		return report, differences(ctx, db, report.Tables)
+	}
+	err = gormstore.AutoMigrate(db)
+	if err == nil && options.Own != nil {
+		err = options.Own(ctx, db)
+	}
+	return report, err
+}
+
+// differences are what a migration would complain about: of what Validate finds, that which is not a missing table.
+func differences(ctx context.Context, db *gorm.DB, missing []string) error {
+	wrong, ok := errors.AsType[*gormstore.SchemaError](gormstore.Validate(ctx, db))
+	if !ok || len(wrong.Differences) == len(missing) {
+		return nil
+	}
+	return wrong
+}
+
+// Schema returns the statements that create the tables for events, for "sqlite" or "postgres". It needs no database; see
+// gormstore.Schema.
+func Schema(dialect string) (string, error) { return gormstore.Schema(dialect) }

@@ -1,0 +1,264 @@
+package management
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+)
+
+func migrateCommand(config Config) *cobra.Command {
+	cmd := &cobra.Command{Use: "migrate [--database ALIAS] [--plan]", Short: "Create the tables for events."}
+	options := MigrateOptions{Own: config.MigrateOwn}
+	cmd.Flags().StringVar(&options.Database, "database", gormstore.DefaultAlias, "The name of the database.")
+	cmd.Flags().BoolVar(&options.Plan, "plan", false, "Show what would be created, and create nothing.")
+	return newCommand(config, cmd, cobra.NoArgs, func(c *call) error {
+		if err := c.open(); err != nil {
+			return err
+		}
+		report, err := Migrate(c.context(), options)
+		if err != nil {
+			return err
+		}
+		printMigration(c.cmd.OutOrStdout(), report, options.Plan)
+		return nil
+	})
+}
+
+func printMigration(out io.Writer, report MigrateReport, plan bool) {
+	switch {
+	case !plan:
+		fmt.Fprintf(out, "The tables for events are in the database %q.\n", report.Database)
+	case len(report.Tables) == 0:
+		fmt.Fprintf(out, "The database %q has all tables for events.\n", report.Database)
+	default:
+		fmt.Fprintf(out, "The database %q lacks the tables %s.\n", report.Database, strings.Join(report.Tables, ", "))
+	}
+}
+
+func schemaCommand(config Config) *cobra.Command {
+	cmd := &cobra.Command{Use: "schema --dialect {sqlite,postgres}", Short: "Print the SQL that creates the tables for events."}
+	dialect := choiceFlag(cmd, "dialect", "", "", "The kind of database.", "sqlite", "postgres")
+	return newCommand(config, cmd, cobra.NoArgs, func(c *call) error {
+		if dialect.value == "" {
+			return wronglyUsed(c.cmd, fmt.Errorf("the following arguments are required: --dialect"))
+		}
+		text, err := Schema(dialect.value)
+		fmt.Fprint(c.cmd.OutOrStdout(), text)
+		return err
+	})
+}
+
+func keygenCommand(config Config) *cobra.Command {
+	cmd := &cobra.Command{Use: "keygen [--size {16,24,32}]", Short: "Print a new key for CIPHER_KEY."}
+	size := cmd.Flags().Int("size", 32, "The size in bytes: 16, 24 or 32.")
+	return newCommand(config, cmd, cobra.NoArgs, func(c *call) error {
+		key, err := Keygen(*size)
+		if err != nil {
+			return wronglyUsed(c.cmd, err)
+		}
+		fmt.Fprintln(c.cmd.OutOrStdout(), key)
+		return nil
+	})
+}
+
+// outputFlag is how a result is printed.
+func outputFlag(cmd *cobra.Command) *choice {
+	return choiceFlag(cmd, "output", "o", "table", "The form of the output.", "table", "json")
+}
+
+// asJSON prints a result for programs.
+func asJSON(out io.Writer, result any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(result)
+}
+
+// table prints rows for people. The first has the names of the columns.
+func table(out io.Writer, rows [][]string) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
+}
+
+func followersCommand(config Config) *cobra.Command {
+	cmd := &cobra.Command{Use: "followers [-o {table,json}]", Short: "Show how the followers stand, and how far behind they are."}
+	output := outputFlag(cmd)
+	return newCommand(config, cmd, cobra.NoArgs, func(c *call) error {
+		runner, err := c.runner()
+		if err != nil {
+			return err
+		}
+		states, err := Followers(c.context(), runner)
+		switch {
+		case err != nil:
+			return err
+		case output.value == "json":
+			return asJSON(c.cmd.OutOrStdout(), states)
+		}
+		return table(c.cmd.OutOrStdout(), followerRows(states))
+	})
+}
+
+func followerRows(states []FollowerState) [][]string {
+	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "ERROR"}}
+	for _, s := range states {
+		failure := oneLine(s.Error)
+		if s.NotificationID > 0 && failure != "" {
+			failure = fmt.Sprintf("at %d: %s", s.NotificationID, failure)
+		}
+		rows = append(rows, []string{s.Follower, s.Leader, s.State, fmt.Sprint(s.Position), fmt.Sprint(s.Head), fmt.Sprint(s.Lag), failure})
+	}
+	return rows
+}
+
+// applicationNames completes the names of the runner's applications.
+func applicationNames(_ context.Context, runner Runner) ([]string, error) {
+	if runner == nil {
+		return nil, nil
+	}
+	return memberNames(runner), nil
+}
+
+func checkCommand(config Config) *cobra.Command {
+	cmd := &cobra.Command{Use: "check [application ...]", Short: "Look for violations of what is guaranteed of stored events.",
+		ValidArgsFunction: completer(config, applicationNames)}
+	return newCommand(config, cmd, cobra.ArbitraryArgs, func(c *call) error {
+		runner, err := c.runner()
+		if err != nil {
+			return err
+		}
+		report, err := Check(c.context(), runner, c.arguments...)
+		out := c.cmd.OutOrStdout()
+		for _, problem := range report.Problems {
+			fmt.Fprintln(out, oneLine(problem.String()))
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%s checked: %s.\n", count(int64(len(report.Applications)), "application"), count(int64(len(report.Problems)), "problem"))
+		if len(report.Problems) > 0 {
+			return errFailed
+		}
+		return nil
+	})
+}
+
+func eventsCommand(config Config) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "events [--after N] [--limit N] [--payload] [-o {table,json}] application [originator]",
+		Short: "Show the events of an application, or of one of its aggregates.",
+		Long: "Show the events of an application, or of one of its aggregates.\n\n" +
+			"originator: The id of the aggregate. Defaults to all events, in the order in which they were recorded.",
+		ValidArgsFunction: completer(config, applicationNames),
+	}
+	var options EventsOptions
+	var payload bool
+	cmd.Flags().Int64Var(&options.After, "after", 0, "Show what comes behind this notification id, or version of the aggregate.")
+	cmd.Flags().IntVar(&options.Limit, "limit", 50, "How many events to show at most.")
+	cmd.Flags().BoolVar(&payload, "payload", false, "Show also what the events contain.")
+	output := outputFlag(cmd)
+	return newCommand(config, cmd, cobra.RangeArgs(1, 2), func(c *call) error {
+		options.Application = c.arguments[0]
+		if len(c.arguments) == 2 {
+			var err error
+			if options.OriginatorID, err = uuid.Parse(c.arguments[1]); err != nil {
+				return wronglyUsed(c.cmd, fmt.Errorf("argument originator: %w", err))
+			}
+		}
+		runner, err := c.runner()
+		if err != nil {
+			return err
+		}
+		page, err := Events(c.context(), runner, options)
+		if err != nil {
+			return err
+		}
+		return printEvents(c, page, output.value, payload)
+	})
+}
+
+// shownEvent is an event as the command shows it.
+type shownEvent struct {
+	NotificationID int64             `json:"notification_id,omitempty"`
+	OriginatorID   uuid.UUID         `json:"originator_id"`
+	Version        int64             `json:"originator_version"`
+	Timestamp      string            `json:"timestamp,omitempty"`
+	Topic          string            `json:"topic"`
+	Metadata       map[string]string `json:"metadata,omitempty"`
+	Payload        json.RawMessage   `json:"payload,omitempty"`
+	Error          string            `json:"error,omitempty"`
+}
+
+func shown(events []StoredEvent, payload bool) []shownEvent {
+	all := make([]shownEvent, len(events))
+	for i, e := range events {
+		all[i] = shownEvent{NotificationID: e.NotificationID, OriginatorID: e.OriginatorID, Version: e.OriginatorVersion, Topic: e.Topic}
+		if !e.Timestamp.IsZero() {
+			all[i].Timestamp = e.Timestamp.Format("2006-01-02T15:04:05.000000Z07:00")
+		}
+		switch {
+		case e.Err != nil:
+			all[i].Error = oneLine(e.Err.Error())
+		case payload:
+			all[i].Metadata, all[i].Payload = e.Metadata, encoded(e.Data)
+		}
+	}
+	return all
+}
+
+// encoded is a payload as JSON, or as Go shows it where JSON cannot.
+func encoded(data any) json.RawMessage {
+	text, err := json.Marshal(data)
+	if err != nil {
+		text, _ = json.Marshal(fmt.Sprintf("%+v", data)) // a string always can
+	}
+	return text
+}
+
+// printEvents prints a page, and where the next one is, which is no part of the result.
+func printEvents(c *call, page EventsPage, form string, payload bool) error {
+	events, out := shown(page.Events, payload), c.cmd.OutOrStdout()
+	if form == "json" {
+		if err := asJSON(out, events); err != nil {
+			return err
+		}
+	} else if err := table(out, eventRows(events, payload)); err != nil {
+		return err
+	}
+	if page.Next > 0 {
+		c.cmd.PrintErrf("There may be more: --after %d\n", page.Next)
+	}
+	return nil
+}
+
+func eventRows(events []shownEvent, payload bool) [][]string {
+	rows := [][]string{{"ID", "ORIGINATOR", "VERSION", "TIMESTAMP", "TOPIC"}}
+	if payload {
+		rows[0] = append(rows[0], "PAYLOAD")
+	}
+	for _, e := range events {
+		id := "-"
+		if e.NotificationID > 0 {
+			id = fmt.Sprint(e.NotificationID)
+		}
+		row := []string{id, e.OriginatorID.String(), fmt.Sprint(e.Version), e.Timestamp, e.Topic}
+		switch {
+		case e.Error != "":
+			row = append(row, "cannot be read: "+e.Error)
+		case payload:
+			row = append(row, string(e.Payload))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}

@@ -1,0 +1,283 @@
+package management
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// Tracked is a follower that has positions in a database, whether or not its code is in this program.
+type Tracked struct {
+	Name string
+	// UpstreamApps are the applications that it has positions in, sorted.
+	UpstreamApps []string
+}
+
+// TrackedFollowers lists the followers that have positions in any of the service's databases, sorted by name. The runner
+// may be nil. Databases without tables are left out; where no database has them the error is a *MigrationError.
+func TrackedFollowers(ctx context.Context, runner Runner) ([]Tracked, error) {
+	trackings, err := trackingsOf(ctx, runner)
+	if err != nil {
+		return nil, err
+	}
+	upstreams := map[string][]string{}
+	for _, t := range trackings {
+		for _, state := range t.states {
+			upstreams[state.ApplicationName] = append(upstreams[state.ApplicationName], state.UpstreamApplicationName)
+		}
+	}
+	var all []Tracked
+	for name, apps := range upstreams {
+		slices.Sort(apps)
+		all = append(all, Tracked{Name: name, UpstreamApps: slices.Compact(apps)})
+	}
+	slices.SortFunc(all, func(a, b Tracked) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// ResetOptions say what to reset.
+type ResetOptions struct {
+	Follower string
+	// UpstreamApps are the applications whose events the follower is to forget; none means all.
+	UpstreamApps []string
+	// DryRun has everything done and then rolled back.
+	DryRun bool
+	// Force resets also a follower that does not declare that it can be reset. What it made of the events stays, and is
+	// made again.
+	Force bool
+}
+
+// ResetReport is what is to be reset, or was.
+type ResetReport struct {
+	Follower string
+	// UpstreamApps are sorted.
+	UpstreamApps []string
+	// Notifications is how many events will be replayed: those of the upstream applications up to the positions. It is -1
+	// where an upstream application cannot be reached.
+	Notifications int64
+	DryRun        bool
+}
+
+// ResetError says why a follower is not reset.
+type ResetError struct{ Problem string }
+
+func (e *ResetError) Error() string { return e.Problem }
+
+func refuse(format string, arguments ...any) error {
+	return &ResetError{fmt.Sprintf(format, arguments...)}
+}
+
+// Reset is a reset of a follower that can be done, and was not done yet.
+type Reset struct {
+	report  ResetReport
+	options ResetOptions
+	runner  Runner
+	targets []tracking
+}
+
+// Report says what Do will reset.
+func (r *Reset) Report() ResetReport { return r.report }
+
+// ResetFollower has a follower forget which events of its upstream applications it has processed: it will process them
+// again. In the same transaction a system.ResetableFollower clears what it has made of them, and what it has parked is
+// forgotten. It is PlanReset and Do in one.
+func ResetFollower(ctx context.Context, runner Runner, options ResetOptions) (ResetReport, error) {
+	reset, err := PlanReset(ctx, runner, options)
+	if err != nil {
+		return ResetReport{}, err
+	}
+	return reset.Do(ctx)
+}
+
+// PlanReset finds what is to be reset, for a caller that asks before it goes on. The runner may be nil; then no follower has
+// code. It changes nothing.
+//
+// It returns a *ResetError for a follower without positions; for upstream applications that it has none in; for a follower
+// that runs in this or another process (persistence.FollowerStatus.Alive), whatever the options; and, without Force, for one
+// that is neither a system.StatelessFollower nor a system.ResetableFollower, or has no code in this program. Other errors
+// are those of the database.
+func PlanReset(ctx context.Context, runner Runner, options ResetOptions) (*Reset, error) {
+	trackings, err := trackingsOf(ctx, runner)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reset{options: options, runner: runner, report: ResetReport{Follower: options.Follower, DryRun: options.DryRun}}
+	if err := r.choose(ctx, trackings); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(r.restricted(), r.runsElsewhere(ctx), r.allowed()); err != nil {
+		return nil, err
+	}
+	r.report.Notifications, err = r.count(ctx)
+	return r, err
+}
+
+// choose finds the databases: that of the follower's code, or all where there is no code for it.
+func (r *Reset) choose(ctx context.Context, trackings []tracking) error {
+	for _, t := range trackings {
+		if t = t.of(r.options.Follower); len(t.states) == 0 {
+			continue
+		}
+		if own, ok := storeOf(r.runner, r.options.Follower); ok && sameDatabase(own, t.store) {
+			r.targets = []tracking{t}
+			return nil
+		}
+		r.targets = append(r.targets, t)
+	}
+	if len(r.targets) > 0 {
+		return nil
+	}
+	tracked, err := TrackedFollowers(ctx, r.runner)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(tracked))
+	for i, t := range tracked {
+		names[i] = t.Name
+	}
+	return refuse("Unknown follower: %s. The known followers are: %s.", r.options.Follower, strings.Join(names, ", "))
+}
+
+// restricted leaves the upstream applications that are wanted.
+func (r *Reset) restricted() error {
+	known, wanted := upstreamsOf(r.targets), slices.Clone(r.options.UpstreamApps)
+	if len(wanted) == 0 {
+		wanted = known
+	}
+	slices.Sort(wanted)
+	wanted = slices.Compact(wanted)
+	r.report.UpstreamApps = wanted
+	unknown := slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return slices.Contains(known, name) })
+	if len(unknown) > 0 {
+		colon := ""
+		if len(unknown) > 1 {
+			colon = ":"
+		}
+		return refuse("%s does not (currently) track%s %s. Its known upstream apps are: %s.",
+			r.options.Follower, colon, strings.Join(unknown, ", "), strings.Join(known, ", "))
+	}
+	for i := range r.targets {
+		r.targets[i] = r.targets[i].from(wanted)
+	}
+	return nil
+}
+
+// runsElsewhere refuses a follower that is at work: what it does while its state is cleared would stay.
+func (r *Reset) runsElsewhere(ctx context.Context) error {
+	for _, t := range r.targets {
+		recorder, ok := t.store.(persistence.StatusRecorder)
+		if !ok {
+			continue
+		}
+		statuses, err := recorder.FollowerStatuses(ctx)
+		if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
+			continue // Django's tables, without those of followers: nobody can have written a status
+		}
+		if err != nil {
+			return err
+		}
+		for _, status := range statuses {
+			if status.ApplicationName == r.options.Follower && status.Alive(time.Now()) {
+				return refuse("%s is running (%s, %s). Stop it first; one that was killed counts as running for half a minute.",
+					r.options.Follower, status.Process, status.State)
+			}
+		}
+	}
+	return nil
+}
+
+// allowed refuses what would have its effects twice.
+func (r *Reset) allowed() error {
+	if r.options.Force {
+		return nil
+	}
+	name := r.options.Follower
+	if r.member() == nil {
+		return refuse("%s has no code in this program, so nobody can say whether its events may be processed again. "+
+			"Use the program that runs it, or --force.", name)
+	}
+	_, stateless := r.member().(system.StatelessFollower)
+	_, resetable := r.member().(system.ResetableFollower)
+	if stateless || resetable {
+		return nil
+	}
+	return refuse("%s does not say that its events may be processed again: what it has made of them would be made twice. "+
+		"Have it implement system.StatelessFollower or system.ResetableFollower, or use --force.", name)
+}
+
+// member is the code of the follower where it uses one of the databases, or nil.
+func (r *Reset) member() system.Member {
+	own, ok := storeOf(r.runner, r.options.Follower)
+	if !ok || !slices.ContainsFunc(r.targets, func(t tracking) bool { return sameDatabase(own, t.store) }) {
+		return nil
+	}
+	member, _ := r.runner.Member(r.options.Follower)
+	return member
+}
+
+// errUndone rolls a dry run back.
+var errUndone = errors.New("a dry run is rolled back")
+
+// Do resets the follower, in one transaction for each database. Where it returns an error the database concerned is as it
+// was. A follower that is at a batch in another process finishes it first.
+func (r *Reset) Do(ctx context.Context) (ResetReport, error) {
+	for _, target := range r.targets {
+		err := guarded(func() error {
+			return target.store.Transaction(ctx, func(ctx context.Context) error { return r.do(ctx, target) })
+		})
+		if err != nil && !errors.Is(err, errUndone) {
+			return r.report, err
+		}
+	}
+	return r.report, nil
+}
+
+func (r *Reset) do(ctx context.Context, target tracking) error {
+	for _, state := range target.states {
+		if _, err := target.store.DeleteTracking(ctx, r.options.Follower, state.UpstreamApplicationName); err != nil {
+			return err
+		}
+	}
+	if err := r.unpark(ctx, target); err != nil {
+		return err
+	}
+	if follower, ok := r.member().(system.ResetableFollower); ok {
+		if err := follower.ResetState(ctx, r.report.UpstreamApps); err != nil {
+			return fmt.Errorf("%s cannot clear its state: %w", r.options.Follower, err)
+		}
+	}
+	if r.options.DryRun {
+		return errUndone
+	}
+	return nil
+}
+
+// unpark forgets what was put aside: it is replayed too, and would keep later events of its originators aside.
+func (r *Reset) unpark(ctx context.Context, target tracking) error {
+	recorder, err := target.store.ProcessRecorder(r.options.Follower)
+	if err != nil {
+		return err
+	}
+	parking, ok := recorder.(persistence.ParkingRecorder)
+	if !ok || !target.parks(ctx) {
+		return nil
+	}
+	for _, state := range target.states {
+		parked, err := parking.ParkedEvents(ctx, state.UpstreamApplicationName)
+		if err != nil {
+			return err
+		}
+		for _, event := range parked {
+			if err := parking.UnparkEvent(ctx, event.UpstreamApplicationName, event.NotificationID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package management
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// resetFlags are the flags of reset_follower.
+type resetFlags struct {
+	upstreamApps       []string
+	dryRun, force, yes bool
+	verbosity          int
+}
+
+func resetCommand(config Config) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "reset_follower [-n] [-u app[,app ...]] [-v {0,1,2,3}] [--force] [--yes] [follower]",
+		Short: "Reset the tracking states of a follower app.",
+		Long: "Reset the tracking states of a follower app.\n\n" +
+			"follower: The follower's application name to reset the tracking states of. " +
+			"Leave empty (the default) to list all known followers with tracking states.",
+		ValidArgsFunction: completer(config, trackedNames),
+	}
+	var f resetFlags
+	cmd.Flags().BoolVarP(&f.dryRun, "dry-run", "n", false, "Reset the tracking states, and then roll back the changes.")
+	cmd.Flags().StringSliceVarP(&f.upstreamApps, "upstream-apps", "u", nil, "The upstream apps to reset the tracking state of, "+
+		"with commas between. Defaults (empty list) to reset the tracking states of all upstream apps.")
+	cmd.Flags().BoolVar(&f.force, "force", false, "Reset also a follower that does not say that it can be reset.")
+	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "Do not ask.")
+	_ = cmd.RegisterFlagCompletionFunc("upstream-apps", completer(config, upstreamNames)) // the flag is there
+	verbosity, colours := verbosityFlag(cmd), addColourFlags(cmd)
+	return newCommand(config, cmd, cobra.MaximumNArgs(1), func(c *call) error {
+		runner, err := c.anyRunner()
+		if err != nil {
+			return err
+		}
+		f.verbosity, _ = strconv.Atoi(verbosity.value) // it is one of the choices
+		p := &resetPrinter{out: colours.screen(c), resetFlags: f}
+		if len(c.arguments) == 0 {
+			return p.hint(c.context(), runner)
+		}
+		return p.reset(c, runner)
+	})
+}
+
+func trackedNames(ctx context.Context, runner Runner) (names []string, err error) {
+	tracked, err := TrackedFollowers(ctx, runner)
+	for _, t := range tracked {
+		names = append(names, t.Name)
+	}
+	return names, err
+}
+
+func upstreamNames(ctx context.Context, runner Runner) ([]string, error) {
+	trackings, err := trackingsOf(ctx, runner)
+	return upstreamsOf(trackings), err
+}
+
+// resetPrinter prints what is reset, in the words of the Python original.
+type resetPrinter struct {
+	resetFlags
+	out screen
+}
+
+// hint lists the followers that could be reset.
+func (p *resetPrinter) hint(ctx context.Context, runner Runner) error {
+	tracked, err := TrackedFollowers(ctx, runner)
+	if err != nil || p.verbosity == 0 {
+		return err
+	}
+	fmt.Fprintln(p.out, "No follower selected. Do you need a hint?")
+	p.out.line(heading, "Known followers which tracking states that can be reset:")
+	for _, t := range tracked {
+		fmt.Fprintf(p.out, "\t- %s, tracking %s\n", t.Name, count(int64(len(t.UpstreamApps)), "upstream application"))
+	}
+	return nil
+}
+
+func (p *resetPrinter) reset(c *call, runner Runner) error {
+	plan, err := PlanReset(c.context(), runner, ResetOptions{Follower: c.arguments[0], UpstreamApps: p.upstreamApps,
+		DryRun: p.dryRun, Force: p.force})
+	if err != nil {
+		return err
+	}
+	ask := !p.dryRun && !p.yes
+	if ask && !(isTerminal(c.cmd.InOrStdin()) && p.out.live) {
+		return refuse("%s With nobody to ask it needs --yes, or --dry-run to see what would happen.", replays(plan.Report()))
+	}
+	p.header(plan.Report())
+	if ask && !p.confirmed(c, plan.Report()) {
+		return refuse("Nothing was reset.")
+	}
+	report, err := plan.Do(c.context())
+	if err == nil {
+		p.done(report)
+	}
+	return err
+}
+
+// replays says how many events will be processed again.
+func replays(report ResetReport) string {
+	if report.Notifications == unreachable {
+		return fmt.Sprintf("%s will process all events again.", report.Follower)
+	}
+	return fmt.Sprintf("%s will process %s again.", report.Follower, count(report.Notifications, "event"))
+}
+
+// confirmed asks.
+func (p *resetPrinter) confirmed(c *call, report ResetReport) bool {
+	fmt.Fprintf(p.out, "%s Are you sure? [y/N] ", replays(report))
+	answer, _ := bufio.NewReader(c.cmd.InOrStdin()).ReadString('\n') // no answer is a no
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes"
+}
+
+func (p *resetPrinter) header(report ResetReport) {
+	if p.verbosity >= 1 && p.dryRun {
+		p.out.line(warning, "Dry-run mode, the tracking states will be reset and the changes rolled back.")
+	}
+	switch {
+	case p.verbosity == 1:
+		p.out.line(heading, "The tracking states of %s will be reset (%s).",
+			report.Follower, count(int64(len(report.UpstreamApps)), "upstream app"))
+	case p.verbosity >= 2:
+		p.out.line(heading, "The following tracking states of %s will be reset:", report.Follower)
+		for _, name := range report.UpstreamApps {
+			fmt.Fprintf(p.out, "\t- %s\n", name)
+		}
+	}
+}
+
+func (p *resetPrinter) done(report ResetReport) {
+	if p.verbosity == 0 {
+		return
+	}
+	text := count(int64(len(report.UpstreamApps)), "upstream app") + " "
+	switch one := len(report.UpstreamApps) == 1; {
+	case p.dryRun:
+		text += "would have been un-tracked"
+	case one:
+		text += "has been un-tracked"
+	default:
+		text += "have been un-tracked"
+	}
+	if p.verbosity >= 2 && report.Notifications != unreachable {
+		text += fmt.Sprintf(" (for a total of %s)", count(report.Notifications, "notification"))
+	}
+	if p.dryRun {
+		p.out.line(warning, "%s (dry-run).", text)
+		return
+	}
+	p.out.line(success, "%s.", text)
+}
+
+// count is a number of things.
+func count(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -1,0 +1,278 @@
+package management
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// SyncOptions say what SyncFollowers does.
+type SyncOptions struct {
+	// Followers are the names of those to synchronize, each of which counts once; none means all.
+	Followers []string
+	// DryRun has everything processed and then rolled back: database, caches and followers stay as they were.
+	DryRun bool
+}
+
+// SyncReport is what SyncFollowers has done.
+type SyncReport struct {
+	// All tells whether all followers of the system were selected, and Selected how many that were.
+	All      bool
+	Selected int
+	DryRun   bool
+	// Followers are those that had their turn.
+	Followers []FollowerSync
+}
+
+// Failed tells whether a follower failed.
+func (r SyncReport) Failed() bool {
+	return slices.ContainsFunc(r.Followers, func(f FollowerSync) bool { return f.Err != nil })
+}
+
+// FollowerSync is what became of one follower.
+type FollowerSync struct {
+	Name string
+	// Number is its place in the selection, from 1.
+	Number int
+	// Processed is what it has processed, by leader, in the order of the system. Where it failed that is what came before
+	// the event at fault.
+	Processed []system.Processed
+	// Err is why it stopped, or nil. Where it is that of the context, the follower was interrupted and has not failed.
+	Err error
+}
+
+// SyncObserver is told what SyncFollowers is doing. Its functions may be nil.
+type SyncObserver struct {
+	// Selected is called once, before anything is processed.
+	Selected func(SyncReport)
+	// Begin is called before a follower, and End after it.
+	Begin func(FollowerSync)
+	End   func(FollowerSync)
+	// Progress is called after every batch.
+	Progress func(FollowerSync, system.Processed)
+}
+
+// UnknownFollowersError says that somebody asked for followers which the system does not have.
+type UnknownFollowersError struct {
+	// Names are the unknown ones, sorted, and Known those of the system in its order.
+	Names, Known []string
+}
+
+func (e *UnknownFollowersError) Error() string {
+	return fmt.Sprintf("Unknown followers selected: %s. The known followers are: %s.",
+		strings.Join(e.Names, ", "), strings.Join(e.Known, ", "))
+}
+
+// SyncFollowers has followers process what they have not processed yet, up to the end that the logs of their leaders have
+// at the moment, one follower after the other in the order that is given. Where one fails, by an error or a panic, the
+// others have their turn all the same; the report tells, not the error.
+//
+// Followers process in batches, each in a transaction of its own, so that nobody who saves waits for long. A dry run is
+// one transaction for each database, and keeps others from writing until its end. When ctx ends, the batch at hand is
+// finished first; the error is then that of ctx, and what was processed is kept.
+//
+// Other errors are *UnknownFollowersError, *MigrationError, and that the store of a follower has no transactions, which a
+// dry run needs. Then nothing was processed. It is safe for concurrent use, and while the followers run elsewhere.
+func SyncFollowers(ctx context.Context, runner Runner, options SyncOptions, observer SyncObserver) (SyncReport, error) {
+	s := &synchronization{runner: runner, observer: observer}
+	selected, err := s.choose(options)
+	if err != nil {
+		return s.report, err
+	}
+	if err := s.migrated(ctx, selected); err != nil {
+		return s.report, err
+	}
+	if !options.DryRun {
+		s.selected()
+		return s.report, s.each(ctx, ctx, selected)
+	}
+	groups, err := s.byDatabase(selected)
+	if err != nil {
+		return s.report, err
+	}
+	s.selected()
+	for _, group := range groups {
+		if err := s.rehearse(ctx, group); err != nil {
+			return s.report, err
+		}
+	}
+	return s.report, nil
+}
+
+// synchronization is one call of SyncFollowers.
+type synchronization struct {
+	runner   Runner
+	observer SyncObserver
+	report   SyncReport
+}
+
+// choose finds the followers that are meant.
+func (s *synchronization) choose(options SyncOptions) (selected []FollowerSync, err error) {
+	known, names := s.runner.Followers(), options.Followers
+	unknown := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(known, name) })
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		return nil, &UnknownFollowersError{Names: slices.Compact(unknown), Known: known}
+	}
+	if len(names) == 0 {
+		names = known
+	}
+	seen := map[string]bool{}
+	for _, name := range names {
+		if !seen[name] {
+			seen[name] = true
+			selected = append(selected, FollowerSync{Name: name, Number: len(selected) + 1})
+		}
+	}
+	s.report = SyncReport{All: len(selected) == len(known), Selected: len(selected), DryRun: options.DryRun}
+	return selected, nil
+}
+
+// migrated finds databases without tables, which would otherwise be a failure of every follower.
+func (s *synchronization) migrated(ctx context.Context, selected []FollowerSync) error {
+	for _, f := range selected {
+		member, ok := s.runner.Member(f.Name)
+		if !ok {
+			continue
+		}
+		app := member.Base()
+		_, err := app.Recorder().MaxTrackingID(ctx, f.Name)
+		if err := withAlias(app.Factory(), err); isMigration(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func isMigration(err error) bool {
+	_, ok := errors.AsType[*MigrationError](err)
+	return ok
+}
+
+// group is followers of one database.
+type group struct {
+	store     persistence.Transactor
+	followers []FollowerSync
+}
+
+// byDatabase sorts followers into groups, in the order of each group's first.
+func (s *synchronization) byDatabase(selected []FollowerSync) (groups []*group, err error) {
+	for _, f := range selected {
+		member, _ := s.runner.Member(f.Name)
+		transactor, ok := member.Base().Factory().(persistence.Transactor)
+		if !ok {
+			return nil, fmt.Errorf("a dry run of %s needs a store with transactions, and %T has none", f.Name, member.Base().Factory())
+		}
+		i := slices.IndexFunc(groups, func(g *group) bool { return together(g.store, transactor) })
+		if i < 0 {
+			i, groups = len(groups), append(groups, &group{store: transactor})
+		}
+		groups[i].followers = append(groups[i].followers, f)
+	}
+	return groups, nil
+}
+
+func together(a, b persistence.Transactor) bool {
+	first, ok := a.(store)
+	second, okToo := b.(store)
+	return ok && okToo && sameDatabase(first, second)
+}
+
+// errRehearsal rolls a dry run back.
+var errRehearsal = errors.New("a dry run is rolled back")
+
+// rehearse is a dry run of followers in one transaction. It is not cancelled with ctx but ends between batches.
+func (s *synchronization) rehearse(ctx context.Context, g *group) error {
+	began := false
+	err := g.store.Transaction(context.WithoutCancel(ctx), func(inner context.Context) error {
+		began = true
+		inner = system.WithLeadersOutside(inner, context.WithoutCancel(ctx), s.elsewhere(g)...)
+		return errors.Join(errRehearsal, s.each(ctx, inner, g.followers))
+	})
+	if !began {
+		for _, f := range g.followers {
+			s.begin(f)
+			f.Err = err
+			s.end(f)
+		}
+		return nil
+	}
+	return ctx.Err()
+}
+
+// elsewhere are the applications that are in other databases than a group.
+func (s *synchronization) elsewhere(g *group) []string {
+	return slices.DeleteFunc(s.runner.System().Names(), func(name string) bool {
+		own, ok := storeOf(s.runner, name)
+		return ok && together(own, g.store)
+	})
+}
+
+// each synchronizes followers in turn until ctx ends. They work with another context, which may carry a transaction.
+func (s *synchronization) each(ctx, working context.Context, followers []FollowerSync) error {
+	for _, f := range followers {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s.begin(f)
+		f.Processed, f.Err = s.one(ctx, working, f)
+		s.end(f)
+	}
+	return ctx.Err()
+}
+
+// one synchronizes one follower. It is cancelled only between its batches.
+func (s *synchronization) one(ctx, working context.Context, f FollowerSync) (processed []system.Processed, err error) {
+	working, stop := context.WithCancel(context.WithoutCancel(working))
+	defer stop()
+	err = guarded(func() (err error) {
+		processed, err = s.runner.CatchUp(working, f.Name, func(p system.Processed) {
+			if s.observer.Progress != nil {
+				s.observer.Progress(f, p)
+			}
+			if ctx.Err() != nil {
+				stop()
+			}
+		})
+		return err
+	})
+	if err != nil && working.Err() != nil {
+		err = ctx.Err() // it was interrupted
+	}
+	return processed, err
+}
+
+// guarded turns a panic into an error.
+func guarded(fn func() error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = &system.PanicError{Value: value, Stack: debug.Stack()}
+		}
+	}()
+	return fn()
+}
+
+func (s *synchronization) selected() {
+	if s.observer.Selected != nil {
+		s.observer.Selected(s.report)
+	}
+}
+
+func (s *synchronization) begin(f FollowerSync) {
+	if s.observer.Begin != nil {
+		s.observer.Begin(f)
+	}
+}
+
+func (s *synchronization) end(f FollowerSync) {
+	s.report.Followers = append(s.report.Followers, f)
+	if s.observer.End != nil {
+		s.observer.End(f)
+	}
+}

@@ -1,0 +1,124 @@
+package management
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// tracking is the positions that a database has.
+type tracking struct {
+	store  store
+	states []gormstore.TrackingState
+}
+
+// trackingsOf reads the positions of all databases. Those without tables are left out, unless there is no other.
+func trackingsOf(ctx context.Context, runner Runner) (all []tracking, err error) {
+	var absent error
+	for _, s := range storesOf(runner) {
+		states, err := s.TrackingStates(ctx)
+		if err = withAlias(s, err); isMigration(err) {
+			absent = err
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, tracking{s, states})
+	}
+	if len(all) == 0 {
+		return nil, absent
+	}
+	return all, nil
+}
+
+// of are the positions of one follower.
+func (t tracking) of(follower string) tracking {
+	return t.where(func(s gormstore.TrackingState) bool { return s.ApplicationName == follower })
+}
+
+// from are the positions in some upstream applications.
+func (t tracking) from(upstreams []string) tracking {
+	return t.where(func(s gormstore.TrackingState) bool { return slices.Contains(upstreams, s.UpstreamApplicationName) })
+}
+
+func (t tracking) where(wanted func(gormstore.TrackingState) bool) tracking {
+	states := slices.DeleteFunc(slices.Clone(t.states), func(s gormstore.TrackingState) bool { return !wanted(s) })
+	return tracking{t.store, states}
+}
+
+// parks tells whether the database has the table of parked events, which one that Django made has not.
+func (t tracking) parks(ctx context.Context) bool {
+	tx, err := gormstore.Tx(ctx)
+	if err != nil {
+		return false
+	}
+	return tx.Migrator().HasTable(&gormstore.ParkedEvent{})
+}
+
+// upstreamsOf are the upstream applications of positions, sorted.
+func upstreamsOf(trackings []tracking) (names []string) {
+	for _, t := range trackings {
+		for _, state := range t.states {
+			names = append(names, state.UpstreamApplicationName)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// unreachable says that nobody can tell how many events a log has.
+const unreachable = -1
+
+// count is how many events will be replayed, or unreachable.
+func (r *Reset) count(ctx context.Context) (total int64, err error) {
+	for _, target := range r.targets {
+		for _, state := range target.states {
+			n, err := r.countOne(ctx, target.store, state)
+			if err != nil || n == unreachable {
+				return unreachable, err
+			}
+			total += n
+		}
+	}
+	return total, nil
+}
+
+// countOne counts the rows where Django made one for each notification. Otherwise it asks the upstream application, or
+// looks whether its events are in the follower's database.
+func (r *Reset) countOne(ctx context.Context, own store, state gormstore.TrackingState) (int64, error) {
+	upstream := state.UpstreamApplicationName
+	if state.Rows > 1 {
+		return state.Rows, nil
+	}
+	if leader, ok := storeOf(r.runner, upstream); ok {
+		return leader.CountNotifications(ctx, upstream, state.Position)
+	}
+	if r.runner != nil {
+		if member, ok := r.runner.Member(upstream); ok {
+			return countPages(ctx, member.Base().Recorder(), state.Position)
+		}
+	}
+	n, err := own.CountNotifications(ctx, upstream, state.Position)
+	if n == 0 {
+		n = unreachable
+	}
+	return n, err
+}
+
+// countPages counts by reading, for stores that cannot count.
+func countPages(ctx context.Context, r persistence.ApplicationRecorder, upTo int64) (total int64, err error) {
+	wanted := persistence.NotificationRange{Stop: upTo, Limit: persistence.MaxPage}
+	for upTo > 0 {
+		page, err := r.SelectNotifications(ctx, wanted)
+		total += int64(len(page))
+		if err != nil || len(page) < wanted.Limit {
+			return total, errors.Join(err, ctx.Err())
+		}
+		wanted.After = page[len(page)-1].ID
+	}
+	return total, nil
+}
