@@ -13,12 +13,22 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/trickcounts"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // action is what a command does with the school.
-type action func(ctx context.Context, s *school.TrainingSchool, out io.Writer, arguments []string) error
+type action func(ctx context.Context, p *program, out io.Writer, arguments []string) error
+
+// program is what the actions work with.
+type program struct {
+	*school.TrainingSchool
+	counts *trickcounts.TrickCounts
+	runner *system.SingleThreadedRunner
+}
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -27,32 +37,72 @@ func newRootCommand() *cobra.Command {
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		RunE:          withSchool(demonstrate),
+		RunE:          withProgram(demonstrate),
 	}
 	root.AddCommand(
-		newMigrateCommand(),
-		&cobra.Command{Use: "register NAME", Short: "Register a dog", Args: cobra.ExactArgs(1), RunE: withSchool(register)},
-		&cobra.Command{Use: "add-trick NAME TRICK", Short: "Have a dog learn a trick", Args: cobra.ExactArgs(2), RunE: withSchool(addTrick)},
-		&cobra.Command{Use: "tricks NAME", Short: "Print the tricks of a dog, one a line", Args: cobra.ExactArgs(1), RunE: withSchool(tricks)},
+		&cobra.Command{Use: "register NAME", Short: "Register a dog", Args: cobra.ExactArgs(1), RunE: withProgram(register)},
+		&cobra.Command{Use: "add-trick NAME TRICK", Short: "Have a dog learn a trick", Args: cobra.ExactArgs(2), RunE: withProgram(addTrick)},
+		&cobra.Command{Use: "tricks NAME", Short: "Print the tricks of a dog, one a line", Args: cobra.ExactArgs(1), RunE: withProgram(tricks)},
+		&cobra.Command{Use: "counts", Short: "Print how many dogs know each trick", Args: cobra.NoArgs, RunE: withProgram(counts)},
 	)
 	return root
 }
 
-// withSchool opens the databases and the school around an action.
-func withSchool(act action) func(*cobra.Command, []string) error {
+// config is what the management commands need to know of the program.
+func config() management.Config {
+	return management.Config{
+		Root: newRootCommand(),
+		Open: func(context.Context) (func() error, error) { return openDatabases() },
+		Runners: map[string]management.RunnerFunc{
+			"school.runner": func(context.Context) (management.Runner, error) { return newRunner() },
+		},
+		MigrateOwn: trickcounts.Migrate,
+	}
+}
+
+// newRunner makes the applications: the school, and the counts that follow it.
+func newRunner() (*system.SingleThreadedRunner, error) {
+	sys, err := system.New(system.Pipe(
+		system.App("TrainingSchool", school.New),
+		system.App("TrickCounts", trickcounts.New),
+	))
+	if err != nil {
+		return nil, err
+	}
+	return system.NewSingleThreadedRunner(sys, application.WithLookup(lookup))
+}
+
+// withProgram opens the databases and the applications around an action.
+func withProgram(act action) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, arguments []string) (err error) {
 		closeAll, err := openDatabases()
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, closeAll()) }()
-		s, err := school.New(application.WithLookup(lookup))
-		if err != nil {
+		p := &program{}
+		if p.runner, err = newRunner(); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, s.Close()) }()
-		return act(cmd.Context(), s, cmd.OutOrStdout(), arguments)
+		defer func() { err = errors.Join(err, p.runner.Close()) }()
+		if p.TrainingSchool, err = system.Get[*school.TrainingSchool](p.runner); err != nil {
+			return err
+		}
+		if p.counts, err = system.Get[*trickcounts.TrickCounts](p.runner); err != nil {
+			return err
+		}
+		return told(cmd, act(cmd.Context(), p, cmd.OutOrStdout(), arguments))
 	}
+}
+
+// told prints a mistake of the user without the name of the program in front.
+func told(cmd *cobra.Command, err error) error {
+	mistake, ok := errors.AsType[*dogError](err)
+	if !ok {
+		return err
+	}
+	cmd.PrintErrln(mistake.Error())
+	return &management.CommandError{Code: 1, Err: err}
 }
 
 // lookup is the environment, with GORM as the store unless it says otherwise.
@@ -62,14 +112,6 @@ func lookup(key string) (string, bool) {
 		return "gormstore", true
 	}
 	return value, ok
-}
-
-// explain says what an error means to the person at the terminal.
-func explain(err error) string {
-	if notFound, ok := errors.AsType[*dogError](err); ok {
-		return notFound.Error()
-	}
-	return "trainingschool: " + err.Error()
 }
 
 // dogError is a mistake of the user about a dog.
@@ -92,60 +134,49 @@ func about(name string, err error) error {
 	return err
 }
 
-func register(ctx context.Context, s *school.TrainingSchool, _ io.Writer, arguments []string) error {
-	return about(arguments[0], s.Register(ctx, arguments[0]))
+func register(ctx context.Context, p *program, _ io.Writer, arguments []string) error {
+	return about(arguments[0], p.Register(ctx, arguments[0]))
 }
 
-func addTrick(ctx context.Context, s *school.TrainingSchool, _ io.Writer, arguments []string) error {
-	err := s.AddTrick(ctx, arguments[0], arguments[1])
+func addTrick(ctx context.Context, p *program, _ io.Writer, arguments []string) error {
+	err := p.AddTrick(ctx, arguments[0], arguments[1])
 	if persistence.IsConflict(err) { // it lost against others a hundred times
 		return err
 	}
 	return about(arguments[0], err)
 }
 
-func tricks(ctx context.Context, s *school.TrainingSchool, out io.Writer, arguments []string) error {
-	known, err := s.Tricks(ctx, arguments[0])
+func tricks(ctx context.Context, p *program, out io.Writer, arguments []string) error {
+	known, err := p.Tricks(ctx, arguments[0])
 	for _, trick := range known {
 		fmt.Fprintln(out, trick)
 	}
 	return about(arguments[0], err)
 }
 
-func newMigrateCommand() *cobra.Command {
-	var alias string
-	cmd := &cobra.Command{Use: "migrate", Short: "Create the tables for events", Args: cobra.NoArgs}
-	cmd.Flags().StringVar(&alias, "database", gormstore.DefaultAlias, "name of the database")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		closeAll, err := openDatabases()
-		if err != nil {
-			return err
+func counts(ctx context.Context, p *program, out io.Writer, _ []string) error {
+	all, err := p.counts.Counts(ctx)
+	for _, c := range all {
+		dogs := "dogs know"
+		if c.Dogs == 1 {
+			dogs = "dog knows"
 		}
-		defer func() { err = errors.Join(err, closeAll()) }()
-		if err := migrate(cmd.Context(), alias); err != nil {
-			return err
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "The tables for events are in the database %q.\n", alias)
-		return nil
+		fmt.Fprintf(out, "%d %s how to %s.\n", c.Dogs, dogs, c.Trick)
 	}
-	return cmd
+	return err
 }
 
-func migrate(ctx context.Context, alias string) error {
-	db, ok := gormstore.DB(alias)
-	if !ok {
-		return fmt.Errorf("unknown database %q; known are %s", alias, strings.Join(gormstore.Aliases(), ", "))
-	}
-	return gormstore.AutoMigrate(db.WithContext(ctx))
-}
-
-// demonstrate shows the school at work. It can be run again and again: what is done already is not done twice.
-func demonstrate(ctx context.Context, s *school.TrainingSchool, out io.Writer, _ []string) error {
+// demonstrate shows the school at work, and the counts that follow it. It can be run again and again: what is done already is not done twice.
+func demonstrate(ctx context.Context, p *program, out io.Writer, _ []string) error {
 	const name = "Fido"
-	if err := migrate(ctx, s.Environment().String(gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")); err != nil {
+	alias := p.Environment().String(gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
+	if _, err := management.Migrate(ctx, management.MigrateOptions{Database: alias, Own: trickcounts.Migrate}); err != nil {
 		return err
 	}
-	switch err := s.Register(ctx, name); {
+	if err := p.runner.Start(ctx); err != nil { // from here on counts are up to date when a save returns
+		return err
+	}
+	switch err := p.Register(ctx, name); {
 	case err == nil:
 		fmt.Fprintf(out, "%s is registered.\n", name)
 	case persistence.IsConflict(err):
@@ -153,7 +184,7 @@ func demonstrate(ctx context.Context, s *school.TrainingSchool, out io.Writer, _
 	default:
 		return err
 	}
-	known, err := s.Tricks(ctx, name)
+	known, err := p.Tricks(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -161,14 +192,14 @@ func demonstrate(ctx context.Context, s *school.TrainingSchool, out io.Writer, _
 		if slices.Contains(known, trick) {
 			continue
 		}
-		if err := s.AddTrick(ctx, name, trick); err != nil {
+		if err := p.AddTrick(ctx, name, trick); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "%s learns to %s.\n", name, trick)
 	}
-	if known, err = s.Tricks(ctx, name); err != nil {
+	if known, err = p.Tricks(ctx, name); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s knows: %s.\n", name, strings.Join(known, ", "))
-	return nil
+	return counts(ctx, p, out, nil)
 }

@@ -1,16 +1,21 @@
 // The program trainingschool is a complete service in small: an event-sourced application (in the package school) that
-// stores its events in SQLite or PostgreSQL through GORM.
+// stores its events in SQLite or PostgreSQL through GORM, and a follower of it that keeps a table (in the package
+// trickcounts).
 //
-// Without arguments it creates the tables, registers the dog Fido, teaches it two tricks and prints what it knows:
+// Without arguments it creates the tables, registers the dog Fido, teaches it two tricks and prints what it knows, and how
+// many dogs know each trick:
 //
 //	go run ./examples/trainingschool
 //
 // With arguments it is a command:
 //
-//	trainingschool migrate [--database ALIAS]   creates the tables
 //	trainingschool register NAME                registers a dog
 //	trainingschool add-trick NAME TRICK         has a dog learn a trick
 //	trainingschool tricks NAME                  prints a dog's tricks, one a line
+//	trainingschool counts                       prints how many dogs know each trick
+//
+// or one of the commands of the package management, which the program has from it: migrate, sync_followers,
+// reset_follower, followers, check, events, schema and keygen. The counts follow when sync_followers runs.
 //
 // SQLITE_PATH names the file of the database "default" (trainingschool.sqlite3). POSTGRES_DSN, when set, adds the database
 // "postgres"; GORM_DB_ALIAS=postgres then has the school use it. All other settings of an application work as well:

@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 )
 
@@ -61,7 +62,7 @@ func (e environment) call(t *testing.T, arguments ...string) result {
 		t.Setenv(key, value)
 	}
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), arguments, &stdout, &stderr)
+	code := management.Run(t.Context(), config(), arguments, &stdout, &stderr)
 	return result{code, stdout.String(), stderr.String()}
 }
 
@@ -173,8 +174,9 @@ func (e environment) stored(t *testing.T) string {
 }
 
 const (
-	firstDemonstration  = "Fido is registered.\nFido learns to roll over.\nFido learns to play dead.\nFido knows: roll over, play dead.\n"
-	secondDemonstration = "Fido was registered before.\nFido knows: roll over, play dead.\n"
+	firstDemonstration  = "Fido is registered.\nFido learns to roll over.\nFido learns to play dead.\nFido knows: roll over, play dead.\n" + counted
+	secondDemonstration = "Fido was registered before.\nFido knows: roll over, play dead.\n" + counted
+	counted             = "1 dog knows how to play dead.\n1 dog knows how to roll over.\n"
 )
 
 // Without arguments the program shows what it can do, and does it only once.
@@ -254,7 +256,7 @@ func TestInterrupted(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		var stdout, stderr bytes.Buffer
-		code := run(ctx, []string{"register", "Fido"}, &stdout, &stderr)
+		code := management.Run(ctx, config(), []string{"register", "Fido"}, &stdout, &stderr)
 		result{code, stdout.String(), stderr.String()}.wantFailure(t, "context canceled")
 	})
 }
