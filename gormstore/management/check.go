@@ -50,7 +50,7 @@ func Check(ctx context.Context, runner Runner, applications ...string) (report C
 			Snapshots: snapshots, Mapper: app.Mapper(), Upstreams: upstreams(runner, name)})
 		report.Problems = append(report.Problems, problems...)
 		if err != nil {
-			return report, withAlias(app.Factory(), err)
+			return report, located(ctx, app.Factory(), err)
 		}
 		report.Applications = append(report.Applications, name)
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
 	"gorm.io/gorm"
 
@@ -84,26 +85,36 @@ func aliasOf(s store) string {
 	return ""
 }
 
-// A MigrationError says that the tables of a database are missing, and which database it is.
+// MigrationError says that tables of a database are missing, and which database it is.
 type MigrationError struct {
 	// Alias is the registered name of the database, or "".
 	Alias string
-	// Err says what is missing.
+	// Tables are those that are missing. There are none where a table lacks something.
+	Tables []string
+	// Err is what has met with that.
 	Err *persistence.NotMigratedError
 }
 
 func (e *MigrationError) Error() string {
-	if e.Alias == "" {
-		return fmt.Sprintf("the database is not migrated: %s is missing", e.Err.Missing)
+	database, missing := "the database", "it lacks "+e.Err.Missing
+	if e.Alias != "" {
+		database += fmt.Sprintf(" %q", e.Alias)
 	}
-	return fmt.Sprintf("the database %q is not migrated: %s is missing", e.Alias, e.Err.Missing)
+	switch len(e.Tables) {
+	case 0:
+	case 1:
+		missing = "it lacks the table " + e.Tables[0]
+	default:
+		missing = "it lacks the tables " + strings.Join(e.Tables, ", ")
+	}
+	return database + " is not migrated: " + missing
 }
 
 // Unwrap returns the cause.
 func (e *MigrationError) Unwrap() error { return e.Err }
 
-// withAlias turns the error of a database without tables into one that says which it is.
-func withAlias(factory persistence.Factory, err error) error {
+// located turns the error of a database without tables into one that says which database it is.
+func located(ctx context.Context, factory persistence.Factory, err error) error {
 	missing, ok := errors.AsType[*persistence.NotMigratedError](err)
 	if !ok {
 		return err
@@ -111,6 +122,12 @@ func withAlias(factory persistence.Factory, err error) error {
 	migration := &MigrationError{Err: missing}
 	if s, ok := factory.(store); ok {
 		migration.Alias = aliasOf(s)
+		migration.Tables, _ = gormstore.Missing(ctx, s.DB()) // where they cannot be listed, err says one of them
 	}
 	return migration
+}
+
+func isMigration(err error) bool {
+	_, ok := errors.AsType[*MigrationError](err)
+	return ok
 }

@@ -52,7 +52,7 @@ func Events(ctx context.Context, runner Runner, options EventsOptions) (page Eve
 	}
 	events, err := read(ctx, member.Base(), options)
 	if err != nil {
-		return page, withAlias(member.Base().Factory(), err)
+		return page, located(ctx, member.Base().Factory(), err)
 	}
 	page.Events = events
 	if len(events) == options.Limit {

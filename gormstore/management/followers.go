@@ -40,7 +40,7 @@ type FollowerState struct {
 func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 	statuses, err := runner.Statuses(ctx)
 	if err != nil {
-		return nil, firstMigration(runner, err)
+		return nil, firstMigration(ctx, runner, err)
 	}
 	states := make([]FollowerState, len(statuses))
 	for i, s := range statuses {
@@ -81,14 +81,13 @@ func (s *FollowerState) fill(ctx context.Context, runner Runner) error {
 }
 
 // firstMigration says which database it is that has no tables.
-func firstMigration(runner Runner, err error) error {
-	for _, name := range runner.System().Names() {
-		member, ok := runner.Member(name)
-		if !ok {
-			continue
-		}
-		_, failed := member.Base().Recorder().MaxNotificationID(context.Background())
-		if found := withAlias(member.Base().Factory(), failed); isMigration(found) {
+func firstMigration(ctx context.Context, runner Runner, err error) error {
+	for _, name := range memberNames(runner) {
+		member, _ := runner.Member(name)
+		app := member.Base()
+		_, events := app.Recorder().MaxNotificationID(ctx)
+		_, positions := app.Recorder().MaxTrackingID(ctx, name)
+		if found := located(ctx, app.Factory(), errors.Join(events, positions)); isMigration(found) {
 			return found
 		}
 	}

@@ -143,16 +143,11 @@ func (s *synchronization) migrated(ctx context.Context, selected []FollowerSync)
 		}
 		app := member.Base()
 		_, err := app.Recorder().MaxTrackingID(ctx, f.Name)
-		if err := withAlias(app.Factory(), err); isMigration(err) {
+		if err := located(ctx, app.Factory(), err); isMigration(err) {
 			return err
 		}
 	}
 	return nil
-}
-
-func isMigration(err error) bool {
-	_, ok := errors.AsType[*MigrationError](err)
-	return ok
 }
 
 // group is followers of one database.

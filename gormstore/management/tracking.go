@@ -20,7 +20,7 @@ func trackingsOf(ctx context.Context, runner Runner) (all []tracking, err error)
 	var absent error
 	for _, s := range storesOf(runner) {
 		states, err := s.TrackingStates(ctx)
-		if err = withAlias(s, err); isMigration(err) {
+		if err = located(ctx, s, err); isMigration(err) {
 			absent = err
 			continue
 		}

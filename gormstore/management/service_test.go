@@ -1,0 +1,265 @@
+package management_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"gorm.io/driver/postgres"
+	"gorm.io/driver/sqlite"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// asProgram has this test program be the service "manage" that the tests run.
+const asProgram = "MANAGEMENT_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Exit(management.Main(config()))
+	}
+	os.Exit(testdb.Main(m))
+}
+
+// The service is the one that the original's output was captured from: TrainingSchool and CatSchool are leaders, Diary makes
+// an event of each event, Counter follows both and keeps nothing, and Flaky fails as FLAKY says. What is there is up to the
+// same variables as there.
+
+// Dog is an aggregate of both schools.
+type Dog struct {
+	domain.Aggregate
+	Number int
+}
+
+type registered struct{ Number int }
+
+func (e registered) Apply(d *Dog) { d.Number = e.Number }
+
+var dogs = domain.Define("Dog", domain.On("Registered", registered{}))
+
+// register saves so many dogs, numbered from 1.
+func register(ctx context.Context, app *application.Application, n int) error {
+	var changes []domain.Changes
+	for number := range n {
+		changes = append(changes, dogs.Create(uuid.New(), registered{number + 1}))
+	}
+	_, err := app.Save(ctx, changes...)
+	return err
+}
+
+// leader makes an application that is followed.
+func leader(name string) func(...application.Option) (*application.Application, error) {
+	return func(options ...application.Option) (*application.Application, error) {
+		return application.New(name, append(options, application.WithDefinitions(dogs.Schema))...)
+	}
+}
+
+// counter follows without keeping anything.
+type counter struct{ *application.Application }
+
+func (counter) Policy(context.Context, domain.Event, *application.ProcessingEvent) error {
+	time.Sleep(pause)
+	return nil
+}
+func (counter) StatelessPolicy() {}
+
+// pause is how long followers take for an event.
+var pause, _ = time.ParseDuration(os.Getenv("PAUSE"))
+
+func newCounter(name string) func(...application.Option) (counter, error) {
+	return func(options ...application.Option) (counter, error) {
+		app, err := application.New(name, options...)
+		return counter{app}, err
+	}
+}
+
+// diary makes an event of each event.
+type diary struct{ *application.Application }
+
+// Note is an aggregate of the diary.
+type Note struct {
+	domain.Aggregate
+	Of string
+}
+
+type written struct{ Of string }
+
+func (e written) Apply(n *Note) { n.Of = e.Of }
+
+var notes = domain.Define("Note", domain.On("Written", written{}))
+
+func (diary) Policy(_ context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+	of := event.OriginatorID.String()
+	processing.Collect(notes.Create(domain.NewIDv5("/notes/"+of), written{of}))
+	return nil
+}
+
+func (d diary) ResetState(ctx context.Context, _ []string) error {
+	if os.Getenv("RESET") == "fails" {
+		return errors.New("no eraser")
+	}
+	_, err := d.Factory().(interface {
+		DeleteEvents(context.Context, string) (int64, error)
+	}).DeleteEvents(ctx, d.Name())
+	return err
+}
+
+func newDiary(options ...application.Option) (diary, error) {
+	app, err := application.New("Diary", append(options, application.WithDefinitions(notes.Schema))...)
+	return diary{app}, err
+}
+
+// flaky fails.
+type flaky struct{ *application.Application }
+
+func newFlaky(options ...application.Option) (flaky, error) {
+	app, err := application.New("Flaky", options...)
+	return flaky{app}, err
+}
+
+func (f flaky) Policy(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+	number := event.Data.(registered).Number
+	missing := &application.NotFoundError{Application: "TrainingSchool", Definition: "Dog", Version: -1, Current: -1}
+	switch how := os.Getenv("FLAKY"); {
+	case how == "es", how == "mid" && number == 2:
+		return missing
+	case how == "nomsg":
+		return speechless{}
+	case how == "dne":
+		return fmt.Errorf("dog: %w", gorm.ErrRecordNotFound)
+	case how == "value":
+		return &ValueError{"boom"}
+	case how == "panic":
+		panic("boom")
+	case how == "write" && number == 2: // fails half-way, after it has written
+		processing.Collect(notes.Create(uuid.New(), written{"half"}))
+		return errors.New("half-way")
+	case how == "write":
+		processing.Collect(notes.Create(uuid.New(), written{"whole"}))
+	}
+	return nil
+}
+
+// ValueError is an error of the service's own.
+type ValueError struct{ text string }
+
+func (e *ValueError) Error() string { return e.text }
+
+// speechless is an error without words.
+type speechless struct{}
+
+func (speechless) Error() string { return "" }
+func (speechless) Unwrap() error { return gorm.ErrRecordNotFound }
+
+// newSystem makes the system that the environment asks for.
+func newSystem() (*system.System, error) {
+	if os.Getenv("SYSTEM") == "reset" {
+		first, another := system.App("upstream_app_1", leader("upstream_app_1")), system.App("upstream_app_2", leader("upstream_app_2"))
+		app := system.App("Application", newCounter("Application"))
+		return system.New(system.Pipe(first, app), system.Pipe(another, app),
+			system.Pipe(first, system.App("AnotherApplication", newCounter("AnotherApplication"))))
+	}
+	school, cats := system.App("TrainingSchool", leader("TrainingSchool")), system.App("CatSchool", leader("CatSchool"))
+	followsBoth := system.App("Counter", newCounter("Counter"))
+	pipes := []system.Chain{system.Pipe(school, system.App("Diary", newDiary))}
+	if os.Getenv("DJ_FLAKY") != "" {
+		pipes = append(pipes, system.Pipe(school, system.App("Flaky", newFlaky)))
+	}
+	pipes = append(pipes, system.Pipe(school, followsBoth), system.Pipe(cats, followsBoth))
+	if os.Getenv("DJ_MANY") != "" {
+		for n := range 7 {
+			name := fmt.Sprintf("M%d", n+1)
+			pipes = append(pipes, system.Pipe(school, system.App(name, newCounter(name))))
+		}
+		pipes = append(pipes, system.Pipe(school, system.App("Flaky", newFlaky)))
+	}
+	if other, ok := gormstore.DB("other"); ok { // a follower in another database than its leader
+		pipes = append(pipes, system.Pipe(school,
+			system.App("Elsewhere", newCounter("Elsewhere"), application.WithStore(gormstore.New(other)))))
+	}
+	return system.New(pipes...)
+}
+
+func newRunner(context.Context) (management.Runner, error) {
+	sys, err := newSystem()
+	if err != nil {
+		return nil, err
+	}
+	options := application.WithEnv(map[string]string{"PERSISTENCE_MODULE": "gormstore"})
+	if os.Getenv("RUNNER") == "threads" {
+		return system.NewRunner(sys, options)
+	}
+	return system.NewSingleThreadedRunner(sys, options)
+}
+
+func config() management.Config {
+	root := &cobra.Command{Use: "manage", SilenceErrors: true, SilenceUsage: true, CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true}}
+	c := management.Config{Root: root, Open: openDatabases, Runners: map[string]management.RunnerFunc{"kennel.runner": newRunner},
+		Lookup: func(key string) (string, bool) {
+			if key == management.RunnerSetting { // as the captures call it
+				key = "DJ_RUNNER_SETTING"
+			}
+			return os.LookupEnv(key)
+		}}
+	if os.Getenv("DJ_TWO") != "" {
+		c.Runners["kennel.apps.get_runner"] = newRunner
+	}
+	if os.Getenv("DJ_RUNNER_SETTING") == "kennel.apps.get_none" {
+		c.Runners["kennel.apps.get_none"] = func(context.Context) (management.Runner, error) { return nil, nil }
+	}
+	if os.Getenv("DJ_NO_RUNNER") != "" {
+		c.Runners = nil
+	}
+	return c
+}
+
+// openDatabases opens the database that the environment names, and a second one beside it.
+func openDatabases(context.Context) (func() error, error) {
+	db, err := openDatabase(os.Getenv("DATABASE"))
+	if err != nil {
+		return nil, fmt.Errorf("database %q: %w", gormstore.DefaultAlias, err)
+	}
+	gormstore.RegisterDB(gormstore.DefaultAlias, db)
+	if other := os.Getenv("OTHER_DATABASE"); other != "" {
+		second, err := openDatabase(other)
+		if err != nil {
+			return nil, err
+		}
+		gormstore.RegisterDB("other", second)
+	}
+	return closeDatabases, nil
+}
+
+func openDatabase(address string) (*gorm.DB, error) {
+	quiet := &gorm.Config{Logger: logger.Discard}
+	if path, ok := strings.CutPrefix(address, "sqlite:"); ok {
+		return gormstore.OpenSQLite(sqlite.Open, path, quiet)
+	}
+	return gorm.Open(postgres.Open(address), quiet)
+}
+
+func closeDatabases() (err error) {
+	for _, alias := range gormstore.Aliases() {
+		db, _ := gormstore.DB(alias)
+		gormstore.UnregisterDB(alias)
+		pool, poolErr := db.DB()
+		if poolErr == nil {
+			poolErr = pool.Close()
+		}
+		err = errors.Join(err, poolErr)
+	}
+	return err
+}
