@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -231,6 +232,9 @@ func (s *synchronization) one(ctx, working context.Context, f FollowerSync) (pro
 			if s.observer.Progress != nil {
 				s.observer.Progress(f, p)
 			}
+			if p.Position < p.Head {
+				s.giveWay(ctx, f)
+			}
 			if ctx.Err() != nil {
 				stop()
 			}
@@ -241,6 +245,23 @@ func (s *synchronization) one(ctx, working context.Context, f FollowerSync) (pro
 		err = ctx.Err() // it was interrupted
 	}
 	return processed, err
+}
+
+// courtesy is how long a follower on SQLite waits between two batches. SQLite has one writer at a time and no queue of those
+// who wait: they look again after at most 25 ms, as long as they have not waited for a fifth of a second. Without a gap of
+// that length they would hardly ever find the moment between two batches.
+const courtesy = 25 * time.Millisecond
+
+// giveWay lets others write.
+func (s *synchronization) giveWay(ctx context.Context, f FollowerSync) {
+	own, ok := storeOf(s.runner, f.Name)
+	if s.report.DryRun || !ok || own.DB().Name() != "sqlite" {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(courtesy):
+	}
 }
 
 // guarded turns a panic into an error.

@@ -1,0 +1,240 @@
+package management_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// written are the originators and topics of the diary's events, which are the same however often they are made.
+func (s *service) written(t *testing.T) string {
+	t.Helper()
+	var rows []struct {
+		OriginatorID gormstore.UUID
+		Topic        string
+	}
+	err := s.db.Model(&gormstore.StoredEvent{}).Where("application_name = ?", "Diary").Order("id").Find(&rows).Error
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(rows)
+}
+
+// Case 2: a follower that is reset clears its own events, makes them anew, and has what it had before.
+func TestResetOwnEvents(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 20)
+		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+		want := s.written(t)
+		s.manage(t, "reset_follower", "--yes", "-v", "0", "Diary").want(t, 0, "", "")
+		if rows := s.rows(t, "stored_events", "Diary"); rows != 0 {
+			t.Errorf("the diary has %d events after the reset", rows)
+		}
+		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+		if got := s.written(t); got != want {
+			t.Errorf("the diary has %s, want %s", got, want)
+		}
+		s.manage(t, "check").want(t, 0, "4 applications checked: 0 problems.\n", "")
+	})
+}
+
+// Case 1: a follower that keeps nothing is reset and processes everything again.
+func TestResetStateless(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+		s.manage(t, "reset_follower", "--yes", "-v", "0", "Counter").want(t, 0, "", "")
+		s.manage(t, "sync_followers", "-v", "2", "Counter").want(t, 0, "1 follower selected for synchronization.\n"+
+			"[1/1] Synchronizing Counter... OK\n\t 3 events from TrainingSchool processed\n\t 0 events from CatSchool processed\n", "")
+	})
+}
+
+// A reset that is rehearsed, refused or fails changes nothing.
+func TestResetChangesNothing(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 20)
+		s.manage(t, "DJ_FLAKY=1", "sync_followers", "-v", "0").want(t, 0, "", "")
+		before := s.content(t)
+		for _, test := range []struct {
+			words string
+			code  int
+		}{
+			{"reset_follower --dry-run Diary", 0},
+			{"RESET=fails reset_follower --dry-run Diary", 1},
+			{"RESET=fails reset_follower --yes Diary", 1},
+			{"reset_follower Diary", 1},
+			{"DJ_FLAKY=1 reset_follower --yes Flaky", 1},
+			{"DJ_FLAKY=1 reset_follower --dry-run --force Flaky", 0},
+			{"reset_follower --yes -u CatSchool Diary", 1},
+			{"reset_follower", 0},
+		} {
+			if got := s.manage(t, strings.Fields(test.words)...); got.code != test.code {
+				t.Errorf("%s: %+v", test.words, got)
+			}
+			if s.content(t) != before {
+				t.Fatalf("%s has changed the database", test.words)
+			}
+		}
+	})
+}
+
+// A follower that runs elsewhere is refused, also by force, until it is stopped or has not been heard of for a while.
+func TestResetWhileRunning(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+		status := persistence.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
+			State: "running", Heartbeat: time.Now(), Process: "kennel 42"}
+		record := func() {
+			t.Helper()
+			if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
+				t.Fatal(err)
+			}
+		}
+		record()
+		const refused = "CommandError: Counter is running (kennel 42, running). Stop it first; one that was killed counts as " +
+			"running for half a minute.\n"
+		for _, flag := range []string{"--dry-run", "--yes", "--force"} {
+			s.manage(t, "reset_follower", flag, "Counter").want(t, 1, "", refused)
+		}
+		status.State, status.Error, status.NotificationID = "retrying", "no dog", 3
+		record()
+		got := s.manage(t, "followers")
+		if !strings.Contains(got.stdout, "Counter   TrainingSchool  retrying     3         3     0    at 3: no dog\n") {
+			t.Errorf("%+v", got)
+		}
+		status.Heartbeat = time.Now().Add(-time.Minute)
+		record()
+		s.manage(t, "reset_follower", "--yes", "-v", "0", "Counter").want(t, 0, "", "")
+	})
+}
+
+// What the follower has parked is forgotten with its position, in the same transaction.
+func TestResetForgetsParkedEvents(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+		recorder, err := gormstore.New(s.db).ProcessRecorder("Counter")
+		if err != nil {
+			t.Fatal(err)
+		}
+		parking := recorder.(persistence.ParkingRecorder)
+		if err := parking.ParkEvent(t.Context(), persistence.ParkedEvent{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
+			NotificationID: 2, OriginatorID: uuid.New(), OriginatorVersion: 1, Topic: "Dog.Registered", Error: "no dog", ParkedAt: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		parked := func() int64 { return s.rows(t, "parked_events", "Counter") }
+		if s.manage(t, "reset_follower", "--dry-run", "Counter"); parked() != 1 {
+			t.Error("a dry run has forgotten a parked event")
+		}
+		if s.manage(t, "reset_follower", "--yes", "Counter"); parked() != 0 {
+			t.Error("a parked event was kept")
+		}
+	})
+}
+
+// The positions of Django are one row for each notification; what is replayed is their number, also without the leader.
+func TestResetDjangoPositions(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		for _, table := range []string{"follower_status", "parked_events"} { // which Django does not have
+			if err := s.db.Migrator().DropTable(table); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n := range int64(5) {
+			row := gormstore.NotificationTracking{ApplicationName: "Old", UpstreamApplicationName: "Gone", NotificationID: 3*n + 1}
+			if err := s.db.Create(&row).Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		row := gormstore.NotificationTracking{ApplicationName: "Old", UpstreamApplicationName: "Unreachable", NotificationID: 7}
+		if err := s.db.Create(&row).Error; err != nil {
+			t.Fatal(err)
+		}
+		const header = "The following tracking states of Old will be reset:\n"
+		s.manage(t, "reset_follower", "-n", "-v", "2", "--force", "-u", "Gone", "Old").want(t, 0,
+			"Dry-run mode, the tracking states will be reset and the changes rolled back.\n"+header+
+				"\t- Gone\n1 upstream app would have been un-tracked (for a total of 5 notifications) (dry-run).\n", "")
+		s.manage(t, "reset_follower", "--force", "Old").want(t, 1, "", "CommandError: Old will process all events again. "+
+			"With nobody to ask it needs --yes, or --dry-run to see what would happen.\n")
+		s.manage(t, "reset_follower", "--yes", "-v", "2", "--force", "Old").want(t, 0, header+
+			"\t- Gone\n\t- Unreachable\n2 upstream apps have been un-tracked.\n", "")
+		if left := s.rows(t, "notification_tracking", "Old"); left != 0 {
+			t.Errorf("%d rows are left", left)
+		}
+	})
+}
+
+// The function tells what it has done, and refuses what the command refuses.
+func TestResetFollower(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		runner := s.runner(t)
+		if _, err := management.SyncFollowers(t.Context(), runner, management.SyncOptions{}, management.SyncObserver{}); err != nil {
+			t.Fatal(err)
+		}
+		tracked, err := management.TrackedFollowers(t.Context(), runner)
+		if err != nil || len(tracked) != 2 || tracked[0].Name != "Counter" {
+			t.Errorf("%+v (%v)", tracked, err)
+		}
+		report, err := management.ResetFollower(t.Context(), runner, management.ResetOptions{Follower: "Diary"})
+		if err != nil || report.Notifications != 3 || !slices.Equal(report.UpstreamApps, []string{"TrainingSchool"}) {
+			t.Errorf("%+v (%v)", report, err)
+		}
+		_, err = management.ResetFollower(t.Context(), runner, management.ResetOptions{Follower: "Diary"})
+		if _, ok := errors.AsType[*management.ResetError](err); !ok {
+			t.Errorf("the error is %v", err)
+		}
+	})
+}
+
+// A follower at work in another goroutine finishes its batch before its position is deleted, and then begins anew: what it
+// makes of the events is there once.
+func TestResetBesideSync(t *testing.T) {
+	const events = 3000
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", events)
+		runner, resetter := s.runner(t), s.runner(t)
+		sync := func(ctx context.Context, runner management.Runner) {
+			report, err := management.SyncFollowers(ctx, runner, management.SyncOptions{Followers: []string{"Diary"}}, management.SyncObserver{})
+			if err != nil || report.Failed() {
+				t.Errorf("%+v (%v)", report, err)
+			}
+		}
+		done := make(chan struct{})
+		go func() { sync(t.Context(), runner); close(done) }()
+		for reset := 0; reset < 2; {
+			_, err := management.ResetFollower(t.Context(), resetter, management.ResetOptions{Follower: "Diary"})
+			if _, early := errors.AsType[*management.ResetError](err); early {
+				time.Sleep(time.Millisecond)
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			reset++
+		}
+		<-done
+		sync(t.Context(), runner)
+		if rows := s.rows(t, "stored_events", "Diary"); rows != events {
+			t.Errorf("the diary has %d events, want %d", rows, events)
+		}
+	})
+}
+
+var _ interface {
+	system.StatelessFollower
+} = counter{}
+
+var _ system.ResetableFollower = diary{}

@@ -1,0 +1,287 @@
+package management_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// A dry run leaves every row of every table as it was, also where a follower fails, before or after it has written.
+func TestDryRunChangesNothing(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 700)
+		s.manage(t, "DJ_FLAKY=1", "sync_followers", "-v", "0").want(t, 0, "", "")
+		s.train(t, "TrainingSchool", 1200)
+		s.train(t, "CatSchool", 3)
+		before := s.content(t)
+		for _, how := range []string{"", "es", "panic", "mid", "write"} {
+			got := s.manage(t, "DJ_FLAKY=1", "FLAKY="+how, "sync_followers", "--dry-run", "-v", "2")
+			if code := min(len(how), 1); got.code != code || !strings.Contains(got.stdout, "1200 events from TrainingSchool") {
+				t.Errorf("FLAKY=%s: exit code %d, output %q, errors %q", how, got.code, got.stdout, got.stderr)
+			}
+			if s.content(t) != before {
+				t.Errorf("FLAKY=%s: the database has changed", how)
+			}
+		}
+		s.manage(t, "DJ_FLAKY=1", "sync_followers", "-v", "0").want(t, 0, "", "") // the control
+		if s.content(t) == before {
+			t.Error("a real run has changed nothing")
+		}
+	})
+}
+
+// A dry run leaves the caches of applications and what a runner knows of its followers as they were.
+func TestDryRunLeavesTheRunnerAlone(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		sys, err := system.New(system.Pipe(system.App("TrainingSchool", leader("TrainingSchool")), system.App("Diary", newDiary)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		runner, err := system.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(s.db)),
+			application.WithEnv(map[string]string{"AGGREGATE_CACHE_MAXSIZE": "10"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer runner.Close()
+		before, err := runner.Statuses(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := management.SyncFollowers(t.Context(), runner, management.SyncOptions{DryRun: true}, management.SyncObserver{})
+		if err != nil || report.Failed() || len(report.Followers) != 1 || report.Followers[0].Processed[0].Events != 3 {
+			t.Fatalf("%+v (%v)", report, err)
+		}
+		after, err := runner.Statuses(t.Context())
+		if err != nil || before[0] != after[0] {
+			t.Errorf("the status was %+v and is %+v (%v)", before[0], after[0], err)
+		}
+		if err := runner.Start(t.Context()); err != nil { // what a cache had kept of the dry run would conflict
+			t.Fatal(err)
+		}
+		if got := s.rows(t, "stored_events", "Diary"); got != 3 {
+			t.Errorf("the diary has %d events, want 3", got)
+		}
+	})
+}
+
+// A follower in another database than its leader is rehearsed and synchronised, each database in a transaction of its own.
+func TestTwoDatabases(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		other := newSQLite(t)
+		s.env = []string{"OTHER_DATABASE=" + other.address}
+		s.train(t, "TrainingSchool", 3)
+		before, otherBefore := s.content(t), other.content(t)
+		const rehearsed = "Dry-run mode, the events will be processed but the changes will be rolled back.\n" +
+			"2 followers selected for synchronization.\n" +
+			"[1/2] Synchronizing Elsewhere... OK (dry-run)\n\t 3 events from TrainingSchool processed\n" +
+			"[2/2] Synchronizing Diary... OK (dry-run)\n\t 3 events from TrainingSchool processed\n"
+		s.manage(t, "sync_followers", "-n", "-v", "2", "Elsewhere", "Diary").want(t, 0, rehearsed, "")
+		if s.content(t) != before || other.content(t) != otherBefore {
+			t.Error("a dry run has changed a database")
+		}
+		s.manage(t, "sync_followers").want(t, 0, "All followers selected for synchronization.\n[1/3] Synchronizing Diary... OK\n"+
+			"[2/3] Synchronizing Counter... OK\n[3/3] Synchronizing Elsewhere... OK\n", "")
+		s.manage(t, "reset_follower").want(t, 0, "No follower selected. Do you need a hint?\n"+
+			"Known followers which tracking states that can be reset:\n\t- Counter, tracking 1 upstream application\n"+
+			"\t- Diary, tracking 1 upstream application\n\t- Elsewhere, tracking 1 upstream application\n", "")
+		s.manage(t, "reset_follower", "--yes", "-v", "2", "Elsewhere").want(t, 0, "The following tracking states of Elsewhere "+
+			"will be reset:\n\t- TrainingSchool\n1 upstream app has been un-tracked (for a total of 3 notifications).\n", "")
+		if other.content(t) != otherBefore {
+			t.Error("the reset has left something behind")
+		}
+		if got := s.manage(t, "migrate", "--database", "other", "--plan"); got.code != 0 || !strings.Contains(got.stdout, `"other"`) {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// A store without transactions cannot be rehearsed, and says so.
+func TestDryRunWithoutTransactions(t *testing.T) {
+	sys, err := system.New(system.Pipe(system.App("TrainingSchool", leader("TrainingSchool")), system.App("Counter", newCounter("Counter"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner, err := system.NewSingleThreadedRunner(sys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer runner.Close()
+	_, err = management.SyncFollowers(t.Context(), runner, management.SyncOptions{DryRun: true}, management.SyncObserver{})
+	if err == nil || !strings.Contains(err.Error(), "a dry run of Counter needs a store with transactions") {
+		t.Error(err)
+	}
+	report, err := management.SyncFollowers(t.Context(), runner, management.SyncOptions{}, management.SyncObserver{})
+	if err != nil || report.Failed() || !report.All {
+		t.Errorf("%+v (%v)", report, err)
+	}
+}
+
+// An interrupt ends between two batches: what was processed is kept, and the next run goes on there.
+func TestInterrupt(t *testing.T) {
+	const events = 2000
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", events)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd := s.command(ctx, "PAUSE=2ms", "sync_followers", "-v", "2", "Counter")
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		recorder, err := gormstore.New(s.db).ProcessRecorder("Counter")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := persistence.WaitFor(ctx, recorder, "TrainingSchool", 10); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // its exit code is looked at below
+		const want = "1 follower selected for synchronization.\n[1/1] Synchronizing Counter... INTERRUPTED\n"
+		if code := cmd.ProcessState.ExitCode(); code != 130 || !strings.HasPrefix(stdout.String(), want) ||
+			stderr.String() != "CommandError: interrupted; what was processed before is kept\n" {
+			t.Errorf("exit code %d, output %q, errors %q", code, stdout.String(), stderr.String())
+		}
+		position, err := recorder.MaxTrackingID(ctx, "TrainingSchool")
+		if err != nil || position < 10 || position >= events {
+			t.Errorf("the position is %d (%v)", position, err)
+		}
+		s.manage(t, "sync_followers", "-v", "0", "Counter").want(t, 0, "", "")
+		if position, err = recorder.MaxTrackingID(ctx, "TrainingSchool"); err != nil || position < events {
+			t.Errorf("the position is %d in the end (%v)", position, err)
+		}
+	})
+}
+
+// An ended context is the error of the function, and no failure of a follower.
+func TestEndedContext(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		runner := s.runner(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for _, dry := range []bool{false, true} {
+			report, err := management.SyncFollowers(ctx, runner, management.SyncOptions{DryRun: dry}, management.SyncObserver{})
+			if !errors.Is(err, context.Canceled) || report.Failed() {
+				t.Errorf("%+v (%v)", report, err)
+			}
+		}
+	})
+}
+
+// runner makes the runner of the service in this process.
+func (s *service) runner(t *testing.T) management.Runner {
+	t.Helper()
+	sys, err := newSystem()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner, err := system.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(s.db)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := runner.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return runner
+}
+
+// While followers are synchronised, another process saves to their leader. The figures are logged, with those of the same
+// saves beside nothing, which are what the machine itself makes them wait. What is asserted is only that nobody waits for
+// the whole run, as in one transaction for everything, which the dry run is: the control.
+func TestWritersAreNotStopped(t *testing.T) {
+	events := testdb.Figure(5_000, 100_000)
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", events)
+		app, err := leader("TrainingSchool")(application.WithStore(gormstore.New(s.db, gormstore.WithLockTimeout(5*time.Minute))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer app.Close()
+		if strings.HasPrefix(s.address, "sqlite:") {
+			t.Logf("control, a dry run of %d events: %v", events, s.saveDuring(t, app, "sync_followers", "--dry-run", "-v", "0"))
+		}
+		synced := s.saveDuring(t, app, "sync_followers", "-v", "0")
+		t.Logf("%d events: %v", events, synced)
+		t.Logf("beside nothing: %v", saveUntil(t, app, time.After(synced.took)))
+		if len(synced.saves) < 10 || synced.longest() > synced.took/2 {
+			t.Error("writers had to wait for the run")
+		}
+	})
+}
+
+// waits are how long saves took, and how long all of it took.
+type waits struct {
+	saves []time.Duration
+	took  time.Duration
+}
+
+func (w waits) longest() time.Duration { return slices.Max(w.saves) }
+
+func (w waits) String() string {
+	slices.Sort(w.saves)
+	at := func(part float64) time.Duration { return w.saves[int(part*float64(len(w.saves)-1))].Round(10 * time.Microsecond) }
+	slow := len(slices.DeleteFunc(slices.Clone(w.saves), func(d time.Duration) bool { return d <= 100*time.Millisecond }))
+	return fmt.Sprintf("%d saves in %v, half of them within %v, 99%% within %v, the longest %v; %d took more than 100ms",
+		len(w.saves), w.took.Round(time.Millisecond), at(0.5), at(0.99), at(1), slow)
+}
+
+// saveDuring saves again and again while the program runs.
+func (s *service) saveDuring(t *testing.T, app *application.Application, words ...string) waits {
+	t.Helper()
+	ended := make(chan time.Time)
+	go func() {
+		s.manage(t, words...).want(t, 0, "", "")
+		close(ended)
+	}()
+	return saveUntil(t, app, ended)
+}
+
+func saveUntil(t *testing.T, app *application.Application, ended <-chan time.Time) (w waits) {
+	t.Helper()
+	began := time.Now()
+	for {
+		select {
+		case <-ended:
+			w.took = time.Since(began)
+			return w
+		case <-time.After(2 * time.Millisecond):
+		}
+		before := time.Now()
+		if err := register(t.Context(), app, 1); err != nil {
+			t.Error(err)
+		}
+		w.saves = append(w.saves, time.Since(before))
+	}
+}
+
+// A database that cannot be opened is said in one line.
+func TestNoDatabase(t *testing.T) {
+	s := &service{address: "sqlite:" + filepath.Join(t.TempDir(), "new.sqlite3")}
+	const lacks = "CommandError: the database \"default\" is not migrated: it lacks the tables stored_events, snapshots, " +
+		"notification_tracking, follower_status, parked_events. Run: manage migrate --database default\n"
+	for _, command := range []string{"sync_followers", "reset_follower", "followers", "check"} {
+		s.manage(t, command).want(t, 1, "", lacks)
+	}
+	s.manage(t, "migrate").want(t, 0, "The tables for events are in the database \"default\".\n", "")
+	s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+}
