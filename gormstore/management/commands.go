@@ -85,6 +85,7 @@ func newCommand(config Config, cmd *cobra.Command, arguments cobra.PositionalArg
 		return c.end(errors.Join(act(c), c.close()))
 	}
 	cmd.SetFlagErrorFunc(wronglyUsed)
+	cmd.Flags().BoolP("help", "h", false, "help for "+cmd.Name()) // cobra's own panics beside a root's -h
 	keepApart(cmd)
 	return cmd
 }

@@ -239,7 +239,9 @@ func (w waits) longest() time.Duration { return slices.Max(w.saves) }
 
 func (w waits) String() string {
 	slices.Sort(w.saves)
-	at := func(part float64) time.Duration { return w.saves[int(part*float64(len(w.saves)-1))].Round(10 * time.Microsecond) }
+	at := func(part float64) time.Duration {
+		return w.saves[int(part*float64(len(w.saves)-1))].Round(10 * time.Microsecond)
+	}
 	slow := len(slices.DeleteFunc(slices.Clone(w.saves), func(d time.Duration) bool { return d <= 100*time.Millisecond }))
 	return fmt.Sprintf("%d saves in %v, half of them within %v, 99%% within %v, the longest %v; %d took more than 100ms",
 		len(w.saves), w.took.Round(time.Millisecond), at(0.5), at(0.99), at(1), slow)
