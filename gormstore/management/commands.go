@@ -32,7 +32,12 @@ func Commands(config Config) []*cobra.Command {
 }
 
 // AddCommands adds the Commands to a root.
-func AddCommands(root *cobra.Command, config Config) { root.AddCommand(Commands(config)...) }
+func AddCommands(root *cobra.Command, config Config) {
+	for _, cmd := range Commands(config) {
+		root.AddCommand(cmd)
+		keepApart(cmd) // again, as the root may have a way of its own to spell flags
+	}
+}
 
 // Main is the main function of a service: it runs the command that the arguments of the process name, and returns the exit
 // code for os.Exit. An interrupt (Ctrl-C, SIGTERM) ends the context of the command, a second one the process.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
@@ -46,6 +47,9 @@ func TestRootWithTheSameLetters(t *testing.T) {
 	var user, host string
 	newRoot := func(mountFirst bool) *cobra.Command {
 		root := &cobra.Command{Use: "service"}
+		root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+			return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+		})
 		if mountFirst {
 			management.AddCommands(root, config())
 		}
@@ -80,7 +84,7 @@ func TestRootWithTheSameLetters(t *testing.T) {
 		if got.code != 2 || got.stdout != "" || strings.Count(got.stderr, "invalid choice") != 1 {
 			t.Errorf("%+v (%v)", got, err)
 		}
-		got, _ = execute(t, newRoot(mountFirst), "sync_followers", "-v", "1", "Nobody")
+		got, _ = execute(t, newRoot(mountFirst), "sync_followers", "--dry_run", "-v", "1", "Nobody")
 		got.want(t, 1, "", "CommandError: Unknown followers selected: Nobody. The known followers are: Diary, Counter.\n")
 		for _, complete := range [][]string{{"sync_followers", "-v", ""}, {"reset_follower", "-u", ""}, {"sync_followers", ""}} {
 			if _, err := execute(t, newRoot(mountFirst), append([]string{cobra.ShellCompRequestCmd}, complete...)...); err != nil {

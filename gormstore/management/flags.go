@@ -49,12 +49,15 @@ func verbosityFlag(cmd *cobra.Command) *choice {
 // are defined: cobra panics where two flags have one letter. The command's own letters win; the others' flags keep their
 // long names. The function that normalizes names is the only one that pflag calls before it adds a root's flag.
 func keepApart(cmd *cobra.Command) {
-	busy := false
+	busy, spell := false, cmd.GlobalNormalizationFunc()
 	cmd.Flags().SetNormalizeFunc(func(set *pflag.FlagSet, name string) pflag.NormalizedName {
 		if !busy {
 			busy = true
 			addWithoutLetter(cmd, set, name)
 			busy = false
+		}
+		if spell != nil {
+			return spell(set, name)
 		}
 		return pflag.NormalizedName(name)
 	})

@@ -1,0 +1,175 @@
+package management_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"gorm.io/driver/sqlite"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/trickcounts"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// openSchool opens the databases of a service, as management.Config wants it.
+func openSchool(path string) func(context.Context) (func() error, error) {
+	return func(context.Context) (func() error, error) {
+		db, err := gormstore.OpenSQLite(sqlite.Open, path)
+		if err != nil {
+			return nil, err
+		}
+		gormstore.RegisterDB("default", db)
+		return closeDatabases, nil // which also calls gormstore.UnregisterDB
+	}
+}
+
+// newSchool makes the runner of the service on the registered database.
+func newSchool(context.Context) (management.Runner, error) {
+	sys, err := system.New(system.Pipe(
+		system.App("TrainingSchool", school.New),
+		system.App("TrickCounts", trickcounts.New),
+	))
+	if err != nil {
+		return nil, err
+	}
+	return system.NewSingleThreadedRunner(sys, application.WithEnv(map[string]string{"PERSISTENCE_MODULE": "gormstore"}))
+}
+
+// A service gives its own root the commands, and runs them. As a whole main it would be
+// os.Exit(management.Main(config)).
+func Example() {
+	folder, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	config := management.Config{
+		Open:       openSchool(filepath.Join(folder, "school.sqlite3")),
+		Runners:    map[string]management.RunnerFunc{"school.runner": newSchool},
+		MigrateOwn: trickcounts.Migrate,
+	}
+
+	for _, arguments := range [][]string{{"migrate"}, {"sync_followers", "-v", "2"}} {
+		root := &cobra.Command{Use: "school"}
+		management.AddCommands(root, config)
+		root.SetOut(os.Stdout)
+		root.SetArgs(arguments)
+		if err := root.Execute(); err != nil {
+			os.Exit(management.ExitCode(err))
+		}
+	}
+	// Output:
+	// The tables for events are in the database "default".
+	// All followers selected for synchronization.
+	// [1/1] Synchronizing TrickCounts... OK
+	// 	 0 events from TrainingSchool processed
+}
+
+// taught makes a school with a dog that knows a trick, which the counts have not heard of yet.
+func taught(ctx context.Context, db *gorm.DB) (*system.SingleThreadedRunner, *trickcounts.TrickCounts) {
+	if err := gormstore.AutoMigrate(db); err != nil {
+		log.Fatal(err)
+	}
+	if err := trickcounts.Migrate(ctx, db); err != nil {
+		log.Fatal(err)
+	}
+	sys, err := system.New(system.Pipe(
+		system.App("TrainingSchool", school.New),
+		system.App("TrickCounts", trickcounts.New),
+	))
+	if err != nil {
+		log.Fatal(err)
+	}
+	runner, err := system.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(db)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	dogs, err := system.Get[*school.TrainingSchool](runner)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, name := range []string{"Fido", "Rex"} {
+		if err := dogs.Register(ctx, name); err != nil {
+			log.Fatal(err)
+		}
+		if err := dogs.AddTrick(ctx, name, "roll over"); err != nil {
+			log.Fatal(err)
+		}
+	}
+	counts, err := system.Get[*trickcounts.TrickCounts](runner)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return runner, counts
+}
+
+// A follower with a table of its own is reset: the table is emptied together with the position, and filled again.
+func ExampleResetFollower() {
+	ctx := context.Background()
+	db, remove := temporary()
+	defer remove()
+	runner, counts := taught(ctx, db)
+	defer runner.Close()
+
+	synchronise := func() {
+		report, err := management.SyncFollowers(ctx, runner, management.SyncOptions{}, management.SyncObserver{})
+		if err != nil || report.Failed() {
+			log.Fatal(err)
+		}
+		all, err := counts.Counts(ctx)
+		fmt.Println(report.Followers[0].Processed[0].Events, "events:", all, err)
+	}
+	synchronise()
+	report, err := management.ResetFollower(ctx, runner, management.ResetOptions{Follower: "TrickCounts"})
+	fmt.Println(report.UpstreamApps, err)
+	synchronise()
+	// Output:
+	// 2 events: [{roll over 2}] <nil>
+	// [TrainingSchool] <nil>
+	// 2 events: [{roll over 2}] <nil>
+}
+
+// A rehearsal tells what would happen, and what would fail.
+func ExampleSyncFollowers() {
+	ctx := context.Background()
+	db, remove := temporary()
+	defer remove()
+	runner, counts := taught(ctx, db)
+	defer runner.Close()
+
+	options := management.SyncOptions{Followers: []string{"TrickCounts"}, DryRun: true}
+	report, err := management.SyncFollowers(ctx, runner, options, management.SyncObserver{
+		End: func(f management.FollowerSync) { fmt.Println(f.Name, f.Processed[0].Events, f.Err) },
+	})
+	fmt.Println(report.Failed(), err)
+	fmt.Println(counts.Counts(ctx))
+	// Output:
+	// TrickCounts 2 <nil>
+	// false <nil>
+	// [] <nil>
+}
+
+// temporary opens a database that is removed again.
+func temporary() (db *gorm.DB, remove func()) {
+	folder, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if db, err = gormstore.OpenSQLite(sqlite.Open, filepath.Join(folder, "school.sqlite3")); err != nil {
+		log.Fatal(err)
+	}
+	return db, func() {
+		if pool, err := db.DB(); err == nil {
+			_ = pool.Close()
+		}
+		_ = os.RemoveAll(folder)
+	}
+}
