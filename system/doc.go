@@ -70,4 +70,9 @@
 // the event has succeeded all the same, and other followers go on.
 //
 // A follower whose position is ahead of its leader's log, as after a restore of a backup, is stopped with an [AheadError].
+//
+// # Commands
+//
+// The package gormstore/management has commands that synchronise followers by hand and reset them. A follower can be reset
+// that is a [StatelessFollower] or a [ResetableFollower].
 package system

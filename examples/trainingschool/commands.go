@@ -10,8 +10,10 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/dognames"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/trickcounts"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
@@ -27,6 +29,7 @@ type action func(ctx context.Context, p *program, out io.Writer, arguments []str
 type program struct {
 	*school.TrainingSchool
 	counts *trickcounts.TrickCounts
+	names  *dognames.DogNames
 	runner *system.SingleThreadedRunner
 }
 
@@ -44,6 +47,7 @@ func newRootCommand() *cobra.Command {
 		&cobra.Command{Use: "add-trick NAME TRICK", Short: "Have a dog learn a trick", Args: cobra.ExactArgs(2), RunE: withProgram(addTrick)},
 		&cobra.Command{Use: "tricks NAME", Short: "Print the tricks of a dog, one a line", Args: cobra.ExactArgs(1), RunE: withProgram(tricks)},
 		&cobra.Command{Use: "counts", Short: "Print how many dogs know each trick", Args: cobra.NoArgs, RunE: withProgram(counts)},
+		&cobra.Command{Use: "dogs", Short: "Print the names of the dogs, one a line", Args: cobra.NoArgs, RunE: withProgram(names)},
 	)
 	return root
 }
@@ -56,16 +60,22 @@ func config() management.Config {
 		Runners: map[string]management.RunnerFunc{
 			"school.runner": func(context.Context) (management.Runner, error) { return newRunner() },
 		},
-		MigrateOwn: trickcounts.Migrate,
+		MigrateOwn: migrateOwn,
 	}
 }
 
-// newRunner makes the applications: the school, and the counts that follow it.
+// migrateOwn creates the tables of the followers.
+func migrateOwn(ctx context.Context, db *gorm.DB) error {
+	return errors.Join(trickcounts.Migrate(ctx, db), dognames.Migrate(ctx, db))
+}
+
+// newRunner makes the applications: the school, and those that follow it.
 func newRunner() (*system.SingleThreadedRunner, error) {
-	sys, err := system.New(system.Pipe(
-		system.App("TrainingSchool", school.New),
-		system.App("TrickCounts", trickcounts.New),
-	))
+	leader := system.App("TrainingSchool", school.New)
+	sys, err := system.New(
+		system.Pipe(leader, system.App("TrickCounts", trickcounts.New)),
+		system.Pipe(leader, system.App("DogNames", dognames.New)),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -85,14 +95,23 @@ func withProgram(act action) func(*cobra.Command, []string) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, p.runner.Close()) }()
-		if p.TrainingSchool, err = system.Get[*school.TrainingSchool](p.runner); err != nil {
-			return err
-		}
-		if p.counts, err = system.Get[*trickcounts.TrickCounts](p.runner); err != nil {
+		if err := p.find(); err != nil {
 			return err
 		}
 		return told(cmd, act(cmd.Context(), p, cmd.OutOrStdout(), arguments))
 	}
+}
+
+// find gets the applications out of the runner.
+func (p *program) find() (err error) {
+	if p.TrainingSchool, err = system.Get[*school.TrainingSchool](p.runner); err != nil {
+		return err
+	}
+	if p.counts, err = system.Get[*trickcounts.TrickCounts](p.runner); err != nil {
+		return err
+	}
+	p.names, err = system.Get[*dognames.DogNames](p.runner)
+	return err
 }
 
 // told prints a mistake of the user without the name of the program in front.
@@ -166,11 +185,19 @@ func counts(ctx context.Context, p *program, out io.Writer, _ []string) error {
 	return err
 }
 
+func names(ctx context.Context, p *program, out io.Writer, _ []string) error {
+	all, err := p.names.Names(ctx)
+	for _, name := range all {
+		fmt.Fprintln(out, name)
+	}
+	return err
+}
+
 // demonstrate shows the school at work, and the counts that follow it. It can be run again and again: what is done already is not done twice.
 func demonstrate(ctx context.Context, p *program, out io.Writer, _ []string) error {
 	const name = "Fido"
 	alias := p.Environment().String(gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
-	if _, err := management.Migrate(ctx, management.MigrateOptions{Database: alias, Own: trickcounts.Migrate}); err != nil {
+	if _, err := management.Migrate(ctx, management.MigrateOptions{Database: alias, Own: migrateOwn}); err != nil {
 		return err
 	}
 	if err := p.runner.Start(ctx); err != nil { // from here on counts are up to date when a save returns

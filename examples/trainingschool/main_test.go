@@ -204,6 +204,41 @@ func TestCommands(t *testing.T) {
 	})
 }
 
+// The followers are synchronised by hand, and reset in both ways: TrickCounts empties its table, and DogNames may process
+// its events again as it is. Afterwards the tables hold what they held.
+func TestFollowers(t *testing.T) {
+	const counted = "2 dogs know how to roll over.\n1 dog knows how to play dead.\n"
+	each(t, func(t *testing.T, e environment) {
+		e.migrate(t)
+		for _, words := range [][]string{{"register", "Fido"}, {"register", "Rex"}, {"add-trick", "Fido", "roll over"},
+			{"add-trick", "Fido", "play dead"}, {"add-trick", "Rex", "roll over"}} {
+			e.call(t, words...).want(t, "")
+		}
+		e.call(t, "counts").want(t, "")
+		e.start(t, "sync_followers", "-n", "-v", "0").want(t, "")
+		e.call(t, "counts").want(t, "")
+		e.start(t, "sync_followers", "-v", "2").want(t, "All followers selected for synchronization.\n"+
+			"[1/2] Synchronizing TrickCounts... OK\n\t 3 events from TrainingSchool processed\n"+
+			"[2/2] Synchronizing DogNames... OK\n\t 2 events from TrainingSchool processed\n")
+		e.call(t, "counts").want(t, counted)
+		e.call(t, "dogs").want(t, "Fido\nRex\n")
+
+		e.start(t, "reset_follower", "TrickCounts").wantFailure(t, "TrickCounts will replay 5 events", "--yes")
+		e.start(t, "reset_follower", "--yes", "--upstream-apps", "TrainingSchool", "TrickCounts").want(t,
+			"The tracking states of TrickCounts will be reset (1 upstream app).\n1 upstream app has been un-tracked.\n")
+		e.call(t, "counts").want(t, "")
+		e.start(t, "reset_follower", "--yes", "-v", "2", "DogNames").want(t, "The following tracking states of DogNames will be reset:\n"+
+			"\t- TrainingSchool\n1 upstream app has been un-tracked (for a total of 5 notifications).\n")
+		e.call(t, "dogs").want(t, "Fido\nRex\n")
+		e.start(t, "sync_followers", "-v", "2").want(t, "All followers selected for synchronization.\n"+
+			"[1/2] Synchronizing TrickCounts... OK\n\t 3 events from TrainingSchool processed\n"+
+			"[2/2] Synchronizing DogNames... OK\n\t 2 events from TrainingSchool processed\n")
+		e.call(t, "counts").want(t, counted)
+		e.call(t, "dogs").want(t, "Fido\nRex\n")
+		e.start(t, "check").want(t, "3 applications checked: 0 problems.\n")
+	})
+}
+
 // What a user does wrong is one line, without a stack or the name of a database's driver, and exit code 1.
 func TestMistakes(t *testing.T) {
 	each(t, func(t *testing.T, e environment) {

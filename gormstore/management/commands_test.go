@@ -280,7 +280,7 @@ func TestQuestion(t *testing.T) {
 	s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
 	for _, typed := range []string{"n\n", "\n", "\x04"} {
 		got := s.onTerminal(t, typed, "reset_follower", "Diary")
-		if !strings.Contains(got, "Diary will process 3 events again. Are you sure? [y/N] ") || !strings.Contains(got, "Nothing was reset.") ||
+		if !strings.Contains(got, "Diary will replay 3 events. Are you sure? [y/N] ") || !strings.Contains(got, "Nothing was reset.") ||
 			s.rows(t, "notification_tracking", "Diary") != 1 {
 			t.Errorf("after %q: %q", typed, got)
 		}

@@ -166,7 +166,7 @@ func TestResetDjangoPositions(t *testing.T) {
 		s.manage(t, "reset_follower", "-n", "-v", "2", "--force", "-u", "Gone", "Old").want(t, 0,
 			"Dry-run mode, the tracking states will be reset and the changes rolled back.\n"+header+
 				"\t- Gone\n1 upstream app would have been un-tracked (for a total of 5 notifications) (dry-run).\n", "")
-		s.manage(t, "reset_follower", "--force", "Old").want(t, 1, "", "CommandError: Old will process all events again. "+
+		s.manage(t, "reset_follower", "--force", "Old").want(t, 1, "", "CommandError: Old will replay all events. "+
 			"With nobody to ask it needs --yes, or --dry-run to see what would happen.\n")
 		s.manage(t, "reset_follower", "--yes", "-v", "2", "--force", "Old").want(t, 0, header+
 			"\t- Gone\n\t- Unreachable\n2 upstream apps have been un-tracked.\n", "")

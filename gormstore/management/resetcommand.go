@@ -105,9 +105,9 @@ func (p *resetPrinter) reset(c *call, runner Runner) error {
 // replays says how many events will be processed again.
 func replays(report ResetReport) string {
 	if report.Notifications == unreachable {
-		return fmt.Sprintf("%s will process all events again.", report.Follower)
+		return fmt.Sprintf("%s will replay all events.", report.Follower)
 	}
-	return fmt.Sprintf("%s will process %s again.", report.Follower, count(report.Notifications, "event"))
+	return fmt.Sprintf("%s will replay %s.", report.Follower, count(report.Notifications, "event"))
 }
 
 // confirmed asks.
