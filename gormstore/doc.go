@@ -9,7 +9,8 @@
 //	err = gormstore.AutoMigrate(db)
 //
 // The tables are those of the Python package eventsourcing_django: stored_events, snapshots and notification_tracking. A
-// table prefix of GORM's naming strategy applies to them. Tables that Django made are used as they are.
+// table prefix of GORM's naming strategy applies to them. Tables that Django made are used as they are. Schema has the
+// statements as SQL, for migration tools; the command migrate of the package management calls AutoMigrate.
 //
 // # Applications
 //

@@ -285,6 +285,10 @@ func TestQuestion(t *testing.T) {
 			t.Errorf("after %q: %q", typed, got)
 		}
 	}
+	nobody := s.command(t.Context(), "reset_follower", "Diary") // its input is /dev/null
+	if output, err := nobody.CombinedOutput(); err == nil || !strings.Contains(string(output), "With nobody to ask") {
+		t.Errorf("with nobody there: %q (%v)", output, err)
+	}
 	got := s.onTerminal(t, "y\n", "reset_follower", "Diary")
 	if !strings.Contains(got, "1 upstream app has been un-tracked.") || s.rows(t, "notification_tracking", "Diary") != 0 {
 		t.Errorf("after yes: %q", got)

@@ -172,6 +172,11 @@ func newSystem() (*system.System, error) {
 		return system.New(system.Pipe(first, app), system.Pipe(another, app),
 			system.Pipe(first, system.App("AnotherApplication", newCounter("AnotherApplication"))))
 	}
+	if os.Getenv("SYSTEM") == "document" { // the names of the document's examples
+		school := system.App("TrainingSchool", newCounter("TrainingSchool"))
+		return system.New(system.Pipe(system.App("BoardingSchool", leader("BoardingSchool")), school),
+			system.Pipe(system.App("PuppySchool", leader("PuppySchool")), school))
+	}
 	school, cats := system.App("TrainingSchool", leader("TrainingSchool")), system.App("CatSchool", leader("CatSchool"))
 	followsBoth := system.App("Counter", newCounter("Counter"))
 	pipes := []system.Chain{system.Pipe(school, system.App("Diary", newDiary))}

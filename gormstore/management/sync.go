@@ -138,14 +138,17 @@ func (s *synchronization) choose(options SyncOptions) (selected []FollowerSync, 
 // migrated finds databases without tables, which would otherwise be a failure of every follower.
 func (s *synchronization) migrated(ctx context.Context, selected []FollowerSync) error {
 	for _, f := range selected {
-		member, ok := s.runner.Member(f.Name)
-		if !ok {
-			continue
-		}
-		app := member.Base()
-		_, err := app.Recorder().MaxTrackingID(ctx, f.Name)
-		if err := located(ctx, app.Factory(), err); isMigration(err) {
-			return err
+		for _, name := range append(s.runner.System().Follows(f.Name), f.Name) {
+			member, ok := s.runner.Member(name)
+			if !ok {
+				continue
+			}
+			app := member.Base()
+			_, log := app.Recorder().MaxNotificationID(ctx)
+			_, position := app.Recorder().MaxTrackingID(ctx, f.Name)
+			if err := located(ctx, app.Factory(), errors.Join(log, position)); isMigration(err) {
+				return err
+			}
 		}
 	}
 	return nil

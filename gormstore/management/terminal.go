@@ -44,11 +44,15 @@ func (s screen) line(as style, format string, arguments ...any) {
 // isTerminal tells whether somebody reads or types at the other end.
 func isTerminal(stream any) bool {
 	file, ok := stream.(*os.File)
-	if !ok || file.Name() == os.DevNull {
+	if !ok {
 		return false
 	}
 	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	nobody, err := os.Stat(os.DevNull) // which is a device for characters too
+	return err != nil || !os.SameFile(info, nobody)
 }
 
 // colourFlags are whether to use colours, beside what the output and NO_COLOR say.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -229,4 +230,38 @@ func declarations(t *testing.T, source string) (texts []string) {
 		texts = append(texts, strings.Join(strings.Fields(b.String()), " "))
 	}
 	return texts
+}
+
+var testNames = regexp.MustCompile("`([\\w/]+)\\.((?:Test|Example)\\w*)`")
+
+// TestSeedNamesTests holds the walk through the original's document to tests that exist.
+func TestSeedNamesTests(t *testing.T) {
+	table, err := os.ReadFile(filepath.Join(root, "docs/seed.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exist := map[string]bool{}
+	for _, p := range packages(t) {
+		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			source, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(source)) {
+				if function, ok := strings.CutPrefix(line, "func "); ok {
+					function, _, _ = strings.Cut(function, "(")
+					exist[p.short()+"."+function] = true
+				}
+			}
+		}
+	}
+	named := testNames.FindAllStringSubmatch(string(table), -1)
+	for _, match := range named {
+		if test := match[1] + "." + match[2]; !exist[test] {
+			t.Errorf("docs/seed.md names the test %s, which does not exist", test)
+		}
+	}
+	if len(named) < 50 {
+		t.Errorf("docs/seed.md names %d tests", len(named))
+	}
 }
