@@ -30,7 +30,7 @@ func (r *SingleThreadedRunner) CatchUp(ctx context.Context, follower string, rep
 	}
 	edges := r.edgesOf(follower)
 	if len(edges) == 0 {
-		return nil, &Error{Name: follower, Problem: "no follower has this name; followers are " + strings.Join(r.Followers(), ", ")}
+		return nil, r.unknown(follower)
 	}
 	var all []Processed
 	var failed []error
@@ -71,6 +71,10 @@ func (m *members) edgesOf(follower string) (edges []*following) {
 		}
 	}
 	return edges
+}
+
+func (m *members) unknown(follower string) error {
+	return &Error{Name: follower, Problem: "no follower has this name; followers are " + strings.Join(m.Followers(), ", ")}
 }
 
 // Followers are the names of the applications that follow others, in the order of their definition.
