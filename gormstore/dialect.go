@@ -34,9 +34,8 @@ type dialect interface {
 	// begin opens a transaction that may write. It is cancelled with ctx.
 	begin(ctx context.Context, s *Store) (unit, error)
 
-	// lock takes locks that last to the end of the transaction, in this order. In a transaction of the user's the
-	// session is left as it was.
-	lock(ctx context.Context, c connection, timeout time.Duration, joined bool, keys ...int64) error
+	// lock takes locks that last to the end of the transaction, in this order.
+	lock(ctx context.Context, c connection, how locking, keys ...int64) error
 
 	// insert stores events in a table and returns the values of its key column.
 	insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error)
@@ -55,6 +54,13 @@ type dialect interface {
 
 	// fault says what an error of the driver is.
 	fault(err error) fault
+}
+
+// locking says how a transaction takes locks.
+type locking struct {
+	timeout time.Duration
+	joined  bool   // the transaction is the user's, and its session is left as it was
+	tell    signal // goes with the locks, because every write takes one
 }
 
 // unit is an open transaction.

@@ -117,18 +117,20 @@ func (u *postgresUnit) Rollback() error {
 // idleTimeout frees the order lock of a process that froze with its connection open.
 const idleTimeout = 30 * time.Second
 
-// lock sets the time limit in the same statement as it takes the first lock, so that no lock is waited for without one.
-func (p postgres) lock(ctx context.Context, c connection, timeout time.Duration, joined bool, keys ...int64) error {
+// lock sets the time limit in the same statement as it takes the first lock, so that no lock is waited for without one. The
+// signal of every save is sent: it is PostgreSQL that remembers which ones a transaction has, because a savepoint that is
+// rolled back takes those behind it away.
+func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...int64) error {
 	before := "0"
-	if joined {
+	if how.joined {
 		if err := c.row(ctx, "SELECT current_setting('lock_timeout')").Scan(&before); err != nil {
 			return err
 		}
 	}
 	query := strings.Builder{}
 	query.WriteString("SELECT set_config('lock_timeout', ?, true)")
-	arguments := []any{milliseconds(timeout)}
-	if !joined {
+	arguments := []any{milliseconds(how.timeout)}
+	if !how.joined {
 		query.WriteString(", set_config('idle_in_transaction_session_timeout', ?, true)")
 		arguments = append(arguments, milliseconds(idleTimeout))
 	}
@@ -136,7 +138,11 @@ func (p postgres) lock(ctx context.Context, c connection, timeout time.Duration,
 		query.WriteString(", pg_advisory_xact_lock(?)")
 		arguments = append(arguments, key)
 	}
-	if _, err := c.exec(ctx, p.placeholders(query.String()), arguments...); err != nil || !joined {
+	if how.tell != (signal{}) {
+		query.WriteString(", pg_notify(?, ?)")
+		arguments = append(arguments, how.tell.channel, how.tell.application)
+	}
+	if _, err := c.exec(ctx, p.placeholders(query.String()), arguments...); err != nil || !how.joined {
 		return err
 	}
 	_, err := c.exec(ctx, "SELECT set_config('lock_timeout', $1, true)", before)

@@ -167,10 +167,14 @@ func (t *eventTable) settle(ctx context.Context, op string, events []persistence
 	var stored []persistence.Notification
 	err := t.store.atomically(ctx, op, func(ctx context.Context, pool unit) error {
 		c := connection{pool, t.store}
-		err := t.lockOrder(ctx, c, false)
-		if err == nil {
-			stored, err = t.stored(ctx, c, events)
+		at, err := t.place(ctx, c, false)
+		if err != nil {
+			return err
 		}
+		if err := t.store.dialect.lock(ctx, c, locking{timeout: t.store.lockTimeout}, at.orderKey()); err != nil {
+			return err
+		}
+		stored, err = t.stored(ctx, c, events)
 		return err
 	})
 	switch {
@@ -197,18 +201,9 @@ func same(stored []persistence.Notification, events []persistence.StoredEvent) b
 	})
 }
 
-// orderKey is the key of the lock that makes the ids of an application's events visible in ascending order.
-func (t *eventTable) orderKey(ctx context.Context, c connection, joined bool) (int64, error) {
+func (t *eventTable) place(ctx context.Context, c connection, joined bool) (place, error) {
 	schema, err := t.store.schemaOf(ctx, c, joined, t.table)
-	return lockKey("order", schema, t.table.name, t.application), err
-}
-
-func (t *eventTable) lockOrder(ctx context.Context, c connection, joined bool) error {
-	key, err := t.orderKey(ctx, c, joined)
-	if err != nil {
-		return err
-	}
-	return t.store.dialect.lock(ctx, c, t.store.lockTimeout, joined, key)
+	return place{schema: schema, table: t.table.name, application: t.application}, err
 }
 
 // SelectEvents implements persistence.AggregateRecorder.
@@ -320,8 +315,8 @@ func newProcessRecorder(s *Store, application string) *processRecorder {
 	return &processRecorder{
 		eventTable: newEventTable(s, application, s.tables.events, "id"),
 		tracking:   s.tables.tracking,
-		statements: newMergeStatements(s.tables.events.quoted),
-		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application}),
+		statements: newMergeStatements(s.tables.events.quoted, s.notify),
+		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify}),
 	}
 }
 
@@ -355,7 +350,12 @@ func (r *processRecorder) writeBatch(ctx context.Context, batch []*save) {
 
 // append takes the order lock and only then draws ids, so that ids become visible in ascending order.
 func (r *processRecorder) append(ctx context.Context, c connection, joined bool, events []persistence.StoredEvent) ([]int64, error) {
-	if err := r.lockOrder(ctx, c, joined); err != nil {
+	at, err := r.place(ctx, c, joined)
+	if err != nil {
+		return nil, err
+	}
+	how := locking{timeout: r.store.lockTimeout, joined: joined, tell: r.store.signal(at)}
+	if err := r.store.dialect.lock(ctx, c, how, at.orderKey()); err != nil {
 		return nil, err
 	}
 	return r.insert(ctx, c, events)

@@ -25,6 +25,8 @@ type Store struct {
 	dialect     dialect
 	tables      tables
 	lockTimeout time.Duration
+	notify      bool     // saves tell listeners of them
+	listener    Listener // may be nil
 	pool        *sql.DB
 	handle      *handle
 	refused     error // why this database cannot be used; reported when a recorder is made
@@ -51,6 +53,7 @@ func New(db *gorm.DB, options ...Option) *Store {
 	for _, option := range options {
 		option(s)
 	}
+	s.notify = s.notify && s.refused == nil && s.db.Name() == postgresName
 	if s.lockTimeout <= 0 && s.refused == nil {
 		s.refused = errors.New("the lock timeout must be above zero: waiting without a limit is not supported")
 	}
