@@ -74,7 +74,7 @@ func (m *members) edgesOf(follower string) (edges []*following) {
 }
 
 func (m *members) unknown(follower string) error {
-	return &Error{Name: follower, Problem: "no follower has this name; followers are " + strings.Join(m.Followers(), ", ")}
+	return &Error{Name: follower, Problem: "there is no such follower; followers are " + strings.Join(m.Followers(), ", ")}
 }
 
 // Followers are the names of the applications that follow others, in the order of their definition.
