@@ -40,6 +40,9 @@ type dialect interface {
 	// insert stores events in a table and returns the values of its key column.
 	insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error)
 
+	// append takes the lock of a log and then stores events in it. It returns their ids.
+	append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error)
+
 	// merge writes a batch of saves, each of which succeeds or fails alone, and says in each what became of it.
 	merge(ctx context.Context, r *processRecorder, batch []*save)
 

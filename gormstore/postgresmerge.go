@@ -29,18 +29,23 @@ type mergeStatements struct {
 	event string // one event
 	save  string // the events of one save
 	batch string // the events of several saves
+
+	joined string // the events of one save, in a transaction of the user's
 }
 
 func newMergeStatements(events string, notify bool) mergeStatements {
-	head := func(channel string) string {
+	lock := func(channel string) string {
 		tell := ""
 		if notify {
 			tell = ", pg_notify(" + channel + "::text, $3::varchar)"
 		}
-		return "WITH l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock($2)" + tell +
-			") INSERT INTO " + events + " (application_name, originator_id, originator_version, topic, state) SELECT $3::varchar, "
+		return "SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock($2)" + tell
 	}
+	insert := "INSERT INTO " + events + " (application_name, originator_id, originator_version, topic, state) SELECT $3::varchar, "
+	head := func(channel string) string { return "WITH l AS MATERIALIZED (" + lock(channel) + ") " + insert }
 	return mergeStatements{
+		joined: restoring(lock("$8")) + ", i AS (" + insert + "o, v, t, s FROM l, unnest($4::uuid[], $5::bigint[], $6::text[], " +
+			"$7::bytea[]) AS u(o, v, t, s) RETURNING id) SELECT id, " + restore + " FROM i, b",
 		event: head("$8") + "$4::uuid, $5::bigint, $6::text, $7::bytea FROM l RETURNING id",
 		save: head("$8") + "o, v, t, s FROM l, unnest($4::uuid[], $5::bigint[], $6::text[], $7::bytea[]) AS u(o, v, t, s) " +
 			"RETURNING id",

@@ -355,10 +355,11 @@ func (r *processRecorder) append(ctx context.Context, c connection, joined bool,
 		return nil, err
 	}
 	how := locking{timeout: r.store.lockTimeout, joined: joined, tell: r.store.signal(at)}
-	if err := r.store.dialect.lock(ctx, c, how, at.orderKey()); err != nil {
+	ids, err := r.store.dialect.append(ctx, c, how, r, at.orderKey(), events)
+	if err != nil {
 		return nil, err
 	}
-	return r.insert(ctx, c, events)
+	return complete(ids, events)
 }
 
 // SelectNotifications implements persistence.ApplicationRecorder.

@@ -56,11 +56,16 @@ func newOutage(t testing.TB, dsn string) *outage {
 	return o
 }
 
-// write saves until ctx ends, and counts the events that were acknowledged.
+// write saves until ctx ends, and counts the events that were acknowledged. It does not run away from the follower, which
+// has more to do for each.
 func (o *outage) write(ctx context.Context, acknowledged *atomic.Int64) {
 	for ctx.Err() == nil {
-		if _, err := o.dogs.Save(ctx, school.RegisterDog(uuid.NewString())); err == nil {
-			acknowledged.Add(1)
+		recordings, err := o.dogs.Save(ctx, school.RegisterDog(uuid.NewString()))
+		if err != nil {
+			continue
+		}
+		if acknowledged.Add(1)%1000 == 0 {
+			_ = persistence.WaitFor(ctx, o.f.Recorder(), schoolName, recordings[0].Notification.ID) // or it goes on
 		}
 	}
 }
