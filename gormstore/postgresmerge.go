@@ -60,11 +60,12 @@ func newMergeStatements(events string, notify bool) mergeStatements {
 const mergeAttempts = 3
 
 // merge implements dialect.
-func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) {
-	ctx, alarm := r.store.handle.alarms.bounded(ctx, r.store.lockTimeout+commitTimeout)
-	defer alarm.stop()
+func (p postgres) merge(unbounded context.Context, r *processRecorder, batch []*save) {
 	patience := patienceOf(batch, r.store.lockTimeout)
-	conn, err := r.store.connect(ctx, patience)
+	ctx, alarm := r.store.handle.alarms.bounded(unbounded, patience)
+	defer alarm.stop()
+	conn, err := r.store.connectWithin(unbounded, ctx)
+	alarm.postpone(r.store.lockTimeout + commitTimeout)
 	if err != nil {
 		fail(batch, err)
 		return
@@ -76,7 +77,7 @@ func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) 
 		fail(batch, err)
 		return
 	}
-	w.key, w.channel = at.orderKey(), r.store.signal(at).channel
+	w.key, w.channel = r.orderKey(at), r.store.signal(at).channel
 	for attempt := 0; len(batch) > 1 && attempt < mergeAttempts; attempt++ {
 		err := w.writeMany(ctx, batch)
 		switch {

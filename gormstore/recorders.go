@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/google/uuid"
@@ -23,6 +24,13 @@ type eventTable struct {
 	application string
 	table       table
 	key         string // the column of the primary key
+
+	ordered atomic.Pointer[orderedPlace] // what orderKey returned last
+}
+
+type orderedPlace struct {
+	place place
+	key   int64
 }
 
 func newEventTable(s *Store, application string, t table, key string) *eventTable {
@@ -171,7 +179,7 @@ func (t *eventTable) settle(ctx context.Context, op string, events []persistence
 		if err != nil {
 			return err
 		}
-		if err := t.store.dialect.lock(ctx, c, locking{timeout: t.store.lockTimeout}, at.orderKey()); err != nil {
+		if err := t.store.dialect.lock(ctx, c, locking{timeout: t.store.lockTimeout}, t.orderKey(at)); err != nil {
 			return err
 		}
 		stored, err = t.stored(ctx, c, events)
@@ -204,6 +212,16 @@ func same(stored []persistence.Notification, events []persistence.StoredEvent) b
 func (t *eventTable) place(ctx context.Context, c connection, joined bool) (place, error) {
 	schema, err := t.store.schemaOf(ctx, c, joined, t.table)
 	return place{schema: schema, table: t.table.name, application: t.application}, err
+}
+
+// orderKey is that of a place, which is hashed once.
+func (t *eventTable) orderKey(at place) int64 {
+	known := t.ordered.Load()
+	if known == nil || known.place != at {
+		known = &orderedPlace{place: at, key: at.orderKey()}
+		t.ordered.Store(known)
+	}
+	return known.key
 }
 
 // SelectEvents implements persistence.AggregateRecorder.
@@ -355,7 +373,7 @@ func (r *processRecorder) append(ctx context.Context, c connection, joined bool,
 		return nil, err
 	}
 	how := locking{timeout: r.store.lockTimeout, joined: joined, tell: r.store.signal(at)}
-	ids, err := r.store.dialect.append(ctx, c, how, r, at.orderKey(), events)
+	ids, err := r.store.dialect.append(ctx, c, how, r, r.orderKey(at), events)
 	if err != nil {
 		return nil, err
 	}

@@ -101,6 +101,11 @@ func (s *Store) ready(ctx context.Context) error {
 func (s *Store) connect(ctx context.Context, patience time.Duration) (*sql.Conn, error) {
 	waiting, alarm := s.handle.alarms.bounded(ctx, patience)
 	defer alarm.stop()
+	return s.connectWithin(ctx, waiting)
+}
+
+// connectWithin is connect for a caller who has bounded a part of ctx, in which to wait, already.
+func (s *Store) connectWithin(ctx, waiting context.Context) (*sql.Conn, error) {
 	conn, err := s.pool.Conn(waiting)
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
 		return nil, &persistence.Error{Class: persistence.ErrLockTimeout, Op: "take a connection",
