@@ -75,6 +75,7 @@ var mayImport = map[string][]string{
 	"application":                 {"domain", "persistence", "persistence/memory", "cipher", "compressor"},
 	"gormstore":                   {"domain", "persistence"},
 	"system":                      {"domain", "persistence", "application"},
+	"system/remotelog":            {"domain", "persistence", "persistence/memory", "application"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {
