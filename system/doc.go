@@ -44,7 +44,8 @@
 //		system.Pipe(system.App("TrainingSchool", school.New), system.App("Popularity", NewPopularity)),
 //	)
 //
-// Any application can lead. Its events are decoded with its own definitions, cipher and compressor.
+// Any application can lead. Its events are decoded with its own definitions, cipher and compressor. The log of another
+// service comes into a system by [Upstream]; the package remotelog has such a leader, over HTTP.
 //
 // # Runners
 //
