@@ -44,8 +44,9 @@
 //		system.Pipe(system.App("TrainingSchool", school.New), system.App("Popularity", NewPopularity)),
 //	)
 //
-// Any application can lead. Its events are decoded with its own definitions, cipher and compressor. A [Leader] may also be
-// the log of another service, which [Upstream] brings into a system.
+// Any application can lead. Its events are decoded with its own definitions, cipher and compressor. A [Leader]
+// may also be the log of another service, which comes into a system by [Upstream]; the package remotelog has one, over
+// HTTP.
 //
 // # Runners
 //

@@ -76,6 +76,7 @@ var mayImport = map[string][]string{
 	"gormstore":                   {"domain", "persistence"},
 	"gormstore/pglisten":          {"persistence"},
 	"system":                      {"domain", "persistence", "application"},
+	"system/remotelog":            {"domain", "persistence", "persistence/memory", "application"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {
