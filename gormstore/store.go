@@ -49,6 +49,7 @@ func New(db *gorm.DB, options ...Option) *Store {
 	s := &Store{lockTimeout: DefaultLockTimeout}
 	if s.refused = s.adopt(db); s.refused == nil {
 		s.tables = tablesOf(s.db)
+		s.refused = s.tables.check()
 	}
 	for _, option := range options {
 		option(s)
