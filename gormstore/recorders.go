@@ -401,11 +401,11 @@ func readNotifications(ctx context.Context, c connection, limit int, query strin
 	defer rows.Close()
 	notifications := make([]persistence.Notification, 0, min(limit, page))
 	for rows.Next() {
-		var n persistence.Notification
+		notifications = append(notifications, persistence.Notification{}) // read in place: another one would be allocated
+		n := &notifications[len(notifications)-1]
 		if err := rows.Scan(&n.ID, &n.OriginatorID, &n.OriginatorVersion, &n.Topic, &n.State); err != nil {
 			return nil, err
 		}
-		notifications = append(notifications, n)
 	}
 	return notifications, rows.Err()
 }
