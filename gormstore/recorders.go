@@ -420,19 +420,22 @@ func readNotifications(ctx context.Context, c connection, limit int, query strin
 	defer rows.Close()
 	notifications := make([]persistence.Notification, 0, min(limit, page))
 	for rows.Next() {
-		var n persistence.Notification
+		notifications = append(notifications, persistence.Notification{}) // read in place: another one would be allocated
+		n := &notifications[len(notifications)-1]
 		if err := rows.Scan(&n.ID, &n.OriginatorID, &n.OriginatorVersion, &n.Topic, &n.State); err != nil {
 			return nil, err
 		}
-		notifications = append(notifications, n)
 	}
 	return notifications, rows.Err()
 }
 
-// MaxNotificationID implements persistence.ApplicationRecorder.
+// MaxNotificationID implements persistence.ApplicationRecorder. The condition is a range of pairs, and the order is that
+// of pairs, because only the index of both columns has them. Of MAX(id) PostgreSQL often thinks that it finds the
+// application soon when it reads the primary key backwards, and then reads all that others have recorded since.
 func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
-	return r.maximum(ctx, "read the head of the log",
-		"SELECT COALESCE(MAX(id), 0) FROM "+r.table.quoted+" WHERE application_name = ?", r.application)
+	return r.maximum(ctx, "read the head of the log", "SELECT COALESCE((SELECT id FROM "+r.table.quoted+
+		" WHERE (application_name, id) >= (?, 0) AND (application_name, id) <= (?, 9223372036854775807)"+
+		" ORDER BY application_name DESC, id DESC LIMIT 1), 0)", r.application, r.application)
 }
 
 // maximum reads one number.

@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
-	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -328,7 +327,7 @@ func (f *following) process(ctx context.Context, n persistence.Notification, sto
 	if err != nil {
 		return err
 	}
-	ctx = application.WithMetadata(ctx, cause(event))
+	ctx = application.WithCause(ctx, event)
 	processing := application.NewProcessingEvent(persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: n.ID})
 	if err := f.follower.Policy(application.WithProcessing(ctx), event, processing); err != nil {
 		return err
@@ -343,16 +342,4 @@ func (f *following) failed(n persistence.Notification, err error) error {
 		return err
 	}
 	return &ProcessingError{Follower: f.app().Name(), Leader: f.leader.Name(), NotificationID: n.ID, Topic: n.Topic, Err: err}
-}
-
-// cause is the metadata of what an event causes: it belongs to the same conversation. Events of the original have no id.
-func cause(event domain.Event) domain.Metadata {
-	m := domain.Metadata{}
-	if event.ID != uuid.Nil {
-		m[domain.CausationID] = event.ID.String()
-	}
-	if correlation := event.Metadata[domain.CorrelationID]; correlation != "" {
-		m[domain.CorrelationID] = correlation
-	}
-	return m
 }
