@@ -3,6 +3,7 @@ package application_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 
@@ -413,5 +414,20 @@ func TestExampleApplication(t *testing.T) {
 			balance(65, func() (*Account, error) { return accounts.GetAt(ctx, id, 4) })
 			balance(65, func() (*Account, error) { return accounts.Get(ctx, id) })
 		})
+	}
+}
+
+// What an event causes has its id and its conversation, beside what ctx has already.
+func TestWithCause(t *testing.T) {
+	t.Parallel()
+	event := domain.Event{ID: domain.NewID(), Metadata: domain.Metadata{domain.CorrelationID: "conversation", "user": "bob"}}
+	ctx := application.WithMetadata(t.Context(), domain.Metadata{"ip": "::1", domain.CorrelationID: "another"})
+	ctx = application.WithMetadata(application.WithCause(ctx, event), domain.Metadata{"late": "yes"})
+	want := domain.Metadata{"ip": "::1", "late": "yes", domain.CorrelationID: "conversation", domain.CausationID: event.ID.String()}
+	if got := application.MetadataFrom(ctx); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := application.MetadataFrom(application.WithCause(t.Context(), domain.Event{})); len(got) > 0 {
+		t.Errorf("an event of the original: got %v, want none", got)
 	}
 }

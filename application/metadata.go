@@ -3,6 +3,8 @@ package application
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
@@ -28,5 +30,37 @@ func WithCausationID(ctx context.Context, id string) context.Context {
 // MetadataFrom returns the metadata that ctx has, or nil. They must not be changed.
 func MetadataFrom(ctx context.Context) domain.Metadata {
 	m, _ := ctx.Value(metadataKey{}).(domain.Metadata)
+	return m
+}
+
+// WithCause is WithMetadata for what an event causes: its id, and the conversation that it belongs to. Events of the
+// original have no id.
+func WithCause(ctx context.Context, event domain.Event) context.Context {
+	return &caused{Context: ctx, id: event.ID, correlation: event.Metadata[domain.CorrelationID]}
+}
+
+// caused makes the metadata when somebody asks for them: most policies collect nothing for most events.
+type caused struct {
+	context.Context
+	id          uuid.UUID
+	correlation string
+}
+
+// Value implements context.Context.
+func (c *caused) Value(key any) any {
+	if key == (metadataKey{}) {
+		return MetadataFrom(c.Context).Merge(c.metadata())
+	}
+	return c.Context.Value(key)
+}
+
+func (c *caused) metadata() domain.Metadata {
+	m := domain.Metadata{}
+	if c.id != uuid.Nil {
+		m[domain.CausationID] = c.id.String()
+	}
+	if c.correlation != "" {
+		m[domain.CorrelationID] = c.correlation
+	}
 	return m
 }

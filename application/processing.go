@@ -38,6 +38,9 @@ func (a *Application) Record(ctx context.Context, p *ProcessingEvent) ([]persist
 // StoreCollected stores what a policy collected and leaves the position alone, for a caller that processes several events
 // in one transaction and moves the position at its end.
 func (a *Application) StoreCollected(ctx context.Context, p *ProcessingEvent) ([]persistence.Recording, error) {
+	if len(p.changes) == 0 { // as for most events of most logs
+		return nil, a.ready(ctx)
+	}
 	return a.record(ctx, p.changes, a.events.Put)
 }
 

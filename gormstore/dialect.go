@@ -34,12 +34,14 @@ type dialect interface {
 	// begin opens a transaction that may write. It is cancelled with ctx.
 	begin(ctx context.Context, s *Store) (unit, error)
 
-	// lock takes locks that last to the end of the transaction, in this order. In a transaction of the user's the
-	// session is left as it was.
-	lock(ctx context.Context, c connection, timeout time.Duration, joined bool, keys ...int64) error
+	// lock takes locks that last to the end of the transaction, in this order.
+	lock(ctx context.Context, c connection, how locking, keys ...int64) error
 
 	// insert stores events in a table and returns the values of its key column.
 	insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error)
+
+	// append takes the lock of a log and then stores events in it. It returns their ids.
+	append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error)
 
 	// merge writes a batch of saves, each of which succeeds or fails alone, and says in each what became of it.
 	merge(ctx context.Context, r *processRecorder, batch []*save)
@@ -55,6 +57,13 @@ type dialect interface {
 
 	// fault says what an error of the driver is.
 	fault(err error) fault
+}
+
+// locking says how a transaction takes locks.
+type locking struct {
+	timeout time.Duration
+	joined  bool   // the transaction is the user's, and its session is left as it was
+	tell    signal // goes with the locks, because every write takes one
 }
 
 // unit is an open transaction.

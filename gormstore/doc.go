@@ -39,6 +39,18 @@
 // SQLite. The lock lasts to the end of the transaction, so ids become visible in ascending order and followers miss
 // nothing. The wait for it is bounded (WithLockTimeout). In a transaction of your own, save last.
 //
+// # Other processes
+//
+// Followers find the events of other processes by polling. On PostgreSQL they can hear of them at once: a Store with
+// WithNotify sends a NOTIFY with every save, in the same statement and in your transactions alike, and one with WithListener
+// hears it (package gormstore/pglisten has the listener, because it needs a driver):
+//
+//	listener, err := pglisten.New(dsn)
+//	store := gormstore.New(db, gormstore.WithListener(listener)) // which sends as well
+//
+// PostgreSQL commits one transaction with a NOTIFY at a time, on a whole server, which is why this is an option. A listener
+// has a connection of its own; behind pgbouncer in transaction mode it needs a DSN that leads to the server directly.
+//
 // # Plugins and loggers
 //
 // Statements of the recorders go to GORM's connection pool and not through its callbacks, so plugins that work by callbacks

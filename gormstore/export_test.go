@@ -1,9 +1,6 @@
 package gormstore
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // WithoutOrderLock makes a Store whose saves in transactions take no lock, for the controls of the tests that the lock
 // exists for: without it they must fail.
@@ -11,14 +8,23 @@ func WithoutOrderLock(s *Store) { s.dialect = unlocked{s.dialect} }
 
 type unlocked struct{ dialect }
 
-func (unlocked) lock(context.Context, connection, time.Duration, bool, ...int64) error { return nil }
+func (unlocked) lock(context.Context, connection, locking, ...int64) error { return nil }
 
 // OrderKeyOf is the key of the order lock of an application, once its Store has been used.
 func OrderKeyOf(s *Store, application string) int64 {
 	r := newProcessRecorder(s, application)
-	key, err := r.orderKey(context.Background(), connection{s.pool, s}, false)
+	at, err := r.place(context.Background(), connection{s.pool, s}, false)
 	if err != nil {
 		panic(err)
 	}
-	return key
+	return at.orderKey()
+}
+
+// ChannelOf is the channel on which the saves of a Store are notified.
+func ChannelOf(s *Store) string {
+	name, err := s.channel(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	return name
 }

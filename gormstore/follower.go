@@ -23,18 +23,27 @@ func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerSta
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	err := s.atomically(ctx, "record a follower's status", func(ctx context.Context, pool unit) error {
-		tx := s.session(ctx, pool)
-		if row.State == "stopped" {
-			return s.recordStopped(tx, row)
-		}
-		return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error
-	})
-	return s.translate(ctx, "record a follower's status", err)
+	const op = "record a follower's status"
+	outer, err := s.joined(ctx)
+	if err != nil {
+		return err
+	}
+	if outer == nil {
+		return s.translate(ctx, op, s.atomically(ctx, op, func(ctx context.Context, pool unit) error {
+			return recordStatus(s.session(ctx, pool), row)
+		}))
+	}
+	outer.turn.Lock()
+	defer outer.turn.Unlock()
+	c := connection{outer.connection(), s}
+	return s.translate(ctx, op, s.savepoint(ctx, c, func() error { return recordStatus(s.session(ctx, c.pool), row) }))
 }
 
-// recordStopped leaves the status of another process alone, which goes on.
-func (s *Store) recordStopped(tx *gorm.DB, row FollowerStatus) error {
+// recordStatus leaves the status of another process alone where the follower has stopped in this one.
+func recordStatus(tx *gorm.DB, row FollowerStatus) error {
+	if row.State != "stopped" || row.Ahead > 0 {
+		return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error
+	}
 	updated := tx.Model(&FollowerStatus{}).Select("*").Where("application_name = ? AND upstream_application_name = ? AND process = ?",
 		row.ApplicationName, row.UpstreamApplicationName, row.Process).Updates(&row)
 	if updated.Error != nil || updated.RowsAffected > 0 {
@@ -48,8 +57,13 @@ func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerSta
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
+	pool, done, err := s.readPool(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	var rows []FollowerStatus
-	err := s.session(ctx, pinned{s.pool}).Order("application_name, upstream_application_name").Find(&rows).Error
+	err = s.session(ctx, pool).Order("application_name, upstream_application_name").Find(&rows).Error
 	statuses := make([]persistence.FollowerStatus, len(rows))
 	for i, row := range rows {
 		statuses[i] = persistence.FollowerStatus{
@@ -59,6 +73,16 @@ func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerSta
 		}
 	}
 	return statuses, s.translate(ctx, "read the statuses of followers", err)
+}
+
+// readPool is the transaction that ctx carries, for the time until done is called, or else the pool.
+func (s *Store) readPool(ctx context.Context) (pool gorm.ConnPool, done func(), err error) {
+	outer, err := s.joined(ctx)
+	if err != nil || outer == nil {
+		return pinned{s.pool}, func() {}, err
+	}
+	outer.turn.Lock()
+	return outer.connection(), outer.turn.Unlock, nil
 }
 
 func nullable(at time.Time) *time.Time {

@@ -839,3 +839,37 @@ func TestSavesWhereTransactionsAreSerializable(t *testing.T) {
 		})
 	}
 }
+
+// A database that refuses one save of a batch, and rolls everything back with it, has the others written all the same.
+func TestBatchWithARefusedSave(t *testing.T) {
+	eachWatched(t, func(t *testing.T, w *watched) {
+		refuse := "CREATE TRIGGER refuse BEFORE INSERT ON stored_events WHEN NEW.topic = 'Refused' " +
+			"BEGIN SELECT RAISE(ROLLBACK, 'refused'); END"
+		if w.db.Name() == "postgres" {
+			refuse = "ALTER TABLE stored_events ADD CONSTRAINT refuse CHECK (topic <> 'Refused')"
+		}
+		if err := w.db.Exec(refuse).Error; err != nil {
+			t.Fatal(err)
+		}
+		r := recorder(t, w.db, schoolName)
+		var all [][]persistence.StoredEvent
+		var saves []func() ([]int64, error)
+		for i := range 5 {
+			events := history(uuid.New(), 1, 1)
+			if i == 2 {
+				events[0].Topic = "Refused"
+			}
+			all = append(all, events)
+			saves = append(saves, saving(t.Context(), r, events))
+		}
+		for i, a := range w.batch(t, saves...)[1:] {
+			if i == 2 {
+				if a.err == nil || persistence.IsConflict(a.err) {
+					t.Errorf("the refused save: %v", a.err)
+				}
+				continue
+			}
+			wantAnswer(t, r, a, all[i])
+		}
+	})
+}

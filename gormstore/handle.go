@@ -29,6 +29,7 @@ type handle struct {
 type queueKey struct {
 	table       string
 	application string
+	notify      bool // whoever leads a batch decides about it for all of its saves
 }
 
 // handles finds the handle of a pool. It does not keep the pool alive.

@@ -35,7 +35,7 @@ func AutoMigrate(db *gorm.DB) error {
 	var differences []string
 	err := s.atomically(ctx, "migrate", func(ctx context.Context, pool unit) error {
 		c := connection{pool, s}
-		if err := s.dialect.lock(ctx, c, s.lockTimeout, false, lockKey("migrate")); err != nil {
+		if err := s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout}, lockKey("migrate")); err != nil {
 			return err
 		}
 		tx := s.session(ctx, pool)

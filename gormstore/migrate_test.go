@@ -364,3 +364,26 @@ func TestSQLiteModes(t *testing.T) {
 		return nil
 	})
 }
+
+// Names of tables stand in statements, so only plain ones are taken.
+func TestTablePrefixes(t *testing.T) {
+	for prefix, want := range map[string]string{
+		"app_":                  "",
+		"tenant.":               "",
+		"tenant.app_":           "",
+		"a?":                    `"a?stored_events"`,
+		`a"; DROP TABLE b; --`:  "letters",
+		"two words_":            "letters",
+		"a.b.":                  `"a.b.stored_events"`,
+		"1st_":                  "letters",
+		strings.Repeat("a", 60): "longer than 63",
+	} {
+		db := openWith(t, dialector("sqlite", testdb.SQLiteFileDSN(t)), &gorm.Config{
+			Logger: logger.Discard, NamingStrategy: schema.NamingStrategy{TablePrefix: prefix},
+		})
+		_, err := gormstore.New(db).ProcessRecorder(schoolName)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: got %v, want %q", prefix, err, want)
+		}
+	}
+}

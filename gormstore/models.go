@@ -1,6 +1,8 @@
 package gormstore
 
 import (
+	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -129,6 +131,27 @@ func tablesOf(db *gorm.DB) tables {
 		parked:    tableOf(db, ParkedEvent{}),
 	}
 }
+
+// plainName is what a prefix may make of the names of tables and schemas. Anything else would have to be quoted in more
+// ways than one, and one of them would be forgotten.
+var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// check refuses names that are not plain, and names that PostgreSQL would cut off.
+func (t tables) check() error {
+	for _, one := range []table{t.events, t.snapshots, t.tracking, t.parked} {
+		if !plainName.MatchString(one.name) || one.schema != "" && !plainName.MatchString(one.schema) {
+			return fmt.Errorf("the table prefix makes the name %q; letters, digits and _ are allowed in it, and one dot behind a schema",
+				strings.TrimPrefix(one.schema+"."+one.name, "."))
+		}
+		if len(one.name) > longestName {
+			return fmt.Errorf("the table prefix makes the name %q, which is longer than %d characters", one.name, longestName)
+		}
+	}
+	return nil
+}
+
+// longestName is PostgreSQL's limit.
+const longestName = 63
 
 func tableOf(db *gorm.DB, model schema.TablerWithNamer) table {
 	full := model.TableName(db.NamingStrategy)

@@ -117,18 +117,14 @@ func (u *postgresUnit) Rollback() error {
 // idleTimeout frees the order lock of a process that froze with its connection open.
 const idleTimeout = 30 * time.Second
 
-// lock sets the time limit in the same statement as it takes the first lock, so that no lock is waited for without one.
-func (p postgres) lock(ctx context.Context, c connection, timeout time.Duration, joined bool, keys ...int64) error {
-	before := "0"
-	if joined {
-		if err := c.row(ctx, "SELECT current_setting('lock_timeout')").Scan(&before); err != nil {
-			return err
-		}
-	}
+// lock sets the time limit in the same statement as it takes the first lock, so that no lock is waited for without one. The
+// signal of every save is sent: it is PostgreSQL that remembers which ones a transaction has, because a savepoint that is
+// rolled back takes those behind it away.
+func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...int64) error {
 	query := strings.Builder{}
 	query.WriteString("SELECT set_config('lock_timeout', ?, true)")
-	arguments := []any{milliseconds(timeout)}
-	if !joined {
+	arguments := []any{milliseconds(how.timeout)}
+	if !how.joined {
 		query.WriteString(", set_config('idle_in_transaction_session_timeout', ?, true)")
 		arguments = append(arguments, milliseconds(idleTimeout))
 	}
@@ -136,11 +132,56 @@ func (p postgres) lock(ctx context.Context, c connection, timeout time.Duration,
 		query.WriteString(", pg_advisory_xact_lock(?)")
 		arguments = append(arguments, key)
 	}
-	if _, err := c.exec(ctx, p.placeholders(query.String()), arguments...); err != nil || !joined {
-		return err
+	if how.tell != (signal{}) {
+		query.WriteString(", pg_notify(?, ?)")
+		arguments = append(arguments, how.tell.channel, how.tell.application)
 	}
-	_, err := c.exec(ctx, "SELECT set_config('lock_timeout', $1, true)", before)
+	statement := query.String()
+	if how.joined {
+		statement = restoring(statement) + " SELECT " + restore + " FROM b, l"
+	}
+	_, err := c.exec(ctx, p.placeholders(statement), arguments...)
 	return err
+}
+
+// restoring begins a statement that changes the time limit of a transaction of the user's for itself alone: what it was
+// before is read first, and restore sets it again once everything else is done.
+func restoring(lock string) string {
+	return "WITH b AS MATERIALIZED (SELECT current_setting('lock_timeout') AS v), l AS MATERIALIZED (" + lock + " FROM b)"
+}
+
+const restore = "set_config('lock_timeout', b.v, true)"
+
+// append takes the lock and stores the events in one round trip where it takes part in a transaction of the user's, in
+// which all others wait for as long as it lasts.
+func (p postgres) append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error) {
+	if !how.joined || len(events) > postgresChunk {
+		if err := p.lock(ctx, c, how, key); err != nil {
+			return nil, err
+		}
+		return p.insert(ctx, c, r.table, r.key, r.application, events)
+	}
+	var a columns
+	a.add(events)
+	arguments := []any{milliseconds(how.timeout), key, r.application, a.originators(), a.versions, a.topics, a.states}
+	if how.tell != (signal{}) {
+		arguments = append(arguments, how.tell.channel)
+	}
+	rows, err := c.query(ctx, r.statements.joined, arguments...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	ids := make([]int64, 0, len(events))
+	for rows.Next() {
+		var id int64
+		var restored string
+		if err := rows.Scan(&id, &restored); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }

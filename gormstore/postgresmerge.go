@@ -22,22 +22,34 @@ import (
 // their lengths and plan each execution anew. And the test for an existing version is a scalar subquery, because NOT
 // EXISTS would become a join whose plan, made while the table was empty, scans the whole table when it is not.
 
-// mergeStatements are the statements for the events of one table. Each begins with the time limit for the lock and the
-// lock's key.
+// mergeStatements are the statements for the events of one table. The arguments of each begin with the time limit for the
+// lock, the lock's key and the application, and end with the channel for signals, where there is one. A signal is sent with
+// the lock, also where all saves then turn out to conflict: whoever hears it looks once in vain.
 type mergeStatements struct {
 	event string // one event
 	save  string // the events of one save
 	batch string // the events of several saves
+
+	joined string // the events of one save, in a transaction of the user's
 }
 
-func newMergeStatements(events string) mergeStatements {
-	head := "WITH l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock($2)) INSERT INTO " +
-		events + " (application_name, originator_id, originator_version, topic, state) SELECT $3::varchar, "
+func newMergeStatements(events string, notify bool) mergeStatements {
+	lock := func(channel string) string {
+		tell := ""
+		if notify {
+			tell = ", pg_notify(" + channel + "::text, $3::varchar)"
+		}
+		return "SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock($2)" + tell
+	}
+	insert := "INSERT INTO " + events + " (application_name, originator_id, originator_version, topic, state) SELECT $3::varchar, "
+	head := func(channel string) string { return "WITH l AS MATERIALIZED (" + lock(channel) + ") " + insert }
 	return mergeStatements{
-		event: head + "$4::uuid, $5::bigint, $6::text, $7::bytea FROM l RETURNING id",
-		save: head + "o, v, t, s FROM l, unnest($4::uuid[], $5::bigint[], $6::text[], $7::bytea[]) AS u(o, v, t, s) " +
+		joined: restoring(lock("$8")) + ", i AS (" + insert + "o, v, t, s FROM l, unnest($4::uuid[], $5::bigint[], $6::text[], " +
+			"$7::bytea[]) AS u(o, v, t, s) RETURNING id) SELECT id, " + restore + " FROM i, b",
+		event: head("$8") + "$4::uuid, $5::bigint, $6::text, $7::bytea FROM l RETURNING id",
+		save: head("$8") + "o, v, t, s FROM l, unnest($4::uuid[], $5::bigint[], $6::text[], $7::bytea[]) AS u(o, v, t, s) " +
 			"RETURNING id",
-		batch: head + "o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), (SELECT $6::text[]), " +
+		batch: head("$9") + "o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), (SELECT $6::text[]), " +
 			"(SELECT $7::bytea[]), (SELECT $8::bigint[])) AS u(o, v, t, s, f) " +
 			"WHERE (SELECT true FROM " + events + " e WHERE e.application_name = $3::varchar AND e.originator_id = u.o " +
 			"AND e.originator_version = u.f LIMIT 1) IS NULL RETURNING id, originator_id, originator_version",
@@ -48,21 +60,24 @@ func newMergeStatements(events string) mergeStatements {
 const mergeAttempts = 3
 
 // merge implements dialect.
-func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) {
-	ctx, alarm := r.store.handle.alarms.bounded(ctx, r.store.lockTimeout+commitTimeout)
-	defer alarm.stop()
+func (p postgres) merge(unbounded context.Context, r *processRecorder, batch []*save) {
 	patience := patienceOf(batch, r.store.lockTimeout)
-	conn, err := r.store.connect(ctx, patience)
+	ctx, alarm := r.store.handle.alarms.bounded(unbounded, patience)
+	defer alarm.stop()
+	conn, err := r.store.connectWithin(unbounded, ctx)
+	alarm.postpone(r.store.lockTimeout + commitTimeout)
 	if err != nil {
 		fail(batch, err)
 		return
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
 	w := writing{c: connection{pool: conn, store: r.store}, r: r, timeout: milliseconds(patience)}
-	if w.key, err = r.orderKey(ctx, w.c, false); err != nil {
+	at, err := r.place(ctx, w.c, false)
+	if err != nil {
 		fail(batch, err)
 		return
 	}
+	w.key, w.channel = r.orderKey(at), r.store.signal(at).channel
 	for attempt := 0; len(batch) > 1 && attempt < mergeAttempts; attempt++ {
 		err := w.writeMany(ctx, batch)
 		switch {
@@ -89,6 +104,17 @@ type writing struct {
 	r       *processRecorder
 	key     int64
 	timeout string
+	channel string // for signals, or ""
+}
+
+// arguments are those of a statement, with what all of them have around its own.
+func (w writing) arguments(own ...any) []any {
+	all := append(make([]any, 0, 9), w.timeout, w.key, w.r.application)
+	all = append(all, own...)
+	if w.channel != "" {
+		all = append(all, w.channel)
+	}
+	return all
 }
 
 func fail(batch []*save, err error) {
@@ -133,13 +159,13 @@ func (w writing) tryOne(ctx context.Context, s *save) error {
 func (w writing) insertOne(ctx context.Context, events []persistence.StoredEvent, each eachRow) error {
 	if len(events) == 1 {
 		e := &events[0]
-		return w.c.direct(ctx, each, w.r.statements.event, w.timeout, w.key, w.r.application,
-			e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State)
+		return w.c.direct(ctx, each, w.r.statements.event,
+			w.arguments(e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State)...)
 	}
 	var a columns
 	a.add(events)
-	return w.c.direct(ctx, each, w.r.statements.save, w.timeout, w.key, w.r.application,
-		a.originators(), a.versions, a.topics, a.states)
+	return w.c.direct(ctx, each, w.r.statements.save,
+		w.arguments(a.originators(), a.versions, a.topics, a.states)...)
 }
 
 // outcome finds out what an error of a statement means for a save. A server that answers with an error has stored
@@ -179,8 +205,8 @@ func (w writing) writeMany(ctx context.Context, batch []*save) error {
 	for _, s := range batch {
 		a.add(s.events)
 	}
-	err := w.c.direct(ctx, assignTo(batch), w.r.statements.batch, w.timeout, w.key, w.r.application,
-		a.originators(), a.versions, a.topics, a.states, a.firsts)
+	err := w.c.direct(ctx, assignTo(batch), w.r.statements.batch,
+		w.arguments(a.originators(), a.versions, a.topics, a.states, a.firsts)...)
 	if err == nil {
 		w.explainMissing(ctx, batch)
 	}

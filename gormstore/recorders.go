@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/google/uuid"
@@ -23,6 +24,13 @@ type eventTable struct {
 	application string
 	table       table
 	key         string // the column of the primary key
+
+	ordered atomic.Pointer[orderedPlace] // what orderKey returned last
+}
+
+type orderedPlace struct {
+	place place
+	key   int64
 }
 
 func newEventTable(s *Store, application string, t table, key string) *eventTable {
@@ -167,10 +175,14 @@ func (t *eventTable) settle(ctx context.Context, op string, events []persistence
 	var stored []persistence.Notification
 	err := t.store.atomically(ctx, op, func(ctx context.Context, pool unit) error {
 		c := connection{pool, t.store}
-		err := t.lockOrder(ctx, c, false)
-		if err == nil {
-			stored, err = t.stored(ctx, c, events)
+		at, err := t.place(ctx, c, false)
+		if err != nil {
+			return err
 		}
+		if err := t.store.dialect.lock(ctx, c, locking{timeout: t.store.lockTimeout}, t.orderKey(at)); err != nil {
+			return err
+		}
+		stored, err = t.stored(ctx, c, events)
 		return err
 	})
 	switch {
@@ -197,18 +209,19 @@ func same(stored []persistence.Notification, events []persistence.StoredEvent) b
 	})
 }
 
-// orderKey is the key of the lock that makes the ids of an application's events visible in ascending order.
-func (t *eventTable) orderKey(ctx context.Context, c connection, joined bool) (int64, error) {
+func (t *eventTable) place(ctx context.Context, c connection, joined bool) (place, error) {
 	schema, err := t.store.schemaOf(ctx, c, joined, t.table)
-	return lockKey("order", schema, t.table.name, t.application), err
+	return place{schema: schema, table: t.table.name, application: t.application}, err
 }
 
-func (t *eventTable) lockOrder(ctx context.Context, c connection, joined bool) error {
-	key, err := t.orderKey(ctx, c, joined)
-	if err != nil {
-		return err
+// orderKey is that of a place, which is hashed once.
+func (t *eventTable) orderKey(at place) int64 {
+	known := t.ordered.Load()
+	if known == nil || known.place != at {
+		known = &orderedPlace{place: at, key: at.orderKey()}
+		t.ordered.Store(known)
 	}
-	return t.store.dialect.lock(ctx, c, t.store.lockTimeout, joined, key)
+	return known.key
 }
 
 // SelectEvents implements persistence.AggregateRecorder.
@@ -320,8 +333,8 @@ func newProcessRecorder(s *Store, application string) *processRecorder {
 	return &processRecorder{
 		eventTable: newEventTable(s, application, s.tables.events, "id"),
 		tracking:   s.tables.tracking,
-		statements: newMergeStatements(s.tables.events.quoted),
-		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application}),
+		statements: newMergeStatements(s.tables.events.quoted, s.notify),
+		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify}),
 	}
 }
 
@@ -355,10 +368,16 @@ func (r *processRecorder) writeBatch(ctx context.Context, batch []*save) {
 
 // append takes the order lock and only then draws ids, so that ids become visible in ascending order.
 func (r *processRecorder) append(ctx context.Context, c connection, joined bool, events []persistence.StoredEvent) ([]int64, error) {
-	if err := r.lockOrder(ctx, c, joined); err != nil {
+	at, err := r.place(ctx, c, joined)
+	if err != nil {
 		return nil, err
 	}
-	return r.insert(ctx, c, events)
+	how := locking{timeout: r.store.lockTimeout, joined: joined, tell: r.store.signal(at)}
+	ids, err := r.store.dialect.append(ctx, c, how, r, r.orderKey(at), events)
+	if err != nil {
+		return nil, err
+	}
+	return complete(ids, events)
 }
 
 // SelectNotifications implements persistence.ApplicationRecorder.
@@ -401,19 +420,22 @@ func readNotifications(ctx context.Context, c connection, limit int, query strin
 	defer rows.Close()
 	notifications := make([]persistence.Notification, 0, min(limit, page))
 	for rows.Next() {
-		var n persistence.Notification
+		notifications = append(notifications, persistence.Notification{}) // read in place: another one would be allocated
+		n := &notifications[len(notifications)-1]
 		if err := rows.Scan(&n.ID, &n.OriginatorID, &n.OriginatorVersion, &n.Topic, &n.State); err != nil {
 			return nil, err
 		}
-		notifications = append(notifications, n)
 	}
 	return notifications, rows.Err()
 }
 
-// MaxNotificationID implements persistence.ApplicationRecorder.
+// MaxNotificationID implements persistence.ApplicationRecorder. The condition is a range of pairs, and the order is that
+// of pairs, because only the index of both columns has them. Of MAX(id) PostgreSQL often thinks that it finds the
+// application soon when it reads the primary key backwards, and then reads all that others have recorded since.
 func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
-	return r.maximum(ctx, "read the head of the log",
-		"SELECT COALESCE(MAX(id), 0) FROM "+r.table.quoted+" WHERE application_name = ?", r.application)
+	return r.maximum(ctx, "read the head of the log", "SELECT COALESCE((SELECT id FROM "+r.table.quoted+
+		" WHERE (application_name, id) >= (?, 0) AND (application_name, id) <= (?, 9223372036854775807)"+
+		" ORDER BY application_name DESC, id DESC LIMIT 1), 0)", r.application, r.application)
 }
 
 // maximum reads one number.

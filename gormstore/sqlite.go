@@ -135,7 +135,12 @@ func (s sqlite) patiently(ctx context.Context, timeout time.Duration, try func()
 }
 
 // lock has nothing to do: who has begun to write is alone.
-func (sqlite) lock(context.Context, connection, time.Duration, bool, ...int64) error { return nil }
+func (sqlite) lock(context.Context, connection, locking, ...int64) error { return nil }
+
+// append needs no lock.
+func (s sqlite) append(ctx context.Context, c connection, _ locking, r *processRecorder, _ int64, events []persistence.StoredEvent) ([]int64, error) {
+	return s.insert(ctx, c, r.table, r.key, r.application, events)
+}
 
 // sqliteChunk is how many events one statement stores; SQLite allows 32,766 arguments, and each event has five.
 const sqliteChunk = 500

@@ -3,7 +3,9 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -15,6 +17,12 @@ import (
 
 const insertRow = " (application_name, originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?, ?)"
 
+// refusal is why the database does not take one save of a batch, for another reason than a conflict. What became of the
+// transaction is not certain, so the saves are written each on its own.
+type refusal struct{ error }
+
+func (r *refusal) Unwrap() error { return r.error }
+
 // merge implements dialect.
 func (s sqlite) merge(ctx context.Context, r *processRecorder, batch []*save) {
 	if len(batch) == 1 && len(batch[0].events) == 1 {
@@ -25,6 +33,12 @@ func (s sqlite) merge(ctx context.Context, r *processRecorder, batch []*save) {
 		return s.writeBatch(ctx, connection{pool, r.store}, r, batch)
 	})
 	if err == nil {
+		return
+	}
+	if _, ok := errors.AsType[*refusal](err); ok && len(batch) > 1 {
+		for i := range batch {
+			s.merge(ctx, r, batch[i:i+1])
+		}
 		return
 	}
 	for _, save := range batch {
@@ -81,6 +95,11 @@ func (s sqlite) insertEvent(ctx context.Context, r *processRecorder, save *save)
 
 // writeBatch writes the saves of a batch one after the other. Its error is for all of them.
 func (s sqlite) writeBatch(ctx context.Context, c connection, r *processRecorder, batch []*save) error {
+	if unit, ok := c.pool.(*sqliteUnit); ok && allSingle(batch) {
+		if done, err := s.writeSingles(ctx, unit, r, batch); done || err != nil {
+			return err
+		}
+	}
 	statement, err := c.pool.PrepareContext(ctx, "INSERT INTO "+r.table.quoted+insertRow)
 	if err != nil {
 		return err
@@ -93,6 +112,84 @@ func (s sqlite) writeBatch(ctx context.Context, c connection, r *processRecorder
 		}
 	}
 	return nil
+}
+
+func allSingle(batch []*save) bool {
+	return !slices.ContainsFunc(batch, func(s *save) bool { return len(s.events) != 1 })
+}
+
+// writeSingles writes saves of one event each past the machinery of database/sql, which costs as much as the rows. It is
+// not done where the driver does not offer that. A statement that violates a unique key undoes itself, and nothing else.
+// After other errors SQLite may have rolled everything back, and what follows would commit on its own.
+func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecorder, batch []*save) (done bool, err error) {
+	failures := make([]error, len(batch))
+	err = u.conn.Raw(func(raw any) error {
+		statement, ok := prepareDirect(ctx, raw, "INSERT INTO "+r.table.quoted+insertRow)
+		if !ok {
+			return nil
+		}
+		defer statement.Close() // closed with its connection at the latest
+		done = true
+		for i, save := range batch {
+			save.ids, failures[i] = s.insertSingle(ctx, statement, r.application, &save.events[0])
+			if err := failures[i]; err != nil && !r.store.faultOf(err).unique {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		u.verify(err)
+		if !errors.Is(r.store.faultOf(err).class, persistence.ErrOperational) {
+			err = &refusal{err}
+		}
+	}
+	if !done || err != nil {
+		return done, err
+	}
+	for i, save := range batch {
+		save.err = nil
+		if failures[i] != nil {
+			save.ids, save.err = r.explain(ctx, connection{u, r.store}, r.application+": "+opSave, save.events, failures[i])
+		}
+	}
+	return true, nil
+}
+
+// directStatement is a statement of a driver that can be used without database/sql.
+type directStatement interface {
+	driver.Stmt
+	driver.StmtExecContext
+}
+
+// prepareDirect prepares a statement at the driver. Drivers that check arguments themselves are left to database/sql.
+func prepareDirect(ctx context.Context, raw any, query string) (directStatement, bool) {
+	preparer, ok := raw.(driver.ConnPrepareContext)
+	if _, checks := raw.(driver.NamedValueChecker); !ok || checks {
+		return nil, false
+	}
+	made, err := preparer.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, false // which database/sql then reports
+	}
+	statement, ok := made.(directStatement)
+	if _, checks := made.(driver.NamedValueChecker); !ok || checks {
+		_ = made.Close() // it was not used
+		return nil, false
+	}
+	return statement, true
+}
+
+func (sqlite) insertSingle(ctx context.Context, statement directStatement, application string, e *persistence.StoredEvent) ([]int64, error) {
+	result, err := statement.ExecContext(ctx, []driver.NamedValue{
+		{Ordinal: 1, Value: application}, {Ordinal: 2, Value: hexadecimal(e.OriginatorID)},
+		{Ordinal: 3, Value: e.OriginatorVersion}, {Ordinal: 4, Value: e.Topic}, {Ordinal: 5, Value: e.State},
+	})
+	if err != nil {
+		return nil, err
+	}
+	id, err := result.LastInsertId()
+	return []int64{id}, err
 }
 
 // writeSave writes one save so that a conflict undoes it and nothing else. A statement that fails undoes itself, so only
@@ -108,6 +205,9 @@ func (s sqlite) writeSave(ctx context.Context, c connection, r *processRecorder,
 	}
 	if err == nil || errors.Is(err, persistence.ErrOperational) || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational) {
 		return err // trouble with the database is everybody's
+	}
+	if !errors.Is(err, persistence.ErrPersistence) && !r.store.faultOf(err).unique {
+		return &refusal{err}
 	}
 	save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
 	return nil

@@ -25,6 +25,8 @@ type Store struct {
 	dialect     dialect
 	tables      tables
 	lockTimeout time.Duration
+	notify      bool     // saves tell listeners of them
+	listener    Listener // may be nil
 	pool        *sql.DB
 	handle      *handle
 	refused     error // why this database cannot be used; reported when a recorder is made
@@ -47,10 +49,12 @@ func New(db *gorm.DB, options ...Option) *Store {
 	s := &Store{lockTimeout: DefaultLockTimeout}
 	if s.refused = s.adopt(db); s.refused == nil {
 		s.tables = tablesOf(s.db)
+		s.refused = s.tables.check()
 	}
 	for _, option := range options {
 		option(s)
 	}
+	s.notify = s.notify && s.refused == nil && s.db.Name() == postgresName
 	if s.lockTimeout <= 0 && s.refused == nil {
 		s.refused = errors.New("the lock timeout must be above zero: waiting without a limit is not supported")
 	}
@@ -98,6 +102,11 @@ func (s *Store) ready(ctx context.Context) error {
 func (s *Store) connect(ctx context.Context, patience time.Duration) (*sql.Conn, error) {
 	waiting, alarm := s.handle.alarms.bounded(ctx, patience)
 	defer alarm.stop()
+	return s.connectWithin(ctx, waiting)
+}
+
+// connectWithin is connect for a caller who has bounded a part of ctx, in which to wait, already.
+func (s *Store) connectWithin(ctx, waiting context.Context) (*sql.Conn, error) {
 	conn, err := s.pool.Conn(waiting)
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
 		return nil, &persistence.Error{Class: persistence.ErrLockTimeout, Op: "take a connection",

@@ -65,7 +65,7 @@ func (r *processRecorder) lockPosition(ctx context.Context, c connection, joined
 		return sql.NullInt64{}, err
 	}
 	key := lockKey("position", schema, r.tracking.name, r.application, upstream)
-	if err := r.store.dialect.lock(ctx, c, r.store.lockTimeout, joined, key); err != nil {
+	if err := r.store.dialect.lock(ctx, c, locking{timeout: r.store.lockTimeout, joined: joined}, key); err != nil {
 		return sql.NullInt64{}, err
 	}
 	return r.position(ctx, c, upstream)

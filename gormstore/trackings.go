@@ -83,7 +83,11 @@ func (s *Store) DeleteTracking(ctx context.Context, application, upstream string
 func (s *Store) DeleteEvents(ctx context.Context, application string) (events int64, err error) {
 	r := newProcessRecorder(s, application)
 	err = s.inside(ctx, application+": delete events", func(c connection) error {
-		if err := r.lockOrder(ctx, c, true); err != nil {
+		at, err := r.place(ctx, c, true)
+		if err != nil {
+			return err
+		}
+		if err := s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout, joined: true}, r.orderKey(at)); err != nil {
 			return err
 		}
 		condition := s.dialect.placeholders(" WHERE application_name = ?")

@@ -456,3 +456,47 @@ func TestTransactionWithoutItsContext(t *testing.T) {
 		wantLockTimeout(t, "InsertEvents", err, time.Since(begin))
 	})
 }
+
+// A transaction keeps the time limit for locks that the user has given it, whatever is saved in it.
+func TestTransactionKeepsItsLockTimeout(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	for name, options := range map[string][]gormstore.Option{"": nil, "with signals": {gormstore.WithNotify()}} {
+		t.Run(name, func(t *testing.T) {
+			store := gormstore.New(db, options...)
+			recorder, err := store.ProcessRecorder(schoolName)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := uuid.New()
+			event := persistence.StoredEvent{OriginatorID: id, OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte("{}")}
+			next := event
+			next.OriginatorVersion = 2
+			err = gormstore.Transaction(t.Context(), db, func(ctx context.Context, tx *gorm.DB) error {
+				check := func(what string) {
+					t.Helper()
+					var limit string
+					if err := tx.Raw("SELECT current_setting('lock_timeout')").Scan(&limit).Error; err != nil || limit != "1234ms" {
+						t.Errorf("%s: the limit is %q, %v", what, limit, err)
+					}
+				}
+				if err := tx.Exec("SET LOCAL lock_timeout = '1234ms'").Error; err != nil {
+					return err
+				}
+				_, err := recorder.(persistence.PositionLocker).LockPosition(ctx, "Upstream")
+				check("a position")
+				_, errSave := recorder.InsertEvents(ctx, []persistence.StoredEvent{event, next})
+				check("a save")
+				_, errConflict := recorder.InsertEvents(ctx, []persistence.StoredEvent{next})
+				check("a conflict")
+				if !persistence.IsConflict(errConflict) {
+					t.Errorf("got %v, want a conflict", errConflict)
+				}
+				return errors.Join(err, errSave)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -42,8 +42,8 @@ func (s FollowerStatus) Alive(now time.Time) bool {
 
 // StatusRecorder is a Factory that keeps the statuses of followers.
 type StatusRecorder interface {
-	// RecordStatus keeps a status in place of the one before. It takes part in no transaction. A status that is stopped
-	// does not replace one of another process, which goes on running the follower.
+	// RecordStatus keeps a status in place of the one before. A status that is stopped does not replace one of another
+	// process, which goes on running the follower. It takes part in the transaction that ctx carries.
 	RecordStatus(ctx context.Context, status FollowerStatus) error
 	// FollowerStatuses returns all statuses, in the order of their names.
 	FollowerStatuses(ctx context.Context) ([]FollowerStatus, error)

@@ -67,6 +67,12 @@ func (e *WaitError) Unwrap() []error { return both(ErrOperational, e.Err) }
 //
 // It polls, so that it works on every store; a new event is seen within half a second.
 func Subscribe(ctx context.Context, r ApplicationRecorder, after int64, topics ...string) iter.Seq2[Notification, error] {
+	return SubscribeWoken(ctx, r, nil, after, topics...)
+}
+
+// SubscribeWoken is Subscribe for a caller who can tell when there is something new: it also looks whenever it receives
+// from wake. A wake-up that is lost costs nothing but the time to the next poll.
+func SubscribeWoken(ctx context.Context, r ApplicationRecorder, wake <-chan struct{}, after int64, topics ...string) iter.Seq2[Notification, error] {
 	return func(yield func(Notification, error) bool) {
 		wait := shortestPoll
 		for position := after; ; {
@@ -88,7 +94,7 @@ func Subscribe(ctx context.Context, r ApplicationRecorder, after int64, topics .
 			if len(page) > 0 {
 				continue
 			}
-			if !sleep(ctx, wait) {
+			if !sleepOrWake(ctx, wake, wait) {
 				return
 			}
 			wait = min(2*wait, longestPoll)
@@ -118,13 +124,17 @@ func readPage(ctx context.Context, r ApplicationRecorder, position int64, topics
 }
 
 // sleep waits, and is false when ctx ended first.
-func sleep(ctx context.Context, wait time.Duration) bool {
+func sleep(ctx context.Context, wait time.Duration) bool { return sleepOrWake(ctx, nil, wait) }
+
+// sleepOrWake is sleep that a wake-up ends.
+func sleepOrWake(ctx context.Context, wake <-chan struct{}, wait time.Duration) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
-		return true
+	case <-wake:
 	}
+	return true
 }

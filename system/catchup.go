@@ -30,7 +30,7 @@ type Processed struct {
 func (m *members) CatchUp(ctx context.Context, follower string, report func(Processed)) ([]Processed, error) {
 	edges := m.edgesOf(follower)
 	if len(edges) == 0 {
-		return nil, &Error{Name: follower, Problem: "no follower has this name; followers are " + strings.Join(m.Followers(), ", ")}
+		return nil, m.unknown(follower)
 	}
 	var all []Processed
 	var failed []error
@@ -114,6 +114,10 @@ func (m *members) edgesOf(follower string) (edges []*following) {
 		}
 	}
 	return edges
+}
+
+func (m *members) unknown(follower string) error {
+	return &Error{Name: follower, Problem: "there is no such follower; followers are " + strings.Join(m.Followers(), ", ")}
 }
 
 // Followers are the names of the applications that follow others, in the order of their definition.

@@ -38,19 +38,21 @@
 // # Systems
 //
 // A [System] says who follows whom. A [Pipe] is a chain: each application in it follows the one before. Applications may
-// have several leaders and several followers, and may follow each other.
+// have several leaders and several followers, and may follow each other where one pipe says so: Pipe(a, b, a).
 //
 //	sys, err := system.New(
 //		system.Pipe(system.App("TrainingSchool", school.New), system.App("Popularity", NewPopularity)),
 //	)
 //
-// Any application can lead. Its events are decoded with its own definitions, cipher and compressor.
+// Any application can lead. Its events are decoded with its own definitions, cipher and compressor. A [Leader]
+// may also be the log of another service, which comes into a system by [Upstream]; the package remotelog has one, over
+// HTTP.
 //
 // # Runners
 //
 // A runner makes the applications of a system and runs the followers, from what was recorded before on. [NewRunner] is for
 // services: every follower has a goroutine, is woken by saves in the same process, and polls twice a second for those of
-// others. It ends when ctx does, which cancels followers, or by [Runner.Stop], which has them finish their batch.
+// others; with gormstore.WithListener it is woken by theirs, too. It ends when ctx does, which cancels followers, or by [Runner.Stop], which has them finish their batch.
 //
 //	runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(db)))
 //	dogs, err := system.Get[*school.TrainingSchool](runner)
@@ -59,8 +61,16 @@
 // [NewSingleThreadedRunner] is for tests and commands: followers process what a save recorded before the save returns, in
 // the order in which they are defined.
 //
-// To read its own writes from a follower's view, a caller waits with persistence.WaitFor until the follower has got to
-// what it has saved.
+// To read its own writes from a follower's view, a caller waits with WaitFor until the follower has got to what it has
+// saved; with persistence.WaitFor also for followers of other processes.
+//
+// A command has a follower catch up by CatchUp, which both have, and which is a dry run in a transaction that is rolled
+// back.
+//
+// # Projections
+//
+// A projection is a follower that keeps a table of the service's own, the view, through the transaction in its ctx. To
+// build the view anew, reset the follower's position and clear the table in one transaction.
 //
 // # Failures
 //
@@ -69,7 +79,14 @@
 // minute, until it succeeds. Statuses and Err tell who stands still, where, since when and why. The save that recorded
 // the event has succeeded all the same, and other followers go on.
 //
+// A follower that is a [Parker] may put such an event aside and go on. All later events of the same originator are then
+// put aside as well, so that none is processed out of order, until RetryParked processes them.
+//
 // A follower whose position is ahead of its leader's log, as after a restore of a backup, is stopped with an [AheadError].
+// It stays so in processes that are started later, until its position is another one.
+//
+// What Statuses tells is also kept in the store, in the table follower_status, for other processes: at each change, and
+// every ten seconds.
 //
 // # Commands
 //

@@ -13,7 +13,7 @@ type Error struct {
 	Name string
 	// Problem says what is wrong.
 	Problem string
-	// Err is ErrNameMismatch, or nil.
+	// Err is ErrNameMismatch, ErrLoop, ErrFollowsNobody, or nil.
 	Err error
 }
 
@@ -32,8 +32,15 @@ func (e *Error) Unwrap() []error {
 	return []error{domain.ErrEventSourcing, e.Err}
 }
 
-// ErrNameMismatch says that an application does not have the name that its system gives it.
-var ErrNameMismatch = errors.New("the application has another name")
+// What an Error can be about.
+var (
+	// ErrNameMismatch says that an application does not have the name that its system gives it.
+	ErrNameMismatch = errors.New("the application has another name")
+	// ErrLoop says that several pipes make a loop together.
+	ErrLoop = errors.New("the applications follow each other in a loop")
+	// ErrFollowsNobody says that a follower has no leader.
+	ErrFollowsNobody = errors.New("the follower has no leader")
+)
 
 // Errors of runners that are used at the wrong time.
 var (
@@ -92,10 +99,15 @@ type AheadError struct {
 	Follower string
 	Leader   string
 	Position int64
-	Head     int64
+	// Head is where the log ended when that was found, or -1 where it was found by another process.
+	Head int64
 }
 
 func (e *AheadError) Error() string {
+	if e.Head < 0 {
+		return fmt.Sprintf("%s: position %d was ahead of the log of %s earlier, and events with ids below it are new; "+
+			"reset the follower, or restore both from the same backup", e.Follower, e.Position, e.Leader)
+	}
 	return fmt.Sprintf("%s: position %d is ahead of the log of %s, which ends at %d; "+
 		"reset the follower, or restore both from the same backup and restart", e.Follower, e.Position, e.Leader, e.Head)
 }

@@ -3,6 +3,7 @@ package system
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -10,7 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
-	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -29,12 +29,16 @@ type following struct {
 	follower Follower
 	leader   Leader
 	topics   []string
+	parker   Parker // nil where the follower parks nothing
 
 	careful int         // how many events are still to be processed one at a time, after an error
 	ahead   *AheadError // set once the position was found to be ahead of the log
 	idle    int64       // the position that the last pull found at the head of the log, or -1
 	polls   int         // how many polls in a row were quiet
 	done    Processed   // in all pulls
+
+	atFault  failures // of the event that failed last
+	recalled bool     // whether ahead was looked up in the store
 
 	mu     sync.Mutex // protects what follows
 	over   bool       // nobody pulls any more
@@ -46,6 +50,7 @@ func newFollowing(follower Follower, leader Leader) *following {
 	if filter, ok := follower.(TopicFilter); ok {
 		f.topics = filter.Topics()
 	}
+	f.parker, _ = follower.(Parker)
 	f.status = Status{Follower: f.app().Name(), Leader: leader.Name(), State: Stopped}
 	return f
 }
@@ -107,6 +112,8 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	case ctx.Err() == nil && f.deservesCare(b, err):
 		f.careful = len(b.events) - processed
 		return maybeMore, nil
+	case ctx.Err() == nil && f.parks(b, err):
+		return f.park(ctx, b, err)
 	}
 	return nothingMore, f.failed(b.suspect(), err)
 }
@@ -132,6 +139,9 @@ func (b batch) suspect() (n persistence.Notification) {
 // behind it.
 func (f *following) read(ctx context.Context) (batch, error) {
 	f.idle = -1
+	if err := f.recallAhead(ctx); err != nil {
+		return batch{}, f.failed(persistence.Notification{}, err)
+	}
 	position, err := f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
@@ -201,12 +211,16 @@ func (f *following) batches() bool {
 func (f *following) processTogether(ctx context.Context, b batch) (processed int, err error) {
 	err = f.transaction(ctx, func(ctx context.Context) error {
 		processed = 0
-		position, err := f.app().Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
+		position, err := f.lockPosition(ctx)
 		if err != nil {
-			return f.failed(persistence.Notification{}, err)
+			return err
 		}
 		if position != b.from {
 			return errOvertaken
+		}
+		parked, err := f.parkedOriginators(ctx)
+		if err != nil {
+			return f.failed(persistence.Notification{}, err)
 		}
 		to := b.to
 		for deadline := time.Now().Add(batchTime); processed < len(b.events); {
@@ -215,7 +229,7 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 				to = b.events[processed-1].ID
 				break
 			}
-			if err := f.process(ctx, n, f.app().StoreCollected); err != nil {
+			if err := f.processOrPark(ctx, n, parked); err != nil {
 				return err
 			}
 			processed++
@@ -226,6 +240,26 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 		return 0, err
 	}
 	return processed, nil
+}
+
+func (f *following) lockPosition(ctx context.Context) (int64, error) {
+	position, err := f.app().Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
+	if err != nil {
+		err = f.failed(persistence.Notification{}, err)
+	}
+	return position, err
+}
+
+// processOrPark puts an event aside where an earlier one of its originator is.
+func (f *following) processOrPark(ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64) error {
+	first, ok := parked[n.OriginatorID]
+	if !ok {
+		return f.process(ctx, n, f.app().StoreCollected)
+	}
+	if err := f.putAside(ctx, n, fmt.Sprintf("event %d of the same originator is parked", first)); err != nil {
+		return f.failed(n, err)
+	}
+	return nil
 }
 
 // processSingly stores what is made of each event together with its position.
@@ -293,7 +327,7 @@ func (f *following) process(ctx context.Context, n persistence.Notification, sto
 	if err != nil {
 		return err
 	}
-	ctx = application.WithMetadata(ctx, cause(event))
+	ctx = application.WithCause(ctx, event)
 	processing := application.NewProcessingEvent(persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: n.ID})
 	if err := f.follower.Policy(application.WithProcessing(ctx), event, processing); err != nil {
 		return err
@@ -308,16 +342,4 @@ func (f *following) failed(n persistence.Notification, err error) error {
 		return err
 	}
 	return &ProcessingError{Follower: f.app().Name(), Leader: f.leader.Name(), NotificationID: n.ID, Topic: n.Topic, Err: err}
-}
-
-// cause is the metadata of what an event causes: it belongs to the same conversation. Events of the original have no id.
-func cause(event domain.Event) domain.Metadata {
-	m := domain.Metadata{}
-	if event.ID != uuid.Nil {
-		m[domain.CausationID] = event.ID.String()
-	}
-	if correlation := event.Metadata[domain.CorrelationID]; correlation != "" {
-		m[domain.CorrelationID] = correlation
-	}
-	return m
 }

@@ -463,9 +463,14 @@ func TestUndecodableEvent(t *testing.T) {
 // reached waits until a follower has processed a position of the school.
 func reached(t testing.TB, app *application.Application, id int64) {
 	t.Helper()
+	reachedIn(t, app, schoolName, id)
+}
+
+func reachedIn(t testing.TB, app *application.Application, leader string, id int64) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	do(t, persistence.WaitFor(ctx, app.Recorder(), schoolName, id))
+	do(t, persistence.WaitFor(ctx, app.Recorder(), leader, id))
 }
 
 // A follower that is ahead of the log processes nothing, also when the log has grown beyond its position, until its

@@ -24,6 +24,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if work := os.Getenv(childWork); work != "" {
+		os.Exit(child(work))
+	}
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // followers fail on purpose, and runners report it
 	os.Exit(testdb.Main(m))
 }

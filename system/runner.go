@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -79,11 +80,46 @@ func (r *Runner) supervise(ctx context.Context, workers []*worker) {
 	for _, w := range workers {
 		group.Go(func() { w.run(ctx, r.stopping) })
 	}
+	listening, end := context.WithCancel(ctx)
+	defer end()
+	for _, l := range r.listeners() {
+		group.Go(func() { r.hear(listening, l, workers) })
+	}
 	select {
 	case <-ctx.Done():
 	case <-r.stopping:
 	}
+	end()
 	group.Wait()
+}
+
+// listeners are the stores of leaders that hear of what other processes record.
+func (r *Runner) listeners() (all []persistence.Listener) {
+	for _, edge := range r.edges {
+		local, ok := edge.leader.(*localLeader)
+		if !ok {
+			continue
+		}
+		if l, ok := local.app.Factory().(persistence.Listener); ok && !slices.Contains(all, l) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// hear wakes the followers of an application that a listener hears of. Followers poll as well, so that a listener which
+// fails makes them slower and nothing else.
+func (r *Runner) hear(ctx context.Context, l persistence.Listener, workers []*worker) {
+	err := l.Listen(ctx, func(application string) {
+		for _, w := range workers {
+			if application == "" || w.follows(application) {
+				w.awake()
+			}
+		}
+	})
+	if err != nil && ctx.Err() == nil && !errors.Is(err, persistence.ErrNotSupported) {
+		workers[0].edges[0].app().Logger().WarnContext(ctx, "cannot listen for events of other processes; followers poll", "error", err)
+	}
 }
 
 // Stop has every follower finish the batch it is at, and returns when all have ended. When ctx ends first, the ctx of
@@ -140,7 +176,7 @@ func (r *Runner) workers() []*worker {
 			workers = append(workers, w)
 		}
 		edge.note(nil, time.Time{})
-		w.edges = append(w.edges, &attempt{following: edge})
+		w.edges = append(w.edges, &attempt{following: edge, reporter: newReporter(edge)})
 		w.bells = append(w.bells, listen(edge.leader, w.awake))
 	}
 	return workers
@@ -156,8 +192,13 @@ type worker struct {
 // attempt is a following with its failures in a row.
 type attempt struct {
 	*following
+	*reporter
 	failures int
 	next     time.Time // not before; zero is at once
+}
+
+func (w *worker) follows(application string) bool {
+	return slices.ContainsFunc(w.edges, func(edge *attempt) bool { return edge.leader.Name() == application })
 }
 
 func (w *worker) awake() {
@@ -170,7 +211,7 @@ func (w *worker) awake() {
 // run pulls until ctx ends or stopping is closed: everything there is at first, and then whenever it is woken, when the
 // poll interval is over, or when a failure is to be tried again.
 func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
-	defer w.ended()
+	defer w.ended(ctx)
 	polled := false // nobody woke us: there is probably nothing
 	for {
 		more := false
@@ -179,17 +220,20 @@ func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 				return
 			}
 			more = w.pull(ctx, edge, polled) || more
+			edge.report(ctx, edge.following)
 		}
 		polled = !more && w.sleep(ctx, stopping)
 	}
 }
 
-func (w *worker) ended() {
+// ended reports with a ctx that is not cancelled, or nobody would learn of the end.
+func (w *worker) ended(ctx context.Context) {
 	for _, remove := range w.bells {
 		remove()
 	}
 	for _, edge := range w.edges {
 		edge.ended()
+		edge.report(context.WithoutCancel(ctx), edge.following)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // State says what a follower is doing.
@@ -35,10 +37,23 @@ type Status struct {
 	// is asked for.
 	Position int64
 	Head     int64
+	// Oldest is when the first event behind the position was made, and zero where there is none. It is read when the status
+	// is asked for.
+	Oldest time.Time
+	// Parked is how many events the follower has put aside (see Parker).
+	Parked int
 }
 
 // Lag is how far the position is behind the head. Ids have gaps, so there are at most so many events to process.
 func (s Status) Lag() int64 { return max(s.Head-s.Position, 0) }
+
+// Delay is for how long the oldest event that is not processed has been waiting, and 0 where there is none.
+func (s Status) Delay(now time.Time) time.Duration {
+	if s.Oldest.IsZero() {
+		return 0
+	}
+	return max(now.Sub(s.Oldest), 0)
+}
 
 // now returns the status.
 func (f *following) now() Status {
@@ -47,13 +62,34 @@ func (f *following) now() Status {
 	return f.status
 }
 
-// statusNow returns the status together with the position and the head as they are now.
+// statusNow returns the status together with what is read of the position, the log and the parked events.
 func (f *following) statusNow(ctx context.Context) (Status, error) {
 	status := f.now()
-	var errPosition, errHead error
-	status.Position, errPosition = f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
-	status.Head, errHead = f.leader.Head(ctx)
-	return status, errors.Join(errPosition, errHead)
+	var mistakes [4]error
+	status.Position, mistakes[0] = f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
+	status.Head, mistakes[1] = f.leader.Head(ctx)
+	if status.Lag() > 0 && errors.Join(mistakes[:]...) == nil {
+		status.Oldest, mistakes[2] = f.oldest(ctx, status.Position)
+	}
+	if f.parker != nil {
+		var parked []persistence.ParkedEvent
+		parked, mistakes[3] = f.parking().ParkedEvents(ctx, f.leader.Name())
+		status.Parked = len(parked)
+	}
+	return status, errors.Join(mistakes[:]...)
+}
+
+// oldest is when the first event behind a position was made. An event that cannot be decoded does not tell.
+func (f *following) oldest(ctx context.Context, position int64) (time.Time, error) {
+	next, err := f.leader.Notifications(ctx, persistence.NotificationRange{After: position, Limit: 1, Topics: f.topics})
+	if err != nil || len(next) == 0 {
+		return time.Time{}, err
+	}
+	event, err := f.leader.Decode(next[0])
+	if err != nil {
+		return time.Time{}, nil
+	}
+	return event.Timestamp, nil
 }
 
 // note takes down how a pull has ended, and when the next one follows where it has failed.

@@ -18,17 +18,31 @@ func (e Edge) String() string { return e.Leader + " -> " + e.Follower }
 type System struct {
 	nodes []*Node
 	edges []Edge
+	loops []Edge // those of the edges that are in a chain which says itself that it is a loop
 }
 
 // Chain is what Pipe makes.
 type Chain []*Node
 
 // Pipe is a chain of applications: each follows the one before it. The application of a pipe of one follows nobody. An
-// application may be in several pipes, and more than once in one: applications may follow each other, and themselves. It
-// is up to their policies that this comes to an end.
+// application may be in several pipes.
+//
+// Applications may follow each other, and themselves. That must be said in one pipe, as in Pipe(a, b, a), so that nobody
+// makes a loop by chance; it is up to the policies that it comes to an end.
 func Pipe(nodes ...*Node) Chain { return nodes }
 
-// New makes a system of pipes. It returns an *Error where an application is missing, or two have one name.
+// isLoop tells whether an application is in a chain more than once.
+func (c Chain) isLoop() bool {
+	for i, node := range c {
+		if slices.Contains(c[:i], node) {
+			return true
+		}
+	}
+	return false
+}
+
+// New makes a system of pipes. It returns an *Error where an application is missing, two have one name, or several pipes
+// make a loop together (ErrLoop).
 func New(pipes ...Chain) (*System, error) {
 	s := &System{}
 	for _, pipe := range pipes {
@@ -40,12 +54,15 @@ func New(pipes ...Chain) (*System, error) {
 				return nil, &Error{Name: node.name, Problem: "it is upstream, so it cannot follow " + pipe[i-1].name}
 			}
 			if i > 0 {
-				s.connect(Edge{Leader: pipe[i-1].name, Follower: node.name})
+				s.connect(Edge{Leader: pipe[i-1].name, Follower: node.name}, pipe.isLoop())
 			}
 		}
 	}
 	if len(s.nodes) == 0 {
 		return nil, &Error{Problem: "a system needs at least one application"}
+	}
+	if err := s.checkLoops(); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -68,10 +85,44 @@ func (s *System) add(node *Node) error {
 	return nil
 }
 
-func (s *System) connect(edge Edge) {
+func (s *System) connect(edge Edge, loop bool) {
 	if !slices.Contains(s.edges, edge) {
 		s.edges = append(s.edges, edge)
 	}
+	if loop {
+		s.loops = append(s.loops, edge)
+	}
+}
+
+// checkLoops finds a loop that no single pipe has.
+func (s *System) checkLoops() error {
+	for _, node := range s.nodes {
+		if path := s.pathTo(node.name, []string{node.name}); path != nil {
+			return &Error{Name: node.name, Err: ErrLoop, Problem: fmt.Sprintf("the pipes make a loop: %s; if events are meant "+
+				"to go round, say so in one pipe with all of these", strings.Join(path, " -> "))}
+		}
+	}
+	return nil
+}
+
+// pathTo finds a way from the end of a path to a goal, over edges that are not in loops on purpose.
+func (s *System) pathTo(goal string, path []string) []string {
+	for _, edge := range s.edges {
+		if edge.Leader != path[len(path)-1] || slices.Contains(s.loops, edge) {
+			continue
+		}
+		next := append(slices.Clip(path), edge.Follower)
+		if edge.Follower == goal {
+			return next
+		}
+		if slices.Contains(path, edge.Follower) {
+			continue
+		}
+		if found := s.pathTo(goal, next); found != nil {
+			return found
+		}
+	}
+	return nil
 }
 
 func (s *System) node(name string) *Node {
@@ -166,7 +217,13 @@ func (s *System) check(m *members) error {
 				"as system.Follower asks for", m.byName[name])})
 			continue
 		}
-		mistakes = append(mistakes, s.checkTopics(name, follower, m.leaders))
+		mistakes = append(mistakes, s.checkTopics(name, follower, m.leaders), checkParking(follower))
+	}
+	for _, name := range s.Names() {
+		if _, ok := m.byName[name].(Follower); ok && len(s.Follows(name)) == 0 {
+			mistakes = append(mistakes, &Error{Name: name, Err: ErrFollowsNobody,
+				Problem: "it is a follower, but no pipe has a leader in front of it, so that its policy would never be called"})
+		}
 	}
 	return errors.Join(mistakes...)
 }

@@ -79,19 +79,21 @@ func TestGraph(t *testing.T) {
 
 func TestSystemsThatCannotBe(t *testing.T) {
 	t.Parallel()
-	a := following("A", ignore)
+	a, b, c := following("A", ignore), following("B", ignore), following("C", ignore)
 	for name, test := range map[string]struct {
 		pipes []system.Chain
 		want  string
 	}{
-		"nothing":          {nil, "at least one application"},
-		"empty pipes":      {[]system.Chain{system.Pipe(), nil}, "at least one application"},
-		"nil":              {[]system.Chain{system.Pipe(a, nil)}, "nil application"},
-		"nil, built":       {[]system.Chain{system.Pipe(system.Built(nil))}, "nil application"},
-		"nil pointer":      {[]system.Chain{system.Pipe(system.Built((*follower)(nil)))}, "nil application"},
-		"without its base": {[]system.Chain{system.Pipe(system.Built(&follower{}))}, "nil application"},
-		"no constructor":   {[]system.Chain{system.Pipe(system.App[*follower]("B", nil))}, `"B": it has no constructor`},
-		"one name for two": {[]system.Chain{system.Pipe(a, following("A", ignore))}, `"A": two applications have this name`},
+		"nothing":                       {nil, "at least one application"},
+		"empty pipes":                   {[]system.Chain{system.Pipe(), nil}, "at least one application"},
+		"nil":                           {[]system.Chain{system.Pipe(a, nil)}, "nil application"},
+		"nil, built":                    {[]system.Chain{system.Pipe(system.Built(nil))}, "nil application"},
+		"nil pointer":                   {[]system.Chain{system.Pipe(system.Built((*follower)(nil)))}, "nil application"},
+		"without its base":              {[]system.Chain{system.Pipe(system.Built(&follower{}))}, "nil application"},
+		"no constructor":                {[]system.Chain{system.Pipe(system.App[*follower]("B", nil))}, `"B": it has no constructor`},
+		"a loop by chance":              {[]system.Chain{system.Pipe(a, b), system.Pipe(b, c, a)}, `A -> B -> C -> A`},
+		"one name for two":              {[]system.Chain{system.Pipe(a, following("A", ignore))}, `"A": two applications have this name`},
+		"one that can only be followed": {[]system.Chain{system.Pipe(a, system.Upstream(elsewhere{}))}, `"Elsewhere": it is upstream`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := system.New(test.pipes...)
@@ -120,6 +122,7 @@ func TestRunnersThatCannotBe(t *testing.T) {
 			wants: []string{`"Kennel"`, `"TrainingSchool"`}, is: system.ErrNameMismatch},
 		"both, and all are told": {pipe: system.Pipe(system.App("Kennel", school.New), system.App("Silent", newSilent)),
 			wants: []string{`"TrainingSchool"`, "Policy"}, is: system.ErrNameMismatch},
+		"nobody to follow": {pipe: system.Pipe(following("F", ignore)), wants: []string{`"F"`, "leader"}, is: system.ErrFollowsNobody},
 		"a misspelt topic": {pipe: system.Pipe(leader, filtering("F", ignore, "Dog.TrickAdded", "Dog.Barked")),
 			wants: []string{`"F"`, `"Dog.Barked"`, "TrainingSchool"}, is: domain.ErrEventSourcing},
 		"a constructor that fails": {pipe: system.Pipe(leader, system.App("B", func(...application.Option) (*follower, error) { return nil, broken })),
@@ -164,6 +167,11 @@ func TestRunnersThatCannotBe(t *testing.T) {
 		}
 	})
 }
+
+// elsewhere is a leader that is no application of this process.
+type elsewhere struct{ system.Leader }
+
+func (elsewhere) Name() string { return "Elsewhere" }
 
 // silent is an application without a policy.
 type silent struct{ *application.Application }

@@ -27,6 +27,10 @@ type FollowerState struct {
 	Position int64 `json:"position"`
 	Head     int64 `json:"head"`
 	Lag      int64 `json:"lag"`
+	// Oldest is when the first event behind the position was made, and zero where there is none.
+	Oldest time.Time `json:"oldest,omitzero"`
+	// Parked is how many events the follower has put aside.
+	Parked int `json:"parked"`
 	// Error is what the follower failed with last, and NotificationID the event that it failed at.
 	Error          string `json:"error,omitempty"`
 	NotificationID int64  `json:"notification_id,omitempty"`
@@ -45,7 +49,7 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 	states := make([]FollowerState, len(statuses))
 	for i, s := range statuses {
 		states[i] = FollowerState{Follower: s.Follower, Leader: s.Leader, State: StateUnknown,
-			Position: s.Position, Head: s.Head, Lag: s.Lag()}
+			Position: s.Position, Head: s.Head, Lag: s.Lag(), Oldest: s.Oldest, Parked: s.Parked}
 		if err := states[i].fill(ctx, runner); err != nil {
 			return nil, err
 		}

@@ -110,13 +110,14 @@ func followersCommand(config Config) *cobra.Command {
 }
 
 func followerRows(states []FollowerState) [][]string {
-	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "ERROR"}}
+	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "PARKED", "ERROR"}}
 	for _, s := range states {
 		failure := oneLine(s.Error)
 		if s.NotificationID > 0 && failure != "" {
 			failure = fmt.Sprintf("at %d: %s", s.NotificationID, failure)
 		}
-		rows = append(rows, []string{s.Follower, s.Leader, s.State, fmt.Sprint(s.Position), fmt.Sprint(s.Head), fmt.Sprint(s.Lag), failure})
+		rows = append(rows, []string{s.Follower, s.Leader, s.State, fmt.Sprint(s.Position), fmt.Sprint(s.Head), fmt.Sprint(s.Lag),
+			fmt.Sprint(s.Parked), failure})
 	}
 	return rows
 }

@@ -111,7 +111,7 @@ func TestResetWhileRunning(t *testing.T) {
 		status.State, status.Error, status.NotificationID = "retrying", "no dog", 3
 		record()
 		got := s.manage(t, "followers")
-		if !strings.Contains(got.stdout, "Counter   TrainingSchool  retrying     3         3     0    at 3: no dog\n") {
+		if !strings.Contains(got.stdout, "Counter   TrainingSchool  retrying     3         3     0    0       at 3: no dog\n") {
 			t.Errorf("%+v", got)
 		}
 		status.Heartbeat = time.Now().Add(-time.Minute)

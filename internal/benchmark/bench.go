@@ -18,6 +18,9 @@ const (
 	rowProcesses   = "processes"
 	rowSlowdisk    = "slowdisk"
 	rowMemory      = "memory"
+	rowCatchup     = "catchup"
+	rowDelivery    = "delivery"
+	rowFollowing   = "following"
 )
 
 // rows are all rows, in the order in which they are measured.
@@ -32,6 +35,9 @@ var rows = []struct {
 	{rowProcesses, (*bench).measureProcesses},
 	{rowSlowdisk, (*bench).measureSlowdisk},
 	{rowMemory, (*bench).measureMemory},
+	{rowCatchup, (*bench).measureCatchup},
+	{rowDelivery, (*bench).measureDelivery},
+	{rowFollowing, (*bench).measureFollowing},
 }
 
 func rowNames() []string {

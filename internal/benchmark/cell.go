@@ -81,6 +81,8 @@ func summarise(way string, samples []sample) figure {
 		CPU:         middle(func(s sample) float64 { return s.CPU }),
 		Allocations: middle(func(s sample) float64 { return s.Allocations }),
 		Allocated:   middle(func(s sample) float64 { return s.Allocated }),
+		Growth:      middle(func(s sample) float64 { return s.Growth }),
+		Writes:      middle(func(s sample) float64 { return s.Writes }),
 	}}
 	for _, s := range samples {
 		f.Best = max(f.Best, s.Rate)

@@ -21,8 +21,17 @@ type config struct {
 	timing    timing
 	rounds    int
 	preload   int
+	followers followers
 	json      string
 	profile   string
+}
+
+// followers is what the flags say of the rows that measure followers.
+type followers struct {
+	backlog    int           // events to catch up with
+	deliveries int           // saves in each turn
+	followed   int           // events to follow while the heap is watched
+	idle       time.Duration // how long an idle follower is watched
 }
 
 // parseConfig reads the flags. It reports all mistakes in lists and figures together; what package flag itself says, it
@@ -39,6 +48,10 @@ func parseConfig(arguments []string, output io.Writer) (config, error) {
 	warmup := flags.Float64("warmup", 0.1, "seconds of each turn before they are measured")
 	rounds := flags.Int("rounds", 3, "turns of each way")
 	preload := flags.Int("preload", 20_000, "rows in the table before each turn")
+	backlog := flags.Int("backlog", 100_000, "events to catch up with in the row catchup")
+	deliveries := flags.Int("deliveries", 100, "saves in each turn of the row delivery")
+	followed := flags.Int("followed", 1_000_000, "events to follow in the row following")
+	idle := flags.Float64("idle", 20, "seconds for which the row following watches an idle follower")
 	json := flags.String("json", "", "also write all figures to this file")
 	profile := flags.String("cpuprofile", "", "also write a profile of this process's CPU to this file")
 	if err := flags.Parse(arguments); err != nil {
@@ -47,7 +60,8 @@ func parseConfig(arguments []string, output io.Writer) (config, error) {
 
 	c := config{rounds: *rounds, preload: *preload, json: *json, profile: *profile}
 	c.timing = timing{Warmup: inSeconds(*warmup), Measured: inSeconds(*seconds)}
-	var mistakes [8]error
+	c.followers = followers{backlog: *backlog, deliveries: *deliveries, followed: *followed, idle: inSeconds(*idle)}
+	var mistakes [9]error
 	c.rows, mistakes[0] = words("rows", *rows, rowNames())
 	c.databases, mistakes[1] = words("databases", *databases, []string{postgresKind, sqliteKind})
 	c.writers, mistakes[2] = numbers("writers", *writers, maxWriters)
@@ -61,6 +75,9 @@ func parseConfig(arguments []string, output io.Writer) (config, error) {
 	}
 	if c.rounds < 1 || c.preload < 0 {
 		mistakes[7] = errors.New("-rounds must be above zero, and -preload not below it")
+	}
+	if min(*backlog, *deliveries, *followed) < 1 || *idle <= 0 {
+		mistakes[8] = errors.New("-backlog, -deliveries, -followed and -idle must be above zero")
 	}
 	return c, errors.Join(mistakes[:]...)
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
@@ -113,33 +112,50 @@ func (d *database) connect(pool *sql.DB, connections int) error {
 
 // reset empties the tables, fills the log with a number of rows and has the database look at them.
 func (d *database) reset(ctx context.Context, rows int) error {
-	statements := []string{"TRUNCATE stored_events, snapshots", fillPostgres, "ANALYZE stored_events"}
+	before, after := []string{"TRUNCATE stored_events, snapshots"}, []string{"ANALYZE stored_events"}
 	if d.kind == sqliteKind {
-		statements = []string{"DELETE FROM stored_events", "DELETE FROM snapshots", fillSQLite, "ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)"}
+		before = []string{"DELETE FROM stored_events", "DELETE FROM snapshots"}
+		after = []string{"ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)"}
 	}
+	if err := d.execute(ctx, before...); err != nil {
+		return err
+	}
+	if err := d.fill(ctx, applicationName, rows, sampleTopic, sampleState); err != nil {
+		return err
+	}
+	return d.execute(ctx, after...)
+}
+
+func (d *database) execute(ctx context.Context, statements ...string) error {
 	for _, statement := range statements {
-		var arguments []any
-		if strings.HasPrefix(statement, "INSERT") {
-			arguments = []any{applicationName, rows}
-		}
-		if _, err := d.admin.ExecContext(ctx, statement, arguments...); err != nil {
-			return fmt.Errorf("reset: %s: %w", statement, err)
+		if _, err := d.admin.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
 	return nil
 }
 
-// The statements that fill the log: aggregates of 100 events under random ids, with the sizes of sampleTopic and
-// stateSize.
+// fill adds rows to the log of an application.
+func (d *database) fill(ctx context.Context, application string, rows int, topic string, state []byte) error {
+	statement := fillPostgres
+	if d.kind == sqliteKind {
+		statement = fillSQLite
+	}
+	if _, err := d.admin.ExecContext(ctx, statement, application, rows, topic, state); err != nil {
+		return fmt.Errorf("fill the log of %s: %w", application, err)
+	}
+	return nil
+}
+
+// The statements that fill a log: aggregates of 100 events under random ids.
 const (
 	fillPostgres = `INSERT INTO stored_events (application_name, originator_id, originator_version, topic, state)
-SELECT $1, md5((n / 100)::text)::uuid, n % 100 + 1, repeat('t', 40), decode(repeat('5a', 200), 'hex')
+SELECT $1, md5((n / 100)::text)::uuid, n % 100 + 1, $3::text, $4::bytea
 FROM generate_series(0, $2::bigint - 1) AS n`
 	fillSQLite = `INSERT INTO stored_events (application_name, originator_id, originator_version, topic, state)
 WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers)
 SELECT ?1, printf('%08x%024x', (n / 100 * 2654435761) % 4294967296, n / 100), n % 100 + 1,
-	printf('%.40c', 't'), zeroblob(200)
-FROM numbers LIMIT ?2`
+	?3, ?4 FROM numbers LIMIT ?2`
 )
 
 // verify checks that exactly these rows are stored, and that the versions of every aggregate have no gap.
@@ -187,6 +203,6 @@ func (d *database) meter(ctx context.Context) (func() time.Duration, error) {
 	if err := d.admin.QueryRowContext(ctx, "SELECT pg_backend_pid()").Scan(&backend); err != nil {
 		return nil, err
 	}
-	server := siblings(backend)
-	return func() time.Duration { return processorTime() + processorTimeOf(server) }, nil
+	server, used := siblings(backend), usage{}
+	return func() time.Duration { return processorTime() + used.read(server) }, nil
 }

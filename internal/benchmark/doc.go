@@ -1,4 +1,4 @@
-// The program benchmark measures how fast events are saved and aggregates loaded, and prints the figures as tables of
+// The program benchmark measures how fast events are saved, aggregates loaded and logs followed, and prints the figures as tables of
 // medians and ratios:
 //
 //	go run ./internal/benchmark
@@ -8,7 +8,8 @@
 // the same run:
 //
 //   - "raw" is the limit of the database: for a save one prepared INSERT and its commit, without a lock, through the
-//     same driver; for a load the rows and encoding/json alone.
+//     same driver; for a load the rows and encoding/json alone; for a follower pages of 500 rows, encoding/json, and one
+//     UPDATE of the position for each page.
 //   - "original" is the Python original's way, in Go: a transaction that locks the table and has GORM create one row for
 //     each event.
 //
@@ -32,6 +33,10 @@
 //   - processes: four processes that write to one application.
 //   - slowdisk: a disk whose syncs take a millisecond longer (needs a C compiler; Linux).
 //   - memory: one writer or reader; its columns of memory are the ones to look at.
+//   - catchup: a follower that has a whole log before it. A turn is all of the log.
+//   - delivery: from the return of a save to the policy of a running follower, in the same process or in another one.
+//   - following: how far the heap grows, and what a follower with nothing to do asks of the database.
 //
-// In the row load an "event" is one that is loaded; elsewhere, one that is saved.
+// In the row load an "event" is one that is loaded, in rows of followers one that is processed; elsewhere, one that is
+// saved.
 package main

@@ -29,11 +29,14 @@ func TestJudge(t *testing.T) {
 		saves(rowLatency, map[string][]float64{ours: {1000, 1000, 500}, raw: {1000, 1000, 2000}}),
 	}
 	got := judge([]goal{
-		{"save", rowSave, postgresKind, 16, 1, raw, 2, false},
-		{"save", rowSave, postgresKind, 16, 1, original, 21, false},
-		{"save", rowSave, postgresKind, 64, 1, raw, 2, false}, // was not measured
-		{"p99", rowLatency, postgresKind, 16, 1, raw, 1, true},
-		{"p99", rowLatency, postgresKind, 16, 1, original, 1, true}, // was not measured
+		{"save", rowSave, postgresKind, 16, 1, ours, raw, 2, rate},
+		{"save", rowSave, postgresKind, 16, 1, ours, original, 21, rate},
+		{"save", rowSave, postgresKind, 64, 1, ours, raw, 2, rate}, // was not measured
+		{"p99", rowLatency, postgresKind, 16, 1, ours, raw, 1, p99},
+		{"p99", rowLatency, postgresKind, 16, 1, ours, original, 1, p99}, // was not measured
+		{"p99", rowLatency, postgresKind, 16, 1, ours, nobody, 1000, p99},
+		{"p99", rowLatency, postgresKind, 16, 1, raw, nobody, 999, p99},
+		{"p99", rowLatency, postgresKind, 16, 1, original, nobody, 1, p99}, // was not measured
 	}, results)
 	type verdict struct {
 		median, best float64
@@ -43,7 +46,7 @@ func TestJudge(t *testing.T) {
 	for _, o := range got {
 		verdicts = append(verdicts, verdict{o.median, o.best, o.reached})
 	}
-	want := []verdict{{2, 4000.0 / 600, true}, {20, 80, false}, {1, 2, true}}
+	want := []verdict{{2, 4000.0 / 600, true}, {20, 80, false}, {1, 2, true}, {1000, 1000, true}, {1000, 500, false}}
 	if !slices.Equal(verdicts, want) {
 		t.Errorf("got %v, want %v", verdicts, want)
 	}

@@ -24,6 +24,9 @@ type tally struct {
 	CPU          time.Duration // of this process and the server; 0 is unknown
 	Allocations  uint64        // 0 is unknown
 	Allocated    uint64        // in bytes
+
+	Growth uint64 // of the heap, in bytes; of followers
+	Writes int64  // statements that were no queries; of followers
 }
 
 // progress is what the workers of a turn share.
@@ -120,7 +123,21 @@ func (t *tally) add(worker *tally) {
 	t.Latencies.merge(worker.Latencies)
 }
 
-// A sample is what a turn says. Everything but the rate is for one operation; 0 is unknown.
+// once measures work that is done once, whose operations are of no interest each: it returns how many there were. The
+// context does not end, as in closedLoop.
+func once(ctx context.Context, meter func() time.Duration, work func(ctx context.Context) (int64, error)) (t tally, err error) {
+	runtime.GC() // what was before is not this turn's
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	cpu, start := meter(), time.Now()
+	t.Operations, err = work(context.WithoutCancel(ctx))
+	t.Elapsed, t.CPU = time.Since(start), meter()-cpu
+	runtime.ReadMemStats(&after)
+	t.Allocations, t.Allocated = after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
+	return t, errors.Join(err, ctx.Err())
+}
+
+// A sample is what a turn says. Everything but the rate and what is said of followers is for one operation; 0 is unknown.
 type sample struct {
 	Rate        float64 `json:"rate"` // operations a second
 	P50         float64 `json:"p50_us"`
@@ -128,6 +145,8 @@ type sample struct {
 	CPU         float64 `json:"cpu_us"`
 	Allocations float64 `json:"allocations"`
 	Allocated   float64 `json:"allocated_bytes"`
+	Growth      float64 `json:"heap_growth_mib,omitempty"`
+	Writes      float64 `json:"writes_10s,omitempty"` // in 10 seconds
 }
 
 func (t *tally) sample() sample {
@@ -139,6 +158,8 @@ func (t *tally) sample() sample {
 		CPU:         ratio(microseconds(t.CPU), n),
 		Allocations: ratio(float64(t.Allocations), n),
 		Allocated:   ratio(float64(t.Allocated), n),
+		Growth:      float64(t.Growth) / (1 << 20),
+		Writes:      ratio(10*float64(t.Writes), t.Elapsed.Seconds()),
 	}
 }
 

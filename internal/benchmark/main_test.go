@@ -30,12 +30,12 @@ func TestRunAllRows(t *testing.T) {
 	var out strings.Builder
 	err := run(t.Context(), []string{
 		"-databases", sqliteKind, "-writers", "1,16", "-seconds", "0.02", "-warmup", "0.005", "-rounds", "1", "-preload", "200",
-		"-histories", "10,100", "-json", file,
+		"-histories", "10,100", "-json", file, "-backlog", "1200", "-deliveries", "5", "-followed", "1500", "-idle", "0.6",
 	}, &out, &out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"SQLite 3.", "a sync takes", "ratios to reach", "Repository.Get", "Application.Save"} {
+	for _, want := range []string{"SQLite 3.", "a sync takes", "figures to reach", "Repository.Get", "Application.Save"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &out)
 		}
@@ -61,6 +61,60 @@ func TestRunAllRows(t *testing.T) {
 		if !measured[row] {
 			t.Errorf("%s was not measured", row)
 		}
+	}
+}
+
+// Events of another process come to the policy, with and without a listener.
+func TestDeliveryBetweenProcesses(t *testing.T) {
+	t.Parallel()
+	p, err := openServer()
+	if err != nil {
+		t.Skip(err) // tests of other packages fail where PostgreSQL is required
+	}
+	defer func() {
+		if err := p.end(); err != nil {
+			t.Error(err)
+		}
+	}()
+	b := &bench{config: config{rounds: 1, followers: followers{deliveries: 3}}}
+	results, err := b.measureDelivery(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{ours, listening, polling} {
+		if f, ok := results[0].of(name); !ok || f.Median.Rate <= 0 || f.Median.P50 < 0 {
+			t.Errorf("%s: got %+v", name, f)
+		}
+	}
+}
+
+// A follower that has not processed everything gives no figure.
+func TestVoidCatchUp(t *testing.T) {
+	t.Parallel()
+	p, err := openFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.end(); err != nil {
+			t.Error(err)
+		}
+	}()
+	_, err = (&bench{}).within(p, func(d *database) ([]result, error) {
+		h := &history{application: applicationName, events: 700}
+		if err := d.record(t.Context(), h); err != nil {
+			return nil, err
+		}
+		h.events++
+		for _, w := range []way{follow(d, ours, h, nil), readRaw(d, &history{application: rawName, events: 1})} {
+			if _, err := w.turn(t.Context()); err == nil || !strings.Contains(err.Error(), "void: ") {
+				t.Errorf("%s: got %v", w.name, err)
+			}
+		}
+		return nil, nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -113,7 +167,7 @@ func TestVoid(t *testing.T) {
 // What a worker has to say about its end gets into the error.
 func TestWorkerFails(t *testing.T) {
 	t.Parallel()
-	_, err := workers(t.Context(), 2, job{Kind: sqliteKind, Task: task{Way: "another"}})
+	_, err := workers(t.Context(), 2, job{Kind: sqliteKind, Task: &task{Way: "another"}})
 	if err == nil || !strings.Contains(err.Error(), `there is no way "another"`) {
 		t.Errorf("got %v", err)
 	}

@@ -20,7 +20,21 @@ const workerVariable = "BENCHMARK_WORKER"
 // A job is the work of one worker.
 type job struct {
 	Kind, DSN string
-	Task      task
+	Task      *task
+	Letters   *letters // instead of a task
+}
+
+// prepare returns the work itself, whose result can be told in JSON.
+func (j *job) prepare() (do func(context.Context) (any, error), end func() error, err error) {
+	d := &database{kind: j.Kind, dsn: j.DSN}
+	if j.Letters != nil {
+		return j.Letters.prepare(d)
+	}
+	operations, end, err := j.Task.prepare(d)
+	unknown := func() time.Duration { return 0 } // a worker cannot tell its share of the server's time
+	return func(ctx context.Context) (any, error) {
+		return closedLoop(ctx, j.Task.Timing, operations, unknown)
+	}, end, err
 }
 
 // work is the life of a worker. Between its two lines of input, the job and the sign to begin, it writes one when it is
@@ -35,7 +49,7 @@ func work(ctx context.Context, input io.Reader, output io.Writer) (err error) {
 	if err := json.Unmarshal(line, &j); err != nil {
 		return err
 	}
-	operations, end, err := j.Task.prepare(&database{kind: j.Kind, dsn: j.DSN})
+	do, end, err := j.prepare()
 	if err != nil {
 		return err
 	}
@@ -44,19 +58,29 @@ func work(ctx context.Context, input io.Reader, output io.Writer) (err error) {
 	if _, err := lines.ReadBytes('\n'); err != nil {
 		return err
 	}
-	unknown := func() time.Duration { return 0 } // a worker cannot tell its share of the server's time
-	t, err := closedLoop(ctx, j.Task.Timing, operations, unknown)
+	result, err := do(ctx)
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(output).Encode(&t)
+	return json.NewEncoder(output).Encode(result)
 }
 
 // workers runs a number of workers with the same job at once, and adds up what they have counted.
 func workers(ctx context.Context, n int, j job, environment ...string) (total tally, err error) {
+	tallies, err := inProcesses[tally](ctx, n, j, environment...)
+	total.Latencies = newHistogram()
+	for i := range tallies {
+		total.add(&tallies[i])
+		total.Elapsed += tallies[i].Elapsed / time.Duration(n)
+	}
+	return total, err
+}
+
+// inProcesses runs a number of workers with the same job at once, and returns the result of each.
+func inProcesses[R any](ctx context.Context, n int, j job, environment ...string) (results []R, err error) {
 	description, err := json.Marshal(j)
 	if err != nil {
-		return tally{}, err
+		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var started []*worker
@@ -72,30 +96,27 @@ func workers(ctx context.Context, n int, j job, environment ...string) (total ta
 	for range n {
 		w, err := startWorker(ctx, description, environment)
 		if err != nil {
-			return tally{}, err
+			return nil, err
 		}
 		started = append(started, w)
 	}
 	for _, w := range started {
 		if err := w.awaitReady(); err != nil {
-			return tally{}, err
+			return nil, err
 		}
 	}
 	for _, w := range started {
 		if _, err := io.WriteString(w.input, "go\n"); err != nil {
-			return tally{}, err
+			return nil, err
 		}
 	}
-	total.Latencies = newHistogram()
-	for _, w := range started {
-		t, err := w.result()
-		if err != nil {
-			return tally{}, err
+	results = make([]R, n)
+	for i, w := range started {
+		if err := json.NewDecoder(w.output).Decode(&results[i]); err != nil {
+			return nil, err
 		}
-		total.add(&t)
-		total.Elapsed += t.Elapsed / time.Duration(n)
 	}
-	return total, nil
+	return results, nil
 }
 
 // worker is a worker, seen from the process that has started it.
@@ -136,11 +157,6 @@ func (w *worker) awaitReady() error {
 	return err
 }
 
-func (w *worker) result() (t tally, err error) {
-	err = json.NewDecoder(w.output).Decode(&t)
-	return t, err
-}
-
 // end waits for the process. It returns why the workers have failed, with what this one has to say about it.
 func (w *worker) end(cause error) error {
 	err := w.command.Wait()
@@ -156,7 +172,7 @@ func (w *worker) end(cause error) error {
 // processWay has a number of processes do a task each at the same time.
 func (b *bench) processWay(d *database, name string, processes int, t task, environment ...string) way {
 	turn := func(ctx context.Context) (tally, error) {
-		return workers(ctx, processes, job{Kind: d.kind, DSN: d.dsn, Task: t}, environment...)
+		return workers(ctx, processes, job{Kind: d.kind, DSN: d.dsn, Task: &t}, environment...)
 	}
 	return way{name: name, turn: b.saving(d, t.Events, turn)}
 }

@@ -46,18 +46,20 @@ func parentOf(process int) (int, bool) {
 	return parent, err == nil
 }
 
-// processorTimeOf is the processor time that processes of one thread have used. Those that have ended count nothing.
-func processorTimeOf(processes []int) (total time.Duration) {
+// usage is the processor time that processes of one thread have used, as far as it is known. Those that have ended stay
+// as they were last seen.
+type usage map[int]time.Duration
+
+// read brings the usage up to date and adds it up.
+func (u usage) read(processes []int) (total time.Duration) {
 	for _, id := range processes {
 		// The first field is in nanoseconds; /proc/ID/stat has hundredths of a second.
 		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(id), "schedstat"))
-		if err != nil {
-			continue
-		}
 		used, _, _ := bytes.Cut(stat, []byte(" "))
-		if n, err := strconv.ParseInt(string(used), 10, 64); err == nil {
-			total += time.Duration(n)
+		if n, failed := strconv.ParseInt(string(used), 10, 64); err == nil && failed == nil {
+			u[id] = time.Duration(n)
 		}
+		total += u[id]
 	}
 	return total
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -12,6 +13,7 @@ import (
 // The headings of the tables. Ratios are between medians of rates, so above 1 is faster.
 const (
 	resultHeading = "workers\tevents\tway\tmedian/s\tbest/s\tx raw\tx original\tp50 us\tp99 us\tCPU us\tallocs\tallocs/event\tbytes\t"
+	followHeading = "way\tmedian/s\theap MiB\twrites/10 s\t"
 	goalHeading   = "work\tdatabase\tworkers\tagainst\tmedians\tbests\tto reach\t\t"
 )
 
@@ -24,9 +26,13 @@ func printResults(w io.Writer, results []result) error {
 			n = len(results)
 		}
 		fmt.Fprintf(w, "\n%s, %s: %s\n", results[0].Row, results[0].Database, note)
-		t := newTable(w, resultHeading)
+		heading, print := resultHeading, printResult
+		if results[0].Row == rowFollowing {
+			heading, print = followHeading, printFollowing
+		}
+		t := newTable(w, heading)
 		for i := range results[:n] {
-			printResult(t, &results[i])
+			print(t, &results[i])
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -48,19 +54,27 @@ func printResult(w io.Writer, r *result) {
 	}
 }
 
+// printFollowing prints what only the row following has.
+func printFollowing(w io.Writer, r *result) {
+	for _, f := range r.Figures {
+		m := f.Median
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\n", f.Way, number(m.Rate), number(m.Growth), number(m.Writes))
+	}
+}
+
 // printOutcomes prints the goals and what became of them.
 func printOutcomes(w io.Writer, outcomes []outcome) error {
 	if len(outcomes) == 0 {
 		return nil
 	}
-	fmt.Fprintln(w, "\nratios to reach")
+	fmt.Fprintln(w, "\nfigures to reach")
 	t := newTable(w, goalHeading)
 	for _, o := range outcomes {
 		verdict := "reached"
 		if !o.reached {
 			verdict = "MISSED"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t\n", o.work, o.database, o.workers, o.against,
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t\n", o.work, o.database, o.workers, cmp.Or(o.against, "-"),
 			number(o.median), number(o.best), number(o.bound), verdict)
 	}
 	return t.Flush()

@@ -1,6 +1,6 @@
 // Package pgproxy is a proxy in front of a PostgreSQL server that understands enough of the protocol to cut a
 // connection at a chosen statement: before the server sees it, or after the server has answered and before the client
-// has the answer.
+// has the answer. It can also keep a connection open and silent, as a server does that has vanished from the network.
 //
 // It listens on the loopback interface only, and speaks without TLS.
 package pgproxy
@@ -28,6 +28,7 @@ const (
 	Forward   Action = iota // the statement reaches the server, and the answer the client
 	CutBefore               // the statement does not reach the server; the connection is cut
 	CutAfter                // the server does the statement; its answer is thrown away and the connection is cut
+	Swallow                 // the statement does not reach the server; the client waits for an answer that does not come
 )
 
 // Rule decides about each statement that is about to be executed, by its text. It is called by one goroutine at a time.
@@ -184,6 +185,8 @@ func (s *session) requests() {
 		switch s.decide(message) {
 		case CutBefore:
 			return
+		case Swallow:
+			continue
 		case CutAfter:
 			s.mute.Do(func() { close(s.muted) })
 		}

@@ -1,6 +1,8 @@
 package pgproxy_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -55,6 +57,21 @@ func TestCut(t *testing.T) {
 				t.Errorf("action %d with %d arguments: %d rows (%v), want %d", action, len(arguments), got, err, rows)
 			}
 		}
+	}
+}
+
+// A statement that is swallowed leaves a connection that is open and silent.
+func TestSwallow(t *testing.T) {
+	t.Parallel()
+	proxy := pgproxy.New(t, testdb.Postgres(t))
+	conn := connect(t, proxy.DSN())
+	ctx, cancel := context.WithCancel(t.Context())
+	proxy.Use(func(string) pgproxy.Action {
+		cancel() // nothing else ends the wait
+		return pgproxy.Swallow
+	})
+	if _, err := conn.Exec(ctx, "SELECT 1"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that of the context", err)
 	}
 }
 

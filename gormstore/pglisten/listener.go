@@ -1,0 +1,126 @@
+package pglisten
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Listener hears notifications of a PostgreSQL server. It implements gormstore.Listener. It holds no connection itself and
+// needs no Close: what a call of Listen uses, it has given back when it returns. It is safe for concurrent use, also by
+// several Stores, which then share the settings and nothing else.
+type Listener struct {
+	config *pgx.ConnConfig
+	logger *slog.Logger
+	waits  waits
+}
+
+// waits are how long a listener waits for what.
+type waits struct {
+	shortest, longest time.Duration // before the first and before later attempts to connect again
+	connecting        time.Duration // for a connection that listens
+	idle              time.Duration // for a notification, before it asks whether the server is there
+	answer            time.Duration // for the answer to that
+}
+
+// usual are the waits of every listener outside of tests.
+var usual = waits{
+	shortest:   100 * time.Millisecond,
+	longest:    10 * time.Second,
+	connecting: 10 * time.Second,
+	idle:       30 * time.Second,
+	answer:     10 * time.Second,
+}
+
+// Option is a setting of a Listener.
+type Option func(*Listener)
+
+// WithLogger replaces slog.Default(). A listener logs that it has lost its connection or cannot get one, once, and that it
+// has one again; never the DSN.
+func WithLogger(logger *slog.Logger) Option {
+	return func(l *Listener) { l.logger = logger }
+}
+
+// New makes a Listener of a DSN, a URL or a list of key=value as pgx takes them; what it does not say is taken from the
+// environment (PGHOST and so on). It does not connect. A DSN that cannot be read is a persistence.ErrProgramming, whose text
+// does not repeat it: nobody can tell which part of it is the password.
+func New(dsn string, options ...Option) (*Listener, error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "pglisten",
+			Hint: "the DSN cannot be read; it is of the form postgres://user:password@host:port/database or host=... dbname=..."}
+	}
+	l := &Listener{config: config, waits: usual}
+	for _, option := range options {
+		option(l)
+	}
+	if l.logger == nil {
+		l.logger = slog.Default()
+	}
+	return l, nil
+}
+
+// Listen implements gormstore.Listener. Notifications that come while wake is running are put together: wake is then called
+// once for each text, however often it was notified. It is called by the goroutine that called Listen.
+func (l *Listener) Listen(ctx context.Context, channel func(context.Context) (string, error), wake func(text string)) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	heard := newSignals()
+	var reader sync.WaitGroup
+	var err error
+	reader.Go(func() {
+		defer stop()
+		err = l.hear(ctx, channel, heard)
+	})
+	for heard.wait(ctx) {
+		for _, text := range heard.take() {
+			wake(text)
+		}
+	}
+	stop()
+	reader.Wait()
+	return err
+}
+
+// hear connects again and again, until ctx ends or there can be no channel.
+func (l *Listener) hear(ctx context.Context, channel func(context.Context) (string, error), heard *signals) error {
+	wait, lost := l.waits.shortest, false
+	for {
+		err := l.session(ctx, channel, func() {
+			heard.add("")
+			if lost {
+				l.logger.InfoContext(ctx, "pglisten: hearing of other processes' events again")
+			}
+			wait, lost = l.waits.shortest, false
+		}, heard.add)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, persistence.ErrInterface):
+			return err
+		case !lost:
+			lost = true // the error is logged as a text: as a value it holds the settings, with the password
+			l.logger.WarnContext(ctx, "pglisten: not hearing of other processes' events until there is a connection; "+
+				"followers find them by polling", "error", err.Error())
+		}
+		pause(ctx, wait)
+		wait = min(2*wait, l.waits.longest)
+	}
+}
+
+// pause waits between half of a time and all of it, so that the processes that lost a server do not all come back at once.
+func pause(ctx context.Context, most time.Duration) {
+	timer := time.NewTimer(most/2 + rand.N(most/2))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

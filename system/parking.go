@@ -1,0 +1,196 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Parker is a Follower that puts events aside which it cannot process, instead of standing still. So that events of an
+// aggregate are never processed out of order, all later events of the same originator are put aside too, until they are
+// processed by RetryParked. It needs a store with transactions.
+type Parker interface {
+	Follower
+
+	// Park tells whether to put an event aside that has failed so many times in a row. It is not asked about trouble
+	// with the database, which passes.
+	Park(event persistence.Notification, err error, attempts int) bool
+}
+
+// failures are those of one event in a row.
+type failures struct {
+	notificationID int64
+	count          int
+}
+
+func (f *failures) add(notificationID int64) int {
+	if f.notificationID != notificationID {
+		*f = failures{notificationID: notificationID}
+	}
+	f.count++
+	return f.count
+}
+
+// checkParking finds a Parker whose store cannot keep what it parks.
+func checkParking(follower Follower) error {
+	f := &following{follower: follower}
+	if _, parks := follower.(Parker); !parks || f.batches() && f.parking() != nil {
+		return nil
+	}
+	return &Error{Name: f.app().Name(), Problem: fmt.Sprintf("it parks events, for which %T has no transactions or no place",
+		f.app().Factory())}
+}
+
+// parking is where events are put aside, or nil.
+func (f *following) parking() persistence.ParkingRecorder {
+	recorder, _ := f.app().Recorder().(persistence.ParkingRecorder)
+	return recorder
+}
+
+// parks tells whether the follower wants the only event of a batch put aside.
+func (f *following) parks(b batch, err error) bool {
+	if f.parker == nil || len(b.events) != 1 || persistence.IsRetryable(err) || isTrouble(err) {
+		return false
+	}
+	return f.parker.Park(b.events[0], err, f.atFault.add(b.events[0].ID))
+}
+
+// isTrouble tells of errors that are not about an event.
+func isTrouble(err error) bool {
+	_, ahead := errors.AsType[*AheadError](err)
+	return ahead || errors.Is(err, persistence.ErrOperational) || errors.Is(err, persistence.ErrOutcomeUnknown)
+}
+
+// park puts the only event of a batch aside, and moves on.
+func (f *following) park(ctx context.Context, b batch, cause error) (outcome, error) {
+	n := b.events[0]
+	err := f.transaction(ctx, func(ctx context.Context) error {
+		position, err := f.lockPosition(ctx)
+		if err != nil {
+			return err
+		}
+		if position != b.from {
+			return errOvertaken
+		}
+		if err := f.putAside(ctx, n, cause.Error()); err != nil {
+			return err
+		}
+		return f.move(ctx, n.ID)
+	})
+	switch {
+	case errors.Is(err, errOvertaken):
+		return overtaken, nil
+	case err != nil:
+		return nothingMore, f.failed(n, errors.Join(cause, err))
+	}
+	f.app().Logger().WarnContext(ctx, "event was parked", "follower", f.app().Name(), "leader", f.leader.Name(),
+		"notification", n.ID, "topic", n.Topic, "originator", n.OriginatorID, "error", cause)
+	f.careful = max(f.careful-1, 0)
+	f.done.Position = n.ID
+	return maybeMore, nil
+}
+
+func (f *following) putAside(ctx context.Context, n persistence.Notification, reason string) error {
+	return f.parking().ParkEvent(ctx, persistence.ParkedEvent{
+		ApplicationName: f.app().Name(), UpstreamApplicationName: f.leader.Name(), NotificationID: n.ID,
+		OriginatorID: n.OriginatorID, OriginatorVersion: n.OriginatorVersion, Topic: n.Topic,
+		Error: reason, ParkedAt: time.Now().UTC(),
+	})
+}
+
+// parkedOriginators are those that have events put aside. Each has the first of them.
+func (f *following) parkedOriginators(ctx context.Context) (map[uuid.UUID]int64, error) {
+	if f.parker == nil {
+		return nil, nil
+	}
+	events, err := f.parking().ParkedEvents(ctx, f.leader.Name())
+	originators := make(map[uuid.UUID]int64, len(events))
+	for _, event := range events {
+		if _, known := originators[event.OriginatorID]; !known {
+			originators[event.OriginatorID] = event.NotificationID
+		}
+	}
+	return originators, err
+}
+
+// Parked returns the events that a follower has put aside, in the order of their notification ids.
+func (m *members) Parked(ctx context.Context, follower string) ([]persistence.ParkedEvent, error) {
+	edges := m.edgesOf(follower)
+	if len(edges) == 0 {
+		return nil, m.unknown(follower)
+	}
+	if edges[0].parking() == nil {
+		return nil, nil
+	}
+	return edges[0].parking().ParkedEvents(ctx, "")
+}
+
+// RetryParked has a follower process what it has put aside, oldest events first, each in a transaction of its own, and
+// returns how many were processed. An event that fails again stays parked, and so do the later ones of its originator;
+// the others are tried all the same. The follower may be running: its position is held meanwhile.
+func (m *members) RetryParked(ctx context.Context, follower string) (processed int, err error) {
+	edges := m.edgesOf(follower)
+	if len(edges) == 0 {
+		return 0, m.unknown(follower)
+	}
+	for _, edge := range edges {
+		n, failed := newFollowing(edge.follower, edge.leader).retryParked(ctx)
+		processed, err = processed+n, errors.Join(err, failed)
+	}
+	return processed, err
+}
+
+// retryParked goes round until nothing is left to try: a follower that runs may park more of an originator meanwhile.
+func (f *following) retryParked(ctx context.Context) (processed int, err error) {
+	if f.parker == nil {
+		return 0, nil
+	}
+	blocked := map[uuid.UUID]bool{}
+	for {
+		parked, listing := f.parking().ParkedEvents(ctx, f.leader.Name())
+		tried := 0
+		for _, event := range parked {
+			if blocked[event.OriginatorID] || ctx.Err() != nil {
+				continue
+			}
+			tried++
+			if failed := f.retry(ctx, event); failed != nil {
+				blocked[event.OriginatorID] = true
+				err = errors.Join(err, failed)
+				continue
+			}
+			processed++
+		}
+		if tried == 0 || listing != nil {
+			return processed, errors.Join(err, listing, ctx.Err())
+		}
+	}
+}
+
+// retry processes one parked event. The position is locked, so that the follower cannot process a later event of the same
+// originator before this one is done.
+func (f *following) retry(ctx context.Context, event persistence.ParkedEvent) error {
+	wanted := persistence.NotificationRange{After: event.NotificationID - 1, Stop: event.NotificationID, Limit: 1}
+	found, err := f.leader.Notifications(ctx, wanted)
+	n := persistence.Notification{ID: event.NotificationID, StoredEvent: persistence.StoredEvent{Topic: event.Topic}}
+	switch {
+	case err != nil:
+		return f.failed(n, err)
+	case len(found) == 0:
+		return f.failed(n, errors.New("the parked event is not in the log any more"))
+	}
+	return f.transaction(ctx, func(ctx context.Context) error {
+		if _, err := f.lockPosition(ctx); err != nil {
+			return err
+		}
+		if err := f.process(ctx, found[0], f.app().StoreCollected); err != nil {
+			return err
+		}
+		return f.parking().UnparkEvent(ctx, f.leader.Name(), event.NotificationID)
+	})
+}

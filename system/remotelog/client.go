@@ -1,0 +1,297 @@
+package remotelog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+// What a client does where options do not say otherwise.
+const (
+	defaultTimeout     = 10 * time.Second
+	defaultMaxResponse = 32 << 20
+	defaultRetries     = 3
+)
+
+// Client reads the log of an application of another service. It is a system.Leader: give it to system.Upstream. It is safe
+// for concurrent use, and several followers may share it.
+type Client struct {
+	name        string
+	base        *url.URL
+	mapper      *persistence.Mapper
+	reading     []application.Option
+	http        *http.Client
+	header      http.Header
+	timeout     time.Duration
+	maxResponse int64
+	retries     int
+	seen        atomic.Int64 // the highest head that was given out
+	shelf       shelf
+}
+
+// ClientOption is a setting of a client.
+type ClientOption func(*Client)
+
+// WithApplicationOptions says how to read the events: what the application of the other service was made with, as far as
+// that concerns its events. These are application.WithDefinitions, and where it has such application.WithCipher,
+// application.WithCompressor, application.WithTranscoder and application.WithTranscodings. Settings count as they do for an
+// application of that name, and a store is not opened.
+func WithApplicationOptions(options ...application.Option) ClientOption {
+	return func(c *Client) { c.reading = append(c.reading, options...) }
+}
+
+// WithHTTPClient has requests made by the client of the service, for its certificates, proxies and tokens; those that
+// expire are a matter of its Transport. Without this option the client has one of its own, which follows no redirects, so
+// that headers go nowhere else.
+func WithHTTPClient(client *http.Client) ClientOption {
+	return func(c *Client) { c.http = client }
+}
+
+// WithHeader adds a header to every request, such as Authorization.
+func WithHeader(name, value string) ClientOption {
+	return func(c *Client) { c.header.Add(name, value) }
+}
+
+// WithTimeout sets how long one request may take, with its answer, 10 seconds by default.
+func WithTimeout(timeout time.Duration) ClientOption {
+	return func(c *Client) { c.timeout = timeout }
+}
+
+// WithMaxResponse sets the largest answer that is read, in bytes, 32 MiB by default. A larger one is ErrTooLarge. States
+// are a third larger in an answer than they are stored.
+func WithMaxResponse(bytes int64) ClientOption {
+	return func(c *Client) { c.maxResponse = bytes }
+}
+
+// WithRetries sets how often a request is repeated within a call, 3 times by default. A runner tries failed calls again
+// in any case.
+func WithRetries(n int) ClientOption {
+	return func(c *Client) { c.retries = n }
+}
+
+// NewClient makes a client of the log that a handler serves at an address, of the application of that name. It does not
+// connect yet. Mistakes in the arguments are *persistence.InvalidError, and all reported together; WithApplicationOptions
+// with the definitions of the events is needed.
+func NewClient(name, address string, options ...ClientOption) (*Client, error) {
+	c := &Client{
+		name: name, header: http.Header{},
+		timeout: defaultTimeout, maxResponse: defaultMaxResponse, retries: defaultRetries,
+	}
+	for _, option := range options {
+		option(c)
+	}
+	if c.http == nil {
+		c.http = ownHTTPClient()
+	}
+	var errAddress, errReading error
+	c.base, errAddress = parseAddress(address)
+	c.mapper, errReading = c.readingMapper()
+	if err := errors.Join(errAddress, errReading, c.checkLimits()); err != nil {
+		return nil, fmt.Errorf("client of the log of %.40q: %w", name, err)
+	}
+	return c, nil
+}
+
+// ownHTTPClient has connections of its own. Requests have the timeout, each of them.
+func ownHTTPClient() *http.Client {
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if transport, ok := http.DefaultTransport.(*http.Transport); ok {
+		client.Transport = transport.Clone()
+	}
+	return client
+}
+
+// ownArguments are those that the client sets itself.
+var ownArguments = []string{"after", "start", "stop", "limit", "topics"}
+
+// parseAddress does not say what is wrong with an address that cannot be parsed: that may be half a password.
+func parseAddress(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Fragment != "" {
+		return nil, invalid("address", "must be an absolute URL with http or https and a host, and without a fragment")
+	}
+	for _, name := range ownArguments {
+		if u.Query().Has(name) {
+			return nil, invalid("address", "must not have the argument "+name)
+		}
+	}
+	return u, nil
+}
+
+// readingMapper is that of an application made for it alone, so that options and settings mean what they mean there.
+func (c *Client) readingMapper() (*persistence.Mapper, error) {
+	if len(c.reading) == 0 {
+		return nil, invalid("WithApplicationOptions", "must be given with the definitions of the events")
+	}
+	app, err := application.New(c.name, append(c.reading, application.WithStore(memory.New()))...)
+	if err != nil {
+		return nil, err
+	}
+	return app.Mapper(), app.Close()
+}
+
+func (c *Client) checkLimits() error {
+	var mistakes []error
+	if c.timeout <= 0 {
+		mistakes = append(mistakes, invalid("timeout", "must be longer than 0"))
+	}
+	if c.maxResponse < 1 {
+		mistakes = append(mistakes, invalid("largest response", "must be at least 1"))
+	}
+	if c.retries < 0 {
+		mistakes = append(mistakes, invalid("retries", "must not be negative"))
+	}
+	return errors.Join(mistakes...)
+}
+
+func invalid(what, problem string) error {
+	return &persistence.InvalidError{What: what, Problem: problem, Class: persistence.ErrProgramming}
+}
+
+// Name is the name of the application whose log it is.
+func (c *Client) Name() string { return c.name }
+
+// Knows tells whether events can have a topic, by the definitions that the client was given.
+func (c *Client) Knows(topic string) bool {
+	_, known := c.mapper.SchemaOf(topic)
+	return known
+}
+
+// Decode returns the event in a notification. It returns a *persistence.MappingError.
+func (c *Client) Decode(n persistence.Notification) (domain.Event, error) {
+	return c.mapper.NotificationToDomain(n)
+}
+
+// Head asks for the position of the log's last event, which is 0 where there is none. It returns an *Error, or why ctx has
+// ended.
+func (c *Client) Head(ctx context.Context) (int64, error) {
+	var answer headAnswer
+	if err := c.ask(ctx, c.address("head", nil), &answer, &answer); err != nil {
+		return 0, err
+	}
+	head := *answer.Head
+	if head < c.seen.Load() {
+		c.shelf.clear()
+	}
+	for seen := c.seen.Load(); head > seen && !c.seen.CompareAndSwap(seen, head); seen = c.seen.Load() {
+	}
+	return head, nil
+}
+
+// Notifications asks for a page of the log, fewer than r.Limit only at the end of the range, however many requests that
+// takes. It returns an *Error, or why ctx has ended, or a *persistence.InvalidError for a range that cannot be.
+func (c *Client) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
+	rest, err := r.Validate()
+	if err != nil {
+		return nil, err
+	}
+	all := c.shelf.take(rest)
+	if len(all) < rest.Limit {
+		if all, err = c.goOn(ctx, rest, all); err != nil {
+			return nil, err
+		}
+		c.shelf.put(rest, all)
+	}
+	return slices.Clone(all), nil // what is on the shelf is nobody's to change
+}
+
+// goOn asks for what is missing of a range behind its beginning.
+func (c *Client) goOn(
+	ctx context.Context, r persistence.NotificationRange, all []persistence.Notification,
+) ([]persistence.Notification, error) {
+	seen := c.seen.Load() // before the requests: a head that is asked for meanwhile may well be higher than theirs
+	rest := r
+	for {
+		if rest.Limit = r.Limit - len(all); len(all) > 0 {
+			rest.After = all[len(all)-1].ID
+		}
+		page, err := c.page(ctx, rest, seen)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, fromWire(page.Notifications)...)
+		if page.Complete || len(all) == r.Limit {
+			return all, nil
+		}
+	}
+}
+
+// page asks for what the service is willing to send at once.
+func (c *Client) page(ctx context.Context, r persistence.NotificationRange, seen int64) (page pageAnswer, err error) {
+	address := c.address("notifications", arguments(r))
+	if err := c.ask(ctx, address, &page, &page.headAnswer); err != nil {
+		return page, err
+	}
+	if problem := page.problem(r); problem != "" {
+		return page, c.malformed(address, problem)
+	}
+	if page.Complete && *page.Head < seen {
+		return page, &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrOperational,
+			Err:  fmt.Errorf("%w: it ends the log at %d, which has been at %d", ErrStale, *page.Head, seen),
+			Hint: "have the log served from the primary; after a restore, restart those who follow it"}
+	}
+	return page, nil
+}
+
+func arguments(r persistence.NotificationRange) url.Values {
+	values := url.Values{"after": {strconv.FormatInt(r.After, 10)}, "limit": {strconv.Itoa(r.Limit)}}
+	if r.Stop > 0 {
+		values.Set("stop", strconv.FormatInt(r.Stop, 10))
+	}
+	if len(r.Topics) > 0 {
+		values["topics"] = r.Topics
+	}
+	return values
+}
+
+// address adds arguments to those of the address that the client was given.
+func (c *Client) address(path string, arguments url.Values) *url.URL {
+	u := c.base.JoinPath(path)
+	query := u.Query()
+	for name, values := range arguments {
+		query[name] = values
+	}
+	u.RawQuery = query.Encode()
+	return u
+}
+
+// ask reads an answer, and requires that it comes from the log of the client's application. The head is part of it.
+func (c *Client) ask(ctx context.Context, address *url.URL, answer any, head *headAnswer) error {
+	body, err := c.get(ctx, address)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, answer); err != nil {
+		return c.malformed(address, "it is not the JSON of a notification log")
+	}
+	if problem := head.problem(); problem != "" {
+		return c.malformed(address, problem)
+	}
+	if head.Application != c.name {
+		return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrProgramming,
+			Err:  fmt.Errorf("%w, %.40q", ErrWrongApplication, head.Application),
+			Hint: "positions are kept by name, so the client must have the name of the application that it reads"}
+	}
+	return nil
+}
+
+func (c *Client) malformed(address *url.URL, problem string) error {
+	return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrDatabase,
+		Err:  fmt.Errorf("%w: %s", ErrMalformed, problem),
+		Hint: "is the address that of a remotelog handler?"}
+}
+
+// CloseIdleConnections closes connections that are kept for the next request, for programs that go on without it.
+func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }

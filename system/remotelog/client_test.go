@@ -1,0 +1,515 @@
+package remotelog_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/compressor"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
+)
+
+// A client says what the recorder says, whatever is asked and however the service cuts its pages.
+func TestClientReadsWhatTheRecorderHas(t *testing.T) {
+	t.Parallel()
+	store := memory.New()
+	dogs := newSchool(t, application.WithStore(store))
+	other := newApplication(t, "Other", application.WithStore(store))
+	register(t, dogs, "Fido", 20)
+	do(t, application.NewRepository(other, school.Dogs).Save(t.Context(), school.RegisterDog("Rex"))) // a gap
+	register(t, dogs, "Bella", 13)
+	for name, options := range map[string][]remotelog.HandlerOption{
+		"default":       nil,
+		"short pages":   {remotelog.WithMaxPage(7)},
+		"small pages":   {remotelog.WithMaxPageBytes(300)},
+		"one at a time": {remotelog.WithMaxPageBytes(1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := newClient(t, serve(t, remotelog.NewHandler(dogs.Application, options...)))
+			head, err := client.Head(t.Context())
+			if want, _ := dogs.Recorder().MaxNotificationID(t.Context()); err != nil || head != want {
+				t.Errorf("got head %d, %v; want %d", head, err, want)
+			}
+			for _, after := range []int64{0, 1, 20, 21, 35, 36, 1000} {
+				for _, stop := range []int64{0, 1, 22, 36, 1000} {
+					for _, limit := range []int{1, 7, 14, 35, 36, 5000} {
+						for _, topics := range [][]string{nil, {"Dog.Registered"}, {"Dog.TrickAdded", "Cat, & ünicorn?.Born"}} {
+							r := persistence.NotificationRange{After: after, Stop: stop, Limit: limit, Topics: topics}
+							wantSame(t, client, dogs.Application, r)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func wantSame(t *testing.T, client *remotelog.Client, app *application.Application, r persistence.NotificationRange) {
+	t.Helper()
+	want, err := app.Recorder().SelectNotifications(t.Context(), r)
+	do(t, err)
+	got, err := client.Notifications(t.Context(), r)
+	if err != nil || len(got) != len(want) || len(want) > 0 && !reflect.DeepEqual(got, want) {
+		t.Fatalf("%+v: got %d, %v; want %d", r, len(got), err, len(want))
+	}
+}
+
+// Two writers save 30 events each; sections of 10 are full up to 60, and then empty.
+func TestClientReadsSections(t *testing.T) {
+	t.Parallel()
+	dogs := newSchool(t)
+	client := newClient(t, serve(t, remotelog.NewHandler(dogs.Application)))
+	var writers sync.WaitGroup
+	for _, name := range []string{"Fido", "Rex"} {
+		writers.Go(func() {
+			for i := range 30 {
+				if err := dogs.Register(t.Context(), fmt.Sprint(name, i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	for after := int64(0); after <= 60; after += 10 {
+		want := min(10, int(60-after))
+		if page, err := client.Notifications(t.Context(), persistence.NotificationRange{After: after, Limit: 10}); err != nil || len(page) != want {
+			t.Errorf("after %d: got %d, %v; want %d", after, len(page), err, want)
+		}
+		if section, err := dogs.NotificationLog().Section(t.Context(), fmt.Sprintf("%d,%d", after+1, after+10)); err != nil || len(section.Items) != want {
+			t.Errorf("section after %d: got %d, %v; want %d", after, len(section.Items), err, want)
+		}
+	}
+}
+
+// A follower that could process a part of a page asks for the rest of it again. Nothing is sent twice.
+func TestClientKeepsTheRest(t *testing.T) {
+	dogs := newSchool(t)
+	register(t, dogs, "Fido", 19)
+	var asked []string
+	client := answering(func(r *http.Request) (*http.Response, error) {
+		asked = append(asked, r.URL.RawQuery)
+		return from(remotelog.NewHandler(dogs.Application))(r)
+	}).client(t)
+	for _, step := range []struct {
+		r    persistence.NotificationRange
+		asks string
+	}{
+		{persistence.NotificationRange{Limit: 10}, "[after=0&limit=10]"},
+		{persistence.NotificationRange{After: 4, Limit: 10}, "[after=10&limit=4]"},
+		{persistence.NotificationRange{After: 5, Limit: 3}, "[]"},
+		{persistence.NotificationRange{After: 6, Limit: 8}, "[]"},
+		{persistence.NotificationRange{After: 14, Limit: 10}, "[after=14&limit=10]"},
+		{persistence.NotificationRange{After: 17, Limit: 10}, "[after=20&limit=7]"},
+		{persistence.NotificationRange{After: 16, Limit: 2}, "[after=16&limit=2]"}, // further back than what is kept
+		{persistence.NotificationRange{After: 16, Stop: 17, Limit: 2}, "[after=16&limit=2&stop=17]"},
+		{persistence.NotificationRange{After: 16, Limit: 1, Topics: []string{"Dog.TrickAdded"}}, "[after=16&limit=1&topics=Dog.TrickAdded]"},
+		{persistence.NotificationRange{After: 16, Limit: 1}, "[]"},
+	} {
+		asked = nil
+		wantSame(t, client, dogs.Application, step.r)
+		if got := fmt.Sprint(asked); got != step.asks {
+			t.Errorf("%+v: asks %s, want %s", step.r, got, step.asks)
+		}
+	}
+	t.Run("but not of a log that was restored", func(t *testing.T) {
+		head := 6
+		asked := 0
+		client := answering(func(*http.Request) (*http.Response, error) {
+			asked++
+			return status(200, pageOf(head, true, one)), nil
+		}).client(t)
+		ctx, r := t.Context(), persistence.NotificationRange{After: 4, Limit: 1}
+		for _, step := range []struct{ head, asked int }{{6, 2}, {6, 3}, {5, 5}} {
+			head = step.head
+			_, err := client.Head(ctx)
+			do(t, err)
+			if _, _ = client.Notifications(ctx, r); asked != step.asked {
+				t.Errorf("head %d: asked %d times, want %d", step.head, asked, step.asked)
+			}
+		}
+	})
+}
+
+func TestClientInvalidRange(t *testing.T) {
+	client := from(remotelog.NewHandler(newSchool(t).Application)).client(t)
+	for _, r := range []persistence.NotificationRange{{}, {Limit: -1}, {Limit: 1, After: -1}, {Limit: 1, Stop: -1}} {
+		_, err := client.Notifications(t.Context(), r)
+		wantError[*persistence.InvalidError](t, err)
+	}
+}
+
+// States are sent as they are stored: the service that has them needs neither keys nor definitions, the one that reads
+// needs both.
+func TestClientDecodes(t *testing.T) {
+	secret, err := cipher.CreateKey(32)
+	do(t, err)
+	keys, err := cipher.ParseKeys(secret)
+	do(t, err)
+	aes, err := cipher.NewAES(keys...)
+	do(t, err)
+	zlib, err := compressor.NewZlib()
+	do(t, err)
+	store := memory.New()
+	dogs := newSchool(t, application.WithStore(store), application.WithCipher(aes), application.WithCompressor(zlib))
+	register(t, dogs, "Fido", 1)
+	bare, err := application.New(schoolName, application.WithStore(store))
+	do(t, err)
+	service := from(remotelog.NewHandler(bare))
+
+	for name, options := range map[string][]application.Option{
+		"options":  {application.WithCipher(aes), application.WithCompressor(zlib)},
+		"settings": {application.WithEnv(map[string]string{"TRAININGSCHOOL_CIPHER_KEY": secret, "COMPRESSOR_TOPIC": "zlib"})},
+	} {
+		client := service.client(t, remotelog.WithApplicationOptions(options...))
+		page, err := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 10})
+		do(t, err)
+		event, err := client.Decode(page[1])
+		if err != nil || event.Data != (school.TrickAdded{Trick: "sit"}) || event.NotificationID != 2 || event.Application != schoolName {
+			t.Errorf("%s: got %+v, %v", name, event, err)
+		}
+	}
+	client := service.client(t)
+	page, err := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 1})
+	do(t, err)
+	_, err = client.Decode(page[0])
+	wantError[*persistence.MappingError](t, err)
+	if !client.Knows("Dog.Registered") || client.Knows("Cat.Born") || client.Name() != schoolName {
+		t.Error("the client does not know its definitions")
+	}
+}
+
+func TestNewClientMistakes(t *testing.T) {
+	for _, address := range []string{"", "service", "/log", "ftp://service", "http://", "http://:80", "http://service#x",
+		"http://user:secret@ser vice/", "http://user:secret", "http://service?after=1", "http://service?topics=a"} {
+		_, err := remotelog.NewClient(schoolName, address, known)
+		if wantError[*persistence.InvalidError](t, err); strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %q", address, err)
+		}
+	}
+	_, err := remotelog.NewClient(strings.Repeat("x", 33), "http://service", known)
+	wantError[*persistence.InvalidError](t, err)
+	_, err = remotelog.NewClient(schoolName, "service", remotelog.WithTimeout(0), remotelog.WithMaxResponse(0), remotelog.WithRetries(-1))
+	for _, part := range []string{"address", "WithApplicationOptions", "timeout", "largest response", "retries"} {
+		if !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), part) {
+			t.Errorf("got %v, want it to say what is wrong with %s", err, part)
+		}
+	}
+}
+
+// Headers and arguments of the address are sent, and show up in no error.
+func TestClientCredentials(t *testing.T) {
+	var asked []*http.Request
+	client, err := remotelog.NewClient(schoolName, "https://user:secret1@service/log/?token=secret2", known,
+		remotelog.WithHeader("Authorization", "Bearer secret3"), remotelog.WithRetries(0),
+		remotelog.WithHTTPClient(&http.Client{Transport: answering(func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r)
+			if len(asked) == 1 {
+				return nil, errors.New("no route")
+			}
+			return status(403, ""), nil
+		})}))
+	do(t, err)
+	for range 2 {
+		_, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Stop: 9, Limit: 3, Topics: []string{"a", "b"}})
+		if got := wantError[*remotelog.Error](t, err); strings.Contains(err.Error(), "secret") || got.URL != "https://service/log/notifications" {
+			t.Errorf("got %q at %s", err, got.URL)
+		}
+	}
+	got := asked[0]
+	if got.Header.Get("Authorization") != "Bearer secret3" || got.URL.RawQuery != "after=4&limit=3&stop=9&token=secret2&topics=a&topics=b" {
+		t.Errorf("got %v %v", got.URL, got.Header)
+	}
+}
+
+func TestClientStatuses(t *testing.T) {
+	for code, test := range map[int]struct {
+		class error
+		says  string
+		asked int
+	}{
+		302: {persistence.ErrProgramming, "redirects", 1},
+		204: {persistence.ErrProgramming, "status 204", 1},
+		400: {persistence.ErrProgramming, `the service says "limit is wrong"`, 1},
+		401: {persistence.ErrOperational, "WithHeader", 1},
+		404: {persistence.ErrProgramming, "address", 1},
+		429: {persistence.ErrOperational, "429", 3},
+		500: {persistence.ErrOperational, "500", 1},
+		502: {persistence.ErrOperational, "502", 3},
+		503: {persistence.ErrOperational, "503", 3},
+		504: {persistence.ErrOperational, "504", 3},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := 0
+			client := answering(func(*http.Request) (*http.Response, error) {
+				asked++
+				return status(code, `{"error": "limit is wrong"}`), nil
+			}).client(t, remotelog.WithRetries(2))
+			_, err := client.Head(t.Context())
+			got := wantError[*remotelog.Error](t, err)
+			if got.Status != code || !errors.Is(err, test.class) || !strings.Contains(err.Error(), test.says) || asked != test.asked {
+				t.Errorf("status %d: got %v of %v after %d requests", code, err, got.Class, asked)
+			}
+		})
+	}
+}
+
+// Redirects are not followed: headers with credentials would go wherever they lead.
+func TestClientFollowsNoRedirects(t *testing.T) {
+	client := newClient(t, serve(t, http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound)))
+	_, err := client.Head(t.Context())
+	if got := wantError[*remotelog.Error](t, err); got.Status != 302 {
+		t.Errorf("got %v", err)
+	}
+}
+
+// cut is the body of an answer whose connection is lost.
+type cut struct{ io.Reader }
+
+func (c cut) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (cut) Close() error { return nil }
+
+// What may pass is tried again within the call, with waits in between.
+func TestClientRetries(t *testing.T) {
+	for name, test := range map[string]struct {
+		fail     func() (*http.Response, error)
+		min, max time.Duration // of the wait
+	}{
+		"no connection": {func() (*http.Response, error) { return nil, errors.New("refused") }, 225 * time.Millisecond, 300 * time.Millisecond},
+		"cut": {func() (*http.Response, error) {
+			r := status(200, "")
+			r.Body = cut{strings.NewReader(`{"for`)}
+			return r, nil
+		}, 225 * time.Millisecond, 300 * time.Millisecond},
+		"busy":           {func() (*http.Response, error) { return status(503, ""), nil }, 225 * time.Millisecond, 300 * time.Millisecond},
+		"busy for a bit": {func() (*http.Response, error) { return status(429, "", "Retry-After", "3"), nil }, 6 * time.Second, 6 * time.Second},
+		"busy until": {func() (*http.Response, error) {
+			return status(503, "", "Retry-After", time.Now().Add(2*time.Second).UTC().Format(http.TimeFormat)), nil
+		}, 2 * time.Second, 4 * time.Second},
+		"busy since": {func() (*http.Response, error) { return status(503, "", "Retry-After", "-5"), nil }, 225 * time.Millisecond, 300 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dogs := newSchool(t)
+				register(t, dogs, "Fido", 0)
+				asked := 0
+				client := answering(func(r *http.Request) (*http.Response, error) {
+					if asked++; asked < 3 {
+						return test.fail()
+					}
+					return from(remotelog.NewHandler(dogs.Application))(r)
+				}).client(t)
+				start := time.Now()
+				head, err := client.Head(t.Context())
+				if waited := time.Since(start); err != nil || head != 1 || asked != 3 || waited < test.min || waited > test.max {
+					t.Errorf("got %d, %v after %d requests and %v", head, err, asked, waited)
+				}
+			})
+		})
+	}
+}
+
+// Whoever wants to be left alone for long is left to the caller.
+func TestClientLeavesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		client := answering(func(*http.Request) (*http.Response, error) {
+			asked++
+			return status(503, "", "Retry-After", "3600"), nil
+		}).client(t)
+		_, err := client.Head(t.Context())
+		if wantError[*remotelog.Error](t, err); asked != 1 {
+			t.Errorf("got %v after %d requests", err, asked)
+		}
+	})
+}
+
+func TestClientTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		client := answering(func(r *http.Request) (*http.Response, error) {
+			asked++
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}).client(t)
+		start := time.Now()
+		_, err := client.Head(t.Context())
+		if !errors.Is(err, persistence.ErrOperational) || !errors.Is(err, context.DeadlineExceeded) || asked != 1 || time.Since(start) != 10*time.Second {
+			t.Errorf("got %v after %d requests and %v", err, asked, time.Since(start))
+		}
+	})
+}
+
+func TestClientCancelled(t *testing.T) {
+	for name, service := range map[string]answering{
+		"in a request": func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() },
+		"in a wait":    func(*http.Request) (*http.Response, error) { return status(503, "", "Retry-After", "5"), nil },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			client := service.client(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, cancel)
+			start := time.Now()
+			_, err := client.Head(ctx)
+			if err != context.Canceled || time.Since(start) != time.Second {
+				t.Errorf("%s: got %v after %v", name, err, time.Since(start))
+			}
+		})
+	}
+}
+
+func TestClientMaxResponse(t *testing.T) {
+	dogs := newSchool(t)
+	register(t, dogs, "Fido", 9)
+	service := from(remotelog.NewHandler(dogs.Application))
+	body := ask(t, remotelog.NewHandler(dogs.Application), http.MethodGet, "/notifications?after=0&limit=10").Body.Len()
+	for _, more := range []int64{0, -1} {
+		client := service.client(t, remotelog.WithMaxResponse(int64(body)+more))
+		_, err := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 10})
+		if errors.Is(err, remotelog.ErrTooLarge) != (more < 0) || errors.Is(err, persistence.ErrOperational) {
+			t.Errorf("%d more than the answer: got %v", more, err)
+		}
+	}
+}
+
+const one = `{"id": 5, "originator_id": "f7ae7a4a-0000-4000-8000-000000000000", "originator_version": 1, "topic": "a", "state": ""}`
+
+func pageOf(head int, complete bool, notifications ...string) string {
+	return fmt.Sprintf(`{"format": 1, "application": %q, "head": %d, "complete": %t, "notifications": [%s], "new": [1]}`,
+		schoolName, head, complete, strings.Join(notifications, ","))
+}
+
+func answeringWith(body string) answering {
+	return func(*http.Request) (*http.Response, error) { return status(200, body), nil }
+}
+
+// An answer that cannot be true is not believed.
+func TestClientMalformed(t *testing.T) {
+	six := strings.Replace(one, "5", "6", 1)
+	for name, body := range map[string]string{
+		"empty":                      "",
+		"a page for people":          "<html>Log in</html>",
+		"other JSON":                 `{"status": "ok"}`,
+		"a list":                     "[]",
+		"two answers":                pageOf(6, true, one) + pageOf(6, true, one),
+		"a newer format":             strings.Replace(pageOf(6, true, one), "1", "2", 1),
+		"no head":                    strings.Replace(pageOf(6, true, one), "head", "foot", 1),
+		"a negative head":            pageOf(-1, true, one),
+		"not behind the position":    pageOf(6, true, strings.Replace(one, "5", "4", 1)),
+		"twice":                      pageOf(6, true, one, one),
+		"the wrong way round":        pageOf(6, true, six, one),
+		"beyond the end":             pageOf(6, true, strings.Replace(one, "5", "9", 1)),
+		"more than asked for":        pageOf(6, true, one, six, strings.Replace(one, "5", "7", 1)),
+		"another topic":              pageOf(6, true, strings.Replace(one, `"a"`, `"b"`, 1)),
+		"no state":                   pageOf(6, true, strings.Replace(one, "state", "estate", 1)),
+		"a null state":               pageOf(6, true, strings.Replace(one, `""`, `null`, 1)),
+		"not base64":                 pageOf(6, true, strings.Replace(one, `""`, `"!"`, 1)),
+		"no originator":              pageOf(6, true, strings.Replace(one, "f7ae7a4a-0000-4000-8", "00000000-0000-0000-0", 1)),
+		"not a UUID":                 pageOf(6, true, strings.Replace(one, "f7ae7a4a-", "x", 1)),
+		"a negative version":         pageOf(6, true, strings.Replace(one, `_version": 1`, `_version": -1`, 1)),
+		"nothing, and more to come":  pageOf(6, false),
+		"does not say that it ended": strings.Replace(pageOf(6, true), "complete", "finished", 1),
+	} {
+		client := answeringWith(body).client(t)
+		_, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Stop: 8, Limit: 2, Topics: []string{"a"}})
+		if !errors.Is(err, remotelog.ErrMalformed) || !errors.Is(err, persistence.ErrDatabase) || errors.Is(err, persistence.ErrOperational) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	client := answeringWith(pageOf(6, true, one)).client(t)
+	if page, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Limit: 2}); err != nil || len(page) != 1 || page[0].State == nil {
+		t.Errorf("got %v, %v; want unknown fields to be ignored", page, err)
+	}
+}
+
+// Positions in another log mean nothing, so not even its head is used.
+func TestClientWrongApplication(t *testing.T) {
+	client := from(remotelog.NewHandler(newApplication(t, "CatSchool"))).client(t)
+	_, err := client.Head(t.Context())
+	_, err2 := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 1})
+	for _, err := range []error{err, err2} {
+		if !errors.Is(err, remotelog.ErrWrongApplication) || !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), "CatSchool") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func newApplication(t testing.TB, name string, options ...application.Option) *application.Application {
+	t.Helper()
+	app, err := application.New(name, options...)
+	do(t, err)
+	return app
+}
+
+// A follower that was told of a head moves there when no more events come, so these must not come from a replica that
+// does not have them yet.
+func TestClientStale(t *testing.T) {
+	head, after := 6, 0
+	client := answering(func(r *http.Request) (*http.Response, error) {
+		if strings.HasSuffix(r.URL.Path, "/head") {
+			return status(200, pageOf(head, true)), nil
+		}
+		return status(200, pageOf(after, true)), nil
+	}).client(t)
+	ctx, r := t.Context(), persistence.NotificationRange{After: 4, Limit: 2}
+	for _, step := range []struct {
+		head, page int
+		stale      bool
+	}{{6, 6, false}, {6, 5, true}, {6, 7, false}, {3, 3, true}} { // the last one is a restored log
+		head, after = step.head, step.page
+		got, err := client.Head(ctx)
+		if err != nil || got != int64(step.head) {
+			t.Errorf("got head %d, %v; want the truth", got, err)
+		}
+		_, err = client.Notifications(ctx, r)
+		if errors.Is(err, remotelog.ErrStale) != step.stale || errors.Is(err, persistence.ErrOperational) != step.stale {
+			t.Errorf("%+v: got %v", step, err)
+		}
+	}
+}
+
+// Whatever a service answers, what a client takes is in order and behind the position.
+func FuzzClientAnswer(f *testing.F) {
+	f.Add(pageOf(6, true, one))
+	f.Add(pageOf(6, true, one, strings.Replace(one, "5", "6", 1)))
+	f.Add(pageOf(6, false))
+	f.Add(`{"format": 1, "notifications": [null]}`)
+	f.Fuzz(func(t *testing.T, body string) {
+		client := answering(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Query().Get("after") != "4" { // further pages
+				return status(400, ""), nil
+			}
+			return status(200, body), nil
+		}).client(t)
+		page, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Limit: 3})
+		if err != nil && page != nil || len(page) > 3 {
+			t.Errorf("got %d, %v", len(page), err)
+		}
+		after := int64(4)
+		for _, n := range page {
+			if n.ID <= after || n.Topic == "" || n.State == nil {
+				t.Errorf("got %+v behind %d", n, after)
+			}
+			after = n.ID
+		}
+	})
+}

@@ -1,0 +1,73 @@
+// Package remotelog lets a follower follow an application of another service, over HTTP. The follower keeps its position
+// in its own transaction, as with every leader, so that each event has its effects exactly once, whatever becomes of the
+// connection.
+//
+// # Serving a log
+//
+// The service that has the application serves its log, to be read only:
+//
+//	mux.Handle("/log/", http.StripPrefix("/log", authenticated(remotelog.NewHandler(dogs.Application))))
+//
+// Whoever may read it may read every event. The handler asks nobody who they are: that is for the service, in front of
+// it:
+//
+//	func authenticated(next http.Handler) http.Handler {
+//		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+//			token := []byte(r.Header.Get("Authorization"))
+//			if subtle.ConstantTimeCompare(token, []byte("Bearer "+secret)) != 1 {
+//				w.WriteHeader(http.StatusUnauthorized)
+//				return
+//			}
+//			next.ServeHTTP(w, r)
+//		})
+//	}
+//
+// States are sent as they are stored: compressed and encrypted, where the application does that. So the log can be served
+// by a program that has neither the keys nor the definitions, and the one that follows needs both. What is not encrypted
+// in the database is not encrypted in an answer either; use https.
+//
+// # Following it
+//
+// The other service follows with a [Client], which is a system.Leader. It has the name of the application, under which
+// followers keep their positions, and is given what it takes to read the events: their definitions and, where there are
+// such, the cipher and the compressor, as the application itself is given them. Settings of the environment count too, under
+// the application's name, such as TRAININGSCHOOL_CIPHER_KEY.
+//
+//	client, err := remotelog.NewClient("TrainingSchool", "https://school.example.com/log",
+//		remotelog.WithApplicationOptions(application.WithDefinitions(school.Dogs.Schema)),
+//		remotelog.WithHeader("Authorization", "Bearer "+secret))
+//	sys, err := system.New(system.Pipe(system.Upstream(client), system.App("Counters", NewCounters)))
+//	runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(db)))
+//
+// A runner asks for the head of the log twice a second, and for events where there are new ones. The client keeps what a
+// follower had no time for in one transaction, so that nothing is sent twice.
+//
+// # Failures
+//
+// A request that finds no connection, loses it, or is answered 429, 502, 503 or 504 is repeated a few times within a call,
+// after short waits, or after the one that the service asks for. What fails after that is an [Error], and the runner tries
+// again later, after longer and longer times. A timeout is not repeated within the call: there was time enough. Meanwhile
+// a follower of several leaders waits for this one.
+//
+// An answer is believed only when it can be true. The log must be that of the application the client was made for: positions
+// in another log mean nothing. Ids must ascend behind the position that was asked for. And a page that says that the log ends
+// must not come from before a head that was given out: that is what a replica says that lags behind, and events would be
+// passed over. Serve the log from the primary all the same: where an old head is all that a follower gets to see, it
+// takes itself to be ahead of the log, and stops with a system.AheadError.
+//
+// # The format
+//
+// Others can read the log too. GET notifications has the arguments after (the position behind which to begin) or start
+// (the first one wanted), stop (the last one wanted), limit, and topics, which may be repeated. Those that are not known are
+// ignored.
+//
+//	GET /log/notifications?after=4&limit=100&topics=Dog.TrickAdded
+//
+//	{"format": 1, "application": "TrainingSchool", "head": 7, "complete": true, "notifications": [
+//	  {"id": 5, "originator_id": "f7ae7a4a-...", "originator_version": 2, "topic": "Dog.TrickAdded", "state": "ARl..."}]}
+//
+// States are in base64. A page may have fewer notifications than were asked for, because of their size; complete says
+// that nothing follows in the range. GET head is the same without the last two. Errors are {"format": 1, "error": "..."}.
+// Fields may be added at any time, so readers must ignore those that they do not know; format changes when others change
+// their meaning.
+package remotelog

@@ -1,0 +1,90 @@
+package remotelog_test
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/system"
+	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
+)
+
+// Announcements is a follower in another service.
+type Announcements struct{ *application.Application }
+
+// NewAnnouncements makes the application.
+func NewAnnouncements(options ...application.Option) (*Announcements, error) {
+	app, err := application.New("Announcements", options...)
+	return &Announcements{Application: app}, err
+}
+
+// Policy announces what dogs have learned.
+func (*Announcements) Policy(_ context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+	if added, ok := event.Data.(school.TrickAdded); ok {
+		fmt.Println("a dog has learned to", added.Trick)
+	}
+	return nil
+}
+
+const token = "Bearer 6f1c"
+
+// authenticated lets those read the log who know the token.
+func authenticated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte(token)) != 1 {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// The training school serves its log, and another service follows it.
+func Example() {
+	ctx := context.Background()
+	dogs, err := school.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/log/", http.StripPrefix("/log", authenticated(remotelog.NewHandler(dogs.Application))))
+	service := httptest.NewServer(mux)
+	defer service.Close()
+
+	client, err := remotelog.NewClient("TrainingSchool", service.URL+"/log",
+		remotelog.WithApplicationOptions(application.WithDefinitions(school.Dogs.Schema)),
+		remotelog.WithHeader("Authorization", token))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.CloseIdleConnections()
+	sys, err := system.New(system.Pipe(system.Upstream(client), system.App("Announcements", NewAnnouncements)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	runner, err := system.NewSingleThreadedRunner(sys) // a service has system.NewRunner
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer runner.Close()
+
+	err = errors.Join(dogs.Register(ctx, "Fido"), dogs.AddTrick(ctx, "Fido", "roll over"), dogs.AddTrick(ctx, "Fido", "fetch"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := runner.Start(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(client.Head(ctx))
+	// Output:
+	// a dog has learned to roll over
+	// a dog has learned to fetch
+	// 3 <nil>
+}

@@ -1,0 +1,136 @@
+package remotelog_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
+	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
+)
+
+// TestMain runs the tests, or, in a process that a test has started, the program of that process.
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // followers fail on purpose, and runners report it
+	if os.Getenv(childDialect) != "" {
+		os.Exit(child())
+	}
+	os.Exit(testdb.Main(m))
+}
+
+var _ system.Leader = (*remotelog.Client)(nil)
+
+const schoolName = "TrainingSchool"
+
+var known = remotelog.WithApplicationOptions(application.WithDefinitions(school.Dogs.Schema))
+
+// newSchool makes an application on the memory store.
+func newSchool(t testing.TB, options ...application.Option) *school.TrainingSchool {
+	t.Helper()
+	dogs, err := school.New(options...)
+	do(t, err)
+	t.Cleanup(func() { do(t, dogs.Close()) })
+	return dogs
+}
+
+// register saves a dog with so many tricks, which is one event more.
+func register(t testing.TB, dogs *school.TrainingSchool, name string, tricks int) {
+	t.Helper()
+	dog := school.RegisterDog(name)
+	for range tricks {
+		dog.AddTrick("sit")
+	}
+	_, err := dogs.Save(t.Context(), dog)
+	do(t, err)
+}
+
+// serve serves a log until the test ends, and returns its address.
+func serve(t testing.TB, handler http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(http.StripPrefix("/log", handler))
+	t.Cleanup(server.Close)
+	return server.URL + "/log"
+}
+
+func newClient(t testing.TB, address string, options ...remotelog.ClientOption) *remotelog.Client {
+	t.Helper()
+	client, err := remotelog.NewClient(schoolName, address, append([]remotelog.ClientOption{known}, options...)...)
+	do(t, err)
+	t.Cleanup(client.CloseIdleConnections)
+	return client
+}
+
+// answering is a service that needs no network, so that its time need not be real.
+type answering func(*http.Request) (*http.Response, error)
+
+func (f answering) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// client is a client of the service.
+func (f answering) client(t testing.TB, options ...remotelog.ClientOption) *remotelog.Client {
+	t.Helper()
+	return newClient(t, "http://service/log", append(options, remotelog.WithHTTPClient(&http.Client{Transport: f}))...)
+}
+
+// from has a handler answer.
+func from(handler http.Handler) answering {
+	return func(r *http.Request) (*http.Response, error) {
+		w := httptest.NewRecorder()
+		http.StripPrefix("/log", handler).ServeHTTP(w, r)
+		return w.Result(), nil
+	}
+}
+
+func status(code int, body string, header ...string) *http.Response {
+	response := &http.Response{StatusCode: code, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
+	for i := 0; i < len(header); i += 2 {
+		response.Header.Set(header[i], header[i+1])
+	}
+	return response
+}
+
+// do fails the test at the first error.
+func do(t testing.TB, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// wantError requires an error of type E, and returns it.
+func wantError[E error](t testing.TB, err error) E {
+	t.Helper()
+	e, ok := errors.AsType[E](err)
+	if !ok {
+		t.Fatalf("got error %v (%T), want a %T", err, err, e)
+	}
+	return e
+}
+
+// broken is a store whose reads fail.
+type broken struct {
+	persistence.Factory
+	err error
+}
+
+func (b broken) ProcessRecorder(string) (persistence.ProcessRecorder, error) {
+	return brokenRecorder{err: b.err}, nil
+}
+
+type brokenRecorder struct {
+	persistence.ProcessRecorder
+	err error
+}
+
+func (r brokenRecorder) MaxNotificationID(context.Context) (int64, error) { return 0, r.err }

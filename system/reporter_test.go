@@ -1,0 +1,178 @@
+package system_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// keeping is a store that takes down the statuses that it is given.
+type keeping struct {
+	*memory.Store
+	mu   sync.Mutex // protects what follows
+	all  []persistence.FollowerStatus
+	fail error
+}
+
+func (k *keeping) RecordStatus(_ context.Context, s persistence.FollowerStatus) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.fail == nil {
+		k.all = append(k.all, s)
+	}
+	return k.fail
+}
+
+func (k *keeping) FollowerStatuses(context.Context) ([]persistence.FollowerStatus, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.all, k.fail
+}
+
+func (k *keeping) taken() []persistence.FollowerStatus {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	taken := k.all
+	k.all = nil
+	return taken
+}
+
+func TestStatusIsKept(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &keeping{Store: memory.New()}
+		failing := func(context.Context, domain.Event, *application.ProcessingEvent) error { return errPoison }
+		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", failing)))
+		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
+		start(t, r)
+		synctest.Wait()
+		if all := store.taken(); len(all) != 1 || all[0].State != "running" || all[0].ApplicationName != "F" ||
+			all[0].UpstreamApplicationName != schoolName || all[0].Process == "" || !all[0].Alive(time.Now()) {
+			t.Errorf("at the start: %+v", all)
+		}
+		time.Sleep(10 * time.Minute)
+		if n := len(store.taken()); n < 55 || n > 60 {
+			t.Errorf("%d heartbeats in ten minutes", n)
+		}
+
+		register(t, dogs, 0, "Fido")
+		synctest.Wait()
+		if all := store.taken(); len(all) != 1 || all[0].State != "retrying" || all[0].NotificationID != 1 || all[0].Error == "" ||
+			all[0].Since.IsZero() || !all[0].NextRetry.After(all[0].Heartbeat) {
+			t.Errorf("after a failure: %+v", all)
+		}
+		f.become(ignore)
+		time.Sleep(2 * time.Second)
+		if all := store.taken(); len(all) != 1 || all[0].State != "running" || all[0].Error != "" || !all[0].Since.IsZero() {
+			t.Errorf("after the recovery: %+v", all)
+		}
+		do(t, r.Stop(t.Context()))
+		if all := store.taken(); len(all) != 1 || all[0].State != "stopped" || all[0].Alive(time.Now()) {
+			t.Errorf("after the end: %+v", all)
+		}
+	})
+}
+
+// A follower works although its status cannot be kept.
+func TestStatusCannotBeKept(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]error{
+		"no table":    &persistence.NotMigratedError{},
+		"no database": errors.New("no database"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &keeping{Store: memory.New()}
+				var j journal
+				r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
+				dogs := get[*school.TrainingSchool](t, r, schoolName)
+				start(t, r)
+				synctest.Wait()
+				store.mu.Lock()
+				store.fail = fail
+				store.mu.Unlock()
+				register(t, dogs, 0, "Fido")
+				time.Sleep(time.Minute)
+				j.want(t, dogs.Application)
+			})
+		})
+	}
+}
+
+// What one process has found out about a position another one knows.
+func TestAheadIsRemembered(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		store := gormstore.New(db)
+		var j journal
+		pipe := system.Pipe(system.App(schoolName, school.New), following("F", j.policy))
+		first := newRunner(t, store, pipe)
+		dogs, f := get[*school.TrainingSchool](t, first, schoolName), get[*follower](t, first, "F")
+		register(t, dogs, 0, "Fido")
+		ahead := head(t, dogs.Application) + 2
+		do(t, f.Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: ahead}))
+		start(t, first)
+		waitForState(t, first, system.Stopped)
+		do(t, first.Close())
+
+		second, err := system.NewSingleThreadedRunner(newSystem(t, pipe), application.WithStore(store))
+		closing(t, second, err)
+		for range 5 {
+			register(t, get[*school.TrainingSchool](t, second, schoolName), 0, "Rex "+time.Now().String())
+		}
+		_, err = second.CatchUp(t.Context(), "F", nil)
+		if got := wantError[*system.AheadError](t, err); got.Position != ahead || len(j.events(t)) != 0 {
+			t.Errorf("got %+v, and %d events", got, len(j.events(t)))
+		}
+	})
+}
+
+// hearing is a store whose listener a test rings.
+type hearing struct {
+	*memory.Store
+	wake chan func(string)
+}
+
+func (h *hearing) Listen(ctx context.Context, wake func(string)) error {
+	h.wake <- wake
+	<-ctx.Done()
+	return nil
+}
+
+func TestListener(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &hearing{Store: memory.New(), wake: make(chan func(string), 1)}
+		var j journal
+		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
+		start(t, r)
+		wake := <-store.wake
+		other, err := school.New(application.WithStore(store))
+		do(t, err)
+		for i, application := range []string{schoolName, ""} {
+			synctest.Wait()
+			register(t, other, i, "Fido"+application)
+			wake("somebody else")
+			begin := time.Now()
+			wake(application)
+			synctest.Wait()
+			j.want(t, other.Application)
+			if time.Now() != begin {
+				t.Error("it was found by polling")
+			}
+		}
+	})
+}

@@ -1,0 +1,57 @@
+package system
+
+import (
+	"context"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// waitInterval is how often WaitFor looks.
+const waitInterval = 5 * time.Millisecond
+
+// WaitFor returns when a follower has processed the log of a leader up to a notification id, so that a caller finds in the
+// follower's view what it has saved. Where the follower of this runner has failed it returns that error at once, although
+// the follower will try again; persistence.WaitFor waits for that, and for followers that other processes run.
+//
+// It returns a *persistence.WaitError when ctx ends first, and ErrStopped when the runner was stopped.
+func (m *members) WaitFor(ctx context.Context, follower, leader string, notificationID int64) error {
+	for _, edge := range m.edgesOf(follower) {
+		if edge.leader.Name() == leader {
+			return edge.waitFor(ctx, notificationID)
+		}
+	}
+	return m.unknown(follower + ", following " + leader + ",")
+}
+
+func (f *following) waitFor(ctx context.Context, notificationID int64) error {
+	ticker := time.NewTicker(waitInterval)
+	defer ticker.Stop()
+	for {
+		done, err := persistence.HasTracked(ctx, f.app().Recorder(), f.leader.Name(), notificationID)
+		if done || err != nil && ctx.Err() == nil {
+			return err
+		}
+		if err := f.standstill(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return &persistence.WaitError{Upstream: f.leader.Name(), NotificationID: notificationID, Err: context.Cause(ctx)}
+		case <-ticker.C:
+		}
+	}
+}
+
+// standstill is why the follower does not go on, or nil.
+func (f *following) standstill() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.status.Err != nil {
+		return f.status.Err
+	}
+	if f.over {
+		return ErrStopped
+	}
+	return nil
+}

@@ -1,0 +1,55 @@
+package system_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+func TestWaitFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		var j journal
+		r := newRunner(t, memory.New(), system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
+		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
+		start(t, r)
+		for range 2 {
+			register(t, dogs, 1, "Fido "+time.Now().String())
+			do(t, r.WaitFor(ctx, "F", schoolName, head(t, dogs.Application)))
+			j.want(t, dogs.Application)
+			time.Sleep(time.Second)
+		}
+		do(t, r.WaitFor(ctx, "F", schoolName, 0))
+
+		soon, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		late := wantError[*persistence.WaitError](t, r.WaitFor(soon, "F", schoolName, 1000))
+		if late.NotificationID != 1000 || !errors.Is(late, context.DeadlineExceeded) {
+			t.Errorf("got %+v", late)
+		}
+		wantError[*system.Error](t, r.WaitFor(ctx, "F", "Kennel", 1))
+		wantError[*system.Error](t, r.WaitFor(ctx, "Nobody", schoolName, 1))
+
+		f.become(func(context.Context, domain.Event, *application.ProcessingEvent) error { return errPoison })
+		register(t, dogs, 0, "Rex")
+		if err := r.WaitFor(ctx, "F", schoolName, head(t, dogs.Application)); !errors.Is(err, errPoison) {
+			t.Errorf("got %v, want the error of the policy", err)
+		}
+		f.become(ignore)
+		time.Sleep(2 * time.Second)
+		do(t, r.WaitFor(ctx, "F", schoolName, head(t, dogs.Application)), r.Stop(ctx))
+		if err := r.WaitFor(ctx, "F", schoolName, 1000); !errors.Is(err, system.ErrStopped) {
+			t.Errorf("got %v, want ErrStopped", err)
+		}
+	})
+}
