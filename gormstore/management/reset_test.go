@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -117,6 +118,41 @@ func TestResetWhileRunning(t *testing.T) {
 		status.Heartbeat = time.Now().Add(-time.Minute)
 		record()
 		s.manage(t, "reset_follower", "--yes", "-v", "0", "Counter").want(t, 0, "", "")
+	})
+}
+
+// A runner in another process is noticed as soon as it runs, and its end as soon as it is stopped.
+func TestResetBesideRunner(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		sys, err := newSystem()
+		if err != nil {
+			t.Fatal(err)
+		}
+		runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(s.db)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer runner.Close()
+		if err := runner.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		diary, err := gormstore.New(s.db).ProcessRecorder("Diary")
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if err := persistence.WaitFor(waiting, diary, "TrainingSchool", 3); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.manage(t, "reset_follower", "--yes", "Diary"); got.code != 1 || !strings.HasPrefix(got.stderr, "CommandError: Diary is running (") {
+			t.Errorf("%+v", got)
+		}
+		if err := runner.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.manage(t, "reset_follower", "--yes", "-v", "0", "Diary").want(t, 0, "", "")
 	})
 }
 
