@@ -18,6 +18,8 @@ import (
 const (
 	batchEvents = 500
 	batchTime   = 20 * time.Millisecond
+	// fewestEvents are read at least, however slow the policy is.
+	fewestEvents = 10
 )
 
 // fullPolls is how many polls in a row may look at the leader's head alone. The next one also reads the position, which
@@ -31,6 +33,7 @@ type following struct {
 	topics   []string
 	parker   Parker // nil where the follower parks nothing
 
+	limit   int         // how many events are read at once
 	careful int         // how many events are still to be processed one at a time, after an error
 	ahead   *AheadError // set once the position was found to be ahead of the log
 	idle    int64       // the position that the last pull found at the head of the log, or -1
@@ -46,7 +49,7 @@ type following struct {
 }
 
 func newFollowing(follower Follower, leader Leader) *following {
-	f := &following{follower: follower, leader: leader, idle: -1}
+	f := &following{follower: follower, leader: leader, idle: -1, limit: batchEvents}
 	if filter, ok := follower.(TopicFilter); ok {
 		f.topics = filter.Topics()
 	}
@@ -100,6 +103,7 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	}
 	processed, err := process(ctx, b)
 	f.careful = max(f.careful-processed, 0)
+	f.adapt(processed, len(b.events))
 	f.done.Events += processed
 	f.done.Position = b.position(processed)
 	switch {
@@ -116,6 +120,18 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 		return f.park(ctx, b, err)
 	}
 	return nothingMore, f.failed(b.suspect(), err)
+}
+
+// adapt has no more events read than will probably be processed before the time of a batch is over: the others would be
+// read again.
+func (f *following) adapt(processed, read int) {
+	switch {
+	case f.careful > 0:
+	case processed < read:
+		f.limit = max(2*processed, fewestEvents)
+	default:
+		f.limit = min(2*f.limit, batchEvents)
+	}
 }
 
 // deservesCare tells whether a batch that failed is tried again at once, one event at a time: the events in front of the
@@ -157,7 +173,7 @@ func (f *following) read(ctx context.Context) (batch, error) {
 		f.idle = position
 		return batch{from: position, to: position}, nil
 	}
-	limit := batchEvents
+	limit := f.limit
 	if f.careful > 0 {
 		limit = 1
 	}

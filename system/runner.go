@@ -13,8 +13,8 @@ import (
 )
 
 // How a runner waits. Polling finds what other processes record; a wake-up in the same process comes sooner. A follower
-// that fails waits from the shortest to the longest time, twice as long after each failure. All waits are a little
-// shorter at random, so that followers do not move in step.
+// that fails waits from the shortest to the longest time, twice as long after each failure. Polls are up to a quarter later
+// and retries up to a quarter sooner at random, so that followers do not move in step.
 const (
 	pollInterval  = 500 * time.Millisecond
 	shortestRetry = time.Second
@@ -239,7 +239,7 @@ func (w *worker) ended(ctx context.Context) {
 
 // sleep waits for something to do. It is true where that is only to have a look.
 func (w *worker) sleep(ctx context.Context, stopping <-chan struct{}) (poll bool) {
-	wait := shortened(pollInterval)
+	wait := pollInterval + rand.N(pollInterval/4)
 	for _, edge := range w.edges {
 		if !edge.next.IsZero() {
 			wait = min(wait, time.Until(edge.next))
