@@ -258,3 +258,15 @@ func (u *sqliteUnit) Rollback() error {
 
 // noTransaction recognises that SQLite has rolled back by itself, as it does after some errors.
 func noTransaction(err error) bool { return strings.Contains(err.Error(), "no transaction is active") }
+
+// courtesy is how long writers of SQLite, who have no queue, let others go first: those look again after at most 25 ms, as
+// long as they have not waited for a fifth of a second.
+const courtesy = 25 * time.Millisecond
+
+// Courtesy implements persistence.SingleWriter.
+func (s *Store) Courtesy() time.Duration {
+	if _, ok := s.dialect.(sqlite); ok {
+		return courtesy
+	}
+	return 0
+}

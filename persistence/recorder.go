@@ -3,6 +3,7 @@ package persistence
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -103,6 +104,14 @@ type Transactor interface {
 	// rolled back when fn returns an error or panics. In a ctx that carries a transaction of the store already, fn runs
 	// nested in it.
 	Transaction(ctx context.Context, fn func(ctx context.Context) error) error
+}
+
+// SingleWriter is a Factory whose store has one writer at a time and no queue of those who wait, so that whoever writes
+// again and again can keep others out for ever.
+type SingleWriter interface {
+	// Courtesy is how long to wait between two long transactions, so that others find the moment. It is 0 where they
+	// queue.
+	Courtesy() time.Duration
 }
 
 // PositionLocker is a TrackingRecorder that can hold a position against other processes of the same follower.

@@ -33,12 +33,13 @@ type following struct {
 	topics   []string
 	parker   Parker // nil where the follower parks nothing
 
-	limit   int         // how many events are read at once
-	careful int         // how many events are still to be processed one at a time, after an error
-	ahead   *AheadError // set once the position was found to be ahead of the log
-	idle    int64       // the position that the last pull found at the head of the log, or -1
-	polls   int         // how many polls in a row were quiet
-	done    Processed   // in all pulls
+	took    time.Duration // by the last batch
+	limit   int           // how many events are read at once
+	careful int           // how many events are still to be processed one at a time, after an error
+	ahead   *AheadError   // set once the position was found to be ahead of the log
+	idle    int64         // the position that the last pull found at the head of the log, or -1
+	polls   int           // how many polls in a row were quiet
+	done    Processed     // in all pulls
 
 	atFault  failures // of the event that failed last
 	recalled bool     // whether ahead was looked up in the store
@@ -101,7 +102,9 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	if f.batches() {
 		process = f.processTogether
 	}
+	begin := time.Now()
 	processed, err := process(ctx, b)
+	f.took = time.Since(begin)
 	f.careful = max(f.careful-processed, 0)
 	f.adapt(processed, len(b.events))
 	f.done.Events += processed

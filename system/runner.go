@@ -222,6 +222,9 @@ func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 			more = w.pull(ctx, edge, polled) || more
 			edge.report(ctx, edge.following)
 		}
+		if more {
+			w.giveWay(ctx, stopping)
+		}
 		polled = !more && w.sleep(ctx, stopping)
 	}
 }
@@ -234,6 +237,26 @@ func (w *worker) ended(ctx context.Context) {
 	for _, edge := range w.edges {
 		edge.ended()
 		edge.report(context.WithoutCancel(ctx), edge.following)
+	}
+}
+
+// giveWay lets others write after a batch that has kept them from it for long.
+func (w *worker) giveWay(ctx context.Context, stopping <-chan struct{}) {
+	var courtesy time.Duration
+	for _, edge := range w.edges {
+		if store, ok := edge.app().Factory().(persistence.SingleWriter); ok && edge.took > batchTime/2 {
+			courtesy = max(courtesy, store.Courtesy())
+		}
+	}
+	if courtesy == 0 {
+		return
+	}
+	timer := time.NewTimer(courtesy)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-stopping:
+	case <-timer.C:
 	}
 }
 

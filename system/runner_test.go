@@ -791,3 +791,41 @@ func TestManyWriters(t *testing.T) {
 		}
 	})
 }
+
+// courteous is a store with one writer at a time.
+type courteous struct{ *memory.Store }
+
+func (courteous) Courtesy() time.Duration { return 25 * time.Millisecond }
+
+// After a batch that took long a follower lets others write, where they would not find the moment otherwise.
+func TestCourtesy(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		takes, gap time.Duration
+	}{
+		"long batches":  {15 * time.Millisecond, 25 * time.Millisecond},
+		"short batches": {time.Millisecond, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var began []time.Time
+				slow := func(context.Context, domain.Event, *application.ProcessingEvent) error {
+					began = append(began, time.Now())
+					time.Sleep(test.takes)
+					return nil
+				}
+				r := newRunner(t, courteous{memory.New()}, system.Pipe(system.App(schoolName, school.New), following("F", slow)))
+				dogs := get[*school.TrainingSchool](t, r, schoolName)
+				start(t, r)
+				synctest.Wait()
+				register(t, dogs, 0, "Fido")
+				synctest.Wait() // it is being processed
+				register(t, dogs, 0, "Rex")
+				time.Sleep(time.Second)
+				if got := began[1].Sub(began[0]) - test.takes; got != test.gap {
+					t.Errorf("a gap of %v, want %v", got, test.gap)
+				}
+			})
+		})
+	}
+}

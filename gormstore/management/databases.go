@@ -15,6 +15,7 @@ import (
 
 // store is what the commands use of a *gormstore.Store, which an application may have wrapped.
 type store interface {
+	persistence.SingleWriter
 	persistence.Factory
 	persistence.Transactor
 	DB() *gorm.DB

@@ -250,20 +250,15 @@ func (s *synchronization) one(ctx, working context.Context, f FollowerSync) (pro
 	return processed, err
 }
 
-// courtesy is how long a follower on SQLite waits between two batches. SQLite has one writer at a time and no queue of those
-// who wait: they look again after at most 25 ms, as long as they have not waited for a fifth of a second. Without a gap of
-// that length they would hardly ever find the moment between two batches.
-const courtesy = 25 * time.Millisecond
-
-// giveWay lets others write.
+// giveWay lets others write between two batches.
 func (s *synchronization) giveWay(ctx context.Context, f FollowerSync) {
 	own, ok := storeOf(s.runner, f.Name)
-	if s.report.DryRun || !ok || own.DB().Name() != "sqlite" {
+	if s.report.DryRun || !ok || own.Courtesy() == 0 {
 		return
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(courtesy):
+	case <-time.After(own.Courtesy()):
 	}
 }
 
