@@ -23,11 +23,12 @@ const (
 // does; those who come in the meantime wait, and the first of them leads the next batch, in which all that have waited
 // are written together. Nobody waits for a timer, and a lone caller waits for nobody.
 type queue struct {
-	mu      sync.Mutex // protects what follows
-	waiting []*save    // in the order of arrival
-	led     bool       // somebody is leading
-	last    int        // how many saves the last batch had
-	calm    int        // for how many batches not to yield
+	mu      sync.Mutex    // protects what follows
+	waiting []*save       // in the order of arrival
+	led     bool          // somebody is leading
+	last    int           // how many saves the last batch had
+	took    time.Duration // by the last batch
+	calm    int           // for how many batches not to yield
 }
 
 // errNotWritten is the outcome of saves whose batch ended in a panic.
@@ -124,14 +125,14 @@ func (q *queue) lead(ctx context.Context, own *save, write func(ctx context.Cont
 	for _, s := range batch {
 		s.err = errNotWritten // until write says what became of it
 	}
-	defer q.finish(own, batch) // also where write panics, or all others would wait for ever
+	defer q.finish(own, batch, time.Now()) // also where write panics, or all others would wait for ever
 	write(ctx, batch)
 }
 
 // finish hands the lead to whoever waits longest, and wakes the others of the batch.
-func (q *queue) finish(own *save, batch []*save) {
+func (q *queue) finish(own *save, batch []*save, begin time.Time) {
 	q.mu.Lock()
-	q.last = len(batch)
+	q.last, q.took = len(batch), time.Since(begin)
 	q.led = len(q.waiting) > 0
 	if q.led {
 		next := q.waiting[0]
@@ -173,27 +174,39 @@ func (q *queue) take() []*save {
 }
 
 // yield lets the callers that the last batch has just woken come back with their next saves, so that they go together
-// instead of in two halves. It is worth that only under load, and only while the processor is not busy with other
-// work: a yield that took long is not repeated for a while.
+// instead of in two halves, each of which waits for a sync of its own. It is worth that only under load, for a small part of
+// the time that the last batch took, and while it brings in anything.
 func (q *queue) yield() {
 	q.mu.Lock()
-	worthwhile := q.last > 1 && q.calm == 0
+	wanted, budget, before := q.last, min(q.took/yieldShare, longestYield), len(q.waiting)
+	worthwhile := wanted > 1 && q.calm == 0
 	q.calm = max(q.calm-1, 0)
 	q.mu.Unlock()
 	if !worthwhile {
 		return
 	}
-	begin := time.Now()
-	runtime.Gosched()
-	runtime.Gosched()
-	if time.Since(begin) > longYield {
+	begin, there := time.Now(), before
+	for range 2 {
+		runtime.Gosched()
+	}
+	for there = q.length(); there < wanted && time.Since(begin) < budget; there = q.length() {
+		runtime.Gosched()
+	}
+	if there == before || time.Since(begin) > 2*longestYield { // nobody comes back, or others need the processor
 		q.mu.Lock()
 		q.calm = calmBatches
 		q.mu.Unlock()
 	}
 }
 
+func (q *queue) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
 const (
-	longYield   = 400 * time.Microsecond
-	calmBatches = 16
+	yieldShare   = 12 // of the time of a batch
+	longestYield = 200 * time.Microsecond
+	calmBatches  = 16
 )
