@@ -19,6 +19,10 @@ import (
 // every event exactly once is better off with package system.
 func (a *Application) Subscribe(ctx context.Context, after int64, topics ...string) iter.Seq2[domain.Event, error] {
 	return func(yield func(domain.Event, error) bool) {
+		if a.closed.Load() {
+			yield(domain.Event{}, a.closedError())
+			return
+		}
 		ctx, cancel := context.WithCancel(ctx)
 		wake := make(chan struct{}, 1)
 		listened := a.wakeUps(ctx, wake)

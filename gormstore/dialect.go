@@ -52,6 +52,9 @@ type dialect interface {
 	// schemaOf is the schema that a table is in, as a connection finds it.
 	schemaOf(ctx context.Context, c connection, t table) (string, error)
 
+	// reported tells whether an error is one that the database or its connection has reported.
+	reported(err error) bool
+
 	// unanswered tells whether the database may have done what it was asked although there is an error.
 	unanswered(err error) bool
 

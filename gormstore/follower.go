@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,10 +42,18 @@ func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerSta
 
 // recordStatus leaves the status of another process alone where the follower has stopped in this one.
 func recordStatus(tx *gorm.DB, row FollowerStatus) error {
-	if row.State != "stopped" || row.Ahead > 0 {
-		return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error
+	columns := []string{"state", "error", "notification_id", "since", "next_retry", "heartbeat", "process"}
+	keepsAhead := row.Ahead < 0
+	if keepsAhead {
+		row.Ahead = 0 // of a new row
+	} else {
+		columns = append(columns, "ahead")
 	}
-	updated := tx.Model(&FollowerStatus{}).Select("*").Where("application_name = ? AND upstream_application_name = ? AND process = ?",
+	if row.State != "stopped" || !keepsAhead {
+		key := []clause.Column{{Name: "application_name"}, {Name: "upstream_application_name"}}
+		return tx.Clauses(clause.OnConflict{Columns: key, DoUpdates: clause.AssignmentColumns(columns)}).Create(&row).Error
+	}
+	updated := tx.Model(&FollowerStatus{}).Select(columns).Where("application_name = ? AND upstream_application_name = ? AND process = ?",
 		row.ApplicationName, row.UpstreamApplicationName, row.Process).Updates(&row)
 	if updated.Error != nil || updated.RowsAffected > 0 {
 		return updated.Error
@@ -134,6 +143,53 @@ func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]
 		}
 	}
 	return events, r.store.translate(ctx, r.application+": read parked events", err)
+}
+
+// ParkedOriginators implements persistence.ParkingRecorder.
+func (r *processRecorder) ParkedOriginators(ctx context.Context, upstream string, among []uuid.UUID) (map[uuid.UUID]int64, error) {
+	found := map[uuid.UUID]int64{}
+	if len(among) == 0 {
+		return found, ctx.Err()
+	}
+	c, done, err := r.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	ids := make([]UUID, len(among))
+	for i, id := range among {
+		ids[i] = UUID(id)
+	}
+	var rows []struct {
+		OriginatorID UUID
+		First        int64
+	}
+	err = r.store.session(ctx, c.pool).Model(&ParkedEvent{}).Select("originator_id, MIN(notification_id) AS first").
+		Where("application_name = ? AND upstream_application_name = ? AND originator_id IN ?", r.application, upstream, ids).
+		Group("originator_id").Find(&rows).Error
+	for _, row := range rows {
+		found[uuid.UUID(row.OriginatorID)] = row.First
+	}
+	return found, r.store.translate(ctx, r.application+": read parked events", err)
+}
+
+// CountParked implements persistence.ParkingRecorder.
+func (r *processRecorder) CountParked(ctx context.Context, upstream string) (int64, error) {
+	return r.maximum(ctx, "count parked events", "SELECT COUNT(*) FROM "+r.store.tables.parked.quoted+
+		" WHERE application_name = ? AND upstream_application_name = ?", r.application, upstream)
+}
+
+// Trouble implements persistence.TroubleTeller.
+func (s *Store) Trouble(err error) (is, retryable bool) {
+	if err == nil || s.dialect == nil || !s.dialect.reported(err) {
+		return false, false
+	}
+	fault := s.faultOf(err)
+	if fault.class == nil {
+		return false, false
+	}
+	return errors.Is(fault.class, persistence.ErrOperational) || errors.Is(fault.class, persistence.ErrInternal),
+		persistence.IsRetryable(fault.class)
 }
 
 // UnparkEvent implements persistence.ParkingRecorder.

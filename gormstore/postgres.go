@@ -241,6 +241,11 @@ func appendHyphenated(to []byte, id uuid.UUID) []byte {
 	return append(to, text...)
 }
 
+func (postgres) reported(err error) bool {
+	_, coded := errors.AsType[sqlState](err)
+	return coded || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
+}
+
 func (postgres) topics(topics []string) (string, []any) { return "topic = ANY(?)", []any{topics} }
 
 // lockKey is the number that stands for an application's log (or for a follower's position) in PostgreSQL's advisory

@@ -284,7 +284,7 @@ func (t *eventTable) reader(ctx context.Context) (c connection, done func(), err
 		return c, nil, err
 	}
 	if outer == nil {
-		return connection{t.store.readers(), t.store}, func() {}, nil
+		return connection{t.store.readers(), t.store}, func() {}, t.store.roomToRead(ctx)
 	}
 	outer.turn.Lock()
 	return connection{outer.connection(), t.store}, outer.turn.Unlock, nil

@@ -162,6 +162,11 @@ func (sqlite) insert(ctx context.Context, c connection, into table, key, applica
 	})
 }
 
+func (sqlite) reported(err error) bool {
+	_, coded := sqliteCode(err)
+	return coded || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
+}
+
 func (sqlite) topics(topics []string) (string, []any) {
 	arguments := make([]any, len(topics))
 	for i, topic := range topics {

@@ -115,6 +115,15 @@ func (s *Store) connectWithin(ctx, waiting context.Context) (*sql.Conn, error) {
 	return conn, err
 }
 
+// roomToRead is room in the pool that is read from: a read without the context of the transaction around it would otherwise
+// wait for a connection that this transaction has.
+func (s *Store) roomToRead(ctx context.Context) error {
+	if s.handle.readers != nil {
+		return nil // nobody writes on it
+	}
+	return s.room(ctx)
+}
+
 // room waits until the pool has a connection to give, with the bound of connect.
 func (s *Store) room(ctx context.Context) error {
 	if stats := s.pool.Stats(); stats.MaxOpenConnections == 0 || stats.InUse < stats.MaxOpenConnections {

@@ -19,7 +19,7 @@ type FollowerStatus struct {
 	Error          string
 	NotificationID int64
 	// Ahead is the position that was found to be ahead of the upstream log, or 0. A follower that is started again must
-	// not go on from it, although the log may have grown beyond it.
+	// not go on from it, although the log may have grown beyond it. Below 0 it leaves what is recorded as it is.
 	Ahead int64
 	// Since is when it began to fail there, and NextRetry when it will be tried again. Both are zero where it does not
 	// fail. Times are in UTC.
@@ -43,10 +43,19 @@ func (s FollowerStatus) Alive(now time.Time) bool {
 // StatusRecorder is a Factory that keeps the statuses of followers.
 type StatusRecorder interface {
 	// RecordStatus keeps a status in place of the one before. A status that is stopped does not replace one of another
-	// process, which goes on running the follower. It takes part in the transaction that ctx carries.
+	// process, which goes on running the follower, unless it changes Ahead. It takes part in the transaction that ctx
+	// carries.
 	RecordStatus(ctx context.Context, status FollowerStatus) error
 	// FollowerStatuses returns all statuses, in the order of their names.
 	FollowerStatuses(ctx context.Context) ([]FollowerStatus, error)
+}
+
+// TroubleTeller is a Factory that recognises trouble with its database in errors of others, such as those of statements
+// that a policy sends through its transaction: they say nothing about the event that was processed.
+type TroubleTeller interface {
+	// Trouble tells whether an error is trouble with the database, and whether the same transaction may succeed if it is
+	// tried again.
+	Trouble(err error) (is, retryable bool)
 }
 
 // ParkedEvent is an event that a follower has put aside, because it could not be processed or because an earlier event of
@@ -72,6 +81,10 @@ type ParkingRecorder interface {
 	// ParkedEvents returns what is kept of an upstream application's events, in the order of their notification ids. "" is
 	// all upstream applications.
 	ParkedEvents(ctx context.Context, upstream string) ([]ParkedEvent, error)
+	// ParkedOriginators returns those of some originators that have events kept, each with the first event's id.
+	ParkedOriginators(ctx context.Context, upstream string, among []uuid.UUID) (map[uuid.UUID]int64, error)
+	// CountParked returns how many events of an upstream application are kept.
+	CountParked(ctx context.Context, upstream string) (int64, error)
 	// UnparkEvent forgets an event. One that is not kept is an ErrProgramming.
 	UnparkEvent(ctx context.Context, upstream string, notificationID int64) error
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -126,8 +127,28 @@ func (m *Mapper) ToDomain(stored StoredEvent) (domain.Event, error) {
 	return m.toDomain(events, Notification{StoredEvent: stored})
 }
 
-// OriginalLayout tells whether states are written as the original does. Such states lose the event's id and metadata.
-func (m *Mapper) OriginalLayout() bool { return m.original }
+// KeepsPlain tells whether a payload of plain fields (numbers, booleans, valid strings) comes out of a stored event as it
+// went in, with the event's id and metadata. It does with the transcoder and layout of this package; nobody knows what
+// others make of it.
+func (m *Mapper) KeepsPlain() bool {
+	transcoder, ok := m.transcoder.(*JSONTranscoder)
+	return ok && !m.original && transcoder.isDefault()
+}
+
+// TopicsOf returns all names under which events of a topic's type can be stored, today's and former ones. It returns none
+// where the topic is not known.
+func (m *Mapper) TopicsOf(topic string) []string {
+	schema, ok := m.SchemaOf(topic)
+	if !ok {
+		return nil
+	}
+	for _, kind := range schema.EventTypes() {
+		if names := append([]string{kind.Topic()}, kind.Aliases()...); slices.Contains(names, topic) {
+			return names
+		}
+	}
+	return nil
+}
 
 // NotificationToDomain is ToDomain for an event from the log, which also knows its position.
 func (m *Mapper) NotificationToDomain(notification Notification) (domain.Event, error) {

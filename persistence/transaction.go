@@ -82,8 +82,21 @@ func (t *Transaction) Committed(ctx context.Context) {
 		t.parent.adopt(commits, rollbacks)
 		return
 	}
-	for _, effect := range commits {
-		effect(ctx)
+	run(ctx, commits)
+}
+
+// run runs all effects, also behind one that panics: they have nothing to do with each other.
+func run(ctx context.Context, effects []func(context.Context)) {
+	for i, effect := range effects {
+		func() {
+			defer func() {
+				if value := recover(); value != nil {
+					run(ctx, effects[i+1:])
+					panic(value)
+				}
+			}()
+			effect(ctx)
+		}()
 	}
 }
 

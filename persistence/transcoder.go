@@ -3,6 +3,7 @@ package persistence
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -69,6 +70,17 @@ func NewJSONTranscoder(transcodings ...Transcoding) *JSONTranscoder {
 		t.add(&transcoding)
 	}
 	return t
+}
+
+// isDefault tells whether there are no transcodings but the default ones.
+func (t *JSONTranscoder) isDefault() bool {
+	defaults := DefaultTranscodings()
+	for name := range t.byName {
+		if !slices.ContainsFunc(defaults, func(d Transcoding) bool { return d.Name() == name }) {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *JSONTranscoder) add(transcoding *Transcoding) {

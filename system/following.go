@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,8 +42,10 @@ type following struct {
 	polls   int           // how many polls in a row were quiet
 	done    Processed     // in all pulls
 
-	atFault  failures // of the event that failed last
-	recalled bool     // whether ahead was looked up in the store
+	atFault    failures // of the event that failed last
+	recalled   bool     // whether the store was asked what other processes know
+	keptAhead  int64    // the position of ahead as the store has it, or 0
+	mindParked bool     // events may be put aside, behind which others have to be
 
 	mu     sync.Mutex // protects what follows
 	over   bool       // nobody pulls any more
@@ -52,11 +55,24 @@ type following struct {
 func newFollowing(follower Follower, leader Leader) *following {
 	f := &following{follower: follower, leader: leader, idle: -1, limit: batchEvents}
 	if filter, ok := follower.(TopicFilter); ok {
-		f.topics = filter.Topics()
+		f.topics = topicsOf(leader, filter.Topics())
 	}
 	f.parker, _ = follower.(Parker)
+	f.mindParked = f.parker != nil
 	f.status = Status{Follower: f.app().Name(), Leader: leader.Name(), State: Stopped}
 	return f
+}
+
+// topicsOf adds the former names of wanted topics.
+func topicsOf(leader Leader, wanted []string) (all []string) {
+	for _, topic := range wanted {
+		for _, name := range append([]string{topic}, leader.Topics(topic)...) {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	return all
 }
 
 func (f *following) app() *application.Application { return f.follower.Base() }
@@ -140,7 +156,7 @@ func (f *following) adapt(processed, read int) {
 // deservesCare tells whether a batch that failed is tried again at once, one event at a time: the events in front of the
 // one at fault are then stored, and what only happened to meet a save of somebody else does not happen again.
 func (f *following) deservesCare(b batch, err error) bool {
-	if f.careful > 0 || persistence.IsRetryable(err) {
+	if f.careful > 0 || f.isRetryable(err) {
 		return false
 	}
 	return persistence.IsConflict(err) || len(b.events) > 1 && f.batches()
@@ -158,7 +174,7 @@ func (b batch) suspect() (n persistence.Notification) {
 // behind it.
 func (f *following) read(ctx context.Context) (batch, error) {
 	f.idle = -1
-	if err := f.recallAhead(ctx); err != nil {
+	if err := f.recall(ctx); err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
 	position, err := f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
@@ -169,7 +185,11 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
-	if err := f.checkAhead(position, head); err != nil {
+	err = f.checkAhead(position, head)
+	if failed := f.keepAhead(ctx); failed != nil {
+		return batch{}, f.failed(persistence.Notification{}, errors.Join(failed, err))
+	}
+	if err != nil {
 		return batch{}, err
 	}
 	if position == head {
@@ -237,7 +257,7 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 		if position != b.from {
 			return errOvertaken
 		}
-		parked, err := f.parkedOriginators(ctx)
+		parked, err := f.parkedOriginators(ctx, b.events)
 		if err != nil {
 			return f.failed(persistence.Notification{}, err)
 		}
@@ -316,7 +336,14 @@ func (f *following) move(ctx context.Context, to int64) error {
 
 // transaction runs fn in a transaction of the follower's store. Where the store has none, fn must store everything at
 // once; what waits for a commit still waits for fn, and policies read past the caches, as they do in a transaction.
-func (f *following) transaction(ctx context.Context, fn func(ctx context.Context) error) error {
+//
+// A panic of what waits for the commit is an error, although everything is stored: it must not end the process.
+func (f *following) transaction(ctx context.Context, fn func(ctx context.Context) error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = &PanicError{Value: value, Stack: debug.Stack()}
+		}
+	}()
 	if store, ok := f.app().Factory().(persistence.Transactor); ok {
 		return store.Transaction(ctx, fn)
 	}

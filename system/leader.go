@@ -19,8 +19,9 @@ type Leader interface {
 	Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error)
 	// Decode returns the event in a notification.
 	Decode(n persistence.Notification) (domain.Event, error)
-	// Knows tells whether events can have a topic, so that a misspelt one is found.
-	Knows(topic string) bool
+	// Topics returns all names that events of a topic's type can be stored under, today's and former ones, and none where
+	// the topic is not known.
+	Topics(topic string) []string
 }
 
 // localLeader is an application of the same process.
@@ -29,10 +30,10 @@ type localLeader struct {
 	pushed pushed
 }
 
-// remember keeps what was saved in this process for followers that come to it soon. The original's layout does not keep
-// all of an event, and followers must not depend on who recorded it.
+// remember keeps what was saved in this process for followers that come to it soon, where it is what they would read:
+// followers must not depend on who recorded an event.
 func (l *localLeader) remember(recordings []persistence.Recording) {
-	if !l.app.Mapper().OriginalLayout() {
+	if l.app.Mapper().KeepsPlain() {
 		l.pushed.add(recordings)
 	}
 }
@@ -56,7 +57,4 @@ func (l *localLeader) Decode(n persistence.Notification) (domain.Event, error) {
 	return l.app.Mapper().NotificationToDomain(n)
 }
 
-func (l *localLeader) Knows(topic string) bool {
-	_, known := l.app.Mapper().SchemaOf(topic)
-	return known
-}
+func (l *localLeader) Topics(topic string) []string { return l.app.Mapper().TopicsOf(topic) }

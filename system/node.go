@@ -31,8 +31,8 @@ type Follower interface {
 type TopicFilter interface {
 	Follower
 
-	// Topics are the names that the wanted events are stored under, older names of theirs included; none means all of
-	// them. They must be the same for as long as the application lives.
+	// Topics are the names of the wanted events; events that were stored under a former name are wanted with today's. None
+	// means all of them. They must be the same for as long as the application lives.
 	Topics() []string
 }
 

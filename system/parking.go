@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,16 +55,45 @@ func (f *following) parking() persistence.ParkingRecorder {
 
 // parks tells whether the follower wants the only event of a batch put aside.
 func (f *following) parks(b batch, err error) bool {
-	if f.parker == nil || len(b.events) != 1 || persistence.IsRetryable(err) || isTrouble(err) {
+	if f.parker == nil || len(b.events) != 1 || f.isTrouble(err) {
 		return false
 	}
+	defer func() {
+		if value := recover(); value != nil {
+			f.app().Logger().Error("Park panicked; the event is not parked", "follower", f.app().Name(), "panic", value)
+		}
+	}()
 	return f.parker.Park(b.events[0], err, f.atFault.add(b.events[0].ID))
 }
 
-// isTrouble tells of errors that are not about an event.
-func isTrouble(err error) bool {
-	_, ahead := errors.AsType[*AheadError](err)
-	return ahead || errors.Is(err, persistence.ErrOperational) || errors.Is(err, persistence.ErrOutcomeUnknown)
+// troubles are the errors that are not about an event.
+var troubles = []error{persistence.ErrOperational, persistence.ErrInterface, persistence.ErrInternal, persistence.ErrNoTransaction,
+	persistence.ErrOutcomeUnknown, persistence.ErrClosed, context.Canceled, context.DeadlineExceeded}
+
+func (f *following) isTrouble(err error) bool {
+	if _, ahead := errors.AsType[*AheadError](err); ahead {
+		return true
+	}
+	if slices.ContainsFunc(troubles, func(trouble error) bool { return errors.Is(err, trouble) }) {
+		return true
+	}
+	is, _ := f.trouble(err)
+	return is || f.isRetryable(err)
+}
+
+// isRetryable tells of errors that may be gone at the next attempt, whoever reports them.
+func (f *following) isRetryable(err error) bool {
+	_, retryable := f.trouble(err)
+	return retryable || persistence.IsRetryable(err)
+}
+
+// trouble asks the store about an error, which may be that of a policy's own statement.
+func (f *following) trouble(err error) (is, retryable bool) {
+	store, ok := f.app().Factory().(persistence.TroubleTeller)
+	if !ok {
+		return false, false
+	}
+	return store.Trouble(err)
 }
 
 // park puts the only event of a batch aside, and moves on.
@@ -99,23 +129,24 @@ func (f *following) putAside(ctx context.Context, n persistence.Notification, re
 	return f.parking().ParkEvent(ctx, persistence.ParkedEvent{
 		ApplicationName: f.app().Name(), UpstreamApplicationName: f.leader.Name(), NotificationID: n.ID,
 		OriginatorID: n.OriginatorID, OriginatorVersion: n.OriginatorVersion, Topic: n.Topic,
-		Error: reason, ParkedAt: time.Now().UTC(),
+		Error: keepable(reason), ParkedAt: time.Now().UTC(),
 	})
 }
 
-// parkedOriginators are those that have events put aside. Each has the first of them.
-func (f *following) parkedOriginators(ctx context.Context) (map[uuid.UUID]int64, error) {
-	if f.parker == nil {
+// parkedOriginators are those of some events that have others put aside already. Each has the first of them.
+func (f *following) parkedOriginators(ctx context.Context, events []persistence.Notification) (map[uuid.UUID]int64, error) {
+	if !f.mindParked {
 		return nil, nil
 	}
-	events, err := f.parking().ParkedEvents(ctx, f.leader.Name())
-	originators := make(map[uuid.UUID]int64, len(events))
-	for _, event := range events {
-		if _, known := originators[event.OriginatorID]; !known {
-			originators[event.OriginatorID] = event.NotificationID
+	var among []uuid.UUID
+	seen := map[uuid.UUID]bool{}
+	for _, n := range events {
+		if !seen[n.OriginatorID] {
+			seen[n.OriginatorID] = true
+			among = append(among, n.OriginatorID)
 		}
 	}
-	return originators, err
+	return f.parking().ParkedOriginators(ctx, f.leader.Name(), among)
 }
 
 // Parked returns the events that a follower has put aside, in the order of their notification ids.
@@ -147,7 +178,7 @@ func (m *members) RetryParked(ctx context.Context, follower string) (processed i
 
 // retryParked goes round until nothing is left to try: a follower that runs may park more of an originator meanwhile.
 func (f *following) retryParked(ctx context.Context) (processed int, err error) {
-	if f.parker == nil {
+	if f.parking() == nil || !f.batches() {
 		return 0, nil
 	}
 	blocked := map[uuid.UUID]bool{}
@@ -159,17 +190,24 @@ func (f *following) retryParked(ctx context.Context) (processed int, err error) 
 				continue
 			}
 			tried++
-			if failed := f.retry(ctx, event); failed != nil {
+			switch failed := f.retry(ctx, event); {
+			case failed == nil:
+				processed++
+			case !errors.Is(failed, errOvertaken): // somebody else has retried it
 				blocked[event.OriginatorID] = true
 				err = errors.Join(err, failed)
-				continue
 			}
-			processed++
 		}
 		if tried == 0 || listing != nil {
 			return processed, errors.Join(err, listing, ctx.Err())
 		}
 	}
+}
+
+// isParked tells whether a notification is the event that was put aside. A log that was restored may have another one at
+// its place.
+func isParked(event persistence.ParkedEvent, n persistence.Notification) bool {
+	return n.OriginatorID == event.OriginatorID && n.OriginatorVersion == event.OriginatorVersion && n.Topic == event.Topic
 }
 
 // retry processes one parked event. The position is locked, so that the follower cannot process a later event of the same
@@ -181,16 +219,18 @@ func (f *following) retry(ctx context.Context, event persistence.ParkedEvent) er
 	switch {
 	case err != nil:
 		return f.failed(n, err)
-	case len(found) == 0:
+	case len(found) == 0 || !isParked(event, found[0]):
 		return f.failed(n, errors.New("the parked event is not in the log any more"))
 	}
 	return f.transaction(ctx, func(ctx context.Context) error {
 		if _, err := f.lockPosition(ctx); err != nil {
 			return err
 		}
-		if err := f.process(ctx, found[0], f.app().StoreCollected); err != nil {
+		if err := f.parking().UnparkEvent(ctx, f.leader.Name(), event.NotificationID); errors.Is(err, persistence.ErrProgramming) {
+			return errOvertaken // it is not parked any more
+		} else if err != nil {
 			return err
 		}
-		return f.parking().UnparkEvent(ctx, f.leader.Name(), event.NotificationID)
+		return f.process(ctx, found[0], f.app().StoreCollected)
 	})
 }

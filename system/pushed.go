@@ -3,8 +3,10 @@ package system
 import (
 	"encoding"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -31,7 +33,7 @@ func (p *pushed) add(recordings []persistence.Recording) {
 		p.at, p.plain = make(map[int64]int, pushedEvents), map[reflect.Type]bool{}
 	}
 	for _, recording := range recordings {
-		if !p.isPlain(reflect.TypeOf(recording.Event.Data)) {
+		if !p.isPlain(reflect.TypeOf(recording.Event.Data)) || !isText(reflect.ValueOf(recording.Event.Data)) {
 			continue
 		}
 		n := recording.Notification
@@ -41,6 +43,7 @@ func (p *pushed) add(recordings []persistence.Recording) {
 		if last := p.ring[p.next].Notification.ID; p.at[last] == p.next {
 			delete(p.at, last)
 		}
+		recording.Event.Metadata = maps.Clone(recording.Event.Metadata) // which is the saver's
 		p.ring[p.next] = recording
 		p.at[n.ID] = p.next
 		p.next = (p.next + 1) % pushedEvents
@@ -56,7 +59,30 @@ func (p *pushed) event(n persistence.Notification) (domain.Event, bool) {
 	if !ok || string(p.ring[i].Notification.State) != string(n.State) {
 		return domain.Event{}, false
 	}
-	return p.ring[i].Event, true
+	event := p.ring[i].Event
+	event.Metadata = maps.Clone(event.Metadata) // every follower has its own
+	return event, true
+}
+
+// isText is true of values whose strings are all valid; a store has other ones mended.
+func isText(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.String:
+		return utf8.ValidString(v.String())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if !isText(v.Field(i)) {
+				return false
+			}
+		}
+	case reflect.Array:
+		for i := range v.Len() {
+			if !isText(v.Index(i)) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // isPlain is true of types whose values are copied with everything in them, and come out of a store as they went in.

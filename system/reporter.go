@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -19,6 +20,8 @@ type reporter struct {
 	recorder persistence.StatusRecorder // nil where the store keeps none
 	process  string
 	last     persistence.FollowerStatus
+	tried    time.Time // when it was written last, or tried to
+	failing  bool
 }
 
 func newReporter(f *following) *reporter {
@@ -35,25 +38,37 @@ func thisProcess() string {
 	return fmt.Sprintf("%s:%d", host, os.Getpid())
 }
 
-// report writes the status where it is news. Where that fails it is tried again with the next one: the follower itself
-// goes on, and says by its own failures that the database is in trouble.
+// report writes the status where it is news, and tries again after a while where that fails: the follower itself goes on,
+// and must not be kept from its work.
 func (r *reporter) report(ctx context.Context, f *following) {
 	status := f.statusToKeep(r.process)
-	if r.recorder == nil || status == r.withoutTimes() && time.Since(r.last.Heartbeat) < persistence.HeartbeatInterval {
+	quiet := persistence.HeartbeatInterval
+	if r.recorder == nil || (status == r.withoutTimes() || r.failing) && time.Since(r.tried) < quiet {
 		return
 	}
-	status.Heartbeat = time.Now().UTC()
+	r.tried = time.Now()
+	status.Heartbeat = r.tried.UTC()
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	err := r.recorder.RecordStatus(ctx, status)
-	if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
+	switch {
+	case err == nil:
+		r.last, r.failing = status, false
+	case isNotMigrated(err):
 		f.app().Logger().InfoContext(ctx, "statuses of followers are not kept: their table does not exist; migrate to have it",
 			"follower", f.app().Name())
 		r.recorder = nil
+	case !r.failing && ctx.Err() == nil:
+		f.app().Logger().WarnContext(ctx, "the status of a follower cannot be kept", "follower", f.app().Name(), "error", err)
+		fallthrough
+	default:
+		r.failing = true
 	}
-	if err == nil {
-		r.last = status
-	}
+}
+
+func isNotMigrated(err error) bool {
+	_, absent := errors.AsType[*persistence.NotMigratedError](err)
+	return absent
 }
 
 // withoutTimes is what was written last, to be compared.
@@ -71,30 +86,87 @@ func (f *following) statusToKeep(process string) persistence.FollowerStatus {
 		NotificationID: status.NotificationID, Since: status.Since.UTC(), NextRetry: status.NextRetry.UTC(), Process: process,
 	}
 	if status.Err != nil {
-		kept.Error = status.Err.Error()
+		kept.Error = keepable(status.Err.Error())
 	}
-	if ahead, ok := errors.AsType[*AheadError](status.Err); ok {
-		kept.Ahead = ahead.Position
-	}
+	kept.Ahead = -1 // keepAhead has written it
 	return kept
 }
 
-// recallAhead takes up what another process has found: a position that was ahead of the log. The log may have grown beyond
-// it since, and would be followed as if nothing had happened.
-func (f *following) recallAhead(ctx context.Context) error {
-	recorder, ok := f.app().Factory().(persistence.StatusRecorder)
-	if f.recalled || !ok {
+// longestText is how much of an error's text is kept.
+const longestText = 4000
+
+// keepable is a text that every database can keep.
+func keepable(text string) string {
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
+	if len(text) > longestText {
+		text = strings.ToValidUTF8(text[:longestText], "") + "..."
+	}
+	return text
+}
+
+// recall takes up, once, what the store knows from other processes: a position that was ahead of the log, which may have
+// grown beyond it since and would be followed as if nothing had happened; and events that are put aside, although the
+// follower may not be a Parker any more.
+func (f *following) recall(ctx context.Context) error {
+	if f.recalled {
 		return nil
 	}
-	statuses, err := recorder.FollowerStatuses(ctx)
-	if _, absent := errors.AsType[*persistence.NotMigratedError](err); err != nil && !absent {
+	if err := errors.Join(f.recallAhead(ctx), f.recallParked(ctx)); err != nil {
 		return err
 	}
 	f.recalled = true
+	return nil
+}
+
+func (f *following) recallAhead(ctx context.Context) error {
+	recorder, ok := f.app().Factory().(persistence.StatusRecorder)
+	if !ok {
+		return nil
+	}
+	statuses, err := recorder.FollowerStatuses(ctx)
+	if err != nil && !isNotMigrated(err) {
+		return err
+	}
 	for _, s := range statuses {
 		if s.ApplicationName == f.app().Name() && s.UpstreamApplicationName == f.leader.Name() && s.Ahead > 0 {
 			f.ahead = &AheadError{Follower: s.ApplicationName, Leader: s.UpstreamApplicationName, Position: s.Ahead, Head: -1}
+			f.keptAhead = s.Ahead
 		}
 	}
 	return nil
+}
+
+func (f *following) recallParked(ctx context.Context) error {
+	if f.parking() == nil || !f.batches() || f.mindParked {
+		return nil
+	}
+	parked, err := f.parking().CountParked(ctx, f.leader.Name())
+	f.mindParked = parked > 0
+	if isNotMigrated(err) {
+		return nil
+	}
+	return err
+}
+
+// keepAhead has other processes know of a position that is ahead of the log, and that it is not any more.
+func (f *following) keepAhead(ctx context.Context) error {
+	recorder, ok := f.app().Factory().(persistence.StatusRecorder)
+	var position int64
+	if f.ahead != nil {
+		position = f.ahead.Position
+	}
+	if !ok || position == f.keptAhead {
+		return nil
+	}
+	status := f.statusToKeep(thisProcess())
+	status.State, status.Ahead, status.Heartbeat = string(Stopped), position, time.Now().UTC()
+	if f.ahead != nil {
+		status.Error = f.ahead.Error()
+	}
+	err := recorder.RecordStatus(ctx, status)
+	if err == nil || isNotMigrated(err) {
+		f.keptAhead = position
+		return nil
+	}
+	return err
 }

@@ -78,7 +78,7 @@ func (r *Runner) supervise(ctx context.Context, workers []*worker) {
 	defer r.cancel()
 	var group sync.WaitGroup
 	for _, w := range workers {
-		group.Go(func() { w.run(ctx, r.stopping) })
+		group.Go(func() { w.keepRunning(ctx, r.stopping) })
 	}
 	listening, end := context.WithCancel(ctx)
 	defer end()
@@ -184,9 +184,10 @@ func (r *Runner) workers() []*worker {
 
 // worker is one follower's goroutine.
 type worker struct {
-	edges []*attempt
-	bells []func()      // take back what listen has installed
-	wake  chan struct{} // holds one wake-up, which is as good as many
+	edges   []*attempt
+	current *attempt      // what is pulled, or was last
+	bells   []func()      // take back what listen has installed
+	wake    chan struct{} // holds one wake-up, which is as good as many
 }
 
 // attempt is a following with its failures in a row.
@@ -208,10 +209,33 @@ func (w *worker) awake() {
 	}
 }
 
+// keepRunning runs in a goroutine that a policy may end, with runtime.Goexit, as a helper of tests does. That is an error
+// of the policy, and the follower goes on in another one.
+func (w *worker) keepRunning(ctx context.Context, stopping <-chan struct{}) {
+	defer w.ended(ctx)
+	for {
+		ended := make(chan bool, 1)
+		go func() {
+			regular := false
+			defer func() { ended <- regular }()
+			w.run(ctx, stopping)
+			regular = true
+		}()
+		if <-ended {
+			return
+		}
+		if w.current != nil {
+			w.failed(ctx, w.current, w.current.failed(persistence.Notification{}, errGoexit))
+		}
+	}
+}
+
+// errGoexit is what becomes of a policy that ends its goroutine.
+var errGoexit = errors.New("the policy has ended its goroutine with runtime.Goexit")
+
 // run pulls until ctx ends or stopping is closed: everything there is at first, and then whenever it is woken, when the
 // poll interval is over, or when a failure is to be tried again.
 func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
-	defer w.ended(ctx)
 	polled := false // nobody woke us: there is probably nothing
 	for {
 		more := false
@@ -285,6 +309,7 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	if time.Now().Before(edge.next) || polled && edge.quiet(ctx) {
 		return false
 	}
+	w.current = edge
 	did, err := edge.pull(ctx)
 	if err != nil && ctx.Err() != nil {
 		return false // it is cancelled, which says nothing about the follower
@@ -294,12 +319,17 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 		edge.note(nil, time.Time{})
 		return did == maybeMore // whoever was overtaken leaves the work to the other, and looks in from time to time
 	}
+	w.failed(ctx, edge, err)
+	return false
+}
+
+// failed takes down a failure, and when to try again.
+func (w *worker) failed(ctx context.Context, edge *attempt, err error) {
 	edge.next = time.Now().Add(edge.retryAfter(err))
 	edge.failures++
 	edge.note(err, edge.next)
 	edge.app().Logger().WarnContext(ctx, "follower failed and will try again", "follower", edge.app().Name(),
 		"leader", edge.leader.Name(), "failures", edge.failures, "next", edge.next, "error", err)
-	return false
 }
 
 // retryAfter is how long to wait after a failure. Whoever lost a race for a lock may try again soon, so as to take over
@@ -308,7 +338,7 @@ func (a *attempt) retryAfter(err error) time.Duration {
 	if _, ahead := errors.AsType[*AheadError](err); ahead {
 		return shortened(longestRetry)
 	}
-	if persistence.IsRetryable(err) {
+	if a.isRetryable(err) {
 		return shortened(shortestRetry)
 	}
 	return shortened(min(shortestRetry<<min(a.failures, 10), longestRetry))

@@ -71,10 +71,13 @@ func (f *following) statusNow(ctx context.Context) (Status, error) {
 	if status.Lag() > 0 && errors.Join(mistakes[:]...) == nil {
 		status.Oldest, mistakes[2] = f.oldest(ctx, status.Position)
 	}
-	if f.parker != nil {
-		var parked []persistence.ParkedEvent
-		parked, mistakes[3] = f.parking().ParkedEvents(ctx, f.leader.Name())
-		status.Parked = len(parked)
+	if f.parking() != nil {
+		var parked int64
+		parked, mistakes[3] = f.parking().CountParked(ctx, f.leader.Name())
+		status.Parked = int(parked)
+		if isNotMigrated(mistakes[3]) {
+			mistakes[3] = nil // a database without the table has none
+		}
 	}
 	return status, errors.Join(mistakes[:]...)
 }
@@ -85,11 +88,16 @@ func (f *following) oldest(ctx context.Context, position int64) (time.Time, erro
 	if err != nil || len(next) == 0 {
 		return time.Time{}, err
 	}
-	event, err := f.leader.Decode(next[0])
-	if err != nil {
-		return time.Time{}, nil
+	return timestampOf(f.leader, next[0]), nil
+}
+
+// timestampOf is zero where an event cannot be decoded, of which the follower itself will tell.
+func timestampOf(leader Leader, n persistence.Notification) (at time.Time) {
+	defer func() { _ = recover() }()
+	if event, err := leader.Decode(n); err == nil {
+		at = event.Timestamp
 	}
-	return event.Timestamp, nil
+	return at
 }
 
 // note takes down how a pull has ended, and when the next one follows where it has failed.

@@ -237,7 +237,7 @@ func (s *System) checkTopics(name string, follower Follower, all map[string]Lead
 	leaders := s.Follows(name)
 	for _, topic := range filter.Topics() {
 		known := slices.ContainsFunc(leaders, func(leader string) bool {
-			return all[leader].Knows(topic)
+			return len(all[leader].Topics(topic)) > 0
 		})
 		if !known {
 			return &Error{Name: name, Problem: fmt.Sprintf("it wants topic %q, which none of %s has", topic, strings.Join(leaders, ", "))}

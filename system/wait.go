@@ -14,7 +14,8 @@ const waitInterval = 5 * time.Millisecond
 // follower's view what it has saved. Where the follower of this runner has failed it returns that error at once, although
 // the follower will try again; persistence.WaitFor waits for that, and for followers that other processes run.
 //
-// It returns a *persistence.WaitError when ctx ends first, and ErrStopped when the runner was stopped.
+// An event that was put aside (see Parker) counts as processed. It returns a *persistence.WaitError when ctx ends first, and
+// ErrNotStarted or ErrStopped where the runner does not run.
 func (m *members) WaitFor(ctx context.Context, follower, leader string, notificationID int64) error {
 	for _, edge := range m.edgesOf(follower) {
 		if edge.leader.Name() == leader {
@@ -50,8 +51,11 @@ func (f *following) standstill() error {
 	if f.status.Err != nil {
 		return f.status.Err
 	}
-	if f.over {
+	switch {
+	case f.over:
 		return ErrStopped
+	case f.status.State == Stopped:
+		return ErrNotStarted
 	}
 	return nil
 }

@@ -163,10 +163,9 @@ func invalid(what, problem string) error {
 // Name is the name of the application whose log it is.
 func (c *Client) Name() string { return c.name }
 
-// Knows tells whether events can have a topic, by the definitions that the client was given.
-func (c *Client) Knows(topic string) bool {
-	_, known := c.mapper.SchemaOf(topic)
-	return known
+// Topics returns all names of a topic's events, by the definitions that the client was given.
+func (c *Client) Topics(topic string) []string {
+	return c.mapper.TopicsOf(topic)
 }
 
 // Decode returns the event in a notification. It returns a *persistence.MappingError.
@@ -182,8 +181,9 @@ func (c *Client) Head(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	head := *answer.Head
-	if head < c.seen.Load() {
+	if seen := c.seen.Load(); head < seen {
 		c.shelf.clear()
+		return 0, c.stale(c.address("head", nil), head, seen)
 	}
 	for seen := c.seen.Load(); head > seen && !c.seen.CompareAndSwap(seen, head); seen = c.seen.Load() {
 	}
@@ -238,11 +238,17 @@ func (c *Client) page(ctx context.Context, r persistence.NotificationRange, seen
 		return page, c.malformed(address, problem)
 	}
 	if page.Complete && *page.Head < seen {
-		return page, &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrOperational,
-			Err:  fmt.Errorf("%w: it ends the log at %d, which has been at %d", ErrStale, *page.Head, seen),
-			Hint: "have the log served from the primary; after a restore, restart those who follow it"}
+		return page, c.stale(address, *page.Head, seen)
 	}
 	return page, nil
+}
+
+// stale is the error of an answer in which the log ends before where it has been. One of them, from a replica that lags,
+// must not have the follower taken for one that is ahead of its log, which only a person can mend.
+func (c *Client) stale(address *url.URL, head, seen int64) error {
+	return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrOperational,
+		Err:  fmt.Errorf("%w: it ends the log at %d, which has been at %d", ErrStale, head, seen),
+		Hint: "have the log served from the primary; after a restore, restart those who follow it"}
 }
 
 func arguments(r persistence.NotificationRange) url.Values {

@@ -18,7 +18,7 @@ var (
 	// ErrTooLarge is an answer that is larger than the client takes; see WithMaxResponse.
 	ErrTooLarge = errors.New("the answer is too large")
 
-	// ErrStale is a page that says that the log ends where it had gone on before: it comes from a replica that lags, or
+	// ErrStale is an answer that says that the log ends where it had gone on before: it comes from a replica that lags, or
 	// from a backup. It is a persistence.ErrOperational.
 	ErrStale = errors.New("the answer is older than one before it")
 )
