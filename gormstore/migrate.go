@@ -28,6 +28,9 @@ func AutoMigrate(db *gorm.DB) error {
 	if db != nil && db.Statement != nil && db.Statement.Context != nil {
 		ctx = db.Statement.Context
 	}
+	if missing, err := Missing(ctx, db); err == nil && len(missing) == 0 {
+		return Validate(ctx, db) // there is nothing to create, and so nobody to wait for
+	}
 	s := New(db, WithLockTimeout(migrateTimeout))
 	if err := s.usable(ctx); err != nil {
 		return err

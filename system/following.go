@@ -105,6 +105,7 @@ const (
 	nothingMore outcome = iota
 	maybeMore
 	overtaken // by another process of the follower, which is at work
+	carefully // it failed, and is tried again at once, one event at a time
 )
 
 // pull processes the next batch.
@@ -134,7 +135,7 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 		return overtaken, nil
 	case ctx.Err() == nil && f.deservesCare(b, err):
 		f.careful = len(b.events) - processed
-		return maybeMore, nil
+		return carefully, nil
 	case ctx.Err() == nil && f.parks(b, err):
 		return f.park(ctx, b, err)
 	}

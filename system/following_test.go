@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +21,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -216,6 +220,78 @@ func TestTopics(t *testing.T) {
 
 // What a policy stores, its effects in the user's tables and the position commit together: none of it is there after an
 // error, and all of it exactly once in the end.
+// kitten was called otherwise in the past.
+type kitten struct{ domain.Aggregate }
+
+type purred struct{}
+
+func (purred) Apply(*kitten) {}
+
+// A follower that wants a topic also gets what was stored under its former name.
+func TestFormerTopics(t *testing.T) {
+	t.Parallel()
+	store := memory.New()
+	cats := func(definition *domain.Definition[kitten]) *application.Application {
+		app, err := application.New("Cats", application.WithStore(store), application.WithDefinitions(definition.Schema))
+		do(t, err)
+		return app
+	}
+	before := domain.Define("Kitten", domain.On("Purred", purred{}))
+	now := domain.Define("Cat", domain.On("Purred", purred{}), domain.FormerName[kitten]("Kitten"))
+	save(t, cats(before), before.Create(uuid.New(), purred{}))
+	today := cats(now)
+	save(t, today, now.Create(uuid.New(), purred{}))
+
+	var j journal
+	r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.Built(today), filtering("F", j.policy, "Cat.Purred"))),
+		application.WithStore(store))
+	closing(t, r, err)
+	start(t, r)
+	j.want(t, today)
+}
+
+// A policy that ends its goroutine is one that fails.
+func TestGoexitInPolicy(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		r := newRunner(t, gormstore.New(db), system.Pipe(system.App(schoolName, school.New),
+			following("F", func(context.Context, domain.Event, *application.ProcessingEvent) error {
+				runtime.Goexit()
+				return nil
+			})))
+		start(t, r)
+		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
+		if status := waitForState(t, r, system.Retrying); !strings.Contains(status.Err.Error(), "Goexit") {
+			t.Errorf("got %v", status.Err)
+		}
+		f := get[*follower](t, r, "F")
+		f.become(ignore)
+		reached(t, f.Application, head(t, get[*school.TrainingSchool](t, r, schoolName).Application))
+	})
+}
+
+// What waits for the commit and panics does not end the process, nor keep the rest from its turn.
+func TestPanicAfterTheCommit(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		var mails atomic.Int64
+		r := p.started(t, system.Pipe(system.App(schoolName, school.New),
+			following("F", func(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+				persistence.OnCommit(ctx, func(context.Context) {
+					mails.Add(1)
+					if event.NotificationID == 1 {
+						panic("no mail")
+					}
+				})
+				return nil
+			})))
+		register(t, get[*school.TrainingSchool](t, r, schoolName), 4, "Fido")
+		p.sync(t, r)
+		if got := mails.Load(); got != 5 {
+			t.Errorf("%d of 5 mails", got)
+		}
+	})
+}
+
 func TestExactlyOnce(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		r := p.runner(t, counting())

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"gorm.io/gorm"
@@ -12,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -118,4 +122,155 @@ func TestParkingNeedsTransactions(t *testing.T) {
 	sys := newSystem(t, system.Pipe(system.App(schoolName, school.New), parking(ignore)))
 	_, err := system.NewSingleThreadedRunner(sys, application.WithStore(memory.New()))
 	wantError[*system.Error](t, err)
+}
+
+// parkerFixture is a runner with a follower that parks every failure at once, and does not process what is bad.
+type parkerFixture struct {
+	*system.SingleThreadedRunner
+	db   *gorm.DB
+	dogs *school.TrainingSchool
+	f    eager
+}
+
+// eager parks what fails for the first time.
+type eager struct{ *follower }
+
+func (eager) Park(persistence.Notification, error, int) bool { return true }
+
+func newParker(t *testing.T, db *gorm.DB, policy policyFunc) parkerFixture {
+	node := system.App("F", func(options ...application.Option) (eager, error) {
+		app, err := application.New("F", options...)
+		return eager{&follower{Application: app, policy: policy}}, err
+	})
+	r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), node)),
+		application.WithStore(gormstore.New(db)))
+	closing(t, r, err)
+	return parkerFixture{r, db, get[*school.TrainingSchool](t, r, schoolName), get[eager](t, r, "F")}
+}
+
+// biting is a dog that bites, which is parked, and then sits.
+func (p parkerFixture) biting(t *testing.T) []persistence.Recording {
+	dog := school.RegisterDog("Fido")
+	dog.AddTrick("bite")
+	dog.AddTrick("sit")
+	return save(t, p.dogs.Application, dog)
+}
+
+func (p parkerFixture) wantParked(t *testing.T, want int) {
+	t.Helper()
+	if parked, err := p.Parked(t.Context(), "F"); err != nil || len(parked) != want {
+		t.Fatalf("parked %d events, %v; want %d", len(parked), err, want)
+	}
+}
+
+func TestParkedEventIsGone(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		p := newParker(t, db, countOrFail)
+		recordings := p.biting(t)
+		_, err := p.CatchUp(t.Context(), "F", nil)
+		do(t, err)
+		p.wantParked(t, 2)
+		p.f.become(count)
+		// A restored log has another event at the place of the first.
+		do(t, db.Model(&gormstore.StoredEvent{}).Where("id = ?", recordings[1].Notification.ID).
+			Update("originator_version", 9).Error)
+		if n, err := p.RetryParked(t.Context(), "F"); n != 0 || err == nil || tricksCounted(t, db, "bite") != 0 {
+			t.Errorf("retried %d, %v: another event at the same place", n, err)
+		}
+		p.wantParked(t, 2)
+	})
+}
+
+// A follower that is no Parker any more still processes nothing in front of what is parked.
+func TestParkedByAnEarlierProgram(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		p := newParker(t, db, countOrFail)
+		p.biting(t)
+		_, err := p.CatchUp(t.Context(), "F", nil)
+		do(t, err)
+		do(t, p.Close())
+
+		r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", count))),
+			application.WithStore(gormstore.New(db)))
+		closing(t, r, err)
+		do(t, get[*school.TrainingSchool](t, r, schoolName).AddTrick(t.Context(), "Fido", "sit"))
+		_, err = r.CatchUp(t.Context(), "F", nil)
+		do(t, err)
+		if n := tricksCounted(t, db, "sit"); n != 0 || statuses(t, r)[0].Parked != 3 {
+			t.Errorf("counted %d tricks in front of the parked one; %d are parked", n, statuses(t, r)[0].Parked)
+		}
+		if n, err := r.RetryParked(t.Context(), "F"); n != 3 || err != nil || tricksCounted(t, db, "sit") != 2 {
+			t.Errorf("retried %d, %v", n, err)
+		}
+	})
+}
+
+// What is wrong with the database, or with the follower, says nothing about an event.
+func TestTroubleIsNotParked(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	p := newParker(t, db, count)
+	p.biting(t)
+	for _, code := range []string{"40P01", "55P03", "53100"} {
+		p.f.become(func(ctx context.Context, _ domain.Event, _ *application.ProcessingEvent) error {
+			tx, err := gormstore.Tx(ctx)
+			if err != nil {
+				return err
+			}
+			return tx.Exec("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '" + code + "'; END $$").Error
+		})
+		if _, err := p.CatchUp(t.Context(), "F", nil); err == nil {
+			t.Errorf("%s: no error", code)
+		}
+		p.wantParked(t, 0)
+	}
+	p.f.become(func(context.Context, domain.Event, *application.ProcessingEvent) error {
+		return &persistence.Error{Class: persistence.ErrClosed}
+	})
+	if _, err := p.CatchUp(t.Context(), "F", nil); err == nil {
+		t.Error("closed: no error")
+	}
+	p.wantParked(t, 0)
+}
+
+// Every text can be kept, whatever a policy says.
+func TestParkedWithOddTexts(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		p := newParker(t, db, func(context.Context, domain.Event, *application.ProcessingEvent) error {
+			return errors.New("bad \xff name\x00" + strings.Repeat("é", 3000))
+		})
+		p.biting(t)
+		_, err := p.CatchUp(t.Context(), "F", nil)
+		do(t, err)
+		p.wantParked(t, 3)
+	})
+}
+
+func TestRetryParkedTwice(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		p := newParker(t, db, countOrFail)
+		p.biting(t)
+		_, err := p.CatchUp(t.Context(), "F", nil)
+		do(t, err)
+		p.f.become(count)
+		var group sync.WaitGroup
+		var total atomic.Int64
+		for range 3 {
+			group.Go(func() {
+				n, err := p.RetryParked(t.Context(), "F")
+				if err != nil {
+					t.Error(err)
+				}
+				total.Add(int64(n))
+			})
+		}
+		group.Wait()
+		if total.Load() != 2 || tricksCounted(t, db, "bite") != 1 {
+			t.Errorf("retried %d events, and counted %d", total.Load(), tricksCounted(t, db, "bite"))
+		}
+	})
 }

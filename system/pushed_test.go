@@ -46,6 +46,23 @@ func TestPushed(t *testing.T) {
 	}
 }
 
+// What a follower is given is its own, and what the store has.
+func TestPushedIsNobodyElses(t *testing.T) {
+	var p pushed
+	saved := recording(1, "a", flat{Name: "Fido"})
+	saved.Event.Metadata = domain.Metadata{"user": "alice"}
+	p.add([]persistence.Recording{saved, recording(2, "b", flat{Name: "a\xffb"})})
+	saved.Event.Metadata["user"] = "changed by the saver"
+	first, _ := p.event(saved.Notification)
+	first.Metadata["user"] = "changed by a follower"
+	if second, _ := p.event(saved.Notification); second.Metadata["user"] != "alice" {
+		t.Errorf("got %v", second.Metadata)
+	}
+	if _, ok := p.event(recording(2, "b", nil).Notification); ok {
+		t.Error("a string that is not valid was pushed, which a store mends")
+	}
+}
+
 func TestPlainTypes(t *testing.T) {
 	type left struct {
 		Name string `json:"-"`

@@ -54,10 +54,10 @@ func (r *reporter) report(ctx context.Context, f *following) {
 	switch {
 	case err == nil:
 		r.last, r.failing = status, false
-	case isNotMigrated(err):
+	case !r.failing && isNotMigrated(err):
 		f.app().Logger().InfoContext(ctx, "statuses of followers are not kept: their table does not exist; migrate to have it",
 			"follower", f.app().Name())
-		r.recorder = nil
+		r.failing = true
 	case !r.failing && ctx.Err() == nil:
 		f.app().Logger().WarnContext(ctx, "the status of a follower cannot be kept", "follower", f.app().Name(), "error", err)
 		fallthrough

@@ -140,6 +140,43 @@ func TestAheadIsRemembered(t *testing.T) {
 	})
 }
 
+// A command finds out, too, and remembers it, until the position is another one.
+func TestAheadIsRememberedByCommands(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		store := gormstore.New(db)
+		catchUp := func() ([]system.Processed, error) { // as a new process does
+			r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", count))),
+				application.WithStore(store))
+			closing(t, r, err)
+			return r.CatchUp(t.Context(), "F", nil)
+		}
+		dogs, err := school.New(application.WithStore(store))
+		do(t, err)
+		register(t, dogs, 3, "Fido")
+		last := head(t, dogs.Application)
+		_, err = catchUp()
+		do(t, err, db.Where("id > ?", last-2).Delete(&gormstore.StoredEvent{}).Error)
+		_, err = catchUp()
+		wantError[*system.AheadError](t, err)
+		register(t, dogs, 4, "Rex")
+		_, err = catchUp()
+		wantError[*system.AheadError](t, err)
+
+		// The follower is reset, and comes to the same position again, which is no reason to stop.
+		do(t, db.Where("true").Delete(&gormstore.NotificationTracking{}).Error)
+		f, err := application.New("F", application.WithStore(store))
+		do(t, err, f.Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: last - 3}))
+		for range 2 {
+			_, err = catchUp()
+			do(t, err)
+		}
+		do(t, db.Model(&gormstore.NotificationTracking{}).Where("true").Update("notification_id", last).Error)
+		_, err = catchUp()
+		do(t, err)
+	})
+}
+
 // hearing is a store whose listener a test rings.
 type hearing struct {
 	*memory.Store

@@ -314,6 +314,9 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	if err != nil && ctx.Err() != nil {
 		return false // it is cancelled, which says nothing about the follower
 	}
+	if did == carefully {
+		return true // which is neither a success nor, yet, a failure
+	}
 	if err == nil {
 		edge.failures, edge.next = 0, time.Time{}
 		edge.note(nil, time.Time{})

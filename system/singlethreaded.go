@@ -132,7 +132,9 @@ func (r *SingleThreadedRunner) pullAll(ctx context.Context, edge *following) err
 		if err != nil && ctx.Err() != nil {
 			return err // it is cancelled, which says nothing about the follower
 		}
-		edge.note(err, time.Time{})
+		if did != carefully {
+			edge.note(err, time.Time{})
+		}
 		if err != nil || did == nothingMore || r.isStopped() {
 			return err
 		}
