@@ -1,6 +1,10 @@
 package gormstore
 
-import "context"
+import (
+	"context"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
 
 // WithoutOrderLock makes a Store whose saves in transactions take no lock, for the controls of the tests that the lock
 // exists for: without it they must fail.
@@ -9,6 +13,10 @@ func WithoutOrderLock(s *Store) { s.dialect = unlocked{s.dialect} }
 type unlocked struct{ dialect }
 
 func (unlocked) lock(context.Context, connection, locking, ...int64) error { return nil }
+
+func (u unlocked) append(ctx context.Context, c connection, _ locking, r *processRecorder, _ int64, events []persistence.StoredEvent) ([]int64, error) {
+	return u.insert(ctx, c, r.table, r.key, r.application, events)
+}
 
 // OrderKeyOf is the key of the order lock of an application, once its Store has been used.
 func OrderKeyOf(s *Store, application string) int64 {

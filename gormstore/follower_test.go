@@ -41,6 +41,7 @@ func TestFollowerStatus(t *testing.T) {
 			if err := store.RecordStatus(ctx, s); err != nil {
 				t.Fatal(err)
 			}
+			s.Ahead = max(s.Ahead, 0)
 			wanted[follower] = s
 		}
 		check := func(what string) {
@@ -61,11 +62,18 @@ func TestFollowerStatus(t *testing.T) {
 		check("one that has recovered, in another process")
 
 		kept := wanted["A"]
-		put("first", "A", func(s *persistence.FollowerStatus) { s.State = "stopped" })
+		stopped := func(s *persistence.FollowerStatus) { s.State, s.Ahead = "stopped", -1 }
+		put("first", "A", stopped)
 		wanted["A"] = kept
 		check("one that has stopped while another process goes on")
-		put("second", "A", func(s *persistence.FollowerStatus) { s.State = "stopped" })
+		put("second", "A", stopped)
 		check("one that has stopped")
+		ahead := func(s *persistence.FollowerStatus) { s.State, s.Ahead = "stopped", 9 }
+		put("third", "A", ahead)
+		put("third", "A", func(s *persistence.FollowerStatus) { s.Ahead = -1 })
+		wanted["A"] = persistence.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School", State: "running",
+			Ahead: 9, Heartbeat: now, Process: "third"}
+		check("one that was ahead, which a heartbeat does not change")
 	})
 }
 
