@@ -39,7 +39,7 @@
 // Of two that change the same version of an aggregate one is first; the other gets a persistence.ConflictError, and nothing
 // of its save is stored. [Repository.Update] loads, changes and saves an aggregate, and does it again after a conflict:
 //
-//	return s.dogs.Update(ctx, DogID(name), func(d *Dog) error { return d.AddTrick(trick) })
+//	return s.dogs.Update(ctx, DogID(name), func(d *Dog) error { d.AddTrick(trick); return nil })
 //
 // # Cache
 //
