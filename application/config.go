@@ -74,8 +74,10 @@ func WithSnapshotting(intervals map[string]int) Option {
 	return func(c *config) { c.intervals = maps.Clone(intervals); c.snapshotting = true }
 }
 
-// WithDefinitions makes the events of definitions and logs known that have no repository in the application, for example
-// because it only follows others.
+// WithDefinitions makes the events of definitions and logs known that the application has in its log without a repository
+// of its own for them, for example because a repository was dropped and its events stayed. It is also for the client of a
+// remote log (remotelog.WithApplicationOptions), which has no repositories. A follower does not need it for what it
+// follows: events are decoded with the definitions of their leader.
 func WithDefinitions(schemas ...*domain.Schema) Option {
 	return func(c *config) { c.schemas = append(c.schemas, schemas...) }
 }

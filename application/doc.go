@@ -24,7 +24,7 @@
 // # Saving
 //
 // [Application.Save] stores the new events of any number of aggregates, folds and logs: all of them, or none. It returns
-// them with their positions in the log. Where it fails, they stay pending and the save can be tried again. Where ctx
+// them with their positions in the log. If it fails, they stay pending and the save can be tried again. If ctx
 // carries a transaction of the store they are part of it; a rollback makes them pending again.
 //
 //	recordings, err := school.Save(ctx, dog, otherDog)
@@ -39,7 +39,7 @@
 // Of two that change the same version of an aggregate one is first; the other gets a persistence.ConflictError, and nothing
 // of its save is stored. [Repository.Update] loads, changes and saves an aggregate, and does it again after a conflict:
 //
-//	return s.dogs.Update(ctx, DogID(name), func(d *Dog) error { return d.AddTrick(trick) })
+//	return s.dogs.Update(ctx, DogID(name), func(d *Dog) error { d.AddTrick(trick); return nil })
 //
 // # Cache
 //
@@ -54,7 +54,7 @@
 // because its aggregate has changed since, is reported to the log and passed over. One that cannot be taken never makes a
 // save fail.
 //
-// Both a cache that copies and snapshots need types that come back as they were. [NewRepository] panics where one would
+// Both a cache that copies and snapshots need types that come back as they were. [NewRepository] panics if one would
 // not, and names the field; domain.State is the remedy.
 //
 // # Settings
@@ -88,7 +88,7 @@
 //	EVENTSOURCING_RUNNER                  used by management commands                           none
 //
 // A key alone means that states are encrypted; a cipher without a key is an error. Of CIPHER_KEY and CIPHER_KEY_FILE the one
-// at the higher level counts, and CIPHER_KEY where both are at the same. Errors and logs never show keys.
+// at the higher level counts, and CIPHER_KEY if both are at the same. Errors and logs never show keys.
 //
 // # Metadata
 //

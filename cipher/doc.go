@@ -29,7 +29,7 @@
 //
 //	CIPHER_KEY="<new key>,<old key>"
 //
-// Where several processes share a database, first add the new key behind the old one everywhere, and then put it in
+// If several processes share a database, first add the new key behind the old one everywhere, and then put it in
 // front, so that no process meets a key it has not been given. Each key has an id, which is stored with every
 // ciphertext. It is derived from the key, unless the setting gives one:
 //

@@ -40,25 +40,28 @@
 //
 //	func RegisterDog(name string) *Dog { return Dogs.Create(DogID(name), Registered{Name: name}) }
 //
-//	func (d *Dog) AddTrick(trick string) error {
-//		if slices.Contains(d.Tricks, trick) {
-//			return ErrKnownTrick
+//	func (d *Dog) AddTrick(trick string) { domain.Trigger(d, TrickAdded{Trick: trick}) }
+//
+// Triggering cannot fail. A command with business rules checks them first, and returns an error if one is broken:
+//
+//	func (d *Dog) Rename(name string) error {
+//		if name == "" {
+//			return ErrNoName
 //		}
-//		domain.Trigger(d, TrickAdded{Trick: trick})
+//		domain.Trigger(d, Renamed{Name: name})
 //		return nil
 //	}
 //
-// Check business rules first, and return an error from the command where one is broken; triggering cannot fail. It panics
-// with a [*DefinitionError] where the program itself is wrong: the event is missing from Define, the aggregate was made
-// by other means than its Definition, or an Apply triggers.
+// Trigger panics with a [*DefinitionError] if the program itself is wrong: the event is missing from Define, the aggregate
+// was made by other means than its Definition, or an Apply triggers.
 //
 // An id may be random (uuid.New), or made out of a name, so that the aggregate can be found by it:
 //
-//	func DogID(name string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte("/dogs/"+name)) }
+//	func DogID(name string) domain.ID { return domain.NewIDv5("/dogs/" + name) }
 //
 // New events are pending until an application has saved the aggregate. [At] gives an event a time of its own, [With] gives
 // it metadata, and [Definition.WithClock] replaces the clock. Of one aggregate each time by the clock is later than the
-// one before, even where the clock goes backwards; times describe events and never order them.
+// one before, even if the clock goes backwards; times describe events and never order them.
 //
 // # Folds
 //
@@ -81,7 +84,7 @@
 // # Snapshots
 //
 // A snapshot is the state of an aggregate at one version, so that reading it need not begin with its first event. The
-// aggregate itself is stored, which is right where all its fields are exported. [State] is for all others: it says what to
+// aggregate itself is stored, which is right if all its fields are exported. [State] is for all others: it says what to
 // keep and how to make the aggregate of it.
 //
 //	domain.State(
@@ -90,6 +93,8 @@
 //	)
 //
 // [SnapshotVersion] makes old snapshots be passed over after the aggregate has changed: its events have the same to say.
+// Raise SnapshotVersion when an event's meaning changes, too: a snapshot that was taken before knows nothing of a field
+// that an upcaster has added since, and would be believed.
 //
 // # When events change: upcasting
 //
@@ -101,7 +106,8 @@
 //		domain.Upcast(func(e trickAddedV2) TrickAdded { return TrickAdded{Trick: e.Trick, Level: 1} }),
 //	)
 //
-// State takes upcasters in the same way, for snapshots. An event that a newer program has written is a
+// Snapshots that were taken before are not made again by that: raise [SnapshotVersion], so that they are passed over. State
+// takes upcasters in the same way, for snapshots. An event that a newer program has written is a
 // [*SchemaVersionError]: deploy the programs that only read before the ones that write.
 //
 // # When names change: renaming

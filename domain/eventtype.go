@@ -106,6 +106,9 @@ func StoredAs(topic string) TypeOption {
 
 // Upcast says how a payload of an older schema version becomes one of the next. Give one Upcast for each old version,
 // oldest first; the last one returns today's type. The schema version of new payloads is one more than their number.
+//
+// If the aggregate has snapshots, raise SnapshotVersion when an event's meaning changes. A snapshot that was taken before
+// has the event in it as it was, without a field that the Upcast adds, and is believed otherwise.
 func Upcast[From, To any](convert func(From) To) TypeOption {
 	step := upcast{
 		read:         readInto[From],

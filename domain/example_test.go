@@ -46,7 +46,7 @@ func ExampleTrigger() {
 }
 
 func ExampleDefinition_Create() {
-	id := uuid.NewSHA1(uuid.NameSpaceURL, []byte("/dogs/Fido"))
+	id := domain.NewIDv5("/dogs/Fido")
 	dog := Dogs.Create(id, Registered{Name: "Fido"})
 	fmt.Println(dog.ID(), dog.Name)
 	// Output: 1e1d7398-8986-57af-bb01-11a89b2f8b02 Fido

@@ -34,7 +34,9 @@ func State[T, S any](to func(*T) S, from func(S) *T, options ...TypeOption) Opti
 }
 
 // SnapshotVersion sets the schema version of T's snapshots, for a T that is stored as itself. Raise it when T changes
-// so that old snapshots no longer fit: they are then passed over, and the aggregate is read from its events.
+// so that old snapshots no longer fit: they are then passed over, and the aggregate is read from its events. Raise it as
+// well when an event's meaning changes, because its Apply does something else or an Upcast adds to it: old snapshots still
+// fit then, but hold what the event meant before.
 func SnapshotVersion[T any](version int) Option[T] {
 	return func(d *Definition[T]) {
 		if version < 1 {

@@ -250,10 +250,17 @@ func (m *Mapper) open(p purpose, stored *StoredEvent, buf *buffer) (plain []byte
 	if isPlain(plain) {
 		return plain, "", nil
 	}
-	if m.compressor == nil {
+	switch {
+	case m.compressor == nil && m.lacksCipher(plain):
+		return nil, StageDecrypt, errEncrypted
+	case m.compressor == nil:
 		return nil, StageDecode, errUnreadable
 	}
-	if buf.plain, err = m.compressor.Decompress(buf.plain[:0], plain); err != nil {
+	buf.plain, err = m.compressor.Decompress(buf.plain[:0], plain)
+	switch {
+	case err != nil && m.lacksCipher(plain):
+		return nil, StageDecrypt, errEncrypted
+	case err != nil:
 		return nil, StageDecompress, err
 	}
 	if !isPlain(buf.plain) {
@@ -261,6 +268,17 @@ func (m *Mapper) open(p purpose, stored *StoredEvent, buf *buffer) (plain []byte
 	}
 	return buf.plain, "", nil
 }
+
+// envelopeMagic is what states begin with that the package cipher has encrypted with aes. It is for an error that tells
+// what is absent: nothing is read by it.
+const envelopeMagic = "\x93ESC"
+
+// lacksCipher tells whether an unreadable state is one that a cipher would open.
+func (m *Mapper) lacksCipher(state []byte) bool {
+	return m.cipher == nil && bytes.HasPrefix(state, []byte(envelopeMagic))
+}
+
+var errEncrypted = errors.New("the state is encrypted, and no cipher is configured")
 
 var errUnreadable = errors.New("the state is not readable as it is: it was stored with a compressor or a cipher that " +
 	"this application does not have, or it is damaged")

@@ -23,6 +23,11 @@
 // their causation id. To save by itself is application.ErrSaveInPolicy. A follower that is a [TopicFilter] is called for
 // some topics only, and its position moves over the others.
 //
+// TopicFilter, [Parker], [StatelessFollower] and [ResetableFollower] are optional. A method with another name or signature
+// is overlooked without a word, so have the compiler look:
+//
+//	var _ system.Parker = (*Popularity)(nil)
+//
 // # Exactly once
 //
 // On a store with transactions (the package gormstore), these commit together or not at all: what a policy collects, what
@@ -38,7 +43,7 @@
 // # Systems
 //
 // A [System] says who follows whom. A [Pipe] is a chain: each application in it follows the one before. Applications may
-// have several leaders and several followers, and may follow each other where one pipe says so: Pipe(a, b, a).
+// have several leaders and several followers, and may follow each other if one pipe says so: Pipe(a, b, a).
 //
 //	sys, err := system.New(
 //		system.Pipe(system.App("TrainingSchool", school.New), system.App("Popularity", NewPopularity)),
@@ -52,7 +57,8 @@
 //
 // A runner makes the applications of a system and runs the followers, from what was recorded before on. [NewRunner] is for
 // services: every follower has a goroutine, is woken by saves in the same process, and polls twice a second for those of
-// others; with gormstore.WithListener it is woken by theirs, too. It ends when ctx does, which cancels followers, or by [Runner.Stop], which has them finish their batch.
+// others; with gormstore.WithListener it is woken by theirs, too. It ends when ctx does, which cancels followers, or by
+// [Runner.Stop], which has them finish their batch.
 //
 //	runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(db)))
 //	dogs, err := system.Get[*school.TrainingSchool](runner)
@@ -62,7 +68,14 @@
 // the order in which they are defined.
 //
 // To read its own writes from a follower's view, a caller waits with WaitFor until the follower has got to what it has
-// saved; with persistence.WaitFor also for followers of other processes.
+// saved; with persistence.WaitFor also for followers of other processes:
+//
+//	recordings, err := dogs.Save(ctx, dog)
+//	last := recordings[len(recordings)-1].Notification.ID // a save of nothing has none
+//	err = runner.WaitFor(ctx, "Popularity", "TrainingSchool", last)
+//
+// Wait after the commit. Inside the transaction of the save WaitFor can never succeed: the follower does not see what is not
+// committed.
 //
 // A command has a follower catch up by CatchUp, which both have, and which is a dry run in a transaction that is rolled
 // back.
@@ -80,13 +93,30 @@
 // the event has succeeded all the same, and other followers go on.
 //
 // A follower that is a [Parker] may put such an event aside and go on. All later events of the same originator are then
-// put aside as well, so that none is processed out of order, until RetryParked processes them.
+// put aside as well, so that none is processed out of order, until RetryParked processes them. Of a follower that has
+// never parked anything RetryParked is 0 and nil.
 //
 // A follower whose position is ahead of its leader's log, as after a restore of a backup, is stopped with an [AheadError].
 // It stays so in processes that are started later, until its position is another one.
 //
 // What Statuses tells is also kept in the store, in the table follower_status, for other processes: at each change, and
 // every ten seconds.
+//
+// # Testing
+//
+// A test has a database of its own, in a folder that is removed after it, and the runner that is done when a save returns:
+//
+//	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(t.TempDir(), "test.sqlite3"))
+//	err = errors.Join(gormstore.AutoMigrate(db), db.AutoMigrate(&TrickCount{}))
+//	runner, err := system.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(db)))
+//	defer runner.Close()
+//	dogs, err := system.Get[*school.TrainingSchool](runner)
+//	err = runner.Start(ctx)
+//	err = dogs.AddTrick(ctx, "Fido", "sit")
+//	err = runner.Err() // of the followers
+//
+// A save returns nil although a follower has failed, so ask Err as well. Followers that only collect can be tested
+// without a database. The memory store has no transactions, so projections and parking need gormstore.
 //
 // # Commands
 //

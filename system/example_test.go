@@ -7,6 +7,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"testing"
 	"time"
 
 	"gorm.io/driver/sqlite"
@@ -118,7 +119,8 @@ func ExampleNewSingleThreadedRunner() {
 	// Output: 2 <nil>
 }
 
-// For services: followers run in the background until ctx ends. Whoever has saved can wait for a follower to get there.
+// For services: followers run in the background until ctx ends. Whoever has saved can wait for a follower to get there,
+// here in the way that works in every process.
 func ExampleNewRunner() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -196,6 +198,9 @@ type TrickCount struct {
 // TrickCounts is a follower whose view is that table.
 type TrickCounts struct{ *application.Application }
 
+// What a follower can do beside its policy is optional, and a method with a wrong signature would be overlooked.
+var _ system.TopicFilter = (*TrickCounts)(nil)
+
 // NewTrickCounts makes the application.
 func NewTrickCounts(options ...application.Option) (*TrickCounts, error) {
 	app, err := application.New("TrickCounts", options...)
@@ -216,6 +221,101 @@ func (*TrickCounts) Policy(ctx context.Context, event domain.Event, _ *applicati
 		DoUpdates: clause.Assignments(map[string]any{"n": gorm.Expr("trick_counts.n + 1")}),
 	}
 	return tx.Clauses(oneMore).Create(&TrickCount{Trick: event.Data.(school.TrickAdded).Trick, N: 1}).Error
+}
+
+// A save and a read of what a follower has made of it, from one end to the other.
+func ExampleRunner_WaitFor() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	folder, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(folder, "example.sqlite3"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if pool, err := db.DB(); err == nil {
+		defer pool.Close()
+	}
+	if err := errors.Join(gormstore.AutoMigrate(db), db.AutoMigrate(&TrickCount{})); err != nil {
+		log.Fatal(err)
+	}
+	sys, err := system.New(system.Pipe(
+		system.App("TrainingSchool", school.New),
+		system.App("TrickCounts", NewTrickCounts),
+	))
+	if err != nil {
+		log.Fatal(err)
+	}
+	runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(db)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer runner.Close()
+	dogs, err := system.Get[*school.TrainingSchool](runner)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := runner.Start(ctx); err != nil {
+		log.Fatal(err)
+	}
+
+	dog := school.RegisterDog("Fido")
+	dog.AddTrick("roll over")
+	recordings, err := dogs.Save(ctx, dog)
+	if err != nil {
+		log.Fatal(err)
+	}
+	last := recordings[len(recordings)-1].Notification.ID
+	if err := runner.WaitFor(ctx, "TrickCounts", "TrainingSchool", last); err != nil {
+		log.Fatal(err)
+	}
+	var counts []TrickCount
+	if err := db.Find(&counts).Error; err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(counts)
+	// Output: [{roll over 1}]
+}
+
+// TestTrickCounts is the test that the documentation of the package shows.
+func TestTrickCounts(t *testing.T) {
+	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(t.TempDir(), "test.sqlite3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pool, err := db.DB(); err == nil {
+		defer pool.Close()
+	}
+	if err := errors.Join(gormstore.AutoMigrate(db), db.AutoMigrate(&TrickCount{})); err != nil {
+		t.Fatal(err)
+	}
+	sys, err := system.New(system.Pipe(
+		system.App("TrainingSchool", school.New),
+		system.App("TrickCounts", NewTrickCounts),
+	))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner, err := system.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(db)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer runner.Close()
+	dogs, err := system.Get[*school.TrainingSchool](runner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(runner.Start(t.Context()), dogs.Register(t.Context(), "Fido"), dogs.AddTrick(t.Context(), "Fido", "sit"))
+	if err := errors.Join(err, runner.Err()); err != nil { // the saves do not fail when the follower does
+		t.Fatal(err)
+	}
+	var count TrickCount
+	if err := db.Take(&count, "trick = ?", "sit").Error; err != nil || count.N != 1 {
+		t.Errorf("got %+v, %v", count, err)
+	}
 }
 
 // A projection: the follower's view is a table of the service's own, which has each event's effect exactly once.

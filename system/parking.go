@@ -14,7 +14,7 @@ import (
 
 // Parker is a Follower that puts events aside which it cannot process, instead of standing still. So that events of an
 // aggregate are never processed out of order, all later events of the same originator are put aside too, until they are
-// processed by RetryParked. It needs a store with transactions.
+// processed by RetryParked. It needs a store with transactions, such as gormstore.
 type Parker interface {
 	Follower
 
@@ -43,8 +43,8 @@ func checkParking(follower Follower) error {
 	if _, parks := follower.(Parker); !parks || f.batches() && f.parking() != nil {
 		return nil
 	}
-	return &Error{Name: f.app().Name(), Problem: fmt.Sprintf("it parks events, for which %T has no transactions or no place",
-		f.app().Factory())}
+	return &Error{Name: f.app().Name(), Problem: fmt.Sprintf("it parks events, which needs a store with transactions and a "+
+		"place for them, such as gormstore; its store is %T", f.app().Factory())}
 }
 
 // parking is where events are put aside, or nil.
@@ -163,7 +163,8 @@ func (m *members) Parked(ctx context.Context, follower string) ([]persistence.Pa
 
 // RetryParked has a follower process what it has put aside, oldest events first, each in a transaction of its own, and
 // returns how many were processed. An event that fails again stays parked, and so do the later ones of its originator;
-// the others are tried all the same. The follower may be running: its position is held meanwhile.
+// the others are tried all the same. The follower may be running: its position is held meanwhile. Of a follower that has
+// never parked anything, whether it is a Parker or not, that is 0 and nil.
 func (m *members) RetryParked(ctx context.Context, follower string) (processed int, err error) {
 	edges := m.edgesOf(follower)
 	if len(edges) == 0 {

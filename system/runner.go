@@ -331,6 +331,11 @@ func (w *worker) failed(ctx context.Context, edge *attempt, err error) {
 	edge.next = time.Now().Add(edge.retryAfter(err))
 	edge.failures++
 	edge.note(err, edge.next)
+	if _, ahead := errors.AsType[*AheadError](err); ahead { // which trying again does not help
+		edge.app().Logger().ErrorContext(ctx, "follower is stopped until its position is another one",
+			"follower", edge.app().Name(), "leader", edge.leader.Name(), "error", err)
+		return
+	}
 	edge.app().Logger().WarnContext(ctx, "follower failed and will try again", "follower", edge.app().Name(),
 		"leader", edge.leader.Name(), "failures", edge.failures, "next", edge.next, "error", err)
 }

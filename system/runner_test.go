@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -477,12 +479,13 @@ func (r *observedRecorder) SelectNotifications(ctx context.Context, want persist
 	return r.ProcessRecorder.SelectNotifications(ctx, want)
 }
 
-// A follower that is ahead of its log is looked at slowly, and stays stopped.
+// A follower that is ahead of its log is looked at slowly, stays stopped, and is not said to be about to try again.
 func TestAheadIsNotHurried(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &observed{Store: memory.New()}
-		r := newRunner(t, store, counting())
+		var logged strings.Builder
+		r := newRunner(t, store, counting(application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil)))))
 		ahead := persistence.Tracking{ApplicationName: schoolName, NotificationID: 7}
 		do(t, get[*counters](t, r, countersName).Recorder().InsertTracking(t.Context(), ahead))
 		start(t, r)
@@ -493,6 +496,10 @@ func TestAheadIsNotHurried(t *testing.T) {
 		}
 		if got := statuses(t, r)[0]; got.State != system.Stopped {
 			t.Errorf("got %+v", got)
+		}
+		if got := logged.String(); !strings.Contains(got, `level=ERROR msg="follower is stopped until its position is another one"`) ||
+			strings.Contains(got, "will try again") {
+			t.Errorf("logged %s", got)
 		}
 	})
 }

@@ -2,6 +2,8 @@ package system
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -11,18 +13,27 @@ import (
 const waitInterval = 5 * time.Millisecond
 
 // WaitFor returns when a follower has processed the log of a leader up to a notification id, so that a caller finds in the
-// follower's view what it has saved. Where the follower of this runner has failed it returns that error at once, although
+// follower's view what it has saved. If the follower of this runner has failed it returns that error at once, although
 // the follower will try again; persistence.WaitFor waits for that, and for followers that other processes run.
+//
+// Wait after the commit: in the transaction of the save WaitFor can never succeed, because the follower sees nothing of what
+// is not committed, and it waits until ctx ends.
 //
 // An event that was put aside (see Parker) counts as processed. It returns a *persistence.WaitError when ctx ends first, and
 // ErrNotStarted or ErrStopped where the runner does not run.
 func (m *members) WaitFor(ctx context.Context, follower, leader string, notificationID int64) error {
-	for _, edge := range m.edgesOf(follower) {
-		if edge.leader.Name() == leader {
+	edges := m.edgesOf(follower)
+	if len(edges) == 0 {
+		return m.unknown(follower)
+	}
+	leaders := make([]string, len(edges))
+	for i, edge := range edges {
+		if leaders[i] = edge.leader.Name(); leaders[i] == leader {
 			return edge.waitFor(ctx, notificationID)
 		}
 	}
-	return m.unknown(follower + ", following " + leader + ",")
+	return &Error{Name: follower, Problem: fmt.Sprintf("follower %s does not follow %s; it follows %s",
+		follower, leader, strings.Join(leaders, ", "))}
 }
 
 func (f *following) waitFor(ctx context.Context, notificationID int64) error {

@@ -37,8 +37,14 @@ func TestWaitFor(t *testing.T) {
 		if late.NotificationID != 1000 || !errors.Is(late, context.DeadlineExceeded) {
 			t.Errorf("got %+v", late)
 		}
-		wantError[*system.Error](t, r.WaitFor(ctx, "F", "Kennel", 1))
-		wantError[*system.Error](t, r.WaitFor(ctx, "Nobody", schoolName, 1))
+		for follower, want := range map[string]system.Error{
+			"F":      {Name: "F", Problem: "follower F does not follow Kennel; it follows TrainingSchool"},
+			"Nobody": {Name: "Nobody", Problem: "there is no such follower; followers are F"},
+		} {
+			if got := wantError[*system.Error](t, r.WaitFor(ctx, follower, "Kennel", 1)); *got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		}
 
 		f.become(func(context.Context, domain.Event, *application.ProcessingEvent) error { return errPoison })
 		register(t, dogs, 0, "Rex")

@@ -2,12 +2,12 @@
 // these events follow.
 //
 //	domaintest.Given(t, Dogs, Registered{Name: "Fido"}).
-//		When(func(d *Dog) error { return d.AddTrick("roll over") }).
+//		When(func(d *Dog) error { d.AddTrick("roll over"); return nil }).
 //		Then(TrickAdded{Trick: "roll over"})
 //
 // A command that makes the aggregate begins with nothing:
 //
-//	domaintest.Create(t, Dogs, func() (*Dog, error) { return RegisterDog("Fido") }).
+//	domaintest.Create(t, Dogs, func() (*Dog, error) { return RegisterDog("Fido"), nil }).
 //		Then(Registered{Name: "Fido"})
 //
 // Beside the events, every scenario checks that the aggregate changes by its events alone: one that is read from the

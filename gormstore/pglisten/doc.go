@@ -11,7 +11,7 @@
 //
 // # The connection
 //
-// A listener has one connection for each call of Listen, beside the pool of the database. Where it is lost, a new one is made,
+// A listener has one connection for each call of Listen, beside the pool of the database. If it is lost, a new one is made,
 // however long that takes; until then nothing is heard, and everybody is woken when it is there. A signal is therefore never
 // more than a reason to look, and polling goes on.
 //

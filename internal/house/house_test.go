@@ -205,6 +205,33 @@ func TestReadmeShowsTheExample(t *testing.T) {
 	}
 }
 
+// TestReadmeShowsTheFollower holds what the README shows of the follower to its code. It leaves some of it out.
+func TestReadmeShowsTheFollower(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(filepath.Join(root, "examples/trainingschool/trickcounts/trickcounts.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	real, found := declarations(t, string(source)), false
+	for _, block := range goBlocks(string(readme)) {
+		if !strings.Contains(block, "type TrickCounts struct") {
+			continue
+		}
+		found = true
+		for _, declaration := range declarations(t, "package p\n"+block) {
+			if !slices.Contains(real, declaration) {
+				t.Errorf("the README shows what is not in trickcounts.go:\n%s", declaration)
+			}
+		}
+	}
+	if !found {
+		t.Error("the README does not show the follower")
+	}
+}
+
 func goBlocks(markdown string) (blocks []string) {
 	for _, part := range strings.Split(markdown, "```go\n")[1:] {
 		block, _, _ := strings.Cut(part, "```")

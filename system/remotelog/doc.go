@@ -22,15 +22,15 @@
 //		})
 //	}
 //
-// States are sent as they are stored: compressed and encrypted, where the application does that. So the log can be served
+// States are sent as they are stored: compressed and encrypted, if the application does that. So the log can be served
 // by a program that has neither the keys nor the definitions, and the one that follows needs both. What is not encrypted
 // in the database is not encrypted in an answer either; use https.
 //
 // # Following it
 //
 // The other service follows with a [Client], which is a system.Leader. It has the name of the application, under which
-// followers keep their positions, and is given what it takes to read the events: their definitions and, where there are
-// such, the cipher and the compressor, as the application itself is given them. Settings of the environment count too, under
+// followers keep their positions, and is given what it takes to read the events: their definitions and, if there are
+// any, the cipher and the compressor, as the application itself is given them. Settings of the environment count too, under
 // the application's name, such as TRAININGSCHOOL_CIPHER_KEY.
 //
 //	client, err := remotelog.NewClient("TrainingSchool", "https://school.example.com/log",
@@ -39,7 +39,7 @@
 //	sys, err := system.New(system.Pipe(system.Upstream(client), system.App("Counters", NewCounters)))
 //	runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(db)))
 //
-// A runner asks for the head of the log twice a second, and for events where there are new ones. The client keeps what a
+// A runner asks for the head of the log twice a second, and for events if there are new ones. The client keeps what a
 // follower had no time for in one transaction, so that nothing is sent twice.
 //
 // # Failures
@@ -52,7 +52,7 @@
 // An answer is believed only when it can be true. The log must be that of the application the client was made for: positions
 // in another log mean nothing. Ids must ascend behind the position that was asked for. And a page that says that the log ends
 // must not come from before a head that was given out: that is what a replica says that lags behind, and events would be
-// passed over. Serve the log from the primary all the same: where an old head is all that a follower gets to see, it
+// passed over. Serve the log from the primary all the same: if an old head is all that a follower gets to see, it
 // takes itself to be ahead of the log, and stops with a system.AheadError.
 //
 // # The format
