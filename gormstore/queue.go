@@ -28,6 +28,7 @@ type queue struct {
 	led     bool          // somebody is leading
 	last    int           // how many saves the last batch had
 	took    time.Duration // by the last batch
+	wary    int           // for how many batches to expect conflicts
 	calm    int           // for how many batches not to yield
 }
 
@@ -198,6 +199,24 @@ func (q *queue) yield() {
 		q.mu.Unlock()
 	}
 }
+
+// beWary has the next batches expect saves that conflict.
+func (q *queue) beWary() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.wary = waryBatches
+}
+
+// isWary tells whether a batch is to expect saves that conflict.
+func (q *queue) isWary() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	wary := q.wary > 0
+	q.wary = max(q.wary-1, 0)
+	return wary
+}
+
+const waryBatches = 64
 
 func (q *queue) length() int {
 	q.mu.Lock()
