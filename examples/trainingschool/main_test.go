@@ -277,6 +277,18 @@ func TestUnreachableDatabase(t *testing.T) {
 	if got.wantFailure(t, `"postgres"`); strings.Contains(got.stderr, "hunter2") {
 		t.Errorf("the error has the password: %q", got.stderr)
 	}
+	for _, dsn := range []string{u.String(), "postgres://school:hun ter2@127.0.0.1:x/school", "host=127.0.0.1 port=x password='hun ter2"} {
+		for _, command := range []string{"migrate", "followers", "sync_followers", "tricks"} {
+			arguments := []string{command}
+			if command == "tricks" {
+				arguments = append(arguments, "Fido")
+			}
+			got := sqliteEnvironment(t).with("POSTGRES_DSN", dsn).start(t, arguments...)
+			if got.wantFailure(t, `"postgres"`); strings.Contains(got.stderr, "ter2") {
+				t.Errorf("the error has the password: %q", got.stderr)
+			}
+		}
+	}
 	missing := environment{"SQLITE_PATH": filepath.Join(t.TempDir(), "no", "such", "folder", "school.sqlite3")}
 	missing.call(t, "tricks", "Fido").wantFailure(t, `"default"`)
 }
