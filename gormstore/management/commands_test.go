@@ -317,3 +317,18 @@ func TestMigrateOwn(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
+
+// A plan for an empty database names all tables, and for one that Django made those that it has not.
+func TestPlan(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		tables := []string{"stored_events", "snapshots", "notification_tracking", "follower_status", "parked_events"}
+		for _, absent := range [][]string{tables[3:], tables} {
+			for _, table := range absent {
+				if err := s.db.Exec("DROP TABLE IF EXISTS " + table).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.manage(t, "migrate", "--plan").want(t, 0, fmt.Sprintf("The database \"default\" lacks the tables %s.\n", strings.Join(absent, ", ")), "")
+		}
+	})
+}
