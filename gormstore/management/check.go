@@ -22,7 +22,7 @@ type ApplicationsError struct{ Names, Known []string }
 
 func (e *ApplicationsError) Error() string {
 	return fmt.Sprintf("Unknown applications selected: %s. The known applications are: %s.",
-		strings.Join(e.Names, ", "), strings.Join(e.Known, ", "))
+		strings.Join(e.Names, ", "), listed(e.Known))
 }
 
 // Check holds the stored events, snapshots and positions of applications to what stores guarantee (see persistence.Check),

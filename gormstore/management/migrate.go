@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"gorm.io/gorm"
 
@@ -37,11 +36,7 @@ type DatabaseError struct {
 }
 
 func (e *DatabaseError) Error() string {
-	known := strings.Join(e.Known, ", ")
-	if known == "" {
-		known = "none"
-	}
-	return fmt.Sprintf("unknown database %q; known are %s", e.Alias, known)
+	return fmt.Sprintf("unknown database %q; known are %s", e.Alias, listed(e.Known))
 }
 
 // Migrate creates the tables that are absent, and never touches those that exist; see gormstore.AutoMigrate. Any number of

@@ -67,7 +67,7 @@ type UnknownFollowersError struct {
 
 func (e *UnknownFollowersError) Error() string {
 	return fmt.Sprintf("Unknown followers selected: %s. The known followers are: %s.",
-		strings.Join(e.Names, ", "), strings.Join(e.Known, ", "))
+		strings.Join(e.Names, ", "), listed(e.Known))
 }
 
 // SyncFollowers has followers process what they have not processed yet, up to the end that the logs of their leaders have
