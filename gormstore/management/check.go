@@ -39,7 +39,12 @@ func Check(ctx context.Context, runner Runner, applications ...string) (report C
 	if len(applications) == 0 {
 		applications = known
 	}
+	done := map[string]bool{}
 	for _, name := range applications {
+		if done[name] {
+			continue
+		}
+		done[name] = true
 		member, _ := runner.Member(name)
 		app := member.Base()
 		snapshots, err := app.Factory().SnapshotRecorder(name)

@@ -118,7 +118,7 @@ func TestRunWithoutRoot(t *testing.T) {
 	if code := management.Run(t.Context(), c, []string{"--nonsense"}, &stdout, &stderr); code != 2 || !strings.Contains(stderr.String(), "usage:") {
 		t.Errorf("exit code %d, errors %q", code, stderr.String())
 	}
-	if code := management.Run(t.Context(), c, []string{"nonsense"}, io.Discard, &stderr); code != 1 {
+	if code := management.Run(t.Context(), c, []string{"nonsense"}, io.Discard, &stderr); code != 2 {
 		t.Errorf("exit code %d", code)
 	}
 	c.Runners["given"] = management.Given((*system.Runner)(nil))

@@ -109,10 +109,10 @@ func TestResetWhileRunning(t *testing.T) {
 		for _, flag := range []string{"--dry-run", "--yes", "--force"} {
 			s.manage(t, "reset_follower", flag, "Counter").want(t, 1, "", refused)
 		}
-		status.State, status.Error, status.NotificationID = "retrying", "no dog", 3
+		status.State, status.Error, status.NotificationID = "retrying", "no dog", 4
 		record()
 		got := s.manage(t, "followers")
-		if !strings.Contains(got.stdout, "Counter   TrainingSchool  retrying     3         3     0    0       at 3: no dog\n") {
+		if !strings.Contains(got.stdout, "Counter   TrainingSchool  retrying     3         3     0    0       at 4: no dog\n") {
 			t.Errorf("%+v", got)
 		}
 		status.Heartbeat = time.Now().Add(-time.Minute)

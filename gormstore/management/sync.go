@@ -195,12 +195,14 @@ func (s *synchronization) rehearse(ctx context.Context, g *group) error {
 		return errors.Join(errRehearsal, s.each(ctx, inner, g.followers))
 	})
 	if !began {
+		if ctx.Err() != nil {
+			err = ctx.Err() // it was interrupted
+		}
 		for _, f := range g.followers {
 			s.begin(f)
 			f.Err = err
 			s.end(f)
 		}
-		return nil
 	}
 	return ctx.Err()
 }
