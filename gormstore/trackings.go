@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 
+	"gorm.io/gorm"
+
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -60,7 +62,8 @@ func (s *Store) CountNotifications(ctx context.Context, application string, upTo
 
 // DeleteTracking deletes an application's position in the log of another, and returns how many rows that were. It needs a
 // transaction of the database in ctx, for otherwise it is persistence.ErrNoTransaction, and takes the lock of the position:
-// a follower that is at a batch finishes it first, and the next one begins at the start of the log.
+// a follower that is at a batch finishes it first, and the next one begins at the start of the log. The status of the
+// following is deleted too, as its errors, and a position that was ahead of the log, are those of the position.
 func (s *Store) DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error) {
 	r := newProcessRecorder(s, application)
 	err = s.inside(ctx, application+": delete a position", func(c connection) error {
@@ -69,9 +72,21 @@ func (s *Store) DeleteTracking(ctx context.Context, application, upstream string
 		}
 		rows, err = c.exec(ctx, s.dialect.placeholders("DELETE FROM "+s.tables.tracking.quoted+
 			" WHERE application_name = ? AND upstream_application_name = ?"), application, upstream)
-		return err
+		if err != nil {
+			return err
+		}
+		return deleteStatus(s.session(ctx, c.pool), application, upstream)
 	})
 	return rows, err
+}
+
+// deleteStatus looks for the table first, which Django does not have: a statement that fails would end the transaction.
+func deleteStatus(tx *gorm.DB, application, upstream string) error {
+	exists, err := hasTable(tx, &FollowerStatus{})
+	if err != nil || !exists {
+		return err
+	}
+	return tx.Where("application_name = ? AND upstream_application_name = ?", application, upstream).Delete(&FollowerStatus{}).Error
 }
 
 // DeleteEvents deletes all events and snapshots of an application, and returns how many events that were. It is for a

@@ -13,8 +13,10 @@ import (
 // Processed is what a follower has processed of one leader's log.
 type Processed struct {
 	Leader string
-	// Events is how many events were processed. Those that a TopicFilter passes over are not among them.
+	// Events is how many events were processed. Those that a TopicFilter passes over are not among them, nor are those that
+	// were put aside, which are Parked.
 	Events int
+	Parked int
 	// Position is where the follower has got to, and Head where the log ended when it began.
 	Position int64
 	Head     int64

@@ -35,6 +35,7 @@ type following struct {
 	parker   Parker // nil where the follower parks nothing
 
 	took    time.Duration // by the last batch
+	aside   int           // how many events of the last batch were put aside
 	limit   int           // how many events are read at once
 	careful int           // how many events are still to be processed one at a time, after an error
 	ahead   *AheadError   // set once the position was found to be ahead of the log
@@ -119,12 +120,14 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	if f.batches() {
 		process = f.processTogether
 	}
+	f.aside = 0
 	begin := time.Now()
 	processed, err := process(ctx, b)
 	f.took = time.Since(begin)
 	f.careful = max(f.careful-processed, 0)
 	f.adapt(processed, len(b.events))
-	f.done.Events += processed
+	f.done.Events += processed - f.aside
+	f.done.Parked += f.aside
 	f.done.Position = b.position(processed)
 	switch {
 	case err == nil && len(b.events) > 0:
@@ -249,8 +252,9 @@ func (f *following) batches() bool {
 // processTogether processes a batch in one transaction, which ends early when it takes too long. The position is locked
 // before anything else.
 func (f *following) processTogether(ctx context.Context, b batch) (processed int, err error) {
+	aside := 0
 	err = f.transaction(ctx, func(ctx context.Context) error {
-		processed = 0
+		processed, aside = 0, 0
 		position, err := f.lockPosition(ctx)
 		if err != nil {
 			return err
@@ -269,8 +273,12 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 				to = b.events[processed-1].ID
 				break
 			}
-			if err := f.processOrPark(ctx, n, parked); err != nil {
+			isAside, err := f.processOrPark(ctx, n, parked)
+			if err != nil {
 				return err
+			}
+			if isAside {
+				aside++
 			}
 			processed++
 		}
@@ -279,6 +287,7 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 	if err != nil {
 		return 0, err
 	}
+	f.aside = aside
 	return processed, nil
 }
 
@@ -291,15 +300,15 @@ func (f *following) lockPosition(ctx context.Context) (int64, error) {
 }
 
 // processOrPark puts an event aside where an earlier one of its originator is.
-func (f *following) processOrPark(ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64) error {
+func (f *following) processOrPark(ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64) (aside bool, err error) {
 	first, ok := parked[n.OriginatorID]
 	if !ok {
-		return f.process(ctx, n, f.app().StoreCollected)
+		return false, f.process(ctx, n, f.app().StoreCollected)
 	}
 	if err := f.putAside(ctx, n, fmt.Sprintf("event %d of the same originator is parked", first)); err != nil {
-		return f.failed(n, err)
+		return false, f.failed(n, err)
 	}
-	return nil
+	return true, nil
 }
 
 // processSingly stores what is made of each event together with its position.

@@ -107,7 +107,7 @@ func (f *following) park(ctx context.Context, b batch, cause error) (outcome, er
 		if position != b.from {
 			return errOvertaken
 		}
-		if err := f.putAside(ctx, n, cause.Error()); err != nil {
+		if err := f.putAside(ctx, n, textOf(cause)); err != nil {
 			return err
 		}
 		return f.move(ctx, n.ID)
@@ -122,6 +122,7 @@ func (f *following) park(ctx context.Context, b batch, cause error) (outcome, er
 		"notification", n.ID, "topic", n.Topic, "originator", n.OriginatorID, "error", cause)
 	f.careful = max(f.careful-1, 0)
 	f.done.Position = n.ID
+	f.done.Parked++
 	return maybeMore, nil
 }
 

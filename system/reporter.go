@@ -86,11 +86,15 @@ func (f *following) statusToKeep(process string) persistence.FollowerStatus {
 		NotificationID: status.NotificationID, Since: status.Since.UTC(), NextRetry: status.NextRetry.UTC(), Process: process,
 	}
 	if status.Err != nil {
-		kept.Error = keepable(status.Err.Error())
+		kept.Error = keepable(textOf(status.Err))
 	}
 	kept.Ahead = -1 // keepAhead has written it
 	return kept
 }
+
+// textOf is what an error says. A panic in its Error, such as that of a nil pointer, must not end the process, and package
+// fmt says it instead.
+func textOf(err error) string { return fmt.Sprint(err) }
 
 // longestText is how much of an error's text is kept.
 const longestText = 4000

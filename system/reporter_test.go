@@ -213,3 +213,32 @@ func TestListener(t *testing.T) {
 		}
 	})
 }
+
+// speechless panics when it is asked what it says, unless it is there.
+type speechless struct{ text string }
+
+func (s *speechless) Error() string { return s.text }
+
+// A runner is to be seen before its first event is processed, and an error that panics when it is asked ends nothing.
+func TestStatusBeforeTheFirstEvent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &keeping{Store: memory.New()}
+		failing := func(context.Context, domain.Event, *application.ProcessingEvent) error {
+			time.Sleep(time.Minute)
+			var nobody *speechless
+			return nobody
+		}
+		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", failing)))
+		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
+		start(t, r)
+		synctest.Wait()
+		if all := store.taken(); len(all) != 1 || all[0].State != "running" {
+			t.Errorf("at the start: %+v", all)
+		}
+		time.Sleep(90 * time.Second)
+		if all := store.taken(); len(all) != 1 || all[0].State != "retrying" || all[0].Error == "" {
+			t.Errorf("after the failure: %+v", all)
+		}
+	})
+}

@@ -235,7 +235,14 @@ var errGoexit = errors.New("the policy has ended its goroutine with runtime.Goex
 
 // run pulls until ctx ends or stopping is closed: everything there is at first, and then whenever it is woken, when the
 // poll interval is over, or when a failure is to be tried again.
+//
+// It reports before the first pull, which may be long: whoever resets the follower has to know that it is at work.
 func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
+	for _, edge := range w.edges {
+		if ctx.Err() == nil && !isClosed(stopping) {
+			edge.report(ctx, edge.following)
+		}
+	}
 	polled := false // nobody woke us: there is probably nothing
 	for {
 		more := false

@@ -42,6 +42,8 @@ type Status struct {
 	Oldest time.Time
 	// Parked is how many events the follower has put aside (see Parker).
 	Parked int
+	// ReadErr is why Position, Head, Oldest or Parked could not be read, or nil.
+	ReadErr error
 }
 
 // Lag is how far the position is behind the head. Ids have gaps, so there are at most so many events to process.
@@ -79,7 +81,8 @@ func (f *following) statusNow(ctx context.Context) (Status, error) {
 			mistakes[3] = nil // a database without the table has none
 		}
 	}
-	return status, errors.Join(mistakes[:]...)
+	status.ReadErr = errors.Join(mistakes[:]...)
+	return status, status.ReadErr
 }
 
 // oldest is when the first event behind a position was made. An event that cannot be decoded does not tell.

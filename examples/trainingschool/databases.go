@@ -12,16 +12,17 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 )
 
 // openDatabases opens the databases of the program and registers them under their names. The function that it returns
-// closes them.
+// closes them. Where it returns an error none is open.
 func openDatabases() (closeAll func() error, err error) {
 	var open []string
-	closeAll = func() error { return closeDatabases(open) }
 	register := func(alias string, db *gorm.DB, err error) error {
-		if err != nil {
-			return fmt.Errorf("database %q: %w", alias, err)
+		if err != nil { // its text may have parts of the address in it, and so of a password
+			err = fmt.Errorf("database %q cannot be opened: %s", alias, management.ClassName(err))
+			return errors.Join(err, closeDatabases(open))
 		}
 		gormstore.RegisterDB(alias, db)
 		open = append(open, alias)
@@ -29,15 +30,15 @@ func openDatabases() (closeAll func() error, err error) {
 	}
 	db, err := gormstore.OpenSQLite(sqlite.Open, cmp.Or(os.Getenv("SQLITE_PATH"), "trainingschool.sqlite3"), quiet())
 	if err := register(gormstore.DefaultAlias, db, err); err != nil {
-		return closeAll, err
+		return nil, err
 	}
 	if dsn := os.Getenv("POSTGRES_DSN"); dsn != "" {
 		db, err := gorm.Open(postgres.Open(dsn), quiet())
 		if err := register("postgres", db, err); err != nil {
-			return closeAll, errors.Join(err, closeAll())
+			return nil, err
 		}
 	}
-	return closeAll, nil
+	return func() error { return closeDatabases(open) }, nil
 }
 
 // quiet makes a new configuration for each database, because gorm.Open keeps the one that it is given.
@@ -45,7 +46,10 @@ func quiet() *gorm.Config { return &gorm.Config{Logger: logger.Discard} }
 
 func closeDatabases(aliases []string) (err error) {
 	for _, alias := range aliases {
-		db, _ := gormstore.DB(alias)
+		db, ok := gormstore.DB(alias)
+		if !ok {
+			continue // somebody else has closed it
+		}
 		gormstore.UnregisterDB(alias)
 		pool, poolErr := db.DB()
 		if poolErr == nil {

@@ -22,7 +22,7 @@ type ApplicationsError struct{ Names, Known []string }
 
 func (e *ApplicationsError) Error() string {
 	return fmt.Sprintf("Unknown applications selected: %s. The known applications are: %s.",
-		strings.Join(e.Names, ", "), strings.Join(e.Known, ", "))
+		strings.Join(e.Names, ", "), listed(e.Known))
 }
 
 // Check holds the stored events, snapshots and positions of applications to what stores guarantee (see persistence.Check),
@@ -39,7 +39,12 @@ func Check(ctx context.Context, runner Runner, applications ...string) (report C
 	if len(applications) == 0 {
 		applications = known
 	}
+	done := map[string]bool{}
 	for _, name := range applications {
+		if done[name] {
+			continue
+		}
+		done[name] = true
 		member, _ := runner.Member(name)
 		app := member.Base()
 		snapshots, err := app.Factory().SnapshotRecorder(name)

@@ -1,10 +1,14 @@
 package management
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"go/token"
 	"reflect"
+	"regexp"
 	"strings"
+	"unicode"
 
 	"gorm.io/gorm"
 
@@ -35,7 +39,16 @@ var originals = []struct {
 // ClassName is the name of an error's class as sync_followers shows it: that of the Python original where it has such an
 // error, and otherwise the name of the Go type. Where the type is not exported, that of the first error in the chain whose
 // type is.
-func ClassName(err error) string {
+func ClassName(err error) (name string) {
+	defer func() {
+		if recover() != nil { // a method of the error has panicked, as those of nil pointers do
+			name = typeName(err)
+		}
+	}()
+	return className(err)
+}
+
+func className(err error) string {
 	if _, ok := errors.AsType[*system.PanicError](err); ok {
 		return "PanicError"
 	}
@@ -61,7 +74,7 @@ func exportedName(err error) string {
 	if err == nil {
 		return ""
 	}
-	if name := typeName(err); token.IsExported(name) {
+	if name := typeName(err); token.IsExported(name) && !isAnonymous(err) {
 		return name
 	}
 	switch wrapper := err.(type) {
@@ -77,21 +90,54 @@ func exportedName(err error) string {
 	return ""
 }
 
-// typeName is the name of an error's type without its package.
+// isAnonymous tells of a type without a name, which has nothing to show.
+func isAnonymous(err error) bool {
+	t := reflect.TypeOf(err)
+	return t.Name() == "" && (t.Kind() != reflect.Pointer || t.Elem().Name() == "")
+}
+
+// typeName is the name of an error's type without its package and the types that it is made for.
 func typeName(err error) string {
 	t := reflect.TypeOf(err)
+	if t == nil {
+		return "Error"
+	}
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return t.Name()
+	name, _, _ := strings.Cut(t.Name(), "[")
+	return cmp.Or(name, "Error")
 }
 
 // message is what an error says, on one line. That of an error without words is empty, whatever was put around it.
-func message(err error) string {
-	if processing, ok := errors.AsType[*system.ProcessingError](err); ok && processing.Err.Error() == "" {
+func message(err error) (text string) {
+	if processing, ok := errors.AsType[*system.ProcessingError](err); ok && processing.Err != nil && textOf(processing.Err) == "" {
 		return ""
 	}
-	return oneLine(err.Error())
+	return oneLine(textOf(err))
 }
 
-func oneLine(text string) string { return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ") }
+// textOf is what an error says. Package fmt also survives an Error that panics, as that of a nil pointer does.
+func textOf(err error) string { return fmt.Sprint(err) }
+
+// oneLine makes a text fit for one line of a terminal: without control characters, and without addresses of databases.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case r != '\n' && unicode.IsControl(r):
+			return -1
+		}
+		return r
+	}, withoutAddress(strings.ToValidUTF8(text, "\uFFFD")))
+	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")
+}
+
+// addresses is how drivers begin to say that they cannot read the address of a database. The address comes next, and what
+// is behind that may have parts of it, so of the password, as well.
+var addresses = regexp.MustCompile("(?s)cannot parse `.*|parse \"[a-z0-9]+://.*")
+
+func withoutAddress(text string) string {
+	return addresses.ReplaceAllString(text, "cannot parse the address of the database")
+}

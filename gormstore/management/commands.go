@@ -8,9 +8,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 // Commands returns the commands of a service, to be added to a command of its own: migrate, sync_followers, reset_follower,
@@ -62,7 +66,7 @@ func Run(ctx context.Context, config Config, arguments []string, stdout, stderr 
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if _, said := errors.AsType[*CommandError](err); err != nil && !said && root.SilenceErrors {
-		fmt.Fprintf(stderr, "%s: %s\n", root.Name(), oneLine(err.Error()))
+		fmt.Fprintf(stderr, "%s: %s\n", root.Name(), oneLine(textOf(err)))
 	}
 	return ExitCode(err)
 }
@@ -72,8 +76,24 @@ type call struct {
 	config    Config
 	cmd       *cobra.Command
 	arguments []string
+	output    *output
 	opened    bool
 	closers   []func() error
+}
+
+// output is where a command prints. It remembers the first error, so that nobody has to look for it at every line.
+type output struct {
+	io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (o *output) Write(text []byte) (int, error) {
+	n, err := o.Writer.Write(text)
+	if err != nil && o.err == nil {
+		o.err = fmt.Errorf("cannot write the output: %w", err)
+	}
+	return n, err
 }
 
 // newCommand makes a command out of what it does.
@@ -86,8 +106,8 @@ func newCommand(config Config, cmd *cobra.Command, arguments cobra.PositionalArg
 		return nil
 	}
 	cmd.RunE = func(cmd *cobra.Command, given []string) error {
-		c := &call{config: config, cmd: cmd, arguments: given}
-		return c.end(errors.Join(act(c), c.close()))
+		c := &call{config: config, cmd: cmd, arguments: given, output: &output{Writer: cmd.OutOrStdout()}}
+		return c.end(errors.Join(act(c), c.close(), c.output.err))
 	}
 	cmd.SetFlagErrorFunc(wronglyUsed)
 	cmd.Flags().BoolP("help", "h", false, "help for "+cmd.Name()) // cobra's own panics beside a root's -h
@@ -103,17 +123,21 @@ func (c *call) end(err error) error {
 	if said, ok := errors.AsType[*CommandError](err); ok {
 		return said
 	}
-	if !errors.Is(err, errFailed) {
-		fmt.Fprintln(c.cmd.ErrOrStderr(), "CommandError: "+c.explain(err))
+	code := codeOf(c.context(), err)
+	if !errors.Is(err, errFailed) || code == exitInterrupted {
+		fmt.Fprintln(c.cmd.ErrOrStderr(), "CommandError: "+c.explain(code, err))
 	}
-	return printed(c.cmd, codeOf(c.context(), err), err)
+	return printed(c.cmd, code, err)
 }
 
 // explain says on one line what went wrong and, where that is clear, what to run.
-func (c *call) explain(err error) string {
+func (c *call) explain(code int, err error) string {
+	if code == exitInterrupted {
+		return whatWasInterrupted(err)
+	}
 	migration, ok := errors.AsType[*MigrationError](err)
 	if !ok {
-		return oneLine(err.Error())
+		return oneLine(textOf(err))
 	}
 	run := "migrate"
 	if c.cmd.HasParent() {
@@ -155,7 +179,21 @@ func (c *call) runner() (Runner, error) {
 		return nil, err
 	}
 	c.closers = append(c.closers, runner.Close)
-	return runner, nil
+	return runner, lasting(runner)
+}
+
+// lasting refuses applications that keep events in memory, of which every command has its own. The store was forgotten.
+func lasting(runner Runner) error {
+	names := slices.DeleteFunc(memberNames(runner), func(name string) bool {
+		member, _ := runner.Member(name)
+		_, inMemory := member.Base().Factory().(*memory.Store)
+		return !inMemory
+	})
+	if len(names) == 0 {
+		return nil
+	}
+	return &RunnerError{fmt.Sprintf("these applications keep events in memory: %s; give application.WithStore, or set PERSISTENCE_MODULE",
+		strings.Join(names, ", "))}
 }
 
 // anyRunner is runner for a command that also works without one.
@@ -178,7 +216,7 @@ func (c *call) close() (err error) {
 // completer completes arguments with names that come from a runner, which may be nil.
 func completer(config Config, names func(ctx context.Context, runner Runner) ([]string, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
-		c := &call{config: config, cmd: cmd}
+		c := &call{config: config, cmd: cmd, output: &output{Writer: io.Discard}}
 		defer func() { _ = c.close() }() // there is nobody to tell
 		runner, err := c.anyRunner()
 		if err != nil {

@@ -118,7 +118,7 @@ func TestRunWithoutRoot(t *testing.T) {
 	if code := management.Run(t.Context(), c, []string{"--nonsense"}, &stdout, &stderr); code != 2 || !strings.Contains(stderr.String(), "usage:") {
 		t.Errorf("exit code %d, errors %q", code, stderr.String())
 	}
-	if code := management.Run(t.Context(), c, []string{"nonsense"}, io.Discard, &stderr); code != 1 {
+	if code := management.Run(t.Context(), c, []string{"nonsense"}, io.Discard, &stderr); code != 2 {
 		t.Errorf("exit code %d", code)
 	}
 	c.Runners["given"] = management.Given((*system.Runner)(nil))
@@ -316,4 +316,19 @@ func TestMigrateOwn(t *testing.T) {
 	if _, err := management.Migrate(t.Context(), options); err == nil || !strings.Contains(err.Error(), "table snapshots has no column topic") {
 		t.Errorf("the error is %v", err)
 	}
+}
+
+// A plan for an empty database names all tables, and for one that Django made those that it has not.
+func TestPlan(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		tables := []string{"stored_events", "snapshots", "notification_tracking", "follower_status", "parked_events"}
+		for _, absent := range [][]string{tables[3:], tables} {
+			for _, table := range absent {
+				if err := s.db.Exec("DROP TABLE IF EXISTS " + table).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.manage(t, "migrate", "--plan").want(t, 0, fmt.Sprintf("The database \"default\" lacks the tables %s.\n", strings.Join(absent, ", ")), "")
+		}
+	})
 }

@@ -2,6 +2,7 @@ package management
 
 import (
 	"context"
+	"math"
 
 	"github.com/google/uuid"
 
@@ -75,6 +76,9 @@ func logPage(ctx context.Context, app *application.Application, options EventsOp
 }
 
 func aggregatePage(ctx context.Context, app *application.Application, options EventsOptions) (events []StoredEvent, err error) {
+	if options.After == math.MaxInt64 {
+		return nil, nil
+	}
 	wanted := persistence.EventRange{From: options.After + 1, Limit: options.Limit}
 	if options.After == 0 {
 		wanted.From = 0 // originators of the original's kind begin there

@@ -43,11 +43,16 @@ func FindRunner(ctx context.Context, runners map[string]RunnerFunc, setting stri
 	return runner, err
 }
 
-func improperlySet(names []string, problem string) error {
-	known := strings.Join(names, ", ")
-	if known == "" {
-		known = "none"
+// listed are names with commas between, or a word where there are none.
+func listed(names []string) string {
+	if len(names) == 0 {
+		return "none"
 	}
+	return strings.Join(names, ", ")
+}
+
+func improperlySet(names []string, problem string) error {
+	known := listed(names)
 	return &RunnerError{fmt.Sprintf("The setting `%s` is improperly set. Use the name of a function in "+
 		"management.Config.Runners which returns a runner instance (known are: %s). %s", RunnerSetting, known, problem)}
 }

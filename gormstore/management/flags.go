@@ -40,6 +40,27 @@ func choiceFlag(cmd *cobra.Command, name, shorthand, value, usage string, choice
 	return c
 }
 
+// names is a flag that takes names with commas between, and may be repeated.
+type names []string
+
+// String implements pflag.Value.
+func (n *names) String() string { return strings.Join(*n, ",") }
+
+// Set implements pflag.Value. A name that is empty is a mistake, such as a variable that is not set: as no name at all it
+// would mean all.
+func (n *names) Set(value string) error {
+	for _, name := range strings.Split(value, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			return errors.New("a name is empty")
+		}
+		*n = append(*n, name)
+	}
+	return nil
+}
+
+// Type implements pflag.Value.
+func (n *names) Type() string { return "strings" }
+
 func verbosityFlag(cmd *cobra.Command) *choice {
 	return choiceFlag(cmd, "verbosity", "v", "1",
 		"Verbosity level; 0=minimal output, 1=normal output, 2=verbose output, 3=very verbose output", "0", "1", "2", "3")
@@ -61,6 +82,10 @@ func keepApart(cmd *cobra.Command) {
 		}
 		return pflag.NormalizedName(name)
 	})
+	// Those that are there already are added now: somebody may yet replace the function that normalizes names.
+	cmd.VisitParents(func(parent *cobra.Command) {
+		parent.PersistentFlags().VisitAll(func(flag *pflag.Flag) { addWithoutLetter(cmd, cmd.Flags(), flag.Name) })
+	})
 }
 
 func addWithoutLetter(cmd *cobra.Command, set *pflag.FlagSet, name string) {
@@ -80,12 +105,29 @@ func addWithoutLetter(cmd *cobra.Command, set *pflag.FlagSet, name string) {
 
 // wronglyUsed prints how to use a command, and what was wrong, as Python's argparse does.
 func wronglyUsed(cmd *cobra.Command, err error) error {
-	text := oneLine(err.Error())
+	text := oneLine(textOf(err))
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		text = "argument " + spelling(invalid.GetFlag()) + ": " + oneLine(errors.Unwrap(invalid).Error())
+		text = "argument " + spelling(invalid.GetFlag()) + ": " + oneLine(textOf(errors.Unwrap(invalid))) + meant(cmd, invalid.GetFlag())
+	}
+	if required, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		text += meant(cmd, required.GetFlag())
 	}
 	cmd.PrintErrf("usage: %s\n%s: error: %s\n", cmd.UseLine(), cmd.CommandPath(), text)
 	return printed(cmd, exitUsage, err)
+}
+
+// meant is the flag that somebody may have meant who has used the letter of a command's flag: one of the root.
+func meant(cmd *cobra.Command, flag *pflag.Flag) (hint string) {
+	cmd.VisitParents(func(parent *cobra.Command) {
+		if flag.Shorthand == "" || cmd.PersistentFlags().Lookup(flag.Name) == flag {
+			return
+		}
+		if other := parent.PersistentFlags().ShorthandLookup(flag.Shorthand); other != nil {
+			hint = fmt.Sprintf(" (here -%s is --%s, also in front of the command; for that of %s write --%s)",
+				flag.Shorthand, flag.Name, parent.CommandPath(), other.Name)
+		}
+	})
+	return hint
 }
 
 func spelling(flag *pflag.Flag) string {

@@ -34,27 +34,34 @@ type FollowerState struct {
 	// Error is what the follower failed with last, and NotificationID the event that it failed at.
 	Error          string `json:"error,omitempty"`
 	NotificationID int64  `json:"notification_id,omitempty"`
+	// ReadError is why some of this could not be read.
+	ReadError string `json:"read_error,omitempty"`
 	// Process is who runs the follower, and Heartbeat when it was heard of last.
 	Process   string    `json:"process,omitempty"`
 	Heartbeat time.Time `json:"heartbeat,omitzero"`
 }
 
 // Followers tells how all followers of a runner stand, in the order of the system. It reads positions and logs, and what
-// other processes have written down of themselves. It returns a *MigrationError where tables are missing.
+// other processes have written down of themselves. It returns a *MigrationError where tables are missing. With any other
+// error it returns the states all the same, and each has what of it could not be read.
 func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 	statuses, err := runner.Statuses(ctx)
 	if err != nil {
-		return nil, firstMigration(ctx, runner, err)
+		if err = firstMigration(ctx, runner, err); isMigration(err) {
+			return nil, err
+		}
 	}
 	states := make([]FollowerState, len(statuses))
 	for i, s := range statuses {
 		states[i] = FollowerState{Follower: s.Follower, Leader: s.Leader, State: StateUnknown,
 			Position: s.Position, Head: s.Head, Lag: s.Lag(), Oldest: s.Oldest, Parked: s.Parked}
-		if err := states[i].fill(ctx, runner); err != nil {
-			return nil, err
+		filling := states[i].fill(ctx, runner)
+		if failed := errors.Join(s.ReadErr, filling); failed != nil {
+			states[i].ReadError = oneLine(textOf(failed))
 		}
+		err = errors.Join(err, filling)
 	}
-	return states, nil
+	return states, err
 }
 
 // fill adds what the process has written that runs the follower.
@@ -71,17 +78,30 @@ func (s *FollowerState) fill(ctx context.Context, runner Runner) error {
 	if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
 	s.State = NotRunning
 	for _, status := range statuses {
 		if status.ApplicationName == s.Follower && status.UpstreamApplicationName == s.Leader {
-			s.Error, s.NotificationID = status.Error, status.NotificationID
-			s.Process, s.Heartbeat = status.Process, status.Heartbeat
-			if status.Alive(time.Now()) {
-				s.State = status.State
-			}
+			s.add(status)
 		}
 	}
-	return err
+	return nil
+}
+
+// add adds a status. An error that the position has left behind is over: somebody else has processed the event, or has
+// moved a position that was ahead of the log.
+func (s *FollowerState) add(status persistence.FollowerStatus) {
+	passed := status.NotificationID > 0 && status.NotificationID <= s.Position
+	moved := status.Ahead > 0 && status.Ahead != s.Position
+	if !passed && !moved {
+		s.Error, s.NotificationID = status.Error, status.NotificationID
+	}
+	s.Process, s.Heartbeat = status.Process, status.Heartbeat
+	if status.Alive(time.Now()) {
+		s.State = status.State
+	}
 }
 
 // firstMigration says which database it is that has no tables.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"gorm.io/gorm"
 
@@ -36,11 +36,7 @@ type DatabaseError struct {
 }
 
 func (e *DatabaseError) Error() string {
-	known := strings.Join(e.Known, ", ")
-	if known == "" {
-		known = "none"
-	}
-	return fmt.Sprintf("unknown database %q; known are %s", e.Alias, known)
+	return fmt.Sprintf("unknown database %q; known are %s", e.Alias, listed(e.Known))
 }
 
 // Migrate creates the tables that are absent, and never touches those that exist; see gormstore.AutoMigrate. Any number of
@@ -72,11 +68,18 @@ func Migrate(ctx context.Context, options MigrateOptions) (MigrateReport, error)
 
 // differences are what a migration would complain about: of what Validate finds, that which is not a missing table.
 func differences(ctx context.Context, db *gorm.DB, missing []string) error {
-	wrong, ok := errors.AsType[*gormstore.SchemaError](gormstore.Validate(ctx, db))
-	if !ok || len(wrong.Differences) == len(missing) {
+	err := gormstore.Validate(ctx, db)
+	wrong, ok := errors.AsType[*gormstore.SchemaError](err)
+	if !ok {
+		return err
+	}
+	others := slices.DeleteFunc(slices.Clone(wrong.Differences), func(difference string) bool {
+		return slices.ContainsFunc(missing, func(table string) bool { return difference == "table "+table+" is missing" })
+	})
+	if len(others) == 0 {
 		return nil
 	}
-	return wrong
+	return &gormstore.SchemaError{Differences: others}
 }
 
 // Schema returns the statements that create the tables for events, for "sqlite" or "postgres". It needs no database; see

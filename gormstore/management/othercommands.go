@@ -3,6 +3,7 @@ package management
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -27,7 +28,7 @@ func migrateCommand(config Config) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		printMigration(c.cmd.OutOrStdout(), report, options.Plan)
+		printMigration(c.output, report, options.Plan)
 		return nil
 	})
 }
@@ -51,7 +52,7 @@ func schemaCommand(config Config) *cobra.Command {
 			return wronglyUsed(c.cmd, fmt.Errorf("the following arguments are required: --dialect"))
 		}
 		text, err := Schema(dialect.value)
-		fmt.Fprint(c.cmd.OutOrStdout(), text)
+		fmt.Fprint(c.output, text)
 		return err
 	})
 }
@@ -64,7 +65,7 @@ func keygenCommand(config Config) *cobra.Command {
 		if err != nil {
 			return wronglyUsed(c.cmd, err)
 		}
-		fmt.Fprintln(c.cmd.OutOrStdout(), key)
+		fmt.Fprintln(c.output, key)
 		return nil
 	})
 }
@@ -85,7 +86,11 @@ func asJSON(out io.Writer, result any) error {
 func table(out io.Writer, rows [][]string) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = oneLine(cell)
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	return w.Flush()
 }
@@ -99,13 +104,16 @@ func followersCommand(config Config) *cobra.Command {
 			return err
 		}
 		states, err := Followers(c.context(), runner)
-		switch {
-		case err != nil:
+		if err != nil && (states == nil || c.context().Err() != nil) {
 			return err
-		case output.value == "json":
-			return asJSON(c.cmd.OutOrStdout(), states)
 		}
-		return table(c.cmd.OutOrStdout(), followerRows(states))
+		if err != nil {
+			err = errFailed // each is in its row
+		}
+		if output.value == "json" {
+			return errors.Join(err, asJSON(c.output, states))
+		}
+		return errors.Join(err, table(c.output, followerRows(states)))
 	})
 }
 
@@ -115,6 +123,9 @@ func followerRows(states []FollowerState) [][]string {
 		failure := oneLine(s.Error)
 		if s.NotificationID > 0 && failure != "" {
 			failure = fmt.Sprintf("at %d: %s", s.NotificationID, failure)
+		}
+		if s.ReadError != "" {
+			failure = strings.TrimSuffix("cannot be read: "+oneLine(s.ReadError)+"; "+failure, "; ")
 		}
 		rows = append(rows, []string{s.Follower, s.Leader, s.State, fmt.Sprint(s.Position), fmt.Sprint(s.Head), fmt.Sprint(s.Lag),
 			fmt.Sprint(s.Parked), failure})
@@ -139,7 +150,7 @@ func checkCommand(config Config) *cobra.Command {
 			return err
 		}
 		report, err := Check(c.context(), runner, c.arguments...)
-		out := c.cmd.OutOrStdout()
+		out := c.output
 		for _, problem := range report.Problems {
 			fmt.Fprintln(out, oneLine(problem.String()))
 		}
@@ -175,6 +186,9 @@ func eventsCommand(config Config) *cobra.Command {
 			if options.OriginatorID, err = uuid.Parse(c.arguments[1]); err != nil {
 				return wronglyUsed(c.cmd, fmt.Errorf("argument originator: %w", err))
 			}
+			if options.OriginatorID == uuid.Nil {
+				return wronglyUsed(c.cmd, fmt.Errorf("argument originator: no aggregate has the nil UUID"))
+			}
 		}
 		runner, err := c.runner()
 		if err != nil {
@@ -209,7 +223,7 @@ func shown(events []StoredEvent, payload bool) []shownEvent {
 		}
 		switch {
 		case e.Err != nil:
-			all[i].Error = oneLine(e.Err.Error())
+			all[i].Error = oneLine(textOf(e.Err))
 		case payload:
 			all[i].Metadata, all[i].Payload = e.Metadata, encoded(e.Data)
 		}
@@ -228,7 +242,7 @@ func encoded(data any) json.RawMessage {
 
 // printEvents prints a page, and where the next one is, which is no part of the result.
 func printEvents(c *call, page EventsPage, form string, payload bool) error {
-	events, out := shown(page.Events, payload), c.cmd.OutOrStdout()
+	events, out := shown(page.Events, payload), c.output
 	if form == "json" {
 		if err := asJSON(out, events); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -59,7 +60,7 @@ type ResetReport struct {
 	// UpstreamApps are sorted.
 	UpstreamApps []string
 	// Notifications is how many events will be replayed: those of the upstream applications up to the positions. It is -1
-	// where an upstream application cannot be reached.
+	// where nobody can tell: an upstream application cannot be reached, or somebody else has reset some of them meanwhile.
 	Notifications int64
 	DryRun        bool
 }
@@ -79,6 +80,8 @@ type Reset struct {
 	options ResetOptions
 	runner  Runner
 	targets []tracking
+	// untracked are the upstream applications whose positions were deleted.
+	untracked []string
 }
 
 // Report says what Do will reset.
@@ -111,11 +114,24 @@ func PlanReset(ctx context.Context, runner Runner, options ResetOptions) (*Reset
 	if err := r.choose(ctx, trackings); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(r.restricted(), r.runsElsewhere(ctx), r.allowed()); err != nil {
+	if err := r.possible(ctx); err != nil {
 		return nil, err
 	}
 	r.report.Notifications, err = r.count(ctx)
 	return r, err
+}
+
+// possible is the first reason not to reset.
+func (r *Reset) possible(ctx context.Context) error {
+	if err := r.restricted(); err != nil {
+		return err
+	}
+	for _, t := range r.targets {
+		if err := r.runsElsewhere(ctx, t); err != nil {
+			return err
+		}
+	}
+	return r.allowed()
 }
 
 // choose finds the databases: that of the follower's code, or all where there is no code for it.
@@ -133,6 +149,9 @@ func (r *Reset) choose(ctx context.Context, trackings []tracking) error {
 	if len(r.targets) > 0 {
 		return nil
 	}
+	if r.runner != nil && slices.Contains(r.runner.Followers(), r.options.Follower) {
+		return refuse("%s has no tracking states to reset.", r.options.Follower)
+	}
 	tracked, err := TrackedFollowers(ctx, r.runner)
 	if err != nil {
 		return err
@@ -141,7 +160,7 @@ func (r *Reset) choose(ctx context.Context, trackings []tracking) error {
 	for i, t := range tracked {
 		names[i] = t.Name
 	}
-	return refuse("Unknown follower: %s. The known followers are: %s.", r.options.Follower, strings.Join(names, ", "))
+	return refuse("Unknown follower: %s. The known followers are: %s.", r.options.Follower, listed(names))
 }
 
 // restricted leaves the upstream applications that are wanted.
@@ -168,25 +187,21 @@ func (r *Reset) restricted() error {
 	return nil
 }
 
-// runsElsewhere refuses a follower that is at work: what it does while its state is cleared would stay.
-func (r *Reset) runsElsewhere(ctx context.Context) error {
-	for _, t := range r.targets {
-		recorder, ok := t.store.(persistence.StatusRecorder)
-		if !ok {
-			continue
-		}
-		statuses, err := recorder.FollowerStatuses(ctx)
-		if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
-			continue // Django's tables, without those of followers: nobody can have written a status
-		}
-		if err != nil {
-			return err
-		}
-		for _, status := range statuses {
-			if status.ApplicationName == r.options.Follower && status.Alive(time.Now()) {
-				return refuse("%s is running (%s, %s). Stop it first; one that was killed counts as running for half a minute.",
-					r.options.Follower, status.Process, status.State)
-			}
+// runsElsewhere refuses a follower that is at work: what it does while its state is cleared would stay. Django's databases
+// do not have the table of statuses, so nobody can have written one.
+func (r *Reset) runsElsewhere(ctx context.Context, t tracking) error {
+	recorder, ok := t.store.(persistence.StatusRecorder)
+	if !ok || !t.has(ctx, &gormstore.FollowerStatus{}) {
+		return nil
+	}
+	statuses, err := recorder.FollowerStatuses(ctx)
+	if err != nil {
+		return err
+	}
+	for _, status := range statuses {
+		if status.ApplicationName == r.options.Follower && status.Alive(time.Now()) {
+			return refuse("%s is running (%s, %s). Stop it first; one that was killed counts as running for half a minute.",
+				r.options.Follower, status.Process, status.State)
 		}
 	}
 	return nil
@@ -227,6 +242,7 @@ var errUndone = errors.New("a dry run is rolled back")
 // Do resets the follower, in one transaction for each database. Where it returns an error the database concerned is as it
 // was. A follower that is at a batch in another process finishes it first.
 func (r *Reset) Do(ctx context.Context) (ResetReport, error) {
+	r.untracked = nil
 	for _, target := range r.targets {
 		err := guarded(func() error {
 			return target.store.Transaction(ctx, func(ctx context.Context) error { return r.do(ctx, target) })
@@ -235,14 +251,26 @@ func (r *Reset) Do(ctx context.Context) (ResetReport, error) {
 			return r.report, err
 		}
 	}
-	return r.report, nil
+	return r.done(), nil
+}
+
+// done is the report of what was deleted, which is less than was planned where somebody else was faster.
+func (r *Reset) done() ResetReport {
+	report := r.report
+	slices.Sort(r.untracked)
+	report.UpstreamApps = slices.Compact(r.untracked)
+	if len(report.UpstreamApps) < len(r.report.UpstreamApps) {
+		report.Notifications = unreachable
+	}
+	return report
 }
 
 func (r *Reset) do(ctx context.Context, target tracking) error {
-	for _, state := range target.states {
-		if _, err := target.store.DeleteTracking(ctx, r.options.Follower, state.UpstreamApplicationName); err != nil {
-			return err
-		}
+	if err := r.hold(ctx, target); err != nil {
+		return err
+	}
+	if err := r.untrack(ctx, target); err != nil {
+		return err
 	}
 	if err := r.unpark(ctx, target); err != nil {
 		return err
@@ -258,6 +286,37 @@ func (r *Reset) do(ctx context.Context, target tracking) error {
 	return nil
 }
 
+// hold takes the locks of the positions, and then looks again for somebody who runs the follower: it may have been started
+// while somebody was asked, or while another's batch was waited for.
+func (r *Reset) hold(ctx context.Context, target tracking) error {
+	recorder, err := target.store.ProcessRecorder(r.options.Follower)
+	if err != nil {
+		return err
+	}
+	if locker, ok := recorder.(persistence.PositionLocker); ok {
+		for _, state := range target.states {
+			if _, err := locker.LockPosition(ctx, state.UpstreamApplicationName); err != nil {
+				return err
+			}
+		}
+	}
+	return r.runsElsewhere(ctx, target)
+}
+
+// untrack deletes the positions, and remembers those that were still there.
+func (r *Reset) untrack(ctx context.Context, target tracking) error {
+	for _, state := range target.states {
+		rows, err := target.store.DeleteTracking(ctx, r.options.Follower, state.UpstreamApplicationName)
+		if err != nil {
+			return err
+		}
+		if rows > 0 {
+			r.untracked = append(r.untracked, state.UpstreamApplicationName)
+		}
+	}
+	return nil
+}
+
 // unpark forgets what was put aside: it is replayed too, and would keep later events of its originators aside.
 func (r *Reset) unpark(ctx context.Context, target tracking) error {
 	recorder, err := target.store.ProcessRecorder(r.options.Follower)
@@ -265,7 +324,7 @@ func (r *Reset) unpark(ctx context.Context, target tracking) error {
 		return err
 	}
 	parking, ok := recorder.(persistence.ParkingRecorder)
-	if !ok || !target.parks(ctx) {
+	if !ok || !target.has(ctx, &gormstore.ParkedEvent{}) {
 		return nil
 	}
 	for _, state := range target.states {

@@ -109,10 +109,10 @@ func TestResetWhileRunning(t *testing.T) {
 		for _, flag := range []string{"--dry-run", "--yes", "--force"} {
 			s.manage(t, "reset_follower", flag, "Counter").want(t, 1, "", refused)
 		}
-		status.State, status.Error, status.NotificationID = "retrying", "no dog", 3
+		status.State, status.Error, status.NotificationID = "retrying", "no dog", 4
 		record()
 		got := s.manage(t, "followers")
-		if !strings.Contains(got.stdout, "Counter   TrainingSchool  retrying     3         3     0    0       at 3: no dog\n") {
+		if !strings.Contains(got.stdout, "Counter   TrainingSchool  retrying     3         3     0    0       at 4: no dog\n") {
 			t.Errorf("%+v", got)
 		}
 		status.Heartbeat = time.Now().Add(-time.Minute)
@@ -274,3 +274,62 @@ var _ interface {
 } = counter{}
 
 var _ system.ResetableFollower = diary{}
+
+// What a follower has failed with, and a position that was ahead of the log, go with the position.
+func TestResetForgetsStatus(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+		status := persistence.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
+			State: "stopped", Error: "ahead", Ahead: 3, Heartbeat: time.Now(), Process: "kennel 42"}
+		if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
+			t.Fatal(err)
+		}
+		s.manage(t, "reset_follower", "--yes", "-v", "0", "Counter").want(t, 0, "", "")
+		if got := s.manage(t, "followers"); strings.Contains(got.stdout, "ahead") || s.rows(t, "follower_status", "Counter") != 0 {
+			t.Errorf("%+v", got)
+		}
+		s.manage(t, "sync_followers", "-v", "0", "Counter").want(t, 0, "", "")
+	})
+}
+
+// Somebody who starts the follower between the plan and the reset is noticed, and nothing is reset.
+func TestResetBesideStart(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+		plan, err := management.PlanReset(t.Context(), s.runner(t), management.ResetOptions{Follower: "Counter"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		status := persistence.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
+			State: "running", Heartbeat: time.Now(), Process: "kennel 42"}
+		if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
+			t.Fatal(err)
+		}
+		_, err = plan.Do(t.Context())
+		if refused, ok := errors.AsType[*management.ResetError](err); !ok || !strings.Contains(refused.Error(), "is running") {
+			t.Errorf("the error is %v", err)
+		}
+		if s.rows(t, "notification_tracking", "Counter") == 0 {
+			t.Error("a position was deleted")
+		}
+	})
+}
+
+// Where Django's rows and a position of this package are mixed, the leader is asked.
+func TestResetCountsAtTheLeader(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 5)
+		for _, position := range []int64{1, 5} {
+			row := gormstore.NotificationTracking{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool", NotificationID: position}
+			if err := s.db.Create(&row).Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		plan, err := management.PlanReset(t.Context(), s.runner(t), management.ResetOptions{Follower: "Counter"})
+		if err != nil || plan.Report().Notifications != 5 {
+			t.Errorf("%+v (%v)", plan, err)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package management
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -12,7 +13,7 @@ import (
 
 // resetFlags are the flags of reset_follower.
 type resetFlags struct {
-	upstreamApps       []string
+	upstreamApps       names
 	dryRun, force, yes bool
 	verbosity          int
 }
@@ -28,7 +29,7 @@ func resetCommand(config Config) *cobra.Command {
 	}
 	var f resetFlags
 	cmd.Flags().BoolVarP(&f.dryRun, "dry-run", "n", false, "Reset the tracking states, and then roll back the changes.")
-	cmd.Flags().StringSliceVarP(&f.upstreamApps, "upstream-apps", "u", nil, "The upstream apps to reset the tracking state of, "+
+	cmd.Flags().VarP(&f.upstreamApps, "upstream-apps", "u", "The upstream apps to reset the tracking state of, "+
 		"with commas between. Defaults (empty list) to reset the tracking states of all upstream apps.")
 	cmd.Flags().BoolVar(&f.force, "force", false, "Reset also a follower that does not say that it can be reset.")
 	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "Do not ask.")
@@ -93,7 +94,7 @@ func (p *resetPrinter) reset(c *call, runner Runner) error {
 	}
 	p.header(plan.Report())
 	if ask && !p.confirmed(c, plan.Report()) {
-		return refuse("Nothing was reset.")
+		return cmp.Or(c.context().Err(), refuse("Nothing was reset."))
 	}
 	report, err := plan.Do(c.context())
 	if err == nil {
@@ -110,12 +111,21 @@ func replays(report ResetReport) string {
 	return fmt.Sprintf("%s will replay %s.", report.Follower, count(report.Notifications, "event"))
 }
 
-// confirmed asks.
+// confirmed asks. An interrupt is no answer, and ends the question; whoever still reads then ends with the process.
 func (p *resetPrinter) confirmed(c *call, report ResetReport) bool {
 	fmt.Fprintf(p.out, "%s Are you sure? [y/N] ", replays(report))
-	answer, _ := bufio.NewReader(c.cmd.InOrStdin()).ReadString('\n') // no answer is a no
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes"
+	answers := make(chan string, 1)
+	go func() {
+		answer, _ := bufio.NewReader(c.cmd.InOrStdin()).ReadString('\n') // no answer is a no
+		answers <- strings.ToLower(strings.TrimSpace(answer))
+	}()
+	select {
+	case <-c.context().Done():
+		fmt.Fprintln(p.out)
+		return false
+	case answer := <-answers:
+		return c.context().Err() == nil && (answer == "y" || answer == "yes")
+	}
 }
 
 func (p *resetPrinter) header(report ResetReport) {

@@ -67,7 +67,7 @@ type UnknownFollowersError struct {
 
 func (e *UnknownFollowersError) Error() string {
 	return fmt.Sprintf("Unknown followers selected: %s. The known followers are: %s.",
-		strings.Join(e.Names, ", "), strings.Join(e.Known, ", "))
+		strings.Join(e.Names, ", "), listed(e.Known))
 }
 
 // SyncFollowers has followers process what they have not processed yet, up to the end that the logs of their leaders have
@@ -195,12 +195,14 @@ func (s *synchronization) rehearse(ctx context.Context, g *group) error {
 		return errors.Join(errRehearsal, s.each(ctx, inner, g.followers))
 	})
 	if !began {
+		if ctx.Err() != nil {
+			err = ctx.Err() // it was interrupted
+		}
 		for _, f := range g.followers {
 			s.begin(f)
 			f.Err = err
 			s.end(f)
 		}
-		return nil
 	}
 	return ctx.Err()
 }

@@ -100,7 +100,7 @@ const progressInterval = 100 * time.Millisecond
 func (p *syncPrinter) progress(f FollowerSync, done system.Processed) {
 	from, known := p.from[done.Leader]
 	if !known {
-		p.from[done.Leader] = done.Position - int64(done.Events)
+		p.from[done.Leader] = done.Position - int64(done.Events+done.Parked)
 		from = p.from[done.Leader]
 	}
 	if time.Since(p.shown) < progressInterval {
@@ -155,11 +155,10 @@ func (p *syncPrinter) details(f FollowerSync) {
 		return
 	}
 	for _, done := range f.Processed {
-		plural := "s"
-		if done.Events == 1 {
-			plural = ""
+		fmt.Fprintf(p.out, "\t %s from %s processed\n", count(int64(done.Events), "event"), done.Leader)
+		if done.Parked > 0 {
+			fmt.Fprintf(p.out, "\t %s from %s parked\n", count(int64(done.Parked), "event"), done.Leader)
 		}
-		fmt.Fprintf(p.out, "\t %d event%s from %s processed\n", done.Events, plural, done.Leader)
 	}
 }
 
@@ -185,7 +184,10 @@ func interrupted(err error) bool { return err == context.Canceled || err == cont
 func (p *syncPrinter) end(ctx context.Context, report SyncReport, err error) error {
 	switch {
 	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return errInterrupted
+		if report.DryRun {
+			return errInterruptedRehearsal
+		}
+		return errInterruptedSync
 	case err != nil || !report.Failed():
 		return err
 	case p.verbosity == 1:

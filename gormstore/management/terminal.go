@@ -68,8 +68,7 @@ func addColourFlags(cmd *cobra.Command) *colourFlags {
 
 // screen is the output of a command.
 func (f *colourFlags) screen(c *call) screen {
-	out := c.cmd.OutOrStdout()
-	live := isTerminal(out)
+	live := isTerminal(c.output.Writer)
 	coloured := live && c.config.lookup("NO_COLOR") == ""
-	return screen{Writer: out, coloured: f.always || coloured && !f.never, live: live}
+	return screen{Writer: c.output, coloured: f.always || coloured && !f.never, live: live}
 }

@@ -50,13 +50,14 @@ func (t tracking) where(wanted func(gormstore.TrackingState) bool) tracking {
 	return tracking{t.store, states}
 }
 
-// parks tells whether the database has the table of parked events, which one that Django made has not.
-func (t tracking) parks(ctx context.Context) bool {
+// has tells whether the database has the table of a model, which one that Django made may lack. In a transaction of
+// PostgreSQL that has to be asked first: a statement that fails would end it.
+func (t tracking) has(ctx context.Context, model any) bool {
 	tx, err := gormstore.Tx(ctx)
 	if err != nil {
-		return false
+		tx = t.store.DB().WithContext(ctx)
 	}
-	return tx.Migrator().HasTable(&gormstore.ParkedEvent{})
+	return tx.Migrator().HasTable(model)
 }
 
 // upstreamsOf are the upstream applications of positions, sorted.
@@ -87,13 +88,25 @@ func (r *Reset) count(ctx context.Context) (total int64, err error) {
 	return total, nil
 }
 
-// countOne counts the rows where Django made one for each notification. Otherwise it asks the upstream application, or
-// looks whether its events are in the follower's database.
+// countOne asks the upstream application where it can be reached. Otherwise it looks whether its events are in the
+// follower's database, or counts the rows, of which Django made one for each notification.
 func (r *Reset) countOne(ctx context.Context, own store, state gormstore.TrackingState) (int64, error) {
-	upstream := state.UpstreamApplicationName
-	if state.Rows > 1 {
+	if n, err := r.countLeader(ctx, state); n != unreachable && err == nil {
+		return n, nil
+	}
+	n, err := own.CountNotifications(ctx, state.UpstreamApplicationName, state.Position)
+	switch {
+	case err != nil || n > 0:
+		return n, err
+	case state.Rows > 1:
 		return state.Rows, nil
 	}
+	return unreachable, nil
+}
+
+// countLeader counts in the log of the upstream application, or is unreachable where that is not in this program.
+func (r *Reset) countLeader(ctx context.Context, state gormstore.TrackingState) (int64, error) {
+	upstream := state.UpstreamApplicationName
 	if leader, ok := storeOf(r.runner, upstream); ok {
 		return leader.CountNotifications(ctx, upstream, state.Position)
 	}
@@ -102,11 +115,7 @@ func (r *Reset) countOne(ctx context.Context, own store, state gormstore.Trackin
 			return countPages(ctx, member.Base().Recorder(), state.Position)
 		}
 	}
-	n, err := own.CountNotifications(ctx, upstream, state.Position)
-	if n == 0 {
-		n = unreachable
-	}
-	return n, err
+	return unreachable, nil
 }
 
 // countPages counts by reading, for stores that cannot count.
