@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -19,9 +20,11 @@ const statusTimeout = 5 * time.Second
 type reporter struct {
 	recorder persistence.StatusRecorder // nil where the store keeps none
 	process  string
-	last     persistence.FollowerStatus
-	tried    time.Time // when it was written last, or tried to
-	failing  bool
+
+	mu      sync.Mutex // held while a status is written; protects what follows
+	last    persistence.FollowerStatus
+	tried   time.Time // when it was written last, or tried to
+	failing bool
 }
 
 func newReporter(f *following) *reporter {
@@ -39,8 +42,22 @@ func thisProcess() string {
 }
 
 // report writes the status where it is news, and tries again after a while where that fails: the follower itself goes on,
-// and must not be kept from its work.
+// and must not be kept from its work. So it does nothing where another goroutine is at it.
 func (r *reporter) report(ctx context.Context, f *following) {
+	if r.mu.TryLock() {
+		defer r.mu.Unlock()
+		r.write(ctx, f)
+	}
+}
+
+// reportLast is report of the end, which nothing comes after.
+func (r *reporter) reportLast(ctx context.Context, f *following) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.write(ctx, f)
+}
+
+func (r *reporter) write(ctx context.Context, f *following) {
 	status := f.statusToKeep(r.process)
 	quiet := persistence.HeartbeatInterval
 	if r.recorder == nil || (status == r.withoutTimes() || r.failing) && time.Since(r.tried) < quiet {

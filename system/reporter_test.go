@@ -237,8 +237,31 @@ func TestStatusBeforeTheFirstEvent(t *testing.T) {
 			t.Errorf("at the start: %+v", all)
 		}
 		time.Sleep(90 * time.Second)
-		if all := store.taken(); len(all) != 1 || all[0].State != "retrying" || all[0].Error == "" {
-			t.Errorf("after the failure: %+v", all)
+		all := store.taken()
+		if last := all[len(all)-1]; last.State != "retrying" || last.Error == "" {
+			t.Errorf("after the failure: %+v", last)
+		}
+	})
+}
+
+// A follower is known to be alive although its policy takes long.
+func TestHeartbeatOfASlowPolicy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &keeping{Store: memory.New()}
+		slow := func(context.Context, domain.Event, *application.ProcessingEvent) error {
+			time.Sleep(5 * time.Minute)
+			return nil
+		}
+		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", slow)))
+		start(t, r)
+		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
+		for range 4 {
+			time.Sleep(time.Minute)
+			all := store.taken()
+			if len(all) == 0 || !all[len(all)-1].Alive(time.Now()) {
+				t.Fatalf("nobody knows that the follower is alive: %+v", all)
+			}
 		}
 	})
 }

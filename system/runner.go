@@ -82,6 +82,9 @@ func (r *Runner) supervise(ctx context.Context, workers []*worker) {
 	}
 	listening, end := context.WithCancel(ctx)
 	defer end()
+	for _, w := range workers {
+		group.Go(func() { w.beat(listening) })
+	}
 	for _, l := range r.listeners() {
 		group.Go(func() { r.hear(listening, l, workers) })
 	}
@@ -230,6 +233,23 @@ func (w *worker) keepRunning(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
+// beat writes heartbeats also while a policy takes long. Where the batch has the only connection, or SQLite's write lock, it
+// cannot; but then nobody else can do anything with the follower either.
+func (w *worker) beat(ctx context.Context) {
+	ticker := time.NewTicker(persistence.HeartbeatInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, edge := range w.edges {
+			edge.report(ctx, edge.following)
+		}
+	}
+}
+
 // errGoexit is what becomes of a policy that ends its goroutine.
 var errGoexit = errors.New("the policy has ended its goroutine with runtime.Goexit")
 
@@ -267,7 +287,7 @@ func (w *worker) ended(ctx context.Context) {
 	}
 	for _, edge := range w.edges {
 		edge.ended()
-		edge.report(context.WithoutCancel(ctx), edge.following)
+		edge.reportLast(context.WithoutCancel(ctx), edge.following)
 	}
 }
 
