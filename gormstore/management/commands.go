@@ -30,6 +30,8 @@ func Commands(config Config) []*cobra.Command {
 		followersCommand(config),
 		checkCommand(config),
 		eventsCommand(config),
+		parkedCommand(config),
+		retryCommand(config),
 		schemaCommand(config),
 		keygenCommand(config),
 	}
@@ -230,7 +232,7 @@ func completer(config Config, names func(ctx context.Context, runner Runner) ([]
 	}
 }
 
-// without leaves out the names that are given already.
+// without leaves out the names that are given already, and those that come twice.
 func without(names, given []string) (rest []string) {
 	seen := map[string]bool{}
 	for _, name := range given {
@@ -238,6 +240,7 @@ func without(names, given []string) (rest []string) {
 	}
 	for _, name := range names {
 		if !seen[name] {
+			seen[name] = true
 			rest = append(rest, name)
 		}
 	}
