@@ -16,7 +16,8 @@
 //	trainingschool dogs                         prints the names of the dogs, one a line
 //
 // or one of the commands of the package management, which the program has from it: migrate, sync_followers,
-// reset_follower, followers, check, events, schema and keygen. Counts and names follow when sync_followers runs.
+// reset_follower, followers, check, events, parked, retry_parked, schema and keygen. Counts and names follow when
+// sync_followers runs.
 //
 // SQLITE_PATH names the file of the database "default" (trainingschool.sqlite3). POSTGRES_DSN, when set, adds the database
 // "postgres"; GORM_DB_ALIAS=postgres then has the school use it. All other settings of an application work as well:

@@ -18,10 +18,12 @@ import (
 )
 
 // Commands returns the commands of a service, to be added to a command of its own: migrate, sync_followers, reset_follower,
-// followers, check, events, schema and keygen. They print to the writers of cobra, never end the process, and return a
-// *CommandError where they do not succeed, whose text is printed already.
+// followers, check, events, schema, parked, retry_parked and keygen. They print to the writers of cobra, never end the
+// process, and return a *CommandError where they do not succeed, whose text is printed already.
 //
-// Flags of the root may have any name and letter: the command's own letters win.
+// Flags of the root may have any name and letter: the command's own letters win, also in front of the command's name, where
+// those of the root have to be spelled out. What Config.Open, Runners and policies do in a dry run beside the database is
+// really done.
 func Commands(config Config) []*cobra.Command {
 	return []*cobra.Command{
 		migrateCommand(config),
@@ -30,12 +32,18 @@ func Commands(config Config) []*cobra.Command {
 		followersCommand(config),
 		checkCommand(config),
 		eventsCommand(config),
+		parkedCommand(config),
+		retryCommand(config),
 		schemaCommand(config),
 		keygenCommand(config),
 	}
 }
 
-// AddCommands adds the Commands to a root.
+// AddCommands adds the Commands to a root. Where that has a command of one of these names, such as migrate, cobra runs the
+// one that was added first: add them to a group command of the root instead. Run the root with the context of
+// signal.NotifyContext and ExecuteContext, as Main does, or an interrupt ends the process wherever it is.
+//
+// A SetGlobalNormalizationFunc may come later where the root's flags are there before.
 func AddCommands(root *cobra.Command, config Config) {
 	for _, cmd := range Commands(config) {
 		root.AddCommand(cmd)
@@ -230,7 +238,7 @@ func completer(config Config, names func(ctx context.Context, runner Runner) ([]
 	}
 }
 
-// without leaves out the names that are given already.
+// without leaves out the names that are given already, and those that come twice.
 func without(names, given []string) (rest []string) {
 	seen := map[string]bool{}
 	for _, name := range given {
@@ -238,6 +246,7 @@ func without(names, given []string) (rest []string) {
 	}
 	for _, name := range names {
 		if !seen[name] {
+			seen[name] = true
 			rest = append(rest, name)
 		}
 	}

@@ -133,6 +133,11 @@ type enough struct{}
 
 func (enough) Error() string { return "enough" }
 
+// special is an error of a type that has another one.
+type special[T any] struct{}
+
+func (special[T]) Error() string { return "special" }
+
 // The names of errors are those of the original where it has them, and otherwise those of Go.
 func TestClassName(t *testing.T) {
 	processing := func(err error) error {
@@ -163,6 +168,10 @@ func TestClassName(t *testing.T) {
 		{processing(fmt.Errorf("x: %w", &ValueError{"boom"})), "ValueError"},
 		{errors.Join(enough{}, &ValueError{"boom"}), "ValueError"},
 		{enough{}, "enough"},
+		{struct{ error }{enough{}}, "Error"},
+		{special[enough]{}, "special"},
+		{processing((*ValueError)(nil)), "ValueError"},
+		{(*system.ProcessingError)(nil), "ProcessingError"},
 		{errors.New("boom"), "errorString"},
 	} {
 		if got := management.ClassName(test.err); got != test.want {
@@ -331,4 +340,32 @@ func TestPlan(t *testing.T) {
 			s.manage(t, "migrate", "--plan").want(t, 0, fmt.Sprintf("The database \"default\" lacks the tables %s.\n", strings.Join(absent, ", ")), "")
 		}
 	})
+}
+
+// An interrupt ends the question at once, and resets nothing, whatever is answered later.
+func TestInterruptedQuestion(t *testing.T) {
+	s := newSQLite(t)
+	s.train(t, "TrainingSchool", 3)
+	s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+	script, err := exec.LookPath("script")
+	if err != nil {
+		t.Skip("there is no program script, which makes terminals")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := s.command(ctx, "reset_follower", "--no-color", "Diary")
+	terminal := exec.CommandContext(ctx, script, "-qec", "'"+cmd.Path+"' "+strings.Join(cmd.Args[1:], " "), os.DevNull)
+	terminal.Env = cmd.Env
+	typed, err := terminal.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := interrupt(t, terminal, "[y/N] ", func() error {
+		_, err := typed.Write([]byte("\x03")) // Ctrl-C
+		return err
+	})
+	if got.code != 130 || !strings.HasSuffix(got.stdout, "[y/N] ^C\r\nCommandError: interrupted\r\n") ||
+		s.rows(t, "notification_tracking", "Diary") != 1 {
+		t.Errorf("%+v", got)
+	}
 }

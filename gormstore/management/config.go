@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"gorm.io/gorm"
 
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -21,6 +22,10 @@ type Runner interface {
 	CatchUp(ctx context.Context, follower string, report func(system.Processed)) ([]system.Processed, error)
 	// Statuses tells how all followings stand.
 	Statuses(ctx context.Context) ([]system.Status, error)
+	// Parked are the events that a follower has put aside.
+	Parked(ctx context.Context, follower string) ([]persistence.ParkedEvent, error)
+	// RetryParked has a follower process what it has put aside, and returns how many events were processed.
+	RetryParked(ctx context.Context, follower string) (processed int, err error)
 	// Close closes the applications that the runner has made.
 	Close() error
 }

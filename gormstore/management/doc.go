@@ -13,6 +13,8 @@
 // or in a root command of cobra that the service has already:
 //
 //	management.AddCommands(root, config)
+//	err := root.ExecuteContext(ctx) // of signal.NotifyContext, so that Ctrl-C ends commands between two batches
+//	os.Exit(management.ExitCode(err))
 //
 // # Commands
 //
@@ -23,6 +25,8 @@
 //	followers [-o json]                          show how followers stand
 //	check [application ...]                      look for violations of what is guaranteed
 //	events application [originator]              show events
+//	parked [follower]                            show the events that followers have put aside
+//	retry_parked follower                        have a follower process them
 //	keygen                                       print a new key for CIPHER_KEY
 //
 // Results go to the standard output, and what went wrong to the standard error. The exit code is 0, 1 for a failure, 2 for a
@@ -31,7 +35,7 @@
 // # Functions
 //
 // Each command is a function as well, which prints nothing: [SyncFollowers], [ResetFollower], [TrackedFollowers],
-// [Migrate], [Schema], [Followers], [Check], [Events] and [Keygen].
+// [Migrate], [Schema], [Followers], [Check], [Events], [Parked], [RetryParked] and [Keygen].
 //
 // # The runner
 //

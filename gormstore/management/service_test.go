@@ -21,6 +21,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -142,6 +143,11 @@ func (f flaky) Policy(ctx context.Context, event domain.Event, processing *appli
 		return fmt.Errorf("dog: %w", gorm.ErrRecordNotFound)
 	case how == "value":
 		return &ValueError{"boom"}
+	case how == "nil":
+		var nobody *ValueError
+		return nobody
+	case how == "odd":
+		return errors.New("bad\r\x1b[31m\x00 dog\tcannot parse `postgres://me:hunter2@`: (hunter2)")
 	case how == "panic":
 		panic("boom")
 	case how == "write" && number == 2: // fails half-way, after it has written
@@ -151,6 +157,16 @@ func (f flaky) Policy(ctx context.Context, event domain.Event, processing *appli
 		processing.Collect(notes.Create(uuid.New(), written{"whole"}))
 	}
 	return nil
+}
+
+// parker is flaky, and puts aside what it fails with.
+type parker struct{ flaky }
+
+func (parker) Park(persistence.Notification, error, int) bool { return true }
+
+func newParker(options ...application.Option) (parker, error) {
+	f, err := newFlaky(options...)
+	return parker{f}, err
 }
 
 // ValueError is an error of the service's own.
@@ -180,6 +196,9 @@ func newSystem() (*system.System, error) {
 	school, cats := system.App("TrainingSchool", leader("TrainingSchool")), system.App("CatSchool", leader("CatSchool"))
 	followsBoth := system.App("Counter", newCounter("Counter"))
 	pipes := []system.Chain{system.Pipe(school, system.App("Diary", newDiary))}
+	if os.Getenv("PARKER") != "" {
+		pipes = append(pipes, system.Pipe(school, system.App("Flaky", newParker)))
+	}
 	if os.Getenv("DJ_FLAKY") != "" {
 		pipes = append(pipes, system.Pipe(school, system.App("Flaky", newFlaky)))
 	}
@@ -202,6 +221,9 @@ func newRunner(context.Context) (management.Runner, error) {
 	sys, err := newSystem()
 	if err != nil {
 		return nil, err
+	}
+	if os.Getenv("RUNNER") == "memory" {
+		return system.NewSingleThreadedRunner(sys)
 	}
 	options := application.WithEnv(map[string]string{"PERSISTENCE_MODULE": "gormstore"})
 	if os.Getenv("RUNNER") == "threads" {

@@ -115,23 +115,14 @@ type synchronization struct {
 
 // choose finds the followers that are meant.
 func (s *synchronization) choose(options SyncOptions) (selected []FollowerSync, err error) {
-	known, names := s.runner.Followers(), options.Followers
-	unknown := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(known, name) })
-	if len(unknown) > 0 {
-		slices.Sort(unknown)
-		return nil, &UnknownFollowersError{Names: slices.Compact(unknown), Known: known}
+	names, err := knownFollowers(s.runner, options.Followers)
+	if err != nil {
+		return nil, err
 	}
-	if len(names) == 0 {
-		names = known
+	for i, name := range names {
+		selected = append(selected, FollowerSync{Name: name, Number: i + 1})
 	}
-	seen := map[string]bool{}
-	for _, name := range names {
-		if !seen[name] {
-			seen[name] = true
-			selected = append(selected, FollowerSync{Name: name, Number: len(selected) + 1})
-		}
-	}
-	s.report = SyncReport{All: len(selected) == len(known), Selected: len(selected), DryRun: options.DryRun}
+	s.report = SyncReport{All: len(selected) == len(s.runner.Followers()), Selected: len(selected), DryRun: options.DryRun}
 	return selected, nil
 }
 

@@ -20,12 +20,7 @@ func syncCommand(config Config) *cobra.Command {
 		Short: "Synchronize follower apps with unseen events from their leader apps.",
 		Long: "Synchronize follower apps with unseen events from their leader apps.\n\n" +
 			"follower: The followers to synchronize. Defaults to synchronize all followers.",
-		ValidArgsFunction: completer(config, func(_ context.Context, runner Runner) ([]string, error) {
-			if runner == nil {
-				return nil, nil
-			}
-			return runner.Followers(), nil
-		}),
+		ValidArgsFunction: completer(config, followerNames),
 	}
 	var dryRun bool
 	cmd.Flags().BoolVarP(&dryRun, "dry-run", "n", false,
@@ -169,12 +164,15 @@ func caught(err error) string {
 	return "\tCaught a " + ClassName(err) + "."
 }
 
-// apart are the errors of a follower that has failed with several leaders.
-func apart(err error) []error {
-	if reflect.TypeOf(err) == reflect.TypeOf(errors.Join(err)) {
-		return err.(interface{ Unwrap() []error }).Unwrap()
+// apart are the errors of a follower that has failed with several leaders or events.
+func apart(err error) (all []error) {
+	if reflect.TypeOf(err) != reflect.TypeOf(errors.Join(err)) {
+		return []error{err}
 	}
-	return []error{err}
+	for _, one := range err.(interface{ Unwrap() []error }).Unwrap() {
+		all = append(all, apart(one)...)
+	}
+	return all
 }
 
 // interrupted tells whether an error is that of the command's context. Failures are always wrapped.

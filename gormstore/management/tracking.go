@@ -13,6 +13,8 @@ import (
 type tracking struct {
 	store  store
 	states []gormstore.TrackingState
+	// withoutStatuses is known of databases that Django made: nobody can have written down there that he runs a follower.
+	withoutStatuses bool
 }
 
 // trackingsOf reads the positions of all databases. Those without tables are left out, unless there is no other.
@@ -27,7 +29,7 @@ func trackingsOf(ctx context.Context, runner Runner) (all []tracking, err error)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, tracking{s, states})
+		all = append(all, tracking{store: s, states: states})
 	}
 	if len(all) == 0 {
 		return nil, absent
@@ -47,17 +49,16 @@ func (t tracking) from(upstreams []string) tracking {
 
 func (t tracking) where(wanted func(gormstore.TrackingState) bool) tracking {
 	states := slices.DeleteFunc(slices.Clone(t.states), func(s gormstore.TrackingState) bool { return !wanted(s) })
-	return tracking{t.store, states}
+	return tracking{store: t.store, states: states}
 }
 
-// has tells whether the database has the table of a model, which one that Django made may lack. In a transaction of
-// PostgreSQL that has to be asked first: a statement that fails would end it.
-func (t tracking) has(ctx context.Context, model any) bool {
+// parks tells whether the database has the table of parked events, which one that Django made has not.
+func (t tracking) parks(ctx context.Context) bool {
 	tx, err := gormstore.Tx(ctx)
 	if err != nil {
-		tx = t.store.DB().WithContext(ctx)
+		return false
 	}
-	return tx.Migrator().HasTable(model)
+	return tx.Migrator().HasTable(&gormstore.ParkedEvent{})
 }
 
 // upstreamsOf are the upstream applications of positions, sorted.

@@ -1,0 +1,92 @@
+package management
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// followerNames completes the names of the runner's followers.
+func followerNames(_ context.Context, runner Runner) ([]string, error) {
+	if runner == nil {
+		return nil, nil
+	}
+	return runner.Followers(), nil
+}
+
+func parkedCommand(config Config) *cobra.Command {
+	cmd := &cobra.Command{Use: "parked [-o {table,json}] [follower]", Short: "Show the events that followers have put aside.",
+		ValidArgsFunction: completer(config, followerNames)}
+	form := outputFlag(cmd)
+	return newCommand(config, cmd, cobra.MaximumNArgs(1), func(c *call) error {
+		runner, err := c.runner()
+		if err != nil {
+			return err
+		}
+		events, err := Parked(c.context(), runner, c.arguments...)
+		switch {
+		case err != nil:
+			return err
+		case form.value == "json":
+			return asJSON(c.output, shownParked(events))
+		}
+		return table(c.output, parkedRows(events))
+	})
+}
+
+// shownEventParked is an event that was put aside, as the command shows it.
+type shownEventParked struct {
+	Follower       string `json:"follower"`
+	Leader         string `json:"leader"`
+	NotificationID int64  `json:"notification_id"`
+	OriginatorID   string `json:"originator_id"`
+	Version        int64  `json:"originator_version"`
+	Topic          string `json:"topic"`
+	ParkedAt       string `json:"parked_at"`
+	Error          string `json:"error"`
+}
+
+func shownParked(events []persistence.ParkedEvent) []shownEventParked {
+	all := make([]shownEventParked, len(events))
+	for i, e := range events {
+		all[i] = shownEventParked{Follower: e.ApplicationName, Leader: e.UpstreamApplicationName, NotificationID: e.NotificationID,
+			OriginatorID: e.OriginatorID.String(), Version: e.OriginatorVersion, Topic: e.Topic,
+			ParkedAt: e.ParkedAt.Format("2006-01-02T15:04:05Z07:00"), Error: oneLine(e.Error)}
+	}
+	return all
+}
+
+func parkedRows(events []persistence.ParkedEvent) [][]string {
+	rows := [][]string{{"FOLLOWER", "LEADER", "ID", "ORIGINATOR", "VERSION", "TOPIC", "PARKED AT", "ERROR"}}
+	for _, e := range shownParked(events) {
+		rows = append(rows, []string{e.Follower, e.Leader, fmt.Sprint(e.NotificationID), e.OriginatorID, fmt.Sprint(e.Version),
+			e.Topic, e.ParkedAt, e.Error})
+	}
+	return rows
+}
+
+func retryCommand(config Config) *cobra.Command {
+	cmd := &cobra.Command{Use: "retry_parked follower", Short: "Have a follower process the events that it has put aside.",
+		ValidArgsFunction: completer(config, followerNames)}
+	return newCommand(config, cmd, cobra.ExactArgs(1), func(c *call) error {
+		runner, err := c.runner()
+		if err != nil {
+			return err
+		}
+		report, err := RetryParked(c.context(), runner, c.arguments[0])
+		if err != nil && report.Parked+report.Processed == 0 {
+			return err
+		}
+		fmt.Fprintf(c.output, "%s of %s processed, %d still parked.\n", count(int64(report.Processed), "parked event"), report.Follower, report.Parked)
+		if err == nil || c.context().Err() != nil {
+			return err
+		}
+		for _, failed := range apart(err) {
+			fmt.Fprintln(c.cmd.ErrOrStderr(), caught(failed))
+		}
+		return errFailed
+	})
+}
