@@ -20,7 +20,8 @@ type Follower interface {
 	// Policy is called with every event of the applications that are followed, in the order of each application's log.
 	// What it wants stored it collects; it must not save by itself, which is application.ErrSaveInPolicy. Where it
 	// returns an error nothing of the event is stored, and the event is tried again later. A runner never calls it
-	// twice at the same time.
+	// twice at the same time; CatchUp and RetryParked, called beside one, may call it for one leader while the runner does
+	// for another.
 	//
 	// ctx ends when the runner is cancelled. It carries the transaction that everything is stored in, where the store
 	// has such, and the metadata that new events get: who caused them, and the conversation that they belong to.
