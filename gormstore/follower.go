@@ -63,16 +63,13 @@ func recordStatus(tx *gorm.DB, row FollowerStatus) error {
 
 // FollowerStatuses implements persistence.StatusRecorder.
 func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerStatus, error) {
-	if err := s.ready(ctx); err != nil {
-		return nil, err
-	}
-	pool, done, err := s.readPool(ctx)
+	c, done, err := s.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	var rows []FollowerStatus
-	err = s.session(ctx, pool).Order("application_name, upstream_application_name").Find(&rows).Error
+	err = s.session(ctx, c.pool).Order("application_name, upstream_application_name").Find(&rows).Error
 	statuses := make([]persistence.FollowerStatus, len(rows))
 	for i, row := range rows {
 		statuses[i] = persistence.FollowerStatus{
@@ -82,16 +79,6 @@ func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerSta
 		}
 	}
 	return statuses, s.translate(ctx, "read the statuses of followers", err)
-}
-
-// readPool is the transaction that ctx carries, for the time until done is called, or else the pool.
-func (s *Store) readPool(ctx context.Context) (pool gorm.ConnPool, done func(), err error) {
-	outer, err := s.joined(ctx)
-	if err != nil || outer == nil {
-		return pinned{s.pool}, func() {}, err
-	}
-	outer.turn.Lock()
-	return outer.connection(), outer.turn.Unlock, nil
 }
 
 func nullable(at time.Time) *time.Time {
@@ -123,7 +110,7 @@ func (r *processRecorder) ParkEvent(ctx context.Context, event persistence.Parke
 
 // ParkedEvents implements persistence.ParkingRecorder.
 func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]persistence.ParkedEvent, error) {
-	c, done, err := r.reader(ctx)
+	c, done, err := r.store.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +138,7 @@ func (r *processRecorder) ParkedOriginators(ctx context.Context, upstream string
 	if len(among) == 0 {
 		return found, ctx.Err()
 	}
-	c, done, err := r.reader(ctx)
+	c, done, err := r.store.reader(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -28,12 +28,12 @@ func AutoMigrate(db *gorm.DB) error {
 	if db != nil && db.Statement != nil && db.Statement.Context != nil {
 		ctx = db.Statement.Context
 	}
-	if missing, err := Missing(ctx, db); err == nil && len(missing) == 0 {
-		return Validate(ctx, db) // there is nothing to create, and so nobody to wait for
-	}
 	s := New(db, WithLockTimeout(migrateTimeout))
 	if err := s.usable(ctx); err != nil {
 		return err
+	}
+	if absent, differences, err := s.inspect(ctx); err == nil && len(absent) == 0 {
+		return schemaError(differences) // there is nothing to create, and so nobody to wait for
 	}
 	var differences []string
 	err := s.atomically(ctx, "migrate", func(ctx context.Context, pool unit) error {
@@ -54,10 +54,14 @@ func AutoMigrate(db *gorm.DB) error {
 	if err != nil {
 		return s.translate(ctx, "migrate", err)
 	}
-	if len(differences) > 0 {
-		return &SchemaError{Differences: differences}
+	return schemaError(differences)
+}
+
+func schemaError(differences []string) error {
+	if len(differences) == 0 {
+		return nil
 	}
-	return nil
+	return &SchemaError{Differences: differences}
 }
 
 // Validate reports what the tables of a database lack, as a *SchemaError, and changes nothing.
@@ -66,30 +70,58 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
+	absent, others, err := s.inspect(ctx)
+	if err != nil {
+		return s.translate(ctx, "validate", err)
+	}
 	var differences []string
-	for _, model := range Models() {
-		tx := s.session(ctx, pinned{s.pool})
-		exists, err := hasTable(tx, model)
-		if err != nil {
-			return s.translate(ctx, "validate", err)
+	for _, model := range absent {
+		if !isOwn(model) { // a database that Django has made has none of ours, and needs none until followers run
+			differences = append(differences, fmt.Sprintf("table %s is missing", s.nameOf(model)))
 		}
-		if !exists && isOwn(model) {
-			continue // a database that Django has made has none, and needs none until followers run
+	}
+	return schemaError(append(differences, others...))
+}
+
+// Missing returns the names of the tables that AutoMigrate would create, and changes nothing. Where a table that exists lacks
+// something, it returns a *SchemaError as well, as AutoMigrate would.
+func Missing(ctx context.Context, db *gorm.DB) (tables []string, err error) {
+	s := New(db)
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	absent, differences, err := s.inspect(ctx)
+	if err != nil {
+		return nil, s.translate(ctx, "look at tables", err)
+	}
+	for _, model := range absent {
+		tables = append(tables, s.nameOf(model))
+	}
+	return tables, schemaError(differences)
+}
+
+// inspect finds the models that have no table, and what the tables of the others lack.
+func (s *Store) inspect(ctx context.Context) (absent []any, differences []string, err error) {
+	tx := s.session(ctx, s.pool)
+	for _, model := range Models() {
+		exists, err := hasTable(tx, model)
+		if err == nil && exists {
+			var found []string
+			found, err = compare(tx, model)
+			differences = append(differences, found...)
+		}
+		if err != nil {
+			return nil, nil, err
 		}
 		if !exists {
-			differences = append(differences, fmt.Sprintf("table %s is missing", model.(schema.TablerWithNamer).TableName(db.NamingStrategy)))
-			continue
+			absent = append(absent, model)
 		}
-		found, err := compare(tx, model)
-		if err != nil {
-			return s.translate(ctx, "validate", err)
-		}
-		differences = append(differences, found...)
 	}
-	if len(differences) > 0 {
-		return &SchemaError{Differences: differences}
-	}
-	return nil
+	return absent, differences, nil
+}
+
+func (s *Store) nameOf(model any) string {
+	return model.(schema.TablerWithNamer).TableName(s.db.NamingStrategy)
 }
 
 // isOwn tells of tables that the original does not have.

@@ -212,13 +212,12 @@ type columns struct {
 	versions []int64
 	topics   []string
 	states   [][]byte
-	firsts   []int64 // the version that the row's save begins with
 }
 
 func (a *columns) add(events []persistence.StoredEvent) {
 	n := len(events)
 	a.ids, a.versions = slices.Grow(a.ids, 37*n+1), slices.Grow(a.versions, n)
-	a.topics, a.states, a.firsts = slices.Grow(a.topics, n), slices.Grow(a.states, n), slices.Grow(a.firsts, n)
+	a.topics, a.states = slices.Grow(a.topics, n), slices.Grow(a.states, n)
 	for i := range events {
 		e := &events[i]
 		separator := byte(',')
@@ -229,7 +228,6 @@ func (a *columns) add(events []persistence.StoredEvent) {
 		a.versions = append(a.versions, e.OriginatorVersion)
 		a.topics = append(a.topics, e.Topic)
 		a.states = append(a.states, e.State)
-		a.firsts = append(a.firsts, events[0].OriginatorVersion)
 	}
 }
 

@@ -215,13 +215,23 @@ func (w writing) writeMany(ctx context.Context, batch []*save) error {
 	}
 	statement, arguments := w.r.statements.batch, w.arguments(a.originators(), a.versions, a.topics, a.states)
 	if w.r.queue.isWary() {
-		statement, arguments = w.r.statements.wary, w.arguments(a.originators(), a.versions, a.topics, a.states, a.firsts)
+		statement, arguments = w.r.statements.wary, w.arguments(a.originators(), a.versions, a.topics, a.states, firsts(batch))
 	}
 	err := w.c.direct(ctx, assignTo(batch), statement, arguments...)
 	if err == nil {
 		w.explainMissing(ctx, batch)
 	}
 	return err
+}
+
+// firsts are the versions that the saves begin with, for each row.
+func firsts(batch []*save) (versions []int64) {
+	for _, s := range batch {
+		for range s.events {
+			versions = append(versions, s.first())
+		}
+	}
+	return versions
 }
 
 // explainFailed finds out what the error of a merged statement means for each save. Once the database does not answer

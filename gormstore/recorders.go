@@ -265,7 +265,7 @@ func advance(r *persistence.EventRange, last int64) bool {
 }
 
 func (t *eventTable) selectPage(ctx context.Context, id uuid.UUID, r persistence.EventRange) ([]persistence.StoredEvent, error) {
-	c, done, err := t.reader(ctx)
+	c, done, err := t.store.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -275,19 +275,19 @@ func (t *eventTable) selectPage(ctx context.Context, id uuid.UUID, r persistence
 }
 
 // reader is the transaction that ctx carries, for the time until done is called, or else the pool.
-func (t *eventTable) reader(ctx context.Context) (c connection, done func(), err error) {
-	if err := t.store.ready(ctx); err != nil {
+func (s *Store) reader(ctx context.Context) (c connection, done func(), err error) {
+	if err := s.ready(ctx); err != nil {
 		return c, nil, err
 	}
-	outer, err := t.store.joined(ctx)
+	outer, err := s.joined(ctx)
 	if err != nil {
 		return c, nil, err
 	}
 	if outer == nil {
-		return connection{t.store.readers(), t.store}, func() {}, t.store.roomToRead(ctx)
+		return connection{s.readers(), s}, func() {}, s.roomToRead(ctx)
 	}
 	outer.turn.Lock()
-	return connection{outer.connection(), t.store}, outer.turn.Unlock, nil
+	return connection{outer.connection(), s}, outer.turn.Unlock, nil
 }
 
 func (t *eventTable) readPage(ctx context.Context, c connection, id uuid.UUID, r persistence.EventRange) ([]persistence.StoredEvent, error) {
@@ -386,7 +386,7 @@ func (r *processRecorder) SelectNotifications(ctx context.Context, wanted persis
 	if err != nil {
 		return nil, err
 	}
-	c, done, err := r.reader(ctx)
+	c, done, err := r.store.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -440,7 +440,7 @@ func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) 
 
 // maximum reads one number.
 func (r *processRecorder) maximum(ctx context.Context, what, query string, arguments ...any) (highest int64, err error) {
-	c, done, err := r.reader(ctx)
+	c, done, err := r.store.reader(ctx)
 	if err != nil {
 		return 0, err
 	}

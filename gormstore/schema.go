@@ -1,12 +1,8 @@
 package gormstore
 
 import (
-	"context"
 	"embed"
 	"fmt"
-
-	"gorm.io/gorm"
-	"gorm.io/gorm/schema"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -26,22 +22,4 @@ func Schema(dialect string) (string, error) {
 	}
 	text, err := schemas.ReadFile("schema/" + dialect + ".sql")
 	return string(text), err
-}
-
-// Missing returns the names of the tables that AutoMigrate would create.
-func Missing(ctx context.Context, db *gorm.DB) (names []string, err error) {
-	s := New(db)
-	if err := s.usable(ctx); err != nil {
-		return nil, err
-	}
-	for _, model := range Models() {
-		exists, err := hasTable(s.session(ctx, pinned{s.pool}), model)
-		if err != nil {
-			return nil, s.translate(ctx, "look for tables", err)
-		}
-		if !exists {
-			names = append(names, model.(schema.TablerWithNamer).TableName(db.NamingStrategy))
-		}
-	}
-	return names, nil
 }

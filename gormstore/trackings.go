@@ -25,7 +25,7 @@ func (s *Store) TrackingStates(ctx context.Context) ([]TrackingState, error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
-	c, done, err := newEventTable(s, "", s.tables.tracking, "uid").reader(ctx)
+	c, done, err := s.reader(ctx)
 	if err != nil {
 		return nil, err
 	}

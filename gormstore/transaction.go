@@ -176,6 +176,9 @@ func Tx(ctx context.Context) (*gorm.DB, error) {
 
 // session is a GORM session whose statements go to a transaction.
 func (s *Store) session(ctx context.Context, pool gorm.ConnPool) *gorm.DB {
+	if whole, ok := pool.(*sql.DB); ok {
+		pool = pinned{whole}
+	}
 	tx := s.db.Session(&gorm.Session{Context: ctx, NewDB: true})
 	tx.Statement.ConnPool = pool
 	return tx

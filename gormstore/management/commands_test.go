@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -244,13 +245,20 @@ func TestKeygen(t *testing.T) {
 	}
 }
 
+// terminalMaker is the program script of Linux, which makes pseudo-terminals. That of other systems has other flags.
+func terminalMaker(t *testing.T) string {
+	t.Helper()
+	script, err := exec.LookPath("script")
+	if err != nil || runtime.GOOS != "linux" {
+		t.Skip("there is no program script of Linux, which makes terminals")
+	}
+	return script
+}
+
 // onTerminal runs the program on a pseudo-terminal, with something typed in.
 func (s *service) onTerminal(t *testing.T, typed string, words ...string) string {
 	t.Helper()
-	script, err := exec.LookPath("script")
-	if err != nil {
-		t.Skip("there is no program script, which makes terminals")
-	}
+	script := terminalMaker(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := s.command(ctx, words...)
@@ -347,10 +355,7 @@ func TestInterruptedQuestion(t *testing.T) {
 	s := newSQLite(t)
 	s.train(t, "TrainingSchool", 3)
 	s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
-	script, err := exec.LookPath("script")
-	if err != nil {
-		t.Skip("there is no program script, which makes terminals")
-	}
+	script := terminalMaker(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := s.command(ctx, "reset_follower", "--no-color", "Diary")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"gorm.io/gorm"
 
@@ -53,33 +52,15 @@ func Migrate(ctx context.Context, options MigrateOptions) (MigrateReport, error)
 	}
 	db = db.WithContext(ctx)
 	var err error
-	if report.Tables, err = gormstore.Missing(ctx, db); err != nil {
+	report.Tables, err = gormstore.Missing(ctx, db)
+	if _, differs := errors.AsType[*gormstore.SchemaError](err); options.Plan || err != nil && !differs {
 		return report, err
-	}
-	if options.Plan {
-		return report, differences(ctx, db, report.Tables)
 	}
 	err = gormstore.AutoMigrate(db)
 	if err == nil && options.Own != nil {
 		err = options.Own(ctx, db)
 	}
 	return report, err
-}
-
-// differences are what a migration would complain about: of what Validate finds, that which is not a missing table.
-func differences(ctx context.Context, db *gorm.DB, missing []string) error {
-	err := gormstore.Validate(ctx, db)
-	wrong, ok := errors.AsType[*gormstore.SchemaError](err)
-	if !ok {
-		return err
-	}
-	others := slices.DeleteFunc(slices.Clone(wrong.Differences), func(difference string) bool {
-		return slices.ContainsFunc(missing, func(table string) bool { return difference == "table "+table+" is missing" })
-	})
-	if len(others) == 0 {
-		return nil
-	}
-	return &gormstore.SchemaError{Differences: others}
 }
 
 // Schema returns the statements that create the tables for events, for "sqlite" or "postgres". It needs no database; see
