@@ -5,50 +5,119 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"net/url"
 	"path/filepath"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 )
 
-// OpenSQLite opens a SQLite file in the way that suits this package best: one connection that writes, which is the handle
-// it returns, and a small pool beside it for the reads of the recorders, so that neither waits for the other. Commits
-// are synced to disk; transactions take the write lock when they begin. Closing the handle closes both.
+// OpenSQLite opens a SQLite file with one connection that writes, which is the
+// handle it returns, and a small pool for the reads of the recorders, so that
+// neither waits for the other. Commits are synced to disk, and transactions
+// take the write lock when they begin. Closing the handle closes both pools.
 //
 //	db, err := gormstore.OpenSQLite(sqlite.Open, "school.sqlite3")
 //
-// The first argument is Open of gorm.io/driver/sqlite or of a driver like it. A handle that was opened in any other way
-// can be used as well. Databases in memory cannot be shared by two pools, and are refused.
+// The first argument is Open of gorm.io/driver/sqlite or of a similar driver.
+// Both pools get what it adds to the DSN, and the options that follow the path:
 //
-// The handle has one connection: code that runs in a transaction must use the transaction's context and tx for
-// everything, or it waits for itself.
+//	db, err := gormstore.OpenSQLite(sqlite.Open, "school.sqlite3?_foreign_keys=on")
+//
+// Options that OpenSQLite sets itself are refused. Databases in memory are
+// refused too, because two pools cannot share one. A handle that was opened in
+// another way, with gorm.Open, can be used as well.
+//
+// The handle has one connection: code in a transaction must use the context
+// and the tx of the transaction for everything, or it waits for itself.
 func OpenSQLite(open func(dsn string) gorm.Dialector, path string, options ...gorm.Option) (*gorm.DB, error) {
-	if path == "" || strings.HasPrefix(path, "file:") || strings.Contains(path, ":memory:") || strings.Contains(path, "mode=memory") {
-		return nil, errors.New("gormstore: OpenSQLite needs the path of a file; open a database in memory with gorm.Open")
-	}
-	db, err := gorm.Open(open(sqliteDSN(path, nil)), options...)
+	path, extra, err := splitOptions(path)
 	if err != nil {
 		return nil, err
+	}
+	dialector := open(sqliteDSN(path, extra))
+	dsn, ok := dsnOf(dialector)
+	if !ok {
+		return nil, fmt.Errorf("gormstore: OpenSQLite: the %T does not show the DSN that it opens; "+
+			"return one with a field DSN, such as sqlite.Open(dsn), or open the database with gorm.Open", dialector)
+	}
+	db, err := gorm.Open(dialector, options...)
+	if err != nil {
+		return nil, fmt.Errorf("gormstore: open the SQLite file %q: %w", path, err)
 	}
 	if _, resolving := db.Plugins["gorm:db_resolver"]; resolving {
 		return nil, errors.Join(errors.New("gormstore: use dbresolver after OpenSQLite, not in its options"), closePool(db))
 	}
-	readers, err := openReaders(open, path)
+	readers, err := openReaders(open, path, extra)
 	if err != nil {
 		return nil, errors.Join(err, closePool(db))
 	}
-	if err := closeTogether(db, sqliteDSN(path, nil), readers); err != nil {
+	if err := closeTogether(db, dsn, readers); err != nil {
 		return nil, errors.Join(err, readers.Close(), closePool(db))
 	}
 	return db, nil
 }
 
-// sqliteDSN names the file with the settings as mattn's driver and, beside them, as modernc's driver wants them; each
-// ignores the other's.
-func sqliteDSN(path string, more url.Values) string {
+// ownOptions are the options of the DSN that the promises of OpenSQLite depend
+// on.
+var ownOptions = []string{"_journal_mode", "_journal", "_synchronous", "_sync", "_txlock", "_query_only", "mode", "cache", "immutable"}
+
+// splitOptions separates a path from the options that follow it. A question
+// mark that no key and value follow belongs to the path.
+func splitOptions(given string) (path string, options url.Values, err error) {
+	path = given
+	if before, after, ok := cutLast(given, "?"); ok && strings.Contains(after, "=") {
+		path = before
+		if options, err = url.ParseQuery(after); err != nil {
+			return "", nil, fmt.Errorf("gormstore: OpenSQLite: the options of the path %q cannot be read: %w", given, err)
+		}
+	}
+	if path == "" || strings.HasPrefix(path, "file:") || strings.Contains(path, ":memory:") || options.Get("mode") == "memory" {
+		return "", nil, errors.New("gormstore: OpenSQLite needs the path of a file; open a database in memory with gorm.Open")
+	}
+	for key := range options {
+		if slices.Contains(ownOptions, key) {
+			return "", nil, fmt.Errorf("gormstore: OpenSQLite sets the option %s itself; remove it, or open the database with gorm.Open", key)
+		}
+	}
+	for _, pragma := range options["_pragma"] {
+		name, _, _ := strings.Cut(pragma, "(")
+		if slices.Contains(ownOptions, "_"+strings.TrimSpace(name)) {
+			return "", nil, fmt.Errorf("gormstore: OpenSQLite sets the pragma %s itself; remove it, or open the database with gorm.Open", name)
+		}
+	}
+	return path, options, nil
+}
+
+func cutLast(s, separator string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, separator); i >= 0 {
+		return s[:i], s[i+len(separator):], true
+	}
+	return s, "", false
+}
+
+// dsnOf returns the DSN that a dialector opens. Drivers for SQLite have it in a
+// field, for which GORM has no interface.
+func dsnOf(dialector gorm.Dialector) (string, bool) {
+	v := reflect.Indirect(reflect.ValueOf(dialector))
+	if v.Kind() != reflect.Struct {
+		return "", false
+	}
+	field := v.FieldByName("DSN")
+	if !field.IsValid() || field.Kind() != reflect.String {
+		return "", false
+	}
+	return field.String(), field.String() != ""
+}
+
+// sqliteDSN names the file with the settings of mattn's driver and those of
+// modernc's; each ignores the other's.
+func sqliteDSN(path string, more ...url.Values) string {
 	query := url.Values{
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"},
@@ -56,17 +125,22 @@ func sqliteDSN(path string, more url.Values) string {
 		"_busy_timeout": {"10000"},
 		"_pragma":       {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"},
 	}
-	for key, values := range more {
-		query[key] = append(query[key], values...)
+	for _, values := range more {
+		for key, value := range values {
+			if key == "_pragma" {
+				value = append(query[key], value...)
+			}
+			query[key] = value
+		}
 	}
 	file := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: query.Encode()}
 	return file.String()
 }
 
 // openReaders opens the pool for reads. It cannot write.
-func openReaders(open func(dsn string) gorm.Dialector, path string) (*sql.DB, error) {
+func openReaders(open func(dsn string) gorm.Dialector, path string, extra url.Values) (*sql.DB, error) {
 	onlyReads := url.Values{"_query_only": {"true"}, "_pragma": {"query_only(1)"}}
-	db, err := gorm.Open(open(sqliteDSN(path, onlyReads)), &gorm.Config{Logger: logger.Discard})
+	db, err := gorm.Open(open(sqliteDSN(path, extra, onlyReads)), &gorm.Config{Logger: logger.Discard})
 	if err != nil {
 		return nil, err
 	}

@@ -231,12 +231,61 @@ func TestOpenSQLiteRefuses(t *testing.T) {
 		}
 	}
 	missing := filepath.Join(t.TempDir(), "missing", "school.sqlite3")
-	if db, err := gormstore.OpenSQLite(sqlite.Open, missing, &gorm.Config{Logger: testdb.Quiet}); err == nil || db != nil {
-		t.Errorf("in a folder that does not exist: %v, want an error", err)
+	db, err := gormstore.OpenSQLite(sqlite.Open, missing, &gorm.Config{Logger: testdb.Quiet})
+	if err == nil || db != nil || !strings.Contains(err.Error(), missing) {
+		t.Errorf("in a folder that does not exist: error %v, want one that names the file", err)
+	}
+	for _, option := range []string{"_journal_mode=DELETE", "_synchronous=OFF", "_txlock=deferred", "_query_only=1", "cache=shared",
+		"_foreign_keys=on&_sync=0", "_pragma=synchronous(OFF)", "_foreign_keys=%zz"} {
+		if db, err := gormstore.OpenSQLite(sqlite.Open, newFile(t)+"?"+option); err == nil || db != nil {
+			t.Errorf("with the option %s: no error", option)
+		}
+	}
+	hidden := func(dsn string) gorm.Dialector { return struct{ gorm.Dialector }{sqlite.Open(dsn)} }
+	if _, err := gormstore.OpenSQLite(hidden, newFile(t)); err == nil || !strings.Contains(err.Error(), "DSN") {
+		t.Errorf("with a dialector that hides its DSN: error %v, want one that asks for it", err)
 	}
 	config := &gorm.Config{Logger: testdb.Quiet, Plugins: map[string]gorm.Plugin{"gorm:db_resolver": dbresolver.Register(dbresolver.Config{})}}
 	if _, err := gormstore.OpenSQLite(sqlite.Open, newFile(t), config); err == nil || !strings.Contains(err.Error(), "dbresolver") {
 		t.Errorf("with dbresolver already in the configuration: error %v, want one that names it", err)
+	}
+}
+
+// What the caller adds to the DSN holds for the connection that writes and for
+// those that read, and does not replace what the promises depend on.
+func TestOpenSQLiteOptions(t *testing.T) {
+	t.Parallel()
+	added := func(dsn string) gorm.Dialector {
+		return sqlite.Open(dsn + "&_foreign_keys=on&_cache_size=-4321&_synchronous=OFF")
+	}
+	ways := map[string]func(path string) (*gorm.DB, error){
+		"by the dialector": func(path string) (*gorm.DB, error) { return gormstore.OpenSQLite(added, path) },
+		"after the path": func(path string) (*gorm.DB, error) {
+			return gormstore.OpenSQLite(sqlite.Open, path+"?_foreign_keys=on&_cache_size=-4321")
+		},
+	}
+	for name, open := range ways {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := newFile(t)
+			db, err := open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { poolOf(t, db).Close() })
+			wantWorking(t, migrated(t, db))
+			for pool, queryOnly := range map[*sql.DB]string{poolOf(t, db): "0", gormstore.ReadersOf(db): "1"} {
+				for name, want := range map[string]string{"foreign_keys": "1", "cache_size": "-4321", "synchronous": "2",
+					"journal_mode": "wal", "query_only": queryOnly} {
+					if got := pragma(t, pool, name); got != want {
+						t.Errorf("%s is %s, want %s", name, got, want)
+					}
+				}
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("the file has another name: %v", err)
+			}
+		})
 	}
 }
 
