@@ -12,13 +12,34 @@ import (
 	"gorm.io/gorm/schema"
 )
 
-// UUID is the type of columns that hold a UUID in the way that Django does: as uuid on PostgreSQL, and as 32 hex digits
-// in a char(32) elsewhere. Use it in models of your own that refer to originators; uuid.UUID itself would write 36
-// characters, and a column of type uuid would destroy some values on SQLite, where it has numeric affinity.
+// UUID is the type of columns that hold a UUID as Django stores it: as uuid on
+// PostgreSQL, and as 32 hex digits in a char(32) on SQLite. Use it in your
+// models for columns that refer to aggregates, and convert an id to it in
+// conditions:
+//
+//	db.Where("dog_id = ?", gormstore.UUID(dog.ID())).Find(&invoices)
+//
+// A uuid.UUID in a condition would be sent with hyphens, which match no row on
+// SQLite. In a model it would be stored with hyphens, and a column of type uuid
+// would destroy some values on SQLite, where it has numeric affinity.
+//
+// As text and in JSON a UUID has the usual form with hyphens.
 type UUID uuid.UUID
 
-// String is the usual form with hyphens.
+// String returns the usual form with hyphens.
 func (u UUID) String() string { return uuid.UUID(u).String() }
+
+// MarshalText implements encoding.TextMarshaler, and so the form in JSON.
+func (u UUID) MarshalText() ([]byte, error) { return uuid.UUID(u).MarshalText() }
+
+// UnmarshalText implements encoding.TextUnmarshaler for all forms that
+// uuid.Parse understands, the 32 digits among them.
+func (u *UUID) UnmarshalText(text []byte) error {
+	if err := (*uuid.UUID)(u).UnmarshalText(text); err != nil {
+		return fmt.Errorf("gormstore: text of %d bytes is not a UUID: %w", len(text), err)
+	}
+	return nil
+}
 
 // GormDataType implements schema.GormDataTypeInterface.
 func (UUID) GormDataType() string { return "uuid" }
