@@ -183,7 +183,11 @@ type NotMigratedError struct {
 }
 
 func (e *NotMigratedError) Error() string {
-	return fmt.Sprintf("database is not migrated: %s is missing; %s", e.Missing, e.Fix)
+	text := fmt.Sprintf("database is not migrated: %s is missing; %s", e.Missing, e.Fix)
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
 
 // Unwrap returns the class and the cause.

@@ -84,7 +84,7 @@ func TestErrorTexts(t *testing.T) {
 		{&persistence.TrackingError{Application: "Counters", Upstream: "School", NotificationID: 5, Current: 7},
 			"Counters: position in School cannot move to 5: it is at 7 already", persistence.ErrIntegrity, false},
 		{&persistence.NotMigratedError{Missing: `table "stored_events"`, Fix: "call gormstore.AutoMigrate", Err: errBroken},
-			`database is not migrated: table "stored_events" is missing; call gormstore.AutoMigrate`, persistence.ErrOperational, true},
+			`database is not migrated: table "stored_events" is missing; call gormstore.AutoMigrate: recorder is broken`, persistence.ErrOperational, true},
 		{&persistence.InvalidError{What: "range", Problem: "is empty", Class: persistence.ErrData}, "range is empty", persistence.ErrData, false},
 		{&persistence.MappingError{Application: "School", OriginatorID: sampleID, OriginatorVersion: 3, Topic: "Dog.Registered",
 			Stage: persistence.StageDecrypt, Err: errBroken},

@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/driver/postgres"
 	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
-	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 )
 
 // openDatabases opens the databases of the program and registers them under their names. The function that it returns
@@ -20,8 +21,8 @@ import (
 func openDatabases() (closeAll func() error, err error) {
 	var open []string
 	register := func(alias string, db *gorm.DB, err error) error {
-		if err != nil { // its text may have parts of the address in it, and so of a password
-			err = fmt.Errorf("database %q cannot be opened: %s", alias, management.ClassName(err))
+		if err != nil {
+			err = fmt.Errorf("database %q cannot be opened: %s", alias, reasonOf(err))
 			return errors.Join(err, closeDatabases(open))
 		}
 		gormstore.RegisterDB(alias, db)
@@ -39,6 +40,16 @@ func openDatabases() (closeAll func() error, err error) {
 		}
 	}
 	return func() error { return closeDatabases(open) }, nil
+}
+
+// reasonOf returns in one line why a database could not be opened. A DSN that
+// cannot be parsed may show its password in the driver's text, which is left
+// out then.
+func reasonOf(err error) string {
+	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
+		return `POSTGRES_DSN cannot be parsed; write "host=… port=… user=… password=… dbname=…", or a URL with its special characters escaped`
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
 // quiet makes a new configuration for each database, because gorm.Open keeps the one that it is given.

@@ -276,7 +276,7 @@ func TestMistakes(t *testing.T) {
 func TestUnreachableDatabase(t *testing.T) {
 	u := url.URL{Scheme: "postgres", User: url.UserPassword("school", "hunter2"), Host: "127.0.0.1:1", Path: "/school"}
 	got := sqliteEnvironment(t).with("POSTGRES_DSN", u.String()).call(t, "tricks", "Fido")
-	if got.wantFailure(t, `"postgres"`); strings.Contains(got.stderr, "hunter2") {
+	if got.wantFailure(t, `"postgres"`, "connection refused"); strings.Contains(got.stderr, "hunter2") {
 		t.Errorf("the error has the password: %q", got.stderr)
 	}
 	for _, dsn := range []string{u.String(), "postgres://school:hun ter2@127.0.0.1:x/school", "host=127.0.0.1 port=x password='hun ter2"} {
@@ -292,7 +292,7 @@ func TestUnreachableDatabase(t *testing.T) {
 		}
 	}
 	missing := environment{"SQLITE_PATH": filepath.Join(t.TempDir(), "no", "such", "folder", "school.sqlite3")}
-	missing.call(t, "tricks", "Fido").wantFailure(t, `"default"`)
+	missing.call(t, "tricks", "Fido").wantFailure(t, `"default"`, missing["SQLITE_PATH"], "unable to open database file")
 }
 
 // A cancelled program ends with an error.
