@@ -52,6 +52,9 @@ type dialect interface {
 	// schemaOf is the schema that a table is in, as a connection finds it.
 	schemaOf(ctx context.Context, c connection, t table) (string, error)
 
+	// now is the time by the database's clock, in UTC. Hosts whose clocks differ agree on it.
+	now(ctx context.Context, c connection) (time.Time, error)
+
 	// reported tells whether an error is one that the database or its connection has reported.
 	reported(err error) bool
 

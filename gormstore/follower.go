@@ -18,8 +18,7 @@ func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerSta
 	row := FollowerStatus{
 		ApplicationName: status.ApplicationName, UpstreamApplicationName: status.UpstreamApplicationName,
 		State: status.State, Error: status.Error, NotificationID: status.NotificationID, Ahead: status.Ahead,
-		Since: nullable(status.Since), NextRetry: nullable(status.NextRetry), Heartbeat: status.Heartbeat.UTC(),
-		Process: status.Process,
+		Since: nullable(status.Since), NextRetry: nullable(status.NextRetry), Process: status.Process,
 	}
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -31,38 +30,105 @@ func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerSta
 	}
 	if outer == nil {
 		return s.translate(ctx, op, s.atomically(ctx, op, func(ctx context.Context, pool unit) error {
-			return recordStatus(s.session(ctx, pool), row)
+			return s.recordStatus(ctx, connection{pool, s}, row)
 		}))
 	}
 	outer.turn.Lock()
 	defer outer.turn.Unlock()
 	c := connection{outer.connection(), s}
-	return s.translate(ctx, op, s.savepoint(ctx, c, func() error { return recordStatus(s.session(ctx, c.pool), row) }))
+	return s.translate(ctx, op, s.savepoint(ctx, c, func() error { return s.recordStatus(ctx, c, row) }))
 }
 
-// recordStatus leaves the status of another process alone where the follower has stopped in this one.
-func recordStatus(tx *gorm.DB, row FollowerStatus) error {
-	columns := []string{"state", "error", "notification_id", "since", "next_retry", "heartbeat", "process"}
-	keepsAhead := row.Ahead < 0
-	if keepsAhead {
+// recordStatus writes the status before the table of runners, so that runners of one follower take turns.
+func (s *Store) recordStatus(ctx context.Context, c connection, row FollowerStatus) error {
+	tx := s.session(ctx, c.pool)
+	now, err := s.dialect.now(ctx, c)
+	if err != nil {
+		return err
+	}
+	row.Heartbeat = now
+	registers, err := hasTable(tx, &FollowerRunner{})
+	if err != nil {
+		return err
+	}
+	if row.State == "stopped" && row.Ahead <= 0 {
+		return recordStop(tx, row, registers)
+	}
+	columns := statusColumns
+	if row.Ahead < 0 {
 		row.Ahead = 0 // of a new row
 	} else {
-		columns = append(columns, "ahead")
+		columns = append(columns[:len(columns):len(columns)], "ahead")
 	}
-	if row.State != "stopped" || !keepsAhead {
-		key := []clause.Column{{Name: "application_name"}, {Name: "upstream_application_name"}}
-		return tx.Clauses(clause.OnConflict{Columns: key, DoUpdates: clause.AssignmentColumns(columns)}).Create(&row).Error
+	err = tx.Clauses(clause.OnConflict{Columns: followerKey, DoUpdates: clause.AssignmentColumns(columns)}).Create(&row).Error
+	if err != nil || !registers {
+		return err
 	}
-	updated := tx.Model(&FollowerStatus{}).Select(columns).Where("application_name = ? AND upstream_application_name = ? AND process = ?",
-		row.ApplicationName, row.UpstreamApplicationName, row.Process).Updates(&row)
-	if updated.Error != nil || updated.RowsAffected > 0 {
-		return updated.Error
+	if row.State == "stopped" {
+		return unregister(tx, row)
 	}
-	return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error
+	runner := FollowerRunner{ApplicationName: row.ApplicationName, UpstreamApplicationName: row.UpstreamApplicationName,
+		Process: row.Process, State: row.State, Heartbeat: now}
+	if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&runner).Error; err != nil {
+		return err
+	}
+	dead := now.Add(-3 * persistence.HeartbeatInterval) // killed, which leaves a row
+	return ofFollower(tx, row).Where("heartbeat < ?", dead).Delete(&FollowerRunner{}).Error
 }
 
-// FollowerStatuses implements persistence.StatusRecorder.
+var (
+	statusColumns = []string{"state", "error", "notification_id", "since", "next_retry", "heartbeat", "process"}
+	followerKey   = []clause.Column{{Name: "application_name"}, {Name: "upstream_application_name"}}
+)
+
+func ofFollower(tx *gorm.DB, row FollowerStatus) *gorm.DB {
+	return tx.Where("application_name = ? AND upstream_application_name = ?", row.ApplicationName, row.UpstreamApplicationName)
+}
+
+func unregister(tx *gorm.DB, row FollowerStatus) error {
+	return ofFollower(tx, row).Where("process = ?", row.Process).Delete(&FollowerRunner{}).Error
+}
+
+// recordStop records that a runner has stopped. The status of another one that goes on stays, or takes the place of this
+// one's. Ahead 0 ends a position that was ahead of the log, whoever found it, and the error that said so.
+func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
+	if row.Ahead == 0 {
+		ended := map[string]any{"ahead": 0, "error": ""}
+		if err := ofFollower(tx.Model(&FollowerStatus{}), row).Where("ahead > 0").Updates(ended).Error; err != nil {
+			return err
+		}
+	}
+	row.Ahead = 0 // of a new row
+	updated := ofFollower(tx.Model(&FollowerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&row)
+	if updated.Error != nil {
+		return updated.Error
+	}
+	owned := updated.RowsAffected > 0
+	if !owned {
+		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error; err != nil {
+			return err
+		}
+	}
+	if !registers {
+		return nil
+	}
+	if err := unregister(tx, row); err != nil || !owned {
+		return err
+	}
+	var others []FollowerRunner
+	err := ofFollower(tx, row).Where("heartbeat > ?", row.Heartbeat.Add(-3*persistence.HeartbeatInterval)).
+		Order("heartbeat DESC").Limit(1).Find(&others).Error
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	goesOn := FollowerStatus{State: others[0].State, Heartbeat: others[0].Heartbeat, Process: others[0].Process}
+	return ofFollower(tx.Model(&FollowerStatus{}), row).Select(statusColumns).Updates(&goesOn).Error
+}
+
+// FollowerStatuses implements persistence.StatusRecorder. Heartbeats were written by the database's clock, and are told
+// by that of this process.
 func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerStatus, error) {
+	const op = "read the statuses of followers"
 	c, done, err := s.reader(ctx)
 	if err != nil {
 		return nil, err
@@ -70,15 +136,23 @@ func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerSta
 	defer done()
 	var rows []FollowerStatus
 	err = s.session(ctx, c.pool).Order("application_name, upstream_application_name").Find(&rows).Error
+	if err != nil || len(rows) == 0 {
+		return nil, s.translate(ctx, op, err)
+	}
+	now, err := s.dialect.now(ctx, c)
+	if err != nil {
+		return nil, s.translate(ctx, op, err)
+	}
+	ahead := time.Now().UTC().Sub(now)
 	statuses := make([]persistence.FollowerStatus, len(rows))
 	for i, row := range rows {
 		statuses[i] = persistence.FollowerStatus{
 			ApplicationName: row.ApplicationName, UpstreamApplicationName: row.UpstreamApplicationName,
 			State: row.State, Error: row.Error, NotificationID: row.NotificationID, Ahead: row.Ahead,
-			Since: valueOf(row.Since), NextRetry: valueOf(row.NextRetry), Heartbeat: row.Heartbeat.UTC(), Process: row.Process,
+			Since: valueOf(row.Since), NextRetry: valueOf(row.NextRetry), Heartbeat: row.Heartbeat.UTC().Add(ahead), Process: row.Process,
 		}
 	}
-	return statuses, s.translate(ctx, "read the statuses of followers", err)
+	return statuses, nil
 }
 
 func nullable(at time.Time) *time.Time {

@@ -47,6 +47,11 @@ func TestFollowerStatus(t *testing.T) {
 		check := func(what string) {
 			t.Helper()
 			got, err := store.FollowerStatuses(ctx)
+			for i := range got {
+				if got[i].Heartbeat.Sub(now).Abs() < time.Minute { // it is that of the database's clock
+					got[i].Heartbeat = now
+				}
+			}
 			want := []persistence.FollowerStatus{wanted["A"], wanted["B"]}
 			if err != nil || !slices.Equal(got, want) {
 				t.Errorf("%s:\n got %+v, %v\nwant %+v", what, got, err, want)
@@ -90,11 +95,101 @@ func TestAlive(t *testing.T) {
 		{status("retrying", 2*persistence.HeartbeatInterval), true},
 		{status("running", 3*persistence.HeartbeatInterval), false},
 		{status("stopped", 0), false},
+		{status("running", -time.Second), true}, // as clocks of hosts differ
+		{status("running", -3*persistence.HeartbeatInterval), false},
 	} {
 		if got := c.status.Alive(now); got != c.want {
 			t.Errorf("%+v: got %v", c.status, got)
 		}
 	}
+}
+
+// The clock of a runner's host does not matter: it may be wrong in either direction.
+func TestHeartbeatIsTheDatabasesTime(t *testing.T) {
+	t.Parallel()
+	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
+		store := gormstore.New(db)
+		status := persistence.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School", State: "running", Process: "first"}
+		alive := func() bool {
+			t.Helper()
+			statuses, err := store.FollowerStatuses(t.Context())
+			if err != nil || len(statuses) != 1 {
+				t.Fatal(statuses, err)
+			}
+			return statuses[0].Alive(time.Now())
+		}
+		for _, wrong := range []time.Duration{-time.Hour, -time.Minute, time.Minute, time.Hour} {
+			status.Heartbeat = time.Now().Add(wrong)
+			if err := store.RecordStatus(t.Context(), status); err != nil {
+				t.Fatal(err)
+			}
+			if !alive() {
+				t.Errorf("a runner whose clock is wrong by %v has just written its status, and counts as dead", wrong)
+			}
+		}
+		for _, wrong := range []time.Duration{-time.Minute, time.Minute, time.Hour} { // of rows of other programs
+			if err := db.Model(&gormstore.FollowerStatus{}).Where("1 = 1").Update("heartbeat", time.Now().UTC().Add(wrong)).Error; err != nil {
+				t.Fatal(err)
+			}
+			if alive() {
+				t.Errorf("a heartbeat that is %v old counts", -wrong)
+			}
+		}
+	})
+}
+
+// A runner that stops does not hide one that goes on, whichever of them wrote last.
+func TestStoppedRunnerHidesNoOther(t *testing.T) {
+	t.Parallel()
+	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
+		store := gormstore.New(db)
+		record := func(process, state string, ahead int64) {
+			t.Helper()
+			err := store.RecordStatus(t.Context(), persistence.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School",
+				State: state, Process: process, Ahead: ahead})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := func(what, process, state string) {
+			t.Helper()
+			statuses, err := store.FollowerStatuses(t.Context())
+			if err != nil || len(statuses) != 1 || statuses[0].Process != process || statuses[0].State != state {
+				t.Errorf("%s: got %+v, %v", what, statuses, err)
+			}
+		}
+		record("first", "running", -1)
+		record("second", "running", -1)
+		record("third", "retrying", -1)
+		record("third", "stopped", -1)
+		want("the last of three has stopped", "second", "running")
+		record("first", "stopped", -1)
+		want("the first has stopped, too", "second", "running")
+		record("command", "stopped", 0)
+		want("a command has found the position mended", "second", "running")
+		record("second", "stopped", -1)
+		want("all have stopped", "second", "stopped")
+
+		record("first", "running", -1)
+		if err := db.Model(&gormstore.FollowerRunner{}).Where("1 = 1").Update("heartbeat", time.Now().UTC().Add(-time.Minute)).Error; err != nil {
+			t.Fatal(err)
+		}
+		record("second", "running", -1)
+		record("second", "stopped", -1)
+		want("the other was killed a minute ago", "second", "stopped")
+
+		record("first", "running", -1)
+		record("second", "stopped", 9)
+		want("the position is ahead of the log", "second", "stopped")
+
+		if err := db.Migrator().DropTable(&gormstore.FollowerRunner{}); err != nil {
+			t.Fatal(err)
+		}
+		record("first", "running", -1)
+		want("without the table of runners", "first", "running")
+		record("first", "stopped", -1)
+		want("without the table of runners", "first", "stopped")
+	})
 }
 
 func TestParking(t *testing.T) {
@@ -155,7 +250,8 @@ func TestParking(t *testing.T) {
 func TestFollowerTablesAreMissing(t *testing.T) {
 	t.Parallel()
 	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
-		if err := db.Migrator().DropTable(&gormstore.FollowerStatus{}, &gormstore.ParkedEvent{}); err != nil {
+		if err := db.Migrator().DropTable(&gormstore.FollowerStatus{}, &gormstore.ParkedEvent{},
+			&gormstore.FollowerRunner{}, &gormstore.FollowerSetting{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := gormstore.Validate(t.Context(), db); err != nil {

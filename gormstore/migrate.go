@@ -127,7 +127,7 @@ func (s *Store) nameOf(model any) string {
 // isOwn tells of tables that the original does not have.
 func isOwn(model any) bool {
 	switch model.(type) {
-	case *FollowerStatus, *ParkedEvent:
+	case *FollowerStatus, *ParkedEvent, *FollowerRunner, *FollowerSetting:
 		return true
 	}
 	return false

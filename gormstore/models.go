@@ -58,6 +58,29 @@ type FollowerStatus struct {
 	Process                 string     `gorm:"type:text;not null"`
 }
 
+// FollowerRunner is a row of the table of runners: one that runs a follower, and when it last said so. A runner that stops
+// deletes its row, so that one which goes on is not taken for stopped. Django does not have it.
+type FollowerRunner struct {
+	ApplicationName         string    `gorm:"type:varchar(32);primaryKey"`
+	UpstreamApplicationName string    `gorm:"type:varchar(32);primaryKey"`
+	Process                 string    `gorm:"type:text;primaryKey"`
+	State                   string    `gorm:"type:varchar(16);not null"`
+	Heartbeat               time.Time `gorm:"not null"`
+}
+
+// FollowerSetting is a row of the table of settings: what is kept of a follower beside its position, so that every
+// process of the follower knows it. Django does not have it.
+type FollowerSetting struct {
+	ApplicationName         string     `gorm:"type:varchar(32);primaryKey"`
+	UpstreamApplicationName string     `gorm:"type:varchar(32);primaryKey"`
+	Began                   *int64     `gorm:"type:bigint"` // the position it began at; NULL before that
+	Topics                  *string    `gorm:"type:text"`   // a JSON object: since which position each topic is processed; NULL if unknown
+	TopicChanges            int64      `gorm:"type:bigint;not null"`
+	PausedAt                *time.Time // NULL if it is not paused
+	PausedBy                string     `gorm:"type:text;not null"`
+	UpdatedAt               time.Time  `gorm:"not null"`
+}
+
 // ParkedEvent is a row of the table of events that followers have put aside. Django does not have it.
 type ParkedEvent struct {
 	ApplicationName         string    `gorm:"type:varchar(32);primaryKey"`
@@ -85,20 +108,31 @@ func (NotificationTracking) TableName(namer schema.Namer) string {
 func (FollowerStatus) TableName(namer schema.Namer) string { return prefix(namer) + "follower_status" }
 
 // TableName implements gorm's schema.TablerWithNamer.
+func (FollowerRunner) TableName(namer schema.Namer) string { return prefix(namer) + "follower_runners" }
+
+// TableName implements gorm's schema.TablerWithNamer.
+func (FollowerSetting) TableName(namer schema.Namer) string {
+	return prefix(namer) + "follower_settings"
+}
+
+// TableName implements gorm's schema.TablerWithNamer.
 func (ParkedEvent) TableName(namer schema.Namer) string { return prefix(namer) + "parked_events" }
 
 // Models are the models of all tables, for migration tools.
 func Models() []any {
-	return []any{&StoredEvent{}, &Snapshot{}, &NotificationTracking{}, &FollowerStatus{}, &ParkedEvent{}}
+	return []any{&StoredEvent{}, &Snapshot{}, &NotificationTracking{}, &FollowerStatus{}, &ParkedEvent{},
+		&FollowerRunner{}, &FollowerSetting{}}
 }
 
 // keys are the unique keys that the recorders cannot do without, their columns sorted. That of positions is not among
 // them: a lock protects positions.
 var keys = map[string][]string{
-	"stored_events":   {"application_name", "originator_id", "originator_version"},
-	"snapshots":       {"application_name", "originator_id", "originator_version"},
-	"follower_status": {"application_name", "upstream_application_name"},
-	"parked_events":   {"application_name", "notification_id", "upstream_application_name"},
+	"stored_events":     {"application_name", "originator_id", "originator_version"},
+	"snapshots":         {"application_name", "originator_id", "originator_version"},
+	"follower_status":   {"application_name", "upstream_application_name"},
+	"parked_events":     {"application_name", "notification_id", "upstream_application_name"},
+	"follower_runners":  {"application_name", "process", "upstream_application_name"},
+	"follower_settings": {"application_name", "upstream_application_name"},
 }
 
 // prefix is the table prefix of GORM's own naming strategy. Others have no prefix that could be asked for.
@@ -114,7 +148,7 @@ func prefix(namer schema.Namer) string {
 
 // tables are the names of the tables in a database, as they are and quoted for statements.
 type tables struct {
-	events, snapshots, tracking, parked table
+	events, snapshots, tracking, status, parked, runners, settings table
 }
 
 type table struct {
@@ -128,7 +162,10 @@ func tablesOf(db *gorm.DB) tables {
 		events:    tableOf(db, StoredEvent{}),
 		snapshots: tableOf(db, Snapshot{}),
 		tracking:  tableOf(db, NotificationTracking{}),
+		status:    tableOf(db, FollowerStatus{}),
 		parked:    tableOf(db, ParkedEvent{}),
+		runners:   tableOf(db, FollowerRunner{}),
+		settings:  tableOf(db, FollowerSetting{}),
 	}
 }
 
@@ -138,7 +175,7 @@ var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // check refuses names that are not plain, and names that PostgreSQL would cut off.
 func (t tables) check() error {
-	for _, one := range []table{t.events, t.snapshots, t.tracking, t.parked} {
+	for _, one := range []table{t.events, t.snapshots, t.tracking, t.status, t.parked, t.runners, t.settings} {
 		if !plainName.MatchString(one.name) || one.schema != "" && !plainName.MatchString(one.schema) {
 			return fmt.Errorf("the table prefix makes the name %q; letters, digits and _ are allowed in it, and one dot behind a schema",
 				strings.TrimPrefix(one.schema+"."+one.name, "."))

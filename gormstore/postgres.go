@@ -40,6 +40,12 @@ func (p postgres) schemaOf(ctx context.Context, c connection, t table) (schema s
 	return schema, err
 }
 
+// now is not the function now(), which is when the transaction began.
+func (postgres) now(ctx context.Context, c connection) (now time.Time, err error) {
+	err = c.row(ctx, "SELECT clock_timestamp()").Scan(&now)
+	return now.UTC(), err
+}
+
 // begin asks for READ COMMITTED whatever the server's default: after a wait for the lock, statements must see what was
 // committed in the meantime.
 func (p postgres) begin(ctx context.Context, s *Store) (unit, error) {

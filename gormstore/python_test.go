@@ -257,7 +257,8 @@ func TestPythonRead(t *testing.T) {
 			}
 		}
 		wantSound(t, training, counting)
-		if err := db.Migrator().DropTable(&gormstore.FollowerStatus{}, &gormstore.ParkedEvent{}); err != nil {
+		if err := db.Migrator().DropTable(&gormstore.FollowerStatus{}, &gormstore.ParkedEvent{},
+			&gormstore.FollowerRunner{}, &gormstore.FollowerSetting{}); err != nil {
 			t.Error(err) // AutoMigrate has added the tables that Django does not have, and nothing else
 		}
 		wantSame(t, "the schema", schema, schemaDump(t, db))

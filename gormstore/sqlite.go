@@ -61,6 +61,9 @@ func (s sqlite) prepareAll(ctx context.Context, store *Store) error {
 // schemaOf has nothing to tell: a file has one schema.
 func (sqlite) schemaOf(context.Context, connection, table) (string, error) { return "", nil }
 
+// now is the time of the process: SQLite has no server, and all processes that share a file are on one host.
+func (sqlite) now(context.Context, connection) (time.Time, error) { return time.Now().UTC(), nil }
+
 // unanswered recognises errors that SQLite itself has not reported: it may have done what it was asked. It may also have
 // done it before, where it finds no transaction to commit.
 func (s sqlite) unanswered(err error) bool {

@@ -25,26 +25,29 @@ type FollowerStatus struct {
 	// fail. Times are in UTC.
 	Since     time.Time
 	NextRetry time.Time
-	// Heartbeat is when the status was written last. One that runs writes it at least every HeartbeatInterval.
+	// Heartbeat is when the status was written last. One that runs writes it at least every HeartbeatInterval. A store
+	// with a clock of its own writes that time, whatever it is given, and returns it by the clock of the process that
+	// reads it: what counts is how long ago it was, and hosts need not agree on the time.
 	Heartbeat time.Time
-	// Process tells which of several processes has written it: its host and number.
+	// Process names the runner that has written it: its host, the number of its process, and a random part. No two
+	// runners have the same name.
 	Process string
 }
 
 // HeartbeatInterval is how often a follower that runs writes its status where nothing changes.
 const HeartbeatInterval = 10 * time.Second
 
-// Alive tells whether somebody runs the follower: it is not stopped, and has written its status in the last three
-// intervals.
+// Alive reports whether a runner runs the follower: it is not stopped, and has written its status in the last three
+// intervals. A heartbeat that is later than now by as much or more says nothing.
 func (s FollowerStatus) Alive(now time.Time) bool {
-	return s.State != "stopped" && now.Sub(s.Heartbeat) < 3*HeartbeatInterval
+	return s.State != "stopped" && now.Sub(s.Heartbeat).Abs() < 3*HeartbeatInterval
 }
 
 // StatusRecorder is a Factory that keeps the statuses of followers.
 type StatusRecorder interface {
-	// RecordStatus keeps a status in place of the one before. A status that is stopped does not replace one of another
-	// process, which goes on running the follower, unless it changes Ahead. It takes part in the transaction that ctx
-	// carries.
+	// RecordStatus keeps a status in place of the one before. A status that is stopped does not replace or hide that of
+	// another runner, which goes on running the follower, unless it has a position Ahead. It takes part in the
+	// transaction that ctx carries.
 	RecordStatus(ctx context.Context, status FollowerStatus) error
 	// FollowerStatuses returns all statuses, in the order of their names.
 	FollowerStatuses(ctx context.Context) ([]FollowerStatus, error)

@@ -33,6 +33,7 @@ type following struct {
 	leader   Leader
 	topics   []string
 	parker   Parker // nil where the follower parks nothing
+	identity string // of the runner or command
 
 	took    time.Duration // by the last batch
 	aside   int           // how many events of the last batch were put aside
@@ -54,7 +55,7 @@ type following struct {
 }
 
 func newFollowing(follower Follower, leader Leader) *following {
-	f := &following{follower: follower, leader: leader, idle: -1, limit: batchEvents}
+	f := &following{follower: follower, leader: leader, idle: -1, limit: batchEvents, identity: newIdentity()}
 	if filter, ok := follower.(TopicFilter); ok {
 		f.topics = topicsOf(leader, filter.Topics())
 	}

@@ -45,8 +45,11 @@ func makeMembers(s *System, options []application.Option) (*members, error) {
 	if err := s.check(m); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
+	identity := newIdentity()
 	for _, edge := range s.edges {
-		m.edges = append(m.edges, newFollowing(m.byName[edge.Follower].(Follower), m.leaders[edge.Leader]))
+		f := newFollowing(m.byName[edge.Follower].(Follower), m.leaders[edge.Leader])
+		f.identity = identity
+		m.edges = append(m.edges, f)
 	}
 	return m, nil
 }

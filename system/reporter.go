@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -29,16 +30,16 @@ type reporter struct {
 
 func newReporter(f *following) *reporter {
 	recorder, _ := f.app().Factory().(persistence.StatusRecorder)
-	return &reporter{recorder: recorder, process: thisProcess()}
+	return &reporter{recorder: recorder, process: f.identity}
 }
 
-// thisProcess is the host and the number of the process.
-func thisProcess() string {
+// newIdentity names a runner: the host and the number of the process, which containers often share, and a random part.
+func newIdentity() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown host"
 	}
-	return fmt.Sprintf("%s:%d", host, os.Getpid())
+	return fmt.Sprintf("%s:%d:%08x", host, os.Getpid(), rand.Uint32())
 }
 
 // report writes the status where it is news, and tries again after a while where that fails: the follower itself goes on,
@@ -179,7 +180,7 @@ func (f *following) keepAhead(ctx context.Context) error {
 	if !ok || position == f.keptAhead {
 		return nil
 	}
-	status := f.statusToKeep(thisProcess())
+	status := f.statusToKeep(f.identity)
 	status.State, status.Ahead, status.Heartbeat = string(Stopped), position, time.Now().UTC()
 	if f.ahead != nil {
 		status.Error = f.ahead.Error()

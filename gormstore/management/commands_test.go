@@ -338,7 +338,8 @@ func TestMigrateOwn(t *testing.T) {
 // A plan for an empty database names all tables, and for one that Django made those that it has not.
 func TestPlan(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
-		tables := []string{"stored_events", "snapshots", "notification_tracking", "follower_status", "parked_events"}
+		tables := []string{"stored_events", "snapshots", "notification_tracking", "follower_status", "parked_events",
+			"follower_runners", "follower_settings"}
 		for _, absent := range [][]string{tables[3:], tables} {
 			for _, table := range absent {
 				if err := s.db.Exec("DROP TABLE IF EXISTS " + table).Error; err != nil {

@@ -127,7 +127,8 @@ func (s *service) train(t testing.TB, name string, n int) {
 func (s *service) content(t *testing.T) string {
 	t.Helper()
 	h := sha256.New()
-	for _, table := range []string{"stored_events", "snapshots", "notification_tracking", "follower_status", "parked_events"} {
+	for _, table := range []string{"stored_events", "snapshots", "notification_tracking", "follower_status", "parked_events",
+		"follower_runners", "follower_settings"} {
 		fmt.Fprintln(h, table, rowsOf(t, s.db, table))
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))

@@ -115,8 +115,10 @@ func TestResetWhileRunning(t *testing.T) {
 		if !strings.Contains(got.stdout, "Counter   TrainingSchool  retrying     3         3     0    0       at 4: no dog\n") {
 			t.Errorf("%+v", got)
 		}
-		status.Heartbeat = time.Now().Add(-time.Minute)
-		record()
+		old := map[string]any{"heartbeat": time.Now().UTC().Add(-time.Minute)}
+		if err := s.db.Model(&gormstore.FollowerStatus{}).Where("1 = 1").Updates(old).Error; err != nil {
+			t.Fatal(err)
+		}
 		s.manage(t, "reset_follower", "--yes", "-v", "0", "Counter").want(t, 0, "", "")
 	})
 }
@@ -183,7 +185,8 @@ func TestResetForgetsParkedEvents(t *testing.T) {
 // The positions of Django are one row for each notification; what is replayed is their number, also without the leader.
 func TestResetDjangoPositions(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
-		for _, table := range []string{"follower_status", "parked_events"} { // which Django does not have
+		for _, table := range []string{"follower_status", "parked_events",
+			"follower_runners", "follower_settings"} { // which Django does not have
 			if err := s.db.Migrator().DropTable(table); err != nil {
 				t.Fatal(err)
 			}

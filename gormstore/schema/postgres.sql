@@ -15,3 +15,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS "idx_notification_tracking_position" ON "notif
 CREATE TABLE "follower_status" ("application_name" varchar(32),"upstream_application_name" varchar(32),"state" varchar(16) NOT NULL,"error" text NOT NULL,"notification_id" bigint NOT NULL,"ahead" bigint NOT NULL,"since" timestamptz,"next_retry" timestamptz,"heartbeat" timestamptz NOT NULL,"process" text NOT NULL,PRIMARY KEY ("application_name","upstream_application_name"));
 
 CREATE TABLE "parked_events" ("application_name" varchar(32),"upstream_application_name" varchar(32),"notification_id" bigint,"originator_id" uuid NOT NULL,"originator_version" bigint NOT NULL,"topic" text NOT NULL,"error" text NOT NULL,"parked_at" timestamptz NOT NULL,PRIMARY KEY ("application_name","upstream_application_name","notification_id"));
+
+CREATE TABLE "follower_runners" ("application_name" varchar(32),"upstream_application_name" varchar(32),"process" text,"state" varchar(16) NOT NULL,"heartbeat" timestamptz NOT NULL,PRIMARY KEY ("application_name","upstream_application_name","process"));
+
+CREATE TABLE "follower_settings" ("application_name" varchar(32),"upstream_application_name" varchar(32),"began" bigint,"topics" text,"topic_changes" bigint NOT NULL,"paused_at" timestamptz,"paused_by" text NOT NULL,"updated_at" timestamptz NOT NULL,PRIMARY KEY ("application_name","upstream_application_name"));
