@@ -15,14 +15,14 @@ type FollowerStatus struct {
 	// State is "running", "retrying" or "stopped".
 	State string
 	// Error is the text of what the follower failed with last, or "" where it has recovered. NotificationID is the event
-	// that it failed at, or 0.
+	// that it failed at, or that a follower which runs has been processing for a while, or 0.
 	Error          string
 	NotificationID int64
 	// Ahead is the position that was found to be ahead of the upstream log, or 0. A follower that is started again must
 	// not go on from it, although the log may have grown beyond it. Below 0 it leaves what is recorded as it is.
 	Ahead int64
-	// Since is when it began to fail there, and NextRetry when it will be tried again. Both are zero where it does not
-	// fail. Times are in UTC.
+	// Since is when it began to fail there, or to process that event, by the clock of the process that runs it.
+	// NextRetry is when it will be tried again. They are zero if there is nothing to tell. Times are in UTC.
 	Since     time.Time
 	NextRetry time.Time
 	// Heartbeat is when the status was written last. One that runs writes it at least every HeartbeatInterval. A store

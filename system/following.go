@@ -49,9 +49,10 @@ type following struct {
 	keptAhead  int64    // the position of ahead as the store has it, or 0
 	mindParked bool     // events may be put aside, behind which others have to be
 
-	mu     sync.Mutex // protects what follows
-	over   bool       // nobody pulls any more
-	status Status
+	mu      sync.Mutex // protects what follows
+	over    bool       // nobody pulls any more
+	status  Status
+	current inProcess
 }
 
 func newFollowing(follower Follower, leader Leader) *following {
@@ -372,6 +373,8 @@ type storeFunc func(context.Context, *application.ProcessingEvent) ([]persistenc
 // process decodes an event with the leader's mapper, calls the policy, and stores what it has collected. A panic in any
 // of it is an error: it must not end the process, which would meet the same event when it is started again.
 func (f *following) process(ctx context.Context, n persistence.Notification, store storeFunc) (err error) {
+	f.begin(n.ID)
+	defer f.end()
 	defer func() {
 		if value := recover(); value != nil {
 			err = &PanicError{Value: value, Stack: debug.Stack()}

@@ -96,9 +96,16 @@ func (r *reporter) withoutTimes() persistence.FollowerStatus {
 	return last
 }
 
+// newsworthy is how long an event is being processed before that is kept: most are over at once, and what is kept would
+// change with each of them.
+const newsworthy = time.Second
+
 // statusToKeep is the status as it is kept, without the time of its writing.
 func (f *following) statusToKeep(process string) persistence.FollowerStatus {
 	status := f.now()
+	if status.State == Running && time.Since(status.Since) < newsworthy {
+		status.NotificationID, status.Since = 0, time.Time{}
+	}
 	kept := persistence.FollowerStatus{
 		ApplicationName: status.Follower, UpstreamApplicationName: status.Leader, State: string(status.State),
 		NotificationID: status.NotificationID, Since: status.Since.UTC(), NextRetry: status.NextRetry.UTC(), Process: process,

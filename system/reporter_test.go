@@ -1,8 +1,12 @@
 package system_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -245,8 +249,8 @@ func TestStatusBeforeTheFirstEvent(t *testing.T) {
 	})
 }
 
-// A follower is known to be alive although its policy takes long.
-func TestHeartbeatOfASlowPolicy(t *testing.T) {
+// A follower is known to be alive although its policy takes long, and what it is at is known as well.
+func TestSlowPolicy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &keeping{Store: memory.New()}
@@ -254,15 +258,57 @@ func TestHeartbeatOfASlowPolicy(t *testing.T) {
 			time.Sleep(5 * time.Minute)
 			return nil
 		}
-		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", slow)))
+		var logged bytes.Buffer
+		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New),
+			following("F", slow, application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))))
 		start(t, r)
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
+		synctest.Wait()
+		began := time.Now()
 		for range 4 {
 			time.Sleep(time.Minute)
+			synctest.Wait()
 			all := store.taken()
 			if len(all) == 0 || !all[len(all)-1].Alive(time.Now()) {
 				t.Fatalf("nobody knows that the follower is alive: %+v", all)
 			}
+			if last := all[len(all)-1]; last.State != "running" || last.NotificationID != 1 || !last.Since.Equal(began) {
+				t.Errorf("the status is %+v, want event 1 since %v", last, began)
+			}
+			if status := statuses(t, r)[0]; status.State != system.Running || status.NotificationID != 1 || !status.Since.Equal(began) || status.Err != nil {
+				t.Errorf("the status is %+v, want event 1 since %v", status, began)
+			}
+		}
+		if n := strings.Count(logged.String(), "level=WARN"); n != 1 || !strings.Contains(logged.String(), "notification=1 ") {
+			t.Errorf("%d warnings, want one about event 1: %s", n, &logged)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if last := store.taken(); last[len(last)-1].NotificationID != 0 || statuses(t, r)[0].NotificationID != 0 || !statuses(t, r)[0].Since.IsZero() {
+			t.Errorf("after the event: %+v", statuses(t, r)[0])
+		}
+	})
+}
+
+// Events that are processed at once do not make more statuses than heartbeats.
+func TestQuickPolicyIsNoNews(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &keeping{Store: memory.New()}
+		quick := func(context.Context, domain.Event, *application.ProcessingEvent) error {
+			time.Sleep(400 * time.Millisecond)
+			return nil
+		}
+		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", quick)))
+		dogs := get[*school.TrainingSchool](t, r, schoolName)
+		start(t, r)
+		for i := range 100 {
+			register(t, dogs, i, fmt.Sprint("Fido ", i))
+		}
+		time.Sleep(41 * time.Second)
+		synctest.Wait()
+		if n := len(store.taken()); n > 6 {
+			t.Errorf("%d statuses were kept in 41 seconds", n)
 		}
 	})
 }

@@ -245,6 +245,7 @@ func (w *worker) beat(ctx context.Context) {
 		case <-ticker.C:
 		}
 		for _, edge := range w.edges {
+			edge.warnIfSlow(ctx)
 			edge.report(ctx, edge.following)
 		}
 	}

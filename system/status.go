@@ -28,9 +28,9 @@ type Status struct {
 	State    State
 	// Err is what the follower failed with last. It is nil when it has recovered.
 	Err error
-	// NotificationID is the event that it failed at, or 0.
+	// NotificationID is the event that it failed at; of a follower that runs, the event that it is processing; or 0.
 	NotificationID int64
-	// Since is when it began to fail there, and NextRetry when a Runner will try again.
+	// Since is when it began to fail there, or to process that event, and NextRetry when a Runner will try again.
 	Since     time.Time
 	NextRetry time.Time
 	// Position is up to where events are processed, and Head the end of the leader's log. Both are read when the status
@@ -61,7 +61,47 @@ func (s Status) Delay(now time.Time) time.Duration {
 func (f *following) now() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.status
+	status := f.status
+	if status.State == Running && f.current.id > 0 {
+		status.NotificationID, status.Since = f.current.id, f.current.since
+	}
+	return status
+}
+
+// inProcess is the event that is being processed. Its id is 0 if there is none.
+type inProcess struct {
+	id     int64
+	since  time.Time
+	warned bool // that it takes long
+}
+
+func (f *following) begin(id int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.current = inProcess{id: id, since: time.Now()}
+}
+
+func (f *following) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.current = inProcess{}
+}
+
+// slowPolicy is how long an event may take before a warning says so.
+const slowPolicy = time.Minute
+
+// warnIfSlow warns once of an event that takes long: its policy may hang, and the follower then stands still without an
+// error.
+func (f *following) warnIfSlow(ctx context.Context) {
+	f.mu.Lock()
+	current := f.current
+	slow := current.id > 0 && !current.warned && time.Since(current.since) >= slowPolicy
+	f.current.warned = current.warned || slow
+	f.mu.Unlock()
+	if slow {
+		f.app().Logger().WarnContext(ctx, "follower has been processing one event for long; its policy may hang",
+			"follower", f.app().Name(), "leader", f.leader.Name(), "notification", current.id, "since", current.since)
+	}
 }
 
 // statusNow returns the status together with what is read of the position, the log and the parked events.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // States of a follower beside those of the package system.
@@ -31,9 +32,11 @@ type FollowerState struct {
 	Oldest time.Time `json:"oldest,omitzero"`
 	// Parked is how many events the follower has put aside.
 	Parked int `json:"parked"`
-	// Error is what the follower failed with last, and NotificationID the event that it failed at.
-	Error          string `json:"error,omitempty"`
-	NotificationID int64  `json:"notification_id,omitempty"`
+	// Error is what the follower failed with last. NotificationID is the event that it failed at; of a follower that
+	// runs, the event that it has been processing for a while. Since is when it began to fail there, or to process it.
+	Error          string    `json:"error,omitempty"`
+	NotificationID int64     `json:"notification_id,omitempty"`
+	Since          time.Time `json:"since,omitzero"`
 	// ReadError is why some of this could not be read.
 	ReadError string `json:"read_error,omitempty"`
 	// Process is who runs the follower, and Heartbeat when it was heard of last.
@@ -55,6 +58,9 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 	for i, s := range statuses {
 		states[i] = FollowerState{Follower: s.Follower, Leader: s.Leader, State: StateUnknown,
 			Position: s.Position, Head: s.Head, Lag: s.Lag(), Oldest: s.Oldest, Parked: s.Parked}
+		if s.State == system.Running { // in this process, which knows it better than the database
+			states[i].NotificationID, states[i].Since = s.NotificationID, s.Since
+		}
 		filling := states[i].fill(ctx, runner)
 		if failed := errors.Join(s.ReadErr, filling); failed != nil {
 			states[i].ReadError = oneLine(textOf(failed))
@@ -93,14 +99,16 @@ func (s *FollowerState) fill(ctx context.Context, runner Runner) error {
 // add adds a status. An error that the position has left behind is over: somebody else has processed the event, or has
 // moved a position that was ahead of the log.
 func (s *FollowerState) add(status persistence.FollowerStatus) {
+	s.Process, s.Heartbeat = status.Process, status.Heartbeat
+	alive := status.Alive(time.Now())
+	if alive {
+		s.State = status.State
+	}
 	passed := status.NotificationID > 0 && status.NotificationID <= s.Position
 	moved := status.Ahead > 0 && status.Ahead != s.Position
-	if !passed && !moved {
-		s.Error, s.NotificationID = status.Error, status.NotificationID
-	}
-	s.Process, s.Heartbeat = status.Process, status.Heartbeat
-	if status.Alive(time.Now()) {
-		s.State = status.State
+	processes := alive && status.NotificationID > 0
+	if !passed && !moved && (status.Error != "" || processes) {
+		s.Error, s.NotificationID, s.Since = status.Error, status.NotificationID, status.Since
 	}
 }
 

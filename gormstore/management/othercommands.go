@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -117,18 +118,39 @@ func followersCommand(config Config) *cobra.Command {
 	})
 }
 
+// followerRows leaves out the columns AT and SINCE if no follower has anything to tell in them.
 func followerRows(states []FollowerState) [][]string {
-	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "PARKED", "ERROR"}}
+	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "PARKED", "AT", "SINCE", "ERROR"}}
 	for _, s := range states {
-		failure := oneLine(s.Error)
-		if s.NotificationID > 0 && failure != "" {
+		failure, at, since := oneLine(s.Error), "", ""
+		switch {
+		case s.NotificationID > 0 && failure != "":
 			failure = fmt.Sprintf("at %d: %s", s.NotificationID, failure)
+		case s.NotificationID > 0:
+			at = fmt.Sprint(s.NotificationID)
+		}
+		if !s.Since.IsZero() {
+			since = s.Since.UTC().Format("2006-01-02T15:04:05Z07:00")
 		}
 		if s.ReadError != "" {
 			failure = strings.TrimSuffix("cannot be read: "+oneLine(s.ReadError)+"; "+failure, "; ")
 		}
 		rows = append(rows, []string{s.Follower, s.Leader, s.State, fmt.Sprint(s.Position), fmt.Sprint(s.Head), fmt.Sprint(s.Lag),
-			fmt.Sprint(s.Parked), failure})
+			fmt.Sprint(s.Parked), at, since, failure})
+	}
+	return withoutEmpty(rows, "AT", "SINCE")
+}
+
+// withoutEmpty removes those of the named columns that are empty in every row but the first, which has the names.
+func withoutEmpty(rows [][]string, columns ...string) [][]string {
+	for _, column := range columns {
+		i := slices.Index(rows[0], column)
+		if slices.ContainsFunc(rows[1:], func(row []string) bool { return row[i] != "" }) {
+			continue
+		}
+		for r := range rows {
+			rows[r] = slices.Delete(rows[r], i, i+1)
+		}
 	}
 	return rows
 }

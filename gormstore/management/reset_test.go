@@ -278,6 +278,32 @@ var _ interface {
 
 var _ system.ResetableFollower = diary{}
 
+// An event that takes long is in the columns AT and SINCE, until its follower is dead.
+func TestFollowersShowWhatIsProcessed(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		status := persistence.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
+			State: "running", NotificationID: 2, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Process: "kennel 42"}
+		if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
+			t.Fatal(err)
+		}
+		shows := func() bool {
+			got := s.manage(t, "followers")
+			return strings.Contains(got.stdout, " AT ") && strings.Contains(got.stdout, " 2   2026-01-02T03:04:05Z ")
+		}
+		if !shows() {
+			t.Error("event 2 is not shown")
+		}
+		old := map[string]any{"heartbeat": time.Now().UTC().Add(-time.Minute)}
+		if err := s.db.Model(&gormstore.FollowerStatus{}).Where("1 = 1").Updates(old).Error; err != nil {
+			t.Fatal(err)
+		}
+		if shows() {
+			t.Error("event 2 of a dead follower is shown")
+		}
+	})
+}
+
 // What a follower has failed with, and a position that was ahead of the log, go with the position.
 func TestResetForgetsStatus(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
