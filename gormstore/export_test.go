@@ -2,6 +2,9 @@ package gormstore
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strconv"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -36,3 +39,17 @@ func ChannelOf(s *Store) string {
 	}
 	return name
 }
+
+// FaultsOf are the rows of the table of a Store's database.
+func FaultsOf(s *Store) (rows []string) {
+	if _, ok := s.dialect.(postgres); ok {
+		return slices.Collect(maps.Keys(postgresFaults))
+	}
+	for code := range sqliteFaults {
+		rows = append(rows, strconv.Itoa(code))
+	}
+	return rows
+}
+
+// ClassOf is the class that a Store gives to an error of its database.
+func ClassOf(s *Store, err error) error { return s.faultOf(err).class }

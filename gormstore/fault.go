@@ -14,6 +14,9 @@ import (
 // fault is what an error of a driver means.
 type fault struct {
 	class error
+	// scope says what the error is about, for a follower that has to decide
+	// what to do with the event that it was processing.
+	scope scope
 	// unique says that a unique key was violated.
 	unique bool
 	// missing names what the database lacks, where it was not migrated.
@@ -22,6 +25,21 @@ type fault struct {
 	hint string
 }
 
+// scope is what an error is about.
+type scope int
+
+const (
+	// aboutEvent is an error of a statement or of its values. It comes back
+	// whenever the same event is processed, so a Parker is asked about it.
+	aboutEvent scope = iota
+	// aboutDatabase is an error of the server, of the connection or of the
+	// schema. It says nothing about the event, which is tried again.
+	aboutDatabase
+	// passing is an error that the next attempt probably does not meet. It says
+	// nothing about the event, which is tried again soon.
+	passing
+)
+
 // Hints for faults that have a usual cause.
 const (
 	hintLock = "another transaction kept the order lock for too long; the likeliest cause is a Save inside a transaction " +
@@ -29,6 +47,7 @@ const (
 	hintDeferred = "the transaction read before another one wrote; open the database with _txlock=immediate, " +
 		"or use gormstore.Transaction"
 	hintPooler = "a connection pooler in transaction mode needs default_query_exec_mode=exec in the DSN, and no PrepareStmt"
+	hintPlan   = "the statement was prepared before a migration changed its columns; it is prepared again at the next attempt"
 	hintFix    = "create the tables with gormstore.AutoMigrate(db), or with the migrate command"
 )
 
@@ -56,46 +75,71 @@ func (s *Store) faultOf(err error) fault {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone):
-		return fault{class: persistence.ErrOperational}
+		return fault{class: persistence.ErrOperational, scope: aboutDatabase}
 	case errors.Is(err, sql.ErrTxDone):
-		return fault{class: persistence.ErrInterface, hint: "the transaction in the context has ended"}
+		return fault{class: persistence.ErrInterface, scope: aboutDatabase, hint: "the transaction in the context has ended"}
 	case strings.HasSuffix(err.Error(), "sql: database is closed"):
-		return fault{class: persistence.ErrClosed}
+		return fault{class: persistence.ErrClosed, scope: aboutDatabase}
 	}
 	return s.dialect.fault(err)
 }
 
-// postgresFaults are the conditions of PostgreSQL by their code or its class, the first two characters.
+// postgresFaults are the conditions of PostgreSQL by their code or its class, the
+// first two characters. A code that has no row, and whose class has none, is an
+// ErrDatabase about the event.
+//
+// The class is what callers see. The scope is what followers go by: a policy may
+// send any statement.
 var postgresFaults = map[string]fault{
-	"08":    {class: persistence.ErrOperational},
-	"0A":    {class: persistence.ErrNotSupported},
-	"22":    {class: persistence.ErrData},
-	"23":    {class: persistence.ErrIntegrity},
-	"25":    {class: persistence.ErrInternal},
-	"26":    {class: persistence.ErrProgramming, hint: hintPooler},
-	"28":    {class: persistence.ErrOperational},
-	"3D":    {class: persistence.ErrOperational},
-	"40":    {class: persistence.ErrRetryTransaction},
-	"42":    {class: persistence.ErrProgramming},
-	"53":    {class: persistence.ErrOperational},
-	"54":    {class: persistence.ErrOperational},
-	"55":    {class: persistence.ErrOperational},
-	"57":    {class: persistence.ErrOperational},
-	"58":    {class: persistence.ErrOperational},
-	"XX":    {class: persistence.ErrInternal},
-	"08007": {class: persistence.ErrOutcomeUnknown},
-	"23505": {class: persistence.ErrIntegrity, unique: true},
-	"25006": {class: persistence.ErrReadOnly},
-	"25P03": {class: persistence.ErrOperational, hint: "the session was idle in the transaction for too long"},
-	"3F000": {class: persistence.ErrOperational, missing: "a schema"},
-	"40003": {class: persistence.ErrOutcomeUnknown},
-	"42501": {class: persistence.ErrOperational, hint: "the database user lacks a privilege"},
-	"42703": {class: persistence.ErrOperational, missing: "a column"},
-	"42P01": {class: persistence.ErrOperational, missing: "a table"},
-	"42P05": {class: persistence.ErrProgramming, hint: hintPooler},
-	"53100": {class: persistence.ErrDiskFull},
-	"55P03": {class: persistence.ErrLockTimeout, hint: hintLock},
+	"03": {class: persistence.ErrDatabase, scope: aboutDatabase},    // statement not complete
+	"08": {class: persistence.ErrOperational, scope: aboutDatabase}, // connection
+	"0A": {class: persistence.ErrNotSupported, scope: aboutEvent},   // feature not supported
+	"22": {class: persistence.ErrData, scope: aboutEvent},           // data
+	"23": {class: persistence.ErrIntegrity, scope: aboutEvent},      // constraints
+	"24": {class: persistence.ErrDatabase, scope: aboutDatabase},    // invalid cursor state
+	"25": {class: persistence.ErrInternal, scope: aboutDatabase},    // invalid transaction state
+	"26": {class: persistence.ErrProgramming, scope: passing, hint: hintPooler},
+	"28": {class: persistence.ErrOperational, scope: aboutDatabase}, // authorization
+	"2D": {class: persistence.ErrDatabase, scope: aboutDatabase},    // transaction termination
+	"34": {class: persistence.ErrDatabase, scope: passing, hint: hintPooler},
+	"3B": {class: persistence.ErrDatabase, scope: aboutDatabase},    // savepoint
+	"3D": {class: persistence.ErrOperational, scope: aboutDatabase}, // no such database
+	"40": {class: persistence.ErrRetryTransaction, scope: passing},  // rollback
+	"42": {class: persistence.ErrProgramming, scope: aboutEvent},    // syntax, names and types
+	"53": {class: persistence.ErrOperational, scope: aboutDatabase}, // resources
+	"54": {class: persistence.ErrData, scope: aboutEvent},           // limits of statement and row
+	"55": {class: persistence.ErrOperational, scope: aboutDatabase}, // not in prerequisite state
+	"57": {class: persistence.ErrOperational, scope: aboutDatabase}, // operator intervention
+	"58": {class: persistence.ErrOperational, scope: aboutDatabase}, // input or output
+	"72": {class: persistence.ErrDatabase, scope: passing},          // snapshot too old
+	"F0": {class: persistence.ErrDatabase, scope: aboutDatabase},    // configuration file
+	"HV": {class: persistence.ErrDatabase, scope: aboutDatabase},    // foreign data wrapper
+	"XX": {class: persistence.ErrInternal, scope: aboutDatabase},    // internal, damaged
+	// Codes that are unlike the rest of their class.
+	"08007": {class: persistence.ErrOutcomeUnknown, scope: aboutDatabase},
+	"2200H": {class: persistence.ErrOperational, scope: aboutDatabase,
+		hint: "a sequence has reached its end; make it and its column a bigint"},
+	"23505": {class: persistence.ErrIntegrity, scope: aboutEvent, unique: true},
+	"25006": {class: persistence.ErrReadOnly, scope: aboutDatabase},
+	"25P03": {class: persistence.ErrOperational, scope: aboutDatabase,
+		hint: "the session was idle in the transaction for too long"},
+	"25P04": {class: persistence.ErrOperational, scope: aboutDatabase,
+		hint: "the transaction took longer than transaction_timeout"},
+	"3F000": {class: persistence.ErrOperational, scope: aboutDatabase, missing: "a schema"},
+	"40003": {class: persistence.ErrOutcomeUnknown, scope: aboutDatabase},
+	"42501": {class: persistence.ErrOperational, scope: aboutDatabase,
+		hint: "the database user lacks a privilege"},
+	"42703": {class: persistence.ErrOperational, scope: aboutDatabase, missing: "a column"},
+	"42P01": {class: persistence.ErrOperational, scope: aboutDatabase, missing: "a table"},
+	"42P05": {class: persistence.ErrProgramming, scope: passing, hint: hintPooler},
+	"42P18": {class: persistence.ErrProgramming, scope: passing, hint: hintPooler}, // parameters of another statement
+	"53100": {class: persistence.ErrDiskFull, scope: aboutDatabase},
+	"55P03": {class: persistence.ErrLockTimeout, scope: passing, hint: hintLock},
 }
+
+// cachedPlan is how PostgreSQL refuses a prepared statement whose result has
+// other columns since a migration. Its code has other meanings as well.
+const cachedPlan = "cached plan must not change result type"
 
 // sqlState is what errors of PostgreSQL's drivers have.
 type sqlState interface {
@@ -106,9 +150,12 @@ type sqlState interface {
 func (postgres) fault(err error) fault {
 	coded, ok := errors.AsType[sqlState](err)
 	if !ok || len(coded.SQLState()) < 2 { // trouble with the connection has no code
-		return fault{class: persistence.ErrOperational}
+		return fault{class: persistence.ErrOperational, scope: aboutDatabase}
 	}
 	code := coded.SQLState()
+	if code == "0A000" && strings.Contains(coded.Error(), cachedPlan) {
+		return fault{class: persistence.ErrNotSupported, scope: passing, hint: hintPlan}
+	}
 	f, known := postgresFaults[code]
 	if !known {
 		if f, known = postgresFaults[code[:2]]; !known {
@@ -131,29 +178,35 @@ func quotedName(message string) string {
 	return `"` + name + `"`
 }
 
-// sqliteFaults are the conditions of SQLite by their extended result code, or by their primary one, its lowest byte.
+// sqliteFaults are the conditions of SQLite by their extended result code, or by
+// their primary one, its lowest byte. A code that has no row is an ErrDatabase
+// about the event, such as 1, an error of the statement.
 var sqliteFaults = map[int]fault{
-	2:    {class: persistence.ErrInternal},
-	4:    {class: persistence.ErrOperational}, // abort
-	5:    {class: persistence.ErrLockTimeout, hint: hintLock},
-	6:    {class: persistence.ErrLockTimeout, hint: hintLock},
-	7:    {class: persistence.ErrOperational}, // no memory
-	8:    {class: persistence.ErrReadOnly},
-	9:    {class: persistence.ErrOperational}, // interrupted
-	10:   {class: persistence.ErrOperational}, // input or output
-	11:   {class: persistence.ErrNotADatabase},
-	13:   {class: persistence.ErrDiskFull},
-	14:   {class: persistence.ErrOperational}, // cannot open
-	18:   {class: persistence.ErrData},        // too big
-	19:   {class: persistence.ErrIntegrity},
-	20:   {class: persistence.ErrData}, // mismatch
-	21:   {class: persistence.ErrInterface},
-	23:   {class: persistence.ErrOperational}, // not authorised
-	25:   {class: persistence.ErrProgramming}, // parameter out of range
-	26:   {class: persistence.ErrNotADatabase},
-	517:  {class: persistence.ErrRetryTransaction, hint: hintDeferred},
-	1555: {class: persistence.ErrIntegrity, unique: true},
-	2067: {class: persistence.ErrIntegrity, unique: true},
+	2:    {class: persistence.ErrInternal, scope: aboutDatabase},
+	3:    {class: persistence.ErrOperational, scope: aboutDatabase}, // permission
+	4:    {class: persistence.ErrOperational, scope: aboutDatabase}, // abort
+	5:    {class: persistence.ErrLockTimeout, scope: passing, hint: hintLock},
+	6:    {class: persistence.ErrLockTimeout, scope: passing, hint: hintLock},
+	7:    {class: persistence.ErrOperational, scope: aboutDatabase}, // no memory
+	8:    {class: persistence.ErrReadOnly, scope: aboutDatabase},
+	9:    {class: persistence.ErrOperational, scope: aboutDatabase}, // interrupted
+	10:   {class: persistence.ErrOperational, scope: aboutDatabase}, // input or output
+	11:   {class: persistence.ErrNotADatabase, scope: aboutDatabase},
+	13:   {class: persistence.ErrDiskFull, scope: aboutDatabase},
+	14:   {class: persistence.ErrOperational, scope: aboutDatabase}, // cannot open
+	15:   {class: persistence.ErrOperational, scope: aboutDatabase}, // lock protocol
+	17:   {class: persistence.ErrOperational, scope: passing},       // schema has changed
+	18:   {class: persistence.ErrData, scope: aboutEvent},           // too big
+	19:   {class: persistence.ErrIntegrity, scope: aboutEvent},
+	20:   {class: persistence.ErrData, scope: aboutEvent}, // mismatch
+	21:   {class: persistence.ErrInterface, scope: aboutDatabase},
+	22:   {class: persistence.ErrOperational, scope: aboutDatabase}, // file too large for the system
+	23:   {class: persistence.ErrOperational, scope: aboutDatabase}, // not authorised
+	25:   {class: persistence.ErrProgramming, scope: aboutEvent},    // parameter out of range
+	26:   {class: persistence.ErrNotADatabase, scope: aboutDatabase},
+	517:  {class: persistence.ErrRetryTransaction, scope: passing, hint: hintDeferred},
+	1555: {class: persistence.ErrIntegrity, scope: aboutEvent, unique: true},
+	2067: {class: persistence.ErrIntegrity, scope: aboutEvent, unique: true},
 }
 
 // sqliteMissing are the messages of SQLite about what is not there; it has no code of its own for them.
@@ -166,12 +219,12 @@ var sqliteMissing = map[string]string{
 func (sqlite) fault(err error) fault {
 	for phrase, kind := range sqliteMissing {
 		if _, name, ok := strings.Cut(err.Error(), phrase); ok {
-			return fault{class: persistence.ErrOperational, missing: kind + name}
+			return fault{class: persistence.ErrOperational, scope: aboutDatabase, missing: kind + name}
 		}
 	}
 	code, ok := sqliteCode(err)
 	if !ok {
-		return fault{class: persistence.ErrOperational}
+		return fault{class: persistence.ErrOperational, scope: aboutDatabase}
 	}
 	if f, known := sqliteFaults[code]; known {
 		return f

@@ -2,7 +2,6 @@ package gormstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -245,12 +244,8 @@ func (s *Store) Trouble(err error) (is, retryable bool) {
 	if err == nil || s.dialect == nil || !s.dialect.reported(err) {
 		return false, false
 	}
-	fault := s.faultOf(err)
-	if fault.class == nil {
-		return false, false
-	}
-	return errors.Is(fault.class, persistence.ErrOperational) || errors.Is(fault.class, persistence.ErrInternal),
-		persistence.IsRetryable(fault.class)
+	scope := s.faultOf(err).scope
+	return scope != aboutEvent, scope == passing
 }
 
 // UnparkEvent implements persistence.ParkingRecorder.

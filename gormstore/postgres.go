@@ -98,6 +98,16 @@ func (u *postgresUnit) note(err error) {
 	}
 }
 
+// isLost reports whether the connection was lost. It asks the server only after
+// an error that may be such a loss.
+func (u *postgresUnit) isLost(ctx context.Context) bool {
+	if u.broken.Load() == nil || ctx.Err() != nil {
+		return false
+	}
+	_, err := u.Tx.ExecContext(ctx, "SELECT 1")
+	return err != nil && u.dialect.unanswered(err)
+}
+
 // GetDBConn implements gorm.GetDBConnector.
 func (u *postgresUnit) GetDBConn() (*sql.DB, error) { return u.pool, nil }
 

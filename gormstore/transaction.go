@@ -286,7 +286,7 @@ func (s *Store) atomically(ctx context.Context, op string, fn func(context.Conte
 		}
 	}()
 	if err := fn(ctx, pool); err != nil {
-		return err
+		return withLoss(ctx, pool, op, err)
 	}
 	if !detach() {
 		return s.translate(ctx, op, ctx.Err())
@@ -298,4 +298,16 @@ func (s *Store) atomically(ctx context.Context, op string, fn func(context.Conte
 		return &lostReply{err: err, locked: true}
 	}
 	return s.translate(ctx, op, err)
+}
+
+// withLoss adds to the error of a transaction that its connection was lost
+// meanwhile. A caller's own statement may have failed with it, by an error of
+// the network that nothing else tells from one of the caller's.
+func withLoss(ctx context.Context, pool unit, op string, err error) error {
+	u, ok := pool.(*postgresUnit)
+	if !ok || errors.Is(err, persistence.ErrPersistence) || !u.isLost(ctx) {
+		return err
+	}
+	return &persistence.Error{Class: persistence.ErrOperational, Op: op, Err: err,
+		Hint: "a statement in the transaction lost its connection; nothing of the transaction is stored"}
 }

@@ -215,14 +215,8 @@ func TestTroubleIsNotParked(t *testing.T) {
 	db := migrated(t, testdb.OpenPostgres(t))
 	p := newParker(t, db, count)
 	p.biting(t)
-	for _, code := range []string{"40P01", "55P03", "53100"} {
-		p.f.become(func(ctx context.Context, _ domain.Event, _ *application.ProcessingEvent) error {
-			tx, err := gormstore.Tx(ctx)
-			if err != nil {
-				return err
-			}
-			return tx.Exec("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '" + code + "'; END $$").Error
-		})
+	for _, code := range []string{"40P01", "55P03", "53100", "0A000", "26000", "34000", "42P05", "42P18", "57014", "57P01"} {
+		p.f.become(raising(code))
 		if _, err := p.CatchUp(t.Context(), "F", nil); err == nil {
 			t.Errorf("%s: no error", code)
 		}
@@ -235,6 +229,31 @@ func TestTroubleIsNotParked(t *testing.T) {
 		t.Error("closed: no error")
 	}
 	p.wantParked(t, 0)
+}
+
+// raising sends a statement that fails with a code of PostgreSQL.
+func raising(code string) policyFunc {
+	return func(ctx context.Context, _ domain.Event, _ *application.ProcessingEvent) error {
+		tx, err := gormstore.Tx(ctx)
+		if err != nil {
+			return err
+		}
+		return tx.Exec("DO $$ BEGIN RAISE EXCEPTION 'cached plan must not change result type' USING ERRCODE = '" + code + "'; END $$").Error
+	}
+}
+
+// An event that a policy's own statement can never take is parked, also if the
+// database calls the reason a limit.
+func TestLimitsAreParked(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"54000", "22001", "23514"} {
+		p := newParker(t, migrated(t, testdb.OpenPostgres(t)), raising(code))
+		events := p.biting(t)
+		if _, err := p.CatchUp(t.Context(), "F", nil); err != nil {
+			t.Errorf("%s: %v", code, err)
+		}
+		p.wantParked(t, len(events))
+	}
 }
 
 // Every text can be kept, whatever a policy says.
