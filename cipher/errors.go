@@ -26,6 +26,9 @@ func (e *KeyUnavailableError) Error() string {
 	return fmt.Sprintf("cipher: key %q is not available", e.KeyID)
 }
 
+// NeedsSettings reports that a cipher with the key opens the state.
+func (e *KeyUnavailableError) NeedsSettings() bool { return true }
+
 // KeyExhaustedError says that a key has encrypted as many messages as is safe in this process. The remedy is a new
 // key in front of it.
 type KeyExhaustedError struct {

@@ -28,6 +28,9 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("compressor: state is larger than the limit of %d bytes", e.Limit)
 }
 
+// NeedsSettings reports that a compressor with a higher limit takes the state.
+func (e *TooLargeError) NeedsSettings() bool { return true }
+
 // OptionError says that the value of an option is out of range.
 type OptionError struct {
 	// Option is the name of the option without "With", in lower case.

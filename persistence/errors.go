@@ -70,6 +70,13 @@ var (
 	// ErrNotADatabase is a file that is not a database or a damaged one (ErrDatabase).
 	ErrNotADatabase = &Class{"not a database", ErrDatabase}
 
+	// ErrNewerProgram says that the running program cannot read a state which
+	// another one has written (ErrPersistence): the program does not know the
+	// topic or the schema version, or it lacks the key, cipher, compressor or
+	// transcoding. That says nothing against the event. Deploy the program that
+	// has written it, or give this one the same settings.
+	ErrNewerProgram = &Class{"a newer program is needed, or the settings of the one that wrote the state", ErrPersistence}
+
 	// ErrClosed is the use of something after it was closed (ErrInterface).
 	ErrClosed = &Class{"closed", ErrInterface}
 
@@ -221,7 +228,8 @@ const (
 )
 
 // MappingError says that the state of one event or snapshot could not be made or read, and which. It never contains
-// the state.
+// the state. It is an ErrNewerProgram if another program or other settings can
+// read the state, and if that cannot be told from damage.
 type MappingError struct {
 	Application       string
 	OriginatorID      uuid.UUID
@@ -261,8 +269,9 @@ func (e *UnknownTopicError) Error() string {
 		"or give its definition to application.WithDefinitions", e.Topic)
 }
 
-// Unwrap makes the error an ErrPersistence.
-func (e *UnknownTopicError) Unwrap() error { return ErrPersistence }
+// Unwrap makes the error an ErrNewerProgram: a program that knows the topic has
+// written the event.
+func (e *UnknownTopicError) Unwrap() error { return ErrNewerProgram }
 
 // TopicConflictError says that two definitions of one application store different things under one name.
 type TopicConflictError struct {

@@ -158,7 +158,7 @@ func (d *decoder) unwrap(w wrapper, c codec, v reflect.Value) error {
 	if transcoding == nil {
 		name := string(w.name)
 		return &TranscodingError{Type: v.Type(), Name: name, Offset: d.pos, Problem: fmt.Sprintf(
-			"data serialized with name '%.100s' is not deserializable; register a transcoding for it", name)}
+			"data serialized with name '%.100s' is not deserializable; register a transcoding for it", name), Err: ErrNewerProgram}
 	}
 	d.pos = w.data
 	err := d.unwrapped(transcoding, c, v)

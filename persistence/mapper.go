@@ -209,7 +209,7 @@ func (m *Mapper) seal(p purpose, stored StoredEvent, buf *buffer) (StoredEvent, 
 	buf.associated = m.associate(buf.associated[:0], p, &stored)
 	state, err := m.cipher.Encrypt(nil, packed, buf.associated)
 	if err != nil {
-		return stored, m.failed(&stored, 0, StageEncrypt, err)
+		return stored, m.failed(&stored, 0, StageEncrypt, needs(err, true))
 	}
 	stored.State = state
 	return stored, nil
@@ -243,7 +243,7 @@ func (m *Mapper) open(p purpose, stored *StoredEvent, buf *buffer) (plain []byte
 	if m.cipher != nil {
 		buf.associated = m.associate(buf.associated[:0], p, stored)
 		if buf.packed, err = m.cipher.Decrypt(buf.packed[:0], plain, buf.associated); err != nil {
-			return nil, StageDecrypt, err
+			return nil, StageDecrypt, m.undecryptable(stored.State, err)
 		}
 		plain = buf.packed
 	}
@@ -252,26 +252,22 @@ func (m *Mapper) open(p purpose, stored *StoredEvent, buf *buffer) (plain []byte
 	}
 	switch {
 	case m.compressor == nil && m.lacksCipher(plain):
-		return nil, StageDecrypt, errEncrypted
+		return nil, StageDecrypt, newer(errEncrypted)
 	case m.compressor == nil:
-		return nil, StageDecode, errUnreadable
+		return nil, StageDecode, m.uncompressed(plain, errUnreadable)
 	}
 	buf.plain, err = m.compressor.Decompress(buf.plain[:0], plain)
 	switch {
 	case err != nil && m.lacksCipher(plain):
-		return nil, StageDecrypt, errEncrypted
+		return nil, StageDecrypt, newer(errEncrypted)
 	case err != nil:
-		return nil, StageDecompress, err
+		return nil, StageDecompress, m.undecompressable(plain, err)
 	}
 	if !isPlain(buf.plain) {
-		return nil, StageDecode, errUnreadable
+		return nil, StageDecode, newer(errUnreadable) // whole, but of another layout
 	}
 	return buf.plain, "", nil
 }
-
-// envelopeMagic is what states begin with that the package cipher has encrypted with aes. It is for an error that tells
-// what is absent: nothing is read by it.
-const envelopeMagic = "\x93ESC"
 
 // lacksCipher tells whether an unreadable state is one that a cipher would open.
 func (m *Mapper) lacksCipher(state []byte) bool {
@@ -295,7 +291,7 @@ func (m *Mapper) decode(p purpose, plain []byte, event *domain.Event) (stage str
 		return StageTopic, &UnknownTopicError{Topic: event.Topic}
 	}
 	event.Data, err = kind.Decode(h.version, func(into any) error { return m.transcoder.Decode(payload, into) })
-	return StageDecode, err
+	return StageDecode, undecodable(err)
 }
 
 func (m *Mapper) find(p purpose, topic string) (kind, bool) {

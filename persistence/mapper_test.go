@@ -376,7 +376,7 @@ func TestMapperRefusesUnknownTopics(t *testing.T) {
 	_, snapshot := mapper.SnapshotToDomain(stored)
 	for _, err := range []error{written, read, original, snapshot} {
 		wantMappingError(t, err, "topic", stored, 0)
-		if wantError[*persistence.UnknownTopicError](t, err).Topic != "Dog.Renamed" {
+		if wantError[*persistence.UnknownTopicError](t, err).Topic != "Dog.Renamed" || !errors.Is(err, persistence.ErrNewerProgram) {
 			t.Errorf("got %v", err)
 		}
 		wantText(t, err, `TrainingSchool: cannot map the state of Dog.Renamed version 1 of originator `+stored.OriginatorID.String()+
@@ -393,8 +393,8 @@ func TestMapperRefusesNewerPayloads(t *testing.T) {
 		stored := toStored(t, newer, event)
 		_, err := newMapper(t, config).ToDomain(stored)
 		wantMappingError(t, err, "decode", stored, 0)
-		if got := wantError[*domain.SchemaVersionError](t, err); got.Stored != 2 || got.Known != 1 {
-			t.Errorf("got %+v", got)
+		if got := wantError[*domain.SchemaVersionError](t, err); got.Stored != 2 || got.Known != 1 || !errors.Is(err, persistence.ErrNewerProgram) {
+			t.Errorf("got %+v, %v", got, err)
 		}
 		// The other way round it is what upcasters are for.
 		older := toStored(t, newMapper(t, config), dogEvents("Fido")[0])

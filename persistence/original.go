@@ -81,7 +81,7 @@ func (m *Mapper) decodeOriginal(p purpose, plain []byte, event *domain.Event) (s
 		return StageTopic, &UnknownTopicError{Topic: topic}
 	}
 	event.Data, err = kind.Decode(or(version, 1), func(into any) error { return m.transcoder.Decode(plain, into) })
-	return StageDecode, err
+	return StageDecode, undecodable(err)
 }
 
 // rearrangeSnapshot gives a snapshot of the original the shape of a domain.SnapshotState, and finds the topic of its

@@ -22,5 +22,10 @@ type Cipher interface {
 
 	// Decrypt appends the plain form of ciphertext to dst and returns the extended slice. Its errors never contain
 	// key material, plain text or ciphertext.
+	//
+	// An error may have a method NeedsSettings() bool, which reports whether
+	// other settings, such as a further key, can open the ciphertext. Without it
+	// the ciphertext counts as one that they can, unless an envelope of the
+	// package cipher shows that the key was there.
 	Decrypt(dst, ciphertext, associatedData []byte) ([]byte, error)
 }

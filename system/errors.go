@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // Error says that a system or a runner was put together wrongly.
@@ -82,11 +83,15 @@ type ProcessingError struct {
 }
 
 func (e *ProcessingError) Error() string {
-	if e.NotificationID == 0 {
-		return fmt.Sprintf("%s: cannot follow %s: %v", e.Follower, e.Leader, e.Err)
+	newer := ""
+	if errors.Is(e.Err, persistence.ErrNewerProgram) {
+		newer = persistence.ErrNewerProgram.Error() + ": "
 	}
-	return fmt.Sprintf("%s: cannot process notification %d (%s) of %s: %v",
-		e.Follower, e.NotificationID, e.Topic, e.Leader, e.Err)
+	if e.NotificationID == 0 {
+		return fmt.Sprintf("%s: cannot follow %s: %s%v", e.Follower, e.Leader, newer, e.Err)
+	}
+	return fmt.Sprintf("%s: cannot process notification %d (%s) of %s: %s%v",
+		e.Follower, e.NotificationID, e.Topic, e.Leader, newer, e.Err)
 }
 
 // Unwrap returns the class and the cause.

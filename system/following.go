@@ -301,11 +301,14 @@ func (f *following) lockPosition(ctx context.Context) (int64, error) {
 	return position, err
 }
 
-// processOrPark puts an event aside where an earlier one of its originator is.
+// processOrPark puts an event aside where an earlier one of its originator is, unless only a newer program can read it.
 func (f *following) processOrPark(ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64) (aside bool, err error) {
 	first, ok := parked[n.OriginatorID]
 	if !ok {
 		return false, f.process(ctx, n, f.app().StoreCollected)
+	}
+	if _, err := f.leader.Decode(n); errors.Is(err, persistence.ErrNewerProgram) {
+		return false, f.failed(n, err)
 	}
 	if err := f.putAside(ctx, n, fmt.Sprintf("event %d of the same originator is parked", first)); err != nil {
 		return false, f.failed(n, err)

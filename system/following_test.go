@@ -518,7 +518,7 @@ func TestUndecodableEvent(t *testing.T) {
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		register(t, dogs, 1, "Fido")
 		broken, err := dogs.Recorder().InsertEvents(t.Context(), []persistence.StoredEvent{{
-			OriginatorID: uuid.New(), OriginatorVersion: 1, Topic: "Dog.Forgotten", State: []byte("{}")}})
+			OriginatorID: uuid.New(), OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte("{")}})
 		do(t, err)
 		register(t, dogs, 1, "Rex")
 		_ = r.Start(t.Context())

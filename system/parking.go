@@ -19,7 +19,8 @@ type Parker interface {
 	Follower
 
 	// Park tells whether to put an event aside that has failed so many times in a row. It is not asked about trouble
-	// with the database, which passes.
+	// with the database, which passes, nor about events that only a newer program can read, or one with other settings
+	// (persistence.ErrNewerProgram).
 	Park(event persistence.Notification, err error, attempts int) bool
 }
 
@@ -68,7 +69,7 @@ func (f *following) parks(b batch, err error) bool {
 
 // troubles are the errors that are not about an event.
 var troubles = []error{persistence.ErrOperational, persistence.ErrInterface, persistence.ErrInternal, persistence.ErrNoTransaction,
-	persistence.ErrOutcomeUnknown, persistence.ErrClosed, context.Canceled, context.DeadlineExceeded}
+	persistence.ErrOutcomeUnknown, persistence.ErrClosed, persistence.ErrNewerProgram, context.Canceled, context.DeadlineExceeded}
 
 func (f *following) isTrouble(err error) bool {
 	if _, ahead := errors.AsType[*AheadError](err); ahead {

@@ -17,6 +17,10 @@ const (
 	Running State = "running"
 	// Retrying is a follower that has failed and will try again.
 	Retrying State = "retrying"
+	// Outdated is a follower whose next event only a newer program can read, or
+	// one with other settings (Err says which). It will try again; a process of
+	// the newer program goes on at once.
+	Outdated State = "outdated"
 	// Stopped is a follower that only a person can help (Err says why), or whose runner was not started or has ended.
 	Stopped State = "stopped"
 )
@@ -164,6 +168,8 @@ func (f *following) note(err error, next time.Time) {
 	f.status.State, f.status.Err, f.status.NotificationID, f.status.NextRetry = Retrying, err, id, next
 	if _, ahead := errors.AsType[*AheadError](err); ahead {
 		f.status.State = Stopped
+	} else if errors.Is(err, persistence.ErrNewerProgram) {
+		f.status.State = Outdated
 	}
 }
 
