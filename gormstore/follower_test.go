@@ -3,6 +3,7 @@ package gormstore_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -263,6 +264,100 @@ func TestFollowerTablesAreMissing(t *testing.T) {
 		}
 		if err := gormstore.AutoMigrate(db); err != nil || !db.Migrator().HasTable(&gormstore.ParkedEvent{}) {
 			t.Errorf("AutoMigrate: %v", err)
+		}
+	})
+}
+
+// Settings are kept for each pair of applications, come with the position, and take part in transactions.
+func TestFollowerSettings(t *testing.T) {
+	t.Parallel()
+	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
+		ctx, store := t.Context(), gormstore.New(db)
+		made, err := store.ProcessRecorder("Counters")
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorder := made.(persistence.SettingsRecorder)
+		want := func(upstream string, position int64, settings persistence.FollowerSettings) {
+			t.Helper()
+			at, got, err := recorder.Settings(ctx, upstream)
+			if err != nil || got == nil || at != position || !reflect.DeepEqual(*got, settings) {
+				t.Errorf("%s: got %d, %+v, %v; want %d, %+v", upstream, at, got, err, position, settings)
+			}
+		}
+		want("School", 0, persistence.FollowerSettings{})
+		began := int64(7)
+		full := persistence.FollowerSettings{Began: &began, Topics: `{"Dog.TrickAdded":7}`, TopicChanges: 2,
+			PausedAt: time.Now().UTC().Truncate(time.Millisecond), PausedBy: "a test"}
+		if _, _, err := recorder.LockSettings(ctx, "School"); !errors.Is(err, persistence.ErrNoTransaction) {
+			t.Errorf("locked outside of a transaction: %v", err)
+		}
+		undone := errors.New("undone")
+		for _, result := range []error{undone, nil} {
+			err := store.Transaction(ctx, func(ctx context.Context) error {
+				if _, settings, err := recorder.LockSettings(ctx, "School"); err != nil || settings.Paused() {
+					t.Errorf("locked %+v, %v", settings, err)
+				}
+				return errors.Join(made.InsertTracking(ctx, persistence.Tracking{ApplicationName: "School", NotificationID: 9}),
+					recorder.WriteSettings(ctx, "School", full), result)
+			})
+			if !errors.Is(err, result) {
+				t.Fatal(err)
+			}
+			if result == undone {
+				want("School", 0, persistence.FollowerSettings{})
+			}
+		}
+		want("School", 9, full)
+		want("Shop", 0, persistence.FollowerSettings{})
+
+		err = store.Transaction(ctx, func(ctx context.Context) error {
+			_, err := store.DeleteTracking(ctx, "Counters", "School")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want("School", 0, persistence.FollowerSettings{Began: new(int64), PausedAt: full.PausedAt, PausedBy: full.PausedBy})
+		if err := recorder.WriteSettings(ctx, "School", persistence.FollowerSettings{}); err != nil {
+			t.Fatal(err)
+		}
+		want("School", 0, persistence.FollowerSettings{})
+	})
+}
+
+// A database without the table has no settings, which is no error until they are written.
+func TestFollowerSettingsAreMissing(t *testing.T) {
+	t.Parallel()
+	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
+		if err := db.Migrator().DropTable(&gormstore.FollowerSetting{}); err != nil {
+			t.Fatal(err)
+		}
+		store := gormstore.New(db)
+		made, err := store.ProcessRecorder("Counters")
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorder := made.(persistence.SettingsRecorder)
+		err = store.Transaction(t.Context(), func(ctx context.Context) error {
+			_, settings, err := recorder.LockSettings(ctx, "School")
+			if settings != nil {
+				t.Errorf("got %+v", settings)
+			}
+			_, deleting := store.DeleteTracking(ctx, "Counters", "School")
+			return errors.Join(err, deleting)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if _, ok := errors.AsType[*persistence.NotMigratedError](recorder.WriteSettings(t.Context(), "School", persistence.FollowerSettings{})); !ok {
+			t.Error("settings were written without their table")
+		}
+		if err := gormstore.AutoMigrate(db); err != nil {
+			t.Fatal(err)
+		}
+		if _, settings, err := recorder.Settings(t.Context(), "School"); err != nil || settings == nil {
+			t.Errorf("after the migration: %v, %v", settings, err)
 		}
 	})
 }

@@ -23,6 +23,7 @@ type handle struct {
 	alarms alarms
 
 	schemas sync.Map // the schema that a table is in, by its quoted name
+	present sync.Map // the quoted names of optional tables that exist
 }
 
 // queueKey names the log that a queue is for.

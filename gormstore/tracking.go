@@ -60,15 +60,19 @@ func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (in
 }
 
 func (r *processRecorder) lockPosition(ctx context.Context, c connection, joined bool, upstream string) (sql.NullInt64, error) {
-	schema, err := r.store.schemaOf(ctx, c, joined, r.tracking)
-	if err != nil {
-		return sql.NullInt64{}, err
-	}
-	key := lockKey("position", schema, r.tracking.name, r.application, upstream)
-	if err := r.store.dialect.lock(ctx, c, locking{timeout: r.store.lockTimeout, joined: joined}, key); err != nil {
+	if err := r.takePositionLock(ctx, c, joined, upstream); err != nil {
 		return sql.NullInt64{}, err
 	}
 	return r.position(ctx, c, upstream)
+}
+
+func (r *processRecorder) takePositionLock(ctx context.Context, c connection, joined bool, upstream string) error {
+	schema, err := r.store.schemaOf(ctx, c, joined, r.tracking)
+	if err != nil {
+		return err
+	}
+	key := lockKey("position", schema, r.tracking.name, r.application, upstream)
+	return r.store.dialect.lock(ctx, c, locking{timeout: r.store.lockTimeout, joined: joined}, key)
 }
 
 func (r *processRecorder) position(ctx context.Context, c connection, upstream string) (current sql.NullInt64, err error) {

@@ -63,7 +63,8 @@ func (s *Store) CountNotifications(ctx context.Context, application string, upTo
 // DeleteTracking deletes an application's position in the log of another, and returns how many rows that were. It needs a
 // transaction of the database in ctx, for otherwise it is persistence.ErrNoTransaction, and takes the lock of the position:
 // a follower that is at a batch finishes it first, and the next one begins at the start of the log. The status of the
-// following is deleted too, as its errors, and a position that was ahead of the log, are those of the position.
+// following is deleted too, as its errors, and a position that was ahead of the log, are those of the position; and so is
+// what is known of the topics that it has processed. A follower that is paused stays so.
 func (s *Store) DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error) {
 	r := newProcessRecorder(s, application)
 	err = s.inside(ctx, application+": delete a position", func(c connection) error {
@@ -73,6 +74,9 @@ func (s *Store) DeleteTracking(ctx context.Context, application, upstream string
 		rows, err = c.exec(ctx, s.dialect.placeholders("DELETE FROM "+s.tables.tracking.quoted+
 			" WHERE application_name = ? AND upstream_application_name = ?"), application, upstream)
 		if err != nil {
+			return err
+		}
+		if err := s.forgetTopics(ctx, c, application, upstream); err != nil {
 			return err
 		}
 		return deleteStatus(s.session(ctx, c.pool), application, upstream)

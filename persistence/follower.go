@@ -53,6 +53,42 @@ type StatusRecorder interface {
 	FollowerStatuses(ctx context.Context) ([]FollowerStatus, error)
 }
 
+// FollowerSettings are kept of a follower's following of one upstream application beside its position, so that every
+// process of the follower knows them. The zero value is that of a follower which has not begun.
+type FollowerSettings struct {
+	// Began is the position that the follower began at, or nil if it has not begun. A follower that begins at the head
+	// of a log has not processed what was there before.
+	Began *int64
+	// Topics has the topics that the follower processes, and for each the position since which it does, as the text of a
+	// JSON object: {"Dog.Registered": 0, "Dog.TrickAdded": 120}. The topic "*" means all others. A negative number is
+	// the position since which a topic is not processed any more. "" means that nothing is known. Package system writes
+	// it.
+	Topics string
+	// TopicChanges is how often a topic was left out since the follower was reset. Two programs that run under one name
+	// with different topics do that again and again.
+	TopicChanges int64
+	// PausedAt is when the follower was paused, in UTC, and zero if it is not. PausedBy says who paused it.
+	PausedAt time.Time
+	PausedBy string
+}
+
+// Paused reports whether the follower is paused: it processes nothing until it is resumed.
+func (s *FollowerSettings) Paused() bool { return !s.PausedAt.IsZero() }
+
+// SettingsRecorder is a ProcessRecorder that keeps the settings of its application as a follower. Settings are nil if the
+// store does not keep them at the moment, as a database without their table; the follower then works without.
+type SettingsRecorder interface {
+	// Settings returns the position in the log of the upstream application, as MaxTrackingID does, and the settings.
+	Settings(ctx context.Context, upstream string) (position int64, settings *FollowerSettings, err error)
+	// LockSettings returns the same under the lock of the position (see PositionLocker), which lasts until the
+	// transaction in ctx ends. A store without transactions takes no lock, and a follower that is
+	// paused there finishes its batch.
+	LockSettings(ctx context.Context, upstream string) (position int64, settings *FollowerSettings, err error)
+	// WriteSettings replaces the settings. Call it with those that LockSettings has returned, changed, and in the same
+	// transaction. If the store cannot keep them it returns an error.
+	WriteSettings(ctx context.Context, upstream string, settings FollowerSettings) error
+}
+
 // TroubleTeller is a Factory that recognises trouble with its database in errors of others, such as those of statements
 // that a policy sends through its transaction: they say nothing about the event that was processed.
 type TroubleTeller interface {

@@ -20,11 +20,15 @@ type Processed struct {
 	// Position is where the follower has got to, and Head where the log ended when it began.
 	Position int64
 	Head     int64
+	// Note is that of Status.
+	Note string
 }
 
 // CatchUp has one follower process what it has not processed yet, as far as the logs of its leaders go at the moment, and
 // tells how much that was, in the order of the system's edges. Where the follower fails it has processed what comes before
 // the event at fault, and the result has that too. report, which may be nil, is called after every batch.
+//
+// A follower that is paused is an ErrPaused.
 //
 // It is for commands: the runner need not be started, and nothing else is processed. In a ctx with a transaction of the
 // follower's store everything is part of that, so that a rollback makes it a dry run. It is safe for concurrent use with
@@ -97,6 +101,10 @@ func (f *following) catchUp(ctx context.Context, report func(Processed)) error {
 	}
 	for {
 		did, err := f.pull(ctx)
+		f.done.Note = f.topicNote
+		if did == paused {
+			err = f.paused()
+		}
 		if report != nil {
 			report(f.done)
 		}

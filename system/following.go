@@ -48,6 +48,10 @@ type following struct {
 	recalled   bool     // whether the store was asked what other processes know
 	keptAhead  int64    // the position of ahead as the store has it, or 0
 	mindParked bool     // events may be put aside, behind which others have to be
+	settled    string   // the topics as this following has recorded them, or ""
+	topicNote  string   // what a person should know of the topics
+	warned     string   // the warning of the settings that was logged last
+	isPaused   bool     // as the last pull has found it
 
 	mu      sync.Mutex // protects what follows
 	over    bool       // nobody pulls any more
@@ -109,13 +113,20 @@ const (
 	maybeMore
 	overtaken // by another process of the follower, which is at work
 	carefully // it failed, and is tried again at once, one event at a time
+	paused    // nothing is processed until the follower is resumed
 )
 
 // pull processes the next batch.
 func (f *following) pull(ctx context.Context) (outcome, error) {
 	b, err := f.read(ctx)
 	f.done.Position = b.from
-	if err != nil || b.from == b.to {
+	f.isPaused = isPaused(err)
+	switch {
+	case f.isPaused:
+		return paused, nil
+	case errors.Is(err, errOvertaken):
+		return overtaken, nil
+	case err != nil || b.from == b.to:
 		return nothingMore, err
 	}
 	process := f.processSingly
@@ -136,6 +147,9 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 		return maybeMore, nil
 	case err == nil:
 		return nothingMore, nil
+	case isPaused(err):
+		f.isPaused = true
+		return paused, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
 	case ctx.Err() == nil && f.deservesCare(b, err):
@@ -183,8 +197,11 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	if err := f.recall(ctx); err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
-	position, err := f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
-	if err != nil {
+	position, err := f.readPosition(ctx)
+	switch {
+	case isPaused(err) || errors.Is(err, errOvertaken):
+		return batch{from: position}, err
+	case err != nil:
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
 	head, err := f.leader.Head(ctx)
@@ -293,8 +310,23 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 	return processed, nil
 }
 
-func (f *following) lockPosition(ctx context.Context) (int64, error) {
-	position, err := f.app().Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
+// lockPosition holds the position until the transaction ends. What was settled before the transaction must still hold: the
+// follower is not paused, and no other program has changed its topics.
+func (f *following) lockPosition(ctx context.Context) (position int64, err error) {
+	recorder := f.settingsRecorder()
+	if recorder == nil {
+		position, err = f.app().Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
+	} else {
+		var settings *persistence.FollowerSettings
+		position, settings, err = recorder.LockSettings(ctx, f.leader.Name())
+		switch {
+		case err != nil || settings == nil:
+		case settings.Paused():
+			return position, f.paused()
+		case f.settled != "" && settings.Topics != f.settled:
+			return position, errOvertaken
+		}
+	}
 	if err != nil {
 		err = f.failed(persistence.Notification{}, err)
 	}

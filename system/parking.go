@@ -114,6 +114,9 @@ func (f *following) park(ctx context.Context, b batch, cause error) (outcome, er
 		return f.move(ctx, n.ID)
 	})
 	switch {
+	case isPaused(err):
+		f.isPaused = true
+		return paused, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
 	case err != nil:
@@ -196,6 +199,8 @@ func (f *following) retryParked(ctx context.Context) (processed int, err error) 
 			switch failed := f.retry(ctx, event); {
 			case failed == nil:
 				processed++
+			case isPaused(failed):
+				return processed, errors.Join(err, failed)
 			case !errors.Is(failed, errOvertaken): // somebody else has retried it
 				blocked[event.OriginatorID] = true
 				err = errors.Join(err, failed)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -179,6 +180,27 @@ func TestParkedEventIsGone(t *testing.T) {
 			Update("originator_version", 9).Error)
 		if n, err := p.RetryParked(t.Context(), "F"); n != 0 || err == nil || tricksCounted(t, db, "bite") != 0 {
 			t.Errorf("retried %d, %v: another event at the same place", n, err)
+		}
+		p.wantParked(t, 2)
+	})
+}
+
+// A follower that is paused retries nothing.
+func TestParkedOfAPausedFollower(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		p := newParker(t, db, countOrFail)
+		p.biting(t)
+		_, err := p.CatchUp(t.Context(), "F", nil)
+		do(t, err)
+		p.f.become(count)
+		recorder := p.f.Recorder().(persistence.SettingsRecorder)
+		_, settings, err := recorder.Settings(t.Context(), schoolName)
+		do(t, err)
+		settings.PausedAt = time.Now().UTC()
+		do(t, recorder.WriteSettings(t.Context(), schoolName, *settings))
+		if n, err := p.RetryParked(t.Context(), "F"); n != 0 || !errors.Is(err, system.ErrPaused) || tricksCounted(t, db, "bite") != 0 {
+			t.Errorf("retried %d, %v", n, err)
 		}
 		p.wantParked(t, 2)
 	})

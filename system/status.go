@@ -21,6 +21,8 @@ const (
 	// one with other settings (Err says which). It will try again; a process of
 	// the newer program goes on at once.
 	Outdated State = "outdated"
+	// Paused is a follower that processes nothing until it is resumed, in whatever process it was paused.
+	Paused State = "paused"
 	// Stopped is a follower that only a person can help (Err says why), or whose runner was not started or has ended.
 	Stopped State = "stopped"
 )
@@ -46,7 +48,14 @@ type Status struct {
 	Oldest time.Time
 	// Parked is how many events the follower has put aside (see Parker).
 	Parked int
-	// ReadErr is why Position, Head, Oldest or Parked could not be read, or nil.
+	// PausedAt is when the follower was paused, and zero if it is not; PausedBy says who paused it.
+	PausedAt time.Time
+	PausedBy string
+	// Note says what a person should know of the topics that the follower processes, or is "": which of them it has not
+	// processed from the beginning, because its filter has grown, or not to the end, and whether two programs seem to run
+	// under its name. A reset ends it, and so does management.AcceptTopics.
+	Note string
+	// ReadErr is why Position, Head, Oldest, Parked, PausedAt or Note could not be read, or nil.
 	ReadErr error
 }
 
@@ -112,7 +121,7 @@ func (f *following) warnIfSlow(ctx context.Context) {
 func (f *following) statusNow(ctx context.Context) (Status, error) {
 	status := f.now()
 	var mistakes [4]error
-	status.Position, mistakes[0] = f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
+	status.Position, mistakes[0] = f.readSettings(ctx, &status)
 	status.Head, mistakes[1] = f.leader.Head(ctx)
 	if status.Lag() > 0 && errors.Join(mistakes[:]...) == nil {
 		status.Oldest, mistakes[2] = f.oldest(ctx, status.Position)
@@ -127,6 +136,19 @@ func (f *following) statusNow(ctx context.Context) (Status, error) {
 	}
 	status.ReadErr = errors.Join(mistakes[:]...)
 	return status, status.ReadErr
+}
+
+// readSettings adds the settings to a status, and returns the position.
+func (f *following) readSettings(ctx context.Context, status *Status) (int64, error) {
+	recorder := f.settingsRecorder()
+	if recorder == nil {
+		return f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
+	}
+	position, settings, err := recorder.Settings(ctx, f.leader.Name())
+	if err == nil && settings != nil {
+		status.PausedAt, status.PausedBy, status.Note = settings.PausedAt, settings.PausedBy, noteOf(settings)
+	}
+	return position, err
 }
 
 // oldest is when the first event behind a position was made. An event that cannot be decoded does not tell.
@@ -156,6 +178,9 @@ func (f *following) note(err error, next time.Time) {
 	}
 	if err == nil {
 		f.status = Status{Follower: f.status.Follower, Leader: f.status.Leader, State: Running}
+		if f.isPaused {
+			f.status.State = Paused
+		}
 		return
 	}
 	var id int64

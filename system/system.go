@@ -217,7 +217,7 @@ func (s *System) check(m *members) error {
 				"as system.Follower asks for", m.byName[name])})
 			continue
 		}
-		mistakes = append(mistakes, s.checkTopics(name, follower, m.leaders), checkParking(follower))
+		mistakes = append(mistakes, s.checkTopics(name, follower, m.leaders), checkParking(follower), checkHeadStart(follower))
 	}
 	for _, name := range s.Names() {
 		if _, ok := m.byName[name].(Follower); ok && len(s.Follows(name)) == 0 {

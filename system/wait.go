@@ -20,7 +20,7 @@ const waitInterval = 5 * time.Millisecond
 // is not committed, and it waits until ctx ends.
 //
 // An event that was put aside (see Parker) counts as processed. It returns a *persistence.WaitError when ctx ends first, and
-// ErrNotStarted or ErrStopped where the runner does not run.
+// ErrNotStarted or ErrStopped where the runner does not run, and ErrPaused if the follower is paused.
 func (m *members) WaitFor(ctx context.Context, follower, leader string, notificationID int64) error {
 	edges := m.edgesOf(follower)
 	if len(edges) == 0 {
@@ -65,6 +65,8 @@ func (f *following) standstill() error {
 	switch {
 	case f.over:
 		return ErrStopped
+	case f.status.State == Paused:
+		return f.paused()
 	case f.status.State == Stopped:
 		return ErrNotStarted
 	}

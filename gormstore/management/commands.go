@@ -47,7 +47,9 @@ func Commands(config Config) []*cobra.Command {
 func AddCommands(root *cobra.Command, config Config) {
 	for _, cmd := range Commands(config) {
 		root.AddCommand(cmd)
-		keepApart(cmd) // again, as the root may have a way of its own to spell flags
+		for _, one := range append(cmd.Commands(), cmd) {
+			keepApart(one) // again, as the root may have a way of its own to spell flags
+		}
 	}
 }
 

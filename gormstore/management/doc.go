@@ -23,6 +23,10 @@
 //	sync_followers [-n] [-v 0..3] [follower ...] have followers process what they have not processed yet
 //	reset_follower [-n] [-u app,...] [follower]  have a follower forget what it has processed
 //	followers [-o json]                          show how followers stand
+//	followers pause follower [upstream ...]      keep a follower from processing events, in every process
+//	followers resume follower [upstream ...]     have it go on
+//	followers skip follower [upstream ...]       move a follower to the end of the logs that it follows
+//	followers accept follower [upstream ...]     accept what a follower has missed because its topics have changed
 //	check [application ...]                      look for violations of what is guaranteed
 //	events application [originator]              show events
 //	parked [follower]                            show the events that followers have put aside
@@ -35,12 +39,18 @@
 // # Functions
 //
 // Each command is a function as well, which prints nothing: [SyncFollowers], [ResetFollower], [TrackedFollowers],
-// [Migrate], [Schema], [Followers], [Check], [Events], [Parked], [RetryParked] and [Keygen].
+// [Migrate], [Schema], [Followers], [Pause], [Resume], [SkipToHead], [AcceptTopics], [Check], [Events], [Parked], [RetryParked] and [Keygen].
 //
 // # The runner
 //
 // Most commands work with the followers of a runner. Where a service has several, the setting EVENTSOURCING_RUNNER names the
 // one to use. A runner need not be started; commands make it with the databases open, and close it.
+//
+// # A copy of a database
+//
+// In a copy, the followers would do again what the followers of the original have done or are about to do, such as send
+// mails. Pause them before anything else is started; or skip, if their positions were not copied. A pause is in the
+// database, and every process respects it that runs this package. Django projects do not.
 //
 // # Resetting a follower
 //

@@ -9,7 +9,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// States of a follower beside those of the package system.
+// States of a follower beside those of the package system. One that is paused is system.Paused, whether it runs or not.
 const (
 	// NotRunning is a follower that nobody runs: it was never started, was stopped, or died.
 	NotRunning = "not running"
@@ -37,6 +37,11 @@ type FollowerState struct {
 	Error          string    `json:"error,omitempty"`
 	NotificationID int64     `json:"notification_id,omitempty"`
 	Since          time.Time `json:"since,omitzero"`
+	// PausedAt is when the follower was paused, and zero if it is not; PausedBy says who paused it.
+	PausedAt time.Time `json:"paused_at,omitzero"`
+	PausedBy string    `json:"paused_by,omitempty"`
+	// Note says what to know of the topics that the follower processes, as system.Status has it.
+	Note string `json:"note,omitempty"`
 	// ReadError is why some of this could not be read.
 	ReadError string `json:"read_error,omitempty"`
 	// Process is who runs the follower, and Heartbeat when it was heard of last.
@@ -57,11 +62,15 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 	states := make([]FollowerState, len(statuses))
 	for i, s := range statuses {
 		states[i] = FollowerState{Follower: s.Follower, Leader: s.Leader, State: StateUnknown,
-			Position: s.Position, Head: s.Head, Lag: s.Lag(), Oldest: s.Oldest, Parked: s.Parked}
+			Position: s.Position, Head: s.Head, Lag: s.Lag(), Oldest: s.Oldest, Parked: s.Parked,
+			PausedAt: s.PausedAt, PausedBy: s.PausedBy, Note: s.Note}
 		if s.State == system.Running { // in this process, which knows it better than the database
 			states[i].NotificationID, states[i].Since = s.NotificationID, s.Since
 		}
 		filling := states[i].fill(ctx, runner)
+		if !s.PausedAt.IsZero() {
+			states[i].State = string(system.Paused)
+		}
 		if failed := errors.Join(s.ReadErr, filling); failed != nil {
 			states[i].ReadError = oneLine(textOf(failed))
 		}

@@ -99,6 +99,7 @@ func table(out io.Writer, rows [][]string) error {
 func followersCommand(config Config) *cobra.Command {
 	cmd := &cobra.Command{Use: "followers [-o {table,json}]", Short: "Show how the followers stand, and how far behind they are."}
 	output := outputFlag(cmd)
+	cmd.AddCommand(pauseCommands(config)...)
 	return newCommand(config, cmd, cobra.NoArgs, func(c *call) error {
 		runner, err := c.runner()
 		if err != nil {
@@ -118,9 +119,9 @@ func followersCommand(config Config) *cobra.Command {
 	})
 }
 
-// followerRows leaves out the columns AT and SINCE if no follower has anything to tell in them.
+// followerRows leaves out the columns AT, SINCE and NOTE if no follower has anything to tell in them.
 func followerRows(states []FollowerState) [][]string {
-	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "PARKED", "AT", "SINCE", "ERROR"}}
+	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "PARKED", "AT", "SINCE", "ERROR", "NOTE"}}
 	for _, s := range states {
 		failure, at, since := oneLine(s.Error), "", ""
 		switch {
@@ -136,9 +137,27 @@ func followerRows(states []FollowerState) [][]string {
 			failure = strings.TrimSuffix("cannot be read: "+oneLine(s.ReadError)+"; "+failure, "; ")
 		}
 		rows = append(rows, []string{s.Follower, s.Leader, s.State, fmt.Sprint(s.Position), fmt.Sprint(s.Head), fmt.Sprint(s.Lag),
-			fmt.Sprint(s.Parked), at, since, failure})
+			fmt.Sprint(s.Parked), at, since, failure, noteOf(s)})
 	}
-	return withoutEmpty(rows, "AT", "SINCE")
+	return withoutEmpty(rows, "AT", "SINCE", "NOTE")
+}
+
+func noteOf(s FollowerState) string {
+	var notes []string
+	if !s.PausedAt.IsZero() {
+		notes = append(notes, strings.TrimSpace("paused since "+s.PausedAt.UTC().Format("2006-01-02T15:04:05Z07:00")+byWhom(s.PausedBy)))
+	}
+	if s.Note != "" {
+		notes = append(notes, s.Note)
+	}
+	return strings.Join(notes, "; ")
+}
+
+func byWhom(by string) string {
+	if by == "" {
+		return ""
+	}
+	return " by " + by
 }
 
 // withoutEmpty removes those of the named columns that are empty in every row but the first, which has the names.

@@ -111,9 +111,13 @@ func replays(report ResetReport) string {
 	return fmt.Sprintf("%s will replay %s.", report.Follower, count(report.Notifications, "event"))
 }
 
-// confirmed asks. An interrupt is no answer, and ends the question; whoever still reads then ends with the process.
 func (p *resetPrinter) confirmed(c *call, report ResetReport) bool {
-	fmt.Fprintf(p.out, "%s Are you sure? [y/N] ", replays(report))
+	return confirmed(c, p.out, replays(report))
+}
+
+// confirmed asks. An interrupt is no answer, and ends the question; whoever still reads then ends with the process.
+func confirmed(c *call, out screen, what string) bool {
+	fmt.Fprintf(out, "%s Are you sure? [y/N] ", what)
 	answers := make(chan string, 1)
 	go func() {
 		answer, _ := bufio.NewReader(c.cmd.InOrStdin()).ReadString('\n') // no answer is a no
@@ -121,7 +125,7 @@ func (p *resetPrinter) confirmed(c *call, report ResetReport) bool {
 	}()
 	select {
 	case <-c.context().Done():
-		fmt.Fprintln(p.out)
+		fmt.Fprintln(out)
 		return false
 	case answer := <-answers:
 		return c.context().Err() == nil && (answer == "y" || answer == "yes")

@@ -31,9 +31,9 @@ type SyncReport struct {
 	Followers []FollowerSync
 }
 
-// Failed tells whether a follower failed.
+// Failed reports whether a follower failed. One that is paused has not.
 func (r SyncReport) Failed() bool {
-	return slices.ContainsFunc(r.Followers, func(f FollowerSync) bool { return f.Err != nil })
+	return slices.ContainsFunc(r.Followers, func(f FollowerSync) bool { return f.Err != nil && !f.Paused() })
 }
 
 // FollowerSync is what became of one follower.
@@ -44,8 +44,14 @@ type FollowerSync struct {
 	// Processed is what it has processed, by leader, in the order of the system. Where it failed that is what came before
 	// the event at fault.
 	Processed []system.Processed
-	// Err is why it stopped, or nil. Where it is that of the context, the follower was interrupted and has not failed.
+	// Err is why it stopped, or nil. Where it is that of the context, the follower was interrupted and has not failed; if it
+	// is a system.ErrPaused, it is paused.
 	Err error
+}
+
+// Paused reports whether nothing but a pause has kept the follower from all there is to process.
+func (f FollowerSync) Paused() bool {
+	return f.Err != nil && !slices.ContainsFunc(apart(f.Err), func(err error) bool { return !errors.Is(err, system.ErrPaused) })
 }
 
 // SyncObserver is told what SyncFollowers is doing. Its functions may be nil.

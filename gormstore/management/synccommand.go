@@ -129,6 +129,8 @@ func (p *syncPrinter) finish(f FollowerSync) {
 	switch {
 	case interrupted(f.Err):
 		how, as = "INTERRUPTED", warning
+	case f.Paused():
+		how, as = "PAUSED", warning
 	case f.Err != nil:
 		how, as = "FAILED", failure
 	}
@@ -136,6 +138,11 @@ func (p *syncPrinter) finish(f FollowerSync) {
 		how, as = how+" (dry-run)", warning
 	}
 	p.out.line(as, "%s", how)
+	for _, done := range f.Processed {
+		if done.Note != "" {
+			p.out.line(warning, "\t %s: %s", done.Leader, oneLine(done.Note))
+		}
+	}
 	if p.verbosity >= 2 {
 		p.details(f)
 	}
@@ -143,7 +150,7 @@ func (p *syncPrinter) finish(f FollowerSync) {
 
 // details says how much was processed, or why not.
 func (p *syncPrinter) details(f FollowerSync) {
-	if f.Err != nil && !interrupted(f.Err) {
+	if f.Err != nil && !interrupted(f.Err) && !f.Paused() {
 		for _, err := range apart(f.Err) {
 			fmt.Fprintln(p.errs, caught(err))
 		}

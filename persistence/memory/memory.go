@@ -17,6 +17,7 @@ type Store struct {
 	events    map[string]*table // by application
 	snapshots map[string]*table // by application
 	positions map[position]int64
+	settings  map[position]persistence.FollowerSettings
 }
 
 // position is the key of a follower's place in the log of an upstream application.
@@ -30,6 +31,7 @@ func New() *Store {
 		events:    map[string]*table{},
 		snapshots: map[string]*table{},
 		positions: map[position]int64{},
+		settings:  map[position]persistence.FollowerSettings{},
 	}
 }
 

@@ -142,6 +142,31 @@ func (r *processRecorder) MaxTrackingID(ctx context.Context, upstream string) (i
 	return current, err
 }
 
+// Settings implements persistence.SettingsRecorder.
+func (r *processRecorder) Settings(
+	ctx context.Context, upstream string,
+) (current int64, settings *persistence.FollowerSettings, err error) {
+	err = r.store.read(ctx, r.application, "read the settings of a follower", func() {
+		key := position{r.application, upstream}
+		kept := r.store.settings[key]
+		current, settings = r.store.positions[key], &kept
+	})
+	return current, settings, err
+}
+
+// LockSettings implements persistence.SettingsRecorder. It takes no lock, as the store has no transactions.
+func (r *processRecorder) LockSettings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+	return r.Settings(ctx, upstream)
+}
+
+// WriteSettings implements persistence.SettingsRecorder.
+func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
+	return r.store.write(ctx, r.application, "write the settings of a follower", func() error {
+		r.store.settings[position{r.application, upstream}] = settings
+		return nil
+	})
+}
+
 // InsertProcessed implements persistence.ProcessRecorder. The position is looked at before the events: a process that
 // comes second has usually made the same events as the first, and must learn that it came second.
 func (r *processRecorder) InsertProcessed(

@@ -1,0 +1,135 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Settings implements persistence.SettingsRecorder.
+func (r *processRecorder) Settings(
+	ctx context.Context, upstream string,
+) (position int64, settings *persistence.FollowerSettings, err error) {
+	op := r.application + ": read the settings of a follower"
+	outer, err := r.store.joined(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	c, done, err := r.store.reader(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer done()
+	at, settings, err := r.settings(ctx, c, outer != nil, upstream)
+	return at.Int64, settings, r.store.translate(ctx, op, err)
+}
+
+// LockSettings implements persistence.SettingsRecorder.
+func (r *processRecorder) LockSettings(
+	ctx context.Context, upstream string,
+) (position int64, settings *persistence.FollowerSettings, err error) {
+	op := r.application + ": lock a position"
+	outer, err := r.store.joined(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	if outer == nil {
+		return 0, nil, &persistence.Error{Class: persistence.ErrNoTransaction, Op: op}
+	}
+	outer.turn.Lock()
+	defer outer.turn.Unlock()
+	c := connection{outer.connection(), r.store}
+	if err := r.takePositionLock(ctx, c, true, upstream); err != nil {
+		return 0, nil, r.store.translate(ctx, op, err)
+	}
+	at, settings, err := r.settings(ctx, c, true, upstream)
+	return at.Int64, settings, r.store.translate(ctx, op, err)
+}
+
+// settings reads the position together with the settings, in one query. A database that other programs have made has no
+// table of settings, and is used without.
+func (r *processRecorder) settings(
+	ctx context.Context, c connection, joined bool, upstream string,
+) (position sql.NullInt64, settings *persistence.FollowerSettings, err error) {
+	kept, err := r.store.keepsSettings(ctx, c, joined)
+	if err != nil {
+		return position, nil, err
+	}
+	if !kept {
+		position, err = r.position(ctx, c, upstream)
+		return position, nil, err
+	}
+	query := "SELECT p.position, s.began, s.topics, s.topic_changes, s.paused_at, s.paused_by" +
+		" FROM (SELECT MAX(notification_id) AS position FROM " + r.tracking.quoted +
+		" WHERE application_name = ? AND upstream_application_name = ?) AS p" +
+		" LEFT JOIN " + r.store.tables.settings.quoted + " AS s" +
+		" ON s.application_name = ? AND s.upstream_application_name = ?"
+	var (
+		began, changes   sql.NullInt64
+		topics, pausedBy sql.NullString
+		pausedAt         sql.NullTime
+	)
+	err = c.row(ctx, r.store.dialect.placeholders(query), r.application, upstream, r.application, upstream).
+		Scan(&position, &began, &topics, &changes, &pausedAt, &pausedBy)
+	if err != nil {
+		return position, nil, err
+	}
+	settings = &persistence.FollowerSettings{Topics: topics.String, TopicChanges: changes.Int64, PausedBy: pausedBy.String}
+	if began.Valid {
+		settings.Began = &began.Int64
+	}
+	if pausedAt.Valid {
+		settings.PausedAt = pausedAt.Time.UTC()
+	}
+	return position, settings, nil
+}
+
+// keepsSettings reports whether the table of settings exists. It remembers a table that it has found outside of the
+// user's transactions, which may look elsewhere than others.
+func (s *Store) keepsSettings(ctx context.Context, c connection, joined bool) (bool, error) {
+	key := s.tables.settings.quoted
+	if _, known := s.handle.present.Load(key); known {
+		return true, nil
+	}
+	exists, err := hasTable(s.session(ctx, c.pool), &FollowerSetting{})
+	if exists && !joined {
+		s.handle.present.Store(key, true)
+	}
+	return exists, err
+}
+
+// WriteSettings implements persistence.SettingsRecorder.
+func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
+	query := "INSERT INTO " + r.store.tables.settings.quoted + " (application_name, upstream_application_name, began, topics," +
+		" topic_changes, paused_at, paused_by, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)" +
+		" ON CONFLICT (application_name, upstream_application_name) DO UPDATE SET began = excluded.began," +
+		" topics = excluded.topics, topic_changes = excluded.topic_changes, paused_at = excluded.paused_at," +
+		" paused_by = excluded.paused_by, updated_at = excluded.updated_at"
+	return r.inTransaction(ctx, "write the settings of a follower", func(ctx context.Context, c connection) error {
+		now, err := r.store.dialect.now(ctx, c)
+		if err != nil {
+			return err
+		}
+		topics := sql.NullString{String: settings.Topics, Valid: settings.Topics != ""}
+		affected, err := c.exec(ctx, r.store.dialect.placeholders(query), r.application, upstream, settings.Began, topics,
+			settings.TopicChanges, nullable(settings.PausedAt), settings.PausedBy, now)
+		if err == nil && affected != 1 {
+			err = fmt.Errorf("the settings of %s were written in %d rows", upstream, affected)
+		}
+		return err
+	})
+}
+
+// forgetTopics is for a follower that is reset: it has processed no topic yet. A pause stays.
+func (s *Store) forgetTopics(ctx context.Context, c connection, application, upstream string) error {
+	kept, err := s.keepsSettings(ctx, c, true)
+	if err != nil || !kept {
+		return err
+	}
+	_, err = c.exec(ctx, s.dialect.placeholders("UPDATE "+s.tables.settings.quoted+
+		" SET began = 0, topics = NULL, topic_changes = 0 WHERE application_name = ? AND upstream_application_name = ?"),
+		application, upstream)
+	return err
+}

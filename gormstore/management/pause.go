@@ -1,0 +1,193 @@
+package management
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// PauseOptions say what Pause, Resume and AcceptTopics are about.
+type PauseOptions struct {
+	Follower string
+	// UpstreamApps are the applications whose events it is about; none means all that the follower follows.
+	UpstreamApps []string
+	// By says who pauses the follower, for others to see.
+	By string
+}
+
+// Pause keeps a follower from processing events, in every process, until Resume. It waits for a batch that is being
+// processed: after Pause has returned, no event has an effect any more. The follower need not run, and need not have run
+// before: in a copy of a database, pause what must not happen again before anything is started.
+//
+// Programs that do not know of pauses, such as Django projects, go on. A follower that is paused already stays as it is.
+// The errors are *UnknownFollowersError, a *MigrationError of a database without the table of settings, and those of
+// stores: a persistence.ErrLockTimeout says that a batch did not end in time, and the follower is not paused.
+func Pause(ctx context.Context, runner Runner, options PauseOptions) error {
+	return changeSettings(ctx, runner, options, "pause", func(s *persistence.FollowerSettings) {
+		if !s.Paused() {
+			s.PausedAt, s.PausedBy = time.Now().UTC(), options.By
+		}
+	})
+}
+
+// Resume ends a pause: the follower goes on from its position. Its errors are those of Pause.
+func Resume(ctx context.Context, runner Runner, options PauseOptions) error {
+	return changeSettings(ctx, runner, options, "resume", func(s *persistence.FollowerSettings) {
+		s.PausedAt, s.PausedBy = time.Time{}, ""
+	})
+}
+
+// AcceptTopics ends the note of a follower whose topics have changed: what it has missed it will not process. Its errors
+// are those of Pause.
+func AcceptTopics(ctx context.Context, runner Runner, options PauseOptions) error {
+	return changeSettings(ctx, runner, options, "accept the topics of", func(s *persistence.FollowerSettings) {
+		s.Topics, s.TopicChanges = "", 0 // what the follower processes next counts as processed from the beginning
+	})
+}
+
+func changeSettings(
+	ctx context.Context, runner Runner, options PauseOptions, what string, change func(*persistence.FollowerSettings),
+) error {
+	upstreams, err := followed(runner, options.Follower, options.UpstreamApps)
+	if err != nil {
+		return err
+	}
+	member, _ := runner.Member(options.Follower)
+	app := member.Base()
+	recorder, ok := app.Recorder().(persistence.SettingsRecorder)
+	if !ok {
+		return fmt.Errorf("management: cannot %s %s: its store keeps no settings of followers, and is %T",
+			what, options.Follower, app.Factory())
+	}
+	all := func(ctx context.Context) error {
+		for _, upstream := range upstreams {
+			_, settings, err := recorder.LockSettings(ctx, upstream)
+			if err == nil {
+				if settings == nil { // the error of writing says which table is absent
+					settings = &persistence.FollowerSettings{}
+				}
+				change(settings)
+				err = recorder.WriteSettings(ctx, upstream, *settings)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if transactor, ok := app.Factory().(persistence.Transactor); ok {
+		err = transactor.Transaction(ctx, all)
+	} else {
+		err = all(ctx)
+	}
+	if errors.Is(err, persistence.ErrLockTimeout) {
+		return fmt.Errorf("management: cannot %s %s: a batch of it has not ended; try again: %w", what, options.Follower, err)
+	}
+	return located(ctx, app.Factory(), err)
+}
+
+// followed are those of the applications that a follower follows which are wanted; none means all. They are sorted, which
+// is the order in which positions are locked everywhere.
+func followed(runner Runner, follower string, wanted []string) ([]string, error) {
+	if _, err := knownFollowers(runner, []string{follower}); err != nil {
+		return nil, err
+	}
+	all := slices.Sorted(slices.Values(runner.System().Follows(follower)))
+	if len(wanted) == 0 {
+		return all, nil
+	}
+	wanted = slices.Compact(slices.Sorted(slices.Values(wanted)))
+	unknown := slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return slices.Contains(all, name) })
+	if len(unknown) > 0 {
+		return nil, &system.Error{Name: follower, Problem: fmt.Sprintf("it does not follow %s; it follows %s",
+			strings.Join(unknown, ", "), strings.Join(all, ", "))}
+	}
+	return wanted, nil
+}
+
+// SkipOptions say what SkipToHead does.
+type SkipOptions struct {
+	Follower string
+	// UpstreamApps are the applications whose events are passed over; none means all that the follower follows.
+	UpstreamApps []string
+	// DryRun only finds what would be done.
+	DryRun bool
+}
+
+// Skipped is how far a follower has moved in the log of one application.
+type Skipped struct {
+	Leader string `json:"leader"`
+	From   int64  `json:"from"`
+	To     int64  `json:"to"`
+}
+
+// SkipToHead moves a follower to the end of the logs that it follows, whether or not it has a position in them: what is
+// there already it never processes. Nothing that it has made is cleared, and events that it has parked stay parked.
+//
+// It returns a *ResetError for a follower whose position has moved meanwhile. Other errors are *UnknownFollowersError,
+// *MigrationError and those of stores. Then nothing has changed.
+func SkipToHead(ctx context.Context, runner Runner, options SkipOptions) ([]Skipped, error) {
+	upstreams, err := followed(runner, options.Follower, options.UpstreamApps)
+	if err != nil {
+		return nil, err
+	}
+	own, ok := storeOf(runner, options.Follower)
+	if !ok {
+		return nil, fmt.Errorf("management: cannot move %s: it is not stored by gormstore", options.Follower)
+	}
+	statuses, err := runner.Statuses(ctx)
+	if err != nil {
+		err = firstMigration(ctx, runner, err)
+	}
+	var all []Skipped
+	for _, s := range statuses {
+		if s.Follower != options.Follower || !slices.Contains(upstreams, s.Leader) {
+			continue
+		}
+		if s.ReadErr != nil {
+			return nil, err
+		}
+		all = append(all, Skipped{Leader: s.Leader, From: s.Position, To: s.Head})
+	}
+	if options.DryRun {
+		return all, nil
+	}
+	return all, own.Transaction(ctx, func(ctx context.Context) error {
+		for _, one := range all {
+			if err := skip(ctx, own, options.Follower, one); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// skip moves a position, forward or, from one that is ahead of its log, back.
+func skip(ctx context.Context, own store, follower string, one Skipped) error {
+	recorder, err := own.ProcessRecorder(follower)
+	if err != nil {
+		return err
+	}
+	locker, ok := recorder.(persistence.PositionLocker)
+	if !ok {
+		return fmt.Errorf("management: cannot move %s: its store cannot lock positions, and is %T", follower, own)
+	}
+	position, err := locker.LockPosition(ctx, one.Leader)
+	if err != nil {
+		return err
+	}
+	if position != one.From {
+		return refuse("%s has processed events of %s meanwhile, and nothing was changed. Stop or pause it, and try again.",
+			follower, one.Leader)
+	}
+	if _, err := own.DeleteTracking(ctx, follower, one.Leader); err != nil || one.To == 0 {
+		return err
+	}
+	return recorder.InsertTracking(ctx, persistence.Tracking{ApplicationName: one.Leader, NotificationID: one.To})
+}

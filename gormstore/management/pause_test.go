@@ -1,0 +1,281 @@
+package management_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// A follower that is paused, though it has never run, processes nothing in any process until it is resumed.
+func TestPauseCommand(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		s.manage(t, "followers", "pause", "Diary").want(t, 0, "Diary is paused: it processes no events of TrainingSchool.\n", "")
+		s.manage(t, "followers", "pause", "Counter", "TrainingSchool").want(t, 0,
+			"Counter is paused: it processes no events of TrainingSchool.\n", "")
+		got := s.manage(t, "followers")
+		if n := strings.Count(got.stdout, " paused "); n != 4 || !strings.Contains(got.stdout, "paused since ") || !strings.Contains(got.stdout, "@") {
+			t.Errorf("got %+v", got)
+		}
+		s.train(t, "CatSchool", 2)
+		s.manage(t, "sync_followers", "-v", "2").want(t, 0, "All followers selected for synchronization.\n"+
+			"[1/2] Synchronizing Diary... PAUSED\n\t 0 events from TrainingSchool processed\n"+
+			"[2/2] Synchronizing Counter... PAUSED\n\t 0 events from TrainingSchool processed\n"+
+			"\t 2 events from CatSchool processed\n", "")
+		if n := s.rows(t, "stored_events", "Diary"); n != 0 {
+			t.Errorf("a follower that is paused has made %d events", n)
+		}
+		s.manage(t, "followers", "resume", "Diary").want(t, 0, "Diary processes events of TrainingSchool.\n", "")
+		s.manage(t, "sync_followers", "-v", "0", "Diary").want(t, 0, "", "")
+		if n := s.rows(t, "stored_events", "Diary"); n != 3 {
+			t.Errorf("a follower that was resumed has made %d events, want 3", n)
+		}
+	})
+}
+
+// Mistakes of the commands under followers.
+func TestPauseMistakes(t *testing.T) {
+	s := newSQLite(t)
+	for words, want := range map[string]string{
+		"followers pause Nobody":        "Unknown followers selected: Nobody.",
+		"followers pause Diary Nowhere": "it does not follow Nowhere; it follows TrainingSchool",
+		"followers skip Diary":          "With nobody to ask it needs --yes",
+	} {
+		if got := s.manage(t, strings.Fields(words)...); got.code != 1 || !strings.Contains(got.stderr, want) {
+			t.Errorf("%s: %+v", words, got)
+		}
+	}
+	if got := s.manage(t, "followers", "pause"); got.code != 2 {
+		t.Errorf("got %+v", got)
+	}
+	if err := s.db.Migrator().DropTable(&gormstore.FollowerSetting{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.manage(t, "followers", "pause", "Diary"); got.code != 1 || !strings.Contains(got.stderr, "migrate") {
+		t.Errorf("without the table: %+v", got)
+	}
+}
+
+// slowly is a follower whose policy takes as long as it is told.
+type slowly struct {
+	*application.Application
+	policy func(context.Context, domain.Event) error
+	topics []string
+}
+
+func (s *slowly) Policy(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+	return s.policy(ctx, event)
+}
+
+func (s *slowly) Topics() []string { return s.topics }
+
+// Cat is an aggregate of the school that nobody has registered yet.
+type Cat struct{ domain.Aggregate }
+
+type found struct{}
+
+func (found) Apply(*Cat) {}
+
+var cats = domain.Define("Cat", domain.On("Found", found{}))
+
+// running is a runner with one follower.
+func (s *service) running(t *testing.T, policy func(context.Context, domain.Event) error, topics ...string) *system.Runner {
+	t.Helper()
+	sys, err := system.New(system.Pipe(system.App("TrainingSchool", leader("TrainingSchool"), application.WithDefinitions(cats.Schema)),
+		system.App("Mailer", func(options ...application.Option) (*slowly, error) {
+			app, err := application.New("Mailer", options...)
+			return &slowly{app, policy, topics}, err
+		})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(s.db)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := runner.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return runner
+}
+
+// eventually polls for a condition.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("in vain waited until " + what)
+		}
+	}
+}
+
+// When Pause returns, the batch at hand has ended, and no later event has an effect, however busy the follower is.
+func TestPauseWhileRunning(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		if err := s.db.Exec("CREATE TABLE mails (notification text)").Error; err != nil {
+			t.Fatal(err)
+		}
+		mails := func() (n int64) {
+			if err := s.db.Table("mails").Count(&n).Error; err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		runner := s.running(t, func(ctx context.Context, event domain.Event) error {
+			tx, err := gormstore.Tx(ctx)
+			if err != nil {
+				return err
+			}
+			return tx.Exec("INSERT INTO mails VALUES (?)", event.OriginatorID.String()).Error
+		})
+		if err := runner.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		options := management.PauseOptions{Follower: "Mailer", By: "a test"}
+		for round := range int64(5) {
+			s.train(t, "TrainingSchool", 300)
+			eventually(t, "the follower is at work", func() bool { return mails() > round*300 })
+			if err := management.Pause(t.Context(), runner, options); err != nil {
+				t.Fatal(err)
+			}
+			at := mails()
+			s.train(t, "TrainingSchool", 1)
+			eventually(t, "the follower has seen that it is paused", func() bool {
+				statuses, err := runner.Statuses(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return statuses[0].State == system.Paused
+			})
+			if now := mails(); now != at {
+				t.Errorf("%d events had effects after the pause", now-at)
+			}
+			if err := runner.WaitFor(t.Context(), "Mailer", "TrainingSchool", 1<<40); !errors.Is(err, system.ErrPaused) {
+				t.Errorf("waiting for a follower that is paused: %v", err)
+			}
+			if _, err := runner.CatchUp(t.Context(), "Mailer", nil); !errors.Is(err, system.ErrPaused) {
+				t.Errorf("catching up: %v", err)
+			}
+			states, err := management.Followers(t.Context(), runner)
+			if err != nil || states[0].State != "paused" || states[0].PausedBy != "a test" || states[0].PausedAt.IsZero() {
+				t.Errorf("the state is %+v (%v)", states, err)
+			}
+			if err := management.Resume(t.Context(), runner, options); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the follower has caught up", func() bool { return mails() == (round+1)*301 })
+		}
+	})
+}
+
+// A pause waits for a policy, and gives up with an error if that takes too long.
+func TestPauseWaitsForTheBatch(t *testing.T) {
+	s := newPostgres(t)
+	begun, release := make(chan bool), make(chan bool)
+	runner := s.running(t, func(context.Context, domain.Event) error { begun <- true; <-release; return nil })
+	s.train(t, "TrainingSchool", 1)
+	if err := runner.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	options, paused := management.PauseOptions{Follower: "Mailer"}, make(chan error, 1)
+	go func() { paused <- management.Pause(t.Context(), runner, options) }()
+	eventually(t, "the pause waits for the lock", func() bool {
+		var waiting int64
+		err := s.db.Raw("SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&waiting).Error
+		return err == nil && waiting > 0
+	})
+	select {
+	case err := <-paused:
+		t.Fatalf("the pause has not waited: %v", err)
+	default:
+	}
+	close(release)
+	if err := <-paused; err != nil {
+		t.Error(err)
+	}
+}
+
+// What is at the end of the log already is skipped, and later events are processed.
+func TestSkipCommand(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		const what = "Diary will never process what it has not processed yet: TrainingSchool from 0 to 3."
+		s.manage(t, "followers", "skip", "-n", "Diary").want(t, 0, what+" (dry-run)\n", "")
+		s.manage(t, "followers", "skip", "--yes", "Diary").want(t, 0, "Diary is at 3 in the log of TrainingSchool.\n", "")
+		s.train(t, "TrainingSchool", 2)
+		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+		if n := s.rows(t, "stored_events", "Diary"); n != 2 {
+			t.Errorf("the diary has %d events, want the 2 after the skip", n)
+		}
+		// A position that is ahead of the log is taken back to its end.
+		if err := s.db.Exec("UPDATE notification_tracking SET notification_id = 1000 WHERE application_name = 'Diary'").Error; err != nil {
+			t.Fatal(err)
+		}
+		if got := s.manage(t, "sync_followers", "-v", "2", "Diary"); got.code != 1 || !strings.Contains(got.stderr, "ahead") {
+			t.Errorf("ahead: %+v", got)
+		}
+		if got := s.manage(t, "followers", "skip", "--yes", "Diary"); got.code != 0 {
+			t.Errorf("got %+v", got)
+		}
+		s.train(t, "TrainingSchool", 1)
+		s.manage(t, "sync_followers", "-v", "0", "Diary").want(t, 0, "", "")
+		if n := s.rows(t, "stored_events", "Diary"); n != 3 {
+			t.Errorf("the diary has %d events, want 3", n)
+		}
+	})
+}
+
+// A filter that grows is reported by followers and sync_followers, until the follower is reset or the change accepted.
+func TestTopicsThatGrow(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		seen := 0
+		policy := func(context.Context, domain.Event) error { seen++; return nil }
+		none := s.running(t, policy, "Cat.Found")
+		if report, err := management.SyncFollowers(t.Context(), none, management.SyncOptions{}, management.SyncObserver{}); err != nil ||
+			report.Failed() || report.Followers[0].Processed[0].Note != "" {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		grown := s.running(t, policy, "Cat.Found", "Dog.Registered")
+		want := "Dog.Registered: processed only since position 3"
+		for range 2 {
+			report, err := management.SyncFollowers(t.Context(), grown, management.SyncOptions{}, management.SyncObserver{})
+			if err != nil || report.Failed() || !strings.Contains(report.Followers[0].Processed[0].Note, want) {
+				t.Errorf("%+v, %v", report, err)
+			}
+		}
+		note := func() string {
+			states, err := management.Followers(t.Context(), grown)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return states[0].Note
+		}
+		if got := note(); !strings.Contains(got, want) || strings.Contains(got, "Cat") {
+			t.Errorf("the note is %q, want %q", got, want)
+		}
+		if err := management.AcceptTopics(t.Context(), grown, management.PauseOptions{Follower: "Mailer"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := grown.CatchUp(t.Context(), "Mailer", nil); err != nil || note() != "" {
+			t.Errorf("after it was accepted the note is %q (%v)", note(), err)
+		}
+		if _, err := management.ResetFollower(t.Context(), grown, management.ResetOptions{Follower: "Mailer", Force: true}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := grown.CatchUp(t.Context(), "Mailer", nil); err != nil || note() != "" || seen != 3 {
+			t.Errorf("after the reset the note is %q (%v), and %d of 3 events were seen", note(), err, seen)
+		}
+	})
+}

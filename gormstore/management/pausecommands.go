@@ -1,0 +1,111 @@
+package management
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/user"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// pauseCommands are the commands under followers.
+func pauseCommands(config Config) []*cobra.Command {
+	return []*cobra.Command{
+		settingsCommand(config, "pause", "Keep a follower from processing events, in every process, until it is resumed.",
+			"is paused: it processes no events of", Pause),
+		settingsCommand(config, "resume", "Have a follower that is paused go on.", "processes events of", Resume),
+		settingsCommand(config, "accept", "Accept what a follower has missed because its topics have changed.",
+			"has its topics accepted, for events of", AcceptTopics),
+		skipCommand(config),
+	}
+}
+
+func settingsCommand(
+	config Config, name, short, done string, change func(context.Context, Runner, PauseOptions) error,
+) *cobra.Command {
+	cmd := &cobra.Command{Use: name + " follower [upstream ...]", Short: short,
+		Long:              short + "\n\nupstream: The upstream apps that it is about. Defaults to all that the follower follows.",
+		ValidArgsFunction: completer(config, followerNames)}
+	return newCommand(config, cmd, cobra.MinimumNArgs(1), func(c *call) error {
+		runner, err := c.runner()
+		if err != nil {
+			return err
+		}
+		options := PauseOptions{Follower: c.arguments[0], UpstreamApps: c.arguments[1:], By: whoCalls()}
+		if err := change(c.context(), runner, options); err != nil {
+			return err
+		}
+		upstreams, err := followed(runner, options.Follower, options.UpstreamApps)
+		if err == nil {
+			fmt.Fprintf(c.output, "%s %s %s.\n", options.Follower, done, strings.Join(upstreams, ", "))
+		}
+		return err
+	})
+}
+
+func skipCommand(config Config) *cobra.Command {
+	cmd := &cobra.Command{Use: "skip [-n] [--yes] follower [upstream ...]",
+		Short: "Move a follower to the end of the logs that it follows.",
+		Long: "Move a follower to the end of the logs that it follows: it never processes what is there already.\n\n" +
+			"upstream: The upstream apps whose logs it is about. Defaults to all that the follower follows.",
+		ValidArgsFunction: completer(config, followerNames)}
+	var dryRun, yes bool
+	cmd.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "Show what would be done, and do nothing.")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "Do not ask.")
+	colours := addColourFlags(cmd)
+	return newCommand(config, cmd, cobra.MinimumNArgs(1), func(c *call) error {
+		runner, err := c.runner()
+		if err != nil {
+			return err
+		}
+		return skipAsked(c, runner, colours.screen(c), dryRun, yes)
+	})
+}
+
+// skipAsked shows what will be done, and asks.
+func skipAsked(c *call, runner Runner, out screen, dryRun, yes bool) error {
+	options := SkipOptions{Follower: c.arguments[0], UpstreamApps: c.arguments[1:], DryRun: true}
+	plan, err := SkipToHead(c.context(), runner, options)
+	if err != nil {
+		return err
+	}
+	moves := make([]string, len(plan))
+	for i, one := range plan {
+		moves[i] = fmt.Sprintf("%s from %d to %d", one.Leader, one.From, one.To)
+	}
+	what := fmt.Sprintf("%s will never process what it has not processed yet: %s.", options.Follower, strings.Join(moves, ", "))
+	switch {
+	case dryRun:
+		out.line(warning, "%s (dry-run)", what)
+		return nil
+	case yes:
+	case !(isTerminal(c.cmd.InOrStdin()) && out.live):
+		return refuse("%s With nobody to ask it needs --yes, or --dry-run to see what would happen.", what)
+	case !confirmed(c, out, what):
+		return cmp.Or(c.context().Err(), refuse("Nothing was changed."))
+	}
+	options.DryRun = false
+	done, err := SkipToHead(c.context(), runner, options)
+	if err != nil {
+		return err
+	}
+	for _, one := range done {
+		out.line(success, "%s is at %d in the log of %s.", options.Follower, one.To, one.Leader)
+	}
+	return nil
+}
+
+// whoCalls is the user and the host, as far as they can be found.
+func whoCalls() string {
+	name, host := "unknown user", "unknown host"
+	if current, err := user.Current(); err == nil {
+		name = current.Username
+	}
+	if found, err := os.Hostname(); err == nil {
+		host = found
+	}
+	return name + "@" + host
+}

@@ -1,0 +1,289 @@
+package system
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// ErrPaused says that a follower is paused and processes nothing until it is resumed.
+var ErrPaused = fmt.Errorf("%w: the follower is paused; resume it with the command followers resume", domain.ErrEventSourcing)
+
+// HeadStarter is a Follower that begins at the head of a leader's log: what was recorded before it first ran it does not
+// process, as one that sends mails must not. It begins once. When it is started again it goes on from its position, and
+// after a reset it processes all events. It needs a store that keeps settings, as gormstore and memory do.
+type HeadStarter interface {
+	Follower
+
+	// StartAtHead does nothing. To have the method is the declaration.
+	StartAtHead()
+}
+
+// allTopics is the topic under which a follower without a filter processes those that are not named.
+const allTopics = "*"
+
+func (f *following) settingsRecorder() persistence.SettingsRecorder {
+	recorder, _ := f.app().Recorder().(persistence.SettingsRecorder)
+	return recorder
+}
+
+// checkHeadStart finds a HeadStarter whose store cannot remember that it has begun.
+func checkHeadStart(follower Follower) error {
+	f := &following{follower: follower}
+	if _, ok := follower.(HeadStarter); !ok || f.settingsRecorder() != nil {
+		return nil
+	}
+	return &Error{Name: f.app().Name(), Problem: fmt.Sprintf("it begins at the head of its leaders, which needs a store that "+
+		"keeps settings, such as gormstore; its store is %T", f.app().Factory())}
+}
+
+// readPosition reads the position. The settings, which come with it, are followed before anything is processed.
+func (f *following) readPosition(ctx context.Context) (int64, error) {
+	recorder := f.settingsRecorder()
+	if recorder == nil {
+		return f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
+	}
+	position, settings, err := recorder.Settings(ctx, f.leader.Name())
+	if err != nil {
+		return position, err
+	}
+	if settings == nil {
+		return position, f.withoutSettings(ctx)
+	}
+	if settings.Paused() {
+		return position, f.paused()
+	}
+	if settings.Began == nil || settings.Topics != f.settled {
+		position, settings, err = f.settle(ctx, position, *settings)
+	}
+	if err == nil {
+		f.topicNote = noteOf(settings)
+		f.warnOf(ctx, f.topicNote)
+	}
+	return position, err
+}
+
+func (f *following) paused() error {
+	return fmt.Errorf("system: %s does not process events of %s: %w", f.app().Name(), f.leader.Name(), ErrPaused)
+}
+
+// withoutSettings warns once that the store keeps no settings.
+func (f *following) withoutSettings(ctx context.Context) error {
+	if _, ok := f.follower.(HeadStarter); ok {
+		return fmt.Errorf("system: %s begins at the head of %s, and its database has no table that says whether it has begun; "+
+			"create it with the command migrate", f.app().Name(), f.leader.Name())
+	}
+	f.warnOf(ctx, "the database has no table for the settings of followers: they cannot be paused, and a change of their topics "+
+		"is not noticed; create it with the command migrate")
+	return nil
+}
+
+// warnOf logs a warning, unless it is the one that was logged last.
+func (f *following) warnOf(ctx context.Context, note string) {
+	if note != "" && note != f.warned {
+		f.app().Logger().WarnContext(ctx, "follower: "+note, "follower", f.app().Name(), "leader", f.leader.Name())
+	}
+	f.warned = note
+}
+
+// settle records where the follower begins, and which topics it processes from now on. It returns errOvertaken if
+// another process has changed the position or the settings since they were read.
+func (f *following) settle(
+	ctx context.Context, position int64, read persistence.FollowerSettings,
+) (int64, *persistence.FollowerSettings, error) {
+	next := read
+	changes, err := f.settleTopics(ctx, position, &next)
+	if err != nil {
+		return position, nil, err
+	}
+	to := position
+	if read.Began == nil {
+		if to, err = f.beginning(ctx, position); err != nil {
+			return position, nil, err
+		}
+		next.Began = &to
+		if to == position {
+			next.Began = new(int64) // a position without settings is that of a follower which began before there were any
+		}
+	}
+	err = f.transaction(ctx, func(ctx context.Context) error {
+		readAgain := f.settingsRecorder().Settings
+		if f.batches() {
+			readAgain = f.settingsRecorder().LockSettings
+		}
+		at, current, err := readAgain(ctx, f.leader.Name())
+		switch {
+		case err != nil:
+			return err
+		case current == nil || at != position || current.Topics != read.Topics || (current.Began == nil) != (read.Began == nil):
+			return errOvertaken
+		case current.Paused():
+			return f.paused()
+		}
+		if to > position {
+			if err := f.move(ctx, to); err != nil {
+				return err
+			}
+		}
+		return f.settingsRecorder().WriteSettings(ctx, f.leader.Name(), next)
+	})
+	if err != nil {
+		return position, nil, err
+	}
+	f.settled = next.Topics
+	if to > position {
+		f.app().Logger().InfoContext(ctx, "follower begins at the head of the log", "follower", f.app().Name(),
+			"leader", f.leader.Name(), "position", to)
+	}
+	if changes != "" {
+		f.app().Logger().WarnContext(ctx, "the follower's topics are not those that it last ran with; if another program runs "+
+			"under this name, give it a name of its own", "follower", f.app().Name(), "leader", f.leader.Name(),
+			"position", position, "changes", changes)
+	}
+	return to, &next, nil
+}
+
+// beginning is where a follower that has not begun begins.
+func (f *following) beginning(ctx context.Context, position int64) (int64, error) {
+	if _, ok := f.follower.(HeadStarter); !ok || position > 0 {
+		return position, nil
+	}
+	return f.leader.Head(ctx)
+}
+
+// settleTopics sets since which position each topic is processed, and says what has changed, or "". A topic that is not
+// wanted any more keeps the position where that began, as a negative number.
+func (f *following) settleTopics(ctx context.Context, position int64, settings *persistence.FollowerSettings) (string, error) {
+	recorded, err := topicsSince(settings)
+	if err != nil {
+		return "", err
+	}
+	if position == 0 {
+		recorded = nil // nothing was processed, so nothing was left out
+	}
+	since, changes := map[string]int64{}, []string(nil)
+	for _, names := range f.wanted() {
+		from, known := earliest(recorded, names)
+		if !known && recorded != nil {
+			changes = append(changes, "+"+names[0])
+			if from, err = f.missed(ctx, names, position); err != nil {
+				return "", err
+			}
+		}
+		for _, name := range names {
+			since[name] = from
+		}
+	}
+	all, wantsAll := since[allTopics]
+	dropped := false
+	for _, name := range slices.Sorted(maps.Keys(recorded)) {
+		from := recorded[name]
+		_, wanted := since[name]
+		switch {
+		case wanted:
+		case wantsAll && from >= 0 && from < all, !wantsAll && from < 0:
+			since[name] = from
+		case !wantsAll:
+			since[name] = -position
+			changes, dropped = append(changes, "-"+name), true
+		}
+	}
+	if dropped {
+		settings.TopicChanges++
+	}
+	text, err := json.Marshal(since)
+	settings.Topics = string(text)
+	return strings.Join(changes, " "), err
+}
+
+// wanted are the names of each wanted topic, today's first. They are those of all topics if there is no filter.
+func (f *following) wanted() (groups [][]string) {
+	if len(f.topics) == 0 {
+		return [][]string{{allTopics}}
+	}
+	for _, topic := range f.follower.(TopicFilter).Topics() {
+		groups = append(groups, topicsOf(f.leader, []string{topic}))
+	}
+	return groups
+}
+
+// topicsSince is what is recorded of topics, or nil if nothing is.
+func topicsSince(settings *persistence.FollowerSettings) (since map[string]int64, err error) {
+	if settings.Topics == "" {
+		return nil, nil
+	}
+	if err := json.Unmarshal([]byte(settings.Topics), &since); err != nil {
+		return nil, fmt.Errorf("system: the recorded topics of a follower cannot be read: %w", err)
+	}
+	return since, nil
+}
+
+// earliest is since when a topic with these names is processed. A topic that is known under a former name is the same one.
+func earliest(recorded map[string]int64, names []string) (since int64, known bool) {
+	for _, name := range names {
+		if from, ok := recorded[name]; ok && from >= 0 && (!known || from < since) {
+			since, known = from, true
+		}
+	}
+	if from, ok := recorded[allTopics]; ok && from >= 0 && !known {
+		return from, true
+	}
+	return since, known
+}
+
+// missed is the position, if the log has events of a topic up to there, and 0 if the follower has missed none.
+func (f *following) missed(ctx context.Context, names []string, position int64) (int64, error) {
+	if position == 0 || names[0] == allTopics {
+		return position, nil
+	}
+	events, err := f.leader.Notifications(ctx, persistence.NotificationRange{Stop: position, Limit: 1, Topics: names})
+	if err != nil || len(events) == 0 {
+		return 0, err
+	}
+	return position, nil
+}
+
+// noteOf says what the topics of a follower leave out, or "".
+func noteOf(settings *persistence.FollowerSettings) string {
+	since, err := topicsSince(settings)
+	if err != nil {
+		return err.Error()
+	}
+	late := map[int64][]string{}
+	for _, name := range slices.Sorted(maps.Keys(since)) {
+		from, shown := since[name], name
+		if name == allTopics {
+			shown = "every other topic"
+		}
+		if from != 0 {
+			late[from] = append(late[from], shown)
+		}
+	}
+	var notes []string
+	for _, from := range slices.Sorted(maps.Keys(late)) {
+		names := strings.Join(late[from], ", ")
+		if from < 0 {
+			notes = append(notes, fmt.Sprintf("%s: not processed any more since position %d", names, -from))
+			continue
+		}
+		notes = append(notes, fmt.Sprintf("%s: processed only since position %d; reset the follower to process older ones", names, from))
+	}
+	if settings.TopicChanges > 1 {
+		notes = append(notes, fmt.Sprintf("topics were left out %d times; if another program runs under this name, "+
+			"give it a name of its own", settings.TopicChanges))
+	}
+	if len(notes) > 0 {
+		notes = append(notes, "accept this with the command followers accept")
+	}
+	return strings.Join(notes, "; ")
+}
+
+// isPaused reports whether an error is that the follower is paused.
+func isPaused(err error) bool { return errors.Is(err, ErrPaused) }

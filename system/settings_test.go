@@ -1,0 +1,305 @@
+package system_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// eachStore runs a test on both databases and in memory.
+func eachStore(t *testing.T, test func(t *testing.T, store persistence.Factory)) {
+	t.Run("memory", func(t *testing.T) { test(t, memory.New()) })
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) { test(t, gormstore.New(db)) })
+}
+
+// program is one run of a program with a follower: what it saw, logged, and says of itself.
+type program struct {
+	seen   []string
+	logged bytes.Buffer
+	status system.Status
+	note   string
+}
+
+// catchUp has a follower catch up that wants some topics, or all.
+func catchUp(t *testing.T, store persistence.Factory, topics ...string) *program {
+	t.Helper()
+	p := &program{}
+	policy := func(_ context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+		p.seen = append(p.seen, event.Topic)
+		return nil
+	}
+	sys := newSystem(t, system.Pipe(system.App(schoolName, school.New), filtering("F", policy, topics...)))
+	r, err := system.NewSingleThreadedRunner(sys, application.WithStore(store),
+		application.WithLogger(slog.New(slog.NewTextHandler(&p.logged, nil))))
+	closing(t, r, err)
+	done, err := r.CatchUp(t.Context(), "F", nil)
+	do(t, err)
+	p.note, p.status = done[0].Note, statuses(t, r)[0]
+	if p.status.Note != p.note {
+		t.Errorf("the status says %q, and catching up %q", p.status.Note, p.note)
+	}
+	return p
+}
+
+// wantNote fails unless the program warns of exactly these topics, or of none.
+func (p *program) wantNote(t *testing.T, what string, topics ...string) {
+	t.Helper()
+	for _, topic := range []string{"Dog.Registered", "Dog.TrickAdded", "every other topic"} {
+		if slices.Contains(topics, topic) != strings.Contains(p.note, topic) {
+			t.Errorf("%s: the note is %q, want one about %q", what, p.note, topics)
+		}
+	}
+	if len(topics) > 0 != strings.Contains(p.logged.String(), "level=WARN msg=\"follower: "+strings.Join(topics, ", ")) {
+		t.Errorf("%s: logged %s", what, &p.logged)
+	}
+}
+
+// The topics of the school's events.
+const registered, trickAdded = "Dog.Registered", "Dog.TrickAdded"
+
+// A filter that grows leaves out what the position has passed, which is said until it is mended.
+func TestFilterGrows(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, store persistence.Factory) {
+		dogs, err := school.New(application.WithStore(store))
+		do(t, err)
+		register(t, dogs, 2, "Fido")
+		catchUp(t, store, registered).wantNote(t, "at first")
+		catchUp(t, store, registered).wantNote(t, "the same again")
+		for range 2 {
+			catchUp(t, store, registered, trickAdded).wantNote(t, "grown, and nothing new", trickAdded)
+		}
+		register(t, dogs, 2, "Rex")
+		p := catchUp(t, store, trickAdded, registered)
+		p.wantNote(t, "in another order", trickAdded)
+		if len(p.seen) != 3 {
+			t.Errorf("saw %q", p.seen)
+		}
+		if p := catchUp(t, store, registered); !strings.Contains(p.note, trickAdded+": not processed any more since position 6") {
+			t.Errorf("shrunk, the note is %q", p.note)
+		}
+		if p := catchUp(t, store, registered, trickAdded); !strings.Contains(p.note, trickAdded+": processed only since position 6") {
+			t.Errorf("grown again, the note is %q", p.note)
+		}
+		catchUp(t, store).wantNote(t, "all topics", "every other topic")
+	})
+}
+
+// Topics that nothing was recorded of leave nothing out, and neither do those of a follower that is at the beginning.
+func TestFilterGrowsWithoutLoss(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, store persistence.Factory) {
+		dogs, err := school.New(application.WithStore(store))
+		do(t, err)
+		catchUp(t, store, trickAdded).wantNote(t, "an empty log")
+		catchUp(t, store, trickAdded, registered).wantNote(t, "grown at the beginning")
+		catchUp(t, store, registered).wantNote(t, "shrunk")
+		register(t, dogs, 0, "Fido")
+		catchUp(t, store, registered).wantNote(t, "at first")
+		catchUp(t, store, registered, trickAdded).wantNote(t, "grown by a topic without events")
+		register(t, dogs, 1, "Rex")
+		if p := catchUp(t, store, registered, trickAdded); len(p.seen) != 2 {
+			t.Errorf("saw %q", p.seen)
+		}
+	})
+}
+
+// A follower that has run before there were settings is taken to have processed its topics from the beginning.
+func TestPositionWithoutSettings(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		store := gormstore.New(db)
+		dogs, err := school.New(application.WithStore(store))
+		do(t, err, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+		register(t, dogs, 2, "Fido")
+		for range 2 {
+			p := catchUp(t, store, registered)
+			if n := strings.Count(p.logged.String(), "level=WARN"); n != 1 || !strings.Contains(p.logged.String(), "migrate") {
+				t.Errorf("%d warnings without the table: %s", n, &p.logged)
+			}
+		}
+		do(t, gormstore.AutoMigrate(db))
+		catchUp(t, store, registered).wantNote(t, "with the table")
+		catchUp(t, store, registered, trickAdded).wantNote(t, "grown", trickAdded)
+	})
+}
+
+// Two programs under one name with different topics take events from each other, and both are told.
+func TestTwoProgramsUnderOneName(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, store persistence.Factory) {
+		dogs, err := school.New(application.WithStore(store))
+		do(t, err)
+		var both [2]*program
+		for i := range 6 {
+			register(t, dogs, 1, string(rune('a'+i)))
+			both[i%2] = catchUp(t, store, [][]string{{registered}, {registered, trickAdded}}[i%2]...)
+		}
+		for _, p := range both {
+			if !strings.Contains(p.logged.String(), "another program") || !strings.Contains(p.status.Note, "another program") {
+				t.Errorf("the note is %q; logged: %s", p.status.Note, &p.logged)
+			}
+		}
+	})
+}
+
+// syncBuffer is a buffer for concurrent use.
+type syncBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+// A running program is told of the other one, too: its batch is not processed with topics that are not recorded.
+func TestTwoProgramsAtOnce(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		store := gormstore.New(db)
+		var logged syncBuffer
+		var j journal
+		first := newRunner(t, store, system.Pipe(system.App(schoolName, school.New),
+			system.App("F", func(options ...application.Option) (*filter, error) {
+				app, err := application.New("F", append(options, application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))...)
+				return &filter{&follower{Application: app, policy: j.policy}, []string{registered}}, err
+			})))
+		dogs := get[*school.TrainingSchool](t, first, schoolName)
+		start(t, first)
+		register(t, dogs, 1, "Fido")
+		reached(t, get[*filter](t, first, "F").Application, head(t, dogs.Application))
+		catchUp(t, store, registered, trickAdded)
+		register(t, dogs, 1, "Rex")
+		reached(t, get[*filter](t, first, "F").Application, head(t, dogs.Application))
+		if !eventually(func() bool { return strings.Contains(logged.String(), "changes=-Dog.TrickAdded") }) {
+			t.Errorf("logged %s", logged.String())
+		}
+	})
+}
+
+// headStarter begins at the head.
+type headStarter struct{ *follower }
+
+func (headStarter) StartAtHead() {}
+
+// A follower that begins at the head does so once: not when it is started again, and not when it is reset.
+func TestStartAtHead(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, store persistence.Factory) {
+		dogs, err := school.New(application.WithStore(store))
+		do(t, err)
+		run := func(name string) (seen int) {
+			t.Helper()
+			node := system.App(name, func(options ...application.Option) (headStarter, error) {
+				app, err := application.New(name, options...)
+				policy := func(context.Context, domain.Event, *application.ProcessingEvent) error { seen++; return nil }
+				return headStarter{&follower{Application: app, policy: policy}}, err
+			})
+			sys := newSystem(t, system.Pipe(system.App(schoolName, school.New), node))
+			r, err := system.NewSingleThreadedRunner(sys, application.WithStore(store))
+			closing(t, r, err)
+			_, err = r.CatchUp(t.Context(), name, nil)
+			do(t, err)
+			return seen
+		}
+		if n := run("Early"); n != 0 {
+			t.Errorf("saw %d events of an empty log", n)
+		}
+		register(t, dogs, 2, "Fido")
+		if n := run("Early"); n != 3 {
+			t.Errorf("saw %d of 3 events; it had begun before them", n)
+		}
+		if n := run("Late"); n != 0 {
+			t.Errorf("saw %d events that were there before it", n)
+		}
+		register(t, dogs, 0, "Rex")
+		if n := run("Late"); n != 1 {
+			t.Errorf("saw %d events, want the one after it began", n)
+		}
+		database, ok := store.(*gormstore.Store)
+		if !ok {
+			return
+		}
+		do(t, database.Transaction(t.Context(), func(ctx context.Context) error {
+			_, err := database.DeleteTracking(ctx, "Late", schoolName)
+			return err
+		}))
+		if n := run("Late"); n != 4 {
+			t.Errorf("saw %d of 4 events after a reset", n)
+		}
+	})
+}
+
+// Without a place for settings a follower that begins at the head does not begin at all.
+func TestStartAtHeadNeedsSettings(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		do(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+		node := system.App("F", func(options ...application.Option) (headStarter, error) {
+			app, err := application.New("F", options...)
+			return headStarter{&follower{Application: app, policy: ignore}}, err
+		})
+		r := newRunner(t, gormstore.New(db), system.Pipe(system.App(schoolName, school.New), node))
+		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
+		if _, err := r.CatchUp(t.Context(), "F", nil); err == nil || !strings.Contains(err.Error(), "migrate") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// What is paused is not processed, whoever asks for it, and what is parked is not retried.
+func TestPausedFollower(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, store persistence.Factory) {
+		var j journal
+		sys := newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
+		r, err := system.NewSingleThreadedRunner(sys, application.WithStore(store))
+		closing(t, r, err)
+		set := func(s persistence.FollowerSettings) {
+			t.Helper()
+			recorder := get[*follower](t, r, "F").Recorder().(persistence.SettingsRecorder)
+			do(t, recorder.WriteSettings(t.Context(), schoolName, s))
+		}
+		set(persistence.FollowerSettings{PausedAt: time.Now().UTC(), PausedBy: "a test"})
+		start(t, r)
+		dogs := get[*school.TrainingSchool](t, r, schoolName)
+		register(t, dogs, 1, "Fido")
+		if s := statuses(t, r)[0]; s.State != system.Paused || s.Err != nil || s.PausedBy != "a test" || s.Position != 0 || len(j.events(t)) != 0 {
+			t.Errorf("the status is %+v, and %d events were seen", s, len(j.events(t)))
+		}
+		if _, err := r.CatchUp(t.Context(), "F", nil); !errors.Is(err, system.ErrPaused) || !errors.Is(err, domain.ErrEventSourcing) {
+			t.Errorf("catching up: %v", err)
+		}
+		set(persistence.FollowerSettings{})
+		do(t, r.Sync(t.Context()))
+		j.want(t, dogs.Application)
+		if s := statuses(t, r)[0]; s.State != system.Running {
+			t.Errorf("the status is %+v", s)
+		}
+	})
+}
