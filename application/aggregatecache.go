@@ -48,11 +48,7 @@ func newAggregateCache[T any](r *Repository[T]) *aggregateCache[T] {
 func (c *aggregateCache[T]) get(ctx context.Context, id uuid.UUID) (*T, error) {
 	cached, ok := c.entries.get(id)
 	if !ok {
-		aggregate, err := c.r.load(ctx, id, latest)
-		if err != nil {
-			return nil, err
-		}
-		return aggregate, c.keep(aggregate)
+		return c.load(ctx, id)
 	}
 	if !c.settings.fastForward {
 		return c.take(cached)
@@ -60,8 +56,18 @@ func (c *aggregateCache[T]) get(ctx context.Context, id uuid.UUID) (*T, error) {
 	return c.forward(ctx, id, cached)
 }
 
+// load loads an aggregate past the cache, and caches it.
+func (c *aggregateCache[T]) load(ctx context.Context, id uuid.UUID) (*T, error) {
+	aggregate, err := c.r.load(ctx, id, latest)
+	if err != nil {
+		return nil, err
+	}
+	return aggregate, c.keep(aggregate)
+}
+
 // forward brings an entry up to date and returns it. One caller at a time reads what is new; others wait for it, or,
-// with skipping, take what is there.
+// with skipping, take what is there. An entry whose event is not stored any more,
+// because the aggregate was deleted or restored to another state, is dropped.
 func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *entry[T]) (*T, error) {
 	if !cached.forwarding.TryLock() {
 		if c.settings.skipping {
@@ -75,8 +81,11 @@ func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *e
 		return nil, err
 	}
 	before := c.r.definition.Root(aggregate).Version()
-	if err := c.r.forward(ctx, aggregate, latest); err != nil {
+	if err := c.r.forwardFrom(ctx, aggregate, latest); err != nil {
 		c.entries.remove(id) // a live aggregate may have taken over a part
+		if isOutdated(err) {
+			return c.load(ctx, id)
+		}
 		return nil, err
 	}
 	if c.r.definition.Root(aggregate).Version() == before {

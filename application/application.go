@@ -30,6 +30,7 @@ type Application struct {
 	cache       cacheSettings
 	log         *NotificationLog
 	closed      atomic.Bool
+	reported    reports
 
 	mu         sync.RWMutex // protects what follows
 	kept       map[string][]keeper
@@ -224,14 +225,21 @@ func (a *Application) keep(ctx context.Context, change domain.Changes, events []
 	}
 }
 
+// takeDueSnapshots takes the snapshots that are due at the events of one change,
+// but none that would be deleted again at once.
 func (a *Application) takeDueSnapshots(ctx context.Context, k keeper, definition string, events []domain.Event) {
+	var due []domain.Event
 	for _, event := range events {
-		if !a.intervals.due(definition, event.OriginatorVersion) {
-			continue
+		if a.intervals.due(definition, event.OriginatorVersion) {
+			due = append(due, event)
 		}
+	}
+	if kept := a.snapshots.Kept(); kept > 0 && len(due) > kept {
+		due = due[len(due)-kept:]
+	}
+	for _, event := range due {
 		if err := k.snapshotAt(ctx, event.OriginatorID, event.OriginatorVersion); err != nil {
-			a.logger.WarnContext(ctx, "snapshot was not taken; the events are saved", "application", a.name,
-				"originator", event.OriginatorID, "version", event.OriginatorVersion, "error", err)
+			a.notTaken(ctx, definition, event.OriginatorID, event.OriginatorVersion, err)
 		}
 	}
 }

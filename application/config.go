@@ -74,6 +74,17 @@ func WithSnapshotting(intervals map[string]int) Option {
 	return func(c *config) { c.intervals = maps.Clone(intervals); c.snapshotting = true }
 }
 
+// WithSnapshotsKept sets how many snapshots of an aggregate are kept: older ones
+// are deleted when a new one is stored. 0 keeps all. The default is
+// DefaultSnapshotsKept; the setting SNAPSHOTS_KEPT is the same in the environment.
+func WithSnapshotsKept(n int) Option {
+	return func(c *config) { c.snapshotsKept, c.hasSnapshotsKept = n, true }
+}
+
+// DefaultSnapshotsKept is how many snapshots of an aggregate are kept if no
+// setting says otherwise: the newest, and one to fall back to.
+const DefaultSnapshotsKept = 2
+
 // WithDefinitions makes the events of definitions and logs known that the application has in its log without a repository
 // of its own for them, for example because a repository was dropped and its events stayed. It is also for the client of a
 // remote log (remotelog.WithApplicationOptions), which has no repositories. A follower does not need it for what it
@@ -103,6 +114,8 @@ type config struct {
 	original                  bool
 	snapshotting, ownsFactory bool
 	intervals                 intervals
+	snapshotsKept             int
+	hasSnapshotsKept          bool
 	cache                     cacheSettings
 	schemas                   []*domain.Schema
 	logger                    *slog.Logger
@@ -167,7 +180,7 @@ func (c *config) wire() (*Application, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.snapshots = persistence.NewSnapshotStore(a.mapper, recorder)
+		a.snapshots = persistence.NewSnapshotStore(a.mapper, recorder).KeepNewest(c.snapshotsKept)
 	}
 	return a, nil
 }
@@ -292,14 +305,24 @@ func (c *config) readSnapshotting() error {
 		c.intervals, err = parseIntervals(setting)
 		mistakes = append(mistakes, err)
 	}
+	if !c.hasSnapshotsKept {
+		var err error
+		c.snapshotsKept, err = c.environment.Int(DefaultSnapshotsKept, 0, maxSnapshotsKept, "SNAPSHOTS_KEPT")
+		mistakes = append(mistakes, err)
+	} else if c.snapshotsKept < 0 {
+		mistakes = append(mistakes, fmt.Errorf("application: WithSnapshotsKept(%d): give 0 to keep all, or more", c.snapshotsKept))
+	}
 	enabled, err := c.environment.Bool(len(c.intervals) > 0, "IS_SNAPSHOTTING_ENABLED")
 	c.snapshotting = c.snapshotting || enabled
 	return errors.Join(append(mistakes, err)...)
 }
 
+// maxSnapshotsKept is the largest SNAPSHOTS_KEPT.
+const maxSnapshotsKept = 1_000_000
+
 // known are the settings that an application and the stores of this module read.
 var known = []string{
-	"PERSISTENCE_MODULE", "GORM_DB_ALIAS", "DJANGO_DB_ALIAS", "IS_SNAPSHOTTING_ENABLED", "SNAPSHOTTING_INTERVALS",
+	"PERSISTENCE_MODULE", "GORM_DB_ALIAS", "DJANGO_DB_ALIAS", "IS_SNAPSHOTTING_ENABLED", "SNAPSHOTTING_INTERVALS", "SNAPSHOTS_KEPT",
 	"COMPRESSOR_TOPIC", "CIPHER_TOPIC", "CIPHER_KEY", "CIPHER_KEY_FILE", "AGGREGATE_CACHE_MAXSIZE",
 	"AGGREGATE_CACHE_FASTFORWARD", "AGGREGATE_CACHE_FASTFORWARD_SKIPPING", "DEEPCOPY_FROM_AGGREGATE_CACHE",
 	"EVENTSOURCING_RUNNER",

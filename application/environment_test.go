@@ -98,6 +98,7 @@ func TestPrecedence(t *testing.T) {
 			store := memory.New()
 			options := []application.Option{
 				application.WithStore(store),
+				application.WithSnapshotsKept(0),
 				application.WithEnv(given),
 				application.WithLookup(func(key string) (string, bool) { value, ok := process[key]; return value, ok }),
 			}

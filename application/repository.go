@@ -87,18 +87,9 @@ func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) 
 
 // load reads an aggregate from its newest snapshot that is not too new, and the events behind it.
 func (r *Repository[T]) load(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
-	aggregate, err := r.fromSnapshot(ctx, id, version)
+	aggregate, err := r.loadFromSnapshot(ctx, id, version)
 	if err != nil {
 		return nil, err
-	}
-	if aggregate != nil {
-		err = r.forwardFromSnapshot(ctx, aggregate, version)
-		if errors.Is(err, errAhead) {
-			r.passedOver(ctx, id, err)
-			aggregate = nil
-		} else if err != nil {
-			return nil, err
-		}
 	}
 	if aggregate == nil {
 		aggregate = r.definition.Blank(id)
@@ -134,23 +125,35 @@ func (r *Repository[T]) forward(ctx context.Context, aggregate *T, version int64
 	return nil
 }
 
-// errAhead says that a snapshot is of a version that its aggregate does not have: it was planted, or the events behind it
-// were lost. What would be saved on it could never be read.
-var errAhead = errors.New("the snapshot is ahead of the aggregate's events")
+var (
+	// errAhead says that a snapshot, or a cached aggregate, is of a version that is
+	// not stored: the events were deleted or lost, or it was planted. What would be
+	// saved on it could never be read.
+	errAhead = errors.New("its version is not among the stored events of the aggregate")
+	// errRewritten says that it was made of another event than the one stored now.
+	errRewritten = errors.New("the stored event of its version is another one: the events were deleted and made anew")
+)
 
-// forwardFromSnapshot is forward for an aggregate that was restored. It reads the snapshot's own event as well, to see
-// that there is such.
-func (r *Repository[T]) forwardFromSnapshot(ctx context.Context, aggregate *T, version int64) error {
+// forwardFrom is forward for an aggregate that comes from a snapshot or from the
+// cache. It reads the event of the aggregate's own version as well, to see that
+// it is still stored and still the same. If it is not, the error is errAhead or
+// errRewritten.
+func (r *Repository[T]) forwardFrom(ctx context.Context, aggregate *T, version int64) error {
 	root := r.definition.Root(aggregate)
-	at, found := root.Version(), false
+	at, last, found := root.Version(), root.LastEventID(), false
+	if pending := any(aggregate).(domain.Changes).PendingEvents(); len(pending) > 0 { // of a live one in the cache
+		at, last = pending[0].OriginatorVersion-1, uuid.Nil
+	}
 	for event, err := range r.app.events.Get(ctx, root.ID(), rangeOf(at, version)) {
 		switch {
 		case err != nil:
 			return err
-		case found:
+		case !found && event.OriginatorVersion != at:
+			return errAhead
+		case !found && event.ID != last && event.ID != uuid.Nil && last != uuid.Nil:
+			return errRewritten
+		case event.OriginatorVersion > root.Version():
 			err = r.apply(aggregate, event)
-		case event.OriginatorVersion != at:
-			err = errAhead
 		}
 		if err != nil {
 			return err
@@ -162,6 +165,10 @@ func (r *Repository[T]) forwardFromSnapshot(ctx context.Context, aggregate *T, v
 	}
 	return nil
 }
+
+// isOutdated reports whether forwardFrom found that an aggregate is not what its
+// events make of it.
+func isOutdated(err error) bool { return errors.Is(err, errAhead) || errors.Is(err, errRewritten) }
 
 func (r *Repository[T]) apply(aggregate *T, event domain.Event) error {
 	if err := r.definition.Apply(aggregate, event); err != nil {
@@ -183,38 +190,57 @@ func behind(version int64) int64 {
 	return version + 1
 }
 
-// fromSnapshot makes the aggregate of the newest snapshot up to a version, or nil. A snapshot that cannot be used is
-// reported to the log and passed over, because the events have the same to say.
-func (r *Repository[T]) fromSnapshot(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
+// loadFromSnapshot loads an aggregate from its newest snapshot up to a version
+// that can be used, or returns nil if there is none. Only if the newest cannot be
+// used does it read the older ones. It reports those that cannot, because the
+// events say the same and only take longer.
+func (r *Repository[T]) loadFromSnapshot(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
 	if r.app.snapshots == nil {
 		return nil, nil
 	}
-	wanted := persistence.EventRange{Before: behind(version), Descending: true, Limit: 1}
-	snapshot, ok, err := one(r.app.snapshots.Get(ctx, id, wanted))
-	if err == nil && !ok {
-		return nil, nil
+	before := behind(version)
+	for limit := 1; ; limit = olderSnapshots {
+		wanted := persistence.EventRange{Before: before, Descending: true, Limit: limit}
+		read := 0
+		for stored, err := range r.app.snapshots.GetStored(ctx, id, wanted) {
+			if err != nil {
+				return nil, err
+			}
+			aggregate, unusable, err := r.fromSnapshot(ctx, stored, version)
+			if unusable == nil {
+				return aggregate, err
+			}
+			r.app.passedOver(ctx, r.definition.Name(), stored, unusable)
+			read, before = read+1, stored.OriginatorVersion
+		}
+		if read < limit || limit > 1 || before == 0 {
+			return nil, nil
+		}
 	}
-	var aggregate *T
+}
+
+// olderSnapshots is how many snapshots are tried if the newest cannot be used.
+const olderSnapshots = 4
+
+// fromSnapshot makes an aggregate of a stored snapshot and the events after it.
+// unusable is what is wrong with the snapshot itself.
+func (r *Repository[T]) fromSnapshot(
+	ctx context.Context, stored persistence.StoredEvent, version int64,
+) (aggregate *T, unusable, err error) {
+	snapshot, err := r.app.mapper.SnapshotToDomain(stored)
 	if err == nil {
 		aggregate, err = r.definition.Restore(snapshot)
 	}
-	if err != nil && isUnusable(err) {
-		r.passedOver(ctx, id, err)
-		return nil, nil
+	if isUnreadable(err) {
+		return nil, err, nil
 	}
-	return aggregate, err
-}
-
-func (r *Repository[T]) passedOver(ctx context.Context, id uuid.UUID, err error) {
-	r.app.logger.WarnContext(ctx, "snapshot was passed over; the aggregate is read from its events",
-		"application", r.app.name, "originator", id, "error", err)
-}
-
-// isUnusable tells what is wrong with a snapshot itself from trouble with the database.
-func isUnusable(err error) bool {
-	_, mapping := errors.AsType[*persistence.MappingError](err)
-	_, payload := errors.AsType[*domain.PayloadError](err)
-	return mapping || payload
+	if err == nil {
+		err = r.forwardFrom(ctx, aggregate, version)
+	}
+	if isOutdated(err) {
+		return nil, err, nil
+	}
+	return aggregate, nil, err
 }
 
 // one returns the first of a stream.
@@ -299,28 +325,49 @@ func pause(ctx context.Context, attempt int) bool {
 }
 
 // TakeSnapshot stores a snapshot of an aggregate as it is saved now. A snapshot of that version that is there already
-// is a success. It returns ErrSnapshottingDisabled where the application keeps no snapshots.
+// is a success, and one that this program cannot use is replaced. It returns
+// ErrSnapshottingDisabled where the application keeps no snapshots.
 func (r *Repository[T]) TakeSnapshot(ctx context.Context, id uuid.UUID) error {
-	return r.takeSnapshot(ctx, id, func() (*T, error) { return r.load(ctx, id, latest) })
+	_, err := r.EnsureSnapshot(ctx, id)
+	return err
 }
 
 // TakeSnapshotAt is TakeSnapshot for an earlier version.
 func (r *Repository[T]) TakeSnapshotAt(ctx context.Context, id uuid.UUID, version int64) error {
-	return r.takeSnapshot(ctx, id, func() (*T, error) { return r.GetAt(ctx, id, version) })
+	_, err := r.takeSnapshot(ctx, func() (*T, error) { return r.GetAt(ctx, id, version) })
+	return err
 }
 
-func (r *Repository[T]) takeSnapshot(ctx context.Context, id uuid.UUID, load func() (*T, error)) error {
+// SnapshotReport is what EnsureSnapshot did.
+type SnapshotReport struct {
+	// Version is the version of the aggregate that the snapshot is of.
+	Version int64
+	// Outcome says whether the snapshot was stored, was present, or replaced one
+	// that this program cannot use.
+	Outcome persistence.SnapshotOutcome
+}
+
+// EnsureSnapshot is TakeSnapshot, and reports what it did.
+func (r *Repository[T]) EnsureSnapshot(ctx context.Context, id uuid.UUID) (SnapshotReport, error) {
+	return r.takeSnapshot(ctx, func() (*T, error) { return r.load(ctx, id, latest) })
+}
+
+func (r *Repository[T]) takeSnapshot(ctx context.Context, load func() (*T, error)) (SnapshotReport, error) {
 	if r.app.snapshots == nil {
-		return ErrSnapshottingDisabled
+		return SnapshotReport{}, ErrSnapshottingDisabled
 	}
 	if err := r.app.ready(ctx); err != nil {
-		return err
+		return SnapshotReport{}, err
 	}
 	aggregate, err := load()
 	if err != nil {
-		return err
+		return SnapshotReport{}, err
 	}
-	return r.app.snapshots.Put(ctx, r.definition.TakeSnapshot(aggregate))
+	outcome, err := r.app.snapshots.PutReporting(ctx, r.definition.TakeSnapshot(aggregate))
+	if err != nil {
+		return SnapshotReport{}, err
+	}
+	return SnapshotReport{Version: r.definition.Root(aggregate).Version(), Outcome: outcome}, nil
 }
 
 // snapshotAt implements keeper.

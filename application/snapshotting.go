@@ -1,10 +1,17 @@
 package application
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -48,4 +55,70 @@ func (i intervals) check() error {
 		}
 	}
 	return nil
+}
+
+// isUnreadable reports whether a snapshot cannot be read for a reason of its own.
+func isUnreadable(err error) bool {
+	_, mapping := errors.AsType[*persistence.MappingError](err)
+	_, payload := errors.AsType[*domain.PayloadError](err)
+	return mapping || payload
+}
+
+// passedOver reports a snapshot that cannot be used. The events say the same, so
+// the next snapshot replaces it. What follows from a change of the program is the
+// same for all snapshots of a definition and is reported once; what is wrong with
+// one snapshot is reported once for its originator.
+func (a *Application) passedOver(ctx context.Context, definition string, snapshot persistence.StoredEvent, err error) {
+	key := snapshot.OriginatorID.String()
+	level := slog.LevelWarn
+	if other, ok := errors.AsType[*persistence.StateTypeError](err); ok {
+		if other.Stored == "" { // every snapshot that an earlier release took
+			level = slog.LevelDebug
+		}
+		key = definition + " state type"
+	} else if _, ok := errors.AsType[*domain.SchemaVersionError](err); ok {
+		key = definition + " schema version"
+	} else if _, ok := errors.AsType[*persistence.UnknownTopicError](err); ok {
+		key = definition + " topic"
+	}
+	if level > slog.LevelDebug && !a.reported.first(key) {
+		return
+	}
+	a.logger.Log(ctx, level, "snapshot was passed over; the aggregate is read from older snapshots or its events, "+
+		"and the next snapshot replaces it; more of the same kind are not reported", "application", a.name,
+		"definition", definition, "originator", snapshot.OriginatorID, "version", snapshot.OriginatorVersion, "error", err)
+}
+
+// notTaken reports a snapshot that a save could not take. A state that cannot be
+// stored, such as one that is too large, is reported once for its aggregate.
+func (a *Application) notTaken(ctx context.Context, definition string, id uuid.UUID, version int64, err error) {
+	_, invalid := errors.AsType[*persistence.InvalidError](err)
+	if (invalid || isUnreadable(err)) && !a.reported.first("state "+id.String()) {
+		return
+	}
+	a.logger.WarnContext(ctx, "snapshot was not taken; the events are saved", "application", a.name,
+		"definition", definition, "originator", id, "version", version, "error", err)
+}
+
+// reports remembers what was reported. It is safe for concurrent use.
+type reports struct {
+	mu   sync.Mutex // protects seen
+	seen map[string]bool
+}
+
+// maxReports bounds the memory of reports: after so many it begins again.
+const maxReports = 10_000
+
+// first reports whether it is called with this key for the first time.
+func (r *reports) first(key string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen[key] {
+		return false
+	}
+	if r.seen == nil || len(r.seen) == maxReports {
+		r.seen = map[string]bool{}
+	}
+	r.seen[key] = true
+	return true
 }

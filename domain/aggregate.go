@@ -18,6 +18,7 @@ type Aggregate struct {
 	version    int64
 	createdOn  time.Time
 	modifiedOn time.Time
+	lastEvent  uuid.UUID // the id of the event of this version, if it has one
 	pending    []Event
 	owner      *Aggregate // who may append to pending in place
 	schema     *Schema
@@ -42,6 +43,10 @@ func (a *Aggregate) ID() uuid.UUID { return a.id }
 
 // Version is the version of the last event applied, saved or not.
 func (a *Aggregate) Version() int64 { return a.version }
+
+// LastEventID is the id of the event that Version counts, saved or not. It is
+// zero if the event has none, as those that the Python original has stored.
+func (a *Aggregate) LastEventID() uuid.UUID { return a.lastEvent }
 
 // CreatedOn is the time of the first event.
 func (a *Aggregate) CreatedOn() time.Time { return a.createdOn }
@@ -121,6 +126,7 @@ func (a *Aggregate) advance(event Event, apply func()) {
 	}
 	a.version = event.OriginatorVersion
 	a.modifiedOn = event.Timestamp
+	a.lastEvent = event.ID
 }
 
 // accepts reports why a stored event cannot be the next one of the aggregate.

@@ -20,7 +20,10 @@ type EventType struct {
 	goType  reflect.Type
 	steps   []upcast // from the oldest schema version that can be read to today's
 	version int
-	read    func(t *EventType, version int, decode DecodeFunc) (any, error)
+	// fingerprints are those of a snapshot's state, in the order of steps with
+	// today's last; events have none.
+	fingerprints []string
+	read         func(t *EventType, version int, decode DecodeFunc) (any, error)
 }
 
 // DecodeFunc fills the pointer it is given with a stored payload. It may be called more than once.
@@ -46,6 +49,18 @@ func (t *EventType) GoType() reflect.Type { return t.goType }
 
 // Version is the schema version that new payloads are written in, from 1.
 func (t *EventType) Version() int { return t.version }
+
+// Fingerprint identifies the structure of the state in snapshots of a schema
+// version. A snapshot with another fingerprint was made by a program whose state
+// has other fields, so it lacks some or means something else by them. It is ""
+// for events, for versions that cannot be read, and for a state that any
+// structure can be read into.
+func (t *EventType) Fingerprint(version int) string {
+	if i := version - t.oldest(); len(t.fingerprints) > 0 && i >= 0 && version <= t.version {
+		return t.fingerprints[i]
+	}
+	return ""
+}
 
 // Decode makes today's payload out of one stored in the given schema version.
 //

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"reflect"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // SnapshotState is the payload of a snapshot: the state S of an aggregate at one version, with the times that an
@@ -33,10 +31,15 @@ func State[T, S any](to func(*T) S, from func(S) *T, options ...TypeOption) Opti
 	return func(d *Definition[T]) { d.state = newState(to, from, options) }
 }
 
-// SnapshotVersion sets the schema version of T's snapshots, for a T that is stored as itself. Raise it when T changes
-// so that old snapshots no longer fit: they are then passed over, and the aggregate is read from its events. Raise it as
-// well when an event's meaning changes, because its Apply does something else or an Upcast adds to it: old snapshots still
-// fit then, but hold what the event meant before.
+// SnapshotVersion sets the schema version of T's snapshots, for a T that is
+// stored as itself. Raise it when an event's meaning changes, because its Apply
+// does something else or an Upcast adds to it: the state in old snapshots is what
+// the events meant before. They are then passed over, the aggregate is read from
+// its events, and the next snapshot replaces the old one.
+//
+// A change of the fields of T needs no new version: a snapshot of a state with
+// other fields is never used. While old and new processes run side by side, each
+// uses only the snapshots that fit its own T.
 func SnapshotVersion[T any](version int) Option[T] {
 	return func(d *Definition[T]) {
 		if version < 1 {
@@ -67,6 +70,10 @@ func newState[T, S any](to func(*T) S, from func(S) *T, options []TypeOption) *s
 
 // snapshotType makes the type of a state into the type of its snapshots.
 func snapshotType[S any](state *EventType, version int) *EventType {
+	for _, step := range state.steps {
+		state.fingerprints = append(state.fingerprints, fingerprintOf(step.from))
+	}
+	state.fingerprints = append(state.fingerprints, fingerprintOf(state.goType))
 	state.goType = reflect.TypeFor[SnapshotState[S]]()
 	state.version = max(version, state.version)
 	state.read = readSnapshot[S]
@@ -113,14 +120,16 @@ func (d *Definition[T]) plainState(aggregate *T) T {
 func (d *Definition[T]) StateType() reflect.Type { return d.state.state }
 
 // TakeSnapshot makes a snapshot of the aggregate as it is. Take snapshots only of what is saved: a snapshot of pending
-// events would outlive a save that fails.
+// events would outlive a save that fails. The ID of the snapshot is that of the
+// aggregate's last event, so that a reader can tell whether the aggregate still
+// has that event.
 func (d *Definition[T]) TakeSnapshot(aggregate *T) Event {
 	root := d.root(aggregate)
 	return Event{
 		OriginatorID:      root.id,
 		OriginatorVersion: root.version,
 		Topic:             d.snapshot.topic,
-		ID:                uuid.New(),
+		ID:                root.lastEvent,
 		Timestamp:         d.Now(),
 		Data:              d.state.take(aggregate, root),
 	}
@@ -139,5 +148,6 @@ func (d *Definition[T]) Restore(snapshot Event) (*T, error) {
 	d.adopt(aggregate, snapshot.OriginatorID, snapshot.OriginatorVersion)
 	root := d.root(aggregate)
 	root.createdOn, root.modifiedOn = times.createdOn, times.modifiedOn
+	root.lastEvent = snapshot.ID
 	return aggregate, nil
 }

@@ -40,6 +40,13 @@ type dialect interface {
 	// insert stores events in a table and returns the values of its key column.
 	insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error)
 
+	// insertSnapshot stores a snapshot, and deletes all but the newest keep of its
+	// originator up to its version.
+	insertSnapshot(ctx context.Context, c connection, t *eventTable, snapshot persistence.StoredEvent, keep int) error
+
+	// isState is a condition that a column of states holds the bytes of an argument.
+	isState() string
+
 	// append takes the lock of a log and then stores events in it. It returns their ids.
 	append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error)
 

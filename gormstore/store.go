@@ -164,7 +164,7 @@ func (s *Store) SnapshotRecorder(application string) (persistence.AggregateRecor
 	if err := s.check(application); err != nil {
 		return nil, err
 	}
-	return newEventTable(s, application, s.tables.snapshots, "uid"), nil
+	return &snapshotRecorder{newEventTable(s, application, s.tables.snapshots, "uid")}, nil
 }
 
 func (s *Store) check(application string) error {

@@ -182,6 +182,9 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (StoredEvent, error) {
 		buf.plain, err = m.encodeOriginal(buf.plain[:0], kind, event)
 	} else {
 		h := header{id: event.ID, timestamp: event.Timestamp, version: kind.Version(), metadata: event.Metadata}
+		if p == snapshots {
+			h.metadata = withFingerprint(kind, event.Metadata)
+		}
 		buf.plain, err = m.transcoder.Encode(h.append(buf.plain[:0]), event.Data)
 	}
 	if err != nil {
@@ -289,6 +292,11 @@ func (m *Mapper) decode(p purpose, plain []byte, event *domain.Event) (stage str
 	kind, ok := m.find(p, event.Topic)
 	if !ok {
 		return StageTopic, &UnknownTopicError{Topic: event.Topic}
+	}
+	if p == snapshots {
+		if err := checkFingerprint(kind, h.version, event); err != nil {
+			return StageDecode, err
+		}
 	}
 	event.Data, err = kind.Decode(h.version, func(into any) error { return m.transcoder.Decode(payload, into) })
 	return StageDecode, undecodable(err)

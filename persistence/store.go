@@ -152,32 +152,3 @@ func mapped(stream iter.Seq2[StoredEvent, error], toDomain func(StoredEvent) (do
 		}
 	}
 }
-
-// SnapshotStore stores and reads the snapshots of an application. It is safe for concurrent use.
-type SnapshotStore struct {
-	mapper   *Mapper
-	recorder AggregateRecorder
-}
-
-// NewSnapshotStore makes a SnapshotStore.
-func NewSnapshotStore(mapper *Mapper, recorder AggregateRecorder) *SnapshotStore {
-	return &SnapshotStore{mapper: mapper, recorder: recorder}
-}
-
-// Put stores a snapshot. A snapshot of that version that is there already is a success, because both say the same.
-func (s *SnapshotStore) Put(ctx context.Context, snapshot domain.Event) error {
-	stored, err := s.mapper.SnapshotToStored(snapshot)
-	if err != nil {
-		return err
-	}
-	_, err = s.recorder.InsertEvents(ctx, []StoredEvent{stored})
-	if IsConflict(err) {
-		return nil
-	}
-	return err
-}
-
-// Get streams the snapshots of an originator. The first error ends the stream.
-func (s *SnapshotStore) Get(ctx context.Context, id uuid.UUID, r EventRange) iter.Seq2[domain.Event, error] {
-	return mapped(s.recorder.SelectEvents(ctx, id, r), s.mapper.SnapshotToDomain)
-}

@@ -50,7 +50,7 @@ func (s *Store) SnapshotRecorder(application string) (persistence.AggregateRecor
 	if err != nil {
 		return nil, err
 	}
-	return &aggregateRecorder{store: s, table: t, application: application}, nil
+	return &snapshotRecorder{aggregateRecorder{store: s, table: t, application: application}}, nil
 }
 
 // Close ends the use of the store: whoever still calls one of its recorders is told persistence.ErrClosed. Closing it

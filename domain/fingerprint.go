@@ -1,0 +1,113 @@
+package domain
+
+import (
+	"crypto/sha256"
+	"encoding"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// fingerprintOf identifies the stored structure of a type: the names that its
+// fields are stored under and the kinds of their values, at every depth. It is
+// the same in every process and does not depend on the names of packages, of
+// types, or on the order of fields. It is "" for a type that any structure can
+// be read into.
+func fingerprintOf(t reflect.Type) string {
+	if t.Kind() == reflect.Interface || t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Interface {
+		return ""
+	}
+	hash := sha256.Sum256([]byte(structure{}.of(t)))
+	return hex.EncodeToString(hash[:8])
+}
+
+// structure is the path of types that lead to the one that is described.
+type structure []reflect.Type
+
+var (
+	aggregateType  = reflect.TypeFor[Aggregate]()
+	marshalerTypes = []reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler]()}
+)
+
+// of describes the structure of a type. A type that makes its own form is known
+// only by its name.
+func (s structure) of(t reflect.Type) string {
+	if i := slices.Index(s, t); i >= 0 { // a type that contains itself
+		return "^" + strconv.Itoa(i)
+	}
+	if hasOwnForm(t) {
+		return opaque(t)
+	}
+	inner := append(slices.Clip(s), t)
+	switch t.Kind() {
+	case reflect.Pointer:
+		return "*" + inner.of(t.Elem())
+	case reflect.Slice:
+		return "[]" + inner.of(t.Elem())
+	case reflect.Array:
+		return fmt.Sprintf("[%d]%s", t.Len(), inner.of(t.Elem()))
+	case reflect.Map:
+		return "map[" + inner.of(t.Key()) + "]" + inner.of(t.Elem())
+	case reflect.Struct:
+		return s.ofStruct(t)
+	}
+	return t.Kind().String()
+}
+
+func hasOwnForm(t reflect.Type) bool {
+	if t.Kind() == reflect.Interface || t.Kind() == reflect.Pointer {
+		return false
+	}
+	return slices.ContainsFunc(marshalerTypes, reflect.PointerTo(t).Implements)
+}
+
+// packagePaths are the packages in the name of a type with type arguments.
+var packagePaths = regexp.MustCompile(`[^\[\],*]*[./]`)
+
+func opaque(t reflect.Type) string {
+	return "=" + packagePaths.ReplaceAllString(t.Name(), "") + " " + t.Kind().String()
+}
+
+func (s structure) ofStruct(t reflect.Type) string {
+	fields := s.fields(t)
+	if len(fields) == 0 && t.NumField() > 0 && t.Field(0).Type != aggregateType {
+		return opaque(t) // a transcoding may know what is in it
+	}
+	slices.Sort(fields)
+	return "{" + strings.Join(fields, ";") + "}"
+}
+
+// fields describes the stored fields of a struct. Those of an embedded struct
+// count as the struct's own.
+func (s structure) fields(t reflect.Type) (fields []string) {
+	inner := append(slices.Clip(s), t)
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag := f.Tag.Get("json")
+		name, options, _ := strings.Cut(tag, ",")
+		elem := f.Type
+		if elem.Kind() == reflect.Pointer {
+			elem = elem.Elem()
+		}
+		switch embeds := f.Anonymous && elem.Kind() == reflect.Struct; {
+		case tag == "-", f.Type == aggregateType, !f.IsExported() && !embeds:
+		case embeds && name == "" && !hasOwnForm(elem) && !slices.Contains(inner, elem):
+			fields = append(fields, inner.fields(elem)...)
+		default:
+			if name == "" {
+				name = f.Name
+			}
+			described := strconv.Quote(name) + " " + inner.of(f.Type)
+			if slices.Contains(strings.Split(options, ","), "string") {
+				described += " string"
+			}
+			fields = append(fields, described)
+		}
+	}
+	return fields
+}
