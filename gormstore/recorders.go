@@ -409,6 +409,11 @@ func (r *processRecorder) selection(wanted persistence.NotificationRange) (query
 		query += " AND " + condition
 		arguments = append(arguments, topics...)
 	}
+	if len(wanted.Except) > 0 {
+		condition, topics := r.store.dialect.topics(wanted.Except)
+		query += " AND NOT (" + condition + ")"
+		arguments = append(arguments, topics...)
+	}
 	return r.store.dialect.placeholders(query + " ORDER BY id LIMIT ?"), append(arguments, wanted.Limit)
 }
 

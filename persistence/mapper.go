@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -149,6 +150,10 @@ func (m *Mapper) TopicsOf(topic string) []string {
 	}
 	return nil
 }
+
+// KnownTopics returns all names under which events of the definitions can be
+// stored, today's and former ones, in no order.
+func (m *Mapper) KnownTopics() []string { return slices.Collect(maps.Keys(m.kinds.Load().events)) }
 
 // NotificationToDomain is ToDomain for an event from the log, which also knows its position.
 func (m *Mapper) NotificationToDomain(notification Notification) (domain.Event, error) {

@@ -47,4 +47,7 @@ type NotificationRange struct {
 	Limit int
 	// Topics are the stored names wanted; none means all.
 	Topics []string
+	// Except are stored names not wanted. A recorder of an earlier version may
+	// return events with these names all the same.
+	Except []string
 }

@@ -92,6 +92,14 @@ func (l outsideLeader) Notifications(_ context.Context, r persistence.Notificati
 	return l.Leader.Notifications(l.ctx, r)
 }
 
+// knownTopics implements knowing.
+func (l outsideLeader) knownTopics() []string {
+	if k, ok := l.Leader.(knowing); ok {
+		return k.knownTopics()
+	}
+	return nil
+}
+
 // catchUp pulls up to the end that the log has now. What is recorded meanwhile may keep on coming.
 func (f *following) catchUp(ctx context.Context, report func(Processed)) error {
 	head, err := f.leader.Head(ctx)

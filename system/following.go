@@ -223,7 +223,8 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	if f.careful > 0 {
 		limit = 1
 	}
-	events, err := f.leader.Notifications(ctx, persistence.NotificationRange{After: position, Limit: limit, Topics: f.topics})
+	wanted := f.wanted(persistence.NotificationRange{After: position, Limit: limit})
+	events, err := f.leader.Notifications(ctx, wanted)
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
@@ -233,7 +234,28 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	} else if len(events) > 0 {
 		b.to = max(head, events[len(events)-1].ID)
 	}
+	if len(wanted.Except) > 0 { // which the recorder may not know
+		b.events = slices.DeleteFunc(events, func(n persistence.Notification) bool { return slices.Contains(wanted.Except, n.Topic) })
+	}
 	return b, nil
+}
+
+// wanted restricts a range to the topics that the follower wants. Events of
+// topics that the program does not know are read all the same: a newer program
+// may want them, under this name or another, and a position that has passed them
+// does not return.
+func (f *following) wanted(r persistence.NotificationRange) persistence.NotificationRange {
+	known := []string(nil)
+	if k, ok := f.leader.(knowing); ok && len(f.topics) > 0 {
+		known = k.knownTopics()
+	}
+	if len(known) == 0 {
+		r.Topics = f.topics
+		return r
+	}
+	r.Except = slices.DeleteFunc(known, func(topic string) bool { return slices.Contains(f.topics, topic) })
+	slices.Sort(r.Except)
+	return r
 }
 
 // checkAhead finds a position that is ahead of the log. It stays an error when the log has grown beyond it, because the
@@ -293,6 +315,10 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 				break
 			}
 			isAside, err := f.processOrPark(ctx, n, parked)
+			if _, undecodable := errors.AsType[undecodableError](err); undecodable && processed > 0 {
+				to = b.events[processed-1].ID // nothing of n was done, and what is before it need not be done again
+				break
+			}
 			if err != nil {
 				return err
 			}
@@ -340,7 +366,7 @@ func (f *following) processOrPark(ctx context.Context, n persistence.Notificatio
 		return false, f.process(ctx, n, f.app().StoreCollected)
 	}
 	if _, err := f.leader.Decode(n); errors.Is(err, persistence.ErrNewerProgram) {
-		return false, f.failed(n, err)
+		return false, f.failed(n, undecodableError{err})
 	}
 	if err := f.putAside(ctx, n, fmt.Sprintf("event %d of the same originator is parked", first)); err != nil {
 		return false, f.failed(n, err)
@@ -403,6 +429,11 @@ func (f *following) transaction(ctx context.Context, fn func(ctx context.Context
 	return nil
 }
 
+// undecodableError is an error of Decode: the policy was not called.
+type undecodableError struct{ error }
+
+func (e undecodableError) Unwrap() error { return e.error }
+
 type storeFunc func(context.Context, *application.ProcessingEvent) ([]persistence.Recording, error)
 
 // process decodes an event with the leader's mapper, calls the policy, and stores what it has collected. A panic in any
@@ -420,7 +451,7 @@ func (f *following) process(ctx context.Context, n persistence.Notification, sto
 	}()
 	event, err := f.leader.Decode(n)
 	if err != nil {
-		return err
+		return undecodableError{err}
 	}
 	ctx = application.WithCause(ctx, event)
 	processing := application.NewProcessingEvent(persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: n.ID})

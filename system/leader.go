@@ -24,6 +24,10 @@ type Leader interface {
 	Topics(topic string) []string
 }
 
+// knowing is a Leader whose events this program itself defines. A topic that it
+// does not know is one of a newer program.
+type knowing interface{ knownTopics() []string }
+
 // localLeader is an application of the same process.
 type localLeader struct {
 	app    *application.Application
@@ -56,5 +60,8 @@ func (l *localLeader) Decode(n persistence.Notification) (domain.Event, error) {
 	}
 	return l.app.Mapper().NotificationToDomain(n)
 }
+
+// knownTopics implements knowing.
+func (l *localLeader) knownTopics() []string { return l.app.Mapper().KnownTopics() }
 
 func (l *localLeader) Topics(topic string) []string { return l.app.Mapper().TopicsOf(topic) }

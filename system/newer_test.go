@@ -136,3 +136,63 @@ func TestNewerProgramTakesOver(t *testing.T) {
 		waitForState(t, first, system.Running)
 	})
 }
+
+// rolling are definitions of a program and of a newer one.
+var (
+	rollingOne = domain.Define("Cat", domain.On("Born", catBorn{}), domain.On("Slept", catSlept{}))
+	rollingTwo = domain.Define("Cat", domain.On("Born", catBorn{}), domain.On("Slept", catSlept{}), domain.On("Fed", catFed{}))
+	// renamed has a former name of an event that both have.
+	renamed = domain.Define("Cat", domain.On("Arrived", catBorn{}, domain.Alias("Cat.Born")), domain.On("Slept", catSlept{}))
+)
+
+type (
+	catSlept struct{}
+	catFed   struct{}
+)
+
+func (catSlept) Apply(*cat) {}
+func (catFed) Apply(*cat)   {}
+
+// A follower that wants some topics passes over those that its program knows, and
+// not over those of a newer program: that may want them. What is before them is
+// processed once.
+func TestFilterStopsAtUnknownTopics(t *testing.T) {
+	for name, newer := range map[string]struct {
+		definition *domain.Definition[cat]
+		payload    domain.EventOf[cat]
+		wanted     []string
+	}{
+		"new topic": {rollingTwo, catFed{}, []string{"Cat.Born", "Cat.Fed"}},
+		"new name":  {renamed, catBorn{}, []string{"Cat.Arrived"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, p place) {
+				var seen journal
+				program := func(definition *domain.Definition[cat], wanted ...string) (runner, *application.Application) {
+					r := p.runner(t, system.Pipe(system.App("Cats", func(options ...application.Option) (*application.Application, error) {
+						return application.New("Cats", append(options, application.WithDefinitions(definition.Schema))...)
+					}), filtering("F", seen.policy, wanted...)))
+					return r, get[*application.Application](t, r, "Cats")
+				}
+				older, oldCats := program(rollingOne, "Cat.Born")
+				second, cats := program(newer.definition, newer.wanted...)
+				pet := rollingOne.Create(uuid.New(), catBorn{})
+				domain.Trigger(pet, catSlept{})
+				save(t, oldCats, pet)
+				kitten := newer.definition.Create(uuid.New(), newer.payload)
+				recordings := save(t, cats, kitten)
+
+				_ = older.Start(t.Context())
+				status := waitForState(t, older, system.Outdated)
+				if status.Position >= recordings[0].Notification.ID || len(seen.events(t)) != 1 {
+					t.Errorf("the older program is at %d and has processed %d events", status.Position, len(seen.events(t)))
+				}
+				do(t, second.Start(t.Context()))
+				reachedIn(t, get[*filter](t, second, "F").Application, "Cats", recordings[0].Notification.ID)
+				if got := len(seen.events(t)); got != 2 {
+					t.Errorf("processed %d events, want 2", got)
+				}
+			})
+		})
+	}
+}

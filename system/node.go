@@ -28,7 +28,12 @@ type Follower interface {
 	Policy(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error
 }
 
-// TopicFilter is a Follower that wants events of some topics only. Its position moves over the others.
+// TopicFilter is a Follower that wants events of some topics only. Its position
+// moves over the others, as far as the leader's definitions have them: at a topic
+// that the program does not know it stops (persistence.ErrNewerProgram), because a
+// newer program may want it. Give all definitions of a log to the application, by
+// repositories or application.WithDefinitions. Of a leader that is no application
+// of the system (Upstream), all topics that are not named are passed over.
 type TopicFilter interface {
 	Follower
 

@@ -98,7 +98,7 @@ func (r *processRecorder) SelectNotifications(
 		if len(page) == want.Limit || want.Stop > 0 && row.ID > want.Stop {
 			break
 		}
-		if len(want.Topics) == 0 || slices.Contains(want.Topics, row.Topic) {
+		if (len(want.Topics) == 0 || slices.Contains(want.Topics, row.Topic)) && !slices.Contains(want.Except, row.Topic) {
 			page = append(page, cloned(row))
 		}
 	}

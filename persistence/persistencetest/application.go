@@ -168,6 +168,16 @@ var applicationRows = []row{{
 		s.wantPage(t, persistence.NotificationRange{Limit: 10, Topics: []string{renamed, renamed, renamed}})
 	},
 }, {
+	name: "all but some topics",
+	says: "Except leaves out the events of its topics, and no others, whatever they are called.",
+	run: func(t testing.TB, s *store) {
+		threeTopics(t, s)
+		for _, except := range [][]string{{}, {registered}, {renamed, trickAdded}, {registered, renamed, trickAdded}, {"Dog.Unknown"}} {
+			s.wantPage(t, persistence.NotificationRange{Limit: 10, Except: except})
+			s.wantPage(t, persistence.NotificationRange{After: 1, Limit: 2, Topics: []string{registered, renamed}, Except: except})
+		}
+	},
+}, {
 	name: "topics are compared exactly",
 	says: "Topics are compared byte for byte: case, spaces, beginnings and signs of patterns make a difference.",
 	run: func(t testing.TB, s *store) {

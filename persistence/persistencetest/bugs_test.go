@@ -124,6 +124,10 @@ var bugs = []bug{
 			want.Limit = persistence.MaxPage
 		}
 	})},
+	{name: "Except is ignored", spoil: eachPage(func(want *pageRange) { want.Except = nil })},
+	{name: "Except counts only its first topic", spoil: eachPage(func(want *pageRange) {
+		want.Except = want.Except[:min(1, len(want.Except))]
+	})},
 	{name: "topics are ignored", spoil: eachPage(func(want *pageRange) { want.Topics = nil })},
 	{name: "only the first topic counts", spoil: eachPage(func(want *pageRange) {
 		want.Topics = want.Topics[:min(1, len(want.Topics))]

@@ -86,7 +86,7 @@ func (m *model) page(r persistence.NotificationRange) []persistence.Notification
 	var page []persistence.Notification
 	for _, n := range m.all() {
 		if n.ID > r.After && (r.Stop == 0 || n.ID <= r.Stop) &&
-			(len(r.Topics) == 0 || slices.Contains(r.Topics, n.Topic)) &&
+			(len(r.Topics) == 0 || slices.Contains(r.Topics, n.Topic)) && !slices.Contains(r.Except, n.Topic) &&
 			len(page) < min(r.Limit, persistence.MaxPage) {
 			page = append(page, n)
 		}
