@@ -223,7 +223,7 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	if f.careful > 0 {
 		limit = 1
 	}
-	wanted := f.wanted(persistence.NotificationRange{After: position, Limit: limit})
+	wanted := f.restrict(persistence.NotificationRange{After: position, Limit: limit})
 	events, err := f.leader.Notifications(ctx, wanted)
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
@@ -240,11 +240,11 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	return b, nil
 }
 
-// wanted restricts a range to the topics that the follower wants. Events of
+// restrict restricts a range to the topics that the follower wants. Events of
 // topics that the program does not know are read all the same: a newer program
 // may want them, under this name or another, and a position that has passed them
 // does not return.
-func (f *following) wanted(r persistence.NotificationRange) persistence.NotificationRange {
+func (f *following) restrict(r persistence.NotificationRange) persistence.NotificationRange {
 	known := []string(nil)
 	if k, ok := f.leader.(knowing); ok && len(f.topics) > 0 {
 		known = k.knownTopics()

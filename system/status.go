@@ -153,7 +153,7 @@ func (f *following) readSettings(ctx context.Context, status *Status) (int64, er
 
 // oldest is when the first event behind a position was made. An event that cannot be decoded does not tell.
 func (f *following) oldest(ctx context.Context, position int64) (time.Time, error) {
-	next, err := f.leader.Notifications(ctx, f.wanted(persistence.NotificationRange{After: position, Limit: 1}))
+	next, err := f.leader.Notifications(ctx, f.restrict(persistence.NotificationRange{After: position, Limit: 1}))
 	if err != nil || len(next) == 0 {
 		return time.Time{}, err
 	}
