@@ -32,6 +32,9 @@ func (a *alarms) after(d time.Duration, ring func()) *alarm {
 	return one
 }
 
+// prepared is an alarm that is set by its first postpone.
+func (a *alarms) prepared(ring func()) *alarm { return &alarm{alarms: a, ring: ring} }
+
 // bounded is context.WithTimeout with an alarm. The error of the context is context.Canceled, and its cause
 // context.DeadlineExceeded.
 func (a *alarms) bounded(ctx context.Context, d time.Duration) (context.Context, *alarm) {

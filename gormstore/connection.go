@@ -71,7 +71,7 @@ type eachRow func(row []driver.Value) error
 // direct sends a query to the driver of a single connection, past the machinery of database/sql, which starts a goroutine
 // for every result. That would cost a lone writer a tenth of its speed. Connections whose driver does not offer this are
 // used in the usual way.
-func (c connection) direct(ctx context.Context, each eachRow, query string, arguments ...any) error {
+func (c connection) direct(ctx context.Context, watch *lockWatch, each eachRow, query string, arguments ...any) error {
 	begin := time.Now()
 	err := c.pool.(*sql.Conn).Raw(func(raw any) error {
 		queryer, ok := raw.(driver.QueryerContext)
@@ -82,6 +82,8 @@ func (c connection) direct(ctx context.Context, each eachRow, query string, argu
 		if err != nil {
 			return err
 		}
+		watch.begin(raw)
+		defer watch.end()
 		rows, err := queryer.QueryContext(ctx, query, values)
 		if err != nil {
 			return err

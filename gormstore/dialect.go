@@ -35,7 +35,13 @@ type dialect interface {
 	begin(ctx context.Context, s *Store) (unit, error)
 
 	// lock takes locks that last to the end of the transaction, in this order.
+	// Without keys it only bounds the waits that follow.
 	lock(ctx context.Context, c connection, how locking, keys ...int64) error
+
+	// savepoint returns what bounds the waits for locks, of tables as well, between
+	// a savepoint in a transaction of the caller's and its release: what to send
+	// after the one and before the other.
+	savepoint(wait time.Duration) (set, release string)
 
 	// insert stores events in a table and returns the values of its key column.
 	insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error)

@@ -29,7 +29,11 @@ func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerSta
 	}
 	if outer == nil {
 		return s.translate(ctx, op, s.atomically(ctx, op, func(ctx context.Context, pool unit) error {
-			return s.recordStatus(ctx, connection{pool, s}, row)
+			c := connection{pool, s}
+			if err := s.boundWaits(ctx, c, false); err != nil {
+				return err
+			}
+			return s.recordStatus(ctx, c, row)
 		}))
 	}
 	outer.turn.Lock()
@@ -264,7 +268,10 @@ func (r *processRecorder) UnparkEvent(ctx context.Context, upstream string, noti
 
 // inTransaction does a step in the transaction that ctx carries, under a savepoint, or in one of its own.
 func (r *processRecorder) inTransaction(ctx context.Context, what string, do func(context.Context, connection) error) error {
-	_, err := r.write(ctx, what, nil, func(ctx context.Context, c connection, _ bool) ([]int64, error) {
+	_, err := r.write(ctx, what, nil, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+		if err := r.store.boundWaits(ctx, c, joined); err != nil {
+			return nil, err
+		}
 		return nil, do(ctx, c)
 	})
 	return err

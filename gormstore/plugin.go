@@ -138,6 +138,7 @@ func (t *hookedTx) ExecContext(ctx context.Context, query string, arguments ...a
 		return result, err
 	}
 	if name, ok := strings.CutPrefix(query, "SAVEPOINT "); ok {
+		name, _, _ = strings.Cut(name, ";") // our own may have more statements after it
 		t.mu.Lock()
 		t.savepoints[name] = t.scope.Savepoint()
 		t.mu.Unlock()

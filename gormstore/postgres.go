@@ -160,6 +160,16 @@ func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...i
 	return err
 }
 
+// savepoint sets the time limit before the statement that needs it, because the
+// lock of a table is taken when a statement is planned, before any of it runs. The
+// caller's value is kept in a setting of the transaction. A savepoint that is
+// rolled back restores it by itself.
+func (postgres) savepoint(wait time.Duration) (set, release string) {
+	return "; SELECT set_config('eventsourcing.lock_timeout', current_setting('lock_timeout'), true)" +
+			"; SET LOCAL lock_timeout = '" + milliseconds(wait) + "'",
+		"SELECT set_config('lock_timeout', current_setting('eventsourcing.lock_timeout'), true); "
+}
+
 // restoring begins a statement that changes the time limit of a transaction of the user's for itself alone: what it was
 // before is read first, and restore sets it again once everything else is done.
 func restoring(lock string) string {
@@ -200,7 +210,11 @@ func (p postgres) append(ctx context.Context, c connection, how locking, r *proc
 	return ids, rows.Err()
 }
 
-func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }
+// milliseconds rounds up: 0 would be no limit, and a wait that ends with the
+// caller's deadline must not end before it.
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%dms", (d + time.Millisecond - 1).Milliseconds())
+}
 
 // chunk is how many events one statement stores. Arrays have no limit of their own; this bounds the statement's size.
 const postgresChunk = 5000

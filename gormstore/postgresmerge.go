@@ -76,6 +76,8 @@ func (p postgres) merge(unbounded context.Context, r *processRecorder, batch []*
 		return
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	w := writing{c: connection{pool: conn, store: r.store}, r: r, timeout: milliseconds(patience)}
 	at, err := r.place(ctx, w.c, false)
 	if err != nil {
@@ -83,6 +85,8 @@ func (p postgres) merge(unbounded context.Context, r *processRecorder, batch []*
 		return
 	}
 	w.key, w.channel = r.orderKey(at), r.store.signal(at).channel
+	w.watch = p.watch(r, w.key, patience, stop)
+	defer w.watch.release(conn)
 	for attempt := 0; len(batch) > 1 && attempt < mergeAttempts; attempt++ {
 		err := w.writeMany(ctx, batch)
 		switch {
@@ -112,6 +116,7 @@ type writing struct {
 	r       *processRecorder
 	key     int64
 	timeout string
+	watch   *lockWatch
 	channel string // for signals, or ""
 }
 
@@ -167,12 +172,12 @@ func (w writing) tryOne(ctx context.Context, s *save) error {
 func (w writing) insertOne(ctx context.Context, events []persistence.StoredEvent, each eachRow) error {
 	if len(events) == 1 {
 		e := &events[0]
-		return w.c.direct(ctx, each, w.r.statements.event,
+		return w.c.direct(ctx, w.watch, each, w.r.statements.event,
 			w.arguments(e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State)...)
 	}
 	var a columns
 	a.add(events)
-	return w.c.direct(ctx, each, w.r.statements.save,
+	return w.c.direct(ctx, w.watch, each, w.r.statements.save,
 		w.arguments(a.originators(), a.versions, a.topics, a.states)...)
 }
 
@@ -180,6 +185,7 @@ func (w writing) insertOne(ctx context.Context, events []persistence.StoredEvent
 // nothing; without an answer, nobody knows until the rows are read.
 func (w writing) outcome(ctx context.Context, s *save, err error) ([]int64, error) {
 	op := w.r.application + ": " + opSave
+	err = w.watch.explain(op, err)
 	if w.unanswered(err) {
 		if conn, ok := w.c.pool.(*sql.Conn); ok {
 			_ = conn.Close() // a pool of one has no other connection to look with
@@ -217,7 +223,7 @@ func (w writing) writeMany(ctx context.Context, batch []*save) error {
 	if w.r.queue.isWary() {
 		statement, arguments = w.r.statements.wary, w.arguments(a.originators(), a.versions, a.topics, a.states, firsts(batch))
 	}
-	err := w.c.direct(ctx, assignTo(batch), statement, arguments...)
+	err := w.c.direct(ctx, w.watch, assignTo(batch), statement, arguments...)
 	if err == nil {
 		w.explainMissing(ctx, batch)
 	}

@@ -43,7 +43,10 @@ func (t *eventTable) InsertEvents(ctx context.Context, events []persistence.Stor
 	if len(events) == 0 {
 		return nil, ctx.Err()
 	}
-	_, err := t.write(ctx, "save snapshots", events, func(ctx context.Context, c connection, _ bool) ([]int64, error) {
+	_, err := t.write(ctx, "save snapshots", events, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+		if err := t.store.boundWaits(ctx, c, joined); err != nil {
+			return nil, err
+		}
 		return t.insert(ctx, c, events)
 	})
 	return nil, err

@@ -140,6 +140,10 @@ func (s sqlite) patiently(ctx context.Context, timeout time.Duration, try func()
 // lock has nothing to do: who has begun to write is alone.
 func (sqlite) lock(context.Context, connection, locking, ...int64) error { return nil }
 
+// savepoint has nothing to set: the transaction already has the write lock, or
+// waits for it with the busy timeout of its connection.
+func (sqlite) savepoint(time.Duration) (set, release string) { return "", "" }
+
 // append needs no lock.
 func (s sqlite) append(ctx context.Context, c connection, _ locking, r *processRecorder, _ int64, events []persistence.StoredEvent) ([]int64, error) {
 	return s.insert(ctx, c, r.table, r.key, r.application, events)

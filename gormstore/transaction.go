@@ -213,25 +213,42 @@ func turnOf(tx *gorm.DB) *sync.Mutex {
 // savepoint runs fn so that its failure undoes only what it did, as PostgreSQL would otherwise give up the whole
 // transaction. GORM's own nested transactions cannot be used, because they can be switched off.
 func (s *Store) savepoint(ctx context.Context, c connection, fn func() error) error {
-	return s.guarded(ctx, c, "eventsourcing", new(sync.Mutex), fn)
+	if prepared, ok := c.pool.(*gorm.PreparedStmtTX); ok {
+		c.pool = prepared.Tx // several statements at once cannot be prepared
+	}
+	set, release := s.dialect.savepoint(waitOf(ctx, s.lockTimeout))
+	return s.guarded(ctx, c, savepoint{"eventsourcing", set, release}, new(sync.Mutex), fn)
+}
+
+// savepoint is the name of a savepoint, with what is sent after it is set and
+// before it is released, in the same round trips.
+type savepoint struct{ name, set, release string }
+
+// waitOf is how long a lock may be waited for: limit, or less if ctx has a
+// deadline before that.
+func waitOf(ctx context.Context, limit time.Duration) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(limit, max(time.Until(deadline), time.Millisecond))
+	}
+	return limit
 }
 
 // nested runs fn in a savepoint of a transaction that other goroutines may use as well.
 func (s *Store) nested(ctx context.Context, outer *shared, fn func() error) error {
 	name := fmt.Sprintf("eventsourcing_%d", outer.depth+1)
-	return s.guarded(ctx, connection{outer.connection(), s}, name, outer.turn, fn)
+	return s.guarded(ctx, connection{outer.connection(), s}, savepoint{name: name}, outer.turn, fn)
 }
 
 // guarded sets a savepoint, runs fn, and keeps or undoes what it did. Each statement waits for its turn. Trouble with the
 // savepoint itself is an ErrOperational, because then nobody knows what the transaction holds: it must not commit.
-func (s *Store) guarded(ctx context.Context, c connection, name string, turn *sync.Mutex, fn func() error) (err error) {
+func (s *Store) guarded(ctx context.Context, c connection, point savepoint, turn *sync.Mutex, fn func() error) (err error) {
 	execute := func(ctx context.Context, statement string) error {
 		turn.Lock()
 		defer turn.Unlock()
-		_, err := c.exec(ctx, statement+name)
+		_, err := c.exec(ctx, statement)
 		return err
 	}
-	if err := execute(ctx, "SAVEPOINT "); err != nil {
+	if err := execute(ctx, "SAVEPOINT "+point.name+point.set); err != nil {
 		return s.translate(ctx, "savepoint", err)
 	}
 	broken := func(err error) error {
@@ -243,14 +260,14 @@ func (s *Store) guarded(ctx context.Context, c connection, name string, turn *sy
 			return
 		}
 		undo := context.WithoutCancel(ctx)
-		if failed := errors.Join(execute(undo, "ROLLBACK TO SAVEPOINT "), execute(undo, "RELEASE SAVEPOINT ")); failed != nil {
+		if failed := errors.Join(execute(undo, "ROLLBACK TO SAVEPOINT "+point.name), execute(undo, "RELEASE SAVEPOINT "+point.name)); failed != nil {
 			err = errors.Join(broken(failed), err)
 		}
 	}()
 	if err := fn(); err != nil {
 		return err
 	}
-	if err := execute(ctx, "RELEASE SAVEPOINT "); err != nil {
+	if err := execute(ctx, point.release+"RELEASE SAVEPOINT "+point.name); err != nil {
 		return broken(err)
 	}
 	kept = true

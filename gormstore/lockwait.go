@@ -1,0 +1,205 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// A statement sets lock_timeout only when it runs, and PostgreSQL takes the lock
+// of a table before that, when it plans the statement. A statement that is alone
+// in its round trip can therefore not bound its wait for a table that another
+// session has locked, with LOCK TABLE or CREATE INDEX. lockWatch bounds it from
+// outside: once the wait has taken too long it asks the server to cancel the
+// statement. The server answers that it did, so that nothing is stored is known.
+
+const (
+	// lockGrace is how much later than the server the watch acts: for a lock that
+	// lock_timeout bounds, the server's own answer comes first.
+	lockGrace = 50 * time.Millisecond
+	// lockLook bounds the query for who holds a lock, and the cancel request.
+	lockLook = time.Second
+	// lockLookAgain is when the watch looks again at a statement that was not
+	// waiting for the table.
+	lockLookAgain = 250 * time.Millisecond
+)
+
+// lockWatch watches the statements of one connection.
+type lockWatch struct {
+	look   func() (waiting bool, holder string)
+	cancel func() // ends the statement if its driver has no cancel requests
+	alarm  *alarm
+
+	mu       sync.Mutex // protects what follows; held while a request is sent
+	raw      any        // the driver's connection while a statement runs, or nil
+	canceled bool
+	holder   string // of the lock, if known
+}
+
+// begin is called with the driver's connection before each statement. A nil watch
+// watches nothing.
+func (w *lockWatch) begin(raw any) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.raw = raw
+}
+
+// end is called after each statement. A request that is being sent belongs to the
+// statement, so end waits for it.
+func (w *lockWatch) end() { w.begin(nil) }
+
+// overdue cancels the statement if it waits for the table.
+func (w *lockWatch) overdue() {
+	waiting, holder := w.look()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if waiting && w.raw != nil {
+		w.canceled, w.holder = true, holder
+		if !requestCancel(w.raw) {
+			w.cancel()
+		}
+		return
+	}
+	w.alarm.postpone(lockLookAgain)
+}
+
+// explain turns the answer of a statement that was canceled into the timeout that
+// it is. Other errors stay as they are.
+func (w *lockWatch) explain(op string, err error) error {
+	coded, ok := errors.AsType[sqlState](err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !ok || coded.SQLState() != "57014" || !w.canceled {
+		return err
+	}
+	return &persistence.Error{Class: persistence.ErrLockTimeout, Op: op, Err: err,
+		Hint: "another session has locked the table; nothing was stored" + w.holder}
+}
+
+// discard reports whether a cancel request was sent on the connection. It may
+// reach the server late, so nothing else may use the connection.
+func (w *lockWatch) discard() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.canceled
+}
+
+// boundWaits bounds the waits for tables in a transaction of the store's own that
+// takes no other lock. In one of the caller's the savepoint has done that.
+func (s *Store) boundWaits(ctx context.Context, c connection, joined bool) error {
+	if joined {
+		return nil
+	}
+	return s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout})
+}
+
+// requestCancel asks the server to cancel what a connection of pgx does, as pgx
+// closes the connection when its context ends, which leaves the outcome open. This
+// package does not import drivers, so it finds the methods by their names. It
+// returns false for other drivers. lib/pq sends a request of its own when the
+// context ends.
+func requestCancel(raw any) bool {
+	for _, name := range []string{"Conn", "PgConn"} {
+		method := reflect.ValueOf(raw).MethodByName(name)
+		if !method.IsValid() || method.Type().NumIn() != 0 || method.Type().NumOut() != 1 {
+			return false
+		}
+		raw = method.Call(nil)[0].Interface()
+	}
+	requester, ok := raw.(interface{ CancelRequest(context.Context) error })
+	if !ok {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lockLook)
+	defer cancel()
+	return requester.CancelRequest(ctx) == nil
+}
+
+// watch watches a connection until the watch is released, from the time that the
+// wait may take. stop ends a statement whose driver has no cancel requests.
+func (p postgres) watch(r *processRecorder, key int64, wait time.Duration, stop func()) *lockWatch {
+	w := &lockWatch{cancel: stop}
+	w.look = func() (bool, string) { return p.tableWait(r.store, r.table, key) }
+	w.alarm = r.store.handle.alarms.prepared(w.overdue)
+	w.alarm.postpone(wait + lockGrace)
+	return w
+}
+
+// release gives the connection back, or discards it.
+func (w *lockWatch) release(conn *sql.Conn) {
+	w.alarm.stop()
+	if w.discard() {
+		discard(conn)
+	}
+}
+
+// discard closes a connection instead of giving it back to the pool.
+func discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+}
+
+// tableWait reports whether a session waits for the lock of the table, and who
+// holds it. If it cannot be found out, the wait counts as one: it is over time.
+func (p postgres) tableWait(s *Store, t table, key int64) (waiting bool, holder string) {
+	ctx, cancel := context.WithTimeout(context.Background(), lockLook)
+	defer cancel()
+	if stats := s.pool.Stats(); stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections {
+		return true, "" // no connection to look with
+	}
+	conn, err := s.pool.Conn(ctx)
+	if err != nil {
+		return true, ""
+	}
+	defer conn.Close() // an error of giving back a connection has no consequence
+	query := "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'relation' AND relation = to_regclass($1))"
+	if err := conn.QueryRowContext(ctx, query, t.quoted).Scan(&waiting); err != nil {
+		return true, ""
+	}
+	if waiting {
+		holder = p.lockHolder(ctx, connection{pool: conn, store: s}, t, key)
+	}
+	return waiting, holder
+}
+
+// lockHolder says which session holds the order lock, or locks the table or is
+// about to. It returns "" if that cannot be found out. It names no statement, as
+// that may contain data.
+func (p postgres) lockHolder(ctx context.Context, c connection, t table, key int64) string {
+	query := "SELECT l.pid, COALESCE(a.application_name, ''), l.granted, " +
+		"COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - a.xact_start), -1)::float8 " +
+		"FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid " +
+		"WHERE l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) " +
+		"AND (l.granted AND l.locktype = 'advisory' AND l.objsubid = 1 AND (l.classid::int8 << 32 | l.objid::int8) = $1 " +
+		"OR l.locktype = 'relation' AND l.relation = to_regclass($2) " +
+		"AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')) " +
+		"ORDER BY l.granted DESC LIMIT 1"
+	var pid int64
+	var application string
+	var granted bool
+	var seconds float64
+	if err := c.row(ctx, query, key, t.quoted).Scan(&pid, &application, &granted, &seconds); err != nil {
+		return ""
+	}
+	holds := "holds"
+	if !granted {
+		holds = "waits for"
+	}
+	text := fmt.Sprintf("; PostgreSQL process %d %s the lock", pid, holds)
+	if application != "" {
+		text = fmt.Sprintf("; PostgreSQL process %d of application_name %q %s the lock", pid, application, holds)
+	}
+	if seconds >= 0 {
+		text += fmt.Sprintf(", in a transaction that began %v ago", time.Duration(seconds*float64(time.Second)).Round(time.Millisecond))
+	}
+	return text
+}

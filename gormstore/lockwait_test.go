@@ -1,0 +1,181 @@
+package gormstore_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+const (
+	shortLockTimeout = 500 * time.Millisecond
+	// longestWait is far above what a wait of shortLockTimeout takes, and far below
+	// the ten seconds that a commit may take.
+	longestWait = shortLockTimeout + 2*time.Second
+)
+
+// lockedTable locks a table as Django's migrations and CREATE INDEX do, until the
+// test ends or release is called.
+func lockedTable(t *testing.T, db *gorm.DB, table, mode string) (release func()) {
+	t.Helper()
+	tx := again(t, db).Begin()
+	if err := tx.Exec("SET LOCAL application_name = 'migration'").Error; err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Exec("LOCK TABLE " + table + " IN " + mode + " MODE").Error; err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() { tx.Rollback() })
+	t.Cleanup(release)
+	return release
+}
+
+// wantTimelyLockTimeout checks an error that says that nothing is stored, and when it came.
+func wantTimelyLockTimeout(t *testing.T, begin time.Time, err error) {
+	t.Helper()
+	if took := time.Since(begin); took > longestWait {
+		t.Errorf("the wait took %v; the lock timeout is %v", took, shortLockTimeout)
+	}
+	if !errors.Is(err, persistence.ErrLockTimeout) || errors.Is(err, persistence.ErrOutcomeUnknown) {
+		t.Errorf("got %v; want a lock timeout", err)
+	}
+}
+
+// A save waits for a table that another session has locked as long as for the order
+// lock, and knows then that nothing is stored, and who holds the lock.
+func TestSaveBoundsWaitForTable(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"SHARE", "EXCLUSIVE"} { // as CREATE INDEX and as Django do
+		for name, saves := range map[string]int{"one": 1, "parallel": 20} {
+			t.Run(mode+"-"+name, func(t *testing.T) {
+				t.Parallel()
+				db := migrated(t, testdb.OpenPostgres(t))
+				r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
+				release := lockedTable(t, db, "stored_events", mode)
+				begin := time.Now()
+				var wg sync.WaitGroup
+				for i := range saves {
+					wg.Go(func() {
+						_, err := r.InsertEvents(t.Context(), history(uuid.New(), 0, i%3+1))
+						wantTimelyLockTimeout(t, begin, err)
+						if err != nil && !strings.Contains(err.Error(), "migration") {
+							t.Errorf("the error does not say who holds the lock: %v", err)
+						}
+					})
+				}
+				wg.Wait()
+				if stored := wholeLog(t, r); len(stored) != 0 {
+					t.Errorf("%d events are stored after lock timeouts", len(stored))
+				}
+				release()
+				insert(t, r, history(uuid.New(), 0, 1)...)
+				wantIdle(t, db)
+			})
+		}
+	}
+}
+
+// In a transaction of the caller's the wait is bounded as well, the transaction can
+// go on, and its own lock_timeout is as it was.
+func TestSaveInTransactionBoundsWaitForTable(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]bool{"": false, "prepared": true} {
+		t.Run("save"+name, func(t *testing.T) {
+			t.Parallel()
+			db := migrated(t, testdb.OpenPostgres(t))
+			r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
+			release := lockedTable(t, db, "stored_events", "EXCLUSIVE")
+			err := db.Session(&gorm.Session{PrepareStmt: prepare}).Transaction(func(tx *gorm.DB) error {
+				wantSetting := func() {
+					t.Helper()
+					var setting string
+					if err := tx.Raw("SHOW lock_timeout").Scan(&setting).Error; err != nil || setting != "7s" {
+						t.Errorf("lock_timeout is %q, %v; want that of the transaction", setting, err)
+					}
+				}
+				if err := tx.Exec("SET LOCAL lock_timeout = '7s'").Error; err != nil {
+					return err
+				}
+				ctx := gormstore.WithTx(t.Context(), tx)
+				begin := time.Now()
+				_, err := r.InsertEvents(ctx, history(uuid.New(), 0, 1))
+				wantTimelyLockTimeout(t, begin, err)
+				wantSetting()
+				begin = time.Now()
+				_, err = r.InsertProcessed(ctx, history(uuid.New(), 0, 1),
+					persistence.Tracking{ApplicationName: "Up", NotificationID: 1})
+				wantTimelyLockTimeout(t, begin, err)
+				release()
+				if _, err := r.InsertEvents(ctx, history(uuid.New(), 0, 2)); err != nil {
+					return err
+				}
+				wantSetting()
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stored := wholeLog(t, r); len(stored) != 2 {
+				t.Errorf("%d events are stored; want the 2 of the save after the lock", len(stored))
+			}
+		})
+	}
+}
+
+// Every write bounds its wait for a table, also those that take no order lock.
+func TestWritesBoundWaitForTable(t *testing.T) {
+	t.Parallel()
+	up := persistence.Tracking{ApplicationName: "Up", NotificationID: 1}
+	type write struct {
+		table string
+		do    func(ctx context.Context, s *gormstore.Store, r persistence.ProcessRecorder) error
+	}
+	for name, w := range map[string]write{
+		"processed events": {"stored_events", func(ctx context.Context, _ *gormstore.Store, r persistence.ProcessRecorder) error {
+			_, err := r.InsertProcessed(ctx, history(uuid.New(), 0, 1), up)
+			return err
+		}},
+		"position": {"notification_tracking", func(ctx context.Context, _ *gormstore.Store, r persistence.ProcessRecorder) error {
+			return r.InsertTracking(ctx, up)
+		}},
+		"snapshot": {"snapshots", func(ctx context.Context, s *gormstore.Store, _ persistence.ProcessRecorder) error {
+			r, err := s.SnapshotRecorder("Dogs")
+			if err == nil {
+				_, err = r.InsertEvents(ctx, history(uuid.New(), 0, 1))
+			}
+			return err
+		}},
+		"status": {"follower_status", func(ctx context.Context, s *gormstore.Store, _ persistence.ProcessRecorder) error {
+			return s.RecordStatus(ctx, persistence.FollowerStatus{ApplicationName: "Dogs", UpstreamApplicationName: "Up", State: "running"})
+		}},
+		"parked event": {"parked_events", func(ctx context.Context, _ *gormstore.Store, r persistence.ProcessRecorder) error {
+			return r.(persistence.ParkingRecorder).ParkEvent(ctx, persistence.ParkedEvent{
+				ApplicationName: "Dogs", UpstreamApplicationName: "Up", NotificationID: 1, Topic: "T"})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := migrated(t, testdb.OpenPostgres(t))
+			s := gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout))
+			r, err := s.ProcessRecorder("Dogs")
+			if err != nil {
+				t.Fatal(err)
+			}
+			lockedTable(t, db, w.table, "EXCLUSIVE")
+			begin := time.Now()
+			wantTimelyLockTimeout(t, begin, w.do(t.Context(), s, r))
+			begin = time.Now()
+			err = gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error { return w.do(ctx, s, r) })
+			wantTimelyLockTimeout(t, begin, err)
+		})
+	}
+}
