@@ -148,7 +148,7 @@ func (r *processRecorder) Settings(
 ) (current int64, settings *persistence.FollowerSettings, err error) {
 	err = r.store.read(ctx, r.application, "read the settings of a follower", func() {
 		key := position{r.application, upstream}
-		kept := r.store.settings[key]
+		kept := ownSettings(r.store.settings[key])
 		current, settings = r.store.positions[key], &kept
 	})
 	return current, settings, err
@@ -162,9 +162,18 @@ func (r *processRecorder) LockSettings(ctx context.Context, upstream string) (in
 // WriteSettings implements persistence.SettingsRecorder.
 func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
 	return r.store.write(ctx, r.application, "write the settings of a follower", func() error {
-		r.store.settings[position{r.application, upstream}] = settings
+		r.store.settings[position{r.application, upstream}] = ownSettings(settings)
 		return nil
 	})
+}
+
+// ownSettings returns settings that share no memory with s.
+func ownSettings(s persistence.FollowerSettings) persistence.FollowerSettings {
+	if s.Began != nil {
+		began := *s.Began
+		s.Began = &began
+	}
+	return s
 }
 
 // InsertProcessed implements persistence.ProcessRecorder. The position is looked at before the events: a process that

@@ -494,6 +494,50 @@ var bugs = []bug{
 
 	// Positions.
 	{name: "moves are lost", spoil: func(r *spoilt) { r.move = func(context.Context, destination) error { return nil } }},
+	{name: "settings are shared by upstream applications", spoil: func(r *spoilt) {
+		read, write := r.settings, r.writeSettings
+		r.settings = func(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+			position, err := r.position(ctx, upstream)
+			_, settings, failed := read(ctx, kennels)
+			return position, settings, errors.Join(err, failed)
+		}
+		r.writeSettings = func(ctx context.Context, _ string, settings persistence.FollowerSettings) error {
+			return write(ctx, kennels, settings)
+		}
+	}},
+	{name: "settings do not know when the follower was paused", spoil: eachSettingsRead(func(_ *int64, s *persistence.FollowerSettings) {
+		s.PausedAt = s.PausedAt.Truncate(time.Second)
+	})},
+	{name: "settings forget that a follower began at 0", spoil: eachSettingsRead(func(_ *int64, s *persistence.FollowerSettings) {
+		if s.Began != nil && *s.Began == 0 {
+			s.Began = nil
+		}
+	})},
+	{name: "settings come without the position", spoil: eachSettingsRead(func(position *int64, _ *persistence.FollowerSettings) {
+		*position = 0
+	})},
+	{name: "settings are written outside of the transaction", spoil: func(r *spoilt) {
+		var mu sync.Mutex
+		written := map[string]*persistence.FollowerSettings{}
+		r.writeSettings = func(_ context.Context, upstream string, settings persistence.FollowerSettings) error {
+			mu.Lock()
+			defer mu.Unlock()
+			written[upstream] = &settings
+			return nil
+		}
+		read := func(inner readSettingsFunc) readSettingsFunc {
+			return func(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+				position, settings, err := inner(ctx, upstream)
+				mu.Lock()
+				defer mu.Unlock()
+				if kept := written[upstream]; kept != nil {
+					settings = kept
+				}
+				return position, settings, err
+			}
+		}
+		r.settings, r.lockSettings = read(r.settings), read(r.lockSettings)
+	}},
 	{name: "positions go back", fresh: func() spoiler { return overwritten(func(current, to int64) bool { return true }) }},
 	{name: "positions go back where they were not", fresh: func() spoiler {
 		return overwritten(func(current, to int64) bool { return to != current })

@@ -196,6 +196,34 @@ func (r *journalRecorder) InsertProcessed(
 	return ids, err
 }
 
+func (r *journalRecorder) Settings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+	if err := r.check("read settings"); err != nil {
+		return 0, nil, err
+	}
+	recorder, err := r.journal.at(ctx).ProcessRecorder(r.application)
+	if err != nil {
+		return 0, nil, err
+	}
+	return recorder.(persistence.SettingsRecorder).Settings(context.WithoutCancel(ctx), upstream)
+}
+
+func (r *journalRecorder) LockSettings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+	return r.Settings(ctx, upstream)
+}
+
+func (r *journalRecorder) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
+	if err := r.check("write settings"); err != nil {
+		return err
+	}
+	return r.journal.write(ctx, write(func(s *memory.Store) error {
+		recorder, err := s.ProcessRecorder(r.application)
+		if err != nil {
+			return err
+		}
+		return recorder.(persistence.SettingsRecorder).WriteSettings(context.WithoutCancel(ctx), upstream, settings)
+	}).unless(ctx))
+}
+
 func (r *journalRecorder) InsertTracking(ctx context.Context, to persistence.Tracking) error {
 	if err := r.check("insert"); err != nil {
 		return err

@@ -119,6 +119,7 @@ var groups = []group{
 	{name: "snapshots", rows: snapshotRows},
 	{name: "application", rows: applicationRows},
 	{name: "tracking", rows: trackingRows},
+	{name: "settings", rows: settingsRows},
 	{name: "process", rows: processRows},
 	{name: "badinput", rows: badInputRows},
 	{name: "concurrency", rows: concurrencyRows},

@@ -154,6 +154,8 @@ func (s *spoiltStore) ProcessRecorder(application string) (persistence.ProcessRe
 		head: inner.MaxNotificationID, move: inner.InsertTracking, position: inner.MaxTrackingID,
 		process: inner.InsertProcessed,
 	}
+	keeper := inner.(persistence.SettingsRecorder)
+	r.settings, r.lockSettings, r.writeSettings = keeper.Settings, keeper.LockSettings, keeper.WriteSettings
 	return r.spoiltBy(s.spoil), nil
 }
 
@@ -182,11 +184,16 @@ type spoilt struct {
 	move     func(context.Context, destination) error
 	position func(context.Context, string) (int64, error)
 	process  func(context.Context, []storedEvent, destination) ([]int64, error)
+
+	settings, lockSettings readSettingsFunc
+	writeSettings          func(context.Context, string, persistence.FollowerSettings) error
 }
 
 type (
 	insertFunc func(context.Context, []storedEvent) ([]int64, error)
 	selectFunc func(context.Context, uuid.UUID, eventRange) eventStream
+
+	readSettingsFunc func(context.Context, string) (int64, *persistence.FollowerSettings, error)
 )
 
 func (r *spoilt) spoiltBy(spoil func(*spoilt)) *spoilt {
@@ -226,6 +233,34 @@ func (r *spoilt) InsertProcessed(
 	ctx context.Context, events []storedEvent, to destination,
 ) ([]int64, error) {
 	return r.process(ctx, events, to)
+}
+
+func (r *spoilt) Settings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+	return r.settings(ctx, upstream)
+}
+
+func (r *spoilt) LockSettings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+	return r.lockSettings(ctx, upstream)
+}
+
+func (r *spoilt) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
+	return r.writeSettings(ctx, upstream, settings)
+}
+
+// eachSettingsRead changes all settings that are read.
+func eachSettingsRead(change func(position *int64, s *persistence.FollowerSettings)) spoiler {
+	return func(r *spoilt) {
+		spoilt := func(read readSettingsFunc) readSettingsFunc {
+			return func(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+				position, settings, err := read(ctx, upstream)
+				if settings != nil {
+					change(&position, settings)
+				}
+				return position, settings, err
+			}
+		}
+		r.settings, r.lockSettings = spoilt(r.settings), spoilt(r.lockSettings)
+	}
 }
 
 // eachEvent changes every event that is read, from a stream or from a page.

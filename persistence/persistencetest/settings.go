@@ -1,0 +1,110 @@
+package persistencetest
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// settingsRows are about SettingsRecorder. They do nothing with a recorder that is none.
+var settingsRows = []row{{
+	name: "a follower that has not begun has zero settings",
+	says: "The settings of a follower that nothing was written of are zero, and not nil.",
+	run: eachSettings(func(t testing.TB, s *store, r persistence.SettingsRecorder) {
+		wantSettings(t, s, r, kennels, 0, persistence.FollowerSettings{})
+	}),
+}, {
+	name: "settings come back as they were",
+	says: "Settings are those that were written last, to the microsecond.",
+	run: eachSettings(func(t testing.TB, s *store, r persistence.SettingsRecorder) {
+		for _, settings := range []persistence.FollowerSettings{someSettings(), {Began: new(int64)}, someSettings(), {}} {
+			must(t, r.WriteSettings(s.ctx, kennels, settings))
+			wantSettings(t, s, r, kennels, 0, settings)
+		}
+	}),
+}, {
+	name: "settings are kept for each upstream application",
+	says: "The settings of a follower for different upstream applications are separate, and so are those of followers.",
+	run: eachSettings(func(t testing.TB, s *store, r persistence.SettingsRecorder) {
+		must(t, r.WriteSettings(s.ctx, kennels, someSettings()))
+		wantSettings(t, s, r, shelters, 0, persistence.FollowerSettings{})
+		_, others, err := s.neighbour.process.(persistence.SettingsRecorder).Settings(s.ctx, kennels)
+		must(t, err)
+		if others == nil || *others != (persistence.FollowerSettings{}) {
+			t.Errorf("the settings of another follower are %+v", others)
+		}
+	}),
+}, {
+	name: "the position comes with the settings",
+	says: "Settings come with the position in the same log, and neither changes the other.",
+	run: eachSettings(func(t testing.TB, s *store, r persistence.SettingsRecorder) {
+		s.insertTracking(t, kennels, 5)
+		s.insertTracking(t, shelters, 7)
+		must(t, r.WriteSettings(s.ctx, kennels, someSettings()))
+		wantSettings(t, s, r, kennels, 5, someSettings())
+		s.insertTracking(t, kennels, 6)
+		wantSettings(t, s, r, kennels, 6, someSettings())
+		wantSettings(t, s, r, shelters, 7, persistence.FollowerSettings{})
+	}),
+}, {
+	name:  "settings take part in transactions",
+	says:  "Settings that were written in a transaction are seen in it, and are there after its commit and not after its rollback.",
+	needs: []Feature{Transaction},
+	run: eachSettings(func(t testing.TB, s *store, r persistence.SettingsRecorder) {
+		for _, result := range []error{errRollback, nil} {
+			err := s.transaction(s.ctx, func(ctx context.Context) error {
+				_, before, err := r.LockSettings(ctx, kennels)
+				must(t, err)
+				if before == nil || before.Paused() {
+					t.Errorf("LockSettings = %+v before anything was committed", before)
+				}
+				must(t, r.WriteSettings(ctx, kennels, someSettings()))
+				_, after, err := r.LockSettings(ctx, kennels)
+				must(t, err)
+				if after == nil || !after.Paused() {
+					t.Errorf("LockSettings = %+v after they were written", after)
+				}
+				return result
+			})
+			if !errors.Is(err, result) {
+				t.Fatalf("the transaction: %v", err)
+			}
+			want := someSettings()
+			if result != nil {
+				want = persistence.FollowerSettings{}
+			}
+			wantSettings(t, s, r, kennels, 0, want)
+		}
+	}),
+}}
+
+// eachSettings is a row for a recorder that keeps settings, both the application's and the neighbour's.
+func eachSettings(run func(t testing.TB, s *store, r persistence.SettingsRecorder)) func(testing.TB, *store) {
+	return func(t testing.TB, s *store) {
+		t.Helper()
+		if r, ok := s.process.(persistence.SettingsRecorder); ok {
+			run(t, s, r)
+		}
+	}
+}
+
+func someSettings() persistence.FollowerSettings {
+	began := int64(3)
+	return persistence.FollowerSettings{Began: &began, Topics: `{"Dog.Registered":0,"Dog.TrickAdded":-7}`, TopicChanges: 2,
+		PausedAt: time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC), PausedBy: "somebody"}
+}
+
+func wantSettings(
+	t testing.TB, s *store, r persistence.SettingsRecorder, upstream string, position int64, want persistence.FollowerSettings,
+) {
+	t.Helper()
+	at, got, err := r.Settings(s.ctx, upstream)
+	must(t, err)
+	if at != position || got == nil || !reflect.DeepEqual(*got, want) {
+		t.Errorf("Settings(%q) = %d, %+v, want %d, %+v", upstream, at, got, position, want)
+	}
+}
