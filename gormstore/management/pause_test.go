@@ -181,8 +181,15 @@ func TestPauseWhileRunning(t *testing.T) {
 // A pause waits for a policy, and gives up with an error if that takes too long.
 func TestPauseWaitsForTheBatch(t *testing.T) {
 	s := newPostgres(t)
-	begun, release := make(chan bool), make(chan bool)
-	runner := s.running(t, func(context.Context, domain.Event) error { begun <- true; <-release; return nil })
+	begun, release := make(chan bool, 1), make(chan bool)
+	runner := s.running(t, func(context.Context, domain.Event) error {
+		select {
+		case begun <- true:
+		default: // it is tried again
+		}
+		<-release
+		return nil
+	})
 	s.train(t, "TrainingSchool", 1)
 	if err := runner.Start(t.Context()); err != nil {
 		t.Fatal(err)
