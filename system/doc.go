@@ -99,8 +99,20 @@
 // A follower whose position is ahead of its leader's log, as after a restore of a backup, is stopped with an [AheadError].
 // It stays so in processes that are started later, until its position is another one.
 //
+// A policy that hangs is an event in Statuses since when it is processed, and a warning after a minute.
+//
 // What Statuses tells is also kept in the store, in the table follower_status, for other processes: at each change, and
-// every ten seconds.
+// every ten seconds, by the database's clock.
+//
+// # Topics, pauses, and where a follower begins
+//
+// The topics of a [TopicFilter] are kept with the position, each with the position since which it is processed. A filter
+// that grows passes over older events, and a second program under the same name takes events from the first. Both are said
+// in the log, in the Note of Statuses and CatchUp, and by the command followers, until the follower is reset or the change
+// is accepted.
+//
+// A follower that is paused, with management.Pause or the command followers pause, processes nothing in any process; its
+// State is Paused, and CatchUp and WaitFor return [ErrPaused]. A [HeadStarter] begins at the head of its leaders' logs.
 //
 // # Testing
 //

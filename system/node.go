@@ -38,7 +38,8 @@ type TopicFilter interface {
 	Follower
 
 	// Topics are the names of the wanted events; events that were stored under a former name are wanted with today's. None
-	// means all of them. They must be the same for as long as the application lives.
+	// means all of them. They must be the same for as long as the application lives. They may change with the program:
+	// a topic that is added is processed from then on, and a note in Statuses says so if there are older events of it.
 	Topics() []string
 }
 

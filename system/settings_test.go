@@ -303,3 +303,84 @@ func TestPausedFollower(t *testing.T) {
 		}
 	})
 }
+
+// pausingLeader has its follower paused while the log is read.
+type pausingLeader struct {
+	*application.Application
+	pause func()
+}
+
+func (l *pausingLeader) Head(ctx context.Context) (int64, error) {
+	return l.Recorder().MaxNotificationID(ctx)
+}
+
+func (l *pausingLeader) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
+	l.pause()
+	return l.Recorder().SelectNotifications(ctx, r)
+}
+
+func (l *pausingLeader) Decode(n persistence.Notification) (domain.Event, error) {
+	return l.Mapper().NotificationToDomain(n)
+}
+
+func (l *pausingLeader) Topics(topic string) []string { return l.Mapper().TopicsOf(topic) }
+
+// A batch whose events were read before the follower was paused is not processed after it.
+func TestPausedBetweenReadAndLock(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		store := gormstore.New(db)
+		dogs, err := school.New(application.WithStore(store))
+		do(t, err)
+		register(t, dogs, 2, "Fido")
+		leader := &pausingLeader{Application: dogs.Application}
+		var j journal
+		r := newRunner(t, store, system.Pipe(system.Upstream(leader), following("F", j.policy)))
+		leader.pause = func() {
+			recorder := get[*follower](t, r, "F").Recorder().(persistence.SettingsRecorder)
+			_, settings, err := recorder.Settings(t.Context(), schoolName)
+			do(t, err)
+			settings.PausedAt = time.Now().UTC()
+			do(t, recorder.WriteSettings(t.Context(), schoolName, *settings))
+		}
+		if _, err := r.CatchUp(t.Context(), "F", nil); !errors.Is(err, system.ErrPaused) || len(j.events(t)) != 0 {
+			t.Errorf("got %v, and %d events were seen", err, len(j.events(t)))
+		}
+	})
+}
+
+// A topic that was renamed is the same topic, and so it is for the program before it.
+func TestRenamedTopicIsNoChange(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, store persistence.Factory) {
+		old := domain.Define("Pup", domain.On("Named", named{}))
+		renewed := domain.Define("Pup", domain.On("Called", named{}, domain.Alias("Pup.Named")))
+		run := func(schema *domain.Schema, topic string) (note string) {
+			t.Helper()
+			leader := system.App("Pups", func(options ...application.Option) (*application.Application, error) {
+				return application.New("Pups", append(options, application.WithDefinitions(schema))...)
+			})
+			r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(leader, filtering("F", ignore, topic))),
+				application.WithStore(store))
+			closing(t, r, err)
+			done, err := r.CatchUp(t.Context(), "F", nil)
+			do(t, err)
+			return done[0].Note
+		}
+		app, err := application.New("Pups", application.WithStore(store), application.WithDefinitions(old.Schema))
+		do(t, err)
+		save(t, app, old.Create(domain.NewIDv5("/pups/Fido"), named{}))
+		for _, note := range []string{run(old.Schema, "Pup.Named"), run(renewed.Schema, "Pup.Called"), run(renewed.Schema, "Pup.Called")} {
+			if note != "" {
+				t.Errorf("the note is %q", note)
+			}
+		}
+	})
+}
+
+// Pup is an aggregate whose event is renamed.
+type Pup struct{ domain.Aggregate }
+
+type named struct{}
+
+func (named) Apply(*Pup) {}
