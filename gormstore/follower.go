@@ -63,7 +63,11 @@ func (s *Store) recordStatus(ctx context.Context, c connection, row FollowerStat
 	} else {
 		columns = append(columns[:len(columns):len(columns)], "ahead")
 	}
-	err = tx.Clauses(clause.OnConflict{Columns: followerKey, DoUpdates: clause.AssignmentColumns(columns)}).Create(&row).Error
+	if row.State == "standing by" {
+		err = recordStandBy(tx, row, registers)
+	} else {
+		err = tx.Clauses(clause.OnConflict{Columns: followerKey, DoUpdates: clause.AssignmentColumns(columns)}).Create(&row).Error
+	}
 	if err != nil || !registers {
 		return err
 	}
@@ -83,6 +87,28 @@ var (
 	statusColumns = []string{"state", "error", "notification_id", "since", "next_retry", "heartbeat", "process"}
 	followerKey   = []clause.Column{{Name: "application_name"}, {Name: "upstream_application_name"}}
 )
+
+// recordStandBy records that a runner stands by. It leaves the status of another
+// one, which is at work, or gives its place back to that.
+func recordStandBy(tx *gorm.DB, row FollowerStatus, registers bool) error {
+	if registers {
+		var others []FollowerRunner
+		err := ofFollower(tx, row).Where("process <> ? AND state <> ? AND heartbeat > ?", row.Process, row.State,
+			row.Heartbeat.Add(-3*persistence.HeartbeatInterval)).Order("heartbeat DESC").Limit(1).Find(&others).Error
+		if err != nil {
+			return err
+		}
+		if len(others) > 0 {
+			atWork := FollowerStatus{State: others[0].State, Heartbeat: others[0].Heartbeat, Process: others[0].Process}
+			return ofFollower(tx.Model(&FollowerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&atWork).Error
+		}
+	}
+	updated := ofFollower(tx.Model(&FollowerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&row)
+	if updated.Error != nil || updated.RowsAffected > 0 {
+		return updated.Error
+	}
+	return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error
+}
 
 func ofFollower(tx *gorm.DB, row FollowerStatus) *gorm.DB {
 	return tx.Where("application_name = ? AND upstream_application_name = ?", row.ApplicationName, row.UpstreamApplicationName)

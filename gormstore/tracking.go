@@ -72,7 +72,11 @@ func (r *processRecorder) takePositionLock(ctx context.Context, c connection, jo
 		return err
 	}
 	key := lockKey("position", schema, r.tracking.name, r.application, upstream)
-	return r.store.dialect.lock(ctx, c, locking{timeout: r.store.lockTimeout, joined: joined}, key)
+	err = r.store.dialect.lock(ctx, c, locking{timeout: r.store.lockTimeout, joined: joined}, key)
+	if err != nil && r.store.faultOf(err).class == persistence.ErrLockTimeout {
+		return &persistence.Error{Class: persistence.ErrPositionLocked, Op: r.application + ": lock the position in " + upstream, Err: err}
+	}
+	return err
 }
 
 func (r *processRecorder) position(ctx context.Context, c connection, upstream string) (current sql.NullInt64, err error) {

@@ -51,6 +51,11 @@ var (
 	// ErrLockTimeout is a wait for the order lock of an application that took too long (ErrOperational).
 	ErrLockTimeout = &Class{"lock timeout", ErrOperational}
 
+	// ErrPositionLocked is a wait for a follower's position that took too long
+	// (ErrLockTimeout): another process of the follower is at work, and processes
+	// what there is to process.
+	ErrPositionLocked = &Class{"another process of the follower is at work", ErrLockTimeout}
+
 	// ErrRetryTransaction says that the whole transaction must be tried again (ErrOperational): the database chose it
 	// as the victim of a deadlock, or what it had read is out of date.
 	ErrRetryTransaction = &Class{"transaction must be retried", ErrOperational}

@@ -12,7 +12,7 @@ import (
 type FollowerStatus struct {
 	ApplicationName         string
 	UpstreamApplicationName string
-	// State is "running", "retrying", "outdated" or "stopped".
+	// State is "running", "retrying", "outdated", "standing by" or "stopped".
 	State string
 	// Error is the text of what the follower failed with last, or "" where it has recovered. NotificationID is the event
 	// that it failed at, or that a follower which runs has been processing for a while, or 0.

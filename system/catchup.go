@@ -28,7 +28,8 @@ type Processed struct {
 // tells how much that was, in the order of the system's edges. Where the follower fails it has processed what comes before
 // the event at fault, and the result has that too. report, which may be nil, is called after every batch.
 //
-// A follower that is paused is an ErrPaused.
+// A follower that is paused is an ErrPaused. If another process of the follower is at work for longer than the store waits
+// for a lock, that is a persistence.ErrPositionLocked.
 //
 // It is for commands: the runner need not be started, and nothing else is processed. In a ctx with a transaction of the
 // follower's store everything is part of that, so that a rollback makes it a dry run. It is safe for concurrent use with
@@ -112,6 +113,9 @@ func (f *following) catchUp(ctx context.Context, report func(Processed)) error {
 		f.done.Note = f.topicNote
 		if did == paused {
 			err = f.paused()
+		}
+		if did == standing {
+			err = f.locked()
 		}
 		if report != nil {
 			report(f.done)

@@ -52,6 +52,7 @@ type following struct {
 	topicNote  string   // what a person should know of the topics
 	warned     string   // the warning of the settings that was logged last
 	isPaused   bool     // as the last pull has found it
+	standsBy   bool     // as well: another process holds the position
 
 	mu      sync.Mutex // protects what follows
 	over    bool       // nobody pulls any more
@@ -114,16 +115,19 @@ const (
 	overtaken // by another process of the follower, which is at work
 	carefully // it failed, and is tried again at once, one event at a time
 	paused    // nothing is processed until the follower is resumed
+	standing  // by, because another process of the follower holds its position
 )
 
 // pull processes the next batch.
 func (f *following) pull(ctx context.Context) (outcome, error) {
 	b, err := f.read(ctx)
 	f.done.Position = b.from
-	f.isPaused = isPaused(err)
+	f.isPaused, f.standsBy = isPaused(err), isLocked(err)
 	switch {
 	case f.isPaused:
 		return paused, nil
+	case f.standsBy:
+		return standing, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
 	case err != nil || b.from == b.to:
@@ -150,6 +154,9 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	case isPaused(err):
 		f.isPaused = true
 		return paused, nil
+	case isLocked(err):
+		f.standsBy = true
+		return standing, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
 	case ctx.Err() == nil && f.deservesCare(b, err):
@@ -208,6 +215,11 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
+	if position > head && (f.ahead == nil || f.ahead.Position != position) {
+		if position, head, err = f.lookAgain(ctx); err != nil {
+			return batch{}, f.failed(persistence.Notification{}, err)
+		}
+	}
 	err = f.checkAhead(position, head)
 	if failed := f.keepAhead(ctx); failed != nil {
 		return batch{}, f.failed(persistence.Notification{}, errors.Join(failed, err))
@@ -256,6 +268,48 @@ func (f *following) restrict(r persistence.NotificationRange) persistence.Notifi
 	r.Except = slices.DeleteFunc(known, func(topic string) bool { return slices.Contains(f.topics, topic) })
 	slices.Sort(r.Except)
 	return r
+}
+
+// A position that is ahead of the log is looked at so many times, at this
+// interval, before the follower stops for it.
+const (
+	aheadLooks    = 6
+	aheadInterval = 600 * time.Millisecond
+)
+
+// lookAgain reads the position and the head until the position is not ahead of
+// the log, at most aheadLooks times. One of the two may have been read from a
+// server that lags, or that a failover has left.
+func (f *following) lookAgain(ctx context.Context) (position, head int64, err error) {
+	for looks := 1; ; looks++ {
+		if position, head, err = f.look(ctx); err != nil || position <= head || looks == aheadLooks {
+			return position, head, err
+		}
+		timer := time.NewTimer(aheadInterval)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return position, head, ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// look reads the position and the head over one connection, that is from one
+// server, if both are in one database.
+func (f *following) look(ctx context.Context) (position, head int64, err error) {
+	read := func(ctx context.Context) error {
+		if position, err = f.app().Recorder().MaxTrackingID(ctx, f.leader.Name()); err != nil {
+			return err
+		}
+		head, err = f.leader.Head(ctx)
+		return err
+	}
+	err = f.transaction(ctx, read)
+	if errors.Is(err, persistence.ErrProgramming) { // the leader's log is in another database
+		err = read(ctx)
+	}
+	return position, head, err
 }
 
 // checkAhead finds a position that is ahead of the log. It stays an error when the log has grown beyond it, because the
@@ -418,7 +472,15 @@ func (f *following) transaction(ctx context.Context, fn func(ctx context.Context
 		}
 	}()
 	if store, ok := f.app().Factory().(persistence.Transactor); ok {
-		return store.Transaction(ctx, fn)
+		entered := false
+		err := store.Transaction(ctx, func(ctx context.Context) error {
+			entered = true
+			return fn(ctx)
+		})
+		if !entered && errors.Is(err, persistence.ErrLockTimeout) && f.hasOneWriter() {
+			err = &persistence.Error{Class: persistence.ErrPositionLocked, Op: f.app().Name() + ": begin to write", Err: err}
+		}
+		return err
 	}
 	scoped, scope := persistence.NewTransaction(ctx)
 	if err := fn(scoped); err != nil {
@@ -433,6 +495,22 @@ func (f *following) transaction(ctx context.Context, fn func(ctx context.Context
 type undecodableError struct{ error }
 
 func (e undecodableError) Unwrap() error { return e.error }
+
+// hasOneWriter reports whether the store has one lock for all that write. Who
+// waits for it waits for the position as well.
+func (f *following) hasOneWriter() bool {
+	store, ok := f.app().Factory().(persistence.SingleWriter)
+	return ok && store.Courtesy() > 0
+}
+
+// isLocked reports whether an error is that another process holds the position.
+func isLocked(err error) bool { return errors.Is(err, persistence.ErrPositionLocked) }
+
+// locked is the error of a command that has waited for another process.
+func (f *following) locked() error {
+	return &persistence.Error{Class: persistence.ErrPositionLocked, Op: f.app().Name() + ": follow " + f.leader.Name(),
+		Hint: "it processes what there is to process; see the command followers"}
+}
 
 type storeFunc func(context.Context, *application.ProcessingEvent) ([]persistence.Recording, error)
 

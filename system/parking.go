@@ -117,6 +117,9 @@ func (f *following) park(ctx context.Context, b batch, cause error) (outcome, er
 	case isPaused(err):
 		f.isPaused = true
 		return paused, nil
+	case isLocked(err):
+		f.standsBy = true
+		return standing, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
 	case err != nil:
@@ -199,7 +202,7 @@ func (f *following) retryParked(ctx context.Context) (processed int, err error) 
 			switch failed := f.retry(ctx, event); {
 			case failed == nil:
 				processed++
-			case isPaused(failed):
+			case isPaused(failed) || isLocked(failed):
 				return processed, errors.Join(err, failed)
 			case !errors.Is(failed, errOvertaken): // somebody else has retried it
 				blocked[event.OriginatorID] = true

@@ -135,7 +135,7 @@ func (r *SingleThreadedRunner) pullAll(ctx context.Context, edge *following) err
 		if did != carefully {
 			edge.note(err, time.Time{})
 		}
-		if err != nil || did == nothingMore || did == paused || r.isStopped() {
+		if err != nil || did == nothingMore || did == paused || did == standing || r.isStopped() {
 			return err
 		}
 	}

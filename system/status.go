@@ -21,6 +21,9 @@ const (
 	// one with other settings (Err says which). It will try again; a process of
 	// the newer program goes on at once.
 	Outdated State = "outdated"
+	// StandingBy is a follower whose position another process holds, which is at
+	// work on events that take long. It goes on when that process ends.
+	StandingBy State = "standing by"
 	// Paused is a follower that processes nothing until it is resumed, in whatever process it was paused.
 	Paused State = "paused"
 	// Stopped is a follower that only a person can help (Err says why), or whose runner was not started or has ended.
@@ -180,6 +183,9 @@ func (f *following) note(err error, next time.Time) {
 		f.status = Status{Follower: f.status.Follower, Leader: f.status.Leader, State: Running}
 		if f.isPaused {
 			f.status.State = Paused
+		}
+		if f.standsBy {
+			f.status.State = StandingBy
 		}
 		return
 	}

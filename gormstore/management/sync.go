@@ -31,9 +31,10 @@ type SyncReport struct {
 	Followers []FollowerSync
 }
 
-// Failed reports whether a follower failed. One that is paused has not.
+// Failed reports whether a follower failed. One that is paused has not, nor one that another
+// process is at work for.
 func (r SyncReport) Failed() bool {
-	return slices.ContainsFunc(r.Followers, func(f FollowerSync) bool { return f.Err != nil && !f.Paused() })
+	return slices.ContainsFunc(r.Followers, func(f FollowerSync) bool { return f.Err != nil && !f.Paused() && !f.AtWork() })
 }
 
 // FollowerSync is what became of one follower.
@@ -47,6 +48,14 @@ type FollowerSync struct {
 	// Err is why it stopped, or nil. Where it is that of the context, the follower was interrupted and has not failed; if it
 	// is a system.ErrPaused, it is paused.
 	Err error
+}
+
+// AtWork reports whether nothing but another process of the follower, which is at
+// work, or a pause, has kept it from all there is to process.
+func (f FollowerSync) AtWork() bool {
+	return errors.Is(f.Err, persistence.ErrPositionLocked) && !slices.ContainsFunc(apart(f.Err), func(err error) bool {
+		return !errors.Is(err, system.ErrPaused) && !errors.Is(err, persistence.ErrPositionLocked)
+	})
 }
 
 // Paused reports whether nothing but a pause has kept the follower from all there is to process.
@@ -194,6 +203,8 @@ func (s *synchronization) rehearse(ctx context.Context, g *group) error {
 	if !began {
 		if ctx.Err() != nil {
 			err = ctx.Err() // it was interrupted
+		} else if own, ok := g.store.(store); ok && own.Courtesy() > 0 && errors.Is(err, persistence.ErrLockTimeout) {
+			err = &persistence.Error{Class: persistence.ErrPositionLocked, Op: "dry run", Err: err}
 		}
 		for _, f := range g.followers {
 			s.begin(f)

@@ -131,6 +131,8 @@ func (p *syncPrinter) finish(f FollowerSync) {
 		how, as = "INTERRUPTED", warning
 	case f.Paused():
 		how, as = "PAUSED", warning
+	case f.AtWork():
+		how, as = "another process is at work", warning
 	case f.Err != nil:
 		how, as = "FAILED", failure
 	}
@@ -150,7 +152,7 @@ func (p *syncPrinter) finish(f FollowerSync) {
 
 // details says how much was processed, or why not.
 func (p *syncPrinter) details(f FollowerSync) {
-	if f.Err != nil && !interrupted(f.Err) && !f.Paused() {
+	if f.Err != nil && !interrupted(f.Err) && !f.Paused() && !f.AtWork() {
 		for _, err := range apart(f.Err) {
 			fmt.Fprintln(p.errs, caught(err))
 		}

@@ -1,0 +1,137 @@
+package system_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// A process that waits for another one, which works on a slow event, has not
+// failed: it stands by, and goes on when it can.
+func TestStandBy(t *testing.T) {
+	t.Parallel()
+	for name, dsn := range map[string]func(testing.TB) string{"sqlite": func(t testing.TB) string {
+		return strings.Replace(testdb.SQLiteFileDSN(t), "_busy_timeout=10000", "_busy_timeout=100", 1)
+	}, "postgres": testdb.Postgres} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := dsn(t)
+			open := func() *gormstore.Store {
+				db, err := openChild(name, address)
+				do(t, err)
+				closePool(t, db)
+				do(t, gormstore.AutoMigrate(db))
+				return gormstore.New(db, gormstore.WithLockTimeout(200*time.Millisecond))
+			}
+			started, release := make(chan struct{}), make(chan struct{})
+			slow := func(ctx context.Context, _ domain.Event, _ *application.ProcessingEvent) error {
+				close(started)
+				select {
+				case <-release:
+				case <-ctx.Done():
+				}
+				return ctx.Err()
+			}
+			first, second := open(), open()
+			worker := newRunner(t, first, system.Pipe(system.App(schoolName, school.New), following("F", slow)))
+			register(t, get[*school.TrainingSchool](t, worker, schoolName), 0, "Fido")
+			do(t, worker.Start(t.Context()))
+			<-started
+			before, err := second.FollowerStatuses(t.Context())
+			do(t, err)
+
+			standBy := newRunner(t, second, system.Pipe(system.App(schoolName, school.New), following("F", ignore)))
+			do(t, standBy.Start(t.Context()))
+			status := waitForState(t, standBy, system.StandingBy)
+			if status.Err != nil || standBy.Err() != nil {
+				t.Errorf("got %+v", status)
+			}
+			if _, err := standBy.CatchUp(t.Context(), "F", nil); !errors.Is(err, persistence.ErrPositionLocked) {
+				t.Errorf("CatchUp: %v, want ErrPositionLocked", err)
+			}
+			if after, err := second.FollowerStatuses(t.Context()); err != nil || after[0].Error != "" || after[0].State != "running" || len(before) != 1 {
+				t.Errorf("got %+v, %v; before %+v", after, err, before)
+			}
+			waiting := make(chan error, 1)
+			go func() { waiting <- standBy.WaitFor(t.Context(), "F", schoolName, 1) }()
+			close(release)
+			do(t, <-waiting)
+			waitForState(t, standBy, system.Running)
+		})
+	}
+}
+
+func closePool(t *testing.T, db *gorm.DB) {
+	t.Helper()
+	pool, err := db.DB()
+	do(t, err)
+	t.Cleanup(func() { _ = pool.Close() })
+}
+
+// stale is a store whose logs seem to be empty for some looks.
+type stale struct {
+	*memory.Store
+	looks atomic.Int64
+}
+
+func (s *stale) ProcessRecorder(name string) (persistence.ProcessRecorder, error) {
+	r, err := s.Store.ProcessRecorder(name)
+	return &staleRecorder{r, s}, err
+}
+
+type staleRecorder struct {
+	persistence.ProcessRecorder
+	store *stale
+}
+
+func (r *staleRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
+	if r.store.looks.Add(-1) >= 0 {
+		return 0, nil
+	}
+	return r.ProcessRecorder.MaxNotificationID(ctx)
+}
+
+// A head that was read from a server which lags does not stop a follower. A log
+// that stays behind does.
+func TestStaleHead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &stale{Store: memory.New()}
+		var seen journal
+		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", seen.policy)))
+		start(t, r)
+		dogs := get[*school.TrainingSchool](t, r, schoolName)
+		register(t, dogs, 0, "Fido")
+		time.Sleep(time.Second)
+		for looks := range int64(6) {
+			store.looks.Store(looks)
+			time.Sleep(10 * time.Second)
+			if err := r.Err(); err != nil {
+				t.Fatalf("after %d stale looks: %v", looks, err)
+			}
+		}
+		register(t, dogs, 0, "Rex")
+		time.Sleep(time.Second)
+		if got := len(seen.events(t)); got != 2 {
+			t.Errorf("processed %d events, want 2", got)
+		}
+		store.looks.Store(1000)
+		time.Sleep(20 * time.Second)
+		wantError[*system.AheadError](t, r.Err())
+	})
+}
