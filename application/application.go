@@ -253,14 +253,8 @@ func (a *Application) keepers(definition string) []keeper {
 
 // forget drops what is cached of the events' originators.
 func (a *Application) forget(events []domain.Event) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
 	for _, event := range events {
-		for _, keepers := range a.kept {
-			for _, k := range keepers {
-				k.forget(event.OriginatorID)
-			}
-		}
+		a.forgetOriginator(event.OriginatorID)
 	}
 }
 

@@ -252,3 +252,11 @@ func oneConnection(untilRead bool) func() spoiler {
 		}
 	}
 }
+
+// eachKeep changes how many snapshots are kept.
+func eachKeep(change func(n int) int) spoiler {
+	return func(r *spoilt) {
+		keep := r.keep
+		r.keep = func(ctx context.Context, snapshot storedEvent, n int) error { return keep(ctx, snapshot, change(n)) }
+	}
+}

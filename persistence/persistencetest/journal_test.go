@@ -176,6 +176,49 @@ func (r *journalRecorder) InsertEvents(ctx context.Context, events []persistence
 	return ids, err
 }
 
+func (r *journalRecorder) InsertSnapshot(ctx context.Context, snapshot persistence.StoredEvent, keep int) error {
+	return r.write(ctx, func(s *memory.Store) error {
+		recorder, err := s.SnapshotRecorder(r.application)
+		if err != nil {
+			return err
+		}
+		return recorder.(persistence.SnapshotRecorder).InsertSnapshot(context.WithoutCancel(ctx), snapshot, keep)
+	})
+}
+
+func (r *journalRecorder) ReplaceSnapshot(
+	ctx context.Context, old, snapshot persistence.StoredEvent,
+) (replaced bool, err error) {
+	err = r.write(ctx, func(s *memory.Store) error {
+		recorder, err := s.SnapshotRecorder(r.application)
+		if err == nil {
+			replaced, err = recorder.(persistence.SnapshotRecorder).ReplaceSnapshot(context.WithoutCancel(ctx), old, snapshot)
+		}
+		return err
+	})
+	return replaced, err
+}
+
+func (r *journalRecorder) DeleteOriginator(
+	ctx context.Context, id uuid.UUID,
+) (deleted persistence.DeletedOriginator, err error) {
+	err = r.write(ctx, func(s *memory.Store) error {
+		recorder, err := s.ProcessRecorder(r.application)
+		if err == nil {
+			deleted, err = recorder.(persistence.OriginatorDeleter).DeleteOriginator(context.WithoutCancel(ctx), id)
+		}
+		return err
+	})
+	return deleted, err
+}
+
+func (r *journalRecorder) write(ctx context.Context, w write) error {
+	if err := r.check("write"); err != nil {
+		return err
+	}
+	return r.journal.write(ctx, w.unless(ctx))
+}
+
 func (r *journalRecorder) InsertProcessed(
 	ctx context.Context, events []persistence.StoredEvent, to persistence.Tracking,
 ) (ids []int64, err error) {

@@ -117,6 +117,8 @@ var groups = []group{
 	{name: "aggregate", rows: aggregateRows},
 	{name: "snapshot", rows: aggregateRows, snapshots: true},
 	{name: "snapshots", rows: snapshotRows},
+	{name: "keeping", rows: keepingRows},
+	{name: "deleting", rows: deletingRows},
 	{name: "application", rows: applicationRows},
 	{name: "tracking", rows: trackingRows},
 	{name: "settings", rows: settingsRows},

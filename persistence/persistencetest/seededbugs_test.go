@@ -152,7 +152,7 @@ func (s *spoiltStore) ProcessRecorder(application string) (persistence.ProcessRe
 		factory: s.Factory, application: application,
 		insert: inner.InsertEvents, selects: inner.SelectEvents, page: inner.SelectNotifications,
 		head: inner.MaxNotificationID, move: inner.InsertTracking, position: inner.MaxTrackingID,
-		process: inner.InsertProcessed,
+		process: inner.InsertProcessed, remove: inner.(persistence.OriginatorDeleter).DeleteOriginator,
 	}
 	keeper := inner.(persistence.SettingsRecorder)
 	r.settings, r.lockSettings, r.writeSettings = keeper.Settings, keeper.LockSettings, keeper.WriteSettings
@@ -167,6 +167,8 @@ func (s *spoiltStore) SnapshotRecorder(application string) (persistence.Aggregat
 	r := &spoilt{
 		factory: s.Factory, application: application, snapshots: true,
 		insert: inner.InsertEvents, selects: inner.SelectEvents,
+		keep:    inner.(persistence.SnapshotRecorder).InsertSnapshot,
+		replace: inner.(persistence.SnapshotRecorder).ReplaceSnapshot,
 	}
 	return r.spoiltBy(s.spoil), nil
 }
@@ -184,9 +186,24 @@ type spoilt struct {
 	move     func(context.Context, destination) error
 	position func(context.Context, string) (int64, error)
 	process  func(context.Context, []storedEvent, destination) ([]int64, error)
+	remove   func(context.Context, uuid.UUID) (persistence.DeletedOriginator, error)
+	keep     func(context.Context, storedEvent, int) error
+	replace  func(ctx context.Context, old, snapshot storedEvent) (bool, error)
 
 	settings, lockSettings readSettingsFunc
 	writeSettings          func(context.Context, string, persistence.FollowerSettings) error
+}
+
+func (r *spoilt) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error) {
+	return r.remove(ctx, id)
+}
+
+func (r *spoilt) InsertSnapshot(ctx context.Context, snapshot storedEvent, keep int) error {
+	return r.keep(ctx, snapshot, keep)
+}
+
+func (r *spoilt) ReplaceSnapshot(ctx context.Context, old, snapshot storedEvent) (bool, error) {
+	return r.replace(ctx, old, snapshot)
 }
 
 type (

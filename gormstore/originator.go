@@ -1,0 +1,119 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+var _ persistence.OriginatorDeleter = (*processRecorder)(nil)
+
+// DeleteOriginator implements persistence.OriginatorDeleter. It locks the
+// positions of the followers before the log, as a follower that processes does:
+// one that is at a batch finishes it first, and what it parks is deleted too.
+func (r *processRecorder) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error) {
+	var deleted persistence.DeletedOriginator
+	_, err := r.write(ctx, "delete an originator", nil, func(ctx context.Context, c connection, joined bool) (_ []int64, err error) {
+		deleted, err = r.deleteOriginator(ctx, c, joined, id)
+		return nil, err
+	})
+	if err != nil {
+		return persistence.DeletedOriginator{}, err
+	}
+	return deleted, nil
+}
+
+func (r *processRecorder) deleteOriginator(
+	ctx context.Context, c connection, joined bool, id uuid.UUID,
+) (deleted persistence.DeletedOriginator, err error) {
+	followers, err := r.followers(ctx, c)
+	if err != nil {
+		return deleted, err
+	}
+	positions := make([]sql.NullInt64, len(followers))
+	for i, f := range followers {
+		if positions[i], err = f.lockPosition(ctx, c, joined, r.application); err != nil {
+			return deleted, err
+		}
+	}
+	at, err := r.place(ctx, c, joined)
+	if err != nil {
+		return deleted, err
+	}
+	how := locking{timeout: r.store.lockTimeout, joined: joined}
+	if err := r.store.dialect.lock(ctx, c, how, r.orderKey(at)); err != nil {
+		return deleted, err
+	}
+	remove := func(from table, application string) (int64, error) {
+		query := "DELETE FROM " + from.quoted + " WHERE " + application + " = ? AND originator_id = ?"
+		return c.exec(ctx, r.store.dialect.placeholders(query), r.application, r.store.dialect.uuid(id))
+	}
+	if deleted.Snapshots, err = remove(r.store.tables.snapshots, "application_name"); err != nil {
+		return deleted, err
+	}
+	if deleted.Events, err = remove(r.table, "application_name"); err != nil {
+		return deleted, err
+	}
+	parks, err := hasTable(r.store.session(ctx, c.pool), &ParkedEvent{}) // Django does not have it
+	if err != nil {
+		return deleted, err
+	}
+	if parks {
+		if deleted.Parked, err = remove(r.store.tables.parked, "upstream_application_name"); err != nil {
+			return deleted, err
+		}
+	}
+	return deleted, r.moveBack(ctx, c, followers, positions)
+}
+
+// followers are the recorders of all applications with a position in the log, in
+// the order of their names, in which they are locked.
+func (r *processRecorder) followers(ctx context.Context, c connection) (followers []*processRecorder, err error) {
+	query := "SELECT DISTINCT application_name FROM " + r.tracking.quoted +
+		" WHERE upstream_application_name = ? ORDER BY application_name"
+	rows, err := c.query(ctx, r.store.dialect.placeholders(query), r.application)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		followers = append(followers, newProcessRecorder(r.store, name))
+	}
+	return followers, rows.Err()
+}
+
+// moveBack moves positions that are ahead of the log now to its end: they would
+// be taken for those of a log that was restored from a backup. No event is
+// processed again, because there is none between the two.
+func (r *processRecorder) moveBack(
+	ctx context.Context, c connection, followers []*processRecorder, positions []sql.NullInt64,
+) error {
+	var head int64
+	query := "SELECT COALESCE(MAX(id), 0) FROM " + r.table.quoted + " WHERE application_name = ?"
+	if err := c.row(ctx, r.store.dialect.placeholders(query), r.application).Scan(&head); err != nil {
+		return err
+	}
+	for i, f := range followers {
+		if positions[i].Int64 <= head {
+			continue
+		}
+		query := "DELETE FROM " + r.tracking.quoted +
+			" WHERE application_name = ? AND upstream_application_name = ? AND notification_id >= ?"
+		_, err := c.exec(ctx, r.store.dialect.placeholders(query), f.application, r.application, head)
+		if err == nil && head > 0 {
+			to := persistence.Tracking{ApplicationName: r.application, NotificationID: head}
+			err = f.writePosition(ctx, c, sql.NullInt64{}, to)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
