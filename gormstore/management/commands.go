@@ -18,7 +18,7 @@ import (
 )
 
 // Commands returns the commands of a service, to be added to a command of its own: migrate, sync_followers, reset_follower,
-// followers, check, events, schema, parked, retry_parked and keygen. They print to the writers of cobra, never end the
+// followers, check, events, schema, parked, retry_parked, delete_originator and keygen. They print to the writers of cobra, never end the
 // process, and return a *CommandError where they do not succeed, whose text is printed already.
 //
 // Flags of the root may have any name and letter: the command's own letters win, also in front of the command's name, where
@@ -34,6 +34,7 @@ func Commands(config Config) []*cobra.Command {
 		eventsCommand(config),
 		parkedCommand(config),
 		retryCommand(config),
+		deleteCommand(config),
 		schemaCommand(config),
 		keygenCommand(config),
 	}

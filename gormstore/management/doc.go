@@ -31,6 +31,7 @@
 //	events application [originator]              show events
 //	parked [follower]                            show the events that followers have put aside
 //	retry_parked follower                        have a follower process them
+//	delete_originator application id             delete all events of one aggregate
 //	keygen                                       print a new key for CIPHER_KEY
 //
 // Results go to the standard output, and what went wrong to the standard error. The exit code is 0, 1 for a failure, 2 for a
@@ -39,7 +40,7 @@
 // # Functions
 //
 // Each command is a function as well, which prints nothing: [SyncFollowers], [ResetFollower], [TrackedFollowers],
-// [Migrate], [Schema], [Followers], [Pause], [Resume], [SkipToHead], [AcceptTopics], [Check], [Events], [Parked], [RetryParked] and [Keygen].
+// [Migrate], [Schema], [Followers], [Pause], [Resume], [SkipToHead], [AcceptTopics], [Check], [Events], [Parked], [RetryParked], [DeleteOriginator] and [Keygen].
 //
 // # The runner
 //

@@ -1,0 +1,94 @@
+package gormstore_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// What followers have parked of a deleted originator is deleted, and positions as Django keeps them move back.
+func TestDeleteOriginator(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		ctx, store := t.Context(), gormstore.New(db)
+		leader, err := store.ProcessRecorder(schoolName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counters, err := store.ProcessRecorder(countersName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, deleted := uuid.New(), uuid.New()
+		var ids []int64
+		for _, id := range []uuid.UUID{kept, deleted} {
+			got, err := leader.InsertEvents(ctx, []persistence.StoredEvent{
+				{OriginatorID: id, OriginatorVersion: 1, Topic: "t", State: []byte{1}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, got...)
+			park := persistence.ParkedEvent{UpstreamApplicationName: schoolName, NotificationID: got[0], OriginatorID: id,
+				OriginatorVersion: 1, Topic: "t", Error: "e"}
+			if err := counters.(persistence.ParkingRecorder).ParkEvent(ctx, park); err != nil {
+				t.Fatal(err)
+			}
+			for _, follower := range []string{"Django", "Django2"} { // a row for each notification
+				row := gormstore.NotificationTracking{ApplicationName: follower, UpstreamApplicationName: schoolName, NotificationID: got[0]}
+				if err := db.Create(&row).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		got, err := leader.(persistence.OriginatorDeleter).DeleteOriginator(ctx, deleted)
+		if want := (persistence.DeletedOriginator{Events: 1, Parked: 1}); err != nil || got != want {
+			t.Fatalf("got %+v, %v; want %+v", got, err, want)
+		}
+		parked, err := counters.(persistence.ParkingRecorder).ParkedEvents(ctx, schoolName)
+		if err != nil || len(parked) != 1 || parked[0].OriginatorID != kept {
+			t.Errorf("parked are %v, %v", parked, err)
+		}
+		states, err := store.TrackingStates(ctx)
+		if err != nil || len(states) != 2 {
+			t.Fatalf("states are %v, %v", states, err)
+		}
+		for _, s := range states {
+			if s.Position != ids[0] {
+				t.Errorf("%s is at %d, want %d", s.ApplicationName, s.Position, ids[0])
+			}
+		}
+	})
+}
+
+// A snapshot whose state was changed by hand is replaced, also where SQLite made text of it.
+func TestReplaceSnapshotOfAnyStorageClass(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		ctx := t.Context()
+		recorder, err := gormstore.New(db).SnapshotRecorder(schoolName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good := persistence.StoredEvent{OriginatorID: uuid.New(), OriginatorVersion: 1, Topic: "t", State: []byte("good")}
+		if _, err := recorder.InsertEvents(ctx, []persistence.StoredEvent{good}); err != nil {
+			t.Fatal(err)
+		}
+		for _, state := range []string{"abc", ""} {
+			if err := db.Exec("UPDATE snapshots SET state = '" + state + "'").Error; err != nil {
+				t.Fatal(err)
+			}
+			var found persistence.StoredEvent
+			for e, err := range recorder.SelectEvents(ctx, good.OriginatorID, persistence.EventRange{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				found = e
+			}
+			if replaced, err := recorder.(persistence.SnapshotRecorder).ReplaceSnapshot(ctx, found, good); err != nil || !replaced {
+				t.Errorf("state %q: got %v, %v", state, replaced, err)
+			}
+		}
+	})
+}
