@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
+	"gorm.io/gorm/schema"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -61,6 +62,19 @@ type dialect interface {
 
 	// topics is a condition on the column topic, with its arguments.
 	topics(topics []string) (condition string, arguments []any)
+
+	// describe says what tables are like, those that exist and those that do not.
+	describe(ctx context.Context, c connection, tables []table) ([]description, error)
+
+	// misfit says why the type of a column cannot keep the values of a field.
+	misfit(field *schema.Field, c column) string
+
+	// mayCreate reports whether tables may be created in a schema.
+	mayCreate(ctx context.Context, c connection, schema string) (permission, error)
+
+	// sequenceLag says by how much the source of a table's ids is below those in
+	// use. It is "" if it is not.
+	sequenceLag(ctx context.Context, c connection, t table, d description, key string) (string, error)
 
 	// schemaOf is the schema that a table is in, as a connection finds it.
 	schemaOf(ctx context.Context, c connection, t table) (string, error)

@@ -3,8 +3,8 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,43 +18,83 @@ import (
 // so it may have to wait for many.
 const migrateTimeout = time.Minute
 
-// AutoMigrate creates the tables that are absent. Tables that exist it never touches, whoever made them: GORM's own
-// AutoMigrate would rebuild Django's tables and drop their unique keys. Where an existing table lacks something, it
-// returns a *SchemaError that names every difference.
+// AutoMigrate creates the tables that are absent. It never touches tables that
+// exist, whoever made them: GORM's own AutoMigrate would rebuild Django's tables
+// and drop their unique keys. If an existing table does not fit, it returns a
+// *SchemaError that names every difference.
 //
-// It is safe to call from any number of processes at once; services call it when they start.
+// On PostgreSQL a table exists if the connection finds it anywhere on its search
+// path, and absent tables are created in the schema that has the others. A role
+// that may not create tables in a database made by Django gets a warning by
+// GORM's logger that names the tables of followers which are absent, and no error.
+//
+// It is safe to call from any number of processes at once; services call it when
+// they start.
 func AutoMigrate(db *gorm.DB) error {
 	ctx := context.Background()
 	if db != nil && db.Statement != nil && db.Statement.Context != nil {
 		ctx = db.Statement.Context
 	}
 	s := New(db, WithLockTimeout(migrateTimeout))
-	if err := s.usable(ctx); err != nil {
+	if err := s.inspectable(ctx); err != nil {
 		return err
 	}
-	if absent, differences, err := s.inspect(ctx); err == nil && len(absent) == 0 {
-		return schemaError(differences) // there is nothing to create, and so nobody to wait for
+	found, err := s.inspect(ctx, s.pool)
+	if err == nil && !found.creates() { // there is no other process to wait for
+		s.warn(ctx, found)
+		return schemaError(append(found.withheld(), found.differences...))
 	}
-	var differences []string
-	err := s.atomically(ctx, "migrate", func(ctx context.Context, pool unit) error {
+	err = s.atomically(ctx, "migrate", func(ctx context.Context, pool unit) error {
 		c := connection{pool, s}
 		if err := s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout}, lockKey("migrate")); err != nil {
 			return err
 		}
-		tx := s.session(ctx, pool)
-		for _, model := range Models() {
-			found, err := migrate(tx, model)
-			if err != nil {
-				return err
-			}
-			differences = append(differences, found...)
+		if found, err = s.inspect(ctx, pool); err != nil || !found.creates() {
+			return err
 		}
-		return nil
+		return s.create(ctx, pool, found)
 	})
 	if err != nil {
 		return s.translate(ctx, "migrate", err)
 	}
-	return schemaError(differences)
+	s.warn(ctx, found)
+	return schemaError(append(found.withheld(), found.differences...))
+}
+
+// create creates the absent tables. They belong in the schema of the others: the
+// first schema of the search path may be another one.
+func (s *Store) create(ctx context.Context, pool unit, found inspection) error {
+	tx := s.session(ctx, pool)
+	if found.schema != "" {
+		c := connection{pool, s}
+		query := "SELECT set_config('search_path', quote_ident(?), true)"
+		if _, err := c.exec(ctx, s.dialect.placeholders(query), found.schema); err != nil {
+			return err
+		}
+	}
+	for _, model := range found.absent {
+		if err := tx.Migrator().CreateTable(model); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warn tells GORM's logger what works now, and will not for ever.
+func (s *Store) warn(ctx context.Context, found inspection) {
+	for _, warning := range found.warnings {
+		s.db.Logger.Warn(ctx, "gormstore: %s", warning)
+	}
+}
+
+// inspectable is usable, except that differences of tables are no error yet: the
+// caller is about to list all of them.
+func (s *Store) inspectable(ctx context.Context) error {
+	err := s.usable(ctx)
+	if _, differs := errors.AsType[*SchemaError](err); differs {
+		return nil
+	}
+	return err
 }
 
 func schemaError(differences []string) error {
@@ -64,60 +104,50 @@ func schemaError(differences []string) error {
 	return &SchemaError{Differences: differences}
 }
 
-// Validate reports what the tables of a database lack, as a *SchemaError, and changes nothing.
+// Validate reports how the tables of a database differ from what the recorders
+// need, as a *SchemaError, and changes nothing. It compares columns with their
+// types, lengths, NOT NULL and defaults, unique keys, privileges, row level
+// security, and the source of ids with the log: a sequence of PostgreSQL must
+// hand out ascending ids above those in the log and have some left, and a table
+// of SQLite needs AUTOINCREMENT. What only wastes space is no difference.
+//
+// An integer key, as old versions of Django made it, is a difference once nine
+// tenths of the ids are used; from one half on, AutoMigrate warns of it by GORM's
+// logger.
 func Validate(ctx context.Context, db *gorm.DB) error {
 	s := New(db)
-	if err := s.usable(ctx); err != nil {
+	if err := s.inspectable(ctx); err != nil {
 		return err
 	}
-	absent, others, err := s.inspect(ctx)
+	found, err := s.inspect(ctx, s.pool)
 	if err != nil {
 		return s.translate(ctx, "validate", err)
 	}
 	var differences []string
-	for _, model := range absent {
+	for _, model := range found.absent {
 		if !isOwn(model) { // a database that Django has made has none of ours, and needs none until followers run
 			differences = append(differences, fmt.Sprintf("table %s is missing", s.nameOf(model)))
 		}
 	}
-	return schemaError(append(differences, others...))
+	return schemaError(append(differences, found.differences...))
 }
 
-// Missing returns the names of the tables that AutoMigrate would create, and changes nothing. Where a table that exists lacks
-// something, it returns a *SchemaError as well, as AutoMigrate would.
+// Missing returns the names of the tables that AutoMigrate would create, and
+// changes nothing. If a table that exists does not fit, it returns a *SchemaError
+// as well, as AutoMigrate would.
 func Missing(ctx context.Context, db *gorm.DB) (tables []string, err error) {
 	s := New(db)
-	if err := s.usable(ctx); err != nil {
+	if err := s.inspectable(ctx); err != nil {
 		return nil, err
 	}
-	absent, differences, err := s.inspect(ctx)
+	found, err := s.inspect(ctx, s.pool)
 	if err != nil {
 		return nil, s.translate(ctx, "look at tables", err)
 	}
-	for _, model := range absent {
+	for _, model := range found.absent {
 		tables = append(tables, s.nameOf(model))
 	}
-	return tables, schemaError(differences)
-}
-
-// inspect finds the models that have no table, and what the tables of the others lack.
-func (s *Store) inspect(ctx context.Context) (absent []any, differences []string, err error) {
-	tx := s.session(ctx, s.pool)
-	for _, model := range Models() {
-		exists, err := hasTable(tx, model)
-		if err == nil && exists {
-			var found []string
-			found, err = compare(tx, model)
-			differences = append(differences, found...)
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		if !exists {
-			absent = append(absent, model)
-		}
-	}
-	return absent, differences, nil
+	return tables, schemaError(found.differences)
 }
 
 func (s *Store) nameOf(model any) string {
@@ -142,7 +172,10 @@ func (pinned) Commit() error { return gorm.ErrInvalidTransaction }
 // Rollback implements gorm.TxCommitter.
 func (pinned) Rollback() error { return gorm.ErrInvalidTransaction }
 
-// SchemaError says in what tables differ from what the recorders need. It is a persistence.ErrOperational.
+// SchemaError says how tables differ from what the recorders need. It is a
+// persistence.ErrOperational. Migration and validation return it with every
+// difference; recorders return it at the first use of a database whose tables
+// would lose events or hide them.
 type SchemaError struct {
 	Differences []string
 }
@@ -154,102 +187,3 @@ func (e *SchemaError) Error() string {
 
 // Unwrap makes the error a persistence.ErrOperational.
 func (e *SchemaError) Unwrap() error { return persistence.ErrOperational }
-
-// migrate creates the table of a model, or compares the one that exists.
-func migrate(tx *gorm.DB, model any) ([]string, error) {
-	exists, err := hasTable(tx, model)
-	switch {
-	case err != nil:
-		return nil, err
-	case exists:
-		return compare(tx, model)
-	}
-	return nil, tx.Migrator().CreateTable(model)
-}
-
-// hasTable tells whether the table of a model exists. GORM's own HasTable takes trouble with the database for an answer.
-func hasTable(tx *gorm.DB, model any) (bool, error) {
-	table := tableOf(tx, model.(schema.TablerWithNamer))
-	query, arguments := "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?", []any{table.name}
-	if tx.Dialector.Name() == postgresName {
-		query = "SELECT COUNT(*) FROM information_schema.tables " +
-			"WHERE table_name = ? AND table_schema = COALESCE(NULLIF(?, ''), current_schema())"
-		arguments = append(arguments, table.schema)
-	}
-	var tables int
-	err := tx.Raw(query, arguments...).Scan(&tables).Error
-	return tables > 0, err
-}
-
-// compare finds what a table lacks: columns, and the unique keys that keep conflicting events apart. Indexes are
-// compared by their columns, because Django names them differently.
-func compare(tx *gorm.DB, model any) ([]string, error) {
-	statement := &gorm.Statement{DB: tx}
-	if err := statement.Parse(model); err != nil {
-		return nil, err
-	}
-	existing, err := tx.Migrator().ColumnTypes(model)
-	if err != nil {
-		return nil, err
-	}
-	types := map[string]string{}
-	for _, column := range existing {
-		types[column.Name()] = strings.ToLower(column.DatabaseTypeName())
-	}
-	differences := missingColumns(tx, statement, types)
-	key := keys[model.(schema.TablerWithNamer).TableName(nil)]
-	if len(key) == 0 || slices.ContainsFunc(key, func(column string) bool { return types[column] == "" }) {
-		return differences, nil
-	}
-	keyed, err := hasKey(tx, model, key...)
-	if err == nil && !keyed {
-		differences = append(differences, fmt.Sprintf("table %s has no unique key over %s", statement.Table, strings.Join(key, ", ")))
-	}
-	return differences, err
-}
-
-func missingColumns(tx *gorm.DB, statement *gorm.Statement, types map[string]string) (differences []string) {
-	for _, field := range statement.Schema.Fields {
-		kind, ok := types[field.DBName]
-		switch {
-		case !ok:
-			differences = append(differences, fmt.Sprintf("table %s has no column %s", statement.Table, field.DBName))
-		case field.DBName == "originator_id" && !uuidFits(tx, kind):
-			differences = append(differences, fmt.Sprintf("column %s.%s has type %s, which cannot keep every UUID",
-				statement.Table, field.DBName, kind))
-		}
-	}
-	return differences
-}
-
-// uuidFits refuses a column of SQLite whose type has numeric affinity: 32 digits without a letter would become a
-// rounded number.
-func uuidFits(tx *gorm.DB, kind string) bool {
-	if tx.Dialector.Name() == postgresName {
-		return kind == "uuid"
-	}
-	return strings.Contains(kind, "char") || strings.Contains(kind, "text") || strings.Contains(kind, "clob")
-}
-
-// keyQueries count the unique keys of a table over exactly the columns that are given, sorted and with commas between.
-// GORM's own list of a table's indexes leaves out those of PostgreSQL that belong to a constraint, as Django's do.
-var keyQueries = map[string]string{
-	postgresName: `SELECT COUNT(*) FROM pg_index i
-		WHERE i.indrelid = to_regclass(?) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
-		AND (SELECT string_agg(a.attname, ',' ORDER BY a.attname) FROM pg_attribute a
-			WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) = ?`,
-	sqliteName: `SELECT COUNT(*) FROM pragma_index_list(?) AS l WHERE l."unique" AND NOT l.partial
-		AND (SELECT group_concat(name) FROM (SELECT name FROM pragma_index_info(l.name) ORDER BY name)) = ?`,
-}
-
-// hasKey tells whether a table has a unique key over exactly these columns, which are given sorted.
-func hasKey(tx *gorm.DB, model any, columns ...string) (bool, error) {
-	table := tableOf(tx, model.(schema.TablerWithNamer))
-	name := table.name
-	if tx.Dialector.Name() == postgresName {
-		name = table.quoted
-	}
-	var keys int
-	err := tx.Raw(keyQueries[tx.Dialector.Name()], name, strings.Join(columns, ",")).Scan(&keys).Error
-	return keys > 0, err
-}

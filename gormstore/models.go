@@ -169,13 +169,18 @@ func tablesOf(db *gorm.DB) tables {
 	}
 }
 
+// all are the tables, that of events first.
+func (t tables) all() []table {
+	return []table{t.events, t.snapshots, t.tracking, t.status, t.parked, t.runners, t.settings}
+}
+
 // plainName is what a prefix may make of the names of tables and schemas. Anything else would have to be quoted in more
 // ways than one, and one of them would be forgotten.
 var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // check refuses names that are not plain, and names that PostgreSQL would cut off.
 func (t tables) check() error {
-	for _, one := range []table{t.events, t.snapshots, t.tracking, t.status, t.parked, t.runners, t.settings} {
+	for _, one := range t.all() {
 		if !plainName.MatchString(one.name) || one.schema != "" && !plainName.MatchString(one.schema) {
 			return fmt.Errorf("the table prefix makes the name %q; letters, digits and _ are allowed in it, and one dot behind a schema",
 				strings.TrimPrefix(one.schema+"."+one.name, "."))

@@ -26,9 +26,6 @@ func (postgres) placeholders(query string) string { return numbered(query) }
 // uuid is text, which PostgreSQL understands in every execution mode of its driver.
 func (postgres) uuid(id uuid.UUID) any { return id.String() }
 
-// prepare has nothing to do.
-func (postgres) prepare(context.Context, *Store, *shared) (bool, error) { return true, nil }
-
 // schemaOf is where the table really is, which is not always the connection's first schema: processes that find one
 // table by different ways must agree on the keys of its locks.
 func (p postgres) schemaOf(ctx context.Context, c connection, t table) (schema string, err error) {
