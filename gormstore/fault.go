@@ -162,10 +162,26 @@ func (postgres) fault(err error) fault {
 			f = fault{class: persistence.ErrDatabase}
 		}
 	}
+	if code == "42501" {
+		f.hint += grantFor(coded.Error())
+	}
 	if name := quotedName(coded.Error()); f.missing != "" && name != "" {
 		f.missing += " " + name
 	}
 	return f
+}
+
+// grantFor is the end of a hint that says what to grant, if the message names it.
+func grantFor(message string) string {
+	for kind, privileges := range map[string]string{
+		"table": "SELECT, INSERT, UPDATE, DELETE", "sequence": "USAGE, SELECT", "schema": "USAGE",
+	} {
+		if _, rest, ok := strings.Cut(message, "permission denied for "+kind+" "); ok {
+			name, _, _ := strings.Cut(rest, " ")
+			return ": GRANT " + privileges + " ON " + strings.ToUpper(kind) + " " + name + " TO the user"
+		}
+	}
+	return ""
 }
 
 // quotedName is the first name in quotes in a message, with its quotes.
