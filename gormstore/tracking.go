@@ -74,7 +74,9 @@ func (r *processRecorder) takePositionLock(ctx context.Context, c connection, jo
 	key := lockKey("position", schema, r.tracking.name, r.application, upstream)
 	err = r.store.dialect.lock(ctx, c, locking{timeout: r.store.lockTimeout, joined: joined}, key)
 	if err != nil && r.store.faultOf(err).class == persistence.ErrLockTimeout {
-		return &persistence.Error{Class: persistence.ErrPositionLocked, Op: r.application + ": lock the position in " + upstream, Err: err}
+		return &persistence.Error{Class: persistence.ErrPositionLocked, Op: r.application + ": lock the position in " + upstream,
+			Err: err, Hint: "it processes an event that takes long, or a transaction of this program has the position: " +
+				"pass on the context that gormstore.Transaction gives"}
 	}
 	return err
 }
