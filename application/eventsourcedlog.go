@@ -30,7 +30,8 @@ func NewEventSourcedLog(app *Application, schema *domain.Schema, id uuid.UUID) *
 }
 
 // Trigger makes the next event of the log, to be given to Application.Save: alone, or together with what it is about.
-// It panics with a *domain.DefinitionError where the payload's type is not in the log's schema.
+// It returns a *persistence.OriginatorTypeError if the log's id is that of another definition's events. It panics with a
+// *domain.DefinitionError if the payload's type is not in the log's schema.
 func (l *EventSourcedLog) Trigger(ctx context.Context, data any, options ...domain.EventOption) (domain.Events, error) {
 	last, ok, err := l.Last(ctx)
 	if err != nil {
@@ -38,9 +39,25 @@ func (l *EventSourcedLog) Trigger(ctx context.Context, data any, options ...doma
 	}
 	version := l.schema.First()
 	if ok {
+		if err := l.checkDefinition(last); err != nil {
+			return nil, err
+		}
 		version = last.OriginatorVersion + 1
 	}
 	return l.TriggerAt(version, data, options...), nil
+}
+
+// checkDefinition refuses to add to the events of another definition.
+func (l *EventSourcedLog) checkDefinition(last domain.Event) error {
+	own := l.schema.EventTypes()
+	if len(own) == 0 {
+		return nil
+	}
+	stored := persistence.StoredEvent{OriginatorID: l.id, Topic: last.Topic}
+	if wrong := l.app.mapper.CheckDefinition(stored, own[0].Topic()); wrong != nil {
+		return wrong
+	}
+	return nil
 }
 
 // TriggerAt is Trigger for a caller that knows the version of the new event.

@@ -55,7 +55,8 @@ func (r *Repository[T]) check() error {
 	return checker.CheckType(r.definition.StateType())
 }
 
-// Get loads the latest version of an aggregate. It returns a *NotFoundError where the aggregate has no events.
+// Get loads the latest version of an aggregate. It returns a *NotFoundError if the aggregate has no events, and a
+// *persistence.OriginatorTypeError if the id is that of an aggregate of another definition.
 func (r *Repository[T]) Get(ctx context.Context, id uuid.UUID) (*T, error) {
 	if err := r.app.ready(ctx); err != nil {
 		return nil, err
@@ -172,6 +173,10 @@ func isOutdated(err error) bool { return errors.Is(err, errAhead) || errors.Is(e
 
 func (r *Repository[T]) apply(aggregate *T, event domain.Event) error {
 	if err := r.definition.Apply(aggregate, event); err != nil {
+		if wrong := r.checkDefinition(event.OriginatorID, event.Topic); wrong != nil {
+			wrong.Err = err
+			return wrong
+		}
 		return fmt.Errorf("%s: %s: %w", r.app.name, r.definition.Name(), err)
 	}
 	return nil
@@ -251,13 +256,25 @@ func one(events iter.Seq2[domain.Event, error]) (domain.Event, bool, error) {
 	return domain.Event{}, false, nil
 }
 
-// Contains tells whether an aggregate has events. It reads one row and decodes nothing.
+// checkDefinition returns an error if a topic belongs to another definition
+// than the repository's.
+func (r *Repository[T]) checkDefinition(id uuid.UUID, topic string) *persistence.OriginatorTypeError {
+	own := r.definition.EventTypes()
+	if len(own) == 0 {
+		return nil
+	}
+	stored := persistence.StoredEvent{OriginatorID: id, Topic: topic}
+	return r.app.mapper.CheckDefinition(stored, own[0].Topic())
+}
+
+// Contains reports whether an aggregate has events. It reads one row and decodes nothing. It returns false for the id of
+// an aggregate of another definition.
 func (r *Repository[T]) Contains(ctx context.Context, id uuid.UUID) (bool, error) {
 	if err := r.app.ready(ctx); err != nil {
 		return false, err
 	}
-	for _, err := range r.app.recorder.SelectEvents(ctx, id, persistence.EventRange{Limit: 1}) {
-		return err == nil, err
+	for first, err := range r.app.recorder.SelectEvents(ctx, id, persistence.EventRange{Limit: 1}) {
+		return err == nil && r.checkDefinition(id, first.Topic) == nil, err
 	}
 	return false, nil
 }

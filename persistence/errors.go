@@ -166,6 +166,34 @@ func IsRetryable(err error) bool {
 	return errors.Is(err, ErrRetryTransaction) || errors.Is(err, ErrLockTimeout)
 }
 
+// OriginatorTypeError says that an originator belongs to another definition than
+// the one that was used to load or save it: two aggregates were given one id.
+// Nothing was stored. It is an ErrIntegrity, and not a conflict: repeating the
+// command with this id cannot succeed.
+type OriginatorTypeError struct {
+	Application  string
+	OriginatorID uuid.UUID
+	// Definition is the name of the definition that was used.
+	Definition string
+	// Stored is the name of the definition that the stored events belong to.
+	Stored string
+	// Err is the cause; it may be nil.
+	Err error
+}
+
+func (e *OriginatorTypeError) Error() string {
+	return fmt.Sprintf("%s: originator %s is a %s and cannot be used as a %s; give each aggregate an id of its own, "+
+		"for example by a name for NewIDv5 that begins with its kind", e.Application, e.OriginatorID, e.Stored, e.Definition)
+}
+
+// Unwrap returns the class, and the cause unless it is a conflict.
+func (e *OriginatorTypeError) Unwrap() []error {
+	if IsConflict(e.Err) {
+		return []error{ErrIntegrity}
+	}
+	return both(ErrIntegrity, e.Err)
+}
+
 // TrackingError says that a position was not moved, because it is there already or further on: another process of the
 // same follower was faster. It is an ErrIntegrity.
 type TrackingError struct {

@@ -365,3 +365,16 @@ func (m *Mapper) SchemaOf(topic string) (*domain.Schema, bool) {
 	k, ok := m.find(events, topic)
 	return k.schema, ok
 }
+
+// CheckDefinition reports whether a stored event belongs to another definition
+// than the events of a topic; it returns nil if it does not, or if one of the
+// topics is not known.
+func (m *Mapper) CheckDefinition(stored StoredEvent, topic string) *OriginatorTypeError {
+	present, ok := m.SchemaOf(stored.Topic)
+	wanted, known := m.SchemaOf(topic)
+	if !ok || !known || present.Name() == wanted.Name() {
+		return nil
+	}
+	return &OriginatorTypeError{Application: m.application, OriginatorID: stored.OriginatorID,
+		Definition: wanted.Name(), Stored: present.Name()}
+}

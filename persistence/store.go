@@ -30,7 +30,8 @@ func NewEventStore(mapper *Mapper, recorder ProcessRecorder) *EventStore {
 // Put stores the events, all or none, and returns them with their positions.
 //
 // A version conflict with the very same events, recognised by their event ids, is a success: they were stored by an
-// earlier attempt whose answer was lost. Other conflicts are a *ConflictError. States in the original's layout have no
+// earlier attempt whose answer was lost. Other conflicts are a *ConflictError, or an *OriginatorTypeError if the originator
+// belongs to another definition. States in the original's layout have no
 // event id; where such a state is stored already, equal to the last byte when it is decrypted, Put returns
 // ErrOutcomeUnknown.
 func (s *EventStore) Put(ctx context.Context, events []domain.Event) ([]Recording, error) {
@@ -67,11 +68,36 @@ func (s *EventStore) put(
 		if ids, err = s.resolve(conflict, events, stored); err == nil && moved != nil {
 			err = confirm(ctx, conflict, moved)
 		}
+		if IsConflict(err) {
+			err = s.checkDefinition(ctx, conflict, stored, err)
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	return s.recordings(events, stored, ids), nil
+}
+
+// checkDefinition returns an *OriginatorTypeError in place of a conflict if the
+// stored events of the originator belong to another definition.
+func (s *EventStore) checkDefinition(ctx context.Context, conflict *ConflictError, stored []StoredEvent, err error) error {
+	wanted := ""
+	for i := range stored {
+		if stored[i].OriginatorID == conflict.OriginatorID {
+			wanted = stored[i].Topic
+			break
+		}
+	}
+	for first, failed := range s.recorder.SelectEvents(ctx, conflict.OriginatorID, EventRange{Limit: 1}) {
+		if failed != nil {
+			return err // the conflict is what the caller has to know
+		}
+		if wrong := s.mapper.CheckDefinition(first, wanted); wrong != nil {
+			wrong.Err = err
+			return wrong
+		}
+	}
+	return err
 }
 
 // resolve finds out whether the events that stand in the way are the ones that were to be stored.

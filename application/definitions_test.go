@@ -1,0 +1,109 @@
+package application_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+type ledger struct {
+	domain.Aggregate
+	Owner string
+}
+
+type ledgerOpened struct{ Owner string }
+
+func (e ledgerOpened) Apply(l *ledger) { l.Owner = e.Owner }
+
+type till struct {
+	domain.Aggregate
+	Place string
+}
+
+type tillPlaced struct{ Place string }
+
+func (e tillPlaced) Apply(t *till) { t.Place = e.Place }
+
+type entry struct{ Text string }
+
+// TestOneIDForTwoDefinitions saves aggregates of two definitions under one id.
+func TestOneIDForTwoDefinitions(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	app, err := application.New("Shop", application.WithStore(memory.New()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledgers := domain.Define("Ledger", domain.On("Opened", ledgerOpened{}))
+	tills := domain.Define("Till", domain.On("Placed", tillPlaced{}))
+	first, second := application.NewRepository(app, ledgers), application.NewRepository(app, tills)
+	id := uuid.New()
+	if err := first.Save(ctx, ledgers.Create(id, ledgerOpened{"Ada"})); err != nil {
+		t.Fatal(err)
+	}
+
+	want := func(what string, err error) {
+		t.Helper()
+		wrong, ok := errors.AsType[*persistence.OriginatorTypeError](err)
+		if !ok || persistence.IsConflict(err) || !errors.Is(err, persistence.ErrIntegrity) {
+			t.Fatalf("%s: got %v, want an *OriginatorTypeError that is no conflict", what, err)
+		}
+		if wrong.Stored != "Ledger" || wrong.OriginatorID != id || wrong.Application != "Shop" {
+			t.Errorf("%s: got %+v", what, wrong)
+		}
+	}
+	want("save", second.Save(ctx, tills.Create(id, tillPlaced{"hall"})))
+	_, err = second.Get(ctx, id)
+	want("get", err)
+	calls := 0
+	want("update", second.Update(ctx, id, func(*till) error { calls++; return nil }))
+	if calls != 0 {
+		t.Errorf("Update called its function %d times", calls)
+	}
+	log := application.NewEventSourcedLog(app, domain.DefineLog("Journal", domain.Entry("Entry", entry{})), id)
+	_, err = log.Trigger(ctx, entry{"x"})
+	want("log", err)
+
+	if contains, err := second.Contains(ctx, id); contains || err != nil {
+		t.Errorf("the second repository contains the id: %v, %v", contains, err)
+	}
+	if contains, err := first.Contains(ctx, id); !contains || err != nil {
+		t.Errorf("the first repository contains the id: %v, %v", contains, err)
+	}
+	if l, err := first.Get(ctx, id); err != nil || l.Owner != "Ada" || l.Version() != 1 {
+		t.Errorf("got %+v, %v", l, err)
+	}
+}
+
+// TestOneIDAfterARename reads under a new name what was stored under a former
+// one: that is one definition.
+func TestOneIDAfterARename(t *testing.T) {
+	t.Parallel()
+	ctx, store, id := t.Context(), memory.New(), uuid.New()
+	old := domain.Define("Ledger", domain.On("Opened", ledgerOpened{}))
+	before, err := application.New("Shop", application.WithStore(store))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := application.NewRepository(before, old).Save(ctx, old.Create(id, ledgerOpened{"Ada"})); err != nil {
+		t.Fatal(err)
+	}
+	renamed := domain.Define("Book", domain.FormerName[ledger]("Ledger"), domain.On("Opened", ledgerOpened{}))
+	after, err := application.New("Shop", application.WithStore(store))
+	if err != nil {
+		t.Fatal(err)
+	}
+	books := application.NewRepository(after, renamed)
+	if contains, err := books.Contains(ctx, id); !contains || err != nil {
+		t.Errorf("contains: %v, %v", contains, err)
+	}
+	if err := books.Save(ctx, renamed.Create(id, ledgerOpened{"Ada"})); !persistence.IsConflict(err) {
+		t.Errorf("save: got %v, want a conflict", err)
+	}
+}
