@@ -39,6 +39,10 @@ type dialect interface {
 	// Without keys it only bounds the waits that follow.
 	lock(ctx context.Context, c connection, how locking, keys ...int64) error
 
+	// stillOpen returns an error if the database has ended a transaction by itself,
+	// which the caller cannot see.
+	stillOpen(ctx context.Context, c connection) error
+
 	// savepoint returns what bounds the waits for locks, of tables as well, between
 	// a savepoint in a transaction of the caller's and its release: what to send
 	// after the one and before the other.

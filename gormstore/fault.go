@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"net"
 	"reflect"
 	"strings"
 
@@ -134,6 +135,12 @@ var postgresFaults = map[string]fault{
 	"42P05": {class: persistence.ErrProgramming, scope: passing, hint: hintPooler},
 	"42P18": {class: persistence.ErrProgramming, scope: passing, hint: hintPooler}, // parameters of another statement
 	"53100": {class: persistence.ErrDiskFull, scope: aboutDatabase},
+	"08001": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // cannot connect
+	"08004": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // connection rejected
+	"53300": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // too many connections
+	"57P01": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // shutting down
+	"57P02": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // another server process crashed
+	"57P03": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // starting up
 	"55P03": {class: persistence.ErrLockTimeout, scope: passing, hint: hintLock},
 }
 
@@ -150,6 +157,9 @@ type sqlState interface {
 func (postgres) fault(err error) fault {
 	coded, ok := errors.AsType[sqlState](err)
 	if !ok || len(coded.SQLState()) < 2 { // trouble with the connection has no code
+		if _, network := errors.AsType[*net.OpError](err); network {
+			return fault{class: persistence.ErrUnavailable, scope: aboutDatabase}
+		}
 		return fault{class: persistence.ErrOperational, scope: aboutDatabase}
 	}
 	code := coded.SQLState()

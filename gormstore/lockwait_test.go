@@ -179,3 +179,121 @@ func TestWritesBoundWaitForTable(t *testing.T) {
 		})
 	}
 }
+
+// A deadline of the caller's that ends the wait for the order lock is in the error,
+// and the caller gets it at once, also if the batch waits longer for others.
+func TestSaveEndsWithCallersDeadline(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	r := recorder(t, db, "Dogs")
+	transaction(t, again(t, db), func(_ context.Context, tx *gorm.DB) error {
+		if err := tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE").Error; err != nil {
+			return err
+		}
+		patient := make(chan error, 1)
+		ctx, stop := context.WithCancel(t.Context())
+		go func() { _, err := r.InsertEvents(ctx, history(uuid.New(), 0, 1)); patient <- err }()
+		if !eventually(func() bool { _, led := gormstore.WaitingSaves(db); return led }) {
+			t.Fatal("no save leads")
+		}
+		short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		begin := time.Now()
+		_, err := r.InsertEvents(short, history(uuid.New(), 0, 1))
+		if took := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || took > 2*time.Second {
+			t.Errorf("after %v: %v; want the deadline of 300ms", took, err)
+		}
+		begin = time.Now()
+		stop()
+		err = <-patient
+		if took := time.Since(begin); !errors.Is(err, context.Canceled) || !errors.Is(err, persistence.ErrOutcomeUnknown) ||
+			took > 2*time.Second {
+			t.Errorf("%v after its context was canceled: %v; want an unknown outcome", took, err)
+		}
+		return nil
+	})
+}
+
+// After SQLite has rolled a transaction back by itself, a save in it fails: it would
+// otherwise commit alone.
+func TestSaveInTransactionRolledBackBySQLite(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.SQLiteFile(t))
+	r := recorder(t, db, "Dogs")
+	if err := db.Exec("CREATE TABLE own (id integer primary key)").Error; err != nil {
+		t.Fatal(err)
+	}
+	failure := errors.New("give up")
+	writes := map[string]func(context.Context) error{
+		"save": func(ctx context.Context) error {
+			_, err := r.InsertEvents(ctx, history(uuid.New(), 0, 1))
+			return err
+		},
+		"position": func(ctx context.Context) error {
+			return r.InsertTracking(ctx, persistence.Tracking{ApplicationName: "Up", NotificationID: 1})
+		},
+		"nested": func(ctx context.Context) error {
+			return gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error {
+				_, err := r.InsertEvents(ctx, history(uuid.New(), 0, 1))
+				return err
+			})
+		},
+	}
+	for name, write := range writes {
+		err := db.Transaction(func(tx *gorm.DB) error {
+			for range 2 {
+				tx.Exec("INSERT OR ROLLBACK INTO own VALUES (1)")
+			}
+			ctx := gormstore.WithTx(t.Context(), tx)
+			if err := write(ctx); !errors.Is(err, persistence.ErrOperational) {
+				t.Errorf("%s: %v; want an ErrOperational", name, err)
+			}
+			return failure
+		})
+		if !errors.Is(err, failure) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if stored := wholeLog(t, r); len(stored) != 0 {
+		t.Errorf("%d events are stored by transactions that were rolled back", len(stored))
+	}
+}
+
+// A save whose connection became read-only, or was ended by the server while it was
+// idle, is written on another connection.
+func TestSaveReplacesDeadConnection(t *testing.T) {
+	t.Parallel()
+	for name, kill := range map[string]func(db, other *gorm.DB) error{
+		"read-only": func(db, _ *gorm.DB) error {
+			return db.Exec("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY").Error
+		},
+		"terminated": func(db, other *gorm.DB) error {
+			var pid int
+			if err := db.Raw("SELECT pg_backend_pid()").Scan(&pid).Error; err != nil {
+				return err
+			}
+			return other.Exec("SELECT pg_terminate_backend(?, 10000)", pid).Error
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := migrated(t, testdb.OpenPostgres(t))
+			pool, err := db.DB()
+			if err != nil {
+				t.Fatal(err)
+			}
+			pool.SetMaxOpenConns(1)
+			r, other := recorder(t, db, "Dogs"), again(t, db)
+			insert(t, r, history(uuid.New(), 0, 1)...)
+			for n := range 3 {
+				if err := kill(db, other); err != nil {
+					t.Fatal(err)
+				}
+				insert(t, r, history(uuid.New(), 0, n+1)...)
+			}
+			if stored := wholeLog(t, r); len(stored) != 7 {
+				t.Errorf("%d events are stored, want 7", len(stored))
+			}
+		})
+	}
+}

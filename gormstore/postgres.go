@@ -71,6 +71,7 @@ type postgresUnit struct {
 	conn    *sql.Conn
 	pool    *sql.DB
 	dialect postgres
+	stale   atomic.Bool           // the connection cannot write any more
 	broken  atomic.Pointer[error] // why the connection was lost before the commit
 }
 
@@ -90,6 +91,9 @@ func (u *postgresUnit) QueryContext(ctx context.Context, query string, arguments
 
 // note remembers the loss of the connection: a commit after it is never sent, so that it is known to have failed.
 func (u *postgresUnit) note(err error) {
+	if err != nil && deadConnection(err) {
+		u.stale.Store(true)
+	}
 	if err != nil && u.dialect.unanswered(err) {
 		u.broken.CompareAndSwap(nil, &err)
 	}
@@ -123,6 +127,9 @@ func (u *postgresUnit) Commit() error {
 // Rollback implements gorm.TxCommitter.
 func (u *postgresUnit) Rollback() error {
 	err := u.Tx.Rollback()
+	if u.stale.Load() {
+		discard(u.conn)
+	}
 	_ = u.conn.Close() // as above
 	return err
 }
@@ -156,6 +163,9 @@ func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...i
 	_, err := c.exec(ctx, p.placeholders(statement), arguments...)
 	return err
 }
+
+// stillOpen has nothing to find out: a failed transaction refuses all statements.
+func (postgres) stillOpen(context.Context, connection) error { return nil }
 
 // savepoint sets the time limit before the statement that needs it, because the
 // lock of a table is taken when a statement is planned, before any of it runs. The

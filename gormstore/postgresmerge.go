@@ -64,8 +64,29 @@ func newMergeStatements(events string, notify bool) mergeStatements {
 // mergeAttempts is how often a merged statement is tried before its saves are written one by one.
 const mergeAttempts = 4
 
-// merge implements dialect.
-func (p postgres) merge(unbounded context.Context, r *processRecorder, batch []*save) {
+// merge implements dialect. Saves that failed because of their connection, and of
+// which nothing is stored, are tried once more on another one.
+func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) {
+	if again := p.mergeOnce(ctx, r, batch); len(again) > 0 {
+		p.mergeOnce(ctx, r, again)
+	}
+}
+
+// deadConnection reports whether an error says that the connection cannot write
+// any more: it became read-only in a fail-over, or the server has ended it.
+func deadConnection(err error) bool {
+	coded, ok := errors.AsType[sqlState](err)
+	return ok && (coded.SQLState() == "25006" || terminated(coded))
+}
+
+// terminated reports whether the server has ended the session.
+func terminated(coded sqlState) bool {
+	return coded.SQLState() == "57P01" || coded.SQLState() == "57P02"
+}
+
+// mergeOnce writes a batch on one connection. It returns the saves that failed
+// because of the connection.
+func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch []*save) (again []*save) {
 	patience := patienceOf(batch, r.store.lockTimeout)
 	ctx, alarm := r.store.handle.alarms.bounded(unbounded, patience)
 	defer alarm.stop()
@@ -73,16 +94,16 @@ func (p postgres) merge(unbounded context.Context, r *processRecorder, batch []*
 	alarm.postpone(r.store.lockTimeout + commitTimeout)
 	if err != nil {
 		fail(batch, err)
-		return
+		return nil
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	w := writing{c: connection{pool: conn, store: r.store}, r: r, timeout: milliseconds(patience)}
+	w := &writing{c: connection{pool: conn, store: r.store}, r: r, timeout: milliseconds(patience)}
 	at, err := r.place(ctx, w.c, false)
 	if err != nil {
 		fail(batch, err)
-		return
+		return nil
 	}
 	w.key, w.channel = r.orderKey(at), r.store.signal(at).channel
 	w.watch = p.watch(r, w.key, patience, stop)
@@ -91,7 +112,7 @@ func (p postgres) merge(unbounded context.Context, r *processRecorder, batch []*
 		err := w.writeMany(ctx, batch)
 		switch {
 		case err == nil:
-			return
+			return w.retryable(batch)
 		case r.store.faultOf(err).unique:
 			r.queue.beWary()
 			continue
@@ -99,7 +120,7 @@ func (p postgres) merge(unbounded context.Context, r *processRecorder, batch []*
 			continue
 		case p.unanswered(err) || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational):
 			w.explainFailed(ctx, batch, err)
-			return
+			return w.retryable(batch)
 		}
 		break // one save is at fault, and must not have the others fail
 	}
@@ -107,6 +128,21 @@ func (p postgres) merge(unbounded context.Context, r *processRecorder, batch []*
 	for _, s := range batch {
 		w.writeOne(ctx, s)
 	}
+	return w.retryable(batch)
+}
+
+// retryable returns the saves that another connection may store, and discards
+// this one for them.
+func (w *writing) retryable(batch []*save) (again []*save) {
+	for _, s := range batch {
+		if s.err != nil && !errors.Is(s.err, persistence.ErrOutcomeUnknown) && deadConnection(s.err) {
+			again = append(again, s)
+		}
+	}
+	if conn, ok := w.c.pool.(*sql.Conn); ok && len(again) > 0 {
+		discard(conn)
+	}
+	return again
 }
 
 // writing is one batch's way to the database.
@@ -116,12 +152,13 @@ type writing struct {
 	r       *processRecorder
 	key     int64
 	timeout string
+	rows    bool // the last statement has returned some
 	watch   *lockWatch
 	channel string // for signals, or ""
 }
 
 // arguments are those of a statement, with what all of them have around its own.
-func (w writing) arguments(own ...any) []any {
+func (w *writing) arguments(own ...any) []any {
 	all := append(make([]any, 0, 9), w.timeout, w.key, w.r.application)
 	all = append(all, own...)
 	if w.channel != "" {
@@ -137,7 +174,7 @@ func fail(batch []*save, err error) {
 }
 
 // writeOne writes a save alone. A violated unique key is its conflict.
-func (w writing) writeOne(ctx context.Context, s *save) {
+func (w *writing) writeOne(ctx context.Context, s *save) {
 	err := w.tryOne(ctx, s)
 	for attempt := 1; attempt < overtakenAttempts && overtaken(err); attempt++ {
 		err = w.tryOne(ctx, s)
@@ -160,7 +197,7 @@ func overtaken(err error) bool {
 	return ok && coded.SQLState() == "40001"
 }
 
-func (w writing) tryOne(ctx context.Context, s *save) error {
+func (w *writing) tryOne(ctx context.Context, s *save) error {
 	s.ids = make([]int64, 0, len(s.events))
 	return w.insertOne(ctx, s.events, func(row []driver.Value) error {
 		id, err := asInt(row[0])
@@ -169,24 +206,30 @@ func (w writing) tryOne(ctx context.Context, s *save) error {
 	})
 }
 
-func (w writing) insertOne(ctx context.Context, events []persistence.StoredEvent, each eachRow) error {
+func (w *writing) insertOne(ctx context.Context, events []persistence.StoredEvent, each eachRow) error {
 	if len(events) == 1 {
 		e := &events[0]
-		return w.c.direct(ctx, w.watch, each, w.r.statements.event,
+		return w.direct(ctx, each, w.r.statements.event,
 			w.arguments(e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State)...)
 	}
 	var a columns
 	a.add(events)
-	return w.c.direct(ctx, w.watch, each, w.r.statements.save,
+	return w.direct(ctx, each, w.r.statements.save,
 		w.arguments(a.originators(), a.versions, a.topics, a.states)...)
+}
+
+// direct sends a statement to the connection that is watched.
+func (w *writing) direct(ctx context.Context, each eachRow, query string, arguments ...any) error {
+	w.rows = false
+	return w.c.direct(ctx, w.watch, func(row []driver.Value) error { w.rows = true; return each(row) }, query, arguments...)
 }
 
 // outcome finds out what an error of a statement means for a save. A server that answers with an error has stored
 // nothing; without an answer, nobody knows until the rows are read.
-func (w writing) outcome(ctx context.Context, s *save, err error) ([]int64, error) {
+func (w *writing) outcome(ctx context.Context, s *save, err error) ([]int64, error) {
 	op := w.r.application + ": " + opSave
 	err = w.watch.explain(op, err)
-	if w.unanswered(err) {
+	if w.unanswered(err) && !w.unstored(err) {
 		if conn, ok := w.c.pool.(*sql.Conn); ok {
 			_ = conn.Close() // a pool of one has no other connection to look with
 		}
@@ -213,8 +256,15 @@ func rolledBack(err error) bool {
 	return strings.Contains(err.Error(), "commit unexpectedly resulted in rollback")
 }
 
+// unstored reports whether the server ended the session before it stored anything.
+// It sends the rows of a statement before it commits, so without a row it has not.
+func (w *writing) unstored(err error) bool {
+	coded, ok := errors.AsType[sqlState](err)
+	return ok && terminated(coded) && !w.rows
+}
+
 // writeMany writes a batch with one statement. Where it returns an error nothing is stored, as far as is known.
-func (w writing) writeMany(ctx context.Context, batch []*save) error {
+func (w *writing) writeMany(ctx context.Context, batch []*save) error {
 	var a columns
 	for _, s := range batch {
 		a.add(s.events)
@@ -223,7 +273,7 @@ func (w writing) writeMany(ctx context.Context, batch []*save) error {
 	if w.r.queue.isWary() {
 		statement, arguments = w.r.statements.wary, w.arguments(a.originators(), a.versions, a.topics, a.states, firsts(batch))
 	}
-	err := w.c.direct(ctx, w.watch, assignTo(batch), statement, arguments...)
+	err := w.direct(ctx, assignTo(batch), statement, arguments...)
 	if err == nil {
 		w.explainMissing(ctx, batch)
 	}
@@ -242,7 +292,7 @@ func firsts(batch []*save) (versions []int64) {
 
 // explainFailed finds out what the error of a merged statement means for each save. Once the database does not answer
 // the others need not ask it again.
-func (w writing) explainFailed(ctx context.Context, batch []*save, err error) {
+func (w *writing) explainFailed(ctx context.Context, batch []*save, err error) {
 	for i, s := range batch {
 		s.ids, s.err = w.outcome(ctx, s, err)
 		if errors.Is(s.err, persistence.ErrOutcomeUnknown) {
@@ -286,7 +336,7 @@ func asInt(value driver.Value) (int64, error) {
 
 // explainMissing finds out about the saves that were left out: they conflict, or were stored by an earlier execution of
 // the same statement whose answer was lost.
-func (w writing) explainMissing(ctx context.Context, batch []*save) {
+func (w *writing) explainMissing(ctx context.Context, batch []*save) {
 	for _, s := range batch {
 		if s.ids == nil {
 			s.err = w.r.conflict(ctx, w.c, w.r.application+": "+opSave, s.events, nil)

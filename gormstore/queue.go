@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"sync"
@@ -80,8 +81,14 @@ func (s *save) first() int64 { return s.events[0].OriginatorVersion }
 // fits tells whether the save can be part of a batch at all.
 func (s *save) fits() bool { return len(s.events) <= maxBatchEvents && s.bytes <= maxBatchBytes }
 
-// submit has a save written, alone or together with others, and returns when its outcome is known. Where ctx ends while
-// the save still waits it leaves the queue, and nothing is stored. Once it is being written its outcome is awaited.
+// answerGrace is how long a caller whose context has ended waits for the outcome of
+// a save that is being written: the database may answer at the same moment.
+const answerGrace = 100 * time.Millisecond
+
+// submit writes a save, alone or together with others, and returns when its outcome
+// is known. If ctx ends while the save still waits, it leaves the queue, and nothing
+// is stored. If ctx ends while the save is being written, the outcome is unknown: the
+// events belong to the batch until it is done and must not be changed.
 func (q *queue) submit(ctx context.Context, s *save, write func(ctx context.Context, batch []*save)) ([]int64, error) {
 	q.mu.Lock()
 	q.waiting = append(q.waiting, s)
@@ -95,14 +102,79 @@ func (q *queue) submit(ctx context.Context, s *save, write func(ctx context.Cont
 			if q.leave(s) {
 				return nil, ctx.Err()
 			}
-			<-s.wake
+			if !within(answerGrace, s.wake) {
+				return nil, abandoned(ctx)
+			}
 		}
 		lead = s.lead
 	}
-	if lead {
+	switch {
+	case !lead:
+	case ctx.Done() == nil:
 		q.lead(ctx, s, write)
+	case !q.leadUntil(ctx, s, write):
+		return nil, abandoned(ctx)
 	}
-	return s.ids, s.err
+	return s.ids, s.ended(ctx)
+}
+
+// leadUntil leads in a goroutine of its own, so that the caller can leave when ctx
+// ends. It returns false if the batch is not done then. A panic of the batch is the
+// caller's; without a caller, the others of the batch learn that it was interrupted.
+func (q *queue) leadUntil(ctx context.Context, s *save, write func(ctx context.Context, batch []*save)) bool {
+	done := make(chan struct{})
+	var panicked any
+	go func() {
+		defer close(done)
+		defer func() { panicked = recover() }()
+		q.lead(context.WithoutCancel(ctx), s, write)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		if !within(answerGrace, done) {
+			return false
+		}
+	}
+	if panicked != nil {
+		panic(panicked)
+	}
+	return true
+}
+
+// within reports whether done is closed in time.
+func within(wait time.Duration, done <-chan struct{}) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// abandoned is the outcome for a caller who does not wait for it.
+func abandoned(ctx context.Context) error {
+	return &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: opSave, Err: ctx.Err(),
+		Hint: "the context ended while the events were being written; they are stored or will not be; " +
+			"saving the same events again is safe"}
+}
+
+// ended is the error of a save, joined with that of its caller's context if the
+// context bounded the wait.
+func (s *save) ended(ctx context.Context) error {
+	if !errors.Is(s.err, persistence.ErrLockTimeout) {
+		return s.err
+	}
+	cause := ctx.Err()
+	if cause == nil && !s.deadline.IsZero() && time.Until(s.deadline) <= 0 {
+		cause = context.DeadlineExceeded // the context is about to end
+	}
+	if cause == nil || errors.Is(s.err, cause) {
+		return s.err
+	}
+	return errors.Join(s.err, cause)
 }
 
 // leave takes a save out of the queue. It is false where the save is in a batch already, or is to lead.

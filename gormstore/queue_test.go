@@ -442,12 +442,13 @@ func (p *party) save(t *testing.T, r *rand.Rand, s *save) {
 		if !lost {
 			p.complain("a caller panicked whose batch did not")
 		}
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled) && !errors.Is(err, persistence.ErrOutcomeUnknown):
 		if times != 0 || ids != nil || !cancelled {
 			p.complain("a cancelled save was written %d times, with ids %v", times, ids)
 		}
 	case errors.Is(err, persistence.ErrOutcomeUnknown):
-		if !lost || ids != nil {
+		left := errors.Is(err, context.Canceled) && cancelled
+		if !lost && !left || ids != nil {
 			p.complain("the outcome of a save is unknown whose batch did not panic")
 		}
 	case errors.Is(err, errRefused):

@@ -140,6 +140,33 @@ func (s sqlite) patiently(ctx context.Context, timeout time.Duration, try func()
 // lock has nothing to do: who has begun to write is alone.
 func (sqlite) lock(context.Context, connection, locking, ...int64) error { return nil }
 
+// stillOpen asks SQLite, which rolls a transaction back by itself after some
+// errors: a savepoint would then begin a new one, and commit it alone. BEGIN fails
+// in a transaction. A transaction of the store's own finds out after each error.
+func (sqlite) stillOpen(ctx context.Context, c connection) error {
+	pool := c.pool
+	if prepared, ok := pool.(*gorm.PreparedStmtTX); ok {
+		pool = prepared.Tx
+	}
+	if hooked, ok := hooksOf(pool); ok {
+		pool = hooked.ConnPool
+	}
+	if _, own := pool.(*sqliteUnit); own {
+		return nil
+	}
+	_, err := pool.ExecContext(ctx, "BEGIN")
+	if err != nil {
+		if strings.Contains(err.Error(), "within a transaction") {
+			return nil
+		}
+		return err
+	}
+	_, err = pool.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // of the empty transaction
+	return &persistence.Error{Class: persistence.ErrOperational, Op: "savepoint", Err: err,
+		Hint: "SQLite has rolled the transaction back, because a statement in it failed or was interrupted; " +
+			"nothing of it is stored; run the whole transaction again"}
+}
+
 // savepoint has nothing to set: the transaction already has the write lock, or
 // waits for it with the busy timeout of its connection.
 func (sqlite) savepoint(time.Duration) (set, release string) { return "", "" }

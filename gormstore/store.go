@@ -110,9 +110,19 @@ func (s *Store) connectWithin(ctx, waiting context.Context) (*sql.Conn, error) {
 	conn, err := s.pool.Conn(waiting)
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
 		return nil, &persistence.Error{Class: persistence.ErrLockTimeout, Op: "take a connection",
-			Hint: "none of the pool became free; " + hintLock, Err: err}
+			Hint: s.poolHint(), Err: err}
 	}
 	return conn, err
+}
+
+// poolHint says why no connection was to be had: the pool was in use, or it could
+// not open another one in time.
+func (s *Store) poolHint() string {
+	stats := s.pool.Stats()
+	if stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections {
+		return fmt.Sprintf("all %d connections of the pool are in use; %s", stats.MaxOpenConnections, hintLock)
+	}
+	return "the database did not accept a connection in time; check that it is reachable, or wait longer"
 }
 
 // roomToRead is room in the pool that is read from: a read without the context of the transaction around it would otherwise

@@ -248,6 +248,12 @@ func (s *Store) guarded(ctx context.Context, c connection, point savepoint, turn
 		_, err := c.exec(ctx, statement)
 		return err
 	}
+	turn.Lock()
+	err = s.dialect.stillOpen(ctx, c)
+	turn.Unlock()
+	if err != nil {
+		return s.translate(ctx, "savepoint", err)
+	}
 	if err := execute(ctx, "SAVEPOINT "+point.name+point.set); err != nil {
 		return s.translate(ctx, "savepoint", err)
 	}

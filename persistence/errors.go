@@ -60,6 +60,12 @@ var (
 	// as the victim of a deadlock, or what it had read is out of date.
 	ErrRetryTransaction = &Class{"transaction must be retried", ErrOperational}
 
+	// ErrUnavailable is a database that cannot be reached or takes no connections at
+	// the moment (ErrOperational). Nothing was stored. IsRetryable is true for it, but
+	// Repository.Update does not repeat the command: how long the database will be
+	// down is not known, so the caller decides.
+	ErrUnavailable = &Class{"database is unavailable", ErrOperational}
+
 	// ErrOutcomeUnknown is the third outcome of a write, neither success nor failure (ErrOperational): the connection
 	// was lost while the commit was on its way. Read before writing again; saving the same aggregate again is safe,
 	// because a save that finds its own events stored is a success.
@@ -163,7 +169,7 @@ func IsRetryable(err error) bool {
 	if errors.Is(err, ErrOutcomeUnknown) {
 		return false
 	}
-	return errors.Is(err, ErrRetryTransaction) || errors.Is(err, ErrLockTimeout)
+	return errors.Is(err, ErrRetryTransaction) || errors.Is(err, ErrLockTimeout) || errors.Is(err, ErrUnavailable)
 }
 
 // OriginatorTypeError says that an originator belongs to another definition than
