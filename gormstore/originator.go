@@ -108,8 +108,7 @@ func (r *processRecorder) moveBack(
 			" WHERE application_name = ? AND upstream_application_name = ? AND notification_id >= ?"
 		_, err := c.exec(ctx, r.store.dialect.placeholders(query), f.application, r.application, head)
 		if err == nil && head > 0 {
-			to := persistence.Tracking{ApplicationName: r.application, NotificationID: head}
-			err = f.writePosition(ctx, c, sql.NullInt64{}, to)
+			err = f.move(ctx, c, true, nil, persistence.Tracking{ApplicationName: r.application, NotificationID: head})
 		}
 		if err != nil {
 			return err

@@ -3,7 +3,6 @@ package gormstore
 import (
 	"context"
 	"database/sql"
-	"fmt"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -21,26 +20,52 @@ func (r *processRecorder) InsertProcessed(ctx context.Context, events []persiste
 		return nil, err
 	}
 	return r.write(ctx, "save processed events", events, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
-		if err := r.move(ctx, c, joined, tracking); err != nil || len(events) == 0 {
+		if err := r.move(ctx, c, joined, nil, tracking); err != nil || len(events) == 0 {
 			return nil, err
 		}
 		return r.append(ctx, c, joined, events)
 	})
 }
 
-// move moves a position forward. The unique key of the table cannot keep two processes from moving the same position,
-// because the position itself is part of the key; so a lock comes first, then the position is read, then written, and
-// written only where it still is what was read.
-func (r *processRecorder) move(ctx context.Context, c connection, joined bool, to persistence.Tracking) error {
+// MovePosition implements persistence.PositionMover.
+func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persistence.Tracking) error {
+	if err := persistence.ValidateTracking(to); err != nil {
+		return err
+	}
+	_, err := r.write(ctx, "move a position", nil, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+		return nil, r.move(ctx, c, joined, &from, to)
+	})
+	return err
+}
+
+// move moves a position forward, from where the caller has read it unless from
+// is nil. The unique key of the table cannot keep two processes from moving the
+// same position, because the position itself is part of the key; so a lock
+// comes first, then the position is read, then written, and written only if it
+// still is what was read.
+func (r *processRecorder) move(ctx context.Context, c connection, joined bool, from *int64, to persistence.Tracking) error {
 	current, err := r.lockPosition(ctx, c, joined, to.ApplicationName)
 	if err != nil {
 		return err
 	}
-	if current.Valid && current.Int64 >= to.NotificationID {
-		return &persistence.TrackingError{Application: r.application, Upstream: to.ApplicationName,
-			NotificationID: to.NotificationID, Current: current.Int64}
+	if current.Valid && current.Int64 >= to.NotificationID || from != nil && current.Int64 != *from {
+		return r.notMoved(current, to)
 	}
-	return r.writePosition(ctx, c, current, to)
+	switch written, err := r.writePosition(ctx, c, current, to); {
+	case err != nil && r.store.faultOf(err).unique:
+		return r.notMoved(sql.NullInt64{Int64: to.NotificationID, Valid: true}, to)
+	case err != nil || written:
+		return err
+	}
+	if current, err = r.position(ctx, c, to.ApplicationName); err != nil {
+		return err
+	}
+	return r.notMoved(current, to)
+}
+
+func (r *processRecorder) notMoved(current sql.NullInt64, to persistence.Tracking) error {
+	return &persistence.TrackingError{Application: r.application, Upstream: to.ApplicationName,
+		NotificationID: to.NotificationID, Current: current.Int64}
 }
 
 // LockPosition implements persistence.PositionLocker.
@@ -88,22 +113,31 @@ func (r *processRecorder) position(ctx context.Context, c connection, upstream s
 	return current, err
 }
 
-// writePosition makes the first row of a pair of applications, or changes the one with the highest position. Django
-// leaves lower rows behind; they mean nothing.
-func (r *processRecorder) writePosition(ctx context.Context, c connection, current sql.NullInt64, to persistence.Tracking) error {
-	query := "INSERT INTO " + r.tracking.quoted +
-		" (notification_id, application_name, upstream_application_name) VALUES (?, ?, ?)"
-	arguments := []any{to.NotificationID, r.application, to.ApplicationName}
+// writePosition inserts the first row of a pair of applications, or updates the
+// row with the highest position. Django leaves lower rows; they mean nothing.
+//
+// It returns false if the position is not current any more. A program that does
+// not take the lock, such as Django, inserts a higher row and leaves the row of
+// current as it was, so the statement looks for higher rows too. Rows that such
+// a program has not committed yet cannot be seen.
+func (r *processRecorder) writePosition(
+	ctx context.Context, c connection, current sql.NullInt64, to persistence.Tracking,
+) (written bool, err error) {
+	t := r.tracking.quoted
+	query := "INSERT INTO " + t + " (notification_id, application_name, upstream_application_name)" +
+		" SELECT CAST(? AS bigint), CAST(? AS varchar), CAST(? AS varchar)" +
+		" WHERE NOT EXISTS (SELECT 1 FROM " + t + " WHERE application_name = ? AND upstream_application_name = ?)"
+	arguments := []any{to.NotificationID, r.application, to.ApplicationName, r.application, to.ApplicationName}
 	if current.Valid {
-		query = "UPDATE " + r.tracking.quoted + " SET notification_id = ?" +
-			" WHERE application_name = ? AND upstream_application_name = ? AND notification_id = ?"
-		arguments = append(arguments, current.Int64)
+		query = "UPDATE " + t + " SET notification_id = ?" +
+			" WHERE application_name = ? AND upstream_application_name = ? AND notification_id = ?" +
+			" AND NOT EXISTS (SELECT 1 FROM " + t + " AS higher" +
+			" WHERE higher.application_name = ? AND higher.upstream_application_name = ? AND higher.notification_id > ?)"
+		arguments = []any{to.NotificationID, r.application, to.ApplicationName, current.Int64,
+			r.application, to.ApplicationName, current.Int64}
 	}
 	affected, err := c.exec(ctx, r.store.dialect.placeholders(query), arguments...)
-	if err == nil && affected != 1 {
-		err = fmt.Errorf("position in %s was changed by somebody who does not take its lock", to.ApplicationName)
-	}
-	return err
+	return affected == 1, err
 }
 
 // MaxTrackingID implements persistence.TrackingRecorder.

@@ -200,8 +200,8 @@ func (e *OriginatorTypeError) Unwrap() []error {
 	return both(ErrIntegrity, e.Err)
 }
 
-// TrackingError says that a position was not moved, because it is there already or further on: another process of the
-// same follower was faster. It is an ErrIntegrity.
+// TrackingError says that a position was not moved, because it is not where it is expected: another process of the same
+// follower was faster, or another program has moved it. It is an ErrIntegrity.
 type TrackingError struct {
 	Application    string
 	Upstream       string
@@ -211,8 +211,11 @@ type TrackingError struct {
 }
 
 func (e *TrackingError) Error() string {
-	return fmt.Sprintf("%s: position in %s cannot move to %d: it is at %d already",
-		e.Application, e.Upstream, e.NotificationID, e.Current)
+	text := "%s: position in %s cannot move to %d: it is at %d already"
+	if e.Current < e.NotificationID {
+		text = "%s: position in %s cannot move to %d: another program has moved it to %d meanwhile"
+	}
+	return fmt.Sprintf(text, e.Application, e.Upstream, e.NotificationID, e.Current)
 }
 
 // Unwrap makes the error an ErrIntegrity.

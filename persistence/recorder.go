@@ -120,3 +120,13 @@ type PositionLocker interface {
 	// transaction in ctx ends.
 	LockPosition(ctx context.Context, upstream string) (int64, error)
 }
+
+// PositionMover is a TrackingRecorder that moves a position only from where the
+// caller has read it. Followers use it, so that a batch is not stored if another
+// program has processed a part of its events.
+type PositionMover interface {
+	// MovePosition moves the position forward from the position from, which is 0
+	// if nothing was processed. It returns a *TrackingError if the position is
+	// not from any more.
+	MovePosition(ctx context.Context, from int64, to Tracking) error
+}

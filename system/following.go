@@ -38,6 +38,7 @@ type following struct {
 	took    time.Duration // by the last batch
 	aside   int           // how many events of the last batch were put aside
 	limit   int           // how many events are read at once
+	window  window        // of ids, in which events of some topics are read at once
 	careful int           // how many events are still to be processed one at a time, after an error
 	ahead   *AheadError   // set once the position was found to be ahead of the log
 	idle    int64         // the position that the last pull found at the head of the log, or -1
@@ -93,6 +94,7 @@ type batch struct {
 	from   int64
 	events []persistence.Notification
 	to     int64 // behind the last event where others were passed over
+	head   int64 // where the log ended before the events were read
 }
 
 // position is where a batch gets to by processing so many of its events.
@@ -147,7 +149,7 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	f.done.Parked += f.aside
 	f.done.Position = b.position(processed)
 	switch {
-	case err == nil && len(b.events) > 0:
+	case err == nil && (len(b.events) > 0 || b.to < b.head):
 		return maybeMore, nil
 	case err == nil:
 		return nothingMore, nil
@@ -183,7 +185,7 @@ func (f *following) adapt(processed, read int) {
 // deservesCare tells whether a batch that failed is tried again at once, one event at a time: the events in front of the
 // one at fault are then stored, and what only happened to meet a save of somebody else does not happen again.
 func (f *following) deservesCare(b batch, err error) bool {
-	if f.careful > 0 || f.isRetryable(err) {
+	if f.careful > 0 || f.isRetryable(err) || errors.Is(err, errUnlockedMove) {
 		return false
 	}
 	return persistence.IsConflict(err) || len(b.events) > 1 && f.batches()
@@ -236,15 +238,15 @@ func (f *following) read(ctx context.Context) (batch, error) {
 		limit = 1
 	}
 	wanted := f.restrict(persistence.NotificationRange{After: position, Limit: limit})
-	events, err := f.leader.Notifications(ctx, wanted)
+	events, end, err := f.readEvents(ctx, wanted, head)
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
-	b := batch{from: position, events: events, to: head}
+	b := batch{from: position, events: events, to: end, head: head}
 	if len(events) == limit {
 		b.to = events[limit-1].ID
 	} else if len(events) > 0 {
-		b.to = max(head, events[len(events)-1].ID)
+		b.to = max(end, events[len(events)-1].ID)
 	}
 	if len(wanted.Except) > 0 { // which the recorder may not know
 		b.events = slices.DeleteFunc(events, func(n persistence.Notification) bool { return slices.Contains(wanted.Except, n.Topic) })
@@ -310,6 +312,37 @@ func (f *following) look(ctx context.Context) (position, head int64, err error) 
 		err = read(ctx)
 	}
 	return position, head, err
+}
+
+// readEvents reads events up to the id end, which is at most head. It returns
+// fewer than the limit only if there are no more up to there.
+//
+// Topics are read a window of ids at a time, because the events of a rare topic
+// may be so far apart that one query for them would exceed a time limit.
+func (f *following) readEvents(
+	ctx context.Context, r persistence.NotificationRange, head int64,
+) (events []persistence.Notification, end int64, err error) {
+	if len(r.Topics) == 0 && len(r.Except) == 0 {
+		events, err = f.leader.Notifications(ctx, r)
+		return events, head, err
+	}
+	for {
+		size := f.window.size()
+		r.Stop = head
+		if head-r.After > size {
+			r.Stop = r.After + size
+		}
+		begin := time.Now()
+		events, err = f.leader.Notifications(ctx, r)
+		if err == nil {
+			f.window.succeeded(time.Since(begin))
+			return events, r.Stop, nil
+		}
+		// A transaction of the caller's cannot go on after an error.
+		if !f.window.failed() || ctx.Err() != nil || persistence.TransactionFrom(ctx) != nil || !isTimeout(err) {
+			return nil, 0, err
+		}
+	}
 }
 
 // checkAhead finds a position that is ahead of the log. It stays an error when the log has grown beyond it, because the
@@ -381,7 +414,7 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 			}
 			processed++
 		}
-		return f.move(ctx, to)
+		return f.moveLocked(ctx, b.from, to)
 	})
 	if err != nil {
 		return 0, err
@@ -441,7 +474,7 @@ func (f *following) processSingly(ctx context.Context, b batch) (processed int, 
 	if position == b.to {
 		return processed, nil
 	}
-	return processed, unlessOvertaken(f.move(ctx, b.to))
+	return processed, unlessOvertaken(f.move(ctx, position, b.to))
 }
 
 // record is Application.Record, where a position that is there already means that another process was faster.
@@ -457,8 +490,27 @@ func unlessOvertaken(err error) error {
 	return err
 }
 
-func (f *following) move(ctx context.Context, to int64) error {
-	return f.app().Recorder().InsertTracking(ctx, persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: to})
+// move moves the position from where it was read.
+func (f *following) move(ctx context.Context, from, to int64) error {
+	tracking := persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: to}
+	if mover, ok := f.app().Recorder().(persistence.PositionMover); ok {
+		return mover.MovePosition(ctx, from, tracking)
+	}
+	return f.app().Recorder().InsertTracking(ctx, tracking)
+}
+
+// errUnlockedMove says that a program which does not take the lock of the
+// position has moved it, as a follower of the Python library does.
+var errUnlockedMove = errors.New("another program moved the position while events were processed, and nothing of them is stored; " +
+	"run the follower in one program only")
+
+// moveLocked moves a position that is locked.
+func (f *following) moveLocked(ctx context.Context, from, to int64) error {
+	err := f.move(ctx, from, to)
+	if _, ok := errors.AsType[*persistence.TrackingError](err); ok {
+		err = f.failed(persistence.Notification{}, fmt.Errorf("%w: %w", errUnlockedMove, err))
+	}
+	return err
 }
 
 // transaction runs fn in a transaction of the follower's store. Where the store has none, fn must store everything at

@@ -69,7 +69,7 @@ func (f *following) parks(b batch, err error) bool {
 
 // troubles are the errors that are not about an event.
 var troubles = []error{persistence.ErrOperational, persistence.ErrInterface, persistence.ErrInternal, persistence.ErrNoTransaction,
-	persistence.ErrOutcomeUnknown, persistence.ErrClosed, persistence.ErrNewerProgram, context.Canceled, context.DeadlineExceeded}
+	persistence.ErrOutcomeUnknown, persistence.ErrClosed, persistence.ErrNewerProgram, errUnlockedMove, context.Canceled, context.DeadlineExceeded}
 
 func (f *following) isTrouble(err error) bool {
 	if _, ahead := errors.AsType[*AheadError](err); ahead {
@@ -111,7 +111,7 @@ func (f *following) park(ctx context.Context, b batch, cause error) (outcome, er
 		if err := f.putAside(ctx, n, textOf(cause)); err != nil {
 			return err
 		}
-		return f.move(ctx, n.ID)
+		return f.moveLocked(ctx, b.from, n.ID)
 	})
 	switch {
 	case isPaused(err):

@@ -128,7 +128,7 @@ func (f *following) settle(
 			return f.paused()
 		}
 		if to > position {
-			if err := f.move(ctx, to); err != nil {
+			if err := f.move(ctx, position, to); err != nil {
 				return err
 			}
 		}
@@ -243,11 +243,18 @@ func (f *following) missed(ctx context.Context, names []string, position int64) 
 	if position == 0 || names[0] == allTopics {
 		return position, nil
 	}
-	events, err := f.leader.Notifications(ctx, persistence.NotificationRange{Stop: position, Limit: 1, Topics: names})
-	if err != nil || len(events) == 0 {
-		return 0, err
+	r := persistence.NotificationRange{Limit: 1, Topics: names}
+	for r.After < position {
+		events, end, err := f.readEvents(ctx, r, position)
+		switch {
+		case err != nil:
+			return 0, err
+		case len(events) > 0:
+			return position, nil
+		}
+		r.After = end
 	}
-	return position, nil
+	return 0, nil
 }
 
 // noteOf says what the topics of a follower leave out, or "".

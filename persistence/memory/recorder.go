@@ -133,6 +133,24 @@ func (r *processRecorder) InsertTracking(ctx context.Context, tracking persisten
 	})
 }
 
+// MovePosition implements persistence.PositionMover.
+func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persistence.Tracking) error {
+	if err := persistence.ValidateTracking(to); err != nil {
+		return err
+	}
+	return r.store.write(ctx, r.application, "move a position", func() error {
+		if err := r.store.checkMove(r.application, to); err != nil {
+			return err
+		}
+		if current := r.store.positions[position{r.application, to.ApplicationName}]; current != from {
+			return &persistence.TrackingError{Application: r.application, Upstream: to.ApplicationName,
+				NotificationID: to.NotificationID, Current: current}
+		}
+		r.store.move(r.application, to)
+		return nil
+	})
+}
+
 // MaxTrackingID implements persistence.TrackingRecorder.
 func (r *processRecorder) MaxTrackingID(ctx context.Context, upstream string) (int64, error) {
 	var current int64

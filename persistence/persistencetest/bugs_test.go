@@ -658,6 +658,9 @@ var bugs = []bug{
 			return int64(int32(id)), err
 		}
 	}},
+	{name: "a position moves from anywhere", spoil: func(r *spoilt) {
+		r.moveFrom = func(ctx context.Context, _ int64, to destination) error { return r.move(ctx, to) }
+	}},
 	{name: "tracking errors have no type", spoil: func(r *spoilt) {
 		move := r.move
 		r.move = func(ctx context.Context, to destination) error {

@@ -280,6 +280,19 @@ func (r *journalRecorder) InsertTracking(ctx context.Context, to persistence.Tra
 	}).unless(ctx))
 }
 
+func (r *journalRecorder) MovePosition(ctx context.Context, from int64, to persistence.Tracking) error {
+	if err := r.check("insert"); err != nil {
+		return err
+	}
+	return r.journal.write(ctx, write(func(s *memory.Store) error {
+		recorder, err := s.ProcessRecorder(r.application)
+		if err == nil {
+			err = recorder.(persistence.PositionMover).MovePosition(context.WithoutCancel(ctx), from, to)
+		}
+		return err
+	}).unless(ctx))
+}
+
 func (r *journalRecorder) SelectEvents(
 	ctx context.Context, id uuid.UUID, want persistence.EventRange,
 ) iter.Seq2[persistence.StoredEvent, error] {

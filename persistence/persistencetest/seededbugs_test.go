@@ -153,6 +153,7 @@ func (s *spoiltStore) ProcessRecorder(application string) (persistence.ProcessRe
 		insert: inner.InsertEvents, selects: inner.SelectEvents, page: inner.SelectNotifications,
 		head: inner.MaxNotificationID, move: inner.InsertTracking, position: inner.MaxTrackingID,
 		process: inner.InsertProcessed, remove: inner.(persistence.OriginatorDeleter).DeleteOriginator,
+		moveFrom: inner.(persistence.PositionMover).MovePosition,
 	}
 	keeper := inner.(persistence.SettingsRecorder)
 	r.settings, r.lockSettings, r.writeSettings = keeper.Settings, keeper.LockSettings, keeper.WriteSettings
@@ -184,6 +185,7 @@ type spoilt struct {
 	page     func(context.Context, pageRange) ([]notification, error)
 	head     func(context.Context) (int64, error)
 	move     func(context.Context, destination) error
+	moveFrom func(context.Context, int64, destination) error
 	position func(context.Context, string) (int64, error)
 	process  func(context.Context, []storedEvent, destination) ([]int64, error)
 	remove   func(context.Context, uuid.UUID) (persistence.DeletedOriginator, error)
@@ -240,6 +242,10 @@ func (r *spoilt) MaxNotificationID(ctx context.Context) (int64, error) { return 
 
 func (r *spoilt) InsertTracking(ctx context.Context, to destination) error {
 	return r.move(ctx, to)
+}
+
+func (r *spoilt) MovePosition(ctx context.Context, from int64, to destination) error {
+	return r.moveFrom(ctx, from, to)
 }
 
 func (r *spoilt) MaxTrackingID(ctx context.Context, upstream string) (int64, error) {

@@ -49,6 +49,35 @@ var trackingRows = []row{{
 		s.wantPosition(t, "Unknown", 0)
 	},
 }, {
+	name: "a position moves only from where it was read",
+	says: "MovePosition of a PositionMover is a TrackingError unless the position is the one it is to move from, and leaves it there.",
+	run: func(t testing.TB, s *store) {
+		mover, ok := s.process.(persistence.PositionMover)
+		if !ok {
+			return
+		}
+		move := func(from, to int64) error {
+			err := mover.MovePosition(s.ctx, from, tracking(kennels, to))
+			if err == nil {
+				s.positions.moved(tracking(kennels, to))
+			}
+			return err
+		}
+		if err := move(0, 2); err != nil {
+			t.Fatal(err)
+		}
+		s.insertTracking(t, kennels, 5)
+		for _, from := range []int64{0, 2, 4, 6} {
+			wantBehind(t, move(from, 9), s.party, tracking(kennels, 9), 5)
+		}
+		wantBehind(t, move(5, 5), s.party, tracking(kennels, 5), 5)
+		if err := move(5, 9); err != nil {
+			t.Fatal(err)
+		}
+		wantBehind(t, mover.MovePosition(s.ctx, 1, tracking(shelters, 2)), s.party, tracking(shelters, 2), 0)
+		s.wantPosition(t, kennels, 9)
+	},
+}, {
 	name: "the same position again is refused",
 	says: "Moving a position to where it is already is a TrackingError, and leaves it there.",
 	run: func(t testing.TB, s *store) {
