@@ -14,10 +14,17 @@ func normalTime(t time.Time) time.Time {
 	return t.UTC().Round(0).Truncate(resolution)
 }
 
-// notBefore is now, or just after last where the clock went backwards: the times of one aggregate only ever grow.
+// maxSkew is how far clocks may differ for the times of an aggregate to keep
+// the order of its events.
+const maxSkew = 5 * time.Second
+
+// notBefore is now, or just after last if the clock is at most maxSkew before
+// it. If it is further before, last came from a wrong clock or from At, and
+// later events do not follow it: timestamps describe events, versions order
+// them.
 func notBefore(now, last time.Time) time.Time {
 	now = normalTime(now)
-	if now.After(last) {
+	if now.After(last) || last.Sub(now) > maxSkew {
 		return now
 	}
 	return last.Add(resolution)

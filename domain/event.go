@@ -71,7 +71,8 @@ type eventSettings struct {
 }
 
 // At gives the event this time instead of the clock's. It is for facts that are entered after they happened, and for
-// tests. The zero time means the clock's.
+// tests. The zero time means the clock's. A time in the future does not change
+// those of later events, unless it is only seconds ahead.
 func At(t time.Time) EventOption {
 	return func(s *eventSettings) { s.timestamp = normalTime(t) }
 }

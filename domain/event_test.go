@@ -81,18 +81,38 @@ func TestClock(t *testing.T) {
 	})
 }
 
+// Times keep the order of the events as long as clocks differ by seconds.
 func TestClockGoingBackwards(t *testing.T) {
-	dogs := Dogs.WithClock(clock(day(2002), day(2001), day(2002), day(2003)))
+	noon := day(2002)
+	dogs := Dogs.WithClock(clock(noon, noon.Add(-2*time.Second), noon, day(2003)))
 	dog := dogs.Create(uuid.New(), Registered{})
 	for range 3 {
 		dog.AddTrick("sit")
 	}
-	want := []time.Time{day(2002), day(2002).Add(time.Microsecond), day(2002).Add(2 * time.Microsecond), day(2003)}
+	want := []time.Time{noon, noon.Add(time.Microsecond), noon.Add(2 * time.Microsecond), day(2003)}
 	for i, event := range dog.PendingEvents() {
 		if event.Timestamp != want[i] {
 			t.Errorf("event %d: got %v, want %v", i, event.Timestamp, want[i])
 		}
 	}
+}
+
+// One wrong time does not change those of later events.
+func TestTimeAfterWrongTime(t *testing.T) {
+	noon := day(2002)
+	check := func(t *testing.T, dog *Dog) {
+		t.Helper()
+		dog.AddTrick("sit")
+		if got := dog.ModifiedOn(); got != noon {
+			t.Errorf("got %v, want %v", got, noon)
+		}
+	}
+	t.Run("At", func(t *testing.T) {
+		check(t, Dogs.WithClock(clock(noon)).Create(uuid.New(), Registered{}, domain.At(day(2003))))
+	})
+	t.Run("clock", func(t *testing.T) {
+		check(t, Dogs.WithClock(clock(noon.Add(time.Hour), noon)).Create(uuid.New(), Registered{}))
+	})
 }
 
 func TestWith(t *testing.T) {
