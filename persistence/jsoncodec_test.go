@@ -451,11 +451,58 @@ func drawStruct(t *rapid.T) reflect.Type {
 	return reflect.StructOf(fields)
 }
 
-// TestInvalidUTF8 is not compared with encoding/json, whose versions differ in it.
+// latin1Text is a key whose text is not valid UTF-8.
+type latin1Text struct{}
+
+func (latin1Text) MarshalText() ([]byte, error) { return []byte("M\xfcller"), nil }
+
+func (*latin1Text) UnmarshalText([]byte) error { return nil }
+
+type latin1JSON struct{}
+
+func (latin1JSON) MarshalJSON() ([]byte, error) { return []byte("\"M\xfcller\""), nil }
+
+func (*latin1JSON) UnmarshalJSON([]byte) error { return nil }
+
+// TestInvalidUTF8 shows that text that would come back as another is refused,
+// wherever it is, by an error without the text.
 func TestInvalidUTF8(t *testing.T) {
 	t.Parallel()
-	if got, want := encode(t, newTranscoder(), "a\xff\xc3b"), `"a\ufffd\ufffdb"`; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	const bad = "M\xfcller"
+	type person struct{ Name string }
+	for name, value := range map[string]any{
+		"string":        bad,
+		"cut off":       "M\xc3",
+		"surrogate":     "\xed\xa0\x80",
+		"field":         person{bad},
+		"pointer":       &person{bad},
+		"slice":         []string{"", bad},
+		"any":           []any{map[string]any{"a": bad}},
+		"key of object": map[string]any{bad: 1},
+		"key of map":    map[string]int{bad: 1},
+		"key by method": map[latin1Text]int{{}: 1},
+		"method text":   latin1Text{},
+		"method JSON":   latin1JSON{},
+		"raw":           json.RawMessage("\"M\xfcller\""),
+		"string in JSON": struct {
+			A string `json:",string"`
+		}{bad},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := newTranscoder().Encode(nil, value)
+			e, ok := errors.AsType[*persistence.TranscodingError](err)
+			if !ok || !strings.Contains(err.Error(), "UTF-8") {
+				t.Fatalf("got %q, error %v, want an error that names UTF-8", got, err)
+			}
+			if strings.Contains(e.Error(), "ller") {
+				t.Errorf("the error shows the text: %v", e)
+			}
+		})
+	}
+	for _, good := range []string{"Müller", "\ufffd", "\x00", "🐕"} {
+		if _, err := newTranscoder().Encode(nil, good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
 	}
 }
 

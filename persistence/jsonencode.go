@@ -65,7 +65,7 @@ func (e *encoder) dynamic(value any) error {
 	case bool:
 		e.dst = strconv.AppendBool(e.dst, value)
 	case string:
-		e.dst = appendJSONString(e.dst, value)
+		return e.text(reflect.TypeFor[string](), value)
 	case int64:
 		e.dst = strconv.AppendInt(e.dst, value, 10)
 	case map[string]any:
@@ -121,7 +121,10 @@ func (e *encoder) object(m map[string]any) error {
 	}
 	for i, key := range keys {
 		e.comma(i)
-		e.dst = append(appendJSONString(e.dst, key), ':')
+		if err := e.text(reflect.TypeFor[string](), key); err != nil {
+			return at(err, elementStep)
+		}
+		e.dst = append(e.dst, ':')
 		if err := e.dynamic(m[key]); err != nil {
 			return at(err, elementStep)
 		}
@@ -130,6 +133,20 @@ func (e *encoder) object(m map[string]any) error {
 	clear(e.keys[begin:])
 	e.keys = e.keys[:begin]
 	return nil
+}
+
+// text writes a string, and refuses one that would come back as another.
+func (e *encoder) text(typ reflect.Type, s string) error {
+	dst, ok := appendText(e.dst, s)
+	if !ok {
+		return e.notUTF8(typ)
+	}
+	e.dst = dst
+	return nil
+}
+
+func (e *encoder) notUTF8(typ reflect.Type) error {
+	return e.fail(typ, "text of type "+typ.String()+" is not valid UTF-8; use []byte for bytes", nil)
 }
 
 func (e *encoder) comma(i int) {
@@ -187,8 +204,7 @@ func appendFloat(dst []byte, f float64, bits int) []byte {
 }
 
 func (stringCodec) encode(e *encoder, v reflect.Value) error {
-	e.dst = appendJSONString(e.dst, v.String())
-	return nil
+	return e.text(v.Type(), v.String())
 }
 
 func (numberCodec) encode(e *encoder, v reflect.Value) error {
@@ -266,7 +282,10 @@ func (c mapCodec) encode(e *encoder, v reflect.Value) error {
 	}
 	for i, m := range members {
 		e.comma(i)
-		e.dst = append(appendJSONString(e.dst, m.key), ':')
+		if err := e.text(v.Type().Key(), m.key); err != nil {
+			return at(err, elementStep)
+		}
+		e.dst = append(e.dst, ':')
 		if err := c.elem.encode(e, m.value); err != nil {
 			return at(err, elementStep)
 		}
@@ -350,6 +369,9 @@ func (c marshalJSONCodec) encode(e *encoder, v reflect.Value) error {
 	if _, problem := checkSyntax(text, e.nesting); problem != "" {
 		return e.fail(v.Type(), "method MarshalJSON of "+v.Type().String()+" returned no acceptable JSON: "+problem, nil)
 	}
+	if !utf8.Valid(text) {
+		return e.notUTF8(v.Type())
+	}
 	if d := (decoder{data: text}); v.Type() != rawType {
 		d.skipSpace()
 		if _, found := d.wrapper(); found {
@@ -369,8 +391,7 @@ func (c marshalTextCodec) encode(e *encoder, v reflect.Value) error {
 		}
 		return e.fail(v.Type(), problem, err)
 	}
-	e.dst = appendJSONString(e.dst, text)
-	return nil
+	return e.text(v.Type(), string(text))
 }
 
 func (c transcodingCodec) encode(e *encoder, v reflect.Value) error {
@@ -418,9 +439,15 @@ func appendCompact(dst, text []byte) []byte {
 
 const lowerHex = "0123456789abcdef"
 
-// appendJSONString appends s in quotes. Only what must be escaped is escaped; bytes that are not UTF-8 become the
-// replacement character.
+// appendJSONString appends s, which must be valid UTF-8, in quotes.
 func appendJSONString[S string | []byte](dst []byte, s S) []byte {
+	dst, _ = appendText(dst, s)
+	return dst
+}
+
+// appendText appends s in quotes and reports whether it is valid UTF-8. Only
+// what must be escaped is escaped.
+func appendText[S string | []byte](dst []byte, s S) ([]byte, bool) {
 	dst = append(dst, '"')
 	done := 0
 	for i := 0; i < len(s); {
@@ -428,8 +455,7 @@ func appendJSONString[S string | []byte](dst []byte, s S) []byte {
 		if c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
 			if r == utf8.RuneError && size == 1 {
-				dst = append(append(dst, s[done:i]...), `\ufffd`...)
-				done = i + 1
+				return dst, false
 			}
 			i += size
 			continue
@@ -440,7 +466,7 @@ func appendJSONString[S string | []byte](dst []byte, s S) []byte {
 		}
 		i++
 	}
-	return append(append(dst, s[done:]...), '"')
+	return append(append(dst, s[done:]...), '"'), true
 }
 
 func appendEscape(dst []byte, c byte) []byte {

@@ -37,8 +37,7 @@ func NewTranscoding[T, D any](name string, encode func(T) (D, error), decode fun
 			return t.failure(-1, "encoded", err)
 		}
 		if text, ok := any(data).(string); ok {
-			e.dst = appendJSONString(e.dst, text)
-			return nil
+			return e.text(t.goType, text)
 		}
 		return e.dynamic(data)
 	}
