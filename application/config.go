@@ -200,8 +200,11 @@ func (c *config) readStore(open bool) error {
 		}
 		return nil
 	}
-	module := c.environment.String(defaultModule, "PERSISTENCE_MODULE")
-	if !open && slices.Contains(persistence.Modules(), module) {
+	module, ok, err := c.environment.Lookup("PERSISTENCE_MODULE")
+	if err != nil {
+		return err
+	}
+	if !open && (!ok || slices.Contains(persistence.Modules(), module.Value)) {
 		return nil
 	}
 	factory, err := persistence.Open(c.environment, defaultModule)
@@ -273,9 +276,9 @@ func (c *config) readCipher() error {
 
 // readKey finds the key itself or the file that it is in, whichever is more specific.
 func (c *config) readKey() (persistence.Setting, bool, error) {
-	setting, ok := c.environment.Find("CIPHER_KEY", "CIPHER_KEY_FILE")
-	if !ok || !strings.HasSuffix(setting.Key, "CIPHER_KEY_FILE") {
-		return setting, ok, nil
+	setting, ok, err := c.environment.Lookup("CIPHER_KEY", "CIPHER_KEY_FILE")
+	if err != nil || !ok || !strings.HasSuffix(setting.Key, "CIPHER_KEY_FILE") {
+		return setting, ok, err
 	}
 	if _, err := cipher.ParseKeys(setting.Value); err == nil {
 		return setting, false, setting.WrongSecret(errors.New("it is a key and not the name of a file; set CIPHER_KEY"))

@@ -559,3 +559,34 @@ func TestOnlyWhatCanBeStored(t *testing.T) {
 		}
 	}
 }
+
+// A setting that must not be empty is refused if it is there and empty,
+// whatever other places have. Nothing is stored in clear or in memory by
+// mistake.
+func TestEmptySettingThatMustNotBe(t *testing.T) {
+	process := func(key string) application.Option {
+		return application.WithLookup(func(k string) (string, bool) { return "", k == key })
+	}
+	for _, key := range []string{"CIPHER_KEY", "CIPHER_KEY_FILE", "PERSISTENCE_MODULE"} {
+		for _, prefix := range []string{"", "SCHOOL_"} {
+			for place, option := range map[string]application.Option{
+				"given": env(prefix+key, ""), "process": process(prefix + key),
+			} {
+				t.Run(place+" "+prefix+key, func(t *testing.T) {
+					_, err := application.New("School", application.WithLookup(nothing), option)
+					if got := wantError[*persistence.SettingError](t, err).Key; got != prefix+key {
+						t.Errorf("got key %q, want %q", got, prefix+key)
+					}
+				})
+			}
+		}
+	}
+	t.Run("a general key does not take its place", func(t *testing.T) {
+		_, err := application.New("School", application.WithLookup(nothing), env("SCHOOL_CIPHER_KEY", "", "CIPHER_KEY", testKey))
+		wantError[*persistence.SettingError](t, err)
+	})
+	t.Run("options win", func(t *testing.T) {
+		newApplication(t, "School", application.WithStore(memory.New()), application.WithCipher(nil),
+			env("CIPHER_KEY", "", "PERSISTENCE_MODULE", ""))
+	})
+}

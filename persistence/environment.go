@@ -56,16 +56,33 @@ type Setting struct {
 // Find looks a setting up, under the first of the keys and, at each place, then under the others, its aliases. It is false
 // where the setting is nowhere, or empty.
 func (e *Environment) Find(keys ...string) (Setting, bool) {
+	return e.first(func(value string) bool { return value != "" }, keys)
+}
+
+// first is the first setting that is there and whose value counts.
+func (e *Environment) first(counts func(value string) bool, keys []string) (Setting, bool) {
 	for _, source := range []func(string) (string, bool){e.lookupGiven, e.lookup} {
 		for _, prefix := range []string{e.Prefix(), ""} {
 			for _, key := range keys {
-				if value, ok := source(prefix + key); ok && value != "" {
+				if value, ok := source(prefix + key); ok && counts(value) {
 					return Setting{Key: prefix + key, Value: value}, true
 				}
 			}
 		}
 	}
 	return Setting{}, false
+}
+
+// Lookup is Find for a setting that must not be empty, such as a secret. The
+// first place that has one of the keys counts even if the value there is empty,
+// and an empty value is a *SettingError: it is what a variable of a template
+// leaves that was not filled in, and no other value takes its place.
+func (e *Environment) Lookup(keys ...string) (Setting, bool, error) {
+	setting, ok := e.first(func(string) bool { return true }, keys)
+	if ok && setting.Value == "" {
+		return setting, false, setting.Wrong("is set but empty; give it a value or remove it")
+	}
+	return setting, ok, nil
 }
 
 func (e *Environment) lookupGiven(key string) (string, bool) {

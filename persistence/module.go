@@ -43,9 +43,12 @@ func Modules() []string {
 }
 
 // Open makes the factory that PERSISTENCE_MODULE names, or otherwise where it is not set. An unknown name is a
-// *SettingError that lists the known ones.
+// *SettingError that lists the known ones, and so is an empty one.
 func Open(env *Environment, otherwise string) (Factory, error) {
-	setting, ok := env.Find("PERSISTENCE_MODULE")
+	setting, ok, err := env.Lookup("PERSISTENCE_MODULE")
+	if err != nil {
+		return nil, err
+	}
 	if !ok {
 		setting = Setting{Key: "PERSISTENCE_MODULE", Value: otherwise}
 	}
