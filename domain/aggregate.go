@@ -19,6 +19,7 @@ type Aggregate struct {
 	createdOn  time.Time
 	modifiedOn time.Time
 	lastEvent  uuid.UUID // the id of the event of this version, if it has one
+	recordedBy string    // the application that the events were read from, or ""
 	pending    []Event
 	owner      *Aggregate // who may append to pending in place
 	schema     *Schema
@@ -68,20 +69,22 @@ func (a *Aggregate) MarkUnsaved(events []Event) {
 func (a *Aggregate) root() *Aggregate { return a }
 
 // Trigger makes a new event of the aggregate: it applies the event, advances the version and the modification time,
-// and keeps the event until the aggregate is saved. Check business rules first and return an error from the command
+// and keeps the event until the aggregate is saved. The aggregate, the event and the caller share no memory: each has its
+// own copy of the payload's slices, maps and pointers. Times in the payload are taken as they are stored, in UTC to the
+// microsecond. Check business rules first and return an error from the command
 // when one is broken; Trigger itself cannot fail.
 //
 // It panics with a *DefinitionError where the program is wrong: the event is missing from Define, the aggregate was
 // not made by its Definition, or an Apply method triggers. An Apply that panics leaves version, times and pending
 // events as they were.
 func Trigger[T any, P AggregateOf[T]](aggregate P, event EventOf[T], options ...EventOption) {
-	aggregate.root().trigger(event, func() { event.Apply(aggregate) }, options)
+	aggregate.root().trigger(event, func(data any) { data.(EventOf[T]).Apply(aggregate) }, options)
 }
 
 // trigger makes the event, applies it and keeps it, in this order.
-func (a *Aggregate) trigger(data any, apply func(), options []EventOption) {
+func (a *Aggregate) trigger(data any, apply func(data any), options []EventOption) {
 	event := a.next(data, options)
-	a.advance(event, apply)
+	a.advance(event, func() { apply(a.schema.mustKnow(data).isolated(data)) })
 	if a.owner != a { // a copy of another aggregate, which must not write to the events of that one
 		a.owner, a.pending = a, slices.Clone(a.pending)
 	}
@@ -106,13 +109,14 @@ func (a *Aggregate) next(data any, options []EventOption) Event {
 		settings.timestamp = notBefore(a.schema.clock(), a.modifiedOn)
 	}
 	return Event{
+		Application:       a.recordedBy,
 		OriginatorID:      a.id,
 		OriginatorVersion: a.version + 1,
 		Topic:             kind.topic,
 		ID:                uuid.New(),
 		Timestamp:         settings.timestamp,
 		Metadata:          settings.metadata,
-		Data:              data,
+		Data:              kind.isolated(data),
 	}
 }
 
@@ -127,6 +131,7 @@ func (a *Aggregate) advance(event Event, apply func()) {
 	a.version = event.OriginatorVersion
 	a.modifiedOn = event.Timestamp
 	a.lastEvent = event.ID
+	a.recordedBy = event.Application
 }
 
 // accepts reports why a stored event cannot be the next one of the aggregate.

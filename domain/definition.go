@@ -171,7 +171,7 @@ func (d *Definition[T]) WithClock(clock Clock) *Definition[T] {
 // Like Trigger it panics with a *DefinitionError where the program is wrong.
 func (d *Definition[T]) Create(id uuid.UUID, event EventOf[T], options ...EventOption) *T {
 	aggregate := d.Blank(id)
-	d.root(aggregate).trigger(event, func() { event.Apply(aggregate) }, options)
+	d.root(aggregate).trigger(event, func(data any) { data.(EventOf[T]).Apply(aggregate) }, options)
 	return aggregate
 }
 

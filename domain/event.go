@@ -11,8 +11,9 @@ import (
 // around it what every event has. Events are values; nothing changes one after it was triggered.
 type Event struct {
 	// Application is the name of the application that recorded the event, and NotificationID its position in that
-	// application's log. Both are zero until the event is recorded, and NotificationID is zero in events that were
-	// read as part of an aggregate, because only the log knows positions.
+	// application's log. Both are zero until the event is recorded, but that a pending event of an aggregate that was
+	// loaded has the name of the application it was loaded from. NotificationID is zero in events that were read as
+	// part of an aggregate, because only the log knows positions.
 	Application    string
 	NotificationID int64
 

@@ -20,6 +20,7 @@ type EventType struct {
 	goType  reflect.Type
 	steps   []upcast // from the oldest schema version that can be read to today's
 	version int
+	flat    bool // values of goType are copied by assignment
 	// fingerprints are those of a snapshot's state, in the order of steps with
 	// today's last; events have none.
 	fingerprints []string
@@ -138,6 +139,7 @@ func Upcast[From, To any](convert func(From) To) TypeOption {
 // newEventType makes an event type of E and checks it; definition is only for messages.
 func newEventType[E any](definition, name, topic string, options []TypeOption) *EventType {
 	t := &EventType{name: name, topic: topic, goType: reflect.TypeFor[E](), read: readPayload[E]}
+	t.flat = isFlat(t.goType)
 	for _, option := range options {
 		option(t)
 	}

@@ -58,5 +58,5 @@ func (f *Fold[S]) State() S { return f.state }
 // Trigger makes a new event of the fold and evolves its state. It panics with a *DefinitionError when the event is not
 // in the fold's definition.
 func (f *Fold[S]) Trigger(event any, options ...EventOption) {
-	f.trigger(event, func() { f.definition.apply[reflect.TypeOf(event)](f, event) }, options)
+	f.trigger(event, func(data any) { f.definition.apply[reflect.TypeOf(data)](f, data) }, options)
 }

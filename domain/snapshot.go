@@ -146,6 +146,7 @@ func (d *Definition[T]) Restore(snapshot Event) (*T, error) {
 		return nil, fmt.Errorf("%w: the State function of definition %q returned nil", ErrEventSourcing, d.name)
 	}
 	d.adopt(aggregate, snapshot.OriginatorID, snapshot.OriginatorVersion)
+	d.root(aggregate).recordedBy = snapshot.Application
 	root := d.root(aggregate)
 	root.createdOn, root.modifiedOn = times.createdOn, times.modifiedOn
 	root.lastEvent = snapshot.ID

@@ -1,0 +1,111 @@
+package domain_test
+
+import (
+	"maps"
+	"math/big"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+type pack struct {
+	domain.Aggregate
+	Given packGiven
+}
+
+type packGiven struct {
+	Names   []string
+	Ages    map[string]int
+	Leader  *string
+	Any     any
+	Nested  []struct{ Scores []int }
+	Pairs   [2][]int
+	At      time.Time
+	Times   map[string]*time.Time
+	Weight  *big.Int
+	Nothing []string
+	Empty   []string
+}
+
+func (e packGiven) Apply(p *pack) { p.Given = e }
+
+type packChanged struct{}
+
+// Apply changes everything that the state refers to in place.
+func (packChanged) Apply(p *pack) { spoil(&p.Given) }
+
+func spoil(g *packGiven) {
+	g.Names[0], g.Ages["Fido"], *g.Leader = "spoilt", -1, "spoilt"
+	g.Any.(map[string]any)["list"].([]any)[0] = "spoilt"
+	g.Nested[0].Scores[0], g.Pairs[1][0] = -1, -1
+	*g.Times["born"] = time.Time{}
+}
+
+var packs = domain.Define("Pack", domain.On("Given", packGiven{}), domain.On("Changed", packChanged{}))
+
+func newGiven() packGiven {
+	leader, born := "Rex", time.Date(2026, 1, 2, 3, 4, 5, 6789, time.FixedZone("CET", 3600))
+	return packGiven{
+		Names: []string{"Fido"}, Ages: map[string]int{"Fido": 3}, Leader: &leader,
+		Any:    map[string]any{"list": []any{"a"}, "time": born},
+		Nested: []struct{ Scores []int }{{[]int{1}}}, Pairs: [2][]int{{1}, {2}},
+		At: born, Times: map[string]*time.Time{"born": &born}, Weight: big.NewInt(7), Empty: []string{},
+	}
+}
+
+// wantGiven fails the test unless a payload is the one that was triggered, with
+// its times as they are stored.
+func wantGiven(t *testing.T, what string, got packGiven) {
+	t.Helper()
+	want := newGiven()
+	born := time.Date(2026, 1, 2, 2, 4, 5, 6000, time.UTC)
+	want.At, want.Times["born"], want.Any.(map[string]any)["time"] = born, &born, born
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s is\n%+v, want\n%+v", what, got, want)
+	}
+}
+
+// The caller, the aggregate and the pending event do not see what another of
+// them does to the payload.
+func TestPayloadIsNotShared(t *testing.T) {
+	t.Parallel()
+	given := newGiven()
+	p := packs.Create(uuid.New(), given)
+	pending := func() packGiven { return p.PendingEvents()[0].Data.(packGiven) }
+	wantGiven(t, "the state", p.Given)
+	spoil(&given)
+	wantGiven(t, "the pending event after the caller's changes", pending())
+	wantGiven(t, "the state after the caller's changes", p.Given)
+	domain.Trigger(p, packChanged{})
+	wantGiven(t, "the pending event after Apply's changes", pending())
+}
+
+func TestPayloadOfFoldIsNotShared(t *testing.T) {
+	t.Parallel()
+	folds := domain.Define("Names", domain.Evolve("Given", func(_ []string, e packGiven) []string { return e.Names }))
+	given := newGiven()
+	fold := domain.StartFold(folds, uuid.New(), given)
+	fold.State()[0] = "spoilt"
+	given.Names[0] = "spoilt as well"
+	if got := fold.PendingEvents()[0].Data.(packGiven).Names; !slices.Equal(got, []string{"Fido"}) {
+		t.Errorf("the pending event has %q, want Fido", got)
+	}
+}
+
+// A payload that refers to itself does not hang.
+func TestPayloadThatRefersToItself(t *testing.T) {
+	t.Parallel()
+	given := newGiven()
+	loop := map[string]any{}
+	loop["loop"] = loop
+	given.Any = loop
+	p := packs.Create(uuid.New(), given)
+	if len(p.PendingEvents()) != 1 || !maps.Equal(p.Given.Ages, given.Ages) {
+		t.Error("the event is missing")
+	}
+}
