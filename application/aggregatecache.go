@@ -145,6 +145,7 @@ func (c *aggregateCache[T]) take(e *entry[T]) (*T, error) {
 		return live, nil
 	}
 	snapshot, kind := state.snapshot, c.r.definition.SnapshotType()
+	snapshot.Application = c.r.app.name
 	var err error
 	snapshot.Data, err = kind.Decode(kind.Version(), func(into any) error {
 		return c.r.app.mapper.Transcoder().Decode(state.data, into)

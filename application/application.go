@@ -27,10 +27,12 @@ type Application struct {
 	events      *persistence.EventStore
 	snapshots   *persistence.SnapshotStore // nil where snapshotting is off
 	intervals   intervals
-	cache       cacheSettings
-	log         *NotificationLog
-	closed      atomic.Bool
-	reported    reports
+
+	intervalsChecked sync.Once
+	cache            cacheSettings
+	log              *NotificationLog
+	closed           atomic.Bool
+	reported         reports
 
 	mu         sync.RWMutex // protects what follows
 	kept       map[string][]keeper
@@ -119,6 +121,10 @@ func (a *Application) record(ctx context.Context, changes []domain.Changes, put 
 		return nil, a.closedError()
 	}
 	w := collect(ctx, changes)
+	if err := w.foreign(a.name); err != nil {
+		return nil, err
+	}
+	a.intervalsChecked.Do(func() { a.warnOfUnknownIntervals(ctx) })
 	recordings, err := put(ctx, w.events)
 	if err != nil {
 		a.forget(w.events)
@@ -159,6 +165,22 @@ func collect(ctx context.Context, changes []domain.Changes) *work {
 		}
 	}
 	return w
+}
+
+// foreign finds an aggregate that was loaded from another application. Bare
+// events may be from anywhere, as those of an import are.
+func (w *work) foreign(application string) error {
+	for i, change := range w.changes {
+		if _, bare := change.(domain.Events); bare {
+			continue
+		}
+		for _, event := range w.pending[i] {
+			if event.Application != "" && event.Application != application {
+				return &ForeignAggregateError{Application: application, LoadedFrom: event.Application, ID: event.OriginatorID}
+			}
+		}
+	}
+	return nil
 }
 
 // isNil also recognises a nil pointer in the interface, which a command that found nothing to change may return.

@@ -68,6 +68,17 @@ func WithOriginalLayout() Option {
 	return func(c *config) { c.original = true }
 }
 
+// WithFormerNames names what the application was called in the past. Encrypted
+// states are bound to the name of the application that stored them, and those
+// of a former name can only be read with this option.
+//
+// It does not move events: to rename an application, stop it, change
+// application_name and upstream_application_name in all tables of this module,
+// and start it under its new name.
+func WithFormerNames(names ...string) Option {
+	return func(c *config) { c.formerNames = append(c.formerNames, names...) }
+}
+
 // WithSnapshotting turns snapshots on. The intervals say after how many events of an aggregate one is taken, by the name
 // of its definition; the name "" stands for all others. No intervals means that snapshots are taken only on demand.
 func WithSnapshotting(intervals map[string]int) Option {
@@ -112,6 +123,7 @@ type config struct {
 	cipher                    persistence.Cipher
 	hasCompressor, hasCipher  bool
 	original                  bool
+	formerNames               []string
 	snapshotting, ownsFactory bool
 	intervals                 intervals
 	snapshotsKept             int
@@ -138,6 +150,7 @@ func (c *config) build() (*Application, error) {
 	c.warnOfMisspelt()
 	err := errors.Join(
 		persistence.ValidateName(c.name),
+		c.checkFormerNames(),
 		c.readTranscoder(),
 		c.readCompressor(),
 		c.readCipher(),
@@ -162,6 +175,7 @@ func (c *config) wire() (*Application, error) {
 	}
 	a.mapper = persistence.NewMapper(persistence.MapperConfig{
 		Application: c.name, Transcoder: c.transcoder, Compressor: c.compressor, Cipher: c.cipher, OriginalLayout: c.original,
+		FormerNames: c.formerNames,
 	})
 	for _, schema := range c.schemas {
 		if err := a.mapper.Add(schema); err != nil {
@@ -183,6 +197,14 @@ func (c *config) wire() (*Application, error) {
 		a.snapshots = persistence.NewSnapshotStore(a.mapper, recorder).KeepNewest(c.snapshotsKept)
 	}
 	return a, nil
+}
+
+func (c *config) checkFormerNames() error {
+	var mistakes []error
+	for _, name := range c.formerNames {
+		mistakes = append(mistakes, persistence.ValidateName(name))
+	}
+	return errors.Join(mistakes...)
 }
 
 func (c *config) closeFactory() error {
@@ -331,20 +353,51 @@ var known = []string{
 	"EVENTSOURCING_RUNNER",
 }
 
-// warnOfMisspelt reports given settings that look like one of the framework's but are none: they have no effect, and a
-// cipher that was meant to be on would be off.
+// warnOfMisspelt reports settings that look like one of the framework's but are
+// none: they have no effect, and a cipher that was meant to be on would be off.
+// In the environment of the process, which has settings of other programs, it
+// looks only for this application's prefix, misspelt.
 func (c *config) warnOfMisspelt() {
+	warn := func(key, right string) {
+		c.logger.Warn("setting is not known and has no effect", "application", c.name, "key", key, "did you mean", right)
+	}
 	for _, key := range c.environment.Given() {
 		bare := strings.TrimPrefix(key, c.environment.Prefix())
 		if slices.Contains(known, bare) {
 			continue
 		}
+		if right, ok := c.misspeltPrefix(key); ok {
+			warn(key, right)
+			continue
+		}
 		for _, right := range known {
 			if distance(bare, right) <= 2 {
-				c.logger.Warn("setting is not known and has no effect", "application", c.name, "key", key, "did you mean", right)
+				warn(key, right)
 			}
 		}
 	}
+	if c.lookup != nil { // it cannot be listed
+		return
+	}
+	for _, variable := range os.Environ() {
+		key, _, _ := strings.Cut(variable, "=")
+		if right, ok := c.misspeltPrefix(key); ok {
+			warn(key, right)
+		}
+	}
+}
+
+// misspeltPrefix recognises a setting whose prefix is nearly that of the
+// application, and returns the right key.
+func (c *config) misspeltPrefix(key string) (right string, ok bool) {
+	own := c.environment.Prefix()
+	for _, setting := range known {
+		prefix, found := strings.CutSuffix(key, setting)
+		if found && len(prefix) > 3 && prefix != own && strings.HasSuffix(prefix, "_") && distance(prefix, own) <= 2 {
+			return own + setting, true
+		}
+	}
+	return "", false
 }
 
 // distance is how many letters have to be added, removed or replaced to get from one word to the other.

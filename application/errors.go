@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // ErrAggregateNotFound is what a *NotFoundError is: errors.Is(err, ErrAggregateNotFound) answers whether the aggregate
@@ -62,3 +63,22 @@ func (e *RepositoryError) Error() string {
 
 // Unwrap returns the class and the cause.
 func (e *RepositoryError) Unwrap() []error { return []error{e.Err, domain.ErrEventSourcing} }
+
+// ForeignAggregateError says that an aggregate was not saved, because it was
+// loaded from another application: its stream is in the log of that one, and
+// must go on there. It is a persistence.ErrProgramming.
+type ForeignAggregateError struct {
+	// Application is the one that was to save the aggregate.
+	Application string
+	// LoadedFrom is the one that the aggregate was loaded from.
+	LoadedFrom string
+	ID         uuid.UUID
+}
+
+func (e *ForeignAggregateError) Error() string {
+	return fmt.Sprintf("%s: cannot save aggregate %s, which was loaded from %s; save it with that application, "+
+		"or create an aggregate of %s", e.Application, e.ID, e.LoadedFrom, e.Application)
+}
+
+// Unwrap makes the error a persistence.ErrProgramming.
+func (e *ForeignAggregateError) Unwrap() error { return persistence.ErrProgramming }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"os"
 
 	"github.com/google/uuid"
 
@@ -175,8 +174,8 @@ func ExampleWithSnapshotting() {
 
 func ExampleWithEnv() {
 	school := newTrainingSchool(application.WithEnv(map[string]string{
-		"COMPRESSOR_TOPIC":          "zlib",
-		"TRAININGSCHOOL_CIPHER_KEY": os.Getenv("KEY_FROM_A_VAULT"), // empty counts as none
+		"COMPRESSOR_TOPIC":                      "zlib",
+		"TRAININGSCHOOL_SNAPSHOTTING_INTERVALS": "Dog=50",
 	}))
 	defer school.Close()
 	compressor, found := school.Environment().Find("COMPRESSOR_TOPIC")

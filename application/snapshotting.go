@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -121,4 +123,16 @@ func (r *reports) first(key string) bool {
 	}
 	r.seen[key] = true
 	return true
+}
+
+// warnOfUnknownIntervals reports intervals whose name is that of no definition
+// of the application. It is called at the first save, when all repositories
+// have been made.
+func (a *Application) warnOfUnknownIntervals(ctx context.Context) {
+	for _, name := range slices.Sorted(maps.Keys(a.intervals)) {
+		if name != "" && len(a.keepers(name)) == 0 {
+			a.logger.WarnContext(ctx, "snapshotting interval has no effect: no repository has a definition of that name",
+				"application", a.name, "definition", name)
+		}
+	}
 }

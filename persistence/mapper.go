@@ -29,8 +29,9 @@ type Mapper struct {
 	cipher      Cipher
 	original    bool
 
-	mu    sync.Mutex // serialises Add
-	kinds atomic.Pointer[kinds]
+	mu          sync.Mutex // serialises Add
+	kinds       atomic.Pointer[kinds]
+	formerNames []string
 }
 
 // MapperConfig is what a Mapper is made of.
@@ -44,6 +45,9 @@ type MapperConfig struct {
 	Compressor Compressor
 	// Cipher encrypts states. Nil means none.
 	Cipher Cipher
+	// FormerNames are names that the application had in the past. States that
+	// were encrypted under one of them are read.
+	FormerNames []string
 	// OriginalLayout writes the states of events as the Python original does, for a database that the original also
 	// reads. Such states have no event id and no metadata. Snapshots are written in the layout of this package all the
 	// same, so the original must not read them. Reading always understands both layouts.
@@ -58,6 +62,7 @@ func NewMapper(config MapperConfig) *Mapper {
 		compressor:  config.Compressor,
 		cipher:      config.Cipher,
 		original:    config.OriginalLayout,
+		formerNames: slices.Clone(config.FormerNames),
 	}
 	if m.transcoder == nil {
 		m.transcoder = NewJSONTranscoder(DefaultTranscodings()...)
@@ -214,7 +219,7 @@ func (m *Mapper) seal(p purpose, stored StoredEvent, buf *buffer) (StoredEvent, 
 		stored.State = append(make([]byte, 0, len(packed)), packed...)
 		return stored, nil
 	}
-	buf.associated = m.associate(buf.associated[:0], p, &stored)
+	buf.associated = associate(buf.associated[:0], m.application, p, &stored)
 	state, err := m.cipher.Encrypt(nil, packed, buf.associated)
 	if err != nil {
 		return stored, m.failed(&stored, 0, StageEncrypt, needs(err, true))
@@ -249,8 +254,7 @@ func (m *Mapper) toDomain(p purpose, n Notification) (domain.Event, error) {
 func (m *Mapper) open(p purpose, stored *StoredEvent, buf *buffer) (plain []byte, stage string, err error) {
 	plain = stored.State
 	if m.cipher != nil {
-		buf.associated = m.associate(buf.associated[:0], p, stored)
-		if buf.packed, err = m.cipher.Decrypt(buf.packed[:0], plain, buf.associated); err != nil {
+		if err = m.decrypt(p, stored, buf); err != nil {
 			return nil, StageDecrypt, m.undecryptable(stored.State, err)
 		}
 		plain = buf.packed
@@ -324,11 +328,31 @@ func (m *Mapper) failed(stored *StoredEvent, id int64, stage string, err error) 
 	}
 }
 
-// associate appends what the ciphertext is bound to. Every part has its length in front, so that no two rows have the
-// same bytes.
-func (m *Mapper) associate(dst []byte, p purpose, stored *StoredEvent) []byte {
+// decrypt opens a state into buf.packed. A state that was stored under a former
+// name of the application is bound to that name.
+func (m *Mapper) decrypt(p purpose, stored *StoredEvent, buf *buffer) error {
+	open := func(application string) (err error) {
+		buf.associated = associate(buf.associated[:0], application, p, stored)
+		buf.packed, err = m.cipher.Decrypt(buf.packed[:0], stored.State, buf.associated)
+		return err
+	}
+	err := open(m.application)
+	if err == nil {
+		return nil
+	}
+	for _, name := range m.formerNames {
+		if open(name) == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// associate appends what the ciphertext is bound to. Each part follows its
+// length, so that no two rows have the same bytes.
+func associate(dst []byte, application string, p purpose, stored *StoredEvent) []byte {
 	dst = appendString(dst, string(p))
-	dst = appendString(dst, m.application)
+	dst = appendString(dst, application)
 	dst = appendString(dst, string(stored.OriginatorID[:]))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(stored.OriginatorVersion))
 	return appendString(dst, stored.Topic)

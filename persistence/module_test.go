@@ -56,7 +56,6 @@ func TestOpen(t *testing.T) {
 	t.Parallel()
 	for _, env := range []*persistence.Environment{
 		newEnvironment("School", nil, nil),
-		newEnvironment("School", nil, settings{"PERSISTENCE_MODULE": ""}),
 		newEnvironment("School", settings{"PERSISTENCE_MODULE": "memory"}, settings{"PERSISTENCE_MODULE": "unknown"}),
 		newEnvironment("School", nil, settings{"SCHOOL_PERSISTENCE_MODULE": "memory", "PERSISTENCE_MODULE": "unknown"}),
 	} {
@@ -74,6 +73,11 @@ func TestOpenFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	wantText(t, err, "School: recorder is broken")
+
+	for _, key := range []string{"PERSISTENCE_MODULE", "SCHOOL_PERSISTENCE_MODULE"} {
+		_, err = persistence.Open(newEnvironment("School", nil, settings{key: "", "PERSISTENCE_MODULE": ""}), "memory")
+		wantSettingError(t, err, key+" is set but empty; give it a value or remove it")
+	}
 
 	// The list is of all modules that this test program has.
 	known := strings.Join(persistence.Modules(), ", ")

@@ -338,8 +338,11 @@ func TestEncrypted(t *testing.T) {
 				t.Errorf("the error %q has %q in it", wrong.stderr, secret)
 			}
 		}
-		t.Setenv("CIPHER_KEY", "")
-		t.Setenv("SNAPSHOTTING_INTERVALS", "")
+		for _, key := range []string{"CIPHER_KEY", "SNAPSHOTTING_INTERVALS"} {
+			if err := os.Unsetenv(key); err != nil { // which t.Setenv has set, and restores
+				t.Fatal(err)
+			}
+		}
 		e.call(t, "tricks", "Fido").wantFailure(t, school.DogID("Fido").String())
 	})
 }
