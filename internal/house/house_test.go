@@ -264,12 +264,9 @@ func declarations(t *testing.T, source string) (texts []string) {
 
 var testNames = regexp.MustCompile("`([\\w/]+)\\.((?:Test|Example)\\w*)`")
 
-// TestSeedNamesTests holds the walk through the original's document to tests that exist.
-func TestSeedNamesTests(t *testing.T) {
-	table, err := os.ReadFile(filepath.Join(root, "docs/seed.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+// TestDocumentsNameTests holds the documents that name tests to tests that exist: the walk through the original's
+// document, and the guarantees.
+func TestDocumentsNameTests(t *testing.T) {
 	exist := map[string]bool{}
 	for _, p := range packages(t) {
 		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
@@ -285,13 +282,19 @@ func TestSeedNamesTests(t *testing.T) {
 			}
 		}
 	}
-	named := testNames.FindAllStringSubmatch(string(table), -1)
-	for _, match := range named {
-		if test := match[1] + "." + match[2]; !exist[test] {
-			t.Errorf("docs/seed.md names the test %s, which does not exist", test)
+	for document, least := range map[string]int{"docs/seed.md": 50, "GUARANTEES.md": 40} {
+		text, err := os.ReadFile(filepath.Join(root, document))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if len(named) < 50 {
-		t.Errorf("docs/seed.md names %d tests", len(named))
+		named := testNames.FindAllStringSubmatch(string(text), -1)
+		for _, match := range named {
+			if test := match[1] + "." + match[2]; !exist[test] {
+				t.Errorf("%s names the test %s, which does not exist", document, test)
+			}
+		}
+		if len(named) < least {
+			t.Errorf("%s names %d tests", document, len(named))
+		}
 	}
 }
