@@ -69,14 +69,16 @@
 //  6. the default.
 //
 // NAME is the application's name in upper case, with an underscore for every character that is neither letter nor digit:
-// TRAININGSCHOOL_CIPHER_KEY. An empty value counts as none. Truth values are y, yes, t, true, on, 1 and n, no, f, false,
-// off, 0, in any case. A value that cannot be used is an error of New, never a default; all of them are reported together.
+// TRAININGSCHOOL_CIPHER_KEY. An empty value counts as none, but an empty
+// PERSISTENCE_MODULE, CIPHER_KEY or CIPHER_KEY_FILE is an error. Truth values
+// are y, yes, t, true, on, 1 and n, no, f, false, off, 0, in any case. A value that cannot be used is an error of New, never a default; all of them are reported together.
 //
 //	KEY                                   MEANING                                               DEFAULT
 //	PERSISTENCE_MODULE                    name of the store: memory, or another linked in       memory
 //	GORM_DB_ALIAS, DJANGO_DB_ALIAS        registered database, for the store gormstore          default
 //	IS_SNAPSHOTTING_ENABLED               whether there are snapshots                           n, or y with intervals
 //	SNAPSHOTTING_INTERVALS                events between snapshots: "Dog=50,Visit=20", or "50"  none
+//	SNAPSHOTS_KEPT                        snapshots that are kept of an aggregate; 0 is all     2
 //	COMPRESSOR_TOPIC                      zlib, zstd, or the original's name                    none
 //	CIPHER_TOPIC                          aes, or the original's name                           aes with a key, or none
 //	CIPHER_KEY                            keys in base64; the first one encrypts                none
