@@ -84,6 +84,18 @@ func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (in
 	return current.Int64, r.store.translate(ctx, op, err)
 }
 
+// LockLog implements persistence.LogLocker. In SQLite a transaction has kept
+// other writers out since it began.
+func (r *processRecorder) LockLog(ctx context.Context) error {
+	return r.store.inside(ctx, r.application+": lock the log", func(c connection) error {
+		at, err := r.place(ctx, c, true)
+		if err != nil {
+			return err
+		}
+		return r.store.dialect.lock(ctx, c, locking{timeout: r.store.lockTimeout, joined: true}, r.orderKey(at))
+	})
+}
+
 func (r *processRecorder) lockPosition(ctx context.Context, c connection, joined bool, upstream string) (sql.NullInt64, error) {
 	if err := r.takePositionLock(ctx, c, joined, upstream); err != nil {
 		return sql.NullInt64{}, err

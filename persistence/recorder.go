@@ -121,6 +121,19 @@ type PositionLocker interface {
 	LockPosition(ctx context.Context, upstream string) (int64, error)
 }
 
+// LogLocker is an ApplicationRecorder that can keep other writers from its log.
+// A follower that has met a save of another writer uses it before it reads what
+// it will change, so that no other save comes between.
+type LogLocker interface {
+	// LockLog waits until no other transaction writes to the log, and keeps other
+	// writers out until the transaction in ctx ends. They can still read. It
+	// returns ErrLockTimeout if the wait takes too long, and ErrNoTransaction if
+	// ctx carries no transaction of the store.
+	//
+	// Locks are taken in the same order everywhere, positions before logs.
+	LockLog(ctx context.Context) error
+}
+
 // PositionMover is a TrackingRecorder that moves a position only from where the
 // caller has read it. Followers use it, so that a batch is not stored if another
 // program has processed a part of its events.

@@ -23,6 +23,15 @@ const (
 	fewestEvents = 10
 )
 
+// After a conflict so many batches lock the follower's log before they read.
+// Where one writer conflicts, others will soon, and a batch that conflicts is
+// work done twice.
+const contendedBatches = 10
+
+// A store that cannot lock a log has a batch repeated at once after a conflict
+// so many times in a row. Then the conflict is an error like any other.
+const conflictRetries = 10
+
 // fullPolls is how many polls in a row may look at the leader's head alone. The next one also reads the position, which
 // somebody may have reset.
 const fullPolls = 10
@@ -40,6 +49,8 @@ type following struct {
 	limit   int           // how many events are read at once
 	window  window        // of ids, in which events of some topics are read at once
 	careful int           // how many events are still to be processed one at a time, after an error
+	locking int           // how many batches lock the log before they read, after a conflict
+	retries int           // after conflicts in a row, if the log cannot be locked
 	ahead   *AheadError   // set once the position was found to be ahead of the log
 	idle    int64         // the position that the last pull found at the head of the log, or -1
 	polls   int           // how many polls in a row were quiet
@@ -116,6 +127,7 @@ const (
 	maybeMore
 	overtaken // by another process of the follower, which is at work
 	carefully // it failed, and is tried again at once, one event at a time
+	repeated  // it met a save of another writer, and is tried again at once
 	paused    // nothing is processed until the follower is resumed
 	standing  // by, because another process of the follower holds its position
 )
@@ -144,7 +156,12 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	processed, err := process(ctx, b)
 	f.took = time.Since(begin)
 	f.careful = max(f.careful-processed, 0)
-	f.adapt(processed, len(b.events))
+	if processed > 0 {
+		f.retries = 0
+	}
+	if processed > 0 || !persistence.IsConflict(err) { // a conflict says nothing about the policy's speed
+		f.adapt(processed, len(b.events))
+	}
 	f.done.Events += processed - f.aside
 	f.done.Parked += f.aside
 	f.done.Position = b.position(processed)
@@ -161,6 +178,8 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 		return standing, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
+	case ctx.Err() == nil && f.repeats(err):
+		return repeated, nil
 	case ctx.Err() == nil && f.deservesCare(b, err):
 		f.careful = len(b.events) - processed
 		return carefully, nil
@@ -180,6 +199,33 @@ func (f *following) adapt(processed, read int) {
 	default:
 		f.limit = min(2*f.limit, batchEvents)
 	}
+}
+
+// repeats reports whether a batch is repeated at once, because it met a save of
+// another writer. That is no failure. The batch then locks the log before it
+// reads, so that no other save can come between. A conflict under the lock is
+// the policy's own.
+func (f *following) repeats(err error) bool {
+	if !persistence.IsConflict(err) {
+		return false
+	}
+	if f.logLocker() == nil {
+		f.retries++
+		return f.retries <= conflictRetries
+	}
+	isFirst := f.locking == 0
+	f.locking = contendedBatches
+	return isFirst
+}
+
+// logLocker is nil if the store cannot keep other writers out of the follower's
+// log while it processes events.
+func (f *following) logLocker() persistence.LogLocker {
+	if !f.batches() {
+		return nil
+	}
+	locker, _ := f.app().Recorder().(persistence.LogLocker)
+	return locker
 }
 
 // deservesCare tells whether a batch that failed is tried again at once, one event at a time: the events in front of the
@@ -378,7 +424,7 @@ func (f *following) batches() bool {
 }
 
 // processTogether processes a batch in one transaction, which ends early when it takes too long. The position is locked
-// before anything else.
+// before anything else, then, after a conflict, the log that the policies read and add to.
 func (f *following) processTogether(ctx context.Context, b batch) (processed int, err error) {
 	aside := 0
 	err = f.transaction(ctx, func(ctx context.Context) error {
@@ -390,18 +436,24 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 		if position != b.from {
 			return errOvertaken
 		}
+		if f.locking > 0 {
+			if err := f.logLocker().LockLog(ctx); err != nil {
+				return f.failed(persistence.Notification{}, err)
+			}
+		}
 		parked, err := f.parkedOriginators(ctx, b.events)
 		if err != nil {
 			return f.failed(persistence.Notification{}, err)
 		}
 		to := b.to
-		for deadline := time.Now().Add(batchTime); processed < len(b.events); {
+		limit := f.newTimeLimit()
+		for processed < len(b.events) {
 			n := b.events[processed]
-			if processed > 0 && time.Now().After(deadline) {
+			if processed > 0 && limit.isOver() {
 				to = b.events[processed-1].ID
 				break
 			}
-			isAside, err := f.processOrPark(ctx, n, parked)
+			isAside, err := f.processOrPark(ctx, n, parked, limit.store)
 			if _, undecodable := errors.AsType[undecodableError](err); undecodable && processed > 0 {
 				to = b.events[processed-1].ID // nothing of n was done, and what is before it need not be done again
 				break
@@ -420,7 +472,37 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 		return 0, err
 	}
 	f.aside = aside
+	f.locking = max(f.locking-1, 0)
 	return processed, nil
+}
+
+// timeLimit ends a batch. Its time begins when the batch may write and keeps
+// others from it: at once if the transaction has that lock, and otherwise with
+// its first save, which may have waited for other writers.
+type timeLimit struct {
+	collected storeFunc
+	deadline  time.Time
+	mayWrite  bool
+}
+
+func (f *following) newTimeLimit() *timeLimit {
+	return &timeLimit{
+		collected: f.app().StoreCollected,
+		deadline:  time.Now().Add(batchTime),
+		mayWrite:  f.locking > 0 || f.hasOneWriter(),
+	}
+}
+
+func (l *timeLimit) isOver() bool { return time.Now().After(l.deadline) }
+
+// store is a storeFunc.
+func (l *timeLimit) store(ctx context.Context, p *application.ProcessingEvent) ([]persistence.Recording, error) {
+	recordings, err := l.collected(ctx, p)
+	if len(recordings) > 0 && !l.mayWrite {
+		l.mayWrite = true
+		l.deadline = time.Now().Add(batchTime)
+	}
+	return recordings, err
 }
 
 // lockPosition holds the position until the transaction ends. What was settled before the transaction must still hold: the
@@ -447,10 +529,12 @@ func (f *following) lockPosition(ctx context.Context) (position int64, err error
 }
 
 // processOrPark puts an event aside where an earlier one of its originator is, unless only a newer program can read it.
-func (f *following) processOrPark(ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64) (aside bool, err error) {
+func (f *following) processOrPark(
+	ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64, store storeFunc,
+) (aside bool, err error) {
 	first, ok := parked[n.OriginatorID]
 	if !ok {
-		return false, f.process(ctx, n, f.app().StoreCollected)
+		return false, f.process(ctx, n, store)
 	}
 	if _, err := f.leader.Decode(n); errors.Is(err, persistence.ErrNewerProgram) {
 		return false, f.failed(n, undecodableError{err})

@@ -342,7 +342,7 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	if err != nil && ctx.Err() != nil {
 		return false // it is cancelled, which says nothing about the follower
 	}
-	if did == carefully {
+	if did == carefully || did == repeated {
 		return true // which is neither a success nor, yet, a failure
 	}
 	if err == nil {

@@ -132,7 +132,7 @@ func (r *SingleThreadedRunner) pullAll(ctx context.Context, edge *following) err
 		if err != nil && ctx.Err() != nil {
 			return err // it is cancelled, which says nothing about the follower
 		}
-		if did != carefully {
+		if did != carefully && did != repeated {
 			edge.note(err, time.Time{})
 		}
 		if err != nil || did == nothingMore || did == paused || did == standing || r.isStopped() {

@@ -1,0 +1,235 @@
+package system_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// contended is a system whose follower counts tricks. While its policy has an
+// aggregate, another writer saves the same aggregate, or tries to.
+type contended struct {
+	*system.Runner
+	counters *counters
+	meet     func(saved <-chan error) error // waits until the writer has saved, or cannot
+
+	calls  int // of the policy
+	saves  int // of the other writer
+	writer sync.WaitGroup
+}
+
+// newContended has 4 tricks to count, after an event of another kind.
+func newContended(t *testing.T, store persistence.Factory) *contended {
+	t.Helper()
+	r, err := system.NewRunner(newSystem(t, counting()), application.WithStore(store))
+	closing(t, r, err)
+	c := &contended{Runner: r, counters: get[*counters](t, r, countersName)}
+	save(t, c.counters.Application, countersOf.Create(counterID("sit"), Counted{}))
+	register(t, get[*school.TrainingSchool](t, r, schoolName), 4, "Fido")
+	update := func() error {
+		return c.counters.repository.Update(t.Context(), counterID("sit"), func(counter *Counter) error {
+			domain.Trigger(counter, Counted{})
+			return nil
+		})
+	}
+	c.counters.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+		c.calls++
+		if _, ok := event.Data.(school.TrickAdded); !ok {
+			return nil
+		}
+		counter, err := c.counters.repository.Get(ctx, counterID("sit"))
+		if err != nil {
+			return err
+		}
+		saved := make(chan error, 1)
+		c.saves++
+		c.writer.Go(func() {
+			err := update()
+			if err != nil {
+				t.Error(err)
+			}
+			saved <- err
+		})
+		if err := c.meet(saved); err != nil {
+			return err
+		}
+		domain.Trigger(counter, Counted{})
+		processing.Collect(counter)
+		return nil
+	})
+	return c
+}
+
+// wantCounted expects that every trick was counted once, and every save kept.
+func (c *contended) wantCounted(t *testing.T) {
+	t.Helper()
+	c.writer.Wait()
+	if got, want := c.counters.counted(t, "sit"), 1+4+c.saves; got != want {
+		t.Errorf("counted %d, want %d", got, want)
+	}
+}
+
+// savedOrWaiting waits until the writer has saved or waits for the lock of the
+// log.
+func savedOrWaiting(db *gorm.DB, saved <-chan error) error {
+	var err error
+	eventually(func() bool {
+		waiting := 0
+		err = db.Raw("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = " +
+			"(SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting).Error
+		return err != nil || waiting > 0 || len(saved) > 0
+	})
+	return err
+}
+
+// After a conflict the follower locks its log before it reads, so that the batch
+// is processed at the second attempt, however many others write. A conflict is
+// no failure.
+func TestContention(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	c := newContended(t, gormstore.New(db))
+	c.meet = func(saved <-chan error) error { return savedOrWaiting(db, saved) }
+	start(t, c)
+	waitForHeads(t, c)
+	if want := 2 + 5; c.calls != want { // the first attempt ends at the first trick
+		t.Errorf("the policy was called %d times, want %d", c.calls, want)
+	}
+	c.wantCounted(t)
+}
+
+// unlockable is a store that cannot lock a log.
+type unlockable struct{ *gormstore.Store }
+
+func (s unlockable) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+	recorder, err := s.Store.ProcessRecorder(application)
+	locker, _ := recorder.(persistence.PositionLocker)
+	return struct {
+		persistence.ProcessRecorder
+		persistence.PositionLocker
+	}{recorder, locker}, err
+}
+
+// Without the lock a writer that always comes between keeps the follower from
+// processing anything. The attempts are bounded.
+func TestContentionWithoutLock(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	c := newContended(t, unlockable{gormstore.New(db)})
+	c.meet = func(saved <-chan error) error { return savedOrWaiting(db, saved) }
+	_, err := c.CatchUp(t.Context(), countersName, nil)
+	if !persistence.IsConflict(err) {
+		t.Errorf("got %v, want a conflict", err)
+	}
+	if got := len(ids(t, c.counters.Application)); got != 1+c.saves {
+		t.Errorf("the log has %d events, want those of the other writer, %d", got, 1+c.saves)
+	}
+	c.saves -= 4 // no trick was counted
+	c.wantCounted(t)
+}
+
+// A store that cannot lock a log has a batch repeated at once.
+func TestContentionInMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newContended(t, memory.New())
+		begin, attempts := time.Now(), 0
+		c.meet = func(saved <-chan error) error {
+			if attempts++; attempts%5 == 0 { // the writer is late
+				return nil
+			}
+			return <-saved
+		}
+		start(t, c)
+		waitForHeads(t, c)
+		if took := time.Since(begin); took >= time.Second {
+			t.Errorf("it took %v, as if conflicts were failures", took)
+		}
+		c.wantCounted(t)
+	})
+}
+
+// slowToLock is a store in memory whose saves wait first, as for other writers.
+type slowToLock struct {
+	*memory.Store
+	wait time.Duration
+}
+
+func (s slowToLock) Transaction(ctx context.Context, fn func(context.Context) error) error {
+	scoped, transaction := persistence.NewTransaction(ctx)
+	if err := fn(scoped); err != nil {
+		transaction.RolledBack(ctx)
+		return err
+	}
+	transaction.Committed(ctx)
+	return nil
+}
+
+func (s slowToLock) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+	recorder, err := s.Store.ProcessRecorder(application)
+	return slowRecorder{recorder, s.wait}, err
+}
+
+type slowRecorder struct {
+	persistence.ProcessRecorder
+	wait time.Duration
+}
+
+func (r slowRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
+	return r.MaxTrackingID(ctx, upstream)
+}
+
+func (r slowRecorder) InsertEvents(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+	time.Sleep(r.wait)
+	return r.ProcessRecorder.InsertEvents(ctx, events)
+}
+
+// The time of a batch begins when it may write, not when it begins to wait.
+func TestBatchTimeBeginsAfterTheWait(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		wait time.Duration
+		want []int
+	}{
+		// The first event saves nothing. The save of the second one is not counted.
+		"no wait":     {0, []int{5}},
+		"a wait":      {15 * time.Millisecond, []int{4, 1}},
+		"a long wait": {time.Second, []int{3, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var c commits
+				r, err := system.NewSingleThreadedRunner(newSystem(t, counting()),
+					application.WithStore(slowToLock{memory.New(), test.wait}))
+				closing(t, r, err)
+				counters := get[*counters](t, r, countersName)
+				counters.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+					if err := c.policy(ctx, event, processing); err != nil {
+						return err
+					}
+					return counters.count(ctx, event, processing)
+				})
+				register(t, get[*school.TrainingSchool](t, r, schoolName), 4, "Fido")
+				start(t, r)
+				if got := c.sizes(); !slices.Equal(got, test.want) {
+					t.Errorf("got batches of %v, want %v", got, test.want)
+				}
+			})
+		})
+	}
+}
