@@ -17,6 +17,7 @@ const (
 	rowLatency     = "latency"
 	rowProcesses   = "processes"
 	rowSlowdisk    = "slowdisk"
+	rowTransaction = "transaction"
 	rowMemory      = "memory"
 	rowCatchup     = "catchup"
 	rowDelivery    = "delivery"
@@ -34,6 +35,7 @@ var rows = []struct {
 	{rowLatency, (*bench).measureLatency},
 	{rowProcesses, (*bench).measureProcesses},
 	{rowSlowdisk, (*bench).measureSlowdisk},
+	{rowTransaction, (*bench).measureTransaction},
 	{rowMemory, (*bench).measureMemory},
 	{rowCatchup, (*bench).measureCatchup},
 	{rowDelivery, (*bench).measureDelivery},

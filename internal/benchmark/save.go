@@ -37,6 +37,9 @@ var savers = map[string]func(d *database, writers, events int) (*saver, error){
 	ours:     openOurs,
 	raw:      openRaw,
 	original: openOriginal,
+
+	ownTransaction: openOwnTransaction,
+	rawTransaction: openRawTransaction,
 }
 
 // openOurs saves through the recorder of an application.
