@@ -64,6 +64,13 @@ type dialect interface {
 	// merge writes a batch of saves, each of which succeeds or fails alone, and says in each what became of it.
 	merge(ctx context.Context, r *processRecorder, batch []*save)
 
+	// concurrent reports whether writers of one log run at the same time, so that
+	// readers need a bound.
+	concurrent() bool
+
+	// end finds the end of a log, where writers run at the same time.
+	end(ctx context.Context, c connection, r *processRecorder, at place, joined bool) (logEnd, error)
+
 	// topics is a condition on the column topic, with its arguments.
 	topics(topics []string) (condition string, arguments []any)
 

@@ -22,6 +22,7 @@ type handle struct {
 
 	alarms alarms
 
+	bounds  sync.Map // of *logBound by place
 	schemas sync.Map // the schema that a table is in, by its quoted name
 	present sync.Map // the quoted names of optional tables that exist
 }
@@ -30,7 +31,8 @@ type handle struct {
 type queueKey struct {
 	table       string
 	application string
-	notify      bool // whoever leads a batch decides about it for all of its saves
+	// Whoever leads a batch decides about these for all of its saves.
+	notify, concurrent bool
 }
 
 // handles finds the handle of a pool. It does not keep the pool alive.

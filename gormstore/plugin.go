@@ -133,7 +133,11 @@ func (t *hookedTx) Rollback() error {
 // ExecContext also watches the savepoints, which are how GORM nests transactions: what was done behind one that is rolled
 // back must not have its effects.
 func (t *hookedTx) ExecContext(ctx context.Context, query string, arguments ...any) (sql.Result, error) {
-	result, err := t.ConnPool.ExecContext(ctx, query, arguments...)
+	pool := t.ConnPool
+	if len(arguments) == 0 {
+		pool = unprepared(pool)
+	}
+	result, err := pool.ExecContext(ctx, query, arguments...)
 	if err != nil {
 		return result, err
 	}
@@ -152,6 +156,15 @@ func (t *hookedTx) ExecContext(ctx context.Context, query string, arguments ...a
 		}
 	}
 	return result, nil
+}
+
+// unprepared is the transaction below GORM's prepared statements, which take
+// one command each.
+func unprepared(pool gorm.ConnPool) gorm.ConnPool {
+	if prepared, ok := pool.(*gorm.PreparedStmtTX); ok {
+		return prepared.Tx
+	}
+	return pool
 }
 
 func databaseOf(pool gorm.ConnPool) (*sql.DB, error) {

@@ -185,18 +185,42 @@ func restoring(lock string) string {
 
 const restore = "set_config('lock_timeout', b.v, true)"
 
-// append takes the lock and stores the events in one round trip where it takes part in a transaction of the user's, in
-// which all others wait for as long as it lasts.
+// append takes the lock and stores the events, in one round trip if it takes
+// part in a transaction of the user's.
 func (p postgres) append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error) {
-	if !how.joined || len(events) > postgresChunk {
-		if err := p.lock(ctx, c, how, key); err != nil {
+	if how.joined && len(events) <= postgresChunk {
+		return p.appendJoined(ctx, c, how, r, key, events)
+	}
+	if err := p.lockLog(ctx, c, how, r, key); err != nil {
+		return nil, err
+	}
+	return inChunks(events, postgresChunk, func(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
+		var a columns
+		a.add(events)
+		var f firsts
+		f.add(events)
+		rows, err := c.query(ctx, r.statements.chunk, r.application, a.originators(), a.versions, a.topics, a.states,
+			f.array(), f.versions)
+		if err != nil {
 			return nil, err
 		}
-		return p.insert(ctx, c, r.table, r.key, r.application, events)
-	}
+		stored := len(ids)
+		if ids, err = scanIDs(rows, ids); err == nil && len(ids) == stored {
+			err = errNotContinued
+		}
+		return ids, err
+	})
+}
+
+// appendJoined takes the lock and stores events with one statement. Its caller
+// undoes it by a savepoint if it fails.
+func (p postgres) appendJoined(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error) {
 	var a columns
 	a.add(events)
-	arguments := []any{milliseconds(how.timeout), key, r.application, a.originators(), a.versions, a.topics, a.states}
+	var f firsts
+	f.add(events)
+	arguments := []any{milliseconds(how.timeout), key, r.application, a.originators(), a.versions, a.topics, a.states,
+		f.array(), f.versions}
 	if how.tell != (signal{}) {
 		arguments = append(arguments, how.tell.channel)
 	}
@@ -214,7 +238,10 @@ func (p postgres) append(ctx context.Context, c connection, how locking, r *proc
 		}
 		ids = append(ids, id)
 	}
-	return ids, rows.Err()
+	if err := rows.Err(); err != nil || len(ids) > 0 {
+		return ids, err
+	}
+	return nil, errNotContinued
 }
 
 // milliseconds rounds up: 0 would be no limit, and a wait that ends with the
@@ -257,15 +284,19 @@ func (a *columns) add(events []persistence.StoredEvent) {
 	a.topics, a.states = slices.Grow(a.topics, n), slices.Grow(a.states, n)
 	for i := range events {
 		e := &events[i]
-		separator := byte(',')
-		if len(a.ids) == 0 {
-			separator = '{'
-		}
-		a.ids = appendHyphenated(append(a.ids, separator), e.OriginatorID)
+		a.addOriginator(e.OriginatorID)
 		a.versions = append(a.versions, e.OriginatorVersion)
 		a.topics = append(a.topics, e.Topic)
 		a.states = append(a.states, e.State)
 	}
+}
+
+func (a *columns) addOriginator(id uuid.UUID) {
+	separator := byte(',')
+	if len(a.ids) == 0 {
+		separator = '{'
+	}
+	a.ids = appendHyphenated(append(a.ids, separator), id)
 }
 
 // originators are the ids as PostgreSQL writes an array: every execution mode of the driver sends a string as it is.

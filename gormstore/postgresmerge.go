@@ -13,20 +13,26 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// How a batch is written to PostgreSQL: one statement takes the order lock, stores the rows and commits, in one round
-// trip. Where a save conflicts it fails on the unique key, nothing is stored, and it is repeated in another form, which
-// costs an eighth more: saves whose first version exists already are left out as a whole. Versions have no gaps, so such a
-// save conflicts, and no other does. That form is used for a while then, because conflicts seldom come alone. It looks for
-// versions in the snapshot that it began with, before it waited for the lock; a commit of another process in between makes
-// it fail, too, and be repeated.
+// How a batch is written to PostgreSQL: one statement takes the order lock,
+// stores the rows and commits, in one round trip. If one of its saves does not
+// continue its originator's stream, the statement stores nothing, and is
+// repeated in a wary form that leaves out such saves, each as a whole. The wary
+// form costs an eighth more. It is used for a while then, because conflicts
+// seldom come alone. Both forms see the streams in the snapshot that they begin
+// with; a commit of another process in between makes the unique key fail, and
+// the statement is repeated, too.
 //
-// Two details keep PostgreSQL's plans good. The arrays are wrapped in subqueries, because the planner would otherwise see
-// their lengths and plan each execution anew. And the test for an existing version is a scalar subquery, because NOT
-// EXISTS would become a join whose plan, made while the table was empty, scans the whole table when it is not.
+// Two details keep PostgreSQL's plans good. The arrays are wrapped in
+// subqueries, because the planner would otherwise see their lengths and plan
+// each execution anew. And the newest version is a scalar subquery, because a
+// join would get a plan, made while the table was empty, that scans the whole
+// table when it is not.
 
-// mergeStatements are the statements for the events of one table. The arguments of each begin with the time limit for the
-// lock, the lock's key and the application, and end with the channel for signals, where there is one. A signal is sent with
-// the lock, also where all saves then turn out to conflict: whoever hears it looks once in vain.
+// mergeStatements are the statements for the events of one log. The arguments
+// of each begin with the time limit for the lock, the lock's key and the
+// application, and end with the channel for signals, if there is one. A signal
+// is sent with the lock, also if all saves then turn out to conflict: whoever
+// listens then looks once in vain.
 type mergeStatements struct {
 	event string // one event
 	save  string // the events of one save
@@ -34,30 +40,44 @@ type mergeStatements struct {
 	wary  string // the same, without those that conflict
 
 	joined string // the events of one save, in a transaction of the user's
+	chunk  string // some of the events of a save, in a transaction that has the lock
+
+	locks orderLocks
 }
 
-func newMergeStatements(events string, notify bool) mergeStatements {
-	lock := func(channel string) string {
+func newMergeStatements(events string, notify, strict bool) mergeStatements {
+	locks := newOrderLocks(events, strict)
+	log := logStatements{events: events, application: "$3::varchar"}
+	lock := func(take, channel string) string {
 		tell := ""
 		if notify {
 			tell = ", pg_notify(" + channel + "::text, $3::varchar)"
 		}
-		return "SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock($2)" + tell
+		return "SELECT set_config('lock_timeout', $1, true), " + take + tell + " FROM h"
 	}
-	insert := "INSERT INTO " + events + " (application_name, originator_id, originator_version, topic, state) SELECT $3::varchar, "
-	head := func(channel string) string { return "WITH l AS MATERIALIZED (" + lock(channel) + ") " + insert }
+	locked := func(channel string) string {
+		return "WITH " + locks.floor + "l AS MATERIALIZED (" + lock(locks.take, channel) + ") "
+	}
+	const rows = "unnest($4::uuid[], $5::bigint[], $6::text[], $7::bytea[]) AS u(o, v, t, s)"
 	return mergeStatements{
-		joined: restoring(lock("$8")) + ", i AS (" + insert + "o, v, t, s FROM l, unnest($4::uuid[], $5::bigint[], $6::text[], " +
-			"$7::bytea[]) AS u(o, v, t, s) RETURNING id) SELECT id, " + restore + " FROM i, b",
-		event: head("$8") + "$4::uuid, $5::bigint, $6::text, $7::bytea FROM l RETURNING id",
-		save: head("$8") + "o, v, t, s FROM l, unnest($4::uuid[], $5::bigint[], $6::text[], $7::bytea[]) AS u(o, v, t, s) " +
-			"RETURNING id",
-		batch: head("$8") + "o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), (SELECT $6::text[]), " +
-			"(SELECT $7::bytea[])) AS u(o, v, t, s) RETURNING id, originator_id, originator_version",
-		wary: head("$9") + "o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), (SELECT $6::text[]), " +
-			"(SELECT $7::bytea[]), (SELECT $8::bigint[])) AS u(o, v, t, s, f) " +
-			"WHERE (SELECT true FROM " + events + " e WHERE e.application_name = $3::varchar AND e.originator_id = u.o " +
-			"AND e.originator_version = u.f LIMIT 1) IS NULL RETURNING id, originator_id, originator_version",
+		locks: locks,
+		event: locked("$9") + log.insert("$4::uuid, $5::bigint, $6::text, $7::bytea FROM l") +
+			" WHERE " + log.continues("$4::uuid", "$8::bigint") + " RETURNING " + log.id(),
+		save: locked("$10") + log.insert("o, v, t, s FROM l, "+rows) +
+			" WHERE " + log.allContinue("$8", "$9") + " RETURNING " + log.id(),
+		batch: locked("$10") + log.insert("o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), (SELECT $6::text[]), "+
+			"(SELECT $7::bytea[])) AS u(o, v, t, s)") +
+			" WHERE " + log.allContinue("$8", "$9") + " RETURNING " + log.id() + ", originator_id, originator_version",
+		wary: locked("$9") + log.insert("o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), (SELECT $6::text[]), "+
+			"(SELECT $7::bytea[]), (SELECT $8::bigint[])) AS u(o, v, t, s, f)") +
+			" WHERE " + log.continues("u.o", "u.f") + " RETURNING " + log.id() + ", originator_id, originator_version",
+		joined: "WITH " + locks.floor + "b AS MATERIALIZED (" + before(locks.held) + "), " +
+			"l AS MATERIALIZED (" + lock(locks.once, "$10") + ", b), i AS (" + log.insert("o, v, t, s FROM l, "+rows) +
+			" WHERE " + log.allContinue("$8", "$9") +
+			" RETURNING " + log.id() + " AS id) SELECT i.id, " + restore + " FROM i, b",
+		chunk: "WITH " + strings.TrimSuffix(logStatements{events, "$1::varchar"}.floor(), ", ") + " " +
+			logStatements{events, "$1::varchar"}.insert("o, v, t, s FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bytea[]) AS u(o, v, t, s)") +
+			" WHERE " + logStatements{events, "$1::varchar"}.allContinue("$6", "$7") + " RETURNING " + log.id(),
 	}
 }
 
@@ -113,7 +133,7 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 		switch {
 		case err == nil:
 			return w.retryable(batch)
-		case r.store.faultOf(err).unique:
+		case errors.Is(err, errNotContinued), r.store.faultOf(err).unique:
 			r.queue.beWary()
 			continue
 		case overtaken(err):
@@ -159,7 +179,7 @@ type writing struct {
 
 // arguments are those of a statement, with what all of them have around its own.
 func (w *writing) arguments(own ...any) []any {
-	all := append(make([]any, 0, 9), w.timeout, w.key, w.r.application)
+	all := append(make([]any, 0, 10), w.timeout, w.key, w.r.application)
 	all = append(all, own...)
 	if w.channel != "" {
 		all = append(all, w.channel)
@@ -179,11 +199,14 @@ func (w *writing) writeOne(ctx context.Context, s *save) {
 	for attempt := 1; attempt < overtakenAttempts && overtaken(err); attempt++ {
 		err = w.tryOne(ctx, s)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		s.ids, s.err = w.outcome(ctx, s, err)
-		return
+	case len(s.ids) == 0:
+		s.ids, s.err = nil, w.r.conflict(ctx, w.c, w.r.application+": "+opSave, s.events, nil)
+	default:
+		s.ids, s.err = complete(s.ids, s.events)
 	}
-	s.ids, s.err = complete(s.ids, s.events)
 }
 
 // overtakenAttempts is how often a save is tried that others overtake.
@@ -210,12 +233,14 @@ func (w *writing) insertOne(ctx context.Context, events []persistence.StoredEven
 	if len(events) == 1 {
 		e := &events[0]
 		return w.direct(ctx, each, w.r.statements.event,
-			w.arguments(e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State)...)
+			w.arguments(e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State, continued(e))...)
 	}
 	var a columns
 	a.add(events)
+	var f firsts
+	f.add(events)
 	return w.direct(ctx, each, w.r.statements.save,
-		w.arguments(a.originators(), a.versions, a.topics, a.states)...)
+		w.arguments(a.originators(), a.versions, a.topics, a.states, f.array(), f.versions)...)
 }
 
 // direct sends a statement to the connection that is watched.
@@ -269,22 +294,33 @@ func (w *writing) writeMany(ctx context.Context, batch []*save) error {
 	for _, s := range batch {
 		a.add(s.events)
 	}
-	statement, arguments := w.r.statements.batch, w.arguments(a.originators(), a.versions, a.topics, a.states)
 	if w.r.queue.isWary() {
-		statement, arguments = w.r.statements.wary, w.arguments(a.originators(), a.versions, a.topics, a.states, firsts(batch))
+		err := w.direct(ctx, assignTo(batch), w.r.statements.wary,
+			w.arguments(a.originators(), a.versions, a.topics, a.states, eachContinued(batch))...)
+		if err == nil {
+			w.explainMissing(ctx, batch)
+		}
+		return err
 	}
-	err := w.direct(ctx, assignTo(batch), statement, arguments...)
-	if err == nil {
-		w.explainMissing(ctx, batch)
+	var f firsts
+	for _, s := range batch {
+		f.add(s.events)
+	}
+	err := w.direct(ctx, assignTo(batch), w.r.statements.batch,
+		w.arguments(a.originators(), a.versions, a.topics, a.states, f.array(), f.versions)...)
+	if err == nil && batch[0].ids == nil {
+		return errNotContinued
 	}
 	return err
 }
 
-// firsts are the versions that the saves begin with, for each row.
-func firsts(batch []*save) (versions []int64) {
+// eachContinued returns what continued is for the first event of the save, for
+// each row of a batch.
+func eachContinued(batch []*save) (versions []int64) {
 	for _, s := range batch {
+		first := continued(&s.events[0])
 		for range s.events {
-			versions = append(versions, s.first())
+			versions = append(versions, first)
 		}
 	}
 	return versions

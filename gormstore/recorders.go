@@ -118,30 +118,80 @@ func (t *eventTable) explain(ctx context.Context, c connection, op string, event
 	if lost, ok := errors.AsType[*lostReply](err); ok {
 		return t.settle(ctx, op, events, lost)
 	}
-	if errors.Is(err, persistence.ErrPersistence) || !t.store.faultOf(err).unique {
+	switch low, isLow := t.lowIDOf(err); {
+	case isLow:
+		return nil, low
+	case errors.Is(err, errNotContinued) && !errors.Is(err, persistence.ErrPersistence):
+		return nil, t.conflict(ctx, c, op, events, nil)
+	case errors.Is(err, persistence.ErrPersistence) || !t.store.faultOf(err).unique:
 		return nil, t.store.translate(ctx, op, err)
 	}
 	return nil, t.conflict(ctx, c, op, events, err)
 }
 
-// conflict describes which event was in the way.
+// conflict describes which event was in the way, or which stream is not
+// continued. The cause is the violation of a unique key, or nil.
 func (t *eventTable) conflict(ctx context.Context, c connection, op string, events []persistence.StoredEvent, cause error) error {
 	stored, err := t.stored(ctx, c, events)
 	if err != nil {
 		return t.store.translate(ctx, op, errors.Join(err, cause))
 	}
-	if len(stored) == 0 {
+	if len(stored) == 0 && cause != nil {
 		return &persistence.Error{Class: persistence.ErrIntegrity, Op: op, Err: cause,
 			Hint: "no stored event is in the way; if rows were imported, the sequence of the ids is behind them: set it with setval"}
+	}
+	if len(stored) == 0 {
+		return t.gap(ctx, c, op, events)
 	}
 	first := stored[0]
 	conflict := &persistence.ConflictError{Application: t.application, OriginatorID: first.OriginatorID,
 		Version: first.OriginatorVersion, Current: -1, Stored: stored, Err: cause}
-	newest := persistence.EventRange{Descending: true, Limit: 1}
-	if rows, err := t.readPage(ctx, c, first.OriginatorID, newest); err == nil && len(rows) == 1 {
-		conflict.Current = rows[0].OriginatorVersion
+	if newest, err := t.newest(ctx, c, first.OriginatorID); err == nil {
+		conflict.Current = newest
 	}
 	return conflict
+}
+
+// gap finds the stream that events do not continue. If another writer has
+// changed it in the meantime, it is the first one.
+func (t *eventTable) gap(ctx context.Context, c connection, op string, events []persistence.StoredEvent) error {
+	conflict := &persistence.ConflictError{Application: t.application, OriginatorID: events[0].OriginatorID,
+		Version: events[0].OriginatorVersion, Current: -1, Gap: true}
+	var last persistence.StoredEvent
+	for _, e := range events {
+		if e.OriginatorID == last.OriginatorID {
+			continue
+		}
+		last = e
+		newest, err := t.newest(ctx, c, e.OriginatorID)
+		if err != nil {
+			return t.store.translate(ctx, op, err)
+		}
+		if newest != e.OriginatorVersion-1 && (newest >= 0 || continued(&e) > 1) {
+			conflict.OriginatorID, conflict.Version, conflict.Current = e.OriginatorID, e.OriginatorVersion, newest
+			break
+		}
+	}
+	return conflict
+}
+
+// newest is the highest stored version of an originator, or -1.
+func (t *eventTable) newest(ctx context.Context, c connection, id uuid.UUID) (int64, error) {
+	rows, err := t.readPage(ctx, c, id, persistence.EventRange{Descending: true, Limit: 1})
+	if err != nil || len(rows) == 0 {
+		return -1, err
+	}
+	return rows[0].OriginatorVersion, nil
+}
+
+// errNotContinued says that nothing was stored, because at least one of the
+// events does not continue the stream of its originator.
+var errNotContinued = errors.New("an event does not continue its stream")
+
+// isConflict reports whether an error says that a version is stored already, or
+// that a stream is not continued.
+func (t *eventTable) isConflict(err error) bool {
+	return errors.Is(err, errNotContinued) || t.store.faultOf(err).unique
 }
 
 // stored reads the rows at the places of events, in the events' order.
@@ -336,8 +386,8 @@ func newProcessRecorder(s *Store, application string) *processRecorder {
 	return &processRecorder{
 		eventTable: newEventTable(s, application, s.tables.events, "id"),
 		tracking:   s.tables.tracking,
-		statements: newMergeStatements(s.tables.events.quoted, s.notify),
-		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify}),
+		statements: newMergeStatements(s.tables.events.quoted, s.notify, !s.concurrent),
+		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, concurrent: s.concurrent}),
 	}
 }
 
@@ -394,9 +444,22 @@ func (r *processRecorder) SelectNotifications(ctx context.Context, wanted persis
 		return nil, err
 	}
 	defer done()
-	query, arguments := r.selection(wanted)
-	notifications, err := readNotifications(ctx, c, wanted.Limit, query, arguments...)
+	joined, err := r.store.joined(ctx)
+	if err != nil {
+		return nil, err
+	}
+	notifications, err := r.readLog(ctx, c, joined != nil, wanted)
 	return notifications, r.store.translate(ctx, r.application+": select notifications", err)
+}
+
+// readPart adds events to a page with one statement.
+func (r *processRecorder) readPart(ctx context.Context, c connection, wanted persistence.NotificationRange, page []persistence.Notification) ([]persistence.Notification, error) {
+	query, arguments := r.selection(wanted)
+	part, err := readNotifications(ctx, c, wanted.Limit, query, arguments...)
+	if len(page) == 0 {
+		return part, err
+	}
+	return append(page, part...), err
 }
 
 func (r *processRecorder) selection(wanted persistence.NotificationRange) (query string, arguments []any) {
@@ -439,13 +502,29 @@ func readNotifications(ctx context.Context, c connection, limit int, query strin
 	return notifications, rows.Err()
 }
 
-// MaxNotificationID implements persistence.ApplicationRecorder. The condition is a range of pairs, and the order is that
-// of pairs, because only the index of both columns has them. Of MAX(id) PostgreSQL often thinks that it finds the
-// application soon when it reads the primary key backwards, and then reads all that others have recorded since.
+// MaxNotificationID implements persistence.ApplicationRecorder.
 func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
-	return r.maximum(ctx, "read the head of the log", "SELECT COALESCE((SELECT id FROM "+r.table.quoted+
-		" WHERE (application_name, id) >= (?, 0) AND (application_name, id) <= (?, 9223372036854775807)"+
-		" ORDER BY application_name DESC, id DESC LIMIT 1), 0)", r.application, r.application)
+	const what = "read the head of the log"
+	if !r.store.dialect.concurrent() {
+		return r.maximum(ctx, what, "SELECT "+headOf(r.table.quoted, "?1"), r.application)
+	}
+	c, done, err := r.store.reader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	joined, err := r.store.joined(ctx)
+	if err != nil {
+		return 0, err
+	}
+	head, err := r.settled(ctx, c, joined != nil)
+	return head, r.store.translate(ctx, r.application+": "+what, err)
+}
+
+// NewestNotificationID implements persistence.NewestReader.
+func (r *processRecorder) NewestNotificationID(ctx context.Context) (int64, error) {
+	query := r.store.dialect.placeholders("SELECT " + headOf(r.table.quoted, "?"))
+	return r.maximum(ctx, "read the newest id of the log", query, r.application, r.application)
 }
 
 // maximum reads one number.

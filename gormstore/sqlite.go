@@ -171,29 +171,54 @@ func (sqlite) stillOpen(ctx context.Context, c connection) error {
 // waits for it with the busy timeout of its connection.
 func (sqlite) savepoint(time.Duration) (set, release string) { return "", "" }
 
-// append needs no lock.
+// append needs no lock. Each statement stores its events if all of them
+// continue their streams.
 func (s sqlite) append(ctx context.Context, c connection, _ locking, r *processRecorder, _ int64, events []persistence.StoredEvent) ([]int64, error) {
-	return s.insert(ctx, c, r.table, r.key, r.application, events)
+	return inChunks(events, sqliteChunk, func(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
+		stored := len(ids)
+		ids, err := s.insertChunk(ctx, c, r.table, r.key, r.application, ids, events, true)
+		if err == nil && len(ids) == stored {
+			err = errNotContinued
+		}
+		return ids, err
+	})
 }
 
-// sqliteChunk is how many events one statement stores; SQLite allows 32,766 arguments, and each event has five.
+// sqliteChunk is how many events one statement stores; SQLite allows 32,766
+// arguments, and each event has seven at most.
 const sqliteChunk = 500
 
-func (sqlite) insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error) {
+func (s sqlite) insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error) {
 	return inChunks(events, sqliteChunk, func(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
-		query := "INSERT INTO " + into.quoted + " (application_name, originator_id, originator_version, topic, state) VALUES " +
-			strings.Repeat("(?,?,?,?,?),", len(events)-1) + "(?,?,?,?,?) RETURNING " + key
-		arguments := make([]any, 0, 5*len(events))
-		for i := range events {
-			e := &events[i]
-			arguments = append(arguments, application, hexadecimal(e.OriginatorID), e.OriginatorVersion, e.Topic, e.State)
-		}
-		rows, err := c.query(ctx, query, arguments...)
-		if err != nil {
-			return nil, err
-		}
-		return scanIDs(rows, ids)
+		return s.insertChunk(ctx, c, into, key, application, ids, events, false)
 	})
+}
+
+// insertChunk adds the ids of the events to ids. If they are to continue their
+// streams, it stores all of them or none.
+func (sqlite) insertChunk(ctx context.Context, c connection, into table, key, application string, ids []int64, events []persistence.StoredEvent, continuing bool) ([]int64, error) {
+	query := "INSERT INTO " + into.quoted + " (application_name, originator_id, originator_version, topic, state) "
+	rows := "VALUES " + strings.Repeat("(?,?,?,?,?),", len(events)-1) + "(?,?,?,?,?)"
+	arguments := make([]any, 0, 7*len(events))
+	for i := range events {
+		e := &events[i]
+		arguments = append(arguments, application, hexadecimal(e.OriginatorID), e.OriginatorVersion, e.Topic, e.State)
+	}
+	if continuing {
+		var f firsts
+		f.add(events)
+		rows = "SELECT * FROM (" + rows + ") WHERE NOT EXISTS (SELECT 1 FROM (VALUES " + strings.Repeat("(?,?),", len(f.versions)-1) +
+			"(?,?)) AS f WHERE NOT " + continues(into.quoted, "?", "f.column1", "f.column2") + ")"
+		for i, version := range f.versions {
+			arguments = append(arguments, hexadecimal(f.originators[i]), version)
+		}
+		arguments = append(arguments, application)
+	}
+	result, err := c.query(ctx, query+rows+" RETURNING "+key, arguments...)
+	if err != nil {
+		return nil, err
+	}
+	return scanIDs(result, ids)
 }
 
 func (sqlite) reported(err error) bool {

@@ -15,7 +15,23 @@ import (
 // statement, which costs less than a long one for many rows. A save that conflicts is undone alone. A single event needs
 // no transaction around its statement.
 
-const insertRow = " (application_name, originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?, ?)"
+// insertRow is the statement for one event, which stores nothing if the event
+// does not continue its stream.
+func insertRow(events table) string {
+	return "INSERT INTO " + events.quoted + " (application_name, originator_id, originator_version, topic, state) " +
+		"SELECT ?1, ?2, ?3, ?4, ?5 WHERE " + continues(events.quoted, "?1", "?2", "?6")
+}
+
+// storedID is the id of the row that insertRow has stored.
+func storedID(result driver.Result) (int64, error) {
+	switch n, err := result.RowsAffected(); {
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, errNotContinued
+	}
+	return result.LastInsertId()
+}
 
 // refusal is why the database does not take one save of a batch, for another reason than a conflict. What became of the
 // transaction is not certain, so the saves are written each on its own.
@@ -60,7 +76,7 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, save *save) 
 	})
 	save.err = nil
 	if err != nil {
-		if s.unanswered(err) && r.store.faultOf(err).class == persistence.ErrOperational {
+		if !errors.Is(err, errNotContinued) && s.unanswered(err) && r.store.faultOf(err).class == persistence.ErrOperational {
 			err = &lostReply{err: err, locked: true} // it is not SQLite that reports it, which may have stored the event
 		}
 		save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
@@ -70,7 +86,7 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, save *save) 
 // insertEvent uses a statement that is prepared once, where every connection of the pool syncs by itself; otherwise it
 // takes a connection and has it sync.
 func (s sqlite) insertEvent(ctx context.Context, r *processRecorder, save *save) ([]int64, error) {
-	query := "INSERT INTO " + r.table.quoted + insertRow
+	query := insertRow(r.table)
 	if r.store.handle.synced {
 		statement, err := r.store.statement(ctx, query)
 		if err != nil {
@@ -100,7 +116,7 @@ func (s sqlite) writeBatch(ctx context.Context, c connection, r *processRecorder
 			return err
 		}
 	}
-	statement, err := c.pool.PrepareContext(ctx, "INSERT INTO "+r.table.quoted+insertRow)
+	statement, err := c.pool.PrepareContext(ctx, insertRow(r.table))
 	if err != nil {
 		return err
 	}
@@ -124,7 +140,7 @@ func allSingle(batch []*save) bool {
 func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecorder, batch []*save) (done bool, err error) {
 	failures := make([]error, len(batch))
 	err = u.conn.Raw(func(raw any) error {
-		statement, ok := prepareDirect(ctx, raw, "INSERT INTO "+r.table.quoted+insertRow)
+		statement, ok := prepareDirect(ctx, raw, insertRow(r.table))
 		if !ok {
 			return nil
 		}
@@ -132,7 +148,7 @@ func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecor
 		done = true
 		for i, save := range batch {
 			save.ids, failures[i] = s.insertSingle(ctx, statement, r.application, &save.events[0])
-			if err := failures[i]; err != nil && !r.store.faultOf(err).unique {
+			if err := failures[i]; err != nil && !r.isConflict(err) {
 				return err
 			}
 		}
@@ -184,11 +200,12 @@ func (sqlite) insertSingle(ctx context.Context, statement directStatement, appli
 	result, err := statement.ExecContext(ctx, []driver.NamedValue{
 		{Ordinal: 1, Value: application}, {Ordinal: 2, Value: hexadecimal(e.OriginatorID)},
 		{Ordinal: 3, Value: e.OriginatorVersion}, {Ordinal: 4, Value: e.Topic}, {Ordinal: 5, Value: e.State},
+		{Ordinal: 6, Value: continued(e)},
 	})
 	if err != nil {
 		return nil, err
 	}
-	id, err := result.LastInsertId()
+	id, err := storedID(result)
 	return []int64{id}, err
 }
 
@@ -203,10 +220,14 @@ func (s sqlite) writeSave(ctx context.Context, c connection, r *processRecorder,
 	} else {
 		err = r.store.savepoint(ctx, c, write)
 	}
+	if err != nil && r.isConflict(err) {
+		save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
+		return nil
+	}
 	if err == nil || errors.Is(err, persistence.ErrOperational) || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational) {
 		return err // trouble with the database is everybody's
 	}
-	if !errors.Is(err, persistence.ErrPersistence) && !r.store.faultOf(err).unique {
+	if !errors.Is(err, persistence.ErrPersistence) {
 		return &refusal{err}
 	}
 	save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
@@ -219,11 +240,11 @@ func (sqlite) writeRows(r *processRecorder, events []persistence.StoredEvent, in
 	ids := make([]int64, len(events))
 	for i := range events {
 		e := &events[i]
-		result, err := insert([]any{r.application, hexadecimal(e.OriginatorID), e.OriginatorVersion, e.Topic, e.State})
+		result, err := insert([]any{r.application, hexadecimal(e.OriginatorID), e.OriginatorVersion, e.Topic, e.State, continued(e)})
 		if err != nil {
 			return nil, err
 		}
-		if ids[i], err = result.LastInsertId(); err != nil {
+		if ids[i], err = storedID(result); err != nil {
 			return nil, err
 		}
 	}

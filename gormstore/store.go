@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Store struct {
 	lockTimeout time.Duration
 	notify      bool     // saves tell listeners of them
 	listener    Listener // may be nil
+	concurrent  bool     // writers of one log do not wait for each other
 	pool        *sql.DB
 	handle      *handle
 	refused     error // why this database cannot be used; reported when a recorder is made
@@ -84,6 +86,10 @@ func (s *Store) adopt(db *gorm.DB) error {
 	var err error
 	if s.pool, err = s.db.DB(); err != nil {
 		return fmt.Errorf("the database handle has no pool of connections: %w", err)
+	}
+	if driver := reflect.Indirect(reflect.ValueOf(s.pool.Driver())).Type().PkgPath(); driver == "github.com/lib/pq" {
+		return errors.New("the driver lib/pq cannot send the arrays that saves consist of; open the database with " +
+			"gorm.io/driver/postgres and its own driver, pgx")
 	}
 	s.handle = handleOf(s.pool)
 	return nil

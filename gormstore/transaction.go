@@ -242,6 +242,7 @@ func (s *Store) nested(ctx context.Context, outer *shared, fn func() error) erro
 // guarded sets a savepoint, runs fn, and keeps or undoes what it did. Each statement waits for its turn. Trouble with the
 // savepoint itself is an ErrOperational, because then nobody knows what the transaction holds: it must not commit.
 func (s *Store) guarded(ctx context.Context, c connection, point savepoint, turn *sync.Mutex, fn func() error) (err error) {
+	c.pool = unprepared(c.pool) // a statement may have several commands
 	execute := func(ctx context.Context, statement string) error {
 		turn.Lock()
 		defer turn.Unlock()

@@ -217,7 +217,7 @@ func (k *checker) positions(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		head, err := k.Upstreams[upstream].MaxNotificationID(ctx)
+		head, err := NewestNotificationID(ctx, k.Upstreams[upstream])
 		if err != nil {
 			return err
 		}

@@ -128,15 +128,22 @@ func both(class, cause error) []error {
 	return []error{class, cause}
 }
 
-// ConflictError says that an event was not stored because its originator already has an event of that version: somebody
-// else was faster. Load the originator again and repeat the command, as Repository.Update does. It is an ErrIntegrity.
+// ConflictError says that an event was not stored, because its originator
+// already has an event of that version (another writer was faster) or lacks the
+// version before it. Load the originator again and repeat the command, as
+// Repository.Update does. It is an ErrIntegrity.
 type ConflictError struct {
 	Application  string
 	OriginatorID uuid.UUID
 	// Version is the version that was to be stored.
 	Version int64
-	// Current is the originator's highest stored version, where it is known, and otherwise -1.
+	// Current is the originator's highest stored version, or -1 if it has no
+	// events or it is not known.
 	Current int64
+	// Gap reports that the version does not continue the stored stream: the one
+	// before it is not stored. Events were deleted, or an older state of the
+	// database was restored, since the originator was loaded.
+	Gap bool
 	// Stored are the events that stand in the way, at the places of those that were to be stored, with their
 	// notification ids where the recorder has such.
 	Stored []Notification
@@ -145,6 +152,14 @@ type ConflictError struct {
 }
 
 func (e *ConflictError) Error() string {
+	switch {
+	case e.Gap && e.Current < 0:
+		return fmt.Sprintf("%s: originator %s has no events, so version %d does not continue it; load it again and repeat the command",
+			e.Application, e.OriginatorID, e.Version)
+	case e.Gap:
+		return fmt.Sprintf("%s: originator %s ends at version %d, so version %d does not continue it; load it again and repeat the command",
+			e.Application, e.OriginatorID, e.Current, e.Version)
+	}
 	text := fmt.Sprintf("%s: originator %s already has version %d", e.Application, e.OriginatorID, e.Version)
 	if e.Current > e.Version {
 		text += fmt.Sprintf(" and is at version %d", e.Current)

@@ -185,6 +185,8 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (StoredEvent, error) {
 		return stored, m.failed(&stored, 0, StageEncode, &domain.PayloadError{
 			Definition: kind.schema.Name(), Topic: event.Topic, Payload: reflect.TypeOf(event.Data)})
 	}
+	first := kind.schema.First()
+	stored.Begins = p == events && first > domain.InitialVersion && event.OriginatorVersion == first
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
 	var err error

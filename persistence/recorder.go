@@ -23,9 +23,13 @@ type AggregateRecorder interface {
 	// notification ids, ascending and in the order of the events; recorders of this level return nil. Storing no
 	// events is a success.
 	//
-	// It calls ValidateEvents first, which refuses a gap in the versions of one insert. A gap between two inserts is
-	// not looked for, because snapshots have such gaps by nature: with events it is the caller's duty to leave none,
-	// and Check finds the ones that are there.
+	// It calls ValidateEvents first, which refuses a gap in the versions of one
+	// insert. The first event of each originator must continue what is stored:
+	// the originator's newest version is the one before it, or the originator
+	// has no events and the version is 0 or 1, or any if StoredEvent.Begins is
+	// set. Otherwise it returns a *ConflictError, whose Gap is set if the version
+	// itself is not stored. Recorders of snapshots do not look at that, because
+	// snapshots have gaps by nature.
 	//
 	// It returns a *ConflictError where an event has the originator and version of another one, stored or in events,
 	// and ErrOutcomeUnknown where it could not find out whether the events were stored. The Version of the
@@ -43,16 +47,37 @@ type AggregateRecorder interface {
 
 // ApplicationRecorder also keeps all events of an application as one log.
 //
-// Whoever has read the log up to an id never finds a lower id there later, however many processes write: ids become
-// visible in ascending order. Ids of concurrent saves do not interleave. Gaps mean nothing.
+// A reader that has read the log up to an id by the methods of this interface
+// never finds a lower id there later, however many processes write: ids become
+// visible in ascending order. Ids of concurrent saves do not interleave, unless
+// a store says that its writers do not wait for each other. Gaps mean nothing.
 type ApplicationRecorder interface {
 	AggregateRecorder
 
 	// SelectNotifications returns a page of the log, fewer than r.Limit only at the end of the range.
 	SelectNotifications(ctx context.Context, r NotificationRange) ([]Notification, error)
 
-	// MaxNotificationID returns the highest id in the log, and 0 where the log is empty.
+	// MaxNotificationID returns the highest id up to which the log is final, and
+	// 0 if the log is empty. It is the id of the newest event, unless events with
+	// lower ids may still be committed by others.
 	MaxNotificationID(ctx context.Context) (int64, error)
+}
+
+// NewestReader is an ApplicationRecorder whose writers run at the same time, so
+// that its log may have newer events than MaxNotificationID says.
+type NewestReader interface {
+	// NewestNotificationID returns the id of the newest event that is stored, and
+	// 0 if there is none. Events with lower ids may still be committed.
+	NewestNotificationID(ctx context.Context) (int64, error)
+}
+
+// NewestNotificationID returns the id of the newest event that is stored in a
+// log. A position that is above it was not reached by reading the log.
+func NewestNotificationID(ctx context.Context, r ApplicationRecorder) (int64, error) {
+	if reader, ok := r.(NewestReader); ok {
+		return reader.NewestNotificationID(ctx)
+	}
+	return r.MaxNotificationID(ctx)
 }
 
 // TrackingRecorder keeps the positions of a follower in the logs of its upstream applications. Positions only move

@@ -9,6 +9,11 @@ type StoredEvent struct {
 	OriginatorVersion int64
 	Topic             string
 	State             []byte
+
+	// Begins allows the event to be the first of its originator although its
+	// version is above 1, because its definition has a FirstVersion. Recorders
+	// do not store it.
+	Begins bool
 }
 
 // Notification is a stored event with its position in the log of its application. Positions start at 1, become visible

@@ -263,20 +263,30 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
-	if position > head && (f.ahead == nil || f.ahead.Position != position) {
-		if position, head, err = f.lookAgain(ctx); err != nil {
+	newest := head
+	if position > head {
+		// Another process was told of a later end before a writer said from
+		// where on it writes. Only a position above every event is wrong.
+		if newest, err = newestOf(ctx, f.leader); err != nil {
 			return batch{}, f.failed(persistence.Notification{}, err)
 		}
 	}
-	err = f.checkAhead(position, head)
+	if position > newest && (f.ahead == nil || f.ahead.Position != position) {
+		if position, newest, err = f.lookAgain(ctx); err != nil {
+			return batch{}, f.failed(persistence.Notification{}, err)
+		}
+	}
+	err = f.checkAhead(position, newest)
 	if failed := f.keepAhead(ctx); failed != nil {
 		return batch{}, f.failed(persistence.Notification{}, errors.Join(failed, err))
 	}
 	if err != nil {
 		return batch{}, err
 	}
-	if position == head {
-		f.idle = position
+	if position >= head {
+		if position == head {
+			f.idle = position
+		}
 		return batch{from: position, to: position}, nil
 	}
 	limit := f.limit
@@ -350,7 +360,7 @@ func (f *following) look(ctx context.Context) (position, head int64, err error) 
 		if position, err = f.app().Recorder().MaxTrackingID(ctx, f.leader.Name()); err != nil {
 			return err
 		}
-		head, err = f.leader.Head(ctx)
+		head, err = newestOf(ctx, f.leader)
 		return err
 	}
 	err = f.transaction(ctx, read)
@@ -369,6 +379,7 @@ func (f *following) readEvents(
 	ctx context.Context, r persistence.NotificationRange, head int64,
 ) (events []persistence.Notification, end int64, err error) {
 	if len(r.Topics) == 0 && len(r.Except) == 0 {
+		r.Stop = head // up to which the log is known to be final
 		events, err = f.leader.Notifications(ctx, r)
 		return events, head, err
 	}

@@ -28,6 +28,21 @@ type Leader interface {
 // does not know is one of a newer program.
 type knowing interface{ knownTopics() []string }
 
+// newestLeader is a Leader that may have newer events than its Head, while
+// others are still being written.
+type newestLeader interface {
+	// Newest is the position of the newest event that is stored.
+	Newest(ctx context.Context) (int64, error)
+}
+
+// newestOf is the position of a leader's newest event.
+func newestOf(ctx context.Context, leader Leader) (int64, error) {
+	if l, ok := leader.(newestLeader); ok {
+		return l.Newest(ctx)
+	}
+	return leader.Head(ctx)
+}
+
 // localLeader is an application of the same process.
 type localLeader struct {
 	app    *application.Application
@@ -46,6 +61,11 @@ func (l *localLeader) Name() string { return l.app.Name() }
 
 func (l *localLeader) Head(ctx context.Context) (int64, error) {
 	return l.app.Recorder().MaxNotificationID(ctx)
+}
+
+// Newest implements newestLeader.
+func (l *localLeader) Newest(ctx context.Context) (int64, error) {
+	return persistence.NewestNotificationID(ctx, l.app.Recorder())
 }
 
 func (l *localLeader) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {

@@ -25,13 +25,22 @@ func (r *aggregateRecorder) InsertEvents(ctx context.Context, events []persisten
 	}
 	var ids []int64
 	err := r.store.write(ctx, r.application, "insert events", func() error {
-		if err := r.table.conflict(r.application, events); err != nil {
+		if err := r.conflict(events); err != nil {
 			return err
 		}
 		ids = r.table.insert(events, r.nextID)
 		return nil
 	})
 	return ids, err
+}
+
+// conflict finds what keeps events from being stored. Snapshots need not
+// continue the ones before.
+func (r *aggregateRecorder) conflict(events []persistence.StoredEvent) error {
+	if err := r.table.conflict(r.application, events); err != nil || r.nextID == nil {
+		return err
+	}
+	return r.table.gap(r.application, events)
 }
 
 // SelectEvents implements persistence.AggregateRecorder. The stream has the events that are stored when the loop
@@ -210,7 +219,7 @@ func (r *processRecorder) InsertProcessed(
 		if err := r.store.checkMove(r.application, tracking); err != nil {
 			return err
 		}
-		if err := r.table.conflict(r.application, events); err != nil {
+		if err := r.conflict(events); err != nil {
 			return err
 		}
 		ids = r.table.insert(events, r.nextID)

@@ -45,6 +45,29 @@ func (t *table) conflict(application string, events []persistence.StoredEvent) e
 	return conflict
 }
 
+// gap finds the first event of an originator that does not continue its stream;
+// it returns nil if there is none. The events do not conflict with stored ones.
+func (t *table) gap(application string, events []persistence.StoredEvent) error {
+	seen := map[uuid.UUID]bool{}
+	for i := range events {
+		e := &events[i]
+		if seen[e.OriginatorID] {
+			continue
+		}
+		seen[e.OriginatorID] = true
+		newest := int64(-1)
+		if stream := t.streams[e.OriginatorID]; len(stream) > 0 {
+			newest = stream[len(stream)-1].OriginatorVersion
+		}
+		begins := newest < 0 && (e.Begins || e.OriginatorVersion <= 1)
+		if !begins && e.OriginatorVersion != newest+1 {
+			return &persistence.ConflictError{Application: application, OriginatorID: e.OriginatorID,
+				Version: e.OriginatorVersion, Current: newest, Gap: true}
+		}
+	}
+	return nil
+}
+
 // insert stores events that do not conflict. Where nextID is nil they get no ids, and none are returned.
 func (t *table) insert(events []persistence.StoredEvent, nextID func() int64) []int64 {
 	stored := make([]persistence.Notification, len(events))
@@ -52,6 +75,7 @@ func (t *table) insert(events []persistence.StoredEvent, nextID func() int64) []
 	for i, e := range events {
 		row := &stored[i]
 		row.StoredEvent = e
+		row.Begins = false // it is not stored
 		row.State = bytes.Clone(e.State)
 		if nextID != nil {
 			row.ID = nextID()

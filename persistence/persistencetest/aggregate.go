@@ -72,7 +72,7 @@ var aggregateRows = []row{{
 	name: "originators may be interleaved in one insert",
 	says: "One insert may have the events of several originators in any mixture.",
 	run: func(t testing.TB, s *store) {
-		s.target.insert(t, interleave(history(dog("Fido"), 1, 5), history(dog("Rex"), 7, 5))...)
+		s.target.insert(t, interleave(history(dog("Fido"), 1, 5), beginning(history(dog("Rex"), 7, 5)...))...)
 		s.target.wantVersions(t, dog("Fido"), persistence.EventRange{}, 1, 2, 3, 4, 5)
 		s.target.wantVersions(t, dog("Rex"), persistence.EventRange{}, 7, 8, 9, 10, 11)
 	},
@@ -87,9 +87,9 @@ var aggregateRows = []row{{
 	},
 }, {
 	name: "an originator may begin at any version",
-	says: "The first event of an originator may have any version that is not negative.",
+	says: "The first event of an originator may have any version that is not negative, if it has Begins.",
 	run: func(t testing.TB, s *store) {
-		s.target.insert(t, history(dog("Fido"), 1000, 2)...)
+		s.target.insert(t, beginning(history(dog("Fido"), 1000, 2)...)...)
 		s.target.wantVersions(t, dog("Fido"), persistence.EventRange{}, 1000, 1001)
 	},
 }, {
@@ -97,7 +97,7 @@ var aggregateRows = []row{{
 	says: "Versions up to 9223372036854775807 are stored and selected like small ones.",
 	run: func(t testing.TB, s *store) {
 		const top = math.MaxInt64
-		s.target.insert(t, history(dog("Fido"), top-2, 3)...)
+		s.target.insert(t, beginning(history(dog("Fido"), top-2, 3)...)...)
 		s.target.conflict(t, at(dog("Fido"), top))
 		s.target.wantVersions(t, dog("Fido"), persistence.EventRange{}, top-2, top-1, top)
 		s.target.wantVersions(t, dog("Fido"), persistence.EventRange{From: top}, top)
@@ -312,7 +312,7 @@ var aggregateRows = []row{{
 		for bit := range 128 {
 			id := dog("Fido")
 			id[bit/8] ^= 1 << (bit % 8)
-			s.target.insert(t, at(id, int64(bit)))
+			s.target.insert(t, beginning(at(id, int64(bit)))...)
 		}
 		s.target.wantVersions(t, dog("Fido"), persistence.EventRange{})
 	},

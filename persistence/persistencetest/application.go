@@ -330,7 +330,7 @@ var applicationRows = []row{{
 	says: "A reader who begins each page behind the last id of the one before sees every event once, whatever the length of the pages.",
 	run: func(t testing.TB, s *store) {
 		for version := int64(1); version <= 8; version++ {
-			s.events.insert(t, at(dog("Fido"), 2*version), at(dog("Fido"), 2*version+1), at(dog("Rex"), version))
+			s.events.insert(t, at(dog("Fido"), 2*version-1), at(dog("Fido"), 2*version), at(dog("Rex"), version))
 			s.neighbour.events.insert(t, at(dog("Daisy"), version))
 		}
 		for _, limit := range []int{1, 2, 3, 5, 7, 10, 23, 24, 25} {

@@ -265,9 +265,45 @@ var bugs = []bug{
 	{name: "ids become visible in any order", fresh: func() spoiler {
 		return (&numbering{together: true, ids: map[place]int64{}}).spoil
 	}},
+
 	{name: "ids of concurrent inserts interleave", fresh: func() spoiler {
 		return (&numbering{ids: map[place]int64{}}).spoil
 	}},
+
+	// Continuity.
+	{name: "streams begin anywhere", spoil: eachInsert(func(events []storedEvent) []storedEvent {
+		events = slices.Clone(events)
+		for i := range events {
+			events[i].Begins = true
+		}
+		return events
+	})},
+	{name: "Begins is ignored", spoil: eachInsert(func(events []storedEvent) []storedEvent {
+		events = slices.Clone(events)
+		for i := range events {
+			events[i].Begins = false
+		}
+		return events
+	})},
+	{name: "gaps are filled", spoil: func(r *spoilt) {
+		insert := r.insert
+		r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
+			ids, err := insert(ctx, events)
+			gap, ok := errors.AsType[*conflictError](err)
+			if !ok || !gap.Gap || gap.Current < 0 || gap.Version > gap.Current+10 {
+				return ids, err
+			}
+			var missing []storedEvent
+			for version := gap.Current + 1; version < gap.Version; version++ {
+				missing = append(missing, at(gap.OriginatorID, version))
+			}
+			if _, err := insert(ctx, missing); err != nil {
+				return nil, err
+			}
+			return insert(ctx, events)
+		}
+	}},
+	{name: "the gap is not told", spoil: eachConflict(func(conflict *conflictError) error { conflict.Gap = false; return conflict })},
 	{name: "events of an insert are sorted by originator", spoil: eachInsert(func(events []storedEvent) []storedEvent {
 		events = slices.Clone(events)
 		slices.SortStableFunc(events, func(a, b storedEvent) int {

@@ -38,6 +38,13 @@ func history(id uuid.UUID, first int64, n int) []persistence.StoredEvent {
 	return events
 }
 
+// beginning returns the events with the first one marked as the beginning of
+// its originator.
+func beginning(events ...persistence.StoredEvent) []persistence.StoredEvent {
+	events[0].Begins = true
+	return events
+}
+
 // tracking is a position.
 func tracking(upstream string, id int64) persistence.Tracking {
 	return persistence.Tracking{ApplicationName: upstream, NotificationID: id}

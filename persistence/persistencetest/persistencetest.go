@@ -120,6 +120,7 @@ var groups = []group{
 	{name: "keeping", rows: keepingRows},
 	{name: "deleting", rows: deletingRows},
 	{name: "application", rows: applicationRows},
+	{name: "continuity", rows: continuityRows},
 	{name: "tracking", rows: trackingRows},
 	{name: "settings", rows: settingsRows},
 	{name: "process", rows: processRows},

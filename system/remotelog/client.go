@@ -190,6 +190,20 @@ func (c *Client) Head(ctx context.Context) (int64, error) {
 	return head, nil
 }
 
+// Newest is the position of the newest event of the log, which may be above
+// Head while others are still being written.
+func (c *Client) Newest(ctx context.Context) (int64, error) {
+	var answer headAnswer
+	if err := c.ask(ctx, c.address("head", nil), &answer, &answer); err != nil {
+		return 0, err
+	}
+	newest := *answer.Head
+	if answer.Newest != nil {
+		newest = max(newest, *answer.Newest)
+	}
+	return newest, nil
+}
+
 // Notifications asks for a page of the log, fewer than r.Limit only at the end of the range, however many requests that
 // takes. It returns an *Error, or why ctx has ended, or a *persistence.InvalidError for a range that cannot be.
 func (c *Client) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {

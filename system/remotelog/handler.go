@@ -115,7 +115,7 @@ func (h *handler) answer(r *http.Request) (any, error) {
 	}
 	switch path.Clean("/" + r.URL.Path) {
 	case "/head":
-		return h.head(r.Context())
+		return h.newest(r.Context())
 	case "/notifications":
 		return h.page(r)
 	}
@@ -125,6 +125,18 @@ func (h *handler) answer(r *http.Request) (any, error) {
 func (h *handler) head(ctx context.Context) (headAnswer, error) {
 	head, err := h.app.Recorder().MaxNotificationID(ctx)
 	return headAnswer{Format: format, Application: h.app.Name(), Head: &head}, err
+}
+
+// newest also has the newest event, which only a follower asks for whose
+// position is above the head.
+func (h *handler) newest(ctx context.Context) (headAnswer, error) {
+	answer, err := h.head(ctx)
+	if err != nil {
+		return answer, err
+	}
+	newest, err := persistence.NewestNotificationID(ctx, h.app.Recorder())
+	answer.Newest = &newest
+	return answer, err
 }
 
 // page reads the head first: what is recorded in between lies behind it.

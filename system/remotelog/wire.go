@@ -18,6 +18,9 @@ type headAnswer struct {
 	// Head is the end of the log, read before anything else in the answer. It is a pointer because an answer without it
 	// must not pass for an empty log.
 	Head *int64 `json:"head"`
+	// Newest is the position of the newest event, which may be above Head while
+	// others are being written. Servers of before do not have it.
+	Newest *int64 `json:"newest,omitempty"`
 }
 
 // pageAnswer is the answer to GET notifications.

@@ -1,0 +1,484 @@
+package gormstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
+)
+
+// Readers of every kind see every event once and in order while many writers
+// hold, roll back, prepare and commit transactions of their own at random.
+func TestConcurrentWriters(t *testing.T) {
+	t.Parallel()
+	c := newConcurrency(t)
+	notifying := c.writer(gormstore.WithNotify()) // PostgreSQL does not prepare transactions with a NOTIFY
+	c.writers = append(c.ways(c.writer(), c.writer()), mixed(notifying.db, notifying.r), c.held(notifying))
+	c.readers = map[string]reading{
+		"pages":         c.pages,
+		"topics":        c.topics,
+		"subscription":  c.subscription,
+		"remote log":    c.remoteLog,
+		"other process": c.otherProcess,
+	}
+	c.wantNothingLost(t, testdb.Figure(3_000, 200_000))
+}
+
+// Strict writers, the table lock of Django and writers of this package may
+// write at the same time.
+func TestConcurrentWritersOfSeveralKinds(t *testing.T) {
+	t.Parallel()
+	c := newConcurrency(t)
+	c.writers = append(c.ways(c.writer(), c.strict()), c.tableLock)
+	c.readers = map[string]reading{"pages": c.pages, "topics": c.topics, "other process": c.otherProcess}
+	c.wantNothingLost(t, testdb.Figure(1_500, 40_000))
+}
+
+// Strict writers alone show their events in the order of the ids to any reader.
+func TestStrictWriters(t *testing.T) {
+	t.Parallel()
+	c := newConcurrency(t)
+	c.writers = c.ways(c.strict(), c.strict())
+	c.readers = map[string]reading{"any reader": c.byID}
+	c.wantNothingLost(t, testdb.Figure(1_000, 20_000))
+}
+
+// The controls: each of these loses events, so the test above can see it.
+func TestConcurrentWritersControls(t *testing.T) {
+	t.Parallel()
+	controls := map[string]func(c *concurrency){
+		"no bound": func(c *concurrency) {
+			c.readers = map[string]reading{"any reader": c.byID}
+		},
+		"the bound in the statement of the rows": func(c *concurrency) {
+			c.readers = map[string]reading{"one statement": c.oneStatement}
+		},
+		"no floor": func(c *concurrency) {
+			c.writers = c.ways(c.changed(gormstore.WithoutOrderLock))
+		},
+		"the client's memory in place of the setting": func(c *concurrency) {
+			c.writers = []writing{c.undoneSavepoint(c.changed(gormstore.WithClientMemory))}
+		},
+		"strict writers without the shared lock": func(c *concurrency) {
+			c.writers = append(c.ways(c.changed(gormstore.WithoutSharedLock)), c.ways(c.strict())...)
+		},
+	}
+	for name, change := range controls {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newConcurrency(t)
+			c.writers, c.readers = c.ways(c.writer()), map[string]reading{"pages": c.pages}
+			change(c)
+			for round := range 10 {
+				if lost := c.run(t, testdb.Figure(1_000, 5_000)); lost > 0 {
+					t.Logf("round %d: %d events were lost", round, lost)
+					return
+				}
+			}
+			t.Error("no event was lost: the test proves nothing")
+		})
+	}
+}
+
+// concurrency is writers against readers on a server of their own.
+type concurrency struct {
+	db      *gorm.DB
+	dsn     string
+	writers []writing
+	readers map[string]reading
+	written atomic.Int64
+}
+
+// A writing stores the events or undoes it on purpose with errUndone.
+type writing func(ctx context.Context, events []persistence.StoredEvent) error
+
+// A reading calls see with the id of each event, until done is closed and it
+// has seen the rest.
+type reading func(ctx context.Context, done <-chan struct{}, see func(id int64)) error
+
+func newConcurrency(t *testing.T) *concurrency {
+	t.Helper()
+	cluster := testdb.NewCluster(t, "max_prepared_transactions=100", "max_connections=200", "fsync=off")
+	dsn := cluster.Database(t)
+	return &concurrency{db: migrated(t, testdb.Open(t, dialector("postgres", dsn))), dsn: dsn}
+}
+
+// A writer is the store of one process.
+type writer struct {
+	db *gorm.DB
+	r  persistence.ProcessRecorder
+}
+
+func (c *concurrency) writer(options ...gormstore.Option) writer {
+	return writer{c.db, mustRecorder(gormstore.New(c.db, append(options, gormstore.WithConcurrentWriters())...))}
+}
+
+// strict is a writer as the package makes it by default.
+func (c *concurrency) strict() writer { return writer{c.db, mustRecorder(gormstore.New(c.db))} }
+
+func (c *concurrency) changed(change func(*gormstore.Store)) writer {
+	store := gormstore.New(c.db, gormstore.WithConcurrentWriters())
+	change(store)
+	return writer{c.db, mustRecorder(store)}
+}
+
+func mustRecorder(s *gormstore.Store) persistence.ProcessRecorder {
+	r, err := s.ProcessRecorder(schoolName)
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
+// holdLong keeps a transaction open, mostly for a moment and sometimes for long.
+func holdLong() {
+	if rand.N(4) == 0 {
+		time.Sleep(rand.N(30 * time.Millisecond))
+		return
+	}
+	time.Sleep(rand.N(2 * time.Millisecond))
+}
+
+// ways are all the ways to write of some writers.
+func (c *concurrency) ways(writers ...writer) (ways []writing) {
+	for _, w := range writers {
+		ways = append(ways, mixed(w.db, w.r), c.held(w), c.held(w), c.undoneSavepoint(w), c.rolledBack(w), c.prepared(w, "COMMIT"), c.prepared(w, "ROLLBACK"))
+	}
+	return ways
+}
+
+func (c *concurrency) held(w writer) writing {
+	return func(ctx context.Context, events []persistence.StoredEvent) error {
+		return gormstore.Transaction(ctx, w.db, func(ctx context.Context, _ *gorm.DB) error {
+			for _, event := range events { // several saves have one lock
+				if _, err := w.r.InsertEvents(ctx, []persistence.StoredEvent{event}); err != nil {
+					return err
+				}
+			}
+			holdLong()
+			return nil
+		})
+	}
+}
+
+func (c *concurrency) rolledBack(w writer) writing {
+	return func(ctx context.Context, events []persistence.StoredEvent) error {
+		return gormstore.Transaction(ctx, w.db, func(ctx context.Context, _ *gorm.DB) error {
+			_, err := w.r.InsertEvents(ctx, events)
+			holdLong()
+			return errors.Join(err, errUndone)
+		})
+	}
+}
+
+// undoneSavepoint saves again after a savepoint in which the transaction took
+// the lock was rolled back.
+func (c *concurrency) undoneSavepoint(w writer) writing {
+	return func(ctx context.Context, events []persistence.StoredEvent) error {
+		return gormstore.Transaction(ctx, w.db, func(ctx context.Context, _ *gorm.DB) error {
+			err := gormstore.Transaction(ctx, w.db, func(ctx context.Context, _ *gorm.DB) error {
+				_, err := w.r.InsertEvents(ctx, history(uuid.New(), 1, 1))
+				return errors.Join(err, errUndone)
+			})
+			if !errors.Is(err, errUndone) {
+				return fmt.Errorf("savepoint that is undone: %w", err)
+			}
+			hold()
+			_, err = w.r.InsertEvents(ctx, events)
+			holdLong()
+			return err
+		})
+	}
+}
+
+// prepared ends a transaction that is kept by the server alone for a while.
+func (c *concurrency) prepared(w writer, end string) writing {
+	return func(ctx context.Context, events []persistence.StoredEvent) error {
+		name := uuid.NewString()
+		tx := w.db.WithContext(ctx).Begin()
+		defer tx.Rollback() // ends nothing once it is prepared
+		if _, err := w.r.InsertEvents(gormstore.WithTx(ctx, tx), events); err != nil {
+			return err
+		}
+		if err := tx.Exec("PREPARE TRANSACTION '" + name + "'").Error; err != nil {
+			return err
+		}
+		holdLong()
+		err := w.db.WithContext(ctx).Exec(end + " PREPARED '" + name + "'").Error
+		if end == "ROLLBACK" && err == nil {
+			return errUndone
+		}
+		return err
+	}
+}
+
+// tableLock writes as the Python library does.
+func (c *concurrency) tableLock(ctx context.Context, events []persistence.StoredEvent) error {
+	return c.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if err := tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE").Error; err != nil {
+			return err
+		}
+		for _, e := range events {
+			row := gormstore.StoredEvent{ApplicationName: schoolName, OriginatorID: gormstore.UUID(e.OriginatorID),
+				OriginatorVersion: e.OriginatorVersion, Topic: e.Topic, State: e.State}
+			if err := tx.Create(&row).Error; err != nil {
+				return err
+			}
+		}
+		hold()
+		return nil
+	})
+}
+
+// pages reads the log after the last id it has seen.
+func (c *concurrency) pages(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
+	return c.after(ctx, done, see, c.writer().r.SelectNotifications)
+}
+
+// otherProcess does the same on a pool of its own, which shares no memory with
+// the writers.
+func (c *concurrency) otherProcess(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
+	db, err := gorm.Open(dialector("postgres", c.dsn), &gorm.Config{Logger: testdb.Quiet})
+	if err != nil {
+		return err
+	}
+	pool, err := db.DB()
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return c.after(ctx, done, see, writer{db, mustRecorder(gormstore.New(db))}.r.SelectNotifications)
+}
+
+// remoteLog reads as another service does.
+func (c *concurrency) remoteLog(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
+	app, err := application.New(schoolName, application.WithStore(gormstore.New(c.db)))
+	if err != nil {
+		return err
+	}
+	server := httptest.NewServer(remotelog.NewHandler(app))
+	defer server.Close()
+	client, err := remotelog.NewClient(schoolName, server.URL, remotelog.WithApplicationOptions(application.WithDefinitions(dogs.Schema)))
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	return c.after(ctx, done, see, client.Notifications)
+}
+
+// byID reads as a program does that knows nothing of this package.
+func (c *concurrency) byID(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
+	return c.after(ctx, done, see, c.rows("SELECT id FROM stored_events WHERE application_name = ? AND id > ? ORDER BY id LIMIT 100"))
+}
+
+// oneStatement has the bound and the rows in one statement, whose snapshot is
+// older than its look at the locks.
+func (c *concurrency) oneStatement(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
+	return c.after(ctx, done, see, c.rows(`WITH rows AS MATERIALIZED (
+			SELECT id FROM stored_events WHERE application_name = ? AND id > ? ORDER BY id LIMIT 100),
+		h AS MATERIALIZED (SELECT COALESCE(max(id), 0) AS head FROM rows),
+		b AS MATERIALIZED (SELECT LEAST(h.head, (SELECT min(objid::bigint) FROM pg_locks
+			WHERE locktype = 'advisory' AND objsubid = 2 AND mode = 'ShareLock')) AS bound FROM h)
+		SELECT id FROM rows, b WHERE id <= b.bound ORDER BY id`))
+}
+
+func (c *concurrency) rows(query string) func(context.Context, persistence.NotificationRange) ([]persistence.Notification, error) {
+	return func(ctx context.Context, wanted persistence.NotificationRange) (page []persistence.Notification, err error) {
+		var ids []int64
+		err = c.db.WithContext(ctx).Raw(query, schoolName, wanted.After).Scan(&ids).Error
+		for _, id := range ids {
+			page = append(page, persistence.Notification{ID: id})
+		}
+		return page, err
+	}
+}
+
+// after reads page after page.
+func (c *concurrency) after(ctx context.Context, done <-chan struct{}, see func(id int64),
+	read func(context.Context, persistence.NotificationRange) ([]persistence.Notification, error)) error {
+	for last, finished := int64(0), false; ; {
+		page, err := read(ctx, persistence.NotificationRange{After: last, Limit: 100})
+		if err != nil {
+			return err
+		}
+		for _, n := range page {
+			see(n.ID)
+			last = n.ID
+		}
+		if len(page) > 0 {
+			continue
+		}
+		if finished {
+			return nil
+		}
+		select {
+		case <-done:
+			finished = true // what was committed before is read by one more page
+		case <-time.After(rand.N(2 * time.Millisecond)): // readers poll
+		}
+	}
+}
+
+// topics reads what followers of some topics read: the head, and the events of
+// these topics up to it.
+func (c *concurrency) topics(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
+	r := c.writer().r
+	for last, finished := int64(0), false; ; {
+		head, err := r.MaxNotificationID(ctx)
+		if err != nil {
+			return err
+		}
+		// A Stop of 0 would be no end.
+		page, err := r.SelectNotifications(ctx, persistence.NotificationRange{After: last, Stop: max(head, 1), Limit: 100, Topics: []string{"Dog.TrickAdded"}})
+		if err != nil {
+			return err
+		}
+		for _, n := range page {
+			see(n.ID)
+		}
+		switch {
+		case len(page) == 100:
+			last = page[99].ID
+			continue
+		case head > last:
+			last = head
+			continue
+		case finished:
+			return nil
+		}
+		select {
+		case <-done:
+			finished = true
+		case <-time.After(rand.N(2 * time.Millisecond)):
+		}
+	}
+}
+
+// subscription reads as long as there are events to come.
+func (c *concurrency) subscription(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var seen atomic.Int64
+	go func() {
+		<-done
+		for seen.Load() < c.written.Load() && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	patience := time.AfterFunc(20*time.Minute, cancel)
+	defer patience.Stop()
+	for n, err := range persistence.Subscribe(ctx, c.writer().r, 0) {
+		if err != nil {
+			return err
+		}
+		see(n.ID)
+		seen.Add(1)
+	}
+	return nil
+}
+
+// run writes at least so many events and returns how many of the stored events
+// some reader has not seen.
+func (c *concurrency) run(t *testing.T, events int) (lost int) {
+	t.Helper()
+	const writers, perSave = 64, 2
+	pool, err := c.db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxOpenConns(writers + 16)
+	pool.SetMaxIdleConns(writers + 16)
+	done := make(chan struct{})
+	var mu sync.Mutex // protects seen
+	seen := map[string][]int64{}
+	var readers, group sync.WaitGroup
+	for name, read := range c.readers {
+		readers.Go(func() {
+			var ids []int64
+			if err := read(t.Context(), done, func(id int64) { ids = append(ids, id) }); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			seen[name] = ids
+		})
+	}
+	var left atomic.Int64
+	left.Store(int64(events / perSave))
+	for i := range writers {
+		group.Go(func() {
+			for left.Add(-1) >= 0 {
+				write := c.writers[(i+rand.N(len(c.writers)))%len(c.writers)]
+				err := write(t.Context(), history(uuid.New(), 1, perSave))
+				switch {
+				case err == nil:
+					c.written.Add(perSave)
+				case errors.Is(err, errUndone):
+					left.Add(1)
+				default:
+					t.Errorf("write: %v", err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	close(done)
+	readers.Wait()
+	var stored []int64
+	if err := c.db.Raw("SELECT id FROM stored_events WHERE application_name = ? ORDER BY id", schoolName).Scan(&stored).Error; err != nil {
+		t.Fatal(err)
+	}
+	for name, ids := range seen {
+		missing, twice, late := comparison(stored, ids)
+		if twice+late > 0 {
+			t.Errorf("%s: %d events were seen twice, %d late", name, twice, late)
+		}
+		t.Logf("%s: %d of %d events were lost", name, missing, len(stored))
+		lost += missing
+	}
+	return lost
+}
+
+// comparison compares what was seen with what is stored.
+func comparison(stored, seen []int64) (missing, twice, late int) {
+	times := map[int64]int{}
+	for i, id := range seen {
+		times[id]++
+		if i > 0 && id < seen[i-1] {
+			late++
+		}
+	}
+	for _, id := range stored {
+		switch times[id] {
+		case 0:
+			missing++
+		case 1:
+		default:
+			twice++
+		}
+	}
+	return missing, twice, late
+}
+
+func (c *concurrency) wantNothingLost(t *testing.T, events int) {
+	t.Helper()
+	if lost := c.run(t, events); lost > 0 {
+		t.Errorf("%d events were lost", lost)
+	}
+}

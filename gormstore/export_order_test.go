@@ -1,0 +1,57 @@
+package gormstore
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// WithClientMemory makes a Store that remembers in the client which of its
+// transactions have the order lock, and so takes it once for each, also if a
+// savepoint in which it was taken is rolled back.
+func WithClientMemory(s *Store) { s.dialect = &clientMemory{} }
+
+type clientMemory struct {
+	postgres
+	taken sync.Map // of true by unit
+}
+
+func (m *clientMemory) append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error) {
+	if _, taken := m.taken.LoadOrStore(transactionOf(c.pool), true); taken {
+		return m.insert(ctx, c, r.table, r.key, r.application, events)
+	}
+	return m.postgres.append(ctx, c, how, r, key, events)
+}
+
+// transactionOf is the transaction below the savepoints of a pool.
+func transactionOf(pool gorm.ConnPool) any {
+	if hooked, ok := hooksOf(pool); ok {
+		return transactionOf(hooked.ConnPool)
+	}
+	return pool
+}
+
+// WithoutSharedLock makes a Store whose writers are not excluded by strict ones.
+func WithoutSharedLock(s *Store) { s.dialect = unshared{} }
+
+type unshared struct{ postgres }
+
+func (u unshared) append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error) {
+	return u.postgres.append(ctx, c, how, u.without(r), key, events)
+}
+
+func (u unshared) merge(ctx context.Context, r *processRecorder, batch []*save) {
+	u.postgres.merge(ctx, u.without(r), batch)
+}
+
+func (unshared) without(r *processRecorder) *processRecorder {
+	changed, m := *r, &r.statements
+	removed := strings.NewReplacer("pg_advisory_xact_lock_shared($2::bigint), ", "", "pg_advisory_xact_lock_shared($2::bigint)::text || ", "").Replace
+	changed.statements = mergeStatements{event: removed(m.event), save: removed(m.save), batch: removed(m.batch),
+		wary: removed(m.wary), joined: removed(m.joined), locks: m.locks}
+	return &changed
+}

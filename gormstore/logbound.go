@@ -1,0 +1,180 @@
+package gormstore
+
+import (
+	"context"
+	"math"
+	"sync"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Writers of one log do not wait for each other on PostgreSQL: they draw ids at
+// the same time and commit in any order. Readers therefore read up to a bound
+// that no running writer can go below.
+//
+// A writer takes a shared advisory lock whose second number is its floor: the
+// highest committed id of the log, as its statement sees it. It draws its ids
+// after it has the lock, so they are above the floor, and keeps the lock until
+// its transaction ends.
+//
+// A reader finds the bound and reads the rows in two statements, which have two
+// snapshots. The first one takes the highest committed id that it sees, the
+// head, and then looks at the floors in pg_locks; the bound is the least of
+// them all. A writer with an id below the head drew it before the head was
+// committed, and had its lock before that. If its lock is gone, it has ended,
+// and PostgreSQL makes a commit visible before it releases locks: the second
+// statement sees its rows.
+//
+// A bound is the id of a committed row, so a position that moves to it cannot
+// meet ids that a crash makes the server give again.
+
+// logBound is what this process knows of the bound of one log. A bound that was
+// found once holds for ever, although one that is found later may be lower: a
+// writer may have looked at the head, and not yet have taken its lock, when the
+// bound was found. Readers must never see less than what they have been told.
+type logBound struct {
+	mu    sync.Mutex // protects bound
+	bound int64
+}
+
+// known returns the highest bound that was found.
+func (b *logBound) known() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bound
+}
+
+// found takes note of a bound and returns the highest. A log that ends below it
+// was restored or had its newest events deleted, and begins anew.
+func (b *logBound) found(bound, newest int64) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if newest < b.bound {
+		b.bound = bound
+	}
+	b.bound = max(b.bound, bound)
+	return b.bound
+}
+
+// logEnd is where a log ends for readers, and where its newest committed event
+// is.
+type logEnd struct{ bound, newest int64 }
+
+// bound returns what this process knows of the bound of a log.
+func (h *handle) bound(at place) *logBound {
+	if known, ok := h.bounds.Load(at); ok {
+		return known.(*logBound)
+	}
+	made, _ := h.bounds.LoadOrStore(at, &logBound{})
+	return made.(*logBound)
+}
+
+// headOf is a scalar expression for the highest id in the log of an application
+// that a snapshot sees, or 0. The condition is a range of pairs, and the order
+// is that of pairs, because only the index of both columns has them. For
+// MAX(id) PostgreSQL often expects to find the application soon when it reads
+// the primary key backwards, and then reads all that other applications have
+// recorded since.
+func headOf(events, application string) string {
+	return "COALESCE((SELECT id FROM " + events + " WHERE (application_name, id) >= (" + application + ", 0) " +
+		"AND (application_name, id) <= (" + application + ", 9223372036854775807) " +
+		"ORDER BY application_name DESC, id DESC LIMIT 1), 0)"
+}
+
+// end finds the end of a log. A reader in a transaction that keeps one snapshot
+// is refused, because it would not see what ended between two statements.
+func (postgres) end(ctx context.Context, c connection, r *processRecorder, at place, joined bool) (end logEnd, err error) {
+	var standby bool
+	var isolation string
+	query := "WITH h AS MATERIALIZED (SELECT " + headOf(r.table.quoted, "$1::varchar") + " AS head) " +
+		"SELECT h.head, LEAST(h.head, (SELECT MIN(h.head + " + signedDifference("l.objid::bigint", "h.head") + ") FROM pg_locks l " +
+		"WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.classid = $2::bigint::oid AND l.mode = 'ShareLock' " +
+		"AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) " +
+		"AND l.pid IS DISTINCT FROM pg_backend_pid())), pg_is_in_recovery(), current_setting('transaction_isolation') FROM h"
+	if err := c.row(ctx, query, r.application, int64(uint32(r.orderKey(at)>>32))).Scan(&end.newest, &end.bound, &standby, &isolation); err != nil {
+		return logEnd{}, err
+	}
+	op := r.application + ": find the end of the log"
+	switch {
+	case standby:
+		return logEnd{}, &persistence.Error{Class: persistence.ErrReadOnly, Op: op,
+			Hint: "a standby does not know the running writers of its primary; read the log on the primary"}
+	case joined && isolation != "read committed":
+		return logEnd{}, &persistence.Error{Class: persistence.ErrNotSupported, Op: op,
+			Hint: "the transaction in the context has the isolation level " + isolation + ", in which it would miss events; " +
+				"read the log in READ COMMITTED or outside of the transaction"}
+	}
+	return end, nil
+}
+
+// signedDifference is an expression for a - b, of which the low 32 bits of a
+// are known: the value between -2^31 and 2^31 that has them.
+func signedDifference(a, b string) string {
+	return "(((" + a + " - " + b + ") << 32) >> 32)"
+}
+
+// end is never called: SQLite has one writer at a time, so all that can be read
+// is final.
+func (sqlite) end(context.Context, connection, *processRecorder, place, bool) (logEnd, error) {
+	panic("gormstore: SQLite needs no bound")
+}
+
+// concurrent reports whether writers of one log run at the same time.
+func (postgres) concurrent() bool { return true }
+func (sqlite) concurrent() bool   { return false }
+
+// settled returns up to which id the log is final for a reader.
+func (r *processRecorder) settled(ctx context.Context, c connection, joined bool) (int64, error) {
+	at, err := r.place(ctx, c, joined)
+	if err != nil {
+		return 0, err
+	}
+	end, err := r.store.dialect.end(ctx, c, r, at, joined)
+	if err != nil {
+		return 0, err
+	}
+	known := r.store.handle.bound(at)
+	if joined { // it sees its own events, which are not committed
+		return max(end.bound, known.known()), nil
+	}
+	return known.found(end.bound, end.newest), nil
+}
+
+// readLog reads a page of the log up to its bound. A bound that is known serves
+// as long as it covers what is read, because finding one costs a statement.
+func (r *processRecorder) readLog(ctx context.Context, c connection, joined bool, wanted persistence.NotificationRange) ([]persistence.Notification, error) {
+	if !r.store.dialect.concurrent() {
+		return r.readPart(ctx, c, wanted, nil)
+	}
+	stop := wanted.Stop
+	if stop == 0 {
+		stop = math.MaxInt64
+	}
+	var page []persistence.Notification
+	read := func(to int64) (complete bool, err error) {
+		if to > wanted.After {
+			part := wanted
+			part.Stop, part.Limit = to, wanted.Limit-len(page)
+			if page, err = r.readPart(ctx, c, part, page); err != nil {
+				return false, err
+			}
+			wanted.After = to
+		}
+		return len(page) == wanted.Limit || to >= stop, nil
+	}
+	if !joined {
+		at, err := r.place(ctx, c, false)
+		if err != nil {
+			return nil, err
+		}
+		if complete, err := read(min(stop, r.store.handle.bound(at).known())); err != nil || complete {
+			return page, err
+		}
+	}
+	bound, err := r.settled(ctx, c, joined)
+	if err != nil {
+		return nil, err
+	}
+	_, err = read(min(stop, bound))
+	return page, err
+}

@@ -1,0 +1,141 @@
+package gormstore
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// logStatements are the parts of PostgreSQL's statements that store events of
+// one application.
+type logStatements struct {
+	events      string // the table, quoted
+	application string // the argument with the application's name
+}
+
+// floor is a common table expression h with the head of the log, and a comma.
+func (l logStatements) floor() string {
+	return "h AS MATERIALIZED (SELECT " + headOf(l.events, l.application) + " AS floor), "
+}
+
+// insert begins the statement that stores what it selects.
+func (l logStatements) insert(selected string) string {
+	return "INSERT INTO " + l.events + " (application_name, originator_id, originator_version, topic, state) SELECT " +
+		l.application + ", " + selected
+}
+
+// continues is the condition that an event continues its stream. The version
+// is given as continued returns it.
+func (l logStatements) continues(originator, version string) string {
+	return continues(l.events, l.application, originator, version)
+}
+
+// allContinue is the condition for all first events of a statement. It is
+// evaluated once.
+func (l logStatements) allContinue(originators, versions string) string {
+	return "(SELECT bool_and(" + l.continues("f.o", "f.v") + ") FROM unnest((SELECT " + originators + "::uuid[]), " +
+		"(SELECT " + versions + "::bigint[])) AS f(o, v))"
+}
+
+// id returns the id of a stored row. A follower may have passed the ids up to
+// the head of the log already, so an id that is not above it makes the whole
+// statement fail, by a cast whose error has both numbers in it.
+func (logStatements) id() string {
+	return "CASE WHEN id > (SELECT floor FROM h) THEN id ELSE ('" + lowID + "' || id || ' of ' || (SELECT floor FROM h))::bigint END"
+}
+
+// lowID begins the text that the cast fails with.
+const lowID = "eventsourcing: id "
+
+// SequenceError says that a save was refused, because the database gave an
+// event an id that is not above those of the events that are stored already:
+// followers that have passed it would never see the event. It is a
+// persistence.ErrOperational, and nothing is stored.
+//
+// The sequence of the ids is behind the table, after an import, a restore or a
+// setval, or caches numbers for each connection.
+type SequenceError struct {
+	Application string
+	Table       string // as it is quoted in statements
+	ID          int64  // the id that was given
+	Head        int64  // the highest id of the application's stored events
+}
+
+func (e *SequenceError) Error() string {
+	return fmt.Sprintf("%s: the sequence of %s gave the id %d, and the log has ids up to %d: nothing was stored, because followers "+
+		"may have passed that id; stop the writers and run SELECT setval(pg_get_serial_sequence('%s', 'id'), (SELECT max(id) FROM %s)), "+
+		"and give the sequence CACHE 1 and INCREMENT 1", e.Application, e.Table, e.ID, e.Head, e.Table, e.Table)
+}
+
+// Unwrap makes the error a persistence.ErrOperational.
+func (e *SequenceError) Unwrap() error { return persistence.ErrOperational }
+
+// lowIDOf recognises the error of a statement that was given a low id.
+func (t *eventTable) lowIDOf(err error) (*SequenceError, bool) {
+	_, numbers, found := strings.Cut(err.Error(), `"`+lowID)
+	if !found {
+		return nil, false
+	}
+	e := &SequenceError{Application: t.application, Table: t.table.quoted}
+	if _, err := fmt.Sscanf(numbers, "%d of %d", &e.ID, &e.Head); err != nil {
+		return nil, false
+	}
+	return e, true
+}
+
+// continues is a condition: the newest stored version of an originator is the
+// one before, or the originator has no events and this one may begin a stream.
+func continues(events, application, originator, version string) string {
+	return "COALESCE((SELECT e.originator_version FROM " + events + " e WHERE e.application_name = " + application +
+		" AND e.originator_id = " + originator + " ORDER BY e.originator_version DESC LIMIT 1) = abs(" + version + ") - 1, " +
+		version + " <= 1)"
+}
+
+// continued is the version of an event as the condition continues takes it:
+// negative if the event may begin a stream although the version is above 1.
+func continued(e *persistence.StoredEvent) int64 {
+	if e.Begins {
+		return -e.OriginatorVersion
+	}
+	return e.OriginatorVersion
+}
+
+// firsts are the first events of each originator in a statement.
+type firsts struct {
+	originators []uuid.UUID
+	versions    []int64 // as continued returns them
+}
+
+// add adds the events of a save or of a part of one.
+func (f *firsts) add(events []persistence.StoredEvent) {
+	var seen map[uuid.UUID]bool
+	for i := range events {
+		e := &events[i]
+		if i > 0 {
+			last := events[i-1].OriginatorID
+			if e.OriginatorID == last {
+				continue
+			}
+			if seen == nil {
+				seen = map[uuid.UUID]bool{}
+			}
+			if seen[last] = true; seen[e.OriginatorID] {
+				continue
+			}
+		}
+		f.originators = append(f.originators, e.OriginatorID)
+		f.versions = append(f.versions, continued(e))
+	}
+}
+
+// array is the originators as PostgreSQL writes an array.
+func (f *firsts) array() string {
+	var a columns
+	for _, id := range f.originators {
+		a.addOriginator(id)
+	}
+	return a.originators()
+}

@@ -1,0 +1,86 @@
+package gormstore
+
+import "context"
+
+// WithConcurrentWriters lets transactions that save events of one application
+// on PostgreSQL run at the same time. Without it a save in a transaction waits
+// until the transaction before it has committed, so that ids become visible in
+// ascending order to everyone. With it, readers of this package (followers,
+// subscriptions, logs) see the log in order all the same, up to a bound that no
+// running writer can go below; ids of concurrent transactions may interleave.
+//
+// A program that is not built on this version of the package, such as the
+// Python library or a query that polls for "id > last", may miss events then,
+// and so may a follower that is run by an earlier version. Writers with and
+// without the option exclude each other, so a deployment may change it process
+// by process, once no such reader is left. A transaction that stays open holds
+// back the followers of its application, and no writers. Two transactions that
+// save the same aggregates in opposite order may deadlock, which is a
+// persistence.ErrRetryTransaction. On SQLite, where one transaction writes at a
+// time, the option has no effect.
+func WithConcurrentWriters() Option {
+	return func(s *Store) { s.concurrent = true }
+}
+
+// orderLocks are the statements' parts that lock a log. The log's key is the
+// argument $2, and the application's name the argument $3 of every statement.
+//
+// A writer shares the lock of the key with others, and says in a lock of two
+// numbers from where on it writes; see logBound. A strict writer takes the key
+// for itself. The first number of the pair is the upper half of the key, which
+// is no conflict: PostgreSQL keeps keys of one and of two numbers apart.
+type orderLocks struct {
+	floor string // a common table expression h, with a comma after it
+	take  string // takes the lock; reads h
+	once  string // takes it unless the transaction has it; reads h and b
+	held  string // whether the transaction has it, for b
+}
+
+func newOrderLocks(events string, strict bool) orderLocks {
+	const key = "$2::bigint"
+	floor := logStatements{events: events, application: "$3::varchar"}.floor()
+	if strict {
+		const exclusive = "pg_advisory_xact_lock(" + key + ")"
+		return orderLocks{floor: floor, take: exclusive, once: exclusive, held: "''"}
+	}
+	shared := "pg_advisory_xact_lock_shared(" + key + ")"
+	floorLock := "pg_advisory_xact_lock_shared((" + key + " >> 32)::int4, (h.floor << 32 >> 32)::int4)"
+	// A transaction with many saves must not fill the server's table of locks.
+	// That it has the lock is remembered in a setting of its own, and not in the
+	// client: ROLLBACK TO SAVEPOINT undoes both the lock and the setting.
+	setting := "'eventsourcing.order_' || to_hex(" + key + ")"
+	return orderLocks{
+		floor: floor,
+		take:  shared + ", " + floorLock,
+		once: "CASE WHEN b.held = '' THEN " + shared + "::text || " + floorLock + "::text || " +
+			"set_config(" + setting + ", 'held', true) END",
+		held: "COALESCE(current_setting(" + setting + ", true), '')",
+	}
+}
+
+// lockLog takes the order lock of a log in a statement of its own, for writes
+// of more events than one statement stores.
+func (p postgres) lockLog(ctx context.Context, c connection, how locking, r *processRecorder, key int64) error {
+	arguments := []any{milliseconds(how.timeout), key, r.application}
+	tell := ""
+	if how.tell != (signal{}) {
+		tell = ", pg_notify($4::text, $3::varchar)"
+		arguments = append(arguments, how.tell.channel)
+	}
+	locks := r.statements.locks
+	statement := "WITH " + locks.floor + "l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), " +
+		"set_config('idle_in_transaction_session_timeout', '" + milliseconds(idleTimeout) + "', true), " +
+		locks.take + tell + " FROM h) SELECT 1 FROM l"
+	if how.joined {
+		statement = "WITH " + locks.floor + "b AS MATERIALIZED (" + before(locks.held) + "), " +
+			"l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), " + locks.once + tell + " FROM h, b) " +
+			"SELECT " + restore + " FROM l, b"
+	}
+	_, err := c.exec(ctx, statement, arguments...)
+	return err
+}
+
+// before selects what a statement in a transaction of the user's restores.
+func before(held string) string {
+	return "SELECT current_setting('lock_timeout') AS v, " + held + " AS held"
+}
