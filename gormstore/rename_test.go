@@ -1,0 +1,112 @@
+package gormstore_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+)
+
+// The statements in docs/operations.md rename an application in every table,
+// and it then reads what it has encrypted under its former name.
+func TestRenamedApplication(t *testing.T) {
+	statements := renameStatements(t)
+	each(t, func(t *testing.T, db *gorm.DB) {
+		const before, after = "TrainingSchool", "Academy"
+		ctx := t.Context()
+		school := func(name string, options ...application.Option) *application.Repository[Dog] {
+			app, err := application.New(name, append(options, application.WithStore(gormstore.New(db)),
+				application.WithEnv(map[string]string{"CIPHER_KEY": pythonKey, "IS_SNAPSHOTTING_ENABLED": "y"}))...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return application.NewRepository(app, dogs)
+		}
+		dog, old := newDog("Fido", "roll over"), school(before)
+		if err := old.Save(ctx, dog); err != nil {
+			t.Fatal(err)
+		}
+		if err := old.TakeSnapshot(ctx, dog.ID()); err != nil {
+			t.Fatal(err)
+		}
+		for _, names := range [][2]string{{before, "Other"}, {"Other", before}} {
+			for _, row := range rowsOfFollowers(names[0], names[1]) {
+				if err := db.Create(row).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		err := db.Transaction(func(tx *gorm.DB) error {
+			for _, statement := range statements {
+				if err := tx.Exec(statement).Error; err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, model := range gormstore.Models() {
+			for _, column := range []string{"application_name", "upstream_application_name"} {
+				if !db.Migrator().HasColumn(model, column) {
+					continue
+				}
+				var left, renamed int64
+				if err := db.Model(model).Where(column+" = ?", before).Count(&left).Error; err != nil {
+					t.Fatal(err)
+				}
+				if err := db.Model(model).Where(column+" = ?", after).Count(&renamed).Error; err != nil {
+					t.Fatal(err)
+				}
+				if left > 0 || renamed == 0 {
+					t.Errorf("%s of %T: %d rows have the old name, and %d the new one", column, model, left, renamed)
+				}
+			}
+		}
+		got, err := school(after, application.WithFormerNames(before)).Get(ctx, dog.ID())
+		if err != nil || got.Name != "Fido" || len(got.Tricks) != 1 {
+			t.Errorf("got %v, %v", got, err)
+		}
+		if _, err := school(after).Get(ctx, dog.ID()); err == nil {
+			t.Error("states of the former name are read without WithFormerNames")
+		}
+	})
+}
+
+// rowsOfFollowers has a row of every table that names followers.
+func rowsOfFollowers(name, upstream string) []any {
+	now := time.Now()
+	return []any{
+		&gormstore.NotificationTracking{ApplicationName: name, UpstreamApplicationName: upstream, NotificationID: 1},
+		&gormstore.FollowerStatus{ApplicationName: name, UpstreamApplicationName: upstream, Heartbeat: now},
+		&gormstore.FollowerRunner{ApplicationName: name, UpstreamApplicationName: upstream, Heartbeat: now},
+		&gormstore.FollowerSetting{ApplicationName: name, UpstreamApplicationName: upstream, UpdatedAt: now},
+		&gormstore.ParkedEvent{ApplicationName: name, UpstreamApplicationName: upstream, NotificationID: 1,
+			OriginatorID: gormstore.UUID(uuid.New()), ParkedAt: now},
+	}
+}
+
+// renameStatements are the UPDATE statements of docs/operations.md.
+func renameStatements(t *testing.T) (statements []string) {
+	t.Helper()
+	document, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(document)) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "UPDATE ") {
+			statements = append(statements, strings.TrimSuffix(line, ";"))
+		}
+	}
+	if len(statements) < len(gormstore.Models()) {
+		t.Fatalf("docs/operations.md has %d statements", len(statements))
+	}
+	return statements
+}
