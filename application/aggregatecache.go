@@ -15,6 +15,7 @@ type aggregateCache[T any] struct {
 	r        *Repository[T]
 	settings cacheSettings
 	entries  *lru[*entry[T]]
+	warned   sync.Once
 }
 
 // entry is one cached aggregate.
@@ -62,7 +63,20 @@ func (c *aggregateCache[T]) load(ctx context.Context, id uuid.UUID) (*T, error) 
 	if err != nil {
 		return nil, err
 	}
-	return aggregate, c.keep(aggregate)
+	if err := c.keep(aggregate); err != nil {
+		c.uncachable(ctx, id, err)
+	}
+	return aggregate, nil
+}
+
+// uncachable drops an aggregate whose state cannot be encoded. A cache must not
+// refuse what can be read without it.
+func (c *aggregateCache[T]) uncachable(ctx context.Context, id uuid.UUID, err error) {
+	c.entries.remove(id)
+	c.warned.Do(func() {
+		c.r.app.logger.WarnContext(ctx, "an aggregate is not cached, because its state cannot be encoded",
+			"application", c.r.app.name, "definition", c.r.definition.Name(), "originator", id, "error", err)
+	})
 }
 
 // forward brings an entry up to date and returns it. One caller at a time reads what is new; others wait for it, or,
@@ -91,7 +105,10 @@ func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *e
 	if c.r.definition.Root(aggregate).Version() == before {
 		return aggregate, nil
 	}
-	return aggregate, c.put(cached, aggregate)
+	if err := c.put(cached, aggregate); err != nil {
+		c.uncachable(ctx, id, err)
+	}
+	return aggregate, nil
 }
 
 // saved keeps an aggregate that was just committed, where nothing would bring the cached one up to date.

@@ -141,9 +141,9 @@ var (
 // errRewritten.
 func (r *Repository[T]) forwardFrom(ctx context.Context, aggregate *T, version int64) error {
 	root := r.definition.Root(aggregate)
-	at, last, found := root.Version(), root.LastEventID(), false
+	at, last, modified, found := root.Version(), root.LastEventID(), root.ModifiedOn(), false
 	if pending := any(aggregate).(domain.Changes).PendingEvents(); len(pending) > 0 { // of a live one in the cache
-		at, last = pending[0].OriginatorVersion-1, uuid.Nil
+		at, last, modified = pending[0].OriginatorVersion-1, uuid.Nil, time.Time{}
 	}
 	for event, err := range r.app.events.Get(ctx, root.ID(), rangeOf(at, version)) {
 		switch {
@@ -151,7 +151,7 @@ func (r *Repository[T]) forwardFrom(ctx context.Context, aggregate *T, version i
 			return err
 		case !found && event.OriginatorVersion != at:
 			return errAhead
-		case !found && event.ID != last && event.ID != uuid.Nil && last != uuid.Nil:
+		case !found && isAnother(event, last, modified):
 			return errRewritten
 		case event.OriginatorVersion > root.Version():
 			err = r.apply(aggregate, event)
@@ -165,6 +165,15 @@ func (r *Repository[T]) forwardFrom(ctx context.Context, aggregate *T, version i
 		return errAhead
 	}
 	return nil
+}
+
+// isAnother reports whether an event is not the one with this id, or, in the
+// layout that has no ids, not of this time. What is zero is not known.
+func isAnother(event domain.Event, id uuid.UUID, timestamp time.Time) bool {
+	if event.ID != uuid.Nil && id != uuid.Nil {
+		return event.ID != id
+	}
+	return event.ID == uuid.Nil && id == uuid.Nil && !timestamp.IsZero() && !event.Timestamp.Equal(timestamp)
 }
 
 // isOutdated reports whether forwardFrom found that an aggregate is not what its

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"math/big"
 	"reflect"
 	"time"
 )
@@ -14,8 +15,8 @@ var timeType = reflect.TypeFor[time.Time]()
 
 // isolated returns a copy of a payload whose slices, maps, pointers and
 // interfaces are its own, and whose times are in UTC to the microsecond. What
-// unexported fields refer to is shared: it cannot be set from outside, and
-// types such as big.Int and decimals are treated as values.
+// unexported fields refer to is shared, but in math/big: types such as decimals
+// are treated as values.
 func (t *EventType) isolated(data any) any {
 	if t.flat {
 		return data
@@ -77,10 +78,14 @@ func isolate(v reflect.Value, depth int) {
 		}
 		own := reflect.MakeMapWithSize(v.Type(), v.Len())
 		for entries := v.MapRange(); entries.Next(); {
-			value := reflect.New(v.Type().Elem()).Elem()
+			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+			key.Set(entries.Key())
 			value.Set(entries.Value())
+			if key.Kind() == reflect.Struct { // a time, or with times in it; others are compared by identity
+				isolate(key, depth+1)
+			}
 			isolate(value, depth+1)
-			own.SetMapIndex(entries.Key(), value)
+			own.SetMapIndex(key, value)
 		}
 		v.Set(own)
 	case reflect.Pointer:
@@ -100,14 +105,34 @@ func isolate(v reflect.Value, depth int) {
 		isolate(own, depth+1)
 		v.Set(own)
 	case reflect.Struct:
-		if v.Type() == timeType {
-			v.Set(reflect.ValueOf(normalTime(v.Interface().(time.Time))))
+		if v.CanSet() && isolateKnown(v) {
 			return
 		}
 		for i := range v.NumField() {
-			if field := v.Field(i); field.CanSet() {
+			// An embedded struct has fields that can be set even if its type is
+			// not exported.
+			field := v.Field(i)
+			if field.CanSet() || v.Type().Field(i).Anonymous && field.Kind() == reflect.Struct {
 				isolate(field, depth+1)
 			}
 		}
 	}
+}
+
+// isolateKnown copies a struct that can be changed in place although its fields
+// are not exported, and normalises times. It returns false for other types.
+func isolateKnown(v reflect.Value) bool {
+	switch known := v.Addr().Interface().(type) {
+	case *time.Time:
+		*known = normalTime(*known)
+	case *big.Int:
+		v.Set(reflect.ValueOf(new(big.Int).Set(known)).Elem())
+	case *big.Rat:
+		v.Set(reflect.ValueOf(new(big.Rat).Set(known)).Elem())
+	case *big.Float:
+		v.Set(reflect.ValueOf(new(big.Float).Copy(known)).Elem())
+	default:
+		return false
+	}
+	return true
 }

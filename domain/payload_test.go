@@ -18,7 +18,11 @@ type pack struct {
 	Given packGiven
 }
 
+type packBase struct{ Tags []string }
+
 type packGiven struct {
+	packBase
+	Rate    big.Rat
 	Names   []string
 	Ages    map[string]int
 	Leader  *string
@@ -44,6 +48,9 @@ func spoil(g *packGiven) {
 	g.Any.(map[string]any)["list"].([]any)[0] = "spoilt"
 	g.Nested[0].Scores[0], g.Pairs[1][0] = -1, -1
 	*g.Times["born"] = time.Time{}
+	g.Weight.SetInt64(-1)
+	g.Rate.SetInt64(-1)
+	g.Tags[0] = "spoilt"
 }
 
 var packs = domain.Define("Pack", domain.On("Given", packGiven{}), domain.On("Changed", packChanged{}))
@@ -51,6 +58,7 @@ var packs = domain.Define("Pack", domain.On("Given", packGiven{}), domain.On("Ch
 func newGiven() packGiven {
 	leader, born := "Rex", time.Date(2026, 1, 2, 3, 4, 5, 6789, time.FixedZone("CET", 3600))
 	return packGiven{
+		packBase: packBase{[]string{"small"}}, Rate: *big.NewRat(1, 3),
 		Names: []string{"Fido"}, Ages: map[string]int{"Fido": 3}, Leader: &leader,
 		Any:    map[string]any{"list": []any{"a"}, "time": born},
 		Nested: []struct{ Scores []int }{{[]int{1}}}, Pairs: [2][]int{{1}, {2}},

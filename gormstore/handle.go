@@ -22,6 +22,8 @@ type handle struct {
 
 	alarms alarms
 
+	holding holders
+
 	bounds  sync.Map // of *logBound by place
 	schemas sync.Map // the schema that a table is in, by its quoted name
 	present sync.Map // the quoted names of optional tables that exist

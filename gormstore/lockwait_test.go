@@ -297,3 +297,64 @@ func TestSaveReplacesDeadConnection(t *testing.T) {
 		})
 	}
 }
+
+// Snapshots and deletions wait for a locked table no longer than saves do.
+func TestOtherWritesBoundWaitForTable(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	store := gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout))
+	made, err := store.SnapshotRecorder("Dogs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshots := made.(persistence.SnapshotRecorder)
+	r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
+	dog := uuid.New()
+	insert(t, r, history(dog, 1, 1)...)
+	old := history(dog, 1, 1)[0]
+	if err := snapshots.InsertSnapshot(t.Context(), old, 2); err != nil {
+		t.Fatal(err)
+	}
+	next := history(dog, 2, 1)[0]
+	changed := history(dog, 1, 1)[0]
+	writes := map[string]func() error{
+		"snapshot, keep 2":   func() error { return snapshots.InsertSnapshot(t.Context(), next, 2) },
+		"snapshot, keep all": func() error { return snapshots.InsertSnapshot(t.Context(), next, 0) },
+		"replacement":        func() error { _, err := snapshots.ReplaceSnapshot(t.Context(), old, changed); return err },
+		"deletion": func() error {
+			_, err := r.(persistence.OriginatorDeleter).DeleteOriginator(t.Context(), dog)
+			return err
+		},
+	}
+	release := lockedTable(t, db, "snapshots", "EXCLUSIVE")
+	for name, write := range writes {
+		begin := time.Now()
+		err := write()
+		t.Log(name, err)
+		wantTimelyLockTimeout(t, begin, err)
+	}
+	release()
+	if err := writes["replacement"](); err != nil {
+		t.Error(err)
+	}
+}
+
+// A save that waits for the only connection is told what has it.
+func TestSaveNamesTheHolderOfTheConnection(t *testing.T) {
+	t.Parallel()
+	for _, backend := range testdb.OneConnection() {
+		t.Run(backend.Name, func(t *testing.T) {
+			t.Parallel()
+			db := migrated(t, backend.Open(t))
+			r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
+			outer := persistence.WithOperation(t.Context(), "nightly import")
+			err := gormstore.Transaction(outer, db, func(context.Context, *gorm.DB) error {
+				_, err := r.InsertEvents(t.Context(), history(uuid.New(), 1, 1))
+				return err
+			})
+			if !errors.Is(err, persistence.ErrLockTimeout) || !strings.Contains(err.Error(), "nightly import has been open for") {
+				t.Errorf("got %v, want a lock timeout that names the nightly import", err)
+			}
+		})
+	}
+}

@@ -29,6 +29,9 @@ func (r *processRecorder) DeleteOriginator(ctx context.Context, id uuid.UUID) (p
 func (r *processRecorder) deleteOriginator(
 	ctx context.Context, c connection, joined bool, id uuid.UUID,
 ) (deleted persistence.DeletedOriginator, err error) {
+	if err := r.store.boundWaits(ctx, c, joined); err != nil {
+		return deleted, err
+	}
 	followers, err := r.followers(ctx, c)
 	if err != nil {
 		return deleted, err

@@ -22,7 +22,10 @@ func (r *snapshotRecorder) InsertSnapshot(ctx context.Context, snapshot persiste
 		return err
 	}
 	events := []persistence.StoredEvent{snapshot}
-	_, err := r.write(ctx, "save a snapshot", events, func(ctx context.Context, c connection, _ bool) ([]int64, error) {
+	_, err := r.write(ctx, "save a snapshot", events, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+		if err := r.store.boundWaits(ctx, c, joined); err != nil {
+			return nil, err
+		}
 		return nil, r.store.dialect.insertSnapshot(ctx, c, r.eventTable, snapshot, keep)
 	})
 	return err
@@ -39,7 +42,10 @@ func (r *snapshotRecorder) ReplaceSnapshot(
 		" AND originator_id = ? AND originator_version = ? AND topic = ? AND " + r.store.dialect.isState())
 	state := append([]byte{}, old.State...) // nil would be NULL
 	events := []persistence.StoredEvent{snapshot}
-	_, err = r.write(ctx, "replace a snapshot", events, func(ctx context.Context, c connection, _ bool) ([]int64, error) {
+	_, err = r.write(ctx, "replace a snapshot", events, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+		if err := r.store.boundWaits(ctx, c, joined); err != nil {
+			return nil, err
+		}
 		affected, err := c.exec(ctx, query, snapshot.Topic, snapshot.State, r.application,
 			r.store.dialect.uuid(old.OriginatorID), old.OriginatorVersion, old.Topic, state)
 		replaced = affected == 1

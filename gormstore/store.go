@@ -126,7 +126,7 @@ func (s *Store) connectWithin(ctx, waiting context.Context) (*sql.Conn, error) {
 func (s *Store) poolHint() string {
 	stats := s.pool.Stats()
 	if stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections {
-		return fmt.Sprintf("all %d connections of the pool are in use; %s", stats.MaxOpenConnections, hintLock)
+		return fmt.Sprintf("all %d connections of the pool are in use; %s%s", stats.MaxOpenConnections, s.handle.holding.String(), hintLock)
 	}
 	return "the database did not accept a connection in time; check that it is reachable, or wait longer"
 }

@@ -66,16 +66,29 @@ func (s *Store) transaction(ctx context.Context, fn func(ctx context.Context, tx
 			return s.share(scoped, outer.connection(), shared{turn: outer.turn, depth: outer.depth + 1}, scope, fn)
 		})
 	} else {
-		err = s.atomically(ctx, "transaction", func(_ context.Context, pool unit) error {
+		err = s.atomically(ctx, persistence.OperationFrom(ctx, "transaction"), func(_ context.Context, pool unit) error {
 			return s.share(scoped, pool, shared{turn: new(sync.Mutex)}, scope, fn)
 		})
 	}
 	if err != nil {
-		return s.unknownIfLost(err)
+		return withCause(ctx, s.unknownIfLost(err))
 	}
 	ended = true
 	scope.Committed(ctx)
 	return nil
+}
+
+// withCause adds the end of a context to an error. A wait that is as long as the
+// context's deadline may end a moment before it.
+func withCause(ctx context.Context, err error) error {
+	cause := ctx.Err()
+	if deadline, ok := ctx.Deadline(); ok && cause == nil && time.Until(deadline) < 2*time.Millisecond && errors.Is(err, persistence.ErrLockTimeout) {
+		cause = context.DeadlineExceeded
+	}
+	if cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return errors.Join(err, cause)
 }
 
 // Transaction implements persistence.Transactor.
@@ -303,6 +316,7 @@ func (s *Store) atomically(ctx context.Context, op string, fn func(context.Conte
 	if err != nil {
 		return s.translate(ctx, op, err)
 	}
+	defer s.handle.holding.add(op)()
 	committed := false
 	defer func() {
 		if !committed {

@@ -144,3 +144,19 @@ func (t *Transaction) RolledBackTo(ctx context.Context, to Savepoint) {
 		f(ctx)
 	}
 }
+
+type operationKey struct{}
+
+// WithOperation names what a transaction is for, such as "batch of follower
+// Mails", so that others who wait for it can be told. Stores show it in errors.
+func WithOperation(ctx context.Context, operation string) context.Context {
+	return context.WithValue(ctx, operationKey{}, operation)
+}
+
+// OperationFrom returns the name that WithOperation gave, or otherwise.
+func OperationFrom(ctx context.Context, otherwise string) string {
+	if operation, ok := ctx.Value(operationKey{}).(string); ok {
+		return operation
+	}
+	return otherwise
+}

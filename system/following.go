@@ -620,7 +620,8 @@ func (f *following) transaction(ctx context.Context, fn func(ctx context.Context
 	}()
 	if store, ok := f.app().Factory().(persistence.Transactor); ok {
 		entered := false
-		err := store.Transaction(ctx, func(ctx context.Context) error {
+		operation := fmt.Sprintf("transaction of follower %s of %s", f.app().Name(), f.leader.Name())
+		err := store.Transaction(persistence.WithOperation(ctx, operation), func(ctx context.Context) error {
 			entered = true
 			return fn(ctx)
 		})
