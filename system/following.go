@@ -195,7 +195,7 @@ func (f *following) adapt(processed, read int) {
 	switch {
 	case f.careful > 0:
 	case processed < read:
-		f.limit = max(2*processed, fewestEvents)
+		f.limit = min(max(2*processed, fewestEvents), batchEvents)
 	default:
 		f.limit = min(2*f.limit, batchEvents)
 	}
@@ -381,7 +381,10 @@ func (f *following) readEvents(
 	if len(r.Topics) == 0 && len(r.Except) == 0 {
 		r.Stop = head // up to which the log is known to be final
 		events, err = f.leader.Notifications(ctx, r)
-		return events, head, err
+		if len(events) > 0 {
+			return events, events[len(events)-1].ID, err // even of a page that is shorter than asked for
+		}
+		return nil, head, err
 	}
 	for {
 		size := f.window.size()
