@@ -212,3 +212,19 @@ func TestSequenceThatCaches(t *testing.T) {
 		}
 	}
 }
+
+// A table of SQLite that gives the ids of deleted events again is refused at the
+// first use.
+func TestReusedIDsAtFirstUse(t *testing.T) {
+	t.Parallel()
+	db := testdb.SQLiteFile(t)
+	create := `CREATE TABLE stored_events (id integer PRIMARY KEY, application_name varchar(32) NOT NULL, originator_id char(32) NOT NULL,
+		originator_version bigint NOT NULL, topic text NOT NULL, state blob NOT NULL, UNIQUE (application_name, originator_id, originator_version))`
+	if err := db.Exec(create).Error; err != nil {
+		t.Fatal(err)
+	}
+	_, err := recorder(t, db, schoolName).InsertEvents(t.Context(), history(uuid.New(), 1, 1))
+	if _, ok := errors.AsType[*gormstore.SchemaError](err); !ok || !strings.Contains(err.Error(), "AUTOINCREMENT") {
+		t.Errorf("got %v, want a SchemaError that asks for AUTOINCREMENT", err)
+	}
+}

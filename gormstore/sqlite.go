@@ -30,7 +30,24 @@ func (s sqlite) prepare(ctx context.Context, store *Store, joined *shared) (bool
 	if joined != nil {
 		return false, nil // a transaction cannot change the mode, and was begun on the one connection that matters to it
 	}
-	return true, s.prepareAll(ctx, store)
+	if err := s.prepareAll(ctx, store); err != nil {
+		return false, err
+	}
+	return s.examine(ctx, store)
+}
+
+// examine looks at the table of events once, for what would have followers miss
+// some without an error: a database that was never validated must not do that
+// either.
+func (s sqlite) examine(ctx context.Context, store *Store) (bool, error) {
+	var events description
+	if err := s.describeTable(ctx, connection{store.pool, store}, store.tables.events.name, &events); err != nil {
+		return false, err
+	}
+	if events.exists && events.unreliable != "" {
+		return false, schemaError([]string{"table " + store.tables.events.name + " " + events.unreliable})
+	}
+	return events.exists, nil
 }
 
 func (s sqlite) prepareAll(ctx context.Context, store *Store) error {
