@@ -361,7 +361,7 @@ func TestEncryptedControl(t *testing.T) {
 func TestSnapshots(t *testing.T) {
 	each(t, func(t *testing.T, e environment) {
 		e.migrate(t)
-		snapshotting := e.with("SNAPSHOTTING_INTERVALS", "Dog=2")
+		snapshotting := e.with("SNAPSHOTTING_INTERVALS", "Dog=2", "SNAPSHOTS_KEPT", "0")
 		snapshotting.call(t, "register", "Fido").want(t, "")
 		var want strings.Builder
 		for i := range 5 { // versions 2 to 6
