@@ -342,10 +342,12 @@ func (c *concurrency) topics(ctx context.Context, done <-chan struct{}, see func
 		if err != nil {
 			return err
 		}
-		// A Stop of 0 would be no end.
-		page, err := r.SelectNotifications(ctx, persistence.NotificationRange{After: last, Stop: max(head, 1), Limit: 100, Topics: []string{"Dog.TrickAdded"}})
-		if err != nil {
-			return err
+		var page []persistence.Notification
+		if head > 0 { // a Stop of 0 would be no end
+			wanted := persistence.NotificationRange{After: last, Stop: head, Limit: 100, Topics: []string{"Dog.TrickAdded"}}
+			if page, err = r.SelectNotifications(ctx, wanted); err != nil {
+				return err
+			}
 		}
 		for _, n := range page {
 			see(n.ID)

@@ -13,7 +13,7 @@ import (
 // that no running writer can go below.
 //
 // A writer takes a shared advisory lock whose second number is its floor: the
-// highest committed id of the log, as its statement sees it. It draws its ids
+// highest committed id of the table, as its statement sees it. It draws its ids
 // after it has the lock, so they are above the floor, and keeps the lock until
 // its transaction ends.
 //

@@ -16,9 +16,11 @@ type logStatements struct {
 	application string // the argument with the application's name
 }
 
-// floor is a common table expression h with the head of the log, and a comma.
+// floor is a common table expression h with the highest id in the table, and a
+// comma. That of the log alone would do, but PostgreSQL has only one way to find
+// this one, whatever it knows of the table when it plans the statement.
 func (l logStatements) floor() string {
-	return "h AS MATERIALIZED (SELECT " + headOf(l.events, l.application) + " AS floor), "
+	return "h AS MATERIALIZED (SELECT COALESCE(MAX(id), 0) AS floor FROM " + l.events + "), "
 }
 
 // insert begins the statement that stores what it selects.
@@ -40,9 +42,9 @@ func (l logStatements) allContinue(originators, versions string) string {
 		"(SELECT " + versions + "::bigint[])) AS f(o, v))"
 }
 
-// id returns the id of a stored row. A follower may have passed the ids up to
-// the head of the log already, so an id that is not above it makes the whole
-// statement fail, by a cast whose error has both numbers in it.
+// id returns the id of a stored row. A follower may have passed the ids that
+// are stored already, so an id that is not above them makes the whole statement
+// fail, by a cast whose error has both numbers in it.
 func (logStatements) id() string {
 	return "CASE WHEN id > (SELECT floor FROM h) THEN id ELSE ('" + lowID + "' || id || ' of ' || (SELECT floor FROM h))::bigint END"
 }
@@ -61,11 +63,11 @@ type SequenceError struct {
 	Application string
 	Table       string // as it is quoted in statements
 	ID          int64  // the id that was given
-	Head        int64  // the highest id of the application's stored events
+	Head        int64  // the highest id that is stored in the table
 }
 
 func (e *SequenceError) Error() string {
-	return fmt.Sprintf("%s: the sequence of %s gave the id %d, and the log has ids up to %d: nothing was stored, because followers "+
+	return fmt.Sprintf("%s: the sequence of %s gave the id %d, and ids up to %d are stored: nothing was stored, because followers "+
 		"may have passed that id; stop the writers and run SELECT setval(pg_get_serial_sequence('%s', 'id'), (SELECT max(id) FROM %s)), "+
 		"and give the sequence CACHE 1 and INCREMENT 1", e.Application, e.Table, e.ID, e.Head, e.Table, e.Table)
 }

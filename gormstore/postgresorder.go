@@ -61,11 +61,11 @@ func newOrderLocks(events string, strict bool) orderLocks {
 // lockLog takes the order lock of a log in a statement of its own, for writes
 // of more events than one statement stores.
 func (p postgres) lockLog(ctx context.Context, c connection, how locking, r *processRecorder, key int64) error {
-	arguments := []any{milliseconds(how.timeout), key, r.application}
+	arguments := []any{milliseconds(how.timeout), key}
 	tell := ""
 	if how.tell != (signal{}) {
 		tell = ", pg_notify($4::text, $3::varchar)"
-		arguments = append(arguments, how.tell.channel)
+		arguments = append(arguments, r.application, how.tell.channel)
 	}
 	locks := r.statements.locks
 	statement := "WITH " + locks.floor + "l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), " +
