@@ -263,15 +263,15 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
-	newest := head
-	if position > head {
+	newest, known := head, f.ahead != nil && f.ahead.Position == position
+	if position > head && !known {
 		// Another process was told of a later end before a writer said from
 		// where on it writes. Only a position above every event is wrong.
 		if newest, err = newestOf(ctx, f.leader); err != nil {
 			return batch{}, f.failed(persistence.Notification{}, err)
 		}
 	}
-	if position > newest && (f.ahead == nil || f.ahead.Position != position) {
+	if position > newest && !known {
 		if position, newest, err = f.lookAgain(ctx); err != nil {
 			return batch{}, f.failed(persistence.Notification{}, err)
 		}
