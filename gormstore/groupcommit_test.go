@@ -297,7 +297,9 @@ func TestConflictBehindAGapFailsAlone(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		r := recorder(t, w.db, schoolName)
 		gap := uuid.New()
-		insert(t, r, history(gap, 2, 1)...)
+		begun := history(gap, 2, 1)
+		begun[0].Begins = true
+		insert(t, r, begun...)
 		first, last := history(uuid.New(), 1, 2), history(uuid.New(), 1, 1)
 		answers := w.batch(t, saving(t.Context(), r, first), saving(t.Context(), r, history(gap, 1, 3)), saving(t.Context(), r, last))
 		wantAnswer(t, r, answers[1], first)
