@@ -87,12 +87,21 @@ func (s *Store) adopt(db *gorm.DB) error {
 	if s.pool, err = s.db.DB(); err != nil {
 		return fmt.Errorf("the database handle has no pool of connections: %w", err)
 	}
-	if driver := reflect.Indirect(reflect.ValueOf(s.pool.Driver())).Type().PkgPath(); driver == "github.com/lib/pq" {
+	if isLibPQ(s.pool.Driver()) {
 		return errors.New("the driver lib/pq cannot send the arrays that saves consist of; open the database with " +
 			"gorm.io/driver/postgres and its own driver, pgx")
 	}
 	s.handle = handleOf(s.pool)
 	return nil
+}
+
+// isLibPQ recognises the driver without importing it. A connector may have none.
+func isLibPQ(driver any) bool {
+	t := reflect.TypeOf(driver)
+	if t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t != nil && t.PkgPath() == "github.com/lib/pq"
 }
 
 // ready reports why the store cannot be used, and prepares the database the first time that it can be reached.
