@@ -208,21 +208,25 @@ func ExampleSubscribe() {
 func ExampleCheck() {
 	ctx := context.Background()
 	_, recorder := newDogs()
-	id := DogID("Fido")
-	for _, version := range []int64{1, 2, 4} {
-		stored := persistence.StoredEvent{OriginatorID: id, OriginatorVersion: version, Topic: "Dog.TrickAdded", State: []byte{}}
-		if _, err := recorder.InsertEvents(ctx, []persistence.StoredEvent{stored}); err != nil {
-			log.Fatal(err)
-		}
+	kennel, err := memory.New().ProcessRecorder("Kennel") // restored from a backup: empty
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := recorder.InsertTracking(ctx, persistence.Tracking{ApplicationName: "Kennel", NotificationID: 7}); err != nil {
+		log.Fatal(err)
 	}
 
-	problems, err := persistence.Check(ctx, persistence.Checked{Application: "TrainingSchool", Recorder: recorder})
+	problems, err := persistence.Check(ctx, persistence.Checked{
+		Application: "TrainingSchool",
+		Recorder:    recorder,
+		Upstreams:   map[string]persistence.ApplicationRecorder{"Kennel": kennel},
+	})
 	for _, problem := range problems {
 		fmt.Println(problem.NotificationID, problem.Text)
 	}
 	fmt.Println(err)
 	// Output:
-	// 3 follows version 2 of its originator
+	// 7 position in Kennel is ahead of its log, which ends at 0; the log was restored from a backup, or the position was edited
 	// <nil>
 }
 
