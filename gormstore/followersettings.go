@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -30,6 +31,14 @@ func (r *processRecorder) Settings(
 func (r *processRecorder) LockSettings(
 	ctx context.Context, upstream string,
 ) (position int64, settings *persistence.FollowerSettings, err error) {
+	return r.TryLockSettings(ctx, upstream, r.store.lockTimeout)
+}
+
+// TryLockSettings implements persistence.SettingsTryLocker. In SQLite a
+// transaction has kept other writers out since it began.
+func (r *processRecorder) TryLockSettings(
+	ctx context.Context, upstream string, wait time.Duration,
+) (position int64, settings *persistence.FollowerSettings, err error) {
 	op := r.application + ": lock a position"
 	outer, err := r.store.joined(ctx)
 	if err != nil {
@@ -41,7 +50,8 @@ func (r *processRecorder) LockSettings(
 	outer.turn.Lock()
 	defer outer.turn.Unlock()
 	c := connection{outer.connection(), r.store}
-	if err := r.takePositionLock(ctx, c, true, upstream); err != nil {
+	wait = max(wait, time.Millisecond) // PostgreSQL takes 0 for no limit
+	if err := r.takePositionLock(ctx, c, true, upstream, wait); err != nil {
 		return 0, nil, r.store.translate(ctx, op, err)
 	}
 	at, settings, err := r.settings(ctx, c, true, upstream)

@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -97,19 +98,21 @@ func (r *processRecorder) LockLog(ctx context.Context) error {
 }
 
 func (r *processRecorder) lockPosition(ctx context.Context, c connection, joined bool, upstream string) (sql.NullInt64, error) {
-	if err := r.takePositionLock(ctx, c, joined, upstream); err != nil {
+	if err := r.takePositionLock(ctx, c, joined, upstream, r.store.lockTimeout); err != nil {
 		return sql.NullInt64{}, err
 	}
 	return r.position(ctx, c, upstream)
 }
 
-func (r *processRecorder) takePositionLock(ctx context.Context, c connection, joined bool, upstream string) error {
+func (r *processRecorder) takePositionLock(
+	ctx context.Context, c connection, joined bool, upstream string, wait time.Duration,
+) error {
 	schema, err := r.store.schemaOf(ctx, c, joined, r.tracking)
 	if err != nil {
 		return err
 	}
 	key := lockKey("position", schema, r.tracking.name, r.application, upstream)
-	err = r.store.dialect.lock(ctx, c, locking{timeout: r.store.lockTimeout, joined: joined}, key)
+	err = r.store.dialect.lock(ctx, c, locking{timeout: wait, joined: joined}, key)
 	if err != nil && r.store.faultOf(err).class == persistence.ErrLockTimeout {
 		return &persistence.Error{Class: persistence.ErrPositionLocked, Op: r.application + ": lock the position in " + upstream,
 			Err: err, Hint: "it processes an event that takes long, or a transaction of this program has the position: " +

@@ -89,6 +89,19 @@ type SettingsRecorder interface {
 	WriteSettings(ctx context.Context, upstream string, settings FollowerSettings) error
 }
 
+// SettingsTryLocker is a SettingsRecorder that does not have to wait long for
+// the lock of a position. A runner uses it, so that a follower whose position
+// another process holds stands by and does not wait.
+type SettingsTryLocker interface {
+	SettingsRecorder
+
+	// TryLockSettings is LockSettings, but returns ErrPositionLocked if another
+	// transaction still holds the position after wait.
+	TryLockSettings(
+		ctx context.Context, upstream string, wait time.Duration,
+	) (position int64, settings *FollowerSettings, err error)
+}
+
 // TroubleTeller is a Factory that recognises trouble with its database in errors of others, such as those of statements
 // that a policy sends through its transaction: they say nothing about the event that was processed.
 type TroubleTeller interface {

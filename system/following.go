@@ -23,6 +23,11 @@ const (
 	fewestEvents = 10
 )
 
+// standByAfter is how long a follower of a Runner waits for its position before
+// it stands by. A batch holds the position for about batchTime, so another
+// process that holds it for longer is at an event that takes long.
+const standByAfter = 10 * batchTime
+
 // After a conflict so many batches lock the follower's log before they read.
 // Where one writer conflicts, others will soon, and a batch that conflicts is
 // work done twice.
@@ -41,8 +46,9 @@ type following struct {
 	follower Follower
 	leader   Leader
 	topics   []string
-	parker   Parker // nil where the follower parks nothing
-	identity string // of the runner or command
+	parker   Parker        // nil where the follower parks nothing
+	identity string        // of the runner or command
+	wait     time.Duration // for the position; 0 is the store's lock timeout
 
 	took    time.Duration // by the last batch
 	aside   int           // how many events of the last batch were put aside
@@ -527,7 +533,7 @@ func (f *following) lockPosition(ctx context.Context) (position int64, err error
 		position, err = f.app().Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
 	} else {
 		var settings *persistence.FollowerSettings
-		position, settings, err = recorder.LockSettings(ctx, f.leader.Name())
+		position, settings, err = f.lockSettings(ctx)
 		switch {
 		case err != nil || settings == nil:
 		case settings.Paused():
@@ -540,6 +546,19 @@ func (f *following) lockPosition(ctx context.Context) (position int64, err error
 		err = f.failed(persistence.Notification{}, err)
 	}
 	return position, err
+}
+
+// lockSettings locks the position, if the store can, and reads it together with
+// the settings.
+func (f *following) lockSettings(ctx context.Context) (int64, *persistence.FollowerSettings, error) {
+	recorder := f.settingsRecorder()
+	if !f.batches() {
+		return recorder.Settings(ctx, f.leader.Name())
+	}
+	if locker, ok := recorder.(persistence.SettingsTryLocker); ok && f.wait > 0 {
+		return locker.TryLockSettings(ctx, f.leader.Name(), f.wait)
+	}
+	return recorder.LockSettings(ctx, f.leader.Name())
 }
 
 // processOrPark puts an event aside where an earlier one of its originator is, unless only a newer program can read it.

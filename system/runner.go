@@ -178,6 +178,7 @@ func (r *Runner) workers() []*worker {
 			byFollower[edge.app()] = w
 			workers = append(workers, w)
 		}
+		edge.wait = standByAfter
 		edge.note(nil, time.Time{})
 		w.edges = append(w.edges, &attempt{following: edge, reporter: newReporter(edge)})
 		w.bells = append(w.bells, listen(edge.leader, w.awake))

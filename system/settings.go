@@ -114,11 +114,7 @@ func (f *following) settle(
 		}
 	}
 	err = f.transaction(ctx, func(ctx context.Context) error {
-		readAgain := f.settingsRecorder().Settings
-		if f.batches() {
-			readAgain = f.settingsRecorder().LockSettings
-		}
-		at, current, err := readAgain(ctx, f.leader.Name())
+		at, current, err := f.lockSettings(ctx)
 		switch {
 		case err != nil:
 			return err
