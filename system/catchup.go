@@ -43,7 +43,7 @@ func (m *members) CatchUp(ctx context.Context, follower string, report func(Proc
 	var failed []error
 	for _, edge := range edges {
 		// The runner's own following is left alone: it may be at work.
-		own := newFollowing(edge.follower, leaderOutside(ctx, edge.leader))
+		own := edge.again(leaderOutside(ctx, edge.leader))
 		failed = append(failed, own.catchUp(ctx, report))
 		all = append(all, own.done)
 	}

@@ -50,6 +50,8 @@ type following struct {
 	identity string        // of the runner or command
 	wait     time.Duration // for the position; 0 is the store's lock timeout
 
+	batchTime time.Duration // after which a batch ends
+
 	took    time.Duration // by the last batch
 	aside   int           // how many events of the last batch were put aside
 	limit   int           // how many events are read at once
@@ -79,7 +81,8 @@ type following struct {
 }
 
 func newFollowing(follower Follower, leader Leader) *following {
-	f := &following{follower: follower, leader: leader, idle: -1, limit: batchEvents, identity: newIdentity()}
+	f := &following{follower: follower, leader: leader, idle: -1, limit: batchEvents, batchTime: batchTime,
+		identity: newIdentity()}
 	if filter, ok := follower.(TopicFilter); ok {
 		f.topics = topicsOf(leader, filter.Topics())
 	}
@@ -87,6 +90,13 @@ func newFollowing(follower Follower, leader Leader) *following {
 	f.mindParked = f.parker != nil
 	f.status = Status{Follower: f.app().Name(), Leader: leader.Name(), State: Stopped}
 	return f
+}
+
+// again returns a following of the same follower that has not pulled yet.
+func (f *following) again(leader Leader) *following {
+	other := newFollowing(f.follower, leader)
+	other.batchTime = f.batchTime
+	return other
 }
 
 // topicsOf adds the former names of wanted topics.
@@ -501,6 +511,7 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 // its first save, which may have waited for other writers.
 type timeLimit struct {
 	collected storeFunc
+	batchTime time.Duration
 	deadline  time.Time
 	mayWrite  bool
 }
@@ -508,7 +519,8 @@ type timeLimit struct {
 func (f *following) newTimeLimit() *timeLimit {
 	return &timeLimit{
 		collected: f.app().StoreCollected,
-		deadline:  time.Now().Add(batchTime),
+		batchTime: f.batchTime,
+		deadline:  time.Now().Add(f.batchTime),
 		mayWrite:  f.locking > 0 || f.hasOneWriter(),
 	}
 }
@@ -520,7 +532,7 @@ func (l *timeLimit) store(ctx context.Context, p *application.ProcessingEvent) (
 	recordings, err := l.collected(ctx, p)
 	if len(recordings) > 0 && !l.mayWrite {
 		l.mayWrite = true
-		l.deadline = time.Now().Add(batchTime)
+		l.deadline = time.Now().Add(l.batchTime)
 	}
 	return recordings, err
 }

@@ -179,7 +179,7 @@ func (m *members) RetryParked(ctx context.Context, follower string) (processed i
 		return 0, m.unknown(follower)
 	}
 	for _, edge := range edges {
-		n, failed := newFollowing(edge.follower, edge.leader).retryParked(ctx)
+		n, failed := edge.again(edge.leader).retryParked(ctx)
 		processed, err = processed+n, errors.Join(err, failed)
 	}
 	return processed, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
@@ -34,15 +35,15 @@ func TestPositionMovedDuringABatch(t *testing.T) {
 			t.Parallel()
 			db := migrated(t, testdb.OpenPostgres(t))
 			p := newParker(t, db, ignore)
+			p.SetBatchTime(time.Hour) // all events are in one batch
 			register(t, p.dogs, 0, "Rex")
 			if _, err := p.CatchUp(t.Context(), "F", nil); err != nil {
 				t.Fatal(err)
 			}
 			register(t, p.dogs, foreign.tricks, "Fido")
-			moved := false
+			calls := 0
 			p.f.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
-				if !moved {
-					moved = true
+				if calls++; calls == 1 {
 					if err := db.Exec(foreign.statement, foreign.id).Error; err != nil {
 						return err
 					}
@@ -52,6 +53,9 @@ func TestPositionMovedDuringABatch(t *testing.T) {
 			_, err := p.CatchUp(t.Context(), "F", nil)
 			if _, ok := errors.AsType[*persistence.TrackingError](err); !ok {
 				t.Errorf("got %v, want a *TrackingError", err)
+			}
+			if want := foreign.tricks + 1; calls != want {
+				t.Errorf("a batch of %d events was processed, want %d", calls, want)
 			}
 			if got := tricksCounted(t, db, "sit"); got != 0 {
 				t.Errorf("%d effects were stored, want none", got)
