@@ -896,6 +896,31 @@ var bugs = []bug{
 		return &journalStore{journal: lost}
 	}},
 
+	// Locks.
+	{name: "LockLog locks nothing", spoil: func(r *spoilt) {
+		lock := r.lockLog
+		r.lockLog = func(ctx context.Context) error {
+			if ctx.Value(transactionKey{}) != nil {
+				return nil
+			}
+			return lock(ctx)
+		}
+	}},
+	{name: "LockLog needs no transaction", spoil: func(r *spoilt) {
+		lock := r.lockLog
+		r.lockLog = func(ctx context.Context) error {
+			if ctx.Value(transactionKey{}) != nil {
+				return lock(ctx)
+			}
+			return nil
+		}
+	}},
+	{name: "TryLockSettings locks nothing", spoil: func(r *spoilt) {
+		r.tryLockSettings = func(ctx context.Context, upstream string, _ time.Duration) (int64, *persistence.FollowerSettings, error) {
+			return r.settings(ctx, upstream)
+		}
+	}},
+
 	// Transactions.
 	{name: "rollbacks are ignored", transaction: func(run transactionFunc) transactionFunc {
 		return func(ctx context.Context, f persistence.Factory, fn func(ctx context.Context) error) error {

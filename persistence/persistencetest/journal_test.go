@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -39,10 +40,12 @@ func TestJournal(t *testing.T) {
 	Run(t, h)
 }
 
-// journal is a store in memory that outlives its factories, and has transactions. A transaction is a second store, into
-// which everything written so far was written again, and which takes the place of the first one at the commit.
+// journal is a store in memory that outlives its factories, and has transactions.
+// From its first write or lock on, a transaction is a second store, into which
+// everything written so far was written again, and which takes the place of the
+// first one at the commit.
 type journal struct {
-	writing sync.Mutex   // held by a writer, and for as long as a transaction is open
+	writing sync.Mutex   // held by a writer, and by a transaction from its first write or lock on
 	mu      sync.RWMutex // protects what follows
 	store   *memory.Store
 	writes  []write
@@ -54,31 +57,55 @@ type transactionKey struct{}
 
 // fork is a transaction.
 type fork struct {
-	store  *memory.Store
-	writes []write
+	journal *journal
+	store   *memory.Store // nil before the first write or lock
+	writes  []write
 }
 
 func (j *journal) transaction(ctx context.Context, fn func(ctx context.Context) error) error {
-	j.writing.Lock()
-	defer j.writing.Unlock()
-	f := &fork{store: memory.New(), writes: slices.Clone(j.writes)}
+	f := &fork{journal: j}
+	defer func() {
+		if f.store != nil {
+			j.writing.Unlock()
+		}
+	}()
+	if err := fn(context.WithValue(ctx, transactionKey{}, f)); err != nil {
+		return err
+	}
+	if f.store != nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.store, j.writes = f.store, f.writes
+	}
+	return ctx.Err()
+}
+
+// lock keeps other writers out until the transaction ends.
+func (f *fork) lock() error {
+	if f.store != nil {
+		return nil
+	}
+	f.journal.writing.Lock()
+	return f.begin()
+}
+
+// begin makes the second store. Its caller holds the journal's writing.
+func (f *fork) begin() error {
+	f.store, f.writes = memory.New(), slices.Clone(f.journal.writes)
 	for _, w := range f.writes {
 		if err := w(f.store); err != nil {
 			return err
 		}
 	}
-	if err := fn(context.WithValue(ctx, transactionKey{}, f)); err != nil {
-		return err
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.store, j.writes = f.store, f.writes
-	return ctx.Err()
+	return nil
 }
 
 // write writes, and remembers what it wrote where that was a success.
 func (j *journal) write(ctx context.Context, w write) error {
 	if f, ok := ctx.Value(transactionKey{}).(*fork); ok {
+		if err := f.lock(); err != nil {
+			return err
+		}
 		err := w(f.store)
 		if err == nil {
 			f.writes = append(f.writes, w)
@@ -98,7 +125,7 @@ func (j *journal) write(ctx context.Context, w write) error {
 
 // at is the store that a read with the context sees.
 func (j *journal) at(ctx context.Context) *memory.Store {
-	if f, ok := ctx.Value(transactionKey{}).(*fork); ok {
+	if f, ok := ctx.Value(transactionKey{}).(*fork); ok && f.store != nil {
 		return f.store
 	}
 	j.mu.RLock()
@@ -251,7 +278,34 @@ func (r *journalRecorder) Settings(ctx context.Context, upstream string) (int64,
 }
 
 func (r *journalRecorder) LockSettings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+	if err := r.LockLog(ctx); err != nil {
+		return 0, nil, err
+	}
 	return r.Settings(ctx, upstream)
+}
+
+// TryLockSettings does not wait at all.
+func (r *journalRecorder) TryLockSettings(
+	ctx context.Context, upstream string, _ time.Duration,
+) (int64, *persistence.FollowerSettings, error) {
+	if f, ok := ctx.Value(transactionKey{}).(*fork); ok && f.store == nil {
+		if !f.journal.writing.TryLock() {
+			return 0, nil, &persistence.Error{Class: persistence.ErrPositionLocked, Op: "lock a position"}
+		}
+		if err := f.begin(); err != nil {
+			return 0, nil, err
+		}
+	}
+	return r.LockSettings(ctx, upstream)
+}
+
+// LockLog locks the whole journal.
+func (r *journalRecorder) LockLog(ctx context.Context) error {
+	f, ok := ctx.Value(transactionKey{}).(*fork)
+	if !ok {
+		return &persistence.Error{Class: persistence.ErrNoTransaction, Op: "lock the log"}
+	}
+	return f.lock()
 }
 
 func (r *journalRecorder) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {

@@ -123,6 +123,7 @@ var groups = []group{
 	{name: "continuity", rows: continuityRows},
 	{name: "tracking", rows: trackingRows},
 	{name: "settings", rows: settingsRows},
+	{name: "locks", rows: lockRows, needs: []Feature{Transaction}},
 	{name: "process", rows: processRows},
 	{name: "badinput", rows: badInputRows},
 	{name: "concurrency", rows: concurrencyRows},

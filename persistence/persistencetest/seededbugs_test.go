@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -157,6 +158,8 @@ func (s *spoiltStore) ProcessRecorder(application string) (persistence.ProcessRe
 	}
 	keeper := inner.(persistence.SettingsRecorder)
 	r.settings, r.lockSettings, r.writeSettings = keeper.Settings, keeper.LockSettings, keeper.WriteSettings
+	r.tryLockSettings = inner.(persistence.SettingsTryLocker).TryLockSettings
+	r.lockLog = inner.(persistence.LogLocker).LockLog
 	return r.spoiltBy(s.spoil), nil
 }
 
@@ -193,6 +196,8 @@ type spoilt struct {
 	replace  func(ctx context.Context, old, snapshot storedEvent) (bool, error)
 
 	settings, lockSettings readSettingsFunc
+	tryLockSettings        func(context.Context, string, time.Duration) (int64, *persistence.FollowerSettings, error)
+	lockLog                func(context.Context) error
 	writeSettings          func(context.Context, string, persistence.FollowerSettings) error
 }
 
@@ -265,6 +270,14 @@ func (r *spoilt) Settings(ctx context.Context, upstream string) (int64, *persist
 func (r *spoilt) LockSettings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
 	return r.lockSettings(ctx, upstream)
 }
+
+func (r *spoilt) TryLockSettings(
+	ctx context.Context, upstream string, wait time.Duration,
+) (int64, *persistence.FollowerSettings, error) {
+	return r.tryLockSettings(ctx, upstream, wait)
+}
+
+func (r *spoilt) LockLog(ctx context.Context) error { return r.lockLog(ctx) }
 
 func (r *spoilt) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
 	return r.writeSettings(ctx, upstream, settings)

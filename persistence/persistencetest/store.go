@@ -87,13 +87,19 @@ func (s *store) reopen(t testing.TB) {
 // acknowledges counts as what s.party acknowledges.
 func (s *store) another(t testing.TB) *party {
 	t.Helper()
+	return s.through(t, s.reopened(t))
+}
+
+// reopened returns a second factory over the store.
+func (s *store) reopened(t testing.TB) persistence.Factory {
+	t.Helper()
 	f := s.harness.Reopen(t, s.factory)
 	t.Cleanup(func() {
 		if err := f.Close(); err != nil {
 			t.Errorf("Close of the second factory: %v", err)
 		}
 	})
-	return s.party.through(t, f)
+	return f
 }
 
 // transaction runs fn in a transaction of the store.
