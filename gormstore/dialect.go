@@ -58,6 +58,10 @@ type dialect interface {
 	// isState is a condition that a column of states holds the bytes of an argument.
 	isState() string
 
+	// lockHolder says which session holds the order lock of a log, or one of the
+	// tables, and as what.
+	lockHolder(ctx context.Context, c connection, key int64, tables ...table) (heldLock, string)
+
 	// append takes the lock of a log and then stores events in it. It returns their ids.
 	append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error)
 

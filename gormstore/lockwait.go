@@ -83,7 +83,7 @@ func (w *lockWatch) explain(op string, err error) error {
 		return err
 	}
 	return &persistence.Error{Class: persistence.ErrLockTimeout, Op: op, Err: err,
-		Hint: "another session has locked the table; nothing was stored" + w.holder}
+		Hint: hintTable + w.holder}
 }
 
 // discard reports whether a cancel request was sent on the connection. It may
@@ -166,40 +166,95 @@ func (p postgres) tableWait(s *Store, t table, key int64) (waiting bool, holder 
 		return true, ""
 	}
 	if waiting {
-		holder = p.lockHolder(ctx, connection{pool: conn, store: s}, t, key)
+		_, holder = p.lockHolder(ctx, connection{pool: conn, store: s}, key, t)
 	}
 	return waiting, holder
 }
 
-// lockHolder says which session holds the order lock, or locks the table or is
-// about to. It returns "" if that cannot be found out. It names no statement, as
-// that may contain data.
-func (p postgres) lockHolder(ctx context.Context, c connection, t table, key int64) string {
-	query := "SELECT l.pid, COALESCE(a.application_name, ''), l.granted, " +
+// withHolder adds to an error that says that a lock was waited for too long which
+// session holds the lock, if that can be found out. Other errors stay as they are.
+func (t *eventTable) withHolder(ctx context.Context, c connection, op string, err error) error {
+	f := t.store.faultOf(err)
+	if f.class != persistence.ErrLockTimeout || errors.Is(err, persistence.ErrPersistence) || ctx.Err() != nil {
+		return err
+	}
+	if whole, ok := c.pool.(*sql.DB); ok {
+		if stats := whole.Stats(); stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections {
+			return err // no connection to look with
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lockLook)
+		defer cancel()
+	}
+	at, failed := t.place(ctx, c, true)
+	if failed != nil {
+		return err
+	}
+	tables := []table{t.table}
+	if t.table == t.store.tables.events {
+		tables = append(tables, t.store.tables.tracking)
+	}
+	hint := f.hint
+	switch held, holder := t.store.dialect.lockHolder(ctx, c, t.orderKey(at), tables...); {
+	case held == tableLock:
+		hint = hintTable + holder
+	case held == orderLock:
+		hint += holder
+	}
+	return &persistence.Error{Class: f.class, Op: op, Hint: hint, Err: err}
+}
+
+// heldLock is what a session is found to hold.
+type heldLock int
+
+const (
+	noLock heldLock = iota
+	orderLock
+	tableLock
+)
+
+// lockHolder says which session holds the order lock, or locks one of the tables
+// or is about to. It returns noLock if that cannot be found out. It names no
+// statement, as that may contain data.
+func (postgres) lockHolder(ctx context.Context, c connection, key int64, tables ...table) (held heldLock, text string) {
+	query := "SELECT l.pid, l.locktype = 'relation', COALESCE(a.application_name, ''), l.granted, " +
 		"COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - a.xact_start), -1)::float8 " +
 		"FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid " +
 		"WHERE l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) " +
 		"AND (l.granted AND l.locktype = 'advisory' AND l.objsubid = 1 AND (l.classid::int8 << 32 | l.objid::int8) = $1 " +
-		"OR l.locktype = 'relation' AND l.relation = to_regclass($2) " +
+		"OR l.locktype = 'relation' AND l.relation IN (SELECT to_regclass(t) FROM unnest($2::text[]) AS t) " +
 		"AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')) " +
-		"ORDER BY l.granted DESC LIMIT 1"
+		"ORDER BY l.granted DESC, a.xact_start LIMIT 1"
+	var names []string
+	for _, t := range tables {
+		names = append(names, t.quoted)
+	}
 	var pid int64
 	var application string
-	var granted bool
+	var isTable, granted bool
 	var seconds float64
-	if err := c.row(ctx, query, key, t.quoted).Scan(&pid, &application, &granted, &seconds); err != nil {
-		return ""
+	if err := c.row(ctx, query, key, names).Scan(&pid, &isTable, &application, &granted, &seconds); err != nil {
+		return noLock, ""
+	}
+	held = orderLock
+	if isTable {
+		held = tableLock
 	}
 	holds := "holds"
 	if !granted {
 		holds = "waits for"
 	}
-	text := fmt.Sprintf("; PostgreSQL process %d %s the lock", pid, holds)
+	text = fmt.Sprintf("; PostgreSQL process %d %s the lock", pid, holds)
 	if application != "" {
 		text = fmt.Sprintf("; PostgreSQL process %d of application_name %q %s the lock", pid, application, holds)
 	}
 	if seconds >= 0 {
 		text += fmt.Sprintf(", in a transaction that began %v ago", time.Duration(seconds*float64(time.Second)).Round(time.Millisecond))
 	}
-	return text
+	return held, text
+}
+
+// lockHolder is not known: SQLite does not say which process has its lock.
+func (sqlite) lockHolder(context.Context, connection, int64, ...table) (heldLock, string) {
+	return noLock, ""
 }

@@ -50,6 +50,14 @@ func wantTimelyLockTimeout(t *testing.T, begin time.Time, err error) {
 	}
 }
 
+// wantHolder checks that an error names who has locked a table.
+func wantHolder(t *testing.T, err error) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), `of application_name "migration" holds the lock, in a transaction that began`) {
+		t.Errorf("the error does not say who holds the lock: %v", err)
+	}
+}
+
 // A save waits for a table that another session has locked as long as for the order
 // lock, and knows then that nothing is stored, and who holds the lock.
 func TestSaveBoundsWaitForTable(t *testing.T) {
@@ -67,9 +75,7 @@ func TestSaveBoundsWaitForTable(t *testing.T) {
 					wg.Go(func() {
 						_, err := r.InsertEvents(t.Context(), history(uuid.New(), 0, i%3+1))
 						wantTimelyLockTimeout(t, begin, err)
-						if err != nil && !strings.Contains(err.Error(), "migration") {
-							t.Errorf("the error does not say who holds the lock: %v", err)
-						}
+						wantHolder(t, err)
 					})
 				}
 				wg.Wait()
@@ -109,11 +115,13 @@ func TestSaveInTransactionBoundsWaitForTable(t *testing.T) {
 				begin := time.Now()
 				_, err := r.InsertEvents(ctx, history(uuid.New(), 0, 1))
 				wantTimelyLockTimeout(t, begin, err)
+				wantHolder(t, err)
 				wantSetting()
 				begin = time.Now()
 				_, err = r.InsertProcessed(ctx, history(uuid.New(), 0, 1),
 					persistence.Tracking{ApplicationName: "Up", NotificationID: 1})
 				wantTimelyLockTimeout(t, begin, err)
+				wantHolder(t, err)
 				release()
 				if _, err := r.InsertEvents(ctx, history(uuid.New(), 0, 2)); err != nil {
 					return err
@@ -171,13 +179,51 @@ func TestWritesBoundWaitForTable(t *testing.T) {
 				t.Fatal(err)
 			}
 			lockedTable(t, db, w.table, "EXCLUSIVE")
-			begin := time.Now()
-			wantTimelyLockTimeout(t, begin, w.do(t.Context(), s, r))
-			begin = time.Now()
-			err = gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error { return w.do(ctx, s, r) })
-			wantTimelyLockTimeout(t, begin, err)
+			inTransaction := func() error {
+				return gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error { return w.do(ctx, s, r) })
+			}
+			for _, write := range []func() error{func() error { return w.do(t.Context(), s, r) }, inTransaction} {
+				begin := time.Now()
+				err := write()
+				wantTimelyLockTimeout(t, begin, err)
+				if name == "processed events" || name == "position" || name == "snapshot" {
+					wantHolder(t, err)
+				}
+			}
 		})
 	}
+}
+
+// A save that waits too long for the order lock is told which session has it, in a
+// save of its own, in one that is too large to be merged and in a transaction.
+func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
+	save := func(ctx context.Context, events int) error {
+		_, err := r.InsertEvents(ctx, history(uuid.New(), 0, events))
+		return err
+	}
+	other := again(t, db)
+	transaction(t, other, func(ctx context.Context, tx *gorm.DB) error {
+		if err := tx.Exec("SET LOCAL application_name = 'migration'").Error; err != nil {
+			return err
+		}
+		if _, err := recorder(t, other, "Dogs").InsertEvents(ctx, history(uuid.New(), 0, 1)); err != nil {
+			return err
+		}
+		for name, err := range map[string]error{
+			"merged": save(t.Context(), 1),
+			"large":  save(t.Context(), 3000),
+			"joined": gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error { return save(ctx, 1) }),
+		} {
+			wantHolder(t, err)
+			if !errors.Is(err, persistence.ErrLockTimeout) {
+				t.Errorf("%s: %v, want a lock timeout", name, err)
+			}
+		}
+		return nil
+	})
 }
 
 // A deadline of the caller's that ends the wait for the order lock is in the error,

@@ -201,7 +201,7 @@ func (w *writing) writeOne(ctx context.Context, s *save) {
 	}
 	switch {
 	case err != nil:
-		s.ids, s.err = w.outcome(ctx, s, err)
+		s.ids, s.err = w.outcome(ctx, s, w.explained(ctx, err))
 	case len(s.ids) == 0:
 		s.ids, s.err = nil, w.r.conflict(ctx, w.c, w.r.application+": "+opSave, s.events, nil)
 	default:
@@ -249,11 +249,16 @@ func (w *writing) direct(ctx context.Context, each eachRow, query string, argume
 	return w.c.direct(ctx, w.watch, func(row []driver.Value) error { w.rows = true; return each(row) }, query, arguments...)
 }
 
+// explained says more about the error of a statement that has waited for a lock.
+func (w *writing) explained(ctx context.Context, err error) error {
+	op := w.r.application + ": " + opSave
+	return w.r.withHolder(ctx, w.c, op, w.watch.explain(op, err))
+}
+
 // outcome finds out what an error of a statement means for a save. A server that answers with an error has stored
 // nothing; without an answer, nobody knows until the rows are read.
 func (w *writing) outcome(ctx context.Context, s *save, err error) ([]int64, error) {
 	op := w.r.application + ": " + opSave
-	err = w.watch.explain(op, err)
 	if w.unanswered(err) && !w.unstored(err) {
 		if conn, ok := w.c.pool.(*sql.Conn); ok {
 			_ = conn.Close() // a pool of one has no other connection to look with
@@ -329,6 +334,7 @@ func eachContinued(batch []*save) (versions []int64) {
 // explainFailed finds out what the error of a merged statement means for each save. Once the database does not answer
 // the others need not ask it again.
 func (w *writing) explainFailed(ctx context.Context, batch []*save, err error) {
+	err = w.explained(ctx, err)
 	for i, s := range batch {
 		s.ids, s.err = w.outcome(ctx, s, err)
 		if errors.Is(s.err, persistence.ErrOutcomeUnknown) {

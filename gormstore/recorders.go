@@ -124,7 +124,7 @@ func (t *eventTable) explain(ctx context.Context, c connection, op string, event
 	case errors.Is(err, errNotContinued) && !errors.Is(err, persistence.ErrPersistence):
 		return nil, t.conflict(ctx, c, op, events, nil)
 	case errors.Is(err, persistence.ErrPersistence) || !t.store.faultOf(err).unique:
-		return nil, t.store.translate(ctx, op, err)
+		return nil, t.store.translate(ctx, op, t.withHolder(ctx, c, op, err))
 	}
 	return nil, t.conflict(ctx, c, op, events, err)
 }
