@@ -233,3 +233,73 @@ func TestBatchTimeBeginsAfterTheWait(t *testing.T) {
 		})
 	}
 }
+
+// lockable is a store in memory whose logs can be locked. It notes how long it
+// was left alone between two transactions.
+type lockable struct {
+	slowToLock
+	ended  time.Time // the last transaction
+	pauses []time.Duration
+}
+
+func (s *lockable) Transaction(ctx context.Context, fn func(context.Context) error) error {
+	if !s.ended.IsZero() {
+		s.pauses = append(s.pauses, time.Since(s.ended))
+	}
+	defer func() { s.ended = time.Now() }()
+	return s.slowToLock.Transaction(ctx, fn)
+}
+
+func (s *lockable) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+	recorder, err := s.Store.ProcessRecorder(application)
+	return lockableRecorder{slowRecorder{recorder, 0}}, err
+}
+
+type lockableRecorder struct{ slowRecorder }
+
+func (lockableRecorder) LockLog(context.Context) error { return nil }
+
+// A follower that locks its log leaves it to other writers after each batch:
+// those that have waited need the time to read and save again.
+func TestPauseAfterLockedBatch(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		conflicts int
+		want      time.Duration
+	}{
+		"alone":     {0, 0},
+		"contended": {1, 10 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := &lockable{slowToLock: slowToLock{Store: memory.New()}}
+				r, err := system.NewRunner(newSystem(t, counting()), application.WithStore(store))
+				closing(t, r, err)
+				conflicts := test.conflicts
+				get[*counters](t, r, countersName).become(func(context.Context, domain.Event, *application.ProcessingEvent) error {
+					time.Sleep(15 * time.Millisecond)
+					if conflicts > 0 {
+						conflicts--
+						return &persistence.ConflictError{Application: countersName}
+					}
+					return nil
+				})
+				register(t, get[*school.TrainingSchool](t, r, schoolName), 8, "Fido")
+				start(t, r)
+				waitForHeads(t, r)
+				if err := r.Stop(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if len(store.pauses) < 3 {
+					t.Fatalf("%d pauses, want at least 3", len(store.pauses))
+				}
+				for _, pause := range store.pauses {
+					if pause != test.want {
+						t.Errorf("the log was left alone for %v after a batch, want %v: %v", pause, test.want, store.pauses)
+					}
+				}
+			})
+		})
+	}
+}

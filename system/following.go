@@ -685,6 +685,23 @@ func (f *following) hasOneWriter() bool {
 	return ok && store.Courtesy() > 0
 }
 
+// courtesy is how long to leave the log to others after the last batch. Writers
+// that have waited for a batch mostly conflict with it, so those that queue for
+// the lock of the log need the time to read and save once more before the next
+// batch takes it.
+func (f *following) courtesy() time.Duration {
+	store, ok := f.app().Factory().(persistence.SingleWriter)
+	switch {
+	case f.took <= f.batchTime/2:
+		return 0
+	case ok && store.Courtesy() > 0:
+		return store.Courtesy()
+	case f.locking > 0:
+		return f.batchTime / 2
+	}
+	return 0
+}
+
 // isLocked reports whether an error is that another process holds the position.
 func isLocked(err error) bool { return errors.Is(err, persistence.ErrPositionLocked) }
 

@@ -297,9 +297,7 @@ func (w *worker) ended(ctx context.Context) {
 func (w *worker) giveWay(ctx context.Context, stopping <-chan struct{}) {
 	var courtesy time.Duration
 	for _, edge := range w.edges {
-		if store, ok := edge.app().Factory().(persistence.SingleWriter); ok && edge.took > edge.batchTime/2 {
-			courtesy = max(courtesy, store.Courtesy())
-		}
+		courtesy = max(courtesy, edge.courtesy())
 	}
 	if courtesy == 0 {
 		return
