@@ -125,13 +125,12 @@ func requestCancel(raw any) bool {
 	return requester.CancelRequest(ctx) == nil
 }
 
-// watch watches a connection until the watch is released, from the time that the
-// wait may take. stop ends a statement whose driver has no cancel requests.
-func (p postgres) watch(r *processRecorder, key int64, wait time.Duration, stop func()) *lockWatch {
+// watch watches a connection until the watch is released, once its alarm is set.
+// stop ends a statement whose driver has no cancel requests.
+func (p postgres) watch(r *processRecorder, key int64, stop func()) *lockWatch {
 	w := &lockWatch{cancel: stop}
 	w.look = func() (bool, string) { return p.tableWait(r.store, r.table, key) }
 	w.alarm = r.store.handle.alarms.prepared(w.overdue)
-	w.alarm.postpone(wait + lockGrace)
 	return w
 }
 

@@ -226,6 +226,49 @@ func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
 	})
 }
 
+// A save that waits for another one of its process, which waits for a lock, waits
+// for the lock timeout in all, and not once more in a batch of its own. A save of
+// the same batch that came later has its whole time.
+func TestQueuedSaveWaitsOnce(t *testing.T) {
+	t.Parallel()
+	const lockTimeout = 4 * time.Second
+	db := migrated(t, testdb.OpenPostgres(t))
+	r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(lockTimeout))
+	release := lockedTable(t, db, "stored_events", "EXCLUSIVE")
+	save := func() <-chan error {
+		saved := make(chan error, 1)
+		go func() { _, err := r.InsertEvents(t.Context(), history(uuid.New(), 0, 1)); saved <- err }()
+		return saved
+	}
+	waitFor := func(saves int) {
+		if !eventually(func() bool { waiting, led := gormstore.WaitingSaves(db); return led && waiting == saves }) {
+			t.Fatalf("%d saves do not wait", saves)
+		}
+	}
+	first := save()
+	waitFor(0)
+	begin := time.Now()
+	second := save()
+	waitFor(1)
+	time.Sleep(lockTimeout / 2) // the third comes that much later than the second
+	third := save()
+	waitFor(2)
+	if err := <-first; !errors.Is(err, persistence.ErrLockTimeout) {
+		t.Errorf("first: %v, want a lock timeout", err)
+	}
+	err := <-second
+	if took := time.Since(begin); !errors.Is(err, persistence.ErrLockTimeout) || took > lockTimeout*7/4 {
+		t.Errorf("second: %v after %v, want a lock timeout after %v", err, took, lockTimeout)
+	}
+	release()
+	if err := <-third; err != nil {
+		t.Errorf("third: %v", err)
+	}
+	if stored := wholeLog(t, r); len(stored) != 1 {
+		t.Errorf("%d events are stored, want 1", len(stored))
+	}
+}
+
 // A deadline of the caller's that ends the wait for the order lock is in the error,
 // and the caller gets it at once, also if the batch waits longer for others.
 func TestSaveEndsWithCallersDeadline(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -85,11 +86,31 @@ func newMergeStatements(events string, notify, strict bool) mergeStatements {
 const mergeAttempts = 4
 
 // merge implements dialect. Saves that failed because of their connection, and of
-// which nothing is stored, are tried once more on another one.
+// which nothing is stored, are tried once more on another one. If the wait for a
+// lock took the time of the first save, which has waited longest, the others go
+// back to the queue as long as they have time left.
 func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) {
-	if again := p.mergeOnce(ctx, r, batch); len(again) > 0 {
+	p.mergeOnce(ctx, r, batch)
+	if again := onDeadConnection(batch); len(again) > 0 {
 		p.mergeOnce(ctx, r, again)
 	}
+	now := time.Now()
+	if !errors.Is(batch[0].err, persistence.ErrLockTimeout) || batch[0].hasTime(now, r.store.lockTimeout) {
+		return // there was no wait, or another time limit has ended it
+	}
+	for _, s := range batch[1:] {
+		s.again = errors.Is(s.err, persistence.ErrLockTimeout) && s.hasTime(now, r.store.lockTimeout)
+	}
+}
+
+// onDeadConnection returns the saves that another connection may store.
+func onDeadConnection(batch []*save) (again []*save) {
+	for _, s := range batch {
+		if s.err != nil && !errors.Is(s.err, persistence.ErrOutcomeUnknown) && deadConnection(s.err) {
+			again = append(again, s)
+		}
+	}
+	return again
 }
 
 // deadConnection reports whether an error says that the connection cannot write
@@ -104,9 +125,8 @@ func terminated(coded sqlState) bool {
 	return coded.SQLState() == "57P01" || coded.SQLState() == "57P02"
 }
 
-// mergeOnce writes a batch on one connection. It returns the saves that failed
-// because of the connection.
-func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch []*save) (again []*save) {
+// mergeOnce writes a batch on one connection, which it discards if it is dead.
+func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch []*save) {
 	patience := patienceOf(batch, r.store.lockTimeout)
 	ctx, alarm := r.store.handle.alarms.bounded(unbounded, patience)
 	defer alarm.stop()
@@ -114,25 +134,27 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 	alarm.postpone(r.store.lockTimeout + commitTimeout)
 	if err != nil {
 		fail(batch, err)
-		return nil
+		return
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	w := &writing{c: connection{pool: conn, store: r.store}, r: r, timeout: milliseconds(patience)}
+	w := &writing{c: connection{pool: conn, store: r.store}, r: r}
 	at, err := r.place(ctx, w.c, false)
 	if err != nil {
 		fail(batch, err)
-		return nil
+		return
 	}
 	w.key, w.channel = r.orderKey(at), r.store.signal(at).channel
-	w.watch = p.watch(r, w.key, patience, stop)
+	w.watch = p.watch(r, w.key, stop)
+	w.waitFor(patience)
 	defer w.watch.release(conn)
+	defer w.discardDead(batch)
 	for attempt := 0; len(batch) > 1 && attempt < mergeAttempts; attempt++ {
 		err := w.writeMany(ctx, batch)
 		switch {
 		case err == nil:
-			return w.retryable(batch)
+			return
 		case errors.Is(err, errNotContinued), r.store.faultOf(err).unique:
 			r.queue.beWary()
 			continue
@@ -140,29 +162,30 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 			continue
 		case p.unanswered(err) || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational):
 			w.explainFailed(ctx, batch, err)
-			return w.retryable(batch)
+			return
 		}
 		break // one save is at fault, and must not have the others fail
 	}
 	// A batch of one, one that others have beaten again and again, or one with a save that the database refuses.
-	for _, s := range batch {
+	for i, s := range batch {
+		if len(batch) > 1 {
+			w.waitFor(patienceOf(batch[i:i+1], r.store.lockTimeout))
+		}
 		w.writeOne(ctx, s)
 	}
-	return w.retryable(batch)
 }
 
-// retryable returns the saves that another connection may store, and discards
-// this one for them.
-func (w *writing) retryable(batch []*save) (again []*save) {
-	for _, s := range batch {
-		if s.err != nil && !errors.Is(s.err, persistence.ErrOutcomeUnknown) && deadConnection(s.err) {
-			again = append(again, s)
-		}
-	}
-	if conn, ok := w.c.pool.(*sql.Conn); ok && len(again) > 0 {
+// waitFor sets how long the next statements may wait for a lock.
+func (w *writing) waitFor(d time.Duration) {
+	w.timeout = milliseconds(d)
+	w.watch.alarm.postpone(d + lockGrace)
+}
+
+// discardDead discards a connection that cannot write any more.
+func (w *writing) discardDead(batch []*save) {
+	if conn, ok := w.c.pool.(*sql.Conn); ok && len(onDeadConnection(batch)) > 0 {
 		discard(conn)
 	}
-	return again
 }
 
 // writing is one batch's way to the database.

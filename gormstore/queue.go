@@ -43,12 +43,15 @@ type save struct {
 	bytes  int
 	single bool // all events are of one originator
 
+	arrived  time.Time
 	deadline time.Time // of the caller's context, or zero
 
 	wake chan struct{} // closed when the save is done, or is to lead
 	lead bool          // protected by the queue's mu until wake is closed
 	ids  []int64
 	err  error
+
+	again bool // it was not stored, and is to go back to the queue
 }
 
 func newSave(events []persistence.StoredEvent) *save {
@@ -60,17 +63,35 @@ func newSave(events []persistence.StoredEvent) *save {
 	return s
 }
 
-// patienceOf is how long a batch may wait: as long as the most patient of its callers, and no longer than limit. What is
-// sent is awaited whatever happens.
+// shortestWait is how long a save at least may wait for a lock, also if the batch
+// before it has used up its time: the lock may be free now.
+const shortestWait = 100 * time.Millisecond
+
+// patienceOf returns how long a batch may wait for a lock: until one of its saves
+// has waited for limit since it came, and no longer than the last deadline of the
+// callers. What is sent is awaited whatever happens.
 func patienceOf(batch []*save, limit time.Duration) time.Duration {
-	longest := time.Millisecond
+	now, last := time.Now(), time.Millisecond
+	wait := limit
 	for _, s := range batch {
+		wait = min(wait, max(s.left(now, limit), shortestWait))
 		if s.deadline.IsZero() {
-			return limit
+			last = limit
+		} else {
+			last = max(last, s.deadline.Sub(now))
 		}
-		longest = max(longest, time.Until(s.deadline))
 	}
-	return min(longest, limit)
+	return min(wait, last)
+}
+
+// left returns for how long a save may still wait for locks.
+func (s *save) left(now time.Time, limit time.Duration) time.Duration {
+	return limit - now.Sub(s.arrived)
+}
+
+// hasTime reports whether a save may wait for locks once more.
+func (s *save) hasTime(now time.Time, limit time.Duration) bool {
+	return s.left(now, limit) > shortestWait && (s.deadline.IsZero() || s.deadline.Sub(now) > shortestWait)
 }
 
 func (s *save) originator() uuid.UUID { return s.events[0].OriginatorID }
@@ -202,10 +223,12 @@ func (q *queue) lead(ctx context.Context, own *save, write func(ctx context.Cont
 	write(ctx, batch)
 }
 
-// finish hands the lead to whoever waits longest, and wakes the others of the batch.
+// finish hands the lead to whoever waits longest, and wakes the others of the batch
+// except for those that go back to the queue.
 func (q *queue) finish(own *save, batch []*save, begin time.Time) {
 	q.mu.Lock()
 	q.last, q.took = len(batch), time.Since(begin)
+	batch = q.takeBack(batch)
 	q.led = len(q.waiting) > 0
 	if q.led {
 		next := q.waiting[0]
@@ -218,6 +241,25 @@ func (q *queue) finish(own *save, batch []*save, begin time.Time) {
 			close(s.wake)
 		}
 	}
+}
+
+// takeBack puts the saves that are to be written again before those that wait, and
+// returns the others. Its caller holds mu.
+func (q *queue) takeBack(batch []*save) (others []*save) {
+	if !slices.ContainsFunc(batch, func(s *save) bool { return s.again }) {
+		return batch
+	}
+	var back []*save
+	for _, s := range batch {
+		if s.again {
+			s.again = false
+			back = append(back, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	q.waiting = append(back, q.waiting...)
+	return others
 }
 
 // take removes the saves of the next batch: the one that waits longest, and those behind it that fit in and do not

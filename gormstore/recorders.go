@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/google/uuid"
@@ -409,6 +410,7 @@ func (r *processRecorder) merged(ctx context.Context, s *save) ([]int64, error) 
 	if err := r.begin(ctx, opSave, s.events); err != nil {
 		return nil, err
 	}
+	s.arrived = time.Now()
 	s.deadline, _ = ctx.Deadline()
 	ids, err := r.queue.submit(ctx, s, r.writeBatch)
 	return ids, r.store.translate(ctx, r.application+": "+opSave, err)
