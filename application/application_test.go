@@ -427,6 +427,10 @@ func TestWithCause(t *testing.T) {
 	if got := application.MetadataFrom(ctx); !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
+	event.Metadata = domain.Metadata{domain.CorrelationID: "M\xfcller"} // of an earlier version
+	if got := application.MetadataFrom(application.WithCause(t.Context(), event))[domain.CorrelationID]; got != "M\uFFFDller" {
+		t.Errorf("got the correlation id %q, want one that can be stored", got)
+	}
 	if got := application.MetadataFrom(application.WithCause(t.Context(), domain.Event{})); len(got) > 0 {
 		t.Errorf("an event of the original: got %v, want none", got)
 	}

@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -60,7 +61,9 @@ func (c *caused) metadata() domain.Metadata {
 		m[domain.CausationID] = c.id.String()
 	}
 	if c.correlation != "" {
-		m[domain.CorrelationID] = c.correlation
+		// Versions of this package that did not refuse invalid text may have stored
+		// some. A follower must not stop at it for ever.
+		m[domain.CorrelationID] = strings.ToValidUTF8(c.correlation, "\uFFFD")
 	}
 	return m
 }

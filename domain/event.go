@@ -41,6 +41,7 @@ type Event struct {
 
 // Metadata travels with an event beside its payload, and is compressed and encrypted with it. Keys beginning with
 // "correlation_id" and "causation_id" have a fixed meaning; the others are the user's.
+// A save with keys or values that are not valid UTF-8 is refused.
 type Metadata map[string]string
 
 // The metadata keys that the framework itself sets: the correlation id names the whole conversation an event belongs

@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -62,6 +64,18 @@ func (h *header) append(dst []byte) []byte {
 		dst = appendString(dst, h.metadata[key])
 	}
 	return dst
+}
+
+// checkMetadata refuses text that programs in other languages and tools that
+// print events would show as another, as the transcoder does for payloads.
+func checkMetadata(m domain.Metadata) error {
+	for key, value := range m {
+		if !utf8.ValidString(key) || !utf8.ValidString(value) {
+			return &TranscodingError{Path: "metadata", Type: reflect.TypeFor[string](), Offset: -1,
+				Problem: "a key or value is not valid UTF-8; encode bytes as text, for example as base64"}
+		}
+	}
+	return nil
 }
 
 func appendString(dst []byte, s string) []byte {

@@ -197,7 +197,9 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (StoredEvent, error) {
 		if p == snapshots {
 			h.metadata = withFingerprint(kind, event.Metadata)
 		}
-		buf.plain, err = m.transcoder.Encode(h.append(buf.plain[:0]), event.Data)
+		if err = checkMetadata(event.Metadata); err == nil {
+			buf.plain, err = m.transcoder.Encode(h.append(buf.plain[:0]), event.Data)
+		}
 	}
 	if err != nil {
 		return stored, m.failed(&stored, 0, StageEncode, err)

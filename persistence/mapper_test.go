@@ -139,6 +139,33 @@ func TestMapperWithAnyCompressor(t *testing.T) {
 	}
 }
 
+// Metadata that are not valid UTF-8 are refused, by an error without the text.
+// States that have such metadata, of versions that did not refuse them, are read.
+func TestInvalidUTF8InMetadata(t *testing.T) {
+	t.Parallel()
+	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	event := dogEvents("Fido")[0]
+	for name, bad := range map[string]domain.Metadata{
+		"value":   {"user": "M\xfcller"},
+		"key":     {"M\xfcller": "user"},
+		"cut off": {"fine": "Müller", "user": "Mller\xc3"},
+	} {
+		event.Metadata = bad
+		_, err := mapper.ToStored(event)
+		wrong, ok := errors.AsType[*persistence.TranscodingError](err)
+		if !ok || !errors.Is(err, persistence.ErrData) || !strings.Contains(err.Error(), "metadata: a key or value is not valid UTF-8") ||
+			strings.Contains(err.Error(), "ller") {
+			t.Errorf("%s: got %v (%+v), want an error that names UTF-8 and not the text", name, err, wrong)
+		}
+	}
+	event.Metadata = domain.Metadata{"user": "M_ller"}
+	stored := toStored(t, mapper, event)
+	stored.State = bytes.Replace(stored.State, []byte("M_ller"), []byte("M\xfcller"), 1)
+	if got, err := mapper.ToDomain(stored); err != nil || got.Metadata["user"] != "M\xfcller" {
+		t.Errorf("got %q, %v", got.Metadata, err)
+	}
+}
+
 func TestMapperHidesPlainText(t *testing.T) {
 	t.Parallel()
 	event := dogEvents("canary")[0]
