@@ -255,9 +255,12 @@ func (c *config) readTranscoder() error {
 }
 
 func (c *config) readCompressor() error {
-	setting, ok := c.environment.Find("COMPRESSOR_TOPIC")
-	if c.hasCompressor || !ok {
+	if c.hasCompressor {
 		return nil
+	}
+	setting, ok, err := c.environment.Lookup("COMPRESSOR_TOPIC")
+	if err != nil || !ok {
+		return err
 	}
 	made, err := compressor.New(setting.Value)
 	if err != nil {
@@ -273,9 +276,9 @@ func (c *config) readCipher() error {
 	if c.hasCipher {
 		return nil
 	}
-	topic, hasTopic := c.environment.Find("CIPHER_TOPIC")
-	key, hasKey, err := c.readKey()
-	if err != nil || !hasTopic && !hasKey {
+	topic, hasTopic, wrongTopic := c.environment.Lookup("CIPHER_TOPIC")
+	key, hasKey, wrongKey := c.readKey()
+	if err := errors.Join(wrongTopic, wrongKey); err != nil || !hasTopic && !hasKey {
 		return err
 	}
 	if !hasKey { // the value is not shown: it may be a key in the wrong place

@@ -70,7 +70,9 @@
 //
 // NAME is the application's name in upper case, with an underscore for every character that is neither letter nor digit:
 // TRAININGSCHOOL_CIPHER_KEY. An empty value counts as none, but an empty
-// PERSISTENCE_MODULE, CIPHER_KEY or CIPHER_KEY_FILE is an error. Truth values
+// PERSISTENCE_MODULE, GORM_DB_ALIAS, COMPRESSOR_TOPIC, CIPHER_TOPIC, CIPHER_KEY
+// or CIPHER_KEY_FILE is an error. An empty DJANGO_DB_ALIAS is the default
+// database, as for the original. Truth values
 // are y, yes, t, true, on, 1 and n, no, f, false, off, 0, in any case. A value
 // that cannot be used is an error of New, never a default; all of them are
 // reported together.

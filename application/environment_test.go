@@ -567,7 +567,7 @@ func TestEmptySettingThatMustNotBe(t *testing.T) {
 	process := func(key string) application.Option {
 		return application.WithLookup(func(k string) (string, bool) { return "", k == key })
 	}
-	for _, key := range []string{"CIPHER_KEY", "CIPHER_KEY_FILE", "PERSISTENCE_MODULE"} {
+	for _, key := range []string{"CIPHER_TOPIC", "CIPHER_KEY", "CIPHER_KEY_FILE", "COMPRESSOR_TOPIC", "PERSISTENCE_MODULE"} {
 		for _, prefix := range []string{"", "SCHOOL_"} {
 			for place, option := range map[string]application.Option{
 				"given": env(prefix+key, ""), "process": process(prefix + key),
@@ -585,8 +585,12 @@ func TestEmptySettingThatMustNotBe(t *testing.T) {
 		_, err := application.New("School", application.WithLookup(nothing), env("SCHOOL_CIPHER_KEY", "", "CIPHER_KEY", testKey))
 		wantError[*persistence.SettingError](t, err)
 	})
+	t.Run("a key does not take the place of the topic", func(t *testing.T) {
+		_, err := application.New("School", application.WithLookup(nothing), env("CIPHER_TOPIC", "", "CIPHER_KEY", testKey))
+		wantError[*persistence.SettingError](t, err)
+	})
 	t.Run("options win", func(t *testing.T) {
-		newApplication(t, "School", application.WithStore(memory.New()), application.WithCipher(nil),
-			env("CIPHER_KEY", "", "PERSISTENCE_MODULE", ""))
+		newApplication(t, "School", application.WithStore(memory.New()), application.WithCipher(nil), application.WithCompressor(nil),
+			env("CIPHER_TOPIC", "", "CIPHER_KEY", "", "COMPRESSOR_TOPIC", "", "PERSISTENCE_MODULE", ""))
 	})
 }

@@ -65,9 +65,13 @@ func init() {
 	persistence.Register("eventsourcing_django", open)
 }
 
-// open finds the database that GORM_DB_ALIAS names.
+// open finds the database that GORM_DB_ALIAS names. An empty DJANGO_DB_ALIAS
+// names the default database, as for the original.
 func open(env *persistence.Environment) (persistence.Factory, error) {
-	setting, ok := env.Find("GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
+	setting, ok, err := env.Lookup("GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
+	if err != nil && !strings.HasSuffix(setting.Key, "DJANGO_DB_ALIAS") {
+		return nil, err
+	}
 	if !ok {
 		setting = persistence.Setting{Key: "GORM_DB_ALIAS", Value: DefaultAlias}
 	}
