@@ -627,7 +627,7 @@ func once(wanted func(faultdb.Call) bool, fault faultdb.Fault) faultdb.Plan {
 }
 
 // A context that ends before the save, or while it waits for its batch, ends the save, and nothing is stored. Once the
-// batch is being written the outcome is awaited, and reported truly.
+// batch is being written the outcome is awaited for a moment, and reported truly or as unknown.
 func TestCancellationAtEveryStepOfASave(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		r := recorder(t, w.db, schoolName)
@@ -657,7 +657,10 @@ func TestCancellationAtEveryStepOfASave(t *testing.T) {
 		case <-time.After(50 * time.Millisecond):
 		}
 		b.end(t)
-		wantAnswer(t, r, leader.get(t), written)
+		// The caller who led waits for a moment only, which a slow machine may exceed.
+		if got := leader.get(t); !errors.Is(got.err, persistence.ErrOutcomeUnknown) || !errors.Is(got.err, context.Canceled) {
+			wantAnswer(t, r, got, written)
+		}
 		wantAnswer(t, r, all[1].get(t), neighbour)
 		wantVersions(t, r, before[0].OriginatorID)
 		wantVersions(t, r, waiting[0].OriginatorID)

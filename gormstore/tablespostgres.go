@@ -10,13 +10,19 @@ import (
 	"gorm.io/gorm/schema"
 )
 
+// namedTables is o: the tables that are asked for, with the schemas of the search
+// path that have one of the name with a column of ours.
+const namedTables = `, o AS MATERIALIZED (SELECT n.*, (SELECT string_agg(s.name::text, E'\n')
+	FROM unnest(current_schemas(false)) AS s (name)
+	JOIN pg_class k ON k.oid = to_regclass(quote_ident(s.name) || '.' || quote_ident(n.plain))
+	WHERE n.plain <> '' AND k.relkind IN ('r', 'p', 'v', 'm', 'f')
+	AND EXISTS (SELECT FROM pg_attribute x WHERE x.attrelid = k.oid AND x.attname = 'application_name')) AS schemas FROM named n) `
+
 // describeTables has a row for each column of each table in o, and one for a table
 // without columns or that does not exist. GORM's ColumnTypes is of no use: it
 // needs a client encoding of UTF8, and does not know sequences.
 const describeTables = `SELECT o.number, c.oid IS NOT NULL, COALESCE(n.nspname::text, ''), current_user::text,
-	COALESCE((SELECT string_agg(s.nspname::text, E'\n') FROM pg_class k JOIN pg_namespace s ON s.oid = k.relnamespace
-		WHERE o.plain <> '' AND k.relname = o.plain AND s.nspname = ANY (current_schemas(false)) AND k.relkind IN ('r', 'p', 'v', 'm', 'f')
-		AND EXISTS (SELECT FROM pg_attribute x WHERE x.attrelid = k.oid AND x.attname = 'application_name')), ''),
+	COALESCE(o.schemas, ''),
 	COALESCE(has_table_privilege(c.oid, 'SELECT'), false),
 	COALESCE(row_security_active(c.oid), false) AND (
 		EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND NOT p.polpermissive)
@@ -39,13 +45,13 @@ const describeTables = `SELECT o.number, c.oid IS NOT NULL, COALESCE(n.nspname::
 	LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 	LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	LEFT JOIN pg_type t ON t.oid = a.atttypid
-	LEFT JOIN LATERAL (SELECT * FROM pg_sequence WHERE seqrelid IN (
+	LEFT JOIN LATERAL (SELECT p.* FROM (
 		SELECT d.objid FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
 			AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype = 'i'
 		UNION ALL
 		SELECT d.refobjid FROM pg_attrdef f JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
 			AND d.refclassid = 'pg_class'::regclass
-			WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum) LIMIT 1) q ON true
+			WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum) d JOIN pg_sequence p ON p.seqrelid = d.objid LIMIT 1) q ON true
 	LEFT JOIN pg_class qc ON qc.oid = q.seqrelid
 	LEFT JOIN pg_namespace qn ON qn.oid = qc.relnamespace
 	ORDER BY o.number, a.attnum`
@@ -54,7 +60,7 @@ const describeTables = `SELECT o.number, c.oid IS NOT NULL, COALESCE(n.nspname::
 func (p postgres) describe(ctx context.Context, c connection, tables []table) ([]description, error) {
 	var query strings.Builder
 	var arguments []any
-	query.WriteString("WITH o (number, quoted, plain) AS (VALUES ")
+	query.WriteString("WITH named (number, quoted, plain) AS (VALUES ")
 	for i, t := range tables {
 		if i > 0 {
 			query.WriteString(", ")
@@ -66,7 +72,7 @@ func (p postgres) describe(ctx context.Context, c connection, tables []table) ([
 		}
 		arguments = append(arguments, t.quoted, plain)
 	}
-	query.WriteString(") " + describeTables)
+	query.WriteString(")" + namedTables + describeTables)
 	rows, err := c.query(ctx, p.placeholders(query.String()), arguments...)
 	if err != nil {
 		return nil, err

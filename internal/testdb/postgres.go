@@ -115,7 +115,7 @@ func sharedCluster() (*Cluster, error) {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if shared.cluster == nil && shared.err == nil {
-		shared.cluster, shared.err = startCluster("fsync=off")
+		shared.cluster, shared.err = startCluster("fsync=off", "full_page_writes=off", "autovacuum=off")
 	}
 	return shared.cluster, shared.err
 }
