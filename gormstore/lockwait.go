@@ -40,6 +40,7 @@ type lockWatch struct {
 	mu       sync.Mutex // protects what follows; held while a request is sent
 	raw      any        // the driver's connection while a statement runs, or nil
 	canceled bool
+	released bool
 	holder   string // of the lock, if known
 }
 
@@ -70,7 +71,9 @@ func (w *lockWatch) overdue() {
 		}
 		return
 	}
-	w.alarm.postpone(lockLookAgain)
+	if !w.released {
+		w.alarm.postpone(lockLookAgain)
+	}
 }
 
 // explain turns the answer of a statement that was canceled into the timeout that
@@ -136,6 +139,9 @@ func (p postgres) watch(r *processRecorder, key int64, stop func()) *lockWatch {
 
 // release gives the connection back, or discards it.
 func (w *lockWatch) release(conn *sql.Conn) {
+	w.mu.Lock()
+	w.released = true // an alarm that has rung already must not be set again
+	w.mu.Unlock()
 	w.alarm.stop()
 	if w.discard() {
 		discard(conn)
