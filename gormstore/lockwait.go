@@ -158,7 +158,7 @@ func discard(conn *sql.Conn) {
 func (p postgres) tableWait(s *Store, t table, key int64) (waiting bool, holder string) {
 	ctx, cancel := context.WithTimeout(context.Background(), lockLook)
 	defer cancel()
-	if stats := s.pool.Stats(); stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections {
+	if exhausted(s.pool) {
 		return true, "" // no connection to look with
 	}
 	conn, err := s.pool.Conn(ctx)
@@ -184,7 +184,7 @@ func (t *eventTable) withHolder(ctx context.Context, c connection, op string, er
 		return err
 	}
 	if whole, ok := c.pool.(*sql.DB); ok {
-		if stats := whole.Stats(); stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections {
+		if exhausted(whole) {
 			return err // no connection to look with
 		}
 		var cancel context.CancelFunc

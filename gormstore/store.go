@@ -133,11 +133,17 @@ func (s *Store) connectWithin(ctx, waiting context.Context) (*sql.Conn, error) {
 // poolHint says why no connection was to be had: the pool was in use, or it could
 // not open another one in time.
 func (s *Store) poolHint() string {
-	stats := s.pool.Stats()
-	if stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections {
-		return fmt.Sprintf("all %d connections of the pool are in use; %s%s", stats.MaxOpenConnections, s.handle.holding.String(), hintLock)
+	if exhausted(s.pool) {
+		return fmt.Sprintf("all %d connections of the pool are in use; %s%s", s.pool.Stats().MaxOpenConnections,
+			s.handle.holding.String(), hintLock)
 	}
 	return "the database did not accept a connection in time; check that it is reachable, or wait longer"
+}
+
+// exhausted reports whether all connections that a pool may open are in use.
+func exhausted(pool *sql.DB) bool {
+	stats := pool.Stats()
+	return stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections
 }
 
 // roomToRead is room in the pool that is read from: a read without the context of the transaction around it would otherwise
@@ -151,7 +157,7 @@ func (s *Store) roomToRead(ctx context.Context) error {
 
 // room waits until the pool has a connection to give, with the bound of connect.
 func (s *Store) room(ctx context.Context) error {
-	if stats := s.pool.Stats(); stats.MaxOpenConnections == 0 || stats.InUse < stats.MaxOpenConnections {
+	if !exhausted(s.pool) {
 		return nil
 	}
 	conn, err := s.connect(ctx, s.lockTimeout)
