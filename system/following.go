@@ -680,9 +680,14 @@ func (e undecodableError) Unwrap() error { return e.error }
 
 // hasOneWriter reports whether the store has one lock for all that write. Who
 // waits for it waits for the position as well.
-func (f *following) hasOneWriter() bool {
-	store, ok := f.app().Factory().(persistence.SingleWriter)
-	return ok && store.Courtesy() > 0
+func (f *following) hasOneWriter() bool { return f.storeCourtesy() > 0 }
+
+// storeCourtesy is how long the store of one writer is to be left alone, or 0.
+func (f *following) storeCourtesy() time.Duration {
+	if store, ok := f.app().Factory().(persistence.SingleWriter); ok {
+		return store.Courtesy()
+	}
+	return 0
 }
 
 // courtesy is how long to leave the log to others after the last batch. Writers
@@ -690,12 +695,11 @@ func (f *following) hasOneWriter() bool {
 // the lock of the log need the time to read and save once more before the next
 // batch takes it.
 func (f *following) courtesy() time.Duration {
-	store, ok := f.app().Factory().(persistence.SingleWriter)
 	switch {
 	case f.took <= f.batchTime/2:
 		return 0
-	case ok && store.Courtesy() > 0:
-		return store.Courtesy()
+	case f.hasOneWriter():
+		return f.storeCourtesy()
 	case f.locking > 0:
 		return f.batchTime / 2
 	}
