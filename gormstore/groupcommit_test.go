@@ -662,6 +662,7 @@ func TestCancellationAtEveryStepOfASave(t *testing.T) {
 			wantAnswer(t, r, got, written)
 		}
 		wantAnswer(t, r, all[1].get(t), neighbour)
+		wantVersions(t, r, written[0].OriginatorID, 1, 2)
 		wantVersions(t, r, before[0].OriginatorID)
 		wantVersions(t, r, waiting[0].OriginatorID)
 		wantIdle(t, w.db)
