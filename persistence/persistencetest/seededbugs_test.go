@@ -463,8 +463,34 @@ type numbering struct {
 	drawing sync.Mutex // protects last
 	last    int64
 
-	storing sync.Mutex // protects ids, and what is stored
-	ids     map[place]int64
+	// storing is held by whoever stores or reads outside of a transaction, so that
+	// nothing is read that has no id yet. A writer may wait in it for a transaction
+	// that has locked the store, so a transaction does without.
+	storing sync.Mutex
+
+	mu  sync.Mutex // protects ids
+	ids map[place]int64
+}
+
+// alone takes storing unless ctx carries a transaction.
+func (n *numbering) alone(ctx context.Context) (release func()) {
+	if ctx.Value(transactionKey{}) != nil {
+		return func() {}
+	}
+	n.storing.Lock()
+	return n.storing.Unlock
+}
+
+func (n *numbering) id(at place) int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ids[at]
+}
+
+func (n *numbering) set(at place, id int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ids[at] = id
 }
 
 // place is what a store knows an event by.
@@ -480,13 +506,13 @@ func (n *numbering) spoil(r *spoilt) {
 	}
 	insert, process := r.insert, r.process
 	r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
-		return n.numbered(r, events, func() error {
+		return n.numbered(ctx, r, events, func() error {
 			_, err := insert(ctx, events)
 			return err
 		})
 	}
 	r.process = func(ctx context.Context, events []storedEvent, to destination) ([]int64, error) {
-		return n.numbered(r, events, func() error {
+		return n.numbered(ctx, r, events, func() error {
 			_, err := process(ctx, events, to)
 			return err
 		})
@@ -494,24 +520,23 @@ func (n *numbering) spoil(r *spoilt) {
 	n.read(r)
 }
 
-func (n *numbering) numbered(r *spoilt, events []storedEvent, store func() error) ([]int64, error) {
+func (n *numbering) numbered(ctx context.Context, r *spoilt, events []storedEvent, store func() error) ([]int64, error) {
 	ids := n.draw(len(events))
 	for range rand.IntN(50) {
 		runtime.Gosched()
 	}
-	n.storing.Lock()
-	defer n.storing.Unlock()
+	defer n.alone(ctx)()
 	err := store()
 	if conflict, ok := errors.AsType[*conflictError](err); ok {
 		for i := range conflict.Stored {
-			conflict.Stored[i].ID = n.ids[placeOf(r, conflict.Stored[i].StoredEvent)]
+			conflict.Stored[i].ID = n.id(placeOf(r, conflict.Stored[i].StoredEvent))
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	for i, e := range events {
-		n.ids[placeOf(r, e)] = ids[i]
+		n.set(placeOf(r, e), ids[i])
 	}
 	return ids, nil
 }
@@ -544,8 +569,7 @@ func placeOf(r *spoilt, e storedEvent) place {
 func (n *numbering) read(r *spoilt) {
 	page := r.page
 	all := func(ctx context.Context) (*model, error) {
-		n.storing.Lock()
-		defer n.storing.Unlock()
+		defer n.alone(ctx)()
 		m := &model{}
 		for after := int64(0); ; {
 			got, err := page(ctx, pageRange{After: after, Limit: persistence.MaxPage})
@@ -554,7 +578,7 @@ func (n *numbering) read(r *spoilt) {
 			}
 			after = got[len(got)-1].ID
 			for _, x := range got {
-				x.ID = n.ids[placeOf(r, x.StoredEvent)]
+				x.ID = n.id(placeOf(r, x.StoredEvent))
 				m.rows = append(m.rows, x)
 			}
 		}
