@@ -83,7 +83,7 @@ func TestConcurrentWritersControls(t *testing.T) {
 			c := newConcurrency(t)
 			c.writers, c.readers = c.ways(c.writer()), map[string]reading{"pages": c.pages}
 			change(c)
-			for round := range 10 {
+			for round := range 50 { // a loss is rare on a busy machine
 				if lost := c.run(t, testdb.Figure(1_000, 5_000)); lost > 0 {
 					t.Logf("round %d: %d events were lost", round, lost)
 					return
