@@ -25,7 +25,7 @@ import (
 type contended struct {
 	*system.Runner
 	counters *counters
-	meet     func(saved <-chan error) error // waits until the writer has saved, or cannot
+	meet     func(save func() (saved <-chan error)) error // waits until the writer has saved, or cannot
 
 	calls  int // of the policy
 	saves  int // of the other writer
@@ -55,16 +55,19 @@ func newContended(t *testing.T, store persistence.Factory) *contended {
 		if err != nil {
 			return err
 		}
-		saved := make(chan error, 1)
-		c.saves++
-		c.writer.Go(func() {
-			err := update()
-			if err != nil {
-				t.Error(err)
-			}
-			saved <- err
-		})
-		if err := c.meet(saved); err != nil {
+		save := func() <-chan error {
+			saved := make(chan error, 1)
+			c.saves++
+			c.writer.Go(func() {
+				err := update()
+				if err != nil {
+					t.Error(err)
+				}
+				saved <- err
+			})
+			return saved
+		}
+		if err := c.meet(save); err != nil {
 			return err
 		}
 		domain.Trigger(counter, Counted{})
@@ -103,7 +106,7 @@ func TestContention(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
 	c := newContended(t, gormstore.New(db))
-	c.meet = func(saved <-chan error) error { return savedOrWaiting(db, saved) }
+	c.meet = func(save func() <-chan error) error { return savedOrWaiting(db, save()) }
 	start(t, c)
 	waitForHeads(t, c)
 	if want := 2 + 5; c.calls != want { // the first attempt ends at the first trick
@@ -130,7 +133,7 @@ func TestContentionWithoutLock(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
 	c := newContended(t, unlockable{gormstore.New(db)})
-	c.meet = func(saved <-chan error) error { return savedOrWaiting(db, saved) }
+	c.meet = func(save func() <-chan error) error { return savedOrWaiting(db, save()) }
 	_, err := c.CatchUp(t.Context(), countersName, nil)
 	if !persistence.IsConflict(err) {
 		t.Errorf("got %v, want a conflict", err)
@@ -148,11 +151,11 @@ func TestContentionInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newContended(t, memory.New())
 		begin, attempts := time.Now(), 0
-		c.meet = func(saved <-chan error) error {
-			if attempts++; attempts%5 == 0 { // the writer is late
+		c.meet = func(save func() <-chan error) error {
+			if attempts++; attempts%5 == 0 { // no other writer
 				return nil
 			}
-			return <-saved
+			return <-save()
 		}
 		start(t, c)
 		waitForHeads(t, c)
