@@ -87,21 +87,33 @@ func (s *Store) adopt(db *gorm.DB) error {
 	if s.pool, err = s.db.DB(); err != nil {
 		return fmt.Errorf("the database handle has no pool of connections: %w", err)
 	}
-	if isLibPQ(s.pool.Driver()) {
-		return errors.New("the driver lib/pq cannot send the arrays that saves consist of; open the database with " +
-			"gorm.io/driver/postgres and its own driver, pgx")
+	if err := refusedDriver(packageOf(s.pool.Driver())); err != nil {
+		return err
 	}
 	s.handle = handleOf(s.pool)
 	return nil
 }
 
-// isLibPQ recognises the driver without importing it. A connector may have none.
-func isLibPQ(driver any) bool {
+// refusedDriver returns why a driver cannot be used, by its package.
+func refusedDriver(path string) error {
+	if path != "github.com/lib/pq" {
+		return nil
+	}
+	return errors.New("the driver lib/pq cannot send the arrays that saves consist of; open the database with " +
+		"gorm.io/driver/postgres and its own driver, pgx")
+}
+
+// packageOf returns the path of a driver's package. A connector may have no
+// driver, of which the path is "".
+func packageOf(driver any) string {
 	t := reflect.TypeOf(driver)
 	if t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return t != nil && t.PkgPath() == "github.com/lib/pq"
+	if t == nil {
+		return ""
+	}
+	return t.PkgPath()
 }
 
 // ready reports why the store cannot be used, and prepares the database the first time that it can be reached.
