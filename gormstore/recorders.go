@@ -469,10 +469,8 @@ func (r *processRecorder) selection(wanted persistence.NotificationRange) (query
 	if wanted.Stop > 0 {
 		stop = wanted.Stop
 	}
-	// Without the casts a key of type integer, as old versions of Django made it,
-	// would have PostgreSQL take the limits for integers as well.
 	query = "SELECT id, originator_id, originator_version, topic, state FROM " + r.table.quoted +
-		" WHERE application_name = ? AND id > CAST(? AS bigint) AND id <= CAST(? AS bigint)"
+		" WHERE application_name = ? AND id > ? AND id <= ?"
 	arguments = []any{r.application, wanted.After, stop}
 	if len(wanted.Topics) > 0 {
 		condition, topics := r.store.dialect.topics(wanted.Topics)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"strings"
 	"sync"
@@ -224,6 +225,10 @@ func TestIntegerKeys(t *testing.T) {
 		t.Errorf("AutoMigrate: %v, %q", err, warned)
 	}
 	wantWorking(t, db)
+	beyond := persistence.NotificationRange{After: math.MaxInt32 + 1, Limit: 1}
+	if _, err := recorder(t, db, "Dogs").SelectNotifications(t.Context(), beyond); err != nil {
+		t.Errorf("read after an id that no integer can be: %v", err)
+	}
 	run(t, db, "SELECT setval('stored_events_id_seq', 1200000000)")
 	if warned, err := migrateWarned(db); err != nil || !strings.Contains(warned, "1200000000 of 2147483647 ids") {
 		t.Errorf("AutoMigrate: %v, %q", err, warned)
