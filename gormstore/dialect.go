@@ -65,6 +65,15 @@ type dialect interface {
 	// append takes the lock of a log and then stores events in it. It returns their ids.
 	append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error)
 
+	// appendsWhole reports whether appendWhole can store the events of a save.
+	appendsWhole(s *save) bool
+
+	// appendWhole takes the lock of a log and stores events in a transaction of the
+	// user's, all or none of them, with one statement. It returns errNotContinued
+	// if they do not continue their stream; the transaction can go on then, and
+	// after no other error.
+	appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) ([]int64, error)
+
 	// merge writes a batch of saves, each of which succeeds or fails alone, and says in each what became of it.
 	merge(ctx context.Context, r *processRecorder, batch []*save)
 
@@ -91,8 +100,8 @@ type dialect interface {
 	// use. It is "" if it is not.
 	sequenceLag(ctx context.Context, c connection, t table, d description, key string) (string, error)
 
-	// schemaOf is the schema that a table is in, as a connection finds it.
-	schemaOf(ctx context.Context, c connection, t table) (string, error)
+	// locate finds where a table is, as a connection finds it.
+	locate(ctx context.Context, c connection, t table) (location, error)
 
 	// now is the time by the database's clock, in UTC. Hosts whose clocks differ agree on it.
 	now(ctx context.Context, c connection) (time.Time, error)

@@ -27,6 +27,13 @@ func (m *clientMemory) append(ctx context.Context, c connection, how locking, r 
 	return m.postgres.append(ctx, c, how, r, key, events)
 }
 
+func (m *clientMemory) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
+	if _, taken := m.taken.LoadOrStore(transactionOf(c.pool), true); taken {
+		return m.insert(ctx, c, r.table, r.key, r.application, events)
+	}
+	return m.postgres.appendWhole(ctx, c, r, events)
+}
+
 // transactionOf is the transaction below the savepoints of a pool.
 func transactionOf(pool gorm.ConnPool) any {
 	if hooked, ok := hooksOf(pool); ok {
@@ -48,10 +55,15 @@ func (u unshared) merge(ctx context.Context, r *processRecorder, batch []*save) 
 	u.postgres.merge(ctx, u.without(r), batch)
 }
 
+func (u unshared) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
+	return u.postgres.appendWhole(ctx, c, u.without(r), events)
+}
+
 func (unshared) without(r *processRecorder) *processRecorder {
 	changed, m := *r, &r.statements
 	removed := strings.NewReplacer("pg_advisory_xact_lock_shared($2::bigint), ", "", "pg_advisory_xact_lock_shared($2::bigint)::text || ", "").Replace
 	changed.statements = mergeStatements{event: removed(m.event), save: removed(m.save), batch: removed(m.batch),
-		wary: removed(m.wary), joined: removed(m.joined), locks: m.locks}
+		wary: removed(m.wary), joined: removed(m.joined), locks: m.locks,
+		whole: wholeStatements{event: removed(m.whole.event), stream: removed(m.whole.stream)}}
 	return &changed
 }

@@ -17,6 +17,8 @@ type unlocked struct{ dialect }
 
 func (unlocked) lock(context.Context, connection, locking, ...int64) error { return nil }
 
+func (unlocked) appendsWhole(*save) bool { return false }
+
 func (u unlocked) append(ctx context.Context, c connection, _ locking, r *processRecorder, _ int64, events []persistence.StoredEvent) ([]int64, error) {
 	return u.insert(ctx, c, r.table, r.key, r.application, events)
 }

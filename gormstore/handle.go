@@ -24,9 +24,10 @@ type handle struct {
 
 	holding holders
 
-	bounds  sync.Map // of *logBound by place
-	schemas sync.Map // the schema that a table is in, by its quoted name
-	present sync.Map // the quoted names of optional tables that exist
+	bounds    sync.Map // of *logBound by place
+	locations sync.Map // the location of a table, by its quoted name
+	guesses   sync.Map // where transactions of the user's found a table last, by its quoted name
+	present   sync.Map // the quoted names of optional tables that exist
 }
 
 // queueKey names the log that a queue is for.

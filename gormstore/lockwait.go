@@ -85,6 +85,21 @@ func (w *lockWatch) explain(op string, err error) error {
 	if !ok || coded.SQLState() != "57014" || !w.canceled {
 		return err
 	}
+	return w.timedOut(op, err)
+}
+
+// explainJoined is explain for a statement in a transaction of the user's. If the
+// statement was ended with its connection, nothing of the transaction is stored.
+func (w *lockWatch) explainJoined(op string, err error) error {
+	if _, coded := errors.AsType[sqlState](err); err == nil || coded || !w.discard() {
+		return w.explain(op, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.timedOut(op, err)
+}
+
+func (w *lockWatch) timedOut(op string, err error) error {
 	return &persistence.Error{Class: persistence.ErrLockTimeout, Op: op, Err: err,
 		Hint: hintTable + w.holder}
 }

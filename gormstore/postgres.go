@@ -26,15 +26,15 @@ func (postgres) placeholders(query string) string { return numbered(query) }
 // uuid is text, which PostgreSQL understands in every execution mode of its driver.
 func (postgres) uuid(id uuid.UUID) any { return id.String() }
 
-// schemaOf is where the table really is, which is not always the connection's first schema: processes that find one
+// locate finds where the table really is, which is not always the connection's first schema: processes that find one
 // table by different ways must agree on the keys of its locks.
-func (p postgres) schemaOf(ctx context.Context, c connection, t table) (schema string, err error) {
-	query := "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)"
-	err = c.row(ctx, query, t.quoted).Scan(&schema)
+func (p postgres) locate(ctx context.Context, c connection, t table) (at location, err error) {
+	query := "SELECT n.nspname, c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)"
+	err = c.row(ctx, query, t.quoted).Scan(&at.schema, &at.oid)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = &persistence.NotMigratedError{Missing: "table " + t.quoted, Fix: hintFix}
 	}
-	return schema, err
+	return at, err
 }
 
 // now is not the function now(), which is when the transaction began.

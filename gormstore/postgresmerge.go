@@ -43,6 +43,7 @@ type mergeStatements struct {
 	joined string // the events of one save, in a transaction of the user's
 	chunk  string // some of the events of a save, in a transaction that has the lock
 
+	whole wholeStatements
 	locks orderLocks
 }
 
@@ -61,6 +62,7 @@ func newMergeStatements(events string, notify, strict bool) mergeStatements {
 	}
 	const rows = "unnest($4::uuid[], $5::bigint[], $6::text[], $7::bytea[]) AS u(o, v, t, s)"
 	return mergeStatements{
+		whole: newWholeStatements(events, notify, locks),
 		locks: locks,
 		event: locked("$9") + log.insert("$4::uuid, $5::bigint, $6::text, $7::bytea FROM l") +
 			" WHERE " + log.continues("$4::uuid", "$8::bigint") + " RETURNING " + log.id(),

@@ -138,8 +138,7 @@ func (t *eventTable) conflict(ctx context.Context, c connection, op string, even
 		return t.store.translate(ctx, op, errors.Join(err, cause))
 	}
 	if len(stored) == 0 && cause != nil {
-		return &persistence.Error{Class: persistence.ErrIntegrity, Op: op, Err: cause,
-			Hint: "no stored event is in the way; if rows were imported, the sequence of the ids is behind them: set it with setval"}
+		return notUnique(op, cause)
 	}
 	if len(stored) == 0 {
 		return t.gap(ctx, c, op, events)
@@ -151,6 +150,13 @@ func (t *eventTable) conflict(ctx context.Context, c connection, op string, even
 		conflict.Current = newest
 	}
 	return conflict
+}
+
+// notUnique is the error if the key of an id, and not that of a version, is
+// violated.
+func notUnique(op string, cause error) error {
+	return &persistence.Error{Class: persistence.ErrIntegrity, Op: op, Err: cause,
+		Hint: "no stored event is in the way; if rows were imported, the sequence of the ids is behind them: set it with setval"}
 }
 
 // gap finds the stream that events do not continue. If another writer has
@@ -397,8 +403,12 @@ func (r *processRecorder) InsertEvents(ctx context.Context, events []persistence
 	if len(events) == 0 {
 		return nil, ctx.Err()
 	}
-	if s := newSave(events); s.fits() && ctx.Value(sharedKey{}) == nil {
+	s := newSave(events)
+	switch joined := ctx.Value(sharedKey{}) != nil; {
+	case !joined && s.fits():
 		return r.merged(ctx, s)
+	case joined && r.store.dialect.appendsWhole(s):
+		return r.saveWhole(ctx, events)
 	}
 	return r.write(ctx, opSave, events, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
 		return r.append(ctx, c, joined, events)
@@ -414,6 +424,30 @@ func (r *processRecorder) merged(ctx context.Context, s *save) ([]int64, error) 
 	s.deadline, _ = ctx.Deadline()
 	ids, err := r.queue.submit(ctx, s, r.writeBatch)
 	return ids, r.store.translate(ctx, r.application+": "+opSave, err)
+}
+
+// saveWhole saves in the transaction that ctx carries, without a savepoint: the
+// dialect stores all of the events or none.
+func (r *processRecorder) saveWhole(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+	if err := r.begin(ctx, opSave, events); err != nil {
+		return nil, err
+	}
+	outer, err := r.store.joined(ctx)
+	if err != nil {
+		return nil, err
+	}
+	outer.turn.Lock()
+	defer outer.turn.Unlock()
+	c := connection{outer.connection(), r.store}
+	op := r.application + ": " + opSave
+	ids, err := r.store.dialect.appendWhole(ctx, c, r, events)
+	switch {
+	case err == nil:
+		return complete(ids, events)
+	case r.store.faultOf(err).unique: // the transaction cannot be asked what is in the way
+		return nil, notUnique(op, err)
+	}
+	return r.explain(ctx, c, op, events, err)
 }
 
 // writeBatch writes a batch on behalf of all its callers, so it must not end with the leader's context.
@@ -558,18 +592,25 @@ func (s *Store) readers() gorm.ConnPool {
 	return s.pool
 }
 
+// location is where the database has a table. SQLite has neither schemas nor
+// numbers for tables.
+type location struct {
+	schema string
+	oid    int64
+}
+
 // schemaOf is the schema that a table is in, as far as the database has any.
 // What is found in a transaction of the user's is not kept, because the transaction may look elsewhere than others.
 func (s *Store) schemaOf(ctx context.Context, c connection, joined bool, t table) (string, error) {
 	if t.schema != "" {
 		return t.schema, nil
 	}
-	if known, ok := s.handle.schemas.Load(t.quoted); ok && !joined {
-		return known.(string), nil
+	if known, ok := s.handle.locations.Load(t.quoted); ok && !joined {
+		return known.(location).schema, nil
 	}
-	schema, err := s.dialect.schemaOf(ctx, c, t)
+	at, err := s.dialect.locate(ctx, c, t)
 	if err == nil && !joined {
-		s.handle.schemas.Store(t.quoted, schema)
+		s.handle.locations.Store(t.quoted, at)
 	}
-	return schema, err
+	return at.schema, err
 }

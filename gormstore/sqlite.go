@@ -75,8 +75,15 @@ func (s sqlite) prepareAll(ctx context.Context, store *Store) error {
 	return err
 }
 
-// schemaOf has nothing to tell: a file has one schema.
-func (sqlite) schemaOf(context.Context, connection, table) (string, error) { return "", nil }
+// appendsWhole is false: a savepoint of SQLite costs no round trip.
+func (sqlite) appendsWhole(*save) bool { return false }
+
+func (sqlite) appendWhole(context.Context, connection, *processRecorder, []persistence.StoredEvent) ([]int64, error) {
+	panic("gormstore: SQLite stores whole saves with a savepoint")
+}
+
+// locate has nothing to tell: a file has one schema.
+func (sqlite) locate(context.Context, connection, table) (location, error) { return location{}, nil }
 
 // now is the time of the process: SQLite has no server, and all processes that share a file are on one host.
 func (sqlite) now(context.Context, connection) (time.Time, error) { return time.Now().UTC(), nil }

@@ -1,0 +1,178 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// A save in a transaction of the user's is one statement, in one round trip. It
+// must leave the transaction as it was if the events conflict, and there is no
+// savepoint to return to. So it stores the first event of the stream if that
+// continues it, and the others only if the first one is stored. The first one
+// is not stored, and is no error, if another transaction has stored the same
+// version in the meantime.
+//
+// The statement cannot find out where its table is before it takes the lock, as
+// the key of the lock depends on that. It is told where the last transaction
+// found the table, and does nothing if that is not where it is.
+
+// wholeStatements store the events of one stream. The arguments are the time
+// limit for the lock, the lock's key, the application, the first event with its
+// version as continued returns it, the number of the table, and then the other
+// events and the channel for signals, if there are any.
+type wholeStatements struct {
+	event  string // one event
+	stream string // several events
+}
+
+func newWholeStatements(events string, notify bool, locks orderLocks) wholeStatements {
+	log := logStatements{events: events, application: "$3::varchar"}
+	statement := func(channel, others, ids string) string {
+		tell := ""
+		if notify {
+			tell = ", pg_notify(" + channel + "::text, $3::varchar)"
+		}
+		return "WITH " + locks.floor +
+			"b AS MATERIALIZED (" + before(locks.held) + " WHERE " + quoteLiteral(events) + "::regclass::oid = $9::bigint), " +
+			"l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), " + locks.once + tell + " FROM h, b), " +
+			"i AS (" + log.insert("$4::uuid, $5::bigint, $6::text, $7::bytea FROM l") +
+			" WHERE " + log.continues("$4::uuid", "$8::bigint") +
+			" ON CONFLICT (application_name, originator_id, originator_version) DO NOTHING RETURNING " + log.id() + " AS id)" +
+			others + " SELECT COALESCE(a.ids, ''), " + restore + " FROM b, (SELECT string_agg(id::text, ' ') AS ids FROM " + ids + " OFFSET 0) a"
+	}
+	return wholeStatements{
+		event: statement("$10", "", "i"),
+		stream: statement("$13", ", j AS ("+
+			log.insert("$4::uuid, v, t, s FROM unnest($10::bigint[], $11::text[], $12::bytea[]) AS u(v, t, s)")+
+			" WHERE (SELECT count(*) FROM i) = 1 RETURNING "+log.id()+" AS id)",
+			"(SELECT id FROM i UNION ALL SELECT id FROM j) k"),
+	}
+}
+
+func quoteLiteral(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+
+// appendsWhole implements dialect.
+func (postgres) appendsWhole(s *save) bool { return s.single && len(s.events) <= postgresChunk }
+
+// appendWhole implements dialect.
+func (p postgres) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
+	at, guessed, err := r.guess(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	ids, there, err := p.tryWhole(ctx, c, r, at, events)
+	if err == nil && !there && guessed {
+		if at, err = r.locate(ctx, c); err == nil {
+			ids, there, err = p.tryWhole(ctx, c, r, at, events)
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case !there:
+		return nil, &persistence.NotMigratedError{Missing: "table " + r.table.quoted, Fix: hintFix}
+	case len(ids) == 0:
+		return nil, errNotContinued
+	}
+	return ids, nil
+}
+
+// guess returns where the last transaction of a user's has found the table, or
+// else where this one does.
+func (r *processRecorder) guess(ctx context.Context, c connection) (at location, guessed bool, err error) {
+	if known, ok := r.store.handle.guesses.Load(r.table.quoted); ok {
+		return known.(location), true, nil
+	}
+	at, err = r.locate(ctx, c)
+	return at, false, err
+}
+
+func (r *processRecorder) locate(ctx context.Context, c connection) (location, error) {
+	at, err := r.store.dialect.locate(ctx, c, r.table)
+	if err == nil {
+		r.store.handle.guesses.Store(r.table.quoted, at)
+	}
+	return at, err
+}
+
+// tryWhole sends the statement. It returns false if the table is elsewhere.
+func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder, at location, events []persistence.StoredEvent) (ids []int64, there bool, err error) {
+	place := place{schema: at.schema, table: r.table.name, application: r.application}
+	key, wait := r.orderKey(place), waitOf(ctx, r.store.lockTimeout)
+	first := &events[0]
+	query := r.statements.whole.event
+	arguments := append(make([]any, 0, 13), milliseconds(wait), key, r.application,
+		first.OriginatorID.String(), first.OriginatorVersion, first.Topic, first.State, continued(first), at.oid)
+	if len(events) > 1 {
+		var a columns
+		a.add(events[1:])
+		query = r.statements.whole.stream
+		arguments = append(arguments, a.versions, a.topics, a.states)
+	}
+	if tell := r.store.signal(place); tell != (signal{}) {
+		arguments = append(arguments, tell.channel)
+	}
+	sent, stop := context.WithCancel(ctx)
+	defer stop()
+	watch := p.watch(r, key, wait, stop)
+	defer watch.alarm.stop()
+	err = c.watched(sent, watch, func(row []driver.Value) error {
+		text, ok := row[0].(string)
+		if !ok {
+			return errors.New("the driver returned the ids in an unknown form")
+		}
+		there = true
+		ids, err = parseIDs(text)
+		return err
+	}, query, arguments...)
+	return ids, there, watch.explainJoined(r.application+": "+opSave, err)
+}
+
+// parseIDs reads numbers with blanks between them.
+func parseIDs(text string) (ids []int64, err error) {
+	for field := range strings.FieldsSeq(text) {
+		id, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// watched sends a statement in a transaction of the user's. It goes past
+// database/sql if the store has begun the transaction itself.
+func (c connection) watched(ctx context.Context, watch *lockWatch, each eachRow, query string, arguments ...any) error {
+	if u, ok := unitOf(c.pool); ok {
+		err := connection{u.conn, c.store}.direct(ctx, watch, each, query, arguments...)
+		u.note(err)
+		if watch.discard() {
+			u.stale.Store(true)
+		}
+		return err
+	}
+	begin := time.Now()
+	watch.begin(c.pool)
+	err := c.indirect(ctx, each, query, arguments)
+	watch.end()
+	c.trace(ctx, begin, query, -1, err)
+	return err
+}
+
+// unitOf finds the transaction that the store has begun, below GORM's prepared
+// statements and our hooks.
+func unitOf(pool gorm.ConnPool) (*postgresUnit, bool) {
+	if h, ok := hooksOf(pool); ok {
+		pool = h.ConnPool
+	}
+	u, ok := pool.(*postgresUnit)
+	return u, ok
+}
