@@ -67,3 +67,8 @@ func (unshared) without(r *processRecorder) *processRecorder {
 		whole: wholeStatements{event: removed(m.whole.event), stream: removed(m.whole.stream)}}
 	return &changed
 }
+
+// OrderKey is the key of the order lock of a log.
+func OrderKey(schema, table, application string) int64 {
+	return place{schema: schema, table: table, application: application}.orderKey()
+}

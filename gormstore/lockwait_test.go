@@ -3,6 +3,7 @@ package gormstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -90,53 +91,83 @@ func TestSaveBoundsWaitForTable(t *testing.T) {
 	}
 }
 
-// In a transaction of the caller's the wait is bounded as well, the transaction can
-// go on, and its own lock_timeout is as it was.
+// In a transaction of the caller's the wait is bounded as well. PostgreSQL gives the
+// transaction up then, so that nothing of it is stored, whatever the caller does.
 func TestSaveInTransactionBoundsWaitForTable(t *testing.T) {
 	t.Parallel()
-	for name, prepare := range map[string]bool{"": false, "prepared": true} {
-		t.Run("save"+name, func(t *testing.T) {
+	type body = func(ctx context.Context, tx *gorm.DB) error
+	for name, run := range map[string]func(ctx context.Context, db *gorm.DB, fn body) error{
+		"Transaction": gormstore.Transaction,
+		"WithTx": func(ctx context.Context, db *gorm.DB, fn body) error {
+			return db.Transaction(func(tx *gorm.DB) error { return fn(gormstore.WithTx(ctx, tx), tx) })
+		},
+		"WithTx, prepared": func(ctx context.Context, db *gorm.DB, fn body) error {
+			return db.Session(&gorm.Session{PrepareStmt: true}).Transaction(func(tx *gorm.DB) error { return fn(gormstore.WithTx(ctx, tx), tx) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := migrated(t, testdb.OpenPostgres(t))
 			r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
 			release := lockedTable(t, db, "stored_events", "EXCLUSIVE")
-			err := db.Session(&gorm.Session{PrepareStmt: prepare}).Transaction(func(tx *gorm.DB) error {
-				wantSetting := func() {
-					t.Helper()
-					var setting string
-					if err := tx.Raw("SHOW lock_timeout").Scan(&setting).Error; err != nil || setting != "7s" {
-						t.Errorf("lock_timeout is %q, %v; want that of the transaction", setting, err)
-					}
-				}
-				if err := tx.Exec("SET LOCAL lock_timeout = '7s'").Error; err != nil {
-					return err
-				}
-				ctx := gormstore.WithTx(t.Context(), tx)
+			err := run(t.Context(), db, func(ctx context.Context, tx *gorm.DB) error {
 				begin := time.Now()
 				_, err := r.InsertEvents(ctx, history(uuid.New(), 0, 1))
 				wantTimelyLockTimeout(t, begin, err)
 				wantHolder(t, err)
-				wantSetting()
-				begin = time.Now()
-				_, err = r.InsertProcessed(ctx, history(uuid.New(), 0, 1),
-					persistence.Tracking{ApplicationName: "Up", NotificationID: 1})
-				wantTimelyLockTimeout(t, begin, err)
-				wantHolder(t, err)
 				release()
-				if _, err := r.InsertEvents(ctx, history(uuid.New(), 0, 2)); err != nil {
-					return err
+				if _, err := r.InsertEvents(ctx, history(uuid.New(), 0, 2)); err == nil {
+					t.Error("the transaction goes on after a lock timeout")
 				}
-				wantSetting()
 				return nil
 			})
-			if err != nil {
-				t.Fatal(err)
+			if err == nil {
+				t.Error("the transaction was committed after a lock timeout")
 			}
-			if stored := wholeLog(t, r); len(stored) != 2 {
-				t.Errorf("%d events are stored; want the 2 of the save after the lock", len(stored))
+			if stored := wholeLog(t, r); len(stored) != 0 {
+				t.Errorf("%d events are stored; want none", len(stored))
 			}
+			wantIdle(t, db)
 		})
 	}
+}
+
+// A save in a transaction of the caller's leaves its lock_timeout as it was, also
+// if it conflicts.
+func TestSaveInTransactionKeepsLockTimeout(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	r := recorder(t, db, "Dogs")
+	dog := uuid.New()
+	transaction(t, db, func(ctx context.Context, tx *gorm.DB) error {
+		if err := tx.Exec("SET LOCAL lock_timeout = '7s'").Error; err != nil {
+			return err
+		}
+		for name, save := range map[string]func() error{
+			"one event":      func() error { _, err := r.InsertEvents(ctx, history(uuid.New(), 0, 1)); return err },
+			"several events": func() error { _, err := r.InsertEvents(ctx, history(uuid.New(), 0, 3)); return err },
+			"several streams": func() error {
+				_, err := r.InsertEvents(ctx, append(history(uuid.New(), 0, 1), history(uuid.New(), 0, 1)...))
+				return err
+			},
+			"a conflict": func() error {
+				_, err := r.InsertEvents(ctx, history(dog, 5, 1))
+				if !persistence.IsConflict(err) {
+					return fmt.Errorf("got %w; want a conflict", err)
+				}
+				return nil
+			},
+		} {
+			if err := save(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			var setting string
+			if err := tx.Raw("SHOW lock_timeout").Scan(&setting).Error; err != nil || setting != "7s" {
+				t.Errorf("%s: lock_timeout is %q, %v; want that of the transaction", name, setting, err)
+			}
+		}
+		return nil
+	})
 }
 
 // Every write bounds its wait for a table, also those that take no order lock.
