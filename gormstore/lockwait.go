@@ -152,12 +152,17 @@ func (p postgres) watch(r *processRecorder, key int64, stop func()) *lockWatch {
 	return w
 }
 
-// release gives the connection back, or discards it.
-func (w *lockWatch) release(conn *sql.Conn) {
+// close ends the watch.
+func (w *lockWatch) close() {
 	w.mu.Lock()
 	w.released = true // an alarm that has rung already must not be set again
 	w.mu.Unlock()
 	w.alarm.stop()
+}
+
+// release ends the watch and gives the connection back, or discards it.
+func (w *lockWatch) release(conn *sql.Conn) {
+	w.close()
 	if w.discard() {
 		discard(conn)
 	}

@@ -122,8 +122,9 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 	}
 	sent, stop := context.WithCancel(ctx)
 	defer stop()
-	watch := p.watch(r, key, wait, stop)
-	defer watch.alarm.stop()
+	watch := p.watch(r, key, stop)
+	defer watch.close()
+	watch.alarm.postpone(wait + lockGrace)
 	err = c.watched(sent, watch, func(row []driver.Value) error {
 		text, ok := row[0].(string)
 		if !ok {

@@ -44,7 +44,17 @@ type sharedKey struct{}
 //
 // In a ctx that carries a transaction of the same database already, fn runs in a savepoint of it.
 func Transaction(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *gorm.DB) error) error {
-	return New(db).transaction(ctx, fn)
+	return transactor(db).transaction(ctx, fn)
+}
+
+// transactor is a Store for transactions alone. It looks up the tables' names only
+// if the database is not prepared, because that costs a short transaction much.
+func transactor(db *gorm.DB) *Store {
+	s := &Store{lockTimeout: DefaultLockTimeout}
+	if s.refused = s.adopt(db); s.refused == nil && !s.handle.prepared.Load() {
+		return New(db)
+	}
+	return s
 }
 
 func (s *Store) transaction(ctx context.Context, fn func(ctx context.Context, tx *gorm.DB) error) error {
