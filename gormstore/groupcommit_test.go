@@ -95,7 +95,7 @@ func isInsert(call faultdb.Call) bool { return strings.Contains(call.Statement, 
 
 // isMerged recognises the statement of a batch on PostgreSQL.
 func isMerged(call faultdb.Call) bool {
-	return isInsert(call) && strings.HasSuffix(call.Statement, ", originator_id, originator_version")
+	return isInsert(call) && strings.Contains(call.Statement, "unnest((SELECT $4")
 }
 
 // blocker is a transaction of another process that holds the order lock of an application.

@@ -1,7 +1,9 @@
 package gormstore
 
 import (
+	"database/sql/driver"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -47,6 +49,33 @@ func (l logStatements) allContinue(originators, versions string) string {
 // fail, by a cast whose error has both numbers in it.
 func (logStatements) id() string {
 	return "CASE WHEN id > (SELECT floor FROM h) THEN id ELSE ('" + lowID + "' || id || ' of ' || (SELECT floor FROM h))::bigint END"
+}
+
+// storedIDs stores what is selected, and selects the ids in the order of the
+// events, with blanks between them. It selects no row if nothing is stored.
+func (l logStatements) storedIDs(selected string) string {
+	return ", i AS (" + l.insert(selected) + " RETURNING " + l.id() + " AS id) SELECT string_agg(id::text, ' ') FROM i HAVING count(*) > 0"
+}
+
+// parseIDs reads ids with blanks between them. They ascend, as PostgreSQL draws
+// them in the order of the events.
+func parseIDs(value driver.Value) ([]int64, error) {
+	text, ok := value.(string)
+	if !ok {
+		return nil, fmt.Errorf("the driver returned the ids as %T", value)
+	}
+	ids := make([]int64, 0, strings.Count(text, " ")+1)
+	for field := range strings.FieldsSeq(text) {
+		id, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		if len(ids) > 0 && id <= ids[len(ids)-1] {
+			return nil, fmt.Errorf("the database returned the ids of one statement in another order: %d before %d", ids[len(ids)-1], id)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // lowID begins the text that the cast fails with.

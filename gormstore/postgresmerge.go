@@ -23,6 +23,9 @@ import (
 // with; a commit of another process in between makes the unique key fail, and
 // the statement is repeated, too.
 //
+// The ids come back in one row, in the order of the events, as a row for each
+// event would cost more than the check that the event continues its stream.
+//
 // Two details keep PostgreSQL's plans good. The arrays are wrapped in
 // subqueries, because the planner would otherwise see their lengths and plan
 // each execution anew. And the newest version is a scalar subquery, because a
@@ -35,10 +38,11 @@ import (
 // is sent with the lock, also if all saves then turn out to conflict: whoever
 // listens then looks once in vain.
 type mergeStatements struct {
-	event string // one event
-	save  string // the events of one save
-	batch string // the events of several saves
-	wary  string // the same, without those that conflict
+	event   string // one event
+	save    string // the events of one save
+	singles string // the events of several saves of one event each
+	batch   string // the events of several saves
+	wary    string // the same, without those that conflict
 
 	joined string // the events of one save, in a transaction of the user's
 	chunk  string // some of the events of a save, in a transaction that has the lock
@@ -58,20 +62,20 @@ func newMergeStatements(events string, notify, strict bool) mergeStatements {
 		return "SELECT set_config('lock_timeout', $1, true), " + take + tell + " FROM h"
 	}
 	locked := func(channel string) string {
-		return "WITH " + locks.floor + "l AS MATERIALIZED (" + lock(locks.take, channel) + ") "
+		return "WITH " + locks.floor + "l AS MATERIALIZED (" + lock(locks.take, channel) + ")"
 	}
 	const rows = "unnest($4::uuid[], $5::bigint[], $6::text[], $7::bytea[]) AS u(o, v, t, s)"
 	return mergeStatements{
 		whole: newWholeStatements(events, notify, locks),
 		locks: locks,
-		event: locked("$9") + log.insert("$4::uuid, $5::bigint, $6::text, $7::bytea FROM l") +
+		event: locked("$9") + " " + log.insert("$4::uuid, $5::bigint, $6::text, $7::bytea FROM l") +
 			" WHERE " + log.continues("$4::uuid", "$8::bigint") + " RETURNING " + log.id(),
-		save: locked("$10") + log.insert("o, v, t, s FROM l, "+rows) +
-			" WHERE " + log.allContinue("$8", "$9") + " RETURNING " + log.id(),
-		batch: locked("$10") + log.insert("o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), (SELECT $6::text[]), "+
-			"(SELECT $7::bytea[])) AS u(o, v, t, s)") +
-			" WHERE " + log.allContinue("$8", "$9") + " RETURNING " + log.id() + ", originator_id, originator_version",
-		wary: locked("$9") + log.insert("o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), (SELECT $6::text[]), "+
+		save: locked("$10") + log.storedIDs("o, v, t, s FROM l, "+rows+" WHERE "+log.allContinue("$8", "$9")),
+		singles: locked("$8") + log.storedIDs("o, abs(v), t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), "+
+			"(SELECT $6::text[]), (SELECT $7::bytea[])) AS u(o, v, t, s) WHERE "+log.allContinue("$4", "$5")),
+		batch: locked("$10") + log.storedIDs("o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), "+
+			"(SELECT $6::text[]), (SELECT $7::bytea[])) AS u(o, v, t, s) WHERE "+log.allContinue("$8", "$9")),
+		wary: locked("$9") + " " + log.insert("o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), (SELECT $6::text[]), "+
 			"(SELECT $7::bytea[]), (SELECT $8::bigint[])) AS u(o, v, t, s, f)") +
 			" WHERE " + log.continues("u.o", "u.f") + " RETURNING " + log.id() + ", originator_id, originator_version",
 		joined: "WITH " + locks.floor + "b AS MATERIALIZED (" + before(locks.held) + "), " +
@@ -246,25 +250,22 @@ func overtaken(err error) bool {
 }
 
 func (w *writing) tryOne(ctx context.Context, s *save) error {
-	s.ids = make([]int64, 0, len(s.events))
-	return w.insertOne(ctx, s.events, func(row []driver.Value) error {
-		id, err := asInt(row[0])
-		s.ids = append(s.ids, id)
-		return err
-	})
-}
-
-func (w *writing) insertOne(ctx context.Context, events []persistence.StoredEvent, each eachRow) error {
-	if len(events) == 1 {
-		e := &events[0]
-		return w.direct(ctx, each, w.r.statements.event,
+	s.ids, s.err = nil, nil
+	if len(s.events) == 1 {
+		e := &s.events[0]
+		single := func(row []driver.Value) error {
+			id, err := asInt(row[0])
+			s.ids = []int64{id}
+			return err
+		}
+		return w.direct(ctx, single, w.r.statements.event,
 			w.arguments(e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State, continued(e))...)
 	}
 	var a columns
-	a.add(events)
+	a.add(s.events)
 	var f firsts
-	f.add(events)
-	return w.direct(ctx, each, w.r.statements.save,
+	f.add(s.events)
+	return w.direct(ctx, assignInOrder([]*save{s}), w.r.statements.save,
 		w.arguments(a.originators(), a.versions, a.topics, a.states, f.array(), f.versions)...)
 }
 
@@ -332,16 +333,50 @@ func (w *writing) writeMany(ctx context.Context, batch []*save) error {
 		}
 		return err
 	}
-	var f firsts
 	for _, s := range batch {
-		f.add(s.events)
+		s.ids, s.err = nil, nil
 	}
-	err := w.direct(ctx, assignTo(batch), w.r.statements.batch,
-		w.arguments(a.originators(), a.versions, a.topics, a.states, f.array(), f.versions)...)
+	err := w.insertAll(ctx, batch, &a)
 	if err == nil && batch[0].ids == nil {
 		return errNotContinued
 	}
 	return err
+}
+
+// insertAll stores all saves of a batch or none.
+func (w *writing) insertAll(ctx context.Context, batch []*save, a *columns) error {
+	assign := assignInOrder(batch)
+	if len(a.versions) == len(batch) {
+		return w.direct(ctx, assign, w.r.statements.singles,
+			w.arguments(a.originators(), eachContinued(batch), a.topics, a.states)...)
+	}
+	var f firsts
+	for _, s := range batch {
+		f.add(s.events)
+	}
+	return w.direct(ctx, assign, w.r.statements.batch,
+		w.arguments(a.originators(), a.versions, a.topics, a.states, f.array(), f.versions)...)
+}
+
+// assignInOrder gives each save its part of the ids of all events.
+func assignInOrder(batch []*save) eachRow {
+	return func(row []driver.Value) error {
+		ids, err := parseIDs(row[0])
+		if err != nil {
+			return err
+		}
+		events := 0
+		for _, s := range batch {
+			events += len(s.events)
+		}
+		if len(ids) != events {
+			return fmt.Errorf("the database returned %d ids of %d events", len(ids), events)
+		}
+		for _, s := range batch {
+			s.ids, ids = ids[:len(s.events):len(s.events)], ids[len(s.events):]
+		}
+		return nil
+	}
 }
 
 // eachContinued returns what continued is for the first event of the save, for

@@ -3,8 +3,6 @@ package gormstore
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
-	"strconv"
 	"strings"
 	"time"
 
@@ -126,27 +124,11 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 	defer watch.close()
 	watch.alarm.postpone(wait + lockGrace)
 	err = c.watched(sent, watch, func(row []driver.Value) error {
-		text, ok := row[0].(string)
-		if !ok {
-			return errors.New("the driver returned the ids in an unknown form")
-		}
 		there = true
-		ids, err = parseIDs(text)
+		ids, err = parseIDs(row[0])
 		return err
 	}, query, arguments...)
 	return ids, there, watch.explainJoined(r.application+": "+opSave, err)
-}
-
-// parseIDs reads numbers with blanks between them.
-func parseIDs(text string) (ids []int64, err error) {
-	for field := range strings.FieldsSeq(text) {
-		id, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
 }
 
 // watched sends a statement in a transaction of the user's. It goes past
