@@ -213,6 +213,74 @@ func TestSequenceThatCaches(t *testing.T) {
 	}
 }
 
+// A save that has waited for its log does not get an id from the cache of its
+// connection that is below one which was committed in the meantime.
+func TestSequenceThatCachesWhileASaveWaits(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	here, there := db, again(t, db)
+	for _, one := range []*gorm.DB{here, there} {
+		pool, err := one.DB()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool.SetMaxOpenConns(1)
+	}
+	waiting, first := recorder(t, here, schoolName), recorder(t, there, schoolName)
+	insert(t, waiting, history(uuid.New(), 1, 1)...)
+	insert(t, first, history(uuid.New(), 1, 1)...) // both have looked at the sequence
+	run(t, db, "ALTER SEQUENCE stored_events_id_seq CACHE 20")
+	insert(t, waiting, history(uuid.New(), 1, 1)...) // its connection keeps 19 ids
+	var waited error
+	done := make(chan struct{})
+	observer := again(t, db)
+	err := gormstore.Transaction(t.Context(), there, func(ctx context.Context, _ *gorm.DB) error {
+		if _, err := first.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil {
+			return err
+		}
+		before := waitingForLock(t, observer)
+		go func() {
+			defer close(done)
+			_, waited = waiting.InsertEvents(t.Context(), history(uuid.New(), 1, 1))
+		}()
+		if !eventually(func() bool { return waitingForLock(t, observer) > before }) {
+			t.Error("the save does not wait for the log")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	if _, ok := errors.AsType[*gormstore.SequenceError](waited); !ok {
+		t.Errorf("got %v, want a SequenceError", waited)
+	}
+}
+
+// A trigger that takes events away or changes them is no conflict.
+func TestTriggerOnEvents(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"no row":          "RETURN NULL;",
+		"another version": "NEW.originator_version = NEW.originator_version + 7; RETURN NEW;",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := migrated(t, testdb.OpenPostgres(t))
+			r := recorder(t, db, schoolName)
+			run(t, db, "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "+body+" END $$")
+			run(t, db, "CREATE TRIGGER meddle BEFORE INSERT ON stored_events FOR EACH ROW EXECUTE FUNCTION meddle()")
+			for range 2 {
+				_, err := r.InsertEvents(t.Context(), history(uuid.New(), 1, 1))
+				if name == "no row" && (err == nil || persistence.IsConflict(err)) {
+					t.Errorf("got %v, want an error that is no conflict", err)
+				}
+				t.Log(err)
+			}
+		})
+	}
+}
+
 // A table of SQLite that gives the ids of deleted events again is refused at the
 // first use.
 func TestReusedIDsAtFirstUse(t *testing.T) {

@@ -63,7 +63,7 @@ type dialect interface {
 	lockHolder(ctx context.Context, c connection, key int64, tables ...table) (heldLock, string)
 
 	// append takes the lock of a log and then stores events in it. It returns their ids.
-	append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error)
+	append(ctx context.Context, c connection, how locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error)
 
 	// appendsWhole reports whether appendWhole can store the events of a save.
 	appendsWhole(s *save) bool
@@ -81,8 +81,9 @@ type dialect interface {
 	// readers need a bound.
 	concurrent() bool
 
-	// end finds the end of a log, where writers run at the same time.
-	end(ctx context.Context, c connection, r *processRecorder, at place, joined bool) (logEnd, error)
+	// end finds the end of a log, where writers run at the same time. It returns
+	// false if the connection finds the table elsewhere.
+	end(ctx context.Context, c connection, r *processRecorder, at location, joined bool) (end logEnd, there bool, err error)
 
 	// topics is a condition on the column topic, with its arguments.
 	topics(topics []string) (condition string, arguments []any)

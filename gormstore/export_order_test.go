@@ -20,11 +20,11 @@ type clientMemory struct {
 	taken sync.Map // of true by unit
 }
 
-func (m *clientMemory) append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error) {
+func (m *clientMemory) append(ctx context.Context, c connection, how locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
 	if _, taken := m.taken.LoadOrStore(transactionOf(c.pool), true); taken {
 		return m.insert(ctx, c, r.table, r.key, r.application, events)
 	}
-	return m.postgres.append(ctx, c, how, r, key, events)
+	return m.postgres.append(ctx, c, how, r, events)
 }
 
 func (m *clientMemory) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
@@ -47,8 +47,8 @@ func WithoutSharedLock(s *Store) { s.dialect = unshared{} }
 
 type unshared struct{ postgres }
 
-func (u unshared) append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error) {
-	return u.postgres.append(ctx, c, how, u.without(r), key, events)
+func (u unshared) append(ctx context.Context, c connection, how locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
+	return u.postgres.append(ctx, c, how, u.without(r), events)
 }
 
 func (u unshared) merge(ctx context.Context, r *processRecorder, batch []*save) {
@@ -62,7 +62,7 @@ func (u unshared) appendWhole(ctx context.Context, c connection, r *processRecor
 func (unshared) without(r *processRecorder) *processRecorder {
 	changed, m := *r, &r.statements
 	removed := strings.NewReplacer("pg_advisory_xact_lock_shared($2::bigint), ", "", "pg_advisory_xact_lock_shared($2::bigint)::text || ", "").Replace
-	changed.statements = mergeStatements{event: removed(m.event), save: removed(m.save), batch: removed(m.batch),
+	changed.statements = mergeStatements{event: removed(m.event), save: removed(m.save), singles: removed(m.singles), batch: removed(m.batch),
 		wary: removed(m.wary), joined: removed(m.joined), locks: m.locks,
 		whole: wholeStatements{event: removed(m.whole.event), stream: removed(m.whole.stream)}}
 	return &changed

@@ -19,14 +19,14 @@ func (unlocked) lock(context.Context, connection, locking, ...int64) error { ret
 
 func (unlocked) appendsWhole(*save) bool { return false }
 
-func (u unlocked) append(ctx context.Context, c connection, _ locking, r *processRecorder, _ int64, events []persistence.StoredEvent) ([]int64, error) {
+func (u unlocked) append(ctx context.Context, c connection, _ locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
 	return u.insert(ctx, c, r.table, r.key, r.application, events)
 }
 
 // OrderKeyOf is the key of the order lock of an application, once its Store has been used.
 func OrderKeyOf(s *Store, application string) int64 {
 	r := newProcessRecorder(s, application)
-	at, err := r.place(context.Background(), connection{s.pool, s}, false)
+	at, err := r.place(context.Background(), connection{s.pool, s})
 	if err != nil {
 		panic(err)
 	}

@@ -25,8 +25,7 @@ type handle struct {
 	holding holders
 
 	bounds    sync.Map // of *logBound by place
-	locations sync.Map // the location of a table, by its quoted name
-	guesses   sync.Map // where transactions of the user's found a table last, by its quoted name
+	locations sync.Map // where a table was found last, by its quoted name
 	present   sync.Map // the quoted names of optional tables that exist
 }
 

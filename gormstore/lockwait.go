@@ -211,7 +211,7 @@ func (t *eventTable) withHolder(ctx context.Context, c connection, op string, er
 		ctx, cancel = context.WithTimeout(ctx, lockLook)
 		defer cancel()
 	}
-	at, failed := t.place(ctx, c, true)
+	at, failed := t.place(ctx, c)
 	if failed != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package gormstore
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"math"
 	"sync"
 
@@ -83,28 +85,33 @@ func headOf(events, application string) string {
 
 // end finds the end of a log. A reader in a transaction that keeps one snapshot
 // is refused, because it would not see what ended between two statements.
-func (postgres) end(ctx context.Context, c connection, r *processRecorder, at place, joined bool) (end logEnd, err error) {
+func (postgres) end(ctx context.Context, c connection, r *processRecorder, at location, joined bool) (end logEnd, there bool, err error) {
 	var standby bool
 	var isolation string
-	query := "WITH h AS MATERIALIZED (SELECT " + headOf(r.table.quoted, "$1::varchar") + " AS head) " +
+	query := "WITH h AS MATERIALIZED (SELECT " + headOf(r.table.quoted, "$1::varchar") + " AS head WHERE " + here(r.table.quoted, "$3") + ") " +
 		"SELECT h.head, LEAST(h.head, (SELECT MIN(h.head + " + signedDifference("l.objid::bigint", "h.head") + ") FROM pg_locks l " +
 		"WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.classid = $2::bigint::oid AND l.mode = 'ShareLock' " +
 		"AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) " +
 		"AND l.pid IS DISTINCT FROM pg_backend_pid())), pg_is_in_recovery(), current_setting('transaction_isolation') FROM h"
-	if err := c.row(ctx, query, r.application, int64(uint32(r.orderKey(at)>>32))).Scan(&end.newest, &end.bound, &standby, &isolation); err != nil {
-		return logEnd{}, err
+	key := int64(uint32(r.orderKey(r.placeAt(at)) >> 32))
+	err = c.row(ctx, query, r.application, key, at.oid).Scan(&end.newest, &end.bound, &standby, &isolation)
+	if errors.Is(err, sql.ErrNoRows) {
+		return logEnd{}, false, nil
+	}
+	if err != nil {
+		return logEnd{}, false, err
 	}
 	op := r.application + ": find the end of the log"
 	switch {
 	case standby:
-		return logEnd{}, &persistence.Error{Class: persistence.ErrReadOnly, Op: op,
+		return logEnd{}, false, &persistence.Error{Class: persistence.ErrReadOnly, Op: op,
 			Hint: "a standby does not know the running writers of its primary; read the log on the primary"}
 	case joined && isolation != "read committed":
-		return logEnd{}, &persistence.Error{Class: persistence.ErrNotSupported, Op: op,
+		return logEnd{}, false, &persistence.Error{Class: persistence.ErrNotSupported, Op: op,
 			Hint: "the transaction in the context has the isolation level " + isolation + ", in which it would miss events; " +
 				"read the log in READ COMMITTED or outside of the transaction"}
 	}
-	return end, nil
+	return end, true, nil
 }
 
 // signedDifference is an expression for a - b, of which the low 32 bits of a
@@ -115,7 +122,7 @@ func signedDifference(a, b string) string {
 
 // end is never called: SQLite has one writer at a time, so all that can be read
 // is final.
-func (sqlite) end(context.Context, connection, *processRecorder, place, bool) (logEnd, error) {
+func (sqlite) end(context.Context, connection, *processRecorder, location, bool) (logEnd, bool, error) {
 	panic("gormstore: SQLite needs no bound")
 }
 
@@ -123,58 +130,64 @@ func (sqlite) end(context.Context, connection, *processRecorder, place, bool) (l
 func (postgres) concurrent() bool { return true }
 func (sqlite) concurrent() bool   { return false }
 
-// settled returns up to which id the log is final for a reader.
-func (r *processRecorder) settled(ctx context.Context, c connection, joined bool) (int64, error) {
-	at, err := r.place(ctx, c, joined)
+// settled returns up to which id the log is final for a reader, and where it is.
+func (r *processRecorder) settled(ctx context.Context, c connection, joined bool) (settled int64, found location, err error) {
+	var end logEnd
+	err = r.whereItIs(ctx, c, func(at location) (there bool, err error) {
+		found = at
+		end, there, err = r.store.dialect.end(ctx, c, r, at, joined)
+		return there, err
+	})
 	if err != nil {
-		return 0, err
+		return 0, location{}, err
 	}
-	end, err := r.store.dialect.end(ctx, c, r, at, joined)
-	if err != nil {
-		return 0, err
-	}
-	known := r.store.handle.bound(at)
+	known := r.store.handle.bound(r.placeAt(found))
 	if joined { // it sees its own events, which are not committed
-		return max(end.bound, known.known()), nil
+		return max(end.bound, known.known()), found, nil
 	}
-	return known.found(end.bound, end.newest), nil
+	return known.found(end.bound, end.newest), found, nil
 }
 
 // readLog reads a page of the log up to its bound. A bound that is known serves
 // as long as it covers what is read, because finding one costs a statement.
 func (r *processRecorder) readLog(ctx context.Context, c connection, joined bool, wanted persistence.NotificationRange) ([]persistence.Notification, error) {
 	if !r.store.dialect.concurrent() {
-		return r.readPart(ctx, c, wanted, nil)
+		return r.readPart(ctx, c, location{}, wanted, nil)
 	}
 	stop := wanted.Stop
 	if stop == 0 {
 		stop = math.MaxInt64
 	}
 	var page []persistence.Notification
-	read := func(to int64) (complete bool, err error) {
-		if to > wanted.After {
-			part := wanted
-			part.Stop, part.Limit = to, wanted.Limit-len(page)
-			if page, err = r.readPart(ctx, c, part, page); err != nil {
-				return false, err
-			}
-			wanted.After = to
-		}
-		return len(page) == wanted.Limit || to >= stop, nil
-	}
 	if !joined {
-		at, err := r.place(ctx, c, false)
+		at, err := r.located(ctx, c)
 		if err != nil {
 			return nil, err
 		}
-		if complete, err := read(min(stop, r.store.handle.bound(at).known())); err != nil || complete {
-			return page, err
+		if to := min(stop, r.store.handle.bound(r.placeAt(at)).known()); to > wanted.After {
+			part := wanted
+			part.Stop = to
+			if page, err = r.readPart(ctx, c, at, part, nil); err != nil || len(page) == wanted.Limit {
+				return page, err
+			}
+			found := at
+			if len(page) == 0 { // because there is nothing, or the table is elsewhere
+				if found, err = r.locate(ctx, c); err != nil {
+					return nil, err
+				}
+			}
+			if found == at {
+				if to == stop {
+					return page, nil
+				}
+				wanted.After = to
+			}
 		}
 	}
-	bound, err := r.settled(ctx, c, joined)
-	if err != nil {
-		return nil, err
+	bound, at, err := r.settled(ctx, c, joined)
+	if to := min(stop, bound); err == nil && to > wanted.After {
+		wanted.Stop, wanted.Limit = to, wanted.Limit-len(page)
+		page, err = r.readPart(ctx, c, at, wanted, page)
 	}
-	_, err = read(min(stop, bound))
 	return page, err
 }

@@ -16,13 +16,29 @@ import (
 type logStatements struct {
 	events      string // the table, quoted
 	application string // the argument with the application's name
+	sequence    string // the argument with the number of the sequence, or 0
 }
 
-// floor is a common table expression h with the highest id in the table, and a
-// comma. That of the log alone would do, but PostgreSQL has only one way to find
-// this one, whatever it knows of the table when it plans the statement.
+// floor is a common table expression h with the id that new ids must be above,
+// and a comma: the highest id in the table, and the highest that its sequence has
+// handed out. The sequence alone could be below the table. The table alone is
+// seen as it was when the statement began, and so without what was committed
+// while the statement waited for a lock; an id that a session has kept from a
+// sequence with a cache would then pass.
+//
+// The highest id of the log would do instead of that of the table, but PostgreSQL
+// has only one way to find this one, whatever it knows of the table when it plans
+// the statement.
 func (l logStatements) floor() string {
-	return "h AS MATERIALIZED (SELECT COALESCE(MAX(id), 0) AS floor FROM " + l.events + "), "
+	return "h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF(" + l.sequence + "::bigint, 0)::oid), 0) AS floor FROM " +
+		l.events + "), "
+}
+
+// here is the condition that a connection finds the table where it is expected,
+// as the keys of locks depend on that. PostgreSQL looks again if the search path
+// has changed.
+func here(events, table string) string {
+	return "'" + strings.ReplaceAll(events, "'", "''") + "'::regclass::oid = " + table + "::bigint::oid"
 }
 
 // insert begins the statement that stores what it selects.

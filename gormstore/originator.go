@@ -42,7 +42,7 @@ func (r *processRecorder) deleteOriginator(
 			return deleted, err
 		}
 	}
-	at, err := r.place(ctx, c, joined)
+	at, err := r.place(ctx, c)
 	if err != nil {
 		return deleted, err
 	}

@@ -29,8 +29,10 @@ func (postgres) uuid(id uuid.UUID) any { return id.String() }
 // locate finds where the table really is, which is not always the connection's first schema: processes that find one
 // table by different ways must agree on the keys of its locks.
 func (p postgres) locate(ctx context.Context, c connection, t table) (at location, err error) {
-	query := "SELECT n.nspname, c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)"
-	err = c.row(ctx, query, t.quoted).Scan(&at.schema, &at.oid)
+	query := "SELECT n.nspname, c.oid::bigint, COALESCE((SELECT q.seqrelid::bigint FROM pg_attribute a " + sequenceOf + " WHERE a.attrelid = c.oid " +
+		"AND a.attname = 'id' AND has_sequence_privilege(q.seqrelid, 'USAGE, SELECT')), 0) " +
+		"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)"
+	err = c.row(ctx, query, t.quoted).Scan(&at.schema, &at.oid, &at.sequence)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = &persistence.NotMigratedError{Missing: "table " + t.quoted, Fix: hintFix}
 	}
@@ -187,11 +189,23 @@ const restore = "set_config('lock_timeout', b.v, true)"
 
 // append takes the lock and stores the events, in one round trip if it takes
 // part in a transaction of the user's.
-func (p postgres) append(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error) {
+func (p postgres) append(ctx context.Context, c connection, how locking, r *processRecorder, events []persistence.StoredEvent) (ids []int64, err error) {
 	if how.joined && len(events) <= postgresChunk {
-		return p.appendJoined(ctx, c, how, r, key, events)
+		err = r.whereItIs(ctx, c, func(at location) (bool, error) {
+			ids, err = p.appendJoined(ctx, c, how, r, at, events)
+			return len(ids) > 0, err
+		})
+		if errors.Is(err, errElsewhere) {
+			err = errNotContinued // at both attempts
+		}
+		return ids, err
 	}
-	if err := p.lockLog(ctx, c, how, r, key); err != nil {
+	var found location
+	err = r.whereItIs(ctx, c, func(at location) (bool, error) {
+		found = at
+		return p.lockLog(ctx, c, how, r, at)
+	})
+	if err != nil {
 		return nil, err
 	}
 	return inChunks(events, postgresChunk, func(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
@@ -199,7 +213,7 @@ func (p postgres) append(ctx context.Context, c connection, how locking, r *proc
 		a.add(events)
 		var f firsts
 		f.add(events)
-		rows, err := c.query(ctx, r.statements.chunk, r.application, a.originators(), a.versions, a.topics, a.states,
+		rows, err := c.query(ctx, r.statements.chunk, r.application, found.sequence, a.originators(), a.versions, a.topics, a.states,
 			f.array(), f.versions)
 		if err != nil {
 			return nil, err
@@ -213,16 +227,18 @@ func (p postgres) append(ctx context.Context, c connection, how locking, r *proc
 }
 
 // appendJoined takes the lock and stores events with one statement. Its caller
-// undoes it by a savepoint if it fails.
-func (p postgres) appendJoined(ctx context.Context, c connection, how locking, r *processRecorder, key int64, events []persistence.StoredEvent) ([]int64, error) {
+// undoes it by a savepoint if it fails. It returns no ids if the events do not
+// continue their streams, or the table is elsewhere.
+func (p postgres) appendJoined(ctx context.Context, c connection, how locking, r *processRecorder, at location, events []persistence.StoredEvent) ([]int64, error) {
 	var a columns
 	a.add(events)
 	var f firsts
 	f.add(events)
-	arguments := []any{milliseconds(how.timeout), key, r.application, a.originators(), a.versions, a.topics, a.states,
-		f.array(), f.versions}
-	if how.tell != (signal{}) {
-		arguments = append(arguments, how.tell.channel)
+	place := r.placeAt(at)
+	arguments := []any{milliseconds(how.timeout), r.orderKey(place), r.application, at.oid, at.sequence,
+		a.originators(), a.versions, a.topics, a.states, f.array(), f.versions}
+	if channel := r.store.signal(place).channel; channel != "" {
+		arguments = append(arguments, channel)
 	}
 	rows, err := c.query(ctx, r.statements.joined, arguments...)
 	if err != nil {
@@ -238,10 +254,7 @@ func (p postgres) appendJoined(ctx context.Context, c connection, how locking, r
 		}
 		ids = append(ids, id)
 	}
-	if err := rows.Err(); err != nil || len(ids) > 0 {
-		return ids, err
-	}
-	return nil, errNotContinued
+	return ids, rows.Err()
 }
 
 // milliseconds rounds up: 0 would be no limit, and a wait that ends with the

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,8 +34,10 @@ import (
 // table when it is not.
 
 // mergeStatements are the statements for the events of one log. The arguments
-// of each begin with the time limit for the lock, the lock's key and the
-// application, and end with the channel for signals, if there is one. A signal
+// of each begin with the time limit for the lock, the lock's key, the
+// application, and the numbers of the table and of its sequence, and end with the
+// channel for signals, if there is one. They do nothing if the connection finds
+// another table. A signal
 // is sent with the lock, also if all saves then turn out to conflict: whoever
 // listens then looks once in vain.
 type mergeStatements struct {
@@ -53,38 +56,40 @@ type mergeStatements struct {
 
 func newMergeStatements(events string, notify, strict bool) mergeStatements {
 	locks := newOrderLocks(events, strict)
-	log := logStatements{events: events, application: "$3::varchar"}
-	lock := func(take, channel string) string {
+	log := logStatements{events: events, application: "$3::varchar", sequence: "$5"}
+	part := logStatements{events: events, application: "$1::varchar", sequence: "$2"}
+	lock := func(from, take, channel string) string {
 		tell := ""
 		if notify {
 			tell = ", pg_notify(" + channel + "::text, $3::varchar)"
 		}
-		return "SELECT set_config('lock_timeout', $1, true), " + take + tell + " FROM h"
+		return "SELECT set_config('lock_timeout', $1, true), " + take + tell +
+			" FROM " + from + " WHERE " + here(events, "$4")
 	}
 	locked := func(channel string) string {
-		return "WITH " + locks.floor + "l AS MATERIALIZED (" + lock(locks.take, channel) + ")"
+		return "WITH " + log.floor() + "l AS MATERIALIZED (" + lock("h", locks.take, channel) + ")"
 	}
-	const rows = "unnest($4::uuid[], $5::bigint[], $6::text[], $7::bytea[]) AS u(o, v, t, s)"
+	const rows = "unnest($6::uuid[], $7::bigint[], $8::text[], $9::bytea[]) AS u(o, v, t, s)"
 	return mergeStatements{
 		whole: newWholeStatements(events, notify, locks),
 		locks: locks,
-		event: locked("$9") + " " + log.insert("$4::uuid, $5::bigint, $6::text, $7::bytea FROM l") +
-			" WHERE " + log.continues("$4::uuid", "$8::bigint") + " RETURNING " + log.id(),
-		save: locked("$10") + log.storedIDs("o, v, t, s FROM l, "+rows+" WHERE "+log.allContinue("$8", "$9")),
-		singles: locked("$8") + log.storedIDs("o, abs(v), t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), "+
-			"(SELECT $6::text[]), (SELECT $7::bytea[])) AS u(o, v, t, s) WHERE "+log.allContinue("$4", "$5")),
-		batch: locked("$10") + log.storedIDs("o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), "+
-			"(SELECT $6::text[]), (SELECT $7::bytea[])) AS u(o, v, t, s) WHERE "+log.allContinue("$8", "$9")),
-		wary: locked("$9") + " " + log.insert("o, v, t, s FROM l, unnest((SELECT $4::uuid[]), (SELECT $5::bigint[]), (SELECT $6::text[]), "+
-			"(SELECT $7::bytea[]), (SELECT $8::bigint[])) AS u(o, v, t, s, f)") +
+		event: locked("$11") + " " + log.insert("$6::uuid, $7::bigint, $8::text, $9::bytea FROM l") +
+			" WHERE " + log.continues("$6::uuid", "$10::bigint") + " RETURNING " + log.id(),
+		save: locked("$12") + log.storedIDs("o, v, t, s FROM l, "+rows+" WHERE "+log.allContinue("$10", "$11")),
+		singles: locked("$10") + log.storedIDs("o, abs(v), t, s FROM l, unnest((SELECT $6::uuid[]), (SELECT $7::bigint[]), "+
+			"(SELECT $8::text[]), (SELECT $9::bytea[])) AS u(o, v, t, s) WHERE "+log.allContinue("$6", "$7")),
+		batch: locked("$12") + log.storedIDs("o, v, t, s FROM l, unnest((SELECT $6::uuid[]), (SELECT $7::bigint[]), "+
+			"(SELECT $8::text[]), (SELECT $9::bytea[])) AS u(o, v, t, s) WHERE "+log.allContinue("$10", "$11")),
+		wary: locked("$11") + " " + log.insert("o, v, t, s FROM l, unnest((SELECT $6::uuid[]), (SELECT $7::bigint[]), (SELECT $8::text[]), "+
+			"(SELECT $9::bytea[]), (SELECT $10::bigint[])) AS u(o, v, t, s, f)") +
 			" WHERE " + log.continues("u.o", "u.f") + " RETURNING " + log.id() + ", originator_id, originator_version",
-		joined: "WITH " + locks.floor + "b AS MATERIALIZED (" + before(locks.held) + "), " +
-			"l AS MATERIALIZED (" + lock(locks.once, "$10") + ", b), i AS (" + log.insert("o, v, t, s FROM l, "+rows) +
-			" WHERE " + log.allContinue("$8", "$9") +
+		joined: "WITH " + log.floor() + "b AS MATERIALIZED (" + before(locks.held) + "), " +
+			"l AS MATERIALIZED (" + lock("h, b", locks.once, "$12") + "), i AS (" + log.insert("o, v, t, s FROM l, "+rows) +
+			" WHERE " + log.allContinue("$10", "$11") +
 			" RETURNING " + log.id() + " AS id) SELECT i.id, " + restore + " FROM i, b",
-		chunk: "WITH " + strings.TrimSuffix(logStatements{events, "$1::varchar"}.floor(), ", ") + " " +
-			logStatements{events, "$1::varchar"}.insert("o, v, t, s FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bytea[]) AS u(o, v, t, s)") +
-			" WHERE " + logStatements{events, "$1::varchar"}.allContinue("$6", "$7") + " RETURNING " + log.id(),
+		chunk: "WITH " + strings.TrimSuffix(part.floor(), ", ") + " " +
+			part.insert("o, v, t, s FROM h, unnest($3::uuid[], $4::bigint[], $5::text[], $6::bytea[]) AS u(o, v, t, s)") +
+			" WHERE " + part.allContinue("$7", "$8") + " RETURNING " + part.id(),
 	}
 }
 
@@ -146,12 +151,12 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	w := &writing{c: connection{pool: conn, store: r.store}, r: r}
-	at, err := r.place(ctx, w.c, false)
+	at, err := r.located(ctx, w.c)
 	if err != nil {
 		fail(batch, err)
 		return
 	}
-	w.key, w.channel = r.orderKey(at), r.store.signal(at).channel
+	w.expect(at)
 	w.watch = p.watch(r, w.key, stop)
 	w.waitFor(patience)
 	defer w.watch.release(conn)
@@ -161,6 +166,8 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 		switch {
 		case err == nil:
 			return
+		case errors.Is(err, errElsewhere):
+			continue
 		case errors.Is(err, errNotContinued), r.store.faultOf(err).unique:
 			r.queue.beWary()
 			continue
@@ -199,6 +206,7 @@ type writing struct {
 	postgres
 	c       connection
 	r       *processRecorder
+	at      location // where the table is expected
 	key     int64
 	timeout string
 	rows    bool // the last statement has returned some
@@ -206,9 +214,33 @@ type writing struct {
 	channel string // for signals, or ""
 }
 
+// expect sets where the statements expect the table.
+func (w *writing) expect(at location) {
+	place := w.r.placeAt(at)
+	w.at, w.key, w.channel = at, w.r.orderKey(place), w.r.store.signal(place).channel
+}
+
+// errElsewhere says that a statement has done nothing, because its connection
+// finds the table elsewhere.
+var errElsewhere = errors.New("the connection finds the table elsewhere")
+
+// nothingStored says why a statement has stored nothing. It returns errElsewhere
+// once the next statement expects the table where it is.
+func (w *writing) nothingStored(ctx context.Context) error {
+	at, err := w.r.locate(ctx, w.c)
+	if err != nil {
+		return err
+	}
+	if at == w.at {
+		return errNotContinued
+	}
+	w.expect(at)
+	return errElsewhere
+}
+
 // arguments are those of a statement, with what all of them have around its own.
 func (w *writing) arguments(own ...any) []any {
-	all := append(make([]any, 0, 10), w.timeout, w.key, w.r.application)
+	all := append(make([]any, 0, 12), w.timeout, w.key, w.r.application, w.at.oid, w.at.sequence)
 	all = append(all, own...)
 	if w.channel != "" {
 		all = append(all, w.channel)
@@ -225,14 +257,14 @@ func fail(batch []*save, err error) {
 // writeOne writes a save alone. A violated unique key is its conflict.
 func (w *writing) writeOne(ctx context.Context, s *save) {
 	err := w.tryOne(ctx, s)
-	for attempt := 1; attempt < overtakenAttempts && overtaken(err); attempt++ {
+	for attempt := 1; attempt < overtakenAttempts && (overtaken(err) || errors.Is(err, errElsewhere)); attempt++ {
 		err = w.tryOne(ctx, s)
 	}
 	switch {
+	case errors.Is(err, errNotContinued):
+		s.ids, s.err = nil, w.r.conflict(ctx, w.c, w.r.application+": "+opSave, s.events, nil)
 	case err != nil:
 		s.ids, s.err = w.outcome(ctx, s, w.explained(ctx, err))
-	case len(s.ids) == 0:
-		s.ids, s.err = nil, w.r.conflict(ctx, w.c, w.r.application+": "+opSave, s.events, nil)
 	default:
 		s.ids, s.err = complete(s.ids, s.events)
 	}
@@ -250,6 +282,14 @@ func overtaken(err error) bool {
 }
 
 func (w *writing) tryOne(ctx context.Context, s *save) error {
+	err := w.insertOne(ctx, s)
+	if err == nil && len(s.ids) == 0 {
+		return w.nothingStored(ctx)
+	}
+	return err
+}
+
+func (w *writing) insertOne(ctx context.Context, s *save) error {
 	s.ids, s.err = nil, nil
 	if len(s.events) == 1 {
 		e := &s.events[0]
@@ -328,8 +368,12 @@ func (w *writing) writeMany(ctx context.Context, batch []*save) error {
 	if w.r.queue.isWary() {
 		err := w.direct(ctx, assignTo(batch), w.r.statements.wary,
 			w.arguments(a.originators(), a.versions, a.topics, a.states, eachContinued(batch))...)
-		if err == nil {
+		if err == nil && !slices.ContainsFunc(batch, isStored) {
+			err = w.nothingStored(ctx)
+		}
+		if err == nil || errors.Is(err, errNotContinued) {
 			w.explainMissing(ctx, batch)
+			return nil
 		}
 		return err
 	}
@@ -337,11 +381,13 @@ func (w *writing) writeMany(ctx context.Context, batch []*save) error {
 		s.ids, s.err = nil, nil
 	}
 	err := w.insertAll(ctx, batch, &a)
-	if err == nil && batch[0].ids == nil {
-		return errNotContinued
+	if err == nil && !isStored(batch[0]) {
+		return w.nothingStored(ctx)
 	}
 	return err
 }
+
+func isStored(s *save) bool { return s.ids != nil }
 
 // insertAll stores all saves of a batch or none.
 func (w *writing) insertAll(ctx context.Context, batch []*save, a *columns) error {
@@ -419,6 +465,9 @@ func assignTo(batch []*save) eachRow {
 			return err
 		}
 		s := saves[originator]
+		if s == nil || version < s.first() || version-s.first() >= int64(len(s.events)) {
+			return fmt.Errorf("the database stored version %d of originator %s, which was not saved; is there a trigger?", version, originator)
+		}
 		if s.ids == nil {
 			s.ids = make([]int64, len(s.events))
 		}

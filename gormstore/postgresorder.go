@@ -30,18 +30,16 @@ func WithConcurrentWriters() Option {
 // for itself. The first number of the pair is the upper half of the key, which
 // is no conflict: PostgreSQL keeps keys of one and of two numbers apart.
 type orderLocks struct {
-	floor string // a common table expression h, with a comma after it
-	take  string // takes the lock; reads h
-	once  string // takes it unless the transaction has it; reads h and b
-	held  string // whether the transaction has it, for b
+	take string // takes the lock; reads h
+	once string // takes it unless the transaction has it; reads h and b
+	held string // whether the transaction has it, for b
 }
 
 func newOrderLocks(events string, strict bool) orderLocks {
 	const key = "$2::bigint"
-	floor := logStatements{events: events, application: "$3::varchar"}.floor()
 	if strict {
 		const exclusive = "pg_advisory_xact_lock(" + key + ")"
-		return orderLocks{floor: floor, take: exclusive, once: exclusive, held: "''"}
+		return orderLocks{take: exclusive, once: exclusive, held: "''"}
 	}
 	shared := "pg_advisory_xact_lock_shared(" + key + ")"
 	floorLock := "pg_advisory_xact_lock_shared((" + key + " >> 32)::int4, (h.floor << 32 >> 32)::int4)"
@@ -50,8 +48,7 @@ func newOrderLocks(events string, strict bool) orderLocks {
 	// client: ROLLBACK TO SAVEPOINT undoes both the lock and the setting.
 	setting := "'eventsourcing.order_' || to_hex(" + key + ")"
 	return orderLocks{
-		floor: floor,
-		take:  shared + ", " + floorLock,
+		take: shared + ", " + floorLock,
 		once: "CASE WHEN b.held = '' THEN " + shared + "::text || " + floorLock + "::text || " +
 			"set_config(" + setting + ", 'held', true) END",
 		held: "COALESCE(current_setting(" + setting + ", true), '')",
@@ -59,25 +56,33 @@ func newOrderLocks(events string, strict bool) orderLocks {
 }
 
 // lockLog takes the order lock of a log in a statement of its own, for writes
-// of more events than one statement stores.
-func (p postgres) lockLog(ctx context.Context, c connection, how locking, r *processRecorder, key int64) error {
-	arguments := []any{milliseconds(how.timeout), key}
+// of more events than one statement stores. It returns false if the connection
+// finds the table elsewhere.
+func (p postgres) lockLog(ctx context.Context, c connection, how locking, r *processRecorder, at location) (there bool, err error) {
+	place := r.placeAt(at)
+	arguments := []any{milliseconds(how.timeout), r.orderKey(place), at.oid, at.sequence}
 	tell := ""
-	if how.tell != (signal{}) {
-		tell = ", pg_notify($4::text, $3::varchar)"
-		arguments = append(arguments, r.application, how.tell.channel)
+	if channel := r.store.signal(place).channel; channel != "" {
+		tell = ", pg_notify($6::text, $5::varchar)"
+		arguments = append(arguments, r.application, channel)
 	}
-	locks := r.statements.locks
-	statement := "WITH " + locks.floor + "l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), " +
+	locks, events := r.statements.locks, r.table.quoted
+	floor := logStatements{events: events, sequence: "$4"}.floor()
+	statement := "WITH " + floor + "l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), " +
 		"set_config('idle_in_transaction_session_timeout', '" + milliseconds(idleTimeout) + "', true), " +
-		locks.take + tell + " FROM h) SELECT 1 FROM l"
+		locks.take + tell + " FROM h WHERE " + here(events, "$3") + ") SELECT 1 FROM l"
 	if how.joined {
-		statement = "WITH " + locks.floor + "b AS MATERIALIZED (" + before(locks.held) + "), " +
-			"l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), " + locks.once + tell + " FROM h, b) " +
-			"SELECT " + restore + " FROM l, b"
+		statement = "WITH " + floor + "b AS MATERIALIZED (" + before(locks.held) + "), " +
+			"l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), " + locks.once + tell + " FROM h, b WHERE " + here(events, "$3") + ") " +
+			"SELECT 1, " + restore + " FROM l, b"
 	}
-	_, err := c.exec(ctx, statement, arguments...)
-	return err
+	rows, err := c.query(ctx, statement, arguments...)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	there = rows.Next()
+	return there, rows.Err()
 }
 
 // before selects what a statement in a transaction of the user's restores.

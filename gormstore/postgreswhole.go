@@ -3,7 +3,6 @@ package gormstore
 import (
 	"context"
 	"database/sql/driver"
-	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -32,83 +31,52 @@ type wholeStatements struct {
 }
 
 func newWholeStatements(events string, notify bool, locks orderLocks) wholeStatements {
-	log := logStatements{events: events, application: "$3::varchar"}
+	log := logStatements{events: events, application: "$3::varchar", sequence: "$5"}
 	statement := func(channel, others, ids string) string {
 		tell := ""
 		if notify {
 			tell = ", pg_notify(" + channel + "::text, $3::varchar)"
 		}
-		return "WITH " + locks.floor +
-			"b AS MATERIALIZED (" + before(locks.held) + " WHERE " + quoteLiteral(events) + "::regclass::oid = $9::bigint), " +
+		return "WITH " + log.floor() +
+			"b AS MATERIALIZED (" + before(locks.held) + " WHERE " + here(events, "$4") + "), " +
 			"l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), " + locks.once + tell + " FROM h, b), " +
-			"i AS (" + log.insert("$4::uuid, $5::bigint, $6::text, $7::bytea FROM l") +
-			" WHERE " + log.continues("$4::uuid", "$8::bigint") +
+			"i AS (" + log.insert("$6::uuid, $7::bigint, $8::text, $9::bytea FROM l") +
+			" WHERE " + log.continues("$6::uuid", "$10::bigint") +
 			" ON CONFLICT (application_name, originator_id, originator_version) DO NOTHING RETURNING " + log.id() + " AS id)" +
 			others + " SELECT COALESCE(a.ids, ''), " + restore + " FROM b, (SELECT string_agg(id::text, ' ') AS ids FROM " + ids + " OFFSET 0) a"
 	}
 	return wholeStatements{
-		event: statement("$10", "", "i"),
-		stream: statement("$13", ", j AS ("+
-			log.insert("$4::uuid, v, t, s FROM unnest($10::bigint[], $11::text[], $12::bytea[]) AS u(v, t, s)")+
+		event: statement("$11", "", "i"),
+		stream: statement("$14", ", j AS ("+
+			log.insert("$6::uuid, v, t, s FROM unnest($11::bigint[], $12::text[], $13::bytea[]) AS u(v, t, s)")+
 			" WHERE (SELECT count(*) FROM i) = 1 RETURNING "+log.id()+" AS id)",
 			"(SELECT id FROM i UNION ALL SELECT id FROM j) k"),
 	}
 }
 
-func quoteLiteral(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
-
 // appendsWhole implements dialect.
 func (postgres) appendsWhole(s *save) bool { return s.single && len(s.events) <= postgresChunk }
 
 // appendWhole implements dialect.
-func (p postgres) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
-	at, guessed, err := r.guess(ctx, c)
-	if err != nil {
-		return nil, err
+func (p postgres) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) (ids []int64, err error) {
+	err = r.whereItIs(ctx, c, func(at location) (there bool, err error) {
+		ids, there, err = p.tryWhole(ctx, c, r, at, events)
+		return there, err
+	})
+	if err == nil && len(ids) == 0 {
+		err = errNotContinued
 	}
-	ids, there, err := p.tryWhole(ctx, c, r, at, events)
-	if err == nil && !there && guessed {
-		if at, err = r.locate(ctx, c); err == nil {
-			ids, there, err = p.tryWhole(ctx, c, r, at, events)
-		}
-	}
-	switch {
-	case err != nil:
-		return nil, err
-	case !there:
-		return nil, &persistence.NotMigratedError{Missing: "table " + r.table.quoted, Fix: hintFix}
-	case len(ids) == 0:
-		return nil, errNotContinued
-	}
-	return ids, nil
-}
-
-// guess returns where the last transaction of a user's has found the table, or
-// else where this one does.
-func (r *processRecorder) guess(ctx context.Context, c connection) (at location, guessed bool, err error) {
-	if known, ok := r.store.handle.guesses.Load(r.table.quoted); ok {
-		return known.(location), true, nil
-	}
-	at, err = r.locate(ctx, c)
-	return at, false, err
-}
-
-func (r *processRecorder) locate(ctx context.Context, c connection) (location, error) {
-	at, err := r.store.dialect.locate(ctx, c, r.table)
-	if err == nil {
-		r.store.handle.guesses.Store(r.table.quoted, at)
-	}
-	return at, err
+	return ids, err
 }
 
 // tryWhole sends the statement. It returns false if the table is elsewhere.
 func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder, at location, events []persistence.StoredEvent) (ids []int64, there bool, err error) {
-	place := place{schema: at.schema, table: r.table.name, application: r.application}
+	place := r.placeAt(at)
 	key, wait := r.orderKey(place), waitOf(ctx, r.store.lockTimeout)
 	first := &events[0]
 	query := r.statements.whole.event
-	arguments := append(make([]any, 0, 13), milliseconds(wait), key, r.application,
-		first.OriginatorID.String(), first.OriginatorVersion, first.Topic, first.State, continued(first), at.oid)
+	arguments := append(make([]any, 0, 14), milliseconds(wait), key, r.application, at.oid, at.sequence,
+		first.OriginatorID.String(), first.OriginatorVersion, first.Topic, first.State, continued(first))
 	if len(events) > 1 {
 		var a columns
 		a.add(events[1:])

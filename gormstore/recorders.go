@@ -159,11 +159,9 @@ func notUnique(op string, cause error) error {
 		Hint: "no stored event is in the way; if rows were imported, the sequence of the ids is behind them: set it with setval"}
 }
 
-// gap finds the stream that events do not continue. If another writer has
-// changed it in the meantime, it is the first one.
+// gap finds the stream that events do not continue. If they continue all of
+// them, something else than a conflict has kept them from being stored.
 func (t *eventTable) gap(ctx context.Context, c connection, op string, events []persistence.StoredEvent) error {
-	conflict := &persistence.ConflictError{Application: t.application, OriginatorID: events[0].OriginatorID,
-		Version: events[0].OriginatorVersion, Current: -1, Gap: true}
 	var last persistence.StoredEvent
 	for _, e := range events {
 		if e.OriginatorID == last.OriginatorID {
@@ -175,11 +173,12 @@ func (t *eventTable) gap(ctx context.Context, c connection, op string, events []
 			return t.store.translate(ctx, op, err)
 		}
 		if newest != e.OriginatorVersion-1 && (newest >= 0 || continued(&e) > 1) {
-			conflict.OriginatorID, conflict.Version, conflict.Current = e.OriginatorID, e.OriginatorVersion, newest
-			break
+			return &persistence.ConflictError{Application: t.application, OriginatorID: e.OriginatorID, Version: e.OriginatorVersion,
+				Current: newest, Gap: true}
 		}
 	}
-	return conflict
+	return &persistence.Error{Class: persistence.ErrOperational, Op: op, Err: errors.New("the database stored nothing"),
+		Hint: "the events continue what is stored; look for a trigger or a rule of the table that leaves rows out"}
 }
 
 // newest is the highest stored version of an originator, or -1.
@@ -235,7 +234,7 @@ func (t *eventTable) settle(ctx context.Context, op string, events []persistence
 	var stored []persistence.Notification
 	err := t.store.atomically(ctx, op, func(ctx context.Context, pool unit) error {
 		c := connection{pool, t.store}
-		at, err := t.place(ctx, c, false)
+		at, err := t.place(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -269,9 +268,58 @@ func same(stored []persistence.Notification, events []persistence.StoredEvent) b
 	})
 }
 
-func (t *eventTable) place(ctx context.Context, c connection, joined bool) (place, error) {
-	schema, err := t.store.schemaOf(ctx, c, joined, t.table)
-	return place{schema: schema, table: t.table.name, application: t.application}, err
+// place is where a connection finds the table.
+func (t *eventTable) place(ctx context.Context, c connection) (place, error) {
+	at, err := t.locate(ctx, c)
+	return t.placeAt(at), err
+}
+
+func (t *eventTable) placeAt(at location) place {
+	return place{schema: at.schema, table: t.table.name, application: t.application}
+}
+
+// locate asks where a connection finds the table.
+func (t *eventTable) locate(ctx context.Context, c connection) (location, error) {
+	at, err := t.store.dialect.locate(ctx, c, t.table)
+	if err == nil {
+		t.store.handle.locations.Store(t.table.quoted, at)
+	}
+	return at, err
+}
+
+// located returns where the table was found last, by whatever connection. The
+// search path of another one, or of a transaction, may lead elsewhere, so what is
+// done there must notice that.
+func (t *eventTable) located(ctx context.Context, c connection) (location, error) {
+	if known, ok := t.store.handle.locations.Load(t.table.quoted); ok {
+		return known.(location), nil
+	}
+	return t.locate(ctx, c)
+}
+
+// whereItIs has do expect the table where it was found last, and then where it
+// is, if do returns false because it is elsewhere. It returns errElsewhere if do
+// returns false all the same.
+func (t *eventTable) whereItIs(ctx context.Context, c connection, do func(at location) (there bool, err error)) error {
+	at, err := t.located(ctx, c)
+	if err != nil {
+		return err
+	}
+	there, err := do(at)
+	if there || err != nil {
+		return err
+	}
+	found, err := t.locate(ctx, c)
+	if err != nil {
+		return err
+	}
+	if found != at {
+		there, err = do(found)
+	}
+	if err == nil && !there {
+		err = errElsewhere
+	}
+	return err
 }
 
 // orderKey is that of a place, which is hashed once.
@@ -457,12 +505,7 @@ func (r *processRecorder) writeBatch(ctx context.Context, batch []*save) {
 
 // append takes the order lock and only then draws ids, so that ids become visible in ascending order.
 func (r *processRecorder) append(ctx context.Context, c connection, joined bool, events []persistence.StoredEvent) ([]int64, error) {
-	at, err := r.place(ctx, c, joined)
-	if err != nil {
-		return nil, err
-	}
-	how := locking{timeout: r.store.lockTimeout, joined: joined, tell: r.store.signal(at)}
-	ids, err := r.store.dialect.append(ctx, c, how, r, r.orderKey(at), events)
+	ids, err := r.store.dialect.append(ctx, c, locking{timeout: r.store.lockTimeout, joined: joined}, r, events)
 	if err != nil {
 		return nil, err
 	}
@@ -489,8 +532,10 @@ func (r *processRecorder) SelectNotifications(ctx context.Context, wanted persis
 }
 
 // readPart adds events to a page with one statement.
-func (r *processRecorder) readPart(ctx context.Context, c connection, wanted persistence.NotificationRange, page []persistence.Notification) ([]persistence.Notification, error) {
-	query, arguments := r.selection(wanted)
+func (r *processRecorder) readPart(
+	ctx context.Context, c connection, at location, wanted persistence.NotificationRange, page []persistence.Notification,
+) ([]persistence.Notification, error) {
+	query, arguments := r.selection(at, wanted)
 	part, err := readNotifications(ctx, c, wanted.Limit, query, arguments...)
 	if len(page) == 0 {
 		return part, err
@@ -498,7 +543,8 @@ func (r *processRecorder) readPart(ctx context.Context, c connection, wanted per
 	return append(page, part...), err
 }
 
-func (r *processRecorder) selection(wanted persistence.NotificationRange) (query string, arguments []any) {
+// selection selects nothing if the connection finds the table elsewhere.
+func (r *processRecorder) selection(at location, wanted persistence.NotificationRange) (query string, arguments []any) {
 	stop := int64(math.MaxInt64)
 	if wanted.Stop > 0 {
 		stop = wanted.Stop
@@ -506,6 +552,10 @@ func (r *processRecorder) selection(wanted persistence.NotificationRange) (query
 	query = "SELECT id, originator_id, originator_version, topic, state FROM " + r.table.quoted +
 		" WHERE application_name = ? AND id > ? AND id <= ?"
 	arguments = []any{r.application, wanted.After, stop}
+	if at.oid != 0 {
+		query += " AND " + here(r.table.quoted, "?")
+		arguments = append(arguments, at.oid)
+	}
 	if len(wanted.Topics) > 0 {
 		condition, topics := r.store.dialect.topics(wanted.Topics)
 		query += " AND " + condition
@@ -551,7 +601,7 @@ func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) 
 	if err != nil {
 		return 0, err
 	}
-	head, err := r.settled(ctx, c, joined != nil)
+	head, _, err := r.settled(ctx, c, joined != nil)
 	return head, r.store.translate(ctx, r.application+": "+what, err)
 }
 
@@ -593,10 +643,11 @@ func (s *Store) readers() gorm.ConnPool {
 }
 
 // location is where the database has a table. SQLite has neither schemas nor
-// numbers for tables.
+// numbers of tables.
 type location struct {
-	schema string
-	oid    int64
+	schema   string
+	oid      int64
+	sequence int64 // the number of the sequence of its ids, or 0
 }
 
 // schemaOf is the schema that a table is in, as far as the database has any.

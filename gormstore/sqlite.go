@@ -197,7 +197,7 @@ func (sqlite) savepoint(time.Duration) (set, release string) { return "", "" }
 
 // append needs no lock. Each statement stores its events if all of them
 // continue their streams.
-func (s sqlite) append(ctx context.Context, c connection, _ locking, r *processRecorder, _ int64, events []persistence.StoredEvent) ([]int64, error) {
+func (s sqlite) append(ctx context.Context, c connection, _ locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
 	return inChunks(events, sqliteChunk, func(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
 		stored := len(ids)
 		ids, err := s.insertChunk(ctx, c, r.table, r.key, r.application, ids, events, true)

@@ -20,8 +20,8 @@ type description struct {
 	granted bool     // the role may read the table
 	hidden  bool     // row level security hides rows from the role
 	columns []column
-	// unreliable says why ids are not unique and ascending. It is "" if they are,
-	// and if the columns say so already.
+	// unreliable says why rows are lost, or ids are not unique and ascending. It is
+	// "" if they are, and if the columns say so already.
 	unreliable string
 }
 
@@ -273,7 +273,14 @@ func (s *Store) differencesOf(field *schema.Field, c column) (differences []stri
 func flaws(columns []column) (flaws []string) {
 	for _, c := range columns {
 		q := c.source
-		if c.name != "id" || q.quoted == "" {
+		if c.name != "id" {
+			continue
+		}
+		if q.quoted == "" && c.filled && !c.key {
+			flaws = append(flaws, "column id takes its values from a function or a trigger, so nothing shows whether they ascend: "+
+				"ALTER TABLE ... ALTER COLUMN id SET DEFAULT nextval('...')")
+		}
+		if q.quoted == "" {
 			continue
 		}
 		if q.cache > 1 {

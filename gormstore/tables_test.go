@@ -235,6 +235,35 @@ func TestIntegerKeys(t *testing.T) {
 	}
 }
 
+// Tables that lose their rows, and ids whose source cannot be looked at, are
+// refused at the first use and by Validate.
+func TestUnreliableTables(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ statement, want string }{
+		"unlogged":  {"ALTER TABLE stored_events SET UNLOGGED", "UNLOGGED"},
+		"temporary": {"CREATE TEMPORARY TABLE stored_events (LIKE stored_events INCLUDING ALL)", "temporary table"},
+		"function": {"CREATE SEQUENCE hidden CACHE 20; CREATE FUNCTION next_id() RETURNS bigint LANGUAGE sql AS $$ SELECT nextval('hidden') $$; " +
+			"ALTER TABLE stored_events ALTER COLUMN id SET DEFAULT next_id()", "function or a trigger"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := migrated(t, testdb.OpenPostgres(t))
+			pool, err := db.DB()
+			if err != nil {
+				t.Fatal(err)
+			}
+			pool.SetMaxOpenConns(1)
+			run(t, db, test.statement)
+			_, err = recorder(t, db, "Dogs").InsertEvents(t.Context(), history(uuid.New(), 1, 1))
+			for _, err := range []error{err, gormstore.Validate(t.Context(), db)} {
+				if _, ok := errors.AsType[*gormstore.SchemaError](err); !ok || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("got %v, want a SchemaError with %q", err, test.want)
+				}
+			}
+		})
+	}
+}
+
 // A database in another encoding starts every time.
 func TestEncodings(t *testing.T) {
 	t.Parallel()

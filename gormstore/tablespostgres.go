@@ -39,22 +39,27 @@ const describeTables = `SELECT o.number, c.oid IS NOT NULL, COALESCE(n.nspname::
 	COALESCE(q.seqincrement, 0), COALESCE(q.seqcache, 0), COALESCE(q.seqmax, 0), COALESCE(q.seqcycle, false),
 	COALESCE(has_sequence_privilege(q.seqrelid, 'SELECT'), false),
 	COALESCE(a.attidentity <> '' OR has_sequence_privilege(q.seqrelid, 'USAGE, UPDATE'), false),
-	COALESCE(CASE WHEN has_sequence_privilege(q.seqrelid, 'USAGE, SELECT') THEN pg_sequence_last_value(q.seqrelid) END, 0)
+	COALESCE(CASE WHEN has_sequence_privilege(q.seqrelid, 'USAGE, SELECT') THEN pg_sequence_last_value(q.seqrelid) END, 0),
+	CASE c.relpersistence WHEN 't' THEN 'is a temporary table of this connection: rename or drop it, or give the tables another prefix'
+		WHEN 'u' THEN 'is UNLOGGED, so a crash of the server empties it: ALTER TABLE ' || o.quoted || ' SET LOGGED' ELSE '' END
 	FROM o
 	LEFT JOIN pg_class c ON c.oid = to_regclass(o.quoted)
 	LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 	LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	LEFT JOIN pg_type t ON t.oid = a.atttypid
-	LEFT JOIN LATERAL (SELECT p.* FROM (
+	` + sequenceOf + `
+	LEFT JOIN pg_class qc ON qc.oid = q.seqrelid
+	LEFT JOIN pg_namespace qn ON qn.oid = qc.relnamespace
+	ORDER BY o.number, a.attnum`
+
+// sequenceOf joins q, the sequence that a column a takes its numbers from.
+const sequenceOf = `LEFT JOIN LATERAL (SELECT p.* FROM (
 		SELECT d.objid FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
 			AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype = 'i'
 		UNION ALL
 		SELECT d.refobjid FROM pg_attrdef f JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
 			AND d.refclassid = 'pg_class'::regclass
-			WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum) d JOIN pg_sequence p ON p.seqrelid = d.objid LIMIT 1) q ON true
-	LEFT JOIN pg_class qc ON qc.oid = q.seqrelid
-	LEFT JOIN pg_namespace qn ON qn.oid = qc.relnamespace
-	ORDER BY o.number, a.attnum`
+			WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum) d JOIN pg_sequence p ON p.seqrelid = d.objid LIMIT 1) q ON true`
 
 // describe asks for all tables in one round trip.
 func (p postgres) describe(ctx context.Context, c connection, tables []table) ([]description, error) {
@@ -84,10 +89,11 @@ func (p postgres) describe(ctx context.Context, c connection, tables []table) ([
 		var d description
 		var a column
 		var schemas string
+		var unreliable sql.NullString
 		q := &a.source
 		if err := rows.Scan(&number, &d.exists, &d.schema, &d.role, &schemas, &d.granted, &d.hidden,
 			&a.name, &a.kind, &a.base, &modifier, &a.notNull, &a.filled,
-			&q.quoted, &q.kind, &q.increment, &q.cache, &q.limit, &q.cycles, &q.readable, &q.granted, &q.last); err != nil {
+			&q.quoted, &q.kind, &q.increment, &q.cache, &q.limit, &q.cycles, &q.readable, &q.granted, &q.last, &unreliable); err != nil {
 			return nil, err
 		}
 		if strings.HasPrefix(a.base, "character") && modifier > 4 {
@@ -96,6 +102,7 @@ func (p postgres) describe(ctx context.Context, c connection, tables []table) ([
 		if schemas != "" {
 			d.schemas = strings.Split(schemas, "\n")
 		}
+		d.unreliable = unreliable.String
 		d.columns = described[number].columns
 		if a.name != "" {
 			d.columns = append(d.columns, a)
@@ -196,6 +203,9 @@ func (p postgres) prepare(ctx context.Context, s *Store, joined *shared) (bool, 
 		}
 	}
 	events := described[0]
+	if events.unreliable != "" {
+		hazards = append(hazards, "table "+s.tables.events.name+" "+events.unreliable)
+	}
 	hazards = append(hazards, flaws(events.columns)...)
 	return events.exists, schemaError(hazards)
 }

@@ -102,7 +102,7 @@ func deleteStatus(tx *gorm.DB, application, upstream string) error {
 func (s *Store) DeleteEvents(ctx context.Context, application string) (events int64, err error) {
 	r := newProcessRecorder(s, application)
 	err = s.inside(ctx, application+": delete events", func(c connection) error {
-		at, err := r.place(ctx, c, true)
+		at, err := r.place(ctx, c)
 		if err != nil {
 			return err
 		}
