@@ -13,65 +13,85 @@ import (
 func (r *processRecorder) Settings(
 	ctx context.Context, upstream string,
 ) (position int64, settings *persistence.FollowerSettings, err error) {
+	position, settings, _, err = r.SettingsRevision(ctx, upstream)
+	return position, settings, err
+}
+
+// SettingsRevision implements persistence.RevisionRecorder.
+func (r *processRecorder) SettingsRevision(
+	ctx context.Context, upstream string,
+) (position int64, settings *persistence.FollowerSettings, revision int64, err error) {
 	op := r.application + ": read the settings of a follower"
 	outer, err := r.store.joined(ctx)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, 0, err
 	}
 	c, done, err := r.store.reader(ctx)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, 0, err
 	}
 	defer done()
-	at, settings, err := r.settings(ctx, c, outer != nil, upstream)
-	return at.Int64, settings, r.store.translate(ctx, op, err)
+	at, settings, revision, err := r.settings(ctx, c, outer != nil, upstream)
+	return at.Int64, settings, revision, r.store.translate(ctx, op, err)
 }
 
 // LockSettings implements persistence.SettingsRecorder.
 func (r *processRecorder) LockSettings(
 	ctx context.Context, upstream string,
 ) (position int64, settings *persistence.FollowerSettings, err error) {
-	return r.TryLockSettings(ctx, upstream, r.store.lockTimeout)
+	position, settings, _, err = r.LockSettingsRevision(ctx, upstream, 0)
+	return position, settings, err
 }
 
-// TryLockSettings implements persistence.SettingsTryLocker. In SQLite a
-// transaction has kept other writers out since it began.
+// TryLockSettings implements persistence.SettingsTryLocker.
 func (r *processRecorder) TryLockSettings(
 	ctx context.Context, upstream string, wait time.Duration,
 ) (position int64, settings *persistence.FollowerSettings, err error) {
+	wait = max(wait, time.Millisecond) // PostgreSQL takes 0 for no limit
+	position, settings, _, err = r.LockSettingsRevision(ctx, upstream, wait)
+	return position, settings, err
+}
+
+// LockSettingsRevision implements persistence.RevisionRecorder. In SQLite a
+// transaction has kept other writers out since it began.
+func (r *processRecorder) LockSettingsRevision(
+	ctx context.Context, upstream string, wait time.Duration,
+) (position int64, settings *persistence.FollowerSettings, revision int64, err error) {
 	op := r.application + ": lock a position"
 	outer, err := r.store.joined(ctx)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, 0, err
 	}
 	if outer == nil {
-		return 0, nil, &persistence.Error{Class: persistence.ErrNoTransaction, Op: op}
+		return 0, nil, 0, &persistence.Error{Class: persistence.ErrNoTransaction, Op: op}
 	}
 	outer.turn.Lock()
 	defer outer.turn.Unlock()
 	c := connection{outer.connection(), r.store}
-	wait = max(wait, time.Millisecond) // PostgreSQL takes 0 for no limit
-	if err := r.takePositionLock(ctx, c, true, upstream, wait); err != nil {
-		return 0, nil, r.store.translate(ctx, op, err)
+	if wait == 0 {
+		wait = r.store.lockTimeout
 	}
-	at, settings, err := r.settings(ctx, c, true, upstream)
-	return at.Int64, settings, r.store.translate(ctx, op, err)
+	if err := r.takePositionLock(ctx, c, true, upstream, wait); err != nil {
+		return 0, nil, 0, r.store.translate(ctx, op, err)
+	}
+	at, settings, revision, err := r.settings(ctx, c, true, upstream)
+	return at.Int64, settings, revision, r.store.translate(ctx, op, err)
 }
 
 // settings reads the position together with the settings, in one query. A database that other programs have made has no
-// table of settings, and is used without.
+// table of settings, and is used without. The revision is the time of the last change, in microseconds.
 func (r *processRecorder) settings(
 	ctx context.Context, c connection, joined bool, upstream string,
-) (position sql.NullInt64, settings *persistence.FollowerSettings, err error) {
+) (position sql.NullInt64, settings *persistence.FollowerSettings, revision int64, err error) {
 	kept, err := r.store.keepsSettings(ctx, c, joined)
 	if err != nil {
-		return position, nil, err
+		return position, nil, 0, err
 	}
 	if !kept {
 		position, err = r.position(ctx, c, upstream)
-		return position, nil, err
+		return position, nil, 0, err
 	}
-	query := "SELECT p.position, s.began, s.topics, s.topic_changes, s.paused_at, s.paused_by" +
+	query := "SELECT p.position, s.began, s.topics, s.topic_changes, s.paused_at, s.paused_by, s.updated_at" +
 		" FROM (SELECT MAX(notification_id) AS position FROM " + r.tracking.quoted +
 		" WHERE application_name = ? AND upstream_application_name = ?) AS p" +
 		" LEFT JOIN " + r.store.tables.settings.quoted + " AS s" +
@@ -80,11 +100,12 @@ func (r *processRecorder) settings(
 		began, changes   sql.NullInt64
 		topics, pausedBy sql.NullString
 		pausedAt         sql.NullTime
+		updatedAt        sql.NullTime
 	)
 	err = c.row(ctx, r.store.dialect.placeholders(query), r.application, upstream, r.application, upstream).
-		Scan(&position, &began, &topics, &changes, &pausedAt, &pausedBy)
+		Scan(&position, &began, &topics, &changes, &pausedAt, &pausedBy, &updatedAt)
 	if err != nil {
-		return position, nil, err
+		return position, nil, 0, err
 	}
 	settings = &persistence.FollowerSettings{Topics: topics.String, TopicChanges: changes.Int64, PausedBy: pausedBy.String}
 	if began.Valid {
@@ -93,7 +114,10 @@ func (r *processRecorder) settings(
 	if pausedAt.Valid {
 		settings.PausedAt = pausedAt.Time.UTC()
 	}
-	return position, settings, nil
+	if updatedAt.Valid {
+		revision = updatedAt.Time.UnixMicro()
+	}
+	return position, settings, revision, nil
 }
 
 // keepsSettings reports whether the table of settings exists. It remembers a table that it has found outside of the
@@ -130,6 +154,21 @@ func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, se
 		}
 		return err
 	})
+}
+
+// revise gives the settings of a follower another revision than the one that
+// was read, and leaves them otherwise as they are.
+func (r *processRecorder) revise(ctx context.Context, c connection, upstream string, read int64) error {
+	now, err := r.store.dialect.now(ctx, c)
+	if err != nil {
+		return err
+	}
+	if now.UnixMicro() <= read { // the clock has been set back
+		now = time.UnixMicro(read + 1).UTC()
+	}
+	_, err = c.exec(ctx, r.store.dialect.placeholders("UPDATE "+r.store.tables.settings.quoted+
+		" SET updated_at = ? WHERE application_name = ? AND upstream_application_name = ?"), now, r.application, upstream)
+	return err
 }
 
 // forgetTopics is for a follower that is reset: it has processed no topic yet. A pause stays.

@@ -2,18 +2,22 @@ package gormstore
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ persistence.OriginatorDeleter = (*processRecorder)(nil)
+var (
+	_ persistence.OriginatorDeleter = (*processRecorder)(nil)
+	_ persistence.RevisionRecorder  = (*processRecorder)(nil)
+)
 
 // DeleteOriginator implements persistence.OriginatorDeleter. It locks the
 // positions of the followers before the log, as a follower that processes does:
-// one that is at a batch finishes it first, and what it parks is deleted too.
+// one that is at a batch finishes it first, and what it parks is deleted too. One
+// that has read a page, and not yet locked its position, finds another revision
+// of its settings, and reads again.
 func (r *processRecorder) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error) {
 	var deleted persistence.DeletedOriginator
 	_, err := r.write(ctx, "delete an originator", nil, func(ctx context.Context, c connection, joined bool) (_ []int64, err error) {
@@ -32,13 +36,13 @@ func (r *processRecorder) deleteOriginator(
 	if err := r.store.boundWaits(ctx, c, joined); err != nil {
 		return deleted, err
 	}
-	followers, err := r.followers(ctx, c)
+	followers, err := r.followers(ctx, c, joined)
 	if err != nil {
 		return deleted, err
 	}
-	positions := make([]sql.NullInt64, len(followers))
+	positions := make([]int64, len(followers))
 	for i, f := range followers {
-		if positions[i], err = f.lockPosition(ctx, c, joined, r.application); err != nil {
+		if positions[i], err = f.lockForDeletion(ctx, c, joined, r.application); err != nil {
 			return deleted, err
 		}
 	}
@@ -72,12 +76,24 @@ func (r *processRecorder) deleteOriginator(
 	return deleted, r.moveBack(ctx, c, followers, positions)
 }
 
-// followers are the recorders of all applications with a position in the log, in
-// the order of their names, in which they are locked.
-func (r *processRecorder) followers(ctx context.Context, c connection) (followers []*processRecorder, err error) {
-	query := "SELECT DISTINCT application_name FROM " + r.tracking.quoted +
-		" WHERE upstream_application_name = ? ORDER BY application_name"
-	rows, err := c.query(ctx, r.store.dialect.placeholders(query), r.application)
+// followers are the recorders of all applications with a position in the log, or
+// with settings, in the order of their names, in which they are locked.
+func (r *processRecorder) followers(
+	ctx context.Context, c connection, joined bool,
+) (followers []*processRecorder, err error) {
+	kept, err := r.store.keepsSettings(ctx, c, joined)
+	if err != nil {
+		return nil, err
+	}
+	const where = " WHERE upstream_application_name = ?"
+	query := "SELECT DISTINCT application_name FROM " + r.tracking.quoted + where
+	arguments := []any{r.application}
+	if kept { // a follower that has not processed anything has no position yet
+		query += " UNION SELECT application_name FROM " + r.store.tables.settings.quoted + where
+		arguments = append(arguments, r.application)
+	}
+	query += " ORDER BY application_name"
+	rows, err := c.query(ctx, r.store.dialect.placeholders(query), arguments...)
 	if err != nil {
 		return nil, err
 	}
@@ -92,11 +108,26 @@ func (r *processRecorder) followers(ctx context.Context, c connection) (follower
 	return followers, rows.Err()
 }
 
+// lockForDeletion locks the position of a follower, and makes pages of the log
+// that were read before out of date.
+func (r *processRecorder) lockForDeletion(
+	ctx context.Context, c connection, joined bool, upstream string,
+) (position int64, err error) {
+	if err := r.takePositionLock(ctx, c, joined, upstream, r.store.lockTimeout); err != nil {
+		return 0, err
+	}
+	current, settings, revision, err := r.settings(ctx, c, joined, upstream)
+	if err != nil || settings == nil {
+		return current.Int64, err
+	}
+	return current.Int64, r.revise(ctx, c, upstream, revision)
+}
+
 // moveBack moves positions that are ahead of the log now to its end: they would
 // be taken for those of a log that was restored from a backup. No event is
 // processed again, because there is none between the two.
 func (r *processRecorder) moveBack(
-	ctx context.Context, c connection, followers []*processRecorder, positions []sql.NullInt64,
+	ctx context.Context, c connection, followers []*processRecorder, positions []int64,
 ) error {
 	var head int64
 	query := "SELECT COALESCE(MAX(id), 0) FROM " + r.table.quoted + " WHERE application_name = ?"
@@ -104,7 +135,7 @@ func (r *processRecorder) moveBack(
 		return err
 	}
 	for i, f := range followers {
-		if positions[i].Int64 <= head {
+		if positions[i] <= head {
 			continue
 		}
 		query := "DELETE FROM " + r.tracking.quoted +

@@ -1,12 +1,16 @@
 package gormstore_test
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -89,6 +93,65 @@ func TestReplaceSnapshotOfAnyStorageClass(t *testing.T) {
 			if replaced, err := recorder.(persistence.SnapshotRecorder).ReplaceSnapshot(ctx, found, good); err != nil || !replaced {
 				t.Errorf("state %q: got %v, %v", state, replaced, err)
 			}
+		}
+	})
+}
+
+// A deletion holds the positions of all followers until it commits, also of one
+// that has settings and no position yet. SQLite has one writer at a time.
+func TestDeletionHoldsPositions(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	store := gormstore.New(db)
+	leader := recorder(t, db, schoolName)
+	dog := uuid.New()
+	insert(t, leader, history(dog, 1, 1)...)
+	follower := recorder(t, db, countersName).(persistence.RevisionRecorder)
+	if err := follower.WriteSettings(t.Context(), schoolName, persistence.FollowerSettings{Began: new(int64)}); err != nil {
+		t.Fatal(err)
+	}
+	lock := func() error {
+		return store.Transaction(t.Context(), func(ctx context.Context) error {
+			_, _, _, err := follower.LockSettingsRevision(ctx, schoolName, time.Millisecond)
+			return err
+		})
+	}
+	err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
+		if _, err := leader.(persistence.OriginatorDeleter).DeleteOriginator(ctx, dog); err != nil {
+			return err
+		}
+		if err := lock(); !errors.Is(err, persistence.ErrPositionLocked) {
+			t.Errorf("got %v, want the position locked", err)
+		}
+		return nil
+	})
+	if err = errors.Join(err, lock()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A deletion changes the revision of settings also if the clock has been set
+// back since they were written.
+func TestDeletionRevisesAfterTheClockWasSetBack(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		follower := recorder(t, db, countersName).(persistence.RevisionRecorder)
+		if err := follower.WriteSettings(t.Context(), schoolName, persistence.FollowerSettings{}); err != nil {
+			t.Fatal(err)
+		}
+		later := time.Now().Add(time.Hour).UTC()
+		if err := db.Model(&gormstore.FollowerSetting{}).Where("TRUE").Update("updated_at", later).Error; err != nil {
+			t.Fatal(err)
+		}
+		last := later.UnixMicro()
+		for range 3 {
+			if _, err := recorder(t, db, schoolName).(persistence.OriginatorDeleter).DeleteOriginator(t.Context(), uuid.New()); err != nil {
+				t.Fatal(err)
+			}
+			_, _, revision, err := follower.SettingsRevision(t.Context(), schoolName)
+			if err != nil || revision <= last {
+				t.Fatalf("got the revision %d, %v after %d", revision, err, last)
+			}
+			last = revision
 		}
 	})
 }

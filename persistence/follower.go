@@ -102,6 +102,28 @@ type SettingsTryLocker interface {
 	) (position int64, settings *FollowerSettings, err error)
 }
 
+// RevisionRecorder is a SettingsRecorder whose settings have a revision. It
+// changes whenever DeleteOriginator deletes events of the upstream application in
+// the same store, and may change at other times. A follower compares it, so that
+// it does not process a page of the log that was read before a deletion.
+type RevisionRecorder interface {
+	SettingsRecorder
+
+	// SettingsRevision is Settings, and returns the revision as well. It means
+	// nothing if the settings are nil.
+	SettingsRevision(
+		ctx context.Context, upstream string,
+	) (position int64, settings *FollowerSettings, revision int64, err error)
+
+	// LockSettingsRevision is LockSettings, and returns the revision as well. It
+	// returns ErrPositionLocked if another transaction still holds the position
+	// after wait; a wait of 0 is as long as LockSettings waits. No event of the
+	// upstream application can be deleted until the transaction ends.
+	LockSettingsRevision(
+		ctx context.Context, upstream string, wait time.Duration,
+	) (position int64, settings *FollowerSettings, revision int64, err error)
+}
+
 // TroubleTeller is a Factory that recognises trouble with its database in errors of others, such as those of statements
 // that a policy sends through its transaction: they say nothing about the event that was processed.
 type TroubleTeller interface {

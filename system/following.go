@@ -69,6 +69,7 @@ type following struct {
 	keptAhead  int64    // the position of ahead as the store has it, or 0
 	mindParked bool     // events may be put aside, behind which others have to be
 	settled    string   // the topics as this following has recorded them, or ""
+	revision   *int64   // of the settings, as the position was read with them; nil if they have none
 	topicNote  string   // what a person should know of the topics
 	warned     string   // the warning of the settings that was logged last
 	isPaused   bool     // as the last pull has found it
@@ -116,10 +117,15 @@ func (f *following) app() *application.Application { return f.follower.Base() }
 // errOvertaken says that another process has moved the position. Nothing of the batch was stored, and nothing is lost.
 var errOvertaken = errors.New("another process of the follower was faster")
 
+// errOutOfDate says that events of the leader may have been deleted since a batch
+// was read. Nothing of the batch was stored, and nothing is lost.
+var errOutOfDate = errors.New("events of the leader were deleted since they were read")
+
 // batch is what is processed at once: a part of the leader's log between two positions.
 type batch struct {
 	from   int64
 	events []persistence.Notification
+	rows   int   // how many events were read, also those that are passed over
 	to     int64 // behind the last event where others were passed over
 	head   int64 // where the log ended before the events were read
 }
@@ -143,7 +149,7 @@ const (
 	maybeMore
 	overtaken // by another process of the follower, which is at work
 	carefully // it failed, and is tried again at once, one event at a time
-	repeated  // it met a save of another writer, and is tried again at once
+	repeated  // it met a save of another writer or a deletion, and is tried again at once
 	paused    // nothing is processed until the follower is resumed
 	standing  // by, because another process of the follower holds its position
 )
@@ -194,7 +200,7 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 		return standing, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
-	case ctx.Err() == nil && f.repeats(err):
+	case errors.Is(err, errOutOfDate), ctx.Err() == nil && f.repeats(err):
 		return repeated, nil
 	case ctx.Err() == nil && f.deservesCare(b, err):
 		f.careful = len(b.events) - processed
@@ -314,7 +320,7 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
-	b := batch{from: position, events: events, to: end, head: head}
+	b := batch{from: position, events: events, rows: len(events), to: end, head: head}
 	if len(events) == limit {
 		b.to = events[limit-1].ID
 	} else if len(events) > 0 {
@@ -459,12 +465,8 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 	aside := 0
 	err = f.transaction(ctx, func(ctx context.Context) error {
 		processed, aside = 0, 0
-		position, err := f.lockPosition(ctx)
-		if err != nil {
+		if err := f.lockBatch(ctx, b); err != nil {
 			return err
-		}
-		if position != b.from {
-			return errOvertaken
 		}
 		if f.locking > 0 {
 			if err := f.logLocker().LockLog(ctx); err != nil {
@@ -537,40 +539,111 @@ func (l *timeLimit) store(ctx context.Context, p *application.ProcessingEvent) (
 	return recordings, err
 }
 
-// lockPosition holds the position until the transaction ends. What was settled before the transaction must still hold: the
-// follower is not paused, and no other program has changed its topics.
-func (f *following) lockPosition(ctx context.Context) (position int64, err error) {
-	recorder := f.settingsRecorder()
-	if recorder == nil {
-		position, err = f.app().Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
-	} else {
-		var settings *persistence.FollowerSettings
-		position, settings, err = f.lockSettings(ctx)
-		switch {
-		case err != nil || settings == nil:
-		case settings.Paused():
-			return position, f.paused()
-		case f.settled != "" && settings.Topics != f.settled:
-			return position, errOvertaken
-		}
+// lockBatch locks the position of a batch, which must be where the batch begins.
+// A deletion locks the positions of followers too, so none of the events can be
+// deleted any more until the transaction ends.
+func (f *following) lockBatch(ctx context.Context, b batch) error {
+	position, revision, err := f.lockPosition(ctx)
+	switch {
+	case err != nil:
+		return err
+	case position != b.from:
+		return errOvertaken
+	case revision == nil:
+		return f.readAgain(ctx, b)
+	case f.revision == nil || *revision != *f.revision:
+		return errOutOfDate
 	}
-	if err != nil {
-		err = f.failed(persistence.Notification{}, err)
-	}
-	return position, err
+	return nil
 }
 
-// lockSettings locks the position, if the store can, and reads it together with
-// the settings.
-func (f *following) lockSettings(ctx context.Context) (int64, *persistence.FollowerSettings, error) {
-	recorder := f.settingsRecorder()
+// readAgain reads a batch again under the lock of the position. It is for a store
+// without revisions, such as a database without the table of settings, in which a
+// deletion leaves no trace.
+func (f *following) readAgain(ctx context.Context, b batch) error {
+	if _, local := f.leader.(*localLeader); !local {
+		return nil
+	}
+	newest, err := newestOf(ctx, f.leader)
+	if errors.Is(err, persistence.ErrProgramming) { // the leader's log is in another database
+		return nil
+	}
+	rows := 0
+	if err == nil && newest >= b.to && b.rows > 0 {
+		page := f.restrict(persistence.NotificationRange{After: b.from, Stop: b.to, Limit: b.rows})
+		var events []persistence.Notification
+		events, err = f.leader.Notifications(ctx, page)
+		rows = len(events)
+	}
+	switch {
+	case err != nil:
+		return f.failed(persistence.Notification{}, err)
+	case newest < b.to || rows != b.rows:
+		return errOutOfDate
+	}
+	return nil
+}
+
+// lockPosition holds the position until the transaction ends. What was settled before the transaction must still hold: the
+// follower is not paused, and no other program has changed its topics. The revision is nil if the settings have none.
+func (f *following) lockPosition(ctx context.Context) (position int64, revision *int64, err error) {
+	var settings *persistence.FollowerSettings
+	if f.settingsRecorder() == nil {
+		position, err = f.app().Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
+	} else {
+		position, settings, revision, err = f.lockSettings(ctx)
+	}
+	switch {
+	case err != nil:
+		err = f.failed(persistence.Notification{}, err)
+	case settings == nil:
+	case settings.Paused():
+		err = f.paused()
+	case f.settled != "" && settings.Topics != f.settled:
+		err = errOvertaken
+	}
+	return position, revision, err
+}
+
+// readSettings reads the position together with the settings, and their revision
+// if they have one.
+func (f *following) readSettings(
+	ctx context.Context,
+) (position int64, settings *persistence.FollowerSettings, revision *int64, err error) {
+	recorder, ok := f.settingsRecorder().(persistence.RevisionRecorder)
+	if !ok {
+		position, settings, err = f.settingsRecorder().Settings(ctx, f.leader.Name())
+		return position, settings, nil, err
+	}
+	position, settings, at, err := recorder.SettingsRevision(ctx, f.leader.Name())
+	if settings != nil {
+		revision = &at
+	}
+	return position, settings, revision, err
+}
+
+// lockSettings is readSettings under the lock of the position, if the store can
+// lock it.
+func (f *following) lockSettings(
+	ctx context.Context,
+) (position int64, settings *persistence.FollowerSettings, revision *int64, err error) {
 	if !f.batches() {
-		return recorder.Settings(ctx, f.leader.Name())
+		return f.readSettings(ctx)
+	}
+	recorder := f.settingsRecorder()
+	if revisions, ok := recorder.(persistence.RevisionRecorder); ok {
+		position, settings, at, err := revisions.LockSettingsRevision(ctx, f.leader.Name(), f.wait)
+		if settings != nil {
+			revision = &at
+		}
+		return position, settings, revision, err
 	}
 	if locker, ok := recorder.(persistence.SettingsTryLocker); ok && f.wait > 0 {
-		return locker.TryLockSettings(ctx, f.leader.Name(), f.wait)
+		position, settings, err = locker.TryLockSettings(ctx, f.leader.Name(), f.wait)
+	} else {
+		position, settings, err = recorder.LockSettings(ctx, f.leader.Name())
 	}
-	return recorder.LockSettings(ctx, f.leader.Name())
+	return position, settings, nil, err
 }
 
 // processOrPark puts an event aside where an earlier one of its originator is, unless only a newer program can read it.

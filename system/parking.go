@@ -101,12 +101,8 @@ func (f *following) trouble(err error) (is, retryable bool) {
 func (f *following) park(ctx context.Context, b batch, cause error) (outcome, error) {
 	n := b.events[0]
 	err := f.transaction(ctx, func(ctx context.Context) error {
-		position, err := f.lockPosition(ctx)
-		if err != nil {
+		if err := f.lockBatch(ctx, b); err != nil {
 			return err
-		}
-		if position != b.from {
-			return errOvertaken
 		}
 		if err := f.putAside(ctx, n, textOf(cause)); err != nil {
 			return err
@@ -122,6 +118,8 @@ func (f *following) park(ctx context.Context, b batch, cause error) (outcome, er
 		return standing, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
+	case errors.Is(err, errOutOfDate):
+		return repeated, nil
 	case err != nil:
 		return nothingMore, f.failed(n, errors.Join(cause, err))
 	}
@@ -234,7 +232,7 @@ func (f *following) retry(ctx context.Context, event persistence.ParkedEvent) er
 		return f.failed(n, errors.New("the parked event is not in the log any more"))
 	}
 	return f.transaction(ctx, func(ctx context.Context) error {
-		if _, err := f.lockPosition(ctx); err != nil {
+		if _, _, err := f.lockPosition(ctx); err != nil {
 			return err
 		}
 		if err := f.parking().UnparkEvent(ctx, f.leader.Name(), event.NotificationID); errors.Is(err, persistence.ErrProgramming) {

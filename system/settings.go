@@ -46,11 +46,10 @@ func checkHeadStart(follower Follower) error {
 
 // readPosition reads the position. The settings, which come with it, are followed before anything is processed.
 func (f *following) readPosition(ctx context.Context) (int64, error) {
-	recorder := f.settingsRecorder()
-	if recorder == nil {
+	if f.settingsRecorder() == nil {
 		return f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
 	}
-	position, settings, err := recorder.Settings(ctx, f.leader.Name())
+	position, settings, revision, err := f.readSettings(ctx)
 	if err != nil {
 		return position, err
 	}
@@ -61,13 +60,21 @@ func (f *following) readPosition(ctx context.Context) (int64, error) {
 		return position, f.paused()
 	}
 	if settings.Began == nil || settings.Topics != f.settled {
-		position, settings, err = f.settle(ctx, position, *settings)
+		if err := f.settle(ctx, position, *settings); err != nil {
+			return position, err
+		}
+		position, settings, revision, err = f.readSettings(ctx) // which settle has changed
+		switch {
+		case err != nil:
+			return position, err
+		case settings == nil || settings.Began == nil || settings.Topics != f.settled || settings.Paused():
+			return position, errOvertaken
+		}
 	}
-	if err == nil {
-		f.topicNote = noteOf(settings)
-		f.warnOf(ctx, f.topicNote)
-	}
-	return position, err
+	f.revision = revision
+	f.topicNote = noteOf(settings)
+	f.warnOf(ctx, f.topicNote)
+	return position, nil
 }
 
 func (f *following) paused() error {
@@ -95,18 +102,16 @@ func (f *following) warnOf(ctx context.Context, note string) {
 
 // settle records where the follower begins, and which topics it processes from now on. It returns errOvertaken if
 // another process has changed the position or the settings since they were read.
-func (f *following) settle(
-	ctx context.Context, position int64, read persistence.FollowerSettings,
-) (int64, *persistence.FollowerSettings, error) {
+func (f *following) settle(ctx context.Context, position int64, read persistence.FollowerSettings) error {
 	next := read
 	changes, err := f.settleTopics(ctx, position, &next)
 	if err != nil {
-		return position, nil, err
+		return err
 	}
 	to := position
 	if read.Began == nil {
 		if to, err = f.beginning(ctx, position); err != nil {
-			return position, nil, err
+			return err
 		}
 		next.Began = &to
 		if to == position {
@@ -114,7 +119,7 @@ func (f *following) settle(
 		}
 	}
 	err = f.transaction(ctx, func(ctx context.Context) error {
-		at, current, err := f.lockSettings(ctx)
+		at, current, _, err := f.lockSettings(ctx)
 		switch {
 		case err != nil:
 			return err
@@ -131,7 +136,7 @@ func (f *following) settle(
 		return f.settingsRecorder().WriteSettings(ctx, f.leader.Name(), next)
 	})
 	if err != nil {
-		return position, nil, err
+		return err
 	}
 	f.settled = next.Topics
 	if to > position {
@@ -143,7 +148,7 @@ func (f *following) settle(
 			"under this name, give it a name of its own", "follower", f.app().Name(), "leader", f.leader.Name(),
 			"position", position, "changes", changes)
 	}
-	return to, &next, nil
+	return nil
 }
 
 // beginning is where a follower that has not begun begins.

@@ -124,7 +124,7 @@ func (f *following) warnIfSlow(ctx context.Context) {
 func (f *following) statusNow(ctx context.Context) (Status, error) {
 	status := f.now()
 	var mistakes [4]error
-	status.Position, mistakes[0] = f.readSettings(ctx, &status)
+	status.Position, mistakes[0] = f.addSettings(ctx, &status)
 	status.Head, mistakes[1] = f.leader.Head(ctx)
 	if status.Lag() > 0 && errors.Join(mistakes[:]...) == nil {
 		status.Oldest, mistakes[2] = f.oldest(ctx, status.Position)
@@ -141,8 +141,8 @@ func (f *following) statusNow(ctx context.Context) (Status, error) {
 	return status, status.ReadErr
 }
 
-// readSettings adds the settings to a status, and returns the position.
-func (f *following) readSettings(ctx context.Context, status *Status) (int64, error) {
+// addSettings adds the settings to a status, and returns the position.
+func (f *following) addSettings(ctx context.Context, status *Status) (int64, error) {
 	recorder := f.settingsRecorder()
 	if recorder == nil {
 		return f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())

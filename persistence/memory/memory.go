@@ -18,6 +18,7 @@ type Store struct {
 	snapshots map[string]*table // by application
 	positions map[position]int64
 	settings  map[position]persistence.FollowerSettings
+	deletions map[string]int64 // by application
 }
 
 // position is the key of a follower's place in the log of an upstream application.
@@ -32,6 +33,7 @@ func New() *Store {
 		snapshots: map[string]*table{},
 		positions: map[position]int64{},
 		settings:  map[position]persistence.FollowerSettings{},
+		deletions: map[string]int64{},
 	}
 }
 

@@ -17,6 +17,7 @@ func (r *processRecorder) DeleteOriginator(
 ) (deleted persistence.DeletedOriginator, err error) {
 	err = r.store.write(ctx, r.application, "delete an originator", func() error {
 		deleted.Events = r.table.delete(id)
+		r.store.deletions[r.application]++
 		if snapshots := r.store.snapshots[r.application]; snapshots != nil {
 			deleted.Snapshots = snapshots.delete(id)
 		}

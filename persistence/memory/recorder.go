@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -173,17 +174,32 @@ func (r *processRecorder) MaxTrackingID(ctx context.Context, upstream string) (i
 func (r *processRecorder) Settings(
 	ctx context.Context, upstream string,
 ) (current int64, settings *persistence.FollowerSettings, err error) {
-	err = r.store.read(ctx, r.application, "read the settings of a follower", func() {
-		key := position{r.application, upstream}
-		kept := ownSettings(r.store.settings[key])
-		current, settings = r.store.positions[key], &kept
-	})
+	current, settings, _, err = r.SettingsRevision(ctx, upstream)
 	return current, settings, err
 }
 
 // LockSettings implements persistence.SettingsRecorder. It takes no lock, as the store has no transactions.
 func (r *processRecorder) LockSettings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
 	return r.Settings(ctx, upstream)
+}
+
+// SettingsRevision implements persistence.RevisionRecorder.
+func (r *processRecorder) SettingsRevision(
+	ctx context.Context, upstream string,
+) (current int64, settings *persistence.FollowerSettings, revision int64, err error) {
+	err = r.store.read(ctx, r.application, "read the settings of a follower", func() {
+		key := position{r.application, upstream}
+		kept := ownSettings(r.store.settings[key])
+		current, settings, revision = r.store.positions[key], &kept, r.store.deletions[upstream]
+	})
+	return current, settings, revision, err
+}
+
+// LockSettingsRevision implements persistence.RevisionRecorder. It takes no lock.
+func (r *processRecorder) LockSettingsRevision(
+	ctx context.Context, upstream string, _ time.Duration,
+) (int64, *persistence.FollowerSettings, int64, error) {
+	return r.SettingsRevision(ctx, upstream)
 }
 
 // WriteSettings implements persistence.SettingsRecorder.

@@ -133,6 +133,13 @@ var bugs = []bug{
 			return persistence.DeletedOriginator{}, err
 		}
 	}},
+	{name: "a deletion leaves the revision of settings", spoil: func(r *spoilt) {
+		revision := r.revision
+		r.revision = func(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, int64, error) {
+			position, settings, _, err := revision(ctx, upstream)
+			return position, settings, 0, err
+		}
+	}},
 	{name: "a deletion ignores the transaction", spoil: func(r *spoilt) {
 		remove := r.remove
 		r.remove = func(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error) {

@@ -299,6 +299,34 @@ func (r *journalRecorder) TryLockSettings(
 	return r.LockSettings(ctx, upstream)
 }
 
+func (r *journalRecorder) SettingsRevision(
+	ctx context.Context, upstream string,
+) (int64, *persistence.FollowerSettings, int64, error) {
+	if err := r.check("read settings"); err != nil {
+		return 0, nil, 0, err
+	}
+	recorder, err := r.journal.at(ctx).ProcessRecorder(r.application)
+	if err != nil {
+		return 0, nil, 0, err
+	}
+	return recorder.(persistence.RevisionRecorder).SettingsRevision(context.WithoutCancel(ctx), upstream)
+}
+
+func (r *journalRecorder) LockSettingsRevision(
+	ctx context.Context, upstream string, wait time.Duration,
+) (int64, *persistence.FollowerSettings, int64, error) {
+	lock := r.LockSettings
+	if wait > 0 {
+		lock = func(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+			return r.TryLockSettings(ctx, upstream, wait)
+		}
+	}
+	if _, _, err := lock(ctx, upstream); err != nil {
+		return 0, nil, 0, err
+	}
+	return r.SettingsRevision(ctx, upstream)
+}
+
 // LockLog locks the whole journal.
 func (r *journalRecorder) LockLog(ctx context.Context) error {
 	f, ok := ctx.Value(transactionKey{}).(*fork)

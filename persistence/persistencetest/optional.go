@@ -182,6 +182,33 @@ var deletingRows = []row{{
 		s.neighbour.insertTracking(t, s.name, s.events.insert(t, at(dog("Rex"), 1))[0])
 	}),
 }, {
+	name: "a deletion changes the revision of settings",
+	says: "After a deletion the settings of every follower of the log have another revision, whether it has a position or not.",
+	run: deleting(func(t testing.TB, s *store, r persistence.OriginatorDeleter) {
+		neighbour, ok := s.neighbour.process.(persistence.RevisionRecorder)
+		if !ok {
+			return
+		}
+		revision := func() int64 {
+			_, settings, revision, err := neighbour.SettingsRevision(s.ctx, s.name)
+			must(t, err)
+			if settings == nil {
+				t.Fatal("SettingsRevision: got no settings")
+			}
+			return revision
+		}
+		must(t, neighbour.WriteSettings(s.ctx, s.name, someSettings()))
+		for _, name := range []string{"Fido", "Rex"} {
+			s.events.insert(t, history(dog(name), 1, 3)...)
+			before := revision()
+			s.delete(t, s.ctx, r, dog(name), persistence.DeletedOriginator{Events: 3})
+			if revision() == before {
+				t.Errorf("the deletion of %s leaves the revision as it was", name)
+			}
+			s.neighbour.insertTracking(t, s.name, s.events.insert(t, at(dog("Friend of "+name), 1))[0])
+		}
+	}),
+}, {
 	name:  "a deletion is part of a transaction",
 	says:  "Deleting an originator in a transaction that is rolled back deletes nothing, and in one that commits it is done with the rest.",
 	needs: []Feature{Transaction},

@@ -159,6 +159,7 @@ func (s *spoiltStore) ProcessRecorder(application string) (persistence.ProcessRe
 	keeper := inner.(persistence.SettingsRecorder)
 	r.settings, r.lockSettings, r.writeSettings = keeper.Settings, keeper.LockSettings, keeper.WriteSettings
 	r.tryLockSettings = inner.(persistence.SettingsTryLocker).TryLockSettings
+	r.revision = inner.(persistence.RevisionRecorder).SettingsRevision
 	r.lockLog = inner.(persistence.LogLocker).LockLog
 	return r.spoiltBy(s.spoil), nil
 }
@@ -197,6 +198,7 @@ type spoilt struct {
 
 	settings, lockSettings readSettingsFunc
 	tryLockSettings        func(context.Context, string, time.Duration) (int64, *persistence.FollowerSettings, error)
+	revision               func(context.Context, string) (int64, *persistence.FollowerSettings, int64, error)
 	lockLog                func(context.Context) error
 	writeSettings          func(context.Context, string, persistence.FollowerSettings) error
 }
@@ -275,6 +277,21 @@ func (r *spoilt) TryLockSettings(
 	ctx context.Context, upstream string, wait time.Duration,
 ) (int64, *persistence.FollowerSettings, error) {
 	return r.tryLockSettings(ctx, upstream, wait)
+}
+
+func (r *spoilt) SettingsRevision(
+	ctx context.Context, upstream string,
+) (int64, *persistence.FollowerSettings, int64, error) {
+	return r.revision(ctx, upstream)
+}
+
+func (r *spoilt) LockSettingsRevision(
+	ctx context.Context, upstream string, wait time.Duration,
+) (int64, *persistence.FollowerSettings, int64, error) {
+	if _, _, err := r.tryLockSettings(ctx, upstream, wait); err != nil {
+		return 0, nil, 0, err
+	}
+	return r.revision(ctx, upstream)
 }
 
 func (r *spoilt) LockLog(ctx context.Context) error { return r.lockLog(ctx) }
