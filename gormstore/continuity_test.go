@@ -133,6 +133,67 @@ func TestUpdateAfterDeletedRows(t *testing.T) {
 	})
 }
 
+// The second event of a definition that begins at version 0 does not begin the
+// stream if the first was deleted, in no way to save, also merged with others.
+func TestSecondEventAfterDeletedFirst(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		r := recorder(t, db, schoolName)
+		for name, save := range saveWays(db, r) {
+			for _, n := range []int{1, 2, 600} {
+				events := history(uuid.New(), 1, n)
+				events[0].Continues = true
+				err := save(t.Context(), events)
+				gap, ok := errors.AsType[*persistence.ConflictError](err)
+				if !ok || !gap.Gap || gap.Current != -1 {
+					t.Errorf("%s, %d events: error %v, want a gap", name, n, err)
+				}
+			}
+		}
+		const saves = 40
+		results := make(chan error, saves)
+		for range saves {
+			events := history(uuid.New(), 1, 1)
+			events[0].Continues = true
+			go func() { results <- last(r.InsertEvents(t.Context(), events)) }()
+		}
+		for range saves {
+			if err := <-results; !persistence.IsConflict(err) {
+				t.Errorf("a save among others: error %v, want a conflict", err)
+			}
+		}
+		if n := count(t, db, "stored_events"); n != 0 {
+			t.Errorf("%d rows were stored", n)
+		}
+	})
+}
+
+// An aggregate whose definition begins at version 0 and that was deleted is not
+// saved without its first event.
+func TestFirstVersionZeroAfterDeletion(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		fromZero := domain.Define("Dog", domain.FirstVersion[Dog](0), domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
+		app, err := application.New(schoolName, application.WithStore(gormstore.New(db)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		repository := application.NewRepository(app, fromZero)
+		dog := fromZero.Create(uuid.New(), Registered{Name: "Fido"})
+		if err := repository.Save(t.Context(), dog); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Exec("DELETE FROM stored_events").Error; err != nil {
+			t.Fatal(err)
+		}
+		domain.Trigger(dog, TrickAdded{"beg"})
+		if err := repository.Save(t.Context(), dog); !persistence.IsConflict(err) {
+			t.Errorf("error %v, want a conflict", err)
+		}
+		if err := repository.Save(t.Context(), fromZero.Create(dog.ID(), Registered{Name: "Fido"})); err != nil {
+			t.Errorf("made anew: %v", err)
+		}
+	})
+}
+
 // An id that followers may have passed is refused in every way to save, with
 // what to do about the sequence.
 func TestSequenceBehindTheLog(t *testing.T) {

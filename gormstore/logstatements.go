@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -138,13 +139,13 @@ func (t *eventTable) lowIDOf(err error) (*SequenceError, bool) {
 func continues(events, application, originator, version string) string {
 	return "COALESCE((SELECT e.originator_version FROM " + events + " e WHERE e.application_name = " + application +
 		" AND e.originator_id = " + originator + " ORDER BY e.originator_version DESC LIMIT 1) = abs(" + version + ") - 1, " +
-		version + " <= 1)"
+		version + " < 1)"
 }
 
 // continued is the version of an event as the condition continues takes it:
-// negative if the event may begin a stream although the version is above 1.
+// negative if the event may begin a stream.
 func continued(e *persistence.StoredEvent) int64 {
-	if e.Begins {
+	if e.Begins || e.OriginatorVersion == domain.InitialVersion && !e.Continues {
 		return -e.OriginatorVersion
 	}
 	return e.OriginatorVersion

@@ -172,7 +172,7 @@ func (t *eventTable) gap(ctx context.Context, c connection, op string, events []
 		if err != nil {
 			return t.store.translate(ctx, op, err)
 		}
-		if newest != e.OriginatorVersion-1 && (newest >= 0 || continued(&e) > 1) {
+		if newest != e.OriginatorVersion-1 && (newest >= 0 || continued(&e) > 0) {
 			return &persistence.ConflictError{Application: t.application, OriginatorID: e.OriginatorID, Version: e.OriginatorVersion,
 				Current: newest, Gap: true}
 		}

@@ -186,7 +186,10 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (StoredEvent, error) {
 			Definition: kind.schema.Name(), Topic: event.Topic, Payload: reflect.TypeOf(event.Data)})
 	}
 	first := kind.schema.First()
-	stored.Begins = p == events && first > domain.InitialVersion && event.OriginatorVersion == first
+	if p == events {
+		stored.Begins = first > domain.InitialVersion && event.OriginatorVersion == first
+		stored.Continues = first < domain.InitialVersion && event.OriginatorVersion == domain.InitialVersion
+	}
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
 	var err error

@@ -26,10 +26,11 @@ type AggregateRecorder interface {
 	// It calls ValidateEvents first, which refuses a gap in the versions of one
 	// insert. The first event of each originator must continue what is stored:
 	// the originator's newest version is the one before it, or the originator
-	// has no events and the version is 0 or 1, or any if StoredEvent.Begins is
-	// set. Otherwise it returns a *ConflictError, whose Gap is set if the version
-	// itself is not stored. Recorders of snapshots do not look at that, because
-	// snapshots have gaps by nature.
+	// has no events and the version is 0, or 1 unless StoredEvent.Continues is
+	// set, or any if StoredEvent.Begins is set. Otherwise it returns a
+	// *ConflictError, whose Gap is set if the version itself is not stored.
+	// Recorders of snapshots do not look at that, because snapshots have gaps by
+	// nature.
 	//
 	// It returns a *ConflictError where an event has the originator and version of another one, stored or in events,
 	// and ErrOutcomeUnknown where it could not find out whether the events were stored. The Version of the

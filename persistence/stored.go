@@ -14,6 +14,11 @@ type StoredEvent struct {
 	// version is above 1, because its definition has a FirstVersion. Recorders
 	// do not store it.
 	Begins bool
+
+	// Continues forbids the event to be the first of its originator although its
+	// version is 1, because its definition begins at version 0. Recorders do not
+	// store it.
+	Continues bool
 }
 
 // Notification is a stored event with its position in the log of its application. Positions start at 1, become visible

@@ -59,7 +59,7 @@ func (t *table) gap(application string, events []persistence.StoredEvent) error 
 		if stream := t.streams[e.OriginatorID]; len(stream) > 0 {
 			newest = stream[len(stream)-1].OriginatorVersion
 		}
-		begins := newest < 0 && (e.Begins || e.OriginatorVersion <= 1)
+		begins := newest < 0 && (e.Begins || e.OriginatorVersion <= 1 && !e.Continues)
 		if !begins && e.OriginatorVersion != newest+1 {
 			return &persistence.ConflictError{Application: application, OriginatorID: e.OriginatorID,
 				Version: e.OriginatorVersion, Current: newest, Gap: true}
@@ -75,7 +75,7 @@ func (t *table) insert(events []persistence.StoredEvent, nextID func() int64) []
 	for i, e := range events {
 		row := &stored[i]
 		row.StoredEvent = e
-		row.Begins = false // it is not stored
+		row.Begins, row.Continues = false, false // they are not stored
 		row.State = bytes.Clone(e.State)
 		if nextID != nil {
 			row.ID = nextID()

@@ -292,6 +292,13 @@ var bugs = []bug{
 		}
 		return events
 	})},
+	{name: "Continues is ignored", spoil: eachInsert(func(events []storedEvent) []storedEvent {
+		events = slices.Clone(events)
+		for i := range events {
+			events[i].Continues = false
+		}
+		return events
+	})},
 	{name: "gaps are filled", spoil: func(r *spoilt) {
 		insert := r.insert
 		r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {

@@ -32,6 +32,21 @@ var continuityRows = []row{{
 		s.events.insert(t, at(dog("Rex"), 1))
 	},
 }, {
+	name: "an event that continues begins no stream",
+	says: "An event of version 1 with Continues must follow version 0.",
+	run: func(t testing.TB, s *store) {
+		second := at(dog("Fido"), 1)
+		second.Continues = true
+		wantGap(t, s, -1, second)
+		wantGap(t, s, -1, append([]persistence.StoredEvent{second}, history(dog("Fido"), 2, 3)...)...)
+		wantGap(t, s, -1, append(history(dog("Rex"), 1, 2), second)...)
+		s.events.insert(t, at(dog("Fido"), 0), second)
+		s.events.insert(t, at(dog("Rex"), 0))
+		second.OriginatorID = dog("Rex")
+		s.events.insert(t, second)
+		s.events.wantVersions(t, dog("Rex"), persistence.EventRange{}, 0, 1)
+	},
+}, {
 	name: "a stream begins once",
 	says: "An event that could begin a stream is a conflict if its originator has other events.",
 	run: func(t testing.TB, s *store) {
