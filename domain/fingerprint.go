@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // fingerprintOf identifies the stored structure of a type: the names that its
@@ -29,19 +31,27 @@ func fingerprintOf(t reflect.Type) string {
 // structure is the path of types that lead to the one that is described.
 type structure []reflect.Type
 
+// isKnownForm reports whether a type makes a form of its own that no release
+// changes.
+func isKnownForm(t reflect.Type) bool {
+	return t == timeType || t == reflect.TypeFor[uuid.UUID]() || t.PkgPath() == "math/big"
+}
+
 var (
 	aggregateType  = reflect.TypeFor[Aggregate]()
 	marshalerTypes = []reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler]()}
 )
 
-// of describes the structure of a type. A type that makes its own form is known
-// only by its name.
+// of describes the structure of a type.
 func (s structure) of(t reflect.Type) string {
 	if i := slices.Index(s, t); i >= 0 { // a type that contains itself
 		return "^" + strconv.Itoa(i)
 	}
-	if hasOwnForm(t) {
+	if isKnownForm(t) {
 		return opaque(t)
+	}
+	if hasOwnForm(t) {
+		return opaque(t) + memory{}.of(t)
 	}
 	inner := append(slices.Clip(s), t)
 	switch t.Kind() {
@@ -76,7 +86,7 @@ func opaque(t reflect.Type) string {
 func (s structure) ofStruct(t reflect.Type) string {
 	fields := s.fields(t)
 	if len(fields) == 0 && t.NumField() > 0 && t.Field(0).Type != aggregateType {
-		return opaque(t) // a transcoding may know what is in it
+		return opaque(t) + memory{}.of(t) // a transcoding may know what is in it
 	}
 	slices.Sort(fields)
 	return "{" + strings.Join(fields, ";") + "}"
@@ -110,4 +120,37 @@ func (s structure) fields(t reflect.Type) (fields []string) {
 		}
 	}
 	return fields
+}
+
+// memory is the path of types that lead to one that is described as it is in
+// memory, with its unexported fields: which of them a type writes that makes its
+// own form is not known, so a change of any counts.
+type memory []reflect.Type
+
+func (m memory) of(t reflect.Type) string {
+	if i := slices.Index(m, t); i >= 0 {
+		return "^" + strconv.Itoa(i)
+	}
+	if isKnownForm(t) {
+		return opaque(t)
+	}
+	inner := append(slices.Clip(m), t)
+	switch t.Kind() {
+	case reflect.Pointer:
+		return "*" + inner.of(t.Elem())
+	case reflect.Slice:
+		return "[]" + inner.of(t.Elem())
+	case reflect.Array:
+		return fmt.Sprintf("[%d]%s", t.Len(), inner.of(t.Elem()))
+	case reflect.Map:
+		return "map[" + inner.of(t.Key()) + "]" + inner.of(t.Elem())
+	case reflect.Struct:
+		fields := make([]string, t.NumField())
+		for i := range fields {
+			fields[i] = strconv.Quote(t.Field(i).Name) + " " + inner.of(t.Field(i).Type)
+		}
+		slices.Sort(fields)
+		return "{" + strings.Join(fields, ";") + "}"
+	}
+	return t.Kind().String()
 }

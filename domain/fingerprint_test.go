@@ -123,3 +123,68 @@ func TestFingerprintOfOlderVersions(t *testing.T) {
 		t.Errorf("got %q for a state that takes anything", got)
 	}
 }
+
+type jsonForm struct{}
+
+func (jsonForm) MarshalJSON() ([]byte, error) { return []byte("{}"), nil }
+
+type textForm struct{}
+
+func (textForm) MarshalText() ([]byte, error) { return []byte("text"), nil }
+
+// A type that makes its own form is another one if any of its fields is, at any
+// depth, whether exported or not. The types of a row have one name.
+func TestFingerprintOfTypesWithTheirOwnForm(t *testing.T) {
+	for name, differ := range map[string][2]string{
+		"JSON": {
+			func() string {
+				type money struct {
+					jsonForm
+					amount int
+				}
+				return fingerprint[[]money]()
+			}(),
+			func() string {
+				type money struct {
+					jsonForm
+					amount   int
+					currency string
+				}
+				return fingerprint[[]money]()
+			}(),
+		},
+		"text": {
+			func() string {
+				type money struct {
+					textForm
+					Parts []struct{ amount int }
+				}
+				return fingerprint[map[string]money]()
+			}(),
+			func() string {
+				type money struct {
+					textForm
+					Parts []struct{ amount int64 }
+				}
+				return fingerprint[map[string]money]()
+			}(),
+		},
+		"a transcoding": {
+			func() string {
+				type money struct{ amount int }
+				return fingerprint[money]()
+			}(),
+			func() string {
+				type money struct {
+					amount   int
+					currency *money
+				}
+				return fingerprint[money]()
+			}(),
+		},
+	} {
+		if differ[0] == differ[1] {
+			t.Errorf("%s: both have the fingerprint %q", name, differ[0])
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"fmt"
 	"math/big"
 	"reflect"
 	"time"
@@ -23,8 +24,60 @@ func (t *EventType) isolated(data any) any {
 	}
 	v := reflect.New(t.goType).Elem()
 	v.Set(reflect.ValueOf(data))
-	isolate(v, 0)
+	tree := isolation{left: fewValues}
+	tree.isolate(v, 0)
+	if tree.left >= 0 {
+		return v.Interface()
+	}
+	v.Set(reflect.ValueOf(data))
+	sharing := isolation{left: mostValues, copies: map[reference]reflect.Value{}}
+	sharing.isolate(v, 0)
+	if sharing.left < 0 {
+		panic(&DefinitionError{Problem: fmt.Sprintf("the payload of %s has more than %d values and cannot be stored; "+
+			"keep large data elsewhere", t.topic, mostValues)})
+	}
 	return v.Interface()
+}
+
+const (
+	// fewValues is how many values a payload may have that is copied as a tree.
+	// The copy of a larger one shares what the payload shares, so that the time it
+	// takes does not grow with the number of ways that lead to a value.
+	fewValues = 10_000
+	// mostValues is how many values a payload may have: more than a state of the
+	// largest size has in JSON.
+	mostValues = 1 << 23
+)
+
+// isolation makes one copy of a payload.
+type isolation struct {
+	left   int                         // how many more values are copied
+	copies map[reference]reflect.Value // what was copied; nil copies it again each time
+}
+
+// reference identifies what a pointer, a slice or a map refers to.
+type reference struct {
+	to     uintptr
+	length int
+	goType reflect.Type
+}
+
+// copyOf returns the copy of what v refers to. If there is none yet, it enters
+// the one that create makes and fills it.
+func (i *isolation) copyOf(v reflect.Value, create func() reflect.Value, fill func(own reflect.Value)) reflect.Value {
+	at := reference{to: v.Pointer(), goType: v.Type()}
+	if v.Kind() == reflect.Slice {
+		at.length = v.Len()
+	}
+	if own, ok := i.copies[at]; ok {
+		return own
+	}
+	own := create()
+	if i.copies != nil {
+		i.copies[at] = own
+	}
+	fill(own)
+	return own
 }
 
 // isFlat reports whether values of a type refer to nothing and have no times in
@@ -52,71 +105,88 @@ func isFlat(t reflect.Type) bool {
 // the transcoder refuses when the event is saved.
 const deepest = 1000
 
-// isolate replaces what a settable value refers to by copies.
-func isolate(v reflect.Value, depth int) {
-	if depth > deepest || isFlat(v.Type()) {
+// isolate replaces what a settable value refers to by copies, as long as any are
+// left.
+func (i *isolation) isolate(v reflect.Value, depth int) {
+	if depth > deepest || i.left < 0 || isFlat(v.Type()) {
 		return
 	}
+	i.left--
 	switch v.Kind() {
 	case reflect.Slice:
-		if v.IsNil() {
-			return
+		if !v.IsNil() {
+			v.Set(i.slice(v, depth))
 		}
-		own := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
-		reflect.Copy(own, v)
-		for i := range own.Len() {
-			isolate(own.Index(i), depth+1)
-		}
-		v.Set(own)
 	case reflect.Array:
-		for i := range v.Len() {
-			isolate(v.Index(i), depth+1)
+		for n := range v.Len() {
+			i.isolate(v.Index(n), depth+1)
 		}
 	case reflect.Map:
-		if v.IsNil() {
-			return
+		if !v.IsNil() {
+			v.Set(i.mapping(v, depth))
 		}
-		own := reflect.MakeMapWithSize(v.Type(), v.Len())
-		for entries := v.MapRange(); entries.Next(); {
-			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
-			key.Set(entries.Key())
-			value.Set(entries.Value())
-			if key.Kind() == reflect.Struct { // a time, or with times in it; others are compared by identity
-				isolate(key, depth+1)
-			}
-			isolate(value, depth+1)
-			own.SetMapIndex(key, value)
-		}
-		v.Set(own)
 	case reflect.Pointer:
-		if v.IsNil() {
-			return
+		if !v.IsNil() {
+			v.Set(i.pointer(v, depth))
 		}
-		own := reflect.New(v.Type().Elem())
-		own.Elem().Set(v.Elem())
-		isolate(own.Elem(), depth+1)
-		v.Set(own)
 	case reflect.Interface:
 		if v.IsNil() {
 			return
 		}
 		own := reflect.New(v.Elem().Type()).Elem()
 		own.Set(v.Elem())
-		isolate(own, depth+1)
+		i.isolate(own, depth+1)
 		v.Set(own)
 	case reflect.Struct:
 		if v.CanSet() && isolateKnown(v) {
 			return
 		}
-		for i := range v.NumField() {
+		for n := range v.NumField() {
 			// An embedded struct has fields that can be set even if its type is
 			// not exported.
-			field := v.Field(i)
-			if field.CanSet() || v.Type().Field(i).Anonymous && field.Kind() == reflect.Struct {
-				isolate(field, depth+1)
+			field := v.Field(n)
+			if field.CanSet() || v.Type().Field(n).Anonymous && field.Kind() == reflect.Struct {
+				i.isolate(field, depth+1)
 			}
 		}
 	}
+}
+
+func (i *isolation) slice(v reflect.Value, depth int) reflect.Value {
+	create := func() reflect.Value { return reflect.MakeSlice(v.Type(), v.Len(), v.Len()) }
+	return i.copyOf(v, create, func(own reflect.Value) {
+		reflect.Copy(own, v)
+		if isFlat(v.Type().Elem()) {
+			return
+		}
+		for n := range own.Len() {
+			i.isolate(own.Index(n), depth+1)
+		}
+	})
+}
+
+func (i *isolation) mapping(v reflect.Value, depth int) reflect.Value {
+	create := func() reflect.Value { return reflect.MakeMapWithSize(v.Type(), v.Len()) }
+	return i.copyOf(v, create, func(own reflect.Value) {
+		for entries := v.MapRange(); entries.Next(); {
+			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+			key.Set(entries.Key())
+			value.Set(entries.Value())
+			if key.Kind() == reflect.Struct { // a time, or with times in it; others are compared by identity
+				i.isolate(key, depth+1)
+			}
+			i.isolate(value, depth+1)
+			own.SetMapIndex(key, value)
+		}
+	})
+}
+
+func (i *isolation) pointer(v reflect.Value, depth int) reflect.Value {
+	create := func() reflect.Value { return reflect.New(v.Type().Elem()) }
+	return i.copyOf(v, create, func(own reflect.Value) {
+		own.Elem().Set(v.Elem())
+		i.isolate(own.Elem(), depth+1)
+	})
 }
 
 // isolateKnown copies a struct that can be changed in place although its fields

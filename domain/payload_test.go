@@ -5,6 +5,7 @@ import (
 	"math/big"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,4 +117,54 @@ func TestPayloadThatRefersToItself(t *testing.T) {
 	if len(p.PendingEvents()) != 1 || !maps.Equal(p.Given.Ages, given.Ages) {
 		t.Error("the event is missing")
 	}
+}
+
+type node struct {
+	Parent   *node
+	Children []*node
+}
+
+type pair struct{ A, B any }
+
+// A copy takes no longer if many ways lead to one value, and refers to itself
+// where the payload does.
+func TestPayloadOfSharedValues(t *testing.T) {
+	t.Parallel()
+	root := &node{}
+	for range 2 {
+		root.Children = append(root.Children, &node{Parent: root})
+	}
+	var list, entries, pointers any = "x", "x", "x"
+	for range 40 {
+		list, entries = []any{list, list}, map[string]any{"a": entries, "b": entries}
+		pointers = &pair{pointers, pointers}
+	}
+	for name, value := range map[string]any{"cycle": root, "lists": list, "maps": entries, "pointers": pointers} {
+		given := newGiven()
+		given.Any = value
+		p := packs.Create(uuid.New(), given)
+		if reflect.TypeOf(p.Given.Any) != reflect.TypeOf(value) {
+			t.Errorf("%s: got a %T", name, p.Given.Any)
+		}
+		if own, ok := p.Given.Any.(*node); ok && (own == root || own.Children[1].Parent != own || own.Children[0] == root.Children[0]) {
+			t.Error("the copy of a cycle is not a cycle of its own")
+		}
+	}
+}
+
+// A payload of more values than can be stored is refused, however it is made.
+func TestPayloadOfTooManyValues(t *testing.T) {
+	t.Parallel()
+	var value any = "x"
+	for range 40 {
+		value = pair{value, value} // which has no identity
+	}
+	given := newGiven()
+	given.Any = value
+	defer func() {
+		if err, ok := recover().(*domain.DefinitionError); !ok || !strings.Contains(err.Problem, "cannot be stored") {
+			t.Errorf("got %v, want a refusal", err)
+		}
+	}()
+	packs.Create(uuid.New(), given)
 }
