@@ -63,7 +63,7 @@ func WithCipher(cipher persistence.Cipher) Option {
 }
 
 // WithOriginalLayout writes states as the Python original does, for a database that it reads as well. The states then
-// carry no event id and no metadata.
+// carry no event id and no metadata, and saves on PostgreSQL exclude each other (see persistence.StrictFactory).
 func WithOriginalLayout() Option {
 	return func(c *config) { c.original = true }
 }
@@ -183,7 +183,11 @@ func (c *config) wire() (*Application, error) {
 		}
 	}
 	var err error
-	if a.recorder, err = c.factory.ProcessRecorder(c.name); err != nil {
+	makeRecorder := c.factory.ProcessRecorder
+	if strict, ok := c.factory.(persistence.StrictFactory); ok && c.original {
+		makeRecorder = strict.StrictProcessRecorder
+	}
+	if a.recorder, err = makeRecorder(c.name); err != nil {
 		return nil, err
 	}
 	a.events = persistence.NewEventStore(a.mapper, a.recorder)
@@ -350,7 +354,7 @@ const maxSnapshotsKept = 1_000_000
 
 // known are the settings that an application and the stores of this module read.
 var known = []string{
-	"PERSISTENCE_MODULE", "GORM_DB_ALIAS", "DJANGO_DB_ALIAS", "IS_SNAPSHOTTING_ENABLED", "SNAPSHOTTING_INTERVALS", "SNAPSHOTS_KEPT",
+	"PERSISTENCE_MODULE", "STRICT_ORDER", "GORM_DB_ALIAS", "DJANGO_DB_ALIAS", "IS_SNAPSHOTTING_ENABLED", "SNAPSHOTTING_INTERVALS", "SNAPSHOTS_KEPT",
 	"COMPRESSOR_TOPIC", "CIPHER_TOPIC", "CIPHER_KEY", "CIPHER_KEY_FILE", "AGGREGATE_CACHE_MAXSIZE",
 	"AGGREGATE_CACHE_FASTFORWARD", "AGGREGATE_CACHE_FASTFORWARD_SKIPPING", "DEEPCOPY_FROM_AGGREGATE_CACHE",
 	"EVENTSOURCING_RUNNER",

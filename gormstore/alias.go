@@ -62,12 +62,25 @@ func Aliases() []string {
 // The names that PERSISTENCE_MODULE selects this package with: its own, and that of the Python original.
 func init() {
 	persistence.Register("gormstore", open)
-	persistence.Register("eventsourcing_django", open)
+	persistence.Register("eventsourcing_django", openStrict)
 }
 
-// open finds the database that GORM_DB_ALIAS names. An empty DJANGO_DB_ALIAS
-// names the default database, as for the original.
-func open(env *persistence.Environment) (persistence.Factory, error) {
+// openStrict is open for a database that the Python original is expected to
+// follow as well, unless STRICT_ORDER says otherwise.
+func openStrict(env *persistence.Environment) (persistence.Factory, error) {
+	return openOrdered(env, true)
+}
+
+// open is for databases of this package's own.
+func open(env *persistence.Environment) (persistence.Factory, error) { return openOrdered(env, false) }
+
+// openOrdered finds the database that GORM_DB_ALIAS names. An empty
+// DJANGO_DB_ALIAS names the default database, as for the original.
+func openOrdered(env *persistence.Environment, strict bool) (persistence.Factory, error) {
+	strict, err := env.Bool(strict, "STRICT_ORDER")
+	if err != nil {
+		return nil, err
+	}
 	setting, ok, err := env.Lookup("GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
 	if err != nil && !strings.HasSuffix(setting.Key, "DJANGO_DB_ALIAS") {
 		return nil, err
@@ -82,6 +95,9 @@ func open(env *persistence.Environment) (persistence.Factory, error) {
 			registered = "none; call gormstore.RegisterDB first"
 		}
 		return nil, setting.Wrong("is not a registered database; registered are " + registered)
+	}
+	if strict {
+		return New(db, WithStrictOrder()), nil
 	}
 	return New(db), nil
 }

@@ -124,14 +124,16 @@ type writer struct {
 }
 
 func (c *concurrency) writer(options ...gormstore.Option) writer {
-	return writer{c.db, mustRecorder(gormstore.New(c.db, append(options, gormstore.WithConcurrentWriters())...))}
+	return writer{c.db, mustRecorder(gormstore.New(c.db, options...))}
 }
 
-// strict is a writer as the package makes it by default.
-func (c *concurrency) strict() writer { return writer{c.db, mustRecorder(gormstore.New(c.db))} }
+// strict is a writer in strict order.
+func (c *concurrency) strict() writer {
+	return writer{c.db, mustRecorder(gormstore.New(c.db, gormstore.WithStrictOrder()))}
+}
 
 func (c *concurrency) changed(change func(*gormstore.Store)) writer {
-	store := gormstore.New(c.db, gormstore.WithConcurrentWriters())
+	store := gormstore.New(c.db)
 	change(store)
 	return writer{c.db, mustRecorder(store)}
 }

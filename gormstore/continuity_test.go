@@ -205,7 +205,7 @@ func TestSequenceBehindTheLog(t *testing.T) {
 		"counting down":            "ALTER SEQUENCE stored_events_id_seq INCREMENT -7 MINVALUE -1000000",
 	}
 	for breaking, statement := range breakings {
-		for _, options := range [][]gormstore.Option{nil, {gormstore.WithConcurrentWriters()}} {
+		for _, options := range [][]gormstore.Option{nil, {gormstore.WithStrictOrder()}} {
 			t.Run(breaking, func(t *testing.T) {
 				t.Parallel()
 				db := migrated(t, testdb.OpenPostgres(t))
@@ -246,7 +246,7 @@ func TestSequenceBehindTheLog(t *testing.T) {
 // in any order. Those that followers may have passed are refused.
 func TestSequenceThatCaches(t *testing.T) {
 	t.Parallel()
-	for _, options := range [][]gormstore.Option{nil, {gormstore.WithConcurrentWriters()}} {
+	for _, options := range [][]gormstore.Option{nil, {gormstore.WithStrictOrder()}} {
 		db := migrated(t, testdb.OpenPostgres(t))
 		here, there := recorder(t, db, schoolName, options...), recorder(t, again(t, db), schoolName, options...)
 		insert(t, here, history(uuid.New(), 1, 1)...)
@@ -287,7 +287,7 @@ func TestSequenceThatCachesWhileASaveWaits(t *testing.T) {
 		}
 		pool.SetMaxOpenConns(1)
 	}
-	waiting, first := recorder(t, here, schoolName), recorder(t, there, schoolName)
+	waiting, first := recorder(t, here, schoolName, gormstore.WithStrictOrder()), recorder(t, there, schoolName, gormstore.WithStrictOrder())
 	insert(t, waiting, history(uuid.New(), 1, 1)...)
 	insert(t, first, history(uuid.New(), 1, 1)...) // both have looked at the sequence
 	run(t, db, "ALTER SEQUENCE stored_events_id_seq CACHE 20")

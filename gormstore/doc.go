@@ -35,9 +35,11 @@
 //
 // # Order
 //
-// Before a save draws its first id it takes a lock of its application: an advisory lock on PostgreSQL, the write lock on
-// SQLite. The lock lasts to the end of the transaction, so ids become visible in ascending order and followers miss
-// nothing. The wait for it is bounded (WithLockTimeout). In a transaction of your own, save last.
+// Before a save draws its first id it takes a lock of its application that lasts to the end of the transaction. On SQLite
+// it is the write lock, so one transaction writes at a time. On PostgreSQL it is an advisory lock that writers share: it
+// says from which id on they write, and readers of this package read up to the lowest of these ids, so followers miss
+// nothing. WithStrictOrder has PostgreSQL's writers exclude each other, for programs that read by id alone. The wait for a
+// lock is bounded (WithLockTimeout).
 //
 // # Other processes
 //

@@ -269,7 +269,7 @@ func shortBusy(t *testing.T, db *gorm.DB) *gorm.DB {
 // A writer that is kept waiting for the order lock gives up in time, with an error that says why.
 func TestLockTimeout(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
-		holder, waiter := recorder(t, db, schoolName), shortBusy(t, db)
+		holder, waiter := recorder(t, db, schoolName, gormstore.WithStrictOrder()), shortBusy(t, db)
 		r := recorder(t, waiter, schoolName, gormstore.WithLockTimeout(100*time.Millisecond))
 		uses := methods(r, snapshots(t, waiter, schoolName), uuid.New())
 		transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {

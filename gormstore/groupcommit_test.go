@@ -95,7 +95,7 @@ func isInsert(call faultdb.Call) bool { return strings.Contains(call.Statement, 
 
 // isMerged recognises the statement of a batch on PostgreSQL.
 func isMerged(call faultdb.Call) bool {
-	return isInsert(call) && strings.Contains(call.Statement, "unnest((SELECT $4")
+	return isInsert(call) && strings.Contains(call.Statement, "unnest((SELECT $6")
 }
 
 // blocker is a transaction of another process that holds the order lock of an application.
@@ -109,7 +109,7 @@ func block(t testing.TB, other *gorm.DB, more func(ctx context.Context, tx *gorm
 	t.Helper()
 	released, release := context.WithCancel(context.Background())
 	b := &blocker{release: release, done: make(chan error, 1)}
-	r := recorder(t, other, schoolName)
+	r := recorder(t, other, schoolName, gormstore.WithStrictOrder())
 	holds := make(chan struct{})
 	go func() {
 		b.done <- gormstore.Transaction(context.Background(), other, func(ctx context.Context, tx *gorm.DB) error {
@@ -669,8 +669,8 @@ func TestCancellationAtEveryStepOfASave(t *testing.T) {
 	})
 }
 
-// A save in a transaction that was not given the transaction's context waits for a lock that the transaction holds, or
-// for a connection that it has. It gives up, with an error that names the mistake.
+// A save in a transaction that was not given the transaction's context waits for a connection that the transaction has,
+// or, in strict order, for its lock. It gives up, with an error that names the mistake.
 func TestSaveThatForgotItsTransaction(t *testing.T) {
 	const timeout = 200 * time.Millisecond
 	for _, backend := range sharedBackends {
@@ -679,7 +679,7 @@ func TestSaveThatForgotItsTransaction(t *testing.T) {
 				t.Parallel()
 				db := impatient(t, migrated(t, backend.Open(t)))
 				limit(t, db, connections)
-				r := recorder(t, db, schoolName, gormstore.WithLockTimeout(timeout))
+				r := recorder(t, db, schoolName, gormstore.WithLockTimeout(timeout), gormstore.WithStrictOrder())
 				snapshots, err := gormstore.New(db, gormstore.WithLockTimeout(timeout)).SnapshotRecorder(schoolName)
 				if err != nil {
 					t.Fatal(err)

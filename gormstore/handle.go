@@ -34,7 +34,7 @@ type queueKey struct {
 	table       string
 	application string
 	// Whoever leads a batch decides about these for all of its saves.
-	notify, concurrent bool
+	notify, strict bool
 }
 
 // handles finds the handle of a pool. It does not keep the pool alive.

@@ -240,7 +240,7 @@ func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
 		if err := tx.Exec("SET LOCAL application_name = 'migration'").Error; err != nil {
 			return err
 		}
-		if _, err := recorder(t, other, "Dogs").InsertEvents(ctx, history(uuid.New(), 0, 1)); err != nil {
+		if _, err := recorder(t, other, "Dogs", gormstore.WithStrictOrder()).InsertEvents(ctx, history(uuid.New(), 0, 1)); err != nil {
 			return err
 		}
 		for name, err := range map[string]error{

@@ -18,7 +18,7 @@ import (
 func eachOrder(t *testing.T, test func(t *testing.T, db, other *gorm.DB, options []gormstore.Option)) {
 	t.Helper()
 	t.Parallel()
-	for name, options := range map[string][]gormstore.Option{"strict": nil, "concurrent": {gormstore.WithConcurrentWriters()}} {
+	for name, options := range map[string][]gormstore.Option{"strict": {gormstore.WithStrictOrder()}, "concurrent": nil} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := migrated(t, testdb.OpenPostgres(t))

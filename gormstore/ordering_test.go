@@ -291,7 +291,7 @@ type result struct {
 func TestRaceIDsDoNotInterleave(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		const saves, size = 8, 1000
-		r := recorder(t, db, schoolName)
+		r := recorder(t, db, schoolName, gormstore.WithStrictOrder())
 		var mu sync.Mutex // protects ranges
 		var ranges [][]int64
 		var writers sync.WaitGroup

@@ -1,25 +1,40 @@
 package gormstore
 
-import "context"
+import (
+	"context"
 
-// WithConcurrentWriters lets transactions that save events of one application
-// on PostgreSQL run at the same time. Without it a save in a transaction waits
-// until the transaction before it has committed, so that ids become visible in
-// ascending order to everyone. With it, readers of this package (followers,
-// subscriptions, logs) see the log in order all the same, up to a bound that no
-// running writer can go below; ids of concurrent transactions may interleave.
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// WithStrictOrder has transactions that save events of one application on
+// PostgreSQL exclude each other: a save in a transaction waits until the
+// transaction before it has ended, so that ids become visible in ascending order
+// to everyone. It is for databases in which programs that are not built on this
+// version of the package follow the log by id: the Python library, a query for
+// "id > last", or a follower that is run by an earlier version. STRICT_ORDER
+// sets it in the environment, and applications that write the original's layout
+// have it anyway.
 //
-// A program that is not built on this version of the package, such as the
-// Python library or a query that polls for "id > last", may miss events then,
-// and so may a follower that is run by an earlier version. Writers with and
-// without the option exclude each other, so a deployment may change it process
-// by process, once no such reader is left. A transaction that stays open holds
-// back the followers of its application, and no writers. Two transactions that
-// save the same aggregates in opposite order may deadlock, which is a
-// persistence.ErrRetryTransaction. On SQLite, where one transaction writes at a
-// time, the option has no effect.
-func WithConcurrentWriters() Option {
-	return func(s *Store) { s.concurrent = true }
+// Without it such transactions run at the same time. Readers of this package
+// (followers, subscriptions, logs) then see the log in order all the same, up to
+// a bound that no running writer can go below; ids of concurrent transactions
+// may interleave. A transaction that stays open holds back the followers of its
+// application, and no writers. Two transactions that save the same aggregates in
+// opposite order may deadlock, which is a persistence.ErrRetryTransaction.
+//
+// Writers with and without the option exclude each other and lose nothing, so a
+// deployment may change it process by process. On SQLite, where one transaction
+// writes at a time, it has no effect.
+func WithStrictOrder() Option {
+	return func(s *Store) { s.strict = true }
+}
+
+// StrictProcessRecorder implements persistence.StrictFactory.
+func (s *Store) StrictProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+	if err := s.check(application); err != nil {
+		return nil, err
+	}
+	return newStrictRecorder(s, application, true), nil
 }
 
 // orderLocks are the statements' parts that lock a log. The log's key is the

@@ -438,11 +438,15 @@ type processRecorder struct {
 const opSave = "save events"
 
 func newProcessRecorder(s *Store, application string) *processRecorder {
+	return newStrictRecorder(s, application, s.strict)
+}
+
+func newStrictRecorder(s *Store, application string, strict bool) *processRecorder {
 	return &processRecorder{
 		eventTable: newEventTable(s, application, s.tables.events, "id"),
 		tracking:   s.tables.tracking,
-		statements: newMergeStatements(s.tables.events.quoted, s.notify, !s.concurrent),
-		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, concurrent: s.concurrent}),
+		statements: newMergeStatements(s.tables.events.quoted, s.notify, strict),
+		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, strict: strict}),
 	}
 }
 
@@ -495,6 +499,7 @@ func (r *processRecorder) saveWhole(ctx context.Context, events []persistence.St
 	case r.store.faultOf(err).unique: // the transaction cannot be asked what is in the way
 		return nil, notUnique(op, err)
 	}
+	err = r.withHolder(ctx, connection{r.store.pool, r.store}, op, err) // nor who has the lock
 	return r.explain(ctx, c, op, events, err)
 }
 

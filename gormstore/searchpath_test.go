@@ -63,7 +63,7 @@ func TestSearchPathOfASessionChanges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db, south := twoSchemas(t)
-			options := []gormstore.Option{gormstore.WithLockTimeout(shortLockTimeout)}
+			options := []gormstore.Option{gormstore.WithLockTimeout(shortLockTimeout), gormstore.WithStrictOrder()}
 			r := recorder(t, db, schoolName, options...)
 			insert(t, r, history(uuid.New(), 1, 1)...)
 			run(t, db, "SET search_path = south")
@@ -101,7 +101,7 @@ func TestSearchPathOfAReaderChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, db, "SET search_path = south")
-	other := recorder(t, south, schoolName, gormstore.WithConcurrentWriters())
+	other := recorder(t, south, schoolName)
 	read := func() []persistence.Notification {
 		page, err := r.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 100})
 		if err != nil {

@@ -28,7 +28,7 @@ type Store struct {
 	lockTimeout time.Duration
 	notify      bool     // saves tell listeners of them
 	listener    Listener // may be nil
-	concurrent  bool     // writers of one log do not wait for each other
+	strict      bool     // writers of one log wait for each other
 	pool        *sql.DB
 	handle      *handle
 	refused     error // why this database cannot be used; reported when a recorder is made

@@ -37,10 +37,10 @@ type sharedKey struct{}
 // the ctx that fn gets reads and writes in it, and so does tx, for tables of the user's own. All of it commits when fn
 // returns nil; all of it is rolled back when fn returns an error or panics.
 //
-// Save last: the order lock of an application is held from its first save to the commit, and other writers wait for
-// it. A save that fails with a conflict undoes only itself; return its error to undo everything. After any other error of
-// a save PostgreSQL has given the transaction up, and it cannot commit. Pending events, caches and followers learn of the
-// saves after the commit.
+// Keep it short: on PostgreSQL followers of the application wait for its end from the first save on, and in strict order
+// (see WithStrictOrder) other writers do as well; on SQLite all writers wait for each other. A save that fails with a
+// conflict undoes only itself; return its error to undo everything. After any other error of a save PostgreSQL has given
+// the transaction up, and it cannot commit. Pending events, caches and followers learn of the saves after the commit.
 //
 // In a ctx that carries a transaction of the same database already, fn runs in a savepoint of it.
 func Transaction(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *gorm.DB) error) error {

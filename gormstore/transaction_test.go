@@ -443,7 +443,7 @@ func TestTransactionThatHasEnded(t *testing.T) {
 func TestTransactionWithoutItsContext(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		db = shortBusy(t, db)
-		r := recorder(t, db, schoolName, gormstore.WithLockTimeout(500*time.Millisecond))
+		r := recorder(t, db, schoolName, gormstore.WithLockTimeout(500*time.Millisecond), gormstore.WithStrictOrder())
 		var err error
 		begin := time.Now()
 		transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {

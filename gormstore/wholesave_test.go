@@ -28,7 +28,7 @@ var joins = map[string]func(ctx context.Context, db *gorm.DB, fn func(ctx contex
 func TestSaveInTransactionIsOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	for mode, options := range map[string][]gormstore.Option{
-		"strict": nil, "concurrent": {gormstore.WithConcurrentWriters()}, "notifying": {gormstore.WithNotify()},
+		"strict": {gormstore.WithStrictOrder()}, "concurrent": nil, "notifying": {gormstore.WithNotify()},
 	} {
 		for name, join := range joins {
 			t.Run(mode+"-"+name, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestSaveInTransactionIsOneRoundTrip(t *testing.T) {
 func TestSaveInTransactionThatLosesARace(t *testing.T) {
 	t.Parallel()
 	for name, join := range joins {
-		for mode, options := range map[string][]gormstore.Option{"strict": nil, "concurrent": {gormstore.WithConcurrentWriters()}} {
+		for mode, options := range map[string][]gormstore.Option{"strict": {gormstore.WithStrictOrder()}, "concurrent": nil} {
 			for winner := range 3 {
 				t.Run(fmt.Sprintf("%s-%s-%d", name, mode, winner+1), func(t *testing.T) {
 					t.Parallel()

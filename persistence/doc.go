@@ -20,7 +20,7 @@
 //     others get a *ConflictError.
 //  3. Notification ids become visible in ascending order: whoever has read the log up to an id never finds a lower one
 //     there later.
-//  4. The ids of two concurrent saves do not interleave.
+//  4. The ids of one save ascend. Those of concurrent saves may interleave.
 //  5. A position (Tracking) only moves forward, and moves together with the events that a follower made, or not at all.
 //  6. What one database accepts every other accepts, and reads back the same.
 //

@@ -50,8 +50,8 @@ type AggregateRecorder interface {
 //
 // A reader that has read the log up to an id by the methods of this interface
 // never finds a lower id there later, however many processes write: ids become
-// visible in ascending order. Ids of concurrent saves do not interleave, unless
-// a store says that its writers do not wait for each other. Gaps mean nothing.
+// visible in ascending order. The ids of one save ascend, and those of concurrent
+// saves may interleave. Gaps mean nothing.
 type ApplicationRecorder interface {
 	AggregateRecorder
 
@@ -130,6 +130,15 @@ type Transactor interface {
 	// rolled back when fn returns an error or panics. In a ctx that carries a transaction of the store already, fn runs
 	// nested in it.
 	Transaction(ctx context.Context, fn func(ctx context.Context) error) error
+}
+
+// StrictFactory is a Factory whose writers of one log can run at the same time, so
+// that a reader which goes by ids alone would miss some events.
+type StrictFactory interface {
+	// StrictProcessRecorder makes a recorder as ProcessRecorder does, whose writes
+	// exclude all others of its log. Applications whose events the Python original
+	// reads use it.
+	StrictProcessRecorder(application string) (ProcessRecorder, error)
 }
 
 // SingleWriter is a Factory whose store has one writer at a time and no queue of those who wait, so that whoever writes

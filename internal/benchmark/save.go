@@ -38,8 +38,9 @@ var savers = map[string]func(d *database, writers, events int) (*saver, error){
 	raw:      openRaw,
 	original: openOriginal,
 
-	ownTransaction: openOwnTransaction,
-	rawTransaction: openRawTransaction,
+	ownTransaction:    openOwnTransaction,
+	strictTransaction: openStrictTransaction,
+	rawTransaction:    openRawTransaction,
 }
 
 // openOurs saves through the recorder of an application.

@@ -13,8 +13,9 @@ import (
 // The ways to save events in one transaction with a row of another table. The
 // raw way has no order: it inserts the events as they come.
 const (
-	ownTransaction = "own transaction"
-	rawTransaction = "raw transaction"
+	ownTransaction    = "own transaction"
+	strictTransaction = "strict transaction"
+	rawTransaction    = "raw transaction"
 )
 
 // ownRow is the statement for the caller's own row.
@@ -40,7 +41,11 @@ func (b *bench) transactions(ctx context.Context, d *database, note string, writ
 	}
 	for _, n := range writers {
 		c := &cell{row: rowTransaction, database: d.kind, workers: n, events: 1, note: note}
-		for _, one := range []struct{ name, way string }{{ours, ownTransaction}, {raw, rawTransaction}} {
+		ways := []struct{ name, way string }{{ours, ownTransaction}, {raw, rawTransaction}}
+		if d.kind != sqliteKind {
+			ways = append(ways, struct{ name, way string }{"strict", strictTransaction})
+		}
+		for _, one := range ways {
 			task := b.task(one.way, n, 1)
 			turn := func(ctx context.Context) (tally, error) { return task.run(ctx, d) }
 			c.ways = append(c.ways, way{name: one.name, turn: b.saving(d, 1, turn)})
@@ -64,11 +69,20 @@ func (d *database) createOwnRows(ctx context.Context) error {
 
 // openOwnTransaction saves through the recorder in gormstore.Transaction.
 func openOwnTransaction(d *database, writers, _ int) (*saver, error) {
+	return d.openTransaction(writers)
+}
+
+// openStrictTransaction is the same in strict order.
+func openStrictTransaction(d *database, writers, _ int) (*saver, error) {
+	return d.openTransaction(writers, gormstore.WithStrictOrder())
+}
+
+func (d *database) openTransaction(writers int, options ...gormstore.Option) (*saver, error) {
 	db, pool, err := d.open(writers)
 	if err != nil {
 		return nil, err
 	}
-	recorder, err := gormstore.New(db).ProcessRecorder(applicationName)
+	recorder, err := gormstore.New(db, options...).ProcessRecorder(applicationName)
 	if err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}

@@ -270,10 +270,6 @@ var bugs = []bug{
 		return ids, err
 	})},
 	{name: "ids become visible in any order", fresh: func() spoiler {
-		return (&numbering{together: true, ids: map[place]int64{}}).spoil
-	}},
-
-	{name: "ids of concurrent inserts interleave", fresh: func() spoiler {
 		return (&numbering{ids: map[place]int64{}}).spoil
 	}},
 

@@ -2,7 +2,6 @@ package persistencetest
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -13,13 +12,9 @@ import (
 
 // model is what a recorder has acknowledged: a plain list, read in the slowest and plainest way.
 type model struct {
-	mu      sync.Mutex // protects what follows
-	rows    []persistence.Notification
-	inserts []span
+	mu   sync.Mutex // protects what follows
+	rows []persistence.Notification
 }
-
-// span is the ids of one insert, from the first to the last.
-type span struct{ first, last int64 }
 
 // add adds acknowledged events with their ids; snapshots have the ids 0.
 func (m *model) add(ids []int64, events []persistence.StoredEvent) {
@@ -32,7 +27,6 @@ func (m *model) add(ids []int64, events []persistence.StoredEvent) {
 		e.State = append([]byte{}, e.State...)
 		m.rows = append(m.rows, persistence.Notification{ID: ids[i], StoredEvent: e})
 	}
-	m.inserts = append(m.inserts, span{slices.Min(ids), slices.Max(ids)})
 }
 
 // all returns the rows in order of id.
@@ -101,19 +95,4 @@ func (m *model) last(id uuid.UUID) int64 {
 		return -1
 	}
 	return events[0].OriginatorVersion
-}
-
-// interleaved tells which two inserts have ids among each other's, and returns "" where none have.
-func (m *model) interleaved() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	inserts := slices.Clone(m.inserts)
-	slices.SortFunc(inserts, func(a, b span) int { return cmp.Compare(a.first, b.first) })
-	for i := 1; i < len(inserts); i++ {
-		if a, b := inserts[i-1], inserts[i]; b.first <= a.last {
-			return fmt.Sprintf("one insert got the ids from %d to %d and another one those from %d to %d",
-				a.first, a.last, b.first, b.last)
-		}
-	}
-	return ""
 }

@@ -99,32 +99,6 @@ var orderingRows = []row{{
 		})
 	},
 }, {
-	name: "ids of two large inserts do not interleave",
-	says: "Of two inserts at once, all ids of one are lower than all ids of the other.",
-	run: func(t testing.TB, s *store) {
-		n := figure(300, 1_000)
-		for round := range int64(figure(3, 30)) {
-			must(t, race(2, func(i int) error {
-				_, err := s.events.try(s.ctx, history(dog(fmt.Sprintf("Dog%d", i)), round*int64(n), n)...)
-				return err
-			})...)
-		}
-		if problem := s.events.model.interleaved(); problem != "" {
-			t.Error(problem)
-		}
-	},
-}, {
-	name: "ids of many inserts do not interleave",
-	says: "The ids of an insert are not among those of any other, however many write at once, of whatever length.",
-	run: func(t testing.TB, s *store) {
-		busy(t, 8, func(i int) error {
-			return appendTo(s.party, fmt.Sprintf("Dog%d", i), figure(15, 500), 1+i)
-		})
-		if problem := s.events.model.interleaved(); problem != "" {
-			t.Error(problem)
-		}
-	},
-}, {
 	name: "events of an originator are in the log in order",
 	says: "In the log the events of each originator are in order of version, because an event is only stored behind the one before it.",
 	run: func(t testing.TB, s *store) {

@@ -206,9 +206,6 @@ func (p *party) verify(t testing.TB) {
 	if got := p.maxID(t); got != last {
 		t.Errorf("MaxNotificationID of %s afterwards: got %d, want %d", p.name, got, last)
 	}
-	if problem := p.events.model.interleaved(); problem != "" {
-		t.Errorf("ids of %s: %s", p.name, problem)
-	}
 	p.events.verify(t)
 	p.snapshots.verify(t)
 	for upstream, want := range p.positions.all() {

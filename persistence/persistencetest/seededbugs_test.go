@@ -475,8 +475,6 @@ func ignoringContext(r *spoilt) {
 // numbering gives the events of a store ids that were drawn before the store was locked, so that they become visible in
 // any order.
 type numbering struct {
-	together bool // the ids of one insert are drawn together
-
 	drawing sync.Mutex // protects last
 	last    int64
 
@@ -565,11 +563,6 @@ func (n *numbering) draw(count int) []int64 {
 	for i := range ids {
 		n.last++
 		ids[i] = n.last
-		if !n.together {
-			n.drawing.Unlock()
-			runtime.Gosched()
-			n.drawing.Lock()
-		}
 	}
 	return ids
 }
