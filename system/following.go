@@ -177,6 +177,11 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	begin := time.Now()
 	processed, err := process(ctx, b)
 	f.took = time.Since(begin)
+	return f.conclude(ctx, b, processed, err)
+}
+
+// conclude takes down what became of a batch.
+func (f *following) conclude(ctx context.Context, b batch, processed int, err error) (outcome, error) {
 	f.careful = max(f.careful-processed, 0)
 	if processed > 0 {
 		f.retries = 0
@@ -280,6 +285,9 @@ func (f *following) read(ctx context.Context) (batch, error) {
 		return batch{from: position}, err
 	case err != nil:
 		return batch{}, f.failed(persistence.Notification{}, err)
+	case position < 0:
+		return batch{}, f.failed(persistence.Notification{}, fmt.Errorf("its position in notification_tracking is %d, "+
+			"and must not be negative; correct the row, or delete it to process the log from its first event", position))
 	}
 	head, err := f.leader.Head(ctx)
 	if err != nil {

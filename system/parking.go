@@ -20,7 +20,8 @@ type Parker interface {
 
 	// Park tells whether to put an event aside that has failed so many times in a row. It is not asked about trouble
 	// with the database, which passes, nor about events that only a newer program can read, or one with other settings
-	// (persistence.ErrNewerProgram).
+	// (persistence.ErrNewerProgram). It is asked about a call of the policy that was canceled or took too long: an err
+	// that is context.Canceled or context.DeadlineExceeded is never the end of the follower itself.
 	Park(event persistence.Notification, err error, attempts int) bool
 }
 
@@ -69,7 +70,7 @@ func (f *following) parks(b batch, err error) bool {
 
 // troubles are the errors that are not about an event.
 var troubles = []error{persistence.ErrOperational, persistence.ErrInterface, persistence.ErrInternal, persistence.ErrNoTransaction,
-	persistence.ErrOutcomeUnknown, persistence.ErrClosed, persistence.ErrNewerProgram, errUnlockedMove, context.Canceled, context.DeadlineExceeded}
+	persistence.ErrOutcomeUnknown, persistence.ErrClosed, persistence.ErrNewerProgram, errUnlockedMove}
 
 func (f *following) isTrouble(err error) bool {
 	if _, ahead := errors.AsType[*AheadError](err); ahead {
@@ -78,8 +79,24 @@ func (f *following) isTrouble(err error) bool {
 	if slices.ContainsFunc(troubles, func(trouble error) bool { return errors.Is(err, trouble) }) {
 		return true
 	}
+	if isContextError(err) && !isAboutEvent(err) {
+		return true
+	}
 	is, _ := f.trouble(err)
 	return is || f.isRetryable(err)
+}
+
+// isContextError reports whether a context has ended, which may be one that a
+// policy has made for a call of its own.
+func isContextError(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// isAboutEvent reports whether an error comes from the processing of an event, and
+// not from the transaction around it.
+func isAboutEvent(err error) bool {
+	failed, ok := errors.AsType[*ProcessingError](err)
+	return ok && failed.NotificationID > 0
 }
 
 // isRetryable tells of errors that may be gone at the next attempt, whoever reports them.
@@ -184,11 +201,13 @@ func (m *members) RetryParked(ctx context.Context, follower string) (processed i
 }
 
 // retryParked goes round until nothing is left to try: a follower that runs may park more of an originator meanwhile.
+// No event is tried twice.
 func (f *following) retryParked(ctx context.Context) (processed int, err error) {
 	if f.parking() == nil || !f.batches() {
 		return 0, nil
 	}
 	blocked := map[uuid.UUID]bool{}
+	seen := map[int64]bool{}
 	for {
 		parked, listing := f.parking().ParkedEvents(ctx, f.leader.Name())
 		tried := 0
@@ -196,6 +215,12 @@ func (f *following) retryParked(ctx context.Context) (processed int, err error) 
 			if blocked[event.OriginatorID] || ctx.Err() != nil {
 				continue
 			}
+			if seen[event.NotificationID] {
+				blocked[event.OriginatorID] = true
+				err = errors.Join(err, f.failed(notificationOf(event), errStillParked))
+				continue
+			}
+			seen[event.NotificationID] = true
 			tried++
 			switch failed := f.retry(ctx, event); {
 			case failed == nil:
@@ -213,6 +238,15 @@ func (f *following) retryParked(ctx context.Context) (processed int, err error) 
 	}
 }
 
+// errStillParked says that the row of a parked event stays although it was deleted.
+var errStillParked = errors.New("the event is parked still, although its row was deleted or another process has retried it; " +
+	"look for a trigger or a rule on the table parked_events that keeps rows")
+
+// notificationOf is what is known of a parked event without the log.
+func notificationOf(event persistence.ParkedEvent) persistence.Notification {
+	return persistence.Notification{ID: event.NotificationID, StoredEvent: persistence.StoredEvent{Topic: event.Topic}}
+}
+
 // isParked tells whether a notification is the event that was put aside. A log that was restored may have another one at
 // its place.
 func isParked(event persistence.ParkedEvent, n persistence.Notification) bool {
@@ -224,7 +258,7 @@ func isParked(event persistence.ParkedEvent, n persistence.Notification) bool {
 func (f *following) retry(ctx context.Context, event persistence.ParkedEvent) error {
 	wanted := persistence.NotificationRange{After: event.NotificationID - 1, Stop: event.NotificationID, Limit: 1}
 	found, err := f.leader.Notifications(ctx, wanted)
-	n := persistence.Notification{ID: event.NotificationID, StoredEvent: persistence.StoredEvent{Topic: event.Topic}}
+	n := notificationOf(event)
 	switch {
 	case err != nil:
 		return f.failed(n, err)

@@ -3,6 +3,7 @@ package system_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -315,5 +316,79 @@ func TestRetryParkedTwice(t *testing.T) {
 		if total.Load() != 2 || tricksCounted(t, db, "bite") != 1 {
 			t.Errorf("retried %d events, and counted %d", total.Load(), tricksCounted(t, db, "bite"))
 		}
+	})
+}
+
+// A call of the policy that was canceled or took too long is about the event. The
+// end of the follower's own context is not.
+func TestContextErrorsOfAPolicy(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		for _, cause := range []error{context.DeadlineExceeded, context.Canceled} {
+			p := newParker(t, db, ignore)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			p.f.become(func(ctx context.Context, _ domain.Event, _ *application.ProcessingEvent) error {
+				cancel()
+				return fmt.Errorf("call the mail service: %w", cause)
+			})
+			before, err := p.Parked(t.Context(), "F")
+			do(t, err)
+			events := save(t, p.dogs.Application, school.RegisterDog(cause.Error()))
+			if _, err := p.CatchUp(ctx, "F", nil); !errors.Is(err, cause) {
+				t.Errorf("got %v, want %v", err, cause)
+			}
+			p.wantParked(t, len(before))
+			if _, err := p.CatchUp(t.Context(), "F", nil); err != nil {
+				t.Errorf("%v: %v", cause, err)
+			}
+			p.wantParked(t, len(before)+len(events))
+			do(t, p.Close())
+		}
+	})
+}
+
+// A trigger that keeps the row of a parked event does not keep RetryParked going
+// round.
+func TestRetryParkedThatStays(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		p := newParker(t, db, countOrFail)
+		p.biting(t)
+		_, err := p.CatchUp(t.Context(), "F", nil)
+		do(t, err)
+		p.f.become(count)
+		if db.Name() == "postgres" {
+			do(t, db.Exec(`CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`).Error)
+			do(t, db.Exec("CREATE TRIGGER keep BEFORE DELETE ON parked_events FOR EACH ROW EXECUTE FUNCTION keep()").Error)
+		} else {
+			do(t, db.Exec("CREATE TRIGGER keep BEFORE DELETE ON parked_events BEGIN SELECT RAISE(IGNORE); END").Error)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		n, err := p.RetryParked(ctx, "F")
+		if n != 0 || err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "look for a trigger") {
+			t.Errorf("retried %d, %v", n, err)
+		}
+	})
+}
+
+// A position below zero, which only another program can write, is an error that
+// says what to correct.
+func TestNegativePosition(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		p := newParker(t, db, count)
+		p.biting(t)
+		_, err := p.CatchUp(t.Context(), "F", nil)
+		do(t, err)
+		do(t, db.Exec("UPDATE notification_tracking SET notification_id = -1").Error)
+		_, err = p.CatchUp(t.Context(), "F", nil)
+		if err == nil || !strings.Contains(err.Error(), "its position in notification_tracking is -1") {
+			t.Errorf("got %v", err)
+		}
+		do(t, db.Exec("DELETE FROM notification_tracking").Error)
+		_, err = p.CatchUp(t.Context(), "F", nil)
+		do(t, err)
 	})
 }
