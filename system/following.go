@@ -63,6 +63,7 @@ type following struct {
 	idle    int64         // the position that the last pull found at the head of the log, or -1
 	polls   int           // how many polls in a row were quiet
 	done    Processed     // in all pulls
+	exit    *exit         // a batch whose goroutine the policy has ended
 
 	atFault    failures // of the event that failed last
 	recalled   bool     // whether the store was asked what other processes know
@@ -173,11 +174,31 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	if f.batches() {
 		process = f.processTogether
 	}
-	f.aside = 0
+	f.aside, f.exit = 0, &exit{batch: b} // until it returns
 	begin := time.Now()
 	processed, err := process(ctx, b)
-	f.took = time.Since(begin)
+	f.took, f.exit = time.Since(begin), nil
 	return f.conclude(ctx, b, processed, err)
+}
+
+// exit is a batch that has not returned, because its goroutine has ended.
+type exit struct {
+	batch batch
+	event persistence.Notification // in which it ended; its id is 0 if in none
+}
+
+// errGoexit is what becomes of a policy that ends its goroutine.
+var errGoexit = errors.New("the policy has ended its goroutine with runtime.Goexit")
+
+// resume is pull for a goroutine that takes over from one that a policy has ended:
+// the batch in which it ended has failed.
+func (f *following) resume(ctx context.Context) (outcome, error) {
+	if f.exit == nil {
+		return f.pull(ctx)
+	}
+	ended := *f.exit
+	f.exit = nil
+	return f.conclude(ctx, ended.batch, 0, f.failed(ended.event, errGoexit))
 }
 
 // conclude takes down what became of a batch.
@@ -803,14 +824,23 @@ type storeFunc func(context.Context, *application.ProcessingEvent) ([]persistenc
 func (f *following) process(ctx context.Context, n persistence.Notification, store storeFunc) (err error) {
 	f.begin(n.ID)
 	defer f.end()
+	returned := false
 	defer func() {
 		if value := recover(); value != nil {
 			err = &PanicError{Value: value, Stack: debug.Stack()}
+		} else if !returned && f.exit != nil {
+			f.exit.event = n
 		}
 		if err != nil {
 			err = f.failed(n, err)
 		}
 	}()
+	err = f.processEvent(ctx, n, store)
+	returned = true
+	return err
+}
+
+func (f *following) processEvent(ctx context.Context, n persistence.Notification, store storeFunc) error {
 	event, err := f.leader.Decode(n)
 	if err != nil {
 		return undecodableError{err}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -390,5 +391,39 @@ func TestNegativePosition(t *testing.T) {
 		do(t, db.Exec("DELETE FROM notification_tracking").Error)
 		_, err = p.CatchUp(t.Context(), "F", nil)
 		do(t, err)
+	})
+}
+
+// A policy that ends its goroutine at one event of a batch has failed at that
+// event: those before it are stored, and the event is parked.
+func TestGoexitIsParked(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		node := system.App("F", func(options ...application.Option) (eager, error) {
+			app, err := application.New("F", options...)
+			return eager{&follower{Application: app, policy: func(ctx context.Context, e domain.Event, p *application.ProcessingEvent) error {
+				if added, ok := e.Data.(school.TrickAdded); ok && added.Trick == "bite" {
+					runtime.Goexit()
+				}
+				return count(ctx, e, p)
+			}}}, err
+		})
+		r := newRunner(t, gormstore.New(db), system.Pipe(system.App(schoolName, school.New), node))
+		dogs := get[*school.TrainingSchool](t, r, schoolName)
+		fido, rex := school.RegisterDog("Fido"), school.RegisterDog("Rex")
+		fido.AddTrick("sit")
+		fido.AddTrick("bite")
+		rex.AddTrick("sit")
+		events := save(t, dogs.Application, fido, rex)
+		start(t, r)
+		reached(t, get[eager](t, r, "F").Application, head(t, dogs.Application))
+		parked, err := r.Parked(t.Context(), "F")
+		if err != nil || len(parked) != 1 || parked[0].NotificationID != events[2].Notification.ID ||
+			!strings.Contains(parked[0].Error, "Goexit") {
+			t.Errorf("parked %+v, %v", parked, err)
+		}
+		if n := tricksCounted(t, db, "sit"); n != 2 {
+			t.Errorf("counted %d tricks, want 2", n)
+		}
 	})
 }

@@ -228,7 +228,7 @@ func (w *worker) keepRunning(ctx context.Context, stopping <-chan struct{}) {
 		if <-ended {
 			return
 		}
-		if w.current != nil {
+		if w.current != nil && w.current.exit == nil { // it ended between batches
 			w.failed(ctx, w.current, w.current.failed(persistence.Notification{}, errGoexit))
 		}
 	}
@@ -251,9 +251,6 @@ func (w *worker) beat(ctx context.Context) {
 		}
 	}
 }
-
-// errGoexit is what becomes of a policy that ends its goroutine.
-var errGoexit = errors.New("the policy has ended its goroutine with runtime.Goexit")
 
 // run pulls until ctx ends or stopping is closed: everything there is at first, and then whenever it is woken, when the
 // poll interval is over, or when a failure is to be tried again.
@@ -337,7 +334,7 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 		return false
 	}
 	w.current = edge
-	did, err := edge.pull(ctx)
+	did, err := edge.resume(ctx)
 	if err != nil && ctx.Err() != nil {
 		return false // it is cancelled, which says nothing about the follower
 	}
