@@ -50,6 +50,7 @@ const (
 		"or use gormstore.Transaction"
 	hintPooler = "a connection pooler in transaction mode needs default_query_exec_mode=exec in the DSN, and no PrepareStmt"
 	hintPlan   = "the statement was prepared before a migration changed its columns; it is prepared again at the next attempt"
+	hintNarrow = "an id, version or position does not fit its column; make the column a bigint"
 	hintFix    = "create the tables with gormstore.AutoMigrate(db), or with the migrate command"
 )
 
@@ -66,6 +67,9 @@ func (s *Store) translate(ctx context.Context, op string, err error) error {
 		err = errors.Join(cause, err)
 	}
 	f := s.faultOf(err)
+	if coded, ok := errors.AsType[sqlState](err); ok && coded.SQLState() == outOfRange {
+		f.class, f.hint = persistence.ErrOperational, hintNarrow
+	}
 	if f.missing != "" {
 		return &persistence.NotMigratedError{Missing: f.missing, Fix: hintFix, Err: err}
 	}
@@ -144,6 +148,11 @@ var postgresFaults = map[string]fault{
 	"57P03": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // starting up
 	"55P03": {class: persistence.ErrLockTimeout, scope: passing, hint: hintLock},
 }
+
+// outOfRange is a whole number that does not fit its column. Those of this package
+// fit a bigint, so of its own statements that is an error of the schema: an
+// integer column of ids that has come to its end.
+const outOfRange = "22003"
 
 // cachedPlan is how PostgreSQL refuses a prepared statement whose result has
 // other columns since a migration. Its code has other meanings as well.

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 
@@ -263,4 +265,39 @@ func TestLostConnectionInATransaction(t *testing.T) {
 		t.Errorf("the next attempt: %v", err)
 	}
 	wantIdle(t, db)
+}
+
+// An id that does not fit its column is an error of the schema, which says nothing
+// about the events that are saved: a follower must not park what it processes. The
+// same error of a policy's own statement is about the event.
+func TestIDsOfANarrowColumnRunOut(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	run(t, db, "ALTER TABLE stored_events ALTER COLUMN id TYPE integer")
+	run(t, db, "SELECT setval('stored_events_id_seq', 2147483647)")
+	store := gormstore.New(db)
+	recorder, err := store.ProcessRecorder("Kennels")
+	if err != nil {
+		t.Fatal(err)
+	}
+	save := func(ctx context.Context) error {
+		_, err := recorder.InsertEvents(ctx, []persistence.StoredEvent{{OriginatorID: uuid.New(), OriginatorVersion: 1, Topic: "Dog.Named", State: []byte("{}")}})
+		return err
+	}
+	want := func(kind string, err error) {
+		t.Helper()
+		if !errors.Is(err, persistence.ErrOperational) || !strings.Contains(err.Error(), "make the column a bigint") {
+			t.Errorf("%s: %v, want an ErrOperational that says what to do", kind, err)
+		}
+	}
+	want("alone", save(t.Context()))
+	want("in a transaction", store.Transaction(t.Context(), save))
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() { want("merged", save(t.Context())) })
+	}
+	group.Wait()
+	if is, _ := store.Trouble(&pgconn.PgError{Code: "22003"}); is {
+		t.Error("a number of a policy's own statement counts as trouble with the database")
+	}
 }

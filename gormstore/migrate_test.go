@@ -206,6 +206,14 @@ func TestMigrateReportsDifferences(t *testing.T) {
 			},
 			want: []string{`column stored_events.id has used 2100000000 of 2147483647 ids; make the column and its sequence public.stored_events_id_seq a bigint, with a higher MAXVALUE, before they run out`},
 		},
+		"an integer key whose sequence is a bigint": {
+			backends: []string{"postgres"},
+			damage: func(t *testing.T, db *gorm.DB) {
+				run(t, db, `ALTER TABLE stored_events ALTER COLUMN id TYPE integer`)
+				run(t, db, `SELECT setval('public.stored_events_id_seq', 2100000000)`)
+			},
+			want: []string{`column stored_events.id has used 2100000000 of 2147483647 ids; make the column and its sequence public.stored_events_id_seq a bigint, with a higher MAXVALUE, before they run out`},
+		},
 		"an id without a default": {
 			backends: []string{"postgres"},
 			damage:   func(t *testing.T, db *gorm.DB) { run(t, db, `ALTER TABLE stored_events ALTER COLUMN id DROP DEFAULT`) },

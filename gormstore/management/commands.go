@@ -151,13 +151,20 @@ func (c *call) explain(code int, err error) string {
 		return oneLine(textOf(err))
 	}
 	run := "migrate"
-	if c.cmd.HasParent() {
-		run = c.cmd.Parent().CommandPath() + " migrate"
+	for cmd := c.cmd; cmd.HasParent(); cmd = cmd.Parent() { // a command may have subcommands
+		if hasCommand(cmd.Parent(), "migrate") {
+			run = cmd.Parent().CommandPath() + " migrate"
+			break
+		}
 	}
 	if migration.Alias != "" {
 		run += " --database " + migration.Alias
 	}
 	return fmt.Sprintf("%s. Run: %s", migration.Error(), run)
+}
+
+func hasCommand(parent *cobra.Command, name string) bool {
+	return slices.ContainsFunc(parent.Commands(), func(cmd *cobra.Command) bool { return cmd.Name() == name })
 }
 
 func (c *call) context() context.Context {

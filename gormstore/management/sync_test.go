@@ -288,6 +288,7 @@ func TestNoDatabase(t *testing.T) {
 	for _, command := range []string{"sync_followers", "reset_follower", "followers", "check"} {
 		s.manage(t, command).want(t, 1, "", lacks)
 	}
+	s.manage(t, "followers", "skip", "--yes", "Diary").want(t, 1, "", lacks)
 	s.manage(t, "migrate").want(t, 0, "The tables for events are in the database \"default\".\n", "")
 	s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
 }
