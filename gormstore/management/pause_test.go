@@ -217,7 +217,7 @@ func TestPauseWaitsForTheBatch(t *testing.T) {
 func TestSkipCommand(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
-		const what = "Diary will never process what it has not processed yet: TrainingSchool from 0 to 3."
+		const what = "Diary will never process what it has not processed yet: TrainingSchool from 0 to 3 (3 events)."
 		s.manage(t, "followers", "skip", "-n", "Diary").want(t, 0, what+" (dry-run)\n", "")
 		s.manage(t, "followers", "skip", "--yes", "Diary").want(t, 0, "Diary is at 3 in the log of TrainingSchool.\n", "")
 		s.train(t, "TrainingSchool", 2)

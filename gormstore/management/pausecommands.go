@@ -74,7 +74,9 @@ func skipAsked(c *call, runner Runner, out screen, dryRun, yes bool) error {
 	}
 	moves := make([]string, len(plan))
 	for i, one := range plan {
-		moves[i] = fmt.Sprintf("%s from %d to %d", one.Leader, one.From, one.To)
+		if moves[i], err = describeSkip(c.context(), runner, one); err != nil {
+			return err
+		}
 	}
 	what := fmt.Sprintf("%s will never process what it has not processed yet: %s.", options.Follower, strings.Join(moves, ", "))
 	switch {
@@ -96,6 +98,22 @@ func skipAsked(c *call, runner Runner, out screen, dryRun, yes bool) error {
 		out.line(success, "%s is at %d in the log of %s.", options.Follower, one.To, one.Leader)
 	}
 	return nil
+}
+
+// describeSkip says how many events are passed over as well, if the log can be
+// counted.
+func describeSkip(ctx context.Context, runner Runner, one Skipped) (string, error) {
+	text := fmt.Sprintf("%s from %d to %d", one.Leader, one.From, one.To)
+	leader, ok := storeOf(runner, one.Leader)
+	if !ok || one.To < one.From {
+		return text, nil
+	}
+	before, err := leader.CountNotifications(ctx, one.Leader, one.From)
+	if err != nil {
+		return "", err
+	}
+	all, err := leader.CountNotifications(ctx, one.Leader, one.To)
+	return fmt.Sprintf("%s (%s)", text, count(all-before, "event")), err
 }
 
 // whoCalls is the user and the host, as far as they can be found.
