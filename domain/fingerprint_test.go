@@ -1,3 +1,5 @@
+//lint:file-ignore U1000 the fields are seen by reflection only
+
 package domain_test
 
 import (

@@ -79,9 +79,10 @@ func (s *Store) translate(ctx context.Context, op string, err error) error {
 // faultOf says what an error is, first as far as no database is needed for it.
 func (s *Store) faultOf(err error) fault {
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
-		errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone):
 		return fault{class: persistence.ErrOperational, scope: aboutDatabase}
+	case errors.Is(err, driver.ErrBadConn): // nothing was sent
+		return fault{class: persistence.ErrUnavailable, scope: aboutDatabase}
 	case errors.Is(err, sql.ErrTxDone):
 		return fault{class: persistence.ErrInterface, scope: aboutDatabase, hint: "the transaction in the context has ended"}
 	case strings.HasSuffix(err.Error(), "sql: database is closed"):
@@ -167,7 +168,7 @@ type sqlState interface {
 func (postgres) fault(err error) fault {
 	coded, ok := errors.AsType[sqlState](err)
 	if !ok || len(coded.SQLState()) < 2 { // trouble with the connection has no code
-		if _, network := errors.AsType[*net.OpError](err); network {
+		if _, network := errors.AsType[*net.OpError](err); network || unsent(err) {
 			return fault{class: persistence.ErrUnavailable, scope: aboutDatabase}
 		}
 		return fault{class: persistence.ErrOperational, scope: aboutDatabase}

@@ -36,8 +36,11 @@ func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerSta
 			return s.recordStatus(ctx, c, row)
 		}))
 	}
-	outer.turn.Lock()
-	defer outer.turn.Unlock()
+	done, err := s.turnToWrite(ctx, outer)
+	if err != nil {
+		return err
+	}
+	defer done()
 	c := connection{outer.connection(), s}
 	return s.translate(ctx, op, s.savepoint(ctx, c, func() error { return s.recordStatus(ctx, c, row) }))
 }

@@ -65,8 +65,11 @@ func (r *processRecorder) LockSettingsRevision(
 	if outer == nil {
 		return 0, nil, 0, &persistence.Error{Class: persistence.ErrNoTransaction, Op: op}
 	}
-	outer.turn.Lock()
-	defer outer.turn.Unlock()
+	done, err := r.store.turnToWrite(ctx, outer)
+	if err != nil {
+		return 0, nil, 0, err
+	}
+	defer done()
 	c := connection{outer.connection(), r.store}
 	if wait == 0 {
 		wait = r.store.lockTimeout

@@ -19,6 +19,7 @@ type handle struct {
 	synced  bool       // every connection of SQLite syncs at each commit by itself
 	readers *sql.DB    // of SQLite, or nil
 	queues  map[queueKey]*queue
+	turns   map[weak.Pointer[sql.Tx]]*turns
 
 	alarms alarms
 

@@ -121,20 +121,25 @@ func (s *Store) boundWaits(ctx context.Context, c connection, joined bool) error
 	return s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout})
 }
 
-// requestCancel asks the server to cancel what a connection of pgx does, as pgx
-// closes the connection when its context ends, which leaves the outcome open. This
-// package does not import drivers, so it finds the methods by their names. It
-// returns false for other drivers. lib/pq sends a request of its own when the
-// context ends.
-func requestCancel(raw any) bool {
+// pgConn returns the connection of pgx that is inside of one of database/sql, or
+// nil. This package does not import drivers, so it finds the methods by their names.
+func pgConn(raw any) any {
 	for _, name := range []string{"Conn", "PgConn"} {
 		method := reflect.ValueOf(raw).MethodByName(name)
 		if !method.IsValid() || method.Type().NumIn() != 0 || method.Type().NumOut() != 1 {
-			return false
+			return nil
 		}
 		raw = method.Call(nil)[0].Interface()
 	}
-	requester, ok := raw.(interface{ CancelRequest(context.Context) error })
+	return raw
+}
+
+// requestCancel asks the server to cancel what a connection of pgx does, as pgx
+// closes the connection when its context ends, which leaves the outcome open. It
+// returns false for other drivers. lib/pq sends a request of its own when the
+// context ends.
+func requestCancel(raw any) bool {
+	requester, ok := pgConn(raw).(interface{ CancelRequest(context.Context) error })
 	if !ok {
 		return false
 	}

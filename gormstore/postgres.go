@@ -101,10 +101,34 @@ func (u *postgresUnit) note(err error) {
 	}
 }
 
+// sessionState is what a connection of pgx knows of its session without asking the
+// server.
+type sessionState struct{ closed, idle bool }
+
+// state returns what the connection knows. It knows nothing with other drivers.
+func (u *postgresUnit) state() (s sessionState) {
+	_ = u.conn.Raw(func(raw any) error { // a connection that was given back knows nothing
+		if c, ok := pgConn(raw).(interface {
+			IsClosed() bool
+			TxStatus() byte
+		}); ok {
+			s = sessionState{closed: c.IsClosed(), idle: c.TxStatus() == 'I'}
+		}
+		return nil
+	})
+	return s
+}
+
 // isLost reports whether the connection was lost. It asks the server only after
 // an error that may be such a loss.
 func (u *postgresUnit) isLost(ctx context.Context) bool {
-	if u.broken.Load() == nil || ctx.Err() != nil {
+	if ctx.Err() != nil {
+		return false
+	}
+	if u.state().closed {
+		return true
+	}
+	if u.broken.Load() == nil {
 		return false
 	}
 	_, err := u.Tx.ExecContext(ctx, "SELECT 1")
@@ -118,8 +142,18 @@ func (u *postgresUnit) GetDBConn() (*sql.DB, error) { return u.pool, nil }
 func (u *postgresUnit) Commit() error {
 	if broken := u.broken.Load(); broken != nil {
 		_ = u.Rollback() // what was not committed with the connection is rolled back by the server
-		return &persistence.Error{Class: persistence.ErrOperational, Op: "commit", Err: *broken,
+		return &persistence.Error{Class: persistence.ErrUnavailable, Op: "commit", Err: *broken,
 			Hint: "the transaction was rolled back, because a statement in it lost its connection"}
+	}
+	switch s := u.state(); {
+	case s.closed:
+		_ = u.Rollback() // gives the connection back
+		return &persistence.Error{Class: persistence.ErrUnavailable, Op: "commit",
+			Hint: "the transaction was rolled back, because its connection was lost before the commit"}
+	case s.idle:
+		_ = u.Rollback() // as above
+		return &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: "commit",
+			Hint: "a statement has ended the transaction before its commit; read what is stored before trying again"}
 	}
 	err := u.Tx.Commit()
 	_ = u.conn.Close() // an error of giving back a connection has no consequence

@@ -87,8 +87,11 @@ func (t *eventTable) write(ctx context.Context, what string, events []persistenc
 	}
 	c := connection{t.store.pool, t.store}
 	if outer != nil {
-		outer.turn.Lock()
-		defer outer.turn.Unlock()
+		done, late := t.store.turnToWrite(ctx, outer)
+		if late != nil {
+			return nil, late
+		}
+		defer done()
 		c.pool = outer.connection()
 		err = t.store.savepoint(ctx, c, func() (err error) { ids, err = do(ctx, c, true); return err })
 	} else {
@@ -394,8 +397,8 @@ func (s *Store) reader(ctx context.Context) (c connection, done func(), err erro
 	if outer == nil {
 		return connection{s.readers(), s}, func() {}, s.roomToRead(ctx)
 	}
-	outer.turn.Lock()
-	return connection{outer.connection(), s}, outer.turn.Unlock, nil
+	outer.turns.statement.Lock()
+	return connection{outer.connection(), s}, outer.turns.statement.Unlock, nil
 }
 
 func (t *eventTable) readPage(ctx context.Context, c connection, id uuid.UUID, r persistence.EventRange) ([]persistence.StoredEvent, error) {
@@ -488,8 +491,11 @@ func (r *processRecorder) saveWhole(ctx context.Context, events []persistence.St
 	if err != nil {
 		return nil, err
 	}
-	outer.turn.Lock()
-	defer outer.turn.Unlock()
+	done, err := r.store.turnToWrite(ctx, outer)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	c := connection{outer.connection(), r.store}
 	op := r.application + ": " + opSave
 	ids, err := r.store.dialect.appendWhole(ctx, c, r, events)

@@ -166,15 +166,9 @@ func (sqlite) lock(context.Context, connection, locking, ...int64) error { retur
 
 // stillOpen asks SQLite, which rolls a transaction back by itself after some
 // errors: a savepoint would then begin a new one, and commit it alone. BEGIN fails
-// in a transaction. A transaction of the store's own finds out after each error.
+// in a transaction. A transaction of the store's own asks before each statement.
 func (sqlite) stillOpen(ctx context.Context, c connection) error {
-	pool := c.pool
-	if prepared, ok := pool.(*gorm.PreparedStmtTX); ok {
-		pool = prepared.Tx
-	}
-	if hooked, ok := hooksOf(pool); ok {
-		pool = hooked.ConnPool
-	}
+	pool := unhooked(c.pool)
 	if _, own := pool.(*sqliteUnit); own {
 		return nil
 	}
@@ -267,6 +261,7 @@ type sqliteUnit struct {
 	pool *sql.DB
 	done atomic.Bool
 	lost atomic.Bool // SQLite has rolled back by itself
+	read atomic.Bool // the errors of the rows of a query are not known
 }
 
 // GetDBConn implements gorm.GetDBConnector.
@@ -274,8 +269,8 @@ func (u *sqliteUnit) GetDBConn() (*sql.DB, error) { return u.pool, nil }
 
 // ExecContext implements gorm.ConnPool. Once the transaction has ended the connection does not belong to it any more.
 func (u *sqliteUnit) ExecContext(ctx context.Context, query string, arguments ...any) (sql.Result, error) {
-	if u.done.Load() {
-		return nil, u.ended()
+	if err := u.open(); err != nil {
+		return nil, err
 	}
 	result, err := u.conn.ExecContext(ctx, query, arguments...)
 	u.verify(err)
@@ -284,26 +279,83 @@ func (u *sqliteUnit) ExecContext(ctx context.Context, query string, arguments ..
 
 // QueryContext implements gorm.ConnPool.
 func (u *sqliteUnit) QueryContext(ctx context.Context, query string, arguments ...any) (*sql.Rows, error) {
-	if u.done.Load() {
-		return nil, u.ended()
+	if err := u.open(); err != nil {
+		return nil, err
 	}
+	u.read.Store(true)
 	rows, err := u.conn.QueryContext(ctx, query, arguments...)
 	u.verify(err)
 	return rows, err
 }
 
-// verify finds out after an error whether the transaction is still open: SQLite rolls back by itself when a statement
-// that writes is interrupted, or finds no space. What came after would otherwise commit on its own. The statement that
-// it uses fails in a transaction, and that is how it knows.
+// QueryRowContext implements gorm.ConnPool. If the transaction has ended, the
+// connection is closed, and the row says so.
+func (u *sqliteUnit) QueryRowContext(ctx context.Context, query string, arguments ...any) *sql.Row {
+	_ = u.open()
+	u.read.Store(true)
+	return u.conn.QueryRowContext(ctx, query, arguments...)
+}
+
+// PrepareContext implements gorm.ConnPool.
+func (u *sqliteUnit) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	if err := u.open(); err != nil {
+		return nil, err
+	}
+	u.read.Store(true)
+	return u.conn.PrepareContext(ctx, query)
+}
+
+// open returns an error if the transaction has ended. Rows may have ended it, whose
+// errors only the caller sees.
+func (u *sqliteUnit) open() error {
+	if !u.done.Load() {
+		u.look(u.read.Swap(false))
+	}
+	if u.done.Load() {
+		return u.ended()
+	}
+	return nil
+}
+
+// verify finds out after an error whether the transaction is still open.
 func (u *sqliteUnit) verify(err error) {
-	if err == nil {
-		return
+	if err != nil {
+		u.look(true)
 	}
-	ctx := context.WithoutCancel(u.ctx)
-	if _, open := u.conn.ExecContext(ctx, "BEGIN"); open != nil {
-		return
+}
+
+// autoCommitter is a driver's connection that knows whether it is in a transaction,
+// such as that of mattn/go-sqlite3.
+type autoCommitter interface{ AutoCommit() bool }
+
+// look finds out whether the transaction is still open: SQLite rolls back by itself
+// when a statement that writes is interrupted, or finds no space, and with ON
+// CONFLICT ROLLBACK. What came after would otherwise commit on its own. If the
+// driver cannot tell, BEGIN does, which fails in a transaction; it is sent only
+// after what may have ended the transaction.
+func (u *sqliteUnit) look(mayHaveEnded bool) {
+	open, known := false, false
+	_ = u.conn.Raw(func(raw any) error { // a connection that is closed is not known
+		var c autoCommitter
+		if c, known = raw.(autoCommitter); known {
+			open = !c.AutoCommit()
+		}
+		return nil
+	})
+	if !known && mayHaveEnded {
+		ctx := context.WithoutCancel(u.ctx)
+		if _, err := u.conn.ExecContext(ctx, "BEGIN"); err == nil {
+			_, _ = u.conn.ExecContext(ctx, "ROLLBACK") // of the empty transaction that was just begun
+			known = true
+		}
 	}
-	_, _ = u.conn.ExecContext(ctx, "ROLLBACK") // of the empty transaction that was just begun
+	if known && !open {
+		u.lose()
+	}
+}
+
+// lose gives up a transaction that SQLite has rolled back.
+func (u *sqliteUnit) lose() {
 	if !u.done.Swap(true) {
 		u.lost.Store(true)
 		_ = u.conn.Close() // an error of giving back a connection has no consequence
@@ -314,15 +366,16 @@ func (u *sqliteUnit) verify(err error) {
 func (u *sqliteUnit) ended() error {
 	if u.lost.Load() {
 		return &persistence.Error{Class: persistence.ErrOperational, Op: "transaction",
-			Hint: "SQLite has rolled the transaction back, because a statement in it was interrupted or found no space"}
+			Hint: "SQLite has rolled the transaction back, because a statement in it failed or was interrupted; " +
+				"nothing of it is stored; run the whole transaction again"}
 	}
 	return sql.ErrTxDone
 }
 
 // Commit ends the transaction. Where it fails the transaction is rolled back.
 func (u *sqliteUnit) Commit() error {
-	if u.done.Load() {
-		return u.ended()
+	if err := u.open(); err != nil {
+		return err
 	}
 	if _, err := u.conn.ExecContext(u.ctx, "COMMIT"); err != nil {
 		return errors.Join(err, u.Rollback())

@@ -186,8 +186,8 @@ func (p postgres) sequenceLag(ctx context.Context, c connection, t table, d desc
 func (p postgres) prepare(ctx context.Context, s *Store, joined *shared) (bool, error) {
 	c := connection{s.pool, s}
 	if joined != nil {
-		joined.turn.Lock()
-		defer joined.turn.Unlock()
+		joined.turns.statement.Lock()
+		defer joined.turns.statement.Unlock()
 		c.pool = joined.connection()
 	} else if err := s.room(ctx); err != nil {
 		return false, err

@@ -79,8 +79,11 @@ func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (in
 	if outer == nil {
 		return 0, &persistence.Error{Class: persistence.ErrNoTransaction, Op: op}
 	}
-	outer.turn.Lock()
-	defer outer.turn.Unlock()
+	done, err := r.store.turnToWrite(ctx, outer)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	current, err := r.lockPosition(ctx, connection{outer.connection(), r.store}, true, upstream)
 	return current.Int64, r.store.translate(ctx, op, err)
 }

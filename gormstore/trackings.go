@@ -131,7 +131,10 @@ func (s *Store) inside(ctx context.Context, op string, fn func(c connection) err
 	if outer == nil {
 		return &persistence.Error{Class: persistence.ErrNoTransaction, Op: op}
 	}
-	outer.turn.Lock()
-	defer outer.turn.Unlock()
+	done, err := s.turnToWrite(ctx, outer)
+	if err != nil {
+		return err
+	}
+	defer done()
 	return s.translate(ctx, op, fn(connection{outer.connection(), s}))
 }

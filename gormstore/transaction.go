@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"sync"
@@ -22,13 +23,9 @@ var ErrDifferentDatabase = errors.New("the transaction in the context belongs to
 
 // shared is a transaction that a context carries.
 type shared struct {
-	tx   *gorm.DB
-	pool *sql.DB
-	// turn is held while a recorder uses the transaction's only connection: goroutines that save in one transaction must
-	// not get between each other's savepoints.
-	turn *sync.Mutex
-	// depth counts the transactions around this one, for the names of savepoints.
-	depth int
+	tx    *gorm.DB
+	pool  *sql.DB
+	turns *turns
 }
 
 type sharedKey struct{}
@@ -65,6 +62,12 @@ func (s *Store) transaction(ctx context.Context, fn func(ctx context.Context, tx
 	if err != nil {
 		return err
 	}
+	if outer != nil {
+		if err := outer.turns.enter(ctx, s.lockTimeout); err != nil {
+			return withCause(ctx, s.translate(ctx, "transaction", err))
+		}
+		defer outer.turns.leave()
+	}
 	scoped, scope := persistence.NewTransaction(ctx)
 	ended := false
 	defer func() {
@@ -74,11 +77,11 @@ func (s *Store) transaction(ctx context.Context, fn func(ctx context.Context, tx
 	}()
 	if outer != nil {
 		err = s.nested(ctx, outer, func() error {
-			return s.share(scoped, outer.connection(), shared{turn: outer.turn, depth: outer.depth + 1}, scope, fn)
+			return s.share(scoped, outer.connection(), outer.turns.nested(), scope, fn)
 		})
 	} else {
 		err = s.atomically(ctx, persistence.OperationFrom(ctx, "transaction"), func(_ context.Context, pool unit) error {
-			return s.share(scoped, pool, shared{turn: new(sync.Mutex)}, scope, fn)
+			return s.share(scoped, pool, newTurns(), scope, fn)
 		})
 	}
 	if err != nil {
@@ -117,11 +120,13 @@ func (s *Store) usable(ctx context.Context) error {
 
 // share runs fn with a context that carries the transaction. GORM may nest transactions in it, whose ends the scope must
 // know of.
-func (s *Store) share(ctx context.Context, pool gorm.ConnPool, carried shared, scope *persistence.Transaction, fn func(context.Context, *gorm.DB) error) error {
-	tx := s.session(ctx, hook(outsideOf(ctx), pool, scope, poolOf{s.pool}))
-	carried.tx, carried.pool = tx, s.pool
-	ctx = context.WithValue(ctx, sharedKey{}, &carried)
-	return fn(ctx, tx.WithContext(ctx))
+func (s *Store) share(ctx context.Context, pool gorm.ConnPool, turns *turns, scope *persistence.Transaction, fn func(context.Context, *gorm.DB) error) error {
+	tx := s.session(ctx, hook(outsideOf(ctx), pool, scope, turns, poolOf{s.pool}, s.db.Name()))
+	ctx = context.WithValue(ctx, sharedKey{}, &shared{tx: tx, pool: s.pool, turns: turns})
+	if err := fn(ctx, tx.WithContext(ctx)); err != nil {
+		return err
+	}
+	return turns.usable()
 }
 
 // connection is what the transaction sends its statements to.
@@ -148,7 +153,7 @@ func (p poolOf) GetDBConn() (*sql.DB, error) { return p.pool, nil }
 // Pending events, caches and followers should learn of the saves when the transaction ends. With the Plugin they do.
 // Without it nothing tells them: call Ended when it has ended, or do not use the saved aggregates any further.
 func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
-	carried := &shared{tx: tx, turn: turnOf(tx)}
+	carried := &shared{tx: tx, turns: turnsOf(tx)}
 	pool, ok := transactionPool(tx)
 	if ok {
 		carried.pool, _ = tx.DB() // nil is the pool of no store
@@ -221,25 +226,15 @@ func (s *Store) joined(ctx context.Context) (*shared, error) {
 	if carried.pool != s.pool {
 		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore", Err: ErrDifferentDatabase}
 	}
-	return carried, nil
-}
-
-// turnOf is the lock of a transaction that the user has begun. With the plugin it belongs to the transaction itself.
-func turnOf(tx *gorm.DB) *sync.Mutex {
-	if pool, ok := transactionPool(tx); ok {
-		if hooked, ok := hooksOf(pool); ok {
-			return &hooked.turn
-		}
+	if err := carried.turns.usable(); err != nil {
+		return nil, err
 	}
-	return new(sync.Mutex)
+	return carried, nil
 }
 
 // savepoint runs fn so that its failure undoes only what it did, as PostgreSQL would otherwise give up the whole
 // transaction. GORM's own nested transactions cannot be used, because they can be switched off.
 func (s *Store) savepoint(ctx context.Context, c connection, fn func() error) error {
-	if prepared, ok := c.pool.(*gorm.PreparedStmtTX); ok {
-		c.pool = prepared.Tx // several statements at once cannot be prepared
-	}
 	set, release := s.dialect.savepoint(waitOf(ctx, s.lockTimeout))
 	return s.guarded(ctx, c, savepoint{"eventsourcing", set, release}, new(sync.Mutex), fn)
 }
@@ -259,14 +254,14 @@ func waitOf(ctx context.Context, limit time.Duration) time.Duration {
 
 // nested runs fn in a savepoint of a transaction that other goroutines may use as well.
 func (s *Store) nested(ctx context.Context, outer *shared, fn func() error) error {
-	name := fmt.Sprintf("eventsourcing_%d", outer.depth+1)
-	return s.guarded(ctx, connection{outer.connection(), s}, savepoint{name: name}, outer.turn, fn)
+	name := fmt.Sprintf("eventsourcing_%d", outer.turns.depth+1)
+	return s.guarded(ctx, connection{outer.connection(), s}, savepoint{name: name}, &outer.turns.statement, fn)
 }
 
 // guarded sets a savepoint, runs fn, and keeps or undoes what it did. Each statement waits for its turn. Trouble with the
 // savepoint itself is an ErrOperational, because then nobody knows what the transaction holds: it must not commit.
 func (s *Store) guarded(ctx context.Context, c connection, point savepoint, turn *sync.Mutex, fn func() error) (err error) {
-	c.pool = unprepared(c.pool) // a statement may have several commands
+	c.pool = unhooked(c.pool) // the savepoint is not the user's, and may be sent with other commands
 	execute := func(ctx context.Context, statement string) error {
 		turn.Lock()
 		defer turn.Unlock()
@@ -291,7 +286,11 @@ func (s *Store) guarded(ctx context.Context, c connection, point savepoint, turn
 			return
 		}
 		undo := context.WithoutCancel(ctx)
-		if failed := errors.Join(execute(undo, "ROLLBACK TO SAVEPOINT "+point.name), execute(undo, "RELEASE SAVEPOINT "+point.name)); failed != nil {
+		failed := execute(undo, "ROLLBACK TO SAVEPOINT "+point.name)
+		if failed == nil {
+			failed = execute(undo, "RELEASE SAVEPOINT "+point.name)
+		}
+		if failed != nil && !transactionGone(failed) {
 			err = errors.Join(broken(failed), err)
 		}
 	}()
@@ -299,10 +298,28 @@ func (s *Store) guarded(ctx context.Context, c connection, point savepoint, turn
 		return err
 	}
 	if err := execute(ctx, point.release+"RELEASE SAVEPOINT "+point.name); err != nil {
+		if transactionGone(err) {
+			return s.translate(ctx, "savepoint", err)
+		}
 		return broken(err)
 	}
 	kept = true
 	return nil
+}
+
+// transactionGone recognises the error of a statement that was not sent, because
+// the transaction or its connection has ended: nothing of it is stored.
+func transactionGone(err error) bool {
+	return errors.Is(err, sql.ErrTxDone) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, driver.ErrBadConn) || unsent(err)
+}
+
+// unsent recognises the error of pgx for a statement that it has not sent.
+func unsent(err error) bool {
+	e, ok := errors.AsType[interface {
+		error
+		SafeToRetry() bool
+	}](err)
+	return ok && e.SafeToRetry()
 }
 
 // lostReply is an error that leaves open whether the database did what it was asked.
@@ -354,9 +371,9 @@ func (s *Store) atomically(ctx context.Context, op string, fn func(context.Conte
 // the network that nothing else tells from one of the caller's.
 func withLoss(ctx context.Context, pool unit, op string, err error) error {
 	u, ok := pool.(*postgresUnit)
-	if !ok || errors.Is(err, persistence.ErrPersistence) || !u.isLost(ctx) {
+	if !ok || persistence.IsRetryable(err) || !u.isLost(ctx) {
 		return err
 	}
-	return &persistence.Error{Class: persistence.ErrOperational, Op: op, Err: err,
+	return &persistence.Error{Class: persistence.ErrUnavailable, Op: op, Err: err,
 		Hint: "a statement in the transaction lost its connection; nothing of the transaction is stored"}
 }
