@@ -330,7 +330,7 @@ func TestOrderKeyOfStore(t *testing.T) {
 			return err
 		}
 		var key int64
-		query := "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+		query := "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND pid = pg_backend_pid()"
 		if err := tx.Raw(query).Scan(&key).Error; err != nil || key != want {
 			t.Errorf("the transaction holds the lock %d (%v), want %d", key, err, want)
 		}

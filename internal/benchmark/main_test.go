@@ -30,7 +30,7 @@ func TestRunAllRows(t *testing.T) {
 	var out strings.Builder
 	err := run(t.Context(), []string{
 		"-databases", sqliteKind, "-writers", "1,16", "-seconds", "0.02", "-warmup", "0.005", "-rounds", "1", "-preload", "200",
-		"-histories", "10,100", "-json", file, "-backlog", "1200", "-deliveries", "5", "-followed", "1500", "-idle", "0.6",
+		"-histories", "10,100", "-json", file, "-backlog", "1200", "-deliveries", "5", "-followed", "1500", "-idle", "2",
 	}, &out, &out)
 	if err != nil {
 		t.Fatal(err)
