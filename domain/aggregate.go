@@ -75,8 +75,8 @@ func (a *Aggregate) root() *Aggregate { return a }
 // when one is broken; Trigger itself cannot fail.
 //
 // It panics with a *DefinitionError where the program is wrong: the event is missing from Define, the aggregate was
-// not made by its Definition, an Apply method triggers, or the payload has more values than can be stored. An Apply that panics leaves version, times and pending
-// events as they were.
+// not made by its Definition, an Apply method triggers, or the payload has more values than can be stored. An Apply that
+// panics leaves version, times and pending events as they were.
 func Trigger[T any, P AggregateOf[T]](aggregate P, event EventOf[T], options ...EventOption) {
 	aggregate.root().trigger(event, func(data any) { data.(EventOf[T]).Apply(aggregate) }, options)
 }

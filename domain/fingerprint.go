@@ -54,17 +54,23 @@ func (s structure) of(t reflect.Type) string {
 		return opaque(t) + memory{}.of(t)
 	}
 	inner := append(slices.Clip(s), t)
+	if t.Kind() == reflect.Struct {
+		return s.ofStruct(t)
+	}
+	return unnamed(t, inner.of)
+}
+
+// unnamed describes a type that is no struct by the types that it is made of.
+func unnamed(t reflect.Type, of func(reflect.Type) string) string {
 	switch t.Kind() {
 	case reflect.Pointer:
-		return "*" + inner.of(t.Elem())
+		return "*" + of(t.Elem())
 	case reflect.Slice:
-		return "[]" + inner.of(t.Elem())
+		return "[]" + of(t.Elem())
 	case reflect.Array:
-		return fmt.Sprintf("[%d]%s", t.Len(), inner.of(t.Elem()))
+		return fmt.Sprintf("[%d]%s", t.Len(), of(t.Elem()))
 	case reflect.Map:
-		return "map[" + inner.of(t.Key()) + "]" + inner.of(t.Elem())
-	case reflect.Struct:
-		return s.ofStruct(t)
+		return "map[" + of(t.Key()) + "]" + of(t.Elem())
 	}
 	return t.Kind().String()
 }
@@ -135,22 +141,13 @@ func (m memory) of(t reflect.Type) string {
 		return opaque(t)
 	}
 	inner := append(slices.Clip(m), t)
-	switch t.Kind() {
-	case reflect.Pointer:
-		return "*" + inner.of(t.Elem())
-	case reflect.Slice:
-		return "[]" + inner.of(t.Elem())
-	case reflect.Array:
-		return fmt.Sprintf("[%d]%s", t.Len(), inner.of(t.Elem()))
-	case reflect.Map:
-		return "map[" + inner.of(t.Key()) + "]" + inner.of(t.Elem())
-	case reflect.Struct:
-		fields := make([]string, t.NumField())
-		for i := range fields {
-			fields[i] = strconv.Quote(t.Field(i).Name) + " " + inner.of(t.Field(i).Type)
-		}
-		slices.Sort(fields)
-		return "{" + strings.Join(fields, ";") + "}"
+	if t.Kind() != reflect.Struct {
+		return unnamed(t, inner.of)
 	}
-	return t.Kind().String()
+	fields := make([]string, t.NumField())
+	for i := range fields {
+		fields[i] = strconv.Quote(t.Field(i).Name) + " " + inner.of(t.Field(i).Type)
+	}
+	slices.Sort(fields)
+	return "{" + strings.Join(fields, ";") + "}"
 }

@@ -136,11 +136,7 @@ func oneConnection(open func(testing.TB) *gorm.DB) func(testing.TB) *gorm.DB {
 	return func(t testing.TB) *gorm.DB {
 		t.Helper()
 		db := open(t)
-		pool, err := db.DB()
-		if err != nil {
-			t.Fatal(err)
-		}
-		pool.SetMaxOpenConns(1)
+		limit(t, db, 1)
 		return db
 	}
 }

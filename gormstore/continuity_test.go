@@ -280,13 +280,8 @@ func TestSequenceThatCachesWhileASaveWaits(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
 	here, there := db, again(t, db)
-	for _, one := range []*gorm.DB{here, there} {
-		pool, err := one.DB()
-		if err != nil {
-			t.Fatal(err)
-		}
-		pool.SetMaxOpenConns(1)
-	}
+	limit(t, here, 1)
+	limit(t, there, 1)
 	waiting, first := recorder(t, here, schoolName, gormstore.WithStrictOrder()), recorder(t, there, schoolName, gormstore.WithStrictOrder())
 	insert(t, waiting, history(uuid.New(), 1, 1)...)
 	insert(t, first, history(uuid.New(), 1, 1)...) // both have looked at the sequence

@@ -120,8 +120,7 @@ type dialect interface {
 // locking says how a transaction takes locks.
 type locking struct {
 	timeout time.Duration
-	joined  bool   // the transaction is the user's, and its session is left as it was
-	tell    signal // goes with the locks, because every write takes one
+	joined  bool // the transaction is the user's, and its session is left as it was
 }
 
 // unit is an open transaction.

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"sync"
 
-	"gorm.io/gorm"
-
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -21,25 +19,17 @@ type clientMemory struct {
 }
 
 func (m *clientMemory) append(ctx context.Context, c connection, how locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
-	if _, taken := m.taken.LoadOrStore(transactionOf(c.pool), true); taken {
+	if _, taken := m.taken.LoadOrStore(unhooked(c.pool), true); taken {
 		return m.insert(ctx, c, r.table, r.key, r.application, events)
 	}
 	return m.postgres.append(ctx, c, how, r, events)
 }
 
 func (m *clientMemory) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
-	if _, taken := m.taken.LoadOrStore(transactionOf(c.pool), true); taken {
+	if _, taken := m.taken.LoadOrStore(unhooked(c.pool), true); taken {
 		return m.insert(ctx, c, r.table, r.key, r.application, events)
 	}
 	return m.postgres.appendWhole(ctx, c, r, events)
-}
-
-// transactionOf is the transaction below the savepoints of a pool.
-func transactionOf(pool gorm.ConnPool) any {
-	if hooked, ok := hooksOf(pool); ok {
-		return transactionOf(hooked.ConnPool)
-	}
-	return pool
 }
 
 // WithoutSharedLock makes a Store whose writers are not excluded by strict ones.

@@ -33,11 +33,7 @@ func eachPatient(t *testing.T, test func(t *testing.T, p *patient)) {
 			t.Run(backend.Name+name, func(t *testing.T) {
 				t.Parallel()
 				p := newPatient(t, backend.Open(t))
-				pool, err := p.db.DB()
-				if err != nil {
-					t.Fatal(err)
-				}
-				pool.SetMaxOpenConns(size)
+				limit(t, p.db, size)
 				test(t, p)
 			})
 		}

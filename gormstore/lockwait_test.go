@@ -398,11 +398,7 @@ func TestSaveReplacesDeadConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := migrated(t, testdb.OpenPostgres(t))
-			pool, err := db.DB()
-			if err != nil {
-				t.Fatal(err)
-			}
-			pool.SetMaxOpenConns(1)
+			limit(t, db, 1)
 			r, other := recorder(t, db, "Dogs"), again(t, db)
 			insert(t, r, history(uuid.New(), 0, 1)...)
 			for n := range 3 {

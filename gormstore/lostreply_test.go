@@ -41,11 +41,7 @@ func eachKennel(t *testing.T, test func(t *testing.T, k *kennel)) {
 			t.Run(name+suffix, func(t *testing.T) {
 				t.Parallel()
 				k := open(t)
-				pool, err := k.db.DB()
-				if err != nil {
-					t.Fatal(err)
-				}
-				pool.SetMaxOpenConns(size)
+				limit(t, k.db, size)
 				test(t, k)
 				wantIdle(t, k.db)
 			})

@@ -80,13 +80,17 @@ func (p place) channel() string {
 	return fmt.Sprintf("eventsourcing_%016x", uint64(lockKey("notify", p.schema, p.table)))
 }
 
-// signal is what a transaction tells listeners when it commits. The zero signal is none.
-type signal struct{ channel, application string }
-
-// signal is what a save of an application tells.
-func (s *Store) signal(at place) signal {
+// notified is the channel that saves are told on, or "" if they are not.
+func (s *Store) notified(at place) string {
 	if !s.notify {
-		return signal{}
+		return ""
 	}
-	return signal{channel: at.channel(), application: at.application}
+	return at.channel()
+}
+
+// notify is an expression to select, after others, that tells of a save of an
+// application. PostgreSQL sends it at the commit, and not if a savepoint that it
+// was called in is rolled back.
+func notify(channel, application string) string {
+	return ", pg_notify(" + channel + "::text, " + application + "::varchar)"
 }

@@ -46,12 +46,7 @@ func (r *processRecorder) deleteOriginator(
 			return deleted, err
 		}
 	}
-	at, err := r.place(ctx, c)
-	if err != nil {
-		return deleted, err
-	}
-	how := locking{timeout: r.store.lockTimeout, joined: joined}
-	if err := r.store.dialect.lock(ctx, c, how, r.orderKey(at)); err != nil {
+	if err := r.exclude(ctx, c, joined); err != nil {
 		return deleted, err
 	}
 	remove := func(from table, application string) (int64, error) {

@@ -82,10 +82,7 @@ type hooked interface{ hooks() *hookedTx }
 
 // hooksOf finds the hooks of a transaction. They may be below GORM's prepared statements.
 func hooksOf(pool gorm.ConnPool) (*hookedTx, bool) {
-	if prepared, ok := pool.(*gorm.PreparedStmtTX); ok {
-		pool = prepared.Tx
-	}
-	if h, ok := pool.(hooked); ok {
+	if h, ok := unprepared(pool).(hooked); ok {
 		return h.hooks(), true
 	}
 	return nil, false

@@ -173,9 +173,8 @@ func (u *postgresUnit) Rollback() error {
 // idleTimeout frees the order lock of a process that froze with its connection open.
 const idleTimeout = 30 * time.Second
 
-// lock sets the time limit in the same statement as it takes the first lock, so that no lock is waited for without one. The
-// signal of every save is sent: it is PostgreSQL that remembers which ones a transaction has, because a savepoint that is
-// rolled back takes those behind it away.
+// lock sets the time limit in the same statement as it takes the first lock, so
+// that no lock is waited for without one.
 func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...int64) error {
 	query := strings.Builder{}
 	query.WriteString("SELECT set_config('lock_timeout', ?, true)")
@@ -187,10 +186,6 @@ func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...i
 	for _, key := range keys {
 		query.WriteString(", pg_advisory_xact_lock(?)")
 		arguments = append(arguments, key)
-	}
-	if how.tell != (signal{}) {
-		query.WriteString(", pg_notify(?, ?)")
-		arguments = append(arguments, how.tell.channel, how.tell.application)
 	}
 	statement := query.String()
 	if how.joined {
@@ -271,7 +266,7 @@ func (p postgres) appendJoined(ctx context.Context, c connection, how locking, r
 	place := r.placeAt(at)
 	arguments := []any{milliseconds(how.timeout), r.orderKey(place), r.application, at.oid, at.sequence,
 		a.originators(), a.versions, a.topics, a.states, f.array(), f.versions}
-	if channel := r.store.signal(place).channel; channel != "" {
+	if channel := r.store.notified(place); channel != "" {
 		arguments = append(arguments, channel)
 	}
 	rows, err := c.query(ctx, r.statements.joined, arguments...)

@@ -54,14 +54,14 @@ type mergeStatements struct {
 	locks orderLocks
 }
 
-func newMergeStatements(events string, notify, strict bool) mergeStatements {
+func newMergeStatements(events string, notifies, strict bool) mergeStatements {
 	locks := newOrderLocks(events, strict)
 	log := logStatements{events: events, application: "$3::varchar", sequence: "$5"}
 	part := logStatements{events: events, application: "$1::varchar", sequence: "$2"}
 	lock := func(from, take, channel string) string {
 		tell := ""
-		if notify {
-			tell = ", pg_notify(" + channel + "::text, $3::varchar)"
+		if notifies {
+			tell = notify(channel, "$3")
 		}
 		return "SELECT set_config('lock_timeout', $1, true), " + take + tell +
 			" FROM " + from + " WHERE " + here(events, "$4")
@@ -71,7 +71,7 @@ func newMergeStatements(events string, notify, strict bool) mergeStatements {
 	}
 	const rows = "unnest($6::uuid[], $7::bigint[], $8::text[], $9::bytea[]) AS u(o, v, t, s)"
 	return mergeStatements{
-		whole: newWholeStatements(events, notify, locks),
+		whole: newWholeStatements(events, notifies, locks),
 		locks: locks,
 		event: locked("$11") + " " + log.insert("$6::uuid, $7::bigint, $8::text, $9::bytea FROM l") +
 			" WHERE " + log.continues("$6::uuid", "$10::bigint") + " RETURNING " + log.id(),
@@ -217,7 +217,7 @@ type writing struct {
 // expect sets where the statements expect the table.
 func (w *writing) expect(at location) {
 	place := w.r.placeAt(at)
-	w.at, w.key, w.channel = at, w.r.orderKey(place), w.r.store.signal(place).channel
+	w.at, w.key, w.channel = at, w.r.orderKey(place), w.r.store.notified(place)
 }
 
 // errElsewhere says that a statement has done nothing, because its connection

@@ -77,8 +77,8 @@ func (p postgres) lockLog(ctx context.Context, c connection, how locking, r *pro
 	place := r.placeAt(at)
 	arguments := []any{milliseconds(how.timeout), r.orderKey(place), at.oid, at.sequence}
 	tell := ""
-	if channel := r.store.signal(place).channel; channel != "" {
-		tell = ", pg_notify($6::text, $5::varchar)"
+	if channel := r.store.notified(place); channel != "" {
+		tell = notify("$6", "$5")
 		arguments = append(arguments, r.application, channel)
 	}
 	locks, events := r.statements.locks, r.table.quoted

@@ -5,8 +5,6 @@ import (
 	"database/sql/driver"
 	"time"
 
-	"gorm.io/gorm"
-
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -30,12 +28,12 @@ type wholeStatements struct {
 	stream string // several events
 }
 
-func newWholeStatements(events string, notify bool, locks orderLocks) wholeStatements {
+func newWholeStatements(events string, notifies bool, locks orderLocks) wholeStatements {
 	log := logStatements{events: events, application: "$3::varchar", sequence: "$5"}
 	statement := func(channel, others, ids string) string {
 		tell := ""
-		if notify {
-			tell = ", pg_notify(" + channel + "::text, $3::varchar)"
+		if notifies {
+			tell = notify(channel, "$3")
 		}
 		return "WITH " + log.floor() +
 			"b AS MATERIALIZED (" + before(locks.held) + " WHERE " + here(events, "$4") + "), " +
@@ -83,8 +81,8 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 		query = r.statements.whole.stream
 		arguments = append(arguments, a.versions, a.topics, a.states)
 	}
-	if tell := r.store.signal(place); tell != (signal{}) {
-		arguments = append(arguments, tell.channel)
+	if channel := r.store.notified(place); channel != "" {
+		arguments = append(arguments, channel)
 	}
 	sent, stop := context.WithCancel(ctx)
 	defer stop()
@@ -102,7 +100,7 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 // watched sends a statement in a transaction of the user's. It goes past
 // database/sql if the store has begun the transaction itself.
 func (c connection) watched(ctx context.Context, watch *lockWatch, each eachRow, query string, arguments ...any) error {
-	if u, ok := unitOf(c.pool); ok {
+	if u, ok := unhooked(c.pool).(*postgresUnit); ok {
 		err := connection{u.conn, c.store}.direct(ctx, watch, each, query, arguments...)
 		u.note(err)
 		if watch.discard() {
@@ -116,14 +114,4 @@ func (c connection) watched(ctx context.Context, watch *lockWatch, each eachRow,
 	watch.end()
 	c.trace(ctx, begin, query, -1, err)
 	return err
-}
-
-// unitOf finds the transaction that the store has begun, below GORM's prepared
-// statements and our hooks.
-func unitOf(pool gorm.ConnPool) (*postgresUnit, bool) {
-	if h, ok := hooksOf(pool); ok {
-		pool = h.ConnPool
-	}
-	u, ok := pool.(*postgresUnit)
-	return u, ok
 }

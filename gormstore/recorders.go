@@ -237,13 +237,10 @@ func (t *eventTable) settle(ctx context.Context, op string, events []persistence
 	var stored []persistence.Notification
 	err := t.store.atomically(ctx, op, func(ctx context.Context, pool unit) error {
 		c := connection{pool, t.store}
-		at, err := t.place(ctx, c)
-		if err != nil {
+		if err := t.exclude(ctx, c, false); err != nil {
 			return err
 		}
-		if err := t.store.dialect.lock(ctx, c, locking{timeout: t.store.lockTimeout}, t.orderKey(at)); err != nil {
-			return err
-		}
+		var err error
 		stored, err = t.stored(ctx, c, events)
 		return err
 	})
@@ -323,6 +320,15 @@ func (t *eventTable) whereItIs(ctx context.Context, c connection, do func(at loc
 		err = errElsewhere
 	}
 	return err
+}
+
+// exclude keeps all other writers out of the log until the transaction ends.
+func (t *eventTable) exclude(ctx context.Context, c connection, joined bool) error {
+	at, err := t.place(ctx, c)
+	if err != nil {
+		return err
+	}
+	return t.store.dialect.lock(ctx, c, locking{timeout: t.store.lockTimeout, joined: joined}, t.orderKey(at))
 }
 
 // orderKey is that of a place, which is hashed once.

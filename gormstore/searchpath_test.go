@@ -19,20 +19,16 @@ import (
 func twoSchemas(t *testing.T) (db *gorm.DB, south *gorm.DB) {
 	t.Helper()
 	admin := testdb.OpenPostgres(t)
-	open := func(schema string) *gorm.DB {
-		return testdb.Open(t, dialector("postgres", withParameter(t, dsn(t, admin), "search_path", schema)))
-	}
-	for _, name := range []string{"north", "south"} {
-		run(t, admin, "CREATE SCHEMA "+name)
-		migrated(t, open(name))
-	}
-	db = open("north")
-	pool, err := db.DB()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool.SetMaxOpenConns(1)
-	return db, open("south")
+	db, south = inSchema(t, admin, "north"), inSchema(t, admin, "south")
+	limit(t, db, 1)
+	return db, south
+}
+
+// inSchema makes a schema with the tables. It returns a pool that finds them.
+func inSchema(t *testing.T, admin *gorm.DB, name string) *gorm.DB {
+	t.Helper()
+	run(t, admin, "CREATE SCHEMA "+name)
+	return migrated(t, testdb.Open(t, dialector("postgres", withParameter(t, dsn(t, admin), "search_path", name))))
 }
 
 // A connection whose search path is changed after the first use writes to another

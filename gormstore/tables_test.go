@@ -248,13 +248,9 @@ func TestUnreliableTables(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := migrated(t, testdb.OpenPostgres(t))
-			pool, err := db.DB()
-			if err != nil {
-				t.Fatal(err)
-			}
-			pool.SetMaxOpenConns(1)
+			limit(t, db, 1)
 			run(t, db, test.statement)
-			_, err = recorder(t, db, "Dogs").InsertEvents(t.Context(), history(uuid.New(), 1, 1))
+			_, err := recorder(t, db, "Dogs").InsertEvents(t.Context(), history(uuid.New(), 1, 1))
 			for _, err := range []error{err, gormstore.Validate(t.Context(), db)} {
 				if _, ok := errors.AsType[*gormstore.SchemaError](err); !ok || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("got %v, want a SchemaError with %q", err, test.want)

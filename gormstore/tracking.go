@@ -92,11 +92,7 @@ func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (in
 // other writers out since it began.
 func (r *processRecorder) LockLog(ctx context.Context) error {
 	return r.store.inside(ctx, r.application+": lock the log", func(c connection) error {
-		at, err := r.place(ctx, c)
-		if err != nil {
-			return err
-		}
-		return r.store.dialect.lock(ctx, c, locking{timeout: r.store.lockTimeout, joined: true}, r.orderKey(at))
+		return r.exclude(ctx, c, true)
 	})
 }
 

@@ -102,11 +102,7 @@ func deleteStatus(tx *gorm.DB, application, upstream string) error {
 func (s *Store) DeleteEvents(ctx context.Context, application string) (events int64, err error) {
 	r := newProcessRecorder(s, application)
 	err = s.inside(ctx, application+": delete events", func(c connection) error {
-		at, err := r.place(ctx, c)
-		if err != nil {
-			return err
-		}
-		if err := s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout, joined: true}, r.orderKey(at)); err != nil {
+		if err := r.exclude(ctx, c, true); err != nil {
 			return err
 		}
 		condition := s.dialect.placeholders(" WHERE application_name = ?")

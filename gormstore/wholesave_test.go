@@ -139,12 +139,8 @@ func waitsForLock(db *gorm.DB, pid int) (waits bool) {
 func TestSaveInTransactionFindsItsTable(t *testing.T) {
 	t.Parallel()
 	db := testdb.OpenPostgres(t)
-	for _, name := range []string{"north", "south"} {
-		if err := db.Exec("CREATE SCHEMA " + name).Error; err != nil {
-			t.Fatal(err)
-		}
-		migrated(t, testdb.Open(t, dialector("postgres", withParameter(t, dsn(t, db), "search_path", name))))
-	}
+	inSchema(t, db, "north")
+	inSchema(t, db, "south")
 	r := recorder(t, db, schoolName)
 	save := func(schema string, dog uuid.UUID, version int64) error {
 		return gormstore.Transaction(t.Context(), db, func(ctx context.Context, tx *gorm.DB) error {

@@ -161,6 +161,17 @@ func (p parkerFixture) biting(t *testing.T) []persistence.Recording {
 	return save(t, p.dogs.Application, dog)
 }
 
+// newBitten has parked the events of a dog that bites, which it could process now.
+func newBitten(t *testing.T, db *gorm.DB) parkerFixture {
+	t.Helper()
+	p := newParker(t, db, countOrFail)
+	p.biting(t)
+	_, err := p.CatchUp(t.Context(), "F", nil)
+	do(t, err)
+	p.f.become(count)
+	return p
+}
+
 func (p parkerFixture) wantParked(t *testing.T, want int) {
 	t.Helper()
 	if parked, err := p.Parked(t.Context(), "F"); err != nil || len(parked) != want {
@@ -191,11 +202,7 @@ func TestParkedEventIsGone(t *testing.T) {
 func TestParkedOfAPausedFollower(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		p := newParker(t, db, countOrFail)
-		p.biting(t)
-		_, err := p.CatchUp(t.Context(), "F", nil)
-		do(t, err)
-		p.f.become(count)
+		p := newBitten(t, db)
 		recorder := p.f.Recorder().(persistence.SettingsRecorder)
 		_, settings, err := recorder.Settings(t.Context(), schoolName)
 		do(t, err)
@@ -297,11 +304,7 @@ func TestParkedWithOddTexts(t *testing.T) {
 func TestRetryParkedTwice(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		p := newParker(t, db, countOrFail)
-		p.biting(t)
-		_, err := p.CatchUp(t.Context(), "F", nil)
-		do(t, err)
-		p.f.become(count)
+		p := newBitten(t, db)
 		var group sync.WaitGroup
 		var total atomic.Int64
 		for range 3 {
@@ -354,11 +357,7 @@ func TestContextErrorsOfAPolicy(t *testing.T) {
 func TestRetryParkedThatStays(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		p := newParker(t, db, countOrFail)
-		p.biting(t)
-		_, err := p.CatchUp(t.Context(), "F", nil)
-		do(t, err)
-		p.f.become(count)
+		p := newBitten(t, db)
 		if db.Name() == "postgres" {
 			do(t, db.Exec(`CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`).Error)
 			do(t, db.Exec("CREATE TRIGGER keep BEFORE DELETE ON parked_events FOR EACH ROW EXECUTE FUNCTION keep()").Error)
