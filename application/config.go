@@ -151,6 +151,7 @@ func (c *config) build() (*Application, error) {
 	err := errors.Join(
 		persistence.ValidateName(c.name),
 		c.checkFormerNames(),
+		c.checkSpelling(),
 		c.readTranscoder(),
 		c.readCompressor(),
 		c.readCipher(),
@@ -233,9 +234,31 @@ func (c *config) readStore(open bool) error {
 	if !open && (!ok || slices.Contains(persistence.Modules(), module.Value)) {
 		return nil
 	}
+	if !ok {
+		c.warnOfMemory()
+	}
 	factory, err := persistence.Open(c.environment, defaultModule)
 	c.factory, c.ownsFactory = factory, err == nil
 	return err
+}
+
+// warnOfMemory reports that events are kept in memory by default although the
+// program has a database for them.
+func (c *config) warnOfMemory() {
+	given := map[string]string{"PERSISTENCE_MODULE": "gormstore"}
+	if alias, ok := c.environment.Find("GORM_DB_ALIAS", "DJANGO_DB_ALIAS"); ok {
+		given["GORM_DB_ALIAS"] = alias.Value
+	}
+	nothing := func(string) (string, bool) { return "", false }
+	store, err := persistence.Open(persistence.NewEnvironment(c.name, given, nothing), defaultModule)
+	if err != nil { // the module is not linked, or has no such database
+		return
+	}
+	c.logger.Warn("events are kept in memory and lost at exit although a database is registered: "+
+		"set PERSISTENCE_MODULE to gormstore, or to memory if it is meant", "application", c.name)
+	if err := store.Close(); err != nil {
+		c.logger.Warn("a store that is not used could not be closed", "application", c.name, "error", err)
+	}
 }
 
 // defaultModule is the PERSISTENCE_MODULE where none is set.
@@ -360,44 +383,78 @@ var known = []string{
 	"EVENTSOURCING_RUNNER",
 }
 
+// checkSpelling refuses given settings whose key is that of a setting but for
+// case, blanks or punctuation, such as cipher_key: the program means them, and
+// without effect they would leave events in clear or in memory.
+func (c *config) checkSpelling() error {
+	var mistakes []error
+	for _, key := range c.environment.Given() {
+		if right := spelt(key); right != key && slices.Contains(known, c.bare(right)) {
+			setting := persistence.Setting{Key: fmt.Sprintf("%.80q", key)}
+			mistakes = append(mistakes, setting.Wrong("is not the name of a setting; write "+right))
+		}
+	}
+	return errors.Join(mistakes...)
+}
+
+// spelt returns a key as settings are written.
+func spelt(key string) string {
+	// a prefix is written by the same rule, with an underscore after it
+	prefix := persistence.NewEnvironment(strings.TrimSpace(key), nil, nil).Prefix()
+	return strings.TrimSuffix(prefix, "_")
+}
+
+// bare returns a key without the prefix of the application.
+func (c *config) bare(key string) string { return strings.TrimPrefix(key, c.environment.Prefix()) }
+
 // warnOfMisspelt reports settings that look like one of the framework's but are
 // none: they have no effect, and a cipher that was meant to be on would be off.
-// In the environment of the process, which has settings of other programs, it
-// looks only for this application's prefix, misspelt.
 func (c *config) warnOfMisspelt() {
-	warn := func(key, right string) {
-		c.logger.Warn("setting is not known and has no effect", "application", c.name, "key", key, "did you mean", right)
-	}
-	for _, key := range c.environment.Given() {
-		bare := strings.TrimPrefix(key, c.environment.Prefix())
-		if slices.Contains(known, bare) {
-			continue
-		}
-		if right, ok := c.misspeltPrefix(key); ok {
-			warn(key, right)
-			continue
-		}
-		for _, right := range known {
-			if distance(bare, right) <= 2 {
-				warn(key, right)
-			}
+	keys := c.environment.Given()
+	if c.lookup == nil { // one that is given cannot be listed
+		for _, variable := range os.Environ() {
+			key, _, _ := strings.Cut(variable, "=")
+			keys = append(keys, key)
 		}
 	}
-	if c.lookup != nil { // it cannot be listed
-		return
-	}
-	for _, variable := range os.Environ() {
-		key, _, _ := strings.Cut(variable, "=")
-		if right, ok := c.misspeltPrefix(key); ok {
-			warn(key, right)
+	slices.Sort(keys)
+	for _, key := range slices.Compact(keys) {
+		if right, ok := c.meant(key); ok {
+			c.logger.Warn("setting is not known and has no effect", "application", c.name, "key", key, "did you mean", right)
 		}
 	}
 }
 
+// meant returns the setting that a key without effect seems to mean.
+func (c *config) meant(key string) (right string, ok bool) {
+	if slices.Contains(known, c.bare(key)) {
+		return "", false
+	}
+	key = spelt(key)
+	bare := c.bare(key)
+	if slices.Contains(known, bare) {
+		return key, true
+	}
+	if right, ok := c.misspeltPrefix(key); ok {
+		return right, true
+	}
+	nearest := slices.MinFunc(known, func(a, b string) int { return distance(bare, a) - distance(bare, b) })
+	if distance(bare, nearest) <= 2 || strings.HasPrefix(bare, "CIPHER_") || strings.HasPrefix(bare, "SNAPSHOT") {
+		return strings.TrimSuffix(key, bare) + nearest, true
+	}
+	return "", false
+}
+
 // misspeltPrefix recognises a setting whose prefix is nearly that of the
-// application, and returns the right key.
+// application, or that of a former name, and returns the right key.
 func (c *config) misspeltPrefix(key string) (right string, ok bool) {
 	own := c.environment.Prefix()
+	for _, name := range c.formerNames {
+		former := persistence.NewEnvironment(name, nil, nil).Prefix()
+		if setting, found := strings.CutPrefix(key, former); found && slices.Contains(known, setting) {
+			return own + setting, true
+		}
+	}
 	for _, setting := range known {
 		prefix, found := strings.CutSuffix(key, setting)
 		if found && len(prefix) > 3 && prefix != own && strings.HasSuffix(prefix, "_") && distance(prefix, own) <= 2 {

@@ -333,6 +333,45 @@ func TestUnknownSettings(t *testing.T) {
 	}
 }
 
+// The name of a setting in other letters, or with spaces, is refused in code.
+func TestSpellingOfGivenSettings(t *testing.T) {
+	for _, key := range []string{"cipher_key", "Cipher_Key", " CIPHER_KEY", "CIPHER_KEY\n", "trainingschool_CIPHER_KEY"} {
+		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env(key, testKey))
+		if err == nil || !strings.Contains(err.Error(), "CIPHER_KEY") || strings.Contains(err.Error(), testKey) {
+			t.Errorf("%q: error %v, want one that names CIPHER_KEY", key, err)
+		}
+	}
+	newApplication(t, "TrainingSchool", env("greeting", "hello"))
+}
+
+// A misspelt setting of the process is reported once, also without a prefix;
+// variables of other programs are not.
+func TestMisspeltSettingsOfTheProcess(t *testing.T) {
+	for key, right := range map[string]string{
+		"PERSISTENCE_MODUL": "PERSISTENCE_MODULE", "IS_SNAPSHOTING_ENABLED": "IS_SNAPSHOTTING_ENABLED",
+		"CIPHERKEY": "CIPHER_KEY", "CIPHR_KEY": "CIPHER_KEY", "cipher_key": "CIPHER_KEY", "CIPHER_FILE_OF_KEYS": "CIPHER_KEY_FILE",
+		"TRAININGSCHOOL_CIPHR_KEY": "TRAININGSCHOOL_CIPHER_KEY", "TRANINGSCHOOL_CIPHER_KEY": "TRAININGSCHOOL_CIPHER_KEY",
+		"OLD_SCHOOL_CIPHER_KEY": "TRAININGSCHOOL_CIPHER_KEY", "SNAPSHOT_INTERVALS": "SNAPSHOTTING_INTERVALS",
+		"KENNEL_CIPHER_KEY": "", "PATHS": "", "POSTGRES_DSN": "", "DJANGO_SETTINGS_MODULE": "",
+	} {
+		t.Run(key, func(t *testing.T) {
+			t.Setenv(key, testKey)
+			logs := &logs{}
+			_, err := application.New("TrainingSchool", application.WithLogger(logs.logger()), application.WithFormerNames("Old school"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := fmt.Sprintf("key=%s \"did you mean\"=%s\n", key, right)
+			if n := strings.Count(logs.String(), "no effect"); right == "" && n != 0 || right != "" && (n != 1 || !strings.Contains(logs.String(), want)) {
+				t.Errorf("got log %q, want %q once", logs, want)
+			}
+			if strings.Contains(logs.String(), testKey) {
+				t.Errorf("got log %q, which shows a secret", logs)
+			}
+		})
+	}
+}
+
 // storedState saves a dog, and returns the state of its event as it was stored.
 func storedState(t *testing.T, options ...application.Option) []byte {
 	t.Helper()
@@ -593,4 +632,57 @@ func TestEmptySettingThatMustNotBe(t *testing.T) {
 		newApplication(t, "School", application.WithStore(memory.New()), application.WithCipher(nil), application.WithCompressor(nil),
 			env("CIPHER_TOPIC", "", "CIPHER_KEY", "", "COMPRESSOR_TOPIC", "", "PERSISTENCE_MODULE", ""))
 	})
+}
+
+// A key that the program gives and that is a setting's but for its spelling is
+// refused: without effect it would leave events in clear or in memory.
+func TestSpellingOfGivenSettings(t *testing.T) {
+	for _, key := range []string{"cipher_key", "Cipher_Key", " CIPHER_KEY", "CIPHER_KEY\t", "CIPHER-KEY", "cipher.key",
+		"trainingschool_cipher_key", "TrainingSchool_CIPHER_KEY", "persistence_module"} {
+		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env(key, testKey))
+		setting := wantError[*persistence.SettingError](t, err)
+		if setting != nil && !strings.Contains(setting.Problem, "is not the name of a setting; write ") {
+			t.Errorf("%q: got %v", key, err)
+		}
+		if err != nil && strings.Contains(err.Error(), testKey[:20]) {
+			t.Errorf("%q: %v shows a secret", key, err)
+		}
+	}
+	newApplication(t, "TrainingSchool", env("greeting", "hello", "cipher", "x"))
+}
+
+// Settings in the environment of the process that are nearly one of ours are
+// reported, and other programs' settings are not.
+func TestMisspeltSettingsOfTheProcess(t *testing.T) {
+	for key, want := range map[string]string{
+		"PERSISTENCE_MODUL":       "PERSISTENCE_MODULE",
+		"IS_SNAPSHOTING_ENABLED":  "IS_SNAPSHOTTING_ENABLED",
+		"CIPHERKEY":               "CIPHER_KEY",
+		"CIPHR_KEY":               "CIPHER_KEY",
+		"cipher_key":              "CIPHER_KEY",
+		"CIPHER_KEYFILES":         "CIPHER_KEY_FILE",
+		"SNAPSHOT_INTERVAL":       "SNAPSHOTTING_INTERVALS",
+		"SCHOOL_CIPHER_KEY":       "TRAININGSCHOOL_CIPHER_KEY",
+		"TRAININGSCOOL_CIPHERKEY": "",
+		"OTHERPROGRAM_CIPHER_KEY": "",
+		"API_KEY":                 "",
+		"PERSISTENCE_MODULE":      "",
+	} {
+		t.Run(key, func(t *testing.T) {
+			t.Setenv(key, "memory")
+			logs := &logs{}
+			app, err := application.New("TrainingSchool", application.WithLogger(logs.logger()), application.WithFormerNames("School"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer app.Close()
+			if want == "" {
+				if strings.Contains(logs.String(), key) {
+					t.Errorf("got a warning:\n%s", logs)
+				}
+				return
+			}
+			logs.want(t, "key="+key+" ", `"did you mean"=`+want+"\n")
+		})
+	}
 }

@@ -2,6 +2,8 @@ package gormstore_test
 
 import (
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
@@ -41,5 +43,36 @@ func TestEmptyAlias(t *testing.T) {
 		if key != test.wrong {
 			t.Errorf("%v: got an error for %q (%v), want one for %q", test.settings, key, err, test.wrong)
 		}
+	}
+}
+
+// An application that keeps events in memory by default says so if the program
+// has registered a database.
+func TestMemoryByDefaultIsReported(t *testing.T) {
+	var log strings.Builder
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	open := func(settings map[string]string) string {
+		log.Reset()
+		app, err := application.New("School", application.WithLogger(logger), application.WithEnv(settings),
+			application.WithLookup(func(string) (string, bool) { return "", false }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer app.Close()
+		return log.String()
+	}
+	const alias = "memory by default"
+	unset := map[string]string{"GORM_DB_ALIAS": alias}
+	if got := open(unset); got != "" {
+		t.Errorf("no database: got log %q", got)
+	}
+	db := testdb.SQLiteMemory(t)
+	gormstore.RegisterDB(alias, db)
+	defer gormstore.UnregisterDB(alias)
+	if got := open(unset); !strings.Contains(got, "level=WARN") || !strings.Contains(got, "PERSISTENCE_MODULE") {
+		t.Errorf("database registered: got log %q, want a warning", got)
+	}
+	if got := open(map[string]string{"GORM_DB_ALIAS": alias, "PERSISTENCE_MODULE": "memory"}); got != "" {
+		t.Errorf("memory by setting: got log %q", got)
 	}
 }
