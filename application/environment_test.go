@@ -333,45 +333,6 @@ func TestUnknownSettings(t *testing.T) {
 	}
 }
 
-// The name of a setting in other letters, or with spaces, is refused in code.
-func TestSpellingOfGivenSettings(t *testing.T) {
-	for _, key := range []string{"cipher_key", "Cipher_Key", " CIPHER_KEY", "CIPHER_KEY\n", "trainingschool_CIPHER_KEY"} {
-		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env(key, testKey))
-		if err == nil || !strings.Contains(err.Error(), "CIPHER_KEY") || strings.Contains(err.Error(), testKey) {
-			t.Errorf("%q: error %v, want one that names CIPHER_KEY", key, err)
-		}
-	}
-	newApplication(t, "TrainingSchool", env("greeting", "hello"))
-}
-
-// A misspelt setting of the process is reported once, also without a prefix;
-// variables of other programs are not.
-func TestMisspeltSettingsOfTheProcess(t *testing.T) {
-	for key, right := range map[string]string{
-		"PERSISTENCE_MODUL": "PERSISTENCE_MODULE", "IS_SNAPSHOTING_ENABLED": "IS_SNAPSHOTTING_ENABLED",
-		"CIPHERKEY": "CIPHER_KEY", "CIPHR_KEY": "CIPHER_KEY", "cipher_key": "CIPHER_KEY", "CIPHER_FILE_OF_KEYS": "CIPHER_KEY_FILE",
-		"TRAININGSCHOOL_CIPHR_KEY": "TRAININGSCHOOL_CIPHER_KEY", "TRANINGSCHOOL_CIPHER_KEY": "TRAININGSCHOOL_CIPHER_KEY",
-		"OLD_SCHOOL_CIPHER_KEY": "TRAININGSCHOOL_CIPHER_KEY", "SNAPSHOT_INTERVALS": "SNAPSHOTTING_INTERVALS",
-		"KENNEL_CIPHER_KEY": "", "PATHS": "", "POSTGRES_DSN": "", "DJANGO_SETTINGS_MODULE": "",
-	} {
-		t.Run(key, func(t *testing.T) {
-			t.Setenv(key, testKey)
-			logs := &logs{}
-			_, err := application.New("TrainingSchool", application.WithLogger(logs.logger()), application.WithFormerNames("Old school"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := fmt.Sprintf("key=%s \"did you mean\"=%s\n", key, right)
-			if n := strings.Count(logs.String(), "no effect"); right == "" && n != 0 || right != "" && (n != 1 || !strings.Contains(logs.String(), want)) {
-				t.Errorf("got log %q, want %q once", logs, want)
-			}
-			if strings.Contains(logs.String(), testKey) {
-				t.Errorf("got log %q, which shows a secret", logs)
-			}
-		})
-	}
-}
-
 // storedState saves a dog, and returns the state of its event as it was stored.
 func storedState(t *testing.T, options ...application.Option) []byte {
 	t.Helper()
