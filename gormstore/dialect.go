@@ -39,6 +39,10 @@ type dialect interface {
 	// Without keys it only bounds the waits that follow.
 	lock(ctx context.Context, c connection, how locking, keys ...int64) error
 
+	// hidesRows reports whether a transaction cannot see the rows that violate a
+	// unique key of a table, other than that of its column key.
+	hidesRows(ctx context.Context, c connection, t table, key string, violation error) (bool, error)
+
 	// stillOpen returns an error if the database has ended a transaction by itself,
 	// which the caller cannot see.
 	stillOpen(ctx context.Context, c connection) error

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -193,6 +194,33 @@ func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...i
 	}
 	_, err := c.exec(ctx, p.placeholders(statement), arguments...)
 	return err
+}
+
+// hidesRows implements dialect. From REPEATABLE READ on a transaction sees what was
+// committed before its first statement, but unique keys know of all rows.
+func (postgres) hidesRows(ctx context.Context, c connection, t table, key string, violation error) (hides bool, err error) {
+	query := "SELECT current_setting('transaction_isolation') <> 'read committed' AND NOT EXISTS (SELECT FROM pg_index i " +
+		"JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) " +
+		"WHERE i.indrelid = to_regclass($1) AND c.relname = $2 AND a.attname = $3)"
+	err = c.row(ctx, query, t.quoted, constraintOf(violation), key).Scan(&hides)
+	return hides, err
+}
+
+// constraintOf is the name of the unique key that an error of pgx is about, or "".
+// This package does not import drivers, so it finds the field by its name.
+func constraintOf(err error) string {
+	coded, ok := errors.AsType[sqlState](err)
+	if !ok {
+		return ""
+	}
+	v := reflect.Indirect(reflect.ValueOf(coded))
+	if v.Kind() != reflect.Struct {
+		return ""
+	}
+	if field := v.FieldByName("ConstraintName"); field.Kind() == reflect.String {
+		return field.String()
+	}
+	return ""
 }
 
 // stillOpen has nothing to find out: a failed transaction refuses all statements.

@@ -1,6 +1,7 @@
 package gormstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -172,6 +173,7 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 			r.queue.beWary()
 			continue
 		case overtaken(err):
+			w.waitFor(patienceOf(batch, r.store.lockTimeout))
 			continue
 		case p.unanswered(err) || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational):
 			w.explainFailed(ctx, batch, err)
@@ -258,6 +260,7 @@ func fail(batch []*save, err error) {
 func (w *writing) writeOne(ctx context.Context, s *save) {
 	err := w.tryOne(ctx, s)
 	for attempt := 1; attempt < overtakenAttempts && (overtaken(err) || errors.Is(err, errElsewhere)); attempt++ {
+		w.waitFor(patienceOf([]*save{s}, w.r.store.lockTimeout))
 		err = w.tryOne(ctx, s)
 	}
 	switch {
@@ -273,12 +276,12 @@ func (w *writing) writeOne(ctx context.Context, s *save) {
 // overtakenAttempts is how often a save is tried that others overtake.
 const overtakenAttempts = 20
 
-// overtaken tells whether the server gave a statement up, and stored nothing, for the sake of transactions that run at the
-// same time. It does so only where the isolation of transactions is stricter by default than these statements need, which
-// have none to say otherwise.
+// overtaken reports whether the server gave a statement up, and stored nothing, because of a transaction that runs at the
+// same time: as the victim of a deadlock, or because the isolation of transactions is stricter by default than these
+// statements need, which have none to say otherwise.
 func overtaken(err error) bool {
 	coded, ok := errors.AsType[sqlState](err)
-	return ok && coded.SQLState() == "40001"
+	return ok && (coded.SQLState() == "40001" || coded.SQLState() == "40P01")
 }
 
 func (w *writing) tryOne(ctx context.Context, s *save) error {
@@ -359,8 +362,10 @@ func (w *writing) unstored(err error) bool {
 	return ok && terminated(coded) && !w.rows
 }
 
-// writeMany writes a batch with one statement. Where it returns an error nothing is stored, as far as is known.
+// writeMany writes a batch with one statement. Where it returns an error nothing is stored, as far as is known. The
+// rows are stored in the order of their originators, or the batches of two processes could deadlock.
 func (w *writing) writeMany(ctx context.Context, batch []*save) error {
+	batch = slices.SortedFunc(slices.Values(batch), byOriginator)
 	var a columns
 	for _, s := range batch {
 		a.add(s.events)
@@ -385,6 +390,11 @@ func (w *writing) writeMany(ctx context.Context, batch []*save) error {
 		return w.nothingStored(ctx)
 	}
 	return err
+}
+
+func byOriginator(a, b *save) int {
+	first, second := a.originator(), b.originator()
+	return bytes.Compare(first[:], second[:])
 }
 
 func isStored(s *save) bool { return s.ids != nil }

@@ -1,6 +1,7 @@
 package gormstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,6 +142,9 @@ func (t *eventTable) conflict(ctx context.Context, c connection, op string, even
 		return t.store.translate(ctx, op, errors.Join(err, cause))
 	}
 	if len(stored) == 0 && cause != nil {
+		if hidden, err := t.store.dialect.hidesRows(ctx, c, t.table, t.key, cause); err != nil || hidden {
+			return t.store.translate(ctx, op, cmp.Or(err, outdated(op, cause)))
+		}
 		return notUnique(op, cause)
 	}
 	if len(stored) == 0 {
@@ -153,6 +157,14 @@ func (t *eventTable) conflict(ctx context.Context, c connection, op string, even
 		conflict.Current = newest
 	}
 	return conflict
+}
+
+// outdated is the error if the transaction cannot see the events that are in the
+// way, because they were committed after it had taken its only snapshot.
+func outdated(op string, cause error) error {
+	return &persistence.Error{Class: persistence.ErrRetryTransaction, Op: op, Err: cause,
+		Hint: "another transaction has stored one of the versions since this one began, and its isolation level hides that; " +
+			"nothing was stored; run the whole transaction again"}
 }
 
 // notUnique is the error if the key of an id, and not that of a version, is

@@ -164,6 +164,11 @@ func (s sqlite) patiently(ctx context.Context, timeout time.Duration, try func()
 // lock has nothing to do: who has begun to write is alone.
 func (sqlite) lock(context.Context, connection, locking, ...int64) error { return nil }
 
+// hidesRows is false: a transaction that writes sees all that is committed.
+func (sqlite) hidesRows(context.Context, connection, table, string, error) (bool, error) {
+	return false, nil
+}
+
 // stillOpen asks SQLite, which rolls a transaction back by itself after some
 // errors: a savepoint would then begin a new one, and commit it alone. BEGIN fails
 // in a transaction. A transaction of the store's own asks before each statement.
