@@ -89,6 +89,10 @@ type dialect interface {
 	// false if the connection finds the table elsewhere.
 	end(ctx context.Context, c connection, r *processRecorder, at location, joined bool) (end logEnd, there bool, err error)
 
+	// hold finds the running writer that readers of a log do not read beyond, or
+	// nil. It returns false if the connection finds the table elsewhere.
+	hold(ctx context.Context, c connection, r *processRecorder, at location) (hold *persistence.LogHold, there bool, err error)
+
 	// topics is a condition on the column topic, with its arguments.
 	topics(topics []string) (condition string, arguments []any)
 

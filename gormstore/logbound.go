@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -35,8 +36,9 @@ import (
 // writer may have looked at the head, and not yet have taken its lock, when the
 // bound was found. Readers must never see less than what they have been told.
 type logBound struct {
-	mu    sync.Mutex // protects bound
+	mu    sync.Mutex // protects what follows
 	bound int64
+	whole time.Time // when the bound was found at the newest event last
 }
 
 // known returns the highest bound that was found.
@@ -55,7 +57,17 @@ func (b *logBound) found(bound, newest int64) int64 {
 		b.bound = bound
 	}
 	b.bound = max(b.bound, bound)
+	if b.bound >= newest {
+		b.whole = time.Now()
+	}
 	return b.bound
+}
+
+// lastWhole returns when the whole log could be read last.
+func (b *logBound) lastWhole() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.whole
 }
 
 // logEnd is where a log ends for readers, and where its newest committed event
@@ -89,12 +101,8 @@ func (postgres) end(ctx context.Context, c connection, r *processRecorder, at lo
 	var standby bool
 	var isolation string
 	query := "WITH h AS MATERIALIZED (SELECT " + headOf(r.table.quoted, "$1::varchar") + " AS head WHERE " + here(r.table.quoted, "$3") + ") " +
-		"SELECT h.head, LEAST(h.head, (SELECT MIN(h.head + " + signedDifference("l.objid::bigint", "h.head") + ") FROM pg_locks l " +
-		"WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.classid = $2::bigint::oid AND l.mode = 'ShareLock' " +
-		"AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) " +
-		"AND l.pid IS DISTINCT FROM pg_backend_pid())), pg_is_in_recovery(), current_setting('transaction_isolation') FROM h"
-	key := int64(uint32(r.orderKey(r.placeAt(at)) >> 32))
-	err = c.row(ctx, query, r.application, key, at.oid).Scan(&end.newest, &end.bound, &standby, &isolation)
+		"SELECT h.head, LEAST(h.head, (SELECT MIN(h.head + " + belowHead + ") FROM pg_locks l WHERE " + floors + ")), pg_is_in_recovery(), current_setting('transaction_isolation') FROM h"
+	err = c.row(ctx, query, r.application, r.floorKey(at), at.oid).Scan(&end.newest, &end.bound, &standby, &isolation)
 	if errors.Is(err, sql.ErrNoRows) {
 		return logEnd{}, false, nil
 	}
@@ -114,10 +122,19 @@ func (postgres) end(ctx context.Context, c connection, r *processRecorder, at lo
 	return end, true, nil
 }
 
-// signedDifference is an expression for a - b, of which the low 32 bits of a
-// are known: the value between -2^31 and 2^31 that has them.
-func signedDifference(a, b string) string {
-	return "(((" + a + " - " + b + ") << 32) >> 32)"
+// floors is a condition that a row l of pg_locks is the floor of another session,
+// with the argument $2 as floorKey returns it.
+const floors = "l.locktype = 'advisory' AND l.objsubid = 2 AND l.classid = $2::bigint::oid AND l.mode = 'ShareLock' " +
+	"AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) " +
+	"AND l.pid IS DISTINCT FROM pg_backend_pid()"
+
+// belowHead is the difference between the floor l and the head h.head. Of the
+// floor the low 32 bits are known, so it is between -2^31 and 2^31.
+const belowHead = "(((l.objid::bigint - h.head) << 32) >> 32)"
+
+// floorKey is the first number of the locks that are floors of a log.
+func (r *processRecorder) floorKey(at location) int64 {
+	return int64(uint32(r.orderKey(r.placeAt(at)) >> 32))
 }
 
 // end is never called: SQLite has one writer at a time, so all that can be read

@@ -451,6 +451,7 @@ type processRecorder struct {
 	*eventTable
 	tracking table
 	queue    *queue
+	strict   bool // writes exclude all others of the log
 
 	statements mergeStatements
 }
@@ -466,10 +467,14 @@ func newStrictRecorder(s *Store, application string, strict bool) *processRecord
 	return &processRecorder{
 		eventTable: newEventTable(s, application, s.tables.events, "id"),
 		tracking:   s.tables.tracking,
+		strict:     strict,
 		statements: newMergeStatements(s.tables.events.quoted, s.notify, strict),
 		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, strict: strict}),
 	}
 }
+
+// StrictOrder implements persistence.OrderReporter. SQLite has no other order.
+func (r *processRecorder) StrictOrder() bool { return r.strict || !r.store.dialect.concurrent() }
 
 // InsertEvents implements persistence.ApplicationRecorder.
 func (r *processRecorder) InsertEvents(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {

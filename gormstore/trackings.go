@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"slices"
 
 	"gorm.io/gorm"
 
@@ -49,6 +50,44 @@ func scanStates(rows *sql.Rows) (states []TrackingState, err error) {
 		states = append(states, t)
 	}
 	return states, rows.Err()
+}
+
+// ApplicationNames returns the names of all applications that the database has
+// events or positions of, and of those that they follow, in ascending order.
+func (s *Store) ApplicationNames(ctx context.Context) ([]string, error) {
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	c, done, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	const op = "list applications"
+	// The index finds each name after the one before, as there may be many events.
+	events, tracking := s.tables.events.quoted, s.tables.tracking.quoted
+	rows, err := c.query(ctx, "WITH RECURSIVE n(name) AS (SELECT MIN(application_name) FROM "+events+
+		" UNION ALL SELECT (SELECT MIN(application_name) FROM "+events+" WHERE application_name > n.name) FROM n WHERE n.name IS NOT NULL)"+
+		" SELECT name FROM n WHERE name IS NOT NULL UNION SELECT application_name FROM "+tracking+
+		" UNION SELECT upstream_application_name FROM "+tracking)
+	if err != nil {
+		return nil, s.translate(ctx, op, err)
+	}
+	names, err := scanNames(rows)
+	slices.Sort(names)
+	return names, s.translate(ctx, op, err)
+}
+
+func scanNames(rows *sql.Rows) (names []string, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, rows.Err()
 }
 
 // CountNotifications returns how many events of an application have notification ids up to and including this one.

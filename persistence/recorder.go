@@ -2,7 +2,9 @@ package persistence
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -79,6 +81,72 @@ func NewestNotificationID(ctx context.Context, r ApplicationRecorder) (int64, er
 		return reader.NewestNotificationID(ctx)
 	}
 	return r.MaxNotificationID(ctx)
+}
+
+// LogHold says that events of a log cannot be read yet, because a transaction that
+// is still open may store others with lower ids, and whose transaction that is. A
+// field is zero if it is not known, or if this role may not see it.
+type LogHold struct {
+	// Bound is up to which id the log can be read, and Newest the id of its newest
+	// event.
+	Bound  int64 `json:"bound"`
+	Newest int64 `json:"newest"`
+	// PID is the process of the database server that has the transaction. Prepared
+	// is the name of one that was prepared, which has no process.
+	PID      int64  `json:"pid,omitempty"`
+	Prepared string `json:"prepared,omitempty"`
+	User     string `json:"user,omitempty"`
+	// Program is the application_name of the connection, Client its address, and
+	// State what it is doing, such as "idle in transaction".
+	Program string `json:"program,omitempty"`
+	Client  string `json:"client,omitempty"`
+	State   string `json:"state,omitempty"`
+	// Since is when the transaction began, in UTC, by the clock of this process.
+	Since time.Time `json:"since,omitzero"`
+}
+
+// String says whose transaction it is and since when.
+func (h LogHold) String() string {
+	var about []string
+	add := func(format, value string) {
+		if value != "" {
+			about = append(about, fmt.Sprintf(format, value))
+		}
+	}
+	add("user %q", h.User)
+	add("application_name %q", h.Program)
+	add("client %s", h.Client)
+	add("%s", h.State)
+	if h.Since.IsZero() {
+		about = append(about, "since when is not known")
+	} else {
+		about = append(about, "since "+h.Since.UTC().Format(time.RFC3339))
+	}
+	whose := fmt.Sprintf("of server process %d", h.PID)
+	if h.PID == 0 {
+		whose = fmt.Sprintf("that was prepared as %q", h.Prepared)
+	}
+	return fmt.Sprintf("events from %d to %d cannot be read before the transaction %s ends (%s)",
+		h.Bound+1, h.Newest, whose, strings.Join(about, ", "))
+}
+
+// LogHoldReader is an ApplicationRecorder whose writers run at the same time, so
+// that a transaction which stays open keeps readers from newer events.
+type LogHoldReader interface {
+	// LogHold returns what keeps readers from the newest events of the log, or nil.
+	// Under load that is usually a transaction which ends soon; see Since. If this
+	// process has found the whole log readable within the time recent, LogHold
+	// returns nil without a query.
+	LogHold(ctx context.Context, recent time.Duration) (*LogHold, error)
+}
+
+// OrderReporter is an ApplicationRecorder that says in which order its events
+// become visible.
+type OrderReporter interface {
+	// StrictOrder reports whether transactions in which this recorder saves exclude
+	// other writers of the log, so that ids become visible in ascending order to
+	// every program. It says nothing of the writers of other programs.
+	StrictOrder() bool
 }
 
 // TrackingRecorder keeps the positions of a follower in the logs of its upstream applications. Positions only move

@@ -2,6 +2,7 @@ package system
 
 import (
 	"context"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
@@ -47,6 +48,7 @@ func newestOf(ctx context.Context, leader Leader) (int64, error) {
 type localLeader struct {
 	app    *application.Application
 	pushed pushed
+	holds  holdWarning
 }
 
 // remember keeps what was saved in this process for followers that come to it soon, where it is what they would read:
@@ -66,6 +68,15 @@ func (l *localLeader) Head(ctx context.Context) (int64, error) {
 // Newest implements newestLeader.
 func (l *localLeader) Newest(ctx context.Context) (int64, error) {
 	return persistence.NewestNotificationID(ctx, l.app.Recorder())
+}
+
+// Hold implements heldLeader.
+func (l *localLeader) Hold(ctx context.Context, recent time.Duration) (*persistence.LogHold, error) {
+	reader, ok := l.app.Recorder().(persistence.LogHoldReader)
+	if !ok {
+		return nil, nil
+	}
+	return reader.LogHold(ctx, recent)
 }
 
 func (l *localLeader) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {

@@ -247,6 +247,7 @@ func (w *worker) beat(ctx context.Context) {
 		}
 		for _, edge := range w.edges {
 			edge.warnIfSlow(ctx)
+			edge.warnIfHeld(ctx)
 			edge.report(ctx, edge.following)
 		}
 	}

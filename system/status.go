@@ -58,7 +58,10 @@ type Status struct {
 	// processed from the beginning, because its filter has grown, or not to the end, and whether two programs seem to run
 	// under its name. A reset ends it, and so does management.AcceptTopics.
 	Note string
-	// ReadErr is why Position, Head, Oldest, Parked, PausedAt or Note could not be read, or nil.
+	// Held is a transaction that has been open for more than five seconds and keeps the follower from the newest events of
+	// the leader, or nil. It is read when the status is asked for.
+	Held *persistence.LogHold
+	// ReadErr is why Position, Head, Oldest, Parked, PausedAt, Note or Held could not be read, or nil.
 	ReadErr error
 }
 
@@ -123,12 +126,13 @@ func (f *following) warnIfSlow(ctx context.Context) {
 // statusNow returns the status together with what is read of the position, the log and the parked events.
 func (f *following) statusNow(ctx context.Context) (Status, error) {
 	status := f.now()
-	var mistakes [4]error
+	var mistakes [5]error
 	status.Position, mistakes[0] = f.addSettings(ctx, &status)
 	status.Head, mistakes[1] = f.leader.Head(ctx)
 	if status.Lag() > 0 && errors.Join(mistakes[:]...) == nil {
 		status.Oldest, mistakes[2] = f.oldest(ctx, status.Position)
 	}
+	status.Held, mistakes[4] = holdOf(ctx, f.leader, 0)
 	if f.parking() != nil {
 		var parked int64
 		parked, mistakes[3] = f.parking().CountParked(ctx, f.leader.Name())

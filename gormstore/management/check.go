@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -18,6 +19,21 @@ type CheckReport struct {
 	Applications []string
 	// Problems are violations of what stores guarantee.
 	Problems []persistence.Problem
+	// Logs say of each of the Applications how its log is written and read now.
+	Logs []LogState
+	// Unknown are names, sorted, under which the databases have events or positions, and which the runner's system does
+	// not have. They are looked for if no applications are named. An application that was renamed has left them, or
+	// another service uses the same database.
+	Unknown []string
+}
+
+// LogState is how the log of an application is written and read now.
+type LogState struct {
+	Application string `json:"application"`
+	// Writers are ConcurrentWriters, StrictWriters or "", as FollowerState has it.
+	Writers string `json:"writers,omitempty"`
+	// Held is a transaction that has kept readers from newer events for more than five seconds, or nil.
+	Held *persistence.LogHold `json:"held,omitempty"`
 }
 
 // ApplicationsError says that somebody asked for applications which the system does not have.
@@ -61,7 +77,8 @@ func Check(ctx context.Context, runner Runner, applications ...string) (report C
 		slices.Sort(unknown)
 		return report, &ApplicationsError{Names: slices.Compact(unknown), Known: known}
 	}
-	if len(applications) == 0 {
+	all := len(applications) == 0
+	if all {
 		applications = known
 	}
 	done, seen := map[string]bool{}, map[*sql.DB]bool{}
@@ -91,8 +108,53 @@ func Check(ctx context.Context, runner Runner, applications ...string) (report C
 			return report, located(ctx, app.Factory(), err)
 		}
 		report.Applications = append(report.Applications, name)
+		state, err := logStateOf(ctx, runner, name)
+		report.Logs = append(report.Logs, state)
+		if err != nil {
+			return report, err
+		}
 	}
-	return report, nil
+	if all {
+		report.Unknown, err = unknownNames(ctx, runner)
+	}
+	return report, err
+}
+
+// longHold is how long a transaction may keep readers from newer events before it
+// is reported.
+const longHold = 5 * time.Second
+
+func logStateOf(ctx context.Context, runner Runner, name string) (LogState, error) {
+	state := LogState{Application: name, Writers: writersOf(runner, name)}
+	member, _ := runner.Member(name)
+	reader, ok := member.Base().Recorder().(persistence.LogHoldReader)
+	if !ok {
+		return state, nil
+	}
+	hold, err := reader.LogHold(ctx, 0)
+	if hold != nil && time.Since(hold.Since) >= longHold {
+		state.Held = hold
+	}
+	return state, err
+}
+
+// unknownNames are the applications in the databases that the system does not have.
+func unknownNames(ctx context.Context, runner Runner) ([]string, error) {
+	known := runner.System().Names()
+	var unknown []string
+	for _, s := range storesOf(runner) {
+		names, err := s.ApplicationNames(ctx)
+		if err = located(ctx, s, err); err != nil && !isMigration(err) {
+			return unknown, err
+		}
+		for _, name := range names {
+			if !slices.Contains(known, name) {
+				unknown = append(unknown, name)
+			}
+		}
+	}
+	slices.Sort(unknown)
+	return slices.Compact(unknown), nil
 }
 
 // memberNames are the applications of this process.

@@ -19,6 +19,7 @@ type store interface {
 	persistence.Factory
 	persistence.Transactor
 	DB() *gorm.DB
+	ApplicationNames(ctx context.Context) ([]string, error)
 	TrackingStates(ctx context.Context) ([]gormstore.TrackingState, error)
 	CountNotifications(ctx context.Context, application string, upTo int64) (int64, error)
 	DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error)

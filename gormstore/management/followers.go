@@ -17,6 +17,31 @@ const (
 	StateUnknown = "unknown"
 )
 
+// How transactions of a program write to one log.
+const (
+	// ConcurrentWriters run at the same time. Readers of this module miss nothing; programs that order by id alone may.
+	ConcurrentWriters = "concurrent"
+	// StrictWriters exclude each other, so that ids become visible in ascending order to every program; see
+	// gormstore.WithStrictOrder. On SQLite writers are always strict.
+	StrictWriters = "strict"
+)
+
+// writersOf says how an application of this program writes, or "".
+func writersOf(runner Runner, name string) string {
+	member, ok := runner.Member(name)
+	if !ok {
+		return ""
+	}
+	reporter, ok := member.Base().Recorder().(persistence.OrderReporter)
+	switch {
+	case !ok:
+		return ""
+	case reporter.StrictOrder():
+		return StrictWriters
+	}
+	return ConcurrentWriters
+}
+
 // FollowerState is how one follower's following of one leader stands, in whatever process.
 type FollowerState struct {
 	Follower string `json:"follower"`
@@ -42,6 +67,11 @@ type FollowerState struct {
 	PausedBy string    `json:"paused_by,omitempty"`
 	// Note says what to know of the topics that the follower processes, as system.Status has it.
 	Note string `json:"note,omitempty"`
+	// Writers says how transactions write to the leader's log, if this program has the leader: StrictWriters or
+	// ConcurrentWriters. It is what this program would do; other programs may do otherwise.
+	Writers string `json:"writers,omitempty"`
+	// Held is a transaction that keeps the follower from newer events, as system.Status has it.
+	Held *persistence.LogHold `json:"held,omitempty"`
 	// ReadError is why some of this could not be read.
 	ReadError string `json:"read_error,omitempty"`
 	// Process is who runs the follower, and Heartbeat when it was heard of last.
@@ -63,7 +93,8 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 	for i, s := range statuses {
 		states[i] = FollowerState{Follower: s.Follower, Leader: s.Leader, State: StateUnknown,
 			Position: s.Position, Head: s.Head, Lag: s.Lag(), Oldest: s.Oldest, Parked: s.Parked,
-			PausedAt: s.PausedAt, PausedBy: s.PausedBy, Note: s.Note}
+			PausedAt: s.PausedAt, PausedBy: s.PausedBy, Note: s.Note,
+			Writers: writersOf(runner, s.Leader), Held: s.Held}
 		if s.State == system.Running { // in this process, which knows it better than the database
 			states[i].NotificationID, states[i].Since = s.NotificationID, s.Since
 		}

@@ -119,9 +119,9 @@ func followersCommand(config Config) *cobra.Command {
 	})
 }
 
-// followerRows leaves out the columns AT, SINCE and NOTE if no follower has anything to tell in them.
+// followerRows leaves out the columns WRITERS, AT, SINCE and NOTE if no follower has anything to tell in them.
 func followerRows(states []FollowerState) [][]string {
-	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "PARKED", "AT", "SINCE", "ERROR", "NOTE"}}
+	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "PARKED", "WRITERS", "AT", "SINCE", "ERROR", "NOTE"}}
 	for _, s := range states {
 		failure, at, since := oneLine(s.Error), "", ""
 		switch {
@@ -137,9 +137,9 @@ func followerRows(states []FollowerState) [][]string {
 			failure = strings.TrimSuffix("cannot be read: "+oneLine(s.ReadError)+"; "+failure, "; ")
 		}
 		rows = append(rows, []string{s.Follower, s.Leader, s.State, fmt.Sprint(s.Position), fmt.Sprint(s.Head), fmt.Sprint(s.Lag),
-			fmt.Sprint(s.Parked), at, since, failure, noteOf(s)})
+			fmt.Sprint(s.Parked), s.Writers, at, since, failure, noteOf(s)})
 	}
-	return withoutEmpty(rows, "AT", "SINCE", "NOTE")
+	return withoutEmpty(rows, "WRITERS", "AT", "SINCE", "NOTE")
 }
 
 func noteOf(s FollowerState) string {
@@ -149,6 +149,9 @@ func noteOf(s FollowerState) string {
 	}
 	if s.Note != "" {
 		notes = append(notes, s.Note)
+	}
+	if s.Held != nil {
+		notes = append(notes, s.Held.String())
 	}
 	return strings.Join(notes, "; ")
 }
@@ -183,27 +186,81 @@ func applicationNames(_ context.Context, runner Runner) ([]string, error) {
 }
 
 func checkCommand(config Config) *cobra.Command {
-	cmd := &cobra.Command{Use: "check [application ...]", Short: "Look for violations of what is guaranteed of stored events.",
+	cmd := &cobra.Command{Use: "check [-o {table,json}] [application ...]",
+		Short:             "Look for violations of what is guaranteed of stored events.",
 		ValidArgsFunction: completer(config, applicationNames)}
+	output := outputFlag(cmd)
 	return newCommand(config, cmd, cobra.ArbitraryArgs, func(c *call) error {
 		runner, err := c.runner()
 		if err != nil {
 			return err
 		}
 		report, err := Check(c.context(), runner, c.arguments...)
-		out := c.output
-		for _, problem := range report.Problems {
-			fmt.Fprintln(out, oneLine(problem.String()))
+		if output.value == "json" {
+			err = errors.Join(asJSON(c.output, checkedJSON(report)), err)
+		} else {
+			printCheck(c.output, report, err == nil)
 		}
-		if err != nil {
-			return err
+		if err == nil && len(report.Problems) > 0 {
+			err = errFailed
 		}
-		fmt.Fprintf(out, "%s checked: %s.\n", count(int64(len(report.Applications)), "application"), count(int64(len(report.Problems)), "problem"))
-		if len(report.Problems) > 0 {
-			return errFailed
-		}
-		return nil
+		return err
 	})
+}
+
+// printCheck prints what was found, and how much was checked if that was all.
+func printCheck(out io.Writer, report CheckReport, complete bool) {
+	for _, problem := range report.Problems {
+		fmt.Fprintln(out, oneLine(problem.String()))
+	}
+	for _, log := range report.Logs {
+		if log.Held != nil {
+			fmt.Fprintf(out, "%s: %s\n", log.Application, oneLine(log.Held.String()))
+		}
+	}
+	for _, name := range report.Unknown {
+		fmt.Fprintf(out, "%s: is in the tables, and this program has no application of that name\n", oneLine(name))
+	}
+	if !complete {
+		return
+	}
+	for _, writers := range []string{ConcurrentWriters, StrictWriters} {
+		var names []string
+		for _, log := range report.Logs {
+			if log.Writers == writers {
+				names = append(names, log.Application)
+			}
+		}
+		if len(names) > 0 {
+			fmt.Fprintf(out, "Writers are %s: %s.\n", writers, strings.Join(names, ", "))
+		}
+	}
+	fmt.Fprintf(out, "%s checked: %s.\n", count(int64(len(report.Applications)), "application"), count(int64(len(report.Problems)), "problem"))
+}
+
+// checkedProblem is a problem as JSON has it.
+type checkedProblem struct {
+	Application    string `json:"application"`
+	OriginatorID   string `json:"originator_id,omitempty"`
+	Version        int64  `json:"originator_version,omitempty"`
+	NotificationID int64  `json:"notification_id,omitempty"`
+	Problem        string `json:"problem"`
+}
+
+// checkedJSON is a report for programs.
+func checkedJSON(report CheckReport) any {
+	problems := make([]checkedProblem, len(report.Problems))
+	for i, p := range report.Problems {
+		problems[i] = checkedProblem{Application: p.Application, Version: p.Version, NotificationID: p.NotificationID, Problem: oneLine(p.Text)}
+		if p.OriginatorID != uuid.Nil {
+			problems[i].OriginatorID = p.OriginatorID.String()
+		}
+	}
+	return struct {
+		Applications []LogState       `json:"applications"`
+		Problems     []checkedProblem `json:"problems"`
+		Unknown      []string         `json:"unknown_applications"`
+	}{append([]LogState{}, report.Logs...), problems, append([]string{}, report.Unknown...)} // not null
 }
 
 func eventsCommand(config Config) *cobra.Command {

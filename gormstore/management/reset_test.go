@@ -46,7 +46,9 @@ func TestResetOwnEvents(t *testing.T) {
 		if got := s.written(t); got != want {
 			t.Errorf("the diary has %s, want %s", got, want)
 		}
-		s.manage(t, "check").want(t, 0, "4 applications checked: 0 problems.\n", "")
+		if got := s.manage(t, "check"); got.code != 0 || !strings.HasSuffix(got.stdout, "\n4 applications checked: 0 problems.\n") {
+			t.Errorf("%+v", got)
+		}
 	})
 }
 
@@ -111,8 +113,8 @@ func TestResetWhileRunning(t *testing.T) {
 		}
 		status.State, status.Error, status.NotificationID = "retrying", "no dog", 4
 		record()
-		got := s.manage(t, "followers")
-		if !strings.Contains(got.stdout, "Counter   TrainingSchool  retrying     3         3     0    0       at 4: no dog\n") {
+		got := s.manage(t, "STRICT_ORDER=y", "followers")
+		if !strings.Contains(got.stdout, "Counter   TrainingSchool  retrying     3         3     0    0       strict   at 4: no dog\n") {
 			t.Errorf("%+v", got)
 		}
 		old := map[string]any{"heartbeat": time.Now().UTC().Add(-time.Minute)}

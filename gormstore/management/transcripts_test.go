@@ -132,8 +132,16 @@ func TestTranscripts(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".md")
 		t.Run(name+"/sqlite", func(t *testing.T) { playFile(t, file, newSQLite, *update) })
-		t.Run(name+"/postgres", func(t *testing.T) { playFile(t, file, newPostgres, false) })
+		t.Run(name+"/postgres", func(t *testing.T) { playFile(t, file, newStrict, false) })
 	}
+}
+
+// newStrict makes a service on PostgreSQL that writes as one on SQLite does.
+func newStrict(t *testing.T) *service {
+	t.Helper()
+	s := newPostgres(t)
+	s.env = append(s.env, "STRICT_ORDER=y")
+	return s
 }
 
 func playFile(t *testing.T, file string, make func(*testing.T) *service, write bool) {
