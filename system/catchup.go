@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -44,7 +45,9 @@ func (m *members) CatchUp(ctx context.Context, follower string, report func(Proc
 	for _, edge := range edges {
 		// The runner's own following is left alone: it may be at work.
 		own := edge.again(leaderOutside(ctx, edge.leader))
-		failed = append(failed, own.catchUp(ctx, report))
+		err := own.catchUp(ctx, report)
+		own.keepOutcome(ctx, err)
+		failed = append(failed, err)
 		all = append(all, own.done)
 	}
 	return all, errors.Join(failed...)
@@ -99,6 +102,44 @@ func (l outsideLeader) knownTopics() []string {
 		return k.knownTopics()
 	}
 	return nil
+}
+
+// keepOutcome keeps what CatchUp has failed with, for other processes to see, as
+// a runner does that failed and was stopped. A success ends an error that is kept
+// and is not about an event. In a transaction of the caller's, such as that of a
+// dry run, it keeps nothing.
+func (f *following) keepOutcome(ctx context.Context, err error) {
+	recorder, ok := f.app().Factory().(persistence.StatusRecorder)
+	if !ok || ctx.Err() != nil || persistence.TransactionFrom(ctx) != nil || errors.Is(err, ErrPaused) || isLocked(err) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	f.note(err, time.Time{})
+	failed := err != nil
+	if !failed {
+		var statuses []persistence.FollowerStatus
+		statuses, err = recorder.FollowerStatuses(ctx)
+		failed = slices.ContainsFunc(statuses, func(s persistence.FollowerStatus) bool {
+			return s.ApplicationName == f.app().Name() && s.UpstreamApplicationName == f.leader.Name() && s.Error != "" && s.NotificationID == 0
+		})
+	} else {
+		err = nil
+	}
+	if failed && err == nil {
+		status := f.statusToKeep(f.identity)
+		err = f.transaction(ctx, func(ctx context.Context) error {
+			status.Heartbeat = time.Now().UTC()
+			if err := recorder.RecordStatus(ctx, status); err != nil {
+				return err
+			}
+			status.State = string(Stopped) // the runner of another process goes on
+			return recorder.RecordStatus(ctx, status)
+		})
+	}
+	if err != nil && !isNotMigrated(err) {
+		f.app().Logger().WarnContext(ctx, "the status of a follower cannot be kept", "follower", f.app().Name(), "error", err)
+	}
 }
 
 // catchUp pulls up to the end that the log has now. What is recorded meanwhile may keep on coming.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -78,3 +81,62 @@ func TestCatchUp(t *testing.T) {
 		}
 	})
 }
+
+// What CatchUp has failed with is kept for other processes, until a CatchUp
+// succeeds. One in a transaction of the caller's, such as a dry run, keeps nothing,
+// and a runner that is alive keeps its place.
+func TestCatchUpKeepsItsError(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		ctx, store := t.Context(), gormstore.New(db)
+		fails := errors.New("no stamps")
+		policy := func(context.Context, domain.Event, *application.ProcessingEvent) error { return fails }
+		r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", policy))),
+			application.WithStore(store))
+		closing(t, r, err)
+		dogs := get[*school.TrainingSchool](t, r, schoolName)
+		register(t, dogs, 0, "Fido")
+		kept := func() []persistence.FollowerStatus {
+			t.Helper()
+			statuses, err := store.FollowerStatuses(ctx)
+			do(t, err)
+			return statuses
+		}
+		catchUp := func(ctx context.Context) error {
+			_, err := r.CatchUp(ctx, "F", nil)
+			return err
+		}
+		_ = store.Transaction(ctx, catchUp) // is rolled back, as it fails
+		if got := kept(); len(got) != 0 {
+			t.Errorf("a dry run has kept %+v", got)
+		}
+		if err := catchUp(ctx); !errors.Is(err, fails) {
+			t.Fatal(err)
+		}
+		if got := kept(); len(got) != 1 || !strings.Contains(got[0].Error, "no stamps") || got[0].NotificationID != 1 ||
+			got[0].State != string(system.Stopped) || got[0].Since.IsZero() {
+			t.Errorf("kept is %+v", got)
+		}
+
+		// A runner that is alive is not replaced.
+		alive := persistence.FollowerStatus{ApplicationName: "F", UpstreamApplicationName: schoolName, State: "running",
+			Heartbeat: time.Now(), Process: "another:1:1", Ahead: -1}
+		do(t, store.RecordStatus(ctx, alive), ignored(catchUp(ctx)))
+		if got := kept(); len(got) != 1 || got[0].State != "running" || got[0].Process != alive.Process || got[0].Error != "" {
+			t.Errorf("beside a runner: %+v", got)
+		}
+		alive.State = "stopped"
+		alive.Error = "cannot read the log"
+		do(t, store.RecordStatus(ctx, alive))
+
+		// A success ends an error that is about no event.
+		fails = nil
+		do(t, catchUp(ctx))
+		if got := kept(); len(got) != 1 || got[0].Error != "" || got[0].State != string(system.Stopped) {
+			t.Errorf("after a success: %+v", got)
+		}
+	})
+}
+
+// ignored is for an error that is the point of a test elsewhere.
+func ignored(error) error { return nil }

@@ -225,7 +225,7 @@ func TestFollowers(t *testing.T) {
 
 		e.start(t, "reset_follower", "TrickCounts").wantFailure(t, "TrickCounts will replay 5 events", "--yes")
 		e.start(t, "reset_follower", "--yes", "--upstream-apps", "TrainingSchool", "TrickCounts").want(t,
-			"The tracking states of TrickCounts will be reset (1 upstream app).\n1 upstream app has been un-tracked.\n")
+			"The tracking states of TrickCounts will be reset (1 upstream app).\nTrickCounts will replay 5 events.\n1 upstream app has been un-tracked.\n")
 		e.call(t, "counts").want(t, "")
 		e.start(t, "reset_follower", "--yes", "-v", "2", "DogNames").want(t, "The following tracking states of DogNames will be reset:\n"+
 			"\t- TrainingSchool\n1 upstream app has been un-tracked (for a total of 5 notifications).\n")
@@ -235,7 +235,9 @@ func TestFollowers(t *testing.T) {
 			"[2/2] Synchronizing DogNames... OK\n\t 2 events from TrainingSchool processed\n")
 		e.call(t, "counts").want(t, counted)
 		e.call(t, "dogs").want(t, "Fido\nRex\n")
-		e.start(t, "check").want(t, "3 applications checked: 0 problems.\n")
+		if got := e.start(t, "check"); got.code != 0 || !strings.HasSuffix(got.stdout, "\n3 applications checked: 0 problems.\n") {
+			t.Errorf("%+v", got)
+		}
 	})
 }
 

@@ -93,6 +93,9 @@ func (p *resetPrinter) reset(c *call, runner Runner) error {
 		return refuse("%s With nobody to ask it needs --yes, or --dry-run to see what would happen.", replays(plan.Report()))
 	}
 	p.header(plan.Report())
+	if !ask && p.verbosity == 1 { // the question says it, and so does the end of a higher verbosity
+		fmt.Fprintln(p.out, replays(plan.Report()))
+	}
 	if ask && !p.confirmed(c, plan.Report()) {
 		return cmp.Or(c.context().Err(), refuse("Nothing was reset."))
 	}

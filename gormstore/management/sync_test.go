@@ -292,3 +292,29 @@ func TestNoDatabase(t *testing.T) {
 	s.manage(t, "migrate").want(t, 0, "The tables for events are in the database \"default\".\n", "")
 	s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
 }
+
+// followers shows what sync_followers has failed with, until it succeeds.
+func TestFailedSyncIsShown(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.env = append(s.env, "DJ_FLAKY=1")
+		s.train(t, "TrainingSchool", 3)
+		if got := s.manage(t, "FLAKY=value", "sync_followers", "-v", "0", "--dry-run"); got.code != 1 {
+			t.Errorf("%+v", got)
+		}
+		if got := s.manage(t, "followers"); strings.Contains(got.stdout, "boom") {
+			t.Errorf("after a dry run: %+v", got)
+		}
+		if got := s.manage(t, "FLAKY=value", "sync_followers", "-v", "0"); got.code != 1 {
+			t.Errorf("%+v", got)
+		}
+		got := s.manage(t, "followers")
+		if strings.Count(got.stdout, "at 1: Flaky: cannot process notification 1 ") != 1 || !strings.Contains(got.stdout, "boom") ||
+			!strings.Contains(got.stdout, "Flaky     TrainingSchool  not running") {
+			t.Errorf("%+v", got)
+		}
+		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+		if got := s.manage(t, "followers"); strings.Contains(got.stdout, "boom") {
+			t.Errorf("after a success: %+v", got)
+		}
+	})
+}
