@@ -7,6 +7,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
@@ -113,6 +114,48 @@ func ExampleTransaction() {
 	// first: <nil>
 	// second fails: true
 	// invoices: 1 - Bella unknown: true
+}
+
+// Transactions that change the same dog at the same time are repeated until they
+// have all been stored.
+func ExampleRetry() {
+	ctx := context.Background()
+	db, remove := temporary()
+	defer remove()
+	if err := errors.Join(gormstore.AutoMigrate(db), db.AutoMigrate(&Invoice{})); err != nil {
+		log.Fatal(err)
+	}
+	dogs, err := school.New(application.WithStore(gormstore.New(db)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := dogs.Register(ctx, "Fido"); err != nil {
+		log.Fatal(err)
+	}
+
+	lesson := func(trick string) error {
+		return gormstore.Retry(ctx, db, func(ctx context.Context, tx *gorm.DB) error {
+			if err := tx.Create(&Invoice{Dog: "Fido"}).Error; err != nil {
+				return err
+			}
+			return dogs.AddTrick(ctx, "Fido", trick)
+		})
+	}
+	var lessons sync.WaitGroup
+	for _, trick := range []string{"sit", "roll over", "fetch"} {
+		lessons.Go(func() {
+			if err := lesson(trick); err != nil {
+				log.Print(err)
+			}
+		})
+	}
+	lessons.Wait()
+
+	var invoices []Invoice
+	db.Find(&invoices)
+	tricks, _ := dogs.Tricks(ctx, "Fido")
+	fmt.Println(len(invoices), "invoices,", len(tricks), "tricks")
+	// Output: 3 invoices, 3 tricks
 }
 
 // A transaction that was begun without this package, on a database with the plugin.

@@ -301,3 +301,102 @@ func TestIDsOfANarrowColumnRunOut(t *testing.T) {
 		t.Error("a number of a policy's own statement counts as trouble with the database")
 	}
 }
+
+// losses are what a caller does in a transaction whose connection is lost: lose
+// ends its session.
+var losses = map[string]func(ctx context.Context, db, tx *gorm.DB, r persistence.ProcessRecorder, lose func()) error{
+	"in a save": func(ctx context.Context, _, _ *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
+		lose()
+		_, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1))
+		return err
+	},
+	"in a save of several": func(ctx context.Context, _, _ *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
+		lose()
+		_, err := r.InsertEvents(ctx, append(history(uuid.New(), 1, 1), history(uuid.New(), 1, 1)...))
+		return err
+	},
+	"after a save": func(ctx context.Context, db, tx *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
+		if _, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil {
+			return err
+		}
+		lose()
+		return tx.Exec("SELECT 1").Error
+	},
+	"in a read": func(ctx context.Context, _, _ *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
+		lose()
+		return drained(ctx, r, uuid.New())
+	},
+	"in a read of the log": func(ctx context.Context, _, _ *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
+		lose()
+		_, err := r.SelectNotifications(ctx, persistence.NotificationRange{Limit: 1})
+		return err
+	},
+	"in a position": func(ctx context.Context, _, _ *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
+		lose()
+		return r.InsertTracking(ctx, persistence.Tracking{ApplicationName: kennels, NotificationID: 1})
+	},
+	"in a statement": func(_ context.Context, _, tx *gorm.DB, _ persistence.ProcessRecorder, lose func()) error {
+		lose()
+		return tx.Exec("SELECT ?::int", 1).Error
+	},
+	"in a query": func(_ context.Context, _, tx *gorm.DB, _ persistence.ProcessRecorder, lose func()) error {
+		lose()
+		var n int
+		return tx.Raw("SELECT 1").Scan(&n).Error
+	},
+	"in a nested transaction": func(ctx context.Context, db, tx *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
+		return gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error {
+			lose()
+			_, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1))
+			return err
+		})
+	},
+	"before a nested transaction": func(_ context.Context, _, tx *gorm.DB, _ persistence.ProcessRecorder, lose func()) error {
+		lose()
+		return tx.Transaction(func(*gorm.DB) error { return nil })
+	},
+	"without a look at it": func(ctx context.Context, db, tx *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
+		if _, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil {
+			return err
+		}
+		lose()
+		_ = tx.Exec("SELECT 1").Error // as a caller who ignores it
+		return nil
+	},
+}
+
+// terminate ends the session of a transaction, and returns when it has ended.
+func terminate(t testing.TB, truth, tx *gorm.DB) {
+	t.Helper()
+	var pid int
+	if err := tx.Raw("SELECT pg_backend_pid()").Scan(&pid).Error; err != nil {
+		t.Fatal(err)
+	}
+	run(t, truth, fmt.Sprintf("SELECT pg_terminate_backend(%d, 10000)", pid))
+}
+
+// A connection that is lost in a transaction is retryable, wherever the loss is
+// noticed before the commit is sent: nothing of the transaction is stored. After
+// that the outcome is unknown.
+func TestLostConnectionIsRetryable(t *testing.T) {
+	t.Parallel()
+	truth := migrated(t, testdb.OpenPostgres(t))
+	for name, lose := range losses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := again(t, truth)
+			r := recorder(t, db, schoolName)
+			before := count(t, truth, "stored_events")
+			err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, tx *gorm.DB) error {
+				return lose(ctx, db, tx, r, func() { terminate(t, truth, tx) })
+			})
+			if !persistence.IsRetryable(err) || !errors.Is(err, persistence.ErrUnavailable) {
+				t.Errorf("got %v, want an ErrUnavailable", err)
+			}
+			if after := count(t, truth, "stored_events"); after != before {
+				t.Errorf("%d events were stored, want none", after-before)
+			}
+			wantIdle(t, db)
+		})
+	}
+}

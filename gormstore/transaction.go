@@ -360,7 +360,7 @@ func (s *Store) atomically(ctx context.Context, op string, fn func(context.Conte
 	committed = true
 	defer s.handle.alarms.after(commitTimeout, cancel).stop()
 	err = pool.Commit()
-	if err != nil && s.dialect.unanswered(err) {
+	if err != nil && !errors.Is(err, persistence.ErrPersistence) && s.dialect.unanswered(err) {
 		return &lostReply{err: err, locked: true}
 	}
 	return s.translate(ctx, op, err)

@@ -144,6 +144,10 @@ type ConflictError struct {
 	// before it is not stored. Events were deleted, or an older state of the
 	// database was restored, since the originator was loaded.
 	Gap bool
+	// Exists reports that the version begins a stream: an originator was created
+	// whose id another one has. Repeating the same command cannot succeed. An
+	// EventStore sets it.
+	Exists bool
 	// Stored are the events that stand in the way, at the places of those that were to be stored, with their
 	// notification ids where the recorder has such.
 	Stored []Notification
@@ -161,8 +165,14 @@ func (e *ConflictError) Error() string {
 			e.Application, e.OriginatorID, e.Current, e.Version)
 	}
 	text := fmt.Sprintf("%s: originator %s already has version %d", e.Application, e.OriginatorID, e.Version)
+	if e.Exists {
+		text = fmt.Sprintf("%s: originator %s exists: it already has version %d", e.Application, e.OriginatorID, e.Version)
+	}
 	if e.Current > e.Version {
 		text += fmt.Sprintf(" and is at version %d", e.Current)
+	}
+	if e.Exists {
+		return text + "; load it instead of creating it, or give the new one another id"
 	}
 	return text + "; load it again and repeat the command"
 }

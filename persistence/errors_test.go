@@ -81,6 +81,9 @@ func TestErrorTexts(t *testing.T) {
 			"School: originator " + id + " already has version 3; load it again and repeat the command", persistence.ErrIntegrity, true},
 		{&persistence.ConflictError{Application: "School", OriginatorID: sampleID, Version: 3, Current: 7},
 			"School: originator " + id + " already has version 3 and is at version 7; load it again and repeat the command", persistence.ErrIntegrity, false},
+		{&persistence.ConflictError{Application: "School", OriginatorID: sampleID, Version: 1, Current: 7, Exists: true},
+			"School: originator " + id + " exists: it already has version 1 and is at version 7; " +
+				"load it instead of creating it, or give the new one another id", persistence.ErrIntegrity, false},
 		{&persistence.TrackingError{Application: "Counters", Upstream: "School", NotificationID: 5, Current: 7},
 			"Counters: position in School cannot move to 5: it is at 7 already", persistence.ErrIntegrity, false},
 		{&persistence.NotMigratedError{Missing: `table "stored_events"`, Fix: "call gormstore.AutoMigrate", Err: errBroken},

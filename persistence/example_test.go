@@ -149,7 +149,7 @@ func ExampleIsConflict() {
 	// Output:
 	// <nil>
 	// true true
-	// TrainingSchool: originator 1e1d7398-8986-57af-bb01-11a89b2f8b02 already has version 1; load it again and repeat the command
+	// TrainingSchool: originator 1e1d7398-8986-57af-bb01-11a89b2f8b02 exists: it already has version 1; load it instead of creating it, or give the new one another id
 }
 
 // A caller that has saved an event waits until a follower has seen it.

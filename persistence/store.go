@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -69,6 +70,9 @@ func (s *EventStore) put(
 			err = confirm(ctx, conflict, moved)
 		}
 		if IsConflict(err) {
+			conflict.Exists = !conflict.Gap && slices.ContainsFunc(stored, func(e StoredEvent) bool {
+				return e.OriginatorID == conflict.OriginatorID && e.OriginatorVersion == conflict.Version && e.begins()
+			})
 			err = s.checkDefinition(ctx, conflict, stored, err)
 		}
 	}

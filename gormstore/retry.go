@@ -1,0 +1,91 @@
+package gormstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// DefaultTries is how often Retry runs a transaction at most.
+const DefaultTries = 5
+
+// RetryOption is a setting of Retry.
+type RetryOption func(*retrying)
+
+// WithTries replaces DefaultTries. A number below 1 counts as 1.
+func WithTries(n int) RetryOption {
+	return func(r *retrying) { r.tries = n }
+}
+
+type retrying struct{ tries int }
+
+// Retry runs fn in a transaction, as Transaction does, and runs the whole of it again if another transaction is the
+// reason that nothing of it was stored: after a conflict (persistence.IsConflict), a deadlock or a serialization
+// failure (persistence.ErrRetryTransaction, also of fn's own statements), or a database that could not be reached
+// (persistence.ErrUnavailable).
+//
+// fn may be called several times, so it must load the aggregates that it changes, and have no effects outside of the
+// transaction except by persistence.OnCommit. Between the calls Retry waits, for a random time that grows with each.
+// After DefaultTries, or when ctx ends, it returns the last error.
+//
+// Any other error is returned at once. One that leaves open what is stored (persistence.ErrOutcomeUnknown) is never
+// followed by another try, and neither is a lock timeout, which has been waited for long enough. In a ctx that carries
+// a transaction, which Retry could not repeat, it returns a persistence.ErrProgramming without calling fn.
+func Retry(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *gorm.DB) error, options ...RetryOption) error {
+	r := retrying{tries: DefaultTries}
+	for _, option := range options {
+		option(&r)
+	}
+	s := transactor(db)
+	if carried, _ := ctx.Value(sharedKey{}).(*shared); carried != nil {
+		return &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore: retry a transaction",
+			Hint: "the context carries a transaction, which would have to be repeated as a whole: " +
+				"use Transaction here, and Retry for the outer one"}
+	}
+	for try := 1; ; try++ {
+		err := s.transaction(ctx, fn)
+		if err == nil || !s.repeatable(err) {
+			return err
+		}
+		if try >= r.tries {
+			return fmt.Errorf("gormstore: a transaction failed at each of %d tries: %w", try, err)
+		}
+		if !sleep(ctx, rand.N(firstRetryWait<<min(try-1, retryDoublings))) {
+			return withCause(ctx, err)
+		}
+	}
+}
+
+// The wait after the first try is below firstRetryWait, and doubles so many times at most.
+const (
+	firstRetryWait = 20 * time.Millisecond
+	retryDoublings = 6
+)
+
+// repeatable reports whether a transaction that failed may succeed if all of it is
+// run again. The error may be a driver's, of a statement of the caller's own.
+func (s *Store) repeatable(err error) bool {
+	if errors.Is(err, persistence.ErrOutcomeUnknown) {
+		return false
+	}
+	return persistence.IsConflict(err) || errors.Is(err, persistence.ErrRetryTransaction) || errors.Is(err, persistence.ErrUnavailable) ||
+		!errors.Is(err, persistence.ErrPersistence) && s.dialect.reported(err) && s.faultOf(err).class == persistence.ErrRetryTransaction
+}
+
+// sleep waits, and reports whether ctx has not ended meanwhile.
+func sleep(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
