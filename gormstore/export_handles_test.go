@@ -35,3 +35,16 @@ func handleOfDB(db *gorm.DB) *handle {
 	}
 	return handleOf(pool)
 }
+
+// TxStatusOf is the state of a transaction's session, or "" if it is not known.
+func TxStatusOf(tx *gorm.DB) string {
+	pool, ok := unhooked(tx.Statement.ConnPool).(*sql.Tx)
+	if !ok {
+		return ""
+	}
+	status, known := txStatus(pool)
+	if !known {
+		return ""
+	}
+	return string(status)
+}

@@ -128,6 +128,7 @@ var postgresFaults = map[string]fault{
 		hint: "a sequence has reached its end; make it and its column a bigint"},
 	"23505": {class: persistence.ErrIntegrity, scope: aboutEvent, unique: true},
 	"25006": {class: persistence.ErrReadOnly, scope: aboutDatabase},
+	"25P01": {class: persistence.ErrProgramming, scope: aboutDatabase, hint: hintEnded},
 	"25P03": {class: persistence.ErrOperational, scope: aboutDatabase,
 		hint: "the session was idle in the transaction for too long"},
 	"25P04": {class: persistence.ErrOperational, scope: aboutDatabase,

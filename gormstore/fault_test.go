@@ -60,6 +60,7 @@ var postgresFaults = []fault{
 	{"23514", "check", persistence.ErrIntegrity, event},
 	{"24000", "", persistence.ErrDatabase, database},
 	{"25001", "", persistence.ErrInternal, database},
+	{"25P01", "", persistence.ErrProgramming, database},
 	{"25006", "", persistence.ErrReadOnly, database},
 	{"25P02", "", persistence.ErrInternal, database},
 	{"25P03", "", persistence.ErrOperational, database},

@@ -73,7 +73,8 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 	key, wait := r.orderKey(place), waitOf(ctx, r.store.lockTimeout)
 	first := &events[0]
 	query := r.statements.whole.event
-	arguments := append(make([]any, 0, 14), milliseconds(wait), key, r.application, at.oid, at.sequence,
+	limit, ended := onlyWhileOpen(c.pool, milliseconds(wait))
+	arguments := append(make([]any, 0, 14), limit, key, r.application, at.oid, at.sequence,
 		first.OriginatorID.String(), first.OriginatorVersion, first.Topic, first.State, continued(first))
 	if len(events) > 1 {
 		var a columns
@@ -94,6 +95,9 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 		ids, err = parseIDs(row[0])
 		return err
 	}, query, arguments...)
+	if ended() {
+		return nil, false, errEnded
+	}
 	return ids, there, watch.explainJoined(r.application+": "+opSave, err)
 }
 
