@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 )
 
 // connection sends statements to a pool or to a transaction, past GORM's builder and callbacks, and shows them to
@@ -155,11 +156,54 @@ func (c connection) indirect(ctx context.Context, each eachRow, query string, ar
 	return rows.Err()
 }
 
+// quiet returns a connection whose statements GORM's logger is not told of. It is
+// for those that ask what the tables are like, which no caller has asked for.
+func (c connection) quiet() connection {
+	c.pool = quietPool{c.pool}
+	return c
+}
+
+type quietPool struct{ gorm.ConnPool }
+
 // trace tells GORM's logger of a statement. A violated unique key is no error to report there: it is an ordinary
-// conflict, and the caller learns of it.
+// conflict, and the caller learns of it. So is a table that does not exist.
 func (c connection) trace(ctx context.Context, begin time.Time, query string, affected int64, err error) {
-	if err != nil && c.store.faultOf(err).unique {
+	if _, ok := c.pool.(quietPool); ok {
+		return
+	}
+	if err != nil && c.store.isExpected(err) {
 		err = nil
 	}
 	c.store.db.Logger.Trace(ctx, begin, func() (string, int64) { return query, affected }, err)
+}
+
+// isExpected reports whether an error is one that callers handle, so that GORM's
+// logger need not report it.
+func (s *Store) isExpected(err error) bool {
+	f := s.faultOf(err)
+	return f.unique || f.missing != ""
+}
+
+// expectingLogger is the logger of the user's handle for statements of this
+// package. It reports no errors that callers handle.
+type expectingLogger struct {
+	logger.Interface
+	store *Store
+}
+
+// Trace implements logger.Interface.
+func (l expectingLogger) Trace(ctx context.Context, begin time.Time, statement func() (string, int64), err error) {
+	if err != nil && l.store.isExpected(err) {
+		err = nil
+	}
+	l.Interface.Trace(ctx, begin, statement, err)
+}
+
+// ParamsFilter implements gorm.ParamsFilter: arguments are shown as the user's
+// logger shows them.
+func (l expectingLogger) ParamsFilter(ctx context.Context, statement string, arguments ...any) (string, []any) {
+	if filter, ok := l.Interface.(gorm.ParamsFilter); ok {
+		return filter.ParamsFilter(ctx, statement, arguments...)
+	}
+	return statement, arguments
 }

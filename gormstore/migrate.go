@@ -39,7 +39,7 @@ func AutoMigrate(db *gorm.DB) error {
 	if err := s.inspectable(ctx); err != nil {
 		return err
 	}
-	found, err := s.inspect(ctx, s.pool)
+	found, err := s.inspect(ctx, connection{s.pool, s})
 	if err == nil && !found.creates() { // there is no other process to wait for
 		s.warn(ctx, found)
 		return schemaError(append(found.withheld(), found.differences...))
@@ -49,7 +49,7 @@ func AutoMigrate(db *gorm.DB) error {
 		if err := s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout}, lockKey("migrate")); err != nil {
 			return err
 		}
-		if found, err = s.inspect(ctx, pool); err != nil || !found.creates() {
+		if found, err = s.inspect(ctx, c); err != nil || !found.creates() {
 			return err
 		}
 		return s.create(ctx, pool, found)
@@ -119,7 +119,7 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 	if err := s.inspectable(ctx); err != nil {
 		return err
 	}
-	found, err := s.inspect(ctx, s.pool)
+	found, err := s.inspect(ctx, connection{s.pool, s})
 	if err != nil {
 		return s.translate(ctx, "validate", err)
 	}
@@ -134,13 +134,13 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 
 // Missing returns the names of the tables that AutoMigrate would create, and
 // changes nothing. If a table that exists does not fit, it returns a *SchemaError
-// as well, as AutoMigrate would.
+// as well, as AutoMigrate would. GORM's logger is not told of its statements.
 func Missing(ctx context.Context, db *gorm.DB) (tables []string, err error) {
 	s := New(db)
 	if err := s.inspectable(ctx); err != nil {
 		return nil, err
 	}
-	found, err := s.inspect(ctx, s.pool)
+	found, err := s.inspect(ctx, connection{s.pool, s}.quiet())
 	if err != nil {
 		return nil, s.translate(ctx, "look at tables", err)
 	}

@@ -292,7 +292,7 @@ func (t *eventTable) placeAt(at location) place {
 
 // locate asks where a connection finds the table.
 func (t *eventTable) locate(ctx context.Context, c connection) (location, error) {
-	at, err := t.store.dialect.locate(ctx, c, t.table)
+	at, err := t.store.dialect.locate(ctx, c.quiet(), t.table)
 	if err == nil {
 		t.store.handle.locations.Store(t.table.quoted, at)
 	}
@@ -693,7 +693,7 @@ func (s *Store) schemaOf(ctx context.Context, c connection, joined bool, t table
 	if known, ok := s.handle.locations.Load(t.quoted); ok && !joined {
 		return known.(location).schema, nil
 	}
-	at, err := s.dialect.locate(ctx, c, t)
+	at, err := s.dialect.locate(ctx, c.quiet(), t)
 	if err == nil && !joined {
 		s.handle.locations.Store(t.quoted, at)
 	}

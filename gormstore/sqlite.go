@@ -41,7 +41,7 @@ func (s sqlite) prepare(ctx context.Context, store *Store, joined *shared) (bool
 // either.
 func (s sqlite) examine(ctx context.Context, store *Store) (bool, error) {
 	var events description
-	if err := s.describeTable(ctx, connection{store.pool, store}, store.tables.events.name, &events); err != nil {
+	if err := s.describeTable(ctx, connection{store.pool, store}.quiet(), store.tables.events.name, &events); err != nil {
 		return false, err
 	}
 	if events.exists && events.unreliable != "" {

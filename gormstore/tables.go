@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 	"gorm.io/gorm/schema"
 )
 
@@ -72,9 +73,8 @@ func (i inspection) withheld() []string {
 }
 
 // inspect compares the tables of all models with what the recorders need.
-func (s *Store) inspect(ctx context.Context, pool gorm.ConnPool) (found inspection, err error) {
-	c := connection{pool, s}
-	tx := s.session(ctx, pool)
+func (s *Store) inspect(ctx context.Context, c connection) (found inspection, err error) {
+	tx := s.session(ctx, c.pool)
 	models := Models()
 	described, err := s.dialect.describe(ctx, c, tablesOfModels(tx, models))
 	if err != nil {
@@ -348,7 +348,7 @@ func hasTable(tx *gorm.DB, model any) (exists bool, err error) {
 	if tx.Dialector.Name() == postgresName {
 		query, name = "SELECT to_regclass(?) IS NOT NULL", table.quoted
 	}
-	err = tx.Raw(query, name).Scan(&exists).Error
+	err = tx.Session(&gorm.Session{Logger: logger.Discard}).Raw(query, name).Scan(&exists).Error
 	return exists, err
 }
 
@@ -375,6 +375,6 @@ func hasKey(tx *gorm.DB, model any, columns ...string) (bool, error) {
 		name = table.quoted
 	}
 	var keys int
-	err := tx.Raw(keyQueries[tx.Dialector.Name()], name, strings.Join(columns, ",")).Scan(&keys).Error
+	err := tx.Session(&gorm.Session{Logger: logger.Discard}).Raw(keyQueries[tx.Dialector.Name()], name, strings.Join(columns, ",")).Scan(&keys).Error
 	return keys > 0, err
 }

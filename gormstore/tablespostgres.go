@@ -192,7 +192,7 @@ func (p postgres) prepare(ctx context.Context, s *Store, joined *shared) (bool, 
 	} else if err := s.room(ctx); err != nil {
 		return false, err
 	}
-	described, err := p.describe(ctx, c, s.tables.all())
+	described, err := p.describe(ctx, c.quiet(), s.tables.all())
 	if err != nil {
 		return false, err
 	}

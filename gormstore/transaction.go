@@ -122,6 +122,7 @@ func (s *Store) usable(ctx context.Context) error {
 // know of.
 func (s *Store) share(ctx context.Context, pool gorm.ConnPool, turns *turns, scope *persistence.Transaction, fn func(context.Context, *gorm.DB) error) error {
 	tx := s.session(ctx, hook(outsideOf(ctx), pool, scope, turns, poolOf{s.pool}, s.db.Name()))
+	tx.Logger = s.db.Logger // the session is the user's
 	ctx = context.WithValue(ctx, sharedKey{}, &shared{tx: tx, pool: s.pool, turns: turns})
 	if err := fn(ctx, tx.WithContext(ctx)); err != nil {
 		return err
@@ -205,10 +206,13 @@ func Tx(ctx context.Context) (*gorm.DB, error) {
 
 // session is a GORM session whose statements go to a transaction.
 func (s *Store) session(ctx context.Context, pool gorm.ConnPool) *gorm.DB {
+	if quiet, ok := pool.(quietPool); ok {
+		pool = quiet.ConnPool
+	}
 	if whole, ok := pool.(*sql.DB); ok {
 		pool = pinned{whole}
 	}
-	tx := s.db.Session(&gorm.Session{Context: ctx, NewDB: true})
+	tx := s.db.Session(&gorm.Session{Context: ctx, NewDB: true, Logger: expectingLogger{s.db.Logger, s}})
 	tx.Statement.ConnPool = pool
 	return tx
 }

@@ -272,6 +272,9 @@ func openDatabases(context.Context) (func() error, error) {
 
 func openDatabase(address string) (*gorm.DB, error) {
 	quiet := &gorm.Config{Logger: logger.Discard}
+	if os.Getenv("LOGGING") != "" { // as GORM does without a logger
+		quiet.Logger = nil
+	}
 	if path, ok := strings.CutPrefix(address, "sqlite:"); ok {
 		return gormstore.OpenSQLite(sqlite.Open, path, quiet)
 	}

@@ -3,6 +3,7 @@ package management_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -315,6 +316,30 @@ func TestFailedSyncIsShown(t *testing.T) {
 		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
 		if got := s.manage(t, "followers"); strings.Contains(got.stdout, "boom") {
 			t.Errorf("after a success: %+v", got)
+		}
+	})
+}
+
+// The library's own look at tables is not in the output of a command, whatever
+// GORM's logger is.
+func TestOutputWithoutProbes(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.env = append(s.env, "LOGGING=1")
+		s.train(t, "TrainingSchool", 1)
+		var states []management.FollowerState
+		if got := s.manage(t, "followers", "-o", "json"); json.Unmarshal([]byte(got.stdout), &states) != nil || got.stderr != "" {
+			t.Errorf("%+v", got)
+		}
+		for _, table := range []string{"follower_status", "parked_events", "follower_settings", "notification_tracking", "stored_events"} {
+			if err := s.db.Exec("DROP TABLE " + table).Error; err != nil {
+				t.Fatal(err)
+			}
+			for _, words := range []string{"followers -o json", "check", "sync_followers -v 0", "reset_follower Counter", "migrate --plan"} {
+				got := s.manage(t, strings.Fields(words)...)
+				if strings.Contains(got.stdout+got.stderr, ".go:") {
+					t.Errorf("without %s, %s: %+v", table, words, got)
+				}
+			}
 		}
 	})
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"slices"
 
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -58,6 +61,7 @@ func (t tracking) parks(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
+	tx = tx.Session(&gorm.Session{Logger: logger.Discard})
 	return tx.Migrator().HasTable(&gormstore.ParkedEvent{})
 }
 
