@@ -99,6 +99,17 @@ func (s *Store) CountNotifications(ctx context.Context, application string, upTo
 		"SELECT COUNT(*) FROM "+s.tables.events.quoted+" WHERE application_name = ? AND id <= ?", application, upTo)
 }
 
+// LastNotificationID returns the highest notification id of an application's
+// events up to and including this one, or 0 if there is none.
+func (s *Store) LastNotificationID(ctx context.Context, application string, upTo int64) (int64, error) {
+	if err := s.usable(ctx); err != nil {
+		return 0, err
+	}
+	return newProcessRecorder(s, application).maximum(ctx, "find the last notification",
+		"SELECT COALESCE((SELECT id FROM "+s.tables.events.quoted+
+			" WHERE application_name = ? AND id <= ? ORDER BY id DESC LIMIT 1), 0)", application, upTo)
+}
+
 // DeleteTracking deletes an application's position in the log of another, and returns how many rows that were. It needs a
 // transaction of the database in ctx, for otherwise it is persistence.ErrNoTransaction, and takes the lock of the position:
 // a follower that is at a batch finishes it first, and the next one begins at the start of the log. The status of the

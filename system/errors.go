@@ -111,11 +111,14 @@ type AheadError struct {
 func (e *AheadError) Error() string {
 	if e.Head < 0 {
 		return fmt.Sprintf("%s: position %d was ahead of the log of %s earlier, and events with ids below it are new; "+
-			"reset the follower, or restore both from the same backup", e.Follower, e.Position, e.Leader)
+			"reset the follower, or restore both from the same backup; %s", e.Follower, e.Position, e.Leader, afterDeletion)
 	}
 	return fmt.Sprintf("%s: position %d is ahead of the log of %s, which ends at %d; "+
-		"reset the follower, or restore both from the same backup and restart", e.Follower, e.Position, e.Leader, e.Head)
+		"reset the follower, or restore both from the same backup and restart; %s", e.Follower, e.Position, e.Leader, e.Head, afterDeletion)
 }
+
+// afterDeletion is what to do if the log was not restored.
+const afterDeletion = "if its newest events were deleted with delete_originator and nothing was restored, run followers continue"
 
 // Unwrap makes the error a domain.ErrEventSourcing.
 func (e *AheadError) Unwrap() error { return domain.ErrEventSourcing }

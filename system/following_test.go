@@ -640,7 +640,7 @@ func TestErrorTexts(t *testing.T) {
 		{&system.ProcessingError{Follower: "F", Leader: "L", NotificationID: 7, Topic: "Dog.Registered", Err: cause},
 			"F: cannot process notification 7 (Dog.Registered) of L: no such table"},
 		{&system.AheadError{Follower: "F", Leader: "L", Position: 7, Head: 5}, "F: position 7 is ahead of the log of L, which ends at 5; " +
-			"reset the follower, or restore both from the same backup and restart"},
+			"reset the follower, or restore both from the same backup and restart; if its newest events were deleted with delete_originator and nothing was restored, run followers continue"},
 		{&system.PanicError{Value: "no dog"}, "policy panicked: no dog"},
 		{&system.Error{Name: "A", Problem: "it has no constructor"}, `system: application "A": it has no constructor`},
 	} {

@@ -22,6 +22,7 @@ type store interface {
 	ApplicationNames(ctx context.Context) ([]string, error)
 	TrackingStates(ctx context.Context) ([]gormstore.TrackingState, error)
 	CountNotifications(ctx context.Context, application string, upTo int64) (int64, error)
+	LastNotificationID(ctx context.Context, application string, upTo int64) (int64, error)
 	DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error)
 }
 

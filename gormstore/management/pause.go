@@ -155,10 +155,57 @@ func SkipToHead(ctx context.Context, runner Runner, options SkipOptions) ([]Skip
 		}
 		all = append(all, Skipped{Leader: s.Leader, From: s.Position, To: s.Head})
 	}
-	if options.DryRun {
-		return all, nil
+	return all, moveAll(ctx, own, options, all)
+}
+
+// ContinueAfterDeletion moves a follower that is ahead of a log back to the last event at or before its position, for one
+// in another database than its leader, of which the newest events were deleted with delete_originator. The follower
+// misses nothing and processes no event again, because there are no events in between. After a restore of the leader from
+// a backup it would miss events: reset the follower then.
+//
+// It returns only the logs in which the position has to move. Its errors are those of SkipToHead, and that the leader is
+// not stored by gormstore in this program.
+func ContinueAfterDeletion(ctx context.Context, runner Runner, options SkipOptions) ([]Skipped, error) {
+	upstreams, err := followed(runner, options.Follower, options.UpstreamApps)
+	if err != nil {
+		return nil, err
 	}
-	return all, own.Transaction(ctx, func(ctx context.Context) error {
+	own, ok := storeOf(runner, options.Follower)
+	if !ok {
+		return nil, fmt.Errorf("management: cannot move %s: it is not stored by gormstore", options.Follower)
+	}
+	recorder, err := own.ProcessRecorder(options.Follower)
+	if err != nil {
+		return nil, err
+	}
+	var all []Skipped
+	for _, upstream := range upstreams {
+		leader, ok := storeOf(runner, upstream)
+		if !ok {
+			return nil, fmt.Errorf("management: cannot move %s in the log of %s: this program does not have it in a database",
+				options.Follower, upstream)
+		}
+		position, err := recorder.MaxTrackingID(ctx, upstream)
+		if err != nil {
+			return nil, located(ctx, own, err)
+		}
+		last, err := leader.LastNotificationID(ctx, upstream, position)
+		if err != nil {
+			return nil, located(ctx, leader, err)
+		}
+		if last != position {
+			all = append(all, Skipped{Leader: upstream, From: position, To: last})
+		}
+	}
+	return all, moveAll(ctx, own, options, all)
+}
+
+// moveAll moves the positions of a follower, unless it is a dry run.
+func moveAll(ctx context.Context, own store, options SkipOptions, all []Skipped) error {
+	if options.DryRun {
+		return nil
+	}
+	return own.Transaction(ctx, func(ctx context.Context) error {
 		for _, one := range all {
 			if err := skip(ctx, own, options.Follower, one); err != nil {
 				return err

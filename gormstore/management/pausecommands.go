@@ -20,6 +20,7 @@ func pauseCommands(config Config) []*cobra.Command {
 		settingsCommand(config, "accept", "Accept what a follower has missed because its topics have changed.",
 			"has its topics accepted, for events of", AcceptTopics),
 		skipCommand(config),
+		continueCommand(config),
 	}
 }
 
@@ -62,6 +63,39 @@ func skipCommand(config Config) *cobra.Command {
 			return err
 		}
 		return skipAsked(c, runner, colours.screen(c), dryRun, yes)
+	})
+}
+
+func continueCommand(config Config) *cobra.Command {
+	const short = "Have a follower go on that is ahead of a log whose newest events were deleted."
+	cmd := &cobra.Command{Use: "continue [-n] follower [upstream ...]", Short: short,
+		Long: short + "\n\nIt is for a follower in another database than its leader, after delete_originator. " +
+			"After a restore from a backup, reset the follower.\n\n" +
+			"upstream: The upstream apps whose logs it is about. Defaults to all that the follower follows.",
+		ValidArgsFunction: completer(config, followerNames)}
+	var dryRun bool
+	cmd.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "Show what would be done, and do nothing.")
+	return newCommand(config, cmd, cobra.MinimumNArgs(1), func(c *call) error {
+		runner, err := c.runner()
+		if err != nil {
+			return err
+		}
+		options := SkipOptions{Follower: c.arguments[0], UpstreamApps: c.arguments[1:], DryRun: dryRun}
+		moved, err := ContinueAfterDeletion(c.context(), runner, options)
+		if err != nil {
+			return err
+		}
+		if len(moved) == 0 {
+			fmt.Fprintf(c.output, "%s is at an event that exists; nothing is to be done.\n", options.Follower)
+		}
+		for _, one := range moved {
+			text := fmt.Sprintf("%s goes on after %d in the log of %s, instead of %d; there are no events in between", options.Follower, one.To, one.Leader, one.From)
+			if dryRun {
+				text += " (dry-run)"
+			}
+			fmt.Fprintln(c.output, text+".")
+		}
+		return nil
 	})
 }
 
