@@ -30,7 +30,9 @@ type Application struct {
 
 	intervalsChecked sync.Once
 	cache            cacheSettings
+	storesStates     string // the setting that has states of aggregates stored or copied
 	log              *NotificationLog
+	former           formerNames
 	closed           atomic.Bool
 	reported         reports
 
@@ -122,6 +124,9 @@ func (a *Application) record(ctx context.Context, changes []domain.Changes, put 
 	}
 	w := collect(ctx, changes)
 	if err := w.foreign(a.name); err != nil {
+		return nil, err
+	}
+	if err := a.CheckFormerNames(ctx); err != nil {
 		return nil, err
 	}
 	a.intervalsChecked.Do(func() { a.warnOfUnknownIntervals(ctx) })
@@ -314,7 +319,10 @@ func (a *Application) ready(ctx context.Context) error {
 	if a.closed.Load() {
 		return a.closedError()
 	}
-	return ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return a.CheckFormerNames(ctx)
 }
 
 func (a *Application) closedError() error {

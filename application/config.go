@@ -74,7 +74,8 @@ func WithOriginalLayout() Option {
 //
 // It does not move events: to rename an application, stop it, change
 // application_name and upstream_application_name in all tables of this module,
-// and start it under its new name.
+// and start it under its new name. While the store has events under a former
+// name the application does not work; see Application.CheckFormerNames.
 func WithFormerNames(names ...string) Option {
 	return func(c *config) { c.formerNames = append(c.formerNames, names...) }
 }
@@ -125,6 +126,7 @@ type config struct {
 	original                  bool
 	formerNames               []string
 	snapshotting, ownsFactory bool
+	snapshottingGiven         bool // by WithSnapshotting
 	intervals                 intervals
 	snapshotsKept             int
 	hasSnapshotsKept          bool
@@ -173,6 +175,8 @@ func (c *config) wire() (*Application, error) {
 	a := &Application{
 		name: c.name, environment: c.environment, logger: c.logger, factory: c.factory, ownsFactory: c.ownsFactory,
 		intervals: c.intervals, cache: c.cache, kept: map[string][]keeper{},
+		storesStates: c.storesStates(),
+		former:       formerNames{names: c.formerNames},
 	}
 	a.mapper = persistence.NewMapper(persistence.MapperConfig{
 		Application: c.name, Transcoder: c.transcoder, Compressor: c.compressor, Cipher: c.cipher, OriginalLayout: c.original,
@@ -202,6 +206,19 @@ func (c *config) wire() (*Application, error) {
 		a.snapshots = persistence.NewSnapshotStore(a.mapper, recorder).KeepNewest(c.snapshotsKept)
 	}
 	return a, nil
+}
+
+// storesStates names the setting that has states of aggregates stored or copied.
+func (c *config) storesStates() string {
+	keys := []string{"IS_SNAPSHOTTING_ENABLED", "SNAPSHOTTING_INTERVALS"}
+	switch {
+	case c.snapshottingGiven:
+		return "application.WithSnapshotting"
+	case !c.snapshotting:
+		keys = []string{"AGGREGATE_CACHE_MAXSIZE"}
+	}
+	setting, _ := c.environment.Find(keys...)
+	return setting.Key
 }
 
 func (c *config) checkFormerNames() error {
@@ -355,6 +372,7 @@ func withoutPath(err error) error {
 // environment do not count against IS_SNAPSHOTTING_ENABLED=n.
 func (c *config) readSnapshotting() error {
 	mistakes := []error{c.intervals.check()}
+	c.snapshottingGiven = c.snapshotting
 	if setting, ok := c.environment.Find("SNAPSHOTTING_INTERVALS"); ok && !c.snapshotting {
 		var err error
 		c.intervals, err = parseIntervals(setting)

@@ -80,5 +80,8 @@ func (l *EventSourcedLog) Get(ctx context.Context, r persistence.EventRange) ite
 	if l.app.closed.Load() {
 		return func(yield func(domain.Event, error) bool) { yield(domain.Event{}, l.app.closedError()) }
 	}
+	if err := l.app.CheckFormerNames(ctx); err != nil {
+		return func(yield func(domain.Event, error) bool) { yield(domain.Event{}, err) }
+	}
 	return l.app.events.Get(ctx, l.id, r)
 }

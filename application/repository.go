@@ -52,7 +52,10 @@ func (r *Repository[T]) check() error {
 	if !ok || r.app.snapshots == nil && !copies {
 		return nil
 	}
-	return checker.CheckType(r.definition.StateType())
+	if err := checker.CheckType(r.definition.StateType()); err != nil {
+		return fmt.Errorf("%w; %s needs it: turn that off, or give the definition a domain.State", err, r.app.storesStates)
+	}
+	return nil
 }
 
 // Get loads the latest version of an aggregate. It returns a *NotFoundError if the aggregate has no events, and a

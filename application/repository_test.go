@@ -395,10 +395,15 @@ func TestRepositoryPanics(t *testing.T) {
 			application.NewRepository(app, Dogs)
 			application.NewEventSourcedLog(app, domain.DefineLog("Dog", domain.Entry("Registered", "")), uuid.New())
 		}},
-		{"state that snapshots would lose", "lossy.secret cannot be stored: the field is not exported",
+		{"state that snapshots would lose", "application.WithSnapshotting needs it: turn that off",
 			[]application.Option{application.WithSnapshotting(nil)},
 			func(app *application.Application) { application.NewRepository(app, lossies) }},
 		{"state that the cache would lose", "lossy.secret cannot be stored", []application.Option{cached("1")},
+			func(app *application.Application) { application.NewRepository(app, lossies) }},
+		{"state that snapshots of the environment would lose", "SCHOOL_IS_SNAPSHOTTING_ENABLED needs it: turn that off, or give the definition a domain.State",
+			[]application.Option{application.WithEnv(map[string]string{"TRAININGSCHOOL_IS_SNAPSHOTTING_ENABLED": "y"})},
+			func(app *application.Application) { application.NewRepository(app, lossies) }},
+		{"setting of the cache", "; AGGREGATE_CACHE_MAXSIZE needs it: turn that off", []application.Option{cached("1")},
 			func(app *application.Application) { application.NewRepository(app, lossies) }},
 		{"event that would lose a field", "cannot be stored", nil, func(app *application.Application) {
 			application.NewRepository(app, domain.Define("Fold", domain.Evolve("E", func(s int, _ struct{ hidden int }) int { return s })))

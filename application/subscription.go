@@ -23,6 +23,10 @@ func (a *Application) Subscribe(ctx context.Context, after int64, topics ...stri
 			yield(domain.Event{}, a.closedError())
 			return
 		}
+		if err := a.CheckFormerNames(ctx); err != nil {
+			yield(domain.Event{}, err)
+			return
+		}
 		ctx, cancel := context.WithCancel(ctx)
 		wake := make(chan struct{}, 1)
 		listened := a.wakeUps(ctx, wake)

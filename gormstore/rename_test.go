@@ -1,6 +1,7 @@
 package gormstore_test
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // The statements in docs/operations.md rename an application in every table,
@@ -42,6 +44,10 @@ func TestRenamedApplication(t *testing.T) {
 				}
 			}
 		}
+		early := school(after, application.WithFormerNames(before))
+		if err := early.Save(ctx, newDog("Rex")); !errors.Is(err, persistence.ErrOperational) {
+			t.Errorf("a save before the rows are renamed: %v", err)
+		}
 		err := db.Transaction(func(tx *gorm.DB) error {
 			for _, statement := range statements {
 				if err := tx.Exec(statement).Error; err != nil {
@@ -69,6 +75,9 @@ func TestRenamedApplication(t *testing.T) {
 					t.Errorf("%s of %T: %d rows have the old name, and %d the new one", column, model, left, renamed)
 				}
 			}
+		}
+		if err := early.Save(ctx, newDog("Rex")); err != nil {
+			t.Errorf("a save after it: %v", err)
 		}
 		got, err := school(after, application.WithFormerNames(before)).Get(ctx, dog.ID())
 		if err != nil || got.Name != "Fido" || len(got.Tricks) != 1 {

@@ -45,7 +45,7 @@ func (m *members) CatchUp(ctx context.Context, follower string, report func(Proc
 	for _, edge := range edges {
 		// The runner's own following is left alone: it may be at work.
 		own := edge.again(leaderOutside(ctx, edge.leader))
-		err := own.catchUp(ctx, report)
+		err := own.catchUpOrExit(ctx, report)
 		own.keepOutcome(ctx, err)
 		failed = append(failed, err)
 		all = append(all, own.done)
@@ -102,6 +102,17 @@ func (l outsideLeader) knownTopics() []string {
 		return k.knownTopics()
 	}
 	return nil
+}
+
+// catchUpOrExit is catchUp, and keeps that a policy has ended the goroutine, after
+// which CatchUp does not return.
+func (f *following) catchUpOrExit(ctx context.Context, report func(Processed)) error {
+	defer func() {
+		if f.exit != nil {
+			f.keepOutcome(ctx, f.failed(f.exit.event, errGoexit))
+		}
+	}()
+	return f.catchUp(ctx, report)
 }
 
 // keepOutcome keeps what CatchUp has failed with, for other processes to see, as

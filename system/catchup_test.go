@@ -3,6 +3,7 @@ package system_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -90,7 +91,13 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		ctx, store := t.Context(), gormstore.New(db)
 		fails := errors.New("no stamps")
-		policy := func(context.Context, domain.Event, *application.ProcessingEvent) error { return fails }
+		exits := false
+		policy := func(context.Context, domain.Event, *application.ProcessingEvent) error {
+			if exits {
+				runtime.Goexit()
+			}
+			return fails
+		}
 		r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", policy))),
 			application.WithStore(store))
 		closing(t, r, err)
@@ -127,6 +134,24 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		}
 		alive.State = "stopped"
 		alive.Error = "cannot read the log"
+		do(t, store.RecordStatus(ctx, alive))
+
+		// A policy that ends the goroutine has failed as well.
+		exits = true
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = catchUp(ctx)
+		}()
+		<-ended
+		if got := kept(); !strings.Contains(got[0].Error, "Goexit") || got[0].NotificationID != 1 {
+			t.Errorf("after Goexit: %+v", got)
+		}
+		exits = false
+		alive.Error, alive.NotificationID = "cannot read the log", 0
+		alive.State, alive.Ahead = "running", -1
+		do(t, store.RecordStatus(ctx, alive))
+		alive.State = "stopped"
 		do(t, store.RecordStatus(ctx, alive))
 
 		// A success ends an error that is about no event.

@@ -201,6 +201,16 @@ func (f *following) resume(ctx context.Context) (outcome, error) {
 	return f.conclude(ctx, ended.batch, 0, f.failed(ended.event, errGoexit))
 }
 
+// noteExit takes down that a policy has ended its goroutine, if it has. The batch
+// was rolled back, and the next pull reads it again.
+func (f *following) noteExit() {
+	if f == nil || f.exit == nil {
+		return
+	}
+	f.note(f.failed(f.exit.event, errGoexit), time.Time{})
+	f.exit = nil
+}
+
 // conclude takes down what became of a batch.
 func (f *following) conclude(ctx context.Context, b batch, processed int, err error) (outcome, error) {
 	f.careful = max(f.careful-processed, 0)

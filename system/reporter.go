@@ -140,10 +140,48 @@ func (f *following) recall(ctx context.Context) error {
 	if f.recalled {
 		return nil
 	}
-	if err := errors.Join(f.recallAhead(ctx), f.recallParked(ctx)); err != nil {
+	if err := errors.Join(f.checkFormerNames(ctx), f.recallAhead(ctx), f.recallParked(ctx)); err != nil {
 		return err
 	}
 	f.recalled = true
+	return nil
+}
+
+// checkFormerNames refuses to begin at the start of a log if the position is stored
+// under a former name of the follower or of the leader: everything would be
+// processed again.
+func (f *following) checkFormerNames(ctx context.Context) error {
+	if err := f.app().CheckFormerNames(ctx); err != nil {
+		return err
+	}
+	leaders := []string{f.leader.Name()}
+	if local, ok := f.leader.(*localLeader); ok {
+		leaders = append(leaders, local.app.FormerNames()...)
+	}
+	followers := append([]string{f.app().Name()}, f.app().FormerNames()...)
+	for _, follower := range followers {
+		recorder := persistence.TrackingRecorder(f.app().Recorder())
+		if follower != f.app().Name() {
+			var err error
+			if recorder, err = f.app().Factory().ProcessRecorder(follower); err != nil {
+				return err
+			}
+		}
+		for _, leader := range leaders {
+			if follower == f.app().Name() && leader == f.leader.Name() {
+				continue
+			}
+			position, err := recorder.MaxTrackingID(ctx, leader)
+			if err != nil {
+				return err
+			}
+			if position > 0 {
+				return &persistence.Error{Class: persistence.ErrOperational, Op: f.app().Name() + ": check former names",
+					Err:  fmt.Errorf("the store has a position of %s in the log of %s, and one of the two is a former name", follower, leader),
+					Hint: "rename all rows first, with the statements of docs/operations.md, \"Renaming an application\""}
+			}
+		}
+	}
 	return nil
 }
 

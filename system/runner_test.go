@@ -255,7 +255,10 @@ func TestSingleThreadedReentry(t *testing.T) {
 		_ = dogs.Register(t.Context(), "Fido") // from which it does not come back
 	}()
 	<-done
-	do(t, r.Sync(t.Context()))
+	if err := r.Err(); err == nil || !strings.Contains(err.Error(), "notification 1") || !strings.Contains(err.Error(), "Goexit") {
+		t.Errorf("the error is %v, want that of Goexit", err)
+	}
+	do(t, r.Sync(t.Context()), r.Err())
 	j.want(t, dogs.Application)
 }
 

@@ -384,3 +384,41 @@ type Pup struct{ domain.Aggregate }
 type named struct{}
 
 func (named) Apply(*Pup) {}
+
+// A follower that was renamed, or whose leader was, does not process the log again
+// before the rows are renamed.
+func TestFormerNameOfPosition(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string]struct{ leader, follower string }{"the follower": {schoolName, "G"}, "the leader": {"Academy", "F"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+				store := gormstore.New(db)
+				run := func(leader, follower string) error {
+					t.Helper()
+					renamed := system.App(leader, func(options ...application.Option) (*application.Application, error) {
+						return application.New(leader, append(options, application.WithDefinitions(school.Dogs.Schema))...)
+					}, application.WithFormerNames(schoolName))
+					r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(renamed, following(follower, count, application.WithFormerNames("F")))),
+						application.WithStore(store))
+					closing(t, r, err)
+					_, err = r.CatchUp(t.Context(), follower, nil)
+					return err
+				}
+				app, err := school.New(application.WithStore(store))
+				do(t, err)
+				register(t, app, 1, "Fido")
+				do(t, run(schoolName, "F"))
+				events := map[string]any{"application_name": options.leader}
+				do(t, db.Model(&gormstore.StoredEvent{}).Where("application_name = ?", schoolName).Updates(events).Error)
+				err = run(options.leader, options.follower)
+				if !errors.Is(err, persistence.ErrOperational) || !strings.Contains(err.Error(), "the store has a position of F in the log of "+schoolName) {
+					t.Errorf("got %v", err)
+				}
+				positions := map[string]any{"application_name": options.follower, "upstream_application_name": options.leader}
+				do(t, db.Model(&gormstore.NotificationTracking{}).Where("1 = 1").Updates(positions).Error)
+				do(t, run(options.leader, options.follower))
+			})
+		})
+	}
+}

@@ -77,8 +77,10 @@ func (r *SingleThreadedRunner) Sync(ctx context.Context) error {
 		return err
 	}
 	ended := false
+	var current *following
 	defer func() {
 		if !ended { // a policy has ended the goroutine, as a test that fails does
+			current.noteExit()
 			r.end()
 		}
 	}()
@@ -86,6 +88,7 @@ func (r *SingleThreadedRunner) Sync(ctx context.Context) error {
 	for r.goOn() {
 		for i, edge := range r.edges {
 			if failed[i] == nil {
+				current = edge
 				failed[i] = r.pullAll(ctx, edge)
 			}
 		}
