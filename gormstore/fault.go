@@ -199,12 +199,13 @@ func (postgres) fault(err error) fault {
 
 // grantFor is the end of a hint that says what to grant, if the message names it.
 func grantFor(message string) string {
-	for kind, privileges := range map[string]string{
-		"table": "SELECT, INSERT, UPDATE, DELETE", "sequence": "USAGE, SELECT", "schema": "USAGE",
+	for _, grant := range []struct{ kind, privileges, keyword string }{
+		{"table", "SELECT, INSERT, UPDATE, DELETE", "TABLE"}, {"sequence", "USAGE, SELECT", "SEQUENCE"}, {"schema", "USAGE", "SCHEMA"},
+		{"view", "SELECT", "TABLE"}, {"function", "EXECUTE", "FUNCTION"},
 	} {
-		if _, rest, ok := strings.Cut(message, "permission denied for "+kind+" "); ok {
+		if _, rest, ok := strings.Cut(message, "permission denied for "+grant.kind+" "); ok {
 			name, _, _ := strings.Cut(rest, " ")
-			return ": GRANT " + privileges + " ON " + strings.ToUpper(kind) + " " + name + " TO the user"
+			return ": GRANT " + grant.privileges + " ON " + grant.keyword + " " + name + " TO the user"
 		}
 	}
 	return ""

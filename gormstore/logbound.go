@@ -101,7 +101,7 @@ func (postgres) end(ctx context.Context, c connection, r *processRecorder, at lo
 	var standby bool
 	var isolation string
 	query := "WITH h AS MATERIALIZED (SELECT " + headOf(r.table.quoted, "$1::varchar") + " AS head WHERE " + here(r.table.quoted, "$3") + ") " +
-		"SELECT h.head, LEAST(h.head, (SELECT MIN(h.head + " + belowHead + ") FROM pg_locks l WHERE " + floors + ")), pg_is_in_recovery(), current_setting('transaction_isolation') FROM h"
+		"SELECT h.head, LEAST(h.head, (SELECT MIN(h.head + " + belowHead + ") FROM pg_catalog.pg_locks l WHERE " + floors + ")), pg_is_in_recovery(), current_setting('transaction_isolation') FROM h"
 	err = c.row(ctx, query, r.application, r.floorKey(at), at.oid).Scan(&end.newest, &end.bound, &standby, &isolation)
 	if errors.Is(err, sql.ErrNoRows) {
 		return logEnd{}, false, nil
@@ -112,14 +112,28 @@ func (postgres) end(ctx context.Context, c connection, r *processRecorder, at lo
 	op := r.application + ": find the end of the log"
 	switch {
 	case standby:
-		return logEnd{}, false, &persistence.Error{Class: persistence.ErrReadOnly, Op: op,
-			Hint: "a standby does not know the running writers of its primary; read the log on the primary"}
+		return logEnd{}, false, r.onStandby(op, nil)
 	case joined && isolation != "read committed":
 		return logEnd{}, false, &persistence.Error{Class: persistence.ErrNotSupported, Op: op,
 			Hint: "the transaction in the context has the isolation level " + isolation + ", in which it would miss events; " +
 				"read the log in READ COMMITTED or outside of the transaction"}
 	}
 	return end, true, nil
+}
+
+// notOnStandby is a condition that fails on a standby, by a cast whose error has
+// standbyText in it. Rows are selected below a bound that may have been found on
+// the primary: a standby that lags, to which a proxy leads the next connection,
+// would seem to have all of them. It is a subquery, so that it is evaluated once.
+const (
+	notOnStandby = "(SELECT CASE WHEN pg_is_in_recovery() THEN ('" + standbyText + "' || pg_is_in_recovery()::text)::bigint > 0 ELSE true END)"
+	standbyText  = "eventsourcing: in recovery "
+)
+
+// onStandby is the error of a reader of the log on a standby.
+func (t *eventTable) onStandby(op string, cause error) error {
+	return &persistence.Error{Class: persistence.ErrReadOnly, Op: op, Err: cause,
+		Hint: "a standby does not know the running writers of its primary; read the log on the primary"}
 }
 
 // floors is a condition that a row l of pg_locks is the floor of another session,

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -571,6 +572,9 @@ func (r *processRecorder) readPart(
 ) ([]persistence.Notification, error) {
 	query, arguments := r.selection(at, wanted)
 	part, err := readNotifications(ctx, c, wanted.Limit, query, arguments...)
+	if err != nil && strings.Contains(err.Error(), standbyText) {
+		err = r.onStandby(r.application+": select notifications", err)
+	}
 	if len(page) == 0 {
 		return part, err
 	}
@@ -587,7 +591,7 @@ func (r *processRecorder) selection(at location, wanted persistence.Notification
 		" WHERE application_name = ? AND id > ? AND id <= ?"
 	arguments = []any{r.application, wanted.After, stop}
 	if at.oid != 0 {
-		query += " AND " + here(r.table.quoted, "?")
+		query += " AND " + here(r.table.quoted, "?") + " AND " + notOnStandby
 		arguments = append(arguments, at.oid)
 	}
 	if len(wanted.Topics) > 0 {

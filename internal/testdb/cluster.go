@@ -68,6 +68,34 @@ func NewCluster(t testing.TB, settings ...string) *Cluster {
 	return cluster
 }
 
+// NewStandby starts a hot standby of the cluster for t alone, which ends with t.
+func (c *Cluster) NewStandby(t testing.TB) *Cluster {
+	t.Helper()
+	standby, err := makeCluster()
+	if err != nil {
+		unavailable(t, err)
+	}
+	t.Cleanup(func() {
+		if err := standby.close(); err != nil {
+			t.Errorf("testdb: %v", err)
+		}
+	})
+	pgCtl, err := filepath.EvalSymlinks(standby.pgCtl) // its folder has the other programs
+	if err != nil {
+		t.Fatalf("testdb: %v", err)
+	}
+	backup := standby.command(filepath.Join(filepath.Dir(pgCtl), "pg_basebackup"), "--host=127.0.0.1",
+		"--port="+strconv.Itoa(c.port), "--username=postgres", "--pgdata="+standby.data(), "--write-recovery-conf",
+		"--checkpoint=fast", "--no-sync")
+	if output, err := backup.CombinedOutput(); err != nil {
+		t.Fatalf("testdb: pg_basebackup: %v: %s", err, bytes.TrimSpace(output))
+	}
+	if err := standby.startOnFreePort(nil); err != nil {
+		t.Fatalf("testdb: %v", err)
+	}
+	return standby
+}
+
 // DSN returns the address of the named database, which need not exist yet. The
 // database "postgres" always exists.
 func (c *Cluster) DSN(database string) string {
