@@ -27,14 +27,19 @@ func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerSta
 	if err != nil {
 		return err
 	}
+	statuses := newEventTable(s, row.ApplicationName, s.tables.status, "")
 	if outer == nil {
-		return s.translate(ctx, op, s.atomically(ctx, op, func(ctx context.Context, pool unit) error {
+		err := s.atomically(ctx, op, func(ctx context.Context, pool unit) error {
 			c := connection{pool, s}
 			if err := s.boundWaits(ctx, c, false); err != nil {
 				return err
 			}
 			return s.recordStatus(ctx, c, row)
-		}))
+		})
+		if err != nil {
+			err = statuses.withHolder(ctx, connection{s.pool, s}, op, err)
+		}
+		return s.translate(ctx, op, err)
 	}
 	done, err := s.turnToWrite(ctx, outer)
 	if err != nil {
@@ -42,7 +47,10 @@ func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerSta
 	}
 	defer done()
 	c := connection{outer.connection(), s}
-	return s.translate(ctx, op, s.savepoint(ctx, c, func() error { return s.recordStatus(ctx, c, row) }))
+	if err = s.savepoint(ctx, c, func() error { return s.recordStatus(ctx, c, row) }); err != nil {
+		err = statuses.withHolder(ctx, c, op, err)
+	}
+	return s.translate(ctx, op, err)
 }
 
 // recordStatus writes the status before the table of runners, so that runners of one follower take turns.
@@ -206,7 +214,7 @@ func valueOf(at *time.Time) time.Time {
 func (r *processRecorder) ParkEvent(ctx context.Context, event persistence.ParkedEvent) error {
 	query := "INSERT INTO " + r.store.tables.parked.quoted + " (application_name, upstream_application_name, notification_id, " +
 		"originator_id, originator_version, topic, error, parked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-	return r.inTransaction(ctx, "park an event", func(ctx context.Context, c connection) error {
+	return r.inTransaction(ctx, r.store.tables.parked, "park an event", func(ctx context.Context, c connection) error {
 		_, err := c.exec(ctx, r.store.dialect.placeholders(query), r.application, event.UpstreamApplicationName,
 			event.NotificationID, r.store.dialect.uuid(event.OriginatorID), event.OriginatorVersion, event.Topic,
 			event.Error, event.ParkedAt.UTC())
@@ -285,7 +293,7 @@ func (s *Store) Trouble(err error) (is, retryable bool) {
 func (r *processRecorder) UnparkEvent(ctx context.Context, upstream string, notificationID int64) error {
 	query := "DELETE FROM " + r.store.tables.parked.quoted +
 		" WHERE application_name = ? AND upstream_application_name = ? AND notification_id = ?"
-	return r.inTransaction(ctx, "unpark an event", func(ctx context.Context, c connection) error {
+	return r.inTransaction(ctx, r.store.tables.parked, "unpark an event", func(ctx context.Context, c connection) error {
 		affected, err := c.exec(ctx, r.store.dialect.placeholders(query), r.application, upstream, notificationID)
 		if err == nil && affected == 0 {
 			err = &persistence.Error{Class: persistence.ErrProgramming, Op: r.application + ": unpark an event",
@@ -295,9 +303,10 @@ func (r *processRecorder) UnparkEvent(ctx context.Context, upstream string, noti
 	})
 }
 
-// inTransaction does a step in the transaction that ctx carries, under a savepoint, or in one of its own.
-func (r *processRecorder) inTransaction(ctx context.Context, what string, do func(context.Context, connection) error) error {
-	_, err := r.write(ctx, what, nil, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+// inTransaction does a step that writes to a table of followers in the transaction
+// that ctx carries, under a savepoint, or in one of its own.
+func (r *processRecorder) inTransaction(ctx context.Context, into table, what string, do func(context.Context, connection) error) error {
+	_, err := newEventTable(r.store, r.application, into, "").write(ctx, what, nil, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
 		if err := r.store.boundWaits(ctx, c, joined); err != nil {
 			return nil, err
 		}

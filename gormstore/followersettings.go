@@ -144,7 +144,7 @@ func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, se
 		" ON CONFLICT (application_name, upstream_application_name) DO UPDATE SET began = excluded.began," +
 		" topics = excluded.topics, topic_changes = excluded.topic_changes, paused_at = excluded.paused_at," +
 		" paused_by = excluded.paused_by, updated_at = excluded.updated_at"
-	return r.inTransaction(ctx, "write the settings of a follower", func(ctx context.Context, c connection) error {
+	return r.inTransaction(ctx, r.store.tables.settings, "write the settings of a follower", func(ctx context.Context, c connection) error {
 		now, err := r.store.dialect.now(ctx, c)
 		if err != nil {
 			return err

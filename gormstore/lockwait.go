@@ -221,8 +221,11 @@ func (t *eventTable) withHolder(ctx context.Context, c connection, op string, er
 		return err
 	}
 	tables := []table{t.table}
-	if t.table == t.store.tables.events {
+	switch t.table {
+	case t.store.tables.events:
 		tables = append(tables, t.store.tables.tracking)
+	case t.store.tables.status:
+		tables = append(tables, t.store.tables.runners)
 	}
 	hint := f.hint
 	switch held, holder := t.store.dialect.lockHolder(ctx, c, t.orderKey(at), tables...); {
