@@ -48,3 +48,17 @@ func TxStatusOf(tx *gorm.DB) string {
 	}
 	return string(status)
 }
+
+// CommandsOf are the commands of transactions in a query, and how many statements
+// it has.
+func CommandsOf(query string, isSQLite bool) (found []string, statements int) {
+	commands, statements := transactionCommands(query, isSQLite)
+	for _, c := range commands {
+		kind := map[commandKind]string{setSavepoint: "set ", releaseSavepoint: "release ", returnToSavepoint: "return "}[c.kind]
+		if c.kind == endTransaction {
+			kind = "end by " + c.verb
+		}
+		found = append(found, kind+c.name)
+	}
+	return found, statements
+}

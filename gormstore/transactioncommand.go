@@ -106,7 +106,12 @@ func (w sqlWord) name(isSQLite bool) string {
 	if w.quoted && !isSQLite {
 		return w.text
 	}
-	return strings.ToLower(w.text)
+	return strings.Map(func(r rune) rune { // both databases fold ASCII alone
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, w.text)
 }
 
 // firstWords is how many words of a statement can tell what it is.
@@ -139,6 +144,9 @@ func (l *sqlLexer) statement() (words []sqlWord, ended bool) {
 			begins = true
 			continue
 		case !isWord:
+			if len(words) == 0 {
+				words = append(words, sqlWord{quoted: true}) // what begins like this is no command
+			}
 		case state == body && begins && w.is("END"):
 			state = outside
 		case state == definition && w.is("BEGIN"):
