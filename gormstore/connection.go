@@ -74,28 +74,48 @@ type eachRow func(row []driver.Value) error
 // used in the usual way.
 func (c connection) direct(ctx context.Context, watch *lockWatch, each eachRow, query string, arguments ...any) error {
 	begin := time.Now()
-	err := c.pool.(*sql.Conn).Raw(func(raw any) error {
-		queryer, ok := raw.(driver.QueryerContext)
-		if !ok {
-			return driver.ErrSkip
+	unit, inTransaction := c.pool.(*postgresUnit)
+	conn, _ := c.pool.(*sql.Conn)
+	if inTransaction {
+		conn = unit.conn
+	}
+	var sent error
+	err := conn.Raw(func(raw any) error {
+		sent = send(ctx, raw, watch, each, query, arguments)
+		if inTransaction {
+			// database/sql would close a bad connection, for which it waits until
+			// the transaction has ended.
+			return nil
 		}
-		values, err := namedValues(raw, arguments)
-		if err != nil {
-			return err
-		}
-		watch.begin(raw)
-		defer watch.end()
-		rows, err := queryer.QueryContext(ctx, query, values)
-		if err != nil {
-			return err
-		}
-		return errors.Join(eachOf(rows, each), rows.Close())
+		return sent
 	})
+	if err == nil {
+		err = sent
+	}
 	if errors.Is(err, driver.ErrSkip) {
 		err = c.indirect(ctx, each, query, arguments)
 	}
 	c.trace(ctx, begin, query, -1, err)
 	return err
+}
+
+// send sends a query to a driver, or returns driver.ErrSkip.
+func send(ctx context.Context, raw any, watch *lockWatch, each eachRow, query string, arguments []any) error {
+	queryer, ok := raw.(driver.QueryerContext)
+	if !ok {
+		return driver.ErrSkip
+	}
+	values, err := namedValues(raw, arguments)
+	if err != nil {
+		return err
+	}
+	watch.begin(raw)
+	defer watch.end()
+	rows, err := queryer.QueryContext(ctx, query, values)
+	if err != nil {
+		return err
+	}
+	return errors.Join(eachOf(rows, each), rows.Close())
 }
 
 // namedValues turns arguments into what the driver takes, as database/sql does.

@@ -356,6 +356,21 @@ var losses = map[string]func(ctx context.Context, db, tx *gorm.DB, r persistence
 		lose()
 		return tx.Transaction(func(*gorm.DB) error { return nil })
 	},
+	"before a save, and noticed": func(ctx context.Context, _, tx *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
+		if _, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil { // which knows the table from now on
+			return err
+		}
+		lose()
+		_ = tx.Exec("SELECT 1").Error // as a caller who ignores it
+		_, err := r.InsertEvents(ctx, history(uuid.New(), 1, 2))
+		return err
+	},
+	"before a save of several, and noticed": func(ctx context.Context, _, tx *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
+		lose()
+		_ = tx.Exec("SELECT 1").Error // the same
+		_, err := r.InsertEvents(ctx, append(history(uuid.New(), 1, 1), history(uuid.New(), 1, 1)...))
+		return err
+	},
 	"without a look at it": func(ctx context.Context, db, tx *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
 		if _, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil {
 			return err

@@ -105,7 +105,7 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 // database/sql if the store has begun the transaction itself.
 func (c connection) watched(ctx context.Context, watch *lockWatch, each eachRow, query string, arguments ...any) error {
 	if u, ok := unhooked(c.pool).(*postgresUnit); ok {
-		err := connection{u.conn, c.store}.direct(ctx, watch, each, query, arguments...)
+		err := connection{u, c.store}.direct(ctx, watch, each, query, arguments...)
 		u.note(err)
 		if watch.discard() {
 			u.stale.Store(true)

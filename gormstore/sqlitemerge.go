@@ -15,20 +15,24 @@ import (
 // statement, which costs less than a long one for many rows. A save that conflicts is undone alone. A single event needs
 // no transaction around its statement.
 
-// insertRow is the statement for one event, which stores nothing if the event
-// does not continue its stream.
-func insertRow(events table) string {
-	return "INSERT INTO " + events.quoted + " (application_name, originator_id, originator_version, topic, state) " +
-		"SELECT ?1, ?2, ?3, ?4, ?5 WHERE " + continues(events.quoted, "?1", "?2", "?6")
+// insertRow is the statement for one event, which fails with a mismatch if the
+// event does not continue its stream: its id is no number then. SQLite would
+// copy the row to a temporary table if the condition were one of a SELECT.
+func insertRow(events table, key string) string {
+	return "INSERT INTO " + events.quoted + " (" + key + ", application_name, originator_id, originator_version, topic, state) " +
+		"VALUES (CASE WHEN " + continues(events.quoted, "?1", "?2", "?6") + " THEN NULL ELSE 'not continued' END, ?1, ?2, ?3, ?4, ?5)"
 }
 
-// storedID is the id of the row that insertRow has stored.
-func storedID(result driver.Result) (int64, error) {
-	switch n, err := result.RowsAffected(); {
-	case err != nil:
-		return 0, err
-	case n == 0:
+// sqliteMismatch is the result code of an id that is no number.
+const sqliteMismatch = 20
+
+// storedID is the id of the row that insertRow has stored, or its error.
+func storedID(result driver.Result, err error) (int64, error) {
+	if code, ok := sqliteCode(err); ok && code&0xff == sqliteMismatch {
 		return 0, errNotContinued
+	}
+	if err != nil {
+		return 0, err
 	}
 	return result.LastInsertId()
 }
@@ -86,7 +90,7 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, save *save) 
 // insertEvent uses a statement that is prepared once, where every connection of the pool syncs by itself; otherwise it
 // takes a connection and has it sync.
 func (s sqlite) insertEvent(ctx context.Context, r *processRecorder, save *save) ([]int64, error) {
-	query := insertRow(r.table)
+	query := insertRow(r.table, r.key)
 	if r.store.handle.synced {
 		statement, err := r.store.statement(ctx, query)
 		if err != nil {
@@ -116,7 +120,7 @@ func (s sqlite) writeBatch(ctx context.Context, c connection, r *processRecorder
 			return err
 		}
 	}
-	statement, err := c.pool.PrepareContext(ctx, insertRow(r.table))
+	statement, err := c.pool.PrepareContext(ctx, insertRow(r.table, r.key))
 	if err != nil {
 		return err
 	}
@@ -140,7 +144,7 @@ func allSingle(batch []*save) bool {
 func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecorder, batch []*save) (done bool, err error) {
 	failures := make([]error, len(batch))
 	err = u.conn.Raw(func(raw any) error {
-		statement, ok := prepareDirect(ctx, raw, insertRow(r.table))
+		statement, ok := prepareDirect(ctx, raw, insertRow(r.table, r.key))
 		if !ok {
 			return nil
 		}
@@ -197,15 +201,11 @@ func prepareDirect(ctx context.Context, raw any, query string) (directStatement,
 }
 
 func (sqlite) insertSingle(ctx context.Context, statement directStatement, application string, e *persistence.StoredEvent) ([]int64, error) {
-	result, err := statement.ExecContext(ctx, []driver.NamedValue{
+	id, err := storedID(statement.ExecContext(ctx, []driver.NamedValue{
 		{Ordinal: 1, Value: application}, {Ordinal: 2, Value: hexadecimal(e.OriginatorID)},
 		{Ordinal: 3, Value: e.OriginatorVersion}, {Ordinal: 4, Value: e.Topic}, {Ordinal: 5, Value: e.State},
 		{Ordinal: 6, Value: continued(e)},
-	})
-	if err != nil {
-		return nil, err
-	}
-	id, err := storedID(result)
+	}))
 	return []int64{id}, err
 }
 
@@ -240,13 +240,11 @@ func (sqlite) writeRows(r *processRecorder, events []persistence.StoredEvent, in
 	ids := make([]int64, len(events))
 	for i := range events {
 		e := &events[i]
-		result, err := insert([]any{r.application, hexadecimal(e.OriginatorID), e.OriginatorVersion, e.Topic, e.State, continued(e)})
+		id, err := storedID(insert([]any{r.application, hexadecimal(e.OriginatorID), e.OriginatorVersion, e.Topic, e.State, continued(e)}))
 		if err != nil {
 			return nil, err
 		}
-		if ids[i], err = storedID(result); err != nil {
-			return nil, err
-		}
+		ids[i] = id
 	}
 	return ids, nil
 }
