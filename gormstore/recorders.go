@@ -454,7 +454,8 @@ type processRecorder struct {
 	queue    *queue
 	strict   bool // writes exclude all others of the log
 
-	statements mergeStatements
+	statements mergeStatements // of PostgreSQL
+	row        string          // the statement for one event on SQLite
 }
 
 // opSave names a save in errors.
@@ -470,6 +471,7 @@ func newStrictRecorder(s *Store, application string, strict bool) *processRecord
 		tracking:   s.tables.tracking,
 		strict:     strict,
 		statements: newMergeStatements(s.tables.events.quoted, s.notify, strict),
+		row:        insertRow(s.tables.events, "id"),
 		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, strict: strict}),
 	}
 }
