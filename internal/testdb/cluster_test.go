@@ -24,8 +24,12 @@ func TestClusterStopAndStart(t *testing.T) {
 	db := Open(t, postgres.Open(cluster.Database(t)))
 	createTable(t, db)
 
+	ends := map[string]func() error{"killed": cluster.Kill}
 	for _, mode := range []Mode{Immediate, Fast} {
-		if err := cluster.Stop(mode); err != nil {
+		ends[string(mode)] = func() error { return cluster.Stop(mode) }
+	}
+	for mode, end := range ends {
+		if err := end(); err != nil {
 			t.Fatal(err)
 		}
 		if hasTable(db) {
@@ -40,6 +44,36 @@ func TestClusterStopAndStart(t *testing.T) {
 		if !hasTable(db) {
 			t.Errorf("%s: the table is gone", mode)
 		}
+	}
+}
+
+// All processes of a server that is killed have ended when Kill returns.
+func TestClusterKill(t *testing.T) {
+	t.Parallel()
+	cluster := NewCluster(t, "fsync=off")
+	db := Open(t, postgres.Open(cluster.DSN("postgres")))
+	var backend int
+	if err := db.Raw("SELECT pg_backend_pid()").Scan(&backend).Error; err != nil {
+		t.Fatal(err)
+	}
+	process, err := os.FindProcess(backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if isGone(process) {
+		t.Error("a process that runs counts as gone")
+	}
+	if err := cluster.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if !isGone(process) {
+		t.Error("a process of the server still runs")
+	}
+	if err := cluster.Kill(); err == nil {
+		t.Error("a server that does not run was killed")
+	}
+	if err := cluster.Start(); err != nil {
+		t.Error(err)
 	}
 }
 
