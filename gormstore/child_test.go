@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -23,11 +24,20 @@ const (
 
 // child is the program of a child. It returns the exit code.
 func child(command string) int {
-	db, err := gorm.Open(dialector(os.Getenv(childDatabase), os.Getenv(childDSN)), &gorm.Config{Logger: logger.Discard})
+	open := func() (*gorm.DB, error) {
+		return gorm.Open(dialector(os.Getenv(childDatabase), os.Getenv(childDSN)), &gorm.Config{Logger: logger.Discard})
+	}
+	db, err := open()
+	for command == "write" && err != nil { // the server is killed as well
+		time.Sleep(10 * time.Millisecond)
+		db, err = open()
+	}
 	if err == nil {
 		switch command {
 		case "migrate":
 			err = gormstore.AutoMigrate(db)
+		case "write":
+			err = writeUntilEnd(db)
 		default:
 			err = fmt.Errorf("unknown command %q", command)
 		}
@@ -42,6 +52,17 @@ func child(command string) int {
 // startChild starts a child. Its standard error is written to the buffer.
 func startChild(t testing.TB, command, database, dsn string, stderr *bytes.Buffer) *exec.Cmd {
 	t.Helper()
+	cmd := childOf(t, command, database, dsn)
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// childOf makes the command of a child.
+func childOf(t testing.TB, command, database, dsn string) *exec.Cmd {
+	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -49,9 +70,5 @@ func startChild(t testing.TB, command, database, dsn string, stderr *bytes.Buffe
 	cmd := exec.CommandContext(t.Context(), program)
 	cmd.Env = append(os.Environ(), childCommand+"="+command, childDatabase+"="+database, childDSN+"="+dsn,
 		"GORACE=atexit_sleep_ms=0") // the race detector waits at the end of a process
-	cmd.Stderr = stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http/httptest"
 	"sync"
@@ -101,6 +102,7 @@ type concurrency struct {
 	writers []writing
 	readers map[string]reading
 	written atomic.Int64
+	outages bool // readers go on after the errors of a database that is down
 }
 
 // A writing stores the events or undoes it on purpose with errUndone.
@@ -268,7 +270,8 @@ func (c *concurrency) otherProcess(ctx context.Context, done <-chan struct{}, se
 
 // remoteLog reads as another service does.
 func (c *concurrency) remoteLog(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
-	app, err := application.New(schoolName, application.WithStore(gormstore.New(c.db)))
+	app, err := application.New(schoolName, application.WithStore(gormstore.New(c.db)),
+		application.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return err
 	}
@@ -314,6 +317,9 @@ func (c *concurrency) after(ctx context.Context, done <-chan struct{}, see func(
 	read func(context.Context, persistence.NotificationRange) ([]persistence.Notification, error)) error {
 	for last, finished := int64(0), false; ; {
 		page, err := read(ctx, persistence.NotificationRange{After: last, Limit: 100})
+		if c.outlives(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -341,15 +347,16 @@ func (c *concurrency) topics(ctx context.Context, done <-chan struct{}, see func
 	r := c.writer().r
 	for last, finished := int64(0), false; ; {
 		head, err := r.MaxNotificationID(ctx)
+		var page []persistence.Notification
+		if err == nil && head > 0 { // a Stop of 0 would be no end
+			wanted := persistence.NotificationRange{After: last, Stop: head, Limit: 100, Topics: []string{"Dog.TrickAdded"}}
+			page, err = r.SelectNotifications(ctx, wanted)
+		}
+		if c.outlives(err) {
+			continue
+		}
 		if err != nil {
 			return err
-		}
-		var page []persistence.Notification
-		if head > 0 { // a Stop of 0 would be no end
-			wanted := persistence.NotificationRange{After: last, Stop: head, Limit: 100, Topics: []string{"Dog.TrickAdded"}}
-			if page, err = r.SelectNotifications(ctx, wanted); err != nil {
-				return err
-			}
 		}
 		for _, n := range page {
 			see(n.ID)
@@ -386,14 +393,30 @@ func (c *concurrency) subscription(ctx context.Context, done <-chan struct{}, se
 	}()
 	patience := time.AfterFunc(20*time.Minute, cancel)
 	defer patience.Stop()
-	for n, err := range persistence.Subscribe(ctx, c.writer().r, 0) {
-		if err != nil {
-			return err
+	for last := int64(0); ctx.Err() == nil; {
+		for n, err := range persistence.Subscribe(ctx, c.writer().r, last) {
+			if c.outlives(err) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			see(n.ID)
+			last = n.ID
+			seen.Add(1)
 		}
-		see(n.ID)
-		seen.Add(1)
 	}
 	return nil
+}
+
+// outlives reports whether a reader goes on after an error, which it does after a
+// pause.
+func (c *concurrency) outlives(err error) bool {
+	if err == nil || !c.outages || errors.Is(err, persistence.ErrPersistence) && !errors.Is(err, persistence.ErrOperational) {
+		return false
+	}
+	time.Sleep(5 * time.Millisecond) // nothing tells that the server is back
+	return true
 }
 
 // run writes at least so many events and returns how many of the stored events
@@ -407,21 +430,8 @@ func (c *concurrency) run(t *testing.T, events int) (lost int) {
 	}
 	pool.SetMaxOpenConns(writers + 16)
 	pool.SetMaxIdleConns(writers + 16)
-	done := make(chan struct{})
-	var mu sync.Mutex // protects seen
-	seen := map[string][]int64{}
-	var readers, group sync.WaitGroup
-	for name, read := range c.readers {
-		readers.Go(func() {
-			var ids []int64
-			if err := read(t.Context(), done, func(id int64) { ids = append(ids, id) }); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			seen[name] = ids
-		})
-	}
+	readers := c.startReaders(t)
+	var group sync.WaitGroup
 	var left atomic.Int64
 	left.Store(int64(events / perSave))
 	for i := range writers {
@@ -442,25 +452,68 @@ func (c *concurrency) run(t *testing.T, events int) (lost int) {
 		})
 	}
 	group.Wait()
-	close(done)
-	readers.Wait()
-	var stored []int64
-	if err := c.db.Raw("SELECT id FROM stored_events WHERE application_name = ? ORDER BY id", schoolName).Scan(&stored).Error; err != nil {
-		t.Fatal(err)
-	}
-	for name, ids := range seen {
-		missing, twice, late := comparison(stored, ids)
-		if twice+late > 0 {
-			t.Errorf("%s: %d events were seen twice, %d late", name, twice, late)
-		}
-		t.Logf("%s: %d of %d events were lost", name, missing, len(stored))
+	for _, missing := range readers.finish(t, c.stored(t)) {
 		lost += missing
 	}
 	return lost
 }
 
-// comparison compares what was seen with what is stored.
-func comparison(stored, seen []int64) (missing, twice, late int) {
+// stored returns the ids of the stored events.
+func (c *concurrency) stored(t *testing.T) (ids []int64) {
+	t.Helper()
+	if err := c.db.Raw("SELECT id FROM stored_events WHERE application_name = ? ORDER BY id", schoolName).Scan(&ids).Error; err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// startedReaders are readers that run.
+type startedReaders struct {
+	done  chan struct{}
+	group sync.WaitGroup
+	mu    sync.Mutex // protects seen
+	seen  map[string][]int64
+}
+
+func (c *concurrency) startReaders(t *testing.T) *startedReaders {
+	readers := &startedReaders{done: make(chan struct{}), seen: map[string][]int64{}}
+	for name, read := range c.readers {
+		readers.seen[name] = nil
+		readers.group.Go(func() {
+			err := read(t.Context(), readers.done, func(id int64) {
+				readers.mu.Lock()
+				defer readers.mu.Unlock()
+				readers.seen[name] = append(readers.seen[name], id)
+			})
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	return readers
+}
+
+// finish has the readers read the rest, and returns how many of the stored events
+// each of them has not seen.
+func (r *startedReaders) finish(t *testing.T, stored []int64) (lost map[string]int) {
+	t.Helper()
+	close(r.done)
+	r.group.Wait()
+	lost = map[string]int{}
+	for name, ids := range r.seen {
+		missing, twice, late, taken := comparison(stored, ids)
+		if twice+late+taken > 0 {
+			t.Errorf("%s: %d events were seen twice, %d late, and %d are not stored", name, twice, late, taken)
+		}
+		t.Logf("%s: %d of %d events were lost", name, missing, len(stored))
+		lost[name] = missing
+	}
+	return lost
+}
+
+// comparison compares what was seen with what is stored. What is taken was seen
+// and is not stored.
+func comparison(stored, seen []int64) (missing, twice, late, taken int) {
 	times := map[int64]int{}
 	for i, id := range seen {
 		times[id]++
@@ -476,8 +529,9 @@ func comparison(stored, seen []int64) (missing, twice, late int) {
 		default:
 			twice++
 		}
+		delete(times, id)
 	}
-	return missing, twice, late
+	return missing, twice, late, len(times)
 }
 
 func (c *concurrency) wantNothingLost(t *testing.T, events int) {

@@ -4,6 +4,7 @@ package testdb
 
 import (
 	"errors"
+	"os"
 	"syscall"
 )
 
@@ -12,3 +13,6 @@ import (
 func unprivileged(string) (*syscall.SysProcAttr, error) {
 	return nil, errors.Join(errNotInstalled, errors.ErrUnsupported)
 }
+
+// stop fails, as unprivileged does.
+func stop(*os.Process) error { return errors.ErrUnsupported }

@@ -46,3 +46,6 @@ func firstAccount(names ...string) (*syscall.Credential, error) {
 	}
 	return nil, missing
 }
+
+// stop keeps a process from running.
+func stop(process *os.Process) error { return process.Signal(syscall.SIGSTOP) }

@@ -2,75 +2,104 @@ package testdb
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // Kill ends all processes of the running server with SIGKILL, as the kernel does
 // when memory runs out, and returns when they are gone. [Cluster.Start] then
 // recovers from the write-ahead log.
 func (c *Cluster) Kill() error {
-	ids, err := c.processes()
-	if err != nil {
+	if err := c.kill(); err != nil {
 		return fmt.Errorf("kill the server: %w", err)
 	}
-	var server []*os.Process
-	for _, id := range ids { // the first one starts the others
-		process, err := os.FindProcess(id)
-		if err != nil {
-			return fmt.Errorf("kill the server: %w", err)
-		}
-		server = append(server, process)
+	return nil
+}
+
+func (c *Cluster) kill() error {
+	lock := filepath.Join(c.data(), "postmaster.pid")
+	content, err := os.ReadFile(lock)
+	if err != nil {
+		return err
 	}
+	line, _, _ := bytes.Cut(content, []byte("\n"))
+	id, err := strconv.Atoi(string(line))
+	if err != nil {
+		return err
+	}
+	postmaster, err := os.FindProcess(id)
+	if err != nil {
+		return err
+	}
+	if err := stop(postmaster); err != nil { // or it would start others meanwhile
+		return err
+	}
+	children, err := childrenOf(id)
+	server := append(children, postmaster)
 	for _, process := range server {
-		if err := process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			return fmt.Errorf("kill process %d of the server: %w", process.Pid, err)
+		if failed := process.Kill(); !errors.Is(failed, os.ErrProcessDone) {
+			err = errors.Join(err, failed)
 		}
 	}
-	for deadline := time.Now().Add(time.Minute); len(server) > 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); err == nil && len(server) > 0; time.Sleep(5 * time.Millisecond) {
 		if isGone(server[0]) {
 			server = server[1:]
 		} else if time.Now().After(deadline) {
-			return fmt.Errorf("process %d of the server does not end", server[0].Pid)
+			err = fmt.Errorf("process %d does not end", server[0].Pid)
 		}
 	}
-	// The file would keep the next server from starting if the process is a zombie,
-	// because nobody has waited for it.
-	return os.Remove(filepath.Join(c.data(), "postmaster.pid"))
+	if err != nil {
+		return err
+	}
+	// If nobody has waited for the postmaster, it is a zombie, and its file would
+	// keep the next one from starting.
+	return os.Remove(lock)
 }
 
-// processes returns the ids of the server's processes, of the postmaster first.
-func (c *Cluster) processes() (ids []int, err error) {
-	file, err := os.ReadFile(filepath.Join(c.data(), "postmaster.pid"))
+// childrenOf returns the children of a process.
+func childrenOf(parent int) (children []*os.Process, err error) {
+	list, err := processes()
 	if err != nil {
 		return nil, err
 	}
-	line, _, _ := bytes.Cut(file, []byte("\n"))
-	postmaster, err := strconv.Atoi(string(line))
-	if err != nil {
-		return nil, err
+	for line := range strings.Lines(list) {
+		var id, of int
+		if _, err := fmt.Sscan(line, &id, &of); err != nil || of != parent {
+			continue
+		}
+		child, err := os.FindProcess(id)
+		if err != nil {
+			return nil, err
+		}
+		children = append(children, child)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, c.DSN("postgres"))
-	if err != nil {
-		return nil, err
+	return children, nil
+}
+
+// processes returns a line for each process of the system with its id and that of
+// its parent.
+func processes() (string, error) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil || len(stats) == 0 {
+		output, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
+		return string(output), err
 	}
-	defer conn.Close(ctx)
-	rows, err := conn.Query(ctx, "SELECT pid FROM pg_stat_activity")
-	if err != nil {
-		return nil, err
+	var list strings.Builder
+	for _, stat := range stats {
+		content, err := os.ReadFile(stat)
+		fields := strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
+		if err == nil && len(fields) > 1 { // otherwise it has ended
+			fmt.Fprintln(&list, filepath.Base(filepath.Dir(stat)), fields[1])
+		}
 	}
-	others, err := pgx.CollectRows(rows, pgx.RowTo[int])
-	return append([]int{postmaster}, others...), err
+	return list.String(), nil
 }
 
 // isGone reports whether a process has ended, even if nobody has waited for it.
