@@ -43,7 +43,7 @@ func TestHoldIsReported(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &heldStore{Store: memory.New()}
-		var logged strings.Builder
+		var logged syncBuffer
 		logger := application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil)))
 		leader := system.App(schoolName, school.New)
 		r := newRunner(t, store, system.Pipe(leader, following("F", ignore, logger)), system.Pipe(leader, following("G", ignore, logger)))
