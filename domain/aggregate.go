@@ -24,6 +24,8 @@ type Aggregate struct {
 	owner      *Aggregate // who may append to pending in place
 	schema     *Schema
 	applying   bool
+
+	_ struct{} `json:"-"` // says to encoding/json/v2 that none of this is stored
 }
 
 // AggregateOf is the constraint that P is a pointer to a struct T with an embedded Aggregate.

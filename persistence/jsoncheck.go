@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
@@ -18,12 +21,12 @@ var aggregateType = reflect.TypeFor[domain.Aggregate]()
 // without a JSON form. Types with a transcoding are fine, and so is an embedded domain.Aggregate, which is stored
 // elsewhere.
 //
-// It knows types, not values: what an any holds may still come back as something else.
+// It knows types, not values: Encode refuses what an any holds and would come back as something else.
 func (t *JSONTranscoder) CheckType(typ reflect.Type) error {
 	if typ == nil {
 		return &TypeError{Path: "nil", Problem: "it has no type"}
 	}
-	c := typeCheck{byType: t.byType, visited: map[reflect.Type]bool{}}
+	c := typeCheck{byType: t.byType, visited: map[reflect.Type]bool{}, embedding: map[reflect.Type]bool{}}
 	return c.check(typ, cmp.Or(rootName(typ), typ.String()))
 }
 
@@ -41,8 +44,9 @@ func rootName(typ reflect.Type) string {
 }
 
 type typeCheck struct {
-	byType  map[reflect.Type]*Transcoding
-	visited map[reflect.Type]bool
+	byType    map[reflect.Type]*Transcoding
+	visited   map[reflect.Type]bool
+	embedding map[reflect.Type]bool // structs that are embedded in the one that is checked
 }
 
 func (c *typeCheck) check(typ reflect.Type, path string) error {
@@ -57,6 +61,9 @@ func (c *typeCheck) check(typ reflect.Type, path string) error {
 	}
 	switch typ.Kind() {
 	case reflect.Pointer:
+		if typ.Elem() == typ {
+			return &TypeError{path, typ, "it is a pointer to itself"}
+		}
 		return c.check(typ.Elem(), path)
 	case reflect.Slice, reflect.Array:
 		return c.check(typ.Elem(), path+elementStep)
@@ -65,6 +72,9 @@ func (c *typeCheck) check(typ reflect.Type, path string) error {
 	case reflect.Struct:
 		return c.checkStruct(typ, path)
 	case reflect.Interface:
+		if typ.NumMethod() == 0 && typ != reflect.TypeFor[any]() {
+			return &TypeError{path, typ, fmt.Sprintf("use any in place of %v", typ)}
+		}
 		if typ.NumMethod() > 0 {
 			return &TypeError{path, typ, fmt.Sprintf("a value of interface %v would not come back; use a concrete type", typ)}
 		}
@@ -76,7 +86,6 @@ func (c *typeCheck) check(typ reflect.Type, path string) error {
 
 // checkMethods tells whether the type makes and reads its form itself.
 func checkMethods(typ reflect.Type, path string) (formed bool, err error) {
-	pointer := reflect.PointerTo(typ)
 	for _, pair := range []struct {
 		writes, reads reflect.Type
 		names         [2]string
@@ -84,7 +93,7 @@ func checkMethods(typ reflect.Type, path string) (formed bool, err error) {
 		{marshalerType, unmarshalerType, [2]string{"MarshalJSON", "UnmarshalJSON"}},
 		{textMarshalerType, textUnmarshalerType, [2]string{"MarshalText", "UnmarshalText"}},
 	} {
-		writes, reads := pointer.Implements(pair.writes), pointer.Implements(pair.reads)
+		writes, reads := implements(typ, pair.writes), implements(typ, pair.reads)
 		switch {
 		case writes && reads && typ.Kind() == reflect.Struct && typ.NumField() > 1 && isPromoted(typ, pair.names[0]):
 			return false, &TypeError{path, typ, fmt.Sprintf("its method %s is that of an embedded struct, and leaves out "+
@@ -117,73 +126,103 @@ func onlyOne(typ reflect.Type, path, has, lacks string) error {
 
 func (c *typeCheck) checkMap(typ reflect.Type, path string) error {
 	key := typ.Key()
-	codec, ok := newKeyCodec(key)
-	switch {
-	case !ok || codec.marshal && key.Kind() == reflect.Interface:
+	writes, reads := key.Implements(textMarshalerType), implements(key, textUnmarshalerType)
+	switch kind := key.Kind(); {
+	case kind == reflect.String: // with or without methods
+	case writes && !reads && kind != reflect.Interface:
+		return onlyOne(key, path, "MarshalText", "UnmarshalText")
+	case reads && !writes:
+		return onlyOne(key, path, "UnmarshalText", "MarshalText")
+	case writes && reads, kind >= reflect.Int && kind <= reflect.Uintptr:
+	default:
 		return &TypeError{path, typ, fmt.Sprintf("%v cannot be a key in JSON; use a string, a whole number or a type "+
 			"with the methods MarshalText and UnmarshalText", key)}
-	case codec.marshal && !codec.unmarshal:
-		return onlyOne(key, path, "MarshalText", "UnmarshalText")
-	case codec.unmarshal && !codec.marshal && key.Kind() != reflect.String:
-		return onlyOne(key, path, "UnmarshalText", "MarshalText")
 	}
 	return c.check(typ.Elem(), path+elementStep)
 }
 
 func (c *typeCheck) checkStruct(typ reflect.Type, path string) error {
-	if err := c.checkFields(typ, path); err != nil {
+	names := map[string]bool{}
+	if err := c.checkFields(typ, path, names); err != nil {
 		return err
 	}
-	kept, lost := structFields(typ, c.byType)
-	if len(lost) > 0 {
-		f := lost[0]
-		return &TypeError{path + "." + f.goName, f.typ, fmt.Sprintf("another field has the JSON name %q as well; give "+
-			"them different names", f.name)}
-	}
-	if len(kept) == 2 && kept[0].name+kept[1].name == typeKey+dataKey {
+	if len(names) == 2 && names[typeKey] && names[dataKey] {
 		return &TypeError{path, typ, `its only keys "_type_" and "_data_" say that a value has a transcoding`}
+	}
+	// what package json itself says against the tags
+	if err := json.Unmarshal([]byte("{}"), reflect.New(typ).Interface(), jsonForm); err != nil {
+		return &TypeError{path, typ, err.Error()}
 	}
 	return nil
 }
 
-// checkFields checks the fields of a struct one by one, including those of the structs embedded in it.
-func (c *typeCheck) checkFields(typ reflect.Type, path string) error {
+// checkFields checks the fields of a struct one by one, including those of the
+// structs embedded in it, and collects their names in JSON.
+func (c *typeCheck) checkFields(typ reflect.Type, path string, names map[string]bool) error {
 	for i := range typ.NumField() {
 		f := typ.Field(i)
 		if f.Name == "_" || f.Anonymous && f.Type == aggregateType {
 			continue
 		}
-		if err := c.checkField(f, path+"."+f.Name); err != nil {
+		if err := c.checkField(f, path+"."+f.Name, names); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *typeCheck) checkField(f reflect.StructField, path string) error {
+func (c *typeCheck) checkField(f reflect.StructField, path string, names map[string]bool) error {
 	tag := f.Tag.Get("json")
-	name, _ := parseTag(tag)
+	name, _, _ := strings.Cut(tag, ",")
+	embedded := f.Anonymous && name == ""
 	inner := withoutPointer(f.Type)
 	switch {
 	case tag == "-":
 		return &TypeError{path, f.Type, `the tag json:"-" leaves the field out`}
-	case f.Anonymous && inner.Kind() == reflect.Struct && name == "" && c.byType[inner] == nil:
-		return c.checkEmbedded(f, inner, path)
+	case embedded && f.IsExported() && (c.byType[inner] != nil || inner.Kind() != reflect.Struct):
+		return &TypeError{path, f.Type, fmt.Sprintf("an embedded field of this type has no name in JSON; give it the tag json:%q", f.Name)}
+	case embedded && inner.Kind() == reflect.Struct:
+		return c.checkEmbedded(f, inner, path, names)
 	case !f.IsExported():
 		return &TypeError{path, f.Type, "the field is not exported and would be lost; export it, or register a " +
 			"transcoding for its struct"}
+	case names[jsonName(f)]:
+		return &TypeError{path, f.Type, fmt.Sprintf("another field has the JSON name %q as well; give them different names", jsonName(f))}
+	}
+	names[jsonName(f)] = true
+	if _, options, _ := strings.Cut(tag, ","); slices.Contains(strings.Split(options, ","), "string") && !c.quotable(f.Type) {
+		return &TypeError{path, f.Type, fmt.Sprintf(`the option "string" is not for type %v; remove it`, f.Type)}
 	}
 	return c.check(f.Type, path)
 }
 
+// quotable reports whether the option "string" can be given to a field: it puts
+// quotes around booleans, numbers and strings, and does nothing to types with a
+// transcoding or methods.
+func (c *typeCheck) quotable(typ reflect.Type) bool {
+	typ = withoutPointer(typ)
+	kind := typ.Kind()
+	return kind >= reflect.Bool && kind <= reflect.Float64 || kind == reflect.String ||
+		c.byType[typ] != nil || implements(typ, marshalerType) || implements(typ, textMarshalerType)
+}
+
 // checkEmbedded checks a struct whose fields count as those of the struct around it.
-func (c *typeCheck) checkEmbedded(f reflect.StructField, inner reflect.Type, path string) error {
+func (c *typeCheck) checkEmbedded(f reflect.StructField, inner reflect.Type, path string, names map[string]bool) error {
 	if !f.IsExported() && f.Type != inner {
 		return &TypeError{path, f.Type, "an embedded pointer that is not exported cannot be filled; embed the struct itself"}
 	}
-	if c.visited[inner] {
+	if c.embedding[inner] {
 		return nil
 	}
-	c.visited[inner] = true
-	return c.checkFields(inner, path)
+	c.embedding[inner] = true
+	defer delete(c.embedding, inner)
+	return c.checkFields(inner, path, names)
+}
+
+// withoutPointer is what an unnamed pointer points to.
+func withoutPointer(t reflect.Type) reflect.Type {
+	if t.Name() == "" && t.Kind() == reflect.Pointer {
+		return t.Elem()
+	}
+	return t
 }

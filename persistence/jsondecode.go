@@ -1,565 +1,304 @@
 package persistence
 
 import (
-	"encoding"
-	"encoding/base64"
-	"encoding/json"
+	"bytes"
+	stdjson "encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
-	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// decoder holds the state of one call of Decode. The data has passed checkSyntax.
-type decoder struct {
-	t    *JSONTranscoder
-	data []byte
-	pos  int
-	// wrappers says that values in the data may name transcodings.
-	wrappers bool
-}
+// readable are rows of every origin: those of other programs may have a key
+// twice or bytes that are not UTF-8.
+var readable = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
-func (d *decoder) fail(typ reflect.Type, problem string, cause error) error {
-	return &TranscodingError{Type: typ, Offset: d.pos, Problem: problem, Err: cause}
-}
-
-// mismatch says that the value at d.pos cannot become a value of the type. It describes the value without telling it.
-func (d *decoder) mismatch(typ reflect.Type) error {
-	return d.fail(typ, d.describe()+" does not fit Go type "+typ.String(), nil)
-}
-
-func (d *decoder) describe() string {
-	switch d.data[d.pos] {
-	case '{':
-		return "JSON object"
-	case '[':
-		return "JSON array"
-	case '"':
-		return "JSON string"
-	case 't', 'f':
-		return "JSON boolean"
-	case 'n':
-		return "JSON null"
+// reader returns the options for reading data.
+func (t *JSONTranscoder) reader(data []byte) json.Options {
+	t.reading.Do(func() {
+		numbers := json.UnmarshalFromFunc(decodeNumber)
+		t.readers.plain = json.JoinOptions(jsonForm, readable, json.WithUnmarshalers(json.JoinUnmarshalers(
+			json.UnmarshalFromFunc(func(d *jsontext.Decoder, into *any) error { return t.decodeFree(d, into, false) }), numbers)))
+		t.readers.wrapped = json.JoinOptions(jsonForm, readable, json.WithUnmarshalers(json.JoinUnmarshalers(
+			json.UnmarshalFromFunc(t.decodeWrapped),
+			json.UnmarshalFromFunc(func(d *jsontext.Decoder, into *any) error { return t.decodeFree(d, into, true) }), numbers)))
+	})
+	if mayHoldWrappers(data) {
+		return t.readers.wrapped
 	}
-	return "JSON number"
+	return t.readers.plain
 }
 
-func (d *decoder) skipSpace() { d.pos = skipSpace(d.data, d.pos) }
-
-// raw reads the value at d.pos as it stands.
-func (d *decoder) raw() []byte {
-	start := d.pos
-	d.pos = skipValue(d.data, start)
-	return d.data[start:d.pos]
+// mayHoldWrappers reports whether any value in data may name a transcoding.
+// Escapes of ASCII characters can spell the key.
+func mayHoldWrappers(data []byte) bool {
+	return bytes.Contains(data, []byte(`"`+typeKey+`"`)) || bytes.Contains(data, []byte(`\u00`))
 }
 
-// quoted reads the string at d.pos and returns what it means, which may be a part of the data.
-func (d *decoder) quoted() []byte {
-	start := d.pos
-	d.pos = skipString(d.data, start)
-	return unquote(d.data[start:d.pos])
-}
-
-// null reads the value at d.pos if it is null.
-func (d *decoder) null() bool {
-	if d.data[d.pos] != 'n' {
-		return false
+// decodeWrapped reads a value that names a transcoding, for any target.
+func (t *JSONTranscoder) decodeWrapped(d *jsontext.Decoder, into any) error {
+	if d.PeekKind() != jsontext.KindBeginObject {
+		return errors.ErrUnsupported
 	}
-	d.pos += len("null")
-	return true
-}
-
-// next goes to the next part of an object or array, of which it is inside or, the first time, at the beginning. It
-// reports false behind the end.
-func (d *decoder) next() bool {
-	d.skipSpace()
-	c := d.data[d.pos]
-	d.pos++
-	if c == '}' || c == ']' {
-		return false
+	typ := reflect.TypeOf(into).Elem()
+	if typ.Kind() == reflect.Pointer || typ == reflect.TypeFor[stdjson.RawMessage]() || typ == reflect.TypeFor[jsontext.Value]() {
+		return errors.ErrUnsupported
 	}
-	d.skipSpace()
-	if c == ',' {
-		return true
+	w, ok := wrapperAt(d.UnreadBuffer())
+	if !ok {
+		return errors.ErrUnsupported
 	}
-	if c := d.data[d.pos]; c == '}' || c == ']' { // empty
-		d.pos++
-		return false
-	}
-	return true
-}
-
-// key reads the key at d.pos and goes to its value.
-func (d *decoder) key() []byte {
-	key := d.quoted()
-	d.skipSpace()
-	d.pos++ // the colon
-	d.skipSpace()
-	return key
-}
-
-// typed reads the value at d.pos into what the pointer points to.
-func (d *decoder) typed(into any) error {
-	if text, ok := into.(*string); ok && d.data[d.pos] == '"' {
-		*text = string(d.quoted())
-		return nil
-	}
-	v := reflect.ValueOf(into).Elem()
-	return d.value(d.t.codec(v.Type()), v)
-}
-
-// value reads the value at d.pos into v, whose codec is c.
-func (d *decoder) value(c codec, v reflect.Value) error {
-	if d.wrappers && d.data[d.pos] == '{' && v.Kind() != reflect.Pointer && v.Type() != rawType {
-		if w, ok := d.wrapper(); ok {
-			return d.unwrap(w, c, v)
-		}
-	}
-	return c.decode(d, v)
+	return t.unwrap(d, w, into)
 }
 
 // wrapper is an object that names a transcoding.
 type wrapper struct {
-	name []byte
-	data int // the position of the data
-	end  int // the position behind the object
+	name      string
+	dataFirst bool
 }
 
-// wrapper looks whether the object at d.pos has the two keys of one that names a transcoding, and no others. It leaves
-// d.pos where it is.
-func (d *decoder) wrapper() (w wrapper, ok bool) {
-	if d.data[d.pos] != '{' {
+// wrapperAt looks whether the next value has the two keys of one that names a
+// transcoding, and no others.
+func wrapperAt(unread []byte) (w wrapper, ok bool) {
+	unread = unread[bytes.IndexByte(unread, '{'):]
+	if name, ok := textWrapper(unread); ok {
+		return wrapper{name: name}, true
+	}
+	if i := skipSpace(unread, 1); i+1 >= len(unread) || unread[i] != '"' || unread[i+1] != '_' && unread[i+1] != '\\' {
 		return w, false
 	}
-	look := decoder{data: d.data, pos: d.pos}
-	keys := 0
-	for ; look.next(); keys++ {
-		switch string(look.key()) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(unread), readable)
+	if _, err := d.ReadToken(); err != nil {
+		return w, false
+	}
+	named, hasData := false, false
+	for d.PeekKind() == jsontext.KindString {
+		key, err := d.ReadToken()
+		if err != nil {
+			return w, false
+		}
+		switch key.String() {
 		case typeKey:
-			if look.data[look.pos] != '"' {
+			if named || d.PeekKind() != jsontext.KindString {
 				return w, false
 			}
-			w.name, ok = look.quoted(), true
+			name, err := d.ReadToken()
+			if err != nil {
+				return w, false
+			}
+			w.name, named = name.String(), true
 		case dataKey:
-			w.data = look.pos
-			look.raw()
+			if hasData || d.SkipValue() != nil {
+				return w, false
+			}
+			w.dataFirst, hasData = !named, true
 		default:
 			return w, false
 		}
 	}
-	w.end = look.pos
-	return w, ok && w.data > 0 && keys == 2
+	return w, named && hasData && d.PeekKind() == jsontext.KindEndObject
 }
 
-// unwrap reads the data of a value with a transcoding. Where v is of another type than the transcoding's, the data is
-// read into v as if nothing had been around it.
-func (d *decoder) unwrap(w wrapper, c codec, v reflect.Value) error {
-	transcoding := d.t.byName[string(w.name)]
-	if transcoding == nil {
-		name := string(w.name)
-		return &TranscodingError{Type: v.Type(), Name: name, Offset: d.pos, Problem: fmt.Sprintf(
-			"data serialized with name '%.100s' is not deserializable; register a transcoding for it", name), Err: ErrNewerProgram}
+// textWrapper is a quick look for the form that is most frequent: the data is a
+// text, and nothing has an escape.
+func textWrapper(unread []byte) (name string, ok bool) {
+	rest, ok := bytes.CutPrefix(unread, []byte(`{"`+typeKey+`":"`))
+	if !ok {
+		return "", false
 	}
-	d.pos = w.data
-	err := d.unwrapped(transcoding, c, v)
-	d.pos = w.end
+	quoted, rest, ok := bytes.Cut(rest, []byte(`","`+dataKey+`":"`))
+	if !ok || bytes.ContainsAny(quoted, `"\`) {
+		return "", false
+	}
+	end := bytes.IndexAny(rest, `"\`)
+	if end < 0 || end+1 >= len(rest) || rest[end] != '"' || rest[end+1] != '}' {
+		return "", false
+	}
+	return string(quoted), true
+}
+
+// unwrap reads the data of a value with a transcoding. If the target is of
+// another type than the transcoding's, the data is read into it as if nothing
+// had been around it.
+func (t *JSONTranscoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error {
+	transcoding := t.byName[w.name]
+	if transcoding == nil {
+		return &TranscodingError{Type: reflect.TypeOf(into).Elem(), Name: w.name, Problem: fmt.Sprintf(
+			"data serialized with name '%.100s' is not deserializable; register a transcoding for it", w.name), Err: ErrNewerProgram}
+	}
+	skipped := 4 // the brace, a key, the name and a key
+	if w.dataFirst {
+		skipped = 2
+	}
+	for range skipped {
+		if _, err := d.ReadToken(); err != nil {
+			return err
+		}
+	}
+	if err := t.decodeData(d, transcoding, into); err != nil {
+		return err
+	}
+	for d.PeekKind() == jsontext.KindString {
+		if _, err := d.ReadToken(); err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken()
 	return err
 }
 
-func (d *decoder) unwrapped(transcoding *Transcoding, c codec, v reflect.Value) error {
-	if v.Type() == transcoding.goType {
-		return transcoding.decode(d, v.Addr().Interface())
-	}
-	if v.Kind() == reflect.Interface && transcoding.goType.Implements(v.Type()) {
+func (t *JSONTranscoder) decodeData(d *jsontext.Decoder, transcoding *Transcoding, into any) error {
+	target := reflect.TypeOf(into).Elem()
+	switch {
+	case target == transcoding.goType:
+		return transcoding.decode(d, into)
+	case target.Kind() == reflect.Interface && transcoding.goType.Implements(target):
 		value := reflect.New(transcoding.goType)
 		if err := transcoding.decode(d, value.Interface()); err != nil {
 			return err
 		}
-		v.Set(value.Elem())
+		reflect.ValueOf(into).Elem().Set(value.Elem())
 		return nil
 	}
-	return d.value(c, v)
+	return json.UnmarshalDecode(d, into)
 }
 
-// dynamic reads the value at d.pos as what it is.
-func (d *decoder) dynamic() (any, error) {
-	switch d.data[d.pos] {
-	case '{':
-		if d.wrappers {
-			if w, ok := d.wrapper(); ok {
-				var value any
-				err := d.unwrap(w, anyCodec{}, reflect.ValueOf(&value).Elem())
-				return value, err
+// decodeFree reads a value as what it is.
+func (t *JSONTranscoder) decodeFree(d *jsontext.Decoder, into *any, wrapped bool) error {
+	switch d.PeekKind() {
+	case jsontext.KindBeginObject:
+		if wrapped {
+			if w, ok := wrapperAt(d.UnreadBuffer()); ok {
+				return t.unwrap(d, w, into)
 			}
 		}
-		return d.object()
-	case '[':
-		return d.array()
-	case '"':
-		return string(d.quoted()), nil
-	case 't', 'f':
-		return d.raw()[0] == 't', nil
-	case 'n':
-		d.raw()
-		return nil, nil
-	}
-	return d.number()
-}
-
-func (d *decoder) object() (map[string]any, error) {
-	m := map[string]any{}
-	for d.next() {
-		key := string(d.key())
-		value, err := d.dynamic()
+		return t.decodeObject(d, into, wrapped)
+	case jsontext.KindBeginArray:
+		return t.decodeArray(d, into, wrapped)
+	case jsontext.KindNumber:
+		text, err := d.ReadValue()
 		if err != nil {
-			return nil, at(err, elementStep)
+			return err
 		}
-		m[key] = value
+		*into, err = number(text)
+		return err
 	}
-	return m, nil
+	token, err := d.ReadToken()
+	if err != nil {
+		return err
+	}
+	switch token.Kind() {
+	case jsontext.KindString:
+		*into = token.String()
+	case jsontext.KindTrue, jsontext.KindFalse:
+		*into = token.Bool()
+	default:
+		*into = nil
+	}
+	return nil
 }
 
-func (d *decoder) array() ([]any, error) {
-	values := []any{}
-	for d.next() {
-		value, err := d.dynamic()
+func (t *JSONTranscoder) decodeObject(d *jsontext.Decoder, into *any, wrapped bool) error {
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	object := map[string]any{}
+	for d.PeekKind() == jsontext.KindString {
+		key, err := d.ReadToken()
 		if err != nil {
-			return nil, at(err, elementStep)
+			return err
 		}
-		values = append(values, value)
+		name := key.String()
+		var value any
+		if err := t.decodeFree(d, &value, wrapped); err != nil {
+			return err
+		}
+		object[name] = value
 	}
-	return values, nil
+	*into = object
+	_, err := d.ReadToken()
+	return err
 }
 
-// number reads an int64 or, for what is none, a float64.
-func (d *decoder) number() (any, error) {
-	start := d.pos
-	text := d.raw()
+func (t *JSONTranscoder) decodeArray(d *jsontext.Decoder, into *any, wrapped bool) error {
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	array := []any{}
+	for kind := d.PeekKind(); kind != jsontext.KindEndArray; kind = d.PeekKind() {
+		var value any
+		if err := t.decodeFree(d, &value, wrapped); err != nil {
+			return err
+		}
+		array = append(array, value)
+	}
+	*into = array
+	_, err := d.ReadToken()
+	return err
+}
+
+// number returns an int64 or, for what is none, a float64.
+func number(text []byte) (any, error) {
 	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
 		return n, nil
 	}
 	f, err := strconv.ParseFloat(string(text), 64)
 	if err != nil {
-		d.pos = start
-		return nil, d.mismatch(reflect.TypeFor[float64]())
+		return nil, &TranscodingError{Type: reflect.TypeFor[float64](), Problem: "JSON number does not fit Go type float64"}
 	}
 	return f, nil
 }
 
-// atNumber tells whether the value at d.pos is a number.
-func (d *decoder) atNumber() bool { return d.data[d.pos] == '-' || isDigit(d.data[d.pos]) }
-
-func (boolCodec) decode(d *decoder, v reflect.Value) error {
-	switch d.data[d.pos] {
-	case 't', 'f':
-		v.SetBool(d.raw()[0] == 't')
-		return nil
-	}
-	return d.nullOr(v)
-}
-
-// nullOr reads null, which leaves v as it is; anything else does not fit.
-func (d *decoder) nullOr(v reflect.Value) error {
-	if d.null() {
-		return nil
-	}
-	return d.mismatch(v.Type())
-}
-
-func (intCodec) decode(d *decoder, v reflect.Value) error {
-	if !d.atNumber() {
-		return d.nullOr(v)
-	}
-	start := d.pos
-	n, err := strconv.ParseInt(string(d.raw()), 10, 64)
-	if err != nil || v.OverflowInt(n) {
-		d.pos = start
-		return d.mismatch(v.Type())
-	}
-	v.SetInt(n)
-	return nil
-}
-
-func (uintCodec) decode(d *decoder, v reflect.Value) error {
-	if !d.atNumber() {
-		return d.nullOr(v)
-	}
-	start := d.pos
-	n, err := strconv.ParseUint(string(d.raw()), 10, 64)
-	if err != nil || v.OverflowUint(n) {
-		d.pos = start
-		return d.mismatch(v.Type())
-	}
-	v.SetUint(n)
-	return nil
-}
-
-func (c floatCodec) decode(d *decoder, v reflect.Value) error {
-	if !d.atNumber() {
-		return d.nullOr(v)
-	}
-	start := d.pos
-	f, err := strconv.ParseFloat(string(d.raw()), c.bits)
-	if err != nil {
-		d.pos = start
-		return d.mismatch(v.Type())
-	}
-	v.SetFloat(f)
-	return nil
-}
-
-func (stringCodec) decode(d *decoder, v reflect.Value) error {
-	if d.data[d.pos] != '"' {
-		return d.nullOr(v)
-	}
-	v.SetString(string(d.quoted()))
-	return nil
-}
-
-func (numberCodec) decode(d *decoder, v reflect.Value) error {
-	if d.atNumber() {
-		v.SetString(string(d.raw()))
-		return nil
-	}
-	if d.data[d.pos] != '"' {
-		return d.nullOr(v)
-	}
-	start := d.pos
-	text := d.quoted()
-	if !isNumber(text) {
-		d.pos = start
-		return d.mismatch(numberType)
-	}
-	v.SetString(string(text))
-	return nil
-}
-
-func (c bytesCodec) decode(d *decoder, v reflect.Value) error {
-	if d.data[d.pos] != '"' {
-		return sliceCodec(c).decode(d, v)
-	}
-	start := d.pos
-	text := d.quoted()
-	decoded, err := base64.StdEncoding.AppendDecode(make([]byte, 0, base64.StdEncoding.DecodedLen(len(text))), text)
-	if err != nil {
-		d.pos = start
-		return d.fail(v.Type(), "JSON string is not base64 for Go type "+v.Type().String(), nil)
-	}
-	v.SetBytes(decoded)
-	return nil
-}
-
-func (c sliceCodec) decode(d *decoder, v reflect.Value) error {
-	if d.null() {
-		v.SetZero()
-		return nil
-	}
-	if d.data[d.pos] != '[' {
-		return d.mismatch(v.Type())
-	}
-	v.SetZero() // whatever shared the old array keeps it as it is
-	for i := 0; d.next(); i++ {
-		v.Grow(1)
-		v.SetLen(i + 1)
-		if err := d.value(c.elem, v.Index(i)); err != nil {
-			return at(err, elementStep)
-		}
-	}
-	if v.IsNil() {
-		v.Set(reflect.MakeSlice(v.Type(), 0, 0))
-	}
-	return nil
-}
-
-func (c arrayCodec) decode(d *decoder, v reflect.Value) error {
-	if d.data[d.pos] != '[' {
-		return d.nullOr(v)
-	}
-	i := 0
-	for ; d.next(); i++ {
-		if i >= v.Len() {
-			d.raw()
-			continue
-		}
-		if err := d.value(c.elem, v.Index(i)); err != nil {
-			return at(err, elementStep)
-		}
-	}
-	for ; i < v.Len(); i++ {
-		v.Index(i).SetZero()
-	}
-	return nil
-}
-
-func (anyCodec) decode(d *decoder, v reflect.Value) error {
-	if d.null() {
-		v.SetZero()
-		return nil
-	}
-	if v.NumMethod() > 0 {
-		return d.mismatch(v.Type())
-	}
-	value, err := d.dynamic()
+// decodeNumber reads a number, or a text that is one, with all its digits.
+func decodeNumber(d *jsontext.Decoder, into *stdjson.Number) error {
+	value, err := d.ReadValue()
 	if err != nil {
 		return err
 	}
-	v.Set(reflect.ValueOf(value))
-	return nil
-}
-
-func (c pointerCodec) decode(d *decoder, v reflect.Value) error {
-	if d.null() {
-		v.SetZero()
+	text := []byte(value)
+	switch value.Kind() {
+	case jsontext.KindNull:
 		return nil
+	case jsontext.KindString:
+		if text, err = jsontext.AppendUnquote(nil, value); err != nil || !isNumber(text) {
+			return errNotNumber
+		}
+	case jsontext.KindNumber:
+	default:
+		return errNotNumber
 	}
-	if v.IsNil() {
-		v.Set(reflect.New(v.Type().Elem()))
-	}
-	return d.value(c.elem, v.Elem())
-}
-
-func (objectCodec) decode(d *decoder, v reflect.Value) error {
-	if d.null() {
-		v.SetZero()
-		return nil
-	}
-	if d.data[d.pos] != '{' {
-		return d.mismatch(v.Type())
-	}
-	m, err := d.object()
-	if err != nil {
-		return err
-	}
-	v.Set(reflect.ValueOf(m))
+	*into = stdjson.Number(text)
 	return nil
 }
 
-func (c mapCodec) decode(d *decoder, v reflect.Value) error {
-	if d.null() {
-		v.SetZero()
-		return nil
-	}
-	if d.data[d.pos] != '{' {
-		return d.mismatch(v.Type())
-	}
-	v.Set(reflect.MakeMap(v.Type()))
-	value := reflect.New(v.Type().Elem()).Elem()
-	for d.next() {
-		start := d.pos
-		key, err := c.keys.value(d.key())
-		if err != nil {
-			d.pos = start
-			return d.fail(v.Type().Key(), "JSON key does not fit Go type "+v.Type().Key().String(), err)
-		}
-		value.SetZero()
-		if err := d.value(c.elem, value); err != nil {
-			return at(err, elementStep)
-		}
-		v.SetMapIndex(key, value)
-	}
-	return nil
-}
+var errNotNumber = errors.New("it is not a number")
 
-func (c *structCodec) decode(d *decoder, v reflect.Value) error {
-	if d.data[d.pos] != '{' {
-		return d.nullOr(v)
+// wrappers counts the values in valid JSON that name a transcoding.
+func wrappers(data []byte) (n int) {
+	if !mayHoldWrappers(data) {
+		return 0
 	}
-	for d.next() {
-		f := c.find(d.key())
-		if f == nil {
-			d.raw()
-			continue
+	d := jsontext.NewDecoder(bytes.NewBuffer(data), readable)
+	for {
+		if d.PeekKind() == jsontext.KindBeginObject {
+			if _, ok := wrapperAt(d.UnreadBuffer()); ok {
+				n++
+			}
 		}
-		value, ok := f.settable(v)
-		if !ok {
-			return at(d.fail(f.typ, "it is in an embedded pointer to a struct that is not exported, which cannot be set",
-				nil), "."+f.goName)
-		}
-		if err := d.value(f.codec, value); err != nil {
-			return at(err, "."+f.goName)
+		if _, err := d.ReadToken(); err != nil {
+			return n
 		}
 	}
-	return nil
 }
 
-// find finds the field for a key: the one with this name or else the first that differs only in case.
-func (c *structCodec) find(key []byte) *field {
-	if f := c.byName[string(key)]; f != nil {
-		return f
-	}
-	name := string(key)
-	for i := range c.fields {
-		if strings.EqualFold(c.fields[i].name, name) {
-			return &c.fields[i]
-		}
-	}
-	return nil
-}
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
-func (c quotedCodec) decode(d *decoder, v reflect.Value) error {
-	start := d.pos
-	if d.null() {
-		return nil
+func skipSpace(data []byte, i int) int {
+	for i < len(data) && isSpace(data[i]) {
+		i++
 	}
-	if d.data[d.pos] == '"' {
-		inner := decoder{t: d.t, data: d.quoted()}
-		if inner.isLiteral() && c.codec.decode(&inner, v) == nil {
-			return nil
-		}
-	}
-	d.pos = start
-	return d.fail(v.Type(), d.describe()+` is not what the option ",string" stores for Go type `+v.Type().String(), nil)
-}
-
-// isLiteral tells whether the data is a JSON value without parts and nothing else.
-func (d *decoder) isLiteral() bool {
-	if _, problem := checkSyntax(d.data, maxNesting); problem != "" {
-		return false
-	}
-	return !isSpace(d.data[0]) && !isSpace(d.data[len(d.data)-1])
-}
-
-func (c opaqueCodec) decode(d *decoder, v reflect.Value) error {
-	if d.null() {
-		return nil
-	}
-	return d.fail(v.Type(), c.problem, nil)
-}
-
-func (c unmarshalJSONCodec) decode(d *decoder, v reflect.Value) error {
-	start := d.pos
-	if err := v.Addr().Interface().(json.Unmarshaler).UnmarshalJSON(d.raw()); err != nil {
-		d.pos = start
-		return d.fail(v.Type(), d.describe()+" is not accepted by the method UnmarshalJSON of "+v.Type().String(), err)
-	}
-	return nil
-}
-
-func (c unmarshalTextCodec) decode(d *decoder, v reflect.Value) error {
-	if d.data[d.pos] == 'n' {
-		return d.nullText(v)
-	}
-	if d.data[d.pos] != '"' {
-		return d.mismatch(v.Type())
-	}
-	start := d.pos
-	if err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText(d.quoted()); err != nil {
-		d.pos = start
-		problem := "JSON string is not accepted by the method UnmarshalText of " + v.Type().String()
-		if why, ok := err.(reason); ok {
-			problem += ": " + why.Error()
-		}
-		return d.fail(v.Type(), problem, err)
-	}
-	return nil
-}
-
-// nullText reads null into a value that is otherwise a text.
-func (d *decoder) nullText(v reflect.Value) error {
-	d.null()
-	switch v.Kind() {
-	case reflect.Map, reflect.Slice:
-		v.SetZero()
-	}
-	return nil
+	return i
 }

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
+
+	"github.com/go-json-experiment/json"
 )
 
 // Transcoder turns payloads into bytes and back. JSONTranscoder is the one to use; a user's own must be safe for
@@ -33,23 +34,24 @@ type TypeChecker interface {
 //
 // All other values are written as encoding/json writes them, with the same struct tags, the same rules for embedded
 // structs and the same methods MarshalJSON and MarshalText; methods with pointer receivers count wherever the value
-// stands.
+// stands. Keys of objects mean the field with exactly that name; other keys are passed over.
 //
 // When decoding into a Go type, values with and without a transcoding's name around them are both accepted, so that
-// a field can hold a string, or a decimal type of another package, where "decimal_str" was stored. Where the target is
-// an interface, values come back as the transcoding's type, objects as map[string]any, arrays as []any, whole numbers
-// as int64 if they fit, and all other numbers as float64.
+// a field can hold a string, or a decimal type of another package, where "decimal_str" was stored.
 //
-// Values nest at most 100 deep. A JSONTranscoder does not change after it was made and is safe for concurrent use. The
-// zero JSONTranscoder has no transcodings.
+// A field of type any is free-form: nothing but the data says what type a value has. It holds nil, bool, string,
+// int64, float64, map[string]any, []any and values of types with a transcoding, and all of these come back exactly.
+// Encode refuses other types there.
+//
+// A JSONTranscoder does not change after it was made and is safe for concurrent use. The zero JSONTranscoder has no
+// transcodings.
 type JSONTranscoder struct {
 	byType map[reflect.Type]*Transcoding
 	byName map[string]*Transcoding
 
-	codecs sync.Map // from reflect.Type to codec
-
-	// building is held while codecs are made.
-	building sync.Mutex
+	encoders sync.Pool // of *jsonEncoder
+	reading  sync.Once // makes readers
+	readers  struct{ plain, wrapped json.Options }
 }
 
 var (
@@ -102,19 +104,22 @@ func (t *JSONTranscoder) add(transcoding *Transcoding) {
 }
 
 // Encode appends value as JSON to dst and returns the extended slice. Where it returns a *TranscodingError, the slice
-// is dst. As in encoding/json, bytes in strings that are not UTF-8 become the replacement character.
+// is dst.
 //
-// It refuses what would not come back: types without a JSON form, NaN and infinite numbers, maps and structs that look
-// like a value with a transcoding because their only keys are "_type_" and "_data_", and values that contain
-// themselves.
+// It refuses what would not come back: types without a JSON form, text that is not valid UTF-8, NaN and infinite
+// numbers, values in free-form fields that would come back with another type, maps and structs that look like a value
+// with a transcoding because their only keys are "_type_" and "_data_", and values that contain themselves.
 func (t *JSONTranscoder) Encode(dst []byte, value any) ([]byte, error) {
-	e := newEncoder(t, dst)
-	err := e.dynamic(value)
-	out := e.release()
-	if err != nil {
-		return dst, at(err, rootName(reflect.TypeOf(value)))
+	e, ok := t.encoders.Get().(*jsonEncoder)
+	if !ok {
+		e = newJSONEncoder(t)
 	}
-	return out, nil
+	defer t.encoders.Put(e)
+	encoded, err := e.encode(dst, value)
+	if err != nil {
+		return dst, encodingFailure(err, reflect.TypeOf(value))
+	}
+	return encoded, nil
 }
 
 // Decode fills the value that into points to from JSON. It returns a *TranscodingError where data is not exactly one
@@ -125,13 +130,8 @@ func (t *JSONTranscoder) Decode(data []byte, into any) error {
 		return &TranscodingError{Type: reflect.TypeOf(into), Offset: -1,
 			Problem: "decoding needs a pointer that is not nil"}
 	}
-	if offset, problem := checkSyntax(data, 0); problem != "" {
-		return &TranscodingError{Type: target.Type().Elem(), Offset: offset, Problem: problem}
-	}
-	d := decoder{t: t, data: data, wrappers: mayHoldWrappers(data)}
-	d.skipSpace()
-	if err := d.value(t.codec(target.Type().Elem()), target.Elem()); err != nil {
-		return at(err, rootName(target.Type().Elem()))
+	if err := json.Unmarshal(data, into, t.reader(data)); err != nil {
+		return decodingFailure(err, target.Type().Elem())
 	}
 	return nil
 }
@@ -182,23 +182,3 @@ func (e *TypeError) Error() string { return e.Path + " cannot be stored: " + e.P
 
 // Unwrap makes the error an ErrProgramming.
 func (e *TypeError) Unwrap() error { return ErrProgramming }
-
-// at puts one step in front of the path of an error. Steps are names of types and fields, never keys of maps: those
-// are part of the payload.
-func at(err error, step string) error {
-	failure, ok := err.(*TranscodingError)
-	switch {
-	case !ok:
-	case len(failure.Path) < maxPath:
-		failure.Path = step + failure.Path
-	case !strings.HasPrefix(failure.Path, "…"):
-		failure.Path = "…" + failure.Path
-	}
-	return err
-}
-
-// maxPath is how many bytes a path may have before what is further out is left out.
-const maxPath = 200
-
-// elementStep is the step from a slice, an array or a map to what it holds.
-const elementStep = "[]"

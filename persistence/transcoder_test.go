@@ -366,6 +366,7 @@ type (
 	hidden  struct{ secret int }
 	node    struct{ Next *node }
 	loop    *loop
+	empty   interface{}
 	mimicry struct {
 		Type string `json:"_type_"`
 		Data string `json:"_data_,omitempty"`
@@ -387,14 +388,12 @@ func TestEncodeErrors(t *testing.T) {
 	list[0] = list
 	circle := &node{}
 	circle.Next = circle
-	var endless loop
-	endless = &endless
 	var self any
 	self = &self
 	mapping := object{}
 	mapping["a"] = mapping
-	deep := any(1)
-	for range 101 {
+	deep := any(nil)
+	for range 10_001 {
 		deep = []any{deep}
 	}
 	type event struct{ Parts []any }
@@ -406,34 +405,33 @@ func TestEncodeErrors(t *testing.T) {
 		want  string
 	}{
 		{"channel", make(chan int), fmt.Sprintf(unserializable, "chan int")},
-		{"function in an object", object{"key of the payload": func() {}}, "[]: " + fmt.Sprintf(unserializable, "func()")},
-		{"complex number in an event", event{[]any{1i}}, "event.Parts[]: " + fmt.Sprintf(unserializable, "complex128")},
+		{"function in an object", object{"key of the payload": func() {}}, "[]: a value of type func() in a field of type any"},
+		{"complex number in an event", event{[]any{1i}}, "event.Parts[]: a value of type complex128 in a field of type any"},
 		{"nothing exported", hidden{secret: 1}, "hidden: " + fmt.Sprintf(unserializable, "persistence_test.hidden")},
 		{"custom type", customType1{}, fmt.Sprintf(unserializable, "persistence_test.customType1")},
-		{"map with keys that have no text", map[float64]int{}, fmt.Sprintf(unserializable, "map[float64]int")},
 		{"NaN", math.NaN(), "number of type float64 is not finite"},
-		{"infinite", event{[]any{float32(math.Inf(-1))}}, "event.Parts[]: number of type float32 is not finite"},
+		{"infinite", event{[]any{math.Inf(-1)}}, "event.Parts[]: number of type float64 is not finite"},
+		{"infinite float32", []float32{float32(math.Inf(-1))}, "[]: number of type float32 is not finite"},
 		{"no number", json.Number("abc"), "json.Number is not a number"},
-		{"map that looks like a transcoding", object{"_type_": "a", "_data_": 1}, `"_type_" and "_data_" would come back`},
-		{"typed map that looks like one", map[string]int{"_type_": 1, "_data_": 1}, `would come back as something else`},
-		{"struct that looks like one", mimicry{"a", "b"}, `mimicry: object of type persistence_test.mimicry whose only keys`},
+		{"map that looks like a transcoding", object{"_type_": "a", "_data_": int64(1)}, `"_type_" and "_data_" would come back`},
+		{"typed map that looks like one", map[string]string{"_type_": "a", "_data_": "b"}, `would come back as something else`},
+		{"struct that looks like one", mimicry{"a", "b"}, `mimicry: an object whose only keys`},
 		{"method whose result looks like one", mimicJSON{}, `would come back as something else`},
 		{"method whose result is not JSON", badJSON{`{"payload`}, "returned no acceptable JSON: the JSON value ends too early"},
-		{"method whose result is too deep", []any{badJSON{strings.Repeat("[", 100) + strings.Repeat("]", 100)}}, "nest deeper"},
+		{"method whose result is too deep", badJSON{strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001)}, "nest too deep"},
 		{"method that fails", failing{"payload"}, "failing: method MarshalJSON of persistence_test.failing returned an error"},
 		{"empty decimal", persistence.Decimal(""), `by the transcoding "decimal_str": the empty Decimal is not a number`},
 		{"decimal that is none", persistence.Decimal("payload"), "it is not a finite decimal number"},
 		{"year 0", time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), "its year is not between 1 and 9999"},
 		{"year 10000", time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), "its year is not between 1 and 9999"},
-		{"text that fails", []any{failingText{}}, "method MarshalText of persistence_test.failingText returned an error"},
-		{"key that fails", map[failingText]int{{}: 1}, "key of type persistence_test.failingText cannot be encoded"},
+		{"text that fails", []failingText{{}}, "[]: method MarshalText of persistence_test.failingText returned an error"},
+		{"key that fails", map[failingText]int{{}: 1}, "method MarshalText of persistence_test.failingText returned an error"},
 		{"two keys with one text", map[texter]int{{1}: 1, {2}: 2}, "have the same text"},
-		{"too deep", deep, "values nest deeper than 100"},
+		{"too deep", deep, "values nest too deep"},
 		{"slice in itself", list, "contain themselves"},
 		{"map in itself", mapping, "contain themselves"},
 		{"struct in itself", circle, "contain themselves"},
-		{"pointer to itself", endless, "contain themselves"},
-		{"interface to itself", self, "contain themselves"},
+		{"interface to itself", []any{self}, "a value of type *interface {} in a field of type any"},
 	}
 	transcoder := newTranscoder()
 	for _, test := range tests {
@@ -490,33 +488,35 @@ func TestDecodeErrors(t *testing.T) {
 	type event struct{ Parts []inner }
 	in := func(part string) string { return `{"Parts":[{` + part + `}]}` }
 
+	const notJSON = "it is not one JSON value"
+	syntax := []struct{ name, data, want string }{
+		{"nothing", ``, "ends too early (at offset 0)"},
+		{"end too early", `{"Parts":["payload`, "ends too early"},
+		{"more data", `{} payload`, notJSON + " (at offset 3)"},
+		{"no JSON", `payload`, notJSON + " (at offset 0)"},
+		{"control character", "\"\x01\"", notJSON},
+		{"escape", `"\x"`, notJSON},
+		{"escape without digits", `"\u12g4"`, notJSON},
+		{"key without quotes", `{payload:1}`, notJSON},
+		{"no colon", `{"a" 1}`, notJSON},
+		{"no comma", `[1 2]`, notJSON},
+		{"comma at the end", `[1,]`, notJSON},
+		{"number", `-`, "ends too early"},
+		{"number with a zero in front", `[01]`, notJSON},
+		{"number without digits", `[1.]`, notJSON},
+		{"NUL", "\x00", notJSON},
+		{"endlessly deep", strings.Repeat(`{"a":`, 1<<20), "values nest too deep"},
+		{"word", `[nul]`, notJSON},
+		{"half an escape", `"\u00`, "ends too early"},
+	}
+
 	tests := []struct {
 		name, data, want string
 	}{
-		{"nothing", ``, "ends too early (at offset 0)"},
-		{"end too early", `{"Parts":["payload`, "ends too early"},
-		{"more data", `{} payload`, "more data after the JSON value (at offset 3)"},
-		{"no JSON", `payload`, "a JSON value is expected (at offset 0)"},
-		{"control character", "\"\x01\"", "control character"},
-		{"escape", `"\x"`, "escape that does not exist"},
-		{"escape without digits", `"\u12g4"`, "escape that does not exist"},
-		{"key without quotes", `{payload:1}`, "key in quotes"},
-		{"no colon", `{"a" 1}`, "colon"},
-		{"no comma", `[1 2]`, "comma"},
-		{"comma at the end", `[1,]`, "a JSON value is expected"},
-		{"number", `-`, "ends too early"},
-		{"number with a zero in front", `[01]`, "comma"},
-		{"number without digits", `[1.]`, "digit"},
-		{"NUL", "\x00", "a JSON value is expected"},
-		{"too deep", strings.Repeat("[", 101) + strings.Repeat("]", 101),
-			"values nest deeper than 100, or contain themselves (at offset 100)"},
-		{"endlessly deep", strings.Repeat(`{"a":`, 1<<20), "values nest deeper"},
-		{"word", `[nul]`, "a JSON value is expected (at offset 1)"},
-		{"half an escape", `"\u00`, "escape that does not exist"},
 		{"float", `{"Parts":[{"Float":"payload"}]}`, "event.Parts[].Float: JSON string does not fit Go type float32"},
 		{"large float", `{"Parts":[{"Float":1e39}]}`, "JSON number does not fit Go type float32"},
 		{"unsigned", `{"Parts":[{"Unsigned":-1}]}`, "JSON number does not fit Go type uint8"},
-		{"inside any", `{"Parts":[{"Any":{"payload":[1e999]}}]}`, "event.Parts[].Any[][]: JSON number does not fit"},
+		{"inside any", `{"Parts":[{"Any":{"payload":[1e999]}}]}`, "event.Parts[].Any[]: JSON number does not fit"},
 		{"map", `{"Parts":[{"Object":[]}]}`, "JSON array does not fit Go type map[string]interface {}"},
 		{"other kind", in(`"Count":"payload"`), "event.Parts[].Count: JSON string does not fit Go type int8 (at offset 19)"},
 		{"overflow", in(`"Count":128`), "event.Parts[].Count: JSON number does not fit Go type int8"},
@@ -534,12 +534,12 @@ func TestDecodeErrors(t *testing.T) {
 		{"plain time", in(`"At":"payload"`), "JSON string is not accepted by the method UnmarshalJSON of time.Time"},
 		{"transcoding of another type", in(`"At":{"_type_":"decimal_str","_data_":"1"}`), "UnmarshalJSON of time.Time"},
 		{"base64", in(`"Bytes":"payload!"`), "is not base64"},
-		{"key", in(`"Ports":{"payload":true}`), "event.Parts[].Ports: JSON key does not fit Go type uint16"},
-		{"large key", in(`"Ports":{"65536":true}`), "JSON key does not fit Go type uint16"},
+		{"key", in(`"Ports":{"payload":true}`), "event.Parts[].Ports[]: JSON string does not fit Go type uint16"},
+		{"large key", in(`"Ports":{"65536":true}`), "JSON string does not fit Go type uint16"},
 		{"value of a key", in(`"Ports":{"1":1}`), "event.Parts[].Ports[]: JSON number does not fit Go type bool"},
-		{"interface with methods", in(`"Text":"payload"`), "JSON string does not fit Go type fmt.Stringer"},
-		{"string option without a string", in(`"N":1`), `JSON number is not what the option ",string" stores`},
-		{"string option with something else", in(`"N":"payload"`), `JSON string is not what the option ",string" stores`},
+		{"interface with methods", in(`"Text":"payload"`), "does not fit Go type fmt.Stringer"},
+		{"string option without a string", in(`"N":1`), "event.Parts[].N: JSON number does not fit Go type int"},
+		{"string option with something else", in(`"N":"payload"`), "event.Parts[].N: JSON string does not fit Go type int"},
 	}
 	transcoder := newTranscoder()
 	for _, test := range tests {
@@ -549,10 +549,23 @@ func TestDecodeErrors(t *testing.T) {
 			wantTranscodingError(t, transcoder.Decode([]byte(test.data), &into), test.want)
 		})
 	}
+	for _, test := range syntax {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for _, into := range []any{new(any), new([]map[string]event)} {
+				err := transcoder.Decode([]byte(test.data), into)
+				if _, free := into.(*any); free {
+					wantTranscodingError(t, err, test.want)
+				} else {
+					wantTranscodingError(t, err, "")
+				}
+			}
+		})
+	}
 	t.Run("embedded pointer that is not exported", func(t *testing.T) {
 		t.Parallel()
 		var into struct{ *goodBase }
-		wantTranscodingError(t, transcoder.Decode([]byte(`{"Name":"x"}`), &into), ".Name: it is in an embedded pointer")
+		wantTranscodingError(t, transcoder.Decode([]byte(`{"Name":"x"}`), &into), ".Name: object of type")
 	})
 	t.Run("number that is too large, as any", func(t *testing.T) {
 		t.Parallel()
@@ -562,12 +575,9 @@ func TestDecodeErrors(t *testing.T) {
 	t.Run("types that cannot be decoded", func(t *testing.T) {
 		t.Parallel()
 		const want = "is not serializable; define and register a transcoding for this type"
-		for _, into := range []any{new(chan int), new(hidden), new(map[float64]int), new([]func()), new(map[string]chan int)} {
+		for _, into := range []any{new(chan int), new(hidden), new([]func()), new(map[string]chan int)} {
 			data := map[reflect.Kind]string{reflect.Slice: `[1]`, reflect.Map: `{"a":1}`}[reflect.TypeOf(into).Elem().Kind()]
 			wantTranscodingError(t, transcoder.Decode([]byte(cmp.Or(data, `{}`)), into), want)
-			if err := transcoder.Decode([]byte(`null`), into); err != nil {
-				t.Errorf("null into %T: got error %v", into, err)
-			}
 		}
 	})
 	t.Run("no pointer", func(t *testing.T) {
@@ -693,17 +703,25 @@ func TestDecimals(t *testing.T) {
 	}
 }
 
-// TestEmbeddedTranscoding embeds a struct with a transcoding, which is a field then, and one without.
+// TestEmbeddedTranscoding embeds a struct with a transcoding, which is a field and has a name, and one without.
 func TestEmbeddedTranscoding(t *testing.T) {
 	t.Parallel()
 	type price struct {
 		units
-		Money
+		Money    `json:"Money"`
 		Currency string
 	}
 	transcoder := persistence.NewJSONTranscoder(persistence.NewTranscoding("money",
 		func(m Money) (int64, error) { return m.Cents, nil },
 		func(cents int64) (Money, error) { return Money{cents}, nil }))
+	var unnamed struct {
+		units
+		Money
+	}
+	err := transcoder.CheckType(reflect.TypeOf(unnamed))
+	if failure, ok := errors.AsType[*persistence.TypeError](err); !ok || !strings.Contains(failure.Problem, `give it the tag json:"Money"`) {
+		t.Errorf("without a name: got %v, want an error that says which tag it needs", err)
+	}
 	value := price{units{1}, Money{5}, "EUR"}
 	const want = `{"Units":1,"Money":{"_type_":"money","_data_":5},"Currency":"EUR"}`
 	if got := encode(t, transcoder, value); got != want {
@@ -797,7 +815,7 @@ func TestCheckType(t *testing.T) {
 		{"one name for two fields", struct {
 			A int
 			B int `json:"A"`
-		}{}, ".A", `JSON name "A"`},
+		}{}, ".B", `JSON name "A"`},
 		{"one name in two embedded structs", struct {
 			goodBase
 			otherBase
@@ -809,6 +827,17 @@ func TestCheckType(t *testing.T) {
 		{"keys without a text", struct{ A map[[2]int]int }{}, ".A", "cannot be a key"},
 		{"keys that cannot be read", struct{ A map[texter]int }{}, ".A", "none UnmarshalText"},
 		{"looks like a transcoding", mimicry{}, "mimicry", "has a transcoding"},
+		{"pointer to itself", loop(nil), "loop", "pointer to itself"},
+		{"interface of its own", struct{ A empty }{}, ".A", "use any"},
+		{"embedded without a name", struct{ Number }{}, ".Number", `give it the tag json:"Number"`},
+		{"option for another type", struct {
+			//lint:ignore SA5008 the check is what is tested
+			A []int `json:",string"`
+		}{}, ".A", `the option "string" is not for type []int`},
+		{"malformed tag", struct {
+			//lint:ignore SA5008 the same
+			A int `json:"-,"`
+		}{}, "", "malformed"},
 	}
 	transcoder := newTranscoder(customTranscodings()...)
 	for _, test := range tests {
@@ -860,4 +889,66 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// TestFreeForm shows that what a field of type any holds comes back with its
+// type, or is refused.
+func TestFreeForm(t *testing.T) {
+	t.Parallel()
+	type event struct{ Value any }
+	transcoder := newTranscoder(customTranscodings()...)
+	kept := []any{
+		nil, true, "a", "", int64(5), int64(math.MinInt64), int64(math.MaxInt64), 5.0, -2.0, 0.0, 0.5, 1e16, 1e20, 1e21, 1e-7, 1e300,
+		math.MaxFloat64, math.SmallestNonzeroFloat64, []any{}, []any{1.0, int64(1), nil}, object{}, object{"a": object{"b": 3.0}},
+		sampleID, sampleTime, persistence.Decimal("1.10"), customType2{customType1{sampleID}},
+	}
+	for _, value := range kept {
+		for _, whole := range []event{{value}, {object{"key": value}}, {[]any{value, value}}} {
+			if back := decode[event](t, transcoder, encode(t, transcoder, whole)); !reflect.DeepEqual(back, whole) {
+				t.Errorf("got %#v, want %#v", back, whole)
+			}
+		}
+	}
+	minus := decode[event](t, transcoder, encode(t, transcoder, event{math.Copysign(0, -1)}))
+	if f, ok := minus.Value.(float64); !ok || !math.Signbit(f) {
+		t.Errorf("got %#v, want a negative zero", minus.Value)
+	}
+	type text string
+	pointer := 5.0
+	refused := []any{
+		5, int8(5), uint64(math.MaxUint64), uint8(1), float32(0.5), json.Number("1.10"), json.RawMessage(`{"a":1.0}`), []byte("ab"),
+		[]string{"a"}, [2]any{}, map[string]string{}, map[int]any{}, object(nil), []any(nil), text("a"), &pointer, (*int)(nil),
+		struct{ A int }{}, time.Second, &sampleID, math.NaN(),
+	}
+	for _, value := range refused {
+		for _, whole := range []any{event{value}, event{object{"key of the payload": []any{value}}}, object{"a": value}, []any{value}} {
+			data, err := transcoder.Encode(nil, whole)
+			if err == nil {
+				t.Errorf("%#v: got %s, want an error", value, data)
+				continue
+			}
+			wantTranscodingError(t, err, "")
+		}
+	}
+}
+
+// TestExactNames shows that a key means the field of exactly that name.
+func TestExactNames(t *testing.T) {
+	t.Parallel()
+	type event struct {
+		Amount int `json:"amount"`
+		ID     int
+		Lower  int `json:"id"`
+	}
+	for data, want := range map[string]event{
+		`{"amount":5,"AMOUNT":7}`:  {Amount: 5},
+		`{"AMOUNT":7,"Amount":8}`:  {},
+		`{"ID":2,"id":3,"Id":4}`:   {ID: 2, Lower: 3},
+		`{"iD":4,"id":3,"ID":2}`:   {ID: 2, Lower: 3},
+		`{"a_mount":1,"amount":5}`: {Amount: 5},
+	} {
+		if got := decode[event](t, newTranscoder(), data); got != want {
+			t.Errorf("%s: got %+v, want %+v", data, got, want)
+		}
+	}
 }

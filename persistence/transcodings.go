@@ -2,12 +2,15 @@ package persistence
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 )
 
@@ -17,9 +20,11 @@ type Transcoding struct {
 	name   string
 	goType reflect.Type
 
-	// encode writes the data of v, which is of goType. decode reads data and fills into, which is a pointer to goType.
-	encode func(e *encoder, v reflect.Value) error
-	decode func(d *decoder, into any) error
+	// marshaler makes the function that writes values of goType. The function
+	// counts in written the values that it has written.
+	marshaler func(written *int) *json.Marshalers
+	// decode reads data and fills into, which is a pointer to goType.
+	decode func(d *jsontext.Decoder, into any) error
 }
 
 // NewTranscoding makes the transcoding of T. The name is stored with every value, so it can never change. The
@@ -30,26 +35,36 @@ type Transcoding struct {
 // that JSON has of its own either: bool, string, int64, float64, map[string]any and []any.
 func NewTranscoding[T, D any](name string, encode func(T) (D, error), decode func(D) (T, error)) Transcoding {
 	t := Transcoding{name: name, goType: reflect.TypeFor[T]()}
-	t.encode = func(e *encoder, v reflect.Value) error {
-		value, _ := reflect.TypeAssert[T](v)
-		data, err := encode(value)
-		if err != nil {
-			return t.failure(-1, "encoded", err)
-		}
-		if text, ok := any(data).(string); ok {
-			return e.text(t.goType, text)
-		}
-		return e.dynamic(data)
+	prefix := []jsontext.Token{jsontext.BeginObject, jsontext.String(typeKey), jsontext.String(name), jsontext.String(dataKey)}
+	t.marshaler = func(written *int) *json.Marshalers {
+		return json.MarshalToFunc(func(e *jsontext.Encoder, value T) error {
+			if isKey(e) {
+				return errors.ErrUnsupported
+			}
+			data, err := encode(value)
+			if err != nil {
+				return t.failure("encoded", err)
+			}
+			*written++
+			for _, token := range prefix {
+				if err := e.WriteToken(token); err != nil {
+					return err
+				}
+			}
+			if err := json.MarshalEncode(e, &data); err != nil {
+				return err
+			}
+			return e.WriteToken(jsontext.EndObject)
+		})
 	}
-	t.decode = func(d *decoder, into any) error {
-		start := d.pos
+	t.decode = func(d *jsontext.Decoder, into any) error {
 		var data D
-		if err := d.typed(&data); err != nil {
+		if err := json.UnmarshalDecode(d, &data); err != nil {
 			return err
 		}
 		value, err := decode(data)
 		if err != nil {
-			return t.failure(start, "decoded", err)
+			return t.failure("decoded", err)
 		}
 		*into.(*T) = value
 		return nil
@@ -96,12 +111,12 @@ type reason string
 func (r reason) Error() string { return string(r) }
 
 // failure hides the text of an error that may contain the value, but keeps the error.
-func (t Transcoding) failure(offset int, verb string, err error) error {
+func (t Transcoding) failure(verb string, err error) error {
 	problem := fmt.Sprintf("value cannot be %s by the transcoding %q", verb, t.name)
 	if why, ok := err.(reason); ok {
 		problem += ": " + why.Error()
 	}
-	return &TranscodingError{Type: t.goType, Name: t.name, Offset: offset, Problem: problem, Err: err}
+	return &TranscodingError{Type: t.goType, Name: t.name, Problem: problem, Err: err}
 }
 
 // DefaultTranscodings are UUIDHex, DatetimeISO and DecimalStr: the ones that every application of the Python original
