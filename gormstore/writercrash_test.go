@@ -61,6 +61,11 @@ func TestReaderAfterCrashReadsIDsDrawnAgain(t *testing.T) {
 	t.Parallel()
 	cluster := testdb.NewCluster(t, "wal_writer_delay=10s") // what is not committed is not written
 	db := migrated(t, testdb.Open(t, dialector("postgres", cluster.Database(t))))
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxIdleConns(-1) // none is left that has not noticed the crash
 	r := recorder(t, db, schoolName)
 	insert(t, r, history(uuid.New(), 1, 1)...)
 	for range 20 { // the server may have written the log for a reason of its own
