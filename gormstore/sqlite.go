@@ -230,9 +230,8 @@ func (sqlite) insertChunk(ctx context.Context, c connection, into table, key, ap
 	if continuing {
 		var f firsts
 		f.add(events)
-		application := "?1" // as the first row has it
 		rows = "SELECT * FROM (" + rows + ") WHERE NOT EXISTS (SELECT 1 FROM (VALUES " + strings.Repeat("(?,?),", len(f.versions)-1) +
-			"(?,?)) AS f WHERE NOT " + continuesSQLite(into.quoted, application, "f.column1", "f.column2") + ")"
+			"(?,?)) AS f WHERE NOT " + continuesSQLite(into.quoted, "?1", "f.column1", "f.column2") + ")" // ?1 is the application of the first row
 		for i, version := range f.versions {
 			arguments = append(arguments, hexadecimal(f.originators[i]), version)
 		}

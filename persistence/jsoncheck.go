@@ -78,7 +78,8 @@ func (c *typeCheck) check(typ reflect.Type, path string) error {
 		if typ.NumMethod() > 0 {
 			return &TypeError{path, typ, fmt.Sprintf("a value of interface %v would not come back; use a concrete type", typ)}
 		}
-	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer, reflect.Invalid:
+	}
+	if !hasForm(typ) {
 		return &TypeError{path, typ, unserializable(typ)}
 	}
 	return nil

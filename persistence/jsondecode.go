@@ -23,8 +23,8 @@ func (t *JSONTranscoder) reader(data []byte) json.Options {
 		t.readers.plain = json.JoinOptions(jsonForm, readable, json.WithUnmarshalers(json.JoinUnmarshalers(
 			json.UnmarshalFromFunc(func(d *jsontext.Decoder, into *any) error { return t.decodeFree(d, into, false) }), numbers)))
 		t.readers.wrapped = json.JoinOptions(jsonForm, readable, json.WithUnmarshalers(json.JoinUnmarshalers(
-			json.UnmarshalFromFunc(t.decodeWrapped),
-			json.UnmarshalFromFunc(func(d *jsontext.Decoder, into *any) error { return t.decodeFree(d, into, true) }), numbers)))
+			json.UnmarshalFromFunc(func(d *jsontext.Decoder, into *any) error { return t.decodeFree(d, into, true) }),
+			json.UnmarshalFromFunc(t.decodeWrapped), numbers)))
 	})
 	if mayHoldWrappers(data) {
 		return t.readers.wrapped
@@ -276,7 +276,8 @@ func decodeNumber(d *jsontext.Decoder, into *stdjson.Number) error {
 
 var errNotNumber = errors.New("it is not a number")
 
-// wrappers counts the values in valid JSON that name a transcoding.
+// wrappers counts the values in JSON that name a transcoding, up to where it is
+// not valid.
 func wrappers(data []byte) (n int) {
 	if !mayHoldWrappers(data) {
 		return 0

@@ -188,8 +188,6 @@ func (e *jsonEncoder) raw(to *jsontext.Encoder, value jsontext.Value) error {
 	if value == nil {
 		return to.WriteToken(jsontext.Null)
 	}
-	if mayHoldWrappers(value) && value.IsValid() {
-		e.wrapped += wrappers(value)
-	}
+	e.wrapped += wrappers(value)
 	return to.WriteValue(value)
 }

@@ -7,7 +7,6 @@ import "github.com/eventsourcing-go/eventsourcing/persistence"
 var (
 	errData         = persistence.ErrData
 	errNewerProgram = persistence.ErrNewerProgram
-	errProgramming  = persistence.ErrProgramming
 )
 
 func both(class, cause error) []error {

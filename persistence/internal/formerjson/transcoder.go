@@ -17,13 +17,6 @@ type Transcoder interface {
 	Decode(data []byte, into any) error
 }
 
-// TypeChecker is a Transcoder that can say beforehand that values of a type would not come back as they were. Checking
-// when a program starts finds a forgotten field before the first event without it is stored.
-type TypeChecker interface {
-	// CheckType returns a *TypeError for the first part of the type that would be lost or come back differently.
-	CheckType(t reflect.Type) error
-}
-
 // JSONTranscoder encodes payloads as JSON, byte for byte as the Python original does: without white space, as UTF-8
 // without needless escapes. A value whose exact type has a Transcoding is written as an object that names it, wherever
 // in a payload it stands:
@@ -51,10 +44,7 @@ type JSONTranscoder struct {
 	building sync.Mutex
 }
 
-var (
-	_ Transcoder  = (*JSONTranscoder)(nil)
-	_ TypeChecker = (*JSONTranscoder)(nil)
-)
+var _ Transcoder = (*JSONTranscoder)(nil)
 
 // NewJSONTranscoder makes a transcoder with these transcodings and no others: pass DefaultTranscodings as well, unless
 // times, UUIDs and Decimals are to be stored as encoding/json stores them.
@@ -156,20 +146,18 @@ func (e *TranscodingError) Error() string {
 // Unwrap returns ErrData and the cause.
 func (e *TranscodingError) Unwrap() []error { return both(errData, e.Err) }
 
-// TypeError says that values of a type would not come back from a Transcoder as they were. It is an ErrProgramming.
-type TypeError struct {
-	// Path names the part that would be lost or changed, as in "Dog.secret".
-	Path string
-	// Type is the type of that part.
-	Type reflect.Type
-	// Problem says what would happen and what to do.
-	Problem string
+// rootName is the first step of the path to a part of a value: the name of its type, without type arguments, or nothing
+// for types without a name of their own.
+func rootName(typ reflect.Type) string {
+	for typ != nil && typ.Kind() == reflect.Pointer && typ.Name() == "" {
+		typ = typ.Elem()
+	}
+	if typ == nil || typ.PkgPath() == "" {
+		return ""
+	}
+	name, _, _ := strings.Cut(typ.Name(), "[")
+	return name
 }
-
-func (e *TypeError) Error() string { return e.Path + " cannot be stored: " + e.Problem }
-
-// Unwrap makes the error an ErrProgramming.
-func (e *TypeError) Unwrap() error { return errProgramming }
 
 // at puts one step in front of the path of an error. Steps are names of types and fields, never keys of maps: those
 // are part of the payload.
