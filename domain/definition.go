@@ -26,7 +26,7 @@ type Schema struct {
 // Name is the name given to Define.
 func (s *Schema) Name() string { return s.name }
 
-// EventTypes are the types of the events, in the order in which they were defined.
+// EventTypes are the types of the events, in the order in which they were defined, including the retired ones.
 func (s *Schema) EventTypes() []*EventType { return slices.Clone(s.events) }
 
 // SnapshotType is the type of the aggregate's snapshots, or nil in the schema of a log.
@@ -45,6 +45,10 @@ func (s *Schema) Kind(data any) (*EventType, bool) {
 }
 
 func (s *Schema) add(t *EventType) {
+	if t.IsRetired() {
+		panic(&DefinitionError{Definition: s.name, Problem: fmt.Sprintf(
+			"%v is no payload; use domain.Retired for %s", t.goType, t.topic)})
+	}
 	if other := s.byType[t.goType]; other != nil {
 		panic(&DefinitionError{Definition: s.name, Problem: fmt.Sprintf("%v is defined twice, as %s and %s",
 			t.goType, other.topic, t.topic)})
@@ -59,12 +63,25 @@ func (s *Schema) checkTopics() {
 	for _, t := range s.events {
 		for _, topic := range append([]string{t.topic}, t.aliases...) {
 			if other := owner[topic]; other != nil && other != t {
-				panic(&DefinitionError{Definition: s.name, Problem: fmt.Sprintf("topic %q is given to both %v and %v",
-					topic, other.goType, t.goType)})
+				panic(&DefinitionError{Definition: s.name, Problem: sharedTopic(topic, other, t)})
 			}
 			owner[topic] = t
 		}
 	}
+}
+
+// sharedTopic says that two types have one topic.
+func sharedTopic(topic string, a, b *EventType) string {
+	switch {
+	case a.IsRetired() && b.IsRetired():
+		return fmt.Sprintf("topic %q is retired twice", topic)
+	case a.IsRetired():
+		a, b = b, a
+		fallthrough
+	case b.IsRetired():
+		return fmt.Sprintf("topic %q is retired and defined as %v at once; remove one of the two", topic, a.goType)
+	}
+	return fmt.Sprintf("topic %q is given to both %v and %v", topic, a.goType, b.goType)
 }
 
 func newSchema(name string) *Schema {
@@ -192,7 +209,8 @@ func (d *Definition[T]) adopt(aggregate *T, id uuid.UUID, version int64) *T {
 // binder is an aggregate that needs its definition, as a Fold does.
 type binder interface{ bindTo(definition any) }
 
-// Apply applies a stored event to the aggregate, which advances to the event's version.
+// Apply applies a stored event to the aggregate, which advances to the event's version. A retired event changes
+// nothing else.
 //
 // It returns *OriginatorIDError where the event belongs to another aggregate, *OriginatorVersionError where it is not
 // the next one, and *PayloadError where its payload is not in the Definition.
@@ -202,7 +220,11 @@ func (d *Definition[T]) Apply(aggregate *T, event Event) error {
 		return err
 	}
 	apply := d.apply[reflect.TypeOf(event.Data)]
-	if apply == nil {
+	switch {
+	case apply != nil:
+	case d.isRetired(event):
+		apply = func(*T, any) {}
+	default:
 		return &PayloadError{Definition: d.name, Topic: event.Topic, Payload: reflect.TypeOf(event.Data)}
 	}
 	root.advance(event, func() { apply(aggregate, event.Data) })

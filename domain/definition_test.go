@@ -83,6 +83,31 @@ func TestDefinePanics(t *testing.T) {
 		}},
 		{"aggregate embedded as a pointer", "embed domain.Aggregate by value", func() { domain.Define[pointerRoot]("Dog") }},
 		{"snapshot version 0", "snapshot versions start at 1", func() { domain.Define("Dog", domain.SnapshotVersion[Dog](0)) }},
+		{"retired and defined", `topic "Dog.A" is retired and defined as domain_test.Registered at once`, func() {
+			domain.Define("Dog", on("A"), domain.Retired[Dog]("A"))
+		}},
+		{"retired, then defined", `topic "Dog.A" is retired and defined as domain_test.Registered at once`, func() {
+			domain.Define("Dog", domain.Retired[Dog]("A"), on("A"))
+		}},
+		{"retired and an alias", `topic "Dog.Old" is retired and defined as domain_test.Registered at once`, func() {
+			domain.Define("Dog", domain.On("A", Registered{}, domain.Alias("Dog.Old")), domain.Retired[Dog]("Old"))
+		}},
+		{"retired twice", `topic "Dog.A" is retired twice`, func() {
+			domain.Define("Dog", domain.Retired[Dog]("A"), domain.Retired[Dog]("A"))
+		}},
+		{"retired with an upcaster", "Dog.A is retired, so its payloads are not read; remove its upcasters", func() {
+			domain.Define("Dog", domain.Retired[Dog]("A",
+				domain.Upcast(func(Registered) domain.RetiredEvent { return domain.RetiredEvent{} })))
+		}},
+		{"retired without a name", "a topic must not be empty", func() {
+			domain.Define("Dog", domain.Retired[Dog]("A", domain.Alias("")))
+		}},
+		{"payload that is a retired event", "domain.RetiredEvent is no payload; use domain.Retired for Log.A", func() {
+			domain.DefineLog("Log", domain.Entry("A", domain.RetiredEvent{}))
+		}},
+		{"log entry retired and defined", `topic "Log.A" is retired and defined as int at once`, func() {
+			domain.DefineLog("Log", domain.Entry("A", 0), domain.RetiredEntry("A"))
+		}},
 		{"log without a name", "a topic must not be empty", func() { domain.DefineLog("") }},
 		{"log entry twice", "is defined twice", func() { domain.DefineLog("Log", domain.Entry("A", 0), domain.Entry("B", 0)) }},
 		{"log topics twice", "is given to both", func() { domain.DefineLog("Log", domain.Entry("A", 0), domain.Entry("A", "")) }},

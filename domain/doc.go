@@ -110,6 +110,16 @@
 // takes upcasters in the same way, for snapshots. An event that a newer program has written is a
 // [*SchemaVersionError]: deploy the programs that only read before the ones that write.
 //
+// # When code goes: retiring
+//
+// The code of an event can be deleted although events of it are stored. [Retired]
+// takes the place of its On, so that aggregates and followers read over them:
+//
+//	domain.Retired[Dog]("Barked")
+//
+// Their payloads are not read, and their Data is a [RetiredEvent]. If the event
+// changed the state, raise [SnapshotVersion]. [RetiredEntry] is for logs.
+//
 // # When names change: renaming
 //
 // A Go type may be renamed at any time. Where the stored name of an event changes, [Alias] keeps its history readable, in

@@ -90,6 +90,9 @@ type PayloadError struct {
 }
 
 func (e *PayloadError) Error() string {
+	if e.Payload == retiredType {
+		return fmt.Sprintf("definition %q has no payload for the retired event %q", e.Definition, e.Topic)
+	}
 	return fmt.Sprintf("definition %q has no payload of type %v (topic %q)", e.Definition, e.Payload, e.Topic)
 }
 
@@ -100,6 +103,9 @@ func (e *PayloadError) Unwrap() error { return ErrEventSourcing }
 func (s *Schema) unknown(data any) *DefinitionError {
 	t := reflect.TypeOf(data)
 	problem := fmt.Sprintf("event type %v is not defined; add domain.On to Define", t)
+	if t == retiredType {
+		problem = "a retired event cannot be triggered; add a new event with domain.On"
+	}
 	if t != nil && t.Kind() == reflect.Pointer && s.byType[t.Elem()] != nil {
 		problem = fmt.Sprintf("events are values: trigger %v, not a pointer to it", t.Elem())
 	}

@@ -29,6 +29,8 @@ func TestErrors(t *testing.T) {
 			"Dog.Registered was stored in schema version 1, and the oldest that can be read is 2; add a domain.Upcast"},
 		{&domain.PayloadError{Definition: "Dog", Topic: "Cat.Born", Payload: reflect.TypeFor[Transacted]()},
 			`definition "Dog" has no payload of type domain_test.Transacted (topic "Cat.Born")`},
+		{&domain.PayloadError{Definition: "Dog", Topic: "Dog.Barked", Payload: reflect.TypeFor[domain.RetiredEvent]()},
+			`definition "Dog" has no payload for the retired event "Dog.Barked"`},
 	} {
 		if got := test.err.Error(); got != test.want {
 			t.Errorf("%T: got %q, want %q", test.err, got, test.want)

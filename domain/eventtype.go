@@ -45,7 +45,11 @@ func (t *EventType) Topic() string { return t.topic }
 // Aliases are further names that stored payloads are read under.
 func (t *EventType) Aliases() []string { return slices.Clone(t.aliases) }
 
-// GoType is the type of today's payloads.
+func (t *EventType) hasTopic(topic string) bool {
+	return t.topic == topic || slices.Contains(t.aliases, topic)
+}
+
+// GoType is the type of today's payloads; for a retired type it is RetiredEvent.
 func (t *EventType) GoType() reflect.Type { return t.goType }
 
 // Version is the schema version that new payloads are written in, from 1.
@@ -66,7 +70,11 @@ func (t *EventType) Fingerprint(version int) string {
 // Decode makes today's payload out of one stored in the given schema version.
 //
 // It returns a *SchemaVersionError where the version is newer than the program, or older than its oldest upcaster.
+// A retired type has RetiredEvent for every version and decodes nothing.
 func (t *EventType) Decode(version int, decode DecodeFunc) (any, error) {
+	if t.IsRetired() {
+		return RetiredEvent{}, nil
+	}
 	if version > t.version || version < t.oldest() {
 		return nil, &SchemaVersionError{Topic: t.topic, Stored: version, Oldest: t.oldest(), Known: t.version}
 	}

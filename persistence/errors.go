@@ -332,7 +332,7 @@ type UnknownTopicError struct {
 }
 
 func (e *UnknownTopicError) Error() string {
-	return fmt.Sprintf("topic %q is not defined; add it with domain.On or domain.Alias, "+
+	return fmt.Sprintf("topic %q is not defined; add it with domain.On, domain.Alias or domain.Retired, "+
 		"or give its definition to application.WithDefinitions", e.Topic)
 }
 

@@ -96,7 +96,7 @@ func TestErrorTexts(t *testing.T) {
 			Stage: persistence.StageTopic, Err: errBroken},
 			"School: cannot map the state of Dog.Registered version 3 of originator " + id + " (notification 9): recorder is broken", persistence.ErrPersistence, true},
 		{&persistence.UnknownTopicError{Topic: "Cat\n"},
-			`topic "Cat\n" is not defined; add it with domain.On or domain.Alias, or give its definition to application.WithDefinitions`,
+			`topic "Cat\n" is not defined; add it with domain.On, domain.Alias or domain.Retired, or give its definition to application.WithDefinitions`,
 			persistence.ErrPersistence, false},
 		{&persistence.TopicConflictError{Topic: "Dog", First: reflect.TypeFor[Registered](), Second: reflect.TypeFor[TrickAdded]()},
 			`topic "Dog" is defined for both persistence_test.Registered and persistence_test.TrickAdded`, persistence.ErrProgramming, false},

@@ -84,6 +84,9 @@ func (m *Mapper) Add(schema *domain.Schema) error {
 	defer m.mu.Unlock()
 	if checker, ok := m.transcoder.(TypeChecker); ok {
 		for _, t := range schema.EventTypes() {
+			if t.IsRetired() {
+				continue
+			}
 			if err := checker.CheckType(t.GoType()); err != nil {
 				return err
 			}
@@ -181,7 +184,7 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (StoredEvent, error) {
 	if !ok {
 		return stored, m.failed(&stored, 0, StageTopic, &UnknownTopicError{Topic: event.Topic})
 	}
-	if reflect.TypeOf(event.Data) != kind.GoType() {
+	if reflect.TypeOf(event.Data) != kind.GoType() || kind.IsRetired() {
 		return stored, m.failed(&stored, 0, StageEncode, &domain.PayloadError{
 			Definition: kind.schema.Name(), Topic: event.Topic, Payload: reflect.TypeOf(event.Data)})
 	}

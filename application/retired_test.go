@@ -1,0 +1,68 @@
+package application_test
+
+import (
+	"testing"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+// laterDogs is the definition of a program that has no code for tricks, and whose
+// snapshots are made anew for that reason.
+var laterDogs = domain.Define("Dog",
+	domain.On("Registered", Registered{}),
+	domain.Retired[Dog]("TrickAdded"),
+	domain.SnapshotVersion[Dog](2),
+)
+
+// A program that has retired an event reads what older ones have stored, from the
+// events, a snapshot and the cache, and goes on from there.
+func TestRetiredEvents(t *testing.T) {
+	for name, options := range map[string][]application.Option{
+		"events":    nil,
+		"snapshots": {application.WithSnapshotting(nil)},
+		"cache":     {cached("10")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, store, logs := t.Context(), memory.New(), &logs{}
+			options := append(options, application.WithStore(store), application.WithLogger(logs.logger()))
+			before := newSchool(t, options...)
+			before.save(t, dogWith("Fido", 2))
+			if name == "snapshots" {
+				if err := before.dogs.TakeSnapshot(ctx, DogID("Fido")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			app := newApplication(t, before.Name(), options...)
+			dogs := application.NewRepository(app, laterDogs)
+			for want := int64(3); want <= 5; want++ { // each round saves one event more
+				dog, err := dogs.Get(ctx, DogID("Fido"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if dog.Version() != want || len(dog.Tricks) != 0 || dog.Name == "" {
+					t.Errorf("got version %d, tricks %v, want version %d and no tricks", dog.Version(), dog.Tricks, want)
+				}
+				domain.Trigger(dog, Registered{Name: "Rex"})
+				if err := dogs.Save(ctx, dog); err != nil {
+					t.Fatal(err)
+				}
+				if name != "snapshots" {
+					continue
+				}
+				if err := dogs.TakeSnapshot(ctx, DogID("Fido")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if dog, err := dogs.GetAt(ctx, DogID("Fido"), 2); err != nil || dog.Version() != 2 || len(dog.Tricks) != 0 {
+				t.Errorf("got %+v, %v", dog, err)
+			}
+			problems, err := persistence.Check(ctx, persistence.Checked{Application: app.Name(), Recorder: app.Recorder(), Mapper: app.Mapper()})
+			if err != nil || len(problems) > 0 {
+				t.Errorf("check: %v, %v", problems, err)
+			}
+		})
+	}
+}

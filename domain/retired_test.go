@@ -1,0 +1,120 @@
+package domain_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+// laterDogs is the definition of a program that has no code for tricks.
+var laterDogs = domain.Define("Dog",
+	domain.On("Registered", Registered{}),
+	domain.Retired[Dog]("TrickAdded", domain.Alias("Dog.Taught")),
+)
+
+func TestRetiredChangesNoState(t *testing.T) {
+	before := Dogs.Create(DogID("Fido"), Registered{Name: "Fido"}, domain.At(day(2001)))
+	domain.Trigger(before, TrickAdded{Trick: "roll over"}, domain.At(day(2002)))
+	events := before.PendingEvents()
+	for _, topic := range []string{"Dog.TrickAdded", "Dog.Taught"} {
+		dog := laterDogs.Blank(before.ID())
+		if err := laterDogs.Apply(dog, events[0]); err != nil {
+			t.Fatal(err)
+		}
+		retired := events[1]
+		retired.Topic, retired.Data = topic, domain.RetiredEvent{}
+		if err := laterDogs.Apply(dog, retired); err != nil {
+			t.Fatalf("%s: %v", topic, err)
+		}
+		if dog.Name != "Fido" || len(dog.Tricks) != 0 {
+			t.Errorf("%s: got state %q %q", topic, dog.Name, dog.Tricks)
+		}
+		if dog.Version() != 2 || dog.LastEventID() != retired.ID || !dog.ModifiedOn().Equal(day(2002)) || !dog.CreatedOn().Equal(day(2001)) {
+			t.Errorf("%s: got version %d, id %v, times %v and %v", topic, dog.Version(), dog.LastEventID(), dog.CreatedOn(), dog.ModifiedOn())
+		}
+		domain.Trigger(dog, Registered{Name: "Rex"})
+		if got := dog.PendingEvents()[0].OriginatorVersion; got != 3 {
+			t.Errorf("%s: the next event has version %d, want 3", topic, got)
+		}
+	}
+}
+
+func TestRetiredFirstEvent(t *testing.T) {
+	dogs := domain.Define("Dog", domain.Retired[Dog]("Registered"), domain.On("TrickAdded", TrickAdded{}))
+	events := RegisterDog("Fido").PendingEvents()
+	events[0].Data = domain.RetiredEvent{}
+	dog := dogs.Blank(events[0].OriginatorID)
+	if err := dogs.Apply(dog, events[0]); err != nil {
+		t.Fatal(err)
+	}
+	if dog.Version() != 1 || !dog.CreatedOn().Equal(events[0].Timestamp) {
+		t.Errorf("got version %d, created on %v", dog.Version(), dog.CreatedOn())
+	}
+}
+
+func TestRetiredEventOfAnotherDefinition(t *testing.T) {
+	dog := laterDogs.Blank(uuid.New())
+	event := domain.Event{OriginatorID: dog.ID(), OriginatorVersion: 1, Topic: "Cat.Meowed", Data: domain.RetiredEvent{}}
+	err := laterDogs.Apply(dog, event)
+	if _, ok := errors.AsType[*domain.PayloadError](err); !ok {
+		t.Errorf("got %v, want a *domain.PayloadError", err)
+	}
+	if dog.Version() != 0 {
+		t.Errorf("got version %d, want 0", dog.Version())
+	}
+}
+
+func TestRetiredType(t *testing.T) {
+	kind := laterDogs.EventTypes()[1]
+	if !kind.IsRetired() || kind.Topic() != "Dog.TrickAdded" || !slices.Equal(kind.Aliases(), []string{"Dog.Taught"}) {
+		t.Errorf("got %+v", kind)
+	}
+	for _, version := range []int{0, 1, 7} { // an upcaster is gone, or a newer program wrote it
+		data, err := kind.Decode(version, func(any) error { t.Error("the payload is decoded"); return nil })
+		if data != (domain.RetiredEvent{}) || err != nil {
+			t.Errorf("version %d: got %v, %v", version, data, err)
+		}
+	}
+	if _, ok := laterDogs.Kind(domain.RetiredEvent{}); ok {
+		t.Error("a retired event has a type to be triggered with")
+	}
+}
+
+func TestRetiredFormerName(t *testing.T) {
+	dogs := domain.Define("Hound", domain.Retired[Dog]("Barked"), domain.FormerName[Dog]("Dog"))
+	if got, want := dogs.EventTypes()[0].Aliases(), []string{"Dog.Barked"}; !slices.Equal(got, want) {
+		t.Errorf("got aliases %v, want %v", got, want)
+	}
+}
+
+func TestRetiredFoldAndLog(t *testing.T) {
+	accounts := domain.Define("Account",
+		domain.Evolve("Opened", func(a Account, _ Opened) Account { return a }),
+		domain.Retired[domain.Fold[Account]]("Deposited"),
+	)
+	account := domain.StartFold(Accounts, uuid.New(), Opened{})
+	account.Trigger(Deposited{Amount: 5})
+	again := accounts.Blank(account.ID())
+	for i, event := range account.PendingEvents() {
+		if i == 1 {
+			event.Data = domain.RetiredEvent{}
+		}
+		if err := accounts.Apply(again, event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again.Version() != 2 || again.State().Balance != 0 {
+		t.Errorf("got version %d, balance %d", again.Version(), again.State().Balance)
+	}
+	log := domain.DefineLog("Log", domain.Entry("Noted", ""), domain.RetiredEntry("Counted"))
+	if got := log.EventTypes()[1]; !got.IsRetired() || got.Topic() != "Log.Counted" {
+		t.Errorf("got %+v", got)
+	}
+	const want = "a retired event cannot be triggered"
+	definitionError(t, want, func() { again.Trigger(domain.RetiredEvent{}) })
+	definitionError(t, want, func() { log.NewEvent(domain.Originator{ID: uuid.New(), Version: 1}, domain.RetiredEvent{}) })
+}

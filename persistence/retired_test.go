@@ -1,0 +1,90 @@
+package persistence_test
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// laterDogs is the definition of a program that has no code for tricks.
+var laterDogs = domain.Define("Dog",
+	domain.On("Registered", Registered{}),
+	domain.Retired[Dog]("TrickAdded", domain.Alias("Dog.Taught")),
+)
+
+func TestMapperReadsRetiredEvents(t *testing.T) {
+	t.Parallel()
+	for _, chain := range chains() {
+		for _, original := range []bool{false, true} {
+			config := chain.config(t)
+			config.OriginalLayout = original
+			event := dogEvents("Fido", "roll over")[1]
+			event.Metadata = domain.Metadata{domain.CausationID: "c"}
+			stored := toStored(t, newMapper(t, config, Dogs.Schema), event)
+			mapper := newMapper(t, config, laterDogs.Schema)
+			got, err := mapper.NotificationToDomain(persistence.Notification{ID: 7, StoredEvent: stored})
+			if err != nil {
+				t.Fatalf("%v, original layout %v: %v", chain, original, err)
+			}
+			want := event
+			want.Application, want.NotificationID, want.Data = school, 7, domain.RetiredEvent{}
+			if original {
+				want.ID, want.Metadata = uuid.Nil, nil
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%v, original layout %v: got %+v, want %+v", chain, original, got, want)
+			}
+		}
+	}
+}
+
+// undecodable is a transcoder for payloads that there is no code for.
+type undecodable struct{ persistence.Transcoder }
+
+func (undecodable) Decode([]byte, any) error     { return errors.New("there is no code") }
+func (undecodable) CheckType(reflect.Type) error { return errors.New("there is no code") }
+
+func TestMapperDecodesNoRetiredPayload(t *testing.T) {
+	t.Parallel()
+	stored := toStored(t, newMapper(t, persistence.MapperConfig{Application: school}), dogEvents("Fido", "roll over")[1])
+	retired := domain.DefineLog("Dog", domain.RetiredEntry("TrickAdded"))
+	mapper := newMapper(t, persistence.MapperConfig{Application: school, Transcoder: undecodable{}}, retired)
+	if got, err := mapper.ToDomain(stored); err != nil || got.Data != (domain.RetiredEvent{}) {
+		t.Errorf("got %v, %v", got.Data, err)
+	}
+}
+
+func TestMapperStoresNoRetiredEvents(t *testing.T) {
+	t.Parallel()
+	event := dogEvents("Fido", "roll over")[1]
+	for _, data := range []any{domain.RetiredEvent{}, event.Data} {
+		event.Data = data
+		mapper := newMapper(t, persistence.MapperConfig{Application: school}, laterDogs.Schema)
+		stored, err := mapper.ToStored(event)
+		if got := wantError[*domain.PayloadError](t, err); got.Topic != "Dog.TrickAdded" || len(stored.State) > 0 {
+			t.Errorf("got %v and a state of %d bytes", err, len(stored.State))
+		}
+	}
+}
+
+func TestMapperKnowsRetiredTopics(t *testing.T) {
+	t.Parallel()
+	mapper := newMapper(t, persistence.MapperConfig{Application: school}, laterDogs.Schema)
+	if got, want := mapper.TopicsOf("Dog.Taught"), []string{"Dog.TrickAdded", "Dog.Taught"}; !slices.Equal(got, want) {
+		t.Errorf("got topics %v, want %v", got, want)
+	}
+	if got := mapper.KnownTopics(); len(got) != 3 || !slices.Contains(got, "Dog.TrickAdded") || !slices.Contains(got, "Dog.Taught") {
+		t.Errorf("got known topics %v", got)
+	}
+	wrong := domain.DefineLog("Log", domain.RetiredEntry("Old", domain.StoredAs("Dog.Registered")))
+	conflict := wantError[*persistence.TopicConflictError](t, mapper.Add(wrong))
+	wantText(t, conflict, `topic "Dog.Registered" is defined for both persistence_test.Registered and domain.RetiredEvent`)
+	again := domain.DefineLog("Log", domain.RetiredEntry("Old", domain.StoredAs("Dog.TrickAdded")))
+	wantError[*persistence.TopicConflictError](t, mapper.Add(again))
+}

@@ -1,0 +1,57 @@
+package system_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// sleeplessCats is the definition of a program that has no code for catSlept.
+var sleeplessCats = domain.Define("Cat", domain.On("Born", catBorn{}), domain.Retired[cat]("Slept"))
+
+// A follower of a program that has retired an event gets it as a RetiredEvent. One
+// that filters topics passes over it, or gets it if it names the topic.
+func TestFollowersAndRetiredEvents(t *testing.T) {
+	for name, test := range map[string]struct {
+		topics []string
+		want   int
+	}{
+		"all events":       {nil, 3},
+		"another topic":    {[]string{"Cat.Born"}, 2},
+		"the topic itself": {[]string{"Cat.Slept"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, p place) {
+				var seen journal
+				program := func(definition *domain.Definition[cat]) (runner, *application.Application) {
+					r := p.runner(t, system.Pipe(system.App("Cats", func(options ...application.Option) (*application.Application, error) {
+						return application.New("Cats", append(options, application.WithDefinitions(definition.Schema))...)
+					}), filtering("F", seen.policy, test.topics...)))
+					return r, get[*application.Application](t, r, "Cats")
+				}
+				_, before := program(rollingOne)
+				pet := rollingOne.Create(uuid.New(), catBorn{})
+				domain.Trigger(pet, catSlept{})
+				save(t, before, pet)
+				r, cats := program(sleeplessCats)
+				newest := save(t, cats, sleeplessCats.Create(uuid.New(), catBorn{}))[0].Notification.ID
+
+				do(t, r.Start(t.Context()))
+				reachedIn(t, get[*filter](t, r, "F").Application, "Cats", newest)
+				events := seen.events(t)
+				if len(events) != test.want {
+					t.Fatalf("got %d events, want %d", len(events), test.want)
+				}
+				for _, event := range events {
+					if _, retired := event.Data.(domain.RetiredEvent); retired != (event.Topic == "Cat.Slept") {
+						t.Errorf("got %T as the data of %s", event.Data, event.Topic)
+					}
+				}
+			})
+		})
+	}
+}
