@@ -129,7 +129,8 @@ func (t *JSONTranscoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error 
 		return &TranscodingError{Type: reflect.TypeOf(into).Elem(), Name: w.name, Problem: fmt.Sprintf(
 			"data serialized with name '%.100s' is not deserializable; register a transcoding for it", w.name), Err: ErrNewerProgram}
 	}
-	skipped := 4 // the brace, a key, the name and a key
+	quoted, _ := json.GetOption(d.Options(), json.StringifyNumbers) // the field's tag has the option "string"
+	skipped := 4                                                    // the brace, a key, the name and a key
 	if w.dataFirst {
 		skipped = 2
 	}
@@ -138,7 +139,7 @@ func (t *JSONTranscoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error 
 			return err
 		}
 	}
-	if err := t.decodeData(d, transcoding, into); err != nil {
+	if err := t.decodeData(d, transcoding, into, quoted); err != nil {
 		return err
 	}
 	for d.PeekKind() == jsontext.KindString {
@@ -150,7 +151,7 @@ func (t *JSONTranscoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error 
 	return err
 }
 
-func (t *JSONTranscoder) decodeData(d *jsontext.Decoder, transcoding *Transcoding, into any) error {
+func (t *JSONTranscoder) decodeData(d *jsontext.Decoder, transcoding *Transcoding, into any, quoted bool) error {
 	target := reflect.TypeOf(into).Elem()
 	switch {
 	case target == transcoding.goType:
@@ -162,8 +163,14 @@ func (t *JSONTranscoder) decodeData(d *jsontext.Decoder, transcoding *Transcodin
 		}
 		reflect.ValueOf(into).Elem().Set(value.Elem())
 		return nil
+	case quoted && isNumeric(target):
+		return json.UnmarshalDecode(d, into, json.StringifyNumbers(true))
 	}
 	return json.UnmarshalDecode(d, into)
+}
+
+func isNumeric(typ reflect.Type) bool {
+	return typ.Kind() >= reflect.Int && typ.Kind() <= reflect.Float64
 }
 
 // decodeFree reads a value as what it is.

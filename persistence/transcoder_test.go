@@ -215,13 +215,14 @@ func TestOtherTargets(t *testing.T) {
 		Raw     json.RawMessage
 		Clock   clockTime
 		Texter  fmt.Stringer
+		Quoted  float64 `json:",string"`
 	}
 	const decimal = `{"_type_":"decimal_str","_data_":"10.00"}`
 	const id = `{"_type_":"uuid_hex","_data_":"b2723fe2c01a40d2875ea3aac6a09ff5"}`
 	data := `{"Text":` + decimal + `,"Money":` + decimal + `,"Pointer":` + decimal + `,"Raw":` + decimal +
-		`,"Clock":{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901+00:00"},"Texter":` + id + `}`
+		`,"Clock":{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901+00:00"},"Texter":` + id + `,"Quoted":` + decimal + `}`
 	got := decode[targets](t, newTranscoder(), data)
-	want := targets{"10.00", money{1000}, &money{1000}, json.RawMessage(decimal), clockTime{sampleTime}, sampleID}
+	want := targets{"10.00", money{1000}, &money{1000}, json.RawMessage(decimal), clockTime{sampleTime}, sampleID, 10}
 	got.Clock.Time = got.Clock.UTC()
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
