@@ -32,8 +32,9 @@ type dialect interface {
 	// connection. It is false where that has to be done again, outside of a transaction.
 	prepare(ctx context.Context, s *Store, joined *shared) (bool, error)
 
-	// begin opens a transaction that may write. It is cancelled with ctx.
-	begin(ctx context.Context, s *Store) (unit, error)
+	// begin opens a transaction that may write. It waits for a connection, and for
+	// the lock of SQLite's file, no longer than wait. It is cancelled with ctx.
+	begin(ctx context.Context, s *Store, wait time.Duration) (unit, error)
 
 	// lock takes locks that last to the end of the transaction, in this order.
 	// Without keys it only bounds the waits that follow.

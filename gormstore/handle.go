@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 	"weak"
 )
 
@@ -15,9 +16,10 @@ import (
 type handle struct {
 	prepared atomic.Bool
 
-	mu      sync.Mutex // protects what follows; synced and readers do not change once prepared
-	synced  bool       // every connection of SQLite syncs at each commit by itself
-	readers *sql.DB    // of SQLite, or nil
+	mu      sync.Mutex    // protects what follows; synced, busy and readers do not change once prepared
+	synced  bool          // every connection of SQLite syncs at each commit by itself
+	busy    time.Duration // how long a statement of SQLite waits for the lock by itself
+	readers *sql.DB       // of SQLite, or nil
 	queues  map[queueKey]*queue
 	turns   map[weak.Pointer[sql.Tx]]*turns
 

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
@@ -301,6 +303,68 @@ func TestQueuedSaveWaitsOnce(t *testing.T) {
 	}
 	if stored := wholeLog(t, r); len(stored) != 1 {
 		t.Errorf("%d events are stored, want 1", len(stored))
+	}
+}
+
+// A write to SQLite that waits for a connection and then for the lock of the file
+// waits for the lock timeout in all, also if the driver would wait longer by
+// itself. So does one that waits for another save of its process.
+func TestWriteToSQLiteWaitsOnce(t *testing.T) {
+	t.Parallel()
+	const limit = 2 * time.Second
+	for name, write := range map[string]func(r persistence.ProcessRecorder) error{
+		"event": func(r persistence.ProcessRecorder) error {
+			return last(r.InsertEvents(t.Context(), history(uuid.New(), 0, 1)))
+		},
+		"events": func(r persistence.ProcessRecorder) error {
+			return last(r.InsertEvents(t.Context(), history(uuid.New(), 0, 3)))
+		},
+		"position": func(r persistence.ProcessRecorder) error {
+			return r.InsertTracking(t.Context(), persistence.Tracking{ApplicationName: "Up", NotificationID: 1})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "test.db")
+			db, err := gormstore.OpenSQLite(sqlite.Open, path) // whose driver waits for ten seconds
+			if err != nil {
+				t.Fatal(err)
+			}
+			pool, err := migrated(t, db).DB()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pool.Close()
+			r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(limit))
+			insert(t, r, history(uuid.New(), 0, 1)...)
+			other := testdb.Open(t, sqlite.Open(testdb.SQLiteDSN(path))).Begin()
+			defer other.Rollback()
+			used, err := pool.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			results := make(chan error, 2)
+			for range 2 {
+				go func() { results <- write(r) }()
+			}
+			time.Sleep(limit * 3 / 4) // of the lock timeout
+			used.Close()
+			for range 2 {
+				err := <-results
+				if took := time.Since(begin); !errors.Is(err, persistence.ErrLockTimeout) || took > limit*3/2 {
+					t.Errorf("got %v after %v, want a lock timeout after %v", err, took, limit)
+				}
+			}
+			other.Rollback()
+			if err := write(r); err != nil {
+				t.Error(err)
+			}
+			var busy int
+			if err := db.Raw("PRAGMA busy_timeout").Scan(&busy).Error; err != nil || busy != 10_000 {
+				t.Errorf("the connection's own wait is %d ms, %v; want it unchanged", busy, err)
+			}
+		})
 	}
 }
 

@@ -48,9 +48,9 @@ func (postgres) now(ctx context.Context, c connection) (now time.Time, err error
 
 // begin asks for READ COMMITTED whatever the server's default: after a wait for the lock, statements must see what was
 // committed in the meantime.
-func (p postgres) begin(ctx context.Context, s *Store) (unit, error) {
+func (p postgres) begin(ctx context.Context, s *Store, wait time.Duration) (unit, error) {
 	for attempt := 1; ; attempt++ {
-		conn, err := s.connect(ctx, s.lockTimeout)
+		conn, err := s.connect(ctx, wait)
 		if err != nil {
 			return nil, err
 		}

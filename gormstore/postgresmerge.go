@@ -98,21 +98,13 @@ func newMergeStatements(events string, notifies, strict bool) mergeStatements {
 const mergeAttempts = 4
 
 // merge implements dialect. Saves that failed because of their connection, and of
-// which nothing is stored, are tried once more on another one. If the wait for a
-// lock took the time of the first save, which has waited longest, the others go
-// back to the queue as long as they have time left.
+// which nothing is stored, are tried once more on another one.
 func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) {
 	p.mergeOnce(ctx, r, batch)
 	if again := onDeadConnection(batch); len(again) > 0 {
 		p.mergeOnce(ctx, r, again)
 	}
-	now := time.Now()
-	if !errors.Is(batch[0].err, persistence.ErrLockTimeout) || batch[0].hasTime(now, r.store.lockTimeout) {
-		return // there was no wait, or another time limit has ended it
-	}
-	for _, s := range batch[1:] {
-		s.again = errors.Is(s.err, persistence.ErrLockTimeout) && s.hasTime(now, r.store.lockTimeout)
-	}
+	takeBackTimely(batch, r.store.lockTimeout)
 }
 
 // onDeadConnection returns the saves that another connection may store.

@@ -84,6 +84,19 @@ func patienceOf(batch []*save, limit time.Duration) time.Duration {
 	return min(wait, last)
 }
 
+// takeBackTimely has saves of a batch go back to the queue if the wait for a lock
+// took the time of the first one, which has waited longest, and they have time
+// left.
+func takeBackTimely(batch []*save, limit time.Duration) {
+	now := time.Now()
+	if !errors.Is(batch[0].err, persistence.ErrLockTimeout) || batch[0].hasTime(now, limit) {
+		return // there was no wait, or another time limit has ended it
+	}
+	for _, s := range batch[1:] {
+		s.again = errors.Is(s.err, persistence.ErrLockTimeout) && s.hasTime(now, limit)
+	}
+}
+
 // left returns for how long a save may still wait for locks.
 func (s *save) left(now time.Time, limit time.Duration) time.Duration {
 	return limit - now.Sub(s.arrived)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -65,7 +66,10 @@ func (s sqlite) prepareAll(ctx context.Context, store *Store) error {
 	if store.handle.synced, err = syncs(ctx, db); err != nil {
 		return err
 	}
-	err = s.patiently(ctx, store.lockTimeout, func() error {
+	if store.handle.busy, err = busyTimeout(ctx, db); err != nil {
+		return err
+	}
+	err = s.patiently(ctx, time.Now().Add(store.lockTimeout), func() error {
 		var mode string
 		return db.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode)
 	})
@@ -102,6 +106,19 @@ func syncs(ctx context.Context, db *sql.DB) (bool, error) {
 	return level >= 2, err
 }
 
+// busyTimeout returns how long a statement waits for the lock of the file by
+// itself.
+func busyTimeout(ctx context.Context, q queryer) (time.Duration, error) {
+	var wait int64
+	err := q.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&wait)
+	return time.Duration(wait) * time.Millisecond, err
+}
+
+// queryer is a *sql.DB or a *sql.Conn.
+type queryer interface {
+	QueryRowContext(ctx context.Context, query string, arguments ...any) *sql.Row
+}
+
 // mainFile is the path of the database's file, or "" where it is in memory.
 func mainFile(ctx context.Context, db *sql.DB) (path string, err error) {
 	var number int
@@ -113,13 +130,14 @@ func mainFile(ctx context.Context, db *sql.DB) (path string, err error) {
 // begin takes the write lock at once. A transaction that begins by reading would fail with a stale snapshot as soon as
 // another one had written; no waiting helps then. The statements go to one connection of the pool, because database/sql
 // cannot say BEGIN IMMEDIATE.
-func (s sqlite) begin(ctx context.Context, store *Store) (unit, error) {
-	conn, err := s.connect(ctx, store)
+func (s sqlite) begin(ctx context.Context, store *Store, wait time.Duration) (unit, error) {
+	deadline := time.Now().Add(wait)
+	conn, err := s.connect(ctx, store, wait)
 	if err != nil {
 		return nil, err
 	}
 	u := &sqliteUnit{ConnPool: conn, conn: conn, ctx: ctx, pool: store.pool}
-	err = s.patiently(ctx, store.lockTimeout, func() error {
+	err = s.patientlyOn(ctx, store, conn, deadline, func() error {
 		_, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE")
 		return err
 	})
@@ -132,8 +150,8 @@ func (s sqlite) begin(ctx context.Context, store *Store) (unit, error) {
 
 // connect takes a connection that syncs every commit to disk: the usual driver asks for less, unless the database was
 // opened otherwise.
-func (s sqlite) connect(ctx context.Context, store *Store) (*sql.Conn, error) {
-	conn, err := store.connect(ctx, store.lockTimeout)
+func (s sqlite) connect(ctx context.Context, store *Store, wait time.Duration) (*sql.Conn, error) {
+	conn, err := store.connect(ctx, wait)
 	if err != nil || store.handle.synced {
 		return conn, err
 	}
@@ -143,9 +161,9 @@ func (s sqlite) connect(ctx context.Context, store *Store) (*sql.Conn, error) {
 	return conn, nil
 }
 
-// patiently tries again while another process holds the lock. SQLite's own waiting is not fair and may be off.
-func (s sqlite) patiently(ctx context.Context, timeout time.Duration, try func() error) error {
-	deadline := time.Now().Add(timeout)
+// patiently tries again while another process holds the lock, until the deadline.
+// SQLite's own waiting is not fair and may be off.
+func (s sqlite) patiently(ctx context.Context, deadline time.Time, try func() error) error {
 	for {
 		err := try()
 		if err == nil || s.fault(err).class != persistence.ErrLockTimeout || time.Now().After(deadline) {
@@ -159,6 +177,53 @@ func (s sqlite) patiently(ctx context.Context, timeout time.Duration, try func()
 		case <-timer.C:
 		}
 	}
+}
+
+// patientlyOn is patiently for statements on one connection. No try waits beyond
+// the deadline by itself.
+func (s sqlite) patientlyOn(
+	ctx context.Context, store *Store, conn *sql.Conn, deadline time.Time, try func() error,
+) error {
+	return s.patiently(ctx, deadline, func() error {
+		if !store.handle.outlasts(deadline) {
+			return try()
+		}
+		restore, err := limitBusy(ctx, conn, time.Until(deadline))
+		if err != nil {
+			return err
+		}
+		return errors.Join(try(), restore())
+	})
+}
+
+// outlasts reports whether a statement may wait for the lock of the file well
+// beyond a deadline. To keep it from that costs two statements more.
+func (h *handle) outlasts(deadline time.Time) bool {
+	return h.busy > time.Until(deadline)+shortestWait
+}
+
+// limitBusy has statements of a connection wait no longer than wait for the lock
+// of the file, until restore is called. A connection that cannot be restored is
+// discarded.
+func limitBusy(ctx context.Context, conn *sql.Conn, wait time.Duration) (restore func() error, err error) {
+	before, err := busyTimeout(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	set := func(ctx context.Context, wait time.Duration) error {
+		_, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout=%d", wait.Milliseconds()))
+		return err
+	}
+	if err := set(ctx, min(before, max(wait, 0))); err != nil {
+		return nil, err
+	}
+	return func() error {
+		err := set(context.WithoutCancel(ctx), before)
+		if err != nil {
+			discard(conn)
+		}
+		return err
+	}, nil
 }
 
 // lock has nothing to do: who has begun to write is alone.

@@ -52,13 +52,20 @@ type refusal struct{ error }
 
 func (r *refusal) Unwrap() error { return r.error }
 
-// merge implements dialect.
+// merge implements dialect. If the wait for a lock took the time of the first
+// save, the others that have time left go back to the queue.
 func (s sqlite) merge(ctx context.Context, r *processRecorder, batch []*save) {
+	s.mergeOnce(ctx, r, batch)
+	takeBackTimely(batch, r.store.lockTimeout)
+}
+
+func (s sqlite) mergeOnce(ctx context.Context, r *processRecorder, batch []*save) {
 	if len(batch) == 1 && len(batch[0].events) == 1 {
 		s.writeEvent(ctx, r, batch[0])
 		return
 	}
-	err := r.store.atomically(ctx, r.application+": "+opSave, func(ctx context.Context, pool unit) error {
+	wait := patienceOf(batch, r.store.lockTimeout)
+	err := r.store.atomicallyWithin(ctx, r.application+": "+opSave, wait, func(ctx context.Context, pool unit) error {
 		return s.writeBatch(ctx, connection{pool, r.store}, r, batch)
 	})
 	if err == nil {
@@ -66,7 +73,7 @@ func (s sqlite) merge(ctx context.Context, r *processRecorder, batch []*save) {
 	}
 	if _, ok := errors.AsType[*refusal](err); ok && len(batch) > 1 {
 		for i := range batch {
-			s.merge(ctx, r, batch[i:i+1])
+			s.mergeOnce(ctx, r, batch[i:i+1])
 		}
 		return
 	}
@@ -76,50 +83,60 @@ func (s sqlite) merge(ctx context.Context, r *processRecorder, batch []*save) {
 }
 
 // writeEvent writes a single event with a single statement, which is atomic by itself.
-func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, save *save) {
-	if save.err = r.store.room(ctx); save.err != nil {
+func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, one *save) {
+	wait := patienceOf([]*save{one}, r.store.lockTimeout)
+	deadline := time.Now().Add(wait)
+	if one.err = r.store.room(ctx, wait); one.err != nil {
 		return
 	}
-	ctx, alarm := r.store.handle.alarms.bounded(ctx, r.store.lockTimeout+commitTimeout)
+	ctx, alarm := r.store.handle.alarms.bounded(ctx, wait+commitTimeout)
 	defer alarm.stop()
 	c := connection{r.store.pool, r.store}
-	err := s.patiently(ctx, r.store.lockTimeout, func() (err error) {
-		save.ids, err = s.insertEvent(ctx, r, save)
-		return err
-	})
-	save.err = nil
+	err := s.insertEvent(ctx, r, one, deadline)
+	one.err = nil
 	if err != nil {
 		if !errors.Is(err, errNotContinued) && s.unanswered(err) && r.store.faultOf(err).class == persistence.ErrOperational {
 			err = &lostReply{err: err, locked: true} // it is not SQLite that reports it, which may have stored the event
 		}
-		save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
+		one.ids, one.err = r.explain(ctx, c, r.application+": "+opSave, one.events, err)
 	}
 }
 
-// insertEvent uses a statement that is prepared once, where every connection of the pool syncs by itself; otherwise it
-// takes a connection and has it sync.
-func (s sqlite) insertEvent(ctx context.Context, r *processRecorder, save *save) ([]int64, error) {
-	query := r.row
-	if r.store.handle.synced {
-		statement, err := r.store.statement(ctx, query)
-		if err != nil {
-			return nil, err
+// insertEvent uses a statement that is prepared once, if every connection of the
+// pool syncs by itself. If that statement finds the file locked, or may wait
+// beyond the deadline, insertEvent takes a connection and tries again on it.
+func (s sqlite) insertEvent(ctx context.Context, r *processRecorder, one *save, deadline time.Time) error {
+	if r.store.handle.synced && !r.store.handle.outlasts(deadline) {
+		err := s.insertPrepared(ctx, r, one)
+		if err == nil || s.fault(err).class != persistence.ErrLockTimeout || time.Now().After(deadline) {
+			return err
 		}
-		return s.writeRows(r, save.events, func(arguments []any) (sql.Result, error) {
-			begin := time.Now()
-			result, err := statement.ExecContext(ctx, arguments...)
-			connection{r.store.pool, r.store}.trace(ctx, begin, query, -1, err)
-			return result, err
-		})
 	}
-	conn, err := s.connect(ctx, r.store)
+	conn, err := s.connect(ctx, r.store, max(time.Until(deadline), time.Millisecond))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
-	return s.writeRows(r, save.events, func(arguments []any) (sql.Result, error) {
-		return connection{conn, r.store}.result(ctx, query, arguments...)
+	return s.patientlyOn(ctx, r.store, conn, deadline, func() (err error) {
+		one.ids, err = s.writeRows(r, one.events, func(arguments []any) (sql.Result, error) {
+			return connection{conn, r.store}.result(ctx, r.row, arguments...)
+		})
+		return err
 	})
+}
+
+func (s sqlite) insertPrepared(ctx context.Context, r *processRecorder, one *save) error {
+	statement, err := r.store.statement(ctx, r.row)
+	if err != nil {
+		return err
+	}
+	one.ids, err = s.writeRows(r, one.events, func(arguments []any) (sql.Result, error) {
+		begin := time.Now()
+		result, err := statement.ExecContext(ctx, arguments...)
+		connection{r.store.pool, r.store}.trace(ctx, begin, r.row, -1, err)
+		return result, err
+	})
+	return err
 }
 
 // writeBatch writes the saves of a batch one after the other. Its error is for all of them.

@@ -164,15 +164,15 @@ func (s *Store) roomToRead(ctx context.Context) error {
 	if s.handle.readers != nil {
 		return nil // nobody writes on it
 	}
-	return s.room(ctx)
+	return s.room(ctx, s.lockTimeout)
 }
 
 // room waits until the pool has a connection to give, with the bound of connect.
-func (s *Store) room(ctx context.Context) error {
+func (s *Store) room(ctx context.Context, wait time.Duration) error {
 	if !exhausted(s.pool) {
 		return nil
 	}
-	conn, err := s.connect(ctx, s.lockTimeout)
+	conn, err := s.connect(ctx, wait)
 	if err != nil {
 		return err
 	}

@@ -189,7 +189,7 @@ func (p postgres) prepare(ctx context.Context, s *Store, joined *shared) (bool, 
 		joined.turns.statement.Lock()
 		defer joined.turns.statement.Unlock()
 		c.pool = joined.connection()
-	} else if err := s.room(ctx); err != nil {
+	} else if err := s.room(ctx, s.lockTimeout); err != nil {
 		return false, err
 	}
 	described, err := p.describe(ctx, c.quiet(), s.tables.all())

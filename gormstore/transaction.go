@@ -340,11 +340,17 @@ func (e *lostReply) Unwrap() error { return e.err }
 // atomically runs fn in a new transaction. An end of ctx rolls it back, until the commit begins: from then on it is
 // awaited. A commit that was not answered is a *lostReply.
 func (s *Store) atomically(ctx context.Context, op string, fn func(context.Context, unit) error) error {
+	return s.atomicallyWithin(ctx, op, s.lockTimeout, fn)
+}
+
+// atomicallyWithin is atomically for a transaction that begins after no longer
+// wait than that.
+func (s *Store) atomicallyWithin(ctx context.Context, op string, wait time.Duration, fn func(context.Context, unit) error) error {
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	detach := context.AfterFunc(ctx, cancel)
 	defer detach()
-	pool, err := s.dialect.begin(inner, s)
+	pool, err := s.dialect.begin(inner, s, wait)
 	if err != nil {
 		return s.translate(ctx, op, err)
 	}
