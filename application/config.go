@@ -18,7 +18,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 
 	// The memory store is the default, so it has to be there.
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	_ "github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 // Option is a setting given in code. Options win over the environment.
@@ -48,7 +50,7 @@ func WithTranscoder(t persistence.Transcoder) Option {
 
 // WithTranscodings adds transcodings to those of the JSON transcoder (UUIDs, times and decimals). It cannot be used
 // together with WithTranscoder.
-func WithTranscodings(transcodings ...persistence.Transcoding) Option {
+func WithTranscodings(transcodings ...jsontranscoder.Transcoding) Option {
 	return func(c *config) { c.transcodings = append(c.transcodings, transcodings...) }
 }
 
@@ -119,7 +121,7 @@ type config struct {
 	factory                   persistence.Factory
 	hasStore                  bool
 	transcoder                persistence.Transcoder
-	transcodings              []persistence.Transcoding
+	transcodings              []jsontranscoder.Transcoding
 	compressor                persistence.Compressor
 	cipher                    persistence.Cipher
 	hasCompressor, hasCipher  bool
@@ -294,7 +296,7 @@ func (c *config) readTranscoder() error {
 		}
 		return nil
 	}
-	c.transcoder = persistence.NewJSONTranscoder(append(persistence.DefaultTranscodings(), c.transcodings...)...)
+	c.transcoder = jsontranscoder.New(append(python.Transcodings(), c.transcodings...)...)
 	return nil
 }
 

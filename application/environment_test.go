@@ -19,7 +19,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 const (
@@ -272,7 +274,7 @@ func TestAllMistakesTogether(t *testing.T) {
 		"AGGREGATE_CACHE_FASTFORWARD_SKIPPING", "x", "DEEPCOPY_FROM_AGGREGATE_CACHE", "x",
 	}
 	_, err := application.New(strings.Repeat("n", 33), application.WithLookup(nothing), env(bad...),
-		application.WithTranscoder(persistence.NewJSONTranscoder()), application.WithTranscodings(persistence.UUIDHex()))
+		application.WithTranscoder(jsontranscoder.New()), application.WithTranscodings(python.UUIDHex()))
 	if err == nil {
 		t.Fatal("want an error")
 	}
@@ -454,7 +456,7 @@ func TestOriginalLayout(t *testing.T) {
 type money struct{ cents int64 }
 
 func TestTranscodings(t *testing.T) {
-	transcoding := persistence.NewTranscoding("money", func(m money) (int64, error) { return m.cents, nil },
+	transcoding := jsontranscoder.NewTranscoding("money", func(m money) (int64, error) { return m.cents, nil },
 		func(cents int64) (money, error) { return money{cents}, nil })
 	wallets := domain.Define("Wallet", domain.Evolve("Paid", func(m money, by money) money { return money{m.cents + by.cents} }))
 	app := newApplication(t, "Wallets", application.WithTranscodings(transcoding), application.WithSnapshotting(nil), cached("1"))
@@ -471,8 +473,8 @@ func TestTranscodings(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	t.Run("of another transcoder", func(t *testing.T) {
-		app := newApplication(t, "Wallets", application.WithTranscoder(persistence.NewJSONTranscoder(transcoding)))
-		if got, want := app.Mapper().Transcoder(), reflect.TypeFor[*persistence.JSONTranscoder](); reflect.TypeOf(got) != want {
+		app := newApplication(t, "Wallets", application.WithTranscoder(jsontranscoder.New(transcoding)))
+		if got, want := app.Mapper().Transcoder(), reflect.TypeFor[*jsontranscoder.Transcoder](); reflect.TypeOf(got) != want {
 			t.Errorf("got %T", got)
 		}
 		application.NewRepository(app, wallets)

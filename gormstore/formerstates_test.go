@@ -17,7 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 // The rows in testdata/former were stored by former versions of this module:
@@ -53,7 +53,7 @@ type (
 		Sender *formerAddress
 		ID     uuid.UUID
 		At     time.Time
-		Fee    persistence.Decimal `json:"fee,omitempty"`
+		Fee    python.Decimal `json:"fee,omitempty"`
 		Label  []byte
 		Digest [4]byte
 		Counts map[string]int
@@ -88,7 +88,7 @@ var (
 		Counts: map[string]int{"b": 2, "a": -1, "<&>": 0}, ByID: map[uuid.UUID]bool{uuid.MustParse("407d3ee3-a4f3-54fe-98dd-13c70cfefff8"): true},
 		Within: 90 * time.Minute, Large: 1<<64 - 1, Small: -128, Ratio: 0.1, Quoted: 7,
 		Free: map[string]any{"n": int64(9007199254740993), "f": 0.5, "s": "x", "b": true, "nil": nil, "list": []any{int64(1), "two", map[string]any{}},
-			"id": uuid.MustParse("b2723fe2-c01a-40d2-875e-a3aac6a09ff5"), "at": time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC), "fee": persistence.Decimal("1E+3")},
+			"id": uuid.MustParse("b2723fe2-c01a-40d2-875e-a3aac6a09ff5"), "at": time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC), "fee": python.Decimal("1E+3")},
 	}
 )
 

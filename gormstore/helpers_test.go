@@ -16,6 +16,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 // The applications of these tests.
@@ -235,7 +237,7 @@ func newDog(name string, tricks ...string) *Dog {
 // eventStore makes an event store over a recorder, as an application does.
 func eventStore(t testing.TB, r persistence.ProcessRecorder) *persistence.EventStore {
 	t.Helper()
-	mapper := persistence.NewMapper(persistence.MapperConfig{Application: schoolName})
+	mapper := persistence.NewMapper(persistence.MapperConfig{Application: schoolName, Transcoder: jsontranscoder.New(python.Transcodings()...)})
 	if err := mapper.Add(dogs.Schema); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 // Databases that the Python original made, with Django's own migrations, are in testdata/python. They are used as they
@@ -117,7 +118,7 @@ type facts struct {
 	Visits map[uuid.UUID]struct {
 		DogID   uuid.UUID `json:"dog_id"`
 		At      time.Time
-		Fee     persistence.Decimal
+		Fee     python.Decimal
 		Notes   []string
 		Version int64
 	}
@@ -166,23 +167,23 @@ func (e pyTrickAdded) Apply(d *pyDog) { d.Tricks = append(d.Tricks, e.Trick) }
 
 type pyVisit struct {
 	domain.Aggregate
-	DogID uuid.UUID           `json:"dog_id"`
-	At    time.Time           `json:"at"`
-	Fee   persistence.Decimal `json:"fee"`
-	Notes []string            `json:"notes"`
+	DogID uuid.UUID      `json:"dog_id"`
+	At    time.Time      `json:"at"`
+	Fee   python.Decimal `json:"fee"`
+	Notes []string       `json:"notes"`
 }
 
 type pyBooked struct {
-	DogID uuid.UUID           `json:"dog_id"`
-	At    time.Time           `json:"at"`
-	Fee   persistence.Decimal `json:"fee"`
-	Notes []string            `json:"notes"`
+	DogID uuid.UUID      `json:"dog_id"`
+	At    time.Time      `json:"at"`
+	Fee   python.Decimal `json:"fee"`
+	Notes []string       `json:"notes"`
 }
 
 func (e pyBooked) Apply(v *pyVisit) { v.DogID, v.At, v.Fee, v.Notes = e.DogID, e.At, e.Fee, e.Notes }
 
 type pyFeeChanged struct {
-	Fee persistence.Decimal `json:"fee"`
+	Fee python.Decimal `json:"fee"`
 }
 
 func (e pyFeeChanged) Apply(v *pyVisit) { v.Fee = e.Fee }

@@ -14,7 +14,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 // Dog is the aggregate whose events are stored.
@@ -55,7 +57,7 @@ func newDogs() (*persistence.EventStore, persistence.ProcessRecorder) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	mapper := persistence.NewMapper(persistence.MapperConfig{Application: "TrainingSchool"})
+	mapper := persistence.NewMapper(persistence.MapperConfig{Application: "TrainingSchool", Transcoder: jsontranscoder.New(python.Transcodings()...)})
 	if err := mapper.Add(Dogs.Schema); err != nil {
 		log.Fatal(err)
 	}
@@ -76,7 +78,7 @@ func ExampleNewMapper() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	mapper := persistence.NewMapper(persistence.MapperConfig{Application: "TrainingSchool", Compressor: zstd, Cipher: aes})
+	mapper := persistence.NewMapper(persistence.MapperConfig{Application: "TrainingSchool", Transcoder: jsontranscoder.New(python.Transcodings()...), Compressor: zstd, Cipher: aes})
 	if err := mapper.Add(Dogs.Schema); err != nil {
 		log.Fatal(err)
 	}
@@ -107,7 +109,7 @@ func ExampleEventStore() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	mapper := persistence.NewMapper(persistence.MapperConfig{Application: "TrainingSchool"})
+	mapper := persistence.NewMapper(persistence.MapperConfig{Application: "TrainingSchool", Transcoder: jsontranscoder.New(python.Transcodings()...)})
 	if err := mapper.Add(Dogs.Schema); err != nil {
 		log.Fatal(err)
 	}
@@ -308,7 +310,7 @@ func ExampleOnCommit() {
 }
 
 func ExampleMappingError() {
-	mapper := persistence.NewMapper(persistence.MapperConfig{Application: "TrainingSchool"})
+	mapper := persistence.NewMapper(persistence.MapperConfig{Application: "TrainingSchool", Transcoder: jsontranscoder.New(python.Transcodings()...)})
 	if err := mapper.Add(Dogs.Schema); err != nil {
 		log.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -71,8 +70,8 @@ func (h *header) append(dst []byte) []byte {
 func checkMetadata(m domain.Metadata) error {
 	for key, value := range m {
 		if !utf8.ValidString(key) || !utf8.ValidString(value) {
-			return &TranscodingError{Path: "metadata", Type: reflect.TypeFor[string](), Offset: -1,
-				Problem: "a key or value is not valid UTF-8; encode bytes as text, for example as base64"}
+			return &InvalidError{What: "metadata", Class: ErrData,
+				Problem: "has a key or value that is not valid UTF-8; encode bytes as text, for example as base64"}
 		}
 	}
 	return nil

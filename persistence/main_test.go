@@ -15,7 +15,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,6 +28,16 @@ const (
 	keyA = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 	keyB = "//79/Pv6+fj39vX08/Lx8O/u7ezr6uno5+bl5OPi4eA="
 )
+
+var (
+	sampleID   = uuid.MustParse("b2723fe2-c01a-40d2-875e-a3aac6a09ff5")
+	sampleTime = time.Date(2024, 1, 2, 3, 4, 5, 678901000, time.UTC)
+)
+
+// clock is a time of the states that the Python library has written.
+func clock(seconds, microseconds int) time.Time {
+	return time.Date(2026, 11, 23, 1, 23, seconds, microseconds*1000, time.UTC)
+}
 
 // chain says how a mapper makes a state out of what was transcoded: the topics of a compressor and of a cipher, or
 // nothing.
@@ -91,6 +103,9 @@ func newMapper(tb testing.TB, config persistence.MapperConfig, schemas ...*domai
 	tb.Helper()
 	if len(schemas) == 0 {
 		schemas = append(schemas, Dogs.Schema)
+	}
+	if config.Transcoder == nil {
+		config.Transcoder = jsontranscoder.New(python.Transcodings()...)
 	}
 	mapper := persistence.NewMapper(config)
 	for _, schema := range schemas {

@@ -38,7 +38,8 @@ type Mapper struct {
 type MapperConfig struct {
 	// Application is the name of the application whose events are mapped.
 	Application string
-	// Transcoder turns payloads into bytes. Nil means JSON with the default transcodings.
+	// Transcoder turns payloads into bytes: usually jsontranscoder.New(python.Transcodings()...).
+	// Without one no payload can be written or read.
 	Transcoder Transcoder
 	// Compressor makes states smaller. Nil means none: compressed states then cannot be read. States that were stored
 	// without compression can be read with one.
@@ -65,7 +66,7 @@ func NewMapper(config MapperConfig) *Mapper {
 		formerNames: slices.Clone(config.FormerNames),
 	}
 	if m.transcoder == nil {
-		m.transcoder = NewJSONTranscoder(DefaultTranscodings()...)
+		m.transcoder = noTranscoder{}
 	}
 	m.kinds.Store(noKinds())
 	return m
@@ -136,12 +137,12 @@ func (m *Mapper) ToDomain(stored StoredEvent) (domain.Event, error) {
 	return m.toDomain(events, Notification{StoredEvent: stored})
 }
 
-// KeepsPlain tells whether a payload of plain fields (numbers, booleans, valid strings) comes out of a stored event as it
-// went in, with the event's id and metadata. It does with the transcoder and layout of this package; nobody knows what
-// others make of it.
+// KeepsPlain reports whether a payload of plain fields (numbers, booleans, valid strings) comes out of a stored event as
+// it went in, with the event's id and metadata. It is false if the transcoder has no method KeepsPlain() bool that says
+// so, and for the layout of the Python original.
 func (m *Mapper) KeepsPlain() bool {
-	transcoder, ok := m.transcoder.(*JSONTranscoder)
-	return ok && !m.original && transcoder.isDefault()
+	transcoder, ok := m.transcoder.(interface{ KeepsPlain() bool })
+	return ok && !m.original && transcoder.KeepsPlain()
 }
 
 // TopicsOf returns all names under which events of a topic's type can be stored, today's and former ones. It returns none

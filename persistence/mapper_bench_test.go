@@ -10,7 +10,26 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
+
+// plainEvent is about 200 bytes of JSON.
+type plainEvent struct {
+	Name     string   `json:"name"`
+	Street   string   `json:"street"`
+	City     string   `json:"city"`
+	Quantity int      `json:"quantity"`
+	Price    float64  `json:"price"`
+	Express  bool     `json:"express"`
+	Tags     []string `json:"tags"`
+	Note     string   `json:"note,omitempty"`
+}
+
+var samplePlain = plainEvent{
+	Name: "Ada Lovelace", Street: "12 St James's Square", City: "London", Quantity: 42, Price: 1815.125, Express: true,
+	Tags: []string{"fragile", "gift", "insured"}, Note: "Leave it with the neighbour, they know about the parcel.",
+}
 
 // parcel is the aggregate whose events the mapper is measured with.
 type parcel struct {
@@ -36,7 +55,7 @@ var mapperChains = []struct {
 
 func newBenchMapper(b *testing.B, compressed, encrypted bool) *persistence.Mapper {
 	b.Helper()
-	config := persistence.MapperConfig{Application: "Benchmark"}
+	config := persistence.MapperConfig{Application: "Benchmark", Transcoder: jsontranscoder.New(python.Transcodings()...)}
 	if compressed {
 		zlib, err := compressor.NewZlib()
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 )
 
 func TestMapperAccessors(t *testing.T) {
@@ -152,8 +153,8 @@ func TestInvalidUTF8InMetadata(t *testing.T) {
 	} {
 		event.Metadata = bad
 		_, err := mapper.ToStored(event)
-		wrong, ok := errors.AsType[*persistence.TranscodingError](err)
-		if !ok || !errors.Is(err, persistence.ErrData) || !strings.Contains(err.Error(), "metadata: a key or value is not valid UTF-8") ||
+		wrong, ok := errors.AsType[*persistence.InvalidError](err)
+		if !ok || !errors.Is(err, persistence.ErrData) || !strings.Contains(err.Error(), "metadata has a key or value that is not valid UTF-8") ||
 			strings.Contains(err.Error(), "ller") {
 			t.Errorf("%s: got %v (%+v), want an error that names UTF-8 and not the text", name, err, wrong)
 		}
@@ -393,6 +394,22 @@ func wantMappingError(t *testing.T, err error, stage string, stored persistence.
 	}
 }
 
+func TestMapperWithoutTranscoder(t *testing.T) {
+	t.Parallel()
+	mapper := persistence.NewMapper(persistence.MapperConfig{Application: school})
+	if err := mapper.Add(Dogs.Schema); err != nil {
+		t.Fatal(err)
+	}
+	event := dogEvents("Fido")[0]
+	_, written := mapper.ToStored(event)
+	_, read := mapper.ToDomain(toStored(t, newMapper(t, persistence.MapperConfig{Application: school}), event))
+	for _, err := range []error{written, read} {
+		if !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), "MapperConfig.Transcoder is missing") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 func TestMapperRefusesUnknownTopics(t *testing.T) {
 	t.Parallel()
 	mapper := newMapper(t, persistence.MapperConfig{Application: school})
@@ -543,7 +560,7 @@ func (e secretive) Apply(k *kennel) { k.Name = e.Name + e.secret }
 func TestMapperAddChecksTypes(t *testing.T) {
 	t.Parallel()
 	schema := domain.Define("Secret", domain.On("Told", secretive{})).Schema
-	err := persistence.NewMapper(persistence.MapperConfig{}).Add(schema)
+	err := persistence.NewMapper(persistence.MapperConfig{Transcoder: jsontranscoder.New()}).Add(schema)
 	if got := wantError[*persistence.TypeError](t, err); got.Path != "secretive.secret" {
 		t.Errorf("got %+v", got)
 	}
@@ -736,7 +753,7 @@ func wantQuiet(t *testing.T, err error, state []byte) {
 	}
 	wantError[*persistence.MappingError](t, err)
 	text := err.Error()
-	if failure, ok := errors.AsType[*persistence.TranscodingError](err); ok && failure.Name != "" {
+	if failure, ok := errors.AsType[*jsontranscoder.Error](err); ok && failure.Name != "" {
 		text = strings.ReplaceAll(text, fmt.Sprintf("%.100s", failure.Name), "")
 	}
 	if len(state) > 8 && strings.Contains(text, string(state)) || strings.Contains(text, canary) {

@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 // account is the aggregate of the original's tests of mappers.
@@ -22,7 +23,7 @@ type account struct{ domain.Aggregate }
 type (
 	accountOpened       struct{}
 	transactionAppended struct {
-		Amount persistence.Decimal `json:"amount"`
+		Amount python.Decimal `json:"amount"`
 	}
 )
 
@@ -190,7 +191,7 @@ var renamedDogs = domain.Define("Dog", domain.FormerName[Dog]("training_school.d
 
 func readState(t *testing.T, name string) []byte {
 	t.Helper()
-	state, err := os.ReadFile(filepath.Join("testdata", "transcoder", name))
+	state, err := os.ReadFile(filepath.Join("jsontranscoder", "testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package persistence_test
+package jsontranscoder_test
 
 import (
 	"encoding/json"
@@ -7,7 +7,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 // plainEvent is about 200 bytes of JSON and has nothing that the transcoder adds to encoding/json.
@@ -29,10 +30,10 @@ var samplePlain = plainEvent{
 
 // wrappedEvent is about 200 bytes of JSON, most of it values with transcodings.
 type wrappedEvent struct {
-	DogID uuid.UUID           `json:"dog_id"`
-	At    time.Time           `json:"at"`
-	Fee   persistence.Decimal `json:"fee"`
-	Notes []string            `json:"notes"`
+	DogID uuid.UUID      `json:"dog_id"`
+	At    time.Time      `json:"at"`
+	Fee   python.Decimal `json:"fee"`
+	Notes []string       `json:"notes"`
 }
 
 var sampleWrapped = wrappedEvent{
@@ -52,7 +53,7 @@ func BenchmarkEncode(b *testing.B) {
 		{"map", map[string]any{"name": "Ada", "quantity": int64(42), "tags": []any{"a", "b"}, "id": sampleWrapped.DogID}},
 	}
 	for _, bm := range benchmarks {
-		transcoder := persistence.NewJSONTranscoder(persistence.DefaultTranscodings()...)
+		transcoder := jsontranscoder.New(python.Transcodings()...)
 		b.Run(bm.name+"/transcoder", func(b *testing.B) {
 			b.ReportAllocs()
 			var buf []byte
@@ -76,13 +77,13 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	transcoder := persistence.NewJSONTranscoder(persistence.DefaultTranscodings()...)
+	transcoder := jsontranscoder.New(python.Transcodings()...)
 	benchmarkDecode[plainEvent](b, transcoder, "plain", samplePlain)
 	benchmarkDecode[wrappedEvent](b, transcoder, "wrapped", sampleWrapped)
 	benchmarkDecode[any](b, transcoder, "any", samplePlain)
 }
 
-func benchmarkDecode[T any](b *testing.B, transcoder *persistence.JSONTranscoder, name string, sample any) {
+func benchmarkDecode[T any](b *testing.B, transcoder *jsontranscoder.Transcoder, name string, sample any) {
 	data, err := transcoder.Encode(nil, sample)
 	if err != nil {
 		b.Fatal(err)

@@ -1,4 +1,4 @@
-package persistence_test
+package jsontranscoder_test
 
 import (
 	"errors"
@@ -10,16 +10,18 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
-func ExampleJSONTranscoder() {
+func ExampleTranscoder() {
 	type Booked struct {
-		DogID uuid.UUID           `json:"dog_id"`
-		At    time.Time           `json:"at"`
-		Fee   persistence.Decimal `json:"fee"`
-		Notes []string            `json:"notes"`
+		DogID uuid.UUID      `json:"dog_id"`
+		At    time.Time      `json:"at"`
+		Fee   python.Decimal `json:"fee"`
+		Notes []string       `json:"notes"`
 	}
-	transcoder := persistence.NewJSONTranscoder(persistence.DefaultTranscodings()...)
+	transcoder := jsontranscoder.New(python.Transcodings()...)
 
 	data, err := transcoder.Encode(nil, Booked{
 		DogID: uuid.MustParse("1e1d7398-8986-57af-bb01-11a89b2f8b02"),
@@ -51,10 +53,10 @@ func ExampleJSONTranscoder() {
 type Celsius struct{ degrees float64 }
 
 func ExampleNewTranscoding() {
-	celsius := persistence.NewTranscoding("celsius",
+	celsius := jsontranscoder.NewTranscoding("celsius",
 		func(c Celsius) (float64, error) { return c.degrees, nil },
 		func(degrees float64) (Celsius, error) { return Celsius{degrees}, nil })
-	transcoder := persistence.NewJSONTranscoder(append(persistence.DefaultTranscodings(), celsius)...)
+	transcoder := jsontranscoder.New(append(python.Transcodings(), celsius)...)
 
 	data, err := transcoder.Encode(nil, map[string]any{"measured": Celsius{36.6}})
 	fmt.Println(string(data), err)
@@ -67,12 +69,12 @@ func ExampleNewTranscoding() {
 	// map[measured:{36.6}] <nil>
 }
 
-func ExampleJSONTranscoder_CheckType() {
+func ExampleTranscoder_CheckType() {
 	type Dog struct {
 		Name   string
 		secret string
 	}
-	transcoder := persistence.NewJSONTranscoder(persistence.DefaultTranscodings()...)
+	transcoder := jsontranscoder.New(python.Transcodings()...)
 
 	err := transcoder.CheckType(reflect.TypeOf(Dog{secret: "lost"}))
 	if problem, ok := errors.AsType[*persistence.TypeError](err); ok {
@@ -84,12 +86,12 @@ func ExampleJSONTranscoder_CheckType() {
 	// true
 }
 
-func ExampleTranscodingError() {
+func ExampleError() {
 	type Measured struct{ Temperature Celsius }
-	transcoder := persistence.NewJSONTranscoder(persistence.DefaultTranscodings()...)
+	transcoder := jsontranscoder.New(python.Transcodings()...)
 
 	_, err := transcoder.Encode(nil, Measured{Celsius{36.6}})
-	if failure, ok := errors.AsType[*persistence.TranscodingError](err); ok {
+	if failure, ok := errors.AsType[*jsontranscoder.Error](err); ok {
 		fmt.Println(failure.Path, failure.Type)
 	}
 
@@ -97,6 +99,6 @@ func ExampleTranscodingError() {
 	err = transcoder.Decode([]byte(`{"_type_":"celsius","_data_":36.6}`), &value)
 	fmt.Println(err)
 	// Output:
-	// Measured.Temperature persistence_test.Celsius
+	// Measured.Temperature jsontranscoder_test.Celsius
 	// data serialized with name 'celsius' is not deserializable; register a transcoding for it (at offset 0)
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 // Transcoding says how values of one exact Go type are stored: under a name, as data of another type. Make it with
@@ -167,7 +167,7 @@ func decodeTime(text string) (time.Time, error) {
 }
 
 // Decimal is today's.
-type Decimal = persistence.Decimal
+type Decimal = python.Decimal
 
 // DecimalStr stores a Decimal under the name "decimal_str", as its text.
 func DecimalStr() Transcoding {

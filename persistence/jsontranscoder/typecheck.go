@@ -1,4 +1,4 @@
-package persistence
+package jsontranscoder
 
 import (
 	"cmp"
@@ -11,20 +11,21 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 var aggregateType = reflect.TypeFor[domain.Aggregate]()
 
-// CheckType returns a *TypeError for the first part of the type whose values would be lost, or would come back as
+// CheckType returns a *persistence.TypeError for the first part of the type whose values would be lost, or would come back as
 // something else: fields that are not exported, are left out by their tag or share their name with another field;
 // interfaces, but for any; types with only one of a pair of methods such as MarshalJSON and UnmarshalJSON; and types
 // without a JSON form. Types with a transcoding are fine, and so is an embedded domain.Aggregate, which is stored
 // elsewhere.
 //
 // It knows types, not values: Encode refuses what an any holds and would come back as something else.
-func (t *JSONTranscoder) CheckType(typ reflect.Type) error {
+func (t *Transcoder) CheckType(typ reflect.Type) error {
 	if typ == nil {
-		return &TypeError{Path: "nil", Problem: "it has no type"}
+		return &persistence.TypeError{Path: "nil", Problem: "it has no type"}
 	}
 	c := typeCheck{byType: t.byType, visited: map[reflect.Type]bool{}, embedding: map[reflect.Type]bool{}}
 	return c.check(typ, cmp.Or(rootName(typ), typ.String()))
@@ -41,6 +42,10 @@ func rootName(typ reflect.Type) string {
 	}
 	name, _, _ := strings.Cut(typ.Name(), "[")
 	return name
+}
+
+func typeError(path string, typ reflect.Type, problem string) *persistence.TypeError {
+	return &persistence.TypeError{Path: path, Type: typ, Problem: problem}
 }
 
 type typeCheck struct {
@@ -62,7 +67,7 @@ func (c *typeCheck) check(typ reflect.Type, path string) error {
 	switch typ.Kind() {
 	case reflect.Pointer:
 		if typ.Elem() == typ {
-			return &TypeError{path, typ, "it is a pointer to itself"}
+			return typeError(path, typ, "it is a pointer to itself")
 		}
 		return c.check(typ.Elem(), path)
 	case reflect.Slice, reflect.Array:
@@ -73,14 +78,14 @@ func (c *typeCheck) check(typ reflect.Type, path string) error {
 		return c.checkStruct(typ, path)
 	case reflect.Interface:
 		if typ.NumMethod() == 0 && typ != reflect.TypeFor[any]() {
-			return &TypeError{path, typ, fmt.Sprintf("use any in place of %v", typ)}
+			return typeError(path, typ, fmt.Sprintf("use any in place of %v", typ))
 		}
 		if typ.NumMethod() > 0 {
-			return &TypeError{path, typ, fmt.Sprintf("a value of interface %v would not come back; use a concrete type", typ)}
+			return typeError(path, typ, fmt.Sprintf("a value of interface %v would not come back; use a concrete type", typ))
 		}
 	}
 	if !hasForm(typ) {
-		return &TypeError{path, typ, unserializable(typ)}
+		return typeError(path, typ, unserializable(typ))
 	}
 	return nil
 }
@@ -97,8 +102,8 @@ func checkMethods(typ reflect.Type, path string) (formed bool, err error) {
 		writes, reads := implements(typ, pair.writes), implements(typ, pair.reads)
 		switch {
 		case writes && reads && typ.Kind() == reflect.Struct && typ.NumField() > 1 && isPromoted(typ, pair.names[0]):
-			return false, &TypeError{path, typ, fmt.Sprintf("its method %s is that of an embedded struct, and leaves out "+
-				"the other fields; give the embedded struct a name", pair.names[0])}
+			return false, typeError(path, typ, fmt.Sprintf("its method %s is that of an embedded struct, and leaves out "+
+				"the other fields; give the embedded struct a name", pair.names[0]))
 		case writes && reads:
 			return true, nil
 		case writes:
@@ -122,7 +127,7 @@ func isPromoted(typ reflect.Type, name string) bool {
 }
 
 func onlyOne(typ reflect.Type, path, has, lacks string) error {
-	return &TypeError{path, typ, fmt.Sprintf("%v has a method %s and none %s; add it", typ, has, lacks)}
+	return typeError(path, typ, fmt.Sprintf("%v has a method %s and none %s; add it", typ, has, lacks))
 }
 
 func (c *typeCheck) checkMap(typ reflect.Type, path string) error {
@@ -136,8 +141,8 @@ func (c *typeCheck) checkMap(typ reflect.Type, path string) error {
 		return onlyOne(key, path, "UnmarshalText", "MarshalText")
 	case writes && reads, kind >= reflect.Int && kind <= reflect.Uintptr:
 	default:
-		return &TypeError{path, typ, fmt.Sprintf("%v cannot be a key in JSON; use a string, a whole number or a type "+
-			"with the methods MarshalText and UnmarshalText", key)}
+		return typeError(path, typ, fmt.Sprintf("%v cannot be a key in JSON; use a string, a whole number or a type "+
+			"with the methods MarshalText and UnmarshalText", key))
 	}
 	return c.check(typ.Elem(), path+elementStep)
 }
@@ -148,11 +153,11 @@ func (c *typeCheck) checkStruct(typ reflect.Type, path string) error {
 		return err
 	}
 	if len(names) == 2 && names[typeKey] && names[dataKey] {
-		return &TypeError{path, typ, `its only keys "_type_" and "_data_" say that a value has a transcoding`}
+		return typeError(path, typ, `its only keys "_type_" and "_data_" say that a value has a transcoding`)
 	}
 	// what package json itself says against the tags
 	if err := json.Unmarshal([]byte("{}"), reflect.New(typ).Interface(), jsonForm); err != nil {
-		return &TypeError{path, typ, err.Error()}
+		return typeError(path, typ, err.Error())
 	}
 	return nil
 }
@@ -179,20 +184,20 @@ func (c *typeCheck) checkField(f reflect.StructField, path string, names map[str
 	inner := withoutPointer(f.Type)
 	switch {
 	case tag == "-":
-		return &TypeError{path, f.Type, `the tag json:"-" leaves the field out`}
+		return typeError(path, f.Type, `the tag json:"-" leaves the field out`)
 	case embedded && f.IsExported() && (c.byType[inner] != nil || inner.Kind() != reflect.Struct):
-		return &TypeError{path, f.Type, fmt.Sprintf("an embedded field of this type has no name in JSON; give it the tag json:%q", f.Name)}
+		return typeError(path, f.Type, fmt.Sprintf("an embedded field of this type has no name in JSON; give it the tag json:%q", f.Name))
 	case embedded && inner.Kind() == reflect.Struct:
 		return c.checkEmbedded(f, inner, path, names)
 	case !f.IsExported():
-		return &TypeError{path, f.Type, "the field is not exported and would be lost; export it, or register a " +
-			"transcoding for its struct"}
+		return typeError(path, f.Type, "the field is not exported and would be lost; export it, or register a "+
+			"transcoding for its struct")
 	case names[jsonName(f)]:
-		return &TypeError{path, f.Type, fmt.Sprintf("another field has the JSON name %q as well; give them different names", jsonName(f))}
+		return typeError(path, f.Type, fmt.Sprintf("another field has the JSON name %q as well; give them different names", jsonName(f)))
 	}
 	names[jsonName(f)] = true
 	if _, options, _ := strings.Cut(tag, ","); slices.Contains(strings.Split(options, ","), "string") && !c.quotable(f.Type) {
-		return &TypeError{path, f.Type, fmt.Sprintf(`the option "string" is not for type %v; remove it`, f.Type)}
+		return typeError(path, f.Type, fmt.Sprintf(`the option "string" is not for type %v; remove it`, f.Type))
 	}
 	return c.check(f.Type, path)
 }
@@ -210,7 +215,7 @@ func (c *typeCheck) quotable(typ reflect.Type) bool {
 // checkEmbedded checks a struct whose fields count as those of the struct around it.
 func (c *typeCheck) checkEmbedded(f reflect.StructField, inner reflect.Type, path string, names map[string]bool) error {
 	if !f.IsExported() && f.Type != inner {
-		return &TypeError{path, f.Type, "an embedded pointer that is not exported cannot be filled; embed the struct itself"}
+		return typeError(path, f.Type, "an embedded pointer that is not exported cannot be filled; embed the struct itself")
 	}
 	if c.embedding[inner] {
 		return nil

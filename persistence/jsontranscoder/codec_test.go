@@ -1,4 +1,4 @@
-package persistence_test
+package jsontranscoder_test
 
 import (
 	"bytes"
@@ -17,7 +17,8 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 // The shapes below are structs without transcodings, for which the transcoder must do what encoding/json does.
@@ -218,16 +219,16 @@ func TestLikeEncodingJSONOfAnyStruct(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		value := reflect.New(drawStruct(t))
 		fill(t, value.Elem(), 2)
-		compareWithEncodingJSON(t, persistence.NewJSONTranscoder(), value)
+		compareWithEncodingJSON(t, jsontranscoder.New(), value)
 	})
 }
 
 // newTranscoderWithoutTimes has a transcoding, but none of a type in the shapes.
-func newTranscoderWithoutTimes() *persistence.JSONTranscoder {
-	return persistence.NewJSONTranscoder(persistence.UUIDHex(), persistence.DecimalStr())
+func newTranscoderWithoutTimes() *jsontranscoder.Transcoder {
+	return jsontranscoder.New(python.UUIDHex(), python.DecimalStr())
 }
 
-func compareWithEncodingJSON(t *rapid.T, transcoder *persistence.JSONTranscoder, value reflect.Value) {
+func compareWithEncodingJSON(t *rapid.T, transcoder *jsontranscoder.Transcoder, value reflect.Value) {
 	var want bytes.Buffer
 	encoder := json.NewEncoder(&want)
 	encoder.SetEscapeHTML(false)
@@ -251,7 +252,7 @@ func compareWithEncodingJSON(t *rapid.T, transcoder *persistence.JSONTranscoder,
 	}
 }
 
-func compareDecoding(t *rapid.T, transcoder *persistence.JSONTranscoder, typ reflect.Type, data []byte) {
+func compareDecoding(t *rapid.T, transcoder *jsontranscoder.Transcoder, typ reflect.Type, data []byte) {
 	want, got := reflect.New(typ), reflect.New(typ)
 	wantErr := json.Unmarshal(data, want.Interface())
 	err := transcoder.Decode(data, got.Interface())
@@ -507,7 +508,7 @@ func TestInvalidUTF8(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := newTranscoder().Encode(nil, value)
-			e, ok := errors.AsType[*persistence.TranscodingError](err)
+			e, ok := errors.AsType[*jsontranscoder.Error](err)
 			if !ok || !strings.Contains(err.Error(), "UTF-8") {
 				t.Fatalf("got %q, error %v, want an error that names UTF-8", got, err)
 			}
@@ -598,7 +599,7 @@ func TestDecodeLikeEncodingJSON(t *testing.T) {
 
 func addSeeds(f *testing.F) {
 	f.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata", "transcoder", "*.json"))
+	files, err := filepath.Glob(filepath.Join("testdata", "*.json"))
 	if err != nil || len(files) == 0 {
 		f.Fatalf("no seeds: %v", err)
 	}
@@ -663,7 +664,7 @@ func FuzzDecode(f *testing.F) {
 
 func wantTyped(t *testing.T, err error) {
 	t.Helper()
-	if _, ok := errors.AsType[*persistence.TranscodingError](err); !ok {
+	if _, ok := errors.AsType[*jsontranscoder.Error](err); !ok {
 		t.Fatalf("got %T: %v, want a *TranscodingError", err, err)
 	}
 }
@@ -681,7 +682,7 @@ func FuzzRoundTrip(f *testing.F) {
 		Bytes   []byte
 		ID      uuid.UUID
 		At      *time.Time
-		Fee     persistence.Decimal
+		Fee     python.Decimal
 		Any     any
 		Objects map[string]any
 	}
@@ -690,7 +691,7 @@ func FuzzRoundTrip(f *testing.F) {
 		at := time.UnixMicro(micros).UTC()
 		value := event{
 			Text: text, Number: number, Float: float, Bytes: data, ID: uuid.NewSHA1(uuid.NameSpaceOID, data), At: &at,
-			Fee: persistence.Decimal(fee), Any: []any{text, number, at}, Objects: object{text: object{text: nil}},
+			Fee: python.Decimal(fee), Any: []any{text, number, at}, Objects: object{text: object{text: nil}},
 		}
 		encoded, err := transcoder.Encode(nil, value)
 		if err != nil {

@@ -1,4 +1,4 @@
-package persistence
+package jsontranscoder
 
 import (
 	"bytes"
@@ -36,16 +36,16 @@ var jsonForm = json.JoinOptions(
 	jsontext.PreserveRawStrings(true),
 )
 
-// jsonEncoder encodes one value at a time.
-type jsonEncoder struct {
-	transcoder *JSONTranscoder
+// encoder encodes one value at a time.
+type encoder struct {
+	transcoder *Transcoder
 	options    json.Options
 	out        []byte
 	wrapped    int // values with a transcoding in out
 }
 
-func newJSONEncoder(t *JSONTranscoder) *jsonEncoder {
-	e := &jsonEncoder{transcoder: t}
+func newEncoder(t *Transcoder) *encoder {
+	e := &encoder{transcoder: t}
 	marshalers := []*json.Marshalers{
 		json.MarshalToFunc(e.freeForm),
 		json.MarshalToFunc(e.number),
@@ -60,12 +60,12 @@ func newJSONEncoder(t *JSONTranscoder) *jsonEncoder {
 }
 
 // Write implements io.Writer.
-func (e *jsonEncoder) Write(part []byte) (int, error) {
+func (e *encoder) Write(part []byte) (int, error) {
 	e.out = append(e.out, part...)
 	return len(part), nil
 }
 
-func (e *jsonEncoder) encode(dst []byte, value any) ([]byte, error) {
+func (e *encoder) encode(dst []byte, value any) ([]byte, error) {
 	e.out, e.wrapped = dst, 0
 	err := json.MarshalWrite(e, value, e.options)
 	encoded := e.out
@@ -76,7 +76,7 @@ func (e *jsonEncoder) encode(dst []byte, value any) ([]byte, error) {
 	// What looks like a value with a transcoding and is none would come back as
 	// another value.
 	if n := bytes.Count(encoded[len(dst):], []byte(`"`+typeKey+`":`)); n != e.wrapped && wrappers(encoded[len(dst):]) != e.wrapped {
-		return nil, &TranscodingError{Type: reflect.TypeOf(value), Offset: -1, Problem: `an object whose only keys are "_type_" and ` +
+		return nil, &Error{Type: reflect.TypeOf(value), Offset: -1, Problem: `an object whose only keys are "_type_" and ` +
 			`"_data_" would come back as something else; name a key differently`}
 	}
 	return encoded, nil
@@ -91,7 +91,7 @@ func isKey(e *jsontext.Encoder) bool {
 
 // freeForm writes the value of an interface, of which nothing but the data will
 // say what type it has.
-func (e *jsonEncoder) freeForm(to *jsontext.Encoder, value *any) error {
+func (e *encoder) freeForm(to *jsontext.Encoder, value *any) error {
 	switch v := (*value).(type) {
 	case nil:
 		return to.WriteToken(jsontext.Null)
@@ -117,7 +117,7 @@ func (e *jsonEncoder) freeForm(to *jsontext.Encoder, value *any) error {
 		}
 	}
 	typ := reflect.TypeOf(*value)
-	return &TranscodingError{Type: typ, Problem: notFreeForm(typ)}
+	return &Error{Type: typ, Problem: notFreeForm(typ)}
 }
 
 // notFreeForm says why a value of a type cannot be in a field of type any.
@@ -148,7 +148,7 @@ func notFreeForm(typ reflect.Type) string {
 // a fraction as well.
 func freeFloat(to *jsontext.Encoder, f float64) error {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return &TranscodingError{Type: reflect.TypeFor[float64](), Problem: notFinite(reflect.TypeFor[float64]())}
+		return &Error{Type: reflect.TypeFor[float64](), Problem: notFinite(reflect.TypeFor[float64]())}
 	}
 	text := jsontext.Float(f).String()
 	if !strings.ContainsAny(text, ".e") {
@@ -158,14 +158,14 @@ func freeFloat(to *jsontext.Encoder, f float64) error {
 }
 
 // number writes the number of a json.Number as its digits are.
-func (e *jsonEncoder) number(to *jsontext.Encoder, n stdjson.Number) error {
+func (e *encoder) number(to *jsontext.Encoder, n stdjson.Number) error {
 	switch {
 	case isKey(to):
 		return errors.ErrUnsupported
 	case n == "": // the zero Number is 0
 		n = "0"
 	case !isNumber([]byte(n)):
-		return &TranscodingError{Type: reflect.TypeOf(n), Problem: "json.Number is not a number"}
+		return &Error{Type: reflect.TypeOf(n), Problem: "json.Number is not a number"}
 	}
 	if quoted, _ := json.GetOption(to.Options(), json.StringifyNumbers); quoted {
 		return to.WriteToken(jsontext.String(string(n)))
@@ -181,7 +181,7 @@ func isNumber(text []byte) bool {
 
 // raw writes what the caller has encoded, which may have values with a
 // transcoding.
-func (e *jsonEncoder) raw(to *jsontext.Encoder, value jsontext.Value) error {
+func (e *encoder) raw(to *jsontext.Encoder, value jsontext.Value) error {
 	if isKey(to) {
 		return errors.ErrUnsupported
 	}

@@ -1,4 +1,4 @@
-package persistence_test
+package jsontranscoder_test
 
 import (
 	"cmp"
@@ -11,8 +11,8 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/persistence/internal/formerjson"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder/internal/formerjson"
 )
 
 func newFormerTranscoder() *formerjson.JSONTranscoder {
@@ -63,7 +63,7 @@ func FuzzFormerJSON(f *testing.F) {
 	})
 }
 
-func compareWithFormer(t *testing.T, former *formerjson.JSONTranscoder, transcoder *persistence.JSONTranscoder, typ reflect.Type, data []byte) {
+func compareWithFormer(t *testing.T, former *formerjson.JSONTranscoder, transcoder *jsontranscoder.Transcoder, typ reflect.Type, data []byte) {
 	t.Helper()
 	want, got := reflect.New(typ), reflect.New(typ)
 	if err := former.Decode(data, want.Interface()); err != nil {

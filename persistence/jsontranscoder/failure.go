@@ -1,4 +1,4 @@
-package persistence
+package jsontranscoder
 
 import (
 	"encoding"
@@ -15,9 +15,9 @@ import (
 // The errors of package json may show keys and values of the payload. What is
 // told of them here is where in the Go types something is wrong, and what.
 
-// failed makes a *TranscodingError of an error of package json.
-func failed(err error, root reflect.Type) *TranscodingError {
-	failure := &TranscodingError{Type: root, Offset: -1, Err: err}
+// failed makes a *Error of an error of package json.
+func failed(err error, root reflect.Type) *Error {
+	failure := &Error{Type: root, Offset: -1, Err: err}
 	where := jsontext.Pointer("")
 	semantic, isSemantic := errors.AsType[*json.SemanticError](err)
 	syntactic, isSyntactic := errors.AsType[*jsontext.SyntacticError](err)
@@ -27,7 +27,7 @@ func failed(err error, root reflect.Type) *TranscodingError {
 	case isSyntactic:
 		where, failure.Offset = syntactic.JSONPointer, int(syntactic.ByteOffset)
 	}
-	if own, ok := errors.AsType[*TranscodingError](err); ok {
+	if own, ok := errors.AsType[*Error](err); ok {
 		copied := *own // it may be shared
 		copied.Offset = failure.Offset
 		failure = &copied
@@ -133,9 +133,9 @@ func deepest(err error) string {
 	}
 }
 
-// because adds a reason of this package, which tells nothing of the payload.
+// because adds a Reason, which tells nothing of the payload.
 func because(err error) string {
-	if why, ok := errors.AsType[reason](err); ok {
+	if why, ok := errors.AsType[Reason](err); ok {
 		return ": " + why.Error()
 	}
 	return ""

@@ -1,4 +1,4 @@
-package persistence
+package jsontranscoder
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // readable are rows of every origin: those of other programs may have a key
@@ -17,7 +19,7 @@ import (
 var readable = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
 // reader returns the options for reading data.
-func (t *JSONTranscoder) reader(data []byte) json.Options {
+func (t *Transcoder) reader(data []byte) json.Options {
 	t.reading.Do(func() {
 		numbers := json.UnmarshalFromFunc(decodeNumber)
 		t.readers.plain = json.JoinOptions(jsonForm, readable, json.WithUnmarshalers(json.JoinUnmarshalers(
@@ -39,7 +41,7 @@ func mayHoldWrappers(data []byte) bool {
 }
 
 // decodeWrapped reads a value that names a transcoding, for any target.
-func (t *JSONTranscoder) decodeWrapped(d *jsontext.Decoder, into any) error {
+func (t *Transcoder) decodeWrapped(d *jsontext.Decoder, into any) error {
 	if d.PeekKind() != jsontext.KindBeginObject {
 		return errors.ErrUnsupported
 	}
@@ -123,11 +125,11 @@ func textWrapper(unread []byte) (name string, ok bool) {
 // unwrap reads the data of a value with a transcoding. If the target is of
 // another type than the transcoding's, the data is read into it as if nothing
 // had been around it.
-func (t *JSONTranscoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error {
+func (t *Transcoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error {
 	transcoding := t.byName[w.name]
 	if transcoding == nil {
-		return &TranscodingError{Type: reflect.TypeOf(into).Elem(), Name: w.name, Problem: fmt.Sprintf(
-			"data serialized with name '%.100s' is not deserializable; register a transcoding for it", w.name), Err: ErrNewerProgram}
+		return &Error{Type: reflect.TypeOf(into).Elem(), Name: w.name, Problem: fmt.Sprintf(
+			"data serialized with name '%.100s' is not deserializable; register a transcoding for it", w.name), Err: persistence.ErrNewerProgram}
 	}
 	quoted, _ := json.GetOption(d.Options(), json.StringifyNumbers) // the field's tag has the option "string"
 	skipped := 4                                                    // the brace, a key, the name and a key
@@ -151,7 +153,7 @@ func (t *JSONTranscoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error 
 	return err
 }
 
-func (t *JSONTranscoder) decodeData(d *jsontext.Decoder, transcoding *Transcoding, into any, quoted bool) error {
+func (t *Transcoder) decodeData(d *jsontext.Decoder, transcoding *Transcoding, into any, quoted bool) error {
 	target := reflect.TypeOf(into).Elem()
 	switch {
 	case target == transcoding.goType:
@@ -174,7 +176,7 @@ func isNumeric(typ reflect.Type) bool {
 }
 
 // decodeFree reads a value as what it is.
-func (t *JSONTranscoder) decodeFree(d *jsontext.Decoder, into *any, wrapped bool) error {
+func (t *Transcoder) decodeFree(d *jsontext.Decoder, into *any, wrapped bool) error {
 	switch d.PeekKind() {
 	case jsontext.KindBeginObject:
 		if wrapped {
@@ -208,7 +210,7 @@ func (t *JSONTranscoder) decodeFree(d *jsontext.Decoder, into *any, wrapped bool
 	return nil
 }
 
-func (t *JSONTranscoder) decodeObject(d *jsontext.Decoder, into *any, wrapped bool) error {
+func (t *Transcoder) decodeObject(d *jsontext.Decoder, into *any, wrapped bool) error {
 	if _, err := d.ReadToken(); err != nil {
 		return err
 	}
@@ -230,7 +232,7 @@ func (t *JSONTranscoder) decodeObject(d *jsontext.Decoder, into *any, wrapped bo
 	return err
 }
 
-func (t *JSONTranscoder) decodeArray(d *jsontext.Decoder, into *any, wrapped bool) error {
+func (t *Transcoder) decodeArray(d *jsontext.Decoder, into *any, wrapped bool) error {
 	if _, err := d.ReadToken(); err != nil {
 		return err
 	}
@@ -254,7 +256,7 @@ func number(text []byte) (any, error) {
 	}
 	f, err := strconv.ParseFloat(string(text), 64)
 	if err != nil {
-		return nil, &TranscodingError{Type: reflect.TypeFor[float64](), Problem: "JSON number does not fit Go type float64"}
+		return nil, &Error{Type: reflect.TypeFor[float64](), Problem: "JSON number does not fit Go type float64"}
 	}
 	return f, nil
 }

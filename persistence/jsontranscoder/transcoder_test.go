@@ -1,4 +1,4 @@
-package persistence_test
+package jsontranscoder_test
 
 import (
 	"cmp"
@@ -18,10 +18,12 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
-func newTranscoder(custom ...persistence.Transcoding) *persistence.JSONTranscoder {
-	return persistence.NewJSONTranscoder(append(persistence.DefaultTranscodings(), custom...)...)
+func newTranscoder(custom ...jsontranscoder.Transcoding) *jsontranscoder.Transcoder {
+	return jsontranscoder.New(append(python.Transcodings(), custom...)...)
 }
 
 func encode(t *testing.T, transcoder persistence.Transcoder, value any) string {
@@ -54,12 +56,12 @@ type customType1 struct{ value uuid.UUID }
 
 type customType2 struct{ value customType1 }
 
-func customTranscodings() []persistence.Transcoding {
-	return []persistence.Transcoding{
-		persistence.NewTranscoding("custom_type1_as_dict",
+func customTranscodings() []jsontranscoder.Transcoding {
+	return []jsontranscoder.Transcoding{
+		jsontranscoder.NewTranscoding("custom_type1_as_dict",
 			func(c customType1) (uuid.UUID, error) { return c.value, nil },
 			func(id uuid.UUID) (customType1, error) { return customType1{id}, nil }),
-		persistence.NewTranscoding("custom_type2_as_dict",
+		jsontranscoder.NewTranscoding("custom_type2_as_dict",
 			func(c customType2) (customType1, error) { return c.value, nil },
 			func(c customType1) (customType2, error) { return customType2{c}, nil }),
 	}
@@ -98,7 +100,7 @@ func TestConformance(t *testing.T) {
 		{"datetime", sampleTime, `{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901+00:00"}`},
 		{"datetime without microseconds", sampleTime.Truncate(time.Second),
 			`{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05+00:00"}`},
-		{"decimal", persistence.Decimal("1E+3"), `{"_type_":"decimal_str","_data_":"1E+3"}`},
+		{"decimal", python.Decimal("1E+3"), `{"_type_":"decimal_str","_data_":"1E+3"}`},
 		{"custom types that contain each other", customType2{customType1{sampleID}},
 			`{"_type_":"custom_type2_as_dict","_data_":{"_type_":"custom_type1_as_dict","_data_":` + id + `}}`},
 	}
@@ -133,7 +135,7 @@ func TestDecodeAny(t *testing.T) {
 		{"more than int64", `9223372036854775808`, 9223372036854775808.0},
 		{"exponent", `1e3`, 1000.0},
 		{"escaped keys", `{"\u005ftype_":"uuid_hex","_data\u005F":"b2723fe2c01a40d2875ea3aac6a09ff5"}`, sampleID},
-		{"keys the other way round", `{"_data_":"1.0","_type_":"decimal_str"}`, persistence.Decimal("1.0")},
+		{"keys the other way round", `{"_data_":"1.0","_type_":"decimal_str"}`, python.Decimal("1.0")},
 		{"_type_ that is no name", `{"_type_":1,"_data_":2}`, object{"_type_": int64(1), "_data_": int64(2)}},
 		{"the same key twice", `{"_type_":"x","_type_":"y"}`, object{"_type_": "y"}},
 		{"UUID with dashes", `{"_type_":"uuid_hex","_data_":"b2723fe2-c01a-40d2-875e-a3aac6a09ff5"}`, sampleID},
@@ -166,7 +168,7 @@ type everywhere struct {
 	Any      any
 	Anys     []any
 	Omitted  uuid.UUID            `json:",omitzero"`
-	Decimal  persistence.Decimal  `json:",string"`
+	Decimal  python.Decimal       `json:",string"`
 	Pointers []*time.Time         `json:"pointers"`
 	Stringer fmt.Stringer         `json:"-"`
 	Deep     map[string][]object2 `json:"deep"`
@@ -238,7 +240,7 @@ func TestPlainForms(t *testing.T) {
 	type event struct {
 		ID     uuid.UUID
 		At     time.Time
-		Amount persistence.Decimal
+		Amount python.Decimal
 	}
 	want := event{sampleID, sampleTime, "10.00"}
 	data, err := json.Marshal(want)
@@ -248,7 +250,7 @@ func TestPlainForms(t *testing.T) {
 	if got := decode[event](t, newTranscoder(), string(data)); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got := encode(t, persistence.NewJSONTranscoder(), want); got != string(data) {
+	if got := encode(t, jsontranscoder.New(), want); got != string(data) {
 		t.Errorf("without transcodings: got %s, want %s", got, data)
 	}
 }
@@ -264,16 +266,16 @@ type (
 		Trick     string    `json:"trick"`
 	}
 	visitBooked struct {
-		Timestamp       time.Time           `json:"timestamp"`
-		OriginatorTopic string              `json:"originator_topic"`
-		DogID           uuid.UUID           `json:"dog_id"`
-		At              time.Time           `json:"at"`
-		Fee             persistence.Decimal `json:"fee"`
-		Notes           []string            `json:"notes"`
+		Timestamp       time.Time      `json:"timestamp"`
+		OriginatorTopic string         `json:"originator_topic"`
+		DogID           uuid.UUID      `json:"dog_id"`
+		At              time.Time      `json:"at"`
+		Fee             python.Decimal `json:"fee"`
+		Notes           []string       `json:"notes"`
 	}
 	feeChanged struct {
-		Timestamp time.Time           `json:"timestamp"`
-		Fee       persistence.Decimal `json:"fee"`
+		Timestamp time.Time      `json:"timestamp"`
+		Fee       python.Decimal `json:"fee"`
 	}
 	dogSnapshot struct {
 		Timestamp time.Time `json:"timestamp"`
@@ -320,7 +322,7 @@ func TestPythonStates(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.file, func(t *testing.T) {
 			t.Parallel()
-			data, err := os.ReadFile(filepath.Join("testdata", "transcoder", test.file))
+			data, err := os.ReadFile(filepath.Join("testdata", test.file))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -342,8 +344,8 @@ func TestPythonStates(t *testing.T) {
 func TestReferenceSize(t *testing.T) {
 	t.Parallel()
 	event := struct {
-		Timestamp time.Time           `json:"timestamp"`
-		Amount    persistence.Decimal `json:"amount"`
+		Timestamp time.Time      `json:"timestamp"`
+		Amount    python.Decimal `json:"amount"`
 	}{sampleTime, "10.00"}
 	if got := encode(t, newTranscoder(), event); len(got) != 134 {
 		t.Errorf("got %d bytes, want 134: %s", len(got), got)
@@ -408,8 +410,8 @@ func TestEncodeErrors(t *testing.T) {
 		{"channel", make(chan int), fmt.Sprintf(unserializable, "chan int")},
 		{"function in an object", object{"key of the payload": func() {}}, "[]: a value of type func() in a field of type any"},
 		{"complex number in an event", event{[]any{1i}}, "event.Parts[]: a value of type complex128 in a field of type any"},
-		{"nothing exported", hidden{secret: 1}, "hidden: " + fmt.Sprintf(unserializable, "persistence_test.hidden")},
-		{"custom type", customType1{}, fmt.Sprintf(unserializable, "persistence_test.customType1")},
+		{"nothing exported", hidden{secret: 1}, "hidden: " + fmt.Sprintf(unserializable, "jsontranscoder_test.hidden")},
+		{"custom type", customType1{}, fmt.Sprintf(unserializable, "jsontranscoder_test.customType1")},
 		{"NaN", math.NaN(), "number of type float64 is not finite"},
 		{"infinite", event{[]any{math.Inf(-1)}}, "event.Parts[]: number of type float64 is not finite"},
 		{"infinite float32", []float32{float32(math.Inf(-1))}, "[]: number of type float32 is not finite"},
@@ -420,13 +422,13 @@ func TestEncodeErrors(t *testing.T) {
 		{"method whose result looks like one", mimicJSON{}, `would come back as something else`},
 		{"method whose result is not JSON", badJSON{`{"payload`}, "returned no acceptable JSON: the JSON value ends too early"},
 		{"method whose result is too deep", badJSON{strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001)}, "nest too deep"},
-		{"method that fails", failing{"payload"}, "failing: method MarshalJSON of persistence_test.failing returned an error"},
-		{"empty decimal", persistence.Decimal(""), `by the transcoding "decimal_str": the empty Decimal is not a number`},
-		{"decimal that is none", persistence.Decimal("payload"), "it is not a finite decimal number"},
+		{"method that fails", failing{"payload"}, "failing: method MarshalJSON of jsontranscoder_test.failing returned an error"},
+		{"empty decimal", python.Decimal(""), `by the transcoding "decimal_str": the empty Decimal is not a number`},
+		{"decimal that is none", python.Decimal("payload"), "it is not a finite decimal number"},
 		{"year 0", time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), "its year is not between 1 and 9999"},
 		{"year 10000", time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), "its year is not between 1 and 9999"},
-		{"text that fails", []failingText{{}}, "[]: method MarshalText of persistence_test.failingText returned an error"},
-		{"key that fails", map[failingText]int{{}: 1}, "method MarshalText of persistence_test.failingText returned an error"},
+		{"text that fails", []failingText{{}}, "[]: method MarshalText of jsontranscoder_test.failingText returned an error"},
+		{"key that fails", map[failingText]int{{}: 1}, "method MarshalText of jsontranscoder_test.failingText returned an error"},
 		{"two keys with one text", map[texter]int{{1}: 1, {2}: 2}, "have the same text"},
 		{"too deep", deep, "values nest too deep"},
 		{"slice in itself", list, "contain themselves"},
@@ -454,7 +456,7 @@ func (texter) MarshalText() ([]byte, error) { return []byte("same"), nil }
 
 func wantTranscodingError(t *testing.T, err error, want string) {
 	t.Helper()
-	failure, ok := errors.AsType[*persistence.TranscodingError](err)
+	failure, ok := errors.AsType[*jsontranscoder.Error](err)
 	switch {
 	case !ok:
 		t.Errorf("got error %v, want a *TranscodingError with %q", err, want)
@@ -474,7 +476,7 @@ func TestDecodeErrors(t *testing.T) {
 	type inner struct {
 		Count int8
 		ID    uuid.UUID
-		Fee   persistence.Decimal
+		Fee   python.Decimal
 		At    time.Time
 		Bytes []byte
 		Ports map[uint16]bool
@@ -522,7 +524,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"other kind", in(`"Count":"payload"`), "event.Parts[].Count: JSON string does not fit Go type int8 (at offset 19)"},
 		{"overflow", in(`"Count":128`), "event.Parts[].Count: JSON number does not fit Go type int8"},
 		{"fraction", in(`"Count":1.0`), "JSON number does not fit Go type int8"},
-		{"object", `{"Parts":{}}`, "event.Parts: JSON object does not fit Go type []persistence_test.inner"},
+		{"object", `{"Parts":{}}`, "event.Parts: JSON object does not fit Go type []jsontranscoder_test.inner"},
 		{"unknown name", in(`"ID":{"_type_":"x","_data_":"payload"}`),
 			"event.Parts[].ID: data serialized with name 'x' is not deserializable; register a transcoding for it"},
 		{"UUID", in(`"ID":{"_type_":"uuid_hex","_data_":"payload"}`), `transcoding "uuid_hex": it is not a UUID`},
@@ -594,7 +596,7 @@ func TestCause(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken payload")
 	type broke struct{}
-	transcoder := persistence.NewJSONTranscoder(persistence.NewTranscoding("broke",
+	transcoder := jsontranscoder.New(jsontranscoder.NewTranscoding("broke",
 		func(broke) (int, error) { return 0, broken },
 		func(int) (broke, error) { return broke{}, broken }))
 	_, err := transcoder.Encode(nil, broke{})
@@ -614,17 +616,17 @@ func TestNewJSONTranscoderPanics(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name         string
-		transcodings []persistence.Transcoding
+		transcodings []jsontranscoder.Transcoding
 		want         string
 	}{
-		{"name twice", []persistence.Transcoding{identity[uuid.UUID]("a"), identity[time.Time]("a")},
+		{"name twice", []jsontranscoder.Transcoding{identity[uuid.UUID]("a"), identity[time.Time]("a")},
 			"two transcodings have this name"},
-		{"type twice", []persistence.Transcoding{identity[money]("a"), identity[money]("b")}, `already has the transcoding "a"`},
-		{"no name", []persistence.Transcoding{identity[money]("")}, "must be valid UTF-8 and not empty"},
-		{"interface", []persistence.Transcoding{identity[error]("a")}, "error is an interface"},
-		{"pointer", []persistence.Transcoding{identity[*money]("a")}, "register persistence_test.money"},
-		{"string", []persistence.Transcoding{identity[string]("a")}, "string has a form in JSON already"},
-		{"zero", []persistence.Transcoding{{}}, "make it with NewTranscoding"},
+		{"type twice", []jsontranscoder.Transcoding{identity[money]("a"), identity[money]("b")}, `already has the transcoding "a"`},
+		{"no name", []jsontranscoder.Transcoding{identity[money]("")}, "must be valid UTF-8 and not empty"},
+		{"interface", []jsontranscoder.Transcoding{identity[error]("a")}, "error is an interface"},
+		{"pointer", []jsontranscoder.Transcoding{identity[*money]("a")}, "register jsontranscoder_test.money"},
+		{"string", []jsontranscoder.Transcoding{identity[string]("a")}, "string has a form in JSON already"},
+		{"zero", []jsontranscoder.Transcoding{{}}, "make it with NewTranscoding"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -633,20 +635,20 @@ func TestNewJSONTranscoderPanics(t *testing.T) {
 				err, _ := recover().(error)
 				wantTranscodingError(t, err, test.want)
 			}()
-			persistence.NewJSONTranscoder(test.transcodings...)
+			jsontranscoder.New(test.transcodings...)
 		})
 	}
 }
 
-func identity[T any](name string) persistence.Transcoding {
-	return persistence.NewTranscoding(name,
+func identity[T any](name string) jsontranscoder.Transcoding {
+	return jsontranscoder.NewTranscoding(name,
 		func(T) (string, error) { return "", nil },
 		func(string) (value T, err error) { return value, nil })
 }
 
 func TestTranscodingAccessors(t *testing.T) {
 	t.Parallel()
-	transcoding := persistence.UUIDHex()
+	transcoding := python.UUIDHex()
 	if got := transcoding.Name(); got != "uuid_hex" {
 		t.Errorf("Name: got %q, want %q", got, "uuid_hex")
 	}
@@ -688,14 +690,14 @@ func TestTimes(t *testing.T) {
 func TestDecimals(t *testing.T) {
 	t.Parallel()
 	transcoder := newTranscoder()
-	for _, number := range []persistence.Decimal{
+	for _, number := range []python.Decimal{
 		"0", "-0", "10.00", "+1", "1.", ".5", "1E+3", "1e-10", "0E-7", "123456789012345678901234567890.1",
 	} {
-		if got := decode[persistence.Decimal](t, transcoder, encode(t, transcoder, number)); got != number {
+		if got := decode[python.Decimal](t, transcoder, encode(t, transcoder, number)); got != number {
 			t.Errorf("got %q, want %q", got, number)
 		}
 	}
-	for _, number := range []persistence.Decimal{
+	for _, number := range []python.Decimal{
 		"", ".", "-", "1e", "1,0", "0x1", " 1", "1 ", "1\n", "١", "NaN", "Infinity", "1_0",
 	} {
 		if data, err := transcoder.Encode(nil, number); err == nil {
@@ -712,7 +714,7 @@ func TestEmbeddedTranscoding(t *testing.T) {
 		Money    `json:"Money"`
 		Currency string
 	}
-	transcoder := persistence.NewJSONTranscoder(persistence.NewTranscoding("money",
+	transcoder := jsontranscoder.New(jsontranscoder.NewTranscoding("money",
 		func(m Money) (int64, error) { return m.Cents, nil },
 		func(cents int64) (Money, error) { return Money{cents}, nil }))
 	var unnamed struct {
@@ -760,7 +762,7 @@ type (
 		Tricks []string
 		Any    any
 		Map    map[uuid.UUID]time.Time
-		Fee    *persistence.Decimal
+		Fee    *python.Decimal
 		Raw    json.RawMessage
 		Clock  clockTime
 		Tree   tree
@@ -901,7 +903,7 @@ func TestFreeForm(t *testing.T) {
 	kept := []any{
 		nil, true, "a", "", int64(5), int64(math.MinInt64), int64(math.MaxInt64), 5.0, -2.0, 0.0, 0.5, 1e16, 1e20, 1e21, 1e-7, 1e300,
 		math.MaxFloat64, math.SmallestNonzeroFloat64, []any{}, []any{1.0, int64(1), nil}, object{}, object{"a": object{"b": 3.0}},
-		sampleID, sampleTime, persistence.Decimal("1.10"), customType2{customType1{sampleID}},
+		sampleID, sampleTime, python.Decimal("1.10"), customType2{customType1{sampleID}},
 	}
 	for _, value := range kept {
 		for _, whole := range []event{{value}, {object{"key": value}}, {[]any{value, value}}} {
@@ -950,6 +952,26 @@ func TestExactNames(t *testing.T) {
 	} {
 		if got := decode[event](t, newTranscoder(), data); got != want {
 			t.Errorf("%s: got %+v, want %+v", data, got, want)
+		}
+	}
+}
+
+func TestKeepsPlain(t *testing.T) {
+	t.Parallel()
+	type cents int64
+	for _, test := range []struct {
+		name       string
+		transcoder *jsontranscoder.Transcoder
+		want       bool
+	}{
+		{"no transcodings", jsontranscoder.New(), true},
+		{"those of Python", newTranscoder(), true},
+		{"a type with methods", newTranscoder(identity[pointerMethods]("a")), true},
+		{"a type without methods", newTranscoder(identity[cents]("a")), false},
+		{"a form of its own for UUIDs", jsontranscoder.New(identity[uuid.UUID]("id")), false},
+	} {
+		if got := test.transcoder.KeepsPlain(); got != test.want {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
 	}
 }
