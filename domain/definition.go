@@ -125,6 +125,7 @@ func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definit
 	d.finishState()
 	d.addFormerNames()
 	d.checkTopics()
+	d.checkInto()
 	return d
 }
 
@@ -210,7 +211,7 @@ func (d *Definition[T]) adopt(aggregate *T, id uuid.UUID, version int64) *T {
 type binder interface{ bindTo(definition any) }
 
 // Apply applies a stored event to the aggregate, which advances to the event's version. A retired event changes
-// nothing else.
+// nothing else; of Payloads all are applied.
 //
 // It returns *OriginatorIDError where the event belongs to another aggregate, *OriginatorVersionError where it is not
 // the next one, and *PayloadError where its payload is not in the Definition.
@@ -220,14 +221,38 @@ func (d *Definition[T]) Apply(aggregate *T, event Event) error {
 		return err
 	}
 	apply := d.apply[reflect.TypeOf(event.Data)]
-	switch {
-	case apply != nil:
-	case d.isRetired(event):
-		apply = func(*T, any) {}
-	default:
+	if apply == nil {
+		apply = d.applyPast(event)
+	}
+	if apply == nil {
 		return &PayloadError{Definition: d.name, Topic: event.Topic, Payload: reflect.TypeOf(event.Data)}
 	}
 	root.advance(event, func() { apply(aggregate, event.Data) })
+	return nil
+}
+
+// applyPast returns what applies an event whose type is retired or upcast to many,
+// or nil if the event is not of the definition.
+func (d *Definition[T]) applyPast(event Event) func(*T, any) {
+	past := func(t *EventType) bool { return t.IsPast() && t.hasTopic(event.Topic) }
+	if !slices.ContainsFunc(d.events, past) {
+		return nil
+	}
+	switch data := event.Data.(type) {
+	case RetiredEvent:
+		return func(*T, any) {}
+	case Payloads:
+		for _, payload := range data {
+			if d.apply[reflect.TypeOf(payload)] == nil {
+				return nil
+			}
+		}
+		return func(aggregate *T, _ any) {
+			for _, payload := range data {
+				d.apply[reflect.TypeOf(payload)](aggregate, payload)
+			}
+		}
+	}
 	return nil
 }
 

@@ -110,6 +110,17 @@
 // takes upcasters in the same way, for snapshots. An event that a newer program has written is a
 // [*SchemaVersionError]: deploy the programs that only read before the ones that write.
 //
+// # When one event becomes several
+//
+// [UpcastToMany] reads each stored event of an old kind as several of today:
+//
+//	domain.UpcastToMany[Dog]("Moved",
+//		func(e movedV1) []any { return []any{Left{From: e.From}, Entered{To: e.To}} },
+//		domain.Into(Left{}, Entered{}))
+//
+// The stored event stays one: an aggregate applies all of it at one version. Its
+// Data are [Payloads], and [Event.Parts] are the events that it means.
+//
 // # When code goes: retiring
 //
 // The code of an event can be deleted although events of it are stored. [Retired]

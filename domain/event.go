@@ -35,7 +35,14 @@ type Event struct {
 	// Metadata is what the application knew about the cause of the event. It may be nil.
 	Metadata Metadata
 
-	// Data is the payload: a value (never a pointer) of a type given to Define.
+	// Part tells the events apart that UpcastToMany has made of one stored event,
+	// which have everything else but their Data in common. It counts from 0, and is 0
+	// for all other events.
+	Part int
+
+	// Data is the payload: a value (never a pointer) of a type given to Define. It is
+	// a RetiredEvent if the type is retired, and Payloads if one stored event means
+	// several today.
 	Data any
 }
 

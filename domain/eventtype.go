@@ -25,6 +25,8 @@ type EventType struct {
 	// today's last; events have none.
 	fingerprints []string
 	read         func(t *EventType, version int, decode DecodeFunc) (any, error)
+	convert      func(any) []any // of UpcastToMany, else nil
+	into         []reflect.Type  // what convert makes
 }
 
 // DecodeFunc fills the pointer it is given with a stored payload. It may be called more than once.
@@ -70,7 +72,7 @@ func (t *EventType) Fingerprint(version int) string {
 // Decode makes today's payload out of one stored in the given schema version.
 //
 // It returns a *SchemaVersionError where the version is newer than the program, or older than its oldest upcaster.
-// A retired type has RetiredEvent for every version and decodes nothing.
+// A retired type has RetiredEvent for every version and decodes nothing. UpcastToMany makes Payloads.
 func (t *EventType) Decode(version int, decode DecodeFunc) (any, error) {
 	if t.IsRetired() {
 		return RetiredEvent{}, nil
@@ -78,7 +80,11 @@ func (t *EventType) Decode(version int, decode DecodeFunc) (any, error) {
 	if version > t.version || version < t.oldest() {
 		return nil, &SchemaVersionError{Topic: t.topic, Stored: version, Oldest: t.oldest(), Known: t.version}
 	}
-	return t.read(t, version, decode)
+	data, err := t.read(t, version, decode)
+	if err != nil || t.convert == nil {
+		return data, err
+	}
+	return t.several(data)
 }
 
 // oldest is the oldest schema version that can be read.

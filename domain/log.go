@@ -14,6 +14,7 @@ func DefineLog(name string, entries ...LogEntry) *Schema {
 		entry(s)
 	}
 	s.checkTopics()
+	s.checkInto()
 	return s
 }
 

@@ -43,18 +43,5 @@ func (s *Schema) addRetired(name string, options []TypeOption) {
 	s.events = append(s.events, t)
 }
 
-// IsRetired reports whether events of the type can only be read, as RetiredEvent.
+// IsRetired reports whether events of the type are read as RetiredEvent.
 func (t *EventType) IsRetired() bool { return t.goType == retiredType }
-
-// isRetired reports whether a stored event is a retired one of the schema.
-func (s *Schema) isRetired(event Event) bool {
-	if _, ok := event.Data.(RetiredEvent); !ok {
-		return false
-	}
-	for _, t := range s.events {
-		if t.IsRetired() && t.hasTopic(event.Topic) {
-			return true
-		}
-	}
-	return false
-}

@@ -144,7 +144,7 @@ func (k *checker) notification(n Notification) {
 	if k.Mapper == nil {
 		return
 	}
-	if _, err := k.Mapper.NotificationToDomain(n); err != nil {
+	if _, err := k.Mapper.NotificationToParts(n); err != nil {
 		k.found(where, "cannot be read: %v", err)
 	}
 }

@@ -85,7 +85,7 @@ func (m *Mapper) Add(schema *domain.Schema) error {
 	defer m.mu.Unlock()
 	if checker, ok := m.transcoder.(TypeChecker); ok {
 		for _, t := range schema.EventTypes() {
-			if t.IsRetired() {
+			if t.IsPast() {
 				continue
 			}
 			if err := checker.CheckType(t.GoType()); err != nil {
@@ -145,27 +145,44 @@ func (m *Mapper) KeepsPlain() bool {
 	return ok && !m.original && transcoder.KeepsPlain()
 }
 
-// TopicsOf returns all names under which events of a topic's type can be stored, today's and former ones. It returns none
-// where the topic is not known.
+// TopicsOf returns all names under which events of a topic's type can be stored, today's and former ones, and those of
+// events that domain.UpcastToMany makes such events of. It returns none if the topic is not known.
 func (m *Mapper) TopicsOf(topic string) []string {
-	schema, ok := m.SchemaOf(topic)
+	wanted, ok := m.find(events, topic)
 	if !ok {
 		return nil
 	}
-	for _, kind := range schema.EventTypes() {
-		if names := append([]string{kind.Topic()}, kind.Aliases()...); slices.Contains(names, topic) {
-			return names
+	names := append([]string{wanted.Topic()}, wanted.Aliases()...)
+	for _, kind := range wanted.schema.EventTypes() {
+		if slices.Contains(kind.Into(), wanted.GoType()) && kind != wanted.EventType {
+			names = append(append(names, kind.Topic()), kind.Aliases()...)
 		}
 	}
-	return nil
+	return names
 }
 
 // KnownTopics returns all names under which events of the definitions can be
 // stored, today's and former ones, in no order.
 func (m *Mapper) KnownTopics() []string { return slices.Collect(maps.Keys(m.kinds.Load().events)) }
 
-// NotificationToDomain is ToDomain for an event from the log, which also knows its position.
+// NotificationToDomain is ToDomain for an event from the log, which also knows its
+// position. It returns an ErrNewerProgram for an event that means several today
+// (domain.Payloads), which a caller that expects one payload would pass over: use
+// NotificationToParts for those.
 func (m *Mapper) NotificationToDomain(notification Notification) (domain.Event, error) {
+	event, err := m.toDomain(events, notification)
+	if _, several := event.Data.(domain.Payloads); several {
+		return domain.Event{}, m.failed(&notification.StoredEvent, notification.ID, StageDecode, newer(errSeveral))
+	}
+	return event, err
+}
+
+var errSeveral = errors.New("domain.UpcastToMany makes several payloads of it, which this reader cannot take")
+
+// NotificationToParts is NotificationToDomain for callers that take events which
+// mean several today: the event's Parts are the events to process, all at its
+// position.
+func (m *Mapper) NotificationToParts(notification Notification) (domain.Event, error) {
 	return m.toDomain(events, notification)
 }
 
@@ -185,7 +202,7 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (StoredEvent, error) {
 	if !ok {
 		return stored, m.failed(&stored, 0, StageTopic, &UnknownTopicError{Topic: event.Topic})
 	}
-	if reflect.TypeOf(event.Data) != kind.GoType() || kind.IsRetired() {
+	if reflect.TypeOf(event.Data) != kind.GoType() || kind.IsPast() {
 		return stored, m.failed(&stored, 0, StageEncode, &domain.PayloadError{
 			Definition: kind.schema.Name(), Topic: event.Topic, Payload: reflect.TypeOf(event.Data)})
 	}

@@ -1,0 +1,89 @@
+package application_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+type praised struct{}
+
+func (praised) Apply(d *Dog) { d.Tricks = append(d.Tricks, "praise") }
+
+type learned struct{ Trick string }
+
+func (e learned) Apply(d *Dog) { d.Tricks = append(d.Tricks, e.Trick) }
+
+// praisedDogs is the definition of a program that reads each TrickAdded of the past
+// as two events.
+var praisedDogs = domain.Define("Dog",
+	domain.On("Registered", Registered{}),
+	domain.On("Learned", learned{}),
+	domain.On("Praised", praised{}),
+	domain.UpcastToMany[Dog]("TrickAdded", func(e TrickAdded) []any { return []any{learned(e), praised{}} },
+		domain.Into(learned{}, praised{})),
+	domain.SnapshotVersion[Dog](2),
+)
+
+// Aggregates keep the versions of their stored events, however they are loaded.
+func TestUpcastToMany(t *testing.T) {
+	for name, options := range map[string][]application.Option{
+		"events":    nil,
+		"snapshots": {application.WithSnapshotting(nil)},
+		"cache":     {cached("10")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, store, logs := t.Context(), memory.New(), &logs{}
+			options := append(options, application.WithStore(store), application.WithLogger(logs.logger()))
+			before := newSchool(t, options...)
+			before.save(t, dogWith("Fido", 2))
+			if name == "snapshots" {
+				if err := before.dogs.TakeSnapshot(ctx, DogID("Fido")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			app := newApplication(t, before.Name(), options...)
+			dogs := application.NewRepository(app, praisedDogs)
+			tricks := []string{"trick 1", "praise", "trick 2", "praise"}
+			for version := int64(3); version <= 5; version++ { // each round saves one event more
+				dog, err := dogs.Get(ctx, DogID("Fido"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if dog.Version() != version || !slices.Equal(dog.Tricks, tricks) {
+					t.Errorf("got version %d, tricks %q, want version %d, tricks %q", dog.Version(), dog.Tricks, version, tricks)
+				}
+				domain.Trigger(dog, praised{})
+				if err := dogs.Save(ctx, dog); err != nil {
+					t.Fatal(err)
+				}
+				tricks = append(tricks, "praise")
+				if name != "snapshots" {
+					continue
+				}
+				if err := dogs.TakeSnapshotAt(ctx, DogID("Fido"), 2); err != nil { // after an event that means two
+					t.Fatal(err)
+				}
+				if err := dogs.TakeSnapshot(ctx, DogID("Fido")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if dog, err := dogs.GetAt(ctx, DogID("Fido"), 2); err != nil || !slices.Equal(dog.Tricks, tricks[:2]) {
+				t.Errorf("at version 2: got %q, %v", dog.Tricks, err)
+			}
+			// A writer that has read an older version meets a conflict, as ever.
+			stale := RegisterDog("Fido")
+			if err := before.dogs.Save(ctx, stale); !persistence.IsConflict(err) {
+				t.Errorf("got %v, want a conflict", err)
+			}
+			problems, err := persistence.Check(ctx, persistence.Checked{Application: app.Name(), Recorder: app.Recorder(), Mapper: app.Mapper()})
+			if err != nil || len(problems) > 0 {
+				t.Errorf("check: %v, %v", problems, err)
+			}
+		})
+	}
+}

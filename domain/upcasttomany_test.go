@@ -1,0 +1,198 @@
+package domain_test
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+)
+
+// trained is an event of the past: all the tricks of one lesson, which may have
+// given the dog another name.
+type trained struct {
+	Name   string
+	Tricks []string
+}
+
+func separate(e trained) (all []any) {
+	if e.Name != "" {
+		all = append(all, Registered{Name: e.Name})
+	}
+	for _, trick := range e.Tricks {
+		all = append(all, TrickAdded{Trick: trick})
+	}
+	return all
+}
+
+var trainedDogs = domain.Define("Dog",
+	domain.On("Registered", Registered{}),
+	domain.On("TrickAdded", TrickAdded{}),
+	domain.UpcastToMany[Dog]("Trained", separate, domain.Into(Registered{}, TrickAdded{}), domain.Alias("Dog.Taught"),
+		domain.Upcast(func(trick string) trained { return trained{Tricks: []string{trick}} })),
+)
+
+// decoding returns a DecodeFunc that finds this payload.
+func decoding(payload any) domain.DecodeFunc {
+	return func(into any) error {
+		reflect.ValueOf(into).Elem().Set(reflect.ValueOf(payload))
+		return nil
+	}
+}
+
+func TestUpcastToManyDecodes(t *testing.T) {
+	kind := trainedDogs.EventTypes()[2]
+	if kind.Topic() != "Dog.Trained" || kind.Version() != 2 || !kind.IsPast() || kind.IsRetired() {
+		t.Errorf("got %+v", kind)
+	}
+	for _, test := range []struct {
+		name    string
+		version int
+		stored  any
+		want    domain.Payloads
+	}{
+		{"several", 2, trained{"Rex", []string{"sit", "roll"}}, domain.Payloads{Registered{"Rex"}, TrickAdded{"sit"}, TrickAdded{"roll"}}},
+		{"one", 2, trained{"", []string{"sit"}}, domain.Payloads{TrickAdded{"sit"}}},
+		{"none", 2, trained{}, nil},
+		{"an older version", 1, "sit", domain.Payloads{TrickAdded{"sit"}}},
+	} {
+		got, err := kind.Decode(test.version, decoding(test.stored))
+		if err != nil || !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s: got %+v, %v, want %+v", test.name, got, err, test.want)
+		}
+	}
+	_, err := kind.Decode(3, decoding(trained{}))
+	if _, ok := errors.AsType[*domain.SchemaVersionError](err); !ok {
+		t.Errorf("a newer version: got %v", err)
+	}
+	failure := errors.New("damaged")
+	if _, err := kind.Decode(2, func(any) error { return failure }); !errors.Is(err, failure) {
+		t.Errorf("a payload that is damaged: got %v", err)
+	}
+	if _, ok := trainedDogs.Kind(trained{}); ok {
+		t.Error("an event of the past has a type to be triggered with")
+	}
+}
+
+// An aggregate applies all payloads at the one version of the stored event.
+func TestUpcastToManyApplies(t *testing.T) {
+	dog := trainedDogs.Blank(uuid.New())
+	event := domain.Event{OriginatorID: dog.ID(), OriginatorVersion: 1, ID: uuid.New(), Timestamp: day(2003)}
+	event.Topic, event.Data = "Dog.Taught", domain.Payloads{Registered{"Rex"}, TrickAdded{"sit"}, TrickAdded{"roll"}}
+	if err := trainedDogs.Apply(dog, event); err != nil {
+		t.Fatal(err)
+	}
+	if dog.Name != "Rex" || !slices.Equal(dog.Tricks, []string{"sit", "roll"}) {
+		t.Errorf("got %q %q", dog.Name, dog.Tricks)
+	}
+	if dog.Version() != 1 || dog.LastEventID() != event.ID || !dog.CreatedOn().Equal(day(2003)) || !dog.ModifiedOn().Equal(day(2003)) {
+		t.Errorf("got version %d, id %v, times %v and %v", dog.Version(), dog.LastEventID(), dog.CreatedOn(), dog.ModifiedOn())
+	}
+	event.OriginatorVersion, event.Data = 2, domain.Payloads(nil)
+	if err := trainedDogs.Apply(dog, event); err != nil || dog.Version() != 2 || len(dog.Tricks) != 2 {
+		t.Errorf("no payloads: got %v, version %d, tricks %q", err, dog.Version(), dog.Tricks)
+	}
+	dog.AddTrick("beg")
+	if got := dog.PendingEvents()[0].OriginatorVersion; got != 3 {
+		t.Errorf("the next event has version %d, want 3", got)
+	}
+}
+
+// What is not of the definition changes nothing, not even by the payloads before it.
+func TestUpcastToManyRefuses(t *testing.T) {
+	for _, event := range []domain.Event{
+		{Topic: "Cat.Trained", Data: domain.Payloads{TrickAdded{"sit"}}},
+		{Topic: "Dog.TrickAdded", Data: domain.Payloads{TrickAdded{"sit"}}},
+		{Topic: "Dog.Trained", Data: domain.Payloads{TrickAdded{"sit"}, Transacted{}}},
+		{Topic: "Dog.Trained", Data: trained{}},
+	} {
+		dog := trainedDogs.Blank(uuid.New())
+		event.OriginatorID, event.OriginatorVersion = dog.ID(), 1
+		err := trainedDogs.Apply(dog, event)
+		if _, ok := errors.AsType[*domain.PayloadError](err); !ok || dog.Version() != 0 || len(dog.Tricks) != 0 {
+			t.Errorf("%s with %T: got %v, version %d, tricks %q", event.Topic, event.Data, err, dog.Version(), dog.Tricks)
+		}
+	}
+	wrong := domain.Define("Dog", domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}),
+		domain.UpcastToMany[Dog]("Trained", separate, domain.Into(TrickAdded{})))
+	_, err := wrong.EventTypes()[2].Decode(1, decoding(trained{Name: "Rex"}))
+	const want = "event sourcing error: UpcastToMany of Dog.Trained returned a payload of type domain_test.Registered; name it in domain.Into"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestUpcastToManyOfAFold(t *testing.T) {
+	accounts := domain.Define("Account",
+		domain.Evolve("Deposited", func(a Account, e Deposited) Account { a.Balance += e.Amount; return a }),
+		domain.UpcastToMany[domain.Fold[Account]]("Collected",
+			func(amounts []int) (all []any) {
+				for _, amount := range amounts {
+					all = append(all, Deposited{Amount: amount})
+				}
+				return all
+			}, domain.Into(Deposited{})))
+	account := accounts.Blank(uuid.New())
+	err := accounts.Apply(account, domain.Event{OriginatorID: account.ID(), OriginatorVersion: 1, Topic: "Account.Collected",
+		Data: domain.Payloads{Deposited{1}, Deposited{2}}})
+	if err != nil || account.State().Balance != 3 || account.Version() != 1 {
+		t.Errorf("got %v, balance %d, version %d", err, account.State().Balance, account.Version())
+	}
+}
+
+func TestUpcastToManyPanics(t *testing.T) {
+	on := domain.On("Registered", Registered{})
+	many := func(options ...domain.TypeOption) func() {
+		return func() { domain.Define("Dog", on, domain.UpcastToMany[Dog]("Trained", separate, options...)) }
+	}
+	for _, test := range []struct {
+		name, want string
+		f          func()
+	}{
+		{"no Into", "UpcastToMany of Dog.Trained needs domain.Into with the types that it makes", many()},
+		{"payload that is not defined", "UpcastToMany of Dog.Trained makes domain_test.TrickAdded, which is not defined; add domain.On",
+			many(domain.Into(Registered{}, TrickAdded{}))},
+		{"payload that is nil", "UpcastToMany of Dog.Trained makes <nil>", many(domain.Into(nil))},
+		{"topic of another event", `topic "Dog.Registered" is given to both domain_test.Registered and domain_test.trained`,
+			many(domain.Into(Registered{}), domain.Alias("Dog.Registered"))},
+		{"retired as well", `topic "Dog.Trained" is retired and defined as domain_test.trained at once`, func() {
+			domain.Define("Dog", on, domain.Retired[Dog]("Trained"), domain.UpcastToMany[Dog]("Trained", separate, domain.Into(Registered{})))
+		}},
+		{"upcasters that do not fit", "upcaster 1 of Dog.Trained returns int", many(domain.Into(Registered{}),
+			domain.Upcast(func(string) int { return 0 }))},
+		{"Into of another option", "domain.Into of Dog.A is only for UpcastToMany", func() {
+			domain.Define("Dog", domain.On("A", Registered{}, domain.Into(Registered{})))
+		}},
+		{"Into of a log", "domain.Into of Log.A is only for UpcastToMany", func() {
+			domain.DefineLog("Log", domain.Entry("A", 0, domain.Into(0)))
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) { definitionError(t, test.want, test.f) })
+	}
+	dog := trainedDogs.Create(uuid.New(), Registered{})
+	definitionError(t, "is not defined", func() { trainedDogs.NewEvent(domain.Originator{ID: dog.ID(), Version: 2}, trained{}) })
+	definitionError(t, "is not defined", func() { trainedDogs.NewEvent(domain.Originator{ID: dog.ID(), Version: 2}, domain.Payloads{}) })
+}
+
+func TestParts(t *testing.T) {
+	event := domain.Event{NotificationID: 7, OriginatorID: uuid.New(), OriginatorVersion: 3, ID: uuid.New(), Topic: "Dog.Trained",
+		Data: domain.Payloads{TrickAdded{"sit"}, TrickAdded{"roll"}}}
+	first, second := event, event
+	first.Data, second.Data, second.Part = TrickAdded{"sit"}, TrickAdded{"roll"}, 1
+	if got, want := slices.Collect(event.Parts()), []domain.Event{first, second}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for range event.Parts() {
+		break
+	}
+	if got := slices.Collect(first.Parts()); !reflect.DeepEqual(got, []domain.Event{first}) {
+		t.Errorf("one payload: got %+v", got)
+	}
+	event.Data = domain.Payloads{}
+	if got := slices.Collect(event.Parts()); len(got) != 0 {
+		t.Errorf("no payloads: got %+v", got)
+	}
+}
