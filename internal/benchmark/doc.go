@@ -2,6 +2,7 @@
 // medians and ratios:
 //
 //	go run ./internal/benchmark
+//	go run ./internal/benchmark -rows save,transaction -databases postgres -preload 5000000
 //	go run ./internal/benchmark -rows save,latency -writers 16 -databases postgres -seconds 1 -rounds 5
 //
 // A figure alone says more about the machine than about the code, so everything is measured against something else in
@@ -16,9 +17,9 @@
 // # Method
 //
 // The ways of a cell take turns within a round, so that whatever else the machine does meets all of them. Each turn of a
-// save begins with the same table: emptied, filled with rows of the same log, and analysed. It warms up, is measured, and
-// is then checked: a way that has lost a row, or has left a gap in the versions of an aggregate, is no figure but an
-// error. Every writer appends to an aggregate of its own, which it changes for a new one after 100 events.
+// save begins with the same table: filled once with rows of the same log (-preload), without what turns before have added,
+// vacuumed and analysed. It warms up, is measured, and is then checked: a way that has lost a row, or has left a gap in
+// the versions of an aggregate, is no figure but an error. Every writer appends to an aggregate of its own, which it changes for a new one after 100 events.
 //
 // The PostgreSQL server is a private one that syncs every commit; its automatic vacuum and its timed checkpoints are off,
 // because they would meet one way or another by chance. SQLite files are in WAL mode with synchronous=FULL. Both are in

@@ -140,7 +140,7 @@ func TestVoid(t *testing.T) {
 			want     string
 			versions []int64
 		}{
-			{"101 were acknowledged", nil},
+			{"0 rows were added, 1 were acknowledged", nil},
 			{"not contiguous", []int64{2}},
 		} {
 			turn := b.saving(d, 1, func(ctx context.Context) (tally, error) {
@@ -161,6 +161,55 @@ func TestVoid(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A turn keeps the rows that the log was filled with, and deletes those that the
+// turn before has added.
+func TestResetKeepsRows(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{postgresKind, sqliteKind} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			p, err := openPlace(kind)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := p.end(); err != nil {
+					t.Error(err)
+				}
+			}()
+			_, err = (&bench{}).within(p, func(d *database) ([]result, error) {
+				for _, row := range []struct {
+					rows int
+					kept bool
+				}{{200, false}, {200, true}, {300, false}, {300, true}} {
+					before := d.highest
+					if err := d.reset(t.Context(), row.rows); err != nil {
+						return nil, err
+					}
+					if kept := d.highest == before; kept != row.kept {
+						t.Errorf("%d rows: were kept: %t", row.rows, kept)
+					}
+					var stored int
+					err := d.admin.QueryRowContext(t.Context(), "SELECT count(*) FROM stored_events").Scan(&stored)
+					if err != nil || stored != row.rows {
+						t.Errorf("got %d of %d rows, %v", stored, row.rows, err)
+					}
+					if err := d.fill(t.Context(), "Another", 50, "t", []byte{}); err != nil {
+						return nil, err
+					}
+					if err := d.verify(t.Context(), 50); err != nil {
+						t.Error(err)
+					}
+				}
+				return nil, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

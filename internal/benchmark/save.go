@@ -231,7 +231,7 @@ func (b *bench) saving(d *database, events int, turn func(context.Context) (tall
 		if err != nil {
 			return t, err
 		}
-		return t, d.verify(ctx, int64(b.preload)+t.Acknowledged*int64(events))
+		return t, d.verify(ctx, t.Acknowledged*int64(events))
 	}
 }
 
