@@ -114,7 +114,7 @@ func ownHTTPClient() *http.Client {
 }
 
 // ownArguments are those that the client sets itself.
-var ownArguments = []string{"after", "start", "stop", "limit", "topics"}
+var ownArguments = []string{"after", "start", "stop", "limit", "topics", "held"}
 
 // parseAddress does not say what is wrong with an address that cannot be parsed: that may be half a password.
 func parseAddress(address string) (*url.URL, error) {
@@ -202,6 +202,19 @@ func (c *Client) Newest(ctx context.Context) (int64, error) {
 		newest = max(newest, *answer.Newest)
 	}
 	return newest, nil
+}
+
+// Hold asks which transaction of the other service's database keeps readers from
+// the newest events of the log. It returns nil if there is none, or if the other
+// service does not say. Since is by the clock of this process. Statuses of
+// followers show it.
+func (c *Client) Hold(ctx context.Context, _ time.Duration) (*persistence.LogHold, error) {
+	address := c.address("head", url.Values{"held": {"1"}})
+	var answer headAnswer
+	if err := c.ask(ctx, address, &answer, &answer); err != nil {
+		return nil, err
+	}
+	return holdFromWire(answer.Held), nil
 }
 
 // Notifications asks for a page of the log, fewer than r.Limit only at the end of the range, however many requests that

@@ -67,7 +67,9 @@
 //	  {"id": 5, "originator_id": "f7ae7a4a-...", "originator_version": 2, "topic": "Dog.TrickAdded", "state": "ARl..."}]}
 //
 // States are in base64. A page may have fewer notifications than were asked for, because of their size; complete says
-// that nothing follows in the range. GET head is the same without the last two. Errors are {"format": 1, "error": "..."}.
+// that nothing follows in the range. GET head is the same without the last two, and has newest, the id of the newest event.
+// GET head?held=1 also has held, if a transaction that is still open keeps readers from newer events: the fields of
+// persistence.LogHold, with open_for_ms, the milliseconds for which it has been open, in place of since. Errors are {"format": 1, "error": "..."}.
 // Fields may be added at any time, so readers must ignore those that they do not know; format changes when others change
 // their meaning.
 package remotelog

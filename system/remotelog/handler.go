@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path"
 	"strconv"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -115,7 +116,7 @@ func (h *handler) answer(r *http.Request) (any, error) {
 	}
 	switch path.Clean("/" + r.URL.Path) {
 	case "/head":
-		return h.newest(r.Context())
+		return h.newest(r)
 	case "/notifications":
 		return h.page(r)
 	}
@@ -128,16 +129,35 @@ func (h *handler) head(ctx context.Context) (headAnswer, error) {
 }
 
 // newest also has the newest event, which only a follower asks for whose
-// position is above the head.
-func (h *handler) newest(ctx context.Context) (headAnswer, error) {
+// position is above the head. With the argument held it also has the transaction
+// that keeps readers from newer events, if there is one.
+func (h *handler) newest(r *http.Request) (headAnswer, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return headAnswer{}, wrong("the arguments cannot be read")
+	}
+	ctx, recorder := r.Context(), h.app.Recorder()
 	answer, err := h.head(ctx)
 	if err != nil {
 		return answer, err
 	}
-	newest, err := persistence.NewestNotificationID(ctx, h.app.Recorder())
+	newest, err := persistence.NewestNotificationID(ctx, recorder)
+	if err != nil {
+		return answer, err
+	}
 	answer.Newest = &newest
+	reader, ok := recorder.(persistence.LogHoldReader)
+	if !ok || !values.Has("held") {
+		return answer, nil
+	}
+	held, err := reader.LogHold(ctx, recentlyRead)
+	answer.Held = holdToWire(held)
 	return answer, err
 }
+
+// recentlyRead is for how long the whole log is taken to be readable after a read
+// of all of it. A transaction that is open for less is not told of anyway.
+const recentlyRead = time.Second
 
 // page reads the head first: what is recorded in between lies behind it.
 func (h *handler) page(r *http.Request) (pageAnswer, error) {

@@ -2,6 +2,8 @@ package remotelog
 
 import (
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -21,6 +23,41 @@ type headAnswer struct {
 	// Newest is the position of the newest event, which may be above Head while
 	// others are being written. Servers of before do not have it.
 	Newest *int64 `json:"newest,omitempty"`
+	// Held is sent if it was asked for and there is one.
+	Held *hold `json:"held,omitempty"`
+}
+
+// hold is a persistence.LogHold. The clocks of two services differ, so it has how
+// long the transaction has been open and not since when.
+type hold struct {
+	persistence.LogHold
+	Since *struct{} `json:"since,omitempty"` // hides that of LogHold
+	// OpenFor is in milliseconds, or nil if it is not known.
+	OpenFor *int64 `json:"open_for_ms,omitempty"`
+}
+
+func holdToWire(h *persistence.LogHold) *hold {
+	if h == nil {
+		return nil
+	}
+	sent := &hold{LogHold: *h}
+	if !h.Since.IsZero() {
+		open := max(time.Since(h.Since), 0).Milliseconds()
+		sent.OpenFor = &open
+	}
+	return sent
+}
+
+func holdFromWire(h *hold) *persistence.LogHold {
+	if h == nil {
+		return nil
+	}
+	got := h.LogHold
+	got.Since = time.Time{}
+	if h.OpenFor != nil {
+		got.Since = time.Now().Add(-time.Duration(*h.OpenFor) * time.Millisecond).UTC()
+	}
+	return &got
 }
 
 // pageAnswer is the answer to GET notifications.
@@ -62,6 +99,9 @@ func fromWire(items []notification) []persistence.Notification {
 	return page
 }
 
+// maxMilliseconds is how many a time.Duration can have.
+const maxMilliseconds = int64(math.MaxInt64 / time.Millisecond)
+
 // problem says what is wrong with an answer whatever was asked, and is empty where nothing is.
 func (a headAnswer) problem() string {
 	switch {
@@ -71,6 +111,8 @@ func (a headAnswer) problem() string {
 		return fmt.Sprintf("it is in format %d, and this program knows format %d", a.Format, format)
 	case a.Head == nil || *a.Head < 0:
 		return "it does not say where the log ends"
+	case a.Held != nil && a.Held.OpenFor != nil && (*a.Held.OpenFor < 0 || *a.Held.OpenFor > maxMilliseconds):
+		return "it has a transaction that cannot be open for so long"
 	}
 	return ""
 }
