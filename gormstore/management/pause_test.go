@@ -219,7 +219,7 @@ func TestSkipCommand(t *testing.T) {
 		s.train(t, "TrainingSchool", 3)
 		const what = "Diary will never process what it has not processed yet: TrainingSchool from 0 to 3 (3 events)."
 		s.manage(t, "followers", "skip", "-n", "Diary").want(t, 0, what+" (dry-run)\n", "")
-		s.manage(t, "followers", "skip", "--yes", "Diary").want(t, 0, "Diary is at 3 in the log of TrainingSchool.\n", "")
+		s.manage(t, "followers", "skip", "--yes", "Diary").want(t, 0, "Diary is at 3 in the log of TrainingSchool. It has skipped 3 events.\n", "")
 		s.train(t, "TrainingSchool", 2)
 		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
 		if n := s.rows(t, "stored_events", "Diary"); n != 2 {

@@ -129,7 +129,16 @@ func skipAsked(c *call, runner Runner, out screen, dryRun, yes bool) error {
 		return err
 	}
 	for _, one := range done {
-		out.line(success, "%s is at %d in the log of %s.", options.Follower, one.To, one.Leader)
+		at := fmt.Sprintf("%s is at %d in the log of %s.", options.Follower, one.To, one.Leader)
+		skipped, known, err := countSkipped(c.context(), runner, one)
+		if err != nil { // it has moved all the same
+			out.line(success, "%s", at)
+			return err
+		}
+		if known {
+			at += fmt.Sprintf(" It has skipped %s.", count(skipped, "event"))
+		}
+		out.line(success, "%s", at)
 	}
 	return nil
 }
@@ -138,16 +147,27 @@ func skipAsked(c *call, runner Runner, out screen, dryRun, yes bool) error {
 // counted.
 func describeSkip(ctx context.Context, runner Runner, one Skipped) (string, error) {
 	text := fmt.Sprintf("%s from %d to %d", one.Leader, one.From, one.To)
+	skipped, known, err := countSkipped(ctx, runner, one)
+	if err != nil || !known {
+		return text, err
+	}
+	return fmt.Sprintf("%s (%s)", text, count(skipped, "event")), nil
+}
+
+// countSkipped counts the events that a follower has not processed and will not
+// process. known is false if the leader's log cannot be counted, or if the
+// follower moves back.
+func countSkipped(ctx context.Context, runner Runner, one Skipped) (skipped int64, known bool, err error) {
 	leader, ok := storeOf(runner, one.Leader)
 	if !ok || one.To < one.From {
-		return text, nil
+		return 0, false, nil
 	}
 	before, err := leader.CountNotifications(ctx, one.Leader, one.From)
 	if err != nil {
-		return "", err
+		return 0, false, err
 	}
 	all, err := leader.CountNotifications(ctx, one.Leader, one.To)
-	return fmt.Sprintf("%s (%s)", text, count(all-before, "event")), err
+	return all - before, err == nil, err
 }
 
 // whoCalls is the user and the host, as far as they can be found.
