@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system"
 	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
 )
 
@@ -60,6 +61,31 @@ func TestClientReadsHold(t *testing.T) {
 		store.hold = &unknown
 		if hold, err = client.Hold(t.Context(), 0); err != nil || hold == nil || *hold != unknown {
 			t.Fatalf("got %+v, %v, want %+v", hold, err, unknown)
+		}
+	})
+}
+
+// The status of a follower names a transaction in the other service's database
+// that has been open for long, as over a leader in the same process.
+func TestStatusOverRemoteLogHasHold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &heldStore{Store: memory.New()}
+		client := from(remotelog.NewHandler(newSchool(t, application.WithStore(store)).Application)).client(t)
+		sys, err := system.New(system.Pipe(system.Upstream(client), system.App("Announcements", NewAnnouncements)))
+		do(t, err)
+		runner, err := system.NewRunner(sys)
+		do(t, err)
+		defer func() { do(t, runner.Close()) }()
+		held := persistence.LogHold{Bound: 3, Newest: 7, PID: 42, Since: time.Now().UTC()}
+		store.hold = &held
+		for _, named := range []bool{false, true} { // it is not named at once
+			statuses, err := runner.Statuses(t.Context())
+			do(t, err)
+			if got := statuses[0].Held; (got != nil) != named || named && *got != held {
+				t.Errorf("got %v, named: %t", got, named)
+			}
+			time.Sleep(time.Minute)
 		}
 	})
 }
