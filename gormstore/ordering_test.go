@@ -337,3 +337,23 @@ func TestOrderKeyOfStore(t *testing.T) {
 		return nil
 	})
 }
+
+// A transaction has its two locks once, however many saves it has, so that it
+// does not fill the server's table of locks.
+func TestTransactionOfManySavesHasOneFloor(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	transaction(t, db, func(ctx context.Context, tx *gorm.DB) error {
+		for range 20 {
+			if _, err := recorder(t, db, schoolName).InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil {
+				return err
+			}
+		}
+		var locks int
+		query := "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+		if err := tx.Raw(query).Scan(&locks).Error; err != nil || locks != 2 {
+			t.Errorf("the transaction has %d advisory locks (%v), want 2", locks, err)
+		}
+		return nil
+	})
+}
