@@ -12,6 +12,8 @@
 // Recorders of the same application share its events, however many are made. Two applications share nothing but the
 // sequence that notification ids are drawn from, so the log of each has gaps, as it has in a database.
 //
-// One lock makes everything atomic that must be; it is not held while the body of a loop over a stream runs. A Store
+// One writer or transaction is at work at a time. Readers outside of a transaction
+// do not wait, and see what was committed before. No lock is held while the body
+// of a loop over a stream runs. A Store
 // keeps every event for as long as it lives; nothing survives it.
 package memory

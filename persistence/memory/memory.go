@@ -9,50 +9,38 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Store is a store in memory. It implements persistence.Factory. Make one with New.
+// Store is a store in memory. It implements persistence.Factory and
+// persistence.Transactor. Make one with New. It is safe for concurrent use.
 type Store struct {
-	mu        sync.RWMutex // protects all that follows
+	turn chan struct{} // holds a value while a writer or a transaction is at work
+
+	mu        sync.RWMutex // protects what follows
 	closed    bool
 	lastID    int64
-	events    map[string]*table // by application
-	snapshots map[string]*table // by application
-	positions map[position]int64
-	settings  map[position]persistence.FollowerSettings
-	deletions map[string]int64 // by application
+	committed *data
 }
-
-// position is the key of a follower's place in the log of an upstream application.
-type position struct{ follower, upstream string }
 
 var _ persistence.Factory = (*Store)(nil)
 
 // New makes an empty store.
 func New() *Store {
-	return &Store{
-		events:    map[string]*table{},
-		snapshots: map[string]*table{},
-		positions: map[position]int64{},
-		settings:  map[position]persistence.FollowerSettings{},
-		deletions: map[string]int64{},
-	}
+	return &Store{turn: make(chan struct{}, 1), committed: newData(nil)}
 }
 
 // ProcessRecorder implements persistence.Factory.
 func (s *Store) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
-	t, err := s.table(s.events, application)
-	if err != nil {
+	if err := s.checkName(application); err != nil {
 		return nil, err
 	}
-	return &processRecorder{aggregateRecorder{store: s, table: t, application: application, nextID: s.nextID}}, nil
+	return &processRecorder{aggregateRecorder{store: s, application: application, hasLog: true}}, nil
 }
 
 // SnapshotRecorder implements persistence.Factory.
 func (s *Store) SnapshotRecorder(application string) (persistence.AggregateRecorder, error) {
-	t, err := s.table(s.snapshots, application)
-	if err != nil {
+	if err := s.checkName(application); err != nil {
 		return nil, err
 	}
-	return &snapshotRecorder{aggregateRecorder{store: s, table: t, application: application}}, nil
+	return &snapshotRecorder{aggregateRecorder{store: s, application: application}}, nil
 }
 
 // Close ends the use of the store: whoever still calls one of its recorders is told persistence.ErrClosed. Closing it
@@ -64,48 +52,57 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// table finds the table of an application in one of the store's maps, and makes it where there is none.
-func (s *Store) table(tables map[string]*table, application string) (*table, error) {
+func (s *Store) checkName(application string) error {
 	if err := persistence.ValidateName(application); err != nil {
-		return nil, err
+		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	if s.closed {
-		return nil, closedError(application, "make a recorder")
+		return closedError(application, "make a recorder")
 	}
-	t := tables[application]
-	if t == nil {
-		t = newTable()
-		tables[application] = t
-	}
-	return t, nil
+	return nil
 }
 
-// nextID draws a notification id. The caller has locked the store for writing.
+// nextID draws a notification id. Ids that were drawn by a transaction that is
+// rolled back are not drawn again.
 func (s *Store) nextID() int64 {
 	s.lastID++
 	return s.lastID
 }
 
-// write calls f while nobody else uses the store, unless ctx has ended or the store is closed.
-func (s *Store) write(ctx context.Context, application, op string, f func() error) error {
+// write calls f with the data to change: those of the transaction in ctx, or the
+// committed data while no transaction is at work. It returns an error without
+// calling f if ctx has ended or the store is closed.
+func (s *Store) write(ctx context.Context, application, op string, f func(*data) error) error {
+	if tx := s.transaction(ctx); tx != nil {
+		return tx.do(ctx, application, op, f)
+	}
+	if err := s.takeTurn(ctx, application, op); err != nil {
+		return err
+	}
+	defer s.endTurn()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usable(ctx, application, op); err != nil {
 		return err
 	}
-	return f()
+	return f(s.committed)
 }
 
-// read calls f while nobody writes, unless ctx has ended or the store is closed.
-func (s *Store) read(ctx context.Context, application, op string, f func()) error {
+// read calls f with the data of the transaction in ctx, or with the committed
+// data. It returns an error without calling f if ctx has ended or the store is
+// closed.
+func (s *Store) read(ctx context.Context, application, op string, f func(*data)) error {
+	if tx := s.transaction(ctx); tx != nil {
+		return tx.do(ctx, application, op, func(d *data) error { f(d); return nil })
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if err := s.usable(ctx, application, op); err != nil {
 		return err
 	}
-	f()
+	f(s.committed)
 	return nil
 }
 
@@ -117,21 +114,6 @@ func (s *Store) usable(ctx context.Context, application, op string) error {
 		return closedError(application, op)
 	}
 	return nil
-}
-
-// move moves a position forward. The caller has locked the store for writing and asked checkMove.
-func (s *Store) move(follower string, to persistence.Tracking) {
-	s.positions[position{follower, to.ApplicationName}] = to.NotificationID
-}
-
-// checkMove tells why a position cannot be moved. The caller has locked the store.
-func (s *Store) checkMove(follower string, to persistence.Tracking) error {
-	current := s.positions[position{follower, to.ApplicationName}]
-	if to.NotificationID > current {
-		return nil
-	}
-	return &persistence.TrackingError{Application: follower, Upstream: to.ApplicationName,
-		NotificationID: to.NotificationID, Current: current}
 }
 
 func contextError(application, op string, err error) error {

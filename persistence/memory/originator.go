@@ -15,19 +15,19 @@ var _ persistence.OriginatorDeleter = (*processRecorder)(nil)
 func (r *processRecorder) DeleteOriginator(
 	ctx context.Context, id uuid.UUID,
 ) (deleted persistence.DeletedOriginator, err error) {
-	err = r.store.write(ctx, r.application, "delete an originator", func() error {
-		deleted.Events = r.table.delete(id)
-		r.store.deletions[r.application]++
-		if snapshots := r.store.snapshots[r.application]; snapshots != nil {
-			deleted.Snapshots = snapshots.delete(id)
-		}
+	err = r.store.write(ctx, r.application, "delete an originator", func(d *data) error {
+		events, snapshots := d.eventsOf(r.application), d.snapshotsOf(r.application)
+		deleted.Events, deleted.Snapshots = events.delete(id), snapshots.delete(id)
+		keep(d.events, r.application, events)
+		keep(d.snapshots, r.application, snapshots)
+		d.deletions[r.application] = d.deletionsOf(r.application) + 1
 		var head int64
-		if n := len(r.table.log); n > 0 {
-			head = r.table.log[n-1].ID
+		if n := len(events.log); n > 0 {
+			head = events.log[n-1].ID
 		}
-		for at, current := range r.store.positions {
-			if at.upstream == r.application && current > head {
-				r.store.positions[at] = head
+		for key, current := range d.positionsIn(r.application) {
+			if current > head {
+				d.positions[key] = head
 			}
 		}
 		return nil
@@ -37,8 +37,8 @@ func (r *processRecorder) DeleteOriginator(
 
 // delete deletes the rows of an originator. Readers may have the old runs.
 func (t *table) delete(id uuid.UUID) int64 {
-	n := len(t.streams[id])
-	delete(t.streams, id)
+	n := len(t.stream(id))
+	t.streams[id] = nil // also if the base has some
 	if n == 0 || len(t.log) == 0 {
 		return int64(n)
 	}

@@ -11,12 +11,38 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// aggregateRecorder keeps the events of originators, or their snapshots: those have no nextID.
+// aggregateRecorder keeps the events of originators, or their snapshots.
 type aggregateRecorder struct {
 	store       *Store
-	table       *table
 	application string
-	nextID      func() int64
+	hasLog      bool // it keeps events, which have ids
+}
+
+// table returns the recorder's table.
+func (r *aggregateRecorder) table(d *data) *table {
+	if r.hasLog {
+		return d.eventsOf(r.application)
+	}
+	return d.snapshotsOf(r.application)
+}
+
+// insert stores events, unless there is a conflict.
+func (r *aggregateRecorder) insert(d *data, events []persistence.StoredEvent) ([]int64, error) {
+	t := r.table(d)
+	if err := t.conflict(r.application, events); err != nil {
+		return nil, err
+	}
+	if !r.hasLog { // snapshots need not continue those before
+		ids := t.insert(events, nil)
+		keep(d.snapshots, r.application, t)
+		return ids, nil
+	}
+	if err := t.gap(r.application, events); err != nil {
+		return nil, err
+	}
+	ids := t.insert(events, r.store.nextID)
+	keep(d.events, r.application, t)
+	return ids, nil
 }
 
 // InsertEvents implements persistence.AggregateRecorder.
@@ -25,23 +51,11 @@ func (r *aggregateRecorder) InsertEvents(ctx context.Context, events []persisten
 		return nil, err
 	}
 	var ids []int64
-	err := r.store.write(ctx, r.application, "insert events", func() error {
-		if err := r.conflict(events); err != nil {
-			return err
-		}
-		ids = r.table.insert(events, r.nextID)
-		return nil
+	err := r.store.write(ctx, r.application, "insert events", func(d *data) (err error) {
+		ids, err = r.insert(d, events)
+		return err
 	})
 	return ids, err
-}
-
-// conflict finds what keeps events from being stored. Snapshots need not
-// continue the ones before.
-func (r *aggregateRecorder) conflict(events []persistence.StoredEvent) error {
-	if err := r.table.conflict(r.application, events); err != nil || r.nextID == nil {
-		return err
-	}
-	return r.table.gap(r.application, events)
 }
 
 // SelectEvents implements persistence.AggregateRecorder. The stream has the events that are stored when the loop
@@ -82,7 +96,7 @@ func (r *aggregateRecorder) selectRows(
 		return nil, err
 	}
 	var stream rows
-	err := r.store.read(ctx, r.application, op, func() { stream = r.table.streams[originatorID] })
+	err := r.store.read(ctx, r.application, op, func(d *data) { stream = r.table(d).stream(originatorID) })
 	return stream.between(want), err
 }
 
@@ -125,7 +139,7 @@ func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) 
 }
 
 func (r *processRecorder) log(ctx context.Context, op string) (log rows, err error) {
-	err = r.store.read(ctx, r.application, op, func() { log = r.table.log })
+	err = r.store.read(ctx, r.application, op, func(d *data) { log = r.table(d).log })
 	return log, err
 }
 
@@ -134,11 +148,11 @@ func (r *processRecorder) InsertTracking(ctx context.Context, tracking persisten
 	if err := persistence.ValidateTracking(tracking); err != nil {
 		return err
 	}
-	return r.store.write(ctx, r.application, "move a position", func() error {
-		if err := r.store.checkMove(r.application, tracking); err != nil {
+	return r.store.write(ctx, r.application, "move a position", func(d *data) error {
+		if err := d.checkMove(r.application, tracking); err != nil {
 			return err
 		}
-		r.store.move(r.application, tracking)
+		d.move(r.application, tracking)
 		return nil
 	})
 }
@@ -148,15 +162,15 @@ func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persi
 	if err := persistence.ValidateTracking(to); err != nil {
 		return err
 	}
-	return r.store.write(ctx, r.application, "move a position", func() error {
-		if err := r.store.checkMove(r.application, to); err != nil {
+	return r.store.write(ctx, r.application, "move a position", func(d *data) error {
+		if err := d.checkMove(r.application, to); err != nil {
 			return err
 		}
-		if current := r.store.positions[position{r.application, to.ApplicationName}]; current != from {
+		if current := d.positionOf(position{r.application, to.ApplicationName}); current != from {
 			return &persistence.TrackingError{Application: r.application, Upstream: to.ApplicationName,
 				NotificationID: to.NotificationID, Current: current}
 		}
-		r.store.move(r.application, to)
+		d.move(r.application, to)
 		return nil
 	})
 }
@@ -164,8 +178,8 @@ func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persi
 // MaxTrackingID implements persistence.TrackingRecorder.
 func (r *processRecorder) MaxTrackingID(ctx context.Context, upstream string) (int64, error) {
 	var current int64
-	err := r.store.read(ctx, r.application, "read a position", func() {
-		current = r.store.positions[position{r.application, upstream}]
+	err := r.store.read(ctx, r.application, "read a position", func(d *data) {
+		current = d.positionOf(position{r.application, upstream})
 	})
 	return current, err
 }
@@ -178,8 +192,32 @@ func (r *processRecorder) Settings(
 	return current, settings, err
 }
 
-// LockSettings implements persistence.SettingsRecorder. It takes no lock, as the store has no transactions.
+// LockPosition implements persistence.PositionLocker. A transaction is the only
+// writer, so it has the lock already.
+func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
+	if err := r.needTransaction(ctx, "lock a position"); err != nil {
+		return 0, err
+	}
+	return r.MaxTrackingID(ctx, upstream)
+}
+
+// LockLog implements persistence.LogLocker, like LockPosition.
+func (r *processRecorder) LockLog(ctx context.Context) error {
+	return r.needTransaction(ctx, "lock a log")
+}
+
+func (r *processRecorder) needTransaction(ctx context.Context, op string) error {
+	if r.store.transaction(ctx) != nil {
+		return nil
+	}
+	return &persistence.Error{Class: persistence.ErrNoTransaction, Op: r.application + ": " + op}
+}
+
+// LockSettings implements persistence.SettingsRecorder, like LockPosition.
 func (r *processRecorder) LockSettings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+	if err := r.needTransaction(ctx, "lock the settings of a follower"); err != nil {
+		return 0, nil, err
+	}
 	return r.Settings(ctx, upstream)
 }
 
@@ -187,25 +225,29 @@ func (r *processRecorder) LockSettings(ctx context.Context, upstream string) (in
 func (r *processRecorder) SettingsRevision(
 	ctx context.Context, upstream string,
 ) (current int64, settings *persistence.FollowerSettings, revision int64, err error) {
-	err = r.store.read(ctx, r.application, "read the settings of a follower", func() {
+	err = r.store.read(ctx, r.application, "read the settings of a follower", func(d *data) {
 		key := position{r.application, upstream}
-		kept := ownSettings(r.store.settings[key])
-		current, settings, revision = r.store.positions[key], &kept, r.store.deletions[upstream]
+		kept := ownSettings(d.settingsOf(key))
+		current, settings, revision = d.positionOf(key), &kept, d.deletionsOf(upstream)
 	})
 	return current, settings, revision, err
 }
 
-// LockSettingsRevision implements persistence.RevisionRecorder. It takes no lock.
+// LockSettingsRevision implements persistence.RevisionRecorder, like
+// LockPosition.
 func (r *processRecorder) LockSettingsRevision(
 	ctx context.Context, upstream string, _ time.Duration,
 ) (int64, *persistence.FollowerSettings, int64, error) {
+	if err := r.needTransaction(ctx, "lock the settings of a follower"); err != nil {
+		return 0, nil, 0, err
+	}
 	return r.SettingsRevision(ctx, upstream)
 }
 
 // WriteSettings implements persistence.SettingsRecorder.
 func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
-	return r.store.write(ctx, r.application, "write the settings of a follower", func() error {
-		r.store.settings[position{r.application, upstream}] = ownSettings(settings)
+	return r.store.write(ctx, r.application, "write the settings of a follower", func(d *data) error {
+		d.settings[position{r.application, upstream}] = ownSettings(settings)
 		return nil
 	})
 }
@@ -231,15 +273,14 @@ func (r *processRecorder) InsertProcessed(
 		return nil, err
 	}
 	var ids []int64
-	err := r.store.write(ctx, r.application, "insert processed events", func() error {
-		if err := r.store.checkMove(r.application, tracking); err != nil {
+	err := r.store.write(ctx, r.application, "insert processed events", func(d *data) (err error) {
+		if err := d.checkMove(r.application, tracking); err != nil {
 			return err
 		}
-		if err := r.conflict(events); err != nil {
+		if ids, err = r.insert(d, events); err != nil {
 			return err
 		}
-		ids = r.table.insert(events, r.nextID)
-		r.store.move(r.application, tracking)
+		d.move(r.application, tracking)
 		return nil
 	})
 	return ids, err

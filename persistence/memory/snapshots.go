@@ -18,19 +18,21 @@ type snapshotRecorder struct {
 var _ persistence.SnapshotRecorder = (*snapshotRecorder)(nil)
 
 // InsertSnapshot implements persistence.SnapshotRecorder.
-func (r *snapshotRecorder) InsertSnapshot(ctx context.Context, snapshot persistence.StoredEvent, keep int) error {
+func (r *snapshotRecorder) InsertSnapshot(ctx context.Context, snapshot persistence.StoredEvent, keepNewest int) error {
 	events := []persistence.StoredEvent{snapshot}
 	if err := persistence.ValidateEvents(r.application, events); err != nil {
 		return err
 	}
-	return r.store.write(ctx, r.application, "save a snapshot", func() error {
-		if err := r.table.conflict(r.application, events); err != nil {
+	return r.store.write(ctx, r.application, "save a snapshot", func(d *data) error {
+		t := d.snapshotsOf(r.application)
+		if err := t.conflict(r.application, events); err != nil {
 			return err
 		}
-		r.table.insert(events, nil)
-		if keep > 0 {
-			r.table.keepNewest(snapshot.OriginatorID, snapshot.OriginatorVersion, keep)
+		t.insert(events, nil)
+		if keepNewest > 0 {
+			t.keepNewest(snapshot.OriginatorID, snapshot.OriginatorVersion, keepNewest)
 		}
+		keep(d.snapshots, r.application, t)
 		return nil
 	})
 }
@@ -42,8 +44,10 @@ func (r *snapshotRecorder) ReplaceSnapshot(
 	if err := persistence.ValidateReplacement(old, snapshot); err != nil {
 		return false, err
 	}
-	err = r.store.write(ctx, r.application, "replace a snapshot", func() error {
-		replaced = r.table.replace(old, snapshot)
+	err = r.store.write(ctx, r.application, "replace a snapshot", func(d *data) error {
+		t := d.snapshotsOf(r.application)
+		replaced = t.replace(old, snapshot)
+		keep(d.snapshots, r.application, t)
 		return nil
 	})
 	return replaced, err
@@ -51,7 +55,7 @@ func (r *snapshotRecorder) ReplaceSnapshot(
 
 // keepNewest deletes all but the newest n rows up to a version.
 func (t *table) keepNewest(id uuid.UUID, version int64, n int) {
-	stream := t.streams[id]
+	stream := t.stream(id)
 	if at, found := stream.search(version); found && at+1 > n {
 		t.streams[id] = slices.Clone(stream[at+1-n:]) // a reader may have the old run
 	}
@@ -59,7 +63,7 @@ func (t *table) keepNewest(id uuid.UUID, version int64, n int) {
 
 // replace puts a row in the place of another one, if that is as given.
 func (t *table) replace(old, with persistence.StoredEvent) bool {
-	stream := t.streams[old.OriginatorID]
+	stream := t.stream(old.OriginatorID)
 	at, found := stream.search(old.OriginatorVersion)
 	if !found || stream[at].Topic != old.Topic || !bytes.Equal(stream[at].State, old.State) {
 		return false

@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/google/uuid"
@@ -15,20 +16,52 @@ import (
 // the run, and reads it without.
 type rows []*persistence.Notification
 
-// table keeps stored events in the two orders in which they are read. The lock of its store protects it.
+// table keeps stored events in the two orders in which they are read. The lock of
+// its store protects it, or that of the transaction that changes it.
 type table struct {
+	base    *table             // of a transaction's table: where streams are that it has not changed
 	log     rows               // in order of id
-	streams map[uuid.UUID]rows // of each originator, in order of version
+	streams map[uuid.UUID]rows // of each originator, in order of version; nil if all were deleted
 }
 
 func newTable() *table { return &table{streams: map[uuid.UUID]rows{}} }
+
+// overlay returns a table that shows this one, and keeps changes to itself.
+func (t *table) overlay() *table {
+	return &table{base: t, log: slices.Clip(t.log), streams: map[uuid.UUID]rows{}}
+}
+
+// adopt takes over the changes of an overlay.
+func (t *table) adopt(changed *table) {
+	t.log = changed.log
+	maps.Copy(t.streams, changed.streams)
+}
+
+// stream returns the events of an originator.
+func (t *table) stream(id uuid.UUID) rows {
+	for ; t != nil; t = t.base {
+		if stream, ok := t.streams[id]; ok {
+			return stream
+		}
+	}
+	return nil
+}
+
+// own is stream for a caller that appends to it. A run of the base is clipped, so
+// that what is appended gets a place of its own.
+func (t *table) own(id uuid.UUID) rows {
+	if stream, ok := t.streams[id]; ok {
+		return stream
+	}
+	return slices.Clip(t.stream(id))
+}
 
 // conflict finds the stored events that stand in the way of events; it returns nil where there are none.
 func (t *table) conflict(application string, events []persistence.StoredEvent) error {
 	var conflict *persistence.ConflictError
 	for i := range events {
 		e := &events[i]
-		stream := t.streams[e.OriginatorID]
+		stream := t.stream(e.OriginatorID)
 		at, found := stream.search(e.OriginatorVersion)
 		if !found {
 			continue
@@ -56,7 +89,7 @@ func (t *table) gap(application string, events []persistence.StoredEvent) error 
 		}
 		seen[e.OriginatorID] = true
 		newest := int64(-1)
-		if stream := t.streams[e.OriginatorID]; len(stream) > 0 {
+		if stream := t.stream(e.OriginatorID); len(stream) > 0 {
 			newest = stream[len(stream)-1].OriginatorVersion
 		}
 		begins := newest < 0 && (e.Begins || e.OriginatorVersion <= 1 && !e.Continues)
@@ -82,7 +115,7 @@ func (t *table) insert(events []persistence.StoredEvent, nextID func() int64) []
 			ids = append(ids, row.ID)
 			t.log = append(t.log, row)
 		}
-		t.streams[e.OriginatorID] = t.streams[e.OriginatorID].with(row)
+		t.streams[e.OriginatorID] = t.own(e.OriginatorID).with(row)
 	}
 	return ids
 }
