@@ -9,27 +9,27 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// aggregateCache keeps aggregates as they were committed. It hands out copies (unless told not to), each made from the
-// encoded state, so that no two callers and no caller and the cache ever share memory.
+// aggregateCache keeps aggregates as they were committed. It hands out copies, each
+// made from the encoded state, so that no two callers and no caller and the cache
+// ever share memory.
 type aggregateCache[T any] struct {
 	r        *Repository[T]
 	settings cacheSettings
-	entries  *lru[*entry[T]]
+	entries  *lru[*entry]
 	warned   sync.Once
 }
 
 // entry is one cached aggregate.
-type entry[T any] struct {
+type entry struct {
 	forwarding sync.Mutex // held while the entry is brought up to date
 
 	mu      sync.Mutex // protects what follows
 	version int64
-	state   encoded // where copies are handed out
-	live    *T      // where the aggregate itself is handed out
+	state   encoded
 }
 
 // isAhead tells whether the entry is of a later version than another one.
-func (e *entry[T]) isAhead(other *entry[T]) bool {
+func (e *entry) isAhead(other *entry) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.version > other.version
@@ -42,7 +42,7 @@ type encoded struct {
 }
 
 func newAggregateCache[T any](r *Repository[T]) *aggregateCache[T] {
-	return &aggregateCache[T]{r: r, settings: r.app.cache, entries: newLRU[*entry[T]](r.app.cache.size)}
+	return &aggregateCache[T]{r: r, settings: r.app.cache, entries: newLRU[*entry](r.app.cache.size)}
 }
 
 // get returns an aggregate from the cache, brought up to date, or loads it.
@@ -82,7 +82,7 @@ func (c *aggregateCache[T]) uncachable(ctx context.Context, id uuid.UUID, err er
 // forward brings an entry up to date and returns it. One caller at a time reads what is new; others wait for it, or,
 // with skipping, take what is there. An entry whose event is not stored any more,
 // because the aggregate was deleted or restored to another state, is dropped.
-func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *entry[T]) (*T, error) {
+func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *entry) (*T, error) {
 	if !cached.forwarding.TryLock() {
 		if c.settings.skipping {
 			return c.take(cached)
@@ -96,7 +96,7 @@ func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *e
 	}
 	before := c.r.definition.Root(aggregate).Version()
 	if err := c.r.forwardFrom(ctx, aggregate, latest); err != nil {
-		c.entries.remove(id) // a live aggregate may have taken over a part
+		c.entries.remove(id)
 		if isOutdated(err) {
 			return c.load(ctx, id)
 		}
@@ -125,22 +125,16 @@ func (c *aggregateCache[T]) saved(aggregate *T) {
 // keep makes an entry of an aggregate. A later version that is there already stays: a slow Get must not put what it has
 // loaded over what was saved in the meantime.
 func (c *aggregateCache[T]) keep(aggregate *T) error {
-	made := &entry[T]{}
+	made := &entry{}
 	if err := c.put(made, aggregate); err != nil {
 		return err
 	}
-	c.entries.putUnless(c.r.definition.Root(aggregate).ID(), made, func(present *entry[T]) bool { return present.isAhead(made) })
+	c.entries.putUnless(c.r.definition.Root(aggregate).ID(), made, func(present *entry) bool { return present.isAhead(made) })
 	return nil
 }
 
-func (c *aggregateCache[T]) put(e *entry[T], aggregate *T) error {
+func (c *aggregateCache[T]) put(e *entry, aggregate *T) error {
 	version := c.r.definition.Root(aggregate).Version()
-	if !c.settings.deepCopy {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		e.version, e.live = version, aggregate
-		return nil
-	}
 	snapshot := c.r.definition.TakeSnapshot(aggregate)
 	data, err := c.r.app.mapper.Transcoder().Encode(nil, snapshot.Data)
 	if err != nil {
@@ -154,13 +148,10 @@ func (c *aggregateCache[T]) put(e *entry[T], aggregate *T) error {
 }
 
 // take hands the entry's aggregate out.
-func (c *aggregateCache[T]) take(e *entry[T]) (*T, error) {
+func (c *aggregateCache[T]) take(e *entry) (*T, error) {
 	e.mu.Lock()
-	state, live := e.state, e.live
+	state := e.state
 	e.mu.Unlock()
-	if live != nil {
-		return live, nil
-	}
 	snapshot, kind := state.snapshot, c.r.definition.SnapshotType()
 	snapshot.Application = c.r.app.name
 	var err error

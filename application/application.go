@@ -31,14 +31,13 @@ type Application struct {
 	intervalsChecked sync.Once
 	cache            cacheSettings
 	storesStates     string // the setting that has states of aggregates stored or copied
-	log              *NotificationLog
 	former           formerNames
 	closed           atomic.Bool
 	reported         reports
 
-	mu         sync.RWMutex // protects what follows
-	kept       map[string][]keeper
-	afterwards []*hook
+	mu           sync.RWMutex            // protects what follows
+	repositories map[string][]repository // by definition
+	afterwards   []*hook
 }
 
 // hook is a function with an identity, to be found again.
@@ -46,14 +45,15 @@ type hook struct {
 	call func(context.Context, []persistence.Recording)
 }
 
-// keeper is what an application knows of its repositories, without their types.
-type keeper interface {
-	// saved learns of an aggregate whose events were committed.
+// repository is a Repository without its type.
+type repository interface {
+	// saved caches an aggregate whose events were committed.
 	saved(change domain.Changes)
 	// forget drops what is cached of an originator.
 	forget(id uuid.UUID)
-	// snapshotAt stores a snapshot of an originator at a version.
-	snapshotAt(ctx context.Context, id uuid.UUID, version int64) error
+	// snapshot stores a snapshot of an originator at a version. If that is the
+	// version of change, it reads nothing.
+	snapshot(ctx context.Context, change domain.Changes, id uuid.UUID, version int64) error
 }
 
 // New makes an application. Its name stands in front of its settings in the environment and in every row that it
@@ -73,52 +73,48 @@ func New(name string, options ...Option) (*Application, error) {
 // Name is the application's name.
 func (a *Application) Name() string { return a.name }
 
-// Base is the application itself. Structs that embed an Application have it too, which is how the package system finds
-// the Application in them.
-func (a *Application) Base() *Application { return a }
-
-// Environment is where the application's settings come from, for settings of the user's own.
-func (a *Application) Environment() *persistence.Environment { return a.environment }
-
-// Mapper turns the application's events into stored events and back.
-func (a *Application) Mapper() *persistence.Mapper { return a.mapper }
-
-// Recorder keeps the application's stored events and positions.
-func (a *Application) Recorder() persistence.ProcessRecorder { return a.recorder }
-
-// Events is the store of the application's events.
-func (a *Application) Events() *persistence.EventStore { return a.events }
-
-// Snapshots is the store of the application's snapshots, or nil where snapshotting is off.
-func (a *Application) Snapshots() *persistence.SnapshotStore { return a.snapshots }
-
-// NotificationLog is the application's log in sections, for followers in other services.
-func (a *Application) NotificationLog() *NotificationLog { return a.log }
-
-// Factory is what made the application's recorders.
-func (a *Application) Factory() persistence.Factory { return a.factory }
-
-// Save stores the pending events of all changes in one atomic write and returns them in order, with their positions.
-// Nil changes are ignored, and so is a change that is given again; saving nothing is a success and returns nil. The metadata in ctx (see WithMetadata) are
-// added to every event.
-//
-// When Save fails nothing is stored and the pending events remain, so that the same save can be tried again. A version
-// conflict is a *persistence.ConflictError: somebody else changed the aggregate since it was loaded; see
-// Repository.Update. After persistence.ErrOutcomeUnknown the save may be repeated: a save that finds its own events
-// stored is a success.
-//
-// Where ctx carries a transaction the events are part of it, and snapshots, caches and followers wait for its commit. A
-// rollback makes the events pending again. Snapshots that cannot be taken are logged; they never make a save fail.
-func (a *Application) Save(ctx context.Context, changes ...domain.Changes) ([]persistence.Recording, error) {
-	if isProcessing(ctx) {
-		return nil, ErrSaveInPolicy
-	}
-	return a.record(ctx, changes, a.events.Put)
+// Saved is what a save has stored. The zero Saved is that of a save of nothing.
+type Saved struct {
+	// Position is that of the last event in the application's log. A follower that
+	// has processed the log up to there has processed all the events.
+	Position int64
+	// Events are the events with their positions, in the order in which they were
+	// stored.
+	Events []domain.Event
 }
 
-type putFunc func(context.Context, []domain.Event) ([]persistence.Recording, error)
+func savedOf(recordings []persistence.Recording) Saved {
+	if len(recordings) == 0 {
+		return Saved{}
+	}
+	events := make([]domain.Event, len(recordings))
+	for i := range recordings {
+		events[i] = recordings[i].Event
+	}
+	return Saved{Position: recordings[len(recordings)-1].Notification.ID, Events: events}
+}
 
-func (a *Application) record(ctx context.Context, changes []domain.Changes, put putFunc) ([]persistence.Recording, error) {
+// Save stores the pending events of all changes in one atomic write and returns
+// them with their positions. Nil changes are ignored, and so is a change that is
+// given again; a save of nothing is a success. The metadata in ctx (see
+// WithMetadata) are added to every event.
+//
+// If Save fails, nothing is stored and the events stay pending, so that the same
+// save can be tried again. A version conflict is a *persistence.ConflictError:
+// another writer has changed the aggregate since it was loaded; see
+// Repository.Update. After persistence.ErrOutcomeUnknown the save may be repeated:
+// a save that finds its own events stored is a success.
+//
+// If ctx carries a transaction, the events are part of it, and snapshots, caches
+// and followers wait for its commit. A rollback makes the events pending again. In
+// the handler of a follower the events commit together with the follower's
+// position. Snapshots that cannot be taken are logged; they never make a save fail.
+func (a *Application) Save(ctx context.Context, changes ...domain.Changes) (Saved, error) {
+	recordings, err := a.save(ctx, changes)
+	return savedOf(recordings), err
+}
+
+func (a *Application) save(ctx context.Context, changes []domain.Changes) ([]persistence.Recording, error) {
 	if a.closed.Load() {
 		return nil, a.closedError()
 	}
@@ -126,19 +122,22 @@ func (a *Application) record(ctx context.Context, changes []domain.Changes, put 
 	if err := w.foreign(a.name); err != nil {
 		return nil, err
 	}
-	if err := a.CheckFormerNames(ctx); err != nil {
+	if err := a.checkFormerNames(ctx); err != nil {
 		return nil, err
 	}
 	a.intervalsChecked.Do(func() { a.warnOfUnknownIntervals(ctx) })
-	recordings, err := put(ctx, w.events)
+	if len(w.events) == 0 { // as for most events that a follower handles
+		return nil, ctx.Err()
+	}
+	recordings, err := a.events.Put(ctx, w.events)
 	if err != nil {
 		a.forget(w.events)
 		return nil, err
 	}
-	if len(recordings) == 0 {
-		return nil, nil
-	}
 	w.markSaved()
+	if handled := handlingFrom(ctx); handled != nil && handled.saved != nil {
+		handled.saved()
+	}
 	persistence.OnRollback(ctx, func(context.Context) {
 		w.markUnsaved()
 		a.forget(w.events)
@@ -190,10 +189,11 @@ func (w *work) foreign(application string) error {
 
 // isNil also recognises a nil pointer in the interface, which a command that found nothing to change may return.
 func isNil(change domain.Changes) bool {
-	if change == nil {
-		return true
-	}
-	v := reflect.ValueOf(change)
+	return change == nil || isNilPointer(change)
+}
+
+func isNilPointer(value any) bool {
+	v := reflect.ValueOf(value)
 	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
@@ -243,18 +243,20 @@ func (a *Application) keep(ctx context.Context, change domain.Changes, events []
 	if !ok {
 		return
 	}
-	keepers := a.keepers(schema.Name())
-	for _, k := range keepers {
-		k.saved(change)
+	repositories := a.repositoriesOf(schema.Name())
+	for _, r := range repositories {
+		r.saved(change)
 	}
-	if a.snapshots != nil && len(keepers) > 0 {
-		a.takeDueSnapshots(ctx, keepers[0], schema.Name(), events)
+	if a.snapshots != nil && len(repositories) > 0 {
+		a.takeDueSnapshots(ctx, repositories[0], change, schema.Name(), events)
 	}
 }
 
 // takeDueSnapshots takes the snapshots that are due at the events of one change,
 // but none that would be deleted again at once.
-func (a *Application) takeDueSnapshots(ctx context.Context, k keeper, definition string, events []domain.Event) {
+func (a *Application) takeDueSnapshots(
+	ctx context.Context, r repository, change domain.Changes, definition string, events []domain.Event,
+) {
 	var due []domain.Event
 	for _, event := range events {
 		if a.intervals.due(definition, event.OriginatorVersion) {
@@ -265,17 +267,17 @@ func (a *Application) takeDueSnapshots(ctx context.Context, k keeper, definition
 		due = due[len(due)-kept:]
 	}
 	for _, event := range due {
-		if err := k.snapshotAt(ctx, event.OriginatorID, event.OriginatorVersion); err != nil {
+		if err := r.snapshot(ctx, change, event.OriginatorID, event.OriginatorVersion); err != nil {
 			a.notTaken(ctx, definition, event.OriginatorID, event.OriginatorVersion, err)
 		}
 	}
 }
 
-// keepers are the repositories of a definition.
-func (a *Application) keepers(definition string) []keeper {
+// repositoriesOf returns the repositories of a definition.
+func (a *Application) repositoriesOf(definition string) []repository {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return a.kept[definition]
+	return a.repositories[definition]
 }
 
 // forget drops what is cached of the events' originators.
@@ -285,10 +287,10 @@ func (a *Application) forget(events []domain.Event) {
 	}
 }
 
-// OnRecorded has f called with the recordings of every save, in this process, after its commit. It is how followers
-// are woken: f must return soon, and must not save. The function that is returned takes f back; a save at the same moment
-// may still call it.
-func (a *Application) OnRecorded(f func(context.Context, []persistence.Recording)) (remove func()) {
+// onRecorded calls f with the recordings of every save in this process, after its
+// commit. f must return soon, and must not save. remove ends that; a save at the
+// same moment may still call f.
+func (a *Application) onRecorded(f func(context.Context, []persistence.Recording)) (remove func()) {
 	h := &hook{call: f}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -301,9 +303,6 @@ func (a *Application) removeHook(h *hook) {
 	defer a.mu.Unlock()
 	a.afterwards = slices.DeleteFunc(slices.Clone(a.afterwards), func(other *hook) bool { return other == h })
 }
-
-// Logger is where the application, and what runs it, report what nobody else learns of.
-func (a *Application) Logger() *slog.Logger { return a.logger }
 
 // Close ends the use of the application; saving and loading then fail with persistence.ErrClosed. It closes the store
 // that the application opened by environment, not one that it was given. Closing again does nothing.
@@ -322,7 +321,7 @@ func (a *Application) ready(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return a.CheckFormerNames(ctx)
+	return a.checkFormerNames(ctx)
 }
 
 func (a *Application) closedError() error {

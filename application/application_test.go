@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -20,21 +21,23 @@ func TestSave(t *testing.T) {
 		s := newSchool(t)
 		dog := dogWith("Fido", 1)
 		pending := dog.PendingEvents()
-		recordings := s.save(t, dog)
-		if len(recordings) != 2 {
-			t.Fatalf("got %d recordings, want 2", len(recordings))
+		var recorded []persistence.Recording
+		bridge.Of(s).OnRecorded(func(_ context.Context, recordings []persistence.Recording) { recorded = recordings })
+		saved, err := s.Save(t.Context(), dog)
+		if err != nil || len(saved.Events) != 2 || saved.Position != 2 || len(recorded) != 2 {
+			t.Fatalf("got %+v, %v and %d recordings; want 2 events up to position 2", saved, err, len(recorded))
 		}
-		for i, recording := range recordings {
+		for i, event := range saved.Events {
 			want := pending[i]
 			want.Application, want.NotificationID = "TrainingSchool", int64(i+1)
-			if recording.Event.ID != want.ID || recording.Event.NotificationID != want.NotificationID ||
-				recording.Event.Application != want.Application || recording.Event.Data != want.Data {
-				t.Errorf("got %+v, want %+v", recording.Event, want)
+			if event.ID != want.ID || event.NotificationID != want.NotificationID ||
+				event.Application != want.Application || event.Data != want.Data {
+				t.Errorf("got %+v, want %+v", event, want)
 			}
-			n := recording.Notification
+			n := recorded[i].Notification
 			if n.ID != want.NotificationID || n.OriginatorID != dog.ID() || n.OriginatorVersion != want.OriginatorVersion ||
 				n.Topic != want.Topic || len(n.State) == 0 {
-				t.Errorf("got %+v", n)
+				t.Errorf("got %+v, want it stored as %+v", n, want)
 			}
 		}
 		if got := dog.PendingEvents(); len(got) != 0 {
@@ -46,8 +49,8 @@ func TestSave(t *testing.T) {
 		fido, rex := RegisterDog("Fido"), RegisterDog("Rex")
 		var ids []int64
 		for _, changes := range [][]domain.Changes{{fido}, {rex}, {RegisterDog("Bella"), RegisterDog("Max")}} {
-			for _, recording := range s.save(t, changes...) {
-				ids = append(ids, recording.Notification.ID)
+			for _, event := range s.save(t, changes...) {
+				ids = append(ids, event.NotificationID)
 			}
 		}
 		if want := []int64{1, 2, 3, 4}; !slices.Equal(ids, want) {
@@ -56,11 +59,11 @@ func TestSave(t *testing.T) {
 	})
 	t.Run("several aggregates in the order given", func(t *testing.T) {
 		s := newSchool(t)
-		application.NewRepository(s.Application, Accounts)
+		must(application.NewRepository(s.Application, Accounts))
 		account := Accounts.Create(uuid.New(), Opened{Owner: "Alice"})
 		var topics []string
-		for _, recording := range s.save(t, dogWith("Fido", 1), account, RegisterDog("Rex")) {
-			topics = append(topics, recording.Event.Topic)
+		for _, event := range s.save(t, dogWith("Fido", 1), account, RegisterDog("Rex")) {
+			topics = append(topics, event.Topic)
 		}
 		if want := []string{"Dog.Registered", "Dog.TrickAdded", "Account.Opened", "Dog.Registered"}; !slices.Equal(topics, want) {
 			t.Errorf("got %v, want %v", topics, want)
@@ -79,7 +82,7 @@ func TestSave(t *testing.T) {
 	t.Run("of folds", func(t *testing.T) {
 		counts := domain.Define("Count", domain.Evolve("Added", func(n, by int) int { return n + by }))
 		app := newApplication(t, "Counts")
-		repository := application.NewRepository(app, counts)
+		repository := must(application.NewRepository(app, counts))
 		count := domain.StartFold(counts, uuid.New(), 2)
 		if err := repository.Save(t.Context(), count); err != nil {
 			t.Fatal(err)
@@ -111,8 +114,8 @@ func TestSaveNothing(t *testing.T) {
 		"aggregate without events": {saved},
 		"an aggregate saved twice": {saved, saved},
 	} {
-		if got, err := s.Save(t.Context(), changes...); got != nil || err != nil {
-			t.Errorf("%s: got %v, %v; want nil, nil", name, got, err)
+		if got, err := s.Save(t.Context(), changes...); got.Position != 0 || got.Events != nil || err != nil {
+			t.Errorf("%s: got %+v, %v; want the zero Saved, nil", name, got, err)
 		}
 	}
 	if err := s.dogs.Save(t.Context()); err != nil {
@@ -121,7 +124,7 @@ func TestSaveNothing(t *testing.T) {
 	if err := s.dogs.Save(t.Context(), nil, saved); err != nil {
 		t.Error(err)
 	}
-	if got, err := s.Recorder().MaxNotificationID(t.Context()); got != 1 || err != nil {
+	if got, err := bridge.Of(s).Recorder().MaxNotificationID(t.Context()); got != 1 || err != nil {
 		t.Errorf("got %d, %v; want nothing to be recorded", got, err)
 	}
 }
@@ -130,9 +133,9 @@ func TestSaveIsAtomic(t *testing.T) {
 	s := newSchool(t)
 	s.save(t, RegisterDog("Fido"))
 	rex, rival := RegisterDog("Rex"), RegisterDog("Fido")
-	recordings, err := s.Save(t.Context(), rex, rival)
-	if recordings != nil || !persistence.IsConflict(err) {
-		t.Fatalf("got %v, %v; want a conflict", recordings, err)
+	saved, err := s.Save(t.Context(), rex, rival)
+	if saved.Events != nil || !persistence.IsConflict(err) {
+		t.Fatalf("got %+v, %v; want a conflict", saved, err)
 	}
 	if ok, err := s.dogs.Contains(t.Context(), rex.ID()); ok || err != nil {
 		t.Errorf("got %v, %v; want nothing of the save to be stored", ok, err)
@@ -157,7 +160,7 @@ func TestSaveAgainAfterFailure(t *testing.T) {
 		t.Fatalf("got %+v, want the pending events to stay", got)
 	}
 	dog.AddTrick("one more")
-	if got := s.save(t, dog); len(got) != 4 || got[0].Event.ID != pending[0].ID {
+	if got := s.save(t, dog); len(got) != 4 || got[0].ID != pending[0].ID {
 		t.Errorf("got %+v, want all four events", got)
 	}
 	if got := s.get(t, "Fido"); got.Version() != 4 {
@@ -200,9 +203,9 @@ func TestSaveAfterLostReply(t *testing.T) {
 		s.save(t, RegisterDog("Rex"))
 		store.onInsert(lostReply)
 		dog := dogWith("Fido", 1)
-		recordings := s.save(t, dog)
-		if len(recordings) != 2 || recordings[0].Notification.ID != 2 || recordings[1].Event.NotificationID != 3 {
-			t.Errorf("got %+v, want ids 2 and 3", recordings)
+		events := s.save(t, dog)
+		if len(events) != 2 || events[0].NotificationID != 2 || events[1].NotificationID != 3 {
+			t.Errorf("got %+v, want ids 2 and 3", events)
 		}
 		if got := dog.PendingEvents(); len(got) != 0 {
 			t.Errorf("got %d pending events, want none", len(got))
@@ -222,10 +225,10 @@ func TestSaveAfterLostReply(t *testing.T) {
 		if _, err := s.Save(t.Context(), dog); !errors.Is(err, persistence.ErrOutcomeUnknown) || len(dog.PendingEvents()) != 2 {
 			t.Fatalf("got %v and %d pending events", err, len(dog.PendingEvents()))
 		}
-		if got := s.save(t, dog); len(got) != 2 || got[1].Notification.ID != 2 {
+		if got := s.save(t, dog); len(got) != 2 || got[1].NotificationID != 2 {
 			t.Errorf("got %+v, want the ids of the first attempt", got)
 		}
-		if got, err := s.Recorder().MaxNotificationID(t.Context()); got != 2 || err != nil {
+		if got, err := bridge.Of(s).Recorder().MaxNotificationID(t.Context()); got != 2 || err != nil {
 			t.Errorf("got highest id %d, %v; want 2: nothing is stored twice", got, err)
 		}
 	})
@@ -260,13 +263,13 @@ func TestMetadata(t *testing.T) {
 	ctx = application.WithCausationID(application.WithCorrelationID(ctx, "conversation"), "command")
 	dog := RegisterDog("Fido")
 	domain.Trigger(dog, TrickAdded{Trick: "sit"}, domain.With(domain.Metadata{"user": "bob"}))
-	recordings, err := s.Save(ctx, dog)
+	saved, err := s.Save(ctx, dog)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := domain.Metadata{"user": "alice", "ip": "::1", domain.CorrelationID: "conversation", domain.CausationID: "command"}
 	var read []domain.Event
-	for event, err := range s.Events().Get(t.Context(), dog.ID(), persistence.EventRange{}) {
+	for event, err := range bridge.Of(s).Events().Get(t.Context(), dog.ID(), persistence.EventRange{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +277,7 @@ func TestMetadata(t *testing.T) {
 	}
 	for i, user := range []string{"alice", "bob"} {
 		want["user"] = user
-		for _, got := range []domain.Metadata{recordings[i].Event.Metadata, read[i].Metadata} {
+		for _, got := range []domain.Metadata{saved.Events[i].Metadata, read[i].Metadata} {
 			if len(got) != len(want) {
 				t.Errorf("event %d: got %v, want %v", i, got, want)
 			}
@@ -284,8 +287,8 @@ func TestMetadata(t *testing.T) {
 				}
 			}
 		}
-		if read[i].ID != recordings[i].Event.ID || read[i].Timestamp != recordings[i].Event.Timestamp {
-			t.Errorf("event %d: got %+v, want %+v", i, read[i], recordings[i].Event)
+		if read[i].ID != saved.Events[i].ID || read[i].Timestamp != saved.Events[i].Timestamp {
+			t.Errorf("event %d: got %+v, want %+v", i, read[i], saved.Events[i])
 		}
 	}
 	if got := application.MetadataFrom(t.Context()); got != nil {
@@ -296,8 +299,8 @@ func TestMetadata(t *testing.T) {
 func TestOnRecorded(t *testing.T) {
 	s := newSchool(t)
 	var first, second []persistence.Recording
-	s.OnRecorded(func(_ context.Context, recordings []persistence.Recording) { first = append(first, recordings...) })
-	s.OnRecorded(func(_ context.Context, recordings []persistence.Recording) { second = append(second, recordings...) })
+	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []persistence.Recording) { first = append(first, recordings...) })
+	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []persistence.Recording) { second = append(second, recordings...) })
 	s.save(t)
 	if first != nil {
 		t.Errorf("got %+v for a save of nothing", first)
@@ -320,15 +323,11 @@ func TestClose(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Errorf("closing again: %v", err)
 		}
-		log := application.NewEventSourcedLog(s.Application, domain.DefineLog("Log", domain.Entry("Note", "")), uuid.New())
+		log := must(application.NewEventSourcedLog(s.Application, domain.DefineLog("Log", domain.Entry("Note", "")), uuid.New()))
 		ctx, id := t.Context(), DogID("Fido")
 		for name, use := range map[string]func() error{
-			"Save":         func() error { _, err := s.Save(ctx, RegisterDog("Rex")); return err },
-			"Save nothing": func() error { _, err := s.Save(ctx); return err },
-			"Record": func() error {
-				_, err := s.Record(ctx, application.NewProcessingEvent(persistence.Tracking{}))
-				return err
-			},
+			"Save":           func() error { _, err := s.Save(ctx, RegisterDog("Rex")); return err },
+			"Save nothing":   func() error { _, err := s.Save(ctx); return err },
 			"Get":            func() error { _, err := s.dogs.Get(ctx, id); return err },
 			"GetAt":          func() error { _, err := s.dogs.GetAt(ctx, id, 1); return err },
 			"Contains":       func() error { _, err := s.dogs.Contains(ctx, id); return err },
@@ -348,7 +347,7 @@ func TestClose(t *testing.T) {
 		s := newSchool(t, application.WithSnapshotting(nil))
 		s.save(t, RegisterDog("Fido"))
 		closed(t, s)
-		if _, err := s.Factory().ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
+		if _, err := bridge.Of(s).Factory().ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
 			t.Errorf("got %v, want the store to be closed", err)
 		}
 	})
@@ -376,7 +375,7 @@ func TestExampleApplication(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
 			app := newApplication(t, "BankAccounts", append(options, env("IS_SNAPSHOTTING_ENABLED", "y"))...)
-			accounts := application.NewRepository(app, Accounts)
+			accounts := must(application.NewRepository(app, Accounts))
 			credit := func(id uuid.UUID, amount int) {
 				t.Helper()
 				err := accounts.Update(ctx, id, func(a *Account) error { domain.Trigger(a, Credited{Amount: amount}); return nil })
@@ -400,9 +399,8 @@ func TestExampleApplication(t *testing.T) {
 				credit(id, amount)
 			}
 			balance(65, func() (*Account, error) { return accounts.Get(ctx, id) })
-			section, err := app.NotificationLog().Section(ctx, "1,10")
-			if err != nil || len(section.Items) != 4 {
-				t.Errorf("got %d items, %v; want 4", len(section.Items), err)
+			if head, err := app.Log().Head(ctx); err != nil || head != 4 {
+				t.Errorf("got head %d, %v; want 4", head, err)
 			}
 			if err := accounts.TakeSnapshotAt(ctx, id, 2); err != nil {
 				t.Fatal(err)
@@ -422,16 +420,16 @@ func TestWithCause(t *testing.T) {
 	t.Parallel()
 	event := domain.Event{ID: domain.NewID(), Metadata: domain.Metadata{domain.CorrelationID: "conversation", "user": "bob"}}
 	ctx := application.WithMetadata(t.Context(), domain.Metadata{"ip": "::1", domain.CorrelationID: "another"})
-	ctx = application.WithMetadata(application.WithCause(ctx, event), domain.Metadata{"late": "yes"})
+	ctx = application.WithMetadata(bridge.WithCause(ctx, event, nil), domain.Metadata{"late": "yes"})
 	want := domain.Metadata{"ip": "::1", "late": "yes", domain.CorrelationID: "conversation", domain.CausationID: event.ID.String()}
 	if got := application.MetadataFrom(ctx); !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	event.Metadata = domain.Metadata{domain.CorrelationID: "M\xfcller"} // of an earlier version
-	if got := application.MetadataFrom(application.WithCause(t.Context(), event))[domain.CorrelationID]; got != "M\uFFFDller" {
+	if got := application.MetadataFrom(bridge.WithCause(t.Context(), event, nil))[domain.CorrelationID]; got != "M\uFFFDller" {
 		t.Errorf("got the correlation id %q, want one that can be stored", got)
 	}
-	if got := application.MetadataFrom(application.WithCause(t.Context(), domain.Event{})); len(got) > 0 {
+	if got := application.MetadataFrom(bridge.WithCause(t.Context(), domain.Event{}, nil)); len(got) > 0 {
 		t.Errorf("an event of the original: got %v, want none", got)
 	}
 }

@@ -33,7 +33,7 @@ func TestCacheOfAStateThatCannotBeEncoded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repository := application.NewRepository(app, initials)
+	repository := must(application.NewRepository(app, initials))
 	id := uuid.New()
 	if err := repository.Save(t.Context(), initials.Create(id, named{"Müller"})); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestRewrittenStreamWithoutEventIDs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return app, application.NewRepository(app, dogs)
+		return app, must(application.NewRepository(app, dogs))
 	}
 	save := func(r *application.Repository[Dog], id uuid.UUID, name string) {
 		dog := dogs.Create(id, Registered{Name: name})
@@ -74,7 +74,7 @@ func TestRewrittenStreamWithoutEventIDs(t *testing.T) {
 	if dog, err := here.Get(ctx, id); err != nil || dog.Name != "Fido" {
 		t.Fatalf("got %v, %v; want Fido", dog, err)
 	}
-	if _, err := elsewhere.DeleteOriginator(ctx, id); err != nil {
+	if _, err := elsewhere.Log().DeleteOriginator(ctx, id); err != nil {
 		t.Fatal(err)
 	}
 	save(there, id, "Rex")

@@ -17,7 +17,6 @@ type cacheSettings struct {
 	size        int  // 0 is off
 	fastForward bool // apply what was saved since, on every Get
 	skipping    bool // do not wait for another fast-forward of the same aggregate
-	deepCopy    bool // hand out copies
 }
 
 func (c *config) readCache() error {
@@ -26,7 +25,11 @@ func (c *config) readCache() error {
 	c.cache.size, mistakes[0] = e.Int(0, 1, maxCacheSize, "AGGREGATE_CACHE_MAXSIZE")
 	c.cache.fastForward, mistakes[1] = e.Bool(true, "AGGREGATE_CACHE_FASTFORWARD")
 	c.cache.skipping, mistakes[2] = e.Bool(false, "AGGREGATE_CACHE_FASTFORWARD_SKIPPING")
-	c.cache.deepCopy, mistakes[3] = e.Bool(true, "DEEPCOPY_FROM_AGGREGATE_CACHE")
+	copies, err := e.Bool(true, "DEEPCOPY_FROM_AGGREGATE_CACHE")
+	if mistakes[3] = err; !copies && err == nil {
+		c.logger.Warn("DEEPCOPY_FROM_AGGREGATE_CACHE=n has no effect: each caller gets an aggregate of its own, "+
+			"because two that change the same one would corrupt it", "application", c.name)
+	}
 	return errors.Join(mistakes[:]...)
 }
 

@@ -77,7 +77,7 @@ func WithOriginalLayout() Option {
 // It does not move events: to rename an application, stop it, change
 // application_name and upstream_application_name in all tables of this module,
 // and start it under its new name. While the store has events under a former
-// name the application does not work; see Application.CheckFormerNames.
+// name the application does not work; every method says so.
 func WithFormerNames(names ...string) Option {
 	return func(c *config) { c.formerNames = append(c.formerNames, names...) }
 }
@@ -176,7 +176,7 @@ func (c *config) build() (*Application, error) {
 func (c *config) wire() (*Application, error) {
 	a := &Application{
 		name: c.name, environment: c.environment, logger: c.logger, factory: c.factory, ownsFactory: c.ownsFactory,
-		intervals: c.intervals, cache: c.cache, kept: map[string][]keeper{},
+		intervals: c.intervals, cache: c.cache, repositories: map[string][]repository{},
 		storesStates: c.storesStates(),
 		former:       formerNames{names: c.formerNames},
 	}
@@ -198,8 +198,6 @@ func (c *config) wire() (*Application, error) {
 		return nil, err
 	}
 	a.events = persistence.NewEventStore(a.mapper, a.recorder)
-	a.log = NewNotificationLog(a.recorder)
-	a.log.ready = a.ready
 	if c.snapshotting {
 		recorder, err := c.factory.SnapshotRecorder(c.name)
 		if err != nil {

@@ -15,7 +15,8 @@
 //		if err != nil {
 //			return nil, err
 //		}
-//		return &TrainingSchool{Application: app, dogs: application.NewRepository(app, Dogs)}, nil
+//		dogs, err := application.NewRepository(app, Dogs)
+//		return &TrainingSchool{app, dogs}, err
 //	}
 //
 // The name stands in every row that the application stores, so it must not change. [New] does not touch the database.
@@ -27,7 +28,7 @@
 // them with their positions in the log. If it fails, they stay pending and the save can be tried again. If ctx
 // carries a transaction of the store they are part of it; a rollback makes them pending again.
 //
-//	recordings, err := school.Save(ctx, dog, otherDog)
+//	saved, err := school.Save(ctx, dog, otherDog) // saved.Position, saved.Events
 //
 // # Repositories
 //
@@ -41,11 +42,13 @@
 //
 //	return s.dogs.Update(ctx, DogID(name), func(d *Dog) error { d.AddTrick(trick); return nil })
 //
+// [Repository.UpdateAt] is for a caller that has seen the aggregate at a version.
+//
 // # Cache
 //
 // With AGGREGATE_CACHE_MAXSIZE the aggregates used last stay in memory. A Get then reads only what is new (fast-forward) and
-// hands out a copy. Without fast-forward it reads nothing, and does not see what other processes have saved. Without
-// copies, callers share one aggregate with each other, and must only read it. A transaction goes past the cache.
+// hands out a copy. Without fast-forward it reads nothing, and does not see what other processes have saved. A
+// transaction goes past the cache.
 //
 // # Snapshots
 //
@@ -54,8 +57,8 @@
 // because its aggregate has changed since, is reported to the log and passed over. One that cannot be taken never makes a
 // save fail.
 //
-// Both a cache that copies and snapshots need types that come back as they were. [NewRepository] panics if one would
-// not, and names the field; domain.State is the remedy.
+// Both a cache and snapshots need types that come back as they were. [NewRepository]
+// returns an error if one would not, and names the field; domain.State is the remedy.
 //
 // # Settings
 //
@@ -90,7 +93,7 @@
 //	AGGREGATE_CACHE_MAXSIZE               aggregates in each repository's cache, from 1         no cache
 //	AGGREGATE_CACHE_FASTFORWARD           whether a Get reads what is new                       y
 //	AGGREGATE_CACHE_FASTFORWARD_SKIPPING  whether a Get does not wait for another's reading     n
-//	DEEPCOPY_FROM_AGGREGATE_CACHE         whether a Get hands out a copy                        y
+//	DEEPCOPY_FROM_AGGREGATE_CACHE         n has no effect: a Get always hands out a copy        y
 //	EVENTSOURCING_RUNNER                  used by management commands                           none
 //
 // A key alone means that states are encrypted; a cipher without a key is an error. Of CIPHER_KEY and CIPHER_KEY_FILE the one
@@ -103,9 +106,9 @@
 //
 // # The log
 //
-// All events of an application are one log. [NotificationLog] presents it in sections, for readers in other services.
-// [Application.OnRecorded] tells of new events in the same process. A follower collects what it makes of an event in a
-// [ProcessingEvent]; [Application.Record] stores that together with its position.
+// All events of an application are one log, see [Application.Log]: [Log.Subscribe]
+// streams its events, and [Log.DeleteOriginator] deletes an aggregate for good.
+// Package system has followers, which process each event exactly once.
 //
 // An [EventSourcedLog] is a sequence of events of its own inside it, such as the ids of all dogs.
 package application

@@ -1,6 +1,7 @@
 package application_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -66,16 +68,16 @@ func TestPrefix(t *testing.T) {
 		"a=b":            "A_B_",
 	} {
 		app := newApplication(t, name)
-		if got := app.Environment().Prefix(); got != want {
+		if got := bridge.Of(app).Environment().Prefix(); got != want {
 			t.Errorf("%q: got %q, want %q", name, got, want)
 		}
-		if got := app.Environment().Name(); got != name {
+		if got := bridge.Of(app).Environment().Name(); got != name {
 			t.Errorf("got %q, want %q", got, name)
 		}
 	}
 	t.Run("sanitised prefix is looked up", func(t *testing.T) {
 		app := newApplication(t, "dog-school", env("DOG_SCHOOL_IS_SNAPSHOTTING_ENABLED", "y"))
-		if app.Snapshots() == nil {
+		if bridge.Of(app).Snapshots() == nil {
 			t.Error("got no snapshots")
 		}
 	})
@@ -119,13 +121,13 @@ func TestPrecedence(t *testing.T) {
 	}
 	t.Run("an empty value is none", func(t *testing.T) {
 		app := newApplication(t, "TrainingSchool", env(mine, "", plain, "3"))
-		if got, want := app.Environment().String("", "SNAPSHOTTING_INTERVALS"), "3"; got != want {
+		if got, want := bridge.Of(app).Environment().String("", "SNAPSHOTTING_INTERVALS"), "3"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})
 	t.Run("given later replaces", func(t *testing.T) {
 		app := newApplication(t, "TrainingSchool", env(plain, "2"), env(plain, "3"))
-		if got, want := app.Environment().String("", "SNAPSHOTTING_INTERVALS"), "3"; got != want {
+		if got, want := bridge.Of(app).Environment().String("", "SNAPSHOTTING_INTERVALS"), "3"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})
@@ -136,7 +138,7 @@ func TestPrecedence(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer app.Close()
-		if got, want := app.Environment().String("", "SNAPSHOTTING_INTERVALS"), "4"; got != want {
+		if got, want := bridge.Of(app).Environment().String("", "SNAPSHOTTING_INTERVALS"), "4"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})
@@ -146,7 +148,7 @@ func TestTruthValues(t *testing.T) {
 	for want, words := range map[bool]string{true: "y yes t true on 1 Y YES True ON", false: "n no f false off 0 N NO False OFF"} {
 		for word := range strings.FieldsSeq(words) {
 			app := newApplication(t, "TrainingSchool", env("IS_SNAPSHOTTING_ENABLED", word))
-			if got := app.Snapshots() != nil; got != want {
+			if got := bridge.Of(app).Snapshots() != nil; got != want {
 				t.Errorf("%q: got %v, want %v", word, got, want)
 			}
 		}
@@ -166,7 +168,7 @@ func TestSnapshottingSettings(t *testing.T) {
 		{"code", []application.Option{application.WithSnapshotting(nil)}, true},
 		{"code before switch", []application.Option{application.WithSnapshotting(nil), env("IS_SNAPSHOTTING_ENABLED", "n")}, true},
 	} {
-		if got := newApplication(t, "TrainingSchool", test.options...).Snapshots() != nil; got != test.want {
+		if got := bridge.Of(newApplication(t, "TrainingSchool", test.options...)).Snapshots() != nil; got != test.want {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
 	}
@@ -330,7 +332,7 @@ func TestUnknownSettings(t *testing.T) {
 	if got := strings.Count(s.logs.String(), "level=WARN"); got != 1 {
 		t.Errorf("got %d warnings, want 1:\n%s", got, s.logs)
 	}
-	if got := s.Environment().String("", "GREETING"); got != "hello" {
+	if got := bridge.Of(s).Environment().String("", "GREETING"); got != "hello" {
 		t.Errorf("got %q, want the user's own setting", got)
 	}
 }
@@ -340,7 +342,9 @@ func storedState(t *testing.T, options ...application.Option) []byte {
 	t.Helper()
 	s := newSchool(t, options...)
 	dog := RegisterDog(strings.Repeat("Fido", 50))
-	state := s.save(t, dog)[0].Notification.State
+	var state []byte
+	bridge.Of(s).OnRecorded(func(_ context.Context, r []persistence.Recording) { state = r[0].Notification.State })
+	s.save(t, dog)
 	if got := s.get(t, dog.Name); got.Name != dog.Name {
 		t.Errorf("got %+v", got)
 	}
@@ -460,7 +464,7 @@ func TestTranscodings(t *testing.T) {
 		func(cents int64) (money, error) { return money{cents}, nil })
 	wallets := domain.Define("Wallet", domain.Evolve("Paid", func(m money, by money) money { return money{m.cents + by.cents} }))
 	app := newApplication(t, "Wallets", application.WithTranscodings(transcoding), application.WithSnapshotting(nil), cached("1"))
-	repository := application.NewRepository(app, wallets)
+	repository := must(application.NewRepository(app, wallets))
 	wallet := domain.StartFold(wallets, DogID("Fido"), money{5})
 	wallet.Trigger(money{7})
 	if err := repository.Save(t.Context(), wallet); err != nil {
@@ -474,19 +478,19 @@ func TestTranscodings(t *testing.T) {
 	}
 	t.Run("of another transcoder", func(t *testing.T) {
 		app := newApplication(t, "Wallets", application.WithTranscoder(jsontranscoder.New(transcoding)))
-		if got, want := app.Mapper().Transcoder(), reflect.TypeFor[*jsontranscoder.Transcoder](); reflect.TypeOf(got) != want {
+		if got, want := bridge.Of(app).Mapper().Transcoder(), reflect.TypeFor[*jsontranscoder.Transcoder](); reflect.TypeOf(got) != want {
 			t.Errorf("got %T", got)
 		}
-		application.NewRepository(app, wallets)
+		must(application.NewRepository(app, wallets))
 	})
 }
 
 func TestPersistenceModule(t *testing.T) {
 	app := newApplication(t, "TrainingSchool", env("PERSISTENCE_MODULE", "memory"))
-	if _, ok := app.Factory().(*memory.Store); !ok {
-		t.Errorf("got %T, want the memory store", app.Factory())
+	if _, ok := bridge.Of(app).Factory().(*memory.Store); !ok {
+		t.Errorf("got %T, want the memory store", bridge.Of(app).Factory())
 	}
-	if _, ok := newApplication(t, "TrainingSchool").Factory().(*memory.Store); !ok {
+	if _, ok := bridge.Of(newApplication(t, "TrainingSchool")).Factory().(*memory.Store); !ok {
 		t.Error("want the memory store by default")
 	}
 	t.Run("is not looked at where a store is given", func(t *testing.T) {
@@ -522,11 +526,11 @@ func TestDefinitions(t *testing.T) {
 		known  bool
 	}{"unknown": {nil, false}, "known": {application.WithDefinitions(Dogs.Schema), true}} {
 		app := newApplication(t, "TrainingSchool", application.WithStore(store), test.option)
-		page, err := app.NotificationLog().Select(t.Context(), persistence.NotificationRange{Limit: 1})
+		page, err := bridge.Of(app).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		event, err := app.Mapper().NotificationToDomain(page[0])
+		event, err := bridge.Of(app).Mapper().NotificationToDomain(page[0])
 		if test.known {
 			if err != nil || event.Data != any(Registered{Name: "Fido"}) || event.NotificationID != 1 {
 				t.Errorf("%s: got %+v, %v", name, event, err)

@@ -43,13 +43,9 @@ func (e *NotFoundError) Unwrap() []error {
 var ErrSnapshottingDisabled = fmt.Errorf("%w: cannot take a snapshot without a snapshot store; set "+
 	"IS_SNAPSHOTTING_ENABLED=y, or SNAPSHOTTING_INTERVALS, or give application.WithSnapshotting", domain.ErrEventSourcing)
 
-// ErrSaveInPolicy says that a policy saved by itself. What a policy makes has to be collected (ProcessingEvent.Collect), so
-// that it is stored together with the position.
-var ErrSaveInPolicy = fmt.Errorf("%w: a policy must not save; give what it changed to ProcessingEvent.Collect", domain.ErrEventSourcing)
-
-// RepositoryError says that a repository or log cannot work: its events clash with those of another definition, or its
-// aggregates would not come back from snapshots and the cache as they were. NewRepository and NewEventSourcedLog panic
-// with it, because only a change of the program (or of its settings) helps.
+// RepositoryError says that a repository or log cannot work: its events clash with
+// those of another definition, or its aggregates would not come back from snapshots
+// or the cache as they were. Only a change of the program or of its settings helps.
 type RepositoryError struct {
 	Application string
 	Definition  string
@@ -59,6 +55,10 @@ type RepositoryError struct {
 
 func (e *RepositoryError) Error() string {
 	return fmt.Sprintf("%s: definition %q cannot be used: %v", e.Application, e.Definition, e.Err)
+}
+
+func noApplication(definition string) error {
+	return &RepositoryError{Definition: definition, Err: errors.New("the application is nil; check the error of application.New first")}
 }
 
 // Unwrap returns the class and the cause.

@@ -21,12 +21,15 @@ type EventSourcedLog struct {
 }
 
 // NewEventSourcedLog makes the log of a schema (see domain.DefineLog) under an id, and makes its events known to the
-// application. Like NewRepository it panics with a *RepositoryError where its topics clash with others.
-func NewEventSourcedLog(app *Application, schema *domain.Schema, id uuid.UUID) *EventSourcedLog {
-	if err := app.mapper.Add(schema); err != nil {
-		panic(&RepositoryError{Application: app.name, Definition: schema.Name(), Err: err})
+// application. It returns a *RepositoryError if its topics clash with others.
+func NewEventSourcedLog(app *Application, schema *domain.Schema, id uuid.UUID) (*EventSourcedLog, error) {
+	if app == nil {
+		return nil, noApplication(schema.Name())
 	}
-	return &EventSourcedLog{app: app, schema: schema, id: id}
+	if err := app.mapper.Add(schema); err != nil {
+		return nil, &RepositoryError{Application: app.name, Definition: schema.Name(), Err: err}
+	}
+	return &EventSourcedLog{app: app, schema: schema, id: id}, nil
 }
 
 // Trigger makes the next event of the log, to be given to Application.Save: alone, or together with what it is about.
@@ -80,7 +83,7 @@ func (l *EventSourcedLog) Get(ctx context.Context, r persistence.EventRange) ite
 	if l.app.closed.Load() {
 		return func(yield func(domain.Event, error) bool) { yield(domain.Event{}, l.app.closedError()) }
 	}
-	if err := l.app.CheckFormerNames(ctx); err != nil {
+	if err := l.app.checkFormerNames(ctx); err != nil {
 		return func(yield func(domain.Event, error) bool) { yield(domain.Event{}, err) }
 	}
 	return l.app.events.Get(ctx, l.id, r)

@@ -21,7 +21,7 @@ var dogLog = domain.DefineLog("DogLog", domain.Entry("Listed", DogListed{}), dom
 func TestEventSourcedLog(t *testing.T) {
 	ctx := t.Context()
 	s := newSchool(t)
-	log := application.NewEventSourcedLog(s.Application, dogLog, uuid.New())
+	log := must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
 	fido, rex := DogID("Fido"), DogID("Rex")
 
 	for name, get := range map[string]func() (domain.Event, bool, error){
@@ -50,7 +50,7 @@ func TestEventSourcedLog(t *testing.T) {
 		}
 	})
 	t.Run("is saved together with the aggregate", func(t *testing.T) {
-		if got := s.save(t, RegisterDog("Fido"), trigger(DogListed{fido})); len(got) != 2 || got[1].Event.Topic != "DogLog.Listed" {
+		if got := s.save(t, RegisterDog("Fido"), trigger(DogListed{fido})); len(got) != 2 || got[1].Topic != "DogLog.Listed" {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -136,7 +136,7 @@ func TestEventSourcedLog(t *testing.T) {
 		_, _ = log.Trigger(ctx, "text")
 	})
 	t.Run("of another id is another log", func(t *testing.T) {
-		other := application.NewEventSourcedLog(s.Application, dogLog, uuid.New())
+		other := must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
 		if _, ok, err := other.First(ctx); ok || err != nil {
 			t.Errorf("got %v, %v", ok, err)
 		}
@@ -146,7 +146,7 @@ func TestEventSourcedLog(t *testing.T) {
 func TestEventSourcedLogOfBrokenStore(t *testing.T) {
 	store := newFaulty()
 	s := newSchool(t, application.WithStore(store))
-	log := application.NewEventSourcedLog(s.Application, dogLog, uuid.New())
+	log := must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
 	down := fmt.Errorf("down")
 	store.beforeRead(func() error { return down })
 	if events, err := log.Trigger(t.Context(), DogListed{}); events != nil || err != down {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -25,7 +26,7 @@ func NewTrainingSchool(options ...application.Option) (*TrainingSchool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &TrainingSchool{Application: app, dogs: application.NewRepository(app, Dogs)}, nil
+	return &TrainingSchool{Application: app, dogs: must(application.NewRepository(app, Dogs))}, nil
 }
 
 func (s *TrainingSchool) Register(ctx context.Context, name string) error {
@@ -97,15 +98,15 @@ func ExampleWithStore() {
 func ExampleApplication_Save() {
 	school := newTrainingSchool()
 	defer school.Close()
-	recordings, err := school.Save(context.Background(), RegisterDog("Fido"), RegisterDog("Rex"))
-	for _, recording := range recordings {
-		fmt.Println(recording.Notification.ID, recording.Event.Topic, recording.Event.Data)
+	saved, err := school.Save(context.Background(), RegisterDog("Fido"), RegisterDog("Rex"))
+	for _, event := range saved.Events {
+		fmt.Println(event.NotificationID, event.Topic, event.Data)
 	}
-	fmt.Println(err)
+	fmt.Println(saved.Position, err)
 	// Output:
 	// 1 Dog.Registered {Fido}
 	// 2 Dog.Registered {Rex}
-	// <nil>
+	// 2 <nil>
 }
 
 func ExampleRepository_Get() {
@@ -164,7 +165,7 @@ func ExampleWithSnapshotting() {
 	if err := school.dogs.Save(ctx, dogWith("Fido", 12)); err != nil {
 		log.Fatal(err)
 	}
-	for snapshot, err := range school.Snapshots().Get(ctx, DogID("Fido"), persistence.EventRange{}) {
+	for snapshot, err := range bridge.Of(school).Snapshots().Get(ctx, DogID("Fido"), persistence.EventRange{}) {
 		fmt.Println(snapshot.Topic, snapshot.OriginatorVersion, err)
 	}
 	// Output:
@@ -173,49 +174,29 @@ func ExampleWithSnapshotting() {
 }
 
 func ExampleWithEnv() {
-	school := newTrainingSchool(application.WithEnv(map[string]string{
+	_, err := application.New("TrainingSchool", application.WithEnv(map[string]string{
 		"COMPRESSOR_TOPIC":                      "zlib",
 		"TRAININGSCHOOL_SNAPSHOTTING_INTERVALS": "Dog=50",
+		"CIPHER_TOPIC":                          "aes",
 	}))
-	defer school.Close()
-	compressor, found := school.Environment().Find("COMPRESSOR_TOPIC")
-	fmt.Println(compressor.Key, compressor.Value, found)
-	// Output: COMPRESSOR_TOPIC zlib true
+	fmt.Println(err)
+	// Output: application "TrainingSchool": CIPHER_TOPIC cannot be used: a cipher needs a key: set CIPHER_KEY or CIPHER_KEY_FILE
 }
 
 func ExampleWithCorrelationID() {
 	school := newTrainingSchool()
 	defer school.Close()
 	ctx := application.WithCorrelationID(context.Background(), "request 42")
-	recordings, err := school.Save(ctx, RegisterDog("Fido"))
-	fmt.Println(recordings[0].Event.Metadata, err)
+	saved, err := school.Save(ctx, RegisterDog("Fido"))
+	fmt.Println(saved.Events[0].Metadata, err)
 	// Output: map[correlation_id:request 42] <nil>
-}
-
-func ExampleNotificationLog_Section() {
-	ctx, school := context.Background(), newTrainingSchool()
-	defer school.Close()
-	if err := school.dogs.Save(ctx, dogWith("Fido", 11)); err != nil {
-		log.Fatal(err)
-	}
-	for id := "1,10"; id != ""; {
-		section, err := school.NotificationLog().Section(ctx, id)
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Println(section.ID, len(section.Items), "items")
-		id = section.NextID
-	}
-	// Output:
-	// 1,10 10 items
-	// 11,12 2 items
 }
 
 func ExampleNewEventSourcedLog() {
 	ctx, school := context.Background(), newTrainingSchool()
 	defer school.Close()
-	all := application.NewEventSourcedLog(school.Application,
-		domain.DefineLog("DogLog", domain.Entry("Registered", "name of the dog")), uuid.New())
+	all := must(application.NewEventSourcedLog(school.Application,
+		domain.DefineLog("DogLog", domain.Entry("Registered", "name of the dog")), uuid.New()))
 	for _, name := range []string{"Fido", "Rex"} {
 		entry, err := all.Trigger(ctx, name)
 		if err != nil {
@@ -231,18 +212,4 @@ func ExampleNewEventSourcedLog() {
 	// Output:
 	// 1 Fido <nil>
 	// 2 Rex <nil>
-}
-
-func ExampleApplication_Record() {
-	ctx, school := context.Background(), newTrainingSchool()
-	defer school.Close()
-	for range 2 { // another process of the same follower does it as well
-		p := application.NewProcessingEvent(persistence.Tracking{ApplicationName: "Kennel", NotificationID: 7})
-		p.Collect(RegisterDog("Fido"))
-		recordings, err := school.Record(ctx, p)
-		fmt.Println(len(recordings), err)
-	}
-	// Output:
-	// 1 <nil>
-	// 0 TrainingSchool: position in Kennel cannot move to 7: it is at 7 already
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -31,7 +32,7 @@ func TestForeignAggregate(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return app, application.NewRepository(app, Dogs)
+				return app, must(application.NewRepository(app, Dogs))
 			}
 			_, own := open("School")
 			other, others := open("Kennels")
@@ -55,7 +56,7 @@ func TestForeignAggregate(t *testing.T) {
 			if err := others.Save(ctx, dog); err == nil {
 				t.Error("the repository of another application has saved the aggregate")
 			}
-			if head, err := other.Recorder().MaxNotificationID(ctx); head != 0 || err != nil {
+			if head, err := bridge.Of(other).Recorder().MaxNotificationID(ctx); head != 0 || err != nil {
 				t.Errorf("the other application has %d events, %v; want none", head, err)
 			}
 			if err := own.Save(ctx, dog); err != nil {
@@ -80,11 +81,11 @@ func TestFormerNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := uuid.New()
-	if err := application.NewRepository(old, Dogs).Save(ctx, Dogs.Create(id, Registered{Name: "Fido"})); err != nil {
+	if err := must(application.NewRepository(old, Dogs)).Save(ctx, Dogs.Create(id, Registered{Name: "Fido"})); err != nil {
 		t.Fatal(err)
 	}
 	var rows []persistence.StoredEvent
-	for row, err := range old.Recorder().SelectEvents(ctx, id, persistence.EventRange{}) {
+	for row, err := range bridge.Of(old).Recorder().SelectEvents(ctx, id, persistence.EventRange{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,10 +96,10 @@ func TestFormerNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := app.Recorder().InsertEvents(ctx, rows); err != nil {
+		if _, err := bridge.Of(app).Recorder().InsertEvents(ctx, rows); err != nil {
 			t.Fatal(err)
 		}
-		return application.NewRepository(app, Dogs)
+		return must(application.NewRepository(app, Dogs))
 	}
 	if dog, err := renamed(application.WithFormerNames("Kennels", "School")).Get(ctx, id); err != nil || dog.Name != "Fido" {
 		t.Errorf("got %v, %v; want Fido", dog, err)
@@ -135,7 +136,7 @@ func TestSettingsWithoutEffect(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				dogs := application.NewRepository(app, Dogs)
+				dogs := must(application.NewRepository(app, Dogs))
 				for range 2 {
 					if err := dogs.Save(t.Context(), Dogs.Create(uuid.New(), Registered{Name: "Fido"})); err != nil {
 						t.Fatal(err)

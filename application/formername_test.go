@@ -34,7 +34,7 @@ func TestFormerNameInTheStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return app, application.NewRepository(app, Dogs)
+		return app, must(application.NewRepository(app, Dogs))
 	}
 	_, old := made("School")
 	dog := Dogs.Create(uuid.New(), Registered{Name: "Fido"})
@@ -42,20 +42,20 @@ func TestFormerNameInTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	app, renamed := made("Academy", application.WithFormerNames("Kennels", "School"))
-	logs := application.NewEventSourcedLog(app, Dogs.Schema, domain.NewIDv5("/log"))
+	logs := must(application.NewEventSourcedLog(app, Dogs.Schema, domain.NewIDv5("/log")))
 	for name, use := range map[string]func() error{
 		"Save":      func() error { return renamed.Save(ctx, Dogs.Create(uuid.New(), Registered{Name: "Rex"})) },
 		"Get":       func() error { _, err := renamed.Get(ctx, dog.ID()); return err },
 		"Contains":  func() error { _, err := renamed.Contains(ctx, dog.ID()); return err },
-		"log":       func() error { _, err := app.NotificationLog().Section(ctx, "1,10"); return err },
+		"log":       func() error { _, err := app.Log().Head(ctx); return err },
 		"event log": func() error { _, _, err := logs.Last(ctx); return err },
 		"Subscribe": func() error {
-			for _, err := range app.Subscribe(ctx, 0) {
+			for _, err := range app.Log().Subscribe(ctx, 0) {
 				return err
 			}
 			return nil
 		},
-		"delete": func() error { _, err := app.DeleteOriginator(ctx, dog.ID()); return err },
+		"delete": func() error { _, err := app.Log().DeleteOriginator(ctx, dog.ID()); return err },
 	} {
 		err := use()
 		if !errors.Is(err, persistence.ErrOperational) || !strings.Contains(err.Error(), "events of School, which is a former name") ||

@@ -39,7 +39,7 @@ func FuzzEnvironment(f *testing.F) {
 			return
 		}
 		defer app.Close()
-		dogs := application.NewRepository(app, Dogs)
+		dogs := must(application.NewRepository(app, Dogs))
 		if err := dogs.Save(t.Context(), dogWith("Fido", 1)); err != nil {
 			t.Fatal(err)
 		}

@@ -84,7 +84,7 @@ func newSchool(tb testing.TB, options ...application.Option) *school {
 	tb.Helper()
 	s := &school{logs: &logs{}}
 	s.Application = newApplication(tb, "TrainingSchool", append([]application.Option{application.WithLogger(s.logs.logger())}, options...)...)
-	s.dogs = application.NewRepository(s.Application, Dogs)
+	s.dogs = must(application.NewRepository(s.Application, Dogs))
 	return s
 }
 
@@ -119,13 +119,13 @@ func cached(size string, more ...string) application.Option {
 }
 
 // save saves, and ends the test where that is not possible.
-func (s *school) save(tb testing.TB, changes ...domain.Changes) []persistence.Recording {
+func (s *school) save(tb testing.TB, changes ...domain.Changes) []domain.Event {
 	tb.Helper()
-	recordings, err := s.Save(tb.Context(), changes...)
+	saved, err := s.Save(tb.Context(), changes...)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return recordings
+	return saved.Events
 }
 
 func (s *school) get(tb testing.TB, name string) *Dog {
@@ -356,4 +356,12 @@ func (brokenRecorder) SelectEvents(context.Context, uuid.UUID, persistence.Event
 	return func(yield func(persistence.StoredEvent, error) bool) {
 		yield(persistence.StoredEvent{}, &persistence.Error{Class: persistence.ErrOperational, Op: "select"})
 	}
+}
+
+// must returns a value, and panics if there is an error.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
 }

@@ -34,36 +34,50 @@ func MetadataFrom(ctx context.Context) domain.Metadata {
 	return m
 }
 
-// WithCause is WithMetadata for what an event causes: its id, and the conversation that it belongs to. Events of the
-// original have no id.
-func WithCause(ctx context.Context, event domain.Event) context.Context {
-	return &caused{Context: ctx, id: event.ID, correlation: event.Metadata[domain.CorrelationID]}
-}
-
-// caused makes the metadata when somebody asks for them: most policies collect nothing for most events.
-type caused struct {
+// handling is the context of a handler that processes an event. It makes the
+// metadata of what the event causes only if something is saved: most handlers save
+// nothing for most events.
+type handling struct {
 	context.Context
 	id          uuid.UUID
 	correlation string
+	saved       func() // called by each save; may be nil
+}
+
+func withCause(ctx context.Context, event domain.Event, saved func()) context.Context {
+	return &handling{Context: ctx, id: event.ID, correlation: event.Metadata[domain.CorrelationID], saved: saved}
+}
+
+type handlingKey struct{}
+
+// handlingFrom returns the handling that ctx is part of, or nil.
+func handlingFrom(ctx context.Context) *handling {
+	h, _ := ctx.Value(handlingKey{}).(*handling)
+	return h
 }
 
 // Value implements context.Context.
-func (c *caused) Value(key any) any {
-	if key == (metadataKey{}) {
-		return MetadataFrom(c.Context).Merge(c.metadata())
+func (h *handling) Value(key any) any {
+	switch key {
+	case metadataKey{}:
+		return MetadataFrom(h.Context).Merge(h.metadata())
+	case handlingKey{}:
+		return h
 	}
-	return c.Context.Value(key)
+	return h.Context.Value(key)
 }
 
-func (c *caused) metadata() domain.Metadata {
+// metadata returns the metadata of what the event causes. Events that Python has
+// stored have no id.
+func (h *handling) metadata() domain.Metadata {
 	m := domain.Metadata{}
-	if c.id != uuid.Nil {
-		m[domain.CausationID] = c.id.String()
+	if h.id != uuid.Nil {
+		m[domain.CausationID] = h.id.String()
 	}
-	if c.correlation != "" {
+	if h.correlation != "" {
 		// Versions of this package that did not refuse invalid text may have stored
 		// some. A follower must not stop at it for ever.
-		m[domain.CorrelationID] = strings.ToValidUTF8(c.correlation, "\uFFFD")
+		m[domain.CorrelationID] = strings.ToValidUTF8(h.correlation, "\uFFFD")
 	}
 	return m
 }

@@ -27,10 +27,8 @@ import (
 // again. Notification ids are not used again. A follower in another database
 // whose position is ahead of the log afterwards stops, and has to be reset. An
 // aggregate saved under the same id later is a new one.
-func (a *Application) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error) {
-	if isProcessing(ctx) {
-		return persistence.DeletedOriginator{}, ErrSaveInPolicy
-	}
+func (l *Log) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error) {
+	a := l.app
 	if err := a.ready(ctx); err != nil {
 		return persistence.DeletedOriginator{}, err
 	}
@@ -52,9 +50,9 @@ func (a *Application) DeleteOriginator(ctx context.Context, id uuid.UUID) (persi
 func (a *Application) forgetOriginator(id uuid.UUID) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	for _, keepers := range a.kept {
-		for _, k := range keepers {
-			k.forget(id)
+	for _, repositories := range a.repositories {
+		for _, r := range repositories {
+			r.forget(id)
 		}
 	}
 }

@@ -19,7 +19,7 @@ func TestDeleteOriginator(t *testing.T) {
 			s.save(t, dogWith("Fido", 3))
 			s.save(t, dogWith("Rex", 3))
 			s.get(t, "Fido")
-			deleted, err := s.DeleteOriginator(ctx, DogID("Fido"))
+			deleted, err := s.Log().DeleteOriginator(ctx, DogID("Fido"))
 			if want := (persistence.DeletedOriginator{Events: 4, Snapshots: 2}); err != nil || deleted != want {
 				t.Fatalf("got %+v, %v; want %+v", deleted, err, want)
 			}
@@ -39,17 +39,12 @@ func TestDeleteOriginator(t *testing.T) {
 	}
 	t.Run("of an unknown id", func(t *testing.T) {
 		s := newSchool(t)
-		if deleted, err := s.DeleteOriginator(ctx, uuid.New()); err != nil || deleted != (persistence.DeletedOriginator{}) {
+		if deleted, err := s.Log().DeleteOriginator(ctx, uuid.New()); err != nil || deleted != (persistence.DeletedOriginator{}) {
 			t.Errorf("got %+v, %v", deleted, err)
 		}
 	})
-	t.Run("in a policy", func(t *testing.T) {
-		if _, err := newSchool(t).DeleteOriginator(application.WithProcessing(ctx), DogID("Fido")); !errors.Is(err, application.ErrSaveInPolicy) {
-			t.Errorf("got %v", err)
-		}
-	})
 	t.Run("in a store that cannot", func(t *testing.T) {
-		if _, err := newSchool(t, application.WithStore(newFaulty())).DeleteOriginator(ctx, DogID("Fido")); !errors.Is(err, persistence.ErrNotSupported) {
+		if _, err := newSchool(t, application.WithStore(newFaulty())).Log().DeleteOriginator(ctx, DogID("Fido")); !errors.Is(err, persistence.ErrNotSupported) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -64,7 +59,7 @@ func TestCacheNoticesADeletion(t *testing.T) {
 			other := newSchool(t, application.WithStore(store))
 			s.save(t, dogWith("Fido", 3))
 			s.get(t, "Fido")
-			if _, err := other.DeleteOriginator(ctx, DogID("Fido")); err != nil {
+			if _, err := other.Log().DeleteOriginator(ctx, DogID("Fido")); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := s.dogs.Get(ctx, DogID("Fido")); !errors.Is(err, application.ErrAggregateNotFound) {
@@ -78,7 +73,7 @@ func TestCacheNoticesADeletion(t *testing.T) {
 				if got.LastEventID() != again.LastEventID() || got.Version() != int64(tricks)+1 || len(got.Tricks) != tricks {
 					t.Errorf("got %+v, want the dog that was saved last", got)
 				}
-				if _, err := other.DeleteOriginator(ctx, DogID("Fido")); err != nil {
+				if _, err := other.Log().DeleteOriginator(ctx, DogID("Fido")); err != nil {
 					t.Fatal(err)
 				}
 			}

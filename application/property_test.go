@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -43,7 +44,7 @@ func (w *world) restart(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.app, w.dogs = app, application.NewRepository(app, Dogs)
+	w.app, w.dogs = app, must(application.NewRepository(app, Dogs))
 }
 
 func (w *world) close(t *rapid.T) {
@@ -110,7 +111,7 @@ func TestVariantsAreEqual(t *testing.T) {
 				}
 				version := rapid.Int64Range(1, int64(len(model[name]))+1).Draw(t, "version")
 				each(func(w *world) error {
-					if w.app.Snapshots() == nil {
+					if bridge.Of(w.app).Snapshots() == nil {
 						return nil
 					}
 					return w.dogs.TakeSnapshotAt(ctx, DogID(name), version)
@@ -137,7 +138,7 @@ func TestVariantsAreEqual(t *testing.T) {
 			},
 		})
 		each(func(w *world) error {
-			problems, err := persistence.Check(ctx, persistence.Checked{Application: w.app.Name(), Recorder: w.app.Recorder(), Mapper: w.app.Mapper()})
+			problems, err := persistence.Check(ctx, persistence.Checked{Application: w.app.Name(), Recorder: bridge.Of(w.app).Recorder(), Mapper: bridge.Of(w.app).Mapper()})
 			if len(problems) > 0 {
 				return fmt.Errorf("check found %v", problems)
 			}

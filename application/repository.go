@@ -26,21 +26,25 @@ type Repository[T any] struct {
 // NewRepository makes the repository of a definition and makes its events known to the application. Make it once, when
 // the application is made.
 //
-// It panics with a *RepositoryError where the definition's topics clash with another's, or where snapshotting or the
-// cache is on and aggregates would not come back from there as they were; the error names the field. domain.State is
-// the remedy for types that cannot be stored as they are.
-func NewRepository[T any](app *Application, definition *domain.Definition[T]) *Repository[T] {
+// It returns a *RepositoryError if the definition's topics clash with another's, or
+// if snapshotting or the cache is on and aggregates would not come back from there
+// as they were; the error names the field and the setting. domain.State is the
+// remedy for types that cannot be stored as they are.
+func NewRepository[T any](app *Application, definition *domain.Definition[T]) (*Repository[T], error) {
+	if app == nil {
+		return nil, noApplication(definition.Name())
+	}
 	r := &Repository[T]{app: app, definition: definition}
 	if err := r.check(); err != nil {
-		panic(&RepositoryError{Application: app.name, Definition: definition.Name(), Err: err})
+		return nil, &RepositoryError{Application: app.name, Definition: definition.Name(), Err: err}
 	}
 	if app.cache.size > 0 {
 		r.cache = newAggregateCache(r)
 	}
 	app.mu.Lock()
 	defer app.mu.Unlock()
-	app.kept[definition.Name()] = append(app.kept[definition.Name()], r)
-	return r
+	app.repositories[definition.Name()] = append(app.repositories[definition.Name()], r)
+	return r, nil
 }
 
 func (r *Repository[T]) check() error {
@@ -48,8 +52,7 @@ func (r *Repository[T]) check() error {
 		return err
 	}
 	checker, ok := r.app.mapper.Transcoder().(persistence.TypeChecker)
-	copies := r.app.cache.size > 0 && r.app.cache.deepCopy
-	if !ok || r.app.snapshots == nil && !copies {
+	if !ok || r.app.snapshots == nil && r.app.cache.size == 0 {
 		return nil
 	}
 	if err := checker.CheckType(r.definition.StateType()); err != nil {
@@ -145,9 +148,6 @@ var (
 func (r *Repository[T]) forwardFrom(ctx context.Context, aggregate *T, version int64) error {
 	root := r.definition.Root(aggregate)
 	at, last, modified, found := root.Version(), root.LastEventID(), root.ModifiedOn(), false
-	if pending := any(aggregate).(domain.Changes).PendingEvents(); len(pending) > 0 { // of a live one in the cache
-		at, last, modified = pending[0].OriginatorVersion-1, uuid.Nil, time.Time{}
-	}
 	for event, err := range r.app.events.Get(ctx, root.ID(), rangeOf(at, version)) {
 		switch {
 		case err != nil:
@@ -291,7 +291,8 @@ func (r *Repository[T]) Contains(ctx context.Context, id uuid.UUID) (bool, error
 	return false, nil
 }
 
-// Save saves aggregates in one atomic write, as Application.Save does, for callers that do not need the recordings.
+// Save saves aggregates in one atomic write, as Application.Save does, for callers
+// that do not need what was stored.
 func (r *Repository[T]) Save(ctx context.Context, aggregates ...*T) error {
 	changes := make([]domain.Changes, len(aggregates))
 	for i, aggregate := range aggregates {
@@ -303,19 +304,21 @@ func (r *Repository[T]) Save(ctx context.Context, aggregates ...*T) error {
 	return err
 }
 
-// Update loads an aggregate, has change act on it, and saves it. Where somebody else has saved it in the meantime, or
-// the database asks for it, Update does all of that again, so change may be called several times and must act only on
-// the aggregate it is given. An error of change ends Update and is returned as it is; nothing is saved then.
+// Update loads an aggregate, calls change with it, and saves it. If another writer
+// has saved it in the meantime, or the database asks for it, Update repeats all of
+// that, so change may be called several times and must act only on the aggregate
+// that it is given. An error of change ends Update and is returned as it is; nothing
+// is saved then.
 //
-// Between attempts Update waits, a little longer each time. It gives up after 100 attempts, or when ctx ends, with the
-// last error. Inside a transaction of the caller there is only one attempt, because it is the whole transaction that
-// would have to be repeated.
+// Between attempts Update waits, a little longer each time. It gives up after 100
+// attempts, or when ctx ends, with the last error. Inside a transaction there is
+// only one attempt, because the whole transaction would have to be repeated; see
+// gormstore.Retry.
 func (r *Repository[T]) Update(ctx context.Context, id uuid.UUID, change func(*T) error) error {
 	for attempt := 1; ; attempt++ {
 		aggregate, err := r.Get(ctx, id)
 		if err == nil {
 			if err := change(aggregate); err != nil {
-				r.forget(id) // change may have triggered events before it failed
 				return err
 			}
 			err = r.Save(ctx, aggregate)
@@ -327,6 +330,27 @@ func (r *Repository[T]) Update(ctx context.Context, id uuid.UUID, change func(*T
 			return errors.Join(err, context.Cause(ctx))
 		}
 	}
+}
+
+// UpdateAt is Update for a caller that has seen the aggregate at a version, such as
+// an HTTP request with If-Match: if the aggregate is at another version, or another
+// writer saves it in the meantime, UpdateAt returns a *persistence.ConflictError
+// with both versions, and nothing is saved. It never repeats change.
+func (r *Repository[T]) UpdateAt(ctx context.Context, id uuid.UUID, version int64, change func(*T) error) error {
+	if err := r.app.ready(ctx); err != nil {
+		return err
+	}
+	aggregate, err := r.load(ctx, id, latest) // past the cache, which may be out of date
+	if err != nil {
+		return err
+	}
+	if current := r.definition.Root(aggregate).Version(); current != version {
+		return &persistence.ConflictError{Application: r.app.name, OriginatorID: id, Version: version + 1, Current: current, Gap: current < version}
+	}
+	if err := change(aggregate); err != nil {
+		return err
+	}
+	return r.Save(ctx, aggregate)
 }
 
 const (
@@ -399,19 +423,24 @@ func (r *Repository[T]) takeSnapshot(ctx context.Context, load func() (*T, error
 	return SnapshotReport{Version: r.definition.Root(aggregate).Version(), Outcome: outcome}, nil
 }
 
-// snapshotAt implements keeper.
-func (r *Repository[T]) snapshotAt(ctx context.Context, id uuid.UUID, version int64) error {
-	return r.TakeSnapshotAt(ctx, id, version)
+// snapshot implements repository.
+func (r *Repository[T]) snapshot(ctx context.Context, change domain.Changes, id uuid.UUID, version int64) error {
+	aggregate, ok := any(change).(*T)
+	if !ok || r.definition.Root(aggregate).Version() != version {
+		return r.TakeSnapshotAt(ctx, id, version)
+	}
+	_, err := r.takeSnapshot(ctx, func() (*T, error) { return aggregate, nil })
+	return err
 }
 
-// saved implements keeper.
+// saved implements repository.
 func (r *Repository[T]) saved(change domain.Changes) {
 	if aggregate, ok := any(change).(*T); ok && r.cache != nil {
 		r.cache.saved(aggregate)
 	}
 }
 
-// forget implements keeper.
+// forget implements repository.
 func (r *Repository[T]) forget(id uuid.UUID) {
 	if r.cache != nil {
 		r.cache.entries.remove(id)

@@ -51,7 +51,7 @@ func TestGetUnknown(t *testing.T) {
 
 func TestGetOfAnotherKind(t *testing.T) {
 	s := newSchool(t)
-	accounts := application.NewRepository(s.Application, Accounts)
+	accounts := must(application.NewRepository(s.Application, Accounts))
 	account := Accounts.Create(uuid.New(), Opened{Owner: "Alice"})
 	s.save(t, account)
 	_, err := s.dogs.Get(t.Context(), account.ID())
@@ -118,7 +118,7 @@ func TestFirstVersions(t *testing.T) {
 		t.Run(fmt.Sprint(first), func(t *testing.T) {
 			dogs := domain.Define("Dog", domain.FirstVersion[Dog](first), domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
 			app := newApplication(t, "TrainingSchool", application.WithSnapshotting(nil), cached("10"))
-			repository := application.NewRepository(app, dogs)
+			repository := must(application.NewRepository(app, dogs))
 			id, ctx := uuid.New(), t.Context()
 			_, err := repository.Get(ctx, id)
 			wantError[*application.NotFoundError](t, err)
@@ -158,7 +158,7 @@ func TestContains(t *testing.T) {
 	}
 	t.Run("decodes nothing", func(t *testing.T) {
 		unknowing := newApplication(t, "TrainingSchool", application.WithStore(store), env("CIPHER_KEY", testKey))
-		other := application.NewRepository(unknowing, domain.Define("Cat", domain.On("Registered", Registered{})))
+		other := must(application.NewRepository(unknowing, domain.Define("Cat", domain.On("Registered", Registered{}))))
 		if got, err := other.Contains(t.Context(), DogID("Fido")); !got || err != nil {
 			t.Errorf("got %v, %v; want true", got, err)
 		}
@@ -226,7 +226,7 @@ func TestUpdate(t *testing.T) {
 	})
 	t.Run("an error of change is returned as it is and nothing is saved", func(t *testing.T) {
 		for name, options := range map[string][]application.Option{
-			"no cache": nil, "cache": {cached("10")}, "live cache": {cached("10", "DEEPCOPY_FROM_AGGREGATE_CACHE", "n")},
+			"no cache": nil, "cache": {cached("10")},
 		} {
 			s := newSchool(t, options...)
 			s.save(t, RegisterDog("Fido"))
@@ -244,7 +244,6 @@ func TestUpdate(t *testing.T) {
 	t.Run("repeats after a conflict", func(t *testing.T) {
 		for name, options := range map[string][]application.Option{
 			"no cache": nil, "cache": {cached("10")}, "stale cache": {cached("10", "AGGREGATE_CACHE_FASTFORWARD", "n")},
-			"live cache": {cached("10", "DEEPCOPY_FROM_AGGREGATE_CACHE", "n")},
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				store := memory.New()
@@ -381,52 +380,63 @@ func TestRepositoryPanics(t *testing.T) {
 		name    string
 		want    string
 		options []application.Option
-		f       func(app *application.Application)
+		f       func(app *application.Application) error
 	}{
-		{"topic of another definition", `topic "Dog.Registered" is defined for both`, nil, func(app *application.Application) {
-			application.NewRepository(app, Dogs)
-			application.NewRepository(app, domain.Define("Hound", domain.On("In", Opened{}, domain.StoredAs("Dog.Registered"))))
+		{"topic of another definition", `topic "Dog.Registered" is defined for both`, nil, func(app *application.Application) error {
+			must(application.NewRepository(app, Dogs))
+			_, err := application.NewRepository(app, domain.Define("Hound", domain.On("In", Opened{}, domain.StoredAs("Dog.Registered"))))
+			return err
 		}},
-		{"snapshot topic of another definition", `topic "Dog" is defined for both`, nil, func(app *application.Application) {
-			application.NewRepository(app, Dogs)
-			application.NewRepository(app, domain.Define("Hound", domain.FormerName[Account]("Dog")))
+		{"snapshot topic of another definition", `topic "Dog" is defined for both`, nil, func(app *application.Application) error {
+			must(application.NewRepository(app, Dogs))
+			_, err := application.NewRepository(app, domain.Define("Hound", domain.FormerName[Account]("Dog")))
+			return err
 		}},
-		{"log with a topic of another definition", `topic "Dog.Registered" is defined for both`, nil, func(app *application.Application) {
-			application.NewRepository(app, Dogs)
-			application.NewEventSourcedLog(app, domain.DefineLog("Dog", domain.Entry("Registered", "")), uuid.New())
+		{"log with a topic of another definition", `topic "Dog.Registered" is defined for both`, nil, func(app *application.Application) error {
+			must(application.NewRepository(app, Dogs))
+			_, err := application.NewEventSourcedLog(app, domain.DefineLog("Dog", domain.Entry("Registered", "")), uuid.New())
+			return err
 		}},
 		{"state that snapshots would lose", "application.WithSnapshotting needs it: turn that off",
 			[]application.Option{application.WithSnapshotting(nil)},
-			func(app *application.Application) { application.NewRepository(app, lossies) }},
+			func(app *application.Application) error {
+				_, err := application.NewRepository(app, lossies)
+				return err
+			}},
 		{"state that the cache would lose", "lossy.secret cannot be stored", []application.Option{cached("1")},
-			func(app *application.Application) { application.NewRepository(app, lossies) }},
+			func(app *application.Application) error {
+				_, err := application.NewRepository(app, lossies)
+				return err
+			}},
 		{"state that snapshots of the environment would lose", "SCHOOL_IS_SNAPSHOTTING_ENABLED needs it: turn that off, or give the definition a domain.State",
 			[]application.Option{application.WithEnv(map[string]string{"TRAININGSCHOOL_IS_SNAPSHOTTING_ENABLED": "y"})},
-			func(app *application.Application) { application.NewRepository(app, lossies) }},
+			func(app *application.Application) error {
+				_, err := application.NewRepository(app, lossies)
+				return err
+			}},
 		{"setting of the cache", "; AGGREGATE_CACHE_MAXSIZE needs it: turn that off", []application.Option{cached("1")},
-			func(app *application.Application) { application.NewRepository(app, lossies) }},
-		{"event that would lose a field", "cannot be stored", nil, func(app *application.Application) {
-			application.NewRepository(app, domain.Define("Fold", domain.Evolve("E", func(s int, _ struct{ hidden int }) int { return s })))
+			func(app *application.Application) error {
+				_, err := application.NewRepository(app, lossies)
+				return err
+			}},
+		{"event that would lose a field", "cannot be stored", nil, func(app *application.Application) error {
+			_, err := application.NewRepository(app, domain.Define("Fold", domain.Evolve("E", func(s int, _ struct{ hidden int }) int { return s })))
+			return err
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			app := newApplication(t, "TrainingSchool", test.options...)
-			defer func() {
-				err, ok := recover().(*application.RepositoryError)
-				if !ok || !strings.Contains(err.Error(), test.want) || err.Application != "TrainingSchool" {
-					t.Errorf("got %v, want a RepositoryError with %q", err, test.want)
-				}
-				if !errors.Is(err, domain.ErrEventSourcing) || !errors.Is(err, persistence.ErrProgramming) {
-					t.Errorf("%v has not its classes", err)
-				}
-			}()
-			test.f(app)
-			t.Error("want a panic")
+			err := wantError[*application.RepositoryError](t, test.f(app))
+			if !strings.Contains(err.Error(), test.want) || err.Application != "TrainingSchool" {
+				t.Errorf("got %v, want a RepositoryError with %q", err, test.want)
+			}
+			if !errors.Is(err, domain.ErrEventSourcing) || !errors.Is(err, persistence.ErrProgramming) {
+				t.Errorf("%v has not its classes", err)
+			}
 		})
 	}
 	t.Run("not where nothing is lost", func(t *testing.T) {
-		application.NewRepository(newApplication(t, "TrainingSchool"), lossies)
-		application.NewRepository(newApplication(t, "TrainingSchool", cached("1", "DEEPCOPY_FROM_AGGREGATE_CACHE", "n")), lossies)
+		must(application.NewRepository(newApplication(t, "TrainingSchool"), lossies))
 	})
 	t.Run("not with State functions", func(t *testing.T) {
 		type state struct {
@@ -435,11 +445,56 @@ func TestRepositoryPanics(t *testing.T) {
 		}
 		cured := domain.Define("Lossy",
 			domain.State(func(l *lossy) state { return state{l.Name, l.secret} }, func(s state) *lossy { return &lossy{Name: s.Name, secret: s.Secret} }))
-		application.NewRepository(newApplication(t, "TrainingSchool", cached("1"), application.WithSnapshotting(nil)), cured)
+		must(application.NewRepository(newApplication(t, "TrainingSchool", cached("1"), application.WithSnapshotting(nil)), cured))
 	})
 	t.Run("not for the same definition again", func(t *testing.T) {
 		s := newSchool(t)
-		application.NewRepository(s.Application, Dogs)
-		application.NewRepository(s.Application, Dogs.WithClock(time.Now))
+		must(application.NewRepository(s.Application, Dogs))
+		must(application.NewRepository(s.Application, Dogs.WithClock(time.Now)))
 	})
+}
+
+func TestUpdateAt(t *testing.T) {
+	for name, options := range map[string][]application.Option{
+		"no cache": nil, "stale cache": {cached("10", "AGGREGATE_CACHE_FASTFORWARD", "n")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := memory.New()
+			s := newSchool(t, append(options, application.WithStore(store))...)
+			s.save(t, RegisterDog("Fido"))
+			s.get(t, "Fido")
+			addTricks(t, store, "Fido", "sit")
+			calls := 0
+			change := func(d *Dog) error { calls++; d.AddTrick("mine"); return nil }
+
+			conflict := func(version, current int64) {
+				t.Helper()
+				err := s.dogs.UpdateAt(t.Context(), DogID("Fido"), version, change)
+				got := wantError[*persistence.ConflictError](t, err)
+				if got.Version != version+1 || got.Current != current || got.OriginatorID != DogID("Fido") {
+					t.Errorf("got %+v, want a conflict of version %d with %d", got, version+1, current)
+				}
+			}
+			conflict(1, 2)
+			conflict(3, 2)
+			if calls != 0 {
+				t.Errorf("change was called %d times with an aggregate at another version", calls)
+			}
+			if err := s.dogs.UpdateAt(t.Context(), DogID("Fido"), 2, change); err != nil || calls != 1 {
+				t.Fatalf("got %v after %d calls, want success after 1", err, calls)
+			}
+			broken := errors.New("a rule is broken")
+			if err := s.dogs.UpdateAt(t.Context(), DogID("Fido"), 3, func(*Dog) error { return broken }); err != broken {
+				t.Errorf("got %v, want %v itself", err, broken)
+			}
+			err := s.dogs.UpdateAt(t.Context(), DogID("Fido"), 3, func(d *Dog) error {
+				addTricks(t, store, "Fido", "rival")
+				return change(d)
+			})
+			if got := wantError[*persistence.ConflictError](t, err); got.Version != 4 || calls != 2 {
+				t.Errorf("got %+v after %d calls, want a conflict of version 4 and no repetition", got, calls)
+			}
+			wantError[*application.NotFoundError](t, s.dogs.UpdateAt(t.Context(), DogID("Rex"), 1, change))
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -36,7 +37,7 @@ func TestRetiredEvents(t *testing.T) {
 				}
 			}
 			app := newApplication(t, before.Name(), options...)
-			dogs := application.NewRepository(app, laterDogs)
+			dogs := must(application.NewRepository(app, laterDogs))
 			for want := int64(3); want <= 5; want++ { // each round saves one event more
 				dog, err := dogs.Get(ctx, DogID("Fido"))
 				if err != nil {
@@ -59,7 +60,7 @@ func TestRetiredEvents(t *testing.T) {
 			if dog, err := dogs.GetAt(ctx, DogID("Fido"), 2); err != nil || dog.Version() != 2 || len(dog.Tricks) != 0 {
 				t.Errorf("got %+v, %v", dog, err)
 			}
-			problems, err := persistence.Check(ctx, persistence.Checked{Application: app.Name(), Recorder: app.Recorder(), Mapper: app.Mapper()})
+			problems, err := persistence.Check(ctx, persistence.Checked{Application: app.Name(), Recorder: bridge.Of(app).Recorder(), Mapper: bridge.Of(app).Mapper()})
 			if err != nil || len(problems) > 0 {
 				t.Errorf("check: %v, %v", problems, err)
 			}

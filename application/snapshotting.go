@@ -130,7 +130,7 @@ func (r *reports) first(key string) bool {
 // have been made.
 func (a *Application) warnOfUnknownIntervals(ctx context.Context) {
 	for _, name := range slices.Sorted(maps.Keys(a.intervals)) {
-		if name != "" && len(a.keepers(name)) == 0 {
+		if name != "" && len(a.repositoriesOf(name)) == 0 {
 			a.logger.WarnContext(ctx, "snapshotting interval has no effect: no repository has a definition of that name",
 				"application", a.name, "definition", name)
 		}

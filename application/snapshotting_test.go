@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -83,7 +84,7 @@ func TestTakeSnapshot(t *testing.T) {
 		wantSnapshots(t, store, "Fido", 2, 5)
 	})
 	t.Run("has nothing of what is pending", func(t *testing.T) {
-		for snapshot, err := range s.Snapshots().Get(ctx, id, persistence.EventRange{Limit: 1}) {
+		for snapshot, err := range bridge.Of(s).Snapshots().Get(ctx, id, persistence.EventRange{Limit: 1}) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +100,7 @@ func TestTakeSnapshotErrors(t *testing.T) {
 	t.Run("where there is no store for it", func(t *testing.T) {
 		s := newSchool(t)
 		s.save(t, RegisterDog("Fido"))
-		if s.Snapshots() != nil {
+		if bridge.Of(s).Snapshots() != nil {
 			t.Error("got a snapshot store")
 		}
 		for _, err := range []error{s.dogs.TakeSnapshot(ctx, id), s.dogs.TakeSnapshotAt(ctx, id, 1)} {
@@ -142,7 +143,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := memory.New()
 			s := newSchool(t, application.WithStore(store), option)
-			accounts := application.NewRepository(s.Application, Accounts)
+			accounts := must(application.NewRepository(s.Application, Accounts))
 			account := Accounts.Create(uuid.New(), Opened{Owner: "Alice"})
 			for range 9 {
 				domain.Trigger(account, Credited{Amount: 1})
@@ -196,7 +197,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 		store := memory.New()
 		counts := domain.Define("Count", domain.Evolve("Added", func(n, by int) int { return n + by }))
 		app := newApplication(t, "TrainingSchool", application.WithStore(store), application.WithSnapshotting(map[string]int{"": 2}))
-		repository := application.NewRepository(app, counts)
+		repository := must(application.NewRepository(app, counts))
 		count := domain.StartFold(counts, uuid.New(), 1)
 		for range 4 {
 			count.Trigger(1)
@@ -216,7 +217,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 		store.beforeSnapshot(func() error { return errors.New("disk on fire") })
 		s := newSchool(t, application.WithStore(store), application.WithSnapshotting(map[string]int{"Dog": 1}))
 		woken := false
-		s.OnRecorded(func(context.Context, []persistence.Recording) { woken = true })
+		bridge.Of(s).OnRecorded(func(context.Context, []persistence.Recording) { woken = true })
 		dog := RegisterDog("Fido")
 		s.save(t, dog)
 		if !woken || len(dog.PendingEvents()) != 0 {
@@ -258,7 +259,7 @@ func TestUnusableSnapshot(t *testing.T) {
 			logs := &logs{}
 			app := newApplication(t, "TrainingSchool", append(later.options, application.WithStore(store),
 				application.WithSnapshotting(nil), application.WithLogger(logs.logger()))...)
-			dog, err := application.NewRepository(app, later.definition).Get(t.Context(), saved.ID())
+			dog, err := must(application.NewRepository(app, later.definition)).Get(t.Context(), saved.ID())
 			if err != nil || dog.Version() != 5 || !slices.Equal(dog.Tricks, saved.Tricks) || dog.Name != "Fido" {
 				t.Errorf("got %+v, %v; want the dog of the events", dog, err)
 			}
@@ -305,7 +306,7 @@ func TestSnapshotAheadOfItsEventsIsPassedOver(t *testing.T) {
 	s.save(t, RegisterDog("Fido"))
 	snapshot := Dogs.TakeSnapshot(s.get(t, "Fido"))
 	snapshot.OriginatorVersion = 99
-	if err := s.Snapshots().Put(t.Context(), snapshot); err != nil {
+	if err := bridge.Of(s).Snapshots().Put(t.Context(), snapshot); err != nil {
 		t.Fatal(err)
 	}
 	if dog := s.get(t, "Fido"); dog.Version() != 1 {

@@ -46,7 +46,7 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 	logs := &logs{}
 	app := newApplication(t, "TrainingSchool", application.WithStore(store.Store), application.WithSnapshotting(nil),
 		application.WithLogger(logs.logger()))
-	newer := application.NewRepository(app, puppies)
+	newer := must(application.NewRepository(app, puppies))
 	for range 3 {
 		for _, name := range []string{"Fido", "Rex"} {
 			if got, err := newer.Get(ctx, DogID(name)); err != nil || got.Count != 3 || len(got.Tricks) != 3 {
@@ -71,7 +71,7 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 		return
 	}
 	app = newApplication(t, "TrainingSchool", application.WithStore(store), application.WithSnapshotting(nil))
-	newer = application.NewRepository(app, puppies)
+	newer = must(application.NewRepository(app, puppies))
 	if got, err := newer.Get(ctx, DogID("Fido")); err != nil || got.Count != 3 || store.read != 1 {
 		t.Errorf("got %+v, %v by %d events; want the new snapshot to be used", got, err, store.read)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -16,7 +17,7 @@ func TestCommit(t *testing.T) {
 	store := memory.New()
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(map[string]int{"Dog": 2}))
 	var woken int
-	s.OnRecorded(func(ctx context.Context, recordings []persistence.Recording) {
+	bridge.Of(s).OnRecorded(func(ctx context.Context, recordings []persistence.Recording) {
 		woken += len(recordings)
 		if persistence.TransactionFrom(ctx) != nil {
 			t.Error("the context after the commit carries the transaction")
@@ -24,9 +25,9 @@ func TestCommit(t *testing.T) {
 	})
 	ctx, tx := persistence.NewTransaction(t.Context())
 	dog := dogWith("Fido", 1)
-	recordings, err := s.Save(ctx, dog)
-	if err != nil || len(recordings) != 2 || recordings[0].Notification.ID != 1 {
-		t.Fatalf("got %+v, %v; want the ids at once", recordings, err)
+	saved, err := s.Save(ctx, dog)
+	if err != nil || len(saved.Events) != 2 || saved.Events[0].NotificationID != 1 {
+		t.Fatalf("got %+v, %v; want the ids at once", saved, err)
 	}
 	if len(dog.PendingEvents()) != 0 {
 		t.Error("want no pending events, so that the next save in the transaction goes on")
@@ -49,7 +50,7 @@ func TestCommit(t *testing.T) {
 func TestRollback(t *testing.T) {
 	store := memory.New()
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(map[string]int{"Dog": 1}))
-	s.OnRecorded(func(context.Context, []persistence.Recording) { t.Error("followers are woken after a rollback") })
+	bridge.Of(s).OnRecorded(func(context.Context, []persistence.Recording) { t.Error("followers are woken after a rollback") })
 	ctx, tx := persistence.NewTransaction(t.Context())
 	dog, rex := RegisterDog("Fido"), RegisterDog("Rex")
 	var want []string
@@ -78,7 +79,7 @@ func TestRollback(t *testing.T) {
 func TestNestedTransaction(t *testing.T) {
 	s := newSchool(t)
 	var woken []int
-	s.OnRecorded(func(_ context.Context, recordings []persistence.Recording) { woken = append(woken, len(recordings)) })
+	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []persistence.Recording) { woken = append(woken, len(recordings)) })
 	outer, outerTx := persistence.NewTransaction(t.Context())
 	fido, rex, bella := RegisterDog("Fido"), RegisterDog("Rex"), RegisterDog("Bella")
 	save := func(ctx context.Context, dog *Dog) {

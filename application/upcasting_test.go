@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -112,7 +113,7 @@ func wantAsReadBy(version int, state stateV4) stateV4 {
 
 func things(tb testing.TB, store persistence.Factory, version int, logs *logs) *application.Repository[thing] {
 	app := newApplication(tb, "Things", application.WithStore(store), application.WithSnapshotting(nil), application.WithLogger(logs.logger()))
-	return application.NewRepository(app, versions[version-1].definition)
+	return must(application.NewRepository(app, versions[version-1].definition))
 }
 
 func TestUpcasting(t *testing.T) {
@@ -232,7 +233,7 @@ func TestRenaming(t *testing.T) {
 			}
 			app := newApplication(t, "TrainingSchool", application.WithStore(store), application.WithSnapshotting(nil),
 				application.WithLogger(logs.logger()), env("CIPHER_KEY", testKey))
-			kennels := application.NewRepository(app, Kennels)
+			kennels := must(application.NewRepository(app, Kennels))
 			store.read = 0
 			kennel, err := kennels.Get(ctx, id)
 			if err != nil || kennel.Label != "Fido" || fmt.Sprint(kennel.Feats) != "[trick 1 trick 2]" || kennel.Version() != 3 {
@@ -246,7 +247,7 @@ func TestRenaming(t *testing.T) {
 				t.Fatal(err)
 			}
 			var topics []string
-			for event, err := range app.Events().Get(ctx, id, persistence.EventRange{}) {
+			for event, err := range bridge.Of(app).Events().Get(ctx, id, persistence.EventRange{}) {
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -47,7 +48,7 @@ func TestUpcastToMany(t *testing.T) {
 				}
 			}
 			app := newApplication(t, before.Name(), options...)
-			dogs := application.NewRepository(app, praisedDogs)
+			dogs := must(application.NewRepository(app, praisedDogs))
 			tricks := []string{"trick 1", "praise", "trick 2", "praise"}
 			for version := int64(3); version <= 5; version++ { // each round saves one event more
 				dog, err := dogs.Get(ctx, DogID("Fido"))
@@ -80,7 +81,7 @@ func TestUpcastToMany(t *testing.T) {
 			if err := before.dogs.Save(ctx, stale); !persistence.IsConflict(err) {
 				t.Errorf("got %v, want a conflict", err)
 			}
-			problems, err := persistence.Check(ctx, persistence.Checked{Application: app.Name(), Recorder: app.Recorder(), Mapper: app.Mapper()})
+			problems, err := persistence.Check(ctx, persistence.Checked{Application: app.Name(), Recorder: bridge.Of(app).Recorder(), Mapper: bridge.Of(app).Mapper()})
 			if err != nil || len(problems) > 0 {
 				t.Errorf("check: %v, %v", problems, err)
 			}

@@ -108,7 +108,7 @@ func TestUpdateAfterDeletedRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		repository := application.NewRepository(app, dogs)
+		repository := must(application.NewRepository(app, dogs))
 		dog := newDog("Fido", "roll over", "play dead")
 		if err := repository.Save(t.Context(), dog); err != nil {
 			t.Fatal(err)
@@ -176,7 +176,7 @@ func TestFirstVersionZeroAfterDeletion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		repository := application.NewRepository(app, fromZero)
+		repository := must(application.NewRepository(app, fromZero))
 		dog := fromZero.Create(uuid.New(), Registered{Name: "Fido"})
 		if err := repository.Save(t.Context(), dog); err != nil {
 			t.Fatal(err)

@@ -9,6 +9,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
+// OwnModels are the models of the tables of this module.
+var OwnModels = ownModels
+
 // WithoutOrderLock makes a Store whose saves in transactions take no lock, for the controls of the tests that the lock
 // exists for: without it they must fail.
 func WithoutOrderLock(s *Store) { s.dialect = unlocked{s.dialect} }

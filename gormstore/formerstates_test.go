@@ -148,7 +148,7 @@ func readFormer(t *testing.T, db *gorm.DB, settings map[string]string, rows []fo
 	if err != nil {
 		t.Fatal(err)
 	}
-	parcels := application.NewRepository(app, formerParcels)
+	parcels := must(application.NewRepository(app, formerParcels))
 	want := []string{"走る 🐕 \"q\" \\ <b>"}
 	for range 2 {
 		p, err := parcels.Get(t.Context(), formerID)

@@ -23,6 +23,8 @@ type handle struct {
 	queues  map[queueKey]*queue
 	turns   map[weak.Pointer[sql.Tx]]*turns
 
+	models []any // of projections
+
 	alarms alarms
 
 	holding holders

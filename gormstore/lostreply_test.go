@@ -90,15 +90,15 @@ func newKennel(t *testing.T, db, truth *gorm.DB) *kennel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &kennel{Application: app, dogs: application.NewRepository(app, dogs), db: db, truth: recorder(t, truth, schoolName)}
+	return &kennel{Application: app, dogs: must(application.NewRepository(app, dogs)), db: db, truth: recorder(t, truth, schoolName)}
 }
 
 // wantStored fails the test unless the dog's events are stored once, with these ids.
-func (k *kennel) wantStored(t *testing.T, dog *Dog, recordings []persistence.Recording) {
+func (k *kennel) wantStored(t *testing.T, dog *Dog, saved application.Saved) {
 	t.Helper()
 	var want, got []int64
-	for _, r := range recordings {
-		want = append(want, r.Notification.ID)
+	for _, event := range saved.Events {
+		want = append(want, event.NotificationID)
 	}
 	for _, n := range wholeLog(t, k.truth) {
 		if n.OriginatorID == dog.ID() {
@@ -126,11 +126,11 @@ func TestLostReply(t *testing.T) {
 				dog := dogOf(events)
 				k.lose(faultdb.After, false)
 				defer k.heal()
-				recordings, err := k.Save(t.Context(), dog)
+				saved, err := k.Save(t.Context(), dog)
 				if err != nil {
 					t.Fatalf("Save: %v, want the success that it was", err)
 				}
-				k.wantStored(t, dog, recordings)
+				k.wantStored(t, dog, saved)
 			})
 		}
 	})
@@ -157,11 +157,11 @@ func TestLostRequest(t *testing.T) {
 				if got := len(dog.PendingEvents()); got != events {
 					t.Errorf("%d events are pending, want all %d", got, events)
 				}
-				recordings, err := k.Save(t.Context(), dog)
+				saved, err := k.Save(t.Context(), dog)
 				if err != nil {
 					t.Fatalf("Save again: %v", err)
 				}
-				k.wantStored(t, dog, recordings)
+				k.wantStored(t, dog, saved)
 			})
 		}
 	})
@@ -184,11 +184,11 @@ func TestLostReplyUnknown(t *testing.T) {
 						t.Errorf("%d events are pending, want all %d", got, events)
 					}
 					k.heal()
-					recordings, err := k.Save(t.Context(), dog)
+					saved, err := k.Save(t.Context(), dog)
 					if err != nil {
 						t.Fatalf("Save again: %v", err)
 					}
-					k.wantStored(t, dog, recordings)
+					k.wantStored(t, dog, saved)
 				})
 			}
 		}
@@ -202,9 +202,9 @@ func TestLostReplyTransaction(t *testing.T) {
 		for _, when := range []faultdb.When{faultdb.Before, faultdb.After} {
 			t.Run(when.String(), func(t *testing.T) {
 				dog := dogOf(3)
-				var recordings []persistence.Recording
+				var saved application.Saved
 				save := func(ctx context.Context, _ *gorm.DB) (err error) {
-					recordings, err = k.Save(ctx, dog)
+					saved, err = k.Save(ctx, dog)
 					return err
 				}
 				k.lose(when, false)
@@ -218,7 +218,7 @@ func TestLostReplyTransaction(t *testing.T) {
 				if err := gormstore.Transaction(t.Context(), k.db, save); err != nil {
 					t.Fatalf("Transaction again: %v", err)
 				}
-				k.wantStored(t, dog, recordings)
+				k.wantStored(t, dog, saved)
 			})
 		}
 	})

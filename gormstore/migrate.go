@@ -28,6 +28,9 @@ const migrateTimeout = time.Minute
 // that may not create tables in a database made by Django gets a warning by
 // GORM's logger that names the tables of followers which are absent, and no error.
 //
+// Then GORM's AutoMigrate migrates the models of the projections that were made with
+// this database (NewProjection): make them first.
+//
 // It is safe to call from any number of processes at once; services call it when
 // they start.
 func AutoMigrate(db *gorm.DB) error {
@@ -36,6 +39,14 @@ func AutoMigrate(db *gorm.DB) error {
 		ctx = db.Statement.Context
 	}
 	s := New(db, WithLockTimeout(migrateTimeout))
+	if err := s.migrateOwn(ctx); err != nil {
+		return err
+	}
+	return s.migrateProjections(ctx)
+}
+
+// migrateOwn creates the tables of this module that are absent.
+func (s *Store) migrateOwn(ctx context.Context) error {
 	if err := s.inspectable(ctx); err != nil {
 		return err
 	}

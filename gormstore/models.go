@@ -118,8 +118,8 @@ func (FollowerSetting) TableName(namer schema.Namer) string {
 // TableName implements gorm's schema.TablerWithNamer.
 func (ParkedEvent) TableName(namer schema.Namer) string { return prefix(namer) + "parked_events" }
 
-// Models are the models of all tables, for migration tools.
-func Models() []any {
+// ownModels are the models of all tables of this module.
+func ownModels() []any {
 	return []any{&StoredEvent{}, &Snapshot{}, &NotificationTracking{}, &FollowerStatus{}, &ParkedEvent{},
 		&FollowerRunner{}, &FollowerSetting{}}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
@@ -247,10 +248,10 @@ func TestPythonRead(t *testing.T) {
 		}
 		want := f.facts(t)
 		training := pyApplication(t, schoolName, f, db)
-		wantPythonDogs(t, application.NewRepository(training, pyDogs), want)
-		wantPythonVisits(t, application.NewRepository(training, pyVisits), want)
+		wantPythonDogs(t, must(application.NewRepository(training, pyDogs)), want)
+		wantPythonVisits(t, must(application.NewRepository(training, pyVisits)), want)
 		counting := pyApplication(t, countersName, f, db)
-		wantPythonCounters(t, application.NewRepository(counting, pyCounters), want)
+		wantPythonCounters(t, must(application.NewRepository(counting, pyCounters)), want)
 		wantPythonPositions(t, training, counting, want)
 		for table, rows := range want.Rows {
 			if got := count(t, db, table); got != rows {
@@ -313,16 +314,16 @@ func wantPythonCounters(t *testing.T, repository *application.Repository[pyCount
 func wantPythonPositions(t *testing.T, training, counting *application.Application, want facts) {
 	t.Helper()
 	for _, app := range []*application.Application{training, counting} {
-		if got, err := app.Recorder().MaxNotificationID(t.Context()); err != nil || got != want.MaxNotificationID[app.Name()] {
+		if got, err := bridge.Of(app).Recorder().MaxNotificationID(t.Context()); err != nil || got != want.MaxNotificationID[app.Name()] {
 			t.Errorf("log of %s ends at %d (%v), want %d", app.Name(), got, err, want.MaxNotificationID[app.Name()])
 		}
 	}
-	if got, err := counting.Recorder().MaxTrackingID(t.Context(), schoolName); err != nil || got != want.MaxTrackingID {
+	if got, err := bridge.Of(counting).Recorder().MaxTrackingID(t.Context(), schoolName); err != nil || got != want.MaxTrackingID {
 		t.Errorf("position of the counters is %d (%v), want %d", got, err, want.MaxTrackingID)
 	}
 	bella := want.Dogs["Bella"].ID
 	var got []int64
-	for snapshot, err := range training.Snapshots().Get(t.Context(), bella, persistence.EventRange{}) {
+	for snapshot, err := range bridge.Of(training).Snapshots().Get(t.Context(), bella, persistence.EventRange{}) {
 		if err != nil {
 			t.Fatalf("snapshots of Bella: %v", err)
 		}
@@ -338,8 +339,8 @@ func wantSound(t *testing.T, training, counting *application.Application) {
 	t.Helper()
 	for _, app := range []*application.Application{training, counting} {
 		problems, err := persistence.Check(t.Context(), persistence.Checked{
-			Application: app.Name(), Recorder: app.Recorder(), Mapper: app.Mapper(),
-			Upstreams: map[string]persistence.ApplicationRecorder{schoolName: training.Recorder()},
+			Application: app.Name(), Recorder: bridge.Of(app).Recorder(), Mapper: bridge.Of(app).Mapper(),
+			Upstreams: map[string]persistence.ApplicationRecorder{schoolName: bridge.Of(training).Recorder()},
 		})
 		if err != nil || len(problems) > 0 {
 			t.Errorf("Check of %s: %v, %v", app.Name(), problems, err)
@@ -362,14 +363,14 @@ func TestPythonAppend(t *testing.T) {
 				schema, want := schemaDump(t, db), f.facts(t)
 				app := pyApplication(t, schoolName, f, db, appended.options...)
 				fido := want.Dogs["Fido"]
-				rows := appendTrick(t, app, application.NewRepository(app, appended.dogs), fido.ID)
+				rows := appendTrick(t, app, must(application.NewRepository(app, appended.dogs)), fido.ID)
 				if top := max(want.MaxNotificationID[schoolName], want.MaxNotificationID[countersName]); rows[0].Notification.ID != top+1 {
 					t.Errorf("the event got the id %d, want %d, the next of Django's sequence", rows[0].Notification.ID, top+1)
 				}
 				again := pyApplication(t, schoolName, f, db)
 				fido.Tricks, fido.Version = append(fido.Tricks, "走る"), fido.Version+1
 				want.Dogs["Fido"] = fido
-				wantPythonDogs(t, application.NewRepository(again, pyDogs), want)
+				wantPythonDogs(t, must(application.NewRepository(again, pyDogs)), want)
 				wantDjangoUUID(t, db, fido.ID)
 				wantSame(t, "the schema", schema, schemaDump(t, db))
 				if f.file == "plain.sqlite3" && appended.options != nil {
@@ -380,15 +381,15 @@ func TestPythonAppend(t *testing.T) {
 	}
 }
 
-func appendTrick(t *testing.T, app *application.Application, repository *application.Repository[pyDog], id uuid.UUID) []persistence.Recording {
+func appendTrick(t *testing.T, app *application.Application, repository *application.Repository[pyDog], id uuid.UUID) (recordings []persistence.Recording) {
 	t.Helper()
 	dog, err := repository.Get(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	domain.Trigger(dog, pyTrickAdded{"走る"})
-	recordings, err := app.Save(t.Context(), dog)
-	if err != nil {
+	defer bridge.Of(app).OnRecorded(func(_ context.Context, r []persistence.Recording) { recordings = r })()
+	if _, err := app.Save(t.Context(), dog); err != nil {
 		t.Fatal(err)
 	}
 	return recordings
@@ -421,7 +422,7 @@ func TestPythonSnapshotPassedOver(t *testing.T) {
 	eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
 		var log bytes.Buffer
 		app := pyApplication(t, schoolName, f, db, application.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
-		wantPythonDogs(t, application.NewRepository(app, pyEventsOnly), f.facts(t))
+		wantPythonDogs(t, must(application.NewRepository(app, pyEventsOnly)), f.facts(t))
 		if !strings.Contains(log.String(), "snapshot was passed over") {
 			t.Errorf("the log has no warning: %q", log.String())
 		}

@@ -75,7 +75,7 @@ func (i inspection) withheld() []string {
 // inspect compares the tables of all models with what the recorders need.
 func (s *Store) inspect(ctx context.Context, c connection) (found inspection, err error) {
 	tx := s.session(ctx, c.pool)
-	models := Models()
+	models := ownModels()
 	described, err := s.dialect.describe(ctx, c, tablesOfModels(tx, models))
 	if err != nil {
 		return found, err

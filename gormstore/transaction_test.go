@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -52,8 +53,8 @@ func newOffice(t *testing.T, db *gorm.DB) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &office{Application: app, dogs: application.NewRepository(app, dogs), db: db}
-	app.OnRecorded(func(_ context.Context, recordings []persistence.Recording) {
+	o := &office{Application: app, dogs: must(application.NewRepository(app, dogs)), db: db}
+	bridge.Of(app).OnRecorded(func(_ context.Context, recordings []persistence.Recording) {
 		o.recorded = append(o.recorded, recordings...)
 	})
 	return o
@@ -87,7 +88,7 @@ func (o *office) want(t *testing.T, bills, events, pending int, dogs ...*Dog) {
 	if got := count(t, o.db, "bills"); got != int64(bills) {
 		t.Errorf("%d bills are stored, want %d", got, bills)
 	}
-	if got := len(wholeLog(t, o.Recorder())); got != events {
+	if got := len(wholeLog(t, bridge.Of(o).Recorder())); got != events {
 		t.Errorf("%d events are stored, want %d", got, events)
 	}
 	if len(o.recorded) != events {
@@ -266,8 +267,8 @@ func TestTransactionReadsItsOwnWrites(t *testing.T) {
 			if _, err := o.Save(ctx, read); err != nil {
 				return err
 			}
-			head, err := o.Recorder().MaxNotificationID(ctx)
-			page, errPage := o.Recorder().SelectNotifications(ctx, persistence.NotificationRange{Limit: 10})
+			head, err := bridge.Of(o).Recorder().MaxNotificationID(ctx)
+			page, errPage := bridge.Of(o).Recorder().SelectNotifications(ctx, persistence.NotificationRange{Limit: 10})
 			if err != nil || errPage != nil || len(page) != 3 || page[2].ID != head {
 				return fmt.Errorf("%d notifications up to %d: %w", len(page), head, errors.Join(err, errPage))
 			}
@@ -380,7 +381,7 @@ func TestTransactionSnapshots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		application.NewRepository(app, dogs)
+		must(application.NewRepository(app, dogs))
 		fido := newDog("Fido", "sit", "roll over", "play dead")
 		transaction(t, db, func(ctx context.Context, tx *gorm.DB) error {
 			_, err := app.Save(ctx, fido)

@@ -16,6 +16,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -120,11 +121,11 @@ func openClinic(t testing.TB, db *gorm.DB, d door, options ...application.Option
 		t.Fatal(err)
 	}
 	o := &clinic{TrainingSchool: app, db: db, door: d}
-	app.OnRecorded(func(ctx context.Context, recordings []persistence.Recording) {
+	bridge.Of(app).OnRecorded(func(ctx context.Context, recordings []persistence.Recording) {
 		if persistence.TransactionFrom(ctx) != nil {
 			t.Error("OnRecorded has a context with a transaction")
 		}
-		if _, err := app.Recorder().MaxNotificationID(ctx); err != nil {
+		if _, err := bridge.Of(app).Recorder().MaxNotificationID(ctx); err != nil {
 			t.Errorf("reading when a save is told of: %v", err)
 		}
 		o.mu.Lock()
@@ -188,8 +189,8 @@ func (o *clinic) wantStored(t testing.TB, invoices int64, names ...string) {
 		t.Errorf("%d invoices, want %d", got, invoices)
 	}
 	var logged []string
-	for _, n := range wholeLog(t, o.Recorder()) {
-		event, err := o.Mapper().NotificationToDomain(n)
+	for _, n := range wholeLog(t, bridge.Of(o).Recorder()) {
+		event, err := bridge.Of(o).Mapper().NotificationToDomain(n)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -165,6 +165,25 @@ func (m *Mapper) TopicsOf(topic string) []string {
 // stored, today's and former ones, in no order.
 func (m *Mapper) KnownTopics() []string { return slices.Collect(maps.Keys(m.kinds.Load().events)) }
 
+// TopicsOfPayload returns the topics of the events that have payloads of a type when
+// they are read: today's topic first, then those under which they were stored
+// before, among them the topics of events that domain.UpcastToMany makes such
+// payloads of. It returns none if the mapper knows no such events.
+func (m *Mapper) TopicsOfPayload(payload reflect.Type) (topics []string) {
+	var former []string
+	for topic, kind := range m.kinds.Load().events {
+		switch {
+		case kind.GoType() == payload && kind.Topic() == topic && !kind.IsPast():
+			topics = append(topics, topic)
+		case kind.GoType() == payload && (!kind.IsPast() || kind.IsRetired()) || slices.Contains(kind.Into(), payload):
+			former = append(former, topic)
+		}
+	}
+	slices.Sort(topics)
+	slices.Sort(former)
+	return append(topics, former...)
+}
+
 // NotificationToDomain is ToDomain for an event from the log, which also knows its
 // position. It returns an ErrNewerProgram for an event that means several today
 // (domain.Payloads), which a caller that expects one payload would pass over: use

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -35,10 +35,10 @@ type Processed struct {
 // It is for commands: the runner need not be started, and nothing else is processed. In a ctx with a transaction of the
 // follower's store everything is part of that, so that a rollback makes it a dry run. It is safe for concurrent use with
 // other runners of the same follower, also in other processes.
-func (m *members) CatchUp(ctx context.Context, follower string, report func(Processed)) ([]Processed, error) {
-	edges := m.edgesOf(follower)
-	if len(edges) == 0 {
-		return nil, m.unknown(follower)
+func (c *core) CatchUp(ctx context.Context, follower Member, report func(Processed)) ([]Processed, error) {
+	edges, err := c.edgesOf(follower)
+	if err != nil {
+		return nil, err
 	}
 	var all []Processed
 	var failed []error
@@ -54,25 +54,11 @@ func (m *members) CatchUp(ctx context.Context, follower string, report func(Proc
 }
 
 // CatchUp is that of a Runner, until Stop; then it is ErrStopped.
-func (r *SingleThreadedRunner) CatchUp(ctx context.Context, follower string, report func(Processed)) ([]Processed, error) {
+func (r *SingleThreadedRunner) CatchUp(ctx context.Context, follower Member, report func(Processed)) ([]Processed, error) {
 	if r.isStopped() {
 		return nil, ErrStopped
 	}
-	return r.members.CatchUp(ctx, follower, report)
-}
-
-type outsideKey struct{}
-
-// outside says which leaders are read with another context.
-type outside struct {
-	ctx     context.Context
-	leaders []string
-}
-
-// WithLeadersOutside returns a context in which CatchUp reads the logs of these leaders with the context outer. It is for a
-// CatchUp in a transaction of the follower's database where the leaders are in another one, which cannot be read in it.
-func WithLeadersOutside(ctx, outer context.Context, leaders ...string) context.Context {
-	return context.WithValue(ctx, outsideKey{}, outside{outer, leaders})
+	return r.core.CatchUp(ctx, follower, report)
 }
 
 // outsideLeader is a leader that is read with another context.
@@ -82,8 +68,8 @@ type outsideLeader struct {
 }
 
 func leaderOutside(ctx context.Context, leader Leader) Leader {
-	if o, ok := ctx.Value(outsideKey{}).(outside); ok && slices.Contains(o.leaders, leader.Name()) {
-		return outsideLeader{leader, o.ctx}
+	if outer := bridge.OutsideOf(ctx, leader.Name()); outer != nil {
+		return outsideLeader{leader, outer}
 	}
 	return leader
 }
@@ -120,7 +106,7 @@ func (f *following) catchUpOrExit(ctx context.Context, report func(Processed)) e
 // and is not about an event. In a transaction of the caller's, such as that of a
 // dry run, it keeps nothing.
 func (f *following) keepOutcome(ctx context.Context, err error) {
-	recorder, ok := f.app().Factory().(persistence.StatusRecorder)
+	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
 	if !ok || ctx.Err() != nil || persistence.TransactionFrom(ctx) != nil || errors.Is(err, ErrPaused) || isLocked(err) {
 		return
 	}
@@ -132,7 +118,7 @@ func (f *following) keepOutcome(ctx context.Context, err error) {
 		var statuses []persistence.FollowerStatus
 		statuses, err = recorder.FollowerStatuses(ctx)
 		failed = slices.ContainsFunc(statuses, func(s persistence.FollowerStatus) bool {
-			return s.ApplicationName == f.app().Name() && s.UpstreamApplicationName == f.leader.Name() && s.Error != "" && s.NotificationID == 0
+			return s.ApplicationName == f.app.Name() && s.UpstreamApplicationName == f.leader.Name() && s.Error != "" && s.NotificationID == 0
 		})
 	} else {
 		err = nil
@@ -149,7 +135,7 @@ func (f *following) keepOutcome(ctx context.Context, err error) {
 		})
 	}
 	if err != nil && !isNotMigrated(err) {
-		f.app().Logger().WarnContext(ctx, "the status of a follower cannot be kept", "follower", f.app().Name(), "error", err)
+		f.app.Logger().WarnContext(ctx, "the status of a follower cannot be kept", "follower", f.app.Name(), "error", err)
 	}
 }
 
@@ -158,7 +144,7 @@ func (f *following) catchUp(ctx context.Context, report func(Processed)) error {
 	head, err := f.leader.Head(ctx)
 	f.done = Processed{Leader: f.leader.Name(), Head: head}
 	if err != nil {
-		return fmt.Errorf("%s: read the log of %s: %w", f.app().Name(), f.leader.Name(), err)
+		return fmt.Errorf("%s: read the log of %s: %w", f.app.Name(), f.leader.Name(), err)
 	}
 	for {
 		did, err := f.pull(ctx)
@@ -180,22 +166,3 @@ func (f *following) catchUp(ctx context.Context, report func(Processed)) error {
 		}
 	}
 }
-
-func (m *members) edgesOf(follower string) (edges []*following) {
-	for _, edge := range m.edges {
-		if edge.app().Name() == follower {
-			edges = append(edges, edge)
-		}
-	}
-	return edges
-}
-
-func (m *members) unknown(follower string) error {
-	return &Error{Name: follower, Problem: "there is no such follower; followers are " + strings.Join(m.Followers(), ", ")}
-}
-
-// Followers are the names of the applications that follow others, in the order of their definition.
-func (m *members) Followers() []string { return m.system.Followers() }
-
-// System is what the runner runs.
-func (m *members) System() *System { return m.system }

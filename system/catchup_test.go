@@ -24,14 +24,14 @@ func TestCatchUp(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		ctx, store := t.Context(), gormstore.New(db)
 		poisoned := true
-		policy := func(ctx context.Context, event domain.Event, p *application.ProcessingEvent) error {
+		policy := func(ctx context.Context, event domain.Event, p *collector) error {
 			if poisoned {
 				return countOrFail(ctx, event, p)
 			}
 			return count(ctx, event, p)
 		}
-		sys := newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", policy)))
-		r, err := system.NewSingleThreadedRunner(sys, application.WithStore(store))
+		sys := newSystem(t, pipe(app(schoolName, school.New), following("F", policy)))
+		r, err := newSingle(sys, application.WithStore(store))
 		closing(t, r, err)
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		dog := school.RegisterDog("Fido")
@@ -39,7 +39,7 @@ func TestCatchUp(t *testing.T) {
 			dog.AddTrick(trick)
 		}
 		events := save(t, dogs.Application, dog)
-		at := func(i int) int64 { return events[i].Notification.ID }
+		at := func(i int) int64 { return events[i].NotificationID }
 		check := func(got []system.Processed, events int, position int64) {
 			t.Helper()
 			if want := []system.Processed{{Leader: schoolName, Events: events, Position: position, Head: at(3)}}; !slices.Equal(got, want) {
@@ -47,7 +47,7 @@ func TestCatchUp(t *testing.T) {
 			}
 		}
 
-		got, err := r.CatchUp(ctx, "F", nil)
+		got, err := r.CatchUp(ctx, called("F"), nil)
 		if !errors.Is(err, errPoison) {
 			t.Errorf("got %v, want the poison", err)
 		}
@@ -56,7 +56,7 @@ func TestCatchUp(t *testing.T) {
 		poisoned = false
 		undo := errors.New("dry run")
 		err = store.Transaction(ctx, func(ctx context.Context) error {
-			got, err := r.CatchUp(ctx, "F", nil)
+			got, err := r.CatchUp(ctx, called("F"), nil)
 			do(t, err)
 			check(got, 2, at(3))
 			return undo
@@ -66,18 +66,18 @@ func TestCatchUp(t *testing.T) {
 		}
 
 		var reports []system.Processed
-		got, err = r.CatchUp(ctx, "F", func(p system.Processed) { reports = append(reports, p) })
+		got, err = r.CatchUp(ctx, called("F"), func(p system.Processed) { reports = append(reports, p) })
 		do(t, err)
 		check(got, 2, at(3))
 		check(reports[len(reports)-1:], 2, at(3))
-		got, err = r.CatchUp(ctx, "F", nil)
+		got, err = r.CatchUp(ctx, called("F"), nil)
 		do(t, err)
 		check(got, 0, at(3))
 
-		_, err = r.CatchUp(ctx, "Nobody", nil)
+		_, err = r.CatchUp(ctx, called("Nobody"), nil)
 		wantError[*system.Error](t, err)
 		r.Stop()
-		if _, err := r.CatchUp(ctx, "F", nil); !errors.Is(err, system.ErrStopped) {
+		if _, err := r.CatchUp(ctx, called("F"), nil); !errors.Is(err, system.ErrStopped) {
 			t.Errorf("got %v, want ErrStopped", err)
 		}
 	})
@@ -92,13 +92,13 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		ctx, store := t.Context(), gormstore.New(db)
 		fails := errors.New("no stamps")
 		exits := false
-		policy := func(context.Context, domain.Event, *application.ProcessingEvent) error {
+		policy := func(context.Context, domain.Event, *collector) error {
 			if exits {
 				runtime.Goexit()
 			}
 			return fails
 		}
-		r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", policy))),
+		r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", policy))),
 			application.WithStore(store))
 		closing(t, r, err)
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
@@ -110,7 +110,7 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 			return statuses
 		}
 		catchUp := func(ctx context.Context) error {
-			_, err := r.CatchUp(ctx, "F", nil)
+			_, err := r.CatchUp(ctx, called("F"), nil)
 			return err
 		}
 		_ = store.Transaction(ctx, catchUp) // is rolled back, as it fails

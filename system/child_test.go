@@ -26,7 +26,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // A test that needs other processes runs its own program again, as a child that works until it is killed or its standard
@@ -61,26 +60,23 @@ type Echo struct{ domain.Aggregate }
 var echoes = domain.Define("Echo", domain.On("Heard", Heard{}))
 
 // echoing is a system of a leader, a follower that emits an event for each of the leader's, and one that writes a row.
-func echoing(effect policyFunc, options ...application.Option) *system.System {
-	sys, err := system.New(
-		system.Pipe(system.App(schoolName, school.New), system.App("Echoes", newEchoes), following("Effects", effect, options...)),
-	)
-	if err != nil {
-		panic(err)
-	}
-	return sys
+func echoing(effect policyFunc, options ...application.Option) plan {
+	return plan{pipe(app(schoolName, school.New), app("Echoes", newEchoes), following("Effects", effect, options...))}
 }
 
 func newEchoes(options ...application.Option) (*follower, error) {
 	app, err := application.New("Echoes", append(options, application.WithDefinitions(echoes.Schema))...)
-	return &follower{Application: app, policy: func(_ context.Context, event domain.Event, p *application.ProcessingEvent) error {
+	if err != nil {
+		return nil, err
+	}
+	return newFollower(app, func(_ context.Context, event domain.Event, p *collector) error {
 		p.Collect(echoes.Create(uuid.New(), Heard{NotificationID: event.NotificationID}))
 		return nil
-	}}, err
+	})
 }
 
 // affect writes a row for an event that an echo tells of, in the transaction that the position is moved in.
-func affect(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+func affect(ctx context.Context, event domain.Event, _ *collector) error {
 	tx, err := gormstore.Tx(ctx)
 	if err != nil {
 		return err
@@ -88,14 +84,45 @@ func affect(ctx context.Context, event domain.Event, _ *application.ProcessingEv
 	return tx.Create(&Effect{NotificationID: event.Data.(Heard).NotificationID}).Error
 }
 
-// withoutTransactions hides from followers that the store has transactions.
-type withoutTransactions struct{ persistence.Factory }
+// twoTransactions is a store that moves positions in a transaction after the one of
+// the effects.
+type twoTransactions struct{ *gormstore.Store }
 
-// affectElsewhere writes the row in a transaction of its own.
-func affectElsewhere(db *gorm.DB) policyFunc {
-	return func(_ context.Context, event domain.Event, _ *application.ProcessingEvent) error {
-		return db.Create(&Effect{NotificationID: event.Data.(Heard).NotificationID}).Error
+type movesKey struct{}
+
+func (s twoTransactions) Transaction(ctx context.Context, fn func(context.Context) error) error {
+	var moves []func(context.Context) error
+	if err := s.Store.Transaction(context.WithValue(ctx, movesKey{}, &moves), fn); err != nil {
+		return err
 	}
+	return s.Store.Transaction(ctx, func(ctx context.Context) error {
+		for _, move := range moves {
+			if err := move(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s twoTransactions) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+	recorder, err := s.Store.ProcessRecorder(application)
+	if err != nil {
+		return nil, err
+	}
+	return laterMoves{recorder, recorder.(persistence.PositionLocker), recorder.(persistence.PositionMover)}, nil
+}
+
+type laterMoves struct {
+	persistence.ProcessRecorder
+	persistence.PositionLocker
+	mover persistence.PositionMover
+}
+
+func (r laterMoves) MovePosition(ctx context.Context, from int64, to persistence.Tracking) error {
+	moves := ctx.Value(movesKey{}).(*[]func(context.Context) error)
+	*moves = append(*moves, func(ctx context.Context) error { return r.mover.MovePosition(ctx, from, to) })
+	return nil
 }
 
 // child is the program of a child. It returns the exit code.
@@ -121,9 +148,9 @@ func runChild(work string) error {
 	store := gormstore.New(db)
 	sys := echoing(affect)
 	if work == torn {
-		sys = echoing(affectElsewhere(db), application.WithStore(withoutTransactions{store}))
+		sys = echoing(affect, application.WithStore(twoTransactions{store}))
 	}
-	runner, err := system.NewRunner(sys, application.WithStore(store))
+	runner, err := newConcurrent(sys, application.WithStore(store))
 	if err != nil {
 		return err
 	}
@@ -131,7 +158,7 @@ func runChild(work string) error {
 		return err
 	}
 	if work != onlyFollow {
-		dogs, err := system.Get[*school.TrainingSchool](runner)
+		dogs, err := find[*school.TrainingSchool](runner)
 		if err != nil {
 			return err
 		}
@@ -150,13 +177,13 @@ func writeUntil(ctx context.Context, app *application.Application) {
 			for ctx.Err() == nil {
 				dog := school.RegisterDog(uuid.NewString())
 				dog.AddTrick("sit")
-				recordings, err := app.Save(ctx, dog)
+				saved, err := app.Save(ctx, dog)
 				if err != nil {
 					continue // nothing of it is promised
 				}
 				mu.Lock()
-				for _, r := range recordings {
-					fmt.Println("saved", r.Notification.ID)
+				for _, event := range saved.Events {
+					fmt.Println("saved", event.NotificationID)
 				}
 				mu.Unlock()
 			}
@@ -257,7 +284,7 @@ func (c *crashes) crash(t testing.TB, work string, after time.Duration) {
 // finish has the followers process the rest, and returns how often each event of the school has had its effect.
 func (c *crashes) finish(t testing.TB) (effects map[int64]int) {
 	t.Helper()
-	r, err := system.NewSingleThreadedRunner(echoing(affect), application.WithStore(gormstore.New(c.db)))
+	r, err := newSingle(echoing(affect), application.WithStore(gormstore.New(c.db)))
 	closing(t, r, err)
 	start(t, r)
 	effects = map[int64]int{}

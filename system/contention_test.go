@@ -35,7 +35,7 @@ type contended struct {
 // newContended has 4 tricks to count, after an event of another kind.
 func newContended(t *testing.T, store persistence.Factory) *contended {
 	t.Helper()
-	r, err := system.NewRunner(newSystem(t, counting()), application.WithStore(store))
+	r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
 	closing(t, r, err)
 	c := &contended{Runner: r, counters: get[*counters](t, r, countersName)}
 	save(t, c.counters.Application, countersOf.Create(counterID("sit"), Counted{}))
@@ -46,7 +46,7 @@ func newContended(t *testing.T, store persistence.Factory) *contended {
 			return nil
 		})
 	}
-	c.counters.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+	c.counters.become(func(ctx context.Context, event domain.Event, processing *collector) error {
 		c.calls++
 		if _, ok := event.Data.(school.TrickAdded); !ok {
 			return nil
@@ -134,7 +134,7 @@ func TestContentionWithoutLock(t *testing.T) {
 	db := migrated(t, testdb.OpenPostgres(t))
 	c := newContended(t, unlockable{gormstore.New(db)})
 	c.meet = func(save func() <-chan error) error { return savedOrWaiting(db, save()) }
-	_, err := c.CatchUp(t.Context(), countersName, nil)
+	_, err := c.CatchUp(t.Context(), called(countersName), nil)
 	if !persistence.IsConflict(err) {
 		t.Errorf("got %v, want a conflict", err)
 	}
@@ -145,60 +145,28 @@ func TestContentionWithoutLock(t *testing.T) {
 	c.wantCounted(t)
 }
 
-// A store that cannot lock a log has a batch repeated at once.
-func TestContentionInMemory(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		c := newContended(t, memory.New())
-		begin, attempts := time.Now(), 0
-		c.meet = func(save func() <-chan error) error {
-			if attempts++; attempts%5 == 0 { // no other writer
-				return nil
-			}
-			return <-save()
-		}
-		start(t, c)
-		waitForHeads(t, c)
-		if took := time.Since(begin); took >= time.Second {
-			t.Errorf("it took %v, as if conflicts were failures", took)
-		}
-		c.wantCounted(t)
-	})
-}
-
 // slowToLock is a store in memory whose saves wait first, as for other writers.
 type slowToLock struct {
 	*memory.Store
 	wait time.Duration
 }
 
-func (s slowToLock) Transaction(ctx context.Context, fn func(context.Context) error) error {
-	scoped, transaction := persistence.NewTransaction(ctx)
-	if err := fn(scoped); err != nil {
-		transaction.RolledBack(ctx)
-		return err
-	}
-	transaction.Committed(ctx)
-	return nil
-}
+// Courtesy says that the store has more than one writer.
+func (slowToLock) Courtesy() time.Duration { return 0 }
 
 func (s slowToLock) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	recorder, err := s.Store.ProcessRecorder(application)
-	return slowRecorder{recorder, s.wait}, err
+	return slowRecorder{recorder.(memoryRecorder), s.wait}, err
 }
 
 type slowRecorder struct {
-	persistence.ProcessRecorder
+	memoryRecorder
 	wait time.Duration
-}
-
-func (r slowRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
-	return r.MaxTrackingID(ctx, upstream)
 }
 
 func (r slowRecorder) InsertEvents(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
 	time.Sleep(r.wait)
-	return r.ProcessRecorder.InsertEvents(ctx, events)
+	return r.memoryRecorder.InsertEvents(ctx, events)
 }
 
 // The time of a batch begins when it may write, not when it begins to wait.
@@ -217,11 +185,11 @@ func TestBatchTimeBeginsAfterTheWait(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var c commits
-				r, err := system.NewSingleThreadedRunner(newSystem(t, counting()),
+				r, err := newSingle(newSystem(t, counting()),
 					application.WithStore(slowToLock{memory.New(), test.wait}))
 				closing(t, r, err)
 				counters := get[*counters](t, r, countersName)
-				counters.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+				counters.become(func(ctx context.Context, event domain.Event, processing *collector) error {
 					if err := c.policy(ctx, event, processing); err != nil {
 						return err
 					}
@@ -255,7 +223,7 @@ func (s *lockable) Transaction(ctx context.Context, fn func(context.Context) err
 
 func (s *lockable) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	recorder, err := s.Store.ProcessRecorder(application)
-	return lockableRecorder{slowRecorder{recorder, 0}}, err
+	return lockableRecorder{slowRecorder{recorder.(memoryRecorder), 0}}, err
 }
 
 type lockableRecorder struct{ slowRecorder }
@@ -277,10 +245,10 @@ func TestPauseAfterLockedBatch(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				store := &lockable{slowToLock: slowToLock{Store: memory.New()}}
-				r, err := system.NewRunner(newSystem(t, counting()), application.WithStore(store))
+				r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
 				closing(t, r, err)
 				conflicts := test.conflicts
-				get[*counters](t, r, countersName).become(func(context.Context, domain.Event, *application.ProcessingEvent) error {
+				get[*counters](t, r, countersName).become(func(context.Context, domain.Event, *collector) error {
 					time.Sleep(15 * time.Millisecond)
 					if conflicts > 0 {
 						conflicts--

@@ -134,8 +134,8 @@ func (c *crashes) follow(t testing.TB) *process {
 func (c *crashes) save(t testing.TB, dogs *application.Application, events int) {
 	t.Helper()
 	for range events {
-		for _, r := range save(t, dogs, school.RegisterDog(uuid.NewString())) {
-			c.saved = append(c.saved, r.Notification.ID)
+		for _, event := range save(t, dogs, school.RegisterDog(uuid.NewString())) {
+			c.saved = append(c.saved, event.NotificationID)
 		}
 	}
 }

@@ -97,17 +97,17 @@ func TestDeletionAfterAPageWasRead(t *testing.T) {
 						do(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
 					}
 					store := &paging{Store: gormstore.New(db), onPage: func() {}, onHead: func() {}}
-					leader := system.App(schoolName, school.New, application.WithStore(store))
+					leader := app(schoolName, school.New, application.WithStore(store))
 					node := following("F", count)
 					if len(s.topics) > 0 {
 						node = filtering("F", count, s.topics...)
 					}
-					r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(leader, node)), application.WithStore(gormstore.New(db)))
+					r, err := newSingle(newSystem(t, pipe(leader, node)), application.WithStore(gormstore.New(db)))
 					closing(t, r, err)
 					dogs := get[*school.TrainingSchool](t, r, schoolName)
 					catchUp := func() {
 						t.Helper()
-						_, err := r.CatchUp(t.Context(), "F", nil)
+						_, err := r.CatchUp(t.Context(), called("F"), nil)
 						do(t, err)
 					}
 					if s.processed {
@@ -135,7 +135,7 @@ func TestDeletionAfterAPageWasRead(t *testing.T) {
 					*hook = func() {}
 					check := func() {
 						t.Helper()
-						f := get[system.Member](t, r, "F").Base()
+						f := get[*follower](t, r, "F").Application
 						if got, want := position(t, f, schoolName), head(t, dogs.Application); got != want {
 							t.Errorf("the position is %d, want the end of the log, %d", got, want)
 						}
@@ -167,34 +167,21 @@ func TestDeletionBeforeParking(t *testing.T) {
 					do(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
 				}
 				deletion := once(func() { deleteDog(t, db, "Fido") })
-				node := system.App("F", func(options ...application.Option) (parksAfter, error) {
-					app, err := application.New("F", options...)
-					return parksAfter{&follower{Application: app, policy: countOrFail}, deletion}, err
-				})
-				r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), node)),
+				node := followingWith("F", countOrFail, []system.FollowerOption{
+					system.Park(func(persistence.Notification, error, int) bool { deletion(); return true })})
+				r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), node)),
 					application.WithStore(gormstore.New(db)))
 				closing(t, r, err)
 				dog := school.RegisterDog("Fido")
 				dog.AddTrick("bite")
 				save(t, get[*school.TrainingSchool](t, r, schoolName).Application, dog)
-				_, err = r.CatchUp(t.Context(), "F", nil)
+				_, err = r.CatchUp(t.Context(), called("F"), nil)
 				do(t, err)
 				parkerFixture{SingleThreadedRunner: r}.wantParked(t, 0)
-				if got := position(t, get[parksAfter](t, r, "F").Application, schoolName); got != 0 {
+				if got := position(t, get[*follower](t, r, "F").Application, schoolName); got != 0 {
 					t.Errorf("the position is %d, want 0: the log is empty", got)
 				}
 			})
 		})
 	}
-}
-
-// parksAfter is a follower that parks what fails, after a call of a function.
-type parksAfter struct {
-	*follower
-	before func()
-}
-
-func (p parksAfter) Park(persistence.Notification, error, int) bool {
-	p.before()
-	return true
 }

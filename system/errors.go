@@ -14,7 +14,7 @@ type Error struct {
 	Name string
 	// Problem says what is wrong.
 	Problem string
-	// Err is ErrNameMismatch, ErrLoop, ErrFollowsNobody, or nil.
+	// Err is ErrLoop, ErrFollowsNobody, or nil.
 	Err error
 }
 
@@ -35,8 +35,6 @@ func (e *Error) Unwrap() []error {
 
 // What an Error can be about.
 var (
-	// ErrNameMismatch says that an application does not have the name that its system gives it.
-	ErrNameMismatch = errors.New("the application has another name")
 	// ErrLoop says that several pipes make a loop together.
 	ErrLoop = errors.New("the applications follow each other in a loop")
 	// ErrFollowsNobody says that a follower has no leader.
@@ -50,24 +48,24 @@ var (
 	ErrStopped        = fmt.Errorf("%w: the runner was stopped; make a new one", domain.ErrEventSourcing)
 )
 
-// ErrPolicyPanic is what a *PanicError is.
-var ErrPolicyPanic = errors.New("policy panicked")
+// ErrHandlerPanic is what a *PanicError is.
+var ErrHandlerPanic = errors.New("handler panicked")
 
-// PanicError is a panic while an event was processed, usually of the policy. It counts as an error of the policy.
+// PanicError is a panic while an event was processed, usually of a handler. It counts as an error of the handler.
 type PanicError struct {
 	Value any
 	// Stack is where it happened, as debug.Stack has it.
 	Stack []byte
 }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("policy panicked: %v", e.Value) }
+func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
 
-// Unwrap makes the error an ErrPolicyPanic and, where the panic's value was an error, that error.
+// Unwrap makes the error an ErrHandlerPanic and, where the panic's value was an error, that error.
 func (e *PanicError) Unwrap() []error {
 	if err, ok := e.Value.(error); ok {
-		return []error{ErrPolicyPanic, err, domain.ErrEventSourcing}
+		return []error{ErrHandlerPanic, err, domain.ErrEventSourcing}
 	}
-	return []error{ErrPolicyPanic, domain.ErrEventSourcing}
+	return []error{ErrHandlerPanic, domain.ErrEventSourcing}
 }
 
 // ProcessingError says that a follower could not process an event, or not read the log that it is in.

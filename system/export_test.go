@@ -4,8 +4,8 @@ import "time"
 
 // SetBatchTime sets after what time a batch of the followers ends. Call it
 // before the runner starts.
-func (m *members) SetBatchTime(d time.Duration) {
-	for _, edge := range m.edges {
-		edge.batchTime = d
+func (c *core) SetBatchTime(d time.Duration) {
+	for _, edge := range c.edges {
+		edge.config.BatchTime = d
 	}
 }

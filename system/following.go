@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -11,22 +12,12 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// A batch ends after so many events or so much time, whichever comes first, because it keeps others from writing.
-const (
-	batchEvents = 500
-	batchTime   = 20 * time.Millisecond
-	// fewestEvents are read at least, however slow the policy is.
-	fewestEvents = 10
-)
-
-// standByAfter is how long a follower of a Runner waits for its position before
-// it stands by. A batch holds the position for about batchTime, so another
-// process that holds it for longer is at an event that takes long.
-const standByAfter = 10 * batchTime
+// fewestEvents are read at least, however slow the handlers are.
+const fewestEvents = 10
 
 // After a conflict so many batches lock the follower's log before they read.
 // Where one writer conflicts, others will soon, and a batch that conflicts is
@@ -43,14 +34,13 @@ const fullPolls = 10
 
 // following is one follower's following of one leader. One goroutine at a time may pull.
 type following struct {
-	follower Follower
+	follower *Follower
+	app      bridge.Application
 	leader   Leader
-	topics   []string
-	parker   Parker        // nil where the follower parks nothing
+	topics   []string // under all names; none if all are wanted
+	config   Config
 	identity string        // of the runner or command
 	wait     time.Duration // for the position; 0 is the store's lock timeout
-
-	batchTime time.Duration // after which a batch ends
 
 	took    time.Duration // by the last batch
 	aside   int           // how many events of the last batch were put aside
@@ -76,44 +66,29 @@ type following struct {
 	isPaused   bool     // as the last pull has found it
 	standsBy   bool     // as well: another process holds the position
 
-	mu      sync.Mutex // protects what follows
-	over    bool       // nobody pulls any more
-	status  Status
-	current inProcess
+	mu       sync.Mutex // protects what follows
+	over     bool       // nobody pulls any more
+	status   Status
+	current  inProcess
+	waiters  []*waiter
+	position int64  // as it was last read or moved, for waiters
+	wake     func() // wakes the goroutine that pulls, if there is one
 }
 
-func newFollowing(follower Follower, leader Leader) *following {
-	f := &following{follower: follower, leader: leader, idle: -1, limit: batchEvents, batchTime: batchTime,
-		identity: newIdentity()}
-	if filter, ok := follower.(TopicFilter); ok {
-		f.topics = topicsOf(leader, filter.Topics())
+func newFollowing(follower *Follower, leader Leader, config Config) *following {
+	f := &following{follower: follower, app: follower.app, leader: leader, config: config, idle: -1,
+		limit: config.BatchEvents, mindParked: follower.park != nil, identity: newIdentity()}
+	for _, names := range follower.topics(leader) {
+		f.topics = append(f.topics, names...)
 	}
-	f.parker, _ = follower.(Parker)
-	f.mindParked = f.parker != nil
-	f.status = Status{Follower: f.app().Name(), Leader: leader.Name(), State: Stopped}
+	f.status = Status{Follower: f.app.Name(), Leader: leader.Name(), State: Stopped}
 	return f
 }
 
 // again returns a following of the same follower that has not pulled yet.
 func (f *following) again(leader Leader) *following {
-	other := newFollowing(f.follower, leader)
-	other.batchTime = f.batchTime
-	return other
+	return newFollowing(f.follower, leader, f.config)
 }
-
-// topicsOf adds the former names of wanted topics.
-func topicsOf(leader Leader, wanted []string) (all []string) {
-	for _, topic := range wanted {
-		for _, name := range append([]string{topic}, leader.Topics(topic)...) {
-			if !slices.Contains(all, name) {
-				all = append(all, name)
-			}
-		}
-	}
-	return all
-}
-
-func (f *following) app() *application.Application { return f.follower.Base() }
 
 // errOvertaken says that another process has moved the position. Nothing of the batch was stored, and nothing is lost.
 var errOvertaken = errors.New("another process of the follower was faster")
@@ -170,13 +145,9 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	case err != nil || b.from == b.to:
 		return nothingMore, err
 	}
-	process := f.processSingly
-	if f.batches() {
-		process = f.processTogether
-	}
 	f.aside, f.exit = 0, &exit{batch: b} // until it returns
 	begin := time.Now()
-	processed, err := process(ctx, b)
+	processed, err := f.process(ctx, b)
 	f.took, f.exit = time.Since(begin), nil
 	return f.conclude(ctx, b, processed, err)
 }
@@ -223,6 +194,7 @@ func (f *following) conclude(ctx context.Context, b batch, processed int, err er
 	f.done.Events += processed - f.aside
 	f.done.Parked += f.aside
 	f.done.Position = b.position(processed)
+	f.reached(f.done.Position)
 	switch {
 	case err == nil && (len(b.events) > 0 || b.to < b.head):
 		return maybeMore, nil
@@ -253,9 +225,9 @@ func (f *following) adapt(processed, read int) {
 	switch {
 	case f.careful > 0:
 	case processed < read:
-		f.limit = min(max(2*processed, fewestEvents), batchEvents)
+		f.limit = min(max(2*processed, fewestEvents), f.config.BatchEvents)
 	default:
-		f.limit = min(2*f.limit, batchEvents)
+		f.limit = min(2*f.limit, f.config.BatchEvents)
 	}
 }
 
@@ -279,10 +251,7 @@ func (f *following) repeats(err error) bool {
 // logLocker is nil if the store cannot keep other writers out of the follower's
 // log while it processes events.
 func (f *following) logLocker() persistence.LogLocker {
-	if !f.batches() {
-		return nil
-	}
-	locker, _ := f.app().Recorder().(persistence.LogLocker)
+	locker, _ := f.app.Recorder().(persistence.LogLocker)
 	return locker
 }
 
@@ -292,7 +261,7 @@ func (f *following) deservesCare(b batch, err error) bool {
 	if f.careful > 0 || f.isRetryable(err) || errors.Is(err, errUnlockedMove) {
 		return false
 	}
-	return persistence.IsConflict(err) || len(b.events) > 1 && f.batches()
+	return persistence.IsConflict(err) || len(b.events) > 1
 }
 
 // suspect is the event that an error of the whole batch is about, where that is certain.
@@ -307,6 +276,7 @@ func (b batch) suspect() (n persistence.Notification) {
 // behind it.
 func (f *following) read(ctx context.Context) (batch, error) {
 	f.idle = -1
+	waiting := f.newWaiters()
 	if err := f.recall(ctx); err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
@@ -320,10 +290,12 @@ func (f *following) read(ctx context.Context) (batch, error) {
 		return batch{}, f.failed(persistence.Notification{}, fmt.Errorf("its position in notification_tracking is %d, "+
 			"and must not be negative; correct the row, or delete it to process the log from its first event", position))
 	}
+	f.reached(position)
 	head, err := f.leader.Head(ctx)
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
+	f.aim(waiting, head)
 	newest, known := head, f.ahead != nil && f.ahead.Position == position
 	if position > head && !known {
 		// Another process was told of a later end before a writer said from
@@ -418,7 +390,7 @@ func (f *following) lookAgain(ctx context.Context) (position, head int64, err er
 // server, if both are in one database.
 func (f *following) look(ctx context.Context) (position, head int64, err error) {
 	read := func(ctx context.Context) error {
-		if position, err = f.app().Recorder().MaxTrackingID(ctx, f.leader.Name()); err != nil {
+		if position, err = f.app.Recorder().MaxTrackingID(ctx, f.leader.Name()); err != nil {
 			return err
 		}
 		head, err = newestOf(ctx, f.leader)
@@ -476,7 +448,7 @@ func (f *following) checkAhead(position, head int64) error {
 	if position <= head {
 		return nil
 	}
-	f.ahead = &AheadError{Follower: f.app().Name(), Leader: f.leader.Name(), Position: position, Head: head}
+	f.ahead = &AheadError{Follower: f.app.Name(), Leader: f.leader.Name(), Position: position, Head: head}
 	return f.ahead
 }
 
@@ -490,17 +462,9 @@ func (f *following) quiet(ctx context.Context) bool {
 	return err == nil && head == f.idle
 }
 
-// batches tells whether the store can process several events in one transaction: it must be able to keep other processes
-// of the follower out meanwhile, which a comparison of positions at the end cannot.
-func (f *following) batches() bool {
-	_, transactor := f.app().Factory().(persistence.Transactor)
-	_, locker := f.app().Recorder().(persistence.PositionLocker)
-	return transactor && locker
-}
-
-// processTogether processes a batch in one transaction, which ends early when it takes too long. The position is locked
+// process processes a batch in one transaction, which ends early when it takes too long. The position is locked
 // before anything else, then, after a conflict, the log that the policies read and add to.
-func (f *following) processTogether(ctx context.Context, b batch) (processed int, err error) {
+func (f *following) process(ctx context.Context, b batch) (processed int, err error) {
 	aside := 0
 	err = f.transaction(ctx, func(ctx context.Context) error {
 		processed, aside = 0, 0
@@ -524,7 +488,7 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 				to = b.events[processed-1].ID
 				break
 			}
-			isAside, err := f.processOrPark(ctx, n, parked, limit.store)
+			isAside, err := f.processOrPark(ctx, n, parked, limit.saved)
 			if _, undecodable := errors.AsType[undecodableError](err); undecodable && processed > 0 {
 				to = b.events[processed-1].ID // nothing of n was done, and what is before it need not be done again
 				break
@@ -551,7 +515,6 @@ func (f *following) processTogether(ctx context.Context, b batch) (processed int
 // others from it: at once if the transaction has that lock, and otherwise with
 // its first save, which may have waited for other writers.
 type timeLimit struct {
-	collected storeFunc
 	batchTime time.Duration
 	deadline  time.Time
 	mayWrite  bool
@@ -559,23 +522,20 @@ type timeLimit struct {
 
 func (f *following) newTimeLimit() *timeLimit {
 	return &timeLimit{
-		collected: f.app().StoreCollected,
-		batchTime: f.batchTime,
-		deadline:  time.Now().Add(f.batchTime),
+		batchTime: f.config.BatchTime,
+		deadline:  time.Now().Add(f.config.BatchTime),
 		mayWrite:  f.locking > 0 || f.hasOneWriter(),
 	}
 }
 
 func (l *timeLimit) isOver() bool { return time.Now().After(l.deadline) }
 
-// store is a storeFunc.
-func (l *timeLimit) store(ctx context.Context, p *application.ProcessingEvent) ([]persistence.Recording, error) {
-	recordings, err := l.collected(ctx, p)
-	if len(recordings) > 0 && !l.mayWrite {
+// saved is called after a save.
+func (l *timeLimit) saved() {
+	if !l.mayWrite {
 		l.mayWrite = true
 		l.deadline = time.Now().Add(l.batchTime)
 	}
-	return recordings, err
 }
 
 // lockBatch locks the position of a batch, which must be where the batch begins.
@@ -628,7 +588,7 @@ func (f *following) readAgain(ctx context.Context, b batch) error {
 func (f *following) lockPosition(ctx context.Context) (position int64, revision *int64, err error) {
 	var settings *persistence.FollowerSettings
 	if f.settingsRecorder() == nil {
-		position, err = f.app().Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
+		position, err = f.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
 	} else {
 		position, settings, revision, err = f.lockSettings(ctx)
 	}
@@ -666,9 +626,6 @@ func (f *following) readSettings(
 func (f *following) lockSettings(
 	ctx context.Context,
 ) (position int64, settings *persistence.FollowerSettings, revision *int64, err error) {
-	if !f.batches() {
-		return f.readSettings(ctx)
-	}
 	recorder := f.settingsRecorder()
 	if revisions, ok := recorder.(persistence.RevisionRecorder); ok {
 		position, settings, at, err := revisions.LockSettingsRevision(ctx, f.leader.Name(), f.wait)
@@ -687,11 +644,11 @@ func (f *following) lockSettings(
 
 // processOrPark puts an event aside where an earlier one of its originator is, unless only a newer program can read it.
 func (f *following) processOrPark(
-	ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64, store storeFunc,
+	ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64, saved func(),
 ) (aside bool, err error) {
 	first, ok := parked[n.OriginatorID]
 	if !ok {
-		return false, f.process(ctx, n, store)
+		return false, f.processEvent(ctx, n, saved)
 	}
 	if _, err := f.leader.Decode(n); errors.Is(err, persistence.ErrNewerProgram) {
 		return false, f.failed(n, undecodableError{err})
@@ -702,42 +659,13 @@ func (f *following) processOrPark(
 	return true, nil
 }
 
-// processSingly stores what is made of each event together with its position.
-func (f *following) processSingly(ctx context.Context, b batch) (processed int, err error) {
-	position := b.from
-	for _, n := range b.events {
-		if err := f.transaction(ctx, func(ctx context.Context) error { return f.process(ctx, n, f.record) }); err != nil {
-			return processed, err
-		}
-		position = n.ID
-		processed++
-	}
-	if position == b.to {
-		return processed, nil
-	}
-	return processed, unlessOvertaken(f.move(ctx, position, b.to))
-}
-
-// record is Application.Record, where a position that is there already means that another process was faster.
-func (f *following) record(ctx context.Context, processing *application.ProcessingEvent) ([]persistence.Recording, error) {
-	recordings, err := f.app().Record(ctx, processing)
-	return recordings, unlessOvertaken(err)
-}
-
-func unlessOvertaken(err error) error {
-	if _, ok := errors.AsType[*persistence.TrackingError](err); ok {
-		return errOvertaken
-	}
-	return err
-}
-
 // move moves the position from where it was read.
 func (f *following) move(ctx context.Context, from, to int64) error {
 	tracking := persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: to}
-	if mover, ok := f.app().Recorder().(persistence.PositionMover); ok {
+	if mover, ok := f.app.Recorder().(persistence.PositionMover); ok {
 		return mover.MovePosition(ctx, from, tracking)
 	}
-	return f.app().Recorder().InsertTracking(ctx, tracking)
+	return f.app.Recorder().InsertTracking(ctx, tracking)
 }
 
 // errUnlockedMove says that a program which does not take the lock of the
@@ -754,38 +682,29 @@ func (f *following) moveLocked(ctx context.Context, from, to int64) error {
 	return err
 }
 
-// transaction runs fn in a transaction of the follower's store. Where the store has none, fn must store everything at
-// once; what waits for a commit still waits for fn, and policies read past the caches, as they do in a transaction.
-//
-// A panic of what waits for the commit is an error, although everything is stored: it must not end the process.
+// transaction runs fn in a transaction of the follower's store. A panic of an effect
+// that waits for the commit is an error, although everything is stored: it must not
+// end the process.
 func (f *following) transaction(ctx context.Context, fn func(ctx context.Context) error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			err = &PanicError{Value: value, Stack: debug.Stack()}
 		}
 	}()
-	if store, ok := f.app().Factory().(persistence.Transactor); ok {
-		entered := false
-		operation := fmt.Sprintf("transaction of follower %s of %s", f.app().Name(), f.leader.Name())
-		err := store.Transaction(persistence.WithOperation(ctx, operation), func(ctx context.Context) error {
-			entered = true
-			return fn(ctx)
-		})
-		if !entered && errors.Is(err, persistence.ErrLockTimeout) && f.hasOneWriter() {
-			err = &persistence.Error{Class: persistence.ErrPositionLocked, Op: f.app().Name() + ": begin to write", Err: err}
-		}
-		return err
+	store := f.app.Factory().(persistence.Transactor) // New has looked
+	entered := false
+	operation := fmt.Sprintf("transaction of follower %s of %s", f.app.Name(), f.leader.Name())
+	err = store.Transaction(persistence.WithOperation(ctx, operation), func(ctx context.Context) error {
+		entered = true
+		return fn(ctx)
+	})
+	if !entered && errors.Is(err, persistence.ErrLockTimeout) && f.hasOneWriter() {
+		err = &persistence.Error{Class: persistence.ErrPositionLocked, Op: f.app.Name() + ": begin to write", Err: err}
 	}
-	scoped, scope := persistence.NewTransaction(ctx)
-	if err := fn(scoped); err != nil {
-		scope.RolledBack(ctx)
-		return err
-	}
-	scope.Committed(ctx)
-	return nil
+	return err
 }
 
-// undecodableError is an error of Decode: the policy was not called.
+// undecodableError is an error of Decode: no handler was called.
 type undecodableError struct{ error }
 
 func (e undecodableError) Unwrap() error { return e.error }
@@ -796,7 +715,7 @@ func (f *following) hasOneWriter() bool { return f.storeCourtesy() > 0 }
 
 // storeCourtesy is how long the store of one writer is to be left alone, or 0.
 func (f *following) storeCourtesy() time.Duration {
-	if store, ok := f.app().Factory().(persistence.SingleWriter); ok {
+	if store, ok := f.app.Factory().(persistence.SingleWriter); ok {
 		return store.Courtesy()
 	}
 	return 0
@@ -808,12 +727,12 @@ func (f *following) storeCourtesy() time.Duration {
 // batch takes it.
 func (f *following) courtesy() time.Duration {
 	switch {
-	case f.took <= f.batchTime/2:
+	case f.took <= f.config.BatchTime/2:
 		return 0
 	case f.hasOneWriter():
 		return f.storeCourtesy()
 	case f.locking > 0:
-		return f.batchTime / 2
+		return f.config.BatchTime / 2
 	}
 	return 0
 }
@@ -823,15 +742,14 @@ func isLocked(err error) bool { return errors.Is(err, persistence.ErrPositionLoc
 
 // locked is the error of a command that has waited for another process.
 func (f *following) locked() error {
-	return &persistence.Error{Class: persistence.ErrPositionLocked, Op: f.app().Name() + ": follow " + f.leader.Name(),
+	return &persistence.Error{Class: persistence.ErrPositionLocked, Op: f.app.Name() + ": follow " + f.leader.Name(),
 		Hint: "it processes what there is to process; see the command followers"}
 }
 
-type storeFunc func(context.Context, *application.ProcessingEvent) ([]persistence.Recording, error)
-
-// process decodes an event with the leader's mapper, calls the policy, and stores what it has collected. A panic in any
-// of it is an error: it must not end the process, which would meet the same event when it is started again.
-func (f *following) process(ctx context.Context, n persistence.Notification, store storeFunc) (err error) {
+// processEvent decodes an event with the leader's mapper and handles it. A panic is
+// an error: it must not end the process, which would meet the same event when it is
+// started again.
+func (f *following) processEvent(ctx context.Context, n persistence.Notification, saved func()) (err error) {
 	f.begin(n.ID)
 	defer f.end()
 	returned := false
@@ -845,29 +763,34 @@ func (f *following) process(ctx context.Context, n persistence.Notification, sto
 			err = f.failed(n, err)
 		}
 	}()
-	err = f.processEvent(ctx, n, store)
+	err = f.handle(ctx, n, saved)
 	returned = true
 	return err
 }
 
-func (f *following) processEvent(ctx context.Context, n persistence.Notification, store storeFunc) error {
+func (f *following) handle(ctx context.Context, n persistence.Notification, saved func()) error {
 	event, err := f.leader.Decode(n)
 	if err != nil {
 		return undecodableError{err}
 	}
-	ctx = application.WithCause(ctx, event)
-	processing := application.NewProcessingEvent(persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: n.ID})
-	if err := f.follower.Policy(application.WithProcessing(ctx), event, processing); err != nil {
+	if err := f.app.Ready(ctx); err != nil {
 		return err
 	}
-	_, err = store(ctx, processing)
-	return err
+	ctx = bridge.WithCause(ctx, event, saved)
+	for part := range event.Parts() {
+		if handle := f.follower.handler(reflect.TypeOf(part.Data)); handle != nil {
+			if err := handle(ctx, part); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // failed says which event an error is about, unless the error says so already.
 func (f *following) failed(n persistence.Notification, err error) error {
-	if known, ok := errors.AsType[*ProcessingError](err); ok && known.Follower == f.app().Name() {
+	if known, ok := errors.AsType[*ProcessingError](err); ok && known.Follower == f.app.Name() {
 		return err
 	}
-	return &ProcessingError{Follower: f.app().Name(), Leader: f.leader.Name(), NotificationID: n.ID, Topic: n.Topic, Err: err}
+	return &ProcessingError{Follower: f.app.Name(), Leader: f.leader.Name(), NotificationID: n.ID, Topic: n.Topic, Err: err}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -30,8 +31,8 @@ import (
 func TestCatchUpAndFollow(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var j journal
-		leader := system.App(schoolName, school.New)
-		r := p.runner(t, system.Pipe(leader, system.App(countersName, newCounters)), system.Pipe(leader, following("Journal", j.policy)))
+		leader := app(schoolName, school.New)
+		r := p.runner(t, pipe(leader, app(countersName, newCounters)), pipe(leader, following("Journal", j.policy)))
 		dogs, counters := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
 		register(t, dogs, 3, "Fido")
 		if got := statuses(t, r)[0]; got.State != system.Stopped || got.Lag() == 0 {
@@ -61,9 +62,9 @@ func TestCatchUpAndFollow(t *testing.T) {
 func TestSeveralEdges(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var both journal
-		dogsNode, countersNode := system.App(schoolName, school.New), system.App(countersName, newCounters)
+		dogsNode, countersNode := app(schoolName, school.New), app(countersName, newCounters)
 		bothNode := following("Both", both.policy)
-		r := p.started(t, system.Pipe(dogsNode, countersNode, bothNode), system.Pipe(dogsNode, bothNode))
+		r := p.started(t, pipe(dogsNode, countersNode, bothNode), pipe(dogsNode, bothNode))
 		// The counters' events are decoded with the counters' definitions, the dogs' with those of the school.
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		register(t, dogs, 5, "Fido", "Rex")
@@ -104,7 +105,7 @@ var (
 	resultsDefinition  = domain.Define("Result", domain.On("Made", ResultMade{}))
 )
 
-func execute(_ context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+func execute(_ context.Context, event domain.Event, processing *collector) error {
 	given, ok := event.Data.(CommandGiven)
 	if !ok {
 		return nil
@@ -120,13 +121,16 @@ func execute(_ context.Context, event domain.Event, processing *application.Proc
 // Commands are executed by a follower, whose results the commands' application follows in turn.
 func TestLoop(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
-		commands := system.App("Commands", func(options ...application.Option) (*follower, error) {
+		commands := app("Commands", func(options ...application.Option) (*follower, error) {
 			app, err := application.New("Commands", options...)
 			if err != nil {
 				return nil, err
 			}
-			repository := application.NewRepository(app, commandsDefinition)
-			return &follower{Application: app, policy: func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+			repository, err := application.NewRepository(app, commandsDefinition)
+			if err != nil {
+				return nil, err
+			}
+			return newFollower(app, func(ctx context.Context, event domain.Event, processing *collector) error {
 				made := event.Data.(ResultMade)
 				command, err := repository.Get(ctx, made.Command)
 				if err != nil {
@@ -135,12 +139,12 @@ func TestLoop(t *testing.T) {
 				domain.Trigger(command, CommandDone{made.Output, made.Problem})
 				processing.Collect(command)
 				return nil
-			}}, nil
+			})
 		})
 		results := following("Results", execute, application.WithDefinitions(resultsDefinition.Schema))
-		r := p.started(t, system.Pipe(commands, results, commands))
+		r := p.started(t, pipe(commands, results, commands))
 		app := get[*follower](t, r, "Commands").Application
-		repository := application.NewRepository(app, commandsDefinition)
+		repository := must(application.NewRepository(app, commandsDefinition))
 		var given []*Command
 		for _, text := range []string{"sit", "fail", "roll over"} {
 			command := commandsDefinition.Create(uuid.New(), CommandGiven{text})
@@ -161,12 +165,12 @@ func TestLoop(t *testing.T) {
 func TestSelfFollowing(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		const last = 5
-		countdown := system.App(countersName, func(options ...application.Option) (*counters, error) {
+		countdown := app(countersName, func(options ...application.Option) (*counters, error) {
 			c, err := newCounters(options...)
 			if err != nil {
 				return nil, err
 			}
-			c.policy = func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+			c.policy = func(ctx context.Context, event domain.Event, processing *collector) error {
 				if event.OriginatorVersion == last {
 					return nil
 				}
@@ -180,7 +184,7 @@ func TestSelfFollowing(t *testing.T) {
 			}
 			return c, nil
 		})
-		r := p.started(t, system.Pipe(countdown, countdown))
+		r := p.started(t, pipe(countdown, countdown))
 		c := get[*counters](t, r, countersName)
 		save(t, c.Application, countersOf.Create(counterID("sit"), Counted{}))
 		p.sync(t, r)
@@ -194,18 +198,18 @@ func TestSelfFollowing(t *testing.T) {
 func TestTopics(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var none, some, all journal
-		leader := system.App(schoolName, school.New)
+		leader := app(schoolName, school.New)
 		r := p.started(t,
-			system.Pipe(leader, filtering("Some", some.policy, "Dog.TrickAdded")),
-			system.Pipe(leader, filtering("All", all.policy)),
-			system.Pipe(leader, filtering("None", none.policy, "Dog.TrickAdded")))
+			pipe(leader, filtering("Some", some.policy, "Dog.TrickAdded")),
+			pipe(leader, filtering("All", all.policy)),
+			pipe(leader, filtering("None", none.policy, "Dog.TrickAdded")))
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		register(t, dogs, 0, "Fido", "Rex")
 		p.sync(t, r)
 		if got := len(none.events(t)); got != 0 {
 			t.Errorf("%d events passed the filter", got)
 		}
-		if got := position(t, get[*filter](t, r, "None").Application, schoolName); got != head(t, dogs.Application) {
+		if got := position(t, get[*follower](t, r, "None").Application, schoolName); got != head(t, dogs.Application) {
 			t.Errorf("the position is %d, want it at the head, %d", got, head(t, dogs.Application))
 		}
 		register(t, dogs, 2, "Bella")
@@ -243,7 +247,7 @@ func TestFormerTopics(t *testing.T) {
 	save(t, today, now.Create(uuid.New(), purred{}))
 
 	var j journal
-	r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.Built(today), filtering("F", j.policy, "Cat.Purred"))),
+	r, err := newSingle(newSystem(t, pipe(built(today), handling("F", j.policy, []handlerOf{on[purred]}))),
 		application.WithStore(store))
 	closing(t, r, err)
 	start(t, r)
@@ -254,8 +258,8 @@ func TestFormerTopics(t *testing.T) {
 func TestGoexitInPolicy(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		r := newRunner(t, gormstore.New(db), system.Pipe(system.App(schoolName, school.New),
-			following("F", func(context.Context, domain.Event, *application.ProcessingEvent) error {
+		r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New),
+			following("F", func(context.Context, domain.Event, *collector) error {
 				runtime.Goexit()
 				return nil
 			})))
@@ -274,8 +278,8 @@ func TestGoexitInPolicy(t *testing.T) {
 func TestPanicAfterTheCommit(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var mails atomic.Int64
-		r := p.started(t, system.Pipe(system.App(schoolName, school.New),
-			following("F", func(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+		r := p.started(t, pipe(app(schoolName, school.New),
+			following("F", func(ctx context.Context, event domain.Event, _ *collector) error {
 				persistence.OnCommit(ctx, func(context.Context) {
 					mails.Add(1)
 					if event.NotificationID == 1 {
@@ -299,7 +303,7 @@ func TestExactlyOnce(t *testing.T) {
 		boom := errors.New("boom")
 		var mu sync.Mutex
 		failures := 2
-		c.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+		c.become(func(ctx context.Context, event domain.Event, processing *collector) error {
 			if p.db != nil {
 				if err := count(ctx, event, processing); err != nil {
 					return err
@@ -343,7 +347,7 @@ func TestExactlyOnce(t *testing.T) {
 // A policy of a store without transactions has none to write to.
 func TestNoTransaction(t *testing.T) {
 	t.Parallel()
-	r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", count))))
+	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", count))))
 	closing(t, r, err)
 	start(t, r)
 	register(t, get[*school.TrainingSchool](t, r, schoolName), 1, "Fido")
@@ -360,7 +364,7 @@ func TestEffectAndPositionAreOneTransaction(t *testing.T) {
 		run := func(trick string, effect policyFunc, options ...application.Option) {
 			t.Helper()
 			crashed := false
-			crashing := func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+			crashing := func(ctx context.Context, event domain.Event, processing *collector) error {
 				if err := effect(ctx, event, processing); err != nil {
 					return err
 				}
@@ -372,11 +376,11 @@ func TestEffectAndPositionAreOneTransaction(t *testing.T) {
 			}
 			leader, err := school.New()
 			do(t, err)
-			r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.Built(leader), following("F", crashing, options...))))
+			r, err := newSingle(newSystem(t, pipe(built(leader), following("F", crashing, options...))))
 			closing(t, r, err)
 			start(t, r)
 			do(t, leader.Register(t.Context(), "Fido"), leader.AddTrick(t.Context(), "Fido", trick))
-			if !errors.Is(r.Err(), system.ErrPolicyPanic) {
+			if !errors.Is(r.Err(), system.ErrHandlerPanic) {
 				t.Fatalf("got %v, want a crash", r.Err())
 			}
 			do(t, r.Sync(t.Context()))
@@ -385,7 +389,7 @@ func TestEffectAndPositionAreOneTransaction(t *testing.T) {
 		if got := tricksCounted(t, db, "one transaction"); got != 1 {
 			t.Errorf("the effect is there %d times, want once", got)
 		}
-		run("two transactions", func(_ context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+		run("two transactions", func(_ context.Context, event domain.Event, _ *collector) error {
 			if added, ok := event.Data.(school.TrickAdded); ok {
 				return addOne(db, added.Trick)
 			}
@@ -404,7 +408,7 @@ func TestErrorInPolicy(t *testing.T) {
 		poison := errors.New("poison")
 		r := p.runner(t, counting())
 		dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
-		c.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+		c.become(func(ctx context.Context, event domain.Event, processing *collector) error {
 			if err := c.count(ctx, event, processing); err != nil {
 				return err
 			}
@@ -424,16 +428,16 @@ func TestErrorInPolicy(t *testing.T) {
 		register(t, dogs, 1, "Rex") // which succeeds
 
 		status := waitForState(t, r, system.Retrying)
-		at, before := events[3].Notification, events[2].Notification
-		if status.NotificationID != at.ID || status.Position != before.ID || status.Lag() <= 0 || status.Since.IsZero() {
-			t.Errorf("got %+v, want it at notification %d", status, at.ID)
+		at, before := events[3].NotificationID, events[2].NotificationID
+		if status.NotificationID != at || status.Position != before || status.Lag() <= 0 || status.Since.IsZero() {
+			t.Errorf("got %+v, want it at notification %d", status, at)
 		}
 		if p.concurrent != status.NextRetry.After(status.Since) {
 			t.Errorf("the next retry is at %v, after the failure at %v", status.NextRetry, status.Since)
 		}
 		failed := wantError[*system.ProcessingError](t, status.Err)
 		if failed.Follower != countersName || failed.Leader != schoolName || failed.Topic != "Dog.TrickAdded" ||
-			failed.NotificationID != at.ID || !errors.Is(failed, poison) || !errors.Is(failed, domain.ErrEventSourcing) {
+			failed.NotificationID != at || !errors.Is(failed, poison) || !errors.Is(failed, domain.ErrEventSourcing) {
 			t.Errorf("got %+v", failed)
 		}
 		if !errors.Is(r.Err(), poison) {
@@ -458,11 +462,11 @@ func TestErrorInPolicy(t *testing.T) {
 func TestPanicInPolicy(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		cause := errors.New("the cause")
-		r := p.started(t, system.Pipe(system.App(schoolName, school.New),
-			following("F", func(context.Context, domain.Event, *application.ProcessingEvent) error { panicking(cause); return nil })))
+		r := p.started(t, pipe(app(schoolName, school.New),
+			following("F", func(context.Context, domain.Event, *collector) error { panicking(cause); return nil })))
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		err := waitForState(t, r, system.Retrying).Err
-		if !errors.Is(err, system.ErrPolicyPanic) || !errors.Is(err, cause) {
+		if !errors.Is(err, system.ErrHandlerPanic) || !errors.Is(err, cause) {
 			t.Errorf("got %v", err)
 		}
 		if got := wantError[*system.PanicError](t, err); got.Value != cause || !slices.Contains(words(string(got.Stack)), "panicking") {
@@ -486,25 +490,70 @@ func words(text string) (all []string) {
 	return all
 }
 
-// A policy that saves, here and in the application that it follows, stores nothing.
-func TestSaveInPolicy(t *testing.T) {
+// What a handler saves, in its own application and in the one that it follows, is
+// stored together with the position, and what it has saved it reads.
+func TestSaveInHandler(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		r := p.runner(t, counting())
 		dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
-		c.become(func(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
-			if err := dogs.Register(ctx, "Rex"); !errors.Is(err, application.ErrSaveInPolicy) {
-				t.Errorf("got %v from the leader", err)
+		c.become(func(ctx context.Context, event domain.Event, _ *collector) error {
+			if _, ok := event.Data.(school.TrickAdded); !ok {
+				return nil
 			}
-			return c.repository.Save(ctx, countersOf.Create(counterID("sit"), Counted{}))
+			if err := dogs.Register(ctx, "Rex"); err != nil {
+				return err
+			}
+			if err := c.repository.Save(ctx, countersOf.Create(counterID("sit"), Counted{})); err != nil {
+				return err
+			}
+			err := c.repository.Update(ctx, counterID("sit"), func(c *Counter) error { domain.Trigger(c, Counted{}); return nil })
+			if counter, failed := c.repository.Get(ctx, counterID("sit")); failed != nil || counter.N != 2 {
+				t.Errorf("the handler reads %+v, %v; want what it has saved", counter, failed)
+			}
+			return errors.Join(err, errPoison)
 		})
 		_ = r.Start(t.Context())
 		register(t, dogs, 1, "Fido")
 		status := waitForState(t, r, system.Retrying)
-		if !errors.Is(status.Err, application.ErrSaveInPolicy) || status.Position != 0 {
-			t.Errorf("got %+v", status)
+		if !errors.Is(status.Err, errPoison) || status.Position != 1 {
+			t.Errorf("got %+v, want it to have failed at the second event", status)
 		}
 		if got := head(t, c.Application); got != 0 || len(ids(t, dogs.Application)) != 2 {
-			t.Errorf("the policy has stored something")
+			t.Errorf("a handler that failed has stored something")
+		}
+		c.become(func(ctx context.Context, event domain.Event, _ *collector) error {
+			if _, ok := event.Data.(school.TrickAdded); !ok {
+				return nil
+			}
+			return errors.Join(dogs.Register(ctx, "Rex"), c.repository.Save(ctx, countersOf.Create(counterID("sit"), Counted{})))
+		})
+		p.sync(t, r)
+		if got := len(ids(t, dogs.Application)); got != 3 || c.counted(t, "sit") != 1 {
+			t.Errorf("got %d events of the leader and %d counted, want 3 and 1", got, c.counted(t, "sit"))
+		}
+	})
+}
+
+// An aggregate of another application is not saved.
+func TestSaveOfAnotherApplicationInHandler(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		r := p.runner(t, counting())
+		dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
+		repository := must(application.NewRepository(dogs.Application, school.Dogs))
+		c.become(func(ctx context.Context, event domain.Event, _ *collector) error {
+			dog, err := repository.Get(ctx, event.OriginatorID)
+			if err != nil {
+				return err
+			}
+			dog.AddTrick("sit")
+			_, err = c.Save(ctx, dog)
+			return err
+		})
+		_ = r.Start(t.Context())
+		register(t, dogs, 0, "Fido")
+		foreign := wantError[*application.ForeignAggregateError](t, waitForState(t, r, system.Retrying).Err)
+		if foreign.Application != countersName || foreign.LoadedFrom != schoolName {
+			t.Errorf("got %+v, want both applications", foreign)
 		}
 	})
 }
@@ -513,11 +562,11 @@ func TestSaveInPolicy(t *testing.T) {
 func TestUndecodableEvent(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var tricks, all journal
-		leader := system.App(schoolName, school.New)
-		r := p.runner(t, system.Pipe(leader, following("All", all.policy)), system.Pipe(leader, filtering("Tricks", tricks.policy, "Dog.TrickAdded")))
+		leader := app(schoolName, school.New)
+		r := p.runner(t, pipe(leader, following("All", all.policy)), pipe(leader, filtering("Tricks", tricks.policy, "Dog.TrickAdded")))
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		register(t, dogs, 1, "Fido")
-		broken, err := dogs.Recorder().InsertEvents(t.Context(), []persistence.StoredEvent{{
+		broken, err := bridge.Of(dogs).Recorder().InsertEvents(t.Context(), []persistence.StoredEvent{{
 			OriginatorID: uuid.New(), OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte("{")}})
 		do(t, err)
 		register(t, dogs, 1, "Rex")
@@ -526,7 +575,7 @@ func TestUndecodableEvent(t *testing.T) {
 		if _, ok := errors.AsType[*persistence.MappingError](status.Err); !ok || status.Follower != "All" || status.NotificationID != broken[0] {
 			t.Errorf("got %+v", status)
 		}
-		reached(t, get[*filter](t, r, "Tricks").Application, head(t, dogs.Application))
+		reached(t, get[*follower](t, r, "Tricks").Application, head(t, dogs.Application))
 		if a, b := len(all.events(t)), len(tricks.events(t)); a < 2 || b != 2 {
 			t.Errorf("processed %d and %d events", a, b)
 		}
@@ -546,7 +595,7 @@ func reachedIn(t testing.TB, app *application.Application, leader string, id int
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	do(t, persistence.WaitFor(ctx, app.Recorder(), leader, id))
+	do(t, persistence.WaitFor(ctx, bridge.Of(app).Recorder(), leader, id))
 }
 
 // A follower that is ahead of the log processes nothing, also when the log has grown beyond its position, until its
@@ -554,11 +603,11 @@ func reachedIn(t testing.TB, app *application.Application, leader string, id int
 func TestAhead(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var j journal
-		r := p.runner(t, system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
+		r := p.runner(t, pipe(app(schoolName, school.New), following("F", j.policy)))
 		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 		register(t, dogs, 0, "Fido")
 		at := head(t, dogs.Application) + 2
-		do(t, f.Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: at}))
+		do(t, bridge.Of(f).Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: at}))
 		_ = r.Start(t.Context())
 		status := waitForState(t, r, system.Stopped)
 		if got := wantError[*system.AheadError](t, status.Err); got.Follower != "F" || got.Leader != schoolName || got.Position != at || got.Head != at-2 {
@@ -585,7 +634,7 @@ func TestCorrelation(t *testing.T) {
 		var seen sync.Map
 		r := p.runner(t, counting())
 		dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
-		c.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+		c.become(func(ctx context.Context, event domain.Event, processing *collector) error {
 			seen.Store(event.NotificationID, application.MetadataFrom(ctx)[domain.CorrelationID])
 			return c.count(ctx, event, processing)
 		})
@@ -599,16 +648,16 @@ func TestCorrelation(t *testing.T) {
 		without := save(t, dogs.Application, second)
 		p.sync(t, r)
 		for trick, want := range map[string]domain.Metadata{
-			"sit":       {domain.CorrelationID: "conversation", domain.CausationID: with[1].Event.ID.String()},
-			"roll over": {domain.CausationID: without[1].Event.ID.String()},
+			"sit":       {domain.CorrelationID: "conversation", domain.CausationID: with.Events[1].ID.String()},
+			"roll over": {domain.CausationID: without[1].ID.String()},
 		} {
-			for event, err := range c.Events().Get(t.Context(), counterID(trick), persistence.EventRange{}) {
+			for event, err := range bridge.Of(c).Events().Get(t.Context(), counterID(trick), persistence.EventRange{}) {
 				if err != nil || fmt.Sprint(event.Metadata) != fmt.Sprint(want) {
 					t.Errorf("%s: got %v, %v; want %v", trick, event.Metadata, err, want)
 				}
 			}
 		}
-		if got, _ := seen.Load(with[1].Notification.ID); got != "conversation" {
+		if got, _ := seen.Load(with.Position); got != "conversation" {
 			t.Errorf("the policy was called in the conversation %q", got)
 		}
 	})
@@ -617,12 +666,12 @@ func TestCorrelation(t *testing.T) {
 // Events of the original have no id that could be a cause.
 func TestCauseWithoutID(t *testing.T) {
 	t.Parallel()
-	r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(
-		system.App(schoolName, school.New, application.WithOriginalLayout()), system.App(countersName, newCounters))))
+	r, err := newSingle(newSystem(t, pipe(
+		app(schoolName, school.New, application.WithOriginalLayout()), app(countersName, newCounters))))
 	closing(t, r, err)
 	start(t, r)
 	register(t, get[*school.TrainingSchool](t, r, schoolName), 1, "Fido")
-	for event, err := range get[*counters](t, r, countersName).Events().Get(t.Context(), counterID("sit"), persistence.EventRange{}) {
+	for event, err := range bridge.Of(get[*counters](t, r, countersName)).Events().Get(t.Context(), counterID("sit"), persistence.EventRange{}) {
 		if err != nil || len(event.Metadata) != 0 {
 			t.Errorf("got %v, %v", event.Metadata, err)
 		}
@@ -641,7 +690,7 @@ func TestErrorTexts(t *testing.T) {
 			"F: cannot process notification 7 (Dog.Registered) of L: no such table"},
 		{&system.AheadError{Follower: "F", Leader: "L", Position: 7, Head: 5}, "F: position 7 is ahead of the log of L, which ends at 5; " +
 			"reset the follower, or restore both from the same backup and restart; if its newest events were deleted with delete_originator and nothing was restored, run followers continue"},
-		{&system.PanicError{Value: "no dog"}, "policy panicked: no dog"},
+		{&system.PanicError{Value: "no dog"}, "handler panicked: no dog"},
 		{&system.Error{Name: "A", Problem: "it has no constructor"}, `system: application "A": it has no constructor`},
 	} {
 		if got := test.err.Error(); got != test.want {
@@ -661,7 +710,7 @@ func TestSnapshotsAndCache(t *testing.T) {
 		dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
 		var mu sync.Mutex
 		failed := map[int64]bool{}
-		c.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+		c.become(func(ctx context.Context, event domain.Event, processing *collector) error {
 			if err := c.count(ctx, event, processing); err != nil {
 				return err
 			}
@@ -681,7 +730,7 @@ func TestSnapshotsAndCache(t *testing.T) {
 		if got := c.counted(t, "sit"); got != 7 {
 			t.Errorf("counted %d, want 7", got)
 		}
-		for snapshot, err := range c.Snapshots().Get(t.Context(), counterID("sit"), persistence.EventRange{Descending: true, Limit: 1}) {
+		for snapshot, err := range bridge.Of(c).Snapshots().Get(t.Context(), counterID("sit"), persistence.EventRange{Descending: true, Limit: 1}) {
 			if err != nil || snapshot.OriginatorVersion != 6 {
 				t.Errorf("the newest snapshot is of version %d, %v; want 6", snapshot.OriginatorVersion, err)
 			}
@@ -695,7 +744,7 @@ func TestLeaderInTransaction(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		var j journal
 		p := place{store: gormstore.New(db), db: db}
-		r := p.started(t, system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
+		r := p.started(t, pipe(app(schoolName, school.New), following("F", j.policy)))
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		rollback := errors.New("rollback")
 		for _, end := range []error{rollback, nil} {
@@ -730,7 +779,7 @@ type commits struct {
 	batches [][]int64
 }
 
-func (c *commits) policy(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+func (c *commits) policy(ctx context.Context, event domain.Event, _ *collector) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.pending) == 0 {
@@ -765,12 +814,12 @@ func TestBatches(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		var c commits
-		r, err := system.NewSingleThreadedRunner(newSystem(t, counting()), application.WithStore(gormstore.New(db)))
+		r, err := newSingle(newSystem(t, counting()), application.WithStore(gormstore.New(db)))
 		closing(t, r, err)
 		dogs, counters := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
 		fail := errors.New("fail")
 		failing := true
-		counters.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+		counters.become(func(ctx context.Context, event domain.Event, processing *collector) error {
 			if failing && event.OriginatorVersion == 2 { // before which a batch may end by time
 				return fail
 			}
@@ -799,11 +848,11 @@ func TestBatches(t *testing.T) {
 func TestBatchEndsByTime(t *testing.T) {
 	t.Parallel()
 	var c commits
-	slow := func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+	slow := func(ctx context.Context, event domain.Event, processing *collector) error {
 		time.Sleep(30 * time.Millisecond) // the work of the policy
 		return c.policy(ctx, event, processing)
 	}
-	r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", slow))),
+	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", slow))),
 		application.WithStore(gormstore.New(migrated(t, testdb.SQLiteMemory(t)))))
 	closing(t, r, err)
 	dogs := get[*school.TrainingSchool](t, r, schoolName)

@@ -67,6 +67,6 @@ func (f *following) warnIfHeld(ctx context.Context) {
 	if err != nil || hold == nil || !leader.holds.isNews(*hold) { // a follower tells of errors of the database itself
 		return
 	}
-	f.app().Logger().WarnContext(ctx, "an open transaction keeps followers from newer events; commit it or end it",
+	f.app.Logger().WarnContext(ctx, "an open transaction keeps followers from newer events; commit it or end it",
 		"leader", leader.Name(), "transaction", hold.String())
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
-	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // heldStore is a store whose logs a transaction of another program holds back.
@@ -24,11 +23,11 @@ type heldStore struct {
 
 func (s *heldStore) ProcessRecorder(name string) (persistence.ProcessRecorder, error) {
 	r, err := s.Store.ProcessRecorder(name)
-	return &heldRecorder{r, s}, err
+	return &heldRecorder{r.(memoryRecorder), s}, err
 }
 
 type heldRecorder struct {
-	persistence.ProcessRecorder
+	memoryRecorder
 	store *heldStore
 }
 
@@ -45,8 +44,8 @@ func TestHoldIsReported(t *testing.T) {
 		store := &heldStore{Store: memory.New()}
 		var logged syncBuffer
 		logger := application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil)))
-		leader := system.App(schoolName, school.New)
-		r := newRunner(t, store, system.Pipe(leader, following("F", ignore, logger)), system.Pipe(leader, following("G", ignore, logger)))
+		leader := app(schoolName, school.New)
+		r := newRunner(t, store, pipe(leader, following("F", ignore, logger)), pipe(leader, following("G", ignore, logger)))
 		start(t, r)
 		warnings := func(after time.Duration) int {
 			time.Sleep(after)

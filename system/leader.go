@@ -2,15 +2,16 @@ package system
 
 import (
 	"context"
+	"reflect"
 	"time"
 
-	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // Leader is a log of events that can be followed. Every application of a system is one; others, like the log of another
-// service, come into it by Upstream. It must be safe for concurrent use.
+// service, are given to Pipe as they are. It must be safe for concurrent use.
 type Leader interface {
 	// Name is the name of the application whose log it is. Followers keep their positions under it.
 	Name() string
@@ -18,11 +19,11 @@ type Leader interface {
 	Head(ctx context.Context) (int64, error)
 	// Notifications returns a page of the log, fewer than r.Limit only at the end of the range.
 	Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error)
-	// Decode returns the event in a notification.
+	// Decode returns the event in a notification. Its Parts are what is handled.
 	Decode(n persistence.Notification) (domain.Event, error)
-	// Topics returns all names that events of a topic's type can be stored under, today's and former ones, and none where
-	// the topic is not known.
-	Topics(topic string) []string
+	// Topics returns the names under which events with payloads of a type are stored,
+	// today's first and then former ones, or none if the log has no such events.
+	Topics(payload reflect.Type) []string
 }
 
 // knowing is a Leader whose events this program itself defines. A topic that it
@@ -46,7 +47,7 @@ func newestOf(ctx context.Context, leader Leader) (int64, error) {
 
 // localLeader is an application of the same process.
 type localLeader struct {
-	app    *application.Application
+	app    bridge.Application
 	pushed pushed
 	holds  holdWarning
 }
@@ -89,10 +90,12 @@ func (l *localLeader) Decode(n persistence.Notification) (domain.Event, error) {
 	if event, ok := l.pushed.event(n); ok {
 		return event, nil
 	}
-	return l.app.Mapper().NotificationToDomain(n)
+	return l.app.Mapper().NotificationToParts(n)
 }
 
 // knownTopics implements knowing.
 func (l *localLeader) knownTopics() []string { return l.app.Mapper().KnownTopics() }
 
-func (l *localLeader) Topics(topic string) []string { return l.app.Mapper().TopicsOf(topic) }
+func (l *localLeader) Topics(payload reflect.Type) []string {
+	return l.app.Mapper().TopicsOfPayload(payload)
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -34,6 +35,12 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for what must happen, before it calls it missing.
 const patience = 30 * time.Second
 
+// TrickCount is a row of a table of the service's.
+type TrickCount struct {
+	Trick string `gorm:"primaryKey"`
+	N     int
+}
+
 // The names that most tests use.
 const (
 	schoolName   = "TrainingSchool"
@@ -47,9 +54,17 @@ type place struct {
 	concurrent bool
 }
 
+// memoryRecorder is what followers need of a recorder of the memory store. Stores
+// that change one of its methods embed it.
+type memoryRecorder interface {
+	persistence.ProcessRecorder
+	persistence.PositionLocker
+	persistence.PositionMover
+}
+
 // runner is what both runners can do.
 type runner interface {
-	system.Registry
+	System() *system.System
 	Start(context.Context) error
 	Statuses(context.Context) ([]system.Status, error)
 	Err() error
@@ -92,20 +107,20 @@ func migrated(t testing.TB, db *gorm.DB) *gorm.DB {
 }
 
 // runner makes a runner of the pipes, which is closed when the test ends.
-func (p place) runner(t testing.TB, pipes ...system.Chain) runner {
+func (p place) runner(t testing.TB, pipes ...chain) runner {
 	t.Helper()
 	var r runner
 	var err error
 	if p.concurrent {
-		r, err = system.NewRunner(newSystem(t, pipes...), application.WithStore(p.store))
+		r, err = newConcurrent(newSystem(t, pipes...), application.WithStore(p.store))
 	} else {
-		r, err = system.NewSingleThreadedRunner(newSystem(t, pipes...), application.WithStore(p.store))
+		r, err = newSingle(newSystem(t, pipes...), application.WithStore(p.store))
 	}
 	return closing(t, r, err)
 }
 
 // started is runner with the runner started.
-func (p place) started(t testing.TB, pipes ...system.Chain) runner {
+func (p place) started(t testing.TB, pipes ...chain) runner {
 	t.Helper()
 	r := p.runner(t, pipes...)
 	start(t, r)
@@ -132,19 +147,10 @@ func closing[R runner](t testing.TB, r R, err error) R {
 	return r
 }
 
-func newSystem(t testing.TB, pipes ...system.Chain) *system.System {
-	t.Helper()
-	s, err := system.New(pipes...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 // get returns an application of a runner.
 func get[M system.Member](t testing.TB, r runner, name string) M {
 	t.Helper()
-	member, ok := r.Member(name)
+	member, ok := r.System().Member(name)
 	if !ok {
 		t.Fatalf("there is no %s", name)
 	}
@@ -175,8 +181,8 @@ func waitForHeads(t testing.TB, r runner) (heads []int64) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, status := range statuses(t, r) {
-		follower := get[system.Member](t, r, status.Follower).Base()
-		if err := persistence.WaitFor(ctx, follower.Recorder(), status.Leader, status.Head); err != nil {
+		follower := get[system.Member](t, r, status.Follower)
+		if err := persistence.WaitFor(ctx, bridge.Of(follower).Recorder(), status.Leader, status.Head); err != nil {
 			t.Fatalf("%v: %v", err, r.Err())
 		}
 		heads = append(heads, status.Head)
@@ -245,19 +251,19 @@ func register(t testing.TB, dogs *school.TrainingSchool, tricks int, names ...st
 	}
 }
 
-func save(t testing.TB, app *application.Application, changes ...domain.Changes) []persistence.Recording {
+func save(t testing.TB, app *application.Application, changes ...domain.Changes) []domain.Event {
 	t.Helper()
-	recordings, err := app.Save(t.Context(), changes...)
+	saved, err := app.Save(t.Context(), changes...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return recordings
+	return saved.Events
 }
 
 // head is the end of an application's log.
 func head(t testing.TB, app *application.Application) int64 {
 	t.Helper()
-	id, err := app.Recorder().MaxNotificationID(t.Context())
+	id, err := bridge.Of(app).Recorder().MaxNotificationID(t.Context())
 	do(t, err)
 	return id
 }
@@ -265,59 +271,13 @@ func head(t testing.TB, app *application.Application) int64 {
 // position is where a follower is in the log of a leader.
 func position(t testing.TB, app *application.Application, leader string) int64 {
 	t.Helper()
-	id, err := app.Recorder().MaxTrackingID(t.Context(), leader)
+	id, err := bridge.Of(app).Recorder().MaxTrackingID(t.Context(), leader)
 	do(t, err)
 	return id
 }
 
-// follower is an application with a policy that a test gives it, which may be replaced while it runs.
-type follower struct {
-	*application.Application
-
-	mu     sync.Mutex // protects policy
-	policy policyFunc
-}
-
-type policyFunc = func(context.Context, domain.Event, *application.ProcessingEvent) error
-
-func (f *follower) Policy(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
-	f.mu.Lock()
-	policy := f.policy
-	f.mu.Unlock()
-	return policy(ctx, event, processing)
-}
-
-func (f *follower) become(policy policyFunc) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.policy = policy
-}
-
-// following is the node of a follower.
-func following(name string, policy policyFunc, options ...application.Option) *system.Node {
-	return system.App(name, func(options ...application.Option) (*follower, error) {
-		app, err := application.New(name, options...)
-		return &follower{Application: app, policy: policy}, err
-	}, options...)
-}
-
 // ignore is a policy that makes nothing of anything.
-func ignore(context.Context, domain.Event, *application.ProcessingEvent) error { return nil }
-
-// filter is a follower that wants some topics only.
-type filter struct {
-	*follower
-	topics []string
-}
-
-func (f *filter) Topics() []string { return f.topics }
-
-func filtering(name string, policy policyFunc, topics ...string) *system.Node {
-	return system.App(name, func(options ...application.Option) (*filter, error) {
-		app, err := application.New(name, options...)
-		return &filter{&follower{Application: app, policy: policy}, topics}, err
-	})
-}
+func ignore(context.Context, domain.Event, *collector) error { return nil }
 
 // journal takes down the events that a policy was called with, and checks that it is never called twice at a time.
 type journal struct {
@@ -327,7 +287,7 @@ type journal struct {
 	calls  []domain.Event
 }
 
-func (j *journal) policy(_ context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+func (j *journal) policy(_ context.Context, event domain.Event, _ *collector) error {
 	j.mu.Lock()
 	j.misuse = j.misuse || j.busy
 	j.busy = true
@@ -368,7 +328,7 @@ func (j *journal) want(t testing.TB, leaders ...*application.Application) {
 func ids(t testing.TB, app *application.Application) (all []int64) {
 	t.Helper()
 	for after := int64(0); ; after = all[len(all)-1] {
-		page, err := app.Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: 1000})
+		page, err := bridge.Of(app).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: 1000})
 		do(t, err)
 		if len(page) == 0 {
 			return all
@@ -404,12 +364,15 @@ func newCounters(options ...application.Option) (*counters, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &counters{follower: &follower{Application: app}, repository: application.NewRepository(app, countersOf)}
-	c.policy = c.count
-	return c, nil
+	c := &counters{}
+	if c.repository, err = application.NewRepository(app, countersOf); err != nil {
+		return nil, err
+	}
+	c.follower, err = newFollower(app, c.count)
+	return c, err
 }
 
-func (c *counters) count(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+func (c *counters) count(ctx context.Context, event domain.Event, processing *collector) error {
 	added, ok := event.Data.(school.TrickAdded)
 	if !ok {
 		return nil
@@ -438,12 +401,12 @@ func (c *counters) counted(t testing.TB, trick string) int {
 }
 
 // counting is the usual system.
-func counting(options ...application.Option) system.Chain {
-	return system.Pipe(system.App(schoolName, school.New), system.App(countersName, newCounters, options...))
+func counting(options ...application.Option) chain {
+	return pipe(app(schoolName, school.New), app(countersName, newCounters, options...))
 }
 
 // count is a policy that counts tricks in the table.
-func count(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+func count(ctx context.Context, event domain.Event, _ *collector) error {
 	added, ok := event.Data.(school.TrickAdded)
 	if !ok {
 		return nil
@@ -465,4 +428,12 @@ func tricksCounted(t testing.TB, db *gorm.DB, trick string) int {
 	var row TrickCount
 	do(t, db.Where("trick = ?", trick).Limit(1).Find(&row).Error)
 	return row.N
+}
+
+// must returns a value, and panics if there is an error.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
 }

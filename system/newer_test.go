@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -34,7 +35,7 @@ var unreadable = map[string]struct {
 // program would.
 func insertRaw(t *testing.T, app *application.Application, id uuid.UUID, version int64, topic, state string) int64 {
 	t.Helper()
-	ids, err := app.Recorder().InsertEvents(t.Context(), []persistence.StoredEvent{{
+	ids, err := bridge.Of(app).Recorder().InsertEvents(t.Context(), []persistence.StoredEvent{{
 		OriginatorID: id, OriginatorVersion: version, Topic: topic, State: []byte(state)}})
 	do(t, err)
 	return ids[0]
@@ -52,7 +53,7 @@ func TestNewerEventsAreNotParked(t *testing.T) {
 				id := insertRaw(t, p.dogs.Application, uuid.New(), 1, event.topic, event.state)
 				register(t, p.dogs, 1, "Rex")
 				if event.damaged {
-					_, err := p.CatchUp(t.Context(), "F", nil)
+					_, err := p.CatchUp(t.Context(), called("F"), nil)
 					do(t, err)
 					p.wantParked(t, 1)
 					return
@@ -80,8 +81,8 @@ func TestNewerEventsOfOthersAreNotParked(t *testing.T) {
 		dog := school.RegisterDog("Fido")
 		dog.AddTrick("bite")
 		recordings := save(t, p.dogs.Application, dog)
-		id := insertRaw(t, p.dogs.Application, recordings[0].Event.OriginatorID, 3, "Dog.Vaccinated", "{}")
-		_, err := p.CatchUp(t.Context(), "F", nil)
+		id := insertRaw(t, p.dogs.Application, recordings[0].OriginatorID, 3, "Dog.Vaccinated", "{}")
+		_, err := p.CatchUp(t.Context(), called("F"), nil)
 		if !errors.Is(err, persistence.ErrNewerProgram) || position(t, p.f.Application, schoolName) != id-1 {
 			t.Errorf("%v at %d, want an ErrNewerProgram at %d", err, position(t, p.f.Application, schoolName), id-1)
 		}
@@ -91,14 +92,14 @@ func TestNewerEventsOfOthersAreNotParked(t *testing.T) {
 		p := newParker(t, db, ignore)
 		stranger := uuid.New()
 		insertRaw(t, p.f.Application, stranger, 1, "Unknown", "{}")
-		p.f.become(func(ctx context.Context, _ domain.Event, _ *application.ProcessingEvent) error {
-			for _, err := range p.f.Events().Get(ctx, stranger, persistence.EventRange{}) {
+		p.f.become(func(ctx context.Context, _ domain.Event, _ *collector) error {
+			for _, err := range bridge.Of(p.f).Events().Get(ctx, stranger, persistence.EventRange{}) {
 				return err
 			}
 			return nil
 		})
 		register(t, p.dogs, 1, "Rex")
-		if _, err := p.CatchUp(t.Context(), "F", nil); !errors.Is(err, persistence.ErrNewerProgram) {
+		if _, err := p.CatchUp(t.Context(), called("F"), nil); !errors.Is(err, persistence.ErrNewerProgram) {
 			t.Errorf("got %v", err)
 		}
 		p.wantParked(t, 0)
@@ -120,7 +121,7 @@ func TestNewerProgramTakesOver(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		start := func(policy policyFunc, options ...application.Option) (*system.Runner, *school.TrainingSchool) {
-			r := newRunner(t, gormstore.New(db), system.Pipe(system.App(schoolName, school.New, options...), following("F", policy)))
+			r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New, options...), following("F", policy)))
 			do(t, r.Start(t.Context()))
 			return r, get[*school.TrainingSchool](t, r, schoolName)
 		}
@@ -160,22 +161,26 @@ func TestFilterStopsAtUnknownTopics(t *testing.T) {
 	for name, newer := range map[string]struct {
 		definition *domain.Definition[cat]
 		payload    domain.EventOf[cat]
-		wanted     []string
+		wanted     handlerOf
 	}{
-		"new topic": {rollingTwo, catFed{}, []string{"Cat.Born", "Cat.Fed"}},
-		"new name":  {renamed, catBorn{}, []string{"Cat.Arrived"}},
+		"new topic": {rollingTwo, catFed{}, on[catFed]},
+		"new name":  {renamed, catBorn{}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, p place) {
 				var seen journal
-				program := func(definition *domain.Definition[cat], wanted ...string) (runner, *application.Application) {
-					r := p.runner(t, system.Pipe(system.App("Cats", func(options ...application.Option) (*application.Application, error) {
+				program := func(definition *domain.Definition[cat], more handlerOf) (runner, *application.Application) {
+					wanted := []handlerOf{on[catBorn]}
+					if more != nil {
+						wanted = append(wanted, more)
+					}
+					r := p.runner(t, pipe(app("Cats", func(options ...application.Option) (*application.Application, error) {
 						return application.New("Cats", append(options, application.WithDefinitions(definition.Schema))...)
-					}), filtering("F", seen.policy, wanted...)))
+					}), handling("F", seen.policy, wanted)))
 					return r, get[*application.Application](t, r, "Cats")
 				}
-				older, oldCats := program(rollingOne, "Cat.Born")
-				second, cats := program(newer.definition, newer.wanted...)
+				older, oldCats := program(rollingOne, nil)
+				second, cats := program(newer.definition, newer.wanted)
 				pet := rollingOne.Create(uuid.New(), catBorn{})
 				domain.Trigger(pet, catSlept{})
 				save(t, oldCats, pet)
@@ -184,11 +189,11 @@ func TestFilterStopsAtUnknownTopics(t *testing.T) {
 
 				_ = older.Start(t.Context())
 				status := waitForState(t, older, system.Outdated)
-				if status.Position >= recordings[0].Notification.ID || len(seen.events(t)) != 1 {
+				if status.Position >= recordings[0].NotificationID || len(seen.events(t)) != 1 {
 					t.Errorf("the older program is at %d and has processed %d events", status.Position, len(seen.events(t)))
 				}
 				do(t, second.Start(t.Context()))
-				reachedIn(t, get[*filter](t, second, "F").Application, "Cats", recordings[0].Notification.ID)
+				reachedIn(t, get[*follower](t, second, "F").Application, "Cats", recordings[0].NotificationID)
 				if got := len(seen.events(t)); got != 2 {
 					t.Errorf("processed %d events, want 2", got)
 				}

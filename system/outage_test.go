@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/pglisten"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -47,9 +48,9 @@ func newOutage(t testing.TB, dsn string) *outage {
 	do(t, err)
 	echoes, err := newEchoes(application.WithStore(gormstore.New(o.db, gormstore.WithListener(listener))))
 	do(t, err)
-	leader, err := school.New(application.WithStore(echoes.Factory()))
+	leader, err := school.New(application.WithStore(bridge.Of(echoes).Factory()))
 	do(t, err)
-	o.runner, err = system.NewRunner(newSystem(t, system.Pipe(system.Built(leader), system.Built(echoes))))
+	o.runner, err = newConcurrent(newSystem(t, pipe(built(leader), built(echoes))))
 	closing(t, o.runner, err)
 	o.f = echoes
 	start(t, o.runner)
@@ -60,25 +61,25 @@ func newOutage(t testing.TB, dsn string) *outage {
 // has more to do for each.
 func (o *outage) write(ctx context.Context, acknowledged *atomic.Int64) {
 	for ctx.Err() == nil {
-		recordings, err := o.dogs.Save(ctx, school.RegisterDog(uuid.NewString()))
+		saved, err := o.dogs.Save(ctx, school.RegisterDog(uuid.NewString()))
 		if err != nil {
 			continue
 		}
 		if acknowledged.Add(1)%1000 == 0 {
-			_ = persistence.WaitFor(ctx, o.f.Recorder(), schoolName, recordings[0].Notification.ID) // or it goes on
+			_ = persistence.WaitFor(ctx, bridge.Of(o.f).Recorder(), schoolName, saved.Position) // or it goes on
 		}
 	}
 }
 
 // caughtUp tells whether everything is processed that is there now. A connection may still be one to the server before.
 func (o *outage) caughtUp(ctx context.Context) bool {
-	head, err := o.dogs.Recorder().MaxNotificationID(ctx)
+	head, err := bridge.Of(o.dogs).Recorder().MaxNotificationID(ctx)
 	if err != nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return persistence.WaitFor(ctx, o.f.Recorder(), schoolName, head) == nil
+	return persistence.WaitFor(ctx, bridge.Of(o.f).Recorder(), schoolName, head) == nil
 }
 
 // check requires an echo of every event, once.
@@ -88,13 +89,13 @@ func (o *outage) check(t testing.TB, acknowledged int64) {
 	reached(t, o.f.Application, want[len(want)-1])
 	times := map[int64]int{}
 	for after := int64(0); ; {
-		page, err := o.f.Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: 1000})
+		page, err := bridge.Of(o.f).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: 1000})
 		do(t, err)
 		if len(page) == 0 {
 			break
 		}
 		for _, n := range page {
-			event, err := o.f.Mapper().NotificationToDomain(n)
+			event, err := bridge.Of(o.f).Mapper().NotificationToDomain(n)
 			do(t, err)
 			times[event.Data.(Heard).NotificationID]++
 		}

@@ -39,7 +39,7 @@ func TestShortPage(t *testing.T) {
 // However many events a batch had time for, the next one is no longer than a
 // batch may be, and so than a page of a store.
 func TestBatchesStayWithinAPage(t *testing.T) {
-	f := &following{limit: batchEvents}
+	f := &following{limit: batchEvents, config: Config{BatchEvents: batchEvents}}
 	for processed := range batchEvents + 1 {
 		f.adapt(processed, batchEvents)
 		if f.limit > batchEvents || f.limit < fewestEvents {

@@ -3,7 +3,6 @@ package system
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -11,19 +10,6 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
-
-// Parker is a Follower that puts events aside which it cannot process, instead of standing still. So that events of an
-// aggregate are never processed out of order, all later events of the same originator are put aside too, until they are
-// processed by RetryParked. It needs a store with transactions, such as gormstore.
-type Parker interface {
-	Follower
-
-	// Park tells whether to put an event aside that has failed so many times in a row. It is not asked about trouble
-	// with the database, which passes, nor about events that only a newer program can read, or one with other settings
-	// (persistence.ErrNewerProgram). It is asked about a call of the policy that was canceled or took too long: an err
-	// that is context.Canceled or context.DeadlineExceeded is never the end of the follower itself.
-	Park(event persistence.Notification, err error, attempts int) bool
-}
 
 // failures are those of one event in a row.
 type failures struct {
@@ -39,33 +25,23 @@ func (f *failures) add(notificationID int64) int {
 	return f.count
 }
 
-// checkParking finds a Parker whose store cannot keep what it parks.
-func checkParking(follower Follower) error {
-	f := &following{follower: follower}
-	if _, parks := follower.(Parker); !parks || f.batches() && f.parking() != nil {
-		return nil
-	}
-	return &Error{Name: f.app().Name(), Problem: fmt.Sprintf("it parks events, which needs a store with transactions and a "+
-		"place for them, such as gormstore; its store is %T", f.app().Factory())}
-}
-
 // parking is where events are put aside, or nil.
 func (f *following) parking() persistence.ParkingRecorder {
-	recorder, _ := f.app().Recorder().(persistence.ParkingRecorder)
+	recorder, _ := f.app.Recorder().(persistence.ParkingRecorder)
 	return recorder
 }
 
 // parks tells whether the follower wants the only event of a batch put aside.
 func (f *following) parks(b batch, err error) bool {
-	if f.parker == nil || len(b.events) != 1 || f.isTrouble(err) {
+	if f.follower.park == nil || len(b.events) != 1 || f.isTrouble(err) {
 		return false
 	}
 	defer func() {
 		if value := recover(); value != nil {
-			f.app().Logger().Error("Park panicked; the event is not parked", "follower", f.app().Name(), "panic", value)
+			f.app.Logger().Error("Park panicked; the event is not parked", "follower", f.app.Name(), "panic", value)
 		}
 	}()
-	return f.parker.Park(b.events[0], err, f.atFault.add(b.events[0].ID))
+	return f.follower.park(b.events[0], err, f.atFault.add(b.events[0].ID))
 }
 
 // troubles are the errors that are not about an event.
@@ -107,7 +83,7 @@ func (f *following) isRetryable(err error) bool {
 
 // trouble asks the store about an error, which may be that of a policy's own statement.
 func (f *following) trouble(err error) (is, retryable bool) {
-	store, ok := f.app().Factory().(persistence.TroubleTeller)
+	store, ok := f.app.Factory().(persistence.TroubleTeller)
 	if !ok {
 		return false, false
 	}
@@ -140,7 +116,7 @@ func (f *following) park(ctx context.Context, b batch, cause error) (outcome, er
 	case err != nil:
 		return nothingMore, f.failed(n, errors.Join(cause, err))
 	}
-	f.app().Logger().WarnContext(ctx, "event was parked", "follower", f.app().Name(), "leader", f.leader.Name(),
+	f.app.Logger().WarnContext(ctx, "event was parked", "follower", f.app.Name(), "leader", f.leader.Name(),
 		"notification", n.ID, "topic", n.Topic, "originator", n.OriginatorID, "error", cause)
 	f.careful = max(f.careful-1, 0)
 	f.done.Position = n.ID
@@ -150,7 +126,7 @@ func (f *following) park(ctx context.Context, b batch, cause error) (outcome, er
 
 func (f *following) putAside(ctx context.Context, n persistence.Notification, reason string) error {
 	return f.parking().ParkEvent(ctx, persistence.ParkedEvent{
-		ApplicationName: f.app().Name(), UpstreamApplicationName: f.leader.Name(), NotificationID: n.ID,
+		ApplicationName: f.app.Name(), UpstreamApplicationName: f.leader.Name(), NotificationID: n.ID,
 		OriginatorID: n.OriginatorID, OriginatorVersion: n.OriginatorVersion, Topic: n.Topic,
 		Error: keepable(reason), ParkedAt: time.Now().UTC(),
 	})
@@ -173,10 +149,10 @@ func (f *following) parkedOriginators(ctx context.Context, events []persistence.
 }
 
 // Parked returns the events that a follower has put aside, in the order of their notification ids.
-func (m *members) Parked(ctx context.Context, follower string) ([]persistence.ParkedEvent, error) {
-	edges := m.edgesOf(follower)
-	if len(edges) == 0 {
-		return nil, m.unknown(follower)
+func (c *core) Parked(ctx context.Context, follower Member) ([]persistence.ParkedEvent, error) {
+	edges, err := c.edgesOf(follower)
+	if err != nil {
+		return nil, err
 	}
 	if edges[0].parking() == nil {
 		return nil, nil
@@ -187,11 +163,11 @@ func (m *members) Parked(ctx context.Context, follower string) ([]persistence.Pa
 // RetryParked has a follower process what it has put aside, oldest events first, each in a transaction of its own, and
 // returns how many were processed. An event that fails again stays parked, and so do the later ones of its originator;
 // the others are tried all the same. The follower may be running: its position is held meanwhile. Of a follower that has
-// never parked anything, whether it is a Parker or not, that is 0 and nil.
-func (m *members) RetryParked(ctx context.Context, follower string) (processed int, err error) {
-	edges := m.edgesOf(follower)
-	if len(edges) == 0 {
-		return 0, m.unknown(follower)
+// never parked anything, whether it may park or not, that is 0 and nil.
+func (c *core) RetryParked(ctx context.Context, follower Member) (processed int, err error) {
+	edges, err := c.edgesOf(follower)
+	if err != nil {
+		return 0, err
 	}
 	for _, edge := range edges {
 		n, failed := edge.again(edge.leader).retryParked(ctx)
@@ -203,7 +179,7 @@ func (m *members) RetryParked(ctx context.Context, follower string) (processed i
 // retryParked goes round until nothing is left to try: a follower that runs may park more of an originator meanwhile.
 // No event is tried twice.
 func (f *following) retryParked(ctx context.Context) (processed int, err error) {
-	if f.parking() == nil || !f.batches() {
+	if f.parking() == nil {
 		return 0, nil
 	}
 	blocked := map[uuid.UUID]bool{}
@@ -274,6 +250,6 @@ func (f *following) retry(ctx context.Context, event persistence.ParkedEvent) er
 		} else if err != nil {
 			return err
 		}
-		return f.process(ctx, found[0], f.app().StoreCollected)
+		return f.processEvent(ctx, found[0], nil)
 	})
 }

@@ -18,28 +18,23 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// parker parks what fails for the second time.
-type parker struct{ *follower }
-
-func (parker) Park(_ persistence.Notification, _ error, attempts int) bool { return attempts >= 2 }
-
-func parking(policy policyFunc) *system.Node {
-	return system.App("F", func(options ...application.Option) (parker, error) {
-		app, err := application.New("F", options...)
-		return parker{&follower{Application: app, policy: policy}}, err
-	})
+// parking parks what fails for the second time.
+func parking(policy policyFunc) *node {
+	return followingWith("F", policy, []system.FollowerOption{
+		system.Park(func(_ persistence.Notification, _ error, attempts int) bool { return attempts >= 2 })})
 }
 
 var errPoison = errors.New("poison")
 
 // countOrFail counts tricks in the table, and fails for one of them.
-func countOrFail(ctx context.Context, event domain.Event, p *application.ProcessingEvent) error {
+func countOrFail(ctx context.Context, event domain.Event, p *collector) error {
 	if added, ok := event.Data.(school.TrickAdded); ok && added.Trick == "bite" {
 		return errPoison
 	}
@@ -58,16 +53,16 @@ func TestParking(t *testing.T) {
 }
 
 func testParking(t *testing.T, p place) {
-	r := p.runner(t, system.Pipe(system.App(schoolName, school.New), parking(countOrFail)))
-	dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[parker](t, r, "F")
+	r := p.runner(t, pipe(app(schoolName, school.New), parking(countOrFail)))
+	dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 	fido, rex := school.RegisterDog("Fido"), school.RegisterDog("Rex")
 	for _, trick := range []string{"sit", "bite", "sit", "bite", "sit"} {
 		fido.AddTrick(trick)
 		rex.AddTrick("jump")
 	}
 	events := save(t, dogs.Application, fido, rex)
-	first := events[2].Notification // of Fido's biting
-	_ = r.Start(t.Context())        // what fails at first is tried again
+	first := events[2]       // of Fido's biting
+	_ = r.Start(t.Context()) // what fails at first is tried again
 	for position(t, f.Application, schoolName) < head(t, dogs.Application) {
 		if single, ok := r.(*system.SingleThreadedRunner); ok {
 			_ = single.Sync(t.Context())
@@ -81,29 +76,29 @@ func testParking(t *testing.T, p place) {
 		t.Errorf("counted %d and %d tricks, want 1 and 5", sit, jump)
 	}
 	m := r.(interface {
-		Parked(context.Context, string) ([]persistence.ParkedEvent, error)
-		RetryParked(context.Context, string) (int, error)
+		Parked(context.Context, system.Member) ([]persistence.ParkedEvent, error)
+		RetryParked(context.Context, system.Member) (int, error)
 	})
 	wantParked := func(n int) []persistence.ParkedEvent {
 		t.Helper()
-		parked, err := m.Parked(t.Context(), "F")
+		parked, err := m.Parked(t.Context(), called("F"))
 		if err != nil || len(parked) != n || statuses(t, r)[0].Parked != n {
 			t.Fatalf("got %+v, %v, and %d in the status; want %d events", parked, err, statuses(t, r)[0].Parked, n)
 		}
 		return parked
 	}
 	parked := wantParked(5)
-	if parked[0].NotificationID != first.ID || parked[0].OriginatorID != first.OriginatorID || parked[0].Topic != "Dog.TrickAdded" ||
+	if parked[0].NotificationID != first.NotificationID || parked[0].OriginatorID != first.OriginatorID || parked[0].Topic != "Dog.TrickAdded" ||
 		!slices.IsSortedFunc(parked, func(a, b persistence.ParkedEvent) int { return int(a.NotificationID - b.NotificationID) }) {
 		t.Errorf("got %+v", parked)
 	}
 
-	if n, err := m.RetryParked(t.Context(), "F"); n != 0 || !errors.Is(err, errPoison) {
+	if n, err := m.RetryParked(t.Context(), called("F")); n != 0 || !errors.Is(err, errPoison) {
 		t.Errorf("retried %d, %v; want the poison", n, err)
 	}
 	wantParked(5)
 	f.become(count)
-	if n, err := m.RetryParked(t.Context(), "F"); n != 5 || err != nil {
+	if n, err := m.RetryParked(t.Context(), called("F")); n != 5 || err != nil {
 		t.Errorf("retried %d, %v", n, err)
 	}
 	wantParked(0)
@@ -113,17 +108,17 @@ func testParking(t *testing.T, p place) {
 	if sit, bite := tricksCounted(t, p.db, "sit"), tricksCounted(t, p.db, "bite"); sit != 5 || bite != 2 {
 		t.Errorf("counted %d and %d tricks, want 5 and 2", sit, bite)
 	}
-	if _, err := m.RetryParked(t.Context(), "Nobody"); err == nil {
+	if _, err := m.RetryParked(t.Context(), called("Nobody")); err == nil {
 		t.Error("retried for an unknown follower")
 	}
-	if _, err := m.Parked(t.Context(), "Nobody"); err == nil {
+	if _, err := m.Parked(t.Context(), called("Nobody")); err == nil {
 		t.Error("listed for an unknown follower")
 	}
 }
 
 func TestParkingNeedsTransactions(t *testing.T) {
-	sys := newSystem(t, system.Pipe(system.App(schoolName, school.New), parking(ignore)))
-	_, err := system.NewSingleThreadedRunner(sys, application.WithStore(memory.New()))
+	sys := newSystem(t, pipe(app(schoolName, school.New), parking(ignore)))
+	_, err := newSingle(sys, application.WithStore(memory.New()))
 	if got := wantError[*system.Error](t, err).Error(); !strings.Contains(got, "such as gormstore; its store is *memory.") {
 		t.Errorf("got %s, want the store that is there and one that would do", got)
 	}
@@ -134,27 +129,22 @@ type parkerFixture struct {
 	*system.SingleThreadedRunner
 	db   *gorm.DB
 	dogs *school.TrainingSchool
-	f    eager
+	f    *follower
 }
 
 // eager parks what fails for the first time.
-type eager struct{ *follower }
-
-func (eager) Park(persistence.Notification, error, int) bool { return true }
+var eager = []system.FollowerOption{system.Park(func(persistence.Notification, error, int) bool { return true })}
 
 func newParker(t *testing.T, db *gorm.DB, policy policyFunc) parkerFixture {
-	node := system.App("F", func(options ...application.Option) (eager, error) {
-		app, err := application.New("F", options...)
-		return eager{&follower{Application: app, policy: policy}}, err
-	})
-	r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), node)),
+	node := followingWith("F", policy, eager)
+	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), node)),
 		application.WithStore(gormstore.New(db)))
 	closing(t, r, err)
-	return parkerFixture{r, db, get[*school.TrainingSchool](t, r, schoolName), get[eager](t, r, "F")}
+	return parkerFixture{r, db, get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")}
 }
 
 // biting is a dog that bites, which is parked, and then sits.
-func (p parkerFixture) biting(t *testing.T) []persistence.Recording {
+func (p parkerFixture) biting(t *testing.T) []domain.Event {
 	dog := school.RegisterDog("Fido")
 	dog.AddTrick("bite")
 	dog.AddTrick("sit")
@@ -166,7 +156,7 @@ func newBitten(t *testing.T, db *gorm.DB) parkerFixture {
 	t.Helper()
 	p := newParker(t, db, countOrFail)
 	p.biting(t)
-	_, err := p.CatchUp(t.Context(), "F", nil)
+	_, err := p.CatchUp(t.Context(), called("F"), nil)
 	do(t, err)
 	p.f.become(count)
 	return p
@@ -174,7 +164,7 @@ func newBitten(t *testing.T, db *gorm.DB) parkerFixture {
 
 func (p parkerFixture) wantParked(t *testing.T, want int) {
 	t.Helper()
-	if parked, err := p.Parked(t.Context(), "F"); err != nil || len(parked) != want {
+	if parked, err := p.Parked(t.Context(), called("F")); err != nil || len(parked) != want {
 		t.Fatalf("parked %d events, %v; want %d", len(parked), err, want)
 	}
 }
@@ -184,14 +174,14 @@ func TestParkedEventIsGone(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		p := newParker(t, db, countOrFail)
 		recordings := p.biting(t)
-		_, err := p.CatchUp(t.Context(), "F", nil)
+		_, err := p.CatchUp(t.Context(), called("F"), nil)
 		do(t, err)
 		p.wantParked(t, 2)
 		p.f.become(count)
 		// A restored log has another event at the place of the first.
-		do(t, db.Model(&gormstore.StoredEvent{}).Where("id = ?", recordings[1].Notification.ID).
+		do(t, db.Model(&gormstore.StoredEvent{}).Where("id = ?", recordings[1].NotificationID).
 			Update("originator_version", 9).Error)
-		if n, err := p.RetryParked(t.Context(), "F"); n != 0 || err == nil || tricksCounted(t, db, "bite") != 0 {
+		if n, err := p.RetryParked(t.Context(), called("F")); n != 0 || err == nil || tricksCounted(t, db, "bite") != 0 {
 			t.Errorf("retried %d, %v: another event at the same place", n, err)
 		}
 		p.wantParked(t, 2)
@@ -203,12 +193,12 @@ func TestParkedOfAPausedFollower(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		p := newBitten(t, db)
-		recorder := p.f.Recorder().(persistence.SettingsRecorder)
+		recorder := bridge.Of(p.f).Recorder().(persistence.SettingsRecorder)
 		_, settings, err := recorder.Settings(t.Context(), schoolName)
 		do(t, err)
 		settings.PausedAt = time.Now().UTC()
 		do(t, recorder.WriteSettings(t.Context(), schoolName, *settings))
-		if n, err := p.RetryParked(t.Context(), "F"); n != 0 || !errors.Is(err, system.ErrPaused) || tricksCounted(t, db, "bite") != 0 {
+		if n, err := p.RetryParked(t.Context(), called("F")); n != 0 || !errors.Is(err, system.ErrPaused) || tricksCounted(t, db, "bite") != 0 {
 			t.Errorf("retried %d, %v", n, err)
 		}
 		p.wantParked(t, 2)
@@ -221,20 +211,20 @@ func TestParkedByAnEarlierProgram(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		p := newParker(t, db, countOrFail)
 		p.biting(t)
-		_, err := p.CatchUp(t.Context(), "F", nil)
+		_, err := p.CatchUp(t.Context(), called("F"), nil)
 		do(t, err)
 		do(t, p.Close())
 
-		r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", count))),
+		r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", count))),
 			application.WithStore(gormstore.New(db)))
 		closing(t, r, err)
 		do(t, get[*school.TrainingSchool](t, r, schoolName).AddTrick(t.Context(), "Fido", "sit"))
-		_, err = r.CatchUp(t.Context(), "F", nil)
+		_, err = r.CatchUp(t.Context(), called("F"), nil)
 		do(t, err)
 		if n := tricksCounted(t, db, "sit"); n != 0 || statuses(t, r)[0].Parked != 3 {
 			t.Errorf("counted %d tricks in front of the parked one; %d are parked", n, statuses(t, r)[0].Parked)
 		}
-		if n, err := r.RetryParked(t.Context(), "F"); n != 3 || err != nil || tricksCounted(t, db, "sit") != 2 {
+		if n, err := r.RetryParked(t.Context(), called("F")); n != 3 || err != nil || tricksCounted(t, db, "sit") != 2 {
 			t.Errorf("retried %d, %v", n, err)
 		}
 	})
@@ -248,15 +238,15 @@ func TestTroubleIsNotParked(t *testing.T) {
 	p.biting(t)
 	for _, code := range []string{"40P01", "55P03", "53100", "0A000", "26000", "34000", "42P05", "42P18", "57014", "57P01"} {
 		p.f.become(raising(code))
-		if _, err := p.CatchUp(t.Context(), "F", nil); err == nil {
+		if _, err := p.CatchUp(t.Context(), called("F"), nil); err == nil {
 			t.Errorf("%s: no error", code)
 		}
 		p.wantParked(t, 0)
 	}
-	p.f.become(func(context.Context, domain.Event, *application.ProcessingEvent) error {
+	p.f.become(func(context.Context, domain.Event, *collector) error {
 		return &persistence.Error{Class: persistence.ErrClosed}
 	})
-	if _, err := p.CatchUp(t.Context(), "F", nil); err == nil {
+	if _, err := p.CatchUp(t.Context(), called("F"), nil); err == nil {
 		t.Error("closed: no error")
 	}
 	p.wantParked(t, 0)
@@ -264,7 +254,7 @@ func TestTroubleIsNotParked(t *testing.T) {
 
 // raising sends a statement that fails with a code of PostgreSQL.
 func raising(code string) policyFunc {
-	return func(ctx context.Context, _ domain.Event, _ *application.ProcessingEvent) error {
+	return func(ctx context.Context, _ domain.Event, _ *collector) error {
 		tx, err := gormstore.Tx(ctx)
 		if err != nil {
 			return err
@@ -280,7 +270,7 @@ func TestLimitsAreParked(t *testing.T) {
 	for _, code := range []string{"54000", "22001", "23514"} {
 		p := newParker(t, migrated(t, testdb.OpenPostgres(t)), raising(code))
 		events := p.biting(t)
-		if _, err := p.CatchUp(t.Context(), "F", nil); err != nil {
+		if _, err := p.CatchUp(t.Context(), called("F"), nil); err != nil {
 			t.Errorf("%s: %v", code, err)
 		}
 		p.wantParked(t, len(events))
@@ -291,11 +281,11 @@ func TestLimitsAreParked(t *testing.T) {
 func TestParkedWithOddTexts(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		p := newParker(t, db, func(context.Context, domain.Event, *application.ProcessingEvent) error {
+		p := newParker(t, db, func(context.Context, domain.Event, *collector) error {
 			return errors.New("bad \xff name\x00" + strings.Repeat("é", 3000))
 		})
 		p.biting(t)
-		_, err := p.CatchUp(t.Context(), "F", nil)
+		_, err := p.CatchUp(t.Context(), called("F"), nil)
 		do(t, err)
 		p.wantParked(t, 3)
 	})
@@ -309,7 +299,7 @@ func TestRetryParkedTwice(t *testing.T) {
 		var total atomic.Int64
 		for range 3 {
 			group.Go(func() {
-				n, err := p.RetryParked(t.Context(), "F")
+				n, err := p.RetryParked(t.Context(), called("F"))
 				if err != nil {
 					t.Error(err)
 				}
@@ -332,18 +322,18 @@ func TestContextErrorsOfAPolicy(t *testing.T) {
 			p := newParker(t, db, ignore)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			p.f.become(func(ctx context.Context, _ domain.Event, _ *application.ProcessingEvent) error {
+			p.f.become(func(ctx context.Context, _ domain.Event, _ *collector) error {
 				cancel()
 				return fmt.Errorf("call the mail service: %w", cause)
 			})
-			before, err := p.Parked(t.Context(), "F")
+			before, err := p.Parked(t.Context(), called("F"))
 			do(t, err)
 			events := save(t, p.dogs.Application, school.RegisterDog(cause.Error()))
-			if _, err := p.CatchUp(ctx, "F", nil); !errors.Is(err, cause) {
+			if _, err := p.CatchUp(ctx, called("F"), nil); !errors.Is(err, cause) {
 				t.Errorf("got %v, want %v", err, cause)
 			}
 			p.wantParked(t, len(before))
-			if _, err := p.CatchUp(t.Context(), "F", nil); err != nil {
+			if _, err := p.CatchUp(t.Context(), called("F"), nil); err != nil {
 				t.Errorf("%v: %v", cause, err)
 			}
 			p.wantParked(t, len(before)+len(events))
@@ -366,7 +356,7 @@ func TestRetryParkedThatStays(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		n, err := p.RetryParked(ctx, "F")
+		n, err := p.RetryParked(ctx, called("F"))
 		if n != 0 || err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "look for a trigger") {
 			t.Errorf("retried %d, %v", n, err)
 		}
@@ -380,15 +370,15 @@ func TestNegativePosition(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		p := newParker(t, db, count)
 		p.biting(t)
-		_, err := p.CatchUp(t.Context(), "F", nil)
+		_, err := p.CatchUp(t.Context(), called("F"), nil)
 		do(t, err)
 		do(t, db.Exec("UPDATE notification_tracking SET notification_id = -1").Error)
-		_, err = p.CatchUp(t.Context(), "F", nil)
+		_, err = p.CatchUp(t.Context(), called("F"), nil)
 		if err == nil || !strings.Contains(err.Error(), "its position in notification_tracking is -1") {
 			t.Errorf("got %v", err)
 		}
 		do(t, db.Exec("DELETE FROM notification_tracking").Error)
-		_, err = p.CatchUp(t.Context(), "F", nil)
+		_, err = p.CatchUp(t.Context(), called("F"), nil)
 		do(t, err)
 	})
 }
@@ -398,16 +388,13 @@ func TestNegativePosition(t *testing.T) {
 func TestGoexitIsParked(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		node := system.App("F", func(options ...application.Option) (eager, error) {
-			app, err := application.New("F", options...)
-			return eager{&follower{Application: app, policy: func(ctx context.Context, e domain.Event, p *application.ProcessingEvent) error {
-				if added, ok := e.Data.(school.TrickAdded); ok && added.Trick == "bite" {
-					runtime.Goexit()
-				}
-				return count(ctx, e, p)
-			}}}, err
-		})
-		r := newRunner(t, gormstore.New(db), system.Pipe(system.App(schoolName, school.New), node))
+		node := followingWith("F", func(ctx context.Context, e domain.Event, p *collector) error {
+			if added, ok := e.Data.(school.TrickAdded); ok && added.Trick == "bite" {
+				runtime.Goexit()
+			}
+			return count(ctx, e, p)
+		}, eager)
+		r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New), node))
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		fido, rex := school.RegisterDog("Fido"), school.RegisterDog("Rex")
 		fido.AddTrick("sit")
@@ -415,9 +402,9 @@ func TestGoexitIsParked(t *testing.T) {
 		rex.AddTrick("sit")
 		events := save(t, dogs.Application, fido, rex)
 		start(t, r)
-		reached(t, get[eager](t, r, "F").Application, head(t, dogs.Application))
-		parked, err := r.Parked(t.Context(), "F")
-		if err != nil || len(parked) != 1 || parked[0].NotificationID != events[2].Notification.ID ||
+		reached(t, get[*follower](t, r, "F").Application, head(t, dogs.Application))
+		parked, err := r.Parked(t.Context(), called("F"))
+		if err != nil || len(parked) != 1 || parked[0].NotificationID != events[2].NotificationID ||
 			!strings.Contains(parked[0].Error, "Goexit") {
 			t.Errorf("parked %+v, %v", parked, err)
 		}

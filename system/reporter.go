@@ -29,7 +29,7 @@ type reporter struct {
 }
 
 func newReporter(f *following) *reporter {
-	recorder, _ := f.app().Factory().(persistence.StatusRecorder)
+	recorder, _ := f.app.Factory().(persistence.StatusRecorder)
 	return &reporter{recorder: recorder, process: f.identity}
 }
 
@@ -73,11 +73,11 @@ func (r *reporter) write(ctx context.Context, f *following) {
 	case err == nil:
 		r.last, r.failing = status, false
 	case !r.failing && isNotMigrated(err):
-		f.app().Logger().InfoContext(ctx, "statuses of followers are not kept: their table does not exist; migrate to have it",
-			"follower", f.app().Name())
+		f.app.Logger().InfoContext(ctx, "statuses of followers are not kept: their table does not exist; migrate to have it",
+			"follower", f.app.Name())
 		r.failing = true
 	case !r.failing && ctx.Err() == nil:
-		f.app().Logger().WarnContext(ctx, "the status of a follower cannot be kept", "follower", f.app().Name(), "error", err)
+		f.app.Logger().WarnContext(ctx, "the status of a follower cannot be kept", "follower", f.app.Name(), "error", err)
 		fallthrough
 	default:
 		r.failing = true
@@ -151,24 +151,24 @@ func (f *following) recall(ctx context.Context) error {
 // under a former name of the follower or of the leader: everything would be
 // processed again.
 func (f *following) checkFormerNames(ctx context.Context) error {
-	if err := f.app().CheckFormerNames(ctx); err != nil {
+	if err := f.app.CheckFormerNames(ctx); err != nil {
 		return err
 	}
 	leaders := []string{f.leader.Name()}
 	if local, ok := f.leader.(*localLeader); ok {
 		leaders = append(leaders, local.app.FormerNames()...)
 	}
-	followers := append([]string{f.app().Name()}, f.app().FormerNames()...)
+	followers := append([]string{f.app.Name()}, f.app.FormerNames()...)
 	for _, follower := range followers {
-		recorder := persistence.TrackingRecorder(f.app().Recorder())
-		if follower != f.app().Name() {
+		recorder := persistence.TrackingRecorder(f.app.Recorder())
+		if follower != f.app.Name() {
 			var err error
-			if recorder, err = f.app().Factory().ProcessRecorder(follower); err != nil {
+			if recorder, err = f.app.Factory().ProcessRecorder(follower); err != nil {
 				return err
 			}
 		}
 		for _, leader := range leaders {
-			if follower == f.app().Name() && leader == f.leader.Name() {
+			if follower == f.app.Name() && leader == f.leader.Name() {
 				continue
 			}
 			position, err := recorder.MaxTrackingID(ctx, leader)
@@ -176,7 +176,7 @@ func (f *following) checkFormerNames(ctx context.Context) error {
 				return err
 			}
 			if position > 0 {
-				return &persistence.Error{Class: persistence.ErrOperational, Op: f.app().Name() + ": check former names",
+				return &persistence.Error{Class: persistence.ErrOperational, Op: f.app.Name() + ": check former names",
 					Err:  fmt.Errorf("the store has a position of %s in the log of %s, and one of the two is a former name", follower, leader),
 					Hint: "rename all rows first, with the statements of docs/operations.md, \"Renaming an application\""}
 			}
@@ -186,7 +186,7 @@ func (f *following) checkFormerNames(ctx context.Context) error {
 }
 
 func (f *following) recallAhead(ctx context.Context) error {
-	recorder, ok := f.app().Factory().(persistence.StatusRecorder)
+	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
 	if !ok {
 		return nil
 	}
@@ -195,7 +195,7 @@ func (f *following) recallAhead(ctx context.Context) error {
 		return err
 	}
 	for _, s := range statuses {
-		if s.ApplicationName == f.app().Name() && s.UpstreamApplicationName == f.leader.Name() && s.Ahead > 0 {
+		if s.ApplicationName == f.app.Name() && s.UpstreamApplicationName == f.leader.Name() && s.Ahead > 0 {
 			f.ahead = &AheadError{Follower: s.ApplicationName, Leader: s.UpstreamApplicationName, Position: s.Ahead, Head: -1}
 			f.keptAhead = s.Ahead
 		}
@@ -204,7 +204,7 @@ func (f *following) recallAhead(ctx context.Context) error {
 }
 
 func (f *following) recallParked(ctx context.Context) error {
-	if f.parking() == nil || !f.batches() || f.mindParked {
+	if f.parking() == nil || f.mindParked {
 		return nil
 	}
 	parked, err := f.parking().CountParked(ctx, f.leader.Name())
@@ -217,7 +217,7 @@ func (f *following) recallParked(ctx context.Context) error {
 
 // keepAhead has other processes know of a position that is ahead of the log, and that it is not any more.
 func (f *following) keepAhead(ctx context.Context) error {
-	recorder, ok := f.app().Factory().(persistence.StatusRecorder)
+	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
 	var position int64
 	if f.ahead != nil {
 		position = f.ahead.Position

@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -58,8 +59,8 @@ func TestStatusIsKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &keeping{Store: memory.New()}
-		failing := func(context.Context, domain.Event, *application.ProcessingEvent) error { return errPoison }
-		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", failing)))
+		failing := func(context.Context, domain.Event, *collector) error { return errPoison }
+		r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", failing)))
 		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 		start(t, r)
 		synctest.Wait()
@@ -102,7 +103,7 @@ func TestStatusCannotBeKept(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := &keeping{Store: memory.New()}
 				var j journal
-				r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
+				r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", j.policy)))
 				dogs := get[*school.TrainingSchool](t, r, schoolName)
 				start(t, r)
 				synctest.Wait()
@@ -123,22 +124,22 @@ func TestAheadIsRemembered(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		store := gormstore.New(db)
 		var j journal
-		pipe := system.Pipe(system.App(schoolName, school.New), following("F", j.policy))
+		pipe := pipe(app(schoolName, school.New), following("F", j.policy))
 		first := newRunner(t, store, pipe)
 		dogs, f := get[*school.TrainingSchool](t, first, schoolName), get[*follower](t, first, "F")
 		register(t, dogs, 0, "Fido")
 		ahead := head(t, dogs.Application) + 2
-		do(t, f.Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: ahead}))
+		do(t, bridge.Of(f).Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: ahead}))
 		start(t, first)
 		waitForState(t, first, system.Stopped)
 		do(t, first.Close())
 
-		second, err := system.NewSingleThreadedRunner(newSystem(t, pipe), application.WithStore(store))
+		second, err := newSingle(newSystem(t, pipe), application.WithStore(store))
 		closing(t, second, err)
 		for range 5 {
 			register(t, get[*school.TrainingSchool](t, second, schoolName), 0, "Rex "+time.Now().String())
 		}
-		_, err = second.CatchUp(t.Context(), "F", nil)
+		_, err = second.CatchUp(t.Context(), called("F"), nil)
 		if got := wantError[*system.AheadError](t, err); got.Position != ahead || len(j.events(t)) != 0 {
 			t.Errorf("got %+v, and %d events", got, len(j.events(t)))
 		}
@@ -151,10 +152,10 @@ func TestAheadIsRememberedByCommands(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		store := gormstore.New(db)
 		catchUp := func() ([]system.Processed, error) { // as a new process does
-			r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", count))),
+			r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", count))),
 				application.WithStore(store))
 			closing(t, r, err)
-			return r.CatchUp(t.Context(), "F", nil)
+			return r.CatchUp(t.Context(), called("F"), nil)
 		}
 		dogs, err := school.New(application.WithStore(store))
 		do(t, err)
@@ -171,7 +172,7 @@ func TestAheadIsRememberedByCommands(t *testing.T) {
 		// The follower is reset, and comes to the same position again, which is no reason to stop.
 		do(t, db.Where("true").Delete(&gormstore.NotificationTracking{}).Error)
 		f, err := application.New("F", application.WithStore(store))
-		do(t, err, f.Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: last - 3}))
+		do(t, err, bridge.Of(f).Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: last - 3}))
 		for range 2 {
 			_, err = catchUp()
 			do(t, err)
@@ -199,7 +200,7 @@ func TestListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &hearing{Store: memory.New(), wake: make(chan func(string), 1)}
 		var j journal
-		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
+		r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", j.policy)))
 		start(t, r)
 		wake := <-store.wake
 		other, err := school.New(application.WithStore(store))
@@ -229,12 +230,12 @@ func TestStatusBeforeTheFirstEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &keeping{Store: memory.New()}
-		failing := func(context.Context, domain.Event, *application.ProcessingEvent) error {
+		failing := func(context.Context, domain.Event, *collector) error {
 			time.Sleep(time.Minute)
 			var nobody *speechless
 			return nobody
 		}
-		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", failing)))
+		r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", failing)))
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		start(t, r)
 		synctest.Wait()
@@ -254,12 +255,12 @@ func TestSlowPolicy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &keeping{Store: memory.New()}
-		slow := func(context.Context, domain.Event, *application.ProcessingEvent) error {
+		slow := func(context.Context, domain.Event, *collector) error {
 			time.Sleep(5 * time.Minute)
 			return nil
 		}
 		var logged bytes.Buffer
-		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New),
+		r := newRunner(t, store, pipe(app(schoolName, school.New),
 			following("F", slow, application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))))
 		start(t, r)
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
@@ -295,11 +296,11 @@ func TestQuickPolicyIsNoNews(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &keeping{Store: memory.New()}
-		quick := func(context.Context, domain.Event, *application.ProcessingEvent) error {
+		quick := func(context.Context, domain.Event, *collector) error {
 			time.Sleep(300 * time.Millisecond)
 			return nil
 		}
-		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", quick)))
+		r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", quick)))
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		start(t, r)
 		time.Sleep(150 * time.Millisecond) // so that there is an event at every heartbeat

@@ -7,7 +7,6 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
-	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // sleeplessCats is the definition of a program that has no code for catSlept.
@@ -17,31 +16,35 @@ var sleeplessCats = domain.Define("Cat", domain.On("Born", catBorn{}), domain.Re
 // that filters topics passes over it, or gets it if it names the topic.
 func TestFollowersAndRetiredEvents(t *testing.T) {
 	for name, test := range map[string]struct {
-		topics []string
-		want   int
+		handlers []handlerOf
+		want     int
 	}{
-		"all events":       {nil, 3},
-		"another topic":    {[]string{"Cat.Born"}, 2},
-		"the topic itself": {[]string{"Cat.Slept"}, 1},
+		"all events":     {nil, 3},
+		"another topic":  {[]handlerOf{on[catBorn]}, 2},
+		"retired events": {[]handlerOf{on[domain.RetiredEvent]}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, p place) {
 				var seen journal
 				program := func(definition *domain.Definition[cat]) (runner, *application.Application) {
-					r := p.runner(t, system.Pipe(system.App("Cats", func(options ...application.Option) (*application.Application, error) {
+					node := following("F", seen.policy)
+					if test.handlers != nil {
+						node = handling("F", seen.policy, test.handlers)
+					}
+					r := p.runner(t, pipe(app("Cats", func(options ...application.Option) (*application.Application, error) {
 						return application.New("Cats", append(options, application.WithDefinitions(definition.Schema))...)
-					}), filtering("F", seen.policy, test.topics...)))
+					}), node))
 					return r, get[*application.Application](t, r, "Cats")
 				}
-				_, before := program(rollingOne)
+				before := must(application.New("Cats", application.WithStore(p.store), application.WithDefinitions(rollingOne.Schema)))
 				pet := rollingOne.Create(uuid.New(), catBorn{})
 				domain.Trigger(pet, catSlept{})
 				save(t, before, pet)
 				r, cats := program(sleeplessCats)
-				newest := save(t, cats, sleeplessCats.Create(uuid.New(), catBorn{}))[0].Notification.ID
+				newest := save(t, cats, sleeplessCats.Create(uuid.New(), catBorn{}))[0].NotificationID
 
 				do(t, r.Start(t.Context()))
-				reachedIn(t, get[*filter](t, r, "F").Application, "Cats", newest)
+				reachedIn(t, get[*follower](t, r, "F").Application, "Cats", newest)
 				events := seen.events(t)
 				if len(events) != test.want {
 					t.Fatalf("got %d events, want %d", len(events), test.want)

@@ -8,23 +8,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// How a runner waits. Polling finds what other processes record; a wake-up in the same process comes sooner. A follower
-// that fails waits from the shortest to the longest time, twice as long after each failure. Polls are up to a quarter later
-// and retries up to a quarter sooner at random, so that followers do not move in step.
-const (
-	pollInterval  = 500 * time.Millisecond
-	shortestRetry = time.Second
-	longestRetry  = time.Minute
-)
+// standByAfter is how long a follower of a Runner waits for its position before it
+// stands by, in times of a batch: another process that holds the position for longer
+// is at an event that takes long.
+const standByAfter = 10
 
 // Runner runs the followers of a system, each in a goroutine of its own. It is used once: started, and stopped. It is safe
 // for concurrent use.
 type Runner struct {
-	*members
+	*core
 	stopping chan struct{} // closed by the first Stop
 	done     chan struct{} // closed when all followers have ended
 
@@ -34,24 +29,26 @@ type Runner struct {
 	cancel  context.CancelFunc // nil before the start
 }
 
-// NewRunner makes the applications of a system, each with the options. Followers run from Run or Start on. A runner that
-// did not end with Run must be closed, whether it was started or not.
-func NewRunner(s *System, options ...application.Option) (*Runner, error) {
-	m, err := makeMembers(s, options)
+// NewRunner makes a runner. Followers run from Run or Start on. A runner that is
+// started and does not end with Run must be stopped. The applications are those of
+// the caller, who closes them after the runner has stopped. It returns an *Error for
+// a nil system or a config that makes no sense.
+func NewRunner(s *System, config Config) (*Runner, error) {
+	c, err := newCore(s, config)
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{members: m, stopping: make(chan struct{}), done: make(chan struct{})}, nil
+	return &Runner{core: c, stopping: make(chan struct{}), done: make(chan struct{})}, nil
 }
 
-// Run runs the followers until ctx ends or Stop is called, and then closes the applications that the runner has made. It
-// returns nil for such an end, and otherwise why it could not run or not close.
+// Run runs the followers until ctx ends or Stop is called. It returns nil for such
+// an end, and otherwise why it could not run.
 func (r *Runner) Run(ctx context.Context) error {
 	if err := r.Start(ctx); err != nil {
 		return err
 	}
 	<-r.done
-	return r.close()
+	return nil
 }
 
 // Start runs the followers in the background until ctx ends, which cancels them, or Stop is called. A second start is
@@ -121,14 +118,13 @@ func (r *Runner) hear(ctx context.Context, l persistence.Listener, workers []*wo
 		}
 	})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, persistence.ErrNotSupported) {
-		workers[0].edges[0].app().Logger().WarnContext(ctx, "cannot listen for events of other processes; followers poll", "error", err)
+		workers[0].edges[0].app.Logger().WarnContext(ctx, "cannot listen for events of other processes; followers poll", "error", err)
 	}
 }
 
 // Stop has every follower finish the batch it is at, and returns when all have ended. When ctx ends first, the ctx of
 // their policies is cancelled, and Stop still waits for them before it returns ctx's error. Stopping again does nothing,
-// and a runner that was stopped cannot be started. Stop does not close the applications; Close does. A policy must not
-// call it.
+// and a runner that was stopped cannot be started. A handler must not call it.
 func (r *Runner) Stop(ctx context.Context) error {
 	if cancel := r.stop(); cancel != nil {
 		select {
@@ -159,26 +155,25 @@ func (r *Runner) stop() context.CancelFunc {
 	return r.cancel
 }
 
-// Close stops the followers and closes the applications that the runner has made.
-func (r *Runner) Close() error {
-	return errors.Join(r.Stop(context.Background()), r.close())
-}
+// Close is Stop without a limit, for defer.
+func (r *Runner) Close() error { return r.Stop(context.Background()) }
 
 // Done is closed when all followers have ended.
 func (r *Runner) Done() <-chan struct{} { return r.done }
 
 // workers are one for each follower, woken by all its leaders.
 func (r *Runner) workers() []*worker {
-	byFollower := map[*application.Application]*worker{}
+	byFollower := map[*Follower]*worker{}
 	var workers []*worker
 	for _, edge := range r.edges {
-		w := byFollower[edge.app()]
+		w := byFollower[edge.follower]
 		if w == nil {
 			w = &worker{wake: make(chan struct{}, 1)}
-			byFollower[edge.app()] = w
+			byFollower[edge.follower] = w
 			workers = append(workers, w)
 		}
-		edge.wait = standByAfter
+		edge.wait = standByAfter * edge.config.BatchTime
+		edge.wake = w.awake
 		edge.note(nil, time.Time{})
 		w.edges = append(w.edges, &attempt{following: edge, reporter: newReporter(edge)})
 		w.bells = append(w.bells, listen(edge.leader, w.awake))
@@ -311,8 +306,12 @@ func (w *worker) giveWay(ctx context.Context, stopping <-chan struct{}) {
 
 // sleep waits for something to do. It is true where that is only to have a look.
 func (w *worker) sleep(ctx context.Context, stopping <-chan struct{}) (poll bool) {
-	wait := pollInterval + rand.N(pollInterval/4)
+	wait := w.edges[0].config.PollInterval
+	wait += rand.N(wait/4 + 1)
 	for _, edge := range w.edges {
+		if edge.hasWaiters() {
+			wait = min(wait, waitInterval)
+		}
 		if !edge.next.IsZero() {
 			wait = min(wait, time.Until(edge.next))
 		}
@@ -331,7 +330,7 @@ func (w *worker) sleep(ctx context.Context, stopping <-chan struct{}) (poll bool
 
 // pull pulls a batch and takes down how it went. It is true where there may be more.
 func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
-	if time.Now().Before(edge.next) || polled && edge.quiet(ctx) {
+	if time.Now().Before(edge.next) || polled && !edge.hasWaiters() && edge.quiet(ctx) {
 		return false
 	}
 	w.current = edge
@@ -357,11 +356,11 @@ func (w *worker) failed(ctx context.Context, edge *attempt, err error) {
 	edge.failures++
 	edge.note(err, edge.next)
 	if _, ahead := errors.AsType[*AheadError](err); ahead { // which trying again does not help
-		edge.app().Logger().ErrorContext(ctx, "follower is stopped until its position is another one",
-			"follower", edge.app().Name(), "leader", edge.leader.Name(), "error", err)
+		edge.app.Logger().ErrorContext(ctx, "follower is stopped until its position is another one",
+			"follower", edge.app.Name(), "leader", edge.leader.Name(), "error", err)
 		return
 	}
-	edge.app().Logger().WarnContext(ctx, "follower failed and will try again", "follower", edge.app().Name(),
+	edge.app.Logger().WarnContext(ctx, "follower failed and will try again", "follower", edge.app.Name(),
 		"leader", edge.leader.Name(), "failures", edge.failures, "next", edge.next, "error", err)
 }
 
@@ -369,16 +368,16 @@ func (w *worker) failed(ctx context.Context, edge *attempt, err error) {
 // when the winner ends; whoever is ahead of the log waits for a person.
 func (a *attempt) retryAfter(err error) time.Duration {
 	if _, ahead := errors.AsType[*AheadError](err); ahead {
-		return shortened(longestRetry)
+		return shortened(a.config.LongestRetry)
 	}
 	if a.isRetryable(err) {
-		return shortened(shortestRetry)
+		return shortened(a.config.ShortestRetry)
 	}
-	return shortened(min(shortestRetry<<min(a.failures, 10), longestRetry))
+	return shortened(min(a.config.ShortestRetry<<min(a.failures, 10), a.config.LongestRetry))
 }
 
 // shortened is a time between 3/4 of d and d.
-func shortened(d time.Duration) time.Duration { return d - rand.N(d/4) }
+func shortened(d time.Duration) time.Duration { return d - rand.N(d/4+1) }
 
 func isClosed(c <-chan struct{}) bool {
 	select {

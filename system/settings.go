@@ -16,38 +16,18 @@ import (
 // ErrPaused says that a follower is paused and processes nothing until it is resumed.
 var ErrPaused = fmt.Errorf("%w: the follower is paused; resume it with the command followers resume", domain.ErrEventSourcing)
 
-// HeadStarter is a Follower that begins at the head of a leader's log: what was recorded before it first ran it does not
-// process, as one that sends mails must not. It begins once. When it is started again it goes on from its position, and
-// after a reset it processes all events. It needs a store that keeps settings, as gormstore and memory do.
-type HeadStarter interface {
-	Follower
-
-	// StartAtHead does nothing. To have the method is the declaration.
-	StartAtHead()
-}
-
 // allTopics is the topic under which a follower without a filter processes those that are not named.
 const allTopics = "*"
 
 func (f *following) settingsRecorder() persistence.SettingsRecorder {
-	recorder, _ := f.app().Recorder().(persistence.SettingsRecorder)
+	recorder, _ := f.app.Recorder().(persistence.SettingsRecorder)
 	return recorder
-}
-
-// checkHeadStart finds a HeadStarter whose store cannot remember that it has begun.
-func checkHeadStart(follower Follower) error {
-	f := &following{follower: follower}
-	if _, ok := follower.(HeadStarter); !ok || f.settingsRecorder() != nil {
-		return nil
-	}
-	return &Error{Name: f.app().Name(), Problem: fmt.Sprintf("it begins at the head of its leaders, which needs a store that "+
-		"keeps settings, such as gormstore; its store is %T", f.app().Factory())}
 }
 
 // readPosition reads the position. The settings, which come with it, are followed before anything is processed.
 func (f *following) readPosition(ctx context.Context) (int64, error) {
 	if f.settingsRecorder() == nil {
-		return f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
+		return f.app.Recorder().MaxTrackingID(ctx, f.leader.Name())
 	}
 	position, settings, revision, err := f.readSettings(ctx)
 	if err != nil {
@@ -78,14 +58,14 @@ func (f *following) readPosition(ctx context.Context) (int64, error) {
 }
 
 func (f *following) paused() error {
-	return fmt.Errorf("system: %s does not process events of %s: %w", f.app().Name(), f.leader.Name(), ErrPaused)
+	return fmt.Errorf("system: %s does not process events of %s: %w", f.app.Name(), f.leader.Name(), ErrPaused)
 }
 
 // withoutSettings warns once that the store keeps no settings.
 func (f *following) withoutSettings(ctx context.Context) error {
-	if _, ok := f.follower.(HeadStarter); ok {
-		return fmt.Errorf("system: %s begins at the head of %s, and its database has no table that says whether it has begun; "+
-			"create it with the command migrate", f.app().Name(), f.leader.Name())
+	if f.follower.start != Beginning {
+		return fmt.Errorf("system: %s does not start at the beginning of %s, and its database has no table that says whether it has begun; "+
+			"create it with the command migrate", f.app.Name(), f.leader.Name())
 	}
 	f.warnOf(ctx, "the database has no table for the settings of followers: they cannot be paused, and a change of their topics "+
 		"is not noticed; create it with the command migrate")
@@ -95,7 +75,7 @@ func (f *following) withoutSettings(ctx context.Context) error {
 // warnOf logs a warning, unless it is the one that was logged last.
 func (f *following) warnOf(ctx context.Context, note string) {
 	if note != "" && note != f.warned {
-		f.app().Logger().WarnContext(ctx, "follower: "+note, "follower", f.app().Name(), "leader", f.leader.Name())
+		f.app.Logger().WarnContext(ctx, "follower: "+note, "follower", f.app.Name(), "leader", f.leader.Name())
 	}
 	f.warned = note
 }
@@ -140,12 +120,12 @@ func (f *following) settle(ctx context.Context, position int64, read persistence
 	}
 	f.settled = next.Topics
 	if to > position {
-		f.app().Logger().InfoContext(ctx, "follower begins at the head of the log", "follower", f.app().Name(),
+		f.app.Logger().InfoContext(ctx, "follower begins after the beginning of the log", "follower", f.app.Name(),
 			"leader", f.leader.Name(), "position", to)
 	}
 	if changes != "" {
-		f.app().Logger().WarnContext(ctx, "the follower's topics are not those that it last ran with; if another program runs "+
-			"under this name, give it a name of its own", "follower", f.app().Name(), "leader", f.leader.Name(),
+		f.app.Logger().WarnContext(ctx, "the follower's topics are not those that it last ran with; if another program runs "+
+			"under this name, give it a name of its own", "follower", f.app.Name(), "leader", f.leader.Name(),
 			"position", position, "changes", changes)
 	}
 	return nil
@@ -153,10 +133,18 @@ func (f *following) settle(ctx context.Context, position int64, read persistence
 
 // beginning is where a follower that has not begun begins.
 func (f *following) beginning(ctx context.Context, position int64) (int64, error) {
-	if _, ok := f.follower.(HeadStarter); !ok || position > 0 {
+	if f.follower.start == Beginning || position > 0 {
 		return position, nil
 	}
-	return f.leader.Head(ctx)
+	head, err := f.leader.Head(ctx)
+	if err != nil || f.follower.start == Head {
+		return head, err
+	}
+	if start := int64(f.follower.start); start <= head {
+		return start, nil
+	}
+	return 0, &Error{Name: f.app.Name(), Problem: fmt.Sprintf("it starts at position %d of %s, whose log ends at %d",
+		f.follower.start, f.leader.Name(), head)}
 }
 
 // settleTopics sets since which position each topic is processed, and says what has changed, or "". A topic that is not
@@ -209,10 +197,7 @@ func (f *following) wanted() (groups [][]string) {
 	if len(f.topics) == 0 {
 		return [][]string{{allTopics}}
 	}
-	for _, topic := range f.follower.(TopicFilter).Topics() {
-		groups = append(groups, topicsOf(f.leader, []string{topic}))
-	}
-	return groups
+	return f.follower.topics(f.leader)
 }
 
 // topicsSince is what is recorded of topics, or nil if nothing is.

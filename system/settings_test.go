@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -40,15 +42,15 @@ type program struct {
 func catchUp(t *testing.T, store persistence.Factory, topics ...string) *program {
 	t.Helper()
 	p := &program{}
-	policy := func(_ context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+	policy := func(_ context.Context, event domain.Event, _ *collector) error {
 		p.seen = append(p.seen, event.Topic)
 		return nil
 	}
-	sys := newSystem(t, system.Pipe(system.App(schoolName, school.New), filtering("F", policy, topics...)))
-	r, err := system.NewSingleThreadedRunner(sys, application.WithStore(store),
+	sys := newSystem(t, pipe(app(schoolName, school.New), filtering("F", policy, topics...)))
+	r, err := newSingle(sys, application.WithStore(store),
 		application.WithLogger(slog.New(slog.NewTextHandler(&p.logged, nil))))
 	closing(t, r, err)
-	done, err := r.CatchUp(t.Context(), "F", nil)
+	done, err := r.CatchUp(t.Context(), called("F"), nil)
 	do(t, err)
 	p.note, p.status = done[0].Note, statuses(t, r)[0]
 	if p.status.Note != p.note {
@@ -184,28 +186,20 @@ func TestTwoProgramsAtOnce(t *testing.T) {
 		store := gormstore.New(db)
 		var logged syncBuffer
 		var j journal
-		first := newRunner(t, store, system.Pipe(system.App(schoolName, school.New),
-			system.App("F", func(options ...application.Option) (*filter, error) {
-				app, err := application.New("F", append(options, application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))...)
-				return &filter{&follower{Application: app, policy: j.policy}, []string{registered}}, err
-			})))
+		first := newRunner(t, store, pipe(app(schoolName, school.New),
+			handling("F", j.policy, []handlerOf{on[school.Registered]}, application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))))
 		dogs := get[*school.TrainingSchool](t, first, schoolName)
 		start(t, first)
 		register(t, dogs, 1, "Fido")
-		reached(t, get[*filter](t, first, "F").Application, head(t, dogs.Application))
+		reached(t, get[*follower](t, first, "F").Application, head(t, dogs.Application))
 		catchUp(t, store, registered, trickAdded)
 		register(t, dogs, 1, "Rex")
-		reached(t, get[*filter](t, first, "F").Application, head(t, dogs.Application))
+		reached(t, get[*follower](t, first, "F").Application, head(t, dogs.Application))
 		if !eventually(func() bool { return strings.Contains(logged.String(), "changes=-Dog.TrickAdded") }) {
 			t.Errorf("logged %s", logged.String())
 		}
 	})
 }
-
-// headStarter begins at the head.
-type headStarter struct{ *follower }
-
-func (headStarter) StartAtHead() {}
 
 // A follower that begins at the head does so once: not when it is started again, and not when it is reset.
 func TestStartAtHead(t *testing.T) {
@@ -215,15 +209,12 @@ func TestStartAtHead(t *testing.T) {
 		do(t, err)
 		run := func(name string) (seen int) {
 			t.Helper()
-			node := system.App(name, func(options ...application.Option) (headStarter, error) {
-				app, err := application.New(name, options...)
-				policy := func(context.Context, domain.Event, *application.ProcessingEvent) error { seen++; return nil }
-				return headStarter{&follower{Application: app, policy: policy}}, err
-			})
-			sys := newSystem(t, system.Pipe(system.App(schoolName, school.New), node))
-			r, err := system.NewSingleThreadedRunner(sys, application.WithStore(store))
+			policy := func(context.Context, domain.Event, *collector) error { seen++; return nil }
+			node := followingWith(name, policy, []system.FollowerOption{system.StartAt(system.Head)})
+			sys := newSystem(t, pipe(app(schoolName, school.New), node))
+			r, err := newSingle(sys, application.WithStore(store))
 			closing(t, r, err)
-			_, err = r.CatchUp(t.Context(), name, nil)
+			_, err = r.CatchUp(t.Context(), called(name), nil)
 			do(t, err)
 			return seen
 		}
@@ -260,13 +251,10 @@ func TestStartAtHeadNeedsSettings(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		do(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
-		node := system.App("F", func(options ...application.Option) (headStarter, error) {
-			app, err := application.New("F", options...)
-			return headStarter{&follower{Application: app, policy: ignore}}, err
-		})
-		r := newRunner(t, gormstore.New(db), system.Pipe(system.App(schoolName, school.New), node))
+		node := followingWith("F", ignore, []system.FollowerOption{system.StartAt(system.Head)})
+		r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New), node))
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
-		if _, err := r.CatchUp(t.Context(), "F", nil); err == nil || !strings.Contains(err.Error(), "migrate") {
+		if _, err := r.CatchUp(t.Context(), called("F"), nil); err == nil || !strings.Contains(err.Error(), "migrate") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -277,12 +265,12 @@ func TestPausedFollower(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
 		var j journal
-		sys := newSystem(t, system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
-		r, err := system.NewSingleThreadedRunner(sys, application.WithStore(store))
+		sys := newSystem(t, pipe(app(schoolName, school.New), following("F", j.policy)))
+		r, err := newSingle(sys, application.WithStore(store))
 		closing(t, r, err)
 		set := func(s persistence.FollowerSettings) {
 			t.Helper()
-			recorder := get[*follower](t, r, "F").Recorder().(persistence.SettingsRecorder)
+			recorder := bridge.Of(get[*follower](t, r, "F")).Recorder().(persistence.SettingsRecorder)
 			do(t, recorder.WriteSettings(t.Context(), schoolName, s))
 		}
 		set(persistence.FollowerSettings{PausedAt: time.Now().UTC(), PausedBy: "a test"})
@@ -292,7 +280,7 @@ func TestPausedFollower(t *testing.T) {
 		if s := statuses(t, r)[0]; s.State != system.Paused || s.Err != nil || s.PausedBy != "a test" || s.Position != 0 || len(j.events(t)) != 0 {
 			t.Errorf("the status is %+v, and %d events were seen", s, len(j.events(t)))
 		}
-		if _, err := r.CatchUp(t.Context(), "F", nil); !errors.Is(err, system.ErrPaused) || !errors.Is(err, domain.ErrEventSourcing) {
+		if _, err := r.CatchUp(t.Context(), called("F"), nil); !errors.Is(err, system.ErrPaused) || !errors.Is(err, domain.ErrEventSourcing) {
 			t.Errorf("catching up: %v", err)
 		}
 		set(persistence.FollowerSettings{})
@@ -306,24 +294,28 @@ func TestPausedFollower(t *testing.T) {
 
 // pausingLeader has its follower paused while the log is read.
 type pausingLeader struct {
-	*application.Application
+	app   bridge.Application
 	pause func()
 }
 
+func (l *pausingLeader) Name() string { return l.app.Name() }
+
 func (l *pausingLeader) Head(ctx context.Context) (int64, error) {
-	return l.Recorder().MaxNotificationID(ctx)
+	return l.app.Recorder().MaxNotificationID(ctx)
 }
 
 func (l *pausingLeader) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
 	l.pause()
-	return l.Recorder().SelectNotifications(ctx, r)
+	return l.app.Recorder().SelectNotifications(ctx, r)
 }
 
 func (l *pausingLeader) Decode(n persistence.Notification) (domain.Event, error) {
-	return l.Mapper().NotificationToDomain(n)
+	return l.app.Mapper().NotificationToDomain(n)
 }
 
-func (l *pausingLeader) Topics(topic string) []string { return l.Mapper().TopicsOf(topic) }
+func (l *pausingLeader) Topics(payload reflect.Type) []string {
+	return l.app.Mapper().TopicsOfPayload(payload)
+}
 
 // A batch whose events were read before the follower was paused is not processed after it.
 func TestPausedBetweenReadAndLock(t *testing.T) {
@@ -333,17 +325,17 @@ func TestPausedBetweenReadAndLock(t *testing.T) {
 		dogs, err := school.New(application.WithStore(store))
 		do(t, err)
 		register(t, dogs, 2, "Fido")
-		leader := &pausingLeader{Application: dogs.Application}
+		leader := &pausingLeader{app: bridge.Of(dogs)}
 		var j journal
-		r := newRunner(t, store, system.Pipe(system.Upstream(leader), following("F", j.policy)))
+		r := newRunner(t, store, pipe(built(leader), following("F", j.policy)))
 		leader.pause = func() {
-			recorder := get[*follower](t, r, "F").Recorder().(persistence.SettingsRecorder)
+			recorder := bridge.Of(get[*follower](t, r, "F")).Recorder().(persistence.SettingsRecorder)
 			_, settings, err := recorder.Settings(t.Context(), schoolName)
 			do(t, err)
 			settings.PausedAt = time.Now().UTC()
 			do(t, recorder.WriteSettings(t.Context(), schoolName, *settings))
 		}
-		if _, err := r.CatchUp(t.Context(), "F", nil); !errors.Is(err, system.ErrPaused) || len(j.events(t)) != 0 {
+		if _, err := r.CatchUp(t.Context(), called("F"), nil); !errors.Is(err, system.ErrPaused) || len(j.events(t)) != 0 {
 			t.Errorf("got %v, and %d events were seen", err, len(j.events(t)))
 		}
 	})
@@ -355,22 +347,22 @@ func TestRenamedTopicIsNoChange(t *testing.T) {
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
 		old := domain.Define("Pup", domain.On("Named", named{}))
 		renewed := domain.Define("Pup", domain.On("Called", named{}, domain.Alias("Pup.Named")))
-		run := func(schema *domain.Schema, topic string) (note string) {
+		run := func(schema *domain.Schema) (note string) {
 			t.Helper()
-			leader := system.App("Pups", func(options ...application.Option) (*application.Application, error) {
+			leader := app("Pups", func(options ...application.Option) (*application.Application, error) {
 				return application.New("Pups", append(options, application.WithDefinitions(schema))...)
 			})
-			r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(leader, filtering("F", ignore, topic))),
+			r, err := newSingle(newSystem(t, pipe(leader, handling("F", ignore, []handlerOf{on[named]}))),
 				application.WithStore(store))
 			closing(t, r, err)
-			done, err := r.CatchUp(t.Context(), "F", nil)
+			done, err := r.CatchUp(t.Context(), called("F"), nil)
 			do(t, err)
 			return done[0].Note
 		}
 		app, err := application.New("Pups", application.WithStore(store), application.WithDefinitions(old.Schema))
 		do(t, err)
 		save(t, app, old.Create(domain.NewIDv5("/pups/Fido"), named{}))
-		for _, note := range []string{run(old.Schema, "Pup.Named"), run(renewed.Schema, "Pup.Called"), run(renewed.Schema, "Pup.Called")} {
+		for _, note := range []string{run(old.Schema), run(renewed.Schema), run(renewed.Schema)} {
 			if note != "" {
 				t.Errorf("the note is %q", note)
 			}
@@ -396,13 +388,13 @@ func TestFormerNameOfPosition(t *testing.T) {
 				store := gormstore.New(db)
 				run := func(leader, follower string) error {
 					t.Helper()
-					renamed := system.App(leader, func(options ...application.Option) (*application.Application, error) {
+					renamed := app(leader, func(options ...application.Option) (*application.Application, error) {
 						return application.New(leader, append(options, application.WithDefinitions(school.Dogs.Schema))...)
 					}, application.WithFormerNames(schoolName))
-					r, err := system.NewSingleThreadedRunner(newSystem(t, system.Pipe(renamed, following(follower, count, application.WithFormerNames("F")))),
+					r, err := newSingle(newSystem(t, pipe(renamed, following(follower, count, application.WithFormerNames("F")))),
 						application.WithStore(store))
 					closing(t, r, err)
-					_, err = r.CatchUp(t.Context(), follower, nil)
+					_, err = r.CatchUp(t.Context(), called(follower), nil)
 					return err
 				}
 				app, err := school.New(application.WithStore(store))

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"github.com/eventsourcing-go/eventsourcing/application"
 )
 
 // SingleThreadedRunner runs the followers of a system one after the other, in the goroutine of whoever saves: when the
@@ -16,7 +14,7 @@ import (
 // It is safe for concurrent use: while one goroutine is processing, it also processes what others save, whose saves do
 // not wait. When all saves have returned, everything is processed.
 type SingleThreadedRunner struct {
-	*members
+	*core
 
 	mu      sync.Mutex // protects what follows
 	started bool
@@ -26,14 +24,14 @@ type SingleThreadedRunner struct {
 	bells   []func() // take back what listen has installed
 }
 
-// NewSingleThreadedRunner makes the applications of a system, each with the options. Followers run from Start on. The
-// runner must be closed.
-func NewSingleThreadedRunner(s *System, options ...application.Option) (*SingleThreadedRunner, error) {
-	m, err := makeMembers(s, options)
+// NewSingleThreadedRunner makes a runner. Followers run from Start on. The
+// applications are those of the caller, who closes them after the runner.
+func NewSingleThreadedRunner(s *System) (*SingleThreadedRunner, error) {
+	c, err := newCore(s, Config{})
 	if err != nil {
 		return nil, err
 	}
-	return &SingleThreadedRunner{members: m}, nil
+	return &SingleThreadedRunner{core: c}, nil
 }
 
 // Start has saves processed from now on, and processes what was recorded before, as Sync does. The end of ctx ends only
@@ -165,8 +163,8 @@ func (r *SingleThreadedRunner) Stop() {
 	}
 }
 
-// Close stops the runner and closes the applications that it has made.
+// Close is Stop, for code that works with both runners.
 func (r *SingleThreadedRunner) Close() error {
 	r.Stop()
-	return r.close()
+	return nil
 }

@@ -11,7 +11,6 @@ import (
 
 	"gorm.io/gorm"
 
-	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
@@ -39,7 +38,7 @@ func TestStandBy(t *testing.T) {
 				return gormstore.New(db, gormstore.WithLockTimeout(lockTimeout))
 			}
 			started, release := make(chan struct{}), make(chan struct{})
-			slow := func(ctx context.Context, _ domain.Event, _ *application.ProcessingEvent) error {
+			slow := func(ctx context.Context, _ domain.Event, _ *collector) error {
 				close(started)
 				select {
 				case <-release:
@@ -53,28 +52,28 @@ func TestStandBy(t *testing.T) {
 				long = short // it does for SQLite's one lock, which any writer may have
 			}
 			first, second := open(short), open(long)
-			worker := newRunner(t, first, system.Pipe(system.App(schoolName, school.New), following("F", slow)))
+			worker := newRunner(t, first, pipe(app(schoolName, school.New), following("F", slow)))
 			register(t, get[*school.TrainingSchool](t, worker, schoolName), 0, "Fido")
 			do(t, worker.Start(t.Context()))
 			<-started
 			before, err := second.FollowerStatuses(t.Context())
 			do(t, err)
 
-			standBy := newRunner(t, second, system.Pipe(system.App(schoolName, school.New), following("F", ignore)))
+			standBy := newRunner(t, second, pipe(app(schoolName, school.New), following("F", ignore)))
 			do(t, standBy.Start(t.Context()))
 			status := waitForState(t, standBy, system.StandingBy)
 			if status.Err != nil || standBy.Err() != nil {
 				t.Errorf("got %+v", status)
 			}
-			command := newRunner(t, open(short), system.Pipe(system.App(schoolName, school.New), following("F", ignore)))
-			if _, err := command.CatchUp(t.Context(), "F", nil); !errors.Is(err, persistence.ErrPositionLocked) {
+			command := newRunner(t, open(short), pipe(app(schoolName, school.New), following("F", ignore)))
+			if _, err := command.CatchUp(t.Context(), called("F"), nil); !errors.Is(err, persistence.ErrPositionLocked) {
 				t.Errorf("CatchUp: %v, want ErrPositionLocked", err)
 			}
 			if after, err := second.FollowerStatuses(t.Context()); err != nil || after[0].Error != "" || after[0].State != "running" || len(before) != 1 {
 				t.Errorf("got %+v, %v; before %+v", after, err, before)
 			}
 			waiting := make(chan error, 1)
-			go func() { waiting <- standBy.WaitFor(t.Context(), "F", schoolName, 1) }()
+			go func() { waiting <- standBy.WaitForPosition(t.Context(), called("F"), called(schoolName), 1) }()
 			close(release)
 			do(t, <-waiting)
 			waitForState(t, standBy, system.Running)
@@ -97,11 +96,11 @@ type stale struct {
 
 func (s *stale) ProcessRecorder(name string) (persistence.ProcessRecorder, error) {
 	r, err := s.Store.ProcessRecorder(name)
-	return &staleRecorder{r, s}, err
+	return &staleRecorder{r.(memoryRecorder), s}, err
 }
 
 type staleRecorder struct {
-	persistence.ProcessRecorder
+	memoryRecorder
 	store *stale
 }
 
@@ -109,7 +108,7 @@ func (r *staleRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
 	if r.store.looks.Add(-1) >= 0 {
 		return 0, nil
 	}
-	return r.ProcessRecorder.MaxNotificationID(ctx)
+	return r.memoryRecorder.MaxNotificationID(ctx)
 }
 
 // A head that was read from a server which lags does not stop a follower. A log
@@ -119,7 +118,7 @@ func TestStaleHead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &stale{Store: memory.New()}
 		var seen journal
-		r := newRunner(t, store, system.Pipe(system.App(schoolName, school.New), following("F", seen.policy)))
+		r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", seen.policy)))
 		start(t, r)
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		register(t, dogs, 0, "Fido")

@@ -118,8 +118,8 @@ func (f *following) warnIfSlow(ctx context.Context) {
 	f.current.warned = current.warned || slow
 	f.mu.Unlock()
 	if slow {
-		f.app().Logger().WarnContext(ctx, "follower has been processing one event for long; its policy may hang",
-			"follower", f.app().Name(), "leader", f.leader.Name(), "notification", current.id, "since", current.since)
+		f.app.Logger().WarnContext(ctx, "follower has been processing one event for long; its policy may hang",
+			"follower", f.app.Name(), "leader", f.leader.Name(), "notification", current.id, "since", current.since)
 	}
 }
 
@@ -149,7 +149,7 @@ func (f *following) statusNow(ctx context.Context) (Status, error) {
 func (f *following) addSettings(ctx context.Context, status *Status) (int64, error) {
 	recorder := f.settingsRecorder()
 	if recorder == nil {
-		return f.app().Recorder().MaxTrackingID(ctx, f.leader.Name())
+		return f.app.Recorder().MaxTrackingID(ctx, f.leader.Name())
 	}
 	position, settings, err := recorder.Settings(ctx, f.leader.Name())
 	if err == nil && settings != nil {
@@ -191,6 +191,9 @@ func (f *following) note(err error, next time.Time) {
 		if f.standsBy {
 			f.status.State = StandingBy
 		}
+		if f.isPaused {
+			f.releaseLocked(f.paused())
+		}
 		return
 	}
 	var id int64
@@ -206,6 +209,7 @@ func (f *following) note(err error, next time.Time) {
 	} else if errors.Is(err, persistence.ErrNewerProgram) {
 		f.status.State = Outdated
 	}
+	f.releaseLocked(err)
 }
 
 // ended takes down that nobody pulls any more.
@@ -213,5 +217,6 @@ func (f *following) ended() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.over = true
+	f.releaseLocked(ErrStopped)
 	f.status.State, f.status.NextRetry = Stopped, time.Time{}
 }

@@ -3,9 +3,35 @@ package system
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 )
+
+// Member is a part of a system: an application, a Follower, or a Leader from
+// elsewhere. A struct that embeds an *application.Application or a *Follower is one
+// too.
+type Member interface {
+	Name() string
+}
+
+// System says which applications there are and which follow which. It is immutable
+// and safe for concurrent use.
+type System struct {
+	members []*member // in the order of their definition
+	edges   []Edge
+	loops   []Edge // those of the edges that are in a pipe which is a loop
+}
+
+// member is a Member with what it is.
+type member struct {
+	Member
+	app      bridge.Application // nil if it is a leader from elsewhere
+	follower *Follower          // nil if it follows nothing
+	leader   Leader             // from elsewhere, or nil
+}
 
 // Edge says that one application follows another.
 type Edge struct{ Leader, Follower string }
@@ -13,76 +39,109 @@ type Edge struct{ Leader, Follower string }
 // String shows the edge as an arrow.
 func (e Edge) String() string { return e.Leader + " -> " + e.Follower }
 
-// System says which applications there are and who follows whom. It is immutable and safe for concurrent use; runners make
-// the applications.
-type System struct {
-	nodes []*Node
-	edges []Edge
-	loops []Edge // those of the edges that are in a chain which says itself that it is a loop
-}
+// Pipeline is a chain of members, each of which follows the one before it.
+type Pipeline []Member
 
-// Chain is what Pipe makes.
-type Chain []*Node
-
-// Pipe is a chain of applications: each follows the one before it. The application of a pipe of one follows nobody. An
-// application may be in several pipes.
+// Pipe makes a pipeline. The application of a pipe of one follows nothing. A member
+// may be in several pipes.
 //
-// Applications may follow each other, and themselves. That must be said in one pipe, as in Pipe(a, b, a), so that nobody
-// makes a loop by chance; it is up to the policies that it comes to an end.
-func Pipe(nodes ...*Node) Chain { return nodes }
+// Applications may follow each other, and themselves. That must be said in one
+// pipe, as in Pipe(a, b, a), so that no loop is made by accident; the handlers must
+// see to it that it ends.
+func Pipe(members ...Member) Pipeline { return members }
 
-// isLoop tells whether an application is in a chain more than once.
-func (c Chain) isLoop() bool {
-	for i, node := range c {
-		if slices.Contains(c[:i], node) {
+// isLoop reports whether a member is in the pipe more than once.
+func (p Pipeline) isLoop() bool {
+	for i, m := range p {
+		if slices.ContainsFunc(p[:i], func(other Member) bool { return other.Name() == m.Name() }) {
 			return true
 		}
 	}
 	return false
 }
 
-// New makes a system of pipes. It returns an *Error where an application is missing, two have one name, or several pipes
-// make a loop together (ErrLoop).
-func New(pipes ...Chain) (*System, error) {
+// New makes a system of pipes. It returns an *Error, or several joined, if a member
+// is nil or has the name of another one, if several pipes make a loop together
+// (ErrLoop), if a member follows others and is not a Follower, if a Follower has no
+// leader (ErrFollowsNobody), or if it handles payloads that none of its leaders
+// defines, or needs what its store cannot do.
+func New(pipes ...Pipeline) (*System, error) {
 	s := &System{}
 	for _, pipe := range pipes {
-		for i, node := range pipe {
-			if err := s.add(node); err != nil {
-				return nil, err
-			}
-			if i > 0 && node.leader != nil {
-				return nil, &Error{Name: node.name, Problem: "it is upstream, so it cannot follow " + pipe[i-1].name}
-			}
-			if i > 0 {
-				s.connect(Edge{Leader: pipe[i-1].name, Follower: node.name}, pipe.isLoop())
-			}
+		if err := s.add(pipe); err != nil {
+			return nil, err
 		}
 	}
-	if len(s.nodes) == 0 {
+	if len(s.members) == 0 {
 		return nil, &Error{Problem: "a system needs at least one application"}
 	}
 	if err := s.checkLoops(); err != nil {
 		return nil, err
 	}
+	if err := s.checkFollowers(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
-func (s *System) add(node *Node) error {
-	switch {
-	case node == nil:
-		return &Error{Problem: "a pipe has a nil application"}
-	case node.make == nil && node.leader == nil:
-		return &Error{Name: node.name, Problem: "it has no constructor"}
+func (s *System) add(pipe Pipeline) error {
+	for _, m := range pipe {
+		if err := s.addMember(m); err != nil {
+			return err
+		}
 	}
-	known := s.node(node.name)
-	switch {
-	case known == nil:
-		s.nodes = append(s.nodes, node)
-	case known != node:
-		return &Error{Name: node.name, Problem: "two applications have this name; " +
-			"to have one in several pipes, give all of them the same node"}
+	for i, m := range pipe {
+		if i > 0 {
+			s.connect(Edge{Leader: pipe[i-1].Name(), Follower: m.Name()}, pipe.isLoop())
+		}
 	}
 	return nil
+}
+
+func (s *System) addMember(value Member) error {
+	if isNil(value) {
+		return &Error{Problem: "a pipe has a nil application"}
+	}
+	m := &member{Member: value, app: bridge.Of(value)}
+	if f, ok := value.(interface{ follower() *Follower }); ok && m.app != nil {
+		m.follower = f.follower()
+	}
+	if m.app == nil {
+		if m.leader, _ = value.(Leader); m.leader == nil {
+			return &Error{Problem: fmt.Sprintf("%T is not an application, a follower or a leader", value)}
+		}
+	}
+	known := s.member(value.Name())
+	switch {
+	case known == nil:
+		s.members = append(s.members, m)
+	case known.app != m.app || !isSame(known.leader, m.leader):
+		return &Error{Name: value.Name(), Problem: "two applications have this name; to have one in several pipes, " +
+			"give all of them the same value"}
+	case known.follower == nil && m.follower != nil:
+		*known = *m // the application was given alone before
+	}
+	return nil
+}
+
+// isNil also recognises a nil pointer in the interface, and a struct whose embedded
+// application is nil, which panics when it is asked for its name.
+func isNil(value Member) (is bool) {
+	if value == nil {
+		return true
+	}
+	if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && v.IsNil() {
+		return true
+	}
+	defer func() { is = recover() != nil }()
+	_ = value.Name()
+	return false
+}
+
+// isSame compares values that may not be comparable.
+func isSame(a, b any) bool {
+	t := reflect.TypeOf(a)
+	return t == reflect.TypeOf(b) && (t == nil || t.Comparable()) && a == b
 }
 
 func (s *System) connect(edge Edge, loop bool) {
@@ -96,16 +155,17 @@ func (s *System) connect(edge Edge, loop bool) {
 
 // checkLoops finds a loop that no single pipe has.
 func (s *System) checkLoops() error {
-	for _, node := range s.nodes {
-		if path := s.pathTo(node.name, []string{node.name}); path != nil {
-			return &Error{Name: node.name, Err: ErrLoop, Problem: fmt.Sprintf("the pipes make a loop: %s; if events are meant "+
+	for _, m := range s.members {
+		if path := s.pathTo(m.Name(), []string{m.Name()}); path != nil {
+			return &Error{Name: m.Name(), Err: ErrLoop, Problem: fmt.Sprintf("the pipes make a loop: %s; if events are meant "+
 				"to go round, say so in one pipe with all of these", strings.Join(path, " -> "))}
 		}
 	}
 	return nil
 }
 
-// pathTo finds a way from the end of a path to a goal, over edges that are not in loops on purpose.
+// pathTo finds a way from the end of a path to a goal, over edges that are not in
+// loops on purpose.
 func (s *System) pathTo(goal string, path []string) []string {
 	for _, edge := range s.edges {
 		if edge.Leader != path[len(path)-1] || slices.Contains(s.loops, edge) {
@@ -125,57 +185,78 @@ func (s *System) pathTo(goal string, path []string) []string {
 	return nil
 }
 
-func (s *System) node(name string) *Node {
-	for _, node := range s.nodes {
-		if node.name == name {
-			return node
+// checkFollowers compares each member with what the pipes make of it.
+func (s *System) checkFollowers() error {
+	var mistakes []error
+	for _, m := range s.members {
+		leaders := s.Follows(m.Name())
+		switch {
+		case m.leader != nil && len(leaders) > 0:
+			mistakes = append(mistakes, &Error{Name: m.Name(), Problem: "it is a leader from elsewhere, so it cannot follow " + leaders[0]})
+		case m.follower == nil && len(leaders) > 0:
+			mistakes = append(mistakes, &Error{Name: m.Name(), Problem: fmt.Sprintf("it follows %s, but %T is not a follower; "+
+				"make it with system.NewFollower", strings.Join(leaders, ", "), m.Member)})
+		case m.follower != nil && len(leaders) == 0:
+			mistakes = append(mistakes, &Error{Name: m.Name(), Err: ErrFollowsNobody,
+				Problem: "it is a follower, but no pipe has a leader before it, so that its handlers would never be called"})
+		case m.follower != nil:
+			mistakes = append(mistakes, m.follower.checkStore(), m.follower.checkHandlers(s.leadersOf(m.Name())))
+		}
+	}
+	return errors.Join(mistakes...)
+}
+
+// leadersOf returns what a member follows, to ask for topics.
+func (s *System) leadersOf(name string) (leaders []Leader) {
+	for _, leader := range s.Follows(name) {
+		leaders = append(leaders, s.member(leader).newLeader())
+	}
+	return leaders
+}
+
+// newLeader returns the member as a leader.
+func (m *member) newLeader() Leader {
+	if m.leader != nil {
+		return m.leader
+	}
+	return &localLeader{app: m.app}
+}
+
+func (s *System) member(name string) *member {
+	for _, m := range s.members {
+		if m.Name() == name {
+			return m
 		}
 	}
 	return nil
 }
 
-// Names are the names of all applications, in the order of their definition.
+// Member returns the member with a name, as it was given to Pipe.
+func (s *System) Member(name string) (Member, bool) {
+	if m := s.member(name); m != nil {
+		return m.Member, true
+	}
+	return nil, false
+}
+
+// Names returns the names of all members, in the order of their definition.
 func (s *System) Names() []string {
-	names := make([]string, len(s.nodes))
-	for i, node := range s.nodes {
-		names[i] = node.name
+	names := make([]string, len(s.members))
+	for i, m := range s.members {
+		names[i] = m.Name()
 	}
 	return names
 }
 
-// Edges are all edges, in the order of their definition, each once.
+// Edges returns all edges, in the order of their definition, each once.
 func (s *System) Edges() []Edge { return slices.Clone(s.edges) }
 
-// Leaders are the names of the applications that others follow.
-func (s *System) Leaders() []string {
-	return s.namesWhere(func(e Edge, name string) bool { return e.Leader == name })
-}
-
-// Followers are the names of the applications that follow others.
+// Followers returns the names of the members that follow others.
 func (s *System) Followers() []string {
-	return s.namesWhere(func(e Edge, name string) bool { return e.Follower == name })
+	return slices.DeleteFunc(s.Names(), func(name string) bool { return len(s.Follows(name)) == 0 })
 }
 
-// Processors are the names of the applications that follow others and are followed.
-func (s *System) Processors() []string {
-	followers := s.Followers()
-	return slices.DeleteFunc(s.Leaders(), func(name string) bool { return !slices.Contains(followers, name) })
-}
-
-// LeadersOnly are the names of the applications that are followed and follow nobody.
-func (s *System) LeadersOnly() []string {
-	followers := s.Followers()
-	return slices.DeleteFunc(s.Leaders(), func(name string) bool { return slices.Contains(followers, name) })
-}
-
-// Singles are the names of the applications that have to do with no other.
-func (s *System) Singles() []string {
-	return slices.DeleteFunc(s.Names(), func(name string) bool {
-		return len(s.Follows(name))+len(s.Leads(name)) > 0
-	})
-}
-
-// Follows are the names of the applications that an application follows.
+// Follows returns the names of the members that a member follows.
 func (s *System) Follows(name string) (leaders []string) {
 	for _, edge := range s.edges {
 		if edge.Follower == name {
@@ -185,63 +266,11 @@ func (s *System) Follows(name string) (leaders []string) {
 	return leaders
 }
 
-// Leads are the names of the applications that follow an application.
-func (s *System) Leads(name string) (followers []string) {
-	for _, edge := range s.edges {
-		if edge.Leader == name {
-			followers = append(followers, edge.Follower)
-		}
+// listed names leaders with commas between.
+func listed(leaders []Leader) string {
+	names := make([]string, len(leaders))
+	for i, leader := range leaders {
+		names[i] = leader.Name()
 	}
-	return followers
-}
-
-func (s *System) namesWhere(is func(Edge, string) bool) []string {
-	return slices.DeleteFunc(s.Names(), func(name string) bool {
-		return !slices.ContainsFunc(s.edges, func(e Edge) bool { return is(e, name) })
-	})
-}
-
-// check compares the applications that were made with what the system says of them. It reports all mistakes together.
-func (s *System) check(m *members) error {
-	var mistakes []error
-	for _, name := range s.Names() {
-		if own := m.leaders[name].Name(); own != name {
-			mistakes = append(mistakes, &Error{Name: name, Err: ErrNameMismatch, Problem: fmt.Sprintf("it calls itself %q; "+
-				"both names must be the same, because positions are stored under it", own)})
-		}
-	}
-	for _, name := range s.Followers() {
-		follower, ok := m.byName[name].(Follower)
-		if !ok {
-			mistakes = append(mistakes, &Error{Name: name, Problem: fmt.Sprintf("it follows others, but %T has no method Policy "+
-				"as system.Follower asks for", m.byName[name])})
-			continue
-		}
-		mistakes = append(mistakes, s.checkTopics(name, follower, m.leaders), checkParking(follower), checkHeadStart(follower))
-	}
-	for _, name := range s.Names() {
-		if _, ok := m.byName[name].(Follower); ok && len(s.Follows(name)) == 0 {
-			mistakes = append(mistakes, &Error{Name: name, Err: ErrFollowsNobody,
-				Problem: "it is a follower, but no pipe has a leader in front of it, so that its policy would never be called"})
-		}
-	}
-	return errors.Join(mistakes...)
-}
-
-// checkTopics finds a misspelt topic, whose events would be passed over in silence.
-func (s *System) checkTopics(name string, follower Follower, all map[string]Leader) error {
-	filter, ok := follower.(TopicFilter)
-	if !ok {
-		return nil
-	}
-	leaders := s.Follows(name)
-	for _, topic := range filter.Topics() {
-		known := slices.ContainsFunc(leaders, func(leader string) bool {
-			return len(all[leader].Topics(topic)) > 0
-		})
-		if !known {
-			return &Error{Name: name, Problem: fmt.Sprintf("it wants topic %q, which none of %s has", topic, strings.Join(leaders, ", "))}
-		}
-	}
-	return nil
+	return strings.Join(names, ", ")
 }

@@ -6,223 +6,200 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
+// fixed makes members that exist, for tests of the graph alone.
+type fixed struct{ a, b, c, d *follower }
+
+func newFixed(t *testing.T) fixed {
+	made := func(name string) *follower {
+		app, err := application.New(name, application.WithStore(memory.New()))
+		do(t, err)
+		return must(newFollower(app, ignore))
+	}
+	return fixed{made("A"), made("B"), made("C"), made("D")}
+}
+
+// leader returns a follower as an application that leads.
+func leader(f *follower) system.Member { return f.Application }
+
 func TestGraph(t *testing.T) {
 	t.Parallel()
-	node := func(name string) *system.Node { return following(name, ignore) }
-	a, b, c, d := node("A"), node("B"), node("C"), node("D")
+	f := newFixed(t)
 	for name, test := range map[string]struct {
-		pipes                                                   []system.Chain
-		names, edges, leaders, only, followers, processors, own string
+		pipes                   []system.Pipeline
+		names, edges, followers string
 	}{
-		"one application":         {pipes: []system.Chain{system.Pipe(a)}, names: "A", own: "A"},
-		"an empty pipe beside it": {pipes: []system.Chain{system.Pipe(), system.Pipe(a)}, names: "A", own: "A"},
-		"a chain": {pipes: []system.Chain{system.Pipe(a, b, c)}, names: "A B C", edges: "A -> B, B -> C",
-			leaders: "A B", only: "A", followers: "B C", processors: "B"},
-		"an edge twice": {pipes: []system.Chain{system.Pipe(a, b), system.Pipe(a, b, c)}, names: "A B C", edges: "A -> B, B -> C",
-			leaders: "A B", only: "A", followers: "B C", processors: "B"},
-		"two leaders and two followers": {pipes: []system.Chain{system.Pipe(a, c), system.Pipe(b, c), system.Pipe(b, d)},
-			names: "A C B D", edges: "A -> C, B -> C, B -> D", leaders: "A B", only: "A B", followers: "C D"},
-		"a loop": {pipes: []system.Chain{system.Pipe(a, b, a), system.Pipe(d)}, names: "A B D", edges: "A -> B, B -> A",
-			leaders: "A B", followers: "A B", processors: "A B", own: "D"},
-		"behind itself": {pipes: []system.Chain{system.Pipe(a, a)}, names: "A", edges: "A -> A",
-			leaders: "A", followers: "A", processors: "A"},
+		"one application":         {pipes: []system.Pipeline{system.Pipe(leader(f.a))}, names: "A"},
+		"an empty pipe beside it": {pipes: []system.Pipeline{system.Pipe(), system.Pipe(leader(f.a))}, names: "A"},
+		"a chain": {pipes: []system.Pipeline{system.Pipe(leader(f.a), f.b, f.c)}, names: "A B C", edges: "A -> B, B -> C",
+			followers: "B C"},
+		"an edge twice": {pipes: []system.Pipeline{system.Pipe(leader(f.a), f.b), system.Pipe(leader(f.a), f.b, f.c)},
+			names: "A B C", edges: "A -> B, B -> C", followers: "B C"},
+		"two leaders and two followers": {pipes: []system.Pipeline{system.Pipe(leader(f.a), f.c), system.Pipe(leader(f.b), f.c),
+			system.Pipe(leader(f.b), f.d)}, names: "A C B D", edges: "A -> C, B -> C, B -> D", followers: "C D"},
+		"a loop": {pipes: []system.Pipeline{system.Pipe(f.a, f.b, f.a), system.Pipe(leader(f.d))}, names: "A B D",
+			edges: "A -> B, B -> A", followers: "A B"},
+		"after itself": {pipes: []system.Pipeline{system.Pipe(f.a, f.a)}, names: "A", edges: "A -> A", followers: "A"},
+		"a follower that leads, given as its application": {pipes: []system.Pipeline{system.Pipe(leader(f.b), f.c),
+			system.Pipe(leader(f.a), f.b)}, names: "B C A", edges: "B -> C, A -> B", followers: "B C"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSystem(t, test.pipes...)
+			s, err := system.New(test.pipes...)
+			do(t, err)
 			var edges []string
 			for _, edge := range s.Edges() {
 				edges = append(edges, edge.String())
 			}
-			for _, check := range []struct {
-				what      string
-				got, want string
-			}{
-				{"names", strings.Join(s.Names(), " "), test.names},
-				{"edges", strings.Join(edges, ", "), test.edges},
-				{"leaders", strings.Join(s.Leaders(), " "), test.leaders},
-				{"leaders only", strings.Join(s.LeadersOnly(), " "), test.only},
-				{"followers", strings.Join(s.Followers(), " "), test.followers},
-				{"processors", strings.Join(s.Processors(), " "), test.processors},
-				{"singles", strings.Join(s.Singles(), " "), test.own},
+			for what, pair := range map[string][2]string{
+				"names":     {strings.Join(s.Names(), " "), test.names},
+				"edges":     {strings.Join(edges, ", "), test.edges},
+				"followers": {strings.Join(s.Followers(), " "), test.followers},
 			} {
-				if check.got != check.want {
-					t.Errorf("got %s %q, want %q", check.what, check.got, check.want)
+				if pair[0] != pair[1] {
+					t.Errorf("got %s %q, want %q", what, pair[0], pair[1])
 				}
 			}
 		})
 	}
 
-	s := newSystem(t, system.Pipe(a, c), system.Pipe(b, c), system.Pipe(b, d))
+	s, err := system.New(system.Pipe(leader(f.a), f.c), system.Pipe(leader(f.b), f.c), system.Pipe(leader(f.b), f.d))
+	do(t, err)
 	if got := s.Follows("C"); !slices.Equal(got, []string{"A", "B"}) {
-		t.Errorf("C follows %v", got)
-	}
-	if got := s.Leads("B"); !slices.Equal(got, []string{"C", "D"}) {
-		t.Errorf("B leads %v", got)
+		t.Errorf("C follows %v, want A and B", got)
 	}
 	s.Edges()[0] = system.Edge{}
 	s.Names()[0] = ""
 	if got := s.Edges()[0]; got != (system.Edge{Leader: "A", Follower: "C"}) || s.Names()[0] != "A" {
 		t.Errorf("a caller has changed the system: %v", got)
 	}
-	if got := a.Name(); got != "A" {
-		t.Errorf("got name %q", got)
+	if m, ok := s.Member("C"); !ok || m != system.Member(f.c) {
+		t.Errorf("got %v, %v; want the member that was given", m, ok)
+	}
+	if m, ok := s.Member("X"); ok {
+		t.Errorf("got %v, want none", m)
 	}
 }
 
 func TestSystemsThatCannotBe(t *testing.T) {
 	t.Parallel()
-	a, b, c := following("A", ignore), following("B", ignore), following("C", ignore)
-	for name, test := range map[string]struct {
-		pipes []system.Chain
-		want  string
-	}{
-		"nothing":                       {nil, "at least one application"},
-		"empty pipes":                   {[]system.Chain{system.Pipe(), nil}, "at least one application"},
-		"nil":                           {[]system.Chain{system.Pipe(a, nil)}, "nil application"},
-		"nil, built":                    {[]system.Chain{system.Pipe(system.Built(nil))}, "nil application"},
-		"nil pointer":                   {[]system.Chain{system.Pipe(system.Built((*follower)(nil)))}, "nil application"},
-		"without its base":              {[]system.Chain{system.Pipe(system.Built(&follower{}))}, "nil application"},
-		"no constructor":                {[]system.Chain{system.Pipe(system.App[*follower]("B", nil))}, `"B": it has no constructor`},
-		"a loop by chance":              {[]system.Chain{system.Pipe(a, b), system.Pipe(b, c, a)}, `A -> B -> C -> A`},
-		"one name for two":              {[]system.Chain{system.Pipe(a, following("A", ignore))}, `"A": two applications have this name`},
-		"one that can only be followed": {[]system.Chain{system.Pipe(a, system.Upstream(elsewhere{}))}, `"Elsewhere": it is upstream`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, err := system.New(test.pipes...)
-			if s != nil || !strings.Contains(wantError[*system.Error](t, err).Error(), test.want) {
-				t.Errorf("got %v, %v; want %q", s, err, test.want)
-			}
-			if !errors.Is(err, domain.ErrEventSourcing) {
-				t.Errorf("%v is no error of the framework", err)
-			}
-		})
+	f := newFixed(t)
+	other := newFixed(t)
+	dogs := must(school.New(application.WithStore(memory.New())))
+	app := func(name string, options ...application.Option) *application.Application {
+		return must(application.New(name, append(options, application.WithStore(memory.New()))...))
 	}
-}
-
-func TestRunnersThatCannotBe(t *testing.T) {
-	t.Parallel()
-	leader := system.App(schoolName, school.New)
-	broken := errors.New("broken")
+	silent := &struct{ *application.Application }{app("Silent")}
+	barked := must(system.NewFollower(app("F"), system.On(func(context.Context, domain.Recorded[catFed]) error { return nil })))
+	trained := must(system.NewFollower(app("G"), system.On(func(context.Context, domain.Recorded[school.TrickAdded]) error { return nil })))
 	for name, test := range map[string]struct {
-		pipe  system.Chain
+		pipes []system.Pipeline
 		wants []string
 		is    error
 	}{
-		"no policy": {pipe: system.Pipe(leader, system.App("Silent", newSilent)),
-			wants: []string{`"Silent"`, "*system_test.silent", "Policy"}, is: domain.ErrEventSourcing},
-		"another name": {pipe: system.Pipe(system.App("Kennel", school.New)),
-			wants: []string{`"Kennel"`, `"TrainingSchool"`}, is: system.ErrNameMismatch},
-		"both, and all are told": {pipe: system.Pipe(system.App("Kennel", school.New), system.App("Silent", newSilent)),
-			wants: []string{`"TrainingSchool"`, "Policy"}, is: system.ErrNameMismatch},
-		"nobody to follow": {pipe: system.Pipe(following("F", ignore)), wants: []string{`"F"`, "leader"}, is: system.ErrFollowsNobody},
-		"a misspelt topic": {pipe: system.Pipe(leader, filtering("F", ignore, "Dog.TrickAdded", "Dog.Barked")),
-			wants: []string{`"F"`, `"Dog.Barked"`, "TrainingSchool"}, is: domain.ErrEventSourcing},
-		"a constructor that fails": {pipe: system.Pipe(leader, system.App("B", func(...application.Option) (*follower, error) { return nil, broken })),
-			wants: []string{`"B"`}, is: broken},
-		"a constructor that makes nil": {pipe: system.Pipe(leader, system.App("B", func(...application.Option) (*follower, error) { return nil, nil })),
-			wants: []string{`"B"`, "nil"}},
+		"nothing":               {nil, []string{"at least one application"}, nil},
+		"empty pipes":           {[]system.Pipeline{system.Pipe(), nil}, []string{"at least one application"}, nil},
+		"nil":                   {[]system.Pipeline{system.Pipe(f.a, nil)}, []string{"nil application"}, nil},
+		"nil pointer":           {[]system.Pipeline{system.Pipe((*follower)(nil))}, []string{"nil application"}, nil},
+		"without its base":      {[]system.Pipeline{system.Pipe(&follower{})}, []string{"nil application"}, nil},
+		"something else":        {[]system.Pipeline{system.Pipe(called("X"))}, []string{"system_test.called is not an application"}, nil},
+		"a loop by accident":    {[]system.Pipeline{system.Pipe(f.a, f.b), system.Pipe(f.b, f.c, f.a)}, []string{`A -> B -> C -> A`}, system.ErrLoop},
+		"one name for two":      {[]system.Pipeline{system.Pipe(f.a, f.b), system.Pipe(other.a)}, []string{`"A": two applications have this name`}, nil},
+		"one from elsewhere":    {[]system.Pipeline{system.Pipe(leader(f.a), elsewhere{})}, []string{`"Elsewhere": it is a leader from elsewhere`}, nil},
+		"no follower":           {[]system.Pipeline{system.Pipe(leader(f.a), silent)}, []string{`"Silent"`, "it follows A", "system.NewFollower"}, nil},
+		"nothing to follow":     {[]system.Pipeline{system.Pipe(f.a)}, []string{`"A"`, "leader"}, system.ErrFollowsNobody},
+		"an unknown payload":    {[]system.Pipeline{system.Pipe(dogs, barked)}, []string{`"F"`, "system_test.catFed", schoolName}, nil},
+		"a leader for nothing":  {[]system.Pipeline{system.Pipe(dogs, trained), system.Pipe(leader(f.b), trained)}, []string{`"G"`, "follows B and handles none"}, nil},
+		"several, all reported": {[]system.Pipeline{system.Pipe(dogs, barked), system.Pipe(leader(f.a), silent)}, []string{`"F"`, `"Silent"`}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSystem(t, test.pipe)
-			_, err := system.NewRunner(s)
-			_, errSingle := system.NewSingleThreadedRunner(s)
-			for _, err := range []error{err, errSingle} {
-				if err == nil || test.is != nil && !errors.Is(err, test.is) {
-					t.Fatalf("got %v, want %v", err, test.is)
-				}
-				for _, want := range test.wants {
-					if !strings.Contains(err.Error(), want) {
-						t.Errorf("got %q, want it to contain %q", err, want)
-					}
+			s, err := system.New(test.pipes...)
+			if s != nil {
+				t.Errorf("got %v, want none", s)
+			}
+			text := wantError[*system.Error](t, err).Error()
+			if text = err.Error(); test.is != nil && !errors.Is(err, test.is) || !errors.Is(err, domain.ErrEventSourcing) {
+				t.Errorf("got %v, want %v", err, test.is)
+			}
+			for _, want := range test.wants {
+				if !strings.Contains(text, want) {
+					t.Errorf("got %q, want it to contain %q", text, want)
 				}
 			}
 		})
 	}
-	t.Run("no system", func(t *testing.T) {
-		_, err := system.NewRunner(nil)
-		wantError[*system.Error](t, err)
-	})
-	t.Run("what was made before is closed", func(t *testing.T) {
-		var first *school.TrainingSchool
-		_, err := system.NewRunner(newSystem(t, system.Pipe(
-			system.App(schoolName, func(options ...application.Option) (_ *school.TrainingSchool, err error) {
-				first, err = school.New(options...)
-				return first, err
-			}),
-			system.App("B", func(...application.Option) (*follower, error) { return nil, broken }),
-		)))
-		if !errors.Is(err, broken) {
-			t.Fatal(err)
+	if _, err := system.NewRunner(nil, system.Config{}); err == nil {
+		t.Error("a runner was made of no system")
+	}
+}
+
+func TestFollowersThatCannotBe(t *testing.T) {
+	t.Parallel()
+	app := must(application.New("F", application.WithStore(memory.New())))
+	added := func(context.Context, domain.Recorded[school.TrickAdded]) error { return nil }
+	every := func(context.Context, domain.Event) error { return nil }
+	clear := func(context.Context, []string) error { return nil }
+	for name, test := range map[string]struct {
+		options []system.FollowerOption
+		want    string
+	}{
+		"no handler":           {nil, "it has no handler"},
+		"two of one payload":   {[]system.FollowerOption{system.On(added), system.On(added)}, "two handlers are given for school.TrickAdded"},
+		"every twice":          {[]system.FollowerOption{system.OnEvery(every), system.OnEvery(every)}, "given twice"},
+		"every and one":        {[]system.FollowerOption{system.OnEvery(every), system.On(added)}, "cannot be given together"},
+		"an interface":         {[]system.FollowerOption{system.On(func(context.Context, domain.Recorded[any]) error { return nil })}, "is an interface"},
+		"a nil handler":        {[]system.FollowerOption{system.On[school.TrickAdded](nil)}, "is nil"},
+		"nil for every":        {[]system.FollowerOption{system.OnEvery(nil)}, "is nil"},
+		"two kinds of reset":   {[]system.FollowerOption{system.On(added), system.Replayable(), system.Resettable(clear)}, "give one of them"},
+		"a nil reset":          {[]system.FollowerOption{system.On(added), system.Resettable(nil)}, "is nil"},
+		"a nil park":           {[]system.FollowerOption{system.On(added), system.Park(nil)}, "is nil"},
+		"a negative start":     {[]system.FollowerOption{system.On(added), system.StartAt(-7)}, "cannot start at position -7"},
+		"two different starts": {[]system.FollowerOption{system.On(added), system.StartAt(system.Head), system.StartAt(3)}, "given twice"},
+	} {
+		f, err := system.NewFollower(app, test.options...)
+		if got := wantError[*system.Error](t, err); f != nil || got.Name != "F" || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, %v; want %q of F", name, f, err, test.want)
 		}
-		if err := first.Register(t.Context(), "Fido"); !errors.Is(err, persistence.ErrClosed) {
-			t.Errorf("got %v, want the application closed", err)
+	}
+	if _, err := system.NewFollower(nil, system.On(added)); err == nil {
+		t.Error("a follower was made of no application")
+	}
+}
+
+func TestConfigsThatCannotBe(t *testing.T) {
+	t.Parallel()
+	f := newFixed(t)
+	s := must(system.New(system.Pipe(leader(f.a), f.b)))
+	for want, config := range map[string]system.Config{
+		"PollInterval is -1s":  {PollInterval: -time.Second},
+		"BatchEvents is -1":    {BatchEvents: -1},
+		"BatchEvents is 99999": {BatchEvents: 99999},
+		"LongestRetry is 1s":   {ShortestRetry: time.Minute, LongestRetry: time.Second},
+	} {
+		if _, err := system.NewRunner(s, config); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
 		}
-	})
+	}
+}
+
+// A runner leaves applications open, which are the caller's.
+func TestRunnerLeavesApplicationsOpen(t *testing.T) {
+	t.Parallel()
+	dogs := must(school.New(application.WithStore(memory.New())))
+	f := newFixed(t)
+	r, err := system.NewRunner(must(system.New(system.Pipe(dogs, f.a))), system.Config{})
+	do(t, err)
+	do(t, r.Start(t.Context()), r.Close(), dogs.Register(t.Context(), "Fido"), dogs.Close())
 }
 
 // elsewhere is a leader that is no application of this process.
 type elsewhere struct{ system.Leader }
 
 func (elsewhere) Name() string { return "Elsewhere" }
-
-// silent is an application without a policy.
-type silent struct{ *application.Application }
-
-func newSilent(options ...application.Option) (*silent, error) {
-	app, err := application.New("Silent", options...)
-	return &silent{app}, err
-}
-
-func TestGet(t *testing.T) {
-	t.Parallel()
-	r, err := system.NewRunner(newSystem(t, system.Pipe(system.App(schoolName, school.New), following("A", ignore), following("B", ignore))))
-	closing(t, r, err)
-	if dogs, err := system.Get[*school.TrainingSchool](r); err != nil || dogs.Name() != schoolName {
-		t.Errorf("got %v, %v", dogs, err)
-	}
-	_, err = system.Get[*counters](r)
-	if got := wantError[*system.Error](t, err).Error(); !strings.Contains(got, "0 applications of type *system_test.counters") {
-		t.Errorf("got %q", got)
-	}
-	_, err = system.Get[system.Follower](r)
-	if got := wantError[*system.Error](t, err).Error(); !strings.Contains(got, "2 applications of type system.Follower") {
-		t.Errorf("got %q", got)
-	}
-	if b, ok := r.Member("B"); !ok || b.Base().Name() != "B" {
-		t.Errorf("got %v, %v", b, ok)
-	}
-	if _, ok := r.Member("C"); ok {
-		t.Error("got an application that is not there")
-	}
-}
-
-// Options reach every application; those of one application count more; a built one has its own.
-func TestOptions(t *testing.T) {
-	t.Parallel()
-	env := func(value string) application.Option {
-		return application.WithEnv(map[string]string{"AGGREGATE_CACHE_MAXSIZE": value})
-	}
-	built, err := school.New(env("3"))
-	do(t, err)
-	r, err := system.NewRunner(newSystem(t, system.Pipe(system.Built(built), following("A", ignore), following("B", ignore, env("2")))), env("1"))
-	closing(t, r, err)
-	for name, want := range map[string]string{schoolName: "3", "A": "1", "B": "2"} {
-		member := get[system.Member](t, r, name)
-		if got := member.Base().Environment().String("", "AGGREGATE_CACHE_MAXSIZE"); got != want {
-			t.Errorf("%s has %q, want %q", name, got, want)
-		}
-	}
-	do(t, r.Close())
-	if err := built.Register(context.Background(), "Fido"); err != nil {
-		t.Errorf("the runner has closed an application that it did not make: %v", err)
-	}
-	do(t, built.Close())
-}

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -37,12 +36,12 @@ func TestPositionMovedDuringABatch(t *testing.T) {
 			p := newParker(t, db, ignore)
 			p.SetBatchTime(time.Hour) // all events are in one batch
 			register(t, p.dogs, 0, "Rex")
-			if _, err := p.CatchUp(t.Context(), "F", nil); err != nil {
+			if _, err := p.CatchUp(t.Context(), called("F"), nil); err != nil {
 				t.Fatal(err)
 			}
 			register(t, p.dogs, foreign.tricks, "Fido")
 			calls := 0
-			p.f.become(func(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+			p.f.become(func(ctx context.Context, event domain.Event, processing *collector) error {
 				if calls++; calls == 1 {
 					if err := db.Exec(foreign.statement, foreign.id).Error; err != nil {
 						return err
@@ -50,7 +49,7 @@ func TestPositionMovedDuringABatch(t *testing.T) {
 				}
 				return count(ctx, event, processing)
 			})
-			_, err := p.CatchUp(t.Context(), "F", nil)
+			_, err := p.CatchUp(t.Context(), called("F"), nil)
 			if _, ok := errors.AsType[*persistence.TrackingError](err); !ok {
 				t.Errorf("got %v, want a *TrackingError", err)
 			}

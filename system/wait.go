@@ -2,67 +2,211 @@ package system
 
 import (
 	"context"
-	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// waitInterval is how often WaitFor looks.
-const waitInterval = 5 * time.Millisecond
+// waitInterval is how often a follower looks at its position while a caller waits
+// for it and another process is the one that moves it.
+const waitInterval = 20 * time.Millisecond
 
-// WaitFor returns when a follower has processed the log of a leader up to a notification id, so that a caller finds in the
-// follower's view what it has saved. If the follower of this runner has failed it returns that error at once, although
-// the follower will try again; persistence.WaitFor waits for that, and for followers that other processes run.
-//
-// Wait after the commit: in the transaction of the save WaitFor can never succeed, because the follower sees nothing of what
-// is not committed, and it waits until ctx ends.
-//
-// An event that was put aside (see Parker) counts as processed. It returns a *persistence.WaitError when ctx ends first, and
-// ErrNotStarted or ErrStopped where the runner does not run, and ErrPaused if the follower is paused.
-func (m *members) WaitFor(ctx context.Context, follower, leader string, notificationID int64) error {
-	edges := m.edgesOf(follower)
-	if len(edges) == 0 {
-		return m.unknown(follower)
-	}
-	leaders := make([]string, len(edges))
-	for i, edge := range edges {
-		if leaders[i] = edge.leader.Name(); leaders[i] == leader {
-			return edge.waitFor(ctx, notificationID)
-		}
-	}
-	return &Error{Name: follower, Problem: fmt.Sprintf("follower %s does not follow %s; it follows %s",
-		follower, leader, strings.Join(leaders, ", "))}
+// waiter waits for a following to reach a position.
+type waiter struct {
+	target int64         // or -1: the head of the log when it is next read
+	done   chan struct{} // closed when the position is reached, or err is set
+	err    error
 }
 
-func (f *following) waitFor(ctx context.Context, notificationID int64) error {
+// WaitFor returns when a follower has processed all that its leaders had recorded
+// at the time of the call, so that the caller finds in what the follower makes what
+// it has saved. Call it after the commit: in the transaction of a save the follower
+// sees nothing of the save, and WaitFor returns without it.
+//
+// If the follower has failed, WaitFor returns that error at once, although the
+// follower will try again. An event that is parked counts as processed. If ctx ends
+// first, it returns a *persistence.WaitError; if the runner does not run,
+// ErrNotStarted or ErrStopped; if the follower is paused, ErrPaused; and an *Error
+// if the system has no such follower. It sends no queries of its own: the runner
+// wakes it. To wait for followers that only other processes run, use
+// persistence.WaitFor.
+func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
+	edges, err := r.edgesOf(follower)
+	if err != nil {
+		return err
+	}
+	waiters := make([]*waiter, len(edges))
+	for i, edge := range edges {
+		waiters[i] = edge.addWaiter(-1)
+	}
+	for i, edge := range edges {
+		if err := edge.await(ctx, waiters[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WaitForPosition is WaitFor for a position in the log of one leader, such as that
+// of application.Saved.
+func (r *Runner) WaitForPosition(ctx context.Context, follower, leader Member, position int64) error {
+	edge, err := r.edgeOf(follower, leader)
+	if err != nil {
+		return err
+	}
+	return edge.await(ctx, edge.addWaiter(position))
+}
+
+// WaitFor is that of a Runner. It processes what there is to process.
+func (r *SingleThreadedRunner) WaitFor(ctx context.Context, follower Member) error {
+	edges, err := r.edgesOf(follower)
+	if err != nil {
+		return err
+	}
+	for _, edge := range edges {
+		if err := r.await(ctx, edge, -1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WaitForPosition is that of a Runner.
+func (r *SingleThreadedRunner) WaitForPosition(ctx context.Context, follower, leader Member, position int64) error {
+	edge, err := r.edgeOf(follower, leader)
+	if err != nil {
+		return err
+	}
+	return r.await(ctx, edge, position)
+}
+
+// await processes events until an edge has reached a position. Another goroutine may
+// be at it already, or another process.
+func (r *SingleThreadedRunner) await(ctx context.Context, edge *following, position int64) error {
+	if position == 0 {
+		return edge.stalled()
+	}
+	w := edge.addWaiter(position)
+	defer edge.dropWaiter(w)
 	ticker := time.NewTicker(waitInterval)
 	defer ticker.Stop()
 	for {
-		done, err := persistence.HasTracked(ctx, f.app().Recorder(), f.leader.Name(), notificationID)
-		if done || err != nil && ctx.Err() == nil {
-			return err
-		}
-		if err := f.standstill(); err != nil {
-			return err
-		}
+		// A failure of this follower is the error of w, and others do not matter.
+		_ = r.Sync(ctx)
 		select {
+		case <-w.done:
+			return w.err
 		case <-ctx.Done():
-			return &persistence.WaitError{Upstream: f.leader.Name(), NotificationID: notificationID, Err: context.Cause(ctx)}
+			return edge.waitError(ctx, w)
 		case <-ticker.C:
 		}
 	}
 }
 
-// standstill is why the follower does not go on, or nil.
-func (f *following) standstill() error {
+// addWaiter adds a waiter and wakes the follower. The waiter is done already if
+// there is nothing to wait for, or no reason to.
+func (f *following) addWaiter(target int64) *waiter {
+	w := &waiter{target: target, done: make(chan struct{})}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.status.Err != nil {
-		return f.status.Err
+	if err := f.stalledLocked(); err != nil || target == 0 || target > 0 && target <= f.position {
+		w.err = err
+		close(w.done)
+		return w
 	}
+	f.waiters = append(f.waiters, w)
+	if f.wake != nil {
+		f.wake()
+	}
+	return w
+}
+
+// await waits for a waiter.
+func (f *following) await(ctx context.Context, w *waiter) error {
+	defer f.dropWaiter(w)
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+		return f.waitError(ctx, w)
+	}
+}
+
+func (f *following) waitError(ctx context.Context, w *waiter) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &persistence.WaitError{Upstream: f.leader.Name(), NotificationID: max(w.target, 0), Err: context.Cause(ctx)}
+}
+
+func (f *following) dropWaiter(w *waiter) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiters = slices.DeleteFunc(f.waiters, func(other *waiter) bool { return other == w })
+}
+
+func (f *following) hasWaiters() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.waiters) > 0
+}
+
+// newWaiters returns those that wait for the head of the log that is read next.
+func (f *following) newWaiters() (waiting []*waiter) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, w := range f.waiters {
+		if w.target < 0 {
+			waiting = append(waiting, w)
+		}
+	}
+	return waiting
+}
+
+// aim sets the target of waiters to the head of the log that was read after they
+// came, and ends the waiting of those that have reached it.
+func (f *following) aim(waiting []*waiter, head int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, w := range waiting {
+		w.target = head
+	}
+	f.releaseLocked(nil)
+}
+
+// reached takes note of the position, and ends the waiting of those that wait for it
+// or an earlier one.
+func (f *following) reached(position int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.position = position
+	f.releaseLocked(nil)
+}
+
+// releaseLocked ends the waiting of those whose target is reached, and of all if err
+// is not nil. The caller has locked f.mu.
+func (f *following) releaseLocked(err error) {
+	f.waiters = slices.DeleteFunc(f.waiters, func(w *waiter) bool {
+		if err == nil && (w.target < 0 || w.target > f.position) {
+			return false
+		}
+		w.err = err
+		close(w.done)
+		return true
+	})
+}
+
+// stalled returns why the follower does not go on, or nil.
+func (f *following) stalled() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stalledLocked()
+}
+
+func (f *following) stalledLocked() error {
 	switch {
+	case f.status.Err != nil:
+		return f.status.Err
 	case f.over:
 		return ErrStopped
 	case f.status.State == Paused:

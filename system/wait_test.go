@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -20,41 +19,41 @@ func TestWaitFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		var j journal
-		r := newRunner(t, memory.New(), system.Pipe(system.App(schoolName, school.New), following("F", j.policy)))
+		r := newRunner(t, memory.New(), pipe(app(schoolName, school.New), following("F", j.policy)))
 		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 		start(t, r)
 		for range 2 {
 			register(t, dogs, 1, "Fido "+time.Now().String())
-			do(t, r.WaitFor(ctx, "F", schoolName, head(t, dogs.Application)))
+			do(t, r.WaitFor(ctx, f))
 			j.want(t, dogs.Application)
 			time.Sleep(time.Second)
 		}
-		do(t, r.WaitFor(ctx, "F", schoolName, 0))
+		do(t, r.WaitForPosition(ctx, f, dogs, 0), r.WaitForPosition(ctx, f, dogs, head(t, dogs.Application)))
 
 		soon, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		late := wantError[*persistence.WaitError](t, r.WaitFor(soon, "F", schoolName, 1000))
+		late := wantError[*persistence.WaitError](t, r.WaitForPosition(soon, f, dogs, 1000))
 		if late.NotificationID != 1000 || !errors.Is(late, context.DeadlineExceeded) {
 			t.Errorf("got %+v", late)
 		}
 		for follower, want := range map[string]system.Error{
-			"F":      {Name: "F", Problem: "follower F does not follow Kennel; it follows TrainingSchool"},
+			"F":      {Name: "F", Problem: "it does not follow Kennel; it follows TrainingSchool"},
 			"Nobody": {Name: "Nobody", Problem: "there is no such follower; followers are F"},
 		} {
-			if got := wantError[*system.Error](t, r.WaitFor(ctx, follower, "Kennel", 1)); *got != want {
+			if got := wantError[*system.Error](t, r.WaitForPosition(ctx, called(follower), called("Kennel"), 1)); *got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		}
 
-		f.become(func(context.Context, domain.Event, *application.ProcessingEvent) error { return errPoison })
+		f.become(func(context.Context, domain.Event, *collector) error { return errPoison })
 		register(t, dogs, 0, "Rex")
-		if err := r.WaitFor(ctx, "F", schoolName, head(t, dogs.Application)); !errors.Is(err, errPoison) {
+		if err := r.WaitFor(ctx, f); !errors.Is(err, errPoison) {
 			t.Errorf("got %v, want the error of the policy", err)
 		}
 		f.become(ignore)
 		time.Sleep(2 * time.Second)
-		do(t, r.WaitFor(ctx, "F", schoolName, head(t, dogs.Application)), r.Stop(ctx))
-		if err := r.WaitFor(ctx, "F", schoolName, 1000); !errors.Is(err, system.ErrStopped) {
+		do(t, r.WaitFor(ctx, f), r.Stop(ctx))
+		if err := r.WaitForPosition(ctx, f, dogs, 1000); !errors.Is(err, system.ErrStopped) {
 			t.Errorf("got %v, want ErrStopped", err)
 		}
 	})

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/dognames"
@@ -58,28 +57,59 @@ func config() management.Config {
 		Root: newRootCommand(),
 		Open: func(context.Context) (func() error, error) { return openDatabases() },
 		Runners: map[string]management.RunnerFunc{
-			"school.runner": func(context.Context) (management.Runner, error) { return newRunner() },
+			"school.runner": func(context.Context) (management.Runner, error) {
+				p, err := newProgram()
+				if err != nil {
+					return nil, err
+				}
+				return p.runner, nil
+			},
 		},
-		MigrateOwn: migrateOwn,
+		MigrateOwn: dognames.Migrate,
 	}
 }
 
-// migrateOwn creates the tables of the followers.
-func migrateOwn(ctx context.Context, db *gorm.DB) error {
-	return errors.Join(trickcounts.Migrate(ctx, db), dognames.Migrate(ctx, db))
-}
-
-// newRunner makes the applications: the school, and those that follow it.
-func newRunner() (*system.SingleThreadedRunner, error) {
-	leader := system.App("TrainingSchool", school.New)
-	sys, err := system.New(
-		system.Pipe(leader, system.App("TrickCounts", trickcounts.New)),
-		system.Pipe(leader, system.App("DogNames", dognames.New)),
-	)
+// newProgram makes the applications: the school, and those that follow it.
+func newProgram() (*program, error) {
+	p := &program{}
+	var err error
+	if p.TrainingSchool, err = school.New(application.WithLookup(lookup)); err != nil {
+		return nil, err
+	}
+	store, err := storeOf("TrickCounts")
 	if err != nil {
 		return nil, err
 	}
-	return system.NewSingleThreadedRunner(sys, application.WithLookup(lookup))
+	if p.counts, err = trickcounts.New(store, gormstore.WithApplication(application.WithLookup(lookup))); err != nil {
+		return nil, err
+	}
+	if store, err = storeOf("DogNames"); err != nil {
+		return nil, err
+	}
+	if p.names, err = dognames.New(store, application.WithLookup(lookup)); err != nil {
+		return nil, err
+	}
+	sys, err := system.New(system.Pipe(p.TrainingSchool, p.counts), system.Pipe(p.TrainingSchool, p.names))
+	if err != nil {
+		return nil, err
+	}
+	p.runner, err = system.NewSingleThreadedRunner(sys)
+	return p, err
+}
+
+// storeOf is the store of a follower with a table of its own, by the settings of its
+// database.
+func storeOf(follower string) (*gormstore.Store, error) {
+	environment := persistence.NewEnvironment(follower, nil, lookup)
+	if module := environment.String("gormstore", "PERSISTENCE_MODULE"); module != "gormstore" && module != "eventsourcing_django" {
+		return nil, fmt.Errorf("%s has a table of its own, so PERSISTENCE_MODULE must be gormstore, not %s", follower, module)
+	}
+	alias := environment.String(gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
+	db, ok := gormstore.DB(alias)
+	if !ok {
+		return nil, fmt.Errorf("%s: unknown database %q; known are %s", follower, alias, strings.Join(gormstore.Aliases(), ", "))
+	}
+	return gormstore.New(db), nil
 }
 
 // withProgram opens the databases and the applications around an action.
@@ -90,28 +120,13 @@ func withProgram(act action) func(*cobra.Command, []string) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, closeAll()) }()
-		p := &program{}
-		if p.runner, err = newRunner(); err != nil {
+		p, err := newProgram()
+		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, p.runner.Close()) }()
-		if err := p.find(); err != nil {
-			return err
-		}
 		return told(cmd, act(cmd.Context(), p, cmd.OutOrStdout(), arguments))
 	}
-}
-
-// find gets the applications out of the runner.
-func (p *program) find() (err error) {
-	if p.TrainingSchool, err = system.Get[*school.TrainingSchool](p.runner); err != nil {
-		return err
-	}
-	if p.counts, err = system.Get[*trickcounts.TrickCounts](p.runner); err != nil {
-		return err
-	}
-	p.names, err = system.Get[*dognames.DogNames](p.runner)
-	return err
 }
 
 // told prints a mistake of the user without the name of the program in front.
@@ -196,8 +211,8 @@ func names(ctx context.Context, p *program, out io.Writer, _ []string) error {
 // demonstrate shows the school at work, and the counts that follow it. It can be run again and again: what is done already is not done twice.
 func demonstrate(ctx context.Context, p *program, out io.Writer, _ []string) error {
 	const name = "Fido"
-	alias := p.Environment().String(gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
-	if _, err := management.Migrate(ctx, management.MigrateOptions{Database: alias, Own: migrateOwn}); err != nil {
+	alias := persistence.NewEnvironment("TrainingSchool", nil, lookup).String(gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
+	if _, err := management.Migrate(ctx, management.MigrateOptions{Database: alias, Own: dognames.Migrate}); err != nil {
 		return err
 	}
 	if err := p.runner.Start(ctx); err != nil { // from here on counts are up to date when a save returns

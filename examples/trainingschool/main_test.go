@@ -442,8 +442,11 @@ func TestRenamedTypes(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer app.Close()
-		hounds := application.NewRepository(app, domain.Define("Dog",
+		hounds, err := application.NewRepository(app, domain.Define("Dog",
 			domain.On("Registered", enrolled{}), domain.On("TrickAdded", skillLearned{})))
+		if err != nil {
+			t.Fatal(err)
+		}
 		hound, err := hounds.Get(t.Context(), school.DogID("Fido"))
 		if err != nil {
 			t.Fatal(err)

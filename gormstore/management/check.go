@@ -87,8 +87,7 @@ func Check(ctx context.Context, runner Runner, applications ...string) (report C
 			continue
 		}
 		done[name] = true
-		member, _ := runner.Member(name)
-		app := member.Base()
+		app, _ := appOf(runner, name)
 		snapshots, err := app.Factory().SnapshotRecorder(name)
 		if err != nil {
 			return report, err
@@ -126,8 +125,8 @@ const longHold = 5 * time.Second
 
 func logStateOf(ctx context.Context, runner Runner, name string) (LogState, error) {
 	state := LogState{Application: name, Writers: writersOf(runner, name)}
-	member, _ := runner.Member(name)
-	reader, ok := member.Base().Recorder().(persistence.LogHoldReader)
+	app, _ := appOf(runner, name)
+	reader, ok := app.Recorder().(persistence.LogHoldReader)
 	if !ok {
 		return state, nil
 	}
@@ -160,7 +159,7 @@ func unknownNames(ctx context.Context, runner Runner) ([]string, error) {
 // memberNames are the applications of this process.
 func memberNames(runner Runner) []string {
 	return slices.DeleteFunc(runner.System().Names(), func(name string) bool {
-		_, ok := runner.Member(name)
+		_, ok := appOf(runner, name)
 		return !ok
 	})
 }
@@ -169,8 +168,8 @@ func memberNames(runner Runner) []string {
 func upstreams(runner Runner, follower string) map[string]persistence.ApplicationRecorder {
 	logs := map[string]persistence.ApplicationRecorder{}
 	for _, leader := range runner.System().Follows(follower) {
-		if member, ok := runner.Member(leader); ok {
-			logs[leader] = member.Base().Recorder()
+		if app, ok := appOf(runner, leader); ok {
+			logs[leader] = app.Recorder()
 		}
 	}
 	return logs

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -200,11 +201,24 @@ func (c *call) runner() (Runner, error) {
 	return runner, lasting(runner)
 }
 
+// makeRunners makes all runners, so that their projections are known to the
+// database: gormstore.AutoMigrate migrates their models.
+func (c *call) makeRunners() error {
+	for _, name := range slices.Sorted(maps.Keys(c.config.Runners)) {
+		runner, err := FindRunner(c.context(), c.config.Runners, name)
+		if err != nil {
+			return err
+		}
+		c.closers = append(c.closers, runner.Close)
+	}
+	return nil
+}
+
 // lasting refuses applications that keep events in memory, of which every command has its own. The store was forgotten.
 func lasting(runner Runner) error {
 	names := slices.DeleteFunc(memberNames(runner), func(name string) bool {
-		member, _ := runner.Member(name)
-		_, inMemory := member.Base().Factory().(*memory.Store)
+		app, _ := appOf(runner, name)
+		_, inMemory := app.Factory().(*memory.Store)
 		return !inMemory
 	})
 	if len(names) == 0 {

@@ -162,7 +162,6 @@ func TestClassName(t *testing.T) {
 		{persistence.ErrDatabase, "DatabaseError"},
 		{persistence.ErrClosed, "InterfaceError"},
 		{persistence.ErrPersistence, "PersistenceError"},
-		{application.ErrSaveInPolicy, "EventSourcingError"},
 		{domain.ErrEventSourcing, "EventSourcingError"},
 		{processing(&system.PanicError{Value: persistence.ErrData}), "PanicError"},
 		{&system.AheadError{}, "AheadError"},

@@ -13,20 +13,17 @@ import (
 
 // Runner is what the commands work with: a *system.Runner or a *system.SingleThreadedRunner. It need not be started.
 type Runner interface {
-	system.Registry
-	// System is what the runner runs.
+	// System returns what the runner runs.
 	System() *system.System
-	// Followers are the names of the applications that follow others.
-	Followers() []string
 	// CatchUp has one follower process what it has not processed yet.
-	CatchUp(ctx context.Context, follower string, report func(system.Processed)) ([]system.Processed, error)
+	CatchUp(ctx context.Context, follower system.Member, report func(system.Processed)) ([]system.Processed, error)
 	// Statuses tells how all followings stand.
 	Statuses(ctx context.Context) ([]system.Status, error)
 	// Parked are the events that a follower has put aside.
-	Parked(ctx context.Context, follower string) ([]persistence.ParkedEvent, error)
+	Parked(ctx context.Context, follower system.Member) ([]persistence.ParkedEvent, error)
 	// RetryParked has a follower process what it has put aside, and returns how many events were processed.
-	RetryParked(ctx context.Context, follower string) (processed int, err error)
-	// Close closes the applications that the runner has made.
+	RetryParked(ctx context.Context, follower system.Member) (processed int, err error)
+	// Close stops the runner.
 	Close() error
 }
 

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -32,12 +33,20 @@ func storeOf(runner Runner, application string) (store, bool) {
 	if runner == nil {
 		return nil, false
 	}
-	member, ok := runner.Member(application)
+	app, ok := appOf(runner, application)
 	if !ok {
 		return nil, false
 	}
-	s, ok := member.Base().Factory().(store)
+	s, ok := app.Factory().(store)
 	return s, ok
+}
+
+// appOf returns an application of the runner. It returns false if there is none of
+// that name in this process.
+func appOf(runner Runner, name string) (bridge.Application, bool) {
+	member, _ := runner.System().Member(name)
+	app := bridge.Of(member)
+	return app, app != nil
 }
 
 // poolOf tells databases apart.

@@ -64,11 +64,10 @@ func memberNamesOf(_ context.Context, runner Runner) ([]string, error) {
 func DeleteOriginator(
 	ctx context.Context, runner Runner, application string, id uuid.UUID, dryRun bool,
 ) (deleted persistence.DeletedOriginator, err error) {
-	member, ok := runner.Member(application)
+	app, ok := appOf(runner, application)
 	if !ok {
 		return deleted, &RunnerError{fmt.Sprintf("there is no application %q in the runner", application)}
 	}
-	app := member.Base()
 	if !dryRun {
 		return app.DeleteOriginator(ctx, id)
 	}

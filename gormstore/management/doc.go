@@ -56,6 +56,6 @@
 // # Resetting a follower
 //
 // A follower that forgets its positions processes all events again. That is right in two cases, which its author declares:
-// its policy keeps nothing ([system.StatelessFollower]), or it can clear what it has made ([system.ResetableFollower]). All
+// processing again changes nothing ([system.Replayable]), or it can clear what it has made ([system.Resettable]). All
 // others are refused, unless forced.
 package management

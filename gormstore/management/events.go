@@ -6,8 +6,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -39,7 +39,7 @@ type StoredEvent struct {
 // Events reads one aggregate's events or an application's log, a page at a time, and decodes them. An event that cannot be
 // decoded is on the page with its error. The error is an *ApplicationsError, a *MigrationError or that of the store.
 func Events(ctx context.Context, runner Runner, options EventsOptions) (page EventsPage, err error) {
-	member, ok := runner.Member(options.Application)
+	app, ok := appOf(runner, options.Application)
 	if !ok {
 		return page, &ApplicationsError{Names: []string{options.Application}, Known: memberNames(runner)}
 	}
@@ -51,9 +51,9 @@ func Events(ctx context.Context, runner Runner, options EventsOptions) (page Eve
 	if options.OriginatorID != uuid.Nil {
 		read = aggregatePage
 	}
-	events, err := read(ctx, member.Base(), options)
+	events, err := read(ctx, app, options)
 	if err != nil {
-		return page, located(ctx, member.Base().Factory(), err)
+		return page, located(ctx, app.Factory(), err)
 	}
 	page.Events = events
 	if len(events) == options.Limit {
@@ -66,16 +66,16 @@ func Events(ctx context.Context, runner Runner, options EventsOptions) (page Eve
 	return page, nil
 }
 
-func logPage(ctx context.Context, app *application.Application, options EventsOptions) (events []StoredEvent, err error) {
+func logPage(ctx context.Context, app bridge.Application, options EventsOptions) (events []StoredEvent, err error) {
 	rows, err := app.Recorder().SelectNotifications(ctx, persistence.NotificationRange{After: options.After, Limit: options.Limit})
 	for _, n := range rows {
-		event, err := app.Mapper().NotificationToDomain(n)
+		event, err := app.Mapper().NotificationToParts(n)
 		events = append(events, stored(n, event, err))
 	}
 	return events, err
 }
 
-func aggregatePage(ctx context.Context, app *application.Application, options EventsOptions) (events []StoredEvent, err error) {
+func aggregatePage(ctx context.Context, app bridge.Application, options EventsOptions) (events []StoredEvent, err error) {
 	if options.After == math.MaxInt64 {
 		return nil, nil
 	}

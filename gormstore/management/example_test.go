@@ -2,6 +2,7 @@ package management_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -33,14 +34,24 @@ func openSchool(path string) func(context.Context) (func() error, error) {
 
 // newSchool makes the runner of the service on the registered database.
 func newSchool(context.Context) (management.Runner, error) {
-	sys, err := system.New(system.Pipe(
-		system.App("TrainingSchool", school.New),
-		system.App("TrickCounts", trickcounts.New),
-	))
+	db, ok := gormstore.DB("default")
+	if !ok {
+		return nil, errors.New("the database is not open")
+	}
+	store := gormstore.New(db)
+	dogs, err := school.New(application.WithStore(store))
 	if err != nil {
 		return nil, err
 	}
-	return system.NewSingleThreadedRunner(sys, application.WithEnv(map[string]string{"PERSISTENCE_MODULE": "gormstore"}))
+	counts, err := trickcounts.New(store)
+	if err != nil {
+		return nil, err
+	}
+	sys, err := system.New(system.Pipe(dogs, counts))
+	if err != nil {
+		return nil, err
+	}
+	return system.NewSingleThreadedRunner(sys)
 }
 
 // A service gives its own root the commands, and runs them. As a whole main it would be
@@ -52,9 +63,8 @@ func Example() {
 	}
 	defer os.RemoveAll(folder)
 	config := management.Config{
-		Open:       openSchool(filepath.Join(folder, "school.sqlite3")),
-		Runners:    map[string]management.RunnerFunc{"school.runner": newSchool},
-		MigrateOwn: trickcounts.Migrate,
+		Open:    openSchool(filepath.Join(folder, "school.sqlite3")),
+		Runners: map[string]management.RunnerFunc{"school.runner": newSchool},
 	}
 
 	for _, arguments := range [][]string{{"migrate"}, {"sync_followers", "-v", "2"}} {
@@ -75,24 +85,23 @@ func Example() {
 
 // taught makes a school with a dog that knows a trick, which the counts have not heard of yet.
 func taught(ctx context.Context, db *gorm.DB) (*system.SingleThreadedRunner, *trickcounts.TrickCounts) {
+	store := gormstore.New(db)
+	dogs, err := school.New(application.WithStore(store))
+	if err != nil {
+		log.Fatal(err)
+	}
+	counts, err := trickcounts.New(store)
+	if err != nil {
+		log.Fatal(err)
+	}
 	if err := gormstore.AutoMigrate(db); err != nil {
 		log.Fatal(err)
 	}
-	if err := trickcounts.Migrate(ctx, db); err != nil {
-		log.Fatal(err)
-	}
-	sys, err := system.New(system.Pipe(
-		system.App("TrainingSchool", school.New),
-		system.App("TrickCounts", trickcounts.New),
-	))
+	sys, err := system.New(system.Pipe(dogs, counts))
 	if err != nil {
 		log.Fatal(err)
 	}
-	runner, err := system.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(db)))
-	if err != nil {
-		log.Fatal(err)
-	}
-	dogs, err := system.Get[*school.TrainingSchool](runner)
+	runner, err := system.NewSingleThreadedRunner(sys)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -103,10 +112,6 @@ func taught(ctx context.Context, db *gorm.DB) (*system.SingleThreadedRunner, *tr
 		if err := dogs.AddTrick(ctx, name, "roll over"); err != nil {
 			log.Fatal(err)
 		}
-	}
-	counts, err := system.Get[*trickcounts.TrickCounts](runner)
-	if err != nil {
-		log.Fatal(err)
 	}
 	return runner, counts
 }

@@ -28,11 +28,11 @@ const (
 
 // writersOf says how an application of this program writes, or "".
 func writersOf(runner Runner, name string) string {
-	member, ok := runner.Member(name)
+	app, ok := appOf(runner, name)
 	if !ok {
 		return ""
 	}
-	reporter, ok := member.Base().Recorder().(persistence.OrderReporter)
+	reporter, ok := app.Recorder().(persistence.OrderReporter)
 	switch {
 	case !ok:
 		return ""
@@ -112,11 +112,11 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 
 // fill adds what the process has written that runs the follower.
 func (s *FollowerState) fill(ctx context.Context, runner Runner) error {
-	member, ok := runner.Member(s.Follower)
+	app, ok := appOf(runner, s.Follower)
 	if !ok {
 		return nil
 	}
-	recorder, ok := member.Base().Factory().(persistence.StatusRecorder)
+	recorder, ok := app.Factory().(persistence.StatusRecorder)
 	if !ok {
 		return nil
 	}
@@ -155,8 +155,7 @@ func (s *FollowerState) add(status persistence.FollowerStatus) {
 // firstMigration says which database it is that has no tables.
 func firstMigration(ctx context.Context, runner Runner, err error) error {
 	for _, name := range memberNames(runner) {
-		member, _ := runner.Member(name)
-		app := member.Base()
+		app, _ := appOf(runner, name)
 		_, events := app.Recorder().MaxNotificationID(ctx)
 		_, positions := app.Recorder().MaxTrackingID(ctx, name)
 		if found := located(ctx, app.Factory(), errors.Join(events, positions)); isMigration(found) {

@@ -25,6 +25,9 @@ func migrateCommand(config Config) *cobra.Command {
 		if err := c.open(); err != nil {
 			return err
 		}
+		if err := c.makeRunners(); err != nil {
+			return err
+		}
 		report, err := Migrate(c.context(), options)
 		if err != nil {
 			return err

@@ -15,7 +15,8 @@ func Parked(ctx context.Context, runner Runner, followers ...string) (events []p
 		return nil, err
 	}
 	for _, name := range followers {
-		parked, err := runner.Parked(ctx, name)
+		member, _ := runner.System().Member(name)
+		parked, err := runner.Parked(ctx, member)
 		if err != nil {
 			return events, locatedOf(ctx, runner, name, err)
 		}
@@ -41,7 +42,8 @@ func RetryParked(ctx context.Context, runner Runner, follower string) (RetryRepo
 	}
 	var failed error
 	if err := guarded(func() error {
-		report.Processed, failed = runner.RetryParked(ctx, follower)
+		member, _ := runner.System().Member(follower)
+		report.Processed, failed = runner.RetryParked(ctx, member)
 		return nil
 	}); err != nil {
 		return report, err
@@ -56,7 +58,7 @@ func RetryParked(ctx context.Context, runner Runner, follower string) (RetryRepo
 
 // knownFollowers are the followers that are named, each once, or all.
 func knownFollowers(runner Runner, names []string) ([]string, error) {
-	known := runner.Followers()
+	known := runner.System().Followers()
 	if len(names) == 0 {
 		return known, nil
 	}
@@ -70,9 +72,9 @@ func knownFollowers(runner Runner, names []string) ([]string, error) {
 
 // locatedOf is located for the database of an application.
 func locatedOf(ctx context.Context, runner Runner, name string, err error) error {
-	member, ok := runner.Member(name)
+	app, ok := appOf(runner, name)
 	if !ok {
 		return err
 	}
-	return located(ctx, member.Base().Factory(), err)
+	return located(ctx, app.Factory(), err)
 }

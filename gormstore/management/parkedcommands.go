@@ -14,7 +14,7 @@ func followerNames(_ context.Context, runner Runner) ([]string, error) {
 	if runner == nil {
 		return nil, nil
 	}
-	return runner.Followers(), nil
+	return runner.System().Followers(), nil
 }
 
 func parkedCommand(config Config) *cobra.Command {

@@ -58,8 +58,7 @@ func changeSettings(
 	if err != nil {
 		return err
 	}
-	member, _ := runner.Member(options.Follower)
-	app := member.Base()
+	app, _ := appOf(runner, options.Follower)
 	recorder, ok := app.Recorder().(persistence.SettingsRecorder)
 	if !ok {
 		return fmt.Errorf("management: cannot %s %s: its store keeps no settings of followers, and is %T",

@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -64,18 +65,10 @@ func TestPauseMistakes(t *testing.T) {
 	}
 }
 
-// slowly is a follower whose policy takes as long as it is told.
-type slowly struct {
-	*application.Application
-	policy func(context.Context, domain.Event) error
-	topics []string
+// handler calls a policy for one payload.
+func handler[E any](policy func(context.Context, domain.Event) error) system.FollowerOption {
+	return system.On(func(ctx context.Context, event domain.Recorded[E]) error { return policy(ctx, event.Event) })
 }
-
-func (s *slowly) Policy(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
-	return s.policy(ctx, event)
-}
-
-func (s *slowly) Topics() []string { return s.topics }
 
 // Cat is an aggregate of the school that nobody has registered yet.
 type Cat struct{ domain.Aggregate }
@@ -87,17 +80,20 @@ func (found) Apply(*Cat) {}
 var cats = domain.Define("Cat", domain.On("Found", found{}))
 
 // running is a runner with one follower.
-func (s *service) running(t *testing.T, policy func(context.Context, domain.Event) error, topics ...string) *system.Runner {
+func (s *service) running(t *testing.T, handlers ...system.FollowerOption) *system.Runner {
 	t.Helper()
-	sys, err := system.New(system.Pipe(system.App("TrainingSchool", leader("TrainingSchool"), application.WithDefinitions(cats.Schema)),
-		system.App("Mailer", func(options ...application.Option) (*slowly, error) {
+	sys, err := newPlan(systemtest.Pipe(systemtest.App("TrainingSchool", leader("TrainingSchool"), application.WithDefinitions(cats.Schema)),
+		systemtest.App("Mailer", func(options ...application.Option) (*system.Follower, error) {
 			app, err := application.New("Mailer", options...)
-			return &slowly{app, policy, topics}, err
+			if err != nil {
+				return nil, err
+			}
+			return system.NewFollower(app, handlers...)
 		})))
 	if err != nil {
 		t.Fatal(err)
 	}
-	runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(s.db)))
+	runner, err := systemtest.NewRunner(sys, application.WithStore(gormstore.New(s.db)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,13 +127,13 @@ func TestPauseWhileRunning(t *testing.T) {
 			}
 			return n
 		}
-		runner := s.running(t, func(ctx context.Context, event domain.Event) error {
+		runner := s.running(t, system.OnEvery(func(ctx context.Context, event domain.Event) error {
 			tx, err := gormstore.Tx(ctx)
 			if err != nil {
 				return err
 			}
 			return tx.Exec("INSERT INTO mails VALUES (?)", event.OriginatorID.String()).Error
-		})
+		}))
 		if err := runner.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -160,10 +156,10 @@ func TestPauseWhileRunning(t *testing.T) {
 			if now := mails(); now != at {
 				t.Errorf("%d events had effects after the pause", now-at)
 			}
-			if err := runner.WaitFor(t.Context(), "Mailer", "TrainingSchool", 1<<40); !errors.Is(err, system.ErrPaused) {
+			if err := runner.WaitForPosition(t.Context(), called("Mailer"), called("TrainingSchool"), 1<<40); !errors.Is(err, system.ErrPaused) {
 				t.Errorf("waiting for a follower that is paused: %v", err)
 			}
-			if _, err := runner.CatchUp(t.Context(), "Mailer", nil); !errors.Is(err, system.ErrPaused) {
+			if _, err := runner.CatchUp(t.Context(), called("Mailer"), nil); !errors.Is(err, system.ErrPaused) {
 				t.Errorf("catching up: %v", err)
 			}
 			states, err := management.Followers(t.Context(), runner)
@@ -182,14 +178,14 @@ func TestPauseWhileRunning(t *testing.T) {
 func TestPauseWaitsForTheBatch(t *testing.T) {
 	s := newPostgres(t)
 	begun, release := make(chan bool, 1), make(chan bool)
-	runner := s.running(t, func(context.Context, domain.Event) error {
+	runner := s.running(t, system.OnEvery(func(context.Context, domain.Event) error {
 		select {
 		case begun <- true:
 		default: // it is tried again
 		}
 		<-release
 		return nil
-	})
+	}))
 	s.train(t, "TrainingSchool", 1)
 	if err := runner.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -249,12 +245,12 @@ func TestTopicsThatGrow(t *testing.T) {
 		s.train(t, "TrainingSchool", 3)
 		seen := 0
 		policy := func(context.Context, domain.Event) error { seen++; return nil }
-		none := s.running(t, policy, "Cat.Found")
+		none := s.running(t, handler[found](policy))
 		if report, err := management.SyncFollowers(t.Context(), none, management.SyncOptions{}, management.SyncObserver{}); err != nil ||
 			report.Failed() || report.Followers[0].Processed[0].Note != "" {
 			t.Fatalf("%+v, %v", report, err)
 		}
-		grown := s.running(t, policy, "Cat.Found", "Dog.Registered")
+		grown := s.running(t, handler[found](policy), handler[registered](policy))
 		want := "Dog.Registered: processed only since position 3"
 		for range 2 {
 			report, err := management.SyncFollowers(t.Context(), grown, management.SyncOptions{}, management.SyncObserver{})
@@ -275,13 +271,13 @@ func TestTopicsThatGrow(t *testing.T) {
 		if err := management.AcceptTopics(t.Context(), grown, management.PauseOptions{Follower: "Mailer"}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := grown.CatchUp(t.Context(), "Mailer", nil); err != nil || note() != "" {
+		if _, err := grown.CatchUp(t.Context(), called("Mailer"), nil); err != nil || note() != "" {
 			t.Errorf("after it was accepted the note is %q (%v)", note(), err)
 		}
 		if _, err := management.ResetFollower(t.Context(), grown, management.ResetOptions{Follower: "Mailer", Force: true}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := grown.CatchUp(t.Context(), "Mailer", nil); err != nil || note() != "" || seen != 3 {
+		if _, err := grown.CatchUp(t.Context(), called("Mailer"), nil); err != nil || note() != "" || seen != 3 {
 			t.Errorf("after the reset the note is %q (%v), and %d of 3 events were seen", note(), err, seen)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -87,7 +88,7 @@ type Reset struct {
 func (r *Reset) Report() ResetReport { return r.report }
 
 // ResetFollower has a follower forget which events of its upstream applications it has processed: it will process them
-// again. In the same transaction a system.ResetableFollower clears what it has made of them, and what it has parked is
+// again. In the same transaction a follower that is system.Resettable clears what it has made of them, and what it has parked is
 // forgotten. It is PlanReset and Do in one.
 func ResetFollower(ctx context.Context, runner Runner, options ResetOptions) (ResetReport, error) {
 	reset, err := PlanReset(ctx, runner, options)
@@ -102,7 +103,7 @@ func ResetFollower(ctx context.Context, runner Runner, options ResetOptions) (Re
 //
 // It returns a *ResetError for a follower without positions; for upstream applications that it has none in; for a follower
 // that runs in this or another process (persistence.FollowerStatus.Alive), whatever the options; and, without Force, for one
-// that is neither a system.StatelessFollower nor a system.ResetableFollower, or has no code in this program. Other errors
+// that is neither system.Replayable nor system.Resettable, or has no code in this program. Other errors
 // are those of the database.
 func PlanReset(ctx context.Context, runner Runner, options ResetOptions) (*Reset, error) {
 	trackings, err := trackingsOf(ctx, runner)
@@ -148,7 +149,7 @@ func (r *Reset) choose(ctx context.Context, trackings []tracking) error {
 	if len(r.targets) > 0 {
 		return nil
 	}
-	if r.runner != nil && slices.Contains(r.runner.Followers(), r.options.Follower) {
+	if r.runner != nil && slices.Contains(r.runner.System().Followers(), r.options.Follower) {
 		return refuse("%s has no tracking states to reset.", r.options.Follower)
 	}
 	tracked, err := TrackedFollowers(ctx, r.runner)
@@ -220,13 +221,11 @@ func (r *Reset) allowed() error {
 		return refuse("%s has no code in this program, so nobody can say whether its events may be processed again. "+
 			"Use the program that runs it, or --force.", name)
 	}
-	_, stateless := r.member().(system.StatelessFollower)
-	_, resetable := r.member().(system.ResetableFollower)
-	if stateless || resetable {
+	if replayable, clear := bridge.HowToReset(r.member()); replayable || clear != nil {
 		return nil
 	}
 	return refuse("%s does not say that its events may be processed again: what it has made of them would be made twice. "+
-		"Have it implement system.StatelessFollower or system.ResetableFollower, or use --force.", name)
+		"Give it system.Replayable or system.Resettable, or use --force.", name)
 }
 
 // member is the code of the follower where it uses one of the databases, or nil.
@@ -235,7 +234,7 @@ func (r *Reset) member() system.Member {
 	if !ok || !slices.ContainsFunc(r.targets, func(t tracking) bool { return sameDatabase(own, t.store) }) {
 		return nil
 	}
-	member, _ := r.runner.Member(r.options.Follower)
+	member, _ := r.runner.System().Member(r.options.Follower)
 	return member
 }
 
@@ -278,8 +277,8 @@ func (r *Reset) do(ctx context.Context, target tracking) error {
 	if err := r.unpark(ctx, target); err != nil {
 		return err
 	}
-	if follower, ok := r.member().(system.ResetableFollower); ok {
-		if err := follower.ResetState(ctx, r.report.UpstreamApps); err != nil {
+	if _, clear := bridge.HowToReset(r.member()); clear != nil {
+		if err := clear(ctx, r.report.UpstreamApps); err != nil {
 			return fmt.Errorf("%s cannot clear its state: %w", r.options.Follower, err)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // written are the originators and topics of the diary's events, which are the same however often they are made.
@@ -133,7 +133,7 @@ func TestResetBesideRunner(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(s.db)))
+		runner, err := systemtest.NewRunner(sys, application.WithStore(gormstore.New(s.db)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,12 +273,6 @@ func TestResetBesideSync(t *testing.T) {
 		}
 	})
 }
-
-var _ interface {
-	system.StatelessFollower
-} = counter{}
-
-var _ system.ResetableFollower = diary{}
 
 // An event that takes long is in the columns AT and SINCE, until its follower is dead.
 func TestFollowersShowWhatIsProcessed(t *testing.T) {

@@ -20,6 +20,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -68,14 +70,16 @@ func leader(name string) func(...application.Option) (*application.Application, 
 	}
 }
 
-// counter follows without keeping anything.
-type counter struct{ *application.Application }
+// newPlan is the system of some pipes.
+func newPlan(chains ...systemtest.Chain) (systemtest.Plan, error) { return chains, nil }
 
-func (counter) Policy(context.Context, domain.Event, *application.ProcessingEvent) error {
-	time.Sleep(pause)
-	return nil
-}
-func (counter) StatelessPolicy() {}
+// called is a member that is known by its name.
+type called string
+
+func (c called) Name() string { return string(c) }
+
+// counter follows without keeping anything.
+type counter struct{ *system.Follower }
 
 // pause is how long followers take for an event.
 var pause, _ = time.ParseDuration(os.Getenv("PAUSE"))
@@ -83,12 +87,17 @@ var pause, _ = time.ParseDuration(os.Getenv("PAUSE"))
 func newCounter(name string) func(...application.Option) (counter, error) {
 	return func(options ...application.Option) (counter, error) {
 		app, err := application.New(name, options...)
-		return counter{app}, err
+		if err != nil {
+			return counter{}, err
+		}
+		count := func(context.Context, domain.Event) error { time.Sleep(pause); return nil }
+		f, err := system.NewFollower(app, system.OnEvery(count), system.Replayable())
+		return counter{f}, err
 	}
 }
 
 // diary makes an event of each event.
-type diary struct{ *application.Application }
+type diary struct{ *system.Follower }
 
 // Note is an aggregate of the diary.
 type Note struct {
@@ -102,36 +111,48 @@ func (e written) Apply(n *Note) { n.Of = e.Of }
 
 var notes = domain.Define("Note", domain.On("Written", written{}))
 
-func (diary) Policy(_ context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+func (d *diary) write(ctx context.Context, event domain.Event) error {
 	of := event.OriginatorID.String()
-	processing.Collect(notes.Create(domain.NewIDv5("/notes/"+of), written{of}))
-	return nil
+	_, err := d.Save(ctx, notes.Create(domain.NewIDv5("/notes/"+of), written{of}))
+	return err
 }
 
-func (d diary) ResetState(ctx context.Context, _ []string) error {
+func (d *diary) clear(ctx context.Context, _ []string) error {
 	if os.Getenv("RESET") == "fails" {
 		return errors.New("no eraser")
 	}
-	_, err := d.Factory().(interface {
+	_, err := bridge.Of(d).Factory().(interface {
 		DeleteEvents(context.Context, string) (int64, error)
 	}).DeleteEvents(ctx, d.Name())
 	return err
 }
 
-func newDiary(options ...application.Option) (diary, error) {
+func newDiary(options ...application.Option) (*diary, error) {
 	app, err := application.New("Diary", append(options, application.WithDefinitions(notes.Schema))...)
-	return diary{app}, err
+	if err != nil {
+		return nil, err
+	}
+	d := &diary{}
+	d.Follower, err = system.NewFollower(app, system.OnEvery(d.write), system.Resettable(d.clear))
+	return d, err
 }
 
 // flaky fails.
-type flaky struct{ *application.Application }
+type flaky struct{ *system.Follower }
 
-func newFlaky(options ...application.Option) (flaky, error) {
+func newFlaky(options ...application.Option) (*flaky, error) { return newFlakyWith(nil, options...) }
+
+func newFlakyWith(with []system.FollowerOption, options ...application.Option) (*flaky, error) {
 	app, err := application.New("Flaky", options...)
-	return flaky{app}, err
+	if err != nil {
+		return nil, err
+	}
+	f := &flaky{}
+	f.Follower, err = system.NewFollower(app, append(with, system.OnEvery(f.fail))...)
+	return f, err
 }
 
-func (f flaky) Policy(ctx context.Context, event domain.Event, processing *application.ProcessingEvent) error {
+func (f *flaky) fail(ctx context.Context, event domain.Event) error {
 	number := event.Data.(registered).Number
 	missing := &application.NotFoundError{Application: "TrainingSchool", Definition: "Dog", Version: -1, Current: -1}
 	switch how := os.Getenv("FLAKY"); {
@@ -151,22 +172,19 @@ func (f flaky) Policy(ctx context.Context, event domain.Event, processing *appli
 	case how == "panic":
 		panic("boom")
 	case how == "write" && number == 2: // fails half-way, after it has written
-		processing.Collect(notes.Create(uuid.New(), written{"half"}))
-		return errors.New("half-way")
+		_, err := f.Save(ctx, notes.Create(uuid.New(), written{"half"}))
+		return errors.Join(err, errors.New("half-way"))
 	case how == "write":
-		processing.Collect(notes.Create(uuid.New(), written{"whole"}))
+		_, err := f.Save(ctx, notes.Create(uuid.New(), written{"whole"}))
+		return err
 	}
 	return nil
 }
 
-// parker is flaky, and puts aside what it fails with.
-type parker struct{ flaky }
-
-func (parker) Park(persistence.Notification, error, int) bool { return true }
-
-func newParker(options ...application.Option) (parker, error) {
-	f, err := newFlaky(options...)
-	return parker{f}, err
+// newParker is a flaky follower that parks what it fails with.
+func newParker(options ...application.Option) (*flaky, error) {
+	park := system.Park(func(persistence.Notification, error, int) bool { return true })
+	return newFlakyWith([]system.FollowerOption{park}, options...)
 }
 
 // ValueError is an error of the service's own.
@@ -181,40 +199,40 @@ func (speechless) Error() string { return "" }
 func (speechless) Unwrap() error { return gorm.ErrRecordNotFound }
 
 // newSystem makes the system that the environment asks for.
-func newSystem() (*system.System, error) {
+func newSystem() (systemtest.Plan, error) {
 	if os.Getenv("SYSTEM") == "reset" {
-		first, another := system.App("upstream_app_1", leader("upstream_app_1")), system.App("upstream_app_2", leader("upstream_app_2"))
-		app := system.App("Application", newCounter("Application"))
-		return system.New(system.Pipe(first, app), system.Pipe(another, app),
-			system.Pipe(first, system.App("AnotherApplication", newCounter("AnotherApplication"))))
+		first, another := systemtest.App("upstream_app_1", leader("upstream_app_1")), systemtest.App("upstream_app_2", leader("upstream_app_2"))
+		app := systemtest.App("Application", newCounter("Application"))
+		return newPlan(systemtest.Pipe(first, app), systemtest.Pipe(another, app),
+			systemtest.Pipe(first, systemtest.App("AnotherApplication", newCounter("AnotherApplication"))))
 	}
 	if os.Getenv("SYSTEM") == "document" { // the names of the document's examples
-		school := system.App("TrainingSchool", newCounter("TrainingSchool"))
-		return system.New(system.Pipe(system.App("BoardingSchool", leader("BoardingSchool")), school),
-			system.Pipe(system.App("PuppySchool", leader("PuppySchool")), school))
+		school := systemtest.App("TrainingSchool", newCounter("TrainingSchool"))
+		return newPlan(systemtest.Pipe(systemtest.App("BoardingSchool", leader("BoardingSchool")), school),
+			systemtest.Pipe(systemtest.App("PuppySchool", leader("PuppySchool")), school))
 	}
-	school, cats := system.App("TrainingSchool", leader("TrainingSchool")), system.App("CatSchool", leader("CatSchool"))
-	followsBoth := system.App("Counter", newCounter("Counter"))
-	pipes := []system.Chain{system.Pipe(school, system.App("Diary", newDiary))}
+	school, cats := systemtest.App("TrainingSchool", leader("TrainingSchool")), systemtest.App("CatSchool", leader("CatSchool"))
+	followsBoth := systemtest.App("Counter", newCounter("Counter"))
+	pipes := []systemtest.Chain{systemtest.Pipe(school, systemtest.App("Diary", newDiary))}
 	if os.Getenv("PARKER") != "" {
-		pipes = append(pipes, system.Pipe(school, system.App("Flaky", newParker)))
+		pipes = append(pipes, systemtest.Pipe(school, systemtest.App("Flaky", newParker)))
 	}
 	if os.Getenv("DJ_FLAKY") != "" {
-		pipes = append(pipes, system.Pipe(school, system.App("Flaky", newFlaky)))
+		pipes = append(pipes, systemtest.Pipe(school, systemtest.App("Flaky", newFlaky)))
 	}
-	pipes = append(pipes, system.Pipe(school, followsBoth), system.Pipe(cats, followsBoth))
+	pipes = append(pipes, systemtest.Pipe(school, followsBoth), systemtest.Pipe(cats, followsBoth))
 	if os.Getenv("DJ_MANY") != "" {
 		for n := range 7 {
 			name := fmt.Sprintf("M%d", n+1)
-			pipes = append(pipes, system.Pipe(school, system.App(name, newCounter(name))))
+			pipes = append(pipes, systemtest.Pipe(school, systemtest.App(name, newCounter(name))))
 		}
-		pipes = append(pipes, system.Pipe(school, system.App("Flaky", newFlaky)))
+		pipes = append(pipes, systemtest.Pipe(school, systemtest.App("Flaky", newFlaky)))
 	}
 	if other, ok := gormstore.DB("other"); ok { // a follower in another database than its leader
-		pipes = append(pipes, system.Pipe(school,
-			system.App("Elsewhere", newCounter("Elsewhere"), application.WithStore(gormstore.New(other)))))
+		pipes = append(pipes, systemtest.Pipe(school,
+			systemtest.App("Elsewhere", newCounter("Elsewhere"), application.WithStore(gormstore.New(other)))))
 	}
-	return system.New(pipes...)
+	return newPlan(pipes...)
 }
 
 func newRunner(context.Context) (management.Runner, error) {
@@ -223,13 +241,13 @@ func newRunner(context.Context) (management.Runner, error) {
 		return nil, err
 	}
 	if os.Getenv("RUNNER") == "memory" {
-		return system.NewSingleThreadedRunner(sys)
+		return systemtest.NewSingleThreadedRunner(sys)
 	}
 	options := application.WithEnv(map[string]string{"PERSISTENCE_MODULE": "gormstore"})
 	if os.Getenv("RUNNER") == "threads" {
-		return system.NewRunner(sys, options)
+		return systemtest.NewRunner(sys, options)
 	}
-	return system.NewSingleThreadedRunner(sys, options)
+	return systemtest.NewSingleThreadedRunner(sys, options)
 }
 
 func config() management.Config {

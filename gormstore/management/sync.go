@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -137,7 +138,7 @@ func (s *synchronization) choose(options SyncOptions) (selected []FollowerSync, 
 	for i, name := range names {
 		selected = append(selected, FollowerSync{Name: name, Number: i + 1})
 	}
-	s.report = SyncReport{All: len(selected) == len(s.runner.Followers()), Selected: len(selected), DryRun: options.DryRun}
+	s.report = SyncReport{All: len(selected) == len(s.runner.System().Followers()), Selected: len(selected), DryRun: options.DryRun}
 	return selected, nil
 }
 
@@ -145,11 +146,10 @@ func (s *synchronization) choose(options SyncOptions) (selected []FollowerSync, 
 func (s *synchronization) migrated(ctx context.Context, selected []FollowerSync) error {
 	for _, f := range selected {
 		for _, name := range append(s.runner.System().Follows(f.Name), f.Name) {
-			member, ok := s.runner.Member(name)
+			app, ok := appOf(s.runner, name)
 			if !ok {
 				continue
 			}
-			app := member.Base()
 			_, log := app.Recorder().MaxNotificationID(ctx)
 			_, position := app.Recorder().MaxTrackingID(ctx, f.Name)
 			if err := located(ctx, app.Factory(), errors.Join(log, position)); isMigration(err) {
@@ -169,11 +169,8 @@ type group struct {
 // byDatabase sorts followers into groups, in the order of each group's first.
 func (s *synchronization) byDatabase(selected []FollowerSync) (groups []*group, err error) {
 	for _, f := range selected {
-		member, _ := s.runner.Member(f.Name)
-		transactor, ok := member.Base().Factory().(persistence.Transactor)
-		if !ok {
-			return nil, fmt.Errorf("a dry run of %s needs a store with transactions, and %T has none", f.Name, member.Base().Factory())
-		}
+		app, _ := appOf(s.runner, f.Name)
+		transactor := app.Factory().(persistence.Transactor) // as every follower's is
 		i := slices.IndexFunc(groups, func(g *group) bool { return together(g.store, transactor) })
 		if i < 0 {
 			i, groups = len(groups), append(groups, &group{store: transactor})
@@ -197,7 +194,7 @@ func (s *synchronization) rehearse(ctx context.Context, g *group) error {
 	began := false
 	err := g.store.Transaction(context.WithoutCancel(ctx), func(inner context.Context) error {
 		began = true
-		inner = system.WithLeadersOutside(inner, context.WithoutCancel(ctx), s.elsewhere(g)...)
+		inner = bridge.WithLeadersOutside(inner, context.WithoutCancel(ctx), s.elsewhere(g)...)
 		return errors.Join(errRehearsal, s.each(ctx, inner, g.followers))
 	})
 	if !began {
@@ -241,7 +238,8 @@ func (s *synchronization) one(ctx, working context.Context, f FollowerSync) (pro
 	working, stop := context.WithCancel(context.WithoutCancel(working))
 	defer stop()
 	err = guarded(func() (err error) {
-		processed, err = s.runner.CatchUp(working, f.Name, func(p system.Processed) {
+		member, _ := s.runner.System().Member(f.Name)
+		processed, err = s.runner.CatchUp(working, member, func(p system.Processed) {
 			if s.observer.Progress != nil {
 				s.observer.Progress(f, p)
 			}

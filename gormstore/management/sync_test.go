@@ -16,9 +16,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // A dry run leaves every row of every table as it was, also where a follower fails, before or after it has written.
@@ -49,11 +49,11 @@ func TestDryRunChangesNothing(t *testing.T) {
 func TestDryRunLeavesTheRunnerAlone(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
-		sys, err := system.New(system.Pipe(system.App("TrainingSchool", leader("TrainingSchool")), system.App("Diary", newDiary)))
+		sys, err := newPlan(systemtest.Pipe(systemtest.App("TrainingSchool", leader("TrainingSchool")), systemtest.App("Diary", newDiary)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		runner, err := system.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(s.db)),
+		runner, err := systemtest.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(s.db)),
 			application.WithEnv(map[string]string{"AGGREGATE_CACHE_MAXSIZE": "10"}))
 		if err != nil {
 			t.Fatal(err)
@@ -113,27 +113,6 @@ func TestTwoDatabases(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
-}
-
-// A store without transactions cannot be rehearsed, and says so.
-func TestDryRunWithoutTransactions(t *testing.T) {
-	sys, err := system.New(system.Pipe(system.App("TrainingSchool", leader("TrainingSchool")), system.App("Counter", newCounter("Counter"))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	runner, err := system.NewSingleThreadedRunner(sys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer runner.Close()
-	_, err = management.SyncFollowers(t.Context(), runner, management.SyncOptions{DryRun: true}, management.SyncObserver{})
-	if err == nil || !strings.Contains(err.Error(), "a dry run of Counter needs a store with transactions") {
-		t.Error(err)
-	}
-	report, err := management.SyncFollowers(t.Context(), runner, management.SyncOptions{}, management.SyncObserver{})
-	if err != nil || report.Failed() || !report.All {
-		t.Errorf("%+v (%v)", report, err)
-	}
 }
 
 // An interrupt ends between two batches: what was processed is kept, and the next run goes on there.
@@ -198,7 +177,7 @@ func (s *service) runner(t *testing.T) management.Runner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runner, err := system.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(s.db)))
+	runner, err := systemtest.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(s.db)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,8 +116,8 @@ func (r *Reset) countLeader(ctx context.Context, state gormstore.TrackingState) 
 		return leader.CountNotifications(ctx, upstream, state.Position)
 	}
 	if r.runner != nil {
-		if member, ok := r.runner.Member(upstream); ok {
-			return countPages(ctx, member.Base().Recorder(), state.Position)
+		if app, ok := appOf(r.runner, upstream); ok {
+			return countPages(ctx, app.Recorder(), state.Position)
 		}
 	}
 	return unreachable, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 )
 
 // newLedger makes an application of accounts.
@@ -21,7 +22,8 @@ func newLedger(db *gorm.DB, name string, options ...application.Option) (*applic
 	if err != nil {
 		return nil, nil, err
 	}
-	return app, application.NewRepository(app, accounts), nil
+	repository, err := application.NewRepository(app, accounts)
+	return app, repository, err
 }
 
 // sealed has an application compress states with zlib and encrypt them with AES.
@@ -101,7 +103,7 @@ func sampleStored(d *database, seal application.Option) (topic string, state []b
 	if err != nil {
 		return "", nil, err
 	}
-	stored, err := app.Mapper().ToStored(newAccount(uuid.New(), 2).PendingEvents()[1])
+	stored, err := bridge.Of(app).Mapper().ToStored(newAccount(uuid.New(), 2).PendingEvents()[1])
 	return stored.Topic, stored.State, err
 }
 

@@ -45,18 +45,20 @@ func (l *letters) prepare(d *database) (do func(context.Context) (any, error), e
 	if err != nil {
 		return nil, nil, errors.Join(err, pool.Close())
 	}
-	application.NewRepository(app, accounts)
+	if _, err := application.NewRepository(app, accounts); err != nil {
+		return nil, nil, errors.Join(err, pool.Close())
+	}
 	return func(ctx context.Context) (any, error) { return l.send(ctx, app) }, pool.Close, nil
 }
 
 // send saves an event at a time.
 func (l *letters) send(ctx context.Context, app *application.Application) (all []sent, err error) {
 	for range l.Number {
-		recordings, err := app.Save(ctx, newAccount(uuid.New(), 1))
+		saved, err := app.Save(ctx, newAccount(uuid.New(), 1))
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, sent{Position: recordings[0].Notification.ID, At: time.Now().UnixNano()})
+		all = append(all, sent{Position: saved.Position, At: time.Now().UnixNano()})
 		time.Sleep(letterPause)
 	}
 	return all, nil
@@ -131,7 +133,7 @@ func (b *bench) delivering(d *database, name string, options []gormstore.Option,
 
 // deliver runs the follower while events are sent.
 func (p *pair) deliver(ctx context.Context, box *postbox, send sender) (t tally, err error) {
-	runner, err := system.NewRunner(p.system)
+	runner, err := system.NewRunner(p.system, system.Config{})
 	if err != nil {
 		return t, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -21,15 +22,16 @@ const followerName = "BenchmarkFollower"
 // A policy is what a follower does with each event.
 type policy func(ctx context.Context, event domain.Event) error
 
-// follower stores nothing of its own: what is measured is the way to its policy, and its position.
+// follower stores nothing of its own: what is measured is the way to its handler,
+// and its position.
 type follower struct {
-	*application.Application
+	*system.Follower
 	policy policy
-	events int64 // that it was called for
+	events int64 // that were handled
 }
 
-// Policy counts.
-func (f *follower) Policy(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+// handle counts.
+func (f *follower) handle(ctx context.Context, event domain.Event) error {
 	f.events++
 	if f.policy == nil {
 		return nil
@@ -52,11 +54,17 @@ func newPair(db *gorm.DB, leader string, do policy, store []gormstore.Option, op
 	if p.leader, err = application.New(leader, append(options, common)...); err != nil {
 		return nil, err
 	}
-	application.NewRepository(p.leader, accounts)
-	if p.follower.Application, err = application.New(followerName, common); err != nil {
+	if _, err = application.NewRepository(p.leader, accounts); err != nil {
 		return nil, err
 	}
-	p.system, err = system.New(system.Pipe(system.Built(p.leader), system.Built(p.follower)))
+	app, err := application.New(followerName, common)
+	if err != nil {
+		return nil, err
+	}
+	if p.follower.Follower, err = system.NewFollower(app, system.OnEvery(p.follower.handle)); err != nil {
+		return nil, err
+	}
+	p.system, err = system.New(system.Pipe(p.leader, p.follower))
 	return p, err
 }
 
@@ -67,7 +75,7 @@ func (p *pair) catchUp(ctx context.Context, events int, report func(system.Proce
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, runner.Close()) }()
-	_, err = runner.CatchUp(ctx, followerName, report)
+	_, err = runner.CatchUp(ctx, p.follower, report)
 	if err == nil && p.follower.events != int64(events) {
 		err = fmt.Errorf("void: %d of %d events were processed", p.follower.events, events)
 	}
@@ -102,7 +110,7 @@ func (h *history) record(ctx context.Context, d *database, db *gorm.DB) error {
 // copy fills the log with one state.
 func (h *history) copy(ctx context.Context, d *database, app *application.Application) error {
 	event := newAccount(uuid.New(), 2).PendingEvents()[1]
-	stored, err := app.Mapper().ToStored(event)
+	stored, err := bridge.Of(app).Mapper().ToStored(event)
 	if err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func (b *bench) watchedIdle(d *database, h *history) way {
 
 // rest runs the follower for some time, after another in which it gets to its rest.
 func (p *pair) rest(ctx context.Context, count *counter, d time.Duration) (t tally, err error) {
-	runner, err := system.NewRunner(p.system)
+	runner, err := system.NewRunner(p.system, system.Config{})
 	if err != nil {
 		return t, err
 	}

@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -87,7 +88,7 @@ func (l *library) fillRaw(ctx context.Context) error {
 				OriginatorID: id, OriginatorVersion: event.OriginatorVersion, Topic: event.Topic, State: state,
 			})
 		}
-		if _, err := app.Recorder().InsertEvents(ctx, rows); err != nil {
+		if _, err := bridge.Of(app).Recorder().InsertEvents(ctx, rows); err != nil {
 			return err
 		}
 	}

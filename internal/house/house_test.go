@@ -76,14 +76,14 @@ var mayImport = map[string][]string{
 	"persistence/memory":          {"persistence", "domain"},
 	"persistence/persistencetest": {"persistence", "domain"},
 	"application": {"domain", "persistence", "persistence/jsontranscoder", "persistence/python", "persistence/memory", "cipher",
-		"compressor"},
-	"gormstore":          {"domain", "persistence"},
+		"compressor", "internal/bridge"},
+	"gormstore":          {"domain", "persistence", "application", "system"}, // the latter two for projections
 	"gormstore/pglisten": {"persistence"},
-	"system":             {"domain", "persistence", "application"},
-	"system/remotelog":   {"domain", "persistence", "persistence/memory", "application"},
+	"system":             {"domain", "persistence", "application", "internal/bridge"},
+	"system/remotelog":   {"domain", "persistence", "persistence/memory", "application", "internal/bridge"},
 	// The commands put everything together, and nothing imports them but programs. They know the store in memory, which
 	// every application links as its default, so as to refuse it.
-	"gormstore/management": {"domain", "persistence", "persistence/memory", "application", "system", "gormstore", "cipher"},
+	"gormstore/management": {"domain", "persistence", "persistence/memory", "application", "system", "gormstore", "cipher", "internal/bridge"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

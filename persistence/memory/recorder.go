@@ -285,3 +285,17 @@ func (r *processRecorder) InsertProcessed(
 	})
 	return ids, err
 }
+
+// DeleteTracking deletes a follower's position in the log of an upstream
+// application, so that it begins again. It returns 1 if there was one.
+func (s *Store) DeleteTracking(ctx context.Context, follower, upstream string) (rows int64, err error) {
+	err = s.write(ctx, follower, "delete a position", func(d *data) error {
+		key := position{follower, upstream}
+		if d.positionOf(key) > 0 {
+			rows = 1
+		}
+		d.positions[key] = 0
+		return nil
+	})
+	return rows, err
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -25,7 +27,7 @@ const (
 	defaultRetries     = 3
 )
 
-// Client reads the log of an application of another service. It is a system.Leader: give it to system.Upstream. It is safe
+// Client reads the log of an application of another service. It is a system.Leader: give it to system.Pipe. It is safe
 // for concurrent use, and several followers may share it.
 type Client struct {
 	name        string
@@ -139,7 +141,7 @@ func (c *Client) readingMapper() (*persistence.Mapper, error) {
 	if err != nil {
 		return nil, err
 	}
-	return app.Mapper(), app.Close()
+	return bridge.Of(app).Mapper(), app.Close()
 }
 
 func (c *Client) checkLimits() error {
@@ -163,14 +165,15 @@ func invalid(what, problem string) error {
 // Name is the name of the application whose log it is.
 func (c *Client) Name() string { return c.name }
 
-// Topics returns all names of a topic's events, by the definitions that the client was given.
-func (c *Client) Topics(topic string) []string {
-	return c.mapper.TopicsOf(topic)
+// Topics returns the names of the events with payloads of a type, by the definitions
+// that the client was given.
+func (c *Client) Topics(payload reflect.Type) []string {
+	return c.mapper.TopicsOfPayload(payload)
 }
 
 // Decode returns the event in a notification. It returns a *persistence.MappingError.
 func (c *Client) Decode(n persistence.Notification) (domain.Event, error) {
-	return c.mapper.NotificationToDomain(n)
+	return c.mapper.NotificationToParts(n)
 }
 
 // Head asks for the position of the log's last event, which is 0 where there is none. It returns an *Error, or why ctx has

@@ -36,8 +36,8 @@
 //	client, err := remotelog.NewClient("TrainingSchool", "https://school.example.com/log",
 //		remotelog.WithApplicationOptions(application.WithDefinitions(school.Dogs.Schema)),
 //		remotelog.WithHeader("Authorization", "Bearer "+secret))
-//	sys, err := system.New(system.Pipe(system.Upstream(client), system.App("Counters", NewCounters)))
-//	runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(db)))
+//	sys, err := system.New(system.Pipe(client, counters))
+//	runner, err := system.NewRunner(sys, system.Config{})
 //
 // A runner asks for the head of the log twice a second, and for events if there are new ones. The client keeps what a
 // follower had no time for in one transaction, so that nothing is sent twice.

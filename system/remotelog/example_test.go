@@ -17,19 +17,21 @@ import (
 )
 
 // Announcements is a follower in another service.
-type Announcements struct{ *application.Application }
+type Announcements struct{ *system.Follower }
 
-// NewAnnouncements makes the application.
+// NewAnnouncements makes the follower.
 func NewAnnouncements(options ...application.Option) (*Announcements, error) {
 	app, err := application.New("Announcements", options...)
-	return &Announcements{Application: app}, err
+	if err != nil {
+		return nil, err
+	}
+	f, err := system.NewFollower(app, system.On(announce))
+	return &Announcements{f}, err
 }
 
-// Policy announces what dogs have learned.
-func (*Announcements) Policy(_ context.Context, event domain.Event, _ *application.ProcessingEvent) error {
-	if added, ok := event.Data.(school.TrickAdded); ok {
-		fmt.Println("a dog has learned to", added.Trick)
-	}
+// announce announces what a dog has learned.
+func announce(_ context.Context, e domain.Recorded[school.TrickAdded]) error {
+	fmt.Println("a dog has learned to", e.Data.Trick)
 	return nil
 }
 
@@ -65,7 +67,11 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer client.CloseIdleConnections()
-	sys, err := system.New(system.Pipe(system.Upstream(client), system.App("Announcements", NewAnnouncements)))
+	announcements, err := NewAnnouncements()
+	if err != nil {
+		log.Fatal(err)
+	}
+	sys, err := system.New(system.Pipe(client, announcements))
 	if err != nil {
 		log.Fatal(err)
 	}

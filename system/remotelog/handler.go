@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -47,7 +48,7 @@ func WithMaxTopics(n int) HandlerOption {
 // store is answered 503 where it may pass and otherwise 500, without the reason, which goes to the application's logger.
 // The handler is safe for concurrent use.
 func NewHandler(app *application.Application, options ...HandlerOption) http.Handler {
-	h := &handler{app: app, maxPage: persistence.MaxPage, maxBytes: defaultPageBytes, maxTopics: defaultMaxTopics}
+	h := &handler{app: bridge.Of(app), maxPage: persistence.MaxPage, maxBytes: defaultPageBytes, maxTopics: defaultMaxTopics}
 	for _, option := range options {
 		option(h)
 	}
@@ -55,7 +56,7 @@ func NewHandler(app *application.Application, options ...HandlerOption) http.Han
 }
 
 type handler struct {
-	app                          *application.Application
+	app                          bridge.Application
 	maxPage, maxBytes, maxTopics int
 }
 

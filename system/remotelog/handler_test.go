@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
@@ -100,7 +101,7 @@ func TestHandlerNotifications(t *testing.T) {
 			t.Errorf("%s: got %+v, want %s, complete %t", test.target, got, test.want, test.complete)
 		}
 	}
-	log, err := dogs.Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: 1, Limit: 1})
+	log, err := bridge.Of(dogs).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: 1, Limit: 1})
 	do(t, err)
 	got := read(t, handler, "/notifications?start=2&stop=2").Notifications[0]
 	if got.OriginatorID != log[0].OriginatorID.String() || got.OriginatorVersion != 2 || got.Topic != "Dog.TrickAdded" || !bytes.Equal(got.State, log[0].State) {
@@ -112,7 +113,7 @@ func TestHandlerNotifications(t *testing.T) {
 func TestHandlerPageBytes(t *testing.T) {
 	dogs := newSchool(t)
 	register(t, dogs, "Fido", 39)
-	log, err := dogs.Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 40})
+	log, err := bridge.Of(dogs).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 40})
 	do(t, err)
 	three := len(log[0].State) + len(log[1].State) + len(log[2].State)
 	for _, test := range []struct {

@@ -72,9 +72,11 @@ func TestStatusOverRemoteLogHasHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &heldStore{Store: memory.New()}
 		client := from(remotelog.NewHandler(newSchool(t, application.WithStore(store)).Application)).client(t)
-		sys, err := system.New(system.Pipe(system.Upstream(client), system.App("Announcements", NewAnnouncements)))
+		announcements, err := NewAnnouncements()
 		do(t, err)
-		runner, err := system.NewRunner(sys)
+		sys, err := system.New(system.Pipe(client, announcements))
+		do(t, err)
+		runner, err := system.NewRunner(sys, system.Config{})
 		do(t, err)
 		defer func() { do(t, runner.Close()) }()
 		held := persistence.LogHold{Bound: 3, Newest: 7, PID: 42, Since: time.Now().UTC()}

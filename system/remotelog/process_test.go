@@ -28,6 +28,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -60,13 +61,13 @@ type Effect struct {
 
 // effects is a follower that writes them.
 type effects struct {
-	*application.Application
+	*system.Follower
 	elsewhere *gorm.DB // nil for the follower's transaction
 	standsAt  int
 	done      int
 }
 
-func (e *effects) Policy(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+func (e *effects) write(ctx context.Context, event domain.Event) error {
 	tx, err := gormstore.Tx(ctx)
 	if e.elsewhere != nil {
 		tx, err = e.elsewhere.WithContext(ctx), nil
@@ -109,14 +110,18 @@ func follow() error {
 	if err != nil {
 		return err
 	}
-	sys, err := system.New(system.Pipe(system.Upstream(client), system.App(effectsName, func(options ...application.Option) (*effects, error) {
-		e.Application, err = application.New(effectsName, options...)
-		return e, err
-	})))
+	app, err := application.New(effectsName, application.WithStore(gormstore.New(db)))
 	if err != nil {
 		return err
 	}
-	runner, err := system.NewRunner(sys, application.WithStore(gormstore.New(db)))
+	if e.Follower, err = system.NewFollower(app, system.OnEvery(e.write)); err != nil {
+		return err
+	}
+	sys, err := system.New(system.Pipe(client, e))
+	if err != nil {
+		return err
+	}
+	runner, err := system.NewRunner(sys, system.Config{})
 	if err != nil {
 		return err
 	}
@@ -249,7 +254,7 @@ func (u *upstream) save(t testing.TB, events int) (wait func()) {
 func (u *upstream) ids(t testing.TB) (all []int64) {
 	t.Helper()
 	for after := int64(0); ; after = all[len(all)-1] {
-		page, err := u.dogs.Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: 1000})
+		page, err := bridge.Of(u.dogs).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: 1000})
 		do(t, err)
 		if len(page) == 0 {
 			return all
@@ -287,7 +292,7 @@ func (d *downstream) start(t testing.TB, standsAt int) *process {
 // processed waits until the follower is at the end of the log, and returns what was made of it.
 func (d *downstream) processed(t testing.TB, u *upstream, followers ...*process) (ids []int64) {
 	t.Helper()
-	head, err := u.dogs.Recorder().MaxNotificationID(t.Context())
+	head, err := bridge.Of(u.dogs).Recorder().MaxNotificationID(t.Context())
 	do(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -1,10 +1,11 @@
-// Package dognames is a follower of the training school that keeps the names of its dogs. To process an event again changes
-// nothing, so it can be reset at any time.
+// Package dognames is a follower of the training school that keeps the names of its
+// dogs. It shows a follower with a table of its own as package system has it, without
+// gormstore.NewProjection: to process an event again changes nothing, so it can be
+// reset at any time.
 package dognames
 
 import (
 	"context"
-	"fmt"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -13,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // DogName is a row of the table dog_names.
@@ -27,37 +29,29 @@ func Migrate(ctx context.Context, db *gorm.DB) error {
 
 // DogNames is the follower.
 type DogNames struct {
-	*application.Application
+	*system.Follower
 	db *gorm.DB
 }
 
-// New makes the follower. It needs the store gormstore.
-func New(options ...application.Option) (*DogNames, error) {
-	app, err := application.New("DogNames", options...)
+// New makes the follower, with its table in the database of a store.
+func New(store *gormstore.Store, options ...application.Option) (*DogNames, error) {
+	app, err := application.New("DogNames", append(options, application.WithStore(store))...)
 	if err != nil {
 		return nil, err
 	}
-	store, ok := app.Factory().(*gormstore.Store)
-	if !ok {
-		return nil, fmt.Errorf("DogNames has a table of its own, so PERSISTENCE_MODULE must be gormstore, not %T", app.Factory())
-	}
-	return &DogNames{Application: app, db: store.DB()}, nil
+	n := &DogNames{db: store.DB()}
+	n.Follower, err = system.NewFollower(app, system.On(keep), system.Replayable())
+	return n, err
 }
 
-// Topics are the events that it wants.
-func (n *DogNames) Topics() []string { return []string{"Dog.Registered"} }
-
-// Policy keeps the name of a new dog. One that is kept already stays as it is.
-func (n *DogNames) Policy(ctx context.Context, event domain.Event, _ *application.ProcessingEvent) error {
+// keep keeps the name of a new dog. One that is kept already stays as it is.
+func keep(ctx context.Context, e domain.Recorded[school.Registered]) error {
 	tx, err := gormstore.Tx(ctx)
 	if err != nil {
 		return err
 	}
-	return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&DogName{event.Data.(school.Registered).Name}).Error
+	return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&DogName{e.Data.Name}).Error
 }
-
-// StatelessPolicy says that all of this may be done again.
-func (n *DogNames) StatelessPolicy() {}
 
 // Names returns the names of all dogs, sorted.
 func (n *DogNames) Names(ctx context.Context) (names []string, err error) {

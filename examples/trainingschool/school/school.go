@@ -1,3 +1,5 @@
+// Package school is the training school for dogs: the aggregate Dog (dog.go) and the application TrainingSchool
+// (school.go). It knows nothing of databases; the program around it decides where its events are stored.
 package school
 
 import (
@@ -18,7 +20,8 @@ func New(options ...application.Option) (*TrainingSchool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &TrainingSchool{Application: app, dogs: application.NewRepository(app, Dogs)}, nil
+	dogs, err := application.NewRepository(app, Dogs)
+	return &TrainingSchool{app, dogs}, err
 }
 
 // Register makes a dog known to the school. A dog that is known already is a *persistence.ConflictError.

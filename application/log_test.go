@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -41,7 +42,7 @@ func TestSubscribeToEvents(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			for event, err := range s.Subscribe(ctx, 1) {
+			for event, err := range s.Log().Subscribe(ctx, 1) {
 				if err != nil || event.Application != s.Name() {
 					t.Errorf("got %+v, %v", event, err)
 				}
@@ -73,7 +74,7 @@ func TestSubscribeToTopics(t *testing.T) {
 	if _, err := s.Save(t.Context(), dog); err != nil {
 		t.Fatal(err)
 	}
-	for event, err := range s.Subscribe(t.Context(), 0, "Dog.TrickAdded") {
+	for event, err := range s.Log().Subscribe(t.Context(), 0, "Dog.TrickAdded") {
 		if err != nil || event.Topic != "Dog.TrickAdded" {
 			t.Errorf("got %+v, %v", event, err)
 		}
@@ -87,12 +88,12 @@ func TestSubscribeToWhatCannotBeDecoded(t *testing.T) {
 	if _, err := s.Save(t.Context(), dog); err != nil {
 		t.Fatal(err)
 	}
-	stranger, err := application.New(s.Name(), application.WithStore(s.Factory()))
+	stranger, err := application.New(s.Name(), application.WithStore(bridge.Of(s).Factory()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := 0
-	for _, err := range stranger.Subscribe(t.Context(), 0) {
+	for _, err := range stranger.Log().Subscribe(t.Context(), 0) {
 		n++
 		wantError[*persistence.MappingError](t, err)
 	}

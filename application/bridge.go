@@ -1,0 +1,49 @@
+package application
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+func init() {
+	bridge.Of = func(application any) bridge.Application {
+		embedding, ok := application.(interface{ application() *Application })
+		if !ok || isNilPointer(application) || embedding.application() == nil {
+			return nil
+		}
+		return view{embedding.application()}
+	}
+	bridge.WithCause = withCause
+}
+
+// application returns the application itself, also of a struct that embeds it.
+func (a *Application) application() *Application { return a }
+
+// view is an application as the other packages of this module see it.
+type view struct{ a *Application }
+
+func (v view) Name() string                             { return v.a.name }
+func (v view) FormerNames() []string                    { return slices.Clone(v.a.former.names) }
+func (v view) Environment() *persistence.Environment    { return v.a.environment }
+func (v view) Logger() *slog.Logger                     { return v.a.logger }
+func (v view) Mapper() *persistence.Mapper              { return v.a.mapper }
+func (v view) Recorder() persistence.ProcessRecorder    { return v.a.recorder }
+func (v view) Factory() persistence.Factory             { return v.a.factory }
+func (v view) Events() *persistence.EventStore          { return v.a.events }
+func (v view) Snapshots() *persistence.SnapshotStore    { return v.a.snapshots }
+func (v view) Ready(ctx context.Context) error          { return v.a.ready(ctx) }
+func (v view) CheckFormerNames(c context.Context) error { return v.a.checkFormerNames(c) }
+
+func (v view) OnRecorded(f func(context.Context, []persistence.Recording)) (remove func()) {
+	return v.a.onRecorded(f)
+}
+
+func (v view) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error) {
+	return v.a.Log().DeleteOriginator(ctx, id)
+}

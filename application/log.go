@@ -1,0 +1,103 @@
+package application
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Log is the log of an application: all its events, each at its position. It is
+// safe for concurrent use.
+type Log struct{ app *Application }
+
+// Log returns the application's log.
+func (a *Application) Log() *Log { return &Log{a} }
+
+// Head returns the position up to which the log is final: no event appears at or
+// below it any more. It is 0 if the log is empty.
+func (l *Log) Head(ctx context.Context) (int64, error) {
+	if err := l.app.ready(ctx); err != nil {
+		return 0, err
+	}
+	return l.app.recorder.MaxNotificationID(ctx)
+}
+
+// Subscribe streams the events after a position: those that are recorded already,
+// and then, for as long as the loop goes on, those that any process records later.
+// Saves of this process are seen at once; those of others within half a second, or
+// at once if the store is a persistence.Listener. Topics choose events; none means
+// all.
+//
+// To resume, subscribe again after the NotificationID of the last event that was
+// seen. Events that domain.UpcastToMany has made of one share a NotificationID. The stream ends without an error when ctx ends, and at the first error,
+// which may be that an event cannot be decoded. To process every event exactly
+// once, use a follower of package system.
+func (l *Log) Subscribe(ctx context.Context, after int64, topics ...string) iter.Seq2[domain.Event, error] {
+	a := l.app
+	return func(yield func(domain.Event, error) bool) {
+		if a.closed.Load() {
+			yield(domain.Event{}, a.closedError())
+			return
+		}
+		if err := a.checkFormerNames(ctx); err != nil {
+			yield(domain.Event{}, err)
+			return
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		wake := make(chan struct{}, 1)
+		listened := a.wakeUps(ctx, wake)
+		defer func() {
+			cancel()
+			<-listened
+		}()
+		for notification, err := range persistence.SubscribeWoken(ctx, a.recorder, wake, after, topics...) {
+			var event domain.Event
+			if err == nil {
+				event, err = a.mapper.NotificationToParts(notification)
+			}
+			if err != nil {
+				yield(domain.Event{}, err)
+				return
+			}
+			for part := range event.Parts() {
+				if !yield(part, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// wakeUps has wake rung by saves, in this process and, where the store hears of them, in others, until ctx ends. The
+// channel that it returns is closed when nothing rings any more.
+func (a *Application) wakeUps(ctx context.Context, wake chan struct{}) (done <-chan struct{}) {
+	ring := func() {
+		select {
+		case wake <- struct{}{}:
+		default: // one is waiting already
+		}
+	}
+	remove := a.onRecorded(func(context.Context, []persistence.Recording) { ring() })
+	context.AfterFunc(ctx, remove)
+	ended := make(chan struct{})
+	listener, ok := a.factory.(persistence.Listener)
+	if !ok {
+		close(ended)
+		return ended
+	}
+	go func() {
+		defer close(ended)
+		err := listener.Listen(ctx, func(application string) {
+			if application == "" || application == a.name {
+				ring()
+			}
+		})
+		if err != nil && ctx.Err() == nil && !errors.Is(err, persistence.ErrNotSupported) {
+			a.logger.WarnContext(ctx, "cannot listen for events of other processes; the subscription polls", "application", a.name, "error", err)
+		}
+	}()
+	return ended
+}

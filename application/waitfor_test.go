@@ -1,0 +1,52 @@
+package application_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+func TestWaitFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSchool(t)
+		if err := persistence.WaitFor(t.Context(), bridge.Of(s).Recorder(), "Upstream", 0); err != nil {
+			t.Errorf("waiting for nothing: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		err := persistence.WaitFor(ctx, bridge.Of(s).Recorder(), "Upstream", 1)
+		if got := wantError[*persistence.WaitError](t, err); got.Upstream != "Upstream" || got.NotificationID != 1 || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %+v", got)
+		}
+		if got := time.Since(start); got != time.Second {
+			t.Errorf("waited %v, want 1s", got)
+		}
+
+		done := make(chan error)
+		go func() { done <- persistence.WaitFor(t.Context(), bridge.Of(s).Recorder(), "Upstream", 2) }()
+		synctest.Wait()
+		for _, id := range []int64{1, 3} {
+			tracking := persistence.Tracking{ApplicationName: "Upstream", NotificationID: id}
+			if err := bridge.Of(s).Recorder().InsertTracking(t.Context(), tracking); err != nil {
+				t.Fatal(err)
+			}
+			if id == 1 {
+				synctest.Wait()
+			}
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		for id, want := range map[int64]bool{0: true, 1: true, 2: true, 3: true, 4: false} {
+			if got, err := persistence.HasTracked(t.Context(), bridge.Of(s).Recorder(), "Upstream", id); got != want || err != nil {
+				t.Errorf("%d: got %v, %v; want %v", id, got, err, want)
+			}
+		}
+	})
+}

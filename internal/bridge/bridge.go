@@ -1,0 +1,88 @@
+// Package bridge gives the packages of this module what an application does not
+// show to its users.
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Application is an application as the other packages of this module use it. It
+// is comparable: two values are equal if they are the same application.
+type Application interface {
+	// Name returns the application's name, and FormerNames those of
+	// application.WithFormerNames.
+	Name() string
+	FormerNames() []string
+	// Environment returns where the application's settings come from.
+	Environment() *persistence.Environment
+	// Logger returns where the application reports what it cannot return.
+	Logger() *slog.Logger
+	// Mapper turns the application's events into stored events and back.
+	Mapper() *persistence.Mapper
+	// Recorder keeps the application's stored events and its positions. Factory
+	// has made it.
+	Recorder() persistence.ProcessRecorder
+	Factory() persistence.Factory
+	// Events and Snapshots are the mapper over the recorders. Snapshots returns
+	// nil if the application keeps none.
+	Events() *persistence.EventStore
+	Snapshots() *persistence.SnapshotStore
+	// Ready returns an error if the application is closed, if ctx has ended, or if
+	// the store has events under a former name.
+	Ready(ctx context.Context) error
+	// CheckFormerNames returns an error if the store has events under a former
+	// name. It reads once for each name, until it has found none.
+	CheckFormerNames(ctx context.Context) error
+	// OnRecorded calls f with the recordings of every save in this process, after
+	// its commit. f must return soon and must not save. remove ends that; a save
+	// at the same moment may still call f.
+	OnRecorded(f func(context.Context, []persistence.Recording)) (remove func())
+	// DeleteOriginator is that of the application's log.
+	DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error)
+}
+
+// Of returns the application that a value is or embeds, or nil. Package
+// application sets it when it is initialised.
+var Of func(application any) Application
+
+// WithCause returns a context for the handler of an event: events that are saved
+// in it get the event's id as their causation id, and its correlation id. Each
+// save calls saved, which may be nil. Package application sets it when it is
+// initialised.
+var WithCause func(ctx context.Context, event domain.Event, saved func()) context.Context
+
+// HowToReset returns how a follower is reset, of package system, which sets it when
+// it is initialised: whether its events may be processed again as it is, and the
+// function that clears what it has made, or nil.
+var HowToReset func(follower any) (replayable bool, clear func(ctx context.Context, leaders []string) error)
+
+type outsideKey struct{}
+
+// outside says which leaders are read with another context.
+type outside struct {
+	ctx     context.Context
+	leaders []string
+}
+
+// WithLeadersOutside returns a context in which a follower reads the logs of these
+// leaders with the context outer. It is for a follower that catches up in a
+// transaction of its own database while the leaders are in another one.
+func WithLeadersOutside(ctx, outer context.Context, leaders ...string) context.Context {
+	return context.WithValue(ctx, outsideKey{}, outside{outer, leaders})
+}
+
+// OutsideOf returns the context with which a leader is read, or nil if it is the
+// ctx itself.
+func OutsideOf(ctx context.Context, leader string) context.Context {
+	if o, ok := ctx.Value(outsideKey{}).(outside); ok && slices.Contains(o.leaders, leader) {
+		return o.ctx
+	}
+	return nil
+}

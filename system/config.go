@@ -1,0 +1,65 @@
+package system
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Config says how a runner works. The zero Config has the defaults.
+type Config struct {
+	// PollInterval is how often a follower looks for events that other processes
+	// have recorded; up to a quarter is added at random, so that followers do not
+	// move in step. Saves of this process wake it at once, and those of others do if
+	// the store listens (gormstore.WithListener). The default is 500 ms.
+	PollInterval time.Duration
+	// BatchEvents is how many events are processed in one transaction at most, up to
+	// persistence.MaxPage. The default is 500.
+	BatchEvents int
+	// BatchTime is after how long such a transaction ends, because it keeps others
+	// from writing. An event that is being processed is finished. The default is
+	// 20 ms.
+	BatchTime time.Duration
+	// ShortestRetry and LongestRetry bound the time after which a follower that has
+	// failed tries again. It is twice as long after each failure in a row, and up to
+	// a quarter shorter at random. The defaults are 1 s and 1 min.
+	ShortestRetry time.Duration
+	LongestRetry  time.Duration
+}
+
+// withDefaults returns the config with the defaults in place of what is zero, or an
+// *Error.
+func (c Config) withDefaults() (Config, error) {
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"PollInterval", &c.PollInterval, 500 * time.Millisecond},
+		{"BatchTime", &c.BatchTime, 20 * time.Millisecond},
+		{"ShortestRetry", &c.ShortestRetry, time.Second},
+		{"LongestRetry", &c.LongestRetry, max(time.Minute, c.ShortestRetry)},
+	} {
+		if *d.value < 0 {
+			return c, &Error{Problem: fmt.Sprintf("Config.%s is %v; give a positive time, or 0 for the default of %v", d.name, *d.value, d.def)}
+		}
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+	}
+	if c.BatchEvents < 0 || c.BatchEvents > persistence.MaxPage {
+		return c, &Error{Problem: fmt.Sprintf("Config.BatchEvents is %d; give a number up to %d, or 0 for the default of %d",
+			c.BatchEvents, persistence.MaxPage, batchEvents)}
+	}
+	if c.BatchEvents == 0 {
+		c.BatchEvents = batchEvents
+	}
+	if c.LongestRetry < c.ShortestRetry {
+		return c, &Error{Problem: fmt.Sprintf("Config.LongestRetry is %v, shorter than ShortestRetry, which is %v", c.LongestRetry, c.ShortestRetry)}
+	}
+	return c, nil
+}
+
+// batchEvents is the default of Config.BatchEvents.
+const batchEvents = 500

@@ -1,0 +1,169 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Pause keeps a follower from processing events, in every process, until Resume. It
+// waits for a batch that is being processed: after Pause has returned, no event has
+// an effect any more. The follower need not run. by says who pauses it, for others
+// to see.
+//
+// It returns persistence.ErrLockTimeout if a batch did not end in time, and an *Error
+// if the system has no such follower or its store keeps no settings of followers;
+// then the follower is not paused. Programs that do not know of pauses, such as
+// Django projects, go on.
+func (c *core) Pause(ctx context.Context, follower Member, by string) error {
+	return c.changeSettings(ctx, follower, func(s *persistence.FollowerSettings) {
+		if !s.Paused() {
+			s.PausedAt, s.PausedBy = time.Now().UTC(), by
+		}
+	})
+}
+
+// Resume ends a pause: the follower goes on from its position. Its errors are those
+// of Pause.
+func (c *core) Resume(ctx context.Context, follower Member) error {
+	err := c.changeSettings(ctx, follower, func(s *persistence.FollowerSettings) {
+		s.PausedAt, s.PausedBy = time.Time{}, ""
+	})
+	if err != nil {
+		return err
+	}
+	return c.wake(follower)
+}
+
+// Rebuild processes all events again, from the first: in one transaction it clears
+// what the follower has made (Resettable), forgets what it has parked, and resets
+// its positions. The follower may be running, in this process or another; a batch
+// that is being processed ends first. Until the follower has caught up, readers of
+// what it makes find it incomplete; WaitFor tells when it is complete again.
+//
+// It returns an *Error if the follower is neither Resettable nor Replayable, if the
+// system has no such follower, or if its store cannot reset positions, and
+// persistence.ErrLockTimeout if a batch did not end in time. Then nothing has
+// changed.
+func (c *core) Rebuild(ctx context.Context, follower Member) error {
+	edges, err := c.sortedEdges(follower)
+	if err != nil {
+		return err
+	}
+	f := edges[0].follower
+	resetter, ok := f.app.Factory().(positionResetter)
+	switch {
+	case f.reset == nil && !f.replayable:
+		return &Error{Name: f.Name(), Problem: "it does not say that its events may be processed again: what it has made of them " +
+			"would be made twice; give it system.Resettable or system.Replayable"}
+	case !ok:
+		return &Error{Name: f.Name(), Problem: fmt.Sprintf("its store cannot reset positions, and is %T", f.app.Factory())}
+	}
+	leaders := make([]string, len(edges))
+	err = edges[0].transaction(ctx, func(ctx context.Context) error {
+		for i, edge := range edges {
+			leaders[i] = edge.leader.Name()
+			if _, err := edge.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, leaders[i]); err != nil {
+				return err
+			}
+			if _, err := resetter.DeleteTracking(ctx, f.Name(), leaders[i]); err != nil {
+				return err
+			}
+			if err := edge.unparkAll(ctx); err != nil {
+				return err
+			}
+		}
+		if f.reset == nil {
+			return nil
+		}
+		if err := f.reset(ctx, leaders); err != nil {
+			return fmt.Errorf("system: %s cannot clear what it has made: %w", f.Name(), err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.wake(follower)
+}
+
+// positionResetter is a store that can reset a follower's position.
+type positionResetter interface {
+	DeleteTracking(ctx context.Context, follower, upstream string) (rows int64, err error)
+}
+
+// unparkAll forgets what the follower has parked of the leader.
+func (f *following) unparkAll(ctx context.Context) error {
+	if f.parking() == nil || !f.mindParked && f.follower.park == nil {
+		return nil
+	}
+	parked, err := f.parking().ParkedEvents(ctx, f.leader.Name())
+	if err != nil {
+		return err
+	}
+	for _, event := range parked {
+		if err := f.parking().UnparkEvent(ctx, f.leader.Name(), event.NotificationID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changeSettings changes the settings of a follower for all its leaders.
+func (c *core) changeSettings(ctx context.Context, follower Member, change func(*persistence.FollowerSettings)) error {
+	edges, err := c.sortedEdges(follower)
+	if err != nil {
+		return err
+	}
+	recorder := edges[0].settingsRecorder()
+	if recorder == nil {
+		return &Error{Name: follower.Name(), Problem: fmt.Sprintf("its store keeps no settings of followers, and is %T", edges[0].app.Factory())}
+	}
+	err = edges[0].transaction(ctx, func(ctx context.Context) error {
+		for _, edge := range edges {
+			_, settings, err := recorder.LockSettings(ctx, edge.leader.Name())
+			if err != nil {
+				return err
+			}
+			if settings == nil { // the error of writing says which table is absent
+				settings = &persistence.FollowerSettings{}
+			}
+			change(settings)
+			if err := recorder.WriteSettings(ctx, edge.leader.Name(), *settings); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, persistence.ErrLockTimeout) {
+		return fmt.Errorf("system: a batch of %s has not ended; try again: %w", follower.Name(), err)
+	}
+	return err
+}
+
+// sortedEdges returns the followings of a follower by the names of the leaders,
+// which is the order in which positions are locked everywhere.
+func (c *core) sortedEdges(follower Member) ([]*following, error) {
+	edges, err := c.edgesOf(follower)
+	slices.SortFunc(edges, func(a, b *following) int { return strings.Compare(a.leader.Name(), b.leader.Name()) })
+	return edges, err
+}
+
+// wake lets the follower look for something to do, if it runs in this process.
+func (c *core) wake(follower Member) error {
+	edges, err := c.edgesOf(follower)
+	for _, edge := range edges {
+		edge.mu.Lock()
+		wake := edge.wake
+		edge.mu.Unlock()
+		if wake != nil {
+			wake()
+		}
+	}
+	return err
+}

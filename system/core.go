@@ -1,0 +1,111 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// core is what both runners have: a system, and a following for each of its edges.
+type core struct {
+	system *System
+	edges  []*following
+}
+
+func newCore(s *System, config Config) (*core, error) {
+	if s == nil {
+		return nil, &Error{Problem: "a runner needs a system and was given nil"}
+	}
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c := &core{system: s}
+	identity := newIdentity()
+	leaders := map[string]Leader{}
+	for _, m := range s.members {
+		leaders[m.Name()] = m.newLeader()
+	}
+	for _, edge := range s.edges {
+		f := newFollowing(s.member(edge.Follower).follower, leaders[edge.Leader], config)
+		f.identity = identity
+		c.edges = append(c.edges, f)
+	}
+	return c, nil
+}
+
+// System returns what the runner runs.
+func (c *core) System() *System { return c.system }
+
+// Statuses returns the status of each follower and leader, in the order of the
+// system's edges. If it returns an error, which is one of reading positions, the
+// statuses have what is known.
+func (c *core) Statuses(ctx context.Context) ([]Status, error) {
+	statuses, mistakes := make([]Status, len(c.edges)), make([]error, len(c.edges))
+	for i, edge := range c.edges {
+		statuses[i], mistakes[i] = edge.statusNow(ctx)
+	}
+	return statuses, errors.Join(mistakes...)
+}
+
+// Err returns the errors of all followers that have failed and not recovered, or
+// nil.
+func (c *core) Err() error {
+	failures := make([]error, len(c.edges))
+	for i, edge := range c.edges {
+		failures[i] = edge.now().Err
+	}
+	return errors.Join(failures...)
+}
+
+// edgesOf returns the followings of a follower, or an *Error if it is not one of
+// the system.
+func (c *core) edgesOf(follower Member) (edges []*following, err error) {
+	if isNil(follower) {
+		return nil, &Error{Problem: "the follower is nil"}
+	}
+	name := follower.Name()
+	for _, edge := range c.edges {
+		if edge.app.Name() == name {
+			edges = append(edges, edge)
+		}
+	}
+	if len(edges) == 0 {
+		return nil, &Error{Name: name, Problem: "there is no such follower; followers are " + strings.Join(c.system.Followers(), ", ")}
+	}
+	return edges, nil
+}
+
+// edgeOf returns the following of one leader.
+func (c *core) edgeOf(follower, leader Member) (*following, error) {
+	edges, err := c.edgesOf(follower)
+	if err != nil {
+		return nil, err
+	}
+	if isNil(leader) {
+		return nil, &Error{Name: follower.Name(), Problem: "the leader is nil"}
+	}
+	i := slices.IndexFunc(edges, func(f *following) bool { return f.leader.Name() == leader.Name() })
+	if i < 0 {
+		return nil, &Error{Name: follower.Name(), Problem: fmt.Sprintf("it does not follow %s; it follows %s",
+			leader.Name(), strings.Join(c.system.Follows(follower.Name()), ", "))}
+	}
+	return edges[i], nil
+}
+
+// listen remembers every save of a leader in this process for its followers, and
+// then calls wake, until remove is called.
+func listen(leader Leader, wake func()) (remove func()) {
+	local, ok := leader.(*localLeader)
+	if !ok {
+		return func() {}
+	}
+	return local.app.OnRecorded(func(_ context.Context, recordings []persistence.Recording) {
+		local.remember(recordings)
+		wake()
+	})
+}

@@ -1,0 +1,294 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Follower is an application that processes the events of others. Make one with
+// NewFollower, and embed it in a struct that has what its handlers need.
+type Follower struct {
+	*application.Application
+
+	app        bridge.Application
+	handlers   []handler // by payload type, in the order in which they were given
+	every      handlerFunc
+	reset      func(ctx context.Context, leaders []string) error // nil if it cannot be reset
+	replayable bool
+	park       ParkFunc // nil if it parks nothing
+	start      Start
+	hasStart   bool
+}
+
+// handler handles the events of one payload type.
+type handler struct {
+	payload reflect.Type
+	handle  handlerFunc
+}
+
+type handlerFunc = func(context.Context, domain.Event) error
+
+// FollowerOption is a part of a Follower.
+type FollowerOption func(*Follower) error
+
+// NewFollower makes a follower of an application, in whose store it keeps its
+// positions, what it saves, and what it parks. At least one handler must be given,
+// by On or OnEvery.
+//
+// It returns an *Error for two handlers of one payload, for options that contradict
+// each other, and for a handler of an interface type.
+func NewFollower(app *application.Application, options ...FollowerOption) (*Follower, error) {
+	if app == nil {
+		return nil, &Error{Problem: "a follower needs an application and was given nil; check the error of application.New first"}
+	}
+	f := &Follower{Application: app, app: bridge.Of(app)}
+	var mistakes []error
+	for _, option := range options {
+		if option == nil {
+			continue
+		}
+		if err := option(f); err != nil {
+			mistakes = append(mistakes, err)
+		}
+	}
+	if len(mistakes) == 0 {
+		mistakes = append(mistakes, f.contradiction())
+	}
+	for i, err := range mistakes {
+		if err != nil {
+			mistakes[i] = &Error{Name: app.Name(), Problem: err.Error()}
+		}
+	}
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// contradiction returns what is wrong with the options as a whole.
+func (f *Follower) contradiction() error {
+	switch {
+	case f.every == nil && len(f.handlers) == 0:
+		return errors.New("it has no handler: give system.On or system.OnEvery")
+	case f.every != nil && len(f.handlers) > 0:
+		return errors.New("system.OnEvery handles every event, so it cannot be given together with system.On")
+	case f.replayable && f.reset != nil:
+		return errors.New("it is Replayable and Resettable: a reset either clears what it made or has nothing to clear; give one of them")
+	}
+	return nil
+}
+
+// On handles the events with payloads of type E, in the order of each leader's log,
+// each once. E must be a type that one of the leaders defines; system.New says if
+// none does. Events of other types are passed over, except those of topics that the
+// program does not know: the follower stops there (persistence.ErrNewerProgram).
+//
+// The effects of handle commit together with the follower's position: what it saves
+// by Save and Update of this application or of others with the same store, and what
+// it writes through the transaction in its ctx (gormstore.Tx). If handle returns an
+// error or panics, none of that is stored, and the event is tried again later. ctx
+// ends when the runner is cancelled. What is saved in it gets the event's id as its
+// causation id, and its correlation id.
+//
+// A runner never calls two handlers of a follower at the same time. CatchUp and
+// RetryParked, called beside a runner, may call one for one leader while the runner
+// does for another.
+func On[E any](handle func(ctx context.Context, event domain.Recorded[E]) error) FollowerOption {
+	payload := reflect.TypeFor[E]()
+	return func(f *Follower) error {
+		if handle == nil {
+			return fmt.Errorf("the handler of %v is nil", payload)
+		}
+		return f.add(handler{payload: payload, handle: func(ctx context.Context, event domain.Event) error {
+			return handle(ctx, domain.Recorded[E]{Event: event, Data: event.Data.(E)})
+		}})
+	}
+}
+
+func (f *Follower) add(h handler) error {
+	if h.payload.Kind() == reflect.Interface {
+		return fmt.Errorf("a handler is for one type of payload, and %v is an interface; use system.OnEvery", h.payload)
+	}
+	if slices.ContainsFunc(f.handlers, func(other handler) bool { return other.payload == h.payload }) {
+		return fmt.Errorf("two handlers are given for %v", h.payload)
+	}
+	f.handlers = append(f.handlers, h)
+	return nil
+}
+
+// OnEvery handles every event of the leaders, whatever its type. See On for the
+// rest.
+func OnEvery(handle func(ctx context.Context, event domain.Event) error) FollowerOption {
+	return func(f *Follower) error {
+		switch {
+		case handle == nil:
+			return errors.New("the handler of every event is nil")
+		case f.every != nil:
+			return errors.New("system.OnEvery is given twice")
+		}
+		f.every = handle
+		return nil
+	}
+}
+
+// Resettable says that the follower can clear what it has made of the events of
+// some leaders, so that it makes the same of them when they are processed again.
+// clear is called in the transaction in which the positions are reset: it deletes
+// rows through gormstore.Tx(ctx). If it returns an error, nothing is reset; a
+// follower that cannot tell the leaders apart refuses so to be reset for some of
+// them only.
+func Resettable(clear func(ctx context.Context, leaders []string) error) FollowerOption {
+	return func(f *Follower) error {
+		if clear == nil {
+			return errors.New("the function given to system.Resettable is nil")
+		}
+		f.reset = clear
+		return nil
+	}
+}
+
+// Replayable says that processing the same events again changes nothing, so that
+// the follower can be reset without clearing anything.
+func Replayable() FollowerOption {
+	return func(f *Follower) error { f.replayable = true; return nil }
+}
+
+// ParkFunc reports whether to park an event that has failed so many times in a row.
+type ParkFunc func(event persistence.Notification, err error, attempts int) bool
+
+// Park lets the follower park events that it cannot process, instead of standing
+// still. So that the events of an originator are never processed out of order, all
+// later ones of it are parked too, until RetryParked processes them. The store must
+// keep parked events, as gormstore does.
+//
+// decide is not asked about failures of the database, which pass, nor about events
+// that only a newer program can read, or one with other settings
+// (persistence.ErrNewerProgram). It is asked about a handler that was cancelled or
+// took too long: an err that is context.Canceled or context.DeadlineExceeded is
+// never the end of the follower itself.
+func Park(decide ParkFunc) FollowerOption {
+	return func(f *Follower) error {
+		if decide == nil {
+			return errors.New("the function given to system.Park is nil")
+		}
+		f.park = decide
+		return nil
+	}
+}
+
+// Start is where a follower begins in each leader's log: Beginning, Head, or the
+// position after which it begins.
+type Start int64
+
+const (
+	// Beginning is before the first event.
+	Beginning Start = 0
+	// Head is after the last event that is recorded when the follower first runs.
+	Head Start = -1
+)
+
+// StartAt says where the follower begins when it first runs. Without it, it begins
+// at the Beginning. A follower that sends mails begins at the Head. Later it goes
+// on from its position, and after a reset it processes all events.
+//
+// A position that is beyond the head of a leader's log is an error when the follower
+// first runs. Other starts than the Beginning need a store that keeps settings of
+// followers, as gormstore and memory do.
+func StartAt(start Start) FollowerOption {
+	return func(f *Follower) error {
+		switch {
+		case start < Head:
+			return fmt.Errorf("it cannot start at position %d", start)
+		case f.hasStart && f.start != start:
+			return fmt.Errorf("system.StartAt is given twice, with %d and %d", f.start, start)
+		}
+		f.start, f.hasStart = start, true
+		return nil
+	}
+}
+
+func init() {
+	bridge.HowToReset = func(value any) (bool, func(context.Context, []string) error) {
+		f, ok := value.(interface{ follower() *Follower })
+		if !ok {
+			return false, nil
+		}
+		return f.follower().replayable, f.follower().reset
+	}
+}
+
+// follower returns the follower itself, also of a struct that embeds it.
+func (f *Follower) follower() *Follower { return f }
+
+// handler returns the handler of a payload type, or nil.
+func (f *Follower) handler(payload reflect.Type) handlerFunc {
+	if f.every != nil {
+		return f.every
+	}
+	i := slices.IndexFunc(f.handlers, func(h handler) bool { return h.payload == payload })
+	if i < 0 {
+		return nil
+	}
+	return f.handlers[i].handle
+}
+
+// topics returns the names of each wanted topic of a leader, today's first, or nil
+// if all are wanted.
+func (f *Follower) topics(leader Leader) (groups [][]string) {
+	for _, h := range f.handlers {
+		if names := leader.Topics(h.payload); len(names) > 0 {
+			groups = append(groups, names)
+		}
+	}
+	return groups
+}
+
+// checkHandlers finds a payload that no leader defines, and a leader of whose
+// events none is handled.
+func (f *Follower) checkHandlers(leaders []Leader) error {
+	if f.every != nil {
+		return nil
+	}
+	var mistakes []error
+	for _, h := range f.handlers {
+		if !slices.ContainsFunc(leaders, func(l Leader) bool { return len(l.Topics(h.payload)) > 0 }) {
+			mistakes = append(mistakes, &Error{Name: f.Name(), Problem: fmt.Sprintf("it handles %v, which is not an event of %s; "+
+				"give the leader a repository or application.WithDefinitions that has it", h.payload, listed(leaders))})
+		}
+	}
+	for _, leader := range leaders {
+		if len(mistakes) == 0 && len(f.topics(leader)) == 0 {
+			mistakes = append(mistakes, &Error{Name: f.Name(), Problem: fmt.Sprintf("it follows %s and handles none of its events; "+
+				"take it out of that pipe", leader.Name())})
+		}
+	}
+	return errors.Join(mistakes...)
+}
+
+// checkStore finds an option that the follower's store cannot keep.
+func (f *Follower) checkStore() error {
+	_, hasTransactions := f.app.Factory().(persistence.Transactor)
+	_, locksPositions := f.app.Recorder().(persistence.PositionLocker)
+	_, parks := f.app.Recorder().(persistence.ParkingRecorder)
+	_, keepsSettings := f.app.Recorder().(persistence.SettingsRecorder)
+	needs := ""
+	switch {
+	case !hasTransactions || !locksPositions:
+		needs = "it needs a store with transactions that can lock a position"
+	case f.park != nil && !parks:
+		needs = "it parks events, which needs a store that keeps them, such as gormstore"
+	case f.start != Beginning && !keepsSettings:
+		needs = "it does not start at the beginning, which needs a store that keeps settings, such as gormstore"
+	default:
+		return nil
+	}
+	return &Error{Name: f.Name(), Problem: fmt.Sprintf("%s; its store is %T", needs, f.app.Factory())}
+}
