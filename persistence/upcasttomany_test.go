@@ -16,7 +16,7 @@ var lessonDogs = domain.Define("Dog",
 	domain.On("Registered", Registered{}),
 	domain.On("Learned", learned{}, domain.Alias("Dog.Taught")),
 	domain.UpcastToMany[Dog]("TrickAdded",
-		func(e TrickAdded) []any { return []any{learned{e.Trick}, learned{e.Trick + " again"}} },
+		func(e TrickAdded) []any { return []any{learned(e), learned{e.Trick + " again"}} },
 		domain.Into(learned{})),
 )
 

@@ -124,8 +124,9 @@ func TestSystemsThatCannotBe(t *testing.T) {
 			if s != nil {
 				t.Errorf("got %v, want none", s)
 			}
-			text := wantError[*system.Error](t, err).Error()
-			if text = err.Error(); test.is != nil && !errors.Is(err, test.is) || !errors.Is(err, domain.ErrEventSourcing) {
+			wantError[*system.Error](t, err)
+			text := err.Error()
+			if test.is != nil && !errors.Is(err, test.is) || !errors.Is(err, domain.ErrEventSourcing) {
 				t.Errorf("got %v, want %v", err, test.is)
 			}
 			for _, want := range test.wants {
