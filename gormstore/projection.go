@@ -2,7 +2,6 @@ package gormstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -137,13 +136,12 @@ func (s *Store) migrateProjections(ctx context.Context) error {
 		if err := s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout}, lockKey("migrate")); err != nil {
 			return err
 		}
-		var mistakes []error
 		for _, model := range models {
 			if err := s.session(ctx, pool).AutoMigrate(model); err != nil {
-				mistakes = append(mistakes, fmt.Errorf("migrate %T: %w", model, err))
+				return fmt.Errorf("migrate %T: %w", model, err)
 			}
 		}
-		return errors.Join(mistakes...)
+		return nil
 	})
 	return s.translate(ctx, "migrate projections", err)
 }

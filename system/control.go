@@ -154,11 +154,16 @@ func (c *core) sortedEdges(follower Member) ([]*following, error) {
 	return edges, err
 }
 
-// wake lets the follower look for something to do, if it runs in this process.
+// wake lets the follower look for something to do at once, if it runs in this
+// process: what it failed with before may be over.
 func (c *core) wake(follower Member) error {
 	edges, err := c.edgesOf(follower)
 	for _, edge := range edges {
 		edge.mu.Lock()
+		edge.hurry = true
+		if edge.status.Err != nil && !edge.over {
+			edge.status = Status{Follower: edge.status.Follower, Leader: edge.status.Leader, State: Running}
+		}
 		wake := edge.wake
 		edge.mu.Unlock()
 		if wake != nil {

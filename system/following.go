@@ -73,6 +73,7 @@ type following struct {
 	waiters  []*waiter
 	position int64  // as it was last read or moved, for waiters
 	wake     func() // wakes the goroutine that pulls, if there is one
+	hurry    bool   // the next pull does not wait for the time of a retry
 }
 
 func newFollowing(follower *Follower, leader Leader, config Config) *following {

@@ -330,6 +330,9 @@ func (w *worker) sleep(ctx context.Context, stopping <-chan struct{}) (poll bool
 
 // pull pulls a batch and takes down how it went. It is true where there may be more.
 func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
+	if edge.takeHurry() {
+		edge.failures, edge.next = 0, time.Time{}
+	}
 	if time.Now().Before(edge.next) || polled && !edge.hasWaiters() && edge.quiet(ctx) {
 		return false
 	}
@@ -348,6 +351,15 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	}
 	w.failed(ctx, edge, err)
 	return false
+}
+
+// takeHurry reports whether the next pull is not to wait, once.
+func (f *following) takeHurry() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	hurry := f.hurry
+	f.hurry = false
+	return hurry
 }
 
 // failed takes down a failure, and when to try again.

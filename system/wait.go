@@ -84,15 +84,13 @@ func (r *SingleThreadedRunner) WaitForPosition(ctx context.Context, follower, le
 // await processes events until an edge has reached a position. Another goroutine may
 // be at it already, or another process.
 func (r *SingleThreadedRunner) await(ctx context.Context, edge *following, position int64) error {
-	if position == 0 {
-		return edge.stalled()
-	}
+	// A failure of this follower is the error of w, and others do not matter.
+	_ = r.Sync(ctx)
 	w := edge.addWaiter(position)
 	defer edge.dropWaiter(w)
 	ticker := time.NewTicker(waitInterval)
 	defer ticker.Stop()
 	for {
-		// A failure of this follower is the error of w, and others do not matter.
 		_ = r.Sync(ctx)
 		select {
 		case <-w.done:
@@ -196,13 +194,8 @@ func (f *following) releaseLocked(err error) {
 	})
 }
 
-// stalled returns why the follower does not go on, or nil.
-func (f *following) stalled() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.stalledLocked()
-}
-
+// stalledLocked returns why the follower does not go on, or nil. The caller has
+// locked f.mu.
 func (f *following) stalledLocked() error {
 	switch {
 	case f.status.Err != nil:
