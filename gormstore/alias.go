@@ -19,22 +19,30 @@ const DefaultAlias = "default"
 // program.
 var databases struct {
 	sync.RWMutex // protects byAlias
-	byAlias      map[string]*gorm.DB
+	byAlias      map[string]registered
 }
 
-// RegisterDB gives a database a name, so that GORM_DB_ALIAS can select it. Register "default" at least, before the
-// first application is made. It panics where the name already stands for another handle: two parts of a program would
-// write to each other's database.
-func RegisterDB(alias string, db *gorm.DB) {
+// registered is a database with the options of the stores that are made of it.
+type registered struct {
+	db      *gorm.DB
+	options []Option
+}
+
+// RegisterDB gives a database a name, so that GORM_DB_ALIAS can select it. Register
+// "default" at least, before the first application is made. The options are those of
+// New, for the stores that applications make by their environment. It panics if the
+// name is already that of another handle: two parts of a program would write to each
+// other's database.
+func RegisterDB(alias string, db *gorm.DB, options ...Option) {
 	databases.Lock()
 	defer databases.Unlock()
-	if other, taken := databases.byAlias[alias]; taken && other != db {
+	if other, taken := databases.byAlias[alias]; taken && other.db != db {
 		panic(fmt.Sprintf("gormstore: alias %q is registered twice, for different databases", alias))
 	}
 	if databases.byAlias == nil {
-		databases.byAlias = map[string]*gorm.DB{}
+		databases.byAlias = map[string]registered{}
 	}
-	databases.byAlias[alias] = db
+	databases.byAlias[alias] = registered{db, options}
 }
 
 // UnregisterDB forgets a name, for tests and for programs that close databases.
@@ -48,8 +56,16 @@ func UnregisterDB(alias string) {
 func DB(alias string) (*gorm.DB, bool) {
 	databases.RLock()
 	defer databases.RUnlock()
-	db, ok := databases.byAlias[alias]
-	return db, ok
+	found, ok := databases.byAlias[alias]
+	return found.db, ok
+}
+
+// find returns a database with its options.
+func find(alias string) (registered, bool) {
+	databases.RLock()
+	defer databases.RUnlock()
+	found, ok := databases.byAlias[alias]
+	return found, ok
 }
 
 // Aliases are the registered names, sorted.
@@ -88,16 +104,16 @@ func openOrdered(env *persistence.Environment, strict bool) (persistence.Factory
 	if !ok {
 		setting = persistence.Setting{Key: "GORM_DB_ALIAS", Value: DefaultAlias}
 	}
-	db, ok := DB(setting.Value)
+	found, ok := find(setting.Value)
 	if !ok {
-		registered := strings.Join(Aliases(), ", ")
-		if registered == "" {
-			registered = "none; call gormstore.RegisterDB first"
+		names := strings.Join(Aliases(), ", ")
+		if names == "" {
+			names = "none; call gormstore.RegisterDB first"
 		}
-		return nil, setting.Wrong("is not a registered database; registered are " + registered)
+		return nil, setting.Wrong("is not a registered database; registered are " + names)
 	}
 	if strict {
-		return New(db, WithStrictOrder()), nil
+		return New(found.db, append(slices.Clip(found.options), WithStrictOrder())...), nil
 	}
-	return New(db), nil
+	return New(found.db, found.options...), nil
 }

@@ -76,3 +76,13 @@ func TestMemoryByDefaultIsReported(t *testing.T) {
 		t.Errorf("memory by setting: got log %q", got)
 	}
 }
+
+// The options of a registered database are those of the stores that are made of it.
+func TestOptionsOfRegisteredDatabase(t *testing.T) {
+	gormstore.RegisterDB("hasty", testdb.SQLiteMemory(t), gormstore.WithLockTimeout(-1))
+	defer gormstore.UnregisterDB("hasty")
+	_, err := application.New("School", application.WithEnv(map[string]string{"PERSISTENCE_MODULE": "gormstore", "GORM_DB_ALIAS": "hasty"}))
+	if err == nil || !strings.Contains(err.Error(), "lock timeout must be above zero") {
+		t.Errorf("got %v, want the error of the option", err)
+	}
+}

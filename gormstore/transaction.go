@@ -183,7 +183,7 @@ func Ended(ctx context.Context, err error) {
 
 // outsideOf is the context for what follows a transaction: it does not carry it, and does not end with it.
 func outsideOf(ctx context.Context) context.Context {
-	return persistence.WithTransaction(context.WithValue(context.WithoutCancel(ctx), sharedKey{}, (*shared)(nil)), nil)
+	return WithoutTx(context.WithoutCancel(ctx))
 }
 
 // transactionPool is what a transaction sends its statements to. It is false for handles that are none.
