@@ -45,7 +45,7 @@ func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persi
 // comes first, then the position is read, then written, and written only if it
 // still is what was read.
 func (r *processRecorder) move(ctx context.Context, c connection, joined bool, from *int64, to persistence.Tracking) error {
-	current, err := r.lockPosition(ctx, c, joined, to.ApplicationName)
+	current, err := r.currentPosition(ctx, c, joined, from, to.ApplicationName)
 	if err != nil {
 		return err
 	}
@@ -62,6 +62,27 @@ func (r *processRecorder) move(ctx context.Context, c connection, joined bool, f
 		return err
 	}
 	return r.notMoved(current, to)
+}
+
+// currentPosition returns the position under its lock. If the transaction has locked
+// it before, it is where the caller has read it: only a program that does not take
+// the lock can have moved it, and then it is not written.
+func (r *processRecorder) currentPosition(
+	ctx context.Context, c connection, joined bool, from *int64, upstream string,
+) (sql.NullInt64, error) {
+	if outer, _ := r.store.joined(ctx); outer != nil && from != nil && *from > 0 {
+		if _, locked := outer.positions.Load(r.positionOf(upstream)); locked {
+			return sql.NullInt64{Int64: *from, Valid: true}, nil
+		}
+	}
+	return r.lockPosition(ctx, c, joined, upstream)
+}
+
+// lockedPosition names a position in one table.
+type lockedPosition struct{ table, application, upstream string }
+
+func (r *processRecorder) positionOf(upstream string) lockedPosition {
+	return lockedPosition{r.tracking.quoted, r.application, upstream}
 }
 
 func (r *processRecorder) notMoved(current sql.NullInt64, to persistence.Tracking) error {
@@ -112,6 +133,9 @@ func (r *processRecorder) takePositionLock(
 	}
 	key := lockKey("position", schema, r.tracking.name, r.application, upstream)
 	err = r.store.dialect.lock(ctx, c, locking{timeout: wait, joined: joined}, key)
+	if outer, _ := r.store.joined(ctx); err == nil && outer != nil {
+		outer.positions.Store(r.positionOf(upstream), true)
+	}
 	if err != nil && r.store.faultOf(err).class == persistence.ErrLockTimeout {
 		return &persistence.Error{Class: persistence.ErrPositionLocked, Op: r.application + ": lock the position in " + upstream,
 			Err: err, Hint: "it processes an event that takes long, or a transaction of this program has the position: " +

@@ -26,6 +26,8 @@ type shared struct {
 	tx    *gorm.DB
 	pool  *sql.DB
 	turns *turns
+
+	positions sync.Map // the keys of the locks of positions that it has
 }
 
 type sharedKey struct{}
