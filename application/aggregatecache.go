@@ -9,9 +9,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// aggregateCache keeps aggregates as they were committed. It hands out copies, each
-// made from the encoded state, so that no two callers and no caller and the cache
-// ever share memory.
+// aggregateCache keeps aggregates as they were committed. It hands out copies,
+// each made from the encoded state, so that no two callers and no caller and
+// the cache ever share memory.
 type aggregateCache[T any] struct {
 	r        *Repository[T]
 	settings cacheSettings
@@ -28,7 +28,7 @@ type entry struct {
 	state   encoded
 }
 
-// isAhead tells whether the entry is of a later version than another one.
+// isAhead reports whether the entry is of a later version than another one.
 func (e *entry) isAhead(other *entry) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -79,9 +79,10 @@ func (c *aggregateCache[T]) uncachable(ctx context.Context, id uuid.UUID, err er
 	})
 }
 
-// forward brings an entry up to date and returns it. One caller at a time reads what is new; others wait for it, or,
-// with skipping, take what is there. An entry whose event is not stored any more,
-// because the aggregate was deleted or restored to another state, is dropped.
+// forward brings an entry up to date and returns it. One caller at a time reads
+// what is new; others wait for it, or, with skipping, take what is there. An
+// entry whose event is not stored any more, because the aggregate was deleted
+// or restored to another state, is dropped.
 func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *entry) (*T, error) {
 	if !cached.forwarding.TryLock() {
 		if c.settings.skipping {
@@ -111,7 +112,8 @@ func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *e
 	return aggregate, nil
 }
 
-// saved keeps an aggregate that was just committed, where nothing would bring the cached one up to date.
+// saved keeps an aggregate that was just committed, where nothing would bring
+// the cached one up to date.
 func (c *aggregateCache[T]) saved(aggregate *T) {
 	root := c.r.definition.Root(aggregate)
 	if c.settings.fastForward {
@@ -122,8 +124,9 @@ func (c *aggregateCache[T]) saved(aggregate *T) {
 	}
 }
 
-// keep makes an entry of an aggregate. A later version that is there already stays: a slow Get must not put what it has
-// loaded over what was saved in the meantime.
+// keep makes an entry of an aggregate. A later version that is there already
+// stays: a slow Get must not put what it has loaded over what was saved in the
+// meantime.
 func (c *aggregateCache[T]) keep(aggregate *T) error {
 	made := &entry{}
 	if err := c.put(made, aggregate); err != nil {

@@ -14,8 +14,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Application is a boundary of commands and queries over one log of events. Embed it in a struct of your own that has
-// them as methods. It is safe for concurrent use; the aggregates that it saves and loads are not.
+// Application is a boundary of commands and queries over one log of events.
+// Embed it in a struct of your own that has them as methods. It is safe for
+// concurrent use; the aggregates that it saves and loads are not.
 type Application struct {
 	name        string
 	environment *persistence.Environment
@@ -56,11 +57,13 @@ type repository interface {
 	snapshot(ctx context.Context, change domain.Changes, id uuid.UUID, version int64) error
 }
 
-// New makes an application. Its name stands in front of its settings in the environment and in every row that it
-// stores, so it must not change later; at most 32 characters.
+// New makes an application. Its name stands in front of its settings in the
+// environment and in every row that it stores, so it must not change later; at
+// most 32 characters.
 //
-// Settings come from options first, then from the environment (see the package documentation). All mistakes in them are
-// reported together. New does not touch the database: the tables may be created later.
+// Settings come from options first, then from the environment (see the package
+// documentation). All mistakes in them are reported together. New does not
+// touch the database: the tables may be created later.
 func New(name string, options ...Option) (*Application, error) {
 	c := newConfig(name, options)
 	a, err := c.build()
@@ -75,11 +78,11 @@ func (a *Application) Name() string { return a.name }
 
 // Saved is what a save has stored. The zero Saved is that of a save of nothing.
 type Saved struct {
-	// Position is that of the last event in the application's log. A follower that
-	// has processed the log up to there has processed all the events.
+	// Position is that of the last event in the application's log. A follower
+	// that has processed the log up to there has processed all the events.
 	Position int64
-	// Events are the events with their positions, in the order in which they were
-	// stored.
+	// Events are the events with their positions, in the order in which they
+	// were stored.
 	Events []domain.Event
 }
 
@@ -95,20 +98,21 @@ func savedOf(recordings []persistence.Recording) Saved {
 }
 
 // Save stores the pending events of all changes in one atomic write and returns
-// them with their positions. Nil changes are ignored, and so is a change that is
-// given again; a save of nothing is a success. The metadata in ctx (see
+// them with their positions. Nil changes are ignored, and so is a change that
+// is given again; a save of nothing is a success. The metadata in ctx (see
 // WithMetadata) are added to every event.
 //
-// If Save fails, nothing is stored and the events stay pending, so that the same
-// save can be tried again. A version conflict is a *persistence.ConflictError:
-// another writer has changed the aggregate since it was loaded; see
-// Repository.Update. After persistence.ErrOutcomeUnknown the save may be repeated:
-// a save that finds its own events stored is a success.
+// If Save fails, nothing is stored and the events stay pending, so that the
+// same save can be tried again. A version conflict is a
+// *persistence.ConflictError: another writer has changed the aggregate since it
+// was loaded; see Repository.Update. After persistence.ErrOutcomeUnknown the
+// save may be repeated: a save that finds its own events stored is a success.
 //
-// If ctx carries a transaction, the events are part of it, and snapshots, caches
-// and followers wait for its commit. A rollback makes the events pending again. In
-// the handler of a follower the events commit together with the follower's
-// position. Snapshots that cannot be taken are logged; they never make a save fail.
+// If ctx carries a transaction, the events are part of it, and snapshots,
+// caches and followers wait for its commit. A rollback makes the events pending
+// again. In the handler of a follower the events commit together with the
+// follower's position. Snapshots that cannot be taken are logged; they never
+// make a save fail.
 func (a *Application) Save(ctx context.Context, changes ...domain.Changes) (Saved, error) {
 	recordings, err := a.save(ctx, changes)
 	return savedOf(recordings), err
@@ -187,7 +191,8 @@ func (w *work) foreign(application string) error {
 	return nil
 }
 
-// isNil also recognises a nil pointer in the interface, which a command that found nothing to change may return.
+// isNil also recognises a nil pointer in the interface, which a command that
+// found nothing to change may return.
 func isNil(change domain.Changes) bool {
 	return change == nil || isNilPointer(change)
 }
@@ -197,8 +202,9 @@ func isNilPointer(value any) bool {
 	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-// isAmong finds a change that was given before, as a policy does that collects one aggregate at two places. Its events
-// are saved once. Bare events have no identity.
+// isAmong finds a change that was given before, as a policy does that collects
+// one aggregate at two places. Its events are saved once. Bare events have no
+// identity.
 func isAmong(changes []domain.Changes, change domain.Changes) bool {
 	if !reflect.TypeOf(change).Comparable() {
 		return false
@@ -218,8 +224,8 @@ func (w *work) markUnsaved() {
 	}
 }
 
-// committed does what follows a commit: caches, snapshots, and whoever waits for new events. Nothing of it can make
-// the save fail any more.
+// committed does what follows a commit: caches, snapshots, and whoever waits
+// for new events. Nothing of it can make the save fail any more.
 func (a *Application) committed(ctx context.Context, w *work, recordings []persistence.Recording) {
 	a.mu.RLock()
 	afterwards := a.afterwards
@@ -234,7 +240,8 @@ func (a *Application) committed(ctx context.Context, w *work, recordings []persi
 	}
 }
 
-// keep updates the cache and takes the snapshots that are due. Bare events belong to no aggregate that could be kept.
+// keep updates the cache and takes the snapshots that are due. Bare events
+// belong to no aggregate that could be kept.
 func (a *Application) keep(ctx context.Context, change domain.Changes, events []domain.Event) {
 	if _, bare := change.(domain.Events); bare {
 		return
@@ -252,8 +259,8 @@ func (a *Application) keep(ctx context.Context, change domain.Changes, events []
 	}
 }
 
-// takeDueSnapshots takes the snapshots that are due at the events of one change,
-// but none that would be deleted again at once.
+// takeDueSnapshots takes the snapshots that are due at the events of one
+// change, but none that would be deleted again at once.
 func (a *Application) takeDueSnapshots(
 	ctx context.Context, r repository, change domain.Changes, definition string, events []domain.Event,
 ) {
@@ -287,9 +294,9 @@ func (a *Application) forget(events []domain.Event) {
 	}
 }
 
-// onRecorded calls f with the recordings of every save in this process, after its
-// commit. f must return soon, and must not save. remove ends that; a save at the
-// same moment may still call f.
+// onRecorded calls f with the recordings of every save in this process, after
+// its commit. f must return soon, and must not save. remove ends that; a save
+// at the same moment may still call f.
 func (a *Application) onRecorded(f func(context.Context, []persistence.Recording)) (remove func()) {
 	h := &hook{call: f}
 	a.mu.Lock()
@@ -304,8 +311,9 @@ func (a *Application) removeHook(h *hook) {
 	a.afterwards = slices.DeleteFunc(slices.Clone(a.afterwards), func(other *hook) bool { return other == h })
 }
 
-// Close ends the use of the application; saving and loading then fail with persistence.ErrClosed. It closes the store
-// that the application opened by environment, not one that it was given. Closing again does nothing.
+// Close ends the use of the application; saving and loading then fail with
+// persistence.ErrClosed. It closes the store that the application opened by
+// environment, not one that it was given. Closing again does nothing.
 func (a *Application) Close() error {
 	if a.closed.Swap(true) || !a.ownsFactory {
 		return nil

@@ -187,8 +187,8 @@ func TestConflict(t *testing.T) {
 	}
 }
 
-// lostReply stores the events and then says that they are there already, as a driver does that repeats a statement
-// whose answer was lost.
+// lostReply stores the events and then says that they are there already, as a
+// driver does that repeats a statement whose answer was lost.
 func lostReply(ctx context.Context, events []persistence.StoredEvent, store insertFunc) ([]int64, error) {
 	if _, err := store(ctx, events); err != nil {
 		return nil, err
@@ -363,7 +363,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// The example application of the original: open an account, credit it, read it back, and page through its log.
+// The example application of the original: open an account, credit it, read it
+// back, and page through its log.
 func TestExampleApplication(t *testing.T) {
 	for name, options := range map[string][]application.Option{
 		"plain":      nil,
@@ -415,7 +416,8 @@ func TestExampleApplication(t *testing.T) {
 	}
 }
 
-// What an event causes has its id and its conversation, beside what ctx has already.
+// What an event causes has its id and its conversation, beside what ctx has
+// already.
 func TestWithCause(t *testing.T) {
 	t.Parallel()
 	event := domain.Event{ID: domain.NewID(), Metadata: domain.Metadata{domain.CorrelationID: "conversation", "user": "bob"}}

@@ -9,7 +9,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// maxCacheSize is the largest AGGREGATE_CACHE_MAXSIZE: more is a slip of the hand.
+// maxCacheSize is the largest AGGREGATE_CACHE_MAXSIZE: more is a slip of the
+// hand.
 const maxCacheSize = 10_000_000
 
 // cacheSettings say whether and how repositories cache aggregates.
@@ -33,7 +34,8 @@ func (c *config) readCache() error {
 	return errors.Join(mistakes[:]...)
 }
 
-// lru keeps the values used last, up to a number. It is safe for concurrent use.
+// lru keeps the values used last, up to a number. It is safe for concurrent
+// use.
 type lru[V any] struct {
 	size int
 
@@ -66,12 +68,14 @@ func (c *lru[V]) get(id uuid.UUID) (value V, ok bool) {
 	return element.Value.(*item[V]).value, true
 }
 
-// put sets the value of an id. Where there is one too many it drops the one not used for longest, and returns it.
+// put sets the value of an id. Where there is one too many it drops the one not
+// used for longest, and returns it.
 func (c *lru[V]) put(id uuid.UUID, value V) (evicted uuid.UUID, dropped bool) {
 	return c.putUnless(id, value, func(V) bool { return false })
 }
 
-// putUnless is put, but a value that is there already stays where stays says so.
+// putUnless is put, but a value that is there already stays where stays says
+// so.
 func (c *lru[V]) putUnless(id uuid.UUID, value V, stays func(present V) bool) (evicted uuid.UUID, dropped bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -239,7 +239,8 @@ func TestCacheInTransaction(t *testing.T) {
 	for name, settings := range map[string]application.Option{"fast-forward": cached("10"), "staying": staying("10")} {
 		for _, commit := range []bool{true, false} {
 			t.Run(fmt.Sprint(name, ", commit ", commit), func(t *testing.T) {
-				// The memory store has no transactions; what is saved is there at once, so only the cache is looked at.
+				// The memory store has no transactions; what is saved is there
+				// at once, so only the cache is looked at.
 				s := newSchool(t, settings)
 				s.save(t, RegisterDog("Fido"))
 				s.get(t, "Fido")

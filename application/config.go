@@ -26,14 +26,15 @@ import (
 // Option is a setting given in code. Options win over the environment.
 type Option func(*config)
 
-// WithStore has the application store its events there, for example in gormstore.New(db). The application does not
-// close it. Without this option PERSISTENCE_MODULE decides.
+// WithStore has the application store its events there, for example in
+// gormstore.New(db). The application does not close it. Without this option
+// PERSISTENCE_MODULE decides.
 func WithStore(store persistence.Factory) Option {
 	return func(c *config) { c.factory, c.hasStore = store, true }
 }
 
-// WithEnv gives settings by the names that they have in the environment, before which they count. Giving a key twice
-// replaces its value.
+// WithEnv gives settings by the names that they have in the environment, before
+// which they count. Giving a key twice replaces its value.
 func WithEnv(settings map[string]string) Option {
 	return func(c *config) { maps.Copy(c.given, settings) }
 }
@@ -48,24 +49,27 @@ func WithTranscoder(t persistence.Transcoder) Option {
 	return func(c *config) { c.transcoder = t }
 }
 
-// WithTranscodings adds transcodings to those of the JSON transcoder (UUIDs, times and decimals). It cannot be used
-// together with WithTranscoder.
+// WithTranscodings adds transcodings to those of the JSON transcoder (UUIDs,
+// times and decimals). It cannot be used together with WithTranscoder.
 func WithTranscodings(transcodings ...jsontranscoder.Transcoding) Option {
 	return func(c *config) { c.transcodings = append(c.transcodings, transcodings...) }
 }
 
-// WithCompressor makes states smaller before they are stored; nil means no compressor, whatever the environment says.
+// WithCompressor makes states smaller before they are stored; nil means no
+// compressor, whatever the environment says.
 func WithCompressor(compressor persistence.Compressor) Option {
 	return func(c *config) { c.compressor, c.hasCompressor = compressor, true }
 }
 
-// WithCipher encrypts states; nil means no cipher, whatever the environment says.
+// WithCipher encrypts states; nil means no cipher, whatever the environment
+// says.
 func WithCipher(cipher persistence.Cipher) Option {
 	return func(c *config) { c.cipher, c.hasCipher = cipher, true }
 }
 
-// WithOriginalLayout writes states as the Python original does, for a database that it reads as well. The states then
-// carry no event id and no metadata, and saves on PostgreSQL exclude each other (see persistence.StrictFactory).
+// WithOriginalLayout writes states as the Python original does, for a database
+// that it reads as well. The states then carry no event id and no metadata, and
+// saves on PostgreSQL exclude each other (see persistence.StrictFactory).
 func WithOriginalLayout() Option {
 	return func(c *config) { c.original = true }
 }
@@ -82,15 +86,18 @@ func WithFormerNames(names ...string) Option {
 	return func(c *config) { c.formerNames = append(c.formerNames, names...) }
 }
 
-// WithSnapshotting turns snapshots on. The intervals say after how many events of an aggregate one is taken, by the name
-// of its definition; the name "" stands for all others. No intervals means that snapshots are taken only on demand.
+// WithSnapshotting turns snapshots on. The intervals say after how many events
+// of an aggregate one is taken, by the name of its definition; the name ""
+// stands for all others. No intervals means that snapshots are taken only on
+// demand.
 func WithSnapshotting(intervals map[string]int) Option {
 	return func(c *config) { c.intervals = maps.Clone(intervals); c.snapshotting = true }
 }
 
-// WithSnapshotsKept sets how many snapshots of an aggregate are kept: older ones
-// are deleted when a new one is stored. 0 keeps all. The default is
-// DefaultSnapshotsKept; the setting SNAPSHOTS_KEPT is the same in the environment.
+// WithSnapshotsKept sets how many snapshots of an aggregate are kept: older
+// ones are deleted when a new one is stored. 0 keeps all. The default is
+// DefaultSnapshotsKept; the setting SNAPSHOTS_KEPT is the same in the
+// environment.
 func WithSnapshotsKept(n int) Option {
 	return func(c *config) { c.snapshotsKept, c.hasSnapshotsKept = n, true }
 }
@@ -99,16 +106,19 @@ func WithSnapshotsKept(n int) Option {
 // setting says otherwise: the newest, and one to fall back to.
 const DefaultSnapshotsKept = 2
 
-// WithDefinitions makes the events of definitions and logs known that the application has in its log without a repository
-// of its own for them, for example because a repository was dropped and its events stayed. It is also for the client of a
-// remote log (remotelog.WithApplicationOptions), which has no repositories. A follower does not need it for what it
-// follows: events are decoded with the definitions of their leader.
+// WithDefinitions makes the events of definitions and logs known that the
+// application has in its log without a repository of its own for them, for
+// example because a repository was dropped and its events stayed. It is also
+// for the client of a remote log (remotelog.WithApplicationOptions), which has
+// no repositories. A follower does not need it for what it follows: events are
+// decoded with the definitions of their leader.
 func WithDefinitions(schemas ...*domain.Schema) Option {
 	return func(c *config) { c.schemas = append(c.schemas, schemas...) }
 }
 
-// WithLogger sets where the application reports what cannot be returned as an error: snapshots that cannot be taken or
-// read, and settings that it does not know. It never logs payloads or keys. The default is slog.Default().
+// WithLogger sets where the application reports what cannot be returned as an
+// error: snapshots that cannot be taken or read, and settings that it does not
+// know. It never logs payloads or keys. The default is slog.Default().
 func WithLogger(logger *slog.Logger) Option {
 	return func(c *config) { c.logger = cmp.Or(logger, c.logger) }
 }
@@ -208,7 +218,8 @@ func (c *config) wire() (*Application, error) {
 	return a, nil
 }
 
-// storesStates names the setting that has states of aggregates stored or copied.
+// storesStates names the setting that has states of aggregates stored or
+// copied.
 func (c *config) storesStates() string {
 	keys := []string{"IS_SNAPSHOTTING_ENABLED", "SNAPSHOTTING_INTERVALS"}
 	switch {
@@ -236,7 +247,8 @@ func (c *config) closeFactory() error {
 	return c.factory.Close()
 }
 
-// readStore opens the store. Where other settings are wrong it only looks whether there is such a store.
+// readStore opens the store. Where other settings are wrong it only looks
+// whether there is such a store.
 func (c *config) readStore(open bool) error {
 	if c.hasStore {
 		if isNilFactory(c.factory) {
@@ -314,8 +326,9 @@ func (c *config) readCompressor() error {
 	return nil
 }
 
-// readCipher makes the cipher. A key alone means that states are to be encrypted; a cipher without a key is an error,
-// never a reason to store states in clear.
+// readCipher makes the cipher. A key alone means that states are to be
+// encrypted; a cipher without a key is an error, never a reason to store states
+// in clear.
 func (c *config) readCipher() error {
 	if c.hasCipher {
 		return nil
@@ -343,7 +356,8 @@ func (c *config) readCipher() error {
 	return nil
 }
 
-// readKey finds the key itself or the file that it is in, whichever is more specific.
+// readKey finds the key itself or the file that it is in, whichever is more
+// specific.
 func (c *config) readKey() (persistence.Setting, bool, error) {
 	setting, ok, err := c.environment.Lookup("CIPHER_KEY", "CIPHER_KEY_FILE")
 	if err != nil || !ok || !strings.HasSuffix(setting.Key, "CIPHER_KEY_FILE") {
@@ -359,8 +373,8 @@ func (c *config) readKey() (persistence.Setting, bool, error) {
 	return persistence.Setting{Key: setting.Key, Value: strings.TrimSpace(string(content))}, true, nil
 }
 
-// withoutPath is why a file could not be read, without its name: what stands where a file name belongs may be half a
-// key.
+// withoutPath is why a file could not be read, without its name: what stands
+// where a file name belongs may be half a key.
 func withoutPath(err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err
@@ -368,8 +382,9 @@ func withoutPath(err error) error {
 	return err
 }
 
-// readSnapshotting turns snapshotting on by code, by itself, or by its intervals. As in the original, intervals in the
-// environment do not count against IS_SNAPSHOTTING_ENABLED=n.
+// readSnapshotting turns snapshotting on by code, by itself, or by its
+// intervals. As in the original, intervals in the environment do not count
+// against IS_SNAPSHOTTING_ENABLED=n.
 func (c *config) readSnapshotting() error {
 	mistakes := []error{c.intervals.check()}
 	c.snapshottingGiven = c.snapshotting
@@ -393,7 +408,8 @@ func (c *config) readSnapshotting() error {
 // maxSnapshotsKept is the largest SNAPSHOTS_KEPT.
 const maxSnapshotsKept = 1_000_000
 
-// known are the settings that an application and the stores of this module read.
+// known are the settings that an application and the stores of this module
+// read.
 var known = []string{
 	"PERSISTENCE_MODULE", "STRICT_ORDER", "GORM_DB_ALIAS", "DJANGO_DB_ALIAS", "IS_SNAPSHOTTING_ENABLED", "SNAPSHOTTING_INTERVALS", "SNAPSHOTS_KEPT",
 	"COMPRESSOR_TOPIC", "CIPHER_TOPIC", "CIPHER_KEY", "CIPHER_KEY_FILE", "AGGREGATE_CACHE_MAXSIZE",
@@ -482,7 +498,8 @@ func (c *config) misspeltPrefix(key string) (right string, ok bool) {
 	return "", false
 }
 
-// distance is how many letters have to be added, removed or replaced to get from one word to the other.
+// distance is how many letters have to be added, removed or replaced to get
+// from one word to the other.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -1,9 +1,10 @@
-// Package application is for applications: boundaries of commands and queries around the aggregates of one kind of
-// business, over one log of events.
+// Package application is for applications: boundaries of commands and queries
+// around the aggregates of one kind of business, over one log of events.
 //
 // # Defining an application
 //
-// An application is a struct that embeds an [Application]. Its methods are all that can be done and asked:
+// An application is a struct that embeds an [Application]. Its methods are all
+// that can be done and asked:
 //
 //	type TrainingSchool struct {
 //		*application.Application
@@ -19,46 +20,57 @@
 //		return &TrainingSchool{app, dogs}, err
 //	}
 //
-// The name stands in every row that the application stores, so it must not change. [New] does not touch the database.
-// Without a setting, events are kept in memory; [WithStore] gives it a store.
+// The name stands in every row that the application stores, so it must not
+// change. [New] does not touch the database. Without a setting, events are kept
+// in memory; [WithStore] gives it a store.
 //
 // # Saving
 //
-// [Application.Save] stores the new events of any number of aggregates, folds and logs: all of them, or none. It returns
-// them with their positions in the log. If it fails, they stay pending and the save can be tried again. If ctx
-// carries a transaction of the store they are part of it; a rollback makes them pending again.
+// [Application.Save] stores the new events of any number of aggregates, folds
+// and logs: all of them, or none. It returns them with their positions in the
+// log. If it fails, they stay pending and the save can be tried again. If ctx
+// carries a transaction of the store they are part of it; a rollback makes them
+// pending again.
 //
 //	saved, err := school.Save(ctx, dog, otherDog) // saved.Position, saved.Events
 //
 // # Repositories
 //
-// A [Repository] loads the aggregates of one definition: [Repository.Get] the latest version, [Repository.GetAt] an earlier
-// one. An aggregate that is not there is an [ErrAggregateNotFound]. Every caller gets an aggregate of its own.
+// A [Repository] loads the aggregates of one definition: [Repository.Get] the
+// latest version, [Repository.GetAt] an earlier one. An aggregate that is not
+// there is an [ErrAggregateNotFound]. Every caller gets an aggregate of its
+// own.
 //
 // # Conflicts
 //
-// Of two that change the same version of an aggregate one is first; the other gets a persistence.ConflictError, and nothing
-// of its save is stored. [Repository.Update] loads, changes and saves an aggregate, and does it again after a conflict:
+// Of two that change the same version of an aggregate one is first; the other
+// gets a persistence.ConflictError, and nothing of its save is stored.
+// [Repository.Update] loads, changes and saves an aggregate, and does it again
+// after a conflict:
 //
 //	return s.dogs.Update(ctx, DogID(name), func(d *Dog) error { d.AddTrick(trick); return nil })
 //
-// [Repository.UpdateAt] is for a caller that has seen the aggregate at a version.
+// [Repository.UpdateAt] is for a caller that has seen the aggregate at a
+// version.
 //
 // # Cache
 //
-// With AGGREGATE_CACHE_MAXSIZE the aggregates used last stay in memory. A Get then reads only what is new (fast-forward) and
-// hands out a copy. Without fast-forward it reads nothing, and does not see what other processes have saved. A
-// transaction goes past the cache.
+// With AGGREGATE_CACHE_MAXSIZE the aggregates used last stay in memory. A Get
+// then reads only what is new (fast-forward) and hands out a copy. Without
+// fast-forward it reads nothing, and does not see what other processes have
+// saved. A transaction goes past the cache.
 //
 // # Snapshots
 //
-// With snapshots an aggregate is read from its newest one and the events behind it. They are taken every so many events
-// (SNAPSHOTTING_INTERVALS, or [WithSnapshotting]) or on demand ([Repository.TakeSnapshot]). A snapshot that cannot be used,
-// because its aggregate has changed since, is reported to the log and passed over. One that cannot be taken never makes a
-// save fail.
+// With snapshots an aggregate is read from its newest one and the events behind
+// it. They are taken every so many events (SNAPSHOTTING_INTERVALS, or
+// [WithSnapshotting]) or on demand ([Repository.TakeSnapshot]). A snapshot that
+// cannot be used, because its aggregate has changed since, is reported to the
+// log and passed over. One that cannot be taken never makes a save fail.
 //
-// Both a cache and snapshots need types that come back as they were. [NewRepository]
-// returns an error if one would not, and names the field; domain.State is the remedy.
+// Both a cache and snapshots need types that come back as they were.
+// [NewRepository] returns an error if one would not, and names the field;
+// domain.State is the remedy.
 //
 // # Settings
 //
@@ -71,14 +83,14 @@
 //  5. KEY in the environment of the process;
 //  6. the default.
 //
-// NAME is the application's name in upper case, with an underscore for every character that is neither letter nor digit:
-// TRAININGSCHOOL_CIPHER_KEY. An empty value counts as none, but an empty
-// PERSISTENCE_MODULE, GORM_DB_ALIAS, COMPRESSOR_TOPIC, CIPHER_TOPIC, CIPHER_KEY
-// or CIPHER_KEY_FILE is an error. An empty DJANGO_DB_ALIAS is the default
-// database, as for the original. Truth values
-// are y, yes, t, true, on, 1 and n, no, f, false, off, 0, in any case. A value
-// that cannot be used is an error of New, never a default; all of them are
-// reported together.
+// NAME is the application's name in upper case, with an underscore for every
+// character that is neither letter nor digit: TRAININGSCHOOL_CIPHER_KEY. An
+// empty value counts as none, but an empty PERSISTENCE_MODULE, GORM_DB_ALIAS,
+// COMPRESSOR_TOPIC, CIPHER_TOPIC, CIPHER_KEY or CIPHER_KEY_FILE is an error. An
+// empty DJANGO_DB_ALIAS is the default database, as for the original. Truth
+// values are y, yes, t, true, on, 1 and n, no, f, false, off, 0, in any case. A
+// value that cannot be used is an error of New, never a default; all of them
+// are reported together.
 //
 //	KEY                                   MEANING                                               DEFAULT
 //	PERSISTENCE_MODULE                    name of the store: memory, or another linked in       memory
@@ -96,19 +108,22 @@
 //	DEEPCOPY_FROM_AGGREGATE_CACHE         n has no effect: a Get always hands out a copy        y
 //	EVENTSOURCING_RUNNER                  used by management commands                           none
 //
-// A key alone means that states are encrypted; a cipher without a key is an error. Of CIPHER_KEY and CIPHER_KEY_FILE the one
-// at the higher level counts, and CIPHER_KEY if both are at the same. Errors and logs never show keys.
+// A key alone means that states are encrypted; a cipher without a key is an
+// error. Of CIPHER_KEY and CIPHER_KEY_FILE the one at the higher level counts,
+// and CIPHER_KEY if both are at the same. Errors and logs never show keys.
 //
 // # Metadata
 //
-// What is known of the cause of a change travels in ctx, and is stored with every event: see [WithMetadata],
-// [WithCorrelationID] and [WithCausationID].
+// What is known of the cause of a change travels in ctx, and is stored with
+// every event: see [WithMetadata], [WithCorrelationID] and [WithCausationID].
 //
 // # The log
 //
-// All events of an application are one log, see [Application.Log]: [Log.Subscribe]
-// streams its events, and [Log.DeleteOriginator] deletes an aggregate for good.
-// Package system has followers, which process each event exactly once.
+// All events of an application are one log, see [Application.Log]:
+// [Log.Subscribe] streams its events, and [Log.DeleteOriginator] deletes an
+// aggregate for good. Package system has followers, which process each event
+// exactly once.
 //
-// An [EventSourcedLog] is a sequence of events of its own inside it, such as the ids of all dogs.
+// An [EventSourcedLog] is a sequence of events of its own inside it, such as
+// the ids of all dogs.
 package application

@@ -31,7 +31,8 @@ const (
 	otherKey = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA="
 )
 
-// Two stores by name: one cannot be opened, the other one can be seen after it was.
+// Two stores by name: one cannot be opened, the other one can be seen after it
+// was.
 var (
 	errBroken = errors.New("cannot be opened")
 	keptStore atomic.Pointer[memory.Store]
@@ -83,8 +84,9 @@ func TestPrefix(t *testing.T) {
 	})
 }
 
-// Six levels: code, given with and without the name, process with and without the name, default. Each level must win
-// over all below it. The intervals make a difference that can be seen from outside.
+// Six levels: code, given with and without the name, process with and without
+// the name, default. Each level must win over all below it. The intervals make
+// a difference that can be seen from outside.
 func TestPrecedence(t *testing.T) {
 	const mine, plain = "TRAININGSCHOOL_SNAPSHOTTING_INTERVALS", "SNAPSHOTTING_INTERVALS"
 	interval := func(n int) string { return fmt.Sprint("Dog=", n) }

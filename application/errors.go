@@ -10,11 +10,12 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// ErrAggregateNotFound is what a *NotFoundError is: errors.Is(err, ErrAggregateNotFound) answers whether the aggregate
-// exists.
+// ErrAggregateNotFound is what a *NotFoundError is: errors.Is(err,
+// ErrAggregateNotFound) answers whether the aggregate exists.
 var ErrAggregateNotFound = errors.New("aggregate not found")
 
-// NotFoundError says that an aggregate has no events, or not as many as the version that was asked for.
+// NotFoundError says that an aggregate has no events, or not as many as the
+// version that was asked for.
 type NotFoundError struct {
 	Application string
 	// Definition is the name of the aggregate's definition.
@@ -39,13 +40,15 @@ func (e *NotFoundError) Unwrap() []error {
 	return []error{ErrAggregateNotFound, domain.ErrEventSourcing}
 }
 
-// ErrSnapshottingDisabled says that a snapshot cannot be taken because the application has no store for it.
+// ErrSnapshottingDisabled says that a snapshot cannot be taken because the
+// application has no store for it.
 var ErrSnapshottingDisabled = fmt.Errorf("%w: cannot take a snapshot without a snapshot store; set "+
 	"IS_SNAPSHOTTING_ENABLED=y, or SNAPSHOTTING_INTERVALS, or give application.WithSnapshotting", domain.ErrEventSourcing)
 
-// RepositoryError says that a repository or log cannot work: its events clash with
-// those of another definition, or its aggregates would not come back from snapshots
-// or the cache as they were. Only a change of the program or of its settings helps.
+// RepositoryError says that a repository or log cannot work: its events clash
+// with those of another definition, or its aggregates would not come back from
+// snapshots or the cache as they were. Only a change of the program or of its
+// settings helps.
 type RepositoryError struct {
 	Application string
 	Definition  string

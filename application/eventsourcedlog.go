@@ -10,18 +10,21 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// EventSourcedLog is a sequence of events under one fixed id that is read as a sequence, not as the state of an
-// aggregate. Saving a log's event together with an aggregate keeps a list of all aggregates of a kind, for example.
+// EventSourcedLog is a sequence of events under one fixed id that is read as a
+// sequence, not as the state of an aggregate. Saving a log's event together
+// with an aggregate keeps a list of all aggregates of a kind, for example.
 //
-// It is safe for concurrent use. Two writers that add to it at the same time conflict, and one has to try again.
+// It is safe for concurrent use. Two writers that add to it at the same time
+// conflict, and one has to try again.
 type EventSourcedLog struct {
 	app    *Application
 	schema *domain.Schema
 	id     uuid.UUID
 }
 
-// NewEventSourcedLog makes the log of a schema (see domain.DefineLog) under an id, and makes its events known to the
-// application. It returns a *RepositoryError if its topics clash with others.
+// NewEventSourcedLog makes the log of a schema (see domain.DefineLog) under an
+// id, and makes its events known to the application. It returns a
+// *RepositoryError if its topics clash with others.
 func NewEventSourcedLog(app *Application, schema *domain.Schema, id uuid.UUID) (*EventSourcedLog, error) {
 	if app == nil {
 		return nil, noApplication(schema.Name())
@@ -32,9 +35,11 @@ func NewEventSourcedLog(app *Application, schema *domain.Schema, id uuid.UUID) (
 	return &EventSourcedLog{app: app, schema: schema, id: id}, nil
 }
 
-// Trigger makes the next event of the log, to be given to Application.Save: alone, or together with what it is about.
-// It returns a *persistence.OriginatorTypeError if the log's id is that of another definition's events. It panics with a
-// *domain.DefinitionError if the payload's type is not in the log's schema.
+// Trigger makes the next event of the log, to be given to Application.Save:
+// alone, or together with what it is about. It returns a
+// *persistence.OriginatorTypeError if the log's id is that of another
+// definition's events. It panics with a *domain.DefinitionError if the
+// payload's type is not in the log's schema.
 func (l *EventSourcedLog) Trigger(ctx context.Context, data any, options ...domain.EventOption) (domain.Events, error) {
 	last, ok, err := l.Last(ctx)
 	if err != nil {

@@ -15,11 +15,11 @@ type formerNames struct {
 	clear atomic.Bool // the store was found to have no events under them
 }
 
-// checkFormerNames returns an ErrOperational if the store still has events under
-// a former name of the application: they would look deleted, and new events of
-// the same aggregates would be in the way when they are renamed. Everything that
-// reads or saves events checks it, with one query for each former name until it
-// has succeeded once.
+// checkFormerNames returns an ErrOperational if the store still has events
+// under a former name of the application: they would look deleted, and new
+// events of the same aggregates would be in the way when they are renamed.
+// Everything that reads or saves events checks it, with one query for each
+// former name until it has succeeded once.
 func (a *Application) checkFormerNames(ctx context.Context) error {
 	if len(a.former.names) == 0 || a.former.clear.Load() {
 		return nil

@@ -24,8 +24,8 @@ func (q *queries) ProcessRecorder(name string) (persistence.ProcessRecorder, err
 	return q.Store.ProcessRecorder(name)
 }
 
-// A renamed program that is started before the rows are renamed neither reads an
-// empty log nor saves into it. Once they are renamed it asks no more.
+// A renamed program that is started before the rows are renamed neither reads
+// an empty log nor saves into it. Once they are renamed it asks no more.
 func TestFormerNameInTheStore(t *testing.T) {
 	ctx, store := t.Context(), &queries{memory.New(), map[string]int{}}
 	made := func(name string, options ...application.Option) (*application.Application, *application.Repository[Dog]) {

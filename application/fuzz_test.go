@@ -10,8 +10,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// FuzzEnvironment gives any text to every setting: an application is made or a typed error is returned, and what is
-// made works.
+// FuzzEnvironment gives any text to every setting: an application is made or a
+// typed error is returned, and what is made works.
 func FuzzEnvironment(f *testing.F) {
 	f.Add("TrainingSchool", "y", "Dog=5,Visit=20", "zlib", "aes", testKey, "100")
 	f.Add("dog-school 2.0", "maybe", "5", "gzip", "", "id:"+testKey+", "+otherKey, "0")
@@ -49,7 +49,7 @@ func FuzzEnvironment(f *testing.F) {
 	})
 }
 
-// isTyped tells whether an error is one of those that settings may have.
+// isTyped reports whether an error is one of those that settings may have.
 func isTyped(err error) bool {
 	_, setting := errors.AsType[*persistence.SettingError](err)
 	_, invalid := errors.AsType[*persistence.InvalidError](err)

@@ -16,8 +16,8 @@ type Log struct{ app *Application }
 // Log returns the application's log.
 func (a *Application) Log() *Log { return &Log{a} }
 
-// Head returns the position up to which the log is final: no event appears at or
-// below it any more. It is 0 if the log is empty.
+// Head returns the position up to which the log is final: no event appears at
+// or below it any more. It is 0 if the log is empty.
 func (l *Log) Head(ctx context.Context) (int64, error) {
 	if err := l.app.ready(ctx); err != nil {
 		return 0, err
@@ -25,16 +25,17 @@ func (l *Log) Head(ctx context.Context) (int64, error) {
 	return l.app.recorder.MaxNotificationID(ctx)
 }
 
-// Subscribe streams the events after a position: those that are recorded already,
-// and then, for as long as the loop goes on, those that any process records later.
-// Saves of this process are seen at once; those of others within half a second, or
-// at once if the store is a persistence.Listener. Topics choose events; none means
-// all.
+// Subscribe streams the events after a position: those that are recorded
+// already, and then, for as long as the loop goes on, those that any process
+// records later. Saves of this process are seen at once; those of others within
+// half a second, or at once if the store is a persistence.Listener. Topics
+// choose events; none means all.
 //
-// To resume, subscribe again after the NotificationID of the last event that was
-// seen. Events that domain.UpcastToMany has made of one share a NotificationID. The stream ends without an error when ctx ends, and at the first error,
-// which may be that an event cannot be decoded. To process every event exactly
-// once, use a follower of package system.
+// To resume, subscribe again after the NotificationID of the last event that
+// was seen. Events that domain.UpcastToMany has made of one share a
+// NotificationID. The stream ends without an error when ctx ends, and at the
+// first error, which may be that an event cannot be decoded. To process every
+// event exactly once, use a follower of package system.
 func (l *Log) Subscribe(ctx context.Context, after int64, topics ...string) iter.Seq2[domain.Event, error] {
 	a := l.app
 	return func(yield func(domain.Event, error) bool) {
@@ -71,8 +72,9 @@ func (l *Log) Subscribe(ctx context.Context, after int64, topics ...string) iter
 	}
 }
 
-// wakeUps has wake rung by saves, in this process and, where the store hears of them, in others, until ctx ends. The
-// channel that it returns is closed when nothing rings any more.
+// wakeUps has wake rung by saves, in this process and, where the store hears of
+// them, in others, until ctx ends. The channel that it returns is closed when
+// nothing rings any more.
 func (a *Application) wakeUps(ctx context.Context, wake chan struct{}) (done <-chan struct{}) {
 	ring := func() {
 		select {

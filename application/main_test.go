@@ -72,14 +72,16 @@ func (e Credited) Apply(a *Account) { a.Balance += e.Amount }
 
 var Accounts = domain.Define("Account", domain.On("Opened", Opened{}), domain.On("Credited", Credited{}))
 
-// school is an application with a repository of dogs, over the log that it reports to.
+// school is an application with a repository of dogs, over the log that it
+// reports to.
 type school struct {
 	*application.Application
 	dogs *application.Repository[Dog]
 	logs *logs
 }
 
-// newSchool makes an application that knows nothing of the process's environment, and is closed when the test ends.
+// newSchool makes an application that knows nothing of the process's
+// environment, and is closed when the test ends.
 func newSchool(tb testing.TB, options ...application.Option) *school {
 	tb.Helper()
 	s := &school{logs: &logs{}}
@@ -168,7 +170,8 @@ func (l *logs) String() string {
 	return l.text.String()
 }
 
-// want requires that the report contains all the words, and reports nothing where there are none.
+// want requires that the report contains all the words, and reports nothing
+// where there are none.
 func (l *logs) want(t *testing.T, words ...string) {
 	t.Helper()
 	got := l.String()

@@ -11,32 +11,35 @@ import (
 
 type metadataKey struct{}
 
-// WithMetadata returns a context whose saves add these metadata to every event, together with those that ctx has
-// already. What an event was triggered with (domain.With) is not replaced.
+// WithMetadata returns a context whose saves add these metadata to every event,
+// together with those that ctx has already. What an event was triggered with
+// (domain.With) is not replaced.
 func WithMetadata(ctx context.Context, m domain.Metadata) context.Context {
 	return context.WithValue(ctx, metadataKey{}, MetadataFrom(ctx).Merge(m))
 }
 
-// WithCorrelationID is WithMetadata for the id of the conversation that a request belongs to. Followers hand it on to
-// the events that they make.
+// WithCorrelationID is WithMetadata for the id of the conversation that a
+// request belongs to. Followers hand it on to the events that they make.
 func WithCorrelationID(ctx context.Context, id string) context.Context {
 	return WithMetadata(ctx, domain.Metadata{domain.CorrelationID: id})
 }
 
-// WithCausationID is WithMetadata for the id of the command or event that causes what is saved.
+// WithCausationID is WithMetadata for the id of the command or event that
+// causes what is saved.
 func WithCausationID(ctx context.Context, id string) context.Context {
 	return WithMetadata(ctx, domain.Metadata{domain.CausationID: id})
 }
 
-// MetadataFrom returns the metadata that ctx has, or nil. They must not be changed.
+// MetadataFrom returns the metadata that ctx has, or nil. They must not be
+// changed.
 func MetadataFrom(ctx context.Context) domain.Metadata {
 	m, _ := ctx.Value(metadataKey{}).(domain.Metadata)
 	return m
 }
 
 // handling is the context of a handler that processes an event. It makes the
-// metadata of what the event causes only if something is saved: most handlers save
-// nothing for most events.
+// metadata of what the event causes only if something is saved: most handlers
+// save nothing for most events.
 type handling struct {
 	context.Context
 	id          uuid.UUID
@@ -67,16 +70,16 @@ func (h *handling) Value(key any) any {
 	return h.Context.Value(key)
 }
 
-// metadata returns the metadata of what the event causes. Events that Python has
-// stored have no id.
+// metadata returns the metadata of what the event causes. Events that Python
+// has stored have no id.
 func (h *handling) metadata() domain.Metadata {
 	m := domain.Metadata{}
 	if h.id != uuid.Nil {
 		m[domain.CausationID] = h.id.String()
 	}
 	if h.correlation != "" {
-		// Versions of this package that did not refuse invalid text may have stored
-		// some. A follower must not stop at it for ever.
+		// Versions of this package that did not refuse invalid text may have
+		// stored some. A follower must not stop at it for ever.
 		m[domain.CorrelationID] = strings.ToValidUTF8(h.correlation, "\uFFFD")
 	}
 	return m

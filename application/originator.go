@@ -12,21 +12,22 @@ import (
 // DeleteOriginator deletes one aggregate or log for good: its events, its
 // snapshots, what followers in the same database have parked of its events, and
 // what this application caches of it. It returns how many rows that were; an
-// unknown id is a success that counts none. It is for data that must not be kept,
-// such as those of a person who has asked to be forgotten. There is no way back.
+// unknown id is a success that counts none. It is for data that must not be
+// kept, such as those of a person who has asked to be forgotten. There is no
+// way back.
 //
-// All of it happens or none of it. If ctx carries a transaction, the deletion is
-// part of it. It waits for followers that are processing events of this
+// All of it happens or none of it. If ctx carries a transaction, the deletion
+// is part of it. It waits for followers that are processing events of this
 // application; if they take longer than the store's lock timeout, it returns
 // persistence.ErrLockTimeout and nothing is deleted. A store that cannot delete
 // originators is a persistence.ErrNotSupported.
 //
 // Followers that have processed the events keep what they made of them: delete
 // that too. Other processes notice the deletion when they next load the
-// aggregate, unless AGGREGATE_CACHE_FASTFORWARD is off; those have to be started
-// again. Notification ids are not used again. A follower in another database
-// whose position is ahead of the log afterwards stops, and has to be reset. An
-// aggregate saved under the same id later is a new one.
+// aggregate, unless AGGREGATE_CACHE_FASTFORWARD is off; those have to be
+// started again. Notification ids are not used again. A follower in another
+// database whose position is ahead of the log afterwards stops, and has to be
+// reset. An aggregate saved under the same id later is a new one.
 func (l *Log) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error) {
 	a := l.app
 	if err := a.ready(ctx); err != nil {

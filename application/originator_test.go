@@ -50,7 +50,8 @@ func TestDeleteOriginator(t *testing.T) {
 	})
 }
 
-// Another process has deleted the aggregate, or deleted it and saved another one under its id.
+// Another process has deleted the aggregate, or deleted it and saved another
+// one under its id.
 func TestCacheNoticesADeletion(t *testing.T) {
 	for _, copies := range []string{"y", "n"} {
 		t.Run("copies "+copies, func(t *testing.T) {

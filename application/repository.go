@@ -15,21 +15,21 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Repository loads the aggregates of one definition. It is safe for concurrent use; the aggregates are not: every
-// caller gets one of its own.
+// Repository loads the aggregates of one definition. It is safe for concurrent
+// use; the aggregates are not: every caller gets one of its own.
 type Repository[T any] struct {
 	app        *Application
 	definition *domain.Definition[T]
 	cache      *aggregateCache[T] // nil where the cache is off
 }
 
-// NewRepository makes the repository of a definition and makes its events known to the application. Make it once, when
-// the application is made.
+// NewRepository makes the repository of a definition and makes its events known
+// to the application. Make it once, when the application is made.
 //
-// It returns a *RepositoryError if the definition's topics clash with another's, or
-// if snapshotting or the cache is on and aggregates would not come back from there
-// as they were; the error names the field and the setting. domain.State is the
-// remedy for types that cannot be stored as they are.
+// It returns a *RepositoryError if the definition's topics clash with
+// another's, or if snapshotting or the cache is on and aggregates would not
+// come back from there as they were; the error names the field and the setting.
+// domain.State is the remedy for types that cannot be stored as they are.
 func NewRepository[T any](app *Application, definition *domain.Definition[T]) (*Repository[T], error) {
 	if app == nil {
 		return nil, noApplication(definition.Name())
@@ -61,13 +61,15 @@ func (r *Repository[T]) check() error {
 	return nil
 }
 
-// Get loads the latest version of an aggregate. It returns a *NotFoundError if the aggregate has no events, and a
-// *persistence.OriginatorTypeError if the id is that of an aggregate of another definition.
+// Get loads the latest version of an aggregate. It returns a *NotFoundError if
+// the aggregate has no events, and a *persistence.OriginatorTypeError if the id
+// is that of an aggregate of another definition.
 func (r *Repository[T]) Get(ctx context.Context, id uuid.UUID) (*T, error) {
 	if err := r.app.ready(ctx); err != nil {
 		return nil, err
 	}
-	// What a transaction has saved but not committed must not get into the cache, and must be seen.
+	// What a transaction has saved but not committed must not get into the
+	// cache, and must be seen.
 	if r.cache == nil || persistence.TransactionFrom(ctx) != nil {
 		return r.load(ctx, id, latest)
 	}
@@ -77,8 +79,9 @@ func (r *Repository[T]) Get(ctx context.Context, id uuid.UUID) (*T, error) {
 // latest asks for the aggregate as it is now.
 const latest int64 = -1
 
-// GetAt loads an aggregate as it was at a version. It returns a *NotFoundError where the aggregate never had that
-// version, and a *persistence.InvalidError where no aggregate could.
+// GetAt loads an aggregate as it was at a version. It returns a *NotFoundError
+// where the aggregate never had that version, and a *persistence.InvalidError
+// where no aggregate could.
 func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
 	if err := r.app.ready(ctx); err != nil {
 		return nil, err
@@ -92,7 +95,8 @@ func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) 
 	return r.load(ctx, id, version)
 }
 
-// load reads an aggregate from its newest snapshot that is not too new, and the events behind it.
+// load reads an aggregate from its newest snapshot that is not too new, and the
+// events behind it.
 func (r *Repository[T]) load(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
 	aggregate, err := r.loadFromSnapshot(ctx, id, version)
 	if err != nil {
@@ -118,7 +122,8 @@ func (r *Repository[T]) notFound(id uuid.UUID, version, reached int64) error {
 	return &NotFoundError{Application: r.app.name, Definition: r.definition.Name(), ID: id, Version: version, Current: reached}
 }
 
-// forward applies the stored events behind the aggregate's version, up to a version.
+// forward applies the stored events behind the aggregate's version, up to a
+// version.
 func (r *Repository[T]) forward(ctx context.Context, aggregate *T, version int64) error {
 	root := r.definition.Root(aggregate)
 	for event, err := range r.app.events.Get(ctx, root.ID(), rangeOf(root.Version()+1, version)) {
@@ -133,18 +138,19 @@ func (r *Repository[T]) forward(ctx context.Context, aggregate *T, version int64
 }
 
 var (
-	// errAhead says that a snapshot, or a cached aggregate, is of a version that is
-	// not stored: the events were deleted or lost, or it was planted. What would be
-	// saved on it could never be read.
+	// errAhead says that a snapshot, or a cached aggregate, is of a version
+	// that is not stored: the events were deleted or lost, or it was planted.
+	// What would be saved on it could never be read.
 	errAhead = errors.New("its version is not among the stored events of the aggregate")
-	// errRewritten says that it was made of another event than the one stored now.
+	// errRewritten says that it was made of another event than the one stored
+	// now.
 	errRewritten = errors.New("the stored event of its version is another one: the events were deleted and made anew")
 )
 
-// forwardFrom is forward for an aggregate that comes from a snapshot or from the
-// cache. It reads the event of the aggregate's own version as well, to see that
-// it is still stored and still the same. If it is not, the error is errAhead or
-// errRewritten.
+// forwardFrom is forward for an aggregate that comes from a snapshot or from
+// the cache. It reads the event of the aggregate's own version as well, to see
+// that it is still stored and still the same. If it is not, the error is
+// errAhead or errRewritten.
 func (r *Repository[T]) forwardFrom(ctx context.Context, aggregate *T, version int64) error {
 	root := r.definition.Root(aggregate)
 	at, last, modified, found := root.Version(), root.LastEventID(), root.ModifiedOn(), false
@@ -179,8 +185,8 @@ func isAnother(event domain.Event, id uuid.UUID, timestamp time.Time) bool {
 	return event.ID == uuid.Nil && id == uuid.Nil && !timestamp.IsZero() && !event.Timestamp.Equal(timestamp)
 }
 
-// isOutdated reports whether forwardFrom found that an aggregate is not what its
-// events make of it.
+// isOutdated reports whether forwardFrom found that an aggregate is not what
+// its events make of it.
 func isOutdated(err error) bool { return errors.Is(err, errAhead) || errors.Is(err, errRewritten) }
 
 func (r *Repository[T]) apply(aggregate *T, event domain.Event) error {
@@ -208,9 +214,9 @@ func behind(version int64) int64 {
 }
 
 // loadFromSnapshot loads an aggregate from its newest snapshot up to a version
-// that can be used, or returns nil if there is none. Only if the newest cannot be
-// used does it read the older ones. It reports those that cannot, because the
-// events say the same and only take longer.
+// that can be used, or returns nil if there is none. Only if the newest cannot
+// be used does it read the older ones. It reports those that cannot, because
+// the events say the same and only take longer.
 func (r *Repository[T]) loadFromSnapshot(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
 	if r.app.snapshots == nil {
 		return nil, nil
@@ -279,8 +285,9 @@ func (r *Repository[T]) checkDefinition(id uuid.UUID, topic string) *persistence
 	return r.app.mapper.CheckDefinition(stored, own[0].Topic())
 }
 
-// Contains reports whether an aggregate has events. It reads one row and decodes nothing. It returns false for the id of
-// an aggregate of another definition.
+// Contains reports whether an aggregate has events. It reads one row and
+// decodes nothing. It returns false for the id of an aggregate of another
+// definition.
 func (r *Repository[T]) Contains(ctx context.Context, id uuid.UUID) (bool, error) {
 	if err := r.app.ready(ctx); err != nil {
 		return false, err
@@ -291,8 +298,8 @@ func (r *Repository[T]) Contains(ctx context.Context, id uuid.UUID) (bool, error
 	return false, nil
 }
 
-// Save saves aggregates in one atomic write, as Application.Save does, for callers
-// that do not need what was stored.
+// Save saves aggregates in one atomic write, as Application.Save does, for
+// callers that do not need what was stored.
 func (r *Repository[T]) Save(ctx context.Context, aggregates ...*T) error {
 	changes := make([]domain.Changes, len(aggregates))
 	for i, aggregate := range aggregates {
@@ -304,16 +311,16 @@ func (r *Repository[T]) Save(ctx context.Context, aggregates ...*T) error {
 	return err
 }
 
-// Update loads an aggregate, calls change with it, and saves it. If another writer
-// has saved it in the meantime, or the database asks for it, Update repeats all of
-// that, so change may be called several times and must act only on the aggregate
-// that it is given. An error of change ends Update and is returned as it is; nothing
-// is saved then.
+// Update loads an aggregate, calls change with it, and saves it. If another
+// writer has saved it in the meantime, or the database asks for it, Update
+// repeats all of that, so change may be called several times and must act only
+// on the aggregate that it is given. An error of change ends Update and is
+// returned as it is; nothing is saved then.
 //
-// Between attempts Update waits, a little longer each time. It gives up after 100
-// attempts, or when ctx ends, with the last error. Inside a transaction there is
-// only one attempt, because the whole transaction would have to be repeated; see
-// gormstore.Retry.
+// Between attempts Update waits, a little longer each time. It gives up after
+// 100 attempts, or when ctx ends, with the last error. Inside a transaction
+// there is only one attempt, because the whole transaction would have to be
+// repeated; see gormstore.Retry.
 func (r *Repository[T]) Update(ctx context.Context, id uuid.UUID, change func(*T) error) error {
 	for attempt := 1; ; attempt++ {
 		aggregate, err := r.Get(ctx, id)
@@ -332,10 +339,11 @@ func (r *Repository[T]) Update(ctx context.Context, id uuid.UUID, change func(*T
 	}
 }
 
-// UpdateAt is Update for a caller that has seen the aggregate at a version, such as
-// an HTTP request with If-Match: if the aggregate is at another version, or another
-// writer saves it in the meantime, UpdateAt returns a *persistence.ConflictError
-// with both versions, and nothing is saved. It never repeats change.
+// UpdateAt is Update for a caller that has seen the aggregate at a version,
+// such as an HTTP request with If-Match: if the aggregate is at another
+// version, or another writer saves it in the meantime, UpdateAt returns a
+// *persistence.ConflictError with both versions, and nothing is saved. It never
+// repeats change.
 func (r *Repository[T]) UpdateAt(ctx context.Context, id uuid.UUID, version int64, change func(*T) error) error {
 	if err := r.app.ready(ctx); err != nil {
 		return err
@@ -364,7 +372,8 @@ func (r *Repository[T]) repeatable(ctx context.Context, err error) bool {
 	return again && persistence.TransactionFrom(ctx) == nil // a wait for a lock has been long enough already
 }
 
-// pause waits a random time, in a window that doubles with each attempt, so that rivals do not meet again.
+// pause waits a random time, in a window that doubles with each attempt, so
+// that rivals do not meet again.
 func pause(ctx context.Context, attempt int) bool {
 	window := min(shortestPause<<min(attempt, 10), longestPause)
 	timer := time.NewTimer(rand.N(window))
@@ -377,9 +386,10 @@ func pause(ctx context.Context, attempt int) bool {
 	}
 }
 
-// TakeSnapshot stores a snapshot of an aggregate as it is saved now. A snapshot of that version that is there already
-// is a success, and one that this program cannot use is replaced. It returns
-// ErrSnapshottingDisabled where the application keeps no snapshots.
+// TakeSnapshot stores a snapshot of an aggregate as it is saved now. A snapshot
+// of that version that is there already is a success, and one that this program
+// cannot use is replaced. It returns ErrSnapshottingDisabled where the
+// application keeps no snapshots.
 func (r *Repository[T]) TakeSnapshot(ctx context.Context, id uuid.UUID) error {
 	_, err := r.EnsureSnapshot(ctx, id)
 	return err
@@ -395,8 +405,8 @@ func (r *Repository[T]) TakeSnapshotAt(ctx context.Context, id uuid.UUID, versio
 type SnapshotReport struct {
 	// Version is the version of the aggregate that the snapshot is of.
 	Version int64
-	// Outcome says whether the snapshot was stored, was present, or replaced one
-	// that this program cannot use.
+	// Outcome says whether the snapshot was stored, was present, or replaced
+	// one that this program cannot use.
 	Outcome persistence.SnapshotOutcome
 }
 

@@ -10,16 +10,16 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
-// laterDogs is the definition of a program that has no code for tricks, and whose
-// snapshots are made anew for that reason.
+// laterDogs is the definition of a program that has no code for tricks, and
+// whose snapshots are made anew for that reason.
 var laterDogs = domain.Define("Dog",
 	domain.On("Registered", Registered{}),
 	domain.Retired[Dog]("TrickAdded"),
 	domain.SnapshotVersion[Dog](2),
 )
 
-// A program that has retired an event reads what older ones have stored, from the
-// events, a snapshot and the cache, and goes on from there.
+// A program that has retired an event reads what older ones have stored, from
+// the events, a snapshot and the cache, and goes on from there.
 func TestRetiredEvents(t *testing.T) {
 	for name, options := range map[string][]application.Option{
 		"events":    nil,

@@ -43,7 +43,8 @@ func TestTrainingSchool(t *testing.T) {
 	wantError[*application.NotFoundError](t, s.AddTrick(ctx, "Rex", "sit"))
 }
 
-// The example is at most 45 lines of code: gofmt's lines that are neither blank nor comments. It needs no type switch.
+// The example is at most 45 lines of code: gofmt's lines that are neither blank
+// nor comments. It needs no type switch.
 func TestTrainingSchoolIsShort(t *testing.T) {
 	const most = 45
 	files, err := filepath.Glob(schoolFolder + "/*.go")
@@ -76,7 +77,8 @@ func TestTrainingSchoolIsShort(t *testing.T) {
 	}
 }
 
-// linesOfCode counts the lines that have a token, and so are neither blank nor comments.
+// linesOfCode counts the lines that have a token, and so are neither blank nor
+// comments.
 func linesOfCode(source []byte) int {
 	file := token.NewFileSet().AddFile("", -1, len(source))
 	var s scanner.Scanner

@@ -17,11 +17,11 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// intervals say after how many events of an aggregate a snapshot is taken, by the name of its definition; "" is for
-// all that are not named.
+// intervals say after how many events of an aggregate a snapshot is taken, by
+// the name of its definition; "" is for all that are not named.
 type intervals map[string]int
 
-// due tells whether a snapshot is to be taken at a version.
+// due reports whether a snapshot is to be taken at a version.
 func (i intervals) due(definition string, version int64) bool {
 	interval, named := i[definition]
 	if !named {
@@ -59,17 +59,18 @@ func (i intervals) check() error {
 	return nil
 }
 
-// isUnreadable reports whether a snapshot cannot be read for a reason of its own.
+// isUnreadable reports whether a snapshot cannot be read for a reason of its
+// own.
 func isUnreadable(err error) bool {
 	_, mapping := errors.AsType[*persistence.MappingError](err)
 	_, payload := errors.AsType[*domain.PayloadError](err)
 	return mapping || payload
 }
 
-// passedOver reports a snapshot that cannot be used. The events say the same, so
-// the next snapshot replaces it. What follows from a change of the program is the
-// same for all snapshots of a definition and is reported once; what is wrong with
-// one snapshot is reported once for its originator.
+// passedOver reports a snapshot that cannot be used. The events say the same,
+// so the next snapshot replaces it. What follows from a change of the program
+// is the same for all snapshots of a definition and is reported once; what is
+// wrong with one snapshot is reported once for its originator.
 func (a *Application) passedOver(ctx context.Context, definition string, snapshot persistence.StoredEvent, err error) {
 	key := snapshot.OriginatorID.String()
 	level := slog.LevelWarn
@@ -91,8 +92,8 @@ func (a *Application) passedOver(ctx context.Context, definition string, snapsho
 		"definition", definition, "originator", snapshot.OriginatorID, "version", snapshot.OriginatorVersion, "error", err)
 }
 
-// notTaken reports a snapshot that a save could not take. A state that cannot be
-// stored, such as one that is too large, is reported once for its aggregate.
+// notTaken reports a snapshot that a save could not take. A state that cannot
+// be stored, such as one that is too large, is reported once for its aggregate.
 func (a *Application) notTaken(ctx context.Context, definition string, id uuid.UUID, version int64, err error) {
 	_, invalid := errors.AsType[*persistence.InvalidError](err)
 	if (invalid || isUnreadable(err)) && !a.reported.first("state "+id.String()) {

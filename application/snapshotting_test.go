@@ -300,7 +300,8 @@ func TestSnapshotStoreThatFails(t *testing.T) {
 	}
 }
 
-// A snapshot of a version that its aggregate does not have is passed over: what would be saved on it could never be read.
+// A snapshot of a version that its aggregate does not have is passed over: what
+// would be saved on it could never be read.
 func TestSnapshotAheadOfItsEventsIsPassedOver(t *testing.T) {
 	s := newSchool(t, application.WithSnapshotting(nil))
 	s.save(t, RegisterDog("Fido"))

@@ -77,7 +77,8 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 	}
 }
 
-// A snapshot that a program without fingerprints has taken may lack fields, and is the usual case after an upgrade.
+// A snapshot that a program without fingerprints has taken may lack fields, and
+// is the usual case after an upgrade.
 func TestSnapshotWithoutFingerprintIsPassedOverQuietly(t *testing.T) {
 	ctx, store := t.Context(), memory.New()
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
@@ -135,7 +136,8 @@ func TestDamagedSnapshotIsReplaced(t *testing.T) {
 	reads.logs.want(t)
 }
 
-// If the newest snapshot cannot be used, the one before it is: not all events have to be read again.
+// If the newest snapshot cannot be used, the one before it is: not all events
+// have to be read again.
 func TestOlderSnapshotIsUsedInPlaceOfADamagedOne(t *testing.T) {
 	ctx, store := t.Context(), &counting{faulty: newFaulty()}
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
@@ -150,7 +152,8 @@ func TestOlderSnapshotIsUsedInPlaceOfADamagedOne(t *testing.T) {
 	}
 }
 
-// A snapshot of events that were deleted is not used for those that were saved under the same id afterwards.
+// A snapshot of events that were deleted is not used for those that were saved
+// under the same id afterwards.
 func TestSnapshotOfOtherEventsIsNotUsed(t *testing.T) {
 	ctx := t.Context()
 	before := memory.New()

@@ -11,7 +11,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
-// The memory store has no transactions: these tests are about what the application does when one ends.
+// The memory store has no transactions: these tests are about what the
+// application does when one ends.
 
 func TestCommit(t *testing.T) {
 	store := memory.New()

@@ -16,8 +16,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
-// Four versions of one program. Version 2 renames A to AA, in upper case; version 3 adds B, which was 0; version 4 adds
-// C, which was empty, and an event that sets D.
+// Four versions of one program. Version 2 renames A to AA, in upper case;
+// version 3 adds B, which was 0; version 4 adds C, which was empty, and an
+// event that sets D.
 
 // The states of the four versions, each with its event of creation.
 type (
@@ -69,7 +70,8 @@ var (
 	}
 )
 
-// versions are the four programs: what each defines, and the event that each begins a thing with.
+// versions are the four programs: what each defines, and the event that each
+// begins a thing with.
 var versions = []struct {
 	definition *domain.Definition[thing]
 	created    domain.EventOf[thing]

@@ -19,8 +19,8 @@ type learned struct{ Trick string }
 
 func (e learned) Apply(d *Dog) { d.Tricks = append(d.Tricks, e.Trick) }
 
-// praisedDogs is the definition of a program that reads each TrickAdded of the past
-// as two events.
+// praisedDogs is the definition of a program that reads each TrickAdded of the
+// past as two events.
 var praisedDogs = domain.Define("Dog",
 	domain.On("Registered", Registered{}),
 	domain.On("Learned", learned{}),
@@ -76,7 +76,8 @@ func TestUpcastToMany(t *testing.T) {
 			if dog, err := dogs.GetAt(ctx, DogID("Fido"), 2); err != nil || !slices.Equal(dog.Tricks, tricks[:2]) {
 				t.Errorf("at version 2: got %q, %v", dog.Tricks, err)
 			}
-			// A writer that has read an older version meets a conflict, as ever.
+			// A writer that has read an older version meets a conflict, as
+			// ever.
 			stale := RegisterDog("Fido")
 			if err := before.dogs.Save(ctx, stale); !persistence.IsConflict(err) {
 				t.Errorf("got %v, want a conflict", err)

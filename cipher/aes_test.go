@@ -15,7 +15,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 )
 
-// The first bytes of the parts of an envelope whose key id has eight characters.
+// The first bytes of the parts of an envelope whose key id has eight
+// characters.
 const (
 	magicEnd  = 4
 	idLength  = 6
@@ -35,7 +36,8 @@ func TestAESGolden(t *testing.T) {
 	}
 }
 
-// What Encrypt writes is what the documentation of the package says, read here without help of the package.
+// What Encrypt writes is what the documentation of the package says, read here
+// without help of the package.
 func TestAESLayout(t *testing.T) {
 	t.Parallel()
 	state := mustEncrypt(t, mustNew(t, cipher.TopicAES, "key-1:"+key128), "text", "row")
@@ -62,8 +64,9 @@ func TestAESLayout(t *testing.T) {
 	}
 }
 
-// isWantedForChange reports whether err is the right one for a changed byte at position. A changed key id, or length of
-// it, may read as the id of a key that is not there.
+// isWantedForChange reports whether err is the right one for a changed byte at
+// position. A changed key id, or length of it, may read as the id of a key that
+// is not there.
 func isWantedForChange(err error, position int) bool {
 	_, isUnavailable := errors.AsType[*cipher.KeyUnavailableError](err)
 	switch {

@@ -5,21 +5,26 @@ const (
 	// TopicAES names AES.
 	TopicAES = "aes"
 
-	// TopicOriginalAES names OriginalAES. It is the topic of the class in the Python library.
+	// TopicOriginalAES names OriginalAES. It is the topic of the class in the
+	// Python library.
 	TopicOriginalAES = "eventsourcing.cipher:AESCipher"
 )
 
-// Cipher is what New returns. It can be used wherever the framework wants a cipher, by many goroutines at once.
+// Cipher is what New returns. It can be used wherever the framework wants a
+// cipher, by many goroutines at once.
 type Cipher interface {
-	// Encrypt appends the encrypted form of plaintext to dst and returns the extended slice.
+	// Encrypt appends the encrypted form of plaintext to dst and returns the
+	// extended slice.
 	Encrypt(dst, plaintext, associatedData []byte) ([]byte, error)
 
-	// Decrypt appends the plain form of ciphertext to dst and returns the extended slice.
+	// Decrypt appends the plain form of ciphertext to dst and returns the
+	// extended slice.
 	Decrypt(dst, ciphertext, associatedData []byte) ([]byte, error)
 }
 
-// New returns the cipher that topic, the setting CIPHER_TOPIC, names. It returns an *UnknownTopicError for another
-// name, never a cipher that does nothing, and errors of type *KeyError for keys the cipher cannot use.
+// New returns the cipher that topic, the setting CIPHER_TOPIC, names. It
+// returns an *UnknownTopicError for another name, never a cipher that does
+// nothing, and errors of type *KeyError for keys the cipher cannot use.
 func New(topic string, keys ...Key) (Cipher, error) {
 	switch topic {
 	case TopicAES:

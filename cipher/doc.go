@@ -1,15 +1,18 @@
-// Package cipher keeps the state of stored events secret and unaltered in the database.
+// Package cipher keeps the state of stored events secret and unaltered in the
+// database.
 //
 // # Making a key
 //
-// A key is 16, 24 or 32 random bytes, written in base64. Make one, and keep it where secrets are kept, outside the
-// database; whoever loses it loses everything that was encrypted with it:
+// A key is 16, 24 or 32 random bytes, written in base64. Make one, and keep it
+// where secrets are kept, outside the database; whoever loses it loses
+// everything that was encrypted with it:
 //
 //	value, err := cipher.CreateKey(32)
 //
 // # Choosing a cipher
 //
-// ParseKeys reads the setting CIPHER_KEY, and New finds the cipher that the setting CIPHER_TOPIC names:
+// ParseKeys reads the setting CIPHER_KEY, and New finds the cipher that the
+// setting CIPHER_TOPIC names:
 //
 //	keys, err := cipher.ParseKeys(value)
 //	...
@@ -21,22 +24,26 @@
 //   - OriginalAES ("eventsourcing.cipher:AESCipher") reads and writes the layout of the Python library, for a database
 //     that is shared with it. It binds nothing: see OriginalAES for what that costs.
 //
-// Neither reads what the other wrote, and neither ever returns its input as if it were plain text.
+// Neither reads what the other wrote, and neither ever returns its input as if
+// it were plain text.
 //
 // # Rotating keys
 //
-// The first key encrypts, all keys decrypt. To rotate, put a new key in front and keep the old one behind it:
+// The first key encrypts, all keys decrypt. To rotate, put a new key in front
+// and keep the old one behind it:
 //
 //	CIPHER_KEY="<new key>,<old key>"
 //
-// If several processes share a database, first add the new key behind the old one everywhere, and then put it in
-// front, so that no process meets a key it has not been given. Each key has an id, which is stored with every
+// If several processes share a database, first add the new key behind the old
+// one everywhere, and then put it in front, so that no process meets a key it
+// has not been given. Each key has an id, which is stored with every
 // ciphertext. It is derived from the key, unless the setting gives one:
 //
 //	CIPHER_KEY="2026-02:<new key>,2025-11:<old key>"
 //
-// Ids are not secret. They have 1 to 16 characters out of A-Z, a-z, 0-9, '.', '_' and '-'. Giving an old key another
-// id makes its ciphertexts unreadable until the id is given back.
+// Ids are not secret. They have 1 to 16 characters out of A-Z, a-z, 0-9, '.',
+// '_' and '-'. Giving an old key another id makes its ciphertexts unreadable
+// until the id is given back.
 //
 // # The envelope
 //
@@ -52,13 +59,15 @@
 //	19+n    m     ciphertext, as long as the plain text
 //	19+n+m  16    tag
 //
-// The header, which is everything before the nonce, is not encrypted. It is authenticated, together with the
-// associated data that the caller gives. Each of the two is preceded by its length, as 8 bytes in big-endian order, so
-// that nothing can be moved from one to the other:
+// The header, which is everything before the nonce, is not encrypted. It is
+// authenticated, together with the associated data that the caller gives. Each
+// of the two is preceded by its length, as 8 bytes in big-endian order, so that
+// nothing can be moved from one to the other:
 //
 //	length(header) header length(associated data) associated data
 //
-// No JSON document, no UTF-8 text and no zlib or zstd stream begins with the magic.
+// No JSON document, no UTF-8 text and no zlib or zstd stream begins with the
+// magic.
 //
 // # Guarantees of AES
 //
@@ -69,7 +78,8 @@
 //     everything else with ErrDecrypt, which does not say why.
 //  5. No error and no log output contains a key, a plain text or a ciphertext.
 //
-// A cipher cannot notice that a row was deleted, or that it was replaced by an earlier ciphertext of the same row.
-// The length of a state that was compressed before it was encrypted says something about its content: keep secrets and
+// A cipher cannot notice that a row was deleted, or that it was replaced by an
+// earlier ciphertext of the same row. The length of a state that was compressed
+// before it was encrypted says something about its content: keep secrets and
 // text chosen by an attacker out of the same compressed event.
 package cipher

@@ -13,20 +13,23 @@ const (
 	envelopeFixed     = len(envelopeMagic) + 3 // the header without the key id
 )
 
-// envelope is a ciphertext taken apart. Its fields are parts of the ciphertext, not copies.
+// envelope is a ciphertext taken apart. Its fields are parts of the ciphertext,
+// not copies.
 type envelope struct {
 	header []byte // everything before the nonce
 	keyID  []byte // the end of header
 	sealed []byte // nonce, ciphertext and tag
 }
 
-// IsEnvelope reports whether state begins like a state that was encrypted by AES. It tells encrypted rows from others,
-// for example when no cipher has been configured; that the state can be decrypted it does not tell.
+// IsEnvelope reports whether state begins like a state that was encrypted by
+// AES. It tells encrypted rows from others, for example when no cipher has been
+// configured; that the state can be decrypted it does not tell.
 func IsEnvelope(state []byte) bool {
 	return bytes.HasPrefix(state, []byte(envelopeMagic))
 }
 
-// parseEnvelope checks everything that can be checked without a key. The key id is checked because it will be shown.
+// parseEnvelope checks everything that can be checked without a key. The key id
+// is checked because it will be shown.
 func parseEnvelope(state []byte) (envelope, error) {
 	if !IsEnvelope(state) {
 		return envelope{}, ErrNotEnvelope

@@ -6,18 +6,22 @@ import (
 	"strings"
 )
 
-// ErrDecrypt is returned for every ciphertext that cannot be opened: too short, altered, of an unknown version, made
-// with another key or for another row. There is one error with one text, because the difference would help only
+// ErrDecrypt is returned for every ciphertext that cannot be opened: too short,
+// altered, of an unknown version, made with another key or for another row.
+// There is one error with one text, because the difference would help only
 // those who probe.
 var ErrDecrypt = errors.New("cipher: state cannot be decrypted")
 
-// ErrNotEnvelope is returned by AES for a state that does not begin like an envelope. It is plain text, it was
-// compressed without being encrypted, or it was written by OriginalAES.
+// ErrNotEnvelope is returned by AES for a state that does not begin like an
+// envelope. It is plain text, it was compressed without being encrypted, or it
+// was written by OriginalAES.
 var ErrNotEnvelope = errors.New("cipher: the state was stored without the cipher aes: before it was configured, or by another program")
 
-// KeyUnavailableError says that a state was encrypted with a key that this cipher has not been given.
+// KeyUnavailableError says that a state was encrypted with a key that this
+// cipher has not been given.
 type KeyUnavailableError struct {
-	// KeyID is the id in the envelope. It is not authenticated, but it has the form of an id.
+	// KeyID is the id in the envelope. It is not authenticated, but it has the
+	// form of an id.
 	KeyID string
 }
 
@@ -29,8 +33,8 @@ func (e *KeyUnavailableError) Error() string {
 // NeedsSettings reports that a cipher with the key opens the state.
 func (e *KeyUnavailableError) NeedsSettings() bool { return true }
 
-// KeyExhaustedError says that a key has encrypted as many messages as is safe in this process. The remedy is a new
-// key in front of it.
+// KeyExhaustedError says that a key has encrypted as many messages as is safe
+// in this process. The remedy is a new key in front of it.
 type KeyExhaustedError struct {
 	// KeyID is the id of the key.
 	KeyID string
@@ -41,8 +45,8 @@ func (e *KeyExhaustedError) Error() string {
 	return fmt.Sprintf("cipher: key %q has encrypted %d messages, put a new key in front", e.KeyID, uint64(maxMessages))
 }
 
-// KeyError says what is wrong with one of the keys of a setting or of an argument list. It never contains a key or a
-// part of one.
+// KeyError says what is wrong with one of the keys of a setting or of an
+// argument list. It never contains a key or a part of one.
 type KeyError struct {
 	// Position counts the keys from 1. It is 0 where there is no list.
 	Position int
@@ -59,8 +63,8 @@ func (e *KeyError) Error() string {
 	return fmt.Sprintf("cipher: key %d: %s", e.Position, e.Reason)
 }
 
-// UnknownTopicError says that no cipher has the wanted name. It does not repeat the name: a key that was put into the
-// wrong setting would end up in a log.
+// UnknownTopicError says that no cipher has the wanted name. It does not repeat
+// the name: a key that was put into the wrong setting would end up in a log.
 type UnknownTopicError struct {
 	// Length is the length of the wanted name, in bytes.
 	Length int

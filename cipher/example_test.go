@@ -63,7 +63,8 @@ func ExampleNew() {
 	// cipher: unknown topic of 5 bytes, want one of aes, eventsourcing.cipher:AESCipher
 }
 
-// After a rotation the old key still reads, and without it the error names the id of the missing key.
+// After a rotation the old key still reads, and without it the error names the
+// id of the missing key.
 func ExampleKeyUnavailableError() {
 	before, err := cipher.ParseKeys("old:AAECAwQFBgcICQoLDA0ODw==")
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 )
 
-// FuzzAES reads arbitrary states, which must be refused with a documented error, and encrypts them, which must be
-// undone by decrypting.
+// FuzzAES reads arbitrary states, which must be refused with a documented
+// error, and encrypts them, which must be undone by decrypting.
 func FuzzAES(f *testing.F) {
 	for _, vector := range readVectors(f, "envelope.txt") {
 		f.Add(fromHex(f, vector[3]), fromHex(f, vector[1]))

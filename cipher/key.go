@@ -13,24 +13,27 @@ import (
 	"strings"
 )
 
-// maxKeyID is shorter than the base64 form of the shortest key (24 characters), so a key put in the place of an id is
-// refused, and neither stored in every row nor printed.
+// maxKeyID is shorter than the base64 form of the shortest key (24 characters),
+// so a key put in the place of an id is refused, and neither stored in every
+// row nor printed.
 const maxKeyID = 16
 
-// Key is a secret key with the id that is stored beside everything it encrypts. Keys come from ParseKeys and NewKey;
-// the zero Key is refused by every cipher.
+// Key is a secret key with the id that is stored beside everything it encrypts.
+// Keys come from ParseKeys and NewKey; the zero Key is refused by every cipher.
 //
-// A Key may be passed to loggers and formatters: they see its id, never its bytes. Keys are not comparable with ==.
+// A Key may be passed to loggers and formatters: they see its id, never its
+// bytes. Keys are not comparable with ==.
 type Key struct {
 	id string
 
-	// secret returns the bytes. A closure is opaque to the printers that follow pointers and unexported fields by
-	// reflection, such as those of test libraries.
+	// secret returns the bytes. A closure is opaque to the printers that follow
+	// pointers and unexported fields by reflection, such as those of test
+	// libraries.
 	secret func() []byte
 }
 
-// CreateKey returns the base64 form of size random bytes, to be used as a CIPHER_KEY. Size is 16, 24 or 32; another
-// one returns a *KeyError.
+// CreateKey returns the base64 form of size random bytes, to be used as a
+// CIPHER_KEY. Size is 16, 24 or 32; another one returns a *KeyError.
 func CreateKey(size int) (string, error) {
 	if err := checkSize(size, "bytes"); err != nil {
 		return "", err
@@ -40,8 +43,9 @@ func CreateKey(size int) (string, error) {
 	return base64.StdEncoding.EncodeToString(secret), nil
 }
 
-// NewKey returns a key for bytes that come from elsewhere than a setting, for example from a key management service.
-// It copies secret, which has 16, 24 or 32 bytes. An empty id is replaced by one derived from the bytes, which is the
+// NewKey returns a key for bytes that come from elsewhere than a setting, for
+// example from a key management service. It copies secret, which has 16, 24 or
+// 32 bytes. An empty id is replaced by one derived from the bytes, which is the
 // one ParseKeys gives. Errors are of type *KeyError.
 func NewKey(id string, secret []byte) (Key, error) {
 	if err := checkSecret(secret, "bytes"); err != nil {
@@ -50,8 +54,9 @@ func NewKey(id string, secret []byte) (Key, error) {
 	return newKey(id, secret)
 }
 
-// ParseKeys reads the setting CIPHER_KEY: keys in standard base64, separated by commas, each optionally with an id in
-// front of it and a colon between them. Spaces around a key are ignored. The first key is to encrypt, all are to
+// ParseKeys reads the setting CIPHER_KEY: keys in standard base64, separated by
+// commas, each optionally with an id in front of it and a colon between them.
+// Spaces around a key are ignored. The first key is to encrypt, all are to
 // decrypt.
 //
 // All mistakes are reported together, as errors of type *KeyError.
@@ -87,7 +92,8 @@ func parseKey(field string) (Key, error) {
 	return newKey(id, secret)
 }
 
-// decodeSecret drops the error of the base64 package, which would tell a position inside the key.
+// decodeSecret drops the error of the base64 package, which would tell a
+// position inside the key.
 func decodeSecret(encoded string) ([]byte, error) {
 	if encoded == "" {
 		return nil, &KeyError{Reason: "want standard base64, got nothing"}
@@ -110,8 +116,9 @@ func newKey(id string, secret []byte) (Key, error) {
 	return Key{id: id, secret: func() []byte { return secret }}, nil
 }
 
-// deriveKeyID is part of the stored format: another derivation would make every row written without an explicit id
-// unreadable. The prefix keeps the hash from being of use anywhere else.
+// deriveKeyID is part of the stored format: another derivation would make every
+// row written without an explicit id unreadable. The prefix keeps the hash from
+// being of use anywhere else.
 func deriveKeyID(secret []byte) string {
 	hash := sha256.New()
 	io.WriteString(hash, "eventsourcing cipher key id\x00") // a hash never fails
@@ -155,7 +162,8 @@ func checkSize(size int, unit string) error {
 	return &KeyError{Reason: fmt.Sprintf("want 16, 24 or 32 %s, got %d", unit, size)}
 }
 
-// checkDistinct compares each key with those before it. Zero keys are somebody else's mistake and are passed over.
+// checkDistinct compares each key with those before it. Zero keys are somebody
+// else's mistake and are passed over.
 func checkDistinct(keys []Key) (mistakes []error) {
 	for i := range keys {
 		for j := range i {
@@ -167,7 +175,8 @@ func checkDistinct(keys []Key) (mistakes []error) {
 	return mistakes
 }
 
-// clash says why key cannot be in one list with other, which is at position; it is empty if it can.
+// clash says why key cannot be in one list with other, which is at position; it
+// is empty if it can.
 func clash(key, other Key, position int) string {
 	switch {
 	case key.isZero() || other.isZero():
@@ -188,13 +197,15 @@ func atPosition(err error, position int) error {
 	return err
 }
 
-// ID returns the id that is stored beside everything the key encrypts. It is not secret.
+// ID returns the id that is stored beside everything the key encrypts. It is
+// not secret.
 func (k Key) ID() string { return k.id }
 
 // String returns a text with the id of the key.
 func (k Key) String() string { return "cipher.Key(" + k.id + ")" }
 
-// Format writes what String returns, for every verb, so that no verb prints the fields.
+// Format writes what String returns, for every verb, so that no verb prints the
+// fields.
 func (k Key) Format(state fmt.State, _ rune) {
 	io.WriteString(state, k.String()) // a formatter has nowhere to report an error
 }
@@ -202,7 +213,8 @@ func (k Key) Format(state fmt.State, _ rune) {
 // LogValue returns what String returns.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// MarshalText returns what String returns, so that an encoder writes the id and not the key. There is no way back.
+// MarshalText returns what String returns, so that an encoder writes the id and
+// not the key. There is no way back.
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 func (k Key) isZero() bool { return k.secret == nil }

@@ -144,7 +144,8 @@ func TestNewKey(t *testing.T) {
 	}
 }
 
-// Whatever is done with a key by printing, logging or encoding, its bytes do not come out.
+// Whatever is done with a key by printing, logging or encoding, its bytes do
+// not come out.
 func TestKeyIsNeverRevealed(t *testing.T) {
 	t.Parallel()
 	const canary = "canary-0123456789-canary-abcdefg"
@@ -188,7 +189,8 @@ func TestKeyIsNeverRevealed(t *testing.T) {
 	}
 }
 
-// printEveryWay concatenates the outputs. That an encoder refuses a value is as good as one that hides it.
+// printEveryWay concatenates the outputs. That an encoder refuses a value is as
+// good as one that hides it.
 func printEveryWay(t *testing.T, value any) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -203,7 +205,8 @@ func printEveryWay(t *testing.T, value any) string {
 	return out.String()
 }
 
-// formsOf has beginnings of the secret, in the forms in which a printer would write bytes.
+// formsOf has beginnings of the secret, in the forms in which a printer would
+// write bytes.
 func formsOf(secret string) map[string]string {
 	head := []byte(secret[:6])
 	return map[string]string{

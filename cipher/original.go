@@ -2,20 +2,24 @@ package cipher
 
 import "slices"
 
-// OriginalAES encrypts with AES-GCM in the layout of the class AESCipher of the Python library eventsourcing: nonce
-// (12 bytes), tag (16 bytes), ciphertext. It is safe for concurrent use.
+// OriginalAES encrypts with AES-GCM in the layout of the class AESCipher of the
+// Python library eventsourcing: nonce (12 bytes), tag (16 bytes), ciphertext.
+// It is safe for concurrent use.
 //
-// Use it only for a database that is shared with Python. The layout has no room for associated data, which are
-// ignored. Every single state is still secret and unaltered, but whoever can write to the database can move states
-// between rows, and they open there: one account's deposit becomes another's. Nor does a state name its key, so with
-// several keys decryption tries one after the other.
+// Use it only for a database that is shared with Python. The layout has no room
+// for associated data, which are ignored. Every single state is still secret
+// and unaltered, but whoever can write to the database can move states between
+// rows, and they open there: one account's deposit becomes another's. Nor does
+// a state name its key, so with several keys decryption tries one after the
+// other.
 type OriginalAES struct {
 	ring    ring
 	scratch scratchPool
 }
 
-// NewOriginalAES returns a cipher that encrypts with the first key and decrypts with all. No keys, zero keys, the same
-// key twice and two keys with one id are reported together, as errors of type *KeyError.
+// NewOriginalAES returns a cipher that encrypts with the first key and decrypts
+// with all. No keys, zero keys, the same key twice and two keys with one id are
+// reported together, as errors of type *KeyError.
 func NewOriginalAES(keys ...Key) (*OriginalAES, error) {
 	ring, err := newRing(keys)
 	if err != nil {
@@ -24,10 +28,12 @@ func NewOriginalAES(keys ...Key) (*OriginalAES, error) {
 	return &OriginalAES{ring: ring}, nil
 }
 
-// Encrypt appends nonce, tag and encrypted plaintext to dst and returns the extended slice. It is 28 bytes longer than
-// the plaintext. The associated data are ignored. dst may overlap plaintext.
+// Encrypt appends nonce, tag and encrypted plaintext to dst and returns the
+// extended slice. It is 28 bytes longer than the plaintext. The associated data
+// are ignored. dst may overlap plaintext.
 //
-// After 2³² messages with one key it returns a *KeyExhaustedError; AES.Encrypt says how they are counted.
+// After 2³² messages with one key it returns a *KeyExhaustedError; AES.Encrypt
+// says how they are counted.
 func (c *OriginalAES) Encrypt(dst, plaintext, _ []byte) ([]byte, error) {
 	key, err := c.ring.active()
 	if err != nil {
@@ -41,7 +47,8 @@ func (c *OriginalAES) Encrypt(dst, plaintext, _ []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// moveTagForward makes ciphertext and tag, the order of Go, into tag and ciphertext.
+// moveTagForward makes ciphertext and tag, the order of Go, into tag and
+// ciphertext.
 func moveTagForward(sealed []byte) {
 	var tag [tagSize]byte
 	copy(tag[:], sealed[len(sealed)-tagSize:])
@@ -49,8 +56,9 @@ func moveTagForward(sealed []byte) {
 	copy(sealed, tag[:])
 }
 
-// Decrypt appends the plain text of ciphertext to dst and returns the extended slice. Its only error is ErrDecrypt, and
-// then what dst had behind its length is undefined. The associated data are ignored. dst may overlap ciphertext.
+// Decrypt appends the plain text of ciphertext to dst and returns the extended
+// slice. Its only error is ErrDecrypt, and then what dst had behind its length
+// is undefined. The associated data are ignored. dst may overlap ciphertext.
 func (c *OriginalAES) Decrypt(dst, ciphertext, _ []byte) ([]byte, error) {
 	if len(ciphertext) < nonceSize+tagSize {
 		return nil, ErrDecrypt
@@ -66,7 +74,8 @@ func (c *OriginalAES) Decrypt(dst, ciphertext, _ []byte) ([]byte, error) {
 	return nil, ErrDecrypt
 }
 
-// appendTagLast appends original, which has the tag before the ciphertext, in the order of Go.
+// appendTagLast appends original, which has the tag before the ciphertext, in
+// the order of Go.
 func appendTagLast(dst, original []byte) []byte {
 	nonce, rest := original[:nonceSize], original[nonceSize:]
 	dst = append(dst, nonce...)

@@ -13,12 +13,14 @@ const (
 	nonceSize = 12
 	tagSize   = 16
 
-	// maxMessages is how many messages one key may encrypt with random nonces. With more, the chance that a nonce
-	// repeats is no longer negligible, and a repeated nonce reveals both messages and permits forgeries.
+	// maxMessages is how many messages one key may encrypt with random nonces.
+	// With more, the chance that a nonce repeats is no longer negligible, and a
+	// repeated nonce reveals both messages and permits forgeries.
 	maxMessages = 1 << 32
 )
 
-// ring has the keys of a cipher, ready for use. The first encrypts. It does not change after newRing.
+// ring has the keys of a cipher, ready for use. The first encrypts. It does not
+// change after newRing.
 type ring []*ringKey
 
 // ringKey is a key whose schedule has been computed once, for all goroutines.
@@ -26,7 +28,8 @@ type ringKey struct {
 	id     string
 	header []byte
 
-	// aead puts a random nonce in front of the ciphertext and the tag behind it.
+	// aead puts a random nonce in front of the ciphertext and the tag behind
+	// it.
 	aead stdcipher.AEAD
 
 	// sealed counts the messages encrypted since the ring was made.

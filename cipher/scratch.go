@@ -2,10 +2,12 @@ package cipher
 
 import "sync"
 
-// maxScratch is the largest buffer that is kept for reuse, in bytes. Rare large states must not pin memory for ever.
+// maxScratch is the largest buffer that is kept for reuse, in bytes. Rare large
+// states must not pin memory for ever.
 const maxScratch = 64 << 10
 
-// scratchPool has buffers for associated data and ciphertexts. Plain text is never put into one, because they live on.
+// scratchPool has buffers for associated data and ciphertexts. Plain text is
+// never put into one, because they live on.
 type scratchPool struct{ pool sync.Pool }
 
 func (p *scratchPool) get() *[]byte {

@@ -8,22 +8,26 @@ const (
 	// TopicZstd names Zstd.
 	TopicZstd = "zstd"
 
-	// TopicOriginalZlib names Zlib, too. It is the topic of the class in the Python library.
+	// TopicOriginalZlib names Zlib, too. It is the topic of the class in the
+	// Python library.
 	TopicOriginalZlib = "eventsourcing.compressor:ZlibCompressor"
 )
 
-// Compressor is what New returns. It can be used wherever the framework wants a compressor, by many goroutines at
-// once.
+// Compressor is what New returns. It can be used wherever the framework wants a
+// compressor, by many goroutines at once.
 type Compressor interface {
-	// Compress appends the compressed form of src to dst and returns the extended slice.
+	// Compress appends the compressed form of src to dst and returns the
+	// extended slice.
 	Compress(dst, src []byte) ([]byte, error)
 
-	// Decompress appends the plain form of src to dst and returns the extended slice.
+	// Decompress appends the plain form of src to dst and returns the extended
+	// slice.
 	Decompress(dst, src []byte) ([]byte, error)
 }
 
-// New returns the compressor that topic, the setting COMPRESSOR_TOPIC, names. It returns an *UnknownTopicError for
-// another name, never a compressor that does nothing, and errors of type *OptionError for options out of range.
+// New returns the compressor that topic, the setting COMPRESSOR_TOPIC, names.
+// It returns an *UnknownTopicError for another name, never a compressor that
+// does nothing, and errors of type *OptionError for options out of range.
 func New(topic string, options ...Option) (Compressor, error) {
 	switch topic {
 	case TopicZlib, TopicOriginalZlib:

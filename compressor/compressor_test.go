@@ -85,7 +85,8 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// Even the short states of ordinary events, which hardly repeat anything, become smaller.
+// Even the short states of ordinary events, which hardly repeat anything,
+// become smaller.
 func TestMakesSmaller(t *testing.T) {
 	t.Parallel()
 	forEachTopic(t, func(t *testing.T, topic string) {
@@ -99,7 +100,8 @@ func TestMakesSmaller(t *testing.T) {
 	})
 }
 
-// dst may be nil, have contents or have room. The contents do not count against the limit.
+// dst may be nil, have contents or have room. The contents do not count against
+// the limit.
 func TestAppends(t *testing.T) {
 	t.Parallel()
 	forEachTopic(t, func(t *testing.T, topic string) {
@@ -121,7 +123,8 @@ func TestAppends(t *testing.T) {
 	})
 }
 
-// What is returned does not change with the next use, although buffers are used again.
+// What is returned does not change with the next use, although buffers are used
+// again.
 func TestResultsAreIndependent(t *testing.T) {
 	t.Parallel()
 	forEachTopic(t, func(t *testing.T, topic string) {
@@ -163,7 +166,8 @@ func TestConcurrentUse(t *testing.T) {
 	})
 }
 
-// A state that has exactly the size of the limit passes both ways, one byte more neither.
+// A state that has exactly the size of the limit passes both ways, one byte
+// more neither.
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	forEachTopic(t, func(t *testing.T, topic string) {
@@ -221,7 +225,8 @@ func TestDamage(t *testing.T) {
 	})
 }
 
-// Both formats have a checksum. A changed byte is refused, or was one that means nothing.
+// Both formats have a checksum. A changed byte is refused, or was one that
+// means nothing.
 func TestChangedByte(t *testing.T) {
 	t.Parallel()
 	forEachTopic(t, func(t *testing.T, topic string) {
@@ -254,7 +259,8 @@ func TestErrorsDoNotRevealContent(t *testing.T) {
 	})
 }
 
-// A bomb is refused without memory for what it would become. Not parallel, because it measures the whole process.
+// A bomb is refused without memory for what it would become. Not parallel,
+// because it measures the whole process.
 func TestBombs(t *testing.T) {
 	const limit, allowed = 1 << 20, 8 << 20
 	for name, bomb := range bombs(t) {
@@ -292,8 +298,8 @@ func bombs(t *testing.T) map[string][]byte {
 
 var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 
-// repeatBlocks is a frame with a window of 1 MiB, that does not tell its size, with n blocks of four bytes that each
-// stand for 128 KiB.
+// repeatBlocks is a frame with a window of 1 MiB, that does not tell its size,
+// with n blocks of four bytes that each stand for 128 KiB.
 func repeatBlocks(n int) []byte {
 	const size, repeated, last = 128 << 10, 1 << 1, 1
 	block := func(header int) []byte { return []byte{byte(header), byte(header >> 8), byte(header >> 16), 'x'} }

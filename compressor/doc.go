@@ -1,4 +1,5 @@
-// Package compressor makes the state of stored events smaller, and refuses to make it larger than it should be.
+// Package compressor makes the state of stored events smaller, and refuses to
+// make it larger than it should be.
 //
 // # Choosing a compressor
 //
@@ -12,23 +13,27 @@
 //   - Zlib ("zlib", "eventsourcing.compressor:ZlibCompressor") has the format of the Python library, for a database
 //     that is shared with it.
 //
-// Neither reads what the other wrote. NewZlib and NewZstd return the concrete types. All three take options:
+// Neither reads what the other wrote. NewZlib and NewZstd return the concrete
+// types. All three take options:
 //
 //	c, err := compressor.NewZstd(compressor.WithLevel(9), compressor.WithLimit(1<<20))
 //
 // # The limit
 //
-// A few bytes of a compressed state can stand for gigabytes, and whoever can write to the database can put them
-// there. So decompressing stops at a limit, which is DefaultLimit unless WithLimit says otherwise, with a
-// *TooLargeError. It never allocates much more than the limit. Compress refuses what is larger as well, so that
-// nothing is stored that cannot be read again: a limit may be raised later, but not lowered below the largest state.
+// A few bytes of a compressed state can stand for gigabytes, and whoever can
+// write to the database can put them there. So decompressing stops at a limit,
+// which is DefaultLimit unless WithLimit says otherwise, with a *TooLargeError.
+// It never allocates much more than the limit. Compress refuses what is larger
+// as well, so that nothing is stored that cannot be read again: a limit may be
+// raised later, but not lowered below the largest state.
 //
-// Everything else that is wrong with a compressed state is ErrDamaged. A state is one whole stream, so anything after
-// its end counts as damage.
+// Everything else that is wrong with a compressed state is ErrDamaged. A state
+// is one whole stream, so anything after its end counts as damage.
 //
 // # Together with a cipher
 //
-// A state is compressed before it is encrypted, and decompressed after it has been decrypted and thereby found
-// genuine. The length of what is stored then says something about the content: keep secrets and text chosen by an
-// attacker out of the same event.
+// A state is compressed before it is encrypted, and decompressed after it has
+// been decrypted and thereby found genuine. The length of what is stored then
+// says something about the content: keep secrets and text chosen by an attacker
+// out of the same event.
 package compressor

@@ -6,18 +6,21 @@ import (
 	"strings"
 )
 
-// ErrDamaged is returned, wrapped with the reason, for a state that is not one whole stream of the compressor's
-// format: altered, cut short, written by another compressor or not compressed at all.
+// ErrDamaged is returned, wrapped with the reason, for a state that is not one
+// whole stream of the compressor's format: altered, cut short, written by
+// another compressor or not compressed at all.
 var ErrDamaged = errors.New("compressor: state is damaged")
 
 var errTrailing = errors.New("bytes after the end")
 
-// damaged keeps only the text of the cause. Its identity belongs to a library that may be exchanged.
+// damaged keeps only the text of the cause. Its identity belongs to a library
+// that may be exchanged.
 func damaged(cause error) error {
 	return fmt.Errorf("%w: %v", ErrDamaged, cause)
 }
 
-// TooLargeError says that a state is, or claims to become, larger than the limit.
+// TooLargeError says that a state is, or claims to become, larger than the
+// limit.
 type TooLargeError struct {
 	// Limit is the limit, in bytes.
 	Limit int
@@ -36,7 +39,8 @@ type OptionError struct {
 	// Option is the name of the option without "With", in lower case.
 	Option string
 
-	// Value is the refused value, and Min and Max are the smallest and the largest that would be accepted.
+	// Value is the refused value, and Min and Max are the smallest and the
+	// largest that would be accepted.
 	Value, Min, Max int
 }
 

@@ -35,7 +35,8 @@ func ExampleNew() {
 	// compressor: unknown topic "gzip", want one of eventsourcing.compressor:ZlibCompressor, zlib, zstd
 }
 
-// What would become larger than the limit is refused before it takes the memory.
+// What would become larger than the limit is refused before it takes the
+// memory.
 func ExampleWithLimit() {
 	writer, err := compressor.NewZlib()
 	if err != nil {

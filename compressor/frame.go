@@ -16,8 +16,9 @@ const (
 
 var errFrameKind = errors.New("zstd: skippable frame or dictionary")
 
-// checkFrame refuses what the decoder would accept: sizes whose memory it would allocate before it has seen that many
-// bytes, several frames in a row, frames to be skipped, and nothing at all.
+// checkFrame refuses what the decoder would accept: sizes whose memory it would
+// allocate before it has seen that many bytes, several frames in a row, frames
+// to be skipped, and nothing at all.
 func (c *Zstd) checkFrame(src []byte) error {
 	var header zstd.Header
 	blocks, err := header.DecodeAndStrip(src)
@@ -50,7 +51,8 @@ func checkEnd(blocks []byte, hasChecksum bool) error {
 	return nil
 }
 
-// blockSize returns the size of the first block with its header, and whether it is the last block of its frame.
+// blockSize returns the size of the first block with its header, and whether it
+// is the last block of its frame.
 func blockSize(blocks []byte) (size int, last bool) {
 	if len(blocks) < blockHeaderSize {
 		return blockHeaderSize, true

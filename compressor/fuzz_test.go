@@ -8,8 +8,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 )
 
-// FuzzZlib decompresses arbitrary bytes, which must not take more memory than the limit explains and must be refused
-// with a documented error, and compresses them, which must be undone by decompressing.
+// FuzzZlib decompresses arbitrary bytes, which must not take more memory than
+// the limit explains and must be refused with a documented error, and
+// compresses them, which must be undone by decompressing.
 func FuzzZlib(f *testing.F) {
 	for _, vector := range readVectors(f, "python.txt") {
 		f.Add(fromHex(f, vector[1]))

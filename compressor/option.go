@@ -2,7 +2,8 @@ package compressor
 
 import "errors"
 
-// DefaultLimit is how large a state may be when it is not compressed, in bytes, unless WithLimit says otherwise.
+// DefaultLimit is how large a state may be when it is not compressed, in bytes,
+// unless WithLimit says otherwise.
 const DefaultLimit = 16 << 20
 
 // maxLimit keeps sizes within an int on every platform.
@@ -13,16 +14,18 @@ type Option func(*settings)
 
 type settings struct{ limit, level int }
 
-// WithLimit sets how large a state may be when it is not compressed, in bytes, from 1 to 2³⁰. The default is
-// DefaultLimit.
+// WithLimit sets how large a state may be when it is not compressed, in bytes,
+// from 1 to 2³⁰. The default is DefaultLimit.
 func WithLimit(bytes int) Option {
 	return func(s *settings) { s.limit = bytes }
 }
 
-// WithLevel sets how much time to spend on making states small. The levels of Zlib are 1 (fast) to 9 (small), with 7
-// as the default, because the levels below it store states as short as most events without making them smaller. Those
-// of Zstd are 1 to 22, with 3 as the default; neighbours may have the same effect. The level matters for compressing
-// only, and may be changed at any time.
+// WithLevel sets how much time to spend on making states small. The levels of
+// Zlib are 1 (fast) to 9 (small), with 7 as the default, because the levels
+// below it store states as short as most events without making them smaller.
+// Those of Zstd are 1 to 22, with 3 as the default; neighbours may have the
+// same effect. The level matters for compressing only, and may be changed at
+// any time.
 func WithLevel(level int) Option {
 	return func(s *settings) { s.level = level }
 }

@@ -10,12 +10,13 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
-// defaultZlibLevel is the lowest level at which states without repetitions, as those of most events are, become
-// smaller. It is still faster than the usual level 6 of the standard library.
+// defaultZlibLevel is the lowest level at which states without repetitions, as
+// those of most events are, become smaller. It is still faster than the usual
+// level 6 of the standard library.
 const defaultZlibLevel = 7
 
-// Zlib compresses in the zlib format (RFC 1950), which zlib.compress of Python writes and zlib.decompress reads. It is
-// safe for concurrent use.
+// Zlib compresses in the zlib format (RFC 1950), which zlib.compress of Python
+// writes and zlib.decompress reads. It is safe for concurrent use.
 type Zlib struct {
 	settings settings
 	writers  sync.Pool // of *zlibWriter
@@ -34,8 +35,8 @@ func (w *zlibWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// zlibReader reads from a slice that each use brings along. z is nil before the first use, because it can only be made
-// from the beginning of a stream.
+// zlibReader reads from a slice that each use brings along. z is nil before the
+// first use, because it can only be made from the beginning of a stream.
 type zlibReader struct {
 	in bytes.Reader
 	z  io.ReadCloser
@@ -50,8 +51,9 @@ func NewZlib(options ...Option) (*Zlib, error) {
 	return &Zlib{settings: settings}, nil
 }
 
-// Compress appends the compressed form of src to dst and returns the extended slice. It returns a *TooLargeError if src
-// is larger than the limit. The spare capacity of dst must not overlap src.
+// Compress appends the compressed form of src to dst and returns the extended
+// slice. It returns a *TooLargeError if src is larger than the limit. The spare
+// capacity of dst must not overlap src.
 func (c *Zlib) Compress(dst, src []byte) ([]byte, error) {
 	if len(src) > c.settings.limit {
 		return nil, &TooLargeError{Limit: c.settings.limit}
@@ -79,9 +81,10 @@ func (c *Zlib) writer() (*zlibWriter, error) {
 	return w, err
 }
 
-// Decompress appends the plain form of src to dst and returns the extended slice. It returns a *TooLargeError if that
-// form is larger than the limit, and an error that wraps ErrDamaged for anything else. The spare capacity of dst must
-// not overlap src, and its contents are undefined after an error.
+// Decompress appends the plain form of src to dst and returns the extended
+// slice. It returns a *TooLargeError if that form is larger than the limit, and
+// an error that wraps ErrDamaged for anything else. The spare capacity of dst
+// must not overlap src, and its contents are undefined after an error.
 func (c *Zlib) Decompress(dst, src []byte) ([]byte, error) {
 	r, ok := c.readers.Get().(*zlibReader)
 	if !ok {
@@ -113,7 +116,8 @@ func (r *zlibReader) reset(src []byte) (err error) {
 	return err
 }
 
-// appendTo reads to the end of the stream, where the checksum is, or one byte past the limit.
+// appendTo reads to the end of the stream, where the checksum is, or one byte
+// past the limit.
 func (r *zlibReader) appendTo(dst []byte, limit int) ([]byte, error) {
 	end := len(dst) + limit
 	dst = slices.Grow(dst, min(limit+1, 4*r.in.Len()))

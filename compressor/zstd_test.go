@@ -24,7 +24,8 @@ func TestZstdReadsReference(t *testing.T) {
 	}
 }
 
-// Frames that other writers produce, with and without a size in the header and a checksum at the end.
+// Frames that other writers produce, with and without a size in the header and
+// a checksum at the end.
 func TestZstdReadsOtherWriters(t *testing.T) {
 	t.Parallel()
 	c := mustNew(t, compressor.TopicZstd)

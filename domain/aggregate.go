@@ -8,8 +8,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// Aggregate makes a struct an aggregate: embed it by value. It holds the identity, the version, the times and the
-// events that were not saved yet. The zero Aggregate belongs to no Definition and cannot trigger events; aggregates
+// Aggregate makes a struct an aggregate: embed it by value. It holds the
+// identity, the version, the times and the events that were not saved yet. The
+// zero Aggregate belongs to no Definition and cannot trigger events; aggregates
 // come from a Definition (Create) or a repository.
 //
 // An aggregate must not be used by two goroutines at once.
@@ -28,14 +29,16 @@ type Aggregate struct {
 	_ struct{} `json:"-"` // says to encoding/json/v2 that none of this is stored
 }
 
-// AggregateOf is the constraint that P is a pointer to a struct T with an embedded Aggregate.
+// AggregateOf is the constraint that P is a pointer to a struct T with an
+// embedded Aggregate.
 type AggregateOf[T any] interface {
 	*T
 	root() *Aggregate
 }
 
-// EventOf is what an event of the aggregate T looks like: it can say what it changes. Apply must only assign; it is
-// called when the event is triggered and again every time the aggregate is read, so it must not fail, look at a clock
+// EventOf is what an event of the aggregate T looks like: it can say what it
+// changes. Apply must only assign; it is called when the event is triggered and
+// again every time the aggregate is read, so it must not fail, look at a clock
 // or reach outside the aggregate.
 type EventOf[T any] interface {
 	Apply(*T)
@@ -70,15 +73,18 @@ func (a *Aggregate) MarkUnsaved(events []Event) {
 
 func (a *Aggregate) root() *Aggregate { return a }
 
-// Trigger makes a new event of the aggregate: it applies the event, advances the version and the modification time,
-// and keeps the event until the aggregate is saved. The aggregate, the event and the caller share no memory: each has its
-// own copy of the payload's slices, maps and pointers. Times in the payload are taken as they are stored, in UTC to the
-// microsecond. Check business rules first and return an error from the command
-// when one is broken; Trigger itself cannot fail.
+// Trigger makes a new event of the aggregate: it applies the event, advances
+// the version and the modification time, and keeps the event until the
+// aggregate is saved. The aggregate, the event and the caller share no memory:
+// each has its own copy of the payload's slices, maps and pointers. Times in
+// the payload are taken as they are stored, in UTC to the microsecond. Check
+// business rules first and return an error from the command when one is broken;
+// Trigger itself cannot fail.
 //
-// It panics with a *DefinitionError where the program is wrong: the event is missing from Define, the aggregate was
-// not made by its Definition, an Apply method triggers, or the payload has more values than can be stored. An Apply that
-// panics leaves version, times and pending events as they were.
+// It panics with a *DefinitionError where the program is wrong: the event is
+// missing from Define, the aggregate was not made by its Definition, an Apply
+// method triggers, or the payload has more values than can be stored. An Apply
+// that panics leaves version, times and pending events as they were.
 func Trigger[T any, P AggregateOf[T]](aggregate P, event EventOf[T], options ...EventOption) {
 	aggregate.root().trigger(event, func(data any) { data.(EventOf[T]).Apply(aggregate) }, options)
 }
@@ -147,7 +153,8 @@ func (a *Aggregate) accepts(event Event) error {
 	return nil
 }
 
-// mustKnow finds the event type of a payload, or panics with what to do about it.
+// mustKnow finds the event type of a payload, or panics with what to do about
+// it.
 func (s *Schema) mustKnow(data any) *EventType {
 	kind, ok := s.byType[reflect.TypeOf(data)]
 	if !ok {

@@ -360,7 +360,8 @@ func TestBankAccount(t *testing.T) {
 	}
 }
 
-// Order is the aggregate with one command that calls another one where a rule holds.
+// Order is the aggregate with one command that calls another one where a rule
+// holds.
 type Order struct {
 	domain.Aggregate
 	Name             string
@@ -415,7 +416,8 @@ func TestCommandsWithRules(t *testing.T) {
 	}
 }
 
-// A copy of an aggregate has its own pending events from the next one on, so neither writes over the other's.
+// A copy of an aggregate has its own pending events from the next one on, so
+// neither writes over the other's.
 func TestCopiesDoNotSharePendingEvents(t *testing.T) {
 	dog := RegisterDog("Fido")
 	dog.AddTrick("sit")

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Events of another aggregate do not compile: each package in testdata/compile but the good one makes one mistake.
+// Events of another aggregate do not compile: each package in testdata/compile
+// but the good one makes one mistake.
 func TestMistakesDoNotCompile(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{

@@ -9,11 +9,13 @@ import (
 	"github.com/google/uuid"
 )
 
-// InitialVersion is the version of the first event of an aggregate, unless its Definition says otherwise.
+// InitialVersion is the version of the first event of an aggregate, unless its
+// Definition says otherwise.
 const InitialVersion = 1
 
-// Schema is the part of a Definition that does not depend on the aggregate's type: its name and its event types. A
-// mapper needs nothing else. It is immutable and safe for concurrent use.
+// Schema is the part of a Definition that does not depend on the aggregate's
+// type: its name and its event types. A mapper needs nothing else. It is
+// immutable and safe for concurrent use.
 type Schema struct {
 	name     string
 	events   []*EventType
@@ -26,10 +28,12 @@ type Schema struct {
 // Name is the name given to Define.
 func (s *Schema) Name() string { return s.name }
 
-// EventTypes are the types of the events, in the order in which they were defined, including the retired ones.
+// EventTypes are the types of the events, in the order in which they were
+// defined, including the retired ones.
 func (s *Schema) EventTypes() []*EventType { return slices.Clone(s.events) }
 
-// SnapshotType is the type of the aggregate's snapshots, or nil in the schema of a log.
+// SnapshotType is the type of the aggregate's snapshots, or nil in the schema
+// of a log.
 func (s *Schema) SnapshotType() *EventType { return s.snapshot }
 
 // First is the version of the first event.
@@ -57,7 +61,8 @@ func (s *Schema) add(t *EventType) {
 	s.events = append(s.events, t)
 }
 
-// checkTopics refuses one name for two types, which would make stored events ambiguous.
+// checkTopics refuses one name for two types, which would make stored events
+// ambiguous.
 func (s *Schema) checkTopics() {
 	owner := map[string]*EventType{}
 	for _, t := range s.events {
@@ -91,8 +96,9 @@ func newSchema(name string) *Schema {
 	return &Schema{name: name, byType: map[reflect.Type]*EventType{}, first: InitialVersion, clock: time.Now}
 }
 
-// Definition is what an aggregate type T is made of: its stored name, its events and their stored names, and how its
-// state is kept in snapshots. Make it once, with Define, as a package variable. It is safe for concurrent use.
+// Definition is what an aggregate type T is made of: its stored name, its
+// events and their stored names, and how its state is kept in snapshots. Make
+// it once, with Define, as a package variable. It is safe for concurrent use.
 type Definition[T any] struct {
 	*Schema
 	root    func(*T) *Aggregate
@@ -105,11 +111,12 @@ type Definition[T any] struct {
 // Option is one part of a Definition of T.
 type Option[T any] func(*Definition[T])
 
-// Define gives an aggregate and its events their stored names. The name and the events' names are stored with every
-// event; the names of Go types are not, so that Go types can be renamed freely.
+// Define gives an aggregate and its events their stored names. The name and the
+// events' names are stored with every event; the names of Go types are not, so
+// that Go types can be renamed freely.
 //
-// It panics with a *DefinitionError when names or types are given twice, a topic cannot be stored, or upcasters do not
-// fit together.
+// It panics with a *DefinitionError when names or types are given twice, a
+// topic cannot be stored, or upcasters do not fit together.
 func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definition[T] {
 	d := &Definition[T]{
 		Schema: newSchema(name),
@@ -129,8 +136,9 @@ func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definit
 	return d
 }
 
-// On defines an event of T under a name that is unique within the aggregate; the stored topic is the aggregate's name,
-// a dot, and this name. The event is given as any value of its type, usually the zero one.
+// On defines an event of T under a name that is unique within the aggregate;
+// the stored topic is the aggregate's name, a dot, and this name. The event is
+// given as any value of its type, usually the zero one.
 func On[T any, E EventOf[T]](name string, _ E, options ...TypeOption) Option[T] {
 	return func(d *Definition[T]) {
 		d.add(newEventType[E](d.name, name, d.name+"."+name, options))
@@ -138,14 +146,16 @@ func On[T any, E EventOf[T]](name string, _ E, options ...TypeOption) Option[T] 
 	}
 }
 
-// FormerName says that the aggregate T was defined under other names in the past: its events and snapshots that were
-// stored under them are read as today's. The names that a program of the Python original has are given the same way:
-// FormerName[Dog]("training_school.domain:Dog").
+// FormerName says that the aggregate T was defined under other names in the
+// past: its events and snapshots that were stored under them are read as
+// today's. The names that a program of the Python original has are given the
+// same way: FormerName[Dog]("training_school.domain:Dog").
 func FormerName[T any](names ...string) Option[T] {
 	return func(d *Definition[T]) { d.former = append(d.former, names...) }
 }
 
-// addFormerNames makes a topic with each former name an alias of the one with today's.
+// addFormerNames makes a topic with each former name an alias of the one with
+// today's.
 func (d *Definition[T]) addFormerNames() {
 	for _, former := range d.former {
 		d.addAlias(d.snapshot, former)
@@ -162,7 +172,8 @@ func (d *Definition[T]) addAlias(t *EventType, topic string) {
 	t.aliases = append(t.aliases, topic)
 }
 
-// FirstVersion sets the version of the first event of T, for histories that start at another version than 1.
+// FirstVersion sets the version of the first event of T, for histories that
+// start at another version than 1.
 func FirstVersion[T any](version int64) Option[T] {
 	return func(d *Definition[T]) {
 		if version < 0 {
@@ -172,7 +183,8 @@ func FirstVersion[T any](version int64) Option[T] {
 	}
 }
 
-// WithClock returns a Definition that is the same but for the clock that its aggregates take their times from.
+// WithClock returns a Definition that is the same but for the clock that its
+// aggregates take their times from.
 func (d *Definition[T]) WithClock(clock Clock) *Definition[T] {
 	if clock == nil {
 		panic(&DefinitionError{Definition: d.name, Problem: "WithClock needs a clock"})
@@ -184,7 +196,8 @@ func (d *Definition[T]) WithClock(clock Clock) *Definition[T] {
 	return &other
 }
 
-// Create makes a new aggregate with its first event. The event is pending until the aggregate is saved.
+// Create makes a new aggregate with its first event. The event is pending until
+// the aggregate is saved.
 //
 // Like Trigger it panics with a *DefinitionError where the program is wrong.
 func (d *Definition[T]) Create(id uuid.UUID, event EventOf[T], options ...EventOption) *T {
@@ -193,7 +206,8 @@ func (d *Definition[T]) Create(id uuid.UUID, event EventOf[T], options ...EventO
 	return aggregate
 }
 
-// Blank makes an aggregate of T that has no events yet, to apply stored events to with Apply.
+// Blank makes an aggregate of T that has no events yet, to apply stored events
+// to with Apply.
 func (d *Definition[T]) Blank(id uuid.UUID) *T {
 	return d.adopt(new(T), id, d.first-1)
 }
@@ -210,11 +224,12 @@ func (d *Definition[T]) adopt(aggregate *T, id uuid.UUID, version int64) *T {
 // binder is an aggregate that needs its definition, as a Fold does.
 type binder interface{ bindTo(definition any) }
 
-// Apply applies a stored event to the aggregate, which advances to the event's version. A retired event changes
-// nothing else; of Payloads all are applied.
+// Apply applies a stored event to the aggregate, which advances to the event's
+// version. A retired event changes nothing else; of Payloads all are applied.
 //
-// It returns *OriginatorIDError where the event belongs to another aggregate, *OriginatorVersionError where it is not
-// the next one, and *PayloadError where its payload is not in the Definition.
+// It returns *OriginatorIDError where the event belongs to another aggregate,
+// *OriginatorVersionError where it is not the next one, and *PayloadError where
+// its payload is not in the Definition.
 func (d *Definition[T]) Apply(aggregate *T, event Event) error {
 	root := d.root(aggregate)
 	if err := root.accepts(event); err != nil {
@@ -231,8 +246,8 @@ func (d *Definition[T]) Apply(aggregate *T, event Event) error {
 	return nil
 }
 
-// applyPast returns what applies an event whose type is retired or upcast to many,
-// or nil if the event is not of the definition.
+// applyPast returns what applies an event whose type is retired or upcast to
+// many, or nil if the event is not of the definition.
 func (d *Definition[T]) applyPast(event Event) func(*T, any) {
 	past := func(t *EventType) bool { return t.IsPast() && t.hasTopic(event.Topic) }
 	if !slices.ContainsFunc(d.events, past) {

@@ -1,9 +1,11 @@
-// Package domain is for aggregates: things whose state is the sum of what has happened to them. It is pure: nothing in it
-// knows a database, and it can be used and tested without one.
+// Package domain is for aggregates: things whose state is the sum of what has
+// happened to them. It is pure: nothing in it knows a database, and it can be
+// used and tested without one.
 //
 // # Events and aggregates
 //
-// An aggregate is a struct that embeds [Aggregate]. An event is a struct, too, which says how it changes the aggregate:
+// An aggregate is a struct that embeds [Aggregate]. An event is a struct, too,
+// which says how it changes the aggregate:
 //
 //	type Dog struct {
 //		domain.Aggregate
@@ -19,30 +21,35 @@
 //
 //	func (e TrickAdded) Apply(d *Dog) { d.Tricks = append(d.Tricks, e.Trick) }
 //
-// Apply only assigns. It is called when the event happens, and again whenever the aggregate is read from its events, so
-// it must not fail, look at a clock or reach outside the aggregate.
+// Apply only assigns. It is called when the event happens, and again whenever
+// the aggregate is read from its events, so it must not fail, look at a clock
+// or reach outside the aggregate.
 //
 // # Definitions
 //
-// [Define] gives the aggregate and its events the names that they are stored under, once, as a package variable:
+// [Define] gives the aggregate and its events the names that they are stored
+// under, once, as a package variable:
 //
 //	var Dogs = domain.Define("Dog",
 //		domain.On("Registered", Registered{}),
 //		domain.On("TrickAdded", TrickAdded{}),
 //	)
 //
-// The stored names here are "Dog", "Dog.Registered" and "Dog.TrickAdded". Names of Go types are not stored, so those can
-// be changed freely. An event of another aggregate does not compile, neither here nor below.
+// The stored names here are "Dog", "Dog.Registered" and "Dog.TrickAdded". Names
+// of Go types are not stored, so those can be changed freely. An event of
+// another aggregate does not compile, neither here nor below.
 //
 // # Creating and triggering
 //
-// [Definition.Create] makes an aggregate with its first event, [Trigger] makes the next one:
+// [Definition.Create] makes an aggregate with its first event, [Trigger] makes
+// the next one:
 //
 //	func RegisterDog(name string) *Dog { return Dogs.Create(DogID(name), Registered{Name: name}) }
 //
 //	func (d *Dog) AddTrick(trick string) { domain.Trigger(d, TrickAdded{Trick: trick}) }
 //
-// Triggering cannot fail. A command with business rules checks them first, and returns an error if one is broken:
+// Triggering cannot fail. A command with business rules checks them first, and
+// returns an error if one is broken:
 //
 //	func (d *Dog) Rename(name string) error {
 //		if name == "" {
@@ -52,21 +59,25 @@
 //		return nil
 //	}
 //
-// Trigger panics with a [*DefinitionError] if the program itself is wrong: the event is missing from Define, the aggregate
-// was made by other means than its Definition, or an Apply triggers.
+// Trigger panics with a [*DefinitionError] if the program itself is wrong: the
+// event is missing from Define, the aggregate was made by other means than its
+// Definition, or an Apply triggers.
 //
-// An id may be random (uuid.New), or made out of a name, so that the aggregate can be found by it:
+// An id may be random (uuid.New), or made out of a name, so that the aggregate
+// can be found by it:
 //
 //	func DogID(name string) domain.ID { return domain.NewIDv5("/dogs/" + name) }
 //
-// New events are pending until an application has saved the aggregate. [At] gives an event a time of its own, [With] gives
-// it metadata, and [Definition.WithClock] replaces the clock. Of one aggregate each time by the clock is later than the
-// one before, even if the clock goes backwards; times describe events and never order them.
+// New events are pending until an application has saved the aggregate. [At]
+// gives an event a time of its own, [With] gives it metadata, and
+// [Definition.WithClock] replaces the clock. Of one aggregate each time by the
+// clock is later than the one before, even if the clock goes backwards; times
+// describe events and never order them.
 //
 // # Folds
 //
-// Where a struct with methods is more than is needed, a [Fold] has any type as its state, and each event has a function
-// from the old state to the new one:
+// Where a struct with methods is more than is needed, a [Fold] has any type as
+// its state, and each event has a function from the old state to the new one:
 //
 //	var Accounts = domain.Define("Account",
 //		domain.Evolve("Opened", func(a Account, _ Opened) Account { return a }),
@@ -78,36 +89,41 @@
 //
 // # Logs
 //
-// A log is a sequence of events that is read as one, never as a state: the ids of all dogs, for example. [DefineLog] and
-// [Entry] name its events; the application package has the log itself.
+// A log is a sequence of events that is read as one, never as a state: the ids
+// of all dogs, for example. [DefineLog] and [Entry] name its events; the
+// application package has the log itself.
 //
 // # Snapshots
 //
-// A snapshot is the state of an aggregate at one version, so that reading it need not begin with its first event. The
-// aggregate itself is stored, which is right if all its fields are exported. [State] is for all others: it says what to
-// keep and how to make the aggregate of it.
+// A snapshot is the state of an aggregate at one version, so that reading it
+// need not begin with its first event. The aggregate itself is stored, which is
+// right if all its fields are exported. [State] is for all others: it says what
+// to keep and how to make the aggregate of it.
 //
 //	domain.State(
 //		func(d *Dog) dogState { return dogState{Name: d.name} },
 //		func(s dogState) *Dog { return &Dog{name: s.Name} },
 //	)
 //
-// [SnapshotVersion] makes old snapshots be passed over after the aggregate has changed: its events have the same to say.
-// Raise SnapshotVersion when an event's meaning changes, too: a snapshot that was taken before knows nothing of a field
-// that an upcaster has added since, and would be believed.
+// [SnapshotVersion] makes old snapshots be passed over after the aggregate has
+// changed: its events have the same to say. Raise SnapshotVersion when an
+// event's meaning changes, too: a snapshot that was taken before knows nothing
+// of a field that an upcaster has added since, and would be believed.
 //
 // # When events change: upcasting
 //
-// What is stored is never rewritten. Where an event gets another shape, keep the old type, and say with [Upcast] how it
-// becomes the new one. Versions are counted by the upcasters, oldest first:
+// What is stored is never rewritten. Where an event gets another shape, keep
+// the old type, and say with [Upcast] how it becomes the new one. Versions are
+// counted by the upcasters, oldest first:
 //
 //	domain.On("TrickAdded", TrickAdded{},
 //		domain.Upcast(func(e trickAddedV1) trickAddedV2 { return trickAddedV2{Trick: e.Name} }),
 //		domain.Upcast(func(e trickAddedV2) TrickAdded { return TrickAdded{Trick: e.Trick, Level: 1} }),
 //	)
 //
-// Snapshots that were taken before are not made again by that: raise [SnapshotVersion], so that they are passed over. State
-// takes upcasters in the same way, for snapshots. An event that a newer program has written is a
+// Snapshots that were taken before are not made again by that: raise
+// [SnapshotVersion], so that they are passed over. State takes upcasters in the
+// same way, for snapshots. An event that a newer program has written is a
 // [*SchemaVersionError]: deploy the programs that only read before the ones that write.
 //
 // # When one event becomes several
@@ -118,13 +134,14 @@
 //		func(e movedV1) []any { return []any{Left{From: e.From}, Entered{To: e.To}} },
 //		domain.Into(Left{}, Entered{}))
 //
-// The stored event stays one: an aggregate applies all of it at one version. Its
-// Data are [Payloads], and [Event.Parts] are the events that it means.
+// The stored event stays one: an aggregate applies all of it at one version.
+// Its Data are [Payloads], and [Event.Parts] are the events that it means.
 //
 // # When code goes: retiring
 //
-// The code of an event can be deleted although events of it are stored. [Retired]
-// takes the place of its On, so that aggregates and followers read over them:
+// The code of an event can be deleted although events of it are stored.
+// [Retired] takes the place of its On, so that aggregates and followers read
+// over them:
 //
 //	domain.Retired[Dog]("Barked")
 //
@@ -133,16 +150,20 @@
 //
 // # When names change: renaming
 //
-// A Go type may be renamed at any time. Where the stored name of an event changes, [Alias] keeps its history readable, in
-// full: domain.Alias("Dog.TrickAdded"). Where that of the aggregate changes, [FormerName] does so for all its events and
-// snapshots. [StoredAs] sets the whole name of new events, for databases that another program reads, too.
+// A Go type may be renamed at any time. Where the stored name of an event
+// changes, [Alias] keeps its history readable, in full:
+// domain.Alias("Dog.TrickAdded"). Where that of the aggregate changes,
+// [FormerName] does so for all its events and snapshots. [StoredAs] sets the
+// whole name of new events, for databases that another program reads, too.
 //
 // # Errors
 //
-// Every error of this module is an [ErrEventSourcing]. A stored event that cannot be applied is an [*OriginatorIDError],
-// an [*OriginatorVersionError] or a [*PayloadError]: somebody has changed the database by other means.
+// Every error of this module is an [ErrEventSourcing]. A stored event that
+// cannot be applied is an [*OriginatorIDError], an [*OriginatorVersionError] or
+// a [*PayloadError]: somebody has changed the database by other means.
 //
 // # Tests
 //
-// The package domaintest tests aggregates by their events: given these, when this command, then those.
+// The package domaintest tests aggregates by their events: given these, when
+// this command, then those.
 package domain

@@ -8,12 +8,13 @@ import (
 	"github.com/google/uuid"
 )
 
-// ErrEventSourcing is at the root of every error of this module: errors.Is(err, ErrEventSourcing) tells them from
-// others.
+// ErrEventSourcing is at the root of every error of this module: errors.Is(err,
+// ErrEventSourcing) tells them from others.
 var ErrEventSourcing = errors.New("event sourcing error")
 
-// DefinitionError is a mistake in the program, found when a Definition is made or misused. It is a panic value, because no
-// input can cause it and no caller can repair it.
+// DefinitionError is a mistake in the program, found when a Definition is made
+// or misused. It is a panic value, because no input can cause it and no caller
+// can repair it.
 type DefinitionError struct {
 	// Definition is the name given to Define, or "" where there is none.
 	Definition string
@@ -31,7 +32,8 @@ func (e *DefinitionError) Error() string {
 // Unwrap makes the error an ErrEventSourcing.
 func (e *DefinitionError) Unwrap() error { return ErrEventSourcing }
 
-// OriginatorIDError says that an event was applied to an aggregate that is not its originator.
+// OriginatorIDError says that an event was applied to an aggregate that is not
+// its originator.
 type OriginatorIDError struct {
 	Event     uuid.UUID
 	Aggregate uuid.UUID
@@ -44,8 +46,8 @@ func (e *OriginatorIDError) Error() string {
 // Unwrap makes the error an ErrEventSourcing.
 func (e *OriginatorIDError) Unwrap() error { return ErrEventSourcing }
 
-// OriginatorVersionError says that an event is not the next one of its aggregate: events are missing, repeated or out
-// of order in the store.
+// OriginatorVersionError says that an event is not the next one of its
+// aggregate: events are missing, repeated or out of order in the store.
 type OriginatorVersionError struct {
 	Aggregate uuid.UUID
 	Event     int64
@@ -59,12 +61,14 @@ func (e *OriginatorVersionError) Error() string {
 // Unwrap makes the error an ErrEventSourcing.
 func (e *OriginatorVersionError) Unwrap() error { return ErrEventSourcing }
 
-// SchemaVersionError says that a payload was stored in a schema version that this program cannot read: a newer one,
-// written by a newer program, or one so old that it has no upcaster.
+// SchemaVersionError says that a payload was stored in a schema version that
+// this program cannot read: a newer one, written by a newer program, or one so
+// old that it has no upcaster.
 type SchemaVersionError struct {
 	Topic  string
 	Stored int
-	// Oldest and Known are the first and the last version that the program can read.
+	// Oldest and Known are the first and the last version that the program can
+	// read.
 	Oldest int
 	Known  int
 }
@@ -81,8 +85,9 @@ func (e *SchemaVersionError) Error() string {
 // Unwrap makes the error an ErrEventSourcing.
 func (e *SchemaVersionError) Unwrap() error { return ErrEventSourcing }
 
-// PayloadError says that the payload of an event, or the state of a snapshot, is of a type that the Definition does not
-// have: the event belongs to another aggregate.
+// PayloadError says that the payload of an event, or the state of a snapshot,
+// is of a type that the Definition does not have: the event belongs to another
+// aggregate.
 type PayloadError struct {
 	Definition string
 	Topic      string

@@ -7,59 +7,68 @@ import (
 	"github.com/google/uuid"
 )
 
-// Event is a fact about one originator (an aggregate, a fold or a log): the payload, which the user defined, and
-// around it what every event has. Events are values; nothing changes one after it was triggered.
+// Event is a fact about one originator (an aggregate, a fold or a log): the
+// payload, which the user defined, and around it what every event has. Events
+// are values; nothing changes one after it was triggered.
 type Event struct {
-	// Application is the name of the application that recorded the event, and NotificationID its position in that
-	// application's log. Both are zero until the event is recorded, but that a pending event of an aggregate that was
-	// loaded has the name of the application it was loaded from. NotificationID is zero in events that were read as
-	// part of an aggregate, because only the log knows positions.
+	// Application is the name of the application that recorded the event, and
+	// NotificationID its position in that application's log. Both are zero
+	// until the event is recorded, but that a pending event of an aggregate
+	// that was loaded has the name of the application it was loaded from.
+	// NotificationID is zero in events that were read as part of an aggregate,
+	// because only the log knows positions.
 	Application    string
 	NotificationID int64
 
-	// OriginatorID and OriginatorVersion say whose event it is and where it stands in the originator's history. No two
-	// events of an application share both.
+	// OriginatorID and OriginatorVersion say whose event it is and where it
+	// stands in the originator's history. No two events of an application share
+	// both.
 	OriginatorID      uuid.UUID
 	OriginatorVersion int64
 
-	// Topic is the stored name of the payload's type. An event read under an old name keeps the name it was stored with.
+	// Topic is the stored name of the payload's type. An event read under an
+	// old name keeps the name it was stored with.
 	Topic string
 
-	// ID is random and different for every event. It is zero in events that were written without one, as the Python
-	// original does.
+	// ID is random and different for every event. It is zero in events that
+	// were written without one, as the Python original does.
 	ID uuid.UUID
 
-	// Timestamp is when the event was triggered, in UTC, to the microsecond. It describes; it never orders.
+	// Timestamp is when the event was triggered, in UTC, to the microsecond. It
+	// describes; it never orders.
 	Timestamp time.Time
 
-	// Metadata is what the application knew about the cause of the event. It may be nil.
+	// Metadata is what the application knew about the cause of the event. It
+	// may be nil.
 	Metadata Metadata
 
-	// Part tells the events apart that UpcastToMany has made of one stored event,
-	// which have everything else but their Data in common. It counts from 0, and is 0
-	// for all other events.
+	// Part tells the events apart that UpcastToMany has made of one stored
+	// event, which have everything else but their Data in common. It counts
+	// from 0, and is 0 for all other events.
 	Part int
 
-	// Data is the payload: a value (never a pointer) of a type given to Define. It is
-	// a RetiredEvent if the type is retired, and Payloads if one stored event means
-	// several today.
+	// Data is the payload: a value (never a pointer) of a type given to Define.
+	// It is a RetiredEvent if the type is retired, and Payloads if one stored
+	// event means several today.
 	Data any
 }
 
-// Metadata travels with an event beside its payload, and is compressed and encrypted with it. Keys beginning with
-// "correlation_id" and "causation_id" have a fixed meaning; the others are the user's.
-// A save with keys or values that are not valid UTF-8 is refused.
+// Metadata travels with an event beside its payload, and is compressed and
+// encrypted with it. Keys beginning with "correlation_id" and "causation_id"
+// have a fixed meaning; the others are the user's. A save with keys or values
+// that are not valid UTF-8 is refused.
 type Metadata map[string]string
 
-// The metadata keys that the framework itself sets: the correlation id names the whole conversation an event belongs
-// to, the causation id the event (or command) that directly caused it.
+// The metadata keys that the framework itself sets: the correlation id names
+// the whole conversation an event belongs to, the causation id the event (or
+// command) that directly caused it.
 const (
 	CorrelationID = "correlation_id"
 	CausationID   = "causation_id"
 )
 
-// Merge returns a new Metadata with the entries of both; where both have a key, other wins. It is nil when both are
-// empty.
+// Merge returns a new Metadata with the entries of both; where both have a key,
+// other wins. It is nil when both are empty.
 func (m Metadata) Merge(other Metadata) Metadata {
 	if len(m) == 0 && len(other) == 0 {
 		return nil
@@ -79,15 +88,16 @@ type eventSettings struct {
 	metadata  Metadata
 }
 
-// At gives the event this time instead of the clock's. It is for facts that are entered after they happened, and for
-// tests. The zero time means the clock's. A time in the future does not change
-// those of later events, unless it is only seconds ahead.
+// At gives the event this time instead of the clock's. It is for facts that are
+// entered after they happened, and for tests. The zero time means the clock's.
+// A time in the future does not change those of later events, unless it is only
+// seconds ahead.
 func At(t time.Time) EventOption {
 	return func(s *eventSettings) { s.timestamp = normalTime(t) }
 }
 
-// With gives the event these metadata. What the application adds when it saves the event (from the context) does not
-// replace them.
+// With gives the event these metadata. What the application adds when it saves
+// the event (from the context) does not replace them.
 func With(m Metadata) EventOption {
 	return func(s *eventSettings) { s.metadata = s.metadata.Merge(m) }
 }

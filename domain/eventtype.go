@@ -11,8 +11,9 @@ import (
 // MaxTopic is the longest stored name of an event type, in bytes.
 const MaxTopic = 255
 
-// EventType is one kind of payload: its stored names, its Go type, and how payloads written in older schema versions
-// become today's. It is immutable and safe for concurrent use.
+// EventType is one kind of payload: its stored names, its Go type, and how
+// payloads written in older schema versions become today's. It is immutable and
+// safe for concurrent use.
 type EventType struct {
 	name    string // within its definition
 	topic   string
@@ -29,11 +30,12 @@ type EventType struct {
 	into         []reflect.Type  // what convert makes
 }
 
-// DecodeFunc fills the pointer it is given with a stored payload. It may be called more than once.
+// DecodeFunc fills the pointer it is given with a stored payload. It may be
+// called more than once.
 type DecodeFunc func(into any) error
 
-// upcast is one step from an older schema version to the next. It can read payloads of the older version, alone and as
-// the state of a snapshot.
+// upcast is one step from an older schema version to the next. It can read
+// payloads of the older version, alone and as the state of a snapshot.
 type upcast struct {
 	read         func(DecodeFunc) (any, error)
 	readSnapshot func(DecodeFunc) (SnapshotState[any], error)
@@ -51,16 +53,17 @@ func (t *EventType) hasTopic(topic string) bool {
 	return t.topic == topic || slices.Contains(t.aliases, topic)
 }
 
-// GoType is the type of today's payloads; for a retired type it is RetiredEvent.
+// GoType is the type of today's payloads; for a retired type it is
+// RetiredEvent.
 func (t *EventType) GoType() reflect.Type { return t.goType }
 
 // Version is the schema version that new payloads are written in, from 1.
 func (t *EventType) Version() int { return t.version }
 
 // Fingerprint identifies the structure of the state in snapshots of a schema
-// version. A snapshot with another fingerprint was made by a program whose state
-// has other fields, so it lacks some or means something else by them. It is ""
-// for events, for versions that cannot be read, and for a state that any
+// version. A snapshot with another fingerprint was made by a program whose
+// state has other fields, so it lacks some or means something else by them. It
+// is "" for events, for versions that cannot be read, and for a state that any
 // structure can be read into.
 func (t *EventType) Fingerprint(version int) string {
 	if i := version - t.oldest(); len(t.fingerprints) > 0 && i >= 0 && version <= t.version {
@@ -71,8 +74,9 @@ func (t *EventType) Fingerprint(version int) string {
 
 // Decode makes today's payload out of one stored in the given schema version.
 //
-// It returns a *SchemaVersionError where the version is newer than the program, or older than its oldest upcaster.
-// A retired type has RetiredEvent for every version and decodes nothing. UpcastToMany makes Payloads.
+// It returns a *SchemaVersionError where the version is newer than the program,
+// or older than its oldest upcaster. A retired type has RetiredEvent for every
+// version and decodes nothing. UpcastToMany makes Payloads.
 func (t *EventType) Decode(version int, decode DecodeFunc) (any, error) {
 	if t.IsRetired() {
 		return RetiredEvent{}, nil
@@ -98,7 +102,8 @@ func (t *EventType) upcast(version int, data any) any {
 	return data
 }
 
-// readPayload reads the payload of an event of type E, of today's schema version or an older one.
+// readPayload reads the payload of an event of type E, of today's schema
+// version or an older one.
 func readPayload[E any](t *EventType, version int, decode DecodeFunc) (any, error) {
 	if version == t.version {
 		return readInto[E](decode)
@@ -121,24 +126,29 @@ func readInto[E any](decode DecodeFunc) (any, error) {
 // TypeOption says more about an event type than its name.
 type TypeOption func(*EventType)
 
-// Alias names topics that payloads of this type were stored under in the past, in full: renaming an event or its
-// aggregate keeps its history when the old topic becomes an alias. Topics of the Python original are given the same
-// way ("training_school.domain:Dog.TrickAdded").
+// Alias names topics that payloads of this type were stored under in the past,
+// in full: renaming an event or its aggregate keeps its history when the old
+// topic becomes an alias. Topics of the Python original are given the same way
+// ("training_school.domain:Dog.TrickAdded").
 func Alias(topics ...string) TypeOption {
 	return func(t *EventType) { t.aliases = append(t.aliases, topics...) }
 }
 
-// StoredAs gives the full topic that new payloads are stored under, instead of the aggregate's and the event's names
-// joined by a dot. It is for databases shared with a program that has names of its own.
+// StoredAs gives the full topic that new payloads are stored under, instead of
+// the aggregate's and the event's names joined by a dot. It is for databases
+// shared with a program that has names of its own.
 func StoredAs(topic string) TypeOption {
 	return func(t *EventType) { t.topic = topic }
 }
 
-// Upcast says how a payload of an older schema version becomes one of the next. Give one Upcast for each old version,
-// oldest first; the last one returns today's type. The schema version of new payloads is one more than their number.
+// Upcast says how a payload of an older schema version becomes one of the next.
+// Give one Upcast for each old version, oldest first; the last one returns
+// today's type. The schema version of new payloads is one more than their
+// number.
 //
-// If the aggregate has snapshots, raise SnapshotVersion when an event's meaning changes. A snapshot that was taken before
-// has the event in it as it was, without a field that the Upcast adds, and is believed otherwise.
+// If the aggregate has snapshots, raise SnapshotVersion when an event's meaning
+// changes. A snapshot that was taken before has the event in it as it was,
+// without a field that the Upcast adds, and is believed otherwise.
 func Upcast[From, To any](convert func(From) To) TypeOption {
 	step := upcast{
 		read:         readInto[From],
@@ -150,7 +160,8 @@ func Upcast[From, To any](convert func(From) To) TypeOption {
 	return func(t *EventType) { t.steps = append(t.steps, step) }
 }
 
-// newEventType makes an event type of E and checks it; definition is only for messages.
+// newEventType makes an event type of E and checks it; definition is only for
+// messages.
 func newEventType[E any](definition, name, topic string, options []TypeOption) *EventType {
 	t := &EventType{name: name, topic: topic, goType: reflect.TypeFor[E](), read: readPayload[E]}
 	t.flat = isFlat(t.goType)
@@ -180,7 +191,8 @@ func (t *EventType) problem() string {
 	return t.chainProblem()
 }
 
-// chainProblem checks that each upcaster takes what the one before it returns, and the last returns today's type.
+// chainProblem checks that each upcaster takes what the one before it returns,
+// and the last returns today's type.
 func (t *EventType) chainProblem() string {
 	for i, step := range t.steps {
 		want := t.goType

@@ -129,8 +129,8 @@ func (s structure) fields(t reflect.Type) (fields []string) {
 }
 
 // memory is the path of types that lead to one that is described as it is in
-// memory, with its unexported fields: which of them a type writes that makes its
-// own form is not known, so a change of any counts.
+// memory, with its unexported fields: which of them a type writes that makes
+// its own form is not known, so a change of any counts.
 type memory []reflect.Type
 
 func (m memory) of(t reflect.Type) string {

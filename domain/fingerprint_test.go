@@ -106,7 +106,8 @@ func TestFingerprintIsOfTheStoredFields(t *testing.T) {
 	}
 }
 
-// Snapshots of older schema versions have the fingerprint of what the upcaster takes.
+// Snapshots of older schema versions have the fingerprint of what the upcaster
+// takes.
 func TestFingerprintOfOlderVersions(t *testing.T) {
 	type v1 struct{ A int }
 	type v2 struct{ B int }

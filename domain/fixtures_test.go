@@ -100,7 +100,8 @@ func (a *BankAccount) SetOverdraftLimit(limit int) error {
 
 func (a *BankAccount) Close() { domain.Trigger(a, AccountClosed{}) }
 
-// definitionError calls f, which must panic with a *domain.DefinitionError whose text contains want.
+// definitionError calls f, which must panic with a *domain.DefinitionError
+// whose text contains want.
 func definitionError(t *testing.T, want string, f func()) {
 	t.Helper()
 	defer func() {

@@ -6,18 +6,21 @@ import (
 	"github.com/google/uuid"
 )
 
-// Fold is an aggregate in the functional style: its state is any type S, and each event has a function from the old
-// state to the new one. Use it where a struct with methods is more than is needed, or where states must not change.
+// Fold is an aggregate in the functional style: its state is any type S, and
+// each event has a function from the old state to the new one. Use it where a
+// struct with methods is more than is needed, or where states must not change.
 //
-// A Fold must not be used by two goroutines at once; its states may be, if S allows it.
+// A Fold must not be used by two goroutines at once; its states may be, if S
+// allows it.
 type Fold[S any] struct {
 	Aggregate
 	state      S
 	definition *Definition[Fold[S]]
 }
 
-// Evolve defines an event of a fold over S, under a name that is unique within it. The function returns the state after
-// the event; it must not change the one it is given.
+// Evolve defines an event of a fold over S, under a name that is unique within
+// it. The function returns the state after the event; it must not change the
+// one it is given.
 func Evolve[S, E any](name string, evolve func(S, E) S, options ...TypeOption) Option[Fold[S]] {
 	return func(d *Definition[Fold[S]]) {
 		d.add(newEventType[E](d.name, name, d.name+"."+name, options))
@@ -28,8 +31,8 @@ func Evolve[S, E any](name string, evolve func(S, E) S, options ...TypeOption) O
 	}
 }
 
-// FoldState is State for folds: it says how the state S of a fold is kept in snapshots and in the cache, as an X.
-// Without it S itself is stored.
+// FoldState is State for folds: it says how the state S of a fold is kept in
+// snapshots and in the cache, as an X. Without it S itself is stored.
 func FoldState[S, X any](to func(S) X, from func(X) S, options ...TypeOption) Option[Fold[S]] {
 	return func(d *Definition[Fold[S]]) { d.state = foldState(to, from, options) }
 }
@@ -44,8 +47,9 @@ func foldState[S, X any](to func(S) X, from func(X) S, options []TypeOption) *st
 // bindTo implements binder.
 func (f *Fold[S]) bindTo(definition any) { f.definition = definition.(*Definition[Fold[S]]) }
 
-// StartFold makes a new fold with its first event, which is pending until the fold is saved. It panics with a
-// *DefinitionError when the event is not in the definition.
+// StartFold makes a new fold with its first event, which is pending until the
+// fold is saved. It panics with a *DefinitionError when the event is not in the
+// definition.
 func StartFold[S any](d *Definition[Fold[S]], id uuid.UUID, event any, options ...EventOption) *Fold[S] {
 	fold := d.Blank(id)
 	fold.Trigger(event, options...)
@@ -55,8 +59,8 @@ func StartFold[S any](d *Definition[Fold[S]], id uuid.UUID, event any, options .
 // State is the state after the last event.
 func (f *Fold[S]) State() S { return f.state }
 
-// Trigger makes a new event of the fold and evolves its state. It panics with a *DefinitionError when the event is not
-// in the fold's definition.
+// Trigger makes a new event of the fold and evolves its state. It panics with a
+// *DefinitionError when the event is not in the fold's definition.
 func (f *Fold[S]) Trigger(event any, options ...EventOption) {
 	f.trigger(event, func(data any) { f.definition.apply[reflect.TypeOf(data)](f, data) }, options)
 }

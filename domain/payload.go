@@ -41,11 +41,11 @@ func (t *EventType) isolated(data any) any {
 
 const (
 	// fewValues is how many values a payload may have that is copied as a tree.
-	// The copy of a larger one shares what the payload shares, so that the time it
-	// takes does not grow with the number of ways that lead to a value.
+	// The copy of a larger one shares what the payload shares, so that the time
+	// it takes does not grow with the number of ways that lead to a value.
 	fewValues = 10_000
-	// mostValues is how many values a payload may have: more than a state of the
-	// largest size has in JSON.
+	// mostValues is how many values a payload may have: more than a state of
+	// the largest size has in JSON.
 	mostValues = 1 << 23
 )
 
@@ -105,8 +105,8 @@ func isFlat(t reflect.Type) bool {
 // the transcoder refuses when the event is saved.
 const deepest = 1000
 
-// isolate replaces what a settable value refers to by copies, as long as any are
-// left.
+// isolate replaces what a settable value refers to by copies, as long as any
+// are left.
 func (i *isolation) isolate(v reflect.Value, depth int) {
 	if depth > deepest || i.left < 0 || isFlat(v.Type()) {
 		return

@@ -1,6 +1,7 @@
 package domain
 
-// Recorded is a recorded event with the type of its payload, as handlers get it.
+// Recorded is a recorded event with the type of its payload, as handlers get
+// it.
 type Recorded[E any] struct {
 	Event
 

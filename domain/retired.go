@@ -6,9 +6,9 @@ import (
 )
 
 // RetiredEvent is the Data of a stored event whose type is retired: the program
-// knows the event's topic and has no type for its payload, which is not decoded.
-// Everything else of the event is as it was stored. A RetiredEvent cannot be
-// triggered or stored.
+// knows the event's topic and has no type for its payload, which is not
+// decoded. Everything else of the event is as it was stored. A RetiredEvent
+// cannot be triggered or stored.
 type RetiredEvent struct{}
 
 // MarshalText implements encoding.TextMarshaler, for tools that show events.
@@ -17,10 +17,10 @@ func (RetiredEvent) MarshalText() ([]byte, error) { return []byte("retired"), ni
 var retiredType = reflect.TypeFor[RetiredEvent]()
 
 // Retired says that T had an event of this name in the past, whose type the
-// program no longer has. Stored events of it stay readable: reading an aggregate
-// takes over their versions, times and ids and leaves the state as it is, and a
-// follower gets them with a RetiredEvent as their Data. New ones cannot be
-// triggered, and no other event can be given the name.
+// program no longer has. Stored events of it stay readable: reading an
+// aggregate takes over their versions, times and ids and leaves the state as it
+// is, and a follower gets them with a RetiredEvent as their Data. New ones
+// cannot be triggered, and no other event can be given the name.
 //
 // Alias and StoredAs give the topics that the events were stored under, as they
 // did for On. If the event's Apply changed the state, raise SnapshotVersion:

@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// SnapshotState is the payload of a snapshot: the state S of an aggregate at one version, with the times that an
-// aggregate has beside its state.
+// SnapshotState is the payload of a snapshot: the state S of an aggregate at
+// one version, with the times that an aggregate has beside its state.
 type SnapshotState[S any] struct {
 	CreatedOn  time.Time
 	ModifiedOn time.Time
 	State      S
 }
 
-// stateFunctions keep the aggregate's state type out of Definition's type parameters.
+// stateFunctions keep the aggregate's state type out of Definition's type
+// parameters.
 type stateFunctions[T any] struct {
 	kind    func(definition string, version int) *EventType
 	take    func(*T, *Aggregate) any
@@ -22,9 +23,11 @@ type stateFunctions[T any] struct {
 	state   reflect.Type
 }
 
-// State says how the state of T is kept in snapshots and in the cache: as an S, which must survive being stored and
-// read back. Without it T itself is stored, which is right for structs whose fields are all exported. The functions
-// must not share memory between what they take and what they return, or must not change it afterwards.
+// State says how the state of T is kept in snapshots and in the cache: as an S,
+// which must survive being stored and read back. Without it T itself is stored,
+// which is right for structs whose fields are all exported. The functions must
+// not share memory between what they take and what they return, or must not
+// change it afterwards.
 //
 // Upcasters turn the states in old snapshots into S, as they do for events.
 func State[T, S any](to func(*T) S, from func(S) *T, options ...TypeOption) Option[T] {
@@ -33,13 +36,13 @@ func State[T, S any](to func(*T) S, from func(S) *T, options ...TypeOption) Opti
 
 // SnapshotVersion sets the schema version of T's snapshots, for a T that is
 // stored as itself. Raise it when an event's meaning changes, because its Apply
-// does something else or an Upcast adds to it: the state in old snapshots is what
-// the events meant before. They are then passed over, the aggregate is read from
-// its events, and the next snapshot replaces the old one.
+// does something else or an Upcast adds to it: the state in old snapshots is
+// what the events meant before. They are then passed over, the aggregate is
+// read from its events, and the next snapshot replaces the old one.
 //
 // A change of the fields of T needs no new version: a snapshot of a state with
-// other fields is never used. While old and new processes run side by side, each
-// uses only the snapshots that fit its own T.
+// other fields is never used. While old and new processes run side by side,
+// each uses only the snapshots that fit its own T.
 func SnapshotVersion[T any](version int) Option[T] {
 	return func(d *Definition[T]) {
 		if version < 1 {
@@ -80,7 +83,8 @@ func snapshotType[S any](state *EventType, version int) *EventType {
 	return state
 }
 
-// readSnapshot reads a snapshot of today's schema version or an older one. Upcasters see only the state in it.
+// readSnapshot reads a snapshot of today's schema version or an older one.
+// Upcasters see only the state in it.
 func readSnapshot[S any](t *EventType, version int, decode DecodeFunc) (any, error) {
 	if version == t.version {
 		return readInto[SnapshotState[S]](decode)
@@ -119,10 +123,10 @@ func (d *Definition[T]) plainState(aggregate *T) T {
 // StateType is the type of the state in snapshots: the S of State, or T.
 func (d *Definition[T]) StateType() reflect.Type { return d.state.state }
 
-// TakeSnapshot makes a snapshot of the aggregate as it is. Take snapshots only of what is saved: a snapshot of pending
-// events would outlive a save that fails. The ID of the snapshot is that of the
-// aggregate's last event, so that a reader can tell whether the aggregate still
-// has that event.
+// TakeSnapshot makes a snapshot of the aggregate as it is. Take snapshots only
+// of what is saved: a snapshot of pending events would outlive a save that
+// fails. The ID of the snapshot is that of the aggregate's last event, so that
+// a reader can tell whether the aggregate still has that event.
 func (d *Definition[T]) TakeSnapshot(aggregate *T) Event {
 	root := d.root(aggregate)
 	return Event{
@@ -135,8 +139,8 @@ func (d *Definition[T]) TakeSnapshot(aggregate *T) Event {
 	}
 }
 
-// Restore makes the aggregate that a snapshot was taken of. It returns a *PayloadError where the snapshot is of
-// another definition.
+// Restore makes the aggregate that a snapshot was taken of. It returns a
+// *PayloadError where the snapshot is of another definition.
 func (d *Definition[T]) Restore(snapshot Event) (*T, error) {
 	aggregate, times, ok := d.state.restore(snapshot.Data)
 	if !ok {

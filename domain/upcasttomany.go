@@ -11,17 +11,17 @@ import (
 // payloads of, in their order. It may be empty.
 type Payloads []any
 
-// UpcastToMany says that events of this name, which T had in the past, mean several
-// events of today:
+// UpcastToMany says that events of this name, which T had in the past, mean
+// several events of today:
 //
 //	domain.UpcastToMany[Dog]("Moved",
 //		func(e movedV1) []any { return []any{Left{From: e.From}, Entered{To: e.To}} },
 //		domain.Into(Left{}, Entered{}))
 //
-// It takes the place of the old event's On; From is the old event's type, to which
-// options can add the Upcasts that it had. Into names the types of the payloads that
-// convert returns. Their events must be defined; convert may return any number of
-// each, or none.
+// It takes the place of the old event's On; From is the old event's type, to
+// which options can add the Upcasts that it had. Into names the types of the
+// payloads that convert returns. Their events must be defined; convert may
+// return any number of each, or none.
 //
 // A stored event stays one event: it has one version, position, id and time. An
 // aggregate applies all its payloads at that version, so no snapshot, cache or
@@ -29,8 +29,9 @@ type Payloads []any
 // triggered. If the payloads mean something else than the old event did, raise
 // SnapshotVersion.
 //
-// A reader of an application's log that takes only events with one payload stops at
-// such an event with a persistence.ErrNewerProgram; it passes none over.
+// A reader of an application's log that takes only events with one payload
+// stops at such an event with a persistence.ErrNewerProgram; it passes none
+// over.
 func UpcastToMany[T, From any](name string, convert func(From) []any, options ...TypeOption) Option[T] {
 	return func(d *Definition[T]) {
 		t := newEventType[From](d.name, name, d.name+"."+name, options)
@@ -49,12 +50,12 @@ func Into(payloads ...any) TypeOption {
 	}
 }
 
-// Into returns the types of the payloads that UpcastToMany makes of events of the
-// type. It returns none for other types.
+// Into returns the types of the payloads that UpcastToMany makes of events of
+// the type. It returns none for other types.
 func (t *EventType) Into() []reflect.Type { return slices.Clone(t.into) }
 
-// IsPast reports whether events of the type can only be read, because the type is
-// retired or upcast to many.
+// IsPast reports whether events of the type can only be read, because the type
+// is retired or upcast to many.
 func (t *EventType) IsPast() bool { return t.IsRetired() || t.convert != nil }
 
 // several makes the payloads of today.
@@ -91,8 +92,8 @@ func (s *Schema) checkInto() {
 }
 
 // Parts returns the events that a stored event means today: one for each of its
-// Payloads, in their order, or the event itself if it has another Data. They differ
-// only in Data and Part.
+// Payloads, in their order, or the event itself if it has another Data. They
+// differ only in Data and Part.
 func (e Event) Parts() iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		payloads, ok := e.Data.(Payloads)

@@ -101,7 +101,8 @@ func TestUpcastToManyApplies(t *testing.T) {
 	}
 }
 
-// What is not of the definition changes nothing, not even by the payloads before it.
+// What is not of the definition changes nothing, not even by the payloads
+// before it.
 func TestUpcastToManyRefuses(t *testing.T) {
 	for _, event := range []domain.Event{
 		{Topic: "Cat.Trained", Data: domain.Payloads{TrickAdded{"sit"}}},

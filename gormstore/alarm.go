@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// alarms bound how long statements may take, at less cost than a timer for each of them: to start a timer that is the
-// next one of the process wakes a thread, which a lone writer would pay with a twentieth of its speed. One timer is
-// enough, because bounds are long and hardly ever reached: it looks for what is overdue when the earliest bound that it
-// was set to is over.
+// alarms bound how long statements may take, at less cost than a timer for each
+// of them: to start a timer that is the next one of the process wakes a thread,
+// which a lone writer would pay with a twentieth of its speed. One timer is
+// enough, because bounds are long and hardly ever reached: it looks for what is
+// overdue when the earliest bound that it was set to is over.
 type alarms struct {
 	mu    sync.Mutex // protects what follows
 	set   map[*alarm]struct{}
@@ -35,8 +36,8 @@ func (a *alarms) after(d time.Duration, ring func()) *alarm {
 // prepared is an alarm that is set by its first postpone.
 func (a *alarms) prepared(ring func()) *alarm { return &alarm{alarms: a, ring: ring} }
 
-// bounded is context.WithTimeout with an alarm. The error of the context is context.Canceled, and its cause
-// context.DeadlineExceeded.
+// bounded is context.WithTimeout with an alarm. The error of the context is
+// context.Canceled, and its cause context.DeadlineExceeded.
 func (a *alarms) bounded(ctx context.Context, d time.Duration) (context.Context, *alarm) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	one := a.after(d, func() { cancel(context.DeadlineExceeded) })

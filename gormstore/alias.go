@@ -12,11 +12,12 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// DefaultAlias is the name of the database that applications use when the environment names none.
+// DefaultAlias is the name of the database that applications use when the
+// environment names none.
 const DefaultAlias = "default"
 
-// databases are the handles that applications find by name. Like the databases of a Django project they belong to the
-// program.
+// databases are the handles that applications find by name. Like the databases
+// of a Django project they belong to the program.
 var databases struct {
 	sync.RWMutex // protects byAlias
 	byAlias      map[string]registered
@@ -28,11 +29,11 @@ type registered struct {
 	options []Option
 }
 
-// RegisterDB gives a database a name, so that GORM_DB_ALIAS can select it. Register
-// "default" at least, before the first application is made. The options are those of
-// New, for the stores that applications make by their environment. It panics if the
-// name is already that of another handle: two parts of a program would write to each
-// other's database.
+// RegisterDB gives a database a name, so that GORM_DB_ALIAS can select it.
+// Register "default" at least, before the first application is made. The
+// options are those of New, for the stores that applications make by their
+// environment. It panics if the name is already that of another handle: two
+// parts of a program would write to each other's database.
 func RegisterDB(alias string, db *gorm.DB, options ...Option) {
 	databases.Lock()
 	defer databases.Unlock()
@@ -75,7 +76,8 @@ func Aliases() []string {
 	return slices.Sorted(maps.Keys(databases.byAlias))
 }
 
-// The names that PERSISTENCE_MODULE selects this package with: its own, and that of the Python original.
+// The names that PERSISTENCE_MODULE selects this package with: its own, and
+// that of the Python original.
 func init() {
 	persistence.Register("gormstore", open)
 	persistence.Register("eventsourcing_django", openStrict)

@@ -12,8 +12,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// An empty GORM_DB_ALIAS is an error, and not the default database: the variable
-// was to name another one. The original takes an empty DJANGO_DB_ALIAS for it.
+// An empty GORM_DB_ALIAS is an error, and not the default database: the
+// variable was to name another one. The original takes an empty DJANGO_DB_ALIAS
+// for it.
 func TestEmptyAlias(t *testing.T) {
 	gormstore.RegisterDB(gormstore.DefaultAlias, migrated(t, testdb.SQLiteMemory(t)))
 	t.Cleanup(func() { gormstore.UnregisterDB(gormstore.DefaultAlias) })
@@ -77,7 +78,8 @@ func TestMemoryByDefaultIsReported(t *testing.T) {
 	}
 }
 
-// The options of a registered database are those of the stores that are made of it.
+// The options of a registered database are those of the stores that are made of
+// it.
 func TestOptionsOfRegisteredDatabase(t *testing.T) {
 	gormstore.RegisterDB("hasty", testdb.SQLiteMemory(t), gormstore.WithLockTimeout(-1))
 	defer gormstore.UnregisterDB("hasty")

@@ -2,7 +2,8 @@ package gormstore
 
 import "testing"
 
-// Like the keys of locks, the channels are a contract between all versions of this package that use one database.
+// Like the keys of locks, the channels are a contract between all versions of
+// this package that use one database.
 func TestNotifyChannelGolden(t *testing.T) {
 	t.Parallel()
 	for at, want := range map[place]string{

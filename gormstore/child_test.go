@@ -14,8 +14,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 )
 
-// A test that needs other processes runs its own program again, as a child that does one command and ends. The
-// variables say which, and on which database.
+// A test that needs other processes runs its own program again, as a child that
+// does one command and ends. The variables say which, and on which database.
 const (
 	childCommand  = "GORMSTORE_TEST_COMMAND"
 	childDatabase = "GORMSTORE_TEST_DATABASE"

@@ -148,7 +148,8 @@ func mustRecorder(s *gormstore.Store) persistence.ProcessRecorder {
 	return r
 }
 
-// holdLong keeps a transaction open, mostly for a moment and sometimes for long.
+// holdLong keeps a transaction open, mostly for a moment and sometimes for
+// long.
 func holdLong() {
 	if rand.N(4) == 0 {
 		time.Sleep(rand.N(30 * time.Millisecond))
@@ -409,8 +410,8 @@ func (c *concurrency) subscription(ctx context.Context, done <-chan struct{}, se
 	return nil
 }
 
-// outlives reports whether a reader goes on after an error, which it does after a
-// pause.
+// outlives reports whether a reader goes on after an error, which it does after
+// a pause.
 func (c *concurrency) outlives(err error) bool {
 	if err == nil || !c.outages || errors.Is(err, persistence.ErrPersistence) && !errors.Is(err, persistence.ErrOperational) {
 		return false
@@ -493,8 +494,8 @@ func (c *concurrency) startReaders(t *testing.T) *startedReaders {
 	return readers
 }
 
-// finish has the readers read the rest, and returns how many of the stored events
-// each of them has not seen.
+// finish has the readers read the rest, and returns how many of the stored
+// events each of them has not seen.
 func (r *startedReaders) finish(t *testing.T, stored []int64) (lost map[string]int) {
 	t.Helper()
 	close(r.done)

@@ -18,8 +18,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/persistencetest"
 )
 
-// Every kind of database, with usual pools and with pools of one connection, keeps the whole contract of stores; inside
-// transactions of the caller as well.
+// Every kind of database, with usual pools and with pools of one connection,
+// keeps the whole contract of stores; inside transactions of the caller as
+// well.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	backends := []testdb.Backend{
@@ -76,7 +77,8 @@ func created(t testing.TB, db *gorm.DB) *gorm.DB {
 	return db
 }
 
-// withReaders opens a database file with one connection that writes and a pool beside it that reads.
+// withReaders opens a database file with one connection that writes and a pool
+// beside it that reads.
 func withReaders(t testing.TB) *gorm.DB {
 	t.Helper()
 	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(t.TempDir(), "test.db"), &gorm.Config{Logger: testdb.Quiet})
@@ -118,7 +120,8 @@ func schemas(t *testing.T) func(testing.TB) *gorm.DB {
 	}
 }
 
-// withParameter adds a setting of the connection to the address of a PostgreSQL database.
+// withParameter adds a setting of the connection to the address of a PostgreSQL
+// database.
 func withParameter(t testing.TB, dsn, key, value string) string {
 	t.Helper()
 	u, err := url.Parse(dsn)

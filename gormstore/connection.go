@@ -13,8 +13,9 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-// connection sends statements to a pool or to a transaction, past GORM's builder and callbacks, and shows them to
-// GORM's logger without their arguments: arguments are the users' data.
+// connection sends statements to a pool or to a transaction, past GORM's
+// builder and callbacks, and shows them to GORM's logger without their
+// arguments: arguments are the users' data.
 type connection struct {
 	pool  gorm.ConnPool
 	store *Store
@@ -42,8 +43,9 @@ func (c connection) query(ctx context.Context, query string, arguments ...any) (
 	return rows, err
 }
 
-// row reads a result of one row, and not by QueryRowContext: where a statement cannot be prepared, GORM's pool of prepared
-// statements returns a row that panics.
+// row reads a result of one row, and not by QueryRowContext: where a statement
+// cannot be prepared, GORM's pool of prepared statements returns a row that
+// panics.
 func (c connection) row(ctx context.Context, query string, arguments ...any) row {
 	rows, err := c.query(ctx, query, arguments...)
 	return row{rows, err}
@@ -69,9 +71,10 @@ func (r row) Scan(into ...any) error {
 // eachRow is called with every row of a result. It must not keep the slice.
 type eachRow func(row []driver.Value) error
 
-// direct sends a query to the driver of a single connection, past the machinery of database/sql, which starts a goroutine
-// for every result. That would cost a lone writer a tenth of its speed. Connections whose driver does not offer this are
-// used in the usual way.
+// direct sends a query to the driver of a single connection, past the machinery
+// of database/sql, which starts a goroutine for every result. That would cost a
+// lone writer a tenth of its speed. Connections whose driver does not offer
+// this are used in the usual way.
 func (c connection) direct(ctx context.Context, watch *lockWatch, each eachRow, query string, arguments ...any) error {
 	begin := time.Now()
 	unit, inTransaction := c.pool.(*postgresUnit)
@@ -83,8 +86,8 @@ func (c connection) direct(ctx context.Context, watch *lockWatch, each eachRow, 
 	err := conn.Raw(func(raw any) error {
 		sent = send(ctx, raw, watch, each, query, arguments)
 		if inTransaction {
-			// database/sql would close a bad connection, for which it waits until
-			// the transaction has ended.
+			// database/sql would close a bad connection, for which it waits
+			// until the transaction has ended.
 			return nil
 		}
 		return sent
@@ -176,8 +179,9 @@ func (c connection) indirect(ctx context.Context, each eachRow, query string, ar
 	return rows.Err()
 }
 
-// quiet returns a connection whose statements GORM's logger is not told of. It is
-// for those that ask what the tables are like, which no caller has asked for.
+// quiet returns a connection whose statements GORM's logger is not told of. It
+// is for those that ask what the tables are like, which no caller has asked
+// for.
 func (c connection) quiet() connection {
 	c.pool = quietPool{c.pool}
 	return c
@@ -185,8 +189,9 @@ func (c connection) quiet() connection {
 
 type quietPool struct{ gorm.ConnPool }
 
-// trace tells GORM's logger of a statement. A violated unique key is no error to report there: it is an ordinary
-// conflict, and the caller learns of it. So is a table that does not exist.
+// trace tells GORM's logger of a statement. A violated unique key is no error
+// to report there: it is an ordinary conflict, and the caller learns of it. So
+// is a table that does not exist.
 func (c connection) trace(ctx context.Context, begin time.Time, query string, affected int64, err error) {
 	if _, ok := c.pool.(quietPool); ok {
 		return
@@ -197,8 +202,8 @@ func (c connection) trace(ctx context.Context, begin time.Time, query string, af
 	c.store.db.Logger.Trace(ctx, begin, func() (string, int64) { return query, affected }, err)
 }
 
-// isExpected reports whether an error is one that callers handle, so that GORM's
-// logger need not report it.
+// isExpected reports whether an error is one that callers handle, so that
+// GORM's logger need not report it.
 func (s *Store) isExpected(err error) bool {
 	f := s.faultOf(err)
 	return f.unique || f.missing != ""

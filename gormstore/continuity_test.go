@@ -337,8 +337,8 @@ func TestTriggerOnEvents(t *testing.T) {
 	}
 }
 
-// A table of SQLite that gives the ids of deleted events again is refused at the
-// first use.
+// A table of SQLite that gives the ids of deleted events again is refused at
+// the first use.
 func TestReusedIDsAtFirstUse(t *testing.T) {
 	t.Parallel()
 	db := testdb.SQLiteFile(t)

@@ -20,8 +20,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// beside opens another handle on a database of PostgreSQL, whose sessions look for
-// deadlocks after a time of their own. It counts those that they are the victims of.
+// beside opens another handle on a database of PostgreSQL, whose sessions look
+// for deadlocks after a time of their own. It counts those that they are the
+// victims of.
 func beside(t testing.TB, db *gorm.DB, deadlockTimeout string) (*gorm.DB, *deadlocks) {
 	t.Helper()
 	counter := &deadlocks{Interface: logger.Discard}
@@ -124,8 +125,8 @@ func paused(id uuid.UUID, version int64) []persistence.StoredEvent {
 	return events
 }
 
-// pause holds the lock that pauses waits for until the function that it returns is
-// called.
+// pause holds the lock that pauses waits for until the function that it returns
+// is called.
 func pause(t testing.TB, db *gorm.DB) (end func()) {
 	t.Helper()
 	tx := db.Begin()
@@ -191,8 +192,8 @@ func TestBatchesOfTwoProcessesDoNotDeadlock(t *testing.T) {
 	}
 }
 
-// A batch that is the victim of a deadlock with a transaction is written again: each
-// of its saves is stored, or meets the conflict that it is.
+// A batch that is the victim of a deadlock with a transaction is written again:
+// each of its saves is stored, or meets the conflict that it is.
 func TestDeadlockOfABatch(t *testing.T) {
 	t.Parallel()
 	for name, batch := range map[string]func(ids []uuid.UUID) [][]persistence.StoredEvent{

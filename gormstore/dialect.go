@@ -20,7 +20,8 @@ const (
 	sqliteName   = "sqlite"
 )
 
-// dialect is what differs between the databases. Everything else is written once.
+// dialect is what differs between the databases. Everything else is written
+// once.
 type dialect interface {
 	// placeholders turns a statement with ? into the database's form.
 	placeholders(query string) string
@@ -28,76 +29,82 @@ type dialect interface {
 	// uuid is the argument for a UUID column.
 	uuid(id uuid.UUID) any
 
-	// prepare makes a database ready at its first use, in the transaction that ctx carries, if any: it may have the only
-	// connection. It is false where that has to be done again, outside of a transaction.
+	// prepare makes a database ready at its first use, in the transaction that
+	// ctx carries, if any: it may have the only connection. It is false where
+	// that has to be done again, outside of a transaction.
 	prepare(ctx context.Context, s *Store, joined *shared) (bool, error)
 
-	// begin opens a transaction that may write. It waits for a connection, and for
-	// the lock of SQLite's file, no longer than wait. It is cancelled with ctx.
+	// begin opens a transaction that may write. It waits for a connection, and
+	// for the lock of SQLite's file, no longer than wait. It is cancelled with
+	// ctx.
 	begin(ctx context.Context, s *Store, wait time.Duration) (unit, error)
 
 	// lock takes locks that last to the end of the transaction, in this order.
 	// Without keys it only bounds the waits that follow.
 	lock(ctx context.Context, c connection, how locking, keys ...int64) error
 
-	// hidesRows reports whether a transaction cannot see the rows that violate a
-	// unique key of a table, other than that of its column key.
+	// hidesRows reports whether a transaction cannot see the rows that violate
+	// a unique key of a table, other than that of its column key.
 	hidesRows(ctx context.Context, c connection, t table, key string, violation error) (bool, error)
 
-	// stillOpen returns an error if the database has ended a transaction by itself,
-	// which the caller cannot see.
+	// stillOpen returns an error if the database has ended a transaction by
+	// itself, which the caller cannot see.
 	stillOpen(ctx context.Context, c connection) error
 
-	// savepoint returns what bounds the waits for locks, of tables as well, between
-	// a savepoint in a transaction of the caller's and its release: what to send
-	// after the one and before the other.
+	// savepoint returns what bounds the waits for locks, of tables as well,
+	// between a savepoint in a transaction of the caller's and its release:
+	// what to send after the one and before the other.
 	savepoint(wait time.Duration) (set, release string)
 
 	// insert stores events in a table and returns the values of its key column.
 	insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error)
 
-	// insertSnapshot stores a snapshot, and deletes all but the newest keep of its
-	// originator up to its version.
+	// insertSnapshot stores a snapshot, and deletes all but the newest keep of
+	// its originator up to its version.
 	insertSnapshot(ctx context.Context, c connection, t *eventTable, snapshot persistence.StoredEvent, keep int) error
 
-	// isState is a condition that a column of states holds the bytes of an argument.
+	// isState is a condition that a column of states holds the bytes of an
+	// argument.
 	isState() string
 
-	// lockHolder says which session holds the order lock of a log, or one of the
-	// tables, and as what.
+	// lockHolder says which session holds the order lock of a log, or one of
+	// the tables, and as what.
 	lockHolder(ctx context.Context, c connection, key int64, tables ...table) (heldLock, string)
 
-	// append takes the lock of a log and then stores events in it. It returns their ids.
+	// append takes the lock of a log and then stores events in it. It returns
+	// their ids.
 	append(ctx context.Context, c connection, how locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error)
 
 	// appendsWhole reports whether appendWhole can store the events of a save.
 	appendsWhole(s *save) bool
 
-	// appendWhole takes the lock of a log and stores events in a transaction of the
-	// user's, all or none of them, with one statement. It returns errNotContinued
-	// if they do not continue their stream; the transaction can go on then, and
-	// after no other error.
+	// appendWhole takes the lock of a log and stores events in a transaction of
+	// the user's, all or none of them, with one statement. It returns
+	// errNotContinued if they do not continue their stream; the transaction can
+	// go on then, and after no other error.
 	appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) ([]int64, error)
 
-	// merge writes a batch of saves, each of which succeeds or fails alone, and says in each what became of it.
+	// merge writes a batch of saves, each of which succeeds or fails alone, and
+	// says in each what became of it.
 	merge(ctx context.Context, r *processRecorder, batch []*save)
 
-	// concurrent reports whether writers of one log run at the same time, so that
-	// readers need a bound.
+	// concurrent reports whether writers of one log run at the same time, so
+	// that readers need a bound.
 	concurrent() bool
 
-	// end finds the end of a log, where writers run at the same time. It returns
-	// false if the connection finds the table elsewhere.
+	// end finds the end of a log, where writers run at the same time. It
+	// returns false if the connection finds the table elsewhere.
 	end(ctx context.Context, c connection, r *processRecorder, at location, joined bool) (end logEnd, there bool, err error)
 
-	// hold finds the running writer that readers of a log do not read beyond, or
-	// nil. It returns false if the connection finds the table elsewhere.
+	// hold finds the running writer that readers of a log do not read beyond,
+	// or nil. It returns false if the connection finds the table elsewhere.
 	hold(ctx context.Context, c connection, r *processRecorder, at location) (hold *persistence.LogHold, there bool, err error)
 
 	// topics is a condition on the column topic, with its arguments.
 	topics(topics []string) (condition string, arguments []any)
 
-	// describe says what tables are like, those that exist and those that do not.
+	// describe says what tables are like, those that exist and those that do
+	// not.
 	describe(ctx context.Context, c connection, tables []table) ([]description, error)
 
 	// misfit says why the type of a column cannot keep the values of a field.
@@ -106,20 +113,23 @@ type dialect interface {
 	// mayCreate reports whether tables may be created in a schema.
 	mayCreate(ctx context.Context, c connection, schema string) (permission, error)
 
-	// sequenceLag says by how much the source of a table's ids is below those in
-	// use. It is "" if it is not.
+	// sequenceLag says by how much the source of a table's ids is below those
+	// in use. It is "" if it is not.
 	sequenceLag(ctx context.Context, c connection, t table, d description, key string) (string, error)
 
 	// locate finds where a table is, as a connection finds it.
 	locate(ctx context.Context, c connection, t table) (location, error)
 
-	// now is the time by the database's clock, in UTC. Hosts whose clocks differ agree on it.
+	// now is the time by the database's clock, in UTC. Hosts whose clocks
+	// differ agree on it.
 	now(ctx context.Context, c connection) (time.Time, error)
 
-	// reported tells whether an error is one that the database or its connection has reported.
+	// reported reports whether an error is one that the database or its
+	// connection has reported.
 	reported(err error) bool
 
-	// unanswered tells whether the database may have done what it was asked although there is an error.
+	// unanswered reports whether the database may have done what it was asked
+	// although there is an error.
 	unanswered(err error) bool
 
 	// fault says what an error of the driver is.
@@ -149,8 +159,8 @@ func dialectOf(db *gorm.DB) (dialect, bool) {
 	return nil, false
 }
 
-// numbered turns each ? into $1, $2, and so on. The statements of this package have no ? in them that means anything
-// else.
+// numbered turns each ? into $1, $2, and so on. The statements of this package
+// have no ? in them that means anything else.
 func numbered(query string) string {
 	var b strings.Builder
 	n := 0

@@ -79,8 +79,8 @@ func drained(ctx context.Context, r persistence.AggregateRecorder, dog uuid.UUID
 	return nil
 }
 
-// Recorders can be made before the tables exist. Using one then says which table is missing and how to create it; and
-// works once it is there.
+// Recorders can be made before the tables exist. Using one then says which
+// table is missing and how to create it; and works once it is there.
 func TestNotMigrated(t *testing.T) {
 	t.Parallel()
 	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
@@ -133,7 +133,8 @@ type unknown struct{ gorm.Dialector }
 
 func (unknown) Name() string { return "oracle" }
 
-// A handle that cannot be used is refused when an application is made with it, by name.
+// A handle that cannot be used is refused when an application is made with it,
+// by name.
 func TestUnusableHandles(t *testing.T) {
 	t.Parallel()
 	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
@@ -260,13 +261,15 @@ func TestEndedContext(t *testing.T) {
 	}
 }
 
-// shortBusy opens a database again whose driver does not wait for locks by itself.
+// shortBusy opens a database again whose driver does not wait for locks by
+// itself.
 func shortBusy(t *testing.T, db *gorm.DB) *gorm.DB {
 	t.Helper()
 	return testdb.Open(t, dialector(db.Name(), strings.Replace(dsn(t, db), "_busy_timeout=10000", "_busy_timeout=1", 1)))
 }
 
-// A writer that is kept waiting for the order lock gives up in time, with an error that says why.
+// A writer that is kept waiting for the order lock gives up in time, with an
+// error that says why.
 func TestLockTimeout(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		holder, waiter := recorder(t, db, schoolName, gormstore.WithStrictOrder()), shortBusy(t, db)
@@ -298,7 +301,8 @@ func wantLockTimeout(t *testing.T, what string, err error, took time.Duration) {
 	}
 }
 
-// A context that ends while a writer waits for the lock ends the waiting, and nothing is stored.
+// A context that ends while a writer waits for the lock ends the waiting, and
+// nothing is stored.
 func TestEndedContextWhileWaiting(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		holder, waiter, dog := recorder(t, db, schoolName), shortBusy(t, db), uuid.New()
@@ -321,7 +325,8 @@ func TestEndedContextWhileWaiting(t *testing.T) {
 	})
 }
 
-// A database that cannot be written to can be read, and a write says what is wrong.
+// A database that cannot be written to can be read, and a write says what is
+// wrong.
 func TestReadOnlyDatabase(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(t *testing.T, db *gorm.DB) *gorm.DB{
@@ -350,7 +355,8 @@ func TestReadOnlyDatabase(t *testing.T) {
 	}
 }
 
-// A database in SQLite's older journal mode that cannot be written to can be read as well: it is not put into WAL mode.
+// A database in SQLite's older journal mode that cannot be written to can be
+// read as well: it is not put into WAL mode.
 func TestReadOnlyDatabaseWithoutWAL(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile(filepath.Join("testdata", "python", "plain.sqlite3"))
@@ -387,8 +393,8 @@ func TestNotADatabase(t *testing.T) {
 	}
 }
 
-// Where rows were imported with their ids, the sequence of PostgreSQL is behind them. That is no version conflict, and
-// the error says what to do.
+// Where rows were imported with their ids, the sequence of PostgreSQL is behind
+// them. That is no version conflict, and the error says what to do.
 func TestSequenceBehind(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -406,7 +412,8 @@ func TestSequenceBehind(t *testing.T) {
 	insert(t, r, history(uuid.New(), 1, 1)...)
 }
 
-// What the database's administrator may do to a connection is an ordinary failure, and the next save works.
+// What the database's administrator may do to a connection is an ordinary
+// failure, and the next save works.
 func TestTerminatedConnection(t *testing.T) {
 	t.Parallel()
 	truth := migrated(t, testdb.OpenPostgres(t))
@@ -462,7 +469,8 @@ func TestErrorsHaveNoPassword(t *testing.T) {
 	}
 }
 
-// What is stored never reaches GORM's log, at any level, in whatever way a save ends.
+// What is stored never reaches GORM's log, at any level, in whatever way a save
+// ends.
 func TestLogHasNoPayload(t *testing.T) {
 	const secret = "canary-4711"
 	each(t, func(t *testing.T, db *gorm.DB) {

@@ -28,9 +28,9 @@ type Lesson struct {
 	Trick string
 }
 
-// lessons serves PUT /dogs/{name}/tricks/{trick} for a client that has seen the dog
-// at a version, which it sends as If-Match. The trick and the row of the lesson are
-// stored together or not at all.
+// lessons serves PUT /dogs/{name}/tricks/{trick} for a client that has seen the
+// dog at a version, which it sends as If-Match. The trick and the row of the
+// lesson are stored together or not at all.
 type lessons struct {
 	db   *gorm.DB
 	dogs *application.Repository[school.Dog]
@@ -62,7 +62,8 @@ func (l *lessons) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A handler of HTTP with If-Match, and a row of the service's own in one transaction.
+// A handler of HTTP with If-Match, and a row of the service's own in one
+// transaction.
 func Example_ifMatch() {
 	ctx := context.Background()
 	folder, err := os.MkdirTemp("", "")

@@ -116,8 +116,8 @@ func ExampleTransaction() {
 	// invoices: 1 - Bella unknown: true
 }
 
-// Transactions that change the same dog at the same time are repeated until they
-// have all been stored.
+// Transactions that change the same dog at the same time are repeated until
+// they have all been stored.
 func ExampleRetry() {
 	ctx := context.Background()
 	db, remove := temporary()
@@ -158,7 +158,8 @@ func ExampleRetry() {
 	// Output: 3 invoices, 3 tricks
 }
 
-// A transaction that was begun without this package, on a database with the plugin.
+// A transaction that was begun without this package, on a database with the
+// plugin.
 func ExampleWithTx() {
 	ctx := context.Background()
 	db, remove := temporary()

@@ -6,8 +6,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// WaitingSaves counts the saves that wait in the queues of a database for their batch; led says that some queue has a
-// leader. It is for tests that make batches of a certain content.
+// WaitingSaves counts the saves that wait in the queues of a database for their
+// batch; led says that some queue has a leader. It is for tests that make
+// batches of a certain content.
 func WaitingSaves(db *gorm.DB) (waiting int, led bool) {
 	h := handleOfDB(db)
 	h.mu.Lock()
@@ -49,8 +50,8 @@ func TxStatusOf(tx *gorm.DB) string {
 	return string(status)
 }
 
-// CommandsOf are the commands of transactions in a query, and how many statements
-// it has.
+// CommandsOf are the commands of transactions in a query, and how many
+// statements it has.
 func CommandsOf(query string, isSQLite bool) (found []string, statements int) {
 	commands, statements := transactionCommands(query, isSQLite)
 	for _, c := range commands {

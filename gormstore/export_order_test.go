@@ -32,7 +32,8 @@ func (m *clientMemory) appendWhole(ctx context.Context, c connection, r *process
 	return m.postgres.appendWhole(ctx, c, r, events)
 }
 
-// WithoutSharedLock makes a Store whose writers are not excluded by strict ones.
+// WithoutSharedLock makes a Store whose writers are not excluded by strict
+// ones.
 func WithoutSharedLock(s *Store) { s.dialect = unshared{} }
 
 type unshared struct{ postgres }

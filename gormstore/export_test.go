@@ -12,8 +12,9 @@ import (
 // OwnModels are the models of the tables of this module.
 var OwnModels = ownModels
 
-// WithoutOrderLock makes a Store whose saves in transactions take no lock, for the controls of the tests that the lock
-// exists for: without it they must fail.
+// WithoutOrderLock makes a Store whose saves in transactions take no lock, for
+// the controls of the tests that the lock exists for: without it they must
+// fail.
 func WithoutOrderLock(s *Store) { s.dialect = unlocked{s.dialect} }
 
 type unlocked struct{ dialect }
@@ -26,7 +27,8 @@ func (u unlocked) append(ctx context.Context, c connection, _ locking, r *proces
 	return u.insert(ctx, c, r.table, r.key, r.application, events)
 }
 
-// OrderKeyOf is the key of the order lock of an application, once its Store has been used.
+// OrderKeyOf is the key of the order lock of an application, once its Store has
+// been used.
 func OrderKeyOf(s *Store, application string) int64 {
 	r := newProcessRecorder(s, application)
 	at, err := r.place(context.Background(), connection{s.pool, s})

@@ -54,8 +54,9 @@ const (
 	hintFix    = "create the tables with gormstore.AutoMigrate(db), or with the migrate command"
 )
 
-// translate turns an error of a driver into one of the persistence package. Errors that are translated already stay as
-// they are. Where ctx has ended its error is part of the result.
+// translate turns an error of a driver into one of the persistence package.
+// Errors that are translated already stay as they are. Where ctx has ended its
+// error is part of the result.
 func (s *Store) translate(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
@@ -91,12 +92,12 @@ func (s *Store) faultOf(err error) fault {
 	return s.dialect.fault(err)
 }
 
-// postgresFaults are the conditions of PostgreSQL by their code or its class, the
-// first two characters. A code that has no row, and whose class has none, is an
-// ErrDatabase about the event.
+// postgresFaults are the conditions of PostgreSQL by their code or its class,
+// the first two characters. A code that has no row, and whose class has none,
+// is an ErrDatabase about the event.
 //
-// The class is what callers see. The scope is what followers go by: a policy may
-// send any statement.
+// The class is what callers see. The scope is what followers go by: a policy
+// may send any statement.
 var postgresFaults = map[string]fault{
 	"03": {class: persistence.ErrDatabase, scope: aboutDatabase},    // statement not complete
 	"08": {class: persistence.ErrOperational, scope: aboutDatabase}, // connection
@@ -155,9 +156,9 @@ var postgresFaults = map[string]fault{
 	"55P03": {class: persistence.ErrLockTimeout, scope: passing, hint: hintLock},
 }
 
-// outOfRange is a whole number that does not fit its column. Those of this package
-// fit a bigint, so of its own statements that is an error of the schema: an
-// integer column of ids that has come to its end.
+// outOfRange is a whole number that does not fit its column. Those of this
+// package fit a bigint, so of its own statements that is an error of the
+// schema: an integer column of ids that has come to its end.
 const outOfRange = "22003"
 
 // cachedPlan is how PostgreSQL refuses a prepared statement whose result has
@@ -197,7 +198,8 @@ func (postgres) fault(err error) fault {
 	return f
 }
 
-// grantFor is the end of a hint that says what to grant, if the message names it.
+// grantFor is the end of a hint that says what to grant, if the message names
+// it.
 func grantFor(message string) string {
 	for _, grant := range []struct{ kind, privileges, keyword string }{
 		{"table", "SELECT, INSERT, UPDATE, DELETE", "TABLE"}, {"sequence", "USAGE, SELECT", "SEQUENCE"}, {"schema", "USAGE", "SCHEMA"},
@@ -221,9 +223,9 @@ func quotedName(message string) string {
 	return `"` + name + `"`
 }
 
-// sqliteFaults are the conditions of SQLite by their extended result code, or by
-// their primary one, its lowest byte. A code that has no row is an ErrDatabase
-// about the event, such as 1, an error of the statement.
+// sqliteFaults are the conditions of SQLite by their extended result code, or
+// by their primary one, its lowest byte. A code that has no row is an
+// ErrDatabase about the event, such as 1, an error of the statement.
 var sqliteFaults = map[int]fault{
 	2:    {class: persistence.ErrInternal, scope: aboutDatabase},
 	3:    {class: persistence.ErrOperational, scope: aboutDatabase}, // permission
@@ -252,7 +254,8 @@ var sqliteFaults = map[int]fault{
 	2067: {class: persistence.ErrIntegrity, scope: aboutEvent, unique: true},
 }
 
-// sqliteMissing are the messages of SQLite about what is not there; it has no code of its own for them.
+// sqliteMissing are the messages of SQLite about what is not there; it has no
+// code of its own for them.
 var sqliteMissing = map[string]string{
 	"no such table: ":      "table ",
 	"no such column: ":     "column ",
@@ -278,8 +281,9 @@ func (sqlite) fault(err error) fault {
 	return fault{class: persistence.ErrDatabase}
 }
 
-// sqliteCode finds the extended result code in an error of whatever driver, none of which is imported here: mattn's has
-// it in a field, modernc's returns it from a method.
+// sqliteCode finds the extended result code in an error of whatever driver,
+// none of which is imported here: mattn's has it in a field, modernc's returns
+// it from a method.
 func sqliteCode(err error) (int, bool) {
 	if coded, ok := errors.AsType[interface {
 		error
@@ -299,7 +303,8 @@ func sqliteCode(err error) (int, bool) {
 	return 0, false
 }
 
-// unwrapFirst goes one step down; of joined errors it takes the last, which is the driver's.
+// unwrapFirst goes one step down; of joined errors it takes the last, which is
+// the driver's.
 func unwrapFirst(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		if all := joined.Unwrap(); len(all) > 0 {

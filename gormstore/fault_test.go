@@ -233,8 +233,8 @@ func TestCachedPlan(t *testing.T) {
 }
 
 // A connection that is lost during a caller's own statement is trouble with the
-// database, although the driver's error has no code; an argument that the driver
-// cannot send is not.
+// database, although the driver's error has no code; an argument that the
+// driver cannot send is not.
 func TestLostConnectionInATransaction(t *testing.T) {
 	t.Parallel()
 	truth := migrated(t, testdb.OpenPostgres(t))
@@ -268,9 +268,9 @@ func TestLostConnectionInATransaction(t *testing.T) {
 	wantIdle(t, db)
 }
 
-// An id that does not fit its column is an error of the schema, which says nothing
-// about the events that are saved: a follower must not park what it processes. The
-// same error of a policy's own statement is about the event.
+// An id that does not fit its column is an error of the schema, which says
+// nothing about the events that are saved: a follower must not park what it
+// processes. The same error of a policy's own statement is about the event.
 func TestIDsOfANarrowColumnRunOut(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -392,8 +392,8 @@ func terminate(t testing.TB, truth, tx *gorm.DB) {
 }
 
 // A connection that is lost in a transaction is retryable, wherever the loss is
-// noticed before the commit is sent: nothing of the transaction is stored. After
-// that the outcome is unknown.
+// noticed before the commit is sent: nothing of the transaction is stored.
+// After that the outcome is unknown.
 func TestLostConnectionIsRetryable(t *testing.T) {
 	t.Parallel()
 	truth := migrated(t, testdb.OpenPostgres(t))

@@ -17,14 +17,16 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 )
 
-// patient is a database with two handles: one whose driver can be made to fail, and one that tells the truth.
+// patient is a database with two handles: one whose driver can be made to fail,
+// and one that tells the truth.
 type patient struct {
 	db     *gorm.DB
 	faults *faultdb.Injector
 	truth  *gorm.DB
 }
 
-// eachPatient runs a test on every kind of database that can have two handles, also with a pool of one connection.
+// eachPatient runs a test on every kind of database that can have two handles,
+// also with a pool of one connection.
 func eachPatient(t *testing.T, test func(t *testing.T, p *patient)) {
 	t.Helper()
 	t.Parallel()
@@ -40,7 +42,8 @@ func eachPatient(t *testing.T, test func(t *testing.T, p *patient)) {
 	}
 }
 
-// impatientSQLite is a database whose driver does not wait long for a lock that was left behind.
+// impatientSQLite is a database whose driver does not wait long for a lock that
+// was left behind.
 func impatientSQLite(t testing.TB) *gorm.DB {
 	t.Helper()
 	return testdb.Open(t, sqlite.Open(strings.Replace(testdb.SQLiteFileDSN(t), "_busy_timeout=10000", "_busy_timeout=100", 1)))
@@ -83,8 +86,9 @@ type opener struct {
 func (o opener) Connect(context.Context) (driver.Conn, error) { return o.driver.Open(o.dsn) }
 func (o opener) Driver() driver.Driver                        { return o.driver }
 
-// completing recognises the statement with which a write is done for good: the end of a transaction, or an INSERT that
-// is in none. One recogniser watches the statements of one connection after the other.
+// completing recognises the statement with which a write is done for good: the
+// end of a transaction, or an INSERT that is in none. One recogniser watches
+// the statements of one connection after the other.
 type completing struct{ within bool }
 
 func (c *completing) is(statement string) bool {
@@ -101,7 +105,8 @@ func (c *completing) is(statement string) bool {
 	return !c.within && strings.Contains(statement, "INSERT INTO")
 }
 
-// ofCall is is for a call of a driver, which may begin and end transactions without a statement.
+// ofCall is is for a call of a driver, which may begin and end transactions
+// without a statement.
 func (c *completing) ofCall(call faultdb.Call) bool {
 	switch call.Op {
 	case faultdb.Begin:
@@ -116,8 +121,9 @@ func (c *completing) ofCall(call faultdb.Call) bool {
 	return false
 }
 
-// atCompletion is a plan in which the first write fails as it is completed. Where blind is set every later call fails
-// too, so that nobody can look what became of it.
+// atCompletion is a plan in which the first write fails as it is completed.
+// Where blind is set every later call fails too, so that nobody can look what
+// became of it.
 func atCompletion(fault faultdb.Fault, blind bool) faultdb.Plan {
 	var c completing
 	done := false

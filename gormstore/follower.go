@@ -53,7 +53,8 @@ func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerSta
 	return s.translate(ctx, op, err)
 }
 
-// recordStatus writes the status before the table of runners, so that runners of one follower take turns.
+// recordStatus writes the status before the table of runners, so that runners
+// of one follower take turns.
 func (s *Store) recordStatus(ctx context.Context, c connection, row FollowerStatus) error {
 	tx := s.session(ctx, c.pool)
 	now, err := s.dialect.now(ctx, c)
@@ -99,8 +100,8 @@ var (
 	followerKey   = []clause.Column{{Name: "application_name"}, {Name: "upstream_application_name"}}
 )
 
-// recordStandBy records that a runner stands by. It leaves the status of another
-// one, which is at work, or gives its place back to that.
+// recordStandBy records that a runner stands by. It leaves the status of
+// another one, which is at work, or gives its place back to that.
 func recordStandBy(tx *gorm.DB, row FollowerStatus, registers bool) error {
 	if registers {
 		var others []FollowerRunner
@@ -129,8 +130,9 @@ func unregister(tx *gorm.DB, row FollowerStatus) error {
 	return ofFollower(tx, row).Where("process = ?", row.Process).Delete(&FollowerRunner{}).Error
 }
 
-// recordStop records that a runner has stopped. The status of another one that goes on stays, or takes the place of this
-// one's. Ahead 0 ends a position that was ahead of the log, whoever found it, and the error that said so.
+// recordStop records that a runner has stopped. The status of another one that
+// goes on stays, or takes the place of this one's. Ahead 0 ends a position that
+// was ahead of the log, whoever found it, and the error that said so.
 func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
 	if row.Ahead == 0 {
 		ended := map[string]any{"ahead": 0, "error": ""}
@@ -165,8 +167,8 @@ func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
 	return ofFollower(tx.Model(&FollowerStatus{}), row).Select(statusColumns).Updates(&goesOn).Error
 }
 
-// FollowerStatuses implements persistence.StatusRecorder. Heartbeats were written by the database's clock, and are told
-// by that of this process.
+// FollowerStatuses implements persistence.StatusRecorder. Heartbeats were
+// written by the database's clock, and are told by that of this process.
 func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerStatus, error) {
 	const op = "read the statuses of followers"
 	c, done, err := s.reader(ctx)
@@ -303,8 +305,8 @@ func (r *processRecorder) UnparkEvent(ctx context.Context, upstream string, noti
 	})
 }
 
-// inTransaction does a step that writes to a table of followers in the transaction
-// that ctx carries, under a savepoint, or in one of its own.
+// inTransaction does a step that writes to a table of followers in the
+// transaction that ctx carries, under a savepoint, or in one of its own.
 func (r *processRecorder) inTransaction(ctx context.Context, into table, what string, do func(context.Context, connection) error) error {
 	_, err := newEventTable(r.store, r.application, into, "").write(ctx, what, nil, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
 		if err := r.store.boundWaits(ctx, c, joined); err != nil {

@@ -105,7 +105,8 @@ func TestAlive(t *testing.T) {
 	}
 }
 
-// The clock of a runner's host does not matter: it may be wrong in either direction.
+// The clock of a runner's host does not matter: it may be wrong in either
+// direction.
 func TestHeartbeatIsTheDatabasesTime(t *testing.T) {
 	t.Parallel()
 	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
@@ -139,7 +140,8 @@ func TestHeartbeatIsTheDatabasesTime(t *testing.T) {
 	})
 }
 
-// A runner that stops does not hide one that goes on, whichever of them wrote last.
+// A runner that stops does not hide one that goes on, whichever of them wrote
+// last.
 func TestStoppedRunnerHidesNoOther(t *testing.T) {
 	t.Parallel()
 	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
@@ -268,7 +270,8 @@ func TestFollowerTablesAreMissing(t *testing.T) {
 	})
 }
 
-// Settings are kept for each pair of applications, come with the position, and take part in transactions.
+// Settings are kept for each pair of applications, come with the position, and
+// take part in transactions.
 func TestFollowerSettings(t *testing.T) {
 	t.Parallel()
 	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
@@ -326,7 +329,8 @@ func TestFollowerSettings(t *testing.T) {
 	})
 }
 
-// A database without the table has no settings, which is no error until they are written.
+// A database without the table has no settings, which is no error until they
+// are written.
 func TestFollowerSettingsAreMissing(t *testing.T) {
 	t.Parallel()
 	eachMigrated(t, func(t *testing.T, db *gorm.DB) {

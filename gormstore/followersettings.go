@@ -81,8 +81,9 @@ func (r *processRecorder) LockSettingsRevision(
 	return at.Int64, settings, revision, r.store.translate(ctx, op, err)
 }
 
-// settings reads the position together with the settings, in one query. A database that other programs have made has no
-// table of settings, and is used without. The revision is the time of the last change, in microseconds.
+// settings reads the position together with the settings, in one query. A
+// database that other programs have made has no table of settings, and is used
+// without. The revision is the time of the last change, in microseconds.
 func (r *processRecorder) settings(
 	ctx context.Context, c connection, joined bool, upstream string,
 ) (position sql.NullInt64, settings *persistence.FollowerSettings, revision int64, err error) {
@@ -123,8 +124,9 @@ func (r *processRecorder) settings(
 	return position, settings, revision, nil
 }
 
-// keepsSettings reports whether the table of settings exists. It remembers a table that it has found outside of the
-// user's transactions, which may look elsewhere than others.
+// keepsSettings reports whether the table of settings exists. It remembers a
+// table that it has found outside of the user's transactions, which may look
+// elsewhere than others.
 func (s *Store) keepsSettings(ctx context.Context, c connection, joined bool) (bool, error) {
 	key := s.tables.settings.quoted
 	if _, known := s.handle.present.Load(key); known {
@@ -174,7 +176,8 @@ func (r *processRecorder) revise(ctx context.Context, c connection, upstream str
 	return err
 }
 
-// forgetTopics is for a follower that is reset: it has processed no topic yet. A pause stays.
+// forgetTopics is for a follower that is reset: it has processed no topic yet.
+// A pause stays.
 func (s *Store) forgetTopics(ctx context.Context, c connection, application, upstream string) error {
 	kept, err := s.keepsSettings(ctx, c, true)
 	if err != nil || !kept {

@@ -21,8 +21,8 @@ import (
 )
 
 // The rows in testdata/former were stored by former versions of this module:
-// firstcut.json by the first one, jsonv1.json by the last one with a JSON library
-// of its own.
+// firstcut.json by the first one, jsonv1.json by the last one with a JSON
+// library of its own.
 
 // formerRow is a row of stored_events or snapshots.
 type formerRow struct {
@@ -92,8 +92,8 @@ var (
 	}
 )
 
-// TestFormerStates shows that what former versions stored is read as it was, and
-// that their aggregates go on.
+// TestFormerStates shows that what former versions stored is read as it was,
+// and that their aggregates go on.
 func TestFormerStates(t *testing.T) {
 	t.Parallel()
 	for _, file := range []string{"firstcut.json", "jsonv1.json"} {

@@ -27,8 +27,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// watched is a handle on a database whose driver calls are counted, and may fail; beside it is another handle, as if
-// of another process, whose calls are not.
+// watched is a handle on a database whose driver calls are counted, and may
+// fail; beside it is another handle, as if of another process, whose calls are
+// not.
 type watched struct {
 	db     *gorm.DB
 	other  *gorm.DB
@@ -80,7 +81,8 @@ func (c *dsnConnector) Driver() driver.Driver                        { return c.
 // never is a plan in which nothing fails and everything is counted.
 func never(faultdb.Call) faultdb.Fault { return faultdb.Fault{} }
 
-// writes counts how often events were written: statements on PostgreSQL, commits on SQLite.
+// writes counts how often events were written: statements on PostgreSQL,
+// commits on SQLite.
 func (w *watched) writes(calls []faultdb.Call) (n int) {
 	for _, call := range calls {
 		if w.db.Name() == "postgres" && call.Op == faultdb.Query && isInsert(call) ||
@@ -98,13 +100,15 @@ func isMerged(call faultdb.Call) bool {
 	return isInsert(call) && strings.Contains(call.Statement, "unnest((SELECT $6")
 }
 
-// blocker is a transaction of another process that holds the order lock of an application.
+// blocker is a transaction of another process that holds the order lock of an
+// application.
 type blocker struct {
 	release context.CancelFunc
 	done    chan error
 }
 
-// block begins a transaction in which before runs while it has the order lock, and returns when it has.
+// block begins a transaction in which before runs while it has the order lock,
+// and returns when it has.
 func block(t testing.TB, other *gorm.DB, more func(ctx context.Context, tx *gorm.DB) error) *blocker {
 	t.Helper()
 	released, release := context.WithCancel(context.Background())
@@ -179,8 +183,9 @@ func (a *asked) get(t testing.TB) answer {
 	}
 }
 
-// batch makes sure that the saves form one batch: it lets one save lead and wait for the order lock that another
-// process holds, and begins the others meanwhile. It returns their outcomes in order, and the one of the leader.
+// batch makes sure that the saves form one batch: it lets one save lead and
+// wait for the order lock that another process holds, and begins the others
+// meanwhile. It returns their outcomes in order, and the one of the leader.
 func (w *watched) batch(t testing.TB, saves ...func() ([]int64, error)) []answer {
 	t.Helper()
 	return w.batchBehind(t, block(t, w.other, nil), saves...)
@@ -228,7 +233,8 @@ func saving(ctx context.Context, r persistence.AggregateRecorder, events []persi
 	return func() ([]int64, error) { return r.InsertEvents(ctx, events) }
 }
 
-// wantAnswer fails the test unless a save is acknowledged with ids and its rows are there under them.
+// wantAnswer fails the test unless a save is acknowledged with ids and its rows
+// are there under them.
 func wantAnswer(t testing.TB, r persistence.ApplicationRecorder, a answer, events []persistence.StoredEvent) {
 	t.Helper()
 	if a.err != nil || len(a.ids) != len(events) {
@@ -244,7 +250,8 @@ func wantAnswer(t testing.TB, r persistence.ApplicationRecorder, a answer, event
 	}
 }
 
-// wantConflictOn fails the test unless a save failed alone, with an error that says why.
+// wantConflictOn fails the test unless a save failed alone, with an error that
+// says why.
 func wantConflictOn(t testing.TB, a answer, id uuid.UUID, version, current int64) {
 	t.Helper()
 	conflict, ok := errors.AsType[*persistence.ConflictError](a.err)
@@ -258,8 +265,9 @@ func wantConflictOn(t testing.TB, a answer, id uuid.UUID, version, current int64
 	}
 }
 
-// In a batch, saves that conflict fail alone and leave nothing, whether with their first event or a later one; the others
-// are stored whole, and none of them with a write of its own.
+// In a batch, saves that conflict fail alone and leave nothing, whether with
+// their first event or a later one; the others are stored whole, and none of
+// them with a write of its own.
 func TestConflictInABatchFailsAlone(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		r := recorder(t, w.db, schoolName)
@@ -292,7 +300,8 @@ func TestConflictInABatchFailsAlone(t *testing.T) {
 	})
 }
 
-// A conflict that does not concern the first event of a save, as only a stream with a gap can have it, is found as well.
+// A conflict that does not concern the first event of a save, as only a stream
+// with a gap can have it, is found as well.
 func TestConflictBehindAGapFailsAlone(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		r := recorder(t, w.db, schoolName)
@@ -309,8 +318,8 @@ func TestConflictBehindAGapFailsAlone(t *testing.T) {
 	})
 }
 
-// Two saves of one originator are never in one batch, so that the second one gets the conflict that it would have got
-// alone.
+// Two saves of one originator are never in one batch, so that the second one
+// gets the conflict that it would have got alone.
 func TestSavesOfOneOriginatorInTurn(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		r := recorder(t, w.db, schoolName)
@@ -326,7 +335,8 @@ func TestSavesOfOneOriginatorInTurn(t *testing.T) {
 	})
 }
 
-// Two Stores of one handle are two instances of an application in one program: their saves meet in one queue.
+// Two Stores of one handle are two instances of an application in one program:
+// their saves meet in one queue.
 func TestStoresOfOneHandleShareTheirBatches(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		stores := []persistence.ProcessRecorder{recorder(t, w.db, schoolName), recorder(t, w.db.Session(&gorm.Session{}), schoolName)}
@@ -346,8 +356,9 @@ func TestStoresOfOneHandleShareTheirBatches(t *testing.T) {
 	})
 }
 
-// Another process commits while a merged statement, which has begun already, waits for the order lock. The statement
-// does not see that commit and runs into the unique key; it is repeated, and no save is lost or split.
+// Another process commits while a merged statement, which has begun already,
+// waits for the order lock. The statement does not see that commit and runs
+// into the unique key; it is repeated, and no save is lost or split.
 func TestMergedStatementThatIsBeatenIsRepeated(t *testing.T) {
 	t.Parallel()
 	w := watch(t, migrated(t, testdb.OpenPostgres(t)))
@@ -360,7 +371,8 @@ func TestMergedStatementThatIsBeatenIsRepeated(t *testing.T) {
 	if !eventually(func() bool { return waitingForLock(t, w.other) == before+1 }) {
 		t.Fatal("the leader does not wait for the lock")
 	}
-	// PostgreSQL grants locks in the order in which they were asked for, so this gets it behind the leader.
+	// PostgreSQL grants locks in the order in which they were asked for, so
+	// this gets it behind the leader.
 	var second *blocker
 	blocked := make(chan struct{})
 	go func() {
@@ -416,8 +428,9 @@ type contest struct {
 	saves      int // that each writer tries
 }
 
-// run has the writers save while a reader follows the log on another handle. Every save must be acknowledged and stored
-// whole, or conflict and leave nothing.
+// run has the writers save while a reader follows the log on another handle.
+// Every save must be acknowledged and stored whole, or conflict and leave
+// nothing.
 func (c contest) run(t *testing.T, follower *gorm.DB) {
 	t.Helper()
 	hot := make([]uuid.UUID, c.aggregates)
@@ -466,7 +479,8 @@ func (c contest) run(t *testing.T, follower *gorm.DB) {
 	}
 }
 
-// compare compares what is stored with what was acknowledged and with what the follower saw.
+// compare compares what is stored with what was acknowledged and with what the
+// follower saw.
 func (c contest) compare(t *testing.T, r persistence.ProcessRecorder, acknowledged map[int64]persistence.StoredEvent, seen []int64) {
 	t.Helper()
 	log := wholeLog(t, r)
@@ -511,7 +525,8 @@ func TestTwoInstancesOnHotAggregates(t *testing.T) {
 	})
 }
 
-// Several processes, as handles of their own: their saves do not meet in one queue, and the order lock is between them.
+// Several processes, as handles of their own: their saves do not meet in one
+// queue, and the order lock is between them.
 func TestProcessesOnHotAggregates(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		var processes []persistence.ProcessRecorder
@@ -543,8 +558,8 @@ func limit(t testing.TB, db *gorm.DB, connections int) {
 	pool.SetMaxOpenConns(connections)
 }
 
-// A merged write is done and its reply is lost; or it is lost and the write is repeated. Every save of the batch is
-// reported as the success that it was.
+// A merged write is done and its reply is lost; or it is lost and the write is
+// repeated. Every save of the batch is reported as the success that it was.
 func TestBatchWhoseReplyIsLostIsASuccess(t *testing.T) {
 	lost := faultdb.Fault{When: faultdb.After, Err: io.ErrUnexpectedEOF, Broken: true}
 	inPostgres := func(fault faultdb.Fault) faultdb.Plan { return once(isMerged, fault) }
@@ -626,8 +641,9 @@ func once(wanted func(faultdb.Call) bool, fault faultdb.Fault) faultdb.Plan {
 	}
 }
 
-// A context that ends before the save, or while it waits for its batch, ends the save, and nothing is stored. Once the
-// batch is being written the outcome is awaited for a moment, and reported truly or as unknown.
+// A context that ends before the save, or while it waits for its batch, ends
+// the save, and nothing is stored. Once the batch is being written the outcome
+// is awaited for a moment, and reported truly or as unknown.
 func TestCancellationAtEveryStepOfASave(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		r := recorder(t, w.db, schoolName)
@@ -657,7 +673,8 @@ func TestCancellationAtEveryStepOfASave(t *testing.T) {
 		case <-time.After(50 * time.Millisecond):
 		}
 		b.end(t)
-		// The caller who led waits for a moment only, which a slow machine may exceed.
+		// The caller who led waits for a moment only, which a slow machine may
+		// exceed.
 		if got := leader.get(t); !errors.Is(got.err, persistence.ErrOutcomeUnknown) || !errors.Is(got.err, context.Canceled) {
 			wantAnswer(t, r, got, written)
 		}
@@ -669,8 +686,9 @@ func TestCancellationAtEveryStepOfASave(t *testing.T) {
 	})
 }
 
-// A save in a transaction that was not given the transaction's context waits for a connection that the transaction has,
-// or, in strict order, for its lock. It gives up, with an error that names the mistake.
+// A save in a transaction that was not given the transaction's context waits
+// for a connection that the transaction has, or, in strict order, for its lock.
+// It gives up, with an error that names the mistake.
 func TestSaveThatForgotItsTransaction(t *testing.T) {
 	const timeout = 200 * time.Millisecond
 	for _, backend := range sharedBackends {
@@ -724,13 +742,15 @@ func TestSaveThatForgotItsTransaction(t *testing.T) {
 
 func last(_ []int64, err error) error { return err }
 
-// impatient opens a database again, so that SQLite's driver does not itself wait for locks.
+// impatient opens a database again, so that SQLite's driver does not itself
+// wait for locks.
 func impatient(t testing.TB, db *gorm.DB) *gorm.DB {
 	t.Helper()
 	return testdb.Open(t, dialector(db.Name(), strings.Replace(dsn(t, db), "_busy_timeout=10000", "_busy_timeout=10", 1)))
 }
 
-// A save that is too large for a batch is written alone, and the events keep their order.
+// A save that is too large for a batch is written alone, and the events keep
+// their order.
 func TestSaveThatIsLargerThanABatch(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		r := recorder(t, db, schoolName)
@@ -784,7 +804,8 @@ func TestEverySaveOfABatchSaysThatTablesAreMissing(t *testing.T) {
 	})
 }
 
-// A statement that the server gives up for the sake of other transactions is repeated, alone and in a batch.
+// A statement that the server gives up for the sake of other transactions is
+// repeated, alone and in a batch.
 func TestStatementThatIsOvertakenIsRepeated(t *testing.T) {
 	t.Parallel()
 	w := watch(t, migrated(t, testdb.OpenPostgres(t)))
@@ -810,8 +831,9 @@ func TestStatementThatIsOvertakenIsRepeated(t *testing.T) {
 	}
 }
 
-// Where the server makes every transaction serializable, or as good as that, merged statements run so as well. What the
-// server then refuses of them for the sake of other transactions is repeated, and no caller sees it.
+// Where the server makes every transaction serializable, or as good as that,
+// merged statements run so as well. What the server then refuses of them for
+// the sake of other transactions is repeated, and no caller sees it.
 func TestSavesWhereTransactionsAreSerializable(t *testing.T) {
 	t.Parallel()
 	for _, level := range []string{"serializable", "repeatable read"} {
@@ -830,7 +852,8 @@ func TestSavesWhereTransactionsAreSerializable(t *testing.T) {
 						if _, err := r.InsertEvents(t.Context(), history(id, version+1, 1)); err != nil {
 							t.Errorf("save: %v", err)
 						}
-						// The server may give up a read, too, for which the caller is told to repeat it.
+						// The server may give up a read, too, for which the
+						// caller is told to repeat it.
 						if _, err := r.MaxNotificationID(t.Context()); err != nil && !persistence.IsRetryable(err) {
 							t.Errorf("read: %v", err)
 						}
@@ -847,7 +870,8 @@ func TestSavesWhereTransactionsAreSerializable(t *testing.T) {
 	}
 }
 
-// A database that refuses one save of a batch, and rolls everything back with it, has the others written all the same.
+// A database that refuses one save of a batch, and rolls everything back with
+// it, has the others written all the same.
 func TestBatchWithARefusedSave(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		refuse := "CREATE TRIGGER refuse BEFORE INSERT ON stored_events WHEN NEW.topic = 'Refused' " +

@@ -10,8 +10,9 @@ import (
 	"weak"
 )
 
-// handle is what all Stores over one database pool share: what is known of the database, and the queues in which
-// concurrent saves meet. Two applications of one program that have the same *gorm.DB share it on purpose: that is how
+// handle is what all Stores over one database pool share: what is known of the
+// database, and the queues in which concurrent saves meet. Two applications of
+// one program that have the same *gorm.DB share it on purpose: that is how
 // their saves of the same log are merged.
 type handle struct {
 	prepared atomic.Bool

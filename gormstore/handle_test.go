@@ -16,7 +16,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// What is known of a pool must not keep it alive: programs open databases and close them again.
+// What is known of a pool must not keep it alive: programs open databases and
+// close them again.
 func TestHandleDoesNotKeepThePoolAlive(t *testing.T) {
 	key := useAndClose(t)
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {

@@ -23,8 +23,8 @@ func (l *lastStatement) Trace(_ context.Context, _ time.Time, statement func() (
 	l.text, _ = statement()
 }
 
-// The head of an application's log is found without reading what others have recorded since, also where the table was not
-// vacuumed after that.
+// The head of an application's log is found without reading what others have
+// recorded since, also where the table was not vacuumed after that.
 func TestHeadOfQuietApplication(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))

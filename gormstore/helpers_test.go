@@ -26,10 +26,12 @@ const (
 	countersName = "Counters"
 )
 
-// patience is how long a test waits for what must happen, before it calls it missing.
+// patience is how long a test waits for what must happen, before it calls it
+// missing.
 const patience = 30 * time.Second
 
-// each runs a test in parallel on every kind of database, with usual pools and with pools of one connection.
+// each runs a test in parallel on every kind of database, with usual pools and
+// with pools of one connection.
 func each(t *testing.T, test func(t *testing.T, db *gorm.DB)) {
 	t.Helper()
 	t.Parallel()
@@ -113,7 +115,8 @@ func snapshots(t testing.TB, db *gorm.DB, application string) persistence.Aggreg
 	return r
 }
 
-// history makes n stored events of an originator, from a version on, each with a state of its own.
+// history makes n stored events of an originator, from a version on, each with
+// a state of its own.
 func history(id uuid.UUID, from int64, n int) []persistence.StoredEvent {
 	events := make([]persistence.StoredEvent, n)
 	for i := range events {
@@ -171,8 +174,9 @@ func wantVersions(t testing.TB, r persistence.AggregateRecorder, id uuid.UUID, w
 	}
 }
 
-// wantIdle fails the test unless all connections of a database are back in the pool. What database/sql does in the
-// background when a context ends is given a moment.
+// wantIdle fails the test unless all connections of a database are back in the
+// pool. What database/sql does in the background when a context ends is given a
+// moment.
 func wantIdle(t testing.TB, db *gorm.DB) {
 	t.Helper()
 	pool, err := db.DB()

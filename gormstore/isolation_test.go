@@ -16,14 +16,14 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// oldSnapshots are the isolation levels whose transactions see what was committed
-// before their first statement.
+// oldSnapshots are the isolation levels whose transactions see what was
+// committed before their first statement.
 var oldSnapshots = map[string]sql.IsolationLevel{
 	"repeatable read": sql.LevelRepeatableRead, "serializable": sql.LevelSerializable,
 }
 
-// inOldSnapshot runs fn in a transaction of the caller's that began before meanwhile
-// was called.
+// inOldSnapshot runs fn in a transaction of the caller's that began before
+// meanwhile was called.
 func inOldSnapshot(t *testing.T, db *gorm.DB, level sql.IsolationLevel, meanwhile func(), fn func(ctx context.Context) error) error {
 	t.Helper()
 	return db.Transaction(func(tx *gorm.DB) error {
@@ -36,8 +36,8 @@ func inOldSnapshot(t *testing.T, db *gorm.DB, level sql.IsolationLevel, meanwhil
 	}, &sql.TxOptions{Isolation: level})
 }
 
-// A save in a transaction that cannot see the events in its way is no conflict that
-// loading again could mend: the whole transaction must be repeated.
+// A save in a transaction that cannot see the events in its way is no conflict
+// that loading again could mend: the whole transaction must be repeated.
 func TestConflictThatTheTransactionCannotSee(t *testing.T) {
 	t.Parallel()
 	for name, level := range oldSnapshots {
@@ -112,8 +112,8 @@ func TestSequenceBehindInAnOldSnapshot(t *testing.T) {
 	}
 }
 
-// A transaction of SQLite that read before another one wrote cannot write any more,
-// and must be repeated as well.
+// A transaction of SQLite that read before another one wrote cannot write any
+// more, and must be repeated as well.
 func TestSaveAfterAnOldReadOfSQLite(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.SQLiteFile(t))

@@ -2,9 +2,11 @@ package gormstore
 
 import "testing"
 
-// The keys of the locks are a contract between all versions of this package that use one database at the same time: two
-// versions with different keys would not wait for each other, and lose events. The values were calculated from the
-// documented rule by another program; a change of any of them must never be released.
+// The keys of the locks are a contract between all versions of this package
+// that use one database at the same time: two versions with different keys
+// would not wait for each other, and lose events. The values were calculated
+// from the documented rule by another program; a change of any of them must
+// never be released.
 func TestLockKeyGolden(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

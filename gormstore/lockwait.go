@@ -13,16 +13,17 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// A statement sets lock_timeout only when it runs, and PostgreSQL takes the lock
-// of a table before that, when it plans the statement. A statement that is alone
-// in its round trip can therefore not bound its wait for a table that another
-// session has locked, with LOCK TABLE or CREATE INDEX. lockWatch bounds it from
-// outside: once the wait has taken too long it asks the server to cancel the
-// statement. The server answers that it did, so that nothing is stored is known.
+// A statement sets lock_timeout only when it runs, and PostgreSQL takes the
+// lock of a table before that, when it plans the statement. A statement that is
+// alone in its round trip can therefore not bound its wait for a table that
+// another session has locked, with LOCK TABLE or CREATE INDEX. lockWatch bounds
+// it from outside: once the wait has taken too long it asks the server to
+// cancel the statement. The server answers that it did, so that nothing is
+// stored is known.
 
 const (
-	// lockGrace is how much later than the server the watch acts: for a lock that
-	// lock_timeout bounds, the server's own answer comes first.
+	// lockGrace is how much later than the server the watch acts: for a lock
+	// that lock_timeout bounds, the server's own answer comes first.
 	lockGrace = 50 * time.Millisecond
 	// lockLook bounds the query for who holds a lock, and the cancel request.
 	lockLook = time.Second
@@ -44,8 +45,8 @@ type lockWatch struct {
 	holder   string // of the lock, if known
 }
 
-// begin is called with the driver's connection before each statement. A nil watch
-// watches nothing.
+// begin is called with the driver's connection before each statement. A nil
+// watch watches nothing.
 func (w *lockWatch) begin(raw any) {
 	if w == nil {
 		return
@@ -55,8 +56,8 @@ func (w *lockWatch) begin(raw any) {
 	w.raw = raw
 }
 
-// end is called after each statement. A request that is being sent belongs to the
-// statement, so end waits for it.
+// end is called after each statement. A request that is being sent belongs to
+// the statement, so end waits for it.
 func (w *lockWatch) end() { w.begin(nil) }
 
 // overdue cancels the statement if it waits for the table.
@@ -76,8 +77,8 @@ func (w *lockWatch) overdue() {
 	}
 }
 
-// explain turns the answer of a statement that was canceled into the timeout that
-// it is. Other errors stay as they are.
+// explain turns the answer of a statement that was canceled into the timeout
+// that it is. Other errors stay as they are.
 func (w *lockWatch) explain(op string, err error) error {
 	coded, ok := errors.AsType[sqlState](err)
 	w.mu.Lock()
@@ -88,8 +89,9 @@ func (w *lockWatch) explain(op string, err error) error {
 	return w.timedOut(op, err)
 }
 
-// explainJoined is explain for a statement in a transaction of the user's. If the
-// statement was ended with its connection, nothing of the transaction is stored.
+// explainJoined is explain for a statement in a transaction of the user's. If
+// the statement was ended with its connection, nothing of the transaction is
+// stored.
 func (w *lockWatch) explainJoined(op string, err error) error {
 	if _, coded := errors.AsType[sqlState](err); err == nil || coded || !w.discard() {
 		return w.explain(op, err)
@@ -112,8 +114,8 @@ func (w *lockWatch) discard() bool {
 	return w.canceled
 }
 
-// boundWaits bounds the waits for tables in a transaction of the store's own that
-// takes no other lock. In one of the caller's the savepoint has done that.
+// boundWaits bounds the waits for tables in a transaction of the store's own
+// that takes no other lock. In one of the caller's the savepoint has done that.
 func (s *Store) boundWaits(ctx context.Context, c connection, joined bool) error {
 	if joined {
 		return nil
@@ -121,8 +123,9 @@ func (s *Store) boundWaits(ctx context.Context, c connection, joined bool) error
 	return s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout})
 }
 
-// pgConn returns the connection of pgx that is inside of one of database/sql, or
-// nil. This package does not import drivers, so it finds the methods by their names.
+// pgConn returns the connection of pgx that is inside of one of database/sql,
+// or nil. This package does not import drivers, so it finds the methods by
+// their names.
 func pgConn(raw any) any {
 	for _, name := range []string{"Conn", "PgConn"} {
 		method := reflect.ValueOf(raw).MethodByName(name)
@@ -135,9 +138,9 @@ func pgConn(raw any) any {
 }
 
 // requestCancel asks the server to cancel what a connection of pgx does, as pgx
-// closes the connection when its context ends, which leaves the outcome open. It
-// returns false for other drivers. lib/pq sends a request of its own when the
-// context ends.
+// closes the connection when its context ends, which leaves the outcome open.
+// It returns false for other drivers. lib/pq sends a request of its own when
+// the context ends.
 func requestCancel(raw any) bool {
 	requester, ok := pgConn(raw).(interface{ CancelRequest(context.Context) error })
 	if !ok {
@@ -148,8 +151,8 @@ func requestCancel(raw any) bool {
 	return requester.CancelRequest(ctx) == nil
 }
 
-// watch watches a connection until the watch is released, once its alarm is set.
-// stop ends a statement whose driver has no cancel requests.
+// watch watches a connection until the watch is released, once its alarm is
+// set. stop ends a statement whose driver has no cancel requests.
 func (p postgres) watch(r *processRecorder, key int64, stop func()) *lockWatch {
 	w := &lockWatch{cancel: stop}
 	w.look = func() (bool, string) { return p.tableWait(r.store, r.table, key) }
@@ -201,8 +204,9 @@ func (p postgres) tableWait(s *Store, t table, key int64) (waiting bool, holder 
 	return waiting, holder
 }
 
-// withHolder adds to an error that says that a lock was waited for too long which
-// session holds the lock, if that can be found out. Other errors stay as they are.
+// withHolder adds to an error that says that a lock was waited for too long
+// which session holds the lock, if that can be found out. Other errors stay as
+// they are.
 func (t *eventTable) withHolder(ctx context.Context, c connection, op string, err error) error {
 	f := t.store.faultOf(err)
 	if f.class != persistence.ErrLockTimeout || errors.Is(err, persistence.ErrPersistence) || ctx.Err() != nil {
@@ -246,9 +250,9 @@ const (
 	tableLock
 )
 
-// lockHolder says which session holds the order lock, or locks one of the tables
-// or is about to. It returns noLock if that cannot be found out. It names no
-// statement, as that may contain data.
+// lockHolder says which session holds the order lock, or locks one of the
+// tables or is about to. It returns noLock if that cannot be found out. It
+// names no statement, as that may contain data.
 func (postgres) lockHolder(ctx context.Context, c connection, key int64, tables ...table) (held heldLock, text string) {
 	query := "SELECT l.pid, l.locktype = 'relation', COALESCE(a.application_name, ''), l.granted, " +
 		"COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - a.xact_start), -1)::float8 " +

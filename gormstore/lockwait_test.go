@@ -21,13 +21,13 @@ import (
 
 const (
 	shortLockTimeout = 500 * time.Millisecond
-	// longestWait is far above what a wait of shortLockTimeout takes, and far below
-	// the ten seconds that a commit may take.
+	// longestWait is far above what a wait of shortLockTimeout takes, and far
+	// below the ten seconds that a commit may take.
 	longestWait = shortLockTimeout + 2*time.Second
 )
 
-// lockedTable locks a table as Django's migrations and CREATE INDEX do, until the
-// test ends or release is called.
+// lockedTable locks a table as Django's migrations and CREATE INDEX do, until
+// the test ends or release is called.
 func lockedTable(t *testing.T, db *gorm.DB, table, mode string) (release func()) {
 	t.Helper()
 	tx := again(t, db).Begin()
@@ -42,7 +42,8 @@ func lockedTable(t *testing.T, db *gorm.DB, table, mode string) (release func())
 	return release
 }
 
-// wantTimelyLockTimeout checks an error that says that nothing is stored, and when it came.
+// wantTimelyLockTimeout checks an error that says that nothing is stored, and
+// when it came.
 func wantTimelyLockTimeout(t *testing.T, begin time.Time, err error) {
 	t.Helper()
 	if took := time.Since(begin); took > longestWait {
@@ -61,8 +62,8 @@ func wantHolder(t *testing.T, err error) {
 	}
 }
 
-// A save waits for a table that another session has locked as long as for the order
-// lock, and knows then that nothing is stored, and who holds the lock.
+// A save waits for a table that another session has locked as long as for the
+// order lock, and knows then that nothing is stored, and who holds the lock.
 func TestSaveBoundsWaitForTable(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"SHARE", "EXCLUSIVE"} { // as CREATE INDEX and as Django do
@@ -93,8 +94,9 @@ func TestSaveBoundsWaitForTable(t *testing.T) {
 	}
 }
 
-// In a transaction of the caller's the wait is bounded as well. PostgreSQL gives the
-// transaction up then, so that nothing of it is stored, whatever the caller does.
+// In a transaction of the caller's the wait is bounded as well. PostgreSQL
+// gives the transaction up then, so that nothing of it is stored, whatever the
+// caller does.
 func TestSaveInTransactionBoundsWaitForTable(t *testing.T) {
 	t.Parallel()
 	type body = func(ctx context.Context, tx *gorm.DB) error
@@ -134,8 +136,8 @@ func TestSaveInTransactionBoundsWaitForTable(t *testing.T) {
 	}
 }
 
-// A save in a transaction of the caller's leaves its lock_timeout as it was, also
-// if it conflicts.
+// A save in a transaction of the caller's leaves its lock_timeout as it was,
+// also if it conflicts.
 func TestSaveInTransactionKeepsLockTimeout(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -231,8 +233,9 @@ func TestWritesBoundWaitForTable(t *testing.T) {
 	}
 }
 
-// A save that waits too long for the order lock is told which session has it, in a
-// save of its own, in one that is too large to be merged and in a transaction.
+// A save that waits too long for the order lock is told which session has it,
+// in a save of its own, in one that is too large to be merged and in a
+// transaction.
 func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -263,9 +266,9 @@ func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
 	})
 }
 
-// A save that waits for another one of its process, which waits for a lock, waits
-// for the lock timeout in all, and not once more in a batch of its own. A save of
-// the same batch that came later has its whole time.
+// A save that waits for another one of its process, which waits for a lock,
+// waits for the lock timeout in all, and not once more in a batch of its own. A
+// save of the same batch that came later has its whole time.
 func TestQueuedSaveWaitsOnce(t *testing.T) {
 	t.Parallel()
 	const lockTimeout = 4 * time.Second
@@ -306,9 +309,9 @@ func TestQueuedSaveWaitsOnce(t *testing.T) {
 	}
 }
 
-// A write to SQLite that waits for a connection and then for the lock of the file
-// waits for the lock timeout in all, also if the driver would wait longer by
-// itself. So does one that waits for another save of its process.
+// A write to SQLite that waits for a connection and then for the lock of the
+// file waits for the lock timeout in all, also if the driver would wait longer
+// by itself. So does one that waits for another save of its process.
 func TestWriteToSQLiteWaitsOnce(t *testing.T) {
 	t.Parallel()
 	const limit = 2 * time.Second
@@ -368,8 +371,9 @@ func TestWriteToSQLiteWaitsOnce(t *testing.T) {
 	}
 }
 
-// A deadline of the caller's that ends the wait for the order lock is in the error,
-// and the caller gets it at once, also if the batch waits longer for others.
+// A deadline of the caller's that ends the wait for the order lock is in the
+// error, and the caller gets it at once, also if the batch waits longer for
+// others.
 func TestSaveEndsWithCallersDeadline(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -402,8 +406,8 @@ func TestSaveEndsWithCallersDeadline(t *testing.T) {
 	})
 }
 
-// After SQLite has rolled a transaction back by itself, a save in it fails: it would
-// otherwise commit alone.
+// After SQLite has rolled a transaction back by itself, a save in it fails: it
+// would otherwise commit alone.
 func TestSaveInTransactionRolledBackBySQLite(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.SQLiteFile(t))
@@ -447,8 +451,8 @@ func TestSaveInTransactionRolledBackBySQLite(t *testing.T) {
 	}
 }
 
-// A save whose connection became read-only, or was ended by the server while it was
-// idle, is written on another connection.
+// A save whose connection became read-only, or was ended by the server while it
+// was idle, is written on another connection.
 func TestSaveReplacesDeadConnection(t *testing.T) {
 	t.Parallel()
 	for name, kill := range map[string]func(db, other *gorm.DB) error{

@@ -121,10 +121,11 @@ func (postgres) end(ctx context.Context, c connection, r *processRecorder, at lo
 	return end, true, nil
 }
 
-// notOnStandby is a condition that fails on a standby, by a cast whose error has
-// standbyText in it. Rows are selected below a bound that may have been found on
-// the primary: a standby that lags, to which a proxy leads the next connection,
-// would seem to have all of them. It is a subquery, so that it is evaluated once.
+// notOnStandby is a condition that fails on a standby, by a cast whose error
+// has standbyText in it. Rows are selected below a bound that may have been
+// found on the primary: a standby that lags, to which a proxy leads the next
+// connection, would seem to have all of them. It is a subquery, so that it is
+// evaluated once.
 const (
 	notOnStandby = "(SELECT CASE WHEN pg_is_in_recovery() THEN ('" + standbyText + "' || pg_is_in_recovery()::text)::bigint > 0 ELSE true END)"
 	standbyText  = "eventsourcing: in recovery "
@@ -136,8 +137,8 @@ func (t *eventTable) onStandby(op string, cause error) error {
 		Hint: "a standby does not know the running writers of its primary; read the log on the primary"}
 }
 
-// floors is a condition that a row l of pg_locks is the floor of another session,
-// with the argument $2 as floorKey returns it.
+// floors is a condition that a row l of pg_locks is the floor of another
+// session, with the argument $2 as floorKey returns it.
 const floors = "l.locktype = 'advisory' AND l.objsubid = 2 AND l.classid = $2::bigint::oid AND l.mode = 'ShareLock' " +
 	"AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) " +
 	"AND l.pid IS DISTINCT FROM pg_backend_pid()"
@@ -161,7 +162,8 @@ func (sqlite) end(context.Context, connection, *processRecorder, location, bool)
 func (postgres) concurrent() bool { return true }
 func (sqlite) concurrent() bool   { return false }
 
-// settled returns up to which id the log is final for a reader, and where it is.
+// settled returns up to which id the log is final for a reader, and where it
+// is.
 func (r *processRecorder) settled(ctx context.Context, c connection, joined bool) (settled int64, found location, err error) {
 	var end logEnd
 	err = r.whereItIs(ctx, c, func(at location) (there bool, err error) {

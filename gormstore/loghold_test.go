@@ -33,8 +33,8 @@ func add(ctx context.Context, t *testing.T, r persistence.ProcessRecorder, n int
 	}
 }
 
-// Whose transaction keeps readers from newer events can be seen, with what helps
-// to find the program, and nothing of its statements.
+// Whose transaction keeps readers from newer events can be seen, with what
+// helps to find the program, and nothing of its statements.
 func TestLogHold(t *testing.T) {
 	t.Parallel()
 	address := testdb.Postgres(t)
@@ -99,8 +99,8 @@ func TestLogHoldOfPreparedTransaction(t *testing.T) {
 	}
 }
 
-// A process that has just read the whole log asks nothing, and SQLite has nothing
-// to ask.
+// A process that has just read the whole log asks nothing, and SQLite has
+// nothing to ask.
 func TestLogHoldCostsNothing(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		seen := &statements{Interface: logger.Discard}

@@ -21,23 +21,23 @@ type logStatements struct {
 }
 
 // floor is a common table expression h with the id that new ids must be above,
-// and a comma: the highest id in the table, and the highest that its sequence has
-// handed out. The sequence alone could be below the table. The table alone is
-// seen as it was when the statement began, and so without what was committed
+// and a comma: the highest id in the table, and the highest that its sequence
+// has handed out. The sequence alone could be below the table. The table alone
+// is seen as it was when the statement began, and so without what was committed
 // while the statement waited for a lock; an id that a session has kept from a
 // sequence with a cache would then pass.
 //
-// The highest id of the log would do instead of that of the table, but PostgreSQL
-// has only one way to find this one, whatever it knows of the table when it plans
-// the statement.
+// The highest id of the log would do instead of that of the table, but
+// PostgreSQL has only one way to find this one, whatever it knows of the table
+// when it plans the statement.
 func (l logStatements) floor() string {
 	return "h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF(" + l.sequence + "::bigint, 0)::oid), 0) AS floor FROM " +
 		l.events + "), "
 }
 
 // here is the condition that a connection finds the table where it is expected,
-// as the keys of locks depend on that. PostgreSQL looks again if the search path
-// has changed.
+// as the keys of locks depend on that. PostgreSQL looks again if the search
+// path has changed.
 func here(events, table string) string {
 	return "'" + strings.ReplaceAll(events, "'", "''") + "'::regclass::oid = " + table + "::bigint::oid"
 }
@@ -48,8 +48,8 @@ func (l logStatements) insert(selected string) string {
 		l.application + ", " + selected
 }
 
-// continues is the condition that an event continues its stream. The version
-// is given as continued returns it.
+// continues is the condition that an event continues its stream. The version is
+// given as continued returns it.
 func (l logStatements) continues(originator, version string) string {
 	return continues(l.events, l.application, originator, version)
 }

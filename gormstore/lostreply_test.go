@@ -25,14 +25,16 @@ type kennel struct {
 	dogs  *application.Repository[Dog]
 	db    *gorm.DB
 	truth persistence.ProcessRecorder
-	// lose has the next write fail as it is completed: before the database did it, or after. Where blind is set the
-	// database cannot be reached afterwards.
+	// lose has the next write fail as it is completed: before the database did
+	// it, or after. Where blind is set the database cannot be reached
+	// afterwards.
 	lose func(when faultdb.When, blind bool)
 	// heal ends all faults.
 	heal func()
 }
 
-// eachKennel runs a test on SQLite, whose driver loses the replies, and on PostgreSQL, where a proxy cuts the wire.
+// eachKennel runs a test on SQLite, whose driver loses the replies, and on
+// PostgreSQL, where a proxy cuts the wire.
 func eachKennel(t *testing.T, test func(t *testing.T, k *kennel)) {
 	t.Helper()
 	t.Parallel()
@@ -93,7 +95,8 @@ func newKennel(t *testing.T, db, truth *gorm.DB) *kennel {
 	return &kennel{Application: app, dogs: must(application.NewRepository(app, dogs)), db: db, truth: recorder(t, truth, schoolName)}
 }
 
-// wantStored fails the test unless the dog's events are stored once, with these ids.
+// wantStored fails the test unless the dog's events are stored once, with these
+// ids.
 func (k *kennel) wantStored(t *testing.T, dog *Dog, saved application.Saved) {
 	t.Helper()
 	var want, got []int64
@@ -113,12 +116,14 @@ func (k *kennel) wantStored(t *testing.T, dog *Dog, saved application.Saved) {
 	}
 }
 
-// saves are the sizes of saves, which are written in different ways: one event, several, and more than a batch has.
+// saves are the sizes of saves, which are written in different ways: one event,
+// several, and more than a batch has.
 var saves = map[string]int{"one event": 1, "several events": 3, "many events": 2500}
 
 func dogOf(events int) *Dog { return newDog("Fido", slices.Repeat([]string{"sit"}, events-1)...) }
 
-// A save that the database did, but whose reply was lost, is reported as the success that it was, with the right ids.
+// A save that the database did, but whose reply was lost, is reported as the
+// success that it was, with the right ids.
 func TestLostReply(t *testing.T) {
 	eachKennel(t, func(t *testing.T, k *kennel) {
 		for name, events := range saves {
@@ -136,9 +141,10 @@ func TestLostReply(t *testing.T) {
 	})
 }
 
-// A save that never reached the database fails, stores nothing, keeps the events pending, and can be repeated. That it
-// was not done is known where a transaction was open. A single statement may still be on its way, for all the client
-// knows, so its outcome may be called unknown.
+// A save that never reached the database fails, stores nothing, keeps the
+// events pending, and can be repeated. That it was not done is known where a
+// transaction was open. A single statement may still be on its way, for all the
+// client knows, so its outcome may be called unknown.
 func TestLostRequest(t *testing.T) {
 	eachKennel(t, func(t *testing.T, k *kennel) {
 		for name, events := range saves {
@@ -167,8 +173,9 @@ func TestLostRequest(t *testing.T) {
 	})
 }
 
-// Where nobody can look what became of a save, its outcome is unknown and its events stay pending. Saving again is then a
-// success, whether they were stored or not.
+// Where nobody can look what became of a save, its outcome is unknown and its
+// events stay pending. Saving again is then a success, whether they were stored
+// or not.
 func TestLostReplyUnknown(t *testing.T) {
 	eachKennel(t, func(t *testing.T, k *kennel) {
 		for name, events := range saves {
@@ -195,8 +202,9 @@ func TestLostReplyUnknown(t *testing.T) {
 	})
 }
 
-// The outcome of a transaction whose commit was not answered is unknown, because nobody knows all that was in it. The
-// events are pending again, and the transaction can be repeated.
+// The outcome of a transaction whose commit was not answered is unknown,
+// because nobody knows all that was in it. The events are pending again, and
+// the transaction can be repeated.
 func TestLostReplyTransaction(t *testing.T) {
 	eachKennel(t, func(t *testing.T, k *kennel) {
 		for _, when := range []faultdb.When{faultdb.Before, faultdb.After} {
@@ -224,8 +232,9 @@ func TestLostReplyTransaction(t *testing.T) {
 	})
 }
 
-// The control: the fault is real. A plain insert through the same fault fails although its row is stored, and repeating
-// it conflicts with its own row. (With simple_protocol the driver of PostgreSQL even repeats it unasked.)
+// The control: the fault is real. A plain insert through the same fault fails
+// although its row is stored, and repeating it conflicts with its own row.
+// (With simple_protocol the driver of PostgreSQL even repeats it unasked.)
 func TestLostReplyControl(t *testing.T) {
 	eachKennel(t, func(t *testing.T, k *kennel) {
 		dog := uuid.New()
@@ -245,7 +254,8 @@ func TestLostReplyControl(t *testing.T) {
 	})
 }
 
-// twice is a recorder below which every insert is done twice, and only the second answer arrives.
+// twice is a recorder below which every insert is done twice, and only the
+// second answer arrives.
 type twice struct{ persistence.ProcessRecorder }
 
 func (r twice) InsertEvents(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
@@ -255,8 +265,9 @@ func (r twice) InsertEvents(ctx context.Context, events []persistence.StoredEven
 	return r.ProcessRecorder.InsertEvents(ctx, events)
 }
 
-// A save that was repeated by somebody below, because the first reply was lost, finds its own events stored: it is the
-// success that it was. The control is the recorder itself, which only knows of a conflict.
+// A save that was repeated by somebody below, because the first reply was lost,
+// finds its own events stored: it is the success that it was. The control is
+// the recorder itself, which only knows of a conflict.
 func TestLostReplyRepeatedBelow(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		r := recorder(t, db, schoolName)
@@ -276,7 +287,8 @@ func TestLostReplyRepeatedBelow(t *testing.T) {
 	})
 }
 
-// wantRecorded fails the test unless the log ends with the events, under the ids of the recordings.
+// wantRecorded fails the test unless the log ends with the events, under the
+// ids of the recordings.
 func wantRecorded(t *testing.T, r persistence.ProcessRecorder, events []domain.Event, recordings []persistence.Recording) {
 	t.Helper()
 	log := wholeLog(t, r)

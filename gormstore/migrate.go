@@ -14,25 +14,26 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// migrateTimeout is how long AutoMigrate waits for other processes that create the tables as well. Services start together,
-// so it may have to wait for many.
+// migrateTimeout is how long AutoMigrate waits for other processes that create
+// the tables as well. Services start together, so it may have to wait for many.
 const migrateTimeout = time.Minute
 
 // AutoMigrate creates the tables that are absent. It never touches tables that
-// exist, whoever made them: GORM's own AutoMigrate would rebuild Django's tables
-// and drop their unique keys. If an existing table does not fit, it returns a
-// *SchemaError that names every difference.
+// exist, whoever made them: GORM's own AutoMigrate would rebuild Django's
+// tables and drop their unique keys. If an existing table does not fit, it
+// returns a *SchemaError that names every difference.
 //
-// On PostgreSQL a table exists if the connection finds it anywhere on its search
-// path, and absent tables are created in the schema that has the others. A role
-// that may not create tables in a database made by Django gets a warning by
-// GORM's logger that names the tables of followers which are absent, and no error.
+// On PostgreSQL a table exists if the connection finds it anywhere on its
+// search path, and absent tables are created in the schema that has the others.
+// A role that may not create tables in a database made by Django gets a warning
+// by GORM's logger that names the tables of followers which are absent, and no
+// error.
 //
-// Then GORM's AutoMigrate migrates the models of the projections that were made with
-// this database (NewProjection): make them first.
+// Then GORM's AutoMigrate migrates the models of the projections that were made
+// with this database (NewProjection): make them first.
 //
-// It is safe to call from any number of processes at once; services call it when
-// they start.
+// It is safe to call from any number of processes at once; services call it
+// when they start.
 func AutoMigrate(db *gorm.DB) error {
 	ctx := context.Background()
 	if db != nil && db.Statement != nil && db.Statement.Context != nil {
@@ -72,8 +73,8 @@ func (s *Store) migrateOwn(ctx context.Context) error {
 	return schemaError(append(found.withheld(), found.differences...))
 }
 
-// create creates the absent tables. They belong in the schema of the others: the
-// first schema of the search path may be another one.
+// create creates the absent tables. They belong in the schema of the others:
+// the first schema of the search path may be another one.
 func (s *Store) create(ctx context.Context, pool unit, found inspection) error {
 	tx := s.session(ctx, pool)
 	if found.schema != "" {
@@ -98,8 +99,8 @@ func (s *Store) warn(ctx context.Context, found inspection) {
 	}
 }
 
-// inspectable is usable, except that differences of tables are no error yet: the
-// caller is about to list all of them.
+// inspectable is usable, except that differences of tables are no error yet:
+// the caller is about to list all of them.
 func (s *Store) inspectable(ctx context.Context) error {
 	err := s.usable(ctx)
 	if _, differs := errors.AsType[*SchemaError](err); differs {
@@ -123,8 +124,8 @@ func schemaError(differences []string) error {
 // of SQLite needs AUTOINCREMENT. What only wastes space is no difference.
 //
 // An integer key, as old versions of Django made it, is a difference once nine
-// tenths of the ids are used; from one half on, AutoMigrate warns of it by GORM's
-// logger.
+// tenths of the ids are used; from one half on, AutoMigrate warns of it by
+// GORM's logger.
 func Validate(ctx context.Context, db *gorm.DB) error {
 	s := New(db)
 	if err := s.inspectable(ctx); err != nil {
@@ -144,8 +145,9 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 }
 
 // Missing returns the names of the tables that AutoMigrate would create, and
-// changes nothing. If a table that exists does not fit, it returns a *SchemaError
-// as well, as AutoMigrate would. GORM's logger is not told of its statements.
+// changes nothing. If a table that exists does not fit, it returns a
+// *SchemaError as well, as AutoMigrate would. GORM's logger is not told of its
+// statements.
 func Missing(ctx context.Context, db *gorm.DB) (tables []string, err error) {
 	s := New(db)
 	if err := s.inspectable(ctx); err != nil {
@@ -174,7 +176,8 @@ func isOwn(model any) bool {
 	return false
 }
 
-// pinned is a pool that looks like a transaction to plugins, so that dbresolver does not read from a replica in its place.
+// pinned is a pool that looks like a transaction to plugins, so that dbresolver
+// does not read from a replica in its place.
 type pinned struct{ *sql.DB }
 
 // Commit implements gorm.TxCommitter.

@@ -24,7 +24,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Any number of processes may create the tables at once, as services do that start together.
+// Any number of processes may create the tables at once, as services do that
+// start together.
 func TestMigrateByManyProcesses(t *testing.T) {
 	const processes = 20
 	t.Parallel()
@@ -70,7 +71,8 @@ func (s *statements) Trace(_ context.Context, _ time.Time, fc func() (string, in
 // changing recognises statements that change tables.
 var changing = regexp.MustCompile(`(?i)^\s*(CREATE|ALTER|DROP|INSERT|UPDATE|DELETE|TRUNCATE)`)
 
-// Tables that exist are left alone: the second run sends no statement that changes anything.
+// Tables that exist are left alone: the second run sends no statement that
+// changes anything.
 func TestMigrateAgain(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		insert(t, recorder(t, db, schoolName), history(uuid.New(), 1, 2)...)
@@ -92,7 +94,8 @@ func TestMigrateAgain(t *testing.T) {
 	})
 }
 
-// Whatever a table lacks is reported, by AutoMigrate and by Validate, and not mended.
+// Whatever a table lacks is reported, by AutoMigrate and by Validate, and not
+// mended.
 func TestMigrateReportsDifferences(t *testing.T) {
 	dropKey := func(t *testing.T, db *gorm.DB) {
 		indexes, err := db.Migrator().GetIndexes(&gormstore.StoredEvent{})
@@ -305,7 +308,8 @@ func run(t testing.TB, db *gorm.DB, statement string) {
 	}
 }
 
-// A table that was made by hand is as good as one that was made here, however its key was written down.
+// A table that was made by hand is as good as one that was made here, however
+// its key was written down.
 func TestMigrateAcceptsTablesMadeByHand(t *testing.T) {
 	t.Parallel()
 	columns := map[string]string{
@@ -344,8 +348,9 @@ func TestValidateEmptyDatabase(t *testing.T) {
 	})
 }
 
-// A table prefix of GORM's naming strategy applies, and on PostgreSQL a schema in it: applications with different
-// prefixes have nothing to do with each other.
+// A table prefix of GORM's naming strategy applies, and on PostgreSQL a schema
+// in it: applications with different prefixes have nothing to do with each
+// other.
 func TestMigrateTablePrefix(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -405,7 +410,8 @@ func openWith(t testing.TB, d gorm.Dialector, config *gorm.Config) *gorm.DB {
 	return db
 }
 
-// A UUID without a letter is a number to SQLite where the column's type lets it be one. It must come back as it was.
+// A UUID without a letter is a number to SQLite where the column's type lets it
+// be one. It must come back as it was.
 func TestUUIDOfDigits(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		for _, id := range []string{
@@ -436,7 +442,8 @@ func TestUUIDOfDigits(t *testing.T) {
 	})
 }
 
-// A database in memory has one connection, whatever its pool was allowed: a second one would be another database.
+// A database in memory has one connection, whatever its pool was allowed: a
+// second one would be another database.
 func TestMemoryDatabaseHasOneConnection(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.Open(t, sqlite.Open(":memory:")))
@@ -457,7 +464,8 @@ func TestMemoryDatabaseHasOneConnection(t *testing.T) {
 	}
 }
 
-// A file is put into WAL mode, and every commit is synced, however it was opened.
+// A file is put into WAL mode, and every commit is synced, however it was
+// opened.
 func TestSQLiteModes(t *testing.T) {
 	t.Parallel()
 	path := strings.TrimPrefix(strings.SplitN(testdb.SQLiteFileDSN(t), "?", 2)[0], "file:")

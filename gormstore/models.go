@@ -10,9 +10,10 @@ import (
 	"gorm.io/gorm/schema"
 )
 
-// The models of the tables, as a Django project of the Python original has them, so that a database made by either can
-// be used by both. They are exported for migration tools and for reading in queries of your own; rows are written only
-// by the recorders.
+// The models of the tables, as a Django project of the Python original has
+// them, so that a database made by either can be used by both. They are
+// exported for migration tools and for reading in queries of your own; rows are
+// written only by the recorders.
 
 // StoredEvent is a row of the table of events.
 type StoredEvent struct {
@@ -34,8 +35,9 @@ type Snapshot struct {
 	State             []byte `gorm:"not null"`
 }
 
-// NotificationTracking is a row of the table of positions. The recorders keep one row for each pair of applications;
-// Django keeps one for each notification, of which the highest counts.
+// NotificationTracking is a row of the table of positions. The recorders keep
+// one row for each pair of applications; Django keeps one for each
+// notification, of which the highest counts.
 type NotificationTracking struct {
 	UID                     int64  `gorm:"column:uid;primaryKey;autoIncrement"`
 	ApplicationName         string `gorm:"type:varchar(32);not null;uniqueIndex:,composite:position,priority:1"`
@@ -43,8 +45,9 @@ type NotificationTracking struct {
 	NotificationID          int64  `gorm:"type:bigint;not null;uniqueIndex:,composite:position,priority:3"`
 }
 
-// FollowerStatus is a row of the table of statuses: how a follower stands, for other processes and for people to see. No
-// application depends on what is in it, and Django does not have it.
+// FollowerStatus is a row of the table of statuses: how a follower stands, for
+// other processes and for people to see. No application depends on what is in
+// it, and Django does not have it.
 type FollowerStatus struct {
 	ApplicationName         string     `gorm:"type:varchar(32);primaryKey"`
 	UpstreamApplicationName string     `gorm:"type:varchar(32);primaryKey"`
@@ -58,8 +61,9 @@ type FollowerStatus struct {
 	Process                 string     `gorm:"type:text;not null"`
 }
 
-// FollowerRunner is a row of the table of runners: one that runs a follower, and when it last said so. A runner that stops
-// deletes its row, so that one which goes on is not taken for stopped. Django does not have it.
+// FollowerRunner is a row of the table of runners: one that runs a follower,
+// and when it last said so. A runner that stops deletes its row, so that one
+// which goes on is not taken for stopped. Django does not have it.
 type FollowerRunner struct {
 	ApplicationName         string    `gorm:"type:varchar(32);primaryKey"`
 	UpstreamApplicationName string    `gorm:"type:varchar(32);primaryKey"`
@@ -68,8 +72,9 @@ type FollowerRunner struct {
 	Heartbeat               time.Time `gorm:"not null"`
 }
 
-// FollowerSetting is a row of the table of settings: what is kept of a follower beside its position, so that every
-// process of the follower knows it. Django does not have it.
+// FollowerSetting is a row of the table of settings: what is kept of a follower
+// beside its position, so that every process of the follower knows it. Django
+// does not have it.
 type FollowerSetting struct {
 	ApplicationName         string     `gorm:"type:varchar(32);primaryKey"`
 	UpstreamApplicationName string     `gorm:"type:varchar(32);primaryKey"`
@@ -81,7 +86,8 @@ type FollowerSetting struct {
 	UpdatedAt               time.Time  `gorm:"not null"`
 }
 
-// ParkedEvent is a row of the table of events that followers have put aside. Django does not have it.
+// ParkedEvent is a row of the table of events that followers have put aside.
+// Django does not have it.
 type ParkedEvent struct {
 	ApplicationName         string    `gorm:"type:varchar(32);primaryKey"`
 	UpstreamApplicationName string    `gorm:"type:varchar(32);primaryKey"`
@@ -93,7 +99,8 @@ type ParkedEvent struct {
 	ParkedAt                time.Time `gorm:"not null"`
 }
 
-// TableName implements gorm's schema.TablerWithNamer, so that a table prefix applies.
+// TableName implements gorm's schema.TablerWithNamer, so that a table prefix
+// applies.
 func (StoredEvent) TableName(namer schema.Namer) string { return prefix(namer) + "stored_events" }
 
 // TableName implements gorm's schema.TablerWithNamer.
@@ -124,8 +131,8 @@ func ownModels() []any {
 		&FollowerRunner{}, &FollowerSetting{}}
 }
 
-// keys are the unique keys that the recorders cannot do without, their columns sorted. That of positions is not among
-// them: a lock protects positions.
+// keys are the unique keys that the recorders cannot do without, their columns
+// sorted. That of positions is not among them: a lock protects positions.
 var keys = map[string][]string{
 	"stored_events":     {"application_name", "originator_id", "originator_version"},
 	"snapshots":         {"application_name", "originator_id", "originator_version"},
@@ -135,7 +142,8 @@ var keys = map[string][]string{
 	"follower_settings": {"application_name", "upstream_application_name"},
 }
 
-// prefix is the table prefix of GORM's own naming strategy. Others have no prefix that could be asked for.
+// prefix is the table prefix of GORM's own naming strategy. Others have no
+// prefix that could be asked for.
 func prefix(namer schema.Namer) string {
 	switch n := namer.(type) {
 	case schema.NamingStrategy:
@@ -146,7 +154,8 @@ func prefix(namer schema.Namer) string {
 	return ""
 }
 
-// tables are the names of the tables in a database, as they are and quoted for statements.
+// tables are the names of the tables in a database, as they are and quoted for
+// statements.
 type tables struct {
 	events, snapshots, tracking, status, parked, runners, settings table
 }
@@ -174,11 +183,13 @@ func (t tables) all() []table {
 	return []table{t.events, t.snapshots, t.tracking, t.status, t.parked, t.runners, t.settings}
 }
 
-// plainName is what a prefix may make of the names of tables and schemas. Anything else would have to be quoted in more
-// ways than one, and one of them would be forgotten.
+// plainName is what a prefix may make of the names of tables and schemas.
+// Anything else would have to be quoted in more ways than one, and one of them
+// would be forgotten.
 var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// check refuses names that are not plain, and names that PostgreSQL would cut off.
+// check refuses names that are not plain, and names that PostgreSQL would cut
+// off.
 func (t tables) check() error {
 	for _, one := range t.all() {
 		if !plainName.MatchString(one.name) || one.schema != "" && !plainName.MatchString(one.schema) {

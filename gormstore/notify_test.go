@@ -19,7 +19,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// ear hears every notification on the channel of a database, on a connection of its own.
+// ear hears every notification on the channel of a database, on a connection of
+// its own.
 type ear struct {
 	conn    *pgx.Conn
 	channel string
@@ -39,10 +40,12 @@ func listenTo(t testing.TB, db *gorm.DB) *ear {
 	return e
 }
 
-// end is notified behind what is expected, so that nobody has to wait for what does not come.
+// end is notified behind what is expected, so that nobody has to wait for what
+// does not come.
 const end = "the end"
 
-// want fails the test unless these texts, in order, were notified since it was asked last.
+// want fails the test unless these texts, in order, were notified since it was
+// asked last.
 func (e *ear) want(t testing.TB, when string, want ...string) {
 	t.Helper()
 	if _, err := e.conn.Exec(t.Context(), "SELECT pg_notify($1, $2)", e.channel, end); err != nil {
@@ -104,7 +107,8 @@ func position(id int64) persistence.Tracking {
 	return persistence.Tracking{ApplicationName: kennels, NotificationID: id}
 }
 
-// What nobody follows is not told of, and nothing is where it was not asked for.
+// What nobody follows is not told of, and nothing is where it was not asked
+// for.
 func TestNotifyNothingElse(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -130,8 +134,8 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// A merged batch tells of itself in the statement that stores it. Stores with and without the option, on one handle, do
-// not write for each other.
+// A merged batch tells of itself in the statement that stores it. Stores with
+// and without the option, on one handle, do not write for each other.
 func TestNotifyOfMergedBatch(t *testing.T) {
 	t.Parallel()
 	w := watch(t, migrated(t, testdb.OpenPostgres(t)))
@@ -177,7 +181,8 @@ func TestNotifyOfMergedBatch(t *testing.T) {
 	}
 }
 
-// Transactions tell of each application once, when they are committed, and of what is then stored.
+// Transactions tell of each application once, when they are committed, and of
+// what is then stored.
 func TestNotifyOfTransactions(t *testing.T) {
 	t.Parallel()
 	for _, d := range doors {

@@ -33,8 +33,8 @@ import (
 // refused too, because two pools cannot share one. A handle that was opened in
 // another way, with gorm.Open, can be used as well.
 //
-// The handle has one connection: code in a transaction must use the context
-// and the tx of the transaction for everything, or it waits for itself.
+// The handle has one connection: code in a transaction must use the context and
+// the tx of the transaction for everything, or it waits for itself.
 func OpenSQLite(open func(dsn string) gorm.Dialector, path string, options ...gorm.Option) (*gorm.DB, error) {
 	path, extra, err := splitOptions(path)
 	if err != nil {
@@ -154,8 +154,8 @@ func openReaders(open func(dsn string) gorm.Dialector, path string, extra url.Va
 	return readers, nil
 }
 
-// closeTogether gives the handle a pool of one connection that closes the readers with it, and has the store's reads go
-// to the readers.
+// closeTogether gives the handle a pool of one connection that closes the
+// readers with it, and has the store's reads go to the readers.
 func closeTogether(db *gorm.DB, dsn string, readers *sql.DB) error {
 	opened, err := db.DB()
 	if err != nil {
@@ -170,7 +170,8 @@ func closeTogether(db *gorm.DB, dsn string, readers *sql.DB) error {
 	return opened.Close()
 }
 
-// replaced puts another pool in the place of the one that prepared statements and the Plugin are around.
+// replaced puts another pool in the place of the one that prepared statements
+// and the Plugin are around.
 func replaced(pool gorm.ConnPool, with *sql.DB) gorm.ConnPool {
 	switch p := pool.(type) {
 	case *gorm.PreparedStmtDB:
@@ -191,7 +192,8 @@ func closePool(db *gorm.DB) error {
 	return pool.Close()
 }
 
-// writerConnector opens the connections of a pool, and closes the readers when the pool is closed.
+// writerConnector opens the connections of a pool, and closes the readers when
+// the pool is closed.
 type writerConnector struct {
 	driver  driver.Driver
 	dsn     string

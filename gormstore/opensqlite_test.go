@@ -78,7 +78,8 @@ func pragma(t testing.TB, pool *sql.DB, name string) (value string) {
 	return value
 }
 
-// The handle writes on one connection that syncs each commit; the readers cannot write.
+// The handle writes on one connection that syncs each commit; the readers
+// cannot write.
 func TestOpenSQLiteSettings(t *testing.T) {
 	eachConfig(t, func(t *testing.T, db *gorm.DB, _ string) {
 		writer, readers := poolOf(t, db), gormstore.ReadersOf(db)
@@ -108,7 +109,8 @@ func TestOpenSQLiteSettings(t *testing.T) {
 	})
 }
 
-// Recorders read while a transaction has the only connection that writes, and see what was committed before it.
+// Recorders read while a transaction has the only connection that writes, and
+// see what was committed before it.
 func TestOpenSQLiteReadsWhileItWrites(t *testing.T) {
 	eachConfig(t, func(t *testing.T, db *gorm.DB, _ string) {
 		if err := readInTransaction(t, db); err != nil {
@@ -117,7 +119,8 @@ func TestOpenSQLiteReadsWhileItWrites(t *testing.T) {
 	})
 }
 
-// The control: with one connection and no readers, it waits for the transaction.
+// The control: with one connection and no readers, it waits for the
+// transaction.
 func TestOpenSQLiteControlWithoutReaders(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, oneConnection(testdb.SQLiteFile)(t))
@@ -208,7 +211,8 @@ func TestOpenSQLiteWithThePlugin(t *testing.T) {
 	}
 }
 
-// Several handles on one file, of which each writes, do not lose or overtake each other.
+// Several handles on one file, of which each writes, do not lose or overtake
+// each other.
 func TestOpenSQLiteTwice(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)

@@ -24,8 +24,9 @@ const (
 	racePerSave = 4
 )
 
-// Whoever polls the log "after the last id I saw" sees every event exactly once and in order, however many writers hold
-// their transactions open, roll them back or fail in savepoints.
+// Whoever polls the log "after the last id I saw" sees every event exactly once
+// and in order, however many writers hold their transactions open, roll them
+// back or fail in savepoints.
 func TestRaceReaderSeesEverythingInOrder(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		r := race{t: t, db: db, write: mixed(db, recorder(t, db, schoolName))}
@@ -38,7 +39,8 @@ func TestRaceReaderSeesEverythingInOrder(t *testing.T) {
 	})
 }
 
-// The control: without the lock, PostgreSQL shows higher ids before lower ones, and the same reader loses events.
+// The control: without the lock, PostgreSQL shows higher ids before lower ones,
+// and the same reader loses events.
 func TestRaceControlWithoutLock(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -58,11 +60,13 @@ func TestRaceControlWithoutLock(t *testing.T) {
 	t.Log(outcome)
 }
 
-// The control for SQLite, where no two transactions write at once: a store that takes its ids from a counter of its own,
-// before it waits for the write lock, loses events all the same.
+// The control for SQLite, where no two transactions write at once: a store that
+// takes its ids from a counter of its own, before it waits for the write lock,
+// loses events all the same.
 func TestRaceControlWithEarlyIDs(t *testing.T) {
 	t.Parallel()
-	// Of several connections SQLite lets any write next, and one may wait in vain for as long as it may wait.
+	// Of several connections SQLite lets any write next, and one may wait in
+	// vain for as long as it may wait.
 	db := migrated(t, oneConnection(testdb.SQLiteFile)(t))
 	var counter atomic.Int64
 	r := race{t: t, db: db, write: func(ctx context.Context, events []persistence.StoredEvent) error {
@@ -108,7 +112,8 @@ func (o outcome) String() string {
 		o.stored, o.lost, o.duplicate, o.late, o.undone)
 }
 
-// run has the writers store the given number of events while the reader polls on a handle of its own.
+// run has the writers store the given number of events while the reader polls
+// on a handle of its own.
 func (r race) run(events int) outcome {
 	r.t.Helper()
 	var undone atomic.Int64
@@ -137,7 +142,8 @@ func (r race) run(events int) outcome {
 	return r.compare(seen, int(undone.Load()))
 }
 
-// poll reads the log after the last id it saw, again and again, until it is at the end after the writers are done.
+// poll reads the log after the last id it saw, again and again, until it is at
+// the end after the writers are done.
 func poll(t *testing.T, log persistence.ApplicationRecorder, done <-chan struct{}) []int64 {
 	t.Helper()
 	var seen []int64
@@ -194,7 +200,8 @@ func (r race) compare(seen []int64, undone int) outcome {
 // hold keeps a transaction open for a moment.
 func hold() { time.Sleep(rand.N(2 * time.Millisecond)) }
 
-// held stores events in a transaction that stays open for a moment after it has its ids.
+// held stores events in a transaction that stays open for a moment after it has
+// its ids.
 func held(ctx context.Context, db *gorm.DB, r persistence.ApplicationRecorder, events []persistence.StoredEvent) error {
 	return gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error {
 		_, err := r.InsertEvents(ctx, events)
@@ -203,8 +210,8 @@ func held(ctx context.Context, db *gorm.DB, r persistence.ApplicationRecorder, e
 	})
 }
 
-// mixed stores events in all the ways there are: at once, in a transaction, after a savepoint that was rolled back, in
-// one that was not, and not at all.
+// mixed stores events in all the ways there are: at once, in a transaction,
+// after a savepoint that was rolled back, in one that was not, and not at all.
 func mixed(db *gorm.DB, r persistence.ApplicationRecorder) func(context.Context, []persistence.StoredEvent) error {
 	undo := func(ctx context.Context, _ *gorm.DB) error {
 		_, err := r.InsertEvents(ctx, history(uuid.New(), 1, racePerSave))
@@ -234,8 +241,9 @@ func mixed(db *gorm.DB, r persistence.ApplicationRecorder) func(context.Context,
 	}
 }
 
-// Of any number of writers that want to store the same next version at the same time, from several processes, in
-// transactions or not, exactly one succeeds and the others are told of a conflict.
+// Of any number of writers that want to store the same next version at the same
+// time, from several processes, in transactions or not, exactly one succeeds
+// and the others are told of a conflict.
 func TestRaceOneWinner(t *testing.T) {
 	const racers, rounds = 12, 50
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
@@ -287,7 +295,8 @@ type result struct {
 	err    error
 }
 
-// Ids of two saves that run at the same time do not interleave, however many events each has.
+// Ids of two saves that run at the same time do not interleave, however many
+// events each has.
 func TestRaceIDsDoNotInterleave(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		const saves, size = 8, 1000
@@ -317,7 +326,8 @@ func TestRaceIDsDoNotInterleave(t *testing.T) {
 	})
 }
 
-// The lock that a store takes is the one of the rule, with the schema that its tables are in. See TestLockKeyGolden.
+// The lock that a store takes is the one of the rule, with the schema that its
+// tables are in. See TestLockKeyGolden.
 func TestOrderKeyOfStore(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))

@@ -15,9 +15,9 @@ var (
 
 // DeleteOriginator implements persistence.OriginatorDeleter. It locks the
 // positions of the followers before the log, as a follower that processes does:
-// one that is at a batch finishes it first, and what it parks is deleted too. One
-// that has read a page, and not yet locked its position, finds another revision
-// of its settings, and reads again.
+// one that is at a batch finishes it first, and what it parks is deleted too.
+// One that has read a page, and not yet locked its position, finds another
+// revision of its settings, and reads again.
 func (r *processRecorder) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error) {
 	var deleted persistence.DeletedOriginator
 	_, err := r.write(ctx, "delete an originator", nil, func(ctx context.Context, c connection, joined bool) (_ []int64, err error) {
@@ -71,8 +71,8 @@ func (r *processRecorder) deleteOriginator(
 	return deleted, r.moveBack(ctx, c, followers, positions)
 }
 
-// followers are the recorders of all applications with a position in the log, or
-// with settings, in the order of their names, in which they are locked.
+// followers are the recorders of all applications with a position in the log,
+// or with settings, in the order of their names, in which they are locked.
 func (r *processRecorder) followers(
 	ctx context.Context, c connection, joined bool,
 ) (followers []*processRecorder, err error) {

@@ -14,7 +14,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// What followers have parked of a deleted originator is deleted, and positions as Django keeps them move back.
+// What followers have parked of a deleted originator is deleted, and positions
+// as Django keeps them move back.
 func TestDeleteOriginator(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		ctx, store := t.Context(), gormstore.New(db)
@@ -67,7 +68,8 @@ func TestDeleteOriginator(t *testing.T) {
 	})
 }
 
-// A snapshot whose state was changed by hand is replaced, also where SQLite made text of it.
+// A snapshot whose state was changed by hand is replaced, also where SQLite
+// made text of it.
 func TestReplaceSnapshotOfAnyStorageClass(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		ctx := t.Context()

@@ -10,15 +10,16 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// A statement of the caller's own may end a transaction that database/sql believes
-// to be open. A save after it would commit on its own. pgx knows the state of its
-// session, but database/sql hands out the connection of a transaction to no one. So
-// the state is read through unexported fields, which is free; if one of them is not
-// found, as with a driver that wraps pgx, nothing is known.
+// A statement of the caller's own may end a transaction that database/sql
+// believes to be open. A save after it would commit on its own. pgx knows the
+// state of its session, but database/sql hands out the connection of a
+// transaction to no one. So the state is read through unexported fields, which
+// is free; if one of them is not found, as with a driver that wraps pgx,
+// nothing is known.
 
-// whileOpen is an argument whose value cannot be had once the transaction has ended:
-// the statement is not sent then. The driver asks for it when it has the connection
-// for itself.
+// whileOpen is an argument whose value cannot be had once the transaction has
+// ended: the statement is not sent then. The driver asks for it when it has the
+// connection for itself.
 type whileOpen struct {
 	value string
 	tx    *sql.Tx
@@ -51,8 +52,8 @@ func onlyWhileOpen(pool gorm.ConnPool, value string) (argument any, ended func()
 	return value, func() bool { return false }
 }
 
-// txStatus is what the server has said last of the session of a transaction: 'I'
-// outside of one, 'T' inside, 'E' in one that has failed.
+// txStatus is what the server has said last of the session of a transaction:
+// 'I' outside of one, 'T' inside, 'E' in one that has failed.
 func txStatus(tx *sql.Tx) (status byte, known bool) {
 	v := reflect.ValueOf(tx)
 	for _, field := range []string{"dc", "ci", "conn", "pgConn", "txStatus"} {

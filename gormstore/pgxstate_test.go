@@ -13,9 +13,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// A save never commits on its own, also if a statement of the caller's has ended
-// the transaction that it was to be part of. Without the plugin such a statement is
-// not refused.
+// A save never commits on its own, also if a statement of the caller's has
+// ended the transaction that it was to be part of. Without the plugin such a
+// statement is not refused.
 func TestSaveAfterTheEndOfItsTransaction(t *testing.T) {
 	for _, statement := range []string{"ROLLBACK", "COMMIT"} {
 		for way, events := range map[string]func(dog uuid.UUID) []persistence.StoredEvent{
@@ -69,8 +69,8 @@ func (w writingIn) InsertEvents(_ context.Context, events []persistence.StoredEv
 	return w.AggregateRecorder.InsertEvents(w.ctx, events)
 }
 
-// The state of a session is found in unexported fields of database/sql and pgx. If
-// this fails, they have been renamed.
+// The state of a session is found in unexported fields of database/sql and pgx.
+// If this fails, they have been renamed.
 func TestStateOfATransaction(t *testing.T) {
 	t.Parallel()
 	db := testdb.OpenPostgres(t)

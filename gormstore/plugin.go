@@ -12,12 +12,15 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Plugin makes every transaction of a database tell what waits for its end: with it, contexts of WithTx need no Ended,
-// in db.Transaction, db.Begin and nested transactions alike. GORM itself has no hooks for the end of a transaction.
+// Plugin makes every transaction of a database tell what waits for its end:
+// with it, contexts of WithTx need no Ended, in db.Transaction, db.Begin and
+// nested transactions alike. GORM itself has no hooks for the end of a
+// transaction.
 //
 //	err := db.Use(gormstore.Plugin())
 //
-// Use it right after opening the database, and before dbresolver, which otherwise keeps the transactions to itself.
+// Use it right after opening the database, and before dbresolver, which
+// otherwise keeps the transactions to itself.
 func Plugin() gorm.Plugin { return plugin{} }
 
 type plugin struct{}
@@ -25,7 +28,8 @@ type plugin struct{}
 // Name implements gorm.Plugin.
 func (plugin) Name() string { return "eventsourcing" }
 
-// Initialize implements gorm.Plugin. It puts a pool around the database's own whose transactions have hooks.
+// Initialize implements gorm.Plugin. It puts a pool around the database's own
+// whose transactions have hooks.
 func (plugin) Initialize(db *gorm.DB) error {
 	if _, late := db.Plugins["gorm:db_resolver"]; late {
 		return errors.New("gormstore: use gormstore.Plugin before dbresolver, which has taken over the transactions")
@@ -64,8 +68,8 @@ func (p *hookedPool) BeginTx(ctx context.Context, options *sql.TxOptions) (gorm.
 	return hook(context.WithoutCancel(ctx), pool, scope, newTurns(), p, p.dialector), nil
 }
 
-// hook puts hooks around a transaction, in place of those of the transaction that
-// it is nested in.
+// hook puts hooks around a transaction, in place of those of the transaction
+// that it is nested in.
 func hook(outside context.Context, pool gorm.ConnPool, scope *persistence.Transaction, turns *turns, owner gorm.GetDBConnector, dialector string) gorm.ConnPool {
 	if outer, ok := pool.(hooked); ok {
 		pool = outer.hooks().ConnPool
@@ -80,7 +84,8 @@ func hook(outside context.Context, pool gorm.ConnPool, scope *persistence.Transa
 // hooked is a transaction with hooks of either kind.
 type hooked interface{ hooks() *hookedTx }
 
-// hooksOf finds the hooks of a transaction. They may be below GORM's prepared statements.
+// hooksOf finds the hooks of a transaction. They may be below GORM's prepared
+// statements.
 func hooksOf(pool gorm.ConnPool) (*hookedTx, bool) {
 	if h, ok := unprepared(pool).(hooked); ok {
 		return h.hooks(), true
@@ -88,8 +93,9 @@ func hooksOf(pool gorm.ConnPool) (*hookedTx, bool) {
 	return nil, false
 }
 
-// preparingTx is a hookedTx that can use statements of the pool, which GORM asks for in a session with PrepareStmt: with
-// any other it would leave the transaction.
+// preparingTx is a hookedTx that can use statements of the pool, which GORM
+// asks for in a session with PrepareStmt: with any other it would leave the
+// transaction.
 type preparingTx struct {
 	*hookedTx
 	tx gorm.Tx
@@ -100,10 +106,11 @@ func (t *preparingTx) StmtContext(ctx context.Context, statement *sql.Stmt) *sql
 	return t.tx.StmtContext(ctx, statement)
 }
 
-// hookedTx is a transaction with hooks for its end. It looks at the statements of
-// the user for savepoints, which are how GORM nests transactions: what was done
-// after one that is rolled back must not have its effects. It refuses statements
-// that end the transaction, of which GORM and database/sql would know nothing.
+// hookedTx is a transaction with hooks for its end. It looks at the statements
+// of the user for savepoints, which are how GORM nests transactions: what was
+// done after one that is rolled back must not have its effects. It refuses
+// statements that end the transaction, of which GORM and database/sql would
+// know nothing.
 type hookedTx struct {
 	gorm.ConnPool
 	outside context.Context // for what runs after the end
@@ -116,7 +123,8 @@ type hookedTx struct {
 	savepoints []namedSavepoint
 }
 
-// namedSavepoint is one that is set and not released. Several may have one name.
+// namedSavepoint is one that is set and not released. Several may have one
+// name.
 type namedSavepoint struct {
 	name  string
 	place persistence.Savepoint
@@ -174,8 +182,9 @@ func (t *hookedTx) QueryContext(ctx context.Context, query string, arguments ...
 	return rows, err
 }
 
-// QueryRowContext implements gorm.ConnPool. A row cannot be given an error of ours,
-// so that of a statement that is refused says that its context was canceled.
+// QueryRowContext implements gorm.ConnPool. A row cannot be given an error of
+// ours, so that of a statement that is refused says that its context was
+// canceled.
 func (t *hookedTx) QueryRowContext(ctx context.Context, query string, arguments ...any) *sql.Row {
 	done, err := t.inspect(query)
 	if err != nil {
@@ -188,8 +197,8 @@ func (t *hookedTx) QueryRowContext(ctx context.Context, query string, arguments 
 	return row
 }
 
-// PrepareContext implements gorm.ConnPool. A prepared statement is executed past
-// the hooks, so none may be a command of the transaction.
+// PrepareContext implements gorm.ConnPool. A prepared statement is executed
+// past the hooks, so none may be a command of the transaction.
 func (t *hookedTx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
 	if err := t.turns.usable(); err != nil {
 		return nil, err
@@ -201,8 +210,9 @@ func (t *hookedTx) PrepareContext(ctx context.Context, query string) (*sql.Stmt,
 	return t.ConnPool.PrepareContext(ctx, query)
 }
 
-// inspect refuses a query that would end the transaction, or undo more than it can
-// see. The function that it returns is called with the outcome of the query.
+// inspect refuses a query that would end the transaction, or undo more than it
+// can see. The function that it returns is called with the outcome of the
+// query.
 func (t *hookedTx) inspect(query string) (done func(error), err error) {
 	if err := t.turns.usable(); err != nil {
 		return nil, err

@@ -20,7 +20,8 @@ import (
 // withThePlugin is the door of a database with the plugin.
 var withThePlugin = door{"WithTx and the plugin", true, withPlugin, withPlugin}
 
-// eachPlugged runs a test on databases with the plugin, whose statements GORM prepares or not.
+// eachPlugged runs a test on databases with the plugin, whose statements GORM
+// prepares or not.
 func eachPlugged(t *testing.T, test func(t *testing.T, c *clinic)) {
 	t.Helper()
 	t.Parallel()
@@ -36,7 +37,8 @@ func eachPlugged(t *testing.T, test func(t *testing.T, c *clinic)) {
 	}
 }
 
-// A session that prepares its statements stays in the transaction, whether it begins it or is made in it.
+// A session that prepares its statements stays in the transaction, whether it
+// begins it or is made in it.
 func TestPluginWithSessionsThatPrepare(t *testing.T) {
 	eachPlugged(t, func(t *testing.T, c *clinic) {
 		preparing := &gorm.Session{PrepareStmt: true}
@@ -238,7 +240,8 @@ func resolve(t testing.TB, db, replica *gorm.DB) {
 	}
 }
 
-// Stores that were made before the plugin was used have the same queue as those made after it.
+// Stores that were made before the plugin was used have the same queue as those
+// made after it.
 func TestPluginKeepsTheQueue(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		before := recorder(t, w.db, schoolName)

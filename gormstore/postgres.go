@@ -24,11 +24,13 @@ type postgres struct{}
 
 func (postgres) placeholders(query string) string { return numbered(query) }
 
-// uuid is text, which PostgreSQL understands in every execution mode of its driver.
+// uuid is text, which PostgreSQL understands in every execution mode of its
+// driver.
 func (postgres) uuid(id uuid.UUID) any { return id.String() }
 
-// locate finds where the table really is, which is not always the connection's first schema: processes that find one
-// table by different ways must agree on the keys of its locks.
+// locate finds where the table really is, which is not always the connection's
+// first schema: processes that find one table by different ways must agree on
+// the keys of its locks.
 func (p postgres) locate(ctx context.Context, c connection, t table) (at location, err error) {
 	query := "SELECT n.nspname, c.oid::bigint, COALESCE((SELECT q.seqrelid::bigint FROM pg_attribute a " + sequenceOf + " WHERE a.attrelid = c.oid " +
 		"AND a.attname = 'id' AND has_sequence_privilege(q.seqrelid, 'USAGE, SELECT')), 0) " +
@@ -46,8 +48,8 @@ func (postgres) now(ctx context.Context, c connection) (now time.Time, err error
 	return now.UTC(), err
 }
 
-// begin asks for READ COMMITTED whatever the server's default: after a wait for the lock, statements must see what was
-// committed in the meantime.
+// begin asks for READ COMMITTED whatever the server's default: after a wait for
+// the lock, statements must see what was committed in the meantime.
 func (p postgres) begin(ctx context.Context, s *Store, wait time.Duration) (unit, error) {
 	for attempt := 1; ; attempt++ {
 		conn, err := s.connect(ctx, wait)
@@ -65,7 +67,8 @@ func (p postgres) begin(ctx context.Context, s *Store, wait time.Duration) (unit
 	}
 }
 
-// beginAttempts is how many connections that turn out to be dead are passed over, as database/sql does it.
+// beginAttempts is how many connections that turn out to be dead are passed
+// over, as database/sql does it.
 const beginAttempts = 3
 
 // postgresUnit is a transaction that gives its connection back when it ends.
@@ -92,7 +95,8 @@ func (u *postgresUnit) QueryContext(ctx context.Context, query string, arguments
 	return rows, err
 }
 
-// note remembers the loss of the connection: a commit after it is never sent, so that it is known to have failed.
+// note remembers the loss of the connection: a commit after it is never sent,
+// so that it is known to have failed.
 func (u *postgresUnit) note(err error) {
 	if err != nil && deadConnection(err) {
 		u.stale.Store(true)
@@ -102,8 +106,8 @@ func (u *postgresUnit) note(err error) {
 	}
 }
 
-// sessionState is what a connection of pgx knows of its session without asking the
-// server.
+// sessionState is what a connection of pgx knows of its session without asking
+// the server.
 type sessionState struct{ closed, idle bool }
 
 // state returns what the connection knows. It knows nothing with other drivers.
@@ -171,7 +175,8 @@ func (u *postgresUnit) Rollback() error {
 	return err
 }
 
-// idleTimeout frees the order lock of a process that froze with its connection open.
+// idleTimeout frees the order lock of a process that froze with its connection
+// open.
 const idleTimeout = 30 * time.Second
 
 // lock sets the time limit in the same statement as it takes the first lock, so
@@ -196,8 +201,8 @@ func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...i
 	return err
 }
 
-// hidesRows implements dialect. From REPEATABLE READ on a transaction sees what was
-// committed before its first statement, but unique keys know of all rows.
+// hidesRows implements dialect. From REPEATABLE READ on a transaction sees what
+// was committed before its first statement, but unique keys know of all rows.
 func (postgres) hidesRows(ctx context.Context, c connection, t table, key string, violation error) (hides bool, err error) {
 	query := "SELECT current_setting('transaction_isolation') <> 'read committed' AND NOT EXISTS (SELECT FROM pg_index i " +
 		"JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) " +
@@ -206,8 +211,8 @@ func (postgres) hidesRows(ctx context.Context, c connection, t table, key string
 	return hides, err
 }
 
-// constraintOf is the name of the unique key that an error of pgx is about, or "".
-// This package does not import drivers, so it finds the field by its name.
+// constraintOf is the name of the unique key that an error of pgx is about, or
+// "". This package does not import drivers, so it finds the field by its name.
 func constraintOf(err error) string {
 	coded, ok := errors.AsType[sqlState](err)
 	if !ok {
@@ -223,21 +228,23 @@ func constraintOf(err error) string {
 	return ""
 }
 
-// stillOpen has nothing to find out: a failed transaction refuses all statements.
+// stillOpen has nothing to find out: a failed transaction refuses all
+// statements.
 func (postgres) stillOpen(context.Context, connection) error { return nil }
 
 // savepoint sets the time limit before the statement that needs it, because the
-// lock of a table is taken when a statement is planned, before any of it runs. The
-// caller's value is kept in a setting of the transaction. A savepoint that is
-// rolled back restores it by itself.
+// lock of a table is taken when a statement is planned, before any of it runs.
+// The caller's value is kept in a setting of the transaction. A savepoint that
+// is rolled back restores it by itself.
 func (postgres) savepoint(wait time.Duration) (set, release string) {
 	return "; SELECT set_config('eventsourcing.lock_timeout', current_setting('lock_timeout'), true)" +
 			"; SET LOCAL lock_timeout = '" + milliseconds(wait) + "'",
 		"SELECT set_config('lock_timeout', current_setting('eventsourcing.lock_timeout'), true); "
 }
 
-// restoring begins a statement that changes the time limit of a transaction of the user's for itself alone: what it was
-// before is read first, and restore sets it again once everything else is done.
+// restoring begins a statement that changes the time limit of a transaction of
+// the user's for itself alone: what it was before is read first, and restore
+// sets it again once everything else is done.
 func restoring(lock string) string {
 	return "WITH b AS MATERIALIZED (SELECT current_setting('lock_timeout') AS v), l AS MATERIALIZED (" + lock + " FROM b)"
 }
@@ -320,11 +327,13 @@ func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%dms", (d + time.Millisecond - 1).Milliseconds())
 }
 
-// chunk is how many events one statement stores. Arrays have no limit of their own; this bounds the statement's size.
+// chunk is how many events one statement stores. Arrays have no limit of their
+// own; this bounds the statement's size.
 const postgresChunk = 5000
 
-// insert hands the events over as arrays, so that the statement's text is the same for any number of them. UUIDs go as
-// text, which every execution mode of the driver can send.
+// insert hands the events over as arrays, so that the statement's text is the
+// same for any number of them. UUIDs go as text, which every execution mode of
+// the driver can send.
 func (p postgres) insert(ctx context.Context, c connection, into table, key, application string, events []persistence.StoredEvent) ([]int64, error) {
 	query := "INSERT INTO " + into.quoted + " (application_name, originator_id, originator_version, topic, state) " +
 		"SELECT $1::varchar, o, v, t, s FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bytea[]) AS u(o, v, t, s) " +
@@ -369,7 +378,8 @@ func (a *columns) addOriginator(id uuid.UUID) {
 	a.ids = appendHyphenated(append(a.ids, separator), id)
 }
 
-// originators are the ids as PostgreSQL writes an array: every execution mode of the driver sends a string as it is.
+// originators are the ids as PostgreSQL writes an array: every execution mode
+// of the driver sends a string as it is.
 func (a *columns) originators() string { return string(append(a.ids, '}')) }
 
 func appendHyphenated(to []byte, id uuid.UUID) []byte {
@@ -384,9 +394,10 @@ func (postgres) reported(err error) bool {
 
 func (postgres) topics(topics []string) (string, []any) { return "topic = ANY(?)", []any{topics} }
 
-// lockKey is the number that stands for an application's log (or for a follower's position) in PostgreSQL's advisory
-// locks: the first 64 bits of the SHA-256 hash over the parts, each with its length in front. All versions of this
-// package must agree on it, or they would not wait for each other.
+// lockKey is the number that stands for an application's log (or for a
+// follower's position) in PostgreSQL's advisory locks: the first 64 bits of the
+// SHA-256 hash over the parts, each with its length in front. All versions of
+// this package must agree on it, or they would not wait for each other.
 func lockKey(parts ...string) int64 {
 	h := sha256.New()
 	for _, part := range append([]string{"eventsourcing"}, parts...) {

@@ -36,11 +36,10 @@ import (
 
 // mergeStatements are the statements for the events of one log. The arguments
 // of each begin with the time limit for the lock, the lock's key, the
-// application, and the numbers of the table and of its sequence, and end with the
-// channel for signals, if there is one. They do nothing if the connection finds
-// another table. A signal
-// is sent with the lock, also if all saves then turn out to conflict: whoever
-// listens then looks once in vain.
+// application, and the numbers of the table and of its sequence, and end with
+// the channel for signals, if there is one. They do nothing if the connection
+// finds another table. A signal is sent with the lock, also if all saves then
+// turn out to conflict: whoever listens then looks once in vain.
 type mergeStatements struct {
 	event   string // one event
 	save    string // the events of one save
@@ -94,11 +93,12 @@ func newMergeStatements(events string, notifies, strict bool) mergeStatements {
 	}
 }
 
-// mergeAttempts is how often a merged statement is tried before its saves are written one by one.
+// mergeAttempts is how often a merged statement is tried before its saves are
+// written one by one.
 const mergeAttempts = 4
 
-// merge implements dialect. Saves that failed because of their connection, and of
-// which nothing is stored, are tried once more on another one.
+// merge implements dialect. Saves that failed because of their connection, and
+// of which nothing is stored, are tried once more on another one.
 func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) {
 	p.mergeOnce(ctx, r, batch)
 	if again := onDeadConnection(batch); len(again) > 0 {
@@ -173,7 +173,8 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 		}
 		break // one save is at fault, and must not have the others fail
 	}
-	// A batch of one, one that others have beaten again and again, or one with a save that the database refuses.
+	// A batch of one, one that others have beaten again and again, or one with
+	// a save that the database refuses.
 	for i, s := range batch {
 		if len(batch) > 1 {
 			w.waitFor(patienceOf(batch[i:i+1], r.store.lockTimeout))
@@ -218,8 +219,8 @@ func (w *writing) expect(at location) {
 // finds the table elsewhere.
 var errElsewhere = errors.New("the connection finds the table elsewhere")
 
-// nothingStored says why a statement has stored nothing. It returns errElsewhere
-// once the next statement expects the table where it is.
+// nothingStored says why a statement has stored nothing. It returns
+// errElsewhere once the next statement expects the table where it is.
 func (w *writing) nothingStored(ctx context.Context) error {
 	at, err := w.r.locate(ctx, w.c)
 	if err != nil {
@@ -232,7 +233,8 @@ func (w *writing) nothingStored(ctx context.Context) error {
 	return errElsewhere
 }
 
-// arguments are those of a statement, with what all of them have around its own.
+// arguments are those of a statement, with what all of them have around its
+// own.
 func (w *writing) arguments(own ...any) []any {
 	all := append(make([]any, 0, 12), w.timeout, w.key, w.r.application, w.at.oid, w.at.sequence)
 	all = append(all, own...)
@@ -268,9 +270,10 @@ func (w *writing) writeOne(ctx context.Context, s *save) {
 // overtakenAttempts is how often a save is tried that others overtake.
 const overtakenAttempts = 20
 
-// overtaken reports whether the server gave a statement up, and stored nothing, because of a transaction that runs at the
-// same time: as the victim of a deadlock, or because the isolation of transactions is stricter by default than these
-// statements need, which have none to say otherwise.
+// overtaken reports whether the server gave a statement up, and stored nothing,
+// because of a transaction that runs at the same time: as the victim of a
+// deadlock, or because the isolation of transactions is stricter by default
+// than these statements need, which have none to say otherwise.
 func overtaken(err error) bool {
 	coded, ok := errors.AsType[sqlState](err)
 	return ok && (coded.SQLState() == "40001" || coded.SQLState() == "40P01")
@@ -310,14 +313,16 @@ func (w *writing) direct(ctx context.Context, each eachRow, query string, argume
 	return w.c.direct(ctx, w.watch, func(row []driver.Value) error { w.rows = true; return each(row) }, query, arguments...)
 }
 
-// explained says more about the error of a statement that has waited for a lock.
+// explained says more about the error of a statement that has waited for a
+// lock.
 func (w *writing) explained(ctx context.Context, err error) error {
 	op := w.r.application + ": " + opSave
 	return w.r.withHolder(ctx, w.c, op, w.watch.explain(op, err))
 }
 
-// outcome finds out what an error of a statement means for a save. A server that answers with an error has stored
-// nothing; without an answer, nobody knows until the rows are read.
+// outcome finds out what an error of a statement means for a save. A server
+// that answers with an error has stored nothing; without an answer, nobody
+// knows until the rows are read.
 func (w *writing) outcome(ctx context.Context, s *save, err error) ([]int64, error) {
 	op := w.r.application + ": " + opSave
 	if w.unanswered(err) && !w.unstored(err) {
@@ -329,7 +334,8 @@ func (w *writing) outcome(ctx context.Context, s *save, err error) ([]int64, err
 	return w.r.explain(ctx, w.c, op, s.events, err)
 }
 
-// unanswered tells whether the server may have done what it was asked although there is an error.
+// unanswered reports whether the server may have done what it was asked
+// although there is an error.
 func (p postgres) unanswered(err error) bool {
 	coded, ok := errors.AsType[sqlState](err)
 	if !ok {
@@ -342,20 +348,23 @@ func (p postgres) unanswered(err error) bool {
 	return false
 }
 
-// rolledBack recognises the answer to the commit of a transaction in which a statement had failed.
+// rolledBack recognises the answer to the commit of a transaction in which a
+// statement had failed.
 func rolledBack(err error) bool {
 	return strings.Contains(err.Error(), "commit unexpectedly resulted in rollback")
 }
 
-// unstored reports whether the server ended the session before it stored anything.
-// It sends the rows of a statement before it commits, so without a row it has not.
+// unstored reports whether the server ended the session before it stored
+// anything. It sends the rows of a statement before it commits, so without a
+// row it has not.
 func (w *writing) unstored(err error) bool {
 	coded, ok := errors.AsType[sqlState](err)
 	return ok && terminated(coded) && !w.rows
 }
 
-// writeMany writes a batch with one statement. Where it returns an error nothing is stored, as far as is known. The
-// rows are stored in the order of their originators, or the batches of two processes could deadlock.
+// writeMany writes a batch with one statement. Where it returns an error
+// nothing is stored, as far as is known. The rows are stored in the order of
+// their originators, or the batches of two processes could deadlock.
 func (w *writing) writeMany(ctx context.Context, batch []*save) error {
 	batch = slices.SortedFunc(slices.Values(batch), byOriginator)
 	var a columns
@@ -439,8 +448,8 @@ func eachContinued(batch []*save) (versions []int64) {
 	return versions
 }
 
-// explainFailed finds out what the error of a merged statement means for each save. Once the database does not answer
-// the others need not ask it again.
+// explainFailed finds out what the error of a merged statement means for each
+// save. Once the database does not answer the others need not ask it again.
 func (w *writing) explainFailed(ctx context.Context, batch []*save, err error) {
 	err = w.explained(ctx, err)
 	for i, s := range batch {
@@ -487,8 +496,9 @@ func asInt(value driver.Value) (int64, error) {
 	return n, nil
 }
 
-// explainMissing finds out about the saves that were left out: they conflict, or were stored by an earlier execution of
-// the same statement whose answer was lost.
+// explainMissing finds out about the saves that were left out: they conflict,
+// or were stored by an earlier execution of the same statement whose answer was
+// lost.
 func (w *writing) explainMissing(ctx context.Context, batch []*save) {
 	for _, s := range batch {
 		if s.ids == nil {

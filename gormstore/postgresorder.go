@@ -8,19 +8,20 @@ import (
 
 // WithStrictOrder has transactions that save events of one application on
 // PostgreSQL exclude each other: a save in a transaction waits until the
-// transaction before it has ended, so that ids become visible in ascending order
-// to everyone. It is for databases in which programs that are not built on this
-// version of the package follow the log by id: the Python library, a query for
-// "id > last", or a follower that is run by an earlier version. STRICT_ORDER
-// sets it in the environment, and applications that write the original's layout
-// have it anyway.
+// transaction before it has ended, so that ids become visible in ascending
+// order to everyone. It is for databases in which programs that are not built
+// on this version of the package follow the log by id: the Python library, a
+// query for "id > last", or a follower that is run by an earlier version.
+// STRICT_ORDER sets it in the environment, and applications that write the
+// original's layout have it anyway.
 //
 // Without it such transactions run at the same time. Readers of this package
-// (followers, subscriptions, logs) then see the log in order all the same, up to
-// a bound that no running writer can go below; ids of concurrent transactions
-// may interleave. A transaction that stays open holds back the followers of its
-// application, and no writers. Two transactions that save the same aggregates in
-// opposite order may deadlock, which is a persistence.ErrRetryTransaction.
+// (followers, subscriptions, logs) then see the log in order all the same, up
+// to a bound that no running writer can go below; ids of concurrent
+// transactions may interleave. A transaction that stays open holds back the
+// followers of its application, and no writers. Two transactions that save the
+// same aggregates in opposite order may deadlock, which is a
+// persistence.ErrRetryTransaction.
 //
 // Writers with and without the option exclude each other and lose nothing, so a
 // deployment may change it process by process. On SQLite, where one transaction
@@ -59,8 +60,8 @@ func newOrderLocks(events string, strict bool) orderLocks {
 	shared := "pg_advisory_xact_lock_shared(" + key + ")"
 	floorLock := "pg_advisory_xact_lock_shared((" + key + " >> 32)::int4, (h.floor << 32 >> 32)::int4)"
 	// A transaction with many saves must not fill the server's table of locks.
-	// That it has the lock is remembered in a setting of its own, and not in the
-	// client: ROLLBACK TO SAVEPOINT undoes both the lock and the setting.
+	// That it has the lock is remembered in a setting of its own, and not in
+	// the client: ROLLBACK TO SAVEPOINT undoes both the lock and the setting.
 	setting := "'eventsourcing.order_' || to_hex(" + key + ")"
 	return orderLocks{
 		take: shared + ", " + floorLock,

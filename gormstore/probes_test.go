@@ -35,9 +35,10 @@ func (l *traces) Trace(_ context.Context, _ time.Time, statement func() (string,
 	}
 }
 
-// GORM's logger is not told of statements that only ask what the tables are like,
-// nor of errors that callers handle, because the usual one writes to the standard
-// output, where commands print their results. It is told of everything else.
+// GORM's logger is not told of statements that only ask what the tables are
+// like, nor of errors that callers handle, because the usual one writes to the
+// standard output, where commands print their results. It is told of everything
+// else.
 func TestProbesAreNotLogged(t *testing.T) {
 	t.Parallel()
 	catalog := regexp.MustCompile(`pg_class|pg_index|pg_attribute|to_regclass|sqlite_master|pragma_`)

@@ -12,9 +12,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// Projection is a follower that keeps tables of the service's own, its read model,
-// in the database of its position, so that both change together. Embed it in a
-// struct that has the queries.
+// Projection is a follower that keeps tables of the service's own, its read
+// model, in the database of its position, so that both change together. Embed
+// it in a struct that has the queries.
 type Projection struct {
 	*system.Follower
 
@@ -30,15 +30,15 @@ type projectionParts struct {
 	application []application.Option
 }
 
-// Models names the models of the tables that the projection keeps, each as a pointer
-// to a zero value. AutoMigrate migrates them, and so does the command migrate; a
-// reset deletes all their rows, those of the last model first.
+// Models names the models of the tables that the projection keeps, each as a
+// pointer to a zero value. AutoMigrate migrates them, and so does the command
+// migrate; a reset deletes all their rows, those of the last model first.
 func Models(models ...any) ProjectionOption {
 	return func(p *projectionParts) { p.models = append(p.models, models...) }
 }
 
-// On handles the events with payloads of type E. tx is the transaction in which the
-// projection's position moves. See system.On for the rest.
+// On handles the events with payloads of type E. tx is the transaction in which
+// the projection's position moves. See system.On for the rest.
 func On[E any](handle func(ctx context.Context, tx *gorm.DB, event domain.Recorded[E]) error) ProjectionOption {
 	return func(p *projectionParts) {
 		if handle == nil {
@@ -55,7 +55,8 @@ func On[E any](handle func(ctx context.Context, tx *gorm.DB, event domain.Record
 	}
 }
 
-// WithFollower adds options of package system, such as system.StartAt or system.Park.
+// WithFollower adds options of package system, such as system.StartAt or
+// system.Park.
 func WithFollower(options ...system.FollowerOption) ProjectionOption {
 	return func(p *projectionParts) { p.handlers = append(p.handlers, options...) }
 }
@@ -67,8 +68,8 @@ func WithApplication(options ...application.Option) ProjectionOption {
 }
 
 // NewProjection makes a projection with a name and tables of its own. It can be
-// reset: that deletes all rows of its models, whatever leader they come from. Its
-// errors are those of application.New and system.NewFollower.
+// reset: that deletes all rows of its models, whatever leader they come from.
+// Its errors are those of application.New and system.NewFollower.
 func NewProjection(name string, store *Store, options ...ProjectionOption) (*Projection, error) {
 	if store == nil {
 		return nil, fmt.Errorf("projection %q: the store is nil; give it what gormstore.New returned", name)
@@ -93,8 +94,8 @@ func NewProjection(name string, store *Store, options ...ProjectionOption) (*Pro
 	return p, nil
 }
 
-// DB returns a handle for queries of the read model: the transaction in ctx, or the
-// store's database.
+// DB returns a handle for queries of the read model: the transaction in ctx, or
+// the store's database.
 func (p *Projection) DB(ctx context.Context) *gorm.DB {
 	if tx, err := Tx(ctx); err == nil {
 		return tx

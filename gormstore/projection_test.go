@@ -33,8 +33,8 @@ type learnedTrick struct {
 
 func (learnedTrick) TableName() string { return "learned_tricks" }
 
-// A projection's tables are migrated with those of events, its rows commit with its
-// position, and a rebuild empties them, with the rows that are hidden.
+// A projection's tables are migrated with those of events, its rows commit with
+// its position, and a rebuild empties them, with the rows that are hidden.
 func TestProjection(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
 		db := open(t)

@@ -29,10 +29,12 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
-// Databases that the Python original made, with Django's own migrations, are in testdata/python. They are used as they
-// are; its README.md says what is in them.
+// Databases that the Python original made, with Django's own migrations, are in
+// testdata/python. They are used as they are; its README.md says what is in
+// them.
 
-// pythonFixture is one of the databases, with the settings that it was made with.
+// pythonFixture is one of the databases, with the settings that it was made
+// with.
 type pythonFixture struct {
 	file       string
 	compressor string
@@ -82,8 +84,8 @@ func (f pythonFixture) open(t *testing.T) *gorm.DB {
 	return testdb.Open(t, sqlite.Open(testdb.SQLiteDSN(path)))
 }
 
-// restore executes a dump, on a connection of its own because the dump changes its settings. Lines that begin with a
-// backslash are for psql.
+// restore executes a dump, on a connection of its own because the dump changes
+// its settings. Lines that begin with a backslash are for psql.
 func restore(t *testing.T, dsn, dump string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
@@ -211,11 +213,13 @@ var (
 	// pyDogs writes under names of its own, and reads the Python program's.
 	pyDogs = domain.Define("Dog", domain.FormerName[pyDog](pythonModule+"Dog"),
 		domain.On("Registered", pyRegistered{}), domain.On("TrickAdded", pyTrickAdded{}))
-	// pySharedDogs writes under the Python program's names, so that it can read what is written here.
+	// pySharedDogs writes under the Python program's names, so that it can read
+	// what is written here.
 	pySharedDogs = domain.Define("Dog", domain.FormerName[pyDog](pythonModule+"Dog"),
 		domain.On("Registered", pyRegistered{}, domain.StoredAs(pythonModule+"Dog.Registered")),
 		domain.On("TrickAdded", pyTrickAdded{}, domain.StoredAs(pythonModule+"Dog.TrickAdded")))
-	// pyEventsOnly knows the names of the events, but not that of the snapshots.
+	// pyEventsOnly knows the names of the events, but not that of the
+	// snapshots.
 	pyEventsOnly = domain.Define("Dog",
 		domain.On("Registered", pyRegistered{}, domain.Alias(pythonModule+"Dog.Registered")),
 		domain.On("TrickAdded", pyTrickAdded{}, domain.Alias(pythonModule+"Dog.TrickAdded")))
@@ -236,7 +240,8 @@ func pyApplication(t *testing.T, name string, f pythonFixture, db *gorm.DB, opti
 	return app
 }
 
-// Everything that the Python program stored is read as it reads it itself, and nothing is changed by it.
+// Everything that the Python program stored is read as it reads it itself, and
+// nothing is changed by it.
 func TestPythonRead(t *testing.T) {
 	eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
 		schema, content := schemaDump(t, db), contentDump(t, db)
@@ -348,8 +353,9 @@ func wantSound(t *testing.T, training, counting *application.Application) {
 	}
 }
 
-// What is appended in Go is read back with what is there, in the layout of this module and in the original's; and the
-// tables remain as Django made them, so that the Python program goes on with them.
+// What is appended in Go is read back with what is there, in the layout of this
+// module and in the original's; and the tables remain as Django made them, so
+// that the Python program goes on with them.
 func TestPythonAppend(t *testing.T) {
 	for name, appended := range map[string]struct {
 		dogs    *domain.Definition[pyDog]
@@ -395,7 +401,8 @@ func appendTrick(t *testing.T, app *application.Application, repository *applica
 	return recordings
 }
 
-// wantDjangoUUID fails the test unless all rows of an originator have its id in the form that Django gives it.
+// wantDjangoUUID fails the test unless all rows of an originator have its id in
+// the form that Django gives it.
 func wantDjangoUUID(t *testing.T, db *gorm.DB, id uuid.UUID) {
 	t.Helper()
 	form := id.String()
@@ -408,7 +415,8 @@ func wantDjangoUUID(t *testing.T, db *gorm.DB, id uuid.UUID) {
 	}
 }
 
-// wantPythonState fails the test unless the state is what the Python program itself would have written.
+// wantPythonState fails the test unless the state is what the Python program
+// itself would have written.
 func wantPythonState(t *testing.T, n persistence.Notification) {
 	t.Helper()
 	want := regexp.MustCompile(`^\{"timestamp":\{"_type_":"datetime_iso","_data_":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?\+00:00"\},"trick":"走る"\}$`)
@@ -417,7 +425,8 @@ func wantPythonState(t *testing.T, n persistence.Notification) {
 	}
 }
 
-// A snapshot that the application cannot read is passed over with a warning, and the aggregate is right all the same.
+// A snapshot that the application cannot read is passed over with a warning,
+// and the aggregate is right all the same.
 func TestPythonSnapshotPassedOver(t *testing.T) {
 	eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
 		var log bytes.Buffer

@@ -20,9 +20,11 @@ const (
 	maxBatchBytes  = 1 << 20
 )
 
-// queue is where concurrent saves to one log meet. The first caller writes its save at once, and is the leader while it
-// does; those who come in the meantime wait, and the first of them leads the next batch, in which all that have waited
-// are written together. Nobody waits for a timer, and a lone caller waits for nobody.
+// queue is where concurrent saves to one log meet. The first caller writes its
+// save at once, and is the leader while it does; those who come in the meantime
+// wait, and the first of them leads the next batch, in which all that have
+// waited are written together. Nobody waits for a timer, and a lone caller
+// waits for nobody.
 type queue struct {
 	mu      sync.Mutex    // protects what follows
 	waiting []*save       // in the order of arrival
@@ -63,13 +65,13 @@ func newSave(events []persistence.StoredEvent) *save {
 	return s
 }
 
-// shortestWait is how long a save at least may wait for a lock, also if the batch
-// before it has used up its time: the lock may be free now.
+// shortestWait is how long a save at least may wait for a lock, also if the
+// batch before it has used up its time: the lock may be free now.
 const shortestWait = 100 * time.Millisecond
 
-// patienceOf returns how long a batch may wait for a lock: until one of its saves
-// has waited for limit since it came, and no longer than the last deadline of the
-// callers. What is sent is awaited whatever happens.
+// patienceOf returns how long a batch may wait for a lock: until one of its
+// saves has waited for limit since it came, and no longer than the last
+// deadline of the callers. What is sent is awaited whatever happens.
 func patienceOf(batch []*save, limit time.Duration) time.Duration {
 	now, last := time.Now(), time.Millisecond
 	wait := limit
@@ -84,9 +86,9 @@ func patienceOf(batch []*save, limit time.Duration) time.Duration {
 	return min(wait, last)
 }
 
-// takeBackTimely has saves of a batch go back to the queue if the wait for a lock
-// took the time of the first one, which has waited longest, and they have time
-// left.
+// takeBackTimely has saves of a batch go back to the queue if the wait for a
+// lock took the time of the first one, which has waited longest, and they have
+// time left.
 func takeBackTimely(batch []*save, limit time.Duration) {
 	now := time.Now()
 	if !errors.Is(batch[0].err, persistence.ErrLockTimeout) || batch[0].hasTime(now, limit) {
@@ -112,17 +114,19 @@ func (s *save) originator() uuid.UUID { return s.events[0].OriginatorID }
 // first is the version that the save begins with.
 func (s *save) first() int64 { return s.events[0].OriginatorVersion }
 
-// fits tells whether the save can be part of a batch at all.
+// fits reports whether the save can be part of a batch at all.
 func (s *save) fits() bool { return len(s.events) <= maxBatchEvents && s.bytes <= maxBatchBytes }
 
-// answerGrace is how long a caller whose context has ended waits for the outcome of
-// a save that is being written: the database may answer at the same moment.
+// answerGrace is how long a caller whose context has ended waits for the
+// outcome of a save that is being written: the database may answer at the same
+// moment.
 const answerGrace = 100 * time.Millisecond
 
-// submit writes a save, alone or together with others, and returns when its outcome
-// is known. If ctx ends while the save still waits, it leaves the queue, and nothing
-// is stored. If ctx ends while the save is being written, the outcome is unknown: the
-// events belong to the batch until it is done and must not be changed.
+// submit writes a save, alone or together with others, and returns when its
+// outcome is known. If ctx ends while the save still waits, it leaves the
+// queue, and nothing is stored. If ctx ends while the save is being written,
+// the outcome is unknown: the events belong to the batch until it is done and
+// must not be changed.
 func (q *queue) submit(ctx context.Context, s *save, write func(ctx context.Context, batch []*save)) ([]int64, error) {
 	q.mu.Lock()
 	q.waiting = append(q.waiting, s)
@@ -152,9 +156,10 @@ func (q *queue) submit(ctx context.Context, s *save, write func(ctx context.Cont
 	return s.ids, s.ended(ctx)
 }
 
-// leadUntil leads in a goroutine of its own, so that the caller can leave when ctx
-// ends. It returns false if the batch is not done then. A panic of the batch is the
-// caller's; without a caller, the others of the batch learn that it was interrupted.
+// leadUntil leads in a goroutine of its own, so that the caller can leave when
+// ctx ends. It returns false if the batch is not done then. A panic of the
+// batch is the caller's; without a caller, the others of the batch learn that
+// it was interrupted.
 func (q *queue) leadUntil(ctx context.Context, s *save, write func(ctx context.Context, batch []*save)) bool {
 	done := make(chan struct{})
 	var panicked any
@@ -211,7 +216,8 @@ func (s *save) ended(ctx context.Context) error {
 	return errors.Join(s.err, cause)
 }
 
-// leave takes a save out of the queue. It is false where the save is in a batch already, or is to lead.
+// leave takes a save out of the queue. It is false where the save is in a batch
+// already, or is to lead.
 func (q *queue) leave(s *save) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -223,7 +229,8 @@ func (q *queue) leave(s *save) bool {
 	return true
 }
 
-// lead writes a batch that begins with the leader's own save, and then hands the lead on.
+// lead writes a batch that begins with the leader's own save, and then hands
+// the lead on.
 func (q *queue) lead(ctx context.Context, own *save, write func(ctx context.Context, batch []*save)) {
 	q.yield()
 	q.mu.Lock()
@@ -236,8 +243,8 @@ func (q *queue) lead(ctx context.Context, own *save, write func(ctx context.Cont
 	write(ctx, batch)
 }
 
-// finish hands the lead to whoever waits longest, and wakes the others of the batch
-// except for those that go back to the queue.
+// finish hands the lead to whoever waits longest, and wakes the others of the
+// batch except for those that go back to the queue.
 func (q *queue) finish(own *save, batch []*save, begin time.Time) {
 	q.mu.Lock()
 	q.last, q.took = len(batch), time.Since(begin)
@@ -256,8 +263,8 @@ func (q *queue) finish(own *save, batch []*save, begin time.Time) {
 	}
 }
 
-// takeBack puts the saves that are to be written again before those that wait, and
-// returns the others. Its caller holds mu.
+// takeBack puts the saves that are to be written again before those that wait,
+// and returns the others. Its caller holds mu.
 func (q *queue) takeBack(batch []*save) (others []*save) {
 	if !slices.ContainsFunc(batch, func(s *save) bool { return s.again }) {
 		return batch
@@ -275,8 +282,8 @@ func (q *queue) takeBack(batch []*save) (others []*save) {
 	return others
 }
 
-// take removes the saves of the next batch: the one that waits longest, and those behind it that fit in and do not
-// touch the same originators.
+// take removes the saves of the next batch: the one that waits longest, and
+// those behind it that fit in and do not touch the same originators.
 func (q *queue) take() []*save {
 	first := q.waiting[0]
 	batch := []*save{first}
@@ -301,9 +308,11 @@ func (q *queue) take() []*save {
 	return batch
 }
 
-// yield lets the callers that the last batch has just woken come back with their next saves, so that they go together
-// instead of in two halves, each of which waits for a sync of its own. It is worth that only under load, for a small part of
-// the time that the last batch took, and while it brings in anything.
+// yield lets the callers that the last batch has just woken come back with
+// their next saves, so that they go together instead of in two halves, each of
+// which waits for a sync of its own. It is worth that only under load, for a
+// small part of the time that the last batch took, and while it brings in
+// anything.
 func (q *queue) yield() {
 	q.mu.Lock()
 	wanted, budget, before := q.last, min(q.took/yieldShare, longestYield), len(q.waiting)
@@ -334,7 +343,7 @@ func (q *queue) beWary() {
 	q.wary = waryBatches
 }
 
-// isWary tells whether a batch is to expect saves that conflict.
+// isWary reports whether a batch is to expect saves that conflict.
 func (q *queue) isWary() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

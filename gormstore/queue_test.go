@@ -17,8 +17,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// line is a queue whose batches a test lets go one by one. It is used in a synctest bubble, where synctest.Wait returns
-// when everybody waits.
+// line is a queue whose batches a test lets go one by one. It is used in a
+// synctest bubble, where synctest.Wait returns when everybody waits.
 type line struct {
 	queue   queue
 	batches [][]string    // the names of the saves of each batch, in the order of the batches
@@ -45,7 +45,8 @@ func (l *line) write(_ context.Context, batch []*save) {
 	}
 }
 
-// release lets the batch that is being written go, and waits until the next one is being written.
+// release lets the batch that is being written go, and waits until the next one
+// is being written.
 func (l *line) release() {
 	l.t.Helper()
 	select {
@@ -91,7 +92,8 @@ func (l *line) want(batches ...string) {
 	}
 }
 
-// wantIdle fails the test unless nothing is left in the queue and nobody leads it.
+// wantIdle fails the test unless nothing is left in the queue and nobody leads
+// it.
 func (l *line) wantIdle() {
 	l.t.Helper()
 	l.queue.mu.Lock()
@@ -171,7 +173,8 @@ func TestQueueWritesTheFirstAtOnceAndTheOthersTogether(t *testing.T) {
 	})
 }
 
-// Whoever has to wait for a later batch is first in it, so that nobody waits for ever.
+// Whoever has to wait for a later batch is first in it, so that nobody waits
+// for ever.
 func TestQueueLeavesToTheNextBatchWhatDoesNotFit(t *testing.T) {
 	hot, other := uuid.New(), uuid.New()
 	limit := func() []*save {
@@ -307,8 +310,8 @@ func TestQueueAwaitsTheOutcomeOfWhatIsBeingWritten(t *testing.T) {
 	})
 }
 
-// The context of a save that waits ends at the moment at which it is given the lead. It must take it, or all who wait
-// behind it would wait for ever.
+// The context of a save that waits ends at the moment at which it is given the
+// lead. It must take it, or all who wait behind it would wait for ever.
 func TestQueueIsLedByWhoeverWasGivenTheLeadAlthoughCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(t)
@@ -412,7 +415,8 @@ func (p *party) complain(format string, arguments ...any) {
 	p.wrong = append(p.wrong, fmt.Sprintf(format, arguments...))
 }
 
-// save submits one save, perhaps cancelled at some moment, and checks its answer.
+// save submits one save, perhaps cancelled at some moment, and checks its
+// answer.
 func (p *party) save(t *testing.T, r *rand.Rand, s *save) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -462,7 +466,8 @@ func (p *party) save(t *testing.T, r *rand.Rand, s *save) {
 	}
 }
 
-// Whatever the callers do and whatever happens to the writes, every save has one answer, which is true.
+// Whatever the callers do and whatever happens to the writes, every save has
+// one answer, which is true.
 func TestQueueAnswersEverySaveOnceAndTruly(t *testing.T) {
 	t.Parallel()
 	const callers, saves = 50, 200

@@ -26,8 +26,8 @@ func readLog(ctx context.Context, r persistence.ProcessRecorder) map[string]erro
 	return map[string]error{"SelectNotifications": page, "MaxNotificationID": head}
 }
 
-// A transaction that keeps one snapshot cannot read the log: it would not see what
-// was committed between two statements.
+// A transaction that keeps one snapshot cannot read the log: it would not see
+// what was committed between two statements.
 func TestLogInAnOldSnapshot(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -48,8 +48,8 @@ func TestLogInAnOldSnapshot(t *testing.T) {
 	}
 }
 
-// A role that may not see the locks of the server cannot find the bound of a log.
-// It gets an error that says what to grant, and no event is passed over.
+// A role that may not see the locks of the server cannot find the bound of a
+// log. It gets an error that says what to grant, and no event is passed over.
 func TestLogWithoutTheRightToSeeLocks(t *testing.T) {
 	t.Parallel()
 	for revoked, grant := range map[string]string{
@@ -127,8 +127,8 @@ func TestRightsOfReadersAndWriters(t *testing.T) {
 	}
 }
 
-// switching opens connections to one of two servers, as a proxy that changes its
-// mind.
+// switching opens connections to one of two servers, as a proxy that changes
+// its mind.
 type switching struct {
 	servers [2]driver.Connector
 	second  atomic.Bool

@@ -9,11 +9,11 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Readers returns a handle for queries that do not write, such as those of a read
-// model. For a database that OpenSQLite has opened, it is a pool of connections that
-// can only read, so queries neither wait for the one connection that writes nor hold
-// it. For any other database it is db itself. The handle sees what is committed, not
-// what a transaction is about to commit.
+// Readers returns a handle for queries that do not write, such as those of a
+// read model. For a database that OpenSQLite has opened, it is a pool of
+// connections that can only read, so queries neither wait for the one
+// connection that writes nor hold it. For any other database it is db itself.
+// The handle sees what is committed, not what a transaction is about to commit.
 func Readers(db *gorm.DB) *gorm.DB {
 	pool, err := db.DB()
 	if err != nil {
@@ -23,7 +23,8 @@ func Readers(db *gorm.DB) *gorm.DB {
 	if readers == nil {
 		return db
 	}
-	// With a context the session has a statement of its own; that of db keeps its pool.
+	// With a context the session has a statement of its own; that of db keeps
+	// its pool.
 	session := db.Session(&gorm.Session{NewDB: true, Context: db.Statement.Context})
 	session.Statement.ConnPool = readers
 	return session
@@ -35,10 +36,11 @@ func (h *handle) readersOf() *sql.DB {
 	return h.readers
 }
 
-// WithoutTx returns a context that carries no transaction, for what is not part of
-// the transaction in ctx: in a handler of a follower, a query of another database, or
-// of what other transactions have committed. It ends when ctx does. Do not save in it:
-// what is saved commits by itself, also if the transaction is rolled back.
+// WithoutTx returns a context that carries no transaction, for what is not part
+// of the transaction in ctx: in a handler of a follower, a query of another
+// database, or of what other transactions have committed. It ends when ctx
+// does. Do not save in it: what is saved commits by itself, also if the
+// transaction is rolled back.
 func WithoutTx(ctx context.Context) context.Context {
 	return persistence.WithTransaction(context.WithValue(ctx, sharedKey{}, (*shared)(nil)), nil)
 }

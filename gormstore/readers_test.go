@@ -16,8 +16,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Queries through Readers do not wait for the connection that writes, see what is
-// committed, and cannot write.
+// Queries through Readers do not wait for the connection that writes, see what
+// is committed, and cannot write.
 func TestReaders(t *testing.T) {
 	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(t.TempDir(), "test.sqlite3"))
 	if err != nil {

@@ -17,11 +17,12 @@ import (
 	"gorm.io/gorm"
 )
 
-// page is how many events are read at once. They are all read before the first one is handed out, so that no
-// connection is held while the user's code runs.
+// page is how many events are read at once. They are all read before the first
+// one is handed out, so that no connection is held while the user's code runs.
 const page = 500
 
-// eventTable is the recorder of one application's rows in a table of events or snapshots.
+// eventTable is the recorder of one application's rows in a table of events or
+// snapshots.
 type eventTable struct {
 	store       *Store
 	application string
@@ -40,8 +41,8 @@ func newEventTable(s *Store, application string, t table, key string) *eventTabl
 	return &eventTable{store: s, application: application, table: t, key: key}
 }
 
-// InsertEvents implements persistence.AggregateRecorder, for snapshots: their order does not matter, so they take no
-// lock and have no ids.
+// InsertEvents implements persistence.AggregateRecorder, for snapshots: their
+// order does not matter, so they take no lock and have no ids.
 func (t *eventTable) InsertEvents(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
 	if len(events) == 0 {
 		return nil, ctx.Err()
@@ -55,7 +56,8 @@ func (t *eventTable) InsertEvents(ctx context.Context, events []persistence.Stor
 	return nil, err
 }
 
-// insert stores the rows and checks that all of them are stored: success must never be reported for less.
+// insert stores the rows and checks that all of them are stored: success must
+// never be reported for less.
 func (t *eventTable) insert(ctx context.Context, c connection, events []persistence.StoredEvent) ([]int64, error) {
 	ids, err := t.store.dialect.insert(ctx, c, t.table, t.key, t.application, events)
 	if err != nil {
@@ -64,7 +66,8 @@ func (t *eventTable) insert(ctx context.Context, c connection, events []persiste
 	return complete(ids, events)
 }
 
-// complete checks that every event got its id. Ids are drawn in the order of the events, and may be returned in another.
+// complete checks that every event got its id. Ids are drawn in the order of
+// the events, and may be returned in another.
 func complete(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
 	if len(ids) != len(events) {
 		return nil, fmt.Errorf("%d of %d rows were stored", len(ids), len(events))
@@ -73,11 +76,13 @@ func complete(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
 	return ids, nil
 }
 
-// step is the work of one write. It is told whether it takes part in a transaction of the user's.
+// step is the work of one write. It is told whether it takes part in a
+// transaction of the user's.
 type step func(ctx context.Context, c connection, joined bool) ([]int64, error)
 
-// write does a step in the transaction that ctx carries, under a savepoint, or in one of its own. It finds out what
-// stands in the way of events that conflict, and what became of a commit without an answer.
+// write does a step in the transaction that ctx carries, under a savepoint, or
+// in one of its own. It finds out what stands in the way of events that
+// conflict, and what became of a commit without an answer.
 func (t *eventTable) write(ctx context.Context, what string, events []persistence.StoredEvent, do step) (ids []int64, err error) {
 	if err := t.begin(ctx, what, events); err != nil {
 		return nil, err
@@ -119,7 +124,8 @@ func (t *eventTable) begin(ctx context.Context, what string, events []persistenc
 	return t.store.ready(ctx)
 }
 
-// explain turns the error of a write into what the caller needs to know, or into the success that it was.
+// explain turns the error of a write into what the caller needs to know, or
+// into the success that it was.
 func (t *eventTable) explain(ctx context.Context, c connection, op string, events []persistence.StoredEvent, err error) ([]int64, error) {
 	if lost, ok := errors.AsType[*lostReply](err); ok {
 		return t.settle(ctx, op, events, lost)
@@ -160,8 +166,8 @@ func (t *eventTable) conflict(ctx context.Context, c connection, op string, even
 	return conflict
 }
 
-// outdated is the error if the transaction cannot see the events that are in the
-// way, because they were committed after it had taken its only snapshot.
+// outdated is the error if the transaction cannot see the events that are in
+// the way, because they were committed after it had taken its only snapshot.
 func outdated(op string, cause error) error {
 	return &persistence.Error{Class: persistence.ErrRetryTransaction, Op: op, Err: cause,
 		Hint: "another transaction has stored one of the versions since this one began, and its isolation level hides that; " +
@@ -236,9 +242,10 @@ func (t *eventTable) stored(ctx context.Context, c connection, events []persiste
 	return found, nil
 }
 
-// settle finds out whether a write without an answer was done. Nobody knows when the server gets to it, so it first waits
-// for the order lock. Events that are stored then are a success. Where none are, only a transaction that had the lock
-// before is known to have failed.
+// settle finds out whether a write without an answer was done. Nobody knows
+// when the server gets to it, so it first waits for the order lock. Events that
+// are stored then are a success. Where none are, only a transaction that had
+// the lock before is known to have failed.
 func (t *eventTable) settle(ctx context.Context, op string, events []persistence.StoredEvent, lost *lostReply) ([]int64, error) {
 	unknown := &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: op, Err: lost,
 		Hint: "the connection was lost before the answer came; saving the same events again is safe"}
@@ -273,7 +280,8 @@ func (t *eventTable) settle(ctx context.Context, op string, events []persistence
 	return ids, nil
 }
 
-// same tells whether the stored rows are the events, to the last byte. Every state has a random id or nonce in it.
+// same reports whether the stored rows are the events, to the last byte. Every
+// state has a random id or nonce in it.
 func same(stored []persistence.Notification, events []persistence.StoredEvent) bool {
 	return slices.EqualFunc(stored, events, func(n persistence.Notification, e persistence.StoredEvent) bool {
 		return n.OriginatorID == e.OriginatorID && n.OriginatorVersion == e.OriginatorVersion && n.Topic == e.Topic &&
@@ -301,8 +309,8 @@ func (t *eventTable) locate(ctx context.Context, c connection) (location, error)
 }
 
 // located returns where the table was found last, by whatever connection. The
-// search path of another one, or of a transaction, may lead elsewhere, so what is
-// done there must notice that.
+// search path of another one, or of a transaction, may lead elsewhere, so what
+// is done there must notice that.
 func (t *eventTable) located(ctx context.Context, c connection) (location, error) {
 	if known, ok := t.store.handle.locations.Load(t.table.quoted); ok {
 		return known.(location), nil
@@ -311,8 +319,8 @@ func (t *eventTable) located(ctx context.Context, c connection) (location, error
 }
 
 // whereItIs has do expect the table where it was found last, and then where it
-// is, if do returns false because it is elsewhere. It returns errElsewhere if do
-// returns false all the same.
+// is, if do returns false because it is elsewhere. It returns errElsewhere if
+// do returns false all the same.
 func (t *eventTable) whereItIs(ctx context.Context, c connection, do func(at location) (there bool, err error)) error {
 	at, err := t.located(ctx, c)
 	if err != nil {
@@ -384,7 +392,8 @@ func (t *eventTable) SelectEvents(ctx context.Context, id uuid.UUID, r persisten
 	}
 }
 
-// advance moves a range behind the version that was read last. It is false at the end of all versions.
+// advance moves a range behind the version that was read last. It is false at
+// the end of all versions.
 func advance(r *persistence.EventRange, last int64) bool {
 	if r.Descending {
 		r.Before = last
@@ -404,7 +413,8 @@ func (t *eventTable) selectPage(ctx context.Context, id uuid.UUID, r persistence
 	return events, t.store.translate(ctx, t.application+": select events", err)
 }
 
-// reader is the transaction that ctx carries, for the time until done is called, or else the pool.
+// reader is the transaction that ctx carries, for the time until done is
+// called, or else the pool.
 func (s *Store) reader(ctx context.Context) (c connection, done func(), err error) {
 	if err := s.ready(ctx); err != nil {
 		return c, nil, err
@@ -535,12 +545,14 @@ func (r *processRecorder) saveWhole(ctx context.Context, events []persistence.St
 	return r.explain(ctx, c, op, events, err)
 }
 
-// writeBatch writes a batch on behalf of all its callers, so it must not end with the leader's context.
+// writeBatch writes a batch on behalf of all its callers, so it must not end
+// with the leader's context.
 func (r *processRecorder) writeBatch(ctx context.Context, batch []*save) {
 	r.store.dialect.merge(context.WithoutCancel(ctx), r, batch)
 }
 
-// append takes the order lock and only then draws ids, so that ids become visible in ascending order.
+// append takes the order lock and only then draws ids, so that ids become
+// visible in ascending order.
 func (r *processRecorder) append(ctx context.Context, c connection, joined bool, events []persistence.StoredEvent) ([]int64, error) {
 	ids, err := r.store.dialect.append(ctx, c, locking{timeout: r.store.lockTimeout, joined: joined}, r, events)
 	if err != nil {
@@ -691,7 +703,8 @@ type location struct {
 }
 
 // schemaOf is the schema that a table is in, as far as the database has any.
-// What is found in a transaction of the user's is not kept, because the transaction may look elsewhere than others.
+// What is found in a transaction of the user's is not kept, because the
+// transaction may look elsewhere than others.
 func (s *Store) schemaOf(ctx context.Context, c connection, joined bool, t table) (string, error) {
 	if t.schema != "" {
 		return t.schema, nil

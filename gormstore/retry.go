@@ -25,18 +25,23 @@ func WithTries(n int) RetryOption {
 
 type retrying struct{ tries int }
 
-// Retry runs fn in a transaction, as Transaction does, and runs the whole of it again if another transaction is the
-// reason that nothing of it was stored: after a conflict (persistence.IsConflict), a deadlock or a serialization
-// failure (persistence.ErrRetryTransaction, also of fn's own statements), or a database that could not be reached
-// (persistence.ErrUnavailable).
+// Retry runs fn in a transaction, as Transaction does, and runs the whole of it
+// again if another transaction is the reason that nothing of it was stored:
+// after a conflict (persistence.IsConflict), a deadlock or a serialization
+// failure (persistence.ErrRetryTransaction, also of fn's own statements), or a
+// database that could not be reached (persistence.ErrUnavailable).
 //
-// fn may be called several times, so it must load the aggregates that it changes, and have no effects outside of the
-// transaction except by persistence.OnCommit. Between the calls Retry waits, for a random time that grows with each.
-// After DefaultTries, or when ctx ends, it returns the last error.
+// fn may be called several times, so it must load the aggregates that it
+// changes, and have no effects outside of the transaction except by
+// persistence.OnCommit. Between the calls Retry waits, for a random time that
+// grows with each. After DefaultTries, or when ctx ends, it returns the last
+// error.
 //
-// Any other error is returned at once. One that leaves open what is stored (persistence.ErrOutcomeUnknown) is never
-// followed by another try, and neither is a lock timeout, which has been waited for long enough. In a ctx that carries
-// a transaction, which Retry could not repeat, it returns a persistence.ErrProgramming without calling fn.
+// Any other error is returned at once. One that leaves open what is stored
+// (persistence.ErrOutcomeUnknown) is never followed by another try, and neither
+// is a lock timeout, which has been waited for long enough. In a ctx that
+// carries a transaction, which Retry could not repeat, it returns a
+// persistence.ErrProgramming without calling fn.
 func Retry(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *gorm.DB) error, options ...RetryOption) error {
 	r := retrying{tries: DefaultTries}
 	for _, option := range options {
@@ -62,14 +67,16 @@ func Retry(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *go
 	}
 }
 
-// The wait after the first try is below firstRetryWait, and doubles so many times at most.
+// The wait after the first try is below firstRetryWait, and doubles so many
+// times at most.
 const (
 	firstRetryWait = 20 * time.Millisecond
 	retryDoublings = 6
 )
 
-// repeatable reports whether a transaction that failed may succeed if all of it is
-// run again. The error may be a driver's, of a statement of the caller's own.
+// repeatable reports whether a transaction that failed may succeed if all of it
+// is run again. The error may be a driver's, of a statement of the caller's
+// own.
 func (s *Store) repeatable(err error) bool {
 	if errors.Is(err, persistence.ErrOutcomeUnknown) {
 		return false

@@ -18,7 +18,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// A transaction that conflicts is repeated as a whole, and its rows are stored once.
+// A transaction that conflicts is repeated as a whole, and its rows are stored
+// once.
 func TestRetryAfterConflict(t *testing.T) {
 	eachOffice(t, func(t *testing.T, o *office) {
 		r, dog, tries := recorder(t, o.db, "Kennels"), uuid.New(), 0
@@ -82,8 +83,8 @@ func TestRetryAfterDeadlock(t *testing.T) {
 	}
 }
 
-// A transaction whose connection is lost before its commit is repeated, wherever
-// the loss is noticed.
+// A transaction whose connection is lost before its commit is repeated,
+// wherever the loss is noticed.
 func TestRetryAfterALostConnection(t *testing.T) {
 	t.Parallel()
 	truth := migrated(t, testdb.OpenPostgres(t))
@@ -165,8 +166,8 @@ func TestRetryAfterADriversError(t *testing.T) {
 	})
 }
 
-// Creating an aggregate that exists is a conflict on every try. It ends, and its
-// error says why.
+// Creating an aggregate that exists is a conflict on every try. It ends, and
+// its error says why.
 func TestRetryOfACreation(t *testing.T) {
 	eachOffice(t, func(t *testing.T, o *office) {
 		id, tries := uuid.New(), 0

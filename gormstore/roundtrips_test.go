@@ -18,8 +18,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// sentStatements records what is sent to a server of PostgreSQL. Nothing is pipelined,
-// so each statement is a round trip.
+// sentStatements records what is sent to a server of PostgreSQL. Nothing is
+// pipelined, so each statement is a round trip.
 type sentStatements struct {
 	mu   sync.Mutex // protects sent
 	sent []string
@@ -49,8 +49,8 @@ func (s *sentStatements) of(t *testing.T, operation func() error) []string {
 	return s.sent
 }
 
-// The latency of an operation over a network is that of its round trips, so there
-// are no more of them than it needs.
+// The latency of an operation over a network is that of its round trips, so
+// there are no more of them than it needs.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	truth := testdb.OpenPostgres(t)

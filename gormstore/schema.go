@@ -12,9 +12,10 @@ import (
 //go:embed schema/*.sql
 var schemas embed.FS
 
-// Schema returns the statements that create the tables in an empty database, for migration tools that want SQL. The
-// dialect is "sqlite" or "postgres"; another one is a *persistence.InvalidError. The tables have no prefix. AutoMigrate
-// leaves tables that were made so as they are.
+// Schema returns the statements that create the tables in an empty database,
+// for migration tools that want SQL. The dialect is "sqlite" or "postgres";
+// another one is a *persistence.InvalidError. The tables have no prefix.
+// AutoMigrate leaves tables that were made so as they are.
 func Schema(dialect string) (string, error) {
 	if dialect != sqliteName && dialect != postgresName {
 		return "", &persistence.InvalidError{What: "dialect", Class: persistence.ErrProgramming,

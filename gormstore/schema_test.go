@@ -66,7 +66,8 @@ func dump(t testing.TB, db *gorm.DB, queries []string) string {
 	return text.String()
 }
 
-// wantSame fails the test unless two dumps are the same, and says where they differ.
+// wantSame fails the test unless two dumps are the same, and says where they
+// differ.
 func wantSame(t testing.TB, what, before, after string) {
 	t.Helper()
 	if before == after {

@@ -34,7 +34,8 @@ func (r *statementLog) Trace(_ context.Context, _ time.Time, fc func() (string, 
 	}
 }
 
-// What Schema returns is what AutoMigrate does: the same statements, and the same tables by them.
+// What Schema returns is what AutoMigrate does: the same statements, and the
+// same tables by them.
 func TestSchema(t *testing.T) {
 	for _, backend := range sharedBackends {
 		t.Run(backend.Name, func(t *testing.T) {

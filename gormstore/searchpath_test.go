@@ -31,8 +31,8 @@ func inSchema(t *testing.T, admin *gorm.DB, name string) *gorm.DB {
 	return migrated(t, testdb.Open(t, dialector("postgres", withParameter(t, dsn(t, admin), "search_path", name))))
 }
 
-// A connection whose search path is changed after the first use writes to another
-// log. It takes the lock of that log, in every kind of write.
+// A connection whose search path is changed after the first use writes to
+// another log. It takes the lock of that log, in every kind of write.
 func TestSearchPathOfASessionChanges(t *testing.T) {
 	t.Parallel()
 	writes := map[string]func(ctx context.Context, db *gorm.DB, r persistence.ProcessRecorder) error{

@@ -32,7 +32,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/persistencetest"
 )
 
-// cell is a setting on a database, or several of them. The table that users read is in docs/gorm-settings.md.
+// cell is a setting on a database, or several of them. The table that users
+// read is in docs/gorm-settings.md.
 type cell struct {
 	name     string
 	database string
@@ -50,7 +51,8 @@ type cell struct {
 	apart bool
 	// schema says that the table prefix is the name of a schema.
 	schema bool
-	// always says that the whole contract is tested every time, and not only with full figures; partly says that it never is.
+	// always says that the whole contract is tested every time, and not only
+	// with full figures; partly says that it never is.
 	always, partly bool
 }
 
@@ -126,11 +128,14 @@ func cells(t *testing.T) []cell {
 	return all
 }
 
-// wholeMatrix is a switch: every cell passes the whole contract. It is on with full figures.
+// wholeMatrix is a switch: every cell passes the whole contract. It is on with
+// full figures.
 const wholeMatrix = "GORMSTORE_WHOLE_MATRIX"
 
-// Every setting of the user's handle is respected or has no effect on what is stored. Each cell does once what stores do;
-// the cells that have all settings at once pass the whole contract of stores, and so do all others in the whole matrix.
+// Every setting of the user's handle is respected or has no effect on what is
+// stored. Each cell does once what stores do; the cells that have all settings
+// at once pass the whole contract of stores, and so do all others in the whole
+// matrix.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	for _, c := range cells(t) {
@@ -154,7 +159,8 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// matrix makes stores of a cell: SQLite files, or tables with a prefix of their own in one PostgreSQL database.
+// matrix makes stores of a cell: SQLite files, or tables with a prefix of their
+// own in one PostgreSQL database.
 type matrix struct {
 	cell
 	address string
@@ -233,8 +239,8 @@ func addressOf(t testing.TB, db *gorm.DB) string {
 	return db.Dialector.(*sqlite.Dialector).DSN
 }
 
-// wantSound fails the test unless a handle can be used for all that stores do, in batches and transactions, and unless
-// payloads stay out of its log.
+// wantSound fails the test unless a handle can be used for all that stores do,
+// in batches and transactions, and unless payloads stay out of its log.
 func (m *matrix) wantSound(t *testing.T) {
 	t.Helper()
 	written := &lines{}
@@ -308,7 +314,8 @@ func (l *lines) String() string {
 	return l.buffer.String()
 }
 
-// withEmptyReplica has GORM read from another database, which has no tables: whatever is read there fails.
+// withEmptyReplica has GORM read from another database, which has no tables:
+// whatever is read there fails.
 func withEmptyReplica(t testing.TB, db *gorm.DB) {
 	t.Helper()
 	pool, err := sql.Open(sqlite.DriverName, "file:/"+rand.Text()+"?vfs=memdb")
@@ -335,7 +342,8 @@ func withPluginOnly(t testing.TB, db *gorm.DB) {
 	}
 }
 
-// openTwoPools opens a file by OpenSQLite. The address is one of this package's tests.
+// openTwoPools opens a file by OpenSQLite. The address is one of this package's
+// tests.
 func openTwoPools(t testing.TB, address string, config *gorm.Config) (*gorm.DB, error) {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -358,7 +366,8 @@ func TestSettingsControlReplicaIsUsed(t *testing.T) {
 	}
 }
 
-// What cannot work is refused when an application is made, by an error that says why.
+// What cannot work is refused when an application is made, by an error that
+// says why.
 func TestSettingsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, backend := range sharedBackends {
@@ -384,7 +393,8 @@ func TestSettingsThatAreRefused(t *testing.T) {
 	}
 }
 
-// findBouncer finds the program pgbouncer, also where distributions hide it from users.
+// findBouncer finds the program pgbouncer, also where distributions hide it
+// from users.
 func findBouncer() (string, error) {
 	if path, err := exec.LookPath("pgbouncer"); err == nil {
 		return path, nil
@@ -394,8 +404,9 @@ func findBouncer() (string, error) {
 	return hidden, err
 }
 
-// throughBouncer starts pgbouncer in transaction mode in front of a PostgreSQL server, for as long as the test lasts, and
-// returns the address of the same database behind it.
+// throughBouncer starts pgbouncer in transaction mode in front of a PostgreSQL
+// server, for as long as the test lasts, and returns the address of the same
+// database behind it.
 func throughBouncer(t *testing.T, program, address string) string {
 	t.Helper()
 	u, err := url.Parse(address)

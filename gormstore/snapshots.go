@@ -55,7 +55,8 @@ func (r *snapshotRecorder) ReplaceSnapshot(
 }
 
 // insertSnapshot is one statement. It skips old rows that another process is
-// about to delete as well, so that two processes never wait for each other here.
+// about to delete as well, so that two processes never wait for each other
+// here.
 func (p postgres) insertSnapshot(
 	ctx context.Context, c connection, t *eventTable, snapshot persistence.StoredEvent, keep int,
 ) error {

@@ -25,8 +25,9 @@ func (sqlite) placeholders(query string) string { return query }
 // uuid is 32 hex digits, as Django has it.
 func (sqlite) uuid(id uuid.UUID) any { return hexadecimal(id) }
 
-// prepare gives a database in memory one connection, because a second one would be another, empty database; and puts a
-// file into WAL mode, so that readers and the writer do not wait for each other.
+// prepare gives a database in memory one connection, because a second one would
+// be another, empty database; and puts a file into WAL mode, so that readers
+// and the writer do not wait for each other.
 func (s sqlite) prepare(ctx context.Context, store *Store, joined *shared) (bool, error) {
 	if joined != nil {
 		return false, nil // a transaction cannot change the mode, and was begun on the one connection that matters to it
@@ -89,17 +90,20 @@ func (sqlite) appendWhole(context.Context, connection, *processRecorder, []persi
 // locate has nothing to tell: a file has one schema.
 func (sqlite) locate(context.Context, connection, table) (location, error) { return location{}, nil }
 
-// now is the time of the process: SQLite has no server, and all processes that share a file are on one host.
+// now is the time of the process: SQLite has no server, and all processes that
+// share a file are on one host.
 func (sqlite) now(context.Context, connection) (time.Time, error) { return time.Now().UTC(), nil }
 
-// unanswered recognises errors that SQLite itself has not reported: it may have done what it was asked. It may also have
-// done it before, where it finds no transaction to commit.
+// unanswered recognises errors that SQLite itself has not reported: it may have
+// done what it was asked. It may also have done it before, where it finds no
+// transaction to commit.
 func (s sqlite) unanswered(err error) bool {
 	_, coded := sqliteCode(err)
 	return (!coded || noTransaction(err)) && !errors.Is(err, persistence.ErrPersistence)
 }
 
-// syncs tells whether connections sync every commit as they are opened (FULL is 2, EXTRA is 3).
+// syncs reports whether connections sync every commit as they are opened (FULL
+// is 2, EXTRA is 3).
 func syncs(ctx context.Context, db *sql.DB) (bool, error) {
 	var level int
 	err := db.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&level)
@@ -127,9 +131,10 @@ func mainFile(ctx context.Context, db *sql.DB) (path string, err error) {
 	return path, row.Scan(&number, &name, &path)
 }
 
-// begin takes the write lock at once. A transaction that begins by reading would fail with a stale snapshot as soon as
-// another one had written; no waiting helps then. The statements go to one connection of the pool, because database/sql
-// cannot say BEGIN IMMEDIATE.
+// begin takes the write lock at once. A transaction that begins by reading
+// would fail with a stale snapshot as soon as another one had written; no
+// waiting helps then. The statements go to one connection of the pool, because
+// database/sql cannot say BEGIN IMMEDIATE.
 func (s sqlite) begin(ctx context.Context, store *Store, wait time.Duration) (unit, error) {
 	deadline := time.Now().Add(wait)
 	conn, err := s.connect(ctx, store, wait)
@@ -148,8 +153,8 @@ func (s sqlite) begin(ctx context.Context, store *Store, wait time.Duration) (un
 	return u, nil
 }
 
-// connect takes a connection that syncs every commit to disk: the usual driver asks for less, unless the database was
-// opened otherwise.
+// connect takes a connection that syncs every commit to disk: the usual driver
+// asks for less, unless the database was opened otherwise.
 func (s sqlite) connect(ctx context.Context, store *Store, wait time.Duration) (*sql.Conn, error) {
 	conn, err := store.connect(ctx, wait)
 	if err != nil || store.handle.synced {
@@ -161,8 +166,8 @@ func (s sqlite) connect(ctx context.Context, store *Store, wait time.Duration) (
 	return conn, nil
 }
 
-// patiently tries again while another process holds the lock, until the deadline.
-// SQLite's own waiting is not fair and may be off.
+// patiently tries again while another process holds the lock, until the
+// deadline. SQLite's own waiting is not fair and may be off.
 func (s sqlite) patiently(ctx context.Context, deadline time.Time, try func() error) error {
 	for {
 		err := try()
@@ -179,8 +184,8 @@ func (s sqlite) patiently(ctx context.Context, deadline time.Time, try func() er
 	}
 }
 
-// patientlyOn is patiently for statements on one connection. No try waits beyond
-// the deadline by itself.
+// patientlyOn is patiently for statements on one connection. No try waits
+// beyond the deadline by itself.
 func (s sqlite) patientlyOn(
 	ctx context.Context, store *Store, conn *sql.Conn, deadline time.Time, try func() error,
 ) error {
@@ -202,9 +207,9 @@ func (h *handle) outlasts(deadline time.Time) bool {
 	return h.busy > time.Until(deadline)+shortestWait
 }
 
-// limitBusy has statements of a connection wait no longer than wait for the lock
-// of the file, until restore is called. A connection that cannot be restored is
-// discarded.
+// limitBusy has statements of a connection wait no longer than wait for the
+// lock of the file, until restore is called. A connection that cannot be
+// restored is discarded.
 func limitBusy(ctx context.Context, conn *sql.Conn, wait time.Duration) (restore func() error, err error) {
 	before, err := busyTimeout(ctx, conn)
 	if err != nil {
@@ -235,8 +240,9 @@ func (sqlite) hidesRows(context.Context, connection, table, string, error) (bool
 }
 
 // stillOpen asks SQLite, which rolls a transaction back by itself after some
-// errors: a savepoint would then begin a new one, and commit it alone. BEGIN fails
-// in a transaction. A transaction of the store's own asks before each statement.
+// errors: a savepoint would then begin a new one, and commit it alone. BEGIN
+// fails in a transaction. A transaction of the store's own asks before each
+// statement.
 func (sqlite) stillOpen(ctx context.Context, c connection) error {
 	pool := unhooked(c.pool)
 	if _, own := pool.(*sqliteUnit); own {
@@ -321,8 +327,9 @@ func (sqlite) topics(topics []string) (string, []any) {
 	return "topic IN (?" + strings.Repeat(",?", len(topics)-1) + ")", arguments
 }
 
-// sqliteUnit is a transaction on a connection of its own. The connection is not simply embedded, because it can begin
-// transactions, which GORM would then do for each of its statements.
+// sqliteUnit is a transaction on a connection of its own. The connection is not
+// simply embedded, because it can begin transactions, which GORM would then do
+// for each of its statements.
 type sqliteUnit struct {
 	gorm.ConnPool
 	conn *sql.Conn
@@ -336,7 +343,8 @@ type sqliteUnit struct {
 // GetDBConn implements gorm.GetDBConnector.
 func (u *sqliteUnit) GetDBConn() (*sql.DB, error) { return u.pool, nil }
 
-// ExecContext implements gorm.ConnPool. Once the transaction has ended the connection does not belong to it any more.
+// ExecContext implements gorm.ConnPool. Once the transaction has ended the
+// connection does not belong to it any more.
 func (u *sqliteUnit) ExecContext(ctx context.Context, query string, arguments ...any) (sql.Result, error) {
 	if err := u.open(); err != nil {
 		return nil, err
@@ -374,8 +382,8 @@ func (u *sqliteUnit) PrepareContext(ctx context.Context, query string) (*sql.Stm
 	return u.conn.PrepareContext(ctx, query)
 }
 
-// open returns an error if the transaction has ended. Rows may have ended it, whose
-// errors only the caller sees.
+// open returns an error if the transaction has ended. Rows may have ended it,
+// whose errors only the caller sees.
 func (u *sqliteUnit) open() error {
 	if !u.done.Load() {
 		u.look(u.read.Swap(false))
@@ -393,15 +401,15 @@ func (u *sqliteUnit) verify(err error) {
 	}
 }
 
-// autoCommitter is a driver's connection that knows whether it is in a transaction,
-// such as that of mattn/go-sqlite3.
+// autoCommitter is a driver's connection that knows whether it is in a
+// transaction, such as that of mattn/go-sqlite3.
 type autoCommitter interface{ AutoCommit() bool }
 
-// look finds out whether the transaction is still open: SQLite rolls back by itself
-// when a statement that writes is interrupted, or finds no space, and with ON
-// CONFLICT ROLLBACK. What came after would otherwise commit on its own. If the
-// driver cannot tell, BEGIN does, which fails in a transaction; it is sent only
-// after what may have ended the transaction.
+// look finds out whether the transaction is still open: SQLite rolls back by
+// itself when a statement that writes is interrupted, or finds no space, and
+// with ON CONFLICT ROLLBACK. What came after would otherwise commit on its own.
+// If the driver cannot tell, BEGIN does, which fails in a transaction; it is
+// sent only after what may have ended the transaction.
 func (u *sqliteUnit) look(mayHaveEnded bool) {
 	open, known := false, false
 	_ = u.conn.Raw(func(raw any) error { // a connection that is closed is not known
@@ -453,7 +461,8 @@ func (u *sqliteUnit) Commit() error {
 	return u.conn.Close()
 }
 
-// Rollback ends the transaction, whatever has become of its context. A connection that cannot roll back is thrown away.
+// Rollback ends the transaction, whatever has become of its context. A
+// connection that cannot roll back is thrown away.
 func (u *sqliteUnit) Rollback() error {
 	if u.done.Load() {
 		return sql.ErrTxDone
@@ -466,11 +475,13 @@ func (u *sqliteUnit) Rollback() error {
 	return u.conn.Close()
 }
 
-// noTransaction recognises that SQLite has rolled back by itself, as it does after some errors.
+// noTransaction recognises that SQLite has rolled back by itself, as it does
+// after some errors.
 func noTransaction(err error) bool { return strings.Contains(err.Error(), "no transaction is active") }
 
-// courtesy is how long writers of SQLite, who have no queue, let others go first: those look again after at most 25 ms, as
-// long as they have not waited for a fifth of a second.
+// courtesy is how long writers of SQLite, who have no queue, let others go
+// first: those look again after at most 25 ms, as long as they have not waited
+// for a fifth of a second.
 const courtesy = 25 * time.Millisecond
 
 // Courtesy implements persistence.SingleWriter.

@@ -11,9 +11,10 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// How a batch is written to SQLite: in one transaction, so that one sync to disk serves all saves, with one prepared
-// statement, which costs less than a long one for many rows. A save that conflicts is undone alone. A single event needs
-// no transaction around its statement.
+// How a batch is written to SQLite: in one transaction, so that one sync to
+// disk serves all saves, with one prepared statement, which costs less than a
+// long one for many rows. A save that conflicts is undone alone. A single event
+// needs no transaction around its statement.
 
 // continuesSQLite is the condition continues as SQLite finds it out fastest: it
 // is slow to find the last entry of an index.
@@ -46,8 +47,9 @@ func storedID(result driver.Result, err error) (int64, error) {
 	return result.LastInsertId()
 }
 
-// refusal is why the database does not take one save of a batch, for another reason than a conflict. What became of the
-// transaction is not certain, so the saves are written each on its own.
+// refusal is why the database does not take one save of a batch, for another
+// reason than a conflict. What became of the transaction is not certain, so the
+// saves are written each on its own.
 type refusal struct{ error }
 
 func (r *refusal) Unwrap() error { return r.error }
@@ -82,7 +84,8 @@ func (s sqlite) mergeOnce(ctx context.Context, r *processRecorder, batch []*save
 	}
 }
 
-// writeEvent writes a single event with a single statement, which is atomic by itself.
+// writeEvent writes a single event with a single statement, which is atomic by
+// itself.
 func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, one *save) {
 	wait := patienceOf([]*save{one}, r.store.lockTimeout)
 	deadline := time.Now().Add(wait)
@@ -102,9 +105,10 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, one *save) {
 	}
 }
 
-// insertEvent uses a statement that is prepared once, if every connection of the
-// pool syncs by itself. If that statement finds the file locked, or may wait
-// beyond the deadline, insertEvent takes a connection and tries again on it.
+// insertEvent uses a statement that is prepared once, if every connection of
+// the pool syncs by itself. If that statement finds the file locked, or may
+// wait beyond the deadline, insertEvent takes a connection and tries again on
+// it.
 func (s sqlite) insertEvent(ctx context.Context, r *processRecorder, one *save, deadline time.Time) error {
 	if r.store.handle.synced && !r.store.handle.outlasts(deadline) {
 		err := s.insertPrepared(ctx, r, one)
@@ -139,7 +143,8 @@ func (s sqlite) insertPrepared(ctx context.Context, r *processRecorder, one *sav
 	return err
 }
 
-// writeBatch writes the saves of a batch one after the other. Its error is for all of them.
+// writeBatch writes the saves of a batch one after the other. Its error is for
+// all of them.
 func (s sqlite) writeBatch(ctx context.Context, c connection, r *processRecorder, batch []*save) error {
 	if unit, ok := c.pool.(*sqliteUnit); ok && allSingle(batch) {
 		if done, err := s.writeSingles(ctx, unit, r, batch); done || err != nil {
@@ -164,9 +169,11 @@ func allSingle(batch []*save) bool {
 	return !slices.ContainsFunc(batch, func(s *save) bool { return len(s.events) != 1 })
 }
 
-// writeSingles writes saves of one event each past the machinery of database/sql, which costs as much as the rows. It is
-// not done where the driver does not offer that. A statement that violates a unique key undoes itself, and nothing else.
-// After other errors SQLite may have rolled everything back, and what follows would commit on its own.
+// writeSingles writes saves of one event each past the machinery of
+// database/sql, which costs as much as the rows. It is not done where the
+// driver does not offer that. A statement that violates a unique key undoes
+// itself, and nothing else. After other errors SQLite may have rolled
+// everything back, and what follows would commit on its own.
 func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecorder, batch []*save) (done bool, err error) {
 	failures := make([]error, len(batch))
 	err = u.conn.Raw(func(raw any) error {
@@ -202,13 +209,15 @@ func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecor
 	return true, nil
 }
 
-// directStatement is a statement of a driver that can be used without database/sql.
+// directStatement is a statement of a driver that can be used without
+// database/sql.
 type directStatement interface {
 	driver.Stmt
 	driver.StmtExecContext
 }
 
-// prepareDirect prepares a statement at the driver. Drivers that check arguments themselves are left to database/sql.
+// prepareDirect prepares a statement at the driver. Drivers that check
+// arguments themselves are left to database/sql.
 func prepareDirect(ctx context.Context, raw any, query string) (directStatement, bool) {
 	preparer, ok := raw.(driver.ConnPrepareContext)
 	if _, checks := raw.(driver.NamedValueChecker); !ok || checks {
@@ -235,8 +244,8 @@ func (sqlite) insertSingle(ctx context.Context, statement directStatement, appli
 	return []int64{id}, err
 }
 
-// writeSave writes one save so that a conflict undoes it and nothing else. A statement that fails undoes itself, so only
-// several need a savepoint.
+// writeSave writes one save so that a conflict undoes it and nothing else. A
+// statement that fails undoes itself, so only several need a savepoint.
 func (s sqlite) writeSave(ctx context.Context, c connection, r *processRecorder, save *save, insert insertFunc) error {
 	write := func() (err error) { save.ids, err = s.writeRows(r, save.events, insert); return err }
 	save.err = nil

@@ -15,12 +15,13 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// DefaultLockTimeout is how long a save waits for the order lock of its application before it gives up with
-// persistence.ErrLockTimeout.
+// DefaultLockTimeout is how long a save waits for the order lock of its
+// application before it gives up with persistence.ErrLockTimeout.
 const DefaultLockTimeout = 10 * time.Second
 
-// Store is a persistence.Factory over a database that GORM has open. It is safe for concurrent use. Applications that
-// use the same database may share a Store or have one each.
+// Store is a persistence.Factory over a database that GORM has open. It is safe
+// for concurrent use. Applications that use the same database may share a Store
+// or have one each.
 type Store struct {
 	db          *gorm.DB
 	dialect     dialect
@@ -44,8 +45,9 @@ func WithLockTimeout(timeout time.Duration) Option {
 	return func(s *Store) { s.lockTimeout = timeout }
 }
 
-// New makes a Store over a database. The handle is the user's: New does not change its settings, and Close does not
-// close it. A handle that cannot be used (nil, a dry run, a transaction, an unknown database) is reported when an
+// New makes a Store over a database. The handle is the user's: New does not
+// change its settings, and Close does not close it. A handle that cannot be
+// used (nil, a dry run, a transaction, an unknown database) is reported when an
 // application is made with the Store.
 func New(db *gorm.DB, options ...Option) *Store {
 	s := &Store{lockTimeout: DefaultLockTimeout}
@@ -63,7 +65,8 @@ func New(db *gorm.DB, options ...Option) *Store {
 	return s
 }
 
-// adopt keeps a session of the user's handle that no condition of theirs clings to.
+// adopt keeps a session of the user's handle that no condition of theirs clings
+// to.
 func (s *Store) adopt(db *gorm.DB) error {
 	switch {
 	case db == nil || db.Config == nil || db.Statement == nil:
@@ -116,7 +119,8 @@ func packageOf(driver any) string {
 	return t.PkgPath()
 }
 
-// ready reports why the store cannot be used, and prepares the database the first time that it can be reached.
+// ready reports why the store cannot be used, and prepares the database the
+// first time that it can be reached.
 func (s *Store) ready(ctx context.Context) error {
 	if s.closed.Load() {
 		return errClosed
@@ -124,15 +128,18 @@ func (s *Store) ready(ctx context.Context) error {
 	return s.translate(ctx, "prepare the database", s.handle.prepare(ctx, s))
 }
 
-// connect takes a connection out of the pool. The wait for one is bounded like that for the lock: a transaction whose own
-// save waits here, because it was not given the transaction's context, would otherwise keep its connection for ever.
+// connect takes a connection out of the pool. The wait for one is bounded like
+// that for the lock: a transaction whose own save waits here, because it was
+// not given the transaction's context, would otherwise keep its connection for
+// ever.
 func (s *Store) connect(ctx context.Context, patience time.Duration) (*sql.Conn, error) {
 	waiting, alarm := s.handle.alarms.bounded(ctx, patience)
 	defer alarm.stop()
 	return s.connectWithin(ctx, waiting)
 }
 
-// connectWithin is connect for a caller who has bounded a part of ctx, in which to wait, already.
+// connectWithin is connect for a caller who has bounded a part of ctx, in which
+// to wait, already.
 func (s *Store) connectWithin(ctx, waiting context.Context) (*sql.Conn, error) {
 	conn, err := s.pool.Conn(waiting)
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
@@ -142,8 +149,8 @@ func (s *Store) connectWithin(ctx, waiting context.Context) (*sql.Conn, error) {
 	return conn, err
 }
 
-// poolHint says why no connection was to be had: the pool was in use, or it could
-// not open another one in time.
+// poolHint says why no connection was to be had: the pool was in use, or it
+// could not open another one in time.
 func (s *Store) poolHint() string {
 	if exhausted(s.pool) {
 		return fmt.Sprintf("all %d connections of the pool are in use; %s%s", s.pool.Stats().MaxOpenConnections,
@@ -158,8 +165,9 @@ func exhausted(pool *sql.DB) bool {
 	return stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections
 }
 
-// roomToRead is room in the pool that is read from: a read without the context of the transaction around it would otherwise
-// wait for a connection that this transaction has.
+// roomToRead is room in the pool that is read from: a read without the context
+// of the transaction around it would otherwise wait for a connection that this
+// transaction has.
 func (s *Store) roomToRead(ctx context.Context) error {
 	if s.handle.readers != nil {
 		return nil // nobody writes on it
@@ -167,7 +175,8 @@ func (s *Store) roomToRead(ctx context.Context) error {
 	return s.room(ctx, s.lockTimeout)
 }
 
-// room waits until the pool has a connection to give, with the bound of connect.
+// room waits until the pool has a connection to give, with the bound of
+// connect.
 func (s *Store) room(ctx context.Context, wait time.Duration) error {
 	if !exhausted(s.pool) {
 		return nil
@@ -222,8 +231,8 @@ func (s *Store) check(application string) error {
 
 var errClosed = &persistence.Error{Class: persistence.ErrClosed, Op: "gormstore"}
 
-// Close implements persistence.Factory: the store's recorders then fail with persistence.ErrClosed. The database belongs
-// to the user and stays open.
+// Close implements persistence.Factory: the store's recorders then fail with
+// persistence.ErrClosed. The database belongs to the user and stays open.
 func (s *Store) Close() error {
 	s.closed.Store(true)
 	return nil

@@ -21,7 +21,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// sweptFaults are the kinds of faults that a sweep tries: what the caller of the driver sees, and whether the connection survives.
+// sweptFaults are the kinds of faults that a sweep tries: what the caller of
+// the driver sees, and whether the connection survives.
 var sweptFaults = map[string]faultdb.Fault{
 	"before, broken":  {When: faultdb.Before, Err: io.ErrUnexpectedEOF, Broken: true},
 	"after, broken":   {When: faultdb.After, Err: io.ErrUnexpectedEOF, Broken: true},
@@ -34,9 +35,10 @@ var sweptFaults = map[string]faultdb.Fault{
 
 var errPassing = errors.New("a fault that leaves the connection as it is")
 
-// Whatever call of the driver fails during a write, before or after it had its effect: the write is done as a whole or
-// not at all, the caller is told which (or that nobody knows), no transaction and no connection is left open, and the
-// write can be done again.
+// Whatever call of the driver fails during a write, before or after it had its
+// effect: the write is done as a whole or not at all, the caller is told which
+// (or that nobody knows), no transaction and no connection is left open, and
+// the write can be done again.
 func TestSweepWrites(t *testing.T) {
 	put := func(ctx context.Context, s stores, events []domain.Event, _ int64) ([]persistence.Recording, error) {
 		return s.events.Put(ctx, events)
@@ -80,7 +82,8 @@ func TestSweepWrites(t *testing.T) {
 	})
 }
 
-// The control: a store that writes its rows without a transaction around them does not survive the sweep.
+// The control: a store that writes its rows without a transaction around them
+// does not survive the sweep.
 func TestSweepControlWithoutTransaction(t *testing.T) {
 	naive := operation{events: 2, do: func(_ context.Context, s stores, events []domain.Event, _ int64) (stored []persistence.Recording, err error) {
 		for _, e := range events {
@@ -147,8 +150,8 @@ type attempt struct {
 // mostCalls is more calls than any operation makes.
 const mostCalls = 100
 
-// run has every call of an operation fail once, the first, the second and so on, until there are no more. It returns what
-// went wrong.
+// run has every call of an operation fail once, the first, the second and so
+// on, until there are no more. It returns what went wrong.
 func (s *sweep) run(t *testing.T, op operation, fault faultdb.Fault) error {
 	t.Helper()
 	for n := 1; n <= mostCalls; n++ {
@@ -178,8 +181,9 @@ func (s *sweep) run(t *testing.T, op operation, fault faultdb.Fault) error {
 	return fmt.Errorf("the operation makes more than %d calls", mostCalls)
 }
 
-// nth is a fault in the n-th call. The driver of PostgreSQL gives up a connection whose transaction it cannot end, so
-// there the end of a transaction never fails on a connection that goes on.
+// nth is a fault in the n-th call. The driver of PostgreSQL gives up a
+// connection whose transaction it cannot end, so there the end of a transaction
+// never fails on a connection that goes on.
 func nth(db *gorm.DB, n int, fault faultdb.Fault) faultdb.Plan {
 	return func(c faultdb.Call) faultdb.Fault {
 		if c.N != n {
@@ -193,8 +197,8 @@ func nth(db *gorm.DB, n int, fault faultdb.Fault) faultdb.Plan {
 	}
 }
 
-// check tells whether the operation was done. Its error says where it was not done as a whole or not at all, or did not
-// say so, or left something behind.
+// check reports whether the operation was done. Its error says where it was not
+// done as a whole or not at all, or did not say so, or left something behind.
 func (s *sweep) check(t *testing.T, a attempt) (stored bool, err error) {
 	t.Helper()
 	there := s.stored(t, a)
@@ -233,7 +237,8 @@ func (s *sweep) position(t *testing.T) int64 {
 	return id
 }
 
-// stored returns the ids of the attempt's events that are stored; those of snapshots are their versions.
+// stored returns the ids of the attempt's events that are stored; those of
+// snapshots are their versions.
 func (s *sweep) stored(t *testing.T, a attempt) (ids []int64) {
 	t.Helper()
 	if a.op.snapshots {
@@ -247,8 +252,8 @@ func (s *sweep) stored(t *testing.T, a attempt) (ids []int64) {
 	return ids
 }
 
-// Whatever call of the driver fails while the tables are created: there are all of them afterwards or none, and creating
-// them can be repeated.
+// Whatever call of the driver fails while the tables are created: there are all
+// of them afterwards or none, and creating them can be repeated.
 func TestSweepAutoMigrate(t *testing.T) {
 	eachPatient(t, func(t *testing.T, p *patient) {
 		for kind, fault := range sweptFaults {
@@ -273,7 +278,8 @@ func TestSweepAutoMigrate(t *testing.T) {
 	})
 }
 
-// checkMigration fails the test unless the tables were all created, or none, and leaves none behind.
+// checkMigration fails the test unless the tables were all created, or none,
+// and leaves none behind.
 func checkMigration(t *testing.T, p *patient, err error) {
 	t.Helper()
 	there := 0

@@ -21,8 +21,8 @@ type description struct {
 	granted bool     // the role may read the table
 	hidden  bool     // row level security hides rows from the role
 	columns []column
-	// unreliable says why rows are lost, or ids are not unique and ascending. It is
-	// "" if they are, and if the columns say so already.
+	// unreliable says why rows are lost, or ids are not unique and ascending.
+	// It is "" if they are, and if the columns say so already.
 	unreliable string
 }
 
@@ -340,8 +340,8 @@ func textLength(field *schema.Field) int {
 	return n
 }
 
-// hasTable reports whether the connection finds the table of a model. GORM's own
-// HasTable takes an error of the database for an answer.
+// hasTable reports whether the connection finds the table of a model. GORM's
+// own HasTable takes an error of the database for an answer.
 func hasTable(tx *gorm.DB, model any) (exists bool, err error) {
 	table := tableOf(tx, model.(schema.TablerWithNamer))
 	query, name := "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type IN ('table', 'view') AND name = ? COLLATE NOCASE)", table.name

@@ -10,17 +10,17 @@ import (
 	"gorm.io/gorm/schema"
 )
 
-// namedTables is o: the tables that are asked for, with the schemas of the search
-// path that have one of the name with a column of ours.
+// namedTables is o: the tables that are asked for, with the schemas of the
+// search path that have one of the name with a column of ours.
 const namedTables = `, o AS MATERIALIZED (SELECT n.*, (SELECT string_agg(s.name::text, E'\n')
 	FROM unnest(current_schemas(false)) AS s (name)
 	JOIN pg_class k ON k.oid = to_regclass(quote_ident(s.name) || '.' || quote_ident(n.plain))
 	WHERE n.plain <> '' AND k.relkind IN ('r', 'p', 'v', 'm', 'f')
 	AND EXISTS (SELECT FROM pg_attribute x WHERE x.attrelid = k.oid AND x.attname = 'application_name')) AS schemas FROM named n) `
 
-// describeTables has a row for each column of each table in o, and one for a table
-// without columns or that does not exist. GORM's ColumnTypes is of no use: it
-// needs a client encoding of UTF8, and does not know sequences.
+// describeTables has a row for each column of each table in o, and one for a
+// table without columns or that does not exist. GORM's ColumnTypes is of no
+// use: it needs a client encoding of UTF8, and does not know sequences.
 const describeTables = `SELECT o.number, c.oid IS NOT NULL, COALESCE(n.nspname::text, ''), current_user::text,
 	COALESCE(o.schemas, ''),
 	COALESCE(has_table_privilege(c.oid, 'SELECT'), false),
@@ -146,8 +146,8 @@ func (postgres) misfit(field *schema.Field, c column) string {
 }
 
 // mayCreate reports whether the role may create tables in a schema; "" is the
-// first of the search path. Of a schema that does not exist the database says it
-// better.
+// first of the search path. Of a schema that does not exist the database says
+// it better.
 func (p postgres) mayCreate(ctx context.Context, c connection, name string) (may permission, err error) {
 	query := "SELECT nspname::text, has_schema_privilege(oid, 'CREATE') FROM pg_namespace " +
 		"WHERE nspname = COALESCE(NULLIF(?::text, ''), current_schema()::text)"
@@ -158,8 +158,9 @@ func (p postgres) mayCreate(ctx context.Context, c connection, name string) (may
 	return may, err
 }
 
-// sequenceLag says by how much the sequence of a column is below the ids in use.
-// One statement reads both, and the sequence last: a concurrent save is in both.
+// sequenceLag says by how much the sequence of a column is below the ids in
+// use. One statement reads both, and the sequence last: a concurrent save is in
+// both.
 func (p postgres) sequenceLag(ctx context.Context, c connection, t table, d description, key string) (string, error) {
 	for _, a := range d.columns {
 		q := a.source
@@ -182,7 +183,8 @@ func (p postgres) sequenceLag(ctx context.Context, c connection, t table, d desc
 }
 
 // prepare looks at the tables once, for what would lose events or hide them
-// without an error: a database that was never validated must not do that either.
+// without an error: a database that was never validated must not do that
+// either.
 func (p postgres) prepare(ctx context.Context, s *Store, joined *shared) (bool, error) {
 	c := connection{s.pool, s}
 	if joined != nil {

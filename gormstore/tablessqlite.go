@@ -109,8 +109,9 @@ func (sqlite) mayCreate(context.Context, connection, string) (permission, error)
 	return permission{allowed: true}, nil
 }
 
-// sequenceLag says by how much the number in sqlite_sequence is below the ids in
-// use: new ids are then unlike the old ones only until the newest are deleted.
+// sequenceLag says by how much the number in sqlite_sequence is below the ids
+// in use: new ids are then unlike the old ones only until the newest are
+// deleted.
 func (sqlite) sequenceLag(ctx context.Context, c connection, t table, d description, key string) (string, error) {
 	if d.unreliable != "" {
 		return "", nil

@@ -14,8 +14,8 @@ func (r *processRecorder) InsertTracking(ctx context.Context, tracking persisten
 	return err
 }
 
-// InsertProcessed implements persistence.ProcessRecorder. The position is moved first: locks are taken in the same
-// order everywhere, positions before events.
+// InsertProcessed implements persistence.ProcessRecorder. The position is moved
+// first: locks are taken in the same order everywhere, positions before events.
 func (r *processRecorder) InsertProcessed(ctx context.Context, events []persistence.StoredEvent, tracking persistence.Tracking) ([]int64, error) {
 	if err := persistence.ValidateTracking(tracking); err != nil {
 		return nil, err
@@ -64,9 +64,9 @@ func (r *processRecorder) move(ctx context.Context, c connection, joined bool, f
 	return r.notMoved(current, to)
 }
 
-// currentPosition returns the position under its lock. If the transaction has locked
-// it before, it is where the caller has read it: only a program that does not take
-// the lock can have moved it, and then it is not written.
+// currentPosition returns the position under its lock. If the transaction has
+// locked it before, it is where the caller has read it: only a program that
+// does not take the lock can have moved it, and then it is not written.
 func (r *processRecorder) currentPosition(
 	ctx context.Context, c connection, joined bool, from *int64, upstream string,
 ) (sql.NullInt64, error) {

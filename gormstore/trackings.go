@@ -10,18 +10,20 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// TrackingState is what the database keeps of one application's following of another.
+// TrackingState is what the database keeps of one application's following of
+// another.
 type TrackingState struct {
 	ApplicationName         string
 	UpstreamApplicationName string
 	// Position is how far the log is processed.
 	Position int64
-	// Rows is how many rows there are: one where this package wrote it, one for each notification where Django did.
+	// Rows is how many rows there are: one where this package wrote it, one for
+	// each notification where Django did.
 	Rows int64
 }
 
-// TrackingStates returns the positions of all applications in the database, in the order of their names and of those that
-// they follow.
+// TrackingStates returns the positions of all applications in the database, in
+// the order of their names and of those that they follow.
 func (s *Store) TrackingStates(ctx context.Context) ([]TrackingState, error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
@@ -64,7 +66,8 @@ func (s *Store) ApplicationNames(ctx context.Context) ([]string, error) {
 	}
 	defer done()
 	const op = "list applications"
-	// The index finds each name after the one before, as there may be many events.
+	// The index finds each name after the one before, as there may be many
+	// events.
 	events, tracking := s.tables.events.quoted, s.tables.tracking.quoted
 	rows, err := c.query(ctx, "WITH RECURSIVE n(name) AS (SELECT MIN(application_name) FROM "+events+
 		" UNION ALL SELECT (SELECT MIN(application_name) FROM "+events+" WHERE application_name > n.name) FROM n WHERE n.name IS NOT NULL)"+
@@ -90,7 +93,8 @@ func scanNames(rows *sql.Rows) (names []string, err error) {
 	return names, rows.Err()
 }
 
-// CountNotifications returns how many events of an application have notification ids up to and including this one.
+// CountNotifications returns how many events of an application have
+// notification ids up to and including this one.
 func (s *Store) CountNotifications(ctx context.Context, application string, upTo int64) (int64, error) {
 	if err := s.usable(ctx); err != nil {
 		return 0, err
@@ -110,11 +114,14 @@ func (s *Store) LastNotificationID(ctx context.Context, application string, upTo
 			" WHERE application_name = ? AND id <= ? ORDER BY id DESC LIMIT 1), 0)", application, upTo)
 }
 
-// DeleteTracking deletes an application's position in the log of another, and returns how many rows that were. It needs a
-// transaction of the database in ctx, for otherwise it is persistence.ErrNoTransaction, and takes the lock of the position:
-// a follower that is at a batch finishes it first, and the next one begins at the start of the log. The status of the
-// following is deleted too, as its errors, and a position that was ahead of the log, are those of the position; and so is
-// what is known of the topics that it has processed. A follower that is paused stays so.
+// DeleteTracking deletes an application's position in the log of another, and
+// returns how many rows that were. It needs a transaction of the database in
+// ctx, for otherwise it is persistence.ErrNoTransaction, and takes the lock of
+// the position: a follower that is at a batch finishes it first, and the next
+// one begins at the start of the log. The status of the following is deleted
+// too, as its errors, and a position that was ahead of the log, are those of
+// the position; and so is what is known of the topics that it has processed. A
+// follower that is paused stays so.
 func (s *Store) DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error) {
 	r := newProcessRecorder(s, application)
 	err = s.inside(ctx, application+": delete a position", func(c connection) error {
@@ -134,7 +141,8 @@ func (s *Store) DeleteTracking(ctx context.Context, application, upstream string
 	return rows, err
 }
 
-// deleteStatus looks for the table first, which Django does not have: a statement that fails would end the transaction.
+// deleteStatus looks for the table first, which Django does not have: a
+// statement that fails would end the transaction.
 func deleteStatus(tx *gorm.DB, application, upstream string) error {
 	exists, err := hasTable(tx, &FollowerStatus{})
 	if err != nil || !exists {
@@ -143,12 +151,14 @@ func deleteStatus(tx *gorm.DB, application, upstream string) error {
 	return tx.Where("application_name = ? AND upstream_application_name = ?", application, upstream).Delete(&FollowerStatus{}).Error
 }
 
-// DeleteEvents deletes all events and snapshots of an application, and returns how many events that were. It is for a
-// follower that is reset and makes its events anew, and for nothing else: events are facts. It needs a transaction of the
-// database in ctx, for otherwise it is persistence.ErrNoTransaction.
+// DeleteEvents deletes all events and snapshots of an application, and returns
+// how many events that were. It is for a follower that is reset and makes its
+// events anew, and for nothing else: events are facts. It needs a transaction
+// of the database in ctx, for otherwise it is persistence.ErrNoTransaction.
 //
-// Notification ids are not used again. Applications that follow this one have to be reset as well, as they have processed
-// what is deleted; and processes that cache its aggregates have to be started again.
+// Notification ids are not used again. Applications that follow this one have
+// to be reset as well, as they have processed what is deleted; and processes
+// that cache its aggregates have to be started again.
 func (s *Store) DeleteEvents(ctx context.Context, application string) (events int64, err error) {
 	r := newProcessRecorder(s, application)
 	err = s.inside(ctx, application+": delete events", func(c connection) error {

@@ -14,11 +14,13 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// commitTimeout is how long a commit may take once it has begun, whatever becomes of the caller's context.
+// commitTimeout is how long a commit may take once it has begun, whatever
+// becomes of the caller's context.
 const commitTimeout = 10 * time.Second
 
-// ErrDifferentDatabase says that the context carries a transaction of another database than the one that was to be
-// written to: the two could not commit together.
+// ErrDifferentDatabase says that the context carries a transaction of another
+// database than the one that was to be written to: the two could not commit
+// together.
 var ErrDifferentDatabase = errors.New("the transaction in the context belongs to another database")
 
 // shared is a transaction that a context carries.
@@ -32,22 +34,28 @@ type shared struct {
 
 type sharedKey struct{}
 
-// Transaction runs fn in a transaction that saves take part in: every recorder of the same database that is used with
-// the ctx that fn gets reads and writes in it, and so does tx, for tables of the user's own. All of it commits when fn
-// returns nil; all of it is rolled back when fn returns an error or panics.
+// Transaction runs fn in a transaction that saves take part in: every recorder
+// of the same database that is used with the ctx that fn gets reads and writes
+// in it, and so does tx, for tables of the user's own. All of it commits when
+// fn returns nil; all of it is rolled back when fn returns an error or panics.
 //
-// Keep it short: on PostgreSQL followers of the application wait for its end from the first save on, and in strict order
-// (see WithStrictOrder) other writers do as well; on SQLite all writers wait for each other. A save that fails with a
-// conflict undoes only itself; return its error to undo everything. After any other error of a save PostgreSQL has given
-// the transaction up, and it cannot commit. Pending events, caches and followers learn of the saves after the commit.
+// Keep it short: on PostgreSQL followers of the application wait for its end
+// from the first save on, and in strict order (see WithStrictOrder) other
+// writers do as well; on SQLite all writers wait for each other. A save that
+// fails with a conflict undoes only itself; return its error to undo
+// everything. After any other error of a save PostgreSQL has given the
+// transaction up, and it cannot commit. Pending events, caches and followers
+// learn of the saves after the commit.
 //
-// In a ctx that carries a transaction of the same database already, fn runs in a savepoint of it.
+// In a ctx that carries a transaction of the same database already, fn runs in
+// a savepoint of it.
 func Transaction(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *gorm.DB) error) error {
 	return transactor(db).transaction(ctx, fn)
 }
 
-// transactor is a Store for transactions alone. It looks up the tables' names only
-// if the database is not prepared, because that costs a short transaction much.
+// transactor is a Store for transactions alone. It looks up the tables' names
+// only if the database is not prepared, because that costs a short transaction
+// much.
 func transactor(db *gorm.DB) *Store {
 	s := &Store{lockTimeout: DefaultLockTimeout}
 	if s.refused = s.adopt(db); s.refused == nil && !s.handle.prepared.Load() {
@@ -94,8 +102,8 @@ func (s *Store) transaction(ctx context.Context, fn func(ctx context.Context, tx
 	return nil
 }
 
-// withCause adds the end of a context to an error. A wait that is as long as the
-// context's deadline may end a moment before it.
+// withCause adds the end of a context to an error. A wait that is as long as
+// the context's deadline may end a moment before it.
 func withCause(ctx context.Context, err error) error {
 	cause := ctx.Err()
 	if deadline, ok := ctx.Deadline(); ok && cause == nil && time.Until(deadline) < 2*time.Millisecond && errors.Is(err, persistence.ErrLockTimeout) {
@@ -120,8 +128,8 @@ func (s *Store) usable(ctx context.Context) error {
 	return s.ready(ctx)
 }
 
-// share runs fn with a context that carries the transaction. GORM may nest transactions in it, whose ends the scope must
-// know of.
+// share runs fn with a context that carries the transaction. GORM may nest
+// transactions in it, whose ends the scope must know of.
 func (s *Store) share(ctx context.Context, pool gorm.ConnPool, turns *turns, scope *persistence.Transaction, fn func(context.Context, *gorm.DB) error) error {
 	tx := s.session(ctx, hook(outsideOf(ctx), pool, scope, turns, poolOf{s.pool}, s.db.Name()))
 	tx.Logger = s.db.Logger // the session is the user's
@@ -150,11 +158,13 @@ type poolOf struct{ pool *sql.DB }
 // GetDBConn implements gorm.GetDBConnector.
 func (p poolOf) GetDBConn() (*sql.DB, error) { return p.pool, nil }
 
-// WithTx returns a context that carries a transaction which the caller has begun, with db.Begin or in db.Transaction, so
-// that saves take part in it. A tx that is no transaction makes them fail.
+// WithTx returns a context that carries a transaction which the caller has
+// begun, with db.Begin or in db.Transaction, so that saves take part in it. A
+// tx that is no transaction makes them fail.
 //
-// Pending events, caches and followers should learn of the saves when the transaction ends. With the Plugin they do.
-// Without it nothing tells them: call Ended when it has ended, or do not use the saved aggregates any further.
+// Pending events, caches and followers should learn of the saves when the
+// transaction ends. With the Plugin they do. Without it nothing tells them:
+// call Ended when it has ended, or do not use the saved aggregates any further.
 func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
 	carried := &shared{tx: tx, turns: turnsOf(tx)}
 	pool, ok := transactionPool(tx)
@@ -169,8 +179,9 @@ func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
 	return ctx
 }
 
-// Ended tells what waits for the end of a transaction that it has ended, and how: committed where err is nil, rolled
-// back otherwise. It is for contexts of WithTx whose database does not have the Plugin.
+// Ended tells what waits for the end of a transaction that it has ended, and
+// how: committed where err is nil, rolled back otherwise. It is for contexts of
+// WithTx whose database does not have the Plugin.
 func Ended(ctx context.Context, err error) {
 	scope := persistence.TransactionFrom(ctx)
 	if scope == nil {
@@ -183,12 +194,14 @@ func Ended(ctx context.Context, err error) {
 	}
 }
 
-// outsideOf is the context for what follows a transaction: it does not carry it, and does not end with it.
+// outsideOf is the context for what follows a transaction: it does not carry
+// it, and does not end with it.
 func outsideOf(ctx context.Context) context.Context {
 	return WithoutTx(context.WithoutCancel(ctx))
 }
 
-// transactionPool is what a transaction sends its statements to. It is false for handles that are none.
+// transactionPool is what a transaction sends its statements to. It is false
+// for handles that are none.
 func transactionPool(tx *gorm.DB) (gorm.ConnPool, bool) {
 	if tx == nil || tx.Statement == nil {
 		return nil, false
@@ -197,8 +210,9 @@ func transactionPool(tx *gorm.DB) (gorm.ConnPool, bool) {
 	return tx.Statement.ConnPool, ok && committer != nil
 }
 
-// Tx returns the transaction that ctx carries, for statements of the user's own that belong to it. It returns
-// persistence.ErrNoTransaction where there is none.
+// Tx returns the transaction that ctx carries, for statements of the user's own
+// that belong to it. It returns persistence.ErrNoTransaction where there is
+// none.
 func Tx(ctx context.Context) (*gorm.DB, error) {
 	if s, ok := ctx.Value(sharedKey{}).(*shared); ok && s != nil {
 		return s.tx.WithContext(ctx), nil
@@ -238,8 +252,9 @@ func (s *Store) joined(ctx context.Context) (*shared, error) {
 	return carried, nil
 }
 
-// savepoint runs fn so that its failure undoes only what it did, as PostgreSQL would otherwise give up the whole
-// transaction. GORM's own nested transactions cannot be used, because they can be switched off.
+// savepoint runs fn so that its failure undoes only what it did, as PostgreSQL
+// would otherwise give up the whole transaction. GORM's own nested transactions
+// cannot be used, because they can be switched off.
 func (s *Store) savepoint(ctx context.Context, c connection, fn func() error) error {
 	set, release := s.dialect.savepoint(waitOf(ctx, s.lockTimeout))
 	return s.guarded(ctx, c, savepoint{"eventsourcing", set, release}, new(sync.Mutex), fn)
@@ -258,14 +273,17 @@ func waitOf(ctx context.Context, limit time.Duration) time.Duration {
 	return limit
 }
 
-// nested runs fn in a savepoint of a transaction that other goroutines may use as well.
+// nested runs fn in a savepoint of a transaction that other goroutines may use
+// as well.
 func (s *Store) nested(ctx context.Context, outer *shared, fn func() error) error {
 	name := fmt.Sprintf("eventsourcing_%d", outer.turns.depth+1)
 	return s.guarded(ctx, connection{outer.connection(), s}, savepoint{name: name}, &outer.turns.statement, fn)
 }
 
-// guarded sets a savepoint, runs fn, and keeps or undoes what it did. Each statement waits for its turn. Trouble with the
-// savepoint itself is an ErrOperational, because then nobody knows what the transaction holds: it must not commit.
+// guarded sets a savepoint, runs fn, and keeps or undoes what it did. Each
+// statement waits for its turn. Trouble with the savepoint itself is an
+// ErrOperational, because then nobody knows what the transaction holds: it must
+// not commit.
 func (s *Store) guarded(ctx context.Context, c connection, point savepoint, turn *sync.Mutex, fn func() error) (err error) {
 	c.pool = unhooked(c.pool) // the savepoint is not the user's, and may be sent with other commands
 	execute := func(ctx context.Context, statement string) error {
@@ -313,8 +331,8 @@ func (s *Store) guarded(ctx context.Context, c connection, point savepoint, turn
 	return nil
 }
 
-// transactionGone recognises the error of a statement that was not sent, because
-// the transaction or its connection has ended: nothing of it is stored.
+// transactionGone recognises the error of a statement that was not sent,
+// because the transaction or its connection has ended: nothing of it is stored.
 func transactionGone(err error) bool {
 	return errors.Is(err, sql.ErrTxDone) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, driver.ErrBadConn) || unsent(err)
 }
@@ -328,19 +346,22 @@ func unsent(err error) bool {
 	return ok && e.SafeToRetry()
 }
 
-// lostReply is an error that leaves open whether the database did what it was asked.
+// lostReply is an error that leaves open whether the database did what it was
+// asked.
 type lostReply struct {
 	err error
-	// locked says that the transaction held the order lock already, so that whoever gets the lock next knows it to have
-	// ended. Otherwise the statement may still be on its way to the lock.
+	// locked says that the transaction held the order lock already, so that
+	// whoever gets the lock next knows it to have ended. Otherwise the
+	// statement may still be on its way to the lock.
 	locked bool
 }
 
 func (e *lostReply) Error() string { return "no answer: " + e.err.Error() }
 func (e *lostReply) Unwrap() error { return e.err }
 
-// atomically runs fn in a new transaction. An end of ctx rolls it back, until the commit begins: from then on it is
-// awaited. A commit that was not answered is a *lostReply.
+// atomically runs fn in a new transaction. An end of ctx rolls it back, until
+// the commit begins: from then on it is awaited. A commit that was not answered
+// is a *lostReply.
 func (s *Store) atomically(ctx context.Context, op string, fn func(context.Context, unit) error) error {
 	return s.atomicallyWithin(ctx, op, s.lockTimeout, fn)
 }

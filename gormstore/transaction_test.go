@@ -33,8 +33,9 @@ type office struct {
 	recorded []persistence.Recording // what followers were told of
 }
 
-// eachOffice runs a test on every kind of database, also with pools of one connection: whatever needs a second
-// connection inside a transaction waits for ever there.
+// eachOffice runs a test on every kind of database, also with pools of one
+// connection: whatever needs a second connection inside a transaction waits for
+// ever there.
 func eachOffice(t *testing.T, test func(t *testing.T, o *office)) {
 	t.Helper()
 	each(t, func(t *testing.T, db *gorm.DB) {
@@ -81,8 +82,8 @@ func (o *office) bill(ctx context.Context, tx *gorm.DB, dogs ...*Dog) error {
 	return nil
 }
 
-// want fails the test unless so many bills and events are stored, followers know of these events, and so many events
-// of each dog are pending.
+// want fails the test unless so many bills and events are stored, followers
+// know of these events, and so many events of each dog are pending.
 func (o *office) want(t *testing.T, bills, events, pending int, dogs ...*Dog) {
 	t.Helper()
 	if got := count(t, o.db, "bills"); got != int64(bills) {
@@ -101,7 +102,8 @@ func (o *office) want(t *testing.T, bills, events, pending int, dogs ...*Dog) {
 	}
 }
 
-// The user's row and the events of two aggregates commit together, and followers learn of them afterwards.
+// The user's row and the events of two aggregates commit together, and
+// followers learn of them afterwards.
 func TestTransactionCommits(t *testing.T) {
 	eachOffice(t, func(t *testing.T, o *office) {
 		fido, rex := newDog("Fido", "sit"), newDog("Rex", "sit")
@@ -121,7 +123,8 @@ func TestTransactionCommits(t *testing.T) {
 
 var errNoCredit = errors.New("the owner has no credit")
 
-// All of it vanishes together when the transaction fails, however it does, and the events are pending again.
+// All of it vanishes together when the transaction fails, however it does, and
+// the events are pending again.
 func TestTransactionRollsBack(t *testing.T) {
 	for name, fail := range map[string]func() error{
 		"an error": func() error { return errNoCredit },
@@ -158,8 +161,8 @@ func recovered(fn func() error) (err error) {
 	return fn()
 }
 
-// A nested transaction that fails undoes what was done in it and nothing else. One that succeeds shares the fate of the
-// outer one.
+// A nested transaction that fails undoes what was done in it and nothing else.
+// One that succeeds shares the fate of the outer one.
 func TestTransactionNested(t *testing.T) {
 	for name, test := range map[string]struct {
 		inner, outer            error
@@ -195,7 +198,8 @@ func TestTransactionNested(t *testing.T) {
 	}
 }
 
-// A panic in a nested transaction that is recovered outside of it undoes what was done in it and nothing else.
+// A panic in a nested transaction that is recovered outside of it undoes what
+// was done in it and nothing else.
 func TestTransactionNestedPanic(t *testing.T) {
 	eachOffice(t, func(t *testing.T, o *office) {
 		fido, rex := newDog("Fido", "sit"), newDog("Rex", "sit")
@@ -218,7 +222,8 @@ func TestTransactionNestedPanic(t *testing.T) {
 	})
 }
 
-// A conflict undoes its own save and leaves the transaction usable, which PostgreSQL alone would not.
+// A conflict undoes its own save and leaves the transaction usable, which
+// PostgreSQL alone would not.
 func TestTransactionSurvivesConflict(t *testing.T) {
 	eachOffice(t, func(t *testing.T, o *office) {
 		fido := newDog("Fido")
@@ -251,7 +256,8 @@ func TestTransactionSurvivesConflict(t *testing.T) {
 	})
 }
 
-// Reads with the transaction's context see what was saved in it, and nobody else does before the commit.
+// Reads with the transaction's context see what was saved in it, and nobody
+// else does before the commit.
 func TestTransactionReadsItsOwnWrites(t *testing.T) {
 	eachOffice(t, func(t *testing.T, o *office) {
 		fido := newDog("Fido", "sit")
@@ -302,8 +308,8 @@ func TestTransactionIsInvisibleBeforeItsCommit(t *testing.T) {
 	})
 }
 
-// The store may be used for the first time inside a transaction, although its preparation needs the database and the
-// pool has no second connection.
+// The store may be used for the first time inside a transaction, although its
+// preparation needs the database and the pool has no second connection.
 func TestTransactionFirstUse(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		dog := uuid.New()
@@ -424,7 +430,8 @@ func TestTransactionOfAnotherDatabase(t *testing.T) {
 	})
 }
 
-// A transaction that has ended carries nothing any more, and a context that was kept too long says so.
+// A transaction that has ended carries nothing any more, and a context that was
+// kept too long says so.
 func TestTransactionThatHasEnded(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		var kept context.Context
@@ -439,8 +446,8 @@ func TestTransactionThatHasEnded(t *testing.T) {
 	})
 }
 
-// A save that lacks the context of the transaction waits for the transaction's lock, but not for ever, and its error
-// says what the mistake is.
+// A save that lacks the context of the transaction waits for the transaction's
+// lock, but not for ever, and its error says what the mistake is.
 func TestTransactionWithoutItsContext(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		db = shortBusy(t, db)
@@ -458,7 +465,8 @@ func TestTransactionWithoutItsContext(t *testing.T) {
 	})
 }
 
-// A transaction keeps the time limit for locks that the user has given it, whatever is saved in it.
+// A transaction keeps the time limit for locks that the user has given it,
+// whatever is saved in it.
 func TestTransactionKeepsItsLockTimeout(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))

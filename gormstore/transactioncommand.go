@@ -2,8 +2,8 @@ package gormstore
 
 import "strings"
 
-// transactionCommand is a statement that sets, releases or returns to a savepoint, or that
-// ends the transaction.
+// transactionCommand is a statement that sets, releases or returns to a
+// savepoint, or that ends the transaction.
 type transactionCommand struct {
 	kind commandKind
 	name string // of the savepoint
@@ -123,8 +123,8 @@ type sqlLexer struct {
 	sqlite bool
 }
 
-// statement returns the first words of the next statement, and whether it is the
-// last one. The body of a trigger or a function is part of its statement.
+// statement returns the first words of the next statement, and whether it is
+// the last one. The body of a trigger or a function is part of its statement.
 func (l *sqlLexer) statement() (words []sqlWord, ended bool) {
 	const (
 		outside    = iota
@@ -162,8 +162,8 @@ func (l *sqlLexer) statement() (words []sqlWord, ended bool) {
 	}
 }
 
-// token returns the next word or the next other character. It passes over blanks
-// and comments, and over the text of strings that are no names.
+// token returns the next word or the next other character. It passes over
+// blanks and comments, and over the text of strings that are no names.
 func (l *sqlLexer) token() (w sqlWord, isWord, ok bool) {
 	for l.text != "" {
 		c := l.text[0]

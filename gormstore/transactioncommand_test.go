@@ -10,8 +10,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 )
 
-// commandCases are queries with the commands that are in them. Where one database
-// reads a query in another way, it has cases of its own.
+// commandCases are queries with the commands that are in them. Where one
+// database reads a query in another way, it has cases of its own.
 var commandCases = []struct {
 	query                  string
 	notPostgres, notSQLite bool
@@ -140,14 +140,14 @@ func TestTransactionCommandsTogether(t *testing.T) {
 	}
 }
 
-// isOpen recognises a query whose comment or string has no end of its own, so that
-// it would go on with what follows.
+// isOpen recognises a query whose comment or string has no end of its own, so
+// that it would go on with what follows.
 func isOpen(query string) bool {
 	return slices.Contains([]string{"/* ROLLBACK", "SELECT '; ROLLBACK", "SELECT $$; ROLLBACK", "-- ROLLBACK"}, query)
 }
 
-// FuzzTransactionCommands looks for queries that the parser does not come to an end
-// with, or takes for other ones if a blank or an empty statement is added.
+// FuzzTransactionCommands looks for queries that the parser does not come to an
+// end with, or takes for other ones if a blank or an empty statement is added.
 func FuzzTransactionCommands(f *testing.F) {
 	for _, c := range commandCases {
 		f.Add(c.query)

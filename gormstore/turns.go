@@ -13,14 +13,17 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// turns order what goroutines do in one transaction, which has one connection. A
-// nested transaction is a savepoint: what is written while it is open is undone
-// with it. So whatever else writes in the transaction waits until it has ended.
+// turns order what goroutines do in one transaction, which has one connection.
+// A nested transaction is a savepoint: what is written while it is open is
+// undone with it. So whatever else writes in the transaction waits until it has
+// ended.
 type turns struct {
 	*connectionTurns
-	// write holds a value while a write is done or a nested transaction is open.
+	// write holds a value while a write is done or a nested transaction is
+	// open.
 	write chan struct{}
-	// depth counts the transactions around this one, for the names of savepoints.
+	// depth counts the transactions around this one, for the names of
+	// savepoints.
 	depth int
 }
 
@@ -44,8 +47,8 @@ func (t *turns) nested() *turns {
 const hintNested = "another goroutine's nested transaction is still open, or this call is inside a nested transaction " +
 	"whose context it lacks: pass on the context that gormstore.Transaction gives"
 
-// enter waits until no nested transaction is open and nothing else writes, but not
-// longer than limit.
+// enter waits until no nested transaction is open and nothing else writes, but
+// not longer than limit.
 func (t *turns) enter(ctx context.Context, limit time.Duration) error {
 	select {
 	case t.write <- struct{}{}:
@@ -84,8 +87,8 @@ func (t *connectionTurns) usable() error {
 	return t.spoiled
 }
 
-// turnToWrite waits for the turn of a write in a transaction. The function that it
-// returns ends it.
+// turnToWrite waits for the turn of a write in a transaction. The function that
+// it returns ends it.
 func (s *Store) turnToWrite(ctx context.Context, in *shared) (done func(), err error) {
 	if err := in.turns.enter(ctx, s.lockTimeout); err != nil {
 		return nil, withCause(ctx, s.translate(ctx, "transaction", err))
@@ -97,9 +100,9 @@ func (s *Store) turnToWrite(ctx context.Context, in *shared) (done func(), err e
 	}, nil
 }
 
-// turnsOf returns the turns of a transaction that the user has begun, the same ones
-// each time if they belong to the transaction itself, as with the plugin, or if
-// GORM's transaction is one of database/sql.
+// turnsOf returns the turns of a transaction that the user has begun, the same
+// ones each time if they belong to the transaction itself, as with the plugin,
+// or if GORM's transaction is one of database/sql.
 func turnsOf(tx *gorm.DB) *turns {
 	pool, ok := transactionPool(tx)
 	if !ok {
@@ -116,7 +119,8 @@ func turnsOf(tx *gorm.DB) *turns {
 	return handleOf(database).turnsOf(plain)
 }
 
-// turnsOf finds the turns of a transaction. It does not keep the transaction alive.
+// turnsOf finds the turns of a transaction. It does not keep the transaction
+// alive.
 func (h *handle) turnsOf(tx *sql.Tx) *turns {
 	key := weak.Make(tx)
 	h.mu.Lock()

@@ -15,8 +15,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// A transaction that is nested in the same one by another goroutine waits until the
-// first one has ended, so that its failure undoes nothing of the second.
+// A transaction that is nested in the same one by another goroutine waits until
+// the first one has ended, so that its failure undoes nothing of the second.
 func TestNestedTransactionsOfGoroutines(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		r := recorder(t, db, schoolName)
@@ -49,8 +49,8 @@ func TestNestedTransactionsOfGoroutines(t *testing.T) {
 	})
 }
 
-// A save that lacks the context of the nested transaction that it is made in ends
-// with an error that says so.
+// A save that lacks the context of the nested transaction that it is made in
+// ends with an error that says so.
 func TestSaveThatForgotItsNestedTransaction(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		r := recorder(t, db, schoolName, gormstore.WithLockTimeout(shortLockTimeout))
@@ -116,8 +116,8 @@ func TestWithTxOfGoroutines(t *testing.T) {
 	}
 }
 
-// A statement of the caller's own that would end the transaction has all of it fail,
-// in any spelling, whatever becomes of its error.
+// A statement of the caller's own that would end the transaction has all of it
+// fail, in any spelling, whatever becomes of its error.
 func TestStatementThatEndsTheTransaction(t *testing.T) {
 	for _, statement := range []string{"ROLLBACK", "commit;", "END", "/* done */ Rollback ; SELECT 1"} {
 		t.Run(statement, func(t *testing.T) {
@@ -139,7 +139,8 @@ func TestStatementThatEndsTheTransaction(t *testing.T) {
 }
 
 // What is saved after a savepoint that the caller's own statement returns to is
-// rolled back for whoever waits for the end of the transaction, in any spelling.
+// rolled back for whoever waits for the end of the transaction, in any
+// spelling.
 func TestReturnToSavepointInAnySpelling(t *testing.T) {
 	for _, spelling := range [][2]string{
 		{"SAVEPOINT a", "ROLLBACK TO a"}, {"savepoint a", "rollback to savepoint A;"}, {`SAVEPOINT "a"`, "ROLLBACK TRANSACTION TO SAVEPOINT a"},
@@ -167,8 +168,8 @@ func TestReturnToSavepointInAnySpelling(t *testing.T) {
 	}
 }
 
-// A row that SQLite rolls the transaction back for is noticed by what follows, also
-// if the caller does not look at its error.
+// A row that SQLite rolls the transaction back for is noticed by what follows,
+// also if the caller does not look at its error.
 func TestRowThatRollsBack(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.SQLiteFile(t))

@@ -60,8 +60,8 @@ func (u UUID) GormValue(_ context.Context, db *gorm.DB) clause.Expr {
 	return clause.Expr{SQL: "?", Vars: []any{hexadecimal(uuid.UUID(u))}}
 }
 
-// Value implements driver.Valuer for statements that GORM does not build. The 32 digits are understood by every
-// database.
+// Value implements driver.Valuer for statements that GORM does not build. The
+// 32 digits are understood by every database.
 func (u UUID) Value() (driver.Value, error) { return hexadecimal(uuid.UUID(u)), nil }
 
 // Scan implements sql.Scanner for all forms of a UUID.

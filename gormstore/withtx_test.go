@@ -181,8 +181,9 @@ func (o *clinic) nest(ctx context.Context, tx *gorm.DB, do work) error {
 	return o.door.nested(ctx, tx, do)
 }
 
-// wantStored fails the test unless exactly these dogs have been stored so far, each with an invoice of its own or of
-// another one of them, and told of in this order.
+// wantStored fails the test unless exactly these dogs have been stored so far,
+// each with an invoice of its own or of another one of them, and told of in
+// this order.
 func (o *clinic) wantStored(t testing.TB, invoices int64, names ...string) {
 	t.Helper()
 	if got := count(t, o.db, "invoices"); got != invoices {
@@ -217,8 +218,8 @@ func wantPendingEvents(t testing.TB, n int, dogs ...*school.Dog) {
 	}
 }
 
-// eachDoor runs a test with every way to save in a transaction, on every kind of database and with the settings of GORM
-// that concern transactions.
+// eachDoor runs a test with every way to save in a transaction, on every kind
+// of database and with the settings of GORM that concern transactions.
 func eachDoor(t *testing.T, test func(t *testing.T, o *clinic)) {
 	t.Helper()
 	t.Parallel()
@@ -274,7 +275,8 @@ func configured(t testing.TB, d gorm.Dialector, config gorm.Config) *gorm.DB {
 	return db
 }
 
-// An invoice and the events of two aggregates are committed together, and vanish together, nested and not.
+// An invoice and the events of two aggregates are committed together, and
+// vanish together, nested and not.
 func TestInvoiceAndEventsAreStoredTogether(t *testing.T) {
 	eachDoor(t, func(t *testing.T, o *clinic) {
 		fido, rex := school.RegisterDog("Fido"), school.RegisterDog("Rex")
@@ -315,7 +317,8 @@ func TestInvoiceAndEventsAreStoredTogether(t *testing.T) {
 
 func TestNestedTransactions(t *testing.T) {
 	eachDoor(t, func(t *testing.T, o *clinic) {
-		// An inner transaction that is rolled back vanishes from an outer one that commits, before it and behind it.
+		// An inner transaction that is rolled back vanishes from an outer one
+		// that commits, before it and behind it.
 		fido, rex, bella, daisy := school.RegisterDog("Fido"), school.RegisterDog("Rex"), school.RegisterDog("Bella"), school.RegisterDog("Daisy")
 		err := o.run(t, func(ctx context.Context, tx *gorm.DB) error {
 			if err := o.bill(t, fido)(ctx, tx); err != nil {
@@ -371,7 +374,8 @@ func TestNestedTransactions(t *testing.T) {
 	})
 }
 
-// A conflict inside a transaction undoes only the save, and the caller may go on.
+// A conflict inside a transaction undoes only the save, and the caller may go
+// on.
 func TestConflictInATransactionUndoesOnlyTheSave(t *testing.T) {
 	eachDoor(t, func(t *testing.T, o *clinic) {
 		if err := o.Register(t.Context(), "Fido"); err != nil {
@@ -543,7 +547,8 @@ func TestContextOfAnotherDatabase(t *testing.T) {
 	})
 }
 
-// A context outlives its transaction: what is done with it then fails, instead of being done outside of it.
+// A context outlives its transaction: what is done with it then fails, instead
+// of being done outside of it.
 func TestContextWhoseTransactionHasEnded(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		for _, d := range doors[:2] {
@@ -563,7 +568,8 @@ func TestContextWhoseTransactionHasEnded(t *testing.T) {
 	})
 }
 
-// The first use of a database may be in a transaction that has its only connection.
+// The first use of a database may be in a transaction that has its only
+// connection.
 func TestFirstUseInATransaction(t *testing.T) {
 	t.Parallel()
 	for _, backend := range testdb.Backends() {

@@ -22,9 +22,9 @@ import (
 )
 
 // Readers see every event once and in order while the processes that write and
-// the server are killed again and again. What was acknowledged is stored, what was
-// undone is not, and what a reader has seen stays stored. A reader that orders by
-// id alone loses events in the same run.
+// the server are killed again and again. What was acknowledged is stored, what
+// was undone is not, and what a reader has seen stays stored. A reader that
+// orders by id alone loses events in the same run.
 func TestWritersAndServerKilled(t *testing.T) {
 	t.Parallel()
 	const alone = "any reader"
@@ -54,9 +54,9 @@ func TestWritersAndServerKilled(t *testing.T) {
 	k.check(t)
 }
 
-// After a crash the server may draw ids again that it has drawn before for events
-// that were never stored. A reader that has moved to the last value of the
-// sequence would pass over the events that get them.
+// After a crash the server may draw ids again that it has drawn before for
+// events that were never stored. A reader that has moved to the last value of
+// the sequence would pass over the events that get them.
 func TestReaderAfterCrashReadsIDsDrawnAgain(t *testing.T) {
 	t.Parallel()
 	cluster := testdb.NewCluster(t, "wal_writer_delay=10s") // what is not committed is not written
@@ -112,8 +112,8 @@ func sequence(t *testing.T, db *gorm.DB) (name string) {
 	return name
 }
 
-// killing is readers and processes of writers on a server, all but the readers of
-// which are killed.
+// killing is readers and processes of writers on a server, all but the readers
+// of which are killed.
 type killing struct {
 	*concurrency
 	cluster *testdb.Cluster
@@ -138,8 +138,8 @@ func newKilling(t *testing.T) *killing {
 	return &killing{concurrency: &concurrency{db: db, dsn: dsn, outages: true}, cluster: cluster}
 }
 
-// killUntil kills processes and the server until so many events are acknowledged
-// and enough reports true.
+// killUntil kills processes and the server until so many events are
+// acknowledged and enough reports true.
 func (k *killing) killUntil(t *testing.T, events int, enough func() bool) {
 	t.Helper()
 	for range writingProcesses {

@@ -28,7 +28,8 @@ type Checked struct {
 // Problem is one violation of what the stores guarantee.
 type Problem struct {
 	Application string
-	// OriginatorID and Version are those of the event concerned; they are zero where the problem is not about one.
+	// OriginatorID and Version are those of the event concerned; they are zero
+	// where the problem is not about one.
 	OriginatorID uuid.UUID
 	Version      int64
 	// NotificationID is the position concerned, or 0.
@@ -49,7 +50,8 @@ func (p Problem) String() string {
 	return where + ": " + p.Text
 }
 
-// Check reads the whole log of an application and reports every violation of what stores guarantee:
+// Check reads the whole log of an application and reports every violation of
+// what stores guarantee:
 //
 //  1. notification ids ascend;
 //  2. the versions of each originator follow each other without a gap or a repetition, in the order of the ids;
@@ -58,10 +60,12 @@ func (p Problem) String() string {
 //  5. states can be opened and decoded (where there is a Mapper);
 //  6. positions are not ahead of the logs that they are in.
 //
-// Tests, the management commands and the admin pages share it. It may run while the application is in use. It reads every
-// event twice, from the log and from its originator, and keeps a few numbers for each originator in memory. The problems
-// of the log come first, then those of the originators in the order of their ids. The error is the recorder's; problems
-// found so far are returned with it.
+// Tests, the management commands and the admin pages share it. It may run while
+// the application is in use. It reads every event twice, from the log and from
+// its originator, and keeps a few numbers for each originator in memory. The
+// problems of the log come first, then those of the originators in the order of
+// their ids. The error is the recorder's; problems found so far are returned
+// with it.
 func Check(ctx context.Context, c Checked) ([]Problem, error) {
 	k := &checker{Checked: c, seed: maphash.MakeSeed(), streams: map[uuid.UUID]stream{}}
 	if err := k.log(ctx); err != nil {
@@ -85,7 +89,8 @@ type checker struct {
 	problems []Problem
 }
 
-// stream is what is remembered of an originator's events, so that they can be compared with those of another reading.
+// stream is what is remembered of an originator's events, so that they can be
+// compared with those of another reading.
 type stream struct {
 	version int64
 	sum     uint64 // over all events, in their order
@@ -149,8 +154,8 @@ func (k *checker) notification(n Notification) {
 	}
 }
 
-// isFirst tells whether an originator may begin with this version. Without a definition both usual beginnings are
-// taken for right.
+// isFirst reports whether an originator may begin with this version. Without a
+// definition both usual beginnings are taken for right.
 func (k *checker) isFirst(n Notification) bool {
 	if k.Mapper != nil {
 		if kind, ok := k.Mapper.find(events, n.Topic); ok {
@@ -160,7 +165,8 @@ func (k *checker) isFirst(n Notification) bool {
 	return n.OriginatorVersion == 0 || n.OriginatorVersion == 1
 }
 
-// originator checks guarantees 3 and 4. The snapshot is read first, because its originator may grow in between.
+// originator checks guarantees 3 and 4. The snapshot is read first, because its
+// originator may grow in between.
 func (k *checker) originator(ctx context.Context, id uuid.UUID, log stream) error {
 	snapshot := int64(-1)
 	if k.Snapshots != nil {
@@ -210,7 +216,8 @@ func (k *checker) newest(ctx context.Context, r AggregateRecorder, id uuid.UUID)
 	return -1, nil
 }
 
-// positions checks guarantee 6. The position is read first, because the log may grow in between.
+// positions checks guarantee 6. The position is read first, because the log may
+// grow in between.
 func (k *checker) positions(ctx context.Context) error {
 	for _, upstream := range slices.Sorted(maps.Keys(k.Upstreams)) {
 		position, err := k.Recorder.MaxTrackingID(ctx, upstream)

@@ -13,7 +13,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// checked is a store with two dogs and a snapshot, of which a copy of the log can be changed before it is checked.
+// checked is a store with two dogs and a snapshot, of which a copy of the log
+// can be changed before it is checked.
 type checked struct {
 	persistence.Checked
 	log []persistence.Notification
@@ -200,7 +201,8 @@ func TestCheckFinds(t *testing.T) {
 	}
 }
 
-// What is wrong with the log comes first, then what is wrong with the originators in the order of their ids.
+// What is wrong with the log comes first, then what is wrong with the
+// originators in the order of their ids.
 func TestCheckOrder(t *testing.T) {
 	t.Parallel()
 	var first []persistence.Problem
@@ -225,7 +227,8 @@ func TestCheckOrder(t *testing.T) {
 	}
 }
 
-// A store that returns the same page for ever is found out, and does not keep Check for ever.
+// A store that returns the same page for ever is found out, and does not keep
+// Check for ever.
 func TestCheckEndsWithARepeatingStore(t *testing.T) {
 	t.Parallel()
 	c := newChecked(t)
@@ -255,7 +258,8 @@ func TestCheckPages(t *testing.T) {
 	}
 }
 
-// TestCheckWhileInUse saves an event and a snapshot of it whenever Check reads something.
+// TestCheckWhileInUse saves an event and a snapshot of it whenever Check reads
+// something.
 func TestCheckWhileInUse(t *testing.T) {
 	t.Parallel()
 	c := newChecked(t)
@@ -289,7 +293,8 @@ func TestCheckWhileInUse(t *testing.T) {
 	c.check(t)
 }
 
-// The errors of the recorders are Check's, with the problems that were found before.
+// The errors of the recorders are Check's, with the problems that were found
+// before.
 func TestCheckFails(t *testing.T) {
 	t.Parallel()
 	brokenStream := func(uuid.UUID, persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {

@@ -1,19 +1,22 @@
-// Package persistence stands between events and the places where they are stored.
+// Package persistence stands between events and the places where they are
+// stored.
 //
 // # The way of an event
 //
-// An application saves events through an EventStore. Its Mapper turns each event into a StoredEvent:
+// An application saves events through an EventStore. Its Mapper turns each
+// event into a StoredEvent:
 //
 //	payload -> transcode -> put a header in front -> compress -> encrypt -> state
 //
-// and a recorder stores them. Reading goes the other way. Beside the payload, the state holds the event's id, time, schema
-// version and metadata, so all of that is protected too; the originator's id, the version and the topic are columns of
-// their own, and the ciphertext is bound to them.
+// and a recorder stores them. Reading goes the other way. Beside the payload,
+// the state holds the event's id, time, schema version and metadata, so all of
+// that is protected too; the originator's id, the version and the topic are
+// columns of their own, and the ciphertext is bound to them.
 //
 // # Recorders
 //
-// A store implements the recorder interfaces, each containing the one before: AggregateRecorder, ApplicationRecorder,
-// ProcessRecorder. They promise:
+// A store implements the recorder interfaces, each containing the one before:
+// AggregateRecorder, ApplicationRecorder, ProcessRecorder. They promise:
 //
 //  1. InsertEvents stores all its events or none.
 //  2. An originator has one event of each version: of several writers of the same version exactly one wins, and the
@@ -24,21 +27,23 @@
 //  5. A position (Tracking) only moves forward, and moves together with the events that a follower made, or not at all.
 //  6. What one database accepts every other accepts, and reads back the same.
 //
-// The package persistencetest holds a store to these promises. Check holds a database to them.
+// The package persistencetest holds a store to these promises. Check holds a
+// database to them.
 //
 // # Stores by name
 //
-// A store's package registers itself with Register, like a driver of database/sql, and Open finds it by the setting
-// PERSISTENCE_MODULE.
+// A store's package registers itself with Register, like a driver of
+// database/sql, and Open finds it by the setting PERSISTENCE_MODULE.
 //
 // # Errors
 //
-// Every error belongs to a Class, which errors.Is tells: ErrIntegrity, ErrOperational and so on. IsConflict and
-// IsRetryable answer what callers ask most. ErrOutcomeUnknown is the third outcome of a write, beside success and
+// Every error belongs to a Class, which errors.Is tells: ErrIntegrity,
+// ErrOperational and so on. IsConflict and IsRetryable answer what callers ask
+// most. ErrOutcomeUnknown is the third outcome of a write, beside success and
 // failure.
 //
 // # Waiting for a follower
 //
-// Subscribe streams a log as it grows, and WaitFor waits until a follower has processed an event. Both work across
-// processes, on every store.
+// Subscribe streams a log as it grows, and WaitFor waits until a follower has
+// processed an event. Both work across processes, on every store.
 package persistence

@@ -10,11 +10,13 @@ import (
 	"unicode"
 )
 
-// Environment is where an application and its factory read settings from: values given by the program, and behind them
-// the environment of the process. For the application "TrainingSchool" a setting KEY is looked up as
-// TRAININGSCHOOL_KEY in the given values, KEY in the given values, TRAININGSCHOOL_KEY in the process, KEY in the
-// process; the first that is there and not empty counts. Where a setting has aliases, they are looked up behind it at each
-// of the four places.
+// Environment is where an application and its factory read settings from:
+// values given by the program, and behind them the environment of the process.
+// For the application "TrainingSchool" a setting KEY is looked up as
+// TRAININGSCHOOL_KEY in the given values, KEY in the given values,
+// TRAININGSCHOOL_KEY in the process, KEY in the process; the first that is
+// there and not empty counts. Where a setting has aliases, they are looked up
+// behind it at each of the four places.
 //
 // It is safe for concurrent use.
 type Environment struct {
@@ -23,7 +25,8 @@ type Environment struct {
 	lookup func(string) (string, bool)
 }
 
-// NewEnvironment makes the environment of an application. A nil lookup means os.LookupEnv.
+// NewEnvironment makes the environment of an application. A nil lookup means
+// os.LookupEnv.
 func NewEnvironment(name string, given map[string]string, lookup func(string) (string, bool)) *Environment {
 	if lookup == nil {
 		lookup = os.LookupEnv
@@ -34,8 +37,9 @@ func NewEnvironment(name string, given map[string]string, lookup func(string) (s
 // Name is the application's name.
 func (e *Environment) Name() string { return e.name }
 
-// Prefix is what stands in front of a key that is meant for this application alone: its name in upper case, with every
-// other character than letters and digits as an underscore, and an underscore behind.
+// Prefix is what stands in front of a key that is meant for this application
+// alone: its name in upper case, with every other character than letters and
+// digits as an underscore, and an underscore behind.
 func (e *Environment) Prefix() string {
 	return strings.Map(prefixRune, e.name) + "_"
 }
@@ -53,8 +57,9 @@ type Setting struct {
 	Value string
 }
 
-// Find looks a setting up, under the first of the keys and, at each place, then under the others, its aliases. It is false
-// where the setting is nowhere, or empty.
+// Find looks a setting up, under the first of the keys and, at each place, then
+// under the others, its aliases. It is false where the setting is nowhere, or
+// empty.
 func (e *Environment) Find(keys ...string) (Setting, bool) {
 	return e.first(func(value string) bool { return value != "" }, keys)
 }
@@ -101,8 +106,9 @@ func (e *Environment) String(otherwise string, keys ...string) string {
 	return otherwise
 }
 
-// Bool returns the value of a setting as a truth value, or otherwise. The words are those of the original: y, yes, t,
-// true, on, 1 and n, no, f, false, off, 0, in any case. Other words are a *SettingError.
+// Bool returns the value of a setting as a truth value, or otherwise. The words
+// are those of the original: y, yes, t, true, on, 1 and n, no, f, false, off,
+// 0, in any case. Other words are a *SettingError.
 func (e *Environment) Bool(otherwise bool, keys ...string) (bool, error) {
 	setting, ok := e.Find(keys...)
 	if !ok {
@@ -117,7 +123,8 @@ func (e *Environment) Bool(otherwise bool, keys ...string) (bool, error) {
 	return false, setting.Wrong("is not a truth value; use y or n")
 }
 
-// Int returns the value of a setting as a whole number from low to high. Anything else is a *SettingError.
+// Int returns the value of a setting as a whole number from low to high.
+// Anything else is a *SettingError.
 func (e *Environment) Int(otherwise, low, high int, keys ...string) (int, error) {
 	setting, ok := e.Find(keys...)
 	if !ok {
@@ -126,7 +133,8 @@ func (e *Environment) Int(otherwise, low, high int, keys ...string) (int, error)
 	return setting.Int(low, high)
 }
 
-// Int is the setting's value as a whole number from low to high, or a *SettingError.
+// Int is the setting's value as a whole number from low to high, or a
+// *SettingError.
 func (s Setting) Int(low, high int) (int, error) {
 	value, err := strconv.Atoi(s.Value)
 	if err != nil || value < low || value > high {
@@ -135,8 +143,8 @@ func (s Setting) Int(low, high int) (int, error) {
 	return value, nil
 }
 
-// Wrong is the error for a setting whose value cannot be used. The problem continues a sentence that begins with the
-// value.
+// Wrong is the error for a setting whose value cannot be used. The problem
+// continues a sentence that begins with the value.
 func (s Setting) Wrong(problem string) error {
 	return &SettingError{Key: s.Key, Value: s.Value, Problem: problem}
 }
@@ -146,10 +154,12 @@ func (s Setting) WrongSecret(cause error) error {
 	return &SettingError{Key: s.Key, Problem: "cannot be used", Err: cause}
 }
 
-// SettingError says that a setting has a value that cannot be used, and under which key it was found.
+// SettingError says that a setting has a value that cannot be used, and under
+// which key it was found.
 type SettingError struct {
 	Key string
-	// Value is the value that was found; it is empty where the value is a secret.
+	// Value is the value that was found; it is empty where the value is a
+	// secret.
 	Value   string
 	Problem string
 	// Err is the cause; it may be nil.

@@ -14,7 +14,8 @@ import (
 
 type settings = map[string]string
 
-// newEnvironment makes an environment in which nothing but the given values and those of a process are to be found.
+// newEnvironment makes an environment in which nothing but the given values and
+// those of a process are to be found.
 func newEnvironment(name string, given, process settings) *persistence.Environment {
 	return persistence.NewEnvironment(name, given, func(key string) (string, bool) {
 		value, ok := process[key]
@@ -22,9 +23,10 @@ func newEnvironment(name string, given, process settings) *persistence.Environme
 	})
 }
 
-// TestEnvironmentPrecedence takes away one value after the other, the strongest first: those that the program gave before
-// those of the process, those for the application before those for all, a key before its alias. What the caller falls
-// back on is left in the end.
+// TestEnvironmentPrecedence takes away one value after the other, the strongest
+// first: those that the program gave before those of the process, those for the
+// application before those for all, a key before its alias. What the caller
+// falls back on is left in the end.
 func TestEnvironmentPrecedence(t *testing.T) {
 	t.Parallel()
 	given := settings{"SCHOOL_KEY": "given for the school", "KEY": "given", "SCHOOL_OLD": "given for the school, old", "OLD": "given, old"}
@@ -182,8 +184,9 @@ func TestSettingErrorOfSecret(t *testing.T) {
 	wantSettingError(t, setting.WrongSecret(nil), "CIPHER_KEY cannot be used")
 }
 
-// FuzzEnvironment reads arbitrary values under an arbitrary name. What is found must be what the sources say, in their
-// order, and a value must be accepted as what it is or refused with an error that names its key.
+// FuzzEnvironment reads arbitrary values under an arbitrary name. What is found
+// must be what the sources say, in their order, and a value must be accepted as
+// what it is or refused with an error that names its key.
 func FuzzEnvironment(f *testing.F) {
 	f.Add("TrainingSchool", "KEY", "yes", "no", "1", "")
 	f.Add("My App", "CACHE_SIZE", "", "", "", "1000")

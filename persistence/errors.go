@@ -10,8 +10,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// Class is one of the classes that errors of a store fall into, the same for every database. Ask with errors.Is; a
-// class contains the classes below it:
+// Class is one of the classes that errors of a store fall into, the same for
+// every database. Ask with errors.Is; a class contains the classes below it:
 //
 //	ErrPersistence
 //	├── ErrInterface       the program's way of talking to the database is at fault: a closed handle, a nil one
@@ -27,7 +27,8 @@ type Class struct {
 	parent error
 }
 
-// Error is the name of the class, which is also the name that the Python original gives it.
+// Error is the name of the class, which is also the name that the Python
+// original gives it.
 func (c *Class) Error() string { return c.name }
 
 // Unwrap returns the class above.
@@ -48,37 +49,42 @@ var (
 
 // Errors that say more than their class.
 var (
-	// ErrLockTimeout is a wait for the order lock of an application that took too long (ErrOperational).
+	// ErrLockTimeout is a wait for the order lock of an application that took
+	// too long (ErrOperational).
 	ErrLockTimeout = &Class{"lock timeout", ErrOperational}
 
 	// ErrPositionLocked is a wait for a follower's position that took too long
-	// (ErrLockTimeout): another process of the follower is at work, and processes
-	// what there is to process.
+	// (ErrLockTimeout): another process of the follower is at work, and
+	// processes what there is to process.
 	ErrPositionLocked = &Class{"another process of the follower is at work", ErrLockTimeout}
 
-	// ErrRetryTransaction says that the whole transaction must be tried again (ErrOperational): the database chose it
-	// as the victim of a deadlock, or what it had read is out of date.
+	// ErrRetryTransaction says that the whole transaction must be tried again
+	// (ErrOperational): the database chose it as the victim of a deadlock, or
+	// what it had read is out of date.
 	ErrRetryTransaction = &Class{"transaction must be retried", ErrOperational}
 
-	// ErrUnavailable is a database that cannot be reached or takes no connections at
-	// the moment (ErrOperational). Nothing was stored. IsRetryable is true for it, but
-	// Repository.Update does not repeat the command: how long the database will be
-	// down is not known, so the caller decides.
+	// ErrUnavailable is a database that cannot be reached or takes no
+	// connections at the moment (ErrOperational). Nothing was stored.
+	// IsRetryable is true for it, but Repository.Update does not repeat the
+	// command: how long the database will be down is not known, so the caller
+	// decides.
 	ErrUnavailable = &Class{"database is unavailable", ErrOperational}
 
-	// ErrOutcomeUnknown is the third outcome of a write, neither success nor failure (ErrOperational): the connection
-	// was lost while the commit was on its way. Read before writing again; saving the same aggregate again is safe,
-	// because a save that finds its own events stored is a success.
+	// ErrOutcomeUnknown is the third outcome of a write, neither success nor
+	// failure (ErrOperational): the connection was lost while the commit was on
+	// its way. Read before writing again; saving the same aggregate again is
+	// safe, because a save that finds its own events stored is a success.
 	ErrOutcomeUnknown = &Class{"outcome unknown", ErrOperational}
 
-	// ErrReadOnly is a write to a database that only reads: a standby, or a file without write permission
-	// (ErrOperational).
+	// ErrReadOnly is a write to a database that only reads: a standby, or a
+	// file without write permission (ErrOperational).
 	ErrReadOnly = &Class{"database is read-only", ErrOperational}
 
 	// ErrDiskFull is a write that found no space (ErrOperational).
 	ErrDiskFull = &Class{"disk is full", ErrOperational}
 
-	// ErrNotADatabase is a file that is not a database or a damaged one (ErrDatabase).
+	// ErrNotADatabase is a file that is not a database or a damaged one
+	// (ErrDatabase).
 	ErrNotADatabase = &Class{"not a database", ErrDatabase}
 
 	// ErrNewerProgram says that the running program cannot read a state which
@@ -91,11 +97,13 @@ var (
 	// ErrClosed is the use of something after it was closed (ErrInterface).
 	ErrClosed = &Class{"closed", ErrInterface}
 
-	// ErrNoTransaction says that the context carries no transaction of the store (ErrProgramming).
+	// ErrNoTransaction says that the context carries no transaction of the
+	// store (ErrProgramming).
 	ErrNoTransaction = &Class{"no transaction in the context", ErrProgramming}
 )
 
-// Error is an error of a store with its class, what was being done, and the database's own error as its cause.
+// Error is an error of a store with its class, what was being done, and the
+// database's own error as its cause.
 type Error struct {
 	// Class is one of the Err… values of this package.
 	Class error
@@ -144,12 +152,13 @@ type ConflictError struct {
 	// before it is not stored. Events were deleted, or an older state of the
 	// database was restored, since the originator was loaded.
 	Gap bool
-	// Exists reports that the version begins a stream: an originator was created
-	// whose id another one has. Repeating the same command cannot succeed. An
-	// EventStore sets it.
+	// Exists reports that the version begins a stream: an originator was
+	// created whose id another one has. Repeating the same command cannot
+	// succeed. An EventStore sets it.
 	Exists bool
-	// Stored are the events that stand in the way, at the places of those that were to be stored, with their
-	// notification ids where the recorder has such.
+	// Stored are the events that stand in the way, at the places of those that
+	// were to be stored, with their notification ids where the recorder has
+	// such.
 	Stored []Notification
 	// Err is the database's own error; it may be nil.
 	Err error
@@ -180,16 +189,18 @@ func (e *ConflictError) Error() string {
 // Unwrap returns the class and the cause.
 func (e *ConflictError) Unwrap() []error { return both(ErrIntegrity, e.Err) }
 
-// IsConflict tells whether a save failed because of a version conflict, so that the command can be repeated with the
-// originator loaded again. An unknown outcome is not a conflict in this sense, even where a conflict is its cause: the
-// events in the way may be the command's own, and repeating it would do its work twice.
+// IsConflict reports whether a save failed because of a version conflict, so
+// that the command can be repeated with the originator loaded again. An unknown
+// outcome is not a conflict in this sense, even where a conflict is its cause:
+// the events in the way may be the command's own, and repeating it would do its
+// work twice.
 func IsConflict(err error) bool {
 	_, ok := errors.AsType[*ConflictError](err)
 	return ok && !errors.Is(err, ErrOutcomeUnknown)
 }
 
-// IsRetryable tells whether the same call may succeed later without anything being changed. An unknown outcome is not
-// retryable in this sense.
+// IsRetryable reports whether the same call may succeed later without anything
+// being changed. An unknown outcome is not retryable in this sense.
 func IsRetryable(err error) bool {
 	if errors.Is(err, ErrOutcomeUnknown) {
 		return false
@@ -197,10 +208,10 @@ func IsRetryable(err error) bool {
 	return errors.Is(err, ErrRetryTransaction) || errors.Is(err, ErrLockTimeout) || errors.Is(err, ErrUnavailable)
 }
 
-// OriginatorTypeError says that an originator belongs to another definition than
-// the one that was used to load or save it: two aggregates were given one id.
-// Nothing was stored. It is an ErrIntegrity, and not a conflict: repeating the
-// command with this id cannot succeed.
+// OriginatorTypeError says that an originator belongs to another definition
+// than the one that was used to load or save it: two aggregates were given one
+// id. Nothing was stored. It is an ErrIntegrity, and not a conflict: repeating
+// the command with this id cannot succeed.
 type OriginatorTypeError struct {
 	Application  string
 	OriginatorID uuid.UUID
@@ -225,8 +236,9 @@ func (e *OriginatorTypeError) Unwrap() []error {
 	return both(ErrIntegrity, e.Err)
 }
 
-// TrackingError says that a position was not moved, because it is not where it is expected: another process of the same
-// follower was faster, or another program has moved it. It is an ErrIntegrity.
+// TrackingError says that a position was not moved, because it is not where it
+// is expected: another process of the same follower was faster, or another
+// program has moved it. It is an ErrIntegrity.
 type TrackingError struct {
 	Application    string
 	Upstream       string
@@ -246,7 +258,8 @@ func (e *TrackingError) Error() string {
 // Unwrap makes the error an ErrIntegrity.
 func (e *TrackingError) Unwrap() error { return ErrIntegrity }
 
-// NotMigratedError says that the database lacks a table or a part of one. It is an ErrOperational.
+// NotMigratedError says that the database lacks a table or a part of one. It is
+// an ErrOperational.
 type NotMigratedError struct {
 	// Missing names what is missing.
 	Missing string
@@ -267,8 +280,9 @@ func (e *NotMigratedError) Error() string {
 // Unwrap returns the class and the cause.
 func (e *NotMigratedError) Unwrap() []error { return both(ErrOperational, e.Err) }
 
-// InvalidError says that a value cannot be stored or used by any store, before a database sees it. It is an ErrData
-// for values to be stored, and an ErrProgramming for wrong arguments.
+// InvalidError says that a value cannot be stored or used by any store, before
+// a database sees it. It is an ErrData for values to be stored, and an
+// ErrProgramming for wrong arguments.
 type InvalidError struct {
 	// What names the value.
 	What string
@@ -294,9 +308,10 @@ const (
 	StageDecode     = "decode"
 )
 
-// MappingError says that the state of one event or snapshot could not be made or read, and which. It never contains
-// the state. It is an ErrNewerProgram if another program or other settings can
-// read the state, and if that cannot be told from damage.
+// MappingError says that the state of one event or snapshot could not be made
+// or read, and which. It never contains the state. It is an ErrNewerProgram if
+// another program or other settings can read the state, and if that cannot be
+// told from damage.
 type MappingError struct {
 	Application       string
 	OriginatorID      uuid.UUID
@@ -326,7 +341,8 @@ func (e *MappingError) Error() string {
 // Unwrap returns the class and the cause.
 func (e *MappingError) Unwrap() []error { return both(ErrPersistence, e.Err) }
 
-// UnknownTopicError says that an event was stored under a name that no definition of the application has.
+// UnknownTopicError says that an event was stored under a name that no
+// definition of the application has.
 type UnknownTopicError struct {
 	Topic string
 }
@@ -340,7 +356,8 @@ func (e *UnknownTopicError) Error() string {
 // written the event.
 func (e *UnknownTopicError) Unwrap() error { return ErrNewerProgram }
 
-// TopicConflictError says that two definitions of one application store different things under one name.
+// TopicConflictError says that two definitions of one application store
+// different things under one name.
 type TopicConflictError struct {
 	Topic  string
 	First  reflect.Type

@@ -62,7 +62,8 @@ func TestClasses(t *testing.T) {
 	}
 }
 
-// TestErrorTexts is what the errors say, what they are, and what their causes are.
+// TestErrorTexts is what the errors say, what they are, and what their causes
+// are.
 func TestErrorTexts(t *testing.T) {
 	t.Parallel()
 	id := sampleID.String()

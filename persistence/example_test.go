@@ -180,7 +180,8 @@ func ExampleWaitFor() {
 	// timed out waiting for notification 4 from application "TrainingSchool" to be processed: context canceled
 }
 
-// The loop sees what is recorded already, and then what is recorded later. It runs until it is left.
+// The loop sees what is recorded already, and then what is recorded later. It
+// runs until it is left.
 func ExampleSubscribe() {
 	ctx := context.Background()
 	store, recorder := newDogs()

@@ -13,7 +13,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// The plain state of an event, before compression and encryption, is a header and behind it the transcoded payload:
+// The plain state of an event, before compression and encryption, is a header
+// and behind it the transcoded payload:
 //
 //	1 byte    layout, 0x01
 //	16 bytes  event id; zero for an event without one
@@ -23,8 +24,9 @@ import (
 //	          uvarint length and bytes of the key, uvarint length and bytes of the value
 //	rest      payload
 //
-// The states of the Python original are JSON objects and so begin with '{'. A state that begins with neither byte is a
-// compressed one; where a compressor's output begins with one of them, the plain state is stored in its place.
+// The states of the Python original are JSON objects and so begin with '{'. A
+// state that begins with neither byte is a compressed one; where a compressor's
+// output begins with one of them, the plain state is stored in its place.
 //
 // The layout never changes: testdata/header.txt has examples of it.
 const (
@@ -32,10 +34,11 @@ const (
 	layoutOriginal = '{'
 )
 
-// errHeader is one error for every damaged header, because its bytes must not be shown.
+// errHeader is one error for every damaged header, because its bytes must not
+// be shown.
 var errHeader = errors.New("header of the state is damaged")
 
-// isPlain tells whether the bytes are a state that was not compressed.
+// isPlain reports whether the bytes are a state that was not compressed.
 func isPlain(state []byte) bool {
 	return len(state) > 0 && (state[0] == layoutOne || state[0] == layoutOriginal)
 }
@@ -99,7 +102,8 @@ func parseHeader(state []byte) (h header, payload []byte, err error) {
 	return h, r.rest, nil
 }
 
-// reader takes values from the front of rest, and remembers when there was none to take.
+// reader takes values from the front of rest, and remembers when there was none
+// to take.
 type reader struct {
 	rest    []byte
 	damaged bool
@@ -126,8 +130,8 @@ func (r *reader) string() string {
 	return s
 }
 
-// metadata reads the entries. The count comes from the database, so the map only grows with what is really there; an
-// entry has two bytes at least.
+// metadata reads the entries. The count comes from the database, so the map
+// only grows with what is really there; an entry has two bytes at least.
 func (r *reader) metadata() domain.Metadata {
 	n := r.uvarint()
 	if n == 0 || n > uint64(len(r.rest))/2 {

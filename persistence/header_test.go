@@ -110,7 +110,8 @@ func TestHeaderGolden(t *testing.T) {
 	}
 }
 
-// The first 25 bytes are where the documentation says, read here without help of the package.
+// The first 25 bytes are where the documentation says, read here without help
+// of the package.
 func TestHeaderLayout(t *testing.T) {
 	t.Parallel()
 	id := uuid.New()
@@ -160,7 +161,8 @@ func TestHeaderDamaged(t *testing.T) {
 	}
 }
 
-// A version that does not fit is one that no program knows, and not another one.
+// A version that does not fit is one that no program knows, and not another
+// one.
 func TestHeaderLargeVersion(t *testing.T) {
 	t.Parallel()
 	state := append((&header{}).append(nil)[:25], "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00"...)
@@ -191,8 +193,9 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// FuzzHeader parses arbitrary bytes, which must not take much more memory than they have and must be refused with the
-// one error, and writes what it read, which must be read back the same.
+// FuzzHeader parses arbitrary bytes, which must not take much more memory than
+// they have and must be refused with the one error, and writes what it read,
+// which must be read back the same.
 func FuzzHeader(f *testing.F) {
 	for _, vector := range readHeaderVectors(f) {
 		f.Add(vector.state)

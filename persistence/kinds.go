@@ -12,7 +12,8 @@ type kind struct {
 	schema *domain.Schema
 }
 
-// kinds are all event types that a mapper knows. They are immutable; adding makes new ones.
+// kinds are all event types that a mapper knows. They are immutable; adding
+// makes new ones.
 type kinds struct {
 	events    map[string]kind
 	snapshots map[string]kind
@@ -22,7 +23,8 @@ func noKinds() *kinds {
 	return &kinds{events: map[string]kind{}, snapshots: map[string]kind{}}
 }
 
-// with returns the kinds together with those of a schema, or a *TopicConflictError.
+// with returns the kinds together with those of a schema, or a
+// *TopicConflictError.
 func (k *kinds) with(schema *domain.Schema) (*kinds, error) {
 	next := &kinds{events: maps.Clone(k.events), snapshots: maps.Clone(k.snapshots)}
 	for _, t := range schema.EventTypes() {
@@ -36,7 +38,8 @@ func (k *kinds) with(schema *domain.Schema) (*kinds, error) {
 	return next, nil
 }
 
-// addTopics enters a type under all its names. The same definition may be added again, also with another clock.
+// addTopics enters a type under all its names. The same definition may be added
+// again, also with another clock.
 func addTopics(topics map[string]kind, added kind) error {
 	for _, topic := range append(added.Aliases(), added.Topic()) {
 		if other, taken := topics[topic]; taken && other.EventType != added.EventType {

@@ -39,8 +39,8 @@ func clock(seconds, microseconds int) time.Time {
 	return time.Date(2026, 11, 23, 1, 23, seconds, microseconds*1000, time.UTC)
 }
 
-// chain says how a mapper makes a state out of what was transcoded: the topics of a compressor and of a cipher, or
-// nothing.
+// chain says how a mapper makes a state out of what was transcoded: the topics
+// of a compressor and of a cipher, or nothing.
 type chain struct{ compressor, cipher string }
 
 // chains are all that can be set by environment, and states without either.
@@ -98,7 +98,8 @@ func newCipher(tb testing.TB, topic, key string) cipher.Cipher {
 	return c
 }
 
-// newMapper makes a mapper that knows the definitions; without any it knows dogs.
+// newMapper makes a mapper that knows the definitions; without any it knows
+// dogs.
 func newMapper(tb testing.TB, config persistence.MapperConfig, schemas ...*domain.Schema) *persistence.Mapper {
 	tb.Helper()
 	if len(schemas) == 0 {

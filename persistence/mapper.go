@@ -15,11 +15,13 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// Mapper turns events into stored events and back: the payload is transcoded, a header is put in front, and the result
-// is compressed and then encrypted. Reading goes the other way.
+// Mapper turns events into stored events and back: the payload is transcoded, a
+// header is put in front, and the result is compressed and then encrypted.
+// Reading goes the other way.
 //
-// The ciphertext is bound to its row: the cipher's associated data are the purpose ("event" or "snapshot"), the
-// application, the originator, the version and the stored topic.
+// The ciphertext is bound to its row: the cipher's associated data are the
+// purpose ("event" or "snapshot"), the application, the originator, the version
+// and the stored topic.
 //
 // A Mapper is safe for concurrent use. Definitions may be added at any time.
 type Mapper struct {
@@ -38,20 +40,24 @@ type Mapper struct {
 type MapperConfig struct {
 	// Application is the name of the application whose events are mapped.
 	Application string
-	// Transcoder turns payloads into bytes: usually jsontranscoder.New(python.Transcodings()...).
-	// Without one no payload can be written or read.
+	// Transcoder turns payloads into bytes: usually
+	// jsontranscoder.New(python.Transcodings()...). Without one no payload can
+	// be written or read.
 	Transcoder Transcoder
-	// Compressor makes states smaller. Nil means none: compressed states then cannot be read. States that were stored
-	// without compression can be read with one.
+	// Compressor makes states smaller. Nil means none: compressed states then
+	// cannot be read. States that were stored without compression can be read
+	// with one.
 	Compressor Compressor
 	// Cipher encrypts states. Nil means none.
 	Cipher Cipher
 	// FormerNames are names that the application had in the past. States that
 	// were encrypted under one of them are read.
 	FormerNames []string
-	// OriginalLayout writes the states of events as the Python original does, for a database that the original also
-	// reads. Such states have no event id and no metadata. Snapshots are written in the layout of this package all the
-	// same, so the original must not read them. Reading always understands both layouts.
+	// OriginalLayout writes the states of events as the Python original does,
+	// for a database that the original also reads. Such states have no event id
+	// and no metadata. Snapshots are written in the layout of this package all
+	// the same, so the original must not read them. Reading always understands
+	// both layouts.
 	OriginalLayout bool
 }
 
@@ -78,8 +84,10 @@ func (m *Mapper) Application() string { return m.application }
 // Transcoder is the transcoder that payloads go through.
 func (m *Mapper) Transcoder() Transcoder { return m.transcoder }
 
-// Add makes the types of a definition known. It returns a *TopicConflictError where a stored name already means another
-// type, and what the transcoder's CheckType says against the type of an event. Adding a definition again is harmless.
+// Add makes the types of a definition known. It returns a *TopicConflictError
+// where a stored name already means another type, and what the transcoder's
+// CheckType says against the type of an event. Adding a definition again is
+// harmless.
 func (m *Mapper) Add(schema *domain.Schema) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -101,7 +109,8 @@ func (m *Mapper) Add(schema *domain.Schema) error {
 	return nil
 }
 
-// purpose keeps events and snapshots apart: in the names they are stored under, and in the associated data.
+// purpose keeps events and snapshots apart: in the names they are stored under,
+// and in the associated data.
 type purpose string
 
 const (
@@ -109,8 +118,8 @@ const (
 	snapshots purpose = "snapshot"
 )
 
-// buffers hold the steps between payload and state. They are reused, because a new one for each event would cost more
-// than the event.
+// buffers hold the steps between payload and state. They are reused, because a
+// new one for each event would cost more than the event.
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 type buffer struct{ plain, packed, associated []byte }
@@ -124,29 +133,34 @@ func (b *buffer) release() {
 	}
 }
 
-// ToStored maps an event. It returns a *MappingError, whose cause tells an unknown topic (*UnknownTopicError), a payload
-// that is not of the topic's type (*domain.PayloadError) and what the transcoder, the compressor and the cipher say.
+// ToStored maps an event. It returns a *MappingError, whose cause tells an
+// unknown topic (*UnknownTopicError), a payload that is not of the topic's type
+// (*domain.PayloadError) and what the transcoder, the compressor and the cipher
+// say.
 func (m *Mapper) ToStored(event domain.Event) (StoredEvent, error) {
 	return m.toStored(events, event)
 }
 
-// ToDomain maps a stored event back. It returns a *MappingError, whose cause tells an unknown topic
-// (*UnknownTopicError), a schema version newer than the program (*domain.SchemaVersionError) and what the cipher, the
-// compressor and the transcoder say.
+// ToDomain maps a stored event back. It returns a *MappingError, whose cause
+// tells an unknown topic (*UnknownTopicError), a schema version newer than the
+// program (*domain.SchemaVersionError) and what the cipher, the compressor and
+// the transcoder say.
 func (m *Mapper) ToDomain(stored StoredEvent) (domain.Event, error) {
 	return m.toDomain(events, Notification{StoredEvent: stored})
 }
 
-// KeepsPlain reports whether a payload of plain fields (numbers, booleans, valid strings) comes out of a stored event as
-// it went in, with the event's id and metadata. It is false if the transcoder has no method KeepsPlain() bool that says
-// so, and for the layout of the Python original.
+// KeepsPlain reports whether a payload of plain fields (numbers, booleans,
+// valid strings) comes out of a stored event as it went in, with the event's id
+// and metadata. It is false if the transcoder has no method KeepsPlain() bool
+// that says so, and for the layout of the Python original.
 func (m *Mapper) KeepsPlain() bool {
 	transcoder, ok := m.transcoder.(interface{ KeepsPlain() bool })
 	return ok && !m.original && transcoder.KeepsPlain()
 }
 
-// TopicsOf returns all names under which events of a topic's type can be stored, today's and former ones, and those of
-// events that domain.UpcastToMany makes such events of. It returns none if the topic is not known.
+// TopicsOf returns all names under which events of a topic's type can be
+// stored, today's and former ones, and those of events that domain.UpcastToMany
+// makes such events of. It returns none if the topic is not known.
 func (m *Mapper) TopicsOf(topic string) []string {
 	wanted, ok := m.find(events, topic)
 	if !ok {
@@ -165,10 +179,10 @@ func (m *Mapper) TopicsOf(topic string) []string {
 // stored, today's and former ones, in no order.
 func (m *Mapper) KnownTopics() []string { return slices.Collect(maps.Keys(m.kinds.Load().events)) }
 
-// TopicsOfPayload returns the topics of the events that have payloads of a type when
-// they are read: today's topic first, then those under which they were stored
-// before, among them the topics of events that domain.UpcastToMany makes such
-// payloads of. It returns none if the mapper knows no such events.
+// TopicsOfPayload returns the topics of the events that have payloads of a type
+// when they are read: today's topic first, then those under which they were
+// stored before, among them the topics of events that domain.UpcastToMany makes
+// such payloads of. It returns none if the mapper knows no such events.
 func (m *Mapper) TopicsOfPayload(payload reflect.Type) (topics []string) {
 	var former []string
 	for topic, kind := range m.kinds.Load().events {
@@ -184,10 +198,10 @@ func (m *Mapper) TopicsOfPayload(payload reflect.Type) (topics []string) {
 	return append(topics, former...)
 }
 
-// NotificationToDomain is ToDomain for an event from the log, which also knows its
-// position. It returns an ErrNewerProgram for an event that means several today
-// (domain.Payloads), which a caller that expects one payload would pass over: use
-// NotificationToParts for those.
+// NotificationToDomain is ToDomain for an event from the log, which also knows
+// its position. It returns an ErrNewerProgram for an event that means several
+// today (domain.Payloads), which a caller that expects one payload would pass
+// over: use NotificationToParts for those.
 func (m *Mapper) NotificationToDomain(notification Notification) (domain.Event, error) {
 	event, err := m.toDomain(events, notification)
 	if _, several := event.Data.(domain.Payloads); several {
@@ -198,9 +212,9 @@ func (m *Mapper) NotificationToDomain(notification Notification) (domain.Event, 
 
 var errSeveral = errors.New("domain.UpcastToMany makes several payloads of it, which this reader cannot take")
 
-// NotificationToParts is NotificationToDomain for callers that take events which
-// mean several today: the event's Parts are the events to process, all at its
-// position.
+// NotificationToParts is NotificationToDomain for callers that take events
+// which mean several today: the event's Parts are the events to process, all at
+// its position.
 func (m *Mapper) NotificationToParts(notification Notification) (domain.Event, error) {
 	return m.toDomain(events, notification)
 }
@@ -297,7 +311,8 @@ func (m *Mapper) toDomain(p purpose, n Notification) (domain.Event, error) {
 	return event, nil
 }
 
-// open makes the plain bytes out of a state. On failure it returns the stage as well.
+// open makes the plain bytes out of a state. On failure it returns the stage as
+// well.
 func (m *Mapper) open(p purpose, stored *StoredEvent, buf *buffer) (plain []byte, stage string, err error) {
 	plain = stored.State
 	if m.cipher != nil {
@@ -328,7 +343,8 @@ func (m *Mapper) open(p purpose, stored *StoredEvent, buf *buffer) (plain []byte
 	return buf.plain, "", nil
 }
 
-// lacksCipher tells whether an unreadable state is one that a cipher would open.
+// lacksCipher reports whether an unreadable state is one that a cipher would
+// open.
 func (m *Mapper) lacksCipher(state []byte) bool {
 	return m.cipher == nil && bytes.HasPrefix(state, []byte(envelopeMagic))
 }
@@ -405,7 +421,8 @@ func associate(dst []byte, application string, p purpose, stored *StoredEvent) [
 	return appendString(dst, stored.Topic)
 }
 
-// idOf reads only the event id out of a stored event. It is false for states without one.
+// idOf reads only the event id out of a stored event. It is false for states
+// without one.
 func (m *Mapper) idOf(stored StoredEvent) (uuid.UUID, bool) {
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
@@ -417,8 +434,9 @@ func (m *Mapper) idOf(stored StoredEvent) (uuid.UUID, bool) {
 	return h.id, err == nil && h.id != uuid.Nil
 }
 
-// isSame tells whether two stored events say the same. Equal events have different states where a cipher draws a nonce
-// for each, so the plain states are compared.
+// isSame reports whether two stored events say the same. Equal events have
+// different states where a cipher draws a nonce for each, so the plain states
+// are compared.
 func (m *Mapper) isSame(a, b *StoredEvent) bool {
 	if a.Topic != b.Topic {
 		return false

@@ -37,7 +37,8 @@ func TestMapperAccessors(t *testing.T) {
 	}
 }
 
-// TestMapperRoundTrip takes events and snapshots through every chain, in both layouts.
+// TestMapperRoundTrip takes events and snapshots through every chain, in both
+// layouts.
 func TestMapperRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, chain := range chains() {
@@ -99,7 +100,8 @@ func TestMapperSnapshotRoundTrip(t *testing.T) {
 	}
 }
 
-// What is written with one chain stays readable where only a compressor is added.
+// What is written with one chain stays readable where only a compressor is
+// added.
 func TestMapperReadsPlainStatesWithCompressor(t *testing.T) {
 	t.Parallel()
 	for _, layout := range []bool{false, true} {
@@ -141,7 +143,8 @@ func TestMapperWithAnyCompressor(t *testing.T) {
 }
 
 // Metadata that are not valid UTF-8 are refused, by an error without the text.
-// States that have such metadata, of versions that did not refuse them, are read.
+// States that have such metadata, of versions that did not refuse them, are
+// read.
 func TestInvalidUTF8InMetadata(t *testing.T) {
 	t.Parallel()
 	mapper := newMapper(t, persistence.MapperConfig{Application: school})
@@ -181,8 +184,8 @@ func TestMapperHidesPlainText(t *testing.T) {
 	}
 }
 
-// kennel is an aggregate of which an event is also known under the topic of its snapshots, so that one can be taken for
-// the other.
+// kennel is an aggregate of which an event is also known under the topic of its
+// snapshots, so that one can be taken for the other.
 type kennel struct {
 	domain.Aggregate
 	Name string
@@ -200,7 +203,8 @@ var kennels = domain.Define("Kennel",
 	domain.On("Opened", opened{}, domain.StoredAs("Kennel")),
 	domain.On("Closed", closed{}))
 
-// moves are the ways in which somebody who can write to the database can move a state to another row.
+// moves are the ways in which somebody who can write to the database can move a
+// state to another row.
 var moves = []struct {
 	name string
 	read func(m, other *persistence.Mapper, event, snapshot persistence.StoredEvent) (domain.Event, error)
@@ -228,8 +232,9 @@ var moves = []struct {
 	}},
 }
 
-// TestMapperBindsStatesToRows moves states to other rows. With the cipher of this module they do not open there. With
-// the original's they do, which is what makes the test one.
+// TestMapperBindsStatesToRows moves states to other rows. With the cipher of
+// this module they do not open there. With the original's they do, which is
+// what makes the test one.
 func TestMapperBindsStatesToRows(t *testing.T) {
 	t.Parallel()
 	for _, topic := range []string{cipher.TopicAES, cipher.TopicOriginalAES} {
@@ -265,10 +270,12 @@ func TestMapperBindsStatesToRows(t *testing.T) {
 	}
 }
 
-// canary is in what the refused states are made of; it must not come up in an error.
+// canary is in what the refused states are made of; it must not come up in an
+// error.
 const canary = "canary-in-the-payload"
 
-// newerDogs are the dogs of a newer program, which has changed the payload of an event.
+// newerDogs are the dogs of a newer program, which has changed the payload of
+// an event.
 var newerDogs = domain.Define("Dog",
 	domain.On("Registered", registeredNow{}, domain.Upcast(func(e Registered) registeredNow { return registeredNow{e.Name, ""} })))
 
@@ -368,7 +375,8 @@ func TestMapperRefuses(t *testing.T) {
 	}
 }
 
-// wantMappingError requires a *MappingError that names its row, and neither what is in it nor a key.
+// wantMappingError requires a *MappingError that names its row, and neither
+// what is in it nor a key.
 func wantMappingError(t *testing.T, err error, stage string, stored persistence.StoredEvent, id int64) {
 	t.Helper()
 	got := wantError[*persistence.MappingError](t, err)
@@ -585,7 +593,8 @@ func TestMapperWithAnyTranscoder(t *testing.T) {
 	checkRoundTrip(t, newMapper(t, persistence.MapperConfig{Application: school, Transcoder: standardJSON{}}), dogEvents("Fido")[0], false)
 }
 
-// heavy is a payload of everything that a decoder could leave pointing into its input.
+// heavy is a payload of everything that a decoder could leave pointing into its
+// input.
 type heavy struct {
 	Text  string
 	Bytes []byte
@@ -605,8 +614,8 @@ func heavyEvent(mark string) domain.Event {
 	}, domain.With(domain.Metadata{"meta " + mark: "data " + mark})).PendingEvents()[0]
 }
 
-// TestMapperSharesNoMemory overwrites what the mapper was given and what it returned, and uses its buffers for other
-// events.
+// TestMapperSharesNoMemory overwrites what the mapper was given and what it
+// returned, and uses its buffers for other events.
 func TestMapperSharesNoMemory(t *testing.T) {
 	t.Parallel()
 	for _, chain := range chains() {
@@ -652,7 +661,8 @@ func checkHeavy(t *testing.T, mapper *persistence.Mapper, event domain.Event) {
 	}
 }
 
-// TestMapperConcurrentUse maps with a hundred goroutines while definitions are added.
+// TestMapperConcurrentUse maps with a hundred goroutines while definitions are
+// added.
 func TestMapperConcurrentUse(t *testing.T) {
 	t.Parallel()
 	mapper := newMapper(t, chain{"zstd", "aes"}.config(t), heavies.Schema)
@@ -680,7 +690,8 @@ func TestMapperConcurrentUse(t *testing.T) {
 	group.Wait()
 }
 
-// spy is a cipher that remembers what a ciphertext is to be bound to, and refuses it.
+// spy is a cipher that remembers what a ciphertext is to be bound to, and
+// refuses it.
 type spy struct{ associated []byte }
 
 func (s *spy) Encrypt(_, _, associated []byte) ([]byte, error) { return nil, errBroken }
@@ -690,8 +701,9 @@ func (s *spy) Decrypt(_, _, associated []byte) ([]byte, error) {
 	return nil, errBroken
 }
 
-// FuzzMapper reads arbitrary states with and without compressor and cipher, and arbitrary bytes that were compressed
-// and encrypted as they should be. Nothing may panic, and an error must be a *MappingError that does not contain the
+// FuzzMapper reads arbitrary states with and without compressor and cipher, and
+// arbitrary bytes that were compressed and encrypted as they should be. Nothing
+// may panic, and an error must be a *MappingError that does not contain the
 // state.
 func FuzzMapper(f *testing.F) {
 	row := persistence.StoredEvent{OriginatorID: DogID("Fido"), OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte{0}}
@@ -744,8 +756,9 @@ func sealed(t *testing.T, config persistence.MapperConfig, state, associated []b
 	return state
 }
 
-// wantQuiet requires that an error is a *MappingError and does not contain the state. The name of a transcoding that is
-// not registered is the one part that a text may have.
+// wantQuiet requires that an error is a *MappingError and does not contain the
+// state. The name of a transcoding that is not registered is the one part that
+// a text may have.
 func wantQuiet(t *testing.T, err error, state []byte) {
 	t.Helper()
 	if err == nil {

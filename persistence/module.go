@@ -11,15 +11,16 @@ import (
 // OpenFunc makes a Factory out of an application's settings.
 type OpenFunc func(env *Environment) (Factory, error)
 
-// modules are the stores that a program has linked in, by the name that PERSISTENCE_MODULE selects them with. Like the
-// drivers of database/sql they belong to the process; what they open does not.
+// modules are the stores that a program has linked in, by the name that
+// PERSISTENCE_MODULE selects them with. Like the drivers of database/sql they
+// belong to the process; what they open does not.
 var modules struct {
 	sync.RWMutex // protects open
 	open         map[string]OpenFunc
 }
 
-// Register makes a store known under a name, usually in an init function of its package. It panics where the name is
-// taken, and where open is nil.
+// Register makes a store known under a name, usually in an init function of its
+// package. It panics where the name is taken, and where open is nil.
 func Register(name string, open OpenFunc) {
 	if open == nil {
 		panic(fmt.Sprintf("persistence: module %q is registered without a function", name))
@@ -42,8 +43,9 @@ func Modules() []string {
 	return slices.Sorted(maps.Keys(modules.open))
 }
 
-// Open makes the factory that PERSISTENCE_MODULE names, or otherwise where it is not set. An unknown name is a
-// *SettingError that lists the known ones, and so is an empty one.
+// Open makes the factory that PERSISTENCE_MODULE names, or otherwise where it
+// is not set. An unknown name is a *SettingError that lists the known ones, and
+// so is an empty one.
 func Open(env *Environment, otherwise string) (Factory, error) {
 	setting, ok, err := env.Lookup("PERSISTENCE_MODULE")
 	if err != nil {

@@ -59,8 +59,8 @@ func (m *Mapper) undecryptable(state []byte, err error) error {
 	return needs(err, isPlain(state) || isForeign(state))
 }
 
-// uncompressed says what a state means that is not plain, for a mapper without a
-// compressor.
+// uncompressed says what a state means that is not plain, for a mapper without
+// a compressor.
 func (m *Mapper) uncompressed(state []byte, err error) error {
 	if m.cipher != nil || isForeign(state) { // a state that was decrypted is not damaged
 		return newer(err)
@@ -79,9 +79,9 @@ func (m *Mapper) undecompressable(state []byte, err error) error {
 // compressed are the first bytes of the formats of the package compressor.
 var compressed = []string{"\x28\xb5\x2f\xfd", "\x78\x01", "\x78\x5e", "\x78\x9c", "\x78\xda"}
 
-// isForeign reports whether other settings may read a state that is not plain: it
-// begins like one of a compressor, or it may be a ciphertext without an envelope.
-// No ciphertext is text.
+// isForeign reports whether other settings may read a state that is not plain:
+// it begins like one of a compressor, or it may be a ciphertext without an
+// envelope. No ciphertext is text.
 func isForeign(state []byte) bool {
 	begins := func(prefix string) bool { return bytes.HasPrefix(state, []byte(prefix)) }
 	return begins(envelopeMagic) || slices.ContainsFunc(compressed, begins) || len(state) >= smallestSealed && !utf8.Valid(state)

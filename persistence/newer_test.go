@@ -12,7 +12,8 @@ import (
 )
 
 // storedAs returns an event as a mapper with this chain stores it. A ciphertext
-// without an envelope is random; once in 128 times it begins like a plain state.
+// without an envelope is random; once in 128 times it begins like a plain
+// state.
 func storedAs(t *testing.T, c chain) persistence.StoredEvent {
 	t.Helper()
 	mapper := newMapper(t, c.config(t))
@@ -27,8 +28,8 @@ func storedAs(t *testing.T, c chain) persistence.StoredEvent {
 	}
 }
 
-// A state that other settings can read is never taken for a damaged one, whatever
-// the program has and lacks.
+// A state that other settings can read is never taken for a damaged one,
+// whatever the program has and lacks.
 func TestOtherSettingsAreNoDamage(t *testing.T) {
 	t.Parallel()
 	for _, written := range chains() {
@@ -51,8 +52,8 @@ func TestOtherSettingsAreNoDamage(t *testing.T) {
 	}
 }
 
-// What is damaged is no ErrNewerProgram, if the program can tell that it has all
-// that the state needs.
+// What is damaged is no ErrNewerProgram, if the program can tell that it has
+// all that the state needs.
 func TestDamageIsNoNewerProgram(t *testing.T) {
 	t.Parallel()
 	plain, aes := chain{}, chain{cipher: cipher.TopicAES}

@@ -9,11 +9,14 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// The layout of the Python original is one JSON object with the attributes of the event side by side: "timestamp", for
-// the first event of an aggregate "originator_topic", the payload's fields, and "class_version" where it is above 1.
-// A snapshot has "topic" and, inside "state", "_created_on", "_modified_on" and the aggregate's attributes.
+// The layout of the Python original is one JSON object with the attributes of
+// the event side by side: "timestamp", for the first event of an aggregate
+// "originator_topic", the payload's fields, and "class_version" where it is
+// above 1. A snapshot has "topic" and, inside "state", "_created_on",
+// "_modified_on" and the aggregate's attributes.
 
-// originalSnapshot is the topic that the original stores all snapshots under; the aggregate's is inside.
+// originalSnapshot is the topic that the original stores all snapshots under;
+// the aggregate's is inside.
 const originalSnapshot = "eventsourcing.domain:Snapshot"
 
 var errNotAnObject = errors.New("the original's layout needs payloads that are JSON objects")
@@ -29,7 +32,8 @@ func (m *Mapper) encodeOriginal(dst []byte, k kind, event domain.Event) ([]byte,
 	}
 }
 
-// appendOriginatorTopic appends the topic of the aggregate, which is the event's without its last name.
+// appendOriginatorTopic appends the topic of the aggregate, which is the
+// event's without its last name.
 func appendOriginatorTopic(dst []byte, topic string) []byte {
 	if dot := strings.LastIndexByte(topic, '.'); dot > 0 {
 		topic = topic[:dot]
@@ -84,8 +88,9 @@ func (m *Mapper) decodeOriginal(p purpose, plain []byte, event *domain.Event) (s
 	return StageDecode, undecodable(err)
 }
 
-// rearrangeSnapshot gives a snapshot of the original the shape of a domain.SnapshotState, and finds the topic of its
-// aggregate and its schema version.
+// rearrangeSnapshot gives a snapshot of the original the shape of a
+// domain.SnapshotState, and finds the topic of its aggregate and its schema
+// version.
 func rearrangeSnapshot(plain []byte) (rearranged []byte, topic string, version *int, err error) {
 	var outer struct {
 		Topic string          `json:"topic"`

@@ -34,7 +34,8 @@ var accounts = domain.Define("BankAccount",
 	domain.On("Opened", accountOpened{}),
 	domain.On("TransactionAppended", transactionAppended{}))
 
-// TestOriginalSizes holds the sizes that the original's tests of mappers require of its reference event.
+// TestOriginalSizes holds the sizes that the original's tests of mappers
+// require of its reference event.
 func TestOriginalSizes(t *testing.T) {
 	t.Parallel()
 	event := accounts.NewEvent(domain.Originator{ID: sampleID, Version: 2}, transactionAppended{"10.00"}, domain.At(sampleTime))
@@ -108,7 +109,8 @@ func TestOriginalLayout(t *testing.T) {
 	}
 }
 
-// A definition may say that its first event has another version than 1, and a log has no aggregate to name.
+// A definition may say that its first event has another version than 1, and a
+// log has no aggregate to name.
 func TestOriginalOriginatorTopic(t *testing.T) {
 	t.Parallel()
 	fromZero := domain.Define("Account", domain.FirstVersion[account](0), domain.On("Opened", accountOpened{})).Schema
@@ -181,7 +183,8 @@ func TestOriginalUpcasting(t *testing.T) {
 	}
 }
 
-// pythonDogs are the dogs of a program in Python, under the names that it gave them.
+// pythonDogs are the dogs of a program in Python, under the names that it gave
+// them.
 var pythonDogs = domain.Define("training_school.domain:Dog",
 	domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
 
@@ -198,7 +201,8 @@ func readState(t *testing.T, name string) []byte {
 	return state
 }
 
-// TestOriginalEvents reads events that the original has written, and writes them again as they were.
+// TestOriginalEvents reads events that the original has written, and writes
+// them again as they were.
 func TestOriginalEvents(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -16,8 +16,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// plainMapper is what the mapper is compared with: the same steps as one writes them down at first, with a new
-// compressor and a new cipher for each event, and encoding/json.
+// plainMapper is what the mapper is compared with: the same steps as one writes
+// them down at first, with a new compressor and a new cipher for each event,
+// and encoding/json.
 type plainMapper struct {
 	compressed, encrypted bool
 	key                   []byte

@@ -10,20 +10,25 @@ import (
 	"github.com/google/uuid"
 )
 
-// A recorder keeps the stored events of one application. There are three levels, each containing the one before; every
-// store implements them, and the package persistencetest is the definition of what they must do.
+// A recorder keeps the stored events of one application. There are three
+// levels, each containing the one before; every store implements them, and the
+// package persistencetest is the definition of what they must do.
 //
-// All methods are safe for concurrent use. They take over neither the slices they are given nor the ones they return.
-// Where ctx carries a transaction of the recorder's store, they take part in it.
+// All methods are safe for concurrent use. They take over neither the slices
+// they are given nor the ones they return. Where ctx carries a transaction of
+// the recorder's store, they take part in it.
 //
-// What is stored comes back as it was: names and topics are compared and kept byte for byte, whatever a database thinks
-// of case, accents and spaces, and an empty state is an empty slice, never nil.
+// What is stored comes back as it was: names and topics are compared and kept
+// byte for byte, whatever a database thinks of case, accents and spaces, and an
+// empty state is an empty slice, never nil.
 
-// AggregateRecorder keeps the events of originators. Recorders of snapshots are of this level.
+// AggregateRecorder keeps the events of originators. Recorders of snapshots are
+// of this level.
 type AggregateRecorder interface {
-	// InsertEvents stores all the events or, where it returns an error, none of them. It returns the events'
-	// notification ids, ascending and in the order of the events; recorders of this level return nil. Storing no
-	// events is a success.
+	// InsertEvents stores all the events or, where it returns an error, none of
+	// them. It returns the events' notification ids, ascending and in the order
+	// of the events; recorders of this level return nil. Storing no events is a
+	// success.
 	//
 	// It calls ValidateEvents first, which refuses a gap in the versions of one
 	// insert. The first event of each originator must continue what is stored:
@@ -31,20 +36,23 @@ type AggregateRecorder interface {
 	// has no events and the version is 0, or 1 unless StoredEvent.Continues is
 	// set, or any if StoredEvent.Begins is set. Otherwise it returns a
 	// *ConflictError, whose Gap is set if the version itself is not stored.
-	// Recorders of snapshots do not look at that, because snapshots have gaps by
-	// nature.
+	// Recorders of snapshots do not look at that, because snapshots have gaps
+	// by nature.
 	//
-	// It returns a *ConflictError where an event has the originator and version of another one, stored or in events,
-	// and ErrOutcomeUnknown where it could not find out whether the events were stored. The Version of the
-	// *ConflictError is the lowest of its originator that is in the way; where several originators are in conflict it
-	// may be about any of them. Stored has what is in the way of all of them, in no particular order.
+	// It returns a *ConflictError where an event has the originator and version
+	// of another one, stored or in events, and ErrOutcomeUnknown where it could
+	// not find out whether the events were stored. The Version of the
+	// *ConflictError is the lowest of its originator that is in the way; where
+	// several originators are in conflict it may be about any of them. Stored
+	// has what is in the way of all of them, in no particular order.
 	InsertEvents(ctx context.Context, events []StoredEvent) ([]int64, error)
 
-	// SelectEvents streams the events of an originator. An unknown originator has none. No connection is held while
-	// the loop's body runs.
+	// SelectEvents streams the events of an originator. An unknown originator
+	// has none. No connection is held while the loop's body runs.
 	//
-	// The stream is lazy: nothing is read before a loop ranges over it, and each further loop reads again. It gives
-	// at most one error, with a zero event, and ends with it. An invalid range is such an error too.
+	// The stream is lazy: nothing is read before a loop ranges over it, and
+	// each further loop reads again. It gives at most one error, with a zero
+	// event, and ends with it. An invalid range is such an error too.
 	SelectEvents(ctx context.Context, originatorID uuid.UUID, r EventRange) iter.Seq2[StoredEvent, error]
 }
 
@@ -52,25 +60,26 @@ type AggregateRecorder interface {
 //
 // A reader that has read the log up to an id by the methods of this interface
 // never finds a lower id there later, however many processes write: ids become
-// visible in ascending order. The ids of one save ascend, and those of concurrent
-// saves may interleave. Gaps mean nothing.
+// visible in ascending order. The ids of one save ascend, and those of
+// concurrent saves may interleave. Gaps mean nothing.
 type ApplicationRecorder interface {
 	AggregateRecorder
 
-	// SelectNotifications returns a page of the log, fewer than r.Limit only at the end of the range.
+	// SelectNotifications returns a page of the log, fewer than r.Limit only at
+	// the end of the range.
 	SelectNotifications(ctx context.Context, r NotificationRange) ([]Notification, error)
 
-	// MaxNotificationID returns the highest id up to which the log is final, and
-	// 0 if the log is empty. It is the id of the newest event, unless events with
-	// lower ids may still be committed by others.
+	// MaxNotificationID returns the highest id up to which the log is final,
+	// and 0 if the log is empty. It is the id of the newest event, unless
+	// events with lower ids may still be committed by others.
 	MaxNotificationID(ctx context.Context) (int64, error)
 }
 
 // NewestReader is an ApplicationRecorder whose writers run at the same time, so
 // that its log may have newer events than MaxNotificationID says.
 type NewestReader interface {
-	// NewestNotificationID returns the id of the newest event that is stored, and
-	// 0 if there is none. Events with lower ids may still be committed.
+	// NewestNotificationID returns the id of the newest event that is stored,
+	// and 0 if there is none. Events with lower ids may still be committed.
 	NewestNotificationID(ctx context.Context) (int64, error)
 }
 
@@ -83,25 +92,26 @@ func NewestNotificationID(ctx context.Context, r ApplicationRecorder) (int64, er
 	return r.MaxNotificationID(ctx)
 }
 
-// LogHold says that events of a log cannot be read yet, because a transaction that
-// is still open may store others with lower ids, and whose transaction that is. A
-// field is zero if it is not known, or if this role may not see it.
+// LogHold says that events of a log cannot be read yet, because a transaction
+// that is still open may store others with lower ids, and whose transaction
+// that is. A field is zero if it is not known, or if this role may not see it.
 type LogHold struct {
-	// Bound is up to which id the log can be read, and Newest the id of its newest
-	// event.
+	// Bound is up to which id the log can be read, and Newest the id of its
+	// newest event.
 	Bound  int64 `json:"bound"`
 	Newest int64 `json:"newest"`
-	// PID is the process of the database server that has the transaction. Prepared
-	// is the name of one that was prepared, which has no process.
+	// PID is the process of the database server that has the transaction.
+	// Prepared is the name of one that was prepared, which has no process.
 	PID      int64  `json:"pid,omitempty"`
 	Prepared string `json:"prepared,omitempty"`
 	User     string `json:"user,omitempty"`
-	// Program is the application_name of the connection, Client its address, and
-	// State what it is doing, such as "idle in transaction".
+	// Program is the application_name of the connection, Client its address,
+	// and State what it is doing, such as "idle in transaction".
 	Program string `json:"program,omitempty"`
 	Client  string `json:"client,omitempty"`
 	State   string `json:"state,omitempty"`
-	// Since is when the transaction began, in UTC, by the clock of this process.
+	// Since is when the transaction began, in UTC, by the clock of this
+	// process.
 	Since time.Time `json:"since,omitzero"`
 }
 
@@ -130,97 +140,109 @@ func (h LogHold) String() string {
 		h.Bound+1, h.Newest, whose, strings.Join(about, ", "))
 }
 
-// LogHoldReader is an ApplicationRecorder whose writers run at the same time, so
-// that a transaction which stays open keeps readers from newer events.
+// LogHoldReader is an ApplicationRecorder whose writers run at the same time,
+// so that a transaction which stays open keeps readers from newer events.
 type LogHoldReader interface {
-	// LogHold returns what keeps readers from the newest events of the log, or nil.
-	// Under load that is usually a transaction which ends soon; see Since. If this
-	// process has found the whole log readable within the time recent, LogHold
-	// returns nil without a query.
+	// LogHold returns what keeps readers from the newest events of the log, or
+	// nil. Under load that is usually a transaction which ends soon; see Since.
+	// If this process has found the whole log readable within the time recent,
+	// LogHold returns nil without a query.
 	LogHold(ctx context.Context, recent time.Duration) (*LogHold, error)
 }
 
 // OrderReporter is an ApplicationRecorder that says in which order its events
 // become visible.
 type OrderReporter interface {
-	// StrictOrder reports whether transactions in which this recorder saves exclude
-	// other writers of the log, so that ids become visible in ascending order to
-	// every program. It says nothing of the writers of other programs.
+	// StrictOrder reports whether transactions in which this recorder saves
+	// exclude other writers of the log, so that ids become visible in ascending
+	// order to every program. It says nothing of the writers of other programs.
 	StrictOrder() bool
 }
 
-// TrackingRecorder keeps the positions of a follower in the logs of its upstream applications. Positions only move
-// forward.
+// TrackingRecorder keeps the positions of a follower in the logs of its
+// upstream applications. Positions only move forward.
 type TrackingRecorder interface {
-	// InsertTracking moves the position forward. It returns a *TrackingError where the position is there already or
-	// further on.
+	// InsertTracking moves the position forward. It returns a *TrackingError
+	// where the position is there already or further on.
 	InsertTracking(ctx context.Context, tracking Tracking) error
 
-	// MaxTrackingID returns the position in the log of the upstream application, and 0 where nothing was processed.
+	// MaxTrackingID returns the position in the log of the upstream
+	// application, and 0 where nothing was processed.
 	MaxTrackingID(ctx context.Context, upstream string) (int64, error)
 }
 
-// ProcessRecorder also stores the events that a follower makes together with its position, so that each upstream event
-// has its effect exactly once.
+// ProcessRecorder also stores the events that a follower makes together with
+// its position, so that each upstream event has its effect exactly once.
 type ProcessRecorder interface {
 	ApplicationRecorder
 	TrackingRecorder
 
-	// InsertProcessed stores the events and moves the position, or does neither. The events may be none.
+	// InsertProcessed stores the events and moves the position, or does
+	// neither. The events may be none.
 	//
-	// Its errors are those of InsertEvents and InsertTracking. Where both the position and the events are there
-	// already it is the *TrackingError: a process that comes second has often made the same events as the first, and
-	// must learn that it came second.
+	// Its errors are those of InsertEvents and InsertTracking. Where both the
+	// position and the events are there already it is the *TrackingError: a
+	// process that comes second has often made the same events as the first,
+	// and must learn that it came second.
 	InsertProcessed(ctx context.Context, events []StoredEvent, tracking Tracking) ([]int64, error)
 }
 
-// Factory makes the recorders of applications over one store. It is safe for concurrent use.
+// Factory makes the recorders of applications over one store. It is safe for
+// concurrent use.
 //
-// Making a recorder must work before the store's tables exist: only using one needs them.
+// Making a recorder must work before the store's tables exist: only using one
+// needs them.
 type Factory interface {
-	// ProcessRecorder makes the recorder of an application's events and positions.
+	// ProcessRecorder makes the recorder of an application's events and
+	// positions.
 	ProcessRecorder(application string) (ProcessRecorder, error)
 
 	// SnapshotRecorder makes the recorder of an application's snapshots.
 	SnapshotRecorder(application string) (AggregateRecorder, error)
 
-	// Close releases what the factory itself has opened. It does not close what it was given.
+	// Close releases what the factory itself has opened. It does not close what
+	// it was given.
 	//
-	// After it every use of the factory and of its recorders is ErrClosed, so that nobody takes a closed store for an
-	// empty one. Closing again does nothing, and is a success.
+	// After it every use of the factory and of its recorders is ErrClosed, so
+	// that nobody takes a closed store for an empty one. Closing again does
+	// nothing, and is a success.
 	Close() error
 }
 
-// Transactor is a Factory whose store has transactions that recorders take part in. Followers use it to have everything
-// that a policy does, and their position, commit together.
+// Transactor is a Factory whose store has transactions that recorders take part
+// in. Followers use it to have everything that a policy does, and their
+// position, commit together.
 type Transactor interface {
-	// Transaction runs fn in a transaction: what is done with the ctx that fn gets commits when fn returns nil, and is
-	// rolled back when fn returns an error or panics. In a ctx that carries a transaction of the store already, fn runs
-	// nested in it.
+	// Transaction runs fn in a transaction: what is done with the ctx that fn
+	// gets commits when fn returns nil, and is rolled back when fn returns an
+	// error or panics. In a ctx that carries a transaction of the store
+	// already, fn runs nested in it.
 	Transaction(ctx context.Context, fn func(ctx context.Context) error) error
 }
 
-// StrictFactory is a Factory whose writers of one log can run at the same time, so
-// that a reader which goes by ids alone would miss some events.
+// StrictFactory is a Factory whose writers of one log can run at the same time,
+// so that a reader which goes by ids alone would miss some events.
 type StrictFactory interface {
-	// StrictProcessRecorder makes a recorder as ProcessRecorder does, whose writes
-	// exclude all others of its log. Applications whose events the Python original
-	// reads use it.
+	// StrictProcessRecorder makes a recorder as ProcessRecorder does, whose
+	// writes exclude all others of its log. Applications whose events the
+	// Python original reads use it.
 	StrictProcessRecorder(application string) (ProcessRecorder, error)
 }
 
-// SingleWriter is a Factory whose store has one writer at a time and no queue of those who wait, so that whoever writes
-// again and again can keep others out for ever.
+// SingleWriter is a Factory whose store has one writer at a time and no queue
+// of those who wait, so that whoever writes again and again can keep others out
+// for ever.
 type SingleWriter interface {
-	// Courtesy is how long to wait between two long transactions, so that others find the moment. It is 0 where they
-	// queue.
+	// Courtesy is how long to wait between two long transactions, so that
+	// others find the moment. It is 0 where they queue.
 	Courtesy() time.Duration
 }
 
-// PositionLocker is a TrackingRecorder that can hold a position against other processes of the same follower.
+// PositionLocker is a TrackingRecorder that can hold a position against other
+// processes of the same follower.
 type PositionLocker interface {
-	// LockPosition returns the position in the log of the upstream application, which nobody else can move until the
-	// transaction in ctx ends.
+	// LockPosition returns the position in the log of the upstream application,
+	// which nobody else can move until the transaction in ctx ends.
 	LockPosition(ctx context.Context, upstream string) (int64, error)
 }
 
@@ -228,21 +250,21 @@ type PositionLocker interface {
 // A follower that has met a save of another writer uses it before it reads what
 // it will change, so that no other save comes between.
 type LogLocker interface {
-	// LockLog waits until no other transaction writes to the log, and keeps other
-	// writers out until the transaction in ctx ends. They can still read. It
-	// returns ErrLockTimeout if the wait takes too long, and ErrNoTransaction if
-	// ctx carries no transaction of the store.
+	// LockLog waits until no other transaction writes to the log, and keeps
+	// other writers out until the transaction in ctx ends. They can still read.
+	// It returns ErrLockTimeout if the wait takes too long, and
+	// ErrNoTransaction if ctx carries no transaction of the store.
 	//
 	// Locks are taken in the same order everywhere, positions before logs.
 	LockLog(ctx context.Context) error
 }
 
 // PositionMover is a TrackingRecorder that moves a position only from where the
-// caller has read it. Followers use it, so that a batch is not stored if another
-// program has processed a part of its events.
+// caller has read it. Followers use it, so that a batch is not stored if
+// another program has processed a part of its events.
 type PositionMover interface {
-	// MovePosition moves the position forward from the position from, which is 0
-	// if nothing was processed. It returns a *TrackingError if the position is
-	// not from any more.
+	// MovePosition moves the position forward from the position from, which is
+	// 0 if nothing was processed. It returns a *TrackingError if the position
+	// is not from any more.
 	MovePosition(ctx context.Context, from int64, to Tracking) error
 }

@@ -13,8 +13,8 @@ import (
 )
 
 // SnapshotRecorder is a recorder of snapshots that can replace one and keeps
-// only the newest. Without it snapshots pile up, and one that the program cannot
-// read stays in its place.
+// only the newest. Without it snapshots pile up, and one that the program
+// cannot read stays in its place.
 type SnapshotRecorder interface {
 	AggregateRecorder
 
@@ -25,8 +25,8 @@ type SnapshotRecorder interface {
 	InsertSnapshot(ctx context.Context, snapshot StoredEvent, keep int) error
 
 	// ReplaceSnapshot stores a snapshot in the place of another one of the same
-	// originator and version. It reports false, and changes nothing, if the topic
-	// or the state stored there is not that of old.
+	// originator and version. It reports false, and changes nothing, if the
+	// topic or the state stored there is not that of old.
 	ReplaceSnapshot(ctx context.Context, old, snapshot StoredEvent) (bool, error)
 }
 
@@ -39,9 +39,9 @@ const (
 	// SnapshotPresent says that a snapshot of that version exists which this
 	// program can use.
 	SnapshotPresent SnapshotOutcome = "present"
-	// SnapshotReplaced says that the snapshot of that version was one which this
-	// program cannot use: it is damaged, its state has another type, or its
-	// aggregate has other events.
+	// SnapshotReplaced says that the snapshot of that version was one which
+	// this program cannot use: it is damaged, its state has another type, or
+	// its aggregate has other events.
 	SnapshotReplaced SnapshotOutcome = "replaced"
 )
 
@@ -92,7 +92,8 @@ func checkFingerprint(k kind, version int, snapshot *domain.Event) error {
 	return nil
 }
 
-// SnapshotStore stores and reads the snapshots of an application. It is safe for concurrent use.
+// SnapshotStore stores and reads the snapshots of an application. It is safe
+// for concurrent use.
 type SnapshotStore struct {
 	mapper   *Mapper
 	recorder AggregateRecorder
@@ -104,9 +105,9 @@ func NewSnapshotStore(mapper *Mapper, recorder AggregateRecorder) *SnapshotStore
 	return &SnapshotStore{mapper: mapper, recorder: recorder}
 }
 
-// KeepNewest returns a SnapshotStore over the same recorder that deletes all but
-// the newest n snapshots of an originator whenever it stores one. 0 keeps all.
-// The recorder must be a SnapshotRecorder; otherwise all are kept.
+// KeepNewest returns a SnapshotStore over the same recorder that deletes all
+// but the newest n snapshots of an originator whenever it stores one. 0 keeps
+// all. The recorder must be a SnapshotRecorder; otherwise all are kept.
 func (s *SnapshotStore) KeepNewest(n int) *SnapshotStore {
 	other := *s
 	other.keep = n
@@ -124,8 +125,9 @@ func (s *SnapshotStore) Put(ctx context.Context, snapshot domain.Event) error {
 
 // PutReporting stores a snapshot and returns what it did. If a snapshot of that
 // version exists it stays, because both have the same state; but one that this
-// program cannot read, or that was made of another event, is replaced. It returns
-// an ErrNotSupported if that is needed and the recorder is not a SnapshotRecorder.
+// program cannot read, or that was made of another event, is replaced. It
+// returns an ErrNotSupported if that is needed and the recorder is not a
+// SnapshotRecorder.
 func (s *SnapshotStore) PutReporting(ctx context.Context, snapshot domain.Event) (SnapshotOutcome, error) {
 	stored, err := s.mapper.SnapshotToStored(snapshot)
 	if err != nil {

@@ -11,13 +11,15 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// Recording is an event as it was recorded: the event with its position, and what was stored.
+// Recording is an event as it was recorded: the event with its position, and
+// what was stored.
 type Recording struct {
 	Event        domain.Event
 	Notification Notification
 }
 
-// EventStore stores and reads the events of an application: a mapper over a recorder. It is safe for concurrent use.
+// EventStore stores and reads the events of an application: a mapper over a
+// recorder. It is safe for concurrent use.
 type EventStore struct {
 	mapper   *Mapper
 	recorder ProcessRecorder
@@ -30,17 +32,19 @@ func NewEventStore(mapper *Mapper, recorder ProcessRecorder) *EventStore {
 
 // Put stores the events, all or none, and returns them with their positions.
 //
-// A version conflict with the very same events, recognised by their event ids, is a success: they were stored by an
-// earlier attempt whose answer was lost. Other conflicts are a *ConflictError, or an *OriginatorTypeError if the originator
-// belongs to another definition. States in the original's layout have no
-// event id; where such a state is stored already, equal to the last byte when it is decrypted, Put returns
-// ErrOutcomeUnknown.
+// A version conflict with the very same events, recognised by their event ids,
+// is a success: they were stored by an earlier attempt whose answer was lost.
+// Other conflicts are a *ConflictError, or an *OriginatorTypeError if the
+// originator belongs to another definition. States in the original's layout
+// have no event id; where such a state is stored already, equal to the last
+// byte when it is decrypted, Put returns ErrOutcomeUnknown.
 func (s *EventStore) Put(ctx context.Context, events []domain.Event) ([]Recording, error) {
 	return s.put(ctx, events, s.recorder.InsertEvents, nil)
 }
 
-// PutProcessed stores the events that a follower made and moves its position, or does neither. A version conflict with
-// the very same events is a success, as with Put, only where the position was moved too.
+// PutProcessed stores the events that a follower made and moves its position,
+// or does neither. A version conflict with the very same events is a success,
+// as with Put, only where the position was moved too.
 func (s *EventStore) PutProcessed(ctx context.Context, events []domain.Event, tracking Tracking) ([]Recording, error) {
 	insert := func(ctx context.Context, stored []StoredEvent) ([]int64, error) {
 		return s.recorder.InsertProcessed(ctx, stored, tracking)
@@ -52,8 +56,9 @@ func (s *EventStore) PutProcessed(ctx context.Context, events []domain.Event, tr
 
 type insertFunc func(context.Context, []StoredEvent) ([]int64, error)
 
-// put stores events. Where they turn out to be stored already, moved tells whether the rest of the work was done with
-// them; nil means that there is none.
+// put stores events. Where they turn out to be stored already, moved tells
+// whether the rest of the work was done with them; nil means that there is
+// none.
 func (s *EventStore) put(
 	ctx context.Context, events []domain.Event, insert insertFunc, moved func(context.Context) (bool, error),
 ) ([]Recording, error) {
@@ -104,7 +109,8 @@ func (s *EventStore) checkDefinition(ctx context.Context, conflict *ConflictErro
 	return err
 }
 
-// resolve finds out whether the events that stand in the way are the ones that were to be stored.
+// resolve finds out whether the events that stand in the way are the ones that
+// were to be stored.
 func (s *EventStore) resolve(conflict *ConflictError, events []domain.Event, stored []StoredEvent) ([]int64, error) {
 	if len(conflict.Stored) != len(stored) {
 		return nil, conflict
@@ -129,8 +135,9 @@ func (s *EventStore) resolve(conflict *ConflictError, events []domain.Event, sto
 	return ids, nil
 }
 
-// isSame tells whether the stored notification is the event itself. Where there are no event ids it tells whether the
-// two are equal, which is not certain to mean the same.
+// isSame reports whether the stored notification is the event itself. Where
+// there are no event ids it reports whether the two are equal, which is not
+// certain to mean the same.
 func (s *EventStore) isSame(n Notification, event domain.Event, stored StoredEvent, certain *bool) bool {
 	if id, ok := s.mapper.idOf(n.StoredEvent); ok && !s.mapper.original {
 		return id == event.ID
@@ -139,7 +146,8 @@ func (s *EventStore) isSame(n Notification, event domain.Event, stored StoredEve
 	return s.mapper.isSame(&n.StoredEvent, &stored)
 }
 
-// confirm returns nil where a position was moved together with the events that stand in the way.
+// confirm returns nil where a position was moved together with the events that
+// stand in the way.
 func confirm(ctx context.Context, conflict *ConflictError, moved func(context.Context) (bool, error)) error {
 	switch done, err := moved(ctx); {
 	case err != nil:

@@ -71,7 +71,8 @@ func TestEventStorePutNothing(t *testing.T) {
 	}
 }
 
-// A recorder of snapshots returns no ids, and one of another store may not either.
+// A recorder of snapshots returns no ids, and one of another store may not
+// either.
 func TestEventStorePutWithoutIDs(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
@@ -107,8 +108,9 @@ func TestEventStorePutFails(t *testing.T) {
 	}
 }
 
-// TestEventStorePutAgain puts the same events twice, as after an answer that was lost. They are recognised by their
-// event ids, whatever the states look like.
+// TestEventStorePutAgain puts the same events twice, as after an answer that
+// was lost. They are recognised by their event ids, whatever the states look
+// like.
 func TestEventStorePutAgain(t *testing.T) {
 	t.Parallel()
 	for _, chain := range chains() {
@@ -129,7 +131,8 @@ func TestEventStorePutAgain(t *testing.T) {
 	}
 }
 
-// TestEventStoreConflicts is about conflicts that are none of our own events, or not only.
+// TestEventStoreConflicts is about conflicts that are none of our own events,
+// or not only.
 func TestEventStoreConflicts(t *testing.T) {
 	t.Parallel()
 	stored, rival := dogEvents("Fido", "roll over"), dogEvents("Fido", "roll over")
@@ -159,7 +162,8 @@ func TestEventStoreConflicts(t *testing.T) {
 	}
 }
 
-// A conflict may come wrapped, and may be about other places than those that were asked for.
+// A conflict may come wrapped, and may be about other places than those that
+// were asked for.
 func TestEventStoreConflictOfRecorder(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
@@ -190,7 +194,8 @@ func TestEventStoreConflictOfRecorder(t *testing.T) {
 	}
 }
 
-// TestEventStoreOriginalLayout puts events twice that have no event id to be recognised by.
+// TestEventStoreOriginalLayout puts events twice that have no event id to be
+// recognised by.
 func TestEventStoreOriginalLayout(t *testing.T) {
 	t.Parallel()
 	for _, chain := range chains() {
@@ -262,7 +267,8 @@ func wantPosition(t *testing.T, recorder persistence.TrackingRecorder, want int6
 	}
 }
 
-// The same events are a success only where the position was moved with them: otherwise half of the work was not done.
+// The same events are a success only where the position was moved with them:
+// otherwise half of the work was not done.
 func TestEventStorePutProcessedAgain(t *testing.T) {
 	t.Parallel()
 	tracking := persistence.Tracking{ApplicationName: "Upstream", NotificationID: 5}

@@ -6,8 +6,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// StoredEvent is an event as a recorder keeps it. Its State is what the mapper made of the payload: transcoded,
-// compressed and encrypted. Recorders never look inside.
+// StoredEvent is an event as a recorder keeps it. Its State is what the mapper
+// made of the payload: transcoded, compressed and encrypted. Recorders never
+// look inside.
 type StoredEvent struct {
 	OriginatorID      uuid.UUID
 	OriginatorVersion int64
@@ -19,9 +20,9 @@ type StoredEvent struct {
 	// do not store it.
 	Begins bool
 
-	// Continues forbids the event to be the first of its originator although its
-	// version is 1, because its definition begins at version 0. Recorders do not
-	// store it.
+	// Continues forbids the event to be the first of its originator although
+	// its version is 1, because its definition begins at version 0. Recorders
+	// do not store it.
 	Continues bool
 }
 
@@ -30,21 +31,23 @@ func (e *StoredEvent) begins() bool {
 	return e.Begins || e.OriginatorVersion <= domain.InitialVersion && !e.Continues
 }
 
-// Notification is a stored event with its position in the log of its application. Positions start at 1, become visible
-// in ascending order, and may have gaps.
+// Notification is a stored event with its position in the log of its
+// application. Positions start at 1, become visible in ascending order, and may
+// have gaps.
 type Notification struct {
 	ID int64
 	StoredEvent
 }
 
-// Tracking is how far a follower has processed the log of an upstream application: up to and including the event with
-// this notification id.
+// Tracking is how far a follower has processed the log of an upstream
+// application: up to and including the event with this notification id.
 type Tracking struct {
 	ApplicationName string
 	NotificationID  int64
 }
 
-// EventRange selects events of one originator. The zero value selects all of them, in ascending order of version.
+// EventRange selects events of one originator. The zero value selects all of
+// them, in ascending order of version.
 type EventRange struct {
 	// From is the lowest version wanted.
 	From int64
@@ -56,13 +59,16 @@ type EventRange struct {
 	Limit int
 }
 
-// NotificationRange selects a page of an application's log, in ascending order of id.
+// NotificationRange selects a page of an application's log, in ascending order
+// of id.
 type NotificationRange struct {
-	// After is the id that the page begins behind; 0 means the beginning of the log.
+	// After is the id that the page begins behind; 0 means the beginning of the
+	// log.
 	After int64
 	// Stop is the last id wanted; 0 means no end.
 	Stop int64
-	// Limit is the largest number of notifications wanted, from 1. A Limit over MaxPage counts as MaxPage.
+	// Limit is the largest number of notifications wanted, from 1. A Limit over
+	// MaxPage counts as MaxPage.
 	Limit int
 	// Topics are the stored names wanted; none means all.
 	Topics []string

@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// Transaction is the part of a store's transaction that other layers may know: what is to happen after it has ended.
-// A store puts one into the context of the code that runs inside a transaction, and ends it.
+// Transaction is the part of a store's transaction that other layers may know:
+// what is to happen after it has ended. A store puts one into the context of
+// the code that runs inside a transaction, and ends it.
 //
 // It is safe for concurrent use.
 type Transaction struct {
@@ -21,14 +22,16 @@ type Transaction struct {
 
 type transactionKey struct{}
 
-// NewTransaction returns a context that carries a new Transaction. Where ctx already carries one, the new one is nested
-// in it: its effects wait for the outer commit.
+// NewTransaction returns a context that carries a new Transaction. Where ctx
+// already carries one, the new one is nested in it: its effects wait for the
+// outer commit.
 func NewTransaction(ctx context.Context) (context.Context, *Transaction) {
 	t := &Transaction{parent: TransactionFrom(ctx)}
 	return WithTransaction(ctx, t), t
 }
 
-// WithTransaction returns a context that carries a Transaction which somebody else ends.
+// WithTransaction returns a context that carries a Transaction which somebody
+// else ends.
 func WithTransaction(ctx context.Context, t *Transaction) context.Context {
 	return context.WithValue(ctx, transactionKey{}, t)
 }
@@ -39,8 +42,9 @@ func TransactionFrom(ctx context.Context) *Transaction {
 	return t
 }
 
-// OnCommit runs effect after the transaction that ctx carries is committed, and at once where there is none or it has
-// ended already. The effect gets a context that carries no transaction of its own.
+// OnCommit runs effect after the transaction that ctx carries is committed, and
+// at once where there is none or it has ended already. The effect gets a
+// context that carries no transaction of its own.
 func OnCommit(ctx context.Context, effect func(context.Context)) {
 	switch t := TransactionFrom(ctx); {
 	case t == nil:
@@ -50,8 +54,9 @@ func OnCommit(ctx context.Context, effect func(context.Context)) {
 	}
 }
 
-// deferEffect keeps an effect for the commit, which is that of the outer transaction where a nested one has ended. It is
-// false where there is none to come: nothing would run the effect.
+// deferEffect keeps an effect for the commit, which is that of the outer
+// transaction where a nested one has ended. It is false where there is none to
+// come: nothing would run the effect.
 func (t *Transaction) deferEffect(effect func(context.Context)) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -62,8 +67,9 @@ func (t *Transaction) deferEffect(effect func(context.Context)) bool {
 	return true
 }
 
-// OnRollback runs undo after the transaction that ctx carries is rolled back, the last one first. Where there is no
-// transaction nothing can be rolled back, and undo is dropped.
+// OnRollback runs undo after the transaction that ctx carries is rolled back,
+// the last one first. Where there is no transaction nothing can be rolled back,
+// and undo is dropped.
 func OnRollback(ctx context.Context, undo func(context.Context)) {
 	t := TransactionFrom(ctx)
 	if t == nil {
@@ -74,8 +80,9 @@ func OnRollback(ctx context.Context, undo func(context.Context)) {
 	t.onRollback = append(t.onRollback, undo)
 }
 
-// Committed ends the transaction: a nested one hands its effects to the outer one, the outermost one runs them. The
-// context is the one outside the transaction.
+// Committed ends the transaction: a nested one hands its effects to the outer
+// one, the outermost one runs them. The context is the one outside the
+// transaction.
 func (t *Transaction) Committed(ctx context.Context) {
 	commits, rollbacks := t.take()
 	if t.parent != nil {
@@ -85,7 +92,8 @@ func (t *Transaction) Committed(ctx context.Context) {
 	run(ctx, commits)
 }
 
-// run runs all effects, also behind one that panics: they have nothing to do with each other.
+// run runs all effects, also behind one that panics: they have nothing to do
+// with each other.
 func run(ctx context.Context, effects []func(context.Context)) {
 	for i, effect := range effects {
 		func() {
@@ -133,7 +141,8 @@ func (t *Transaction) Savepoint() Savepoint {
 	return Savepoint{commits: len(t.onCommit), rollbacks: len(t.onRollback)}
 }
 
-// RolledBackTo forgets the effects of what was done behind the savepoint, and runs what undoes it.
+// RolledBackTo forgets the effects of what was done behind the savepoint, and
+// runs what undoes it.
 func (t *Transaction) RolledBackTo(ctx context.Context, to Savepoint) {
 	t.mu.Lock()
 	undo := slices.Clone(t.onRollback[min(to.rollbacks, len(t.onRollback)):])

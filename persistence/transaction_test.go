@@ -13,7 +13,8 @@ import (
 // effects writes down which effects were run, in their order.
 type effects struct{ run []string }
 
-// commit has name written down after the commit, and whether the effect's context carries a transaction.
+// commit has name written down after the commit, and whether the effect's
+// context carries a transaction.
 func (e *effects) commit(ctx context.Context, name string) {
 	persistence.OnCommit(ctx, func(ctx context.Context) { e.note(ctx, name) })
 }
@@ -83,7 +84,8 @@ func TestEffectsOfRollback(t *testing.T) {
 	e.want(t)
 }
 
-// An effect may register another one with the context that it gets, which is outside of the transaction.
+// An effect may register another one with the context that it gets, which is
+// outside of the transaction.
 func TestEffectsOfEffects(t *testing.T) {
 	t.Parallel()
 	var e effects
@@ -151,7 +153,8 @@ func TestEffectsOfSavepoints(t *testing.T) {
 	e.want(t, "f")
 }
 
-// What undoes an effect may register effects of its own, in place of those that were forgotten.
+// What undoes an effect may register effects of its own, in place of those that
+// were forgotten.
 func TestEffectsOfUndoing(t *testing.T) {
 	t.Parallel()
 	var e effects
@@ -166,8 +169,9 @@ func TestEffectsOfUndoing(t *testing.T) {
 	e.want(t, "a", "b", "c", "again")
 }
 
-// An effect that comes after the end, as from a goroutine that was started within, does not wait for ever: it waits for
-// the outer transaction where that goes on, and for nothing otherwise.
+// An effect that comes after the end, as from a goroutine that was started
+// within, does not wait for ever: it waits for the outer transaction where that
+// goes on, and for nothing otherwise.
 func TestEffectsAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*persistence.Transaction, context.Context){

@@ -10,8 +10,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// lessonDogs is the definition of a program that reads a TrickAdded of the past as
-// two events.
+// lessonDogs is the definition of a program that reads a TrickAdded of the past
+// as two events.
 var lessonDogs = domain.Define("Dog",
 	domain.On("Registered", Registered{}),
 	domain.On("Learned", learned{}, domain.Alias("Dog.Taught")),
@@ -43,7 +43,8 @@ func TestMapperUpcastsToMany(t *testing.T) {
 	}
 }
 
-// A reader that takes one payload of an event would pass over several: it stops.
+// A reader that takes one payload of an event would pass over several: it
+// stops.
 func TestMapperReturnsSeveralOnlyIfAsked(t *testing.T) {
 	t.Parallel()
 	events := dogEvents("Fido", "sit")

@@ -10,17 +10,21 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// Limits that every store keeps, so that what one database accepts no other refuses.
+// Limits that every store keeps, so that what one database accepts no other
+// refuses.
 const (
-	// MaxName is the longest application name, in characters: the width of the column that Django made.
+	// MaxName is the longest application name, in characters: the width of the
+	// column that Django made.
 	MaxName = 32
-	// MaxState is the largest state of one event, in bytes, after compression and encryption.
+	// MaxState is the largest state of one event, in bytes, after compression
+	// and encryption.
 	MaxState = 16 << 20
 	// MaxPage is the largest page of notifications.
 	MaxPage = 1000
 )
 
-// ValidateName refuses an application name that not every database can keep, with an *InvalidError.
+// ValidateName refuses an application name that not every database can keep,
+// with an *InvalidError.
 func ValidateName(name string) error {
 	problem := ""
 	switch {
@@ -38,8 +42,9 @@ func ValidateName(name string) error {
 	return &InvalidError{What: fmt.Sprintf("application name %.40q", name), Problem: problem, Class: ErrData}
 }
 
-// ValidateEvents refuses events that not every database can keep, and events that repeat or skip a version of their
-// originator, before any of them is stored. Every recorder calls it first. The error is an *InvalidError, or a
+// ValidateEvents refuses events that not every database can keep, and events
+// that repeat or skip a version of their originator, before any of them is
+// stored. Every recorder calls it first. The error is an *InvalidError, or a
 // *ConflictError for a version given twice.
 func ValidateEvents(application string, events []StoredEvent) error {
 	last := make(map[uuid.UUID]int64)
@@ -60,8 +65,9 @@ func ValidateEvents(application string, events []StoredEvent) error {
 	return nil
 }
 
-// lastVersion is the version of the event before the i-th one that has the same originator. Events of one originator
-// mostly stand together, so versions are entered in the map only where another originator follows.
+// lastVersion is the version of the event before the i-th one that has the same
+// originator. Events of one originator mostly stand together, so versions are
+// entered in the map only where another originator follows.
 func lastVersion(last map[uuid.UUID]int64, events []StoredEvent, i int) (int64, bool) {
 	if i == 0 {
 		return 0, false
@@ -100,8 +106,8 @@ func invalidEvent(e *StoredEvent, problem string) error {
 	return &InvalidError{What: what, Problem: problem, Class: ErrData}
 }
 
-// ValidateReplacement refuses a snapshot that cannot be stored, or that is not of
-// the same originator and version as the one it is to replace, with an
+// ValidateReplacement refuses a snapshot that cannot be stored, or that is not
+// of the same originator and version as the one it is to replace, with an
 // *InvalidError. Every SnapshotRecorder calls it first.
 func ValidateReplacement(old, snapshot StoredEvent) error {
 	problem := eventProblem(&snapshot)
@@ -115,7 +121,8 @@ func ValidateReplacement(old, snapshot StoredEvent) error {
 	return invalidEvent(&snapshot, problem)
 }
 
-// ValidateTracking refuses a position that cannot be stored, with an *InvalidError.
+// ValidateTracking refuses a position that cannot be stored, with an
+// *InvalidError.
 func ValidateTracking(tracking Tracking) error {
 	if err := ValidateName(tracking.ApplicationName); err != nil {
 		return err
@@ -127,14 +134,16 @@ func ValidateTracking(tracking Tracking) error {
 	return nil
 }
 
-// Validate refuses a range that selects nothing by mistake, with an *InvalidError. A range whose end lies before its
-// beginning is legal and empty.
+// Validate refuses a range that selects nothing by mistake, with an
+// *InvalidError. A range whose end lies before its beginning is legal and
+// empty.
 func (r EventRange) Validate() error {
 	return firstNegative("event range", named{"From", r.From}, named{"Before", r.Before}, named{"Limit", int64(r.Limit)})
 }
 
-// Validate refuses a range that cannot be read, with an *InvalidError, and returns it with its Limit cut to MaxPage. A
-// range whose end lies before its beginning is legal and empty.
+// Validate refuses a range that cannot be read, with an *InvalidError, and
+// returns it with its Limit cut to MaxPage. A range whose end lies before its
+// beginning is legal and empty.
 func (r NotificationRange) Validate() (NotificationRange, error) {
 	if r.Limit < 1 {
 		return r, &InvalidError{What: fmt.Sprintf("notification range Limit %d", r.Limit),

@@ -13,7 +13,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// wantInvalid requires an *InvalidError of a class with a text, or no error where the text is empty.
+// wantInvalid requires an *InvalidError of a class with a text, or no error
+// where the text is empty.
 func wantInvalid(t *testing.T, what string, err, class error, text string) {
 	t.Helper()
 	if text == "" {
@@ -104,7 +105,8 @@ func TestValidateEventsBoundaries(t *testing.T) {
 	}
 }
 
-// TestValidateEventsVersions is about the versions of one insert, each given as a dog and its version.
+// TestValidateEventsVersions is about the versions of one insert, each given as
+// a dog and its version.
 func TestValidateEventsVersions(t *testing.T) {
 	t.Parallel()
 	const gap = "must follow version %d of the same originator without a gap"

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Polling begins with the shortest wait and doubles it up to the longest while nothing happens.
+// Polling begins with the shortest wait and doubles it up to the longest while
+// nothing happens.
 const (
 	shortestPoll = 10 * time.Millisecond
 	longestPoll  = 500 * time.Millisecond
@@ -16,8 +17,9 @@ const (
 // pollPage is how many notifications a subscription reads at once.
 const pollPage = 500
 
-// HasTracked tells whether the position in the log of the upstream application has reached a notification id. It always
-// has reached 0, the position of nothing.
+// HasTracked reports whether the position in the log of the upstream
+// application has reached a notification id. It always has reached 0, the
+// position of nothing.
 func HasTracked(ctx context.Context, r TrackingRecorder, upstream string, id int64) (bool, error) {
 	if id == 0 {
 		return true, nil
@@ -26,10 +28,12 @@ func HasTracked(ctx context.Context, r TrackingRecorder, upstream string, id int
 	return err == nil && reached >= id, err
 }
 
-// WaitFor returns when the follower whose positions r keeps has processed the log of the upstream application up to a
-// notification id, in whatever process it runs. It is how a caller reads its own writes from a follower's view.
+// WaitFor returns when the follower whose positions r keeps has processed the
+// log of the upstream application up to a notification id, in whatever process
+// it runs. It is how a caller reads its own writes from a follower's view.
 //
-// It returns a *WaitError when ctx ends first. Give ctx a deadline: a follower that is not running never gets there.
+// It returns a *WaitError when ctx ends first. Give ctx a deadline: a follower
+// that is not running never gets there.
 func WaitFor(ctx context.Context, r TrackingRecorder, upstream string, id int64) error {
 	for wait := shortestPoll; ; wait = min(2*wait, longestPoll) {
 		done, err := HasTracked(ctx, r, upstream, id)
@@ -49,7 +53,8 @@ func WaitFor(ctx context.Context, r TrackingRecorder, upstream string, id int64)
 type WaitError struct {
 	Upstream       string
 	NotificationID int64
-	// Err is why the wait ended: context.DeadlineExceeded, context.Canceled, or the context's cause.
+	// Err is why the wait ended: context.DeadlineExceeded, context.Canceled, or
+	// the context's cause.
 	Err error
 }
 
@@ -61,17 +66,21 @@ func (e *WaitError) Error() string {
 // Unwrap returns the class ErrOperational and the cause.
 func (e *WaitError) Unwrap() []error { return both(ErrOperational, e.Err) }
 
-// Subscribe streams the log of an application behind a position: what is recorded already, and then, for as long as the
-// loop goes on, what is recorded later, by whatever process. It ends when ctx does, without an error, and at the first
-// error of the recorder. To resume, subscribe again behind the id that was seen last.
+// Subscribe streams the log of an application behind a position: what is
+// recorded already, and then, for as long as the loop goes on, what is recorded
+// later, by whatever process. It ends when ctx does, without an error, and at
+// the first error of the recorder. To resume, subscribe again behind the id
+// that was seen last.
 //
-// It polls, so that it works on every store; a new event is seen within half a second.
+// It polls, so that it works on every store; a new event is seen within half a
+// second.
 func Subscribe(ctx context.Context, r ApplicationRecorder, after int64, topics ...string) iter.Seq2[Notification, error] {
 	return SubscribeWoken(ctx, r, nil, after, topics...)
 }
 
-// SubscribeWoken is Subscribe for a caller who can tell when there is something new: it also looks whenever it receives
-// from wake. A wake-up that is lost costs nothing but the time to the next poll.
+// SubscribeWoken is Subscribe for a caller who can tell when there is something
+// new: it also looks whenever it receives from wake. A wake-up that is lost
+// costs nothing but the time to the next poll.
 func SubscribeWoken(ctx context.Context, r ApplicationRecorder, wake <-chan struct{}, after int64, topics ...string) iter.Seq2[Notification, error] {
 	return func(yield func(Notification, error) bool) {
 		wait := shortestPoll
@@ -102,9 +111,10 @@ func SubscribeWoken(ctx context.Context, r ApplicationRecorder, wake <-chan stru
 	}
 }
 
-// readPage reads the next page, and the position behind it. Where no event has the wanted topics the position moves all
-// the same, so that what was passed over is not searched again. The head is read first: what is recorded in between is
-// behind it.
+// readPage reads the next page, and the position behind it. Where no event has
+// the wanted topics the position moves all the same, so that what was passed
+// over is not searched again. The head is read first: what is recorded in
+// between is behind it.
 func readPage(ctx context.Context, r ApplicationRecorder, position int64, topics []string) ([]Notification, int64, error) {
 	head := position
 	if len(topics) > 0 {

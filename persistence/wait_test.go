@@ -59,7 +59,8 @@ func TestWaitForReachedAtOnce(t *testing.T) {
 	})
 }
 
-// What happens later is seen within half a second, however long it took, and the waiting costs few reads.
+// What happens later is seen within half a second, however long it took, and
+// the waiting costs few reads.
 func TestWaitForReachedLater(t *testing.T) {
 	t.Parallel()
 	for _, later := range []time.Duration{time.Millisecond, time.Second, time.Hour} {
@@ -190,7 +191,8 @@ func wantIDs(t *testing.T, got []int64, want ...int64) {
 	}
 }
 
-// TestSubscribe is what a subscription delivers: what is there already and then what comes.
+// TestSubscribe is what a subscription delivers: what is there already and then
+// what comes.
 func TestSubscribe(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -253,8 +255,9 @@ func TestSubscribePages(t *testing.T) {
 	}
 }
 
-// TestSubscribePassesOver has a log in which nothing is wanted: the position moves all the same, so that nothing is
-// searched twice, and the recorder has peace in between.
+// TestSubscribePassesOver has a log in which nothing is wanted: the position
+// moves all the same, so that nothing is searched twice, and the recorder has
+// peace in between.
 func TestSubscribePassesOver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -282,7 +285,8 @@ func TestSubscribePassesOver(t *testing.T) {
 	})
 }
 
-// A position may be behind the end of the log, as after a restored backup. It does not move back.
+// A position may be behind the end of the log, as after a restored backup. It
+// does not move back.
 func TestSubscribeBehindTheEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -296,7 +300,8 @@ func TestSubscribeBehindTheEnd(t *testing.T) {
 	})
 }
 
-// A subscription ends without an error when its context does: before it begins, while it waits, and within a page.
+// A subscription ends without an error when its context does: before it begins,
+// while it waits, and within a page.
 func TestSubscribeEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

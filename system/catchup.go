@@ -14,27 +14,34 @@ import (
 // Processed is what a follower has processed of one leader's log.
 type Processed struct {
 	Leader string
-	// Events is how many events were processed. Those that a TopicFilter passes over are not among them, nor are those that
-	// were put aside, which are Parked.
+	// Events is how many events were processed. Those that a TopicFilter passes
+	// over are not among them, nor are those that were put aside, which are
+	// Parked.
 	Events int
 	Parked int
-	// Position is where the follower has got to, and Head where the log ended when it began.
+	// Position is where the follower has got to, and Head where the log ended
+	// when it began.
 	Position int64
 	Head     int64
 	// Note is that of Status.
 	Note string
 }
 
-// CatchUp has one follower process what it has not processed yet, as far as the logs of its leaders go at the moment, and
-// tells how much that was, in the order of the system's edges. Where the follower fails it has processed what comes before
-// the event at fault, and the result has that too. report, which may be nil, is called after every batch.
+// CatchUp has one follower process what it has not processed yet, as far as the
+// logs of its leaders go at the moment, and tells how much that was, in the
+// order of the system's edges. Where the follower fails it has processed what
+// comes before the event at fault, and the result has that too. report, which
+// may be nil, is called after every batch.
 //
-// A follower that is paused is an ErrPaused. If another process of the follower is at work for longer than the store waits
-// for a lock, that is a persistence.ErrPositionLocked.
+// A follower that is paused is an ErrPaused. If another process of the follower
+// is at work for longer than the store waits for a lock, that is a
+// persistence.ErrPositionLocked.
 //
-// It is for commands: the runner need not be started, and nothing else is processed. In a ctx with a transaction of the
-// follower's store everything is part of that, so that a rollback makes it a dry run. It is safe for concurrent use with
-// other runners of the same follower, also in other processes.
+// It is for commands: the runner need not be started, and nothing else is
+// processed. In a ctx with a transaction of the follower's store everything is
+// part of that, so that a rollback makes it a dry run. It is safe for
+// concurrent use with other runners of the same follower, also in other
+// processes.
 func (c *core) CatchUp(ctx context.Context, follower Member, report func(Processed)) ([]Processed, error) {
 	edges, err := c.edgesOf(follower)
 	if err != nil {
@@ -90,8 +97,8 @@ func (l outsideLeader) knownTopics() []string {
 	return nil
 }
 
-// catchUpOrExit is catchUp, and keeps that a policy has ended the goroutine, after
-// which CatchUp does not return.
+// catchUpOrExit is catchUp, and keeps that a policy has ended the goroutine,
+// after which CatchUp does not return.
 func (f *following) catchUpOrExit(ctx context.Context, report func(Processed)) error {
 	defer func() {
 		if f.exit != nil {
@@ -101,10 +108,10 @@ func (f *following) catchUpOrExit(ctx context.Context, report func(Processed)) e
 	return f.catchUp(ctx, report)
 }
 
-// keepOutcome keeps what CatchUp has failed with, for other processes to see, as
-// a runner does that failed and was stopped. A success ends an error that is kept
-// and is not about an event. In a transaction of the caller's, such as that of a
-// dry run, it keeps nothing.
+// keepOutcome keeps what CatchUp has failed with, for other processes to see,
+// as a runner does that failed and was stopped. A success ends an error that is
+// kept and is not about an event. In a transaction of the caller's, such as
+// that of a dry run, it keeps nothing.
 func (f *following) keepOutcome(ctx context.Context, err error) {
 	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
 	if !ok || ctx.Err() != nil || persistence.TransactionFrom(ctx) != nil || errors.Is(err, ErrPaused) || isLocked(err) {
@@ -139,7 +146,8 @@ func (f *following) keepOutcome(ctx context.Context, err error) {
 	}
 }
 
-// catchUp pulls up to the end that the log has now. What is recorded meanwhile may keep on coming.
+// catchUp pulls up to the end that the log has now. What is recorded meanwhile
+// may keep on coming.
 func (f *following) catchUp(ctx context.Context, report func(Processed)) error {
 	head, err := f.leader.Head(ctx)
 	f.done = Processed{Leader: f.leader.Name(), Head: head}

@@ -84,8 +84,8 @@ func TestCatchUp(t *testing.T) {
 }
 
 // What CatchUp has failed with is kept for other processes, until a CatchUp
-// succeeds. One in a transaction of the caller's, such as a dry run, keeps nothing,
-// and a runner that is alive keeps its place.
+// succeeds. One in a transaction of the caller's, such as a dry run, keeps
+// nothing, and a runner that is alive keeps its place.
 func TestCatchUpKeepsItsError(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {

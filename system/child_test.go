@@ -28,8 +28,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// A test that needs other processes runs its own program again, as a child that works until it is killed or its standard
-// input ends. The variables say what it does, and on which database.
+// A test that needs other processes runs its own program again, as a child that
+// works until it is killed or its standard input ends. The variables say what
+// it does, and on which database.
 const (
 	childWork     = "SYSTEM_TEST_WORK"
 	childDatabase = "SYSTEM_TEST_DATABASE"
@@ -43,7 +44,8 @@ const (
 	torn           = "write, and follow with effect and position in two transactions"
 )
 
-// Effect is a row of a table of the tests' own. Nothing keeps it from being there twice.
+// Effect is a row of a table of the tests' own. Nothing keeps it from being
+// there twice.
 type Effect struct {
 	ID             int64
 	NotificationID int64
@@ -59,7 +61,8 @@ type Echo struct{ domain.Aggregate }
 
 var echoes = domain.Define("Echo", domain.On("Heard", Heard{}))
 
-// echoing is a system of a leader, a follower that emits an event for each of the leader's, and one that writes a row.
+// echoing is a system of a leader, a follower that emits an event for each of
+// the leader's, and one that writes a row.
 func echoing(effect policyFunc, options ...application.Option) plan {
 	return plan{pipe(app(schoolName, school.New), app("Echoes", newEchoes), following("Effects", effect, options...))}
 }
@@ -75,7 +78,8 @@ func newEchoes(options ...application.Option) (*follower, error) {
 	})
 }
 
-// affect writes a row for an event that an echo tells of, in the transaction that the position is moved in.
+// affect writes a row for an event that an echo tells of, in the transaction
+// that the position is moved in.
 func affect(ctx context.Context, event domain.Event, _ *collector) error {
 	tx, err := gormstore.Tx(ctx)
 	if err != nil {
@@ -84,8 +88,8 @@ func affect(ctx context.Context, event domain.Event, _ *collector) error {
 	return tx.Create(&Effect{NotificationID: event.Data.(Heard).NotificationID}).Error
 }
 
-// twoTransactions is a store that moves positions in a transaction after the one of
-// the effects.
+// twoTransactions is a store that moves positions in a transaction after the
+// one of the effects.
 type twoTransactions struct{ *gormstore.Store }
 
 type movesKey struct{}
@@ -169,7 +173,8 @@ func runChild(work string) error {
 	return runner.Close()
 }
 
-// writeUntil has four writers save until ctx ends. Each save that has succeeded is printed.
+// writeUntil has four writers save until ctx ends. Each save that has succeeded
+// is printed.
 func writeUntil(ctx context.Context, app *application.Application) {
 	var mu sync.Mutex // protects standard output
 	for range 4 {
@@ -221,7 +226,8 @@ func startChild(t testing.TB, work, database, dsn string) *process {
 	return &process{Cmd: cmd, lines: bufio.NewScanner(stdout), stdin: stdin}
 }
 
-// kill kills the child with a signal that it cannot catch, and returns the ids that it has printed until then.
+// kill kills the child with a signal that it cannot catch, and returns the ids
+// that it has printed until then.
 func (p *process) kill(t testing.TB) (saved []int64) {
 	t.Helper()
 	do(t, p.Process.Kill())
@@ -281,7 +287,8 @@ func (c *crashes) crash(t testing.TB, work string, after time.Duration) {
 	c.saved = append(c.saved, p.kill(t)...)
 }
 
-// finish has the followers process the rest, and returns how often each event of the school has had its effect.
+// finish has the followers process the rest, and returns how often each event
+// of the school has had its effect.
 func (c *crashes) finish(t testing.TB) (effects map[int64]int) {
 	t.Helper()
 	r, err := newSingle(echoing(affect), application.WithStore(gormstore.New(c.db)))
@@ -311,7 +318,8 @@ func (c *crashes) finish(t testing.TB) (effects map[int64]int) {
 	return effects
 }
 
-// wrong counts the events that have had their effect twice, and those that have had none.
+// wrong counts the events that have had their effect twice, and those that have
+// had none.
 func wrong(effects map[int64]int) (twice, holes int) {
 	for _, n := range effects {
 		if n > 1 {

@@ -9,27 +9,28 @@ import (
 
 // Config says how a runner works. The zero Config has the defaults.
 type Config struct {
-	// PollInterval is how often a follower looks for events that other processes
-	// have recorded; up to a quarter is added at random, so that followers do not
-	// move in step. Saves of this process wake it at once, and those of others do if
-	// the store listens (gormstore.WithListener). The default is 500 ms.
+	// PollInterval is how often a follower looks for events that other
+	// processes have recorded; up to a quarter is added at random, so that
+	// followers do not move in step. Saves of this process wake it at once, and
+	// those of others do if the store listens (gormstore.WithListener). The
+	// default is 500 ms.
 	PollInterval time.Duration
-	// BatchEvents is how many events are processed in one transaction at most, up to
-	// persistence.MaxPage. The default is 500.
+	// BatchEvents is how many events are processed in one transaction at most,
+	// up to persistence.MaxPage. The default is 500.
 	BatchEvents int
-	// BatchTime is after how long such a transaction ends, because it keeps others
-	// from writing. An event that is being processed is finished. The default is
-	// 20 ms.
+	// BatchTime is after how long such a transaction ends, because it keeps
+	// others from writing. An event that is being processed is finished. The
+	// default is 20 ms.
 	BatchTime time.Duration
-	// ShortestRetry and LongestRetry bound the time after which a follower that has
-	// failed tries again. It is twice as long after each failure in a row, and up to
-	// a quarter shorter at random. The defaults are 1 s and 1 min.
+	// ShortestRetry and LongestRetry bound the time after which a follower that
+	// has failed tries again. It is twice as long after each failure in a row,
+	// and up to a quarter shorter at random. The defaults are 1 s and 1 min.
 	ShortestRetry time.Duration
 	LongestRetry  time.Duration
 }
 
-// withDefaults returns the config with the defaults in place of what is zero, or an
-// *Error.
+// withDefaults returns the config with the defaults in place of what is zero,
+// or an *Error.
 func (c Config) withDefaults() (Config, error) {
 	for _, d := range []struct {
 		name  string

@@ -99,9 +99,9 @@ func savedOrWaiting(db *gorm.DB, saved <-chan error) error {
 	return err
 }
 
-// After a conflict the follower locks its log before it reads, so that the batch
-// is processed at the second attempt, however many others write. A conflict is
-// no failure.
+// After a conflict the follower locks its log before it reads, so that the
+// batch is processed at the second attempt, however many others write. A
+// conflict is no failure.
 func TestContention(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -176,7 +176,8 @@ func TestBatchTimeBeginsAfterTheWait(t *testing.T) {
 		wait time.Duration
 		want []int
 	}{
-		// The first event saves nothing. The save of the second one is not counted.
+		// The first event saves nothing. The save of the second one is not
+		// counted.
 		"no wait":     {0, []int{5}},
 		"a wait":      {15 * time.Millisecond, []int{4, 1}},
 		"a long wait": {time.Second, []int{3, 2}},

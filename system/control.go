@@ -11,15 +11,15 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Pause keeps a follower from processing events, in every process, until Resume. It
-// waits for a batch that is being processed: after Pause has returned, no event has
-// an effect any more. The follower need not run. by says who pauses it, for others
-// to see.
+// Pause keeps a follower from processing events, in every process, until
+// Resume. It waits for a batch that is being processed: after Pause has
+// returned, no event has an effect any more. The follower need not run. by says
+// who pauses it, for others to see.
 //
-// It returns persistence.ErrLockTimeout if a batch did not end in time, and an *Error
-// if the system has no such follower or its store keeps no settings of followers;
-// then the follower is not paused. Programs that do not know of pauses, such as
-// Django projects, go on.
+// It returns persistence.ErrLockTimeout if a batch did not end in time, and an
+// *Error if the system has no such follower or its store keeps no settings of
+// followers; then the follower is not paused. Programs that do not know of
+// pauses, such as Django projects, go on.
 func (c *core) Pause(ctx context.Context, follower Member, by string) error {
 	return c.changeSettings(ctx, follower, func(s *persistence.FollowerSettings) {
 		if !s.Paused() {
@@ -28,8 +28,8 @@ func (c *core) Pause(ctx context.Context, follower Member, by string) error {
 	})
 }
 
-// Resume ends a pause: the follower goes on from its position. Its errors are those
-// of Pause.
+// Resume ends a pause: the follower goes on from its position. Its errors are
+// those of Pause.
 func (c *core) Resume(ctx context.Context, follower Member) error {
 	err := c.changeSettings(ctx, follower, func(s *persistence.FollowerSettings) {
 		s.PausedAt, s.PausedBy = time.Time{}, ""
@@ -40,14 +40,15 @@ func (c *core) Resume(ctx context.Context, follower Member) error {
 	return c.wake(follower)
 }
 
-// Rebuild processes all events again, from the first: in one transaction it clears
-// what the follower has made (Resettable), forgets what it has parked, and resets
-// its positions. The follower may be running, in this process or another; a batch
-// that is being processed ends first. Until the follower has caught up, readers of
-// what it makes find it incomplete; WaitFor tells when it is complete again.
+// Rebuild processes all events again, from the first: in one transaction it
+// clears what the follower has made (Resettable), forgets what it has parked,
+// and resets its positions. The follower may be running, in this process or
+// another; a batch that is being processed ends first. Until the follower has
+// caught up, readers of what it makes find it incomplete; WaitFor tells when it
+// is complete again.
 //
-// It returns an *Error if the follower is neither Resettable nor Replayable, if the
-// system has no such follower, or if its store cannot reset positions, and
+// It returns an *Error if the follower is neither Resettable nor Replayable, if
+// the system has no such follower, or if its store cannot reset positions, and
 // persistence.ErrLockTimeout if a batch did not end in time. Then nothing has
 // changed.
 func (c *core) Rebuild(ctx context.Context, follower Member) error {

@@ -28,8 +28,8 @@ type controller interface {
 	WaitFor(ctx context.Context, follower system.Member) error
 }
 
-// A follower that is paused while it runs processes nothing until it is resumed, and
-// then all that it has missed.
+// A follower that is paused while it runs processes nothing until it is
+// resumed, and then all that it has missed.
 func TestPauseAndResume(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var j journal
@@ -84,7 +84,8 @@ func TestRebuild(t *testing.T) {
 					t.Errorf("got %v and %d tricks, want nothing to have changed", err, tricksCounted(t, db, "sit"))
 				}
 				broken = false
-				// The row is not what the events make of it, so it must be made anew.
+				// The row is not what the events make of it, so it must be made
+				// anew.
 				do(t, db.Exec("UPDATE trick_counts SET n = 99").Error)
 				do(t, r.Rebuild(t.Context(), f))
 				do(t, r.WaitFor(t.Context(), f))
@@ -107,7 +108,8 @@ func TestRebuildIsRefused(t *testing.T) {
 	}
 }
 
-// A follower starts after the position that it is given, and not beyond the log.
+// A follower starts after the position that it is given, and not beyond the
+// log.
 func TestStartAtPosition(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {

@@ -10,7 +10,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// core is what both runners have: a system, and a following for each of its edges.
+// core is what both runners have: a system, and a following for each of its
+// edges.
 type core struct {
 	system *System
 	edges  []*following
@@ -42,8 +43,8 @@ func newCore(s *System, config Config) (*core, error) {
 func (c *core) System() *System { return c.system }
 
 // Statuses returns the status of each follower and leader, in the order of the
-// system's edges. If it returns an error, which is one of reading positions, the
-// statuses have what is known.
+// system's edges. If it returns an error, which is one of reading positions,
+// the statuses have what is known.
 func (c *core) Statuses(ctx context.Context) ([]Status, error) {
 	statuses, mistakes := make([]Status, len(c.edges)), make([]error, len(c.edges))
 	for i, edge := range c.edges {
@@ -52,8 +53,8 @@ func (c *core) Statuses(ctx context.Context) ([]Status, error) {
 	return statuses, errors.Join(mistakes...)
 }
 
-// Err returns the errors of all followers that have failed and not recovered, or
-// nil.
+// Err returns the errors of all followers that have failed and not recovered,
+// or nil.
 func (c *core) Err() error {
 	failures := make([]error, len(c.edges))
 	for i, edge := range c.edges {
@@ -62,8 +63,8 @@ func (c *core) Err() error {
 	return errors.Join(failures...)
 }
 
-// edgesOf returns the followings of a follower, or an *Error if it is not one of
-// the system.
+// edgesOf returns the followings of a follower, or an *Error if it is not one
+// of the system.
 func (c *core) edgesOf(follower Member) (edges []*following, err error) {
 	if isNil(follower) {
 		return nil, &Error{Problem: "the follower is nil"}
@@ -97,8 +98,8 @@ func (c *core) edgeOf(follower, leader Member) (*following, error) {
 	return edges[i], nil
 }
 
-// listen remembers every save of a leader in this process for its followers, and
-// then calls wake, until remove is called.
+// listen remembers every save of a leader in this process for its followers,
+// and then calls wake, until remove is called.
 func listen(leader Leader, wake func()) (remove func()) {
 	local, ok := leader.(*localLeader)
 	if !ok {

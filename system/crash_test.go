@@ -14,8 +14,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 )
 
-// A process with four writers, a leader, a follower that emits events and one behind it that writes rows is killed again
-// and again. Every event that was acknowledged is stored, and has its effect once.
+// A process with four writers, a leader, a follower that emits events and one
+// behind it that writes rows is killed again and again. Every event that was
+// acknowledged is stored, and has its effect once.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
 	eachCrashing(t, func(t *testing.T, c *crashes) {
@@ -53,7 +54,8 @@ func TestCrashesControl(t *testing.T) {
 	})
 }
 
-// Two processes run the same followers, and are killed in turn. What one leaves the other takes up.
+// Two processes run the same followers, and are killed in turn. What one leaves
+// the other takes up.
 func TestTwoProcesses(t *testing.T) {
 	t.Parallel()
 	eachCrashing(t, func(t *testing.T, c *crashes) {
@@ -80,7 +82,8 @@ func TestTwoProcesses(t *testing.T) {
 	})
 }
 
-// Two processes begin at the same time, and nobody has processed anything before.
+// Two processes begin at the same time, and nobody has processed anything
+// before.
 func TestTwoProcessesBegin(t *testing.T) {
 	t.Parallel()
 	eachCrashing(t, func(t *testing.T, c *crashes) {
@@ -109,7 +112,8 @@ func (c *crashes) check(t testing.TB) {
 	}
 }
 
-// applications are the leader, and the last of the followers, as they are in this process.
+// applications are the leader, and the last of the followers, as they are in
+// this process.
 func (c *crashes) applications(t testing.TB) (dogs, effects *application.Application) {
 	t.Helper()
 	store := application.WithStore(gormstore.New(c.db))
@@ -140,7 +144,8 @@ func (c *crashes) save(t testing.TB, dogs *application.Application, events int) 
 	}
 }
 
-// echoed waits until everything that was saved has its echo, and returns the position of the last one.
+// echoed waits until everything that was saved has its echo, and returns the
+// position of the last one.
 func (c *crashes) echoed(t testing.TB, dogs *application.Application) int64 {
 	t.Helper()
 	echoes, err := newEchoes(application.WithStore(gormstore.New(c.db)))

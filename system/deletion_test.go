@@ -13,8 +13,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// paging is a store that calls a function after each read of a page or of a head
-// of a log.
+// paging is a store that calls a function after each read of a page or of a
+// head of a log.
 type paging struct {
 	*gormstore.Store
 	onPage, onHead func()

@@ -1,9 +1,10 @@
-// Package system connects applications: followers process the events of leaders,
-// each event once and in order, whichever process has recorded it.
+// Package system connects applications: followers process the events of
+// leaders, each event once and in order, whichever process has recorded it.
 //
 // # Followers
 //
-// A follower is an application with handlers, each for the events of one payload:
+// A follower is an application with handlers, each for the events of one
+// payload:
 //
 //	func NewPopularity(options ...application.Option) (*Popularity, error) {
 //		app, err := application.New("Popularity", options...)
@@ -22,99 +23,106 @@
 //		return p.tricks.Update(ctx, TrickID(e.Data.Trick), func(t *Trick) error { t.Learn(); return nil })
 //	}
 //
-// The topics of a payload, former ones included, are found in the definitions of the
-// leaders; [New] reports a payload that none of them defines. Other options say what
-// the follower can do beside: [OnEvery], [Resettable], [Replayable], [Park] and
-// [StartAt].
+// The topics of a payload, former ones included, are found in the definitions
+// of the leaders; [New] reports a payload that none of them defines. Other
+// options say what the follower can do beside: [OnEvery], [Resettable],
+// [Replayable], [Park] and [StartAt].
 //
 // # Exactly once
 //
-// These commit together or not at all: what a handler saves, in its own application
-// or in others with the same store; what it writes to tables of the service through
-// the transaction in its ctx (gormstore.Tx); and the follower's position. So each
-// event has these effects exactly once, whatever crashes, and however many processes
-// run the same follower: one of them works, and another takes over when it ends. New
-// events carry the correlation id of the event that caused them, and its id as their
-// causation id. Several events are processed in one transaction, see [Config]; the
-// later ones see what was made of the earlier ones.
+// These commit together or not at all: what a handler saves, in its own
+// application or in others with the same store; what it writes to tables of the
+// service through the transaction in its ctx (gormstore.Tx); and the follower's
+// position. So each event has these effects exactly once, whatever crashes, and
+// however many processes run the same follower: one of them works, and another
+// takes over when it ends. New events carry the correlation id of the event
+// that caused them, and its id as their causation id. Several events are
+// processed in one transaction, see [Config]; the later ones see what was made
+// of the earlier ones.
 //
-// Effects elsewhere (mails, calls of other services) happen at least once. Let them
-// wait for the commit with persistence.OnCommit, and they happen at most once.
+// Effects elsewhere (mails, calls of other services) happen at least once. Let
+// them wait for the commit with persistence.OnCommit, and they happen at most
+// once.
 //
 // # Systems
 //
 // A [System] says which applications follow which. A [Pipe] is a chain: each
-// application in it follows the one before. Applications may have several leaders
-// and several followers, and may follow each other if one pipe says so:
+// application in it follows the one before. Applications may have several
+// leaders and several followers, and may follow each other if one pipe says so:
 // Pipe(a, b, a).
 //
 //	dogs, err := school.New(application.WithStore(store))
 //	popularity, err := NewPopularity(application.WithStore(store))
 //	sys, err := system.New(system.Pipe(dogs, popularity))
 //
-// Any application can lead. Its events are decoded with its own definitions, cipher
-// and compressor. A [Leader] may also be the log of another service; package
-// remotelog has one, over HTTP.
+// Any application can lead. Its events are decoded with its own definitions,
+// cipher and compressor. A [Leader] may also be the log of another service;
+// package remotelog has one, over HTTP.
 //
 // # Runners
 //
-// [NewRunner] is for services: every follower has a goroutine, is woken by saves in
-// the same process, and polls for those of others; with gormstore.WithListener it is
-// woken by theirs, too. It ends when ctx does, which cancels handlers, or by
-// [Runner.Stop], which lets them finish their batch. It does not close applications.
+// [NewRunner] is for services: every follower has a goroutine, is woken by
+// saves in the same process, and polls for those of others; with
+// gormstore.WithListener it is woken by theirs, too. It ends when ctx does,
+// which cancels handlers, or by [Runner.Stop], which lets them finish their
+// batch. It does not close applications.
 //
 //	runner, err := system.NewRunner(sys, system.Config{})
 //	err = runner.Run(ctx) // or Start and Stop
 //
-// [NewSingleThreadedRunner] is for tests and commands: followers process what a save
-// recorded before the save returns, in the order in which they are defined.
+// [NewSingleThreadedRunner] is for tests and commands: followers process what a
+// save recorded before the save returns, in the order in which they are
+// defined.
 //
-// To read its own writes from what a follower makes, a caller waits after the commit
-// until the follower has processed them:
+// To read its own writes from what a follower makes, a caller waits after the
+// commit until the follower has processed them:
 //
 //	_, err = dogs.Save(ctx, dog)
 //	err = runner.WaitFor(ctx, popularity)
 //
-// CatchUp, which both runners have, lets one follower process what there is, for
-// commands; in a transaction that is rolled back it is a dry run. [Runner.Pause] and
-// [Runner.Resume] stop and start a follower in every process, and [Runner.Rebuild]
-// clears what it has made and processes all events again.
+// CatchUp, which both runners have, lets one follower process what there is,
+// for commands; in a transaction that is rolled back it is a dry run.
+// [Runner.Pause] and [Runner.Resume] stop and start a follower in every
+// process, and [Runner.Rebuild] clears what it has made and processes all
+// events again.
 //
 // # Failures
 //
-// A handler that returns an error, or panics, has processed nothing of the event.
-// The follower stops there, and never skips it; the events before it are processed.
-// It tries again after a second, and then after longer times, up to a minute, until
-// it succeeds. Statuses and Err tell which follower has stopped, where, since when and
-// why. The save that recorded the event has succeeded all the same, and other
-// followers go on.
+// A handler that returns an error, or panics, has processed nothing of the
+// event. The follower stops there, and never skips it; the events before it are
+// processed. It tries again after a second, and then after longer times, up to
+// a minute, until it succeeds. Statuses and Err tell which follower has
+// stopped, where, since when and why. The save that recorded the event has
+// succeeded all the same, and other followers go on.
 //
-// A follower with [Park] may park such an event and go on. All later events of the
-// same originator are then parked as well, so that none is processed out of order,
-// until RetryParked processes them.
+// A follower with [Park] may park such an event and go on. All later events of
+// the same originator are then parked as well, so that none is processed out of
+// order, until RetryParked processes them.
 //
 // A follower whose position is beyond its leader's log, as after a restore of a
-// backup, is stopped with an [AheadError]. It stays so in processes that are started
-// later, until its position is another one.
+// backup, is stopped with an [AheadError]. It stays so in processes that are
+// started later, until its position is another one.
 //
-// A handler that hangs is an event in Statuses since when it is processed, and a
-// warning after a minute.
+// A handler that hangs is an event in Statuses since when it is processed, and
+// a warning after a minute.
 //
-// What Statuses tells is also kept in the store, in the table follower_status, for
-// other processes: at each change, and every ten seconds, by the database's clock.
+// What Statuses tells is also kept in the store, in the table follower_status,
+// for other processes: at each change, and every ten seconds, by the database's
+// clock.
 //
 // # Topics
 //
 // The topics that a follower handles are kept with the position, each with the
-// position since which it is processed. A follower that handles more than before has
-// passed over older events, and a second program under the same name takes events
-// from the first. Both are said in the log, in the Note of Statuses and CatchUp, and
-// by the command followers, until the follower is reset or the change is accepted.
+// position since which it is processed. A follower that handles more than
+// before has passed over older events, and a second program under the same name
+// takes events from the first. Both are said in the log, in the Note of
+// Statuses and CatchUp, and by the command followers, until the follower is
+// reset or the change is accepted.
 //
 // # Testing
 //
-// A test has a database of its own, in a folder that is removed after it, and the
-// runner that is done when a save returns:
+// A test has a database of its own, in a folder that is removed after it, and
+// the runner that is done when a save returns:
 //
 //	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(t.TempDir(), "test.sqlite3"))
 //	store := gormstore.New(db)
@@ -127,11 +135,11 @@
 //	err = dogs.AddTrick(ctx, "Fido", "sit")
 //	err = runner.Err() // of the followers
 //
-// A save returns nil although a follower has failed, so ask Err as well. Followers
-// without tables of their own can be tested on the memory store.
+// A save returns nil although a follower has failed, so ask Err as well.
+// Followers without tables of their own can be tested on the memory store.
 //
 // # Commands
 //
-// Package gormstore/management has commands that synchronise followers by hand and
-// reset them. A follower can be reset that is [Replayable] or [Resettable].
+// Package gormstore/management has commands that synchronise followers by hand
+// and reset them. A follower can be reset that is [Replayable] or [Resettable].
 package system

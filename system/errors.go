@@ -51,7 +51,8 @@ var (
 // ErrHandlerPanic is what a *PanicError is.
 var ErrHandlerPanic = errors.New("handler panicked")
 
-// PanicError is a panic while an event was processed, usually of a handler. It counts as an error of the handler.
+// PanicError is a panic while an event was processed, usually of a handler. It
+// counts as an error of the handler.
 type PanicError struct {
 	Value any
 	// Stack is where it happened, as debug.Stack has it.
@@ -60,7 +61,8 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
 
-// Unwrap makes the error an ErrHandlerPanic and, where the panic's value was an error, that error.
+// Unwrap makes the error an ErrHandlerPanic and, where the panic's value was an
+// error, that error.
 func (e *PanicError) Unwrap() []error {
 	if err, ok := e.Value.(error); ok {
 		return []error{ErrHandlerPanic, err, domain.ErrEventSourcing}
@@ -68,11 +70,13 @@ func (e *PanicError) Unwrap() []error {
 	return []error{ErrHandlerPanic, domain.ErrEventSourcing}
 }
 
-// ProcessingError says that a follower could not process an event, or not read the log that it is in.
+// ProcessingError says that a follower could not process an event, or not read
+// the log that it is in.
 type ProcessingError struct {
 	Follower string
 	Leader   string
-	// NotificationID is the event's position, or 0 where no single event is at fault.
+	// NotificationID is the event's position, or 0 where no single event is at
+	// fault.
 	NotificationID int64
 	// Topic is the event's topic, or "".
 	Topic string
@@ -95,14 +99,16 @@ func (e *ProcessingError) Error() string {
 // Unwrap returns the class and the cause.
 func (e *ProcessingError) Unwrap() []error { return []error{domain.ErrEventSourcing, e.Err} }
 
-// AheadError says that a follower's position is beyond the end of the log that it is in: the log was restored from a
-// backup, or the position was edited. What is recorded next gets the ids of events that were processed once, and would be
-// skipped; so the follower stops until its position is another one.
+// AheadError says that a follower's position is beyond the end of the log that
+// it is in: the log was restored from a backup, or the position was edited.
+// What is recorded next gets the ids of events that were processed once, and
+// would be skipped; so the follower stops until its position is another one.
 type AheadError struct {
 	Follower string
 	Leader   string
 	Position int64
-	// Head is where the log ended when that was found, or -1 where it was found by another process.
+	// Head is where the log ended when that was found, or -1 where it was found
+	// by another process.
 	Head int64
 }
 

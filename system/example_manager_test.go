@@ -87,8 +87,8 @@ func newTransfers(bank *Bank, options ...application.Option) (*Transfers, error)
 
 var errTooLittle = errors.New("there is too little money on the account")
 
-// requested moves the money. Both accounts, or the refusal, commit together with the
-// position, so that each order is carried out once.
+// requested moves the money. Both accounts, or the refusal, commit together
+// with the position, so that each order is carried out once.
 func (t *Transfers) requested(ctx context.Context, e domain.Recorded[Requested]) error {
 	err := t.bank.accounts.Update(ctx, e.Data.From, func(a *Account) error {
 		if a.Balance < e.Data.Amount {

@@ -52,8 +52,8 @@ func NewPopularity(options ...application.Option) (*Popularity, error) {
 	return p, err
 }
 
-// learned counts a dog that learns a trick. What it saves is stored together with
-// the follower's position.
+// learned counts a dog that learns a trick. What it saves is stored together
+// with the follower's position.
 func (p *Popularity) learned(ctx context.Context, e domain.Recorded[school.TrickAdded]) error {
 	err := p.tricks.Update(ctx, TrickID(e.Data.Trick), func(t *Trick) error { domain.Trigger(t, Learned{}); return nil })
 	if errors.Is(err, application.ErrAggregateNotFound) {
@@ -71,7 +71,8 @@ func (p *Popularity) Dogs(ctx context.Context, trick string) (int, error) {
 	return found.Dogs, nil
 }
 
-// For tests and commands: what a save recorded is processed when the save returns.
+// For tests and commands: what a save recorded is processed when the save
+// returns.
 func ExampleNewSingleThreadedRunner() {
 	ctx := context.Background()
 	store := application.WithStore(memory.New())

@@ -40,11 +40,11 @@ type handlerFunc = func(context.Context, domain.Event) error
 type FollowerOption func(*Follower) error
 
 // NewFollower makes a follower of an application, in whose store it keeps its
-// positions, what it saves, and what it parks. At least one handler must be given,
-// by On or OnEvery.
+// positions, what it saves, and what it parks. At least one handler must be
+// given, by On or OnEvery.
 //
-// It returns an *Error for two handlers of one payload, for options that contradict
-// each other, and for a handler of an interface type.
+// It returns an *Error for two handlers of one payload, for options that
+// contradict each other, and for a handler of an interface type.
 func NewFollower(app *application.Application, options ...FollowerOption) (*Follower, error) {
 	if app == nil {
 		return nil, &Error{Problem: "a follower needs an application and was given nil; check the error of application.New first"}
@@ -86,21 +86,22 @@ func (f *Follower) contradiction() error {
 	return nil
 }
 
-// On handles the events with payloads of type E, in the order of each leader's log,
-// each once. E must be a type that one of the leaders defines; system.New says if
-// none does. Events of other types are passed over, except those of topics that the
-// program does not know: the follower stops there (persistence.ErrNewerProgram).
+// On handles the events with payloads of type E, in the order of each leader's
+// log, each once. E must be a type that one of the leaders defines; system.New
+// says if none does. Events of other types are passed over, except those of
+// topics that the program does not know: the follower stops there
+// (persistence.ErrNewerProgram).
 //
-// The effects of handle commit together with the follower's position: what it saves
-// by Save and Update of this application or of others with the same store, and what
-// it writes through the transaction in its ctx (gormstore.Tx). If handle returns an
-// error or panics, none of that is stored, and the event is tried again later. ctx
-// ends when the runner is cancelled. What is saved in it gets the event's id as its
-// causation id, and its correlation id.
+// The effects of handle commit together with the follower's position: what it
+// saves by Save and Update of this application or of others with the same
+// store, and what it writes through the transaction in its ctx (gormstore.Tx).
+// If handle returns an error or panics, none of that is stored, and the event
+// is tried again later. ctx ends when the runner is cancelled. What is saved in
+// it gets the event's id as its causation id, and its correlation id.
 //
 // A runner never calls two handlers of a follower at the same time. CatchUp and
-// RetryParked, called beside a runner, may call one for one leader while the runner
-// does for another.
+// RetryParked, called beside a runner, may call one for one leader while the
+// runner does for another.
 func On[E any](handle func(ctx context.Context, event domain.Recorded[E]) error) FollowerOption {
 	payload := reflect.TypeFor[E]()
 	return func(f *Follower) error {
@@ -140,11 +141,11 @@ func OnEvery(handle func(ctx context.Context, event domain.Event) error) Followe
 }
 
 // Resettable says that the follower can clear what it has made of the events of
-// some leaders, so that it makes the same of them when they are processed again.
-// clear is called in the transaction in which the positions are reset: it deletes
-// rows through gormstore.Tx(ctx). If it returns an error, nothing is reset; a
-// follower that cannot tell the leaders apart refuses so to be reset for some of
-// them only.
+// some leaders, so that it makes the same of them when they are processed
+// again. clear is called in the transaction in which the positions are reset:
+// it deletes rows through gormstore.Tx(ctx). If it returns an error, nothing is
+// reset; a follower that cannot tell the leaders apart refuses so to be reset
+// for some of them only.
 func Resettable(clear func(ctx context.Context, leaders []string) error) FollowerOption {
 	return func(f *Follower) error {
 		if clear == nil {
@@ -155,25 +156,26 @@ func Resettable(clear func(ctx context.Context, leaders []string) error) Followe
 	}
 }
 
-// Replayable says that processing the same events again changes nothing, so that
-// the follower can be reset without clearing anything.
+// Replayable says that processing the same events again changes nothing, so
+// that the follower can be reset without clearing anything.
 func Replayable() FollowerOption {
 	return func(f *Follower) error { f.replayable = true; return nil }
 }
 
-// ParkFunc reports whether to park an event that has failed so many times in a row.
+// ParkFunc reports whether to park an event that has failed so many times in a
+// row.
 type ParkFunc func(event persistence.Notification, err error, attempts int) bool
 
-// Park lets the follower park events that it cannot process, instead of standing
-// still. So that the events of an originator are never processed out of order, all
-// later ones of it are parked too, until RetryParked processes them. The store must
-// keep parked events, as gormstore does.
+// Park lets the follower park events that it cannot process, instead of
+// standing still. So that the events of an originator are never processed out
+// of order, all later ones of it are parked too, until RetryParked processes
+// them. The store must keep parked events, as gormstore does.
 //
-// decide is not asked about failures of the database, which pass, nor about events
-// that only a newer program can read, or one with other settings
-// (persistence.ErrNewerProgram). It is asked about a handler that was cancelled or
-// took too long: an err that is context.Canceled or context.DeadlineExceeded is
-// never the end of the follower itself.
+// decide is not asked about failures of the database, which pass, nor about
+// events that only a newer program can read, or one with other settings
+// (persistence.ErrNewerProgram). It is asked about a handler that was cancelled
+// or took too long: an err that is context.Canceled or context.DeadlineExceeded
+// is never the end of the follower itself.
 func Park(decide ParkFunc) FollowerOption {
 	return func(f *Follower) error {
 		if decide == nil {
@@ -184,24 +186,26 @@ func Park(decide ParkFunc) FollowerOption {
 	}
 }
 
-// Start is where a follower begins in each leader's log: Beginning, Head, or the
-// position after which it begins.
+// Start is where a follower begins in each leader's log: Beginning, Head, or
+// the position after which it begins.
 type Start int64
 
 const (
 	// Beginning is before the first event.
 	Beginning Start = 0
-	// Head is after the last event that is recorded when the follower first runs.
+	// Head is after the last event that is recorded when the follower first
+	// runs.
 	Head Start = -1
 )
 
-// StartAt says where the follower begins when it first runs. Without it, it begins
-// at the Beginning. A follower that sends mails begins at the Head. Later it goes
-// on from its position, and after a reset it processes all events.
+// StartAt says where the follower begins when it first runs. Without it, it
+// begins at the Beginning. A follower that sends mails begins at the Head.
+// Later it goes on from its position, and after a reset it processes all
+// events.
 //
-// A position that is beyond the head of a leader's log is an error when the follower
-// first runs. Other starts than the Beginning need a store that keeps settings of
-// followers, as gormstore and memory do.
+// A position that is beyond the head of a leader's log is an error when the
+// follower first runs. Other starts than the Beginning need a store that keeps
+// settings of followers, as gormstore and memory do.
 func StartAt(start Start) FollowerOption {
 	return func(f *Follower) error {
 		switch {
@@ -240,8 +244,8 @@ func (f *Follower) handler(payload reflect.Type) handlerFunc {
 	return f.handlers[i].handle
 }
 
-// topics returns the names of each wanted topic of a leader, today's first, or nil
-// if all are wanted.
+// topics returns the names of each wanted topic of a leader, today's first, or
+// nil if all are wanted.
 func (f *Follower) topics(leader Leader) (groups [][]string) {
 	for _, h := range f.handlers {
 		if names := leader.Topics(h.payload); len(names) > 0 {

@@ -28,11 +28,12 @@ const contendedBatches = 10
 // so many times in a row. Then the conflict is an error like any other.
 const conflictRetries = 10
 
-// fullPolls is how many polls in a row may look at the leader's head alone. The next one also reads the position, which
-// somebody may have reset.
+// fullPolls is how many polls in a row may look at the leader's head alone. The
+// next one also reads the position, which somebody may have reset.
 const fullPolls = 10
 
-// following is one follower's following of one leader. One goroutine at a time may pull.
+// following is one follower's following of one leader. One goroutine at a time
+// may pull.
 type following struct {
 	follower *Follower
 	app      bridge.Application
@@ -91,14 +92,16 @@ func (f *following) again(leader Leader) *following {
 	return newFollowing(f.follower, leader, f.config)
 }
 
-// errOvertaken says that another process has moved the position. Nothing of the batch was stored, and nothing is lost.
+// errOvertaken says that another process has moved the position. Nothing of the
+// batch was stored, and nothing is lost.
 var errOvertaken = errors.New("another process of the follower was faster")
 
-// errOutOfDate says that events of the leader may have been deleted since a batch
-// was read. Nothing of the batch was stored, and nothing is lost.
+// errOutOfDate says that events of the leader may have been deleted since a
+// batch was read. Nothing of the batch was stored, and nothing is lost.
 var errOutOfDate = errors.New("events of the leader were deleted since they were read")
 
-// batch is what is processed at once: a part of the leader's log between two positions.
+// batch is what is processed at once: a part of the leader's log between two
+// positions.
 type batch struct {
 	from   int64
 	events []persistence.Notification
@@ -162,8 +165,8 @@ type exit struct {
 // errGoexit is what becomes of a policy that ends its goroutine.
 var errGoexit = errors.New("the policy has ended its goroutine with runtime.Goexit")
 
-// resume is pull for a goroutine that takes over from one that a policy has ended:
-// the batch in which it ended has failed.
+// resume is pull for a goroutine that takes over from one that a policy has
+// ended: the batch in which it ended has failed.
 func (f *following) resume(ctx context.Context) (outcome, error) {
 	if f.exit == nil {
 		return f.pull(ctx)
@@ -173,8 +176,8 @@ func (f *following) resume(ctx context.Context) (outcome, error) {
 	return f.conclude(ctx, ended.batch, 0, f.failed(ended.event, errGoexit))
 }
 
-// noteExit takes down that a policy has ended its goroutine, if it has. The batch
-// was rolled back, and the next pull reads it again.
+// noteExit takes down that a policy has ended its goroutine, if it has. The
+// batch was rolled back, and the next pull reads it again.
 func (f *following) noteExit() {
 	if f == nil || f.exit == nil {
 		return
@@ -220,8 +223,8 @@ func (f *following) conclude(ctx context.Context, b batch, processed int, err er
 	return nothingMore, f.failed(b.suspect(), err)
 }
 
-// adapt has no more events read than will probably be processed before the time of a batch is over: the others would be
-// read again.
+// adapt has no more events read than will probably be processed before the time
+// of a batch is over: the others would be read again.
 func (f *following) adapt(processed, read int) {
 	switch {
 	case f.careful > 0:
@@ -256,8 +259,9 @@ func (f *following) logLocker() persistence.LogLocker {
 	return locker
 }
 
-// deservesCare tells whether a batch that failed is tried again at once, one event at a time: the events in front of the
-// one at fault are then stored, and what only happened to meet a save of somebody else does not happen again.
+// deservesCare reports whether a batch that failed is tried again at once, one
+// event at a time: the events in front of the one at fault are then stored, and
+// what only happened to meet a save of somebody else does not happen again.
 func (f *following) deservesCare(b batch, err error) bool {
 	if f.careful > 0 || f.isRetryable(err) || errors.Is(err, errUnlockedMove) {
 		return false
@@ -265,7 +269,8 @@ func (f *following) deservesCare(b batch, err error) bool {
 	return persistence.IsConflict(err) || len(b.events) > 1
 }
 
-// suspect is the event that an error of the whole batch is about, where that is certain.
+// suspect is the event that an error of the whole batch is about, where that is
+// certain.
 func (b batch) suspect() (n persistence.Notification) {
 	if len(b.events) == 1 {
 		n = b.events[0]
@@ -273,8 +278,8 @@ func (b batch) suspect() (n persistence.Notification) {
 	return n
 }
 
-// read reads the position and the batch behind it. The head is read before the events: what is recorded in between lies
-// behind it.
+// read reads the position and the batch behind it. The head is read before the
+// events: what is recorded in between lies behind it.
 func (f *following) read(ctx context.Context) (batch, error) {
 	f.idle = -1
 	waiting := f.newWaiters()
@@ -346,8 +351,8 @@ func (f *following) read(ctx context.Context) (batch, error) {
 
 // restrict restricts a range to the topics that the follower wants. Events of
 // topics that the program does not know are read all the same: a newer program
-// may want them, under this name or another, and a position that has passed them
-// does not return.
+// may want them, under this name or another, and a position that has passed
+// them does not return.
 func (f *following) restrict(r persistence.NotificationRange) persistence.NotificationRange {
 	known := []string(nil)
 	if k, ok := f.leader.(knowing); ok && len(f.topics) > 0 {
@@ -439,8 +444,9 @@ func (f *following) readEvents(
 	}
 }
 
-// checkAhead finds a position that is ahead of the log. It stays an error when the log has grown beyond it, because the
-// events with the ids in between are new; only another position ends it.
+// checkAhead finds a position that is ahead of the log. It stays an error when
+// the log has grown beyond it, because the events with the ids in between are
+// new; only another position ends it.
 func (f *following) checkAhead(position, head int64) error {
 	if f.ahead != nil && f.ahead.Position == position {
 		return f.ahead
@@ -453,7 +459,8 @@ func (f *following) checkAhead(position, head int64) error {
 	return f.ahead
 }
 
-// quiet tells with one small query that nothing has happened since the last pull.
+// quiet tells with one small query that nothing has happened since the last
+// pull.
 func (f *following) quiet(ctx context.Context) bool {
 	if f.polls++; f.idle < 0 || f.polls >= fullPolls {
 		f.polls = 0
@@ -463,8 +470,9 @@ func (f *following) quiet(ctx context.Context) bool {
 	return err == nil && head == f.idle
 }
 
-// process processes a batch in one transaction, which ends early when it takes too long. The position is locked
-// before anything else, then, after a conflict, the log that the policies read and add to.
+// process processes a batch in one transaction, which ends early when it takes
+// too long. The position is locked before anything else, then, after a
+// conflict, the log that the policies read and add to.
 func (f *following) process(ctx context.Context, b batch) (processed int, err error) {
 	aside := 0
 	err = f.transaction(ctx, func(ctx context.Context) error {
@@ -539,9 +547,9 @@ func (l *timeLimit) saved() {
 	}
 }
 
-// lockBatch locks the position of a batch, which must be where the batch begins.
-// A deletion locks the positions of followers too, so none of the events can be
-// deleted any more until the transaction ends.
+// lockBatch locks the position of a batch, which must be where the batch
+// begins. A deletion locks the positions of followers too, so none of the
+// events can be deleted any more until the transaction ends.
 func (f *following) lockBatch(ctx context.Context, b batch) error {
 	position, revision, err := f.lockPosition(ctx)
 	switch {
@@ -557,9 +565,9 @@ func (f *following) lockBatch(ctx context.Context, b batch) error {
 	return nil
 }
 
-// readAgain reads a batch again under the lock of the position. It is for a store
-// without revisions, such as a database without the table of settings, in which a
-// deletion leaves no trace.
+// readAgain reads a batch again under the lock of the position. It is for a
+// store without revisions, such as a database without the table of settings, in
+// which a deletion leaves no trace.
 func (f *following) readAgain(ctx context.Context, b batch) error {
 	if _, local := f.leader.(*localLeader); !local {
 		return nil
@@ -584,8 +592,10 @@ func (f *following) readAgain(ctx context.Context, b batch) error {
 	return nil
 }
 
-// lockPosition holds the position until the transaction ends. What was settled before the transaction must still hold: the
-// follower is not paused, and no other program has changed its topics. The revision is nil if the settings have none.
+// lockPosition holds the position until the transaction ends. What was settled
+// before the transaction must still hold: the follower is not paused, and no
+// other program has changed its topics. The revision is nil if the settings
+// have none.
 func (f *following) lockPosition(ctx context.Context) (position int64, revision *int64, err error) {
 	var settings *persistence.FollowerSettings
 	if f.settingsRecorder() == nil {
@@ -605,8 +615,8 @@ func (f *following) lockPosition(ctx context.Context) (position int64, revision 
 	return position, revision, err
 }
 
-// readSettings reads the position together with the settings, and their revision
-// if they have one.
+// readSettings reads the position together with the settings, and their
+// revision if they have one.
 func (f *following) readSettings(
 	ctx context.Context,
 ) (position int64, settings *persistence.FollowerSettings, revision *int64, err error) {
@@ -643,7 +653,8 @@ func (f *following) lockSettings(
 	return position, settings, nil, err
 }
 
-// processOrPark puts an event aside where an earlier one of its originator is, unless only a newer program can read it.
+// processOrPark puts an event aside where an earlier one of its originator is,
+// unless only a newer program can read it.
 func (f *following) processOrPark(
 	ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64, saved func(),
 ) (aside bool, err error) {
@@ -683,9 +694,9 @@ func (f *following) moveLocked(ctx context.Context, from, to int64) error {
 	return err
 }
 
-// transaction runs fn in a transaction of the follower's store. A panic of an effect
-// that waits for the commit is an error, although everything is stored: it must not
-// end the process.
+// transaction runs fn in a transaction of the follower's store. A panic of an
+// effect that waits for the commit is an error, although everything is stored:
+// it must not end the process.
 func (f *following) transaction(ctx context.Context, fn func(ctx context.Context) error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -747,9 +758,9 @@ func (f *following) locked() error {
 		Hint: "it processes what there is to process; see the command followers"}
 }
 
-// processEvent decodes an event with the leader's mapper and handles it. A panic is
-// an error: it must not end the process, which would meet the same event when it is
-// started again.
+// processEvent decodes an event with the leader's mapper and handles it. A
+// panic is an error: it must not end the process, which would meet the same
+// event when it is started again.
 func (f *following) processEvent(ctx context.Context, n persistence.Notification, saved func()) (err error) {
 	f.begin(n.ID)
 	defer f.end()

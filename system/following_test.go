@@ -26,8 +26,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// What was recorded before the start is processed, and what is recorded later, each event once and in order. Policies
-// that make nothing of an event move the position all the same.
+// What was recorded before the start is processed, and what is recorded later,
+// each event once and in order. Policies that make nothing of an event move the
+// position all the same.
 func TestCatchUpAndFollow(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var j journal
@@ -65,7 +66,8 @@ func TestSeveralEdges(t *testing.T) {
 		dogsNode, countersNode := app(schoolName, school.New), app(countersName, newCounters)
 		bothNode := following("Both", both.policy)
 		r := p.started(t, pipe(dogsNode, countersNode, bothNode), pipe(dogsNode, bothNode))
-		// The counters' events are decoded with the counters' definitions, the dogs' with those of the school.
+		// The counters' events are decoded with the counters' definitions, the
+		// dogs' with those of the school.
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		register(t, dogs, 5, "Fido", "Rex")
 		p.sync(t, r)
@@ -118,7 +120,8 @@ func execute(_ context.Context, event domain.Event, processing *collector) error
 	return nil
 }
 
-// Commands are executed by a follower, whose results the commands' application follows in turn.
+// Commands are executed by a follower, whose results the commands' application
+// follows in turn.
 func TestLoop(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		commands := app("Commands", func(options ...application.Option) (*follower, error) {
@@ -222,16 +225,17 @@ func TestTopics(t *testing.T) {
 	})
 }
 
-// What a policy stores, its effects in the user's tables and the position commit together: none of it is there after an
-// error, and all of it exactly once in the end.
-// kitten was called otherwise in the past.
+// What a policy stores, its effects in the user's tables and the position
+// commit together: none of it is there after an error, and all of it exactly
+// once in the end. kitten was called otherwise in the past.
 type kitten struct{ domain.Aggregate }
 
 type purred struct{}
 
 func (purred) Apply(*kitten) {}
 
-// A follower that wants a topic also gets what was stored under its former name.
+// A follower that wants a topic also gets what was stored under its former
+// name.
 func TestFormerTopics(t *testing.T) {
 	t.Parallel()
 	store := memory.New()
@@ -274,7 +278,8 @@ func TestGoexitInPolicy(t *testing.T) {
 	})
 }
 
-// What waits for the commit and panics does not end the process, nor keep the rest from its turn.
+// What waits for the commit and panics does not end the process, nor keep the
+// rest from its turn.
 func TestPanicAfterTheCommit(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var mails atomic.Int64
@@ -356,8 +361,10 @@ func TestNoTransaction(t *testing.T) {
 	}
 }
 
-// The crash between effect and position, played by a panic. With both in one transaction the effect is there once. The
-// control keeps the position elsewhere, as frameworks do whose followers have transactions of their own: there it is twice.
+// The crash between effect and position, played by a panic. With both in one
+// transaction the effect is there once. The control keeps the position
+// elsewhere, as frameworks do whose followers have transactions of their own:
+// there it is twice.
 func TestEffectAndPositionAreOneTransaction(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -401,8 +408,9 @@ func TestEffectAndPositionAreOneTransaction(t *testing.T) {
 	})
 }
 
-// An error of a policy is none of the save's. The follower has processed what comes before, stands at the event, and says
-// so; when the cause is gone it goes on.
+// An error of a policy is none of the save's. The follower has processed what
+// comes before, stands at the event, and says so; when the cause is gone it
+// goes on.
 func TestErrorInPolicy(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		poison := errors.New("poison")
@@ -490,8 +498,8 @@ func words(text string) (all []string) {
 	return all
 }
 
-// What a handler saves, in its own application and in the one that it follows, is
-// stored together with the position, and what it has saved it reads.
+// What a handler saves, in its own application and in the one that it follows,
+// is stored together with the position, and what it has saved it reads.
 func TestSaveInHandler(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		r := p.runner(t, counting())
@@ -598,8 +606,8 @@ func reachedIn(t testing.TB, app *application.Application, leader string, id int
 	do(t, persistence.WaitFor(ctx, bridge.Of(app).Recorder(), leader, id))
 }
 
-// A follower that is ahead of the log processes nothing, also when the log has grown beyond its position, until its
-// position is another one.
+// A follower that is ahead of the log processes nothing, also when the log has
+// grown beyond its position, until its position is another one.
 func TestAhead(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var j journal
@@ -628,7 +636,8 @@ func TestAhead(t *testing.T) {
 	})
 }
 
-// Events that a policy makes belong to the conversation of the event that caused them, and to no other.
+// Events that a policy makes belong to the conversation of the event that
+// caused them, and to no other.
 func TestCorrelation(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var seen sync.Map
@@ -702,7 +711,8 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-// With snapshots, and a cache that hands out its own aggregates. A policy that fails leaves nothing of what it changed behind.
+// With snapshots, and a cache that hands out its own aggregates. A policy that
+// fails leaves nothing of what it changed behind.
 func TestSnapshotsAndCache(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		r := p.runner(t, counting(application.WithSnapshotting(map[string]int{"Counter": 2}), application.WithEnv(map[string]string{
@@ -738,7 +748,8 @@ func TestSnapshotsAndCache(t *testing.T) {
 	})
 }
 
-// A save in a transaction wakes followers after the commit, and nobody after a rollback.
+// A save in a transaction wakes followers after the commit, and nobody after a
+// rollback.
 func TestLeaderInTransaction(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -808,8 +819,9 @@ func (c *commits) sizes() (sizes []int) {
 	return sizes
 }
 
-// Events are processed in batches with one commit. After an error they are processed one at a time up to where the batch
-// would have ended, and then in batches again.
+// Events are processed in batches with one commit. After an error they are
+// processed one at a time up to where the batch would have ended, and then in
+// batches again.
 func TestBatches(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -834,7 +846,8 @@ func TestBatches(t *testing.T) {
 		if got, want := c.sizes()[:5], []int{1, 1, 1, 1, 1}; !slices.Equal(got, want) {
 			t.Errorf("got batches of %v, want %v", got, want)
 		}
-		// Later events of a batch see what was made of earlier ones. A slow machine may need more batches.
+		// Later events of a batch see what was made of earlier ones. A slow
+		// machine may need more batches.
 		if rest := c.sizes()[5:]; len(rest) == 10 {
 			t.Errorf("got batches of %v, want larger ones", rest)
 		}

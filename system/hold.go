@@ -14,12 +14,12 @@ type heldLeader interface {
 	Hold(ctx context.Context, recent time.Duration) (*persistence.LogHold, error)
 }
 
-// longHold is how long a transaction may keep followers from newer events before
-// they tell of it.
+// longHold is how long a transaction may keep followers from newer events
+// before they tell of it.
 const longHold = 5 * time.Second
 
-// holdOf is a transaction that has kept readers of a leader from its newest events
-// for long, or may have, or nil.
+// holdOf is a transaction that has kept readers of a leader from its newest
+// events for long, or may have, or nil.
 func holdOf(ctx context.Context, leader Leader, recent time.Duration) (*persistence.LogHold, error) {
 	l, ok := leader.(heldLeader)
 	if !ok {
@@ -54,8 +54,9 @@ func (w *holdWarning) isNews(hold persistence.LogHold) bool {
 	return true
 }
 
-// warnIfHeld warns of a transaction that has kept followers from the newest events
-// of a leader for long. It asks nothing if they were seen to read all of them.
+// warnIfHeld warns of a transaction that has kept followers from the newest
+// events of a leader for long. It asks nothing if they were seen to read all of
+// them.
 func (f *following) warnIfHeld(ctx context.Context) {
 	leader, ok := f.leader.(*localLeader)
 	if !ok {

@@ -10,19 +10,24 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Leader is a log of events that can be followed. Every application of a system is one; others, like the log of another
-// service, are given to Pipe as they are. It must be safe for concurrent use.
+// Leader is a log of events that can be followed. Every application of a system
+// is one; others, like the log of another service, are given to Pipe as they
+// are. It must be safe for concurrent use.
 type Leader interface {
-	// Name is the name of the application whose log it is. Followers keep their positions under it.
+	// Name is the name of the application whose log it is. Followers keep their
+	// positions under it.
 	Name() string
 	// Head is the position of the log's last event, and 0 where there is none.
 	Head(ctx context.Context) (int64, error)
-	// Notifications returns a page of the log, fewer than r.Limit only at the end of the range.
+	// Notifications returns a page of the log, fewer than r.Limit only at the
+	// end of the range.
 	Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error)
-	// Decode returns the event in a notification. Its Parts are what is handled.
+	// Decode returns the event in a notification. Its Parts are what is
+	// handled.
 	Decode(n persistence.Notification) (domain.Event, error)
-	// Topics returns the names under which events with payloads of a type are stored,
-	// today's first and then former ones, or none if the log has no such events.
+	// Topics returns the names under which events with payloads of a type are
+	// stored, today's first and then former ones, or none if the log has no
+	// such events.
 	Topics(payload reflect.Type) []string
 }
 
@@ -52,8 +57,9 @@ type localLeader struct {
 	holds  holdWarning
 }
 
-// remember keeps what was saved in this process for followers that come to it soon, where it is what they would read:
-// followers must not depend on who recorded an event.
+// remember keeps what was saved in this process for followers that come to it
+// soon, where it is what they would read: followers must not depend on who
+// recorded an event.
 func (l *localLeader) remember(recordings []persistence.Recording) {
 	if l.app.Mapper().KeepsPlain() {
 		l.pushed.add(recordings)
@@ -84,8 +90,8 @@ func (l *localLeader) Notifications(ctx context.Context, r persistence.Notificat
 	return l.app.Recorder().SelectNotifications(ctx, r)
 }
 
-// Decode returns the event as it was saved where that was in this process a short while ago: it need not be decrypted,
-// decompressed and decoded again.
+// Decode returns the event as it was saved where that was in this process a
+// short while ago: it need not be decrypted, decompressed and decoded again.
 func (l *localLeader) Decode(n persistence.Notification) (domain.Event, error) {
 	if event, ok := l.pushed.event(n); ok {
 		return event, nil

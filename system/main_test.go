@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 	os.Exit(testdb.Main(m))
 }
 
-// patience is how long a test waits for what must happen, before it calls it missing.
+// patience is how long a test waits for what must happen, before it calls it
+// missing.
 const patience = 30 * time.Second
 
 // TrickCount is a row of a table of the service's.
@@ -54,8 +55,8 @@ type place struct {
 	concurrent bool
 }
 
-// memoryRecorder is what followers need of a recorder of the memory store. Stores
-// that change one of its methods embed it.
+// memoryRecorder is what followers need of a recorder of the memory store.
+// Stores that change one of its methods embed it.
 type memoryRecorder interface {
 	persistence.ProcessRecorder
 	persistence.PositionLocker
@@ -71,7 +72,8 @@ type runner interface {
 	Close() error
 }
 
-// each runs a test with both runners on all stores. On the memory store time is not real, so that nobody waits.
+// each runs a test with both runners on all stores. On the memory store time is
+// not real, so that nobody waits.
 func each(t *testing.T, test func(t *testing.T, p place), more ...testdb.Backend) {
 	t.Helper()
 	t.Parallel()
@@ -88,7 +90,8 @@ func each(t *testing.T, test func(t *testing.T, p place), more ...testdb.Backend
 	}
 }
 
-// eachDatabase runs a test in parallel on all databases, with the tables created.
+// eachDatabase runs a test in parallel on all databases, with the tables
+// created.
 func eachDatabase(t *testing.T, test func(t *testing.T, db *gorm.DB), more ...testdb.Backend) {
 	t.Helper()
 	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
@@ -157,7 +160,8 @@ func get[M system.Member](t testing.TB, r runner, name string) M {
 	return member.(M)
 }
 
-// sync waits until everything is processed, and fails the test where a follower stands still.
+// sync waits until everything is processed, and fails the test where a follower
+// stands still.
 func (p place) sync(t testing.TB, r runner) {
 	t.Helper()
 	if single, ok := r.(*system.SingleThreadedRunner); ok {
@@ -175,7 +179,8 @@ func (p place) sync(t testing.TB, r runner) {
 	}
 }
 
-// waitForHeads waits until every follower is where the head of its leader's log is now.
+// waitForHeads waits until every follower is where the head of its leader's log
+// is now.
 func waitForHeads(t testing.TB, r runner) (heads []int64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -199,7 +204,8 @@ func statuses(t testing.TB, r runner) []system.Status {
 	return all
 }
 
-// waitForState waits until the first follower has a state, and returns its status.
+// waitForState waits until the first follower has a state, and returns its
+// status.
 func waitForState(t testing.TB, r runner, want system.State) system.Status {
 	t.Helper()
 	var status system.Status
@@ -279,7 +285,8 @@ func position(t testing.TB, app *application.Application, leader string) int64 {
 // ignore is a policy that makes nothing of anything.
 func ignore(context.Context, domain.Event, *collector) error { return nil }
 
-// journal takes down the events that a policy was called with, and checks that it is never called twice at a time.
+// journal takes down the events that a policy was called with, and checks that
+// it is never called twice at a time.
 type journal struct {
 	mu     sync.Mutex // protects what follows
 	busy   bool
@@ -310,7 +317,8 @@ func (j *journal) events(t testing.TB) []domain.Event {
 	return slices.Clone(j.calls)
 }
 
-// want requires that the policy was called with the whole log of the leaders, each in order and each event once.
+// want requires that the policy was called with the whole log of the leaders,
+// each in order and each event once.
 func (j *journal) want(t testing.TB, leaders ...*application.Application) {
 	t.Helper()
 	got := map[string][]int64{}

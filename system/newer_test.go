@@ -18,8 +18,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// unreadable are events that a program cannot read, each with what it says of it.
-// Only a damaged one may be parked.
+// unreadable are events that a program cannot read, each with what it says of
+// it. Only a damaged one may be parked.
 var unreadable = map[string]struct {
 	topic, state, want string
 	damaged            bool
@@ -41,8 +41,8 @@ func insertRaw(t *testing.T, app *application.Application, id uuid.UUID, version
 	return ids[0]
 }
 
-// An event that only a newer program can read is neither parked nor passed over.
-// What is before it is processed, and the status says what is needed.
+// An event that only a newer program can read is neither parked nor passed
+// over. What is before it is processed, and the status says what is needed.
 func TestNewerEventsAreNotParked(t *testing.T) {
 	t.Parallel()
 	for name, event := range unreadable {
@@ -72,8 +72,8 @@ func TestNewerEventsAreNotParked(t *testing.T) {
 	}
 }
 
-// Nor is such an event put aside because an earlier one of its originator is, or
-// because a policy meets it while it loads another aggregate.
+// Nor is such an event put aside because an earlier one of its originator is,
+// or because a policy meets it while it loads another aggregate.
 func TestNewerEventsOfOthersAreNotParked(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -154,9 +154,9 @@ type (
 func (catSlept) Apply(*cat) {}
 func (catFed) Apply(*cat)   {}
 
-// A follower that wants some topics passes over those that its program knows, and
-// not over those of a newer program: that may want them. What is before them is
-// processed once.
+// A follower that wants some topics passes over those that its program knows,
+// and not over those of a newer program: that may want them. What is before
+// them is processed once.
 func TestFilterStopsAtUnknownTopics(t *testing.T) {
 	for name, newer := range map[string]struct {
 		definition *domain.Definition[cat]

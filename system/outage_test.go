@@ -57,8 +57,8 @@ func newOutage(t testing.TB, dsn string) *outage {
 	return o
 }
 
-// write saves until ctx ends, and counts the events that were acknowledged. It does not run away from the follower, which
-// has more to do for each.
+// write saves until ctx ends, and counts the events that were acknowledged. It
+// does not run away from the follower, which has more to do for each.
 func (o *outage) write(ctx context.Context, acknowledged *atomic.Int64) {
 	for ctx.Err() == nil {
 		saved, err := o.dogs.Save(ctx, school.RegisterDog(uuid.NewString()))
@@ -71,7 +71,8 @@ func (o *outage) write(ctx context.Context, acknowledged *atomic.Int64) {
 	}
 }
 
-// caughtUp tells whether everything is processed that is there now. A connection may still be one to the server before.
+// caughtUp reports whether everything is processed that is there now. A
+// connection may still be one to the server before.
 func (o *outage) caughtUp(ctx context.Context) bool {
 	head, err := bridge.Of(o.dogs).Recorder().MaxNotificationID(ctx)
 	if err != nil {
@@ -111,7 +112,8 @@ func (o *outage) check(t testing.TB, acknowledged int64) {
 	}
 }
 
-// The connections that listen are cut at random while events are saved in another process.
+// The connections that listen are cut at random while events are saved in
+// another process.
 func TestListenerIsCut(t *testing.T) {
 	t.Parallel()
 	o := newOutage(t, testdb.Postgres(t))
@@ -139,7 +141,8 @@ func TestListenerIsCut(t *testing.T) {
 	t.Logf("%d events saved while the listener was cut %d times", acknowledged.Load(), cuts)
 }
 
-// The database is stopped and started again and again. Every time the follower catches up by itself.
+// The database is stopped and started again and again. Every time the follower
+// catches up by itself.
 func TestDatabaseRestarts(t *testing.T) {
 	t.Parallel()
 	cluster := testdb.NewCluster(t)

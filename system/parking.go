@@ -31,7 +31,7 @@ func (f *following) parking() persistence.ParkingRecorder {
 	return recorder
 }
 
-// parks tells whether the follower wants the only event of a batch put aside.
+// parks reports whether the follower wants the only event of a batch put aside.
 func (f *following) parks(b batch, err error) bool {
 	if f.follower.park == nil || len(b.events) != 1 || f.isTrouble(err) {
 		return false
@@ -68,20 +68,22 @@ func isContextError(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// isAboutEvent reports whether an error comes from the processing of an event, and
-// not from the transaction around it.
+// isAboutEvent reports whether an error comes from the processing of an event,
+// and not from the transaction around it.
 func isAboutEvent(err error) bool {
 	failed, ok := errors.AsType[*ProcessingError](err)
 	return ok && failed.NotificationID > 0
 }
 
-// isRetryable tells of errors that may be gone at the next attempt, whoever reports them.
+// isRetryable tells of errors that may be gone at the next attempt, whoever
+// reports them.
 func (f *following) isRetryable(err error) bool {
 	_, retryable := f.trouble(err)
 	return retryable || persistence.IsRetryable(err)
 }
 
-// trouble asks the store about an error, which may be that of a policy's own statement.
+// trouble asks the store about an error, which may be that of a policy's own
+// statement.
 func (f *following) trouble(err error) (is, retryable bool) {
 	store, ok := f.app.Factory().(persistence.TroubleTeller)
 	if !ok {
@@ -132,7 +134,8 @@ func (f *following) putAside(ctx context.Context, n persistence.Notification, re
 	})
 }
 
-// parkedOriginators are those of some events that have others put aside already. Each has the first of them.
+// parkedOriginators are those of some events that have others put aside
+// already. Each has the first of them.
 func (f *following) parkedOriginators(ctx context.Context, events []persistence.Notification) (map[uuid.UUID]int64, error) {
 	if !f.mindParked {
 		return nil, nil
@@ -148,7 +151,8 @@ func (f *following) parkedOriginators(ctx context.Context, events []persistence.
 	return f.parking().ParkedOriginators(ctx, f.leader.Name(), among)
 }
 
-// Parked returns the events that a follower has put aside, in the order of their notification ids.
+// Parked returns the events that a follower has put aside, in the order of
+// their notification ids.
 func (c *core) Parked(ctx context.Context, follower Member) ([]persistence.ParkedEvent, error) {
 	edges, err := c.edgesOf(follower)
 	if err != nil {
@@ -160,10 +164,12 @@ func (c *core) Parked(ctx context.Context, follower Member) ([]persistence.Parke
 	return edges[0].parking().ParkedEvents(ctx, "")
 }
 
-// RetryParked has a follower process what it has put aside, oldest events first, each in a transaction of its own, and
-// returns how many were processed. An event that fails again stays parked, and so do the later ones of its originator;
-// the others are tried all the same. The follower may be running: its position is held meanwhile. Of a follower that has
-// never parked anything, whether it may park or not, that is 0 and nil.
+// RetryParked has a follower process what it has put aside, oldest events
+// first, each in a transaction of its own, and returns how many were processed.
+// An event that fails again stays parked, and so do the later ones of its
+// originator; the others are tried all the same. The follower may be running:
+// its position is held meanwhile. Of a follower that has never parked anything,
+// whether it may park or not, that is 0 and nil.
 func (c *core) RetryParked(ctx context.Context, follower Member) (processed int, err error) {
 	edges, err := c.edgesOf(follower)
 	if err != nil {
@@ -176,8 +182,8 @@ func (c *core) RetryParked(ctx context.Context, follower Member) (processed int,
 	return processed, err
 }
 
-// retryParked goes round until nothing is left to try: a follower that runs may park more of an originator meanwhile.
-// No event is tried twice.
+// retryParked goes round until nothing is left to try: a follower that runs may
+// park more of an originator meanwhile. No event is tried twice.
 func (f *following) retryParked(ctx context.Context) (processed int, err error) {
 	if f.parking() == nil {
 		return 0, nil
@@ -214,7 +220,8 @@ func (f *following) retryParked(ctx context.Context) (processed int, err error) 
 	}
 }
 
-// errStillParked says that the row of a parked event stays although it was deleted.
+// errStillParked says that the row of a parked event stays although it was
+// deleted.
 var errStillParked = errors.New("the event is parked still, although its row was deleted or another process has retried it; " +
 	"look for a trigger or a rule on the table parked_events that keeps rows")
 
@@ -223,14 +230,15 @@ func notificationOf(event persistence.ParkedEvent) persistence.Notification {
 	return persistence.Notification{ID: event.NotificationID, StoredEvent: persistence.StoredEvent{Topic: event.Topic}}
 }
 
-// isParked tells whether a notification is the event that was put aside. A log that was restored may have another one at
-// its place.
+// isParked reports whether a notification is the event that was put aside. A
+// log that was restored may have another one at its place.
 func isParked(event persistence.ParkedEvent, n persistence.Notification) bool {
 	return n.OriginatorID == event.OriginatorID && n.OriginatorVersion == event.OriginatorVersion && n.Topic == event.Topic
 }
 
-// retry processes one parked event. The position is locked, so that the follower cannot process a later event of the same
-// originator before this one is done.
+// retry processes one parked event. The position is locked, so that the
+// follower cannot process a later event of the same originator before this one
+// is done.
 func (f *following) retry(ctx context.Context, event persistence.ParkedEvent) error {
 	wanted := persistence.NotificationRange{After: event.NotificationID - 1, Stop: event.NotificationID, Limit: 1}
 	found, err := f.leader.Notifications(ctx, wanted)

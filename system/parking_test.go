@@ -124,7 +124,8 @@ func TestParkingNeedsTransactions(t *testing.T) {
 	}
 }
 
-// parkerFixture is a runner with a follower that parks every failure at once, and does not process what is bad.
+// parkerFixture is a runner with a follower that parks every failure at once,
+// and does not process what is bad.
 type parkerFixture struct {
 	*system.SingleThreadedRunner
 	db   *gorm.DB
@@ -151,7 +152,8 @@ func (p parkerFixture) biting(t *testing.T) []domain.Event {
 	return save(t, p.dogs.Application, dog)
 }
 
-// newBitten has parked the events of a dog that bites, which it could process now.
+// newBitten has parked the events of a dog that bites, which it could process
+// now.
 func newBitten(t *testing.T, db *gorm.DB) parkerFixture {
 	t.Helper()
 	p := newParker(t, db, countOrFail)
@@ -205,7 +207,8 @@ func TestParkedOfAPausedFollower(t *testing.T) {
 	})
 }
 
-// A follower that is no Parker any more still processes nothing in front of what is parked.
+// A follower that is no Parker any more still processes nothing in front of
+// what is parked.
 func TestParkedByAnEarlierProgram(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -230,7 +233,8 @@ func TestParkedByAnEarlierProgram(t *testing.T) {
 	})
 }
 
-// What is wrong with the database, or with the follower, says nothing about an event.
+// What is wrong with the database, or with the follower, says nothing about an
+// event.
 func TestTroubleIsNotParked(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -313,8 +317,8 @@ func TestRetryParkedTwice(t *testing.T) {
 	})
 }
 
-// A call of the policy that was canceled or took too long is about the event. The
-// end of the follower's own context is not.
+// A call of the policy that was canceled or took too long is about the event.
+// The end of the follower's own context is not.
 func TestContextErrorsOfAPolicy(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -342,8 +346,8 @@ func TestContextErrorsOfAPolicy(t *testing.T) {
 	})
 }
 
-// A trigger that keeps the row of a parked event does not keep RetryParked going
-// round.
+// A trigger that keeps the row of a parked event does not keep RetryParked
+// going round.
 func TestRetryParkedThatStays(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {

@@ -63,8 +63,8 @@ type collector struct{ changes []domain.Changes }
 
 func (c *collector) Collect(changes ...domain.Changes) { c.changes = append(c.changes, changes...) }
 
-// follower is a follower with a policy that a test gives it, which may be replaced
-// while it runs.
+// follower is a follower with a policy that a test gives it, which may be
+// replaced while it runs.
 type follower struct {
 	*system.Follower
 
@@ -74,7 +74,8 @@ type follower struct {
 
 type policyFunc = func(context.Context, domain.Event, *collector) error
 
-// newFollower makes a follower. If no option is a handler, it handles every event.
+// newFollower makes a follower. If no option is a handler, it handles every
+// event.
 func newFollower(app *application.Application, policy policyFunc, options ...system.FollowerOption) (*follower, error) {
 	f := &follower{policy: policy}
 	return f, f.init(app, append(options, system.OnEvery(f.handle))...)
@@ -119,8 +120,8 @@ func followingWith(name string, policy policyFunc, with []system.FollowerOption,
 	}, options...)
 }
 
-// filtering is the node of a follower that handles the events of some topics of the
-// school, or all.
+// filtering is the node of a follower that handles the events of some topics of
+// the school, or all.
 func filtering(name string, policy policyFunc, topics ...string) *node {
 	if len(topics) == 0 {
 		return following(name, policy)

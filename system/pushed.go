@@ -12,11 +12,13 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// pushedEvents is how many events are kept. A follower that is further behind has them decoded.
+// pushedEvents is how many events are kept. A follower that is further behind
+// has them decoded.
 const pushedEvents = 1024
 
-// pushed are the events that were saved last in this process, by their position in the log. Followers need not decode
-// them. Events whose data are not plain are left out: a follower would share memory with the aggregate that they come
+// pushed are the events that were saved last in this process, by their position
+// in the log. Followers need not decode them. Events whose data are not plain
+// are left out: a follower would share memory with the aggregate that they come
 // from, or be given what is not stored.
 type pushed struct {
 	mu    sync.RWMutex // protects what follows
@@ -50,8 +52,9 @@ func (p *pushed) add(recordings []persistence.Recording) {
 	}
 }
 
-// event finds the event of a notification. A log that was restored may have another one at the same position, in which
-// the state differs: every state has a random id or nonce in it.
+// event finds the event of a notification. A log that was restored may have
+// another one at the same position, in which the state differs: every state has
+// a random id or nonce in it.
 func (p *pushed) event(n persistence.Notification) (domain.Event, bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -64,7 +67,8 @@ func (p *pushed) event(n persistence.Notification) (domain.Event, bool) {
 	return event, true
 }
 
-// isText is true of values whose strings are all valid; a store has other ones mended.
+// isText is true of values whose strings are all valid; a store has other ones
+// mended.
 func isText(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.String:
@@ -85,7 +89,8 @@ func isText(v reflect.Value) bool {
 	return true
 }
 
-// isPlain is true of types whose values are copied with everything in them, and come out of a store as they went in.
+// isPlain is true of types whose values are copied with everything in them, and
+// come out of a store as they went in.
 func (p *pushed) isPlain(t reflect.Type) bool {
 	known, ok := p.plain[t]
 	if !ok {

@@ -13,11 +13,13 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// statusTimeout is how long the writing of a status may take. It is only news, and must not keep a follower from its work.
+// statusTimeout is how long the writing of a status may take. It is only news,
+// and must not keep a follower from its work.
 const statusTimeout = 5 * time.Second
 
-// reporter keeps the status of a following in the follower's store, for other processes to see: whenever it changes, and
-// otherwise once in persistence.HeartbeatInterval.
+// reporter keeps the status of a following in the follower's store, for other
+// processes to see: whenever it changes, and otherwise once in
+// persistence.HeartbeatInterval.
 type reporter struct {
 	recorder persistence.StatusRecorder // nil where the store keeps none
 	process  string
@@ -33,7 +35,8 @@ func newReporter(f *following) *reporter {
 	return &reporter{recorder: recorder, process: f.identity}
 }
 
-// newIdentity names a runner: the host and the number of the process, which containers often share, and a random part.
+// newIdentity names a runner: the host and the number of the process, which
+// containers often share, and a random part.
 func newIdentity() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -42,8 +45,9 @@ func newIdentity() string {
 	return fmt.Sprintf("%s:%d:%08x", host, os.Getpid(), rand.Uint32())
 }
 
-// report writes the status where it is news, and tries again after a while where that fails: the follower itself goes on,
-// and must not be kept from its work. So it does nothing where another goroutine is at it.
+// report writes the status where it is news, and tries again after a while
+// where that fails: the follower itself goes on, and must not be kept from its
+// work. So it does nothing where another goroutine is at it.
 func (r *reporter) report(ctx context.Context, f *following) {
 	if r.mu.TryLock() {
 		defer r.mu.Unlock()
@@ -96,8 +100,8 @@ func (r *reporter) withoutTimes() persistence.FollowerStatus {
 	return last
 }
 
-// newsworthy is how long an event is being processed before that is kept: most are over at once, and what is kept would
-// change with each of them.
+// newsworthy is how long an event is being processed before that is kept: most
+// are over at once, and what is kept would change with each of them.
 const newsworthy = time.Second
 
 // statusToKeep is the status as it is kept, without the time of its writing.
@@ -117,8 +121,8 @@ func (f *following) statusToKeep(process string) persistence.FollowerStatus {
 	return kept
 }
 
-// textOf is what an error says. A panic in its Error, such as that of a nil pointer, must not end the process, and package
-// fmt says it instead.
+// textOf is what an error says. A panic in its Error, such as that of a nil
+// pointer, must not end the process, and package fmt says it instead.
 func textOf(err error) string { return fmt.Sprint(err) }
 
 // longestText is how much of an error's text is kept.
@@ -133,9 +137,10 @@ func keepable(text string) string {
 	return text
 }
 
-// recall takes up, once, what the store knows from other processes: a position that was ahead of the log, which may have
-// grown beyond it since and would be followed as if nothing had happened; and events that are put aside, although the
-// follower may not be a Parker any more.
+// recall takes up, once, what the store knows from other processes: a position
+// that was ahead of the log, which may have grown beyond it since and would be
+// followed as if nothing had happened; and events that are put aside, although
+// the follower may not be a Parker any more.
 func (f *following) recall(ctx context.Context) error {
 	if f.recalled {
 		return nil
@@ -147,9 +152,9 @@ func (f *following) recall(ctx context.Context) error {
 	return nil
 }
 
-// checkFormerNames refuses to begin at the start of a log if the position is stored
-// under a former name of the follower or of the leader: everything would be
-// processed again.
+// checkFormerNames refuses to begin at the start of a log if the position is
+// stored under a former name of the follower or of the leader: everything would
+// be processed again.
 func (f *following) checkFormerNames(ctx context.Context) error {
 	if err := f.app.CheckFormerNames(ctx); err != nil {
 		return err
@@ -215,7 +220,8 @@ func (f *following) recallParked(ctx context.Context) error {
 	return err
 }
 
-// keepAhead has other processes know of a position that is ahead of the log, and that it is not any more.
+// keepAhead has other processes know of a position that is ahead of the log,
+// and that it is not any more.
 func (f *following) keepAhead(ctx context.Context) error {
 	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
 	var position int64

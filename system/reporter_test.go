@@ -146,7 +146,8 @@ func TestAheadIsRemembered(t *testing.T) {
 	})
 }
 
-// A command finds out, too, and remembers it, until the position is another one.
+// A command finds out, too, and remembers it, until the position is another
+// one.
 func TestAheadIsRememberedByCommands(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -169,7 +170,8 @@ func TestAheadIsRememberedByCommands(t *testing.T) {
 		_, err = catchUp()
 		wantError[*system.AheadError](t, err)
 
-		// The follower is reset, and comes to the same position again, which is no reason to stop.
+		// The follower is reset, and comes to the same position again, which is
+		// no reason to stop.
 		do(t, db.Where("true").Delete(&gormstore.NotificationTracking{}).Error)
 		f, err := application.New("F", application.WithStore(store))
 		do(t, err, bridge.Of(f).Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: last - 3}))
@@ -225,7 +227,8 @@ type speechless struct{ text string }
 
 func (s *speechless) Error() string { return s.text }
 
-// A runner is to be seen before its first event is processed, and an error that panics when it is asked ends nothing.
+// A runner is to be seen before its first event is processed, and an error that
+// panics when it is asked ends nothing.
 func TestStatusBeforeTheFirstEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -250,7 +253,8 @@ func TestStatusBeforeTheFirstEvent(t *testing.T) {
 	})
 }
 
-// A follower is known to be alive although its policy takes long, and what it is at is known as well.
+// A follower is known to be alive although its policy takes long, and what it
+// is at is known as well.
 func TestSlowPolicy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 // sleeplessCats is the definition of a program that has no code for catSlept.
 var sleeplessCats = domain.Define("Cat", domain.On("Born", catBorn{}), domain.Retired[cat]("Slept"))
 
-// A follower of a program that has retired an event gets it as a RetiredEvent. One
-// that filters topics passes over it, or gets it if it names the topic.
+// A follower of a program that has retired an event gets it as a RetiredEvent.
+// One that filters topics passes over it, or gets it if it names the topic.
 func TestFollowersAndRetiredEvents(t *testing.T) {
 	for name, test := range map[string]struct {
 		handlers []handlerOf

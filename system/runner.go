@@ -11,13 +11,13 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// standByAfter is how long a follower of a Runner waits for its position before it
-// stands by, in times of a batch: another process that holds the position for longer
-// is at an event that takes long.
+// standByAfter is how long a follower of a Runner waits for its position before
+// it stands by, in times of a batch: another process that holds the position
+// for longer is at an event that takes long.
 const standByAfter = 10
 
-// Runner runs the followers of a system, each in a goroutine of its own. It is used once: started, and stopped. It is safe
-// for concurrent use.
+// Runner runs the followers of a system, each in a goroutine of its own. It is
+// used once: started, and stopped. It is safe for concurrent use.
 type Runner struct {
 	*core
 	stopping chan struct{} // closed by the first Stop
@@ -29,10 +29,10 @@ type Runner struct {
 	cancel  context.CancelFunc // nil before the start
 }
 
-// NewRunner makes a runner. Followers run from Run or Start on. A runner that is
-// started and does not end with Run must be stopped. The applications are those of
-// the caller, who closes them after the runner has stopped. It returns an *Error for
-// a nil system or a config that makes no sense.
+// NewRunner makes a runner. Followers run from Run or Start on. A runner that
+// is started and does not end with Run must be stopped. The applications are
+// those of the caller, who closes them after the runner has stopped. It returns
+// an *Error for a nil system or a config that makes no sense.
 func NewRunner(s *System, config Config) (*Runner, error) {
 	c, err := newCore(s, config)
 	if err != nil {
@@ -41,8 +41,8 @@ func NewRunner(s *System, config Config) (*Runner, error) {
 	return &Runner{core: c, stopping: make(chan struct{}), done: make(chan struct{})}, nil
 }
 
-// Run runs the followers until ctx ends or Stop is called. It returns nil for such
-// an end, and otherwise why it could not run.
+// Run runs the followers until ctx ends or Stop is called. It returns nil for
+// such an end, and otherwise why it could not run.
 func (r *Runner) Run(ctx context.Context) error {
 	if err := r.Start(ctx); err != nil {
 		return err
@@ -51,8 +51,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	return nil
 }
 
-// Start runs the followers in the background until ctx ends, which cancels them, or Stop is called. A second start is
-// ErrAlreadyStarted, and one after Stop ErrStopped.
+// Start runs the followers in the background until ctx ends, which cancels
+// them, or Stop is called. A second start is ErrAlreadyStarted, and one after
+// Stop ErrStopped.
 func (r *Runner) Start(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -69,7 +70,8 @@ func (r *Runner) Start(ctx context.Context) error {
 	return nil
 }
 
-// supervise owns the goroutines of all workers. It waits for an end also where there are none.
+// supervise owns the goroutines of all workers. It waits for an end also where
+// there are none.
 func (r *Runner) supervise(ctx context.Context, workers []*worker) {
 	defer close(r.done)
 	defer r.cancel()
@@ -107,8 +109,9 @@ func (r *Runner) listeners() (all []persistence.Listener) {
 	return all
 }
 
-// hear wakes the followers of an application that a listener hears of. Followers poll as well, so that a listener which
-// fails makes them slower and nothing else.
+// hear wakes the followers of an application that a listener hears of.
+// Followers poll as well, so that a listener which fails makes them slower and
+// nothing else.
 func (r *Runner) hear(ctx context.Context, l persistence.Listener, workers []*worker) {
 	err := l.Listen(ctx, func(application string) {
 		for _, w := range workers {
@@ -122,9 +125,11 @@ func (r *Runner) hear(ctx context.Context, l persistence.Listener, workers []*wo
 	}
 }
 
-// Stop has every follower finish the batch it is at, and returns when all have ended. When ctx ends first, the ctx of
-// their policies is cancelled, and Stop still waits for them before it returns ctx's error. Stopping again does nothing,
-// and a runner that was stopped cannot be started. A handler must not call it.
+// Stop has every follower finish the batch it is at, and returns when all have
+// ended. When ctx ends first, the ctx of their policies is cancelled, and Stop
+// still waits for them before it returns ctx's error. Stopping again does
+// nothing, and a runner that was stopped cannot be started. A handler must not
+// call it.
 func (r *Runner) Stop(ctx context.Context) error {
 	if cancel := r.stop(); cancel != nil {
 		select {
@@ -138,7 +143,8 @@ func (r *Runner) Stop(ctx context.Context) error {
 	return nil
 }
 
-// stop announces the end. It returns how to cancel those who are to be waited for, or nil where there are none.
+// stop announces the end. It returns how to cancel those who are to be waited
+// for, or nil where there are none.
 func (r *Runner) stop() context.CancelFunc {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -208,8 +214,9 @@ func (w *worker) awake() {
 	}
 }
 
-// keepRunning runs in a goroutine that a policy may end, with runtime.Goexit, as a helper of tests does. That is an error
-// of the policy, and the follower goes on in another one.
+// keepRunning runs in a goroutine that a policy may end, with runtime.Goexit,
+// as a helper of tests does. That is an error of the policy, and the follower
+// goes on in another one.
 func (w *worker) keepRunning(ctx context.Context, stopping <-chan struct{}) {
 	defer w.ended(ctx)
 	for {
@@ -229,8 +236,9 @@ func (w *worker) keepRunning(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// beat writes heartbeats also while a policy takes long. Where the batch has the only connection, or SQLite's write lock, it
-// cannot; but then nobody else can do anything with the follower either.
+// beat writes heartbeats also while a policy takes long. Where the batch has
+// the only connection, or SQLite's write lock, it cannot; but then nobody else
+// can do anything with the follower either.
 func (w *worker) beat(ctx context.Context) {
 	ticker := time.NewTicker(persistence.HeartbeatInterval)
 	defer ticker.Stop()
@@ -248,10 +256,12 @@ func (w *worker) beat(ctx context.Context) {
 	}
 }
 
-// run pulls until ctx ends or stopping is closed: everything there is at first, and then whenever it is woken, when the
-// poll interval is over, or when a failure is to be tried again.
+// run pulls until ctx ends or stopping is closed: everything there is at first,
+// and then whenever it is woken, when the poll interval is over, or when a
+// failure is to be tried again.
 //
-// It reports before the first pull, which may be long: whoever resets the follower has to know that it is at work.
+// It reports before the first pull, which may be long: whoever resets the
+// follower has to know that it is at work.
 func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 	for _, edge := range w.edges {
 		if ctx.Err() == nil && !isClosed(stopping) {
@@ -275,7 +285,8 @@ func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// ended reports with a ctx that is not cancelled, or nobody would learn of the end.
+// ended reports with a ctx that is not cancelled, or nobody would learn of the
+// end.
 func (w *worker) ended(ctx context.Context) {
 	for _, remove := range w.bells {
 		remove()
@@ -304,7 +315,8 @@ func (w *worker) giveWay(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// sleep waits for something to do. It is true where that is only to have a look.
+// sleep waits for something to do. It is true where that is only to have a
+// look.
 func (w *worker) sleep(ctx context.Context, stopping <-chan struct{}) (poll bool) {
 	wait := w.edges[0].config.PollInterval
 	wait += rand.N(wait/4 + 1)
@@ -328,7 +340,8 @@ func (w *worker) sleep(ctx context.Context, stopping <-chan struct{}) (poll bool
 	return false
 }
 
-// pull pulls a batch and takes down how it went. It is true where there may be more.
+// pull pulls a batch and takes down how it went. It is true where there may be
+// more.
 func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	if edge.takeHurry() {
 		edge.failures, edge.next = 0, time.Time{}
@@ -376,8 +389,9 @@ func (w *worker) failed(ctx context.Context, edge *attempt, err error) {
 		"leader", edge.leader.Name(), "failures", edge.failures, "next", edge.next, "error", err)
 }
 
-// retryAfter is how long to wait after a failure. Whoever lost a race for a lock may try again soon, so as to take over
-// when the winner ends; whoever is ahead of the log waits for a person.
+// retryAfter is how long to wait after a failure. Whoever lost a race for a
+// lock may try again soon, so as to take over when the winner ends; whoever is
+// ahead of the log waits for a person.
 func (a *attempt) retryAfter(err error) time.Duration {
 	if _, ahead := errors.AsType[*AheadError](err); ahead {
 		return shortened(a.config.LongestRetry)

@@ -36,7 +36,7 @@ func newRunner(t testing.TB, store persistence.Factory, pipes ...chain) *system.
 	return closing(t, r, err)
 }
 
-// ended tells whether all followers of a runner have ended.
+// ended reports whether all followers of a runner have ended.
 func ended(r *system.Runner) bool {
 	select {
 	case <-r.Done():
@@ -201,8 +201,8 @@ func TestSingleThreadedOrder(t *testing.T) {
 	}
 }
 
-// A save is processed when it returns, also where its ctx has ended by then; but the end of Sync's ctx ends Sync, and is
-// no failure of the follower.
+// A save is processed when it returns, also where its ctx has ended by then;
+// but the end of Sync's ctx ends Sync, and is no failure of the follower.
 func TestSingleThreadedContext(t *testing.T) {
 	t.Parallel()
 	r, err := newSingle(newSystem(t, counting()))
@@ -230,7 +230,8 @@ func TestSingleThreadedContext(t *testing.T) {
 	}
 }
 
-// A policy that calls Sync gets another round, and one that ends its goroutine leaves a runner that works.
+// A policy that calls Sync gets another round, and one that ends its goroutine
+// leaves a runner that works.
 func TestSingleThreadedReentry(t *testing.T) {
 	t.Parallel()
 	var r *system.SingleThreadedRunner
@@ -260,7 +261,8 @@ func TestSingleThreadedReentry(t *testing.T) {
 	j.want(t, dogs.Application)
 }
 
-// Many save at the same time: when all saves have returned, everything is processed.
+// Many save at the same time: when all saves have returned, everything is
+// processed.
 func TestSingleThreadedConcurrentSaves(t *testing.T) {
 	t.Parallel()
 	var j journal
@@ -281,7 +283,8 @@ func TestSingleThreadedConcurrentSaves(t *testing.T) {
 	j.want(t, dogs.Application)
 }
 
-// A follower that fails is tried again after growing times, up to a minute; and after it has recovered, soon again.
+// A follower that fails is tried again after growing times, up to a minute; and
+// after it has recovered, soon again.
 func TestRetrySchedule(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -372,7 +375,8 @@ func TestEndWhileRetrying(t *testing.T) {
 	}
 }
 
-// Stop lets the batch finish; when its ctx ends first, policies are cancelled, which is no failure.
+// Stop lets the batch finish; when its ctx ends first, policies are cancelled,
+// which is no failure.
 func TestStopDrains(t *testing.T) {
 	t.Parallel()
 	for _, patient := range []bool{true, false} {
@@ -407,7 +411,8 @@ func TestStopDrains(t *testing.T) {
 	}
 }
 
-// A save in this process wakes followers at once; what others record is found by polling, which costs little.
+// A save in this process wakes followers at once; what others record is found
+// by polling, which costs little.
 func TestWakingAndPolling(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -448,7 +453,8 @@ func TestWakingAndPolling(t *testing.T) {
 	})
 }
 
-// observed is a store that counts the queries of followers, and whose positions can be made to look reset.
+// observed is a store that counts the queries of followers, and whose positions
+// can be made to look reset.
 type observed struct {
 	*memory.Store
 	queries atomic.Int64
@@ -490,7 +496,8 @@ func (r *observedRecorder) SelectNotifications(ctx context.Context, want persist
 	return r.memoryRecorder.SelectNotifications(ctx, want)
 }
 
-// A follower that is ahead of its log is looked at slowly, stays stopped, and is not said to be about to try again.
+// A follower that is ahead of its log is looked at slowly, stays stopped, and
+// is not said to be about to try again.
 func TestAheadIsNotHurried(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -515,7 +522,8 @@ func TestAheadIsNotHurried(t *testing.T) {
 	})
 }
 
-// Starting and stopping leaves no goroutine, nor anything with an application that outlives the runner.
+// Starting and stopping leaves no goroutine, nor anything with an application
+// that outlives the runner.
 func TestStartAndStopOften(t *testing.T) {
 	leak := goleak.IgnoreCurrent()
 	dogs, err := school.New()
@@ -540,7 +548,8 @@ func TestStartAndStopOften(t *testing.T) {
 	goleak.VerifyNone(t, leak)
 }
 
-// An error that passes, as one of the database, is not held against the events; and its end ends it.
+// An error that passes, as one of the database, is not held against the events;
+// and its end ends it.
 func TestTroubleWithTheLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -638,8 +647,8 @@ func again(t testing.TB, db *gorm.DB) *gorm.DB {
 	return nil
 }
 
-// Two processes with the same followers: each event has its effect once. When one of them ends, with an event half done,
-// the other takes over.
+// Two processes with the same followers: each event has its effect once. When
+// one of them ends, with an event half done, the other takes over.
 func TestTwoRunners(t *testing.T) {
 	t.Parallel()
 	for _, backend := range sharedBackends {
@@ -713,8 +722,8 @@ func wantCounted(t *testing.T, r runner, db *gorm.DB, trick string, want int) {
 	}
 }
 
-// A process that was overtaken stores nothing of what it would have made, and that
-// is no failure.
+// A process that was overtaken stores nothing of what it would have made, and
+// that is no failure.
 func TestOvertaken(t *testing.T) {
 	t.Parallel()
 	store := memory.New()
@@ -811,7 +820,8 @@ type courteous struct{ *memory.Store }
 
 func (courteous) Courtesy() time.Duration { return 25 * time.Millisecond }
 
-// After a batch that took long a follower lets others write, where they would not find the moment otherwise.
+// After a batch that took long a follower lets others write, where they would
+// not find the moment otherwise.
 func TestCourtesy(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

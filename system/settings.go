@@ -13,10 +13,12 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// ErrPaused says that a follower is paused and processes nothing until it is resumed.
+// ErrPaused says that a follower is paused and processes nothing until it is
+// resumed.
 var ErrPaused = fmt.Errorf("%w: the follower is paused; resume it with the command followers resume", domain.ErrEventSourcing)
 
-// allTopics is the topic under which a follower without a filter processes those that are not named.
+// allTopics is the topic under which a follower without a filter processes
+// those that are not named.
 const allTopics = "*"
 
 func (f *following) settingsRecorder() persistence.SettingsRecorder {
@@ -24,7 +26,8 @@ func (f *following) settingsRecorder() persistence.SettingsRecorder {
 	return recorder
 }
 
-// readPosition reads the position. The settings, which come with it, are followed before anything is processed.
+// readPosition reads the position. The settings, which come with it, are
+// followed before anything is processed.
 func (f *following) readPosition(ctx context.Context) (int64, error) {
 	if f.settingsRecorder() == nil {
 		return f.app.Recorder().MaxTrackingID(ctx, f.leader.Name())
@@ -80,8 +83,9 @@ func (f *following) warnOf(ctx context.Context, note string) {
 	f.warned = note
 }
 
-// settle records where the follower begins, and which topics it processes from now on. It returns errOvertaken if
-// another process has changed the position or the settings since they were read.
+// settle records where the follower begins, and which topics it processes from
+// now on. It returns errOvertaken if another process has changed the position
+// or the settings since they were read.
 func (f *following) settle(ctx context.Context, position int64, read persistence.FollowerSettings) error {
 	next := read
 	changes, err := f.settleTopics(ctx, position, &next)
@@ -147,8 +151,9 @@ func (f *following) beginning(ctx context.Context, position int64) (int64, error
 		f.follower.start, f.leader.Name(), head)}
 }
 
-// settleTopics sets since which position each topic is processed, and says what has changed, or "". A topic that is not
-// wanted any more keeps the position where that began, as a negative number.
+// settleTopics sets since which position each topic is processed, and says what
+// has changed, or "". A topic that is not wanted any more keeps the position
+// where that began, as a negative number.
 func (f *following) settleTopics(ctx context.Context, position int64, settings *persistence.FollowerSettings) (string, error) {
 	recorded, err := topicsSince(settings)
 	if err != nil {
@@ -192,7 +197,8 @@ func (f *following) settleTopics(ctx context.Context, position int64, settings *
 	return strings.Join(changes, " "), err
 }
 
-// wanted are the names of each wanted topic, today's first. They are those of all topics if there is no filter.
+// wanted are the names of each wanted topic, today's first. They are those of
+// all topics if there is no filter.
 func (f *following) wanted() (groups [][]string) {
 	if len(f.topics) == 0 {
 		return [][]string{{allTopics}}
@@ -211,7 +217,8 @@ func topicsSince(settings *persistence.FollowerSettings) (since map[string]int64
 	return since, nil
 }
 
-// earliest is since when a topic with these names is processed. A topic that is known under a former name is the same one.
+// earliest is since when a topic with these names is processed. A topic that is
+// known under a former name is the same one.
 func earliest(recorded map[string]int64, names []string) (since int64, known bool) {
 	for _, name := range names {
 		if from, ok := recorded[name]; ok && from >= 0 && (!known || from < since) {
@@ -224,7 +231,8 @@ func earliest(recorded map[string]int64, names []string) (since int64, known boo
 	return since, known
 }
 
-// missed is the position, if the log has events of a topic up to there, and 0 if the follower has missed none.
+// missed is the position, if the log has events of a topic up to there, and 0
+// if the follower has missed none.
 func (f *following) missed(ctx context.Context, names []string, position int64) (int64, error) {
 	if position == 0 || names[0] == allTopics {
 		return position, nil

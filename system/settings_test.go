@@ -30,7 +30,8 @@ func eachStore(t *testing.T, test func(t *testing.T, store persistence.Factory))
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) { test(t, gormstore.New(db)) })
 }
 
-// program is one run of a program with a follower: what it saw, logged, and says of itself.
+// program is one run of a program with a follower: what it saw, logged, and
+// says of itself.
 type program struct {
 	seen   []string
 	logged bytes.Buffer
@@ -75,7 +76,8 @@ func (p *program) wantNote(t *testing.T, what string, topics ...string) {
 // The topics of the school's events.
 const registered, trickAdded = "Dog.Registered", "Dog.TrickAdded"
 
-// A filter that grows leaves out what the position has passed, which is said until it is mended.
+// A filter that grows leaves out what the position has passed, which is said
+// until it is mended.
 func TestFilterGrows(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
@@ -103,7 +105,8 @@ func TestFilterGrows(t *testing.T) {
 	})
 }
 
-// Topics that nothing was recorded of leave nothing out, and neither do those of a follower that is at the beginning.
+// Topics that nothing was recorded of leave nothing out, and neither do those
+// of a follower that is at the beginning.
 func TestFilterGrowsWithoutLoss(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
@@ -122,7 +125,8 @@ func TestFilterGrowsWithoutLoss(t *testing.T) {
 	})
 }
 
-// A follower that has run before there were settings is taken to have processed its topics from the beginning.
+// A follower that has run before there were settings is taken to have processed
+// its topics from the beginning.
 func TestPositionWithoutSettings(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -142,7 +146,8 @@ func TestPositionWithoutSettings(t *testing.T) {
 	})
 }
 
-// Two programs under one name with different topics take events from each other, and both are told.
+// Two programs under one name with different topics take events from each
+// other, and both are told.
 func TestTwoProgramsUnderOneName(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
@@ -179,7 +184,8 @@ func (b *syncBuffer) String() string {
 	return b.Buffer.String()
 }
 
-// A running program is told of the other one, too: its batch is not processed with topics that are not recorded.
+// A running program is told of the other one, too: its batch is not processed
+// with topics that are not recorded.
 func TestTwoProgramsAtOnce(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -201,7 +207,8 @@ func TestTwoProgramsAtOnce(t *testing.T) {
 	})
 }
 
-// A follower that begins at the head does so once: not when it is started again, and not when it is reset.
+// A follower that begins at the head does so once: not when it is started
+// again, and not when it is reset.
 func TestStartAtHead(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
@@ -246,7 +253,8 @@ func TestStartAtHead(t *testing.T) {
 	})
 }
 
-// Without a place for settings a follower that begins at the head does not begin at all.
+// Without a place for settings a follower that begins at the head does not
+// begin at all.
 func TestStartAtHeadNeedsSettings(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -260,7 +268,8 @@ func TestStartAtHeadNeedsSettings(t *testing.T) {
 	})
 }
 
-// What is paused is not processed, whoever asks for it, and what is parked is not retried.
+// What is paused is not processed, whoever asks for it, and what is parked is
+// not retried.
 func TestPausedFollower(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
@@ -317,7 +326,8 @@ func (l *pausingLeader) Topics(payload reflect.Type) []string {
 	return l.app.Mapper().TopicsOfPayload(payload)
 }
 
-// A batch whose events were read before the follower was paused is not processed after it.
+// A batch whose events were read before the follower was paused is not
+// processed after it.
 func TestPausedBetweenReadAndLock(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -341,7 +351,8 @@ func TestPausedBetweenReadAndLock(t *testing.T) {
 	})
 }
 
-// A topic that was renamed is the same topic, and so it is for the program before it.
+// A topic that was renamed is the same topic, and so it is for the program
+// before it.
 func TestRenamedTopicIsNoChange(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
@@ -377,8 +388,8 @@ type named struct{}
 
 func (named) Apply(*Pup) {}
 
-// A follower that was renamed, or whose leader was, does not process the log again
-// before the rows are renamed.
+// A follower that was renamed, or whose leader was, does not process the log
+// again before the rows are renamed.
 func TestFormerNameOfPosition(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string]struct{ leader, follower string }{"the follower": {schoolName, "G"}, "the leader": {"Academy", "F"}} {

@@ -7,12 +7,14 @@ import (
 	"time"
 )
 
-// SingleThreadedRunner runs the followers of a system one after the other, in the goroutine of whoever saves: when the
-// save returns, what it has recorded is processed by all followers, in the order of their definition, and so is what they
-// have made of it in turn. It is for tests and commands.
+// SingleThreadedRunner runs the followers of a system one after the other, in
+// the goroutine of whoever saves: when the save returns, what it has recorded
+// is processed by all followers, in the order of their definition, and so is
+// what they have made of it in turn. It is for tests and commands.
 //
-// It is safe for concurrent use: while one goroutine is processing, it also processes what others save, whose saves do
-// not wait. When all saves have returned, everything is processed.
+// It is safe for concurrent use: while one goroutine is processing, it also
+// processes what others save, whose saves do not wait. When all saves have
+// returned, everything is processed.
 type SingleThreadedRunner struct {
 	*core
 
@@ -34,9 +36,10 @@ func NewSingleThreadedRunner(s *System) (*SingleThreadedRunner, error) {
 	return &SingleThreadedRunner{core: c}, nil
 }
 
-// Start has saves processed from now on, and processes what was recorded before, as Sync does. The end of ctx ends only
-// the latter. What follows a save has the values of this ctx, not of the save's, whose cause is another. A second start is
-// ErrAlreadyStarted, and one after Stop ErrStopped.
+// Start has saves processed from now on, and processes what was recorded
+// before, as Sync does. The end of ctx ends only the latter. What follows a
+// save has the values of this ctx, not of the save's, whose cause is another. A
+// second start is ErrAlreadyStarted, and one after Stop ErrStopped.
 func (r *SingleThreadedRunner) Start(ctx context.Context) error {
 	if err := r.listen(context.WithoutCancel(ctx)); err != nil {
 		return err
@@ -44,8 +47,8 @@ func (r *SingleThreadedRunner) Start(ctx context.Context) error {
 	return r.Sync(ctx)
 }
 
-// listen has every save of a leader processed. What becomes of it is in the statuses, and in Err: a save that has
-// succeeded cannot fail any more.
+// listen has every save of a leader processed. What becomes of it is in the
+// statuses, and in Err: a save that has succeeded cannot fail any more.
 func (r *SingleThreadedRunner) listen(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,9 +70,11 @@ func (r *SingleThreadedRunner) listen(ctx context.Context) error {
 	return nil
 }
 
-// Sync processes everything that there is to process. It returns the errors of all followers that failed, each of which
-// stopped at the event at fault; the others have processed what they could. Called while another call is at work, from a
-// policy or from another goroutine, it returns nil at once and has that call go round once more.
+// Sync processes everything that there is to process. It returns the errors of
+// all followers that failed, each of which stopped at the event at fault; the
+// others have processed what they could. Called while another call is at work,
+// from a policy or from another goroutine, it returns nil at once and has that
+// call go round once more.
 func (r *SingleThreadedRunner) Sync(ctx context.Context) error {
 	if mine, err := r.begin(); !mine {
 		return err
@@ -95,7 +100,7 @@ func (r *SingleThreadedRunner) Sync(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// begin tells whether the caller is the one to pull.
+// begin reports whether the caller is the one to pull.
 func (r *SingleThreadedRunner) begin() (mine bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -117,7 +122,8 @@ func (r *SingleThreadedRunner) end() {
 	r.pulling = false
 }
 
-// goOn tells whether to go round again, and ends the pulling where not, so that no wake-up is lost in between.
+// goOn reports whether to go round again, and ends the pulling where not, so
+// that no wake-up is lost in between.
 func (r *SingleThreadedRunner) goOn() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,7 +132,8 @@ func (r *SingleThreadedRunner) goOn() bool {
 	return again
 }
 
-// pullAll pulls until there is no more. What is made of the events rings the bell for another round.
+// pullAll pulls until there is no more. What is made of the events rings the
+// bell for another round.
 func (r *SingleThreadedRunner) pullAll(ctx context.Context, edge *following) error {
 	for {
 		did, err := edge.pull(ctx)
@@ -148,8 +155,9 @@ func (r *SingleThreadedRunner) isStopped() bool {
 	return r.stopped
 }
 
-// Stop ends the runner: saves are no longer processed. What another goroutine is processing ends after its batch, for
-// which Stop does not wait. Stopping again does nothing.
+// Stop ends the runner: saves are no longer processed. What another goroutine
+// is processing ends after its batch, for which Stop does not wait. Stopping
+// again does nothing.
 func (r *SingleThreadedRunner) Stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -21,12 +21,14 @@ const (
 	// one with other settings (Err says which). It will try again; a process of
 	// the newer program goes on at once.
 	Outdated State = "outdated"
-	// StandingBy is a follower whose position another process holds, which is at
-	// work on events that take long. It goes on when that process ends.
+	// StandingBy is a follower whose position another process holds, which is
+	// at work on events that take long. It goes on when that process ends.
 	StandingBy State = "standing by"
-	// Paused is a follower that processes nothing until it is resumed, in whatever process it was paused.
+	// Paused is a follower that processes nothing until it is resumed, in
+	// whatever process it was paused.
 	Paused State = "paused"
-	// Stopped is a follower that only a person can help (Err says why), or whose runner was not started or has ended.
+	// Stopped is a follower that only a person can help (Err says why), or
+	// whose runner was not started or has ended.
 	Stopped State = "stopped"
 )
 
@@ -35,40 +37,50 @@ type Status struct {
 	Follower string
 	Leader   string
 	State    State
-	// Err is what the follower failed with last. It is nil when it has recovered.
+	// Err is what the follower failed with last. It is nil when it has
+	// recovered.
 	Err error
-	// NotificationID is the event that it failed at; of a follower that runs, the event that it is processing; or 0.
+	// NotificationID is the event that it failed at; of a follower that runs,
+	// the event that it is processing; or 0.
 	NotificationID int64
-	// Since is when it began to fail there, or to process that event, and NextRetry when a Runner will try again.
+	// Since is when it began to fail there, or to process that event, and
+	// NextRetry when a Runner will try again.
 	Since     time.Time
 	NextRetry time.Time
-	// Position is up to where events are processed, and Head the end of the leader's log. Both are read when the status
-	// is asked for.
+	// Position is up to where events are processed, and Head the end of the
+	// leader's log. Both are read when the status is asked for.
 	Position int64
 	Head     int64
-	// Oldest is when the first event behind the position was made, and zero where there is none. It is read when the status
-	// is asked for.
+	// Oldest is when the first event behind the position was made, and zero
+	// where there is none. It is read when the status is asked for.
 	Oldest time.Time
 	// Parked is how many events the follower has put aside (see Parker).
 	Parked int
-	// PausedAt is when the follower was paused, and zero if it is not; PausedBy says who paused it.
+	// PausedAt is when the follower was paused, and zero if it is not; PausedBy
+	// says who paused it.
 	PausedAt time.Time
 	PausedBy string
-	// Note says what a person should know of the topics that the follower processes, or is "": which of them it has not
-	// processed from the beginning, because its filter has grown, or not to the end, and whether two programs seem to run
-	// under its name. A reset ends it, and so does management.AcceptTopics.
+	// Note says what a person should know of the topics that the follower
+	// processes, or is "": which of them it has not processed from the
+	// beginning, because its filter has grown, or not to the end, and whether
+	// two programs seem to run under its name. A reset ends it, and so does
+	// management.AcceptTopics.
 	Note string
-	// Held is a transaction that has been open for more than five seconds and keeps the follower from the newest events of
-	// the leader, or nil. It is read when the status is asked for.
+	// Held is a transaction that has been open for more than five seconds and
+	// keeps the follower from the newest events of the leader, or nil. It is
+	// read when the status is asked for.
 	Held *persistence.LogHold
-	// ReadErr is why Position, Head, Oldest, Parked, PausedAt, Note or Held could not be read, or nil.
+	// ReadErr is why Position, Head, Oldest, Parked, PausedAt, Note or Held
+	// could not be read, or nil.
 	ReadErr error
 }
 
-// Lag is how far the position is behind the head. Ids have gaps, so there are at most so many events to process.
+// Lag is how far the position is behind the head. Ids have gaps, so there are
+// at most so many events to process.
 func (s Status) Lag() int64 { return max(s.Head-s.Position, 0) }
 
-// Delay is for how long the oldest event that is not processed has been waiting, and 0 where there is none.
+// Delay is for how long the oldest event that is not processed has been
+// waiting, and 0 where there is none.
 func (s Status) Delay(now time.Time) time.Duration {
 	if s.Oldest.IsZero() {
 		return 0
@@ -109,8 +121,8 @@ func (f *following) end() {
 // slowPolicy is how long an event may take before a warning says so.
 const slowPolicy = time.Minute
 
-// warnIfSlow warns once of an event that takes long: its policy may hang, and the follower then stands still without an
-// error.
+// warnIfSlow warns once of an event that takes long: its policy may hang, and
+// the follower then stands still without an error.
 func (f *following) warnIfSlow(ctx context.Context) {
 	f.mu.Lock()
 	current := f.current
@@ -123,7 +135,8 @@ func (f *following) warnIfSlow(ctx context.Context) {
 	}
 }
 
-// statusNow returns the status together with what is read of the position, the log and the parked events.
+// statusNow returns the status together with what is read of the position, the
+// log and the parked events.
 func (f *following) statusNow(ctx context.Context) (Status, error) {
 	status := f.now()
 	var mistakes [5]error
@@ -158,7 +171,8 @@ func (f *following) addSettings(ctx context.Context, status *Status) (int64, err
 	return position, err
 }
 
-// oldest is when the first event behind a position was made. An event that cannot be decoded does not tell.
+// oldest is when the first event behind a position was made. An event that
+// cannot be decoded does not tell.
 func (f *following) oldest(ctx context.Context, position int64) (time.Time, error) {
 	next, err := f.leader.Notifications(ctx, f.restrict(persistence.NotificationRange{After: position, Limit: 1}))
 	if err != nil || len(next) == 0 {
@@ -167,7 +181,8 @@ func (f *following) oldest(ctx context.Context, position int64) (time.Time, erro
 	return timestampOf(f.leader, next[0]), nil
 }
 
-// timestampOf is zero where an event cannot be decoded, of which the follower itself will tell.
+// timestampOf is zero where an event cannot be decoded, of which the follower
+// itself will tell.
 func timestampOf(leader Leader, n persistence.Notification) (at time.Time) {
 	defer func() { _ = recover() }()
 	if event, err := leader.Decode(n); err == nil {
@@ -176,7 +191,8 @@ func timestampOf(leader Leader, n persistence.Notification) (at time.Time) {
 	return at
 }
 
-// note takes down how a pull has ended, and when the next one follows where it has failed.
+// note takes down how a pull has ended, and when the next one follows where it
+// has failed.
 func (f *following) note(err error, next time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

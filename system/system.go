@@ -11,14 +11,14 @@ import (
 )
 
 // Member is a part of a system: an application, a Follower, or a Leader from
-// elsewhere. A struct that embeds an *application.Application or a *Follower is one
-// too.
+// elsewhere. A struct that embeds an *application.Application or a *Follower is
+// one too.
 type Member interface {
 	Name() string
 }
 
-// System says which applications there are and which follow which. It is immutable
-// and safe for concurrent use.
+// System says which applications there are and which follow which. It is
+// immutable and safe for concurrent use.
 type System struct {
 	members []*member // in the order of their definition
 	edges   []Edge
@@ -42,12 +42,12 @@ func (e Edge) String() string { return e.Leader + " -> " + e.Follower }
 // Pipeline is a chain of members, each of which follows the one before it.
 type Pipeline []Member
 
-// Pipe makes a pipeline. The application of a pipe of one follows nothing. A member
-// may be in several pipes.
+// Pipe makes a pipeline. The application of a pipe of one follows nothing. A
+// member may be in several pipes.
 //
 // Applications may follow each other, and themselves. That must be said in one
-// pipe, as in Pipe(a, b, a), so that no loop is made by accident; the handlers must
-// see to it that it ends.
+// pipe, as in Pipe(a, b, a), so that no loop is made by accident; the handlers
+// must see to it that it ends.
 func Pipe(members ...Member) Pipeline { return members }
 
 // isLoop reports whether a member is in the pipe more than once.
@@ -60,11 +60,11 @@ func (p Pipeline) isLoop() bool {
 	return false
 }
 
-// New makes a system of pipes. It returns an *Error, or several joined, if a member
-// is nil or has the name of another one, if several pipes make a loop together
-// (ErrLoop), if a member follows others and is not a Follower, if a Follower has no
-// leader (ErrFollowsNobody), or if it handles payloads that none of its leaders
-// defines, or needs what its store cannot do.
+// New makes a system of pipes. It returns an *Error, or several joined, if a
+// member is nil or has the name of another one, if several pipes make a loop
+// together (ErrLoop), if a member follows others and is not a Follower, if a
+// Follower has no leader (ErrFollowsNobody), or if it handles payloads that
+// none of its leaders defines, or needs what its store cannot do.
 func New(pipes ...Pipeline) (*System, error) {
 	s := &System{}
 	for _, pipe := range pipes {
@@ -124,8 +124,8 @@ func (s *System) addMember(value Member) error {
 	return nil
 }
 
-// isNil also recognises a nil pointer in the interface, and a struct whose embedded
-// application is nil, which panics when it is asked for its name.
+// isNil also recognises a nil pointer in the interface, and a struct whose
+// embedded application is nil, which panics when it is asked for its name.
 func isNil(value Member) (is bool) {
 	if value == nil {
 		return true
@@ -164,8 +164,8 @@ func (s *System) checkLoops() error {
 	return nil
 }
 
-// pathTo finds a way from the end of a path to a goal, over edges that are not in
-// loops on purpose.
+// pathTo finds a way from the end of a path to a goal, over edges that are not
+// in loops on purpose.
 func (s *System) pathTo(goal string, path []string) []string {
 	for _, edge := range s.edges {
 		if edge.Leader != path[len(path)-1] || slices.Contains(s.loops, edge) {

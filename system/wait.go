@@ -8,8 +8,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// waitInterval is how often a follower looks at its position while a caller waits
-// for it and another process is the one that moves it.
+// waitInterval is how often a follower looks at its position while a caller
+// waits for it and another process is the one that moves it.
 const waitInterval = 20 * time.Millisecond
 
 // waiter waits for a following to reach a position.
@@ -19,17 +19,18 @@ type waiter struct {
 	err    error
 }
 
-// WaitFor returns when a follower has processed all that its leaders had recorded
-// at the time of the call, so that the caller finds in what the follower makes what
-// it has saved. Call it after the commit: in the transaction of a save the follower
-// sees nothing of the save, and WaitFor returns without it.
+// WaitFor returns when a follower has processed all that its leaders had
+// recorded at the time of the call, so that the caller finds in what the
+// follower makes what it has saved. Call it after the commit: in the
+// transaction of a save the follower sees nothing of the save, and WaitFor
+// returns without it.
 //
 // If the follower has failed, WaitFor returns that error at once, although the
-// follower will try again. An event that is parked counts as processed. If ctx ends
-// first, it returns a *persistence.WaitError; if the runner does not run,
-// ErrNotStarted or ErrStopped; if the follower is paused, ErrPaused; and an *Error
-// if the system has no such follower. It sends no queries of its own: the runner
-// wakes it. To wait for followers that only other processes run, use
+// follower will try again. An event that is parked counts as processed. If ctx
+// ends first, it returns a *persistence.WaitError; if the runner does not run,
+// ErrNotStarted or ErrStopped; if the follower is paused, ErrPaused; and an
+// *Error if the system has no such follower. It sends no queries of its own:
+// the runner wakes it. To wait for followers that only other processes run, use
 // persistence.WaitFor.
 func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 	edges, err := r.edgesOf(follower)
@@ -48,8 +49,8 @@ func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 	return nil
 }
 
-// WaitForPosition is WaitFor for a position in the log of one leader, such as that
-// of application.Saved.
+// WaitForPosition is WaitFor for a position in the log of one leader, such as
+// that of application.Saved.
 func (r *Runner) WaitForPosition(ctx context.Context, follower, leader Member, position int64) error {
 	edge, err := r.edgeOf(follower, leader)
 	if err != nil {
@@ -81,8 +82,8 @@ func (r *SingleThreadedRunner) WaitForPosition(ctx context.Context, follower, le
 	return r.await(ctx, edge, position)
 }
 
-// await processes events until an edge has reached a position. Another goroutine may
-// be at it already, or another process.
+// await processes events until an edge has reached a position. Another
+// goroutine may be at it already, or another process.
 func (r *SingleThreadedRunner) await(ctx context.Context, edge *following, position int64) error {
 	// A failure of this follower is the error of w, and others do not matter.
 	_ = r.Sync(ctx)
@@ -161,8 +162,8 @@ func (f *following) newWaiters() (waiting []*waiter) {
 	return waiting
 }
 
-// aim sets the target of waiters to the head of the log that was read after they
-// came, and ends the waiting of those that have reached it.
+// aim sets the target of waiters to the head of the log that was read after
+// they came, and ends the waiting of those that have reached it.
 func (f *following) aim(waiting []*waiter, head int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -172,8 +173,8 @@ func (f *following) aim(waiting []*waiter, head int64) {
 	f.releaseLocked(nil)
 }
 
-// reached takes note of the position, and ends the waiting of those that wait for it
-// or an earlier one.
+// reached takes note of the position, and ends the waiting of those that wait
+// for it or an earlier one.
 func (f *following) reached(position int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -181,8 +182,8 @@ func (f *following) reached(position int64) {
 	f.releaseLocked(nil)
 }
 
-// releaseLocked ends the waiting of those whose target is reached, and of all if err
-// is not nil. The caller has locked f.mu.
+// releaseLocked ends the waiting of those whose target is reached, and of all
+// if err is not nil. The caller has locked f.mu.
 func (f *following) releaseLocked(err error) {
 	f.waiters = slices.DeleteFunc(f.waiters, func(w *waiter) bool {
 		if err == nil && (w.target < 0 || w.target > f.position) {

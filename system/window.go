@@ -42,8 +42,8 @@ func (w *window) succeeded(took time.Duration) {
 	}
 }
 
-// failed takes note of a read that failed. It returns false if a narrower window
-// does not help.
+// failed takes note of a read that failed. It returns false if a narrower
+// window does not help.
 func (w *window) failed() bool {
 	if w.size() <= narrowWindow {
 		return false

@@ -1,5 +1,5 @@
-// Package domaintest tests aggregates by what matters about them: given these events, when this command is called, then
-// these events follow.
+// Package domaintest tests aggregates by what matters about them: given these
+// events, when this command is called, then these events follow.
 //
 //	domaintest.Given(t, Dogs, Registered{Name: "Fido"}).
 //		When(func(d *Dog) error { d.AddTrick("roll over"); return nil }).
@@ -10,12 +10,13 @@
 //	domaintest.Create(t, Dogs, func() (*Dog, error) { return RegisterDog("Fido"), nil }).
 //		Then(Registered{Name: "Fido"})
 //
-// Beside the events, every scenario checks that the aggregate changes by its events alone: one that is read from the
-// given and the new events must have the state that the command has left. A command that assigns to a field itself, or
-// an Apply that looks at a clock, fails the test.
+// Beside the events, every scenario checks that the aggregate changes by its
+// events alone: one that is read from the given and the new events must have
+// the state that the command has left. A command that assigns to a field
+// itself, or an Apply that looks at a clock, fails the test.
 //
-// Folds are tested in the same way. For times that a test can name, give the definition a clock:
-// Given(t, Dogs.WithClock(clock), ...).
+// Folds are tested in the same way. For times that a test can name, give the
+// definition a clock: Given(t, Dogs.WithClock(clock), ...).
 package domaintest
 
 import (
@@ -41,8 +42,9 @@ type Scenario[T any] struct {
 	aggregate  *T
 }
 
-// Given begins a scenario with an aggregate that has these events, saved: payloads as they would be triggered. A payload
-// that is not in the definition ends the test.
+// Given begins a scenario with an aggregate that has these events, saved:
+// payloads as they would be triggered. A payload that is not in the definition
+// ends the test.
 func Given[T any](tb testing.TB, definition *domain.Definition[T], events ...any) *Scenario[T] {
 	tb.Helper()
 	s := &Scenario[T]{tb: tb, definition: definition}
@@ -84,7 +86,8 @@ func (s *Scenario[T]) When(command func(*T) error) *Outcome[T] {
 	return newOutcome(s.tb, s.definition, s.history, s.aggregate, err)
 }
 
-// Create calls a command that makes an aggregate. A command that returns an error returns nil with it.
+// Create calls a command that makes an aggregate. A command that returns an
+// error returns nil with it.
 func Create[T any](tb testing.TB, definition *domain.Definition[T], command func() (*T, error)) *Outcome[T] {
 	tb.Helper()
 	aggregate, err := command()
@@ -115,8 +118,8 @@ func newOutcome[T any](tb testing.TB, definition *domain.Definition[T], history 
 	return o
 }
 
-// Then requires that the command succeeded and triggered exactly these events, in this order. No events means that it
-// had nothing to do.
+// Then requires that the command succeeded and triggered exactly these events,
+// in this order. No events means that it had nothing to do.
 func (o *Outcome[T]) Then(events ...any) *Outcome[T] {
 	o.tb.Helper()
 	if o.err != nil {
@@ -127,7 +130,8 @@ func (o *Outcome[T]) Then(events ...any) *Outcome[T] {
 	return o
 }
 
-// ThenError requires that the command returned an error that is target, as errors.Is tells, and triggered nothing.
+// ThenError requires that the command returned an error that is target, as
+// errors.Is tells, and triggered nothing.
 func (o *Outcome[T]) ThenError(target error) *Outcome[T] {
 	o.tb.Helper()
 	if !errors.Is(o.err, target) {
@@ -165,8 +169,10 @@ func list(events []any) string {
 // Err is the error of the command, for tests that look into it.
 func (o *Outcome[T]) Err() error { return o.err }
 
-// Events are the events that the command triggered, with their times and metadata.
+// Events are the events that the command triggered, with their times and
+// metadata.
 func (o *Outcome[T]) Events() []domain.Event { return o.events }
 
-// Aggregate is the aggregate as the command has left it. It is nil where Create's command returned none.
+// Aggregate is the aggregate as the command has left it. It is nil where
+// Create's command returned none.
 func (o *Outcome[T]) Aggregate() *T { return o.aggregate }

@@ -97,8 +97,8 @@ func newProgram() (*program, error) {
 	return p, err
 }
 
-// storeOf is the store of a follower with a table of its own, by the settings of its
-// database.
+// storeOf is the store of a follower with a table of its own, by the settings
+// of its database.
 func storeOf(follower string) (*gormstore.Store, error) {
 	environment := persistence.NewEnvironment(follower, nil, lookup)
 	if module := environment.String("gormstore", "PERSISTENCE_MODULE"); module != "gormstore" && module != "eventsourcing_django" {
@@ -208,7 +208,8 @@ func names(ctx context.Context, p *program, out io.Writer, _ []string) error {
 	return err
 }
 
-// demonstrate shows the school at work, and the counts that follow it. It can be run again and again: what is done already is not done twice.
+// demonstrate shows the school at work, and the counts that follow it. It can
+// be run again and again: what is done already is not done twice.
 func demonstrate(ctx context.Context, p *program, out io.Writer, _ []string) error {
 	const name = "Fido"
 	alias := persistence.NewEnvironment("TrainingSchool", nil, lookup).String(gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")

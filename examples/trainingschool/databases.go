@@ -16,8 +16,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 )
 
-// openDatabases opens the databases of the program and registers them under their names. The function that it returns
-// closes them. Where it returns an error none is open.
+// openDatabases opens the databases of the program and registers them under
+// their names. The function that it returns closes them. Where it returns an
+// error none is open.
 func openDatabases() (closeAll func() error, err error) {
 	var open []string
 	register := func(alias string, db *gorm.DB, err error) error {
@@ -52,7 +53,8 @@ func reasonOf(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
-// quiet makes a new configuration for each database, because gorm.Open keeps the one that it is given.
+// quiet makes a new configuration for each database, because gorm.Open keeps
+// the one that it is given.
 func quiet() *gorm.Config { return &gorm.Config{Logger: logger.Discard} }
 
 func closeDatabases(aliases []string) (err error) {

@@ -34,7 +34,8 @@ func TestMain(m *testing.M) {
 	os.Exit(testdb.Main(m))
 }
 
-// environment is the settings of a run of the program, beside those of the process.
+// environment is the settings of a run of the program, beside those of the
+// process.
 type environment map[string]string
 
 // with returns the environment with more settings.
@@ -96,8 +97,8 @@ func (r result) want(t *testing.T, stdout string) {
 	}
 }
 
-// wantFailure fails the test unless a run ended with exit code 1 and one line on its standard error, which has all of
-// the texts in it.
+// wantFailure fails the test unless a run ended with exit code 1 and one line
+// on its standard error, which has all of the texts in it.
 func (r result) wantFailure(t *testing.T, texts ...string) {
 	t.Helper()
 	if r.code != 1 || r.stdout != "" || strings.Count(r.stderr, "\n") != 1 || !strings.HasSuffix(r.stderr, "\n") {
@@ -204,8 +205,9 @@ func TestCommands(t *testing.T) {
 	})
 }
 
-// The followers are synchronised by hand, and reset in both ways: TrickCounts empties its table, and DogNames may process
-// its events again as it is. Afterwards the tables hold what they held.
+// The followers are synchronised by hand, and reset in both ways: TrickCounts
+// empties its table, and DogNames may process its events again as it is.
+// Afterwards the tables hold what they held.
 func TestFollowers(t *testing.T) {
 	const counted = "2 dogs know how to roll over.\n1 dog knows how to play dead.\n"
 	each(t, func(t *testing.T, e environment) {
@@ -241,7 +243,8 @@ func TestFollowers(t *testing.T) {
 	})
 }
 
-// What a user does wrong is one line, without a stack or the name of a database's driver, and exit code 1.
+// What a user does wrong is one line, without a stack or the name of a
+// database's driver, and exit code 1.
 func TestMistakes(t *testing.T) {
 	each(t, func(t *testing.T, e environment) {
 		e.call(t, "register", "Fido").wantFailure(t, "not migrated", "stored_events", "migrate")
@@ -274,7 +277,8 @@ func TestMistakes(t *testing.T) {
 	})
 }
 
-// A database that cannot be reached is one line as well, which does not have the password in it.
+// A database that cannot be reached is one line as well, which does not have
+// the password in it.
 func TestUnreachableDatabase(t *testing.T) {
 	u := url.URL{Scheme: "postgres", User: url.UserPassword("school", "hunter2"), Host: "127.0.0.1:1", Path: "/school"}
 	got := sqliteEnvironment(t).with("POSTGRES_DSN", u.String()).call(t, "tricks", "Fido")
@@ -317,8 +321,8 @@ const (
 	otherKey = "HwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHgA="
 )
 
-// With a cipher the database holds neither names nor tricks. With another key the program says which row it cannot read,
-// and nothing of what is in it.
+// With a cipher the database holds neither names nor tricks. With another key
+// the program says which row it cannot read, and nothing of what is in it.
 func TestEncrypted(t *testing.T) {
 	each(t, func(t *testing.T, e environment) {
 		encrypted := e.with("CIPHER_KEY", key, "COMPRESSOR_TOPIC", "zlib", "SNAPSHOTTING_INTERVALS", "Dog=2")
@@ -359,7 +363,8 @@ func TestEncryptedControl(t *testing.T) {
 	})
 }
 
-// Snapshots are taken as the settings want them, and the tricks remain the same with and without.
+// Snapshots are taken as the settings want them, and the tricks remain the same
+// with and without.
 func TestSnapshots(t *testing.T) {
 	each(t, func(t *testing.T, e environment) {
 		e.migrate(t)
@@ -409,7 +414,8 @@ func TestManyProcesses(t *testing.T) {
 	})
 }
 
-// Hound is Dog under another Go type, with other types of events. The names that are stored are the same.
+// Hound is Dog under another Go type, with other types of events. The names
+// that are stored are the same.
 type Hound struct {
 	domain.Aggregate
 	Title string

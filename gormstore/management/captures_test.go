@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// deviations are the captures whose output differs on purpose, and why. What is compared of the others is everything but
-// the messages of errors, which are this package's own.
+// deviations are the captures whose output differs on purpose, and why. What is
+// compared of the others is everything but the messages of errors, which are
+// this package's own.
 var deviations = map[string]string{
 	"same follower named twice -v 2 (2 names of 2 => 'All')":               "a name given twice counts once",
 	"two unknown (order from a set)":                                       "unknown names are sorted",
@@ -26,8 +27,9 @@ var deviations = map[string]string{
 
 var messages = regexp.MustCompile(`(Caught a \w+: ).*`)
 
-// Every capture of the original is in the transcripts, and but for the deviations the output is the same byte for byte. The
-// exit code is another one where a follower fails: 1.
+// Every capture of the original is in the transcripts, and but for the
+// deviations the output is the same byte for byte. The exit code is another one
+// where a follower fails: 1.
 func TestCaptures(t *testing.T) {
 	played := map[string]section{}
 	for _, s := range transcript(t, "testdata/transcripts/sync_followers.md") {

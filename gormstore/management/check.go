@@ -21,22 +21,26 @@ type CheckReport struct {
 	Problems []persistence.Problem
 	// Logs say of each of the Applications how its log is written and read now.
 	Logs []LogState
-	// Unknown are names, sorted, under which the databases have events or positions, and which the runner's system does
-	// not have. They are looked for if no applications are named. An application that was renamed has left them, or
-	// another service uses the same database.
+	// Unknown are names, sorted, under which the databases have events or
+	// positions, and which the runner's system does not have. They are looked
+	// for if no applications are named. An application that was renamed has
+	// left them, or another service uses the same database.
 	Unknown []string
 }
 
 // LogState is how the log of an application is written and read now.
 type LogState struct {
 	Application string `json:"application"`
-	// Writers are ConcurrentWriters, StrictWriters or "", as FollowerState has it.
+	// Writers are ConcurrentWriters, StrictWriters or "", as FollowerState has
+	// it.
 	Writers string `json:"writers,omitempty"`
-	// Held is a transaction that has kept readers from newer events for more than five seconds, or nil.
+	// Held is a transaction that has kept readers from newer events for more
+	// than five seconds, or nil.
 	Held *persistence.LogHold `json:"held,omitempty"`
 }
 
-// ApplicationsError says that somebody asked for applications which the system does not have.
+// ApplicationsError says that somebody asked for applications which the system
+// does not have.
 type ApplicationsError struct{ Names, Known []string }
 
 func (e *ApplicationsError) Error() string {
@@ -44,9 +48,9 @@ func (e *ApplicationsError) Error() string {
 		strings.Join(e.Names, ", "), listed(e.Known))
 }
 
-// tablesOf are the differences of the tables of an application's database, unless
-// it is one of those that were looked at already. Tables that are absent are
-// found by the first read.
+// tablesOf are the differences of the tables of an application's database,
+// unless it is one of those that were looked at already. Tables that are absent
+// are found by the first read.
 func tablesOf(ctx context.Context, name string, factory persistence.Factory, seen map[*sql.DB]bool) ([]persistence.Problem, error) {
 	s, ok := factory.(store)
 	if !ok || seen[poolOf(s)] {
@@ -65,11 +69,14 @@ func tablesOf(ctx context.Context, name string, factory persistence.Factory, see
 	return problems, nil
 }
 
-// Check holds the stored events, snapshots and positions of applications to what stores guarantee (see persistence.Check),
-// those of all applications of the runner where none are named. It compares the tables with what the recorders need as well,
-// and the sequence of the ids with the log; see gormstore.Validate. An application whose tables hide rows is not checked
-// any further. It reads every event, and may run while the applications are in use. The error is an *ApplicationsError, a *MigrationError or that of a store; what was found so far is
-// returned with it.
+// Check holds the stored events, snapshots and positions of applications to
+// what stores guarantee (see persistence.Check), those of all applications of
+// the runner where none are named. It compares the tables with what the
+// recorders need as well, and the sequence of the ids with the log; see
+// gormstore.Validate. An application whose tables hide rows is not checked any
+// further. It reads every event, and may run while the applications are in use.
+// The error is an *ApplicationsError, a *MigrationError or that of a store;
+// what was found so far is returned with it.
 func Check(ctx context.Context, runner Runner, applications ...string) (report CheckReport, err error) {
 	known := memberNames(runner)
 	unknown := slices.DeleteFunc(slices.Clone(applications), func(name string) bool { return slices.Contains(known, name) })
@@ -119,8 +126,8 @@ func Check(ctx context.Context, runner Runner, applications ...string) (report C
 	return report, err
 }
 
-// longHold is how long a transaction may keep readers from newer events before it
-// is reported.
+// longHold is how long a transaction may keep readers from newer events before
+// it is reported.
 const longHold = 5 * time.Second
 
 func logStateOf(ctx context.Context, runner Runner, name string) (LogState, error) {
@@ -137,7 +144,8 @@ func logStateOf(ctx context.Context, runner Runner, name string) (LogState, erro
 	return state, err
 }
 
-// unknownNames are the applications in the databases that the system does not have.
+// unknownNames are the applications in the databases that the system does not
+// have.
 func unknownNames(ctx context.Context, runner Runner) ([]string, error) {
 	known := runner.System().Names()
 	var unknown []string

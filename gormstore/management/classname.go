@@ -18,7 +18,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// originals are errors with the names that the Python original has for them, the more special ones first.
+// originals are errors with the names that the Python original has for them,
+// the more special ones first.
 var originals = []struct {
 	err  error
 	name string
@@ -36,9 +37,10 @@ var originals = []struct {
 	{persistence.ErrPersistence, "PersistenceError"},
 }
 
-// ClassName is the name of an error's class as sync_followers shows it: that of the Python original where it has such an
-// error, and otherwise the name of the Go type. Where the type is not exported, that of the first error in the chain whose
-// type is.
+// ClassName is the name of an error's class as sync_followers shows it: that of
+// the Python original where it has such an error, and otherwise the name of the
+// Go type. Where the type is not exported, that of the first error in the chain
+// whose type is.
 func ClassName(err error) (name string) {
 	defer func() {
 		if recover() != nil { // a method of the error has panicked, as those of nil pointers do
@@ -96,7 +98,8 @@ func isAnonymous(err error) bool {
 	return t.Name() == "" && (t.Kind() != reflect.Pointer || t.Elem().Name() == "")
 }
 
-// typeName is the name of an error's type without its package and the types that it is made for.
+// typeName is the name of an error's type without its package and the types
+// that it is made for.
 func typeName(err error) string {
 	t := reflect.TypeOf(err)
 	if t == nil {
@@ -109,7 +112,8 @@ func typeName(err error) string {
 	return cmp.Or(name, "Error")
 }
 
-// message is what an error says, on one line. That of an error without words is empty, whatever was put around it.
+// message is what an error says, on one line. That of an error without words is
+// empty, whatever was put around it.
 func message(err error) (text string) {
 	if processing, ok := errors.AsType[*system.ProcessingError](err); ok && processing.Err != nil && textOf(processing.Err) == "" {
 		return ""
@@ -117,10 +121,12 @@ func message(err error) (text string) {
 	return oneLine(textOf(err))
 }
 
-// textOf is what an error says. Package fmt also survives an Error that panics, as that of a nil pointer does.
+// textOf is what an error says. Package fmt also survives an Error that panics,
+// as that of a nil pointer does.
 func textOf(err error) string { return fmt.Sprint(err) }
 
-// oneLine makes a text fit for one line of a terminal: without control characters, and without addresses of databases.
+// oneLine makes a text fit for one line of a terminal: without control
+// characters, and without addresses of databases.
 func oneLine(text string) string {
 	text = strings.Map(func(r rune) rune {
 		switch {
@@ -134,8 +140,9 @@ func oneLine(text string) string {
 	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")
 }
 
-// addresses is how drivers begin to say that they cannot read the address of a database. The address comes next, and what
-// is behind that may have parts of it, so of the password, as well.
+// addresses is how drivers begin to say that they cannot read the address of a
+// database. The address comes next, and what is behind that may have parts of
+// it, so of the password, as well.
 var addresses = regexp.MustCompile("(?s)cannot parse `.*|parse \"[a-z0-9]+://.*")
 
 func withoutAddress(text string) string {

@@ -18,13 +18,16 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
-// Commands returns the commands of a service, to be added to a command of its own: migrate, sync_followers, reset_follower,
-// followers, check, events, schema, parked, retry_parked, delete_originator and keygen. They print to the writers of cobra, never end the
-// process, and return a *CommandError where they do not succeed, whose text is printed already.
+// Commands returns the commands of a service, to be added to a command of its
+// own: migrate, sync_followers, reset_follower, followers, check, events,
+// schema, parked, retry_parked, delete_originator and keygen. They print to the
+// writers of cobra, never end the process, and return a *CommandError where
+// they do not succeed, whose text is printed already.
 //
-// Flags of the root may have any name and letter: the command's own letters win, also in front of the command's name, where
-// those of the root have to be spelled out. What Config.Open, Runners and policies do in a dry run beside the database is
-// really done.
+// Flags of the root may have any name and letter: the command's own letters
+// win, also in front of the command's name, where those of the root have to be
+// spelled out. What Config.Open, Runners and policies do in a dry run beside
+// the database is really done.
 func Commands(config Config) []*cobra.Command {
 	return []*cobra.Command{
 		migrateCommand(config),
@@ -41,11 +44,14 @@ func Commands(config Config) []*cobra.Command {
 	}
 }
 
-// AddCommands adds the Commands to a root. Where that has a command of one of these names, such as migrate, cobra runs the
-// one that was added first: add them to a group command of the root instead. Run the root with the context of
-// signal.NotifyContext and ExecuteContext, as Main does, or an interrupt ends the process wherever it is.
+// AddCommands adds the Commands to a root. Where that has a command of one of
+// these names, such as migrate, cobra runs the one that was added first: add
+// them to a group command of the root instead. Run the root with the context of
+// signal.NotifyContext and ExecuteContext, as Main does, or an interrupt ends
+// the process wherever it is.
 //
-// A SetGlobalNormalizationFunc may come later where the root's flags are there before.
+// A SetGlobalNormalizationFunc may come later where the root's flags are there
+// before.
 func AddCommands(root *cobra.Command, config Config) {
 	for _, cmd := range Commands(config) {
 		root.AddCommand(cmd)
@@ -55,8 +61,10 @@ func AddCommands(root *cobra.Command, config Config) {
 	}
 }
 
-// Main is the main function of a service: it runs the command that the arguments of the process name, and returns the exit
-// code for os.Exit. An interrupt (Ctrl-C, SIGTERM) ends the context of the command, a second one the process.
+// Main is the main function of a service: it runs the command that the
+// arguments of the process name, and returns the exit code for os.Exit. An
+// interrupt (Ctrl-C, SIGTERM) ends the context of the command, a second one the
+// process.
 func Main(config Config) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -64,8 +72,9 @@ func Main(config Config) int {
 	return Run(ctx, config, os.Args[1:], os.Stdout, os.Stderr)
 }
 
-// Run is Main without the process around it. Errors of the service's own commands it prints where cobra does not, because
-// the root has SilenceErrors, unless they are a *CommandError.
+// Run is Main without the process around it. Errors of the service's own
+// commands it prints where cobra does not, because the root has SilenceErrors,
+// unless they are a *CommandError.
 func Run(ctx context.Context, config Config, arguments []string, stdout, stderr io.Writer) int {
 	root := config.Root
 	if root == nil {
@@ -93,7 +102,8 @@ type call struct {
 	closers   []func() error
 }
 
-// output is where a command prints. It remembers the first error, so that nobody has to look for it at every line.
+// output is where a command prints. It remembers the first error, so that
+// nobody has to look for it at every line.
 type output struct {
 	io.Writer
 	err error
@@ -142,7 +152,8 @@ func (c *call) end(err error) error {
 	return printed(c.cmd, code, err)
 }
 
-// explain says on one line what went wrong and, where that is clear, what to run.
+// explain says on one line what went wrong and, where that is clear, what to
+// run.
 func (c *call) explain(code int, err error) string {
 	if code == exitInterrupted {
 		return whatWasInterrupted(err)
@@ -214,7 +225,8 @@ func (c *call) makeRunners() error {
 	return nil
 }
 
-// lasting refuses applications that keep events in memory, of which every command has its own. The store was forgotten.
+// lasting refuses applications that keep events in memory, of which every
+// command has its own. The store was forgotten.
 func lasting(runner Runner) error {
 	names := slices.DeleteFunc(memberNames(runner), func(name string) bool {
 		app, _ := appOf(runner, name)
@@ -245,7 +257,8 @@ func (c *call) close() (err error) {
 	return err
 }
 
-// completer completes arguments with names that come from a runner, which may be nil.
+// completer completes arguments with names that come from a runner, which may
+// be nil.
 func completer(config Config, names func(ctx context.Context, runner Runner) ([]string, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
 		c := &call{config: config, cmd: cmd, output: &output{Writer: io.Discard}}
@@ -262,7 +275,8 @@ func completer(config Config, names func(ctx context.Context, runner Runner) ([]
 	}
 }
 
-// without leaves out the names that are given already, and those that come twice.
+// without leaves out the names that are given already, and those that come
+// twice.
 func without(names, given []string) (rest []string) {
 	seen := map[string]bool{}
 	for _, name := range given {

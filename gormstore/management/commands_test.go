@@ -38,8 +38,9 @@ func execute(t *testing.T, root *cobra.Command, words ...string) (result, error)
 	return result{management.ExitCode(err), stdout.String(), stderr.String()}, err
 }
 
-// The commands live in a root whose flags have the same letters, defined before or after: their own letters win, and the
-// root's flags keep their names and work.
+// The commands live in a root whose flags have the same letters, defined before
+// or after: their own letters win, and the root's flags keep their names and
+// work.
 func TestRootWithTheSameLetters(t *testing.T) {
 	s := newSQLite(t)
 	t.Setenv("DATABASE", s.address)
@@ -104,7 +105,8 @@ func TestRootThatFails(t *testing.T) {
 	}
 }
 
-// Without a root of its own a service has one; a runner that is given is not closed.
+// Without a root of its own a service has one; a runner that is given is not
+// closed.
 func TestRunWithoutRoot(t *testing.T) {
 	s := newSQLite(t)
 	s.train(t, "TrainingSchool", 2)
@@ -139,7 +141,8 @@ type special[T any] struct{}
 
 func (special[T]) Error() string { return "special" }
 
-// The names of errors are those of the original where it has them, and otherwise those of Go.
+// The names of errors are those of the original where it has them, and
+// otherwise those of Go.
 func TestClassName(t *testing.T) {
 	processing := func(err error) error {
 		return &system.ProcessingError{Follower: "F", Leader: "L", NotificationID: 1, Err: err}
@@ -244,7 +247,8 @@ func TestKeygen(t *testing.T) {
 	}
 }
 
-// terminalMaker is the program script of Linux, which makes pseudo-terminals. That of other systems has other flags.
+// terminalMaker is the program script of Linux, which makes pseudo-terminals.
+// That of other systems has other flags.
 func terminalMaker(t *testing.T) string {
 	t.Helper()
 	script, err := exec.LookPath("script")
@@ -271,7 +275,8 @@ func (s *service) onTerminal(t *testing.T, typed string, words ...string) string
 	return string(output)
 }
 
-// On a terminal there are colours and progress, unless NO_COLOR is set; in a pipe there are not, as the transcripts show.
+// On a terminal there are colours and progress, unless NO_COLOR is set; in a
+// pipe there are not, as the transcripts show.
 func TestTerminal(t *testing.T) {
 	s := newSQLite(t)
 	s.train(t, "TrainingSchool", 300)
@@ -311,7 +316,8 @@ func TestQuestion(t *testing.T) {
 	}
 }
 
-// Tables of the service's own are created after those for events, and not for a plan.
+// Tables of the service's own are created after those for events, and not for a
+// plan.
 func TestMigrateOwn(t *testing.T) {
 	s := newSQLite(t)
 	gormstore.RegisterDB("kennel", s.db)
@@ -334,7 +340,8 @@ func TestMigrateOwn(t *testing.T) {
 	}
 }
 
-// A plan for an empty database names all tables, and for one that Django made those that it has not.
+// A plan for an empty database names all tables, and for one that Django made
+// those that it has not.
 func TestPlan(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		tables := []string{"stored_events", "snapshots", "notification_tracking", "follower_status", "parked_events",
@@ -350,7 +357,8 @@ func TestPlan(t *testing.T) {
 	})
 }
 
-// An interrupt ends the question at once, and resets nothing, whatever is answered later.
+// An interrupt ends the question at once, and resets nothing, whatever is
+// answered later.
 func TestInterruptedQuestion(t *testing.T) {
 	s := newSQLite(t)
 	s.train(t, "TrainingSchool", 3)

@@ -11,7 +11,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// Runner is what the commands work with: a *system.Runner or a *system.SingleThreadedRunner. It need not be started.
+// Runner is what the commands work with: a *system.Runner or a
+// *system.SingleThreadedRunner. It need not be started.
 type Runner interface {
 	// System returns what the runner runs.
 	System() *system.System
@@ -21,7 +22,8 @@ type Runner interface {
 	Statuses(ctx context.Context) ([]system.Status, error)
 	// Parked are the events that a follower has put aside.
 	Parked(ctx context.Context, follower system.Member) ([]persistence.ParkedEvent, error)
-	// RetryParked has a follower process what it has put aside, and returns how many events were processed.
+	// RetryParked has a follower process what it has put aside, and returns how
+	// many events were processed.
 	RetryParked(ctx context.Context, follower system.Member) (processed int, err error)
 	// Close stops the runner.
 	Close() error
@@ -30,7 +32,8 @@ type Runner interface {
 // RunnerFunc makes a runner for one command, which closes it when it ends.
 type RunnerFunc func(ctx context.Context) (Runner, error)
 
-// Given is a RunnerFunc for a runner that exists already. Commands do not close it.
+// Given is a RunnerFunc for a runner that exists already. Commands do not close
+// it.
 func Given(runner Runner) RunnerFunc {
 	return func(context.Context) (Runner, error) {
 		if isNil(runner) {
@@ -46,17 +49,21 @@ type given struct{ Runner }
 // Close does nothing.
 func (given) Close() error { return nil }
 
-// Config says what the commands of a service need to know of it. All fields may be left out.
+// Config says what the commands of a service need to know of it. All fields may
+// be left out.
 type Config struct {
-	// Root is the service's own root command, to which Main adds the commands. Without it Main makes one.
+	// Root is the service's own root command, to which Main adds the commands.
+	// Without it Main makes one.
 	Root *cobra.Command
-	// Open opens the service's databases and registers them with gormstore.RegisterDB; the function that it returns
-	// closes them. It is called once for every command that needs a database, before Runners.
+	// Open opens the service's databases and registers them with
+	// gormstore.RegisterDB; the function that it returns closes them. It is
+	// called once for every command that needs a database, before Runners.
 	Open func(ctx context.Context) (closeAll func() error, err error)
-	// Runners make the service's runners, by names such as "school.runner". Where there are several, the setting
-	// EVENTSOURCING_RUNNER chooses one.
+	// Runners make the service's runners, by names such as "school.runner".
+	// Where there are several, the setting EVENTSOURCING_RUNNER chooses one.
 	Runners map[string]RunnerFunc
-	// MigrateOwn creates the tables of the service's own, such as read models, after those for events.
+	// MigrateOwn creates the tables of the service's own, such as read models,
+	// after those for events.
 	MigrateOwn func(ctx context.Context, db *gorm.DB) error
 	// Lookup is where settings come from; os.LookupEnv by default.
 	Lookup func(key string) (value string, ok bool)

@@ -14,7 +14,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// store is what the commands use of a *gormstore.Store, which an application may have wrapped.
+// store is what the commands use of a *gormstore.Store, which an application
+// may have wrapped.
 type store interface {
 	persistence.SingleWriter
 	persistence.Factory
@@ -27,8 +28,8 @@ type store interface {
 	DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error)
 }
 
-// storeOf is the store of an application of the runner. It is false where the application is not there or is stored
-// elsewhere.
+// storeOf is the store of an application of the runner. It is false where the
+// application is not there or is stored elsewhere.
 func storeOf(runner Runner, application string) (store, bool) {
 	if runner == nil {
 		return nil, false
@@ -41,8 +42,8 @@ func storeOf(runner Runner, application string) (store, bool) {
 	return s, ok
 }
 
-// appOf returns an application of the runner. It returns false if there is none of
-// that name in this process.
+// appOf returns an application of the runner. It returns false if there is none
+// of that name in this process.
 func appOf(runner Runner, name string) (bridge.Application, bool) {
 	member, _ := runner.System().Member(name)
 	app := bridge.Of(member)
@@ -63,7 +64,8 @@ func poolOf(s store) *sql.DB {
 
 func sameDatabase(a, b store) bool { return poolOf(a) == poolOf(b) }
 
-// storesOf are the databases of a service, each once: those of the runner's applications and those that are registered.
+// storesOf are the databases of a service, each once: those of the runner's
+// applications and those that are registered.
 func storesOf(runner Runner) (stores []store) {
 	seen := map[*sql.DB]bool{}
 	add := func(s store) {
@@ -97,11 +99,13 @@ func aliasOf(s store) string {
 	return ""
 }
 
-// MigrationError says that tables of a database are missing, and which database it is.
+// MigrationError says that tables of a database are missing, and which database
+// it is.
 type MigrationError struct {
 	// Alias is the registered name of the database, or "".
 	Alias string
-	// Tables are those that are missing. There are none where a table lacks something.
+	// Tables are those that are missing. There are none where a table lacks
+	// something.
 	Tables []string
 	// Err is what has met with that.
 	Err *persistence.NotMigratedError
@@ -125,7 +129,8 @@ func (e *MigrationError) Error() string {
 // Unwrap returns the cause.
 func (e *MigrationError) Unwrap() error { return e.Err }
 
-// located turns the error of a database without tables into one that says which database it is.
+// located turns the error of a database without tables into one that says which
+// database it is.
 func located(ctx context.Context, factory persistence.Factory, err error) error {
 	missing, ok := errors.AsType[*persistence.NotMigratedError](err)
 	if !ok {

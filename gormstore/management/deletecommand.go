@@ -58,9 +58,9 @@ func memberNamesOf(_ context.Context, runner Runner) ([]string, error) {
 }
 
 // DeleteOriginator deletes one originator of an application of the runner, as
-// application.DeleteOriginator does. A dry run counts what would be deleted in a
-// transaction that is rolled back. An application that the runner does not have
-// is a *RunnerError.
+// application.DeleteOriginator does. A dry run counts what would be deleted in
+// a transaction that is rolled back. An application that the runner does not
+// have is a *RunnerError.
 func DeleteOriginator(
 	ctx context.Context, runner Runner, application string, id uuid.UUID, dryRun bool,
 ) (deleted persistence.DeletedOriginator, err error) {

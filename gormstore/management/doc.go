@@ -1,7 +1,9 @@
-// Package management gives a service the commands that Django projects have from their manage.py: to create the tables, to
-// synchronise followers by hand, to reset them, and to look at what is stored.
+// Package management gives a service the commands that Django projects have
+// from their manage.py: to create the tables, to synchronise followers by hand,
+// to reset them, and to look at what is stored.
 //
-// They run the service's own handlers, so they are part of its own program: either as all of it,
+// They run the service's own handlers, so they are part of its own program:
+// either as all of it,
 //
 //	func main() {
 //		os.Exit(management.Main(management.Config{
@@ -34,28 +36,36 @@
 //	delete_originator application id             delete all events of one aggregate
 //	keygen                                       print a new key for CIPHER_KEY
 //
-// Results go to the standard output, and what went wrong to the standard error. The exit code is 0, 1 for a failure, 2 for a
-// wrong call, and 130 for an interrupt. On a terminal there are colours, unless NO_COLOR is set, and progress is shown.
+// Results go to the standard output, and what went wrong to the standard error.
+// The exit code is 0, 1 for a failure, 2 for a wrong call, and 130 for an
+// interrupt. On a terminal there are colours, unless NO_COLOR is set, and
+// progress is shown.
 //
 // # Functions
 //
-// Each command is a function as well, which prints nothing: [SyncFollowers], [ResetFollower], [TrackedFollowers],
-// [Migrate], [Schema], [Followers], [Pause], [Resume], [SkipToHead], [AcceptTopics], [Check], [Events], [Parked], [RetryParked], [DeleteOriginator] and [Keygen].
+// Each command is a function as well, which prints nothing: [SyncFollowers],
+// [ResetFollower], [TrackedFollowers], [Migrate], [Schema], [Followers],
+// [Pause], [Resume], [SkipToHead], [AcceptTopics], [Check], [Events], [Parked],
+// [RetryParked], [DeleteOriginator] and [Keygen].
 //
 // # The runner
 //
-// Most commands work with the followers of a runner. Where a service has several, the setting EVENTSOURCING_RUNNER names the
-// one to use. A runner need not be started; commands make it with the databases open, and close it.
+// Most commands work with the followers of a runner. Where a service has
+// several, the setting EVENTSOURCING_RUNNER names the one to use. A runner need
+// not be started; commands make it with the databases open, and close it.
 //
 // # A copy of a database
 //
-// In a copy, the followers would do again what the followers of the original have done or are about to do, such as send
-// mails. Pause them before anything else is started; or skip, if their positions were not copied. A pause is in the
-// database, and every process respects it that runs this package. Django projects do not.
+// In a copy, the followers would do again what the followers of the original
+// have done or are about to do, such as send mails. Pause them before anything
+// else is started; or skip, if their positions were not copied. A pause is in
+// the database, and every process respects it that runs this package. Django
+// projects do not.
 //
 // # Resetting a follower
 //
-// A follower that forgets its positions processes all events again. That is right in two cases, which its author declares:
-// processing again changes nothing ([system.Replayable]), or it can clear what it has made ([system.Resettable]). All
-// others are refused, unless forced.
+// A follower that forgets its positions processes all events again. That is
+// right in two cases, which its author declares: processing again changes
+// nothing ([system.Replayable]), or it can clear what it has made
+// ([system.Resettable]). All others are refused, unless forced.
 package management

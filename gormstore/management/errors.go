@@ -14,9 +14,11 @@ const (
 	exitInterrupted = 130
 )
 
-// CommandError is how a command ended that did not succeed. What it has to say is printed already.
+// CommandError is how a command ended that did not succeed. What it has to say
+// is printed already.
 type CommandError struct {
-	// Code is the exit code: 1, 2 where the command was called wrongly, 130 where it was interrupted.
+	// Code is the exit code: 1, 2 where the command was called wrongly, 130
+	// where it was interrupted.
 	Code int
 	Err  error
 }
@@ -26,8 +28,9 @@ func (e *CommandError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *CommandError) Unwrap() error { return e.Err }
 
-// ExitCode is the exit code for what the Execute of a cobra command has returned: that of a *CommandError, 0 for nil, 2 for
-// a command that is unknown, and 1 for every other error.
+// ExitCode is the exit code for what the Execute of a cobra command has
+// returned: that of a *CommandError, 0 for nil, 2 for a command that is
+// unknown, and 1 for every other error.
 func ExitCode(err error) int {
 	if command, ok := errors.AsType[*CommandError](err); ok {
 		return command.Code
@@ -51,7 +54,8 @@ var (
 	errInterruptedRehearsal = fmt.Errorf("%w; nothing was changed", errInterrupted)
 )
 
-// whatWasInterrupted leaves out what an interrupt has made of statements that were on their way.
+// whatWasInterrupted leaves out what an interrupt has made of statements that
+// were on their way.
 func whatWasInterrupted(err error) string {
 	for _, known := range []error{errInterruptedSync, errInterruptedRehearsal} {
 		if errors.Is(err, known) {

@@ -14,30 +14,37 @@ import (
 // EventsOptions say which events to read.
 type EventsOptions struct {
 	Application string
-	// OriginatorID is the aggregate whose events to read; uuid.Nil is all events of the application.
+	// OriginatorID is the aggregate whose events to read; uuid.Nil is all
+	// events of the application.
 	OriginatorID uuid.UUID
-	// After is where to go on: the version of an aggregate's event, or the notification id in the application's log.
+	// After is where to go on: the version of an aggregate's event, or the
+	// notification id in the application's log.
 	After int64
-	// Limit is how many events to read at most, up to persistence.MaxPage; 0 is 50.
+	// Limit is how many events to read at most, up to persistence.MaxPage; 0 is
+	// 50.
 	Limit int
 }
 
 // EventsPage is a page of events.
 type EventsPage struct {
 	Events []StoredEvent
-	// Next is what to give as After for the next page, and 0 where there is none.
+	// Next is what to give as After for the next page, and 0 where there is
+	// none.
 	Next int64
 }
 
 // StoredEvent is an event as it was read.
 type StoredEvent struct {
 	domain.Event
-	// Err is why the event could not be decoded, or nil. What is not in its state is there all the same.
+	// Err is why the event could not be decoded, or nil. What is not in its
+	// state is there all the same.
 	Err error
 }
 
-// Events reads one aggregate's events or an application's log, a page at a time, and decodes them. An event that cannot be
-// decoded is on the page with its error. The error is an *ApplicationsError, a *MigrationError or that of the store.
+// Events reads one aggregate's events or an application's log, a page at a
+// time, and decodes them. An event that cannot be decoded is on the page with
+// its error. The error is an *ApplicationsError, a *MigrationError or that of
+// the store.
 func Events(ctx context.Context, runner Runner, options EventsOptions) (page EventsPage, err error) {
 	app, ok := appOf(runner, options.Application)
 	if !ok {
@@ -93,7 +100,8 @@ func aggregatePage(ctx context.Context, app bridge.Application, options EventsOp
 	return events, nil
 }
 
-// stored is an event with its place, also where the rest of it could not be read.
+// stored is an event with its place, also where the rest of it could not be
+// read.
 func stored(n persistence.Notification, event domain.Event, err error) StoredEvent {
 	if err != nil {
 		event = domain.Event{NotificationID: n.ID, OriginatorID: n.OriginatorID, OriginatorVersion: n.OriginatorVersion, Topic: n.Topic}

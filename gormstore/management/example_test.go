@@ -54,8 +54,8 @@ func newSchool(context.Context) (management.Runner, error) {
 	return system.NewSingleThreadedRunner(sys)
 }
 
-// A service gives its own root the commands, and runs them. As a whole main it would be
-// os.Exit(management.Main(config)).
+// A service gives its own root the commands, and runs them. As a whole main it
+// would be os.Exit(management.Main(config)).
 func Example() {
 	folder, err := os.MkdirTemp("", "")
 	if err != nil {
@@ -83,7 +83,8 @@ func Example() {
 	// 	 0 events from TrainingSchool processed
 }
 
-// taught makes a school with a dog that knows a trick, which the counts have not heard of yet.
+// taught makes a school with a dog that knows a trick, which the counts have
+// not heard of yet.
 func taught(ctx context.Context, db *gorm.DB) (*system.SingleThreadedRunner, *trickcounts.TrickCounts) {
 	store := gormstore.New(db)
 	dogs, err := school.New(application.WithStore(store))
@@ -116,7 +117,8 @@ func taught(ctx context.Context, db *gorm.DB) (*system.SingleThreadedRunner, *tr
 	return runner, counts
 }
 
-// A follower with a table of its own is reset: the table is emptied together with the position, and filled again.
+// A follower with a table of its own is reset: the table is emptied together
+// with the position, and filled again.
 func ExampleResetFollower() {
 	ctx := context.Background()
 	db, remove := temporary()

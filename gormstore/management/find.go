@@ -17,8 +17,10 @@ type RunnerError struct{ Problem string }
 
 func (e *RunnerError) Error() string { return e.Problem }
 
-// FindRunner makes the runner that a setting names, or the only one where the setting is "". It returns a *RunnerError where
-// there is none, where there are several, and where the setting names none of them; and the errors of making the runner.
+// FindRunner makes the runner that a setting names, or the only one where the
+// setting is "". It returns a *RunnerError where there is none, where there are
+// several, and where the setting names none of them; and the errors of making
+// the runner.
 func FindRunner(ctx context.Context, runners map[string]RunnerFunc, setting string) (Runner, error) {
 	names := slices.Sorted(maps.Keys(runners))
 	name := setting

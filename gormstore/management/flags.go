@@ -31,7 +31,8 @@ func (c *choice) Set(value string) error {
 // Type implements pflag.Value.
 func (c *choice) Type() string { return "{" + strings.Join(c.choices, ",") + "}" }
 
-// choiceFlag gives a command a flag with one of several values, which the shell completes.
+// choiceFlag gives a command a flag with one of several values, which the shell
+// completes.
 func choiceFlag(cmd *cobra.Command, name, shorthand, value, usage string, choices ...string) *choice {
 	c := &choice{value: value, choices: choices}
 	cmd.Flags().VarP(c, name, shorthand, usage)
@@ -46,8 +47,8 @@ type names []string
 // String implements pflag.Value.
 func (n *names) String() string { return strings.Join(*n, ",") }
 
-// Set implements pflag.Value. A name that is empty is a mistake, such as a variable that is not set: as no name at all it
-// would mean all.
+// Set implements pflag.Value. A name that is empty is a mistake, such as a
+// variable that is not set: as no name at all it would mean all.
 func (n *names) Set(value string) error {
 	for _, name := range strings.Split(value, ",") {
 		if name = strings.TrimSpace(name); name == "" {
@@ -66,9 +67,11 @@ func verbosityFlag(cmd *cobra.Command) *choice {
 		"Verbosity level; 0=minimal output, 1=normal output, 2=verbose output, 3=very verbose output", "0", "1", "2", "3")
 }
 
-// keepApart keeps the flags of a command apart from those that a service's root has for all of its commands, whenever they
-// are defined: cobra panics where two flags have one letter. The command's own letters win; the others' flags keep their
-// long names. The function that normalizes names is the only one that pflag calls before it adds a root's flag.
+// keepApart keeps the flags of a command apart from those that a service's root
+// has for all of its commands, whenever they are defined: cobra panics where
+// two flags have one letter. The command's own letters win; the others' flags
+// keep their long names. The function that normalizes names is the only one
+// that pflag calls before it adds a root's flag.
 func keepApart(cmd *cobra.Command) {
 	busy, spell := false, cmd.GlobalNormalizationFunc()
 	cmd.Flags().SetNormalizeFunc(func(set *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -82,7 +85,8 @@ func keepApart(cmd *cobra.Command) {
 		}
 		return pflag.NormalizedName(name)
 	})
-	// Those that are there already are added now: somebody may yet replace the function that normalizes names.
+	// Those that are there already are added now: somebody may yet replace the
+	// function that normalizes names.
 	cmd.VisitParents(func(parent *cobra.Command) {
 		parent.PersistentFlags().VisitAll(func(flag *pflag.Flag) { addWithoutLetter(cmd, cmd.Flags(), flag.Name) })
 	})
@@ -103,7 +107,8 @@ func addWithoutLetter(cmd *cobra.Command, set *pflag.FlagSet, name string) {
 	})
 }
 
-// wronglyUsed prints how to use a command, and what was wrong, as Python's argparse does.
+// wronglyUsed prints how to use a command, and what was wrong, as Python's
+// argparse does.
 func wronglyUsed(cmd *cobra.Command, err error) error {
 	text := oneLine(textOf(err))
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
@@ -116,7 +121,8 @@ func wronglyUsed(cmd *cobra.Command, err error) error {
 	return printed(cmd, exitUsage, err)
 }
 
-// meant is the flag that somebody may have meant who has used the letter of a command's flag: one of the root.
+// meant is the flag that somebody may have meant who has used the letter of a
+// command's flag: one of the root.
 func meant(cmd *cobra.Command, flag *pflag.Flag) (hint string) {
 	cmd.VisitParents(func(parent *cobra.Command) {
 		if flag.Shorthand == "" || cmd.PersistentFlags().Lookup(flag.Name) == flag {

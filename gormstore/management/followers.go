@@ -9,9 +9,11 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// States of a follower beside those of the package system. One that is paused is system.Paused, whether it runs or not.
+// States of a follower beside those of the package system. One that is paused
+// is system.Paused, whether it runs or not.
 const (
-	// NotRunning is a follower that nobody runs: it was never started, was stopped, or died.
+	// NotRunning is a follower that nobody runs: it was never started, was
+	// stopped, or died.
 	NotRunning = "not running"
 	// StateUnknown is a follower whose store does not keep statuses.
 	StateUnknown = "unknown"
@@ -19,10 +21,12 @@ const (
 
 // How transactions of a program write to one log.
 const (
-	// ConcurrentWriters run at the same time. Readers of this module miss nothing; programs that order by id alone may.
+	// ConcurrentWriters run at the same time. Readers of this module miss
+	// nothing; programs that order by id alone may.
 	ConcurrentWriters = "concurrent"
-	// StrictWriters exclude each other, so that ids become visible in ascending order to every program; see
-	// gormstore.WithStrictOrder. On SQLite writers are always strict.
+	// StrictWriters exclude each other, so that ids become visible in ascending
+	// order to every program; see gormstore.WithStrictOrder. On SQLite writers
+	// are always strict.
 	StrictWriters = "strict"
 )
 
@@ -42,46 +46,59 @@ func writersOf(runner Runner, name string) string {
 	return ConcurrentWriters
 }
 
-// FollowerState is how one follower's following of one leader stands, in whatever process.
+// FollowerState is how one follower's following of one leader stands, in
+// whatever process.
 type FollowerState struct {
 	Follower string `json:"follower"`
 	Leader   string `json:"leader"`
-	// State is that of the process that runs the follower, or NotRunning, or StateUnknown.
+	// State is that of the process that runs the follower, or NotRunning, or
+	// StateUnknown.
 	State string `json:"state"`
-	// Position is up to where events are processed, Head the end of the leader's log, and Lag the difference: at most so
-	// many events are still to be processed.
+	// Position is up to where events are processed, Head the end of the
+	// leader's log, and Lag the difference: at most so many events are still to
+	// be processed.
 	Position int64 `json:"position"`
 	Head     int64 `json:"head"`
 	Lag      int64 `json:"lag"`
-	// Oldest is when the first event behind the position was made, and zero where there is none.
+	// Oldest is when the first event behind the position was made, and zero
+	// where there is none.
 	Oldest time.Time `json:"oldest,omitzero"`
 	// Parked is how many events the follower has put aside.
 	Parked int `json:"parked"`
-	// Error is what the follower failed with last. NotificationID is the event that it failed at; of a follower that
-	// runs, the event that it has been processing for a while. Since is when it began to fail there, or to process it.
+	// Error is what the follower failed with last. NotificationID is the event
+	// that it failed at; of a follower that runs, the event that it has been
+	// processing for a while. Since is when it began to fail there, or to
+	// process it.
 	Error          string    `json:"error,omitempty"`
 	NotificationID int64     `json:"notification_id,omitempty"`
 	Since          time.Time `json:"since,omitzero"`
-	// PausedAt is when the follower was paused, and zero if it is not; PausedBy says who paused it.
+	// PausedAt is when the follower was paused, and zero if it is not; PausedBy
+	// says who paused it.
 	PausedAt time.Time `json:"paused_at,omitzero"`
 	PausedBy string    `json:"paused_by,omitempty"`
-	// Note says what to know of the topics that the follower processes, as system.Status has it.
+	// Note says what to know of the topics that the follower processes, as
+	// system.Status has it.
 	Note string `json:"note,omitempty"`
-	// Writers says how transactions write to the leader's log, if this program has the leader: StrictWriters or
-	// ConcurrentWriters. It is what this program would do; other programs may do otherwise.
+	// Writers says how transactions write to the leader's log, if this program
+	// has the leader: StrictWriters or ConcurrentWriters. It is what this
+	// program would do; other programs may do otherwise.
 	Writers string `json:"writers,omitempty"`
-	// Held is a transaction that keeps the follower from newer events, as system.Status has it.
+	// Held is a transaction that keeps the follower from newer events, as
+	// system.Status has it.
 	Held *persistence.LogHold `json:"held,omitempty"`
 	// ReadError is why some of this could not be read.
 	ReadError string `json:"read_error,omitempty"`
-	// Process is who runs the follower, and Heartbeat when it was heard of last.
+	// Process is who runs the follower, and Heartbeat when it was heard of
+	// last.
 	Process   string    `json:"process,omitempty"`
 	Heartbeat time.Time `json:"heartbeat,omitzero"`
 }
 
-// Followers tells how all followers of a runner stand, in the order of the system. It reads positions and logs, and what
-// other processes have written down of themselves. It returns a *MigrationError where tables are missing. With any other
-// error it returns the states all the same, and each has what of it could not be read.
+// Followers tells how all followers of a runner stand, in the order of the
+// system. It reads positions and logs, and what other processes have written
+// down of themselves. It returns a *MigrationError where tables are missing.
+// With any other error it returns the states all the same, and each has what of
+// it could not be read.
 func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 	statuses, err := runner.Statuses(ctx)
 	if err != nil {
@@ -136,8 +153,9 @@ func (s *FollowerState) fill(ctx context.Context, runner Runner) error {
 	return nil
 }
 
-// add adds a status. An error that the position has left behind is over: somebody else has processed the event, or has
-// moved a position that was ahead of the log.
+// add adds a status. An error that the position has left behind is over:
+// somebody else has processed the event, or has moved a position that was ahead
+// of the log.
 func (s *FollowerState) add(status persistence.FollowerStatus) {
 	s.Process, s.Heartbeat = status.Process, status.Heartbeat
 	alive := status.Alive(time.Now())

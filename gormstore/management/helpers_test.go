@@ -71,7 +71,8 @@ type result struct {
 	stdout, stderr string
 }
 
-// command prepares a run of the program. Words with = in front of the program's name are its environment.
+// command prepares a run of the program. Words with = in front of the program's
+// name are its environment.
 func (s *service) command(ctx context.Context, words ...string) *exec.Cmd {
 	env := append([]string{asProgram + "=1", "GORACE=atexit_sleep_ms=0", "DATABASE=" + s.address}, s.env...)
 	for len(words) > 0 && strings.Contains(words[0], "=") {
@@ -100,7 +101,8 @@ func (s *service) manage(t *testing.T, words ...string) result {
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// want fails the test unless a run has ended with this exit code and these outputs.
+// want fails the test unless a run has ended with this exit code and these
+// outputs.
 func (r result) want(t *testing.T, code int, stdout, stderr string) {
 	t.Helper()
 	if r.code != code || r.stdout != stdout || r.stderr != stderr {

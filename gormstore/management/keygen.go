@@ -2,5 +2,6 @@ package management
 
 import "github.com/eventsourcing-go/eventsourcing/cipher"
 
-// Keygen makes a new key of 16, 24 or 32 random bytes for the setting CIPHER_KEY. Another size is a *cipher.KeyError.
+// Keygen makes a new key of 16, 24 or 32 random bytes for the setting
+// CIPHER_KEY. Another size is a *cipher.KeyError.
 func Keygen(size int) (string, error) { return cipher.CreateKey(size) }

@@ -12,11 +12,13 @@ import (
 
 // MigrateOptions say what Migrate does.
 type MigrateOptions struct {
-	// Database is the name of a registered database; "" is gormstore.DefaultAlias.
+	// Database is the name of a registered database; "" is
+	// gormstore.DefaultAlias.
 	Database string
 	// Plan has nothing done.
 	Plan bool
-	// Own creates the tables of the service's own, after those for events. It may be nil.
+	// Own creates the tables of the service's own, after those for events. It
+	// may be nil.
 	Own func(ctx context.Context, db *gorm.DB) error
 }
 
@@ -38,9 +40,11 @@ func (e *DatabaseError) Error() string {
 	return fmt.Sprintf("unknown database %q; known are %s", e.Alias, listed(e.Known))
 }
 
-// Migrate creates the tables that are absent, and never touches those that exist; see gormstore.AutoMigrate. Any number of
-// processes may call it at once. It returns a *DatabaseError for an unknown name, and a *gormstore.SchemaError where an
-// existing table lacks something, also with Plan.
+// Migrate creates the tables that are absent, and never touches those that
+// exist; see gormstore.AutoMigrate. Any number of processes may call it at
+// once. It returns a *DatabaseError for an unknown name, and a
+// *gormstore.SchemaError where an existing table lacks something, also with
+// Plan.
 func Migrate(ctx context.Context, options MigrateOptions) (MigrateReport, error) {
 	report := MigrateReport{Database: options.Database}
 	if report.Database == "" {
@@ -63,6 +67,6 @@ func Migrate(ctx context.Context, options MigrateOptions) (MigrateReport, error)
 	return report, err
 }
 
-// Schema returns the statements that create the tables for events, for "sqlite" or "postgres". It needs no database; see
-// gormstore.Schema.
+// Schema returns the statements that create the tables for events, for "sqlite"
+// or "postgres". It needs no database; see gormstore.Schema.
 func Schema(dialect string) (string, error) { return gormstore.Schema(dialect) }

@@ -18,7 +18,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// An error that panics when it is asked what it says, or says what a terminal must not get, is one plain line.
+// An error that panics when it is asked what it says, or says what a terminal
+// must not get, is one plain line.
 func TestOddErrors(t *testing.T) {
 	s := newSQLite(t)
 	s.train(t, "TrainingSchool", 1)
@@ -34,7 +35,8 @@ func TestOddErrors(t *testing.T) {
 	}
 }
 
-// Events that are put aside are no processed ones. They are listed, and tried again.
+// Events that are put aside are no processed ones. They are listed, and tried
+// again.
 func TestParked(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -56,7 +58,8 @@ func TestParked(t *testing.T) {
 	})
 }
 
-// Applications in memory are refused: whoever runs a command means those of a database.
+// Applications in memory are refused: whoever runs a command means those of a
+// database.
 func TestMemory(t *testing.T) {
 	s := newSQLite(t)
 	for _, words := range []string{"followers", "sync_followers", "check", "events TrainingSchool", "reset_follower Counter", "parked"} {
@@ -108,7 +111,8 @@ func TestErrorsThatAreOver(t *testing.T) {
 	}
 }
 
-// What cannot be read is said in the row of its follower; the others are there all the same.
+// What cannot be read is said in the row of its follower; the others are there
+// all the same.
 func TestFollowersThatCannotBeRead(t *testing.T) {
 	s := newSQLite(t)
 	s.train(t, "TrainingSchool", 3)
@@ -144,7 +148,8 @@ func TestBrokenOutput(t *testing.T) {
 	}
 }
 
-// The function that normalizes names may come after the commands, and the letter of a root's flag is explained.
+// The function that normalizes names may come after the commands, and the
+// letter of a root's flag is explained.
 func TestRootChangesItsMind(t *testing.T) {
 	root := &cobra.Command{Use: "service"}
 	root.PersistentFlags().BoolP("verbose", "v", false, "talk")

@@ -122,7 +122,8 @@ func followersCommand(config Config) *cobra.Command {
 	})
 }
 
-// followerRows leaves out the columns WRITERS, AT, SINCE and NOTE if no follower has anything to tell in them.
+// followerRows leaves out the columns WRITERS, AT, SINCE and NOTE if no
+// follower has anything to tell in them.
 func followerRows(states []FollowerState) [][]string {
 	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "PARKED", "WRITERS", "AT", "SINCE", "ERROR", "NOTE"}}
 	for _, s := range states {
@@ -166,7 +167,8 @@ func byWhom(by string) string {
 	return " by " + by
 }
 
-// withoutEmpty removes those of the named columns that are empty in every row but the first, which has the names.
+// withoutEmpty removes those of the named columns that are empty in every row
+// but the first, which has the names.
 func withoutEmpty(rows [][]string, columns ...string) [][]string {
 	for _, column := range columns {
 		i := slices.Index(rows[0], column)
@@ -341,7 +343,8 @@ func encoded(data any) json.RawMessage {
 	return text
 }
 
-// printEvents prints a page, and where the next one is, which is no part of the result.
+// printEvents prints a page, and where the next one is, which is no part of the
+// result.
 func printEvents(c *call, page EventsPage, form string, payload bool) error {
 	events, out := shown(page.Events, payload), c.output
 	if form == "json" {

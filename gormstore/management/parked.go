@@ -7,8 +7,10 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Parked returns the events that a follower has put aside, or all followers of the runner where none is named, in the order
-// of the followers and of notification ids. The error is an *UnknownFollowersError, a *MigrationError or that of a store.
+// Parked returns the events that a follower has put aside, or all followers of
+// the runner where none is named, in the order of the followers and of
+// notification ids. The error is an *UnknownFollowersError, a *MigrationError
+// or that of a store.
 func Parked(ctx context.Context, runner Runner, followers ...string) (events []persistence.ParkedEvent, err error) {
 	followers, err = knownFollowers(runner, followers)
 	if err != nil {
@@ -28,13 +30,16 @@ func Parked(ctx context.Context, runner Runner, followers ...string) (events []p
 // RetryReport is what RetryParked has done.
 type RetryReport struct {
 	Follower string
-	// Processed is how many events were processed, and Parked how many are left.
+	// Processed is how many events were processed, and Parked how many are
+	// left.
 	Processed, Parked int
 }
 
-// RetryParked has a follower process what it has put aside, oldest events first. One that fails again stays, and so do the
-// later ones of its originator; the error is then those of all that failed, and the report tells all the same. The follower
-// may be running. Other errors are *UnknownFollowersError and *MigrationError.
+// RetryParked has a follower process what it has put aside, oldest events
+// first. One that fails again stays, and so do the later ones of its
+// originator; the error is then those of all that failed, and the report tells
+// all the same. The follower may be running. Other errors are
+// *UnknownFollowersError and *MigrationError.
 func RetryParked(ctx context.Context, runner Runner, follower string) (RetryReport, error) {
 	report := RetryReport{Follower: follower}
 	if _, err := Parked(ctx, runner, follower); err != nil {

@@ -15,19 +15,24 @@ import (
 // PauseOptions say what Pause, Resume and AcceptTopics are about.
 type PauseOptions struct {
 	Follower string
-	// UpstreamApps are the applications whose events it is about; none means all that the follower follows.
+	// UpstreamApps are the applications whose events it is about; none means
+	// all that the follower follows.
 	UpstreamApps []string
 	// By says who pauses the follower, for others to see.
 	By string
 }
 
-// Pause keeps a follower from processing events, in every process, until Resume. It waits for a batch that is being
-// processed: after Pause has returned, no event has an effect any more. The follower need not run, and need not have run
-// before: in a copy of a database, pause what must not happen again before anything is started.
+// Pause keeps a follower from processing events, in every process, until
+// Resume. It waits for a batch that is being processed: after Pause has
+// returned, no event has an effect any more. The follower need not run, and
+// need not have run before: in a copy of a database, pause what must not happen
+// again before anything is started.
 //
-// Programs that do not know of pauses, such as Django projects, go on. A follower that is paused already stays as it is.
-// The errors are *UnknownFollowersError, a *MigrationError of a database without the table of settings, and those of
-// stores: a persistence.ErrLockTimeout says that a batch did not end in time, and the follower is not paused.
+// Programs that do not know of pauses, such as Django projects, go on. A
+// follower that is paused already stays as it is. The errors are
+// *UnknownFollowersError, a *MigrationError of a database without the table of
+// settings, and those of stores: a persistence.ErrLockTimeout says that a batch
+// did not end in time, and the follower is not paused.
 func Pause(ctx context.Context, runner Runner, options PauseOptions) error {
 	return changeSettings(ctx, runner, options, "pause", func(s *persistence.FollowerSettings) {
 		if !s.Paused() {
@@ -36,15 +41,16 @@ func Pause(ctx context.Context, runner Runner, options PauseOptions) error {
 	})
 }
 
-// Resume ends a pause: the follower goes on from its position. Its errors are those of Pause.
+// Resume ends a pause: the follower goes on from its position. Its errors are
+// those of Pause.
 func Resume(ctx context.Context, runner Runner, options PauseOptions) error {
 	return changeSettings(ctx, runner, options, "resume", func(s *persistence.FollowerSettings) {
 		s.PausedAt, s.PausedBy = time.Time{}, ""
 	})
 }
 
-// AcceptTopics ends the note of a follower whose topics have changed: what it has missed it will not process. Its errors
-// are those of Pause.
+// AcceptTopics ends the note of a follower whose topics have changed: what it
+// has missed it will not process. Its errors are those of Pause.
 func AcceptTopics(ctx context.Context, runner Runner, options PauseOptions) error {
 	return changeSettings(ctx, runner, options, "accept the topics of", func(s *persistence.FollowerSettings) {
 		s.Topics, s.TopicChanges = "", 0 // what the follower processes next counts as processed from the beginning
@@ -91,8 +97,9 @@ func changeSettings(
 	return located(ctx, app.Factory(), err)
 }
 
-// followed are those of the applications that a follower follows which are wanted; none means all. They are sorted, which
-// is the order in which positions are locked everywhere.
+// followed are those of the applications that a follower follows which are
+// wanted; none means all. They are sorted, which is the order in which
+// positions are locked everywhere.
 func followed(runner Runner, follower string, wanted []string) ([]string, error) {
 	if _, err := knownFollowers(runner, []string{follower}); err != nil {
 		return nil, err
@@ -113,7 +120,8 @@ func followed(runner Runner, follower string, wanted []string) ([]string, error)
 // SkipOptions say what SkipToHead does.
 type SkipOptions struct {
 	Follower string
-	// UpstreamApps are the applications whose events are passed over; none means all that the follower follows.
+	// UpstreamApps are the applications whose events are passed over; none
+	// means all that the follower follows.
 	UpstreamApps []string
 	// DryRun only finds what would be done.
 	DryRun bool
@@ -126,11 +134,14 @@ type Skipped struct {
 	To     int64  `json:"to"`
 }
 
-// SkipToHead moves a follower to the end of the logs that it follows, whether or not it has a position in them: what is
-// there already it never processes. Nothing that it has made is cleared, and events that it has parked stay parked.
+// SkipToHead moves a follower to the end of the logs that it follows, whether
+// or not it has a position in them: what is there already it never processes.
+// Nothing that it has made is cleared, and events that it has parked stay
+// parked.
 //
-// It returns a *ResetError for a follower whose position has moved meanwhile. Other errors are *UnknownFollowersError,
-// *MigrationError and those of stores. Then nothing has changed.
+// It returns a *ResetError for a follower whose position has moved meanwhile.
+// Other errors are *UnknownFollowersError, *MigrationError and those of stores.
+// Then nothing has changed.
 func SkipToHead(ctx context.Context, runner Runner, options SkipOptions) ([]Skipped, error) {
 	upstreams, err := followed(runner, options.Follower, options.UpstreamApps)
 	if err != nil {
@@ -157,13 +168,16 @@ func SkipToHead(ctx context.Context, runner Runner, options SkipOptions) ([]Skip
 	return all, moveAll(ctx, own, options, all)
 }
 
-// ContinueAfterDeletion moves a follower that is ahead of a log back to the last event at or before its position, for one
-// in another database than its leader, of which the newest events were deleted with delete_originator. The follower
-// misses nothing and processes no event again, because there are no events in between. After a restore of the leader from
-// a backup it would miss events: reset the follower then.
+// ContinueAfterDeletion moves a follower that is ahead of a log back to the
+// last event at or before its position, for one in another database than its
+// leader, of which the newest events were deleted with delete_originator. The
+// follower misses nothing and processes no event again, because there are no
+// events in between. After a restore of the leader from a backup it would miss
+// events: reset the follower then.
 //
-// It returns only the logs in which the position has to move. Its errors are those of SkipToHead, and that the leader is
-// not stored by gormstore in this program.
+// It returns only the logs in which the position has to move. Its errors are
+// those of SkipToHead, and that the leader is not stored by gormstore in this
+// program.
 func ContinueAfterDeletion(ctx context.Context, runner Runner, options SkipOptions) ([]Skipped, error) {
 	upstreams, err := followed(runner, options.Follower, options.UpstreamApps)
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// A follower that is paused, though it has never run, processes nothing in any process until it is resumed.
+// A follower that is paused, though it has never run, processes nothing in any
+// process until it is resumed.
 func TestPauseCommand(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -115,7 +116,8 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// When Pause returns, the batch at hand has ended, and no later event has an effect, however busy the follower is.
+// When Pause returns, the batch at hand has ended, and no later event has an
+// effect, however busy the follower is.
 func TestPauseWhileRunning(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		if err := s.db.Exec("CREATE TABLE mails (notification text)").Error; err != nil {
@@ -174,7 +176,8 @@ func TestPauseWhileRunning(t *testing.T) {
 	})
 }
 
-// A pause waits for a policy, and gives up with an error if that takes too long.
+// A pause waits for a policy, and gives up with an error if that takes too
+// long.
 func TestPauseWaitsForTheBatch(t *testing.T) {
 	s := newPostgres(t)
 	begun, release := make(chan bool, 1), make(chan bool)
@@ -209,7 +212,8 @@ func TestPauseWaitsForTheBatch(t *testing.T) {
 	}
 }
 
-// What is at the end of the log already is skipped, and later events are processed.
+// What is at the end of the log already is skipped, and later events are
+// processed.
 func TestSkipCommand(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -239,7 +243,8 @@ func TestSkipCommand(t *testing.T) {
 	})
 }
 
-// A filter that grows is reported by followers and sync_followers, until the follower is reset or the change accepted.
+// A filter that grows is reported by followers and sync_followers, until the
+// follower is reset or the change accepted.
 func TestTopicsThatGrow(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)

@@ -13,15 +13,18 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// Tracked is a follower that has positions in a database, whether or not its code is in this program.
+// Tracked is a follower that has positions in a database, whether or not its
+// code is in this program.
 type Tracked struct {
 	Name string
 	// UpstreamApps are the applications that it has positions in, sorted.
 	UpstreamApps []string
 }
 
-// TrackedFollowers lists the followers that have positions in any of the service's databases, sorted by name. The runner
-// may be nil. Databases without tables are left out; where no database has them the error is a *MigrationError.
+// TrackedFollowers lists the followers that have positions in any of the
+// service's databases, sorted by name. The runner may be nil. Databases without
+// tables are left out; where no database has them the error is a
+// *MigrationError.
 func TrackedFollowers(ctx context.Context, runner Runner) ([]Tracked, error) {
 	trackings, err := trackingsOf(ctx, runner)
 	if err != nil {
@@ -45,12 +48,13 @@ func TrackedFollowers(ctx context.Context, runner Runner) ([]Tracked, error) {
 // ResetOptions say what to reset.
 type ResetOptions struct {
 	Follower string
-	// UpstreamApps are the applications whose events the follower is to forget; none means all.
+	// UpstreamApps are the applications whose events the follower is to forget;
+	// none means all.
 	UpstreamApps []string
 	// DryRun has everything done and then rolled back.
 	DryRun bool
-	// Force resets also a follower that does not declare that it can be reset. What it made of the events stays, and is
-	// made again.
+	// Force resets also a follower that does not declare that it can be reset.
+	// What it made of the events stays, and is made again.
 	Force bool
 }
 
@@ -59,8 +63,10 @@ type ResetReport struct {
 	Follower string
 	// UpstreamApps are sorted.
 	UpstreamApps []string
-	// Notifications is how many events will be replayed: those of the upstream applications up to the positions. It is -1
-	// where nobody can tell: an upstream application cannot be reached, or somebody else has reset some of them meanwhile.
+	// Notifications is how many events will be replayed: those of the upstream
+	// applications up to the positions. It is -1 where nobody can tell: an
+	// upstream application cannot be reached, or somebody else has reset some
+	// of them meanwhile.
 	Notifications int64
 	DryRun        bool
 }
@@ -87,9 +93,10 @@ type Reset struct {
 // Report says what Do will reset.
 func (r *Reset) Report() ResetReport { return r.report }
 
-// ResetFollower has a follower forget which events of its upstream applications it has processed: it will process them
-// again. In the same transaction a follower that is system.Resettable clears what it has made of them, and what it has parked is
-// forgotten. It is PlanReset and Do in one.
+// ResetFollower has a follower forget which events of its upstream applications
+// it has processed: it will process them again. In the same transaction a
+// follower that is system.Resettable clears what it has made of them, and what
+// it has parked is forgotten. It is PlanReset and Do in one.
 func ResetFollower(ctx context.Context, runner Runner, options ResetOptions) (ResetReport, error) {
 	reset, err := PlanReset(ctx, runner, options)
 	if err != nil {
@@ -98,13 +105,15 @@ func ResetFollower(ctx context.Context, runner Runner, options ResetOptions) (Re
 	return reset.Do(ctx)
 }
 
-// PlanReset finds what is to be reset, for a caller that asks before it goes on. The runner may be nil; then no follower has
-// code. It changes nothing.
+// PlanReset finds what is to be reset, for a caller that asks before it goes
+// on. The runner may be nil; then no follower has code. It changes nothing.
 //
-// It returns a *ResetError for a follower without positions; for upstream applications that it has none in; for a follower
-// that runs in this or another process (persistence.FollowerStatus.Alive), whatever the options; and, without Force, for one
-// that is neither system.Replayable nor system.Resettable, or has no code in this program. Other errors
-// are those of the database.
+// It returns a *ResetError for a follower without positions; for upstream
+// applications that it has none in; for a follower that runs in this or another
+// process (persistence.FollowerStatus.Alive), whatever the options; and,
+// without Force, for one that is neither system.Replayable nor
+// system.Resettable, or has no code in this program. Other errors are those of
+// the database.
 func PlanReset(ctx context.Context, runner Runner, options ResetOptions) (*Reset, error) {
 	trackings, err := trackingsOf(ctx, runner)
 	if err != nil {
@@ -134,7 +143,8 @@ func (r *Reset) possible(ctx context.Context) error {
 	return r.allowed()
 }
 
-// choose finds the databases: that of the follower's code, or all where there is no code for it.
+// choose finds the databases: that of the follower's code, or all where there
+// is no code for it.
 func (r *Reset) choose(ctx context.Context, trackings []tracking) error {
 	for _, t := range trackings {
 		if t = t.of(r.options.Follower); len(t.states) == 0 {
@@ -187,8 +197,9 @@ func (r *Reset) restricted() error {
 	return nil
 }
 
-// runsElsewhere refuses a follower that is at work: what it does while its state is cleared would stay. That the table is
-// absent is found outside of the transaction of the reset, which a statement that fails would end.
+// runsElsewhere refuses a follower that is at work: what it does while its
+// state is cleared would stay. That the table is absent is found outside of the
+// transaction of the reset, which a statement that fails would end.
 func (r *Reset) runsElsewhere(ctx context.Context, t *tracking) error {
 	recorder, ok := t.store.(persistence.StatusRecorder)
 	if !ok || t.withoutStatuses {
@@ -228,7 +239,8 @@ func (r *Reset) allowed() error {
 		"Give it system.Replayable or system.Resettable, or use --force.", name)
 }
 
-// member is the code of the follower where it uses one of the databases, or nil.
+// member is the code of the follower where it uses one of the databases, or
+// nil.
 func (r *Reset) member() system.Member {
 	own, ok := storeOf(r.runner, r.options.Follower)
 	if !ok || !slices.ContainsFunc(r.targets, func(t tracking) bool { return sameDatabase(own, t.store) }) {
@@ -241,8 +253,9 @@ func (r *Reset) member() system.Member {
 // errUndone rolls a dry run back.
 var errUndone = errors.New("a dry run is rolled back")
 
-// Do resets the follower, in one transaction for each database. Where it returns an error the database concerned is as it
-// was. A follower that is at a batch in another process finishes it first.
+// Do resets the follower, in one transaction for each database. Where it
+// returns an error the database concerned is as it was. A follower that is at a
+// batch in another process finishes it first.
 func (r *Reset) Do(ctx context.Context) (ResetReport, error) {
 	r.untracked = nil
 	for _, target := range r.targets {
@@ -256,7 +269,8 @@ func (r *Reset) Do(ctx context.Context) (ResetReport, error) {
 	return r.done(), nil
 }
 
-// done is the report of what was deleted, which is less than was planned where somebody else was faster.
+// done is the report of what was deleted, which is less than was planned where
+// somebody else was faster.
 func (r *Reset) done() ResetReport {
 	report := r.report
 	slices.Sort(r.untracked)
@@ -288,8 +302,9 @@ func (r *Reset) do(ctx context.Context, target tracking) error {
 	return nil
 }
 
-// hold takes the locks of the positions, and then looks again for somebody who runs the follower: it may have been started
-// while somebody was asked, or while another's batch was waited for.
+// hold takes the locks of the positions, and then looks again for somebody who
+// runs the follower: it may have been started while somebody was asked, or
+// while another's batch was waited for.
 func (r *Reset) hold(ctx context.Context, target tracking) error {
 	recorder, err := target.store.ProcessRecorder(r.options.Follower)
 	if err != nil {
@@ -319,7 +334,8 @@ func (r *Reset) untrack(ctx context.Context, target tracking) error {
 	return nil
 }
 
-// unpark forgets what was put aside: it is replayed too, and would keep later events of its originators aside.
+// unpark forgets what was put aside: it is replayed too, and would keep later
+// events of its originators aside.
 func (r *Reset) unpark(ctx context.Context, target tracking) error {
 	recorder, err := target.store.ProcessRecorder(r.options.Follower)
 	if err != nil {

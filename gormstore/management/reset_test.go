@@ -18,7 +18,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// written are the originators and topics of the diary's events, which are the same however often they are made.
+// written are the originators and topics of the diary's events, which are the
+// same however often they are made.
 func (s *service) written(t *testing.T) string {
 	t.Helper()
 	var rows []struct {
@@ -32,7 +33,8 @@ func (s *service) written(t *testing.T) string {
 	return fmt.Sprint(rows)
 }
 
-// Case 2: a follower that is reset clears its own events, makes them anew, and has what it had before.
+// Case 2: a follower that is reset clears its own events, makes them anew, and
+// has what it had before.
 func TestResetOwnEvents(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 20)
@@ -52,7 +54,8 @@ func TestResetOwnEvents(t *testing.T) {
 	})
 }
 
-// Case 1: a follower that keeps nothing is reset and processes everything again.
+// Case 1: a follower that keeps nothing is reset and processes everything
+// again.
 func TestResetStateless(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -92,7 +95,8 @@ func TestResetChangesNothing(t *testing.T) {
 	})
 }
 
-// A follower that runs elsewhere is refused, also by force, until it is stopped or has not been heard of for a while.
+// A follower that runs elsewhere is refused, also by force, until it is stopped
+// or has not been heard of for a while.
 func TestResetWhileRunning(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -125,7 +129,8 @@ func TestResetWhileRunning(t *testing.T) {
 	})
 }
 
-// A runner in another process is noticed as soon as it runs, and its end as soon as it is stopped.
+// A runner in another process is noticed as soon as it runs, and its end as
+// soon as it is stopped.
 func TestResetBesideRunner(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -160,7 +165,8 @@ func TestResetBesideRunner(t *testing.T) {
 	})
 }
 
-// What the follower has parked is forgotten with its position, in the same transaction.
+// What the follower has parked is forgotten with its position, in the same
+// transaction.
 func TestResetForgetsParkedEvents(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -184,7 +190,8 @@ func TestResetForgetsParkedEvents(t *testing.T) {
 	})
 }
 
-// The positions of Django are one row for each notification; what is replayed is their number, also without the leader.
+// The positions of Django are one row for each notification; what is replayed
+// is their number, also without the leader.
 func TestResetDjangoPositions(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		for _, table := range []string{"follower_status", "parked_events",
@@ -240,8 +247,9 @@ func TestResetFollower(t *testing.T) {
 	})
 }
 
-// A follower at work in another goroutine finishes its batch before its position is deleted, and then begins anew: what it
-// makes of the events is there once.
+// A follower at work in another goroutine finishes its batch before its
+// position is deleted, and then begins anew: what it makes of the events is
+// there once.
 func TestResetBesideSync(t *testing.T) {
 	const events = 3000
 	each(t, func(t *testing.T, s *service) {
@@ -274,7 +282,8 @@ func TestResetBesideSync(t *testing.T) {
 	})
 }
 
-// An event that takes long is in the columns AT and SINCE, until its follower is dead.
+// An event that takes long is in the columns AT and SINCE, until its follower
+// is dead.
 func TestFollowersShowWhatIsProcessed(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -300,7 +309,8 @@ func TestFollowersShowWhatIsProcessed(t *testing.T) {
 	})
 }
 
-// What a follower has failed with, and a position that was ahead of the log, go with the position.
+// What a follower has failed with, and a position that was ahead of the log, go
+// with the position.
 func TestResetForgetsStatus(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -318,7 +328,8 @@ func TestResetForgetsStatus(t *testing.T) {
 	})
 }
 
-// Somebody who starts the follower between the plan and the reset is noticed, and nothing is reset.
+// Somebody who starts the follower between the plan and the reset is noticed,
+// and nothing is reset.
 func TestResetBesideStart(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -342,7 +353,8 @@ func TestResetBesideStart(t *testing.T) {
 	})
 }
 
-// Where Django's rows and a position of this package are mixed, the leader is asked.
+// Where Django's rows and a position of this package are mixed, the leader is
+// asked.
 func TestResetCountsAtTheLeader(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 5)

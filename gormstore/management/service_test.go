@@ -37,9 +37,10 @@ func TestMain(m *testing.M) {
 	os.Exit(testdb.Main(m))
 }
 
-// The service is the one that the original's output was captured from: TrainingSchool and CatSchool are leaders, Diary makes
-// an event of each event, Counter follows both and keeps nothing, and Flaky fails as FLAKY says. What is there is up to the
-// same variables as there.
+// The service is the one that the original's output was captured from:
+// TrainingSchool and CatSchool are leaders, Diary makes an event of each event,
+// Counter follows both and keeps nothing, and Flaky fails as FLAKY says. What
+// is there is up to the same variables as there.
 
 // Dog is an aggregate of both schools.
 type Dog struct {
@@ -271,7 +272,8 @@ func config() management.Config {
 	return c
 }
 
-// openDatabases opens the database that the environment names, and a second one beside it.
+// openDatabases opens the database that the environment names, and a second one
+// beside it.
 func openDatabases(context.Context) (func() error, error) {
 	db, err := openDatabase(os.Getenv("DATABASE"))
 	if err != nil {

@@ -16,15 +16,18 @@ import (
 
 // SyncOptions say what SyncFollowers does.
 type SyncOptions struct {
-	// Followers are the names of those to synchronize, each of which counts once; none means all.
+	// Followers are the names of those to synchronize, each of which counts
+	// once; none means all.
 	Followers []string
-	// DryRun has everything processed and then rolled back: database, caches and followers stay as they were.
+	// DryRun has everything processed and then rolled back: database, caches
+	// and followers stay as they were.
 	DryRun bool
 }
 
 // SyncReport is what SyncFollowers has done.
 type SyncReport struct {
-	// All tells whether all followers of the system were selected, and Selected how many that were.
+	// All reports whether all followers of the system were selected, and
+	// Selected how many that were.
 	All      bool
 	Selected int
 	DryRun   bool
@@ -32,8 +35,8 @@ type SyncReport struct {
 	Followers []FollowerSync
 }
 
-// Failed reports whether a follower failed. One that is paused has not, nor one that another
-// process is at work for.
+// Failed reports whether a follower failed. One that is paused has not, nor one
+// that another process is at work for.
 func (r SyncReport) Failed() bool {
 	return slices.ContainsFunc(r.Followers, func(f FollowerSync) bool { return f.Err != nil && !f.Paused() && !f.AtWork() })
 }
@@ -43,23 +46,25 @@ type FollowerSync struct {
 	Name string
 	// Number is its place in the selection, from 1.
 	Number int
-	// Processed is what it has processed, by leader, in the order of the system. Where it failed that is what came before
-	// the event at fault.
+	// Processed is what it has processed, by leader, in the order of the
+	// system. Where it failed that is what came before the event at fault.
 	Processed []system.Processed
-	// Err is why it stopped, or nil. Where it is that of the context, the follower was interrupted and has not failed; if it
-	// is a system.ErrPaused, it is paused.
+	// Err is why it stopped, or nil. Where it is that of the context, the
+	// follower was interrupted and has not failed; if it is a system.ErrPaused,
+	// it is paused.
 	Err error
 }
 
-// AtWork reports whether nothing but another process of the follower, which is at
-// work, or a pause, has kept it from all there is to process.
+// AtWork reports whether nothing but another process of the follower, which is
+// at work, or a pause, has kept it from all there is to process.
 func (f FollowerSync) AtWork() bool {
 	return errors.Is(f.Err, persistence.ErrPositionLocked) && !slices.ContainsFunc(apart(f.Err), func(err error) bool {
 		return !errors.Is(err, system.ErrPaused) && !errors.Is(err, persistence.ErrPositionLocked)
 	})
 }
 
-// Paused reports whether nothing but a pause has kept the follower from all there is to process.
+// Paused reports whether nothing but a pause has kept the follower from all
+// there is to process.
 func (f FollowerSync) Paused() bool {
 	return f.Err != nil && !slices.ContainsFunc(apart(f.Err), func(err error) bool { return !errors.Is(err, system.ErrPaused) })
 }
@@ -75,9 +80,11 @@ type SyncObserver struct {
 	Progress func(FollowerSync, system.Processed)
 }
 
-// UnknownFollowersError says that somebody asked for followers which the system does not have.
+// UnknownFollowersError says that somebody asked for followers which the system
+// does not have.
 type UnknownFollowersError struct {
-	// Names are the unknown ones, sorted, and Known those of the system in its order.
+	// Names are the unknown ones, sorted, and Known those of the system in its
+	// order.
 	Names, Known []string
 }
 
@@ -86,16 +93,22 @@ func (e *UnknownFollowersError) Error() string {
 		strings.Join(e.Names, ", "), listed(e.Known))
 }
 
-// SyncFollowers has followers process what they have not processed yet, up to the end that the logs of their leaders have
-// at the moment, one follower after the other in the order that is given. Where one fails, by an error or a panic, the
-// others have their turn all the same; the report tells, not the error.
+// SyncFollowers has followers process what they have not processed yet, up to
+// the end that the logs of their leaders have at the moment, one follower after
+// the other in the order that is given. Where one fails, by an error or a
+// panic, the others have their turn all the same; the report tells, not the
+// error.
 //
-// Followers process in batches, each in a transaction of its own, so that nobody who saves waits for long. A dry run is
-// one transaction for each database, and keeps others from writing until its end. When ctx ends, the batch at hand is
-// finished first; the error is then that of ctx, and what was processed is kept.
+// Followers process in batches, each in a transaction of its own, so that
+// nobody who saves waits for long. A dry run is one transaction for each
+// database, and keeps others from writing until its end. When ctx ends, the
+// batch at hand is finished first; the error is then that of ctx, and what was
+// processed is kept.
 //
-// Other errors are *UnknownFollowersError, *MigrationError, and that the store of a follower has no transactions, which a
-// dry run needs. Then nothing was processed. It is safe for concurrent use, and while the followers run elsewhere.
+// Other errors are *UnknownFollowersError, *MigrationError, and that the store
+// of a follower has no transactions, which a dry run needs. Then nothing was
+// processed. It is safe for concurrent use, and while the followers run
+// elsewhere.
 func SyncFollowers(ctx context.Context, runner Runner, options SyncOptions, observer SyncObserver) (SyncReport, error) {
 	s := &synchronization{runner: runner, observer: observer}
 	selected, err := s.choose(options)
@@ -142,7 +155,8 @@ func (s *synchronization) choose(options SyncOptions) (selected []FollowerSync, 
 	return selected, nil
 }
 
-// migrated finds databases without tables, which would otherwise be a failure of every follower.
+// migrated finds databases without tables, which would otherwise be a failure
+// of every follower.
 func (s *synchronization) migrated(ctx context.Context, selected []FollowerSync) error {
 	for _, f := range selected {
 		for _, name := range append(s.runner.System().Follows(f.Name), f.Name) {
@@ -189,7 +203,8 @@ func together(a, b persistence.Transactor) bool {
 // errRehearsal rolls a dry run back.
 var errRehearsal = errors.New("a dry run is rolled back")
 
-// rehearse is a dry run of followers in one transaction. It is not cancelled with ctx but ends between batches.
+// rehearse is a dry run of followers in one transaction. It is not cancelled
+// with ctx but ends between batches.
 func (s *synchronization) rehearse(ctx context.Context, g *group) error {
 	began := false
 	err := g.store.Transaction(context.WithoutCancel(ctx), func(inner context.Context) error {
@@ -220,7 +235,8 @@ func (s *synchronization) elsewhere(g *group) []string {
 	})
 }
 
-// each synchronizes followers in turn until ctx ends. They work with another context, which may carry a transaction.
+// each synchronizes followers in turn until ctx ends. They work with another
+// context, which may carry a transaction.
 func (s *synchronization) each(ctx, working context.Context, followers []FollowerSync) error {
 	for _, f := range followers {
 		if err := ctx.Err(); err != nil {

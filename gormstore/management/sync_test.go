@@ -21,7 +21,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// A dry run leaves every row of every table as it was, also where a follower fails, before or after it has written.
+// A dry run leaves every row of every table as it was, also where a follower
+// fails, before or after it has written.
 func TestDryRunChangesNothing(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 700)
@@ -45,7 +46,8 @@ func TestDryRunChangesNothing(t *testing.T) {
 	})
 }
 
-// A dry run leaves the caches of applications and what a runner knows of its followers as they were.
+// A dry run leaves the caches of applications and what a runner knows of its
+// followers as they were.
 func TestDryRunLeavesTheRunnerAlone(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -80,7 +82,8 @@ func TestDryRunLeavesTheRunnerAlone(t *testing.T) {
 	})
 }
 
-// A follower in another database than its leader is rehearsed and synchronised, each database in a transaction of its own.
+// A follower in another database than its leader is rehearsed and synchronised,
+// each database in a transaction of its own.
 func TestTwoDatabases(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		other := newSQLite(t)
@@ -115,7 +118,8 @@ func TestTwoDatabases(t *testing.T) {
 	})
 }
 
-// An interrupt ends between two batches: what was processed is kept, and the next run goes on there.
+// An interrupt ends between two batches: what was processed is kept, and the
+// next run goes on there.
 func TestInterrupt(t *testing.T) {
 	const events = 2000
 	each(t, func(t *testing.T, s *service) {
@@ -189,9 +193,11 @@ func (s *service) runner(t *testing.T) management.Runner {
 	return runner
 }
 
-// While followers are synchronised, another process saves to their leader. The figures are logged, with those of the same
-// saves beside nothing, which are what the machine itself makes them wait. What is asserted is only that nobody waits for
-// the whole run, as in one transaction for everything, which the dry run is: the control.
+// While followers are synchronised, another process saves to their leader. The
+// figures are logged, with those of the same saves beside nothing, which are
+// what the machine itself makes them wait. What is asserted is only that nobody
+// waits for the whole run, as in one transaction for everything, which the dry
+// run is: the control.
 func TestWritersAreNotStopped(t *testing.T) {
 	events := testdb.Figure(5_000, 100_000)
 	each(t, func(t *testing.T, s *service) {

@@ -38,7 +38,8 @@ func syncCommand(config Config) *cobra.Command {
 	})
 }
 
-// syncPrinter prints what SyncFollowers does, in the words of the Python original.
+// syncPrinter prints what SyncFollowers does, in the words of the Python
+// original.
 type syncPrinter struct {
 	out       screen
 	errs      io.Writer
@@ -173,7 +174,8 @@ func caught(err error) string {
 	return "\tCaught a " + ClassName(err) + "."
 }
 
-// apart are the errors of a follower that has failed with several leaders or events.
+// apart are the errors of a follower that has failed with several leaders or
+// events.
 func apart(err error) (all []error) {
 	if reflect.TypeOf(err) != reflect.TypeOf(errors.Join(err)) {
 		return []error{err}
@@ -184,7 +186,8 @@ func apart(err error) (all []error) {
 	return all
 }
 
-// interrupted tells whether an error is that of the command's context. Failures are always wrapped.
+// interrupted reports whether an error is that of the command's context.
+// Failures are always wrapped.
 func interrupted(err error) bool { return err == context.Canceled || err == context.DeadlineExceeded }
 
 // end prints what comes last.

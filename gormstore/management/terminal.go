@@ -41,7 +41,7 @@ func (s screen) line(as style, format string, arguments ...any) {
 	fmt.Fprintln(s)
 }
 
-// isTerminal tells whether somebody reads or types at the other end.
+// isTerminal reports whether somebody reads or types at the other end.
 func isTerminal(stream any) bool {
 	file, ok := stream.(*os.File)
 	if !ok {
@@ -55,7 +55,8 @@ func isTerminal(stream any) bool {
 	return err != nil || !os.SameFile(info, nobody)
 }
 
-// colourFlags are whether to use colours, beside what the output and NO_COLOR say.
+// colourFlags are whether to use colours, beside what the output and NO_COLOR
+// say.
 type colourFlags struct{ never, always bool }
 
 func addColourFlags(cmd *cobra.Command) *colourFlags {

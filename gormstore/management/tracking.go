@@ -16,11 +16,13 @@ import (
 type tracking struct {
 	store  store
 	states []gormstore.TrackingState
-	// withoutStatuses is known of databases that Django made: nobody can have written down there that he runs a follower.
+	// withoutStatuses is known of databases that Django made: nobody can have
+	// written down there that he runs a follower.
 	withoutStatuses bool
 }
 
-// trackingsOf reads the positions of all databases. Those without tables are left out, unless there is no other.
+// trackingsOf reads the positions of all databases. Those without tables are
+// left out, unless there is no other.
 func trackingsOf(ctx context.Context, runner Runner) (all []tracking, err error) {
 	var absent error
 	for _, s := range storesOf(runner) {
@@ -55,7 +57,8 @@ func (t tracking) where(wanted func(gormstore.TrackingState) bool) tracking {
 	return tracking{store: t.store, states: states}
 }
 
-// parks tells whether the database has the table of parked events, which one that Django made has not.
+// parks reports whether the database has the table of parked events, which one
+// that Django made has not.
 func (t tracking) parks(ctx context.Context) bool {
 	tx, err := gormstore.Tx(ctx)
 	if err != nil {
@@ -93,8 +96,9 @@ func (r *Reset) count(ctx context.Context) (total int64, err error) {
 	return total, nil
 }
 
-// countOne asks the upstream application where it can be reached. Otherwise it looks whether its events are in the
-// follower's database, or counts the rows, of which Django made one for each notification.
+// countOne asks the upstream application where it can be reached. Otherwise it
+// looks whether its events are in the follower's database, or counts the rows,
+// of which Django made one for each notification.
 func (r *Reset) countOne(ctx context.Context, own store, state gormstore.TrackingState) (int64, error) {
 	if n, err := r.countLeader(ctx, state); n != unreachable && err == nil {
 		return n, nil
@@ -109,7 +113,8 @@ func (r *Reset) countOne(ctx context.Context, own store, state gormstore.Trackin
 	return unreachable, nil
 }
 
-// countLeader counts in the log of the upstream application, or is unreachable where that is not in this program.
+// countLeader counts in the log of the upstream application, or is unreachable
+// where that is not in this program.
 func (r *Reset) countLeader(ctx context.Context, state gormstore.TrackingState) (int64, error) {
 	upstream := state.UpstreamApplicationName
 	if leader, ok := storeOf(r.runner, upstream); ok {

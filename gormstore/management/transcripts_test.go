@@ -13,7 +13,8 @@ import (
 
 var update = flag.Bool("update", false, "write the transcripts in testdata anew")
 
-// section is a part of a transcript: what is done first, a command, and what it printed.
+// section is a part of a transcript: what is done first, a command, and what it
+// printed.
 type section struct {
 	title   string
 	setup   []string // lines that begin with ">"
@@ -21,7 +22,8 @@ type section struct {
 	result
 }
 
-// transcript reads the sections of a file, in the form of the captures: $ marks the end of a line, \t a tab, ^[ an escape.
+// transcript reads the sections of a file, in the form of the captures: $ marks
+// the end of a line, \t a tab, ^[ an escape.
 func transcript(t *testing.T, path string) (sections []section) {
 	t.Helper()
 	text, err := os.ReadFile(path)

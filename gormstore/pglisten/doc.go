@@ -1,27 +1,34 @@
-// Package pglisten hears at once, through PostgreSQL, of events that other processes have recorded.
+// Package pglisten hears at once, through PostgreSQL, of events that other
+// processes have recorded.
 //
-// Followers find such events by polling. With a listener they need not wait for the next poll:
+// Followers find such events by polling. With a listener they need not wait for
+// the next poll:
 //
 //	listener, err := pglisten.New(dsn)
 //	store := gormstore.New(db, gormstore.WithListener(listener))
 //	school, err := school.New(application.WithStore(store))
 //
-// Every save then sends a NOTIFY when it is committed, and whoever runs followers has the store listen (see
-// persistence.Listener). Processes that only write do not need this package: gormstore.WithNotify is enough for them.
+// Every save then sends a NOTIFY when it is committed, and whoever runs
+// followers has the store listen (see persistence.Listener). Processes that
+// only write do not need this package: gormstore.WithNotify is enough for them.
 //
 // # The connection
 //
-// A listener has one connection for each call of Listen, beside the pool of the database. If it is lost, a new one is made,
-// however long that takes; until then nothing is heard, and everybody is woken when it is there. A signal is therefore never
-// more than a reason to look, and polling goes on.
+// A listener has one connection for each call of Listen, beside the pool of the
+// database. If it is lost, a new one is made, however long that takes; until
+// then nothing is heard, and everybody is woken when it is there. A signal is
+// therefore never more than a reason to look, and polling goes on.
 //
-// The DSN names the same database as the pool's, on a server that accepts writes. It must lead to PostgreSQL itself: a
-// pgbouncer in transaction mode gives each statement another connection, and LISTEN has no effect behind it. The pool may
-// well go through it.
+// The DSN names the same database as the pool's, on a server that accepts
+// writes. It must lead to PostgreSQL itself: a pgbouncer in transaction mode
+// gives each statement another connection, and LISTEN has no effect behind it.
+// The pool may well go through it.
 //
 // # The price
 //
-// One transaction at a time can commit with a NOTIFY, on a whole server; see gormstore.WithNotify.
+// One transaction at a time can commit with a NOTIFY, on a whole server; see
+// gormstore.WithNotify.
 //
-// This is the one package of the module that imports a driver, so that programs without it do not link one.
+// This is the one package of the module that imports a driver, so that programs
+// without it do not link one.
 package pglisten

@@ -13,9 +13,11 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Listener hears notifications of a PostgreSQL server. It implements gormstore.Listener. It holds no connection itself and
-// needs no Close: what a call of Listen uses, it has given back when it returns. It is safe for concurrent use, also by
-// several Stores, which then share the settings and nothing else.
+// Listener hears notifications of a PostgreSQL server. It implements
+// gormstore.Listener. It holds no connection itself and needs no Close: what a
+// call of Listen uses, it has given back when it returns. It is safe for
+// concurrent use, also by several Stores, which then share the settings and
+// nothing else.
 type Listener struct {
 	config *pgx.ConnConfig
 	logger *slog.Logger
@@ -42,15 +44,17 @@ var usual = waits{
 // Option is a setting of a Listener.
 type Option func(*Listener)
 
-// WithLogger replaces slog.Default(). A listener logs that it has lost its connection or cannot get one, once, and that it
-// has one again; never the DSN.
+// WithLogger replaces slog.Default(). A listener logs that it has lost its
+// connection or cannot get one, once, and that it has one again; never the DSN.
 func WithLogger(logger *slog.Logger) Option {
 	return func(l *Listener) { l.logger = logger }
 }
 
-// New makes a Listener of a DSN, a URL or a list of key=value as pgx takes them; what it does not say is taken from the
-// environment (PGHOST and so on). It does not connect. A DSN that cannot be read is a persistence.ErrProgramming, whose text
-// does not repeat it: nobody can tell which part of it is the password.
+// New makes a Listener of a DSN, a URL or a list of key=value as pgx takes
+// them; what it does not say is taken from the environment (PGHOST and so on).
+// It does not connect. A DSN that cannot be read is a
+// persistence.ErrProgramming, whose text does not repeat it: nobody can tell
+// which part of it is the password.
 func New(dsn string, options ...Option) (*Listener, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -67,8 +71,9 @@ func New(dsn string, options ...Option) (*Listener, error) {
 	return l, nil
 }
 
-// Listen implements gormstore.Listener. Notifications that come while wake is running are put together: wake is then called
-// once for each text, however often it was notified. It is called by the goroutine that called Listen.
+// Listen implements gormstore.Listener. Notifications that come while wake is
+// running are put together: wake is then called once for each text, however
+// often it was notified. It is called by the goroutine that called Listen.
 func (l *Listener) Listen(ctx context.Context, channel func(context.Context) (string, error), wake func(text string)) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -115,7 +120,8 @@ func (l *Listener) hear(ctx context.Context, channel func(context.Context) (stri
 	}
 }
 
-// pause waits between half of a time and all of it, so that the processes that lost a server do not all come back at once.
+// pause waits between half of a time and all of it, so that the processes that
+// lost a server do not all come back at once.
 func pause(ctx context.Context, most time.Duration) {
 	timer := time.NewTimer(most/2 + rand.N(most/2))
 	defer timer.Stop()

@@ -34,7 +34,8 @@ const (
 	countersName = "Counters"
 )
 
-// patience is how long a test waits for what must happen, before it calls it missing.
+// patience is how long a test waits for what must happen, before it calls it
+// missing.
 const patience = 30 * time.Second
 
 // await receives from a channel.
@@ -111,8 +112,9 @@ func (p *process) want(t testing.TB, when, application string) {
 	}
 }
 
-// works fails the test unless the process hears of a save by another one. A connection that is lost meanwhile, as those of
-// an impatient listener are on a busy machine, costs that save its signal.
+// works fails the test unless the process hears of a save by another one. A
+// connection that is lost meanwhile, as those of an impatient listener are on a
+// busy machine, costs that save its signal.
 func (p *process) works(t testing.TB, writer *gorm.DB) {
 	t.Helper()
 	r := notifying(t, writer, schoolName)
@@ -144,7 +146,8 @@ func save(t testing.TB, ctx context.Context, r persistence.ProcessRecorder, n in
 	}
 }
 
-// A process hears of what another one has saved, alone, in batches and in transactions, once that is committed.
+// A process hears of what another one has saved, alone, in batches and in
+// transactions, once that is committed.
 func TestListenerHearsOtherProcesses(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
@@ -188,7 +191,8 @@ func TestListenerHearsOtherProcesses(t *testing.T) {
 	}
 }
 
-// However many saves of one application there are at once, another one is still heard.
+// However many saves of one application there are at once, another one is still
+// heard.
 func TestListenerHearsAmongManySaves(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
@@ -238,7 +242,8 @@ func TestListenerOfOneSchema(t *testing.T) {
 	p.want(t, "a save in either schema", schoolName)
 }
 
-// A listener that the server has hung up on connects again, says so, and wakes everybody.
+// A listener that the server has hung up on connects again, says so, and wakes
+// everybody.
 func TestListenerConnectsAgain(t *testing.T) {
 	t.Parallel()
 	dsn, password := withPassword(t, database(t))
@@ -260,7 +265,8 @@ func TestListenerConnectsAgain(t *testing.T) {
 	}
 }
 
-// withPassword adds a password to a DSN that has none; the server does not ask for it.
+// withPassword adds a password to a DSN that has none; the server does not ask
+// for it.
 func withPassword(t testing.TB, dsn string) (with, password string) {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -372,7 +378,8 @@ func TestListenerIsRefusedAtFirst(t *testing.T) {
 	p.works(t, open(t, dsn))
 }
 
-// Listen ends with its context, whatever it is waiting for, and leaves nothing at the server.
+// Listen ends with its context, whatever it is waiting for, and leaves nothing
+// at the server.
 func TestListenerEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)

@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// session listens on one connection for as long as it lasts, and always returns an error.
+// session listens on one connection for as long as it lasts, and always returns
+// an error.
 func (l *Listener) session(ctx context.Context, channel func(context.Context) (string, error), begun func(), heard func(string)) error {
 	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -32,7 +33,8 @@ func (l *Listener) session(ctx context.Context, channel func(context.Context) (s
 	}
 }
 
-// connect makes a connection and has it listen. The connection may be there although there is an error.
+// connect makes a connection and has it listen. The connection may be there
+// although there is an error.
 func (l *Listener) connect(ctx, alive context.Context, channel func(context.Context) (string, error)) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.waits.connecting)
 	defer cancel()
@@ -50,8 +52,9 @@ func (l *Listener) connect(ctx, alive context.Context, channel func(context.Cont
 	return conn, err
 }
 
-// next waits for a notification. Where there is none for a while it asks the server for a sign of life: a connection whose
-// other end is gone looks the same as one that has nothing to say.
+// next waits for a notification. Where there is none for a while it asks the
+// server for a sign of life: a connection whose other end is gone looks the
+// same as one that has nothing to say.
 func (l *Listener) next(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
 	idle, cancel := context.WithTimeout(ctx, l.waits.idle)
 	defer cancel()
@@ -64,8 +67,10 @@ func (l *Listener) next(ctx context.Context, conn *pgx.Conn) (*pgconn.Notificati
 	return n, conn.Ping(answer)
 }
 
-// during has connections end with alive. The driver deals with a connection that broke in the background: it dials the
-// server to have it give up what the connection was doing, and waits for it to hang up. Nobody could end that otherwise.
+// during has connections end with alive. The driver deals with a connection
+// that broke in the background: it dials the server to have it give up what the
+// connection was doing, and waits for it to hang up. Nobody could end that
+// otherwise.
 func during(alive context.Context, dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithCancel(ctx)

@@ -7,11 +7,13 @@ import (
 	"sync"
 )
 
-// maxTexts is how many different texts are kept apart. Where there are more, wake is told that it may be any.
+// maxTexts is how many different texts are kept apart. Where there are more,
+// wake is told that it may be any.
 const maxTexts = 1000
 
-// signals are the texts that were heard and not yet passed on. The reading of the connection must not wait for whoever is
-// woken: what it does not read, the server has to keep.
+// signals are the texts that were heard and not yet passed on. The reading of
+// the connection must not wait for whoever is woken: what it does not read, the
+// server has to keep.
 type signals struct {
 	some chan struct{} // has a value while there are texts
 

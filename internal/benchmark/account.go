@@ -6,8 +6,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// Account is the aggregate of the rows that measure the whole framework. Its state stays small, however many events it
-// has.
+// Account is the aggregate of the rows that measure the whole framework. Its
+// state stays small, however many events it has.
 type Account struct {
 	domain.Aggregate
 	Owner    string

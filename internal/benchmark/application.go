@@ -26,7 +26,8 @@ func newLedger(db *gorm.DB, name string, options ...application.Option) (*applic
 	return app, repository, err
 }
 
-// sealed has an application compress states with zlib and encrypt them with AES.
+// sealed has an application compress states with zlib and encrypt them with
+// AES.
 func sealed() (application.Option, error) {
 	value, err := cipher.CreateKey(32)
 	if err != nil {
@@ -37,7 +38,8 @@ func sealed() (application.Option, error) {
 	}), nil
 }
 
-// A bookkeeper is the writer of a whole application: it makes events and saves the account.
+// A bookkeeper is the writer of a whole application: it makes events and saves
+// the account.
 type bookkeeper struct {
 	app     *application.Application
 	account *Account

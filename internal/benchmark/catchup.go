@@ -13,7 +13,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 )
 
-// Ways that take so long for an event that they are given fewer: rates are what is compared.
+// Ways that take so long for an event that they are given fewer: rates are what
+// is compared.
 const (
 	originalEvents = 2_000
 	updatedEvents  = 10_000
@@ -37,7 +38,8 @@ type view struct {
 	Bookings int64
 }
 
-// updateView is a policy that changes the view with every event, in the transaction of the position.
+// updateView is a policy that changes the view with every event, in the
+// transaction of the position.
 func updateView(ctx context.Context, _ domain.Event) error {
 	tx, err := gormstore.Tx(ctx)
 	if err != nil {
@@ -75,7 +77,8 @@ func follow(d *database, name string, h *history, do policy) way {
 // A reader processes a whole log. It returns how many events it has processed.
 type reader func(ctx context.Context) (int64, error)
 
-// catchingUp is the way of a reader. It begins with no position and ends with that of the last event.
+// catchingUp is the way of a reader. It begins with no position and ends with
+// that of the last event.
 func (d *database) catchingUp(name string, h *history, open func() (read reader, end func() error, err error)) way {
 	return way{name: name, turn: func(ctx context.Context) (_ tally, err error) {
 		if err := d.forget(ctx); err != nil {
@@ -98,7 +101,8 @@ func (d *database) catchingUp(name string, h *history, open func() (read reader,
 	}}
 }
 
-// verifyPosition checks that a reader has processed so many events of a log, and that its position says so.
+// verifyPosition checks that a reader has processed so many events of a log,
+// and that its position says so.
 func (d *database) verifyPosition(ctx context.Context, h *history, processed int64) error {
 	var behind int64
 	err := d.admin.QueryRowContext(ctx, `SELECT count(*) FROM stored_events WHERE application_name = $1 AND id <= `+
@@ -109,7 +113,8 @@ func (d *database) verifyPosition(ctx context.Context, h *history, processed int
 	return err
 }
 
-// readRaw is the limit of catching up: pages of the log, their payloads out of JSON, and one UPDATE for each page.
+// readRaw is the limit of catching up: pages of the log, their payloads out of
+// JSON, and one UPDATE for each page.
 func readRaw(d *database, h *history) way {
 	return d.catchingUp(raw, h, func() (reader, func() error, error) {
 		pool, err := d.pool(1)
@@ -139,8 +144,9 @@ func preparePage(pool *sql.DB) (*sql.Stmt, error) {
 		" WHERE application_name = $1 AND id > $2 ORDER BY id LIMIT $3")
 }
 
-// readOriginal catches up as the Python original does with its Django models: a short page at a time, and for each event
-// a transaction that locks the table of events and has GORM create a row of the tracking table.
+// readOriginal catches up as the Python original does with its Django models: a
+// short page at a time, and for each event a transaction that locks the table
+// of events and has GORM create a row of the tracking table.
 func readOriginal(d *database, h *history) way {
 	return d.catchingUp(original, h, func() (reader, func() error, error) {
 		db, pool, err := d.open(1)
@@ -179,7 +185,8 @@ func (d *database) track(ctx context.Context, db *gorm.DB, h *history, id int64)
 	})
 }
 
-// eachPage decodes a log a page at a time, and calls done with the ids of each page.
+// eachPage decodes a log a page at a time, and calls done with the ids of each
+// page.
 func eachPage(ctx context.Context, query *sql.Stmt, h *history, size int, done func(ids []int64) error) (events int64, err error) {
 	for after := int64(0); ; {
 		ids, err := readPage(ctx, query, h, after, size)

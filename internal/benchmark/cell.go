@@ -38,7 +38,8 @@ type result struct {
 	Figures  []figure `json:"figures"`
 }
 
-// A figure is what was measured of one way: the medians of its turns, the best rate, and the turns themselves.
+// A figure is what was measured of one way: the medians of its turns, the best
+// rate, and the turns themselves.
 type figure struct {
 	Way     string   `json:"way"`
 	Median  sample   `json:"median"`

@@ -34,8 +34,8 @@ type followers struct {
 	idle       time.Duration // how long an idle follower is watched
 }
 
-// parseConfig reads the flags. It reports all mistakes in lists and figures together; what package flag itself says, it
-// writes to output.
+// parseConfig reads the flags. It reports all mistakes in lists and figures
+// together; what package flag itself says, it writes to output.
 func parseConfig(arguments []string, output io.Writer) (config, error) {
 	flags := flag.NewFlagSet("benchmark", flag.ContinueOnError)
 	flags.SetOutput(output)

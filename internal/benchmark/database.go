@@ -31,7 +31,8 @@ type database struct {
 	dsn   string
 	admin *sql.DB // for what is not measured
 
-	// The rows that reset has filled the log with, and the highest of their ids.
+	// The rows that reset has filled the log with, and the highest of their
+	// ids.
 	filled  int
 	highest int64
 }
@@ -58,7 +59,8 @@ func newDatabase(p *place) (*database, error) {
 
 func (d *database) close() error { return d.admin.Close() }
 
-// gorm opens a handle as a user would, with a connection kept for each of the callers.
+// gorm opens a handle as a user would, with a connection kept for each of the
+// callers.
 func (d *database) gorm(connections int) (*gorm.DB, error) {
 	dialector := postgres.Open(d.dsn)
 	if d.kind == sqliteKind {
@@ -88,8 +90,9 @@ func (d *database) pool(connections int) (*sql.DB, error) {
 	return pool, d.connect(pool, connections)
 }
 
-// connect opens all connections of a pool, so that none has to be opened while something is measured. A SQLite file has
-// one writer at a time, and connections that would only wait for each other make it slower.
+// connect opens all connections of a pool, so that none has to be opened while
+// something is measured. A SQLite file has one writer at a time, and
+// connections that would only wait for each other make it slower.
 func (d *database) connect(pool *sql.DB, connections int) error {
 	if d.kind == sqliteKind {
 		connections = 1
@@ -114,9 +117,9 @@ func (d *database) connect(pool *sql.DB, connections int) error {
 	return err
 }
 
-// reset makes the log a number of rows again, and has the database look at them.
-// A log of that many rows is kept, without what was added since: to fill in
-// millions of rows takes longer than a turn.
+// reset makes the log a number of rows again, and has the database look at
+// them. A log of that many rows is kept, without what was added since: to fill
+// in millions of rows takes longer than a turn.
 func (d *database) reset(ctx context.Context, rows int) error {
 	if rows == 0 || rows != d.filled {
 		if err := d.refill(ctx, rows); err != nil {
@@ -196,8 +199,8 @@ SELECT ?1, printf('%08x%024x', (n / 100 * 2654435761) % 4294967296, n / 100), n 
 	?3, ?4 FROM numbers LIMIT ?2`
 )
 
-// verify checks that exactly so many rows were added since reset filled the log,
-// and that the versions of the aggregates in them have no gap.
+// verify checks that exactly so many rows were added since reset filled the
+// log, and that the versions of the aggregates in them have no gap.
 func (d *database) verify(ctx context.Context, added int64) error {
 	var stored, broken int64
 	const count = "SELECT count(*) FROM stored_events WHERE id > $1"
@@ -234,7 +237,8 @@ func (d *database) programs(ctx context.Context) (folder string, err error) {
 	return folder, err
 }
 
-// meter reads the processor time that this process and the processes of the server, as they are now, have used.
+// meter reads the processor time that this process and the processes of the
+// server, as they are now, have used.
 func (d *database) meter(ctx context.Context) (func() time.Duration, error) {
 	if d.kind == sqliteKind {
 		return processorTime, nil

@@ -35,7 +35,8 @@ type sent struct {
 	At       int64 // in nanoseconds since 1970
 }
 
-// prepare opens the application of another process, which tells listeners of what it saves.
+// prepare opens the application of another process, which tells listeners of
+// what it saves.
 func (l *letters) prepare(d *database) (do func(context.Context) (any, error), end func() error, err error) {
 	db, pool, err := d.open(1)
 	if err != nil {
@@ -90,7 +91,8 @@ func (p *postbox) receive(_ context.Context, event domain.Event) error {
 	return nil
 }
 
-// taken compares what was sent with what has come. A policy may be called before the save returns.
+// taken compares what was sent with what has come. A policy may be called
+// before the save returns.
 func (p *postbox) taken(all []sent) (histogram, error) {
 	select {
 	case <-p.all:
@@ -108,10 +110,12 @@ func (p *postbox) taken(all []sent) (histogram, error) {
 	return taken, nil
 }
 
-// A sender does the saves of a turn. The application is the leader in the follower's process.
+// A sender does the saves of a turn. The application is the leader in the
+// follower's process.
 type sender func(ctx context.Context, leader *application.Application) ([]sent, error)
 
-// delivering is a way to tell followers: with the options of the follower's store.
+// delivering is a way to tell followers: with the options of the follower's
+// store.
 func (b *bench) delivering(d *database, name string, options []gormstore.Option, send sender) way {
 	return way{name: name, turn: func(ctx context.Context) (_ tally, err error) {
 		if err := errors.Join(d.reset(ctx, 0), d.forget(ctx)); err != nil {
@@ -151,7 +155,8 @@ func (p *pair) deliver(ctx context.Context, box *postbox, send sender) (t tally,
 	return t, err
 }
 
-// deliveries are the ways: from this process, and on PostgreSQL, which can tell of it, from another one.
+// deliveries are the ways: from this process, and on PostgreSQL, which can tell
+// of it, from another one.
 func (b *bench) deliveries(d *database) ([]way, error) {
 	l := letters{Number: b.followers.deliveries}
 	ways := []way{b.delivering(d, ours, nil, l.send)}

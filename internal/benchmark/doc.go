@@ -1,12 +1,12 @@
-// The program benchmark measures how fast events are saved, aggregates loaded and logs followed, and prints the figures as tables of
-// medians and ratios:
+// The program benchmark measures how fast events are saved, aggregates loaded
+// and logs followed, and prints the figures as tables of medians and ratios:
 //
 //	go run ./internal/benchmark
 //	go run ./internal/benchmark -rows save,transaction -databases postgres -preload 5000000
 //	go run ./internal/benchmark -rows save,latency -writers 16 -databases postgres -seconds 1 -rounds 5
 //
-// A figure alone says more about the machine than about the code, so everything is measured against something else in
-// the same run:
+// A figure alone says more about the machine than about the code, so everything
+// is measured against something else in the same run:
 //
 //   - "raw" is the limit of the database: for a save one prepared INSERT and its commit, without a lock, through the
 //     same driver; for a load the rows and encoding/json alone; for a follower pages of 500 rows, encoding/json, and one
@@ -16,14 +16,18 @@
 //
 // # Method
 //
-// The ways of a cell take turns within a round, so that whatever else the machine does meets all of them. Each turn of a
-// save begins with the same table: filled once with rows of the same log (-preload), without what turns before have added,
-// vacuumed and analysed. It warms up, is measured, and is then checked: a way that has lost a row, or has left a gap in
-// the versions of an aggregate, is no figure but an error. Every writer appends to an aggregate of its own, which it changes for a new one after 100 events.
+// The ways of a cell take turns within a round, so that whatever else the
+// machine does meets all of them. Each turn of a save begins with the same
+// table: filled once with rows of the same log (-preload), without what turns
+// before have added, vacuumed and analysed. It warms up, is measured, and is
+// then checked: a way that has lost a row, or has left a gap in the versions of
+// an aggregate, is no figure but an error. Every writer appends to an aggregate
+// of its own, which it changes for a new one after 100 events.
 //
-// The PostgreSQL server is a private one that syncs every commit; its automatic vacuum and its timed checkpoints are off,
-// because they would meet one way or another by chance. SQLite files are in WAL mode with synchronous=FULL. Both are in
-// the temporary folder: set TMPDIR to measure another disk.
+// The PostgreSQL server is a private one that syncs every commit; its automatic
+// vacuum and its timed checkpoints are off, because they would meet one way or
+// another by chance. SQLite files are in WAL mode with synchronous=FULL. Both
+// are in the temporary folder: set TMPDIR to measure another disk.
 //
 // # Rows
 //
@@ -38,6 +42,6 @@
 //   - delivery: from the return of a save to the policy of a running follower, in the same process or in another one.
 //   - following: how far the heap grows, and what a follower with nothing to do asks of the database.
 //
-// In the row load an "event" is one that is loaded, in rows of followers one that is processed; elsewhere, one that is
-// saved.
+// In the row load an "event" is one that is loaded, in rows of followers one
+// that is processed; elsewhere, one that is saved.
 package main

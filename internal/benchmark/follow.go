@@ -22,8 +22,8 @@ const followerName = "BenchmarkFollower"
 // A policy is what a follower does with each event.
 type policy func(ctx context.Context, event domain.Event) error
 
-// follower stores nothing of its own: what is measured is the way to its handler,
-// and its position.
+// follower stores nothing of its own: what is measured is the way to its
+// handler, and its position.
 type follower struct {
 	*system.Follower
 	policy policy
@@ -68,7 +68,8 @@ func newPair(db *gorm.DB, leader string, do policy, store []gormstore.Option, op
 	return p, err
 }
 
-// catchUp has the follower process the leader's whole log, which has so many events.
+// catchUp has the follower process the leader's whole log, which has so many
+// events.
 func (p *pair) catchUp(ctx context.Context, events int, report func(system.Processed)) (_ int64, err error) {
 	runner, err := system.NewSingleThreadedRunner(p.system)
 	if err != nil {
@@ -90,7 +91,8 @@ type history struct {
 	json        bool               // states have no header: for ways without the framework
 }
 
-// record writes the log. Sealed states are made one by one, because a cipher binds each to its row.
+// record writes the log. Sealed states are made one by one, because a cipher
+// binds each to its row.
 func (h *history) record(ctx context.Context, d *database, db *gorm.DB) error {
 	app, repository, err := newLedger(db, h.application, h.options()...)
 	if err != nil {

@@ -2,7 +2,8 @@ package main
 
 import "slices"
 
-// A goal is what one way is to reach: a ratio to another way, or a figure of its own.
+// A goal is what one way is to reach: a ratio to another way, or a figure of
+// its own.
 type goal struct {
 	work            string
 	row, database   string
@@ -92,7 +93,8 @@ type outcome struct {
 	reached bool
 }
 
-// judge compares the results with the goals. Goals whose cells were not measured are left out.
+// judge compares the results with the goals. Goals whose cells were not
+// measured are left out.
 func judge(goals []goal, results []result) (outcomes []outcome) {
 	for _, g := range goals {
 		for i := range results {

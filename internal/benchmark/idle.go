@@ -18,7 +18,8 @@ import (
 // idle is the way of a follower that has nothing to do.
 const idle = "idle"
 
-// heapSamples is how many batches pass between two looks at the heap, each of which collects the garbage.
+// heapSamples is how many batches pass between two looks at the heap, each of
+// which collects the garbage.
 const heapSamples = 100
 
 // watchedHeap follows a log and watches how far the heap grows.
@@ -53,7 +54,8 @@ type heapWatch struct {
 
 func newHeapWatch() *heapWatch { return &heapWatch{before: liveHeap()} }
 
-// batch is called after every batch, the first one included: a small log has no others.
+// batch is called after every batch, the first one included: a small log has no
+// others.
 func (w *heapWatch) batch(system.Processed) {
 	if w.batches++; w.batches%heapSamples != 1 {
 		return
@@ -71,8 +73,9 @@ func liveHeap() uint64 {
 	return m.HeapAlloc
 }
 
-// counter is a logger of GORM that counts statements. The store shows it those that it sends past GORM as well, but not
-// the beginnings and ends of transactions.
+// counter is a logger of GORM that counts statements. The store shows it those
+// that it sends past GORM as well, but not the beginnings and ends of
+// transactions.
 type counter struct {
 	logger.Interface
 	queries, writes atomic.Int64
@@ -80,7 +83,8 @@ type counter struct {
 
 func newCounter() *counter { return &counter{Interface: logger.Discard} }
 
-// LogMode implements logger.Interface: sessions of GORM must not get rid of the counter.
+// LogMode implements logger.Interface: sessions of GORM must not get rid of the
+// counter.
 func (c *counter) LogMode(logger.LogLevel) logger.Interface { return c }
 
 // Trace implements logger.Interface.
@@ -92,8 +96,8 @@ func (c *counter) Trace(_ context.Context, _ time.Time, statement func() (sql st
 	}
 }
 
-// watchedIdle runs a follower that is at the end of its log, as watchedHeap has left it, and counts what it asks the
-// database.
+// watchedIdle runs a follower that is at the end of its log, as watchedHeap has
+// left it, and counts what it asks the database.
 func (b *bench) watchedIdle(d *database, h *history) way {
 	return way{name: idle, turn: func(ctx context.Context) (_ tally, err error) {
 		db, pool, err := d.open(2)
@@ -110,7 +114,8 @@ func (b *bench) watchedIdle(d *database, h *history) way {
 	}}
 }
 
-// rest runs the follower for some time, after another in which it gets to its rest.
+// rest runs the follower for some time, after another in which it gets to its
+// rest.
 func (p *pair) rest(ctx context.Context, count *counter, d time.Duration) (t tally, err error) {
 	runner, err := system.NewRunner(p.system, system.Config{})
 	if err != nil {
@@ -131,8 +136,8 @@ func (p *pair) rest(ctx context.Context, count *counter, d time.Duration) (t tal
 	return t, ctx.Err()
 }
 
-// measureFollowing is the row following. Its turns are long, and what they count does not depend on what else the machine
-// does, so there is one round.
+// measureFollowing is the row following. Its turns are long, and what they
+// count does not depend on what else the machine does, so there is one round.
 func (b *bench) measureFollowing(ctx context.Context, p *place) ([]result, error) {
 	h := &history{application: applicationName, events: b.followers.followed}
 	return b.within(p, func(d *database) (results []result, err error) {

@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// lifetime is what package testdb starts servers for, outside of a test: things that are ended together. It is a
-// testing.TB with only the methods that testdb calls; the others panic.
+// lifetime is what package testdb starts servers for, outside of a test: things
+// that are ended together. It is a testing.TB with only the methods that testdb
+// calls; the others panic.
 type lifetime struct {
 	testing.TB // nil
 	cleanups   []func()

@@ -15,8 +15,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// The applications of the row load: the same histories, as the framework stores them, compressed and encrypted, and as
-// JSON alone.
+// The applications of the row load: the same histories, as the framework stores
+// them, compressed and encrypted, and as JSON alone.
 const (
 	sealedName = "BenchmarkSealed"
 	rawName    = "BenchmarkRaw"
@@ -111,7 +111,8 @@ func (l *library) takeSnapshots(ctx context.Context) error {
 // A getter loads a history and counts its events.
 type getter func(ctx context.Context, id uuid.UUID) (events int, err error)
 
-// repository is a way to load: with Repository.Get, by an application with these options.
+// repository is a way to load: with Repository.Get, by an application with
+// these options.
 func (l *library) repository(name, app string, options ...application.Option) way {
 	return l.reading(name, func() (getter, func() error, error) {
 		_, repository, err := newLedger(l.db, app, options...)
@@ -199,7 +200,8 @@ func (l *library) cell(row string, ways ...way) *cell {
 	return &cell{row: row, database: l.d.kind, workers: 1, events: l.events, note: "Repository.Get", ways: ways}
 }
 
-// all are the ways to load. The cache asks the database for what is new, unless it is told not to.
+// all are the ways to load. The cache asks the database for what is new, unless
+// it is told not to.
 func (l *library) all() []way {
 	cache := map[string]string{"AGGREGATE_CACHE_MAXSIZE": "1000"}
 	alone := map[string]string{"AGGREGATE_CACHE_MAXSIZE": "1000", "AGGREGATE_CACHE_FASTFORWARD": "n"}

@@ -43,9 +43,10 @@ const (
 	ending
 )
 
-// closedLoop has every worker do its operation for the time of a turn, the next one as soon as the last has returned. A
-// turn in which nothing would be measured lasts longer. The meter reads the processor time that was used so far. The first
-// error ends the turn.
+// closedLoop has every worker do its operation for the time of a turn, the next
+// one as soon as the last has returned. A turn in which nothing would be
+// measured lasts longer. The meter reads the processor time that was used so
+// far. The first error ends the turn.
 func closedLoop(ctx context.Context, t timing, workers []operation, meter func() time.Duration) (tally, error) {
 	runtime.GC() // what was before is not this turn's
 
@@ -95,8 +96,9 @@ func closedLoop(ctx context.Context, t timing, workers []operation, meter func()
 	return total, errors.Join(append(failures, ctx.Err())...)
 }
 
-// repeat does an operation until the turn ends, and counts. The operation's context does not end, as that of a program
-// which waits for the outcome: drivers then do without a goroutine that watches it.
+// repeat does an operation until the turn ends, and counts. The operation's
+// context does not end, as that of a program which waits for the outcome:
+// drivers then do without a goroutine that watches it.
 func (t *tally) repeat(turn context.Context, p *progress, work operation) error {
 	t.Latencies = newHistogram()
 	ctx := context.WithoutCancel(turn)
@@ -123,8 +125,9 @@ func (t *tally) add(worker *tally) {
 	t.Latencies.merge(worker.Latencies)
 }
 
-// once measures work that is done once, whose operations are of no interest each: it returns how many there were. The
-// context does not end, as in closedLoop.
+// once measures work that is done once, whose operations are of no interest
+// each: it returns how many there were. The context does not end, as in
+// closedLoop.
 func once(ctx context.Context, meter func() time.Duration, work func(ctx context.Context) (int64, error)) (t tally, err error) {
 	runtime.GC() // what was before is not this turn's
 	var before, after runtime.MemStats
@@ -137,7 +140,8 @@ func once(ctx context.Context, meter func() time.Duration, work func(ctx context
 	return t, errors.Join(err, ctx.Err())
 }
 
-// A sample is what a turn says. Everything but the rate and what is said of followers is for one operation; 0 is unknown.
+// A sample is what a turn says. Everything but the rate and what is said of
+// followers is for one operation; 0 is unknown.
 type sample struct {
 	Rate        float64 `json:"rate"` // operations a second
 	P50         float64 `json:"p50_us"`

@@ -25,7 +25,8 @@ func thisMachine() (machine, error) {
 	}, err
 }
 
-// suspiciousSync is a sync that is too fast, in microseconds, to have reached a disk.
+// suspiciousSync is a sync that is too fast, in microseconds, to have reached a
+// disk.
 const suspiciousSync = 15
 
 func (m *machine) print(w io.Writer, database string) error {
@@ -36,7 +37,8 @@ func (m *machine) print(w io.Writer, database string) error {
 	return err
 }
 
-// measureSync measures how long a sync takes after a write in the temporary folder, where the databases are.
+// measureSync measures how long a sync takes after a write in the temporary
+// folder, where the databases are.
 func measureSync() (_ float64, err error) {
 	file, err := os.CreateTemp("", "es-benchmark-")
 	if err != nil {

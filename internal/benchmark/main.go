@@ -38,7 +38,8 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) erro
 	return profiled(c.profile, func() error { return b.run(ctx) })
 }
 
-// profiled calls f and writes a profile of the processor's time in it, where a file is given.
+// profiled calls f and writes a profile of the processor's time in it, where a
+// file is given.
 func profiled(path string, f func() error) (err error) {
 	if path == "" {
 		return f()

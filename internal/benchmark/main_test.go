@@ -164,8 +164,8 @@ func TestVoid(t *testing.T) {
 	}
 }
 
-// A turn keeps the rows that the log was filled with, and deletes those that the
-// turn before has added.
+// A turn keeps the rows that the log was filled with, and deletes those that
+// the turn before has added.
 func TestResetKeepsRows(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{postgresKind, sqliteKind} {

@@ -2,7 +2,8 @@ package main
 
 import "context"
 
-// measureMemory is the row memory: one worker at each kind of work. What the drivers allocate in C is not counted.
+// measureMemory is the row memory: one worker at each kind of work. What the
+// drivers allocate in C is not counted.
 func (b *bench) measureMemory(ctx context.Context, p *place) ([]result, error) {
 	return b.within(p, func(d *database) (results []result, err error) {
 		for _, events := range []int{1, 10} {

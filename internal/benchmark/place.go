@@ -27,7 +27,8 @@ func openPlace(kind string) (*place, error) {
 	return openFolder()
 }
 
-// serverSettings are what differs from a server as it is installed. It syncs every commit.
+// serverSettings are what differs from a server as it is installed. It syncs
+// every commit.
 var serverSettings = []string{
 	"fsync=on",
 	"synchronous_commit=on",
@@ -64,11 +65,12 @@ func openFolder() (*place, error) {
 	return &place{kind: sqliteKind, create: create, end: func() error { return os.RemoveAll(folder) }}, nil
 }
 
-// openSlowServer starts a server whose syncs take longer, by a library that it preloads, from the same installation as
-// the server of another database.
+// openSlowServer starts a server whose syncs take longer, by a library that it
+// preloads, from the same installation as the server of another database.
 //
-// A server of testdb has an environment of its own, so the library cannot be named there. But testdb runs the pg_ctl
-// that it finds first, and a script of that name can preload the library before it becomes the real one.
+// A server of testdb has an environment of its own, so the library cannot be
+// named there. But testdb runs the pg_ctl that it finds first, and a script of
+// that name can preload the library before it becomes the real one.
 func openSlowServer(ctx context.Context, ordinary *database, library string) (_ *place, err error) {
 	programs, err := ordinary.programs(ctx)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// workerVariable has this program be a worker: a process that does the job it reads, when it is told to, and writes what
-// it has counted.
+// workerVariable has this program be a worker: a process that does the job it
+// reads, when it is told to, and writes what it has counted.
 const workerVariable = "BENCHMARK_WORKER"
 
 // A job is the work of one worker.
@@ -37,8 +37,8 @@ func (j *job) prepare() (do func(context.Context) (any, error), end func() error
 	}, end, err
 }
 
-// work is the life of a worker. Between its two lines of input, the job and the sign to begin, it writes one when it is
-// ready.
+// work is the life of a worker. Between its two lines of input, the job and the
+// sign to begin, it writes one when it is ready.
 func work(ctx context.Context, input io.Reader, output io.Writer) (err error) {
 	lines := bufio.NewReader(input)
 	line, err := lines.ReadBytes('\n')
@@ -65,7 +65,8 @@ func work(ctx context.Context, input io.Reader, output io.Writer) (err error) {
 	return json.NewEncoder(output).Encode(result)
 }
 
-// workers runs a number of workers with the same job at once, and adds up what they have counted.
+// workers runs a number of workers with the same job at once, and adds up what
+// they have counted.
 func workers(ctx context.Context, n int, j job, environment ...string) (total tally, err error) {
 	tallies, err := inProcesses[tally](ctx, n, j, environment...)
 	total.Latencies = newHistogram()
@@ -76,7 +77,8 @@ func workers(ctx context.Context, n int, j job, environment ...string) (total ta
 	return total, err
 }
 
-// inProcesses runs a number of workers with the same job at once, and returns the result of each.
+// inProcesses runs a number of workers with the same job at once, and returns
+// the result of each.
 func inProcesses[R any](ctx context.Context, n int, j job, environment ...string) (results []R, err error) {
 	description, err := json.Marshal(j)
 	if err != nil {
@@ -157,7 +159,8 @@ func (w *worker) awaitReady() error {
 	return err
 }
 
-// end waits for the process. It returns why the workers have failed, with what this one has to say about it.
+// end waits for the process. It returns why the workers have failed, with what
+// this one has to say about it.
 func (w *worker) end(cause error) error {
 	err := w.command.Wait()
 	if cause == nil {

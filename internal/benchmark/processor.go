@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// siblings are the processes with the same parent, with the parent itself: for a process of a PostgreSQL server, the
-// whole server. There are none where the system has no /proc.
+// siblings are the processes with the same parent, with the parent itself: for
+// a process of a PostgreSQL server, the whole server. There are none where the
+// system has no /proc.
 func siblings(process int) []int {
 	parent, ok := parentOf(process)
 	if !ok {
@@ -32,7 +33,8 @@ func siblings(process int) []int {
 	return family
 }
 
-// parentOf reads the fourth field of /proc/ID/stat. The second one is a name in brackets that may contain anything.
+// parentOf reads the fourth field of /proc/ID/stat. The second one is a name in
+// brackets that may contain anything.
 func parentOf(process int) (int, bool) {
 	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(process), "stat"))
 	if err != nil {
@@ -46,14 +48,15 @@ func parentOf(process int) (int, bool) {
 	return parent, err == nil
 }
 
-// usage is the processor time that processes of one thread have used, as far as it is known. Those that have ended stay
-// as they were last seen.
+// usage is the processor time that processes of one thread have used, as far as
+// it is known. Those that have ended stay as they were last seen.
 type usage map[int]time.Duration
 
 // read brings the usage up to date and adds it up.
 func (u usage) read(processes []int) (total time.Duration) {
 	for _, id := range processes {
-		// The first field is in nanoseconds; /proc/ID/stat has hundredths of a second.
+		// The first field is in nanoseconds; /proc/ID/stat has hundredths of a
+		// second.
 		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(id), "schedstat"))
 		used, _, _ := bytes.Cut(stat, []byte(" "))
 		if n, failed := strconv.ParseInt(string(used), 10, 64); err == nil && failed == nil {

@@ -32,7 +32,8 @@ type saver struct {
 	close func() error
 }
 
-// savers open the ways of saving, for a number of concurrent writers and of events in each save.
+// savers open the ways of saving, for a number of concurrent writers and of
+// events in each save.
 var savers = map[string]func(d *database, writers, events int) (*saver, error){
 	ours:     openOurs,
 	raw:      openRaw,
@@ -81,7 +82,8 @@ func openRaw(d *database, writers, events int) (*saver, error) {
 	return &saver{save: save, close: func() error { return errors.Join(insert.Close(), pool.Close()) }}, nil
 }
 
-// insertion is the INSERT of a number of rows, in a form that both databases understand.
+// insertion is the INSERT of a number of rows, in a form that both databases
+// understand.
 func insertion(rows int) string {
 	var b strings.Builder
 	b.WriteString("INSERT INTO stored_events (application_name, originator_id, originator_version, topic, state) VALUES ")
@@ -105,8 +107,9 @@ func (d *database) uuid(id uuid.UUID) string {
 	return id.String()
 }
 
-// openOriginal saves as the Python original does with its Django models: in a transaction that first locks the table
-// against other writers, a row at a time.
+// openOriginal saves as the Python original does with its Django models: in a
+// transaction that first locks the table against other writers, a row at a
+// time.
 func openOriginal(d *database, writers, _ int) (*saver, error) {
 	db, pool, err := d.open(writers)
 	if err != nil {
@@ -144,7 +147,8 @@ func (d *database) open(connections int) (*gorm.DB, *sql.DB, error) {
 	return db, pool, err
 }
 
-// A writer appends to an aggregate of its own, and to a new one when that has eventsPerAggregate events.
+// A writer appends to an aggregate of its own, and to a new one when that has
+// eventsPerAggregate events.
 type writer struct {
 	saver  *saver
 	events []persistence.StoredEvent
@@ -165,7 +169,8 @@ func (w *writer) write(ctx context.Context) error {
 	return w.saver.save(ctx, w.events)
 }
 
-// next makes the events the ones that follow. The slice is used again: recorders do not take it over.
+// next makes the events the ones that follow. The slice is used again:
+// recorders do not take it over.
 func (w *writer) next() {
 	id := w.events[0].OriginatorID
 	if w.last+int64(len(w.events)) > eventsPerAggregate {
@@ -220,8 +225,8 @@ func (t *task) run(ctx context.Context, d *database) (_ tally, err error) {
 	return closedLoop(ctx, t.Timing, operations, meter)
 }
 
-// saving surrounds the turn of a way that saves with what makes it comparable, and with the check that it has stored
-// what it has acknowledged.
+// saving surrounds the turn of a way that saves with what makes it comparable,
+// and with the check that it has stored what it has acknowledged.
 func (b *bench) saving(d *database, events int, turn func(context.Context) (tally, error)) func(context.Context) (tally, error) {
 	return func(ctx context.Context) (tally, error) {
 		if err := d.reset(ctx, b.preload); err != nil {

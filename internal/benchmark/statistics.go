@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// median is the value in the middle, or between the two in the middle. The median of nothing is 0.
+// median is the value in the middle, or between the two in the middle. The
+// median of nothing is 0.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -27,8 +28,10 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-// A histogram counts durations in classes that are at most 1/32 wide: exactly up to 31 ns, then 32 classes for each
-// power of two. It costs a few nanoseconds an entry. The zero value is not usable; make one with newHistogram.
+// A histogram counts durations in classes that are at most 1/32 wide: exactly
+// up to 31 ns, then 32 classes for each power of two. It costs a few
+// nanoseconds an entry. The zero value is not usable; make one with
+// newHistogram.
 type histogram []uint32
 
 const (
@@ -46,7 +49,8 @@ func (h histogram) merge(other histogram) {
 	}
 }
 
-// quantile is the duration that a share q of the entries does not exceed, as the middle of its class.
+// quantile is the duration that a share q of the entries does not exceed, as
+// the middle of its class.
 func (h histogram) quantile(q float64) time.Duration {
 	var total uint64
 	for _, n := range h {

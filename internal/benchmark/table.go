@@ -10,14 +10,16 @@ import (
 	"text/tabwriter"
 )
 
-// The headings of the tables. Ratios are between medians of rates, so above 1 is faster.
+// The headings of the tables. Ratios are between medians of rates, so above 1
+// is faster.
 const (
 	resultHeading = "workers\tevents\tway\tmedian/s\tbest/s\tx raw\tx original\tp50 us\tp99 us\tCPU us\tallocs\tallocs/event\tbytes\t"
 	followHeading = "way\tmedian/s\theap MiB\twrites/10 s\t"
 	goalHeading   = "work\tdatabase\tworkers\tagainst\tmedians\tbests\tto reach\t\t"
 )
 
-// printResults prints the cells of one row and database, as a table for each kind of work.
+// printResults prints the cells of one row and database, as a table for each
+// kind of work.
 func printResults(w io.Writer, results []result) error {
 	for len(results) > 0 {
 		note := results[0].Note
@@ -86,7 +88,8 @@ func newTable(w io.Writer, heading string) *tabwriter.Writer {
 	return t
 }
 
-// number prints three significant digits, or a whole number with its thousands apart. What is unknown is a dash.
+// number prints three significant digits, or a whole number with its thousands
+// apart. What is unknown is a dash.
 func number(v float64) string {
 	switch {
 	case v == 0:

@@ -34,15 +34,15 @@ type Application interface {
 	// nil if the application keeps none.
 	Events() *persistence.EventStore
 	Snapshots() *persistence.SnapshotStore
-	// Ready returns an error if the application is closed, if ctx has ended, or if
-	// the store has events under a former name.
+	// Ready returns an error if the application is closed, if ctx has ended, or
+	// if the store has events under a former name.
 	Ready(ctx context.Context) error
 	// CheckFormerNames returns an error if the store has events under a former
 	// name. It reads once for each name, until it has found none.
 	CheckFormerNames(ctx context.Context) error
-	// OnRecorded calls f with the recordings of every save in this process, after
-	// its commit. f must return soon and must not save. remove ends that; a save
-	// at the same moment may still call f.
+	// OnRecorded calls f with the recordings of every save in this process,
+	// after its commit. f must return soon and must not save. remove ends that;
+	// a save at the same moment may still call f.
 	OnRecorded(f func(context.Context, []persistence.Recording)) (remove func())
 	// DeleteOriginator is that of the application's log.
 	DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error)
@@ -52,15 +52,15 @@ type Application interface {
 // application sets it when it is initialised.
 var Of func(application any) Application
 
-// WithCause returns a context for the handler of an event: events that are saved
-// in it get the event's id as their causation id, and its correlation id. Each
-// save calls saved, which may be nil. Package application sets it when it is
-// initialised.
+// WithCause returns a context for the handler of an event: events that are
+// saved in it get the event's id as their causation id, and its correlation id.
+// Each save calls saved, which may be nil. Package application sets it when it
+// is initialised.
 var WithCause func(ctx context.Context, event domain.Event, saved func()) context.Context
 
-// HowToReset returns how a follower is reset, of package system, which sets it when
-// it is initialised: whether its events may be processed again as it is, and the
-// function that clears what it has made, or nil.
+// HowToReset returns how a follower is reset, of package system, which sets it
+// when it is initialised: whether its events may be processed again as it is,
+// and the function that clears what it has made, or nil.
 var HowToReset func(follower any) (replayable bool, clear func(ctx context.Context, leaders []string) error)
 
 type outsideKey struct{}
@@ -71,15 +71,15 @@ type outside struct {
 	leaders []string
 }
 
-// WithLeadersOutside returns a context in which a follower reads the logs of these
-// leaders with the context outer. It is for a follower that catches up in a
-// transaction of its own database while the leaders are in another one.
+// WithLeadersOutside returns a context in which a follower reads the logs of
+// these leaders with the context outer. It is for a follower that catches up in
+// a transaction of its own database while the leaders are in another one.
 func WithLeadersOutside(ctx, outer context.Context, leaders ...string) context.Context {
 	return context.WithValue(ctx, outsideKey{}, outside{outer, leaders})
 }
 
-// OutsideOf returns the context with which a leader is read, or nil if it is the
-// ctx itself.
+// OutsideOf returns the context with which a leader is read, or nil if it is
+// the ctx itself.
 func OutsideOf(ctx context.Context, leader string) context.Context {
 	if o, ok := ctx.Value(outsideKey{}).(outside); ok && slices.Contains(o.leaders, leader) {
 		return o.ctx

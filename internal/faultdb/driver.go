@@ -32,8 +32,9 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return &conn{inner: inner, faults: c.faults}, nil
 }
 
-// conn is a connection whose calls may fail. It has all optional methods of a connection, and does what database/sql
-// does itself where the driver below lacks one.
+// conn is a connection whose calls may fail. It has all optional methods of a
+// connection, and does what database/sql does itself where the driver below
+// lacks one.
 type conn struct {
 	inner  driver.Conn
 	faults *Injector
@@ -43,7 +44,8 @@ type conn struct {
 	open map[io.Closer]struct{}
 }
 
-// remember keeps what is to be closed before the connection is: SQLite keeps a connection alive whose statements are not.
+// remember keeps what is to be closed before the connection is: SQLite keeps a
+// connection alive whose statements are not.
 func (c *conn) remember(child io.Closer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,7 +75,8 @@ func (c *conn) destroy() {
 	_ = c.inner.Close()
 }
 
-// do makes a call, or lets it fail. The discard function throws away the reply of a call whose effect counts.
+// do makes a call, or lets it fail. The discard function throws away the reply
+// of a call whose effect counts.
 func do[R any](c *conn, op Op, statement string, call func() (R, error), discard func(R)) (reply R, err error) {
 	if c.broken.Load() {
 		return reply, driver.ErrBadConn
@@ -99,7 +102,8 @@ func do[R any](c *conn, op Op, statement string, call func() (R, error), discard
 
 func ignore[R any](R) {}
 
-// drain reads a result to its end, as statements with RETURNING have their effect only then on some drivers.
+// drain reads a result to its end, as statements with RETURNING have their
+// effect only then on some drivers.
 func drain(rows driver.Rows) {
 	values := make([]driver.Value, len(rows.Columns()))
 	for rows.Next(values) == nil {
@@ -255,7 +259,8 @@ type rows struct {
 	conn *conn
 }
 
-// Next fails at a row, or at the end. A reply cannot be fetched twice, so that fault does nothing here.
+// Next fails at a row, or at the end. A reply cannot be fetched twice, so that
+// fault does nothing here.
 func (r *rows) Next(into []driver.Value) error {
 	if r.conn.broken.Load() {
 		return io.ErrUnexpectedEOF

@@ -25,7 +25,8 @@ const (
 type Call struct {
 	// N counts the calls since the plan was armed, from 1.
 	N int
-	// Op is what is called; a statement COMMIT or ROLLBACK counts as the call of that name.
+	// Op is what is called; a statement COMMIT or ROLLBACK counts as the call
+	// of that name.
 	Op Op
 	// Statement is the text of what is executed, where there is one.
 	Statement string
@@ -52,11 +53,13 @@ type Fault struct {
 	When When
 	// Err is the error that the caller gets.
 	Err error
-	// Broken closes the connection as well: the server rolls its transaction back, and every later call fails.
+	// Broken closes the connection as well: the server rolls its transaction
+	// back, and every later call fails.
 	Broken bool
 }
 
-// Plan decides what happens to each call. It is called by one goroutine at a time.
+// Plan decides what happens to each call. It is called by one goroutine at a
+// time.
 type Plan func(Call) Fault
 
 // Nth is a plan in which only the call with the number n fails.
@@ -92,7 +95,8 @@ func Always(op Op, fault Fault) Plan {
 	}
 }
 
-// Injector fails the calls of the connections made through it. It is safe for concurrent use.
+// Injector fails the calls of the connections made through it. It is safe for
+// concurrent use.
 type Injector struct {
 	mu    sync.Mutex // protects what follows
 	plan  Plan

@@ -63,8 +63,9 @@ func packages(t *testing.T) []goPackage {
 	}
 }
 
-// mayImport says for each public package which others of the module it may import, and why nothing else: imports point
-// one way, so that a package can be understood with those below it alone.
+// mayImport says for each public package which others of the module it may
+// import, and why nothing else: imports point one way, so that a package can be
+// understood with those below it alone.
 var mayImport = map[string][]string{
 	"domain":                      {},
 	"domain/domaintest":           {"domain"},
@@ -81,8 +82,9 @@ var mayImport = map[string][]string{
 	"gormstore/pglisten": {"persistence"},
 	"system":             {"domain", "persistence", "application", "internal/bridge"},
 	"system/remotelog":   {"domain", "persistence", "persistence/memory", "application", "internal/bridge"},
-	// The commands put everything together, and nothing imports them but programs. They know the store in memory, which
-	// every application links as its default, so as to refuse it.
+	// The commands put everything together, and nothing imports them but
+	// programs. They know the store in memory, which every application links as
+	// its default, so as to refuse it.
 	"gormstore/management": {"domain", "persistence", "persistence/memory", "application", "system", "gormstore", "cipher", "internal/bridge"},
 }
 
@@ -104,11 +106,13 @@ func TestImportsPointOneWay(t *testing.T) {
 	}
 }
 
-// forbidden are parts of import paths that nothing a user's binary links may have: a service must not carry drivers
-// that it does not use, nor test libraries.
+// forbidden are parts of import paths that nothing a user's binary links may
+// have: a service must not carry drivers that it does not use, nor test
+// libraries.
 var forbidden = []string{"gorm.io/driver", "mattn", "jackc/pgx", "testing", "goleak", "rapid", "spf13/cobra", "testify"}
 
-// mayLink says which of these a package may link nevertheless: it is there so that no other has to.
+// mayLink says which of these a package may link nevertheless: it is there so
+// that no other has to.
 var mayLink = map[string]string{"gormstore/pglisten": "jackc/pgx", "gormstore/management": "spf13/cobra"}
 
 func TestLibraryPackagesLinkNoDriversAndNoTestLibraries(t *testing.T) {
@@ -188,8 +192,8 @@ func undocumented(p *doc.Package) (missing []string) {
 // isErrorMethod leaves out the one method whose meaning never differs.
 func isErrorMethod(name string) bool { return name == "Error" }
 
-// TestReadmeShowsTheExample holds the README to the code: what it shows of the training school is the training school,
-// without the comments.
+// TestReadmeShowsTheExample holds the README to the code: what it shows of the
+// training school is the training school, without the comments.
 func TestReadmeShowsTheExample(t *testing.T) {
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
@@ -209,7 +213,8 @@ func TestReadmeShowsTheExample(t *testing.T) {
 	}
 }
 
-// TestReadmeShowsTheFollower holds what the README shows of the follower to its code. It leaves some of it out.
+// TestReadmeShowsTheFollower holds what the README shows of the follower to its
+// code. It leaves some of it out.
 func TestReadmeShowsTheFollower(t *testing.T) {
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
@@ -244,7 +249,8 @@ func goBlocks(markdown string) (blocks []string) {
 	return blocks
 }
 
-// declarations are the declarations of a file but for its imports, formatted and without comments.
+// declarations are the declarations of a file but for its imports, formatted
+// and without comments.
 func declarations(t *testing.T, source string) (texts []string) {
 	t.Helper()
 	set := token.NewFileSet()
@@ -267,8 +273,8 @@ func declarations(t *testing.T, source string) (texts []string) {
 
 var testNames = regexp.MustCompile("`([\\w/]+)\\.((?:Test|Example)\\w*)`")
 
-// TestDocumentsNameTests holds the documents that name tests to tests that exist: the walk through the original's
-// document, and the guarantees.
+// TestDocumentsNameTests holds the documents that name tests to tests that
+// exist: the walk through the original's document, and the guarantees.
 func TestDocumentsNameTests(t *testing.T) {
 	exist := map[string]bool{}
 	for _, p := range packages(t) {

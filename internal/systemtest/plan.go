@@ -1,5 +1,5 @@
-// Package systemtest lets a test say what a system is made of before it is known in
-// which store.
+// Package systemtest lets a test say what a system is made of before it is
+// known in which store.
 package systemtest
 
 import (
@@ -7,8 +7,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// A test says what its system is made of before it is known in which store. A Node
-// is a member that is made later, and a Plan a system of such.
+// A test says what its system is made of before it is known in which store. A
+// Node is a member that is made later, and a Plan a system of such.
 type (
 	// Node is a member that is made later.
 	Node struct {
@@ -20,8 +20,8 @@ type (
 	Plan []Chain
 )
 
-// App is the Node of a constructor, which gets the options of the runner and then
-// these.
+// App is the Node of a constructor, which gets the options of the runner and
+// then these.
 func App[M system.Member](_ string, construct func(...application.Option) (M, error), options ...application.Option) *Node {
 	return &Node{make: func(common []application.Option) (system.Member, error) {
 		return construct(append(common[:len(common):len(common)], options...)...)
@@ -61,8 +61,8 @@ func (p Plan) System(options ...application.Option) (*system.System, error) {
 	return system.New(pipes...)
 }
 
-// NewSingleThreadedRunner makes a runner of a plan, with the options for all of its
-// members.
+// NewSingleThreadedRunner makes a runner of a plan, with the options for all of
+// its members.
 func NewSingleThreadedRunner(p Plan, options ...application.Option) (*system.SingleThreadedRunner, error) {
 	s, err := p.System(options...)
 	if err != nil {

@@ -25,8 +25,8 @@ type Mode string
 const (
 	// Smart waits until every client has disconnected.
 	Smart Mode = "smart"
-	// Fast disconnects the clients, rolls back their transactions and shuts down
-	// in good order.
+	// Fast disconnects the clients, rolls back their transactions and shuts
+	// down in good order.
 	Fast Mode = "fast"
 	// Immediate aborts without a word, as a crash does; the next start recovers
 	// from the write-ahead log.
@@ -47,10 +47,10 @@ type Cluster struct {
 
 // NewCluster starts a cluster for t alone, which ends with t. The settings are
 // lines of postgresql.conf, such as "fsync=off" or "max_connections=5", and win
-// over the defaults: fsync on, 200 connections. Turn fsync off unless the test is
-// about the loss of power: what a killed server has written survives without it,
-// and a synced cluster may take seconds to start. Like [Postgres], NewCluster
-// skips the test where PostgreSQL is missing.
+// over the defaults: fsync on, 200 connections. Turn fsync off unless the test
+// is about the loss of power: what a killed server has written survives without
+// it, and a synced cluster may take seconds to start. Like [Postgres],
+// NewCluster skips the test where PostgreSQL is missing.
 func NewCluster(t testing.TB, settings ...string) *Cluster {
 	t.Helper()
 	cluster, err := startCluster(settings...)
@@ -68,7 +68,8 @@ func NewCluster(t testing.TB, settings ...string) *Cluster {
 	return cluster
 }
 
-// NewStandby starts a hot standby of the cluster for t alone, which ends with t.
+// NewStandby starts a hot standby of the cluster for t alone, which ends with
+// t.
 func (c *Cluster) NewStandby(t testing.TB) *Cluster {
 	t.Helper()
 	standby, err := makeCluster()
@@ -174,8 +175,8 @@ func (c *Cluster) create(settings []string) error {
 }
 
 // startOnFreePort configures and starts the server. Another process may take a
-// port between the moment it is found free and the moment the server listens
-// on it, so a few ports are tried.
+// port between the moment it is found free and the moment the server listens on
+// it, so a few ports are tried.
 func (c *Cluster) startOnFreePort(settings []string) (err error) {
 	for range 3 {
 		if c.port, err = freePort(); err != nil {

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// Kill ends all processes of the running server with SIGKILL, as the kernel does
-// when memory runs out, and returns when they are gone. [Cluster.Start] then
-// recovers from the write-ahead log.
+// Kill ends all processes of the running server with SIGKILL, as the kernel
+// does when memory runs out, and returns when they are gone. [Cluster.Start]
+// then recovers from the write-ahead log.
 func (c *Cluster) Kill() error {
 	if err := c.kill(); err != nil {
 		return fmt.Errorf("kill the server: %w", err)
@@ -58,8 +58,8 @@ func (c *Cluster) kill() error {
 	if err != nil {
 		return err
 	}
-	// If nobody has waited for the postmaster, it is a zombie, and its file would
-	// keep the next one from starting.
+	// If nobody has waited for the postmaster, it is a zombie, and its file
+	// would keep the next one from starting.
 	return os.Remove(lock)
 }
 
@@ -83,8 +83,8 @@ func childrenOf(parent int) (children []*os.Process, err error) {
 	return children, nil
 }
 
-// processes returns a line for each process of the system with its id and that of
-// its parent.
+// processes returns a line for each process of the system with its id and that
+// of its parent.
 func processes() (string, error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil || len(stats) == 0 {

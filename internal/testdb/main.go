@@ -20,7 +20,8 @@ func Main(m *testing.M) int {
 	if code != 0 {
 		return code // a failed test may well leave goroutines; its message matters more
 	}
-	// GORM's pool of prepared statements, of Config.PrepareStmt, has a goroutine that never ends.
+	// GORM's pool of prepared statements, of Config.PrepareStmt, has a
+	// goroutine that never ends.
 	if err := goleak.Find(goleak.IgnoreAnyFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1")); err != nil {
 		fmt.Fprintln(os.Stderr, "testdb:", err)
 		return 1

@@ -43,9 +43,10 @@ func SQLiteDSN(path string) string {
 func SQLiteMemory(t testing.TB) *gorm.DB {
 	t.Helper()
 	// A ":memory:" database ends with its connection, and database/sql discards
-	// a connection of this driver when the context of a transaction is cancelled.
-	// Later statements would find no tables. A named database of the memdb file
-	// system lives as long as any connection to it, so one more is held here.
+	// a connection of this driver when the context of a transaction is
+	// cancelled. Later statements would find no tables. A named database of the
+	// memdb file system lives as long as any connection to it, so one more is
+	// held here.
 	dsn := "file:/" + rand.Text() + "?vfs=memdb&_txlock=immediate"
 	holdSQLite(t, dsn)
 	return singleConnection(t, Open(t, sqlite.Open(dsn)))

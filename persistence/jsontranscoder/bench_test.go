@@ -11,7 +11,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
-// plainEvent is about 200 bytes of JSON and has nothing that the transcoder adds to encoding/json.
+// plainEvent is about 200 bytes of JSON and has nothing that the transcoder
+// adds to encoding/json.
 type plainEvent struct {
 	Name     string   `json:"name"`
 	Street   string   `json:"street"`

@@ -21,7 +21,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
-// The shapes below are structs without transcodings, for which the transcoder must do what encoding/json does.
+// The shapes below are structs without transcodings, for which the transcoder
+// must do what encoding/json does.
 type (
 	numbersShape struct {
 		I   int
@@ -197,7 +198,8 @@ var shapes = []reflect.Type{
 	reflect.TypeFor[*string](),
 }
 
-// TestLikeEncodingJSON compares with encoding/json, in both directions, for values and types of all kinds.
+// TestLikeEncodingJSON compares with encoding/json, in both directions, for
+// values and types of all kinds.
 func TestLikeEncodingJSON(t *testing.T) {
 	t.Parallel()
 	for _, shape := range shapes {
@@ -223,7 +225,8 @@ func TestLikeEncodingJSONOfAnyStruct(t *testing.T) {
 	})
 }
 
-// newTranscoderWithoutTimes has a transcoding, but none of a type in the shapes.
+// newTranscoderWithoutTimes has a transcoding, but none of a type in the
+// shapes.
 func newTranscoderWithoutTimes() *jsontranscoder.Transcoder {
 	return jsontranscoder.New(python.UUIDHex(), python.DecimalStr())
 }
@@ -268,7 +271,8 @@ func compareDecoding(t *rapid.T, transcoder *jsontranscoder.Transcoder, typ refl
 	}
 }
 
-// addSpace puts white space wherever a comma stands, which may be wrong inside strings but is the same for everybody.
+// addSpace puts white space wherever a comma stands, which may be wrong inside
+// strings but is the same for everybody.
 func addSpace(data []byte) []byte {
 	return []byte(" \n" + strings.NewReplacer(",", " ,\t", ":", " : ", "{", "{ ", "]", " ]").Replace(string(data)) + "\r\n ")
 }
@@ -384,7 +388,8 @@ func fill(t *rapid.T, v reflect.Value, depth int) {
 	}
 }
 
-// fillEmbedded fills the exported fields of an embedded struct that is not exported.
+// fillEmbedded fills the exported fields of an embedded struct that is not
+// exported.
 func fillEmbedded(t *rapid.T, v reflect.Value, depth int) {
 	for i := range v.NumField() {
 		if f := v.Field(i); f.CanSet() {
@@ -524,7 +529,8 @@ func TestInvalidUTF8(t *testing.T) {
 	}
 }
 
-// TestPointerMethods shows that methods with pointer receivers count where encoding/json would pass over them.
+// TestPointerMethods shows that methods with pointer receivers count where
+// encoding/json would pass over them.
 func TestPointerMethods(t *testing.T) {
 	t.Parallel()
 	type event struct {
@@ -619,8 +625,9 @@ func addSeeds(f *testing.F) {
 	}
 }
 
-// FuzzDecode decodes anything: nothing panics, only what is JSON is taken, what was decoded can be encoded and comes
-// back the same, and without transcodings it is what encoding/json makes of it.
+// FuzzDecode decodes anything: nothing panics, only what is JSON is taken, what
+// was decoded can be encoded and comes back the same, and without transcodings
+// it is what encoding/json makes of it.
 func FuzzDecode(f *testing.F) {
 	addSeeds(f)
 	transcoder := newTranscoder(customTranscodings()...)
@@ -669,7 +676,8 @@ func wantTyped(t *testing.T, err error) {
 	}
 }
 
-// FuzzRoundTrip encodes an event and decodes it again, into its type and into any.
+// FuzzRoundTrip encodes an event and decodes it again, into its type and into
+// any.
 func FuzzRoundTrip(f *testing.F) {
 	f.Add("走る 🐕", int64(9007199254740993), 0.1, []byte("0123456789abcdef"), int64(1704164645678901), "1E+3")
 	f.Add("", int64(0), 0.0, []byte(nil), int64(0), "0")

@@ -48,10 +48,10 @@ type formerEverywhere struct {
 	Text    string
 }
 
-// FuzzFormerJSON compares with the JSON of the first cut: what that has read, is
-// read as the same, and what it has written of typed values is written in the same
-// bytes. Keys that differ from a field's name only in case, and whole numbers in
-// fields of type any, are the two differences.
+// FuzzFormerJSON compares with the JSON of the first cut: what that has read,
+// is read as the same, and what it has written of typed values is written in
+// the same bytes. Keys that differ from a field's name only in case, and whole
+// numbers in fields of type any, are the two differences.
 func FuzzFormerJSON(f *testing.F) {
 	addSeeds(f)
 	f.Add([]byte(`{"f":{"_type_":"decimal_str","_data_":"0"}}`)) // a number with the option "string"
@@ -99,8 +99,8 @@ func compareWithFormer(t *testing.T, former *formerjson.JSONTranscoder, transcod
 	}
 }
 
-// foldedKeys reports whether data may have a key that only the first cut took for
-// a field.
+// foldedKeys reports whether data may have a key that only the first cut took
+// for a field.
 func foldedKeys(typ reflect.Type, data []byte) bool {
 	if typ.Kind() == reflect.Interface || typ.Kind() == reflect.Map {
 		return false

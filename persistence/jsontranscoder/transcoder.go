@@ -11,25 +11,30 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Transcoder encodes payloads as JSON, byte for byte as the Python original does: without white space, as UTF-8
-// without needless escapes. A value whose exact type has a Transcoding is written as an object that names it, wherever
+// Transcoder encodes payloads as JSON, byte for byte as the Python original
+// does: without white space, as UTF-8 without needless escapes. A value whose
+// exact type has a Transcoding is written as an object that names it, wherever
 // in a payload it stands:
 //
 //	{"_type_":"uuid_hex","_data_":"b2723fe2c01a40d2875ea3aac6a09ff5"}
 //
-// All other values are written as encoding/json writes them, with the same struct tags, the same rules for embedded
-// structs and the same methods MarshalJSON and MarshalText; methods with pointer receivers count wherever the value
-// stands. Keys of objects mean the field with exactly that name; other keys are passed over.
+// All other values are written as encoding/json writes them, with the same
+// struct tags, the same rules for embedded structs and the same methods
+// MarshalJSON and MarshalText; methods with pointer receivers count wherever
+// the value stands. Keys of objects mean the field with exactly that name;
+// other keys are passed over.
 //
-// When decoding into a Go type, values with and without a transcoding's name around them are both accepted, so that
-// a field can hold a string, or a decimal type of another package, where "decimal_str" was stored.
+// When decoding into a Go type, values with and without a transcoding's name
+// around them are both accepted, so that a field can hold a string, or a
+// decimal type of another package, where "decimal_str" was stored.
 //
-// A field of type any is free-form: nothing but the data says what type a value has. It holds nil, bool, string,
-// int64, float64, map[string]any, []any and values of types with a transcoding, and all of these come back exactly.
+// A field of type any is free-form: nothing but the data says what type a value
+// has. It holds nil, bool, string, int64, float64, map[string]any, []any and
+// values of types with a transcoding, and all of these come back exactly.
 // Encode refuses other types there.
 //
-// A Transcoder does not change after it was made and is safe for concurrent use. The zero Transcoder has no
-// transcodings.
+// A Transcoder does not change after it was made and is safe for concurrent
+// use. The zero Transcoder has no transcodings.
 type Transcoder struct {
 	byType map[reflect.Type]*Transcoding
 	byName map[string]*Transcoding
@@ -44,8 +49,9 @@ var (
 	_ persistence.TypeChecker = (*Transcoder)(nil)
 )
 
-// New makes a transcoder with these transcodings and no others: pass DefaultTranscodings as well, unless
-// times, UUIDs and Decimals are to be stored as encoding/json stores them.
+// New makes a transcoder with these transcodings and no others: pass
+// DefaultTranscodings as well, unless times, UUIDs and Decimals are to be
+// stored as encoding/json stores them.
 //
 // It panics with a *Error when a name or a type is given twice.
 func New(transcodings ...Transcoding) *Transcoder {
@@ -60,8 +66,8 @@ func New(transcodings ...Transcoding) *Transcoder {
 }
 
 // KeepsPlain reports whether numbers, booleans, valid text and UUIDs, also in
-// structs and arrays, come back as they were. It is false if a type without methods
-// for JSON or text has a transcoding, of which that is not known.
+// structs and arrays, come back as they were. It is false if a type without
+// methods for JSON or text has a transcoding, of which that is not known.
 func (t *Transcoder) KeepsPlain() bool {
 	for typ, transcoding := range t.byType {
 		if typ == reflect.TypeFor[uuid.UUID]() && transcoding.name != "uuid_hex" ||
@@ -90,12 +96,14 @@ func (t *Transcoder) add(transcoding *Transcoding) {
 	t.byType[transcoding.goType] = transcoding
 }
 
-// Encode appends value as JSON to dst and returns the extended slice. Where it returns a *Error, the slice
-// is dst.
+// Encode appends value as JSON to dst and returns the extended slice. Where it
+// returns a *Error, the slice is dst.
 //
-// It refuses what would not come back: types without a JSON form, text that is not valid UTF-8, NaN and infinite
-// numbers, values in free-form fields that would come back with another type, maps and structs that look like a value
-// with a transcoding because their only keys are "_type_" and "_data_", and values that contain themselves.
+// It refuses what would not come back: types without a JSON form, text that is
+// not valid UTF-8, NaN and infinite numbers, values in free-form fields that
+// would come back with another type, maps and structs that look like a value
+// with a transcoding because their only keys are "_type_" and "_data_", and
+// values that contain themselves.
 func (t *Transcoder) Encode(dst []byte, value any) ([]byte, error) {
 	e, ok := t.encoders.Get().(*encoder)
 	if !ok {
@@ -109,8 +117,9 @@ func (t *Transcoder) Encode(dst []byte, value any) ([]byte, error) {
 	return encoded, nil
 }
 
-// Decode fills the value that into points to from JSON. It returns a *Error where data is not exactly one
-// JSON value, does not fit the Go type, or names a transcoding that is not registered; the value is then undefined.
+// Decode fills the value that into points to from JSON. It returns a *Error
+// where data is not exactly one JSON value, does not fit the Go type, or names
+// a transcoding that is not registered; the value is then undefined.
 func (t *Transcoder) Decode(data []byte, into any) error {
 	target := reflect.ValueOf(into)
 	if target.Kind() != reflect.Pointer || target.IsNil() {
@@ -123,12 +132,14 @@ func (t *Transcoder) Decode(data []byte, into any) error {
 	return nil
 }
 
-// Error says which part of a payload could not be encoded or decoded, and why. Its text never contains
-// values of the payload.
+// Error says which part of a payload could not be encoded or decoded, and why.
+// Its text never contains values of the payload.
 type Error struct {
-	// Path names the part by its Go fields, as in "Booked.Notes[]"; it is empty for unnamed types.
+	// Path names the part by its Go fields, as in "Booked.Notes[]"; it is empty
+	// for unnamed types.
 	Path string
-	// Type is the Go type that is the problem or, when decoding, the one that was to be filled; it may be nil.
+	// Type is the Go type that is the problem or, when decoding, the one that
+	// was to be filled; it may be nil.
 	Type reflect.Type
 	// Name is the stored name of a transcoding, where one is concerned.
 	Name string
@@ -136,8 +147,9 @@ type Error struct {
 	Offset int
 	// Problem says what is wrong and what to do.
 	Problem string
-	// Err is what a method of the payload or a function of a transcoding returned; it may be nil. It may contain
-	// values of the payload, and so it is left out of the text.
+	// Err is what a method of the payload or a function of a transcoding
+	// returned; it may be nil. It may contain values of the payload, and so it
+	// is left out of the text.
 	Err error
 }
 

@@ -51,7 +51,8 @@ var (
 	sampleTime = time.Date(2024, 1, 2, 3, 4, 5, 678901000, time.UTC)
 )
 
-// The custom types of the original's tests: one is stored as an object that contains the other.
+// The custom types of the original's tests: one is stored as an object that
+// contains the other.
 type customType1 struct{ value uuid.UUID }
 
 type customType2 struct{ value customType1 }
@@ -67,8 +68,9 @@ func customTranscodings() []jsontranscoder.Transcoding {
 	}
 }
 
-// TestConformance holds the cases of the original's tests of transcoders: the exact bytes, and that the value comes
-// back where nothing says what type it has.
+// TestConformance holds the cases of the original's tests of transcoders: the
+// exact bytes, and that the value comes back where nothing says what type it
+// has.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	const id = `{"_type_":"uuid_hex","_data_":"b2723fe2c01a40d2875ea3aac6a09ff5"}`
@@ -207,7 +209,8 @@ func (m *money) UnmarshalText(text []byte) error {
 	return err
 }
 
-// TestOtherTargets decodes values with and without a transcoding into types that are not the transcoding's.
+// TestOtherTargets decodes values with and without a transcoding into types
+// that are not the transcoding's.
 func TestOtherTargets(t *testing.T) {
 	t.Parallel()
 	type targets struct {
@@ -234,7 +237,8 @@ func TestOtherTargets(t *testing.T) {
 // clockTime is a time of another package.
 type clockTime struct{ time.Time }
 
-// TestPlainForms decodes the form that encoding/json gives to a type into the type with a transcoding.
+// TestPlainForms decodes the form that encoding/json gives to a type into the
+// type with a transcoding.
 func TestPlainForms(t *testing.T) {
 	t.Parallel()
 	type event struct {
@@ -293,7 +297,8 @@ func clock(seconds, microseconds int) time.Time {
 	return time.Date(2026, 11, 23, 1, 23, seconds, microseconds*1000, time.UTC)
 }
 
-// TestPythonStates reads what the Python original has written, and writes it again as it was, byte for byte.
+// TestPythonStates reads what the Python original has written, and writes it
+// again as it was, byte for byte.
 func TestPythonStates(t *testing.T) {
 	t.Parallel()
 	var snapshot dogSnapshot
@@ -591,7 +596,8 @@ func TestDecodeErrors(t *testing.T) {
 	})
 }
 
-// TestCause shows that the cause of an error can be had, although its text is left out.
+// TestCause shows that the cause of an error can be had, although its text is
+// left out.
 func TestCause(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken payload")
@@ -706,7 +712,8 @@ func TestDecimals(t *testing.T) {
 	}
 }
 
-// TestEmbeddedTranscoding embeds a struct with a transcoding, which is a field and has a name, and one without.
+// TestEmbeddedTranscoding embeds a struct with a transcoding, which is a field
+// and has a name, and one without.
 func TestEmbeddedTranscoding(t *testing.T) {
 	t.Parallel()
 	type price struct {
@@ -870,7 +877,8 @@ func TestCheckType(t *testing.T) {
 	}
 }
 
-// TestConcurrentUse makes the codecs of recursive types from many goroutines at once.
+// TestConcurrentUse makes the codecs of recursive types from many goroutines at
+// once.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	transcoder := newTranscoder()

@@ -10,8 +10,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Transcoding says how values of one exact Go type are stored: under a name, as data of another type. Make it with
-// NewTranscoding.
+// Transcoding says how values of one exact Go type are stored: under a name, as
+// data of another type. Make it with NewTranscoding.
 type Transcoding struct {
 	name   string
 	goType reflect.Type
@@ -23,12 +23,14 @@ type Transcoding struct {
 	decode func(d *jsontext.Decoder, into any) error
 }
 
-// NewTranscoding makes the transcoding of T. The name is stored with every value, so it can never change. The
-// functions turn a T into data of type D, which is encoded in turn and may contain values that have transcodings
+// NewTranscoding makes the transcoding of T. The name is stored with every
+// value, so it can never change. The functions turn a T into data of type D,
+// which is encoded in turn and may contain values that have transcodings
 // themselves, and back. They are called by many goroutines at once.
 //
-// T cannot be an interface or a pointer; pointers to T are stored as the T they point to. It cannot be one of the types
-// that JSON has of its own either: bool, string, int64, float64, map[string]any and []any.
+// T cannot be an interface or a pointer; pointers to T are stored as the T they
+// point to. It cannot be one of the types that JSON has of its own either:
+// bool, string, int64, float64, map[string]any and []any.
 func NewTranscoding[T, D any](name string, encode func(T) (D, error), decode func(D) (T, error)) Transcoding {
 	t := Transcoding{name: name, goType: reflect.TypeFor[T]()}
 	prefix := []jsontext.Token{jsontext.BeginObject, jsontext.String(typeKey), jsontext.String(name), jsontext.String(dataKey)}
@@ -74,7 +76,8 @@ func (t Transcoding) Name() string { return t.name }
 // Type is the Go type whose values are stored under the name.
 func (t Transcoding) Type() reflect.Type { return t.goType }
 
-// nativeTypes are what JSON values are decoded into where nothing else is asked for.
+// nativeTypes are what JSON values are decoded into where nothing else is asked
+// for.
 var nativeTypes = map[reflect.Type]bool{
 	reflect.TypeFor[bool]():           true,
 	reflect.TypeFor[string]():         true,
@@ -101,14 +104,15 @@ func (t Transcoding) problem() string {
 	return ""
 }
 
-// Reason is an error of a Transcoding's functions whose text is shown, because it
-// has no values of the payload in it: Reason("it is not a UUID"). The text of other
-// errors is not shown.
+// Reason is an error of a Transcoding's functions whose text is shown, because
+// it has no values of the payload in it: Reason("it is not a UUID"). The text
+// of other errors is not shown.
 type Reason string
 
 func (r Reason) Error() string { return string(r) }
 
-// failure hides the text of an error that may contain the value, but keeps the error.
+// failure hides the text of an error that may contain the value, but keeps the
+// error.
 func (t Transcoding) failure(verb string, err error) error {
 	problem := fmt.Sprintf("value cannot be %s by the transcoding %q", verb, t.name)
 	if why, ok := err.(Reason); ok {

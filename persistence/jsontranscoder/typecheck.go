@@ -16,13 +16,16 @@ import (
 
 var aggregateType = reflect.TypeFor[domain.Aggregate]()
 
-// CheckType returns a *persistence.TypeError for the first part of the type whose values would be lost, or would come back as
-// something else: fields that are not exported, are left out by their tag or share their name with another field;
-// interfaces, but for any; types with only one of a pair of methods such as MarshalJSON and UnmarshalJSON; and types
-// without a JSON form. Types with a transcoding are fine, and so is an embedded domain.Aggregate, which is stored
+// CheckType returns a *persistence.TypeError for the first part of the type
+// whose values would be lost, or would come back as something else: fields that
+// are not exported, are left out by their tag or share their name with another
+// field; interfaces, but for any; types with only one of a pair of methods such
+// as MarshalJSON and UnmarshalJSON; and types without a JSON form. Types with a
+// transcoding are fine, and so is an embedded domain.Aggregate, which is stored
 // elsewhere.
 //
-// It knows types, not values: Encode refuses what an any holds and would come back as something else.
+// It knows types, not values: Encode refuses what an any holds and would come
+// back as something else.
 func (t *Transcoder) CheckType(typ reflect.Type) error {
 	if typ == nil {
 		return &persistence.TypeError{Path: "nil", Problem: "it has no type"}
@@ -31,8 +34,9 @@ func (t *Transcoder) CheckType(typ reflect.Type) error {
 	return c.check(typ, cmp.Or(rootName(typ), typ.String()))
 }
 
-// rootName is the first step of the path to a part of a value: the name of its type, without type arguments, or nothing
-// for types without a name of their own.
+// rootName is the first step of the path to a part of a value: the name of its
+// type, without type arguments, or nothing for types without a name of their
+// own.
 func rootName(typ reflect.Type) string {
 	for typ != nil && typ.Kind() == reflect.Pointer && typ.Name() == "" {
 		typ = typ.Elem()
@@ -90,7 +94,7 @@ func (c *typeCheck) check(typ reflect.Type, path string) error {
 	return nil
 }
 
-// checkMethods tells whether the type makes and reads its form itself.
+// checkMethods reports whether the type makes and reads its form itself.
 func checkMethods(typ reflect.Type, path string) (formed bool, err error) {
 	for _, pair := range []struct {
 		writes, reads reflect.Type
@@ -115,7 +119,8 @@ func checkMethods(typ reflect.Type, path string) (formed bool, err error) {
 	return false, nil
 }
 
-// isPromoted tells whether a method of a struct comes from a field embedded in it: the compiler writes such methods.
+// isPromoted reports whether a method of a struct comes from a field embedded
+// in it: the compiler writes such methods.
 func isPromoted(typ reflect.Type, name string) bool {
 	method, ok := typ.MethodByName(name)
 	if !ok {
@@ -212,7 +217,8 @@ func (c *typeCheck) quotable(typ reflect.Type) bool {
 		c.byType[typ] != nil || implements(typ, marshalerType) || implements(typ, textMarshalerType)
 }
 
-// checkEmbedded checks a struct whose fields count as those of the struct around it.
+// checkEmbedded checks a struct whose fields count as those of the struct
+// around it.
 func (c *typeCheck) checkEmbedded(f reflect.StructField, inner reflect.Type, path string, names map[string]bool) error {
 	if !f.IsExported() && f.Type != inner {
 		return typeError(path, f.Type, "an embedded pointer that is not exported cannot be filled; embed the struct itself")

@@ -6,8 +6,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// data is what a store keeps. That of a transaction has what the transaction has
-// changed, and finds the rest in its base.
+// data is what a store keeps. That of a transaction has what the transaction
+// has changed, and finds the rest in its base.
 type data struct {
 	base      *data             // nil for the committed data
 	events    map[string]*table // by application
@@ -102,8 +102,8 @@ func (d *data) positionsIn(upstream string) map[position]int64 {
 	return found
 }
 
-// checkMove returns a *persistence.TrackingError if a position is not before the
-// one that it is to be moved to.
+// checkMove returns a *persistence.TrackingError if a position is not before
+// the one that it is to be moved to.
 func (d *data) checkMove(follower string, to persistence.Tracking) error {
 	current := d.positionOf(position{follower, to.ApplicationName})
 	if to.NotificationID > current {

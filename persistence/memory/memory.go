@@ -43,8 +43,8 @@ func (s *Store) SnapshotRecorder(application string) (persistence.AggregateRecor
 	return &snapshotRecorder{aggregateRecorder{store: s, application: application}}, nil
 }
 
-// Close ends the use of the store: whoever still calls one of its recorders is told persistence.ErrClosed. Closing it
-// again does nothing.
+// Close ends the use of the store: whoever still calls one of its recorders is
+// told persistence.ErrClosed. Closing it again does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,9 +71,9 @@ func (s *Store) nextID() int64 {
 	return s.lastID
 }
 
-// write calls f with the data to change: those of the transaction in ctx, or the
-// committed data while no transaction is at work. It returns an error without
-// calling f if ctx has ended or the store is closed.
+// write calls f with the data to change: those of the transaction in ctx, or
+// the committed data while no transaction is at work. It returns an error
+// without calling f if ctx has ended or the store is closed.
 func (s *Store) write(ctx context.Context, application, op string, f func(*data) error) error {
 	if tx := s.transaction(ctx); tx != nil {
 		return tx.do(ctx, application, op, f)
@@ -124,7 +124,8 @@ func closedError(application, op string) error {
 	return &persistence.Error{Class: persistence.ErrClosed, Op: application + ": " + op}
 }
 
-// cloned returns a copy that shares no memory with n, so that neither side can change what the other one has.
+// cloned returns a copy that shares no memory with n, so that neither side can
+// change what the other one has.
 func cloned(n *persistence.Notification) persistence.Notification {
 	c := *n
 	c.State = bytes.Clone(n.State)

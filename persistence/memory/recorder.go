@@ -58,8 +58,8 @@ func (r *aggregateRecorder) InsertEvents(ctx context.Context, events []persisten
 	return ids, err
 }
 
-// SelectEvents implements persistence.AggregateRecorder. The stream has the events that are stored when the loop
-// begins.
+// SelectEvents implements persistence.AggregateRecorder. The stream has the
+// events that are stored when the loop begins.
 func (r *aggregateRecorder) SelectEvents(
 	ctx context.Context, originatorID uuid.UUID, want persistence.EventRange,
 ) iter.Seq2[persistence.StoredEvent, error] {
@@ -100,7 +100,8 @@ func (r *aggregateRecorder) selectRows(
 	return stream.between(want), err
 }
 
-// processRecorder also has the log of an application, and its positions as a follower.
+// processRecorder also has the log of an application, and its positions as a
+// follower.
 type processRecorder struct {
 	aggregateRecorder
 }
@@ -261,8 +262,9 @@ func ownSettings(s persistence.FollowerSettings) persistence.FollowerSettings {
 	return s
 }
 
-// InsertProcessed implements persistence.ProcessRecorder. The position is looked at before the events: a process that
-// comes second has usually made the same events as the first, and must learn that it came second.
+// InsertProcessed implements persistence.ProcessRecorder. The position is
+// looked at before the events: a process that comes second has usually made the
+// same events as the first, and must learn that it came second.
 func (r *processRecorder) InsertProcessed(
 	ctx context.Context, events []persistence.StoredEvent, tracking persistence.Tracking,
 ) ([]int64, error) {

@@ -11,13 +11,14 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// rows is a run of stored events. A row never changes once it is stored, and a run that was handed out never changes
-// within its length: it is only ever appended to, or replaced by another one. So a reader needs the lock only to fetch
-// the run, and reads it without.
+// rows is a run of stored events. A row never changes once it is stored, and a
+// run that was handed out never changes within its length: it is only ever
+// appended to, or replaced by another one. So a reader needs the lock only to
+// fetch the run, and reads it without.
 type rows []*persistence.Notification
 
-// table keeps stored events in the two orders in which they are read. The lock of
-// its store protects it, or that of the transaction that changes it.
+// table keeps stored events in the two orders in which they are read. The lock
+// of its store protects it, or that of the transaction that changes it.
 type table struct {
 	base    *table             // of a transaction's table: where streams are that it has not changed
 	log     rows               // in order of id
@@ -47,8 +48,8 @@ func (t *table) stream(id uuid.UUID) rows {
 	return nil
 }
 
-// own is stream for a caller that appends to it. A run of the base is clipped, so
-// that what is appended gets a place of its own.
+// own is stream for a caller that appends to it. A run of the base is clipped,
+// so that what is appended gets a place of its own.
 func (t *table) own(id uuid.UUID) rows {
 	if stream, ok := t.streams[id]; ok {
 		return stream
@@ -56,7 +57,8 @@ func (t *table) own(id uuid.UUID) rows {
 	return slices.Clip(t.stream(id))
 }
 
-// conflict finds the stored events that stand in the way of events; it returns nil where there are none.
+// conflict finds the stored events that stand in the way of events; it returns
+// nil where there are none.
 func (t *table) conflict(application string, events []persistence.StoredEvent) error {
 	var conflict *persistence.ConflictError
 	for i := range events {
@@ -101,7 +103,8 @@ func (t *table) gap(application string, events []persistence.StoredEvent) error 
 	return nil
 }
 
-// insert stores events that do not conflict. Where nextID is nil they get no ids, and none are returned.
+// insert stores events that do not conflict. Where nextID is nil they get no
+// ids, and none are returned.
 func (t *table) insert(events []persistence.StoredEvent, nextID func() int64) []int64 {
 	stored := make([]persistence.Notification, len(events))
 	var ids []int64
@@ -120,8 +123,9 @@ func (t *table) insert(events []persistence.StoredEvent, nextID func() int64) []
 	return ids
 }
 
-// with returns the run with one more row at its place in the order of versions. Nearly always that is the end; where it
-// is not, the run is replaced, because somebody may be reading it.
+// with returns the run with one more row at its place in the order of versions.
+// Nearly always that is the end; where it is not, the run is replaced, because
+// somebody may be reading it.
 func (r rows) with(row *persistence.Notification) rows {
 	at, _ := r.search(row.OriginatorVersion)
 	if at == len(r) {
@@ -140,7 +144,8 @@ func (r rows) search(version int64) (int, bool) {
 	})
 }
 
-// between returns the part of a stream that a range selects, before its order and its limit.
+// between returns the part of a stream that a range selects, before its order
+// and its limit.
 func (r rows) between(want persistence.EventRange) rows {
 	if want.Before > 0 {
 		end, _ := r.search(want.Before)

@@ -42,10 +42,10 @@ func (s *Store) transaction(ctx context.Context) *transaction {
 // Courtesy implements persistence.SingleWriter.
 func (s *Store) Courtesy() time.Duration { return courtesy }
 
-// Transaction implements persistence.Transactor. One transaction is at work at a
-// time. Others wait for it, and so do writers outside of it; after 10 seconds
-// they get a persistence.ErrLockTimeout. Readers outside do not wait, and see what
-// was committed before.
+// Transaction implements persistence.Transactor. One transaction is at work at
+// a time. Others wait for it, and so do writers outside of it; after 10 seconds
+// they get a persistence.ErrLockTimeout. Readers outside do not wait, and see
+// what was committed before.
 func (s *Store) Transaction(ctx context.Context, fn func(ctx context.Context) error) error {
 	const op = "begin a transaction"
 	if outer := s.transaction(ctx); outer != nil {
@@ -95,8 +95,9 @@ func (tx *transaction) nested(ctx context.Context, fn func(ctx context.Context) 
 	}, func() {})
 }
 
-// run runs fn in a transaction. It calls commit if fn returns nil, and otherwise,
-// or if fn does not return, rollBack. Then it runs what waits for the end.
+// run runs fn in a transaction. It calls commit if fn returns nil, and
+// otherwise, or if fn does not return, rollBack. Then it runs what waits for
+// the end.
 func run(
 	ctx context.Context, tx *transaction, fn func(context.Context) error, commit func() error, rollBack func(),
 ) (err error) {

@@ -14,7 +14,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// aggregateRows are about AggregateRecorder. They run on recorders of events and on recorders of snapshots.
+// aggregateRows are about AggregateRecorder. They run on recorders of events
+// and on recorders of snapshots.
 var aggregateRows = []row{{
 	name: "inserting nothing succeeds",
 	says: "Storing no events is a success, and returns no ids.",

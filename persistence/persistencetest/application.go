@@ -10,7 +10,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// applicationRows are about ApplicationRecorder: an application's events as one log.
+// applicationRows are about ApplicationRecorder: an application's events as one
+// log.
 var applicationRows = []row{{
 	name: "an empty log has the highest id 0",
 	says: "Where an application has no events, its highest id is 0, whatever others have stored.",

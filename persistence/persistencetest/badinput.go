@@ -11,8 +11,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// badInputRows are about values that one database would refuse and another one keep, or change. Every store refuses
-// them in the same way.
+// badInputRows are about values that one database would refuse and another one
+// keep, or change. Every store refuses them in the same way.
 var badInputRows = []row{{
 	name: "the zero UUID is refused",
 	says: "An event whose originator is the zero UUID is an InvalidError of the class ErrData, because its aggregate was given no id.",
@@ -195,7 +195,8 @@ var badInputRows = []row{{
 	},
 }}
 
-// badNames are application names that not every database can keep, by what they are.
+// badNames are application names that not every database can keep, by what they
+// are.
 var badNames = map[string]string{
 	"without a name":                "",
 	"of 33 characters":              strings.Repeat("x", persistence.MaxName+1),
@@ -211,7 +212,8 @@ var badNames = map[string]string{
 	"that is an unpaired surrogate": "\xed\xa0\x80",
 }
 
-// refuseEvent inserts an event that spoil has made invalid, alone and among good ones.
+// refuseEvent inserts an event that spoil has made invalid, alone and among
+// good ones.
 func refuseEvent(t testing.TB, s *store, spoil func(*persistence.StoredEvent)) {
 	t.Helper()
 	bad := at(dog("Fido"), 1)
@@ -220,8 +222,8 @@ func refuseEvent(t testing.TB, s *store, spoil func(*persistence.StoredEvent)) {
 	refuseEvents(t, s, at(dog("Rex"), 1), bad, at(dog("Daisy"), 1))
 }
 
-// refuseEvents inserts events that must be refused, by both recorders. The store is looked through when the row is
-// done.
+// refuseEvents inserts events that must be refused, by both recorders. The
+// store is looked through when the row is done.
 func refuseEvents(t testing.TB, s *store, events ...persistence.StoredEvent) {
 	t.Helper()
 	for _, b := range []*book{s.events, s.snapshots} {

@@ -10,7 +10,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// book is a recorder of events or of snapshots, with a model of what it has acknowledged.
+// book is a recorder of events or of snapshots, with a model of what it has
+// acknowledged.
 type book struct {
 	application string
 	ctx         context.Context
@@ -19,7 +20,8 @@ type book struct {
 	numbered    bool // it gives its events notification ids
 }
 
-// try calls InsertEvents and remembers what it acknowledged. It may be called by any goroutine.
+// try calls InsertEvents and remembers what it acknowledged. It may be called
+// by any goroutine.
 func (b *book) try(ctx context.Context, events ...persistence.StoredEvent) ([]int64, error) {
 	ids, err := b.recorder.InsertEvents(ctx, events)
 	if err != nil {
@@ -28,7 +30,8 @@ func (b *book) try(ctx context.Context, events ...persistence.StoredEvent) ([]in
 	return ids, b.acknowledge(ids, events)
 }
 
-// acknowledge adds events to the model. The error says that their ids are wrong.
+// acknowledge adds events to the model. The error says that their ids are
+// wrong.
 func (b *book) acknowledge(ids []int64, events []persistence.StoredEvent) error {
 	if !b.numbered {
 		b.model.add(make([]int64, len(events)), events)
@@ -78,7 +81,8 @@ func (b *book) read(t testing.TB, id uuid.UUID, r persistence.EventRange) []pers
 	return events
 }
 
-// want reads the events that a range selects, and compares them with what was acknowledged.
+// want reads the events that a range selects, and compares them with what was
+// acknowledged.
 func (b *book) want(t testing.TB, id uuid.UUID, r persistence.EventRange) {
 	t.Helper()
 	b.wantEvents(t, id, r, b.model.selected(id, r)...)
@@ -92,7 +96,8 @@ func (b *book) wantEvents(t testing.TB, id uuid.UUID, r persistence.EventRange, 
 	}
 }
 
-// wantVersions reads the events that a range selects, and compares their versions.
+// wantVersions reads the events that a range selects, and compares their
+// versions.
 func (b *book) wantVersions(t testing.TB, id uuid.UUID, r persistence.EventRange, want ...int64) {
 	t.Helper()
 	got := versions(b.read(t, id, r))

@@ -204,8 +204,8 @@ func overwritten(allowed func(current, to int64) bool) spoiler {
 	}
 }
 
-// oneConnection is a pool of one connection, which a stream holds while the loop's body runs, or until it is read to its
-// end.
+// oneConnection is a pool of one connection, which a stream holds while the
+// loop's body runs, or until it is read to its end.
 func oneConnection(untilRead bool) func() spoiler {
 	return func() spoiler {
 		pool := make(chan struct{}, 1)

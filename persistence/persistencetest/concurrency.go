@@ -13,7 +13,8 @@ import (
 // racers is how many goroutines want the same thing.
 const racers = 12
 
-// concurrencyRows are about many goroutines, and several processes, in one store.
+// concurrencyRows are about many goroutines, and several processes, in one
+// store.
 var concurrencyRows = []row{{
 	name: "one of many writers wins",
 	says: "Of writers who store the same version of an originator at once, exactly one succeeds; the others get a ConflictError.",
@@ -333,8 +334,8 @@ func isTracking(err error) bool {
 	return ok
 }
 
-// busy runs writers and meanwhile the readers, which are told when the writers are done. It fails the row at the first
-// error.
+// busy runs writers and meanwhile the readers, which are told when the writers
+// are done. It fails the row at the first error.
 func busy(t testing.TB, writers int, write func(i int) error, readers ...func(done <-chan struct{}) error) {
 	t.Helper()
 	done := make(chan struct{})
@@ -366,8 +367,9 @@ func appendTo(p *party, name string, writes, size int) error {
 	return nil
 }
 
-// appendOnce stores the next event of Fido, reading again after every conflict. Since a conflict means that somebody
-// else has stored an event, there is an end to them.
+// appendOnce stores the next event of Fido, reading again after every conflict.
+// Since a conflict means that somebody else has stored an event, there is an
+// end to them.
 func appendOnce(p *party) error {
 	for range 10_000 {
 		last := int64(0)
@@ -402,7 +404,8 @@ func readsAll(p *party) func(done <-chan struct{}) error {
 	}
 }
 
-// adopt asks the store whether it has the events of an insert whose outcome is unknown, and believes it.
+// adopt asks the store whether it has the events of an insert whose outcome is
+// unknown, and believes it.
 func (p *party) adopt(t testing.TB, name string) {
 	t.Helper()
 	var ids []int64

@@ -1,7 +1,8 @@
-// Package persistencetest is the definition of what a store must do, as tests that every store runs: the ones of this
-// module and those of third parties.
+// Package persistencetest is the definition of what a store must do, as tests
+// that every store runs: the ones of this module and those of third parties.
 //
-// A store's own test hands Run a Harness, which says how to make an empty store and what the store can do:
+// A store's own test hands Run a Harness, which says how to make an empty store
+// and what the store can do:
 //
 //	func TestConformance(t *testing.T) {
 //		persistencetest.Run(t, persistencetest.Harness{
@@ -15,20 +16,25 @@
 //		})
 //	}
 //
-// That is all: a store that passes can be used wherever the stores of this module can.
+// That is all: a store that passes can be used wherever the stores of this
+// module can.
 //
 // # Rows
 //
-// The suite is a list of rows. Each has a name, which is the name of its subtest, and an explanation, which is one
-// sentence of the contract; a row that fails prints it. Rows returns the list, for a table in a store's documentation.
-// Rows that need an ability which the Harness does not declare are not run and not skipped: they are not in the list.
-// LeftOut returns them, and Run says which they are.
+// The suite is a list of rows. Each has a name, which is the name of its
+// subtest, and an explanation, which is one sentence of the contract; a row
+// that fails prints it. Rows returns the list, for a table in a store's
+// documentation. Rows that need an ability which the Harness does not declare
+// are not run and not skipped: they are not in the list. LeftOut returns them,
+// and Run says which they are.
 //
-// Every row gets an empty store of its own and works in one of two applications there. The other one, the neighbour,
-// has events of the same originators, snapshots and positions, and its name differs only in case. When the row is done,
-// both applications must hold exactly what was acknowledged to them: every event in the log and with its originator,
-// in order, nothing more, nothing changed, and no insert's ids among those of another. So a row says only what is
-// particular to it.
+// Every row gets an empty store of its own and works in one of two applications
+// there. The other one, the neighbour, has events of the same originators,
+// snapshots and positions, and its name differs only in case. When the row is
+// done, both applications must hold exactly what was acknowledged to them:
+// every event in the log and with its originator, in order, nothing more,
+// nothing changed, and no insert's ids among those of another. So a row says
+// only what is particular to it.
 //
 // # Environment
 //

@@ -10,8 +10,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/persistencetest"
 )
 
-// A store's own test runs the suite. Here the store is the one in memory, which ends with its factory and has no
-// transactions.
+// A store's own test runs the suite. Here the store is the one in memory, which
+// ends with its factory and has no transactions.
 func ExampleRun() {
 	harness := persistencetest.Harness{
 		New:      func(t testing.TB) persistence.Factory { return memory.New() },
@@ -25,7 +25,8 @@ func ExampleRun() {
 	// Output: []
 }
 
-// The explanations are the contract; a store can print them in its documentation.
+// The explanations are the contract; a store can print them in its
+// documentation.
 func ExampleRows() {
 	harness := persistencetest.Harness{
 		New: func(t testing.TB) persistence.Factory { return memory.New() },

@@ -78,7 +78,8 @@ func unnumbered(events []persistence.StoredEvent) []persistence.Notification {
 	return all
 }
 
-// difference tells the first difference between two lists of events, and returns "" where there is none.
+// difference tells the first difference between two lists of events, and
+// returns "" where there is none.
 func difference(got, want []persistence.Notification) string {
 	for i := range min(len(got), len(want)) {
 		if !equal(got[i], want[i]) {
@@ -188,7 +189,8 @@ func cancelled(ctx context.Context) context.Context {
 	return ctx
 }
 
-// race calls f(0) to f(n-1) at the same moment, each on a goroutine of its own, and returns their errors in this order.
+// race calls f(0) to f(n-1) at the same moment, each on a goroutine of its own,
+// and returns their errors in this order.
 func race(n int, f func(i int) error) []error {
 	errs := make([]error, n)
 	start := make(chan struct{})
@@ -219,8 +221,8 @@ func divided(errs []error) (winners int, losers []error) {
 // deadlock is how long finishes waits.
 var deadlock = 30 * time.Second
 
-// finishes fails the row where f does not end, instead of the whole test binary much later. f must not use t to end the
-// row.
+// finishes fails the row where f does not end, instead of the whole test binary
+// much later. f must not use t to end the row.
 func finishes(t testing.TB, what string, f func() error) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -263,7 +265,7 @@ func interleave(a, b []persistence.StoredEvent) []persistence.StoredEvent {
 	return all
 }
 
-// ascending tells whether ids ascend from 1.
+// ascending reports whether ids ascend from 1.
 func ascending(ids []int64) bool {
 	return len(ids) == 0 || ids[0] >= 1 && slices.IsSorted(ids) && len(slices.Compact(slices.Clone(ids))) == len(ids)
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// historyRows compare the store with the model after every step of random histories.
+// historyRows compare the store with the model after every step of random
+// histories.
 var historyRows = []row{{
 	name: "of events",
 	says: "After any history of inserts, conflicts and reads, the events of every originator are the acknowledged ones.",
@@ -85,7 +86,8 @@ var everything = []step{
 	readPosition, processSome, processMixed, snapshotSome, readSnapshots, neighbourInserts,
 }
 
-// step is one step of a random history. It fails the row where the store does not do as the model does.
+// step is one step of a random history. It fails the row where the store does
+// not do as the model does.
 type step func(h *random)
 
 // random is a random history in progress.
@@ -96,7 +98,8 @@ type random struct {
 	t      testing.TB
 }
 
-// histories takes random steps. The seed is printed where the row fails, and can be set.
+// histories takes random steps. The seed is printed where the row fails, and
+// can be set.
 func histories(t testing.TB, s *store, steps ...step) {
 	t.Helper()
 	seed := seed(t)
@@ -247,7 +250,8 @@ func readHead(h *random) {
 	}
 }
 
-// destination is a position near the present one of some upstream application, and the present one.
+// destination is a position near the present one of some upstream application,
+// and the present one.
 func (h *random) destination() (to persistence.Tracking, current int64) {
 	to.ApplicationName = h.upstream()
 	current = h.party.positions.all()[to.ApplicationName]

@@ -16,7 +16,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
-// transactional is the harness of a store in memory that can do everything that a harness can declare.
+// transactional is the harness of a store in memory that can do everything that
+// a harness can declare.
 func transactional() Harness {
 	return Harness{
 		New: func(testing.TB) persistence.Factory {
@@ -32,18 +33,18 @@ func transactional() Harness {
 	}
 }
 
-// TestJournal runs the rows that no other store of this folder can, and shows that the suite passes where no bug was
-// seeded.
+// TestJournal runs the rows that no other store of this folder can, and shows
+// that the suite passes where no bug was seeded.
 func TestJournal(t *testing.T) {
 	h := transactional()
 	h.Parallel = true
 	Run(t, h)
 }
 
-// journal is a store in memory that outlives its factories, and has transactions.
-// From its first write or lock on, a transaction is a second store, into which
-// everything written so far was written again, and which takes the place of the
-// first one at the commit.
+// journal is a store in memory that outlives its factories, and has
+// transactions. From its first write or lock on, a transaction is a second
+// store, into which everything written so far was written again, and which
+// takes the place of the first one at the commit.
 type journal struct {
 	writing sync.Mutex   // held by a writer, and by a transaction from its first write or lock on
 	mu      sync.RWMutex // protects what follows
@@ -426,7 +427,8 @@ func (r *journalRecorder) MaxTrackingID(ctx context.Context, upstream string) (i
 	return recorder.MaxTrackingID(ctx, upstream)
 }
 
-// unless is the write where ctx has not ended, the first time that it is written.
+// unless is the write where ctx has not ended, the first time that it is
+// written.
 func (w write) unless(ctx context.Context) write {
 	again := false
 	return func(s *memory.Store) error {

@@ -9,8 +9,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// lockRows are about LogLocker and SettingsTryLocker. A recorder that is neither
-// has nothing to show in them.
+// lockRows are about LogLocker and SettingsTryLocker. A recorder that is
+// neither has nothing to show in them.
 var lockRows = []row{{
 	name: "a locked log keeps other writers out",
 	says: "While a transaction has locked a log, no other writer stores events in it, and each goes on when the transaction has ended.",

@@ -10,7 +10,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// model is what a recorder has acknowledged: a plain list, read in the slowest and plainest way.
+// model is what a recorder has acknowledged: a plain list, read in the slowest
+// and plainest way.
 type model struct {
 	mu   sync.Mutex // protects what follows
 	rows []persistence.Notification

@@ -9,7 +9,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// orderingRows are about the promise that followers rest on: ids become visible in ascending order.
+// orderingRows are about the promise that followers rest on: ids become visible
+// in ascending order.
 var orderingRows = []row{{
 	name: "a reader who follows the log misses nothing",
 	says: "A reader who reads page by page behind the last id it saw, while many write, sees every event exactly once, in order of id.",
@@ -137,8 +138,8 @@ var orderingRows = []row{{
 	},
 }}
 
-// followWhile runs writers while two readers follow the log, and compares what the readers saw with what the log holds
-// in the end.
+// followWhile runs writers while two readers follow the log, and compares what
+// the readers saw with what the log holds in the end.
 func followWhile(t testing.TB, s *store, writers int, topics []string, write func(i int) error) {
 	t.Helper()
 	var seen [2][]persistence.Notification
@@ -162,7 +163,8 @@ func followWhile(t testing.TB, s *store, writers int, topics []string, write fun
 	}
 }
 
-// follow reads the log page by page, behind the last id it saw, until the writers are done and the end is reached.
+// follow reads the log page by page, behind the last id it saw, until the
+// writers are done and the end is reached.
 func (p *party) follow(done <-chan struct{}, limit int, topics []string) ([]persistence.Notification, error) {
 	var seen []persistence.Notification
 	for after := int64(0); ; {

@@ -9,7 +9,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// party is one application in a store, with a model of what the store has acknowledged to it.
+// party is one application in a store, with a model of what the store has
+// acknowledged to it.
 type party struct {
 	name      string
 	ctx       context.Context // ends when the row has taken far too long
@@ -19,7 +20,8 @@ type party struct {
 	positions *positions
 }
 
-// positions are the acknowledged positions of an application in the logs of others.
+// positions are the acknowledged positions of an application in the logs of
+// others.
 type positions struct {
 	mu      sync.Mutex
 	highest map[string]int64
@@ -63,7 +65,8 @@ func (p *party) use(t testing.TB, f persistence.Factory) {
 	p.snapshots.recorder = snapshots
 }
 
-// through is the same application with the recorders of another factory over the same store.
+// through is the same application with the recorders of another factory over
+// the same store.
 func (p *party) through(t testing.TB, f persistence.Factory) *party {
 	t.Helper()
 	events, snapshots := *p.events, *p.snapshots
@@ -72,7 +75,8 @@ func (p *party) through(t testing.TB, f persistence.Factory) *party {
 	return other
 }
 
-// settle gives the application something to lose: events of the originators that rows use, snapshots and positions.
+// settle gives the application something to lose: events of the originators
+// that rows use, snapshots and positions.
 func (p *party) settle(t testing.TB) {
 	t.Helper()
 	p.events.insert(t, topical(registered, dog("Fido"), 1), at(dog("Rex"), 0))
@@ -82,7 +86,8 @@ func (p *party) settle(t testing.TB) {
 	p.snapshots.insert(t, at(dog("Fido"), 3))
 }
 
-// tryProcessed calls InsertProcessed and remembers what it acknowledged. It may be called by any goroutine.
+// tryProcessed calls InsertProcessed and remembers what it acknowledged. It may
+// be called by any goroutine.
 func (p *party) tryProcessed(
 	ctx context.Context, to persistence.Tracking, events ...persistence.StoredEvent,
 ) ([]int64, error) {
@@ -104,7 +109,8 @@ func (p *party) insertProcessed(t testing.TB, to persistence.Tracking, events ..
 	return ids
 }
 
-// tryTracking calls InsertTracking and remembers what it acknowledged. It may be called by any goroutine.
+// tryTracking calls InsertTracking and remembers what it acknowledged. It may
+// be called by any goroutine.
 func (p *party) tryTracking(ctx context.Context, upstream string, id int64) error {
 	to := tracking(upstream, id)
 	err := p.process.InsertTracking(ctx, to)
@@ -192,7 +198,8 @@ func (p *party) maxID(t testing.TB) int64 {
 	return id
 }
 
-// verify compares everything that the store holds of the application with what was acknowledged to it.
+// verify compares everything that the store holds of the application with what
+// was acknowledged to it.
 func (p *party) verify(t testing.TB) {
 	t.Helper()
 	want := p.events.model.all()

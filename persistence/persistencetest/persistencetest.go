@@ -11,22 +11,28 @@ import (
 
 // Harness tells the suite how to use a store, and what the store is able to do.
 type Harness struct {
-	// New makes a factory over a new, empty store. It is called once for each row. The suite closes the factory; New
-	// releases whatever else it opened with t.Cleanup. It must be given.
+	// New makes a factory over a new, empty store. It is called once for each
+	// row. The suite closes the factory; New releases whatever else it opened
+	// with t.Cleanup. It must be given.
 	New func(t testing.TB) persistence.Factory
 
-	// Reopen makes a second factory over the store of f, as another process would. Where Concurrent is not set, f was
-	// closed before. It is nil where a store ends with its factory.
+	// Reopen makes a second factory over the store of f, as another process
+	// would. Where Concurrent is not set, f was closed before. It is nil where
+	// a store ends with its factory.
 	Reopen func(t testing.TB, f persistence.Factory) persistence.Factory
 
-	// Concurrent says that the factory that Reopen makes may be used beside the first one.
+	// Concurrent says that the factory that Reopen makes may be used beside the
+	// first one.
 	Concurrent bool
 
-	// Transaction runs fn with a context that carries a transaction of the store of f. It commits where fn returns nil,
-	// and otherwise rolls back and returns the error. It is nil where the store has no transactions for its users.
+	// Transaction runs fn with a context that carries a transaction of the
+	// store of f. It commits where fn returns nil, and otherwise rolls back and
+	// returns the error. It is nil where the store has no transactions for its
+	// users.
 	Transaction func(ctx context.Context, f persistence.Factory, fn func(ctx context.Context) error) error
 
-	// Parallel says that rows may run at the same time, each with a store of its own.
+	// Parallel says that rows may run at the same time, each with a store of
+	// its own.
 	Parallel bool
 }
 
@@ -71,7 +77,8 @@ func Rows(h Harness) []Row {
 	return published(rows)
 }
 
-// LeftOut returns the rows that Run does not run with the harness, because they need what the store is not able to do.
+// LeftOut returns the rows that Run does not run with the harness, because they
+// need what the store is not able to do.
 func LeftOut(h Harness) []Row {
 	_, rows := divide(h)
 	return published(rows)
@@ -109,7 +116,8 @@ type group struct {
 	name  string
 	rows  []row
 	needs []Feature
-	// snapshots says that the target of the rows is the recorder of snapshots; otherwise it is that of events.
+	// snapshots says that the target of the rows is the recorder of snapshots;
+	// otherwise it is that of events.
 	snapshots bool
 }
 
@@ -147,7 +155,8 @@ type row struct {
 
 func (r row) fullName() string { return r.group + "/" + r.name }
 
-// exercise runs the row on a store of its own, and then looks at everything that the store holds.
+// exercise runs the row on a store of its own, and then looks at everything
+// that the store holds.
 func (r row) exercise(t testing.TB, h Harness) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -160,7 +169,8 @@ func (r row) exercise(t testing.TB, h Harness) {
 	s.verify(t)
 }
 
-// divide returns all rows, those that can be run with the harness apart from those that cannot.
+// divide returns all rows, those that can be run with the harness apart from
+// those that cannot.
 func divide(h Harness) (can, cannot []row) {
 	features := h.Features()
 	for _, g := range groups {

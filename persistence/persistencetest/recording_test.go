@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// recording is a testing.TB that remembers failures instead of failing the test that it belongs to.
+// recording is a testing.TB that remembers failures instead of failing the test
+// that it belongs to.
 type recording struct {
 	testing.TB // for what rows do not use
 
@@ -21,7 +22,8 @@ type recording struct {
 	cleanups []func()
 }
 
-// record runs a row's test on a goroutine of its own, which FailNow can end, and returns what became of it.
+// record runs a row's test on a goroutine of its own, which FailNow can end,
+// and returns what became of it.
 func record(t testing.TB, f func(t testing.TB)) *recording {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &recording{TB: t, ctx: ctx}

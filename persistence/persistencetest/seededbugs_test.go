@@ -16,12 +16,14 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// bug is a mistake that a store may have. Every one of them must fail at least one row.
+// bug is a mistake that a store may have. Every one of them must fail at least
+// one row.
 type bug struct {
 	name string
 	// spoil changes what a recorder does.
 	spoil spoiler
-	// fresh makes spoil for one store, where the bug keeps something of its own.
+	// fresh makes spoil for one store, where the bug keeps something of its
+	// own.
 	fresh func() spoiler
 	// rename changes the names of applications.
 	rename func(name string) string
@@ -38,8 +40,9 @@ const some = 2
 
 type transactionFunc func(ctx context.Context, f persistence.Factory, fn func(ctx context.Context) error) error
 
-// TestSeededBugs runs the suite against stores with known bugs. With FULL=1 it runs every row against each bug;
-// otherwise it stops where some rows have found it.
+// TestSeededBugs runs the suite against stores with known bugs. With FULL=1 it
+// runs every row against each bug; otherwise it stops where some rows have
+// found it.
 func TestSeededBugs(t *testing.T) {
 	seen := map[string]bool{}
 	for _, b := range bugs {
@@ -59,7 +62,8 @@ func TestSeededBugs(t *testing.T) {
 	t.Logf("%d bugs", len(bugs))
 }
 
-// TestNoBug shows that the wrapping of stores is not itself what the rows fail on.
+// TestNoBug shows that the wrapping of stores is not itself what the rows fail
+// on.
 func TestNoBug(t *testing.T) {
 	t.Parallel()
 	b := bug{spoil: func(*spoilt) {}}
@@ -68,7 +72,8 @@ func TestNoBug(t *testing.T) {
 	}
 }
 
-// caught runs rows against a store with the bug until enough of them have failed, the quick ones first.
+// caught runs rows against a store with the bug until enough of them have
+// failed, the quick ones first.
 func (b bug) caught(t *testing.T, enough int) []string {
 	rows, _ := divide(b.harness())
 	slices.SortStableFunc(rows, func(x, y row) int {
@@ -427,7 +432,8 @@ func eachConflict(change func(c *conflictError) error) spoiler {
 	})
 }
 
-// oneByOne is an insert that is not atomic. Inserts of so many events also take a pause in the middle.
+// oneByOne is an insert that is not atomic. Inserts of so many events also take
+// a pause in the middle.
 func oneByOne(r *spoilt, paused int, pause func()) {
 	insert := r.insert
 	r.insert = func(ctx context.Context, events []storedEvent) ([]int64, error) {
@@ -472,15 +478,15 @@ func ignoringContext(r *spoilt) {
 	r.move = func(ctx context.Context, to destination) error { return move(context.WithoutCancel(ctx), to) }
 }
 
-// numbering gives the events of a store ids that were drawn before the store was locked, so that they become visible in
-// any order.
+// numbering gives the events of a store ids that were drawn before the store
+// was locked, so that they become visible in any order.
 type numbering struct {
 	drawing sync.Mutex // protects last
 	last    int64
 
-	// storing is held by whoever stores or reads outside of a transaction, so that
-	// nothing is read that has no id yet. A writer may wait in it for a transaction
-	// that has locked the store, so a transaction does without.
+	// storing is held by whoever stores or reads outside of a transaction, so
+	// that nothing is read that has no id yet. A writer may wait in it for a
+	// transaction that has locked the store, so a transaction does without.
 	storing sync.Mutex
 
 	mu  sync.Mutex // protects ids

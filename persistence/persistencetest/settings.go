@@ -10,7 +10,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// settingsRows are about SettingsRecorder. They do nothing with a recorder that is none.
+// settingsRows are about SettingsRecorder. They do nothing with a recorder that
+// is none.
 var settingsRows = []row{{
 	name: "a follower that has not begun has zero settings",
 	says: "The settings of a follower that nothing was written of are zero, and not nil.",
@@ -82,7 +83,8 @@ var settingsRows = []row{{
 	}),
 }}
 
-// eachSettings is a row for a recorder that keeps settings, both the application's and the neighbour's.
+// eachSettings is a row for a recorder that keeps settings, both the
+// application's and the neighbour's.
 func eachSettings(run func(t testing.TB, s *store, r persistence.SettingsRecorder)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
 		t.Helper()

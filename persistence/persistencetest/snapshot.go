@@ -6,7 +6,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// snapshotRows are about what distinguishes a recorder of snapshots from one of events.
+// snapshotRows are about what distinguishes a recorder of snapshots from one of
+// events.
 var snapshotRows = []row{{
 	name: "snapshots have no ids",
 	says: "A recorder of snapshots returns nil for the ids of what it stores.",

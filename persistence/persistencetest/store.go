@@ -12,7 +12,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// The names that rows use. The neighbour's differs only in case from the application's.
+// The names that rows use. The neighbour's differs only in case from the
+// application's.
 const (
 	application = "TrainingSchool"
 	kennels     = "Kennels"
@@ -23,14 +24,16 @@ const (
 	renamed    = "Dog.Renamed"
 )
 
-// patience is how long a row may take before its context ends: far more than it needs, so that only a call that waits
-// for ever gets there.
+// patience is how long a row may take before its context ends: far more than it
+// needs, so that only a call that waits for ever gets there.
 var patience = time.Duration(figure(2, 20)) * time.Minute
 
-// store is what a row works with: an application in a store, and a neighbour that it must not touch.
+// store is what a row works with: an application in a store, and a neighbour
+// that it must not touch.
 type store struct {
 	*party
-	// target is the recorder that rows about both kinds use: that of the application's events, or of its snapshots.
+	// target is the recorder that rows about both kinds use: that of the
+	// application's events, or of its snapshots.
 	target    *book
 	neighbour *party
 
@@ -83,8 +86,9 @@ func (s *store) reopen(t testing.TB) {
 	s.use(t, s.harness.Reopen(t, old))
 }
 
-// another returns the application as another process sees it: with recorders of its own over the same store. What it
-// acknowledges counts as what s.party acknowledges.
+// another returns the application as another process sees it: with recorders of
+// its own over the same store. What it acknowledges counts as what s.party
+// acknowledges.
 func (s *store) another(t testing.TB) *party {
 	t.Helper()
 	return s.through(t, s.reopened(t))
@@ -107,7 +111,8 @@ func (s *store) transaction(ctx context.Context, fn func(ctx context.Context) er
 	return s.harness.Transaction(ctx, s.factory, fn)
 }
 
-// verify compares everything that the store holds with what it has acknowledged.
+// verify compares everything that the store holds with what it has
+// acknowledged.
 func (s *store) verify(t testing.TB) {
 	t.Helper()
 	if s.ended {
@@ -126,7 +131,8 @@ func figure(reduced, full int) int {
 	return full
 }
 
-// dog is the id of an originator. Ids are the same in every run, so that a failure can be repeated.
+// dog is the id of an originator. Ids are the same in every run, so that a
+// failure can be repeated.
 func dog(name string) uuid.UUID {
 	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("/dogs/"+name))
 }

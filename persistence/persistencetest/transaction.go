@@ -10,10 +10,12 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// errRollback is what a row returns from a transaction that is not to be committed.
+// errRollback is what a row returns from a transaction that is not to be
+// committed.
 var errRollback = errors.New("roll back, please")
 
-// transactionRows are about recorders that take part in the caller's transaction.
+// transactionRows are about recorders that take part in the caller's
+// transaction.
 var transactionRows = []row{{
 	name: "what was committed is stored",
 	says: "Events, positions and snapshots that were stored in a transaction are there after its commit.",
@@ -243,7 +245,8 @@ var transactionRows = []row{{
 	},
 }}
 
-// written is what was stored in a transaction, and is acknowledged by its commit.
+// written is what was stored in a transaction, and is acknowledged by its
+// commit.
 type written struct {
 	done   []func() error
 	lastID int64
@@ -283,7 +286,8 @@ func (w *written) keep(b *book, ids []int64, events []persistence.StoredEvent) {
 	}
 }
 
-// acknowledge adds what was written to the model, where the transaction had no error.
+// acknowledge adds what was written to the model, where the transaction had no
+// error.
 func (w *written) acknowledge(transaction error) error {
 	if transaction != nil {
 		return nil
@@ -315,7 +319,8 @@ func rollBack(t testing.TB, s *store, f func(ctx context.Context, w *written) er
 	wantIs(t, "the transaction", err, errRollback)
 }
 
-// chance gives somebody who may have to wait for the caller a moment to get ahead of it, and puts back what came.
+// chance gives somebody who may have to wait for the caller a moment to get
+// ahead of it, and puts back what came.
 func chance(done chan error) {
 	select {
 	case err := <-done:

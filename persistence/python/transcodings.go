@@ -10,13 +10,14 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 )
 
-// Transcodings are UUIDHex, DatetimeISO and DecimalStr: the ones that every application of the Python original
-// has.
+// Transcodings are UUIDHex, DatetimeISO and DecimalStr: the ones that every
+// application of the Python original has.
 func Transcodings() []jsontranscoder.Transcoding {
 	return []jsontranscoder.Transcoding{UUIDHex(), DatetimeISO(), DecimalStr()}
 }
 
-// UUIDHex stores a uuid.UUID under the name "uuid_hex", as 32 hexadecimal digits.
+// UUIDHex stores a uuid.UUID under the name "uuid_hex", as 32 hexadecimal
+// digits.
 func UUIDHex() jsontranscoder.Transcoding {
 	return jsontranscoder.NewTranscoding("uuid_hex", encodeUUID, decodeUUID)
 }
@@ -31,13 +32,15 @@ func decodeUUID(text string) (uuid.UUID, error) {
 	return id, nil
 }
 
-// DatetimeISO stores a time.Time under the name "datetime_iso", as Python's isoformat writes it:
+// DatetimeISO stores a time.Time under the name "datetime_iso", as Python's
+// isoformat writes it:
 //
 //	2024-01-02T03:04:05.678901+00:00
 //
-// Times are stored in UTC and cut to the microsecond, and come back so. When decoding, other offsets from UTC and "Z"
-// are understood too, and a time without an offset is taken to be UTC. Python has no years but 1 to 9999; times in
-// others are refused.
+// Times are stored in UTC and cut to the microsecond, and come back so. When
+// decoding, other offsets from UTC and "Z" are understood too, and a time
+// without an offset is taken to be UTC. Python has no years but 1 to 9999;
+// times in others are refused.
 func DatetimeISO() jsontranscoder.Transcoding {
 	return jsontranscoder.NewTranscoding("datetime_iso", encodeTime, decodeTime)
 }
@@ -54,7 +57,8 @@ func encodeTime(t time.Time) (string, error) {
 	return t.Format(layout), nil
 }
 
-// timeLayouts are the forms of times that are understood, the usual one first. All of them allow a fraction.
+// timeLayouts are the forms of times that are understood, the usual one first.
+// All of them allow a fraction.
 var timeLayouts = []string{
 	time.RFC3339,
 	"2006-01-02T15:04:05",
@@ -70,9 +74,11 @@ func decodeTime(text string) (time.Time, error) {
 	return time.Time{}, jsontranscoder.Reason("it is not a time in ISO format")
 }
 
-// Decimal is a decimal number as its exact text, for example "10.00", "-0.5" or "1E+3". It is what Python's Decimal is
-// stored as, so trailing zeros and exponents survive; give the text to a decimal package to calculate. A text that is
-// not a finite number, such as that of the zero Decimal, is refused when it is encoded and when it is decoded.
+// Decimal is a decimal number as its exact text, for example "10.00", "-0.5" or
+// "1E+3". It is what Python's Decimal is stored as, so trailing zeros and
+// exponents survive; give the text to a decimal package to calculate. A text
+// that is not a finite number, such as that of the zero Decimal, is refused
+// when it is encoded and when it is decoded.
 type Decimal string
 
 // DecimalStr stores a Decimal under the name "decimal_str", as its text.
@@ -82,7 +88,8 @@ func DecimalStr() jsontranscoder.Transcoding {
 		func(text string) (Decimal, error) { return Decimal(text), Decimal(text).check() })
 }
 
-// MarshalText implements encoding.TextMarshaler, for a Decimal that is encoded without DecimalStr.
+// MarshalText implements encoding.TextMarshaler, for a Decimal that is encoded
+// without DecimalStr.
 func (d Decimal) MarshalText() ([]byte, error) { return []byte(d), d.check() }
 
 // UnmarshalText implements encoding.TextUnmarshaler.

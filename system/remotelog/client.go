@@ -27,8 +27,9 @@ const (
 	defaultRetries     = 3
 )
 
-// Client reads the log of an application of another service. It is a system.Leader: give it to system.Pipe. It is safe
-// for concurrent use, and several followers may share it.
+// Client reads the log of an application of another service. It is a
+// system.Leader: give it to system.Pipe. It is safe for concurrent use, and
+// several followers may share it.
 type Client struct {
 	name        string
 	base        *url.URL
@@ -46,17 +47,20 @@ type Client struct {
 // ClientOption is a setting of a client.
 type ClientOption func(*Client)
 
-// WithApplicationOptions says how to read the events: what the application of the other service was made with, as far as
-// that concerns its events. These are application.WithDefinitions, and where it has such application.WithCipher,
-// application.WithCompressor, application.WithTranscoder and application.WithTranscodings. Settings count as they do for an
-// application of that name, and a store is not opened.
+// WithApplicationOptions says how to read the events: what the application of
+// the other service was made with, as far as that concerns its events. These
+// are application.WithDefinitions, and where it has such
+// application.WithCipher, application.WithCompressor,
+// application.WithTranscoder and application.WithTranscodings. Settings count
+// as they do for an application of that name, and a store is not opened.
 func WithApplicationOptions(options ...application.Option) ClientOption {
 	return func(c *Client) { c.reading = append(c.reading, options...) }
 }
 
-// WithHTTPClient has requests made by the client of the service, for its certificates, proxies and tokens; those that
-// expire are a matter of its Transport. Without this option the client has one of its own, which follows no redirects, so
-// that headers go nowhere else.
+// WithHTTPClient has requests made by the client of the service, for its
+// certificates, proxies and tokens; those that expire are a matter of its
+// Transport. Without this option the client has one of its own, which follows
+// no redirects, so that headers go nowhere else.
 func WithHTTPClient(client *http.Client) ClientOption {
 	return func(c *Client) { c.http = client }
 }
@@ -66,26 +70,29 @@ func WithHeader(name, value string) ClientOption {
 	return func(c *Client) { c.header.Add(name, value) }
 }
 
-// WithTimeout sets how long one request may take, with its answer, 10 seconds by default.
+// WithTimeout sets how long one request may take, with its answer, 10 seconds
+// by default.
 func WithTimeout(timeout time.Duration) ClientOption {
 	return func(c *Client) { c.timeout = timeout }
 }
 
-// WithMaxResponse sets the largest answer that is read, in bytes, 32 MiB by default. A larger one is ErrTooLarge. States
-// are a third larger in an answer than they are stored.
+// WithMaxResponse sets the largest answer that is read, in bytes, 32 MiB by
+// default. A larger one is ErrTooLarge. States are a third larger in an answer
+// than they are stored.
 func WithMaxResponse(bytes int64) ClientOption {
 	return func(c *Client) { c.maxResponse = bytes }
 }
 
-// WithRetries sets how often a request is repeated within a call, 3 times by default. A runner tries failed calls again
-// in any case.
+// WithRetries sets how often a request is repeated within a call, 3 times by
+// default. A runner tries failed calls again in any case.
 func WithRetries(n int) ClientOption {
 	return func(c *Client) { c.retries = n }
 }
 
-// NewClient makes a client of the log that a handler serves at an address, of the application of that name. It does not
-// connect yet. Mistakes in the arguments are *persistence.InvalidError, and all reported together; WithApplicationOptions
-// with the definitions of the events is needed.
+// NewClient makes a client of the log that a handler serves at an address, of
+// the application of that name. It does not connect yet. Mistakes in the
+// arguments are *persistence.InvalidError, and all reported together;
+// WithApplicationOptions with the definitions of the events is needed.
 func NewClient(name, address string, options ...ClientOption) (*Client, error) {
 	c := &Client{
 		name: name, header: http.Header{},
@@ -106,7 +113,8 @@ func NewClient(name, address string, options ...ClientOption) (*Client, error) {
 	return c, nil
 }
 
-// ownHTTPClient has connections of its own. Requests have the timeout, each of them.
+// ownHTTPClient has connections of its own. Requests have the timeout, each of
+// them.
 func ownHTTPClient() *http.Client {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	if transport, ok := http.DefaultTransport.(*http.Transport); ok {
@@ -118,7 +126,8 @@ func ownHTTPClient() *http.Client {
 // ownArguments are those that the client sets itself.
 var ownArguments = []string{"after", "start", "stop", "limit", "topics", "held"}
 
-// parseAddress does not say what is wrong with an address that cannot be parsed: that may be half a password.
+// parseAddress does not say what is wrong with an address that cannot be
+// parsed: that may be half a password.
 func parseAddress(address string) (*url.URL, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Fragment != "" {
@@ -132,7 +141,8 @@ func parseAddress(address string) (*url.URL, error) {
 	return u, nil
 }
 
-// readingMapper is that of an application made for it alone, so that options and settings mean what they mean there.
+// readingMapper is that of an application made for it alone, so that options
+// and settings mean what they mean there.
 func (c *Client) readingMapper() (*persistence.Mapper, error) {
 	if len(c.reading) == 0 {
 		return nil, invalid("WithApplicationOptions", "must be given with the definitions of the events")
@@ -165,19 +175,20 @@ func invalid(what, problem string) error {
 // Name is the name of the application whose log it is.
 func (c *Client) Name() string { return c.name }
 
-// Topics returns the names of the events with payloads of a type, by the definitions
-// that the client was given.
+// Topics returns the names of the events with payloads of a type, by the
+// definitions that the client was given.
 func (c *Client) Topics(payload reflect.Type) []string {
 	return c.mapper.TopicsOfPayload(payload)
 }
 
-// Decode returns the event in a notification. It returns a *persistence.MappingError.
+// Decode returns the event in a notification. It returns a
+// *persistence.MappingError.
 func (c *Client) Decode(n persistence.Notification) (domain.Event, error) {
 	return c.mapper.NotificationToParts(n)
 }
 
-// Head asks for the position of the log's last event, which is 0 where there is none. It returns an *Error, or why ctx has
-// ended.
+// Head asks for the position of the log's last event, which is 0 where there is
+// none. It returns an *Error, or why ctx has ended.
 func (c *Client) Head(ctx context.Context) (int64, error) {
 	var answer headAnswer
 	if err := c.ask(ctx, c.address("head", nil), &answer, &answer); err != nil {
@@ -207,10 +218,10 @@ func (c *Client) Newest(ctx context.Context) (int64, error) {
 	return newest, nil
 }
 
-// Hold asks which transaction of the other service's database keeps readers from
-// the newest events of the log. It returns nil if there is none, or if the other
-// service does not say. Since is by the clock of this process. Statuses of
-// followers show it.
+// Hold asks which transaction of the other service's database keeps readers
+// from the newest events of the log. It returns nil if there is none, or if the
+// other service does not say. Since is by the clock of this process. Statuses
+// of followers show it.
 func (c *Client) Hold(ctx context.Context, _ time.Duration) (*persistence.LogHold, error) {
 	address := c.address("head", url.Values{"held": {"1"}})
 	var answer headAnswer
@@ -220,8 +231,9 @@ func (c *Client) Hold(ctx context.Context, _ time.Duration) (*persistence.LogHol
 	return holdFromWire(answer.Held), nil
 }
 
-// Notifications asks for a page of the log, fewer than r.Limit only at the end of the range, however many requests that
-// takes. It returns an *Error, or why ctx has ended, or a *persistence.InvalidError for a range that cannot be.
+// Notifications asks for a page of the log, fewer than r.Limit only at the end
+// of the range, however many requests that takes. It returns an *Error, or why
+// ctx has ended, or a *persistence.InvalidError for a range that cannot be.
 func (c *Client) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
 	rest, err := r.Validate()
 	if err != nil {
@@ -273,8 +285,9 @@ func (c *Client) page(ctx context.Context, r persistence.NotificationRange, seen
 	return page, nil
 }
 
-// stale is the error of an answer in which the log ends before where it has been. One of them, from a replica that lags,
-// must not have the follower taken for one that is ahead of its log, which only a person can mend.
+// stale is the error of an answer in which the log ends before where it has
+// been. One of them, from a replica that lags, must not have the follower taken
+// for one that is ahead of its log, which only a person can mend.
 func (c *Client) stale(address *url.URL, head, seen int64) error {
 	return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrOperational,
 		Err:  fmt.Errorf("%w: it ends the log at %d, which has been at %d", ErrStale, head, seen),
@@ -303,7 +316,8 @@ func (c *Client) address(path string, arguments url.Values) *url.URL {
 	return u
 }
 
-// ask reads an answer, and requires that it comes from the log of the client's application. The head is part of it.
+// ask reads an answer, and requires that it comes from the log of the client's
+// application. The head is part of it.
 func (c *Client) ask(ctx context.Context, address *url.URL, answer any, head *headAnswer) error {
 	body, err := c.get(ctx, address)
 	if err != nil {
@@ -329,5 +343,6 @@ func (c *Client) malformed(address *url.URL, problem string) error {
 		Hint: "is the address that of a remotelog handler?"}
 }
 
-// CloseIdleConnections closes connections that are kept for the next request, for programs that go on without it.
+// CloseIdleConnections closes connections that are kept for the next request,
+// for programs that go on without it.
 func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }

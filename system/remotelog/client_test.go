@@ -30,7 +30,8 @@ func repositoryOf(t *testing.T, app *application.Application) *application.Repos
 	return repository
 }
 
-// A client says what the recorder says, whatever is asked and however the service cuts its pages.
+// A client says what the recorder says, whatever is asked and however the
+// service cuts its pages.
 func TestClientReadsWhatTheRecorderHas(t *testing.T) {
 	t.Parallel()
 	store := memory.New()
@@ -75,7 +76,8 @@ func wantSame(t *testing.T, client *remotelog.Client, app *application.Applicati
 	}
 }
 
-// Two writers save 30 events each; sections of 10 are full up to 60, and then empty.
+// Two writers save 30 events each; sections of 10 are full up to 60, and then
+// empty.
 func TestClientReadsSections(t *testing.T) {
 	t.Parallel()
 	dogs := newSchool(t)
@@ -99,7 +101,8 @@ func TestClientReadsSections(t *testing.T) {
 	}
 }
 
-// A follower that could process a part of a page asks for the rest of it again. Nothing is sent twice.
+// A follower that could process a part of a page asks for the rest of it again.
+// Nothing is sent twice.
 func TestClientKeepsTheRest(t *testing.T) {
 	dogs := newSchool(t)
 	register(t, dogs, "Fido", 19)
@@ -157,8 +160,8 @@ func TestClientInvalidRange(t *testing.T) {
 	}
 }
 
-// States are sent as they are stored: the service that has them needs neither keys nor definitions, the one that reads
-// needs both.
+// States are sent as they are stored: the service that has them needs neither
+// keys nor definitions, the one that reads needs both.
 func TestClientDecodes(t *testing.T) {
 	secret, err := cipher.CreateKey(32)
 	do(t, err)
@@ -272,7 +275,8 @@ func TestClientStatuses(t *testing.T) {
 	}
 }
 
-// Redirects are not followed: headers with credentials would go wherever they lead.
+// Redirects are not followed: headers with credentials would go wherever they
+// lead.
 func TestClientFollowsNoRedirects(t *testing.T) {
 	client := newClient(t, serve(t, http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound)))
 	_, err := client.Head(t.Context())
@@ -466,8 +470,8 @@ func newApplication(t testing.TB, name string, options ...application.Option) *a
 	return app
 }
 
-// A follower that was told of a head moves there when no more events come, so these must not come from a replica that
-// does not have them yet.
+// A follower that was told of a head moves there when no more events come, so
+// these must not come from a replica that does not have them yet.
 func TestClientStale(t *testing.T) {
 	head, after := 6, 0
 	client := answering(func(r *http.Request) (*http.Response, error) {
@@ -493,7 +497,8 @@ func TestClientStale(t *testing.T) {
 	}
 }
 
-// Whatever a service answers, what a client takes is in order and behind the position.
+// Whatever a service answers, what a client takes is in order and behind the
+// position.
 func FuzzClientAnswer(f *testing.F) {
 	f.Add(pageOf(6, true, one))
 	f.Add(pageOf(6, true, one, strings.Replace(one, "5", "6", 1)))

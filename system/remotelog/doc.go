@@ -1,6 +1,7 @@
-// Package remotelog lets a follower follow an application of another service, over HTTP. The follower keeps its position
-// in its own transaction, as with every leader, so that each event has its effects exactly once, whatever becomes of the
-// connection.
+// Package remotelog lets a follower follow an application of another service,
+// over HTTP. The follower keeps its position in its own transaction, as with
+// every leader, so that each event has its effects exactly once, whatever
+// becomes of the connection.
 //
 // # Serving a log
 //
@@ -8,8 +9,8 @@
 //
 //	mux.Handle("/log/", http.StripPrefix("/log", authenticated(remotelog.NewHandler(dogs.Application))))
 //
-// Whoever may read it may read every event. The handler asks nobody who they are: that is for the service, in front of
-// it:
+// Whoever may read it may read every event. The handler asks nobody who they
+// are: that is for the service, in front of it:
 //
 //	func authenticated(next http.Handler) http.Handler {
 //		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -22,16 +23,20 @@
 //		})
 //	}
 //
-// States are sent as they are stored: compressed and encrypted, if the application does that. So the log can be served
-// by a program that has neither the keys nor the definitions, and the one that follows needs both. What is not encrypted
-// in the database is not encrypted in an answer either; use https.
+// States are sent as they are stored: compressed and encrypted, if the
+// application does that. So the log can be served by a program that has neither
+// the keys nor the definitions, and the one that follows needs both. What is
+// not encrypted in the database is not encrypted in an answer either; use
+// https.
 //
 // # Following it
 //
-// The other service follows with a [Client], which is a system.Leader. It has the name of the application, under which
-// followers keep their positions, and is given what it takes to read the events: their definitions and, if there are
-// any, the cipher and the compressor, as the application itself is given them. Settings of the environment count too, under
-// the application's name, such as TRAININGSCHOOL_CIPHER_KEY.
+// The other service follows with a [Client], which is a system.Leader. It has
+// the name of the application, under which followers keep their positions, and
+// is given what it takes to read the events: their definitions and, if there
+// are any, the cipher and the compressor, as the application itself is given
+// them. Settings of the environment count too, under the application's name,
+// such as TRAININGSCHOOL_CIPHER_KEY.
 //
 //	client, err := remotelog.NewClient("TrainingSchool", "https://school.example.com/log",
 //		remotelog.WithApplicationOptions(application.WithDefinitions(school.Dogs.Schema)),
@@ -39,37 +44,47 @@
 //	sys, err := system.New(system.Pipe(client, counters))
 //	runner, err := system.NewRunner(sys, system.Config{})
 //
-// A runner asks for the head of the log twice a second, and for events if there are new ones. The client keeps what a
-// follower had no time for in one transaction, so that nothing is sent twice.
+// A runner asks for the head of the log twice a second, and for events if there
+// are new ones. The client keeps what a follower had no time for in one
+// transaction, so that nothing is sent twice.
 //
 // # Failures
 //
-// A request that finds no connection, loses it, or is answered 429, 502, 503 or 504 is repeated a few times within a call,
-// after short waits, or after the one that the service asks for. What fails after that is an [Error], and the runner tries
-// again later, after longer and longer times. A timeout is not repeated within the call: there was time enough. Meanwhile
-// a follower of several leaders waits for this one.
+// A request that finds no connection, loses it, or is answered 429, 502, 503 or
+// 504 is repeated a few times within a call, after short waits, or after the
+// one that the service asks for. What fails after that is an [Error], and the
+// runner tries again later, after longer and longer times. A timeout is not
+// repeated within the call: there was time enough. Meanwhile a follower of
+// several leaders waits for this one.
 //
-// An answer is believed only when it can be true. The log must be that of the application the client was made for: positions
-// in another log mean nothing. Ids must ascend behind the position that was asked for. And a page that says that the log ends
-// must not come from before a head that was given out: that is what a replica says that lags behind, and events would be
-// passed over. Serve the log from the primary all the same: if an old head is all that a follower gets to see, it
-// takes itself to be ahead of the log, and stops with a system.AheadError.
+// An answer is believed only when it can be true. The log must be that of the
+// application the client was made for: positions in another log mean nothing.
+// Ids must ascend behind the position that was asked for. And a page that says
+// that the log ends must not come from before a head that was given out: that
+// is what a replica says that lags behind, and events would be passed over.
+// Serve the log from the primary all the same: if an old head is all that a
+// follower gets to see, it takes itself to be ahead of the log, and stops with
+// a system.AheadError.
 //
 // # The format
 //
-// Others can read the log too. GET notifications has the arguments after (the position behind which to begin) or start
-// (the first one wanted), stop (the last one wanted), limit, and topics, which may be repeated. Those that are not known are
-// ignored.
+// Others can read the log too. GET notifications has the arguments after (the
+// position behind which to begin) or start (the first one wanted), stop (the
+// last one wanted), limit, and topics, which may be repeated. Those that are
+// not known are ignored.
 //
 //	GET /log/notifications?after=4&limit=100&topics=Dog.TrickAdded
 //
 //	{"format": 1, "application": "TrainingSchool", "head": 7, "complete": true, "notifications": [
 //	  {"id": 5, "originator_id": "f7ae7a4a-...", "originator_version": 2, "topic": "Dog.TrickAdded", "state": "ARl..."}]}
 //
-// States are in base64. A page may have fewer notifications than were asked for, because of their size; complete says
-// that nothing follows in the range. GET head is the same without the last two, and has newest, the id of the newest event.
-// GET head?held=1 also has held, if a transaction that is still open keeps readers from newer events: the fields of
-// persistence.LogHold, with open_for_ms, the milliseconds for which it has been open, in place of since. Errors are {"format": 1, "error": "..."}.
-// Fields may be added at any time, so readers must ignore those that they do not know; format changes when others change
-// their meaning.
+// States are in base64. A page may have fewer notifications than were asked
+// for, because of their size; complete says that nothing follows in the range.
+// GET head is the same without the last two, and has newest, the id of the
+// newest event. GET head?held=1 also has held, if a transaction that is still
+// open keeps readers from newer events: the fields of persistence.LogHold, with
+// open_for_ms, the milliseconds for which it has been open, in place of since.
+// Errors are {"format": 1, "error": "..."}. Fields may be added at any time, so
+// readers must ignore those that they do not know; format changes when others
+// change their meaning.
 package remotelog

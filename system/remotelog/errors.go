@@ -8,24 +8,29 @@ import (
 
 // What can be wrong with an answer, for errors.Is.
 var (
-	// ErrWrongApplication is a log of another application than the client was made for. Positions in it would mean
-	// something else, so nothing of it is used.
+	// ErrWrongApplication is a log of another application than the client was
+	// made for. Positions in it would mean something else, so nothing of it is
+	// used.
 	ErrWrongApplication = errors.New("the log is that of another application")
 
 	// ErrMalformed is an answer that is not one of a log, or cannot be true.
 	ErrMalformed = errors.New("the answer makes no sense")
 
-	// ErrTooLarge is an answer that is larger than the client takes; see WithMaxResponse.
+	// ErrTooLarge is an answer that is larger than the client takes; see
+	// WithMaxResponse.
 	ErrTooLarge = errors.New("the answer is too large")
 
-	// ErrStale is an answer that says that the log ends where it had gone on before: it comes from a replica that lags, or
-	// from a backup. It is a persistence.ErrOperational.
+	// ErrStale is an answer that says that the log ends where it had gone on
+	// before: it comes from a replica that lags, or from a backup. It is a
+	// persistence.ErrOperational.
 	ErrStale = errors.New("the answer is older than one before it")
 )
 
-// Error says that the log of another service could not be read. What may pass by itself, and what a service or a network
-// is at fault for, is a persistence.ErrOperational; what needs another program or another address is a
-// persistence.ErrProgramming; an answer that cannot be used is a persistence.ErrDatabase.
+// Error says that the log of another service could not be read. What may pass
+// by itself, and what a service or a network is at fault for, is a
+// persistence.ErrOperational; what needs another program or another address is
+// a persistence.ErrProgramming; an answer that cannot be used is a
+// persistence.ErrDatabase.
 type Error struct {
 	// Application is the name of the application whose log was to be read.
 	Application string
@@ -37,7 +42,8 @@ type Error struct {
 	Class error
 	// Hint says what to do, where that is known.
 	Hint string
-	// Err is the cause: one of the errors of this package, that of the connection, or what the service says.
+	// Err is the cause: one of the errors of this package, that of the
+	// connection, or what the service says.
 	Err error
 
 	again bool          // whether the request may be repeated at once

@@ -26,27 +26,32 @@ const (
 // HandlerOption is a setting of a handler.
 type HandlerOption func(*handler)
 
-// WithMaxPage sets the largest number of notifications in an answer, from 1 to persistence.MaxPage, which is the default.
-// A request for more gets so many and is told that more follow.
+// WithMaxPage sets the largest number of notifications in an answer, from 1 to
+// persistence.MaxPage, which is the default. A request for more gets so many
+// and is told that more follow.
 func WithMaxPage(n int) HandlerOption {
 	return func(h *handler) { h.maxPage = min(max(n, 1), persistence.MaxPage) }
 }
 
-// WithMaxPageBytes has an answer end before its states are larger than so many bytes together. One notification is always
-// sent. The default is 8 MiB, which keeps every answer below the 32 MiB that a Client takes.
+// WithMaxPageBytes has an answer end before its states are larger than so many
+// bytes together. One notification is always sent. The default is 8 MiB, which
+// keeps every answer below the 32 MiB that a Client takes.
 func WithMaxPageBytes(n int) HandlerOption {
 	return func(h *handler) { h.maxBytes = max(n, 1) }
 }
 
-// WithMaxTopics sets how many topics a request may have, 100 by default. One that has more is refused.
+// WithMaxTopics sets how many topics a request may have, 100 by default. One
+// that has more is refused.
 func WithMaxTopics(n int) HandlerOption {
 	return func(h *handler) { h.maxTopics = max(n, 1) }
 }
 
-// NewHandler serves the log of an application, to be read only; see the package documentation for paths and arguments.
-// Authentication is up to the service, in front of it. A wrong request is answered 400 with the reason. A failure of the
-// store is answered 503 where it may pass and otherwise 500, without the reason, which goes to the application's logger.
-// The handler is safe for concurrent use.
+// NewHandler serves the log of an application, to be read only; see the package
+// documentation for paths and arguments. Authentication is up to the service,
+// in front of it. A wrong request is answered 400 with the reason. A failure of
+// the store is answered 503 where it may pass and otherwise 500, without the
+// reason, which goes to the application's logger. The handler is safe for
+// concurrent use.
 func NewHandler(app *application.Application, options ...HandlerOption) http.Handler {
 	h := &handler{app: bridge.Of(app), maxPage: persistence.MaxPage, maxBytes: defaultPageBytes, maxTopics: defaultMaxTopics}
 	for _, option := range options {
@@ -96,7 +101,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(append(body, '\n'))
 }
 
-// refusal is what the one who asked may learn of an error. The rest is logged, unless nobody waits for the answer.
+// refusal is what the one who asked may learn of an error. The rest is logged,
+// unless nobody waits for the answer.
 func (h *handler) refusal(r *http.Request, err error) *refusal {
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		return refused
@@ -130,8 +136,8 @@ func (h *handler) head(ctx context.Context) (headAnswer, error) {
 }
 
 // newest also has the newest event, which only a follower asks for whose
-// position is above the head. With the argument held it also has the transaction
-// that keeps readers from newer events, if there is one.
+// position is above the head. With the argument held it also has the
+// transaction that keeps readers from newer events, if there is one.
 func (h *handler) newest(r *http.Request) (headAnswer, error) {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -156,8 +162,8 @@ func (h *handler) newest(r *http.Request) (headAnswer, error) {
 	return answer, err
 }
 
-// recentlyRead is for how long the whole log is taken to be readable after a read
-// of all of it. A transaction that is open for less is not told of anyway.
+// recentlyRead is for how long the whole log is taken to be readable after a
+// read of all of it. A transaction that is open for less is not told of anyway.
 const recentlyRead = time.Second
 
 // page reads the head first: what is recorded in between lies behind it.
@@ -177,8 +183,9 @@ func (h *handler) page(r *http.Request) (pageAnswer, error) {
 // firstRead is how many events are read before it is known how large they are.
 const firstRead = 16
 
-// read reads a page in a few steps, each of as many events as will probably fit into what is left of it, so that no more
-// of large states is held in memory than is sent.
+// read reads a page in a few steps, each of as many events as will probably fit
+// into what is left of it, so that no more of large states is held in memory
+// than is sent.
 func (h *handler) read(
 	ctx context.Context, r persistence.NotificationRange,
 ) (page []persistence.Notification, complete bool, err error) {

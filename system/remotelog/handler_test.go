@@ -152,7 +152,8 @@ func (l *limits) SelectNotifications(ctx context.Context, r persistence.Notifica
 	return l.ProcessRecorder.SelectNotifications(ctx, r)
 }
 
-// However large states are, hardly more of them is read than is sent; small ones are not read one by one.
+// However large states are, hardly more of them is read than is sent; small
+// ones are not read one by one.
 func TestHandlerReadsWhatFits(t *testing.T) {
 	recorder, err := memory.New().ProcessRecorder(schoolName)
 	do(t, err)

@@ -19,7 +19,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
 )
 
-// TestMain runs the tests, or, in a process that a test has started, the program of that process.
+// TestMain runs the tests, or, in a process that a test has started, the
+// program of that process.
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // followers fail on purpose, and runners report it
 	if os.Getenv(childDialect) != "" {
@@ -70,7 +71,8 @@ func newClient(t testing.TB, address string, options ...remotelog.ClientOption) 
 	return client
 }
 
-// answering is a service that needs no network, so that its time need not be real.
+// answering is a service that needs no network, so that its time need not be
+// real.
 type answering func(*http.Request) (*http.Response, error)
 
 func (f answering) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

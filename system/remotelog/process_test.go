@@ -35,8 +35,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
 )
 
-// A test that needs another process runs its own program again, as a follower. The variables say where the log is, which
-// database is the follower's, and where it is to stand still, as a process that is about to be killed.
+// A test that needs another process runs its own program again, as a follower.
+// The variables say where the log is, which database is the follower's, and
+// where it is to stand still, as a process that is about to be killed.
 const (
 	childAddress   = "REMOTELOG_TEST_ADDRESS"
 	childDialect   = "REMOTELOG_TEST_DIALECT"
@@ -45,7 +46,8 @@ const (
 	childStandsAt  = "REMOTELOG_TEST_STANDS_AT" // after so many effects
 )
 
-// patience is how long a test waits for what must happen, before it calls it missing.
+// patience is how long a test waits for what must happen, before it calls it
+// missing.
 const patience = 2 * time.Minute
 
 // standing is what a child says when it stands still.
@@ -53,7 +55,8 @@ const standing = "standing"
 
 const effectsName = "Effects"
 
-// Effect is a row for each event that was processed, with nothing that would keep a second one out.
+// Effect is a row for each event that was processed, with nothing that would
+// keep a second one out.
 type Effect struct {
 	ID             int64
 	NotificationID int64
@@ -85,7 +88,8 @@ func (e *effects) write(ctx context.Context, event domain.Event) error {
 	return ctx.Err()
 }
 
-// child is the program of a child, which follows until its input ends. It returns the exit code.
+// child is the program of a child, which follows until its input ends. It
+// returns the exit code.
 func child() int {
 	if err := follow(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -169,7 +173,8 @@ func startProcess(t testing.TB, environment map[string]string) *process {
 	return p
 }
 
-// killStanding waits until the child stands still in a policy, and kills it there.
+// killStanding waits until the child stands still in a policy, and kills it
+// there.
 func (p *process) killStanding(t testing.TB) {
 	t.Helper()
 	if !p.output.Scan() || p.output.Text() != standing {
@@ -188,7 +193,8 @@ func (p *process) end(t testing.TB) {
 	}
 }
 
-// place is a kind of database, of which the leader and the follower have one each.
+// place is a kind of database, of which the leader and the follower have one
+// each.
 type place struct {
 	dialect string
 	dsn     func(testing.TB) string
@@ -216,7 +222,8 @@ type upstream struct {
 	address string
 }
 
-// startUpstream serves a log in pages of a few dozen events, and has many of them cut.
+// startUpstream serves a log in pages of a few dozen events, and has many of
+// them cut.
 func (p place) startUpstream(t testing.TB) *upstream {
 	t.Helper()
 	db, _ := p.migrated(t)
@@ -227,7 +234,8 @@ func (p place) startUpstream(t testing.TB) *upstream {
 	return &upstream{dogs: dogs, line: line, address: "http://" + line.address() + "/log"}
 }
 
-// save has four writers save so many events together, in the background. It returns how to wait for them.
+// save has four writers save so many events together, in the background. It
+// returns how to wait for them.
 func (u *upstream) save(t testing.TB, events int) (wait func()) {
 	const writers = 4
 	var group sync.WaitGroup
@@ -289,7 +297,8 @@ func (d *downstream) start(t testing.TB, standsAt int) *process {
 	return startProcess(t, d.environment)
 }
 
-// processed waits until the follower is at the end of the log, and returns what was made of it.
+// processed waits until the follower is at the end of the log, and returns what
+// was made of it.
 func (d *downstream) processed(t testing.TB, u *upstream, followers ...*process) (ids []int64) {
 	t.Helper()
 	head, err := bridge.Of(u.dogs).Recorder().MaxNotificationID(t.Context())
@@ -308,9 +317,10 @@ func (d *downstream) processed(t testing.TB, u *upstream, followers ...*process)
 	return ids
 }
 
-// A follower in another process, with a database of its own, has every event's effect exactly once and in order, while
-// connections are cut, while the leader's writers go on, while it is killed in the middle of batches, and while another
-// process of it is at work.
+// A follower in another process, with a database of its own, has every event's
+// effect exactly once and in order, while connections are cut, while the
+// leader's writers go on, while it is killed in the middle of batches, and
+// while another process of it is at work.
 func TestFollowerOverABadLine(t *testing.T) {
 	t.Parallel()
 	for _, p := range places {
@@ -339,8 +349,9 @@ func TestFollowerOverABadLine(t *testing.T) {
 	}
 }
 
-// The control: effects outside of the follower's transaction happen again when the process is killed between them and the
-// position. So what the test above has is due to the one transaction, and it would see what is missing.
+// The control: effects outside of the follower's transaction happen again when
+// the process is killed between them and the position. So what the test above
+// has is due to the one transaction, and it would see what is missing.
 func TestEffectsElsewhereHappenAgain(t *testing.T) {
 	t.Parallel()
 	for _, p := range places {

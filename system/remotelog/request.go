@@ -18,9 +18,10 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// How requests are repeated within a call: after the first wait, twice as long after each, each a little shorter at random
-// so that followers do not move in step. A service that wants to be left alone for longer than the longest wait is left to
-// the caller.
+// How requests are repeated within a call: after the first wait, twice as long
+// after each, each a little shorter at random so that followers do not move in
+// step. A service that wants to be left alone for longer than the longest wait
+// is left to the caller.
 const (
 	firstWait   = 100 * time.Millisecond
 	longestWait = 5 * time.Second
@@ -93,8 +94,8 @@ func (c *Client) attempt(ctx context.Context, address *url.URL) ([]byte, *Error)
 	return body, nil
 }
 
-// unanswered is the error of a request without a whole answer. net/http's own error has the address in it, with its
-// arguments.
+// unanswered is the error of a request without a whole answer. net/http's own
+// error has the address in it, with its arguments.
 func (c *Client) unanswered(address *url.URL, err error) *Error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
@@ -127,7 +128,8 @@ func (c *Client) refused(address *url.URL, response *http.Response) *Error {
 	return e
 }
 
-// retryAfter is how long a service wants to be left alone: a number of seconds, or until a time.
+// retryAfter is how long a service wants to be left alone: a number of seconds,
+// or until a time.
 func retryAfter(value string) time.Duration {
 	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
 		return time.Duration(max(seconds, 0)) * time.Second

@@ -11,15 +11,17 @@ import (
 // shelfBytes is how much of the states read last is kept.
 const shelfBytes = 8 << 20
 
-// shelf keeps what was read last, for each choice of topics. A follower processes of a page what fits into a transaction,
-// and asks for the rest again, and again: with a slow policy every event would be sent a hundred times. What is in a log
-// never changes, so the rest may be kept.
+// shelf keeps what was read last, for each choice of topics. A follower
+// processes of a page what fits into a transaction, and asks for the rest
+// again, and again: with a slow policy every event would be sent a hundred
+// times. What is in a log never changes, so the rest may be kept.
 type shelf struct {
 	mu   sync.Mutex // protects what follows
 	kept map[string]shelved
 }
 
-// shelved is all that is wanted of a log behind a position, up to the last of the events.
+// shelved is all that is wanted of a log behind a position, up to the last of
+// the events.
 type shelved struct {
 	after  int64
 	events []persistence.Notification

@@ -10,15 +10,16 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// format is the number of the format below. Fields may be added to it; it changes when one changes its meaning.
+// format is the number of the format below. Fields may be added to it; it
+// changes when one changes its meaning.
 const format = 1
 
 // headAnswer is the answer to GET head, and the beginning of others.
 type headAnswer struct {
 	Format      int    `json:"format"`
 	Application string `json:"application"`
-	// Head is the end of the log, read before anything else in the answer. It is a pointer because an answer without it
-	// must not pass for an empty log.
+	// Head is the end of the log, read before anything else in the answer. It
+	// is a pointer because an answer without it must not pass for an empty log.
 	Head *int64 `json:"head"`
 	// Newest is the position of the newest event, which may be above Head while
 	// others are being written. Servers of before do not have it.
@@ -27,8 +28,8 @@ type headAnswer struct {
 	Held *hold `json:"held,omitempty"`
 }
 
-// hold is a persistence.LogHold. The clocks of two services differ, so it has how
-// long the transaction has been open and not since when.
+// hold is a persistence.LogHold. The clocks of two services differ, so it has
+// how long the transaction has been open and not since when.
 type hold struct {
 	persistence.LogHold
 	Since *struct{} `json:"since,omitempty"` // hides that of LogHold
@@ -63,7 +64,8 @@ func holdFromWire(h *hold) *persistence.LogHold {
 // pageAnswer is the answer to GET notifications.
 type pageAnswer struct {
 	headAnswer
-	// Complete says that nothing follows in the range that was asked for. Only then may a page be the last.
+	// Complete says that nothing follows in the range that was asked for. Only
+	// then may a page be the last.
 	Complete      bool           `json:"complete"`
 	Notifications []notification `json:"notifications"`
 }
@@ -102,7 +104,8 @@ func fromWire(items []notification) []persistence.Notification {
 // maxMilliseconds is how many a time.Duration can have.
 const maxMilliseconds = int64(math.MaxInt64 / time.Millisecond)
 
-// problem says what is wrong with an answer whatever was asked, and is empty where nothing is.
+// problem says what is wrong with an answer whatever was asked, and is empty
+// where nothing is.
 func (a headAnswer) problem() string {
 	switch {
 	case a.Format == 0:

@@ -21,11 +21,13 @@ type TrickAdded struct{ Trick string }
 // Apply adds the trick to those the dog knows.
 func (e TrickAdded) Apply(d *Dog) { d.Tricks = append(d.Tricks, e.Trick) }
 
-// Dogs gives the aggregate and its events the names that they are stored under: "Dog.Registered" and "Dog.TrickAdded".
-// The Go types can be renamed at any time; these names cannot.
+// Dogs gives the aggregate and its events the names that they are stored under:
+// "Dog.Registered" and "Dog.TrickAdded". The Go types can be renamed at any
+// time; these names cannot.
 var Dogs = domain.Define("Dog", domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
 
-// DogID makes the id of a dog out of its name, so that a dog can be found by name.
+// DogID makes the id of a dog out of its name, so that a dog can be found by
+// name.
 func DogID(name string) domain.ID { return domain.NewIDv5("/dogs/" + name) }
 
 // RegisterDog makes a new dog.

@@ -1,5 +1,5 @@
-// Package trickcounts is a projection of the training school: how many dogs know
-// each trick.
+// Package trickcounts is a projection of the training school: how many dogs
+// know each trick.
 package trickcounts
 
 import (

@@ -1,6 +1,8 @@
-// Package pgproxy is a proxy in front of a PostgreSQL server that understands enough of the protocol to cut a
-// connection at a chosen statement: before the server sees it, or after the server has answered and before the client
-// has the answer. It can also keep a connection open and silent, as a server does that has vanished from the network.
+// Package pgproxy is a proxy in front of a PostgreSQL server that understands
+// enough of the protocol to cut a connection at a chosen statement: before the
+// server sees it, or after the server has answered and before the client has
+// the answer. It can also keep a connection open and silent, as a server does
+// that has vanished from the network.
 //
 // It listens on the loopback interface only, and speaks without TLS.
 package pgproxy
@@ -31,7 +33,8 @@ const (
 	Swallow                 // the statement does not reach the server; the client waits for an answer that does not come
 )
 
-// Rule decides about each statement that is about to be executed, by its text. It is called by one goroutine at a time.
+// Rule decides about each statement that is about to be executed, by its text.
+// It is called by one goroutine at a time.
 type Rule func(statement string) Action
 
 // Proxy is a running proxy.
@@ -165,7 +168,8 @@ type session struct {
 	mute           sync.Once
 }
 
-// Codes in the place of the protocol version, in the first message of a connection.
+// Codes in the place of the protocol version, in the first message of a
+// connection.
 const (
 	sslRequest    = 80877103
 	gssEncRequest = 80877104
@@ -196,7 +200,8 @@ func (s *session) requests() {
 	}
 }
 
-// startup forwards the first message, which has no type. Encryption is declined without asking the server.
+// startup forwards the first message, which has no type. Encryption is declined
+// without asking the server.
 func (s *session) startup(in *bufio.Reader) error {
 	for {
 		head, err := in.Peek(8)
@@ -219,7 +224,8 @@ func (s *session) startup(in *bufio.Reader) error {
 	}
 }
 
-// decide asks the rule about a message that executes a statement: a simple query, or a bind of a prepared one.
+// decide asks the rule about a message that executes a statement: a simple
+// query, or a bind of a prepared one.
 func (s *session) decide(message []byte) Action {
 	body := message[5:]
 	var statement string
@@ -248,7 +254,8 @@ func (s *session) decide(message []byte) Action {
 // readyForQuery is the type of the message that ends the server's answer.
 const readyForQuery = 'Z'
 
-// answers forwards what the server sends, until an answer is to be thrown away: then it awaits its end, and cuts.
+// answers forwards what the server sends, until an answer is to be thrown away:
+// then it awaits its end, and cuts.
 func (s *session) answers() {
 	defer s.client.Close()
 	in := bufio.NewReader(s.server)

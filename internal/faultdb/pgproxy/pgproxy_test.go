@@ -25,8 +25,9 @@ func connect(t *testing.T, dsn string) *pgx.Conn {
 	return conn
 }
 
-// A statement that is cut before is not done, and one that is cut after is; the client learns of neither. It is the same
-// whether the statement is sent as text or was prepared.
+// A statement that is cut before is not done, and one that is cut after is; the
+// client learns of neither. It is the same whether the statement is sent as
+// text or was prepared.
 func TestCut(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.Postgres(t)

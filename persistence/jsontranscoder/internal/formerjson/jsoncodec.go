@@ -6,17 +6,20 @@ import (
 	"reflect"
 )
 
-// A codec encodes and decodes the values of one Go type. Codecs are made once per type and transcoder: what is known of
-// a type, such as the names of its fields and whether it has a transcoding, is not looked up again.
+// A codec encodes and decodes the values of one Go type. Codecs are made once
+// per type and transcoder: what is known of a type, such as the names of its
+// fields and whether it has a transcoding, is not looked up again.
 //
-// The codec of a type is built up in layers. Innermost is the codec of its kind, around it come the ones that call its
-// methods (MarshalJSON and so on), and outermost is the one of its transcoding.
+// The codec of a type is built up in layers. Innermost is the codec of its
+// kind, around it come the ones that call its methods (MarshalJSON and so on),
+// and outermost is the one of its transcoding.
 type codec interface {
 	// encode writes v.
 	encode(e *encoder, v reflect.Value) error
 
-	// decode reads the value at d.pos into v, which can be set, and moves d.pos behind it. Objects that name a
-	// transcoding never get here; decoder.value takes them apart.
+	// decode reads the value at d.pos into v, which can be set, and moves d.pos
+	// behind it. Objects that name a transcoding never get here; decoder.value
+	// takes them apart.
 	decode(d *decoder, v reflect.Value) error
 }
 
@@ -33,7 +36,8 @@ type (
 	anyCodec    struct{}
 	objectCodec struct{} // map[string]any
 
-	// pointerCodec is for pointers of any kind; methods and transcodings are always those of what they point to.
+	// pointerCodec is for pointers of any kind; methods and transcodings are
+	// always those of what they point to.
 	pointerCodec struct{ elem codec }
 
 	mapCodec struct {
@@ -44,7 +48,8 @@ type (
 	structCodec struct {
 		fields []field
 		byName map[string]*field
-		// mimic says that the struct has fields named like the parts of a value with a transcoding.
+		// mimic says that the struct has fields named like the parts of a value
+		// with a transcoding.
 		mimic bool
 	}
 
@@ -65,7 +70,8 @@ type (
 		prefix      string
 	}
 
-	// recursiveCodec stands for the codec of a type while that is being made, for types that contain themselves.
+	// recursiveCodec stands for the codec of a type while that is being made,
+	// for types that contain themselves.
 	recursiveCodec struct{ codec }
 )
 
@@ -94,7 +100,8 @@ func (t *JSONTranscoder) codec(typ reflect.Type) codec {
 	return c
 }
 
-// codecBuilder makes the codec of a type and of the types it contains. Nobody else sees them before all are made.
+// codecBuilder makes the codec of a type and of the types it contains. Nobody
+// else sees them before all are made.
 type codecBuilder struct {
 	t    *JSONTranscoder
 	made map[reflect.Type]codec
@@ -114,7 +121,8 @@ func (b *codecBuilder) codec(typ reflect.Type) codec {
 	return recursive.codec
 }
 
-// layers puts around the codec of a kind what the type itself says about its form.
+// layers puts around the codec of a kind what the type itself says about its
+// form.
 func (b *codecBuilder) layers(typ reflect.Type, c codec) codec {
 	if kind := typ.Kind(); kind == reflect.Pointer || kind == reflect.Interface {
 		return c
@@ -208,8 +216,8 @@ func (b *codecBuilder) structure(typ reflect.Type) codec {
 	return c
 }
 
-// quoted makes the codec of a field with the option ",string", which is ignored for types that have a form of their
-// own.
+// quoted makes the codec of a field with the option ",string", which is ignored
+// for types that have a form of their own.
 func quoted(c codec) codec {
 	if pointer, ok := c.(pointerCodec); ok {
 		if canQuote(pointer.elem) {
@@ -229,7 +237,8 @@ func canQuote(c codec) bool {
 	return false
 }
 
-// hasExportedField tells whether a struct has a field that can be stored, or no fields at all.
+// hasExportedField reports whether a struct has a field that can be stored, or
+// no fields at all.
 func hasExportedField(typ reflect.Type) bool {
 	for i := range typ.NumField() {
 		if f := typ.Field(i); storable(f) {

@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// decoder holds the state of one call of Decode. The data has passed checkSyntax.
+// decoder holds the state of one call of Decode. The data has passed
+// checkSyntax.
 type decoder struct {
 	t    *JSONTranscoder
 	data []byte
@@ -23,7 +24,8 @@ func (d *decoder) fail(typ reflect.Type, problem string, cause error) error {
 	return &TranscodingError{Type: typ, Offset: d.pos, Problem: problem, Err: cause}
 }
 
-// mismatch says that the value at d.pos cannot become a value of the type. It describes the value without telling it.
+// mismatch says that the value at d.pos cannot become a value of the type. It
+// describes the value without telling it.
 func (d *decoder) mismatch(typ reflect.Type) error {
 	return d.fail(typ, d.describe()+" does not fit Go type "+typ.String(), nil)
 }
@@ -53,7 +55,8 @@ func (d *decoder) raw() []byte {
 	return d.data[start:d.pos]
 }
 
-// quoted reads the string at d.pos and returns what it means, which may be a part of the data.
+// quoted reads the string at d.pos and returns what it means, which may be a
+// part of the data.
 func (d *decoder) quoted() []byte {
 	start := d.pos
 	d.pos = skipString(d.data, start)
@@ -69,8 +72,8 @@ func (d *decoder) null() bool {
 	return true
 }
 
-// next goes to the next part of an object or array, of which it is inside or, the first time, at the beginning. It
-// reports false behind the end.
+// next goes to the next part of an object or array, of which it is inside or,
+// the first time, at the beginning. It reports false behind the end.
 func (d *decoder) next() bool {
 	d.skipSpace()
 	c := d.data[d.pos]
@@ -125,8 +128,8 @@ type wrapper struct {
 	end  int // the position behind the object
 }
 
-// wrapper looks whether the object at d.pos has the two keys of one that names a transcoding, and no others. It leaves
-// d.pos where it is.
+// wrapper looks whether the object at d.pos has the two keys of one that names
+// a transcoding, and no others. It leaves d.pos where it is.
 func (d *decoder) wrapper() (w wrapper, ok bool) {
 	if d.data[d.pos] != '{' {
 		return w, false
@@ -151,8 +154,9 @@ func (d *decoder) wrapper() (w wrapper, ok bool) {
 	return w, ok && w.data > 0 && keys == 2
 }
 
-// unwrap reads the data of a value with a transcoding. Where v is of another type than the transcoding's, the data is
-// read into v as if nothing had been around it.
+// unwrap reads the data of a value with a transcoding. Where v is of another
+// type than the transcoding's, the data is read into v as if nothing had been
+// around it.
 func (d *decoder) unwrap(w wrapper, c codec, v reflect.Value) error {
 	transcoding := d.t.byName[string(w.name)]
 	if transcoding == nil {
@@ -246,7 +250,7 @@ func (d *decoder) number() (any, error) {
 	return f, nil
 }
 
-// atNumber tells whether the value at d.pos is a number.
+// atNumber reports whether the value at d.pos is a number.
 func (d *decoder) atNumber() bool { return d.data[d.pos] == '-' || isDigit(d.data[d.pos]) }
 
 func (boolCodec) decode(d *decoder, v reflect.Value) error {
@@ -482,7 +486,8 @@ func (c *structCodec) decode(d *decoder, v reflect.Value) error {
 	return nil
 }
 
-// find finds the field for a key: the one with this name or else the first that differs only in case.
+// find finds the field for a key: the one with this name or else the first that
+// differs only in case.
 func (c *structCodec) find(key []byte) *field {
 	if f := c.byName[string(key)]; f != nil {
 		return f
@@ -511,7 +516,8 @@ func (c quotedCodec) decode(d *decoder, v reflect.Value) error {
 	return d.fail(v.Type(), d.describe()+` is not what the option ",string" stores for Go type `+v.Type().String(), nil)
 }
 
-// isLiteral tells whether the data is a JSON value without parts and nothing else.
+// isLiteral reports whether the data is a JSON value without parts and nothing
+// else.
 func (d *decoder) isLiteral() bool {
 	if _, problem := checkSyntax(d.data, maxNesting); problem != "" {
 		return false

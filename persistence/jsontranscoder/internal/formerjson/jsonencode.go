@@ -23,7 +23,8 @@ const (
 	// maxNesting is how deep objects and arrays may nest.
 	maxNesting = 100
 
-	// maxIndirections is how many pointers and interfaces may lead to a value, among them those around it.
+	// maxIndirections is how many pointers and interfaces may lead to a value,
+	// among them those around it.
 	maxIndirections = 10 * maxNesting
 )
 
@@ -57,7 +58,8 @@ func (e *encoder) fail(typ reflect.Type, problem string, cause error) error {
 	return &TranscodingError{Type: typ, Offset: -1, Problem: problem, Err: cause}
 }
 
-// dynamic writes a value of any type. The types that JSON has of its own need no reflection.
+// dynamic writes a value of any type. The types that JSON has of its own need
+// no reflection.
 func (e *encoder) dynamic(value any) error {
 	switch value := value.(type) {
 	case nil:
@@ -91,7 +93,8 @@ func (e *encoder) close(bracket byte) {
 	e.dst = append(e.dst, bracket)
 }
 
-// follow encodes what a pointer or an interface leads to, and stops where it leads round in a circle.
+// follow encodes what a pointer or an interface leads to, and stops where it
+// leads round in a circle.
 func (e *encoder) follow(encode func() error) error {
 	if e.indirections++; e.indirections > maxIndirections {
 		return e.fail(nil, tooDeep, nil)
@@ -186,8 +189,8 @@ func (c floatCodec) encode(e *encoder, v reflect.Value) error {
 	return nil
 }
 
-// appendFloat writes a number as encoding/json and JavaScript do, with an exponent only where it is very small or
-// large.
+// appendFloat writes a number as encoding/json and JavaScript do, with an
+// exponent only where it is very small or large.
 func appendFloat(dst []byte, f float64, bits int) []byte {
 	small, large := math.Abs(f) < 1e-6, math.Abs(f) >= 1e21
 	if bits == 32 {

@@ -22,9 +22,11 @@ type field struct {
 	codec     codec
 }
 
-// structFields finds the fields of a struct, by the rules of encoding/json: fields of embedded structs count as the
-// struct's own, and where several have one name, the one that is embedded least deep counts, then the one with a tag,
-// and otherwise none of them. The fields that do not count are lost. An embedded struct with a transcoding is a field.
+// structFields finds the fields of a struct, by the rules of encoding/json:
+// fields of embedded structs count as the struct's own, and where several have
+// one name, the one that is embedded least deep counts, then the one with a
+// tag, and otherwise none of them. The fields that do not count are lost. An
+// embedded struct with a transcoding is a field.
 func structFields(typ reflect.Type, transcodings map[reflect.Type]*Transcoding) (kept, lost []field) {
 	w := fieldWalk{transcodings: transcodings, visited: map[reflect.Type]bool{}}
 	for level := []embedded{{typ: typ, count: 1}}; len(level) > 0; {
@@ -72,7 +74,8 @@ func samePrecedence(a, b *field) bool {
 	return len(a.index) == len(b.index) && a.tagged == b.tagged
 }
 
-// embedded is a struct whose fields are to be found, and how often it is embedded on its level.
+// embedded is a struct whose fields are to be found, and how often it is
+// embedded on its level.
 type embedded struct {
 	typ   reflect.Type
 	index []int
@@ -139,7 +142,8 @@ func newField(f reflect.StructField, name string, options []string, index []int)
 	return found
 }
 
-// storable tells whether a field is exported, or an embedded struct that may have exported fields.
+// storable reports whether a field is exported, or an embedded struct that may
+// have exported fields.
 func storable(f reflect.StructField) bool {
 	return f.IsExported() || f.Anonymous && plainElem(f.Type).Kind() == reflect.Struct
 }
@@ -174,7 +178,8 @@ type zeroer interface{ IsZero() bool }
 
 var zeroerType = reflect.TypeFor[zeroer]()
 
-// zeroFunc finds out how a value of the type is asked whether it is zero: by its method IsZero, if it has one.
+// zeroFunc finds out how a value of the type is asked whether it is zero: by
+// its method IsZero, if it has one.
 func zeroFunc(t reflect.Type) func(reflect.Value) bool {
 	switch {
 	case t.Kind() == reflect.Interface && t.Implements(zeroerType):
@@ -202,7 +207,8 @@ func isEmpty(v reflect.Value) bool {
 	return v.IsZero()
 }
 
-// get finds the field in a struct. It reports false where the way leads through an embedded pointer that is nil.
+// get finds the field in a struct. It reports false where the way leads through
+// an embedded pointer that is nil.
 func (f *field) get(v reflect.Value) (reflect.Value, bool) {
 	for _, i := range f.index {
 		if v.Kind() == reflect.Pointer {
@@ -216,8 +222,9 @@ func (f *field) get(v reflect.Value) (reflect.Value, bool) {
 	return v, true
 }
 
-// settable finds the field in a struct to be filled, and makes the embedded structs on the way that are missing. It
-// reports false where that cannot be done, because an embedded pointer is not exported.
+// settable finds the field in a struct to be filled, and makes the embedded
+// structs on the way that are missing. It reports false where that cannot be
+// done, because an embedded pointer is not exported.
 func (f *field) settable(v reflect.Value) (reflect.Value, bool) {
 	for _, i := range f.index {
 		if v.Kind() == reflect.Pointer {
@@ -234,7 +241,7 @@ func (f *field) settable(v reflect.Value) (reflect.Value, bool) {
 	return v, true
 }
 
-// omitted tells whether the field is left out for its value.
+// omitted reports whether the field is left out for its value.
 func (f *field) omitted(v reflect.Value) bool {
 	return f.omitEmpty && isEmpty(v) || f.isZero != nil && f.isZero(v)
 }

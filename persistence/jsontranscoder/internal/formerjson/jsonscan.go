@@ -9,8 +9,9 @@ import (
 
 const tooDeep = "values nest deeper than 100, or contain themselves"
 
-// checkSyntax finds what keeps data from being exactly one JSON value, with white space around it, that can be put into
-// as many objects and arrays as nesting says. It returns the position and the problem, or an empty problem.
+// checkSyntax finds what keeps data from being exactly one JSON value, with
+// white space around it, that can be put into as many objects and arrays as
+// nesting says. It returns the position and the problem, or an empty problem.
 //
 // Everything that reads JSON after this relies on it.
 func checkSyntax(data []byte, nesting int) (offset int, problem string) {
@@ -23,8 +24,9 @@ func checkSyntax(data []byte, nesting int) (offset int, problem string) {
 	return s.offset, s.problem
 }
 
-// syntax reads JSON that may be anything. Its methods take the position of what they read and return the one behind it.
-// After a problem they return the length of the data, so that nothing is read any more.
+// syntax reads JSON that may be anything. Its methods take the position of what
+// they read and return the one behind it. After a problem they return the
+// length of the data, so that nothing is read any more.
 type syntax struct {
 	data    []byte
 	nesting int
@@ -119,7 +121,8 @@ func (s *syntax) text(i int) int {
 	return s.stop(i, "")
 }
 
-// escapeLength is the length of the escape sequence that text begins with, and 0 if it is none.
+// escapeLength is the length of the escape sequence that text begins with, and
+// 0 if it is none.
 func escapeLength(text []byte) int {
 	if len(text) < 2 {
 		return 0
@@ -135,7 +138,8 @@ func escapeLength(text []byte) int {
 	return 0
 }
 
-// hexValue is the number that hexadecimal digits stand for, and negative if they are none.
+// hexValue is the number that hexadecimal digits stand for, and negative if
+// they are none.
 func hexValue(digits []byte) rune {
 	n := rune(0)
 	for _, c := range digits {
@@ -192,7 +196,7 @@ func (s *syntax) literal(i int, word string) int {
 	return i + len(word)
 }
 
-// isNumber tells whether text is a JSON number and nothing else.
+// isNumber reports whether text is a JSON number and nothing else.
 func isNumber(text []byte) bool {
 	s := syntax{data: text}
 	return s.number(0) == len(text) && s.problem == ""
@@ -257,13 +261,14 @@ func skipWord(data []byte, i int) int {
 	return i
 }
 
-// mayHoldWrappers tells whether any value in data may name a transcoding. Escapes of ASCII characters can spell the
-// key, although nobody writes it so.
+// mayHoldWrappers reports whether any value in data may name a transcoding.
+// Escapes of ASCII characters can spell the key, although nobody writes it so.
 func mayHoldWrappers(data []byte) bool {
 	return bytes.Contains(data, []byte(`"`+typeKey+`"`)) || bytes.Contains(data, []byte(`\u00`))
 }
 
-// unquote returns what a string in quotes means. The result may be a part of quoted.
+// unquote returns what a string in quotes means. The result may be a part of
+// quoted.
 func unquote(quoted []byte) []byte {
 	text := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(text, '\\') < 0 && utf8.Valid(text) {
@@ -291,8 +296,8 @@ func unquote(quoted []byte) []byte {
 	return out
 }
 
-// escapedRune reads one \u escape, or two where a character needs both. Half of such a character becomes the
-// replacement character.
+// escapedRune reads one \u escape, or two where a character needs both. Half of
+// such a character becomes the replacement character.
 func escapedRune(text []byte) (r rune, size int) {
 	r = hexValue(text[2:6])
 	if !utf16.IsSurrogate(r) {

@@ -7,33 +7,40 @@ import (
 	"sync"
 )
 
-// Transcoder turns payloads into bytes and back. JSONTranscoder is the one to use; a user's own must be safe for
-// concurrent use, and its errors must not contain what is in the payloads.
+// Transcoder turns payloads into bytes and back. JSONTranscoder is the one to
+// use; a user's own must be safe for concurrent use, and its errors must not
+// contain what is in the payloads.
 type Transcoder interface {
-	// Encode appends the encoded form of value to dst and returns the extended slice.
+	// Encode appends the encoded form of value to dst and returns the extended
+	// slice.
 	Encode(dst []byte, value any) ([]byte, error)
 
 	// Decode fills the value that into points to. It keeps no part of data.
 	Decode(data []byte, into any) error
 }
 
-// JSONTranscoder encodes payloads as JSON, byte for byte as the Python original does: without white space, as UTF-8
-// without needless escapes. A value whose exact type has a Transcoding is written as an object that names it, wherever
+// JSONTranscoder encodes payloads as JSON, byte for byte as the Python original
+// does: without white space, as UTF-8 without needless escapes. A value whose
+// exact type has a Transcoding is written as an object that names it, wherever
 // in a payload it stands:
 //
 //	{"_type_":"uuid_hex","_data_":"b2723fe2c01a40d2875ea3aac6a09ff5"}
 //
-// All other values are written as encoding/json writes them, with the same struct tags, the same rules for embedded
-// structs and the same methods MarshalJSON and MarshalText; methods with pointer receivers count wherever the value
-// stands.
+// All other values are written as encoding/json writes them, with the same
+// struct tags, the same rules for embedded structs and the same methods
+// MarshalJSON and MarshalText; methods with pointer receivers count wherever
+// the value stands.
 //
-// When decoding into a Go type, values with and without a transcoding's name around them are both accepted, so that
-// a field can hold a string, or a decimal type of another package, where "decimal_str" was stored. Where the target is
-// an interface, values come back as the transcoding's type, objects as map[string]any, arrays as []any, whole numbers
-// as int64 if they fit, and all other numbers as float64.
+// When decoding into a Go type, values with and without a transcoding's name
+// around them are both accepted, so that a field can hold a string, or a
+// decimal type of another package, where "decimal_str" was stored. Where the
+// target is an interface, values come back as the transcoding's type, objects
+// as map[string]any, arrays as []any, whole numbers as int64 if they fit, and
+// all other numbers as float64.
 //
-// Values nest at most 100 deep. A JSONTranscoder does not change after it was made and is safe for concurrent use. The
-// zero JSONTranscoder has no transcodings.
+// Values nest at most 100 deep. A JSONTranscoder does not change after it was
+// made and is safe for concurrent use. The zero JSONTranscoder has no
+// transcodings.
 type JSONTranscoder struct {
 	byType map[reflect.Type]*Transcoding
 	byName map[string]*Transcoding
@@ -46,8 +53,9 @@ type JSONTranscoder struct {
 
 var _ Transcoder = (*JSONTranscoder)(nil)
 
-// NewJSONTranscoder makes a transcoder with these transcodings and no others: pass DefaultTranscodings as well, unless
-// times, UUIDs and Decimals are to be stored as encoding/json stores them.
+// NewJSONTranscoder makes a transcoder with these transcodings and no others:
+// pass DefaultTranscodings as well, unless times, UUIDs and Decimals are to be
+// stored as encoding/json stores them.
 //
 // It panics with a *TranscodingError when a name or a type is given twice.
 func NewJSONTranscoder(transcodings ...Transcoding) *JSONTranscoder {
@@ -79,11 +87,13 @@ func (t *JSONTranscoder) add(transcoding *Transcoding) {
 	t.byType[transcoding.goType] = transcoding
 }
 
-// Encode appends value as JSON to dst and returns the extended slice. Where it returns a *TranscodingError, the slice
-// is dst. As in encoding/json, bytes in strings that are not UTF-8 become the replacement character.
+// Encode appends value as JSON to dst and returns the extended slice. Where it
+// returns a *TranscodingError, the slice is dst. As in encoding/json, bytes in
+// strings that are not UTF-8 become the replacement character.
 //
-// It refuses what would not come back: types without a JSON form, NaN and infinite numbers, maps and structs that look
-// like a value with a transcoding because their only keys are "_type_" and "_data_", and values that contain
+// It refuses what would not come back: types without a JSON form, NaN and
+// infinite numbers, maps and structs that look like a value with a transcoding
+// because their only keys are "_type_" and "_data_", and values that contain
 // themselves.
 func (t *JSONTranscoder) Encode(dst []byte, value any) ([]byte, error) {
 	e := newEncoder(t, dst)
@@ -95,8 +105,10 @@ func (t *JSONTranscoder) Encode(dst []byte, value any) ([]byte, error) {
 	return out, nil
 }
 
-// Decode fills the value that into points to from JSON. It returns a *TranscodingError where data is not exactly one
-// JSON value, does not fit the Go type, or names a transcoding that is not registered; the value is then undefined.
+// Decode fills the value that into points to from JSON. It returns a
+// *TranscodingError where data is not exactly one JSON value, does not fit the
+// Go type, or names a transcoding that is not registered; the value is then
+// undefined.
 func (t *JSONTranscoder) Decode(data []byte, into any) error {
 	target := reflect.ValueOf(into)
 	if target.Kind() != reflect.Pointer || target.IsNil() {
@@ -114,12 +126,14 @@ func (t *JSONTranscoder) Decode(data []byte, into any) error {
 	return nil
 }
 
-// TranscodingError says which part of a payload could not be encoded or decoded, and why. Its text never contains
-// values of the payload.
+// TranscodingError says which part of a payload could not be encoded or
+// decoded, and why. Its text never contains values of the payload.
 type TranscodingError struct {
-	// Path names the part by its Go fields, as in "Booked.Notes[]"; it is empty for unnamed types.
+	// Path names the part by its Go fields, as in "Booked.Notes[]"; it is empty
+	// for unnamed types.
 	Path string
-	// Type is the Go type that is the problem or, when decoding, the one that was to be filled; it may be nil.
+	// Type is the Go type that is the problem or, when decoding, the one that
+	// was to be filled; it may be nil.
 	Type reflect.Type
 	// Name is the stored name of a transcoding, where one is concerned.
 	Name string
@@ -127,8 +141,9 @@ type TranscodingError struct {
 	Offset int
 	// Problem says what is wrong and what to do.
 	Problem string
-	// Err is what a method of the payload or a function of a transcoding returned; it may be nil. It may contain
-	// values of the payload, and so it is left out of the text.
+	// Err is what a method of the payload or a function of a transcoding
+	// returned; it may be nil. It may contain values of the payload, and so it
+	// is left out of the text.
 	Err error
 }
 
@@ -146,8 +161,9 @@ func (e *TranscodingError) Error() string {
 // Unwrap returns ErrData and the cause.
 func (e *TranscodingError) Unwrap() []error { return both(errData, e.Err) }
 
-// rootName is the first step of the path to a part of a value: the name of its type, without type arguments, or nothing
-// for types without a name of their own.
+// rootName is the first step of the path to a part of a value: the name of its
+// type, without type arguments, or nothing for types without a name of their
+// own.
 func rootName(typ reflect.Type) string {
 	for typ != nil && typ.Kind() == reflect.Pointer && typ.Name() == "" {
 		typ = typ.Elem()
@@ -159,8 +175,8 @@ func rootName(typ reflect.Type) string {
 	return name
 }
 
-// at puts one step in front of the path of an error. Steps are names of types and fields, never keys of maps: those
-// are part of the payload.
+// at puts one step in front of the path of an error. Steps are names of types
+// and fields, never keys of maps: those are part of the payload.
 func at(err error, step string) error {
 	failure, ok := err.(*TranscodingError)
 	switch {
@@ -173,7 +189,8 @@ func at(err error, step string) error {
 	return err
 }
 
-// maxPath is how many bytes a path may have before what is further out is left out.
+// maxPath is how many bytes a path may have before what is further out is left
+// out.
 const maxPath = 200
 
 // elementStep is the step from a slice, an array or a map to what it holds.

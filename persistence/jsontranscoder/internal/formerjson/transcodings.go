@@ -13,23 +13,26 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
-// Transcoding says how values of one exact Go type are stored: under a name, as data of another type. Make it with
-// NewTranscoding.
+// Transcoding says how values of one exact Go type are stored: under a name, as
+// data of another type. Make it with NewTranscoding.
 type Transcoding struct {
 	name   string
 	goType reflect.Type
 
-	// encode writes the data of v, which is of goType. decode reads data and fills into, which is a pointer to goType.
+	// encode writes the data of v, which is of goType. decode reads data and
+	// fills into, which is a pointer to goType.
 	encode func(e *encoder, v reflect.Value) error
 	decode func(d *decoder, into any) error
 }
 
-// NewTranscoding makes the transcoding of T. The name is stored with every value, so it can never change. The
-// functions turn a T into data of type D, which is encoded in turn and may contain values that have transcodings
+// NewTranscoding makes the transcoding of T. The name is stored with every
+// value, so it can never change. The functions turn a T into data of type D,
+// which is encoded in turn and may contain values that have transcodings
 // themselves, and back. They are called by many goroutines at once.
 //
-// T cannot be an interface or a pointer; pointers to T are stored as the T they point to. It cannot be one of the types
-// that JSON has of its own either: bool, string, int64, float64, map[string]any and []any.
+// T cannot be an interface or a pointer; pointers to T are stored as the T they
+// point to. It cannot be one of the types that JSON has of its own either:
+// bool, string, int64, float64, map[string]any and []any.
 func NewTranscoding[T, D any](name string, encode func(T) (D, error), decode func(D) (T, error)) Transcoding {
 	t := Transcoding{name: name, goType: reflect.TypeFor[T]()}
 	t.encode = func(e *encoder, v reflect.Value) error {
@@ -65,7 +68,8 @@ func (t Transcoding) Name() string { return t.name }
 // Type is the Go type whose values are stored under the name.
 func (t Transcoding) Type() reflect.Type { return t.goType }
 
-// nativeTypes are what JSON values are decoded into where nothing else is asked for.
+// nativeTypes are what JSON values are decoded into where nothing else is asked
+// for.
 var nativeTypes = map[reflect.Type]bool{
 	reflect.TypeFor[bool]():           true,
 	reflect.TypeFor[string]():         true,
@@ -92,12 +96,14 @@ func (t Transcoding) problem() string {
 	return ""
 }
 
-// reason is an error of this package whose text is known to contain no values of payloads.
+// reason is an error of this package whose text is known to contain no values
+// of payloads.
 type reason string
 
 func (r reason) Error() string { return string(r) }
 
-// failure hides the text of an error that may contain the value, but keeps the error.
+// failure hides the text of an error that may contain the value, but keeps the
+// error.
 func (t Transcoding) failure(offset int, verb string, err error) error {
 	problem := fmt.Sprintf("value cannot be %s by the transcoding %q", verb, t.name)
 	if why, ok := err.(reason); ok {
@@ -106,13 +112,14 @@ func (t Transcoding) failure(offset int, verb string, err error) error {
 	return &TranscodingError{Type: t.goType, Name: t.name, Offset: offset, Problem: problem, Err: err}
 }
 
-// DefaultTranscodings are UUIDHex, DatetimeISO and DecimalStr: the ones that every application of the Python original
-// has.
+// DefaultTranscodings are UUIDHex, DatetimeISO and DecimalStr: the ones that
+// every application of the Python original has.
 func DefaultTranscodings() []Transcoding {
 	return []Transcoding{UUIDHex(), DatetimeISO(), DecimalStr()}
 }
 
-// UUIDHex stores a uuid.UUID under the name "uuid_hex", as 32 hexadecimal digits.
+// UUIDHex stores a uuid.UUID under the name "uuid_hex", as 32 hexadecimal
+// digits.
 func UUIDHex() Transcoding {
 	return NewTranscoding("uuid_hex", encodeUUID, decodeUUID)
 }
@@ -127,13 +134,15 @@ func decodeUUID(text string) (uuid.UUID, error) {
 	return id, nil
 }
 
-// DatetimeISO stores a time.Time under the name "datetime_iso", as Python's isoformat writes it:
+// DatetimeISO stores a time.Time under the name "datetime_iso", as Python's
+// isoformat writes it:
 //
 //	2024-01-02T03:04:05.678901+00:00
 //
-// Times are stored in UTC and cut to the microsecond, and come back so. When decoding, other offsets from UTC and "Z"
-// are understood too, and a time without an offset is taken to be UTC. Python has no years but 1 to 9999; times in
-// others are refused.
+// Times are stored in UTC and cut to the microsecond, and come back so. When
+// decoding, other offsets from UTC and "Z" are understood too, and a time
+// without an offset is taken to be UTC. Python has no years but 1 to 9999;
+// times in others are refused.
 func DatetimeISO() Transcoding {
 	return NewTranscoding("datetime_iso", encodeTime, decodeTime)
 }
@@ -150,7 +159,8 @@ func encodeTime(t time.Time) (string, error) {
 	return t.Format(layout), nil
 }
 
-// timeLayouts are the forms of times that are understood, the usual one first. All of them allow a fraction.
+// timeLayouts are the forms of times that are understood, the usual one first.
+// All of them allow a fraction.
 var timeLayouts = []string{
 	time.RFC3339,
 	"2006-01-02T15:04:05",
