@@ -126,19 +126,23 @@ type writer struct {
 }
 
 func (c *concurrency) writer(options ...gormstore.Option) writer {
-	return writer{c.db, mustRecorder(gormstore.New(c.db, options...))}
+	return writer{c.db, mustRecorder(gormstore.New(c.db, append(options, unhurried)...))}
 }
 
 // strict is a writer in strict order.
 func (c *concurrency) strict() writer {
-	return writer{c.db, mustRecorder(gormstore.New(c.db, gormstore.WithStrictOrder()))}
+	return writer{c.db, mustRecorder(gormstore.New(c.db, gormstore.WithStrictOrder(), unhurried))}
 }
 
 func (c *concurrency) changed(change func(*gormstore.Store)) writer {
-	store := gormstore.New(c.db)
+	store := gormstore.New(c.db, unhurried)
 	change(store)
 	return writer{c.db, mustRecorder(store)}
 }
+
+// unhurried keeps writers waiting on a machine that is busy with other tests: what
+// these tests are about is what readers see.
+var unhurried = gormstore.WithLockTimeout(5 * time.Minute)
 
 func mustRecorder(s *gormstore.Store) persistence.ProcessRecorder {
 	r, err := s.ProcessRecorder(schoolName)
