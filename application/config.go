@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -295,8 +294,7 @@ const defaultModule = "memory"
 
 // isNilFactory also recognises a nil pointer in the interface.
 func isNilFactory(factory persistence.Factory) bool {
-	v := reflect.ValueOf(factory)
-	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+	return factory == nil || isNilPointer(factory)
 }
 
 func (c *config) readTranscoder() error {

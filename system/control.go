@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -125,22 +126,11 @@ func (c *core) changeSettings(ctx context.Context, follower Member, change func(
 	if recorder == nil {
 		return &Error{Name: follower.Name(), Problem: fmt.Sprintf("its store keeps no settings of followers, and is %T", edges[0].app.Factory())}
 	}
-	err = edges[0].transaction(ctx, func(ctx context.Context) error {
-		for _, edge := range edges {
-			_, settings, err := recorder.LockSettings(ctx, edge.leader.Name())
-			if err != nil {
-				return err
-			}
-			if settings == nil { // the error of writing says which table is absent
-				settings = &persistence.FollowerSettings{}
-			}
-			change(settings)
-			if err := recorder.WriteSettings(ctx, edge.leader.Name(), *settings); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	upstreams := make([]string, len(edges))
+	for i, edge := range edges {
+		upstreams[i] = edge.leader.Name()
+	}
+	err = bridge.ChangeSettings(ctx, edges[0].app, recorder, upstreams, change)
 	if errors.Is(err, persistence.ErrLockTimeout) {
 		return fmt.Errorf("system: a batch of %s has not ended; try again: %w", follower.Name(), err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -70,27 +71,7 @@ func changeSettings(
 		return fmt.Errorf("management: cannot %s %s: its store keeps no settings of followers, and is %T",
 			what, options.Follower, app.Factory())
 	}
-	all := func(ctx context.Context) error {
-		for _, upstream := range upstreams {
-			_, settings, err := recorder.LockSettings(ctx, upstream)
-			if err == nil {
-				if settings == nil { // the error of writing says which table is absent
-					settings = &persistence.FollowerSettings{}
-				}
-				change(settings)
-				err = recorder.WriteSettings(ctx, upstream, *settings)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if transactor, ok := app.Factory().(persistence.Transactor); ok {
-		err = transactor.Transaction(ctx, all)
-	} else {
-		err = all(ctx)
-	}
+	err = bridge.ChangeSettings(ctx, app, recorder, upstreams, change)
 	if errors.Is(err, persistence.ErrLockTimeout) {
 		return fmt.Errorf("management: cannot %s %s: a batch of it has not ended; try again: %w", what, options.Follower, err)
 	}

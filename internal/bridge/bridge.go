@@ -86,3 +86,29 @@ func OutsideOf(ctx context.Context, leader string) context.Context {
 	}
 	return nil
 }
+
+// ChangeSettings changes the settings of a follower for some upstream
+// applications, all in one transaction of its store. The upstreams are sorted,
+// which is the order in which positions are locked everywhere.
+func ChangeSettings(
+	ctx context.Context, app Application, recorder persistence.SettingsRecorder, upstreams []string,
+	change func(*persistence.FollowerSettings),
+) error {
+	store := app.Factory().(persistence.Transactor) // as every follower's is
+	return store.Transaction(ctx, func(ctx context.Context) error {
+		for _, upstream := range upstreams {
+			_, settings, err := recorder.LockSettings(ctx, upstream)
+			if err != nil {
+				return err
+			}
+			if settings == nil { // the error of writing says which table is absent
+				settings = &persistence.FollowerSettings{}
+			}
+			change(settings)
+			if err := recorder.WriteSettings(ctx, upstream, *settings); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
