@@ -11,6 +11,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -19,14 +21,14 @@ import (
 // concurrent use; the aggregates that it saves and loads are not.
 type Application struct {
 	name        string
-	environment *persistence.Environment
+	environment *environment.Environment
 	logger      *slog.Logger
 	factory     persistence.Factory
 	ownsFactory bool
-	mapper      *persistence.Mapper
+	mapper      *mapper.Mapper
 	recorder    persistence.ProcessRecorder
-	events      *persistence.EventStore
-	snapshots   *persistence.SnapshotStore // nil where snapshotting is off
+	events      *mapper.EventStore
+	snapshots   *mapper.SnapshotStore // nil where snapshotting is off
 	intervals   intervals
 
 	intervalsChecked sync.Once
@@ -43,7 +45,7 @@ type Application struct {
 
 // hook is a function with an identity, to be found again.
 type hook struct {
-	call func(context.Context, []persistence.Recording)
+	call func(context.Context, []mapper.Recording)
 }
 
 // repository is a Repository without its type.
@@ -86,7 +88,7 @@ type Saved struct {
 	Events []domain.Event
 }
 
-func savedOf(recordings []persistence.Recording) Saved {
+func savedOf(recordings []mapper.Recording) Saved {
 	if len(recordings) == 0 {
 		return Saved{}
 	}
@@ -118,7 +120,7 @@ func (a *Application) Save(ctx context.Context, changes ...domain.Changes) (Save
 	return savedOf(recordings), err
 }
 
-func (a *Application) save(ctx context.Context, changes []domain.Changes) ([]persistence.Recording, error) {
+func (a *Application) save(ctx context.Context, changes []domain.Changes) ([]mapper.Recording, error) {
 	if a.closed.Load() {
 		return nil, a.closedError()
 	}
@@ -226,7 +228,7 @@ func (w *work) markUnsaved() {
 
 // committed does what follows a commit: caches, snapshots, and whoever waits
 // for new events. Nothing of it can make the save fail any more.
-func (a *Application) committed(ctx context.Context, w *work, recordings []persistence.Recording) {
+func (a *Application) committed(ctx context.Context, w *work, recordings []mapper.Recording) {
 	a.mu.RLock()
 	afterwards := a.afterwards
 	a.mu.RUnlock()
@@ -297,7 +299,7 @@ func (a *Application) forget(events []domain.Event) {
 // onRecorded calls f with the recordings of every save in this process, after
 // its commit. f must return soon, and must not save. remove ends that; a save
 // at the same moment may still call f.
-func (a *Application) onRecorded(f func(context.Context, []persistence.Recording)) (remove func()) {
+func (a *Application) onRecorded(f func(context.Context, []mapper.Recording)) (remove func()) {
 	h := &hook{call: f}
 	a.mu.Lock()
 	defer a.mu.Unlock()

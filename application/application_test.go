@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -21,8 +22,8 @@ func TestSave(t *testing.T) {
 		s := newSchool(t)
 		dog := dogWith("Fido", 1)
 		pending := dog.PendingEvents()
-		var recorded []persistence.Recording
-		bridge.Of(s).OnRecorded(func(_ context.Context, recordings []persistence.Recording) { recorded = recordings })
+		var recorded []mapper.Recording
+		bridge.Of(s).OnRecorded(func(_ context.Context, recordings []mapper.Recording) { recorded = recordings })
 		saved, err := s.Save(t.Context(), dog)
 		if err != nil || len(saved.Events) != 2 || saved.Position != 2 || len(recorded) != 2 {
 			t.Fatalf("got %+v, %v and %d recordings; want 2 events up to position 2", saved, err, len(recorded))
@@ -298,9 +299,9 @@ func TestMetadata(t *testing.T) {
 
 func TestOnRecorded(t *testing.T) {
 	s := newSchool(t)
-	var first, second []persistence.Recording
-	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []persistence.Recording) { first = append(first, recordings...) })
-	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []persistence.Recording) { second = append(second, recordings...) })
+	var first, second []mapper.Recording
+	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []mapper.Recording) { first = append(first, recordings...) })
+	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []mapper.Recording) { second = append(second, recordings...) })
 	s.save(t)
 	if first != nil {
 		t.Errorf("got %+v for a save of nothing", first)

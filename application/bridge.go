@@ -8,6 +8,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -30,17 +32,17 @@ type view struct{ a *Application }
 
 func (v view) Name() string                             { return v.a.name }
 func (v view) FormerNames() []string                    { return slices.Clone(v.a.former.names) }
-func (v view) Environment() *persistence.Environment    { return v.a.environment }
+func (v view) Environment() *environment.Environment    { return v.a.environment }
 func (v view) Logger() *slog.Logger                     { return v.a.logger }
-func (v view) Mapper() *persistence.Mapper              { return v.a.mapper }
+func (v view) Mapper() *mapper.Mapper                   { return v.a.mapper }
 func (v view) Recorder() persistence.ProcessRecorder    { return v.a.recorder }
 func (v view) Factory() persistence.Factory             { return v.a.factory }
-func (v view) Events() *persistence.EventStore          { return v.a.events }
-func (v view) Snapshots() *persistence.SnapshotStore    { return v.a.snapshots }
+func (v view) Events() *mapper.EventStore               { return v.a.events }
+func (v view) Snapshots() *mapper.SnapshotStore         { return v.a.snapshots }
 func (v view) Ready(ctx context.Context) error          { return v.a.ready(ctx) }
 func (v view) CheckFormerNames(c context.Context) error { return v.a.checkFormerNames(c) }
 
-func (v view) OnRecorded(f func(context.Context, []persistence.Recording)) (remove func()) {
+func (v view) OnRecorded(f func(context.Context, []mapper.Recording)) (remove func()) {
 	return v.a.onRecorded(f)
 }
 

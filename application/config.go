@@ -14,6 +14,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 
 	// The memory store is the default, so it has to be there.
@@ -144,7 +146,7 @@ type config struct {
 	cache                     cacheSettings
 	schemas                   []*domain.Schema
 	logger                    *slog.Logger
-	environment               *persistence.Environment
+	environment               *environment.Environment
 }
 
 func newConfig(name string, options []Option) *config {
@@ -154,7 +156,7 @@ func newConfig(name string, options []Option) *config {
 			option(c)
 		}
 	}
-	c.environment = persistence.NewEnvironment(name, c.given, c.lookup)
+	c.environment = environment.New(name, c.given, c.lookup)
 	return c
 }
 
@@ -189,7 +191,7 @@ func (c *config) wire() (*Application, error) {
 		storesStates: c.storesStates(),
 		former:       formerNames{names: c.formerNames},
 	}
-	a.mapper = persistence.NewMapper(persistence.MapperConfig{
+	a.mapper = mapper.New(mapper.Config{
 		Application: c.name, Transcoder: c.transcoder, Compressor: c.compressor, Cipher: c.cipher, OriginalLayout: c.original,
 		FormerNames: c.formerNames,
 	})
@@ -206,13 +208,13 @@ func (c *config) wire() (*Application, error) {
 	if a.recorder, err = makeRecorder(c.name); err != nil {
 		return nil, err
 	}
-	a.events = persistence.NewEventStore(a.mapper, a.recorder)
+	a.events = mapper.NewEventStore(a.mapper, a.recorder)
 	if c.snapshotting {
 		recorder, err := c.factory.SnapshotRecorder(c.name)
 		if err != nil {
 			return nil, err
 		}
-		a.snapshots = persistence.NewSnapshotStore(a.mapper, recorder).KeepNewest(c.snapshotsKept)
+		a.snapshots = mapper.NewSnapshotStore(a.mapper, recorder).KeepNewest(c.snapshotsKept)
 	}
 	return a, nil
 }
@@ -259,13 +261,13 @@ func (c *config) readStore(open bool) error {
 	if err != nil {
 		return err
 	}
-	if !open && (!ok || slices.Contains(persistence.Modules(), module.Value)) {
+	if !open && (!ok || slices.Contains(environment.Modules(), module.Value)) {
 		return nil
 	}
 	if !ok {
 		c.warnOfMemory()
 	}
-	factory, err := persistence.Open(c.environment, defaultModule)
+	factory, err := environment.Open(c.environment, defaultModule)
 	c.factory, c.ownsFactory = factory, err == nil
 	return err
 }
@@ -278,7 +280,7 @@ func (c *config) warnOfMemory() {
 		given["GORM_DB_ALIAS"] = alias.Value
 	}
 	nothing := func(string) (string, bool) { return "", false }
-	store, err := persistence.Open(persistence.NewEnvironment(c.name, given, nothing), defaultModule)
+	store, err := environment.Open(environment.New(c.name, given, nothing), defaultModule)
 	if err != nil { // the module is not linked, or has no such database
 		return
 	}
@@ -344,7 +346,7 @@ func (c *config) readCipher() error {
 		return key.WrongSecret(err)
 	}
 	if !hasTopic {
-		topic = persistence.Setting{Key: "CIPHER_TOPIC", Value: "aes"}
+		topic = environment.Setting{Key: "CIPHER_TOPIC", Value: "aes"}
 	}
 	made, err := cipher.New(topic.Value, keys...)
 	if err != nil {
@@ -356,7 +358,7 @@ func (c *config) readCipher() error {
 
 // readKey finds the key itself or the file that it is in, whichever is more
 // specific.
-func (c *config) readKey() (persistence.Setting, bool, error) {
+func (c *config) readKey() (environment.Setting, bool, error) {
 	setting, ok, err := c.environment.Lookup("CIPHER_KEY", "CIPHER_KEY_FILE")
 	if err != nil || !ok || !strings.HasSuffix(setting.Key, "CIPHER_KEY_FILE") {
 		return setting, ok, err
@@ -368,7 +370,7 @@ func (c *config) readKey() (persistence.Setting, bool, error) {
 	if err != nil {
 		return setting, false, setting.WrongSecret(withoutPath(err))
 	}
-	return persistence.Setting{Key: setting.Key, Value: strings.TrimSpace(string(content))}, true, nil
+	return environment.Setting{Key: setting.Key, Value: strings.TrimSpace(string(content))}, true, nil
 }
 
 // withoutPath is why a file could not be read, without its name: what stands
@@ -422,7 +424,7 @@ func (c *config) checkSpelling() error {
 	var mistakes []error
 	for _, key := range c.environment.Given() {
 		if right := spelt(key); right != key && slices.Contains(known, c.bare(right)) {
-			setting := persistence.Setting{Key: fmt.Sprintf("%.80q", key)}
+			setting := environment.Setting{Key: fmt.Sprintf("%.80q", key)}
 			mistakes = append(mistakes, setting.Wrong("is not the name of a setting; write "+right))
 		}
 	}
@@ -432,7 +434,7 @@ func (c *config) checkSpelling() error {
 // spelt returns a key as settings are written.
 func spelt(key string) string {
 	// a prefix is written by the same rule, with an underscore after it
-	prefix := persistence.NewEnvironment(strings.TrimSpace(key), nil, nil).Prefix()
+	prefix := environment.New(strings.TrimSpace(key), nil, nil).Prefix()
 	return strings.TrimSuffix(prefix, "_")
 }
 
@@ -482,7 +484,7 @@ func (c *config) meant(key string) (right string, ok bool) {
 func (c *config) misspeltPrefix(key string) (right string, ok bool) {
 	own := c.environment.Prefix()
 	for _, name := range c.formerNames {
-		former := persistence.NewEnvironment(name, nil, nil).Prefix()
+		former := environment.New(name, nil, nil).Prefix()
 		if setting, found := strings.CutPrefix(key, former); found && slices.Contains(known, setting) {
 			return own + setting, true
 		}

@@ -20,6 +20,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -39,8 +41,8 @@ var (
 )
 
 func init() {
-	persistence.Register("broken-module", func(*persistence.Environment) (persistence.Factory, error) { return nil, errBroken })
-	persistence.Register("kept-module", func(*persistence.Environment) (persistence.Factory, error) {
+	environment.Register("broken-module", func(*environment.Environment) (persistence.Factory, error) { return nil, errBroken })
+	environment.Register("kept-module", func(*environment.Environment) (persistence.Factory, error) {
 		keptStore.Store(memory.New())
 		return keptStore.Load(), nil
 	})
@@ -345,7 +347,7 @@ func storedState(t *testing.T, options ...application.Option) []byte {
 	s := newSchool(t, options...)
 	dog := RegisterDog(strings.Repeat("Fido", 50))
 	var state []byte
-	bridge.Of(s).OnRecorded(func(_ context.Context, r []persistence.Recording) { state = r[0].Notification.State })
+	bridge.Of(s).OnRecorded(func(_ context.Context, r []mapper.Recording) { state = r[0].Notification.State })
 	s.save(t, dog)
 	if got := s.get(t, dog.Name); got.Name != dog.Name {
 		t.Errorf("got %+v", got)

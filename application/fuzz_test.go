@@ -7,6 +7,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
+	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -22,7 +23,7 @@ func FuzzEnvironment(f *testing.F) {
 			"IS_SNAPSHOTTING_ENABLED": truth, "AGGREGATE_CACHE_FASTFORWARD": truth, "SNAPSHOTTING_INTERVALS": intervals,
 			"COMPRESSOR_TOPIC": compressorTopic, "CIPHER_TOPIC": cipherTopic, "CIPHER_KEY": key, "AGGREGATE_CACHE_MAXSIZE": number,
 		}
-		e := persistence.NewEnvironment(name, given, nothing)
+		e := environment.New(name, given, nothing)
 		if _, err := e.Bool(true, "IS_SNAPSHOTTING_ENABLED"); err != nil {
 			wantError[*persistence.SettingError](t, err)
 		}

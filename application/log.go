@@ -6,6 +6,8 @@ import (
 	"iter"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -54,7 +56,7 @@ func (l *Log) Subscribe(ctx context.Context, after int64, topics ...string) iter
 			cancel()
 			<-listened
 		}()
-		for notification, err := range persistence.SubscribeWoken(ctx, a.recorder, wake, after, topics...) {
+		for notification, err := range polling.Subscribe(ctx, a.recorder, wake, after, topics...) {
 			var event domain.Event
 			if err == nil {
 				event, err = a.mapper.NotificationToParts(notification)
@@ -82,7 +84,7 @@ func (a *Application) wakeUps(ctx context.Context, wake chan struct{}) (done <-c
 		default: // one is waiting already
 		}
 	}
-	remove := a.onRecorded(func(context.Context, []persistence.Recording) { ring() })
+	remove := a.onRecorded(func(context.Context, []mapper.Recording) { ring() })
 	context.AfterFunc(ctx, remove)
 	ended := make(chan struct{})
 	listener, ok := a.factory.(persistence.Listener)

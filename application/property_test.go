@@ -9,6 +9,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -138,7 +139,7 @@ func TestVariantsAreEqual(t *testing.T) {
 			},
 		})
 		each(func(w *world) error {
-			problems, err := persistence.Check(ctx, persistence.Checked{Application: w.app.Name(), Recorder: bridge.Of(w.app).Recorder(), Mapper: bridge.Of(w.app).Mapper()})
+			problems, err := checker.Check(ctx, checker.Target{Application: w.app.Name(), Recorder: bridge.Of(w.app).Recorder(), Mapper: bridge.Of(w.app).Mapper()})
 			if len(problems) > 0 {
 				return fmt.Errorf("check found %v", problems)
 			}

@@ -6,7 +6,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
@@ -60,7 +60,7 @@ func TestRetiredEvents(t *testing.T) {
 			if dog, err := dogs.GetAt(ctx, DogID("Fido"), 2); err != nil || dog.Version() != 2 || len(dog.Tricks) != 0 {
 				t.Errorf("got %+v, %v", dog, err)
 			}
-			problems, err := persistence.Check(ctx, persistence.Checked{Application: app.Name(), Recorder: bridge.Of(app).Recorder(), Mapper: bridge.Of(app).Mapper()})
+			problems, err := checker.Check(ctx, checker.Target{Application: app.Name(), Recorder: bridge.Of(app).Recorder(), Mapper: bridge.Of(app).Mapper()})
 			if err != nil || len(problems) > 0 {
 				t.Errorf("check: %v, %v", problems, err)
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -31,7 +32,7 @@ func (i intervals) due(definition string, version int64) bool {
 }
 
 // parseIntervals reads "Dog=50,Visit=20", or one number for all.
-func parseIntervals(setting persistence.Setting) (intervals, error) {
+func parseIntervals(setting environment.Setting) (intervals, error) {
 	parsed := intervals{}
 	for part := range strings.SplitSeq(setting.Value, ",") {
 		definition, number, named := strings.Cut(strings.TrimSpace(part), "=")

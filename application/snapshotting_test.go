@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -217,7 +218,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 		store.beforeSnapshot(func() error { return errors.New("disk on fire") })
 		s := newSchool(t, application.WithStore(store), application.WithSnapshotting(map[string]int{"Dog": 1}))
 		woken := false
-		bridge.Of(s).OnRecorded(func(context.Context, []persistence.Recording) { woken = true })
+		bridge.Of(s).OnRecorded(func(context.Context, []mapper.Recording) { woken = true })
 		dog := RegisterDog("Fido")
 		s.save(t, dog)
 		if !woken || len(dog.PendingEvents()) != 0 {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -18,7 +19,7 @@ func TestCommit(t *testing.T) {
 	store := memory.New()
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(map[string]int{"Dog": 2}))
 	var woken int
-	bridge.Of(s).OnRecorded(func(ctx context.Context, recordings []persistence.Recording) {
+	bridge.Of(s).OnRecorded(func(ctx context.Context, recordings []mapper.Recording) {
 		woken += len(recordings)
 		if persistence.TransactionFrom(ctx) != nil {
 			t.Error("the context after the commit carries the transaction")
@@ -51,7 +52,7 @@ func TestCommit(t *testing.T) {
 func TestRollback(t *testing.T) {
 	store := memory.New()
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(map[string]int{"Dog": 1}))
-	bridge.Of(s).OnRecorded(func(context.Context, []persistence.Recording) { t.Error("followers are woken after a rollback") })
+	bridge.Of(s).OnRecorded(func(context.Context, []mapper.Recording) { t.Error("followers are woken after a rollback") })
 	ctx, tx := persistence.NewTransaction(t.Context())
 	dog, rex := RegisterDog("Fido"), RegisterDog("Rex")
 	var want []string
@@ -80,7 +81,7 @@ func TestRollback(t *testing.T) {
 func TestNestedTransaction(t *testing.T) {
 	s := newSchool(t)
 	var woken []int
-	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []persistence.Recording) { woken = append(woken, len(recordings)) })
+	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []mapper.Recording) { woken = append(woken, len(recordings)) })
 	outer, outerTx := persistence.NewTransaction(t.Context())
 	fido, rex, bella := RegisterDog("Fido"), RegisterDog("Rex"), RegisterDog("Bella")
 	save := func(ctx context.Context, dog *Dog) {

@@ -184,7 +184,7 @@ func TestNewerSchemaVersion(t *testing.T) {
 		t.Errorf("got %+v, want %+v", *got, want)
 	}
 	mapping := wantError[*persistence.MappingError](t, err)
-	if mapping.OriginatorID != id || mapping.OriginatorVersion != 1 || mapping.Topic != "Thing.Created" || mapping.Stage != persistence.StageDecode {
+	if mapping.OriginatorID != id || mapping.OriginatorVersion != 1 || mapping.Topic != "Thing.Created" || mapping.Stage != "decode" {
 		t.Errorf("got %+v", mapping)
 	}
 	if !errors.Is(err, domain.ErrEventSourcing) {

@@ -7,6 +7,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -82,7 +83,7 @@ func TestUpcastToMany(t *testing.T) {
 			if err := before.dogs.Save(ctx, stale); !persistence.IsConflict(err) {
 				t.Errorf("got %v, want a conflict", err)
 			}
-			problems, err := persistence.Check(ctx, persistence.Checked{Application: app.Name(), Recorder: bridge.Of(app).Recorder(), Mapper: bridge.Of(app).Mapper()})
+			problems, err := checker.Check(ctx, checker.Target{Application: app.Name(), Recorder: bridge.Of(app).Recorder(), Mapper: bridge.Of(app).Mapper()})
 			if err != nil || len(problems) > 0 {
 				t.Errorf("check: %v, %v", problems, err)
 			}

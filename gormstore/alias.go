@@ -9,6 +9,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -79,22 +80,22 @@ func Aliases() []string {
 // The names that PERSISTENCE_MODULE selects this package with: its own, and
 // that of the Python original.
 func init() {
-	persistence.Register("gormstore", open)
-	persistence.Register("eventsourcing_django", openStrict)
+	environment.Register("gormstore", open)
+	environment.Register("eventsourcing_django", openStrict)
 }
 
 // openStrict is open for a database that the Python original is expected to
 // follow as well, unless STRICT_ORDER says otherwise.
-func openStrict(env *persistence.Environment) (persistence.Factory, error) {
+func openStrict(env *environment.Environment) (persistence.Factory, error) {
 	return openOrdered(env, true)
 }
 
 // open is for databases of this package's own.
-func open(env *persistence.Environment) (persistence.Factory, error) { return openOrdered(env, false) }
+func open(env *environment.Environment) (persistence.Factory, error) { return openOrdered(env, false) }
 
 // openOrdered finds the database that GORM_DB_ALIAS names. An empty
 // DJANGO_DB_ALIAS names the default database, as for the original.
-func openOrdered(env *persistence.Environment, strict bool) (persistence.Factory, error) {
+func openOrdered(env *environment.Environment, strict bool) (persistence.Factory, error) {
 	strict, err := env.Bool(strict, "STRICT_ORDER")
 	if err != nil {
 		return nil, err
@@ -104,7 +105,7 @@ func openOrdered(env *persistence.Environment, strict bool) (persistence.Factory
 		return nil, err
 	}
 	if !ok {
-		setting = persistence.Setting{Key: "GORM_DB_ALIAS", Value: DefaultAlias}
+		setting = environment.Setting{Key: "GORM_DB_ALIAS", Value: DefaultAlias}
 	}
 	found, ok := find(setting.Value)
 	if !ok {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
@@ -399,7 +400,7 @@ func (c *concurrency) subscription(ctx context.Context, done <-chan struct{}, se
 	patience := time.AfterFunc(20*time.Minute, cancel)
 	defer patience.Stop()
 	for last := int64(0); ctx.Err() == nil; {
-		for n, err := range persistence.Subscribe(ctx, c.writer().r, last) {
+		for n, err := range polling.Subscribe(ctx, c.writer().r, nil, last) {
 			if c.outlives(err) {
 				break
 			}

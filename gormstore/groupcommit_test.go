@@ -22,6 +22,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -498,7 +499,7 @@ func (c contest) compare(t *testing.T, r persistence.ProcessRecorder, acknowledg
 	if !slices.Equal(seen, ids) {
 		t.Errorf("the follower saw %d events, in order %v; want the %d in the log", len(seen), slices.IsSorted(seen), len(ids))
 	}
-	problems, err := persistence.Check(t.Context(), persistence.Checked{Application: schoolName, Recorder: r})
+	problems, err := checker.Check(t.Context(), checker.Target{Application: schoolName, Recorder: r})
 	if err != nil || len(problems) > 0 {
 		t.Errorf("Check: %v, %v", problems, err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
@@ -239,13 +240,18 @@ func newDog(name string, tricks ...string) *Dog {
 }
 
 // eventStore makes an event store over a recorder, as an application does.
-func eventStore(t testing.TB, r persistence.ProcessRecorder) *persistence.EventStore {
+func eventStore(t testing.TB, r persistence.ProcessRecorder) *mapper.EventStore {
 	t.Helper()
-	mapper := persistence.NewMapper(persistence.MapperConfig{Application: schoolName, Transcoder: jsontranscoder.New(python.Transcodings()...)})
+	return mapper.NewEventStore(newMapper(t), r)
+}
+
+func newMapper(t testing.TB) *mapper.Mapper {
+	t.Helper()
+	mapper := mapper.New(mapper.Config{Application: schoolName, Transcoder: jsontranscoder.New(python.Transcodings()...)})
 	if err := mapper.Add(dogs.Schema); err != nil {
 		t.Fatal(err)
 	}
-	return persistence.NewEventStore(mapper, r)
+	return mapper
 }
 
 // transaction runs fn in a transaction that must do what fn wants.

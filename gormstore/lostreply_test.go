@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -289,7 +290,7 @@ func TestLostReplyRepeatedBelow(t *testing.T) {
 
 // wantRecorded fails the test unless the log ends with the events, under the
 // ids of the recordings.
-func wantRecorded(t *testing.T, r persistence.ProcessRecorder, events []domain.Event, recordings []persistence.Recording) {
+func wantRecorded(t *testing.T, r persistence.ProcessRecorder, events []domain.Event, recordings []mapper.Recording) {
 	t.Helper()
 	log := wholeLog(t, r)
 	if len(recordings) != len(events) || len(log) < len(events) {

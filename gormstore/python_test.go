@@ -24,6 +24,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/checker"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
@@ -343,7 +345,7 @@ func wantPythonPositions(t *testing.T, training, counting *application.Applicati
 func wantSound(t *testing.T, training, counting *application.Application) {
 	t.Helper()
 	for _, app := range []*application.Application{training, counting} {
-		problems, err := persistence.Check(t.Context(), persistence.Checked{
+		problems, err := checker.Check(t.Context(), checker.Target{
 			Application: app.Name(), Recorder: bridge.Of(app).Recorder(), Mapper: bridge.Of(app).Mapper(),
 			Upstreams: map[string]persistence.ApplicationRecorder{schoolName: bridge.Of(training).Recorder()},
 		})
@@ -387,14 +389,14 @@ func TestPythonAppend(t *testing.T) {
 	}
 }
 
-func appendTrick(t *testing.T, app *application.Application, repository *application.Repository[pyDog], id uuid.UUID) (recordings []persistence.Recording) {
+func appendTrick(t *testing.T, app *application.Application, repository *application.Repository[pyDog], id uuid.UUID) (recordings []mapper.Recording) {
 	t.Helper()
 	dog, err := repository.Get(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	domain.Trigger(dog, pyTrickAdded{"走る"})
-	defer bridge.Of(app).OnRecorded(func(_ context.Context, r []persistence.Recording) { recordings = r })()
+	defer bridge.Of(app).OnRecorded(func(_ context.Context, r []mapper.Recording) { recordings = r })()
 	if _, err := app.Save(t.Context(), dog); err != nil {
 		t.Fatal(err)
 	}

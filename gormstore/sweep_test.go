@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -40,18 +41,36 @@ var errPassing = errors.New("a fault that leaves the connection as it is")
 // (or that nobody knows), no transaction and no connection is left open, and
 // the write can be done again.
 func TestSweepWrites(t *testing.T) {
-	put := func(ctx context.Context, s stores, events []domain.Event, _ int64) ([]persistence.Recording, error) {
+	put := func(ctx context.Context, s stores, events []domain.Event, _ int64) ([]mapper.Recording, error) {
 		return s.events.Put(ctx, events)
 	}
-	process := func(ctx context.Context, s stores, events []domain.Event, position int64) ([]persistence.Recording, error) {
-		return s.events.PutProcessed(ctx, events, persistence.Tracking{ApplicationName: kennels, NotificationID: position})
+	process := func(ctx context.Context, s stores, events []domain.Event, position int64) ([]mapper.Recording, error) {
+		stored := make([]persistence.StoredEvent, len(events))
+		for i, event := range events {
+			var err error
+			if stored[i], err = s.mapper.ToStored(event); err != nil {
+				return nil, err
+			}
+		}
+		tracking := persistence.Tracking{ApplicationName: kennels, NotificationID: position}
+		ids, err := s.process.InsertProcessed(ctx, stored, tracking)
+		if persistence.IsConflict(err) { // with an earlier attempt, if that has moved the position
+			if reached, failed := s.process.MaxTrackingID(ctx, kennels); failed == nil && reached == position {
+				return s.events.Put(ctx, events)
+			}
+		}
+		var recordings []mapper.Recording
+		for _, id := range ids {
+			recordings = append(recordings, mapper.Recording{Notification: persistence.Notification{ID: id}})
+		}
+		return recordings, err
 	}
 	operations := map[string]operation{
 		"one event":           {events: 1, do: put},
 		"events":              {events: 3, do: put},
 		"position":            {moves: true, do: process},
 		"events and position": {events: 2, moves: true, do: process},
-		"snapshot": {events: 1, snapshots: true, do: func(ctx context.Context, s stores, events []domain.Event, _ int64) ([]persistence.Recording, error) {
+		"snapshot": {events: 1, snapshots: true, do: func(ctx context.Context, s stores, events []domain.Event, _ int64) ([]mapper.Recording, error) {
 			snapshot := history(events[0].OriginatorID, 1, 1)
 			_, err := s.snapshots.InsertEvents(ctx, snapshot)
 			if persistence.IsConflict(err) { // as an application does
@@ -59,7 +78,7 @@ func TestSweepWrites(t *testing.T) {
 			}
 			return nil, err
 		}},
-		"transaction": {events: 2, moves: true, do: func(ctx context.Context, s stores, events []domain.Event, position int64) (stored []persistence.Recording, err error) {
+		"transaction": {events: 2, moves: true, do: func(ctx context.Context, s stores, events []domain.Event, position int64) (stored []mapper.Recording, err error) {
 			err = gormstore.Transaction(ctx, s.db, func(ctx context.Context, _ *gorm.DB) error {
 				stored, err = process(ctx, s, events, position)
 				return err
@@ -85,14 +104,14 @@ func TestSweepWrites(t *testing.T) {
 // The control: a store that writes its rows without a transaction around them
 // does not survive the sweep.
 func TestSweepControlWithoutTransaction(t *testing.T) {
-	naive := operation{events: 2, do: func(_ context.Context, s stores, events []domain.Event, _ int64) (stored []persistence.Recording, err error) {
+	naive := operation{events: 2, do: func(_ context.Context, s stores, events []domain.Event, _ int64) (stored []mapper.Recording, err error) {
 		for _, e := range events {
 			row := gormstore.StoredEvent{ApplicationName: schoolName, OriginatorID: gormstore.UUID(e.OriginatorID),
 				OriginatorVersion: e.OriginatorVersion, Topic: e.Topic, State: []byte("{}")}
 			if err := s.db.Create(&row).Error; err != nil {
 				return nil, &persistence.Error{Class: persistence.ErrOperational, Op: "naive save", Err: err}
 			}
-			stored = append(stored, persistence.Recording{Notification: persistence.Notification{ID: row.ID}})
+			stored = append(stored, mapper.Recording{Notification: persistence.Notification{ID: row.ID}})
 		}
 		return stored, nil
 	}}
@@ -110,14 +129,15 @@ type operation struct {
 	events    int  // how many events it stores
 	moves     bool // whether it moves the position
 	snapshots bool // whether the events are snapshots
-	do        func(ctx context.Context, s stores, events []domain.Event, position int64) ([]persistence.Recording, error)
+	do        func(ctx context.Context, s stores, events []domain.Event, position int64) ([]mapper.Recording, error)
 }
 
 // stores are the recorders over one handle.
 type stores struct {
 	db        *gorm.DB
 	process   persistence.ProcessRecorder
-	events    *persistence.EventStore
+	events    *mapper.EventStore
+	mapper    *mapper.Mapper
 	snapshots persistence.AggregateRecorder
 }
 
@@ -125,7 +145,7 @@ func newStores(t testing.TB, db *gorm.DB) stores {
 	t.Helper()
 	// A transaction that was left open is soon noticed.
 	r := recorder(t, db, schoolName, gormstore.WithLockTimeout(2*time.Second))
-	return stores{db, r, eventStore(t, r), snapshots(t, db, schoolName)}
+	return stores{db, r, eventStore(t, r), newMapper(t), snapshots(t, db, schoolName)}
 }
 
 // kennels is the application whose log the swept one follows.
@@ -158,7 +178,7 @@ func (s *sweep) run(t *testing.T, op operation, fault faultdb.Fault) error {
 		a := attempt{op: op, dog: newDog("Fido", "sit", "roll over"), before: s.position(t)}
 		events := a.dog.PendingEvents()[:op.events]
 		s.patient.faults.Arm(nth(s.patient.db, n, fault))
-		var recorded []persistence.Recording
+		var recorded []mapper.Recording
 		recorded, a.err = op.do(t.Context(), s.sick, events, a.before+1)
 		a.calls = s.patient.faults.Disarm()
 		for _, r := range recorded {

@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -30,7 +31,7 @@ type office struct {
 	*application.Application
 	dogs     *application.Repository[Dog]
 	db       *gorm.DB
-	recorded []persistence.Recording // what followers were told of
+	recorded []mapper.Recording // what followers were told of
 }
 
 // eachOffice runs a test on every kind of database, also with pools of one
@@ -55,7 +56,7 @@ func newOffice(t *testing.T, db *gorm.DB) *office {
 		t.Fatal(err)
 	}
 	o := &office{Application: app, dogs: must(application.NewRepository(app, dogs)), db: db}
-	bridge.Of(app).OnRecorded(func(_ context.Context, recordings []persistence.Recording) {
+	bridge.Of(app).OnRecorded(func(_ context.Context, recordings []mapper.Recording) {
 		o.recorded = append(o.recorded, recordings...)
 	})
 	return o

@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -121,7 +122,7 @@ func openClinic(t testing.TB, db *gorm.DB, d door, options ...application.Option
 		t.Fatal(err)
 	}
 	o := &clinic{TrainingSchool: app, db: db, door: d}
-	bridge.Of(app).OnRecorded(func(ctx context.Context, recordings []persistence.Recording) {
+	bridge.Of(app).OnRecorded(func(ctx context.Context, recordings []mapper.Recording) {
 		if persistence.TransactionFrom(ctx) != nil {
 			t.Error("OnRecorded has a context with a transaction")
 		}

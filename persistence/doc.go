@@ -1,22 +1,22 @@
-// Package persistence stands between events and the places where they are
-// stored.
+// Package persistence is what a store of events and its callers agree on: the
+// interfaces of recorders, stored events, errors, and transactions.
 //
 // # The way of an event
 //
-// An application saves events through an EventStore. Its Mapper turns each
-// event into a StoredEvent:
+// An application turns each event into a [StoredEvent]:
 //
-//	payload -> transcode -> put a header in front -> compress -> encrypt -> state
+//	payload -> transcode -> put a header before it -> compress -> encrypt -> state
 //
-// and a recorder stores them. Reading goes the other way. Beside the payload,
+// and a recorder stores it. Reading goes the other way. Beside the payload,
 // the state holds the event's id, time, schema version and metadata, so all of
 // that is protected too; the originator's id, the version and the topic are
-// columns of their own, and the ciphertext is bound to them.
+// columns of their own, and the ciphertext is bound to them. [Transcoder],
+// [Compressor] and [Cipher] are the three steps.
 //
 // # Recorders
 //
 // A store implements the recorder interfaces, each containing the one before:
-// AggregateRecorder, ApplicationRecorder, ProcessRecorder. They promise:
+// [AggregateRecorder], [ApplicationRecorder], [ProcessRecorder]. They promise:
 //
 //  1. InsertEvents stores all its events or none.
 //  2. An originator has one event of each version: of several writers of the same version exactly one wins, and the
@@ -27,23 +27,19 @@
 //  5. A position (Tracking) only moves forward, and moves together with the events that a follower made, or not at all.
 //  6. What one database accepts every other accepts, and reads back the same.
 //
-// The package persistencetest holds a store to these promises. Check holds a
-// database to them.
-//
-// # Stores by name
-//
-// A store's package registers itself with Register, like a driver of
-// database/sql, and Open finds it by the setting PERSISTENCE_MODULE.
+// The package persistencetest holds a store to these promises. What else a store
+// can do, it says by further interfaces, such as [SnapshotRecorder] or
+// [ParkingRecorder].
 //
 // # Errors
 //
-// Every error belongs to a Class, which errors.Is tells: ErrIntegrity,
-// ErrOperational and so on. IsConflict and IsRetryable answer what callers ask
-// most. ErrOutcomeUnknown is the third outcome of a write, beside success and
-// failure.
+// Every error belongs to a [Class], which errors.Is tells: [ErrIntegrity],
+// [ErrOperational] and so on. [IsConflict] and [IsRetryable] answer what callers
+// ask most. [ErrOutcomeUnknown] is the third outcome of a write, beside success
+// and failure.
 //
-// # Waiting for a follower
+// # Transactions
 //
-// Subscribe streams a log as it grows, and WaitFor waits until a follower has
-// processed an event. Both work across processes, on every store.
+// [OnCommit] and [OnRollback] run a function when the transaction of a context
+// ends. A store makes that [Transaction].
 package persistence

@@ -297,17 +297,6 @@ func (e *InvalidError) Error() string { return e.What + " " + e.Problem }
 // Unwrap returns the class.
 func (e *InvalidError) Unwrap() error { return e.Class }
 
-// Stages of mapping, for MappingError.
-const (
-	StageTopic      = "topic"
-	StageEncode     = "encode"
-	StageCompress   = "compress"
-	StageEncrypt    = "encrypt"
-	StageDecrypt    = "decrypt"
-	StageDecompress = "decompress"
-	StageDecode     = "decode"
-)
-
 // MappingError says that the state of one event or snapshot could not be made
 // or read, and which. It never contains the state. It is an ErrNewerProgram if
 // another program or other settings can read the state, and if that cannot be
@@ -319,7 +308,9 @@ type MappingError struct {
 	// NotificationID is 0 where it is not known.
 	NotificationID int64
 	Topic          string
-	// Stage is where it failed; see the Stage constants.
+	// Stage is what failed: "topic" (the event type is not known), "encode",
+	// "compress" or "encrypt" of a save; "decrypt", "decompress", "decode" or
+	// "topic" of a load.
 	Stage string
 	// Err is the cause.
 	Err error
@@ -331,7 +322,7 @@ func (e *MappingError) Error() string {
 		position = fmt.Sprintf(" (notification %d)", e.NotificationID)
 	}
 	stage := e.Stage
-	if stage == StageTopic {
+	if stage == "topic" {
 		stage = "map"
 	}
 	return fmt.Sprintf("%s: cannot %s the state of %s version %d of originator %s%s: %v",
@@ -370,3 +361,47 @@ func (e *TopicConflictError) Error() string {
 
 // Unwrap makes the error an ErrProgramming.
 func (e *TopicConflictError) Unwrap() error { return ErrProgramming }
+
+// SettingError says that a setting has a value that cannot be used, and under
+// which key it was found.
+type SettingError struct {
+	Key string
+	// Value is the value that was found; it is empty where the value is a
+	// secret.
+	Value   string
+	Problem string
+	// Err is the cause; it may be nil.
+	Err error
+}
+
+func (e *SettingError) Error() string {
+	text := e.Key
+	if e.Value != "" {
+		text += fmt.Sprintf(": %.80q", e.Value)
+	}
+	text += " " + e.Problem
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns the class ErrProgramming and the cause.
+func (e *SettingError) Unwrap() []error { return both(ErrProgramming, e.Err) }
+
+// WaitError says that a position was not reached in time.
+type WaitError struct {
+	Upstream       string
+	NotificationID int64
+	// Err is why the wait ended: context.DeadlineExceeded, context.Canceled, or
+	// the context's cause.
+	Err error
+}
+
+func (e *WaitError) Error() string {
+	return fmt.Sprintf("timed out waiting for notification %d from application %q to be processed: %v",
+		e.NotificationID, e.Upstream, e.Err)
+}
+
+// Unwrap returns the class ErrOperational and the cause.
+func (e *WaitError) Unwrap() []error { return both(ErrOperational, e.Err) }

@@ -1,10 +1,6 @@
 package persistence
 
-import (
-	"github.com/google/uuid"
-
-	"github.com/eventsourcing-go/eventsourcing/domain"
-)
+import "github.com/google/uuid"
 
 // StoredEvent is an event as a recorder keeps it. Its State is what the mapper
 // made of the payload: transcoded, compressed and encrypted. Recorders never
@@ -24,11 +20,6 @@ type StoredEvent struct {
 	// its version is 1, because its definition begins at version 0. Recorders
 	// do not store it.
 	Continues bool
-}
-
-// begins reports whether the event may be the first of its originator.
-func (e *StoredEvent) begins() bool {
-	return e.Begins || e.OriginatorVersion <= domain.InitialVersion && !e.Continues
 }
 
 // Notification is a stored event with its position in the log of its

@@ -38,13 +38,3 @@ func (e *TypeError) Error() string { return e.Path + " cannot be stored: " + e.P
 
 // Unwrap makes the error an ErrProgramming.
 func (e *TypeError) Unwrap() error { return ErrProgramming }
-
-// noTranscoder is in the place of a transcoder that a mapper was not given.
-type noTranscoder struct{}
-
-func (noTranscoder) Encode(dst []byte, _ any) ([]byte, error) { return dst, errNoTranscoder }
-
-func (noTranscoder) Decode([]byte, any) error { return errNoTranscoder }
-
-var errNoTranscoder = &InvalidError{What: "MapperConfig.Transcoder", Class: ErrProgramming,
-	Problem: "is missing; set it, for example to that of package jsontranscoder"}

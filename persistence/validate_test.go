@@ -89,8 +89,8 @@ func TestValidateEventsBoundaries(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			first := persistence.StoredEvent{OriginatorID: DogID("Fido"), OriginatorVersion: 7, Topic: "Dog.Registered", State: []byte("{}")}
-			e := persistence.StoredEvent{OriginatorID: DogID("Rex"), OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte("{}")}
+			first := persistence.StoredEvent{OriginatorID: dogID("Fido"), OriginatorVersion: 7, Topic: "Dog.Registered", State: []byte("{}")}
+			e := persistence.StoredEvent{OriginatorID: dogID("Rex"), OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte("{}")}
 			test.change(&e)
 			text := ""
 			if test.problem != "" {
@@ -136,7 +136,7 @@ func TestValidateEventsVersions(t *testing.T) {
 			t.Parallel()
 			var events []persistence.StoredEvent
 			for field := range strings.FieldsSeq(test.events) {
-				e := persistence.StoredEvent{OriginatorID: DogID(field[:1]), Topic: "Dog.Fed", State: []byte{}}
+				e := persistence.StoredEvent{OriginatorID: dogID(field[:1]), Topic: "Dog.Fed", State: []byte{}}
 				if _, err := fmt.Sscan(field[1:], &e.OriginatorVersion); err != nil {
 					t.Fatal(err)
 				}

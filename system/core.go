@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 )
 
 // core is what both runners have: a system, and a following for each of its
@@ -105,7 +105,7 @@ func listen(leader Leader, wake func()) (remove func()) {
 	if !ok {
 		return func() {}
 	}
-	return local.app.OnRecorded(func(_ context.Context, recordings []persistence.Recording) {
+	return local.app.OnRecorded(func(_ context.Context, recordings []mapper.Recording) {
 		local.remember(recordings)
 		wake()
 	})

@@ -20,6 +20,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -603,7 +604,7 @@ func reachedIn(t testing.TB, app *application.Application, leader string, id int
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	do(t, persistence.WaitFor(ctx, bridge.Of(app).Recorder(), leader, id))
+	do(t, polling.WaitFor(ctx, bridge.Of(app).Recorder(), leader, id))
 }
 
 // A follower that is ahead of the log processes nothing, also when the log has

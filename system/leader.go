@@ -7,6 +7,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -60,7 +61,7 @@ type localLeader struct {
 // remember keeps what was saved in this process for followers that come to it
 // soon, where it is what they would read: followers must not depend on who
 // recorded an event.
-func (l *localLeader) remember(recordings []persistence.Recording) {
+func (l *localLeader) remember(recordings []mapper.Recording) {
 	if l.app.Mapper().KeepsPlain() {
 		l.pushed.add(recordings)
 	}

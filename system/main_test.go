@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -187,7 +188,7 @@ func waitForHeads(t testing.TB, r runner) (heads []int64) {
 	defer cancel()
 	for _, status := range statuses(t, r) {
 		follower := get[system.Member](t, r, status.Follower)
-		if err := persistence.WaitFor(ctx, bridge.Of(follower).Recorder(), status.Leader, status.Head); err != nil {
+		if err := polling.WaitFor(ctx, bridge.Of(follower).Recorder(), status.Leader, status.Head); err != nil {
 			t.Fatalf("%v: %v", err, r.Err())
 		}
 		heads = append(heads, status.Head)

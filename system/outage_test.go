@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/pglisten"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -66,7 +67,7 @@ func (o *outage) write(ctx context.Context, acknowledged *atomic.Int64) {
 			continue
 		}
 		if acknowledged.Add(1)%1000 == 0 {
-			_ = persistence.WaitFor(ctx, bridge.Of(o.f).Recorder(), schoolName, saved.Position) // or it goes on
+			_ = polling.WaitFor(ctx, bridge.Of(o.f).Recorder(), schoolName, saved.Position) // or it goes on
 		}
 	}
 }
@@ -80,7 +81,7 @@ func (o *outage) caughtUp(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return persistence.WaitFor(ctx, bridge.Of(o.f).Recorder(), schoolName, head) == nil
+	return polling.WaitFor(ctx, bridge.Of(o.f).Recorder(), schoolName, head) == nil
 }
 
 // check requires an echo of every event, once.

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -22,13 +23,13 @@ const pushedEvents = 1024
 // from, or be given what is not stored.
 type pushed struct {
 	mu    sync.RWMutex // protects what follows
-	ring  [pushedEvents]persistence.Recording
+	ring  [pushedEvents]mapper.Recording
 	next  int
 	at    map[int64]int // places in the ring
 	plain map[reflect.Type]bool
 }
 
-func (p *pushed) add(recordings []persistence.Recording) {
+func (p *pushed) add(recordings []mapper.Recording) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.at == nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -16,8 +17,8 @@ type flat struct {
 	Cents [2]int64
 }
 
-func recording(id int64, state string, data any) persistence.Recording {
-	return persistence.Recording{Event: domain.Event{Data: data}, Notification: persistence.Notification{
+func recording(id int64, state string, data any) mapper.Recording {
+	return mapper.Recording{Event: domain.Event{Data: data}, Notification: persistence.Notification{
 		ID: id, StoredEvent: persistence.StoredEvent{State: []byte(state)}}}
 }
 
@@ -27,8 +28,8 @@ func TestPushed(t *testing.T) {
 	if _, ok := p.event(first.Notification); ok {
 		t.Error("an event was there before it was pushed")
 	}
-	p.add([]persistence.Recording{first})
-	p.add([]persistence.Recording{first, recording(2, "b", []string{"shared"})})
+	p.add([]mapper.Recording{first})
+	p.add([]mapper.Recording{first, recording(2, "b", []string{"shared"})})
 	if event, ok := p.event(first.Notification); !ok || event.Data != (flat{Name: "Fido"}) {
 		t.Errorf("got %v, %v", event.Data, ok)
 	}
@@ -39,7 +40,7 @@ func TestPushed(t *testing.T) {
 		t.Error("another state at the same position was taken for the event")
 	}
 	for id := int64(3); id < 3+pushedEvents; id++ {
-		p.add([]persistence.Recording{recording(id, "c", flat{})})
+		p.add([]mapper.Recording{recording(id, "c", flat{})})
 	}
 	if _, ok := p.event(first.Notification); ok || len(p.at) != pushedEvents {
 		t.Errorf("%d events are kept, want %d", len(p.at), pushedEvents)
@@ -51,7 +52,7 @@ func TestPushedIsNobodyElses(t *testing.T) {
 	var p pushed
 	saved := recording(1, "a", flat{Name: "Fido"})
 	saved.Event.Metadata = domain.Metadata{"user": "alice"}
-	p.add([]persistence.Recording{saved, recording(2, "b", flat{Name: "a\xffb"})})
+	p.add([]mapper.Recording{saved, recording(2, "b", flat{Name: "a\xffb"})})
 	saved.Event.Metadata["user"] = "changed by the saver"
 	first, _ := p.event(saved.Notification)
 	first.Metadata["user"] = "changed by a follower"

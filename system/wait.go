@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -31,7 +32,7 @@ type waiter struct {
 // ErrNotStarted or ErrStopped; if the follower is paused, ErrPaused; and an
 // *Error if the system has no such follower. It sends no queries of its own:
 // the runner wakes it. To wait for followers that only other processes run, use
-// persistence.WaitFor.
+// Follower.WaitForPosition.
 func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 	edges, err := r.edgesOf(follower)
 	if err != nil {
@@ -47,6 +48,16 @@ func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 		}
 	}
 	return nil
+}
+
+// WaitForPosition returns when the follower has processed the log of a leader up
+// to a position, such as that of application.Saved, in whatever process it runs.
+// It is for processes that do not run the follower: it polls the position in the
+// follower's store, and sees it move within half a second. If ctx ends first, it
+// returns a *persistence.WaitError. Give ctx a deadline: a follower that does
+// not run never gets there.
+func (f *Follower) WaitForPosition(ctx context.Context, leader Member, position int64) error {
+	return polling.WaitFor(ctx, f.app.Recorder(), leader.Name(), position)
 }
 
 // WaitForPosition is WaitFor for a position in the log of one leader, such as

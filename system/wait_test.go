@@ -29,12 +29,17 @@ func TestWaitFor(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		do(t, r.WaitForPosition(ctx, f, dogs, 0), r.WaitForPosition(ctx, f, dogs, head(t, dogs.Application)))
+		do(t, f.WaitForPosition(ctx, dogs, head(t, dogs.Application))) // as a process does that does not run F
 
 		soon, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		late := wantError[*persistence.WaitError](t, r.WaitForPosition(soon, f, dogs, 1000))
 		if late.NotificationID != 1000 || !errors.Is(late, context.DeadlineExceeded) {
 			t.Errorf("got %+v", late)
+		}
+		alone := wantError[*persistence.WaitError](t, f.WaitForPosition(soon, dogs, 1000))
+		if alone.Upstream != schoolName || alone.NotificationID != 1000 || !errors.Is(alone, context.DeadlineExceeded) {
+			t.Errorf("got %+v", alone)
 		}
 		for follower, want := range map[string]system.Error{
 			"F":      {Name: "F", Problem: "it does not follow Kennel; it follows TrainingSchool"},

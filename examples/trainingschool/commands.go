@@ -100,16 +100,29 @@ func newProgram() (*program, error) {
 // storeOf is the store of a follower with a table of its own, by the settings
 // of its database.
 func storeOf(follower string) (*gormstore.Store, error) {
-	environment := persistence.NewEnvironment(follower, nil, lookup)
-	if module := environment.String("gormstore", "PERSISTENCE_MODULE"); module != "gormstore" && module != "eventsourcing_django" {
+	module := setting(follower, "gormstore", "PERSISTENCE_MODULE")
+	if module != "gormstore" && module != "eventsourcing_django" {
 		return nil, fmt.Errorf("%s has a table of its own, so PERSISTENCE_MODULE must be gormstore, not %s", follower, module)
 	}
-	alias := environment.String(gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
+	alias := setting(follower, gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
 	db, ok := gormstore.DB(alias)
 	if !ok {
 		return nil, fmt.Errorf("%s: unknown database %q; known are %s", follower, alias, strings.Join(gormstore.Aliases(), ", "))
 	}
 	return gormstore.New(db), nil
+}
+
+// setting is the value of the first of the keys that is set for the application
+// or for all, or otherwise.
+func setting(application, otherwise string, keys ...string) string {
+	for _, prefix := range []string{strings.ToUpper(application) + "_", ""} {
+		for _, key := range keys {
+			if value, ok := lookup(prefix + key); ok && value != "" {
+				return value
+			}
+		}
+	}
+	return otherwise
 }
 
 // withProgram opens the databases and the applications around an action.
@@ -212,7 +225,7 @@ func names(ctx context.Context, p *program, out io.Writer, _ []string) error {
 // be run again and again: what is done already is not done twice.
 func demonstrate(ctx context.Context, p *program, out io.Writer, _ []string) error {
 	const name = "Fido"
-	alias := persistence.NewEnvironment("TrainingSchool", nil, lookup).String(gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
+	alias := setting("TrainingSchool", gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
 	if _, err := management.Migrate(ctx, management.MigrateOptions{Database: alias, Own: dognames.Migrate}); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -18,7 +19,7 @@ type CheckReport struct {
 	// Applications are those that were checked.
 	Applications []string
 	// Problems are violations of what stores guarantee.
-	Problems []persistence.Problem
+	Problems []checker.Problem
 	// Logs say of each of the Applications how its log is written and read now.
 	Logs []LogState
 	// Unknown are names, sorted, under which the databases have events or
@@ -51,7 +52,7 @@ func (e *ApplicationsError) Error() string {
 // tablesOf are the differences of the tables of an application's database,
 // unless it is one of those that were looked at already. Tables that are absent
 // are found by the first read.
-func tablesOf(ctx context.Context, name string, factory persistence.Factory, seen map[*sql.DB]bool) ([]persistence.Problem, error) {
+func tablesOf(ctx context.Context, name string, factory persistence.Factory, seen map[*sql.DB]bool) ([]checker.Problem, error) {
 	s, ok := factory.(store)
 	if !ok || seen[poolOf(s)] {
 		return nil, nil
@@ -62,15 +63,15 @@ func tablesOf(ctx context.Context, name string, factory persistence.Factory, see
 	if !ok {
 		return nil, err
 	}
-	var problems []persistence.Problem
+	var problems []checker.Problem
 	for _, difference := range differing.Differences {
-		problems = append(problems, persistence.Problem{Application: name, Text: difference})
+		problems = append(problems, checker.Problem{Application: name, Text: difference})
 	}
 	return problems, nil
 }
 
 // Check holds the stored events, snapshots and positions of applications to
-// what stores guarantee (see persistence.Check), those of all applications of
+// what stores guarantee (see GUARANTEES.md), those of all applications of
 // the runner where none are named. It compares the tables with what the
 // recorders need as well, and the sequence of the ids with the log; see
 // gormstore.Validate. An application whose tables hide rows is not checked any
@@ -104,7 +105,7 @@ func Check(ctx context.Context, runner Runner, applications ...string) (report C
 		if err != nil {
 			return report, err
 		}
-		problems, err := persistence.Check(ctx, persistence.Checked{Application: name, Recorder: app.Recorder(),
+		problems, err := checker.Check(ctx, checker.Target{Application: name, Recorder: app.Recorder(),
 			Snapshots: snapshots, Mapper: app.Mapper(), Upstreams: upstreams(runner, name)})
 		report.Problems = append(report.Problems, problems...)
 		if _, differs := errors.AsType[*gormstore.SchemaError](err); differs {

@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -152,7 +153,7 @@ func TestResetBesideRunner(t *testing.T) {
 		}
 		waiting, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		if err := persistence.WaitFor(waiting, diary, "TrainingSchool", 3); err != nil {
+		if err := polling.WaitFor(waiting, diary, "TrainingSchool", 3); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.manage(t, "reset_follower", "--yes", "Diary"); got.code != 1 || !strings.HasPrefix(got.stderr, "CommandError: Diary is running (") {

@@ -16,9 +16,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // A dry run leaves every row of every table as it was, also where a follower
@@ -136,7 +136,7 @@ func TestInterrupt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := persistence.WaitFor(ctx, recorder, "TrainingSchool", 10); err != nil {
+		if err := polling.WaitFor(ctx, recorder, "TrainingSchool", 10); err != nil {
 			t.Fatal(err)
 		}
 		if err := cmd.Process.Signal(os.Interrupt); err != nil {

@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -21,19 +23,19 @@ type Application interface {
 	Name() string
 	FormerNames() []string
 	// Environment returns where the application's settings come from.
-	Environment() *persistence.Environment
+	Environment() *environment.Environment
 	// Logger returns where the application reports what it cannot return.
 	Logger() *slog.Logger
 	// Mapper turns the application's events into stored events and back.
-	Mapper() *persistence.Mapper
+	Mapper() *mapper.Mapper
 	// Recorder keeps the application's stored events and its positions. Factory
 	// has made it.
 	Recorder() persistence.ProcessRecorder
 	Factory() persistence.Factory
 	// Events and Snapshots are the mapper over the recorders. Snapshots returns
 	// nil if the application keeps none.
-	Events() *persistence.EventStore
-	Snapshots() *persistence.SnapshotStore
+	Events() *mapper.EventStore
+	Snapshots() *mapper.SnapshotStore
 	// Ready returns an error if the application is closed, if ctx has ended, or
 	// if the store has events under a former name.
 	Ready(ctx context.Context) error
@@ -43,7 +45,7 @@ type Application interface {
 	// OnRecorded calls f with the recordings of every save in this process,
 	// after its commit. f must return soon and must not save. remove ends that;
 	// a save at the same moment may still call f.
-	OnRecorded(f func(context.Context, []persistence.Recording)) (remove func())
+	OnRecorded(f func(context.Context, []mapper.Recording)) (remove func())
 	// DeleteOriginator is that of the application's log.
 	DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error)
 }

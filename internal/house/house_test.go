@@ -74,18 +74,18 @@ var mayImport = map[string][]string{
 	"persistence":                 {"domain"},
 	"persistence/jsontranscoder":  {"persistence", "domain"},
 	"persistence/python":          {"persistence/jsontranscoder"},
-	"persistence/memory":          {"persistence", "domain"},
+	"persistence/memory":          {"persistence", "domain", "internal/environment"},
 	"persistence/persistencetest": {"persistence", "domain"},
 	"application": {"domain", "persistence", "persistence/jsontranscoder", "persistence/python", "persistence/memory", "cipher",
-		"compressor", "internal/bridge"},
-	"gormstore":          {"domain", "persistence", "application", "system"}, // the latter two for projections
+		"compressor", "internal/bridge", "internal/environment", "internal/mapper", "internal/polling"},
+	"gormstore":          {"domain", "persistence", "application", "system", "internal/environment"}, // the latter two for projections
 	"gormstore/pglisten": {"persistence"},
-	"system":             {"domain", "persistence", "application", "internal/bridge"},
-	"system/remotelog":   {"domain", "persistence", "persistence/memory", "application", "internal/bridge"},
+	"system":             {"domain", "persistence", "application", "internal/bridge", "internal/mapper", "internal/polling"},
+	"system/remotelog":   {"domain", "persistence", "persistence/memory", "application", "internal/bridge", "internal/mapper"},
 	// The commands put everything together, and nothing imports them but
 	// programs. They know the store in memory, which every application links as
 	// its default, so as to refuse it.
-	"gormstore/management": {"domain", "persistence", "persistence/memory", "application", "system", "gormstore", "cipher", "internal/bridge"},
+	"gormstore/management": {"domain", "persistence", "persistence/memory", "application", "system", "gormstore", "cipher", "internal/bridge", "internal/checker"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

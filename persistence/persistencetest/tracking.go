@@ -203,17 +203,4 @@ var trackingRows = []row{{
 		wantIs(t, "MaxTrackingID", err, context.Canceled)
 		s.insertTracking(t, kennels, 6)
 	},
-}, {
-	name: "HasTracked compares with the position",
-	says: "Whether an id was processed follows from the position alone: every id up to it was, also one in a gap, and id 0 always was.",
-	run: func(t testing.TB, s *store) {
-		s.insertTracking(t, kennels, 21)
-		s.insertTracking(t, kennels, 23)
-		for id, want := range map[int64]bool{0: true, 1: true, 21: true, 22: true, 23: true, 24: false} {
-			got, err := persistence.HasTracked(s.ctx, s.process, kennels, id)
-			if got != want || err != nil {
-				t.Errorf("HasTracked(%d): got %v and the error %v, want %v", id, got, err, want)
-			}
-		}
-	},
 }}

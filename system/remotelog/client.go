@@ -16,6 +16,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -33,7 +34,7 @@ const (
 type Client struct {
 	name        string
 	base        *url.URL
-	mapper      *persistence.Mapper
+	mapper      *mapper.Mapper
 	reading     []application.Option
 	http        *http.Client
 	header      http.Header
@@ -143,7 +144,7 @@ func parseAddress(address string) (*url.URL, error) {
 
 // readingMapper is that of an application made for it alone, so that options
 // and settings mean what they mean there.
-func (c *Client) readingMapper() (*persistence.Mapper, error) {
+func (c *Client) readingMapper() (*mapper.Mapper, error) {
 	if len(c.reading) == 0 {
 		return nil, invalid("WithApplicationOptions", "must be given with the definitions of the events")
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -305,7 +306,7 @@ func (d *downstream) processed(t testing.TB, u *upstream, followers ...*process)
 	do(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := persistence.WaitFor(ctx, d.recorder, schoolName, head); err != nil {
+	if err := polling.WaitFor(ctx, d.recorder, schoolName, head); err != nil {
 		for _, f := range followers {
 			_ = f.cmd.Process.Kill()
 			_ = f.cmd.Wait()

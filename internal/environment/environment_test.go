@@ -1,4 +1,4 @@
-package persistence_test
+package environment_test
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -16,8 +17,8 @@ type settings = map[string]string
 
 // newEnvironment makes an environment in which nothing but the given values and
 // those of a process are to be found.
-func newEnvironment(name string, given, process settings) *persistence.Environment {
-	return persistence.NewEnvironment(name, given, func(key string) (string, bool) {
+func newEnvironment(name string, given, process settings) *environment.Environment {
+	return environment.New(name, given, func(key string) (string, bool) {
 		value, ok := process[key]
 		return value, ok
 	})
@@ -39,7 +40,7 @@ func TestEnvironmentPrecedence(t *testing.T) {
 		{process, "SCHOOL_KEY"}, {process, "SCHOOL_OLD"}, {process, "KEY"}, {process, "OLD"},
 	}
 	for i, step := range steps {
-		want := persistence.Setting{Key: step.key, Value: step.source[step.key]}
+		want := environment.Setting{Key: step.key, Value: step.source[step.key]}
 		e := newEnvironment("School", given, process)
 		if got, ok := e.Find("KEY", "OLD"); got != want || !ok {
 			t.Errorf("step %d: got %+v, %v, want %+v", i, got, ok, want)
@@ -54,7 +55,7 @@ func TestEnvironmentPrecedence(t *testing.T) {
 		}
 	}
 	e := newEnvironment("School", given, process)
-	if got, ok := e.Find("KEY", "OLD"); ok || got != (persistence.Setting{}) {
+	if got, ok := e.Find("KEY", "OLD"); ok || got != (environment.Setting{}) {
 		t.Errorf("got %+v, want nothing", got)
 	}
 	if got := e.String("nothing", "KEY", "OLD"); got != "nothing" {
@@ -106,7 +107,7 @@ func TestEnvironmentGiven(t *testing.T) {
 
 func TestEnvironmentOfTheProcess(t *testing.T) {
 	t.Setenv("PERSISTENCE_TEST_SETTING", "yes")
-	e := persistence.NewEnvironment("School", nil, nil)
+	e := environment.New("School", nil, nil)
 	if got, err := e.Bool(false, "PERSISTENCE_TEST_SETTING"); !got || err != nil {
 		t.Errorf("got %v, error %v", got, err)
 	}
@@ -148,7 +149,7 @@ func TestEnvironmentInt(t *testing.T) {
 			t.Errorf("%q: got %d with the error", word, got)
 		}
 	}
-	if got, err := (persistence.Setting{Key: "KEY", Value: "-3"}).Int(-5, -1); got != -3 || err != nil {
+	if got, err := (environment.Setting{Key: "KEY", Value: "-3"}).Int(-5, -1); got != -3 || err != nil {
 		t.Errorf("got %d, error %v", got, err)
 	}
 }
@@ -164,18 +165,18 @@ func wantSettingError(t *testing.T, err error, text string) {
 
 func TestSettingError(t *testing.T) {
 	t.Parallel()
-	setting := persistence.Setting{Key: "CIPHER_KEY", Value: canary}
+	setting := environment.Setting{Key: "CIPHER_KEY", Value: canary}
 	wantSettingError(t, setting.Wrong("is not a color"), `CIPHER_KEY: "`+canary+`" is not a color`)
-	wantSettingError(t, persistence.Setting{Key: "KEY"}.Wrong("is missing"), "KEY is missing")
-	long := persistence.Setting{Key: "KEY", Value: strings.Repeat("x", 1000) + "\n"}
+	wantSettingError(t, environment.Setting{Key: "KEY"}.Wrong("is missing"), "KEY is missing")
+	long := environment.Setting{Key: "KEY", Value: strings.Repeat("x", 1000) + "\n"}
 	wantSettingError(t, long.Wrong("is long"), `KEY: "`+strings.Repeat("x", 80)+`" is long`)
-	wantSettingError(t, persistence.Setting{Key: "KEY", Value: "a\nb"}.Wrong("has two lines"), `KEY: "a\nb" has two lines`)
+	wantSettingError(t, environment.Setting{Key: "KEY", Value: "a\nb"}.Wrong("has two lines"), `KEY: "a\nb" has two lines`)
 }
 
 // A secret comes up neither in the text nor in the fields.
 func TestSettingErrorOfSecret(t *testing.T) {
 	t.Parallel()
-	setting := persistence.Setting{Key: "CIPHER_KEY", Value: canary}
+	setting := environment.Setting{Key: "CIPHER_KEY", Value: canary}
 	err := setting.WrongSecret(errBroken)
 	wantSettingError(t, err, "CIPHER_KEY cannot be used: recorder is broken")
 	if !errors.Is(err, errBroken) || strings.Contains(fmt.Sprintf("%+v %#v", err, err), canary) {
@@ -199,8 +200,8 @@ func FuzzEnvironment(f *testing.F) {
 			t.Errorf("got prefix %q", prefix)
 		}
 		e = newEnvironment(name, settings{prefix + key: givenPrefixed, key: given}, settings{prefix + key: processPrefixed, key: process})
-		want := persistence.Setting{}
-		for _, setting := range []persistence.Setting{
+		want := environment.Setting{}
+		for _, setting := range []environment.Setting{
 			{Key: prefix + key, Value: givenPrefixed}, {Key: key, Value: given},
 			{Key: prefix + key, Value: processPrefixed}, {Key: key, Value: process},
 		} {

@@ -1,12 +1,12 @@
-package persistence_test
+package mapper_test
 
 import (
 	"errors"
 	"reflect"
-	"slices"
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -30,14 +30,14 @@ func TestMapperUpcastsToMany(t *testing.T) {
 		config := chain.config(t)
 		event := dogEvents("Fido", "sit")[1]
 		notification := persistence.Notification{ID: 7, StoredEvent: toStored(t, newMapper(t, config, Dogs.Schema), event)}
-		mapper := newMapper(t, config, lessonDogs.Schema)
+		m := newMapper(t, config, lessonDogs.Schema)
 		want := event
 		want.Application, want.Data = school, domain.Payloads{learned{"sit"}, learned{"sit again"}}
-		if got, err := mapper.ToDomain(notification.StoredEvent); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := m.ToDomain(notification.StoredEvent); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%v: got %+v, %v, want %+v", chain, got, err, want)
 		}
 		want.NotificationID = 7
-		if got, err := mapper.NotificationToParts(notification); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := m.NotificationToParts(notification); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%v: got %+v, %v, want %+v", chain, got, err, want)
 		}
 	}
@@ -48,10 +48,10 @@ func TestMapperUpcastsToMany(t *testing.T) {
 func TestMapperReturnsSeveralOnlyIfAsked(t *testing.T) {
 	t.Parallel()
 	events := dogEvents("Fido", "sit")
-	mapper := newMapper(t, persistence.MapperConfig{Application: school}, lessonDogs.Schema)
+	m := newMapper(t, mapper.Config{Application: school}, lessonDogs.Schema)
 	for i, event := range events {
-		stored := toStored(t, newMapper(t, persistence.MapperConfig{Application: school}), event)
-		got, err := mapper.NotificationToDomain(persistence.Notification{ID: 7, StoredEvent: stored})
+		stored := toStored(t, newMapper(t, mapper.Config{Application: school}), event)
+		got, err := m.NotificationToDomain(persistence.Notification{ID: 7, StoredEvent: stored})
 		if i == 0 {
 			if err != nil || got.Data != event.Data {
 				t.Errorf("one payload: got %+v, %v", got, err)
@@ -68,24 +68,10 @@ func TestMapperReturnsSeveralOnlyIfAsked(t *testing.T) {
 func TestMapperStoresNoEventsOfThePast(t *testing.T) {
 	t.Parallel()
 	event := dogEvents("Fido", "sit")[1]
-	mapper := newMapper(t, persistence.MapperConfig{Application: school}, lessonDogs.Schema)
+	m := newMapper(t, mapper.Config{Application: school}, lessonDogs.Schema)
 	for _, data := range []any{event.Data, domain.Payloads{learned{"sit"}}} {
 		event.Data = data
-		_, err := mapper.ToStored(event)
+		_, err := m.ToStored(event)
 		wantError[*domain.PayloadError](t, err)
-	}
-}
-
-func TestMapperTopicsOfUpcastToMany(t *testing.T) {
-	t.Parallel()
-	mapper := newMapper(t, persistence.MapperConfig{Application: school}, lessonDogs.Schema)
-	for topic, want := range map[string][]string{
-		"Dog.Taught":     {"Dog.Learned", "Dog.Taught", "Dog.TrickAdded"},
-		"Dog.TrickAdded": {"Dog.TrickAdded"},
-		"Dog.Registered": {"Dog.Registered"},
-	} {
-		if got := mapper.TopicsOf(topic); !slices.Equal(got, want) {
-			t.Errorf("%s: got %v, want %v", topic, got, want)
-		}
 	}
 }

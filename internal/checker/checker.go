@@ -1,4 +1,4 @@
-package persistence
+package checker
 
 import (
 	"bytes"
@@ -9,20 +9,23 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Checked is what Check looks at.
-type Checked struct {
+// Target is what Check looks at.
+type Target struct {
 	// Application is the name of the application, for the problems' texts.
 	Application string
 	// Recorder has the application's events and positions.
-	Recorder ProcessRecorder
+	Recorder persistence.ProcessRecorder
 	// Snapshots has its snapshots; nil leaves them out.
-	Snapshots AggregateRecorder
+	Snapshots persistence.AggregateRecorder
 	// Mapper opens every event; nil leaves the states alone.
-	Mapper *Mapper
+	Mapper *mapper.Mapper
 	// Upstreams are the logs that the application follows, by name.
-	Upstreams map[string]ApplicationRecorder
+	Upstreams map[string]persistence.ApplicationRecorder
 }
 
 // Problem is one violation of what the stores guarantee.
@@ -66,8 +69,8 @@ func (p Problem) String() string {
 // problems of the log come first, then those of the originators in the order of
 // their ids. The error is the recorder's; problems found so far are returned
 // with it.
-func Check(ctx context.Context, c Checked) ([]Problem, error) {
-	k := &checker{Checked: c, seed: maphash.MakeSeed(), streams: map[uuid.UUID]stream{}}
+func Check(ctx context.Context, c Target) ([]Problem, error) {
+	k := &checker{Target: c, seed: maphash.MakeSeed(), streams: map[uuid.UUID]stream{}}
 	if err := k.log(ctx); err != nil {
 		return k.problems, err
 	}
@@ -82,7 +85,7 @@ func Check(ctx context.Context, c Checked) ([]Problem, error) {
 func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
 
 type checker struct {
-	Checked
+	Target
 	seed     maphash.Seed
 	streams  map[uuid.UUID]stream
 	position int64
@@ -98,7 +101,7 @@ type stream struct {
 }
 
 // with returns the stream with one more event.
-func (k *checker) with(s stream, e *StoredEvent) stream {
+func (k *checker) with(s stream, e *persistence.StoredEvent) stream {
 	var h maphash.Hash
 	h.SetSeed(k.seed)
 	maphash.WriteComparable(&h, s.sum)
@@ -117,7 +120,7 @@ func (k *checker) found(p Problem, format string, args ...any) {
 // log checks guarantees 1, 2 and 5.
 func (k *checker) log(ctx context.Context) error {
 	for {
-		page, err := k.Recorder.SelectNotifications(ctx, NotificationRange{After: k.position, Limit: MaxPage})
+		page, err := k.Recorder.SelectNotifications(ctx, persistence.NotificationRange{After: k.position, Limit: persistence.MaxPage})
 		if err != nil || len(page) == 0 {
 			return err
 		}
@@ -131,7 +134,7 @@ func (k *checker) log(ctx context.Context) error {
 	}
 }
 
-func (k *checker) notification(n Notification) {
+func (k *checker) notification(n persistence.Notification) {
 	where := Problem{OriginatorID: n.OriginatorID, Version: n.OriginatorVersion, NotificationID: n.ID}
 	if n.ID <= k.position {
 		k.found(where, "follows notification %d in the log", k.position)
@@ -156,10 +159,10 @@ func (k *checker) notification(n Notification) {
 
 // isFirst reports whether an originator may begin with this version. Without a
 // definition both usual beginnings are taken for right.
-func (k *checker) isFirst(n Notification) bool {
+func (k *checker) isFirst(n persistence.Notification) bool {
 	if k.Mapper != nil {
-		if kind, ok := k.Mapper.find(events, n.Topic); ok {
-			return n.OriginatorVersion == kind.schema.First()
+		if schema, ok := k.Mapper.SchemaOf(n.Topic); ok {
+			return n.OriginatorVersion == schema.First()
 		}
 	}
 	return n.OriginatorVersion == 0 || n.OriginatorVersion == 1
@@ -188,7 +191,7 @@ func (k *checker) originator(ctx context.Context, id uuid.UUID, log stream) erro
 // compare reads the events of an originator that the log has.
 func (k *checker) compare(ctx context.Context, id uuid.UUID, log stream) error {
 	own := stream{version: -1}
-	for stored, err := range k.Recorder.SelectEvents(ctx, id, EventRange{}) {
+	for stored, err := range k.Recorder.SelectEvents(ctx, id, persistence.EventRange{}) {
 		if err != nil {
 			return err
 		}
@@ -209,8 +212,8 @@ func (k *checker) compare(ctx context.Context, id uuid.UUID, log stream) error {
 }
 
 // newest is the highest version of an originator, or -1.
-func (k *checker) newest(ctx context.Context, r AggregateRecorder, id uuid.UUID) (int64, error) {
-	for stored, err := range r.SelectEvents(ctx, id, EventRange{Descending: true, Limit: 1}) {
+func (k *checker) newest(ctx context.Context, r persistence.AggregateRecorder, id uuid.UUID) (int64, error) {
+	for stored, err := range r.SelectEvents(ctx, id, persistence.EventRange{Descending: true, Limit: 1}) {
 		return stored.OriginatorVersion, err
 	}
 	return -1, nil
@@ -224,7 +227,7 @@ func (k *checker) positions(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		head, err := NewestNotificationID(ctx, k.Upstreams[upstream])
+		head, err := persistence.NewestNotificationID(ctx, k.Upstreams[upstream])
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package persistence_test
+package mapper_test
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -27,8 +28,8 @@ func TestMapperReadsRetiredEvents(t *testing.T) {
 			event := dogEvents("Fido", "roll over")[1]
 			event.Metadata = domain.Metadata{domain.CausationID: "c"}
 			stored := toStored(t, newMapper(t, config, Dogs.Schema), event)
-			mapper := newMapper(t, config, laterDogs.Schema)
-			got, err := mapper.NotificationToDomain(persistence.Notification{ID: 7, StoredEvent: stored})
+			m := newMapper(t, config, laterDogs.Schema)
+			got, err := m.NotificationToDomain(persistence.Notification{ID: 7, StoredEvent: stored})
 			if err != nil {
 				t.Fatalf("%v, original layout %v: %v", chain, original, err)
 			}
@@ -52,10 +53,10 @@ func (undecodable) CheckType(reflect.Type) error { return errors.New("there is n
 
 func TestMapperDecodesNoRetiredPayload(t *testing.T) {
 	t.Parallel()
-	stored := toStored(t, newMapper(t, persistence.MapperConfig{Application: school}), dogEvents("Fido", "roll over")[1])
+	stored := toStored(t, newMapper(t, mapper.Config{Application: school}), dogEvents("Fido", "roll over")[1])
 	retired := domain.DefineLog("Dog", domain.RetiredEntry("TrickAdded"))
-	mapper := newMapper(t, persistence.MapperConfig{Application: school, Transcoder: undecodable{}}, retired)
-	if got, err := mapper.ToDomain(stored); err != nil || got.Data != (domain.RetiredEvent{}) {
+	m := newMapper(t, mapper.Config{Application: school, Transcoder: undecodable{}}, retired)
+	if got, err := m.ToDomain(stored); err != nil || got.Data != (domain.RetiredEvent{}) {
 		t.Errorf("got %v, %v", got.Data, err)
 	}
 }
@@ -65,8 +66,8 @@ func TestMapperStoresNoRetiredEvents(t *testing.T) {
 	event := dogEvents("Fido", "roll over")[1]
 	for _, data := range []any{domain.RetiredEvent{}, event.Data} {
 		event.Data = data
-		mapper := newMapper(t, persistence.MapperConfig{Application: school}, laterDogs.Schema)
-		stored, err := mapper.ToStored(event)
+		m := newMapper(t, mapper.Config{Application: school}, laterDogs.Schema)
+		stored, err := m.ToStored(event)
 		if got := wantError[*domain.PayloadError](t, err); got.Topic != "Dog.TrickAdded" || len(stored.State) > 0 {
 			t.Errorf("got %v and a state of %d bytes", err, len(stored.State))
 		}
@@ -75,16 +76,13 @@ func TestMapperStoresNoRetiredEvents(t *testing.T) {
 
 func TestMapperKnowsRetiredTopics(t *testing.T) {
 	t.Parallel()
-	mapper := newMapper(t, persistence.MapperConfig{Application: school}, laterDogs.Schema)
-	if got, want := mapper.TopicsOf("Dog.Taught"), []string{"Dog.TrickAdded", "Dog.Taught"}; !slices.Equal(got, want) {
-		t.Errorf("got topics %v, want %v", got, want)
-	}
-	if got := mapper.KnownTopics(); len(got) != 3 || !slices.Contains(got, "Dog.TrickAdded") || !slices.Contains(got, "Dog.Taught") {
+	m := newMapper(t, mapper.Config{Application: school}, laterDogs.Schema)
+	if got := m.KnownTopics(); len(got) != 3 || !slices.Contains(got, "Dog.TrickAdded") || !slices.Contains(got, "Dog.Taught") {
 		t.Errorf("got known topics %v", got)
 	}
 	wrong := domain.DefineLog("Log", domain.RetiredEntry("Old", domain.StoredAs("Dog.Registered")))
-	conflict := wantError[*persistence.TopicConflictError](t, mapper.Add(wrong))
-	wantText(t, conflict, `topic "Dog.Registered" is defined for both persistence_test.Registered and domain.RetiredEvent`)
+	conflict := wantError[*persistence.TopicConflictError](t, m.Add(wrong))
+	wantText(t, conflict, `topic "Dog.Registered" is defined for both mapper_test.Registered and domain.RetiredEvent`)
 	again := domain.DefineLog("Log", domain.RetiredEntry("Old", domain.StoredAs("Dog.TrickAdded")))
-	wantError[*persistence.TopicConflictError](t, mapper.Add(again))
+	wantError[*persistence.TopicConflictError](t, m.Add(again))
 }

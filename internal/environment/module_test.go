@@ -1,4 +1,4 @@
-package persistence_test
+package environment_test
 
 import (
 	"errors"
@@ -7,36 +7,37 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 // A module that fails to open, and says for whom.
 func init() {
-	persistence.Register("broken", func(env *persistence.Environment) (persistence.Factory, error) {
+	environment.Register("broken", func(env *environment.Environment) (persistence.Factory, error) {
 		return nil, fmt.Errorf("%s: %w", env.Name(), errBroken)
 	})
 }
 
 func TestModules(t *testing.T) {
 	t.Parallel()
-	got := persistence.Modules()
+	got := environment.Modules()
 	if !slices.IsSorted(got) || !slices.Contains(got, "memory") || !slices.Contains(got, "broken") {
 		t.Errorf("got %q", got)
 	}
 	got[0] = "changed"
-	if slices.Contains(persistence.Modules(), "changed") {
+	if slices.Contains(environment.Modules(), "changed") {
 		t.Error("the caller can change the registry")
 	}
 }
 
 func TestRegisterPanics(t *testing.T) {
 	t.Parallel()
-	before := persistence.Modules()
-	open := func(*persistence.Environment) (persistence.Factory, error) { return memory.New(), nil }
+	before := environment.Modules()
+	open := func(*environment.Environment) (persistence.Factory, error) { return memory.New(), nil }
 	for want, register := range map[string]func(){
-		`persistence: module "memory" is registered twice`:           func() { persistence.Register("memory", open) },
-		`persistence: module "nil" is registered without a function`: func() { persistence.Register("nil", nil) },
+		`persistence: module "memory" is registered twice`:           func() { environment.Register("memory", open) },
+		`persistence: module "nil" is registered without a function`: func() { environment.Register("nil", nil) },
 	} {
 		func() {
 			defer func() {
@@ -47,19 +48,19 @@ func TestRegisterPanics(t *testing.T) {
 			register()
 		}()
 	}
-	if got := persistence.Modules(); !slices.Equal(got, before) { // and the lock is free
+	if got := environment.Modules(); !slices.Equal(got, before) { // and the lock is free
 		t.Errorf("got %q, want %q", got, before)
 	}
 }
 
 func TestOpen(t *testing.T) {
 	t.Parallel()
-	for _, env := range []*persistence.Environment{
+	for _, env := range []*environment.Environment{
 		newEnvironment("School", nil, nil),
 		newEnvironment("School", settings{"PERSISTENCE_MODULE": "memory"}, settings{"PERSISTENCE_MODULE": "unknown"}),
 		newEnvironment("School", nil, settings{"SCHOOL_PERSISTENCE_MODULE": "memory", "PERSISTENCE_MODULE": "unknown"}),
 	} {
-		factory, err := persistence.Open(env, "memory")
+		factory, err := environment.Open(env, "memory")
 		if _, ok := factory.(*memory.Store); !ok || err != nil {
 			t.Errorf("got %T, error %v", factory, err)
 		}
@@ -68,21 +69,21 @@ func TestOpen(t *testing.T) {
 
 func TestOpenFails(t *testing.T) {
 	t.Parallel()
-	_, err := persistence.Open(newEnvironment("School", settings{"PERSISTENCE_MODULE": "broken"}, nil), "memory")
+	_, err := environment.Open(newEnvironment("School", settings{"PERSISTENCE_MODULE": "broken"}, nil), "memory")
 	if !errors.Is(err, errBroken) {
 		t.Errorf("got %v", err)
 	}
 	wantText(t, err, "School: recorder is broken")
 
 	for _, key := range []string{"PERSISTENCE_MODULE", "SCHOOL_PERSISTENCE_MODULE"} {
-		_, err = persistence.Open(newEnvironment("School", nil, settings{key: "", "PERSISTENCE_MODULE": ""}), "memory")
+		_, err = environment.Open(newEnvironment("School", nil, settings{key: "", "PERSISTENCE_MODULE": ""}), "memory")
 		wantSettingError(t, err, key+" is set but empty; give it a value or remove it")
 	}
 
 	// The list is of all modules that this test program has.
-	known := strings.Join(persistence.Modules(), ", ")
-	_, err = persistence.Open(newEnvironment("School", nil, settings{"SCHOOL_PERSISTENCE_MODULE": "gormm"}), "memory")
+	known := strings.Join(environment.Modules(), ", ")
+	_, err = environment.Open(newEnvironment("School", nil, settings{"SCHOOL_PERSISTENCE_MODULE": "gormm"}), "memory")
 	wantSettingError(t, err, `SCHOOL_PERSISTENCE_MODULE: "gormm" is not a registered module (forgotten import?); registered are `+known)
-	_, err = persistence.Open(newEnvironment("School", nil, nil), "gormstore")
+	_, err = environment.Open(newEnvironment("School", nil, nil), "gormstore")
 	wantSettingError(t, err, `PERSISTENCE_MODULE: "gormstore" is not a registered module (forgotten import?); registered are `+known)
 }

@@ -1,4 +1,4 @@
-package persistence_test
+package mapper_test
 
 import (
 	"errors"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
@@ -96,15 +97,15 @@ func TestOriginalLayout(t *testing.T) {
 		{"a topic without an aggregate", 1, measured{sampleTime},
 			sampleStamp + `,"originator_topic":"measured","At":{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901+00:00"}}`},
 	}
-	mapper := newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true}, oddities.Schema)
+	m := newMapper(t, mapper.Config{Application: school, OriginalLayout: true}, oddities.Schema)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			event := oddities.NewEvent(domain.Originator{ID: sampleID, Version: test.version}, test.data, domain.At(sampleTime))
-			if got := string(toStored(t, mapper, event).State); got != test.want {
+			if got := string(toStored(t, m, event).State); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
-			checkRoundTrip(t, mapper, event, true)
+			checkRoundTrip(t, m, event, true)
 		})
 	}
 }
@@ -123,9 +124,9 @@ func TestOriginalOriginatorTopic(t *testing.T) {
 		{fromZero, 0, true}, {fromZero, 1, false}, {log, 1, false}, {log, 2, false},
 	}
 	for _, test := range tests {
-		mapper := newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true}, test.schema)
+		m := newMapper(t, mapper.Config{Application: school, OriginalLayout: true}, test.schema)
 		event := test.schema.NewEvent(domain.Originator{ID: sampleID, Version: test.version}, accountOpened{})
-		state := string(toStored(t, mapper, event).State)
+		state := string(toStored(t, m, event).State)
 		if got := strings.Contains(state, `"originator_topic":"`+test.schema.Name()+`"`); got != test.want {
 			t.Errorf("%s version %d: got %s", test.schema.Name(), test.version, state)
 		}
@@ -134,19 +135,19 @@ func TestOriginalOriginatorTopic(t *testing.T) {
 
 func TestOriginalRefusesPayloadsThatAreNotObjects(t *testing.T) {
 	t.Parallel()
-	mapper := newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true}, oddities.Schema)
+	m := newMapper(t, mapper.Config{Application: school, OriginalLayout: true}, oddities.Schema)
 	event := oddities.NewEvent(domain.Originator{ID: sampleID, Version: 2}, barked(canary))
-	stored, err := mapper.ToStored(event)
+	stored, err := m.ToStored(event)
 	wantMappingError(t, err, "encode", stored, 0)
 	wantWords(t, err.Error(), "the original's layout needs payloads that are JSON objects")
-	checkRoundTrip(t, newMapper(t, persistence.MapperConfig{Application: school}, oddities.Schema), event, false)
+	checkRoundTrip(t, newMapper(t, mapper.Config{Application: school}, oddities.Schema), event, false)
 }
 
 // A mapper reads what either layout has written, whichever it writes itself.
 func TestOriginalLayoutIsAlwaysRead(t *testing.T) {
 	t.Parallel()
-	ours := newMapper(t, persistence.MapperConfig{Application: school})
-	theirs := newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true})
+	ours := newMapper(t, mapper.Config{Application: school})
+	theirs := newMapper(t, mapper.Config{Application: school, OriginalLayout: true})
 	for _, event := range dogEvents("Fido", "roll over") {
 		fromOurs, err := theirs.ToDomain(toStored(t, ours, event))
 		if err != nil || fromOurs.Data != event.Data || fromOurs.ID != event.ID {
@@ -161,7 +162,7 @@ func TestOriginalLayoutIsAlwaysRead(t *testing.T) {
 
 func TestOriginalUpcasting(t *testing.T) {
 	t.Parallel()
-	mapper := newMapper(t, persistence.MapperConfig{Application: school}, oddities.Schema)
+	m := newMapper(t, mapper.Config{Application: school}, oddities.Schema)
 	for state, want := range map[string]any{
 		sampleStamp + `}`:                                     wagged{4},
 		sampleStamp + `,"class_version":1}`:                   wagged{4},
@@ -173,7 +174,7 @@ func TestOriginalUpcasting(t *testing.T) {
 		sampleStamp + `,"class_version":-1}`:                  nil,
 	} {
 		stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 2, Topic: "zoo.domain:Odd.Wagged", State: []byte(state)}
-		got, err := mapper.ToDomain(stored)
+		got, err := m.ToDomain(stored)
 		if want == nil {
 			wantMappingError(t, err, "decode", stored, 0)
 			wantError[*domain.SchemaVersionError](t, err)
@@ -194,7 +195,7 @@ var renamedDogs = domain.Define("Dog", domain.FormerName[Dog]("training_school.d
 
 func readState(t *testing.T, name string) []byte {
 	t.Helper()
-	state, err := os.ReadFile(filepath.Join("jsontranscoder", "testdata", name))
+	state, err := os.ReadFile(filepath.Join("../../persistence/jsontranscoder/testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,17 +217,17 @@ func TestOriginalEvents(t *testing.T) {
 		{"dog_trick_quoted.json", "training_school.domain:Dog.TrickAdded", 3, clock(1, 391780), TrickAdded{`it's "quoted" \ back`}},
 	}
 	for _, definition := range []*domain.Definition[Dog]{pythonDogs, renamedDogs} {
-		mapper := newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true}, definition.Schema)
+		m := newMapper(t, mapper.Config{Application: school, OriginalLayout: true}, definition.Schema)
 		for _, test := range tests {
 			stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: test.version, Topic: test.topic, State: readState(t, test.file)}
-			got, err := mapper.ToDomain(stored)
+			got, err := m.ToDomain(stored)
 			want := domain.Event{Application: school, OriginatorID: sampleID, OriginatorVersion: test.version,
 				Topic: test.topic, Timestamp: test.at, Data: test.want}
 			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("%s: got  %+v, error %v\nwant %+v", test.file, got, err, want)
 				continue
 			}
-			if again := toStored(t, mapper, got); !reflect.DeepEqual(again, stored) {
+			if again := toStored(t, m, got); !reflect.DeepEqual(again, stored) {
 				t.Errorf("%s: got  %s\nwant %s", test.file, again.State, stored.State)
 			}
 		}
@@ -239,7 +240,7 @@ func TestOriginalSnapshot(t *testing.T) {
 	stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 10, Topic: "eventsourcing.domain:Snapshot",
 		State: readState(t, "dog_snapshot.json")}
 	for _, definition := range []*domain.Definition[Dog]{pythonDogs, renamedDogs} {
-		event, err := newMapper(t, persistence.MapperConfig{Application: school}, definition.Schema).SnapshotToDomain(stored)
+		event, err := newMapper(t, mapper.Config{Application: school}, definition.Schema).SnapshotToDomain(stored)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +256,7 @@ func TestOriginalSnapshot(t *testing.T) {
 			t.Errorf("got %+v, created on %v, modified on %v", dog, dog.CreatedOn(), dog.ModifiedOn())
 		}
 	}
-	_, err := newMapper(t, persistence.MapperConfig{Application: school}).SnapshotToDomain(stored)
+	_, err := newMapper(t, mapper.Config{Application: school}).SnapshotToDomain(stored)
 	wantMappingError(t, err, "topic", stored, 0)
 	if got := wantError[*persistence.UnknownTopicError](t, err); got.Topic != "training_school.domain:Dog" {
 		t.Errorf("got topic %q, want the aggregate's", got.Topic)
@@ -264,7 +265,7 @@ func TestOriginalSnapshot(t *testing.T) {
 
 func TestOriginalDamage(t *testing.T) {
 	t.Parallel()
-	mapper := newMapper(t, persistence.MapperConfig{Application: school}, pythonDogs.Schema)
+	m := newMapper(t, mapper.Config{Application: school}, pythonDogs.Schema)
 	for _, state := range []string{
 		`{`, `{}}`, `{"state":"` + canary + `"}`, `{"topic":"training_school.domain:Dog"}`,
 		`{"topic":1,"state":{}}`, `{"topic":"training_school.domain:Dog","state":{"name":["` + canary + `"]}}`,
@@ -273,12 +274,12 @@ func TestOriginalDamage(t *testing.T) {
 		`{"topic":"training_school.domain:Dog","state":{"class_version":2}}`,
 	} {
 		stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "eventsourcing.domain:Snapshot", State: []byte(state)}
-		_, err := mapper.SnapshotToDomain(stored)
+		_, err := m.SnapshotToDomain(stored)
 		wantMappingError(t, err, "decode", stored, 0)
 	}
 	stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "training_school.domain:Dog.Registered",
 		State: []byte(`{"timestamp":1,"name":"` + canary + `"}`)}
-	_, err := mapper.ToDomain(stored)
+	_, err := m.ToDomain(stored)
 	wantMappingError(t, err, "decode", stored, 0)
 	if !errors.Is(err, persistence.ErrData) {
 		t.Errorf("got %v, want an ErrData", err)

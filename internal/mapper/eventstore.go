@@ -1,4 +1,4 @@
-package persistence
+package mapper
 
 import (
 	"context"
@@ -9,24 +9,25 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // Recording is an event as it was recorded: the event with its position, and
 // what was stored.
 type Recording struct {
 	Event        domain.Event
-	Notification Notification
+	Notification persistence.Notification
 }
 
 // EventStore stores and reads the events of an application: a mapper over a
 // recorder. It is safe for concurrent use.
 type EventStore struct {
 	mapper   *Mapper
-	recorder ProcessRecorder
+	recorder persistence.AggregateRecorder
 }
 
 // NewEventStore makes an EventStore.
-func NewEventStore(mapper *Mapper, recorder ProcessRecorder) *EventStore {
+func NewEventStore(mapper *Mapper, recorder persistence.AggregateRecorder) *EventStore {
 	return &EventStore{mapper: mapper, recorder: recorder}
 }
 
@@ -39,44 +40,18 @@ func NewEventStore(mapper *Mapper, recorder ProcessRecorder) *EventStore {
 // have no event id; where such a state is stored already, equal to the last
 // byte when it is decrypted, Put returns ErrOutcomeUnknown.
 func (s *EventStore) Put(ctx context.Context, events []domain.Event) ([]Recording, error) {
-	return s.put(ctx, events, s.recorder.InsertEvents, nil)
-}
-
-// PutProcessed stores the events that a follower made and moves its position,
-// or does neither. A version conflict with the very same events is a success,
-// as with Put, only where the position was moved too.
-func (s *EventStore) PutProcessed(ctx context.Context, events []domain.Event, tracking Tracking) ([]Recording, error) {
-	insert := func(ctx context.Context, stored []StoredEvent) ([]int64, error) {
-		return s.recorder.InsertProcessed(ctx, stored, tracking)
-	}
-	return s.put(ctx, events, insert, func(ctx context.Context) (bool, error) {
-		return HasTracked(ctx, s.recorder, tracking.ApplicationName, tracking.NotificationID)
-	})
-}
-
-type insertFunc func(context.Context, []StoredEvent) ([]int64, error)
-
-// put stores events. Where they turn out to be stored already, moved tells
-// whether the rest of the work was done with them; nil means that there is
-// none.
-func (s *EventStore) put(
-	ctx context.Context, events []domain.Event, insert insertFunc, moved func(context.Context) (bool, error),
-) ([]Recording, error) {
-	stored := make([]StoredEvent, len(events))
+	stored := make([]persistence.StoredEvent, len(events))
 	for i := range events {
 		var err error
 		if stored[i], err = s.mapper.ToStored(events[i]); err != nil {
 			return nil, err
 		}
 	}
-	ids, err := insert(ctx, stored)
-	if conflict, ok := errors.AsType[*ConflictError](err); ok {
-		if ids, err = s.resolve(conflict, events, stored); err == nil && moved != nil {
-			err = confirm(ctx, conflict, moved)
-		}
-		if IsConflict(err) {
-			conflict.Exists = !conflict.Gap && slices.ContainsFunc(stored, func(e StoredEvent) bool {
-				return e.OriginatorID == conflict.OriginatorID && e.OriginatorVersion == conflict.Version && e.begins()
+	ids, err := s.recorder.InsertEvents(ctx, stored)
+	if conflict, ok := errors.AsType[*persistence.ConflictError](err); ok {
+		if ids, err = s.resolve(conflict, events, stored); persistence.IsConflict(err) {
+			conflict.Exists = !conflict.Gap && slices.ContainsFunc(stored, func(e persistence.StoredEvent) bool {
+				return e.OriginatorID == conflict.OriginatorID && e.OriginatorVersion == conflict.Version && begins(e)
 			})
 			err = s.checkDefinition(ctx, conflict, stored, err)
 		}
@@ -87,9 +62,14 @@ func (s *EventStore) put(
 	return s.recordings(events, stored, ids), nil
 }
 
+// begins reports whether the event may be the first of its originator.
+func begins(e persistence.StoredEvent) bool {
+	return e.Begins || e.OriginatorVersion <= domain.InitialVersion && !e.Continues
+}
+
 // checkDefinition returns an *OriginatorTypeError in place of a conflict if the
 // stored events of the originator belong to another definition.
-func (s *EventStore) checkDefinition(ctx context.Context, conflict *ConflictError, stored []StoredEvent, err error) error {
+func (s *EventStore) checkDefinition(ctx context.Context, conflict *persistence.ConflictError, stored []persistence.StoredEvent, err error) error {
 	wanted := ""
 	for i := range stored {
 		if stored[i].OriginatorID == conflict.OriginatorID {
@@ -97,7 +77,7 @@ func (s *EventStore) checkDefinition(ctx context.Context, conflict *ConflictErro
 			break
 		}
 	}
-	for first, failed := range s.recorder.SelectEvents(ctx, conflict.OriginatorID, EventRange{Limit: 1}) {
+	for first, failed := range s.recorder.SelectEvents(ctx, conflict.OriginatorID, persistence.EventRange{Limit: 1}) {
 		if failed != nil {
 			return err // the conflict is what the caller has to know
 		}
@@ -111,11 +91,11 @@ func (s *EventStore) checkDefinition(ctx context.Context, conflict *ConflictErro
 
 // resolve finds out whether the events that stand in the way are the ones that
 // were to be stored.
-func (s *EventStore) resolve(conflict *ConflictError, events []domain.Event, stored []StoredEvent) ([]int64, error) {
+func (s *EventStore) resolve(conflict *persistence.ConflictError, events []domain.Event, stored []persistence.StoredEvent) ([]int64, error) {
 	if len(conflict.Stored) != len(stored) {
 		return nil, conflict
 	}
-	places := make(map[domain.Originator]Notification, len(stored))
+	places := make(map[domain.Originator]persistence.Notification, len(stored))
 	for _, n := range conflict.Stored {
 		places[domain.Originator{ID: n.OriginatorID, Version: n.OriginatorVersion}] = n
 	}
@@ -128,7 +108,7 @@ func (s *EventStore) resolve(conflict *ConflictError, events []domain.Event, sto
 		ids[i] = n.ID
 	}
 	if !certain {
-		return nil, &Error{Class: ErrOutcomeUnknown, Op: s.mapper.application + ": save", Err: conflict,
+		return nil, &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: s.mapper.application + ": save", Err: conflict,
 			Hint: "equal events are stored already, by an earlier attempt of this save or by somebody else; " +
 				"the original's layout has no event ids to tell which"}
 	}
@@ -138,7 +118,7 @@ func (s *EventStore) resolve(conflict *ConflictError, events []domain.Event, sto
 // isSame reports whether the stored notification is the event itself. Where
 // there are no event ids it reports whether the two are equal, which is not
 // certain to mean the same.
-func (s *EventStore) isSame(n Notification, event domain.Event, stored StoredEvent, certain *bool) bool {
+func (s *EventStore) isSame(n persistence.Notification, event domain.Event, stored persistence.StoredEvent, certain *bool) bool {
 	if id, ok := s.mapper.idOf(n.StoredEvent); ok && !s.mapper.original {
 		return id == event.ID
 	}
@@ -146,19 +126,7 @@ func (s *EventStore) isSame(n Notification, event domain.Event, stored StoredEve
 	return s.mapper.isSame(&n.StoredEvent, &stored)
 }
 
-// confirm returns nil where a position was moved together with the events that
-// stand in the way.
-func confirm(ctx context.Context, conflict *ConflictError, moved func(context.Context) (bool, error)) error {
-	switch done, err := moved(ctx); {
-	case err != nil:
-		return err
-	case !done:
-		return conflict
-	}
-	return nil
-}
-
-func (s *EventStore) recordings(events []domain.Event, stored []StoredEvent, ids []int64) []Recording {
+func (s *EventStore) recordings(events []domain.Event, stored []persistence.StoredEvent, ids []int64) []Recording {
 	recordings := make([]Recording, len(events))
 	for i := range events {
 		event := events[i]
@@ -166,18 +134,18 @@ func (s *EventStore) recordings(events []domain.Event, stored []StoredEvent, ids
 		if ids != nil {
 			event.NotificationID = ids[i]
 		}
-		recordings[i] = Recording{Event: event, Notification: Notification{ID: event.NotificationID, StoredEvent: stored[i]}}
+		recordings[i] = Recording{Event: event, Notification: persistence.Notification{ID: event.NotificationID, StoredEvent: stored[i]}}
 	}
 	return recordings
 }
 
 // Get streams the events of an originator. The first error ends the stream.
-func (s *EventStore) Get(ctx context.Context, id uuid.UUID, r EventRange) iter.Seq2[domain.Event, error] {
+func (s *EventStore) Get(ctx context.Context, id uuid.UUID, r persistence.EventRange) iter.Seq2[domain.Event, error] {
 	return mapped(s.recorder.SelectEvents(ctx, id, r), s.mapper.ToDomain)
 }
 
 // mapped maps a stream.
-func mapped(stream iter.Seq2[StoredEvent, error], toDomain func(StoredEvent) (domain.Event, error)) iter.Seq2[domain.Event, error] {
+func mapped(stream iter.Seq2[persistence.StoredEvent, error], toDomain func(persistence.StoredEvent) (domain.Event, error)) iter.Seq2[domain.Event, error] {
 	return func(yield func(domain.Event, error) bool) {
 		for stored, err := range stream {
 			var event domain.Event

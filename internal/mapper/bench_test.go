@@ -1,4 +1,4 @@
-package persistence_test
+package mapper_test
 
 import (
 	"testing"
@@ -9,6 +9,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
@@ -53,9 +54,9 @@ var mapperChains = []struct {
 	{"json+zlib+aes", true, true},
 }
 
-func newBenchMapper(b *testing.B, compressed, encrypted bool) *persistence.Mapper {
+func newBenchMapper(b *testing.B, compressed, encrypted bool) *mapper.Mapper {
 	b.Helper()
-	config := persistence.MapperConfig{Application: "Benchmark", Transcoder: jsontranscoder.New(python.Transcodings()...)}
+	config := mapper.Config{Application: "Benchmark", Transcoder: jsontranscoder.New(python.Transcodings()...)}
 	if compressed {
 		zlib, err := compressor.NewZlib()
 		if err != nil {
@@ -78,11 +79,11 @@ func newBenchMapper(b *testing.B, compressed, encrypted bool) *persistence.Mappe
 		}
 		config.Cipher = aes
 	}
-	mapper := persistence.NewMapper(config)
-	if err := mapper.Add(parcels.Schema); err != nil {
+	m := mapper.New(config)
+	if err := m.Add(parcels.Schema); err != nil {
 		b.Fatal(err)
 	}
-	return mapper
+	return m
 }
 
 // benchEvent is an event of about 200 bytes of JSON, without metadata.
@@ -95,13 +96,13 @@ func benchEvent() domain.Event {
 func BenchmarkMapperToStored(b *testing.B) {
 	for _, chain := range mapperChains {
 		b.Run(chain.name, func(b *testing.B) {
-			mapper := newBenchMapper(b, chain.compressed, chain.encrypted)
+			m := newBenchMapper(b, chain.compressed, chain.encrypted)
 			event := benchEvent()
 			var stored persistence.StoredEvent
 			b.ReportAllocs()
 			for b.Loop() {
 				var err error
-				if stored, err = mapper.ToStored(event); err != nil {
+				if stored, err = m.ToStored(event); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -113,14 +114,14 @@ func BenchmarkMapperToStored(b *testing.B) {
 func BenchmarkMapperToDomain(b *testing.B) {
 	for _, chain := range mapperChains {
 		b.Run(chain.name, func(b *testing.B) {
-			mapper := newBenchMapper(b, chain.compressed, chain.encrypted)
-			stored, err := mapper.ToStored(benchEvent())
+			m := newBenchMapper(b, chain.compressed, chain.encrypted)
+			stored, err := m.ToStored(benchEvent())
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := mapper.ToDomain(stored); err != nil {
+				if _, err := m.ToDomain(stored); err != nil {
 					b.Fatal(err)
 				}
 			}

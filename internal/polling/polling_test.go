@@ -1,4 +1,4 @@
-package persistence_test
+package polling_test
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
+	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -20,28 +22,6 @@ func insertTracking(t *testing.T, recorder persistence.TrackingRecorder, id int6
 	}
 }
 
-func TestHasTracked(t *testing.T) {
-	t.Parallel()
-	recorder, _ := newRecorder(t)
-	for _, position := range []int64{0, 22} {
-		if position > 0 {
-			insertTracking(t, recorder, position)
-		}
-		for _, id := range []int64{0, 20, 21, 22, 23} {
-			if got, err := persistence.HasTracked(t.Context(), recorder, "Upstream", id); got != (id <= position) || err != nil {
-				t.Errorf("position %d: HasTracked(%d) = %v, error %v", position, id, got, err)
-			}
-		}
-	}
-	broken := &doctored{ProcessRecorder: recorder, position: func(context.Context, string) (int64, error) { return 99, errBroken }}
-	if got, err := persistence.HasTracked(t.Context(), broken, "Upstream", 1); got || err != errBroken {
-		t.Errorf("a broken recorder: got %v, error %v", got, err)
-	}
-	if got, err := persistence.HasTracked(t.Context(), broken, "Upstream", 0); !got || err != nil {
-		t.Errorf("the position of nothing: got %v, error %v", got, err)
-	}
-}
-
 func TestWaitForReachedAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -49,7 +29,7 @@ func TestWaitForReachedAtOnce(t *testing.T) {
 		insertTracking(t, recorder, 22)
 		start := time.Now()
 		for _, id := range []int64{0, 21, 22} {
-			if err := persistence.WaitFor(t.Context(), recorder, "Upstream", id); err != nil {
+			if err := polling.WaitFor(t.Context(), recorder, "Upstream", id); err != nil {
 				t.Errorf("%d: %v", id, err)
 			}
 		}
@@ -67,7 +47,7 @@ func TestWaitForReachedLater(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			recorder, _ := newRecorder(t)
 			reads := 0
-			counting := &doctored{ProcessRecorder: recorder, position: func(ctx context.Context, upstream string) (int64, error) {
+			counting := &doctored.Recorder{ProcessRecorder: recorder, Position: func(ctx context.Context, upstream string) (int64, error) {
 				reads++
 				return recorder.MaxTrackingID(ctx, upstream)
 			}}
@@ -76,7 +56,7 @@ func TestWaitForReachedLater(t *testing.T) {
 				time.Sleep(later)
 				insertTracking(t, recorder, 22)
 			}()
-			if err := persistence.WaitFor(t.Context(), counting, "Upstream", 22); err != nil {
+			if err := polling.WaitFor(t.Context(), counting, "Upstream", 22); err != nil {
 				t.Error(err)
 			}
 			if waited := time.Since(start); waited < later || waited > later+500*time.Millisecond {
@@ -124,7 +104,7 @@ func TestWaitForEnds(t *testing.T) {
 				start := time.Now()
 				ctx, cancel := test.limit(t.Context())
 				defer cancel()
-				err := persistence.WaitFor(ctx, recorder, "x", 22)
+				err := polling.WaitFor(ctx, recorder, "x", 22)
 				wantText(t, err, text+test.cause.Error())
 				if got := wantError[*persistence.WaitError](t, err); got.Upstream != "x" || got.NotificationID != 22 || got.Err != test.cause {
 					t.Errorf("got %+v", got)
@@ -145,14 +125,14 @@ func TestWaitForBrokenRecorder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		recorder, _ := newRecorder(t)
 		reads := 0
-		broken := &doctored{ProcessRecorder: recorder, position: func(context.Context, string) (int64, error) {
+		broken := &doctored.Recorder{ProcessRecorder: recorder, Position: func(context.Context, string) (int64, error) {
 			if reads++; reads < 3 {
 				return 21, nil
 			}
-			return 0, errBroken
+			return 0, doctored.ErrBroken
 		}}
-		if err := persistence.WaitFor(t.Context(), broken, "Upstream", 22); err != errBroken {
-			t.Errorf("got %v, want %v", err, errBroken)
+		if err := polling.WaitFor(t.Context(), broken, "Upstream", 22); err != doctored.ErrBroken {
+			t.Errorf("got %v, want %v", err, doctored.ErrBroken)
 		}
 	})
 }
@@ -161,7 +141,7 @@ func TestWaitForBrokenRecorder(t *testing.T) {
 func insertDogs(t *testing.T, recorder persistence.AggregateRecorder, name string, topics ...string) {
 	t.Helper()
 	for i, topic := range topics {
-		stored := persistence.StoredEvent{OriginatorID: DogID(name), OriginatorVersion: int64(i + 1), Topic: topic, State: []byte{}}
+		stored := persistence.StoredEvent{OriginatorID: dogID(name), OriginatorVersion: int64(i + 1), Topic: topic, State: []byte{}}
 		if _, err := recorder.InsertEvents(t.Context(), []persistence.StoredEvent{stored}); err != nil {
 			t.Error(err)
 		}
@@ -171,7 +151,7 @@ func insertDogs(t *testing.T, recorder persistence.AggregateRecorder, name strin
 // subscribed reads a subscription until the last id.
 func subscribed(t *testing.T, recorder persistence.ApplicationRecorder, after, last int64, topics ...string) (ids []int64) {
 	t.Helper()
-	for n, err := range persistence.Subscribe(t.Context(), recorder, after, topics...) {
+	for n, err := range polling.Subscribe(t.Context(), recorder, nil, after, topics...) {
 		if err != nil {
 			t.Error(err)
 			return ids
@@ -241,7 +221,7 @@ func TestSubscribePages(t *testing.T) {
 	if _, err := recorder.InsertEvents(t.Context(), stored); err != nil {
 		t.Fatal(err)
 	}
-	stream := persistence.Subscribe(t.Context(), recorder, 0)
+	stream := polling.Subscribe(t.Context(), recorder, nil, 0)
 	for range 2 {
 		next := int64(1)
 		for n, err := range stream {
@@ -263,8 +243,8 @@ func TestSubscribePassesOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		recorder, _ := newRecorder(t)
 		var behind []int64
-		watched := &doctored{ProcessRecorder: recorder,
-			page: func(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
+		watched := &doctored.Recorder{ProcessRecorder: recorder,
+			Page: func(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
 				behind = append(behind, r.After)
 				return recorder.SelectNotifications(ctx, r)
 			}}
@@ -323,7 +303,7 @@ func TestSubscribeEndsWithItsContext(t *testing.T) {
 			start := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), test.after)
 			var got []int64
-			for n, err := range persistence.Subscribe(ctx, recorder, 0, test.topics...) {
+			for n, err := range polling.Subscribe(ctx, recorder, nil, 0, test.topics...) {
 				if err != nil {
 					t.Error(err)
 				}
@@ -347,14 +327,14 @@ func TestSubscribeEndsWithAnError(t *testing.T) {
 		recorder, _ := newRecorder(t)
 		insertDogs(t, recorder, "Fido", "a", "b")
 		reads := 0
-		brokenPage := &doctored{ProcessRecorder: recorder,
-			page: func(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
+		brokenPage := &doctored.Recorder{ProcessRecorder: recorder,
+			Page: func(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
 				if reads++; reads > 3 {
-					return nil, errBroken
+					return nil, doctored.ErrBroken
 				}
 				return recorder.SelectNotifications(ctx, r)
 			}}
-		brokenHead := &doctored{ProcessRecorder: recorder, head: func(context.Context) (int64, error) { return 0, errBroken }}
+		brokenHead := &doctored.Recorder{ProcessRecorder: recorder, Head: func(context.Context) (int64, error) { return 0, doctored.ErrBroken }}
 		for name, stream := range map[string]struct {
 			recorder persistence.ApplicationRecorder
 			topics   []string
@@ -364,7 +344,7 @@ func TestSubscribeEndsWithAnError(t *testing.T) {
 		} {
 			var got []int64
 			var failures []error
-			for n, err := range persistence.Subscribe(t.Context(), stream.recorder, 0, stream.topics...) {
+			for n, err := range polling.Subscribe(t.Context(), stream.recorder, nil, 0, stream.topics...) {
 				if err != nil {
 					failures = append(failures, err)
 					continue
@@ -372,7 +352,7 @@ func TestSubscribeEndsWithAnError(t *testing.T) {
 				got = append(got, n.ID)
 			}
 			wantIDs(t, got, stream.want...)
-			if len(failures) != 1 || failures[0] != errBroken {
+			if len(failures) != 1 || failures[0] != doctored.ErrBroken {
 				t.Errorf("%s: got errors %v, want one", name, failures)
 			}
 		}
@@ -382,7 +362,7 @@ func TestSubscribeEndsWithAnError(t *testing.T) {
 func TestSubscribeRefusesNegativePositions(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
-	for _, err := range persistence.Subscribe(t.Context(), recorder, -1) {
+	for _, err := range polling.Subscribe(t.Context(), recorder, nil, -1) {
 		wantError[*persistence.InvalidError](t, err)
 	}
 }

@@ -1,4 +1,4 @@
-package persistence_test
+package mapper_test
 
 import (
 	"bytes"
@@ -17,21 +17,23 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 )
 
 func TestMapperAccessors(t *testing.T) {
 	t.Parallel()
-	mapper := newMapper(t, persistence.MapperConfig{Application: school})
-	if mapper.Application() != school || mapper.Transcoder() == nil {
-		t.Errorf("got application %q, transcoder %v", mapper.Application(), mapper.Transcoder())
+	m := newMapper(t, mapper.Config{Application: school})
+	if m.Application() != school || m.Transcoder() == nil {
+		t.Errorf("got application %q, transcoder %v", m.Application(), m.Transcoder())
 	}
-	if schema, ok := mapper.SchemaOf("Dog.TrickAdded"); !ok || schema != Dogs.Schema {
+	if schema, ok := m.SchemaOf("Dog.TrickAdded"); !ok || schema != Dogs.Schema {
 		t.Errorf("SchemaOf: got %v, %v", schema, ok)
 	}
 	for _, topic := range []string{"Dog", "Dog.Unknown", ""} { // "Dog" is the topic of snapshots
-		if schema, ok := mapper.SchemaOf(topic); ok || schema != nil {
+		if schema, ok := m.SchemaOf(topic); ok || schema != nil {
 			t.Errorf("SchemaOf(%q): got %v, %v", topic, schema, ok)
 		}
 	}
@@ -47,19 +49,19 @@ func TestMapperRoundTrip(t *testing.T) {
 				t.Parallel()
 				config := chain.config(t)
 				config.OriginalLayout = original
-				mapper := newMapper(t, config)
+				m := newMapper(t, config)
 				for _, event := range dogEvents("Fido", "roll over", "走る 🐕", strings.Repeat("far ", 50_000)) {
 					event.Metadata = domain.Metadata{"user": "Zoë", "": "no key"}
-					checkRoundTrip(t, mapper, event, original)
+					checkRoundTrip(t, m, event, original)
 				}
 			})
 		}
 	}
 }
 
-func checkRoundTrip(t *testing.T, mapper *persistence.Mapper, event domain.Event, original bool) {
+func checkRoundTrip(t *testing.T, m *mapper.Mapper, event domain.Event, original bool) {
 	t.Helper()
-	stored := toStored(t, mapper, event)
+	stored := toStored(t, m, event)
 	if stored.OriginatorID != event.OriginatorID || stored.OriginatorVersion != event.OriginatorVersion || stored.Topic != event.Topic {
 		t.Errorf("got %v, version %d, topic %q", stored.OriginatorID, stored.OriginatorVersion, stored.Topic)
 	}
@@ -68,11 +70,11 @@ func checkRoundTrip(t *testing.T, mapper *persistence.Mapper, event domain.Event
 	if original { // which has room for neither
 		want.ID, want.Metadata = uuid.Nil, nil
 	}
-	if got, err := mapper.ToDomain(stored); err != nil || !reflect.DeepEqual(got, want) {
+	if got, err := m.ToDomain(stored); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, error %v\nwant %+v", got, err, want)
 	}
 	want.NotificationID = 42
-	got, err := mapper.NotificationToDomain(persistence.Notification{ID: 42, StoredEvent: stored})
+	got, err := m.NotificationToDomain(persistence.Notification{ID: 42, StoredEvent: stored})
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, error %v\nwant %+v", got, err, want)
 	}
@@ -87,12 +89,12 @@ func TestMapperSnapshotRoundTrip(t *testing.T) {
 	for _, chain := range chains() {
 		t.Run(chain.String(), func(t *testing.T) {
 			t.Parallel()
-			mapper := newMapper(t, chain.config(t))
-			stored, err := mapper.SnapshotToStored(want)
+			m := newMapper(t, chain.config(t))
+			stored, err := m.SnapshotToStored(want)
 			if err != nil || stored.Topic != "Dog" || stored.OriginatorVersion != 2 {
 				t.Fatalf("got topic %q, version %d, error %v", stored.Topic, stored.OriginatorVersion, err)
 			}
-			got, err := mapper.SnapshotToDomain(stored)
+			got, err := m.SnapshotToDomain(stored)
 			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("got  %+v, error %v\nwant %+v", got, err, want)
 			}
@@ -106,7 +108,7 @@ func TestMapperReadsPlainStatesWithCompressor(t *testing.T) {
 	t.Parallel()
 	for _, layout := range []bool{false, true} {
 		event := dogEvents("Fido")[0]
-		stored := toStored(t, newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: layout}), event)
+		stored := toStored(t, newMapper(t, mapper.Config{Application: school, OriginalLayout: layout}), event)
 		for _, topic := range []string{compressor.TopicZlib, compressor.TopicZstd} {
 			got, err := newMapper(t, chain{compressor: topic}.config(t)).ToDomain(stored)
 			if err != nil || got.Data != event.Data {
@@ -125,7 +127,7 @@ func (d disguise) Compress(dst, src []byte) ([]byte, error) {
 
 func (d disguise) Decompress(dst, src []byte) ([]byte, error) {
 	if len(src) == 0 || src[0] != d.first {
-		return dst, errBroken
+		return dst, doctored.ErrBroken
 	}
 	return append(dst, src[1:]...), nil
 }
@@ -134,10 +136,10 @@ func TestMapperWithAnyCompressor(t *testing.T) {
 	t.Parallel()
 	for _, first := range []byte{0x00, 0x01, '{', 0xff} {
 		for _, original := range []bool{false, true} {
-			mapper := newMapper(t, persistence.MapperConfig{
+			m := newMapper(t, mapper.Config{
 				Application: school, Compressor: disguise{first}, Cipher: newCipher(t, cipher.TopicAES, keyA), OriginalLayout: original,
 			})
-			checkRoundTrip(t, mapper, dogEvents("Fido")[0], original)
+			checkRoundTrip(t, m, dogEvents("Fido")[0], original)
 		}
 	}
 }
@@ -147,7 +149,7 @@ func TestMapperWithAnyCompressor(t *testing.T) {
 // read.
 func TestInvalidUTF8InMetadata(t *testing.T) {
 	t.Parallel()
-	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	m := newMapper(t, mapper.Config{Application: school})
 	event := dogEvents("Fido")[0]
 	for name, bad := range map[string]domain.Metadata{
 		"value":   {"user": "M\xfcller"},
@@ -155,7 +157,7 @@ func TestInvalidUTF8InMetadata(t *testing.T) {
 		"cut off": {"fine": "Müller", "user": "Mller\xc3"},
 	} {
 		event.Metadata = bad
-		_, err := mapper.ToStored(event)
+		_, err := m.ToStored(event)
 		wrong, ok := errors.AsType[*persistence.InvalidError](err)
 		if !ok || !errors.Is(err, persistence.ErrData) || !strings.Contains(err.Error(), "metadata has a key or value that is not valid UTF-8") ||
 			strings.Contains(err.Error(), "ller") {
@@ -163,9 +165,9 @@ func TestInvalidUTF8InMetadata(t *testing.T) {
 		}
 	}
 	event.Metadata = domain.Metadata{"user": "M_ller"}
-	stored := toStored(t, mapper, event)
+	stored := toStored(t, m, event)
 	stored.State = bytes.Replace(stored.State, []byte("M_ller"), []byte("M\xfcller"), 1)
-	if got, err := mapper.ToDomain(stored); err != nil || got.Metadata["user"] != "M\xfcller" {
+	if got, err := m.ToDomain(stored); err != nil || got.Metadata["user"] != "M\xfcller" {
 		t.Errorf("got %q, %v", got.Metadata, err)
 	}
 }
@@ -207,26 +209,26 @@ var kennels = domain.Define("Kennel",
 // state to another row.
 var moves = []struct {
 	name string
-	read func(m, other *persistence.Mapper, event, snapshot persistence.StoredEvent) (domain.Event, error)
+	read func(m, other *mapper.Mapper, event, snapshot persistence.StoredEvent) (domain.Event, error)
 }{
-	{"an event to the snapshots", func(m, _ *persistence.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
+	{"an event to the snapshots", func(m, _ *mapper.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
 		return m.SnapshotToDomain(event)
 	}},
-	{"a snapshot to the events", func(m, _ *persistence.Mapper, _, snapshot persistence.StoredEvent) (domain.Event, error) {
+	{"a snapshot to the events", func(m, _ *mapper.Mapper, _, snapshot persistence.StoredEvent) (domain.Event, error) {
 		return m.ToDomain(snapshot)
 	}},
-	{"to another application", func(_, other *persistence.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
+	{"to another application", func(_, other *mapper.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
 		return other.ToDomain(event)
 	}},
-	{"to another originator", func(m, _ *persistence.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
+	{"to another originator", func(m, _ *mapper.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
 		event.OriginatorID[15] ^= 1
 		return m.ToDomain(event)
 	}},
-	{"to another version", func(m, _ *persistence.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
+	{"to another version", func(m, _ *mapper.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
 		event.OriginatorVersion++
 		return m.ToDomain(event)
 	}},
-	{"to another topic", func(m, _ *persistence.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
+	{"to another topic", func(m, _ *mapper.Mapper, event, _ persistence.StoredEvent) (domain.Event, error) {
 		event.Topic = "Kennel.Closed"
 		return m.ToDomain(event)
 	}},
@@ -239,19 +241,19 @@ func TestMapperBindsStatesToRows(t *testing.T) {
 	t.Parallel()
 	for _, topic := range []string{cipher.TopicAES, cipher.TopicOriginalAES} {
 		config := chain{cipher: topic}.config(t)
-		mapper := newMapper(t, config, kennels.Schema)
+		m := newMapper(t, config, kennels.Schema)
 		config.Application = "OtherSchool"
 		other := newMapper(t, config, kennels.Schema)
 		aggregate := kennels.Create(DogID("kennel"), opened{"Dogs' Home"})
-		event := toStored(t, mapper, aggregate.PendingEvents()[0])
-		snapshot, err := mapper.SnapshotToStored(kennels.TakeSnapshot(aggregate))
+		event := toStored(t, m, aggregate.PendingEvents()[0])
+		snapshot, err := m.SnapshotToStored(kennels.TakeSnapshot(aggregate))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, move := range moves {
 			t.Run(topic+"/"+move.name, func(t *testing.T) {
 				t.Parallel()
-				got, err := move.read(mapper, other, event, snapshot)
+				got, err := move.read(m, other, event, snapshot)
 				if topic == cipher.TopicOriginalAES {
 					if _, noticed := errors.AsType[*persistence.StateTypeError](err); noticed && move.name == moves[0].name {
 						return // it opened, and an event has no fingerprint of a state
@@ -261,7 +263,7 @@ func TestMapperBindsStatesToRows(t *testing.T) {
 					}
 					return
 				}
-				if failure := wantError[*persistence.MappingError](t, err); failure.Stage != persistence.StageDecrypt ||
+				if failure := wantError[*persistence.MappingError](t, err); failure.Stage != "decrypt" ||
 					!errors.Is(err, cipher.ErrDecrypt) || !reflect.DeepEqual(got, domain.Event{}) {
 					t.Errorf("got %+v, stage %q, error %v", got, failure.Stage, err)
 				}
@@ -309,19 +311,19 @@ func TestMapperRefuses(t *testing.T) {
 	plain, zlib, zstd := chain{}, chain{compressor: "zlib"}, chain{compressor: "zstd"}
 	aes, both := chain{cipher: "aes"}, chain{"zlib", "aes"}
 	original := chain{cipher: cipher.TopicOriginalAES}
-	withKey := func(c chain, key string) persistence.MapperConfig {
+	withKey := func(c chain, key string) mapper.Config {
 		config := c.config(t)
 		config.Cipher = newCipher(t, c.cipher, key)
 		return config
 	}
-	withLimit := func(topic string, limit int) persistence.MapperConfig {
-		return persistence.MapperConfig{Application: school, Compressor: newCompressor(t, topic, compressor.WithLimit(limit))}
+	withLimit := func(topic string, limit int) mapper.Config {
+		return mapper.Config{Application: school, Compressor: newCompressor(t, topic, compressor.WithLimit(limit))}
 	}
 	tests := []struct {
 		name    string
-		written persistence.MapperConfig
+		written mapper.Config
 		change  func([]byte) []byte
-		read    persistence.MapperConfig
+		read    mapper.Config
 		stage   string
 		cause   error // where it can be compared
 		text    string
@@ -347,8 +349,8 @@ func TestMapperRefuses(t *testing.T) {
 		{"cut zstd", zstd.config(t), cut, zstd.config(t), "decompress", compressor.ErrDamaged, ""},
 		{"bomb of zlib", zlib.config(t), bomb(t, "zlib"), withLimit("zlib", 64<<10), "decompress", nil, "larger than the limit of 65536 bytes"},
 		{"bomb of zstd", zstd.config(t), bomb(t, "zstd"), withLimit("zstd", 64<<10), "decompress", nil, "larger than the limit of 65536 bytes"},
-		{"compressed twice", persistence.MapperConfig{Compressor: disguise{0}}, func(s []byte) []byte { return append([]byte{0}, s...) },
-			persistence.MapperConfig{Application: school, Compressor: disguise{0}}, "decode", nil, "or it is damaged"},
+		{"compressed twice", mapper.Config{Compressor: disguise{0}}, func(s []byte) []byte { return append([]byte{0}, s...) },
+			mapper.Config{Application: school, Compressor: disguise{0}}, "decode", nil, "or it is damaged"},
 		{"empty", plain.config(t), func([]byte) []byte { return []byte{} }, plain.config(t), "decode", nil, "or it is damaged"},
 		{"half a header", plain.config(t), func(s []byte) []byte { return s[:20] }, plain.config(t), "decode", nil, "header of the state is damaged"},
 		{"half a payload", plain.config(t), cut, plain.config(t), "decode", persistence.ErrData, ""},
@@ -402,33 +404,17 @@ func wantMappingError(t *testing.T, err error, stage string, stored persistence.
 	}
 }
 
-func TestMapperWithoutTranscoder(t *testing.T) {
-	t.Parallel()
-	mapper := persistence.NewMapper(persistence.MapperConfig{Application: school})
-	if err := mapper.Add(Dogs.Schema); err != nil {
-		t.Fatal(err)
-	}
-	event := dogEvents("Fido")[0]
-	_, written := mapper.ToStored(event)
-	_, read := mapper.ToDomain(toStored(t, newMapper(t, persistence.MapperConfig{Application: school}), event))
-	for _, err := range []error{written, read} {
-		if !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), "MapperConfig.Transcoder is missing") {
-			t.Errorf("got %v", err)
-		}
-	}
-}
-
 func TestMapperRefusesUnknownTopics(t *testing.T) {
 	t.Parallel()
-	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	m := newMapper(t, mapper.Config{Application: school})
 	event := dogEvents(canary)[0]
-	stored := toStored(t, mapper, event)
+	stored := toStored(t, m, event)
 	stored.Topic, event.Topic = "Dog.Renamed", "Dog.Renamed"
-	_, written := mapper.ToStored(event)
-	_, read := mapper.ToDomain(stored)
-	_, original := mapper.ToDomain(persistence.StoredEvent{OriginatorID: stored.OriginatorID, OriginatorVersion: 1,
+	_, written := m.ToStored(event)
+	_, read := m.ToDomain(stored)
+	_, original := m.ToDomain(persistence.StoredEvent{OriginatorID: stored.OriginatorID, OriginatorVersion: 1,
 		Topic: stored.Topic, State: []byte(`{"name":"` + canary + `"}`)})
-	_, snapshot := mapper.SnapshotToDomain(stored)
+	_, snapshot := m.SnapshotToDomain(stored)
 	for _, err := range []error{written, read, original, snapshot} {
 		wantMappingError(t, err, "topic", stored, 0)
 		if wantError[*persistence.UnknownTopicError](t, err).Topic != "Dog.Renamed" || !errors.Is(err, persistence.ErrNewerProgram) {
@@ -442,7 +428,7 @@ func TestMapperRefusesUnknownTopics(t *testing.T) {
 func TestMapperRefusesNewerPayloads(t *testing.T) {
 	t.Parallel()
 	for _, original := range []bool{false, true} {
-		config := persistence.MapperConfig{Application: school, OriginalLayout: original}
+		config := mapper.Config{Application: school, OriginalLayout: original}
 		newer := newMapper(t, config, newerDogs.Schema)
 		event := newerDogs.Create(DogID(canary), registeredNow{canary, "dachshund"}).PendingEvents()[0]
 		stored := toStored(t, newer, event)
@@ -469,24 +455,24 @@ var anythings = domain.Define("Anything", domain.On("Said", anything{}))
 // brokenCipher cannot encrypt.
 type brokenCipher struct{ persistence.Cipher }
 
-func (brokenCipher) Encrypt(_, _, _ []byte) ([]byte, error) { return nil, errBroken }
+func (brokenCipher) Encrypt(_, _, _ []byte) ([]byte, error) { return nil, doctored.ErrBroken }
 
 func TestMapperCannotWrite(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name   string
-		config persistence.MapperConfig
+		config mapper.Config
 		data   any
 		stage  string
 	}{
-		{"what has no JSON", persistence.MapperConfig{}, anything{make(chan int)}, "encode"},
-		{"what has no JSON in the original's layout", persistence.MapperConfig{OriginalLayout: true}, anything{make(chan int)}, "encode"},
-		{"another type", persistence.MapperConfig{}, Registered{canary}, "encode"},
-		{"another type in the original's layout", persistence.MapperConfig{OriginalLayout: true}, Registered{canary}, "encode"},
-		{"a pointer", persistence.MapperConfig{}, &anything{canary}, "encode"},
-		{"nothing", persistence.MapperConfig{}, nil, "encode"},
-		{"what is too large", persistence.MapperConfig{Compressor: newCompressor(t, "zlib", compressor.WithLimit(32))}, anything{canary}, "compress"},
-		{"with a broken cipher", persistence.MapperConfig{Cipher: brokenCipher{}}, anything{canary}, "encrypt"},
+		{"what has no JSON", mapper.Config{}, anything{make(chan int)}, "encode"},
+		{"what has no JSON in the original's layout", mapper.Config{OriginalLayout: true}, anything{make(chan int)}, "encode"},
+		{"another type", mapper.Config{}, Registered{canary}, "encode"},
+		{"another type in the original's layout", mapper.Config{OriginalLayout: true}, Registered{canary}, "encode"},
+		{"a pointer", mapper.Config{}, &anything{canary}, "encode"},
+		{"nothing", mapper.Config{}, nil, "encode"},
+		{"what is too large", mapper.Config{Compressor: newCompressor(t, "zlib", compressor.WithLimit(32))}, anything{canary}, "compress"},
+		{"with a broken cipher", mapper.Config{Cipher: brokenCipher{}}, anything{canary}, "encrypt"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -503,7 +489,7 @@ func TestMapperCannotWrite(t *testing.T) {
 	}
 	event := anythings.Create(DogID("any"), anything{}).PendingEvents()[0]
 	event.Data = Registered{canary}
-	_, err := newMapper(t, persistence.MapperConfig{}, anythings.Schema).ToStored(event)
+	_, err := newMapper(t, mapper.Config{}, anythings.Schema).ToStored(event)
 	if got := wantError[*domain.PayloadError](t, err); got.Topic != "Anything.Said" || got.Payload != reflect.TypeFor[Registered]() {
 		t.Errorf("got %+v", got)
 	}
@@ -511,17 +497,17 @@ func TestMapperCannotWrite(t *testing.T) {
 
 func TestMapperAdd(t *testing.T) {
 	t.Parallel()
-	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	m := newMapper(t, mapper.Config{Application: school})
 	frozen := Dogs.WithClock(func() time.Time { return sampleTime })
 	for _, again := range []*domain.Schema{Dogs.Schema, frozen.Schema, kennels.Schema, Dogs.Schema} {
-		if err := mapper.Add(again); err != nil {
+		if err := m.Add(again); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := mapper.Add(domain.DefineLog("Log", domain.Entry("Entered", 0))); err != nil {
+	if err := m.Add(domain.DefineLog("Log", domain.Entry("Entered", 0))); err != nil {
 		t.Errorf("a log, which has no snapshots: %v", err)
 	}
-	checkRoundTrip(t, mapper, dogEvents("Fido")[0], false)
+	checkRoundTrip(t, m, dogEvents("Fido")[0], false)
 }
 
 func TestMapperAddRefusesConflicts(t *testing.T) {
@@ -542,15 +528,15 @@ func TestMapperAddRefusesConflicts(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			mapper := newMapper(t, persistence.MapperConfig{Application: school})
-			err := mapper.Add(test.schema)
+			m := newMapper(t, mapper.Config{Application: school})
+			err := m.Add(test.schema)
 			got := wantError[*persistence.TopicConflictError](t, err)
 			if got.Topic != test.topic || got.Second != test.second || got.First == got.Second || !errors.Is(err, persistence.ErrProgramming) {
 				t.Errorf("got %+v", got)
 			}
 			wantText(t, err, fmt.Sprintf("topic %q is defined for both %v and %v", got.Topic, got.First, got.Second))
-			checkRoundTrip(t, mapper, dogEvents("Fido")[0], false)
-			if _, ok := mapper.SchemaOf("Cat.Adopted"); ok {
+			checkRoundTrip(t, m, dogEvents("Fido")[0], false)
+			if _, ok := m.SchemaOf("Cat.Adopted"); ok {
 				t.Error("a part of the refused definition was added")
 			}
 		})
@@ -568,11 +554,11 @@ func (e secretive) Apply(k *kennel) { k.Name = e.Name + e.secret }
 func TestMapperAddChecksTypes(t *testing.T) {
 	t.Parallel()
 	schema := domain.Define("Secret", domain.On("Told", secretive{})).Schema
-	err := persistence.NewMapper(persistence.MapperConfig{Transcoder: jsontranscoder.New()}).Add(schema)
+	err := mapper.New(mapper.Config{Transcoder: jsontranscoder.New()}).Add(schema)
 	if got := wantError[*persistence.TypeError](t, err); got.Path != "secretive.secret" {
 		t.Errorf("got %+v", got)
 	}
-	lenient := persistence.NewMapper(persistence.MapperConfig{Transcoder: standardJSON{}})
+	lenient := mapper.New(mapper.Config{Transcoder: standardJSON{}})
 	if err := lenient.Add(schema); err != nil {
 		t.Errorf("a transcoder that does not check: %v", err)
 	}
@@ -590,7 +576,7 @@ func (standardJSON) Decode(data []byte, into any) error { return json.Unmarshal(
 
 func TestMapperWithAnyTranscoder(t *testing.T) {
 	t.Parallel()
-	checkRoundTrip(t, newMapper(t, persistence.MapperConfig{Application: school, Transcoder: standardJSON{}}), dogEvents("Fido")[0], false)
+	checkRoundTrip(t, newMapper(t, mapper.Config{Application: school, Transcoder: standardJSON{}}), dogEvents("Fido")[0], false)
 }
 
 // heavy is a payload of everything that a decoder could leave pointing into its
@@ -624,24 +610,24 @@ func TestMapperSharesNoMemory(t *testing.T) {
 				t.Parallel()
 				config := chain.config(t)
 				config.OriginalLayout = original
-				mapper := newMapper(t, config, heavies.Schema)
+				m := newMapper(t, config, heavies.Schema)
 				event := heavyEvent("first")
-				kept, overwritten := toStored(t, mapper, event), toStored(t, mapper, event)
+				kept, overwritten := toStored(t, m, event), toStored(t, m, event)
 				clear(overwritten.State[:cap(overwritten.State)])
 				state := slices.Clone(kept.State)
-				got, err := mapper.ToDomain(persistence.StoredEvent{OriginatorID: kept.OriginatorID, OriginatorVersion: 1,
+				got, err := m.ToDomain(persistence.StoredEvent{OriginatorID: kept.OriginatorID, OriginatorVersion: 1,
 					Topic: kept.Topic, State: state})
 				if err != nil {
 					t.Fatal(err)
 				}
 				clear(state)
 				for range 10 {
-					checkHeavy(t, mapper, heavyEvent("other"))
+					checkHeavy(t, m, heavyEvent("other"))
 				}
 				if !reflect.DeepEqual(got.Data, event.Data) || !original && !reflect.DeepEqual(got.Metadata, event.Metadata) {
 					t.Errorf("an event changed after it was read: got %+v\nwant %+v", got, event)
 				}
-				if again, err := mapper.ToDomain(kept); err != nil || !reflect.DeepEqual(again, got) {
+				if again, err := m.ToDomain(kept); err != nil || !reflect.DeepEqual(again, got) {
 					t.Errorf("a state changed after it was made: got %+v, error %v\nwant %+v", again, err, got)
 				}
 			})
@@ -649,14 +635,14 @@ func TestMapperSharesNoMemory(t *testing.T) {
 	}
 }
 
-func checkHeavy(t *testing.T, mapper *persistence.Mapper, event domain.Event) {
+func checkHeavy(t *testing.T, m *mapper.Mapper, event domain.Event) {
 	t.Helper()
-	stored, err := mapper.ToStored(event)
+	stored, err := m.ToStored(event)
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	if got, err := mapper.ToDomain(stored); err != nil || !reflect.DeepEqual(got.Data, event.Data) {
+	if got, err := m.ToDomain(stored); err != nil || !reflect.DeepEqual(got.Data, event.Data) {
 		t.Errorf("got %+v, error %v\nwant %+v", got.Data, err, event.Data)
 	}
 }
@@ -665,23 +651,23 @@ func checkHeavy(t *testing.T, mapper *persistence.Mapper, event domain.Event) {
 // added.
 func TestMapperConcurrentUse(t *testing.T) {
 	t.Parallel()
-	mapper := newMapper(t, chain{"zstd", "aes"}.config(t), heavies.Schema)
+	m := newMapper(t, chain{"zstd", "aes"}.config(t), heavies.Schema)
 	var group sync.WaitGroup
 	for i := range 100 {
 		group.Go(func() {
 			for j := range 5 {
-				checkHeavy(t, mapper, heavyEvent(fmt.Sprint(i, " ", j)))
+				checkHeavy(t, m, heavyEvent(fmt.Sprint(i, " ", j)))
 			}
 		})
 		if i%10 == 0 {
 			group.Go(func() {
 				log := domain.DefineLog(fmt.Sprint("Log", i), domain.Entry("Entered", 0))
 				for range 10 {
-					if err := mapper.Add(log); err != nil {
+					if err := m.Add(log); err != nil {
 						t.Error(err)
 					}
 				}
-				if _, ok := mapper.SchemaOf(fmt.Sprintf("Log%d.Entered", i)); !ok {
+				if _, ok := m.SchemaOf(fmt.Sprintf("Log%d.Entered", i)); !ok {
 					t.Errorf("Log%d is not there after it was added", i)
 				}
 			})
@@ -694,11 +680,11 @@ func TestMapperConcurrentUse(t *testing.T) {
 // refuses it.
 type spy struct{ associated []byte }
 
-func (s *spy) Encrypt(_, _, associated []byte) ([]byte, error) { return nil, errBroken }
+func (s *spy) Encrypt(_, _, associated []byte) ([]byte, error) { return nil, doctored.ErrBroken }
 
 func (s *spy) Decrypt(_, _, associated []byte) ([]byte, error) {
 	s.associated = slices.Clone(associated)
-	return nil, errBroken
+	return nil, doctored.ErrBroken
 }
 
 // FuzzMapper reads arbitrary states with and without compressor and cipher, and
@@ -708,10 +694,10 @@ func (s *spy) Decrypt(_, _, associated []byte) ([]byte, error) {
 func FuzzMapper(f *testing.F) {
 	row := persistence.StoredEvent{OriginatorID: DogID("Fido"), OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte{0}}
 	bound := &spy{}
-	if _, err := newMapper(f, persistence.MapperConfig{Application: school, Cipher: bound}).ToDomain(row); err == nil {
+	if _, err := newMapper(f, mapper.Config{Application: school, Cipher: bound}).ToDomain(row); err == nil {
 		f.Fatal("the spy was not asked")
 	}
-	configs := []persistence.MapperConfig{}
+	configs := []mapper.Config{}
 	for _, chain := range []chain{{}, {compressor: "zlib"}, {cipher: "aes"}, {"zlib", "aes"}} {
 		config := chain.config(f)
 		configs = append(configs, config)
@@ -725,14 +711,14 @@ func FuzzMapper(f *testing.F) {
 	f.Add([]byte(`{"topic":"Dog","state":{"name":"` + canary + `"}}`))
 	f.Fuzz(func(t *testing.T, state []byte) {
 		for _, config := range configs {
-			mapper := newMapper(t, config)
+			m := newMapper(t, config)
 			for _, stored := range [][]byte{state, sealed(t, config, state, bound.associated)} {
 				event := row
 				event.State = stored
-				_, err := mapper.ToDomain(event)
+				_, err := m.ToDomain(event)
 				wantQuiet(t, err, state)
 				event.Topic = "eventsourcing.domain:Snapshot"
-				_, err = mapper.SnapshotToDomain(event)
+				_, err = m.SnapshotToDomain(event)
 				wantQuiet(t, err, state)
 			}
 		}
@@ -740,7 +726,7 @@ func FuzzMapper(f *testing.F) {
 }
 
 // sealed does to a state what the mapper would have done.
-func sealed(t *testing.T, config persistence.MapperConfig, state, associated []byte) []byte {
+func sealed(t *testing.T, config mapper.Config, state, associated []byte) []byte {
 	t.Helper()
 	var err error
 	if config.Compressor != nil {

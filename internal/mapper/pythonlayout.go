@@ -1,4 +1,4 @@
-package persistence
+package mapper
 
 import (
 	"encoding/json"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // The layout of the Python original is one JSON object with the attributes of
@@ -71,21 +72,21 @@ func (m *Mapper) decodeOriginal(p purpose, plain []byte, event *domain.Event) (s
 		ClassVersion *int      `json:"class_version"`
 	}
 	if err := m.transcoder.Decode(plain, &attributes); err != nil {
-		return StageDecode, err
+		return stageDecode, err
 	}
 	event.Timestamp = attributes.Timestamp.UTC()
 	topic, version := event.Topic, attributes.ClassVersion
 	if p == snapshots && topic == originalSnapshot {
 		if plain, topic, version, err = rearrangeSnapshot(plain); err != nil {
-			return StageDecode, err
+			return stageDecode, err
 		}
 	}
 	kind, ok := m.find(p, topic)
 	if !ok {
-		return StageTopic, &UnknownTopicError{Topic: topic}
+		return stageTopic, &persistence.UnknownTopicError{Topic: topic}
 	}
 	event.Data, err = kind.Decode(or(version, 1), func(into any) error { return m.transcoder.Decode(plain, into) })
-	return StageDecode, undecodable(err)
+	return stageDecode, undecodable(err)
 }
 
 // rearrangeSnapshot gives a snapshot of the original the shape of a

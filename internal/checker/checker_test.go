@@ -1,4 +1,4 @@
-package persistence_test
+package checker_test
 
 import (
 	"context"
@@ -10,39 +10,47 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/checker"
+	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // checked is a store with two dogs and a snapshot, of which a copy of the log
 // can be changed before it is checked.
 type checked struct {
-	persistence.Checked
+	checker.Target
 	log []persistence.Notification
 }
 
 func newChecked(t *testing.T) *checked {
 	t.Helper()
 	recorder, snapshots := newRecorder(t)
-	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	m := newMapper(t, mapper.Config{Application: school})
 	fido := RegisterDog("Fido")
 	fido.AddTrick("roll over")
-	put(t, persistence.NewEventStore(mapper, recorder), append(fido.PendingEvents(), dogEvents("Rex", "sit", "fetch")...))
-	if err := persistence.NewSnapshotStore(mapper, snapshots).Put(t.Context(), Dogs.TakeSnapshot(fido)); err != nil {
+	events := append(fido.PendingEvents(), dogEvents("Rex", "sit", "fetch")...)
+	if _, err := mapper.NewEventStore(m, recorder).Put(t.Context(), events); err != nil {
 		t.Fatal(err)
 	}
-	insertTracking(t, recorder, 5)
+	if err := mapper.NewSnapshotStore(m, snapshots).Put(t.Context(), Dogs.TakeSnapshot(fido)); err != nil {
+		t.Fatal(err)
+	}
+	if err := recorder.InsertTracking(t.Context(), persistence.Tracking{ApplicationName: "Upstream", NotificationID: 5}); err != nil {
+		t.Fatal(err)
+	}
 	log, err := recorder.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &checked{log: log, Checked: persistence.Checked{
-		Application: school, Recorder: recorder, Snapshots: snapshots, Mapper: mapper,
+	return &checked{log: log, Target: checker.Target{
+		Application: school, Recorder: recorder, Snapshots: snapshots, Mapper: m,
 		Upstreams: map[string]persistence.ApplicationRecorder{"Upstream": recorder, "Another": recorder},
 	}}
 }
 
 // doctor replaces methods of the recorder.
-func (c *checked) doctor(with doctored) {
+func (c *checked) doctor(with doctored.Recorder) {
 	with.ProcessRecorder = c.Recorder
 	c.Recorder = &with
 }
@@ -50,7 +58,7 @@ func (c *checked) doctor(with doctored) {
 // rewrite makes the log and the originators' streams those of c.log.
 func (c *checked) rewrite() {
 	log := slices.Clone(c.log)
-	c.doctor(doctored{page: pageOf(log), stream: streamOf(log)})
+	c.doctor(doctored.Recorder{Page: pageOf(log), Stream: streamOf(log)})
 }
 
 func pageOf(log []persistence.Notification) func(context.Context, persistence.NotificationRange) ([]persistence.Notification, error) {
@@ -90,7 +98,7 @@ func streamOf(log []persistence.Notification) func(uuid.UUID, persistence.EventR
 // check requires the problems, each given as a part of its text.
 func (c *checked) check(t *testing.T, want ...string) {
 	t.Helper()
-	problems, err := persistence.Check(t.Context(), c.Checked)
+	problems, err := checker.Check(t.Context(), c.Target)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,22 +164,22 @@ func TestCheckFinds(t *testing.T) {
 			c.rewrite()
 		}, []string{"version 3: is the first of its originator in the log"}},
 		{"3: the last event is in the log only", func(c *checked) {
-			c.doctor(doctored{stream: streamOf(c.log[:4])})
+			c.doctor(doctored.Recorder{Stream: streamOf(c.log[:4])})
 		}, []string{school + " originator " + rex + " version 3: is in the log, but the originator ends at version 2"}},
 		{"3: all events are in the log only", func(c *checked) {
 			c.Snapshots = nil
-			c.doctor(doctored{stream: streamOf(c.log[2:])})
+			c.doctor(doctored.Recorder{Stream: streamOf(c.log[2:])})
 		}, []string{"originator " + fido + " version 2: is in the log, but the originator ends at version -1"}},
 		{"3: an event is in the log only", func(c *checked) {
-			c.doctor(doctored{stream: streamOf(slices.Delete(slices.Clone(c.log), 3, 4))})
+			c.doctor(doctored.Recorder{Stream: streamOf(slices.Delete(slices.Clone(c.log), 3, 4))})
 		}, []string{"originator " + rex + " version 3: and those before it are not the same in the log and in the originator"}},
 		{"3: an event is in the originator only", func(c *checked) {
-			c.doctor(doctored{page: pageOf(slices.Delete(slices.Clone(c.log), 3, 4))})
+			c.doctor(doctored.Recorder{Page: pageOf(slices.Delete(slices.Clone(c.log), 3, 4))})
 		}, []string{"version 3: follows version 1", "version 3: and those before it are not the same"}},
 		{"3: an event is another one", func(c *checked) {
 			other := slices.Clone(c.log)
 			other[0].State = c.log[2].State
-			c.doctor(doctored{stream: streamOf(other)})
+			c.doctor(doctored.Recorder{Stream: streamOf(other)})
 		}, []string{"originator " + fido + " version 2: and those before it are not the same"}},
 		{"4: a snapshot that is ahead", func(c *checked) {
 			c.log = slices.Delete(c.log, 1, 2)
@@ -186,7 +194,7 @@ func TestCheckFinds(t *testing.T) {
 			c.rewrite()
 		}, []string{`cannot be read: TrainingSchool: cannot map the state of Dog.Unknown version 2`}},
 		{"6: a position that is ahead", func(c *checked) {
-			c.doctor(doctored{position: func(_ context.Context, upstream string) (int64, error) {
+			c.doctor(doctored.Recorder{Position: func(_ context.Context, upstream string) (int64, error) {
 				return map[string]int64{"Another": 5, "Upstream": 6}[upstream], nil
 			}})
 		}, []string{school + " notification 6: position in Upstream is ahead of its log, which ends at 5; the log was restored from a backup"}},
@@ -205,7 +213,7 @@ func TestCheckFinds(t *testing.T) {
 // originators in the order of their ids.
 func TestCheckOrder(t *testing.T) {
 	t.Parallel()
-	var first []persistence.Problem
+	var first []checker.Problem
 	for range 10 {
 		c := newChecked(t)
 		c.Snapshots = nil
@@ -213,15 +221,15 @@ func TestCheckOrder(t *testing.T) {
 			c.log = append(c.log, persistence.Notification{ID: int64(i + 6), StoredEvent: persistence.StoredEvent{
 				OriginatorID: DogID(name), OriginatorVersion: 1, Topic: "Dog.Unknown", State: []byte{}}})
 		}
-		c.doctor(doctored{page: pageOf(c.log)})
-		problems, err := persistence.Check(t.Context(), c.Checked)
+		c.doctor(doctored.Recorder{Page: pageOf(c.log)})
+		problems, err := checker.Check(t.Context(), c.Target)
 		if err != nil || len(problems) != 8 {
 			t.Fatalf("got problems %q, error %v", problems, err)
 		}
 		if first == nil {
 			first = problems
 		}
-		if !slices.EqualFunc(problems, first, func(a, b persistence.Problem) bool { return a.String() == b.String() }) {
+		if !slices.EqualFunc(problems, first, func(a, b checker.Problem) bool { return a.String() == b.String() }) {
 			t.Errorf("got  %q\nwant %q", problems, first)
 		}
 	}
@@ -232,10 +240,10 @@ func TestCheckOrder(t *testing.T) {
 func TestCheckEndsWithARepeatingStore(t *testing.T) {
 	t.Parallel()
 	c := newChecked(t)
-	c.doctor(doctored{page: func(context.Context, persistence.NotificationRange) ([]persistence.Notification, error) {
+	c.doctor(doctored.Recorder{Page: func(context.Context, persistence.NotificationRange) ([]persistence.Notification, error) {
 		return c.log, nil
 	}})
-	problems, err := persistence.Check(t.Context(), c.Checked)
+	problems, err := checker.Check(t.Context(), c.Target)
 	if err != nil || len(problems) == 0 || !strings.Contains(problems[0].String(), "notification 1") {
 		t.Errorf("got %q, error %v", problems, err)
 	}
@@ -252,7 +260,7 @@ func TestCheckPages(t *testing.T) {
 	if _, err := recorder.InsertEvents(t.Context(), stored); err != nil {
 		t.Fatal(err)
 	}
-	problems, err := persistence.Check(t.Context(), persistence.Checked{Application: school, Recorder: recorder})
+	problems, err := checker.Check(t.Context(), checker.Target{Application: school, Recorder: recorder})
 	if len(problems) != 0 || err != nil {
 		t.Errorf("got %q, error %v", problems, err)
 	}
@@ -276,9 +284,11 @@ func TestCheckWhileInUse(t *testing.T) {
 	}
 	save := func() {
 		fido.AddTrick(time.Now().String())
-		put(t, persistence.NewEventStore(c.Mapper, events), fido.PendingEvents())
+		if _, err := mapper.NewEventStore(c.Mapper, events).Put(t.Context(), fido.PendingEvents()); err != nil {
+			t.Fatal(err)
+		}
 		fido.MarkSaved(1)
-		if err := persistence.NewSnapshotStore(c.Mapper, snapshots).Put(t.Context(), Dogs.TakeSnapshot(fido)); err != nil {
+		if err := mapper.NewSnapshotStore(c.Mapper, snapshots).Put(t.Context(), Dogs.TakeSnapshot(fido)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -288,8 +298,8 @@ func TestCheckWhileInUse(t *testing.T) {
 			return r.SelectEvents(t.Context(), id, want)
 		}
 	}
-	c.doctor(doctored{stream: busy(events)})
-	c.Snapshots = &doctored{stream: busy(snapshots)}
+	c.doctor(doctored.Recorder{Stream: busy(events)})
+	c.Snapshots = &doctored.Recorder{Stream: busy(snapshots)}
 	c.check(t)
 }
 
@@ -298,25 +308,25 @@ func TestCheckWhileInUse(t *testing.T) {
 func TestCheckFails(t *testing.T) {
 	t.Parallel()
 	brokenStream := func(uuid.UUID, persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] {
-		return brokenAfter(errBroken)
+		return doctored.Broken(doctored.ErrBroken)
 	}
-	brokenID := func(context.Context) (int64, error) { return 0, errBroken }
+	brokenID := func(context.Context) (int64, error) { return 0, doctored.ErrBroken }
 	tests := map[string]func(*checked){
 		"the log": func(c *checked) {
 			page := pageOf(c.log)
-			c.doctor(doctored{page: func(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
+			c.doctor(doctored.Recorder{Page: func(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
 				if r.After > 0 {
-					return nil, errBroken
+					return nil, doctored.ErrBroken
 				}
 				return page(ctx, r)
 			}})
 		},
-		"an originator": func(c *checked) { c.doctor(doctored{stream: brokenStream}) },
-		"a snapshot":    func(c *checked) { c.Snapshots = &doctored{stream: brokenStream} },
+		"an originator": func(c *checked) { c.doctor(doctored.Recorder{Stream: brokenStream}) },
+		"a snapshot":    func(c *checked) { c.Snapshots = &doctored.Recorder{Stream: brokenStream} },
 		"a position": func(c *checked) {
-			c.doctor(doctored{position: func(context.Context, string) (int64, error) { return 0, errBroken }})
+			c.doctor(doctored.Recorder{Position: func(context.Context, string) (int64, error) { return 0, doctored.ErrBroken }})
 		},
-		"an upstream": func(c *checked) { c.Upstreams["Upstream"] = &doctored{head: brokenID} },
+		"an upstream": func(c *checked) { c.Upstreams["Upstream"] = &doctored.Recorder{Head: brokenID} },
 	}
 	for name, damage := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -325,8 +335,8 @@ func TestCheckFails(t *testing.T) {
 			c.log[1].State = []byte("damaged")
 			c.rewrite()
 			damage(c)
-			problems, err := persistence.Check(t.Context(), c.Checked)
-			if err != errBroken || len(problems) == 0 || problems[0].NotificationID != 2 {
+			problems, err := checker.Check(t.Context(), c.Target)
+			if err != doctored.ErrBroken || len(problems) == 0 || problems[0].NotificationID != 2 {
 				t.Errorf("got %q, error %v", problems, err)
 			}
 		})
@@ -335,7 +345,7 @@ func TestCheckFails(t *testing.T) {
 
 func TestProblemString(t *testing.T) {
 	t.Parallel()
-	for want, problem := range map[string]persistence.Problem{
+	for want, problem := range map[string]checker.Problem{
 		"App: text":                {Application: "App", Text: "text"},
 		"App notification 7: text": {Application: "App", NotificationID: 7, Text: "text"},
 		"App originator " + sampleID.String() + " version 3: text":                {Application: "App", OriginatorID: sampleID, Version: 3, Text: "text"},

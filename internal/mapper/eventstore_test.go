@@ -1,4 +1,4 @@
-package persistence_test
+package mapper_test
 
 import (
 	"context"
@@ -12,18 +12,20 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-func newEventStore(t *testing.T, config persistence.MapperConfig) (*persistence.EventStore, persistence.ProcessRecorder) {
+func newEventStore(t *testing.T, config mapper.Config) (*mapper.EventStore, persistence.ProcessRecorder) {
 	t.Helper()
 	recorder, _ := newRecorder(t)
 	config.Application = school
-	return persistence.NewEventStore(newMapper(t, config), recorder), recorder
+	return mapper.NewEventStore(newMapper(t, config), recorder), recorder
 }
 
 // put stores events, and returns their ids.
-func put(t *testing.T, store *persistence.EventStore, events []domain.Event) []int64 {
+func put(t *testing.T, store *mapper.EventStore, events []domain.Event) []int64 {
 	t.Helper()
 	recordings, err := store.Put(t.Context(), events)
 	if err != nil {
@@ -32,7 +34,7 @@ func put(t *testing.T, store *persistence.EventStore, events []domain.Event) []i
 	return idsOf(recordings)
 }
 
-func idsOf(recordings []persistence.Recording) (ids []int64) {
+func idsOf(recordings []mapper.Recording) (ids []int64) {
 	for _, recording := range recordings {
 		ids = append(ids, recording.Notification.ID)
 	}
@@ -41,7 +43,7 @@ func idsOf(recordings []persistence.Recording) (ids []int64) {
 
 func TestEventStorePut(t *testing.T) {
 	t.Parallel()
-	store, recorder := newEventStore(t, persistence.MapperConfig{})
+	store, recorder := newEventStore(t, mapper.Config{})
 	events := append(dogEvents("Fido", "roll over"), dogEvents("Rex")...)
 	recordings, err := store.Put(t.Context(), events)
 	if err != nil || len(recordings) != len(events) {
@@ -65,7 +67,7 @@ func TestEventStorePut(t *testing.T) {
 
 func TestEventStorePutNothing(t *testing.T) {
 	t.Parallel()
-	store, _ := newEventStore(t, persistence.MapperConfig{})
+	store, _ := newEventStore(t, mapper.Config{})
 	if recordings, err := store.Put(t.Context(), nil); len(recordings) != 0 || err != nil {
 		t.Errorf("got %v, error %v", recordings, err)
 	}
@@ -76,8 +78,8 @@ func TestEventStorePutNothing(t *testing.T) {
 func TestEventStorePutWithoutIDs(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
-	store := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school}), &doctored{ProcessRecorder: recorder,
-		insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, nil }})
+	store := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school}), &doctored.Recorder{ProcessRecorder: recorder,
+		Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, nil }})
 	if got := put(t, store, dogEvents("Fido", "roll over")); !reflect.DeepEqual(got, []int64{0, 0}) {
 		t.Errorf("got ids %v", got)
 	}
@@ -87,8 +89,8 @@ func TestEventStorePutWithoutIDs(t *testing.T) {
 func TestEventStorePutUnmappable(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
-	store := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school}), &doctored{ProcessRecorder: recorder,
-		insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) {
+	store := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school}), &doctored.Recorder{ProcessRecorder: recorder,
+		Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) {
 			t.Error("the recorder was asked")
 			return nil, nil
 		}})
@@ -101,9 +103,9 @@ func TestEventStorePutUnmappable(t *testing.T) {
 func TestEventStorePutFails(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
-	store := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school}), &doctored{ProcessRecorder: recorder,
-		insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, errBroken }})
-	if recordings, err := store.Put(t.Context(), dogEvents("Fido")); recordings != nil || err != errBroken {
+	store := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school}), &doctored.Recorder{ProcessRecorder: recorder,
+		Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, doctored.ErrBroken }})
+	if recordings, err := store.Put(t.Context(), dogEvents("Fido")); recordings != nil || err != doctored.ErrBroken {
 		t.Errorf("got %v, error %v", recordings, err)
 	}
 }
@@ -167,10 +169,10 @@ func TestEventStoreConflicts(t *testing.T) {
 func TestEventStoreConflictOfRecorder(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
-	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	m := newMapper(t, mapper.Config{Application: school})
 	events := dogEvents("Fido")
-	mine := toStored(t, mapper, events[0])
-	elsewhere, unreadable, foreign := mine, mine, toStored(t, mapper, dogEvents("Fido")[0])
+	mine := toStored(t, m, events[0])
+	elsewhere, unreadable, foreign := mine, mine, toStored(t, m, dogEvents("Fido")[0])
 	elsewhere.OriginatorVersion = 2
 	unreadable.State = []byte("damaged")
 	for name, test := range map[string]struct {
@@ -180,8 +182,8 @@ func TestEventStoreConflictOfRecorder(t *testing.T) {
 		"the same": {mine, []int64{7}}, "elsewhere": {elsewhere, nil}, "unreadable": {unreadable, nil}, "foreign": {foreign, nil},
 	} {
 		conflict := &persistence.ConflictError{Application: school, Stored: []persistence.Notification{{ID: 7, StoredEvent: test.stored}}}
-		store := persistence.NewEventStore(mapper, &doctored{ProcessRecorder: recorder,
-			insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) {
+		store := mapper.NewEventStore(m, &doctored.Recorder{ProcessRecorder: recorder,
+			Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) {
 				return nil, fmt.Errorf("insert: %w", conflict)
 			}})
 		recordings, err := store.Put(t.Context(), events)
@@ -226,8 +228,8 @@ func TestEventStoreOriginalLayout(t *testing.T) {
 func TestEventStoreConflictAcrossLayouts(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
-	ours := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school}), recorder)
-	theirs := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school, OriginalLayout: true}), recorder)
+	ours := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school}), recorder)
+	theirs := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school, OriginalLayout: true}), recorder)
 	fido, rex := dogEvents("Fido"), dogEvents("Rex")
 	put(t, ours, fido)
 	put(t, theirs, rex)
@@ -238,88 +240,6 @@ func TestEventStoreConflictAcrossLayouts(t *testing.T) {
 			t.Errorf("got %v, want a conflict", err)
 		}
 	}
-}
-
-func TestEventStorePutProcessed(t *testing.T) {
-	t.Parallel()
-	store, recorder := newEventStore(t, persistence.MapperConfig{})
-	tracking := persistence.Tracking{ApplicationName: "Upstream", NotificationID: 5}
-	recordings, err := store.PutProcessed(t.Context(), dogEvents("Fido", "roll over"), tracking)
-	if err != nil || !reflect.DeepEqual(idsOf(recordings), []int64{1, 2}) {
-		t.Fatalf("got %v, error %v", recordings, err)
-	}
-	wantPosition(t, recorder, 5)
-	_, err = store.PutProcessed(t.Context(), dogEvents("Rex"), tracking)
-	if got := wantError[*persistence.TrackingError](t, err); got.Current != 5 {
-		t.Errorf("got %+v", got)
-	}
-	tracking.NotificationID = 6
-	if recordings, err := store.PutProcessed(t.Context(), nil, tracking); len(recordings) != 0 || err != nil {
-		t.Errorf("no events: got %v, error %v", recordings, err)
-	}
-	wantPosition(t, recorder, 6)
-}
-
-func wantPosition(t *testing.T, recorder persistence.TrackingRecorder, want int64) {
-	t.Helper()
-	if got, err := recorder.MaxTrackingID(t.Context(), "Upstream"); got != want || err != nil {
-		t.Errorf("got position %d, error %v, want %d", got, err, want)
-	}
-}
-
-// The same events are a success only where the position was moved with them:
-// otherwise half of the work was not done.
-func TestEventStorePutProcessedAgain(t *testing.T) {
-	t.Parallel()
-	tracking := persistence.Tracking{ApplicationName: "Upstream", NotificationID: 5}
-	t.Run("with the position", func(t *testing.T) {
-		t.Parallel()
-		recorder, _ := newRecorder(t)
-		mapper := newMapper(t, persistence.MapperConfig{Application: school})
-		events := dogEvents("Fido", "roll over")
-		first, err := persistence.NewEventStore(mapper, recorder).PutProcessed(t.Context(), events, tracking)
-		if err != nil {
-			t.Fatal(err)
-		}
-		store := persistence.NewEventStore(mapper, &doctored{ProcessRecorder: recorder,
-			processed: func(ctx context.Context, stored []persistence.StoredEvent, _ persistence.Tracking) ([]int64, error) {
-				return recorder.InsertEvents(ctx, stored) // finds the events before the position
-			}})
-		again, err := store.PutProcessed(t.Context(), events, tracking)
-		if err != nil || !reflect.DeepEqual(idsOf(again), idsOf(first)) {
-			t.Errorf("got %v, error %v, want %v", idsOf(again), err, idsOf(first))
-		}
-	})
-	t.Run("without the position", func(t *testing.T) {
-		t.Parallel()
-		store, recorder := newEventStore(t, persistence.MapperConfig{})
-		events := dogEvents("Fido")
-		put(t, store, events)
-		if _, err := store.PutProcessed(t.Context(), events, tracking); !persistence.IsConflict(err) {
-			t.Errorf("got %v, want a conflict", err)
-		}
-		wantPosition(t, recorder, 0)
-	})
-	t.Run("with a position that cannot be read", func(t *testing.T) {
-		t.Parallel()
-		recorder, _ := newRecorder(t)
-		store := persistence.NewEventStore(newMapper(t, persistence.MapperConfig{Application: school}), &doctored{ProcessRecorder: recorder,
-			position: func(context.Context, string) (int64, error) { return 0, errBroken }})
-		events := dogEvents("Fido")
-		put(t, store, events)
-		if _, err := store.PutProcessed(t.Context(), events, tracking); err != errBroken {
-			t.Errorf("got %v, want %v", err, errBroken)
-		}
-	})
-	t.Run("with a rival's events", func(t *testing.T) {
-		t.Parallel()
-		store, recorder := newEventStore(t, persistence.MapperConfig{})
-		put(t, store, dogEvents("Fido"))
-		if _, err := store.PutProcessed(t.Context(), dogEvents("Fido"), tracking); !persistence.IsConflict(err) {
-			t.Errorf("got %v, want a conflict", err)
-		}
-		wantPosition(t, recorder, 0)
-	})
 }
 
 func TestEventStoreGet(t *testing.T) {
@@ -354,10 +274,10 @@ func TestEventStoreGet(t *testing.T) {
 func TestEventStoreGetEnds(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
-	mapper := newMapper(t, persistence.MapperConfig{Application: school})
+	m := newMapper(t, mapper.Config{Application: school})
 	var stored []persistence.StoredEvent
 	for _, event := range dogEvents("Fido", "roll over", "sit") {
-		stored = append(stored, toStored(t, mapper, event))
+		stored = append(stored, toStored(t, m, event))
 	}
 	damaged := stored[1]
 	damaged.State = []byte("damaged")
@@ -366,12 +286,12 @@ func TestEventStoreGetEnds(t *testing.T) {
 		leave  int
 		want   string
 	}{
-		"a broken recorder": {brokenAfter(errBroken, stored[0]), -1, "1 error"},
-		"a damaged state":   {brokenAfter(errBroken, stored[0], damaged, stored[2]), -1, "1 error"},
-		"a loop that ends":  {brokenAfter(errBroken, stored...), 2, "1 2"},
+		"a broken recorder": {doctored.Broken(doctored.ErrBroken, stored[0]), -1, "1 error"},
+		"a damaged state":   {doctored.Broken(doctored.ErrBroken, stored[0], damaged, stored[2]), -1, "1 error"},
+		"a loop that ends":  {doctored.Broken(doctored.ErrBroken, stored...), 2, "1 2"},
 	} {
-		store := persistence.NewEventStore(mapper, &doctored{ProcessRecorder: recorder,
-			stream: func(uuid.UUID, persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] { return test.stream }})
+		store := mapper.NewEventStore(m, &doctored.Recorder{ProcessRecorder: recorder,
+			Stream: func(uuid.UUID, persistence.EventRange) iter.Seq2[persistence.StoredEvent, error] { return test.stream }})
 		got := ""
 		for event, err := range store.Get(t.Context(), DogID("Fido"), persistence.EventRange{}) {
 			if err != nil {
@@ -395,7 +315,7 @@ func TestEventStoreGetEnds(t *testing.T) {
 func TestSnapshotStore(t *testing.T) {
 	t.Parallel()
 	_, recorder := newRecorder(t)
-	store := persistence.NewSnapshotStore(newMapper(t, chain{"zstd", "aes"}.config(t)), recorder)
+	store := mapper.NewSnapshotStore(newMapper(t, chain{"zstd", "aes"}.config(t)), recorder)
 	dog := RegisterDog("Fido")
 	first := Dogs.TakeSnapshot(dog)
 	dog.AddTrick("roll over")
@@ -416,11 +336,11 @@ func TestSnapshotStoreFails(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
 	snapshot := Dogs.TakeSnapshot(RegisterDog("Fido"))
-	broken := &doctored{ProcessRecorder: recorder,
-		insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, errBroken }}
-	store := persistence.NewSnapshotStore(newMapper(t, persistence.MapperConfig{Application: school}), broken)
-	if err := store.Put(t.Context(), snapshot); err != errBroken {
-		t.Errorf("got %v, want %v", err, errBroken)
+	broken := &doctored.Recorder{ProcessRecorder: recorder,
+		Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, doctored.ErrBroken }}
+	store := mapper.NewSnapshotStore(newMapper(t, mapper.Config{Application: school}), broken)
+	if err := store.Put(t.Context(), snapshot); err != doctored.ErrBroken {
+		t.Errorf("got %v, want %v", err, doctored.ErrBroken)
 	}
 	snapshot.Topic = "Cat"
 	wantError[*persistence.UnknownTopicError](t, store.Put(t.Context(), snapshot))

@@ -1,4 +1,4 @@
-package persistence_test
+package mapper_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -16,9 +17,9 @@ import (
 // state.
 func storedAs(t *testing.T, c chain) persistence.StoredEvent {
 	t.Helper()
-	mapper := newMapper(t, c.config(t))
+	m := newMapper(t, c.config(t))
 	for {
-		stored, err := mapper.ToStored(dogEvents("Fido")[0])
+		stored, err := m.ToStored(dogEvents("Fido")[0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +95,7 @@ func TestDamageIsNoNewerProgram(t *testing.T) {
 // A transcoding that the program lacks is of a newer program.
 func TestNewerTranscoding(t *testing.T) {
 	t.Parallel()
-	config := persistence.MapperConfig{Application: school}
+	config := mapper.Config{Application: school}
 	event := kennels.Create(DogID("kennel"), opened{}).PendingEvents()[0]
 	for _, state := range []string{`{"Name":{"_type_":"colour","_data_":"red"}}`, `{"Name":["red"]}`} {
 		stored := toStored(t, newMapper(t, config, kennels.Schema), event)

@@ -1,4 +1,4 @@
-package persistence
+package environment
 
 import (
 	"fmt"
@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // OpenFunc makes a Factory out of an application's settings.
-type OpenFunc func(env *Environment) (Factory, error)
+type OpenFunc func(env *Environment) (persistence.Factory, error)
 
 // modules are the stores that a program has linked in, by the name that
 // PERSISTENCE_MODULE selects them with. Like the drivers of database/sql they
@@ -46,7 +48,7 @@ func Modules() []string {
 // Open makes the factory that PERSISTENCE_MODULE names, or otherwise where it
 // is not set. An unknown name is a *SettingError that lists the known ones, and
 // so is an empty one.
-func Open(env *Environment, otherwise string) (Factory, error) {
+func Open(env *Environment, otherwise string) (persistence.Factory, error) {
 	setting, ok, err := env.Lookup("PERSISTENCE_MODULE")
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package persistence
+package environment
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // Environment is where an application and its factory read settings from:
@@ -27,7 +29,7 @@ type Environment struct {
 
 // NewEnvironment makes the environment of an application. A nil lookup means
 // os.LookupEnv.
-func NewEnvironment(name string, given map[string]string, lookup func(string) (string, bool)) *Environment {
+func New(name string, given map[string]string, lookup func(string) (string, bool)) *Environment {
 	if lookup == nil {
 		lookup = os.LookupEnv
 	}
@@ -146,37 +148,10 @@ func (s Setting) Int(low, high int) (int, error) {
 // Wrong is the error for a setting whose value cannot be used. The problem
 // continues a sentence that begins with the value.
 func (s Setting) Wrong(problem string) error {
-	return &SettingError{Key: s.Key, Value: s.Value, Problem: problem}
+	return &persistence.SettingError{Key: s.Key, Value: s.Value, Problem: problem}
 }
 
 // WrongSecret is Wrong for a value that must not be shown.
 func (s Setting) WrongSecret(cause error) error {
-	return &SettingError{Key: s.Key, Problem: "cannot be used", Err: cause}
+	return &persistence.SettingError{Key: s.Key, Problem: "cannot be used", Err: cause}
 }
-
-// SettingError says that a setting has a value that cannot be used, and under
-// which key it was found.
-type SettingError struct {
-	Key string
-	// Value is the value that was found; it is empty where the value is a
-	// secret.
-	Value   string
-	Problem string
-	// Err is the cause; it may be nil.
-	Err error
-}
-
-func (e *SettingError) Error() string {
-	text := e.Key
-	if e.Value != "" {
-		text += fmt.Sprintf(": %.80q", e.Value)
-	}
-	text += " " + e.Problem
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
-	}
-	return text
-}
-
-// Unwrap returns the class ErrProgramming and the cause.
-func (e *SettingError) Unwrap() []error { return both(ErrProgramming, e.Err) }

@@ -1,9 +1,10 @@
-package persistence
+package mapper
 
 import (
 	"maps"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // kind is an event type with the schema that it belongs to.
@@ -43,7 +44,7 @@ func (k *kinds) with(schema *domain.Schema) (*kinds, error) {
 func addTopics(topics map[string]kind, added kind) error {
 	for _, topic := range append(added.Aliases(), added.Topic()) {
 		if other, taken := topics[topic]; taken && other.EventType != added.EventType {
-			return &TopicConflictError{Topic: topic, First: other.GoType(), Second: added.GoType()}
+			return &persistence.TopicConflictError{Topic: topic, First: other.GoType(), Second: added.GoType()}
 		}
 		topics[topic] = added
 	}

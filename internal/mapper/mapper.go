@@ -1,4 +1,4 @@
-package persistence
+package mapper
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // Mapper turns events into stored events and back: the payload is transcoded, a
@@ -26,9 +27,9 @@ import (
 // A Mapper is safe for concurrent use. Definitions may be added at any time.
 type Mapper struct {
 	application string
-	transcoder  Transcoder
-	compressor  Compressor
-	cipher      Cipher
+	transcoder  persistence.Transcoder
+	compressor  persistence.Compressor
+	cipher      persistence.Cipher
 	original    bool
 
 	mu          sync.Mutex // serialises Add
@@ -37,19 +38,18 @@ type Mapper struct {
 }
 
 // MapperConfig is what a Mapper is made of.
-type MapperConfig struct {
+type Config struct {
 	// Application is the name of the application whose events are mapped.
 	Application string
 	// Transcoder turns payloads into bytes: usually
-	// jsontranscoder.New(python.Transcodings()...). Without one no payload can
-	// be written or read.
-	Transcoder Transcoder
+	// jsontranscoder.New(python.Transcodings()...). It is required.
+	Transcoder persistence.Transcoder
 	// Compressor makes states smaller. Nil means none: compressed states then
 	// cannot be read. States that were stored without compression can be read
 	// with one.
-	Compressor Compressor
+	Compressor persistence.Compressor
 	// Cipher encrypts states. Nil means none.
-	Cipher Cipher
+	Cipher persistence.Cipher
 	// FormerNames are names that the application had in the past. States that
 	// were encrypted under one of them are read.
 	FormerNames []string
@@ -62,7 +62,7 @@ type MapperConfig struct {
 }
 
 // NewMapper makes a Mapper that knows no definitions yet.
-func NewMapper(config MapperConfig) *Mapper {
+func New(config Config) *Mapper {
 	m := &Mapper{
 		application: config.Application,
 		transcoder:  config.Transcoder,
@@ -70,9 +70,6 @@ func NewMapper(config MapperConfig) *Mapper {
 		cipher:      config.Cipher,
 		original:    config.OriginalLayout,
 		formerNames: slices.Clone(config.FormerNames),
-	}
-	if m.transcoder == nil {
-		m.transcoder = noTranscoder{}
 	}
 	m.kinds.Store(noKinds())
 	return m
@@ -82,7 +79,7 @@ func NewMapper(config MapperConfig) *Mapper {
 func (m *Mapper) Application() string { return m.application }
 
 // Transcoder is the transcoder that payloads go through.
-func (m *Mapper) Transcoder() Transcoder { return m.transcoder }
+func (m *Mapper) Transcoder() persistence.Transcoder { return m.transcoder }
 
 // Add makes the types of a definition known. It returns a *TopicConflictError
 // where a stored name already means another type, and what the transcoder's
@@ -91,7 +88,7 @@ func (m *Mapper) Transcoder() Transcoder { return m.transcoder }
 func (m *Mapper) Add(schema *domain.Schema) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if checker, ok := m.transcoder.(TypeChecker); ok {
+	if checker, ok := m.transcoder.(persistence.TypeChecker); ok {
 		for _, t := range schema.EventTypes() {
 			if t.IsPast() {
 				continue
@@ -108,6 +105,17 @@ func (m *Mapper) Add(schema *domain.Schema) error {
 	m.kinds.Store(next)
 	return nil
 }
+
+// Stages of mapping, for persistence.MappingError.
+const (
+	stageTopic      = "topic"
+	stageEncode     = "encode"
+	stageCompress   = "compress"
+	stageEncrypt    = "encrypt"
+	stageDecrypt    = "decrypt"
+	stageDecompress = "decompress"
+	stageDecode     = "decode"
+)
 
 // purpose keeps events and snapshots apart: in the names they are stored under,
 // and in the associated data.
@@ -137,7 +145,7 @@ func (b *buffer) release() {
 // unknown topic (*UnknownTopicError), a payload that is not of the topic's type
 // (*domain.PayloadError) and what the transcoder, the compressor and the cipher
 // say.
-func (m *Mapper) ToStored(event domain.Event) (StoredEvent, error) {
+func (m *Mapper) ToStored(event domain.Event) (persistence.StoredEvent, error) {
 	return m.toStored(events, event)
 }
 
@@ -145,8 +153,8 @@ func (m *Mapper) ToStored(event domain.Event) (StoredEvent, error) {
 // tells an unknown topic (*UnknownTopicError), a schema version newer than the
 // program (*domain.SchemaVersionError) and what the cipher, the compressor and
 // the transcoder say.
-func (m *Mapper) ToDomain(stored StoredEvent) (domain.Event, error) {
-	return m.toDomain(events, Notification{StoredEvent: stored})
+func (m *Mapper) ToDomain(stored persistence.StoredEvent) (domain.Event, error) {
+	return m.toDomain(events, persistence.Notification{StoredEvent: stored})
 }
 
 // KeepsPlain reports whether a payload of plain fields (numbers, booleans,
@@ -156,23 +164,6 @@ func (m *Mapper) ToDomain(stored StoredEvent) (domain.Event, error) {
 func (m *Mapper) KeepsPlain() bool {
 	transcoder, ok := m.transcoder.(interface{ KeepsPlain() bool })
 	return ok && !m.original && transcoder.KeepsPlain()
-}
-
-// TopicsOf returns all names under which events of a topic's type can be
-// stored, today's and former ones, and those of events that domain.UpcastToMany
-// makes such events of. It returns none if the topic is not known.
-func (m *Mapper) TopicsOf(topic string) []string {
-	wanted, ok := m.find(events, topic)
-	if !ok {
-		return nil
-	}
-	names := append([]string{wanted.Topic()}, wanted.Aliases()...)
-	for _, kind := range wanted.schema.EventTypes() {
-		if slices.Contains(kind.Into(), wanted.GoType()) && kind != wanted.EventType {
-			names = append(append(names, kind.Topic()), kind.Aliases()...)
-		}
-	}
-	return names
 }
 
 // KnownTopics returns all names under which events of the definitions can be
@@ -202,10 +193,10 @@ func (m *Mapper) TopicsOfPayload(payload reflect.Type) (topics []string) {
 // its position. It returns an ErrNewerProgram for an event that means several
 // today (domain.Payloads), which a caller that expects one payload would pass
 // over: use NotificationToParts for those.
-func (m *Mapper) NotificationToDomain(notification Notification) (domain.Event, error) {
+func (m *Mapper) NotificationToDomain(notification persistence.Notification) (domain.Event, error) {
 	event, err := m.toDomain(events, notification)
 	if _, several := event.Data.(domain.Payloads); several {
-		return domain.Event{}, m.failed(&notification.StoredEvent, notification.ID, StageDecode, newer(errSeveral))
+		return domain.Event{}, m.failed(&notification.StoredEvent, notification.ID, stageDecode, newer(errSeveral))
 	}
 	return event, err
 }
@@ -215,28 +206,28 @@ var errSeveral = errors.New("domain.UpcastToMany makes several payloads of it, w
 // NotificationToParts is NotificationToDomain for callers that take events
 // which mean several today: the event's Parts are the events to process, all at
 // its position.
-func (m *Mapper) NotificationToParts(notification Notification) (domain.Event, error) {
+func (m *Mapper) NotificationToParts(notification persistence.Notification) (domain.Event, error) {
 	return m.toDomain(events, notification)
 }
 
 // SnapshotToStored maps a snapshot. It returns a *MappingError.
-func (m *Mapper) SnapshotToStored(snapshot domain.Event) (StoredEvent, error) {
+func (m *Mapper) SnapshotToStored(snapshot domain.Event) (persistence.StoredEvent, error) {
 	return m.toStored(snapshots, snapshot)
 }
 
 // SnapshotToDomain maps a stored snapshot back, with errors as ToDomain.
-func (m *Mapper) SnapshotToDomain(stored StoredEvent) (domain.Event, error) {
-	return m.toDomain(snapshots, Notification{StoredEvent: stored})
+func (m *Mapper) SnapshotToDomain(stored persistence.StoredEvent) (domain.Event, error) {
+	return m.toDomain(snapshots, persistence.Notification{StoredEvent: stored})
 }
 
-func (m *Mapper) toStored(p purpose, event domain.Event) (StoredEvent, error) {
-	stored := StoredEvent{OriginatorID: event.OriginatorID, OriginatorVersion: event.OriginatorVersion, Topic: event.Topic}
+func (m *Mapper) toStored(p purpose, event domain.Event) (persistence.StoredEvent, error) {
+	stored := persistence.StoredEvent{OriginatorID: event.OriginatorID, OriginatorVersion: event.OriginatorVersion, Topic: event.Topic}
 	kind, ok := m.find(p, event.Topic)
 	if !ok {
-		return stored, m.failed(&stored, 0, StageTopic, &UnknownTopicError{Topic: event.Topic})
+		return stored, m.failed(&stored, 0, stageTopic, &persistence.UnknownTopicError{Topic: event.Topic})
 	}
 	if reflect.TypeOf(event.Data) != kind.GoType() || kind.IsPast() {
-		return stored, m.failed(&stored, 0, StageEncode, &domain.PayloadError{
+		return stored, m.failed(&stored, 0, stageEncode, &domain.PayloadError{
 			Definition: kind.schema.Name(), Topic: event.Topic, Payload: reflect.TypeOf(event.Data)})
 	}
 	first := kind.schema.First()
@@ -259,18 +250,18 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (StoredEvent, error) {
 		}
 	}
 	if err != nil {
-		return stored, m.failed(&stored, 0, StageEncode, err)
+		return stored, m.failed(&stored, 0, stageEncode, err)
 	}
 	return m.seal(p, stored, buf)
 }
 
 // seal makes the state out of the plain bytes in the buffer.
-func (m *Mapper) seal(p purpose, stored StoredEvent, buf *buffer) (StoredEvent, error) {
+func (m *Mapper) seal(p purpose, stored persistence.StoredEvent, buf *buffer) (persistence.StoredEvent, error) {
 	packed := buf.plain
 	if m.compressor != nil {
 		var err error
 		if buf.packed, err = m.compressor.Compress(buf.packed[:0], buf.plain); err != nil {
-			return stored, m.failed(&stored, 0, StageCompress, err)
+			return stored, m.failed(&stored, 0, stageCompress, err)
 		}
 		if !isPlain(buf.packed) {
 			packed = buf.packed
@@ -283,13 +274,13 @@ func (m *Mapper) seal(p purpose, stored StoredEvent, buf *buffer) (StoredEvent, 
 	buf.associated = associate(buf.associated[:0], m.application, p, &stored)
 	state, err := m.cipher.Encrypt(nil, packed, buf.associated)
 	if err != nil {
-		return stored, m.failed(&stored, 0, StageEncrypt, needs(err, true))
+		return stored, m.failed(&stored, 0, stageEncrypt, needs(err, true))
 	}
 	stored.State = state
 	return stored, nil
 }
 
-func (m *Mapper) toDomain(p purpose, n Notification) (domain.Event, error) {
+func (m *Mapper) toDomain(p purpose, n persistence.Notification) (domain.Event, error) {
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
 	plain, stage, err := m.open(p, &n.StoredEvent, buf)
@@ -313,11 +304,11 @@ func (m *Mapper) toDomain(p purpose, n Notification) (domain.Event, error) {
 
 // open makes the plain bytes out of a state. On failure it returns the stage as
 // well.
-func (m *Mapper) open(p purpose, stored *StoredEvent, buf *buffer) (plain []byte, stage string, err error) {
+func (m *Mapper) open(p purpose, stored *persistence.StoredEvent, buf *buffer) (plain []byte, stage string, err error) {
 	plain = stored.State
 	if m.cipher != nil {
 		if err = m.decrypt(p, stored, buf); err != nil {
-			return nil, StageDecrypt, m.undecryptable(stored.State, err)
+			return nil, stageDecrypt, m.undecryptable(stored.State, err)
 		}
 		plain = buf.packed
 	}
@@ -326,19 +317,19 @@ func (m *Mapper) open(p purpose, stored *StoredEvent, buf *buffer) (plain []byte
 	}
 	switch {
 	case m.compressor == nil && m.lacksCipher(plain):
-		return nil, StageDecrypt, newer(errEncrypted)
+		return nil, stageDecrypt, newer(errEncrypted)
 	case m.compressor == nil:
-		return nil, StageDecode, m.uncompressed(plain, errUnreadable)
+		return nil, stageDecode, m.uncompressed(plain, errUnreadable)
 	}
 	buf.plain, err = m.compressor.Decompress(buf.plain[:0], plain)
 	switch {
 	case err != nil && m.lacksCipher(plain):
-		return nil, StageDecrypt, newer(errEncrypted)
+		return nil, stageDecrypt, newer(errEncrypted)
 	case err != nil:
-		return nil, StageDecompress, m.undecompressable(plain, err)
+		return nil, stageDecompress, m.undecompressable(plain, err)
 	}
 	if !isPlain(buf.plain) {
-		return nil, StageDecode, newer(errUnreadable) // whole, but of another layout
+		return nil, stageDecode, newer(errUnreadable) // whole, but of another layout
 	}
 	return buf.plain, "", nil
 }
@@ -358,20 +349,20 @@ var errUnreadable = errors.New("the state is not readable as it is: it was store
 func (m *Mapper) decode(p purpose, plain []byte, event *domain.Event) (stage string, err error) {
 	h, payload, err := parseHeader(plain)
 	if err != nil {
-		return StageDecode, err
+		return stageDecode, err
 	}
 	event.ID, event.Timestamp, event.Metadata = h.id, h.timestamp, h.metadata
 	kind, ok := m.find(p, event.Topic)
 	if !ok {
-		return StageTopic, &UnknownTopicError{Topic: event.Topic}
+		return stageTopic, &persistence.UnknownTopicError{Topic: event.Topic}
 	}
 	if p == snapshots {
 		if err := checkFingerprint(kind, h.version, event); err != nil {
-			return StageDecode, err
+			return stageDecode, err
 		}
 	}
 	event.Data, err = kind.Decode(h.version, func(into any) error { return m.transcoder.Decode(payload, into) })
-	return StageDecode, undecodable(err)
+	return stageDecode, undecodable(err)
 }
 
 func (m *Mapper) find(p purpose, topic string) (kind, bool) {
@@ -384,8 +375,8 @@ func (m *Mapper) find(p purpose, topic string) (kind, bool) {
 	return k, ok
 }
 
-func (m *Mapper) failed(stored *StoredEvent, id int64, stage string, err error) error {
-	return &MappingError{
+func (m *Mapper) failed(stored *persistence.StoredEvent, id int64, stage string, err error) error {
+	return &persistence.MappingError{
 		Application: m.application, OriginatorID: stored.OriginatorID, OriginatorVersion: stored.OriginatorVersion,
 		NotificationID: id, Topic: stored.Topic, Stage: stage, Err: err,
 	}
@@ -393,7 +384,7 @@ func (m *Mapper) failed(stored *StoredEvent, id int64, stage string, err error) 
 
 // decrypt opens a state into buf.packed. A state that was stored under a former
 // name of the application is bound to that name.
-func (m *Mapper) decrypt(p purpose, stored *StoredEvent, buf *buffer) error {
+func (m *Mapper) decrypt(p purpose, stored *persistence.StoredEvent, buf *buffer) error {
 	open := func(application string) (err error) {
 		buf.associated = associate(buf.associated[:0], application, p, stored)
 		buf.packed, err = m.cipher.Decrypt(buf.packed[:0], stored.State, buf.associated)
@@ -413,7 +404,7 @@ func (m *Mapper) decrypt(p purpose, stored *StoredEvent, buf *buffer) error {
 
 // associate appends what the ciphertext is bound to. Each part follows its
 // length, so that no two rows have the same bytes.
-func associate(dst []byte, application string, p purpose, stored *StoredEvent) []byte {
+func associate(dst []byte, application string, p purpose, stored *persistence.StoredEvent) []byte {
 	dst = appendString(dst, string(p))
 	dst = appendString(dst, application)
 	dst = appendString(dst, string(stored.OriginatorID[:]))
@@ -423,7 +414,7 @@ func associate(dst []byte, application string, p purpose, stored *StoredEvent) [
 
 // idOf reads only the event id out of a stored event. It is false for states
 // without one.
-func (m *Mapper) idOf(stored StoredEvent) (uuid.UUID, bool) {
+func (m *Mapper) idOf(stored persistence.StoredEvent) (uuid.UUID, bool) {
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
 	plain, _, err := m.open(events, &stored, buf)
@@ -437,7 +428,7 @@ func (m *Mapper) idOf(stored StoredEvent) (uuid.UUID, bool) {
 // isSame reports whether two stored events say the same. Equal events have
 // different states where a cipher draws a nonce for each, so the plain states
 // are compared.
-func (m *Mapper) isSame(a, b *StoredEvent) bool {
+func (m *Mapper) isSame(a, b *persistence.StoredEvent) bool {
 	if a.Topic != b.Topic {
 		return false
 	}
@@ -458,12 +449,12 @@ func (m *Mapper) SchemaOf(topic string) (*domain.Schema, bool) {
 // CheckDefinition reports whether a stored event belongs to another definition
 // than the events of a topic; it returns nil if it does not, or if one of the
 // topics is not known.
-func (m *Mapper) CheckDefinition(stored StoredEvent, topic string) *OriginatorTypeError {
+func (m *Mapper) CheckDefinition(stored persistence.StoredEvent, topic string) *persistence.OriginatorTypeError {
 	present, ok := m.SchemaOf(stored.Topic)
 	wanted, known := m.SchemaOf(topic)
 	if !ok || !known || present.Name() == wanted.Name() {
 		return nil
 	}
-	return &OriginatorTypeError{Application: m.application, OriginatorID: stored.OriginatorID,
+	return &persistence.OriginatorTypeError{Application: m.application, OriginatorID: stored.OriginatorID,
 		Definition: wanted.Name(), Stored: present.Name()}
 }

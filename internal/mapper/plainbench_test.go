@@ -1,4 +1,4 @@
-package persistence_test
+package mapper_test
 
 import (
 	"bytes"

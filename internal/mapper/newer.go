@@ -1,4 +1,4 @@
-package persistence
+package mapper
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // A state that cannot be read is damaged, or another program or other settings
@@ -17,7 +18,7 @@ import (
 // newerError marks a cause as an ErrNewerProgram. It keeps the text.
 type newerError struct{ error }
 
-func (e newerError) Unwrap() []error { return []error{ErrNewerProgram, e.error} }
+func (e newerError) Unwrap() []error { return []error{persistence.ErrNewerProgram, e.error} }
 
 func newer(err error) error { return newerError{err} }
 

@@ -1,4 +1,4 @@
-package persistence
+package mapper
 
 import (
 	"encoding/binary"
@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // The plain state of an event, before compression and encryption, is a header
@@ -73,7 +74,7 @@ func (h *header) append(dst []byte) []byte {
 func checkMetadata(m domain.Metadata) error {
 	for key, value := range m {
 		if !utf8.ValidString(key) || !utf8.ValidString(value) {
-			return &InvalidError{What: "metadata", Class: ErrData,
+			return &persistence.InvalidError{What: "metadata", Class: persistence.ErrData,
 				Problem: "has a key or value that is not valid UTF-8; encode bytes as text, for example as base64"}
 		}
 	}
