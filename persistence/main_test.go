@@ -2,7 +2,6 @@ package persistence_test
 
 import (
 	"errors"
-	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -32,16 +31,6 @@ func wantText(tb testing.TB, err error, want string) {
 	tb.Helper()
 	if err == nil || err.Error() != want {
 		tb.Errorf("got error %v\nwant      %s", err, want)
-	}
-}
-
-// wantWords requires that a text contains all the words.
-func wantWords(tb testing.TB, text string, words ...string) {
-	tb.Helper()
-	for _, word := range words {
-		if !strings.Contains(text, word) {
-			tb.Errorf("got %q, want it to contain %q", text, word)
-		}
 	}
 }
 

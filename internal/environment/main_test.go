@@ -9,8 +9,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const school = "TrainingSchool"
-
 // canary is in values that must not come up in an error.
 const canary = "canary-in-the-payload"
 
