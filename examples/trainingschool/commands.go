@@ -226,7 +226,11 @@ func names(ctx context.Context, p *program, out io.Writer, _ []string) error {
 func demonstrate(ctx context.Context, p *program, out io.Writer, _ []string) error {
 	const name = "Fido"
 	alias := setting("TrainingSchool", gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
-	if _, err := management.Migrate(ctx, management.MigrateOptions{Database: alias, Own: dognames.Migrate}); err != nil {
+	db, ok := gormstore.DB(alias)
+	if !ok {
+		return fmt.Errorf("unknown database %q; known are %s", alias, strings.Join(gormstore.Aliases(), ", "))
+	}
+	if err := errors.Join(gormstore.AutoMigrate(db), dognames.Migrate(ctx, db)); err != nil {
 		return err
 	}
 	if err := p.runner.Start(ctx); err != nil { // from here on counts are up to date when a save returns

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
@@ -158,7 +159,7 @@ func (c *call) explain(code int, err error) string {
 	if code == exitInterrupted {
 		return whatWasInterrupted(err)
 	}
-	migration, ok := errors.AsType[*MigrationError](err)
+	migration, ok := errors.AsType[*operations.MigrationError](err)
 	if !ok {
 		return oneLine(textOf(err))
 	}
@@ -200,11 +201,11 @@ func (c *call) open() error {
 }
 
 // runner opens the databases and makes the runner.
-func (c *call) runner() (Runner, error) {
+func (c *call) runner() (operations.Runner, error) {
 	if err := c.open(); err != nil {
 		return nil, err
 	}
-	runner, err := FindRunner(c.context(), c.config.Runners, c.config.lookup(RunnerSetting))
+	runner, err := operations.FindRunner(c.context(), c.config.Runners, c.config.lookup(operations.RunnerSetting))
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +217,7 @@ func (c *call) runner() (Runner, error) {
 // database: gormstore.AutoMigrate migrates their models.
 func (c *call) makeRunners() error {
 	for _, name := range slices.Sorted(maps.Keys(c.config.Runners)) {
-		runner, err := FindRunner(c.context(), c.config.Runners, name)
+		runner, err := operations.FindRunner(c.context(), c.config.Runners, name)
 		if err != nil {
 			return err
 		}
@@ -227,22 +228,22 @@ func (c *call) makeRunners() error {
 
 // lasting refuses applications that keep events in memory, of which every
 // command has its own. The store was forgotten.
-func lasting(runner Runner) error {
-	names := slices.DeleteFunc(memberNames(runner), func(name string) bool {
-		app, _ := appOf(runner, name)
+func lasting(runner operations.Runner) error {
+	names := slices.DeleteFunc(operations.MemberNames(runner), func(name string) bool {
+		app, _ := operations.ApplicationOf(runner, name)
 		_, inMemory := app.Factory().(*memory.Store)
 		return !inMemory
 	})
 	if len(names) == 0 {
 		return nil
 	}
-	return &RunnerError{fmt.Sprintf("these applications keep events in memory: %s; give application.WithStore, or set PERSISTENCE_MODULE",
+	return &operations.RunnerError{Problem: fmt.Sprintf("these applications keep events in memory: %s; give application.WithStore, or set PERSISTENCE_MODULE",
 		strings.Join(names, ", "))}
 }
 
 // anyRunner is runner for a command that also works without one.
-func (c *call) anyRunner() (Runner, error) {
-	if len(c.config.Runners) == 0 && c.config.lookup(RunnerSetting) == "" {
+func (c *call) anyRunner() (operations.Runner, error) {
+	if len(c.config.Runners) == 0 && c.config.lookup(operations.RunnerSetting) == "" {
 		return nil, c.open()
 	}
 	return c.runner()
@@ -259,7 +260,7 @@ func (c *call) close() (err error) {
 
 // completer completes arguments with names that come from a runner, which may
 // be nil.
-func completer(config Config, names func(ctx context.Context, runner Runner) ([]string, error)) cobra.CompletionFunc {
+func completer(config Config, names func(ctx context.Context, runner operations.Runner) ([]string, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
 		c := &call{config: config, cmd: cmd, output: &output{Writer: io.Discard}}
 		defer func() { _ = c.close() }() // there is nobody to tell

@@ -22,6 +22,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -217,7 +218,7 @@ func TestEvents(t *testing.T) {
 		if read("TrainingSchool", one); len(shown) != 1 || shown[0].OriginatorID != one || shown[0].NotificationID != 0 {
 			t.Errorf("%+v", shown)
 		}
-		page, err := management.Events(t.Context(), s.runner(t), management.EventsOptions{Application: "TrainingSchool", Limit: 1 << 20})
+		page, err := operations.Events(t.Context(), s.runner(t), operations.EventsOptions{Application: "TrainingSchool", Limit: 1 << 20})
 		if err != nil || len(page.Events) != 5 || page.Next != 0 {
 			t.Errorf("%+v (%v)", page, err)
 		}
@@ -323,19 +324,19 @@ func TestMigrateOwn(t *testing.T) {
 	gormstore.RegisterDB("kennel", s.db)
 	defer gormstore.UnregisterDB("kennel")
 	made := 0
-	options := management.MigrateOptions{Database: "kennel", Plan: true, Own: func(context.Context, *gorm.DB) error { made++; return nil }}
-	if _, err := management.Migrate(t.Context(), options); err != nil || made != 0 {
+	options := operations.MigrateOptions{Database: "kennel", Plan: true, Own: func(context.Context, *gorm.DB) error { made++; return nil }}
+	if _, err := operations.Migrate(t.Context(), options); err != nil || made != 0 {
 		t.Errorf("a plan has made %d tables (%v)", made, err)
 	}
 	options.Plan = false
-	if report, err := management.Migrate(t.Context(), options); err != nil || made != 1 || len(report.Tables) != 0 {
+	if report, err := operations.Migrate(t.Context(), options); err != nil || made != 1 || len(report.Tables) != 0 {
 		t.Errorf("%+v, %d tables (%v)", report, made, err)
 	}
 	if err := s.db.Exec("DROP TABLE snapshots; CREATE TABLE snapshots (uid integer)").Error; err != nil {
 		t.Fatal(err)
 	}
 	options.Plan = true
-	if _, err := management.Migrate(t.Context(), options); err == nil || !strings.Contains(err.Error(), "table snapshots has no column topic") {
+	if _, err := operations.Migrate(t.Context(), options); err == nil || !strings.Contains(err.Error(), "table snapshots has no column topic") {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -7,37 +7,22 @@ import (
 	"github.com/spf13/cobra"
 	"gorm.io/gorm"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/system"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 )
 
 // Runner is what the commands work with: a *system.Runner or a
 // *system.SingleThreadedRunner. It need not be started.
-type Runner interface {
-	// System returns what the runner runs.
-	System() *system.System
-	// CatchUp has one follower process what it has not processed yet.
-	CatchUp(ctx context.Context, follower system.Member, report func(system.Processed)) ([]system.Processed, error)
-	// Statuses tells how all followings stand.
-	Statuses(ctx context.Context) ([]system.Status, error)
-	// Parked are the events that a follower has put aside.
-	Parked(ctx context.Context, follower system.Member) ([]persistence.ParkedEvent, error)
-	// RetryParked has a follower process what it has put aside, and returns how
-	// many events were processed.
-	RetryParked(ctx context.Context, follower system.Member) (processed int, err error)
-	// Close stops the runner.
-	Close() error
-}
+type Runner = operations.Runner
 
 // RunnerFunc makes a runner for one command, which closes it when it ends.
-type RunnerFunc func(ctx context.Context) (Runner, error)
+type RunnerFunc = func(ctx context.Context) (Runner, error)
 
 // Given is a RunnerFunc for a runner that exists already. Commands do not close
 // it.
 func Given(runner Runner) RunnerFunc {
 	return func(context.Context) (Runner, error) {
-		if isNil(runner) {
-			return nil, nil // which FindRunner reports
+		if operations.IsNil(runner) {
+			return nil, nil // which the command reports
 		}
 		return given{runner}, nil
 	}

@@ -8,11 +8,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 )
-
-// errDryRun rolls the transaction of a dry run back.
-var errDryRun = errors.New("dry run")
 
 func deleteCommand(config Config) *cobra.Command {
 	cmd := &cobra.Command{
@@ -36,7 +33,7 @@ func deleteCommand(config Config) *cobra.Command {
 		if !*dryRun && !*yes {
 			return wronglyUsed(cmd, errors.New("deleting needs --yes, or --dry-run to see what would be deleted"))
 		}
-		deleted, err := DeleteOriginator(c.context(), runner, c.arguments[0], id, *dryRun)
+		deleted, err := operations.DeleteOriginator(c.context(), runner, c.arguments[0], id, *dryRun)
 		if err != nil {
 			return err
 		}
@@ -50,40 +47,9 @@ func deleteCommand(config Config) *cobra.Command {
 	})
 }
 
-func memberNamesOf(_ context.Context, runner Runner) ([]string, error) {
+func memberNamesOf(_ context.Context, runner operations.Runner) ([]string, error) {
 	if runner == nil {
 		return nil, nil
 	}
-	return memberNames(runner), nil
-}
-
-// DeleteOriginator deletes one originator of an application of the runner, as
-// application.DeleteOriginator does. A dry run counts what would be deleted in
-// a transaction that is rolled back. An application that the runner does not
-// have is a *RunnerError.
-func DeleteOriginator(
-	ctx context.Context, runner Runner, application string, id uuid.UUID, dryRun bool,
-) (deleted persistence.DeletedOriginator, err error) {
-	app, ok := appOf(runner, application)
-	if !ok {
-		return deleted, &RunnerError{fmt.Sprintf("there is no application %q in the runner", application)}
-	}
-	if !dryRun {
-		return app.DeleteOriginator(ctx, id)
-	}
-	transactor, ok := app.Factory().(persistence.Transactor)
-	if !ok {
-		return deleted, &persistence.Error{Class: persistence.ErrNotSupported, Op: application + ": delete an originator",
-			Err: errors.New("a dry run needs a store with transactions")}
-	}
-	err = transactor.Transaction(ctx, func(ctx context.Context) error {
-		if deleted, err = app.DeleteOriginator(ctx, id); err != nil {
-			return err
-		}
-		return errDryRun
-	})
-	if errors.Is(err, errDryRun) {
-		err = nil
-	}
-	return deleted, err
+	return operations.MemberNames(runner), nil
 }

@@ -41,12 +41,10 @@
 // interrupt. On a terminal there are colours, unless NO_COLOR is set, and
 // progress is shown.
 //
-// # Functions
+// # From a program
 //
-// Each command is a function as well, which prints nothing: [SyncFollowers],
-// [ResetFollower], [TrackedFollowers], [Migrate], [Schema], [Followers],
-// [Pause], [Resume], [SkipToHead], [AcceptTopics], [Check], [Events], [Parked],
-// [RetryParked], [DeleteOriginator] and [Keygen].
+// [Run] runs a command and returns its exit code. Most commands print JSON with
+// -o json.
 //
 // # The runner
 //

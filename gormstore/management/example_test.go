@@ -118,49 +118,36 @@ func taught(ctx context.Context, db *gorm.DB) (*system.SingleThreadedRunner, *tr
 }
 
 // A follower with a table of its own is reset: the table is emptied together
-// with the position, and filled again.
-func ExampleResetFollower() {
+// with the position, and filled again. A rehearsal tells what would happen.
+func ExampleRun() {
 	ctx := context.Background()
 	db, remove := temporary()
 	defer remove()
 	runner, counts := taught(ctx, db)
 	defer runner.Close()
 
-	synchronise := func() {
-		report, err := management.SyncFollowers(ctx, runner, management.SyncOptions{}, management.SyncObserver{})
-		if err != nil || report.Failed() {
-			log.Fatal(err)
+	config := management.Config{Runners: map[string]management.RunnerFunc{"school.runner": management.Given(runner)}}
+	for _, arguments := range [][]string{
+		{"sync_followers", "--dry-run"},
+		{"sync_followers"},
+		{"reset_follower", "TrickCounts", "--yes"},
+	} {
+		if code := management.Run(ctx, config, arguments, os.Stdout, os.Stderr); code != 0 {
+			log.Fatalf("%v ends with code %d", arguments, code)
 		}
-		all, err := counts.Counts(ctx)
-		fmt.Println(report.Followers[0].Processed[0].Events, "events:", all, err)
+		fmt.Println(counts.Counts(ctx))
 	}
-	synchronise()
-	report, err := management.ResetFollower(ctx, runner, management.ResetOptions{Follower: "TrickCounts"})
-	fmt.Println(report.UpstreamApps, err)
-	synchronise()
 	// Output:
-	// 2 events: [{roll over 2}] <nil>
-	// [TrainingSchool] <nil>
-	// 2 events: [{roll over 2}] <nil>
-}
-
-// A rehearsal tells what would happen, and what would fail.
-func ExampleSyncFollowers() {
-	ctx := context.Background()
-	db, remove := temporary()
-	defer remove()
-	runner, counts := taught(ctx, db)
-	defer runner.Close()
-
-	options := management.SyncOptions{Followers: []string{"TrickCounts"}, DryRun: true}
-	report, err := management.SyncFollowers(ctx, runner, options, management.SyncObserver{
-		End: func(f management.FollowerSync) { fmt.Println(f.Name, f.Processed[0].Events, f.Err) },
-	})
-	fmt.Println(report.Failed(), err)
-	fmt.Println(counts.Counts(ctx))
-	// Output:
-	// TrickCounts 2 <nil>
-	// false <nil>
+	// Dry-run mode, the events will be processed but the changes will be rolled back.
+	// All followers selected for synchronization.
+	// [1/1] Synchronizing TrickCounts... OK (dry-run)
+	// [] <nil>
+	// All followers selected for synchronization.
+	// [1/1] Synchronizing TrickCounts... OK
+	// [{roll over 2}] <nil>
+	// The tracking states of TrickCounts will be reset (1 upstream app).
+	// TrickCounts will replay 4 events.
+	// 1 upstream app has been un-tracked.
 	// [] <nil>
 }
 

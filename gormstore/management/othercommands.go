@@ -14,11 +14,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 )
 
 func migrateCommand(config Config) *cobra.Command {
 	cmd := &cobra.Command{Use: "migrate [--database ALIAS] [--plan]", Short: "Create the tables for events."}
-	options := MigrateOptions{Own: config.MigrateOwn}
+	options := operations.MigrateOptions{Own: config.MigrateOwn}
 	cmd.Flags().StringVar(&options.Database, "database", gormstore.DefaultAlias, "The name of the database.")
 	cmd.Flags().BoolVar(&options.Plan, "plan", false, "Show what would be created, and create nothing.")
 	return newCommand(config, cmd, cobra.NoArgs, func(c *call) error {
@@ -28,7 +29,7 @@ func migrateCommand(config Config) *cobra.Command {
 		if err := c.makeRunners(); err != nil {
 			return err
 		}
-		report, err := Migrate(c.context(), options)
+		report, err := operations.Migrate(c.context(), options)
 		if err != nil {
 			return err
 		}
@@ -37,7 +38,7 @@ func migrateCommand(config Config) *cobra.Command {
 	})
 }
 
-func printMigration(out io.Writer, report MigrateReport, plan bool) {
+func printMigration(out io.Writer, report operations.MigrateReport, plan bool) {
 	switch {
 	case !plan:
 		fmt.Fprintf(out, "The tables for events are in the database %q.\n", report.Database)
@@ -55,7 +56,7 @@ func schemaCommand(config Config) *cobra.Command {
 		if dialect.value == "" {
 			return wronglyUsed(c.cmd, fmt.Errorf("the following arguments are required: --dialect"))
 		}
-		text, err := Schema(dialect.value)
+		text, err := operations.Schema(dialect.value)
 		fmt.Fprint(c.output, text)
 		return err
 	})
@@ -65,7 +66,7 @@ func keygenCommand(config Config) *cobra.Command {
 	cmd := &cobra.Command{Use: "keygen [--size {16,24,32}]", Short: "Print a new key for CIPHER_KEY."}
 	size := cmd.Flags().Int("size", 32, "The size in bytes: 16, 24 or 32.")
 	return newCommand(config, cmd, cobra.NoArgs, func(c *call) error {
-		key, err := Keygen(*size)
+		key, err := operations.Keygen(*size)
 		if err != nil {
 			return wronglyUsed(c.cmd, err)
 		}
@@ -108,7 +109,7 @@ func followersCommand(config Config) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		states, err := Followers(c.context(), runner)
+		states, err := operations.Followers(c.context(), runner)
 		if err != nil && (states == nil || c.context().Err() != nil) {
 			return err
 		}
@@ -124,7 +125,7 @@ func followersCommand(config Config) *cobra.Command {
 
 // followerRows leaves out the columns WRITERS, AT, SINCE and NOTE if no
 // follower has anything to tell in them.
-func followerRows(states []FollowerState) [][]string {
+func followerRows(states []operations.FollowerState) [][]string {
 	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "PARKED", "WRITERS", "AT", "SINCE", "ERROR", "NOTE"}}
 	for _, s := range states {
 		failure, at, since := oneLine(s.Error), "", ""
@@ -146,7 +147,7 @@ func followerRows(states []FollowerState) [][]string {
 	return withoutEmpty(rows, "WRITERS", "AT", "SINCE", "NOTE")
 }
 
-func noteOf(s FollowerState) string {
+func noteOf(s operations.FollowerState) string {
 	var notes []string
 	if !s.PausedAt.IsZero() {
 		notes = append(notes, strings.TrimSpace("paused since "+s.PausedAt.UTC().Format("2006-01-02T15:04:05Z07:00")+byWhom(s.PausedBy)))
@@ -183,11 +184,11 @@ func withoutEmpty(rows [][]string, columns ...string) [][]string {
 }
 
 // applicationNames completes the names of the runner's applications.
-func applicationNames(_ context.Context, runner Runner) ([]string, error) {
+func applicationNames(_ context.Context, runner operations.Runner) ([]string, error) {
 	if runner == nil {
 		return nil, nil
 	}
-	return memberNames(runner), nil
+	return operations.MemberNames(runner), nil
 }
 
 func checkCommand(config Config) *cobra.Command {
@@ -200,7 +201,7 @@ func checkCommand(config Config) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		report, err := Check(c.context(), runner, c.arguments...)
+		report, err := operations.Check(c.context(), runner, c.arguments...)
 		if output.value == "json" {
 			err = errors.Join(asJSON(c.output, checkedJSON(report)), err)
 		} else {
@@ -214,7 +215,7 @@ func checkCommand(config Config) *cobra.Command {
 }
 
 // printCheck prints what was found, and how much was checked if that was all.
-func printCheck(out io.Writer, report CheckReport, complete bool) {
+func printCheck(out io.Writer, report operations.CheckReport, complete bool) {
 	for _, problem := range report.Problems {
 		fmt.Fprintln(out, oneLine(problem.String()))
 	}
@@ -229,7 +230,7 @@ func printCheck(out io.Writer, report CheckReport, complete bool) {
 	if !complete {
 		return
 	}
-	for _, writers := range []string{ConcurrentWriters, StrictWriters} {
+	for _, writers := range []string{operations.ConcurrentWriters, operations.StrictWriters} {
 		var names []string
 		for _, log := range report.Logs {
 			if log.Writers == writers {
@@ -253,7 +254,7 @@ type checkedProblem struct {
 }
 
 // checkedJSON is a report for programs.
-func checkedJSON(report CheckReport) any {
+func checkedJSON(report operations.CheckReport) any {
 	problems := make([]checkedProblem, len(report.Problems))
 	for i, p := range report.Problems {
 		problems[i] = checkedProblem{Application: p.Application, Version: p.Version, NotificationID: p.NotificationID, Problem: oneLine(p.Text)}
@@ -262,10 +263,10 @@ func checkedJSON(report CheckReport) any {
 		}
 	}
 	return struct {
-		Applications []LogState       `json:"applications"`
-		Problems     []checkedProblem `json:"problems"`
-		Unknown      []string         `json:"unknown_applications"`
-	}{append([]LogState{}, report.Logs...), problems, append([]string{}, report.Unknown...)} // not null
+		Applications []operations.LogState `json:"applications"`
+		Problems     []checkedProblem      `json:"problems"`
+		Unknown      []string              `json:"unknown_applications"`
+	}{append([]operations.LogState{}, report.Logs...), problems, append([]string{}, report.Unknown...)} // not null
 }
 
 func eventsCommand(config Config) *cobra.Command {
@@ -276,7 +277,7 @@ func eventsCommand(config Config) *cobra.Command {
 			"originator: The id of the aggregate. Defaults to all events, in the order in which they were recorded.",
 		ValidArgsFunction: completer(config, applicationNames),
 	}
-	var options EventsOptions
+	var options operations.EventsOptions
 	var payload bool
 	cmd.Flags().Int64Var(&options.After, "after", 0, "Show what comes behind this notification id, or version of the aggregate.")
 	cmd.Flags().IntVar(&options.Limit, "limit", 50, "How many events to show at most.")
@@ -297,7 +298,7 @@ func eventsCommand(config Config) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		page, err := Events(c.context(), runner, options)
+		page, err := operations.Events(c.context(), runner, options)
 		if err != nil {
 			return err
 		}
@@ -317,7 +318,7 @@ type shownEvent struct {
 	Error          string            `json:"error,omitempty"`
 }
 
-func shown(events []StoredEvent, payload bool) []shownEvent {
+func shown(events []operations.StoredEvent, payload bool) []shownEvent {
 	all := make([]shownEvent, len(events))
 	for i, e := range events {
 		all[i] = shownEvent{NotificationID: e.NotificationID, OriginatorID: e.OriginatorID, Version: e.OriginatorVersion, Topic: e.Topic}
@@ -345,7 +346,7 @@ func encoded(data any) json.RawMessage {
 
 // printEvents prints a page, and where the next one is, which is no part of the
 // result.
-func printEvents(c *call, page EventsPage, form string, payload bool) error {
+func printEvents(c *call, page operations.EventsPage, form string, payload bool) error {
 	events, out := shown(page.Events, payload), c.output
 	if form == "json" {
 		if err := asJSON(out, events); err != nil {

@@ -6,11 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // followerNames completes the names of the runner's followers.
-func followerNames(_ context.Context, runner Runner) ([]string, error) {
+func followerNames(_ context.Context, runner operations.Runner) ([]string, error) {
 	if runner == nil {
 		return nil, nil
 	}
@@ -26,7 +27,7 @@ func parkedCommand(config Config) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		events, err := Parked(c.context(), runner, c.arguments...)
+		events, err := operations.Parked(c.context(), runner, c.arguments...)
 		switch {
 		case err != nil:
 			return err
@@ -76,7 +77,7 @@ func retryCommand(config Config) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		report, err := RetryParked(c.context(), runner, c.arguments[0])
+		report, err := operations.RetryParked(c.context(), runner, c.arguments[0])
 		if err != nil && report.Parked+report.Processed == 0 {
 			return err
 		}
@@ -84,7 +85,7 @@ func retryCommand(config Config) *cobra.Command {
 		if err == nil || c.context().Err() != nil {
 			return err
 		}
-		for _, failed := range apart(err) {
+		for _, failed := range operations.Joined(err) {
 			fmt.Fprintln(c.cmd.ErrOrStderr(), caught(failed))
 		}
 		return errFailed

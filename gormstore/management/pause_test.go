@@ -10,7 +10,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
-	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -139,11 +139,11 @@ func TestPauseWhileRunning(t *testing.T) {
 		if err := runner.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		options := management.PauseOptions{Follower: "Mailer", By: "a test"}
+		options := operations.PauseOptions{Follower: "Mailer", By: "a test"}
 		for round := range int64(5) {
 			s.train(t, "TrainingSchool", 300)
 			eventually(t, "the follower is at work", func() bool { return mails() > round*300 })
-			if err := management.Pause(t.Context(), runner, options); err != nil {
+			if err := operations.Pause(t.Context(), runner, options); err != nil {
 				t.Fatal(err)
 			}
 			at := mails()
@@ -164,11 +164,11 @@ func TestPauseWhileRunning(t *testing.T) {
 			if _, err := runner.CatchUp(t.Context(), called("Mailer"), nil); !errors.Is(err, system.ErrPaused) {
 				t.Errorf("catching up: %v", err)
 			}
-			states, err := management.Followers(t.Context(), runner)
+			states, err := operations.Followers(t.Context(), runner)
 			if err != nil || states[0].State != "paused" || states[0].PausedBy != "a test" || states[0].PausedAt.IsZero() {
 				t.Errorf("the state is %+v (%v)", states, err)
 			}
-			if err := management.Resume(t.Context(), runner, options); err != nil {
+			if err := operations.Resume(t.Context(), runner, options); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "the follower has caught up", func() bool { return mails() == (round+1)*301 })
@@ -194,8 +194,8 @@ func TestPauseWaitsForTheBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-begun
-	options, paused := management.PauseOptions{Follower: "Mailer"}, make(chan error, 1)
-	go func() { paused <- management.Pause(t.Context(), runner, options) }()
+	options, paused := operations.PauseOptions{Follower: "Mailer"}, make(chan error, 1)
+	go func() { paused <- operations.Pause(t.Context(), runner, options) }()
 	eventually(t, "the pause waits for the lock", func() bool {
 		var waiting int64
 		err := s.db.Raw("SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&waiting).Error
@@ -251,20 +251,20 @@ func TestTopicsThatGrow(t *testing.T) {
 		seen := 0
 		policy := func(context.Context, domain.Event) error { seen++; return nil }
 		none := s.running(t, handler[found](policy))
-		if report, err := management.SyncFollowers(t.Context(), none, management.SyncOptions{}, management.SyncObserver{}); err != nil ||
+		if report, err := operations.SyncFollowers(t.Context(), none, operations.SyncOptions{}, operations.SyncObserver{}); err != nil ||
 			report.Failed() || report.Followers[0].Processed[0].Note != "" {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		grown := s.running(t, handler[found](policy), handler[registered](policy))
 		want := "Dog.Registered: processed only since position 3"
 		for range 2 {
-			report, err := management.SyncFollowers(t.Context(), grown, management.SyncOptions{}, management.SyncObserver{})
+			report, err := operations.SyncFollowers(t.Context(), grown, operations.SyncOptions{}, operations.SyncObserver{})
 			if err != nil || report.Failed() || !strings.Contains(report.Followers[0].Processed[0].Note, want) {
 				t.Errorf("%+v, %v", report, err)
 			}
 		}
 		note := func() string {
-			states, err := management.Followers(t.Context(), grown)
+			states, err := operations.Followers(t.Context(), grown)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -273,13 +273,13 @@ func TestTopicsThatGrow(t *testing.T) {
 		if got := note(); !strings.Contains(got, want) || strings.Contains(got, "Cat") {
 			t.Errorf("the note is %q, want %q", got, want)
 		}
-		if err := management.AcceptTopics(t.Context(), grown, management.PauseOptions{Follower: "Mailer"}); err != nil {
+		if err := operations.AcceptTopics(t.Context(), grown, operations.PauseOptions{Follower: "Mailer"}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := grown.CatchUp(t.Context(), called("Mailer"), nil); err != nil || note() != "" {
 			t.Errorf("after it was accepted the note is %q (%v)", note(), err)
 		}
-		if _, err := management.ResetFollower(t.Context(), grown, management.ResetOptions{Follower: "Mailer", Force: true}); err != nil {
+		if _, err := operations.ResetFollower(t.Context(), grown, operations.ResetOptions{Follower: "Mailer", Force: true}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := grown.CatchUp(t.Context(), called("Mailer"), nil); err != nil || note() != "" || seen != 3 {

@@ -9,23 +9,25 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 )
 
 // pauseCommands are the commands under followers.
 func pauseCommands(config Config) []*cobra.Command {
 	return []*cobra.Command{
 		settingsCommand(config, "pause", "Keep a follower from processing events, in every process, until it is resumed.",
-			"is paused: it processes no events of", Pause),
-		settingsCommand(config, "resume", "Have a follower that is paused go on.", "processes events of", Resume),
+			"is paused: it processes no events of", operations.Pause),
+		settingsCommand(config, "resume", "Have a follower that is paused go on.", "processes events of", operations.Resume),
 		settingsCommand(config, "accept", "Accept what a follower has missed because its topics have changed.",
-			"has its topics accepted, for events of", AcceptTopics),
+			"has its topics accepted, for events of", operations.AcceptTopics),
 		skipCommand(config),
 		continueCommand(config),
 	}
 }
 
 func settingsCommand(
-	config Config, name, short, done string, change func(context.Context, Runner, PauseOptions) error,
+	config Config, name, short, done string, change func(context.Context, operations.Runner, operations.PauseOptions) error,
 ) *cobra.Command {
 	cmd := &cobra.Command{Use: name + " follower [upstream ...]", Short: short,
 		Long:              short + "\n\nupstream: The upstream apps that it is about. Defaults to all that the follower follows.",
@@ -35,11 +37,11 @@ func settingsCommand(
 		if err != nil {
 			return err
 		}
-		options := PauseOptions{Follower: c.arguments[0], UpstreamApps: c.arguments[1:], By: whoCalls()}
+		options := operations.PauseOptions{Follower: c.arguments[0], UpstreamApps: c.arguments[1:], By: whoCalls()}
 		if err := change(c.context(), runner, options); err != nil {
 			return err
 		}
-		upstreams, err := followed(runner, options.Follower, options.UpstreamApps)
+		upstreams, err := operations.Followed(runner, options.Follower, options.UpstreamApps)
 		if err == nil {
 			fmt.Fprintf(c.output, "%s %s %s.\n", options.Follower, done, strings.Join(upstreams, ", "))
 		}
@@ -80,8 +82,8 @@ func continueCommand(config Config) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		options := SkipOptions{Follower: c.arguments[0], UpstreamApps: c.arguments[1:], DryRun: dryRun}
-		moved, err := ContinueAfterDeletion(c.context(), runner, options)
+		options := operations.SkipOptions{Follower: c.arguments[0], UpstreamApps: c.arguments[1:], DryRun: dryRun}
+		moved, err := operations.ContinueAfterDeletion(c.context(), runner, options)
 		if err != nil {
 			return err
 		}
@@ -100,9 +102,9 @@ func continueCommand(config Config) *cobra.Command {
 }
 
 // skipAsked shows what will be done, and asks.
-func skipAsked(c *call, runner Runner, out screen, dryRun, yes bool) error {
-	options := SkipOptions{Follower: c.arguments[0], UpstreamApps: c.arguments[1:], DryRun: true}
-	plan, err := SkipToHead(c.context(), runner, options)
+func skipAsked(c *call, runner operations.Runner, out screen, dryRun, yes bool) error {
+	options := operations.SkipOptions{Follower: c.arguments[0], UpstreamApps: c.arguments[1:], DryRun: true}
+	plan, err := operations.SkipToHead(c.context(), runner, options)
 	if err != nil {
 		return err
 	}
@@ -119,12 +121,12 @@ func skipAsked(c *call, runner Runner, out screen, dryRun, yes bool) error {
 		return nil
 	case yes:
 	case !(isTerminal(c.cmd.InOrStdin()) && out.live):
-		return refuse("%s With nobody to ask it needs --yes, or --dry-run to see what would happen.", what)
+		return operations.Refuse("%s With nobody to ask it needs --yes, or --dry-run to see what would happen.", what)
 	case !confirmed(c, out, what):
-		return cmp.Or(c.context().Err(), refuse("Nothing was changed."))
+		return cmp.Or(c.context().Err(), operations.Refuse("Nothing was changed."))
 	}
 	options.DryRun = false
-	done, err := SkipToHead(c.context(), runner, options)
+	done, err := operations.SkipToHead(c.context(), runner, options)
 	if err != nil {
 		return err
 	}
@@ -145,7 +147,7 @@ func skipAsked(c *call, runner Runner, out screen, dryRun, yes bool) error {
 
 // describeSkip says how many events are passed over as well, if the log can be
 // counted.
-func describeSkip(ctx context.Context, runner Runner, one Skipped) (string, error) {
+func describeSkip(ctx context.Context, runner operations.Runner, one operations.Skipped) (string, error) {
 	text := fmt.Sprintf("%s from %d to %d", one.Leader, one.From, one.To)
 	skipped, known, err := countSkipped(ctx, runner, one)
 	if err != nil || !known {
@@ -157,8 +159,8 @@ func describeSkip(ctx context.Context, runner Runner, one Skipped) (string, erro
 // countSkipped counts the events that a follower has not processed and will not
 // process. known is false if the leader's log cannot be counted, or if the
 // follower moves back.
-func countSkipped(ctx context.Context, runner Runner, one Skipped) (skipped int64, known bool, err error) {
-	leader, ok := storeOf(runner, one.Leader)
+func countSkipped(ctx context.Context, runner operations.Runner, one operations.Skipped) (skipped int64, known bool, err error) {
+	leader, ok := operations.StoreOf(runner, one.Leader)
 	if !ok || one.To < one.From {
 		return 0, false, nil
 	}

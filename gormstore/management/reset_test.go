@@ -13,7 +13,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
-	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -230,19 +230,19 @@ func TestResetFollower(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
 		runner := s.runner(t)
-		if _, err := management.SyncFollowers(t.Context(), runner, management.SyncOptions{}, management.SyncObserver{}); err != nil {
+		if _, err := operations.SyncFollowers(t.Context(), runner, operations.SyncOptions{}, operations.SyncObserver{}); err != nil {
 			t.Fatal(err)
 		}
-		tracked, err := management.TrackedFollowers(t.Context(), runner)
+		tracked, err := operations.TrackedFollowers(t.Context(), runner)
 		if err != nil || len(tracked) != 2 || tracked[0].Name != "Counter" {
 			t.Errorf("%+v (%v)", tracked, err)
 		}
-		report, err := management.ResetFollower(t.Context(), runner, management.ResetOptions{Follower: "Diary"})
+		report, err := operations.ResetFollower(t.Context(), runner, operations.ResetOptions{Follower: "Diary"})
 		if err != nil || report.Notifications != 3 || !slices.Equal(report.UpstreamApps, []string{"TrainingSchool"}) {
 			t.Errorf("%+v (%v)", report, err)
 		}
-		_, err = management.ResetFollower(t.Context(), runner, management.ResetOptions{Follower: "Diary"})
-		if _, ok := errors.AsType[*management.ResetError](err); !ok {
+		_, err = operations.ResetFollower(t.Context(), runner, operations.ResetOptions{Follower: "Diary"})
+		if _, ok := errors.AsType[*operations.ResetError](err); !ok {
 			t.Errorf("the error is %v", err)
 		}
 	})
@@ -256,8 +256,8 @@ func TestResetBesideSync(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", events)
 		runner, resetter := s.runner(t), s.runner(t)
-		sync := func(ctx context.Context, runner management.Runner) {
-			report, err := management.SyncFollowers(ctx, runner, management.SyncOptions{Followers: []string{"Diary"}}, management.SyncObserver{})
+		sync := func(ctx context.Context, runner operations.Runner) {
+			report, err := operations.SyncFollowers(ctx, runner, operations.SyncOptions{Followers: []string{"Diary"}}, operations.SyncObserver{})
 			if err != nil || report.Failed() {
 				t.Errorf("%+v (%v)", report, err)
 			}
@@ -265,8 +265,8 @@ func TestResetBesideSync(t *testing.T) {
 		done := make(chan struct{})
 		go func() { sync(t.Context(), runner); close(done) }()
 		for reset := 0; reset < 2; {
-			_, err := management.ResetFollower(t.Context(), resetter, management.ResetOptions{Follower: "Diary"})
-			if _, early := errors.AsType[*management.ResetError](err); early {
+			_, err := operations.ResetFollower(t.Context(), resetter, operations.ResetOptions{Follower: "Diary"})
+			if _, early := errors.AsType[*operations.ResetError](err); early {
 				time.Sleep(time.Millisecond)
 				continue
 			}
@@ -335,7 +335,7 @@ func TestResetBesideStart(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
 		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
-		plan, err := management.PlanReset(t.Context(), s.runner(t), management.ResetOptions{Follower: "Counter"})
+		plan, err := operations.PlanReset(t.Context(), s.runner(t), operations.ResetOptions{Follower: "Counter"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -345,7 +345,7 @@ func TestResetBesideStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = plan.Do(t.Context())
-		if refused, ok := errors.AsType[*management.ResetError](err); !ok || !strings.Contains(refused.Error(), "is running") {
+		if refused, ok := errors.AsType[*operations.ResetError](err); !ok || !strings.Contains(refused.Error(), "is running") {
 			t.Errorf("the error is %v", err)
 		}
 		if s.rows(t, "notification_tracking", "Counter") == 0 {
@@ -365,7 +365,7 @@ func TestResetCountsAtTheLeader(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		plan, err := management.PlanReset(t.Context(), s.runner(t), management.ResetOptions{Follower: "Counter"})
+		plan, err := operations.PlanReset(t.Context(), s.runner(t), operations.ResetOptions{Follower: "Counter"})
 		if err != nil || plan.Report().Notifications != 5 {
 			t.Errorf("%+v (%v)", plan, err)
 		}

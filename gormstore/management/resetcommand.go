@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 )
 
 // resetFlags are the flags of reset_follower.
@@ -49,17 +51,17 @@ func resetCommand(config Config) *cobra.Command {
 	})
 }
 
-func trackedNames(ctx context.Context, runner Runner) (names []string, err error) {
-	tracked, err := TrackedFollowers(ctx, runner)
+func trackedNames(ctx context.Context, runner operations.Runner) (names []string, err error) {
+	tracked, err := operations.TrackedFollowers(ctx, runner)
 	for _, t := range tracked {
 		names = append(names, t.Name)
 	}
 	return names, err
 }
 
-func upstreamNames(ctx context.Context, runner Runner) ([]string, error) {
-	trackings, err := trackingsOf(ctx, runner)
-	return upstreamsOf(trackings), err
+func upstreamNames(ctx context.Context, runner operations.Runner) ([]string, error) {
+	trackings, err := operations.Trackings(ctx, runner)
+	return operations.UpstreamsOf(trackings), err
 }
 
 // resetPrinter prints what is reset, in the words of the Python original.
@@ -69,8 +71,8 @@ type resetPrinter struct {
 }
 
 // hint lists the followers that could be reset.
-func (p *resetPrinter) hint(ctx context.Context, runner Runner) error {
-	tracked, err := TrackedFollowers(ctx, runner)
+func (p *resetPrinter) hint(ctx context.Context, runner operations.Runner) error {
+	tracked, err := operations.TrackedFollowers(ctx, runner)
 	if err != nil || p.verbosity == 0 {
 		return err
 	}
@@ -82,22 +84,22 @@ func (p *resetPrinter) hint(ctx context.Context, runner Runner) error {
 	return nil
 }
 
-func (p *resetPrinter) reset(c *call, runner Runner) error {
-	plan, err := PlanReset(c.context(), runner, ResetOptions{Follower: c.arguments[0], UpstreamApps: p.upstreamApps,
+func (p *resetPrinter) reset(c *call, runner operations.Runner) error {
+	plan, err := operations.PlanReset(c.context(), runner, operations.ResetOptions{Follower: c.arguments[0], UpstreamApps: p.upstreamApps,
 		DryRun: p.dryRun, Force: p.force})
 	if err != nil {
 		return err
 	}
 	ask := !p.dryRun && !p.yes
 	if ask && !(isTerminal(c.cmd.InOrStdin()) && p.out.live) {
-		return refuse("%s With nobody to ask it needs --yes, or --dry-run to see what would happen.", replays(plan.Report()))
+		return operations.Refuse("%s With nobody to ask it needs --yes, or --dry-run to see what would happen.", replays(plan.Report()))
 	}
 	p.header(plan.Report())
 	if !ask && p.verbosity == 1 { // the question says it, and so does the end of a higher verbosity
 		fmt.Fprintln(p.out, replays(plan.Report()))
 	}
 	if ask && !p.confirmed(c, plan.Report()) {
-		return cmp.Or(c.context().Err(), refuse("Nothing was reset."))
+		return cmp.Or(c.context().Err(), operations.Refuse("Nothing was reset."))
 	}
 	report, err := plan.Do(c.context())
 	if err == nil {
@@ -107,14 +109,14 @@ func (p *resetPrinter) reset(c *call, runner Runner) error {
 }
 
 // replays says how many events will be processed again.
-func replays(report ResetReport) string {
-	if report.Notifications == unreachable {
+func replays(report operations.ResetReport) string {
+	if report.Notifications == operations.Unreachable {
 		return fmt.Sprintf("%s will replay all events.", report.Follower)
 	}
 	return fmt.Sprintf("%s will replay %s.", report.Follower, count(report.Notifications, "event"))
 }
 
-func (p *resetPrinter) confirmed(c *call, report ResetReport) bool {
+func (p *resetPrinter) confirmed(c *call, report operations.ResetReport) bool {
 	return confirmed(c, p.out, replays(report))
 }
 
@@ -136,7 +138,7 @@ func confirmed(c *call, out screen, what string) bool {
 	}
 }
 
-func (p *resetPrinter) header(report ResetReport) {
+func (p *resetPrinter) header(report operations.ResetReport) {
 	if p.verbosity >= 1 && p.dryRun {
 		p.out.line(warning, "Dry-run mode, the tracking states will be reset and the changes rolled back.")
 	}
@@ -152,7 +154,7 @@ func (p *resetPrinter) header(report ResetReport) {
 	}
 }
 
-func (p *resetPrinter) done(report ResetReport) {
+func (p *resetPrinter) done(report operations.ResetReport) {
 	if p.verbosity == 0 {
 		return
 	}
@@ -165,7 +167,7 @@ func (p *resetPrinter) done(report ResetReport) {
 	default:
 		text += "have been un-tracked"
 	}
-	if p.verbosity >= 2 && report.Notifications != unreachable {
+	if p.verbosity >= 2 && report.Notifications != operations.Unreachable {
 		text += fmt.Sprintf(" (for a total of %s)", count(report.Notifications, "notification"))
 	}
 	if p.dryRun {

@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
@@ -255,7 +256,7 @@ func config() management.Config {
 	root := &cobra.Command{Use: "manage", SilenceErrors: true, SilenceUsage: true, CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true}}
 	c := management.Config{Root: root, Open: openDatabases, Runners: map[string]management.RunnerFunc{"kennel.runner": newRunner},
 		Lookup: func(key string) (string, bool) {
-			if key == management.RunnerSetting { // as the captures call it
+			if key == operations.RunnerSetting { // as the captures call it
 				key = "DJ_RUNNER_SETTING"
 			}
 			return os.LookupEnv(key)

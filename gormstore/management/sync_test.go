@@ -15,7 +15,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
-	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
@@ -65,7 +65,7 @@ func TestDryRunLeavesTheRunnerAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, err := management.SyncFollowers(t.Context(), runner, management.SyncOptions{DryRun: true}, management.SyncObserver{})
+		report, err := operations.SyncFollowers(t.Context(), runner, operations.SyncOptions{DryRun: true}, operations.SyncObserver{})
 		if err != nil || report.Failed() || len(report.Followers) != 1 || report.Followers[0].Processed[0].Events != 3 {
 			t.Fatalf("%+v (%v)", report, err)
 		}
@@ -166,7 +166,7 @@ func TestEndedContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		for _, dry := range []bool{false, true} {
-			report, err := management.SyncFollowers(ctx, runner, management.SyncOptions{DryRun: dry}, management.SyncObserver{})
+			report, err := operations.SyncFollowers(ctx, runner, operations.SyncOptions{DryRun: dry}, operations.SyncObserver{})
 			if !errors.Is(err, context.Canceled) || report.Failed() {
 				t.Errorf("%+v (%v)", report, err)
 			}
@@ -175,7 +175,7 @@ func TestEndedContext(t *testing.T) {
 }
 
 // runner makes the runner of the service in this process.
-func (s *service) runner(t *testing.T) management.Runner {
+func (s *service) runner(t *testing.T) operations.Runner {
 	t.Helper()
 	sys, err := newSystem()
 	if err != nil {
@@ -311,7 +311,7 @@ func TestOutputWithoutProbes(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.env = append(s.env, "LOGGING=1")
 		s.train(t, "TrainingSchool", 1)
-		var states []management.FollowerState
+		var states []operations.FollowerState
 		if got := s.manage(t, "followers", "-o", "json"); json.Unmarshal([]byte(got.stdout), &states) != nil || got.stderr != "" {
 			t.Errorf("%+v", got)
 		}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -33,7 +33,7 @@ func syncCommand(config Config) *cobra.Command {
 		}
 		level, _ := strconv.Atoi(verbosity.value) // it is one of the choices
 		p := &syncPrinter{out: colours.screen(c), errs: c.cmd.ErrOrStderr(), verbosity: level}
-		report, err := SyncFollowers(c.context(), runner, SyncOptions{Followers: c.arguments, DryRun: dryRun}, p.observer())
+		report, err := operations.SyncFollowers(c.context(), runner, operations.SyncOptions{Followers: c.arguments, DryRun: dryRun}, p.observer())
 		return p.end(c.context(), report, err)
 	})
 }
@@ -44,16 +44,16 @@ type syncPrinter struct {
 	out       screen
 	errs      io.Writer
 	verbosity int
-	report    SyncReport // as it was when the followers were selected
+	report    operations.SyncReport // as it was when the followers were selected
 	began     time.Time
 	from      map[string]int64 // where the follower at hand has begun
 	shown     time.Time        // when progress was last shown
 }
 
-func (p *syncPrinter) observer() SyncObserver {
-	o := SyncObserver{Selected: p.selected, Begin: p.begin, End: p.finish}
+func (p *syncPrinter) observer() operations.SyncObserver {
+	o := operations.SyncObserver{Selected: p.selected, Begin: p.begin, End: p.finish}
 	if p.verbosity == 0 {
-		return SyncObserver{}
+		return operations.SyncObserver{}
 	}
 	if p.out.live {
 		o.Progress = p.progress
@@ -61,7 +61,7 @@ func (p *syncPrinter) observer() SyncObserver {
 	return o
 }
 
-func (p *syncPrinter) selected(report SyncReport) {
+func (p *syncPrinter) selected(report operations.SyncReport) {
 	p.report = report
 	if report.DryRun {
 		p.out.line(warning, "Dry-run mode, the events will be processed but the changes will be rolled back.")
@@ -76,13 +76,13 @@ func (p *syncPrinter) selected(report SyncReport) {
 	}
 }
 
-func (p *syncPrinter) begin(f FollowerSync) {
+func (p *syncPrinter) begin(f operations.FollowerSync) {
 	p.began, p.shown, p.from = time.Now(), time.Time{}, map[string]int64{}
 	p.name(f)
 }
 
 // name begins the line of a follower.
-func (p *syncPrinter) name(f FollowerSync) {
+func (p *syncPrinter) name(f operations.FollowerSync) {
 	width := len(strconv.Itoa(p.report.Selected))
 	fmt.Fprintf(p.out, "[%*d/%d] Synchronizing ", width, f.Number, p.report.Selected)
 	p.out.show(label, f.Name)
@@ -93,7 +93,7 @@ func (p *syncPrinter) name(f FollowerSync) {
 const progressInterval = 100 * time.Millisecond
 
 // progress shows on a terminal how far a follower is, behind its name.
-func (p *syncPrinter) progress(f FollowerSync, done system.Processed) {
+func (p *syncPrinter) progress(f operations.FollowerSync, done system.Processed) {
 	from, known := p.from[done.Leader]
 	if !known {
 		p.from[done.Leader] = done.Position - int64(done.Events+done.Parked)
@@ -121,7 +121,7 @@ func progressText(done system.Processed, from int64, took time.Duration) string 
 // wipe clears the line that progress has written.
 func (p *syncPrinter) wipe() { fmt.Fprint(p.out, "\r\x1b[K") }
 
-func (p *syncPrinter) finish(f FollowerSync) {
+func (p *syncPrinter) finish(f operations.FollowerSync) {
 	if !p.shown.IsZero() {
 		p.wipe()
 		p.name(f)
@@ -152,9 +152,9 @@ func (p *syncPrinter) finish(f FollowerSync) {
 }
 
 // details says how much was processed, or why not.
-func (p *syncPrinter) details(f FollowerSync) {
+func (p *syncPrinter) details(f operations.FollowerSync) {
 	if f.Err != nil && !interrupted(f.Err) && !f.Paused() && !f.AtWork() {
-		for _, err := range apart(f.Err) {
+		for _, err := range operations.Joined(f.Err) {
 			fmt.Fprintln(p.errs, caught(err))
 		}
 		return
@@ -174,24 +174,12 @@ func caught(err error) string {
 	return "\tCaught a " + ClassName(err) + "."
 }
 
-// apart are the errors of a follower that has failed with several leaders or
-// events.
-func apart(err error) (all []error) {
-	if reflect.TypeOf(err) != reflect.TypeOf(errors.Join(err)) {
-		return []error{err}
-	}
-	for _, one := range err.(interface{ Unwrap() []error }).Unwrap() {
-		all = append(all, apart(one)...)
-	}
-	return all
-}
-
 // interrupted reports whether an error is that of the command's context.
 // Failures are always wrapped.
 func interrupted(err error) bool { return err == context.Canceled || err == context.DeadlineExceeded }
 
 // end prints what comes last.
-func (p *syncPrinter) end(ctx context.Context, report SyncReport, err error) error {
+func (p *syncPrinter) end(ctx context.Context, report operations.SyncReport, err error) error {
 	switch {
 	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		if report.DryRun {

@@ -9,18 +9,18 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
-	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 )
 
 // How this program writes is in check and followers, in both forms.
 func TestWritersAreShown(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 1)
-		byDefault := management.ConcurrentWriters
+		byDefault := operations.ConcurrentWriters
 		if s.db.Name() == "sqlite" {
-			byDefault = management.StrictWriters
+			byDefault = operations.StrictWriters
 		}
-		for setting, want := range map[string]string{"": byDefault, "STRICT_ORDER=y": management.StrictWriters} {
+		for setting, want := range map[string]string{"": byDefault, "STRICT_ORDER=y": operations.StrictWriters} {
 			var words []string
 			if setting != "" {
 				words = []string{setting}
@@ -38,7 +38,7 @@ func TestWritersAreShown(t *testing.T) {
 			if got := run("check"); !strings.HasPrefix(got, "Writers are "+want+": TrainingSchool, Diary, Counter, CatSchool.\n") {
 				t.Errorf("%s: check printed %s", setting, got)
 			}
-			var states []management.FollowerState
+			var states []operations.FollowerState
 			if err := json.Unmarshal([]byte(run("followers", "-o", "json")), &states); err != nil || states[0].Writers != want {
 				t.Errorf("%s: followers has %+v, %v", setting, states, err)
 			}
@@ -51,7 +51,7 @@ func TestWritersAreShown(t *testing.T) {
 
 // checkReport is what check prints for programs.
 type checkReport struct {
-	Applications []management.LogState
+	Applications []operations.LogState
 	Problems     []struct {
 		Application  string
 		OriginatorID uuid.UUID `json:"originator_id"`

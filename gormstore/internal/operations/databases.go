@@ -1,4 +1,4 @@
-package management
+package operations
 
 import (
 	"context"
@@ -30,11 +30,11 @@ type store interface {
 
 // storeOf is the store of an application of the runner. It is false where the
 // application is not there or is stored elsewhere.
-func storeOf(runner Runner, application string) (store, bool) {
+func StoreOf(runner Runner, application string) (store, bool) {
 	if runner == nil {
 		return nil, false
 	}
-	app, ok := appOf(runner, application)
+	app, ok := ApplicationOf(runner, application)
 	if !ok {
 		return nil, false
 	}
@@ -44,7 +44,7 @@ func storeOf(runner Runner, application string) (store, bool) {
 
 // appOf returns an application of the runner. It returns false if there is none
 // of that name in this process.
-func appOf(runner Runner, name string) (bridge.Application, bool) {
+func ApplicationOf(runner Runner, name string) (bridge.Application, bool) {
 	member, _ := runner.System().Member(name)
 	app := bridge.Of(member)
 	return app, app != nil
@@ -76,7 +76,7 @@ func storesOf(runner Runner) (stores []store) {
 	}
 	if runner != nil {
 		for _, name := range runner.System().Names() {
-			if s, ok := storeOf(runner, name); ok {
+			if s, ok := StoreOf(runner, name); ok {
 				add(s)
 			}
 		}

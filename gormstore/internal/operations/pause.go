@@ -1,4 +1,4 @@
-package management
+package operations
 
 import (
 	"context"
@@ -61,11 +61,11 @@ func AcceptTopics(ctx context.Context, runner Runner, options PauseOptions) erro
 func changeSettings(
 	ctx context.Context, runner Runner, options PauseOptions, what string, change func(*persistence.FollowerSettings),
 ) error {
-	upstreams, err := followed(runner, options.Follower, options.UpstreamApps)
+	upstreams, err := Followed(runner, options.Follower, options.UpstreamApps)
 	if err != nil {
 		return err
 	}
-	app, _ := appOf(runner, options.Follower)
+	app, _ := ApplicationOf(runner, options.Follower)
 	recorder, ok := app.Recorder().(persistence.SettingsRecorder)
 	if !ok {
 		return fmt.Errorf("management: cannot %s %s: its store keeps no settings of followers, and is %T",
@@ -81,7 +81,7 @@ func changeSettings(
 // followed are those of the applications that a follower follows which are
 // wanted; none means all. They are sorted, which is the order in which
 // positions are locked everywhere.
-func followed(runner Runner, follower string, wanted []string) ([]string, error) {
+func Followed(runner Runner, follower string, wanted []string) ([]string, error) {
 	if _, err := knownFollowers(runner, []string{follower}); err != nil {
 		return nil, err
 	}
@@ -124,11 +124,11 @@ type Skipped struct {
 // Other errors are *UnknownFollowersError, *MigrationError and those of stores.
 // Then nothing has changed.
 func SkipToHead(ctx context.Context, runner Runner, options SkipOptions) ([]Skipped, error) {
-	upstreams, err := followed(runner, options.Follower, options.UpstreamApps)
+	upstreams, err := Followed(runner, options.Follower, options.UpstreamApps)
 	if err != nil {
 		return nil, err
 	}
-	own, ok := storeOf(runner, options.Follower)
+	own, ok := StoreOf(runner, options.Follower)
 	if !ok {
 		return nil, fmt.Errorf("management: cannot move %s: it is not stored by gormstore", options.Follower)
 	}
@@ -160,11 +160,11 @@ func SkipToHead(ctx context.Context, runner Runner, options SkipOptions) ([]Skip
 // those of SkipToHead, and that the leader is not stored by gormstore in this
 // program.
 func ContinueAfterDeletion(ctx context.Context, runner Runner, options SkipOptions) ([]Skipped, error) {
-	upstreams, err := followed(runner, options.Follower, options.UpstreamApps)
+	upstreams, err := Followed(runner, options.Follower, options.UpstreamApps)
 	if err != nil {
 		return nil, err
 	}
-	own, ok := storeOf(runner, options.Follower)
+	own, ok := StoreOf(runner, options.Follower)
 	if !ok {
 		return nil, fmt.Errorf("management: cannot move %s: it is not stored by gormstore", options.Follower)
 	}
@@ -174,7 +174,7 @@ func ContinueAfterDeletion(ctx context.Context, runner Runner, options SkipOptio
 	}
 	var all []Skipped
 	for _, upstream := range upstreams {
-		leader, ok := storeOf(runner, upstream)
+		leader, ok := StoreOf(runner, upstream)
 		if !ok {
 			return nil, fmt.Errorf("management: cannot move %s in the log of %s: this program does not have it in a database",
 				options.Follower, upstream)
@@ -224,7 +224,7 @@ func skip(ctx context.Context, own store, follower string, one Skipped) error {
 		return err
 	}
 	if position != one.From {
-		return refuse("%s has processed events of %s meanwhile, and nothing was changed. Stop or pause it, and try again.",
+		return Refuse("%s has processed events of %s meanwhile, and nothing was changed. Stop or pause it, and try again.",
 			follower, one.Leader)
 	}
 	if _, err := own.DeleteTracking(ctx, follower, one.Leader); err != nil || one.To == 0 {

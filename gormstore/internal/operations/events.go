@@ -1,4 +1,4 @@
-package management
+package operations
 
 import (
 	"context"
@@ -46,9 +46,9 @@ type StoredEvent struct {
 // its error. The error is an *ApplicationsError, a *MigrationError or that of
 // the store.
 func Events(ctx context.Context, runner Runner, options EventsOptions) (page EventsPage, err error) {
-	app, ok := appOf(runner, options.Application)
+	app, ok := ApplicationOf(runner, options.Application)
 	if !ok {
-		return page, &ApplicationsError{Names: []string{options.Application}, Known: memberNames(runner)}
+		return page, &ApplicationsError{Names: []string{options.Application}, Known: MemberNames(runner)}
 	}
 	if options.Limit <= 0 {
 		options.Limit = 50

@@ -1,4 +1,4 @@
-package management
+package operations
 
 import "github.com/eventsourcing-go/eventsourcing/cipher"
 

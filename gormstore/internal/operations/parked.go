@@ -1,4 +1,4 @@
-package management
+package operations
 
 import (
 	"context"
@@ -72,12 +72,18 @@ func knownFollowers(runner Runner, names []string) ([]string, error) {
 		slices.Sort(unknown)
 		return nil, &UnknownFollowersError{Names: slices.Compact(unknown), Known: known}
 	}
-	return without(names, nil), nil
+	var unique []string
+	for _, name := range names {
+		if !slices.Contains(unique, name) {
+			unique = append(unique, name)
+		}
+	}
+	return unique, nil
 }
 
 // locatedOf is located for the database of an application.
 func locatedOf(ctx context.Context, runner Runner, name string, err error) error {
-	app, ok := appOf(runner, name)
+	app, ok := ApplicationOf(runner, name)
 	if !ok {
 		return err
 	}

@@ -1,4 +1,4 @@
-package management
+package operations
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type tracking struct {
 
 // trackingsOf reads the positions of all databases. Those without tables are
 // left out, unless there is no other.
-func trackingsOf(ctx context.Context, runner Runner) (all []tracking, err error) {
+func Trackings(ctx context.Context, runner Runner) (all []tracking, err error) {
 	var absent error
 	for _, s := range storesOf(runner) {
 		states, err := s.TrackingStates(ctx)
@@ -69,7 +69,7 @@ func (t tracking) parks(ctx context.Context) bool {
 }
 
 // upstreamsOf are the upstream applications of positions, sorted.
-func upstreamsOf(trackings []tracking) (names []string) {
+func UpstreamsOf(trackings []tracking) (names []string) {
 	for _, t := range trackings {
 		for _, state := range t.states {
 			names = append(names, state.UpstreamApplicationName)
@@ -79,16 +79,16 @@ func upstreamsOf(trackings []tracking) (names []string) {
 	return slices.Compact(names)
 }
 
-// unreachable says that nobody can tell how many events a log has.
-const unreachable = -1
+// Unreachable says that nobody can tell how many events a log has.
+const Unreachable = -1
 
-// count is how many events will be replayed, or unreachable.
+// count is how many events will be replayed, or Unreachable.
 func (r *Reset) count(ctx context.Context) (total int64, err error) {
 	for _, target := range r.targets {
 		for _, state := range target.states {
 			n, err := r.countOne(ctx, target.store, state)
-			if err != nil || n == unreachable {
-				return unreachable, err
+			if err != nil || n == Unreachable {
+				return Unreachable, err
 			}
 			total += n
 		}
@@ -100,7 +100,7 @@ func (r *Reset) count(ctx context.Context) (total int64, err error) {
 // looks whether its events are in the follower's database, or counts the rows,
 // of which Django made one for each notification.
 func (r *Reset) countOne(ctx context.Context, own store, state gormstore.TrackingState) (int64, error) {
-	if n, err := r.countLeader(ctx, state); n != unreachable && err == nil {
+	if n, err := r.countLeader(ctx, state); n != Unreachable && err == nil {
 		return n, nil
 	}
 	n, err := own.CountNotifications(ctx, state.UpstreamApplicationName, state.Position)
@@ -110,22 +110,22 @@ func (r *Reset) countOne(ctx context.Context, own store, state gormstore.Trackin
 	case state.Rows > 1:
 		return state.Rows, nil
 	}
-	return unreachable, nil
+	return Unreachable, nil
 }
 
-// countLeader counts in the log of the upstream application, or is unreachable
+// countLeader counts in the log of the upstream application, or is Unreachable
 // where that is not in this program.
 func (r *Reset) countLeader(ctx context.Context, state gormstore.TrackingState) (int64, error) {
 	upstream := state.UpstreamApplicationName
-	if leader, ok := storeOf(r.runner, upstream); ok {
+	if leader, ok := StoreOf(r.runner, upstream); ok {
 		return leader.CountNotifications(ctx, upstream, state.Position)
 	}
 	if r.runner != nil {
-		if app, ok := appOf(r.runner, upstream); ok {
+		if app, ok := ApplicationOf(r.runner, upstream); ok {
 			return countPages(ctx, app.Recorder(), state.Position)
 		}
 	}
-	return unreachable, nil
+	return Unreachable, nil
 }
 
 // countPages counts by reading, for stores that cannot count.

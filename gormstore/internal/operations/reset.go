@@ -1,4 +1,4 @@
-package management
+package operations
 
 import (
 	"context"
@@ -26,7 +26,7 @@ type Tracked struct {
 // tables are left out; where no database has them the error is a
 // *MigrationError.
 func TrackedFollowers(ctx context.Context, runner Runner) ([]Tracked, error) {
-	trackings, err := trackingsOf(ctx, runner)
+	trackings, err := Trackings(ctx, runner)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ type ResetError struct{ Problem string }
 
 func (e *ResetError) Error() string { return e.Problem }
 
-func refuse(format string, arguments ...any) error {
+func Refuse(format string, arguments ...any) error {
 	return &ResetError{fmt.Sprintf(format, arguments...)}
 }
 
@@ -115,7 +115,7 @@ func ResetFollower(ctx context.Context, runner Runner, options ResetOptions) (Re
 // system.Resettable, or has no code in this program. Other errors are those of
 // the database.
 func PlanReset(ctx context.Context, runner Runner, options ResetOptions) (*Reset, error) {
-	trackings, err := trackingsOf(ctx, runner)
+	trackings, err := Trackings(ctx, runner)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (r *Reset) choose(ctx context.Context, trackings []tracking) error {
 		if t = t.of(r.options.Follower); len(t.states) == 0 {
 			continue
 		}
-		if own, ok := storeOf(r.runner, r.options.Follower); ok && sameDatabase(own, t.store) {
+		if own, ok := StoreOf(r.runner, r.options.Follower); ok && sameDatabase(own, t.store) {
 			r.targets = []tracking{t}
 			return nil
 		}
@@ -160,7 +160,7 @@ func (r *Reset) choose(ctx context.Context, trackings []tracking) error {
 		return nil
 	}
 	if r.runner != nil && slices.Contains(r.runner.System().Followers(), r.options.Follower) {
-		return refuse("%s has no tracking states to reset.", r.options.Follower)
+		return Refuse("%s has no tracking states to reset.", r.options.Follower)
 	}
 	tracked, err := TrackedFollowers(ctx, r.runner)
 	if err != nil {
@@ -170,12 +170,12 @@ func (r *Reset) choose(ctx context.Context, trackings []tracking) error {
 	for i, t := range tracked {
 		names[i] = t.Name
 	}
-	return refuse("Unknown follower: %s. The known followers are: %s.", r.options.Follower, listed(names))
+	return Refuse("Unknown follower: %s. The known followers are: %s.", r.options.Follower, listed(names))
 }
 
 // restricted leaves the upstream applications that are wanted.
 func (r *Reset) restricted() error {
-	known, wanted := upstreamsOf(r.targets), slices.Clone(r.options.UpstreamApps)
+	known, wanted := UpstreamsOf(r.targets), slices.Clone(r.options.UpstreamApps)
 	if len(wanted) == 0 {
 		wanted = known
 	}
@@ -188,7 +188,7 @@ func (r *Reset) restricted() error {
 		if len(unknown) > 1 {
 			colon = ":"
 		}
-		return refuse("%s does not (currently) track%s %s. Its known upstream apps are: %s.",
+		return Refuse("%s does not (currently) track%s %s. Its known upstream apps are: %s.",
 			r.options.Follower, colon, strings.Join(unknown, ", "), strings.Join(known, ", "))
 	}
 	for i := range r.targets {
@@ -215,7 +215,7 @@ func (r *Reset) runsElsewhere(ctx context.Context, t *tracking) error {
 	}
 	for _, status := range statuses {
 		if status.ApplicationName == r.options.Follower && status.Alive(time.Now()) {
-			return refuse("%s is running (%s, %s). Stop it first; one that was killed counts as running for half a minute.",
+			return Refuse("%s is running (%s, %s). Stop it first; one that was killed counts as running for half a minute.",
 				r.options.Follower, status.Process, status.State)
 		}
 	}
@@ -229,20 +229,20 @@ func (r *Reset) allowed() error {
 	}
 	name := r.options.Follower
 	if r.member() == nil {
-		return refuse("%s has no code in this program, so nobody can say whether its events may be processed again. "+
+		return Refuse("%s has no code in this program, so nobody can say whether its events may be processed again. "+
 			"Use the program that runs it, or --force.", name)
 	}
 	if replayable, clear := bridge.HowToReset(r.member()); replayable || clear != nil {
 		return nil
 	}
-	return refuse("%s does not say that its events may be processed again: what it has made of them would be made twice. "+
+	return Refuse("%s does not say that its events may be processed again: what it has made of them would be made twice. "+
 		"Give it system.Replayable or system.Resettable, or use --force.", name)
 }
 
 // member is the code of the follower where it uses one of the databases, or
 // nil.
 func (r *Reset) member() system.Member {
-	own, ok := storeOf(r.runner, r.options.Follower)
+	own, ok := StoreOf(r.runner, r.options.Follower)
 	if !ok || !slices.ContainsFunc(r.targets, func(t tracking) bool { return sameDatabase(own, t.store) }) {
 		return nil
 	}
@@ -276,7 +276,7 @@ func (r *Reset) done() ResetReport {
 	slices.Sort(r.untracked)
 	report.UpstreamApps = slices.Compact(r.untracked)
 	if len(report.UpstreamApps) < len(r.report.UpstreamApps) {
-		report.Notifications = unreachable
+		report.Notifications = Unreachable
 	}
 	return report
 }

@@ -1,4 +1,4 @@
-package management
+package operations
 
 import (
 	"context"
@@ -79,7 +79,7 @@ func tablesOf(ctx context.Context, name string, factory persistence.Factory, see
 // The error is an *ApplicationsError, a *MigrationError or that of a store;
 // what was found so far is returned with it.
 func Check(ctx context.Context, runner Runner, applications ...string) (report CheckReport, err error) {
-	known := memberNames(runner)
+	known := MemberNames(runner)
 	unknown := slices.DeleteFunc(slices.Clone(applications), func(name string) bool { return slices.Contains(known, name) })
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
@@ -95,7 +95,7 @@ func Check(ctx context.Context, runner Runner, applications ...string) (report C
 			continue
 		}
 		done[name] = true
-		app, _ := appOf(runner, name)
+		app, _ := ApplicationOf(runner, name)
 		snapshots, err := app.Factory().SnapshotRecorder(name)
 		if err != nil {
 			return report, err
@@ -133,7 +133,7 @@ const longHold = 5 * time.Second
 
 func logStateOf(ctx context.Context, runner Runner, name string) (LogState, error) {
 	state := LogState{Application: name, Writers: writersOf(runner, name)}
-	app, _ := appOf(runner, name)
+	app, _ := ApplicationOf(runner, name)
 	reader, ok := app.Recorder().(persistence.LogHoldReader)
 	if !ok {
 		return state, nil
@@ -166,9 +166,9 @@ func unknownNames(ctx context.Context, runner Runner) ([]string, error) {
 }
 
 // memberNames are the applications of this process.
-func memberNames(runner Runner) []string {
+func MemberNames(runner Runner) []string {
 	return slices.DeleteFunc(runner.System().Names(), func(name string) bool {
-		_, ok := appOf(runner, name)
+		_, ok := ApplicationOf(runner, name)
 		return !ok
 	})
 }
@@ -177,7 +177,7 @@ func memberNames(runner Runner) []string {
 func upstreams(runner Runner, follower string) map[string]persistence.ApplicationRecorder {
 	logs := map[string]persistence.ApplicationRecorder{}
 	for _, leader := range runner.System().Follows(follower) {
-		if app, ok := appOf(runner, leader); ok {
+		if app, ok := ApplicationOf(runner, leader); ok {
 			logs[leader] = app.Recorder()
 		}
 	}

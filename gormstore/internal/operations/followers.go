@@ -1,8 +1,9 @@
-package management
+package operations
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -32,7 +33,7 @@ const (
 
 // writersOf says how an application of this program writes, or "".
 func writersOf(runner Runner, name string) string {
-	app, ok := appOf(runner, name)
+	app, ok := ApplicationOf(runner, name)
 	if !ok {
 		return ""
 	}
@@ -120,7 +121,7 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 			states[i].State = string(system.Paused)
 		}
 		if failed := errors.Join(s.ReadErr, filling); failed != nil {
-			states[i].ReadError = oneLine(textOf(failed))
+			states[i].ReadError = fmt.Sprint(failed)
 		}
 		err = errors.Join(err, filling)
 	}
@@ -129,7 +130,7 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 
 // fill adds what the process has written that runs the follower.
 func (s *FollowerState) fill(ctx context.Context, runner Runner) error {
-	app, ok := appOf(runner, s.Follower)
+	app, ok := ApplicationOf(runner, s.Follower)
 	if !ok {
 		return nil
 	}
@@ -172,8 +173,8 @@ func (s *FollowerState) add(status persistence.FollowerStatus) {
 
 // firstMigration says which database it is that has no tables.
 func firstMigration(ctx context.Context, runner Runner, err error) error {
-	for _, name := range memberNames(runner) {
-		app, _ := appOf(runner, name)
+	for _, name := range MemberNames(runner) {
+		app, _ := ApplicationOf(runner, name)
 		_, events := app.Recorder().MaxNotificationID(ctx)
 		_, positions := app.Recorder().MaxTrackingID(ctx, name)
 		if found := located(ctx, app.Factory(), errors.Join(events, positions)); isMigration(found) {

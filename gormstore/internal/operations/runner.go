@@ -1,4 +1,4 @@
-package management
+package operations
 
 import (
 	"context"
@@ -7,7 +7,31 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
 )
+
+// Runner is what the commands work with: a *system.Runner or a
+// *system.SingleThreadedRunner. It need not be started.
+type Runner interface {
+	// System returns what the runner runs.
+	System() *system.System
+	// CatchUp has one follower process what it has not processed yet.
+	CatchUp(ctx context.Context, follower system.Member, report func(system.Processed)) ([]system.Processed, error)
+	// Statuses tells how all followings stand.
+	Statuses(ctx context.Context) ([]system.Status, error)
+	// Parked are the events that a follower has put aside.
+	Parked(ctx context.Context, follower system.Member) ([]persistence.ParkedEvent, error)
+	// RetryParked has a follower process what it has put aside, and returns how
+	// many events were processed.
+	RetryParked(ctx context.Context, follower system.Member) (processed int, err error)
+	// Close stops the runner.
+	Close() error
+}
+
+// RunnerFunc makes a runner for one command, which closes it when it ends.
+type RunnerFunc = func(ctx context.Context) (Runner, error)
 
 // RunnerSetting is the setting that names the runner to use.
 const RunnerSetting = "EVENTSOURCING_RUNNER"
@@ -39,7 +63,7 @@ func FindRunner(ctx context.Context, runners map[string]RunnerFunc, setting stri
 		return nil, improperlySet(names, fmt.Sprintf("There is no runner %q.", name))
 	}
 	runner, err := construct(ctx)
-	if err == nil && isNil(runner) {
+	if err == nil && IsNil(runner) {
 		err = improperlySet(names, fmt.Sprintf("The function of %q returned no runner.", name))
 	}
 	return runner, err
@@ -59,8 +83,8 @@ func improperlySet(names []string, problem string) error {
 		"management.Config.Runners which returns a runner instance (known are: %s). %s", RunnerSetting, known, problem)}
 }
 
-// isNil also recognises a nil pointer in the interface.
-func isNil(runner Runner) bool {
+// IsNil also recognises a nil pointer in the interface.
+func IsNil(runner Runner) bool {
 	if runner == nil {
 		return true
 	}

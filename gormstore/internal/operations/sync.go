@@ -1,9 +1,10 @@
-package management
+package operations
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -58,7 +59,7 @@ type FollowerSync struct {
 // AtWork reports whether nothing but another process of the follower, which is
 // at work, or a pause, has kept it from all there is to process.
 func (f FollowerSync) AtWork() bool {
-	return errors.Is(f.Err, persistence.ErrPositionLocked) && !slices.ContainsFunc(apart(f.Err), func(err error) bool {
+	return errors.Is(f.Err, persistence.ErrPositionLocked) && !slices.ContainsFunc(Joined(f.Err), func(err error) bool {
 		return !errors.Is(err, system.ErrPaused) && !errors.Is(err, persistence.ErrPositionLocked)
 	})
 }
@@ -66,7 +67,7 @@ func (f FollowerSync) AtWork() bool {
 // Paused reports whether nothing but a pause has kept the follower from all
 // there is to process.
 func (f FollowerSync) Paused() bool {
-	return f.Err != nil && !slices.ContainsFunc(apart(f.Err), func(err error) bool { return !errors.Is(err, system.ErrPaused) })
+	return f.Err != nil && !slices.ContainsFunc(Joined(f.Err), func(err error) bool { return !errors.Is(err, system.ErrPaused) })
 }
 
 // SyncObserver is told what SyncFollowers is doing. Its functions may be nil.
@@ -160,7 +161,7 @@ func (s *synchronization) choose(options SyncOptions) (selected []FollowerSync, 
 func (s *synchronization) migrated(ctx context.Context, selected []FollowerSync) error {
 	for _, f := range selected {
 		for _, name := range append(s.runner.System().Follows(f.Name), f.Name) {
-			app, ok := appOf(s.runner, name)
+			app, ok := ApplicationOf(s.runner, name)
 			if !ok {
 				continue
 			}
@@ -183,7 +184,7 @@ type group struct {
 // byDatabase sorts followers into groups, in the order of each group's first.
 func (s *synchronization) byDatabase(selected []FollowerSync) (groups []*group, err error) {
 	for _, f := range selected {
-		app, _ := appOf(s.runner, f.Name)
+		app, _ := ApplicationOf(s.runner, f.Name)
 		transactor := app.Factory().(persistence.Transactor) // as every follower's is
 		i := slices.IndexFunc(groups, func(g *group) bool { return together(g.store, transactor) })
 		if i < 0 {
@@ -230,7 +231,7 @@ func (s *synchronization) rehearse(ctx context.Context, g *group) error {
 // elsewhere are the applications that are in other databases than a group.
 func (s *synchronization) elsewhere(g *group) []string {
 	return slices.DeleteFunc(s.runner.System().Names(), func(name string) bool {
-		own, ok := storeOf(s.runner, name)
+		own, ok := StoreOf(s.runner, name)
 		return ok && together(own, g.store)
 	})
 }
@@ -276,7 +277,7 @@ func (s *synchronization) one(ctx, working context.Context, f FollowerSync) (pro
 
 // giveWay lets others write between two batches.
 func (s *synchronization) giveWay(ctx context.Context, f FollowerSync) {
-	own, ok := storeOf(s.runner, f.Name)
+	own, ok := StoreOf(s.runner, f.Name)
 	if s.report.DryRun || !ok || own.Courtesy() == 0 {
 		return
 	}
@@ -313,4 +314,16 @@ func (s *synchronization) end(f FollowerSync) {
 	if s.observer.End != nil {
 		s.observer.End(f)
 	}
+}
+
+// Joined returns the errors of a follower that has failed with several leaders
+// or events, each by itself.
+func Joined(err error) (all []error) {
+	if reflect.TypeOf(err) != reflect.TypeOf(errors.Join(err)) {
+		return []error{err}
+	}
+	for _, one := range err.(interface{ Unwrap() []error }).Unwrap() {
+		all = append(all, Joined(one)...)
+	}
+	return all
 }
