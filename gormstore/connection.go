@@ -32,14 +32,14 @@ func (c connection) exec(ctx context.Context, query string, arguments ...any) (a
 func (c connection) result(ctx context.Context, query string, arguments ...any) (sql.Result, error) {
 	begin := time.Now()
 	result, err := c.pool.ExecContext(ctx, query, arguments...)
-	c.trace(ctx, begin, query, -1, err)
+	c.trace(ctx, begin, query, err)
 	return result, err
 }
 
 func (c connection) query(ctx context.Context, query string, arguments ...any) (*sql.Rows, error) {
 	begin := time.Now()
 	rows, err := c.pool.QueryContext(ctx, query, arguments...)
-	c.trace(ctx, begin, query, -1, err)
+	c.trace(ctx, begin, query, err)
 	return rows, err
 }
 
@@ -98,7 +98,7 @@ func (c connection) direct(ctx context.Context, watch *lockWatch, each eachRow, 
 	if errors.Is(err, driver.ErrSkip) {
 		err = c.indirect(ctx, each, query, arguments)
 	}
-	c.trace(ctx, begin, query, -1, err)
+	c.trace(ctx, begin, query, err)
 	return err
 }
 
@@ -192,14 +192,14 @@ type quietPool struct{ gorm.ConnPool }
 // trace tells GORM's logger of a statement. A violated unique key is no error
 // to report there: it is an ordinary conflict, and the caller learns of it. So
 // is a table that does not exist.
-func (c connection) trace(ctx context.Context, begin time.Time, query string, affected int64, err error) {
+func (c connection) trace(ctx context.Context, begin time.Time, query string, err error) {
 	if _, ok := c.pool.(quietPool); ok {
 		return
 	}
 	if err != nil && c.store.isExpected(err) {
 		err = nil
 	}
-	c.store.db.Logger.Trace(ctx, begin, func() (string, int64) { return query, affected }, err)
+	c.store.db.Logger.Trace(ctx, begin, func() (string, int64) { return query, -1 /* rows: unknown */ }, err)
 }
 
 // isExpected reports whether an error is one that callers handle, so that

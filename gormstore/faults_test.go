@@ -53,7 +53,7 @@ func newPatient(t *testing.T, truth *gorm.DB) *patient {
 	t.Helper()
 	faults := faultdb.New()
 	pool := sql.OpenDB(faults.Connector(driverConnector(t, truth)))
-	d := gorm.Dialector(sqlite.New(sqlite.Config{Conn: pool}))
+	d := sqlite.New(sqlite.Config{Conn: pool})
 	if truth.Name() == "postgres" {
 		d = postgres.New(postgres.Config{Conn: pool})
 	}

@@ -55,7 +55,7 @@ type mergeStatements struct {
 }
 
 func newMergeStatements(events string, notifies, strict bool) mergeStatements {
-	locks := newOrderLocks(events, strict)
+	locks := newOrderLocks(strict)
 	log := logStatements{events: events, application: "$3::varchar", sequence: "$5"}
 	part := logStatements{events: events, application: "$1::varchar", sequence: "$2"}
 	lock := func(from, take, channel string) string {

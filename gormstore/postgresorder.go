@@ -51,7 +51,7 @@ type orderLocks struct {
 	held string // whether the transaction has it, for b
 }
 
-func newOrderLocks(events string, strict bool) orderLocks {
+func newOrderLocks(strict bool) orderLocks {
 	const key = "$2::bigint"
 	if strict {
 		const exclusive = "pg_advisory_xact_lock(" + key + ")"

@@ -116,6 +116,6 @@ func (c connection) watched(ctx context.Context, watch *lockWatch, each eachRow,
 	watch.begin(c.pool)
 	err := c.indirect(ctx, each, query, arguments)
 	watch.end()
-	c.trace(ctx, begin, query, -1, err)
+	c.trace(ctx, begin, query, err)
 	return err
 }

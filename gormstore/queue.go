@@ -322,11 +322,12 @@ func (q *queue) yield() {
 	if !worthwhile {
 		return
 	}
-	begin, there := time.Now(), before
+	begin := time.Now()
 	for range 2 {
 		runtime.Gosched()
 	}
-	for there = q.length(); there < wanted && time.Since(begin) < budget; there = q.length() {
+	there := q.length()
+	for ; there < wanted && time.Since(begin) < budget; there = q.length() {
 		runtime.Gosched()
 	}
 	if there == before || time.Since(begin) > 2*longestYield { // nobody comes back, or others need the processor

@@ -137,7 +137,7 @@ func (s sqlite) insertPrepared(ctx context.Context, r *processRecorder, one *sav
 	one.ids, err = s.writeRows(r, one.events, func(arguments []any) (sql.Result, error) {
 		begin := time.Now()
 		result, err := statement.ExecContext(ctx, arguments...)
-		connection{r.store.pool, r.store}.trace(ctx, begin, r.row, -1, err)
+		connection{r.store.pool, r.store}.trace(ctx, begin, r.row, err)
 		return result, err
 	})
 	return err

@@ -54,7 +54,7 @@ func schemaCommand(config Config) *cobra.Command {
 	dialect := choiceFlag(cmd, "dialect", "", "", "The kind of database.", "sqlite", "postgres")
 	return newCommand(config, cmd, cobra.NoArgs, func(c *call) error {
 		if dialect.value == "" {
-			return wronglyUsed(c.cmd, fmt.Errorf("the following arguments are required: --dialect"))
+			return wronglyUsed(c.cmd, errors.New("the following arguments are required: --dialect"))
 		}
 		text, err := operations.Schema(dialect.value)
 		fmt.Fprint(c.output, text)
@@ -291,7 +291,7 @@ func eventsCommand(config Config) *cobra.Command {
 				return wronglyUsed(c.cmd, fmt.Errorf("argument originator: %w", err))
 			}
 			if options.OriginatorID == uuid.Nil {
-				return wronglyUsed(c.cmd, fmt.Errorf("argument originator: no aggregate has the nil UUID"))
+				return wronglyUsed(c.cmd, errors.New("argument originator: no aggregate has the nil UUID"))
 			}
 		}
 		runner, err := c.runner()

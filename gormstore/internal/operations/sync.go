@@ -123,12 +123,8 @@ func SyncFollowers(ctx context.Context, runner Runner, options SyncOptions, obse
 		s.selected()
 		return s.report, s.each(ctx, ctx, selected)
 	}
-	groups, err := s.byDatabase(selected)
-	if err != nil {
-		return s.report, err
-	}
 	s.selected()
-	for _, group := range groups {
+	for _, group := range s.byDatabase(selected) {
 		if err := s.rehearse(ctx, group); err != nil {
 			return s.report, err
 		}
@@ -182,7 +178,7 @@ type group struct {
 }
 
 // byDatabase sorts followers into groups, in the order of each group's first.
-func (s *synchronization) byDatabase(selected []FollowerSync) (groups []*group, err error) {
+func (s *synchronization) byDatabase(selected []FollowerSync) (groups []*group) {
 	for _, f := range selected {
 		app, _ := ApplicationOf(s.runner, f.Name)
 		transactor := app.Factory().(persistence.Transactor) // as every follower's is
@@ -192,7 +188,7 @@ func (s *synchronization) byDatabase(selected []FollowerSync) (groups []*group, 
 		}
 		groups[i].followers = append(groups[i].followers, f)
 	}
-	return groups, nil
+	return groups
 }
 
 func together(a, b persistence.Transactor) bool {
