@@ -48,8 +48,8 @@ func (c *AES) Encrypt(dst, plaintext, associatedData []byte) ([]byte, error) {
 
 // Decrypt appends the plain text of an envelope to dst and returns the extended
 // slice. It returns ErrNotEnvelope, a *KeyUnavailableError or ErrDecrypt, and
-// then what dst had behind its length is undefined. dst may overlap ciphertext
-// and associatedData.
+// then the bytes of dst after its length are undefined. dst may overlap
+// ciphertext and associatedData.
 func (c *AES) Decrypt(dst, ciphertext, associatedData []byte) ([]byte, error) {
 	env, err := parseEnvelope(ciphertext)
 	if err != nil {

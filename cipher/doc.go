@@ -4,8 +4,8 @@
 // # Making a key
 //
 // A key is 16, 24 or 32 random bytes, written in base64. Make one, and keep it
-// where secrets are kept, outside the database; whoever loses it loses
-// everything that was encrypted with it:
+// where secrets are kept, outside the database; if it is lost, everything that
+// was encrypted with it is lost:
 //
 //	value, err := cipher.CreateKey(32)
 //
@@ -29,15 +29,15 @@
 //
 // # Rotating keys
 //
-// The first key encrypts, all keys decrypt. To rotate, put a new key in front
-// and keep the old one behind it:
+// The first key encrypts, all keys decrypt. To rotate, put a new key first and
+// keep the old one after it:
 //
 //	CIPHER_KEY="<new key>,<old key>"
 //
-// If several processes share a database, first add the new key behind the old
-// one everywhere, and then put it in front, so that no process meets a key it
-// has not been given. Each key has an id, which is stored with every
-// ciphertext. It is derived from the key, unless the setting gives one:
+// If several processes share a database, first add the new key after the old
+// one everywhere, and then put it first, so that no process meets a key it has
+// not been given. Each key has an id, which is stored with every ciphertext. It
+// is derived from the key, unless the setting gives one:
 //
 //	CIPHER_KEY="2026-02:<new key>,2025-11:<old key>"
 //

@@ -34,7 +34,7 @@ func (e *KeyUnavailableError) Error() string {
 func (e *KeyUnavailableError) NeedsSettings() bool { return true }
 
 // KeyExhaustedError says that a key has encrypted as many messages as is safe
-// in this process. The remedy is a new key in front of it.
+// in this process. The remedy is a new first key.
 type KeyExhaustedError struct {
 	// KeyID is the id of the key.
 	KeyID string
@@ -48,7 +48,7 @@ func (e *KeyExhaustedError) Error() string {
 // KeyError says what is wrong with one of the keys of a setting or of an
 // argument list. It never contains a key or a part of one.
 type KeyError struct {
-	// Position counts the keys from 1. It is 0 where there is no list.
+	// Position counts the keys from 1. It is 0 if there is no list.
 	Position int
 
 	// Reason says what is wrong, or what is wanted and what was given instead.

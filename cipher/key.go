@@ -55,9 +55,8 @@ func NewKey(id string, secret []byte) (Key, error) {
 }
 
 // ParseKeys reads the setting CIPHER_KEY: keys in standard base64, separated by
-// commas, each optionally with an id in front of it and a colon between them.
-// Spaces around a key are ignored. The first key is to encrypt, all are to
-// decrypt.
+// commas, each optionally with an id and a colon before it. Spaces around a key
+// are ignored. The first key is to encrypt, all are to decrypt.
 //
 // All mistakes are reported together, as errors of type *KeyError.
 func ParseKeys(value string) ([]Key, error) {
@@ -162,8 +161,8 @@ func checkSize(size int, unit string) error {
 	return &KeyError{Reason: fmt.Sprintf("want 16, 24 or 32 %s, got %d", unit, size)}
 }
 
-// checkDistinct compares each key with those before it. Zero keys are somebody
-// else's mistake and are passed over.
+// checkDistinct compares each key with those before it. Zero keys are an error
+// that is reported elsewhere, and are passed over here.
 func checkDistinct(keys []Key) (mistakes []error) {
 	for i := range keys {
 		for j := range i {

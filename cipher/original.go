@@ -8,10 +8,9 @@ import "slices"
 //
 // Use it only for a database that is shared with Python. The layout has no room
 // for associated data, which are ignored. Every single state is still secret
-// and unaltered, but whoever can write to the database can move states between
-// rows, and they open there: one account's deposit becomes another's. Nor does
-// a state name its key, so with several keys decryption tries one after the
-// other.
+// and unaltered, but a writer to the database can move states between rows, and
+// they open there: one account's deposit becomes another's. Nor does a state
+// name its key, so with several keys decryption tries one after the other.
 type OriginalAES struct {
 	ring    ring
 	scratch scratchPool
@@ -57,8 +56,9 @@ func moveTagForward(sealed []byte) {
 }
 
 // Decrypt appends the plain text of ciphertext to dst and returns the extended
-// slice. Its only error is ErrDecrypt, and then what dst had behind its length
-// is undefined. The associated data are ignored. dst may overlap ciphertext.
+// slice. Its only error is ErrDecrypt, and then the bytes of dst after its
+// length are undefined. The associated data are ignored. dst may overlap
+// ciphertext.
 func (c *OriginalAES) Decrypt(dst, ciphertext, _ []byte) ([]byte, error) {
 	if len(ciphertext) < nonceSize+tagSize {
 		return nil, ErrDecrypt

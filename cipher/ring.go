@@ -28,8 +28,7 @@ type ringKey struct {
 	id     string
 	header []byte
 
-	// aead puts a random nonce in front of the ciphertext and the tag behind
-	// it.
+	// aead puts a random nonce before the ciphertext and the tag after it.
 	aead stdcipher.AEAD
 
 	// sealed counts the messages encrypted since the ring was made.

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// This test is inside the package because nobody can wait for 2³² messages.
+// This test is inside the package because no test can wait for 2³² messages.
 func TestKeyIsExhausted(t *testing.T) {
 	t.Parallel()
 	key, err := NewKey("k1", []byte("0123456789abcdef"))

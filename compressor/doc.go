@@ -20,12 +20,12 @@
 //
 // # The limit
 //
-// A few bytes of a compressed state can stand for gigabytes, and whoever can
-// write to the database can put them there. So decompressing stops at a limit,
-// which is DefaultLimit unless WithLimit says otherwise, with a *TooLargeError.
-// It never allocates much more than the limit. Compress refuses what is larger
-// as well, so that nothing is stored that cannot be read again: a limit may be
-// raised later, but not lowered below the largest state.
+// A few bytes of a compressed state can mean gigabytes, and a writer to the
+// database can put them there. So decompressing stops at a limit, which is
+// DefaultLimit unless WithLimit says otherwise, with a *TooLargeError. It never
+// allocates much more than the limit. Compress refuses what is larger as well,
+// so that nothing is stored that cannot be read again: a limit may be raised
+// later, but not lowered below the largest state.
 //
 // Everything else that is wrong with a compressed state is ErrDamaged. A state
 // is one whole stream, so anything after its end counts as damage.

@@ -32,7 +32,7 @@ const (
 	originalPage = 10
 )
 
-// A view is a table of the user's own, which a policy keeps up to date.
+// A view is a table of the service, which a handler keeps up to date.
 type view struct {
 	ID       int64 `gorm:"primaryKey"`
 	Bookings int64

@@ -21,8 +21,8 @@
 // table: filled once with rows of the same log (-preload), without what turns
 // before have added, vacuumed and analysed. It warms up, is measured, and is
 // then checked: a way that has lost a row, or has left a gap in the versions of
-// an aggregate, is no figure but an error. Every writer appends to an aggregate
-// of its own, which it changes for a new one after 100 events.
+// an aggregate, is no figure but an error. Every writer appends to its own
+// aggregate, which it changes for a new one after 100 events.
 //
 // The PostgreSQL server is a private one that syncs every commit; its automatic
 // vacuum and its timed checkpoints are off, because they would meet one way or

@@ -22,8 +22,8 @@ const followerName = "BenchmarkFollower"
 // A policy is what a follower does with each event.
 type policy func(ctx context.Context, event domain.Event) error
 
-// follower stores nothing of its own: what is measured is the way to its
-// handler, and its position.
+// follower stores nothing: what is measured is the way to its handler, and its
+// position.
 type follower struct {
 	*system.Follower
 	policy policy

@@ -2,14 +2,14 @@ package main
 
 import "slices"
 
-// A goal is what one way is to reach: a ratio to another way, or a figure of
-// its own.
+// A goal is what one way is to reach: a ratio to another way, or a figure by
+// itself.
 type goal struct {
 	work            string
 	row, database   string
 	workers, events int
 	way             string
-	against         string // nobody where the figure itself is bounded
+	against         string // nobody if the figure itself is bounded
 	bound           float64
 	quantity        quantity
 }

@@ -38,7 +38,7 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) erro
 	return profiled(c.profile, func() error { return b.run(ctx) })
 }
 
-// profiled calls f and writes a profile of the processor's time in it, where a
+// profiled calls f and writes a profile of the processor's time in it, if a
 // file is given.
 func profiled(path string, f func() error) (err error) {
 	if path == "" {

@@ -68,9 +68,9 @@ func openFolder() (*place, error) {
 // openSlowServer starts a server whose syncs take longer, by a library that it
 // preloads, from the same installation as the server of another database.
 //
-// A server of testdb has an environment of its own, so the library cannot be
-// named there. But testdb runs the pg_ctl that it finds first, and a script of
-// that name can preload the library before it becomes the real one.
+// A server of testdb has its own environment, so the library cannot be named
+// there. But testdb runs the pg_ctl that it finds first, and a script of that
+// name can preload the library before it becomes the real one.
 func openSlowServer(ctx context.Context, ordinary *database, library string) (_ *place, err error) {
 	programs, err := ordinary.programs(ctx)
 	if err != nil {

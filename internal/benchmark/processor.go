@@ -9,7 +9,7 @@ import (
 )
 
 // siblings are the processes with the same parent, with the parent itself: for
-// a process of a PostgreSQL server, the whole server. There are none where the
+// a process of a PostgreSQL server, the whole server. There are none if the
 // system has no /proc.
 func siblings(process int) []int {
 	parent, ok := parentOf(process)

@@ -61,7 +61,7 @@ func openOurs(d *database, writers, _ int) (*saver, error) {
 	return &saver{save: save, close: pool.Close}, nil
 }
 
-// openRaw saves with one prepared INSERT, which is a transaction of its own.
+// openRaw saves with one prepared INSERT, which is a transaction by itself.
 func openRaw(d *database, writers, events int) (*saver, error) {
 	pool, err := d.pool(writers)
 	if err != nil {
@@ -147,7 +147,7 @@ func (d *database) open(connections int) (*gorm.DB, *sql.DB, error) {
 	return db, pool, err
 }
 
-// A writer appends to an aggregate of its own, and to a new one when that has
+// A writer appends to its own aggregate, and to a new one when that has
 // eventsPerAggregate events.
 type writer struct {
 	saver  *saver

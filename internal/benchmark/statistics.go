@@ -20,7 +20,7 @@ func median(values []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// ratio is a as a multiple of b, and 0 where there is nothing to compare with.
+// ratio is a as a multiple of b, and 0 if there is nothing to compare with.
 func ratio(a, b float64) float64 {
 	if b == 0 {
 		return 0

@@ -75,7 +75,7 @@ type outside struct {
 
 // WithLeadersOutside returns a context in which a follower reads the logs of
 // these leaders with the context outer. It is for a follower that catches up in
-// a transaction of its own database while the leaders are in another one.
+// a transaction of its database while the leaders are in another one.
 func WithLeadersOutside(ctx, outer context.Context, leaders ...string) context.Context {
 	return context.WithValue(ctx, outsideKey{}, outside{outer, leaders})
 }

@@ -32,7 +32,7 @@ type Target struct {
 type Problem struct {
 	Application string
 	// OriginatorID and Version are those of the event concerned; they are zero
-	// where the problem is not about one.
+	// if the problem is not about one.
 	OriginatorID uuid.UUID
 	Version      int64
 	// NotificationID is the position concerned, or 0.
@@ -60,7 +60,7 @@ func (p Problem) String() string {
 //  2. the versions of each originator follow each other without a gap or a repetition, in the order of the ids;
 //  3. each originator's events are the ones in the log;
 //  4. snapshots are not ahead of their originator;
-//  5. states can be opened and decoded (where there is a Mapper);
+//  5. states can be opened and decoded (if there is a Mapper);
 //  6. positions are not ahead of the logs that they are in.
 //
 // Tests, the management commands and the admin pages share it. It may run while
@@ -128,7 +128,7 @@ func (k *checker) log(ctx context.Context) error {
 		for _, n := range page {
 			k.notification(n)
 		}
-		if k.position == before { // a store that returns what is not behind the position would never end
+		if k.position == before { // a store that returns what is not after the position would never end
 			return nil
 		}
 	}

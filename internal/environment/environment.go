@@ -13,12 +13,12 @@ import (
 )
 
 // Environment is where an application and its factory read settings from:
-// values given by the program, and behind them the environment of the process.
+// values given by the program, and after them the environment of the process.
 // For the application "TrainingSchool" a setting KEY is looked up as
 // TRAININGSCHOOL_KEY in the given values, KEY in the given values,
 // TRAININGSCHOOL_KEY in the process, KEY in the process; the first that is
-// there and not empty counts. Where a setting has aliases, they are looked up
-// behind it at each of the four places.
+// there and not empty counts. If a setting has aliases, they are looked up
+// after it at each of the four places.
 //
 // It is safe for concurrent use.
 type Environment struct {
@@ -39,9 +39,9 @@ func New(name string, given map[string]string, lookup func(string) (string, bool
 // Name is the application's name.
 func (e *Environment) Name() string { return e.name }
 
-// Prefix is what stands in front of a key that is meant for this application
-// alone: its name in upper case, with every other character than letters and
-// digits as an underscore, and an underscore behind.
+// Prefix is the prefix of a key that is meant for this application alone: its
+// name in upper case, with an underscore for each character that is no letter
+// and no digit, and a final underscore.
 func (e *Environment) Prefix() string {
 	return strings.Map(prefixRune, e.name) + "_"
 }
@@ -60,8 +60,8 @@ type Setting struct {
 }
 
 // Find looks a setting up, under the first of the keys and, at each place, then
-// under the others, its aliases. It is false where the setting is nowhere, or
-// empty.
+// under the others, its aliases. It returns false if the setting is absent
+// everywhere, or empty.
 func (e *Environment) Find(keys ...string) (Setting, bool) {
 	return e.first(func(value string) bool { return value != "" }, keys)
 }

@@ -22,7 +22,7 @@ var modules struct {
 }
 
 // Register makes a store known under a name, usually in an init function of its
-// package. It panics where the name is taken, and where open is nil.
+// package. It panics if the name is taken, or open is nil.
 func Register(name string, open OpenFunc) {
 	if open == nil {
 		panic(fmt.Sprintf("persistence: module %q is registered without a function", name))
@@ -45,9 +45,9 @@ func Modules() []string {
 	return slices.Sorted(maps.Keys(modules.open))
 }
 
-// Open makes the factory that PERSISTENCE_MODULE names, or otherwise where it
-// is not set. An unknown name is a *SettingError that lists the known ones, and
-// so is an empty one.
+// Open makes the factory that PERSISTENCE_MODULE names, or otherwise if it is
+// not set. An unknown name is a *SettingError that lists the known ones, and so
+// is an empty one.
 func Open(env *Environment, otherwise string) (persistence.Factory, error) {
 	setting, ok, err := env.Lookup("PERSISTENCE_MODULE")
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package faultdb makes a database fail on purpose, at a call that a test
 // chooses.
 //
-// An [Injector] stands between database/sql and a driver. It numbers the
-// driver's calls and asks a [Plan] about each:
+// An [Injector] is between database/sql and a driver. It numbers the driver's
+// calls and asks a [Plan] about each:
 //
 //	faults := faultdb.New()
 //	db := sql.OpenDB(faults.Connector(connector))

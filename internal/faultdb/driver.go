@@ -33,8 +33,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 }
 
 // conn is a connection whose calls may fail. It has all optional methods of a
-// connection, and does what database/sql does itself where the driver below
-// lacks one.
+// connection, and does what database/sql does itself if the driver below lacks
+// one.
 type conn struct {
 	inner  driver.Conn
 	faults *Injector

@@ -16,8 +16,8 @@ import (
 
 var errFault = errors.New("a fault")
 
-// connector opens connections to a file, as a driver without a connector of its
-// own needs it.
+// connector opens connections to a file, as a driver without a connector needs
+// it.
 type connector struct {
 	driver driver.Driver
 	path   string

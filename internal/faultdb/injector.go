@@ -28,7 +28,7 @@ type Call struct {
 	// Op is what is called; a statement COMMIT or ROLLBACK counts as the call
 	// of that name.
 	Op Op
-	// Statement is the text of what is executed, where there is one.
+	// Statement is the text of what is executed, if there is one.
 	Statement string
 }
 
@@ -121,7 +121,7 @@ func (i *Injector) Disarm() []Call {
 	return i.calls
 }
 
-// Connector puts the injector in front of a driver's connector.
+// Connector wraps a driver's connector in the injector.
 func (i *Injector) Connector(inner driver.Connector) driver.Connector {
 	return &connector{inner: inner, faults: i}
 }

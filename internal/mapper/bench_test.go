@@ -43,7 +43,7 @@ func (plainEvent) Apply(p *parcel) { p.Events++ }
 
 var parcels = domain.Define("Parcel", domain.On("Described", plainEvent{}))
 
-// mapperChains are the steps behind the transcoder.
+// mapperChains are the steps after the transcoder.
 var mapperChains = []struct {
 	name                  string
 	compressed, encrypted bool

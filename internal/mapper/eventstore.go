@@ -89,8 +89,8 @@ func (s *EventStore) checkDefinition(ctx context.Context, conflict *persistence.
 	return err
 }
 
-// resolve finds out whether the events that stand in the way are the ones that
-// were to be stored.
+// resolve finds out whether the events in the way are the ones that were to be
+// stored.
 func (s *EventStore) resolve(conflict *persistence.ConflictError, events []domain.Event, stored []persistence.StoredEvent) ([]int64, error) {
 	if len(conflict.Stored) != len(stored) {
 		return nil, conflict
@@ -115,9 +115,9 @@ func (s *EventStore) resolve(conflict *persistence.ConflictError, events []domai
 	return ids, nil
 }
 
-// isSame reports whether the stored notification is the event itself. Where
-// there are no event ids it reports whether the two are equal, which is not
-// certain to mean the same.
+// isSame reports whether the stored notification is the event itself. If there
+// are no event ids, it reports whether the two are equal, which is not certain
+// to mean the same.
 func (s *EventStore) isSame(n persistence.Notification, event domain.Event, stored persistence.StoredEvent, certain *bool) bool {
 	if id, ok := s.mapper.idOf(n.StoredEvent); ok && !s.mapper.original {
 		return id == event.ID

@@ -133,8 +133,8 @@ func TestEventStorePutAgain(t *testing.T) {
 	}
 }
 
-// TestEventStoreConflicts is about conflicts that are none of our own events,
-// or not only.
+// TestEventStoreConflicts is about conflicts with events that are not ours, or
+// not all ours.
 func TestEventStoreConflicts(t *testing.T) {
 	t.Parallel()
 	stored, rival := dogEvents("Fido", "roll over"), dogEvents("Fido", "roll over")
@@ -270,7 +270,8 @@ func TestEventStoreGet(t *testing.T) {
 	}
 }
 
-// The first error ends the stream, whoever it is from, and a loop may be left.
+// The first error ends the stream, from the mapper or the recorder, and a loop
+// may be left.
 func TestEventStoreGetEnds(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
@@ -320,7 +321,7 @@ func TestSnapshotStore(t *testing.T) {
 	first := Dogs.TakeSnapshot(dog)
 	dog.AddTrick("roll over")
 	second := Dogs.TakeSnapshot(dog)
-	for _, snapshot := range []domain.Event{first, second, second, Dogs.TakeSnapshot(dog)} { // the last two are there already
+	for _, snapshot := range []domain.Event{first, second, second, Dogs.TakeSnapshot(dog)} { // the last two are stored already
 		if err := store.Put(t.Context(), snapshot); err != nil {
 			t.Fatal(err)
 		}

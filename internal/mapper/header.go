@@ -15,7 +15,7 @@ import (
 )
 
 // The plain state of an event, before compression and encryption, is a header
-// and behind it the transcoded payload:
+// and after it the transcoded payload:
 //
 //	1 byte    layout, 0x01
 //	16 bytes  event id; zero for an event without one
@@ -26,7 +26,7 @@ import (
 //	rest      payload
 //
 // The states of the Python original are JSON objects and so begin with '{'. A
-// state that begins with neither byte is a compressed one; where a compressor's
+// state that begins with neither byte is a compressed one; if a compressor's
 // output begins with one of them, the plain state is stored in its place.
 //
 // The layout never changes: testdata/header.txt has examples of it.

@@ -82,7 +82,7 @@ func (m *Mapper) Application() string { return m.application }
 func (m *Mapper) Transcoder() persistence.Transcoder { return m.transcoder }
 
 // Add makes the types of a definition known. It returns a *TopicConflictError
-// where a stored name already means another type, and what the transcoder's
+// if a stored name already means another type, and what the transcoder's
 // CheckType says against the type of an event. Adding a definition again is
 // harmless.
 func (m *Mapper) Add(schema *domain.Schema) error {
@@ -159,8 +159,8 @@ func (m *Mapper) ToDomain(stored persistence.StoredEvent) (domain.Event, error) 
 
 // KeepsPlain reports whether a payload of plain fields (numbers, booleans,
 // valid strings) comes out of a stored event as it went in, with the event's id
-// and metadata. It is false if the transcoder has no method KeepsPlain() bool
-// that says so, and for the layout of the Python original.
+// and metadata. It returns false if the transcoder has no method KeepsPlain()
+// bool that says so, and for the layout of the Python library.
 func (m *Mapper) KeepsPlain() bool {
 	transcoder, ok := m.transcoder.(interface{ KeepsPlain() bool })
 	return ok && !m.original && transcoder.KeepsPlain()
@@ -412,8 +412,8 @@ func associate(dst []byte, application string, p purpose, stored *persistence.St
 	return appendString(dst, stored.Topic)
 }
 
-// idOf reads only the event id out of a stored event. It is false for states
-// without one.
+// idOf reads only the event id out of a stored event. It returns false for
+// states without one.
 func (m *Mapper) idOf(stored persistence.StoredEvent) (uuid.UUID, bool) {
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
@@ -426,8 +426,8 @@ func (m *Mapper) idOf(stored persistence.StoredEvent) (uuid.UUID, bool) {
 }
 
 // isSame reports whether two stored events say the same. Equal events have
-// different states where a cipher draws a nonce for each, so the plain states
-// are compared.
+// different states if a cipher draws a nonce for each, so the plain states are
+// compared.
 func (m *Mapper) isSame(a, b *persistence.StoredEvent) bool {
 	if a.Topic != b.Topic {
 		return false

@@ -205,8 +205,8 @@ var kennels = domain.Define("Kennel",
 	domain.On("Opened", opened{}, domain.StoredAs("Kennel")),
 	domain.On("Closed", closed{}))
 
-// moves are the ways in which somebody who can write to the database can move a
-// state to another row.
+// moves are the ways in which a writer to the database can move a state to
+// another row.
 var moves = []struct {
 	name string
 	read func(m, other *mapper.Mapper, event, snapshot persistence.StoredEvent) (domain.Event, error)
@@ -325,7 +325,7 @@ func TestMapperRefuses(t *testing.T) {
 		change  func([]byte) []byte
 		read    mapper.Config
 		stage   string
-		cause   error // where it can be compared
+		cause   error // if it can be compared
 		text    string
 	}{
 		{"unknown key", aes.config(t), keep, withKey(aes, keyB), "decrypt", nil, "is not available"},

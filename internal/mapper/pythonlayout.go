@@ -12,9 +12,9 @@ import (
 
 // The layout of the Python original is one JSON object with the attributes of
 // the event side by side: "timestamp", for the first event of an aggregate
-// "originator_topic", the payload's fields, and "class_version" where it is
-// above 1. A snapshot has "topic" and, inside "state", "_created_on",
-// "_modified_on" and the aggregate's attributes.
+// "originator_topic", the payload's fields, and "class_version" if it is above
+// 1. A snapshot has "topic" and, inside "state", "_created_on", "_modified_on"
+// and the aggregate's attributes.
 
 // originalSnapshot is the topic that the original stores all snapshots under;
 // the aggregate's is inside.

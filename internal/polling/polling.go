@@ -42,11 +42,11 @@ func WaitFor(ctx context.Context, r persistence.TrackingRecorder, upstream strin
 	}
 }
 
-// Subscribe streams the log of an application behind a position: what is
+// Subscribe streams the log of an application after a position: what is
 // recorded already, and then, for as long as the loop goes on, what is recorded
 // later, by whatever process. It ends when ctx does, without an error, and at
-// the first error of the recorder. To resume, subscribe again behind the id
-// that was seen last.
+// the first error of the recorder. To resume, subscribe again after the id that
+// was seen last.
 //
 // It polls, so that it works on every store; a new event is seen within half a
 // second. It also looks whenever it receives from wake, which may be nil. A
@@ -83,10 +83,10 @@ func Subscribe(
 	}
 }
 
-// readPage reads the next page, and the position behind it. Where no event has
-// the wanted topics the position moves all the same, so that what was passed
-// over is not searched again. The head is read first: what is recorded in
-// between is behind it.
+// readPage reads the next page, and the position after it. If no event has the
+// wanted topics, the position moves all the same, so that what was passed over
+// is not searched again. The head is read first: what is recorded in between is
+// after it.
 func readPage(ctx context.Context, r persistence.ApplicationRecorder, position int64, topics []string) ([]persistence.Notification, int64, error) {
 	head := position
 	if len(topics) > 0 {

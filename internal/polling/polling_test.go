@@ -171,8 +171,8 @@ func wantIDs(t *testing.T, got []int64, want ...int64) {
 	}
 }
 
-// TestSubscribe is what a subscription delivers: what is there already and then
-// what comes.
+// TestSubscribe is what a subscription delivers: what is recorded already and
+// then what comes.
 func TestSubscribe(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -265,7 +265,7 @@ func TestSubscribePassesOver(t *testing.T) {
 	})
 }
 
-// A position may be behind the end of the log, as after a restored backup. It
+// A position may be beyond the end of the log, as after a restored backup. It
 // does not move back.
 func TestSubscribeBehindTheEnd(t *testing.T) {
 	t.Parallel()

@@ -88,7 +88,7 @@ func TestClusterSettings(t *testing.T) {
 	}
 }
 
-// A cluster that does not start says why, and leaves nothing behind.
+// A cluster that does not start says why, and leaves nothing.
 func TestClusterStartFails(t *testing.T) {
 	temporary := t.TempDir()
 	// The account that runs the server must reach the folder, as it does /tmp.

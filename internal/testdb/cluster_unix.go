@@ -11,10 +11,10 @@ import (
 )
 
 // unprivileged returns the attributes of processes that work on the folder of a
-// cluster. They form sessions of their own, so that an interrupt from the
-// terminal reaches the tests but not the server or its guard. PostgreSQL
-// refuses to run as root; where the tests do, the folder is given to an
-// unprivileged account, and the processes run under it.
+// cluster. They form their own sessions, so that an interrupt from the terminal
+// reaches the tests but not the server or its guard. PostgreSQL refuses to run
+// as root; if the tests do, the folder is given to an unprivileged account, and
+// the processes run under it.
 func unprivileged(folder string) (*syscall.SysProcAttr, error) {
 	process := &syscall.SysProcAttr{Setsid: true}
 	if os.Geteuid() != 0 {

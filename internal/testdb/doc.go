@@ -20,17 +20,17 @@
 //
 // The first test that asks for PostgreSQL starts a private cluster: a new data
 // folder in the temporary folder, listening on a free loopback port, run as an
-// unprivileged account where the tests run as root. That takes about a second,
-// and the rest of the test process shares it. A package that uses PostgreSQL
-// ends it from its TestMain, which also looks for leaked goroutines:
+// unprivileged account if the tests run as root. That takes about a second, and
+// the rest of the test process shares it. A package that uses PostgreSQL ends
+// it from its TestMain, which also looks for leaked goroutines:
 //
 //	func TestMain(m *testing.M) { os.Exit(testdb.Main(m)) }
 //
-// Nothing is left behind when the tests are killed: a guard process, which
-// notices the end of the test process, stops the server and removes the folder.
+// Nothing is left when the tests are killed: a guard process, which notices the
+// end of the test process, stops the server and removes the folder.
 //
 // The shared cluster runs without fsync, since its databases do not outlive the
-// tests. Tests of durability and of outages start a cluster of their own with
+// tests. Tests of durability and of outages start their own cluster with
 // [NewCluster], which syncs by default and can be stopped and started.
 //
 // # Environment

@@ -58,7 +58,7 @@ func (c *Cluster) kill() error {
 	if err != nil {
 		return err
 	}
-	// If nobody has waited for the postmaster, it is a zombie, and its file
+	// If no process has waited for the postmaster, it is a zombie, and its file
 	// would keep the next one from starting.
 	return os.Remove(lock)
 }
@@ -102,7 +102,8 @@ func processes() (string, error) {
 	return list.String(), nil
 }
 
-// isGone reports whether a process has ended, even if nobody has waited for it.
+// isGone reports whether a process has ended, even if no process has waited for
+// it.
 func isGone(process *os.Process) bool {
 	if process.Signal(syscall.Signal(0)) != nil {
 		return true

@@ -65,14 +65,15 @@ func unavailable(t testing.TB, err error) {
 func createDatabase(t testing.TB, server string) string {
 	t.Helper()
 	name := "es_test_" + strings.ToLower(rand.Text())
-	// Nobody can connect to template0, so concurrent tests can always copy it.
+	// No session can connect to template0, so concurrent tests can always copy
+	// it.
 	if err := execute(server, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
 		t.Fatalf("testdb: %v", err)
 	}
 	return name
 }
 
-// execute runs one statement on a connection of its own.
+// execute runs one statement on a new connection.
 func execute(dsn, statement string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -1,8 +1,8 @@
-// Package pgproxy is a proxy in front of a PostgreSQL server that understands
-// enough of the protocol to cut a connection at a chosen statement: before the
-// server sees it, or after the server has answered and before the client has
-// the answer. It can also keep a connection open and silent, as a server does
-// that has vanished from the network.
+// Package pgproxy is a proxy for a PostgreSQL server that understands enough of
+// the protocol to cut a connection at a chosen statement: before the server
+// sees it, or after the server has answered and before the client has the
+// answer. It can also keep a connection open and silent, as a server does that
+// has vanished from the network.
 //
 // It listens on the loopback interface only, and speaks without TLS.
 package pgproxy
@@ -51,7 +51,7 @@ type Proxy struct {
 	stopped bool
 }
 
-// New starts a proxy in front of the server of a DSN. It ends with the test.
+// New starts a proxy for the server of a DSN. It ends with the test.
 func New(t testing.TB, dsn string) *Proxy {
 	t.Helper()
 	server, err := pgconn.ParseConfig(dsn)
