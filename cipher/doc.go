@@ -20,9 +20,11 @@
 //
 // There are two, and both are safe for concurrent use:
 //
-//   - AES ("aes") is the one to use. Each ciphertext names its key and is bound to its row.
-//   - OriginalAES ("eventsourcing.cipher:AESCipher") reads and writes the layout of the Python library, for a database
-//     that is shared with it. It binds nothing: see OriginalAES for what that costs.
+//   - AES ("aes") is the one to use. Each ciphertext names its key and is bound
+//     to its row.
+//   - OriginalAES ("eventsourcing.cipher:AESCipher") reads and writes the
+//     layout of the Python library, for a database that is shared with it. It
+//     binds nothing: see OriginalAES for what that costs.
 //
 // Neither reads what the other wrote, and neither ever returns its input as if
 // it were plain text.
@@ -72,10 +74,12 @@
 // # Guarantees of AES
 //
 //  1. Without the key nothing of the plain text can be read but its length.
-//  2. A ciphertext opens only with the associated data it was made with, so it cannot be moved to another row.
+//  2. A ciphertext opens only with the associated data it was made with, so it
+//     cannot be moved to another row.
 //  3. A change of any bit is refused.
-//  4. A state that is no envelope is refused with ErrNotEnvelope, an unknown key with KeyUnavailableError, and
-//     everything else with ErrDecrypt, which does not say why.
+//  4. A state that is no envelope is refused with ErrNotEnvelope, an unknown
+//     key with KeyUnavailableError, and everything else with ErrDecrypt, which
+//     does not say why.
 //  5. No error and no log output contains a key, a plain text or a ciphertext.
 //
 // A cipher cannot notice that a row was deleted, or that it was replaced by an

@@ -10,8 +10,8 @@
 // There are two, and both are safe for concurrent use:
 //
 //   - Zstd ("zstd") is the faster one, and the one for new databases.
-//   - Zlib ("zlib", "eventsourcing.compressor:ZlibCompressor") has the format of the Python library, for a database
-//     that is shared with it.
+//   - Zlib ("zlib", "eventsourcing.compressor:ZlibCompressor") has the format
+//     of the Python library, for a database that is shared with it.
 //
 // Neither reads what the other wrote. NewZlib and NewZstd return the concrete
 // types. All three take options:

@@ -78,13 +78,13 @@ func Aliases() []string {
 }
 
 // The names that PERSISTENCE_MODULE selects this package with: its own, and
-// that of the Python original.
+// that of the Python library.
 func init() {
 	environment.Register("gormstore", open)
 	environment.Register("eventsourcing_django", openStrict)
 }
 
-// openStrict is open for a database that the Python original is expected to
+// openStrict is open for a database that the Python library is expected to
 // follow as well, unless STRICT_ORDER says otherwise.
 func openStrict(env *environment.Environment) (persistence.Factory, error) {
 	return openOrdered(env, true)
@@ -94,7 +94,7 @@ func openStrict(env *environment.Environment) (persistence.Factory, error) {
 func open(env *environment.Environment) (persistence.Factory, error) { return openOrdered(env, false) }
 
 // openOrdered finds the database that GORM_DB_ALIAS names. An empty
-// DJANGO_DB_ALIAS names the default database, as for the original.
+// DJANGO_DB_ALIAS names the default database, as for the Python library.
 func openOrdered(env *environment.Environment, strict bool) (persistence.Factory, error) {
 	strict, err := env.Bool(strict, "STRICT_ORDER")
 	if err != nil {

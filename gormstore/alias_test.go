@@ -13,8 +13,8 @@ import (
 )
 
 // An empty GORM_DB_ALIAS is an error, and not the default database: the
-// variable was to name another one. The original takes an empty DJANGO_DB_ALIAS
-// for it.
+// variable was to name another one. The Python library takes an empty
+// DJANGO_DB_ALIAS for it.
 func TestEmptyAlias(t *testing.T) {
 	gormstore.RegisterDB(gormstore.DefaultAlias, migrated(t, testdb.SQLiteMemory(t)))
 	t.Cleanup(func() { gormstore.UnregisterDB(gormstore.DefaultAlias) })

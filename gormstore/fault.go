@@ -96,7 +96,7 @@ func (s *Store) faultOf(err error) fault {
 // the first two characters. A code that has no row, and whose class has none,
 // is an ErrDatabase about the event.
 //
-// The class is what callers see. The scope is what followers go by: a policy
+// The class is what callers see. The scope is what followers go by: a handler
 // may send any statement.
 var postgresFaults = map[string]fault{
 	"03": {class: persistence.ErrDatabase, scope: aboutDatabase},    // statement not complete

@@ -20,7 +20,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// What an error of a statement says about the event that a policy processes.
+// What an error of a statement says about the event that a handler processes.
 type verdict struct{ trouble, retryable bool }
 
 var (
@@ -160,7 +160,7 @@ func (e sqliteError) Code() int {
 }
 
 // Each class of errors, and each code unlike its class, has one meaning: for
-// callers, and for followers whose policies send statements of their own.
+// callers, and for followers whose handlers send statements of their own.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -270,7 +270,7 @@ func TestLostConnectionInATransaction(t *testing.T) {
 
 // An id that does not fit its column is an error of the schema, which says
 // nothing about the events that are saved: a follower must not park what it
-// processes. The same error of a policy's own statement is about the event.
+// processes. The same error of a handler's own statement is about the event.
 func TestIDsOfANarrowColumnRunOut(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))

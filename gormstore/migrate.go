@@ -167,7 +167,7 @@ func (s *Store) nameOf(model any) string {
 	return model.(schema.TablerWithNamer).TableName(s.db.NamingStrategy)
 }
 
-// isOwn tells of tables that the original does not have.
+// isOwn tells of tables that the Python library does not have.
 func isOwn(model any) bool {
 	switch model.(type) {
 	case *FollowerStatus, *ParkedEvent, *FollowerRunner, *FollowerSetting:

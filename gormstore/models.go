@@ -10,10 +10,10 @@ import (
 	"gorm.io/gorm/schema"
 )
 
-// The models of the tables, as a Django project of the Python original has
-// them, so that a database made by either can be used by both. They are
-// exported for migration tools and for reading in queries of your own; rows are
-// written only by the recorders.
+// The models of the tables, as a Django project of the Python library has them,
+// so that a database made by either can be used by both. They are exported for
+// migration tools and for reading in queries of your own; rows are written only
+// by the recorders.
 
 // StoredEvent is a row of the table of events.
 type StoredEvent struct {

@@ -13,7 +13,7 @@ import (
 // on this version of the package follow the log by id: the Python library, a
 // query for "id > last", or a follower that is run by an earlier version.
 // STRICT_ORDER sets it in the environment, and applications that write the
-// original's layout have it anyway.
+// Python library's layout have it anyway.
 //
 // Without it such transactions run at the same time. Readers of this package
 // (followers, subscriptions, logs) then see the log in order all the same, up

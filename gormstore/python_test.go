@@ -31,7 +31,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
-// Databases that the Python original made, with Django's own migrations, are in
+// Databases that the Python library made, with Django's own migrations, are in
 // testdata/python. They are used as they are; its README.md says what is in
 // them.
 
@@ -356,8 +356,8 @@ func wantSound(t *testing.T, training, counting *application.Application) {
 }
 
 // What is appended in Go is read back with what is there, in the layout of this
-// module and in the original's; and the tables remain as Django made them, so
-// that the Python program goes on with them.
+// module and in the Python library's; and the tables remain as Django made
+// them, so that the Python program goes on with them.
 func TestPythonAppend(t *testing.T) {
 	for name, appended := range map[string]struct {
 		dogs    *domain.Definition[pyDog]

@@ -27,7 +27,7 @@ var deviations = map[string]string{
 
 var messages = regexp.MustCompile(`(Caught a \w+: ).*`)
 
-// Every capture of the original is in the transcripts, and but for the
+// Every capture of the Python library is in the transcripts, and but for the
 // deviations the output is the same byte for byte. The exit code is another one
 // where a follower fails: 1.
 func TestCaptures(t *testing.T) {
@@ -46,7 +46,7 @@ func TestCaptures(t *testing.T) {
 		same := capture.stdout == ours.stdout && frame(capture.stderr) == frame(ours.stderr)
 		failed := strings.Contains(ours.stdout, "FAILED") || strings.Contains(capture.title, "failing")
 		if failed && ours.code == 1 {
-			ours.code = 0 // as the original has it
+			ours.code = 0 // as the Python library has it
 		}
 		same = same && capture.code == ours.code
 		if _, differs := deviations[capture.title]; same == differs {

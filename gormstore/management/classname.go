@@ -18,8 +18,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// originals are errors with the names that the Python original has for them,
-// the more special ones first.
+// originals are errors with the names that the Python library has for them, the
+// more special ones first.
 var originals = []struct {
 	err  error
 	name string
@@ -38,7 +38,7 @@ var originals = []struct {
 }
 
 // ClassName is the name of an error's class as sync_followers shows it: that of
-// the Python original where it has such an error, and otherwise the name of the
+// the Python library where it has such an error, and otherwise the name of the
 // Go type. Where the type is not exported, that of the first error in the chain
 // whose type is.
 func ClassName(err error) (name string) {

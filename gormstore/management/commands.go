@@ -27,7 +27,7 @@ import (
 //
 // Flags of the root may have any name and letter: the command's own letters
 // win, also in front of the command's name, where those of the root have to be
-// spelled out. What Config.Open, Runners and policies do in a dry run beside
+// spelled out. What Config.Open, Runners and handlers do in a dry run beside
 // the database is really done.
 func Commands(config Config) []*cobra.Command {
 	return []*cobra.Command{

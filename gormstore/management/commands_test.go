@@ -142,7 +142,7 @@ type special[T any] struct{}
 
 func (special[T]) Error() string { return "special" }
 
-// The names of errors are those of the original where it has them, and
+// The names of errors are those of the Python library where it has them, and
 // otherwise those of Go.
 func TestClassName(t *testing.T) {
 	processing := func(err error) error {

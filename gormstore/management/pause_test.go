@@ -66,7 +66,7 @@ func TestPauseMistakes(t *testing.T) {
 	}
 }
 
-// handler calls a policy for one payload.
+// handler calls a handler for one payload.
 func handler[E any](policy func(context.Context, domain.Event) error) system.FollowerOption {
 	return system.On(func(ctx context.Context, event domain.Recorded[E]) error { return policy(ctx, event.Event) })
 }
@@ -176,7 +176,7 @@ func TestPauseWhileRunning(t *testing.T) {
 	})
 }
 
-// A pause waits for a policy, and gives up with an error if that takes too
+// A pause waits for a handler, and gives up with an error if that takes too
 // long.
 func TestPauseWaitsForTheBatch(t *testing.T) {
 	s := newPostgres(t)

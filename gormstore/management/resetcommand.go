@@ -64,7 +64,7 @@ func upstreamNames(ctx context.Context, runner operations.Runner) ([]string, err
 	return operations.UpstreamsOf(trackings), err
 }
 
-// resetPrinter prints what is reset, in the words of the Python original.
+// resetPrinter prints what is reset, in the words of the Python library.
 type resetPrinter struct {
 	resetFlags
 	out screen

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(testdb.Main(m))
 }
 
-// The service is the one that the original's output was captured from:
+// The service is the one that the Python library's output was captured from:
 // TrainingSchool and CatSchool are leaders, Diary makes an event of each event,
 // Counter follows both and keeps nothing, and Flaky fails as FLAKY says. What
 // is there is up to the same variables as there.

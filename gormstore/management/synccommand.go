@@ -39,7 +39,7 @@ func syncCommand(config Config) *cobra.Command {
 }
 
 // syncPrinter prints what SyncFollowers does, in the words of the Python
-// original.
+// library.
 type syncPrinter struct {
 	out       screen
 	errs      io.Writer

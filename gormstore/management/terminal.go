@@ -11,7 +11,7 @@ import (
 // style is how a text looks on a terminal: the parameters of an ANSI sequence.
 type style string
 
-// The styles of the Python original.
+// The styles of the Python library.
 const (
 	warning style = "33;1"
 	success style = "32;1"

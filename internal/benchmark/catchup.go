@@ -144,7 +144,7 @@ func preparePage(pool *sql.DB) (*sql.Stmt, error) {
 		" WHERE application_name = $1 AND id > $2 ORDER BY id LIMIT $3")
 }
 
-// readOriginal catches up as the Python original does with its Django models: a
+// readOriginal catches up as the Python library does with its Django models: a
 // short page at a time, and for each event a transaction that locks the table
 // of events and has GORM create a row of the tracking table.
 func readOriginal(d *database, h *history) way {

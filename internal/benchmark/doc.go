@@ -8,11 +8,12 @@
 // A figure alone says more about the machine than about the code, so everything
 // is measured against something else in the same run:
 //
-//   - "raw" is the limit of the database: for a save one prepared INSERT and its commit, without a lock, through the
-//     same driver; for a load the rows and encoding/json alone; for a follower pages of 500 rows, encoding/json, and one
-//     UPDATE of the position for each page.
-//   - "original" is the Python original's way, in Go: a transaction that locks the table and has GORM create one row for
-//     each event.
+//   - "raw" is the limit of the database: for a save one prepared INSERT and
+//     its commit, without a lock, through the same driver; for a load the rows
+//     and encoding/json alone; for a follower pages of 500 rows, encoding/json,
+//     and one UPDATE of the position for each page.
+//   - "original" is the Python library's way, in Go: a transaction that locks
+//     the table and has GORM create one row for each event.
 //
 // # Method
 //
@@ -32,15 +33,22 @@
 // # Rows
 //
 //   - save: stored events at the level of the recorder.
-//   - application: Application.Save with JSON, zlib and AES, against rows of the same size.
-//   - load: Repository.Get, with and without compression, snapshots and the cache.
+//   - application: Application.Save with JSON, zlib and AES, against rows of
+//     the same size.
+//   - load: Repository.Get, with and without compression, snapshots and the
+//     cache.
 //   - latency: a save at 16 writers.
 //   - processes: four processes that write to one application.
-//   - slowdisk: a disk whose syncs take a millisecond longer (needs a C compiler; Linux).
-//   - memory: one writer or reader; its columns of memory are the ones to look at.
-//   - catchup: a follower that has a whole log before it. A turn is all of the log.
-//   - delivery: from the return of a save to the policy of a running follower, in the same process or in another one.
-//   - following: how far the heap grows, and what a follower with nothing to do asks of the database.
+//   - slowdisk: a disk whose syncs take a millisecond longer (needs a C
+//     compiler; Linux).
+//   - memory: one writer or reader; its columns of memory are the ones to look
+//     at.
+//   - catchup: a follower that has a whole log before it. A turn is all of the
+//     log.
+//   - delivery: from the return of a save to the policy of a running follower,
+//     in the same process or in another one.
+//   - following: how far the heap grows, and what a follower with nothing to do
+//     asks of the database.
 //
 // In the row load an "event" is one that is loaded, in rows of followers one
 // that is processed; elsewhere, one that is saved.

@@ -152,7 +152,8 @@ func (d *database) record(ctx context.Context, histories ...*history) (err error
 		}
 	}
 	if d.kind == postgresKind {
-		return d.execute(ctx, "VACUUM ANALYZE") // as the server would have done with a log that is some minutes old
+		// The server would have done so with a log that is some minutes old.
+		return d.execute(ctx, "VACUUM ANALYZE")
 	}
 	return d.execute(ctx, "ANALYZE")
 }

@@ -31,7 +31,7 @@ func (j *job) prepare() (do func(context.Context) (any, error), end func() error
 		return j.Letters.prepare(d)
 	}
 	operations, end, err := j.Task.prepare(d)
-	unknown := func() time.Duration { return 0 } // a worker cannot tell its share of the server's time
+	unknown := func() time.Duration { return 0 } // a worker's share of the server is unknown
 	return func(ctx context.Context) (any, error) {
 		return closedLoop(ctx, j.Task.Timing, operations, unknown)
 	}, end, err

@@ -107,7 +107,7 @@ func (d *database) uuid(id uuid.UUID) string {
 	return id.String()
 }
 
-// openOriginal saves as the Python original does with its Django models: in a
+// openOriginal saves as the Python library does with its Django models: in a
 // transaction that first locks the table against other writers, a row at a
 // time.
 func openOriginal(d *database, writers, _ int) (*saver, error) {

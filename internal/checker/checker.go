@@ -57,7 +57,8 @@ func (p Problem) String() string {
 // what stores guarantee:
 //
 //  1. notification ids ascend;
-//  2. the versions of each originator follow each other without a gap or a repetition, in the order of the ids;
+//  2. the versions of each originator follow each other without a gap or a
+//     repetition, in the order of the ids;
 //  3. each originator's events are the ones in the log;
 //  4. snapshots are not ahead of their originator;
 //  5. states can be opened and decoded (if there is a Mapper);
@@ -128,7 +129,7 @@ func (k *checker) log(ctx context.Context) error {
 		for _, n := range page {
 			k.notification(n)
 		}
-		if k.position == before { // a store that returns what is not after the position would never end
+		if k.position == before { // such a store would never end
 			return nil
 		}
 	}

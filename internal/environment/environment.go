@@ -109,8 +109,8 @@ func (e *Environment) String(otherwise string, keys ...string) string {
 }
 
 // Bool returns the value of a setting as a truth value, or otherwise. The words
-// are those of the original: y, yes, t, true, on, 1 and n, no, f, false, off,
-// 0, in any case. Other words are a *SettingError.
+// are those of the Python library: y, yes, t, true, on, 1 and n, no, f, false,
+// off, 0, in any case. Other words are a *SettingError.
 func (e *Environment) Bool(otherwise bool, keys ...string) (bool, error) {
 	setting, ok := e.Find(keys...)
 	if !ok {

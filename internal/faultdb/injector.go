@@ -40,7 +40,7 @@ const (
 	Never  When = iota // the call is made as if nothing was there
 	Before             // the call is not made and fails
 	After              // the call is made, its reply is thrown away, and it fails
-	Twice              // the call is made, its reply is thrown away, and it is made again, whose reply counts
+	Twice              // the call is made twice, and the second reply counts
 )
 
 // String is the name of the time, for names of subtests.

@@ -13,7 +13,7 @@ var (
 	links    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	headings = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	fences   = regexp.MustCompile("(?ms)^ *```.*?^ *```")
-	// notInAnchors are the characters that GitHub leaves out of a heading's anchor.
+	// notInAnchors is what GitHub leaves out of a heading's anchor.
 	notInAnchors = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 

@@ -118,7 +118,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			if p.public() && p.ImportPath != module {
 				t.Errorf("package %s is not in the list of allowed imports; add it with a reason", p.short())
 			}
-			continue // it is linked by no service, because what is in the list imports only what is there
+			continue // no service links it: what is in the list imports only what is there
 		}
 		for _, imported := range p.Imports {
 			short, own := strings.CutPrefix(imported, module+"/")
@@ -297,7 +297,7 @@ func declarations(t *testing.T, source string) (texts []string) {
 var testNames = regexp.MustCompile("`([\\w/]+)\\.((?:Test|Example)\\w*)`")
 
 // TestDocumentsNameTests holds the documents that name tests to tests that
-// exist: the walk through the Python library's document, the guarantees, and the
+// exist: the walk through the Python library's document, the guarantees, the
 // decisions.
 func TestDocumentsNameTests(t *testing.T) {
 	exist := map[string]bool{}

@@ -36,9 +36,9 @@ func NewEventStore(mapper *Mapper, recorder persistence.AggregateRecorder) *Even
 // A version conflict with the very same events, recognised by their event ids,
 // is a success: they were stored by an earlier attempt whose answer was lost.
 // Other conflicts are a *ConflictError, or an *OriginatorTypeError if the
-// originator belongs to another definition. States in the original's layout
-// have no event id; where such a state is stored already, equal to the last
-// byte when it is decrypted, Put returns ErrOutcomeUnknown.
+// originator belongs to another definition. States in the Python library's
+// layout have no event id; where such a state is stored already, equal to the
+// last byte when it is decrypted, Put returns ErrOutcomeUnknown.
 func (s *EventStore) Put(ctx context.Context, events []domain.Event) ([]Recording, error) {
 	stored := make([]persistence.StoredEvent, len(events))
 	for i := range events {

@@ -321,7 +321,8 @@ func TestSnapshotStore(t *testing.T) {
 	first := Dogs.TakeSnapshot(dog)
 	dog.AddTrick("roll over")
 	second := Dogs.TakeSnapshot(dog)
-	for _, snapshot := range []domain.Event{first, second, second, Dogs.TakeSnapshot(dog)} { // the last two are stored already
+	// The last two are stored already.
+	for _, snapshot := range []domain.Event{first, second, second, Dogs.TakeSnapshot(dog)} {
 		if err := store.Put(t.Context(), snapshot); err != nil {
 			t.Fatal(err)
 		}

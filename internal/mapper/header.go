@@ -25,7 +25,7 @@ import (
 //	          uvarint length and bytes of the key, uvarint length and bytes of the value
 //	rest      payload
 //
-// The states of the Python original are JSON objects and so begin with '{'. A
+// The states of the Python library are JSON objects and so begin with '{'. A
 // state that begins with neither byte is a compressed one; if a compressor's
 // output begins with one of them, the plain state is stored in its place.
 //

@@ -53,11 +53,11 @@ type Config struct {
 	// FormerNames are names that the application had in the past. States that
 	// were encrypted under one of them are read.
 	FormerNames []string
-	// OriginalLayout writes the states of events as the Python original does,
-	// for a database that the original also reads. Such states have no event id
-	// and no metadata. Snapshots are written in the layout of this package all
-	// the same, so the original must not read them. Reading always understands
-	// both layouts.
+	// OriginalLayout writes the states of events as the Python library does,
+	// for a database that the Python library also reads. Such states have no
+	// event id and no metadata. Snapshots are written in the layout of this
+	// package all the same, so the Python library must not read them. Reading
+	// always understands both layouts.
 	OriginalLayout bool
 }
 

@@ -235,8 +235,8 @@ var moves = []struct {
 }
 
 // TestMapperBindsStatesToRows moves states to other rows. With the cipher of
-// this module they do not open there. With the original's they do, which is
-// what makes the test one.
+// this module they do not open there. With the Python library's they do, which
+// is what makes the test one.
 func TestMapperBindsStatesToRows(t *testing.T) {
 	t.Parallel()
 	for _, topic := range []string{cipher.TopicAES, cipher.TopicOriginalAES} {

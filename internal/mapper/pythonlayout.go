@@ -10,23 +10,24 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// The layout of the Python original is one JSON object with the attributes of
+// The layout of the Python library is one JSON object with the attributes of
 // the event side by side: "timestamp", for the first event of an aggregate
 // "originator_topic", the payload's fields, and "class_version" if it is above
 // 1. A snapshot has "topic" and, inside "state", "_created_on", "_modified_on"
 // and the aggregate's attributes.
 
-// originalSnapshot is the topic that the original stores all snapshots under;
-// the aggregate's is inside.
+// originalSnapshot is the topic that the Python library stores all snapshots
+// under; the aggregate's is inside.
 const originalSnapshot = "eventsourcing.domain:Snapshot"
 
 var errNotAnObject = errors.New("the original's layout needs payloads that are JSON objects")
 
-// encodeOriginal appends the event in the original's layout.
+// encodeOriginal appends the event in the Python layout. The events of a log
+// have no aggregate, and so no originator topic.
 func (m *Mapper) encodeOriginal(dst []byte, k kind, event domain.Event) ([]byte, error) {
 	if dst, err := m.transcoder.Encode(append(dst, `{"timestamp":`...), event.Timestamp); err != nil {
 		return dst, err
-	} else if event.OriginatorVersion == k.schema.First() && k.schema.SnapshotType() != nil { // logs have no aggregate
+	} else if event.OriginatorVersion == k.schema.First() && k.schema.SnapshotType() != nil {
 		return m.encodeFields(appendOriginatorTopic(dst, event.Topic), k, event)
 	} else {
 		return m.encodeFields(dst, k, event)
@@ -65,7 +66,7 @@ func (m *Mapper) encodeFields(dst []byte, k kind, event domain.Event) ([]byte, e
 	return dst, nil
 }
 
-// decodeOriginal fills the event from a state in the original's layout.
+// decodeOriginal fills the event from a state in the Python library's layout.
 func (m *Mapper) decodeOriginal(p purpose, plain []byte, event *domain.Event) (stage string, err error) {
 	var attributes struct {
 		Timestamp    time.Time `json:"timestamp"`
@@ -89,7 +90,7 @@ func (m *Mapper) decodeOriginal(p purpose, plain []byte, event *domain.Event) (s
 	return stageDecode, undecodable(err)
 }
 
-// rearrangeSnapshot gives a snapshot of the original the shape of a
+// rearrangeSnapshot gives a snapshot of the Python library the shape of a
 // domain.SnapshotState, and finds the topic of its aggregate and its schema
 // version.
 func rearrangeSnapshot(plain []byte) (rearranged []byte, topic string, version *int, err error) {

@@ -18,7 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
-// account is the aggregate of the original's tests of mappers.
+// account is the aggregate of the Python library's tests of mappers.
 type account struct{ domain.Aggregate }
 
 type (
@@ -35,7 +35,7 @@ var accounts = domain.Define("BankAccount",
 	domain.On("Opened", accountOpened{}),
 	domain.On("TransactionAppended", transactionAppended{}))
 
-// TestOriginalSizes holds the sizes that the original's tests of mappers
+// TestOriginalSizes holds the sizes that the Python library's tests of mappers
 // require of its reference event.
 func TestOriginalSizes(t *testing.T) {
 	t.Parallel()
@@ -202,8 +202,8 @@ func readState(t *testing.T, name string) []byte {
 	return state
 }
 
-// TestOriginalEvents reads events that the original has written, and writes
-// them again as they were.
+// TestOriginalEvents reads events that the Python library has written, and
+// writes them again as they were.
 func TestOriginalEvents(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -234,7 +234,7 @@ func TestOriginalEvents(t *testing.T) {
 	}
 }
 
-// TestOriginalSnapshot reads a snapshot that the original has written.
+// TestOriginalSnapshot reads a snapshot that the Python library has written.
 func TestOriginalSnapshot(t *testing.T) {
 	t.Parallel()
 	stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 10, Topic: "eventsourcing.domain:Snapshot",

@@ -131,7 +131,7 @@ func outcome(o persistence.SnapshotOutcome, err error) (persistence.SnapshotOutc
 }
 
 // isUsable reports whether a stored snapshot can be read and was made of the
-// event with this id. Events of the Python original have no ids.
+// event with this id. Events of the Python library have no ids.
 func (s *SnapshotStore) isUsable(stored persistence.StoredEvent, event uuid.UUID) bool {
 	snapshot, err := s.mapper.SnapshotToDomain(stored)
 	return err == nil && (snapshot.ID == event || snapshot.ID == uuid.Nil || event == uuid.Nil)

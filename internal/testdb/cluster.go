@@ -198,7 +198,8 @@ func (c *Cluster) configure(settings []string) error {
 	lines := slices.Concat([]string{
 		"listen_addresses='127.0.0.1'",
 		"port=" + strconv.Itoa(c.port),
-		"unix_socket_directories=''", // the path of a socket must be short; that of a temporary folder need not be
+		// The path of a socket must be short; that of a temporary folder need not be.
+		"unix_socket_directories=''",
 		"max_connections=200",
 	}, settings, []string{""})
 	file, err := os.OpenFile(filepath.Join(c.data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)

@@ -88,7 +88,7 @@ func aggregatePage(ctx context.Context, app bridge.Application, options EventsOp
 	}
 	wanted := persistence.EventRange{From: options.After + 1, Limit: options.Limit}
 	if options.After == 0 {
-		wanted.From = 0 // originators of the original's kind begin there
+		wanted.From = 0 // originators of the Python library's kind begin there
 	}
 	for row, err := range app.Recorder().SelectEvents(ctx, options.OriginatorID, wanted) {
 		if err != nil {

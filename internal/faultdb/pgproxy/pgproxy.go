@@ -29,8 +29,8 @@ type Action int
 const (
 	Forward   Action = iota // the statement reaches the server, and the answer the client
 	CutBefore               // the statement does not reach the server; the connection is cut
-	CutAfter                // the server does the statement; its answer is thrown away and the connection is cut
-	Swallow                 // the statement does not reach the server; the client waits for an answer that does not come
+	CutAfter                // the server does the statement; its answer is lost, the connection cut
+	Swallow                 // the statement does not reach the server; the client waits on
 )
 
 // Rule decides about each statement that is about to be executed, by its text.
