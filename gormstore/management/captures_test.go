@@ -28,8 +28,8 @@ var deviations = map[string]string{
 var messages = regexp.MustCompile(`(Caught a \w+: ).*`)
 
 // Every capture of the Python library is in the transcripts, and but for the
-// deviations the output is the same byte for byte. The exit code is another one
-// where a follower fails: 1.
+// deviations the output is the same byte for byte. The exit code differs if a
+// follower fails: 1.
 func TestCaptures(t *testing.T) {
 	played := map[string]section{}
 	for _, s := range transcript(t, "testdata/transcripts/sync_followers.md") {

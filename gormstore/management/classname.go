@@ -38,8 +38,8 @@ var originals = []struct {
 }
 
 // ClassName is the name of an error's class as sync_followers shows it: that of
-// the Python library where it has such an error, and otherwise the name of the
-// Go type. Where the type is not exported, that of the first error in the chain
+// the Python library if it has such an error, and otherwise the name of the Go
+// type. If the type is not exported, it is that of the first error in the chain
 // whose type is.
 func ClassName(err error) (name string) {
 	defer func() {
@@ -141,8 +141,8 @@ func oneLine(text string) string {
 }
 
 // addresses is how drivers begin to say that they cannot read the address of a
-// database. The address comes next, and what is behind that may have parts of
-// it, so of the password, as well.
+// database. The address comes next, and what follows may have parts of it, so
+// of the password, as well.
 var addresses = regexp.MustCompile("(?s)cannot parse `.*|parse \"[a-z0-9]+://.*")
 
 func withoutAddress(text string) string {

@@ -19,16 +19,16 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
-// Commands returns the commands of a service, to be added to a command of its
-// own: migrate, sync_followers, reset_follower, followers, check, events,
+// Commands returns the commands of a service, to be added to a command of the
+// service: migrate, sync_followers, reset_follower, followers, check, events,
 // schema, parked, retry_parked, delete_originator and keygen. They print to the
-// writers of cobra, never end the process, and return a *CommandError where
-// they do not succeed, whose text is printed already.
+// writers of cobra, never end the process, and return a *CommandError if they
+// do not succeed, whose text is printed already.
 //
 // Flags of the root may have any name and letter: the command's own letters
-// win, also in front of the command's name, where those of the root have to be
-// spelled out. What Config.Open, Runners and handlers do in a dry run beside
-// the database is really done.
+// win, also before the command's name, so the long names of the root's flags
+// have to be written. What Config.Open, Runners and handlers do in a dry run
+// beside the database is really done.
 func Commands(config Config) []*cobra.Command {
 	return []*cobra.Command{
 		migrateCommand(config),
@@ -45,19 +45,18 @@ func Commands(config Config) []*cobra.Command {
 	}
 }
 
-// AddCommands adds the Commands to a root. Where that has a command of one of
+// AddCommands adds the Commands to a root. If that has a command of one of
 // these names, such as migrate, cobra runs the one that was added first: add
 // them to a group command of the root instead. Run the root with the context of
 // signal.NotifyContext and ExecuteContext, as Main does, or an interrupt ends
 // the process wherever it is.
 //
-// A SetGlobalNormalizationFunc may come later where the root's flags are there
-// before.
+// A SetGlobalNormalizationFunc may come later if the root's flags exist before.
 func AddCommands(root *cobra.Command, config Config) {
 	for _, cmd := range Commands(config) {
 		root.AddCommand(cmd)
 		for _, one := range append(cmd.Commands(), cmd) {
-			keepApart(one) // again, as the root may have a way of its own to spell flags
+			keepApart(one) // again, as the root may have its own way to spell flags
 		}
 	}
 }
@@ -104,7 +103,7 @@ type call struct {
 }
 
 // output is where a command prints. It remembers the first error, so that
-// nobody has to look for it at every line.
+// callers need not check every line.
 type output struct {
 	io.Writer
 	err error
@@ -153,8 +152,7 @@ func (c *call) end(err error) error {
 	return printed(c.cmd, code, err)
 }
 
-// explain says on one line what went wrong and, where that is clear, what to
-// run.
+// explain says on one line what went wrong and, if that is clear, what to run.
 func (c *call) explain(code int, err error) string {
 	if code == exitInterrupted {
 		return whatWasInterrupted(err)
@@ -263,7 +261,7 @@ func (c *call) close() (err error) {
 func completer(config Config, names func(ctx context.Context, runner operations.Runner) ([]string, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
 		c := &call{config: config, cmd: cmd, output: &output{Writer: io.Discard}}
-		defer func() { _ = c.close() }() // there is nobody to tell
+		defer func() { _ = c.close() }() // no one reads it
 		runner, err := c.anyRunner()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError

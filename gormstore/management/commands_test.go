@@ -106,8 +106,7 @@ func TestRootThatFails(t *testing.T) {
 	}
 }
 
-// Without a root of its own a service has one; a runner that is given is not
-// closed.
+// A service that has no root gets one; a runner that is given is not closed.
 func TestRunWithoutRoot(t *testing.T) {
 	s := newSQLite(t)
 	s.train(t, "TrainingSchool", 2)
@@ -142,7 +141,7 @@ type special[T any] struct{}
 
 func (special[T]) Error() string { return "special" }
 
-// The names of errors are those of the Python library where it has them, and
+// The names of errors are those of the Python library if it has them, and
 // otherwise those of Go.
 func TestClassName(t *testing.T) {
 	processing := func(err error) error {
@@ -184,7 +183,7 @@ func TestClassName(t *testing.T) {
 	}
 }
 
-// Events are shown a page at a time, decoded where they can be.
+// Events are shown a page at a time, decoded if they can be.
 func TestEvents(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 5)

@@ -28,7 +28,7 @@ func Given(runner Runner) RunnerFunc {
 	}
 }
 
-// given is a runner that belongs to somebody else.
+// given is a runner that belongs to the caller.
 type given struct{ Runner }
 
 // Close does nothing.
@@ -44,8 +44,8 @@ type Config struct {
 	// gormstore.RegisterDB; the function that it returns closes them. It is
 	// called once for every command that needs a database, before Runners.
 	Open func(ctx context.Context) (closeAll func() error, err error)
-	// Runners make the service's runners, by names such as "school.runner".
-	// Where there are several, the setting EVENTSOURCING_RUNNER chooses one.
+	// Runners make the service's runners, by names such as "school.runner". If
+	// there are several, the setting EVENTSOURCING_RUNNER chooses one.
 	Runners map[string]RunnerFunc
 	// MigrateOwn creates the tables of the service's own, such as read models,
 	// after those for events.

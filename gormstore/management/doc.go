@@ -2,8 +2,8 @@
 // from their manage.py: to create the tables, to synchronise followers by hand,
 // to reset them, and to look at what is stored.
 //
-// They run the service's own handlers, so they are part of its own program:
-// either as all of it,
+// They run the service's own handlers, so they are part of its program: either
+// as all of it,
 //
 //	func main() {
 //		os.Exit(management.Main(management.Config{
@@ -48,9 +48,9 @@
 //
 // # The runner
 //
-// Most commands work with the followers of a runner. Where a service has
-// several, the setting EVENTSOURCING_RUNNER names the one to use. A runner need
-// not be started; commands make it with the databases open, and close it.
+// Most commands work with the followers of a runner. If a service has several,
+// the setting EVENTSOURCING_RUNNER names the one to use. A runner need not be
+// started; commands make it with the databases open, and close it.
 //
 // # A copy of a database
 //

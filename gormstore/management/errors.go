@@ -17,8 +17,8 @@ const (
 // CommandError is how a command ended that did not succeed. What it has to say
 // is printed already.
 type CommandError struct {
-	// Code is the exit code: 1, 2 where the command was called wrongly, 130
-	// where it was interrupted.
+	// Code is the exit code: 1, 2 if the command was called wrongly, 130 if it
+	// was interrupted.
 	Code int
 	Err  error
 }

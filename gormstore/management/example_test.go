@@ -117,8 +117,8 @@ func taught(ctx context.Context, db *gorm.DB) (*system.SingleThreadedRunner, *tr
 	return runner, counts
 }
 
-// A follower with a table of its own is reset: the table is emptied together
-// with the position, and filled again. A rehearsal tells what would happen.
+// A follower with a table is reset: the table is emptied together with the
+// position, and filled again. A dry run shows what would happen.
 func ExampleRun() {
 	ctx := context.Background()
 	db, remove := temporary()

@@ -68,10 +68,10 @@ func verbosityFlag(cmd *cobra.Command) *choice {
 }
 
 // keepApart keeps the flags of a command apart from those that a service's root
-// has for all of its commands, whenever they are defined: cobra panics where
-// two flags have one letter. The command's own letters win; the others' flags
-// keep their long names. The function that normalizes names is the only one
-// that pflag calls before it adds a root's flag.
+// has for all of its commands, whenever they are defined: cobra panics if two
+// flags have one letter. The command's own letters win; the others' flags keep
+// their long names. The function that normalizes names is the only one that
+// pflag calls before it adds a root's flag.
 func keepApart(cmd *cobra.Command) {
 	busy, spell := false, cmd.GlobalNormalizationFunc()
 	cmd.Flags().SetNormalizeFunc(func(set *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -85,8 +85,8 @@ func keepApart(cmd *cobra.Command) {
 		}
 		return pflag.NormalizedName(name)
 	})
-	// Those that are there already are added now: somebody may yet replace the
-	// function that normalizes names.
+	// Those that exist already are added now: the function that normalizes
+	// names may yet be replaced.
 	cmd.VisitParents(func(parent *cobra.Command) {
 		parent.PersistentFlags().VisitAll(func(flag *pflag.Flag) { addWithoutLetter(cmd, cmd.Flags(), flag.Name) })
 	})
@@ -121,7 +121,7 @@ func wronglyUsed(cmd *cobra.Command, err error) error {
 	return printed(cmd, exitUsage, err)
 }
 
-// meant is the flag that somebody may have meant who has used the letter of a
+// meant is the flag that a user may have meant who has used the letter of a
 // command's flag: one of the root.
 func meant(cmd *cobra.Command, flag *pflag.Flag) (hint string) {
 	cmd.VisitParents(func(parent *cobra.Command) {

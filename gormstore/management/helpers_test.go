@@ -65,14 +65,14 @@ func each(t *testing.T, test func(t *testing.T, s *service)) {
 	t.Run("postgres", func(t *testing.T) { test(t, newPostgres(t)) })
 }
 
-// result is what a run of the program has left behind.
+// result is what a run of the program has left.
 type result struct {
 	code           int
 	stdout, stderr string
 }
 
-// command prepares a run of the program. Words with = in front of the program's
-// name are its environment.
+// command prepares a run of the program. Words with = before the program's name
+// are its environment.
 func (s *service) command(ctx context.Context, words ...string) *exec.Cmd {
 	env := append([]string{asProgram + "=1", "GORACE=atexit_sleep_ms=0", "DATABASE=" + s.address}, s.env...)
 	for len(words) > 0 && strings.Contains(words[0], "=") {
@@ -87,7 +87,7 @@ func (s *service) command(ctx context.Context, words ...string) *exec.Cmd {
 	return cmd
 }
 
-// manage runs the program in a process of its own.
+// manage runs the program in a new process.
 func (s *service) manage(t *testing.T, words ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)

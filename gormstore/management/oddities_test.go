@@ -58,7 +58,7 @@ func TestParked(t *testing.T) {
 	})
 }
 
-// Applications in memory are refused: whoever runs a command means those of a
+// Applications in memory are refused: a command is meant for those of a
 // database.
 func TestMemory(t *testing.T) {
 	s := newSQLite(t)
@@ -94,7 +94,7 @@ func TestWrongCalls(t *testing.T) {
 	s.manage(t, "check", "Diary", "Diary").want(t, 0, "Writers are strict: Diary.\n1 application checked: 0 problems.\n", "")
 }
 
-// Errors that the position has left behind are over.
+// Errors at or before the position are over.
 func TestErrorsThatAreOver(t *testing.T) {
 	s := newSQLite(t)
 	s.train(t, "TrainingSchool", 3)

@@ -71,7 +71,7 @@ func handler[E any](policy func(context.Context, domain.Event) error) system.Fol
 	return system.On(func(ctx context.Context, event domain.Recorded[E]) error { return policy(ctx, event.Event) })
 }
 
-// Cat is an aggregate of the school that nobody has registered yet.
+// Cat is an aggregate of the school that is not registered yet.
 type Cat struct{ domain.Aggregate }
 
 type found struct{}

@@ -225,7 +225,7 @@ func TestResetDjangoPositions(t *testing.T) {
 	})
 }
 
-// The function tells what it has done, and refuses what the command refuses.
+// The function returns what it has done, and refuses what the command refuses.
 func TestResetFollower(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
@@ -329,7 +329,7 @@ func TestResetForgetsStatus(t *testing.T) {
 	})
 }
 
-// Somebody who starts the follower between the plan and the reset is noticed,
+// A process that starts the follower between the plan and the reset is noticed,
 // and nothing is reset.
 func TestResetBesideStart(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {

@@ -120,8 +120,8 @@ func (p *resetPrinter) confirmed(c *call, report operations.ResetReport) bool {
 	return confirmed(c, p.out, replays(report))
 }
 
-// confirmed asks. An interrupt is no answer, and ends the question; whoever
-// still reads then ends with the process.
+// confirmed asks. An interrupt is no answer, and ends the question; a goroutine
+// that still reads then ends with the process.
 func confirmed(c *call, out screen, what string) bool {
 	fmt.Fprintf(out, "%s Are you sure? [y/N] ", what)
 	answers := make(chan string, 1)

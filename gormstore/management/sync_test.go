@@ -21,7 +21,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 )
 
-// A dry run leaves every row of every table as it was, also where a follower
+// A dry run leaves every row of every table as it was, also if a follower
 // fails, before or after it has written.
 func TestDryRunChangesNothing(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
@@ -83,7 +83,7 @@ func TestDryRunLeavesTheRunnerAlone(t *testing.T) {
 }
 
 // A follower in another database than its leader is rehearsed and synchronised,
-// each database in a transaction of its own.
+// each database in its own transaction.
 func TestTwoDatabases(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		other := newSQLite(t)
@@ -195,9 +195,9 @@ func (s *service) runner(t *testing.T) operations.Runner {
 
 // While followers are synchronised, another process saves to their leader. The
 // figures are logged, with those of the same saves beside nothing, which are
-// what the machine itself makes them wait. What is asserted is only that nobody
-// waits for the whole run, as in one transaction for everything, which the dry
-// run is: the control.
+// what the machine itself makes them wait. What is asserted is only that no
+// writer waits for the whole run, as in one transaction for everything, which
+// the dry run is: the control.
 func TestWritersAreNotStopped(t *testing.T) {
 	events := testdb.Figure(5_000, 100_000)
 	each(t, func(t *testing.T, s *service) {

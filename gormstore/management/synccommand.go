@@ -92,7 +92,7 @@ func (p *syncPrinter) name(f operations.FollowerSync) {
 // progressInterval is how often the line of a follower is written anew.
 const progressInterval = 100 * time.Millisecond
 
-// progress shows on a terminal how far a follower is, behind its name.
+// progress shows on a terminal how far a follower is, after its name.
 func (p *syncPrinter) progress(f operations.FollowerSync, done system.Processed) {
 	from, known := p.from[done.Leader]
 	if !known {

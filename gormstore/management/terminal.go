@@ -41,7 +41,7 @@ func (s screen) line(as style, format string, arguments ...any) {
 	fmt.Fprintln(s)
 }
 
-// isTerminal reports whether somebody reads or types at the other end.
+// isTerminal reports whether a person reads or types at the other end.
 func isTerminal(stream any) bool {
 	file, ok := stream.(*os.File)
 	if !ok {

@@ -118,7 +118,7 @@ func (g *stage) step(t *testing.T, words []string) {
 			t.Fatal(err)
 		}
 		g.train(t, words[1], n)
-	case "sync": // the words behind it are environment
+	case "sync": // the words after it are environment
 		g.manage(t, append(words[1:], "sync_followers", "-v", "0")...).want(t, 0, "", "")
 	default:
 		t.Fatalf("unknown step %q", words)

@@ -8,8 +8,8 @@
 //	store := gormstore.New(db, gormstore.WithListener(listener))
 //	school, err := school.New(application.WithStore(store))
 //
-// Every save then sends a NOTIFY when it is committed, and whoever runs
-// followers has the store listen (see persistence.Listener). Processes that
+// Every save then sends a NOTIFY when it is committed, and a process that runs
+// followers lets the store listen (see persistence.Listener). Processes that
 // only write do not need this package: gormstore.WithNotify is enough for them.
 //
 // # The connection
@@ -21,8 +21,8 @@
 //
 // The DSN names the same database as the pool's, on a server that accepts
 // writes. It must lead to PostgreSQL itself: a pgbouncer in transaction mode
-// gives each statement another connection, and LISTEN has no effect behind it.
-// The pool may well go through it.
+// gives each statement another connection, so LISTEN has no effect. The pool
+// may well go through it.
 //
 // # The price
 //

@@ -53,7 +53,7 @@ func WithLogger(logger *slog.Logger) Option {
 // New makes a Listener of a DSN, a URL or a list of key=value as pgx takes
 // them; what it does not say is taken from the environment (PGHOST and so on).
 // It does not connect. A DSN that cannot be read is a
-// persistence.ErrProgramming, whose text does not repeat it: nobody can tell
+// persistence.ErrProgramming, whose text does not repeat it: it is unknown
 // which part of it is the password.
 func New(dsn string, options ...Option) (*Listener, error) {
 	config, err := pgx.ParseConfig(dsn)

@@ -101,7 +101,7 @@ func (p *process) end(t testing.TB) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Listen: error %v, want that of the context", err)
 	}
-	p.done <- err // for whoever asks again
+	p.done <- err // for later callers
 }
 
 // want fails the test unless the process is woken like this next.

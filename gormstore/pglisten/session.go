@@ -52,7 +52,7 @@ func (l *Listener) connect(ctx, alive context.Context, channel func(context.Cont
 	return conn, err
 }
 
-// next waits for a notification. Where there is none for a while it asks the
+// next waits for a notification. If there is none for a while, it asks the
 // server for a sign of life: a connection whose other end is gone looks the
 // same as one that has nothing to say.
 func (l *Listener) next(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
@@ -69,7 +69,7 @@ func (l *Listener) next(ctx context.Context, conn *pgx.Conn) (*pgconn.Notificati
 
 // during has connections end with alive. The driver deals with a connection
 // that broke in the background: it dials the server to have it give up what the
-// connection was doing, and waits for it to hang up. Nobody could end that
+// connection was doing, and waits for it to hang up. Nothing could end that
 // otherwise.
 func during(alive context.Context, dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -78,7 +78,7 @@ func during(alive context.Context, dial pgconn.DialFunc) pgconn.DialFunc {
 		defer context.AfterFunc(alive, cancel)()
 		conn, err := dial(ctx, network, address)
 		if err == nil {
-			context.AfterFunc(alive, func() { _ = conn.Close() }) // where it is closed already, so much the better
+			context.AfterFunc(alive, func() { _ = conn.Close() }) // it may be closed already
 		}
 		return conn, err
 	}

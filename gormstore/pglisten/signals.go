@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// maxTexts is how many different texts are kept apart. Where there are more,
-// wake is told that it may be any.
+// maxTexts is how many different texts are kept apart. If there are more, wake
+// is told that it may be any.
 const maxTexts = 1000
 
 // signals are the texts that were heard and not yet passed on. The reading of
-// the connection must not wait for whoever is woken: what it does not read, the
-// server has to keep.
+// the connection must not wait for those that are woken: what it does not read,
+// the server has to keep.
 type signals struct {
 	some chan struct{} // has a value while there are texts
 
@@ -41,7 +41,7 @@ func (s *signals) add(text string) {
 	}
 }
 
-// wait waits for texts. It is false when ctx has ended.
+// wait waits for texts. It returns false when ctx has ended.
 func (s *signals) wait(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():

@@ -40,8 +40,8 @@ type LogState struct {
 	Held *persistence.LogHold `json:"held,omitempty"`
 }
 
-// ApplicationsError says that somebody asked for applications which the system
-// does not have.
+// ApplicationsError says that applications were asked for which the system does
+// not have.
 type ApplicationsError struct{ Names, Known []string }
 
 func (e *ApplicationsError) Error() string {
@@ -70,10 +70,10 @@ func tablesOf(ctx context.Context, name string, factory persistence.Factory, see
 	return problems, nil
 }
 
-// Check holds the stored events, snapshots and positions of applications to
-// what stores guarantee (see GUARANTEES.md), those of all applications of
-// the runner where none are named. It compares the tables with what the
-// recorders need as well, and the sequence of the ids with the log; see
+// Check compares the stored events, snapshots and positions of applications
+// with what stores guarantee (see GUARANTEES.md), those of all applications of
+// the runner if none are named. It compares the tables with what the recorders
+// need as well, and the sequence of the ids with the log; see
 // gormstore.Validate. An application whose tables hide rows is not checked any
 // further. It reads every event, and may run while the applications are in use.
 // The error is an *ApplicationsError, a *MigrationError or that of a store;

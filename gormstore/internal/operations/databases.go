@@ -28,8 +28,8 @@ type store interface {
 	DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error)
 }
 
-// storeOf is the store of an application of the runner. It is false where the
-// application is not there or is stored elsewhere.
+// storeOf is the store of an application of the runner. It returns false if the
+// application does not exist or is stored elsewhere.
 func StoreOf(runner Runner, application string) (store, bool) {
 	if runner == nil {
 		return nil, false
@@ -104,7 +104,7 @@ func aliasOf(s store) string {
 type MigrationError struct {
 	// Alias is the registered name of the database, or "".
 	Alias string
-	// Tables are those that are missing. There are none where a table lacks
+	// Tables are those that are missing. There are none if a table lacks
 	// something.
 	Tables []string
 	// Err is what has met with that.
@@ -139,7 +139,7 @@ func located(ctx context.Context, factory persistence.Factory, err error) error 
 	migration := &MigrationError{Err: missing}
 	if s, ok := factory.(store); ok {
 		migration.Alias = aliasOf(s)
-		migration.Tables, _ = gormstore.Missing(ctx, s.DB()) // where they cannot be listed, err says one of them
+		migration.Tables, _ = gormstore.Missing(ctx, s.DB()) // if they cannot be listed, err says one of them
 	}
 	return migration
 }

@@ -28,8 +28,7 @@ type EventsOptions struct {
 // EventsPage is a page of events.
 type EventsPage struct {
 	Events []StoredEvent
-	// Next is what to give as After for the next page, and 0 where there is
-	// none.
+	// Next is what to give as After for the next page, and 0 if there is none.
 	Next int64
 }
 
@@ -100,8 +99,7 @@ func aggregatePage(ctx context.Context, app bridge.Application, options EventsOp
 	return events, nil
 }
 
-// stored is an event with its place, also where the rest of it could not be
-// read.
+// stored is an event with its place, also if the rest of it could not be read.
 func stored(n persistence.Notification, event domain.Event, err error) StoredEvent {
 	if err != nil {
 		event = domain.Event{NotificationID: n.ID, OriginatorID: n.OriginatorID, OriginatorVersion: n.OriginatorVersion, Topic: n.Topic}

@@ -13,7 +13,7 @@ import (
 // States of a follower beside those of the package system. One that is paused
 // is system.Paused, whether it runs or not.
 const (
-	// NotRunning is a follower that nobody runs: it was never started, was
+	// NotRunning is a follower that no process runs: it was never started, was
 	// stopped, or died.
 	NotRunning = "not running"
 	// StateUnknown is a follower whose store does not keep statuses.
@@ -61,8 +61,8 @@ type FollowerState struct {
 	Position int64 `json:"position"`
 	Head     int64 `json:"head"`
 	Lag      int64 `json:"lag"`
-	// Oldest is when the first event behind the position was made, and zero
-	// where there is none.
+	// Oldest is when the first event after the position was made, and zero if
+	// there is none.
 	Oldest time.Time `json:"oldest,omitzero"`
 	// Parked is how many events the follower has put aside.
 	Parked int `json:"parked"`
@@ -154,9 +154,9 @@ func (s *FollowerState) fill(ctx context.Context, runner Runner) error {
 	return nil
 }
 
-// add adds a status. An error that the position has left behind is over:
-// somebody else has processed the event, or has moved a position that was ahead
-// of the log.
+// add adds a status. An error at or before the position is over: another
+// process has processed the event, or has moved a position that was ahead of
+// the log.
 func (s *FollowerState) add(status persistence.FollowerStatus) {
 	s.Process, s.Heartbeat = status.Process, status.Heartbeat
 	alive := status.Alive(time.Now())

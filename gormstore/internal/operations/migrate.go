@@ -15,7 +15,7 @@ type MigrateOptions struct {
 	// Database is the name of a registered database; "" is
 	// gormstore.DefaultAlias.
 	Database string
-	// Plan has nothing done.
+	// With Plan nothing is changed.
 	Plan bool
 	// Own creates the tables of the service's own, after those for events. It
 	// may be nil.
@@ -43,8 +43,7 @@ func (e *DatabaseError) Error() string {
 // Migrate creates the tables that are absent, and never touches those that
 // exist; see gormstore.AutoMigrate. Any number of processes may call it at
 // once. It returns a *DatabaseError for an unknown name, and a
-// *gormstore.SchemaError where an existing table lacks something, also with
-// Plan.
+// *gormstore.SchemaError if an existing table lacks something, also with Plan.
 func Migrate(ctx context.Context, options MigrateOptions) (MigrateReport, error) {
 	report := MigrateReport{Database: options.Database}
 	if report.Database == "" {

@@ -7,10 +7,10 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Parked returns the events that a follower has put aside, or all followers of
-// the runner where none is named, in the order of the followers and of
-// notification ids. The error is an *UnknownFollowersError, a *MigrationError
-// or that of a store.
+// Parked returns the events that a follower has parked, or all followers of the
+// runner if none is named, in the order of the followers and of notification
+// ids. The error is an *UnknownFollowersError, a *MigrationError or that of a
+// store.
 func Parked(ctx context.Context, runner Runner, followers ...string) (events []persistence.ParkedEvent, err error) {
 	followers, err = knownFollowers(runner, followers)
 	if err != nil {

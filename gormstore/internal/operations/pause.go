@@ -116,9 +116,9 @@ type Skipped struct {
 }
 
 // SkipToHead moves a follower to the end of the logs that it follows, whether
-// or not it has a position in them: what is there already it never processes.
-// Nothing that it has made is cleared, and events that it has parked stay
-// parked.
+// or not it has a position in them: it never processes what is recorded
+// already. Nothing that it has made is cleared, and events that it has parked
+// stay parked.
 //
 // It returns a *ResetError for a follower whose position has moved meanwhile.
 // Other errors are *UnknownFollowersError, *MigrationError and those of stores.

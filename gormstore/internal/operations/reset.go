@@ -23,8 +23,7 @@ type Tracked struct {
 
 // TrackedFollowers lists the followers that have positions in any of the
 // service's databases, sorted by name. The runner may be nil. Databases without
-// tables are left out; where no database has them the error is a
-// *MigrationError.
+// tables are left out; if no database has them, the error is a *MigrationError.
 func TrackedFollowers(ctx context.Context, runner Runner) ([]Tracked, error) {
 	trackings, err := Trackings(ctx, runner)
 	if err != nil {
@@ -51,7 +50,7 @@ type ResetOptions struct {
 	// UpstreamApps are the applications whose events the follower is to forget;
 	// none means all.
 	UpstreamApps []string
-	// DryRun has everything done and then rolled back.
+	// With DryRun everything is done and then rolled back.
 	DryRun bool
 	// Force resets also a follower that does not declare that it can be reset.
 	// What it made of the events stays, and is made again.
@@ -64,8 +63,8 @@ type ResetReport struct {
 	// UpstreamApps are sorted.
 	UpstreamApps []string
 	// Notifications is how many events will be replayed: those of the upstream
-	// applications up to the positions. It is -1 where nobody can tell: an
-	// upstream application cannot be reached, or somebody else has reset some
+	// applications up to the positions. It is -1 if that is unknown: an
+	// upstream application cannot be reached, or another process has reset some
 	// of them meanwhile.
 	Notifications int64
 	DryRun        bool
@@ -143,8 +142,8 @@ func (r *Reset) possible(ctx context.Context) error {
 	return r.allowed()
 }
 
-// choose finds the databases: that of the follower's code, or all where there
-// is no code for it.
+// choose finds the databases: that of the follower's code, or all if there is
+// no code for it.
 func (r *Reset) choose(ctx context.Context, trackings []tracking) error {
 	for _, t := range trackings {
 		if t = t.of(r.options.Follower); len(t.states) == 0 {
@@ -239,8 +238,7 @@ func (r *Reset) allowed() error {
 		"Give it system.Replayable or system.Resettable, or use --force.", name)
 }
 
-// member is the code of the follower where it uses one of the databases, or
-// nil.
+// member is the code of the follower if it uses one of the databases, or nil.
 func (r *Reset) member() system.Member {
 	own, ok := StoreOf(r.runner, r.options.Follower)
 	if !ok || !slices.ContainsFunc(r.targets, func(t tracking) bool { return sameDatabase(own, t.store) }) {
@@ -253,9 +251,9 @@ func (r *Reset) member() system.Member {
 // errUndone rolls a dry run back.
 var errUndone = errors.New("a dry run is rolled back")
 
-// Do resets the follower, in one transaction for each database. Where it
-// returns an error the database concerned is as it was. A follower that is at a
-// batch in another process finishes it first.
+// Do resets the follower, in one transaction for each database. If it returns
+// an error, the database concerned is as it was. A follower that is at a batch
+// in another process finishes it first.
 func (r *Reset) Do(ctx context.Context) (ResetReport, error) {
 	r.untracked = nil
 	for _, target := range r.targets {
@@ -269,8 +267,8 @@ func (r *Reset) Do(ctx context.Context) (ResetReport, error) {
 	return r.done(), nil
 }
 
-// done is the report of what was deleted, which is less than was planned where
-// somebody else was faster.
+// done is the report of what was deleted, which is less than was planned if
+// another process was faster.
 func (r *Reset) done() ResetReport {
 	report := r.report
 	slices.Sort(r.untracked)
@@ -302,9 +300,9 @@ func (r *Reset) do(ctx context.Context, target tracking) error {
 	return nil
 }
 
-// hold takes the locks of the positions, and then looks again for somebody who
-// runs the follower: it may have been started while somebody was asked, or
-// while another's batch was waited for.
+// hold takes the locks of the positions, and then looks again for a process
+// that runs the follower: it may have been started during the question, or
+// during the wait for a batch of another process.
 func (r *Reset) hold(ctx context.Context, target tracking) error {
 	recorder, err := target.store.ProcessRecorder(r.options.Follower)
 	if err != nil {

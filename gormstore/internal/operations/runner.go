@@ -17,7 +17,7 @@ import (
 type Runner interface {
 	// System returns what the runner runs.
 	System() *system.System
-	// CatchUp has one follower process what it has not processed yet.
+	// CatchUp processes what one follower has not processed yet.
 	CatchUp(ctx context.Context, follower system.Member, report func(system.Processed)) ([]system.Processed, error)
 	// Statuses tells how all followings stand.
 	Statuses(ctx context.Context) ([]system.Status, error)
@@ -41,10 +41,10 @@ type RunnerError struct{ Problem string }
 
 func (e *RunnerError) Error() string { return e.Problem }
 
-// FindRunner makes the runner that a setting names, or the only one where the
-// setting is "". It returns a *RunnerError where there is none, where there are
-// several, and where the setting names none of them; and the errors of making
-// the runner.
+// FindRunner makes the runner that a setting names, or the only one if the
+// setting is "". It returns a *RunnerError if there is none, if there are
+// several, and if the setting names none of them; and the errors of making the
+// runner.
 func FindRunner(ctx context.Context, runners map[string]RunnerFunc, setting string) (Runner, error) {
 	names := slices.Sorted(maps.Keys(runners))
 	name := setting
@@ -69,7 +69,7 @@ func FindRunner(ctx context.Context, runners map[string]RunnerFunc, setting stri
 	return runner, err
 }
 
-// listed are names with commas between, or a word where there are none.
+// listed are names with commas between, or a word if there are none.
 func listed(names []string) string {
 	if len(names) == 0 {
 		return "none"

@@ -20,8 +20,8 @@ type SyncOptions struct {
 	// Followers are the names of those to synchronize, each of which counts
 	// once; none means all.
 	Followers []string
-	// DryRun has everything processed and then rolled back: database, caches
-	// and followers stay as they were.
+	// With DryRun everything is processed and then rolled back: database,
+	// caches and followers stay as they were.
 	DryRun bool
 }
 
@@ -48,11 +48,11 @@ type FollowerSync struct {
 	// Number is its place in the selection, from 1.
 	Number int
 	// Processed is what it has processed, by leader, in the order of the
-	// system. Where it failed that is what came before the event at fault.
+	// system. If it failed, that is what came before the event at fault.
 	Processed []system.Processed
-	// Err is why it stopped, or nil. Where it is that of the context, the
-	// follower was interrupted and has not failed; if it is a system.ErrPaused,
-	// it is paused.
+	// Err is why it stopped, or nil. If it is that of the context, the follower
+	// was interrupted and has not failed; if it is a system.ErrPaused, it is
+	// paused.
 	Err error
 }
 
@@ -81,7 +81,7 @@ type SyncObserver struct {
 	Progress func(FollowerSync, system.Processed)
 }
 
-// UnknownFollowersError says that somebody asked for followers which the system
+// UnknownFollowersError says that followers were asked for which the system
 // does not have.
 type UnknownFollowersError struct {
 	// Names are the unknown ones, sorted, and Known those of the system in its
@@ -94,17 +94,16 @@ func (e *UnknownFollowersError) Error() string {
 		strings.Join(e.Names, ", "), listed(e.Known))
 }
 
-// SyncFollowers has followers process what they have not processed yet, up to
-// the end that the logs of their leaders have at the moment, one follower after
-// the other in the order that is given. Where one fails, by an error or a
-// panic, the others have their turn all the same; the report tells, not the
-// error.
+// SyncFollowers processes what followers have not processed yet, up to the end
+// that the logs of their leaders have at the moment, one follower after the
+// other in the order that is given. If one fails, by an error or a panic, the
+// others have their turn all the same; the report says so, not the error.
 //
-// Followers process in batches, each in a transaction of its own, so that
-// nobody who saves waits for long. A dry run is one transaction for each
-// database, and keeps others from writing until its end. When ctx ends, the
-// batch at hand is finished first; the error is then that of ctx, and what was
-// processed is kept.
+// Followers process in batches, each in its own transaction, so that no save
+// waits for long. A dry run is one transaction for each database, and keeps
+// others from writing until its end. When ctx ends, the batch at hand is
+// finished first; the error is then that of ctx, and what was processed is
+// kept.
 //
 // Other errors are *UnknownFollowersError, *MigrationError, and that the store
 // of a follower has no transactions, which a dry run needs. Then nothing was

@@ -16,8 +16,8 @@ import (
 type tracking struct {
 	store  store
 	states []gormstore.TrackingState
-	// withoutStatuses is known of databases that Django made: nobody can have
-	// written down there that he runs a follower.
+	// withoutStatuses is known of databases that Django made: no process can
+	// have recorded there that it runs a follower.
 	withoutStatuses bool
 }
 
@@ -79,7 +79,7 @@ func UpstreamsOf(trackings []tracking) (names []string) {
 	return slices.Compact(names)
 }
 
-// Unreachable says that nobody can tell how many events a log has.
+// Unreachable says that the number of events in a log is unknown.
 const Unreachable = -1
 
 // count is how many events will be replayed, or Unreachable.
@@ -96,7 +96,7 @@ func (r *Reset) count(ctx context.Context) (total int64, err error) {
 	return total, nil
 }
 
-// countOne asks the upstream application where it can be reached. Otherwise it
+// countOne asks the upstream application if it can be reached. Otherwise it
 // looks whether its events are in the follower's database, or counts the rows,
 // of which Django made one for each notification.
 func (r *Reset) countOne(ctx context.Context, own store, state gormstore.TrackingState) (int64, error) {
@@ -114,7 +114,7 @@ func (r *Reset) countOne(ctx context.Context, own store, state gormstore.Trackin
 }
 
 // countLeader counts in the log of the upstream application, or is Unreachable
-// where that is not in this program.
+// if that is not in this program.
 func (r *Reset) countLeader(ctx context.Context, state gormstore.TrackingState) (int64, error) {
 	upstream := state.UpstreamApplicationName
 	if leader, ok := StoreOf(r.runner, upstream); ok {
