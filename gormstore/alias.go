@@ -54,7 +54,7 @@ func UnregisterDB(alias string) {
 	delete(databases.byAlias, alias)
 }
 
-// DB returns the database with a name; it is false where there is none.
+// DB returns the database with a name, and false if there is none.
 func DB(alias string) (*gorm.DB, bool) {
 	databases.RLock()
 	defer databases.RUnlock()

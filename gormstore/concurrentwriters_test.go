@@ -24,7 +24,7 @@ import (
 )
 
 // Readers of every kind see every event once and in order while many writers
-// hold, roll back, prepare and commit transactions of their own at random.
+// hold, roll back, prepare and commit their own transactions at random.
 func TestConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	c := newConcurrency(t)
@@ -96,7 +96,7 @@ func TestConcurrentWritersControls(t *testing.T) {
 	}
 }
 
-// concurrency is writers against readers on a server of their own.
+// concurrency is writers against readers on a private server.
 type concurrency struct {
 	db      *gorm.DB
 	dsn     string
@@ -259,8 +259,8 @@ func (c *concurrency) pages(ctx context.Context, done <-chan struct{}, see func(
 	return c.after(ctx, done, see, c.writer().r.SelectNotifications)
 }
 
-// otherProcess does the same on a pool of its own, which shares no memory with
-// the writers.
+// otherProcess does the same on a second pool, which shares no memory with the
+// writers.
 func (c *concurrency) otherProcess(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
 	db, err := gorm.Open(dialector("postgres", c.dsn), &gorm.Config{Logger: testdb.Quiet})
 	if err != nil {
@@ -421,7 +421,7 @@ func (c *concurrency) outlives(err error) bool {
 	if err == nil || !c.outages || errors.Is(err, persistence.ErrPersistence) && !errors.Is(err, persistence.ErrOperational) {
 		return false
 	}
-	time.Sleep(5 * time.Millisecond) // nothing tells that the server is back
+	time.Sleep(5 * time.Millisecond) // nothing signals that the server is back
 	return true
 }
 
@@ -499,7 +499,7 @@ func (c *concurrency) startReaders(t *testing.T) *startedReaders {
 	return readers
 }
 
-// finish has the readers read the rest, and returns how many of the stored
+// finish lets the readers read the rest, and returns how many of the stored
 // events each of them has not seen.
 func (r *startedReaders) finish(t *testing.T, stored []int64) (lost map[string]int) {
 	t.Helper()

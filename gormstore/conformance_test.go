@@ -93,9 +93,9 @@ func withReaders(t testing.TB) *gorm.DB {
 	return db
 }
 
-// schemas makes an opener that gives every row a PostgreSQL schema of its own,
-// which takes a tenth of the time of a database. A database gets few of them,
-// because its catalog becomes slow with many.
+// schemas makes an opener that gives every row its own PostgreSQL schema, which
+// takes a tenth of the time of a database. A database gets few of them, because
+// its catalog becomes slow with many.
 func schemas(t *testing.T) func(testing.TB) *gorm.DB {
 	t.Helper()
 	var mu sync.Mutex // protects what follows

@@ -43,7 +43,7 @@ func (c connection) query(ctx context.Context, query string, arguments ...any) (
 	return rows, err
 }
 
-// row reads a result of one row, and not by QueryRowContext: where a statement
+// row reads a result of one row, and not by QueryRowContext: if a statement
 // cannot be prepared, GORM's pool of prepared statements returns a row that
 // panics.
 func (c connection) row(ctx context.Context, query string, arguments ...any) row {

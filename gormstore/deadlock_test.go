@@ -21,8 +21,8 @@ import (
 )
 
 // beside opens another handle on a database of PostgreSQL, whose sessions look
-// for deadlocks after a time of their own. It counts those that they are the
-// victims of.
+// for deadlocks after the given time. It counts those that they are the victims
+// of.
 func beside(t testing.TB, db *gorm.DB, deadlockTimeout string) (*gorm.DB, *deadlocks) {
 	t.Helper()
 	counter := &deadlocks{Interface: logger.Discard}

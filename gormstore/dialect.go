@@ -30,7 +30,7 @@ type dialect interface {
 	uuid(id uuid.UUID) any
 
 	// prepare makes a database ready at its first use, in the transaction that
-	// ctx carries, if any: it may have the only connection. It is false where
+	// ctx carries, if any: it may have the only connection. It returns false if
 	// that has to be done again, outside of a transaction.
 	prepare(ctx context.Context, s *Store, joined *shared) (bool, error)
 

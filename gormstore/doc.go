@@ -25,7 +25,7 @@
 // # Transactions
 //
 // Transaction runs a function in a transaction that saves take part in,
-// together with statements of your own:
+// together with your own statements:
 //
 //	err = gormstore.Transaction(ctx, db, func(ctx context.Context, tx *gorm.DB) error {
 //		if err := tx.Create(&Invoice{Dog: "Fido"}).Error; err != nil {
@@ -58,9 +58,9 @@
 //	store := gormstore.New(db, gormstore.WithListener(listener)) // which sends as well
 //
 // PostgreSQL commits one transaction with a NOTIFY at a time, on a whole
-// server, which is why this is an option. A listener has a connection of its
-// own; behind pgbouncer in transaction mode it needs a DSN that leads to the
-// server directly.
+// server, which is why this is an option. A listener has its own connection;
+// with pgbouncer in transaction mode it needs a DSN that leads to the server
+// directly.
 //
 // # Plugins and loggers
 //
@@ -72,6 +72,6 @@
 //
 // Every commit of a save is synced to disk (synchronous=FULL), files are put
 // into WAL mode, and a database in memory gets a pool of one connection,
-// because a second one would be another database. For transactions of your own
+// because a second one would be another database. For your own transactions
 // open the database with _txlock=immediate, or use Transaction.
 package gormstore

@@ -393,7 +393,7 @@ func TestNotADatabase(t *testing.T) {
 	}
 }
 
-// Where rows were imported with their ids, the sequence of PostgreSQL is behind
+// If rows were imported with their ids, the sequence of PostgreSQL is below
 // them. That is no version conflict, and the error says what to do.
 func TestSequenceBehind(t *testing.T) {
 	t.Parallel()
@@ -437,7 +437,7 @@ func TestTerminatedConnection(t *testing.T) {
 	wantIdle(t, db)
 }
 
-// The password in a DSN is in no error, also where the connection fails.
+// The password in a DSN is in no error, also if the connection fails.
 func TestErrorsHaveNoPassword(t *testing.T) {
 	t.Parallel()
 	const secret = "hunter2-correct-horse"

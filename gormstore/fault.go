@@ -20,7 +20,7 @@ type fault struct {
 	scope scope
 	// unique says that a unique key was violated.
 	unique bool
-	// missing names what the database lacks, where it was not migrated.
+	// missing names what the database lacks, if it was not migrated.
 	missing string
 	// hint says what to do about it.
 	hint string
@@ -55,7 +55,7 @@ const (
 )
 
 // translate turns an error of a driver into one of the persistence package.
-// Errors that are translated already stay as they are. Where ctx has ended its
+// Errors that are translated already stay as they are. If ctx has ended, its
 // error is part of the result.
 func (s *Store) translate(ctx context.Context, op string, err error) error {
 	if err == nil {
@@ -157,8 +157,8 @@ var postgresFaults = map[string]fault{
 }
 
 // outOfRange is a whole number that does not fit its column. Those of this
-// package fit a bigint, so of its own statements that is an error of the
-// schema: an integer column of ids that has come to its end.
+// package fit a bigint, so for its statements that is an error of the schema:
+// an integer column of ids that has come to its end.
 const outOfRange = "22003"
 
 // cachedPlan is how PostgreSQL refuses a prepared statement whose result has
@@ -255,7 +255,7 @@ var sqliteFaults = map[int]fault{
 }
 
 // sqliteMissing are the messages of SQLite about what is not there; it has no
-// code of its own for them.
+// code for them.
 var sqliteMissing = map[string]string{
 	"no such table: ":      "table ",
 	"no such column: ":     "column ",

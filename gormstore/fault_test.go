@@ -160,7 +160,7 @@ func (e sqliteError) Code() int {
 }
 
 // Each class of errors, and each code unlike its class, has one meaning: for
-// callers, and for followers whose handlers send statements of their own.
+// callers, and for followers whose handlers send their own statements.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -43,7 +43,7 @@ func eachPatient(t *testing.T, test func(t *testing.T, p *patient)) {
 }
 
 // impatientSQLite is a database whose driver does not wait long for a lock that
-// was left behind.
+// was not released.
 func impatientSQLite(t testing.TB) *gorm.DB {
 	t.Helper()
 	return testdb.Open(t, sqlite.Open(strings.Replace(testdb.SQLiteFileDSN(t), "_busy_timeout=10000", "_busy_timeout=100", 1)))
@@ -121,9 +121,9 @@ func (c *completing) ofCall(call faultdb.Call) bool {
 	return false
 }
 
-// atCompletion is a plan in which the first write fails as it is completed.
-// Where blind is set every later call fails too, so that nobody can look what
-// became of it.
+// atCompletion is a plan in which the first write fails as it is completed. If
+// blind is set, every later call fails too, so that the outcome cannot be
+// looked up.
 func atCompletion(fault faultdb.Fault, blind bool) faultdb.Plan {
 	var c completing
 	done := false

@@ -132,7 +132,8 @@ func unregister(tx *gorm.DB, row FollowerStatus) error {
 
 // recordStop records that a runner has stopped. The status of another one that
 // goes on stays, or takes the place of this one's. Ahead 0 ends a position that
-// was ahead of the log, whoever found it, and the error that said so.
+// was ahead of the log, in whatever process it was found, and the error that
+// said so.
 func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
 	if row.Ahead == 0 {
 		ended := map[string]any{"ahead": 0, "error": ""}
@@ -306,7 +307,7 @@ func (r *processRecorder) UnparkEvent(ctx context.Context, upstream string, noti
 }
 
 // inTransaction does a step that writes to a table of followers in the
-// transaction that ctx carries, under a savepoint, or in one of its own.
+// transaction that ctx carries, under a savepoint, or in a new one.
 func (r *processRecorder) inTransaction(ctx context.Context, into table, what string, do func(context.Context, connection) error) error {
 	_, err := newEventTable(r.store, r.application, into, "").write(ctx, what, nil, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
 		if err := r.store.boundWaits(ctx, c, joined); err != nil {

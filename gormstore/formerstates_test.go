@@ -21,8 +21,8 @@ import (
 )
 
 // The rows in testdata/former were stored by former versions of this module:
-// firstcut.json by the first one, jsonv1.json by the last one with a JSON
-// library of its own.
+// firstcut.json by the first one, jsonv1.json by the last one with its own JSON
+// library.
 
 // formerRow is a row of stored_events or snapshots.
 type formerRow struct {

@@ -215,7 +215,7 @@ func (w *watched) plug(t testing.TB) *asked {
 	return leader
 }
 
-// queue begins saves that wait behind the leader, one after the other.
+// queue begins saves that wait for the leader, one after the other.
 func (w *watched) queue(t testing.TB, saves ...func() ([]int64, error)) []*asked {
 	t.Helper()
 	before, _ := gormstore.WaitingSaves(w.db)
@@ -268,7 +268,7 @@ func wantConflictOn(t testing.TB, a answer, id uuid.UUID, version, current int64
 
 // In a batch, saves that conflict fail alone and leave nothing, whether with
 // their first event or a later one; the others are stored whole, and none of
-// them with a write of its own.
+// them with a separate write.
 func TestConflictInABatchFailsAlone(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		r := recorder(t, w.db, schoolName)
@@ -373,7 +373,7 @@ func TestMergedStatementThatIsBeatenIsRepeated(t *testing.T) {
 		t.Fatal("the leader does not wait for the lock")
 	}
 	// PostgreSQL grants locks in the order in which they were asked for, so
-	// this gets it behind the leader.
+	// this gets it after the leader.
 	var second *blocker
 	blocked := make(chan struct{})
 	go func() {
@@ -526,8 +526,8 @@ func TestTwoInstancesOnHotAggregates(t *testing.T) {
 	})
 }
 
-// Several processes, as handles of their own: their saves do not meet in one
-// queue, and the order lock is between them.
+// Several processes, as separate handles: their saves do not meet in one queue,
+// and the order lock is between them.
 func TestProcessesOnHotAggregates(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		var processes []persistence.ProcessRecorder
@@ -619,7 +619,7 @@ func TestBatchWhoseReplyIsLostIsASuccess(t *testing.T) {
 			}
 			w.faults.Disarm()
 			var stored []int64
-			for _, n := range wholeLog(t, recorder(t, w.other, schoolName))[2:] { // behind those of the blocker and the leader
+			for _, n := range wholeLog(t, recorder(t, w.other, schoolName))[2:] { // after those of the blocker and the leader
 				stored = append(stored, n.ID)
 			}
 			slices.Sort(acknowledged)
@@ -785,7 +785,7 @@ func TestSaveThatIsLargerThanABatch(t *testing.T) {
 	})
 }
 
-// Where the tables are missing every save of a batch says so.
+// If the tables are missing, every save of a batch says so.
 func TestEverySaveOfABatchSaysThatTablesAreMissing(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		r := recorder(t, w.db, schoolName)
@@ -832,7 +832,7 @@ func TestStatementThatIsOvertakenIsRepeated(t *testing.T) {
 	}
 }
 
-// Where the server makes every transaction serializable, or as good as that,
+// If the server makes every transaction serializable, or as good as that,
 // merged statements run so as well. What the server then refuses of them for
 // the sake of other transactions is repeated, and no caller sees it.
 func TestSavesWhereTransactionsAreSerializable(t *testing.T) {
@@ -872,7 +872,7 @@ func TestSavesWhereTransactionsAreSerializable(t *testing.T) {
 }
 
 // A database that refuses one save of a batch, and rolls everything back with
-// it, has the others written all the same.
+// it, does not keep the others from being written.
 func TestBatchWithARefusedSave(t *testing.T) {
 	eachWatched(t, func(t *testing.T, w *watched) {
 		refuse := "CREATE TRIGGER refuse BEFORE INSERT ON stored_events WHEN NEW.topic = 'Refused' " +

@@ -39,7 +39,7 @@ type handle struct {
 type queueKey struct {
 	table       string
 	application string
-	// Whoever leads a batch decides about these for all of its saves.
+	// The leader of a batch decides about these for all of its saves.
 	notify, strict bool
 }
 

@@ -24,7 +24,7 @@ func (l *lastStatement) Trace(_ context.Context, _ time.Time, statement func() (
 }
 
 // The head of an application's log is found without reading what others have
-// recorded since, also where the table was not vacuumed after that.
+// recorded since, also if the table was not vacuumed after that.
 func TestHeadOfQuietApplication(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))

@@ -117,7 +117,7 @@ func snapshots(t testing.TB, db *gorm.DB, application string) persistence.Aggreg
 }
 
 // history makes n stored events of an originator, from a version on, each with
-// a state of its own.
+// another state.
 func history(id uuid.UUID, from int64, n int) []persistence.StoredEvent {
 	events := make([]persistence.StoredEvent, n)
 	for i := range events {
@@ -189,7 +189,7 @@ func wantIdle(t testing.TB, db *gorm.DB) {
 	}
 }
 
-// eventually waits for a condition that nobody signals.
+// eventually waits for a condition that nothing signals.
 func eventually(condition func() bool) bool {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if condition() {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// holders are the store's own transactions that are open on one pool, so that
-// whoever waits for a connection or a lock can be told what has it.
+// holders are the store's own transactions that are open on one pool, so that a
+// caller that waits for a connection or a lock can be told what has it.
 type holders struct {
 	mu   sync.Mutex // protects open
 	open map[*holder]struct{}

@@ -139,8 +139,8 @@ func pgConn(raw any) any {
 
 // requestCancel asks the server to cancel what a connection of pgx does, as pgx
 // closes the connection when its context ends, which leaves the outcome open.
-// It returns false for other drivers. lib/pq sends a request of its own when
-// the context ends.
+// It returns false for other drivers. lib/pq itself sends a request when the
+// context ends.
 func requestCancel(raw any) bool {
 	requester, ok := pgConn(raw).(interface{ CancelRequest(context.Context) error })
 	if !ok {

@@ -234,8 +234,7 @@ func TestWritesBoundWaitForTable(t *testing.T) {
 }
 
 // A save that waits too long for the order lock is told which session has it,
-// in a save of its own, in one that is too large to be merged and in a
-// transaction.
+// in a single save, in one that is too large to be merged and in a transaction.
 func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -267,8 +266,8 @@ func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
 }
 
 // A save that waits for another one of its process, which waits for a lock,
-// waits for the lock timeout in all, and not once more in a batch of its own. A
-// save of the same batch that came later has its whole time.
+// waits for the lock timeout in all, and not once more in its own batch. A save
+// of the same batch that came later has its whole time.
 func TestQueuedSaveWaitsOnce(t *testing.T) {
 	t.Parallel()
 	const lockTimeout = 4 * time.Second

@@ -28,8 +28,8 @@ func eachOrder(t *testing.T, test func(t *testing.T, db, other *gorm.DB, options
 }
 
 // A locked log keeps out strict writers and those that run at the same time, in
-// saves of their own and in transactions, until the transaction ends. The log
-// of another application is not locked.
+// single saves and in transactions, until the transaction ends. The log of
+// another application is not locked.
 func TestLockLog(t *testing.T) {
 	eachOrder(t, func(t *testing.T, db, other *gorm.DB, options []gormstore.Option) {
 		r, writer := recorder(t, db, "Dogs", options...), recorder(t, other, "Dogs", options...)

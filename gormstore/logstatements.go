@@ -103,7 +103,7 @@ const lowID = "eventsourcing: id "
 // followers that have passed it would never see the event. It is a
 // persistence.ErrOperational, and nothing is stored.
 //
-// The sequence of the ids is behind the table, after an import, a restore or a
+// The sequence of the ids is below the table, after an import, a restore or a
 // setval, or caches numbers for each connection.
 type SequenceError struct {
 	Application string

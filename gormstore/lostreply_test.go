@@ -143,7 +143,7 @@ func TestLostReply(t *testing.T) {
 }
 
 // A save that never reached the database fails, stores nothing, keeps the
-// events pending, and can be repeated. That it was not done is known where a
+// events pending, and can be repeated. That it was not done is known if a
 // transaction was open. A single statement may still be on its way, for all the
 // client knows, so its outcome may be called unknown.
 func TestLostRequest(t *testing.T) {
@@ -174,9 +174,9 @@ func TestLostRequest(t *testing.T) {
 	})
 }
 
-// Where nobody can look what became of a save, its outcome is unknown and its
-// events stay pending. Saving again is then a success, whether they were stored
-// or not.
+// If the outcome of a save cannot be looked up, it is unknown and its events
+// stay pending. Saving again is then a success, whether they were stored or
+// not.
 func TestLostReplyUnknown(t *testing.T) {
 	eachKennel(t, func(t *testing.T, k *kennel) {
 		for name, events := range saves {
@@ -204,8 +204,8 @@ func TestLostReplyUnknown(t *testing.T) {
 }
 
 // The outcome of a transaction whose commit was not answered is unknown,
-// because nobody knows all that was in it. The events are pending again, and
-// the transaction can be repeated.
+// because the store does not know all that was in it. The events are pending
+// again, and the transaction can be repeated.
 func TestLostReplyTransaction(t *testing.T) {
 	eachKennel(t, func(t *testing.T, k *kennel) {
 		for _, when := range []faultdb.When{faultdb.Before, faultdb.After} {
@@ -266,7 +266,7 @@ func (r twice) InsertEvents(ctx context.Context, events []persistence.StoredEven
 	return r.ProcessRecorder.InsertEvents(ctx, events)
 }
 
-// A save that was repeated by somebody below, because the first reply was lost,
+// A save that was repeated by a layer below, because the first reply was lost,
 // finds its own events stored: it is the success that it was. The control is
 // the recorder itself, which only knows of a conflict.
 func TestLostReplyRepeatedBelow(t *testing.T) {

@@ -19,9 +19,9 @@ import (
 const migrateTimeout = time.Minute
 
 // AutoMigrate creates the tables that are absent. It never touches tables that
-// exist, whoever made them: GORM's own AutoMigrate would rebuild Django's
-// tables and drop their unique keys. If an existing table does not fit, it
-// returns a *SchemaError that names every difference.
+// exist, whichever program made them: GORM's own AutoMigrate would rebuild
+// Django's tables and drop their unique keys. If an existing table does not
+// fit, it returns a *SchemaError that names every difference.
 //
 // On PostgreSQL a table exists if the connection finds it anywhere on its
 // search path, and absent tables are created in the schema that has the others.

@@ -410,8 +410,8 @@ func openWith(t testing.TB, d gorm.Dialector, config *gorm.Config) *gorm.DB {
 	return db
 }
 
-// A UUID without a letter is a number to SQLite where the column's type lets it
-// be one. It must come back as it was.
+// A UUID without a letter is a number to SQLite if the column's type lets it be
+// one. It must come back as it was.
 func TestUUIDOfDigits(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		for _, id := range []string{
@@ -484,7 +484,7 @@ func TestSQLiteModes(t *testing.T) {
 	})
 }
 
-// Names of tables stand in statements, so only plain ones are taken.
+// Names of tables are part of statements, so only plain ones are taken.
 func TestTablePrefixes(t *testing.T) {
 	for prefix, want := range map[string]string{
 		"app_":                  "",

@@ -12,8 +12,8 @@ import (
 
 // The models of the tables, as a Django project of the Python library has them,
 // so that a database made by either can be used by both. They are exported for
-// migration tools and for reading in queries of your own; rows are written only
-// by the recorders.
+// migration tools and for reading in your own queries; rows are written only by
+// the recorders.
 
 // StoredEvent is a row of the table of events.
 type StoredEvent struct {
@@ -55,8 +55,8 @@ type FollowerStatus struct {
 	Error                   string     `gorm:"type:text;not null"`
 	NotificationID          int64      `gorm:"type:bigint;not null"`
 	Ahead                   int64      `gorm:"type:bigint;not null"`
-	Since                   *time.Time // NULL where it does not fail
-	NextRetry               *time.Time // NULL where it does not fail
+	Since                   *time.Time // NULL unless it fails
+	NextRetry               *time.Time // NULL unless it fails
 	Heartbeat               time.Time  `gorm:"not null"`
 	Process                 string     `gorm:"type:text;not null"`
 }

@@ -18,7 +18,7 @@ import (
 // It is an option because PostgreSQL lets only one transaction with a NOTIFY
 // commit at a time, in all databases of a server. Saves that are merged by this
 // package do not feel that, as they wait for each other in any case; many
-// applications on one server, or many small transactions of your own, do.
+// applications on one server, or many small transactions of the service, do.
 //
 // Give it to the Stores that write; those who listen have WithListener.
 func WithNotify() Option {
@@ -39,14 +39,14 @@ type Listener interface {
 	// Listen calls wake with the text of each notification on a channel, and
 	// with "" whenever it has begun to listen: what was notified before then is
 	// lost. It asks for the name of the channel before it begins, each time,
-	// and tries again where it gets an error, unless that is a
-	// persistence.ErrInterface: it then returns it. Otherwise it returns when
-	// ctx ends.
+	// and tries again after an error, unless that is a
+	// persistence.ErrInterface, which it returns. Otherwise it returns when ctx
+	// ends.
 	Listen(ctx context.Context, channel func(context.Context) (string, error), wake func(text string)) error
 }
 
-// Listen implements persistence.Listener. Each call has a connection of its
-// own, beside the pool. Without WithListener, and on SQLite, it returns a
+// Listen implements persistence.Listener. Each call has its own connection,
+// outside of the pool. Without WithListener, and on SQLite, it returns a
 // persistence.ErrNotSupported at once: its caller is left to polling.
 func (s *Store) Listen(ctx context.Context, wake func(application string)) error {
 	switch {

@@ -19,8 +19,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// ear hears every notification on the channel of a database, on a connection of
-// its own.
+// ear hears every notification on the channel of a database, on a separate
+// connection.
 type ear struct {
 	conn    *pgx.Conn
 	channel string
@@ -40,8 +40,8 @@ func listenTo(t testing.TB, db *gorm.DB) *ear {
 	return e
 }
 
-// end is notified behind what is expected, so that nobody has to wait for what
-// does not come.
+// end is notified after what is expected, so that the test need not wait for
+// what does not come.
 const end = "the end"
 
 // want fails the test unless these texts, in order, were notified since it was
@@ -107,8 +107,8 @@ func position(id int64) persistence.Tracking {
 	return persistence.Tracking{ApplicationName: kennels, NotificationID: id}
 }
 
-// What nobody follows is not told of, and nothing is where it was not asked
-// for.
+// What has no follower is not signaled, and nothing is if signals were not
+// asked for.
 func TestNotifyNothingElse(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
@@ -249,7 +249,7 @@ func testNotifyOfTransactions(t *testing.T, db *gorm.DB, d door) {
 	}
 }
 
-// Where nothing can be heard, Listen says so at once.
+// If nothing can be heard, Listen says so at once.
 func TestNotifyListenIsNotSupported(t *testing.T) {
 	t.Parallel()
 	sqlite, pg := testdb.SQLiteFile(t), testdb.OpenPostgres(t)

@@ -24,9 +24,9 @@ const (
 	racePerSave = 4
 )
 
-// Whoever polls the log "after the last id I saw" sees every event exactly once
-// and in order, however many writers hold their transactions open, roll them
-// back or fail in savepoints.
+// A reader that polls the log "after the last id I saw" sees every event
+// exactly once and in order, however many writers hold their transactions open,
+// roll them back or fail in savepoints.
 func TestRaceReaderSeesEverythingInOrder(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		r := race{t: t, db: db, write: mixed(db, recorder(t, db, schoolName))}
@@ -61,7 +61,7 @@ func TestRaceControlWithoutLock(t *testing.T) {
 }
 
 // The control for SQLite, where no two transactions write at once: a store that
-// takes its ids from a counter of its own, before it waits for the write lock,
+// takes its ids from a counter in memory, before it waits for the write lock,
 // loses events all the same.
 func TestRaceControlWithEarlyIDs(t *testing.T) {
 	t.Parallel()
@@ -112,8 +112,8 @@ func (o outcome) String() string {
 		o.stored, o.lost, o.duplicate, o.late, o.undone)
 }
 
-// run has the writers store the given number of events while the reader polls
-// on a handle of its own.
+// run lets the writers store the given number of events while the reader polls
+// on its own handle.
 func (r race) run(events int) outcome {
 	r.t.Helper()
 	var undone atomic.Int64

@@ -12,9 +12,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Plugin makes every transaction of a database tell what waits for its end:
-// with it, contexts of WithTx need no Ended, in db.Transaction, db.Begin and
-// nested transactions alike. GORM itself has no hooks for the end of a
+// Plugin lets every transaction of a database signal its end to what waits for
+// it: with it, contexts of WithTx need no Ended, in db.Transaction, db.Begin
+// and nested transactions alike. GORM itself has no hooks for the end of a
 // transaction.
 //
 //	err := db.Use(gormstore.Plugin())

@@ -327,8 +327,8 @@ func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%dms", (d + time.Millisecond - 1).Milliseconds())
 }
 
-// chunk is how many events one statement stores. Arrays have no limit of their
-// own; this bounds the statement's size.
+// chunk is how many events one statement stores. Arrays have no limit; this
+// bounds the statement's size.
 const postgresChunk = 5000
 
 // insert hands the events over as arrays, so that the statement's text is the

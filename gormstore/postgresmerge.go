@@ -39,7 +39,7 @@ import (
 // application, and the numbers of the table and of its sequence, and end with
 // the channel for signals, if there is one. They do nothing if the connection
 // finds another table. A signal is sent with the lock, also if all saves then
-// turn out to conflict: whoever listens then looks once in vain.
+// turn out to conflict: listeners then look once in vain.
 type mergeStatements struct {
 	event   string // one event
 	save    string // the events of one save
@@ -321,8 +321,8 @@ func (w *writing) explained(ctx context.Context, err error) error {
 }
 
 // outcome finds out what an error of a statement means for a save. A server
-// that answers with an error has stored nothing; without an answer, nobody
-// knows until the rows are read.
+// that answers with an error has stored nothing; without an answer, that is
+// unknown until the rows are read.
 func (w *writing) outcome(ctx context.Context, s *save, err error) ([]int64, error) {
 	op := w.r.application + ": " + opSave
 	if w.unanswered(err) && !w.unstored(err) {
@@ -362,9 +362,9 @@ func (w *writing) unstored(err error) bool {
 	return ok && terminated(coded) && !w.rows
 }
 
-// writeMany writes a batch with one statement. Where it returns an error
-// nothing is stored, as far as is known. The rows are stored in the order of
-// their originators, or the batches of two processes could deadlock.
+// writeMany writes a batch with one statement. If it returns an error, nothing
+// is stored, as far as is known. The rows are stored in the order of their
+// originators, or the batches of two processes could deadlock.
 func (w *writing) writeMany(ctx context.Context, batch []*save) error {
 	batch = slices.SortedFunc(slices.Values(batch), byOriginator)
 	var a columns

@@ -60,8 +60,9 @@ func newOrderLocks(strict bool) orderLocks {
 	shared := "pg_advisory_xact_lock_shared(" + key + ")"
 	floorLock := "pg_advisory_xact_lock_shared((" + key + " >> 32)::int4, (h.floor << 32 >> 32)::int4)"
 	// A transaction with many saves must not fill the server's table of locks.
-	// That it has the lock is remembered in a setting of its own, and not in
-	// the client: ROLLBACK TO SAVEPOINT undoes both the lock and the setting.
+	// That it has the lock is remembered in a setting of the transaction, and
+	// not in the client: ROLLBACK TO SAVEPOINT undoes both the lock and the
+	// setting.
 	setting := "'eventsourcing.order_' || to_hex(" + key + ")"
 	return orderLocks{
 		take: shared + ", " + floorLock,
@@ -71,8 +72,8 @@ func newOrderLocks(strict bool) orderLocks {
 	}
 }
 
-// lockLog takes the order lock of a log in a statement of its own, for writes
-// of more events than one statement stores. It returns false if the connection
+// lockLog takes the order lock of a log in a separate statement, for writes of
+// more events than one statement stores. It returns false if the connection
 // finds the table elsewhere.
 func (p postgres) lockLog(ctx context.Context, c connection, how locking, r *processRecorder, at location) (there bool, err error) {
 	place := r.placeAt(at)

@@ -67,7 +67,7 @@ func WithApplication(options ...application.Option) ProjectionOption {
 	return func(p *projectionParts) { p.application = append(p.application, options...) }
 }
 
-// NewProjection makes a projection with a name and tables of its own. It can be
+// NewProjection makes a projection with a name and its own tables. It can be
 // reset: that deletes all rows of its models, whatever leader they come from.
 // Its errors are those of application.New and system.NewFollower.
 func NewProjection(name string, store *Store, options ...ProjectionOption) (*Projection, error) {

@@ -86,7 +86,7 @@ func (f pythonFixture) open(t *testing.T) *gorm.DB {
 	return testdb.Open(t, sqlite.Open(testdb.SQLiteDSN(path)))
 }
 
-// restore executes a dump, on a connection of its own because the dump changes
+// restore executes a dump, on a separate connection because the dump changes
 // its settings. Lines that begin with a backslash are for psql.
 func restore(t *testing.T, dsn, dump string) {
 	t.Helper()
@@ -212,7 +212,7 @@ func (pyIncremented) Apply(c *pyCounter) { c.Count++ }
 const pythonModule = "training_school.domain:"
 
 var (
-	// pyDogs writes under names of its own, and reads the Python program's.
+	// pyDogs writes under its own names, and reads the Python program's.
 	pyDogs = domain.Define("Dog", domain.FormerName[pyDog](pythonModule+"Dog"),
 		domain.On("Registered", pyRegistered{}), domain.On("TrickAdded", pyTrickAdded{}))
 	// pySharedDogs writes under the Python program's names, so that it can read

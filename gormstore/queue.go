@@ -23,12 +23,12 @@ const (
 // queue is where concurrent saves to one log meet. The first caller writes its
 // save at once, and is the leader while it does; those who come in the meantime
 // wait, and the first of them leads the next batch, in which all that have
-// waited are written together. Nobody waits for a timer, and a lone caller
-// waits for nobody.
+// waited are written together. No caller waits for a timer, and a lone caller
+// does not wait at all.
 type queue struct {
 	mu      sync.Mutex    // protects what follows
 	waiting []*save       // in the order of arrival
-	led     bool          // somebody is leading
+	led     bool          // a caller is leading
 	last    int           // how many saves the last batch had
 	took    time.Duration // by the last batch
 	wary    int           // for how many batches to expect conflicts
@@ -156,10 +156,10 @@ func (q *queue) submit(ctx context.Context, s *save, write func(ctx context.Cont
 	return s.ids, s.ended(ctx)
 }
 
-// leadUntil leads in a goroutine of its own, so that the caller can leave when
-// ctx ends. It returns false if the batch is not done then. A panic of the
-// batch is the caller's; without a caller, the others of the batch learn that
-// it was interrupted.
+// leadUntil leads in a new goroutine, so that the caller can leave when ctx
+// ends. It returns false if the batch is not done then. A panic of the batch is
+// the caller's; without a caller, the others of the batch learn that it was
+// interrupted.
 func (q *queue) leadUntil(ctx context.Context, s *save, write func(ctx context.Context, batch []*save)) bool {
 	done := make(chan struct{})
 	var panicked any
@@ -216,8 +216,8 @@ func (s *save) ended(ctx context.Context) error {
 	return errors.Join(s.err, cause)
 }
 
-// leave takes a save out of the queue. It is false where the save is in a batch
-// already, or is to lead.
+// leave takes a save out of the queue. It returns false if the save is in a
+// batch already, or is to lead.
 func (q *queue) leave(s *save) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -243,8 +243,8 @@ func (q *queue) lead(ctx context.Context, own *save, write func(ctx context.Cont
 	write(ctx, batch)
 }
 
-// finish hands the lead to whoever waits longest, and wakes the others of the
-// batch except for those that go back to the queue.
+// finish hands the lead to the caller that waits longest, and wakes the others
+// of the batch except for those that go back to the queue.
 func (q *queue) finish(own *save, batch []*save, begin time.Time) {
 	q.mu.Lock()
 	q.last, q.took = len(batch), time.Since(begin)
@@ -283,7 +283,7 @@ func (q *queue) takeBack(batch []*save) (others []*save) {
 }
 
 // take removes the saves of the next batch: the one that waits longest, and
-// those behind it that fit in and do not touch the same originators.
+// those after it that fit in and do not touch the same originators.
 func (q *queue) take() []*save {
 	first := q.waiting[0]
 	batch := []*save{first}
@@ -310,9 +310,8 @@ func (q *queue) take() []*save {
 
 // yield lets the callers that the last batch has just woken come back with
 // their next saves, so that they go together instead of in two halves, each of
-// which waits for a sync of its own. It is worth that only under load, for a
-// small part of the time that the last batch took, and while it brings in
-// anything.
+// which waits for its own sync. It is worth that only under load, for a small
+// part of the time that the last batch took, and while it brings in anything.
 func (q *queue) yield() {
 	q.mu.Lock()
 	wanted, budget, before := q.last, min(q.took/yieldShare, longestYield), len(q.waiting)
@@ -330,7 +329,7 @@ func (q *queue) yield() {
 	for ; there < wanted && time.Since(begin) < budget; there = q.length() {
 		runtime.Gosched()
 	}
-	if there == before || time.Since(begin) > 2*longestYield { // nobody comes back, or others need the processor
+	if there == before || time.Since(begin) > 2*longestYield { // no caller comes back, or others need the processor
 		q.mu.Lock()
 		q.calm = calmBatches
 		q.mu.Unlock()

@@ -66,7 +66,7 @@ type call struct {
 	panicked any
 }
 
-// submit has a save written, and waits until it has got somewhere.
+// submit writes a save, and waits until it has got somewhere.
 func (l *line) submit(ctx context.Context, s *save) *call {
 	c := &call{name: nameOf(s)}
 	go func() {
@@ -92,8 +92,7 @@ func (l *line) want(batches ...string) {
 	}
 }
 
-// wantIdle fails the test unless nothing is left in the queue and nobody leads
-// it.
+// wantIdle fails the test unless the queue is empty and has no leader.
 func (l *line) wantIdle() {
 	l.t.Helper()
 	l.queue.mu.Lock()
@@ -121,7 +120,7 @@ func wantPending(t *testing.T, calls ...*call) {
 	}
 }
 
-// saveOf makes a save with a name, of one event of an originator of its own.
+// saveOf makes a save with a name, of one event of a new originator.
 func saveOf(name string) *save { return saveFor(name, uuid.New()) }
 
 // saveFor makes a save of one event of each of the originators.
@@ -173,7 +172,7 @@ func TestQueueWritesTheFirstAtOnceAndTheOthersTogether(t *testing.T) {
 	})
 }
 
-// Whoever has to wait for a later batch is first in it, so that nobody waits
+// A save that has to wait for a later batch is first in it, so that none waits
 // for ever.
 func TestQueueLeavesToTheNextBatchWhatDoesNotFit(t *testing.T) {
 	hot, other := uuid.New(), uuid.New()
@@ -311,7 +310,7 @@ func TestQueueAwaitsTheOutcomeOfWhatIsBeingWritten(t *testing.T) {
 }
 
 // The context of a save that waits ends at the moment at which it is given the
-// lead. It must take it, or all who wait behind it would wait for ever.
+// lead. It must take it, or all that wait after it would wait for ever.
 func TestQueueIsLedByWhoeverWasGivenTheLeadAlthoughCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(t)

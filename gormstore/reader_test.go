@@ -167,7 +167,7 @@ func TestLogOnAStandby(t *testing.T) {
 	run(t, standby, "SELECT pg_wal_replay_pause()")
 	connector := &switching{servers: [2]driver.Connector{connectorOf(t, cluster.DSN("postgres")), connectorOf(t, address)}}
 	pool := sql.OpenDB(connector)
-	pool.SetMaxIdleConns(-1) // each statement has a connection of its own
+	pool.SetMaxIdleConns(-1) // each statement has its own connection
 	reader := recorder(t, testdb.Open(t, postgres.New(postgres.Config{Conn: pool})), schoolName)
 	insert(t, w, history(dog, 4, 2)...)
 	if log := wholeLog(t, reader); len(log) != 5 {

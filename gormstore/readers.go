@@ -23,8 +23,8 @@ func Readers(db *gorm.DB) *gorm.DB {
 	if readers == nil {
 		return db
 	}
-	// With a context the session has a statement of its own; that of db keeps
-	// its pool.
+	// With a context the session has its own statement; that of db keeps its
+	// pool.
 	session := db.Session(&gorm.Session{NewDB: true, Context: db.Statement.Context})
 	session.Statement.ConnPool = readers
 	return session

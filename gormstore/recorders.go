@@ -81,8 +81,8 @@ func complete(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
 type step func(ctx context.Context, c connection, joined bool) ([]int64, error)
 
 // write does a step in the transaction that ctx carries, under a savepoint, or
-// in one of its own. It finds out what stands in the way of events that
-// conflict, and what became of a commit without an answer.
+// in a new one. It finds out what is in the way of events that conflict, and
+// what became of a commit without an answer.
 func (t *eventTable) write(ctx context.Context, what string, events []persistence.StoredEvent, do step) (ids []int64, err error) {
 	if err := t.begin(ctx, what, events); err != nil {
 		return nil, err
@@ -242,10 +242,10 @@ func (t *eventTable) stored(ctx context.Context, c connection, events []persiste
 	return found, nil
 }
 
-// settle finds out whether a write without an answer was done. Nobody knows
-// when the server gets to it, so it first waits for the order lock. Events that
-// are stored then are a success. Where none are, only a transaction that had
-// the lock before is known to have failed.
+// settle finds out whether a write without an answer was done. When the server
+// gets to it is unknown, so it first waits for the order lock. Events that are
+// stored then are a success. If none are, only a transaction that had the lock
+// before is known to have failed.
 func (t *eventTable) settle(ctx context.Context, op string, events []persistence.StoredEvent, lost *lostReply) ([]int64, error) {
 	unknown := &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: op, Err: lost,
 		Hint: "the connection was lost before the answer came; saving the same events again is safe"}
@@ -318,9 +318,9 @@ func (t *eventTable) located(ctx context.Context, c connection) (location, error
 	return t.locate(ctx, c)
 }
 
-// whereItIs has do expect the table where it was found last, and then where it
-// is, if do returns false because it is elsewhere. It returns errElsewhere if
-// do returns false all the same.
+// whereItIs calls do with where the table was found last, and then with where
+// it is, if do returns false because it is elsewhere. It returns errElsewhere
+// if do returns false all the same.
 func (t *eventTable) whereItIs(ctx context.Context, c connection, do func(at location) (there bool, err error)) error {
 	at, err := t.located(ctx, c)
 	if err != nil {
@@ -392,8 +392,8 @@ func (t *eventTable) SelectEvents(ctx context.Context, id uuid.UUID, r persisten
 	}
 }
 
-// advance moves a range behind the version that was read last. It is false at
-// the end of all versions.
+// advance moves a range past the version that was read last. It returns false
+// at the end of all versions.
 func advance(r *persistence.EventRange, last int64) bool {
 	if r.Descending {
 		r.Before = last

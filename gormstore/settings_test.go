@@ -159,8 +159,8 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// matrix makes stores of a cell: SQLite files, or tables with a prefix of their
-// own in one PostgreSQL database.
+// matrix makes stores of a cell: SQLite files, or tables with their own prefix
+// in one PostgreSQL database.
 type matrix struct {
 	cell
 	address string
@@ -404,9 +404,9 @@ func findBouncer() (string, error) {
 	return hidden, err
 }
 
-// throughBouncer starts pgbouncer in transaction mode in front of a PostgreSQL
-// server, for as long as the test lasts, and returns the address of the same
-// database behind it.
+// throughBouncer starts pgbouncer in transaction mode for a PostgreSQL server,
+// for as long as the test lasts, and returns the address at which it serves the
+// same database.
 func throughBouncer(t *testing.T, program, address string) string {
 	t.Helper()
 	u, err := url.Parse(address)

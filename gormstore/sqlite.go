@@ -95,7 +95,7 @@ func (sqlite) locate(context.Context, connection, table) (location, error) { ret
 func (sqlite) now(context.Context, connection) (time.Time, error) { return time.Now().UTC(), nil }
 
 // unanswered recognises errors that SQLite itself has not reported: it may have
-// done what it was asked. It may also have done it before, where it finds no
+// done what it was asked. It may also have done it before, if it finds no
 // transaction to commit.
 func (s sqlite) unanswered(err error) bool {
 	_, coded := sqliteCode(err)
@@ -123,7 +123,7 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, arguments ...any) *sql.Row
 }
 
-// mainFile is the path of the database's file, or "" where it is in memory.
+// mainFile is the path of the database's file, or "" if it is in memory.
 func mainFile(ctx context.Context, db *sql.DB) (path string, err error) {
 	var number int
 	var name string
@@ -147,7 +147,7 @@ func (s sqlite) begin(ctx context.Context, store *Store, wait time.Duration) (un
 		return err
 	})
 	if err != nil {
-		_ = u.Rollback() // it may have begun all the same, where ctx ended at that moment; a lock would stay behind
+		_ = u.Rollback() // it may have begun all the same, if ctx ended at that moment; a lock would stay
 		return nil, err
 	}
 	return u, nil
@@ -327,7 +327,7 @@ func (sqlite) topics(topics []string) (string, []any) {
 	return "topic IN (?" + strings.Repeat(",?", len(topics)-1) + ")", arguments
 }
 
-// sqliteUnit is a transaction on a connection of its own. The connection is not
+// sqliteUnit is a transaction on its own connection. The connection is not
 // simply embedded, because it can begin transactions, which GORM would then do
 // for each of its statements.
 type sqliteUnit struct {
@@ -449,7 +449,7 @@ func (u *sqliteUnit) ended() error {
 	return sql.ErrTxDone
 }
 
-// Commit ends the transaction. Where it fails the transaction is rolled back.
+// Commit ends the transaction. If it fails, the transaction is rolled back.
 func (u *sqliteUnit) Commit() error {
 	if err := u.open(); err != nil {
 		return err

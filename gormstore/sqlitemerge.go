@@ -170,10 +170,10 @@ func allSingle(batch []*save) bool {
 }
 
 // writeSingles writes saves of one event each past the machinery of
-// database/sql, which costs as much as the rows. It is not done where the
-// driver does not offer that. A statement that violates a unique key undoes
-// itself, and nothing else. After other errors SQLite may have rolled
-// everything back, and what follows would commit on its own.
+// database/sql, which costs as much as the rows. It is not done if the driver
+// does not offer that. A statement that violates a unique key undoes itself,
+// and nothing else. After other errors SQLite may have rolled everything back,
+// and what follows would commit on its own.
 func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecorder, batch []*save) (done bool, err error) {
 	failures := make([]error, len(batch))
 	err = u.conn.Raw(func(raw any) error {

@@ -170,7 +170,7 @@ func exhausted(pool *sql.DB) bool {
 // transaction has.
 func (s *Store) roomToRead(ctx context.Context) error {
 	if s.handle.readers != nil {
-		return nil // nobody writes on it
+		return nil // no caller writes on it
 	}
 	return s.room(ctx, s.lockTimeout)
 }
@@ -238,5 +238,5 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// DB is the database that the store uses, for reads of the user's own.
+// DB is the database that the store uses, for the user's own reads.
 func (s *Store) DB() *gorm.DB { return s.db }

@@ -38,7 +38,7 @@ var errPassing = errors.New("a fault that leaves the connection as it is")
 
 // Whatever call of the driver fails during a write, before or after it had its
 // effect: the write is done as a whole or not at all, the caller is told which
-// (or that nobody knows), no transaction and no connection is left open, and
+// (or that it is unknown), no transaction and no connection is left open, and
 // the write can be done again.
 func TestSweepWrites(t *testing.T) {
 	put := func(ctx context.Context, s stores, events []domain.Event, _ int64) ([]mapper.Recording, error) {
@@ -217,8 +217,8 @@ func nth(db *gorm.DB, n int, fault faultdb.Fault) faultdb.Plan {
 	}
 }
 
-// check reports whether the operation was done. Its error says where it was not
-// done as a whole or not at all, or did not say so, or left something behind.
+// check reports whether the operation was done. Its error says if it was not
+// done as a whole or not at all, or did not say so, or left something open.
 func (s *sweep) check(t *testing.T, a attempt) (stored bool, err error) {
 	t.Helper()
 	there := s.stored(t, a)
@@ -299,7 +299,7 @@ func TestSweepAutoMigrate(t *testing.T) {
 }
 
 // checkMigration fails the test unless the tables were all created, or none,
-// and leaves none behind.
+// and leaves none.
 func checkMigration(t *testing.T, p *patient, err error) {
 	t.Helper()
 	there := 0

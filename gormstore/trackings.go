@@ -17,8 +17,8 @@ type TrackingState struct {
 	UpstreamApplicationName string
 	// Position is how far the log is processed.
 	Position int64
-	// Rows is how many rows there are: one where this package wrote it, one for
-	// each notification where Django did.
+	// Rows is how many rows there are: one if this package wrote it, one for
+	// each notification if Django did.
 	Rows int64
 }
 

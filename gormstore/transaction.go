@@ -36,8 +36,8 @@ type sharedKey struct{}
 
 // Transaction runs fn in a transaction that saves take part in: every recorder
 // of the same database that is used with the ctx that fn gets reads and writes
-// in it, and so does tx, for tables of the user's own. All of it commits when
-// fn returns nil; all of it is rolled back when fn returns an error or panics.
+// in it, and so does tx, for the user's own tables. All of it commits when fn
+// returns nil; all of it is rolled back when fn returns an error or panics.
 //
 // Keep it short: on PostgreSQL followers of the application wait for its end
 // from the first save on, and in strict order (see WithStrictOrder) other
@@ -179,9 +179,9 @@ func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
 	return ctx
 }
 
-// Ended tells what waits for the end of a transaction that it has ended, and
-// how: committed where err is nil, rolled back otherwise. It is for contexts of
-// WithTx whose database does not have the Plugin.
+// Ended tells what waits for the end of a transaction how it has ended:
+// committed if err is nil, rolled back otherwise. It is for contexts of WithTx
+// whose database does not have the Plugin.
 func Ended(ctx context.Context, err error) {
 	scope := persistence.TransactionFrom(ctx)
 	if scope == nil {
@@ -200,8 +200,8 @@ func outsideOf(ctx context.Context) context.Context {
 	return WithoutTx(context.WithoutCancel(ctx))
 }
 
-// transactionPool is what a transaction sends its statements to. It is false
-// for handles that are none.
+// transactionPool is what a transaction sends its statements to. It returns
+// false for handles that are none.
 func transactionPool(tx *gorm.DB) (gorm.ConnPool, bool) {
 	if tx == nil || tx.Statement == nil {
 		return nil, false
@@ -210,9 +210,8 @@ func transactionPool(tx *gorm.DB) (gorm.ConnPool, bool) {
 	return tx.Statement.ConnPool, ok && committer != nil
 }
 
-// Tx returns the transaction that ctx carries, for statements of the user's own
-// that belong to it. It returns persistence.ErrNoTransaction where there is
-// none.
+// Tx returns the transaction that ctx carries, for the user's own statements
+// that belong to it. It returns persistence.ErrNoTransaction if there is none.
 func Tx(ctx context.Context) (*gorm.DB, error) {
 	if s, ok := ctx.Value(sharedKey{}).(*shared); ok && s != nil {
 		return s.tx.WithContext(ctx), nil
@@ -281,9 +280,9 @@ func (s *Store) nested(ctx context.Context, outer *shared, fn func() error) erro
 }
 
 // guarded sets a savepoint, runs fn, and keeps or undoes what it did. Each
-// statement waits for its turn. Trouble with the savepoint itself is an
-// ErrOperational, because then nobody knows what the transaction holds: it must
-// not commit.
+// statement waits for its turn. An error of the savepoint itself is an
+// ErrOperational, because it is then unknown what the transaction holds: it
+// must not commit.
 func (s *Store) guarded(ctx context.Context, c connection, point savepoint, turn *sync.Mutex, fn func() error) (err error) {
 	c.pool = unhooked(c.pool) // the savepoint is not the user's, and may be sent with other commands
 	execute := func(ctx context.Context, statement string) error {
@@ -350,9 +349,9 @@ func unsent(err error) bool {
 // asked.
 type lostReply struct {
 	err error
-	// locked says that the transaction held the order lock already, so that
-	// whoever gets the lock next knows it to have ended. Otherwise the
-	// statement may still be on its way to the lock.
+	// locked says that the transaction held the order lock already, so that the
+	// next holder of the lock knows it to have ended. Otherwise the statement
+	// may still be on its way to the lock.
 	locked bool
 }
 

@@ -20,7 +20,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Bill is a table of the user's own.
+// Bill is a table of the user.
 type Bill struct {
 	ID  uint
 	Dog string
@@ -257,8 +257,8 @@ func TestTransactionSurvivesConflict(t *testing.T) {
 	})
 }
 
-// Reads with the transaction's context see what was saved in it, and nobody
-// else does before the commit.
+// Reads with the transaction's context see what was saved in it, and no other
+// reader does before the commit.
 func TestTransactionReadsItsOwnWrites(t *testing.T) {
 	eachOffice(t, func(t *testing.T, o *office) {
 		fido := newDog("Fido", "sit")
@@ -296,7 +296,7 @@ func TestTransactionReadsItsOwnWrites(t *testing.T) {
 	})
 }
 
-// Nobody else sees what a transaction has not committed.
+// No other reader sees what a transaction has not committed.
 func TestTransactionIsInvisibleBeforeItsCommit(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		r, other, dog := recorder(t, db, schoolName), recorder(t, again(t, db), schoolName), uuid.New()

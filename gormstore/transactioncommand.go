@@ -114,7 +114,7 @@ func (w sqlWord) name(isSQLite bool) string {
 	}, w.text)
 }
 
-// firstWords is how many words of a statement can tell what it is.
+// firstWords is how many words of a statement can show what it is.
 const firstWords = 6
 
 // sqlLexer splits a text into statements.

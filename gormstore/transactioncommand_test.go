@@ -10,8 +10,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 )
 
-// commandCases are queries with the commands that are in them. Where one
-// database reads a query in another way, it has cases of its own.
+// commandCases are queries with the commands that are in them. If one database
+// reads a query in another way, it has its own cases.
 var commandCases = []struct {
 	query                  string
 	notPostgres, notSQLite bool
@@ -140,8 +140,8 @@ func TestTransactionCommandsTogether(t *testing.T) {
 	}
 }
 
-// isOpen recognises a query whose comment or string has no end of its own, so
-// that it would go on with what follows.
+// isOpen recognises a query whose comment or string does not end, so that it
+// would go on with what follows.
 func isOpen(query string) bool {
 	return slices.Contains([]string{"/* ROLLBACK", "SELECT '; ROLLBACK", "SELECT $$; ROLLBACK", "-- ROLLBACK"}, query)
 }

@@ -139,8 +139,7 @@ func TestStatementThatEndsTheTransaction(t *testing.T) {
 }
 
 // What is saved after a savepoint that the caller's own statement returns to is
-// rolled back for whoever waits for the end of the transaction, in any
-// spelling.
+// rolled back for what waits for the end of the transaction, in any spelling.
 func TestReturnToSavepointInAnySpelling(t *testing.T) {
 	for _, spelling := range [][2]string{
 		{"SAVEPOINT a", "ROLLBACK TO a"}, {"savepoint a", "rollback to savepoint A;"}, {`SAVEPOINT "a"`, "ROLLBACK TRANSACTION TO SAVEPOINT a"},

@@ -97,7 +97,7 @@ func byHand(tx *gorm.DB, do func() error) (err error) {
 	return tx.Commit().Error
 }
 
-// clinic has a table of its own beside the events of an application.
+// clinic has a table beside the events of an application.
 type clinic struct {
 	*school.TrainingSchool
 	db   *gorm.DB
@@ -183,7 +183,7 @@ func (o *clinic) nest(ctx context.Context, tx *gorm.DB, do work) error {
 }
 
 // wantStored fails the test unless exactly these dogs have been stored so far,
-// each with an invoice of its own or of another one of them, and told of in
+// each with its own invoice or that of another one of them, and signaled in
 // this order.
 func (o *clinic) wantStored(t testing.TB, invoices int64, names ...string) {
 	t.Helper()
@@ -319,7 +319,7 @@ func TestInvoiceAndEventsAreStoredTogether(t *testing.T) {
 func TestNestedTransactions(t *testing.T) {
 	eachDoor(t, func(t *testing.T, o *clinic) {
 		// An inner transaction that is rolled back vanishes from an outer one
-		// that commits, before it and behind it.
+		// that commits; what the outer one does before and after it is stored.
 		fido, rex, bella, daisy := school.RegisterDog("Fido"), school.RegisterDog("Rex"), school.RegisterDog("Bella"), school.RegisterDog("Daisy")
 		err := o.run(t, func(ctx context.Context, tx *gorm.DB) error {
 			if err := o.bill(t, fido)(ctx, tx); err != nil {
@@ -637,7 +637,7 @@ func TestTxFindsTheTransaction(t *testing.T) {
 	})
 }
 
-// Ended does nothing where there is nothing to end.
+// Ended does nothing if there is nothing to end.
 func TestEndedWithoutATransaction(t *testing.T) {
 	t.Parallel()
 	gormstore.Ended(t.Context(), nil)

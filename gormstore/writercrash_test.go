@@ -68,7 +68,7 @@ func TestReaderAfterCrashReadsIDsDrawnAgain(t *testing.T) {
 	pool.SetMaxIdleConns(-1) // none is left that has not noticed the crash
 	r := recorder(t, db, schoolName)
 	insert(t, r, history(uuid.New(), 1, 1)...)
-	for range 20 { // the server may have written the log for a reason of its own
+	for range 20 { // the server may have written the log for another reason
 		read := wholeLog(t, r)
 		position := read[len(read)-1].ID
 		err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
@@ -292,7 +292,7 @@ func writeUntilEnd(db *gorm.DB) error {
 				if errors.Is(err, errUndone) {
 					line = undoneLine
 				} else if err != nil {
-					time.Sleep(5 * time.Millisecond) // nothing tells that the server is back
+					time.Sleep(5 * time.Millisecond) // nothing signals that the server is back
 					continue
 				}
 				mu.Lock()
