@@ -16,7 +16,8 @@ func TestAlarms(t *testing.T) {
 			rung := make(chan time.Duration, 3)
 			ring := func() { rung <- time.Since(begin) }
 			defer a.after(3*time.Second, ring).stop()
-			defer a.after(time.Second, ring).stop() // is due before the one that the timer was set to
+			// This one is due before the one that the timer was set to.
+			defer a.after(time.Second, ring).stop()
 			a.after(2*time.Second, ring).stop()
 			late := a.after(time.Second, ring)
 			late.postpone(5 * time.Second)

@@ -28,7 +28,8 @@ import (
 func TestConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	c := newConcurrency(t)
-	notifying := c.writer(gormstore.WithNotify()) // PostgreSQL does not prepare transactions with a NOTIFY
+	// PostgreSQL does not prepare transactions with a NOTIFY.
+	notifying := c.writer(gormstore.WithNotify())
 	c.writers = append(c.ways(c.writer(), c.writer()), mixed(notifying.db, notifying.r), c.held(notifying))
 	c.readers = map[string]reading{
 		"pages":         c.pages,
@@ -141,8 +142,8 @@ func (c *concurrency) changed(change func(*gormstore.Store)) writer {
 	return writer{c.db, mustRecorder(store)}
 }
 
-// unhurried keeps writers waiting on a machine that is busy with other tests: what
-// these tests are about is what readers see.
+// unhurried keeps writers waiting on a machine that is busy with other tests:
+// what these tests are about is what readers see.
 var unhurried = gormstore.WithLockTimeout(5 * time.Minute)
 
 func mustRecorder(s *gormstore.Store) persistence.ProcessRecorder {

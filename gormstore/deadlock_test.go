@@ -242,7 +242,8 @@ func TestDeadlockOfABatch(t *testing.T) {
 					t.Errorf("save %d: %v, want conflicts of the first two and no other error", i+1, got.err)
 				}
 			}
-			if counter.count.Load() < 1 { // a busy machine may find it again when the batch is repeated
+			// A busy machine may find it again when the batch is repeated.
+			if counter.count.Load() < 1 {
 				t.Errorf("the batch was the victim of %d deadlocks, want at least one: the test proves nothing", counter.count.Load())
 			}
 		})

@@ -117,7 +117,8 @@ func wantNotMigrated(t *testing.T, name string, err error, table string) {
 // A column that is missing is named as well.
 func TestNotMigratedColumn(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
-		insert(t, recorder(t, db, schoolName), history(uuid.New(), 1, 1)...) // of an empty log nothing is read
+		// Nothing is read of an empty log.
+		insert(t, recorder(t, db, schoolName), history(uuid.New(), 1, 1)...)
 		run(t, db, "ALTER TABLE stored_events DROP COLUMN topic")
 		r := recorder(t, db, schoolName)
 		for name, use := range methods(r, snapshots(t, db, schoolName), uuid.New()) {

@@ -145,13 +145,13 @@ var postgresFaults = map[string]fault{
 	"42703": {class: persistence.ErrOperational, scope: aboutDatabase, missing: "a column"},
 	"42P01": {class: persistence.ErrOperational, scope: aboutDatabase, missing: "a table"},
 	"42P05": {class: persistence.ErrProgramming, scope: passing, hint: hintPooler},
-	"42P18": {class: persistence.ErrProgramming, scope: passing, hint: hintPooler}, // parameters of another statement
+	"42P18": {class: persistence.ErrProgramming, scope: passing, hint: hintPooler}, // another statement's
 	"53100": {class: persistence.ErrDiskFull, scope: aboutDatabase},
 	"08001": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // cannot connect
 	"08004": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // connection rejected
 	"53300": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // too many connections
 	"57P01": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // shutting down
-	"57P02": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // another server process crashed
+	"57P02": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // a process crashed
 	"57P03": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // starting up
 	"55P03": {class: persistence.ErrLockTimeout, scope: passing, hint: hintLock},
 }
@@ -245,7 +245,7 @@ var sqliteFaults = map[int]fault{
 	19:   {class: persistence.ErrIntegrity, scope: aboutEvent},
 	20:   {class: persistence.ErrData, scope: aboutEvent}, // mismatch
 	21:   {class: persistence.ErrInterface, scope: aboutDatabase},
-	22:   {class: persistence.ErrOperational, scope: aboutDatabase}, // file too large for the system
+	22:   {class: persistence.ErrOperational, scope: aboutDatabase}, // file too large
 	23:   {class: persistence.ErrOperational, scope: aboutDatabase}, // not authorised
 	25:   {class: persistence.ErrProgramming, scope: aboutEvent},    // parameter out of range
 	26:   {class: persistence.ErrNotADatabase, scope: aboutDatabase},

@@ -357,7 +357,8 @@ var losses = map[string]func(ctx context.Context, db, tx *gorm.DB, r persistence
 		return tx.Transaction(func(*gorm.DB) error { return nil })
 	},
 	"before a save, and noticed": func(ctx context.Context, _, tx *gorm.DB, r persistence.ProcessRecorder, lose func()) error {
-		if _, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil { // which knows the table from now on
+		// The recorder knows the table from now on.
+		if _, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil {
 			return err
 		}
 		lose()

@@ -49,7 +49,8 @@ func TestFollowerStatus(t *testing.T) {
 			t.Helper()
 			got, err := store.FollowerStatuses(ctx)
 			for i := range got {
-				if got[i].Heartbeat.Sub(now).Abs() < time.Minute { // it is that of the database's clock
+				// The heartbeat is by the database's clock.
+				if got[i].Heartbeat.Sub(now).Abs() < time.Minute {
 					got[i].Heartbeat = now
 				}
 			}
@@ -129,7 +130,8 @@ func TestHeartbeatIsTheDatabasesTime(t *testing.T) {
 				t.Errorf("a runner whose clock is wrong by %v has just written its status, and counts as dead", wrong)
 			}
 		}
-		for _, wrong := range []time.Duration{-time.Minute, time.Minute, time.Hour} { // of rows of other programs
+		// Rows of other programs may have these.
+		for _, wrong := range []time.Duration{-time.Minute, time.Minute, time.Hour} {
 			if err := db.Model(&gormstore.FollowerStatus{}).Where("1 = 1").Update("heartbeat", time.Now().UTC().Add(wrong)).Error; err != nil {
 				t.Fatal(err)
 			}

@@ -619,7 +619,8 @@ func TestBatchWhoseReplyIsLostIsASuccess(t *testing.T) {
 			}
 			w.faults.Disarm()
 			var stored []int64
-			for _, n := range wholeLog(t, recorder(t, w.other, schoolName))[2:] { // after those of the blocker and the leader
+			// After those of the blocker and the leader.
+			for _, n := range wholeLog(t, recorder(t, w.other, schoolName))[2:] {
 				stored = append(stored, n.ID)
 			}
 			slices.Sort(acknowledged)

@@ -17,7 +17,9 @@ import (
 type handle struct {
 	prepared atomic.Bool
 
-	mu      sync.Mutex    // protects what follows; synced, busy and readers do not change once prepared
+	// mu protects what follows; synced, busy and readers do not change once
+	// prepared.
+	mu      sync.Mutex
 	synced  bool          // every connection of SQLite syncs at each commit by itself
 	busy    time.Duration // how long a statement of SQLite waits for the lock by itself
 	readers *sql.DB       // of SQLite, or nil

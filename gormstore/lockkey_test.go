@@ -21,7 +21,8 @@ func TestLockKeyGolden(t *testing.T) {
 		{[]string{"position", "public", "notification_tracking", "Counters", "TrainingSchool"}, -7329797128719566695},
 		{[]string{"migrate", "public"}, -5207684931495276969},
 		{nil, 5627299878016463852},
-		{[]string{"ab", "c"}, 1880538303246037946}, // not the same as the next: every part has its length in front
+		// Not the same as the next: its length precedes every part.
+		{[]string{"ab", "c"}, 1880538303246037946},
 		{[]string{"a", "bc"}, -578085170675297651},
 	} {
 		if got := lockKey(test.parts...); got != test.want {

@@ -522,7 +522,8 @@ func TestOtherWritesBoundWaitForTable(t *testing.T) {
 	if err := writes["replacement"](); err != nil {
 		t.Error(err)
 	}
-	release = lockedTable(t, db, "notification_tracking", "ACCESS EXCLUSIVE") // also for who reads it
+	// This locks out readers as well.
+	release = lockedTable(t, db, "notification_tracking", "ACCESS EXCLUSIVE")
 	wantTimelyLockTimeout(t, time.Now(), writes["deletion"]())
 	release()
 }

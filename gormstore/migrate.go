@@ -137,7 +137,9 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 	}
 	var differences []string
 	for _, model := range found.absent {
-		if !isOwn(model) { // a database that Django has made has none of ours, and needs none until followers run
+		// A database that Django has made has none of ours, and needs none
+		// until followers run.
+		if !isOwn(model) {
 			differences = append(differences, fmt.Sprintf("table %s is missing", s.nameOf(model)))
 		}
 	}

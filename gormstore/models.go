@@ -76,14 +76,17 @@ type FollowerRunner struct {
 // beside its position, so that every process of the follower knows it. Django
 // does not have it.
 type FollowerSetting struct {
-	ApplicationName         string     `gorm:"type:varchar(32);primaryKey"`
-	UpstreamApplicationName string     `gorm:"type:varchar(32);primaryKey"`
-	Began                   *int64     `gorm:"type:bigint"` // the position it began at; NULL before that
-	Topics                  *string    `gorm:"type:text"`   // a JSON object: since which position each topic is processed; NULL if unknown
-	TopicChanges            int64      `gorm:"type:bigint;not null"`
-	PausedAt                *time.Time // NULL if it is not paused
-	PausedBy                string     `gorm:"type:text;not null"`
-	UpdatedAt               time.Time  `gorm:"not null"`
+	ApplicationName         string `gorm:"type:varchar(32);primaryKey"`
+	UpstreamApplicationName string `gorm:"type:varchar(32);primaryKey"`
+	// The position it began at; NULL before that.
+	Began *int64 `gorm:"type:bigint"`
+	// A JSON object: since which position each topic is processed; NULL if
+	// unknown.
+	Topics       *string    `gorm:"type:text"`
+	TopicChanges int64      `gorm:"type:bigint;not null"`
+	PausedAt     *time.Time // NULL if it is not paused
+	PausedBy     string     `gorm:"type:text;not null"`
+	UpdatedAt    time.Time  `gorm:"not null"`
 }
 
 // ParkedEvent is a row of the table of events that followers have put aside.

@@ -90,7 +90,8 @@ func TestPluginWithSavepointsByHand(t *testing.T) {
 			func() error { return tx.SavePoint("b").Error },
 			func() error { return tx.RollbackTo("a").Error },
 			func() error { return c.bill(t, bella)(ctx, tx) },
-			func() error { return tx.RollbackTo("a").Error }, // a savepoint outlives the way back to it
+			// A savepoint outlives the way back to it.
+			func() error { return tx.RollbackTo("a").Error },
 			func() error { return c.bill(t, rex)(ctx, tx) },
 		} {
 			if err := step(); err != nil {

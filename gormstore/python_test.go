@@ -268,7 +268,9 @@ func TestPythonRead(t *testing.T) {
 		wantSound(t, training, counting)
 		if err := db.Migrator().DropTable(&gormstore.FollowerStatus{}, &gormstore.ParkedEvent{},
 			&gormstore.FollowerRunner{}, &gormstore.FollowerSetting{}); err != nil {
-			t.Error(err) // AutoMigrate has added the tables that Django does not have, and nothing else
+			// AutoMigrate has added the tables that Django does not have, and
+			// nothing else.
+			t.Error(err)
 		}
 		wantSame(t, "the schema", schema, schemaDump(t, db))
 		wantSame(t, "the content", content, contentDump(t, db))

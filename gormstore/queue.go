@@ -239,7 +239,8 @@ func (q *queue) lead(ctx context.Context, own *save, write func(ctx context.Cont
 	for _, s := range batch {
 		s.err = errNotWritten // until write says what became of it
 	}
-	defer q.finish(own, batch, time.Now()) // also where write panics, or all others would wait for ever
+	// Also if write panics, or all others would wait for ever.
+	defer q.finish(own, batch, time.Now())
 	write(ctx, batch)
 }
 
@@ -329,7 +330,8 @@ func (q *queue) yield() {
 	for ; there < wanted && time.Since(begin) < budget; there = q.length() {
 		runtime.Gosched()
 	}
-	if there == before || time.Since(begin) > 2*longestYield { // no caller comes back, or others need the processor
+	// No caller comes back, or others need the processor.
+	if there == before || time.Since(begin) > 2*longestYield {
 		q.mu.Lock()
 		q.calm = calmBatches
 		q.mu.Unlock()

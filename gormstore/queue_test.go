@@ -321,7 +321,9 @@ func TestQueueIsLedByWhoeverWasGivenTheLeadAlthoughCancelled(t *testing.T) {
 		l.queue.take()
 		b, c := l.submit(ctx, saveOf("b")), l.submit(t.Context(), saveOf("c"))
 
-		l.queue.mu.Lock() // b cannot leave before it has the lead, nor lead before it wants to leave
+		// b cannot leave before it has the lead, nor lead before it wants to
+		// leave.
+		l.queue.mu.Lock()
 		cancel()
 		next := l.queue.waiting[0]
 		next.lead = true

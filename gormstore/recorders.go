@@ -629,7 +629,8 @@ func readNotifications(ctx context.Context, c connection, limit int, query strin
 	defer rows.Close()
 	notifications := make([]persistence.Notification, 0, min(limit, page))
 	for rows.Next() {
-		notifications = append(notifications, persistence.Notification{}) // read in place: another one would be allocated
+		// Read in place: another one would be allocated.
+		notifications = append(notifications, persistence.Notification{})
 		n := &notifications[len(notifications)-1]
 		if err := rows.Scan(&n.ID, &n.OriginatorID, &n.OriginatorVersion, &n.Topic, &n.State); err != nil {
 			return nil, err

@@ -29,7 +29,8 @@ func TestRetryAfterConflict(t *testing.T) {
 			if err := tx.Create(&Bill{Dog: "Fido"}).Error; err != nil {
 				return err
 			}
-			_, err := r.InsertEvents(ctx, history(dog, int64(tries), 2)) // the first one is stored already
+			// The first one is stored already.
+			_, err := r.InsertEvents(ctx, history(dog, int64(tries), 2))
 			return err
 		})
 		if err != nil || tries != 2 {

@@ -81,7 +81,8 @@ func cells(t *testing.T) []cell {
 			}
 		}
 	}
-	tooShort := func(name string) bool { return name == "DefaultContextTimeout" } // for GORM's own statements
+	// For GORM's own statements.
+	tooShort := func(name string) bool { return name == "DefaultContextTimeout" }
 	var all []cell
 	for _, database := range []string{"sqlite", "postgres"} {
 		for _, s := range settings {
@@ -114,7 +115,9 @@ func cells(t *testing.T) []cell {
 	for _, level := range []string{"repeatable read", "serializable"} {
 		all = append(all, cell{name: "default_transaction_isolation=" + level, database: "postgres",
 			parameters: map[string]string{"default_transaction_isolation": level},
-			partly:     level == "serializable"}) // reads may have to be repeated by the caller, for which the contract has no place
+			// Reads may have to be repeated by the caller, for which the
+			// contract has no place.
+			partly: level == "serializable"})
 	}
 	if bouncer, err := findBouncer(); err == nil {
 		for _, mode := range []string{"exec", "simple_protocol"} {

@@ -30,7 +30,9 @@ func (sqlite) uuid(id uuid.UUID) any { return hexadecimal(id) }
 // and the writer do not wait for each other.
 func (s sqlite) prepare(ctx context.Context, store *Store, joined *shared) (bool, error) {
 	if joined != nil {
-		return false, nil // a transaction cannot change the mode, and was begun on the one connection that matters to it
+		// A transaction cannot change the mode, and was begun on the one
+		// connection that matters to it.
+		return false, nil
 	}
 	if err := s.prepareAll(ctx, store); err != nil {
 		return false, err
@@ -147,7 +149,9 @@ func (s sqlite) begin(ctx context.Context, store *Store, wait time.Duration) (un
 		return err
 	})
 	if err != nil {
-		_ = u.Rollback() // it may have begun all the same, if ctx ended at that moment; a lock would stay
+		// It may have begun all the same, if ctx ended at that moment; a lock
+		// would stay.
+		_ = u.Rollback()
 		return nil, err
 	}
 	return u, nil
@@ -302,7 +306,8 @@ func (sqlite) insertChunk(ctx context.Context, c connection, into table, key, ap
 		var f firsts
 		f.add(events)
 		rows = "SELECT * FROM (" + rows + ") WHERE NOT EXISTS (SELECT 1 FROM (VALUES " + strings.Repeat("(?,?),", len(f.versions)-1) +
-			"(?,?)) AS f WHERE NOT " + continuesSQLite(into.quoted, "?1", "f.column1", "f.column2") + ")" // ?1 is the application of the first row
+			// ?1 is the application of the first row.
+			"(?,?)) AS f WHERE NOT " + continuesSQLite(into.quoted, "?1", "f.column1", "f.column2") + ")"
 		for i, version := range f.versions {
 			arguments = append(arguments, hexadecimal(f.originators[i]), version)
 		}
@@ -422,7 +427,8 @@ func (u *sqliteUnit) look(mayHaveEnded bool) {
 	if !known && mayHaveEnded {
 		ctx := context.WithoutCancel(u.ctx)
 		if _, err := u.conn.ExecContext(ctx, "BEGIN"); err == nil {
-			_, _ = u.conn.ExecContext(ctx, "ROLLBACK") // of the empty transaction that was just begun
+			// This ends the empty transaction that was just begun.
+			_, _ = u.conn.ExecContext(ctx, "ROLLBACK")
 			known = true
 		}
 	}

@@ -99,7 +99,9 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, one *save) {
 	one.err = nil
 	if err != nil {
 		if !errors.Is(err, errNotContinued) && s.unanswered(err) && r.store.faultOf(err).class == persistence.ErrOperational {
-			err = &lostReply{err: err, locked: true} // it is not SQLite that reports it, which may have stored the event
+			// It is not SQLite that reports it, which may have stored the
+			// event.
+			err = &lostReply{err: err, locked: true}
 		}
 		one.ids, one.err = r.explain(ctx, c, r.application+": "+opSave, one.events, err)
 	}

@@ -34,7 +34,9 @@ type Store struct {
 	handle      *handle
 	refused     error // why this database cannot be used; reported when a recorder is made
 	closed      atomic.Bool
-	statements  sync.Map // of *sql.Stmt, by their text; not in the handle, as they keep the pool alive
+	// statements has *sql.Stmt, by their text. It is not in the handle, because
+	// statements keep the pool alive.
+	statements sync.Map
 }
 
 // Option is a setting of a Store.

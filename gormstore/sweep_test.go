@@ -222,7 +222,8 @@ func nth(db *gorm.DB, n int, fault faultdb.Fault) faultdb.Plan {
 func (s *sweep) check(t *testing.T, a attempt) (stored bool, err error) {
 	t.Helper()
 	there := s.stored(t, a)
-	done := map[bool]int{true: len(there), false: a.op.events - len(there)} // how many parts were done, and how many not
+	// How many parts were done, and how many not.
+	done := map[bool]int{true: len(there), false: a.op.events - len(there)}
 	if a.op.moves {
 		done[s.position(t) == a.before+1]++
 	}

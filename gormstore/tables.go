@@ -58,7 +58,9 @@ type inspection struct {
 	warnings    []string // what works now, and will not for ever
 	schema      string   // the schema to create tables in; "" is the first of the search path
 	blocked     bool     // nothing may be created
-	refusals    []string // a table each of the absent ones that followers do not need, and why it cannot be created
+	// refusals names each absent table that only followers need, and why it
+	// cannot be created.
+	refusals []string
 }
 
 // creates reports whether there is something to create.

@@ -85,7 +85,8 @@ func TestTablesInTwoSchemas(t *testing.T) {
 	run(t, admin, "CREATE SCHEMA first")
 	first := testdb.Open(t, postgres.Open(withParameter(t, dsn(t, admin), "search_path", "first")))
 	migrated(t, first)
-	insert(t, recorder(t, first, schoolName), history(uuid.New(), 1, 1)...) // one schema of the path is no ambiguity
+	// One schema of the path is no ambiguity.
+	insert(t, recorder(t, first, schoolName), history(uuid.New(), 1, 1)...)
 	db := testdb.Open(t, postgres.Open(withParameter(t, dsn(t, admin), "search_path", "first,public")))
 	want := []string{"the schemas first and public of the search path have tables for events; " +
 		"set a search_path that has one of them, or a table prefix with the schema"}
@@ -183,7 +184,8 @@ func TestRowLevelSecurity(t *testing.T) {
 	wantDifferences(t, "MaxNotificationID", err, want)
 	_, err = r.InsertEvents(t.Context(), history(uuid.New(), 1, 1))
 	wantDifferences(t, "InsertEvents", err, want)
-	insert(t, recorder(t, admin, schoolName), history(uuid.New(), 1, 1)...) // the policy is not for the superuser
+	// The policy is not for the superuser.
+	insert(t, recorder(t, admin, schoolName), history(uuid.New(), 1, 1)...)
 	run(t, admin, "CREATE POLICY whole ON stored_events TO "+role+" USING (true)")
 	if err := gormstore.Validate(t.Context(), db); err != nil {
 		t.Errorf("Validate with a policy that hides nothing: %v", err)

@@ -284,7 +284,8 @@ func (s *Store) nested(ctx context.Context, outer *shared, fn func() error) erro
 // ErrOperational, because it is then unknown what the transaction holds: it
 // must not commit.
 func (s *Store) guarded(ctx context.Context, c connection, point savepoint, turn *sync.Mutex, fn func() error) (err error) {
-	c.pool = unhooked(c.pool) // the savepoint is not the user's, and may be sent with other commands
+	// The savepoint is not the user's, and may be sent with other commands.
+	c.pool = unhooked(c.pool)
 	execute := func(ctx context.Context, statement string) error {
 		turn.Lock()
 		defer turn.Unlock()
@@ -380,7 +381,9 @@ func (s *Store) atomicallyWithin(ctx context.Context, op string, wait time.Durat
 	committed := false
 	defer func() {
 		if !committed {
-			_ = pool.Rollback() // the caller needs the error that led here; an open transaction cannot commit
+			// The caller needs the error that led here; an open transaction
+			// cannot commit.
+			_ = pool.Rollback()
 		}
 	}()
 	if err := fn(ctx, pool); err != nil {

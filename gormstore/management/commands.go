@@ -132,7 +132,8 @@ func newCommand(config Config, cmd *cobra.Command, arguments cobra.PositionalArg
 		return c.end(errors.Join(act(c), c.close(), c.output.err))
 	}
 	cmd.SetFlagErrorFunc(wronglyUsed)
-	cmd.Flags().BoolP("help", "h", false, "help for "+cmd.Name()) // cobra's own panics beside a root's -h
+	// Cobra's own flag panics if the root has -h.
+	cmd.Flags().BoolP("help", "h", false, "help for "+cmd.Name())
 	keepApart(cmd)
 	return cmd
 }

@@ -35,7 +35,8 @@ func resetCommand(config Config) *cobra.Command {
 		"with commas between. Defaults (empty list) to reset the tracking states of all upstream apps.")
 	cmd.Flags().BoolVar(&f.force, "force", false, "Reset also a follower that does not say that it can be reset.")
 	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "Do not ask.")
-	_ = cmd.RegisterFlagCompletionFunc("upstream-apps", completer(config, upstreamNames)) // the flag is there
+	// The flag exists, so this cannot fail.
+	_ = cmd.RegisterFlagCompletionFunc("upstream-apps", completer(config, upstreamNames))
 	verbosity, colours := verbosityFlag(cmd), addColourFlags(cmd)
 	return newCommand(config, cmd, cobra.MaximumNArgs(1), func(c *call) error {
 		runner, err := c.anyRunner()

@@ -73,7 +73,8 @@ func TestDryRunLeavesTheRunnerAlone(t *testing.T) {
 		if err != nil || before[0] != after[0] {
 			t.Errorf("the status was %+v and is %+v (%v)", before[0], after[0], err)
 		}
-		if err := runner.Start(t.Context()); err != nil { // what a cache had kept of the dry run would conflict
+		// What a cache had kept of the dry run would conflict.
+		if err := runner.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.rows(t, "stored_events", "Diary"); got != 3 {

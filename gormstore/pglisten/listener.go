@@ -28,8 +28,10 @@ type Listener struct {
 type waits struct {
 	shortest, longest time.Duration // before the first and before later attempts to connect again
 	connecting        time.Duration // for a connection that listens
-	idle              time.Duration // for a notification, before it asks whether the server is there
-	answer            time.Duration // for the answer to that
+	// idle bounds the wait for a notification, after which the listener asks
+	// whether the server is there, and answer the wait for the answer.
+	idle   time.Duration
+	answer time.Duration
 }
 
 // usual are the waits of every listener outside of tests.
@@ -111,7 +113,9 @@ func (l *Listener) hear(ctx context.Context, channel func(context.Context) (stri
 		case errors.Is(err, persistence.ErrInterface):
 			return err
 		case !lost:
-			lost = true // the error is logged as a text: as a value it holds the settings, with the password
+			// The error is logged as a text: as a value it holds the settings,
+			// with the password.
+			lost = true
 			l.logger.WarnContext(ctx, "pglisten: not hearing of other processes' events until there is a connection; "+
 				"followers find them by polling", "error", err.Error())
 		}

@@ -139,7 +139,8 @@ func located(ctx context.Context, factory persistence.Factory, err error) error 
 	migration := &MigrationError{Err: missing}
 	if s, ok := factory.(store); ok {
 		migration.Alias = aliasOf(s)
-		migration.Tables, _ = gormstore.Missing(ctx, s.DB()) // if they cannot be listed, err says one of them
+		// If they cannot be listed, err says one of them.
+		migration.Tables, _ = gormstore.Missing(ctx, s.DB())
 	}
 	return migration
 }

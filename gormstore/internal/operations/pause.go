@@ -54,7 +54,9 @@ func Resume(ctx context.Context, runner Runner, options PauseOptions) error {
 // has missed it will not process. Its errors are those of Pause.
 func AcceptTopics(ctx context.Context, runner Runner, options PauseOptions) error {
 	return changeSettings(ctx, runner, options, "accept the topics of", func(s *persistence.FollowerSettings) {
-		s.Topics, s.TopicChanges = "", 0 // what the follower processes next counts as processed from the beginning
+		// What the follower processes next counts as processed from the
+		// beginning.
+		s.Topics, s.TopicChanges = "", 0
 	})
 }
 
