@@ -16,10 +16,12 @@ import (
 // A statement sets lock_timeout only when it runs, and PostgreSQL takes the
 // lock of a table before that, when it plans the statement. A statement that is
 // alone in its round trip can therefore not bound its wait for a table that
-// another session has locked, with LOCK TABLE or CREATE INDEX. lockWatch bounds
-// it from outside: once the wait has taken too long it asks the server to
-// cancel the statement. The server answers that it did, so that nothing is
-// stored is known.
+// another session has locked, with LOCK TABLE, ALTER TABLE or CREATE INDEX.
+// lockWatch bounds it from outside: once the wait has taken too long it asks
+// the server, over another connection, whether the statement's session waits
+// for a lock, and if so to cancel the statement. The server answers that it
+// did, so that nothing is stored is known. A statement that takes long for
+// another reason goes on.
 
 const (
 	// lockGrace is how much later than the server the watch acts: for a lock
@@ -34,15 +36,17 @@ const (
 
 // lockWatch watches the statements of one connection.
 type lockWatch struct {
-	look   func() (waiting bool, holder string)
-	cancel func() // ends the statement if its driver has no cancel requests
+	look   func(raw any) (waiting bool, holder string)
+	cancel func() // ends the statement if it cannot be canceled by request
 	alarm  *alarm
 
-	mu       sync.Mutex // protects what follows; held while a request is sent
-	raw      any        // the driver's connection while a statement runs, or nil
-	canceled bool
-	released bool
-	holder   string // of the lock, if known
+	mu         sync.Mutex // protects what follows; held while a request is sent
+	raw        any        // the driver's connection while a statement runs, or nil
+	statement  int        // counts the statements
+	canceled   bool
+	unanswered bool // a request may still reach a later statement
+	released   bool
+	holder     string // of the lock, if known
 }
 
 // begin is called with the driver's connection before each statement. A nil
@@ -54,20 +58,30 @@ func (w *lockWatch) begin(raw any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.raw = raw
+	w.statement++
 }
 
 // end is called after each statement. A request that is being sent belongs to
 // the statement, so end waits for it.
 func (w *lockWatch) end() { w.begin(nil) }
 
-// overdue cancels the statement if it waits for the table.
+// overdue cancels the statement that runs if it waits for a table. It does not
+// cancel one that has begun since it looked.
 func (w *lockWatch) overdue() {
-	waiting, holder := w.look()
+	w.mu.Lock()
+	raw, statement := w.raw, w.statement
+	w.mu.Unlock()
+	waiting, holder := false, ""
+	if raw != nil {
+		waiting, holder = w.look(raw)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if waiting && w.raw != nil {
+	if waiting && w.statement == statement {
 		w.canceled, w.holder = true, holder
-		if !requestCancel(w.raw) {
+		sent, answered := requestCancel(raw)
+		w.unanswered = sent && !answered
+		if !answered {
 			w.cancel()
 		}
 		return
@@ -93,7 +107,7 @@ func (w *lockWatch) explain(op string, err error) error {
 // the statement was ended with its connection, nothing of the transaction is
 // stored.
 func (w *lockWatch) explainJoined(op string, err error) error {
-	if _, coded := errors.AsType[sqlState](err); err == nil || coded || !w.discard() {
+	if _, coded := errors.AsType[sqlState](err); err == nil || coded || !w.isCanceled() {
 		return w.explain(op, err)
 	}
 	w.mu.Lock()
@@ -106,12 +120,20 @@ func (w *lockWatch) timedOut(op string, err error) error {
 		Hint: hintTable + w.holder}
 }
 
-// discard reports whether a cancel request was sent on the connection. It may
-// reach the server late, so nothing else may use the connection.
-func (w *lockWatch) discard() bool {
+// isCanceled reports whether a statement was canceled.
+func (w *lockWatch) isCanceled() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.canceled
+}
+
+// isUnanswered reports whether a cancel request was sent of which it is not
+// known whether the server has done it. It may reach the server at any later
+// time, so no other statement may use the connection.
+func (w *lockWatch) isUnanswered() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unanswered
 }
 
 // boundWaits bounds the waits for tables in a transaction of the store's own
@@ -139,23 +161,35 @@ func pgConn(raw any) any {
 
 // requestCancel asks the server to cancel what a connection of pgx does, as pgx
 // closes the connection when its context ends, which leaves the outcome open.
-// It returns false for other drivers. lib/pq itself sends a request when the
-// context ends.
-func requestCancel(raw any) bool {
+// It returns whether a request was sent, which is false for other drivers, and
+// whether the server has answered that it did it. From then on the request
+// cannot reach another statement. pgx does not return the error of a wait for
+// the answer that took too long.
+func requestCancel(raw any) (sent, answered bool) {
 	requester, ok := pgConn(raw).(interface{ CancelRequest(context.Context) error })
 	if !ok {
-		return false
+		return false, false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lockLook)
 	defer cancel()
-	return requester.CancelRequest(ctx) == nil
+	err := requester.CancelRequest(ctx)
+	return true, err == nil && ctx.Err() == nil
+}
+
+// backendOf returns the number of the server's process that serves a connection
+// of pgx, as the driver was told it, or 0. A pooler tells another one.
+func backendOf(raw any) int64 {
+	if known, ok := pgConn(raw).(interface{ PID() uint32 }); ok {
+		return int64(known.PID())
+	}
+	return 0
 }
 
 // watch watches a connection until the watch is released, once its alarm is
 // set. stop ends a statement whose driver has no cancel requests.
 func (p postgres) watch(r *processRecorder, key int64, stop func()) *lockWatch {
 	w := &lockWatch{cancel: stop}
-	w.look = func() (bool, string) { return p.tableWait(r.store, r.table, key) }
+	w.look = func(raw any) (bool, string) { return p.tableWait(r.store, backendOf(raw), key, r.table) }
 	w.alarm = r.store.handle.alarms.prepared(w.overdue)
 	return w
 }
@@ -171,7 +205,7 @@ func (w *lockWatch) close() {
 // release ends the watch and gives the connection back, or discards it.
 func (w *lockWatch) release(conn *sql.Conn) {
 	w.close()
-	if w.discard() {
+	if w.isCanceled() {
 		discard(conn)
 	}
 }
@@ -181,27 +215,48 @@ func discard(conn *sql.Conn) {
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 }
 
-// tableWait reports whether a session waits for the lock of the table, and who
-// holds it. If it cannot be found out, the wait counts as one: it is over time.
-func (p postgres) tableWait(s *Store, t table, key int64) (waiting bool, holder string) {
-	ctx, cancel := context.WithTimeout(context.Background(), lockLook)
-	defer cancel()
-	if exhausted(s.pool) {
+// tableWait reports whether the session of a backend waits for the lock of a
+// table, and who holds it. Of a backend that the server does not know, because
+// a pooler is between, it reports whether any session waits for one of the
+// tables. If it cannot be found out, the wait counts as one: it is over time.
+func (p postgres) tableWait(s *Store, backend, key int64, tables ...table) (waiting bool, holder string) {
+	if s.pool.Stats().MaxOpenConnections == 1 {
 		return true, "" // no connection to look with
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), lockLook)
+	defer cancel()
 	conn, err := s.pool.Conn(ctx)
 	if err != nil {
 		return true, ""
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
-	query := "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'relation' AND relation = to_regclass($1))"
-	if err := conn.QueryRowContext(ctx, query, t.quoted).Scan(&waiting); err != nil {
+	var known bool
+	var own, other sql.NullString
+	query := "WITH w AS (SELECT pid, relation FROM pg_locks WHERE NOT granted AND locktype = 'relation'" +
+		" AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))" +
+		" SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND datname = current_database() AND usename = session_user)," +
+		" (SELECT relation::regclass::text FROM w WHERE pid = $1 LIMIT 1)," +
+		" (SELECT relation::regclass::text FROM w WHERE relation IN (SELECT to_regclass(t) FROM unnest($2::text[]) AS t) LIMIT 1)"
+	if err := conn.QueryRowContext(ctx, query, backend, quotedNames(tables)).Scan(&known, &own, &other); err != nil {
 		return true, ""
 	}
-	if waiting {
-		_, holder = p.lockHolder(ctx, connection{pool: conn, store: s}, key, t)
+	relation := other
+	if known {
+		relation = own
 	}
-	return waiting, holder
+	if !relation.Valid {
+		return false, ""
+	}
+	_, holder = p.holderOf(ctx, connection{pool: conn, store: s}, key, []string{relation.String})
+	return true, holder
+}
+
+func quotedNames(tables []table) []string {
+	names := make([]string, len(tables))
+	for i, t := range tables {
+		names[i] = t.quoted
+	}
+	return names
 }
 
 // withHolder adds to an error that says that a lock was waited for too long
@@ -253,7 +308,12 @@ const (
 // lockHolder says which session holds the order lock, or locks one of the
 // tables or is about to. It returns noLock if that cannot be found out. It
 // names no statement, as that may contain data.
-func (postgres) lockHolder(ctx context.Context, c connection, key int64, tables ...table) (held heldLock, text string) {
+func (p postgres) lockHolder(ctx context.Context, c connection, key int64, tables ...table) (held heldLock, text string) {
+	return p.holderOf(ctx, c, key, quotedNames(tables))
+}
+
+// holderOf is lockHolder for the names of tables.
+func (postgres) holderOf(ctx context.Context, c connection, key int64, tables []string) (held heldLock, text string) {
 	query := "SELECT l.pid, l.locktype = 'relation', COALESCE(a.application_name, ''), l.granted, " +
 		"COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - a.xact_start), -1)::float8 " +
 		"FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid " +
@@ -262,15 +322,11 @@ func (postgres) lockHolder(ctx context.Context, c connection, key int64, tables 
 		"OR l.locktype = 'relation' AND l.relation IN (SELECT to_regclass(t) FROM unnest($2::text[]) AS t) " +
 		"AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')) " +
 		"ORDER BY l.granted DESC, a.xact_start LIMIT 1"
-	var names []string
-	for _, t := range tables {
-		names = append(names, t.quoted)
-	}
 	var pid int64
 	var application string
 	var isTable, granted bool
 	var seconds float64
-	if err := c.row(ctx, query, key, names).Scan(&pid, &isTable, &application, &granted, &seconds); err != nil {
+	if err := c.row(ctx, query, key, tables).Scan(&pid, &isTable, &application, &granted, &seconds); err != nil {
 		return noLock, ""
 	}
 	held = orderLock

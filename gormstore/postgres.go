@@ -106,6 +106,19 @@ func (u *postgresUnit) note(err error) {
 	}
 }
 
+// sever closes the connection, because a cancel request is on its way that could
+// reach a later statement. Nothing of the transaction is stored then. It returns
+// an error that says so.
+func (u *postgresUnit) sever() error {
+	_ = u.conn.Raw(func(raw any) error { // a connection that was given back is closed
+		if c, ok := raw.(driver.Conn); ok {
+			_ = c.Close() // the server rolls back without being told
+		}
+		return nil
+	})
+	return errors.New("the server did not answer a request to cancel the statement, so its connection was closed")
+}
+
 // sessionState is what a connection of pgx knows of its session without asking
 // the server.
 type sessionState struct{ closed, idle bool }
@@ -161,6 +174,9 @@ func (u *postgresUnit) Commit() error {
 			Hint: "a statement has ended the transaction before its commit; read what is stored before trying again"}
 	}
 	err := u.Tx.Commit()
+	if u.stale.Load() {
+		discard(u.conn)
+	}
 	_ = u.conn.Close() // an error of giving back a connection has no consequence
 	return err
 }

@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -107,8 +108,11 @@ func (c connection) watched(ctx context.Context, watch *lockWatch, each eachRow,
 	if u, ok := unhooked(c.pool).(*postgresUnit); ok {
 		err := connection{u, c.store}.direct(ctx, watch, each, query, arguments...)
 		u.note(err)
-		if watch.discard() {
+		if watch.isCanceled() {
 			u.stale.Store(true)
+		}
+		if watch.isUnanswered() {
+			err = errors.Join(err, u.sever())
 		}
 		return err
 	}

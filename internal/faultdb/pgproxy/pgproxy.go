@@ -47,6 +47,7 @@ type Proxy struct {
 	mu      sync.Mutex // protects what follows
 	rule    Rule
 	refuse  bool
+	cancels *heldCancels
 	open    map[net.Conn]struct{}
 	stopped bool
 }
@@ -84,6 +85,35 @@ func (p *Proxy) Refuse(refuse bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refuse = refuse
+}
+
+// heldCancels are cancel requests that wait to be forwarded.
+type heldCancels struct {
+	held    chan struct{} // holds a value for each request
+	forward chan struct{} // closed when they are forwarded
+}
+
+// HoldCancels has cancel requests wait until forward is called, also if the
+// client has given up meanwhile, as on a server that is slow to accept
+// connections. Each request that waits sends a value on held.
+func (p *Proxy) HoldCancels() (held <-chan struct{}, forward func()) {
+	h := &heldCancels{held: make(chan struct{}, 100), forward: make(chan struct{})}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cancels = h
+	return h.held, sync.OnceFunc(func() { close(h.forward) })
+}
+
+// awaitForward returns when a cancel request may be forwarded.
+func (p *Proxy) awaitForward() {
+	p.mu.Lock()
+	h := p.cancels
+	p.mu.Unlock()
+	if h == nil {
+		return
+	}
+	h.held <- struct{}{}
+	<-h.forward
 }
 
 // redirect replaces the host in a DSN, which is a URL or a list of key=value.
@@ -173,6 +203,7 @@ type session struct {
 const (
 	sslRequest    = 80877103
 	gssEncRequest = 80877104
+	cancelRequest = 80877102
 )
 
 // requests forwards what the client sends.
@@ -217,6 +248,10 @@ func (s *session) startup(in *bufio.Reader) error {
 			if _, err := s.client.Write([]byte{'N'}); err != nil {
 				return err
 			}
+		case cancelRequest:
+			s.proxy.awaitForward()
+			_, err = s.server.Write(message)
+			return err
 		default:
 			_, err = s.server.Write(message)
 			return err

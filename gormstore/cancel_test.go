@@ -1,0 +1,128 @@
+package gormstore_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// A cancel request that the server gets to late, after the statement that it
+// was for has ended, reaches no later statement: the connection is closed, and
+// the transaction on it is rolled back.
+func TestLateCancelReachesNoOtherStatement(t *testing.T) {
+	t.Parallel()
+	truth := migrated(t, testdb.OpenPostgres(t))
+	proxy := pgproxy.New(t, dsn(t, truth))
+	db := testdb.Open(t, postgres.Open(proxy.DSN()))
+	r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
+	insert(t, r, history(uuid.New(), 0, 1)...)
+	held, forward := proxy.HoldCancels()
+	defer forward()
+	release := lockedTable(t, truth, "stored_events", "EXCLUSIVE")
+	err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
+		saved := make(chan error)
+		go func() { _, err := r.InsertEvents(ctx, history(uuid.New(), 0, 1)); saved <- err }()
+		<-held
+		release()
+		if err := <-saved; !errors.Is(err, persistence.ErrLockTimeout) {
+			t.Errorf("got %v; want a lock timeout", err)
+		}
+		return nil
+	})
+	if err == nil {
+		t.Error("the transaction was committed while a request to cancel its statement was on its way")
+	}
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	later(t, truth, pool, forward)
+	if stored := wholeLog(t, r); len(stored) != 1 {
+		t.Errorf("%d events are stored; want 1", len(stored))
+	}
+}
+
+// later runs a statement on every idle connection of a pool, and checks that
+// none of them is canceled by requests that arrive meanwhile.
+func later(t *testing.T, truth *gorm.DB, pool *sql.DB, forward func()) {
+	t.Helper()
+	idle := pool.Stats().Idle
+	var wg sync.WaitGroup
+	for range idle {
+		wg.Go(func() {
+			if _, err := pool.ExecContext(t.Context(), "SELECT pg_sleep(1) AS later"); err != nil {
+				t.Errorf("a later statement failed: %v", err)
+			}
+		})
+	}
+	running := func() bool {
+		var n int
+		err := truth.Raw("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%AS later'").Scan(&n).Error
+		return err == nil && n == idle
+	}
+	if !eventually(running) {
+		t.Error("the later statements do not run")
+	}
+	forward()
+	wg.Wait()
+}
+
+// A save that takes long, but does not wait for a table itself, is not canceled
+// although another session waits for the table.
+func TestSlowSaveIsNotCanceled(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	for _, statement := range []string{
+		"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1.5); RETURN NEW; END $$",
+		"CREATE TRIGGER slow BEFORE INSERT ON stored_events FOR EACH ROW EXECUTE FUNCTION slow()",
+	} {
+		if err := db.Exec(statement).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
+	for name, save := range map[string]func() error{
+		"merged": func() error { return last(r.InsertEvents(t.Context(), history(uuid.New(), 0, 1))) },
+		"joined": func() error {
+			return gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
+				return last(r.InsertEvents(ctx, history(uuid.New(), 0, 1)))
+			})
+		},
+	} {
+		saved := make(chan error)
+		go func() { saved <- save() }()
+		other := again(t, db)
+		writes := func() bool {
+			var n int
+			err := other.Raw("SELECT count(*) FROM pg_locks WHERE mode = 'RowExclusiveLock'" +
+				" AND relation = 'stored_events'::regclass").Scan(&n).Error
+			return err == nil && n > 0
+		}
+		if !eventually(writes) {
+			t.Fatalf("%s: the save does not write", name)
+		}
+		waiter := make(chan error)
+		go func() {
+			waiter <- other.Transaction(func(tx *gorm.DB) error {
+				return tx.Exec("LOCK TABLE stored_events IN ACCESS EXCLUSIVE MODE").Error
+			})
+		}()
+		if err := errors.Join(<-saved, <-waiter); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if stored := wholeLog(t, r); len(stored) != 2 {
+		t.Errorf("%d events are stored; want 2", len(stored))
+	}
+}
