@@ -22,6 +22,9 @@ type Config struct {
 	// others from writing. An event that is being processed is finished. The
 	// default is 20 ms.
 	BatchTime time.Duration
+	// ConcurrentEffects is for how many originators the calls of Effect are made
+	// at the same time. The default is 8.
+	ConcurrentEffects int
 	// ShortestRetry and LongestRetry bound the time after which a follower that
 	// has failed tries again. It is twice as long after each failure in a row,
 	// and up to a quarter shorter at random. The defaults are 1 s and 1 min.
@@ -56,6 +59,13 @@ func (c Config) withDefaults() (Config, error) {
 	if c.BatchEvents == 0 {
 		c.BatchEvents = batchEvents
 	}
+	if c.ConcurrentEffects < 0 {
+		return c, &Error{Problem: fmt.Sprintf("Config.ConcurrentEffects is %d; give a positive number, or 0 for the default of %d",
+			c.ConcurrentEffects, concurrentEffects)}
+	}
+	if c.ConcurrentEffects == 0 {
+		c.ConcurrentEffects = concurrentEffects
+	}
 	if c.LongestRetry < c.ShortestRetry {
 		return c, &Error{Problem: fmt.Sprintf("Config.LongestRetry is %v, shorter than ShortestRetry, which is %v", c.LongestRetry, c.ShortestRetry)}
 	}
@@ -64,3 +74,6 @@ func (c Config) withDefaults() (Config, error) {
 
 // batchEvents is the default of Config.BatchEvents.
 const batchEvents = 500
+
+// concurrentEffects is the default of Config.ConcurrentEffects.
+const concurrentEffects = 8

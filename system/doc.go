@@ -26,7 +26,7 @@
 // The topics of a payload, former ones included, are found in the definitions
 // of the leaders; [New] reports a payload that none of them defines. Other
 // options say what the follower can do beside: [OnEvery], [Resettable],
-// [Replayable], [Park] and [StartAt].
+// [Effect], [Replayable], [Park] and [StartAt].
 //
 // # Exactly once
 //
@@ -40,9 +40,25 @@
 // processed in one transaction, see [Config]; the later ones see what was made
 // of the earlier ones.
 //
-// Effects elsewhere (mails, calls of other services) happen at least once. Let
-// them wait for the commit with persistence.OnCommit, and they happen at most
-// once.
+// # Calls of other services
+//
+// A handler that calls another service would hold a transaction and its locks
+// meanwhile. [Effect] makes the call outside of transactions, for several
+// originators at the same time, and then records its result together with the
+// position:
+//
+//	p.Follower, err = system.NewFollower(app, system.Effect(p.charge, p.charged))
+//
+//	func (p *Payments) charge(ctx context.Context, e domain.Recorded[Ordered]) (Receipt, error) {
+//		return p.provider.Charge(ctx, e.ID, e.Data.Amount) // the event's ID is the idempotency key
+//	}
+//
+//	func (p *Payments) charged(ctx context.Context, e domain.Recorded[Ordered], r Receipt) error {
+//		return p.orders.Update(ctx, e.OriginatorID, func(o *Order) error { return o.Paid(r) })
+//	}
+//
+// The call is made at least once, and its result is recorded exactly once. What
+// waits for the commit with persistence.OnCommit happens at most once.
 //
 // # Systems
 //

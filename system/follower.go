@@ -20,7 +20,7 @@ type Follower struct {
 
 	app        bridge.Application
 	handlers   []handler // by payload type, in the order in which they were given
-	every      handlerFunc
+	every      *handler
 	reset      func(ctx context.Context, leaders []string) error // nil if it cannot be reset
 	replayable bool
 	park       ParkFunc // nil if it parks nothing
@@ -28,10 +28,13 @@ type Follower struct {
 	hasStart   bool
 }
 
-// handler handles the events of one payload type.
+// handler handles the events of one payload type: by handle, or by a call whose
+// result is recorded afterwards.
 type handler struct {
 	payload reflect.Type
 	handle  handlerFunc
+	call    func(ctx context.Context, event domain.Event) (result any, err error)
+	record  func(ctx context.Context, event domain.Event, result any) error
 }
 
 type handlerFunc = func(context.Context, domain.Event) error
@@ -41,7 +44,7 @@ type FollowerOption func(*Follower) error
 
 // NewFollower makes a follower of an application, in whose store it keeps its
 // positions, what it saves, and what it parks. At least one handler must be
-// given, by On or OnEvery.
+// given, by On, OnEvery or Effect.
 //
 // It returns an *Error for two handlers of one payload, for options that
 // contradict each other, and for a handler of an interface type.
@@ -77,9 +80,9 @@ func NewFollower(app *application.Application, options ...FollowerOption) (*Foll
 func (f *Follower) contradiction() error {
 	switch {
 	case f.every == nil && len(f.handlers) == 0:
-		return errors.New("it has no handler: give system.On or system.OnEvery")
+		return errors.New("it has no handler: give system.On, system.OnEvery or system.Effect")
 	case f.every != nil && len(f.handlers) > 0:
-		return errors.New("system.OnEvery handles every event, so it cannot be given together with system.On")
+		return errors.New("system.OnEvery handles every event, so it cannot be given together with system.On or system.Effect")
 	case f.replayable && f.reset != nil:
 		return errors.New("it is Replayable and Resettable: a reset either clears what it made or has nothing to clear; give one of them")
 	}
@@ -135,7 +138,7 @@ func OnEvery(handle func(ctx context.Context, event domain.Event) error) Followe
 		case f.every != nil:
 			return errors.New("system.OnEvery is given twice")
 		}
-		f.every = handle
+		f.every = &handler{handle: handle}
 		return nil
 	}
 }
@@ -233,7 +236,7 @@ func init() {
 func (f *Follower) follower() *Follower { return f }
 
 // handler returns the handler of a payload type, or nil.
-func (f *Follower) handler(payload reflect.Type) handlerFunc {
+func (f *Follower) handler(payload reflect.Type) *handler {
 	if f.every != nil {
 		return f.every
 	}
@@ -241,7 +244,7 @@ func (f *Follower) handler(payload reflect.Type) handlerFunc {
 	if i < 0 {
 		return nil
 	}
-	return f.handlers[i].handle
+	return &f.handlers[i]
 }
 
 // topics returns the names of each wanted topic of a leader, today's first, or

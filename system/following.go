@@ -56,6 +56,7 @@ type following struct {
 	done    Processed     // in all pulls
 	exit    *exit         // a batch whose goroutine the policy has ended
 
+	effects    effects  // calls that are not recorded yet
 	atFault    failures // of the event that failed last
 	recalled   bool     // whether the store was asked what other processes know
 	keptAhead  int64    // the position of ahead as the store has it, or 0
@@ -149,7 +150,17 @@ func (f *following) pull(ctx context.Context) (outcome, error) {
 	case err != nil || b.from == b.to:
 		return nothingMore, err
 	}
-	f.aside, f.exit = 0, &exit{batch: b} // until it returns
+	f.aside = 0
+	b, err = f.callEffects(ctx, b)
+	if isLocked(err) {
+		f.standsBy = true
+		return standing, nil
+	}
+	if err != nil {
+		f.took = 0
+		return f.conclude(ctx, b, 0, err)
+	}
+	f.exit = &exit{batch: b} // until it returns
 	begin := time.Now()
 	processed, err := f.process(ctx, b)
 	f.took, f.exit = time.Since(begin), nil
@@ -198,6 +209,7 @@ func (f *following) conclude(ctx context.Context, b batch, processed int, err er
 	f.done.Events += processed - f.aside
 	f.done.Parked += f.aside
 	f.done.Position = b.position(processed)
+	f.forget(f.done.Position)
 	f.reached(f.done.Position)
 	switch {
 	case err == nil && (len(b.events) > 0 || b.to < b.head):
@@ -789,11 +801,22 @@ func (f *following) handle(ctx context.Context, n persistence.Notification, save
 		return err
 	}
 	ctx = bridge.WithCause(ctx, event, saved)
+	made := f.effects[effectKeyOf(n)]
+	called := 0
 	for part := range event.Parts() {
-		if handle := f.follower.handler(reflect.TypeOf(part.Data)); handle != nil {
-			if err := handle(ctx, part); err != nil {
-				return err
-			}
+		handler := f.follower.handler(reflect.TypeOf(part.Data))
+		switch {
+		case handler == nil:
+		case handler.call == nil:
+			err = handler.handle(ctx, part)
+		case made == nil || made.err != nil || called >= len(made.results):
+			err = errNotCalled
+		default:
+			err = handler.record(ctx, part, made.results[called])
+			called++
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

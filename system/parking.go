@@ -249,6 +249,16 @@ func (f *following) retry(ctx context.Context, event persistence.ParkedEvent) er
 	case len(found) == 0 || !isParked(event, found[0]):
 		return f.failed(n, errors.New("the parked event is not in the log any more"))
 	}
+	if f.follower.hasEffects() {
+		if persistence.TransactionFrom(ctx) != nil {
+			return f.failed(n, errEffectInTransaction)
+		}
+		made := f.callEffect(ctx, found[0])
+		if made.err != nil {
+			return f.failed(found[0], made.err)
+		}
+		f.effects = effects{effectKeyOf(found[0]): made}
+	}
 	return f.transaction(ctx, func(ctx context.Context) error {
 		if _, _, err := f.lockPosition(ctx); err != nil {
 			return err

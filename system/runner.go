@@ -265,6 +265,10 @@ func (w *worker) beat(ctx context.Context) {
 func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 	for _, edge := range w.edges {
 		if ctx.Err() == nil && !isClosed(stopping) {
+			if edge.follower.hasEffects() { // not to take the place of the runner that makes the calls
+				edge.standsBy = isLocked(edge.standByForEffects(ctx))
+				edge.note(nil, time.Time{})
+			}
 			edge.report(ctx, edge.following)
 		}
 	}

@@ -1,0 +1,291 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Effect handles the events with payloads of type E by a call to another
+// service, such as one that sends mails or takes payments. See On for what E
+// may be.
+//
+// First call makes the call. No transaction is open and no lock is held
+// meanwhile, so it may take long. The events of one originator are called in
+// order, one after the other; those of several originators are called at the
+// same time, up to Config.ConcurrentEffects. Then record gets the result, and
+// what it saves or writes commits together with the follower's position, as
+// with On. record may be nil if there is nothing to record.
+//
+// A call is made at least once: it is repeated if it fails, if the process ends
+// before its result is recorded, and it may be made twice at a moment when
+// another process takes over. Its result is recorded exactly once. Give the
+// other service the event's ID as its idempotency key. If the store keeps the
+// statuses of followers, as gormstore does, one process makes the calls and the
+// others stand by; after a crash another one takes over within three
+// persistence.HeartbeatIntervals.
+//
+// If call returns an error or panics, the events before it are recorded, and it
+// is made again later; Park applies. The results of later events are kept
+// until then, as long as the process runs. ctx ends when the runner is
+// cancelled; give the call a timeout of its own.
+//
+// A follower with an Effect cannot catch up in a transaction, so it has no dry
+// run: a call cannot be rolled back.
+func Effect[E, R any](
+	call func(ctx context.Context, event domain.Recorded[E]) (R, error),
+	record func(ctx context.Context, event domain.Recorded[E], result R) error,
+) FollowerOption {
+	payload := reflect.TypeFor[E]()
+	recorded := func(event domain.Event) domain.Recorded[E] {
+		return domain.Recorded[E]{Event: event, Data: event.Data.(E)}
+	}
+	return func(f *Follower) error {
+		if call == nil {
+			return fmt.Errorf("the call of the effect of %v is nil", payload)
+		}
+		return f.add(handler{
+			payload: payload,
+			call:    func(ctx context.Context, event domain.Event) (any, error) { return call(ctx, recorded(event)) },
+			record: func(ctx context.Context, event domain.Event, result any) error {
+				if record == nil {
+					return nil
+				}
+				value, _ := result.(R) // the result of an interface type may be nil
+				return record(ctx, recorded(event), value)
+			},
+		})
+	}
+}
+
+// effects are the calls of a following that were made and are not recorded yet.
+type effects map[effectKey]*effectCall
+
+// effectKey is an event of the log. A log that was restored may have another
+// event at the same position.
+type effectKey struct {
+	position   int64
+	originator domain.Originator
+}
+
+func effectKeyOf(n persistence.Notification) effectKey {
+	return effectKey{n.ID, domain.Originator{ID: n.OriginatorID, Version: n.OriginatorVersion}}
+}
+
+// effectCall is what became of the calls for one event.
+type effectCall struct {
+	results     []any // one for each part of the event that has a handler with a call
+	err         error // of the first call that failed
+	undecodable bool  // no call was made
+}
+
+// effectsTime is after how long no further call is begun before the results so
+// far are recorded: a process that ends repeats those that are not.
+const effectsTime = time.Second
+
+// errEffectInTransaction refuses a call that would not be rolled back.
+var errEffectInTransaction = errors.New("it has an Effect, which calls another service and cannot be rolled back: " +
+	"it cannot process events in a transaction of the caller, and has no dry run")
+
+// callEffects makes the calls for the events of a batch, and returns the batch
+// without the events after those calls, as far as they were made. If the first
+// event's call has failed, it returns that event alone, and the error.
+func (f *following) callEffects(ctx context.Context, b batch) (batch, error) {
+	if !f.follower.hasEffects() || len(b.events) == 0 {
+		return b, nil
+	}
+	if persistence.TransactionFrom(ctx) != nil {
+		return b, f.failed(persistence.Notification{}, errEffectInTransaction)
+	}
+	if err := f.standByForEffects(ctx); err != nil {
+		return b, err
+	}
+	parked, err := f.parkedOriginators(ctx, b.events)
+	if err != nil {
+		return b, f.failed(persistence.Notification{}, err)
+	}
+	f.begin(b.events[0].ID)
+	defer f.end()
+	f.makeCalls(ctx, b.events, parked)
+	for i, n := range b.events {
+		if _, isParked := parked[n.OriginatorID]; isParked {
+			continue
+		}
+		made := f.effects[effectKeyOf(n)]
+		switch {
+		case made != nil && made.undecodable: // which is an error when the event is processed
+			delete(f.effects, effectKeyOf(n))
+			return b.first(i + 1), nil
+		case made != nil && made.err == nil:
+			continue
+		case made != nil && i == 0:
+			delete(f.effects, effectKeyOf(n)) // to be called again
+			return b.first(1), f.failed(n, made.err)
+		case i == 0: // ctx has ended
+			return b, f.failed(n, context.Cause(ctx))
+		}
+		return b.first(i), nil
+	}
+	return b, nil
+}
+
+// first returns the batch of the first events.
+func (b batch) first(n int) batch {
+	if b.rows != len(b.events) {
+		b.rows = 0 // it is not known how many of the events that are passed over are among the first
+	} else {
+		b.rows = n
+	}
+	b.to, b.events = b.position(n), b.events[:n]
+	return b
+}
+
+// standByForEffects returns ErrPositionLocked if another runner of the follower
+// is at work: it makes the calls. A store that does not keep statuses cannot
+// tell.
+func (f *following) standByForEffects(ctx context.Context) error {
+	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
+	if !ok {
+		return nil
+	}
+	statuses, err := recorder.FollowerStatuses(ctx)
+	if err != nil && !isNotMigrated(err) {
+		return f.failed(persistence.Notification{}, err)
+	}
+	for _, s := range statuses {
+		ours := s.ApplicationName == f.app.Name() && s.UpstreamApplicationName == f.leader.Name()
+		if ours && s.State == string(Running) && s.Process != f.identity && s.Alive(time.Now()) {
+			return &persistence.Error{Class: persistence.ErrPositionLocked, Op: f.app.Name() + ": follow " + f.leader.Name(),
+				Hint: "the runner " + s.Process + " makes its calls"}
+		}
+	}
+	return nil
+}
+
+// makeCalls makes the calls of the events that have none yet, until all are
+// made, ctx ends or effectsTime is over. The first call of each originator that
+// fails ends its calls.
+func (f *following) makeCalls(ctx context.Context, events []persistence.Notification, parked map[uuid.UUID]int64) {
+	var originators [][]persistence.Notification
+	index := map[uuid.UUID]int{}
+	for _, n := range events {
+		if _, isParked := parked[n.OriginatorID]; isParked {
+			continue
+		}
+		i, ok := index[n.OriginatorID]
+		if !ok {
+			i = len(originators)
+			index[n.OriginatorID] = i
+			originators = append(originators, nil)
+		}
+		originators[i] = append(originators[i], n)
+	}
+	if f.effects == nil {
+		f.effects = effects{}
+	}
+	deadline := time.Now().Add(effectsTime)
+	var (
+		group sync.WaitGroup
+		mu    sync.Mutex // protects f.effects
+		slots = make(chan struct{}, f.config.ConcurrentEffects)
+	)
+	for i, own := range originators {
+		slots <- struct{}{}
+		if i > 0 && time.Now().After(deadline) || ctx.Err() != nil {
+			break
+		}
+		group.Go(func() {
+			defer func() { <-slots }()
+			for j, n := range own {
+				mu.Lock()
+				made := f.effects[effectKeyOf(n)]
+				mu.Unlock()
+				if made == nil {
+					if (i > 0 || j > 0) && time.Now().After(deadline) || ctx.Err() != nil {
+						return
+					}
+					made = f.callEffect(ctx, n)
+					mu.Lock()
+					f.effects[effectKeyOf(n)] = made
+					mu.Unlock()
+				}
+				if made.err != nil || made.undecodable {
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// callEffect makes the calls for one event: usually one or none.
+func (f *following) callEffect(ctx context.Context, n persistence.Notification) *effectCall {
+	made := &effectCall{err: errGoexit} // unless it returns
+	done := make(chan struct{})
+	go func() { // which a call may end with runtime.Goexit
+		defer close(done)
+		defer func() {
+			if value := recover(); value != nil {
+				made.err = &PanicError{Value: value, Stack: debug.Stack()}
+			}
+		}()
+		event, err := f.leader.Decode(n)
+		if err != nil {
+			made.err, made.undecodable = nil, true
+			return
+		}
+		made.results, made.err = f.callHandlers(ctx, event)
+	}()
+	<-done
+	return made
+}
+
+// callHandlers calls the handlers of the parts of an event.
+func (f *following) callHandlers(ctx context.Context, event domain.Event) (results []any, err error) {
+	if err := f.app.Ready(ctx); err != nil {
+		return nil, err
+	}
+	ctx = bridge.WithCause(ctx, event, nil)
+	for part := range event.Parts() {
+		handler := f.follower.handler(reflect.TypeOf(part.Data))
+		if handler == nil || handler.call == nil {
+			continue
+		}
+		result, err := handler.call(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, result)
+	}
+	return results, nil
+}
+
+// errNotCalled says that an event could be decoded when it was processed, and
+// not before.
+var errNotCalled = errors.New("the call of its effect was not made, because the event could not be decoded; it is tried again")
+
+// forget forgets the calls of events up to a position, which are recorded, and
+// those of events that are not in the log any more.
+func (f *following) forget(position int64) {
+	for key := range f.effects {
+		if key.position <= position {
+			delete(f.effects, key)
+		}
+	}
+}
+
+// hasEffects reports whether a handler makes calls.
+func (f *Follower) hasEffects() bool {
+	return slices.ContainsFunc(f.handlers, func(h handler) bool { return h.call != nil })
+}
