@@ -27,11 +27,11 @@ type Processed struct {
 	Note string
 }
 
-// CatchUp has one follower process what it has not processed yet, as far as the
-// logs of its leaders go at the moment, and tells how much that was, in the
-// order of the system's edges. Where the follower fails it has processed what
-// comes before the event at fault, and the result has that too. report, which
-// may be nil, is called after every batch.
+// CatchUp processes what one follower has not processed yet, as far as the logs
+// of its leaders go at the moment, and returns how much that was, in the order
+// of the system's edges. If the follower fails, it has processed what comes
+// before the event at fault, and the result has that too. report, which may be
+// nil, is called after every batch.
 //
 // A follower that is paused is an ErrPaused. If another process of the follower
 // is at work for longer than the store waits for a lock, that is a

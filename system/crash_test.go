@@ -14,9 +14,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 )
 
-// A process with four writers, a leader, a follower that emits events and one
-// behind it that writes rows is killed again and again. Every event that was
-// acknowledged is stored, and has its effect once.
+// A process with four writers, a leader, a follower that emits events and a
+// follower of that one that writes rows is killed again and again. Every event
+// that was acknowledged is stored, and has its effect once.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
 	eachCrashing(t, func(t *testing.T, c *crashes) {
@@ -82,8 +82,7 @@ func TestTwoProcesses(t *testing.T) {
 	})
 }
 
-// Two processes begin at the same time, and nobody has processed anything
-// before.
+// Two processes begin at the same time, and nothing was processed before.
 func TestTwoProcessesBegin(t *testing.T) {
 	t.Parallel()
 	eachCrashing(t, func(t *testing.T, c *crashes) {

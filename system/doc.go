@@ -137,8 +137,8 @@
 //
 // # Testing
 //
-// A test has a database of its own, in a folder that is removed after it, and
-// the runner that is done when a save returns:
+// A test has its own database, in a folder that is removed after it, and the
+// runner that is done when a save returns:
 //
 //	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(t.TempDir(), "test.sqlite3"))
 //	store := gormstore.New(db)
@@ -152,7 +152,7 @@
 //	err = runner.Err() // of the followers
 //
 // A save returns nil although a follower has failed, so ask Err as well.
-// Followers without tables of their own can be tested on the memory store.
+// Followers without tables can be tested on the memory store.
 //
 // # Commands
 //

@@ -61,7 +61,7 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
 
-// Unwrap makes the error an ErrHandlerPanic and, where the panic's value was an
+// Unwrap makes the error an ErrHandlerPanic and, if the panic's value was an
 // error, that error.
 func (e *PanicError) Unwrap() []error {
 	if err, ok := e.Value.(error); ok {
@@ -75,7 +75,7 @@ func (e *PanicError) Unwrap() []error {
 type ProcessingError struct {
 	Follower string
 	Leader   string
-	// NotificationID is the event's position, or 0 where no single event is at
+	// NotificationID is the event's position, or 0 if no single event is at
 	// fault.
 	NotificationID int64
 	// Topic is the event's topic, or "".
@@ -107,8 +107,8 @@ type AheadError struct {
 	Follower string
 	Leader   string
 	Position int64
-	// Head is where the log ended when that was found, or -1 where it was found
-	// by another process.
+	// Head is where the log ended when that was found, or -1 if it was found by
+	// another process.
 	Head int64
 }
 

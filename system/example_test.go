@@ -32,7 +32,7 @@ var Tricks = domain.Define("Trick", domain.On("Learned", Learned{}))
 // TrickID makes the id of a trick out of its name.
 func TrickID(name string) domain.ID { return domain.NewIDv5("/tricks/" + name) }
 
-// Popularity is a follower of the training school that makes events of its own.
+// Popularity is a follower of the training school that makes events.
 type Popularity struct {
 	*system.Follower
 	tricks *application.Repository[Trick]

@@ -19,9 +19,9 @@ import (
 // fewestEvents are read at least, however slow the handlers are.
 const fewestEvents = 10
 
-// After a conflict so many batches lock the follower's log before they read.
-// Where one writer conflicts, others will soon, and a batch that conflicts is
-// work done twice.
+// After a conflict so many batches lock the follower's log before they read. If
+// one writer conflicts, others will soon, and a batch that conflicts is work
+// done twice.
 const contendedBatches = 10
 
 // A store that cannot lock a log has a batch repeated at once after a conflict
@@ -29,7 +29,7 @@ const contendedBatches = 10
 const conflictRetries = 10
 
 // fullPolls is how many polls in a row may look at the leader's head alone. The
-// next one also reads the position, which somebody may have reset.
+// next one also reads the position, which may have been reset.
 const fullPolls = 10
 
 // following is one follower's following of one leader. One goroutine at a time
@@ -60,7 +60,7 @@ type following struct {
 	atFault    failures // of the event that failed last
 	recalled   bool     // whether the store was asked what other processes know
 	keptAhead  int64    // the position of ahead as the store has it, or 0
-	mindParked bool     // events may be put aside, behind which others have to be
+	mindParked bool     // events may be parked, after which others have to be
 	settled    string   // the topics as this following has recorded them, or ""
 	revision   *int64   // of the settings, as the position was read with them; nil if they have none
 	topicNote  string   // what a person should know of the topics
@@ -69,7 +69,7 @@ type following struct {
 	standsBy   bool     // as well: another process holds the position
 
 	mu       sync.Mutex // protects what follows
-	over     bool       // nobody pulls any more
+	over     bool       // no runner pulls any more
 	status   Status
 	current  inProcess
 	waiters  []*waiter
@@ -107,7 +107,7 @@ type batch struct {
 	from   int64
 	events []persistence.Notification
 	rows   int   // how many events were read, also those that are passed over
-	to     int64 // behind the last event where others were passed over
+	to     int64 // after the last event if others were passed over
 	head   int64 // where the log ended before the events were read
 }
 
@@ -235,8 +235,8 @@ func (f *following) conclude(ctx context.Context, b batch, processed int, err er
 	return nothingMore, f.failed(b.suspect(), err)
 }
 
-// adapt has no more events read than will probably be processed before the time
-// of a batch is over: the others would be read again.
+// adapt limits what is read to the events that will probably be processed
+// before the time of a batch is over: the others would be read again.
 func (f *following) adapt(processed, read int) {
 	switch {
 	case f.careful > 0:
@@ -272,8 +272,8 @@ func (f *following) logLocker() persistence.LogLocker {
 }
 
 // deservesCare reports whether a batch that failed is tried again at once, one
-// event at a time: the events in front of the one at fault are then stored, and
-// what only happened to meet a save of somebody else does not happen again.
+// event at a time: the events before the one at fault are then stored, and a
+// conflict with another writer's save does not happen again.
 func (f *following) deservesCare(b batch, err error) bool {
 	if f.careful > 0 || f.isRetryable(err) || errors.Is(err, errUnlockedMove) {
 		return false
@@ -281,7 +281,7 @@ func (f *following) deservesCare(b batch, err error) bool {
 	return persistence.IsConflict(err) || len(b.events) > 1
 }
 
-// suspect is the event that an error of the whole batch is about, where that is
+// suspect is the event that an error of the whole batch is about, if that is
 // certain.
 func (b batch) suspect() (n persistence.Notification) {
 	if len(b.events) == 1 {
@@ -290,8 +290,8 @@ func (b batch) suspect() (n persistence.Notification) {
 	return n
 }
 
-// read reads the position and the batch behind it. The head is read before the
-// events: what is recorded in between lies behind it.
+// read reads the position and the batch after it. The head is read before the
+// events: what is recorded in between is after it.
 func (f *following) read(ctx context.Context) (batch, error) {
 	f.idle = -1
 	waiting := f.newWaiters()
@@ -665,7 +665,7 @@ func (f *following) lockSettings(
 	return position, settings, nil, err
 }
 
-// processOrPark puts an event aside where an earlier one of its originator is,
+// processOrPark parks an event if an earlier one of its originator is parked,
 // unless only a newer program can read it.
 func (f *following) processOrPark(
 	ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64, saved func(),

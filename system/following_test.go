@@ -364,8 +364,8 @@ func TestNoTransaction(t *testing.T) {
 
 // The crash between effect and position, played by a panic. With both in one
 // transaction the effect is there once. The control keeps the position
-// elsewhere, as frameworks do whose followers have transactions of their own:
-// there it is twice.
+// elsewhere, as frameworks do whose followers have separate transactions: there
+// it is twice.
 func TestEffectAndPositionAreOneTransaction(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -410,8 +410,8 @@ func TestEffectAndPositionAreOneTransaction(t *testing.T) {
 }
 
 // An error of a policy is none of the save's. The follower has processed what
-// comes before, stands at the event, and says so; when the cause is gone it
-// goes on.
+// comes before, stops at the event, and says so; when the cause is gone it goes
+// on.
 func TestErrorInPolicy(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		poison := errors.New("poison")
@@ -567,7 +567,8 @@ func TestSaveOfAnotherApplicationInHandler(t *testing.T) {
 	})
 }
 
-// An event that cannot be decoded stops those who want it, and nobody else.
+// An event that cannot be decoded stops the followers that want it, and no
+// other.
 func TestUndecodableEvent(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var tricks, all journal
@@ -712,8 +713,8 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-// With snapshots, and a cache that hands out its own aggregates. A policy that
-// fails leaves nothing of what it changed behind.
+// With snapshots, and a cache that hands out its own aggregates. A handler that
+// fails leaves nothing of what it changed.
 func TestSnapshotsAndCache(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		r := p.runner(t, counting(application.WithSnapshotting(map[string]int{"Counter": 2}), application.WithEnv(map[string]string{
@@ -749,7 +750,7 @@ func TestSnapshotsAndCache(t *testing.T) {
 	})
 }
 
-// A save in a transaction wakes followers after the commit, and nobody after a
+// A save in a transaction wakes followers after the commit, and none after a
 // rollback.
 func TestLeaderInTransaction(t *testing.T) {
 	t.Parallel()

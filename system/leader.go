@@ -18,7 +18,7 @@ type Leader interface {
 	// Name is the name of the application whose log it is. Followers keep their
 	// positions under it.
 	Name() string
-	// Head is the position of the log's last event, and 0 where there is none.
+	// Head is the position of the log's last event, and 0 if there is none.
 	Head(ctx context.Context) (int64, error)
 	// Notifications returns a page of the log, fewer than r.Limit only at the
 	// end of the range.
@@ -59,7 +59,7 @@ type localLeader struct {
 }
 
 // remember keeps what was saved in this process for followers that come to it
-// soon, where it is what they would read: followers must not depend on who
+// soon, if it is what they would read: followers must not depend on who
 // recorded an event.
 func (l *localLeader) remember(recordings []mapper.Recording) {
 	if l.app.Mapper().KeepsPlain() {
@@ -91,8 +91,8 @@ func (l *localLeader) Notifications(ctx context.Context, r persistence.Notificat
 	return l.app.Recorder().SelectNotifications(ctx, r)
 }
 
-// Decode returns the event as it was saved where that was in this process a
-// short while ago: it need not be decrypted, decompressed and decoded again.
+// Decode returns the event as it was saved if that was in this process a short
+// while ago: it need not be decrypted, decompressed and decoded again.
 func (l *localLeader) Decode(n persistence.Notification) (domain.Event, error) {
 	if event, ok := l.pushed.event(n); ok {
 		return event, nil

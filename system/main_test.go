@@ -74,7 +74,7 @@ type runner interface {
 }
 
 // each runs a test with both runners on all stores. On the memory store time is
-// not real, so that nobody waits.
+// not real, so that no test waits.
 func each(t *testing.T, test func(t *testing.T, p place), more ...testdb.Backend) {
 	t.Helper()
 	t.Parallel()
@@ -161,8 +161,8 @@ func get[M system.Member](t testing.TB, r runner, name string) M {
 	return member.(M)
 }
 
-// sync waits until everything is processed, and fails the test where a follower
-// stands still.
+// sync waits until everything is processed, and fails the test if a follower
+// has stopped.
 func (p place) sync(t testing.TB, r runner) {
 	t.Helper()
 	if single, ok := r.(*system.SingleThreadedRunner); ok {
@@ -216,7 +216,7 @@ func waitForState(t testing.TB, r runner, want system.State) system.Status {
 	return status
 }
 
-// eventually waits for a condition that nobody signals.
+// eventually waits for a condition that nothing signals.
 func eventually(condition func() bool) bool {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if condition() {
@@ -362,7 +362,7 @@ var countersOf = domain.Define("Counter", domain.On("Counted", Counted{}))
 
 func counterID(trick string) domain.ID { return domain.NewIDv5("/tricks/" + trick) }
 
-// counters is a follower that counts tricks in aggregates of its own.
+// counters is a follower that counts tricks in its own aggregates.
 type counters struct {
 	*follower
 	repository *application.Repository[Counter]

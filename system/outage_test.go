@@ -24,7 +24,7 @@ import (
 // outage is a follower of events that another store records, on one PostgreSQL.
 type outage struct {
 	db     *gorm.DB
-	dogs   *application.Application // of a store of its own, as in another process
+	dogs   *application.Application // of a second store, as in another process
 	runner *system.Runner
 	f      *follower
 }

@@ -63,7 +63,7 @@ func (f *following) isTrouble(err error) bool {
 }
 
 // isContextError reports whether a context has ended, which may be one that a
-// policy has made for a call of its own.
+// handler has made for its own call.
 func isContextError(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
@@ -75,8 +75,8 @@ func isAboutEvent(err error) bool {
 	return ok && failed.NotificationID > 0
 }
 
-// isRetryable tells of errors that may be gone at the next attempt, whoever
-// reports them.
+// isRetryable reports whether an error may be gone at the next attempt,
+// whatever reports it.
 func (f *following) isRetryable(err error) bool {
 	_, retryable := f.trouble(err)
 	return retryable || persistence.IsRetryable(err)
@@ -164,12 +164,12 @@ func (c *core) Parked(ctx context.Context, follower Member) ([]persistence.Parke
 	return edges[0].parking().ParkedEvents(ctx, "")
 }
 
-// RetryParked has a follower process what it has put aside, oldest events
-// first, each in a transaction of its own, and returns how many were processed.
-// An event that fails again stays parked, and so do the later ones of its
-// originator; the others are tried all the same. The follower may be running:
-// its position is held meanwhile. Of a follower that has never parked anything,
-// whether it may park or not, that is 0 and nil.
+// RetryParked processes what a follower has parked, oldest events first, each
+// in its own transaction, and returns how many were processed. An event that
+// fails again stays parked, and so do the later ones of its originator; the
+// others are tried all the same. The follower may be running: its position is
+// held meanwhile. Of a follower that has never parked anything, whether it may
+// park or not, that is 0 and nil.
 func (c *core) RetryParked(ctx context.Context, follower Member) (processed int, err error) {
 	edges, err := c.edgesOf(follower)
 	if err != nil {
@@ -209,7 +209,7 @@ func (f *following) retryParked(ctx context.Context) (processed int, err error) 
 				processed++
 			case isPaused(failed) || isLocked(failed):
 				return processed, errors.Join(err, failed)
-			case !errors.Is(failed, errOvertaken): // somebody else has retried it
+			case !errors.Is(failed, errOvertaken): // another process has retried it
 				blocked[event.OriginatorID] = true
 				err = errors.Join(err, failed)
 			}

@@ -69,7 +69,7 @@ func testParking(t *testing.T, p place) {
 		}
 	}
 	fido.AddTrick("sit")
-	save(t, dogs.Application, fido) // behind the parked ones
+	save(t, dogs.Application, fido) // after the parked ones
 	p.sync(t, r)
 
 	if sit, jump := tricksCounted(t, p.db, "sit"), tricksCounted(t, p.db, "jump"); sit != 1 || jump != 5 {
@@ -207,8 +207,8 @@ func TestParkedOfAPausedFollower(t *testing.T) {
 	})
 }
 
-// A follower that is no Parker any more still processes nothing in front of
-// what is parked.
+// A follower that is no Parker any more still processes nothing before what is
+// parked.
 func TestParkedByAnEarlierProgram(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {

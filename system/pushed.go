@@ -13,8 +13,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// pushedEvents is how many events are kept. A follower that is further behind
-// has them decoded.
+// pushedEvents is how many events are kept. For a follower with a greater lag
+// they are decoded.
 const pushedEvents = 1024
 
 // pushed are the events that were saved last in this process, by their position

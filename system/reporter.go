@@ -21,7 +21,7 @@ const statusTimeout = 5 * time.Second
 // processes to see: whenever it changes, and otherwise once in
 // persistence.HeartbeatInterval.
 type reporter struct {
-	recorder persistence.StatusRecorder // nil where the store keeps none
+	recorder persistence.StatusRecorder // nil if the store keeps none
 	process  string
 
 	mu      sync.Mutex // held while a status is written; protects what follows
@@ -45,9 +45,9 @@ func newIdentity() string {
 	return fmt.Sprintf("%s:%d:%08x", host, os.Getpid(), rand.Uint32())
 }
 
-// report writes the status where it is news, and tries again after a while
-// where that fails: the follower itself goes on, and must not be kept from its
-// work. So it does nothing where another goroutine is at it.
+// report writes the status if it has changed, and tries again after a while if
+// that fails: the follower itself goes on, and must not be kept from its work.
+// So it does nothing where another goroutine is at it.
 func (r *reporter) report(ctx context.Context, f *following) {
 	if r.mu.TryLock() {
 		defer r.mu.Unlock()

@@ -16,8 +16,8 @@ import (
 // for longer is at an event that takes long.
 const standByAfter = 10
 
-// Runner runs the followers of a system, each in a goroutine of its own. It is
-// used once: started, and stopped. It is safe for concurrent use.
+// Runner runs the followers of a system, each in its own goroutine. It is used
+// once: started, and stopped. It is safe for concurrent use.
 type Runner struct {
 	*core
 	stopping chan struct{} // closed by the first Stop
@@ -70,7 +70,7 @@ func (r *Runner) Start(ctx context.Context) error {
 	return nil
 }
 
-// supervise owns the goroutines of all workers. It waits for an end also where
+// supervise owns the goroutines of all workers. It waits for an end also if
 // there are none.
 func (r *Runner) supervise(ctx context.Context, workers []*worker) {
 	defer close(r.done)
@@ -143,8 +143,8 @@ func (r *Runner) Stop(ctx context.Context) error {
 	return nil
 }
 
-// stop announces the end. It returns how to cancel those who are to be waited
-// for, or nil where there are none.
+// stop announces the end. It returns how to cancel the followers that are to be
+// waited for, or nil if there are none.
 func (r *Runner) stop() context.CancelFunc {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,8 +236,8 @@ func (w *worker) keepRunning(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// beat writes heartbeats also while a policy takes long. Where the batch has
-// the only connection, or SQLite's write lock, it cannot; but then nobody else
+// beat writes heartbeats also while a policy takes long. If the batch has the
+// only connection, or SQLite's write lock, it cannot; but then no other process
 // can do anything with the follower either.
 func (w *worker) beat(ctx context.Context) {
 	ticker := time.NewTicker(persistence.HeartbeatInterval)
@@ -260,8 +260,8 @@ func (w *worker) beat(ctx context.Context) {
 // and then whenever it is woken, when the poll interval is over, or when a
 // failure is to be tried again.
 //
-// It reports before the first pull, which may be long: whoever resets the
-// follower has to know that it is at work.
+// It reports before the first pull, which may be long: a reset of the follower
+// has to find that it is at work.
 func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 	for _, edge := range w.edges {
 		if ctx.Err() == nil && !isClosed(stopping) {
@@ -272,7 +272,7 @@ func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 			edge.report(ctx, edge.following)
 		}
 	}
-	polled := false // nobody woke us: there is probably nothing
+	polled := false // nothing woke us: there is probably nothing new
 	for {
 		more := false
 		for _, edge := range w.edges {
@@ -289,8 +289,8 @@ func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// ended reports with a ctx that is not cancelled, or nobody would learn of the
-// end.
+// ended reports with a ctx that is not cancelled, or the end would not be
+// recorded.
 func (w *worker) ended(ctx context.Context) {
 	for _, remove := range w.bells {
 		remove()
@@ -319,7 +319,7 @@ func (w *worker) giveWay(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// sleep waits for something to do. It is true where that is only to have a
+// sleep waits for something to do. It returns true if that is only to have a
 // look.
 func (w *worker) sleep(ctx context.Context, stopping <-chan struct{}) (poll bool) {
 	wait := w.edges[0].config.PollInterval
@@ -344,8 +344,8 @@ func (w *worker) sleep(ctx context.Context, stopping <-chan struct{}) (poll bool
 	return false
 }
 
-// pull pulls a batch and takes down how it went. It is true where there may be
-// more.
+// pull pulls a batch and takes down how it went. It returns true if there may
+// be more.
 func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	if edge.takeHurry() {
 		edge.failures, edge.next = 0, time.Time{}
@@ -364,7 +364,7 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	if err == nil {
 		edge.failures, edge.next = 0, time.Time{}
 		edge.note(nil, time.Time{})
-		return did == maybeMore // whoever was overtaken leaves the work to the other, and looks in from time to time
+		return did == maybeMore // a process that was overtaken leaves the work to the other, and looks again from time to time
 	}
 	w.failed(ctx, edge, err)
 	return false
@@ -393,9 +393,9 @@ func (w *worker) failed(ctx context.Context, edge *attempt, err error) {
 		"leader", edge.leader.Name(), "failures", edge.failures, "next", edge.next, "error", err)
 }
 
-// retryAfter is how long to wait after a failure. Whoever lost a race for a
-// lock may try again soon, so as to take over when the winner ends; whoever is
-// ahead of the log waits for a person.
+// retryAfter is how long to wait after a failure. A follower that lost a race
+// for a lock may try again soon, so as to take over when the winner ends; one
+// that is ahead of the log waits for a person.
 func (a *attempt) retryAfter(err error) time.Duration {
 	if _, ahead := errors.AsType[*AheadError](err); ahead {
 		return shortened(a.config.LongestRetry)

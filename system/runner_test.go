@@ -201,8 +201,8 @@ func TestSingleThreadedOrder(t *testing.T) {
 	}
 }
 
-// A save is processed when it returns, also where its ctx has ended by then;
-// but the end of Sync's ctx ends Sync, and is no failure of the follower.
+// A save is processed when it returns, also if its ctx has ended by then; but
+// the end of Sync's ctx ends Sync, and is no failure of the follower.
 func TestSingleThreadedContext(t *testing.T) {
 	t.Parallel()
 	r, err := newSingle(newSystem(t, counting()))
@@ -443,7 +443,7 @@ func TestWakingAndPolling(t *testing.T) {
 			t.Errorf("an idle follower has sent %d queries in at most %d polls", got, polls)
 		}
 
-		store.reset.Store(true) // somebody has the follower begin anew
+		store.reset.Store(true) // the follower is made to begin anew
 		before := len(j.events(t))
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
@@ -565,7 +565,8 @@ func TestTroubleWithTheLog(t *testing.T) {
 		if all, err := r.Statuses(t.Context()); !errors.Is(err, persistence.ErrOperational) || all[0].State != system.Retrying || all[0].Follower != countersName {
 			t.Errorf("got %+v, %v", all, err)
 		}
-		// Whoever lost a race for a lock is not made to wait longer each time.
+		// A follower that lost a race for a lock is not made to wait longer
+		// each time.
 		store.err.Store(&persistence.Error{Class: persistence.ErrLockTimeout, Op: "lock"})
 		time.Sleep(time.Minute)
 		store.calls.Store(0)
@@ -820,8 +821,8 @@ type courteous struct{ *memory.Store }
 
 func (courteous) Courtesy() time.Duration { return 25 * time.Millisecond }
 
-// After a batch that took long a follower lets others write, where they would
-// not find the moment otherwise.
+// After a batch that took long a follower lets others write, if they would not
+// find the moment otherwise.
 func TestCourtesy(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -268,7 +268,7 @@ func TestStartAtHeadNeedsSettings(t *testing.T) {
 	})
 }
 
-// What is paused is not processed, whoever asks for it, and what is parked is
+// What is paused is not processed, whatever asks for it, and what is parked is
 // not retried.
 func TestPausedFollower(t *testing.T) {
 	t.Parallel()
@@ -301,7 +301,7 @@ func TestPausedFollower(t *testing.T) {
 	})
 }
 
-// pausingLeader has its follower paused while the log is read.
+// pausingLeader pauses its follower while the log is read.
 type pausingLeader struct {
 	app   bridge.Application
 	pause func()

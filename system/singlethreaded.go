@@ -8,9 +8,9 @@ import (
 )
 
 // SingleThreadedRunner runs the followers of a system one after the other, in
-// the goroutine of whoever saves: when the save returns, what it has recorded
-// is processed by all followers, in the order of their definition, and so is
-// what they have made of it in turn. It is for tests and commands.
+// the goroutine of the caller that saves: when the save returns, what it has
+// recorded is processed by all followers, in the order of their definition, and
+// so is what they have made of it in turn. It is for tests and commands.
 //
 // It is safe for concurrent use: while one goroutine is processing, it also
 // processes what others save, whose saves do not wait. When all saves have
@@ -47,8 +47,9 @@ func (r *SingleThreadedRunner) Start(ctx context.Context) error {
 	return r.Sync(ctx)
 }
 
-// listen has every save of a leader processed. What becomes of it is in the
-// statuses, and in Err: a save that has succeeded cannot fail any more.
+// listen sees to it that every save of a leader is processed. What becomes of
+// it is in the statuses, and in Err: a save that has succeeded cannot fail any
+// more.
 func (r *SingleThreadedRunner) listen(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

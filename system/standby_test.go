@@ -112,7 +112,7 @@ func (r *staleRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
 }
 
 // A head that was read from a server which lags does not stop a follower. A log
-// that stays behind does.
+// that keeps lagging does.
 func TestStaleHead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -37,7 +37,7 @@ type Status struct {
 	Follower string
 	Leader   string
 	State    State
-	// Err is what the follower failed with last. It is nil when it has
+	// Err is what the follower failed with last. Nil means that it has
 	// recovered.
 	Err error
 	// NotificationID is the event that it failed at; of a follower that runs,
@@ -51,8 +51,8 @@ type Status struct {
 	// leader's log. Both are read when the status is asked for.
 	Position int64
 	Head     int64
-	// Oldest is when the first event behind the position was made, and zero
-	// where there is none. It is read when the status is asked for.
+	// Oldest is when the first event after the position was made, and zero if
+	// there is none. It is read when the status is asked for.
 	Oldest time.Time
 	// Parked is how many events the follower has put aside (see Parker).
 	Parked int
@@ -60,7 +60,7 @@ type Status struct {
 	// says who paused it.
 	PausedAt time.Time
 	PausedBy string
-	// Note says what a person should know of the topics that the follower
+	// Note says what an operator should know of the topics that the follower
 	// processes, or is "": which of them it has not processed from the
 	// beginning, because its filter has grown, or not to the end, and whether
 	// two programs seem to run under its name. A reset ends it, and so does
@@ -75,12 +75,12 @@ type Status struct {
 	ReadErr error
 }
 
-// Lag is how far the position is behind the head. Ids have gaps, so there are
-// at most so many events to process.
+// Lag is the difference between the head and the position. Ids have gaps, so
+// there are at most so many events to process.
 func (s Status) Lag() int64 { return max(s.Head-s.Position, 0) }
 
 // Delay is for how long the oldest event that is not processed has been
-// waiting, and 0 where there is none.
+// waiting, and 0 if there is none.
 func (s Status) Delay(now time.Time) time.Duration {
 	if s.Oldest.IsZero() {
 		return 0
@@ -121,8 +121,8 @@ func (f *following) end() {
 // slowPolicy is how long an event may take before a warning says so.
 const slowPolicy = time.Minute
 
-// warnIfSlow warns once of an event that takes long: its policy may hang, and
-// the follower then stands still without an error.
+// warnIfSlow warns once of an event that takes long: its handler may hang, and
+// the follower then makes no progress without an error.
 func (f *following) warnIfSlow(ctx context.Context) {
 	f.mu.Lock()
 	current := f.current
@@ -171,7 +171,7 @@ func (f *following) addSettings(ctx context.Context, status *Status) (int64, err
 	return position, err
 }
 
-// oldest is when the first event behind a position was made. An event that
+// oldest is when the first event after a position was made. An event that
 // cannot be decoded does not tell.
 func (f *following) oldest(ctx context.Context, position int64) (time.Time, error) {
 	next, err := f.leader.Notifications(ctx, f.restrict(persistence.NotificationRange{After: position, Limit: 1}))
@@ -181,8 +181,8 @@ func (f *following) oldest(ctx context.Context, position int64) (time.Time, erro
 	return timestampOf(f.leader, next[0]), nil
 }
 
-// timestampOf is zero where an event cannot be decoded, of which the follower
-// itself will tell.
+// timestampOf is zero if an event cannot be decoded, which the follower itself
+// will report.
 func timestampOf(leader Leader, n persistence.Notification) (at time.Time) {
 	defer func() { _ = recover() }()
 	if event, err := leader.Decode(n); err == nil {
@@ -191,8 +191,8 @@ func timestampOf(leader Leader, n persistence.Notification) (at time.Time) {
 	return at
 }
 
-// note takes down how a pull has ended, and when the next one follows where it
-// has failed.
+// note records how a pull has ended, and when the next one follows if it has
+// failed.
 func (f *following) note(err error, next time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -228,7 +228,7 @@ func (f *following) note(err error, next time.Time) {
 	f.releaseLocked(err)
 }
 
-// ended takes down that nobody pulls any more.
+// ended records that no runner pulls any more.
 func (f *following) ended() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

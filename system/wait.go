@@ -30,8 +30,8 @@ type waiter struct {
 // follower will try again. An event that is parked counts as processed. If ctx
 // ends first, it returns a *persistence.WaitError; if the runner does not run,
 // ErrNotStarted or ErrStopped; if the follower is paused, ErrPaused; and an
-// *Error if the system has no such follower. It sends no queries of its own:
-// the runner wakes it. To wait for followers that only other processes run, use
+// *Error if the system has no such follower. It sends no queries: the runner
+// wakes it. To wait for followers that only other processes run, use
 // Follower.WaitForPosition.
 func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 	edges, err := r.edgesOf(follower)
