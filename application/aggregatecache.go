@@ -112,8 +112,8 @@ func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *e
 	return aggregate, nil
 }
 
-// saved keeps an aggregate that was just committed, where nothing would bring
-// the cached one up to date.
+// saved keeps an aggregate that was just committed, if nothing would bring the
+// cached one up to date.
 func (c *aggregateCache[T]) saved(aggregate *T) {
 	root := c.r.definition.Root(aggregate)
 	if c.settings.fastForward {
@@ -124,7 +124,7 @@ func (c *aggregateCache[T]) saved(aggregate *T) {
 	}
 }
 
-// keep makes an entry of an aggregate. A later version that is there already
+// keep makes an entry of an aggregate. A later version that is cached already
 // stays: a slow Get must not put what it has loaded over what was saved in the
 // meantime.
 func (c *aggregateCache[T]) keep(aggregate *T) error {

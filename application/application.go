@@ -17,7 +17,7 @@ import (
 )
 
 // Application is a boundary of commands and queries over one log of events.
-// Embed it in a struct of your own that has them as methods. It is safe for
+// Embed it in your own struct that has them as methods. It is safe for
 // concurrent use; the aggregates that it saves and loads are not.
 type Application struct {
 	name        string
@@ -59,9 +59,9 @@ type repository interface {
 	snapshot(ctx context.Context, change domain.Changes, id uuid.UUID, version int64) error
 }
 
-// New makes an application. Its name stands in front of its settings in the
-// environment and in every row that it stores, so it must not change later; at
-// most 32 characters.
+// New makes an application. Its name is the prefix of its settings in the
+// environment and part of every row that it stores, so it must not change
+// later; at most 32 characters.
 //
 // Settings come from options first, then from the environment (see the package
 // documentation). All mistakes in them are reported together. New does not
@@ -226,8 +226,8 @@ func (w *work) markUnsaved() {
 	}
 }
 
-// committed does what follows a commit: caches, snapshots, and whoever waits
-// for new events. Nothing of it can make the save fail any more.
+// committed does what follows a commit: caches, snapshots, and wake-ups of
+// followers. Nothing of it can make the save fail any more.
 func (a *Application) committed(ctx context.Context, w *work, recordings []mapper.Recording) {
 	a.mu.RLock()
 	afterwards := a.afterwards

@@ -188,7 +188,7 @@ func TestConflict(t *testing.T) {
 	}
 }
 
-// lostReply stores the events and then says that they are there already, as a
+// lostReply stores the events and then says that they exist already, as a
 // driver does that repeats a statement whose answer was lost.
 func lostReply(ctx context.Context, events []persistence.StoredEvent, store insertFunc) ([]int64, error) {
 	if _, err := store(ctx, events); err != nil {

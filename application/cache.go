@@ -68,14 +68,13 @@ func (c *lru[V]) get(id uuid.UUID) (value V, ok bool) {
 	return element.Value.(*item[V]).value, true
 }
 
-// put sets the value of an id. Where there is one too many it drops the one not
+// put sets the value of an id. If there is one too many, it drops the one not
 // used for longest, and returns it.
 func (c *lru[V]) put(id uuid.UUID, value V) (evicted uuid.UUID, dropped bool) {
 	return c.putUnless(id, value, func(V) bool { return false })
 }
 
-// putUnless is put, but a value that is there already stays where stays says
-// so.
+// putUnless is put, but a value that is cached already stays if stays says so.
 func (c *lru[V]) putUnless(id uuid.UUID, value V, stays func(present V) bool) (evicted uuid.UUID, dropped bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -306,7 +306,7 @@ func TestCacheWithManyGoroutines(t *testing.T) {
 	}
 }
 
-// Skipping takes what is there while somebody else is reading what is new.
+// Skipping takes what is cached while another caller is reading what is new.
 func TestCacheSkipping(t *testing.T) {
 	store := newFaulty()
 	s := newSchool(t, application.WithStore(store), cached("10", "AGGREGATE_CACHE_FASTFORWARD_SKIPPING", "y"))

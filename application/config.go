@@ -108,11 +108,11 @@ func WithSnapshotsKept(n int) Option {
 const DefaultSnapshotsKept = 2
 
 // WithDefinitions makes the events of definitions and logs known that the
-// application has in its log without a repository of its own for them, for
-// example because a repository was dropped and its events stayed. It is also
-// for the client of a remote log (remotelog.WithApplicationOptions), which has
-// no repositories. A follower does not need it for what it follows: events are
-// decoded with the definitions of their leader.
+// application has in its log without a repository for them, for example because
+// a repository was dropped and its events stayed. It is also for the client of
+// a remote log (remotelog.WithApplicationOptions), which has no repositories. A
+// follower does not need it for what it follows: events are decoded with the
+// definitions of their leader.
 func WithDefinitions(schemas ...*domain.Schema) Option {
 	return func(c *config) { c.schemas = append(c.schemas, schemas...) }
 }
@@ -291,7 +291,7 @@ func (c *config) warnOfMemory() {
 	}
 }
 
-// defaultModule is the PERSISTENCE_MODULE where none is set.
+// defaultModule is the PERSISTENCE_MODULE if none is set.
 const defaultModule = "memory"
 
 // isNilFactory also recognises a nil pointer in the interface.
@@ -373,8 +373,8 @@ func (c *config) readKey() (environment.Setting, bool, error) {
 	return environment.Setting{Key: setting.Key, Value: strings.TrimSpace(string(content))}, true, nil
 }
 
-// withoutPath is why a file could not be read, without its name: what stands
-// where a file name belongs may be half a key.
+// withoutPath is why a file could not be read, without its name: what was given
+// as a file name may be half a key.
 func withoutPath(err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err

@@ -20,9 +20,9 @@
 //		return &TrainingSchool{app, dogs}, err
 //	}
 //
-// The name stands in every row that the application stores, so it must not
-// change. [New] does not touch the database. Without a setting, events are kept
-// in memory; [WithStore] gives it a store.
+// The name is in every row that the application stores, so it must not change.
+// [New] does not touch the database. Without a setting, events are kept in
+// memory; [WithStore] gives it a store.
 //
 // # Saving
 //
@@ -38,8 +38,7 @@
 //
 // A [Repository] loads the aggregates of one definition: [Repository.Get] the
 // latest version, [Repository.GetAt] an earlier one. An aggregate that is not
-// there is an [ErrAggregateNotFound]. Every caller gets an aggregate of its
-// own.
+// there is an [ErrAggregateNotFound]. Every caller gets its own aggregate.
 //
 // # Conflicts
 //
@@ -62,7 +61,7 @@
 //
 // # Snapshots
 //
-// With snapshots an aggregate is read from its newest one and the events behind
+// With snapshots an aggregate is read from its newest one and the events after
 // it. They are taken every so many events (SNAPSHOTTING_INTERVALS, or
 // [WithSnapshotting]) or on demand ([Repository.TakeSnapshot]). A snapshot that
 // cannot be used, because its aggregate has changed since, is reported to the
@@ -124,6 +123,6 @@
 // aggregate for good. Package system has followers, which process each event
 // exactly once.
 //
-// An [EventSourcedLog] is a sequence of events of its own inside it, such as
-// the ids of all dogs.
+// An [EventSourcedLog] is a separate sequence of events inside it, such as the
+// ids of all dogs.
 package application

@@ -375,7 +375,7 @@ func TestCipherSettings(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		settings []string
-		keyID    string // "" where the state is not in our envelope
+		keyID    string // "" if the state is not in our envelope
 	}{
 		{"nothing", nil, ""},
 		{"key alone means aes", []string{"CIPHER_KEY", testKey}, id(testKey)},

@@ -23,7 +23,7 @@ type NotFoundError struct {
 	ID         uuid.UUID
 	// Version is the version that was asked for, or -1 for the latest.
 	Version int64
-	// Current is the version that the aggregate has, or -1 where it has none.
+	// Current is the version that the aggregate has, or -1 if it has none.
 	Current int64
 }
 

@@ -73,12 +73,12 @@ func (l *EventSourcedLog) TriggerAt(version int64, data any, options ...domain.E
 	return domain.Events{l.schema.NewEvent(domain.Originator{ID: l.id, Version: version}, data, options...)}
 }
 
-// First returns the first event; it is false where the log is empty.
+// First returns the first event, or false if the log is empty.
 func (l *EventSourcedLog) First(ctx context.Context) (domain.Event, bool, error) {
 	return one(l.Get(ctx, persistence.EventRange{Limit: 1}))
 }
 
-// Last returns the last event; it is false where the log is empty.
+// Last returns the last event, or false if the log is empty.
 func (l *EventSourcedLog) Last(ctx context.Context) (domain.Event, bool, error) {
 	return one(l.Get(ctx, persistence.EventRange{Descending: true, Limit: 1}))
 }

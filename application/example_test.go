@@ -143,7 +143,7 @@ func ExampleRepository_Update() {
 	}
 	attempts := 0
 	err := school.dogs.Update(ctx, DogID("Fido"), func(d *Dog) error {
-		if attempts++; attempts == 1 { // somebody else is faster
+		if attempts++; attempts == 1 { // another writer is faster
 			if err := school.AddTrick(ctx, "Fido", "fetch ball"); err != nil {
 				return err
 			}

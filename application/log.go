@@ -74,7 +74,7 @@ func (l *Log) Subscribe(ctx context.Context, after int64, topics ...string) iter
 	}
 }
 
-// wakeUps has wake rung by saves, in this process and, where the store hears of
+// wakeUps signals wake after saves in this process and, if the store hears of
 // them, in others, until ctx ends. The channel that it returns is closed when
 // nothing rings any more.
 func (a *Application) wakeUps(ctx context.Context, wake chan struct{}) (done <-chan struct{}) {

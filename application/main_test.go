@@ -120,7 +120,7 @@ func cached(size string, more ...string) application.Option {
 	return env(append([]string{"AGGREGATE_CACHE_MAXSIZE", size}, more...)...)
 }
 
-// save saves, and ends the test where that is not possible.
+// save saves, and ends the test if that is not possible.
 func (s *school) save(tb testing.TB, changes ...domain.Changes) []domain.Event {
 	tb.Helper()
 	saved, err := s.Save(tb.Context(), changes...)
@@ -170,8 +170,8 @@ func (l *logs) String() string {
 	return l.text.String()
 }
 
-// want requires that the report contains all the words, and reports nothing
-// where there are none.
+// want requires that the report contains all the words, and reports nothing if
+// there are none.
 func (l *logs) want(t *testing.T, words ...string) {
 	t.Helper()
 	got := l.String()
@@ -293,7 +293,7 @@ func (r *faultySnapshots) InsertEvents(ctx context.Context, events []persistence
 	return r.AggregateRecorder.InsertEvents(ctx, events)
 }
 
-// day is a time in a year of its own.
+// day is a time in a year that no other test uses.
 func day(year int) time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // countingRecorder counts the events that are read.

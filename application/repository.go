@@ -16,11 +16,11 @@ import (
 )
 
 // Repository loads the aggregates of one definition. It is safe for concurrent
-// use; the aggregates are not: every caller gets one of its own.
+// use; the aggregates are not: every caller gets its own.
 type Repository[T any] struct {
 	app        *Application
 	definition *domain.Definition[T]
-	cache      *aggregateCache[T] // nil where the cache is off
+	cache      *aggregateCache[T] // nil if the cache is off
 }
 
 // NewRepository makes the repository of a definition and makes its events known
@@ -80,8 +80,8 @@ func (r *Repository[T]) Get(ctx context.Context, id uuid.UUID) (*T, error) {
 const latest int64 = -1
 
 // GetAt loads an aggregate as it was at a version. It returns a *NotFoundError
-// where the aggregate never had that version, and a *persistence.InvalidError
-// where no aggregate could.
+// if the aggregate never had that version, and a *persistence.InvalidError if
+// no aggregate could.
 func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
 	if err := r.app.ready(ctx); err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) 
 }
 
 // load reads an aggregate from its newest snapshot that is not too new, and the
-// events behind it.
+// events after it.
 func (r *Repository[T]) load(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
 	aggregate, err := r.loadFromSnapshot(ctx, id, version)
 	if err != nil {
@@ -122,7 +122,7 @@ func (r *Repository[T]) notFound(id uuid.UUID, version, reached int64) error {
 	return &NotFoundError{Application: r.app.name, Definition: r.definition.Name(), ID: id, Version: version, Current: reached}
 }
 
-// forward applies the stored events behind the aggregate's version, up to a
+// forward applies the stored events after the aggregate's version, up to a
 // version.
 func (r *Repository[T]) forward(ctx context.Context, aggregate *T, version int64) error {
 	root := r.definition.Root(aggregate)
@@ -387,9 +387,9 @@ func pause(ctx context.Context, attempt int) bool {
 }
 
 // TakeSnapshot stores a snapshot of an aggregate as it is saved now. A snapshot
-// of that version that is there already is a success, and one that this program
-// cannot use is replaced. It returns ErrSnapshottingDisabled where the
-// application keeps no snapshots.
+// of that version that exists already is a success, and one that this program
+// cannot use is replaced. It returns ErrSnapshottingDisabled if the application
+// keeps no snapshots.
 func (r *Repository[T]) TakeSnapshot(ctx context.Context, id uuid.UUID) error {
 	_, err := r.EnsureSnapshot(ctx, id)
 	return err

@@ -60,8 +60,8 @@ func (i intervals) check() error {
 	return nil
 }
 
-// isUnreadable reports whether a snapshot cannot be read for a reason of its
-// own.
+// isUnreadable reports whether a snapshot cannot be read for a reason in
+// itself.
 func isUnreadable(err error) bool {
 	_, mapping := errors.AsType[*persistence.MappingError](err)
 	_, payload := errors.AsType[*domain.PayloadError](err)

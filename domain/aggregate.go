@@ -81,7 +81,7 @@ func (a *Aggregate) root() *Aggregate { return a }
 // business rules first and return an error from the command when one is broken;
 // Trigger itself cannot fail.
 //
-// It panics with a *DefinitionError where the program is wrong: the event is
+// It panics with a *DefinitionError if the program is wrong: the event is
 // missing from Define, the aggregate was not made by its Definition, an Apply
 // method triggers, or the payload has more values than can be stored. An Apply
 // that panics leaves version, times and pending events as they were.

@@ -360,7 +360,7 @@ func TestBankAccount(t *testing.T) {
 	}
 }
 
-// Order is the aggregate with one command that calls another one where a rule
+// Order is the aggregate with one command that calls another one if a rule
 // holds.
 type Order struct {
 	domain.Aggregate

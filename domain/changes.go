@@ -14,8 +14,8 @@ type Changes interface {
 	// MarkSaved forgets the first n pending events, because they are stored.
 	MarkSaved(n int)
 
-	// MarkUnsaved puts events back in front of the pending ones: the
-	// transaction that had stored them was rolled back.
+	// MarkUnsaved puts events back before the pending ones: the transaction
+	// that had stored them was rolled back.
 	MarkUnsaved(events []Event)
 }
 

@@ -199,7 +199,7 @@ func (d *Definition[T]) WithClock(clock Clock) *Definition[T] {
 // Create makes a new aggregate with its first event. The event is pending until
 // the aggregate is saved.
 //
-// Like Trigger it panics with a *DefinitionError where the program is wrong.
+// Like Trigger it panics with a *DefinitionError if the program is wrong.
 func (d *Definition[T]) Create(id uuid.UUID, event EventOf[T], options ...EventOption) *T {
 	aggregate := d.Blank(id)
 	d.root(aggregate).trigger(event, func(data any) { data.(EventOf[T]).Apply(aggregate) }, options)
@@ -227,9 +227,9 @@ type binder interface{ bindTo(definition any) }
 // Apply applies a stored event to the aggregate, which advances to the event's
 // version. A retired event changes nothing else; of Payloads all are applied.
 //
-// It returns *OriginatorIDError where the event belongs to another aggregate,
-// *OriginatorVersionError where it is not the next one, and *PayloadError where
-// its payload is not in the Definition.
+// It returns *OriginatorIDError if the event belongs to another aggregate,
+// *OriginatorVersionError if it is not the next one, and *PayloadError if its
+// payload is not in the Definition.
 func (d *Definition[T]) Apply(aggregate *T, event Event) error {
 	root := d.root(aggregate)
 	if err := root.accepts(event); err != nil {

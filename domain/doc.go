@@ -69,15 +69,15 @@
 //	func DogID(name string) domain.ID { return domain.NewIDv5("/dogs/" + name) }
 //
 // New events are pending until an application has saved the aggregate. [At]
-// gives an event a time of its own, [With] gives it metadata, and
-// [Definition.WithClock] replaces the clock. Of one aggregate each time by the
-// clock is later than the one before, even if the clock goes backwards; times
-// describe events and never order them.
+// gives an event its time, [With] gives it metadata, and [Definition.WithClock]
+// replaces the clock. Of one aggregate each time by the clock is later than the
+// one before, even if the clock goes backwards; times describe events and never
+// order them.
 //
 // # Folds
 //
-// Where a struct with methods is more than is needed, a [Fold] has any type as
-// its state, and each event has a function from the old state to the new one:
+// If a struct with methods is more than is needed, a [Fold] has any type as its
+// state, and each event has a function from the old state to the new one:
 //
 //	var Accounts = domain.Define("Account",
 //		domain.Evolve("Opened", func(a Account, _ Opened) Account { return a }),
@@ -112,8 +112,8 @@
 //
 // # When events change: upcasting
 //
-// What is stored is never rewritten. Where an event gets another shape, keep
-// the old type, and say with [Upcast] how it becomes the new one. Versions are
+// What is stored is never rewritten. If an event gets another shape, keep the
+// old type, and say with [Upcast] how it becomes the new one. Versions are
 // counted by the upcasters, oldest first:
 //
 //	domain.On("TrickAdded", TrickAdded{},
@@ -150,17 +150,17 @@
 //
 // # When names change: renaming
 //
-// A Go type may be renamed at any time. Where the stored name of an event
-// changes, [Alias] keeps its history readable, in full:
-// domain.Alias("Dog.TrickAdded"). Where that of the aggregate changes,
-// [FormerName] does so for all its events and snapshots. [StoredAs] sets the
-// whole name of new events, for databases that another program reads, too.
+// A Go type may be renamed at any time. If the stored name of an event changes,
+// [Alias] keeps its history readable, in full: domain.Alias("Dog.TrickAdded").
+// If that of the aggregate changes, [FormerName] does so for all its events and
+// snapshots. [StoredAs] sets the whole name of new events, for databases that
+// another program reads, too.
 //
 // # Errors
 //
 // Every error of this module is an [ErrEventSourcing]. A stored event that
 // cannot be applied is an [*OriginatorIDError], an [*OriginatorVersionError] or
-// a [*PayloadError]: somebody has changed the database by other means.
+// a [*PayloadError]: the database was changed by other means.
 //
 // # Tests
 //

@@ -16,7 +16,7 @@ var ErrEventSourcing = errors.New("event sourcing error")
 // or misused. It is a panic value, because no input can cause it and no caller
 // can repair it.
 type DefinitionError struct {
-	// Definition is the name given to Define, or "" where there is none.
+	// Definition is the name given to Define, or "" if there is none.
 	Definition string
 	// Problem says what is wrong and what to do.
 	Problem string

@@ -20,9 +20,8 @@ type Event struct {
 	Application    string
 	NotificationID int64
 
-	// OriginatorID and OriginatorVersion say whose event it is and where it
-	// stands in the originator's history. No two events of an application share
-	// both.
+	// OriginatorID and OriginatorVersion say whose event it is and its place in
+	// the originator's history. No two events of an application share both.
 	OriginatorID      uuid.UUID
 	OriginatorVersion int64
 
@@ -67,8 +66,8 @@ const (
 	CausationID   = "causation_id"
 )
 
-// Merge returns a new Metadata with the entries of both; where both have a key,
-// other wins. It is nil when both are empty.
+// Merge returns a new Metadata with the entries of both; if both have a key,
+// other wins. It returns nil if both are empty.
 func (m Metadata) Merge(other Metadata) Metadata {
 	if len(m) == 0 && len(other) == 0 {
 		return nil

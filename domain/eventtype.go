@@ -74,8 +74,8 @@ func (t *EventType) Fingerprint(version int) string {
 
 // Decode makes today's payload out of one stored in the given schema version.
 //
-// It returns a *SchemaVersionError where the version is newer than the program,
-// or older than its oldest upcaster. A retired type has RetiredEvent for every
+// It returns a *SchemaVersionError if the version is newer than the program, or
+// older than its oldest upcaster. A retired type has RetiredEvent for every
 // version and decodes nothing. UpcastToMany makes Payloads.
 func (t *EventType) Decode(version int, decode DecodeFunc) (any, error) {
 	if t.IsRetired() {
@@ -136,7 +136,7 @@ func Alias(topics ...string) TypeOption {
 
 // StoredAs gives the full topic that new payloads are stored under, instead of
 // the aggregate's and the event's names joined by a dot. It is for databases
-// shared with a program that has names of its own.
+// shared with a program that has its own names.
 func StoredAs(topic string) TypeOption {
 	return func(t *EventType) { t.topic = topic }
 }

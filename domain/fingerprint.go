@@ -31,7 +31,7 @@ func fingerprintOf(t reflect.Type) string {
 // structure is the path of types that lead to the one that is described.
 type structure []reflect.Type
 
-// isKnownForm reports whether a type makes a form of its own that no release
+// isKnownForm reports whether a type makes its own form, which no release
 // changes.
 func isKnownForm(t reflect.Type) bool {
 	return t == timeType || t == reflect.TypeFor[uuid.UUID]() || t.PkgPath() == "math/big"

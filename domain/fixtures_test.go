@@ -130,5 +130,5 @@ func clock(times ...time.Time) domain.Clock {
 	}
 }
 
-// day is a time in a year of its own, so that no test meets another's.
+// day is a time in a year of each test, so that no test meets another's.
 func day(year int) time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }

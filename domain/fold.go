@@ -7,8 +7,8 @@ import (
 )
 
 // Fold is an aggregate in the functional style: its state is any type S, and
-// each event has a function from the old state to the new one. Use it where a
-// struct with methods is more than is needed, or where states must not change.
+// each event has a function from the old state to the new one. Use it if a
+// struct with methods is more than is needed, or if states must not change.
 //
 // A Fold must not be used by two goroutines at once; its states may be, if S
 // allows it.

@@ -127,7 +127,7 @@ type node struct {
 type pair struct{ A, B any }
 
 // A copy takes no longer if many ways lead to one value, and refers to itself
-// where the payload does.
+// if the payload does.
 func TestPayloadOfSharedValues(t *testing.T) {
 	t.Parallel()
 	root := &node{}

@@ -140,7 +140,7 @@ func (d *Definition[T]) TakeSnapshot(aggregate *T) Event {
 }
 
 // Restore makes the aggregate that a snapshot was taken of. It returns a
-// *PayloadError where the snapshot is of another definition.
+// *PayloadError if the snapshot is of another definition.
 func (d *Definition[T]) Restore(snapshot Event) (*T, error) {
 	aggregate, times, ok := d.state.restore(snapshot.Data)
 	if !ok {

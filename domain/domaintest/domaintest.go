@@ -55,7 +55,7 @@ func Given[T any](tb testing.TB, definition *domain.Definition[T], events ...any
 	return s
 }
 
-// newEvent makes the event, and ends the test where the definition panics.
+// newEvent makes the event, and ends the test if the definition panics.
 func newEvent[T any](tb testing.TB, definition *domain.Definition[T], version int64, data any) domain.Event {
 	tb.Helper()
 	defer func() {
@@ -173,6 +173,6 @@ func (o *Outcome[T]) Err() error { return o.err }
 // metadata.
 func (o *Outcome[T]) Events() []domain.Event { return o.events }
 
-// Aggregate is the aggregate as the command has left it. It is nil where
-// Create's command returned none.
+// Aggregate is the aggregate as the command has left it. It is nil if Create's
+// command returned none.
 func (o *Outcome[T]) Aggregate() *T { return o.aggregate }

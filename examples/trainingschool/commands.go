@@ -97,8 +97,8 @@ func newProgram() (*program, error) {
 	return p, err
 }
 
-// storeOf is the store of a follower with a table of its own, by the settings
-// of its database.
+// storeOf is the store of a follower with a table, by the settings of its
+// database.
 func storeOf(follower string) (*gormstore.Store, error) {
 	module := setting(follower, "gormstore", "PERSISTENCE_MODULE")
 	if module != "gormstore" && module != "eventsourcing_django" {

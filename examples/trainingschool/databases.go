@@ -17,8 +17,8 @@ import (
 )
 
 // openDatabases opens the databases of the program and registers them under
-// their names. The function that it returns closes them. Where it returns an
-// error none is open.
+// their names. The function that it returns closes them. If it returns an
+// error, none is open.
 func openDatabases() (closeAll func() error, err error) {
 	var open []string
 	register := func(alias string, db *gorm.DB, err error) error {
@@ -61,7 +61,7 @@ func closeDatabases(aliases []string) (err error) {
 	for _, alias := range aliases {
 		db, ok := gormstore.DB(alias)
 		if !ok {
-			continue // somebody else has closed it
+			continue // it was closed elsewhere
 		}
 		gormstore.UnregisterDB(alias)
 		pool, poolErr := db.DB()

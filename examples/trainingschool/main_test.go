@@ -50,7 +50,7 @@ func (e environment) with(settings ...string) environment {
 	return more
 }
 
-// result is what a run of the program has left behind.
+// result is what a run of the program has left.
 type result struct {
 	code           int
 	stdout, stderr string
@@ -67,7 +67,7 @@ func (e environment) call(t *testing.T, arguments ...string) result {
 	return result{code, stdout.String(), stderr.String()}
 }
 
-// start runs the program in a process of its own.
+// start runs the program in a new process.
 func (e environment) start(t *testing.T, arguments ...string) result {
 	t.Helper()
 	program, err := os.Executable()
@@ -190,7 +190,7 @@ func TestDemonstration(t *testing.T) {
 	})
 }
 
-// The commands do what they say, each in a process of its own.
+// The commands do what they say, each in a new process.
 func TestCommands(t *testing.T) {
 	each(t, func(t *testing.T, e environment) {
 		e.migrate(t)
@@ -430,7 +430,7 @@ type skillLearned struct{ Trick string }
 
 func (e skillLearned) Apply(h *Hound) { h.Skill = append(h.Skill, e.Trick) }
 
-// Renaming Go types keeps the history: what is stored has names of its own.
+// Renaming Go types keeps the history: what is stored has separate names.
 func TestRenamedTypes(t *testing.T) {
 	each(t, func(t *testing.T, e environment) {
 		e.call(t).want(t, firstDemonstration)

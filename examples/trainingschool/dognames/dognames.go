@@ -1,7 +1,7 @@
 // Package dognames is a follower of the training school that keeps the names of
-// its dogs. It shows a follower with a table of its own as package system has
-// it, without gormstore.NewProjection: to process an event again changes
-// nothing, so it can be reset at any time.
+// its dogs. It shows a follower with a table as package system has it, without
+// gormstore.NewProjection: to process an event again changes nothing, so it can
+// be reset at any time.
 package dognames
 
 import (
