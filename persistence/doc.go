@@ -7,11 +7,11 @@
 //
 //	payload -> transcode -> put a header before it -> compress -> encrypt -> state
 //
-// and a recorder stores it. Reading goes the other way. Beside the payload,
-// the state holds the event's id, time, schema version and metadata, so all of
-// that is protected too; the originator's id, the version and the topic are
-// columns of their own, and the ciphertext is bound to them. [Transcoder],
-// [Compressor] and [Cipher] are the three steps.
+// and a recorder stores it. Reading goes the other way. Beside the payload, the
+// state holds the event's id, time, schema version and metadata, so all of that
+// is protected too; the originator's id, the version and the topic are columns,
+// and the ciphertext is bound to them. [Transcoder], [Compressor] and [Cipher]
+// are the three steps.
 //
 // # Recorders
 //
@@ -21,7 +21,7 @@
 //  1. InsertEvents stores all its events or none.
 //  2. An originator has one event of each version: of several writers of the same version exactly one wins, and the
 //     others get a *ConflictError.
-//  3. Notification ids become visible in ascending order: whoever has read the log up to an id never finds a lower one
+//  3. Notification ids become visible in ascending order: a reader that has read the log up to an id never finds a lower one
 //     there later.
 //  4. The ids of one save ascend. Those of concurrent saves may interleave.
 //  5. A position (Tracking) only moves forward, and moves together with the events that a follower made, or not at all.

@@ -109,7 +109,7 @@ type Error struct {
 	Class error
 	// Op says what was being done, with the application's name.
 	Op string
-	// Hint says what to do, where that is known.
+	// Hint says what to do, if that is known.
 	Hint string
 	// Err is the cause; it may be nil.
 	Err error
@@ -156,9 +156,8 @@ type ConflictError struct {
 	// created whose id another one has. Repeating the same command cannot
 	// succeed. An EventStore sets it.
 	Exists bool
-	// Stored are the events that stand in the way, at the places of those that
-	// were to be stored, with their notification ids where the recorder has
-	// such.
+	// Stored are the events that are in the way, at the places of those that
+	// were to be stored, with their notification ids if the recorder has such.
 	Stored []Notification
 	// Err is the database's own error; it may be nil.
 	Err error
@@ -191,8 +190,8 @@ func (e *ConflictError) Unwrap() []error { return both(ErrIntegrity, e.Err) }
 
 // IsConflict reports whether a save failed because of a version conflict, so
 // that the command can be repeated with the originator loaded again. An unknown
-// outcome is not a conflict in this sense, even where a conflict is its cause:
-// the events in the way may be the command's own, and repeating it would do its
+// outcome is not a conflict in this sense, even if a conflict is its cause: the
+// events in the way may be the command's own, and repeating it would do its
 // work twice.
 func IsConflict(err error) bool {
 	_, ok := errors.AsType[*ConflictError](err)
@@ -305,7 +304,7 @@ type MappingError struct {
 	Application       string
 	OriginatorID      uuid.UUID
 	OriginatorVersion int64
-	// NotificationID is 0 where it is not known.
+	// NotificationID is 0 if it is not known.
 	NotificationID int64
 	Topic          string
 	// Stage is what failed: "topic" (the event type is not known), "encode",
@@ -366,8 +365,7 @@ func (e *TopicConflictError) Unwrap() error { return ErrProgramming }
 // which key it was found.
 type SettingError struct {
 	Key string
-	// Value is the value that was found; it is empty where the value is a
-	// secret.
+	// Value is the value that was found; it is empty if the value is a secret.
 	Value   string
 	Problem string
 	// Err is the cause; it may be nil.

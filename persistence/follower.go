@@ -8,15 +8,15 @@ import (
 )
 
 // FollowerStatus is how one follower's following of one upstream application
-// stands, as it is kept for other processes to see. Whoever runs the follower
-// keeps it up to date.
+// stands, as it is kept for other processes to see. The process that runs the
+// follower keeps it up to date.
 type FollowerStatus struct {
 	ApplicationName         string
 	UpstreamApplicationName string
 	// State is "running", "retrying", "outdated", "standing by" or "stopped".
 	State string
-	// Error is the text of what the follower failed with last, or "" where it
-	// has recovered. NotificationID is the event that it failed at, or that a
+	// Error is the text of what the follower failed with last, or "" if it has
+	// recovered. NotificationID is the event that it failed at, or that a
 	// follower which runs has been processing for a while, or 0.
 	Error          string
 	NotificationID int64
@@ -31,17 +31,17 @@ type FollowerStatus struct {
 	Since     time.Time
 	NextRetry time.Time
 	// Heartbeat is when the status was written last. One that runs writes it at
-	// least every HeartbeatInterval. A store with a clock of its own writes
-	// that time, whatever it is given, and returns it by the clock of the
-	// process that reads it: what counts is how long ago it was, and hosts need
-	// not agree on the time.
+	// least every HeartbeatInterval. A store with a clock writes that time,
+	// whatever it is given, and returns it by the clock of the process that
+	// reads it: what counts is how long ago it was, and hosts need not agree on
+	// the time.
 	Heartbeat time.Time
 	// Process names the runner that has written it: its host, the number of its
 	// process, and a random part. No two runners have the same name.
 	Process string
 }
 
-// HeartbeatInterval is how often a follower that runs writes its status where
+// HeartbeatInterval is how often a follower that runs writes its status if
 // nothing changes.
 const HeartbeatInterval = 10 * time.Second
 
@@ -69,7 +69,7 @@ type StatusRecorder interface {
 type FollowerSettings struct {
 	// Began is the position that the follower began at, or nil if it has not
 	// begun. A follower that begins at the head of a log has not processed what
-	// was there before.
+	// was recorded before.
 	Began *int64
 	// Topics has the topics that the follower processes, and for each the
 	// position since which it does, as the text of a JSON object:

@@ -10,8 +10,8 @@ type Listener interface {
 	// may have been recorded, by this process or by another, until ctx ends;
 	// with "" it means all applications, as after a connection was lost and
 	// made again. It connects again by itself, and returns only when ctx has
-	// ended or listening is not possible at all, with an ErrNotSupported where
-	// the store has no way to listen. wake must return at once; it may be
-	// called from several goroutines.
+	// ended or listening is not possible at all, with an ErrNotSupported if the
+	// store has no way to listen. wake must return at once; it may be called
+	// from several goroutines.
 	Listen(ctx context.Context, wake func(application string)) error
 }

@@ -15,8 +15,8 @@ import (
 // package persistencetest is the definition of what they must do.
 //
 // All methods are safe for concurrent use. They take over neither the slices
-// they are given nor the ones they return. Where ctx carries a transaction of
-// the recorder's store, they take part in it.
+// they are given nor the ones they return. If ctx carries a transaction of the
+// recorder's store, they take part in it.
 //
 // What is stored comes back as it was: names and topics are compared and kept
 // byte for byte, whatever a database thinks of case, accents and spaces, and an
@@ -25,7 +25,7 @@ import (
 // AggregateRecorder keeps the events of originators. Recorders of snapshots are
 // of this level.
 type AggregateRecorder interface {
-	// InsertEvents stores all the events or, where it returns an error, none of
+	// InsertEvents stores all the events or, if it returns an error, none of
 	// them. It returns the events' notification ids, ascending and in the order
 	// of the events; recorders of this level return nil. Storing no events is a
 	// success.
@@ -39,11 +39,11 @@ type AggregateRecorder interface {
 	// Recorders of snapshots do not look at that, because snapshots have gaps
 	// by nature.
 	//
-	// It returns a *ConflictError where an event has the originator and version
-	// of another one, stored or in events, and ErrOutcomeUnknown where it could
-	// not find out whether the events were stored. The Version of the
-	// *ConflictError is the lowest of its originator that is in the way; where
-	// several originators are in conflict it may be about any of them. Stored
+	// It returns a *ConflictError if an event has the originator and version of
+	// another one, stored or in events, and ErrOutcomeUnknown if it could not
+	// find out whether the events were stored. The Version of the
+	// *ConflictError is the lowest of its originator that is in the way; if
+	// several originators are in conflict, it may be about any of them. Stored
 	// has what is in the way of all of them, in no particular order.
 	InsertEvents(ctx context.Context, events []StoredEvent) ([]int64, error)
 
@@ -162,12 +162,12 @@ type OrderReporter interface {
 // TrackingRecorder keeps the positions of a follower in the logs of its
 // upstream applications. Positions only move forward.
 type TrackingRecorder interface {
-	// InsertTracking moves the position forward. It returns a *TrackingError
-	// where the position is there already or further on.
+	// InsertTracking moves the position forward. It returns a *TrackingError if
+	// the position is there already or further on.
 	InsertTracking(ctx context.Context, tracking Tracking) error
 
 	// MaxTrackingID returns the position in the log of the upstream
-	// application, and 0 where nothing was processed.
+	// application, and 0 if nothing was processed.
 	MaxTrackingID(ctx context.Context, upstream string) (int64, error)
 }
 
@@ -180,8 +180,8 @@ type ProcessRecorder interface {
 	// InsertProcessed stores the events and moves the position, or does
 	// neither. The events may be none.
 	//
-	// Its errors are those of InsertEvents and InsertTracking. Where both the
-	// position and the events are there already it is the *TrackingError: a
+	// Its errors are those of InsertEvents and InsertTracking. If both the
+	// position and the events are stored already, it is the *TrackingError: a
 	// process that comes second has often made the same events as the first,
 	// and must learn that it came second.
 	InsertProcessed(ctx context.Context, events []StoredEvent, tracking Tracking) ([]int64, error)
@@ -204,7 +204,7 @@ type Factory interface {
 	// it was given.
 	//
 	// After it every use of the factory and of its recorders is ErrClosed, so
-	// that nobody takes a closed store for an empty one. Closing again does
+	// that a closed store is not taken for an empty one. Closing again does
 	// nothing, and is a success.
 	Close() error
 }
@@ -230,11 +230,11 @@ type StrictFactory interface {
 }
 
 // SingleWriter is a Factory whose store has one writer at a time and no queue
-// of those who wait, so that whoever writes again and again can keep others out
-// for ever.
+// of those that wait, so that a caller that writes again and again can keep
+// others out for ever.
 type SingleWriter interface {
 	// Courtesy is how long to wait between two long transactions, so that
-	// others find the moment. It is 0 where they queue.
+	// others find the moment. It is 0 if they queue.
 	Courtesy() time.Duration
 }
 
@@ -242,7 +242,7 @@ type SingleWriter interface {
 // processes of the same follower.
 type PositionLocker interface {
 	// LockPosition returns the position in the log of the upstream application,
-	// which nobody else can move until the transaction in ctx ends.
+	// which no other transaction can move until the one in ctx ends.
 	LockPosition(ctx context.Context, upstream string) (int64, error)
 }
 

@@ -42,7 +42,7 @@ type Tracking struct {
 type EventRange struct {
 	// From is the lowest version wanted.
 	From int64
-	// Before is the version that the range ends in front of; 0 means no end.
+	// Before is the version before which the range ends; 0 means no end.
 	Before int64
 	// Descending turns the order round.
 	Descending bool
@@ -53,7 +53,7 @@ type EventRange struct {
 // NotificationRange selects a page of an application's log, in ascending order
 // of id.
 type NotificationRange struct {
-	// After is the id that the page begins behind; 0 means the beginning of the
+	// After is the id after which the page begins; 0 means the beginning of the
 	// log.
 	After int64
 	// Stop is the last id wanted; 0 means no end.

@@ -22,7 +22,7 @@ type Transaction struct {
 
 type transactionKey struct{}
 
-// NewTransaction returns a context that carries a new Transaction. Where ctx
+// NewTransaction returns a context that carries a new Transaction. If ctx
 // already carries one, the new one is nested in it: its effects wait for the
 // outer commit.
 func NewTransaction(ctx context.Context) (context.Context, *Transaction) {
@@ -30,8 +30,8 @@ func NewTransaction(ctx context.Context) (context.Context, *Transaction) {
 	return WithTransaction(ctx, t), t
 }
 
-// WithTransaction returns a context that carries a Transaction which somebody
-// else ends.
+// WithTransaction returns a context that carries a Transaction that is ended
+// elsewhere.
 func WithTransaction(ctx context.Context, t *Transaction) context.Context {
 	return context.WithValue(ctx, transactionKey{}, t)
 }
@@ -43,8 +43,8 @@ func TransactionFrom(ctx context.Context) *Transaction {
 }
 
 // OnCommit runs effect after the transaction that ctx carries is committed, and
-// at once where there is none or it has ended already. The effect gets a
-// context that carries no transaction of its own.
+// at once if there is none or it has ended already. The effect gets a context
+// that carries no transaction.
 func OnCommit(ctx context.Context, effect func(context.Context)) {
 	switch t := TransactionFrom(ctx); {
 	case t == nil:
@@ -55,7 +55,7 @@ func OnCommit(ctx context.Context, effect func(context.Context)) {
 }
 
 // deferEffect keeps an effect for the commit, which is that of the outer
-// transaction where a nested one has ended. It is false where there is none to
+// transaction if a nested one has ended. It returns false if there is none to
 // come: nothing would run the effect.
 func (t *Transaction) deferEffect(effect func(context.Context)) bool {
 	t.mu.Lock()
@@ -68,7 +68,7 @@ func (t *Transaction) deferEffect(effect func(context.Context)) bool {
 }
 
 // OnRollback runs undo after the transaction that ctx carries is rolled back,
-// the last one first. Where there is no transaction nothing can be rolled back,
+// the last one first. If there is no transaction, nothing can be rolled back,
 // and undo is dropped.
 func OnRollback(ctx context.Context, undo func(context.Context)) {
 	t := TransactionFrom(ctx)
@@ -92,7 +92,7 @@ func (t *Transaction) Committed(ctx context.Context) {
 	run(ctx, commits)
 }
 
-// run runs all effects, also behind one that panics: they have nothing to do
+// run runs all effects, also after one that panics: they have nothing to do
 // with each other.
 func run(ctx context.Context, effects []func(context.Context)) {
 	for i, effect := range effects {
@@ -141,7 +141,7 @@ func (t *Transaction) Savepoint() Savepoint {
 	return Savepoint{commits: len(t.onCommit), rollbacks: len(t.onRollback)}
 }
 
-// RolledBackTo forgets the effects of what was done behind the savepoint, and
+// RolledBackTo forgets the effects of what was done after the savepoint, and
 // runs what undoes it.
 func (t *Transaction) RolledBackTo(ctx context.Context, to Savepoint) {
 	t.mu.Lock()

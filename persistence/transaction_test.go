@@ -147,14 +147,14 @@ func TestEffectsOfSavepoints(t *testing.T) {
 	e.both(inside, "e")
 	tx.RolledBackTo(t.Context(), start)
 	e.want(t, "undo e", "undo a")
-	tx.RolledBackTo(t.Context(), middle) // behind the end
+	tx.RolledBackTo(t.Context(), middle) // after the end
 	e.both(inside, "f")
 	tx.Committed(t.Context())
 	e.want(t, "f")
 }
 
-// What undoes an effect may register effects of its own, in place of those that
-// were forgotten.
+// What undoes an effect may register other effects, in place of those that were
+// forgotten.
 func TestEffectsOfUndoing(t *testing.T) {
 	t.Parallel()
 	var e effects
@@ -170,7 +170,7 @@ func TestEffectsOfUndoing(t *testing.T) {
 }
 
 // An effect that comes after the end, as from a goroutine that was started
-// within, does not wait for ever: it waits for the outer transaction where that
+// within, does not wait for ever: it waits for the outer transaction if that
 // goes on, and for nothing otherwise.
 func TestEffectsAfterTheEnd(t *testing.T) {
 	t.Parallel()

@@ -10,7 +10,7 @@ type Compressor interface {
 
 	// Decompress appends the plain form of src to dst and returns the extended
 	// slice. It must refuse to produce more than its documented limit, because
-	// src may come from a database that somebody else can write.
+	// src may come from a database that others can write.
 	Decompress(dst, src []byte) ([]byte, error)
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// wantInvalid requires an *InvalidError of a class with a text, or no error
-// where the text is empty.
+// wantInvalid requires an *InvalidError of a class with a text, or no error if
+// the text is empty.
 func wantInvalid(t *testing.T, what string, err, class error, text string) {
 	t.Helper()
 	if text == "" {

@@ -49,7 +49,7 @@ func ExampleTranscoder() {
 	// 2024-02-29 10.10 [first über]
 }
 
-// Celsius is a type of the program that is to be stored in a form of its own.
+// Celsius is a type of the program that is to be stored in a special form.
 type Celsius struct{ degrees float64 }
 
 func ExampleNewTranscoding() {

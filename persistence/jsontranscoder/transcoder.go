@@ -66,8 +66,9 @@ func New(transcodings ...Transcoding) *Transcoder {
 }
 
 // KeepsPlain reports whether numbers, booleans, valid text and UUIDs, also in
-// structs and arrays, come back as they were. It is false if a type without
-// methods for JSON or text has a transcoding, of which that is not known.
+// structs and arrays, come back as they were. It returns false if a type
+// without methods for JSON or text has a transcoding, of which that is not
+// known.
 func (t *Transcoder) KeepsPlain() bool {
 	for typ, transcoding := range t.byType {
 		if typ == reflect.TypeFor[uuid.UUID]() && transcoding.name != "uuid_hex" ||
@@ -96,7 +97,7 @@ func (t *Transcoder) add(transcoding *Transcoding) {
 	t.byType[transcoding.goType] = transcoding
 }
 
-// Encode appends value as JSON to dst and returns the extended slice. Where it
+// Encode appends value as JSON to dst and returns the extended slice. If it
 // returns a *Error, the slice is dst.
 //
 // It refuses what would not come back: types without a JSON form, text that is
@@ -141,7 +142,7 @@ type Error struct {
 	// Type is the Go type that is the problem or, when decoding, the one that
 	// was to be filled; it may be nil.
 	Type reflect.Type
-	// Name is the stored name of a transcoding, where one is concerned.
+	// Name is the stored name of a transcoding, if one is concerned.
 	Name string
 	// Offset is the position in the data, and -1 when encoding.
 	Offset int

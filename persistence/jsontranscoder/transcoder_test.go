@@ -68,8 +68,8 @@ func customTranscodings() []jsontranscoder.Transcoding {
 	}
 }
 
-// TestConformance holds the cases of the original's tests of transcoders: the
-// exact bytes, and that the value comes back where nothing says what type it
+// TestConformance holds the cases of the Python library's tests of transcoders:
+// the exact bytes, and that the value comes back if nothing says what type it
 // has.
 func TestConformance(t *testing.T) {
 	t.Parallel()
@@ -158,7 +158,7 @@ func TestDecodeAny(t *testing.T) {
 	}
 }
 
-// everywhere has a value with a transcoding in each place where one can stand.
+// everywhere has a value with a transcoding in each place where one can be.
 type everywhere struct {
 	Field    uuid.UUID
 	Pointer  *uuid.UUID

@@ -35,8 +35,7 @@ func (t *Transcoder) CheckType(typ reflect.Type) error {
 }
 
 // rootName is the first step of the path to a part of a value: the name of its
-// type, without type arguments, or nothing for types without a name of their
-// own.
+// type, without type arguments, or nothing for types without a name.
 func rootName(typ reflect.Type) string {
 	for typ != nil && typ.Kind() == reflect.Pointer && typ.Name() == "" {
 		typ = typ.Elem()

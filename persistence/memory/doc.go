@@ -1,7 +1,7 @@
 // Package memory keeps events in the memory of the process: for tests, for
 // demonstrations, and as the reference implementation of the recorders of the
-// package persistence. Where it is unclear what a store must do, it does what
-// this one does.
+// package persistence. If it is unclear what a store must do, it does what this
+// one does.
 //
 // A Store holds any number of applications, as a database does:
 //

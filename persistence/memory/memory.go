@@ -43,8 +43,8 @@ func (s *Store) SnapshotRecorder(application string) (persistence.AggregateRecor
 	return &snapshotRecorder{aggregateRecorder{store: s, application: application}}, nil
 }
 
-// Close ends the use of the store: whoever still calls one of its recorders is
-// told persistence.ErrClosed. Closing it again does nothing.
+// Close ends the use of the store: later calls of its recorders return
+// persistence.ErrClosed. Closing it again does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 )
 
 // The name that PERSISTENCE_MODULE selects this package with. Every application
-// gets a store of its own.
+// gets its own store.
 func init() {
 	environment.Register("memory", func(*environment.Environment) (persistence.Factory, error) { return New(), nil })
 }

@@ -49,7 +49,7 @@ func (t *table) stream(id uuid.UUID) rows {
 }
 
 // own is stream for a caller that appends to it. A run of the base is clipped,
-// so that what is appended gets a place of its own.
+// so that what is appended gets its own place.
 func (t *table) own(id uuid.UUID) rows {
 	if stream, ok := t.streams[id]; ok {
 		return stream
@@ -57,8 +57,8 @@ func (t *table) own(id uuid.UUID) rows {
 	return slices.Clip(t.stream(id))
 }
 
-// conflict finds the stored events that stand in the way of events; it returns
-// nil where there are none.
+// conflict finds the stored events that are in the way of events; it returns
+// nil if there are none.
 func (t *table) conflict(application string, events []persistence.StoredEvent) error {
 	var conflict *persistence.ConflictError
 	for i := range events {
@@ -124,8 +124,8 @@ func (t *table) insert(events []persistence.StoredEvent, nextID func() int64) []
 }
 
 // with returns the run with one more row at its place in the order of versions.
-// Nearly always that is the end; where it is not, the run is replaced, because
-// somebody may be reading it.
+// Nearly always that is the end; if it is not, the run is replaced, because a
+// reader may be at it.
 func (r rows) with(row *persistence.Notification) rows {
 	at, _ := r.search(row.OriginatorVersion)
 	if at == len(r) {

@@ -599,7 +599,7 @@ func overwrite(state []byte) {
 	}
 }
 
-// sameStore is a factory that somebody else closes.
+// sameStore is a factory that is closed elsewhere.
 type sameStore struct{ persistence.Factory }
 
 func (sameStore) Close() error { return nil }

@@ -83,7 +83,7 @@ func filtered(match func(topic, want string) bool) spoiler {
 	}
 }
 
-// matched selects topics with a comparison of its own, and is right otherwise.
+// matched selects topics with a given comparison, and is right otherwise.
 func matched(match func(topic, want string) bool) spoiler {
 	return func(r *spoilt) {
 		page := r.page
@@ -118,7 +118,7 @@ func eachResultOf(refuse func(events []storedEvent) error) spoiler {
 	}
 }
 
-// kept are states that somebody else may change.
+// kept are states that others may change.
 type kept struct {
 	mu     sync.Mutex
 	states map[place][]byte

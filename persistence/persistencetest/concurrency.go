@@ -368,7 +368,7 @@ func appendTo(p *party, name string, writes, size int) error {
 }
 
 // appendOnce stores the next event of Fido, reading again after every conflict.
-// Since a conflict means that somebody else has stored an event, there is an
+// Since a conflict means that another writer has stored an event, there is an
 // end to them.
 func appendOnce(p *party) error {
 	for range 10_000 {

@@ -28,7 +28,7 @@
 // are not run and not skipped: they are not in the list. LeftOut returns them,
 // and Run says which they are.
 //
-// Every row gets an empty store of its own and works in one of two applications
+// Every row gets its own empty store and works in one of two applications
 // there. The other one, the neighbour, has events of the same originators,
 // snapshots and positions, and its name differs only in case. When the row is
 // done, both applications must hold exactly what was acknowledged to them:
@@ -38,6 +38,7 @@
 //
 // # Environment
 //
-//   - FULL=1 uses full figures where the usual ones are reduced: number of writers, events and histories.
+//   - FULL=1 uses full figures if the usual ones are reduced: number of
+//     writers, events and histories.
 //   - PERSISTENCETEST_SEED=n repeats the random histories that began with the seed n. A failing row prints its seed.
 package persistencetest

@@ -18,12 +18,12 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// at is an event with a state of its own.
+// at is an event with its own state.
 func at(id uuid.UUID, version int64) persistence.StoredEvent {
 	return topical(trickAdded, id, version)
 }
 
-// topical is an event with the given topic and a state of its own.
+// topical is an event with the given topic and its own state.
 func topical(topic string, id uuid.UUID, version int64) persistence.StoredEvent {
 	state := fmt.Sprintf(`{"topic":%q,"originator":%q,"version":%d}`, topic, id, version)
 	return persistence.StoredEvent{OriginatorID: id, OriginatorVersion: version, Topic: topic, State: []byte(state)}
@@ -78,8 +78,8 @@ func unnumbered(events []persistence.StoredEvent) []persistence.Notification {
 	return all
 }
 
-// difference tells the first difference between two lists of events, and
-// returns "" where there is none.
+// difference returns the first difference between two lists of events, and ""
+// if there is none.
 func difference(got, want []persistence.Notification) string {
 	for i := range min(len(got), len(want)) {
 		if !equal(got[i], want[i]) {
@@ -189,8 +189,8 @@ func cancelled(ctx context.Context) context.Context {
 	return ctx
 }
 
-// race calls f(0) to f(n-1) at the same moment, each on a goroutine of its own,
-// and returns their errors in this order.
+// race calls f(0) to f(n-1) at the same moment, each on its own goroutine, and
+// returns their errors in this order.
 func race(n int, f func(i int) error) []error {
 	errs := make([]error, n)
 	start := make(chan struct{})

@@ -86,8 +86,8 @@ var everything = []step{
 	readPosition, processSome, processMixed, snapshotSome, readSnapshots, neighbourInserts,
 }
 
-// step is one step of a random history. It fails the row where the store does
-// not do as the model does.
+// step is one step of a random history. It fails the row if the store does not
+// do as the model does.
 type step func(h *random)
 
 // random is a random history in progress.
@@ -98,8 +98,8 @@ type random struct {
 	t      testing.TB
 }
 
-// histories takes random steps. The seed is printed where the row fails, and
-// can be set.
+// histories takes random steps. The seed is printed if the row fails, and can
+// be set.
 func histories(t testing.TB, s *store, steps ...step) {
 	t.Helper()
 	seed := seed(t)
@@ -158,7 +158,8 @@ func (h *random) next(n int) []persistence.StoredEvent {
 	return events
 }
 
-// stale makes an event that is stored already; it is false where there is none.
+// stale makes an event that is stored already; it returns false if there is
+// none.
 func (h *random) stale() (persistence.StoredEvent, bool) {
 	id := h.originator()
 	last := h.party.events.model.last(id)

@@ -34,7 +34,7 @@ func transactional() Harness {
 }
 
 // TestJournal runs the rows that no other store of this folder can, and shows
-// that the suite passes where no bug was seeded.
+// that the suite passes if no bug was seeded.
 func TestJournal(t *testing.T) {
 	h := transactional()
 	h.Parallel = true
@@ -101,7 +101,7 @@ func (f *fork) begin() error {
 	return nil
 }
 
-// write writes, and remembers what it wrote where that was a success.
+// write writes, and remembers what it wrote if that was a success.
 func (j *journal) write(ctx context.Context, w write) error {
 	if f, ok := ctx.Value(transactionKey{}).(*fork); ok {
 		if err := f.lock(); err != nil {
@@ -427,8 +427,7 @@ func (r *journalRecorder) MaxTrackingID(ctx context.Context, upstream string) (i
 	return recorder.MaxTrackingID(ctx, upstream)
 }
 
-// unless is the write where ctx has not ended, the first time that it is
-// written.
+// unless is the write if ctx has not ended, the first time that it is written.
 func (w write) unless(ctx context.Context) write {
 	again := false
 	return func(s *memory.Store) error {

@@ -141,8 +141,8 @@ var lifecycleRows = []row{{
 	},
 }}
 
-// end tells that the row has closed the store. Where it can be opened again,
-// that is done to look through it.
+// end notes that the row has closed the store. If it can be opened again, that
+// is done to look through it.
 func (s *store) end(t testing.TB) {
 	t.Helper()
 	if s.harness.Reopen == nil {

@@ -89,7 +89,7 @@ func (m *model) page(r persistence.NotificationRange) []persistence.Notification
 	return page
 }
 
-// last returns the highest version of an originator, and -1 where it has none.
+// last returns the highest version of an originator, and -1 if it has none.
 func (m *model) last(id uuid.UUID) int64 {
 	events := m.selected(id, persistence.EventRange{Descending: true, Limit: 1})
 	if len(events) == 0 {

@@ -163,7 +163,7 @@ func followWhile(t testing.TB, s *store, writers int, topics []string, write fun
 	}
 }
 
-// follow reads the log page by page, behind the last id it saw, until the
+// follow reads the log page by page, after the last id it saw, until the
 // writers are done and the end is reached.
 func (p *party) follow(done <-chan struct{}, limit int, topics []string) ([]persistence.Notification, error) {
 	var seen []persistence.Notification

@@ -17,8 +17,8 @@ type Harness struct {
 	New func(t testing.TB) persistence.Factory
 
 	// Reopen makes a second factory over the store of f, as another process
-	// would. Where Concurrent is not set, f was closed before. It is nil where
-	// a store ends with its factory.
+	// would. Where Concurrent is not set, f was closed before. It is nil if a
+	// store ends with its factory.
 	Reopen func(t testing.TB, f persistence.Factory) persistence.Factory
 
 	// Concurrent says that the factory that Reopen makes may be used beside the
@@ -26,13 +26,13 @@ type Harness struct {
 	Concurrent bool
 
 	// Transaction runs fn with a context that carries a transaction of the
-	// store of f. It commits where fn returns nil, and otherwise rolls back and
-	// returns the error. It is nil where the store has no transactions for its
+	// store of f. It commits if fn returns nil, and otherwise rolls back and
+	// returns the error. It is nil if the store has no transactions for its
 	// users.
 	Transaction func(ctx context.Context, f persistence.Factory, fn func(ctx context.Context) error) error
 
-	// Parallel says that rows may run at the same time, each with a store of
-	// its own.
+	// Parallel says that rows may run at the same time, each with its own
+	// store.
 	Parallel bool
 }
 
@@ -155,8 +155,8 @@ type row struct {
 
 func (r row) fullName() string { return r.group + "/" + r.name }
 
-// exercise runs the row on a store of its own, and then looks at everything
-// that the store holds.
+// exercise runs the row on a new store, and then looks at everything that the
+// store holds.
 func (r row) exercise(t testing.TB, h Harness) {
 	t.Helper()
 	t.Cleanup(func() {

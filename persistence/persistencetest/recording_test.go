@@ -22,8 +22,8 @@ type recording struct {
 	cleanups []func()
 }
 
-// record runs a row's test on a goroutine of its own, which FailNow can end,
-// and returns what became of it.
+// record runs a row's test on a new goroutine, which FailNow can end, and
+// returns what became of it.
 func record(t testing.TB, f func(t testing.TB)) *recording {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &recording{TB: t, ctx: ctx}

@@ -22,8 +22,7 @@ type bug struct {
 	name string
 	// spoil changes what a recorder does.
 	spoil spoiler
-	// fresh makes spoil for one store, where the bug keeps something of its
-	// own.
+	// fresh makes spoil for one store, if the bug keeps a state.
 	fresh func() spoiler
 	// rename changes the names of applications.
 	rename func(name string) string
@@ -484,8 +483,8 @@ type numbering struct {
 	drawing sync.Mutex // protects last
 	last    int64
 
-	// storing is held by whoever stores or reads outside of a transaction, so
-	// that nothing is read that has no id yet. A writer may wait in it for a
+	// storing is held by callers that store or read outside of a transaction,
+	// so that nothing is read that has no id yet. A writer may wait in it for a
 	// transaction that has locked the store, so a transaction does without.
 	storing sync.Mutex
 

@@ -86,8 +86,8 @@ func (s *store) reopen(t testing.TB) {
 	s.use(t, s.harness.Reopen(t, old))
 }
 
-// another returns the application as another process sees it: with recorders of
-// its own over the same store. What it acknowledges counts as what s.party
+// another returns the application as another process sees it: with other
+// recorders over the same store. What it acknowledges counts as what s.party
 // acknowledges.
 func (s *store) another(t testing.TB) *party {
 	t.Helper()

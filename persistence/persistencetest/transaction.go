@@ -286,7 +286,7 @@ func (w *written) keep(b *book, ids []int64, events []persistence.StoredEvent) {
 	}
 }
 
-// acknowledge adds what was written to the model, where the transaction had no
+// acknowledge adds what was written to the model, if the transaction had no
 // error.
 func (w *written) acknowledge(transaction error) error {
 	if transaction != nil {
@@ -319,7 +319,7 @@ func rollBack(t testing.TB, s *store, f func(ctx context.Context, w *written) er
 	wantIs(t, "the transaction", err, errRollback)
 }
 
-// chance gives somebody who may have to wait for the caller a moment to get
+// chance gives a goroutine that may have to wait for the caller a moment to get
 // ahead of it, and puts back what came.
 func chance(done chan error) {
 	select {

@@ -50,18 +50,18 @@ type ClientOption func(*Client)
 
 // WithApplicationOptions says how to read the events: what the application of
 // the other service was made with, as far as that concerns its events. These
-// are application.WithDefinitions, and where it has such
-// application.WithCipher, application.WithCompressor,
-// application.WithTranscoder and application.WithTranscodings. Settings count
-// as they do for an application of that name, and a store is not opened.
+// are application.WithDefinitions, and if it has such application.WithCipher,
+// application.WithCompressor, application.WithTranscoder and
+// application.WithTranscodings. Settings count as they do for an application of
+// that name, and a store is not opened.
 func WithApplicationOptions(options ...application.Option) ClientOption {
 	return func(c *Client) { c.reading = append(c.reading, options...) }
 }
 
 // WithHTTPClient has requests made by the client of the service, for its
 // certificates, proxies and tokens; those that expire are a matter of its
-// Transport. Without this option the client has one of its own, which follows
-// no redirects, so that headers go nowhere else.
+// Transport. Without this option the client makes one, which follows no
+// redirects, so that headers go nowhere else.
 func WithHTTPClient(client *http.Client) ClientOption {
 	return func(c *Client) { c.http = client }
 }
@@ -114,7 +114,7 @@ func NewClient(name, address string, options ...ClientOption) (*Client, error) {
 	return c, nil
 }
 
-// ownHTTPClient has connections of its own. Requests have the timeout, each of
+// ownHTTPClient has its own connections. Requests have the timeout, each of
 // them.
 func ownHTTPClient() *http.Client {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -188,7 +188,7 @@ func (c *Client) Decode(n persistence.Notification) (domain.Event, error) {
 	return c.mapper.NotificationToParts(n)
 }
 
-// Head asks for the position of the log's last event, which is 0 where there is
+// Head asks for the position of the log's last event, which is 0 if there is
 // none. It returns an *Error, or why ctx has ended.
 func (c *Client) Head(ctx context.Context) (int64, error) {
 	var answer headAnswer
@@ -247,10 +247,10 @@ func (c *Client) Notifications(ctx context.Context, r persistence.NotificationRa
 		}
 		c.shelf.put(rest, all)
 	}
-	return slices.Clone(all), nil // what is on the shelf is nobody's to change
+	return slices.Clone(all), nil // what is on the shelf must not be changed
 }
 
-// goOn asks for what is missing of a range behind its beginning.
+// goOn asks for what is missing of a range after its beginning.
 func (c *Client) goOn(
 	ctx context.Context, r persistence.NotificationRange, all []persistence.Notification,
 ) ([]persistence.Notification, error) {
@@ -287,8 +287,8 @@ func (c *Client) page(ctx context.Context, r persistence.NotificationRange, seen
 }
 
 // stale is the error of an answer in which the log ends before where it has
-// been. One of them, from a replica that lags, must not have the follower taken
-// for one that is ahead of its log, which only a person can mend.
+// been. One of them, from a replica that lags, must not make the follower one
+// that is ahead of its log, which only a person can mend.
 func (c *Client) stale(address *url.URL, head, seen int64) error {
 	return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrOperational,
 		Err:  fmt.Errorf("%w: it ends the log at %d, which has been at %d", ErrStale, head, seen),

@@ -338,7 +338,7 @@ func TestClientRetries(t *testing.T) {
 	}
 }
 
-// Whoever wants to be left alone for long is left to the caller.
+// A service that asks for a long wait is left to the caller.
 func TestClientLeavesAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
@@ -497,7 +497,7 @@ func TestClientStale(t *testing.T) {
 	}
 }
 
-// Whatever a service answers, what a client takes is in order and behind the
+// Whatever a service answers, what a client takes is in order and after the
 // position.
 func FuzzClientAnswer(f *testing.F) {
 	f.Add(pageOf(6, true, one))

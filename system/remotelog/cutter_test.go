@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// cutter is a proxy in front of a service that cuts connections at random: some
-// before anything was answered, others after so many bytes, which is in the
-// middle of an answer as a rule.
+// cutter is a proxy for a service that cuts connections at random: some before
+// anything was answered, others after so many bytes, which is in the middle of
+// an answer as a rule.
 type cutter struct {
 	listener net.Listener
 	service  string

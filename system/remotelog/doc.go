@@ -9,8 +9,8 @@
 //
 //	mux.Handle("/log/", http.StripPrefix("/log", authenticated(remotelog.NewHandler(dogs.Application))))
 //
-// Whoever may read it may read every event. The handler asks nobody who they
-// are: that is for the service, in front of it:
+// A caller that may read it may read every event. The handler does not
+// authenticate its callers: the service does that before it calls the handler:
 //
 //	func authenticated(next http.Handler) http.Handler {
 //		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -59,17 +59,17 @@
 //
 // An answer is believed only when it can be true. The log must be that of the
 // application the client was made for: positions in another log mean nothing.
-// Ids must ascend behind the position that was asked for. And a page that says
+// Ids must ascend after the position that was asked for. And a page that says
 // that the log ends must not come from before a head that was given out: that
-// is what a replica says that lags behind, and events would be passed over.
-// Serve the log from the primary all the same: if an old head is all that a
-// follower gets to see, it takes itself to be ahead of the log, and stops with
-// a system.AheadError.
+// is what a replica says that lags, and events would be passed over. Serve the
+// log from the primary all the same: if an old head is all that a follower gets
+// to see, it takes itself to be ahead of the log, and stops with a
+// system.AheadError.
 //
 // # The format
 //
 // Others can read the log too. GET notifications has the arguments after (the
-// position behind which to begin) or start (the first one wanted), stop (the
+// position after which to begin) or start (the first one wanted), stop (the
 // last one wanted), limit, and topics, which may be repeated. Those that are
 // not known are ignored.
 //

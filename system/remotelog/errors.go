@@ -36,11 +36,11 @@ type Error struct {
 	Application string
 	// URL is where, without a user, a password and arguments.
 	URL string
-	// Status is that of the answer, and 0 where there was none.
+	// Status is that of the answer, and 0 if there was none.
 	Status int
 	// Class is one of the Err… values of the package persistence.
 	Class error
-	// Hint says what to do, where that is known.
+	// Hint says what to do, if that is known.
 	Hint string
 	// Err is the cause: one of the errors of this package, that of the
 	// connection, or what the service says.

@@ -18,7 +18,7 @@ import (
 
 // What a handler does where options do not say otherwise.
 const (
-	defaultPage      = 100 // where a request has no limit
+	defaultPage      = 100 // if a request has no limit
 	defaultPageBytes = 8 << 20
 	defaultMaxTopics = 100
 )
@@ -48,10 +48,10 @@ func WithMaxTopics(n int) HandlerOption {
 
 // NewHandler serves the log of an application, to be read only; see the package
 // documentation for paths and arguments. Authentication is up to the service,
-// in front of it. A wrong request is answered 400 with the reason. A failure of
-// the store is answered 503 where it may pass and otherwise 500, without the
-// reason, which goes to the application's logger. The handler is safe for
-// concurrent use.
+// before the handler. A wrong request is answered 400 with the reason. A
+// failure of the store is answered 503 if it may pass and otherwise 500,
+// without the reason, which goes to the application's logger. The handler is
+// safe for concurrent use.
 func NewHandler(app *application.Application, options ...HandlerOption) http.Handler {
 	h := &handler{app: bridge.Of(app), maxPage: persistence.MaxPage, maxBytes: defaultPageBytes, maxTopics: defaultMaxTopics}
 	for _, option := range options {
@@ -102,7 +102,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // refusal is what the one who asked may learn of an error. The rest is logged,
-// unless nobody waits for the answer.
+// unless the caller has gone.
 func (h *handler) refusal(r *http.Request, err error) *refusal {
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		return refused
@@ -166,7 +166,7 @@ func (h *handler) newest(r *http.Request) (headAnswer, error) {
 // read of all of it. A transaction that is open for less is not told of anyway.
 const recentlyRead = time.Second
 
-// page reads the head first: what is recorded in between lies behind it.
+// page reads the head first: what is recorded in between is after it.
 func (h *handler) page(r *http.Request) (pageAnswer, error) {
 	selected, err := h.parse(r.URL.RawQuery)
 	if err != nil {

@@ -26,7 +26,7 @@ func ask(t testing.TB, handler http.Handler, method, target string) *httptest.Re
 	return w
 }
 
-// page is an answer as somebody reads it who knows only the documentation.
+// page is an answer as a reader sees it who knows only the documentation.
 type page struct {
 	Format        int
 	Application   string
@@ -109,7 +109,7 @@ func TestHandlerNotifications(t *testing.T) {
 	}
 }
 
-// A page ends early where its states are too large, and says so.
+// A page ends early if its states are too large, and says so.
 func TestHandlerPageBytes(t *testing.T) {
 	dogs := newSchool(t)
 	register(t, dogs, "Fido", 39)

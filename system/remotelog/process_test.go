@@ -38,7 +38,7 @@ import (
 
 // A test that needs another process runs its own program again, as a follower.
 // The variables say where the log is, which database is the follower's, and
-// where it is to stand still, as a process that is about to be killed.
+// where it is to stop, as a process that is about to be killed.
 const (
 	childAddress   = "REMOTELOG_TEST_ADDRESS"
 	childDialect   = "REMOTELOG_TEST_DIALECT"
@@ -51,7 +51,7 @@ const (
 // missing.
 const patience = 2 * time.Minute
 
-// standing is what a child says when it stands still.
+// standing is what a child says when it has stopped.
 const standing = "standing"
 
 const effectsName = "Effects"
@@ -174,7 +174,7 @@ func startProcess(t testing.TB, environment map[string]string) *process {
 	return p
 }
 
-// killStanding waits until the child stands still in a policy, and kills it
+// killStanding waits until the child has stopped in a handler, and kills it
 // there.
 func (p *process) killStanding(t testing.TB) {
 	t.Helper()
@@ -318,7 +318,7 @@ func (d *downstream) processed(t testing.TB, u *upstream, followers ...*process)
 	return ids
 }
 
-// A follower in another process, with a database of its own, has every event's
+// A follower in another process, with its own database, has every event's
 // effect exactly once and in order, while connections are cut, while the
 // leader's writers go on, while it is killed in the middle of batches, and
 // while another process of it is at work.

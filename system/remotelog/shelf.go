@@ -20,7 +20,7 @@ type shelf struct {
 	kept map[string]shelved
 }
 
-// shelved is all that is wanted of a log behind a position, up to the last of
+// shelved is all that is wanted of a log after a position, up to the last of
 // the events.
 type shelved struct {
 	after  int64
@@ -61,7 +61,7 @@ func (s *shelf) put(r persistence.NotificationRange, events []persistence.Notifi
 	s.kept[key(r.Topics)] = shelved{after: r.After, events: events[:n:n]}
 }
 
-// clear forgets everything, where the log seems to have become another one.
+// clear forgets everything, if the log seems to have become another one.
 func (s *shelf) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -104,8 +104,8 @@ func fromWire(items []notification) []persistence.Notification {
 // maxMilliseconds is how many a time.Duration can have.
 const maxMilliseconds = int64(math.MaxInt64 / time.Millisecond)
 
-// problem says what is wrong with an answer whatever was asked, and is empty
-// where nothing is.
+// problem says what is wrong with an answer whatever was asked, and is empty if
+// nothing is.
 func (a headAnswer) problem() string {
 	switch {
 	case a.Format == 0:
