@@ -235,7 +235,7 @@ func TestSaveAfterLostReply(t *testing.T) {
 	})
 	t.Run("in the original's layout is unknown", func(t *testing.T) {
 		store := newFaulty()
-		s := newSchool(t, application.WithStore(store), application.WithOriginalLayout())
+		s := newSchool(t, application.WithStore(store), application.WithPythonLayout())
 		store.onInsert(lostReply)
 		dog := RegisterDog("Fido")
 		_, err := s.Save(t.Context(), dog)
@@ -371,7 +371,7 @@ func TestExampleApplication(t *testing.T) {
 		"plain":      nil,
 		"cache":      {cached("100")},
 		"encrypted":  {env("CIPHER_KEY", testKey, "COMPRESSOR_TOPIC", "zlib")},
-		"original":   {application.WithOriginalLayout()},
+		"original":   {application.WithPythonLayout()},
 		"compressed": {env("COMPRESSOR_TOPIC", "zstd")},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,7 +54,7 @@ func TestRewrittenStreamWithoutEventIDs(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	dogs := Dogs.WithClock(func() time.Time { now = now.Add(time.Second); return now })
 	open := func(environment map[string]string) (*application.Application, *application.Repository[Dog]) {
-		app, err := application.New("School", application.WithStore(store), application.WithOriginalLayout(), application.WithEnv(environment))
+		app, err := application.New("School", application.WithStore(store), application.WithPythonLayout(), application.WithEnv(environment))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -68,11 +68,11 @@ func WithCipher(cipher persistence.Cipher) Option {
 	return func(c *config) { c.cipher, c.hasCipher = cipher, true }
 }
 
-// WithOriginalLayout writes states as the Python original does, for a database
+// WithPythonLayout writes states as the Python original does, for a database
 // that it reads as well. The states then carry no event id and no metadata, and
 // saves on PostgreSQL exclude each other (see persistence.StrictFactory).
-func WithOriginalLayout() Option {
-	return func(c *config) { c.original = true }
+func WithPythonLayout() Option {
+	return func(c *config) { c.pythonLayout = true }
 }
 
 // WithFormerNames names what the application was called in the past. Encrypted
@@ -136,7 +136,7 @@ type config struct {
 	compressor                persistence.Compressor
 	cipher                    persistence.Cipher
 	hasCompressor, hasCipher  bool
-	original                  bool
+	pythonLayout              bool
 	formerNames               []string
 	snapshotting, ownsFactory bool
 	snapshottingGiven         bool // by WithSnapshotting
@@ -192,7 +192,7 @@ func (c *config) wire() (*Application, error) {
 		former:       formerNames{names: c.formerNames},
 	}
 	a.mapper = mapper.New(mapper.Config{
-		Application: c.name, Transcoder: c.transcoder, Compressor: c.compressor, Cipher: c.cipher, OriginalLayout: c.original,
+		Application: c.name, Transcoder: c.transcoder, Compressor: c.compressor, Cipher: c.cipher, PythonLayout: c.pythonLayout,
 		FormerNames: c.formerNames,
 	})
 	for _, schema := range c.schemas {
@@ -202,7 +202,7 @@ func (c *config) wire() (*Application, error) {
 	}
 	var err error
 	makeRecorder := c.factory.ProcessRecorder
-	if strict, ok := c.factory.(persistence.StrictFactory); ok && c.original {
+	if strict, ok := c.factory.(persistence.StrictFactory); ok && c.pythonLayout {
 		makeRecorder = strict.StrictProcessRecorder
 	}
 	if a.recorder, err = makeRecorder(c.name); err != nil {

@@ -450,8 +450,8 @@ func TestCompressorSettings(t *testing.T) {
 	}
 }
 
-func TestOriginalLayout(t *testing.T) {
-	state := storedState(t, application.WithOriginalLayout())
+func TestPythonLayout(t *testing.T) {
+	state := storedState(t, application.WithPythonLayout())
 	var got map[string]any
 	if err := json.Unmarshal(state, &got); err != nil {
 		t.Fatal(err)

@@ -25,8 +25,8 @@ var variants = map[string][]application.Option{
 	"cipher":              {env("CIPHER_KEY", testKey)},
 	"compressor":          {env("COMPRESSOR_TOPIC", "zlib")},
 	"everything":          {env("CIPHER_KEY", testKey, "COMPRESSOR_TOPIC", "zlib", "SNAPSHOTTING_INTERVALS", "3"), cached("2")},
-	"original's layout":   {application.WithOriginalLayout()},
-	"original's and more": {application.WithOriginalLayout(), env("COMPRESSOR_TOPIC", "zlib", "SNAPSHOTTING_INTERVALS", "1"), cached("1")},
+	"original's layout":   {application.WithPythonLayout()},
+	"original's and more": {application.WithPythonLayout(), env("COMPRESSOR_TOPIC", "zlib", "SNAPSHOTTING_INTERVALS", "1"), cached("1")},
 }
 
 // world is one variant: its store, and the process that uses it.

@@ -163,7 +163,7 @@ func TestAESRefusesOtherKeys(t *testing.T) {
 func TestAESRefusesForeignStates(t *testing.T) {
 	t.Parallel()
 	c := mustNew(t, cipher.TopicAES, keyA)
-	original := mustEncrypt(t, mustNew(t, cipher.TopicOriginalAES, keyA), "text", "")
+	original := mustEncrypt(t, mustNew(t, cipher.TopicPythonAES, keyA), "text", "")
 	for name, state := range map[string][]byte{
 		"nothing": nil, "JSON": []byte(`{"amount":"10.50"}`), "zlib": {0x78, 0x9c, 3, 0, 0, 0, 0, 1},
 		"zstd": {0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0}, "original": original,

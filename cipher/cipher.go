@@ -5,9 +5,9 @@ const (
 	// TopicAES names AES.
 	TopicAES = "aes"
 
-	// TopicOriginalAES names OriginalAES. It is the topic of the class in the
+	// TopicPythonAES names PythonAES. It is the topic of the class in the
 	// Python library.
-	TopicOriginalAES = "eventsourcing.cipher:AESCipher"
+	TopicPythonAES = "eventsourcing.cipher:AESCipher"
 )
 
 // Cipher is what New returns. It can be used wherever the framework wants a
@@ -29,10 +29,10 @@ func New(topic string, keys ...Key) (Cipher, error) {
 	switch topic {
 	case TopicAES:
 		return orError(NewAES(keys...))
-	case TopicOriginalAES:
-		return orError(NewOriginalAES(keys...))
+	case TopicPythonAES:
+		return orError(NewPythonAES(keys...))
 	}
-	return nil, &UnknownTopicError{Length: len(topic), Known: []string{TopicAES, TopicOriginalAES}}
+	return nil, &UnknownTopicError{Length: len(topic), Known: []string{TopicAES, TopicPythonAES}}
 }
 
 // orError keeps a nil pointer from becoming an interface that is not nil.

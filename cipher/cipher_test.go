@@ -12,7 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 )
 
-var topics = []string{cipher.TopicAES, cipher.TopicOriginalAES}
+var topics = []string{cipher.TopicAES, cipher.TopicPythonAES}
 
 // forEachTopic runs a test of what both ciphers promise.
 func forEachTopic(t *testing.T, test func(t *testing.T, topic string)) {
@@ -30,7 +30,7 @@ func TestNew(t *testing.T) {
 	if c, ok := mustNew(t, "aes", keyA).(*cipher.AES); !ok {
 		t.Errorf("aes: got %T", c)
 	}
-	if c, ok := mustNew(t, "eventsourcing.cipher:AESCipher", keyA).(*cipher.OriginalAES); !ok {
+	if c, ok := mustNew(t, "eventsourcing.cipher:AESCipher", keyA).(*cipher.PythonAES); !ok {
 		t.Errorf("eventsourcing.cipher:AESCipher: got %T", c)
 	}
 }

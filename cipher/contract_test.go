@@ -8,6 +8,6 @@ import (
 // What the framework asks of a cipher.
 var (
 	_ persistence.Cipher = (*cipher.AES)(nil)
-	_ persistence.Cipher = (*cipher.OriginalAES)(nil)
+	_ persistence.Cipher = (*cipher.PythonAES)(nil)
 	_ persistence.Cipher = cipher.Cipher(nil)
 )

@@ -22,9 +22,9 @@
 //
 //   - AES ("aes") is the one to use. Each ciphertext names its key and is bound
 //     to its row.
-//   - OriginalAES ("eventsourcing.cipher:AESCipher") reads and writes the
+//   - PythonAES ("eventsourcing.cipher:AESCipher") reads and writes the
 //     layout of the Python library, for a database that is shared with it. It
-//     binds nothing: see OriginalAES for what that costs.
+//     binds nothing: see PythonAES for what that costs.
 //
 // Neither reads what the other wrote, and neither ever returns its input as if
 // it were plain text.

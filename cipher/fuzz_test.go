@@ -28,14 +28,14 @@ func FuzzAES(f *testing.F) {
 	})
 }
 
-// FuzzOriginalAES is FuzzAES for the layout of the Python library.
-func FuzzOriginalAES(f *testing.F) {
+// FuzzPythonAES is FuzzAES for the layout of the Python library.
+func FuzzPythonAES(f *testing.F) {
 	for _, vector := range readVectors(f, "python.txt") {
 		f.Add(fromHex(f, vector[2]), []byte("row"))
 	}
 	f.Add(make([]byte, 28), []byte(nil))
 	f.Add([]byte(`{"amount":"10.50"}`), []byte(nil))
-	c := mustNew(f, cipher.TopicOriginalAES, keyB+","+keyA)
+	c := mustNew(f, cipher.TopicPythonAES, keyB+","+keyA)
 	f.Fuzz(func(t *testing.T, data, row []byte) {
 		if _, err := c.Decrypt(nil, data, row); err != nil && err != cipher.ErrDecrypt {
 			t.Errorf("got error %v", err)

@@ -157,7 +157,7 @@ func TestKeyIsNeverRevealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	original, err := cipher.NewOriginalAES(key)
+	original, err := cipher.NewPythonAES(key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestKeyIsNeverRevealed(t *testing.T) {
 	values := map[string]any{
 		"key": key, "pointer": &key, "slice": []cipher.Key{key}, "exported field": struct{ Key cipher.Key }{key},
 		"unexported field": struct{ key cipher.Key }{key}, "map": map[string]cipher.Key{"k": key},
-		"AES": aes, "OriginalAES": original, "field of AES": struct{ c *cipher.AES }{aes}, "interface": struct{ c any }{key},
+		"AES": aes, "PythonAES": original, "field of AES": struct{ c *cipher.AES }{aes}, "interface": struct{ c any }{key},
 		"unknown topic": unknown, "same key twice": twice, "error": fmt.Errorf("wrapped: %w", twice),
 	}
 	for name, value := range values {
@@ -184,7 +184,7 @@ func TestKeyIsNeverRevealed(t *testing.T) {
 	if got := fmt.Sprintf("%v %+v %#v %s %x %d", key, key, key, key, key, key); got != strings.TrimSpace(strings.Repeat("cipher.Key(k1) ", 6)) {
 		t.Errorf("got %s", got)
 	}
-	if got := fmt.Sprint(aes, " ", original); got != "cipher.AES(k1) cipher.OriginalAES(k1)" {
+	if got := fmt.Sprint(aes, " ", original); got != "cipher.AES(k1) cipher.PythonAES(k1)" {
 		t.Errorf("got %s", got)
 	}
 }

@@ -8,9 +8,9 @@ const (
 	// TopicZstd names Zstd.
 	TopicZstd = "zstd"
 
-	// TopicOriginalZlib names Zlib, too. It is the topic of the class in the
+	// TopicPythonZlib names Zlib, too. It is the topic of the class in the
 	// Python library.
-	TopicOriginalZlib = "eventsourcing.compressor:ZlibCompressor"
+	TopicPythonZlib = "eventsourcing.compressor:ZlibCompressor"
 )
 
 // Compressor is what New returns. It can be used wherever the framework wants a
@@ -30,12 +30,12 @@ type Compressor interface {
 // does nothing, and errors of type *OptionError for options out of range.
 func New(topic string, options ...Option) (Compressor, error) {
 	switch topic {
-	case TopicZlib, TopicOriginalZlib:
+	case TopicZlib, TopicPythonZlib:
 		return orError(NewZlib(options...))
 	case TopicZstd:
 		return orError(NewZstd(options...))
 	}
-	return nil, &UnknownTopicError{Topic: topic, Known: []string{TopicOriginalZlib, TopicZlib, TopicZstd}}
+	return nil, &UnknownTopicError{Topic: topic, Known: []string{TopicPythonZlib, TopicZlib, TopicZstd}}
 }
 
 // orError keeps a nil pointer from becoming an interface that is not nil.

@@ -13,7 +13,7 @@ import (
 // States that the Python library wrote can be read.
 func TestZlibReadsPython(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, compressor.TopicOriginalZlib)
+	c := mustNew(t, compressor.TopicPythonZlib)
 	for _, vector := range readVectors(t, "python.txt") {
 		got, err := c.Decompress(nil, fromHex(t, vector[1]))
 		if err != nil || !bytes.Equal(got, fromHex(t, vector[2])) || !json.Valid(got) {

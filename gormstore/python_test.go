@@ -366,7 +366,7 @@ func TestPythonAppend(t *testing.T) {
 		options []application.Option
 	}{
 		"own layout":        {dogs: pyDogs},
-		"original's layout": {dogs: pySharedDogs, options: []application.Option{application.WithOriginalLayout()}},
+		"original's layout": {dogs: pySharedDogs, options: []application.Option{application.WithPythonLayout()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {

@@ -678,7 +678,7 @@ func TestCorrelation(t *testing.T) {
 func TestCauseWithoutID(t *testing.T) {
 	t.Parallel()
 	r, err := newSingle(newSystem(t, pipe(
-		app(schoolName, school.New, application.WithOriginalLayout()), app(countersName, newCounters))))
+		app(schoolName, school.New, application.WithPythonLayout()), app(countersName, newCounters))))
 	closing(t, r, err)
 	start(t, r)
 	register(t, get[*school.TrainingSchool](t, r, schoolName), 1, "Fido")

@@ -119,7 +119,7 @@ func (s *EventStore) resolve(conflict *persistence.ConflictError, events []domai
 // are no event ids, it reports whether the two are equal, which is not certain
 // to mean the same.
 func (s *EventStore) isSame(n persistence.Notification, event domain.Event, stored persistence.StoredEvent, certain *bool) bool {
-	if id, ok := s.mapper.idOf(n.StoredEvent); ok && !s.mapper.original {
+	if id, ok := s.mapper.idOf(n.StoredEvent); ok && !s.mapper.pythonLayout {
 		return id == event.ID
 	}
 	*certain = false

@@ -196,15 +196,15 @@ func TestEventStoreConflictOfRecorder(t *testing.T) {
 	}
 }
 
-// TestEventStoreOriginalLayout puts events twice that have no event id to be
+// TestEventStorePythonLayout puts events twice that have no event id to be
 // recognised by.
-func TestEventStoreOriginalLayout(t *testing.T) {
+func TestEventStorePythonLayout(t *testing.T) {
 	t.Parallel()
 	for _, chain := range chains() {
 		t.Run(chain.String(), func(t *testing.T) {
 			t.Parallel()
 			config := chain.config(t)
-			config.OriginalLayout = true
+			config.PythonLayout = true
 			store, _ := newEventStore(t, config)
 			events := dogEvents("Fido", "roll over")
 			put(t, store, events)
@@ -229,7 +229,7 @@ func TestEventStoreConflictAcrossLayouts(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
 	ours := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school}), recorder)
-	theirs := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school, OriginalLayout: true}), recorder)
+	theirs := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school, PythonLayout: true}), recorder)
 	fido, rex := dogEvents("Fido"), dogEvents("Rex")
 	put(t, ours, fido)
 	put(t, theirs, rex)

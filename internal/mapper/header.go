@@ -31,8 +31,8 @@ import (
 //
 // The layout never changes: testdata/header.txt has examples of it.
 const (
-	layoutOne      = 0x01
-	layoutOriginal = '{'
+	layoutOne    = 0x01
+	layoutPython = '{'
 )
 
 // errHeader is one error for every damaged header, because its bytes must not
@@ -41,7 +41,7 @@ var errHeader = errors.New("header of the state is damaged")
 
 // isPlain reports whether the bytes are a state that was not compressed.
 func isPlain(state []byte) bool {
-	return len(state) > 0 && (state[0] == layoutOne || state[0] == layoutOriginal)
+	return len(state) > 0 && (state[0] == layoutOne || state[0] == layoutPython)
 }
 
 // header is what the framework itself keeps in the state of an event.

@@ -46,7 +46,7 @@ type chain struct{ compressor, cipher string }
 // chains are all that can be set by environment, and states without either.
 func chains() (all []chain) {
 	for _, zip := range []string{"", compressor.TopicZlib, compressor.TopicZstd} {
-		for _, secret := range []string{"", cipher.TopicAES, cipher.TopicOriginalAES} {
+		for _, secret := range []string{"", cipher.TopicAES, cipher.TopicPythonAES} {
 			all = append(all, chain{zip, secret})
 		}
 	}

@@ -26,11 +26,11 @@ import (
 //
 // A Mapper is safe for concurrent use. Definitions may be added at any time.
 type Mapper struct {
-	application string
-	transcoder  persistence.Transcoder
-	compressor  persistence.Compressor
-	cipher      persistence.Cipher
-	original    bool
+	application  string
+	transcoder   persistence.Transcoder
+	compressor   persistence.Compressor
+	cipher       persistence.Cipher
+	pythonLayout bool
 
 	mu          sync.Mutex // serialises Add
 	kinds       atomic.Pointer[kinds]
@@ -53,23 +53,23 @@ type Config struct {
 	// FormerNames are names that the application had in the past. States that
 	// were encrypted under one of them are read.
 	FormerNames []string
-	// OriginalLayout writes the states of events as the Python library does,
+	// PythonLayout writes the states of events as the Python library does,
 	// for a database that the Python library also reads. Such states have no
 	// event id and no metadata. Snapshots are written in the layout of this
 	// package all the same, so the Python library must not read them. Reading
 	// always understands both layouts.
-	OriginalLayout bool
+	PythonLayout bool
 }
 
 // NewMapper makes a Mapper that knows no definitions yet.
 func New(config Config) *Mapper {
 	m := &Mapper{
-		application: config.Application,
-		transcoder:  config.Transcoder,
-		compressor:  config.Compressor,
-		cipher:      config.Cipher,
-		original:    config.OriginalLayout,
-		formerNames: slices.Clone(config.FormerNames),
+		application:  config.Application,
+		transcoder:   config.Transcoder,
+		compressor:   config.Compressor,
+		cipher:       config.Cipher,
+		pythonLayout: config.PythonLayout,
+		formerNames:  slices.Clone(config.FormerNames),
 	}
 	m.kinds.Store(noKinds())
 	return m
@@ -163,7 +163,7 @@ func (m *Mapper) ToDomain(stored persistence.StoredEvent) (domain.Event, error) 
 // bool that says so, and for the layout of the Python library.
 func (m *Mapper) KeepsPlain() bool {
 	transcoder, ok := m.transcoder.(interface{ KeepsPlain() bool })
-	return ok && !m.original && transcoder.KeepsPlain()
+	return ok && !m.pythonLayout && transcoder.KeepsPlain()
 }
 
 // KnownTopics returns all names under which events of the definitions can be
@@ -238,8 +238,8 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (persistence.StoredEven
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
 	var err error
-	if m.original && p == events {
-		buf.plain, err = m.encodeOriginal(buf.plain[:0], kind, event)
+	if m.pythonLayout && p == events {
+		buf.plain, err = m.encodePython(buf.plain[:0], kind, event)
 	} else {
 		h := header{id: event.ID, timestamp: event.Timestamp, version: kind.Version(), metadata: event.Metadata}
 		if p == snapshots {
@@ -291,8 +291,8 @@ func (m *Mapper) toDomain(p purpose, n persistence.Notification) (domain.Event, 
 		Application: m.application, NotificationID: n.ID,
 		OriginatorID: n.OriginatorID, OriginatorVersion: n.OriginatorVersion, Topic: n.Topic,
 	}
-	if plain[0] == layoutOriginal {
-		stage, err = m.decodeOriginal(p, plain, &event)
+	if plain[0] == layoutPython {
+		stage, err = m.decodePython(p, plain, &event)
 	} else {
 		stage, err = m.decode(p, plain, &event)
 	}

@@ -48,7 +48,7 @@ func TestMapperRoundTrip(t *testing.T) {
 			t.Run(fmt.Sprintf("%v original=%v", chain, original), func(t *testing.T) {
 				t.Parallel()
 				config := chain.config(t)
-				config.OriginalLayout = original
+				config.PythonLayout = original
 				m := newMapper(t, config)
 				for _, event := range dogEvents("Fido", "roll over", "走る 🐕", strings.Repeat("far ", 50_000)) {
 					event.Metadata = domain.Metadata{"user": "Zoë", "": "no key"}
@@ -108,7 +108,7 @@ func TestMapperReadsPlainStatesWithCompressor(t *testing.T) {
 	t.Parallel()
 	for _, layout := range []bool{false, true} {
 		event := dogEvents("Fido")[0]
-		stored := toStored(t, newMapper(t, mapper.Config{Application: school, OriginalLayout: layout}), event)
+		stored := toStored(t, newMapper(t, mapper.Config{Application: school, PythonLayout: layout}), event)
 		for _, topic := range []string{compressor.TopicZlib, compressor.TopicZstd} {
 			got, err := newMapper(t, chain{compressor: topic}.config(t)).ToDomain(stored)
 			if err != nil || got.Data != event.Data {
@@ -137,7 +137,7 @@ func TestMapperWithAnyCompressor(t *testing.T) {
 	for _, first := range []byte{0x00, 0x01, '{', 0xff} {
 		for _, original := range []bool{false, true} {
 			m := newMapper(t, mapper.Config{
-				Application: school, Compressor: disguise{first}, Cipher: newCipher(t, cipher.TopicAES, keyA), OriginalLayout: original,
+				Application: school, Compressor: disguise{first}, Cipher: newCipher(t, cipher.TopicAES, keyA), PythonLayout: original,
 			})
 			checkRoundTrip(t, m, dogEvents("Fido")[0], original)
 		}
@@ -239,7 +239,7 @@ var moves = []struct {
 // is what makes the test one.
 func TestMapperBindsStatesToRows(t *testing.T) {
 	t.Parallel()
-	for _, topic := range []string{cipher.TopicAES, cipher.TopicOriginalAES} {
+	for _, topic := range []string{cipher.TopicAES, cipher.TopicPythonAES} {
 		config := chain{cipher: topic}.config(t)
 		m := newMapper(t, config, kennels.Schema)
 		config.Application = "OtherSchool"
@@ -254,7 +254,7 @@ func TestMapperBindsStatesToRows(t *testing.T) {
 			t.Run(topic+"/"+move.name, func(t *testing.T) {
 				t.Parallel()
 				got, err := move.read(m, other, event, snapshot)
-				if topic == cipher.TopicOriginalAES {
+				if topic == cipher.TopicPythonAES {
 					if _, noticed := errors.AsType[*persistence.StateTypeError](err); noticed && move.name == moves[0].name {
 						return // it opened, and an event has no fingerprint of a state
 					}
@@ -310,7 +310,7 @@ func TestMapperRefuses(t *testing.T) {
 	t.Parallel()
 	plain, zlib, zstd := chain{}, chain{compressor: "zlib"}, chain{compressor: "zstd"}
 	aes, both := chain{cipher: "aes"}, chain{"zlib", "aes"}
-	original := chain{cipher: cipher.TopicOriginalAES}
+	original := chain{cipher: cipher.TopicPythonAES}
 	withKey := func(c chain, key string) mapper.Config {
 		config := c.config(t)
 		config.Cipher = newCipher(t, c.cipher, key)
@@ -428,7 +428,7 @@ func TestMapperRefusesUnknownTopics(t *testing.T) {
 func TestMapperRefusesNewerPayloads(t *testing.T) {
 	t.Parallel()
 	for _, original := range []bool{false, true} {
-		config := mapper.Config{Application: school, OriginalLayout: original}
+		config := mapper.Config{Application: school, PythonLayout: original}
 		newer := newMapper(t, config, newerDogs.Schema)
 		event := newerDogs.Create(DogID(canary), registeredNow{canary, "dachshund"}).PendingEvents()[0]
 		stored := toStored(t, newer, event)
@@ -466,9 +466,9 @@ func TestMapperCannotWrite(t *testing.T) {
 		stage  string
 	}{
 		{"what has no JSON", mapper.Config{}, anything{make(chan int)}, "encode"},
-		{"what has no JSON in the original's layout", mapper.Config{OriginalLayout: true}, anything{make(chan int)}, "encode"},
+		{"what has no JSON in the original's layout", mapper.Config{PythonLayout: true}, anything{make(chan int)}, "encode"},
 		{"another type", mapper.Config{}, Registered{canary}, "encode"},
-		{"another type in the original's layout", mapper.Config{OriginalLayout: true}, Registered{canary}, "encode"},
+		{"another type in the original's layout", mapper.Config{PythonLayout: true}, Registered{canary}, "encode"},
 		{"a pointer", mapper.Config{}, &anything{canary}, "encode"},
 		{"nothing", mapper.Config{}, nil, "encode"},
 		{"what is too large", mapper.Config{Compressor: newCompressor(t, "zlib", compressor.WithLimit(32))}, anything{canary}, "compress"},
@@ -609,7 +609,7 @@ func TestMapperSharesNoMemory(t *testing.T) {
 			t.Run(fmt.Sprintf("%v original=%v", chain, original), func(t *testing.T) {
 				t.Parallel()
 				config := chain.config(t)
-				config.OriginalLayout = original
+				config.PythonLayout = original
 				m := newMapper(t, config, heavies.Schema)
 				event := heavyEvent("first")
 				kept, overwritten := toStored(t, m, event), toStored(t, m, event)

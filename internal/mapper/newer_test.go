@@ -80,8 +80,8 @@ func TestDamageIsNoNewerProgram(t *testing.T) {
 		"envelope, other algorithm":    {aes, other(5), true},
 		"zlib cut short":               {chain{compressor: compressor.TopicZlib}, cut, false},
 		"zstd cut short":               {chain{compressor: compressor.TopicZstd}, cut, false},
-		"altered, of an unnamed key":   {chain{cipher: cipher.TopicOriginalAES}, flip, true},
-		"cut short, of an unnamed key": {chain{cipher: cipher.TopicOriginalAES}, text("\xff"), false},
+		"altered, of an unnamed key":   {chain{cipher: cipher.TopicPythonAES}, flip, true},
+		"cut short, of an unnamed key": {chain{cipher: cipher.TopicPythonAES}, text("\xff"), false},
 	} {
 		stored := storedAs(t, test.chain)
 		stored.State = test.damage(slices.Clone(stored.State))

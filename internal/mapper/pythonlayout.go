@@ -16,15 +16,15 @@ import (
 // 1. A snapshot has "topic" and, inside "state", "_created_on", "_modified_on"
 // and the aggregate's attributes.
 
-// originalSnapshot is the topic that the Python library stores all snapshots
+// pythonSnapshot is the topic that the Python library stores all snapshots
 // under; the aggregate's is inside.
-const originalSnapshot = "eventsourcing.domain:Snapshot"
+const pythonSnapshot = "eventsourcing.domain:Snapshot"
 
 var errNotAnObject = errors.New("the original's layout needs payloads that are JSON objects")
 
-// encodeOriginal appends the event in the Python layout. The events of a log
+// encodePython appends the event in the Python layout. The events of a log
 // have no aggregate, and so no originator topic.
-func (m *Mapper) encodeOriginal(dst []byte, k kind, event domain.Event) ([]byte, error) {
+func (m *Mapper) encodePython(dst []byte, k kind, event domain.Event) ([]byte, error) {
 	if dst, err := m.transcoder.Encode(append(dst, `{"timestamp":`...), event.Timestamp); err != nil {
 		return dst, err
 	} else if event.OriginatorVersion == k.schema.First() && k.schema.SnapshotType() != nil {
@@ -66,8 +66,8 @@ func (m *Mapper) encodeFields(dst []byte, k kind, event domain.Event) ([]byte, e
 	return dst, nil
 }
 
-// decodeOriginal fills the event from a state in the Python library's layout.
-func (m *Mapper) decodeOriginal(p purpose, plain []byte, event *domain.Event) (stage string, err error) {
+// decodePython fills the event from a state in the Python library's layout.
+func (m *Mapper) decodePython(p purpose, plain []byte, event *domain.Event) (stage string, err error) {
 	var attributes struct {
 		Timestamp    time.Time `json:"timestamp"`
 		ClassVersion *int      `json:"class_version"`
@@ -77,7 +77,7 @@ func (m *Mapper) decodeOriginal(p purpose, plain []byte, event *domain.Event) (s
 	}
 	event.Timestamp = attributes.Timestamp.UTC()
 	topic, version := event.Topic, attributes.ClassVersion
-	if p == snapshots && topic == originalSnapshot {
+	if p == snapshots && topic == pythonSnapshot {
 		if plain, topic, version, err = rearrangeSnapshot(plain); err != nil {
 			return stageDecode, err
 		}

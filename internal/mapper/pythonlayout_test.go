@@ -45,12 +45,12 @@ func TestOriginalSizes(t *testing.T) {
 		lowest, highest int
 	}{
 		{chain{}, 134, 134},
-		{chain{cipher: cipher.TopicOriginalAES}, 162, 162},
-		{chain{"zlib", cipher.TopicOriginalAES}, 129, 142},
+		{chain{cipher: cipher.TopicPythonAES}, 162, 162},
+		{chain{"zlib", cipher.TopicPythonAES}, 129, 142},
 	}
 	for _, test := range tests {
 		config := test.chain.config(t)
-		config.OriginalLayout = true
+		config.PythonLayout = true
 		state := toStored(t, newMapper(t, config, accounts.Schema), event).State
 		if len(state) < test.lowest || len(state) > test.highest {
 			t.Errorf("%v: got %d bytes, want %d to %d", test.chain, len(state), test.lowest, test.highest)
@@ -81,8 +81,8 @@ var oddities = domain.Define("zoo.domain:Odd",
 
 const sampleStamp = `{"timestamp":{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901+00:00"}`
 
-// TestOriginalLayout is what the layout looks like, to the byte.
-func TestOriginalLayout(t *testing.T) {
+// TestPythonLayout is what the layout looks like, to the byte.
+func TestPythonLayout(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name    string
@@ -97,7 +97,7 @@ func TestOriginalLayout(t *testing.T) {
 		{"a topic without an aggregate", 1, measured{sampleTime},
 			sampleStamp + `,"originator_topic":"measured","At":{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901+00:00"}}`},
 	}
-	m := newMapper(t, mapper.Config{Application: school, OriginalLayout: true}, oddities.Schema)
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, oddities.Schema)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -124,7 +124,7 @@ func TestOriginalOriginatorTopic(t *testing.T) {
 		{fromZero, 0, true}, {fromZero, 1, false}, {log, 1, false}, {log, 2, false},
 	}
 	for _, test := range tests {
-		m := newMapper(t, mapper.Config{Application: school, OriginalLayout: true}, test.schema)
+		m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, test.schema)
 		event := test.schema.NewEvent(domain.Originator{ID: sampleID, Version: test.version}, accountOpened{})
 		state := string(toStored(t, m, event).State)
 		if got := strings.Contains(state, `"originator_topic":"`+test.schema.Name()+`"`); got != test.want {
@@ -135,7 +135,7 @@ func TestOriginalOriginatorTopic(t *testing.T) {
 
 func TestOriginalRefusesPayloadsThatAreNotObjects(t *testing.T) {
 	t.Parallel()
-	m := newMapper(t, mapper.Config{Application: school, OriginalLayout: true}, oddities.Schema)
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, oddities.Schema)
 	event := oddities.NewEvent(domain.Originator{ID: sampleID, Version: 2}, barked(canary))
 	stored, err := m.ToStored(event)
 	wantMappingError(t, err, "encode", stored, 0)
@@ -144,10 +144,10 @@ func TestOriginalRefusesPayloadsThatAreNotObjects(t *testing.T) {
 }
 
 // A mapper reads what either layout has written, whichever it writes itself.
-func TestOriginalLayoutIsAlwaysRead(t *testing.T) {
+func TestPythonLayoutIsAlwaysRead(t *testing.T) {
 	t.Parallel()
 	ours := newMapper(t, mapper.Config{Application: school})
-	theirs := newMapper(t, mapper.Config{Application: school, OriginalLayout: true})
+	theirs := newMapper(t, mapper.Config{Application: school, PythonLayout: true})
 	for _, event := range dogEvents("Fido", "roll over") {
 		fromOurs, err := theirs.ToDomain(toStored(t, ours, event))
 		if err != nil || fromOurs.Data != event.Data || fromOurs.ID != event.ID {
@@ -217,7 +217,7 @@ func TestOriginalEvents(t *testing.T) {
 		{"dog_trick_quoted.json", "training_school.domain:Dog.TrickAdded", 3, clock(1, 391780), TrickAdded{`it's "quoted" \ back`}},
 	}
 	for _, definition := range []*domain.Definition[Dog]{pythonDogs, renamedDogs} {
-		m := newMapper(t, mapper.Config{Application: school, OriginalLayout: true}, definition.Schema)
+		m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, definition.Schema)
 		for _, test := range tests {
 			stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: test.version, Topic: test.topic, State: readState(t, test.file)}
 			got, err := m.ToDomain(stored)

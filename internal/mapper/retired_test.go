@@ -24,7 +24,7 @@ func TestMapperReadsRetiredEvents(t *testing.T) {
 	for _, chain := range chains() {
 		for _, original := range []bool{false, true} {
 			config := chain.config(t)
-			config.OriginalLayout = original
+			config.PythonLayout = original
 			event := dogEvents("Fido", "roll over")[1]
 			event.Metadata = domain.Metadata{domain.CausationID: "c"}
 			stored := toStored(t, newMapper(t, config, Dogs.Schema), event)

@@ -2,7 +2,7 @@ package cipher
 
 import "slices"
 
-// OriginalAES encrypts with AES-GCM in the layout of the class AESCipher of the
+// PythonAES encrypts with AES-GCM in the layout of the class AESCipher of the
 // Python library eventsourcing: nonce (12 bytes), tag (16 bytes), ciphertext.
 // It is safe for concurrent use.
 //
@@ -11,20 +11,20 @@ import "slices"
 // and unaltered, but a writer to the database can move states between rows, and
 // they open there: one account's deposit becomes another's. Nor does a state
 // name its key, so with several keys decryption tries one after the other.
-type OriginalAES struct {
+type PythonAES struct {
 	ring    ring
 	scratch scratchPool
 }
 
-// NewOriginalAES returns a cipher that encrypts with the first key and decrypts
+// NewPythonAES returns a cipher that encrypts with the first key and decrypts
 // with all. No keys, zero keys, the same key twice and two keys with one id are
 // reported together, as errors of type *KeyError.
-func NewOriginalAES(keys ...Key) (*OriginalAES, error) {
+func NewPythonAES(keys ...Key) (*PythonAES, error) {
 	ring, err := newRing(keys)
 	if err != nil {
 		return nil, err
 	}
-	return &OriginalAES{ring: ring}, nil
+	return &PythonAES{ring: ring}, nil
 }
 
 // Encrypt appends nonce, tag and encrypted plaintext to dst and returns the
@@ -33,7 +33,7 @@ func NewOriginalAES(keys ...Key) (*OriginalAES, error) {
 //
 // After 2³² messages with one key it returns a *KeyExhaustedError; AES.Encrypt
 // says how they are counted.
-func (c *OriginalAES) Encrypt(dst, plaintext, _ []byte) ([]byte, error) {
+func (c *PythonAES) Encrypt(dst, plaintext, _ []byte) ([]byte, error) {
 	key, err := c.ring.active()
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func moveTagForward(sealed []byte) {
 // slice. Its only error is ErrDecrypt, and then the bytes of dst after its
 // length are undefined. The associated data are ignored. dst may overlap
 // ciphertext.
-func (c *OriginalAES) Decrypt(dst, ciphertext, _ []byte) ([]byte, error) {
+func (c *PythonAES) Decrypt(dst, ciphertext, _ []byte) ([]byte, error) {
 	if len(ciphertext) < nonceSize+tagSize {
 		return nil, ErrDecrypt
 	}
@@ -84,4 +84,4 @@ func appendTagLast(dst, original []byte) []byte {
 }
 
 // String returns a text with the ids of the keys.
-func (c *OriginalAES) String() string { return "cipher.OriginalAES(" + c.ring.String() + ")" }
+func (c *PythonAES) String() string { return "cipher.PythonAES(" + c.ring.String() + ")" }

@@ -12,14 +12,14 @@ import (
 )
 
 // States that the Python library wrote can be read.
-func TestOriginalAESReadsPython(t *testing.T) {
+func TestPythonAESReadsPython(t *testing.T) {
 	t.Parallel()
 	for _, vector := range readVectors(t, "python.txt") {
 		transcoding, topic, state := vector[0], vector[1], fromHex(t, vector[2])
 		t.Run(transcoding+" "+topic, func(t *testing.T) {
 			t.Parallel()
 			for name, keys := range map[string]string{"its key": keyA, "second key": keyB + "," + keyA} {
-				text, err := mustNew(t, cipher.TopicOriginalAES, keys).Decrypt(nil, state, []byte("ignored"))
+				text, err := mustNew(t, cipher.TopicPythonAES, keys).Decrypt(nil, state, []byte("ignored"))
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
@@ -31,7 +31,7 @@ func TestOriginalAESReadsPython(t *testing.T) {
 					t.Errorf("%s: got %q, error %v", name, text, err)
 				}
 			}
-			if _, err := mustNew(t, cipher.TopicOriginalAES, keyB).Decrypt(nil, state, nil); err != cipher.ErrDecrypt {
+			if _, err := mustNew(t, cipher.TopicPythonAES, keyB).Decrypt(nil, state, nil); err != cipher.ErrDecrypt {
 				t.Errorf("another key: got error %v, want ErrDecrypt", err)
 			}
 		})
@@ -51,16 +51,16 @@ func inflate(t *testing.T, data []byte) []byte {
 	return text
 }
 
-func TestOriginalAESOverhead(t *testing.T) {
+func TestPythonAESOverhead(t *testing.T) {
 	t.Parallel()
-	if got := len(mustEncrypt(t, mustNew(t, cipher.TopicOriginalAES, keyA), "text", "row")); got != 28+4 {
+	if got := len(mustEncrypt(t, mustNew(t, cipher.TopicPythonAES, keyA), "text", "row")); got != 28+4 {
 		t.Errorf("got %d bytes, want 32", got)
 	}
 }
 
-func TestOriginalAESRefusesEveryChangedByte(t *testing.T) {
+func TestPythonAESRefusesEveryChangedByte(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, cipher.TopicOriginalAES, keyB+","+keyA)
+	c := mustNew(t, cipher.TopicPythonAES, keyB+","+keyA)
 	state := mustEncrypt(t, c, `{"amount":"10.50"}`, "")
 	for position := range state {
 		for change := 1; change < 256; change++ {
@@ -73,9 +73,9 @@ func TestOriginalAESRefusesEveryChangedByte(t *testing.T) {
 	}
 }
 
-func TestOriginalAESRefusesEveryTruncation(t *testing.T) {
+func TestPythonAESRefusesEveryTruncation(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, cipher.TopicOriginalAES, keyA)
+	c := mustNew(t, cipher.TopicPythonAES, keyA)
 	state := mustEncrypt(t, c, `{"amount":"10.50"}`, "")
 	for size := range state {
 		if got, err := c.Decrypt(nil, state[:size], nil); got != nil || err != cipher.ErrDecrypt {
@@ -84,10 +84,10 @@ func TestOriginalAESRefusesEveryTruncation(t *testing.T) {
 	}
 }
 
-func TestOriginalAESRefusesEnvelope(t *testing.T) {
+func TestPythonAESRefusesEnvelope(t *testing.T) {
 	t.Parallel()
 	state := mustEncrypt(t, mustNew(t, cipher.TopicAES, keyA), "text", "")
-	if _, err := mustNew(t, cipher.TopicOriginalAES, keyA).Decrypt(nil, state, nil); err != cipher.ErrDecrypt {
+	if _, err := mustNew(t, cipher.TopicPythonAES, keyA).Decrypt(nil, state, nil); err != cipher.ErrDecrypt {
 		t.Errorf("got error %v, want ErrDecrypt", err)
 	}
 }
