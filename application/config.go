@@ -117,9 +117,9 @@ func WithDefinitions(schemas ...*domain.Schema) Option {
 	return func(c *config) { c.schemas = append(c.schemas, schemas...) }
 }
 
-// WithLogger sets where the application reports what cannot be returned as an
-// error: snapshots that cannot be taken or read, and settings that it does not
-// know. It never logs payloads or keys. The default is slog.Default().
+// WithLogger sets the logger for what cannot be returned as an error: snapshots
+// that cannot be taken or read, and settings that it does not know. It never
+// logs payloads or keys. The default is slog.Default().
 func WithLogger(logger *slog.Logger) Option {
 	return func(c *config) { c.logger = cmp.Or(logger, c.logger) }
 }

@@ -37,8 +37,8 @@ func (c *AES) Encrypt(dst, plaintext, associatedData []byte) ([]byte, error) {
 	defer c.scratch.put(binding)
 	*binding = appendBinding(*binding, key.header, associatedData)
 
-	// The plain text is moved to where it will be encrypted before anything
-	// else is written, so that dst and plaintext may share memory.
+	// The plain text is moved to its place before anything else is written, so
+	// that dst and plaintext may share memory.
 	start, body := len(dst), len(dst)+len(key.header)
 	dst = slices.Grow(dst, len(key.header)+nonceSize+len(plaintext)+tagSize)[:body+len(plaintext)]
 	copy(dst[body:], plaintext)

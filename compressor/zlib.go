@@ -116,7 +116,7 @@ func (r *zlibReader) reset(src []byte) (err error) {
 	return err
 }
 
-// appendTo reads to the end of the stream, where the checksum is, or one byte
+// appendTo reads to the end of the stream, which has the checksum, or one byte
 // past the limit.
 func (r *zlibReader) appendTo(dst []byte, limit int) ([]byte, error) {
 	end := len(dst) + limit

@@ -117,7 +117,7 @@ type dialect interface {
 	// in use. It is "" if it is not.
 	sequenceLag(ctx context.Context, c connection, t table, d description, key string) (string, error)
 
-	// locate finds where a table is, as a connection finds it.
+	// locate finds the location of a table for a connection.
 	locate(ctx context.Context, c connection, t table) (location, error)
 
 	// now is the time by the database's clock, in UTC. Hosts whose clocks

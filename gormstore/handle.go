@@ -33,7 +33,7 @@ type handle struct {
 	holding holders
 
 	bounds    sync.Map // of *logBound by place
-	locations sync.Map // where a table was found last, by its quoted name
+	locations sync.Map // the last location of a table, by its quoted name
 	present   sync.Map // the quoted names of optional tables that exist
 }
 

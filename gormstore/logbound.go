@@ -70,8 +70,7 @@ func (b *logBound) lastWhole() time.Time {
 	return b.whole
 }
 
-// logEnd is where a log ends for readers, and where its newest committed event
-// is.
+// logEnd is the end of a log for readers, and its newest committed event.
 type logEnd struct{ bound, newest int64 }
 
 // bound returns what this process knows of the bound of a log.

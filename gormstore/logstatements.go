@@ -35,9 +35,9 @@ func (l logStatements) floor() string {
 		l.events + "), "
 }
 
-// here is the condition that a connection finds the table where it is expected,
-// as the keys of locks depend on that. PostgreSQL looks again if the search
-// path has changed.
+// here is the condition that a connection finds the expected table, as the keys
+// of locks depend on that. PostgreSQL looks again if the search path has
+// changed.
 func here(events, table string) string {
 	return "'" + strings.ReplaceAll(events, "'", "''") + "'::regclass::oid = " + table + "::bigint::oid"
 }

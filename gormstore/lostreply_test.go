@@ -35,7 +35,7 @@ type kennel struct {
 }
 
 // eachKennel runs a test on SQLite, whose driver loses the replies, and on
-// PostgreSQL, where a proxy cuts the wire.
+// PostgreSQL, with a proxy that cuts the wire.
 func eachKennel(t *testing.T, test func(t *testing.T, k *kennel)) {
 	t.Helper()
 	t.Parallel()

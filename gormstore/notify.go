@@ -76,8 +76,8 @@ func (s *Store) channel(ctx context.Context) (string, error) {
 	return place{schema: schema, table: s.tables.events.name}.channel(), nil
 }
 
-// place is where the log of an application is, by whatever way a process finds
-// it.
+// place is the location of an application's log, by whatever way a process
+// finds it.
 type place struct{ schema, table, application string }
 
 // orderKey is the key of the lock that makes the ids of an application's events

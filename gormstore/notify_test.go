@@ -289,7 +289,7 @@ func (deaf) Listen(ctx context.Context, channel func(context.Context) (string, e
 	return errors.Join(errDeaf, err)
 }
 
-// On SQLite the options have no effect on what is stored.
+// On SQLite the options do not change what is stored.
 func TestNotifyOnSQLite(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.SQLiteFile(t))

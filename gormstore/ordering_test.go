@@ -60,9 +60,9 @@ func TestRaceControlWithoutLock(t *testing.T) {
 	t.Log(outcome)
 }
 
-// The control for SQLite, where no two transactions write at once: a store that
-// takes its ids from a counter in memory, before it waits for the write lock,
-// loses events all the same.
+// The control for SQLite, whose transactions do not write at the same time: a
+// store that takes its ids from a counter in memory, before it waits for the
+// write lock, loses events all the same.
 func TestRaceControlWithEarlyIDs(t *testing.T) {
 	t.Parallel()
 	// Of several connections SQLite lets any write next, and one may wait in

@@ -83,7 +83,7 @@ func (r *processRecorder) followers(
 	const where = " WHERE upstream_application_name = ?"
 	query := "SELECT DISTINCT application_name FROM " + r.tracking.quoted + where
 	arguments := []any{r.application}
-	if kept { // a follower that has not processed anything has no position yet
+	if kept { // a follower that has processed nothing has no position yet
 		query += " UNION SELECT application_name FROM " + r.store.tables.settings.quoted + where
 		arguments = append(arguments, r.application)
 	}

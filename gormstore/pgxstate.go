@@ -12,10 +12,10 @@ import (
 
 // A statement of the caller's own may end a transaction that database/sql
 // believes to be open. A save after it would commit on its own. pgx knows the
-// state of its session, but database/sql hands out the connection of a
-// transaction to no one. So the state is read through unexported fields, which
-// is free; if one of them is not found, as with a driver that wraps pgx,
-// nothing is known.
+// state of its session, but database/sql does not hand out the connection of a
+// transaction. So the state is read through unexported fields, which is free;
+// if one of them is not found, as with a driver that wraps pgx, nothing is
+// known.
 
 // whileOpen is an argument whose value cannot be had once the transaction has
 // ended: the statement is not sent then. The driver asks for it when it has the

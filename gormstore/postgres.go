@@ -28,7 +28,7 @@ func (postgres) placeholders(query string) string { return numbered(query) }
 // driver.
 func (postgres) uuid(id uuid.UUID) any { return id.String() }
 
-// locate finds where the table really is, which is not always the connection's
+// locate finds the table's real location, which is not always the connection's
 // first schema: processes that find one table by different ways must agree on
 // the keys of its locks.
 func (p postgres) locate(ctx context.Context, c connection, t table) (at location, err error) {

@@ -201,7 +201,7 @@ type writing struct {
 	postgres
 	c       connection
 	r       *processRecorder
-	at      location // where the table is expected
+	at      location // the expected location of the table
 	key     int64
 	timeout string
 	rows    bool // the last statement has returned some
@@ -209,7 +209,7 @@ type writing struct {
 	channel string // for signals, or ""
 }
 
-// expect sets where the statements expect the table.
+// expect sets the location at which the statements expect the table.
 func (w *writing) expect(at location) {
 	place := w.r.placeAt(at)
 	w.at, w.key, w.channel = at, w.r.orderKey(place), w.r.store.notified(place)
@@ -220,7 +220,7 @@ func (w *writing) expect(at location) {
 var errElsewhere = errors.New("the connection finds the table elsewhere")
 
 // nothingStored says why a statement has stored nothing. It returns
-// errElsewhere once the next statement expects the table where it is.
+// errElsewhere once the next statement expects the table at its location.
 func (w *writing) nothingStored(ctx context.Context) error {
 	at, err := w.r.locate(ctx, w.c)
 	if err != nil {

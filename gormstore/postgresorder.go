@@ -24,8 +24,8 @@ import (
 // persistence.ErrRetryTransaction.
 //
 // Writers with and without the option exclude each other and lose nothing, so a
-// deployment may change it process by process. On SQLite, where one transaction
-// writes at a time, it has no effect.
+// deployment may change it process by process. On SQLite, on which one
+// transaction writes at a time, it has no effect.
 func WithStrictOrder() Option {
 	return func(s *Store) { s.strict = true }
 }

@@ -16,9 +16,9 @@ import (
 // is not stored, and is no error, if another transaction has stored the same
 // version in the meantime.
 //
-// The statement cannot find out where its table is before it takes the lock, as
-// the key of the lock depends on that. It is told where the last transaction
-// found the table, and does nothing if that is not where it is.
+// The statement cannot find its table before it takes the lock, as the key of
+// the lock depends on that. It is given the location that the last transaction
+// found, and does nothing if the table is elsewhere.
 
 // wholeStatements store the events of one stream. The arguments are the time
 // limit for the lock, the lock's key, the application, the first event with its

@@ -289,7 +289,7 @@ func same(stored []persistence.Notification, events []persistence.StoredEvent) b
 	})
 }
 
-// place is where a connection finds the table.
+// place is the table's location for a connection.
 func (t *eventTable) place(ctx context.Context, c connection) (place, error) {
 	at, err := t.locate(ctx, c)
 	return t.placeAt(at), err
@@ -299,7 +299,7 @@ func (t *eventTable) placeAt(at location) place {
 	return place{schema: at.schema, table: t.table.name, application: t.application}
 }
 
-// locate asks where a connection finds the table.
+// locate asks for the table's location for a connection.
 func (t *eventTable) locate(ctx context.Context, c connection) (location, error) {
 	at, err := t.store.dialect.locate(ctx, c.quiet(), t.table)
 	if err == nil {
@@ -308,7 +308,7 @@ func (t *eventTable) locate(ctx context.Context, c connection) (location, error)
 	return at, err
 }
 
-// located returns where the table was found last, by whatever connection. The
+// located returns the table's last location, for whatever connection. The
 // search path of another one, or of a transaction, may lead elsewhere, so what
 // is done there must notice that.
 func (t *eventTable) located(ctx context.Context, c connection) (location, error) {
@@ -318,9 +318,9 @@ func (t *eventTable) located(ctx context.Context, c connection) (location, error
 	return t.locate(ctx, c)
 }
 
-// whereItIs calls do with where the table was found last, and then with where
-// it is, if do returns false because it is elsewhere. It returns errElsewhere
-// if do returns false all the same.
+// whereItIs calls do with the table's last location, and then with its present
+// one if do returns false because the table is elsewhere. It returns
+// errElsewhere if do returns false all the same.
 func (t *eventTable) whereItIs(ctx context.Context, c connection, do func(at location) (there bool, err error)) error {
 	at, err := t.located(ctx, c)
 	if err != nil {
@@ -695,8 +695,8 @@ func (s *Store) readers() gorm.ConnPool {
 	return s.pool
 }
 
-// location is where the database has a table. SQLite has neither schemas nor
-// numbers of tables.
+// location is the place of a table in the database. SQLite has neither schemas
+// nor numbers of tables.
 type location struct {
 	schema   string
 	oid      int64

@@ -66,7 +66,7 @@ func dump(t testing.TB, db *gorm.DB, queries []string) string {
 	return text.String()
 }
 
-// wantSame fails the test unless two dumps are the same, and says where they
+// wantSame fails the test unless two dumps are the same, and says how they
 // differ.
 func wantSame(t testing.TB, what, before, after string) {
 	t.Helper()

@@ -39,11 +39,11 @@ func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persi
 	return err
 }
 
-// move moves a position forward, from where the caller has read it unless from
-// is nil. The unique key of the table cannot keep two processes from moving the
-// same position, because the position itself is part of the key; so a lock
-// comes first, then the position is read, then written, and written only if it
-// still is what was read.
+// move moves a position forward, from the value that the caller has read unless
+// from is nil. The unique key of the table cannot keep two processes from
+// moving the same position, because the position itself is part of the key; so
+// a lock comes first, then the position is read, then written, and written only
+// if it still is what was read.
 func (r *processRecorder) move(ctx context.Context, c connection, joined bool, from *int64, to persistence.Tracking) error {
 	current, err := r.currentPosition(ctx, c, joined, from, to.ApplicationName)
 	if err != nil {
@@ -65,8 +65,8 @@ func (r *processRecorder) move(ctx context.Context, c connection, joined bool, f
 }
 
 // currentPosition returns the position under its lock. If the transaction has
-// locked it before, it is where the caller has read it: only a program that
-// does not take the lock can have moved it, and then it is not written.
+// locked it before, it is as the caller has read it: only a program that does
+// not take the lock can have moved it, and then it is not written.
 func (r *processRecorder) currentPosition(
 	ctx context.Context, c connection, joined bool, from *int64, upstream string,
 ) (sql.NullInt64, error) {

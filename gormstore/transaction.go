@@ -179,9 +179,9 @@ func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
 	return ctx
 }
 
-// Ended tells what waits for the end of a transaction how it has ended:
-// committed if err is nil, rolled back otherwise. It is for contexts of WithTx
-// whose database does not have the Plugin.
+// Ended reports the end of a transaction to all that waits for it: committed if
+// err is nil, rolled back otherwise. It is for contexts of WithTx whose database
+// does not have the Plugin.
 func Ended(ctx context.Context, err error) {
 	scope := persistence.TransactionFrom(ctx)
 	if scope == nil {
@@ -337,7 +337,7 @@ func transactionGone(err error) bool {
 	return errors.Is(err, sql.ErrTxDone) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, driver.ErrBadConn) || unsent(err)
 }
 
-// unsent recognises the error of pgx for a statement that it has not sent.
+// unsent recognises the error of pgx for a statement that was not sent.
 func unsent(err error) bool {
 	e, ok := errors.AsType[interface {
 		error

@@ -21,7 +21,7 @@ import (
 //
 // A uuid.UUID in a condition would be sent with hyphens, which match no row on
 // SQLite. In a model it would be stored with hyphens, and a column of type uuid
-// would destroy some values on SQLite, where it has numeric affinity.
+// would destroy some values on SQLite, on which it has numeric affinity.
 //
 // As text and in JSON a UUID has the usual form with hyphens.
 type UUID uuid.UUID

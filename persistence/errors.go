@@ -235,8 +235,8 @@ func (e *OriginatorTypeError) Unwrap() []error {
 	return both(ErrIntegrity, e.Err)
 }
 
-// TrackingError says that a position was not moved, because it is not where it
-// is expected: another process of the same follower was faster, or another
+// TrackingError says that a position was not moved, because it is not the
+// expected one: another process of the same follower was faster, or another
 // program has moved it. It is an ErrIntegrity.
 type TrackingError struct {
 	Application    string

@@ -68,8 +68,8 @@ type StatusRecorder interface {
 // them. The zero value is that of a follower which has not begun.
 type FollowerSettings struct {
 	// Began is the position that the follower began at, or nil if it has not
-	// begun. A follower that begins at the head of a log has not processed what
-	// was recorded before.
+	// begun. A follower that begins at the head of a log has left out what was
+	// recorded before.
 	Began *int64
 	// Topics has the topics that the follower processes, and for each the
 	// position since which it does, as the text of a JSON object:

@@ -23,9 +23,9 @@ type OriginatorDeleter interface {
 	// does all of that or nothing, and takes part in the transaction that ctx
 	// carries. Deleting an unknown originator is a success that counts nothing.
 	//
-	// Notification ids are not used again, so the log has gaps where the events
-	// were. A follower in the same store whose position would be ahead of the
-	// log afterwards gets the log's end as its position. The originator may be
-	// saved again, beginning with its first version.
+	// Notification ids are not used again, so the log has gaps. A follower in
+	// the same store whose position would be ahead of the log afterwards gets
+	// the log's end as its position. The originator may be saved again,
+	// beginning with its first version.
 	DeleteOriginator(ctx context.Context, originatorID uuid.UUID) (DeletedOriginator, error)
 }

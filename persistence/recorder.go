@@ -163,7 +163,7 @@ type OrderReporter interface {
 // upstream applications. Positions only move forward.
 type TrackingRecorder interface {
 	// InsertTracking moves the position forward. It returns a *TrackingError if
-	// the position is there already or further on.
+	// the stored position is this one or a later one.
 	InsertTracking(ctx context.Context, tracking Tracking) error
 
 	// MaxTrackingID returns the position in the log of the upstream
@@ -259,8 +259,8 @@ type LogLocker interface {
 	LockLog(ctx context.Context) error
 }
 
-// PositionMover is a TrackingRecorder that moves a position only from where the
-// caller has read it. Followers use it, so that a batch is not stored if
+// PositionMover is a TrackingRecorder that moves a position only from the value
+// that the caller has read. Followers use it, so that a batch is not stored if
 // another program has processed a part of its events.
 type PositionMover interface {
 	// MovePosition moves the position forward from the position from, which is

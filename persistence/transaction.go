@@ -134,7 +134,7 @@ func (t *Transaction) adopt(commits, rollbacks []func(context.Context)) {
 // Savepoint is a place in a transaction that it can be rolled back to.
 type Savepoint struct{ commits, rollbacks int }
 
-// Savepoint returns the place where the transaction is now.
+// Savepoint returns the present place of the transaction.
 func (t *Transaction) Savepoint() Savepoint {
 	t.mu.Lock()
 	defer t.mu.Unlock()

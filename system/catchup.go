@@ -19,8 +19,8 @@ type Processed struct {
 	// Parked.
 	Events int
 	Parked int
-	// Position is where the follower has got to, and Head where the log ended
-	// when it began.
+	// Position is the follower's position, and Head the end of the log when it
+	// began.
 	Position int64
 	Head     int64
 	// Note is that of Status.

@@ -37,9 +37,9 @@ import (
 // persistence.HeartbeatIntervals.
 //
 // If call returns an error or panics, the events before it are recorded, and it
-// is made again later; Park applies. The results of later events are kept
-// until then, as long as the process runs. ctx ends when the runner is
-// cancelled; give the call a timeout of its own.
+// is made again later; Park applies. The results of later events are kept until
+// then, as long as the process runs. ctx ends when the runner is cancelled;
+// give the call its own timeout.
 //
 // A follower with an Effect cannot catch up in a transaction, so it has no dry
 // run: a call cannot be rolled back.

@@ -55,7 +55,7 @@ var ErrHandlerPanic = errors.New("handler panicked")
 // counts as an error of the handler.
 type PanicError struct {
 	Value any
-	// Stack is where it happened, as debug.Stack has it.
+	// Stack is the stack of the panic, as debug.Stack has it.
 	Stack []byte
 }
 
@@ -107,7 +107,7 @@ type AheadError struct {
 	Follower string
 	Leader   string
 	Position int64
-	// Head is where the log ended when that was found, or -1 if it was found by
+	// Head is the end of the log when that was found, or -1 if it was found by
 	// another process.
 	Head int64
 }

@@ -108,10 +108,10 @@ type batch struct {
 	events []persistence.Notification
 	rows   int   // how many events were read, also those that are passed over
 	to     int64 // after the last event if others were passed over
-	head   int64 // where the log ended before the events were read
+	head   int64 // the end of the log before the events were read
 }
 
-// position is where a batch gets to by processing so many of its events.
+// position is the position of a batch after so many of its events.
 func (b batch) position(processed int) int64 {
 	switch processed {
 	case len(b.events):
@@ -683,7 +683,7 @@ func (f *following) processOrPark(
 	return true, nil
 }
 
-// move moves the position from where it was read.
+// move moves the position from the value that was read.
 func (f *following) move(ctx context.Context, from, to int64) error {
 	tracking := persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: to}
 	if mover, ok := f.app.Recorder().(persistence.PositionMover); ok {

@@ -822,8 +822,8 @@ func (c *commits) sizes() (sizes []int) {
 }
 
 // Events are processed in batches with one commit. After an error they are
-// processed one at a time up to where the batch would have ended, and then in
-// batches again.
+// processed one at a time up to the end that the batch would have had, and then
+// in batches again.
 func TestBatches(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {

@@ -49,7 +49,7 @@ const (
 	countersName = "Counters"
 )
 
-// place is where a test runs: a kind of runner over a kind of store.
+// place is what a test runs on: a kind of runner over a kind of store.
 type place struct {
 	store      persistence.Factory
 	db         *gorm.DB // nil for the memory store
@@ -180,8 +180,8 @@ func (p place) sync(t testing.TB, r runner) {
 	}
 }
 
-// waitForHeads waits until every follower is where the head of its leader's log
-// is now.
+// waitForHeads waits until every follower is at the present head of its
+// leader's log.
 func waitForHeads(t testing.TB, r runner) (heads []int64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -275,7 +275,7 @@ func head(t testing.TB, app *application.Application) int64 {
 	return id
 }
 
-// position is where a follower is in the log of a leader.
+// position is a follower's position in the log of a leader.
 func position(t testing.TB, app *application.Application, leader string) int64 {
 	t.Helper()
 	id, err := bridge.Of(app).Recorder().MaxTrackingID(t.Context(), leader)

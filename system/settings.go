@@ -83,7 +83,7 @@ func (f *following) warnOf(ctx context.Context, note string) {
 	f.warned = note
 }
 
-// settle records where the follower begins, and which topics it processes from
+// settle records the follower's beginning, and which topics it processes from
 // now on. It returns errOvertaken if another process has changed the position
 // or the settings since they were read.
 func (f *following) settle(ctx context.Context, position int64, read persistence.FollowerSettings) error {
@@ -135,7 +135,7 @@ func (f *following) settle(ctx context.Context, position int64, read persistence
 	return nil
 }
 
-// beginning is where a follower that has not begun begins.
+// beginning is the first position of a follower that has not begun.
 func (f *following) beginning(ctx context.Context, position int64) (int64, error) {
 	if f.follower.start == Beginning || position > 0 {
 		return position, nil

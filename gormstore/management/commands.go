@@ -262,7 +262,7 @@ func (c *call) close() (err error) {
 func completer(config Config, names func(ctx context.Context, runner operations.Runner) ([]string, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
 		c := &call{config: config, cmd: cmd, output: &output{Writer: io.Discard}}
-		defer func() { _ = c.close() }() // no one reads it
+		defer func() { _ = c.close() }() // it is not read
 		runner, err := c.anyRunner()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError

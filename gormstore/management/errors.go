@@ -44,7 +44,7 @@ func ExitCode(err error) int {
 	return exitFailure
 }
 
-// errFailed ends a command whose failures were printed where they belong.
+// errFailed ends a command whose failures were printed already.
 var errFailed = errors.New("there were failures")
 
 // What a command says that was interrupted.

@@ -344,8 +344,8 @@ func encoded(data any) json.RawMessage {
 	return text
 }
 
-// printEvents prints a page, and where the next one is, which is no part of the
-// result.
+// printEvents prints a page, and how to get the next one, which is no part of
+// the result.
 func printEvents(c *call, page operations.EventsPage, form string, payload bool) error {
 	events, out := shown(page.Events, payload), c.output
 	if form == "json" {

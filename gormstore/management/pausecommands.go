@@ -156,9 +156,9 @@ func describeSkip(ctx context.Context, runner operations.Runner, one operations.
 	return fmt.Sprintf("%s (%s)", text, count(skipped, "event")), nil
 }
 
-// countSkipped counts the events that a follower has not processed and will not
-// process. known is false if the leader's log cannot be counted, or if the
-// follower moves back.
+// countSkipped counts the unprocessed events that a follower passes over. known
+// is false if the leader's log cannot be counted, or if the follower moves
+// back.
 func countSkipped(ctx context.Context, runner operations.Runner, one operations.Skipped) (skipped int64, known bool, err error) {
 	leader, ok := operations.StoreOf(runner, one.Leader)
 	if !ok || one.To < one.From {

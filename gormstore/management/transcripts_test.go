@@ -79,7 +79,7 @@ func (s section) String() string {
 // Notification ids depend on what was rolled back before.
 var ids = regexp.MustCompile(`notification \d+`)
 
-// stage is where a transcript is played.
+// stage has what a transcript is played with.
 type stage struct {
 	make func(*testing.T) *service
 	*service

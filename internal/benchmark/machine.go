@@ -38,7 +38,7 @@ func (m *machine) print(w io.Writer, database string) error {
 }
 
 // measureSync measures how long a sync takes after a write in the temporary
-// folder, where the databases are.
+// folder, which has the databases.
 func measureSync() (_ float64, err error) {
 	file, err := os.CreateTemp("", "es-benchmark-")
 	if err != nil {

@@ -88,7 +88,7 @@ func TestDeliveryBetweenProcesses(t *testing.T) {
 	}
 }
 
-// A follower that has not processed everything gives no figure.
+// A follower that has left out events gives no figure.
 func TestVoidCatchUp(t *testing.T) {
 	t.Parallel()
 	p, err := openFolder()
@@ -222,7 +222,7 @@ func TestWorkerFails(t *testing.T) {
 	}
 }
 
-// The lifetime outside of a test gives errors where a test would end.
+// The lifetime outside of a test returns errors instead of ending a test.
 func TestLifetime(t *testing.T) {
 	t.Parallel()
 	l := &lifetime{}

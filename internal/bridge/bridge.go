@@ -22,9 +22,9 @@ type Application interface {
 	// application.WithFormerNames.
 	Name() string
 	FormerNames() []string
-	// Environment returns where the application's settings come from.
+	// Environment returns the source of the application's settings.
 	Environment() *environment.Environment
-	// Logger returns where the application reports what it cannot return.
+	// Logger returns the logger for what the application cannot return.
 	Logger() *slog.Logger
 	// Mapper turns the application's events into stored events and back.
 	Mapper() *mapper.Mapper

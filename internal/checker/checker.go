@@ -41,7 +41,7 @@ type Problem struct {
 	Text string
 }
 
-// String says where the problem is, and what.
+// String says what the problem is about, and what it is.
 func (p Problem) String() string {
 	where := p.Application
 	if p.NotificationID > 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Environment is where an application and its factory read settings from:
+// Environment is the source of the settings of an application and its factory:
 // values given by the program, and after them the environment of the process.
 // For the application "TrainingSchool" a setting KEY is looked up as
 // TRAININGSCHOOL_KEY in the given values, KEY in the given values,

@@ -110,8 +110,7 @@ func TestHeaderGolden(t *testing.T) {
 	}
 }
 
-// The first 25 bytes are where the documentation says, read here without help
-// of the package.
+// The first 25 bytes are as documented, read here without help of the package.
 func TestHeaderLayout(t *testing.T) {
 	t.Parallel()
 	id := uuid.New()

@@ -305,7 +305,7 @@ func bomb(tb testing.TB, topic string) func([]byte) []byte {
 	}
 }
 
-// TestMapperRefuses is what cannot be read, and where it fails.
+// TestMapperRefuses is what cannot be read, and the stage that fails.
 func TestMapperRefuses(t *testing.T) {
 	t.Parallel()
 	plain, zlib, zstd := chain{}, chain{compressor: "zlib"}, chain{compressor: "zstd"}

@@ -158,7 +158,7 @@ func TestDecodeAny(t *testing.T) {
 	}
 }
 
-// everywhere has a value with a transcoding in each place where one can be.
+// everywhere has a value with a transcoding in each place that can have one.
 type everywhere struct {
 	Field    uuid.UUID
 	Pointer  *uuid.UUID

@@ -134,7 +134,7 @@ func (r rows) with(row *persistence.Notification) rows {
 	return slices.Concat(r[:at], rows{row}, r[at:])
 }
 
-// search returns the place of a version, or the place where it would be.
+// search returns the place of a version, or the one that it would have.
 func (r rows) search(version int64) (int, bool) {
 	if n := len(r); n == 0 || version > r[n-1].OriginatorVersion {
 		return n, false

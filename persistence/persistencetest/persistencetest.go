@@ -17,7 +17,7 @@ type Harness struct {
 	New func(t testing.TB) persistence.Factory
 
 	// Reopen makes a second factory over the store of f, as another process
-	// would. Where Concurrent is not set, f was closed before. It is nil if a
+	// would. Unless Concurrent is set, f was closed before. It is nil if a
 	// store ends with its factory.
 	Reopen func(t testing.TB, f persistence.Factory) persistence.Factory
 

@@ -286,9 +286,9 @@ func (c *Client) page(ctx context.Context, r persistence.NotificationRange, seen
 	return page, nil
 }
 
-// stale is the error of an answer in which the log ends before where it has
-// been. One of them, from a replica that lags, must not make the follower one
-// that is ahead of its log, which only a person can mend.
+// stale is the error of an answer in which the log ends before an earlier head.
+// One of them, from a replica that lags, must not make the follower one that is
+// ahead of its log, which only a person can mend.
 func (c *Client) stale(address *url.URL, head, seen int64) error {
 	return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrOperational,
 		Err:  fmt.Errorf("%w: it ends the log at %d, which has been at %d", ErrStale, head, seen),

@@ -20,8 +20,8 @@ var (
 	// WithMaxResponse.
 	ErrTooLarge = errors.New("the answer is too large")
 
-	// ErrStale is an answer that says that the log ends where it had gone on
-	// before: it comes from a replica that lags, or from a backup. It is a
+	// ErrStale is an answer that says that the log ends before an earlier head:
+	// it comes from a replica that lags, or from a backup. It is a
 	// persistence.ErrOperational.
 	ErrStale = errors.New("the answer is older than one before it")
 )

@@ -1,6 +1,6 @@
 // Package school is the training school for dogs: the aggregate Dog (dog.go)
 // and the application TrainingSchool (school.go). It knows nothing of
-// databases; the program around it decides where its events are stored.
+// databases; the program around it chooses the store of its events.
 package school
 
 import (
@@ -16,8 +16,8 @@ type TrainingSchool struct {
 	dogs *application.Repository[Dog]
 }
 
-// New makes the application. Where it stores its events is up to the options
-// and the environment.
+// New makes the application. Its store is up to the options and the
+// environment.
 func New(options ...application.Option) (*TrainingSchool, error) {
 	app, err := application.New("TrainingSchool", options...)
 	if err != nil {

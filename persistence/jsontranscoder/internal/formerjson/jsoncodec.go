@@ -18,7 +18,7 @@ type codec interface {
 	encode(e *encoder, v reflect.Value) error
 
 	// decode reads the value at d.pos into v, which can be set, and moves d.pos
-	// behind it. Objects that name a transcoding never get here; decoder.value
+	// after it. Objects that name a transcoding never get here; decoder.value
 	// takes them apart.
 	decode(d *decoder, v reflect.Value) error
 }
@@ -100,8 +100,8 @@ func (t *JSONTranscoder) codec(typ reflect.Type) codec {
 	return c
 }
 
-// codecBuilder makes the codec of a type and of the types it contains. Nobody
-// else sees them before all are made.
+// codecBuilder makes the codec of a type and of the types it contains. No other
+// goroutine sees them before all are made.
 type codecBuilder struct {
 	t    *JSONTranscoder
 	made map[reflect.Type]codec
@@ -181,7 +181,7 @@ func (b *codecBuilder) kind(typ reflect.Type) codec {
 	return opaqueCodec{unserializable(typ)}
 }
 
-// slice treats bytes as one value, unless they have a form of their own.
+// slice treats bytes as one value, unless they have their own form.
 func (b *codecBuilder) slice(typ reflect.Type) codec {
 	array := arrayCodec{b.codec(typ.Elem())}
 	if _, plain := array.elem.(uintCodec); plain && typ.Elem().Kind() == reflect.Uint8 {
@@ -217,7 +217,7 @@ func (b *codecBuilder) structure(typ reflect.Type) codec {
 }
 
 // quoted makes the codec of a field with the option ",string", which is ignored
-// for types that have a form of their own.
+// for types that have their own form.
 func quoted(c codec) codec {
 	if pointer, ok := c.(pointerCodec); ok {
 		if canQuote(pointer.elem) {

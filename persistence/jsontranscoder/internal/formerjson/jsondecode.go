@@ -73,7 +73,7 @@ func (d *decoder) null() bool {
 }
 
 // next goes to the next part of an object or array, of which it is inside or,
-// the first time, at the beginning. It reports false behind the end.
+// the first time, at the beginning. It reports false after the end.
 func (d *decoder) next() bool {
 	d.skipSpace()
 	c := d.data[d.pos]
@@ -125,11 +125,11 @@ func (d *decoder) value(c codec, v reflect.Value) error {
 type wrapper struct {
 	name []byte
 	data int // the position of the data
-	end  int // the position behind the object
+	end  int // the position after the object
 }
 
 // wrapper looks whether the object at d.pos has the two keys of one that names
-// a transcoding, and no others. It leaves d.pos where it is.
+// a transcoding, and no others. It does not change d.pos.
 func (d *decoder) wrapper() (w wrapper, ok bool) {
 	if d.data[d.pos] != '{' {
 		return w, false

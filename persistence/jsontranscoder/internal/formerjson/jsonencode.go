@@ -58,8 +58,8 @@ func (e *encoder) fail(typ reflect.Type, problem string, cause error) error {
 	return &TranscodingError{Type: typ, Offset: -1, Problem: problem, Err: cause}
 }
 
-// dynamic writes a value of any type. The types that JSON has of its own need
-// no reflection.
+// dynamic writes a value of any type. The types that JSON itself has need no
+// reflection.
 func (e *encoder) dynamic(value any) error {
 	switch value := value.(type) {
 	case nil:
@@ -93,8 +93,8 @@ func (e *encoder) close(bracket byte) {
 	e.dst = append(e.dst, bracket)
 }
 
-// follow encodes what a pointer or an interface leads to, and stops where it
-// leads round in a circle.
+// follow encodes what a pointer or an interface leads to, and stops at a
+// circle.
 func (e *encoder) follow(encode func() error) error {
 	if e.indirections++; e.indirections > maxIndirections {
 		return e.fail(nil, tooDeep, nil)
@@ -190,7 +190,7 @@ func (c floatCodec) encode(e *encoder, v reflect.Value) error {
 }
 
 // appendFloat writes a number as encoding/json and JavaScript do, with an
-// exponent only where it is very small or large.
+// exponent only if it is very small or large.
 func appendFloat(dst []byte, f float64, bits int) []byte {
 	small, large := math.Abs(f) < 1e-6, math.Abs(f) >= 1e21
 	if bits == 32 {

@@ -23,9 +23,9 @@ type field struct {
 }
 
 // structFields finds the fields of a struct, by the rules of encoding/json:
-// fields of embedded structs count as the struct's own, and where several have
-// one name, the one that is embedded least deep counts, then the one with a
-// tag, and otherwise none of them. The fields that do not count are lost. An
+// fields of embedded structs count as the struct's own, and if several have one
+// name, the one that is embedded least deep counts, then the one with a tag,
+// and otherwise none of them. The fields that do not count are lost. An
 // embedded struct with a transcoding is a field.
 func structFields(typ reflect.Type, transcodings map[reflect.Type]*Transcoding) (kept, lost []field) {
 	w := fieldWalk{transcodings: transcodings, visited: map[reflect.Type]bool{}}
@@ -207,8 +207,8 @@ func isEmpty(v reflect.Value) bool {
 	return v.IsZero()
 }
 
-// get finds the field in a struct. It reports false where the way leads through
-// an embedded pointer that is nil.
+// get finds the field in a struct. It reports false if the way leads through an
+// embedded pointer that is nil.
 func (f *field) get(v reflect.Value) (reflect.Value, bool) {
 	for _, i := range f.index {
 		if v.Kind() == reflect.Pointer {
@@ -223,8 +223,8 @@ func (f *field) get(v reflect.Value) (reflect.Value, bool) {
 }
 
 // settable finds the field in a struct to be filled, and makes the embedded
-// structs on the way that are missing. It reports false where that cannot be
-// done, because an embedded pointer is not exported.
+// structs on the way that are missing. It reports false if that cannot be done,
+// because an embedded pointer is not exported.
 func (f *field) settable(v reflect.Value) (reflect.Value, bool) {
 	for _, i := range f.index {
 		if v.Kind() == reflect.Pointer {

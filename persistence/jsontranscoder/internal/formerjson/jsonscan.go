@@ -25,8 +25,8 @@ func checkSyntax(data []byte, nesting int) (offset int, problem string) {
 }
 
 // syntax reads JSON that may be anything. Its methods take the position of what
-// they read and return the one behind it. After a problem they return the
-// length of the data, so that nothing is read any more.
+// they read and return the one after it. After a problem they return the length
+// of the data, so that nothing is read any more.
 type syntax struct {
 	data    []byte
 	nesting int
@@ -262,7 +262,8 @@ func skipWord(data []byte, i int) int {
 }
 
 // mayHoldWrappers reports whether any value in data may name a transcoding.
-// Escapes of ASCII characters can spell the key, although nobody writes it so.
+// Escapes of ASCII characters can spell the key, although it is not usually
+// written so.
 func mayHoldWrappers(data []byte) bool {
 	return bytes.Contains(data, []byte(`"`+typeKey+`"`)) || bytes.Contains(data, []byte(`\u00`))
 }
@@ -296,7 +297,7 @@ func unquote(quoted []byte) []byte {
 	return out
 }
 
-// escapedRune reads one \u escape, or two where a character needs both. Half of
+// escapedRune reads one \u escape, or two if a character needs both. Half of
 // such a character becomes the replacement character.
 func escapedRune(text []byte) (r rune, size int) {
 	r = hexValue(text[2:6])

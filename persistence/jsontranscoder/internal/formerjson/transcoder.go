@@ -33,7 +33,7 @@ type Transcoder interface {
 //
 // When decoding into a Go type, values with and without a transcoding's name
 // around them are both accepted, so that a field can hold a string, or a
-// decimal type of another package, where "decimal_str" was stored. Where the
+// decimal type of another package, where "decimal_str" was stored. If the
 // target is an interface, values come back as the transcoding's type, objects
 // as map[string]any, arrays as []any, whole numbers as int64 if they fit, and
 // all other numbers as float64.
@@ -87,7 +87,7 @@ func (t *JSONTranscoder) add(transcoding *Transcoding) {
 	t.byType[transcoding.goType] = transcoding
 }
 
-// Encode appends value as JSON to dst and returns the extended slice. Where it
+// Encode appends value as JSON to dst and returns the extended slice. If it
 // returns a *TranscodingError, the slice is dst. As in encoding/json, bytes in
 // strings that are not UTF-8 become the replacement character.
 //
@@ -135,7 +135,7 @@ type TranscodingError struct {
 	// Type is the Go type that is the problem or, when decoding, the one that
 	// was to be filled; it may be nil.
 	Type reflect.Type
-	// Name is the stored name of a transcoding, where one is concerned.
+	// Name is the stored name of a transcoding, if one is concerned.
 	Name string
 	// Offset is the position in the data, and -1 when encoding.
 	Offset int
@@ -162,8 +162,7 @@ func (e *TranscodingError) Error() string {
 func (e *TranscodingError) Unwrap() []error { return both(errData, e.Err) }
 
 // rootName is the first step of the path to a part of a value: the name of its
-// type, without type arguments, or nothing for types without a name of their
-// own.
+// type, without type arguments, or nothing for types without a name.
 func rootName(typ reflect.Type) string {
 	for typ != nil && typ.Kind() == reflect.Pointer && typ.Name() == "" {
 		typ = typ.Elem()
@@ -175,8 +174,8 @@ func rootName(typ reflect.Type) string {
 	return name
 }
 
-// at puts one step in front of the path of an error. Steps are names of types
-// and fields, never keys of maps: those are part of the payload.
+// at puts one step before the path of an error. Steps are names of types and
+// fields, never keys of maps: those are part of the payload.
 func at(err error, step string) error {
 	failure, ok := err.(*TranscodingError)
 	switch {

@@ -31,8 +31,8 @@ type Transcoding struct {
 // themselves, and back. They are called by many goroutines at once.
 //
 // T cannot be an interface or a pointer; pointers to T are stored as the T they
-// point to. It cannot be one of the types that JSON has of its own either:
-// bool, string, int64, float64, map[string]any and []any.
+// point to. It cannot be one of the types that JSON itself has either: bool,
+// string, int64, float64, map[string]any and []any.
 func NewTranscoding[T, D any](name string, encode func(T) (D, error), decode func(D) (T, error)) Transcoding {
 	t := Transcoding{name: name, goType: reflect.TypeFor[T]()}
 	t.encode = func(e *encoder, v reflect.Value) error {
@@ -68,7 +68,7 @@ func (t Transcoding) Name() string { return t.name }
 // Type is the Go type whose values are stored under the name.
 func (t Transcoding) Type() reflect.Type { return t.goType }
 
-// nativeTypes are what JSON values are decoded into where nothing else is asked
+// nativeTypes are what JSON values are decoded into if nothing else is asked
 // for.
 var nativeTypes = map[reflect.Type]bool{
 	reflect.TypeFor[bool]():           true,
