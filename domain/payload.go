@@ -172,7 +172,8 @@ func (i *isolation) mapping(v reflect.Value, depth int) reflect.Value {
 			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
 			key.Set(entries.Key())
 			value.Set(entries.Value())
-			if key.Kind() == reflect.Struct { // a time, or with times in it; others are compared by identity
+			// A time, or with times in it; others are compared by identity.
+			if key.Kind() == reflect.Struct {
 				i.isolate(key, depth+1)
 			}
 			i.isolate(value, depth+1)

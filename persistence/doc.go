@@ -19,12 +19,13 @@
 // [AggregateRecorder], [ApplicationRecorder], [ProcessRecorder]. They promise:
 //
 //  1. InsertEvents stores all its events or none.
-//  2. An originator has one event of each version: of several writers of the same version exactly one wins, and the
-//     others get a *ConflictError.
-//  3. Notification ids become visible in ascending order: a reader that has read the log up to an id never finds a lower one
-//     there later.
+//  2. An originator has one event of each version: of several writers of the
+//     same version exactly one wins, and the others get a *ConflictError.
+//  3. Notification ids become visible in ascending order: a reader that has
+//     read the log up to an id never finds a lower one there later.
 //  4. The ids of one save ascend. Those of concurrent saves may interleave.
-//  5. A position (Tracking) only moves forward, and moves together with the events that a follower made, or not at all.
+//  5. A position (Tracking) only moves forward, and moves together with the
+//     events that a follower made, or not at all.
 //  6. What one database accepts every other accepts, and reads back the same.
 //
 // The package persistencetest holds a store to these promises. What else a store

@@ -25,7 +25,8 @@ import (
 type contended struct {
 	*system.Runner
 	counters *counters
-	meet     func(save func() (saved <-chan error)) error // waits until the writer has saved, or cannot
+	// meet waits until the writer has saved, or cannot.
+	meet func(save func() (saved <-chan error)) error
 
 	calls  int // of the policy
 	saves  int // of the other writer

@@ -127,7 +127,8 @@ func TestDeletionAfterAPageWasRead(t *testing.T) {
 					hook := &store.onPage
 					if s.afterHead {
 						hook = &store.onHead
-						*hook = func() { *hook = once(func() { deleteDog(t, db, fido) }) } // CatchUp reads it first
+						// CatchUp reads it first.
+						*hook = func() { *hook = once(func() { deleteDog(t, db, fido) }) }
 					} else {
 						*hook = once(func() { deleteDog(t, db, fido) })
 					}

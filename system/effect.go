@@ -143,7 +143,9 @@ func (f *following) callEffects(ctx context.Context, b batch) (batch, error) {
 // first returns the batch of the first events.
 func (b batch) first(n int) batch {
 	if b.rows != len(b.events) {
-		b.rows = 0 // it is not known how many of the events that are passed over are among the first
+		// It is not known how many of the events that are passed over are among
+		// the first.
+		b.rows = 0
 	} else {
 		b.rows = n
 	}

@@ -159,7 +159,8 @@ func TestEffectsAtOnce(t *testing.T) {
 		begin := time.Now()
 		start(t, r)
 		do(t, r.WaitFor(t.Context(), m), r.Err())
-		if took := time.Since(begin); took > 1500*time.Millisecond { // 60 calls of 100 ms, 8 at once
+		// 60 calls of 100 ms, 8 at once.
+		if took := time.Since(begin); took > 1500*time.Millisecond {
 			t.Errorf("it took %v", took)
 		}
 		m.mu.Lock()

@@ -62,11 +62,13 @@ type following struct {
 	keptAhead  int64    // the position of ahead as the store has it, or 0
 	mindParked bool     // events may be parked, after which others have to be
 	settled    string   // the topics as this following has recorded them, or ""
-	revision   *int64   // of the settings, as the position was read with them; nil if they have none
-	topicNote  string   // what a person should know of the topics
-	warned     string   // the warning of the settings that was logged last
-	isPaused   bool     // as the last pull has found it
-	standsBy   bool     // as well: another process holds the position
+	// revision is that of the settings which were read with the position, or
+	// nil if they have none.
+	revision  *int64
+	topicNote string // what a person should know of the topics
+	warned    string // the warning of the settings that was logged last
+	isPaused  bool   // as the last pull has found it
+	standsBy  bool   // as well: another process holds the position
 
 	mu       sync.Mutex // protects what follows
 	over     bool       // no runner pulls any more
@@ -203,7 +205,8 @@ func (f *following) conclude(ctx context.Context, b batch, processed int, err er
 	if processed > 0 {
 		f.retries = 0
 	}
-	if processed > 0 || !persistence.IsConflict(err) { // a conflict says nothing about the policy's speed
+	// A conflict says nothing about the policy's speed.
+	if processed > 0 || !persistence.IsConflict(err) {
 		f.adapt(processed, len(b.events))
 	}
 	f.done.Events += processed - f.aside
@@ -433,7 +436,8 @@ func (f *following) readEvents(
 		r.Stop = head // up to which the log is known to be final
 		events, err = f.leader.Notifications(ctx, r)
 		if len(events) > 0 {
-			return events, events[len(events)-1].ID, err // even of a page that is shorter than asked for
+			// This holds even for a page that is shorter than asked for.
+			return events, events[len(events)-1].ID, err
 		}
 		return nil, head, err
 	}
@@ -511,7 +515,9 @@ func (f *following) process(ctx context.Context, b batch) (processed int, err er
 			}
 			isAside, err := f.processOrPark(ctx, n, parked, limit.saved)
 			if _, undecodable := errors.AsType[undecodableError](err); undecodable && processed > 0 {
-				to = b.events[processed-1].ID // nothing of n was done, and what is before it need not be done again
+				// Nothing of n was done, and what is before it need not be done
+				// again.
+				to = b.events[processed-1].ID
 				break
 			}
 			if err != nil {

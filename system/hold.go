@@ -65,7 +65,8 @@ func (f *following) warnIfHeld(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	hold, err := holdOf(ctx, leader, longHold)
-	if err != nil || hold == nil || !leader.holds.isNews(*hold) { // a follower tells of errors of the database itself
+	// A follower tells of errors of the database itself.
+	if err != nil || hold == nil || !leader.holds.isNews(*hold) {
 		return
 	}
 	f.app.Logger().WarnContext(ctx, "an open transaction keeps followers from newer events; commit it or end it",

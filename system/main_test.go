@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 	if work := os.Getenv(childWork); work != "" {
 		os.Exit(child(work))
 	}
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // followers fail on purpose, and runners report it
+	// Followers fail on purpose, and runners report it.
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	os.Exit(testdb.Main(m))
 }
 

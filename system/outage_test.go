@@ -67,7 +67,8 @@ func (o *outage) write(ctx context.Context, acknowledged *atomic.Int64) {
 			continue
 		}
 		if acknowledged.Add(1)%1000 == 0 {
-			_ = polling.WaitFor(ctx, bridge.Of(o.f).Recorder(), schoolName, saved.Position) // or it goes on
+			// After an error it goes on.
+			_ = polling.WaitFor(ctx, bridge.Of(o.f).Recorder(), schoolName, saved.Position)
 		}
 	}
 }

@@ -265,7 +265,8 @@ func (w *worker) beat(ctx context.Context) {
 func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 	for _, edge := range w.edges {
 		if ctx.Err() == nil && !isClosed(stopping) {
-			if edge.follower.hasEffects() { // not to take the place of the runner that makes the calls
+			// It must not take the place of the runner that makes the calls.
+			if edge.follower.hasEffects() {
 				edge.standsBy = isLocked(edge.standByForEffects(ctx))
 				edge.note(nil, time.Time{})
 			}
@@ -364,7 +365,9 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	if err == nil {
 		edge.failures, edge.next = 0, time.Time{}
 		edge.note(nil, time.Time{})
-		return did == maybeMore // a process that was overtaken leaves the work to the other, and looks again from time to time
+		// A process that was overtaken leaves the work to the other, and looks
+		// again from time to time.
+		return did == maybeMore
 	}
 	w.failed(ctx, edge, err)
 	return false

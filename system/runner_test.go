@@ -289,7 +289,8 @@ func TestRetrySchedule(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sys := must(newSystem(t, counting()).System(application.WithStore(memory.New())))
-		r, err := system.NewRunner(sys, system.Config{BatchEvents: 1}) // a longer batch is tried again at once
+		// A longer batch is tried again at once.
+		r, err := system.NewRunner(sys, system.Config{BatchEvents: 1})
 		closing(t, r, err)
 		dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
 		var mu sync.Mutex
@@ -306,7 +307,8 @@ func TestRetrySchedule(t *testing.T) {
 		began := time.Now()
 		for range 30 {
 			time.Sleep(10 * time.Second)
-			register(t, dogs, 0, time.Now().String()) // wakes the follower, which is not to be hurried by it
+			// This wakes the follower, which is not to be hurried by it.
+			register(t, dogs, 0, time.Now().String())
 		}
 		mu.Lock()
 		want := time.Second

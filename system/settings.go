@@ -99,7 +99,9 @@ func (f *following) settle(ctx context.Context, position int64, read persistence
 		}
 		next.Began = &to
 		if to == position {
-			next.Began = new(int64) // a position without settings is that of a follower which began before there were any
+			// A position without settings is that of a follower which began
+			// before there were any.
+			next.Began = new(int64)
 		}
 	}
 	err = f.transaction(ctx, func(ctx context.Context) error {

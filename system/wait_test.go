@@ -29,7 +29,8 @@ func TestWaitFor(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		do(t, r.WaitForPosition(ctx, f, dogs, 0), r.WaitForPosition(ctx, f, dogs, head(t, dogs.Application)))
-		do(t, f.WaitForPosition(ctx, dogs, head(t, dogs.Application))) // as a process does that does not run F
+		// A process that does not run F does this.
+		do(t, f.WaitForPosition(ctx, dogs, head(t, dogs.Application)))
 
 		soon, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()

@@ -233,7 +233,8 @@ func demonstrate(ctx context.Context, p *program, out io.Writer, _ []string) err
 	if err := errors.Join(gormstore.AutoMigrate(db), dognames.Migrate(ctx, db)); err != nil {
 		return err
 	}
-	if err := p.runner.Start(ctx); err != nil { // from here on counts are up to date when a save returns
+	// From here on counts are up to date when a save returns.
+	if err := p.runner.Start(ctx); err != nil {
 		return err
 	}
 	switch err := p.Register(ctx, name); {

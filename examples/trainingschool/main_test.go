@@ -77,7 +77,8 @@ func (e environment) start(t *testing.T, arguments ...string) result {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, arguments...)
-	cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0") // the race detector waits at the end
+	// The race detector waits at the end.
+	cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE=atexit_sleep_ms=0")
 	for key, value := range e {
 		cmd.Env = append(cmd.Env, key+"="+value)
 	}

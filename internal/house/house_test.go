@@ -91,7 +91,8 @@ var mayImport = []struct {
 	{"system", []string{"domain", "persistence", "application", "internal/bridge", "internal/mapper", "internal/polling"}},
 	{"system/remotelog", []string{"domain", "persistence", "persistence/memory", "application", "internal/bridge",
 		"internal/mapper"}},
-	{"gormstore", []string{"domain", "persistence", "application", "system", // the latter two for projections
+	// application and system are for projections.
+	{"gormstore", []string{"domain", "persistence", "application", "system",
 		"internal/environment"}},
 	{"gormstore/pglisten", []string{"persistence"}},
 	// The operations put everything together. They know the store in memory,

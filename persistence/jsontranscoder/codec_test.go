@@ -325,7 +325,8 @@ var drawString = rapid.Custom(func(t *rapid.T) string {
 	text := rapid.OneOf(rapid.String(), rapid.StringN(0, 5, -1), rapid.SampledFrom([]string{
 		"", "<>&\u00a0", "\x00\x1f\x7f\"\\/", "\ufffd", "🐕", "a,b:[c]", "_type_",
 	})).Draw(t, "text")
-	return strings.NewReplacer("\u2028", "", "\u2029", "").Replace(text) // encoding/json escapes them
+	// encoding/json escapes them.
+	return strings.NewReplacer("\u2028", "", "\u2029", "").Replace(text)
 })
 
 var drawFloat = rapid.OneOf(rapid.Float64(), rapid.SampledFrom([]float64{

@@ -131,8 +131,10 @@ func (t *Transcoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error {
 		return &Error{Type: reflect.TypeOf(into).Elem(), Name: w.name, Problem: fmt.Sprintf(
 			"data serialized with name '%.100s' is not deserializable; register a transcoding for it", w.name), Err: persistence.ErrNewerProgram}
 	}
-	quoted, _ := json.GetOption(d.Options(), json.StringifyNumbers) // the field's tag has the option "string"
-	skipped := 4                                                    // the brace, a key, the name and a key
+	// The field's tag has the option "string".
+	quoted, _ := json.GetOption(d.Options(), json.StringifyNumbers)
+	// The brace, a key, the name and a key.
+	skipped := 4
 	if w.dataFirst {
 		skipped = 2
 	}

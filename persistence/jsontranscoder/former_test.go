@@ -54,7 +54,8 @@ type formerEverywhere struct {
 // numbers in fields of type any, are the two differences.
 func FuzzFormerJSON(f *testing.F) {
 	addSeeds(f)
-	f.Add([]byte(`{"f":{"_type_":"decimal_str","_data_":"0"}}`)) // a number with the option "string"
+	// A number with the option "string".
+	f.Add([]byte(`{"f":{"_type_":"decimal_str","_data_":"0"}}`))
 	former, transcoder := newFormerTranscoder(), newTranscoder(customTranscodings()...)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, typ := range formerTypes {

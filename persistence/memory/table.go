@@ -20,7 +20,8 @@ type rows []*persistence.Notification
 // table keeps stored events in the two orders in which they are read. The lock
 // of its store protects it, or that of the transaction that changes it.
 type table struct {
-	base    *table             // of a transaction's table: where streams are that it has not changed
+	// base has, for a transaction's table, the streams that it has not changed.
+	base    *table
 	log     rows               // in order of id
 	streams map[uuid.UUID]rows // of each originator, in order of version; nil if all were deleted
 }

@@ -69,7 +69,8 @@ var bugs = []bug{
 	{name: "versions are ordered as text", spoil: eachStream(func(events []storedEvent, want eventRange) []storedEvent {
 		events = modelOf(events).selected(originatorOf(events), want)
 		slices.SortStableFunc(events, func(a, b storedEvent) int {
-			return strings.Compare(string(a.State), string(b.State)) // their version is the last thing in it
+			// Their version is the last thing in it.
+			return strings.Compare(string(a.State), string(b.State))
 		})
 		if want.Descending {
 			slices.Reverse(events)

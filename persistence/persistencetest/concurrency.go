@@ -39,7 +39,8 @@ var concurrencyRows = []row{{
 					return err
 				}
 				if _, again := s.events.try(s.ctx, history(own, version*2, 2)...); again != nil {
-					return fmt.Errorf("store what is not in conflict: %v", again) // does not count as a loss
+					// This does not count as a loss.
+					return fmt.Errorf("store what is not in conflict: %v", again)
 				}
 				return err
 			})

@@ -40,5 +40,6 @@
 //
 //   - FULL=1 uses full figures if the usual ones are reduced: number of
 //     writers, events and histories.
-//   - PERSISTENCETEST_SEED=n repeats the random histories that began with the seed n. A failing row prints its seed.
+//   - PERSISTENCETEST_SEED=n repeats the random histories that began with the
+//     seed n. A failing row prints its seed.
 package persistencetest

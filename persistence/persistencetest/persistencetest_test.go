@@ -49,7 +49,8 @@ func TestRowsAreLeftOutByFeature(t *testing.T) {
 		lacks   []Feature
 	}{
 		{Harness{}, []Feature{Reopen, Concurrent, Transaction}},
-		{Harness{Concurrent: true}, []Feature{Reopen, Concurrent, Transaction}}, // nothing to be used beside
+		// There is nothing to be used beside it.
+		{Harness{Concurrent: true}, []Feature{Reopen, Concurrent, Transaction}},
 		{Harness{Reopen: reopen}, []Feature{Concurrent, Transaction}},
 		{Harness{Reopen: reopen, Concurrent: true}, []Feature{Transaction}},
 		{Harness{Transaction: transaction}, []Feature{Reopen, Concurrent}},

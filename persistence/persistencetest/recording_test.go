@@ -43,7 +43,8 @@ func record(t testing.TB, f func(t testing.TB)) *recording {
 	select {
 	case problem := <-done:
 		if problem != "" {
-			t.Errorf("the row %s", problem) // whatever a store does, it must not end the test binary
+			// Whatever a store does, it must not end the test binary.
+			t.Errorf("the row %s", problem)
 		}
 	case <-time.After(time.Minute):
 		stacks := make([]byte, 1<<20)

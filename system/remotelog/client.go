@@ -254,7 +254,9 @@ func (c *Client) Notifications(ctx context.Context, r persistence.NotificationRa
 func (c *Client) goOn(
 	ctx context.Context, r persistence.NotificationRange, all []persistence.Notification,
 ) ([]persistence.Notification, error) {
-	seen := c.seen.Load() // before the requests: a head that is asked for meanwhile may well be higher than theirs
+	// It is read before the requests: a head that is asked for meanwhile may
+	// well be higher than theirs.
+	seen := c.seen.Load()
 	rest := r
 	for {
 		if rest.Limit = r.Limit - len(all); len(all) > 0 {

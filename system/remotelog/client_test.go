@@ -121,7 +121,8 @@ func TestClientKeepsTheRest(t *testing.T) {
 		{persistence.NotificationRange{After: 6, Limit: 8}, "[]"},
 		{persistence.NotificationRange{After: 14, Limit: 10}, "[after=14&limit=10]"},
 		{persistence.NotificationRange{After: 17, Limit: 10}, "[after=20&limit=7]"},
-		{persistence.NotificationRange{After: 16, Limit: 2}, "[after=16&limit=2]"}, // further back than what is kept
+		// Further back than what is kept.
+		{persistence.NotificationRange{After: 16, Limit: 2}, "[after=16&limit=2]"},
 		{persistence.NotificationRange{After: 16, Stop: 17, Limit: 2}, "[after=16&limit=2&stop=17]"},
 		{persistence.NotificationRange{After: 16, Limit: 1, Topics: []string{"Dog.TrickAdded"}}, "[after=16&limit=1&topics=Dog.TrickAdded]"},
 		{persistence.NotificationRange{After: 16, Limit: 1}, "[]"},

@@ -95,8 +95,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	header.Set("Content-Type", "application/json")
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cache-Control", "no-store")                 // a head out of a cache would hide events
-	header.Set("Content-Length", strconv.Itoa(len(body)+1)) // so that a reader sees that the answer was cut
+	// A head out of a cache would hide events.
+	header.Set("Cache-Control", "no-store")
+	// The length shows a reader that the answer was cut.
+	header.Set("Content-Length", strconv.Itoa(len(body)+1))
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n'))
 }

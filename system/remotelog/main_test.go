@@ -22,7 +22,8 @@ import (
 // TestMain runs the tests, or, in a process that a test has started, the
 // program of that process.
 func TestMain(m *testing.M) {
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // followers fail on purpose, and runners report it
+	// Followers fail on purpose, and runners report it.
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	if os.Getenv(childDialect) != "" {
 		os.Exit(child())
 	}

@@ -40,10 +40,11 @@ import (
 // The variables say where the log is, which database is the follower's, and
 // where it is to stop, as a process that is about to be killed.
 const (
-	childAddress   = "REMOTELOG_TEST_ADDRESS"
-	childDialect   = "REMOTELOG_TEST_DIALECT"
-	childDSN       = "REMOTELOG_TEST_DSN"
-	childElsewhere = "REMOTELOG_TEST_ELSEWHERE" // the database of effects outside of the follower's transaction
+	childAddress = "REMOTELOG_TEST_ADDRESS"
+	childDialect = "REMOTELOG_TEST_DIALECT"
+	childDSN     = "REMOTELOG_TEST_DSN"
+	// The database of effects outside of the follower's transaction.
+	childElsewhere = "REMOTELOG_TEST_ELSEWHERE"
 	childStandsAt  = "REMOTELOG_TEST_STANDS_AT" // after so many effects
 )
 
@@ -160,7 +161,8 @@ func startProcess(t testing.TB, environment map[string]string) *process {
 	program, err := os.Executable()
 	do(t, err)
 	p := &process{cmd: exec.CommandContext(t.Context(), program)}
-	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // the race detector waits at the end of a process
+	// The race detector waits at the end of a process.
+	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	for name, value := range environment {
 		p.cmd.Env = append(p.cmd.Env, name+"="+value)
 	}
