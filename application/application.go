@@ -204,7 +204,7 @@ func isNilPointer(value any) bool {
 	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-// isAmong finds a change that was given before, as a policy does that collects
+// isAmong finds a change that was given before, as a handler does that collects
 // one aggregate at two places. Its events are saved once. Bare events have no
 // identity.
 func isAmong(changes []domain.Changes, change domain.Changes) bool {

@@ -147,8 +147,8 @@ type RevisionRecorder interface {
 	) (position int64, settings *FollowerSettings, revision int64, err error)
 }
 
-// TroubleTeller is a Factory that recognises trouble with its database in
-// errors of others, such as those of statements that a policy sends through its
+// TroubleTeller is a Factory that recognises failures of its database in errors
+// of others, such as those of statements that a handler sends through its
 // transaction: they say nothing about the event that was processed.
 type TroubleTeller interface {
 	// Trouble reports whether an error is trouble with the database, and
@@ -156,8 +156,8 @@ type TroubleTeller interface {
 	Trouble(err error) (is, retryable bool)
 }
 
-// ParkedEvent is an event that a follower has put aside, because it could not
-// be processed or because an earlier event of its originator is put aside.
+// ParkedEvent is an event that a follower has parked, because it could not be
+// processed or because an earlier event of its originator is parked.
 type ParkedEvent struct {
 	ApplicationName         string
 	UpstreamApplicationName string
@@ -165,14 +165,14 @@ type ParkedEvent struct {
 	OriginatorID            uuid.UUID
 	OriginatorVersion       int64
 	Topic                   string
-	// Error is why it was put aside.
+	// Error is why it was parked.
 	Error string
 	// ParkedAt is when, in UTC.
 	ParkedAt time.Time
 }
 
-// ParkingRecorder is a ProcessRecorder that keeps what a follower has put
-// aside. Its methods take part in the transaction that ctx carries.
+// ParkingRecorder is a ProcessRecorder that keeps what a follower has parked.
+// Its methods take part in the transaction that ctx carries.
 type ParkingRecorder interface {
 	// ParkEvent keeps an event of the recorder's application. An event that is
 	// kept already is kept as it was.

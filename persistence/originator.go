@@ -10,7 +10,7 @@ import (
 type DeletedOriginator struct {
 	Events, Snapshots int64
 	// Parked counts the events of the originator that followers in the same
-	// database had put aside.
+	// database had parked.
 	Parked int64
 }
 

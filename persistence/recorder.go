@@ -210,7 +210,7 @@ type Factory interface {
 }
 
 // Transactor is a Factory whose store has transactions that recorders take part
-// in. Followers use it to have everything that a policy does, and their
+// in. Followers use it to have everything that a handler does, and their
 // position, commit together.
 type Transactor interface {
 	// Transaction runs fn in a transaction: what is done with the ctx that fn

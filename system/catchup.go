@@ -15,7 +15,7 @@ import (
 type Processed struct {
 	Leader string
 	// Events is how many events were processed. Those that a TopicFilter passes
-	// over are not among them, nor are those that were put aside, which are
+	// over are not among them, nor are those that were parked, which are
 	// Parked.
 	Events int
 	Parked int
@@ -97,7 +97,7 @@ func (l outsideLeader) knownTopics() []string {
 	return nil
 }
 
-// catchUpOrExit is catchUp, and keeps that a policy has ended the goroutine,
+// catchUpOrExit is catchUp, and keeps that a handler has ended the goroutine,
 // after which CatchUp does not return.
 func (f *following) catchUpOrExit(ctx context.Context, report func(Processed)) error {
 	defer func() {

@@ -136,7 +136,7 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		alive.Error = "cannot read the log"
 		do(t, store.RecordStatus(ctx, alive))
 
-		// A policy that ends the goroutine has failed as well.
+		// A handler that ends the goroutine has failed as well.
 		exits = true
 		ended := make(chan struct{})
 		go func() {

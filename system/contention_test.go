@@ -20,7 +20,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// contended is a system whose follower counts tricks. While its policy has an
+// contended is a system whose follower counts tricks. While its handler has an
 // aggregate, another writer saves the same aggregate, or tries to.
 type contended struct {
 	*system.Runner
@@ -28,7 +28,7 @@ type contended struct {
 	// meet waits until the writer has saved, or cannot.
 	meet func(save func() (saved <-chan error)) error
 
-	calls  int // of the policy
+	calls  int // of the handler
 	saves  int // of the other writer
 	writer sync.WaitGroup
 }

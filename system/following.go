@@ -44,7 +44,7 @@ type following struct {
 	wait     time.Duration // for the position; 0 is the store's lock timeout
 
 	took    time.Duration // by the last batch
-	aside   int           // how many events of the last batch were put aside
+	aside   int           // how many events of the last batch were parked
 	limit   int           // how many events are read at once
 	window  window        // of ids, in which events of some topics are read at once
 	careful int           // how many events are still to be processed one at a time, after an error
@@ -54,7 +54,7 @@ type following struct {
 	idle    int64         // the position that the last pull found at the head of the log, or -1
 	polls   int           // how many polls in a row were quiet
 	done    Processed     // in all pulls
-	exit    *exit         // a batch whose goroutine the policy has ended
+	exit    *exit         // a batch whose goroutine the handler has ended
 
 	effects    effects  // calls that are not recorded yet
 	atFault    failures // of the event that failed last
@@ -175,10 +175,10 @@ type exit struct {
 	event persistence.Notification // in which it ended; its id is 0 if in none
 }
 
-// errGoexit is what becomes of a policy that ends its goroutine.
+// errGoexit is what becomes of a handler that ends its goroutine.
 var errGoexit = errors.New("the policy has ended its goroutine with runtime.Goexit")
 
-// resume is pull for a goroutine that takes over from one that a policy has
+// resume is pull for a goroutine that takes over from one that a handler has
 // ended: the batch in which it ended has failed.
 func (f *following) resume(ctx context.Context) (outcome, error) {
 	if f.exit == nil {
@@ -189,7 +189,7 @@ func (f *following) resume(ctx context.Context) (outcome, error) {
 	return f.conclude(ctx, ended.batch, 0, f.failed(ended.event, errGoexit))
 }
 
-// noteExit takes down that a policy has ended its goroutine, if it has. The
+// noteExit takes down that a handler has ended its goroutine, if it has. The
 // batch was rolled back, and the next pull reads it again.
 func (f *following) noteExit() {
 	if f == nil || f.exit == nil {
@@ -205,7 +205,7 @@ func (f *following) conclude(ctx context.Context, b batch, processed int, err er
 	if processed > 0 {
 		f.retries = 0
 	}
-	// A conflict says nothing about the policy's speed.
+	// A conflict says nothing about the handler's speed.
 	if processed > 0 || !persistence.IsConflict(err) {
 		f.adapt(processed, len(b.events))
 	}
@@ -253,7 +253,7 @@ func (f *following) adapt(processed, read int) {
 // repeats reports whether a batch is repeated at once, because it met a save of
 // another writer. That is no failure. The batch then locks the log before it
 // reads, so that no other save can come between. A conflict under the lock is
-// the policy's own.
+// the handler's own.
 func (f *following) repeats(err error) bool {
 	if !persistence.IsConflict(err) {
 		return false
@@ -488,7 +488,7 @@ func (f *following) quiet(ctx context.Context) bool {
 
 // process processes a batch in one transaction, which ends early when it takes
 // too long. The position is locked before anything else, then, after a
-// conflict, the log that the policies read and add to.
+// conflict, the log that the handlers read and add to.
 func (f *following) process(ctx context.Context, b batch) (processed int, err error) {
 	aside := 0
 	err = f.transaction(ctx, func(ctx context.Context) error {

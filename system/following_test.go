@@ -28,7 +28,7 @@ import (
 )
 
 // What was recorded before the start is processed, and what is recorded later,
-// each event once and in order. Policies that make nothing of an event move the
+// each event once and in order. Handlers that make nothing of an event move the
 // position all the same.
 func TestCatchUpAndFollow(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
@@ -165,7 +165,7 @@ func TestLoop(t *testing.T) {
 	})
 }
 
-// An application that follows itself sees what its own policy makes.
+// An application that follows itself sees what its own handler makes.
 func TestSelfFollowing(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		const last = 5
@@ -198,7 +198,7 @@ func TestSelfFollowing(t *testing.T) {
 	})
 }
 
-// A filter keeps events from the policy, and moves the position over them.
+// A filter keeps events from the handler, and moves the position over them.
 func TestTopics(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var none, some, all journal
@@ -226,7 +226,7 @@ func TestTopics(t *testing.T) {
 	})
 }
 
-// What a policy stores, its effects in the user's tables and the position
+// What a handler stores, its effects in the user's tables and the position
 // commit together: none of it is there after an error, and all of it exactly
 // once in the end. kitten was called otherwise in the past.
 type kitten struct{ domain.Aggregate }
@@ -259,7 +259,7 @@ func TestFormerTopics(t *testing.T) {
 	j.want(t, today)
 }
 
-// A policy that ends its goroutine is one that fails.
+// A handler that ends its goroutine is one that fails.
 func TestGoexitInPolicy(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -350,7 +350,7 @@ func TestExactlyOnce(t *testing.T) {
 	})
 }
 
-// A policy of a store without transactions has none to write to.
+// A handler of a store without transactions has none to write to.
 func TestNoTransaction(t *testing.T) {
 	t.Parallel()
 	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", count))))
@@ -409,7 +409,7 @@ func TestEffectAndPositionAreOneTransaction(t *testing.T) {
 	})
 }
 
-// An error of a policy is none of the save's. The follower has processed what
+// An error of a handler is none of the save's. The follower has processed what
 // comes before, stops at the event, and says so; when the cause is gone it goes
 // on.
 func TestErrorInPolicy(t *testing.T) {
@@ -638,7 +638,7 @@ func TestAhead(t *testing.T) {
 	})
 }
 
-// Events that a policy makes belong to the conversation of the event that
+// Events that a handler makes belong to the conversation of the event that
 // caused them, and to no other.
 func TestCorrelation(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
@@ -859,12 +859,12 @@ func TestBatches(t *testing.T) {
 	})
 }
 
-// A batch whose policies take long ends early, so that others can write.
+// A batch whose handlers take long ends early, so that others can write.
 func TestBatchEndsByTime(t *testing.T) {
 	t.Parallel()
 	var c commits
 	slow := func(ctx context.Context, event domain.Event, processing *collector) error {
-		time.Sleep(30 * time.Millisecond) // the work of the policy
+		time.Sleep(30 * time.Millisecond) // the work of the handler
 		return c.policy(ctx, event, processing)
 	}
 	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", slow))),

@@ -284,10 +284,10 @@ func position(t testing.TB, app *application.Application, leader string) int64 {
 	return id
 }
 
-// ignore is a policy that makes nothing of anything.
+// ignore is a handler that makes nothing of anything.
 func ignore(context.Context, domain.Event, *collector) error { return nil }
 
-// journal takes down the events that a policy was called with, and checks that
+// journal takes down the events that a handler was called with, and checks that
 // it is never called twice at a time.
 type journal struct {
 	mu     sync.Mutex // protects what follows
@@ -319,7 +319,7 @@ func (j *journal) events(t testing.TB) []domain.Event {
 	return slices.Clone(j.calls)
 }
 
-// want requires that the policy was called with the whole log of the leaders,
+// want requires that the handler was called with the whole log of the leaders,
 // each in order and each event once.
 func (j *journal) want(t testing.TB, leaders ...*application.Application) {
 	t.Helper()
@@ -415,7 +415,7 @@ func counting(options ...application.Option) chain {
 	return pipe(app(schoolName, school.New), app(countersName, newCounters, options...))
 }
 
-// count is a policy that counts tricks in the table.
+// count is a handler that counts tricks in the table.
 func count(ctx context.Context, event domain.Event, _ *collector) error {
 	added, ok := event.Data.(school.TrickAdded)
 	if !ok {

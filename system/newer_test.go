@@ -72,8 +72,8 @@ func TestNewerEventsAreNotParked(t *testing.T) {
 	}
 }
 
-// Nor is such an event put aside because an earlier one of its originator is,
-// or because a policy meets it while it loads another aggregate.
+// Nor is such an event parked because an earlier one of its originator is, or
+// because a handler meets it while it loads another aggregate.
 func TestNewerEventsOfOthersAreNotParked(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {

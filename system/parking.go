@@ -25,13 +25,13 @@ func (f *failures) add(notificationID int64) int {
 	return f.count
 }
 
-// parking is where events are put aside, or nil.
+// parking is where events are parked, or nil.
 func (f *following) parking() persistence.ParkingRecorder {
 	recorder, _ := f.app.Recorder().(persistence.ParkingRecorder)
 	return recorder
 }
 
-// parks reports whether the follower wants the only event of a batch put aside.
+// parks reports whether the follower wants the only event of a batch parked.
 func (f *following) parks(b batch, err error) bool {
 	if f.follower.park == nil || len(b.events) != 1 || f.isTrouble(err) {
 		return false
@@ -82,7 +82,7 @@ func (f *following) isRetryable(err error) bool {
 	return retryable || persistence.IsRetryable(err)
 }
 
-// trouble asks the store about an error, which may be that of a policy's own
+// trouble asks the store about an error, which may be that of a handler's own
 // statement.
 func (f *following) trouble(err error) (is, retryable bool) {
 	store, ok := f.app.Factory().(persistence.TroubleTeller)
@@ -92,7 +92,7 @@ func (f *following) trouble(err error) (is, retryable bool) {
 	return store.Trouble(err)
 }
 
-// park puts the only event of a batch aside, and moves on.
+// park parks the only event of a batch, and moves on.
 func (f *following) park(ctx context.Context, b batch, cause error) (outcome, error) {
 	n := b.events[0]
 	err := f.transaction(ctx, func(ctx context.Context) error {
@@ -134,8 +134,8 @@ func (f *following) putAside(ctx context.Context, n persistence.Notification, re
 	})
 }
 
-// parkedOriginators are those of some events that have others put aside
-// already. Each has the first of them.
+// parkedOriginators are those of some events that have others parked already.
+// Each has the first of them.
 func (f *following) parkedOriginators(ctx context.Context, events []persistence.Notification) (map[uuid.UUID]int64, error) {
 	if !f.mindParked {
 		return nil, nil
@@ -151,8 +151,8 @@ func (f *following) parkedOriginators(ctx context.Context, events []persistence.
 	return f.parking().ParkedOriginators(ctx, f.leader.Name(), among)
 }
 
-// Parked returns the events that a follower has put aside, in the order of
-// their notification ids.
+// Parked returns the events that a follower has parked, in the order of their
+// notification ids.
 func (c *core) Parked(ctx context.Context, follower Member) ([]persistence.ParkedEvent, error) {
 	edges, err := c.edgesOf(follower)
 	if err != nil {
@@ -230,8 +230,8 @@ func notificationOf(event persistence.ParkedEvent) persistence.Notification {
 	return persistence.Notification{ID: event.NotificationID, StoredEvent: persistence.StoredEvent{Topic: event.Topic}}
 }
 
-// isParked reports whether a notification is the event that was put aside. A
-// log that was restored may have another one at its place.
+// isParked reports whether a notification is the event that was parked. A log
+// that was restored may have another one at its place.
 func isParked(event persistence.ParkedEvent, n persistence.Notification) bool {
 	return n.OriginatorID == event.OriginatorID && n.OriginatorVersion == event.OriginatorVersion && n.Topic == event.Topic
 }

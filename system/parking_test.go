@@ -267,7 +267,7 @@ func raising(code string) policyFunc {
 	}
 }
 
-// An event that a policy's own statement can never take is parked, also if the
+// An event that a handler's own statement can never take is parked, also if the
 // database calls the reason a limit.
 func TestLimitsAreParked(t *testing.T) {
 	t.Parallel()
@@ -281,7 +281,7 @@ func TestLimitsAreParked(t *testing.T) {
 	}
 }
 
-// Every text can be kept, whatever a policy says.
+// Every text can be kept, whatever a handler says.
 func TestParkedWithOddTexts(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
@@ -317,7 +317,7 @@ func TestRetryParkedTwice(t *testing.T) {
 	})
 }
 
-// A call of the policy that was canceled or took too long is about the event.
+// A call of the handler that was canceled or took too long is about the event.
 // The end of the follower's own context is not.
 func TestContextErrorsOfAPolicy(t *testing.T) {
 	t.Parallel()
@@ -387,7 +387,7 @@ func TestNegativePosition(t *testing.T) {
 	})
 }
 
-// A policy that ends its goroutine at one event of a batch has failed at that
+// A handler that ends its goroutine at one event of a batch has failed at that
 // event: those before it are stored, and the event is parked.
 func TestGoexitIsParked(t *testing.T) {
 	t.Parallel()

@@ -253,7 +253,7 @@ func TestStatusBeforeTheFirstEvent(t *testing.T) {
 	})
 }
 
-// A follower is known to be alive although its policy takes long, and what it
+// A follower is known to be alive although its handler takes long, and what it
 // is at is known as well.
 func TestSlowPolicy(t *testing.T) {
 	t.Parallel()

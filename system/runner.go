@@ -126,7 +126,7 @@ func (r *Runner) hear(ctx context.Context, l persistence.Listener, workers []*wo
 }
 
 // Stop has every follower finish the batch it is at, and returns when all have
-// ended. When ctx ends first, the ctx of their policies is cancelled, and Stop
+// ended. When ctx ends first, the ctx of their handlers is cancelled, and Stop
 // still waits for them before it returns ctx's error. Stopping again does
 // nothing, and a runner that was stopped cannot be started. A handler must not
 // call it.
@@ -214,8 +214,8 @@ func (w *worker) awake() {
 	}
 }
 
-// keepRunning runs in a goroutine that a policy may end, with runtime.Goexit,
-// as a helper of tests does. That is an error of the policy, and the follower
+// keepRunning runs in a goroutine that a handler may end, with runtime.Goexit,
+// as a helper of tests does. That is an error of the handler, and the follower
 // goes on in another one.
 func (w *worker) keepRunning(ctx context.Context, stopping <-chan struct{}) {
 	defer w.ended(ctx)
@@ -236,7 +236,7 @@ func (w *worker) keepRunning(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// beat writes heartbeats also while a policy takes long. If the batch has the
+// beat writes heartbeats also while a handler takes long. If the batch has the
 // only connection, or SQLite's write lock, it cannot; but then no other process
 // can do anything with the follower either.
 func (w *worker) beat(ctx context.Context) {

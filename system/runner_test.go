@@ -230,7 +230,7 @@ func TestSingleThreadedContext(t *testing.T) {
 	}
 }
 
-// A policy that calls Sync gets another round, and one that ends its goroutine
+// A handler that calls Sync gets another round, and one that ends its goroutine
 // leaves a runner that works.
 func TestSingleThreadedReentry(t *testing.T) {
 	t.Parallel()
@@ -377,7 +377,7 @@ func TestEndWhileRetrying(t *testing.T) {
 	}
 }
 
-// Stop lets the batch finish; when its ctx ends first, policies are cancelled,
+// Stop lets the batch finish; when its ctx ends first, handlers are cancelled,
 // which is no failure.
 func TestStopDrains(t *testing.T) {
 	t.Parallel()

@@ -74,7 +74,7 @@ func (r *SingleThreadedRunner) listen(ctx context.Context) error {
 // Sync processes everything that there is to process. It returns the errors of
 // all followers that failed, each of which stopped at the event at fault; the
 // others have processed what they could. Called while another call is at work,
-// from a policy or from another goroutine, it returns nil at once and has that
+// from a handler or from another goroutine, it returns nil at once and has that
 // call go round once more.
 func (r *SingleThreadedRunner) Sync(ctx context.Context) error {
 	if mine, err := r.begin(); !mine {
@@ -83,7 +83,7 @@ func (r *SingleThreadedRunner) Sync(ctx context.Context) error {
 	ended := false
 	var current *following
 	defer func() {
-		if !ended { // a policy has ended the goroutine, as a test that fails does
+		if !ended { // a handler has ended the goroutine, as a test that fails does
 			current.noteExit()
 			r.end()
 		}

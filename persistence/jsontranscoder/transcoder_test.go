@@ -51,8 +51,8 @@ var (
 	sampleTime = time.Date(2024, 1, 2, 3, 4, 5, 678901000, time.UTC)
 )
 
-// The custom types of the original's tests: one is stored as an object that
-// contains the other.
+// The custom types of the Python library's tests: one is stored as an object
+// that contains the other.
 type customType1 struct{ value uuid.UUID }
 
 type customType2 struct{ value customType1 }
@@ -345,7 +345,8 @@ func TestPythonStates(t *testing.T) {
 	}
 }
 
-// TestReferenceSize is the size that the original's tests of mappers give.
+// TestReferenceSize is the size that the Python library's tests of mappers
+// give.
 func TestReferenceSize(t *testing.T) {
 	t.Parallel()
 	event := struct {

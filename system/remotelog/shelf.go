@@ -13,7 +13,7 @@ const shelfBytes = 8 << 20
 
 // shelf keeps what was read last, for each choice of topics. A follower
 // processes of a page what fits into a transaction, and asks for the rest
-// again, and again: with a slow policy every event would be sent a hundred
+// again, and again: with a slow handler every event would be sent a hundred
 // times. What is in a log never changes, so the rest may be kept.
 type shelf struct {
 	mu   sync.Mutex // protects what follows
