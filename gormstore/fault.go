@@ -31,7 +31,7 @@ type scope int
 
 const (
 	// aboutEvent is an error of a statement or of its values. It comes back
-	// whenever the same event is processed, so a Parker is asked about it.
+	// whenever the same event is processed, so system.Park is asked about it.
 	aboutEvent scope = iota
 	// aboutDatabase is an error of the server, of the connection or of the
 	// schema. It says nothing about the event, which is tried again.

@@ -24,7 +24,7 @@ import (
 type verdict struct{ trouble, retryable bool }
 
 var (
-	event    = verdict{}              // a Parker is asked about the event
+	event    = verdict{}              // Park is asked about the event
 	database = verdict{trouble: true} // nothing; the event is tried again
 	passing  = verdict{trouble: true, retryable: true}
 )

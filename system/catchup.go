@@ -14,9 +14,9 @@ import (
 // Processed is what a follower has processed of one leader's log.
 type Processed struct {
 	Leader string
-	// Events is how many events were processed. Those that a TopicFilter passes
-	// over are not among them, nor are those that were parked, which are
-	// Parked.
+	// Events is how many events were processed. Those that the follower passes
+	// over because of their topics are not among them, nor are those that were
+	// parked, which are Parked.
 	Events int
 	Parked int
 	// Position is the follower's position, and Head the end of the log when it

@@ -207,7 +207,7 @@ func TestParkedOfAPausedFollower(t *testing.T) {
 	})
 }
 
-// A follower that is no Parker any more still processes nothing before what is
+// A follower without Park that had it still processes nothing before what is
 // parked.
 func TestParkedByAnEarlierProgram(t *testing.T) {
 	t.Parallel()

@@ -140,7 +140,7 @@ func keepable(text string) string {
 // recall takes up, once, what the store knows from other processes: a position
 // that was ahead of the log, which may have grown beyond it since and would be
 // followed as if nothing had happened; and events that are parked, although the
-// follower may not be a Parker any more.
+// follower may have no Park any more.
 func (f *following) recall(ctx context.Context) error {
 	if f.recalled {
 		return nil

@@ -54,7 +54,7 @@ type Status struct {
 	// Oldest is when the first event after the position was made, and zero if
 	// there is none. It is read when the status is asked for.
 	Oldest time.Time
-	// Parked is how many events the follower has parked (see Parker).
+	// Parked is how many events the follower has parked; see Park.
 	Parked int
 	// PausedAt is when the follower was paused, and zero if it is not; PausedBy
 	// says who paused it.
