@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -41,6 +42,36 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 	if count < 50 {
 		t.Errorf("found %d links", count)
+	}
+}
+
+var (
+	codeSpans = regexp.MustCompile("`[^`\n]+`")
+	// testName ends with an ellipsis if it stands for all tests that begin so.
+	testName = regexp.MustCompile(`\b((?:Test|Fuzz|Example)[A-Z]\w*)(…?)`)
+)
+
+// TestDocumentsNameTestsThatExist checks names of tests without a package too,
+// in all documents but the changelog, which also names former ones.
+func TestDocumentsNameTestsThatExist(t *testing.T) {
+	var tests []string
+	for function := range testFunctions(t) {
+		tests = append(tests, function[strings.LastIndexByte(function, '.')+1:])
+	}
+	for _, document := range documents(t) {
+		if filepath.Base(document) == "CHANGELOG.md" {
+			continue
+		}
+		for _, span := range codeSpans.FindAllString(withoutCode(t, document), -1) {
+			for _, name := range testName.FindAllStringSubmatch(span, -1) {
+				exists := slices.ContainsFunc(tests, func(test string) bool {
+					return test == name[1] || name[2] != "" && strings.HasPrefix(test, name[1])
+				})
+				if !exists {
+					t.Errorf("%s names the test %s, which does not exist", document, name[0])
+				}
+			}
+		}
 	}
 }
 

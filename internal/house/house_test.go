@@ -297,11 +297,11 @@ func declarations(t *testing.T, source string) (texts []string) {
 
 var testNames = regexp.MustCompile("`([\\w/]+)\\.((?:Test|Example)\\w*)`")
 
-// TestDocumentsNameTests holds the documents that name tests to tests that
-// exist: the walk through the Python library's document, the guarantees, the
-// decisions.
-func TestDocumentsNameTests(t *testing.T) {
-	exist := map[string]bool{}
+// testFunctions returns the functions of all test files, such as
+// system.TestParking.
+func testFunctions(t *testing.T) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
 	for _, p := range packages(t) {
 		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
 			source, err := os.ReadFile(filepath.Join(p.Dir, name))
@@ -311,11 +311,19 @@ func TestDocumentsNameTests(t *testing.T) {
 			for line := range strings.Lines(string(source)) {
 				if function, ok := strings.CutPrefix(line, "func "); ok {
 					function, _, _ = strings.Cut(function, "(")
-					exist[p.short()+"."+function] = true
+					found[p.short()+"."+function] = true
 				}
 			}
 		}
 	}
+	return found
+}
+
+// TestDocumentsNameTests holds the documents that name tests to tests that
+// exist: the walk through the Python library's document, the guarantees, the
+// decisions.
+func TestDocumentsNameTests(t *testing.T) {
+	exist := testFunctions(t)
 	least := map[string]int{"docs/seed.md": 50, "GUARANTEES.md": 40, "docs/decisions/0009-concurrent-order.md": 20}
 	decisions, err := fs.Glob(os.DirFS(root), "docs/decisions/*.md")
 	if err != nil {
