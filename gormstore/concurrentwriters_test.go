@@ -97,7 +97,7 @@ func TestConcurrentWritersControls(t *testing.T) {
 	}
 }
 
-// concurrency is writers against readers on a private server.
+// concurrency is writers against readers on a database of their own.
 type concurrency struct {
 	db      *gorm.DB
 	dsn     string
@@ -116,8 +116,7 @@ type reading func(ctx context.Context, done <-chan struct{}, see func(id int64))
 
 func newConcurrency(t *testing.T) *concurrency {
 	t.Helper()
-	cluster := testdb.NewCluster(t, "max_prepared_transactions=100", "max_connections=200", "fsync=off")
-	dsn := cluster.Database(t)
+	dsn := testdb.PreparingPostgres(t)
 	return &concurrency{db: migrated(t, testdb.Open(t, dialector("postgres", dsn))), dsn: dsn}
 }
 

@@ -19,27 +19,72 @@ import (
 )
 
 // Every kind of database, with usual pools and with pools of one connection,
-// keeps the whole contract of stores; inside transactions of the caller as
-// well.
+// keeps the contract of stores; inside transactions of the caller as well. Two
+// kinds run the whole contract every time. The others run samples of it, which
+// together are the whole contract; with full figures they run all of it too.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	backends := []testdb.Backend{
-		{Name: "sqlite-memory", Open: testdb.SQLiteMemory},
-		{Name: "sqlite-file", Open: testdb.SQLiteFile},
-		{Name: "sqlite-file-one-connection", Open: oneConnection(testdb.SQLiteFile)},
-		{Name: "sqlite-file-with-readers", Open: withReaders},
-		{Name: "postgres", Open: schemas(t)},
-		{Name: "postgres-one-connection", Open: oneConnection(schemas(t))},
+	const whole = -1
+	backends := []struct {
+		testdb.Backend
+		part int // of the contract, or whole
+	}{
+		{testdb.Backend{Name: "sqlite-memory", Open: testdb.SQLiteMemory}, whole},
+		{testdb.Backend{Name: "sqlite-file", Open: testdb.SQLiteFile}, 0},
+		{testdb.Backend{Name: "sqlite-file-one-connection", Open: oneConnection(testdb.SQLiteFile)}, 1},
+		{testdb.Backend{Name: "sqlite-file-with-readers", Open: withReaders}, 2},
+		{testdb.Backend{Name: "postgres", Open: schemas(t)}, whole},
+		{testdb.Backend{Name: "postgres-one-connection", Open: oneConnection(schemas(t))}, 0},
 	}
 	for _, backend := range backends {
 		t.Run(backend.Name, func(t *testing.T) {
 			t.Parallel()
 			h := harness(backend.Open)
+			if backend.part != whole && !testdb.Full() {
+				h.Only = sample(h, backend.part, 3)
+			}
 			if left := persistencetest.LeftOut(h); len(left) > 0 {
 				t.Errorf("%d rows are left out, want none: %v", len(left), left)
 			}
 			persistencetest.Run(t, h)
 		})
+	}
+}
+
+// sample selects one of so many parts of the rows of each group, and all rows
+// about transactions, in which a pool of one connection matters most. Parts 0
+// to of-1 together are all rows.
+func sample(h persistencetest.Harness, part, of int) func(persistencetest.Row) bool {
+	selected := map[string]bool{}
+	seen := map[string]int{} // rows of each group
+	for _, r := range persistencetest.Rows(h) {
+		group, _, _ := strings.Cut(r.Name, "/")
+		selected[r.Name] = seen[group]%of == part || group == "transaction"
+		seen[group]++
+	}
+	return func(r persistencetest.Row) bool { return selected[r.Name] }
+}
+
+// The samples together are all rows of the contract.
+func TestSample(t *testing.T) {
+	t.Parallel()
+	h, taken := harness(testdb.SQLiteMemory), map[string]int{}
+	for part := range 3 {
+		selected := sample(h, part, 3)
+		for _, r := range persistencetest.Rows(h) {
+			if selected(r) {
+				taken[r.Name]++
+			}
+		}
+	}
+	for _, r := range persistencetest.Rows(h) {
+		want := 1
+		if strings.HasPrefix(r.Name, "transaction/") {
+			want = 3
+		}
+		if taken[r.Name] != want {
+			t.Errorf("%s is in %d samples, want %d", r.Name, taken[r.Name], want)
+		}
 	}
 }
 

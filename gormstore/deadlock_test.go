@@ -62,7 +62,7 @@ func TestDeadlockOfTransactions(t *testing.T) {
 		for way, more := range map[string]int{"one aggregate at a time": 0, "several at a time": 1} {
 			t.Run(name+", "+way, func(t *testing.T) {
 				t.Parallel()
-				truth := migrated(t, testdb.OpenPostgres(t))
+				truth := created(t, testdb.OpenPostgres(t))
 				ids := sortedIDs(2)
 				var met sync.WaitGroup // both have saved their first aggregate
 				met.Add(2)
@@ -157,7 +157,7 @@ func wantWaiting(t testing.TB, db *gorm.DB, sessions int) {
 // whatever order the saves came.
 func TestBatchesOfTwoProcessesDoNotDeadlock(t *testing.T) {
 	t.Parallel()
-	truth := migrated(t, testdb.OpenPostgres(t))
+	truth := created(t, testdb.OpenPostgres(t))
 	run(t, truth, pauses)
 	ids := sortedIDs(2)
 	b := block(t, truth, nil)
@@ -206,7 +206,7 @@ func TestDeadlockOfABatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			truth := migrated(t, testdb.OpenPostgres(t))
+			truth := created(t, testdb.OpenPostgres(t))
 			run(t, truth, pauses)
 			ids := sortedIDs(3)
 			db, counter := beside(t, truth, "100ms")

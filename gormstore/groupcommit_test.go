@@ -44,7 +44,7 @@ func eachWatched(t *testing.T, test func(t *testing.T, w *watched)) {
 	for _, backend := range sharedBackends {
 		t.Run(backend.Name, func(t *testing.T) {
 			t.Parallel()
-			test(t, watch(t, migrated(t, backend.Open(t))))
+			test(t, watch(t, created(t, backend.Open(t))))
 		})
 	}
 }
@@ -362,7 +362,7 @@ func TestStoresOfOneHandleShareTheirBatches(t *testing.T) {
 // into the unique key; it is repeated, and no save is lost or split.
 func TestMergedStatementThatIsBeatenIsRepeated(t *testing.T) {
 	t.Parallel()
-	w := watch(t, migrated(t, testdb.OpenPostgres(t)))
+	w := watch(t, created(t, testdb.OpenPostgres(t)))
 	r := recorder(t, w.db, schoolName)
 	hot := uuid.New()
 	good := [][]persistence.StoredEvent{history(uuid.New(), 1, 3), history(uuid.New(), 1, 1)}
@@ -697,7 +697,7 @@ func TestSaveThatForgotItsTransaction(t *testing.T) {
 		for _, connections := range []int{1, 4} {
 			t.Run(fmt.Sprintf("%s with %d connections", backend.Name, connections), func(t *testing.T) {
 				t.Parallel()
-				db := impatient(t, migrated(t, backend.Open(t)))
+				db := impatient(t, created(t, backend.Open(t)))
 				limit(t, db, connections)
 				r := recorder(t, db, schoolName, gormstore.WithLockTimeout(timeout), gormstore.WithStrictOrder())
 				snapshots, err := gormstore.New(db, gormstore.WithLockTimeout(timeout)).SnapshotRecorder(schoolName)
@@ -810,7 +810,7 @@ func TestEverySaveOfABatchSaysThatTablesAreMissing(t *testing.T) {
 // repeated, alone and in a batch.
 func TestStatementThatIsOvertakenIsRepeated(t *testing.T) {
 	t.Parallel()
-	w := watch(t, migrated(t, testdb.OpenPostgres(t)))
+	w := watch(t, created(t, testdb.OpenPostgres(t)))
 	r := recorder(t, w.db, schoolName)
 	overtaken := faultdb.Fault{When: faultdb.Before, Err: &pgconn.PgError{Code: "40001"}}
 	for _, events := range [][]persistence.StoredEvent{history(uuid.New(), 1, 1), history(uuid.New(), 1, 3)} {

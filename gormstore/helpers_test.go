@@ -38,7 +38,7 @@ func each(t *testing.T, test func(t *testing.T, db *gorm.DB)) {
 	t.Parallel()
 	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
 		t.Parallel()
-		test(t, migrated(t, open(t)))
+		test(t, created(t, open(t)))
 	}, testdb.OneConnection()...)
 }
 
@@ -49,7 +49,7 @@ func eachShared(t *testing.T, test func(t *testing.T, db *gorm.DB)) {
 	for _, backend := range sharedBackends {
 		t.Run(backend.Name, func(t *testing.T) {
 			t.Parallel()
-			test(t, migrated(t, backend.Open(t)))
+			test(t, created(t, backend.Open(t)))
 		})
 	}
 }

@@ -51,7 +51,7 @@ func TestConflictThatTheTransactionCannotSee(t *testing.T) {
 		} {
 			t.Run(name+", "+way, func(t *testing.T) {
 				t.Parallel()
-				db := migrated(t, testdb.OpenPostgres(t))
+				db := created(t, testdb.OpenPostgres(t))
 				r, dog, cat := recorder(t, db, schoolName), uuid.New(), uuid.New()
 				insert(t, r, history(dog, 1, 1)...)
 				save := func(ctx context.Context) error {
@@ -79,7 +79,7 @@ func TestSnapshotThatTheTransactionCannotSee(t *testing.T) {
 	for name, level := range oldSnapshots {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := migrated(t, testdb.OpenPostgres(t))
+			db := created(t, testdb.OpenPostgres(t))
 			s, dog := snapshots(t, db, schoolName), uuid.New()
 			err := inOldSnapshot(t, db, level, func() { insert(t, s, history(dog, 2, 1)...) }, func(ctx context.Context) error {
 				_, err := s.InsertEvents(ctx, history(dog, 2, 1))
@@ -98,7 +98,7 @@ func TestSequenceBehindInAnOldSnapshot(t *testing.T) {
 	for name, level := range oldSnapshots {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := migrated(t, testdb.OpenPostgres(t))
+			db := created(t, testdb.OpenPostgres(t))
 			r := recorder(t, db, schoolName)
 			insert(t, r, history(uuid.New(), 1, 1)...)
 			err := inOldSnapshot(t, db, level, func() { run(t, db, "SELECT setval('stored_events_id_seq', 1, false)") }, func(ctx context.Context) error {

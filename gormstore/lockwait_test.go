@@ -70,7 +70,7 @@ func TestSaveBoundsWaitForTable(t *testing.T) {
 		for name, saves := range map[string]int{"one": 1, "parallel": 20} {
 			t.Run(mode+"-"+name, func(t *testing.T) {
 				t.Parallel()
-				db := migrated(t, testdb.OpenPostgres(t))
+				db := created(t, testdb.OpenPostgres(t))
 				r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
 				release := lockedTable(t, db, "stored_events", mode)
 				begin := time.Now()
@@ -111,7 +111,7 @@ func TestSaveInTransactionBoundsWaitForTable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := migrated(t, testdb.OpenPostgres(t))
+			db := created(t, testdb.OpenPostgres(t))
 			r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
 			release := lockedTable(t, db, "stored_events", "EXCLUSIVE")
 			err := run(t.Context(), db, func(ctx context.Context, tx *gorm.DB) error {
@@ -140,7 +140,7 @@ func TestSaveInTransactionBoundsWaitForTable(t *testing.T) {
 // also if it conflicts.
 func TestSaveInTransactionKeepsLockTimeout(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	r := recorder(t, db, "Dogs")
 	dog := uuid.New()
 	transaction(t, db, func(ctx context.Context, tx *gorm.DB) error {
@@ -213,7 +213,7 @@ func TestWritesBoundWaitForTable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := migrated(t, testdb.OpenPostgres(t))
+			db := created(t, testdb.OpenPostgres(t))
 			s := gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout))
 			r, err := s.ProcessRecorder("Dogs")
 			if err != nil {
@@ -237,7 +237,7 @@ func TestWritesBoundWaitForTable(t *testing.T) {
 // in a single save, in one that is too large to be merged and in a transaction.
 func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
 	save := func(ctx context.Context, events int) error {
 		_, err := r.InsertEvents(ctx, history(uuid.New(), 0, events))
@@ -271,7 +271,7 @@ func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
 func TestQueuedSaveWaitsOnce(t *testing.T) {
 	t.Parallel()
 	const lockTimeout = 4 * time.Second
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(lockTimeout))
 	release := lockedTable(t, db, "stored_events", "EXCLUSIVE")
 	save := func() <-chan error {
@@ -375,7 +375,7 @@ func TestWriteToSQLiteWaitsOnce(t *testing.T) {
 // others.
 func TestSaveEndsWithCallersDeadline(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	r := recorder(t, db, "Dogs")
 	transaction(t, again(t, db), func(_ context.Context, tx *gorm.DB) error {
 		if err := tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE").Error; err != nil {
@@ -468,7 +468,7 @@ func TestSaveReplacesDeadConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := migrated(t, testdb.OpenPostgres(t))
+			db := created(t, testdb.OpenPostgres(t))
 			limit(t, db, 1)
 			r, other := recorder(t, db, "Dogs"), again(t, db)
 			insert(t, r, history(uuid.New(), 0, 1)...)
@@ -488,7 +488,7 @@ func TestSaveReplacesDeadConnection(t *testing.T) {
 // Snapshots and deletions wait for a locked table no longer than saves do.
 func TestOtherWritesBoundWaitForTable(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	store := gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout))
 	made, err := store.SnapshotRecorder("Dogs")
 	if err != nil {
@@ -534,7 +534,7 @@ func TestSaveNamesTheHolderOfTheConnection(t *testing.T) {
 	for _, backend := range testdb.OneConnection() {
 		t.Run(backend.Name, func(t *testing.T) {
 			t.Parallel()
-			db := migrated(t, backend.Open(t))
+			db := created(t, backend.Open(t))
 			r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
 			outer := persistence.WithOperation(t.Context(), "nightly import")
 			err := gormstore.Transaction(outer, db, func(context.Context, *gorm.DB) error {

@@ -77,7 +77,7 @@ func TestLogHold(t *testing.T) {
 // A prepared transaction has no process, and is named by its own name.
 func TestLogHoldOfPreparedTransaction(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.Open(t, dialector("postgres", testdb.NewCluster(t, "max_prepared_transactions=2").Database(t))))
+	db := migrated(t, testdb.Open(t, dialector("postgres", testdb.PreparingPostgres(t))))
 	r := recorder(t, db, schoolName)
 	tx := db.Begin()
 	add(gormstore.WithTx(t.Context(), tx), t, r, 1)

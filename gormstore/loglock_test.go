@@ -21,7 +21,7 @@ func eachOrder(t *testing.T, test func(t *testing.T, db, other *gorm.DB, options
 	for name, options := range map[string][]gormstore.Option{"strict": {gormstore.WithStrictOrder()}, "concurrent": nil} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := migrated(t, testdb.OpenPostgres(t))
+			db := created(t, testdb.OpenPostgres(t))
 			test(t, db, again(t, db), append(options, gormstore.WithLockTimeout(shortLockTimeout)))
 		})
 	}

@@ -65,7 +65,7 @@ func sqliteKennel(t *testing.T) *kennel {
 
 func postgresKennel(t *testing.T) *kennel {
 	t.Helper()
-	truth := migrated(t, testdb.OpenPostgres(t))
+	truth := created(t, testdb.OpenPostgres(t))
 	proxy := pgproxy.New(t, dsn(t, truth))
 	k := newKennel(t, testdb.Open(t, dialector("postgres", proxy.DSN())), truth)
 	k.lose = func(when faultdb.When, blind bool) {

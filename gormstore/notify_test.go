@@ -81,7 +81,7 @@ func TestNotifyOfSaves(t *testing.T) {
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			plain := migrated(t, testdb.OpenPostgres(t))
+			plain := created(t, testdb.OpenPostgres(t))
 			heard := listenTo(t, plain)
 			db := testdb.Open(t, postgres.Open(withParameter(t, dsn(t, plain), "default_query_exec_mode", mode)))
 			r, dog := notifying(t, db, schoolName), uuid.New()
@@ -111,7 +111,7 @@ func position(id int64) persistence.Tracking {
 // asked for.
 func TestNotifyNothingElse(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	heard := listenTo(t, db)
 	store := gormstore.New(db, gormstore.WithNotify())
 	r, s := notifying(t, db, schoolName), must(store.SnapshotRecorder(schoolName))
@@ -138,7 +138,7 @@ func must[T any](value T, err error) T {
 // and without the option, on one handle, do not write for each other.
 func TestNotifyOfMergedBatch(t *testing.T) {
 	t.Parallel()
-	w := watch(t, migrated(t, testdb.OpenPostgres(t)))
+	w := watch(t, created(t, testdb.OpenPostgres(t)))
 	heard := listenTo(t, w.other)
 	loud, silent := notifying(t, w.db, schoolName), recorder(t, w.db, schoolName)
 	insert(t, loud, history(uuid.New(), 1, 1)...)
@@ -188,7 +188,7 @@ func TestNotifyOfTransactions(t *testing.T) {
 	for _, d := range doors {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			db := migrated(t, testdb.OpenPostgres(t))
+			db := created(t, testdb.OpenPostgres(t))
 			if d.plugin {
 				withPluginOnly(t, db)
 			}

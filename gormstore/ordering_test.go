@@ -43,7 +43,7 @@ func TestRaceReaderSeesEverythingInOrder(t *testing.T) {
 // and the same reader loses events.
 func TestRaceControlWithoutLock(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	store := gormstore.New(db)
 	gormstore.WithoutOrderLock(store)
 	unlocked, err := store.ProcessRecorder(schoolName)
@@ -330,7 +330,7 @@ func TestRaceIDsDoNotInterleave(t *testing.T) {
 // tables are in. See TestLockKeyGolden.
 func TestOrderKeyOfStore(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	const want = -4984515810854983186
 	if got := gormstore.OrderKeyOf(gormstore.New(db), schoolName); got != want {
 		t.Errorf("the key of the order lock is %d, want %d", got, want)

@@ -103,7 +103,7 @@ func TestReplaceSnapshotOfAnyStorageClass(t *testing.T) {
 // that has settings and no position yet. SQLite has one writer at a time.
 func TestDeletionHoldsPositions(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	store := gormstore.New(db)
 	leader := recorder(t, db, schoolName)
 	dog := uuid.New()

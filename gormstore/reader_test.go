@@ -30,7 +30,7 @@ func readLog(ctx context.Context, r persistence.ProcessRecorder) map[string]erro
 // what was committed between two statements.
 func TestLogInAnOldSnapshot(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	r := recorder(t, db, schoolName)
 	insert(t, r, history(uuid.New(), 1, 1)...)
 	for name, level := range oldSnapshots {
@@ -58,7 +58,7 @@ func TestLogWithoutTheRightToSeeLocks(t *testing.T) {
 	} {
 		t.Run(revoked, func(t *testing.T) {
 			t.Parallel()
-			admin := migrated(t, testdb.OpenPostgres(t))
+			admin := created(t, testdb.OpenPostgres(t))
 			role, db := roleOf(t, admin)
 			grantTables(t, admin, role, "stored_events", "snapshots", "notification_tracking")
 			dog, r := uuid.New(), recorder(t, db, schoolName)
@@ -78,7 +78,7 @@ func TestLogWithoutTheRightToSeeLocks(t *testing.T) {
 // A table of a session that has the name of the server's view hides no writer.
 func TestLogBesideATableOfLocks(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	reader := again(t, db)
 	limit(t, reader, 1)
 	run(t, reader, "CREATE TEMP TABLE pg_locks AS SELECT * FROM pg_catalog.pg_locks LIMIT 0")
@@ -98,7 +98,7 @@ func TestLogBesideATableOfLocks(t *testing.T) {
 // Readers need SELECT on the table alone, and writers USAGE on the sequence.
 func TestRightsOfReadersAndWriters(t *testing.T) {
 	t.Parallel()
-	admin := migrated(t, testdb.OpenPostgres(t))
+	admin := created(t, testdb.OpenPostgres(t))
 	reading, reader := roleOf(t, admin)
 	run(t, admin, "GRANT SELECT ON stored_events, snapshots, notification_tracking TO "+reading)
 	writing, writer := roleOf(t, admin)

@@ -46,7 +46,7 @@ func TestRetryAfterConflict(t *testing.T) {
 // Transactions that deadlock are all stored.
 func TestRetryAfterDeadlock(t *testing.T) {
 	t.Parallel()
-	truth := migrated(t, testdb.OpenPostgres(t))
+	truth := created(t, testdb.OpenPostgres(t))
 	ids := sortedIDs(2)
 	var met, both sync.WaitGroup
 	met.Add(2)
@@ -88,7 +88,7 @@ func TestRetryAfterDeadlock(t *testing.T) {
 // wherever the loss is noticed.
 func TestRetryAfterALostConnection(t *testing.T) {
 	t.Parallel()
-	truth := migrated(t, testdb.OpenPostgres(t))
+	truth := created(t, testdb.OpenPostgres(t))
 	for name, lose := range losses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -36,6 +36,13 @@ var sweptFaults = map[string]faultdb.Fault{
 
 var errPassing = errors.New("a fault that leaves the connection as it is")
 
+// skipOnOneConnection reports whether a sweep may skip a kind of fault without
+// full figures: on a pool of one connection, faults after a call show what
+// the pool changes, such as a connection that is never returned.
+func skipOnOneConnection(t *testing.T, kind string) bool {
+	return !testdb.Full() && strings.Contains(t.Name(), "-one-connection") && strings.HasPrefix(kind, "before")
+}
+
 // Whatever call of the driver fails during a write, before or after it had its
 // effect: the write is done as a whole or not at all, the caller is told which
 // (or that it is unknown), no transaction and no connection is left open, and
@@ -91,6 +98,9 @@ func TestSweepWrites(t *testing.T) {
 		s := &sweep{patient: p, sick: newStores(t, p.db), sound: newStores(t, p.truth)}
 		for name, operation := range operations {
 			for kind, fault := range sweptFaults {
+				if skipOnOneConnection(t, kind) {
+					continue
+				}
 				t.Run(name+"/"+kind, func(t *testing.T) {
 					if err := s.run(t, operation, fault); err != nil {
 						t.Error(err)
@@ -280,6 +290,9 @@ func TestSweepAutoMigrate(t *testing.T) {
 		for kind, fault := range sweptFaults {
 			if !testdb.Full() && !strings.HasSuffix(kind, "broken") && kind != "twice" {
 				continue // creating tables takes many calls
+			}
+			if skipOnOneConnection(t, kind) {
+				continue
 			}
 			t.Run(kind, func(t *testing.T) {
 				for n := 1; ; n++ {

@@ -55,7 +55,7 @@ func schemasOf(t *testing.T, db *gorm.DB, table string) (names string) {
 // empty ones are made in a schema that comes first.
 func TestMigrateFindsTablesOnSearchPath(t *testing.T) {
 	t.Parallel()
-	admin := migrated(t, testdb.OpenPostgres(t))
+	admin := created(t, testdb.OpenPostgres(t))
 	dog := uuid.New()
 	insert(t, recorder(t, admin, schoolName), history(dog, 1, 2)...)
 	run(t, admin, "CREATE SCHEMA first")
@@ -81,7 +81,7 @@ func TestMigrateFindsTablesOnSearchPath(t *testing.T) {
 // neither migrates nor validates.
 func TestTablesInTwoSchemas(t *testing.T) {
 	t.Parallel()
-	admin := migrated(t, testdb.OpenPostgres(t))
+	admin := created(t, testdb.OpenPostgres(t))
 	run(t, admin, "CREATE SCHEMA first")
 	first := testdb.Open(t, postgres.Open(withParameter(t, dsn(t, admin), "search_path", "first")))
 	migrated(t, first)
@@ -125,7 +125,7 @@ func migrateWarned(db *gorm.DB) (string, error) {
 // does without. Without those tables it is an error that says what to grant.
 func TestMigrateWithoutCreate(t *testing.T) {
 	t.Parallel()
-	admin := migrated(t, testdb.OpenPostgres(t))
+	admin := created(t, testdb.OpenPostgres(t))
 	run(t, admin, "DROP TABLE follower_status, parked_events, follower_runners, follower_settings")
 	run(t, admin, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 	role, db := roleOf(t, admin)
@@ -150,7 +150,7 @@ func TestMigrateWithoutCreate(t *testing.T) {
 // Tables that exist and are not granted are not missing.
 func TestUngrantedTables(t *testing.T) {
 	t.Parallel()
-	admin := migrated(t, testdb.OpenPostgres(t))
+	admin := created(t, testdb.OpenPostgres(t))
 	role, db := roleOf(t, admin)
 	grantTables(t, admin, role, classicTables...)
 	missing, err := gormstore.Missing(t.Context(), db)
@@ -169,7 +169,7 @@ func TestUngrantedTables(t *testing.T) {
 // Row level security that may hide rows is an error, and not an empty log.
 func TestRowLevelSecurity(t *testing.T) {
 	t.Parallel()
-	admin := migrated(t, testdb.OpenPostgres(t))
+	admin := created(t, testdb.OpenPostgres(t))
 	insert(t, recorder(t, admin, schoolName), history(uuid.New(), 1, 2)...)
 	role, db := roleOf(t, admin)
 	grantTables(t, admin, role, append(classicTables, "follower_status", "parked_events", "follower_runners", "follower_settings")...)
@@ -202,7 +202,7 @@ func TestRowLevelSecurity(t *testing.T) {
 func TestSequenceAtFirstUse(t *testing.T) {
 	t.Parallel()
 	for flaw, want := range map[string]string{"CACHE 50": "CACHE 50", "CYCLE": "CYCLE", "INCREMENT -1": "INCREMENT -1"} {
-		db := migrated(t, testdb.OpenPostgres(t))
+		db := created(t, testdb.OpenPostgres(t))
 		run(t, db, "ALTER SEQUENCE stored_events_id_seq "+flaw)
 		r := recorder(t, again(t, db), schoolName)
 		_, err := r.InsertEvents(t.Context(), history(uuid.New(), 1, 1))
@@ -218,7 +218,7 @@ func TestSequenceAtFirstUse(t *testing.T) {
 // are ids, with a warning from one half on.
 func TestIntegerKeys(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	for table, key := range map[string]string{"stored_events": "id", "snapshots": "uid", "notification_tracking": "uid"} {
 		run(t, db, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE integer", table, key))
 		run(t, db, fmt.Sprintf("ALTER SEQUENCE %s_%s_seq AS integer", table, key))
@@ -249,7 +249,7 @@ func TestUnreliableTables(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := migrated(t, testdb.OpenPostgres(t))
+			db := created(t, testdb.OpenPostgres(t))
 			limit(t, db, 1)
 			run(t, db, test.statement)
 			_, err := recorder(t, db, "Dogs").InsertEvents(t.Context(), history(uuid.New(), 1, 1))

@@ -470,7 +470,7 @@ func TestTransactionWithoutItsContext(t *testing.T) {
 // whatever is saved in it.
 func TestTransactionKeepsItsLockTimeout(t *testing.T) {
 	t.Parallel()
-	db := migrated(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgres(t))
 	for name, options := range map[string][]gormstore.Option{"": nil, "with signals": {gormstore.WithNotify()}} {
 		t.Run(name, func(t *testing.T) {
 			store := gormstore.New(db, options...)

@@ -33,7 +33,7 @@ func TestSaveInTransactionIsOneRoundTrip(t *testing.T) {
 		for name, join := range joins {
 			t.Run(mode+"-"+name, func(t *testing.T) {
 				t.Parallel()
-				w := watch(t, migrated(t, testdb.OpenPostgres(t)))
+				w := watch(t, created(t, testdb.OpenPostgres(t)))
 				r := recorder(t, w.db, schoolName, options...)
 				saves := func() error {
 					return join(t.Context(), w.db, func(ctx context.Context, tx *gorm.DB) error {
@@ -81,7 +81,7 @@ func TestSaveInTransactionThatLosesARace(t *testing.T) {
 			for winner := range 3 {
 				t.Run(fmt.Sprintf("%s-%s-%d", name, mode, winner+1), func(t *testing.T) {
 					t.Parallel()
-					db := migrated(t, testdb.OpenPostgres(t))
+					db := created(t, testdb.OpenPostgres(t))
 					beside := again(t, db)
 					r, other := recorder(t, db, schoolName, options...), recorder(t, beside, schoolName, options...)
 					dog, cat := uuid.New(), uuid.New()

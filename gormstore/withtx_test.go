@@ -576,7 +576,7 @@ func TestFirstUseInATransaction(t *testing.T) {
 	for _, backend := range testdb.Backends() {
 		t.Run(backend.Name, func(t *testing.T) {
 			t.Parallel()
-			first := migrated(t, backend.Open(t))
+			first := created(t, backend.Open(t))
 			db := again(t, first)
 			limit(t, db, 1)
 			r := recorder(t, db, schoolName)

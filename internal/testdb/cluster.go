@@ -72,7 +72,7 @@ func NewCluster(t testing.TB, settings ...string) *Cluster {
 // t.
 func (c *Cluster) NewStandby(t testing.TB) *Cluster {
 	t.Helper()
-	standby, err := makeCluster()
+	standby, err := makeCluster(filepath.Dir(c.folder))
 	if err != nil {
 		unavailable(t, err)
 	}
@@ -114,7 +114,7 @@ func (c *Cluster) DSN(database string) string {
 // cluster.
 func (c *Cluster) Database(t testing.TB) string {
 	t.Helper()
-	return c.DSN(createDatabase(t, c.DSN("postgres")))
+	return c.DSN(createDatabase(t, c.DSN("postgres"), execute))
 }
 
 // Start starts the stopped server and returns when it accepts connections.
@@ -133,7 +133,11 @@ func (c *Cluster) Stop(mode Mode) error {
 
 // startCluster makes a new cluster and starts it. The caller must close it.
 func startCluster(settings ...string) (*Cluster, error) {
-	c, err := makeCluster()
+	parent := "" // the temporary folder
+	if slices.Contains(settings, "fsync=off") {
+		parent = memoryFolder()
+	}
+	c, err := makeCluster(parent)
 	if err != nil {
 		return nil, err
 	}
@@ -144,12 +148,12 @@ func startCluster(settings ...string) (*Cluster, error) {
 }
 
 // makeCluster makes the folder of a cluster and the guard that removes it.
-func makeCluster() (*Cluster, error) {
+func makeCluster(parent string) (*Cluster, error) {
 	pgCtl, err := findPgCtl()
 	if err != nil {
 		return nil, err
 	}
-	folder, err := os.MkdirTemp("", "es-postgres-")
+	folder, err := os.MkdirTemp(parent, "es-postgres-")
 	if err != nil {
 		return nil, err
 	}
@@ -166,12 +170,20 @@ func makeCluster() (*Cluster, error) {
 
 // create makes the data folder and starts the server.
 func (c *Cluster) create(settings []string) error {
-	err := c.control("initdb",
-		"--options=--auth=trust --username=postgres --encoding=UTF8 --locale=C --no-sync")
+	made, err := template()
 	if err != nil {
 		return err
 	}
+	if output, err := c.command("cp", "-R", made.data(), c.data()).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy the template of a cluster: %w: %s", err, bytes.TrimSpace(output))
+	}
 	return c.startOnFreePort(settings)
+}
+
+// initialise makes the data folder as initdb does.
+func (c *Cluster) initialise() error {
+	return c.control("initdb",
+		"--options=--auth=trust --username=postgres --encoding=UTF8 --locale=C --no-sync")
 }
 
 // startOnFreePort configures and starts the server. Another process may take a

@@ -19,10 +19,13 @@
 // # PostgreSQL
 //
 // The first test that asks for PostgreSQL starts a private cluster: a new data
-// folder in the temporary folder, listening on a free loopback port, run as an
+// folder in memory (/dev/shm), listening on a free loopback port, run as an
 // unprivileged account if the tests run as root. That takes about a second, and
-// the rest of the test process shares it. A package that uses PostgreSQL ends
-// it from its TestMain, which also looks for leaked goroutines:
+// the rest of the test process shares the cluster. Its folder is a temporary
+// folder instead if TMPDIR is set or if less than 2 GiB of memory are left;
+// clusters that sync always use a temporary folder. A package that uses
+// PostgreSQL ends the cluster from its TestMain, which also looks for leaked
+// goroutines:
 //
 //	func TestMain(m *testing.M) { os.Exit(testdb.Main(m)) }
 //

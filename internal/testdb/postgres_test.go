@@ -104,8 +104,8 @@ func TestPostgresCanBeOpenedAgain(t *testing.T) {
 // The time that a test pays for its database.
 func BenchmarkPostgres(b *testing.B) {
 	for b.Loop() {
-		name := createDatabase(b, postgresServer(b))
-		if err := execute(postgresServer(b), "DROP DATABASE "+name); err != nil {
+		name := createDatabase(b, postgresServer(b), administer)
+		if err := dropDatabase(postgresServer(b), name); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -34,6 +34,11 @@ type Harness struct {
 	// Parallel says that rows may run at the same time, each with its own
 	// store.
 	Parallel bool
+
+	// Only reports whether a row runs. It is for stores that are slow to make
+	// and whose whole suite runs elsewhere, such as in a nightly run. If it is
+	// nil, all rows run.
+	Only func(r Row) bool
 }
 
 // Feature is an ability that a store may lack.
@@ -71,7 +76,8 @@ type Row struct {
 	Needs []Feature
 }
 
-// Rows returns the rows that Run runs with the harness, in their order.
+// Rows returns the rows that Run runs with the harness, in their order. It
+// ignores Harness.Only.
 func Rows(h Harness) []Row {
 	rows, _ := divide(h)
 	return published(rows)
@@ -97,7 +103,7 @@ func Run(t *testing.T, h Harness) {
 	for _, group := range groups {
 		t.Run(group.name, func(t *testing.T) {
 			for _, r := range rows {
-				if r.group != group.name {
+				if r.group != group.name || h.Only != nil && !h.Only(r.published()) {
 					continue
 				}
 				t.Run(r.name, func(t *testing.T) {
@@ -194,10 +200,12 @@ func missing(needs, features []Feature) bool {
 func published(rows []row) []Row {
 	all := make([]Row, len(rows))
 	for i, r := range rows {
-		all[i] = Row{Name: r.fullName(), Explanation: r.says, Needs: r.needs}
+		all[i] = r.published()
 	}
 	return all
 }
+
+func (r row) published() Row { return Row{Name: r.fullName(), Explanation: r.says, Needs: r.needs} }
 
 func names(features []Feature) []string {
 	texts := make([]string, len(features))

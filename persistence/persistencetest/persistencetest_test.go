@@ -17,6 +17,22 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// Only the rows that Harness.Only selects run.
+func TestRunOnly(t *testing.T) {
+	var ran []string
+	h := transactional()
+	h.Only = func(r Row) bool { return r.Name == "aggregate/an unknown originator has no events" }
+	made := h.New
+	h.New = func(t testing.TB) persistence.Factory {
+		ran = append(ran, t.Name())
+		return made(t)
+	}
+	Run(t, h)
+	if want := []string{t.Name() + "/aggregate/an_unknown_originator_has_no_events"}; !slices.Equal(ran, want) {
+		t.Errorf("got %v, want %v", ran, want)
+	}
+}
+
 func TestRowsAreTheContract(t *testing.T) {
 	rows := Rows(transactional())
 	if len(rows) < 120 {
