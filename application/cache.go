@@ -28,7 +28,7 @@ func (c *config) readCache() error {
 	c.cache.skipping, mistakes[2] = e.Bool(false, "AGGREGATE_CACHE_FASTFORWARD_SKIPPING")
 	copies, err := e.Bool(true, "DEEPCOPY_FROM_AGGREGATE_CACHE")
 	if mistakes[3] = err; !copies && err == nil {
-		c.logger.Warn("DEEPCOPY_FROM_AGGREGATE_CACHE=n has no effect: each caller gets an aggregate of its own, "+
+		c.logger.Warn("DEEPCOPY_FROM_AGGREGATE_CACHE=n has no effect: each caller gets its own aggregate, "+
 			"because two that change the same one would corrupt it", "application", c.name)
 	}
 	return errors.Join(mistakes[:]...)

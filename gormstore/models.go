@@ -196,7 +196,7 @@ var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 func (t tables) check() error {
 	for _, one := range t.all() {
 		if !plainName.MatchString(one.name) || one.schema != "" && !plainName.MatchString(one.schema) {
-			return fmt.Errorf("the table prefix makes the name %q; letters, digits and _ are allowed in it, and one dot behind a schema",
+			return fmt.Errorf("the table prefix makes the name %q; letters, digits and _ are allowed in it, and one dot after a schema",
 				strings.TrimPrefix(one.schema+"."+one.name, "."))
 		}
 		if len(one.name) > longestName {

@@ -178,7 +178,7 @@ func outdated(op string, cause error) error {
 // violated.
 func notUnique(op string, cause error) error {
 	return &persistence.Error{Class: persistence.ErrIntegrity, Op: op, Err: cause,
-		Hint: "no stored event is in the way; if rows were imported, the sequence of the ids is behind them: set it with setval"}
+		Hint: "no stored event is in the way; if rows were imported, the sequence of the ids is below them: set it with setval"}
 }
 
 // gap finds the stream that events do not continue. If they continue all of

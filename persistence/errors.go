@@ -223,7 +223,7 @@ type OriginatorTypeError struct {
 }
 
 func (e *OriginatorTypeError) Error() string {
-	return fmt.Sprintf("%s: originator %s is a %s and cannot be used as a %s; give each aggregate an id of its own, "+
+	return fmt.Sprintf("%s: originator %s is a %s and cannot be used as a %s; give each aggregate its own id, "+
 		"for example by a name for NewIDv5 that begins with its kind", e.Application, e.OriginatorID, e.Stored, e.Definition)
 }
 

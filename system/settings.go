@@ -131,7 +131,7 @@ func (f *following) settle(ctx context.Context, position int64, read persistence
 	}
 	if changes != "" {
 		f.app.Logger().WarnContext(ctx, "the follower's topics are not those that it last ran with; if another program runs "+
-			"under this name, give it a name of its own", "follower", f.app.Name(), "leader", f.leader.Name(),
+			"under this name, give it its own name", "follower", f.app.Name(), "leader", f.leader.Name(),
 			"position", position, "changes", changes)
 	}
 	return nil
@@ -280,7 +280,7 @@ func noteOf(settings *persistence.FollowerSettings) string {
 	}
 	if settings.TopicChanges > 1 {
 		notes = append(notes, fmt.Sprintf("topics were left out %d times; if another program runs under this name, "+
-			"give it a name of its own", settings.TopicChanges))
+			"give it its own name", settings.TopicChanges))
 	}
 	if len(notes) > 0 {
 		notes = append(notes, "accept this with the command followers accept")

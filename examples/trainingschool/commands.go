@@ -102,7 +102,7 @@ func newProgram() (*program, error) {
 func storeOf(follower string) (*gormstore.Store, error) {
 	module := setting(follower, "gormstore", "PERSISTENCE_MODULE")
 	if module != "gormstore" && module != "eventsourcing_django" {
-		return nil, fmt.Errorf("%s has a table of its own, so PERSISTENCE_MODULE must be gormstore, not %s", follower, module)
+		return nil, fmt.Errorf("%s has a table, so PERSISTENCE_MODULE must be gormstore, not %s", follower, module)
 	}
 	alias := setting(follower, gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
 	db, ok := gormstore.DB(alias)

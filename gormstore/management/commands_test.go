@@ -307,7 +307,7 @@ func TestQuestion(t *testing.T) {
 		}
 	}
 	nobody := s.command(t.Context(), "reset_follower", "Diary") // its input is /dev/null
-	if output, err := nobody.CombinedOutput(); err == nil || !strings.Contains(string(output), "With nobody to ask") {
+	if output, err := nobody.CombinedOutput(); err == nil || !strings.Contains(string(output), "Without a terminal it needs") {
 		t.Errorf("with nobody there: %q (%v)", output, err)
 	}
 	got := s.onTerminal(t, "y\n", "reset_follower", "Diary")

@@ -129,7 +129,7 @@ func meant(cmd *cobra.Command, flag *pflag.Flag) (hint string) {
 			return
 		}
 		if other := parent.PersistentFlags().ShorthandLookup(flag.Shorthand); other != nil {
-			hint = fmt.Sprintf(" (here -%s is --%s, also in front of the command; for that of %s write --%s)",
+			hint = fmt.Sprintf(" (here -%s is --%s, also before the command; for that of %s write --%s)",
 				flag.Shorthand, flag.Name, parent.CommandPath(), other.Name)
 		}
 	})

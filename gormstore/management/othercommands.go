@@ -101,7 +101,7 @@ func table(out io.Writer, rows [][]string) error {
 }
 
 func followersCommand(config Config) *cobra.Command {
-	cmd := &cobra.Command{Use: "followers [-o {table,json}]", Short: "Show how the followers stand, and how far behind they are."}
+	cmd := &cobra.Command{Use: "followers [-o {table,json}]", Short: "Show the state and the lag of the followers."}
 	output := outputFlag(cmd)
 	cmd.AddCommand(pauseCommands(config)...)
 	return newCommand(config, cmd, cobra.NoArgs, func(c *call) error {
@@ -279,7 +279,7 @@ func eventsCommand(config Config) *cobra.Command {
 	}
 	var options operations.EventsOptions
 	var payload bool
-	cmd.Flags().Int64Var(&options.After, "after", 0, "Show what comes behind this notification id, or version of the aggregate.")
+	cmd.Flags().Int64Var(&options.After, "after", 0, "Show what comes after this notification id, or version of the aggregate.")
 	cmd.Flags().IntVar(&options.Limit, "limit", 50, "How many events to show at most.")
 	cmd.Flags().BoolVar(&payload, "payload", false, "Show also what the events contain.")
 	output := outputFlag(cmd)

@@ -49,7 +49,7 @@ func TestPauseMistakes(t *testing.T) {
 	for words, want := range map[string]string{
 		"followers pause Nobody":        "Unknown followers selected: Nobody.",
 		"followers pause Diary Nowhere": "it does not follow Nowhere; it follows TrainingSchool",
-		"followers skip Diary":          "With nobody to ask it needs --yes",
+		"followers skip Diary":          "Without a terminal it needs --yes",
 	} {
 		if got := s.manage(t, strings.Fields(words)...); got.code != 1 || !strings.Contains(got.stderr, want) {
 			t.Errorf("%s: %+v", words, got)

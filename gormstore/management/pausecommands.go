@@ -121,7 +121,7 @@ func skipAsked(c *call, runner operations.Runner, out screen, dryRun, yes bool) 
 		return nil
 	case yes:
 	case !(isTerminal(c.cmd.InOrStdin()) && out.live):
-		return operations.Refuse("%s With nobody to ask it needs --yes, or --dry-run to see what would happen.", what)
+		return operations.Refuse("%s Without a terminal it needs --yes, or --dry-run to see what would happen.", what)
 	case !confirmed(c, out, what):
 		return cmp.Or(c.context().Err(), operations.Refuse("Nothing was changed."))
 	}

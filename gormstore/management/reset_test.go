@@ -216,7 +216,7 @@ func TestResetDjangoPositions(t *testing.T) {
 			"Dry-run mode, the tracking states will be reset and the changes rolled back.\n"+header+
 				"\t- Gone\n1 upstream app would have been un-tracked (for a total of 5 notifications) (dry-run).\n", "")
 		s.manage(t, "reset_follower", "--force", "Old").want(t, 1, "", "CommandError: Old will replay all events. "+
-			"With nobody to ask it needs --yes, or --dry-run to see what would happen.\n")
+			"Without a terminal it needs --yes, or --dry-run to see what would happen.\n")
 		s.manage(t, "reset_follower", "--yes", "-v", "2", "--force", "Old").want(t, 0, header+
 			"\t- Gone\n\t- Unreachable\n2 upstream apps have been un-tracked.\n", "")
 		if left := s.rows(t, "notification_tracking", "Old"); left != 0 {

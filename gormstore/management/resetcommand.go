@@ -93,7 +93,7 @@ func (p *resetPrinter) reset(c *call, runner operations.Runner) error {
 	}
 	ask := !p.dryRun && !p.yes
 	if ask && !(isTerminal(c.cmd.InOrStdin()) && p.out.live) {
-		return operations.Refuse("%s With nobody to ask it needs --yes, or --dry-run to see what would happen.", replays(plan.Report()))
+		return operations.Refuse("%s Without a terminal it needs --yes, or --dry-run to see what would happen.", replays(plan.Report()))
 	}
 	p.header(plan.Report())
 	if !ask && p.verbosity == 1 { // the question says it, and so does the end of a higher verbosity

@@ -109,7 +109,7 @@ func (s *EventStore) resolve(conflict *persistence.ConflictError, events []domai
 	}
 	if !certain {
 		return nil, &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: s.mapper.application + ": save", Err: conflict,
-			Hint: "equal events are stored already, by an earlier attempt of this save or by somebody else; " +
+			Hint: "equal events are stored already, by an earlier attempt of this save or by another writer; " +
 				"the original's layout has no event ids to tell which"}
 	}
 	return ids, nil

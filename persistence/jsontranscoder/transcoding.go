@@ -99,7 +99,7 @@ func (t Transcoding) problem() string {
 	case t.goType.Kind() == reflect.Pointer:
 		return fmt.Sprintf("%v is a pointer; register %v", t.goType, t.goType.Elem())
 	case nativeTypes[t.goType]:
-		return fmt.Sprintf("%v has a form in JSON already; define a type of your own", t.goType)
+		return fmt.Sprintf("%v has a form in JSON already; define your own type", t.goType)
 	}
 	return ""
 }

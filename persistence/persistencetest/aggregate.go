@@ -132,7 +132,7 @@ var aggregateRows = []row{{
 	},
 }, {
 	name: "a conflict in the middle stores nothing",
-	says: "Where an event in the middle of an insert is stored already, neither those before it nor those behind it are stored.",
+	says: "If an event in the middle of an insert is stored already, neither those before it nor those after it are stored.",
 	run: func(t testing.TB, s *store) {
 		s.target.insert(t, at(dog("Rex"), 1))
 		s.target.conflict(t, at(dog("Fido"), 1), at(dog("Rex"), 1), at(dog("Daisy"), 1))
@@ -224,7 +224,7 @@ var aggregateRows = []row{{
 	},
 }, {
 	name: "Before is the version that a range ends in front of",
-	says: "A range ends in front of the version Before, that one not included; 0 means no end.",
+	says: "A range ends before the version Before, which is not included; 0 means no end.",
 	run: func(t testing.TB, s *store) {
 		s.target.insert(t, history(dog("Fido"), 1, 5)...)
 		s.target.wantVersions(t, dog("Fido"), persistence.EventRange{Before: 3}, 1, 2)
@@ -234,7 +234,7 @@ var aggregateRows = []row{{
 	},
 }, {
 	name: "an empty range selects nothing",
-	says: "A range whose end does not lie behind its beginning is legal and empty, and so is one beyond the last version.",
+	says: "A range whose end is not after its beginning is legal and empty, and so is one beyond the last version.",
 	run: func(t testing.TB, s *store) {
 		s.target.insert(t, history(dog("Fido"), 1, 5)...)
 		s.target.wantVersions(t, dog("Fido"), persistence.EventRange{From: 3, Before: 3})

@@ -265,7 +265,7 @@ var applicationRows = []row{{
 	},
 }, {
 	name: "After at the end selects nothing",
-	says: "A range behind the last id is legal and empty.",
+	says: "A range after the last id is legal and empty.",
 	run: func(t testing.TB, s *store) {
 		ids := s.events.insert(t, history(dog("Fido"), 1, 3)...)
 		for _, after := range []int64{ids[2], ids[2] + 1, ids[2] + 1000, math.MaxInt64} {
@@ -290,7 +290,7 @@ var applicationRows = []row{{
 	},
 }, {
 	name: "After and Stop enclose a range",
-	says: "A range from behind After up to Stop has the ids in between; where Stop is not behind After it is legal and empty.",
+	says: "A range from After, exclusive, up to Stop has the ids in between; if Stop is not after After, it is legal and empty.",
 	run: func(t testing.TB, s *store) {
 		ids := s.events.insert(t, history(dog("Fido"), 1, 5)...)
 		for _, c := range []struct {
@@ -328,7 +328,7 @@ var applicationRows = []row{{
 	},
 }, {
 	name: "reading page by page gives the whole log",
-	says: "A reader who begins each page behind the last id of the one before sees every event once, whatever the length of the pages.",
+	says: "A reader who begins each page after the last id of the one before sees every event once, whatever the length of the pages.",
 	run: func(t testing.TB, s *store) {
 		for version := int64(1); version <= 8; version++ {
 			s.events.insert(t, at(dog("Fido"), 2*version-1), at(dog("Fido"), 2*version), at(dog("Rex"), version))
@@ -342,7 +342,7 @@ var applicationRows = []row{{
 					break
 				}
 				if page[len(page)-1].ID <= after {
-					t.Fatalf("the page behind %d ends with %d", after, page[len(page)-1].ID)
+					t.Fatalf("the page after %d ends with %d", after, page[len(page)-1].ID)
 				}
 				log = append(log, page...)
 				after = page[len(page)-1].ID

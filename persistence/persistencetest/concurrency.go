@@ -115,7 +115,7 @@ var concurrencyRows = []row{{
 	},
 }, {
 	name: "many small writes",
-	says: "Writers who store one event at a time, each of an originator of its own, all succeed.",
+	says: "Writers who store one event at a time, each of another originator, all succeed.",
 	run: func(t testing.TB, s *store) {
 		busy(t, 4, func(i int) error { return appendTo(s.party, fmt.Sprintf("Dog%d", i), figure(25, 500), 1) })
 	},

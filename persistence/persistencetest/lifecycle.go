@@ -43,7 +43,7 @@ var lifecycleRows = []row{{
 	},
 }, {
 	name: "a closed store does not read",
-	says: "Every read after Close is an ErrClosed, so that nobody takes a closed store for an empty one.",
+	says: "Every read after Close is an ErrClosed, so that a closed store is not taken for an empty one.",
 	run: func(t testing.TB, s *store) {
 		s.events.insert(t, at(dog("Fido"), 1))
 		s.snapshots.insert(t, at(dog("Fido"), 1))

@@ -13,7 +13,7 @@ import (
 // in ascending order.
 var orderingRows = []row{{
 	name: "a reader who follows the log misses nothing",
-	says: "A reader who reads page by page behind the last id it saw, while many write, sees every event exactly once, in order of id.",
+	says: "A reader who reads page by page after the last id it saw, while many write, sees every event exactly once, in order of id.",
 	run: func(t testing.TB, s *store) {
 		followWhile(t, s, 8, nil, func(i int) error {
 			return appendTo(s.party, fmt.Sprintf("Dog%d", i), figure(20, 2_000), 1+i%3)
@@ -101,7 +101,7 @@ var orderingRows = []row{{
 	},
 }, {
 	name: "events of an originator are in the log in order",
-	says: "In the log the events of each originator are in order of version, because an event is only stored behind the one before it.",
+	says: "In the log the events of each originator are in order of version, because an event is only stored after the one before it.",
 	run: func(t testing.TB, s *store) {
 		busy(t, 6, func(int) error {
 			for range figure(5, 200) {
@@ -119,7 +119,7 @@ var orderingRows = []row{{
 	},
 }, {
 	name: "another application does not disturb a reader who follows",
-	says: "A reader who follows one log, while many write to another one as well, sees every event of its own exactly once.",
+	says: "A reader who follows one log, while many write to another one as well, sees every event of that log exactly once.",
 	run: func(t testing.TB, s *store) {
 		parties := []*party{s.party, s.neighbour}
 		followWhile(t, s, 8, nil, func(i int) error {
@@ -175,7 +175,7 @@ func (p *party) follow(done <-chan struct{}, limit int, topics []string) ([]pers
 		case err != nil:
 			return seen, err
 		case len(page) > 0 && page[len(page)-1].ID <= after:
-			return seen, fmt.Errorf("the page behind %d ends with %d", after, page[len(page)-1].ID)
+			return seen, fmt.Errorf("the page after %d ends with %d", after, page[len(page)-1].ID)
 		case len(page) > 0:
 			seen = append(seen, page...)
 			after = page[len(page)-1].ID

@@ -162,7 +162,7 @@ var processRows = []row{{
 	},
 }, {
 	name: "followers process separately",
-	says: "Two applications can process the same upstream event, each with events of its own.",
+	says: "Two applications can process the same upstream event, each with its own events.",
 	run: func(t testing.TB, s *store) {
 		s.insertProcessed(t, tracking(kennels, 22), at(dog("Fido"), 1))
 		s.neighbour.insertProcessed(t, tracking(kennels, 22), at(dog("Fido"), 4))

@@ -121,7 +121,7 @@ var trackingRows = []row{{
 	},
 }, {
 	name: "followers are separate",
-	says: "Two applications that follow the same log have positions of their own.",
+	says: "Two applications that follow the same log have separate positions.",
 	run: func(t testing.TB, s *store) {
 		s.neighbour.wantPosition(t, kennels, 21)
 		s.insertTracking(t, kennels, 3)

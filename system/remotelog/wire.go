@@ -142,7 +142,7 @@ func (a pageAnswer) problem(r persistence.NotificationRange) string {
 func (n *notification) problem(after, stop int64, wanted map[string]bool) string {
 	switch {
 	case n.ID <= after:
-		return fmt.Sprintf("stands behind %d", after)
+		return fmt.Sprintf("comes after %d", after)
 	case stop > 0 && n.ID > stop:
 		return fmt.Sprintf("is beyond %d, where the range ends", stop)
 	case n.OriginatorID == uuid.Nil || n.OriginatorVersion < 0 || n.Topic == "" || n.State == nil:

@@ -228,7 +228,7 @@ func (r *Reset) allowed() error {
 	}
 	name := r.options.Follower
 	if r.member() == nil {
-		return Refuse("%s has no code in this program, so nobody can say whether its events may be processed again. "+
+		return Refuse("%s has no code in this program, so it is unknown whether its events may be processed again. "+
 			"Use the program that runs it, or --force.", name)
 	}
 	if replayable, clear := bridge.HowToReset(r.member()); replayable || clear != nil {
