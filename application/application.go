@@ -40,11 +40,11 @@ type Application struct {
 
 	mu           sync.RWMutex            // protects what follows
 	repositories map[string][]repository // by definition
-	afterwards   []*hook
+	saveHooks    []*saveHook
 }
 
-// hook is a function with an identity, to be found again.
-type hook struct {
+// saveHook is a function with an identity, to be found again.
+type saveHook struct {
 	call func(context.Context, []mapper.Recording)
 }
 
@@ -163,7 +163,7 @@ func collect(ctx context.Context, changes []domain.Changes) *work {
 	metadata := MetadataFrom(ctx)
 	w := &work{}
 	for i, change := range changes {
-		if isNil(change) || isAmong(changes[:i], change) {
+		if isNil(change) || containsChange(changes[:i], change) {
 			continue
 		}
 		pending := change.PendingEvents()
@@ -204,10 +204,10 @@ func isNilPointer(value any) bool {
 	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-// isAmong finds a change that was given before, as a handler does that collects
-// one aggregate at two places. Its events are saved once. Bare events have no
-// identity.
-func isAmong(changes []domain.Changes, change domain.Changes) bool {
+// containsChange finds a change that was given before, as a handler does that
+// collects one aggregate at two places. Its events are saved once. Bare events
+// have no identity.
+func containsChange(changes []domain.Changes, change domain.Changes) bool {
 	if !reflect.TypeOf(change).Comparable() {
 		return false
 	}
@@ -230,11 +230,11 @@ func (w *work) markUnsaved() {
 // followers. Nothing of it can make the save fail any more.
 func (a *Application) committed(ctx context.Context, w *work, recordings []mapper.Recording) {
 	a.mu.RLock()
-	afterwards := a.afterwards
+	afterwards := a.saveHooks
 	a.mu.RUnlock()
 	for i, change := range w.changes {
 		if len(w.pending[i]) > 0 {
-			a.keep(ctx, change, w.pending[i])
+			a.cacheSaved(ctx, change, w.pending[i])
 		}
 	}
 	for _, h := range afterwards {
@@ -242,9 +242,9 @@ func (a *Application) committed(ctx context.Context, w *work, recordings []mappe
 	}
 }
 
-// keep updates the cache and takes the snapshots that are due. Bare events
-// belong to no aggregate that could be kept.
-func (a *Application) keep(ctx context.Context, change domain.Changes, events []domain.Event) {
+// cacheSaved updates the cache and takes the snapshots that are due. Bare
+// events belong to no aggregate that could be kept.
+func (a *Application) cacheSaved(ctx context.Context, change domain.Changes, events []domain.Event) {
 	if _, bare := change.(domain.Events); bare {
 		return
 	}
@@ -300,17 +300,17 @@ func (a *Application) forget(events []domain.Event) {
 // its commit. f must return soon, and must not save. remove ends that; a save
 // at the same moment may still call f.
 func (a *Application) onRecorded(f func(context.Context, []mapper.Recording)) (remove func()) {
-	h := &hook{call: f}
+	h := &saveHook{call: f}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.afterwards = append(slices.Clip(a.afterwards), h)
+	a.saveHooks = append(slices.Clip(a.saveHooks), h)
 	return func() { a.removeHook(h) }
 }
 
-func (a *Application) removeHook(h *hook) {
+func (a *Application) removeHook(h *saveHook) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.afterwards = slices.DeleteFunc(slices.Clone(a.afterwards), func(other *hook) bool { return other == h })
+	a.saveHooks = slices.DeleteFunc(slices.Clone(a.saveHooks), func(other *saveHook) bool { return other == h })
 }
 
 // Close ends the use of the application; saving and loading then fail with

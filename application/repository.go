@@ -202,11 +202,11 @@ func (r *Repository[T]) apply(aggregate *T, event domain.Event) error {
 
 // rangeOf is the range from one version to another, which may be the latest.
 func rangeOf(from, to int64) persistence.EventRange {
-	return persistence.EventRange{From: from, Before: behind(to)}
+	return persistence.EventRange{From: from, Before: endExclusive(to)}
 }
 
-// behind is the end of a range up to a version; 0 is no end.
-func behind(version int64) int64 {
+// endExclusive is the end of a range up to a version; 0 is no end.
+func endExclusive(version int64) int64 {
 	if version == latest || version == math.MaxInt64 {
 		return 0
 	}
@@ -221,7 +221,7 @@ func (r *Repository[T]) loadFromSnapshot(ctx context.Context, id uuid.UUID, vers
 	if r.app.snapshots == nil {
 		return nil, nil
 	}
-	before := behind(version)
+	before := endExclusive(version)
 	for limit := 1; ; limit = olderSnapshots {
 		wanted := persistence.EventRange{Before: before, Descending: true, Limit: limit}
 		read := 0
@@ -233,7 +233,7 @@ func (r *Repository[T]) loadFromSnapshot(ctx context.Context, id uuid.UUID, vers
 			if unusable == nil {
 				return aggregate, err
 			}
-			r.app.passedOver(ctx, r.definition.Name(), stored, unusable)
+			r.app.logSkippedSnapshot(ctx, r.definition.Name(), stored, unusable)
 			read, before = read+1, stored.OriginatorVersion
 		}
 		if read < limit || limit > 1 || before == 0 {

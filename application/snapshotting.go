@@ -68,11 +68,11 @@ func isUnreadable(err error) bool {
 	return mapping || payload
 }
 
-// passedOver reports a snapshot that cannot be used. The events say the same,
-// so the next snapshot replaces it. What follows from a change of the program
-// is the same for all snapshots of a definition and is reported once; what is
-// wrong with one snapshot is reported once for its originator.
-func (a *Application) passedOver(ctx context.Context, definition string, snapshot persistence.StoredEvent, err error) {
+// logSkippedSnapshot reports a snapshot that cannot be used. The events say the
+// same, so the next snapshot replaces it. What follows from a change of the
+// program is the same for all snapshots of a definition and is reported once;
+// what is wrong with one snapshot is reported once for its originator.
+func (a *Application) logSkippedSnapshot(ctx context.Context, definition string, snapshot persistence.StoredEvent, err error) {
 	key := snapshot.OriginatorID.String()
 	level := slog.LevelWarn
 	if other, ok := errors.AsType[*persistence.StateTypeError](err); ok {

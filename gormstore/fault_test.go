@@ -179,7 +179,7 @@ func TestFaults(t *testing.T) {
 			if class := gormstore.ClassOf(store, err); class != f.class {
 				t.Errorf("%s, %s %s: class %v, want %v", name, f.code, f.message, class, f.class)
 			}
-			if is, retryable := store.Trouble(err); (verdict{is, retryable}) != f.verdict {
+			if is, retryable := store.Classify(err); (verdict{is, retryable}) != f.verdict {
 				t.Errorf("%s, %s %s: trouble %t, retryable %t, want %+v", name, f.code, f.message, is, retryable, f.verdict)
 			}
 		}
@@ -187,7 +187,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%s: the test has no case for %v", name, rows)
 		}
 		for _, err := range []error{nil, errors.New("no credit")} {
-			if is, retryable := store.Trouble(err); is || retryable {
+			if is, retryable := store.Classify(err); is || retryable {
 				t.Errorf("%s: %v counts as trouble with the database", name, err)
 			}
 		}
@@ -222,7 +222,7 @@ func TestCachedPlan(t *testing.T) {
 			}
 			run(t, truth, "ALTER TABLE names ADD COLUMN breed text")
 			err := read()
-			if is, retryable := store.Trouble(err); !is || !retryable {
+			if is, retryable := store.Classify(err); !is || !retryable {
 				t.Fatalf("%v: trouble %t, retryable %t, want a cached plan, which passes", err, is, retryable)
 			}
 			if err := read(); err != nil {
@@ -298,7 +298,7 @@ func TestIDsOfANarrowColumnRunOut(t *testing.T) {
 		group.Go(func() { want("merged", save(t.Context())) })
 	}
 	group.Wait()
-	if is, _ := store.Trouble(&pgconn.PgError{Code: "22003"}); is {
+	if is, _ := store.Classify(&pgconn.PgError{Code: "22003"}); is {
 		t.Error("a number of a policy's own statement counts as trouble with the database")
 	}
 }

@@ -283,8 +283,8 @@ func (r *processRecorder) CountParked(ctx context.Context, upstream string) (int
 		" WHERE application_name = ? AND upstream_application_name = ?", r.application, upstream)
 }
 
-// Trouble implements persistence.TroubleTeller.
-func (s *Store) Trouble(err error) (is, retryable bool) {
+// Classify implements persistence.ErrorClassifier.
+func (s *Store) Classify(err error) (is, retryable bool) {
 	if err == nil || s.dialect == nil || !s.dialect.reported(err) {
 		return false, false
 	}

@@ -490,8 +490,8 @@ func noTransaction(err error) bool { return strings.Contains(err.Error(), "no tr
 // for a fifth of a second.
 const courtesy = 25 * time.Millisecond
 
-// Courtesy implements persistence.SingleWriter.
-func (s *Store) Courtesy() time.Duration {
+// YieldTime implements persistence.WriterYielder.
+func (s *Store) YieldTime() time.Duration {
 	if _, ok := s.dialect.(sqlite); ok {
 		return courtesy
 	}

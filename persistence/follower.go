@@ -147,13 +147,13 @@ type RevisionRecorder interface {
 	) (position int64, settings *FollowerSettings, revision int64, err error)
 }
 
-// TroubleTeller is a Factory that recognises failures of its database in errors
-// of others, such as those of statements that a handler sends through its
-// transaction: they say nothing about the event that was processed.
-type TroubleTeller interface {
-	// Trouble reports whether an error is trouble with the database, and
+// ErrorClassifier is a Factory that recognises failures of its database in
+// errors of others, such as those of statements that a handler sends through
+// its transaction: they say nothing about the event that was processed.
+type ErrorClassifier interface {
+	// Classify reports whether an error is trouble with the database, and
 	// whether the same transaction may succeed if it is tried again.
-	Trouble(err error) (is, retryable bool)
+	Classify(err error) (is, retryable bool)
 }
 
 // ParkedEvent is an event that a follower has parked, because it could not be

@@ -229,13 +229,13 @@ type StrictFactory interface {
 	StrictProcessRecorder(application string) (ProcessRecorder, error)
 }
 
-// SingleWriter is a Factory whose store has one writer at a time and no queue
+// WriterYielder is a Factory whose store has one writer at a time and no queue
 // of those that wait, so that a caller that writes again and again can keep
 // others out for ever.
-type SingleWriter interface {
-	// Courtesy is how long to wait between two long transactions, so that
+type WriterYielder interface {
+	// YieldTime is how long to wait between two long transactions, so that
 	// others find the moment. It is 0 if they queue.
-	Courtesy() time.Duration
+	YieldTime() time.Duration
 }
 
 // PositionLocker is a TrackingRecorder that can hold a position against other

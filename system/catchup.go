@@ -50,12 +50,12 @@ func (c *core) CatchUp(ctx context.Context, follower Member, report func(Process
 	var all []Processed
 	var failed []error
 	for _, edge := range edges {
-		// The runner's own following is left alone: it may be at work.
+		// The runner's own loop is left alone: it may be at work.
 		own := edge.again(leaderOutside(ctx, edge.leader))
 		err := own.catchUpOrExit(ctx, report)
-		own.keepOutcome(ctx, err)
+		own.saveOutcome(ctx, err)
 		failed = append(failed, err)
-		all = append(all, own.done)
+		all = append(all, own.progress)
 	}
 	return all, errors.Join(failed...)
 }
@@ -91,7 +91,7 @@ func (l outsideLeader) Notifications(_ context.Context, r persistence.Notificati
 
 // knownTopics implements knowing.
 func (l outsideLeader) knownTopics() []string {
-	if k, ok := l.Leader.(knowing); ok {
+	if k, ok := l.Leader.(topicLister); ok {
 		return k.knownTopics()
 	}
 	return nil
@@ -99,27 +99,27 @@ func (l outsideLeader) knownTopics() []string {
 
 // catchUpOrExit is catchUp, and keeps that a handler has ended the goroutine,
 // after which CatchUp does not return.
-func (f *following) catchUpOrExit(ctx context.Context, report func(Processed)) error {
+func (f *followerLoop) catchUpOrExit(ctx context.Context, report func(Processed)) error {
 	defer func() {
 		if f.exit != nil {
-			f.keepOutcome(ctx, f.failed(f.exit.event, errGoexit))
+			f.saveOutcome(ctx, f.failed(f.exit.event, errGoexit))
 		}
 	}()
 	return f.catchUp(ctx, report)
 }
 
-// keepOutcome keeps what CatchUp has failed with, for other processes to see,
+// saveOutcome keeps what CatchUp has failed with, for other processes to see,
 // as a runner does that failed and was stopped. A success ends an error that is
 // kept and is not about an event. In a transaction of the caller's, such as
 // that of a dry run, it keeps nothing.
-func (f *following) keepOutcome(ctx context.Context, err error) {
+func (f *followerLoop) saveOutcome(ctx context.Context, err error) {
 	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
 	if !ok || ctx.Err() != nil || persistence.TransactionFrom(ctx) != nil || errors.Is(err, ErrPaused) || isLocked(err) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	f.note(err, time.Time{})
+	f.setStatus(err, time.Time{})
 	failed := err != nil
 	if !failed {
 		var statuses []persistence.FollowerStatus
@@ -148,25 +148,25 @@ func (f *following) keepOutcome(ctx context.Context, err error) {
 
 // catchUp pulls up to the end that the log has now. What is recorded meanwhile
 // may keep on coming.
-func (f *following) catchUp(ctx context.Context, report func(Processed)) error {
+func (f *followerLoop) catchUp(ctx context.Context, report func(Processed)) error {
 	head, err := f.leader.Head(ctx)
-	f.done = Processed{Leader: f.leader.Name(), Head: head}
+	f.progress = Processed{Leader: f.leader.Name(), Head: head}
 	if err != nil {
 		return fmt.Errorf("%s: read the log of %s: %w", f.app.Name(), f.leader.Name(), err)
 	}
 	for {
 		did, err := f.pull(ctx)
-		f.done.Note = f.topicNote
+		f.progress.Note = f.topicNote
 		if did == paused {
 			err = f.paused()
 		}
-		if did == standing {
+		if did == onStandby {
 			err = f.locked()
 		}
 		if report != nil {
-			report(f.done)
+			report(f.progress)
 		}
-		if err != nil || did == nothingMore || f.done.Position >= head {
+		if err != nil || did == nothingMore || f.progress.Position >= head {
 			return err
 		}
 		if err := ctx.Err(); err != nil {

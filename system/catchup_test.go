@@ -30,7 +30,7 @@ func TestCatchUp(t *testing.T) {
 			}
 			return count(ctx, event, p)
 		}
-		sys := newSystem(t, pipe(app(schoolName, school.New), following("F", policy)))
+		sys := newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", policy)))
 		r, err := newSingle(sys, application.WithStore(store))
 		closing(t, r, err)
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
@@ -98,7 +98,7 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 			}
 			return fails
 		}
-		r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", policy))),
+		r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", policy))),
 			application.WithStore(store))
 		closing(t, r, err)
 		dogs := get[*school.TrainingSchool](t, r, schoolName)

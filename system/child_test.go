@@ -64,7 +64,7 @@ var echoes = domain.Define("Echo", domain.On("Heard", Heard{}))
 // echoing is a system of a leader, a follower that emits an event for each of
 // the leader's, and one that writes a row.
 func echoing(effect policyFunc, options ...application.Option) plan {
-	return plan{pipe(app(schoolName, school.New), app("Echoes", newEchoes), following("Effects", effect, options...))}
+	return plan{pipe(app(schoolName, school.New), app("Echoes", newEchoes), followerLoop("Effects", effect, options...))}
 }
 
 func newEchoes(options ...application.Option) (*follower, error) {

@@ -152,8 +152,8 @@ type slowToLock struct {
 	wait time.Duration
 }
 
-// Courtesy says that the store has more than one writer.
-func (slowToLock) Courtesy() time.Duration { return 0 }
+// YieldTime says that the store has more than one writer.
+func (slowToLock) YieldTime() time.Duration { return 0 }
 
 func (s slowToLock) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	recorder, err := s.Store.ProcessRecorder(application)

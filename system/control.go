@@ -100,8 +100,8 @@ type positionResetter interface {
 }
 
 // unparkAll forgets what the follower has parked of the leader.
-func (f *following) unparkAll(ctx context.Context) error {
-	if f.parking() == nil || !f.mindParked && f.follower.park == nil {
+func (f *followerLoop) unparkAll(ctx context.Context) error {
+	if f.parking() == nil || !f.mayHaveParked && f.follower.park == nil {
 		return nil
 	}
 	parked, err := f.parking().ParkedEvents(ctx, f.leader.Name())
@@ -139,9 +139,9 @@ func (c *core) changeSettings(ctx context.Context, follower Member, change func(
 
 // sortedEdges returns the followings of a follower by the names of the leaders,
 // which is the order in which positions are locked everywhere.
-func (c *core) sortedEdges(follower Member) ([]*following, error) {
+func (c *core) sortedEdges(follower Member) ([]*followerLoop, error) {
 	edges, err := c.edgesOf(follower)
-	slices.SortFunc(edges, func(a, b *following) int { return strings.Compare(a.leader.Name(), b.leader.Name()) })
+	slices.SortFunc(edges, func(a, b *followerLoop) int { return strings.Compare(a.leader.Name(), b.leader.Name()) })
 	return edges, err
 }
 
@@ -151,8 +151,8 @@ func (c *core) wake(follower Member) error {
 	edges, err := c.edgesOf(follower)
 	for _, edge := range edges {
 		edge.mu.Lock()
-		edge.hurry = true
-		if edge.status.Err != nil && !edge.over {
+		edge.retryNow = true
+		if edge.status.Err != nil && !edge.stopped {
 			edge.status = Status{Follower: edge.status.Follower, Leader: edge.status.Leader, State: Running}
 		}
 		wake := edge.wake

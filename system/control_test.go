@@ -33,7 +33,7 @@ type controller interface {
 func TestPauseAndResume(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var j journal
-		r := p.started(t, pipe(app(schoolName, school.New), following("F", j.policy))).(controller)
+		r := p.started(t, pipe(app(schoolName, school.New), followerLoop("F", j.policy))).(controller)
 		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 		register(t, dogs, 1, "Fido")
 		do(t, r.WaitFor(t.Context(), f))
@@ -100,7 +100,7 @@ func TestRebuild(t *testing.T) {
 // A follower that does not say how it is reset is not rebuilt.
 func TestRebuildIsRefused(t *testing.T) {
 	t.Parallel()
-	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", ignore))), application.WithStore(memory.New()))
+	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", ignore))), application.WithStore(memory.New()))
 	closing(t, r, err)
 	err = r.Rebuild(t.Context(), called("F"))
 	if got := wantError[*system.Error](t, err); got.Name != "F" || !strings.Contains(err.Error(), "system.Resettable or system.Replayable") {

@@ -10,11 +10,11 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 )
 
-// core is what both runners have: a system, and a following for each of its
+// core is what both runners have: a system, and a follower loop for each of its
 // edges.
 type core struct {
 	system *System
-	edges  []*following
+	edges  []*followerLoop
 }
 
 func newCore(s *System, config Config) (*core, error) {
@@ -32,7 +32,7 @@ func newCore(s *System, config Config) (*core, error) {
 		leaders[m.Name()] = m.newLeader()
 	}
 	for _, edge := range s.edges {
-		f := newFollowing(s.member(edge.Follower).follower, leaders[edge.Leader], config)
+		f := newFollowerLoop(s.member(edge.Follower).follower, leaders[edge.Leader], config)
 		f.identity = identity
 		c.edges = append(c.edges, f)
 	}
@@ -58,14 +58,14 @@ func (c *core) Statuses(ctx context.Context) ([]Status, error) {
 func (c *core) Err() error {
 	failures := make([]error, len(c.edges))
 	for i, edge := range c.edges {
-		failures[i] = edge.now().Err
+		failures[i] = edge.currentStatus().Err
 	}
 	return errors.Join(failures...)
 }
 
 // edgesOf returns the followings of a follower, or an *Error if it is not one
 // of the system.
-func (c *core) edgesOf(follower Member) (edges []*following, err error) {
+func (c *core) edgesOf(follower Member) (edges []*followerLoop, err error) {
 	if isNil(follower) {
 		return nil, &Error{Problem: "the follower is nil"}
 	}
@@ -82,7 +82,7 @@ func (c *core) edgesOf(follower Member) (edges []*following, err error) {
 }
 
 // edgeOf returns the following of one leader.
-func (c *core) edgeOf(follower, leader Member) (*following, error) {
+func (c *core) edgeOf(follower, leader Member) (*followerLoop, error) {
 	edges, err := c.edgesOf(follower)
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (c *core) edgeOf(follower, leader Member) (*following, error) {
 	if isNil(leader) {
 		return nil, &Error{Name: follower.Name(), Problem: "the leader is nil"}
 	}
-	i := slices.IndexFunc(edges, func(f *following) bool { return f.leader.Name() == leader.Name() })
+	i := slices.IndexFunc(edges, func(f *followerLoop) bool { return f.leader.Name() == leader.Name() })
 	if i < 0 {
 		return nil, &Error{Name: follower.Name(), Problem: fmt.Sprintf("it does not follow %s; it follows %s",
 			leader.Name(), strings.Join(c.system.Follows(follower.Name()), ", "))}

@@ -98,7 +98,7 @@ func TestDeletionAfterAPageWasRead(t *testing.T) {
 					}
 					store := &paging{Store: gormstore.New(db), onPage: func() {}, onHead: func() {}}
 					leader := app(schoolName, school.New, application.WithStore(store))
-					node := following("F", count)
+					node := followerLoop("F", count)
 					if len(s.topics) > 0 {
 						node = filtering("F", count, s.topics...)
 					}

@@ -69,7 +69,8 @@ func Effect[E, R any](
 	}
 }
 
-// effects are the calls of a following that were made and are not recorded yet.
+// effects are the calls of a follower loop that were made and are not recorded
+// yet.
 type effects map[effectKey]*effectCall
 
 // effectKey is an event of the log. A log that was restored may have another
@@ -101,7 +102,7 @@ var errEffectInTransaction = errors.New("it has an Effect, which calls another s
 // callEffects makes the calls for the events of a batch, and returns the batch
 // without the events after those calls, as far as they were made. If the first
 // event's call has failed, it returns that event alone, and the error.
-func (f *following) callEffects(ctx context.Context, b batch) (batch, error) {
+func (f *followerLoop) callEffects(ctx context.Context, b batch) (batch, error) {
 	if !f.follower.hasEffects() || len(b.events) == 0 {
 		return b, nil
 	}
@@ -156,7 +157,7 @@ func (b batch) first(n int) batch {
 // standByForEffects returns ErrPositionLocked if another runner of the follower
 // is at work: it makes the calls. A store that does not keep statuses cannot
 // tell.
-func (f *following) standByForEffects(ctx context.Context) error {
+func (f *followerLoop) standByForEffects(ctx context.Context) error {
 	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
 	if !ok {
 		return nil
@@ -178,7 +179,7 @@ func (f *following) standByForEffects(ctx context.Context) error {
 // makeCalls makes the calls of the events that have none yet, until all are
 // made, ctx ends or effectsTime is over. The first call of each originator that
 // fails ends its calls.
-func (f *following) makeCalls(ctx context.Context, events []persistence.Notification, parked map[uuid.UUID]int64) {
+func (f *followerLoop) makeCalls(ctx context.Context, events []persistence.Notification, parked map[uuid.UUID]int64) {
 	var originators [][]persistence.Notification
 	index := map[uuid.UUID]int{}
 	for _, n := range events {
@@ -232,7 +233,7 @@ func (f *following) makeCalls(ctx context.Context, events []persistence.Notifica
 }
 
 // callEffect makes the calls for one event: usually one or none.
-func (f *following) callEffect(ctx context.Context, n persistence.Notification) *effectCall {
+func (f *followerLoop) callEffect(ctx context.Context, n persistence.Notification) *effectCall {
 	made := &effectCall{err: errGoexit} // unless it returns
 	done := make(chan struct{})
 	go func() { // which a call may end with runtime.Goexit
@@ -254,7 +255,7 @@ func (f *following) callEffect(ctx context.Context, n persistence.Notification) 
 }
 
 // callHandlers calls the handlers of the parts of an event.
-func (f *following) callHandlers(ctx context.Context, event domain.Event) (results []any, err error) {
+func (f *followerLoop) callHandlers(ctx context.Context, event domain.Event) (results []any, err error) {
 	if err := f.app.Ready(ctx); err != nil {
 		return nil, err
 	}
@@ -279,7 +280,7 @@ var errNotCalled = errors.New("the call of its effect was not made, because the 
 
 // forget forgets the calls of events up to a position, which are recorded, and
 // those of events that are not in the log any more.
-func (f *following) forget(position int64) {
+func (f *followerLoop) forget(position int64) {
 	for key := range f.effects {
 		if key.position <= position {
 			delete(f.effects, key)

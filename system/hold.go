@@ -57,7 +57,7 @@ func (w *holdWarning) isNews(hold persistence.LogHold) bool {
 // warnIfHeld warns of a transaction that has kept followers from the newest
 // events of a leader for long. It asks nothing if they were seen to read all of
 // them.
-func (f *following) warnIfHeld(ctx context.Context) {
+func (f *followerLoop) warnIfHeld(ctx context.Context) {
 	leader, ok := f.leader.(*localLeader)
 	if !ok {
 		return

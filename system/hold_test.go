@@ -45,7 +45,7 @@ func TestHoldIsReported(t *testing.T) {
 		var logged syncBuffer
 		logger := application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil)))
 		leader := app(schoolName, school.New)
-		r := newRunner(t, store, pipe(leader, following("F", ignore, logger)), pipe(leader, following("G", ignore, logger)))
+		r := newRunner(t, store, pipe(leader, followerLoop("F", ignore, logger)), pipe(leader, followerLoop("G", ignore, logger)))
 		start(t, r)
 		warnings := func(after time.Duration) int {
 			time.Sleep(after)

@@ -32,9 +32,9 @@ type Leader interface {
 	Topics(payload reflect.Type) []string
 }
 
-// knowing is a Leader whose events this program itself defines. A topic that it
-// does not know is one of a newer program.
-type knowing interface{ knownTopics() []string }
+// topicLister is a Leader whose events this program itself defines. A topic
+// that it does not know is one of a newer program.
+type topicLister interface{ knownTopics() []string }
 
 // newestLeader is a Leader that may have newer events than its Head, while
 // others are still being written.
@@ -54,7 +54,7 @@ func newestOf(ctx context.Context, leader Leader) (int64, error) {
 // localLeader is an application of the same process.
 type localLeader struct {
 	app    bridge.Application
-	pushed pushed
+	pushed recentEvents
 	holds  holdWarning
 }
 

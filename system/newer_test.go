@@ -121,7 +121,7 @@ func TestNewerProgramTakesOver(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		start := func(policy policyFunc, options ...application.Option) (*system.Runner, *school.TrainingSchool) {
-			r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New, options...), following("F", policy)))
+			r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New, options...), followerLoop("F", policy)))
 			do(t, r.Start(t.Context()))
 			return r, get[*school.TrainingSchool](t, r, schoolName)
 		}

@@ -25,7 +25,7 @@ func (l *pagedLeader) Notifications(_ context.Context, r persistence.Notificatio
 // A read ends at the last event that it returns, although the page is shorter
 // than was asked for: no event after it is passed over.
 func TestShortPage(t *testing.T) {
-	f := &following{leader: &pagedLeader{head: 3000, most: persistence.MaxPage}}
+	f := &followerLoop{leader: &pagedLeader{head: 3000, most: persistence.MaxPage}}
 	events, end, err := f.readEvents(t.Context(), persistence.NotificationRange{Limit: 2000}, 3000)
 	if err != nil || len(events) != persistence.MaxPage || end != persistence.MaxPage {
 		t.Errorf("got %d events up to %d, %v; want %d up to the last of them", len(events), end, err, persistence.MaxPage)
@@ -39,7 +39,7 @@ func TestShortPage(t *testing.T) {
 // However many events a batch had time for, the next one is no longer than a
 // batch may be, and so than a page of a store.
 func TestBatchesStayWithinAPage(t *testing.T) {
-	f := &following{limit: batchEvents, config: Config{BatchEvents: batchEvents}}
+	f := &followerLoop{limit: batchEvents, config: Config{BatchEvents: batchEvents}}
 	for processed := range batchEvents + 1 {
 		f.adapt(processed, batchEvents)
 		if f.limit > batchEvents || f.limit < fewestEvents {

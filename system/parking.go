@@ -26,14 +26,14 @@ func (f *failures) add(notificationID int64) int {
 }
 
 // parking is where events are parked, or nil.
-func (f *following) parking() persistence.ParkingRecorder {
+func (f *followerLoop) parking() persistence.ParkingRecorder {
 	recorder, _ := f.app.Recorder().(persistence.ParkingRecorder)
 	return recorder
 }
 
 // parks reports whether the follower wants the only event of a batch parked.
-func (f *following) parks(b batch, err error) bool {
-	if f.follower.park == nil || len(b.events) != 1 || f.isTrouble(err) {
+func (f *followerLoop) parks(b batch, err error) bool {
+	if f.follower.park == nil || len(b.events) != 1 || f.isAboutStore(err) {
 		return false
 	}
 	defer func() {
@@ -41,24 +41,24 @@ func (f *following) parks(b batch, err error) bool {
 			f.app.Logger().Error("Park panicked; the event is not parked", "follower", f.app.Name(), "panic", value)
 		}
 	}()
-	return f.follower.park(b.events[0], err, f.atFault.add(b.events[0].ID))
+	return f.follower.park(b.events[0], err, f.failing.add(b.events[0].ID))
 }
 
-// troubles are the errors that are not about an event.
-var troubles = []error{persistence.ErrOperational, persistence.ErrInterface, persistence.ErrInternal, persistence.ErrNoTransaction,
+// storeErrors are the errors that are not about an event.
+var storeErrors = []error{persistence.ErrOperational, persistence.ErrInterface, persistence.ErrInternal, persistence.ErrNoTransaction,
 	persistence.ErrOutcomeUnknown, persistence.ErrClosed, persistence.ErrNewerProgram, errUnlockedMove}
 
-func (f *following) isTrouble(err error) bool {
+func (f *followerLoop) isAboutStore(err error) bool {
 	if _, ahead := errors.AsType[*AheadError](err); ahead {
 		return true
 	}
-	if slices.ContainsFunc(troubles, func(trouble error) bool { return errors.Is(err, trouble) }) {
+	if slices.ContainsFunc(storeErrors, func(trouble error) bool { return errors.Is(err, trouble) }) {
 		return true
 	}
 	if isContextError(err) && !isAboutEvent(err) {
 		return true
 	}
-	is, _ := f.trouble(err)
+	is, _ := f.classify(err)
 	return is || f.isRetryable(err)
 }
 
@@ -77,29 +77,29 @@ func isAboutEvent(err error) bool {
 
 // isRetryable reports whether an error may be gone at the next attempt,
 // whatever reports it.
-func (f *following) isRetryable(err error) bool {
-	_, retryable := f.trouble(err)
+func (f *followerLoop) isRetryable(err error) bool {
+	_, retryable := f.classify(err)
 	return retryable || persistence.IsRetryable(err)
 }
 
-// trouble asks the store about an error, which may be that of a handler's own
+// classify asks the store about an error, which may be that of a handler's own
 // statement.
-func (f *following) trouble(err error) (is, retryable bool) {
-	store, ok := f.app.Factory().(persistence.TroubleTeller)
+func (f *followerLoop) classify(err error) (is, retryable bool) {
+	store, ok := f.app.Factory().(persistence.ErrorClassifier)
 	if !ok {
 		return false, false
 	}
-	return store.Trouble(err)
+	return store.Classify(err)
 }
 
 // park parks the only event of a batch, and moves on.
-func (f *following) park(ctx context.Context, b batch, cause error) (outcome, error) {
+func (f *followerLoop) park(ctx context.Context, b batch, cause error) (outcome, error) {
 	n := b.events[0]
 	err := f.transaction(ctx, func(ctx context.Context) error {
 		if err := f.lockBatch(ctx, b); err != nil {
 			return err
 		}
-		if err := f.putAside(ctx, n, textOf(cause)); err != nil {
+		if err := f.parkEvent(ctx, n, textOf(cause)); err != nil {
 			return err
 		}
 		return f.moveLocked(ctx, b.from, n.ID)
@@ -109,24 +109,24 @@ func (f *following) park(ctx context.Context, b batch, cause error) (outcome, er
 		f.isPaused = true
 		return paused, nil
 	case isLocked(err):
-		f.standsBy = true
-		return standing, nil
+		f.standingBy = true
+		return onStandby, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
 	case errors.Is(err, errOutOfDate):
-		return repeated, nil
+		return retriedAtOnce, nil
 	case err != nil:
 		return nothingMore, f.failed(n, errors.Join(cause, err))
 	}
 	f.app.Logger().WarnContext(ctx, "event was parked", "follower", f.app.Name(), "leader", f.leader.Name(),
 		"notification", n.ID, "topic", n.Topic, "originator", n.OriginatorID, "error", cause)
-	f.careful = max(f.careful-1, 0)
-	f.done.Position = n.ID
-	f.done.Parked++
+	f.oneByOne = max(f.oneByOne-1, 0)
+	f.progress.Position = n.ID
+	f.progress.Parked++
 	return maybeMore, nil
 }
 
-func (f *following) putAside(ctx context.Context, n persistence.Notification, reason string) error {
+func (f *followerLoop) parkEvent(ctx context.Context, n persistence.Notification, reason string) error {
 	return f.parking().ParkEvent(ctx, persistence.ParkedEvent{
 		ApplicationName: f.app.Name(), UpstreamApplicationName: f.leader.Name(), NotificationID: n.ID,
 		OriginatorID: n.OriginatorID, OriginatorVersion: n.OriginatorVersion, Topic: n.Topic,
@@ -136,8 +136,8 @@ func (f *following) putAside(ctx context.Context, n persistence.Notification, re
 
 // parkedOriginators are those of some events that have others parked already.
 // Each has the first of them.
-func (f *following) parkedOriginators(ctx context.Context, events []persistence.Notification) (map[uuid.UUID]int64, error) {
-	if !f.mindParked {
+func (f *followerLoop) parkedOriginators(ctx context.Context, events []persistence.Notification) (map[uuid.UUID]int64, error) {
+	if !f.mayHaveParked {
 		return nil, nil
 	}
 	var among []uuid.UUID
@@ -184,7 +184,7 @@ func (c *core) RetryParked(ctx context.Context, follower Member) (processed int,
 
 // retryParked goes round until nothing is left to try: a follower that runs may
 // park more of an originator meanwhile. No event is tried twice.
-func (f *following) retryParked(ctx context.Context) (processed int, err error) {
+func (f *followerLoop) retryParked(ctx context.Context) (processed int, err error) {
 	if f.parking() == nil {
 		return 0, nil
 	}
@@ -239,7 +239,7 @@ func isParked(event persistence.ParkedEvent, n persistence.Notification) bool {
 // retry processes one parked event. The position is locked, so that the
 // follower cannot process a later event of the same originator before this one
 // is done.
-func (f *following) retry(ctx context.Context, event persistence.ParkedEvent) error {
+func (f *followerLoop) retry(ctx context.Context, event persistence.ParkedEvent) error {
 	wanted := persistence.NotificationRange{After: event.NotificationID - 1, Stop: event.NotificationID, Limit: 1}
 	found, err := f.leader.Notifications(ctx, wanted)
 	n := notificationOf(event)

@@ -218,7 +218,7 @@ func TestParkedByAnEarlierProgram(t *testing.T) {
 		do(t, err)
 		do(t, p.Close())
 
-		r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", count))),
+		r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", count))),
 			application.WithStore(gormstore.New(db)))
 		closing(t, r, err)
 		do(t, get[*school.TrainingSchool](t, r, schoolName).AddTrick(t.Context(), "Fido", "sit"))

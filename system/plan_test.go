@@ -104,8 +104,8 @@ func (f *follower) become(policy policyFunc) {
 	f.policy = policy
 }
 
-// following is the node of a follower of every event.
-func following(name string, policy policyFunc, options ...application.Option) *node {
+// followerLoop is the node of a follower of every event.
+func followerLoop(name string, policy policyFunc, options ...application.Option) *node {
 	return followingWith(name, policy, nil, options...)
 }
 
@@ -124,7 +124,7 @@ func followingWith(name string, policy policyFunc, with []system.FollowerOption,
 // the school, or all.
 func filtering(name string, policy policyFunc, topics ...string) *node {
 	if len(topics) == 0 {
-		return following(name, policy)
+		return followerLoop(name, policy)
 	}
 	var handlers []handlerOf
 	for _, topic := range topics {

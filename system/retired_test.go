@@ -27,7 +27,7 @@ func TestFollowersAndRetiredEvents(t *testing.T) {
 			each(t, func(t *testing.T, p place) {
 				var seen journal
 				program := func(definition *domain.Definition[cat]) (runner, *application.Application) {
-					node := following("F", seen.policy)
+					node := followerLoop("F", seen.policy)
 					if test.handlers != nil {
 						node = handling("F", seen.policy, test.handlers)
 					}

@@ -82,10 +82,10 @@ func (r *Runner) supervise(ctx context.Context, workers []*worker) {
 	listening, end := context.WithCancel(ctx)
 	defer end()
 	for _, w := range workers {
-		group.Go(func() { w.beat(listening) })
+		group.Go(func() { w.heartbeat(listening) })
 	}
 	for _, l := range r.listeners() {
-		group.Go(func() { r.hear(listening, l, workers) })
+		group.Go(func() { r.listen(listening, l, workers) })
 	}
 	select {
 	case <-ctx.Done():
@@ -109,14 +109,14 @@ func (r *Runner) listeners() (all []persistence.Listener) {
 	return all
 }
 
-// hear wakes the followers of an application that a listener hears of.
+// listen wakes the followers of an application that a listener hears of.
 // Followers poll as well, so that a listener which fails makes them slower and
 // nothing else.
-func (r *Runner) hear(ctx context.Context, l persistence.Listener, workers []*worker) {
+func (r *Runner) listen(ctx context.Context, l persistence.Listener, workers []*worker) {
 	err := l.Listen(ctx, func(application string) {
 		for _, w := range workers {
 			if application == "" || w.follows(application) {
-				w.awake()
+				w.notify()
 			}
 		}
 	})
@@ -179,35 +179,35 @@ func (r *Runner) workers() []*worker {
 			workers = append(workers, w)
 		}
 		edge.wait = standByAfter * edge.config.BatchTime
-		edge.wake = w.awake
-		edge.note(nil, time.Time{})
-		w.edges = append(w.edges, &attempt{following: edge, reporter: newReporter(edge)})
-		w.bells = append(w.bells, listen(edge.leader, w.awake))
+		edge.wake = w.notify
+		edge.setStatus(nil, time.Time{})
+		w.edges = append(w.edges, &retryState{followerLoop: edge, statusWriter: newStatusWriter(edge)})
+		w.unsubscribe = append(w.unsubscribe, listen(edge.leader, w.notify))
 	}
 	return workers
 }
 
 // worker is one follower's goroutine.
 type worker struct {
-	edges   []*attempt
-	current *attempt      // what is pulled, or was last
-	bells   []func()      // take back what listen has installed
-	wake    chan struct{} // holds one wake-up, which is as good as many
+	edges       []*retryState
+	current     *retryState   // what is pulled, or was last
+	unsubscribe []func()      // take back what listen has installed
+	wake        chan struct{} // holds one wake-up, which is as good as many
 }
 
-// attempt is a following with its failures in a row.
-type attempt struct {
-	*following
-	*reporter
+// retryState is a follower loop with its failures in a row.
+type retryState struct {
+	*followerLoop
+	*statusWriter
 	failures int
 	next     time.Time // not before; zero is at once
 }
 
 func (w *worker) follows(application string) bool {
-	return slices.ContainsFunc(w.edges, func(edge *attempt) bool { return edge.leader.Name() == application })
+	return slices.ContainsFunc(w.edges, func(edge *retryState) bool { return edge.leader.Name() == application })
 }
 
-func (w *worker) awake() {
+func (w *worker) notify() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -236,10 +236,10 @@ func (w *worker) keepRunning(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// beat writes heartbeats also while a handler takes long. If the batch has the
-// only connection, or SQLite's write lock, it cannot; but then no other process
-// can do anything with the follower either.
-func (w *worker) beat(ctx context.Context) {
+// heartbeat writes heartbeats also while a handler takes long. If the batch has
+// the only connection, or SQLite's write lock, it cannot; but then no other
+// process can do anything with the follower either.
+func (w *worker) heartbeat(ctx context.Context) {
 	ticker := time.NewTicker(persistence.HeartbeatInterval)
 	defer ticker.Stop()
 	for {
@@ -251,7 +251,7 @@ func (w *worker) beat(ctx context.Context) {
 		for _, edge := range w.edges {
 			edge.warnIfSlow(ctx)
 			edge.warnIfHeld(ctx)
-			edge.report(ctx, edge.following)
+			edge.report(ctx, edge.followerLoop)
 		}
 	}
 }
@@ -267,10 +267,10 @@ func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 		if ctx.Err() == nil && !isClosed(stopping) {
 			// It must not take the place of the runner that makes the calls.
 			if edge.follower.hasEffects() {
-				edge.standsBy = isLocked(edge.standByForEffects(ctx))
-				edge.note(nil, time.Time{})
+				edge.standingBy = isLocked(edge.standByForEffects(ctx))
+				edge.setStatus(nil, time.Time{})
 			}
-			edge.report(ctx, edge.following)
+			edge.report(ctx, edge.followerLoop)
 		}
 	}
 	polled := false // nothing woke us: there is probably nothing new
@@ -281,10 +281,10 @@ func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 				return
 			}
 			more = w.pull(ctx, edge, polled) || more
-			edge.report(ctx, edge.following)
+			edge.report(ctx, edge.followerLoop)
 		}
 		if more {
-			w.giveWay(ctx, stopping)
+			w.yield(ctx, stopping)
 		}
 		polled = !more && w.sleep(ctx, stopping)
 	}
@@ -293,20 +293,20 @@ func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 // ended reports with a ctx that is not cancelled, or the end would not be
 // recorded.
 func (w *worker) ended(ctx context.Context) {
-	for _, remove := range w.bells {
+	for _, remove := range w.unsubscribe {
 		remove()
 	}
 	for _, edge := range w.edges {
 		edge.ended()
-		edge.reportLast(context.WithoutCancel(ctx), edge.following)
+		edge.reportLast(context.WithoutCancel(ctx), edge.followerLoop)
 	}
 }
 
-// giveWay lets others write after a batch that has kept them from it for long.
-func (w *worker) giveWay(ctx context.Context, stopping <-chan struct{}) {
+// yield lets others write after a batch that has kept them from it for long.
+func (w *worker) yield(ctx context.Context, stopping <-chan struct{}) {
 	var courtesy time.Duration
 	for _, edge := range w.edges {
-		courtesy = max(courtesy, edge.courtesy())
+		courtesy = max(courtesy, edge.yieldTime())
 	}
 	if courtesy == 0 {
 		return
@@ -347,8 +347,8 @@ func (w *worker) sleep(ctx context.Context, stopping <-chan struct{}) (poll bool
 
 // pull pulls a batch and takes down how it went. It returns true if there may
 // be more.
-func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
-	if edge.takeHurry() {
+func (w *worker) pull(ctx context.Context, edge *retryState, polled bool) bool {
+	if edge.takeRetryNow() {
 		edge.failures, edge.next = 0, time.Time{}
 	}
 	if time.Now().Before(edge.next) || polled && !edge.hasWaiters() && edge.quiet(ctx) {
@@ -359,12 +359,12 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	if err != nil && ctx.Err() != nil {
 		return false // it is cancelled, which says nothing about the follower
 	}
-	if did == carefully || did == repeated {
+	if did == retriedOneByOne || did == retriedAtOnce {
 		return true // which is neither a success nor, yet, a failure
 	}
 	if err == nil {
 		edge.failures, edge.next = 0, time.Time{}
-		edge.note(nil, time.Time{})
+		edge.setStatus(nil, time.Time{})
 		// A process that was overtaken leaves the work to the other, and looks
 		// again from time to time.
 		return did == maybeMore
@@ -373,20 +373,20 @@ func (w *worker) pull(ctx context.Context, edge *attempt, polled bool) bool {
 	return false
 }
 
-// takeHurry reports whether the next pull is not to wait, once.
-func (f *following) takeHurry() bool {
+// takeRetryNow reports whether the next pull is not to wait, once.
+func (f *followerLoop) takeRetryNow() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	hurry := f.hurry
-	f.hurry = false
+	hurry := f.retryNow
+	f.retryNow = false
 	return hurry
 }
 
 // failed takes down a failure, and when to try again.
-func (w *worker) failed(ctx context.Context, edge *attempt, err error) {
+func (w *worker) failed(ctx context.Context, edge *retryState, err error) {
 	edge.next = time.Now().Add(edge.retryAfter(err))
 	edge.failures++
-	edge.note(err, edge.next)
+	edge.setStatus(err, edge.next)
 	if _, ahead := errors.AsType[*AheadError](err); ahead { // which trying again does not help
 		edge.app.Logger().ErrorContext(ctx, "follower is stopped until its position is another one",
 			"follower", edge.app.Name(), "leader", edge.leader.Name(), "error", err)
@@ -399,7 +399,7 @@ func (w *worker) failed(ctx context.Context, edge *attempt, err error) {
 // retryAfter is how long to wait after a failure. A follower that lost a race
 // for a lock may try again soon, so as to take over when the winner ends; one
 // that is ahead of the log waits for a person.
-func (a *attempt) retryAfter(err error) time.Duration {
+func (a *retryState) retryAfter(err error) time.Duration {
 	if _, ahead := errors.AsType[*AheadError](err); ahead {
 		return shortened(a.config.LongestRetry)
 	}

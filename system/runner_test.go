@@ -184,7 +184,7 @@ func TestSingleThreadedOrder(t *testing.T) {
 	t.Parallel()
 	var calls []string
 	named := func(name string) *node {
-		return following(name, func(context.Context, domain.Event, *collector) error {
+		return followerLoop(name, func(context.Context, domain.Event, *collector) error {
 			calls = append(calls, name)
 			return nil
 		})
@@ -244,7 +244,7 @@ func TestSingleThreadedReentry(t *testing.T) {
 		}
 		return errors.Join(r.Sync(ctx), j.policy(ctx, event, processing))
 	}
-	made, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", policy))))
+	made, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", policy))))
 	r = closing(t, made, err)
 	start(t, r)
 	dogs := get[*school.TrainingSchool](t, r, schoolName)
@@ -267,7 +267,7 @@ func TestSingleThreadedConcurrentSaves(t *testing.T) {
 	t.Parallel()
 	var j journal
 	p := place{store: memory.New()}
-	r := p.started(t, pipe(app(schoolName, school.New), following("F", j.policy)))
+	r := p.started(t, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 	dogs := get[*school.TrainingSchool](t, r, schoolName)
 	var group sync.WaitGroup
 	for w := range 8 {
@@ -420,7 +420,7 @@ func TestWakingAndPolling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &observed{Store: memory.New()}
 		var j journal
-		r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", j.policy)))
+		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		start(t, r)
 		synctest.Wait()
@@ -532,7 +532,7 @@ func TestStartAndStopOften(t *testing.T) {
 	do(t, err)
 	for i := range testdb.Figure(100, 1000) {
 		var j journal
-		r, err := newConcurrent(newSystem(t, pipe(built(dogs), following("F", j.policy), following("G", ignore))))
+		r, err := newConcurrent(newSystem(t, pipe(built(dogs), followerLoop("F", j.policy), followerLoop("G", ignore))))
 		do(t, err)
 		start(t, r)
 		register(t, dogs, 0, fmt.Sprint("Fido ", i))
@@ -616,7 +616,7 @@ func (r *troubledRecorder) MaxNotificationID(ctx context.Context) (int64, error)
 func TestReadYourWrites(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New), following("F", count)))
+		r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New), followerLoop("F", count)))
 		start(t, r)
 		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 		dog := school.RegisterDog("Fido")
@@ -786,7 +786,7 @@ func TestManyWriters(t *testing.T) {
 			}
 			return seen.policy(ctx, event, processing)
 		}
-		r := p.started(t, pipe(app(schoolName, school.New), following("F", policy)))
+		r := p.started(t, pipe(app(schoolName, school.New), followerLoop("F", policy)))
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		var group sync.WaitGroup
 		for w := range writers {
@@ -821,7 +821,7 @@ func TestManyWriters(t *testing.T) {
 // courteous is a store with one writer at a time.
 type courteous struct{ *memory.Store }
 
-func (courteous) Courtesy() time.Duration { return 25 * time.Millisecond }
+func (courteous) YieldTime() time.Duration { return 25 * time.Millisecond }
 
 // After a batch that took long a follower lets others write, if they would not
 // find the moment otherwise.
@@ -841,7 +841,7 @@ func TestCourtesy(t *testing.T) {
 					time.Sleep(test.takes)
 					return nil
 				}
-				r := newRunner(t, courteous{memory.New()}, pipe(app(schoolName, school.New), following("F", slow)))
+				r := newRunner(t, courteous{memory.New()}, pipe(app(schoolName, school.New), followerLoop("F", slow)))
 				dogs := get[*school.TrainingSchool](t, r, schoolName)
 				start(t, r)
 				synctest.Wait()

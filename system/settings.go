@@ -21,14 +21,14 @@ var ErrPaused = fmt.Errorf("%w: the follower is paused; resume it with the comma
 // those that are not named.
 const allTopics = "*"
 
-func (f *following) settingsRecorder() persistence.SettingsRecorder {
+func (f *followerLoop) settingsRecorder() persistence.SettingsRecorder {
 	recorder, _ := f.app.Recorder().(persistence.SettingsRecorder)
 	return recorder
 }
 
 // readPosition reads the position. The settings, which come with it, are
 // followed before anything is processed.
-func (f *following) readPosition(ctx context.Context) (int64, error) {
+func (f *followerLoop) readPosition(ctx context.Context) (int64, error) {
 	if f.settingsRecorder() == nil {
 		return f.app.Recorder().MaxTrackingID(ctx, f.leader.Name())
 	}
@@ -60,12 +60,12 @@ func (f *following) readPosition(ctx context.Context) (int64, error) {
 	return position, nil
 }
 
-func (f *following) paused() error {
+func (f *followerLoop) paused() error {
 	return fmt.Errorf("system: %s does not process events of %s: %w", f.app.Name(), f.leader.Name(), ErrPaused)
 }
 
 // withoutSettings warns once that the store keeps no settings.
-func (f *following) withoutSettings(ctx context.Context) error {
+func (f *followerLoop) withoutSettings(ctx context.Context) error {
 	if f.follower.start != Beginning {
 		return fmt.Errorf("system: %s does not start at the beginning of %s, and its database has no table that says whether it has begun; "+
 			"create it with the command migrate", f.app.Name(), f.leader.Name())
@@ -76,7 +76,7 @@ func (f *following) withoutSettings(ctx context.Context) error {
 }
 
 // warnOf logs a warning, unless it is the one that was logged last.
-func (f *following) warnOf(ctx context.Context, note string) {
+func (f *followerLoop) warnOf(ctx context.Context, note string) {
 	if note != "" && note != f.warned {
 		f.app.Logger().WarnContext(ctx, "follower: "+note, "follower", f.app.Name(), "leader", f.leader.Name())
 	}
@@ -86,7 +86,7 @@ func (f *following) warnOf(ctx context.Context, note string) {
 // settle records the follower's beginning, and which topics it processes from
 // now on. It returns errOvertaken if another process has changed the position
 // or the settings since they were read.
-func (f *following) settle(ctx context.Context, position int64, read persistence.FollowerSettings) error {
+func (f *followerLoop) settle(ctx context.Context, position int64, read persistence.FollowerSettings) error {
 	next := read
 	changes, err := f.settleTopics(ctx, position, &next)
 	if err != nil {
@@ -138,7 +138,7 @@ func (f *following) settle(ctx context.Context, position int64, read persistence
 }
 
 // beginning is the first position of a follower that has not begun.
-func (f *following) beginning(ctx context.Context, position int64) (int64, error) {
+func (f *followerLoop) beginning(ctx context.Context, position int64) (int64, error) {
 	if f.follower.start == Beginning || position > 0 {
 		return position, nil
 	}
@@ -156,7 +156,7 @@ func (f *following) beginning(ctx context.Context, position int64) (int64, error
 // settleTopics sets since which position each topic is processed, and says what
 // has changed, or "". A topic that is not wanted any more keeps the position
 // where that began, as a negative number.
-func (f *following) settleTopics(ctx context.Context, position int64, settings *persistence.FollowerSettings) (string, error) {
+func (f *followerLoop) settleTopics(ctx context.Context, position int64, settings *persistence.FollowerSettings) (string, error) {
 	recorded, err := topicsSince(settings)
 	if err != nil {
 		return "", err
@@ -201,7 +201,7 @@ func (f *following) settleTopics(ctx context.Context, position int64, settings *
 
 // wanted are the names of each wanted topic, today's first. They are those of
 // all topics if there is no filter.
-func (f *following) wanted() (groups [][]string) {
+func (f *followerLoop) wanted() (groups [][]string) {
 	if len(f.topics) == 0 {
 		return [][]string{{allTopics}}
 	}
@@ -235,7 +235,7 @@ func earliest(recorded map[string]int64, names []string) (since int64, known boo
 
 // missed is the position, if the log has events of a topic up to there, and 0
 // if the follower has missed none.
-func (f *following) missed(ctx context.Context, names []string, position int64) (int64, error) {
+func (f *followerLoop) missed(ctx context.Context, names []string, position int64) (int64, error) {
 	if position == 0 || names[0] == allTopics {
 		return position, nil
 	}

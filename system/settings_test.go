@@ -274,7 +274,7 @@ func TestPausedFollower(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
 		var j journal
-		sys := newSystem(t, pipe(app(schoolName, school.New), following("F", j.policy)))
+		sys := newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 		r, err := newSingle(sys, application.WithStore(store))
 		closing(t, r, err)
 		set := func(s persistence.FollowerSettings) {
@@ -337,7 +337,7 @@ func TestPausedBetweenReadAndLock(t *testing.T) {
 		register(t, dogs, 2, "Fido")
 		leader := &pausingLeader{app: bridge.Of(dogs)}
 		var j journal
-		r := newRunner(t, store, pipe(built(leader), following("F", j.policy)))
+		r := newRunner(t, store, pipe(built(leader), followerLoop("F", j.policy)))
 		leader.pause = func() {
 			recorder := bridge.Of(get[*follower](t, r, "F")).Recorder().(persistence.SettingsRecorder)
 			_, settings, err := recorder.Settings(t.Context(), schoolName)
@@ -402,7 +402,7 @@ func TestFormerNameOfPosition(t *testing.T) {
 					renamed := app(leader, func(options ...application.Option) (*application.Application, error) {
 						return application.New(leader, append(options, application.WithDefinitions(school.Dogs.Schema))...)
 					}, application.WithFormerNames(schoolName))
-					r, err := newSingle(newSystem(t, pipe(renamed, following(follower, count, application.WithFormerNames("F")))),
+					r, err := newSingle(newSystem(t, pipe(renamed, followerLoop(follower, count, application.WithFormerNames("F")))),
 						application.WithStore(store))
 					closing(t, r, err)
 					_, err = r.CatchUp(t.Context(), called(follower), nil)

@@ -62,7 +62,7 @@ func (r *SingleThreadedRunner) listen(ctx context.Context) error {
 	r.started = true
 	heard := map[Leader]bool{}
 	for _, edge := range r.edges {
-		edge.note(nil, time.Time{})
+		edge.setStatus(nil, time.Time{})
 		if !heard[edge.leader] {
 			heard[edge.leader] = true
 			r.bells = append(r.bells, listen(edge.leader, func() { _ = r.Sync(ctx) }))
@@ -81,7 +81,7 @@ func (r *SingleThreadedRunner) Sync(ctx context.Context) error {
 		return err
 	}
 	ended := false
-	var current *following
+	var current *followerLoop
 	defer func() {
 		if !ended { // a handler has ended the goroutine, as a test that fails does
 			current.noteExit()
@@ -135,16 +135,16 @@ func (r *SingleThreadedRunner) goOn() bool {
 
 // pullAll pulls until there is no more. What is made of the events rings the
 // bell for another round.
-func (r *SingleThreadedRunner) pullAll(ctx context.Context, edge *following) error {
+func (r *SingleThreadedRunner) pullAll(ctx context.Context, edge *followerLoop) error {
 	for {
 		did, err := edge.pull(ctx)
 		if err != nil && ctx.Err() != nil {
 			return err // it is cancelled, which says nothing about the follower
 		}
-		if did != carefully && did != repeated {
-			edge.note(err, time.Time{})
+		if did != retriedOneByOne && did != retriedAtOnce {
+			edge.setStatus(err, time.Time{})
 		}
-		if err != nil || did == nothingMore || did == paused || did == standing || r.isStopped() {
+		if err != nil || did == nothingMore || did == paused || did == onStandby || r.isStopped() {
 			return err
 		}
 	}

@@ -52,20 +52,20 @@ func TestStandBy(t *testing.T) {
 				long = short // it does for SQLite's one lock, which any writer may have
 			}
 			first, second := open(short), open(long)
-			worker := newRunner(t, first, pipe(app(schoolName, school.New), following("F", slow)))
+			worker := newRunner(t, first, pipe(app(schoolName, school.New), followerLoop("F", slow)))
 			register(t, get[*school.TrainingSchool](t, worker, schoolName), 0, "Fido")
 			do(t, worker.Start(t.Context()))
 			<-started
 			before, err := second.FollowerStatuses(t.Context())
 			do(t, err)
 
-			standBy := newRunner(t, second, pipe(app(schoolName, school.New), following("F", ignore)))
+			standBy := newRunner(t, second, pipe(app(schoolName, school.New), followerLoop("F", ignore)))
 			do(t, standBy.Start(t.Context()))
 			status := waitForState(t, standBy, system.StandingBy)
 			if status.Err != nil || standBy.Err() != nil {
 				t.Errorf("got %+v", status)
 			}
-			command := newRunner(t, open(short), pipe(app(schoolName, school.New), following("F", ignore)))
+			command := newRunner(t, open(short), pipe(app(schoolName, school.New), followerLoop("F", ignore)))
 			if _, err := command.CatchUp(t.Context(), called("F"), nil); !errors.Is(err, persistence.ErrPositionLocked) {
 				t.Errorf("CatchUp: %v, want ErrPositionLocked", err)
 			}
@@ -118,7 +118,7 @@ func TestStaleHead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &stale{Store: memory.New()}
 		var seen journal
-		r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", seen.policy)))
+		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", seen.policy)))
 		start(t, r)
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		register(t, dogs, 0, "Fido")

@@ -88,8 +88,8 @@ func (s Status) Delay(now time.Time) time.Duration {
 	return max(now.Sub(s.Oldest), 0)
 }
 
-// now returns the status.
-func (f *following) now() Status {
+// currentStatus returns the status.
+func (f *followerLoop) currentStatus() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	status := f.status
@@ -99,23 +99,24 @@ func (f *following) now() Status {
 	return status
 }
 
-// inProcess is the event that is being processed. Its id is 0 if there is none.
-type inProcess struct {
+// currentEvent is the event that is being processed. Its id is 0 if there is
+// none.
+type currentEvent struct {
 	id     int64
 	since  time.Time
 	warned bool // that it takes long
 }
 
-func (f *following) begin(id int64) {
+func (f *followerLoop) begin(id int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.current = inProcess{id: id, since: time.Now()}
+	f.current = currentEvent{id: id, since: time.Now()}
 }
 
-func (f *following) end() {
+func (f *followerLoop) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.current = inProcess{}
+	f.current = currentEvent{}
 }
 
 // slowPolicy is how long an event may take before a warning says so.
@@ -123,7 +124,7 @@ const slowPolicy = time.Minute
 
 // warnIfSlow warns once of an event that takes long: its handler may hang, and
 // the follower then makes no progress without an error.
-func (f *following) warnIfSlow(ctx context.Context) {
+func (f *followerLoop) warnIfSlow(ctx context.Context) {
 	f.mu.Lock()
 	current := f.current
 	slow := current.id > 0 && !current.warned && time.Since(current.since) >= slowPolicy
@@ -137,8 +138,8 @@ func (f *following) warnIfSlow(ctx context.Context) {
 
 // statusNow returns the status together with what is read of the position, the
 // log and the parked events.
-func (f *following) statusNow(ctx context.Context) (Status, error) {
-	status := f.now()
+func (f *followerLoop) statusNow(ctx context.Context) (Status, error) {
+	status := f.currentStatus()
 	var mistakes [5]error
 	status.Position, mistakes[0] = f.addSettings(ctx, &status)
 	status.Head, mistakes[1] = f.leader.Head(ctx)
@@ -159,7 +160,7 @@ func (f *following) statusNow(ctx context.Context) (Status, error) {
 }
 
 // addSettings adds the settings to a status, and returns the position.
-func (f *following) addSettings(ctx context.Context, status *Status) (int64, error) {
+func (f *followerLoop) addSettings(ctx context.Context, status *Status) (int64, error) {
 	recorder := f.settingsRecorder()
 	if recorder == nil {
 		return f.app.Recorder().MaxTrackingID(ctx, f.leader.Name())
@@ -173,7 +174,7 @@ func (f *following) addSettings(ctx context.Context, status *Status) (int64, err
 
 // oldest is when the first event after a position was made. An event that
 // cannot be decoded does not tell.
-func (f *following) oldest(ctx context.Context, position int64) (time.Time, error) {
+func (f *followerLoop) oldest(ctx context.Context, position int64) (time.Time, error) {
 	next, err := f.leader.Notifications(ctx, f.restrict(persistence.NotificationRange{After: position, Limit: 1}))
 	if err != nil || len(next) == 0 {
 		return time.Time{}, err
@@ -191,12 +192,12 @@ func timestampOf(leader Leader, n persistence.Notification) (at time.Time) {
 	return at
 }
 
-// note records how a pull has ended, and when the next one follows if it has
-// failed.
-func (f *following) note(err error, next time.Time) {
+// setStatus records how a pull has ended, and when the next one follows if it
+// has failed.
+func (f *followerLoop) setStatus(err error, next time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.over {
+	if f.stopped {
 		return
 	}
 	if err == nil {
@@ -204,7 +205,7 @@ func (f *following) note(err error, next time.Time) {
 		if f.isPaused {
 			f.status.State = Paused
 		}
-		if f.standsBy {
+		if f.standingBy {
 			f.status.State = StandingBy
 		}
 		if f.isPaused {
@@ -229,10 +230,10 @@ func (f *following) note(err error, next time.Time) {
 }
 
 // ended records that no runner pulls any more.
-func (f *following) ended() {
+func (f *followerLoop) ended() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.over = true
+	f.stopped = true
 	f.releaseLocked(ErrStopped)
 	f.status.State, f.status.NextRetry = Stopped, time.Time{}
 }

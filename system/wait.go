@@ -13,7 +13,7 @@ import (
 // waits for it and another process is the one that moves it.
 const waitInterval = 20 * time.Millisecond
 
-// waiter waits for a following to reach a position.
+// waiter waits for a follower loop to reach a position.
 type waiter struct {
 	target int64         // or -1: the head of the log when it is next read
 	done   chan struct{} // closed when the position is reached, or err is set
@@ -50,12 +50,12 @@ func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 	return nil
 }
 
-// WaitForPosition returns when the follower has processed the log of a leader up
-// to a position, such as that of application.Saved, in whatever process it runs.
-// It is for processes that do not run the follower: it polls the position in the
-// follower's store, and sees it move within half a second. If ctx ends first, it
-// returns a *persistence.WaitError. Give ctx a deadline: a follower that does
-// not run never gets there.
+// WaitForPosition returns when the follower has processed the log of a leader
+// up to a position, such as that of application.Saved, in whatever process it
+// runs. It is for processes that do not run the follower: it polls the position
+// in the follower's store, and sees it move within half a second. If ctx ends
+// first, it returns a *persistence.WaitError. Give ctx a deadline: a follower
+// that does not run never gets there.
 func (f *Follower) WaitForPosition(ctx context.Context, leader Member, position int64) error {
 	return polling.WaitFor(ctx, f.app.Recorder(), leader.Name(), position)
 }
@@ -95,7 +95,7 @@ func (r *SingleThreadedRunner) WaitForPosition(ctx context.Context, follower, le
 
 // await processes events until an edge has reached a position. Another
 // goroutine may be at it already, or another process.
-func (r *SingleThreadedRunner) await(ctx context.Context, edge *following, position int64) error {
+func (r *SingleThreadedRunner) await(ctx context.Context, edge *followerLoop, position int64) error {
 	// A failure of this follower is the error of w, and others do not matter.
 	_ = r.Sync(ctx)
 	w := edge.addWaiter(position)
@@ -116,7 +116,7 @@ func (r *SingleThreadedRunner) await(ctx context.Context, edge *following, posit
 
 // addWaiter adds a waiter and wakes the follower. The waiter is done already if
 // there is nothing to wait for, or no reason to.
-func (f *following) addWaiter(target int64) *waiter {
+func (f *followerLoop) addWaiter(target int64) *waiter {
 	w := &waiter{target: target, done: make(chan struct{})}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -133,7 +133,7 @@ func (f *following) addWaiter(target int64) *waiter {
 }
 
 // await waits for a waiter.
-func (f *following) await(ctx context.Context, w *waiter) error {
+func (f *followerLoop) await(ctx context.Context, w *waiter) error {
 	defer f.dropWaiter(w)
 	select {
 	case <-w.done:
@@ -143,26 +143,26 @@ func (f *following) await(ctx context.Context, w *waiter) error {
 	}
 }
 
-func (f *following) waitError(ctx context.Context, w *waiter) error {
+func (f *followerLoop) waitError(ctx context.Context, w *waiter) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return &persistence.WaitError{Upstream: f.leader.Name(), NotificationID: max(w.target, 0), Err: context.Cause(ctx)}
 }
 
-func (f *following) dropWaiter(w *waiter) {
+func (f *followerLoop) dropWaiter(w *waiter) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.waiters = slices.DeleteFunc(f.waiters, func(other *waiter) bool { return other == w })
 }
 
-func (f *following) hasWaiters() bool {
+func (f *followerLoop) hasWaiters() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.waiters) > 0
 }
 
 // newWaiters returns those that wait for the head of the log that is read next.
-func (f *following) newWaiters() (waiting []*waiter) {
+func (f *followerLoop) newWaiters() (waiting []*waiter) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, w := range f.waiters {
@@ -175,7 +175,7 @@ func (f *following) newWaiters() (waiting []*waiter) {
 
 // aim sets the target of waiters to the head of the log that was read after
 // they came, and ends the waiting of those that have reached it.
-func (f *following) aim(waiting []*waiter, head int64) {
+func (f *followerLoop) aim(waiting []*waiter, head int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, w := range waiting {
@@ -186,7 +186,7 @@ func (f *following) aim(waiting []*waiter, head int64) {
 
 // reached takes note of the position, and ends the waiting of those that wait
 // for it or an earlier one.
-func (f *following) reached(position int64) {
+func (f *followerLoop) reached(position int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.position = position
@@ -195,7 +195,7 @@ func (f *following) reached(position int64) {
 
 // releaseLocked ends the waiting of those whose target is reached, and of all
 // if err is not nil. The caller has locked f.mu.
-func (f *following) releaseLocked(err error) {
+func (f *followerLoop) releaseLocked(err error) {
 	f.waiters = slices.DeleteFunc(f.waiters, func(w *waiter) bool {
 		if err == nil && (w.target < 0 || w.target > f.position) {
 			return false
@@ -208,11 +208,11 @@ func (f *following) releaseLocked(err error) {
 
 // stalledLocked returns why the follower does not go on, or nil. The caller has
 // locked f.mu.
-func (f *following) stalledLocked() error {
+func (f *followerLoop) stalledLocked() error {
 	switch {
 	case f.status.Err != nil:
 		return f.status.Err
-	case f.over:
+	case f.stopped:
 		return ErrStopped
 	case f.status.State == Paused:
 		return f.paused()

@@ -19,7 +19,7 @@ func TestWaitFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		var j journal
-		r := newRunner(t, memory.New(), pipe(app(schoolName, school.New), following("F", j.policy)))
+		r := newRunner(t, memory.New(), pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 		start(t, r)
 		for range 2 {

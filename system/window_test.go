@@ -34,7 +34,7 @@ func (l *slowLeader) Notifications(_ context.Context, r persistence.Notification
 // what could be read.
 func TestWindows(t *testing.T) {
 	l := &slowLeader{head: 100_000, most: 3000, wanted: 90_000}
-	f := &following{leader: l}
+	f := &followerLoop{leader: l}
 	r := persistence.NotificationRange{Limit: 1, Topics: []string{"Rare"}}
 	for reads := 1; ; reads++ {
 		events, end, err := f.readEvents(t.Context(), r, l.head)
@@ -56,7 +56,7 @@ func TestWindows(t *testing.T) {
 
 // A read that fails at the narrowest window too is an error.
 func TestWindowsCannotHelp(t *testing.T) {
-	f := &following{leader: &slowLeader{head: 100_000}}
+	f := &followerLoop{leader: &slowLeader{head: 100_000}}
 	_, _, err := f.readEvents(t.Context(), persistence.NotificationRange{Limit: 1, Topics: []string{"Rare"}}, 100_000)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the error of the read", err)

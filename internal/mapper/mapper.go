@@ -33,7 +33,7 @@ type Mapper struct {
 	pythonLayout bool
 
 	mu          sync.Mutex // serialises Add
-	kinds       atomic.Pointer[kinds]
+	kinds       atomic.Pointer[topicIndex]
 	formerNames []string
 }
 
@@ -53,11 +53,11 @@ type Config struct {
 	// FormerNames are names that the application had in the past. States that
 	// were encrypted under one of them are read.
 	FormerNames []string
-	// PythonLayout writes the states of events as the Python library does,
-	// for a database that the Python library also reads. Such states have no
-	// event id and no metadata. Snapshots are written in the layout of this
-	// package all the same, so the Python library must not read them. Reading
-	// always understands both layouts.
+	// PythonLayout writes the states of events as the Python library does, for
+	// a database that the Python library also reads. Such states have no event
+	// id and no metadata. Snapshots are written in the layout of this package
+	// all the same, so the Python library must not read them. Reading always
+	// understands both layouts.
 	PythonLayout bool
 }
 
@@ -71,7 +71,7 @@ func New(config Config) *Mapper {
 		pythonLayout: config.PythonLayout,
 		formerNames:  slices.Clone(config.FormerNames),
 	}
-	m.kinds.Store(noKinds())
+	m.kinds.Store(newTopicIndex())
 	return m
 }
 

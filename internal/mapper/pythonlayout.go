@@ -22,8 +22,8 @@ const pythonSnapshot = "eventsourcing.domain:Snapshot"
 
 var errNotAnObject = errors.New("the original's layout needs payloads that are JSON objects")
 
-// encodePython appends the event in the Python layout. The events of a log
-// have no aggregate, and so no originator topic.
+// encodePython appends the event in the Python layout. The events of a log have
+// no aggregate, and so no originator topic.
 func (m *Mapper) encodePython(dst []byte, k kind, event domain.Event) ([]byte, error) {
 	if dst, err := m.transcoder.Encode(append(dst, `{"timestamp":`...), event.Timestamp); err != nil {
 		return dst, err
@@ -86,7 +86,7 @@ func (m *Mapper) decodePython(p purpose, plain []byte, event *domain.Event) (sta
 	if !ok {
 		return stageTopic, &persistence.UnknownTopicError{Topic: topic}
 	}
-	event.Data, err = kind.Decode(or(version, 1), func(into any) error { return m.transcoder.Decode(plain, into) })
+	event.Data, err = kind.Decode(valueOr(version, 1), func(into any) error { return m.transcoder.Decode(plain, into) })
 	return stageDecode, undecodable(err)
 }
 
@@ -115,7 +115,7 @@ func rearrangeSnapshot(plain []byte) (rearranged []byte, topic string, version *
 	return rearranged, outer.Topic, inner.ClassVersion, nil
 }
 
-func or(value *int, otherwise int) int {
+func valueOr(value *int, otherwise int) int {
 	if value == nil {
 		return otherwise
 	}

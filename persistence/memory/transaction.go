@@ -17,8 +17,8 @@ const lockTimeout = 10 * time.Second
 const courtesy = time.Millisecond
 
 var (
-	_ persistence.Transactor   = (*Store)(nil)
-	_ persistence.SingleWriter = (*Store)(nil)
+	_ persistence.Transactor    = (*Store)(nil)
+	_ persistence.WriterYielder = (*Store)(nil)
 )
 
 // transaction is one of a store. It sees the committed data, and keeps what it
@@ -39,8 +39,8 @@ func (s *Store) transaction(ctx context.Context) *transaction {
 	return tx
 }
 
-// Courtesy implements persistence.SingleWriter.
-func (s *Store) Courtesy() time.Duration { return courtesy }
+// YieldTime implements persistence.WriterYielder.
+func (s *Store) YieldTime() time.Duration { return courtesy }
 
 // Transaction implements persistence.Transactor. One transaction is at work at
 // a time. Others wait for it, and so do writers outside of it; after 10 seconds

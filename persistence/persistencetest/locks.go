@@ -103,6 +103,6 @@ func eachTryLocker(run func(t testing.TB, s *store, r persistence.SettingsTryLoc
 // hasOneWriter reports whether only one transaction of a store can be open, so
 // that another one waits before it can try to lock anything.
 func hasOneWriter(f persistence.Factory) bool {
-	single, ok := f.(persistence.SingleWriter)
-	return ok && single.Courtesy() > 0
+	single, ok := f.(persistence.WriterYielder)
+	return ok && single.YieldTime() > 0
 }

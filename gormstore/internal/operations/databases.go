@@ -17,7 +17,7 @@ import (
 // store is what the commands use of a *gormstore.Store, which an application
 // may have wrapped.
 type store interface {
-	persistence.SingleWriter
+	persistence.WriterYielder
 	persistence.Factory
 	persistence.Transactor
 	DB() *gorm.DB

@@ -211,7 +211,7 @@ func (s *synchronization) rehearse(ctx context.Context, g *group) error {
 	if !began {
 		if ctx.Err() != nil {
 			err = ctx.Err() // it was interrupted
-		} else if own, ok := g.store.(store); ok && own.Courtesy() > 0 && errors.Is(err, persistence.ErrLockTimeout) {
+		} else if own, ok := g.store.(store); ok && own.YieldTime() > 0 && errors.Is(err, persistence.ErrLockTimeout) {
 			err = &persistence.Error{Class: persistence.ErrPositionLocked, Op: "dry run", Err: err}
 		}
 		for _, f := range g.followers {
@@ -273,12 +273,12 @@ func (s *synchronization) one(ctx, working context.Context, f FollowerSync) (pro
 // giveWay lets others write between two batches.
 func (s *synchronization) giveWay(ctx context.Context, f FollowerSync) {
 	own, ok := StoreOf(s.runner, f.Name)
-	if s.report.DryRun || !ok || own.Courtesy() == 0 {
+	if s.report.DryRun || !ok || own.YieldTime() == 0 {
 		return
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(own.Courtesy()):
+	case <-time.After(own.YieldTime()):
 	}
 }
 

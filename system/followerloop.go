@@ -32,9 +32,9 @@ const conflictRetries = 10
 // next one also reads the position, which may have been reset.
 const fullPolls = 10
 
-// following is one follower's following of one leader. One goroutine at a time
-// may pull.
-type following struct {
+// followerLoop is one follower's following of one leader. One goroutine at a
+// time may pull.
+type followerLoop struct {
 	follower *Follower
 	app      bridge.Application
 	leader   Leader
@@ -43,46 +43,46 @@ type following struct {
 	identity string        // of the runner or command
 	wait     time.Duration // for the position; 0 is the store's lock timeout
 
-	took    time.Duration // by the last batch
-	aside   int           // how many events of the last batch were parked
-	limit   int           // how many events are read at once
-	window  window        // of ids, in which events of some topics are read at once
-	careful int           // how many events are still to be processed one at a time, after an error
-	locking int           // how many batches lock the log before they read, after a conflict
-	retries int           // after conflicts in a row, if the log cannot be locked
-	ahead   *AheadError   // set once the position was found to be ahead of the log
-	idle    int64         // the position that the last pull found at the head of the log, or -1
-	polls   int           // how many polls in a row were quiet
-	done    Processed     // in all pulls
-	exit    *exit         // a batch whose goroutine the handler has ended
+	took          time.Duration // by the last batch
+	parkedInBatch int           // how many events of the last batch were parked
+	limit         int           // how many events are read at once
+	window        window        // of ids, in which events of some topics are read at once
+	oneByOne      int           // how many events are still to be processed one at a time, after an error
+	locking       int           // how many batches lock the log before they read, after a conflict
+	retries       int           // after conflicts in a row, if the log cannot be locked
+	ahead         *AheadError   // set once the position was found to be ahead of the log
+	idleAt        int64         // the position that the last pull found at the head of the log, or -1
+	polls         int           // how many polls in a row were quiet
+	progress      Processed     // in all pulls
+	exit          *exit         // a batch whose goroutine the handler has ended
 
-	effects    effects  // calls that are not recorded yet
-	atFault    failures // of the event that failed last
-	recalled   bool     // whether the store was asked what other processes know
-	keptAhead  int64    // the position of ahead as the store has it, or 0
-	mindParked bool     // events may be parked, after which others have to be
-	settled    string   // the topics as this following has recorded them, or ""
+	effects       effects  // calls that are not recorded yet
+	failing       failures // of the event that failed last
+	loaded        bool     // whether the store was asked what other processes know
+	savedAhead    int64    // the position of ahead as the store has it, or 0
+	mayHaveParked bool     // events may be parked, after which others have to be
+	settled       string   // the topics as this following has recorded them, or ""
 	// revision is that of the settings which were read with the position, or
 	// nil if they have none.
-	revision  *int64
-	topicNote string // what a person should know of the topics
-	warned    string // the warning of the settings that was logged last
-	isPaused  bool   // as the last pull has found it
-	standsBy  bool   // as well: another process holds the position
+	revision   *int64
+	topicNote  string // what a person should know of the topics
+	warned     string // the warning of the settings that was logged last
+	isPaused   bool   // as the last pull has found it
+	standingBy bool   // as well: another process holds the position
 
 	mu       sync.Mutex // protects what follows
-	over     bool       // no runner pulls any more
+	stopped  bool       // no runner pulls any more
 	status   Status
-	current  inProcess
+	current  currentEvent
 	waiters  []*waiter
 	position int64  // as it was last read or moved, for waiters
 	wake     func() // wakes the goroutine that pulls, if there is one
-	hurry    bool   // the next pull does not wait for the time of a retry
+	retryNow bool   // the next pull does not wait for the time of a retry
 }
 
-func newFollowing(follower *Follower, leader Leader, config Config) *following {
-	f := &following{follower: follower, app: follower.app, leader: leader, config: config, idle: -1,
-		limit: config.BatchEvents, mindParked: follower.park != nil, identity: newIdentity()}
+func newFollowerLoop(follower *Follower, leader Leader, config Config) *followerLoop {
+	f := &followerLoop{follower: follower, app: follower.app, leader: leader, config: config, idleAt: -1,
+		limit: config.BatchEvents, mayHaveParked: follower.park != nil, identity: newIdentity()}
 	for _, names := range follower.topics(leader) {
 		f.topics = append(f.topics, names...)
 	}
@@ -90,9 +90,9 @@ func newFollowing(follower *Follower, leader Leader, config Config) *following {
 	return f
 }
 
-// again returns a following of the same follower that has not pulled yet.
-func (f *following) again(leader Leader) *following {
-	return newFollowing(f.follower, leader, f.config)
+// again returns a follower loop of the same follower that has not pulled yet.
+func (f *followerLoop) again(leader Leader) *followerLoop {
+	return newFollowerLoop(f.follower, leader, f.config)
 }
 
 // errOvertaken says that another process has moved the position. Nothing of the
@@ -130,33 +130,33 @@ type outcome int
 const (
 	nothingMore outcome = iota
 	maybeMore
-	overtaken // by another process of the follower, which is at work
-	carefully // it failed, and is tried again at once, one event at a time
-	repeated  // it met a save of another writer or a deletion, and is tried again at once
-	paused    // nothing is processed until the follower is resumed
-	standing  // by, because another process of the follower holds its position
+	overtaken       // by another process of the follower, which is at work
+	retriedOneByOne // it failed, and is tried again at once, one event at a time
+	retriedAtOnce   // it met a save of another writer or a deletion, and is tried again at once
+	paused          // nothing is processed until the follower is resumed
+	onStandby       // by, because another process of the follower holds its position
 )
 
 // pull processes the next batch.
-func (f *following) pull(ctx context.Context) (outcome, error) {
+func (f *followerLoop) pull(ctx context.Context) (outcome, error) {
 	b, err := f.read(ctx)
-	f.done.Position = b.from
-	f.isPaused, f.standsBy = isPaused(err), isLocked(err)
+	f.progress.Position = b.from
+	f.isPaused, f.standingBy = isPaused(err), isLocked(err)
 	switch {
 	case f.isPaused:
 		return paused, nil
-	case f.standsBy:
-		return standing, nil
+	case f.standingBy:
+		return onStandby, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
 	case err != nil || b.from == b.to:
 		return nothingMore, err
 	}
-	f.aside = 0
+	f.parkedInBatch = 0
 	b, err = f.callEffects(ctx, b)
 	if isLocked(err) {
-		f.standsBy = true
-		return standing, nil
+		f.standingBy = true
+		return onStandby, nil
 	}
 	if err != nil {
 		f.took = 0
@@ -180,7 +180,7 @@ var errGoexit = errors.New("the policy has ended its goroutine with runtime.Goex
 
 // resume is pull for a goroutine that takes over from one that a handler has
 // ended: the batch in which it ended has failed.
-func (f *following) resume(ctx context.Context) (outcome, error) {
+func (f *followerLoop) resume(ctx context.Context) (outcome, error) {
 	if f.exit == nil {
 		return f.pull(ctx)
 	}
@@ -191,17 +191,17 @@ func (f *following) resume(ctx context.Context) (outcome, error) {
 
 // noteExit takes down that a handler has ended its goroutine, if it has. The
 // batch was rolled back, and the next pull reads it again.
-func (f *following) noteExit() {
+func (f *followerLoop) noteExit() {
 	if f == nil || f.exit == nil {
 		return
 	}
-	f.note(f.failed(f.exit.event, errGoexit), time.Time{})
+	f.setStatus(f.failed(f.exit.event, errGoexit), time.Time{})
 	f.exit = nil
 }
 
 // conclude takes down what became of a batch.
-func (f *following) conclude(ctx context.Context, b batch, processed int, err error) (outcome, error) {
-	f.careful = max(f.careful-processed, 0)
+func (f *followerLoop) conclude(ctx context.Context, b batch, processed int, err error) (outcome, error) {
+	f.oneByOne = max(f.oneByOne-processed, 0)
 	if processed > 0 {
 		f.retries = 0
 	}
@@ -209,11 +209,11 @@ func (f *following) conclude(ctx context.Context, b batch, processed int, err er
 	if processed > 0 || !persistence.IsConflict(err) {
 		f.adapt(processed, len(b.events))
 	}
-	f.done.Events += processed - f.aside
-	f.done.Parked += f.aside
-	f.done.Position = b.position(processed)
-	f.forget(f.done.Position)
-	f.reached(f.done.Position)
+	f.progress.Events += processed - f.parkedInBatch
+	f.progress.Parked += f.parkedInBatch
+	f.progress.Position = b.position(processed)
+	f.forget(f.progress.Position)
+	f.reached(f.progress.Position)
 	switch {
 	case err == nil && (len(b.events) > 0 || b.to < b.head):
 		return maybeMore, nil
@@ -223,15 +223,15 @@ func (f *following) conclude(ctx context.Context, b batch, processed int, err er
 		f.isPaused = true
 		return paused, nil
 	case isLocked(err):
-		f.standsBy = true
-		return standing, nil
+		f.standingBy = true
+		return onStandby, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
 	case errors.Is(err, errOutOfDate), ctx.Err() == nil && f.repeats(err):
-		return repeated, nil
-	case ctx.Err() == nil && f.deservesCare(b, err):
-		f.careful = len(b.events) - processed
-		return carefully, nil
+		return retriedAtOnce, nil
+	case ctx.Err() == nil && f.retriesOneByOne(b, err):
+		f.oneByOne = len(b.events) - processed
+		return retriedOneByOne, nil
 	case ctx.Err() == nil && f.parks(b, err):
 		return f.park(ctx, b, err)
 	}
@@ -240,9 +240,9 @@ func (f *following) conclude(ctx context.Context, b batch, processed int, err er
 
 // adapt limits what is read to the events that will probably be processed
 // before the time of a batch is over: the others would be read again.
-func (f *following) adapt(processed, read int) {
+func (f *followerLoop) adapt(processed, read int) {
 	switch {
-	case f.careful > 0:
+	case f.oneByOne > 0:
 	case processed < read:
 		f.limit = min(max(2*processed, fewestEvents), f.config.BatchEvents)
 	default:
@@ -254,7 +254,7 @@ func (f *following) adapt(processed, read int) {
 // another writer. That is no failure. The batch then locks the log before it
 // reads, so that no other save can come between. A conflict under the lock is
 // the handler's own.
-func (f *following) repeats(err error) bool {
+func (f *followerLoop) repeats(err error) bool {
 	if !persistence.IsConflict(err) {
 		return false
 	}
@@ -269,16 +269,16 @@ func (f *following) repeats(err error) bool {
 
 // logLocker is nil if the store cannot keep other writers out of the follower's
 // log while it processes events.
-func (f *following) logLocker() persistence.LogLocker {
+func (f *followerLoop) logLocker() persistence.LogLocker {
 	locker, _ := f.app.Recorder().(persistence.LogLocker)
 	return locker
 }
 
-// deservesCare reports whether a batch that failed is tried again at once, one
-// event at a time: the events before the one at fault are then stored, and a
-// conflict with another writer's save does not happen again.
-func (f *following) deservesCare(b batch, err error) bool {
-	if f.careful > 0 || f.isRetryable(err) || errors.Is(err, errUnlockedMove) {
+// retriesOneByOne reports whether a batch that failed is tried again at once,
+// one event at a time: the events before the one at fault are then stored, and
+// a conflict with another writer's save does not happen again.
+func (f *followerLoop) retriesOneByOne(b batch, err error) bool {
+	if f.oneByOne > 0 || f.isRetryable(err) || errors.Is(err, errUnlockedMove) {
 		return false
 	}
 	return persistence.IsConflict(err) || len(b.events) > 1
@@ -295,10 +295,10 @@ func (b batch) suspect() (n persistence.Notification) {
 
 // read reads the position and the batch after it. The head is read before the
 // events: what is recorded in between is after it.
-func (f *following) read(ctx context.Context) (batch, error) {
-	f.idle = -1
+func (f *followerLoop) read(ctx context.Context) (batch, error) {
+	f.idleAt = -1
 	waiting := f.newWaiters()
-	if err := f.recall(ctx); err != nil {
+	if err := f.loadPersisted(ctx); err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
 	position, err := f.readPosition(ctx)
@@ -331,7 +331,7 @@ func (f *following) read(ctx context.Context) (batch, error) {
 		}
 	}
 	err = f.checkAhead(position, newest)
-	if failed := f.keepAhead(ctx); failed != nil {
+	if failed := f.saveAhead(ctx); failed != nil {
 		return batch{}, f.failed(persistence.Notification{}, errors.Join(failed, err))
 	}
 	if err != nil {
@@ -339,12 +339,12 @@ func (f *following) read(ctx context.Context) (batch, error) {
 	}
 	if position >= head {
 		if position == head {
-			f.idle = position
+			f.idleAt = position
 		}
 		return batch{from: position, to: position}, nil
 	}
 	limit := f.limit
-	if f.careful > 0 {
+	if f.oneByOne > 0 {
 		limit = 1
 	}
 	wanted := f.restrict(persistence.NotificationRange{After: position, Limit: limit})
@@ -368,9 +368,9 @@ func (f *following) read(ctx context.Context) (batch, error) {
 // topics that the program does not know are read all the same: a newer program
 // may want them, under this name or another, and a position that has passed
 // them does not return.
-func (f *following) restrict(r persistence.NotificationRange) persistence.NotificationRange {
+func (f *followerLoop) restrict(r persistence.NotificationRange) persistence.NotificationRange {
 	known := []string(nil)
-	if k, ok := f.leader.(knowing); ok && len(f.topics) > 0 {
+	if k, ok := f.leader.(topicLister); ok && len(f.topics) > 0 {
 		known = k.knownTopics()
 	}
 	if len(known) == 0 {
@@ -392,7 +392,7 @@ const (
 // lookAgain reads the position and the head until the position is not ahead of
 // the log, at most aheadLooks times. One of the two may have been read from a
 // server that lags, or that a failover has left.
-func (f *following) lookAgain(ctx context.Context) (position, head int64, err error) {
+func (f *followerLoop) lookAgain(ctx context.Context) (position, head int64, err error) {
 	for looks := 1; ; looks++ {
 		if position, head, err = f.look(ctx); err != nil || position <= head || looks == aheadLooks {
 			return position, head, err
@@ -409,7 +409,7 @@ func (f *following) lookAgain(ctx context.Context) (position, head int64, err er
 
 // look reads the position and the head over one connection, that is from one
 // server, if both are in one database.
-func (f *following) look(ctx context.Context) (position, head int64, err error) {
+func (f *followerLoop) look(ctx context.Context) (position, head int64, err error) {
 	read := func(ctx context.Context) error {
 		if position, err = f.app.Recorder().MaxTrackingID(ctx, f.leader.Name()); err != nil {
 			return err
@@ -429,7 +429,7 @@ func (f *following) look(ctx context.Context) (position, head int64, err error) 
 //
 // Topics are read a window of ids at a time, because the events of a rare topic
 // may be so far apart that one query for them would exceed a time limit.
-func (f *following) readEvents(
+func (f *followerLoop) readEvents(
 	ctx context.Context, r persistence.NotificationRange, head int64,
 ) (events []persistence.Notification, end int64, err error) {
 	if len(r.Topics) == 0 && len(r.Except) == 0 {
@@ -463,7 +463,7 @@ func (f *following) readEvents(
 // checkAhead finds a position that is ahead of the log. It stays an error when
 // the log has grown beyond it, because the events with the ids in between are
 // new; only another position ends it.
-func (f *following) checkAhead(position, head int64) error {
+func (f *followerLoop) checkAhead(position, head int64) error {
 	if f.ahead != nil && f.ahead.Position == position {
 		return f.ahead
 	}
@@ -477,19 +477,19 @@ func (f *following) checkAhead(position, head int64) error {
 
 // quiet tells with one small query that nothing has happened since the last
 // pull.
-func (f *following) quiet(ctx context.Context) bool {
-	if f.polls++; f.idle < 0 || f.polls >= fullPolls {
+func (f *followerLoop) quiet(ctx context.Context) bool {
+	if f.polls++; f.idleAt < 0 || f.polls >= fullPolls {
 		f.polls = 0
 		return false
 	}
 	head, err := f.leader.Head(ctx)
-	return err == nil && head == f.idle
+	return err == nil && head == f.idleAt
 }
 
 // process processes a batch in one transaction, which ends early when it takes
 // too long. The position is locked before anything else, then, after a
 // conflict, the log that the handlers read and add to.
-func (f *following) process(ctx context.Context, b batch) (processed int, err error) {
+func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err error) {
 	aside := 0
 	err = f.transaction(ctx, func(ctx context.Context) error {
 		processed, aside = 0, 0
@@ -533,7 +533,7 @@ func (f *following) process(ctx context.Context, b batch) (processed int, err er
 	if err != nil {
 		return 0, err
 	}
-	f.aside = aside
+	f.parkedInBatch = aside
 	f.locking = max(f.locking-1, 0)
 	return processed, nil
 }
@@ -547,7 +547,7 @@ type timeLimit struct {
 	mayWrite  bool
 }
 
-func (f *following) newTimeLimit() *timeLimit {
+func (f *followerLoop) newTimeLimit() *timeLimit {
 	return &timeLimit{
 		batchTime: f.config.BatchTime,
 		deadline:  time.Now().Add(f.config.BatchTime),
@@ -568,7 +568,7 @@ func (l *timeLimit) saved() {
 // lockBatch locks the position of a batch, which must be where the batch
 // begins. A deletion locks the positions of followers too, so none of the
 // events can be deleted any more until the transaction ends.
-func (f *following) lockBatch(ctx context.Context, b batch) error {
+func (f *followerLoop) lockBatch(ctx context.Context, b batch) error {
 	position, revision, err := f.lockPosition(ctx)
 	switch {
 	case err != nil:
@@ -586,7 +586,7 @@ func (f *following) lockBatch(ctx context.Context, b batch) error {
 // readAgain reads a batch again under the lock of the position. It is for a
 // store without revisions, such as a database without the table of settings, in
 // which a deletion leaves no trace.
-func (f *following) readAgain(ctx context.Context, b batch) error {
+func (f *followerLoop) readAgain(ctx context.Context, b batch) error {
 	if _, local := f.leader.(*localLeader); !local {
 		return nil
 	}
@@ -614,7 +614,7 @@ func (f *following) readAgain(ctx context.Context, b batch) error {
 // before the transaction must still hold: the follower is not paused, and no
 // other program has changed its topics. The revision is nil if the settings
 // have none.
-func (f *following) lockPosition(ctx context.Context) (position int64, revision *int64, err error) {
+func (f *followerLoop) lockPosition(ctx context.Context) (position int64, revision *int64, err error) {
 	var settings *persistence.FollowerSettings
 	if f.settingsRecorder() == nil {
 		position, err = f.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
@@ -635,7 +635,7 @@ func (f *following) lockPosition(ctx context.Context) (position int64, revision 
 
 // readSettings reads the position together with the settings, and their
 // revision if they have one.
-func (f *following) readSettings(
+func (f *followerLoop) readSettings(
 	ctx context.Context,
 ) (position int64, settings *persistence.FollowerSettings, revision *int64, err error) {
 	recorder, ok := f.settingsRecorder().(persistence.RevisionRecorder)
@@ -652,7 +652,7 @@ func (f *following) readSettings(
 
 // lockSettings is readSettings under the lock of the position, if the store can
 // lock it.
-func (f *following) lockSettings(
+func (f *followerLoop) lockSettings(
 	ctx context.Context,
 ) (position int64, settings *persistence.FollowerSettings, revision *int64, err error) {
 	recorder := f.settingsRecorder()
@@ -673,7 +673,7 @@ func (f *following) lockSettings(
 
 // processOrPark parks an event if an earlier one of its originator is parked,
 // unless only a newer program can read it.
-func (f *following) processOrPark(
+func (f *followerLoop) processOrPark(
 	ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64, saved func(),
 ) (aside bool, err error) {
 	first, ok := parked[n.OriginatorID]
@@ -683,14 +683,14 @@ func (f *following) processOrPark(
 	if _, err := f.leader.Decode(n); errors.Is(err, persistence.ErrNewerProgram) {
 		return false, f.failed(n, undecodableError{err})
 	}
-	if err := f.putAside(ctx, n, fmt.Sprintf("event %d of the same originator is parked", first)); err != nil {
+	if err := f.parkEvent(ctx, n, fmt.Sprintf("event %d of the same originator is parked", first)); err != nil {
 		return false, f.failed(n, err)
 	}
 	return true, nil
 }
 
 // move moves the position from the value that was read.
-func (f *following) move(ctx context.Context, from, to int64) error {
+func (f *followerLoop) move(ctx context.Context, from, to int64) error {
 	tracking := persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: to}
 	if mover, ok := f.app.Recorder().(persistence.PositionMover); ok {
 		return mover.MovePosition(ctx, from, tracking)
@@ -704,7 +704,7 @@ var errUnlockedMove = errors.New("another program moved the position while event
 	"run the follower in one program only")
 
 // moveLocked moves a position that is locked.
-func (f *following) moveLocked(ctx context.Context, from, to int64) error {
+func (f *followerLoop) moveLocked(ctx context.Context, from, to int64) error {
 	err := f.move(ctx, from, to)
 	if _, ok := errors.AsType[*persistence.TrackingError](err); ok {
 		err = f.failed(persistence.Notification{}, fmt.Errorf("%w: %w", errUnlockedMove, err))
@@ -715,7 +715,7 @@ func (f *following) moveLocked(ctx context.Context, from, to int64) error {
 // transaction runs fn in a transaction of the follower's store. A panic of an
 // effect that waits for the commit is an error, although everything is stored:
 // it must not end the process.
-func (f *following) transaction(ctx context.Context, fn func(ctx context.Context) error) (err error) {
+func (f *followerLoop) transaction(ctx context.Context, fn func(ctx context.Context) error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			err = &PanicError{Value: value, Stack: debug.Stack()}
@@ -741,26 +741,26 @@ func (e undecodableError) Unwrap() error { return e.error }
 
 // hasOneWriter reports whether the store has one lock for all that write. Who
 // waits for it waits for the position as well.
-func (f *following) hasOneWriter() bool { return f.storeCourtesy() > 0 }
+func (f *followerLoop) hasOneWriter() bool { return f.storeYieldTime() > 0 }
 
-// storeCourtesy is how long the store of one writer is to be left alone, or 0.
-func (f *following) storeCourtesy() time.Duration {
-	if store, ok := f.app.Factory().(persistence.SingleWriter); ok {
-		return store.Courtesy()
+// storeYieldTime is how long the store of one writer is to be left alone, or 0.
+func (f *followerLoop) storeYieldTime() time.Duration {
+	if store, ok := f.app.Factory().(persistence.WriterYielder); ok {
+		return store.YieldTime()
 	}
 	return 0
 }
 
-// courtesy is how long to leave the log to others after the last batch. Writers
-// that have waited for a batch mostly conflict with it, so those that queue for
-// the lock of the log need the time to read and save once more before the next
-// batch takes it.
-func (f *following) courtesy() time.Duration {
+// yieldTime is how long to leave the log to others after the last batch.
+// Writers that have waited for a batch mostly conflict with it, so those that
+// queue for the lock of the log need the time to read and save once more before
+// the next batch takes it.
+func (f *followerLoop) yieldTime() time.Duration {
 	switch {
 	case f.took <= f.config.BatchTime/2:
 		return 0
 	case f.hasOneWriter():
-		return f.storeCourtesy()
+		return f.storeYieldTime()
 	case f.locking > 0:
 		return f.config.BatchTime / 2
 	}
@@ -771,7 +771,7 @@ func (f *following) courtesy() time.Duration {
 func isLocked(err error) bool { return errors.Is(err, persistence.ErrPositionLocked) }
 
 // locked is the error of a command that has waited for another process.
-func (f *following) locked() error {
+func (f *followerLoop) locked() error {
 	return &persistence.Error{Class: persistence.ErrPositionLocked, Op: f.app.Name() + ": follow " + f.leader.Name(),
 		Hint: "it processes what there is to process; see the command followers"}
 }
@@ -779,7 +779,7 @@ func (f *following) locked() error {
 // processEvent decodes an event with the leader's mapper and handles it. A
 // panic is an error: it must not end the process, which would meet the same
 // event when it is started again.
-func (f *following) processEvent(ctx context.Context, n persistence.Notification, saved func()) (err error) {
+func (f *followerLoop) processEvent(ctx context.Context, n persistence.Notification, saved func()) (err error) {
 	f.begin(n.ID)
 	defer f.end()
 	returned := false
@@ -798,7 +798,7 @@ func (f *following) processEvent(ctx context.Context, n persistence.Notification
 	return err
 }
 
-func (f *following) handle(ctx context.Context, n persistence.Notification, saved func()) error {
+func (f *followerLoop) handle(ctx context.Context, n persistence.Notification, saved func()) error {
 	event, err := f.leader.Decode(n)
 	if err != nil {
 		return undecodableError{err}
@@ -829,7 +829,7 @@ func (f *following) handle(ctx context.Context, n persistence.Notification, save
 }
 
 // failed says which event an error is about, unless the error says so already.
-func (f *following) failed(n persistence.Notification, err error) error {
+func (f *followerLoop) failed(n persistence.Notification, err error) error {
 	if known, ok := errors.AsType[*ProcessingError](err); ok && known.Follower == f.app.Name() {
 		return err
 	}

@@ -13,21 +13,21 @@ type kind struct {
 	schema *domain.Schema
 }
 
-// kinds are all event types that a mapper knows. They are immutable; adding
-// makes new ones.
-type kinds struct {
+// topicIndex are all event types that a mapper knows. They are immutable;
+// adding makes new ones.
+type topicIndex struct {
 	events    map[string]kind
 	snapshots map[string]kind
 }
 
-func noKinds() *kinds {
-	return &kinds{events: map[string]kind{}, snapshots: map[string]kind{}}
+func newTopicIndex() *topicIndex {
+	return &topicIndex{events: map[string]kind{}, snapshots: map[string]kind{}}
 }
 
 // with returns the kinds together with those of a schema, or a
 // *TopicConflictError.
-func (k *kinds) with(schema *domain.Schema) (*kinds, error) {
-	next := &kinds{events: maps.Clone(k.events), snapshots: maps.Clone(k.snapshots)}
+func (k *topicIndex) with(schema *domain.Schema) (*topicIndex, error) {
+	next := &topicIndex{events: maps.Clone(k.events), snapshots: maps.Clone(k.snapshots)}
 	for _, t := range schema.EventTypes() {
 		if err := addTopics(next.events, kind{t, schema}); err != nil {
 			return nil, err

@@ -17,10 +17,10 @@ import (
 // and must not keep a follower from its work.
 const statusTimeout = 5 * time.Second
 
-// reporter keeps the status of a following in the follower's store, for other
-// processes to see: whenever it changes, and otherwise once in
+// statusWriter keeps the status of a follower loop in the follower's store, for
+// other processes to see: whenever it changes, and otherwise once in
 // persistence.HeartbeatInterval.
-type reporter struct {
+type statusWriter struct {
 	recorder persistence.StatusRecorder // nil if the store keeps none
 	process  string
 
@@ -30,9 +30,9 @@ type reporter struct {
 	failing bool
 }
 
-func newReporter(f *following) *reporter {
+func newStatusWriter(f *followerLoop) *statusWriter {
 	recorder, _ := f.app.Factory().(persistence.StatusRecorder)
-	return &reporter{recorder: recorder, process: f.identity}
+	return &statusWriter{recorder: recorder, process: f.identity}
 }
 
 // newIdentity names a runner: the host and the number of the process, which
@@ -48,7 +48,7 @@ func newIdentity() string {
 // report writes the status if it has changed, and tries again after a while if
 // that fails: the follower itself goes on, and must not be kept from its work.
 // So it does nothing where another goroutine is at it.
-func (r *reporter) report(ctx context.Context, f *following) {
+func (r *statusWriter) report(ctx context.Context, f *followerLoop) {
 	if r.mu.TryLock() {
 		defer r.mu.Unlock()
 		r.write(ctx, f)
@@ -56,13 +56,13 @@ func (r *reporter) report(ctx context.Context, f *following) {
 }
 
 // reportLast is report of the end, which nothing comes after.
-func (r *reporter) reportLast(ctx context.Context, f *following) {
+func (r *statusWriter) reportLast(ctx context.Context, f *followerLoop) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.write(ctx, f)
 }
 
-func (r *reporter) write(ctx context.Context, f *following) {
+func (r *statusWriter) write(ctx context.Context, f *followerLoop) {
 	status := f.statusToKeep(r.process)
 	quiet := persistence.HeartbeatInterval
 	if r.recorder == nil || (status == r.withoutTimes() || r.failing) && time.Since(r.tried) < quiet {
@@ -94,7 +94,7 @@ func isNotMigrated(err error) bool {
 }
 
 // withoutTimes is what was written last, to be compared.
-func (r *reporter) withoutTimes() persistence.FollowerStatus {
+func (r *statusWriter) withoutTimes() persistence.FollowerStatus {
 	last := r.last
 	last.Heartbeat = time.Time{}
 	return last
@@ -105,8 +105,8 @@ func (r *reporter) withoutTimes() persistence.FollowerStatus {
 const newsworthy = time.Second
 
 // statusToKeep is the status as it is kept, without the time of its writing.
-func (f *following) statusToKeep(process string) persistence.FollowerStatus {
-	status := f.now()
+func (f *followerLoop) statusToKeep(process string) persistence.FollowerStatus {
+	status := f.currentStatus()
 	if status.State == Running && time.Since(status.Since) < newsworthy {
 		status.NotificationID, status.Since = 0, time.Time{}
 	}
@@ -137,25 +137,25 @@ func keepable(text string) string {
 	return text
 }
 
-// recall takes up, once, what the store knows from other processes: a position
-// that was ahead of the log, which may have grown beyond it since and would be
-// followed as if nothing had happened; and events that are parked, although the
-// follower may have no Park any more.
-func (f *following) recall(ctx context.Context) error {
-	if f.recalled {
+// loadPersisted takes up, once, what the store knows from other processes: a
+// position that was ahead of the log, which may have grown beyond it since and
+// would be followed as if nothing had happened; and events that are parked,
+// although the follower may have no Park any more.
+func (f *followerLoop) loadPersisted(ctx context.Context) error {
+	if f.loaded {
 		return nil
 	}
-	if err := errors.Join(f.checkFormerNames(ctx), f.recallAhead(ctx), f.recallParked(ctx)); err != nil {
+	if err := errors.Join(f.checkFormerNames(ctx), f.loadAhead(ctx), f.loadParked(ctx)); err != nil {
 		return err
 	}
-	f.recalled = true
+	f.loaded = true
 	return nil
 }
 
 // checkFormerNames refuses to begin at the start of a log if the position is
 // stored under a former name of the follower or of the leader: everything would
 // be processed again.
-func (f *following) checkFormerNames(ctx context.Context) error {
+func (f *followerLoop) checkFormerNames(ctx context.Context) error {
 	if err := f.app.CheckFormerNames(ctx); err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (f *following) checkFormerNames(ctx context.Context) error {
 	return nil
 }
 
-func (f *following) recallAhead(ctx context.Context) error {
+func (f *followerLoop) loadAhead(ctx context.Context) error {
 	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
 	if !ok {
 		return nil
@@ -202,33 +202,33 @@ func (f *following) recallAhead(ctx context.Context) error {
 	for _, s := range statuses {
 		if s.ApplicationName == f.app.Name() && s.UpstreamApplicationName == f.leader.Name() && s.Ahead > 0 {
 			f.ahead = &AheadError{Follower: s.ApplicationName, Leader: s.UpstreamApplicationName, Position: s.Ahead, Head: -1}
-			f.keptAhead = s.Ahead
+			f.savedAhead = s.Ahead
 		}
 	}
 	return nil
 }
 
-func (f *following) recallParked(ctx context.Context) error {
-	if f.parking() == nil || f.mindParked {
+func (f *followerLoop) loadParked(ctx context.Context) error {
+	if f.parking() == nil || f.mayHaveParked {
 		return nil
 	}
 	parked, err := f.parking().CountParked(ctx, f.leader.Name())
-	f.mindParked = parked > 0
+	f.mayHaveParked = parked > 0
 	if isNotMigrated(err) {
 		return nil
 	}
 	return err
 }
 
-// keepAhead has other processes know of a position that is ahead of the log,
+// saveAhead has other processes know of a position that is ahead of the log,
 // and that it is not any more.
-func (f *following) keepAhead(ctx context.Context) error {
+func (f *followerLoop) saveAhead(ctx context.Context) error {
 	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
 	var position int64
 	if f.ahead != nil {
 		position = f.ahead.Position
 	}
-	if !ok || position == f.keptAhead {
+	if !ok || position == f.savedAhead {
 		return nil
 	}
 	status := f.statusToKeep(f.identity)
@@ -238,7 +238,7 @@ func (f *following) keepAhead(ctx context.Context) error {
 	}
 	err := recorder.RecordStatus(ctx, status)
 	if err == nil || isNotMigrated(err) {
-		f.keptAhead = position
+		f.savedAhead = position
 		return nil
 	}
 	return err

@@ -34,7 +34,7 @@ func TestCatchUpAndFollow(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var j journal
 		leader := app(schoolName, school.New)
-		r := p.runner(t, pipe(leader, app(countersName, newCounters)), pipe(leader, following("Journal", j.policy)))
+		r := p.runner(t, pipe(leader, app(countersName, newCounters)), pipe(leader, followerLoop("Journal", j.policy)))
 		dogs, counters := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
 		register(t, dogs, 3, "Fido")
 		if got := statuses(t, r)[0]; got.State != system.Stopped || got.Lag() == 0 {
@@ -65,7 +65,7 @@ func TestSeveralEdges(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var both journal
 		dogsNode, countersNode := app(schoolName, school.New), app(countersName, newCounters)
-		bothNode := following("Both", both.policy)
+		bothNode := followerLoop("Both", both.policy)
 		r := p.started(t, pipe(dogsNode, countersNode, bothNode), pipe(dogsNode, bothNode))
 		// The counters' events are decoded with the counters' definitions, the
 		// dogs' with those of the school.
@@ -145,7 +145,7 @@ func TestLoop(t *testing.T) {
 				return nil
 			})
 		})
-		results := following("Results", execute, application.WithDefinitions(resultsDefinition.Schema))
+		results := followerLoop("Results", execute, application.WithDefinitions(resultsDefinition.Schema))
 		r := p.started(t, pipe(commands, results, commands))
 		app := get[*follower](t, r, "Commands").Application
 		repository := must(application.NewRepository(app, commandsDefinition))
@@ -264,7 +264,7 @@ func TestGoexitInPolicy(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New),
-			following("F", func(context.Context, domain.Event, *collector) error {
+			followerLoop("F", func(context.Context, domain.Event, *collector) error {
 				runtime.Goexit()
 				return nil
 			})))
@@ -285,7 +285,7 @@ func TestPanicAfterTheCommit(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var mails atomic.Int64
 		r := p.started(t, pipe(app(schoolName, school.New),
-			following("F", func(ctx context.Context, event domain.Event, _ *collector) error {
+			followerLoop("F", func(ctx context.Context, event domain.Event, _ *collector) error {
 				persistence.OnCommit(ctx, func(context.Context) {
 					mails.Add(1)
 					if event.NotificationID == 1 {
@@ -353,7 +353,7 @@ func TestExactlyOnce(t *testing.T) {
 // A handler of a store without transactions has none to write to.
 func TestNoTransaction(t *testing.T) {
 	t.Parallel()
-	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", count))))
+	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", count))))
 	closing(t, r, err)
 	start(t, r)
 	register(t, get[*school.TrainingSchool](t, r, schoolName), 1, "Fido")
@@ -384,7 +384,7 @@ func TestEffectAndPositionAreOneTransaction(t *testing.T) {
 			}
 			leader, err := school.New()
 			do(t, err)
-			r, err := newSingle(newSystem(t, pipe(built(leader), following("F", crashing, options...))))
+			r, err := newSingle(newSystem(t, pipe(built(leader), followerLoop("F", crashing, options...))))
 			closing(t, r, err)
 			start(t, r)
 			do(t, leader.Register(t.Context(), "Fido"), leader.AddTrick(t.Context(), "Fido", trick))
@@ -472,7 +472,7 @@ func TestPanicInPolicy(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		cause := errors.New("the cause")
 		r := p.started(t, pipe(app(schoolName, school.New),
-			following("F", func(context.Context, domain.Event, *collector) error { panicking(cause); return nil })))
+			followerLoop("F", func(context.Context, domain.Event, *collector) error { panicking(cause); return nil })))
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		err := waitForState(t, r, system.Retrying).Err
 		if !errors.Is(err, system.ErrHandlerPanic) || !errors.Is(err, cause) {
@@ -573,7 +573,7 @@ func TestUndecodableEvent(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var tricks, all journal
 		leader := app(schoolName, school.New)
-		r := p.runner(t, pipe(leader, following("All", all.policy)), pipe(leader, filtering("Tricks", tricks.policy, "Dog.TrickAdded")))
+		r := p.runner(t, pipe(leader, followerLoop("All", all.policy)), pipe(leader, filtering("Tricks", tricks.policy, "Dog.TrickAdded")))
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		register(t, dogs, 1, "Fido")
 		broken, err := bridge.Of(dogs).Recorder().InsertEvents(t.Context(), []persistence.StoredEvent{{
@@ -613,7 +613,7 @@ func reachedIn(t testing.TB, app *application.Application, leader string, id int
 func TestAhead(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		var j journal
-		r := p.runner(t, pipe(app(schoolName, school.New), following("F", j.policy)))
+		r := p.runner(t, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 		register(t, dogs, 0, "Fido")
 		at := head(t, dogs.Application) + 2
@@ -757,7 +757,7 @@ func TestLeaderInTransaction(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		var j journal
 		p := place{store: gormstore.New(db), db: db}
-		r := p.started(t, pipe(app(schoolName, school.New), following("F", j.policy)))
+		r := p.started(t, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		rollback := errors.New("rollback")
 		for _, end := range []error{rollback, nil} {
@@ -867,7 +867,7 @@ func TestBatchEndsByTime(t *testing.T) {
 		time.Sleep(30 * time.Millisecond) // the work of the handler
 		return c.policy(ctx, event, processing)
 	}
-	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", slow))),
+	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", slow))),
 		application.WithStore(gormstore.New(migrated(t, testdb.SQLiteMemory(t)))))
 	closing(t, r, err)
 	dogs := get[*school.TrainingSchool](t, r, schoolName)

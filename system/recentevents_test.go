@@ -23,7 +23,7 @@ func recording(id int64, state string, data any) mapper.Recording {
 }
 
 func TestPushed(t *testing.T) {
-	var p pushed
+	var p recentEvents
 	first := recording(1, "a", flat{Name: "Fido"})
 	if _, ok := p.event(first.Notification); ok {
 		t.Error("an event was there before it was pushed")
@@ -49,7 +49,7 @@ func TestPushed(t *testing.T) {
 
 // What a follower is given is its own, and what the store has.
 func TestPushedIsNobodyElses(t *testing.T) {
-	var p pushed
+	var p recentEvents
 	saved := recording(1, "a", flat{Name: "Fido"})
 	saved.Event.Metadata = domain.Metadata{"user": "alice"}
 	p.add([]mapper.Recording{saved, recording(2, "b", flat{Name: "a\xffb"})})

@@ -60,7 +60,7 @@ func TestStatusIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &keeping{Store: memory.New()}
 		failing := func(context.Context, domain.Event, *collector) error { return errPoison }
-		r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", failing)))
+		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", failing)))
 		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 		start(t, r)
 		synctest.Wait()
@@ -103,7 +103,7 @@ func TestStatusCannotBeKept(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := &keeping{Store: memory.New()}
 				var j journal
-				r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", j.policy)))
+				r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 				dogs := get[*school.TrainingSchool](t, r, schoolName)
 				start(t, r)
 				synctest.Wait()
@@ -124,7 +124,7 @@ func TestAheadIsRemembered(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		store := gormstore.New(db)
 		var j journal
-		pipe := pipe(app(schoolName, school.New), following("F", j.policy))
+		pipe := pipe(app(schoolName, school.New), followerLoop("F", j.policy))
 		first := newRunner(t, store, pipe)
 		dogs, f := get[*school.TrainingSchool](t, first, schoolName), get[*follower](t, first, "F")
 		register(t, dogs, 0, "Fido")
@@ -153,7 +153,7 @@ func TestAheadIsRememberedByCommands(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		store := gormstore.New(db)
 		catchUp := func() ([]system.Processed, error) { // as a new process does
-			r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), following("F", count))),
+			r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", count))),
 				application.WithStore(store))
 			closing(t, r, err)
 			return r.CatchUp(t.Context(), called("F"), nil)
@@ -202,7 +202,7 @@ func TestListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &hearing{Store: memory.New(), wake: make(chan func(string), 1)}
 		var j journal
-		r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", j.policy)))
+		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 		start(t, r)
 		wake := <-store.wake
 		other, err := school.New(application.WithStore(store))
@@ -238,7 +238,7 @@ func TestStatusBeforeTheFirstEvent(t *testing.T) {
 			var nobody *speechless
 			return nobody
 		}
-		r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", failing)))
+		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", failing)))
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		start(t, r)
 		synctest.Wait()
@@ -265,7 +265,7 @@ func TestSlowPolicy(t *testing.T) {
 		}
 		var logged bytes.Buffer
 		r := newRunner(t, store, pipe(app(schoolName, school.New),
-			following("F", slow, application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))))
+			followerLoop("F", slow, application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))))
 		start(t, r)
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		synctest.Wait()
@@ -304,7 +304,7 @@ func TestQuickPolicyIsNoNews(t *testing.T) {
 			time.Sleep(300 * time.Millisecond)
 			return nil
 		}
-		r := newRunner(t, store, pipe(app(schoolName, school.New), following("F", quick)))
+		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", quick)))
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		start(t, r)
 		time.Sleep(150 * time.Millisecond) // so that there is an event at every heartbeat

@@ -17,11 +17,11 @@ import (
 // they are decoded.
 const pushedEvents = 1024
 
-// pushed are the events that were saved last in this process, by their position
-// in the log. Followers need not decode them. Events whose data are not plain
-// are left out: a follower would share memory with the aggregate that they come
-// from, or be given what is not stored.
-type pushed struct {
+// recentEvents are the events that were saved last in this process, by their
+// position in the log. Followers need not decode them. Events whose data are
+// not plain are left out: a follower would share memory with the aggregate that
+// they come from, or be given what is not stored.
+type recentEvents struct {
 	mu    sync.RWMutex // protects what follows
 	ring  [pushedEvents]mapper.Recording
 	next  int
@@ -29,7 +29,7 @@ type pushed struct {
 	plain map[reflect.Type]bool
 }
 
-func (p *pushed) add(recordings []mapper.Recording) {
+func (p *recentEvents) add(recordings []mapper.Recording) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.at == nil {
@@ -56,7 +56,7 @@ func (p *pushed) add(recordings []mapper.Recording) {
 // event finds the event of a notification. A log that was restored may have
 // another one at the same position, in which the state differs: every state has
 // a random id or nonce in it.
-func (p *pushed) event(n persistence.Notification) (domain.Event, bool) {
+func (p *recentEvents) event(n persistence.Notification) (domain.Event, bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	i, ok := p.at[n.ID]
@@ -92,7 +92,7 @@ func isText(v reflect.Value) bool {
 
 // isPlain is true of types whose values are copied with everything in them, and
 // come out of a store as they went in.
-func (p *pushed) isPlain(t reflect.Type) bool {
+func (p *recentEvents) isPlain(t reflect.Type) bool {
 	known, ok := p.plain[t]
 	if !ok {
 		known = t != nil && isPlain(t)
