@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A Mode says how [Cluster.Stop] ends the server.
@@ -118,13 +119,27 @@ func (c *Cluster) Database(t testing.TB) string {
 }
 
 // Start starts the stopped server and returns when it accepts connections.
+//
+// A server that was killed leaves processes that end when they notice it. On a
+// busy machine they may take seconds, and until then no server can start.
 func (c *Cluster) Start() error {
-	err := c.control("start", "--log="+c.log())
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, c.logTail())
+	for deadline := time.Now().Add(leftoversTime); ; time.Sleep(100 * time.Millisecond) {
+		err := c.control("start", "--log="+c.log())
+		if err == nil {
+			return nil
+		}
+		tail := c.logTail()
+		if !strings.Contains(tail, "pre-existing shared memory block") || time.Now().After(deadline) {
+			return fmt.Errorf("%w\n%s", err, tail)
+		}
+		if err := os.Truncate(c.log(), 0); err != nil { // what it says is of the last attempt
+			return err
+		}
 	}
-	return nil
 }
+
+// leftoversTime is how long Start waits for processes of a killed server.
+const leftoversTime = 30 * time.Second
 
 // Stop stops the running server and returns when it is gone.
 func (c *Cluster) Stop(mode Mode) error {
