@@ -41,6 +41,9 @@ import (
 // then, as long as the process runs. ctx ends when the runner is cancelled;
 // give the call its own timeout.
 //
+// A call that has begun may still be going on when Pause has returned; its
+// result is then recorded after Resume, or the call is made again.
+//
 // A follower with an Effect cannot catch up in a transaction, so it has no dry
 // run: a call cannot be rolled back.
 func Effect[E, R any](
