@@ -6,7 +6,9 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -100,6 +102,30 @@ func (c connection) direct(ctx context.Context, watch *lockWatch, each eachRow, 
 	}
 	c.trace(ctx, begin, query, err)
 	return err
+}
+
+// each hands each row of a result over if the connection is one that reads past
+// database/sql. Otherwise it returns false, and has done nothing.
+func (c connection) each(ctx context.Context, each eachRow, query string, arguments ...any) (done bool, err error) {
+	w, ok := c.pool.(*watchedPool)
+	if !ok || w.conn == nil {
+		return false, nil
+	}
+	begin := time.Now()
+	err = w.each(ctx, each, query, arguments)
+	c.trace(ctx, begin, query, err)
+	return true, err
+}
+
+// asEvent takes the version, the topic and the state of an event from a row.
+func asEvent(row []driver.Value) (version int64, topic string, state []byte, err error) {
+	version, err = asInt(row[0])
+	topic, isString := row[1].(string)
+	bytes, isBytes := row[2].([]byte)
+	if err == nil && (!isString || !isBytes) {
+		err = fmt.Errorf("the driver returned %T and %T where a string and bytes were expected", row[1], row[2])
+	}
+	return version, topic, slices.Clone(bytes), err // bytes may be the driver's
 }
 
 // send sends a query to a driver, or returns driver.ErrSkip.

@@ -43,6 +43,15 @@ type dialect interface {
 	// Without keys it only bounds the waits that follow.
 	lock(ctx context.Context, c connection, how locking, keys ...int64) error
 
+	// read returns a connection for reads outside of a transaction, until done
+	// is called. Their waits for tables are bounded by the store's lock timeout.
+	read(ctx context.Context, s *Store, op string) (c connection, done func(), err error)
+
+	// watchJoined returns the caller's transaction for statements whose waits
+	// for tables are bounded like those of read, until done is called. A
+	// statement that has waited too long ends the transaction.
+	watchJoined(s *Store, outer *shared, op string) (c connection, done func())
+
 	// hidesRows reports whether a transaction cannot see the rows that violate
 	// a unique key of a table, other than that of its column key.
 	hidesRows(ctx context.Context, c connection, t table, key string, violation error) (bool, error)

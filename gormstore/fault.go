@@ -45,7 +45,8 @@ const (
 const (
 	hintLock = "another transaction kept the order lock for too long; the likeliest cause is a Save inside a transaction " +
 		"whose context lacks it: pass on the context that gormstore.Transaction gives"
-	hintTable    = "another session has locked the table; nothing was stored"
+	hintRead     = "another session has locked the table"
+	hintTable    = hintRead + "; nothing was stored"
 	hintDeferred = "the transaction read before another one wrote; open the database with _txlock=immediate, " +
 		"or use gormstore.Transaction"
 	hintPooler = "a connection pooler in transaction mode needs default_query_exec_mode=exec in the DSN, and no PrepareStmt"

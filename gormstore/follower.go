@@ -172,7 +172,7 @@ func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
 // written by the database's clock, and are told by that of this process.
 func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerStatus, error) {
 	const op = "read the statuses of followers"
-	c, done, err := s.reader(ctx)
+	c, done, err := s.reader(ctx, op)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +227,8 @@ func (r *processRecorder) ParkEvent(ctx context.Context, event persistence.Parke
 
 // ParkedEvents implements persistence.ParkingRecorder.
 func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]persistence.ParkedEvent, error) {
-	c, done, err := r.store.reader(ctx)
+	op := r.application + ": read parked events"
+	c, done, err := r.store.reader(ctx, op)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +247,7 @@ func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]
 			OriginatorVersion: row.OriginatorVersion, Topic: row.Topic, Error: row.Error, ParkedAt: row.ParkedAt.UTC(),
 		}
 	}
-	return events, r.store.translate(ctx, r.application+": read parked events", err)
+	return events, r.store.translate(ctx, op, err)
 }
 
 // ParkedOriginators implements persistence.ParkingRecorder.
@@ -255,7 +256,8 @@ func (r *processRecorder) ParkedOriginators(ctx context.Context, upstream string
 	if len(among) == 0 {
 		return found, ctx.Err()
 	}
-	c, done, err := r.store.reader(ctx)
+	op := r.application + ": read parked events"
+	c, done, err := r.store.reader(ctx, op)
 	if err != nil {
 		return nil, err
 	}
@@ -274,7 +276,7 @@ func (r *processRecorder) ParkedOriginators(ctx context.Context, upstream string
 	for _, row := range rows {
 		found[uuid.UUID(row.OriginatorID)] = row.First
 	}
-	return found, r.store.translate(ctx, r.application+": read parked events", err)
+	return found, r.store.translate(ctx, op, err)
 }
 
 // CountParked implements persistence.ParkingRecorder.

@@ -26,7 +26,7 @@ func (r *processRecorder) SettingsRevision(
 	if err != nil {
 		return 0, nil, 0, err
 	}
-	c, done, err := r.store.reader(ctx)
+	c, done, err := r.store.reader(ctx, op)
 	if err != nil {
 		return 0, nil, 0, err
 	}
@@ -70,7 +70,8 @@ func (r *processRecorder) LockSettingsRevision(
 		return 0, nil, 0, err
 	}
 	defer done()
-	c := connection{outer.connection(), r.store}
+	c, watched := r.store.dialect.watchJoined(r.store, outer, op)
+	defer watched()
 	if wait == 0 {
 		wait = r.store.lockTimeout
 	}

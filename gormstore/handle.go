@@ -28,7 +28,8 @@ type handle struct {
 
 	models []any // of projections
 
-	alarms alarms
+	alarms   alarms
+	requests sync.Map // whether statements can be canceled, by the type of connection
 
 	holding holders
 

@@ -39,11 +39,14 @@ type lockWatch struct {
 	look   func(raw any) (waiting bool, holder string)
 	cancel func() // ends the statement if it cannot be canceled by request
 	alarm  *alarm
+	hint   string // what a timeout means
 
 	mu         sync.Mutex // protects what follows; held while a request is sent
 	raw        any        // the driver's connection while a statement runs, or nil
 	statement  int        // counts the statements
+	lookOnly   bool       // the statement's context ends it; who holds the lock is looked for
 	canceled   bool
+	waits      bool // it was found to wait, for what lookOnly leaves to run
 	unanswered bool // a request may still reach a later statement
 	released   bool
 	holder     string // of the lock, if known
@@ -77,7 +80,9 @@ func (w *lockWatch) overdue() {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if waiting && w.statement == statement {
+	if w.statement == statement && w.lookOnly {
+		w.waits, w.holder = waiting, holder
+	} else if w.statement == statement && waiting {
 		w.canceled, w.holder = true, holder
 		sent, answered := requestCancel(raw)
 		w.unanswered = sent && !answered
@@ -94,13 +99,18 @@ func (w *lockWatch) overdue() {
 // explain turns the answer of a statement that was canceled into the timeout
 // that it is. Other errors stay as they are.
 func (w *lockWatch) explain(op string, err error) error {
-	coded, ok := errors.AsType[sqlState](err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !ok || coded.SQLState() != "57014" || !w.canceled {
+	if !w.canceled || !isCanceled(err) {
 		return err
 	}
 	return w.timedOut(op, err)
+}
+
+// isCanceled recognises the answer of a statement that was canceled.
+func isCanceled(err error) bool {
+	coded, ok := errors.AsType[sqlState](err)
+	return ok && coded.SQLState() == "57014"
 }
 
 // explainJoined is explain for a statement in a transaction of the user's. If
@@ -117,7 +127,7 @@ func (w *lockWatch) explainJoined(op string, err error) error {
 
 func (w *lockWatch) timedOut(op string, err error) error {
 	return &persistence.Error{Class: persistence.ErrLockTimeout, Op: op, Err: err,
-		Hint: hintTable + w.holder}
+		Hint: w.hint + w.holder}
 }
 
 // isCanceled reports whether a statement was canceled.
@@ -166,7 +176,7 @@ func pgConn(raw any) any {
 // cannot reach another statement. pgx does not return the error of a wait for
 // the answer that took too long.
 func requestCancel(raw any) (sent, answered bool) {
-	requester, ok := pgConn(raw).(interface{ CancelRequest(context.Context) error })
+	requester, ok := pgConn(raw).(cancelRequester)
 	if !ok {
 		return false, false
 	}
@@ -176,9 +186,22 @@ func requestCancel(raw any) (sent, answered bool) {
 	return true, err == nil && ctx.Err() == nil
 }
 
+// cancelRequester is a connection of pgx.
+type cancelRequester interface {
+	CancelRequest(ctx context.Context) error
+}
+
+// errUnanswered is what is known of a statement after a request to cancel it
+// that the server did not answer.
+var errUnanswered = errors.New("the server did not answer a request to cancel the statement, so its connection was closed")
+
 // backendOf returns the number of the server's process that serves a connection
-// of pgx, as the driver was told it, or 0. A pooler tells another one.
+// or transaction of pgx, as the driver was told it, or 0. A pooler tells
+// another one.
 func backendOf(raw any) int64 {
+	if tx, ok := raw.(*sql.Tx); ok {
+		return txBackend(tx)
+	}
 	if known, ok := pgConn(raw).(interface{ PID() uint32 }); ok {
 		return int64(known.PID())
 	}
@@ -188,7 +211,7 @@ func backendOf(raw any) int64 {
 // watch watches a connection until the watch is released, once its alarm is
 // set. stop ends a statement whose driver has no cancel requests.
 func (p postgres) watch(r *processRecorder, key int64, stop func()) *lockWatch {
-	w := &lockWatch{cancel: stop}
+	w := &lockWatch{cancel: stop, hint: hintTable}
 	w.look = func(raw any) (bool, string) { return p.tableWait(r.store, backendOf(raw), key, r.table) }
 	w.alarm = r.store.handle.alarms.prepared(w.overdue)
 	return w

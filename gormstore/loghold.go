@@ -16,7 +16,8 @@ func (r *processRecorder) LogHold(ctx context.Context, recent time.Duration) (ho
 	if !r.store.dialect.concurrent() {
 		return nil, nil
 	}
-	c, done, err := r.store.reader(ctx)
+	op := r.application + ": find who holds back the log"
+	c, done, err := r.store.reader(ctx, op)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +29,7 @@ func (r *processRecorder) LogHold(ctx context.Context, recent time.Duration) (ho
 		hold, there, err = r.store.dialect.hold(ctx, c, r, at)
 		return there, err
 	})
-	return hold, r.store.translate(ctx, r.application+": find who holds back the log", err)
+	return hold, r.store.translate(ctx, op, err)
 }
 
 // hold finds the running writer that readers do not read beyond. Of its session

@@ -55,18 +55,35 @@ func onlyWhileOpen(pool gorm.ConnPool, value string) (argument any, ended func()
 // txStatus is what the server has said last of the session of a transaction:
 // 'I' outside of one, 'T' inside, 'E' in one that has failed.
 func txStatus(tx *sql.Tx) (status byte, known bool) {
-	v := reflect.ValueOf(tx)
-	for _, field := range []string{"dc", "ci", "conn", "pgConn", "txStatus"} {
-		for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
-			v = v.Elem()
-		}
-		if v.Kind() != reflect.Struct {
-			return 0, false
-		}
-		v = v.FieldByName(field)
-	}
+	v := txField(tx, "txStatus")
 	if v.Kind() != reflect.Uint8 {
 		return 0, false
 	}
 	return byte(v.Uint()), true
+}
+
+// txBackend is the number of the server's process that serves a transaction, or
+// 0 if it is not known.
+func txBackend(tx *sql.Tx) int64 {
+	v := txField(tx, "pid")
+	if v.Kind() != reflect.Uint32 {
+		return 0
+	}
+	return int64(v.Uint())
+}
+
+// txField is a field of the connection of pgx that a transaction has, or the
+// zero Value.
+func txField(tx *sql.Tx, name string) reflect.Value {
+	v := reflect.ValueOf(tx)
+	for _, field := range []string{"dc", "ci", "conn", "pgConn", name} {
+		for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
+			v = v.Elem()
+		}
+		if v.Kind() != reflect.Struct {
+			return reflect.Value{}
+		}
+		v = v.FieldByName(field)
+	}
+	return v
 }

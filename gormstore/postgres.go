@@ -116,7 +116,7 @@ func (u *postgresUnit) sever() error {
 		}
 		return nil
 	})
-	return errors.New("the server did not answer a request to cancel the statement, so its connection was closed")
+	return errUnanswered
 }
 
 // sessionState is what a connection of pgx knows of its session without asking

@@ -259,7 +259,7 @@ func (w *writing) writeOne(ctx context.Context, s *save) {
 	}
 	switch {
 	case errors.Is(err, errNotContinued):
-		s.ids, s.err = nil, w.r.conflict(ctx, w.c, w.r.application+": "+opSave, s.events, nil)
+		s.ids, s.err = nil, w.conflict(ctx, s)
 	case err != nil:
 		s.ids, s.err = w.outcome(ctx, s, w.explained(ctx, err))
 	default:
@@ -331,7 +331,25 @@ func (w *writing) outcome(ctx context.Context, s *save, err error) ([]int64, err
 		}
 		return w.r.settle(ctx, op, s.events, &lostReply{err: err})
 	}
-	return w.r.explain(ctx, w.c, op, s.events, err)
+	c, done := w.reads(op)
+	defer done()
+	return w.r.explain(ctx, c, op, s.events, err)
+}
+
+// conflict finds out what is in the way of a save.
+func (w *writing) conflict(ctx context.Context, s *save) error {
+	op := w.r.application + ": " + opSave
+	c, done := w.reads(op)
+	defer done()
+	return w.r.conflict(ctx, c, op, s.events, nil)
+}
+
+// reads returns the connection for reads after a save.
+func (w *writing) reads(op string) (c connection, done func()) {
+	if conn, ok := w.c.pool.(*sql.Conn); ok {
+		return w.watchReads(w.r.store, conn, op)
+	}
+	return w.c, func() {}
 }
 
 // unanswered reports whether the server may have done what it was asked
@@ -502,7 +520,7 @@ func asInt(value driver.Value) (int64, error) {
 func (w *writing) explainMissing(ctx context.Context, batch []*save) {
 	for _, s := range batch {
 		if s.ids == nil {
-			s.err = w.r.conflict(ctx, w.c, w.r.application+": "+opSave, s.events, nil)
+			s.err = w.conflict(ctx, s)
 		}
 	}
 }

@@ -117,7 +117,7 @@ func (c connection) watched(ctx context.Context, watch *lockWatch, each eachRow,
 		return err
 	}
 	begin := time.Now()
-	watch.begin(c.pool)
+	watch.begin(unhooked(c.pool))
 	err := c.indirect(ctx, each, query, arguments)
 	watch.end()
 	c.trace(ctx, begin, query, err)

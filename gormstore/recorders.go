@@ -3,6 +3,7 @@ package gormstore
 import (
 	"cmp"
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"iter"
@@ -110,6 +111,25 @@ func (t *eventTable) write(ctx context.Context, what string, events []persistenc
 	if err == nil {
 		return ids, nil
 	}
+	return t.explainWatched(ctx, outer, op, events, err)
+}
+
+// explainWatched is explain for a write that is done, in the transaction that
+// it took part in, if any.
+func (t *eventTable) explainWatched(ctx context.Context, outer *shared, op string, events []persistence.StoredEvent, err error) ([]int64, error) {
+	if outer != nil {
+		c, watched := t.store.dialect.watchJoined(t.store, outer, op)
+		defer watched()
+		return t.explain(ctx, c, op, events, err)
+	}
+	if !t.isConflict(err) {
+		return t.explain(ctx, connection{t.store.pool, t.store}, op, events, err)
+	}
+	c, done, failed := t.store.dialect.read(ctx, t.store, op)
+	if failed != nil {
+		return nil, t.store.translate(ctx, op, errors.Join(failed, err))
+	}
+	defer done()
 	return t.explain(ctx, c, op, events, err)
 }
 
@@ -404,18 +424,19 @@ func advance(r *persistence.EventRange, last int64) bool {
 }
 
 func (t *eventTable) selectPage(ctx context.Context, id uuid.UUID, r persistence.EventRange) ([]persistence.StoredEvent, error) {
-	c, done, err := t.store.reader(ctx)
+	op := t.application + ": select events"
+	c, done, err := t.store.reader(ctx, op)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	events, err := t.readPage(ctx, c, id, r)
-	return events, t.store.translate(ctx, t.application+": select events", err)
+	return events, t.store.translate(ctx, op, err)
 }
 
 // reader is the transaction that ctx carries, for the time until done is
 // called, or else the pool.
-func (s *Store) reader(ctx context.Context) (c connection, done func(), err error) {
+func (s *Store) reader(ctx context.Context, op string) (c connection, done func(), err error) {
 	if err := s.ready(ctx); err != nil {
 		return c, nil, err
 	}
@@ -424,10 +445,11 @@ func (s *Store) reader(ctx context.Context) (c connection, done func(), err erro
 		return c, nil, err
 	}
 	if outer == nil {
-		return connection{s.readers(), s}, func() {}, s.roomToRead(ctx)
+		return s.dialect.read(ctx, s, op)
 	}
 	outer.turns.statement.Lock()
-	return connection{outer.connection(), s}, outer.turns.statement.Unlock, nil
+	c, watched := s.dialect.watchJoined(s, outer, op)
+	return c, func() { watched(); outer.turns.statement.Unlock() }, nil
 }
 
 func (t *eventTable) readPage(ctx context.Context, c connection, id uuid.UUID, r persistence.EventRange) ([]persistence.StoredEvent, error) {
@@ -441,12 +463,20 @@ func (t *eventTable) readPage(ctx context.Context, c connection, id uuid.UUID, r
 	query := t.store.dialect.placeholders("SELECT originator_version, topic, state FROM " + t.table.quoted +
 		" WHERE application_name = ? AND originator_id = ? AND originator_version BETWEEN ? AND ?" +
 		" ORDER BY originator_version" + order + " LIMIT ?")
+	var events []persistence.StoredEvent
+	if whole, err := c.each(ctx, func(row []driver.Value) (err error) {
+		e := persistence.StoredEvent{OriginatorID: id}
+		e.OriginatorVersion, e.Topic, e.State, err = asEvent(row)
+		events = append(events, e)
+		return err
+	}, query, t.application, t.store.dialect.uuid(id), r.From, last, r.Limit); whole {
+		return events, err
+	}
 	rows, err := c.query(ctx, query, t.application, t.store.dialect.uuid(id), r.From, last, r.Limit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var events []persistence.StoredEvent
 	for rows.Next() {
 		e := persistence.StoredEvent{OriginatorID: id}
 		if err := rows.Scan(&e.OriginatorVersion, &e.Topic, &e.State); err != nil {
@@ -542,7 +572,7 @@ func (r *processRecorder) saveWhole(ctx context.Context, events []persistence.St
 		return nil, notUnique(op, err)
 	}
 	err = r.withHolder(ctx, connection{r.store.pool, r.store}, op, err) // nor who has the lock
-	return r.explain(ctx, c, op, events, err)
+	return r.explainWatched(ctx, outer, op, events, err)
 }
 
 // writeBatch writes a batch on behalf of all its callers, so it must not end
@@ -567,7 +597,8 @@ func (r *processRecorder) SelectNotifications(ctx context.Context, wanted persis
 	if err != nil {
 		return nil, err
 	}
-	c, done, err := r.store.reader(ctx)
+	op := r.application + ": select notifications"
+	c, done, err := r.store.reader(ctx, op)
 	if err != nil {
 		return nil, err
 	}
@@ -577,7 +608,7 @@ func (r *processRecorder) SelectNotifications(ctx context.Context, wanted persis
 		return nil, err
 	}
 	notifications, err := r.readLog(ctx, c, joined != nil, wanted)
-	return notifications, r.store.translate(ctx, r.application+": select notifications", err)
+	return notifications, r.store.translate(ctx, op, err)
 }
 
 // readPart adds events to a page with one statement.
@@ -622,12 +653,26 @@ func (r *processRecorder) selection(at location, wanted persistence.Notification
 }
 
 func readNotifications(ctx context.Context, c connection, limit int, query string, arguments ...any) ([]persistence.Notification, error) {
+	notifications := make([]persistence.Notification, 0, min(limit, page))
+	if whole, err := c.each(ctx, func(row []driver.Value) (err error) {
+		n := persistence.Notification{}
+		if n.ID, err = asInt(row[0]); err != nil {
+			return err
+		}
+		if err = n.OriginatorID.Scan(row[1]); err != nil {
+			return err
+		}
+		n.OriginatorVersion, n.Topic, n.State, err = asEvent(row[2:])
+		notifications = append(notifications, n)
+		return err
+	}, query, arguments...); whole {
+		return notifications, err
+	}
 	rows, err := c.query(ctx, query, arguments...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	notifications := make([]persistence.Notification, 0, min(limit, page))
 	for rows.Next() {
 		// Read in place: another one would be allocated.
 		notifications = append(notifications, persistence.Notification{})
@@ -645,7 +690,8 @@ func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) 
 	if !r.store.dialect.concurrent() {
 		return r.maximum(ctx, what, "SELECT "+headOf(r.table.quoted, "?1"), r.application)
 	}
-	c, done, err := r.store.reader(ctx)
+	op := r.application + ": " + what
+	c, done, err := r.store.reader(ctx, op)
 	if err != nil {
 		return 0, err
 	}
@@ -655,7 +701,7 @@ func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) 
 		return 0, err
 	}
 	head, _, err := r.settled(ctx, c, joined != nil)
-	return head, r.store.translate(ctx, r.application+": "+what, err)
+	return head, r.store.translate(ctx, op, err)
 }
 
 // NewestNotificationID implements persistence.NewestReader.
@@ -666,13 +712,14 @@ func (r *processRecorder) NewestNotificationID(ctx context.Context) (int64, erro
 
 // maximum reads one number.
 func (r *processRecorder) maximum(ctx context.Context, what, query string, arguments ...any) (highest int64, err error) {
-	c, done, err := r.store.reader(ctx)
+	op := r.application + ": " + what
+	c, done, err := r.store.reader(ctx, op)
 	if err != nil {
 		return 0, err
 	}
 	defer done()
 	err = c.row(ctx, r.store.dialect.placeholders(query), arguments...).Scan(&highest)
-	return highest, r.store.translate(ctx, r.application+": "+what, err)
+	return highest, r.store.translate(ctx, op, err)
 }
 
 // inChunks inserts events a chunk at a time and collects the ids.

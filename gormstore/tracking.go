@@ -105,7 +105,9 @@ func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (in
 		return 0, err
 	}
 	defer done()
-	current, err := r.lockPosition(ctx, connection{outer.connection(), r.store}, true, upstream)
+	c, watched := r.store.dialect.watchJoined(r.store, outer, op)
+	defer watched()
+	current, err := r.lockPosition(ctx, c, true, upstream)
 	return current.Int64, r.store.translate(ctx, op, err)
 }
 

@@ -28,7 +28,8 @@ func (s *Store) TrackingStates(ctx context.Context) ([]TrackingState, error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
-	c, done, err := s.reader(ctx)
+	const op = "list positions"
+	c, done, err := s.reader(ctx, op)
 	if err != nil {
 		return nil, err
 	}
@@ -36,10 +37,10 @@ func (s *Store) TrackingStates(ctx context.Context) ([]TrackingState, error) {
 	rows, err := c.query(ctx, "SELECT application_name, upstream_application_name, MAX(notification_id), COUNT(*) FROM "+
 		s.tables.tracking.quoted+" GROUP BY 1, 2 ORDER BY 1, 2")
 	if err != nil {
-		return nil, s.translate(ctx, "list positions", err)
+		return nil, s.translate(ctx, op, err)
 	}
 	states, err := scanStates(rows)
-	return states, s.translate(ctx, "list positions", err)
+	return states, s.translate(ctx, op, err)
 }
 
 func scanStates(rows *sql.Rows) (states []TrackingState, err error) {
@@ -60,12 +61,12 @@ func (s *Store) ApplicationNames(ctx context.Context) ([]string, error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
-	c, done, err := s.reader(ctx)
+	const op = "list applications"
+	c, done, err := s.reader(ctx, op)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	const op = "list applications"
 	// The index finds each name after the one before, as there may be many
 	// events.
 	events, tracking := s.tables.events.quoted, s.tables.tracking.quoted
@@ -192,5 +193,7 @@ func (s *Store) inside(ctx context.Context, op string, fn func(c connection) err
 		return err
 	}
 	defer done()
-	return s.translate(ctx, op, fn(connection{outer.connection(), s}))
+	c, watched := s.dialect.watchJoined(s, outer, op)
+	defer watched()
+	return s.translate(ctx, op, fn(c))
 }
