@@ -2,6 +2,7 @@ package system_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -18,7 +19,9 @@ import (
 // heldStore is a store whose logs a transaction of another program holds back.
 type heldStore struct {
 	*memory.Store
-	hold atomic.Pointer[persistence.LogHold]
+	hold  atomic.Pointer[persistence.LogHold]
+	down  atomic.Bool  // the heads of logs cannot be read
+	asked atomic.Int64 // how often holds were read
 }
 
 func (s *heldStore) ProcessRecorder(name string) (persistence.ProcessRecorder, error) {
@@ -32,7 +35,35 @@ type heldRecorder struct {
 }
 
 func (r *heldRecorder) LogHold(context.Context, time.Duration) (*persistence.LogHold, error) {
+	r.store.asked.Add(1)
 	return r.store.hold.Load(), nil
+}
+
+func (r *heldRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
+	if r.store.down.Load() {
+		return 0, &persistence.Error{Class: persistence.ErrUnavailable, Op: "read the head of the log"}
+	}
+	return r.memoryRecorder.MaxNotificationID(ctx)
+}
+
+// A status whose leader does not answer for its head does not ask it for the
+// transaction that holds back the log: over a network each takes a timeout.
+func TestStatusAsksOnceIfLeaderIsDown(t *testing.T) {
+	t.Parallel()
+	store := &heldStore{Store: memory.New()}
+	r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", ignore)))
+	statuses(t, r)
+	before := store.asked.Load()
+	if before == 0 {
+		t.Error("a status does not ask for the transaction")
+	}
+	store.down.Store(true)
+	if _, err := r.Statuses(t.Context()); !errors.Is(err, persistence.ErrUnavailable) {
+		t.Errorf("got %v; want the error of the leader", err)
+	}
+	if after := store.asked.Load(); after != before {
+		t.Errorf("a leader that is down was asked %d more times; want none", after-before)
+	}
 }
 
 // A transaction that keeps followers from newer events for long is named in the

@@ -146,7 +146,9 @@ func (f *followerLoop) statusNow(ctx context.Context) (Status, error) {
 	if status.Lag() > 0 && errors.Join(mistakes[:]...) == nil {
 		status.Oldest, mistakes[2] = f.oldest(ctx, status.Position)
 	}
-	status.Held, mistakes[4] = holdOf(ctx, f.leader, 0)
+	if mistakes[1] == nil { // a leader that does not answer is not asked again
+		status.Held, mistakes[4] = holdOf(ctx, f.leader, 0)
+	}
 	if f.parking() != nil {
 		var parked int64
 		parked, mistakes[3] = f.parking().CountParked(ctx, f.leader.Name())
