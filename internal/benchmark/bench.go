@@ -22,6 +22,7 @@ const (
 	rowCatchup     = "catchup"
 	rowDelivery    = "delivery"
 	rowFollowing   = "following"
+	rowContention  = "contention"
 )
 
 // rows are all rows, in the order in which they are measured.
@@ -40,6 +41,7 @@ var rows = []struct {
 	{rowCatchup, (*bench).measureCatchup},
 	{rowDelivery, (*bench).measureDelivery},
 	{rowFollowing, (*bench).measureFollowing},
+	{rowContention, (*bench).measureContention},
 }
 
 func rowNames() []string {

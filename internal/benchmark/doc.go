@@ -49,6 +49,9 @@
 //     in the same process or in another one.
 //   - following: how far the heap grows, and what a follower with nothing to do
 //     asks of the database.
+//   - contention: a follower that changes aggregates which 16 direct writers
+//     change as well, against the same follower without them; with the two idle
+//     connections that database/sql keeps by default, and with 20.
 //
 // In the row load an "event" is one that is loaded, in rows of followers one
 // that is processed; elsewhere, one that is saved.

@@ -48,6 +48,7 @@ func goals() []goal {
 		heap       = "heap while following, MiB (at most)"
 		queries    = "idle follower, queries/s (at most)"
 		heartbeats = "idle follower, writes/10 s (at most)"
+		contending = "process manager beside 16 writers"
 	)
 	return []goal{
 		{save, rowSave, postgresKind, 1, 1, ours, raw, 0.9, rate},
@@ -82,6 +83,8 @@ func goals() []goal {
 		{queries, rowFollowing, sqliteKind, 1, 1, idle, nobody, 2, rarity},
 		{heartbeats, rowFollowing, postgresKind, 1, 1, idle, nobody, 1, writes},
 		{heartbeats, rowFollowing, sqliteKind, 1, 1, idle, nobody, 1, writes},
+		{contending, rowContention, postgresKind, directWriters, 1, ours, alone, 0.5, rate},
+		{contending + ", 20 idle", rowContention, postgresKind, directWriters, 1, pooled, lonesome, 0.5, rate},
 	}
 }
 
