@@ -139,7 +139,8 @@ func (c *Cluster) Start() error {
 }
 
 // leftoversTime is how long Start waits for processes of a killed server.
-const leftoversTime = 30 * time.Second
+// One that has just been forked waits for its client for a minute at most.
+const leftoversTime = 90 * time.Second
 
 // Stop stops the running server and returns when it is gone.
 func (c *Cluster) Stop(mode Mode) error {

@@ -41,6 +41,11 @@ func (c *Cluster) kill() error {
 	if err := stop(postmaster); err != nil { // or it would start others meanwhile
 		return err
 	}
+	for deadline := time.Now().Add(time.Minute); !isStopped(postmaster); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("process %d does not stop", id)
+		}
+	}
 	children, err := childrenOf(id)
 	server := append(children, postmaster)
 	for _, process := range server {
@@ -105,10 +110,22 @@ func processes() (string, error) {
 // isGone reports whether a process has ended, even if no process has waited for
 // it.
 func isGone(process *os.Process) bool {
-	if process.Signal(syscall.Signal(0)) != nil {
-		return true
-	}
+	return process.Signal(syscall.Signal(0)) != nil || stateOf(process) == 'Z'
+}
+
+// isStopped reports whether a process has got the signal to stop. It is asked
+// on Linux; elsewhere nothing says so.
+func isStopped(process *os.Process) bool {
+	state := stateOf(process)
+	return state == 'T' || state == 0
+}
+
+// stateOf returns the letter of the state of a process, or 0 if it is not
+// known.
+func stateOf(process *os.Process) byte {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", process.Pid))
-	_, state, found := bytes.Cut(stat, []byte(") "))
-	return err == nil && found && bytes.HasPrefix(state, []byte("Z"))
+	if end := bytes.LastIndex(stat, []byte(") ")); err == nil && end >= 0 && end+2 < len(stat) {
+		return stat[end+2]
+	}
+	return 0
 }
