@@ -244,13 +244,13 @@ func discard(conn *sql.Conn) {
 // tables. If it cannot be found out, the wait counts as one: it is over time.
 func (p postgres) tableWait(s *Store, backend, key int64, tables ...table) (waiting bool, holder string) {
 	if s.pool.Stats().MaxOpenConnections == 1 {
-		return true, "" // no connection to look with
+		return true, notLooked
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lockLook)
 	defer cancel()
 	conn, err := s.pool.Conn(ctx)
 	if err != nil {
-		return true, ""
+		return true, notLooked
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
 	var known bool
@@ -261,7 +261,7 @@ func (p postgres) tableWait(s *Store, backend, key int64, tables ...table) (wait
 		" (SELECT relation::regclass::text FROM w WHERE pid = $1 LIMIT 1)," +
 		" (SELECT relation::regclass::text FROM w WHERE relation IN (SELECT to_regclass(t) FROM unnest($2::text[]) AS t) LIMIT 1)"
 	if err := conn.QueryRowContext(ctx, query, backend, quotedNames(tables)).Scan(&known, &own, &other); err != nil {
-		return true, ""
+		return true, notLooked
 	}
 	relation := other
 	if known {
@@ -273,6 +273,9 @@ func (p postgres) tableWait(s *Store, backend, key int64, tables ...table) (wait
 	_, holder = p.holderOf(ctx, connection{pool: conn, store: s}, key, []string{relation.String})
 	return true, holder
 }
+
+// notLooked follows the hint that a table is locked if that is not certain.
+const notLooked = ", or the statement takes too long: there was no connection to look with"
 
 func quotedNames(tables []table) []string {
 	names := make([]string, len(tables))

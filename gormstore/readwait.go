@@ -84,8 +84,9 @@ func (w *watchedPool) prepare(p postgres, hint string) {
 	w.watch.alarm = w.store.handle.alarms.prepared(w.watch.overdue)
 }
 
-// connect takes a connection out of the pool. It waits for one no longer than
-// the lock timeout: the transaction around this read may have it.
+// connect takes a connection out of the pool. If the pool has none to spare, it
+// waits for one no longer than the lock timeout: the transaction around this
+// read may have it.
 func (w *watchedPool) connect(ctx context.Context) (err error) {
 	if exhausted(w.store.pool) {
 		w.conn, err = w.store.connect(ctx, w.store.lockTimeout)

@@ -35,7 +35,8 @@ type Processed struct {
 //
 // A follower that is paused is an ErrPaused. If another process of the follower
 // is at work for longer than the store waits for a lock, that is a
-// persistence.ErrPositionLocked.
+// persistence.ErrPositionLocked. So is, at once, a follower with an Effect that
+// a Runner runs, this one or another, even if that has nothing to do.
 //
 // It is for commands: the runner need not be started, and nothing else is
 // processed. In a ctx with a transaction of the follower's store everything is
@@ -52,7 +53,9 @@ func (c *core) CatchUp(ctx context.Context, follower Member, report func(Process
 	for _, edge := range edges {
 		// The runner's own loop is left alone: it may be at work.
 		own := edge.again(leaderOutside(ctx, edge.leader))
+		own.claims = true
 		err := own.catchUpOrExit(ctx, report)
+		own.release(ctx)
 		own.saveOutcome(ctx, err)
 		failed = append(failed, err)
 		all = append(all, own.progress)

@@ -14,8 +14,8 @@ import (
 
 // Pause keeps a follower from processing events, in every process, until
 // Resume. It waits for a batch that is being processed: after Pause has
-// returned, no event has an effect any more. The follower need not run. by says
-// who pauses it, for others to see.
+// returned, no event has an effect any more, except a call of Effect that has
+// begun. The follower need not run. by says who pauses it, for others to see.
 //
 // It returns persistence.ErrLockTimeout if a batch did not end in time, and an
 // *Error if the system has no such follower or its store keeps no settings of

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"reflect"
 	"runtime/debug"
 	"slices"
@@ -28,13 +29,15 @@ import (
 // what it saves or writes commits together with the follower's position, as
 // with On. record may be nil if there is nothing to record.
 //
-// A call is made at least once: it is repeated if it fails, if the process ends
-// before its result is recorded, and it may be made twice at a moment when
-// another process takes over. Its result is recorded exactly once. Give the
-// other service the event's ID as its idempotency key. If the store keeps the
-// statuses of followers, as gormstore does, one process makes the calls and the
-// others stand by; after a crash another one takes over within three
-// persistence.HeartbeatIntervals.
+// A call is made at least once: it is repeated if it fails, and if the process
+// ends before its result is recorded. Its result is recorded exactly once. Give
+// the other service the event's ID as its idempotency key. If the store keeps
+// the statuses of followers, as gormstore does, one Runner or CatchUp makes the
+// calls at a time and the others stand by, also while it has nothing to do.
+// Another one takes over when it stops or, after a crash, within three
+// persistence.HeartbeatIntervals; only a process that was suspended for so long
+// may make calls beside it. A SingleThreadedRunner stands by for others, but
+// others do not for it.
 //
 // If call returns an error or panics, the events before it are recorded, and it
 // is made again later; Park applies. The results of later events are kept until
@@ -81,17 +84,23 @@ type effects map[effectKey]*effectCall
 type effectKey struct {
 	position   int64
 	originator domain.Originator
+	topic      string
+	state      uint64 // a hash
 }
 
+var effectSeed = maphash.MakeSeed()
+
 func effectKeyOf(n persistence.Notification) effectKey {
-	return effectKey{n.ID, domain.Originator{ID: n.OriginatorID, Version: n.OriginatorVersion}}
+	return effectKey{n.ID, domain.Originator{ID: n.OriginatorID, Version: n.OriginatorVersion}, n.Topic,
+		maphash.Bytes(effectSeed, n.State)}
 }
 
 // effectCall is what became of the calls for one event.
 type effectCall struct {
 	results     []any // one for each part of the event that has a handler with a call
 	err         error // of the first call that failed
-	undecodable bool  // no call was made
+	failed      time.Time
+	undecodable bool // no call was made
 }
 
 // effectsTime is after how long no further call is begun before the results so
@@ -104,21 +113,19 @@ var errEffectInTransaction = errors.New("it has an Effect, which calls another s
 
 // callEffects makes the calls for the events of a batch, and returns the batch
 // without the events after those calls, as far as they were made. If the first
-// event's call has failed, it returns that event alone, and the error.
-func (f *followerLoop) callEffects(ctx context.Context, b batch) (batch, error) {
+// event's call has failed, it returns that event alone, and how it failed.
+func (f *followerLoop) callEffects(ctx context.Context, b batch) (made batch, failure, err error) {
 	if !f.follower.hasEffects() || len(b.events) == 0 {
-		return b, nil
+		return b, nil, nil
 	}
 	if persistence.TransactionFrom(ctx) != nil {
-		return b, f.failed(persistence.Notification{}, errEffectInTransaction)
-	}
-	if err := f.standByForEffects(ctx); err != nil {
-		return b, err
+		return b, nil, f.failed(persistence.Notification{}, errEffectInTransaction)
 	}
 	parked, err := f.parkedOriginators(ctx, b.events)
 	if err != nil {
-		return b, f.failed(persistence.Notification{}, err)
+		return b, nil, f.failed(persistence.Notification{}, err)
 	}
+	f.atWork()
 	f.begin(b.events[0].ID)
 	defer f.end()
 	f.makeCalls(ctx, b.events, parked)
@@ -130,18 +137,40 @@ func (f *followerLoop) callEffects(ctx context.Context, b batch) (batch, error) 
 		switch {
 		case made != nil && made.undecodable: // which is an error when the event is processed
 			delete(f.effects, effectKeyOf(n))
-			return b.first(i + 1), nil
+			return b.first(i + 1), nil, nil
 		case made != nil && made.err == nil:
 			continue
 		case made != nil && i == 0:
 			delete(f.effects, effectKeyOf(n)) // to be called again
-			return b.first(1), f.failed(n, made.err)
+			return b.first(1), f.failed(n, made.err), nil
 		case i == 0: // ctx has ended
-			return b, f.failed(n, context.Cause(ctx))
+			return b, nil, f.failed(n, context.Cause(ctx))
 		}
-		return b.first(i), nil
+		return b.first(i), nil, nil
 	}
-	return b, nil
+	return b, nil, nil
+}
+
+// atWork sets the status of a follower that was paused or has stood by, before
+// calls that may take long.
+func (f *followerLoop) atWork() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.status.State == Paused || f.status.State == StandingBy {
+		f.status = Status{Follower: f.status.Follower, Leader: f.status.Leader, State: Running}
+	}
+}
+
+// concludeCall concludes a batch of one event whose call has failed. What the
+// call says is about the event alone: an error of the other service may look
+// like one of the follower's own.
+func (f *followerLoop) concludeCall(ctx context.Context, b batch, failure error) (outcome, error) {
+	f.progress.Position = b.from
+	f.reached(b.from)
+	if ctx.Err() == nil && f.parks(b, failure) {
+		return f.park(ctx, b, failure)
+	}
+	return nothingMore, failure
 }
 
 // first returns the batch of the first events.
@@ -157,26 +186,98 @@ func (b batch) first(n int) batch {
 	return b
 }
 
-// standByForEffects returns ErrPositionLocked if another runner of the follower
-// is at work: it makes the calls. A store that does not keep statuses cannot
-// tell.
-func (f *followerLoop) standByForEffects(ctx context.Context) error {
+// claim makes this follower loop the one that makes the calls, and reports
+// whether it is. The status in the store says which one is: its row is written
+// under the lock of the position, and no loop without the claim writes that it
+// runs. A store that does not keep statuses cannot tell, and every loop has the
+// claim.
+func (f *followerLoop) claim(ctx context.Context) (held bool, err error) {
 	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
-	if !ok {
-		return nil
+	if !ok || persistence.TransactionFrom(ctx) != nil {
+		f.setClaimed(true)
+		return true, nil
 	}
+	if !f.lacksClaim() && time.Since(f.claimedAt) < persistence.HeartbeatInterval {
+		return true, nil
+	}
+	free, err := f.isFree(ctx, recorder)
+	if isNotMigrated(err) {
+		f.setClaimed(true)
+		return true, nil
+	}
+	if err == nil && free && f.claims {
+		err = f.transaction(ctx, func(ctx context.Context) error {
+			if err := f.lockClaim(ctx); err != nil {
+				return err
+			}
+			if free, err = f.isFree(ctx, recorder); err != nil || !free {
+				return err
+			}
+			status := f.statusToKeep(f.identity)
+			status.State, status.Error, status.Heartbeat = string(Running), "", time.Now().UTC()
+			return recorder.RecordStatus(ctx, status)
+		})
+	}
+	if isLocked(err) {
+		free, err = false, nil
+	}
+	if err != nil {
+		return false, f.failed(persistence.Notification{}, err)
+	}
+	f.setClaimed(free)
+	if !free {
+		f.effects = nil // another one makes the calls
+	}
+	return free, nil
+}
+
+func (f *followerLoop) setClaimed(claimed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.claimed, f.claimedAt = claimed, time.Now()
+}
+
+// lockClaim locks the position, so that one process claims at a time.
+func (f *followerLoop) lockClaim(ctx context.Context) (err error) {
+	if f.settingsRecorder() == nil {
+		_, err = f.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
+	} else {
+		_, _, _, err = f.lockSettings(ctx)
+	}
+	return err
+}
+
+// isFree reports whether no other runner of the follower has the claim.
+func (f *followerLoop) isFree(ctx context.Context, recorder persistence.StatusRecorder) (bool, error) {
 	statuses, err := recorder.FollowerStatuses(ctx)
-	if err != nil && !isNotMigrated(err) {
-		return f.failed(persistence.Notification{}, err)
+	return !slices.ContainsFunc(statuses, func(s persistence.FollowerStatus) bool {
+		return s.ApplicationName == f.app.Name() && s.UpstreamApplicationName == f.leader.Name() && s.Process != f.identity &&
+			s.Alive(time.Now()) && s.State != string(StandingBy) && s.State != string(Outdated)
+	}), err
+}
+
+// release gives the claim of a command back, so that others need not wait for
+// its status to become too old.
+func (f *followerLoop) release(ctx context.Context) {
+	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
+	if !ok || !f.claims || !f.follower.hasEffects() || f.lacksClaim() || persistence.TransactionFrom(ctx) != nil {
+		return
 	}
-	for _, s := range statuses {
-		ours := s.ApplicationName == f.app.Name() && s.UpstreamApplicationName == f.leader.Name()
-		if ours && s.State == string(Running) && s.Process != f.identity && s.Alive(time.Now()) {
-			return &persistence.Error{Class: persistence.ErrPositionLocked, Op: f.app.Name() + ": follow " + f.leader.Name(),
-				Hint: "the runner " + s.Process + " makes its calls"}
-		}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
+	defer cancel()
+	status := f.statusToKeep(f.identity)
+	status.State, status.Heartbeat = string(Stopped), time.Now().UTC()
+	if err := recorder.RecordStatus(ctx, status); err != nil && !isNotMigrated(err) {
+		f.app.Logger().WarnContext(ctx, "the status of a follower cannot be kept", "follower", f.app.Name(), "error", err)
 	}
-	return nil
+}
+
+// lacksClaim reports whether another follower loop may be the one that makes
+// the calls.
+func (f *followerLoop) lacksClaim() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.follower.hasEffects() && !f.claimed
 }
 
 // makeCalls makes the calls of the events that have none yet, until all are
@@ -200,6 +301,11 @@ func (f *followerLoop) makeCalls(ctx context.Context, events []persistence.Notif
 	if f.effects == nil {
 		f.effects = effects{}
 	}
+	for key, made := range f.effects { // one that has failed a while ago is called again
+		if made.err != nil && time.Since(made.failed) >= effectsTime {
+			delete(f.effects, key)
+		}
+	}
 	deadline := time.Now().Add(effectsTime)
 	var (
 		group sync.WaitGroup
@@ -222,6 +328,9 @@ func (f *followerLoop) makeCalls(ctx context.Context, events []persistence.Notif
 						return
 					}
 					made = f.callEffect(ctx, n)
+					if made.err != nil && ctx.Err() != nil {
+						return // which says nothing about the call
+					}
 					mu.Lock()
 					f.effects[effectKeyOf(n)] = made
 					mu.Unlock()
@@ -254,6 +363,7 @@ func (f *followerLoop) callEffect(ctx context.Context, n persistence.Notificatio
 		made.results, made.err = f.callHandlers(ctx, event)
 	}()
 	<-done
+	made.failed = time.Now()
 	return made
 }
 
@@ -277,12 +387,11 @@ func (f *followerLoop) callHandlers(ctx context.Context, event domain.Event) (re
 	return results, nil
 }
 
-// errNotCalled says that an event could be decoded when it was processed, and
-// not before.
-var errNotCalled = errors.New("the call of its effect was not made, because the event could not be decoded; it is tried again")
+// errNotCalled says that an event could not be decoded when the calls were made,
+// or was parked then, and that this has changed.
+var errNotCalled = errors.New("the call of its effect was not made; it is tried again")
 
-// forget forgets the calls of events up to a position, which are recorded, and
-// those of events that are not in the log any more.
+// forget forgets the calls of events up to a position, which are recorded.
 func (f *followerLoop) forget(position int64) {
 	for key := range f.effects {
 		if key.position <= position {

@@ -56,12 +56,15 @@ type followerLoop struct {
 	progress      Processed     // in all pulls
 	exit          *exit         // a batch whose goroutine the handler has ended
 
-	effects       effects  // calls that are not recorded yet
-	failing       failures // of the event that failed last
-	loaded        bool     // whether the store was asked what other processes know
-	savedAhead    int64    // the position of ahead as the store has it, or 0
-	mayHaveParked bool     // events may be parked, after which others have to be
-	settled       string   // the topics as this following has recorded them, or ""
+	effects       effects   // calls that are not recorded yet
+	claims        bool      // whether it writes that it makes the calls, so that others do not
+	claimedAt     time.Time // when that was written last, by itself
+	lastRead      int64     // the position
+	failing       failures  // of the event that failed last
+	loaded        bool      // whether the store was asked what other processes know
+	savedAhead    int64     // the position of ahead as the store has it, or 0
+	mayHaveParked bool      // events may be parked, after which others have to be
+	settled       string    // the topics as this following has recorded them, or ""
 	// revision is that of the settings which were read with the position, or
 	// nil if they have none.
 	revision   *int64
@@ -71,6 +74,7 @@ type followerLoop struct {
 	standingBy bool   // as well: another process holds the position
 
 	mu       sync.Mutex // protects what follows
+	claimed  bool       // whether it makes the calls of effects
 	stopped  bool       // no runner pulls any more
 	status   Status
 	current  currentEvent
@@ -139,9 +143,16 @@ const (
 
 // pull processes the next batch.
 func (f *followerLoop) pull(ctx context.Context) (outcome, error) {
+	held := true
+	if f.follower.hasEffects() {
+		var err error
+		if held, err = f.claim(ctx); err != nil {
+			return nothingMore, err
+		}
+	}
 	b, err := f.read(ctx)
 	f.progress.Position = b.from
-	f.isPaused, f.standingBy = isPaused(err), isLocked(err)
+	f.isPaused, f.standingBy = isPaused(err), isLocked(err) || err == nil && !held
 	switch {
 	case f.isPaused:
 		return paused, nil
@@ -153,14 +164,12 @@ func (f *followerLoop) pull(ctx context.Context) (outcome, error) {
 		return nothingMore, err
 	}
 	f.parkedInBatch = 0
-	b, err = f.callEffects(ctx, b)
-	if isLocked(err) {
-		f.standingBy = true
-		return onStandby, nil
-	}
-	if err != nil {
-		f.took = 0
-		return f.conclude(ctx, b, 0, err)
+	b, failure, err := f.callEffects(ctx, b)
+	switch {
+	case err != nil:
+		return nothingMore, err
+	case failure != nil:
+		return f.concludeCall(ctx, b, failure)
 	}
 	f.exit = &exit{batch: b} // until it returns
 	begin := time.Now()
@@ -176,7 +185,7 @@ type exit struct {
 }
 
 // errGoexit is what becomes of a handler that ends its goroutine.
-var errGoexit = errors.New("the policy has ended its goroutine with runtime.Goexit")
+var errGoexit = errors.New("the handler has ended its goroutine with runtime.Goexit")
 
 // resume is pull for a goroutine that takes over from one that a handler has
 // ended: the batch in which it ended has failed.
@@ -227,7 +236,7 @@ func (f *followerLoop) conclude(ctx context.Context, b batch, processed int, err
 		return onStandby, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
-	case errors.Is(err, errOutOfDate), ctx.Err() == nil && f.repeats(err):
+	case errors.Is(err, errOutOfDate), errors.Is(err, errNotCalled), ctx.Err() == nil && f.repeats(err):
 		return retriedAtOnce, nil
 	case ctx.Err() == nil && f.retriesOneByOne(b, err):
 		f.oneByOne = len(b.events) - processed
@@ -311,6 +320,10 @@ func (f *followerLoop) read(ctx context.Context) (batch, error) {
 		return batch{}, f.failed(persistence.Notification{}, fmt.Errorf("its position in notification_tracking is %d, "+
 			"and must not be negative; correct the row, or delete it to process the log from its first event", position))
 	}
+	if position < f.lastRead { // it was reset
+		f.effects = nil
+	}
+	f.lastRead = position
 	f.reached(position)
 	head, err := f.leader.Head(ctx)
 	if err != nil {

@@ -253,6 +253,9 @@ func (f *followerLoop) retry(ctx context.Context, event persistence.ParkedEvent)
 		if persistence.TransactionFrom(ctx) != nil {
 			return f.failed(n, errEffectInTransaction)
 		}
+		if err := f.mayRetry(ctx, event); err != nil {
+			return err
+		}
 		made := f.callEffect(ctx, found[0])
 		if made.err != nil {
 			return f.failed(found[0], made.err)
@@ -260,14 +263,39 @@ func (f *followerLoop) retry(ctx context.Context, event persistence.ParkedEvent)
 		f.effects = effects{effectKeyOf(found[0]): made}
 	}
 	return f.transaction(ctx, func(ctx context.Context) error {
-		if _, _, err := f.lockPosition(ctx); err != nil {
-			return err
-		}
-		if err := f.parking().UnparkEvent(ctx, f.leader.Name(), event.NotificationID); errors.Is(err, persistence.ErrProgramming) {
-			return errOvertaken // it is not parked any more
-		} else if err != nil {
+		if err := f.unpark(ctx, event); err != nil {
 			return err
 		}
 		return f.processEvent(ctx, found[0], nil)
 	})
+}
+
+// unpark takes an event out of the parked ones under the lock of the position.
+func (f *followerLoop) unpark(ctx context.Context, event persistence.ParkedEvent) error {
+	if _, _, err := f.lockPosition(ctx); err != nil {
+		return err
+	}
+	err := f.parking().UnparkEvent(ctx, f.leader.Name(), event.NotificationID)
+	if errors.Is(err, persistence.ErrProgramming) {
+		return errOvertaken // it is not parked any more
+	}
+	return err
+}
+
+// errMayRetry rolls back what only finds out whether an event can be retried.
+var errMayRetry = errors.New("rolled back")
+
+// mayRetry returns an error if the follower is paused or the event is not
+// parked any more, before a call is made for it.
+func (f *followerLoop) mayRetry(ctx context.Context, event persistence.ParkedEvent) error {
+	err := f.transaction(ctx, func(ctx context.Context) error {
+		if err := f.unpark(ctx, event); err != nil {
+			return err
+		}
+		return errMayRetry
+	})
+	if errors.Is(err, errMayRetry) {
+		return nil
+	}
+	return err
 }

@@ -180,6 +180,7 @@ func (r *Runner) workers() []*worker {
 		}
 		edge.wait = standByAfter * edge.config.BatchTime
 		edge.wake = w.notify
+		edge.claims, edge.standingBy = true, edge.follower.hasEffects()
 		edge.setStatus(nil, time.Time{})
 		w.edges = append(w.edges, &retryState{followerLoop: edge, statusWriter: newStatusWriter(edge)})
 		w.unsubscribe = append(w.unsubscribe, listen(edge.leader, w.notify))
@@ -266,10 +267,6 @@ func (w *worker) run(ctx context.Context, stopping <-chan struct{}) {
 	for _, edge := range w.edges {
 		if ctx.Err() == nil && !isClosed(stopping) {
 			// It must not take the place of the runner that makes the calls.
-			if edge.follower.hasEffects() {
-				edge.standingBy = isLocked(edge.standByForEffects(ctx))
-				edge.setStatus(nil, time.Time{})
-			}
 			edge.report(ctx, edge.followerLoop)
 		}
 	}

@@ -22,7 +22,8 @@ const (
 	// the newer program goes on at once.
 	Outdated State = "outdated"
 	// StandingBy is a follower whose position another process holds, which is
-	// at work on events that take long. It goes on when that process ends.
+	// at work on events that take long, or one with an Effect whose calls
+	// another process makes. It goes on when that process ends.
 	StandingBy State = "standing by"
 	// Paused is a follower that processes nothing until it is resumed, in
 	// whatever process it was paused.
@@ -131,7 +132,7 @@ func (f *followerLoop) warnIfSlow(ctx context.Context) {
 	f.current.warned = current.warned || slow
 	f.mu.Unlock()
 	if slow {
-		f.app.Logger().WarnContext(ctx, "follower has been processing one event for long; its policy may hang",
+		f.app.Logger().WarnContext(ctx, "follower has been processing one event for long; its handler may hang",
 			"follower", f.app.Name(), "leader", f.leader.Name(), "notification", current.id, "since", current.since)
 	}
 }

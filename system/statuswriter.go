@@ -114,6 +114,9 @@ func (f *followerLoop) statusToKeep(process string) persistence.FollowerStatus {
 		ApplicationName: status.Follower, UpstreamApplicationName: status.Leader, State: string(status.State),
 		NotificationID: status.NotificationID, Since: status.Since.UTC(), NextRetry: status.NextRetry.UTC(), Process: process,
 	}
+	if f.lacksClaim() && status.State != Stopped {
+		kept.State = string(StandingBy)
+	}
 	if status.Err != nil {
 		kept.Error = keepable(textOf(status.Err))
 	}

@@ -25,12 +25,12 @@ var modules struct {
 // package. It panics if the name is taken, or open is nil.
 func Register(name string, open OpenFunc) {
 	if open == nil {
-		panic(fmt.Sprintf("persistence: module %q is registered without a function", name))
+		panic(fmt.Sprintf("environment: module %q is registered without a function", name))
 	}
 	modules.Lock()
 	defer modules.Unlock()
 	if _, taken := modules.open[name]; taken {
-		panic(fmt.Sprintf("persistence: module %q is registered twice", name))
+		panic(fmt.Sprintf("environment: module %q is registered twice", name))
 	}
 	if modules.open == nil {
 		modules.open = map[string]OpenFunc{}

@@ -36,8 +36,8 @@ func TestRegisterPanics(t *testing.T) {
 	before := environment.Modules()
 	open := func(*environment.Environment) (persistence.Factory, error) { return memory.New(), nil }
 	for want, register := range map[string]func(){
-		`persistence: module "memory" is registered twice`:           func() { environment.Register("memory", open) },
-		`persistence: module "nil" is registered without a function`: func() { environment.Register("nil", nil) },
+		`environment: module "memory" is registered twice`:           func() { environment.Register("memory", open) },
+		`environment: module "nil" is registered without a function`: func() { environment.Register("nil", nil) },
 	} {
 		func() {
 			defer func() {
