@@ -23,7 +23,7 @@ const (
 	shortLockTimeout = 500 * time.Millisecond
 	// longestWait is far above what a wait of shortLockTimeout takes, and far
 	// below the ten seconds that a commit may take.
-	longestWait = shortLockTimeout + 2*time.Second
+	longestWait = shortLockTimeout + 5*time.Second
 )
 
 // lockedTable locks a table as Django's migrations and CREATE INDEX do, until

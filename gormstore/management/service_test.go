@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"strings"
 	"testing"
@@ -293,8 +294,8 @@ func openDatabases(context.Context) (func() error, error) {
 
 func openDatabase(address string) (*gorm.DB, error) {
 	quiet := &gorm.Config{Logger: logger.Discard}
-	if os.Getenv("LOGGING") != "" { // as GORM does without a logger
-		quiet.Logger = nil
+	if os.Getenv("LOGGING") != "" { // as GORM does without a logger, but for slow statements of a busy machine
+		quiet.Logger = logger.New(log.New(os.Stdout, "\r\n", log.LstdFlags), logger.Config{LogLevel: logger.Warn})
 	}
 	if path, ok := strings.CutPrefix(address, "sqlite:"); ok {
 		return gormstore.OpenSQLite(sqlite.Open, path, quiet)

@@ -58,7 +58,7 @@ func TestRunAllRows(t *testing.T) {
 		}
 	}
 	for _, row := range rowNames() {
-		if !measured[row] {
+		if !measured[row] && row != rowContention { // which needs writers that run at the same time, so PostgreSQL
 			t.Errorf("%s was not measured", row)
 		}
 	}
