@@ -93,7 +93,7 @@
 // To read its own writes from what a follower makes, a caller waits after the
 // commit until the follower has processed them:
 //
-//	_, err = dogs.Save(ctx, dog)
+//	err = dogs.AddTrick(ctx, "Fido", "sit")
 //	err = runner.WaitFor(ctx, popularity)
 //
 // CatchUp, which both runners have, lets one follower process what there is,
