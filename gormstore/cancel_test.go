@@ -61,7 +61,7 @@ func later(t *testing.T, truth *gorm.DB, pool *sql.DB, forward func()) {
 	var wg sync.WaitGroup
 	for range idle {
 		wg.Go(func() {
-			if _, err := pool.ExecContext(t.Context(), "SELECT pg_sleep(1) AS later"); err != nil {
+			if _, err := pool.ExecContext(t.Context(), "SELECT pg_sleep(4) AS later"); err != nil {
 				t.Errorf("a later statement failed: %v", err)
 			}
 		})
@@ -84,7 +84,7 @@ func TestSlowSaveIsNotCanceled(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
 	for _, statement := range []string{
-		"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1.5); RETURN NEW; END $$",
+		"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3); RETURN NEW; END $$",
 		"CREATE TRIGGER slow BEFORE INSERT ON stored_events FOR EACH ROW EXECUTE FUNCTION slow()",
 	} {
 		if err := db.Exec(statement).Error; err != nil {
@@ -100,9 +100,9 @@ func TestSlowSaveIsNotCanceled(t *testing.T) {
 			})
 		},
 	} {
-		saved := make(chan error)
+		other := again(t, db) // before the save, as connecting may take long
+		saved := make(chan error, 1)
 		go func() { saved <- save() }()
-		other := again(t, db)
 		writes := func() bool {
 			var n int
 			err := other.Raw("SELECT count(*) FROM pg_locks WHERE mode = 'RowExclusiveLock'" +

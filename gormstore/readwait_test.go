@@ -220,7 +220,7 @@ func TestSlowReadIsNotCanceled(t *testing.T) {
 	id := uuid.New()
 	insert(t, r, history(id, 0, 3)...)
 	for _, statement := range []string{
-		"CREATE FUNCTION slow(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.6); RETURN t; END $$",
+		"CREATE FUNCTION slow(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN t; END $$",
 		"ALTER TABLE stored_events RENAME TO kept_events",
 		"CREATE VIEW stored_events AS SELECT id, application_name, originator_id, originator_version, slow(topic) AS topic, state FROM kept_events",
 	} {
@@ -238,7 +238,8 @@ func TestSlowReadIsNotCanceled(t *testing.T) {
 		}
 		return n, nil
 	}
-	slow := make(chan error)
+	locks, migrator := again(t, db), again(t, db) // before the read, as connecting may take long
+	slow := make(chan error, 1)
 	go func() {
 		n, err := read(r)
 		if n != 3 && err == nil {
@@ -246,7 +247,6 @@ func TestSlowReadIsNotCanceled(t *testing.T) {
 		}
 		slow <- err
 	}()
-	locks := again(t, db)
 	granted := func(mode string, granted bool) func() bool {
 		return func() bool {
 			var n int
@@ -258,8 +258,8 @@ func TestSlowReadIsNotCanceled(t *testing.T) {
 	if !eventually(granted("AccessShareLock", true)) {
 		t.Fatal("the read does not run")
 	}
-	migration := make(chan error)
-	go func() { migration <- again(t, db).Exec("ALTER TABLE kept_events ADD note text").Error }()
+	migration := make(chan error, 1)
+	go func() { migration <- migrator.Exec("ALTER TABLE kept_events ADD note text").Error }()
 	if !eventually(granted("AccessExclusiveLock", false)) {
 		t.Fatal("the migration does not wait")
 	}
