@@ -128,7 +128,7 @@ func (f *followerLoop) saveOutcome(ctx context.Context, err error) {
 		var statuses []persistence.FollowerStatus
 		statuses, err = recorder.FollowerStatuses(ctx)
 		failed = slices.ContainsFunc(statuses, func(s persistence.FollowerStatus) bool {
-			return s.ApplicationName == f.app.Name() && s.UpstreamApplicationName == f.leader.Name() && s.Error != "" && s.NotificationID == 0
+			return f.isOwn(s) && s.Error != "" && s.NotificationID == 0
 		})
 	} else {
 		err = nil

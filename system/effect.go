@@ -54,22 +54,19 @@ func Effect[E, R any](
 	record func(ctx context.Context, event domain.Recorded[E], result R) error,
 ) FollowerOption {
 	payload := reflect.TypeFor[E]()
-	recorded := func(event domain.Event) domain.Recorded[E] {
-		return domain.Recorded[E]{Event: event, Data: event.Data.(E)}
-	}
 	return func(f *Follower) error {
 		if call == nil {
 			return fmt.Errorf("the call of the effect of %v is nil", payload)
 		}
 		return f.add(handler{
 			payload: payload,
-			call:    func(ctx context.Context, event domain.Event) (any, error) { return call(ctx, recorded(event)) },
+			call:    func(ctx context.Context, event domain.Event) (any, error) { return call(ctx, recorded[E](event)) },
 			record: func(ctx context.Context, event domain.Event, result any) error {
 				if record == nil {
 					return nil
 				}
 				value, _ := result.(R) // the result of an interface type may be nil
-				return record(ctx, recorded(event), value)
+				return record(ctx, recorded[E](event), value)
 			},
 		})
 	}
@@ -154,10 +151,8 @@ func (f *followerLoop) callEffects(ctx context.Context, b batch) (made batch, fa
 // atWork sets the status of a follower that was paused or has stood by, before
 // calls that may take long.
 func (f *followerLoop) atWork() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.status.State == Paused || f.status.State == StandingBy {
-		f.status = Status{Follower: f.status.Follower, Leader: f.status.Leader, State: Running}
+	if state := f.currentStatus().State; state == Paused || state == StandingBy {
+		f.setStatus(nil, time.Time{})
 	}
 }
 
@@ -207,7 +202,7 @@ func (f *followerLoop) claim(ctx context.Context) (held bool, err error) {
 	}
 	if err == nil && free && f.claims {
 		err = f.transaction(ctx, func(ctx context.Context) error {
-			if err := f.lockClaim(ctx); err != nil {
+			if _, _, _, err := f.lockFollower(ctx); err != nil { // one process claims at a time
 				return err
 			}
 			if free, err = f.isFree(ctx, recorder); err != nil || !free {
@@ -237,22 +232,11 @@ func (f *followerLoop) setClaimed(claimed bool) {
 	f.claimed, f.claimedAt = claimed, time.Now()
 }
 
-// lockClaim locks the position, so that one process claims at a time.
-func (f *followerLoop) lockClaim(ctx context.Context) (err error) {
-	if f.settingsRecorder() == nil {
-		_, err = f.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
-	} else {
-		_, _, _, err = f.lockSettings(ctx)
-	}
-	return err
-}
-
 // isFree reports whether no other runner of the follower has the claim.
 func (f *followerLoop) isFree(ctx context.Context, recorder persistence.StatusRecorder) (bool, error) {
 	statuses, err := recorder.FollowerStatuses(ctx)
 	return !slices.ContainsFunc(statuses, func(s persistence.FollowerStatus) bool {
-		return s.ApplicationName == f.app.Name() && s.UpstreamApplicationName == f.leader.Name() && s.Process != f.identity &&
-			s.Alive(time.Now()) && s.State != string(StandingBy) && s.State != string(Outdated)
+		return f.isOwn(s) && s.Process != f.identity && s.Alive(time.Now()) && s.State != string(StandingBy) && s.State != string(Outdated)
 	}), err
 }
 

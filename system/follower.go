@@ -112,9 +112,14 @@ func On[E any](handle func(ctx context.Context, event domain.Recorded[E]) error)
 			return fmt.Errorf("the handler of %v is nil", payload)
 		}
 		return f.add(handler{payload: payload, handle: func(ctx context.Context, event domain.Event) error {
-			return handle(ctx, domain.Recorded[E]{Event: event, Data: event.Data.(E)})
+			return handle(ctx, recorded[E](event))
 		}})
 	}
+}
+
+// recorded returns an event as the handlers of payloads of type E get it.
+func recorded[E any](event domain.Event) domain.Recorded[E] {
+	return domain.Recorded[E]{Event: event, Data: event.Data.(E)}
 }
 
 func (f *Follower) add(h handler) error {

@@ -64,7 +64,7 @@ type followerLoop struct {
 	loaded        bool      // whether the store was asked what other processes know
 	savedAhead    int64     // the position of ahead as the store has it, or 0
 	mayHaveParked bool      // events may be parked, after which others have to be
-	settled       string    // the topics as this following has recorded them, or ""
+	settled       string    // the topics as this loop has recorded them, or ""
 	// revision is that of the settings which were read with the position, or
 	// nil if they have none.
 	revision   *int64
@@ -138,7 +138,7 @@ const (
 	retriedOneByOne // it failed, and is tried again at once, one event at a time
 	retriedAtOnce   // it met a save of another writer or a deletion, and is tried again at once
 	paused          // nothing is processed until the follower is resumed
-	onStandby       // by, because another process of the follower holds its position
+	onStandby       // another process of the follower holds its position
 )
 
 // pull processes the next batch.
@@ -628,12 +628,7 @@ func (f *followerLoop) readAgain(ctx context.Context, b batch) error {
 // other program has changed its topics. The revision is nil if the settings
 // have none.
 func (f *followerLoop) lockPosition(ctx context.Context) (position int64, revision *int64, err error) {
-	var settings *persistence.FollowerSettings
-	if f.settingsRecorder() == nil {
-		position, err = f.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
-	} else {
-		position, settings, revision, err = f.lockSettings(ctx)
-	}
+	position, settings, revision, err := f.lockFollower(ctx)
 	switch {
 	case err != nil:
 		err = f.failed(persistence.Notification{}, err)
@@ -644,6 +639,18 @@ func (f *followerLoop) lockPosition(ctx context.Context) (position int64, revisi
 		err = errOvertaken
 	}
 	return position, revision, err
+}
+
+// lockFollower locks the position, and returns it with the settings, if the
+// store keeps any.
+func (f *followerLoop) lockFollower(
+	ctx context.Context,
+) (position int64, settings *persistence.FollowerSettings, revision *int64, err error) {
+	if f.settingsRecorder() == nil {
+		position, err = f.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
+		return position, nil, nil, err
+	}
+	return f.lockSettings(ctx)
 }
 
 // readSettings reads the position together with the settings, and their

@@ -124,6 +124,12 @@ func (f *followerLoop) statusToKeep(process string) persistence.FollowerStatus {
 	return kept
 }
 
+// isOwn reports whether a status is of this follower and this leader, written by
+// any process.
+func (f *followerLoop) isOwn(s persistence.FollowerStatus) bool {
+	return s.ApplicationName == f.app.Name() && s.UpstreamApplicationName == f.leader.Name()
+}
+
 // textOf is what an error says. A panic in its Error, such as that of a nil
 // pointer, must not end the process, and package fmt says it instead.
 func textOf(err error) string { return fmt.Sprint(err) }
@@ -203,7 +209,7 @@ func (f *followerLoop) loadAhead(ctx context.Context) error {
 		return err
 	}
 	for _, s := range statuses {
-		if s.ApplicationName == f.app.Name() && s.UpstreamApplicationName == f.leader.Name() && s.Ahead > 0 {
+		if f.isOwn(s) && s.Ahead > 0 {
 			f.ahead = &AheadError{Follower: s.ApplicationName, Leader: s.UpstreamApplicationName, Position: s.Ahead, Head: -1}
 			f.savedAhead = s.Ahead
 		}
