@@ -302,22 +302,38 @@ var testNames = regexp.MustCompile("`([\\w/]+)\\.((?:Test|Example)\\w*)`")
 func testFunctions(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
+	note := func(folder, file string) {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(source)) {
+			if function, ok := strings.CutPrefix(line, "func "); ok {
+				function, _, _ = strings.Cut(function, "(")
+				found[folder+"."+function] = true
+			}
+		}
+	}
 	for _, p := range packages(t) {
 		for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
-			source, err := os.ReadFile(filepath.Join(p.Dir, name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for line := range strings.Lines(string(source)) {
-				if function, ok := strings.CutPrefix(line, "func "); ok {
-					function, _, _ = strings.Cut(function, "(")
-					found[p.short()+"."+function] = true
-				}
-			}
+			note(p.short(), filepath.Join(p.Dir, name))
+		}
+	}
+	for _, folder := range nestedModules {
+		files, err := filepath.Glob(filepath.Join(root, folder, "*_test.go"))
+		if err != nil || len(files) == 0 {
+			t.Errorf("%s has %d files of tests, error %v", folder, len(files), err)
+		}
+		for _, file := range files {
+			note(folder, file)
 		}
 	}
 	return found
 }
+
+// nestedModules are the folders of the packages with a go.mod of their own that
+// documents name tests of.
+var nestedModules = []string{"natsstore"}
 
 // TestDocumentsNameTests holds the documents that name tests to tests that
 // exist: the walk through the Python library's document, the guarantees, the

@@ -1,0 +1,44 @@
+package natsstore
+
+import (
+	"context"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Listen implements persistence.Listener. The servers publish a message without
+// its payload after each event that was stored.
+func (s *Store) Listen(ctx context.Context, wake func(application string)) error {
+	if s.closed.Load() {
+		return s.closedError("natsstore", "listen")
+	}
+	failed := func(err error) error {
+		return &persistence.Error{Class: persistence.ErrOperational, Op: "natsstore: listen", Err: err}
+	}
+	subscription, err := s.conn.Subscribe(s.config.Namespace+".*.w", func(m *nats.Msg) {
+		t := strings.TrimSuffix(strings.TrimPrefix(m.Subject, s.config.Namespace+"."), ".w")
+		if application, ok := nameOf(t); ok {
+			wake(application)
+		}
+	})
+	if err != nil {
+		return failed(err)
+	}
+	defer subscription.Unsubscribe()
+	changes := s.conn.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	defer s.conn.RemoveStatusListener(changes)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case status := <-changes:
+			if status == nats.CLOSED {
+				return failed(nats.ErrConnectionClosed)
+			}
+			wake("")
+		}
+	}
+}

@@ -1,0 +1,390 @@
+package natsstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// checkInterval is how often the settings of a stream that is used are
+// compared.
+const checkInterval = 30 * time.Second
+
+// firstKey is the key of a stream's metadata that has its first sequence.
+const firstKey = "eventsourcing-first"
+
+// settings returns the settings that Create gives a stream.
+func (n names) settings(snapshots bool, replicas int, first int64) jetstream.StreamConfig {
+	c := jetstream.StreamConfig{
+		Name:               n.events,
+		Subjects:           []string{n.allEvents(), n.allPositions(), n.filler()},
+		Retention:          jetstream.LimitsPolicy,
+		Storage:            jetstream.FileStorage,
+		Discard:            jetstream.DiscardNew,
+		MaxMsgs:            -1,
+		MaxBytes:           -1,
+		MaxMsgsPerSubject:  -1,
+		MaxMsgSize:         -1,
+		MaxConsumers:       -1,
+		Replicas:           replicas,
+		AllowDirect:        true,
+		AllowAtomicPublish: true,
+		DenyDelete:         true,
+		DenyPurge:          true,
+		RePublish:          &jetstream.RePublish{Source: n.allEvents(), Destination: n.wake(), HeadersOnly: true},
+		Metadata:           map[string]string{firstKey: strconv.FormatInt(max(first, 1), 10)},
+	}
+	if first > 1 {
+		c.FirstSeq = uint64(first)
+	}
+	if snapshots {
+		c.Name, c.Subjects, c.MaxMsgsPerSubject = n.snapshots, []string{n.allSnapshots()}, 1
+		c.DenyDelete, c.DenyPurge, c.RePublish, c.Metadata = false, false, nil, nil
+	}
+	return c
+}
+
+// problems compares the settings of a stream with those that it needs.
+func problems(got, want jetstream.StreamConfig, config Config) (all []string) {
+	need := func(ok bool, setting string, value any) {
+		if !ok {
+			all = append(all, fmt.Sprintf("set %s to %v", setting, value))
+		}
+	}
+	slices.Sort(got.Subjects)
+	slices.Sort(want.Subjects)
+	need(slices.Equal(got.Subjects, want.Subjects), "subjects", strings.Join(want.Subjects, ", "))
+	need(got.Retention == want.Retention, "retention", "limits")
+	need(got.Storage == want.Storage, "storage", "file")
+	need(got.Discard == want.Discard, "discard", "new")
+	need(!got.DiscardNewPerSubject, "discard_new_per_subject", false)
+	need(got.MaxMsgs <= 0, "max_msgs", -1)
+	need(got.MaxAge == 0, "max_age", 0)
+	need(got.MaxMsgsPerSubject == want.MaxMsgsPerSubject, "max_msgs_per_subject", want.MaxMsgsPerSubject)
+	need(got.MaxMsgSize <= 0 || int64(got.MaxMsgSize) >= largestMessage || config.waives(SmallPayload), "max_msg_size", -1)
+	need(got.AllowDirect, "allow_direct", true)
+	need(got.AllowAtomicPublish, "allow_atomic", "true, which needs NATS 2.12 or later")
+	need(got.DenyDelete == want.DenyDelete, "deny_delete", want.DenyDelete)
+	need(got.DenyPurge == want.DenyPurge, "deny_purge", want.DenyPurge)
+	need(!got.NoAck, "no_ack", false)
+	need(!got.Sealed, "sealed", false)
+	need(!got.AllowRollup, "allow_rollup_hdrs", false)
+	need(!got.AllowMsgTTL, "allow_msg_ttl", false)
+	need(!got.AllowMsgCounter, "allow_msg_counter", false)
+	need(!got.AllowMsgSchedules, "allow_msg_schedules", false)
+	need(got.PersistMode == jetstream.DefaultPersistMode, "persist_mode", "default")
+	need(got.Mirror == nil && len(got.Sources) == 0, "mirror and sources", "none")
+	need(got.SubjectTransform == nil, "subject_transform", "none")
+	if want.RePublish != nil {
+		need(got.RePublish != nil && *got.RePublish == *want.RePublish, "republish",
+			want.RePublish.Source+" to "+want.RePublish.Destination+", headers only")
+	}
+	need(got.Replicas >= defaultReplicas || config.waives(SingleReplica), "num_replicas",
+		fmt.Sprintf("3 or more, or waive %q", SingleReplica))
+	return all
+}
+
+// largestMessage is the size of the message of a largest state, with its
+// headers.
+const largestMessage = persistence.MaxState + 4096
+
+// check compares the settings of the stream, unless that was done a short while
+// ago. Callers that come meanwhile do not wait, unless it is the first time.
+func (s *stream) check(ctx context.Context) error {
+	last := s.lastCheck()
+	switch {
+	case time.Since(last) < checkInterval:
+		return nil
+	case last.IsZero():
+		s.checking.Lock()
+	case !s.checking.TryLock():
+		return nil
+	}
+	defer s.checking.Unlock()
+	if time.Since(s.lastCheck()) < checkInterval {
+		return nil
+	}
+	first, err := s.checkNow(ctx)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checked, s.first = time.Now(), first
+	return nil
+}
+
+func (s *stream) lastCheck() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.checked
+}
+
+// checkNow compares the settings of the stream, and its state with what this
+// process knows. It returns the first sequence.
+func (s *stream) checkNow(ctx context.Context) (first int64, err error) {
+	const op = "compare the settings of a stream"
+	if err := s.store.checkServer(ctx); err != nil {
+		return 0, err
+	}
+	isNew := s.lastCheck().IsZero()
+	var info *jetstream.StreamInfo
+	err = s.retry(ctx, op, func() error {
+		info, err = s.info(ctx, op, "")
+		if missing := (*persistence.NotMigratedError)(nil); isNew && s.store.config.CreateStreams && errors.As(err, &missing) {
+			if err = s.store.create(ctx, s.names.settings(s.snapshots, s.store.config.Replicas, 1)); err == nil {
+				info, err = s.info(ctx, op, "")
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	want := s.names.settings(s.snapshots, s.store.config.Replicas, 1)
+	found := problems(info.Config, want, s.store.config)
+	first = int64(1)
+	if !s.snapshots {
+		first, err = strconv.ParseInt(info.Config.Metadata[firstKey], 10, 64)
+		if err != nil || first < 1 {
+			found = append(found, "restore the metadata "+firstKey+", which has the first sequence of the stream")
+		}
+	}
+	if err := s.store.checkSync(info); err != nil {
+		found = append(found, err.Error())
+	}
+	if len(found) > 0 {
+		return 0, &SettingsError{Name: "stream " + s.name, Problems: found}
+	}
+	return first, s.checkState(info, first)
+}
+
+// checkState finds what the leader lacks. Nothing is deleted from a stream of
+// events, so it has all sequences from its first to its last.
+func (s *stream) checkState(info *jetstream.StreamInfo, first int64) error {
+	state := info.State
+	if s.snapshots || state.Msgs == 0 && s.highest() == 0 {
+		return nil
+	}
+	have, last := int64(state.Msgs), int64(state.LastSeq)
+	damaged := DamageError{}
+	switch {
+	case have > 0 && int64(state.FirstSeq) != first:
+		damaged.From, damaged.To = first, int64(state.FirstSeq)-1
+	case have != last-first+1:
+		damaged.Problem = fmt.Sprintf("the leader has %d of the %d messages from sequence %d to %d", have, last-first+1, first, last)
+	default:
+		return nil
+	}
+	return s.damageIn(info, damaged)
+}
+
+// damage returns the error of a damaged replica, with the servers that have the
+// stream if they can be found out.
+func (s *stream) damage(e DamageError) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	info, err := s.info(ctx, "find the replicas of a stream", "")
+	if err != nil {
+		info = nil
+	}
+	return s.damageIn(info, e)
+}
+
+func (s *stream) damageIn(info *jetstream.StreamInfo, e DamageError) error {
+	e.Stream = s.name
+	if info != nil && info.Cluster != nil {
+		e.Leader = info.Cluster.Leader
+		for _, replica := range info.Cluster.Replicas {
+			e.Replicas = append(e.Replicas, replica.Name)
+		}
+	}
+	return &e
+}
+
+// info returns what the leader of the stream says about it, with the subjects
+// that the filter selects.
+func (s *stream) info(ctx context.Context, op, filter string) (*jetstream.StreamInfo, error) {
+	var response struct {
+		Error *apiError `json:"error"`
+		Total int       `json:"total"`
+		jetstream.StreamInfo
+	}
+	var all *jetstream.StreamInfo
+	for offset := 0; ; {
+		body, err := json.Marshal(map[string]any{"subjects_filter": filter, "offset": offset})
+		if err != nil {
+			return nil, err
+		}
+		if err := s.store.request(ctx, "$JS.API.STREAM.INFO."+s.name, body, &response); err != nil {
+			return nil, s.tryFailed(op, err)
+		}
+		if response.Error != nil {
+			if err := s.apiFailure(op, response.Error); err != nil {
+				return nil, err
+			}
+			return nil, errAgain{response.Error}
+		}
+		page := response.StreamInfo
+		if all == nil {
+			all = &page
+		} else {
+			for subject, n := range page.State.Subjects {
+				all.State.Subjects[subject] = n
+			}
+		}
+		if offset += len(page.State.Subjects); len(page.State.Subjects) == 0 || offset >= response.Total {
+			return all, nil
+		}
+		response.State.Subjects = nil
+	}
+}
+
+// request sends a request to the API of JetStream.
+func (s *Store) request(ctx context.Context, subject string, body []byte, response any) error {
+	try, cancel := context.WithTimeout(ctx, longestTry)
+	defer cancel()
+	reply, err := s.conn.RequestWithContext(try, subject, body)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(reply.Data, response)
+}
+
+// create makes a stream. One that exists is left as it is, and compared later.
+func (s *Store) create(ctx context.Context, settings jetstream.StreamConfig) error {
+	js, err := jetstream.New(s.conn)
+	if err != nil {
+		return err
+	}
+	_, err = js.CreateStream(ctx, settings)
+	if err == nil || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return nil
+	}
+	hint := "give the cluster enough servers with JetStream, or the NATS user the right"
+	return &persistence.Error{Class: persistence.ErrOperational, Op: "natsstore: create stream " + settings.Name, Hint: hint, Err: err}
+}
+
+// checkServer finds out once whether the server that the store is connected to
+// can do what the store needs.
+func (s *Store) checkServer(ctx context.Context) error {
+	s.checking.Lock()
+	defer s.checking.Unlock()
+	if s.serverChecked {
+		return nil
+	}
+	var found []string
+	version := s.conn.ConnectedServerVersion()
+	if !isAtLeast(version, 2, 12) {
+		found = append(found, fmt.Sprintf("it is NATS %s; use 2.12 or later", version))
+	}
+	if size := s.conn.MaxPayload(); size < largestMessage && !s.config.waives(SmallPayload) {
+		found = append(found, fmt.Sprintf("max_payload is %d; set it to 32MB, or waive %q", size, SmallPayload))
+	}
+	if len(found) > 0 {
+		return &SettingsError{Name: "server " + s.conn.ConnectedServerName(), Problems: found}
+	}
+	var response struct {
+		Error *apiError `json:"error"`
+	}
+	err := s.request(ctx, "$JS.API.INFO", nil, &response)
+	if err == nil && response.Error != nil {
+		err = response.Error
+	}
+	if errors.Is(err, nats.ErrNoResponders) || response.Error != nil && response.Error.ErrCode == codeNotEnabledForAcc {
+		return &persistence.Error{Class: persistence.ErrNotSupported, Op: "natsstore: use JetStream",
+			Hint: "enable JetStream on the servers and for the account, and allow the NATS user $JS.API.INFO", Err: err}
+	}
+	s.serverChecked = err == nil
+	if err != nil && ctx.Err() == nil {
+		return nil // the servers are there, and busy; the caller's request finds out more
+	}
+	return nil
+}
+
+// isAtLeast reports whether a version of NATS is the given one or later.
+func isAtLeast(version string, major, minor int) bool {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return false
+	}
+	x, err1 := strconv.Atoi(parts[0])
+	y, err2 := strconv.Atoi(parts[1])
+	return err1 == nil && err2 == nil && (x > major || x == major && y >= minor)
+}
+
+// checkSync reads from the monitoring ports whether the servers that have the
+// stream write to disk before they answer.
+func (s *Store) checkSync(info *jetstream.StreamInfo) error {
+	if s.config.waives(PeriodicSync) {
+		return nil
+	}
+	if len(s.config.Monitoring) == 0 {
+		return fmt.Errorf("give Config.Monitoring the monitoring URLs of all servers, so that sync_interval can be read, or waive %q", PeriodicSync)
+	}
+	s.checking.Lock()
+	defer s.checking.Unlock()
+	if s.syncing == nil {
+		known, err := readSyncing(s.config.Monitoring)
+		if err != nil {
+			return err
+		}
+		s.syncing = known
+	}
+	servers := []string{s.conn.ConnectedServerName()}
+	if info.Cluster != nil {
+		servers = []string{info.Cluster.Leader}
+		for _, replica := range info.Cluster.Replicas {
+			servers = append(servers, replica.Name)
+		}
+	}
+	for _, server := range servers {
+		switch always, known := s.syncing[server]; {
+		case !known:
+			return fmt.Errorf("add the monitoring URL of server %s to Config.Monitoring", server)
+		case !always:
+			return fmt.Errorf("set sync_interval of server %s to always, or waive %q", server, PeriodicSync)
+		}
+	}
+	return nil
+}
+
+// readSyncing reads from monitoring ports which servers write to disk before
+// they answer.
+func readSyncing(urls []string) (map[string]bool, error) {
+	client := http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	known := map[string]bool{}
+	for _, url := range urls {
+		reply, err := client.Get(strings.TrimSuffix(url, "/") + "/varz")
+		if err != nil {
+			return nil, fmt.Errorf("make the monitoring port reachable: %w", err)
+		}
+		var server struct {
+			Name      string `json:"server_name"`
+			JetStream struct {
+				Config *struct {
+					SyncAlways bool `json:"sync_always"`
+				} `json:"config"`
+			} `json:"jetstream"`
+		}
+		err = json.NewDecoder(reply.Body).Decode(&server)
+		reply.Body.Close()
+		if err != nil || server.Name == "" {
+			return nil, fmt.Errorf("%s is not the monitoring port of a NATS server", url)
+		}
+		known[server.Name] = server.JetStream.Config != nil && server.JetStream.Config.SyncAlways
+	}
+	return known, nil
+}

@@ -1,0 +1,148 @@
+package natsstore
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// Store keeps the events of any number of applications on NATS JetStream. It
+// implements persistence.Factory and persistence.Listener. Make one with New or
+// Open. It is safe for concurrent use.
+type Store struct {
+	conn   *nats.Conn
+	owned  bool // Close closes conn
+	config Config
+	closed atomic.Bool
+
+	mu      sync.Mutex // protects streams
+	streams map[string]*stream
+
+	checking      sync.Mutex // protects what follows, and is held while servers are asked
+	serverChecked bool
+	syncing       map[string]bool // whether servers write to disk before they answer, by name
+}
+
+var (
+	_ persistence.Factory  = (*Store)(nil)
+	_ persistence.Listener = (*Store)(nil)
+)
+
+// New makes a store over a connection, which it does not close. It sends
+// nothing; the first use of an application's recorder looks at the servers. Set
+// nats.ReconnectBufSize(-1) on the connection, so that a write which was given
+// up is not sent later.
+func New(conn *nats.Conn, config Config) (*Store, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if conn == nil {
+		return nil, &persistence.Error{Class: persistence.ErrInterface, Op: "natsstore: make a store",
+			Hint: "the connection is nil; check the error of nats.Connect first"}
+	}
+	return &Store{conn: conn, config: config, streams: map[string]*stream{}}, nil
+}
+
+// Open connects to the servers of the URL, which may be several with commas
+// between them, and makes a store whose Close closes the connection. The
+// options are those of nats.Connect, such as nats.UserCredentials.
+func Open(ctx context.Context, url string, config Config, options ...nats.Option) (*Store, error) {
+	if _, err := config.withDefaults(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, contextError("natsstore", "connect", err)
+	}
+	defaults := []nats.Option{nats.Name("eventsourcing"), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1)}
+	conn, err := nats.Connect(url, append(defaults, options...)...)
+	if err != nil {
+		return nil, &persistence.Error{Class: persistence.ErrUnavailable, Op: "natsstore: connect",
+			Hint: "look whether the servers are up, and at the URL and the credentials", Err: err}
+	}
+	s, err := New(conn, config)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	s.owned = true
+	return s, nil
+}
+
+// Create makes the streams of applications, as a migration makes tables.
+// Streams that exist are compared with what they should be; a *SettingsError
+// names the differences, and nothing is changed.
+func Create(ctx context.Context, conn *nats.Conn, config Config, applications ...string) error {
+	config.CreateStreams = true
+	s, err := New(conn, config)
+	if err != nil {
+		return err
+	}
+	for _, application := range applications {
+		for _, snapshots := range []bool{false, true} {
+			stream, err := s.stream(application, snapshots)
+			if err != nil {
+				return err
+			}
+			if _, cancel, err := stream.begin(ctx, "create streams"); err != nil {
+				return err
+			} else {
+				cancel()
+			}
+		}
+	}
+	return nil
+}
+
+// ProcessRecorder implements persistence.Factory.
+func (s *Store) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+	stream, err := s.stream(application, false)
+	if err != nil {
+		return nil, err
+	}
+	return &processRecorder{stream}, nil
+}
+
+// SnapshotRecorder implements persistence.Factory.
+func (s *Store) SnapshotRecorder(application string) (persistence.AggregateRecorder, error) {
+	stream, err := s.stream(application, true)
+	if err != nil {
+		return nil, err
+	}
+	return &snapshotRecorder{stream}, nil
+}
+
+// Close ends the use of the store: later calls of its recorders return
+// persistence.ErrClosed. It closes the connection if Open has made it. Closing
+// again does nothing.
+func (s *Store) Close() error {
+	if !s.closed.Swap(true) && s.owned {
+		s.conn.Close()
+	}
+	return nil
+}
+
+// stream returns the stream of an application's events or snapshots.
+func (s *Store) stream(application string, snapshots bool) (*stream, error) {
+	if err := persistence.ValidateName(application); err != nil {
+		return nil, err
+	}
+	if s.closed.Load() {
+		return nil, s.closedError(application, "make a recorder")
+	}
+	n := namesOf(s.config.Namespace, application)
+	key := n.events
+	if snapshots {
+		key = n.snapshots
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.streams[key] == nil {
+		s.streams[key] = newStream(s, application, n, snapshots)
+	}
+	return s.streams[key], nil
+}
