@@ -90,7 +90,9 @@ func (s *stream) logPage(ctx context.Context, op string, after, end int64) (page
 func (s *stream) contiguous(page []message, after int64) error {
 	for _, m := range page {
 		if m.seq != after+1 {
-			return s.damage(DamageError{From: after + 1, To: m.seq - 1})
+			if err := s.damage(DamageError{From: after + 1, To: m.seq - 1}); err != nil {
+				return err
+			}
 		}
 		after = m.seq
 	}

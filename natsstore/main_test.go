@@ -1,6 +1,7 @@
 package natsstore_test
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -9,21 +10,49 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if node := os.Getenv(nodeVariable); node != "" {
+		runNode(node)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// full reports whether tests use their full figures.
+func full() bool { return os.Getenv("FULL") != "" && os.Getenv("FULL") != "0" }
+
+// figure returns full where FULL is set, and otherwise reduced.
+func figure(reduced, most int) int {
+	if full() {
+		return most
+	}
+	return reduced
+}
 
 // payload is max_payload of the servers.
 const payload = 32 << 20
 
-// startServer starts a server in this process, with the limits that the
-// conformance suite needs.
-func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
-	t.Helper()
-	options := &server.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
+// serverOptions returns the options of a server that the conformance suite
+// needs.
+func serverOptions(storeDir string) *server.Options {
+	options := &server.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true, JetStream: true, StoreDir: storeDir,
 		MaxPayload: payload, MaxPending: 256 << 20}
 	options.JetStreamLimits.MaxBatchSize = 20_000
+	return options
+}
+
+// startServer starts a server in this process.
+func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
+	t.Helper()
+	options := serverOptions(t.TempDir())
 	for _, f := range change {
 		f(options)
 	}
+	return runServer(t, options)
+}
+
+func runServer(t testing.TB, options *server.Options) *server.Server {
+	t.Helper()
 	s, err := server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)
@@ -43,11 +72,27 @@ func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
 func connect(t testing.TB, url string, options ...nats.Option) *nats.Conn {
 	t.Helper()
 	options = append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond), nats.ReconnectBufSize(-1),
-		nats.RetryOnFailedConnect(false)}, options...)
+		nats.DontRandomize(), nats.IgnoreDiscoveredServers()}, options...)
 	conn, err := nats.Connect(url, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
 	return conn
+}
+
+// eventually waits until f returns no error.
+func eventually(t testing.TB, f func() error) {
+	t.Helper()
+	deadline := time.Now().Add(90 * time.Second)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }

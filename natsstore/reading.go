@@ -49,7 +49,7 @@ const (
 // answer for some seconds with what it had.
 func (s *stream) leaderLast(ctx context.Context, op, subject string, atLeast int64) (m message, found bool, err error) {
 	err = s.retry(ctx, op, func() error {
-		m, found, err = s.leaderGet(ctx, op, getRequest{LastFor: subject})
+		m, found, err = s.store.ask(s, ctx, op, getRequest{LastFor: subject})
 		if err == nil && m.seq < atLeast {
 			err = errStale
 		}
@@ -67,7 +67,7 @@ var errStale = errors.New("the leader does not know what was acknowledged")
 // matches, as the leader has it.
 func (s *stream) leaderNext(ctx context.Context, op, filter string, seq int64) (m message, found bool, err error) {
 	err = s.retry(ctx, op, func() error {
-		m, found, err = s.leaderGet(ctx, op, getRequest{Seq: seq, NextFor: filter})
+		m, found, err = s.store.ask(s, ctx, op, getRequest{Seq: seq, NextFor: filter})
 		return err
 	})
 	return m, found, err

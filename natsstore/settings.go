@@ -100,23 +100,26 @@ func problems(got, want jetstream.StreamConfig, config Config) (all []string) {
 const largestMessage = persistence.MaxState + 4096
 
 // check compares the settings of the stream, unless that was done a short while
-// ago. Callers that come meanwhile do not wait, unless it is the first time.
+// ago and the stream has the same leader since. Callers that come meanwhile do
+// not wait if only the time has passed.
 func (s *stream) check(ctx context.Context) error {
-	last := s.lastCheck()
-	switch {
-	case time.Since(last) < checkInterval:
+	switch last, elected := s.lastCheck(); {
+	case !elected && time.Since(last) < checkInterval:
 		return nil
-	case last.IsZero():
+	case elected || last.IsZero():
 		s.checking.Lock()
 	case !s.checking.TryLock():
 		return nil
 	}
 	defer s.checking.Unlock()
-	if time.Since(s.lastCheck()) < checkInterval {
+	last, elected := s.lastCheck()
+	if !elected && time.Since(last) < checkInterval {
 		return nil
 	}
-	first, err := s.checkNow(ctx)
+	s.setElected(false) // an election during the check is another one
+	first, err := s.checkNow(ctx, last.IsZero())
 	if err != nil {
+		s.setElected(!last.IsZero())
 		return err
 	}
 	s.mu.Lock()
@@ -125,20 +128,50 @@ func (s *stream) check(ctx context.Context) error {
 	return nil
 }
 
-func (s *stream) lastCheck() time.Time {
+func (s *stream) lastCheck() (at time.Time, elected bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.checked
+	return s.checked, s.elected
+}
+
+func (s *stream) setElected(elected bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.elected = elected
+}
+
+// watchElections hears of new leaders, whose state is compared before they are
+// believed: the files of a leader may be damaged.
+func (s *stream) watchElections() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.advices != nil || s.store.closed.Load() { // a closed store uses nothing any more
+		return nil
+	}
+	var err error
+	s.advices, err = s.store.conn.Subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED."+s.name, func(*nats.Msg) { s.setElected(true) })
+	return err
+}
+
+// close ends what the stream hears.
+func (s *stream) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.advices != nil {
+		s.advices.Unsubscribe()
+	}
 }
 
 // checkNow compares the settings of the stream, and its state with what this
 // process knows. It returns the first sequence.
-func (s *stream) checkNow(ctx context.Context) (first int64, err error) {
+func (s *stream) checkNow(ctx context.Context, isNew bool) (first int64, err error) {
 	const op = "compare the settings of a stream"
 	if err := s.store.checkServer(ctx); err != nil {
 		return 0, err
 	}
-	isNew := s.lastCheck().IsZero()
+	if err := s.watchElections(); err != nil {
+		return 0, s.tryFailed(op, err)
+	}
 	var info *jetstream.StreamInfo
 	err = s.retry(ctx, op, func() error {
 		info, err = s.info(ctx, op, "")
@@ -210,7 +243,7 @@ func (s *stream) damageIn(info *jetstream.StreamInfo, e DamageError) error {
 			e.Replicas = append(e.Replicas, replica.Name)
 		}
 	}
-	return &e
+	return s.store.alarm(&e)
 }
 
 // info returns what the leader of the stream says about it, with the subjects

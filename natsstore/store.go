@@ -19,6 +19,11 @@ type Store struct {
 	config Config
 	closed atomic.Bool
 
+	// What controls of the tests leave out: that the leader is asked, and that
+	// a damaged replica is an error.
+	ask   func(s *stream, ctx context.Context, op string, request getRequest) (message, bool, error)
+	alarm func(*DamageError) error
+
 	mu      sync.Mutex // protects streams
 	streams map[string]*stream
 
@@ -45,7 +50,8 @@ func New(conn *nats.Conn, config Config) (*Store, error) {
 		return nil, &persistence.Error{Class: persistence.ErrInterface, Op: "natsstore: make a store",
 			Hint: "the connection is nil; check the error of nats.Connect first"}
 	}
-	return &Store{conn: conn, config: config, streams: map[string]*stream{}}, nil
+	return &Store{conn: conn, config: config, streams: map[string]*stream{}, ask: (*stream).leaderGet,
+		alarm: func(e *DamageError) error { return e }}, nil
 }
 
 // Open connects to the servers of the URL, which may be several with commas
@@ -120,7 +126,15 @@ func (s *Store) SnapshotRecorder(application string) (persistence.AggregateRecor
 // persistence.ErrClosed. It closes the connection if Open has made it. Closing
 // again does nothing.
 func (s *Store) Close() error {
-	if !s.closed.Swap(true) && s.owned {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, stream := range s.streams {
+		stream.close()
+	}
+	if s.owned {
 		s.conn.Close()
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 )
 
 // stream is a stream of one application, of its events or of its snapshots.
@@ -25,9 +26,11 @@ type stream struct {
 
 	mu      sync.Mutex // protects what follows
 	checked time.Time  // when the settings were compared last
-	first   int64      // the first sequence
-	seen    int64      // the highest sequence that this process knows of
-	head    int64      // the id of the newest event that is known
+	elected bool       // another leader was elected since
+	advices *nats.Subscription
+	first   int64 // the first sequence
+	seen    int64 // the highest sequence that this process knows of
+	head    int64 // the id of the newest event that is known
 }
 
 // mark is a version or a position, and the sequence of its message.
