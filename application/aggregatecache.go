@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 // aggregateCache keeps aggregates as they were committed. It hands out copies,
@@ -52,7 +53,7 @@ func (c *aggregateCache[T]) get(ctx context.Context, id uuid.UUID) (*T, error) {
 		return c.load(ctx, id)
 	}
 	if !c.settings.fastForward {
-		return c.take(cached)
+		return c.takeLoaded(ctx, cached)
 	}
 	return c.forward(ctx, id, cached)
 }
@@ -86,12 +87,12 @@ func (c *aggregateCache[T]) uncachable(ctx context.Context, id uuid.UUID, err er
 func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *entry) (*T, error) {
 	if !cached.forwarding.TryLock() {
 		if c.settings.skipping {
-			return c.take(cached)
+			return c.takeLoaded(ctx, cached)
 		}
 		cached.forwarding.Lock()
 	}
 	defer cached.forwarding.Unlock()
-	aggregate, err := c.take(cached)
+	aggregate, err := c.takeLoaded(ctx, cached)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +149,15 @@ func (c *aggregateCache[T]) put(e *entry, aggregate *T) error {
 	defer e.mu.Unlock()
 	e.version, e.state = version, encoded{snapshot: snapshot, data: data}
 	return nil
+}
+
+// takeLoaded is take for a load, whose source it takes down.
+func (c *aggregateCache[T]) takeLoaded(ctx context.Context, e *entry) (*T, error) {
+	aggregate, err := c.take(e)
+	if err == nil {
+		c.r.loadedFrom(ctx, telemetry.FromCache, aggregate)
+	}
+	return aggregate, err
 }
 
 // take hands the entry's aggregate out.

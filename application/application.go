@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 // Application is a boundary of commands and queries over one log of events.
@@ -23,6 +24,7 @@ type Application struct {
 	name        string
 	environment *environment.Environment
 	logger      *slog.Logger
+	observer    *telemetry.Observer // never nil
 	factory     persistence.Factory
 	ownsFactory bool
 	mapper      *mapper.Mapper
@@ -124,7 +126,7 @@ func (a *Application) save(ctx context.Context, changes []domain.Changes) ([]map
 	if a.closed.Load() {
 		return nil, a.closedError()
 	}
-	w := collect(ctx, changes)
+	w := collect(changes)
 	if err := w.foreign(a.name); err != nil {
 		return nil, err
 	}
@@ -135,7 +137,7 @@ func (a *Application) save(ctx context.Context, changes []domain.Changes) ([]map
 	if len(w.events) == 0 { // as for most events that a follower handles
 		return nil, ctx.Err()
 	}
-	recordings, err := a.events.Put(ctx, w.events)
+	recordings, err := a.put(ctx, w)
 	if err != nil {
 		a.forget(w.events)
 		return nil, err
@@ -159,8 +161,7 @@ type work struct {
 	events  []domain.Event
 }
 
-func collect(ctx context.Context, changes []domain.Changes) *work {
-	metadata := MetadataFrom(ctx)
+func collect(changes []domain.Changes) *work {
 	w := &work{}
 	for i, change := range changes {
 		if isNil(change) || containsChange(changes[:i], change) {
@@ -169,12 +170,26 @@ func collect(ctx context.Context, changes []domain.Changes) *work {
 		pending := change.PendingEvents()
 		w.changes = append(w.changes, change)
 		w.pending = append(w.pending, pending)
-		for _, event := range pending {
-			event.Metadata = metadata.Merge(event.Metadata)
-			w.events = append(w.events, event)
-		}
+		w.events = append(w.events, pending...)
 	}
 	return w
+}
+
+// metadataOf returns the metadata that ctx and the observer add to the events
+// of a save.
+func (a *Application) metadataOf(ctx context.Context) domain.Metadata {
+	given := MetadataFrom(ctx)
+	if a.observer.Metadata == nil {
+		return given
+	}
+	return a.observer.Metadata(ctx).Merge(given)
+}
+
+// addMetadata adds metadata to the events. Their own are not replaced.
+func (w *work) addMetadata(metadata domain.Metadata) {
+	for i := range w.events {
+		w.events[i].Metadata = metadata.Merge(w.events[i].Metadata)
+	}
 }
 
 // foreign finds an aggregate that was loaded from another application. Bare

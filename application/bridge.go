@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 func init() {
@@ -34,6 +35,7 @@ func (v view) Name() string                             { return v.a.name }
 func (v view) FormerNames() []string                    { return slices.Clone(v.a.former.names) }
 func (v view) Environment() *environment.Environment    { return v.a.environment }
 func (v view) Logger() *slog.Logger                     { return v.a.logger }
+func (v view) Observer() *telemetry.Observer            { return v.a.observer }
 func (v view) Mapper() *mapper.Mapper                   { return v.a.mapper }
 func (v view) Recorder() persistence.ProcessRecorder    { return v.a.recorder }
 func (v view) Factory() persistence.Factory             { return v.a.factory }

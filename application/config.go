@@ -22,6 +22,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	_ "github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 // Option is a setting given in code. Options win over the environment.
@@ -146,11 +147,12 @@ type config struct {
 	cache                     cacheSettings
 	schemas                   []*domain.Schema
 	logger                    *slog.Logger
+	observer                  *telemetry.Observer
 	environment               *environment.Environment
 }
 
 func newConfig(name string, options []Option) *config {
-	c := &config{name: name, given: map[string]string{}, logger: slog.Default()}
+	c := &config{name: name, given: map[string]string{}, logger: slog.Default(), observer: &telemetry.Observer{}}
 	for _, option := range options {
 		if option != nil {
 			option(c)
@@ -186,7 +188,7 @@ func (c *config) build() (*Application, error) {
 // wire puts the parts together.
 func (c *config) wire() (*Application, error) {
 	a := &Application{
-		name: c.name, environment: c.environment, logger: c.logger, factory: c.factory, ownsFactory: c.ownsFactory,
+		name: c.name, environment: c.environment, logger: c.logger, observer: c.observer, factory: c.factory, ownsFactory: c.ownsFactory,
 		intervals: c.intervals, cache: c.cache, repositories: map[string][]repository{},
 		storesStates: c.storesStates(),
 		former:       formerNames{names: c.formerNames},

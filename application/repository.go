@@ -13,6 +13,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 // Repository loads the aggregates of one definition. It is safe for concurrent
@@ -68,6 +69,13 @@ func (r *Repository[T]) Get(ctx context.Context, id uuid.UUID) (*T, error) {
 	if err := r.app.ready(ctx); err != nil {
 		return nil, err
 	}
+	if r.app.isLoadObserved() {
+		return r.observed(ctx, id, func(ctx context.Context) (*T, error) { return r.get(ctx, id) })
+	}
+	return r.get(ctx, id)
+}
+
+func (r *Repository[T]) get(ctx context.Context, id uuid.UUID) (*T, error) {
 	// What a transaction has saved but not committed must not get into the
 	// cache, and must be seen.
 	if r.cache == nil || persistence.TransactionFrom(ctx) != nil {
@@ -92,6 +100,9 @@ func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) 
 			Problem: fmt.Sprintf("cannot exist: versions start at %d", r.definition.First()), Class: persistence.ErrProgramming,
 		}
 	}
+	if r.app.isLoadObserved() {
+		return r.observed(ctx, id, func(ctx context.Context) (*T, error) { return r.load(ctx, id, version) })
+	}
 	return r.load(ctx, id, version)
 }
 
@@ -104,6 +115,7 @@ func (r *Repository[T]) load(ctx context.Context, id uuid.UUID, version int64) (
 	}
 	if aggregate == nil {
 		aggregate = r.definition.Blank(id)
+		r.loadedFrom(ctx, telemetry.FromEvents, aggregate)
 		if err := r.forward(ctx, aggregate, version); err != nil {
 			return nil, err
 		}
@@ -258,6 +270,7 @@ func (r *Repository[T]) fromSnapshot(
 		return nil, err, nil
 	}
 	if err == nil {
+		r.loadedFrom(ctx, telemetry.FromSnapshot, aggregate)
 		err = r.forwardFrom(ctx, aggregate, version)
 	}
 	if isOutdated(err) {
@@ -397,7 +410,7 @@ func (r *Repository[T]) TakeSnapshot(ctx context.Context, id uuid.UUID) error {
 
 // TakeSnapshotAt is TakeSnapshot for an earlier version.
 func (r *Repository[T]) TakeSnapshotAt(ctx context.Context, id uuid.UUID, version int64) error {
-	_, err := r.takeSnapshot(ctx, func() (*T, error) { return r.GetAt(ctx, id, version) })
+	_, err := r.takeSnapshot(ctx, id, func() (*T, error) { return r.GetAt(ctx, id, version) })
 	return err
 }
 
@@ -412,10 +425,10 @@ type SnapshotReport struct {
 
 // EnsureSnapshot is TakeSnapshot, and reports what it did.
 func (r *Repository[T]) EnsureSnapshot(ctx context.Context, id uuid.UUID) (SnapshotReport, error) {
-	return r.takeSnapshot(ctx, func() (*T, error) { return r.load(ctx, id, latest) })
+	return r.takeSnapshot(ctx, id, func() (*T, error) { return r.load(ctx, id, latest) })
 }
 
-func (r *Repository[T]) takeSnapshot(ctx context.Context, load func() (*T, error)) (SnapshotReport, error) {
+func (r *Repository[T]) takeSnapshot(ctx context.Context, id uuid.UUID, load func() (*T, error)) (SnapshotReport, error) {
 	if r.app.snapshots == nil {
 		return SnapshotReport{}, ErrSnapshottingDisabled
 	}
@@ -424,13 +437,18 @@ func (r *Repository[T]) takeSnapshot(ctx context.Context, load func() (*T, error
 	}
 	aggregate, err := load()
 	if err != nil {
+		r.app.snapshotDone(ctx, telemetry.Snapshot{Definition: r.definition.Name(), OriginatorID: id, Err: err})
 		return SnapshotReport{}, err
 	}
+	version := r.definition.Root(aggregate).Version()
 	outcome, err := r.app.snapshots.PutReporting(ctx, r.definition.TakeSnapshot(aggregate))
+	r.app.snapshotDone(ctx, telemetry.Snapshot{
+		Definition: r.definition.Name(), OriginatorID: id, Version: version, Outcome: outcome, Err: err,
+	})
 	if err != nil {
 		return SnapshotReport{}, err
 	}
-	return SnapshotReport{Version: r.definition.Root(aggregate).Version(), Outcome: outcome}, nil
+	return SnapshotReport{Version: version, Outcome: outcome}, nil
 }
 
 // snapshot implements repository.
@@ -439,7 +457,7 @@ func (r *Repository[T]) snapshot(ctx context.Context, change domain.Changes, id 
 	if !ok || r.definition.Root(aggregate).Version() != version {
 		return r.TakeSnapshotAt(ctx, id, version)
 	}
-	_, err := r.takeSnapshot(ctx, func() (*T, error) { return aggregate, nil })
+	_, err := r.takeSnapshot(ctx, id, func() (*T, error) { return aggregate, nil })
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 // Limits of a batch. A save that is larger than a batch is written alone.
@@ -52,6 +53,8 @@ type save struct {
 	lead bool          // protected by the queue's mu until wake is closed
 	ids  []int64
 	err  error
+
+	timing *telemetry.Timing // nil if it is not measured
 
 	again bool // it was not stored, and is to go back to the queue
 }
@@ -240,8 +243,14 @@ func (q *queue) lead(ctx context.Context, own *save, write func(ctx context.Cont
 		s.err = errNotWritten // until write says what became of it
 	}
 	// Also if write panics, or all others would wait for ever.
-	defer q.finish(own, batch, time.Now())
+	begin := time.Now()
+	defer q.finish(own, batch, begin)
 	write(ctx, batch)
+	for _, s := range batch {
+		if s.timing != nil {
+			s.timing.Record(begin.Sub(s.arrived), time.Since(begin), len(batch))
+		}
+	}
 }
 
 // finish hands the lead to the caller that waits longest, and wakes the others

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
 	"github.com/google/uuid"
 	"gorm.io/gorm"
 )
@@ -541,7 +542,7 @@ func (r *processRecorder) merged(ctx context.Context, s *save) ([]int64, error) 
 	if err := r.begin(ctx, opSave, s.events); err != nil {
 		return nil, err
 	}
-	s.arrived = time.Now()
+	s.arrived, s.timing = time.Now(), telemetry.TimingFrom(ctx)
 	s.deadline, _ = ctx.Deadline()
 	ids, err := r.queue.submit(ctx, s, r.writeBatch)
 	return ids, r.store.translate(ctx, r.application+": "+opSave, err)

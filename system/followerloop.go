@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -171,17 +172,20 @@ func (f *followerLoop) pull(ctx context.Context) (outcome, error) {
 	case failure != nil:
 		return f.concludeCall(ctx, b, failure)
 	}
-	f.exit = &exit{batch: b} // until it returns
+	observed := f.batchStart(ctx, b)
+	f.exit = &exit{batch: b, observed: observed} // until it returns
 	begin := time.Now()
-	processed, err := f.process(ctx, b)
+	processed, err := f.process(observed.ctx, b)
 	f.took, f.exit = time.Since(begin), nil
+	f.batchDone(observed, b, processed, err)
 	return f.conclude(ctx, b, processed, err)
 }
 
 // exit is a batch that has not returned, because its goroutine has ended.
 type exit struct {
-	batch batch
-	event persistence.Notification // in which it ended; its id is 0 if in none
+	batch    batch
+	event    persistence.Notification // in which it ended; its id is 0 if in none
+	observed observation
 }
 
 // errGoexit is what becomes of a handler that ends its goroutine.
@@ -195,7 +199,9 @@ func (f *followerLoop) resume(ctx context.Context) (outcome, error) {
 	}
 	ended := *f.exit
 	f.exit = nil
-	return f.conclude(ctx, ended.batch, 0, f.failed(ended.event, errGoexit))
+	err := f.failed(ended.event, errGoexit)
+	f.batchDone(ended.observed, ended.batch, 0, err)
+	return f.conclude(ctx, ended.batch, 0, err)
 }
 
 // noteExit takes down that a handler has ended its goroutine, if it has. The
@@ -826,7 +832,12 @@ func (f *followerLoop) handle(ctx context.Context, n persistence.Notification, s
 	if err := f.app.Ready(ctx); err != nil {
 		return err
 	}
-	ctx = bridge.WithCause(ctx, event, saved)
+	return f.observedCall(bridge.WithCause(ctx, event, saved), n, event)
+}
+
+// dispatch calls the handlers of an event, or has them record what the
+// calls of effects have returned.
+func (f *followerLoop) dispatch(ctx context.Context, n persistence.Notification, event domain.Event) (err error) {
 	made := f.effects[effectKeyOf(n)]
 	called := 0
 	for part := range event.Parts() {

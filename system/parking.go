@@ -118,8 +118,7 @@ func (f *followerLoop) park(ctx context.Context, b batch, cause error) (outcome,
 	case err != nil:
 		return nothingMore, f.failed(n, errors.Join(cause, err))
 	}
-	f.app.Logger().WarnContext(ctx, "event was parked", "follower", f.app.Name(), "leader", f.leader.Name(),
-		"notification", n.ID, "topic", n.Topic, "originator", n.OriginatorID, "error", cause)
+	f.eventParked(ctx, n, cause)
 	f.oneByOne = max(f.oneByOne-1, 0)
 	f.progress.Position = n.ID
 	f.progress.Parked++

@@ -182,7 +182,7 @@ func (r *Runner) workers() []*worker {
 		edge.wake = w.notify
 		edge.claims, edge.standingBy = true, edge.follower.hasEffects()
 		edge.setStatus(nil, time.Time{})
-		w.edges = append(w.edges, &retryState{followerLoop: edge, statusWriter: newStatusWriter(edge)})
+		w.edges = append(w.edges, &retryState{followerLoop: edge, statusWriter: newStatusWriter(edge), announced: Stopped})
 		w.unsubscribe = append(w.unsubscribe, listen(edge.leader, w.notify))
 	}
 	return workers
@@ -200,8 +200,9 @@ type worker struct {
 type retryState struct {
 	*followerLoop
 	*statusWriter
-	failures int
-	next     time.Time // not before; zero is at once
+	failures  int
+	next      time.Time // not before; zero is at once
+	announced State     // what was logged and reported last
 }
 
 func (w *worker) follows(application string) bool {
@@ -295,6 +296,7 @@ func (w *worker) ended(ctx context.Context) {
 	}
 	for _, edge := range w.edges {
 		edge.ended()
+		edge.announce(context.WithoutCancel(ctx))
 		edge.reportLast(context.WithoutCancel(ctx), edge.followerLoop)
 	}
 }
@@ -362,6 +364,7 @@ func (w *worker) pull(ctx context.Context, edge *retryState, polled bool) bool {
 	if err == nil {
 		edge.failures, edge.next = 0, time.Time{}
 		edge.setStatus(nil, time.Time{})
+		edge.announce(ctx)
 		// A process that was overtaken leaves the work to the other, and looks
 		// again from time to time.
 		return did == maybeMore
@@ -384,13 +387,7 @@ func (w *worker) failed(ctx context.Context, edge *retryState, err error) {
 	edge.next = time.Now().Add(edge.retryAfter(err))
 	edge.failures++
 	edge.setStatus(err, edge.next)
-	if _, ahead := errors.AsType[*AheadError](err); ahead { // which trying again does not help
-		edge.app.Logger().ErrorContext(ctx, "follower is stopped until its position is another one",
-			"follower", edge.app.Name(), "leader", edge.leader.Name(), "error", err)
-		return
-	}
-	edge.app.Logger().WarnContext(ctx, "follower failed and will try again", "follower", edge.app.Name(),
-		"leader", edge.leader.Name(), "failures", edge.failures, "next", edge.next, "error", err)
+	edge.announce(ctx)
 }
 
 // retryAfter is how long to wait after a failure. A follower that lost a race

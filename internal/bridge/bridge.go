@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 // Application is an application as the other packages of this module use it. It
@@ -26,6 +27,8 @@ type Application interface {
 	Environment() *environment.Environment
 	// Logger returns the logger for what the application cannot return.
 	Logger() *slog.Logger
+	// Observer is told what the application does. It is never nil.
+	Observer() *telemetry.Observer
 	// Mapper turns the application's events into stored events and back.
 	Mapper() *mapper.Mapper
 	// Recorder keeps the application's stored events and its positions. Factory

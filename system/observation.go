@@ -1,0 +1,125 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
+)
+
+// observation is a batch that is reported to the observer.
+type observation struct {
+	ctx   context.Context // that of BatchStart
+	start time.Time       // zero if batches are not reported
+}
+
+// batchStart reports that a batch begins.
+func (f *followerLoop) batchStart(ctx context.Context, b batch) observation {
+	o := f.app.Observer()
+	if o.BatchStart == nil && o.BatchDone == nil {
+		return observation{ctx: ctx}
+	}
+	observed := observation{ctx, time.Now()}
+	if o.BatchStart != nil {
+		observed.ctx = o.BatchStart(ctx, f.observedBatch(b, observed))
+	}
+	return observed
+}
+
+// batchDone reports a batch that has ended.
+func (f *followerLoop) batchDone(observed observation, b batch, processed int, err error) {
+	o := f.app.Observer()
+	if o.BatchDone == nil {
+		return
+	}
+	made := f.observedBatch(b, observed)
+	made.Duration, made.Err = time.Since(observed.start), err
+	made.Processed, made.Position = processed, b.position(processed)
+	if err == nil {
+		made.Parked = f.parkedInBatch
+	} else {
+		made.Position = b.from
+	}
+	o.BatchDone(observed.ctx, made)
+}
+
+func (f *followerLoop) observedBatch(b batch, observed observation) telemetry.Batch {
+	return telemetry.Batch{Follower: f.app.Name(), Leader: f.leader.Name(), Read: len(b.events), Position: b.from,
+		Head: b.head, Start: observed.start}
+}
+
+// errNotReturned is what is reported of a handler that has panicked or ended
+// its goroutine. The status of the follower says which.
+var errNotReturned = errors.New("the handler did not return")
+
+// observedCall has the handlers handle an event, and reports that.
+func (f *followerLoop) observedCall(ctx context.Context, n persistence.Notification, event domain.Event) (err error) {
+	o := f.app.Observer()
+	if o.HandleStart == nil && o.HandleDone == nil {
+		return f.dispatch(ctx, n, event)
+	}
+	made := telemetry.Handle{Follower: f.app.Name(), Leader: f.leader.Name(), Event: event, Start: time.Now()}
+	made.Event.Data = nil
+	if o.HandleStart != nil {
+		ctx = o.HandleStart(ctx, made)
+	}
+	if o.HandleDone != nil {
+		made.Err = errNotReturned
+		defer func() {
+			made.Duration = time.Since(made.Start)
+			o.HandleDone(ctx, made)
+		}()
+	}
+	err = f.dispatch(ctx, n, event)
+	made.Err = err
+	return err
+}
+
+// eventParked reports an event that has failed and was parked.
+func (f *followerLoop) eventParked(ctx context.Context, n persistence.Notification, cause error) {
+	f.app.Logger().WarnContext(ctx, "event was parked", "follower", f.app.Name(), "leader", f.leader.Name(),
+		"notification", n.ID, "topic", n.Topic, "originator", n.OriginatorID, "error", cause)
+	if o := f.app.Observer(); o.EventParked != nil {
+		o.EventParked(ctx, telemetry.Parked{Follower: f.app.Name(), Leader: f.leader.Name(), NotificationID: n.ID,
+			OriginatorID: n.OriginatorID, OriginatorVersion: n.OriginatorVersion, Topic: n.Topic, Err: cause})
+	}
+}
+
+// announce logs and reports the state of a follower if it has changed, or if
+// the follower has failed again.
+func (a *retryState) announce(ctx context.Context) {
+	status := a.currentStatus()
+	from := a.announced
+	if status.State == from && status.Err == nil {
+		return
+	}
+	a.announced = status.State
+	a.logChange(ctx, from, status)
+	if o := a.app.Observer(); o.FollowerChanged != nil {
+		o.FollowerChanged(ctx, telemetry.Change{Follower: status.Follower, Leader: status.Leader, From: string(from),
+			To: string(status.State), Failures: a.failures, NextRetry: status.NextRetry, Err: status.Err})
+	}
+}
+
+// logChange logs a state at the level that it deserves.
+func (a *retryState) logChange(ctx context.Context, from State, status Status) {
+	about := []any{"follower", status.Follower, "leader", status.Leader}
+	level, message := slog.LevelInfo, "follower is "+string(status.State)
+	_, ahead := errors.AsType[*AheadError](status.Err)
+	switch {
+	case ahead: // which trying again does not help
+		level, message = slog.LevelError, "follower is stopped until its position is another one"
+		about = append(about, "error", status.Err)
+	case status.State == Stopped:
+	case status.Err != nil:
+		level, message = slog.LevelWarn, "follower failed and will try again"
+		about = append(about, "failures", a.failures, "next", status.NextRetry, "error", status.Err)
+	default:
+		about = append(about, "before", string(from))
+	}
+	a.app.Logger().Log(ctx, level, message, about...)
+}

@@ -1,0 +1,42 @@
+package telemetry
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// Timing is where a store says how long the parts of a save took. It is for
+// stores; an Observer finds the times in Save. It is safe for concurrent use,
+// because a save that is given up may still be written.
+type Timing struct {
+	wait, write atomic.Int64
+	together    atomic.Int64
+}
+
+// Record sets how long a save waited for others of this process, how long its
+// statement took, and how many saves the statement has written.
+func (t *Timing) Record(wait, write time.Duration, together int) {
+	t.wait.Store(int64(wait))
+	t.write.Store(int64(write))
+	t.together.Store(int64(together))
+}
+
+// AddTo sets the times of a save.
+func (t *Timing) AddTo(s *Save) {
+	s.Wait, s.Write = time.Duration(t.wait.Load()), time.Duration(t.write.Load())
+	s.Together = int(t.together.Load())
+}
+
+type timingKey struct{}
+
+// WithTiming returns a context whose save records its times in t.
+func WithTiming(ctx context.Context, t *Timing) context.Context {
+	return context.WithValue(ctx, timingKey{}, t)
+}
+
+// TimingFrom returns the Timing that a save is to record its times in, or nil.
+func TimingFrom(ctx context.Context) *Timing {
+	t, _ := ctx.Value(timingKey{}).(*Timing)
+	return t
+}
