@@ -140,7 +140,8 @@ func (s *stream) apiFailure(op string, err *apiError) error {
 // permission returns the last error of the connection if it is a lack of
 // rights, because the server says that to the connection and not to the call.
 func (s *stream) permission(op string) error {
-	if err := s.store.conn.LastError(); errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), s.name) {
+	err := s.store.conn.LastError()
+	if errors.Is(err, nats.ErrPermissionViolation) && (strings.Contains(err.Error(), s.name) || strings.Contains(err.Error(), s.names.prefix)) {
 		return s.failure(op, persistence.ErrOperational, "give the NATS user the right", err)
 	}
 	return nil

@@ -82,13 +82,14 @@ func (w *writing) final(err error) error {
 
 // ended returns the error of a write whose context has ended.
 func (w *writing) ended(ctx context.Context, cause error) error {
-	if !w.unknown {
-		if denied := w.permission(w.op); denied != nil {
-			return denied
-		}
-		return w.unavailable(ctx, w.op, cause)
+	denied := w.permission(w.op)
+	switch {
+	case w.unknown:
+		return w.outcomeUnknown(errors.Join(cause, ctx.Err(), denied))
+	case denied != nil:
+		return denied
 	}
-	return w.outcomeUnknown(errors.Join(cause, ctx.Err()))
+	return w.unavailable(ctx, w.op, cause)
 }
 
 func (w *writing) outcomeUnknown(cause error) error {

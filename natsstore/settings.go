@@ -175,12 +175,14 @@ func (s *stream) checkNow(ctx context.Context, isNew bool) (first int64, err err
 	var info *jetstream.StreamInfo
 	err = s.retry(ctx, op, func() error {
 		info, err = s.info(ctx, op, "")
-		if missing := (*persistence.NotMigratedError)(nil); isNew && s.store.config.CreateStreams && errors.As(err, &missing) {
-			if err = s.store.create(ctx, s.names.settings(s.snapshots, s.store.config.Replicas, 1)); err == nil {
-				info, err = s.info(ctx, op, "")
-			}
+		missing := (*persistence.NotMigratedError)(nil)
+		if !isNew || !s.store.config.CreateStreams || !errors.As(err, &missing) {
+			return err
 		}
-		return err
+		if err := s.store.create(ctx, s.names.settings(s.snapshots, s.store.config.Replicas, 1)); err != nil {
+			return err
+		}
+		return errAgain{missing} // other servers may not know of it yet
 	})
 	if err != nil {
 		return 0, err

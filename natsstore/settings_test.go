@@ -1,0 +1,380 @@
+package natsstore_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventsourcing-go/eventsourcing/natsstore"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// TestRefusedSettings changes a stream to settings with which events could be
+// lost. A store refuses it, and names the setting.
+func TestRefusedSettings(t *testing.T) {
+	conn := connect(t, startServer(t).ClientURL())
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for setting, change := range map[string]func(*jetstream.StreamConfig){
+		"max_age":              func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
+		"max_msgs":             func(c *jetstream.StreamConfig) { c.MaxMsgs = 100 },
+		"max_msgs_per_subject": func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5 },
+		"discard":              func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
+		"deny_delete":          func(c *jetstream.StreamConfig) { c.DenyDelete = false },
+		"deny_purge":           func(c *jetstream.StreamConfig) { c.DenyPurge = false },
+		"allow_direct":         func(c *jetstream.StreamConfig) { c.AllowDirect = false },
+		"allow_atomic":         func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false },
+		"allow_msg_ttl":        func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true },
+		"storage":              func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
+		"no_ack":               func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false },
+		"retention":            func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy },
+		"subjects":             func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] },
+		"republish":            func(c *jetstream.StreamConfig) { c.RePublish = nil },
+		"persist_mode": func(c *jetstream.StreamConfig) {
+			c.PersistMode, c.AllowAtomicPublish = jetstream.AsyncPersistMode, false
+		},
+		"eventsourcing-first": func(c *jetstream.StreamConfig) { c.Metadata = nil },
+	} {
+		t.Run(setting, func(t *testing.T) {
+			config := single
+			config.Namespace = "refused-" + setting
+			stream := config.Namespace + "_ev_" + school
+			if _, err := recorderOf(t, conn, config).MaxNotificationID(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			info, err := streamInfo(conn, stream)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := info.Config
+			change(&changed)
+			if err := js.DeleteStream(t.Context(), stream); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := js.CreateStream(t.Context(), changed); err != nil {
+				t.Fatal(err)
+			}
+			_, err = recorderOf(t, conn, config).MaxNotificationID(t.Context())
+			wantRefused(t, err, setting)
+		})
+	}
+}
+
+// wantRefused wants a *SettingsError that names a setting.
+func wantRefused(t *testing.T, err error, setting string) {
+	t.Helper()
+	_, ok := errors.AsType[*natsstore.SettingsError](err)
+	if !ok || !errors.Is(err, persistence.ErrOperational) || !strings.Contains(err.Error(), setting) {
+		t.Errorf("got the error %v, want a *SettingsError about %s", err, setting)
+	}
+}
+
+// TestWaivers looks at what is refused unless it is waived by name.
+func TestWaivers(t *testing.T) {
+	s := startServer(t, func(o *server.Options) {
+		o.MaxPayload = 1 << 20
+		o.HTTPHost, o.HTTPPort = "127.0.0.1", -1
+		o.ServerName = "one"
+	})
+	conn := connect(t, s.ClientURL())
+	all := []natsstore.Waiver{natsstore.SingleReplica, natsstore.PeriodicSync, natsstore.SmallPayload}
+	monitoring := []string{"http://" + s.MonitorAddr().String()}
+	for i, test := range []struct {
+		waive      []natsstore.Waiver
+		monitoring []string
+		want       string
+	}{
+		{all, nil, ""},
+		{all[1:], nil, "num_replicas"},
+		{[]natsstore.Waiver{all[0], all[2]}, nil, "Config.Monitoring"},
+		{[]natsstore.Waiver{all[0], all[2]}, monitoring, "set sync_interval of server one to always"},
+		{[]natsstore.Waiver{all[0], all[2]}, []string{"http://127.0.0.1:1"}, "make the monitoring port reachable"},
+		{all[:2], nil, "max_payload"},
+	} {
+		config := natsstore.Config{Namespace: fmt.Sprintf("w%d", i), Replicas: 1, CreateStreams: true, Waive: test.waive, Monitoring: test.monitoring}
+		_, err := recorderOf(t, conn, config).MaxNotificationID(t.Context())
+		if test.want == "" {
+			if err != nil {
+				t.Errorf("with all waivers: %v", err)
+			}
+			continue
+		}
+		wantRefused(t, err, test.want)
+	}
+}
+
+// TestSyncAlways accepts servers that write to disk before they answer.
+func TestSyncAlways(t *testing.T) {
+	s := startServer(t, func(o *server.Options) { o.HTTPHost, o.HTTPPort, o.SyncAlways = "127.0.0.1", -1, true })
+	config := natsstore.Config{Replicas: 1, CreateStreams: true, Waive: []natsstore.Waiver{natsstore.SingleReplica},
+		Monitoring: []string{"http://" + s.MonitorAddr().String()}}
+	if _, err := recorderOf(t, connect(t, s.ClientURL()), config).MaxNotificationID(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestChangedWhileUsed empties a stream under a running store, by an update
+// that the server allows. A reader never takes that for an empty log.
+func TestChangedWhileUsed(t *testing.T) {
+	conn := connect(t, startServer(t).ClientURL())
+	config := single
+	config.Timeout = time.Second
+	r := recorderOf(t, conn, config)
+	if _, err := r.InsertEvents(t.Context(), large("Fido", 1, 3)); err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := streamInfo(conn, schoolStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := info.Config
+	changed.MaxAge = 100 * time.Millisecond
+	changed.Duplicates = 100 * time.Millisecond
+	if _, err := js.UpdateStream(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		info, err := streamInfo(conn, schoolStream)
+		if err == nil && info.State.Msgs > 0 {
+			err = errors.New("the stream is not empty yet")
+		}
+		return err
+	})
+	_, err = r.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 10})
+	if !errors.Is(err, persistence.ErrInternal) {
+		t.Errorf("the log: got the error %v, want an ErrInternal", err)
+	}
+	_, err = r.MaxNotificationID(t.Context())
+	if !errors.Is(err, persistence.ErrInternal) {
+		t.Errorf("the head: got the error %v, want an ErrInternal", err)
+	}
+	_, err = recorderOf(t, conn, config).MaxNotificationID(t.Context())
+	wantRefused(t, err, "max_age")
+}
+
+func TestStreamIsMissing(t *testing.T) {
+	conn := connect(t, startServer(t).ClientURL())
+	config := single
+	config.CreateStreams = false
+	_, err := recorderOf(t, conn, config).MaxNotificationID(t.Context())
+	if _, ok := errors.AsType[*persistence.NotMigratedError](err); !ok {
+		t.Errorf("got the error %v, want a *NotMigratedError", err)
+	}
+	if err := natsstore.Create(t.Context(), conn, config, school); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := recorderOf(t, conn, config).MaxNotificationID(t.Context()); err != nil {
+		t.Errorf("after Create: %v", err)
+	}
+}
+
+func TestNoJetStream(t *testing.T) {
+	s := startServer(t, func(o *server.Options) { o.JetStream = false })
+	_, err := recorderOf(t, connect(t, s.ClientURL()), single).MaxNotificationID(t.Context())
+	if !errors.Is(err, persistence.ErrNotSupported) {
+		t.Errorf("got the error %v, want an ErrNotSupported", err)
+	}
+}
+
+func TestSmallBatches(t *testing.T) {
+	s := startServer(t, func(o *server.Options) { o.JetStreamLimits.MaxBatchSize = 10 })
+	r := recorderOf(t, connect(t, s.ClientURL()), single)
+	_, err := r.InsertEvents(t.Context(), large("Fido", 1, 11))
+	if !errors.Is(err, persistence.ErrNotSupported) || !strings.Contains(err.Error(), "max_batch_size") {
+		t.Errorf("got the error %v, want an ErrNotSupported about max_batch_size", err)
+	}
+	if ids, err := r.InsertEvents(t.Context(), large("Fido", 1, 10)); err != nil || ids[0] != 1 {
+		t.Errorf("got the ids %v and the error %v; something of the large save was stored", ids, err)
+	}
+}
+
+func TestFullStream(t *testing.T) {
+	conn := connect(t, startServer(t).ClientURL())
+	r := recorderOf(t, conn, single)
+	if _, err := r.InsertEvents(t.Context(), large("Fido", 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := streamInfo(conn, schoolStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info.Config.MaxBytes = 50_000
+	if _, err := js.UpdateStream(t.Context(), info.Config); err != nil {
+		t.Fatal(err)
+	}
+	version := int64(2)
+	for ; err == nil && version < 100; version++ {
+		_, err = r.InsertEvents(t.Context(), large("Fido", version, 1))
+	}
+	if !errors.Is(err, persistence.ErrDiskFull) {
+		t.Fatalf("got the error %v, want an ErrDiskFull", err)
+	}
+	if log := wholeLog(t, r); int64(len(log)) != version-2 {
+		t.Errorf("the log has %d events, want %d", len(log), version-2)
+	}
+}
+
+// TestMissingRights uses a NATS user who may not write to the stream.
+func TestMissingRights(t *testing.T) {
+	s := startServer(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "admin", Password: "a"},
+			{Username: "reader", Password: "r", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Deny: []string{"es.>", "$JS.API.STREAM.MSG.GET.es_ev_Secret"}}}},
+		}
+	})
+	admin := connect(t, s.ClientURL(), nats.UserInfo("admin", "a"))
+	if err := natsstore.Create(t.Context(), admin, single, school); err != nil {
+		t.Fatal(err)
+	}
+	config := single
+	config.Timeout = time.Second
+	reader := connect(t, s.ClientURL(), nats.UserInfo("reader", "r"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	_, err := recorderOf(t, reader, config).InsertEvents(t.Context(), large("Fido", 1, 1))
+	if !errors.Is(err, persistence.ErrOperational) || !errors.Is(err, nats.ErrPermissionViolation) {
+		t.Errorf("got the error %v, want an ErrOperational with the violation", err)
+	}
+}
+
+// TestServersAway writes while no server is up.
+func TestServersAway(t *testing.T) {
+	s := startServer(t)
+	config := single
+	config.Timeout = 300 * time.Millisecond
+	r := recorderOf(t, connect(t, s.ClientURL()), config)
+	if _, err := r.InsertEvents(t.Context(), large("Fido", 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	s.Shutdown()
+	s.WaitForShutdown()
+	_, err := r.InsertEvents(t.Context(), large("Fido", 2, 1))
+	if !errors.Is(err, persistence.ErrUnavailable) && !errors.Is(err, persistence.ErrOutcomeUnknown) {
+		t.Errorf("a save: got the error %v, want an ErrUnavailable", err)
+	}
+	_, err = r.MaxNotificationID(t.Context())
+	if !errors.Is(err, persistence.ErrUnavailable) {
+		t.Errorf("a read: got the error %v, want an ErrUnavailable", err)
+	}
+	_, err = natsstore.Open(t.Context(), s.ClientURL(), single)
+	if !errors.Is(err, persistence.ErrUnavailable) {
+		t.Errorf("Open: got the error %v, want an ErrUnavailable", err)
+	}
+}
+
+// TestForeignMessage finds a message that another program has written.
+func TestForeignMessage(t *testing.T) {
+	conn := connect(t, startServer(t).ClientURL())
+	r := recorderOf(t, conn, single)
+	if _, err := r.InsertEvents(t.Context(), large("Fido", 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Request("es.TrainingSchool.e.00.0", []byte("hello"), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 10})
+	if !errors.Is(err, persistence.ErrInternal) {
+		t.Errorf("got the error %v, want an ErrInternal", err)
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	conn := connect(t, startServer(t).ClientURL())
+	for _, config := range []natsstore.Config{{Namespace: "a.b"}, {Replicas: 6}, {Replicas: -1}, {Timeout: -1}, {Waive: []natsstore.Waiver{"all"}}} {
+		if _, err := natsstore.New(conn, config); !errors.Is(err, persistence.ErrProgramming) {
+			t.Errorf("New with %+v: got the error %v, want an ErrProgramming", config, err)
+		}
+	}
+	if _, err := natsstore.New(nil, single); !errors.Is(err, persistence.ErrInterface) {
+		t.Errorf("New(nil): got the error %v, want an ErrInterface", err)
+	}
+}
+
+// TestListen hears of the saves of another connection.
+func TestListen(t *testing.T) {
+	url := startServer(t).ClientURL()
+	listener, err := natsstore.New(connect(t, url), single)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, done := make(chan string, 100), make(chan error, 1)
+	go func() { done <- listener.Listen(ctx, func(application string) { heard <- application }) }()
+	writer, err := natsstore.New(connect(t, url), single)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "犬 School"
+	r, err := writer.ProcessRecorder(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(20 * time.Second)
+	for version, got := int64(1), ""; got != name; version++ {
+		if _, err := r.InsertEvents(t.Context(), large("Fido", version, 1)); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case got = <-heard:
+		case <-time.After(100 * time.Millisecond): // it may not listen yet
+		case <-deadline:
+			t.Fatalf("heard %q, want %q", got, name)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Listen: %v", err)
+	}
+}
+
+// TestLayout is what a stream has in it. A program of another version must read
+// it.
+func TestLayout(t *testing.T) {
+	conn := connect(t, startServer(t).ClientURL())
+	r := recorderOf(t, conn, single)
+	event := persistence.StoredEvent{OriginatorID: dogID("Fido"), OriginatorVersion: 300, Topic: "Dog.Registered", State: []byte("state"), Begins: true}
+	if _, err := r.InsertProcessed(t.Context(), []persistence.StoredEvent{event}, persistence.Tracking{ApplicationName: "Kennels & Co", NotificationID: 7}); err != nil {
+		t.Fatal(err)
+	}
+	id := strings.ReplaceAll(dogID("Fido").String(), "-", "")
+	for i, want := range []struct{ subject, head, tail string }{
+		{"es.TrainingSchool.t.=9DIMSRJ5DHPI09H08DNG", "\x01p\x00", "\x07\x00"},
+		{"es.TrainingSchool.e." + id + ".0", "\x01b\x00", "\xac\x02\x00"},
+		{"es.TrainingSchool.e." + id + ".1", "\x01e\x01", "\xac\x02\x0eDog.Registeredstate"},
+	} {
+		reply, err := conn.Request("$JS.API.STREAM.MSG.GET."+schoolStream, fmt.Appendf(nil, `{"seq":%d}`, i+1), time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			Message struct {
+				Subject string `json:"subject"`
+				Data    []byte `json:"data"`
+			} `json:"message"`
+		}
+		if err := json.Unmarshal(reply.Data, &got); err != nil {
+			t.Fatal(err)
+		}
+		data := string(got.Message.Data)
+		if got.Message.Subject != want.subject || data[:3] != want.head || data[3+12:] != want.tail {
+			t.Errorf("message %d: got %s %q, want %s %q, 12 bytes, %q", i+1, got.Message.Subject, data, want.subject, want.head, want.tail)
+		}
+	}
+}
