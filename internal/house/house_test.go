@@ -91,6 +91,7 @@ var mayImport = []struct {
 		"persistence/memory", "internal/bridge", "internal/environment", "internal/mapper", "internal/polling", "telemetry"}},
 	{"system", []string{"domain", "persistence", "application", "internal/bridge", "internal/mapper", "internal/polling",
 		"telemetry"}},
+	{"system/health", []string{"system"}},
 	{"system/remotelog", []string{"domain", "persistence", "persistence/memory", "application", "internal/bridge",
 		"internal/mapper"}},
 	// application and system are for projections.

@@ -93,6 +93,9 @@ type FollowerState struct {
 	// last.
 	Process   string    `json:"process,omitempty"`
 	Heartbeat time.Time `json:"heartbeat,omitzero"`
+	// Health is the verdict of system.Status.Health, also for a follower that
+	// no process runs.
+	system.Health
 }
 
 // Followers tells how all followers of a runner stand, in the order of the
@@ -123,9 +126,33 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 		if failed := errors.Join(s.ReadErr, filling); failed != nil {
 			states[i].ReadError = fmt.Sprint(failed)
 		}
+		states[i].Health = states[i].judge(time.Now())
 		err = errors.Join(err, filling)
 	}
 	return states, err
+}
+
+// judge is the verdict on a follower in whatever process.
+func (s *FollowerState) judge(now time.Time) system.Health {
+	status := system.Status{State: system.State(s.State), NotificationID: s.NotificationID, Since: s.Since,
+		Position: s.Position, Head: s.Head}
+	if s.Error != "" {
+		status.Err = errors.New(s.Error)
+	}
+	if s.ReadError != "" {
+		status.ReadErr = errors.New(s.ReadError)
+	}
+	waiting := !s.Oldest.IsZero() && now.Sub(s.Oldest) > system.DefaultStall
+	switch {
+	case s.ReadError != "":
+	case s.Position > s.Head && s.Error != "":
+		return system.Health{Reason: "its position is ahead of the leader's log"}
+	case s.State == NotRunning && s.Lag > 0 && waiting:
+		return system.Health{Reason: "no process runs it, and events wait for it since " + s.Oldest.UTC().Format(time.RFC3339)}
+	case s.State == NotRunning:
+		return system.Health{Healthy: true, Reason: "no process runs it, and it has nothing to do for long"}
+	}
+	return status.Health(now, 0)
 }
 
 // fill adds what the process has written that runs the follower.

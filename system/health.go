@@ -1,0 +1,59 @@
+package system
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// DefaultStall is how long a follower may stand still at something that it has
+// to do before it is unhealthy.
+const DefaultStall = time.Minute
+
+// Health says whether a follower needs attention.
+type Health struct {
+	Healthy bool `json:"healthy"`
+	// Reason says why, in words for an operator.
+	Reason string `json:"reason"`
+}
+
+// Health judges a status. A follower is unhealthy if it does not move although
+// it has something to do: if its position is ahead of the log, if it has failed
+// at the same place for longer than stall, or if it has been processing one
+// event for longer than stall. 0 is DefaultStall.
+//
+// One that is behind and moves is healthy, however far behind it is; so is one
+// that stands by or is paused. A status whose position or log could not be read
+// is unhealthy. Parked events do not make a follower unhealthy, because it goes
+// on; watch Parked for them.
+func (s Status) Health(now time.Time, stall time.Duration) Health {
+	if stall <= 0 {
+		stall = DefaultStall
+	}
+	_, ahead := errors.AsType[*AheadError](s.Err)
+	long := !s.Since.IsZero() && now.Sub(s.Since) > stall
+	since := s.Since.UTC().Format(time.RFC3339)
+	switch {
+	case s.ReadErr != nil:
+		return Health{Reason: "its position or the leader's log cannot be read"}
+	case s.State == Paused:
+		return Health{true, "it is paused"}
+	case s.State == StandingBy:
+		return Health{true, "it stands by; another process runs it"}
+	case ahead:
+		return Health{Reason: "its position is ahead of the leader's log"}
+	case s.State == Outdated && long:
+		return Health{Reason: fmt.Sprintf("it has needed a newer program or other settings for event %d since %s", s.NotificationID, since)}
+	case s.Err != nil && long:
+		return Health{Reason: fmt.Sprintf("it has failed at event %d since %s", s.NotificationID, since)}
+	case s.Err != nil:
+		return Health{true, "it has failed and tries again"}
+	case s.State == Stopped:
+		return Health{true, "no runner of this process runs it"}
+	case s.NotificationID > 0 && long:
+		return Health{Reason: fmt.Sprintf("it has been processing event %d since %s", s.NotificationID, since)}
+	case s.Lag() > 0:
+		return Health{true, "it is behind and moves"}
+	}
+	return Health{true, "it is up to date"}
+}

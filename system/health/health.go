@@ -1,0 +1,168 @@
+// Package health has HTTP handlers for the probes of an orchestrator such as
+// Kubernetes.
+//
+//	checks, err := health.New(runner, health.Config{})
+//	mux.Handle("GET /healthz", checks.Live())
+//	mux.Handle("GET /readyz", checks.Ready())
+//
+// The handlers answer 200 or 503 and a JSON document with the verdict of each
+// follower. They show names of followers, positions and event ids, and no
+// errors, payloads or keys; still, bind them to an address that only the
+// orchestrator reaches.
+package health
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// Runner is what is checked: a *system.Runner, or a
+// *system.SingleThreadedRunner.
+type Runner interface {
+	// Statuses returns the status of each follower and leader.
+	Statuses(ctx context.Context) ([]system.Status, error)
+}
+
+// Config says when a follower is unhealthy. The zero Config has the defaults.
+type Config struct {
+	// Stall is how long a follower may stand still although it has something to
+	// do before Ready answers 503. The default is system.DefaultStall, one
+	// minute.
+	Stall time.Duration
+	// Hang is how long a follower may process one event before Live answers
+	// 503, so that the orchestrator restarts the process. The default is ten
+	// minutes: a restart interrupts every follower of the process.
+	Hang time.Duration
+	// Timeout is how long a check may take; a database that does not answer in
+	// time is not ready. The default is two seconds.
+	Timeout time.Duration
+}
+
+// Follower is the verdict on one follower and leader.
+type Follower struct {
+	Follower string       `json:"follower"`
+	Leader   string       `json:"leader"`
+	State    system.State `json:"state"`
+	Position int64        `json:"position"`
+	Lag      int64        `json:"lag"`
+	system.Health
+}
+
+// Report is what the handlers answer.
+type Report struct {
+	// Healthy reports whether all followers are healthy.
+	Healthy   bool       `json:"healthy"`
+	Followers []Follower `json:"followers"`
+}
+
+// Checks judges the followers of a runner. It is safe for concurrent use.
+type Checks struct {
+	runner Runner
+	config Config
+
+	mu    sync.Mutex // protects moved
+	moved map[edge]movement
+}
+
+type edge struct{ follower, leader string }
+
+// movement is since when a follower has been at a position.
+type movement struct {
+	position int64
+	since    time.Time
+}
+
+// New makes the checks of a runner.
+func New(runner Runner, config Config) (*Checks, error) {
+	if runner == nil {
+		return nil, errors.New("health/new: the runner is nil; give the runner of the process")
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"Stall", &config.Stall, system.DefaultStall},
+		{"Hang", &config.Hang, 10 * time.Minute},
+		{"Timeout", &config.Timeout, 2 * time.Second},
+	} {
+		if *d.value < 0 {
+			return nil, fmt.Errorf("health/new: Config.%s is %v; give a positive time, or 0 for the default of %v", d.name, *d.value, d.def)
+		}
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+	}
+	return &Checks{runner: runner, config: config, moved: map[edge]movement{}}, nil
+}
+
+// Live answers 503 if a handler of this process has been at one event for
+// longer than Config.Hang, which a restart may end. A database that is down or
+// a follower that fails is no reason to restart, and answers 200.
+func (c *Checks) Live() http.Handler {
+	return c.handler(func(s system.Status, now time.Time) system.Health {
+		if s.State == system.Running && s.NotificationID > 0 && now.Sub(s.Since) > c.config.Hang {
+			return system.Health{Reason: fmt.Sprintf("its handler has been at event %d since %s",
+				s.NotificationID, s.Since.UTC().Format(time.RFC3339))}
+		}
+		return system.Health{Healthy: true, Reason: "its handler does not hang"}
+	})
+}
+
+// Ready answers 503 if a follower does not move although it has something to
+// do, by the rules of system.Status.Health, or if a database does not answer.
+// It also remembers the positions: one that has not changed for Config.Stall,
+// although there are events after it, is unhealthy as well.
+func (c *Checks) Ready() http.Handler {
+	return c.handler(func(s system.Status, now time.Time) system.Health {
+		at := c.at(s, now)
+		verdict := s.Health(now, c.config.Stall)
+		if verdict.Healthy && s.State == system.Running && s.Lag() > 0 && now.Sub(at) > c.config.Stall {
+			return system.Health{Reason: fmt.Sprintf("it is behind and has not moved since %s", at.UTC().Format(time.RFC3339))}
+		}
+		return verdict
+	})
+}
+
+// at returns since when a follower has been at its position with events after
+// it.
+func (c *Checks) at(s system.Status, now time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := edge{s.Follower, s.Leader}
+	last, known := c.moved[key]
+	if !known || last.position != s.Position || s.Lag() == 0 || s.State != system.Running {
+		last = movement{s.Position, now}
+		c.moved[key] = last
+	}
+	return last.since
+}
+
+func (c *Checks) handler(judge func(system.Status, time.Time) system.Health) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), c.config.Timeout)
+		defer cancel()
+		statuses, _ := c.runner.Statuses(ctx) // each status has its own error
+		now := time.Now()
+		report := Report{Healthy: true, Followers: []Follower{}}
+		for _, s := range statuses {
+			verdict := judge(s, now)
+			report.Healthy = report.Healthy && verdict.Healthy
+			report.Followers = append(report.Followers, Follower{s.Follower, s.Leader, s.State, s.Position, s.Lag(), verdict})
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if !report.Healthy {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(report) // the client may have gone
+	})
+}

@@ -1,0 +1,155 @@
+package health_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system"
+	"github.com/eventsourcing-go/eventsourcing/system/health"
+)
+
+// runner has the statuses that a test gives it.
+type runner struct{ statuses []system.Status }
+
+func (r *runner) Statuses(context.Context) ([]system.Status, error) { return r.statuses, nil }
+
+func check(t *testing.T, h http.Handler) (code int, report health.Report) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	if err := json.Unmarshal(w.Body.Bytes(), &report); err != nil {
+		t.Fatal(err)
+	}
+	return w.Code, report
+}
+
+func TestVerdicts(t *testing.T) {
+	now := time.Now()
+	short, long := now.Add(-10*time.Second), now.Add(-2*time.Minute)
+	broken := errors.New("broken")
+	for name, c := range map[string]struct {
+		status system.Status
+		ready  int
+	}{
+		"up to date":             {system.Status{State: system.Running}, 200},
+		"far behind and moving":  {system.Status{State: system.Running, Position: 1, Head: 1e9}, 200},
+		"at an event for short":  {system.Status{State: system.Running, Head: 9, NotificationID: 1, Since: short}, 200},
+		"at an event for long":   {system.Status{State: system.Running, Head: 9, NotificationID: 1, Since: long}, 503},
+		"standing by and behind": {system.Status{State: system.StandingBy, Head: 9, NotificationID: 1, Since: long}, 200},
+		"paused and behind":      {system.Status{State: system.Paused, Head: 9, PausedAt: long}, 200},
+		"failing for short":      {system.Status{State: system.Retrying, Head: 9, Err: broken, Since: short}, 200},
+		"failing for long":       {system.Status{State: system.Retrying, Head: 9, Err: broken, Since: long}, 503},
+		"outdated for long":      {system.Status{State: system.Outdated, Head: 9, Err: broken, Since: long}, 503},
+		"ahead of the log":       {system.Status{State: system.Stopped, Err: &system.AheadError{}, Since: short}, 503},
+		"run elsewhere":          {system.Status{State: system.Stopped, Head: 9}, 200},
+		"database down":          {system.Status{State: system.Running, ReadErr: broken}, 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checks, err := health.New(&runner{[]system.Status{c.status}}, health.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, report := check(t, checks.Ready())
+			if code != c.ready || report.Healthy != (c.ready == 200) || report.Followers[0].Reason == "" {
+				t.Errorf("ready: got %d, %+v; want %d", code, report, c.ready)
+			}
+			if code, _ := check(t, checks.Live()); code != 200 {
+				t.Errorf("live: got %d, want 200: a restart does not help", code)
+			}
+		})
+	}
+}
+
+// TestReadyRemembersPositions finds a follower that is behind, reports no
+// event, and does not move.
+func TestReadyRemembersPositions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &runner{[]system.Status{{State: system.Running, Position: 1, Head: 9}}}
+		checks, err := health.New(r, health.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := func(code int) {
+			t.Helper()
+			if got, report := check(t, checks.Ready()); got != code {
+				t.Errorf("got %d, %+v; want %d", got, report, code)
+			}
+		}
+		want(200)
+		time.Sleep(50 * time.Second)
+		r.statuses[0].Position = 2
+		want(200)
+		time.Sleep(50 * time.Second)
+		want(200)
+		time.Sleep(11 * time.Second)
+		want(503)
+		r.statuses[0].Position = 3
+		want(200)
+	})
+}
+
+func TestLiveFindsAHandlerThatHangs(t *testing.T) {
+	checks, err := health.New(&runner{[]system.Status{
+		{State: system.Running, Head: 9, NotificationID: 1, Since: time.Now().Add(-11 * time.Minute)},
+	}}, health.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, report := check(t, checks.Live()); code != 503 {
+		t.Errorf("live: got %d, %+v; want 503", code, report)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	if _, err := health.New(nil, health.Config{}); err == nil {
+		t.Error("no runner: got no error")
+	}
+	if _, err := health.New(&runner{}, health.Config{Stall: -1}); err == nil {
+		t.Error("a negative time: got no error")
+	}
+}
+
+// The probes of a service with one follower.
+func Example() {
+	store := application.WithStore(memory.New())
+	dogs, err := school.New(store)
+	if err != nil {
+		log.Fatal(err)
+	}
+	app, err := application.New("Tricks", store)
+	if err != nil {
+		log.Fatal(err)
+	}
+	follower, err := system.NewFollower(app, system.OnEvery(func(context.Context, domain.Event) error { return nil }))
+	if err != nil {
+		log.Fatal(err)
+	}
+	sys, err := system.New(system.Pipe(dogs, follower))
+	if err != nil {
+		log.Fatal(err)
+	}
+	runner, err := system.NewRunner(sys, system.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	checks, err := health.New(runner, health.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	checks.Ready().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	fmt.Println(w.Code)
+	// Output: 200
+}
