@@ -204,8 +204,9 @@ func (s *stream) follows(id uuid.UUID, c int64, before []message, m message) err
 // laterBegin returns the version that an originator begins at, if that is after
 // a chunk, and 0 if it is not.
 func (s *stream) laterBegin(ctx context.Context, op string, id uuid.UUID, c int64) (int64, error) {
-	m, found, err := s.leaderLast(ctx, op, s.names.chunk(id, 0), 0)
-	if err != nil || !found || m.kind != beginKind || chunkOf(m.number) <= c {
+	m, found, err := s.leaderNext(ctx, op, s.names.originator(id), s.firstSequence())
+	begins := m.kind == beginKind || m.kind == eventKind && m.first
+	if err != nil || !found || !begins || chunkOf(m.number) <= c {
 		return 0, err
 	}
 	return m.number, nil

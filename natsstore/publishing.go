@@ -22,6 +22,9 @@ type outgoing struct {
 	// only: with wildcards in two spellings two writers could both succeed.
 	expect bool
 	last   int64
+	// end is the sequence that the stream must end with, or nil. Only the first
+	// of several messages can have one.
+	end *int64
 }
 
 // errRefused says that an expectation did not hold, or that another write of
@@ -187,6 +190,9 @@ func (w *writing) encode(m *outgoing) *nats.Msg {
 	header := nats.Header{"Nats-Expected-Stream": {w.name}}
 	if m.expect {
 		header["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatInt(m.last, 10)}
+	}
+	if m.end != nil {
+		header["Nats-Expected-Last-Sequence"] = []string{strconv.FormatInt(*m.end, 10)}
 	}
 	return &nats.Msg{Subject: m.subject, Header: header, Data: m.data}
 }

@@ -336,7 +336,7 @@ func testFunctions(t *testing.T) map[string]bool {
 
 // nestedModules are the folders of the packages with a go.mod of their own that
 // documents name tests of.
-var nestedModules = []string{"natsstore"}
+var nestedModules = []string{"natsstore", "natsstore/copylog", "examples/trainingschool-cluster"}
 
 // TestDocumentsNameTests holds the documents that name tests to tests that
 // exist: the walk through the Python library's document, the guarantees, the
