@@ -44,7 +44,7 @@ func TestDamagedBlock(t *testing.T) {
 	}
 	defer control.Close()
 	natsstore.WithoutAlarms(control)
-	careless, err := control.ProcessRecorder(school)
+	careless, err := control.ProcessRecorder(training)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestOwnWritesOnSlowReplica(t *testing.T) {
 	}
 	defer careless.Close()
 	natsstore.WithoutLeader(careless)
-	control, err := careless.ProcessRecorder(school)
+	control, err := careless.ProcessRecorder(training)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func TestConformanceReplicated(t *testing.T) {
 }
 
 const (
-	school       = "TrainingSchool"
+	training     = "TrainingSchool"
 	schoolStream = "es_ev_TrainingSchool"
 )
 
@@ -134,7 +134,7 @@ func recorderOf(t testing.TB, conn *nats.Conn, config natsstore.Config) persiste
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	r, err := store.ProcessRecorder(school)
+	r, err := store.ProcessRecorder(training)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,3 +346,109 @@ func leadersLog(t testing.TB, conn *nats.Conn, stream string) string {
 }
 
 func dogID(name string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte("/dogs/"+name)) }
+
+// TestWritesToLeaderThatIsCutOff writes through the leader alone, which the
+// others do not reach. Nothing is acknowledged, and nothing of it is in the log
+// when the leader is back.
+func TestWritesToLeaderThatIsCutOff(t *testing.T) {
+	c := startCluster(t)
+	watcher := c.connect(t, 0)
+	config := replicated
+	config.Timeout = 3 * time.Second
+	if _, err := recorder(t, watcher).MaxNotificationID(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	leader := c.leader(t, watcher, schoolStream)
+	r := recorderOf(t, c.only(t, leader), config)
+	if _, err := r.InsertEvents(t.Context(), large("Fido", 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	c.partition(leader)
+	for version := int64(2); version < 5; version++ {
+		_, err := r.InsertEvents(t.Context(), large("Fido", 2, 1))
+		if !errors.Is(err, persistence.ErrOutcomeUnknown) && !errors.Is(err, persistence.ErrUnavailable) {
+			t.Errorf("got the error %v, want an ErrOutcomeUnknown or ErrUnavailable", err)
+		}
+	}
+	other := recorder(t, c.only(t, (leader+1)%3))
+	var err error
+	eventually(t, func() error {
+		_, err = other.InsertEvents(t.Context(), large("Fido", 2, 1))
+		return err
+	})
+	c.heal()
+	c.settled(t, watcher, schoolStream)
+	if log := wholeLog(t, recorder(t, watcher)); len(log) != 2 {
+		t.Errorf("the log has %d events, want 2", len(log))
+	}
+}
+
+// TestConsumerSeesPartsOfBatches is why the store reads by direct gets: a
+// consumer that has received all there is may have a part of a batch. A page of
+// the log has whole batches at its end.
+func TestConsumerSeesPartsOfBatches(t *testing.T) {
+	conn := connect(t, startServer(t).ClientURL())
+	r := recorderOf(t, conn, single)
+	if _, err := r.MaxNotificationID(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const size = 900
+	js, err := conn.JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parts, received atomic.Int64
+	subscription, err := js.Subscribe("es."+training+".>", func(m *nats.Msg) {
+		if meta, err := m.Metadata(); err == nil && meta.NumPending == 0 && meta.Sequence.Stream%size != 0 {
+			parts.Add(1)
+		}
+		received.Add(1)
+	}, nats.OrderedConsumer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer subscription.Unsubscribe()
+	reading := make(chan struct{})
+	go func() {
+		defer close(reading)
+		for after, last := int64(0), false; !last; {
+			page, err := r.SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: size})
+			if err != nil || len(page)%size != 0 {
+				t.Errorf("a page has %d events, which is a part of a save; error %v", len(page), err)
+				return
+			}
+			if len(page) > 0 {
+				after = page[len(page)-1].ID
+				last = after == size*batches
+			}
+		}
+	}()
+	for i := range batches {
+		if _, err := r.InsertEvents(t.Context(), small(fmt.Sprint(i), size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-reading
+	eventually(t, func() error {
+		if n := received.Load(); n < size*batches {
+			return fmt.Errorf("the consumer has received %d messages", n)
+		}
+		return nil
+	})
+	if parts.Load() == 0 {
+		t.Error("the control: the consumer saw whole batches only")
+	}
+	t.Logf("the consumer was at the end of the log in the middle of a batch %d times", parts.Load())
+}
+
+// batches is how many saves the control of consumers writes.
+const batches = 40
+
+// small returns many events with small states.
+func small(name string, n int) []persistence.StoredEvent {
+	events := large(name, 1, n)
+	for i := range events {
+		events[i].State = events[i].State[:20]
+	}
+	return events
+}

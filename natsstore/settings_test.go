@@ -48,7 +48,7 @@ func TestRefusedSettings(t *testing.T) {
 		t.Run(setting, func(t *testing.T) {
 			config := single
 			config.Namespace = "refused-" + setting
-			stream := config.Namespace + "_ev_" + school
+			stream := config.Namespace + "_ev_" + training
 			if _, err := recorderOf(t, conn, config).MaxNotificationID(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +174,7 @@ func TestStreamIsMissing(t *testing.T) {
 	if _, ok := errors.AsType[*persistence.NotMigratedError](err); !ok {
 		t.Errorf("got the error %v, want a *NotMigratedError", err)
 	}
-	if err := natsstore.Create(t.Context(), conn, config, school); err != nil {
+	if err := natsstore.Create(t.Context(), conn, config, training); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := recorderOf(t, conn, config).MaxNotificationID(t.Context()); err != nil {
@@ -242,7 +242,7 @@ func TestMissingRights(t *testing.T) {
 		}
 	})
 	admin := connect(t, s.ClientURL(), nats.UserInfo("admin", "a"))
-	if err := natsstore.Create(t.Context(), admin, single, school); err != nil {
+	if err := natsstore.Create(t.Context(), admin, single, training); err != nil {
 		t.Fatal(err)
 	}
 	config := single
