@@ -222,13 +222,15 @@ type cluster struct {
 	links []*link
 }
 
-func startCluster(t testing.TB) *cluster {
+// startCluster starts servers that write to disk before they answer, or every
+// two minutes.
+func startCluster(t testing.TB, always bool) *cluster {
 	t.Helper()
 	c := &cluster{}
 	folder := t.TempDir()
 	for i := range 3 {
 		name := fmt.Sprintf("n%d", i+1)
-		c.nodes = append(c.nodes, &node{Name: name, StoreDir: filepath.Join(folder, name), ClientPort: freePort(t), RoutePort: freePort(t), Always: full()})
+		c.nodes = append(c.nodes, &node{Name: name, StoreDir: filepath.Join(folder, name), ClientPort: freePort(t), RoutePort: freePort(t), Always: always})
 	}
 	for i, n := range c.nodes {
 		for j := range c.nodes {

@@ -7,7 +7,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"go.uber.org/goleak"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 )
 
 func TestMain(m *testing.M) {
@@ -15,7 +16,7 @@ func TestMain(m *testing.M) {
 		runNode(node)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	os.Exit(testdb.Main(m)) // which also looks for leaked goroutines
 }
 
 // full reports whether tests use their full figures.

@@ -27,7 +27,7 @@ var replicated = natsstore.Config{CreateStreams: true, Waive: []natsstore.Waiver
 // TestConformanceReplicated runs the suite on three servers: all rows if FULL
 // is set, and otherwise those about concurrency.
 func TestConformanceReplicated(t *testing.T) {
-	c := startCluster(t)
+	c := startCluster(t, full())
 	only := func(r persistencetest.Row) bool {
 		return full() || strings.HasPrefix(r.Name, "concurrency/") || strings.HasPrefix(r.Name, "tracking/")
 	}
@@ -81,7 +81,7 @@ func TestLeaderCutOff(t *testing.T) {
 // disturbed writes at least 50,000 events (with FULL), and calls disturb the
 // given number of times meanwhile.
 func disturbed(t *testing.T, times int, disturb func(c *cluster, leader int)) {
-	c := startCluster(t)
+	c := startCluster(t, full())
 	watcher := c.connect(t, 0)
 	l := newLoad(t, c)
 	want := int64(figure(3_000, 50_000))
@@ -351,7 +351,7 @@ func dogID(name string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byt
 // others do not reach. Nothing is acknowledged, and nothing of it is in the log
 // when the leader is back.
 func TestWritesToLeaderThatIsCutOff(t *testing.T) {
-	c := startCluster(t)
+	c := startCluster(t, full())
 	watcher := c.connect(t, 0)
 	config := replicated
 	config.Timeout = 3 * time.Second
