@@ -14,9 +14,8 @@ func WaitingSaves(db *gorm.DB) (waiting int, led bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, q := range h.queues {
-		q.mu.Lock()
-		waiting, led = waiting+len(q.waiting), led || q.led
-		q.mu.Unlock()
+		n, leads := q.State()
+		waiting, led = waiting+n, led || leads
 	}
 	return waiting, led
 }

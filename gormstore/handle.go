@@ -23,7 +23,7 @@ type handle struct {
 	synced  bool          // every connection of SQLite syncs at each commit by itself
 	busy    time.Duration // how long a statement of SQLite waits for the lock by itself
 	readers *sql.DB       // of SQLite, or nil
-	queues  map[queueKey]*queue
+	queues  map[queueKey]*logQueue
 	turns   map[weak.Pointer[sql.Tx]]*turns
 
 	models []any // of projections
@@ -62,7 +62,7 @@ func handleOf(pool *sql.DB) *handle {
 	if handles.byPool == nil {
 		handles.byPool = map[weak.Pointer[sql.DB]]*handle{}
 	}
-	h := &handle{queues: map[queueKey]*queue{}}
+	h := &handle{queues: map[queueKey]*logQueue{}}
 	handles.byPool[key] = h
 	runtime.AddCleanup(pool, forgetHandle, key)
 	return h
@@ -93,12 +93,12 @@ func (h *handle) prepare(ctx context.Context, s *Store) error {
 	return err
 }
 
-func (h *handle) queue(key queueKey) *queue {
+func (h *handle) queue(key queueKey) *logQueue {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q, ok := h.queues[key]
 	if !ok {
-		q = &queue{}
+		q = &logQueue{}
 		h.queues[key] = q
 	}
 	return q

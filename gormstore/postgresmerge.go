@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/groupcommit"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -104,13 +105,13 @@ func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) 
 	if again := onDeadConnection(batch); len(again) > 0 {
 		p.mergeOnce(ctx, r, again)
 	}
-	takeBackTimely(batch, r.store.lockTimeout)
+	groupcommit.TakeBack(batch, r.store.lockTimeout)
 }
 
 // onDeadConnection returns the saves that another connection may store.
 func onDeadConnection(batch []*save) (again []*save) {
 	for _, s := range batch {
-		if s.err != nil && !errors.Is(s.err, persistence.ErrOutcomeUnknown) && deadConnection(s.err) {
+		if s.Err != nil && !errors.Is(s.Err, persistence.ErrOutcomeUnknown) && deadConnection(s.Err) {
 			again = append(again, s)
 		}
 	}
@@ -131,7 +132,7 @@ func terminated(coded sqlState) bool {
 
 // mergeOnce writes a batch on one connection, which it discards if it is dead.
 func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch []*save) {
-	patience := patienceOf(batch, r.store.lockTimeout)
+	patience := groupcommit.Patience(batch, r.store.lockTimeout)
 	ctx, alarm := r.store.handle.alarms.bounded(unbounded, patience)
 	defer alarm.stop()
 	conn, err := r.store.connectWithin(unbounded, ctx)
@@ -165,7 +166,7 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 			r.queue.beWary()
 			continue
 		case overtaken(err):
-			w.waitFor(patienceOf(batch, r.store.lockTimeout))
+			w.waitFor(groupcommit.Patience(batch, r.store.lockTimeout))
 			continue
 		case p.unanswered(err) || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational):
 			w.explainFailed(ctx, batch, err)
@@ -177,7 +178,7 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 	// a save that the database refuses.
 	for i, s := range batch {
 		if len(batch) > 1 {
-			w.waitFor(patienceOf(batch[i:i+1], r.store.lockTimeout))
+			w.waitFor(groupcommit.Patience(batch[i:i+1], r.store.lockTimeout))
 		}
 		w.writeOne(ctx, s)
 	}
@@ -246,7 +247,7 @@ func (w *writing) arguments(own ...any) []any {
 
 func fail(batch []*save, err error) {
 	for _, s := range batch {
-		s.ids, s.err = nil, err
+		s.ids, s.Err = nil, err
 	}
 }
 
@@ -254,16 +255,16 @@ func fail(batch []*save, err error) {
 func (w *writing) writeOne(ctx context.Context, s *save) {
 	err := w.tryOne(ctx, s)
 	for attempt := 1; attempt < overtakenAttempts && (overtaken(err) || errors.Is(err, errElsewhere)); attempt++ {
-		w.waitFor(patienceOf([]*save{s}, w.r.store.lockTimeout))
+		w.waitFor(groupcommit.Patience([]*save{s}, w.r.store.lockTimeout))
 		err = w.tryOne(ctx, s)
 	}
 	switch {
 	case errors.Is(err, errNotContinued):
-		s.ids, s.err = nil, w.conflict(ctx, s)
+		s.ids, s.Err = nil, w.conflict(ctx, s)
 	case err != nil:
-		s.ids, s.err = w.outcome(ctx, s, w.explained(ctx, err))
+		s.ids, s.Err = w.outcome(ctx, s, w.explained(ctx, err))
 	default:
-		s.ids, s.err = complete(s.ids, s.events)
+		s.ids, s.Err = complete(s.ids, s.events)
 	}
 }
 
@@ -288,7 +289,7 @@ func (w *writing) tryOne(ctx context.Context, s *save) error {
 }
 
 func (w *writing) insertOne(ctx context.Context, s *save) error {
-	s.ids, s.err = nil, nil
+	s.ids, s.Err = nil, nil
 	if len(s.events) == 1 {
 		e := &s.events[0]
 		single := func(row []driver.Value) error {
@@ -402,7 +403,7 @@ func (w *writing) writeMany(ctx context.Context, batch []*save) error {
 		return err
 	}
 	for _, s := range batch {
-		s.ids, s.err = nil, nil
+		s.ids, s.Err = nil, nil
 	}
 	err := w.insertAll(ctx, batch, &a)
 	if err == nil && !isStored(batch[0]) {
@@ -412,7 +413,7 @@ func (w *writing) writeMany(ctx context.Context, batch []*save) error {
 }
 
 func byOriginator(a, b *save) int {
-	first, second := a.originator(), b.originator()
+	first, second := a.Key, b.Key
 	return bytes.Compare(first[:], second[:])
 }
 
@@ -471,9 +472,9 @@ func eachContinued(batch []*save) (versions []int64) {
 func (w *writing) explainFailed(ctx context.Context, batch []*save, err error) {
 	err = w.explained(ctx, err)
 	for i, s := range batch {
-		s.ids, s.err = w.outcome(ctx, s, err)
-		if errors.Is(s.err, persistence.ErrOutcomeUnknown) {
-			fail(batch[i:], s.err)
+		s.ids, s.Err = w.outcome(ctx, s, err)
+		if errors.Is(s.Err, persistence.ErrOutcomeUnknown) {
+			fail(batch[i:], s.Err)
 			return
 		}
 	}
@@ -483,8 +484,8 @@ func (w *writing) explainFailed(ctx context.Context, batch []*save, err error) {
 func assignTo(batch []*save) eachRow {
 	saves := make(map[uuid.UUID]*save, len(batch))
 	for _, s := range batch {
-		s.ids, s.err = nil, nil
-		saves[s.originator()] = s
+		s.ids, s.Err = nil, nil
+		saves[s.Key] = s
 	}
 	return func(row []driver.Value) error {
 		var originator uuid.UUID
@@ -520,7 +521,7 @@ func asInt(value driver.Value) (int64, error) {
 func (w *writing) explainMissing(ctx context.Context, batch []*save) {
 	for _, s := range batch {
 		if s.ids == nil {
-			s.err = w.conflict(ctx, s)
+			s.Err = w.conflict(ctx, s)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func newWholeStatements(events string, notifies bool, locks orderLocks) wholeSta
 }
 
 // appendsWhole implements dialect.
-func (postgres) appendsWhole(s *save) bool { return s.single && len(s.events) <= postgresChunk }
+func (postgres) appendsWhole(s *save) bool { return !s.Alone && len(s.events) <= postgresChunk }
 
 // appendWhole implements dialect.
 func (p postgres) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) (ids []int64, err error) {

@@ -492,15 +492,12 @@ func (t *eventTable) readPage(ctx context.Context, c connection, id uuid.UUID, r
 type processRecorder struct {
 	*eventTable
 	tracking table
-	queue    *queue
+	queue    *logQueue
 	strict   bool // writes exclude all others of the log
 
 	statements mergeStatements // of PostgreSQL
 	row        string          // the statement for one event on SQLite
 }
-
-// opSave names a save in errors.
-const opSave = "save events"
 
 func newProcessRecorder(s *Store, application string) *processRecorder {
 	return newStrictRecorder(s, application, s.strict)
@@ -527,7 +524,7 @@ func (r *processRecorder) InsertEvents(ctx context.Context, events []persistence
 	}
 	s := newSave(events)
 	switch joined := ctx.Value(sharedKey{}) != nil; {
-	case !joined && s.fits():
+	case !joined && s.Fits():
 		return r.merged(ctx, s)
 	case joined && r.store.dialect.appendsWhole(s):
 		return r.saveWhole(ctx, events)
@@ -542,10 +539,12 @@ func (r *processRecorder) merged(ctx context.Context, s *save) ([]int64, error) 
 	if err := r.begin(ctx, opSave, s.events); err != nil {
 		return nil, err
 	}
-	s.arrived, s.timing = time.Now(), telemetry.TimingFrom(ctx)
-	s.deadline, _ = ctx.Deadline()
-	ids, err := r.queue.submit(ctx, s, r.writeBatch)
-	return ids, r.store.translate(ctx, r.application+": "+opSave, err)
+	s.Arrived, s.Timing = time.Now(), telemetry.TimingFrom(ctx)
+	s.Deadline, _ = ctx.Deadline()
+	if err := r.queue.Do(ctx, s, r.writeBatch); err != nil {
+		return nil, r.store.translate(ctx, r.application+": "+opSave, err)
+	}
+	return s.ids, nil
 }
 
 // saveWhole saves in the transaction that ctx carries, without a savepoint: the

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"gorm.io/gorm"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/groupcommit"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -208,7 +209,7 @@ func (s sqlite) patientlyOn(
 // outlasts reports whether a statement may wait for the lock of the file well
 // beyond a deadline. To keep it from that costs two statements more.
 func (h *handle) outlasts(deadline time.Time) bool {
-	return h.busy > time.Until(deadline)+shortestWait
+	return h.busy > time.Until(deadline)+groupcommit.ShortestWait
 }
 
 // limitBusy has statements of a connection wait no longer than wait for the

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/groupcommit"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -58,7 +59,7 @@ func (r *refusal) Unwrap() error { return r.error }
 // save, the others that have time left go back to the queue.
 func (s sqlite) merge(ctx context.Context, r *processRecorder, batch []*save) {
 	s.mergeOnce(ctx, r, batch)
-	takeBackTimely(batch, r.store.lockTimeout)
+	groupcommit.TakeBack(batch, r.store.lockTimeout)
 }
 
 func (s sqlite) mergeOnce(ctx context.Context, r *processRecorder, batch []*save) {
@@ -66,7 +67,7 @@ func (s sqlite) mergeOnce(ctx context.Context, r *processRecorder, batch []*save
 		s.writeEvent(ctx, r, batch[0])
 		return
 	}
-	wait := patienceOf(batch, r.store.lockTimeout)
+	wait := groupcommit.Patience(batch, r.store.lockTimeout)
 	err := r.store.atomicallyWithin(ctx, r.application+": "+opSave, wait, func(ctx context.Context, pool unit) error {
 		return s.writeBatch(ctx, connection{pool, r.store}, r, batch)
 	})
@@ -80,30 +81,30 @@ func (s sqlite) mergeOnce(ctx context.Context, r *processRecorder, batch []*save
 		return
 	}
 	for _, save := range batch {
-		save.ids, save.err = r.explain(ctx, connection{r.store.pool, r.store}, r.application+": "+opSave, save.events, err)
+		save.ids, save.Err = r.explain(ctx, connection{r.store.pool, r.store}, r.application+": "+opSave, save.events, err)
 	}
 }
 
 // writeEvent writes a single event with a single statement, which is atomic by
 // itself.
 func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, one *save) {
-	wait := patienceOf([]*save{one}, r.store.lockTimeout)
+	wait := groupcommit.Patience([]*save{one}, r.store.lockTimeout)
 	deadline := time.Now().Add(wait)
-	if one.err = r.store.room(ctx, wait); one.err != nil {
+	if one.Err = r.store.room(ctx, wait); one.Err != nil {
 		return
 	}
 	ctx, alarm := r.store.handle.alarms.bounded(ctx, wait+commitTimeout)
 	defer alarm.stop()
 	c := connection{r.store.pool, r.store}
 	err := s.insertEvent(ctx, r, one, deadline)
-	one.err = nil
+	one.Err = nil
 	if err != nil {
 		if !errors.Is(err, errNotContinued) && s.unanswered(err) && r.store.faultOf(err).class == persistence.ErrOperational {
 			// It is not SQLite that reports it, which may have stored the
 			// event.
 			err = &lostReply{err: err, locked: true}
 		}
-		one.ids, one.err = r.explain(ctx, c, r.application+": "+opSave, one.events, err)
+		one.ids, one.Err = r.explain(ctx, c, r.application+": "+opSave, one.events, err)
 	}
 }
 
@@ -203,9 +204,9 @@ func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecor
 		return done, err
 	}
 	for i, save := range batch {
-		save.err = nil
+		save.Err = nil
 		if failures[i] != nil {
-			save.ids, save.err = r.explain(ctx, connection{u, r.store}, r.application+": "+opSave, save.events, failures[i])
+			save.ids, save.Err = r.explain(ctx, connection{u, r.store}, r.application+": "+opSave, save.events, failures[i])
 		}
 	}
 	return true, nil
@@ -250,7 +251,7 @@ func (sqlite) insertSingle(ctx context.Context, statement directStatement, appli
 // statement that fails undoes itself, so only several need a savepoint.
 func (s sqlite) writeSave(ctx context.Context, c connection, r *processRecorder, save *save, insert insertFunc) error {
 	write := func() (err error) { save.ids, err = s.writeRows(r, save.events, insert); return err }
-	save.err = nil
+	save.Err = nil
 	var err error
 	if len(save.events) == 1 {
 		err = write()
@@ -258,7 +259,7 @@ func (s sqlite) writeSave(ctx context.Context, c connection, r *processRecorder,
 		err = r.store.savepoint(ctx, c, write)
 	}
 	if err != nil && r.isConflict(err) {
-		save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
+		save.ids, save.Err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
 		return nil
 	}
 	if err == nil || errors.Is(err, persistence.ErrOperational) || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational) {
@@ -267,7 +268,7 @@ func (s sqlite) writeSave(ctx context.Context, c connection, r *processRecorder,
 	if !errors.Is(err, persistence.ErrPersistence) {
 		return &refusal{err}
 	}
-	save.ids, save.err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
+	save.ids, save.Err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
 	return nil
 }
 

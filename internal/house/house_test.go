@@ -94,9 +94,10 @@ var mayImport = []struct {
 	{"system/health", []string{"system"}},
 	{"system/remotelog", []string{"domain", "persistence", "persistence/memory", "application", "internal/bridge",
 		"internal/mapper"}},
+	{"gormstore/internal/groupcommit", []string{"persistence", "telemetry"}},
 	// application and system are for projections.
 	{"gormstore", []string{"domain", "persistence", "application", "system",
-		"internal/environment", "telemetry"}},
+		"gormstore/internal/groupcommit", "internal/environment", "telemetry"}},
 	{"gormstore/pglisten", []string{"persistence"}},
 	// The operations put everything together. They know the store in memory,
 	// which every application links as its default, so as to refuse it.

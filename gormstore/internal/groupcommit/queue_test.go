@@ -1,4 +1,4 @@
-package gormstore
+package groupcommit
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 // line is a queue whose batches a test lets go one by one. It is used in a
 // synctest bubble, where synctest.Wait returns when everybody waits.
 type line struct {
-	queue   queue
+	queue   Queue[*work]
 	batches [][]string    // the names of the saves of each batch, in the order of the batches
 	proceed chan struct{} // receives once for each batch that may go
 	fail    func(batch []string)
@@ -30,7 +30,7 @@ type line struct {
 func newLine(t *testing.T) *line { return &line{t: t, proceed: make(chan struct{})} }
 
 // write records a batch, waits for its turn, and answers.
-func (l *line) write(_ context.Context, batch []*save) {
+func (l *line) write(_ context.Context, batch []*work) {
 	var names []string
 	for _, s := range batch {
 		names = append(names, nameOf(s))
@@ -41,7 +41,7 @@ func (l *line) write(_ context.Context, batch []*save) {
 		l.fail(names)
 	}
 	for i, s := range batch {
-		s.ids, s.err = []int64{int64(100*len(l.batches) + i)}, nil
+		s.ids, s.Err = []int64{int64(100*len(l.batches) + i)}, nil
 	}
 }
 
@@ -67,14 +67,17 @@ type call struct {
 }
 
 // submit writes a save, and waits until it has got somewhere.
-func (l *line) submit(ctx context.Context, s *save) *call {
+func (l *line) submit(ctx context.Context, s *work) *call {
 	c := &call{name: nameOf(s)}
 	go func() {
 		defer func() {
 			c.panicked = recover()
 			c.done = true
 		}()
-		c.ids, c.err = l.queue.submit(ctx, s, l.write)
+		c.err = l.queue.Do(ctx, s, l.write)
+		if c.err == nil {
+			c.ids = s.ids
+		}
 	}()
 	synctest.Wait()
 	return c
@@ -120,31 +123,31 @@ func wantPending(t *testing.T, calls ...*call) {
 	}
 }
 
-// saveOf makes a save with a name, of one event of a new originator.
-func saveOf(name string) *save { return saveFor(name, uuid.New()) }
-
-// saveFor makes a save of one event of each of the originators.
-func saveFor(name string, originators ...uuid.UUID) *save {
-	var events []persistence.StoredEvent
-	for _, id := range originators {
-		events = append(events, persistence.StoredEvent{OriginatorID: id, OriginatorVersion: 1, Topic: name, State: []byte("s")})
-	}
-	return newSave(events)
+// work is a write of the tests.
+type work struct {
+	Entry
+	name    string
+	version int64
+	ids     []int64
 }
 
-// bulk makes a save of n events with size bytes of state each.
-func bulk(name string, n, size int) *save {
-	id := uuid.New()
-	events := make([]persistence.StoredEvent, n)
-	for i := range events {
-		events[i] = persistence.StoredEvent{OriginatorID: id, OriginatorVersion: int64(i + 1), Topic: name, State: make([]byte, size)}
-	}
-	return newSave(events)
+// saveOf makes a write with a name, of one row with a new key.
+func saveOf(name string) *work { return saveFor(name, uuid.New()) }
+
+// saveFor makes a write of one row for each of the keys.
+func saveFor(name string, keys ...uuid.UUID) *work {
+	return &work{name: name, version: 1,
+		Entry: Entry{Key: keys[0], Alone: len(keys) > 1, Rows: len(keys), Bytes: len(keys) * (len(name) + 1)}}
 }
 
-func nameOf(s *save) string { return s.events[0].Topic }
+// bulk makes a write of n rows with size bytes each, and their name.
+func bulk(name string, n, size int) *work {
+	return &work{name: name, version: 1, Entry: Entry{Key: uuid.New(), Rows: n, Bytes: n * (size + len(name))}}
+}
 
-func TestQueueWritesTheFirstAtOnceAndTheOthersTogether(t *testing.T) {
+func nameOf(w *work) string { return w.name }
+
+func TestFirstIsWrittenAtOnceAndOthersTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(t)
 		a := l.submit(t.Context(), saveOf("a"))
@@ -174,10 +177,10 @@ func TestQueueWritesTheFirstAtOnceAndTheOthersTogether(t *testing.T) {
 
 // A save that has to wait for a later batch is first in it, so that none waits
 // for ever.
-func TestQueueLeavesToTheNextBatchWhatDoesNotFit(t *testing.T) {
+func TestBatchLeavesToTheNextWhatDoesNotFit(t *testing.T) {
 	hot, other := uuid.New(), uuid.New()
-	limit := func() []*save {
-		saves := make([]*save, maxBatchSaves+3)
+	limit := func() []*work {
+		saves := make([]*work, maxWrites+3)
 		for i := range saves {
 			saves[i] = saveOf("s")
 		}
@@ -186,30 +189,30 @@ func TestQueueLeavesToTheNextBatchWhatDoesNotFit(t *testing.T) {
 	many := func(n int) string { return strings.TrimSpace(strings.Repeat("s ", n)) }
 	for _, test := range []struct {
 		name  string
-		saves func() []*save // called in the bubble, as saves have channels
+		saves func() []*work // called in the bubble, as saves have channels
 		want  []string
 	}{
-		{"number of saves", limit, []string{many(maxBatchSaves), many(3)}},
-		{"number of events", func() []*save {
-			return []*save{bulk("a", 1500, 1), bulk("b", 501, 1), bulk("c", 500, 1), bulk("d", 1, 1)}
+		{"number of saves", limit, []string{many(maxWrites), many(3)}},
+		{"number of events", func() []*work {
+			return []*work{bulk("a", 1500, 1), bulk("b", 501, 1), bulk("c", 500, 1), bulk("d", 1, 1)}
 		}, []string{"a c", "b d"}},
-		{"number of events, exactly", func() []*save {
-			return []*save{bulk("a", 1000, 1), bulk("b", 1000, 1), bulk("c", 1, 1)}
+		{"number of events, exactly", func() []*work {
+			return []*work{bulk("a", 1000, 1), bulk("b", 1000, 1), bulk("c", 1, 1)}
 		}, []string{"a b", "c"}},
-		{"bytes", func() []*save {
-			return []*save{bulk("a", 1, maxBatchBytes/2), bulk("b", 1, maxBatchBytes/2), bulk("c", 1, 100)}
+		{"bytes", func() []*work {
+			return []*work{bulk("a", 1, maxBytes/2), bulk("b", 1, maxBytes/2), bulk("c", 1, 100)}
 		}, []string{"a c", "b"}},
-		{"the same originator", func() []*save {
-			return []*save{saveFor("a", hot), saveFor("b", hot), saveFor("c", other), saveFor("d", hot)}
+		{"the same originator", func() []*work {
+			return []*work{saveFor("a", hot), saveFor("b", hot), saveFor("c", other), saveFor("d", hot)}
 		}, []string{"a c", "b", "d"}},
-		{"several originators go alone", func() []*save {
-			return []*save{saveFor("a", hot, other), saveOf("b"), saveOf("c")}
+		{"several originators go alone", func() []*work {
+			return []*work{saveFor("a", hot, other), saveOf("b"), saveOf("c")}
 		}, []string{"a", "b c"}},
-		{"several originators, not first", func() []*save {
-			return []*save{saveOf("a"), saveFor("b", hot, other), saveOf("c")}
+		{"several originators, not first", func() []*work {
+			return []*work{saveOf("a"), saveFor("b", hot, other), saveOf("c")}
 		}, []string{"a c", "b"}},
-		{"several of several", func() []*save {
-			return []*save{saveFor("a", hot, other), saveFor("b", other, hot), saveOf("c")}
+		{"several of several", func() []*work {
+			return []*work{saveFor("a", hot, other), saveFor("b", other, hot), saveOf("c")}
 		}, []string{"a", "b", "c"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -217,7 +220,7 @@ func TestQueueLeavesToTheNextBatchWhatDoesNotFit(t *testing.T) {
 				l := newLine(t)
 				calls := []*call{l.submit(t.Context(), saveOf("first"))}
 				for _, s := range test.saves() {
-					if !s.fits() {
+					if !s.Fits() {
 						t.Fatalf("%s is too large for a batch", nameOf(s))
 					}
 					calls = append(calls, l.submit(t.Context(), s))
@@ -233,24 +236,24 @@ func TestQueueLeavesToTheNextBatchWhatDoesNotFit(t *testing.T) {
 	}
 }
 
-func TestSaveThatIsLargerThanABatchDoesNotFit(t *testing.T) {
+func TestFits(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		save *save
+		work *work
 		fits bool
 	}{
-		{"most events", bulk("Topic", maxBatchEvents, 1), true},
-		{"too many events", bulk("Topic", maxBatchEvents+1, 1), false},
-		{"most bytes", bulk("Topic", 1, maxBatchBytes-len("Topic")), true},
-		{"too many bytes", bulk("Topic", 1, maxBatchBytes), false},
+		{"most events", bulk("Topic", maxRows, 1), true},
+		{"too many events", bulk("Topic", maxRows+1, 1), false},
+		{"most bytes", bulk("Topic", 1, maxBytes-len("Topic")), true},
+		{"too many bytes", bulk("Topic", 1, maxBytes), false},
 	} {
-		if got := test.save.fits(); got != test.fits {
+		if got := test.work.Fits(); got != test.fits {
 			t.Errorf("%s: fits is %v, want %v", test.name, got, test.fits)
 		}
 	}
 }
 
-func TestQueueIsLeftCleanlyByWhoeverIsCancelledWhileWaiting(t *testing.T) {
+func TestCanceledWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(t)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -272,7 +275,7 @@ func TestQueueIsLeftCleanlyByWhoeverIsCancelledWhileWaiting(t *testing.T) {
 	})
 }
 
-func TestQueueIsIdleWhenAllWhoWaitedHaveLeft(t *testing.T) {
+func TestAllThatWaitAreCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(t)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -290,7 +293,7 @@ func TestQueueIsIdleWhenAllWhoWaitedHaveLeft(t *testing.T) {
 	})
 }
 
-func TestQueueAwaitsTheOutcomeOfWhatIsBeingWritten(t *testing.T) {
+func TestCanceledWhileWriting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(t)
 		leading, cancelLeading := context.WithCancel(t.Context())
@@ -311,13 +314,13 @@ func TestQueueAwaitsTheOutcomeOfWhatIsBeingWritten(t *testing.T) {
 
 // The context of a save that waits ends at the moment at which it is given the
 // lead. It must take it, or all that wait after it would wait for ever.
-func TestQueueIsLedByWhoeverWasGivenTheLeadAlthoughCancelled(t *testing.T) {
+func TestCanceledWhenGivenTheLead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		l.queue.led = true // by the test
 		own := saveOf("own")
-		l.queue.waiting = []*save{own}
+		l.queue.waiting = []*work{own}
 		l.queue.take()
 		b, c := l.submit(ctx, saveOf("b")), l.submit(t.Context(), saveOf("c"))
 
@@ -338,7 +341,7 @@ func TestQueueIsLedByWhoeverWasGivenTheLeadAlthoughCancelled(t *testing.T) {
 	})
 }
 
-func TestQueueSurvivesAWriteThatPanics(t *testing.T) {
+func TestWritePanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(t)
 		l.fail = func(batch []string) {
@@ -368,19 +371,19 @@ func TestQueueSurvivesAWriteThatPanics(t *testing.T) {
 
 // party is many callers of one queue, whose writes fail now and then.
 type party struct {
-	queue   queue
+	queue   Queue[*work]
 	writing atomic.Int32
 
 	mu      sync.Mutex // protects what follows
-	written map[*save]int
-	lost    map[*save]bool // were in a batch that panicked
+	written map[*work]int
+	lost    map[*work]bool // were in a batch that panicked
 	batches int
 	wrong   []string
 }
 
 var errRefused = errors.New("refused on purpose")
 
-func (p *party) write(_ context.Context, batch []*save) {
+func (p *party) write(_ context.Context, batch []*work) {
 	if p.writing.Add(1) != 1 {
 		p.complain("two batches are written at once")
 	}
@@ -393,19 +396,19 @@ func (p *party) write(_ context.Context, batch []*save) {
 	for i, s := range batch {
 		p.written[s]++
 		p.lost[s] = breaks
-		if originators[s.originator()] {
+		if originators[s.Key] {
 			p.wrong = append(p.wrong, "an originator is twice in a batch")
 		}
-		originators[s.originator()] = true
-		s.ids, s.err = []int64{s.first()}, nil
-		if s.first()%7 == 0 {
-			s.ids, s.err = nil, errRefused
+		originators[s.Key] = true
+		s.ids, s.Err = []int64{s.version}, nil
+		if s.version%7 == 0 {
+			s.ids, s.Err = nil, errRefused
 		}
 		if breaks && i == len(batch)/2 {
 			for _, lost := range batch {
-				lost.ids, lost.err, p.lost[lost] = nil, errNotWritten, true
+				lost.ids, lost.Err, p.lost[lost] = nil, errInterrupted, true
 			}
-			panic(errNotWritten)
+			panic(errInterrupted)
 		}
 	}
 }
@@ -418,7 +421,7 @@ func (p *party) complain(format string, arguments ...any) {
 
 // save submits one save, perhaps cancelled at some moment, and checks its
 // answer.
-func (p *party) save(t *testing.T, r *rand.Rand, s *save) {
+func (p *party) save(t *testing.T, r *rand.Rand, s *work) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	cancelled, moments := r.IntN(3) == 0, r.IntN(4)
@@ -436,7 +439,9 @@ func (p *party) save(t *testing.T, r *rand.Rand, s *save) {
 	var err error
 	panicked := func() (panicked bool) {
 		defer func() { panicked = recover() != nil }()
-		ids, err = p.queue.submit(ctx, s, p.write)
+		if err = p.queue.Do(ctx, s, p.write); err == nil {
+			ids = s.ids
+		}
 		return false
 	}()
 	p.mu.Lock()
@@ -457,22 +462,22 @@ func (p *party) save(t *testing.T, r *rand.Rand, s *save) {
 			p.complain("the outcome of a save is unknown whose batch did not panic")
 		}
 	case errors.Is(err, errRefused):
-		if times != 1 || ids != nil || s.first()%7 != 0 {
+		if times != 1 || ids != nil || s.version%7 != 0 {
 			p.complain("a refused save was written %d times, with ids %v", times, ids)
 		}
 	default:
-		if times != 1 || err != nil || !slices.Equal(ids, []int64{s.first()}) {
-			p.complain("a save was written %d times, with ids %v and error %v; want once, %d", times, ids, err, s.first())
+		if times != 1 || err != nil || !slices.Equal(ids, []int64{s.version}) {
+			p.complain("a save was written %d times, with ids %v and error %v; want once, %d", times, ids, err, s.version)
 		}
 	}
 }
 
 // Whatever the callers do and whatever happens to the writes, every save has
 // one answer, which is true.
-func TestQueueAnswersEverySaveOnceAndTruly(t *testing.T) {
+func TestEachWriteHasOneTrueAnswer(t *testing.T) {
 	t.Parallel()
 	const callers, saves = 50, 200
-	p := &party{written: map[*save]int{}, lost: map[*save]bool{}}
+	p := &party{written: map[*work]int{}, lost: map[*work]bool{}}
 	originators := make([]uuid.UUID, 40)
 	for i := range originators {
 		originators[i] = uuid.New()
@@ -489,7 +494,7 @@ func TestQueueAnswersEverySaveOnceAndTruly(t *testing.T) {
 				if r.IntN(20) == 0 {
 					s = saveFor("s", originators[r.IntN(20)], originators[20+r.IntN(20)])
 				}
-				s.events[0].OriginatorVersion = version
+				s.version = version
 				p.save(t, r, s)
 			}
 		})
