@@ -51,13 +51,18 @@ func (f *frame) encode() []byte {
 	return append(b, f.state...)
 }
 
-var errFrame = errors.New("the payload is not one of this store")
+var errFrame = errors.New("the payload is not one that this version knows")
 
 func decodeFrame(b []byte) (f frame, err error) {
 	if len(b) < 3+len(f.write) || b[0] != frameFormat || b[2] > 1 {
 		return f, errFrame
 	}
 	f.kind, f.first = b[1], b[2] == 1
+	switch f.kind {
+	case eventKind, beginKind, positionKind, snapshotKind, fillerKind:
+	default:
+		return f, errFrame
+	}
 	b = b[3+copy(f.write[:], b[3:]):]
 	number, n := binary.Uvarint(b)
 	if n <= 0 || int64(number) < 0 {

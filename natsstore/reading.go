@@ -181,7 +181,7 @@ func (s *stream) message(seq int64, subject string, data []byte) (message, error
 	f, err := decodeFrame(data)
 	if err != nil {
 		return message{}, s.failure("read", persistence.ErrInternal,
-			"message "+strconv.FormatInt(seq, 10)+" of stream "+s.name+" was not written by this store", err)
+			"message "+strconv.FormatInt(seq, 10)+" of stream "+s.name+" was written by another program, or by a newer version of this one", err)
 	}
 	s.saw(seq)
 	return message{seq: seq, subject: subject, frame: f}, nil

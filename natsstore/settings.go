@@ -107,11 +107,19 @@ func (s *stream) check(ctx context.Context) error {
 	case !elected && time.Since(last) < checkInterval:
 		return nil
 	case elected || last.IsZero():
-		s.checking.Lock()
-	case !s.checking.TryLock():
-		return nil
+		select {
+		case s.checking <- struct{}{}:
+		case <-ctx.Done():
+			return s.unavailable(ctx, "compare the settings of a stream", errBusy)
+		}
+	default:
+		select {
+		case s.checking <- struct{}{}:
+		default:
+			return nil
+		}
 	}
-	defer s.checking.Unlock()
+	defer func() { <-s.checking }()
 	last, elected := s.lastCheck()
 	if !elected && time.Since(last) < checkInterval {
 		return nil
@@ -127,6 +135,8 @@ func (s *stream) check(ctx context.Context) error {
 	s.checked, s.first = time.Now(), first
 	return nil
 }
+
+var errBusy = errors.New("another call waits for the leader of the stream")
 
 func (s *stream) lastCheck() (at time.Time, elected bool) {
 	s.mu.Lock()

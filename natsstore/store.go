@@ -88,6 +88,7 @@ func Create(ctx context.Context, conn *nats.Conn, config Config, applications ..
 	if err != nil {
 		return err
 	}
+	defer s.Close() // which leaves the connection
 	for _, application := range applications {
 		for _, snapshots := range []bool{false, true} {
 			stream, err := s.stream(application, snapshots)

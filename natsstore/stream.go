@@ -22,7 +22,7 @@ type stream struct {
 	newest    *cache[uuid.UUID, mark]
 	positions *cache[string, positionMark]
 
-	checking sync.Mutex // held while the settings are compared
+	checking chan struct{} // holds a value while the settings are compared
 
 	mu      sync.Mutex // protects what follows
 	checked time.Time  // when the settings were compared last
@@ -47,7 +47,7 @@ const cacheSize = 100_000
 
 func newStream(store *Store, application string, n names, snapshots bool) *stream {
 	s := &stream{store: store, application: application, names: n, name: n.events, snapshots: snapshots,
-		newest: newCache[uuid.UUID, mark](cacheSize), positions: newCache[string, positionMark](cacheSize)}
+		checking: make(chan struct{}, 1), newest: newCache[uuid.UUID, mark](cacheSize), positions: newCache[string, positionMark](cacheSize)}
 	if snapshots {
 		s.name = n.snapshots
 	}
