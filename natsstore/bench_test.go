@@ -2,6 +2,8 @@ package natsstore_test
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -148,4 +150,44 @@ func newStore(b *testing.B, conn *nats.Conn, config natsstore.Config) persistenc
 	}
 	b.Cleanup(func() { store.Close() })
 	return store
+}
+
+// BenchmarkMemory stores an event of each of 1,000,000 originators on three
+// servers, and reports what the leader's process has in memory. Run it with
+// -benchtime 1x.
+func BenchmarkMemory(b *testing.B) {
+	const originators, batch = 1_000_000, 1_000
+	for b.Loop() {
+		c := startCluster(b, false)
+		conn := c.connect(b, 0)
+		r := benchmarkedRecorder(b, func(b *testing.B) persistence.Factory { return newStore(b, conn, replicated) })
+		before := resident(b, c.nodes[c.leader(b, conn, schoolStream)])
+		for i := range originators / batch {
+			events := make([]persistence.StoredEvent, batch)
+			for j := range events {
+				events[j] = ofSize("Dog", i*batch+j, 1, 200)[0]
+			}
+			if _, err := r.InsertEvents(b.Context(), events); err != nil {
+				b.Fatal(err)
+			}
+		}
+		after := resident(b, c.nodes[c.leader(b, conn, schoolStream)])
+		b.ReportMetric(float64(after-before)/originators, "bytes/originator")
+		b.ReportMetric(float64(after)/(1<<20), "MiB")
+	}
+}
+
+// resident returns how many bytes of a process are in memory.
+func resident(b *testing.B, n *node) int64 {
+	b.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.process.Process.Pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	var kilobytes int64
+	if _, err := fmt.Sscanf(rest, "%d kB", &kilobytes); err != nil {
+		b.Fatal(err)
+	}
+	return kilobytes << 10
 }
