@@ -56,6 +56,9 @@ type repository interface {
 	saved(change domain.Changes)
 	// forget drops what is cached of an originator.
 	forget(id uuid.UUID)
+	// stateAt returns the state of an originator at a version, as a snapshot
+	// would have it.
+	stateAt(ctx context.Context, id uuid.UUID, version int64) (any, error)
 	// snapshot stores a snapshot of an originator at a version. If that is the
 	// version of change, it reads nothing.
 	snapshot(ctx context.Context, change domain.Changes, id uuid.UUID, version int64) error

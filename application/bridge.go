@@ -48,6 +48,14 @@ func (v view) OnRecorded(f func(context.Context, []mapper.Recording)) (remove fu
 	return v.a.onRecorded(f)
 }
 
+func (v view) StateAt(ctx context.Context, definition string, id uuid.UUID, version int64) (any, error) {
+	repositories := v.a.repositoriesOf(definition)
+	if len(repositories) == 0 {
+		return nil, nil
+	}
+	return repositories[0].stateAt(ctx, id, version)
+}
+
 func (v view) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error) {
 	return v.a.Log().DeleteOriginator(ctx, id)
 }

@@ -451,6 +451,15 @@ func (r *Repository[T]) takeSnapshot(ctx context.Context, id uuid.UUID, load fun
 	return SnapshotReport{Version: version, Outcome: outcome}, nil
 }
 
+// stateAt implements repository.
+func (r *Repository[T]) stateAt(ctx context.Context, id uuid.UUID, version int64) (any, error) {
+	aggregate, err := r.load(ctx, id, version)
+	if err != nil {
+		return nil, err
+	}
+	return r.definition.TakeSnapshot(aggregate).Data, nil
+}
+
 // snapshot implements repository.
 func (r *Repository[T]) snapshot(ctx context.Context, change domain.Changes, id uuid.UUID, version int64) error {
 	aggregate, ok := any(change).(*T)

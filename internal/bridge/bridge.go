@@ -49,6 +49,9 @@ type Application interface {
 	// after its commit. f must return soon and must not save. remove ends that;
 	// a save at the same moment may still call f.
 	OnRecorded(f func(context.Context, []mapper.Recording)) (remove func())
+	// StateAt returns the state of an aggregate at a version as a snapshot would
+	// have it, or nil if no repository of this process has the definition.
+	StateAt(ctx context.Context, definition string, id uuid.UUID, version int64) (any, error)
 	// DeleteOriginator is that of the application's log.
 	DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error)
 }

@@ -106,6 +106,7 @@ var mayImport = []struct {
 	// Nothing imports the commands but programs.
 	{"gormstore/management", []string{"domain", "persistence", "persistence/memory", "application", "system", "gormstore",
 		"gormstore/internal/operations"}},
+	{"gormstore/admin", []string{"persistence", "gormstore/internal/operations"}},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -332,6 +333,42 @@ func (m *Mapper) open(p purpose, stored *persistence.StoredEvent, buf *buffer) (
 		return nil, stageDecode, newer(errUnreadable) // whole, but of another layout
 	}
 	return buf.plain, "", nil
+}
+
+// Layout is how a state is stored.
+type Layout struct {
+	// Stored and Plain are sizes in bytes: as it is stored, and when it is
+	// decrypted and decompressed. Plain is 0 if that cannot be done.
+	Stored, Plain         int
+	Encrypted, Compressed bool
+}
+
+// LayoutOf returns how the state of an event is stored.
+func (m *Mapper) LayoutOf(stored persistence.StoredEvent) Layout {
+	layout := Layout{Stored: len(stored.State), Encrypted: m.cipher != nil || m.lacksCipher(stored.State)}
+	buf := &buffer{}
+	plain, _, err := m.open(events, &stored, buf)
+	if err != nil {
+		return layout
+	}
+	layout.Plain = len(plain)
+	packed := stored.State
+	if m.cipher != nil {
+		packed = buf.packed
+	}
+	layout.Compressed = !isPlain(packed)
+	return layout
+}
+
+// Settings returns the types of the compressor and the cipher, or "" for none.
+func (m *Mapper) Settings() (compressor, cipher string) {
+	if m.compressor != nil {
+		compressor = fmt.Sprintf("%T", m.compressor)
+	}
+	if m.cipher != nil {
+		cipher = fmt.Sprintf("%T", m.cipher)
+	}
+	return compressor, cipher
 }
 
 // lacksCipher reports whether an unreadable state is one that a cipher would

@@ -1,0 +1,519 @@
+package admin_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/admin"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// Page is an aggregate: a text with its history.
+type Page struct {
+	domain.Aggregate
+	Text string
+}
+
+// Written says that the page has another text.
+type Written struct{ Text string }
+
+// Apply replaces the text.
+func (w Written) Apply(p *Page) { p.Text = w.Text }
+
+var pageDefinition = domain.Define("Page", domain.On("Written", Written{}))
+
+const hostile = `<script>alert(1)</script><img src=x onerror=alert(2)>"'` + "`${3}"
+
+var (
+	pageID  = domain.NewIDv5("/pages/1")
+	everyID = domain.NewIDv5("/pages/none")
+)
+
+// wiki is a service with a follower that has parked an event.
+type wiki struct {
+	db     *gorm.DB
+	runner *system.Runner
+	pages  *application.Repository[Page]
+	log    *strings.Builder
+}
+
+// key returns a key for a cipher.
+func key(t *testing.T) cipher.Cipher {
+	t.Helper()
+	text, err := cipher.CreateKey(32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := cipher.ParseKeys(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := cipher.NewAES(keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+var quiet = application.WithLogger(slog.New(slog.DiscardHandler))
+
+func newRunner(t *testing.T, store *gormstore.Store, options ...application.Option) (*system.Runner, *application.Repository[Page]) {
+	t.Helper()
+	options = append(options, application.WithStore(store), quiet, application.WithSnapshotting(map[string]int{"Page": 2}))
+	app, err := application.New("Wiki", options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := application.NewRepository(app, pageDefinition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	readers, err := application.New("Readers", application.WithStore(store), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	follower, err := system.NewFollower(readers, system.On(func(_ context.Context, e domain.Recorded[Written]) error {
+		if e.Data.Text == "fail" {
+			return errors.New("the handler failed: " + hostile)
+		}
+		return nil
+	}), system.Park(func(persistence.Notification, error, int) bool { return true }), system.Replayable())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys, err := system.New(system.Pipe(app, follower))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner, err := system.NewRunner(sys, system.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = runner.Close() })
+	return runner, pages
+}
+
+func newWiki(t *testing.T, db *gorm.DB, options ...application.Option) *wiki {
+	t.Helper()
+	if err := gormstore.AutoMigrate(db); err != nil {
+		t.Fatal(err)
+	}
+	w := &wiki{db: db, log: &strings.Builder{}}
+	w.runner, w.pages = newRunner(t, gormstore.New(db), options...)
+	ctx := context.Background()
+	page := pageDefinition.Create(pageID, Written{"first"})
+	for _, text := range []string{"unmistakable", hostile, strings.Repeat("long ", 600_000), "fail"} {
+		domain.Trigger(page, Written{text})
+	}
+	if err := w.pages.Save(ctx, page); err != nil {
+		t.Fatal(err)
+	}
+	member, _ := w.runner.System().Member("Readers")
+	if _, err := w.runner.CatchUp(ctx, member, nil); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// handler returns the pages for a sender with these rights.
+func (w *wiki) handler(t *testing.T, rights admin.Rights, actions bool) *admin.Handler {
+	t.Helper()
+	h, err := admin.New(w.runner, admin.Config{
+		Authorize: func(*http.Request) (admin.Rights, error) { return rights, nil },
+		Actions:   actions, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Timeout: 20e9,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func get(h http.Handler, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	return w
+}
+
+func post(h http.Handler, path string, form url.Values, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// reading are the paths of all pages but those of actions.
+func reading() []string {
+	aggregate := "/aggregate/Wiki/" + pageID.String()
+	return []string{"/", "/log", "/log?application=Wiki&topic=Written&before=4", "/log?tail=on", "/aggregate", "/aggregate?application=Wiki&id=" + pageID.String(),
+		aggregate, aggregate + "?v=1", aggregate + "?v=3", aggregate + "?v=4", "/followers", "/followers/Readers", "/problems", "/settings"}
+}
+
+// inJSON returns the JSON twin of a path.
+func inJSON(path string) string {
+	if path == "/" {
+		return "/api/overview"
+	}
+	return "/api" + path
+}
+
+// tables returns a hash of every row of every table.
+func tables(t *testing.T, db *gorm.DB) string {
+	t.Helper()
+	names, err := db.Migrator().GetTables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := sha256.New()
+	for _, name := range names {
+		lines := map[string]int{}
+		rows, err := db.Raw("SELECT * FROM " + name).Rows()
+		if err != nil {
+			t.Fatal(err)
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			values, into := make([]any, len(columns)), make([]any, len(columns))
+			for i := range values {
+				into[i] = &values[i]
+			}
+			if err := rows.Scan(into...); err != nil {
+				t.Fatal(err)
+			}
+			lines[fmt.Sprint(values...)]++
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(hash, name, lines) // a map is printed in order
+	}
+	return fmt.Sprintf("%x", hash.Sum(nil))
+}
+
+var all = admin.Rights{Actor: "alice", List: true, Payload: true, Operate: true, Reset: true}
+
+// TestReadingChangesNothing gets every page and its JSON twin, with all rights
+// and actions allowed, and compares every row of every table.
+func TestReadingChangesNothing(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
+		w := newWiki(t, open(t))
+		h := w.handler(t, all, true)
+		paths := reading()
+		for _, action := range []string{"sync", "dry-run", "pause", "resume", "retry", "reset"} {
+			paths = append(paths, "/followers/Readers/"+action)
+		}
+		paths = append(paths, "/followers/Readers/discard?leader=Wiki&position=5")
+		before := tables(t, w.db)
+		for _, path := range paths {
+			for _, path := range []string{path, inJSON(path)} {
+				answer := get(h, path)
+				if answer.Code != 200 && answer.Code != 303 {
+					t.Errorf("%s: got %d, %s", path, answer.Code, answer.Body)
+				}
+				if csp := answer.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") {
+					t.Errorf("%s: got the policy %q", path, csp)
+				}
+				isJSON := strings.HasPrefix(path, "/api/")
+				if isJSON && !json.Valid(answer.Body.Bytes()) {
+					t.Errorf("%s: got no JSON", path)
+				}
+				if !isJSON && strings.Contains(answer.Body.String(), "<script>alert") {
+					t.Errorf("%s: markup of a payload is not escaped", path)
+				}
+			}
+		}
+		if tables(t, w.db) != before {
+			t.Error("a GET has changed the database")
+		}
+	})
+}
+
+// TestEveryRouteWithEveryRights asks for each route with each of the 16 sets of
+// rights, read-only and with actions.
+func TestEveryRouteWithEveryRights(t *testing.T) {
+	w := newWiki(t, testdb.SQLiteFile(t))
+	acting := map[string]bool{"sync": false, "dry-run": false, "pause": false, "resume": false, "retry": false, "discard": true, "reset": true}
+	for set := range 32 {
+		rights := admin.Rights{Actor: "bob", List: set&1 > 0, Payload: set&2 > 0, Operate: set&4 > 0, Reset: set&8 > 0}
+		actions := set&16 > 0
+		h := w.handler(t, rights, actions)
+		for _, path := range append(reading(), "/nothing", "/followers/Nobody", "/log?application=Nothing") {
+			answer := get(h, path)
+			unknown := strings.Contains(path, "No") || path == "/nothing"
+			switch want := rights.List; {
+			case unknown && path != "/nothing" && want && answer.Code != 404:
+				t.Errorf("%+v %s: got %d, want 404", rights, path, answer.Code)
+			case !unknown && want != (answer.Code == 200 || answer.Code == 303):
+				t.Errorf("%+v %s: got %d", rights, path, answer.Code)
+			case !want && path != "/nothing" && answer.Code != 403:
+				t.Errorf("%+v %s: got %d, want 403", rights, path, answer.Code)
+			}
+			if !rights.Payload && strings.Contains(answer.Body.String(), "unmistakable") {
+				t.Errorf("%+v %s: shows a payload", rights, path)
+			}
+		}
+		for action, destroys := range acting {
+			allowed := actions && rights.List && (destroys && rights.Reset || !destroys && rights.Operate)
+			path := "/followers/Readers/" + action
+			question := get(h, path+"?leader=Wiki&position=5")
+			if allowed != (question.Code == 200) {
+				t.Errorf("%+v, actions %t: GET %s: got %d", rights, actions, path, question.Code)
+			}
+			// Without the name typed, nothing is destroyed.
+			answer := post(h, path, url.Values{"leader": {"Wiki"}, "position": {"5"}})
+			switch {
+			case !allowed && answer.Code != 403:
+				t.Errorf("%+v, actions %t: POST %s: got %d, want 403", rights, actions, path, answer.Code)
+			case allowed && destroys && answer.Code != 400:
+				t.Errorf("%+v: POST %s without confirmation: got %d, want 400", rights, path, answer.Code)
+			case allowed && !destroys && answer.Code == 403:
+				t.Errorf("%+v: POST %s: got 403", rights, path)
+			}
+		}
+	}
+}
+
+func TestActions(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
+		w := newWiki(t, open(t))
+		h := w.handler(t, all, true)
+		do := func(action string, want int, form url.Values) {
+			t.Helper()
+			answer := post(h, "/followers/Readers/"+action, form)
+			if answer.Code != want {
+				t.Errorf("%s: got %d, %s; want %d", action, answer.Code, answer.Body, want)
+			}
+		}
+		ctx := context.Background()
+		status := func() system.Status {
+			t.Helper()
+			statuses, err := w.runner.Statuses(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return statuses[0]
+		}
+		do("pause", 303, nil)
+		if s := status(); s.PausedBy != "alice" {
+			t.Errorf("paused by: got %q, want alice", s.PausedBy)
+		}
+		do("resume", 303, nil)
+		do("sync", 303, nil)
+		do("dry-run", 303, nil)
+		do("retry", 409, nil) // the handler fails again
+		if s := status(); s.Parked != 1 || !s.PausedAt.IsZero() {
+			t.Errorf("got %d parked, paused at %v; want 1 and not paused", s.Parked, s.PausedAt)
+		}
+		sure := url.Values{"confirm": {"Readers"}, "leader": {"Wiki"}, "position": {"5"}}
+		do("discard", 303, sure)
+		do("discard", 409, sure)
+		if s := status(); s.Parked != 0 {
+			t.Errorf("after discard: got %d parked, want 0", s.Parked)
+		}
+		do("reset", 303, sure)
+		if s := status(); s.Position != 0 {
+			t.Errorf("after reset: got position %d, want 0", s.Position)
+		}
+		do("reset", 409, sure) // it has no position any more
+		for _, want := range []string{"action=pause actor=alice follower=Readers", "action=reset actor=alice follower=Readers", "outcome=failed"} {
+			if !strings.Contains(w.log.String(), want) {
+				t.Errorf("the log lacks %q", want)
+			}
+		}
+	})
+}
+
+// TestCrossOriginPostIsRefused also shows that GET does no action.
+func TestCrossOriginPostIsRefused(t *testing.T) {
+	w := newWiki(t, testdb.SQLiteFile(t))
+	h := w.handler(t, all, true)
+	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "same-site"}} {
+		if answer := post(h, "/followers/Readers/pause", nil, header...); answer.Code != 403 {
+			t.Errorf("%v: got %d, want 403", header, answer.Code)
+		}
+	}
+	if answer := post(h, "/followers/Readers/pause", nil, "Sec-Fetch-Site", "same-origin"); answer.Code != 303 {
+		t.Errorf("same origin: got %d, want 303", answer.Code)
+	}
+	for _, path := range []string{"/", "/log", "/followers", "/api/followers"} {
+		if answer := post(h, path, nil); answer.Code != 405 && answer.Code != 404 {
+			t.Errorf("POST %s: got %d, want 405", path, answer.Code)
+		}
+	}
+}
+
+// TestWrongKey shows events that cannot be decrypted with their places, and
+// nothing of what they contain.
+func TestWrongKey(t *testing.T) {
+	db := testdb.SQLiteFile(t)
+	right := key(t)
+	newWiki(t, db, application.WithCipher(right))
+	w := &wiki{db: db, log: &strings.Builder{}}
+	wrong := key(t)
+	w.runner, w.pages = newRunner(t, gormstore.New(db), application.WithCipher(wrong))
+	h := w.handler(t, all, true)
+	for _, path := range reading() {
+		for _, path := range []string{path, inJSON(path)} {
+			answer := get(h, path)
+			if answer.Code != 200 && answer.Code != 303 {
+				t.Errorf("%s: got %d, %s", path, answer.Code, answer.Body)
+			}
+			if text := answer.Body.String(); strings.Contains(text, "unmistakable") || strings.Contains(text, fmt.Sprint(wrong)) {
+				t.Errorf("%s: shows a payload or a key", path)
+			}
+		}
+	}
+	if text := get(h, "/problems").Body.String(); strings.Count(text, "/aggregate/Wiki/"+pageID.String())+strings.Count(text, "aggregate/Wiki/"+pageID.String()) < 5 {
+		t.Errorf("problems: got %s, want all five events", text)
+	}
+}
+
+// TestHostilePayloads shows markup, three megabytes and invalid UTF-8.
+func TestHostilePayloads(t *testing.T) {
+	w := newWiki(t, testdb.SQLiteFile(t))
+	h := w.handler(t, all, false)
+	path := "/aggregate/Wiki/" + pageID.String() + "?v="
+	if text := get(h, path+"3").Body.String(); !strings.Contains(text, "\\u003cscript") && !strings.Contains(text, html.EscapeString("<script>alert")) {
+		t.Errorf("markup: got %s, want it escaped", text)
+	}
+	if size := get(h, path+"4").Body.Len(); size > 400_000 {
+		t.Errorf("three megabytes: got a page of %d bytes", size)
+	}
+	// A state that is no event at all, and a topic that is no UTF-8.
+	row := map[string]any{"application_name": "Wiki", "originator_id": everyID.String(), "originator_version": 1, "topic": "x<script>\xff", "state": []byte("\xff\xfe<script>")}
+	if err := w.db.Table("stored_events").Create(row).Error; err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/log", "/problems", "/api/log", "/api/problems"} {
+		answer := get(h, path)
+		if answer.Code != 200 || strings.Contains(answer.Body.String(), "x<script>") || strings.ToValidUTF8(answer.Body.String(), "") != answer.Body.String() {
+			t.Errorf("%s: got %d, %s", path, answer.Code, answer.Body)
+		}
+	}
+}
+
+func TestBadQueries(t *testing.T) {
+	w := newWiki(t, testdb.SQLiteFile(t))
+	h := w.handler(t, all, true)
+	for _, path := range []string{"/log?before=-1", "/log?before=x", "/log?before=99999999999999999999", "/aggregate?id=%27+OR+1", "/aggregate/Wiki/x",
+		"/log?topic=" + strings.Repeat("x", 2001), "/problems?after=-5", "/aggregate/Wiki/" + pageID.String() + "?v=x", "/log?%zz=1",
+		"/followers/Readers/discard", "/followers/Readers/discard?leader=Wiki&position=x"} {
+		if answer := get(h, path); answer.Code != 400 {
+			t.Errorf("%s: got %d, want 400", path, answer.Code)
+		}
+	}
+	for _, path := range []string{"/aggregate/Wiki/" + everyID.String(), "/aggregate/Wiki/" + pageID.String() + "?v=77", "/aggregate/No/" + pageID.String(),
+		"/followers/Nobody", "/followers/Readers/drop", "/static/none"} {
+		if answer := get(h, path); answer.Code != 404 {
+			t.Errorf("%s: got %d, want 404", path, answer.Code)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	w := newWiki(t, testdb.SQLiteFile(t))
+	if _, err := admin.New(w.runner, admin.Config{}); err == nil {
+		t.Error("without Authorize: got no error")
+	}
+	if _, err := admin.New(nil, admin.Config{Authorize: func(*http.Request) (admin.Rights, error) { return all, nil }}); err == nil {
+		t.Error("without a runner: got no error")
+	}
+}
+
+// TestUnderAPrefix follows every link of every page under a prefix.
+func TestUnderAPrefix(t *testing.T) {
+	w := newWiki(t, testdb.SQLiteFile(t))
+	server := httptest.NewServer(http.StripPrefix("/deep/admin", w.handler(t, all, true)))
+	defer server.Close()
+	seen, queue := map[string]bool{}, []string{server.URL + "/deep/admin"}
+	for len(queue) > 0 && len(seen) < 200 {
+		page := queue[0]
+		queue = queue[1:]
+		if seen[page] {
+			continue
+		}
+		seen[page] = true
+		answer, err := http.Get(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		_, err = fmt.Fprint(&text, readAll(t, answer))
+		if err != nil || answer.StatusCode != 200 {
+			t.Errorf("%s: got %d", page, answer.StatusCode)
+		}
+		for _, part := range strings.Split(text.String(), `href="`)[1:] {
+			link, _, _ := strings.Cut(part, `"`)
+			target, err := answer.Request.URL.Parse(html.UnescapeString(link))
+			if err != nil {
+				t.Errorf("%s: link %q: %v", page, link, err)
+				continue
+			}
+			if target.Fragment = ""; target.Scheme == "http" {
+				if !strings.HasPrefix(target.Path, "/deep/admin/") {
+					t.Errorf("%s: the link %q leaves the prefix", page, link)
+				}
+				queue = append(queue, target.String())
+			}
+		}
+	}
+	if len(seen) < 15 {
+		t.Errorf("got %d pages, want at least 15", len(seen))
+	}
+}
+
+func readAll(t *testing.T, answer *http.Response) string {
+	t.Helper()
+	defer answer.Body.Close()
+	var text strings.Builder
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := answer.Body.Read(buffer)
+		text.Write(buffer[:n])
+		if err != nil {
+			return text.String()
+		}
+	}
+}
+
+// TestHtmxIsTheOneThatWasVendored compares the checksum beside the file.
+func TestHtmxIsTheOneThatWasVendored(t *testing.T) {
+	folder := os.DirFS("static")
+	script, err := fs.ReadFile(folder, "htmx.min.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := fs.ReadFile(folder, "htmx.sha256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprintf("%x", sha256.Sum256(script)); !strings.HasPrefix(string(sum), got+" ") {
+		t.Errorf("checksum: got %s, want %s", got, sum)
+	}
+}

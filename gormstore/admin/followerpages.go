@@ -1,0 +1,207 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// rates remembers the heads of logs, to tell how fast they grow.
+type rates struct {
+	mu   sync.Mutex // protects seen
+	seen map[string]sighting
+}
+
+type sighting struct {
+	head int64
+	at   time.Time
+	rate float64
+}
+
+// longEnough is how far apart two looks at a log are that tell its rate.
+const longEnough = 2 * time.Second
+
+// of returns how many ids a second a log has grown by between the last two
+// looks, and whether that is known.
+func (r *rates) of(application string, head int64, now time.Time) (rate float64, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last, seen := r.seen[application]
+	if r.seen == nil {
+		r.seen = map[string]sighting{}
+	}
+	switch since := now.Sub(last.at); {
+	case !seen:
+		r.seen[application] = sighting{head, now, -1}
+		return 0, false
+	case since >= longEnough:
+		last = sighting{head, now, float64(max(head-last.head, 0)) / since.Seconds()}
+		r.seen[application] = last
+	}
+	return last.rate, last.rate >= 0
+}
+
+// overviewData is the first page.
+type overviewData struct {
+	Applications []applicationRow `json:"applications"`
+	Followers    []followerRow    `json:"followers"`
+	Healthy      bool             `json:"healthy"`
+}
+
+type applicationRow struct {
+	Name string `json:"name"`
+	Head int64  `json:"head"`
+	// Rate is how many ids a second the log grows by, or nil if the page was
+	// not loaded before.
+	Rate  *float64 `json:"ids_per_second,omitempty"`
+	Error string   `json:"error,omitempty"`
+}
+
+// RateText returns the rate for people.
+func (a applicationRow) RateText() string {
+	if a.Rate == nil {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f", *a.Rate)
+}
+
+// followerRow is a follower on a page.
+type followerRow struct {
+	operations.FollowerState
+}
+
+// Bar is how much of the log is processed, from 0 to 100.
+func (f followerRow) Bar() int64 {
+	if f.Head == 0 {
+		return 100
+	}
+	return min(100*f.Position/max(f.Head, 1), 100)
+}
+
+// Waiting is for how long the oldest event waits, or "".
+func (f followerRow) Waiting() string {
+	if f.Oldest.IsZero() || f.Lag == 0 {
+		return ""
+	}
+	return max(time.Since(f.Oldest), 0).Round(time.Second).String()
+}
+
+// HeldText says whose transaction keeps the follower from newer events.
+func (f followerRow) HeldText() string {
+	if f.Held == nil {
+		return ""
+	}
+	return f.Held.String()
+}
+
+func (h *Handler) states(ctx context.Context) ([]followerRow, error) {
+	states, err := operations.Followers(ctx, h.runner)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if states == nil && err != nil {
+		return nil, err
+	}
+	rows := make([]followerRow, len(states)) // each has what of it could not be read
+	for i, s := range states {
+		s.Error, s.ReadError, s.Note = valid(s.Error), valid(s.ReadError), valid(s.Note)
+		rows[i] = followerRow{s}
+	}
+	return rows, nil
+}
+
+func (h *Handler) overview(ctx context.Context, _ *http.Request, _ Rights) (any, error) {
+	data := overviewData{Applications: []applicationRow{}, Healthy: true}
+	for _, name := range operations.MemberNames(h.runner) {
+		row := applicationRow{Name: name}
+		head, err := operations.Head(ctx, h.runner, name)
+		if err != nil {
+			row.Error = valid(fmt.Sprint(err))
+		} else if rate, known := h.rates.of(name, head, time.Now()); known {
+			row.Rate = &rate
+		}
+		row.Head = head
+		data.Applications = append(data.Applications, row)
+	}
+	var err error
+	data.Followers, err = h.states(ctx)
+	data.Healthy = !slices.ContainsFunc(data.Followers, func(f followerRow) bool { return !f.Healthy })
+	return data, err
+}
+
+// followersData is the page of all followers.
+type followersData struct {
+	Followers []followerRow `json:"followers"`
+}
+
+func (h *Handler) followers(ctx context.Context, _ *http.Request, _ Rights) (any, error) {
+	states, err := h.states(ctx)
+	return followersData{states}, err
+}
+
+// followerData is the page of one follower.
+type followerData struct {
+	Name    string         `json:"name"`
+	States  []followerRow  `json:"leaders"`
+	Parked  []parkedRow    `json:"parked"`
+	Actions []actionChoice `json:"actions"`
+	Done    string         `json:"-"`
+}
+
+type parkedRow struct {
+	Leader   string    `json:"leader"`
+	Position int64     `json:"position"`
+	ID       uuid.UUID `json:"originator_id"`
+	Version  int64     `json:"originator_version"`
+	Topic    string    `json:"topic"`
+	Error    string    `json:"error"`
+	ParkedAt time.Time `json:"parked_at"`
+}
+
+// mostParked is how many parked events a page shows.
+const mostParked = 200
+
+func (h *Handler) follower(ctx context.Context, r *http.Request, rights Rights) (any, error) {
+	name := r.PathValue("follower")
+	data := followerData{Name: name, Parked: []parkedRow{}, Done: done[r.URL.Query().Get("done")]}
+	parked, err := operations.Parked(ctx, h.runner, name)
+	if _, absent := errors.AsType[*operations.MigrationError](err); err != nil && !absent {
+		return nil, err
+	}
+	for _, p := range parked[:min(len(parked), mostParked)] {
+		data.Parked = append(data.Parked, h.parkedRow(p))
+	}
+	states, err := h.states(ctx)
+	if err != nil {
+		return nil, err
+	}
+	data.States = slices.DeleteFunc(states, func(f followerRow) bool { return f.Follower != name })
+	data.Actions = h.choices(rights, len(parked) > 0)
+	return data, nil
+}
+
+func (h *Handler) parkedRow(p persistence.ParkedEvent) parkedRow {
+	return parkedRow{p.UpstreamApplicationName, p.NotificationID, p.OriginatorID, p.OriginatorVersion, valid(p.Topic),
+		valid(p.Error), p.ParkedAt}
+}
+
+// settingsData is the page of the settings in force.
+type settingsData struct {
+	Applications []operations.ApplicationSettings `json:"applications"`
+	ReadOnly     bool                             `json:"read_only"`
+	Redacts      bool                             `json:"redacts"`
+	Timeout      string                           `json:"timeout"`
+}
+
+func (h *Handler) settings(context.Context, *http.Request, Rights) (any, error) {
+	return settingsData{operations.Settings(h.runner), !h.config.Actions, h.config.Redact != nil, h.config.Timeout.String()}, nil
+}

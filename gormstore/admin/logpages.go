@@ -1,0 +1,289 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
+)
+
+// pageSize is how many rows a page has.
+const pageSize = 50
+
+// longestShown is how much of a payload or an error a page shows, in bytes.
+const longestShown = 32 << 10
+
+// eventRow is an event on a page.
+type eventRow struct {
+	Position  int64             `json:"position,omitempty"`
+	ID        uuid.UUID         `json:"originator_id"`
+	Version   int64             `json:"originator_version"`
+	Topic     string            `json:"topic"`
+	Time      time.Time         `json:"time,omitzero"`
+	Metadata  map[string]string `json:"metadata,omitempty"`
+	Payload   json.RawMessage   `json:"payload,omitempty"`
+	Truncated bool              `json:"truncated,omitempty"`
+	Error     string            `json:"error,omitempty"`
+}
+
+// Text returns the payload for people.
+func (e eventRow) Text() string { return string(e.Payload) }
+
+func (h *Handler) row(application string, event operations.StoredEvent, rights Rights) eventRow {
+	row := eventRow{Position: event.NotificationID, ID: event.OriginatorID, Version: event.OriginatorVersion,
+		Topic: valid(event.Topic), Time: event.Timestamp}
+	if event.Err != nil {
+		row.Error = valid(fmt.Sprint(event.Err))
+		return row
+	}
+	if rights.Payload {
+		row.Metadata = event.Metadata
+		row.Payload, row.Truncated = h.shown(event.Topic, operations.PayloadJSON(h.runner, application, event))
+	}
+	return row
+}
+
+// valid returns a text that is valid UTF-8 and not too long.
+func valid(text string) string {
+	if len(text) > longestShown {
+		text = text[:longestShown] + "…"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}
+
+// shown returns what is shown of a payload or a state. What is too long becomes
+// a JSON string of its beginning.
+func (h *Handler) shown(about string, data json.RawMessage) (shown json.RawMessage, truncated bool) {
+	if data != nil && h.config.Redact != nil {
+		data = h.config.Redact(about, data)
+	}
+	if data == nil {
+		return nil, false
+	}
+	text := strings.ToValidUTF8(string(data), "\uFFFD")
+	if len(text) > longestShown || !json.Valid([]byte(text)) {
+		encoded, _ := json.Marshal(valid(text)) // a string always can
+		return encoded, len(text) > longestShown
+	}
+	return json.RawMessage(text), false
+}
+
+// number reads a whole number from 0 of the query, or 0 if it is not given.
+func number(q url.Values, key string) (int64, error) {
+	if q.Get(key) == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(q.Get(key), 10, 64)
+	if err != nil || n < 0 {
+		return 0, refuse(http.StatusBadRequest, "%s must be a whole number from 0.", key)
+	}
+	return n, nil
+}
+
+// logData is the page of a log.
+type logData struct {
+	Applications []string   `json:"applications"`
+	Application  string     `json:"application"`
+	Topic        string     `json:"topic,omitempty"`
+	Before       int64      `json:"before,omitempty"`
+	Events       []eventRow `json:"events"`
+	Older        int64      `json:"older,omitempty"`
+	Tail         bool       `json:"-"`
+}
+
+// application returns the application that a query names, or the first.
+func (h *Handler) application(q url.Values) (name string, all []string, err error) {
+	all = operations.MemberNames(h.runner)
+	switch name = q.Get("application"); {
+	case name == "" && len(all) > 0:
+		return all[0], all, nil
+	case !slices.Contains(all, name):
+		return "", all, refuse(http.StatusNotFound, "There is no such application in this process.")
+	}
+	return name, all, nil
+}
+
+func (h *Handler) log(ctx context.Context, r *http.Request, rights Rights) (any, error) {
+	q := r.URL.Query()
+	name, all, err := h.application(q)
+	if err != nil {
+		return nil, err
+	}
+	data := logData{Applications: all, Application: name, Topic: strings.TrimSpace(q.Get("topic")), Events: []eventRow{}}
+	if data.Before, err = number(q, "before"); err != nil {
+		return nil, err
+	}
+	data.Tail = q.Has("tail") && data.Before == 0
+	options := operations.LogOptions{Application: name, Before: data.Before, Limit: pageSize}
+	if data.Topic != "" {
+		options.Topics = []string{data.Topic}
+	}
+	found, err := operations.NewestEvents(ctx, h.runner, options)
+	if err != nil {
+		return nil, err
+	}
+	for _, event := range found.Events {
+		data.Events = append(data.Events, h.row(name, event, rights))
+	}
+	data.Older = found.Older
+	return data, nil
+}
+
+// findData is the page that asks for an aggregate.
+type findData struct {
+	Applications []string `json:"applications"`
+	target       string
+}
+
+func (f findData) redirect() string { return f.target }
+
+func (h *Handler) find(_ context.Context, r *http.Request, _ Rights) (any, error) {
+	q := r.URL.Query()
+	name, all, err := h.application(q)
+	if err != nil || !q.Has("id") {
+		return findData{Applications: all}, err
+	}
+	id, err := parseID(strings.TrimSpace(q.Get("id")))
+	return findData{Applications: all, target: "aggregate/" + url.PathEscape(name) + "/" + id.String()}, err
+}
+
+func parseID(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || id == uuid.Nil {
+		return id, refuse(http.StatusBadRequest, "The id of an aggregate is a UUID.")
+	}
+	return id, nil
+}
+
+// aggregateData is the timeline of an aggregate with one version of it.
+type aggregateData struct {
+	Application string       `json:"application"`
+	ID          uuid.UUID    `json:"originator_id"`
+	Versions    []eventRow   `json:"versions"`
+	From        int64        `json:"from"`
+	Next        int64        `json:"next,omitempty"`
+	Snapshots   []int64      `json:"snapshots"`
+	Selected    *versionData `json:"selected,omitempty"`
+}
+
+// HasSnapshot reports whether a version has a snapshot.
+func (a aggregateData) HasSnapshot(version int64) bool { return slices.Contains(a.Snapshots, version) }
+
+// versionData is one version of an aggregate.
+type versionData struct {
+	Event      eventRow        `json:"event"`
+	Stored     int             `json:"stored_bytes"`
+	Plain      int             `json:"plain_bytes,omitempty"`
+	Encrypted  bool            `json:"encrypted"`
+	Compressed bool            `json:"compressed"`
+	State      json.RawMessage `json:"state,omitempty"`
+	Changes    []change        `json:"changes,omitempty"`
+	StateError string          `json:"state_error,omitempty"`
+}
+
+// StateText returns the state for people.
+func (v versionData) StateText() string { return string(v.State) }
+
+func (h *Handler) aggregate(ctx context.Context, r *http.Request, rights Rights) (any, error) {
+	id, err := parseID(r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	q := r.URL.Query()
+	data := aggregateData{Application: r.PathValue("application"), ID: id, Versions: []eventRow{}, Snapshots: []int64{}}
+	if data.From, err = number(q, "from"); err != nil {
+		return nil, err
+	}
+	selected, err := number(q, "v")
+	if err != nil {
+		return nil, err
+	}
+	listed, err := operations.Events(ctx, h.runner, operations.EventsOptions{Application: data.Application, OriginatorID: id,
+		After: data.From, Limit: pageSize})
+	if err != nil {
+		return nil, err
+	}
+	for _, event := range listed.Events {
+		row := h.row(data.Application, event, Rights{})
+		data.Versions = append(data.Versions, row)
+	}
+	data.Next = listed.Next
+	if len(data.Versions) == 0 && data.From == 0 {
+		return nil, operations.ErrNoVersion
+	}
+	found, err := operations.SnapshotVersions(ctx, h.runner, data.Application, id, 100)
+	if err != nil {
+		return nil, err
+	}
+	data.Snapshots = append(data.Snapshots, found...)
+	if !q.Has("v") {
+		return data, nil
+	}
+	version, err := operations.VersionOf(ctx, h.runner, data.Application, id, selected)
+	if err != nil {
+		return nil, err
+	}
+	data.Selected = h.version(data.Application, version, rights)
+	return data, nil
+}
+
+func (h *Handler) version(application string, v operations.AggregateVersion, rights Rights) *versionData {
+	data := &versionData{Event: h.row(application, v.Event, rights), Stored: v.Stored, Plain: v.Plain, Encrypted: v.Encrypted,
+		Compressed: v.Compressed}
+	if v.StateErr != nil {
+		data.StateError = valid(fmt.Sprint(v.StateErr))
+	}
+	if !rights.Payload {
+		return data
+	}
+	state, _ := h.shown("state", v.State)
+	before, _ := h.shown("state", v.Before)
+	data.State = state
+	if state != nil {
+		data.Changes = changes(before, state)
+	}
+	return data
+}
+
+// problemsData is what a search for events that cannot be read has found.
+type problemsData struct {
+	Applications []string   `json:"applications"`
+	Application  string     `json:"application"`
+	Events       []eventRow `json:"events"`
+	After        int64      `json:"after"`
+	Reached      int64      `json:"reached"`
+	Next         int64      `json:"next,omitempty"`
+	Checked      bool       `json:"checked"`
+}
+
+// problems searches for at most a tenth of a page's time, so that the page is
+// there soon; a link goes on.
+func (h *Handler) problems(ctx context.Context, r *http.Request, _ Rights) (any, error) {
+	q := r.URL.Query()
+	name, all, err := h.application(q)
+	if err != nil {
+		return nil, err
+	}
+	data := problemsData{Applications: all, Application: name, Events: []eventRow{}}
+	if data.After, err = number(q, "after"); err != nil {
+		return nil, err
+	}
+	found, err := operations.Problems(ctx, h.runner, name, data.After, pageSize, min(h.config.Timeout/20, 100*time.Millisecond))
+	if err != nil {
+		return nil, err
+	}
+	for _, event := range found.Events {
+		data.Events = append(data.Events, h.row(name, event, Rights{}))
+	}
+	data.Reached, data.Next = found.Reached, found.Next
+	return data, nil
+}

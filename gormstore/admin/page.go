@@ -1,0 +1,167 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// page is a page and its JSON twin.
+type page struct {
+	pattern string
+	name    string // of the template
+	title   string
+	load    func(h *Handler, ctx context.Context, r *http.Request, rights Rights) (any, error)
+}
+
+func (p page) apiPattern() string {
+	if p.pattern == "/{$}" {
+		return "/overview"
+	}
+	return p.pattern
+}
+
+var pages = []page{
+	{"/{$}", "overview", "Overview", (*Handler).overview},
+	{"/log", "log", "Log", (*Handler).log},
+	{"/aggregate", "find", "Aggregate", (*Handler).find},
+	{"/aggregate/{application}/{id}", "aggregate", "Aggregate", (*Handler).aggregate},
+	{"/followers", "followers", "Followers", (*Handler).followers},
+	{"/followers/{follower}", "follower", "Follower", (*Handler).follower},
+	{"/followers/{follower}/{action}", "confirm", "Confirm", (*Handler).confirm},
+	{"/problems", "problems", "Problems", (*Handler).problems},
+	{"/settings", "settings", "Settings", (*Handler).settings},
+}
+
+// view is what a template gets.
+type view struct {
+	Page   string
+	Title  string
+	Base   string // from the page to the root of the handler, such as "../"
+	Rights Rights
+	Acts   bool // whether actions are allowed at all
+	Data   any
+	Fault  *problem
+	Reload bool
+}
+
+// base returns how a page refers to the root of the handler, whatever prefix it
+// is mounted under.
+func base(path string) string {
+	depth := strings.Count(strings.TrimPrefix(path, "/"), "/")
+	if depth == 0 {
+		return "./"
+	}
+	return strings.Repeat("../", depth)
+}
+
+// redirector is data that sends the browser elsewhere.
+type redirector interface{ redirect() string }
+
+// page handles a page or its JSON twin.
+func (h *Handler) page(p page, api bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), h.config.Timeout)
+		defer cancel()
+		v := view{Page: p.name, Title: p.title, Base: base(r.URL.EscapedPath()), Acts: h.config.Actions,
+			Reload: r.URL.Query().Has("tail")}
+		rights, err := h.authorize(r)
+		if err == nil {
+			err = checkQuery(r.URL)
+		}
+		if err == nil {
+			v.Rights = rights
+			v.Data, err = p.load(h, ctx, r, rights)
+		}
+		if err != nil {
+			v.Fault = h.fault(r, err)
+		}
+		if target, ok := v.Data.(redirector); ok && v.Fault == nil && target.redirect() != "" && !api {
+			http.Redirect(w, r, v.Base+target.redirect(), http.StatusSeeOther)
+			return
+		}
+		if api {
+			h.writeJSON(w, v)
+			return
+		}
+		h.write(w, r, v)
+	}
+}
+
+// longestQuery is how long a query of a URL may be.
+const longestQuery = 2000
+
+func checkQuery(u *url.URL) error {
+	if len(u.RawQuery) > longestQuery {
+		return refuse(http.StatusBadRequest, "The query is too long.")
+	}
+	if _, err := url.ParseQuery(u.RawQuery); err != nil {
+		return refuse(http.StatusBadRequest, "The query cannot be parsed.")
+	}
+	return nil
+}
+
+func (h *Handler) writeJSON(w http.ResponseWriter, v view) {
+	data := v.Data
+	status := http.StatusOK
+	if v.Fault != nil {
+		status, data = v.Fault.status, map[string]string{"error": v.Fault.text}
+	}
+	text, err := json.MarshalIndent(data, "", "  ")
+	if err != nil {
+		status, text = http.StatusInternalServerError, []byte(`{"error": "the page could not be encoded"}`)
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // the client may have gone
+}
+
+func (h *Handler) write(w http.ResponseWriter, r *http.Request, v view) {
+	name, status := v.Page, http.StatusOK
+	if v.Fault != nil {
+		name, status = "fault", v.Fault.status
+	}
+	var out bytes.Buffer
+	if err := h.templates[name].ExecuteTemplate(&out, "layout", v); err != nil {
+		h.config.Logger.ErrorContext(r.Context(), "admin: a page failed", "path", r.URL.Path, "error", err)
+		http.Error(w, "The page could not be made. The log of the service says why.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(out.Bytes()) // the client may have gone
+}
+
+func parseTemplates() (map[string]*template.Template, error) {
+	functions := template.FuncMap{
+		"time":  formatTime,
+		"query": url.QueryEscape,
+		"path":  url.PathEscape,
+	}
+	all := map[string]*template.Template{}
+	names := []string{"fault"}
+	for _, p := range pages {
+		names = append(names, p.name)
+	}
+	for _, name := range names {
+		t, err := template.New(name).Funcs(functions).ParseFS(files, "templates/layout.html", "templates/"+name+".html")
+		if err != nil {
+			return nil, err
+		}
+		all[name] = t
+	}
+	return all, nil
+}
+
+// formatTime returns a time in UTC, or "" for the zero time.
+func formatTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}

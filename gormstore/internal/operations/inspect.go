@@ -1,0 +1,293 @@
+package operations
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// LogOptions say which part of a log to read.
+type LogOptions struct {
+	Application string
+	// Topics are the stored names wanted; none means all.
+	Topics []string
+	// Before is the id before which the page ends; 0 is the end of the log.
+	Before int64
+	// Limit is how many events to read at most, up to persistence.MaxPage.
+	Limit int
+}
+
+// LogPage is a page of a log, the newest event first.
+type LogPage struct {
+	Events []StoredEvent
+	// Older is what to give as Before for the page of older events, and 0 if
+	// there are none.
+	Older int64
+}
+
+// NewestEvents reads the newest events of a log before an id. An event that
+// cannot be decoded is on the page with its error. It reads ever larger ranges
+// of ids, because other logs of the same table have ids in between.
+func NewestEvents(ctx context.Context, runner Runner, options LogOptions) (page LogPage, err error) {
+	app, ok := ApplicationOf(runner, options.Application)
+	if !ok {
+		return page, &ApplicationsError{Names: []string{options.Application}, Known: MemberNames(runner)}
+	}
+	end := options.Before - 1
+	if options.Before <= 0 {
+		if end, err = app.Recorder().MaxNotificationID(ctx); err != nil {
+			return page, located(ctx, app.Factory(), err)
+		}
+	}
+	limit := max(1, min(options.Limit, persistence.MaxPage/2))
+	var rows []persistence.Notification // newest first
+	for width := int64(2 * limit); end > 0 && len(rows) <= limit; {
+		begin := max(end-width, 0)
+		found, err := app.Recorder().SelectNotifications(ctx,
+			persistence.NotificationRange{After: begin, Stop: end, Limit: persistence.MaxPage, Topics: options.Topics})
+		if err != nil {
+			return page, located(ctx, app.Factory(), err)
+		}
+		if len(found) == persistence.MaxPage && found[len(found)-1].ID < end && width > 1 {
+			width /= 2 // the page did not reach the end of the range
+			continue
+		}
+		slices.Reverse(found)
+		rows = append(rows, found...)
+		end, width = begin, 4*width
+	}
+	if len(rows) > limit {
+		rows = rows[:limit]
+		page.Older = rows[limit-1].ID
+	}
+	for _, n := range rows {
+		event, err := app.Mapper().NotificationToParts(n)
+		page.Events = append(page.Events, stored(n, event, err))
+	}
+	return page, nil
+}
+
+// Head returns the id of the newest event of an application's log.
+func Head(ctx context.Context, runner Runner, application string) (int64, error) {
+	app, ok := ApplicationOf(runner, application)
+	if !ok {
+		return 0, &ApplicationsError{Names: []string{application}, Known: MemberNames(runner)}
+	}
+	head, err := app.Recorder().MaxNotificationID(ctx)
+	return head, located(ctx, app.Factory(), err)
+}
+
+// PayloadJSON returns what an event contains as JSON, in the form in which it
+// is stored if that is JSON.
+func PayloadJSON(runner Runner, application string, event StoredEvent) json.RawMessage {
+	app, ok := ApplicationOf(runner, application)
+	if !ok || event.Err != nil {
+		return nil
+	}
+	var parts []json.RawMessage
+	for part := range event.Parts() {
+		parts = append(parts, asJSON(app, part.Data))
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	text, _ := json.Marshal(parts) // its parts are valid
+	return text
+}
+
+func asJSON(app bridge.Application, data any) json.RawMessage {
+	text, err := app.Mapper().Transcoder().Encode(nil, data)
+	if err != nil || !json.Valid(text) {
+		text, _ = json.Marshal(fmt.Sprintf("%+v", data)) // a string always can
+	}
+	return text
+}
+
+// AggregateVersion is one version of an aggregate.
+type AggregateVersion struct {
+	Event StoredEvent
+	// Stored and Plain are the sizes of the state in bytes, as it is stored,
+	// and decrypted and decompressed; Plain is 0 if it cannot be read.
+	Stored, Plain         int
+	Encrypted, Compressed bool
+	// Payload is what the event contains, State the state of the aggregate at
+	// this version, and Before that at the version before. They are nil if they
+	// are not known.
+	Payload, State, Before json.RawMessage
+	// StateErr is why the state could not be made, or nil.
+	StateErr error
+}
+
+// VersionOf reads one version of an aggregate, with its state if a repository
+// of this process has its definition. The error of an aggregate or a version
+// that does not exist is ErrNoVersion.
+func VersionOf(ctx context.Context, runner Runner, application string, id uuid.UUID, version int64) (v AggregateVersion, err error) {
+	app, ok := ApplicationOf(runner, application)
+	if !ok {
+		return v, &ApplicationsError{Names: []string{application}, Known: MemberNames(runner)}
+	}
+	found := false
+	for row, err := range app.Recorder().SelectEvents(ctx, id, persistence.EventRange{From: version, Limit: 1}) {
+		if err != nil {
+			return v, located(ctx, app.Factory(), err)
+		}
+		if row.OriginatorVersion != version {
+			break
+		}
+		found = true
+		event, err := app.Mapper().ToDomain(row)
+		v.Event = stored(persistence.Notification{StoredEvent: row}, event, err)
+		layout := app.Mapper().LayoutOf(row)
+		v.Stored, v.Plain, v.Encrypted, v.Compressed = layout.Stored, layout.Plain, layout.Encrypted, layout.Compressed
+		v.Payload = PayloadJSON(runner, application, v.Event)
+	}
+	if !found {
+		return v, ErrNoVersion
+	}
+	v.addStates(ctx, app, id, version)
+	return v, nil
+}
+
+// ErrNoVersion says that an aggregate has no events, or not the version.
+var ErrNoVersion = errors.New("the aggregate does not exist or does not have this version")
+
+func (v *AggregateVersion) addStates(ctx context.Context, app bridge.Application, id uuid.UUID, version int64) {
+	schema, ok := app.Mapper().SchemaOf(v.Event.Topic)
+	if !ok {
+		return
+	}
+	state := func(version int64) json.RawMessage {
+		made, err := guardedState(ctx, app, schema.Name(), id, version)
+		v.StateErr = errors.Join(v.StateErr, err)
+		if err != nil || made == nil {
+			return nil
+		}
+		return asJSON(app, made)
+	}
+	v.State = state(version)
+	if version > schema.First() && v.StateErr == nil {
+		v.Before = state(version - 1)
+	}
+}
+
+// guardedState turns a panic of the service's code into an error.
+func guardedState(ctx context.Context, app bridge.Application, definition string, id uuid.UUID, version int64) (state any, err error) {
+	err = guarded(func() (err error) {
+		state, err = app.StateAt(ctx, definition, id, version)
+		return err
+	})
+	return state, err
+}
+
+// SnapshotVersions returns the versions of an aggregate that have snapshots, the
+// newest first, at most limit.
+func SnapshotVersions(ctx context.Context, runner Runner, application string, id uuid.UUID, limit int) (versions []int64, err error) {
+	app, ok := ApplicationOf(runner, application)
+	if !ok {
+		return nil, &ApplicationsError{Names: []string{application}, Known: MemberNames(runner)}
+	}
+	recorder, err := app.Factory().SnapshotRecorder(application)
+	if err != nil {
+		return nil, err
+	}
+	for row, err := range recorder.SelectEvents(ctx, id, persistence.EventRange{Descending: true, Limit: limit}) {
+		if err != nil {
+			return versions, located(ctx, app.Factory(), err)
+		}
+		versions = append(versions, row.OriginatorVersion)
+	}
+	return versions, nil
+}
+
+// ProblemsPage is what a search for unreadable events has found.
+type ProblemsPage struct {
+	// Events are those that cannot be decrypted, decompressed or decoded.
+	Events []StoredEvent
+	// Reached is up to which id the log was searched, and Next what to give as
+	// After to go on; 0 if the end was reached.
+	Reached, Next int64
+}
+
+// Problems searches a log after an id for events that cannot be read, for at
+// most so long and until it has found limit.
+func Problems(ctx context.Context, runner Runner, application string, after int64, limit int, most time.Duration) (p ProblemsPage, err error) {
+	begin := time.Now()
+	for p.Reached = after; ; {
+		page, err := Events(ctx, runner, EventsOptions{Application: application, After: p.Reached, Limit: persistence.MaxPage})
+		if err != nil {
+			return p, err
+		}
+		for _, event := range page.Events {
+			p.Reached = event.NotificationID
+			if event.Err != nil {
+				p.Events = append(p.Events, event)
+			}
+		}
+		p.Next = page.Next
+		if page.Next == 0 || len(p.Events) >= limit || time.Since(begin) > most {
+			return p, nil
+		}
+	}
+}
+
+// DiscardParked forgets an event that a follower has parked: it will never be
+// processed. Later events of the same originator stay parked until they are
+// retried. The error is an *UnknownFollowersError, or that of the store; one
+// that is not parked is a persistence.ErrProgramming.
+func DiscardParked(ctx context.Context, runner Runner, follower, leader string, notificationID int64) error {
+	if _, err := Followed(runner, follower, []string{leader}); err != nil {
+		return err
+	}
+	app, _ := ApplicationOf(runner, follower)
+	parking, ok := app.Recorder().(persistence.ParkingRecorder)
+	store, transacts := app.Factory().(persistence.Transactor)
+	if !ok || !transacts {
+		return fmt.Errorf("operations/discard parked: the store of %s keeps no parked events, and is %T", follower, app.Factory())
+	}
+	err := store.Transaction(ctx, func(ctx context.Context) error {
+		if locker, ok := app.Recorder().(persistence.PositionLocker); ok {
+			if _, err := locker.LockPosition(ctx, leader); err != nil {
+				return err
+			}
+		}
+		return parking.UnparkEvent(ctx, leader, notificationID)
+	})
+	return located(ctx, app.Factory(), err)
+}
+
+// ApplicationSettings are the settings in force of an application, without
+// secrets.
+type ApplicationSettings struct {
+	Application string   `json:"application"`
+	Store       string   `json:"store"`
+	Writers     string   `json:"writers,omitempty"`
+	Compressor  string   `json:"compressor,omitempty"`
+	Cipher      string   `json:"cipher,omitempty"`
+	Snapshots   bool     `json:"snapshots"`
+	Kept        int      `json:"snapshots_kept,omitempty"`
+	FormerNames []string `json:"former_names,omitempty"`
+	Follows     []string `json:"follows,omitempty"`
+}
+
+// Settings returns the settings in force of the applications of this process.
+func Settings(runner Runner) (all []ApplicationSettings) {
+	for _, name := range MemberNames(runner) {
+		app, _ := ApplicationOf(runner, name)
+		s := ApplicationSettings{Application: name, Store: fmt.Sprintf("%T", app.Factory()), Writers: writersOf(runner, name),
+			FormerNames: app.FormerNames(), Follows: runner.System().Follows(name)}
+		s.Compressor, s.Cipher = app.Mapper().Settings()
+		if snapshots := app.Snapshots(); snapshots != nil {
+			s.Snapshots, s.Kept = true, snapshots.Kept()
+		}
+		all = append(all, s)
+	}
+	return all
+}
