@@ -47,6 +47,7 @@ func newRootCommand() *cobra.Command {
 		&cobra.Command{Use: "tricks NAME", Short: "Print the tricks of a dog, one a line", Args: cobra.ExactArgs(1), RunE: withProgram(tricks)},
 		&cobra.Command{Use: "counts", Short: "Print how many dogs know each trick", Args: cobra.NoArgs, RunE: withProgram(counts)},
 		&cobra.Command{Use: "dogs", Short: "Print the names of the dogs, one a line", Args: cobra.NoArgs, RunE: withProgram(names)},
+		serveCommand(),
 	)
 	return root
 }

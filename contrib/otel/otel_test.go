@@ -1,0 +1,208 @@
+package otel_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/trace"
+	"gorm.io/driver/sqlite"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/contrib/otel"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// Trick counts the dogs that know it.
+type Trick struct {
+	domain.Aggregate
+	Dogs int
+}
+
+// Learned says that a dog has learned the trick.
+type Learned struct{}
+
+// Apply counts the dog.
+func (Learned) Apply(t *Trick) { t.Dogs++ }
+
+var tricks = domain.Define("Trick", domain.On("Learned", Learned{}))
+
+// span is a span as the collector's format has it.
+type span struct {
+	Name        string
+	SpanContext struct{ TraceID, SpanID string }
+	Parent      struct{ TraceID, SpanID string }
+	Links       []struct {
+		SpanContext struct{ TraceID, SpanID string }
+	}
+	Status struct{ Code string }
+}
+
+// TestATraceLeadsFromTheCommandToWhatItCaused follows a save to the follower's
+// batch, its handler and the event that the handler saves, in the format of the
+// stdout exporter; and reads every metric.
+func TestATraceLeadsFromTheCommandToWhatItCaused(t *testing.T) {
+	var out bytes.Buffer
+	exporter, err := stdouttrace.New(stdouttrace.WithWriter(&out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracers := trace.NewTracerProvider(trace.WithSyncer(exporter))
+	reader := metric.NewManualReader()
+	observer, err := otel.New(otel.WithTracerProvider(tracers), otel.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(t.TempDir(), "test.sqlite3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gormstore.AutoMigrate(db); err != nil {
+		t.Fatal(err)
+	}
+	options := []application.Option{application.WithStore(gormstore.New(db)), application.WithObserver(observer),
+		application.WithLogger(slog.New(slog.DiscardHandler)), application.WithSnapshotting(map[string]int{"Dog": 2})}
+	dogs, err := school.New(options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := application.New("Tricks", options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repository, err := application.NewRepository(app, tricks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parked := make(chan struct{})
+	follower, err := system.NewFollower(app, system.On(func(ctx context.Context, e domain.Recorded[school.TrickAdded]) error {
+		if e.Data.Trick == "fail" {
+			return errors.New("broken")
+		}
+		return repository.Save(ctx, tricks.Create(uuid.New(), Learned{}))
+	}), system.Park(func(_ persistence.Notification, _ error, attempts int) bool {
+		if attempts == 3 {
+			close(parked)
+		}
+		return attempts == 3
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, command := tracers.Tracer("test").Start(context.Background(), "command")
+	for _, err := range []error{dogs.Register(ctx, "Fido"), dogs.AddTrick(ctx, "Fido", "sit"), dogs.AddTrick(ctx, "Fido", "fail")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	command.End()
+	sys, err := system.New(system.Pipe(dogs, follower))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner, err := system.NewRunner(sys, system.Config{ShortestRetry: 1, LongestRetry: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := runner.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	<-parked
+	if err := runner.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	spans := map[string][]span{}
+	for decoder := json.NewDecoder(&out); decoder.More(); {
+		var s span
+		if err := decoder.Decode(&s); err != nil {
+			t.Fatal(err)
+		}
+		spans[s.Name] = append(spans[s.Name], s)
+	}
+	first := func(name string) span {
+		t.Helper()
+		if len(spans[name]) == 0 {
+			t.Fatalf("there is no span %q among %d names", name, len(spans))
+		}
+		return spans[name][0]
+	}
+	saves := spans["save TrainingSchool"]
+	if len(saves) != 3 || saves[0].SpanContext.TraceID != command.SpanContext().TraceID().String() {
+		t.Fatalf("saves: got %+v, want three in the trace of the command", saves)
+	}
+	if load := first("load Dog"); load.SpanContext.TraceID != saves[0].SpanContext.TraceID {
+		t.Errorf("load: got %+v, want it in the trace of the command", load)
+	}
+	handle, batch := first("handle Dog.TrickAdded"), first("process TrainingSchool")
+	if len(handle.Links) != 1 || handle.Links[0].SpanContext.SpanID != saves[1].SpanContext.SpanID {
+		t.Errorf("handler: got the links %+v, want one to the span %s of the save", handle.Links, saves[1].SpanContext.SpanID)
+	}
+	if handle.SpanContext.TraceID != batch.SpanContext.TraceID {
+		t.Errorf("handler: got the trace %s, want that of the batch", handle.SpanContext.TraceID)
+	}
+	if made := first("save Tricks"); made.Parent.SpanID != handle.SpanContext.SpanID {
+		t.Errorf("what the handler saved: got the parent %+v, want the span of the handler", made.Parent)
+	}
+	// A batch that failed was rolled back, and the event was handled again.
+	for event, err := range app.Log().Subscribe(context.Background(), 0) {
+		isOf := func(s span) bool { return strings.Contains(event.Metadata["traceparent"], s.SpanContext.TraceID) }
+		if err != nil || !slices.ContainsFunc(spans["handle Dog.TrickAdded"], isOf) {
+			t.Errorf("stored event: got the metadata %v, error %v; want the trace of a handler", event.Metadata, err)
+		}
+		break
+	}
+	if !slices.ContainsFunc(spans["handle Dog.TrickAdded"], func(s span) bool { return s.Status.Code == "Error" }) {
+		t.Error("no span of a handler has failed")
+	}
+	checkMetrics(t, reader)
+}
+
+// checkMetrics wants every metric that docs/operations.md names.
+func checkMetrics(t *testing.T, reader *metric.ManualReader) {
+	t.Helper()
+	var data metricdata.ResourceMetrics
+	if err := reader.Collect(context.Background(), &data); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, s := range data.ScopeMetrics {
+		for _, m := range s.Metrics {
+			found[m.Name] = true
+		}
+	}
+	for _, want := range []string{"save.duration", "save.wait.duration", "save.write.duration", "save.events", "load.duration", "load.replayed",
+		"snapshots", "follower.batch.duration", "follower.handle.duration", "follower.processed", "follower.parked", "follower.failures",
+		"follower.lag", "follower.delay"} {
+		if !found["eventsourcing."+want] {
+			t.Errorf("there is no metric eventsourcing.%s", want)
+		}
+	}
+}
+
+// Traces and metrics of an application, by the global providers.
+func Example() {
+	observer, err := otel.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := school.New(application.WithObserver(observer)); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+}
