@@ -35,10 +35,10 @@ var benchmarked = []struct {
 		return newStore(b, connect(b, startServer(b).ClientURL()), single)
 	}},
 	{"three servers", func(b *testing.B) persistence.Factory {
-		return newStore(b, startCluster(b, false).connect(b, 0), replicated)
+		return newStore(b, startLinked(b, false, false).connect(b, 0), replicated)
 	}},
 	{"three servers, sync always", func(b *testing.B) persistence.Factory {
-		return newStore(b, startCluster(b, true).connect(b, 0), replicated)
+		return newStore(b, startLinked(b, true, false).connect(b, 0), replicated)
 	}},
 }
 
@@ -158,7 +158,7 @@ func newStore(b *testing.B, conn *nats.Conn, config natsstore.Config) persistenc
 func BenchmarkMemory(b *testing.B) {
 	const originators, batch = 1_000_000, 1_000
 	for b.Loop() {
-		c := startCluster(b, false)
+		c := startLinked(b, false, false)
 		conn := c.connect(b, 0)
 		r := benchmarkedRecorder(b, func(b *testing.B) persistence.Factory { return newStore(b, conn, replicated) })
 		before := resident(b, c.nodes[c.leader(b, conn, schoolStream)])

@@ -226,6 +226,13 @@ type cluster struct {
 // two minutes.
 func startCluster(t testing.TB, always bool) *cluster {
 	t.Helper()
+	return startLinked(t, always, true)
+}
+
+// startLinked starts servers that reach each other through links, which cost
+// time, or directly.
+func startLinked(t testing.TB, always, linked bool) *cluster {
+	t.Helper()
 	c := &cluster{}
 	folder := t.TempDir()
 	for i := range 3 {
@@ -237,7 +244,12 @@ func startCluster(t testing.TB, always bool) *cluster {
 			if j == i {
 				continue
 			}
-			l := newLink(t, i, j, fmt.Sprintf("127.0.0.1:%d", c.nodes[j].RoutePort))
+			address := fmt.Sprintf("127.0.0.1:%d", c.nodes[j].RoutePort)
+			if !linked {
+				n.Routes = append(n.Routes, address)
+				continue
+			}
+			l := newLink(t, i, j, address)
 			c.links = append(c.links, l)
 			n.Routes = append(n.Routes, l.listener.Addr().String())
 		}
