@@ -45,7 +45,8 @@ const (
 type StateTypeError struct {
 	Topic string
 	// Stored and Known are the fingerprints of the two structures. Stored is ""
-	// for a snapshot that was made before snapshots had fingerprints.
+	// for a snapshot that was made before snapshots had fingerprints, and
+	// "Python layout" for one in that layout, which has none.
 	Stored, Known string
 }
 

@@ -56,9 +56,10 @@ type Config struct {
 	FormerNames []string
 	// PythonLayout writes the states of events as the Python library does, for
 	// a database that the Python library also reads. Such states have no event
-	// id and no metadata. Snapshots are written in the layout of this package
-	// all the same, so the Python library must not read them. Reading always
-	// understands both layouts.
+	// id and no metadata. Snapshots are written in its layout too, without the
+	// id of their event and the fingerprint of the state type. Topics are those
+	// former names that are paths of Python classes, if today's name is none.
+	// Reading always understands both layouts.
 	PythonLayout bool
 }
 
@@ -239,9 +240,14 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (persistence.StoredEven
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
 	var err error
-	if m.pythonLayout && p == events {
+	switch {
+	case m.pythonLayout && p == events:
+		stored.Topic = pythonTopic(kind.EventType, event.Topic)
 		buf.plain, err = m.encodePython(buf.plain[:0], kind, event)
-	} else {
+	case m.pythonLayout:
+		stored.Topic = pythonSnapshot
+		buf.plain, err = m.encodePythonSnapshot(buf.plain[:0], kind, event)
+	default:
 		h := header{id: event.ID, timestamp: event.Timestamp, version: kind.Version(), metadata: event.Metadata}
 		if p == snapshots {
 			h.metadata = withFingerprint(kind, event.Metadata)

@@ -3,6 +3,8 @@ package mapper
 import (
 	"encoding/json"
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,8 +18,8 @@ import (
 // 1. A snapshot has "topic" and, inside "state", "_created_on", "_modified_on"
 // and the aggregate's attributes.
 
-// pythonSnapshot is the topic that the Python library stores all snapshots
-// under; the aggregate's is inside.
+// pythonSnapshot is the topic of the Python library's general snapshot class,
+// which it reads for every aggregate; the aggregate's topic is inside.
 const pythonSnapshot = "eventsourcing.domain:Snapshot"
 
 var errNotAnObject = errors.New("the original's layout needs payloads that are JSON objects")
@@ -28,20 +30,70 @@ func (m *Mapper) encodePython(dst []byte, k kind, event domain.Event) ([]byte, e
 	if dst, err := m.transcoder.Encode(append(dst, `{"timestamp":`...), event.Timestamp); err != nil {
 		return dst, err
 	} else if event.OriginatorVersion == k.schema.First() && k.schema.SnapshotType() != nil {
-		return m.encodeFields(appendOriginatorTopic(dst, event.Topic), k, event)
+		return m.encodeFields(appendQuoted(append(dst, `,"originator_topic":`...), pythonAggregate(k)), k, event)
 	} else {
 		return m.encodeFields(dst, k, event)
 	}
 }
 
-// appendOriginatorTopic appends the topic of the aggregate, which is the
-// event's without its last name.
-func appendOriginatorTopic(dst []byte, topic string) []byte {
-	if dot := strings.LastIndexByte(topic, '.'); dot > 0 {
-		topic = topic[:dot]
+// pythonAggregate is the topic that the Python library knows an aggregate by:
+// the path of its class.
+func pythonAggregate(k kind) string {
+	snapshot := k.schema.SnapshotType()
+	return pythonTopic(snapshot, snapshot.Topic())
+}
+
+// pythonTopic is the topic to store in the Python layout: the path of a Python
+// class, which has a colon. If the topic is no such path, it is the first of
+// the type's former names that is one, so that a definition needs no Python
+// name of its own.
+func pythonTopic(t *domain.EventType, topic string) string {
+	if isPythonPath(topic) {
+		return topic
 	}
-	quoted, _ := json.Marshal(topic) // a string always has a JSON form
-	return append(append(dst, `,"originator_topic":`...), quoted...)
+	if i := slices.IndexFunc(t.Aliases(), isPythonPath); i >= 0 {
+		return t.Aliases()[i]
+	}
+	return topic
+}
+
+// isPythonPath reports whether a topic has the form module:qualified.name.
+func isPythonPath(topic string) bool { return strings.IndexByte(topic, ':') > 0 }
+
+func appendQuoted(dst []byte, text string) []byte {
+	quoted, _ := json.Marshal(text) // a string always has a JSON form
+	return append(dst, quoted...)
+}
+
+// encodePythonSnapshot appends the snapshot in the Python layout.
+func (m *Mapper) encodePythonSnapshot(dst []byte, k kind, snapshot domain.Event) ([]byte, error) {
+	data, err := m.transcoder.Encode(nil, snapshot.Data)
+	if err != nil {
+		return dst, err
+	}
+	var parts struct{ CreatedOn, ModifiedOn, State json.RawMessage } // as of domain.SnapshotState
+	if err := json.Unmarshal(data, &parts); err != nil || len(parts.State) < 2 || parts.State[0] != '{' {
+		return dst, errNotAnObject
+	}
+	if dst, err = m.transcoder.Encode(append(dst, `{"timestamp":`...), snapshot.Timestamp); err != nil {
+		return dst, err
+	}
+	dst = appendQuoted(append(dst, `,"topic":`...), pythonAggregate(k))
+	dst = append(append(dst, `,"state":{"_created_on":`...), parts.CreatedOn...)
+	dst = append(append(dst, `,"_modified_on":`...), parts.ModifiedOn...)
+	return append(appendFields(dst, parts.State, k.Version()), '}'), nil
+}
+
+// appendFields appends the fields of an object and the schema version to an
+// object that has been begun, and closes it.
+func appendFields(dst, object []byte, version int) []byte {
+	if fields := object[1 : len(object)-1]; len(fields) > 0 {
+		dst = append(append(dst, ','), fields...)
+	}
+	if version > 1 {
+		dst = strconv.AppendInt(append(dst, `,"class_version":`...), int64(version), 10)
+	}
+	return append(dst, '}')
 }
 
 // encodeFields appends the payload's fields and closes the object.
@@ -59,9 +111,8 @@ func (m *Mapper) encodeFields(dst []byte, k kind, event domain.Event) ([]byte, e
 		dst = append(dst[:begin], '}')
 	}
 	if k.Version() > 1 {
-		version, _ := json.Marshal(k.Version())
-		dst = append(dst[:len(dst)-1], `,"class_version":`...)
-		dst = append(append(dst, version...), '}')
+		dst = strconv.AppendInt(append(dst[:len(dst)-1], `,"class_version":`...), int64(k.Version()), 10)
+		dst = append(dst, '}')
 	}
 	return dst, nil
 }
@@ -77,7 +128,7 @@ func (m *Mapper) decodePython(p purpose, plain []byte, event *domain.Event) (sta
 	}
 	event.Timestamp = attributes.Timestamp.UTC()
 	topic, version := event.Topic, attributes.ClassVersion
-	if p == snapshots && topic == pythonSnapshot {
+	if p == snapshots { // a class may have its own Snapshot, so the row's topic says nothing
 		if plain, topic, version, err = rearrangeSnapshot(plain); err != nil {
 			return stageDecode, err
 		}
@@ -87,7 +138,59 @@ func (m *Mapper) decodePython(p purpose, plain []byte, event *domain.Event) (sta
 		return stageTopic, &persistence.UnknownTopicError{Topic: topic}
 	}
 	event.Data, err = kind.Decode(valueOr(version, 1), func(into any) error { return m.transcoder.Decode(plain, into) })
+	if err == nil && p == snapshots && valueOr(version, 1) == kind.Version() {
+		err = m.checkSnapshotFields(kind, plain, event.Data)
+	}
 	return stageDecode, undecodable(err)
+}
+
+// checkSnapshotFields returns a *StateTypeError if the state has a field that a
+// snapshot in the Python layout, which has no fingerprint, does not have: the
+// field would be zero, whatever the events say. Fields that are left out if
+// they are empty (omitempty, omitzero) are not found.
+func (m *Mapper) checkSnapshotFields(k kind, stored []byte, data any) error {
+	again, err := m.transcoder.Encode(nil, data)
+	if err != nil {
+		return err
+	}
+	var has, wants any
+	if json.Unmarshal(stored, &has) != nil || json.Unmarshal(again, &wants) != nil {
+		return errHeader
+	}
+	if lacksField(has, wants) {
+		return &persistence.StateTypeError{Topic: k.Topic(), Stored: "Python layout", Known: k.Fingerprint(k.Version())}
+	}
+	return nil
+}
+
+// lacksField reports whether an object in wants has a key that the same object
+// in has does not have.
+func lacksField(has, wants any) bool {
+	switch wants := wants.(type) {
+	case map[string]any:
+		has, ok := has.(map[string]any)
+		for key, value := range wants {
+			if stored, found := has[key]; ok && (!found || lacksField(stored, value)) {
+				return true
+			}
+		}
+	case []any:
+		has, ok := has.([]any)
+		for i, value := range wants {
+			if ok && i < len(has) && lacksField(has[i], value) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isPython reports whether a state can be opened and is in the Python layout.
+func (m *Mapper) isPython(p purpose, stored persistence.StoredEvent) bool {
+	buf := buffers.Get().(*buffer)
+	defer buf.release()
+	plain, _, err := m.open(p, &stored, buf)
+	return err == nil && plain[0] == layoutPython
 }
 
 // rearrangeSnapshot gives a snapshot of the Python library the shape of a

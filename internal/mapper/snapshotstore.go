@@ -131,8 +131,12 @@ func outcome(o persistence.SnapshotOutcome, err error) (persistence.SnapshotOutc
 }
 
 // isUsable reports whether a stored snapshot can be read and was made of the
-// event with this id. Events of the Python library have no ids.
+// event with this id. Events of the Python library have no ids. In its layout a
+// snapshot that the Python library cannot read is not usable.
 func (s *SnapshotStore) isUsable(stored persistence.StoredEvent, event uuid.UUID) bool {
+	if s.mapper.pythonLayout && !s.mapper.isPython(snapshots, stored) {
+		return false
+	}
 	snapshot, err := s.mapper.SnapshotToDomain(stored)
 	return err == nil && (snapshot.ID == event || snapshot.ID == uuid.Nil || event == uuid.Nil)
 }
