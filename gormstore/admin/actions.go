@@ -165,7 +165,7 @@ func (h *Handler) act(w http.ResponseWriter, r *http.Request) {
 			Fault: h.actionFault(r, err)})
 		return
 	}
-	http.Redirect(w, r, base(r.URL.EscapedPath())+"followers/"+url.PathEscape(r.PathValue("follower"))+"?done="+a.name, http.StatusSeeOther)
+	redirect(w, base(r.URL.EscapedPath())+"followers/"+url.PathEscape(r.PathValue("follower"))+"?done="+a.name)
 }
 
 func (h *Handler) perform(ctx context.Context, r *http.Request, a action, rights Rights) error {

@@ -483,6 +483,19 @@ func TestUnderAPrefix(t *testing.T) {
 			}
 		}
 	}
+	find, err := http.Get(server.URL + "/deep/admin/aggregate?application=Wiki&id=" + pageID.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	paused, err := http.PostForm(server.URL+"/deep/admin/followers/Readers/pause", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, answer := range []*http.Response{find, paused} {
+		if text := readAll(t, answer); answer.StatusCode != 200 || !strings.Contains(text, "<h1>") {
+			t.Errorf("%s: got %d after a redirect, want a page under the prefix", answer.Request.URL, answer.StatusCode)
+		}
+	}
 	if len(seen) < 15 {
 		t.Errorf("got %d pages, want at least 15", len(seen))
 	}

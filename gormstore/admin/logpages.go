@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -123,7 +124,7 @@ func (h *Handler) log(ctx context.Context, r *http.Request, rights Rights) (any,
 		return nil, err
 	}
 	data.Tail = q.Has("tail") && data.Before == 0
-	options := operations.LogOptions{Application: name, Before: data.Before, Limit: pageSize}
+	options := operations.LogOptions{Application: name, Before: data.Before, Limit: pageSize, Most: h.searchTime()}
 	if data.Topic != "" {
 		options.Topics = []string{data.Topic}
 	}
@@ -191,7 +192,19 @@ type versionData struct {
 }
 
 // StateText returns the state for people.
-func (v versionData) StateText() string { return string(v.State) }
+func (v versionData) StateText() string { return indented(v.State) }
+
+// PayloadText returns the payload for people.
+func (v versionData) PayloadText() string { return indented(v.Event.Payload) }
+
+// indented returns JSON over several lines.
+func indented(text json.RawMessage) string {
+	var out bytes.Buffer
+	if json.Indent(&out, text, "", "  ") != nil {
+		return string(text)
+	}
+	return out.String()
+}
 
 func (h *Handler) aggregate(ctx context.Context, r *http.Request, rights Rights) (any, error) {
 	id, err := parseID(r.PathValue("id"))
@@ -265,8 +278,11 @@ type problemsData struct {
 	Checked      bool       `json:"checked"`
 }
 
-// problems searches for at most a tenth of a page's time, so that the page is
-// there soon; a link goes on.
+// searchTime is for how long a page searches a log, so that it answers soon; a
+// link goes on.
+func (h *Handler) searchTime() time.Duration { return min(h.config.Timeout/20, 80*time.Millisecond) }
+
+// problems searches a part of the log.
 func (h *Handler) problems(ctx context.Context, r *http.Request, _ Rights) (any, error) {
 	q := r.URL.Query()
 	name, all, err := h.application(q)
@@ -277,7 +293,7 @@ func (h *Handler) problems(ctx context.Context, r *http.Request, _ Rights) (any,
 	if data.After, err = number(q, "after"); err != nil {
 		return nil, err
 	}
-	found, err := operations.Problems(ctx, h.runner, name, data.After, pageSize, min(h.config.Timeout/20, 100*time.Millisecond))
+	found, err := operations.Problems(ctx, h.runner, name, data.After, pageSize, h.searchTime())
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func (h *Handler) page(p page, api bool) http.HandlerFunc {
 			v.Fault = h.fault(r, err)
 		}
 		if target, ok := v.Data.(redirector); ok && v.Fault == nil && target.redirect() != "" && !api {
-			http.Redirect(w, r, v.Base+target.redirect(), http.StatusSeeOther)
+			redirect(w, v.Base+target.redirect())
 			return
 		}
 		if api {
@@ -91,6 +91,13 @@ func (h *Handler) page(p page, api bool) http.HandlerFunc {
 		}
 		h.write(w, r, v)
 	}
+}
+
+// redirect sends the browser to a relative address. http.Redirect would make it
+// absolute without the prefix that the handler is mounted under.
+func redirect(w http.ResponseWriter, address string) {
+	w.Header().Set("Location", address)
+	w.WriteHeader(http.StatusSeeOther)
 }
 
 // longestQuery is how long a query of a URL may be.

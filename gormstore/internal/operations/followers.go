@@ -150,7 +150,7 @@ func (s *FollowerState) judge(now time.Time) system.Health {
 	case s.State == NotRunning && s.Lag > 0 && waiting:
 		return system.Health{Reason: "no process runs it, and events wait for it since " + s.Oldest.UTC().Format(time.RFC3339)}
 	case s.State == NotRunning:
-		return system.Health{Healthy: true, Reason: "no process runs it, and it has nothing to do for long"}
+		return system.Health{Healthy: true, Reason: "no process runs it, and no event has waited for long"}
 	}
 	return status.Health(now, 0)
 }

@@ -23,13 +23,19 @@ type LogOptions struct {
 	Before int64
 	// Limit is how many events to read at most, up to persistence.MaxPage.
 	Limit int
+	// Most is for how long to search for events of Topics at most.
+	Most time.Duration
 }
+
+// widest is how many ids a query of a log covers at most, so that a search can
+// end in time.
+const widest = 100_000
 
 // LogPage is a page of a log, the newest event first.
 type LogPage struct {
 	Events []StoredEvent
 	// Older is what to give as Before for the page of older events, and 0 if
-	// there are none.
+	// there are none. If the search has ended early, the page may be empty.
 	Older int64
 }
 
@@ -49,7 +55,12 @@ func NewestEvents(ctx context.Context, runner Runner, options LogOptions) (page 
 	}
 	limit := max(1, min(options.Limit, persistence.MaxPage/2))
 	var rows []persistence.Notification // newest first
+	started := time.Now()
 	for width := int64(2 * limit); end > 0 && len(rows) <= limit; {
+		if options.Most > 0 && time.Since(started) > options.Most {
+			page.Older = end + 1
+			break
+		}
 		begin := max(end-width, 0)
 		found, err := app.Recorder().SelectNotifications(ctx,
 			persistence.NotificationRange{After: begin, Stop: end, Limit: persistence.MaxPage, Topics: options.Topics})
@@ -62,7 +73,7 @@ func NewestEvents(ctx context.Context, runner Runner, options LogOptions) (page 
 		}
 		slices.Reverse(found)
 		rows = append(rows, found...)
-		end, width = begin, 4*width
+		end, width = begin, min(4*width, widest)
 	}
 	if len(rows) > limit {
 		rows = rows[:limit]
