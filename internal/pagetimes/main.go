@@ -23,6 +23,7 @@ import (
 	"gorm.io/driver/postgres"
 	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
@@ -111,7 +112,7 @@ func run() error {
 
 func open(dsn, folder string) (*gorm.DB, error) {
 	if dsn != "" {
-		return gorm.Open(postgres.Open(dsn))
+		return gorm.Open(postgres.Open(dsn), &gorm.Config{Logger: logger.Discard})
 	}
 	return gormstore.OpenSQLite(sqlite.Open, filepath.Join(folder, "pages.sqlite3"))
 }
