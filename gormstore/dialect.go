@@ -43,6 +43,16 @@ type dialect interface {
 	// Without keys it only bounds the waits that follow.
 	lock(ctx context.Context, c connection, how locking, keys ...int64) error
 
+	// lockIn takes a lock whose key depends on where a table is. It returns
+	// false, and takes none, if the connection finds the table elsewhere.
+	lockIn(ctx context.Context, c connection, how locking, t table, at location, key int64) (there bool, err error)
+
+	// updateBriefly runs an UPDATE, given as what is before its condition and
+	// as its condition, in a transaction of the user's, and returns how many
+	// rows it changed. It waits for rows no longer than wait, and leaves the
+	// session as it was.
+	updateBriefly(ctx context.Context, c connection, wait time.Duration, set, condition string, arguments ...any) (int64, error)
+
 	// read returns a connection for reads outside of a transaction, until done
 	// is called. Their waits for tables are bounded by the store's lock timeout.
 	read(ctx context.Context, s *Store, op string) (c connection, done func(), err error)

@@ -21,6 +21,10 @@ type unlocked struct{ dialect }
 
 func (unlocked) lock(context.Context, connection, locking, ...int64) error { return nil }
 
+func (unlocked) lockIn(context.Context, connection, locking, table, location, int64) (bool, error) {
+	return true, nil
+}
+
 func (unlocked) appendsWhole(*save) bool { return false }
 
 func (u unlocked) append(ctx context.Context, c connection, _ locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {

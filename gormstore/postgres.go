@@ -198,6 +198,21 @@ const idleTimeout = 30 * time.Second
 // lock sets the time limit in the same statement as it takes the first lock, so
 // that no lock is waited for without one.
 func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...int64) error {
+	_, err := p.lockIf(ctx, c, how, "true", nil, keys...)
+	return err
+}
+
+// lockIn implements dialect.
+func (p postgres) lockIn(ctx context.Context, c connection, how locking, t table, at location, key int64) (there bool, err error) {
+	rows, err := p.lockIf(ctx, c, how, here(t.quoted, "?"), []any{at.oid}, key)
+	return rows > 0, err
+}
+
+// lockIf takes locks if a condition holds. It returns the number of rows of its
+// statement, which has none otherwise.
+func (p postgres) lockIf(
+	ctx context.Context, c connection, how locking, condition string, of []any, keys ...int64,
+) (rows int64, err error) {
 	query := strings.Builder{}
 	query.WriteString("SELECT set_config('lock_timeout', ?, true)")
 	arguments := []any{milliseconds(how.timeout)}
@@ -209,12 +224,24 @@ func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...i
 		query.WriteString(", pg_advisory_xact_lock(?)")
 		arguments = append(arguments, key)
 	}
-	statement := query.String()
+	statement := query.String() + " WHERE " + condition
 	if how.joined {
-		statement = restoring(statement) + " SELECT " + restore + " FROM b, l"
+		statement = "WITH " + limitBefore + ", l AS MATERIALIZED (" + query.String() + " FROM b WHERE " + condition + ") SELECT " + restore + " FROM b, l"
 	}
-	_, err := c.exec(ctx, p.placeholders(statement), arguments...)
-	return err
+	return c.exec(ctx, p.placeholders(statement), append(arguments, of...)...)
+}
+
+// updateBriefly implements dialect. The rows of l come before those that are
+// changed, so that no row is waited for without a limit.
+func (p postgres) updateBriefly(
+	ctx context.Context, c connection, wait time.Duration, set, condition string, arguments ...any,
+) (changed int64, err error) {
+	query := "WITH " + limitBefore + ", l AS MATERIALIZED (SELECT set_config('lock_timeout', '" + milliseconds(wait) + "', true) FROM b), " +
+		"u AS (" + set + " FROM l WHERE " + condition + " RETURNING 1) " +
+		"SELECT a.changed, " + restore + " FROM b, (SELECT count(*) AS changed FROM u OFFSET 0) a"
+	var restored string
+	err = c.row(ctx, p.placeholders(query), arguments...).Scan(&changed, &restored)
+	return changed, err
 }
 
 // hidesRows implements dialect. From REPEATABLE READ on a transaction sees what
@@ -258,12 +285,10 @@ func (postgres) savepoint(wait time.Duration) (set, release string) {
 		"SELECT set_config('lock_timeout', current_setting('eventsourcing.lock_timeout'), true); "
 }
 
-// restoring begins a statement that changes the time limit of a transaction of
-// the user's for itself alone: what it was before is read first, and restore
-// sets it again once everything else is done.
-func restoring(lock string) string {
-	return "WITH b AS MATERIALIZED (SELECT current_setting('lock_timeout') AS v), l AS MATERIALIZED (" + lock + " FROM b)"
-}
+// A statement changes the time limit of a transaction of the user's for itself
+// alone: limitBefore reads what it was before, and restore sets it again once
+// everything else is done.
+const limitBefore = "b AS MATERIALIZED (SELECT current_setting('lock_timeout') AS v)"
 
 const restore = "set_config('lock_timeout', b.v, true)"
 

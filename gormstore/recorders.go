@@ -491,9 +491,10 @@ func (t *eventTable) readPage(ctx context.Context, c connection, id uuid.UUID, r
 // processRecorder is the recorder of one application's events and positions.
 type processRecorder struct {
 	*eventTable
-	tracking table
-	queue    *logQueue
-	strict   bool // writes exclude all others of the log
+	tracking  table
+	positions *eventTable // finds the table of positions
+	queue     *logQueue
+	strict    bool // writes exclude all others of the log
 
 	statements mergeStatements // of PostgreSQL
 	row        string          // the statement for one event on SQLite
@@ -507,6 +508,7 @@ func newStrictRecorder(s *Store, application string, strict bool) *processRecord
 	return &processRecorder{
 		eventTable: newEventTable(s, application, s.tables.events, "id"),
 		tracking:   s.tables.tracking,
+		positions:  newEventTable(s, application, s.tables.tracking, ""),
 		strict:     strict,
 		statements: newMergeStatements(s.tables.events.quoted, s.notify, strict),
 		row:        insertRow(s.tables.events, "id"),

@@ -239,6 +239,18 @@ func limitBusy(ctx context.Context, conn *sql.Conn, wait time.Duration) (restore
 // lock has nothing to do: who has begun to write is alone.
 func (sqlite) lock(context.Context, connection, locking, ...int64) error { return nil }
 
+// lockIn has nothing to do either.
+func (sqlite) lockIn(context.Context, connection, locking, table, location, int64) (bool, error) {
+	return true, nil
+}
+
+// updateBriefly does not wait: the transaction has the lock of the file.
+func (sqlite) updateBriefly(
+	ctx context.Context, c connection, _ time.Duration, set, condition string, arguments ...any,
+) (int64, error) {
+	return c.exec(ctx, set+" WHERE "+condition, arguments...)
+}
+
 // hidesRows is false: a transaction that writes sees all that is committed.
 func (sqlite) hidesRows(context.Context, connection, table, string, error) (bool, error) {
 	return false, nil

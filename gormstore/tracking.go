@@ -33,10 +33,51 @@ func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persi
 	if err := persistence.ValidateTracking(to); err != nil {
 		return err
 	}
-	_, err := r.write(ctx, "move a position", nil, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+	outer, err := r.store.joined(ctx)
+	if err != nil {
+		return err
+	}
+	if outer != nil && from > 0 && from < to.NotificationID {
+		if _, locked := outer.positions.Load(r.positionOf(to.ApplicationName)); locked {
+			return r.moveLocked(ctx, outer, from, to)
+		}
+	}
+	_, err = r.write(ctx, "move a position", nil, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
 		return nil, r.move(ctx, c, joined, &from, to)
 	})
 	return err
+}
+
+// moveLocked moves a position that the transaction has locked. Only a program
+// that does not take the lock can have moved it since, and then it is not
+// written. After any other error the transaction cannot go on.
+func (r *processRecorder) moveLocked(ctx context.Context, outer *shared, from int64, to persistence.Tracking) error {
+	op := r.application + ": move a position"
+	if err := r.begin(ctx, "move a position", nil); err != nil {
+		return err
+	}
+	done, err := r.store.turnToWrite(ctx, outer)
+	if err != nil {
+		return err
+	}
+	defer done()
+	c, watched := r.store.dialect.watchJoined(r.store, outer, op)
+	defer watched()
+	set, condition, arguments := r.update(from, to)
+	changed, err := r.store.dialect.updateBriefly(ctx, c, waitOf(ctx, r.store.lockTimeout), set, condition, arguments...)
+	switch {
+	case err != nil && r.store.faultOf(err).unique:
+		return r.notMoved(sql.NullInt64{Int64: to.NotificationID, Valid: true}, to)
+	case err != nil: // the transaction cannot be asked who has the lock
+		return r.store.translate(ctx, op, r.withHolder(ctx, connection{r.store.pool, r.store}, op, err))
+	case changed == 1:
+		return nil
+	}
+	current, err := r.position(ctx, c, to.ApplicationName)
+	if err != nil {
+		return r.store.translate(ctx, op, err)
+	}
+	return r.notMoved(current, to)
 }
 
 // move moves a position forward, from the value that the caller has read unless
@@ -45,7 +86,7 @@ func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persi
 // a lock comes first, then the position is read, then written, and written only
 // if it still is what was read.
 func (r *processRecorder) move(ctx context.Context, c connection, joined bool, from *int64, to persistence.Tracking) error {
-	current, err := r.currentPosition(ctx, c, joined, from, to.ApplicationName)
+	current, err := r.lockPosition(ctx, c, joined, to.ApplicationName)
 	if err != nil {
 		return err
 	}
@@ -62,20 +103,6 @@ func (r *processRecorder) move(ctx context.Context, c connection, joined bool, f
 		return err
 	}
 	return r.notMoved(current, to)
-}
-
-// currentPosition returns the position under its lock. If the transaction has
-// locked it before, it is as the caller has read it: only a program that does
-// not take the lock can have moved it, and then it is not written.
-func (r *processRecorder) currentPosition(
-	ctx context.Context, c connection, joined bool, from *int64, upstream string,
-) (sql.NullInt64, error) {
-	if outer, _ := r.store.joined(ctx); outer != nil && from != nil && *from > 0 {
-		if _, locked := outer.positions.Load(r.positionOf(upstream)); locked {
-			return sql.NullInt64{Int64: *from, Valid: true}, nil
-		}
-	}
-	return r.lockPosition(ctx, c, joined, upstream)
 }
 
 // lockedPosition names a position in one table.
@@ -129,12 +156,10 @@ func (r *processRecorder) lockPosition(ctx context.Context, c connection, joined
 func (r *processRecorder) takePositionLock(
 	ctx context.Context, c connection, joined bool, upstream string, wait time.Duration,
 ) error {
-	schema, err := r.store.schemaOf(ctx, c, joined, r.tracking)
-	if err != nil {
-		return err
-	}
-	key := lockKey("position", schema, r.tracking.name, r.application, upstream)
-	err = r.store.dialect.lock(ctx, c, locking{timeout: wait, joined: joined}, key)
+	err := r.positions.whereItIs(ctx, c, func(at location) (there bool, err error) {
+		key := lockKey("position", at.schema, r.tracking.name, r.application, upstream)
+		return r.store.dialect.lockIn(ctx, c, locking{timeout: wait, joined: joined}, r.tracking, at, key)
+	})
 	if outer, _ := r.store.joined(ctx); err == nil && outer != nil {
 		outer.positions.Store(r.positionOf(upstream), true)
 	}
@@ -169,15 +194,22 @@ func (r *processRecorder) writePosition(
 		" WHERE NOT EXISTS (SELECT 1 FROM " + t + " WHERE application_name = ? AND upstream_application_name = ?)"
 	arguments := []any{to.NotificationID, r.application, to.ApplicationName, r.application, to.ApplicationName}
 	if current.Valid {
-		query = "UPDATE " + t + " SET notification_id = ?" +
-			" WHERE application_name = ? AND upstream_application_name = ? AND notification_id = ?" +
-			" AND NOT EXISTS (SELECT 1 FROM " + t + " AS higher" +
-			" WHERE higher.application_name = ? AND higher.upstream_application_name = ? AND higher.notification_id > ?)"
-		arguments = []any{to.NotificationID, r.application, to.ApplicationName, current.Int64,
-			r.application, to.ApplicationName, current.Int64}
+		set, condition, updated := r.update(current.Int64, to)
+		query, arguments = set+" WHERE "+condition, updated
 	}
 	affected, err := c.exec(ctx, r.store.dialect.placeholders(query), arguments...)
 	return affected == 1, err
+}
+
+// update is the UPDATE of a position, before its condition, and its condition:
+// the position is the one that was read, and no higher one is there.
+func (r *processRecorder) update(from int64, to persistence.Tracking) (set, condition string, arguments []any) {
+	t := r.tracking.quoted
+	set = "UPDATE " + t + " SET notification_id = ?"
+	condition = "application_name = ? AND upstream_application_name = ? AND notification_id = ?" +
+		" AND NOT EXISTS (SELECT 1 FROM " + t + " AS higher" +
+		" WHERE higher.application_name = ? AND higher.upstream_application_name = ? AND higher.notification_id > ?)"
+	return set, condition, []any{to.NotificationID, r.application, to.ApplicationName, from, r.application, to.ApplicationName, from}
 }
 
 // MaxTrackingID implements persistence.TrackingRecorder.

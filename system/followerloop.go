@@ -53,6 +53,7 @@ type followerLoop struct {
 	retries       int           // after conflicts in a row, if the log cannot be locked
 	ahead         *AheadError   // set once the position was found to be ahead of the log
 	idleAt        int64         // the position that the last pull found at the head of the log, or -1
+	left          int64         // the position that the last pull has moved it to, or -1
 	polls         int           // how many polls in a row were quiet
 	progress      Processed     // in all pulls
 	exit          *exit         // a batch whose goroutine the handler has ended
@@ -86,7 +87,7 @@ type followerLoop struct {
 }
 
 func newFollowerLoop(follower *Follower, leader Leader, config Config) *followerLoop {
-	f := &followerLoop{follower: follower, app: follower.app, leader: leader, config: config, idleAt: -1,
+	f := &followerLoop{follower: follower, app: follower.app, leader: leader, config: config, idleAt: -1, left: -1,
 		limit: config.BatchEvents, mayHaveParked: follower.park != nil, identity: newIdentity()}
 	for _, names := range follower.topics(leader) {
 		f.topics = append(f.topics, names...)
@@ -231,6 +232,7 @@ func (f *followerLoop) conclude(ctx context.Context, b batch, processed int, err
 	f.reached(f.progress.Position)
 	switch {
 	case err == nil && (len(b.events) > 0 || b.to < b.head):
+		f.left, f.lastRead = f.progress.Position, f.progress.Position
 		return maybeMore, nil
 	case err == nil:
 		return nothingMore, nil
@@ -316,23 +318,11 @@ func (f *followerLoop) read(ctx context.Context) (batch, error) {
 	if err := f.loadPersisted(ctx); err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
-	position, err := f.readPosition(ctx)
+	position, head, err := f.ends(ctx)
 	switch {
 	case isPaused(err) || errors.Is(err, errOvertaken):
 		return batch{from: position}, err
 	case err != nil:
-		return batch{}, f.failed(persistence.Notification{}, err)
-	case position < 0:
-		return batch{}, f.failed(persistence.Notification{}, fmt.Errorf("its position in notification_tracking is %d, "+
-			"and must not be negative; correct the row, or delete it to process the log from its first event", position))
-	}
-	if position < f.lastRead { // it was reset
-		f.effects = nil
-	}
-	f.lastRead = position
-	f.reached(position)
-	head, err := f.leader.Head(ctx)
-	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
 	f.aim(waiting, head)
@@ -381,6 +371,34 @@ func (f *followerLoop) read(ctx context.Context) (batch, error) {
 		b.events = slices.DeleteFunc(events, func(n persistence.Notification) bool { return slices.Contains(wanted.Except, n.Topic) })
 	}
 	return b, nil
+}
+
+// ends returns the position and then the end of the log. The position need not
+// be read if the last pull has moved it and there are events after it: what has
+// become of it and of the settings since is found out when it is locked. That
+// there is nothing to do is only said of a position that was read.
+func (f *followerLoop) ends(ctx context.Context) (position, head int64, err error) {
+	position, f.left = f.left, -1
+	if position >= 0 {
+		if head, err = f.leader.Head(ctx); err != nil || head > position {
+			return position, head, err
+		}
+	}
+	switch position, err = f.readPosition(ctx); {
+	case err != nil:
+		return position, 0, err
+	case position < 0:
+		return position, 0, fmt.Errorf("its position in notification_tracking is %d, "+
+			"and must not be negative; correct the row, or delete it to process the log from its first event", position)
+	case position < f.lastRead: // it was reset
+		f.effects = nil
+	}
+	f.lastRead = position
+	f.reached(position)
+	if head == 0 || position > head { // which another process has moved
+		head, err = f.leader.Head(ctx)
+	}
+	return position, head, err
 }
 
 // restrict restricts a range to the topics that the follower wants. Events of
