@@ -70,8 +70,14 @@ func WithCipher(cipher persistence.Cipher) Option {
 }
 
 // WithPythonLayout writes states as the Python original does, for a database
-// that it reads as well. The states then carry no event id and no metadata, and
-// saves on PostgreSQL exclude each other (see persistence.StrictFactory).
+// that it reads as well: events, snapshots, and topics, which are the former
+// names of definitions that are paths of Python classes. The states then carry
+// no event id and no metadata, and saves on PostgreSQL exclude each other (see
+// persistence.StrictFactory).
+//
+// In the environment, TRANSCODER_TOPIC=eventsourcing.persistence:JSONTranscoder
+// means the same, and so does PERSISTENCE_MODULE=eventsourcing_django.
+// A CIPHER_KEY without a CIPHER_TOPIC then means the Python library's cipher.
 func WithPythonLayout() Option {
 	return func(c *config) { c.pythonLayout = true }
 }
@@ -169,7 +175,7 @@ func (c *config) build() (*Application, error) {
 		persistence.ValidateName(c.name),
 		c.checkFormerNames(),
 		c.checkSpelling(),
-		c.readTranscoder(),
+		c.readTranscoder(), // and the layout, which readCipher needs
 		c.readCompressor(),
 		c.readCipher(),
 		c.readSnapshotting(),
@@ -302,6 +308,9 @@ func isNilFactory(factory persistence.Factory) bool {
 }
 
 func (c *config) readTranscoder() error {
+	if err := c.readLayout(); err != nil {
+		return err
+	}
 	if c.transcoder != nil {
 		if len(c.transcodings) > 0 {
 			return errors.New("WithTranscodings cannot be used together with WithTranscoder")
@@ -321,6 +330,10 @@ func (c *config) readCompressor() error {
 		return err
 	}
 	made, err := compressor.New(setting.Value)
+	if err != nil && isPythonModule(setting.Value) {
+		return fmt.Errorf("%s: %w; for states of Python's module %s, implement persistence.Compressor and give it by "+
+			"application.WithCompressor", setting.Key, err, setting.Value)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", setting.Key, err)
 	}
@@ -347,8 +360,12 @@ func (c *config) readCipher() error {
 	if err != nil {
 		return key.WrongSecret(err)
 	}
+	if !hasTopic && c.pythonLayout {
+		c.cipher, err = newTransition(keys)
+		return err
+	}
 	if !hasTopic {
-		topic = environment.Setting{Key: "CIPHER_TOPIC", Value: "aes"}
+		topic = environment.Setting{Key: "CIPHER_TOPIC", Value: cipher.TopicAES}
 	}
 	made, err := cipher.New(topic.Value, keys...)
 	if err != nil {
@@ -414,7 +431,7 @@ const maxSnapshotsKept = 1_000_000
 // read.
 var known = []string{
 	"PERSISTENCE_MODULE", "STRICT_ORDER", "GORM_DB_ALIAS", "DJANGO_DB_ALIAS", "IS_SNAPSHOTTING_ENABLED", "SNAPSHOTTING_INTERVALS", "SNAPSHOTS_KEPT",
-	"COMPRESSOR_TOPIC", "CIPHER_TOPIC", "CIPHER_KEY", "CIPHER_KEY_FILE", "AGGREGATE_CACHE_MAXSIZE",
+	"TRANSCODER_TOPIC", "COMPRESSOR_TOPIC", "CIPHER_TOPIC", "CIPHER_KEY", "CIPHER_KEY_FILE", "AGGREGATE_CACHE_MAXSIZE",
 	"AGGREGATE_CACHE_FASTFORWARD", "AGGREGATE_CACHE_FASTFORWARD_SKIPPING", "DEEPCOPY_FROM_AGGREGATE_CACHE",
 	"EVENTSOURCING_RUNNER",
 }

@@ -191,7 +191,7 @@ func TestBadSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ key, value, want string }{
-		{"PERSISTENCE_MODULE", "memmory", "is not a registered module (forgotten import?); registered are broken-module, kept-module, memory"},
+		{"PERSISTENCE_MODULE", "memmory", "is not a registered module (forgotten import?); registered are broken-module, eventsourcing_django, kept-module, memory"},
 		{"IS_SNAPSHOTTING_ENABLED", "maybe", "is not a truth value; use y or n"},
 		{"SNAPSHOTTING_INTERVALS", "0", "must be a whole number from 1"},
 		{"SNAPSHOTTING_INTERVALS", "-1", "must be a whole number from 1"},
@@ -201,6 +201,9 @@ func TestBadSettings(t *testing.T) {
 		{"SNAPSHOTTING_INTERVALS", "Dog=5,Dog=6", "for each aggregate once"},
 		{"SNAPSHOTTING_INTERVALS", "Dog=5,", "must be a whole number from 1"},
 		{"COMPRESSOR_TOPIC", "gzip", "zlib"},
+		{"COMPRESSOR_TOPIC", "lzma", "for states of Python's module lzma, implement persistence.Compressor"},
+		{"TRANSCODER_TOPIC", "zoo.transcoders:Msgpack", "the only topic is eventsourcing.persistence:JSONTranscoder"},
+		{"TRANSCODER_TOPIC", "", "is set but empty"},
 		{"CIPHER_TOPIC", "rot13", "needs a key"},
 		{"CIPHER_KEY", "not base64!", "want standard base64"},
 		{"CIPHER_KEY", "AAECAwQ=", "want 16, 24 or 32 bytes after base64, got 5"},

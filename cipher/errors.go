@@ -15,7 +15,8 @@ var ErrDecrypt = errors.New("cipher: state cannot be decrypted")
 // ErrNotEnvelope is returned by AES for a state that does not begin like an
 // envelope. It is plain text, it was compressed without being encrypted, or it
 // was written by PythonAES.
-var ErrNotEnvelope = errors.New("cipher: the state was stored without the cipher aes: before it was configured, or by another program")
+var ErrNotEnvelope = errors.New("cipher: the state was stored without the cipher aes: before it was configured, or by another " +
+	"program; states of the Python library need CIPHER_TOPIC=" + TopicPythonAES)
 
 // KeyUnavailableError says that a state was encrypted with a key that this
 // cipher has not been given.

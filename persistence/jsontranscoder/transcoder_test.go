@@ -430,7 +430,7 @@ func TestEncodeErrors(t *testing.T) {
 		{"method whose result is too deep", badJSON{strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001)}, "nest too deep"},
 		{"method that fails", failing{"payload"}, "failing: method MarshalJSON of jsontranscoder_test.failing returned an error"},
 		{"empty decimal", python.Decimal(""), `by the transcoding "decimal_str": the empty Decimal is not a number`},
-		{"decimal that is none", python.Decimal("payload"), "it is not a finite decimal number"},
+		{"decimal that is none", python.Decimal("payload"), "it is not a decimal number"},
 		{"year 0", time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), "its year is not between 1 and 9999"},
 		{"year 10000", time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), "its year is not between 1 and 9999"},
 		{"text that fails", []failingText{{}}, "[]: method MarshalText of jsontranscoder_test.failingText returned an error"},
@@ -537,8 +537,8 @@ func TestDecodeErrors(t *testing.T) {
 		{"UUID of another kind", in(`"ID":{"_type_":"uuid_hex","_data_":1}`), "JSON number does not fit Go type string"},
 		{"plain UUID", in(`"ID":"payload"`), "not accepted by the method UnmarshalText of uuid.UUID"},
 		{"plain UUID of another kind", in(`"ID":true`), "JSON boolean does not fit Go type uuid.UUID"},
-		{"decimal", in(`"Fee":{"_type_":"decimal_str","_data_":"payload"}`), "it is not a finite decimal number"},
-		{"plain decimal", in(`"Fee":"payload"`), "it is not a finite decimal number"},
+		{"decimal", in(`"Fee":{"_type_":"decimal_str","_data_":"payload"}`), "it is not a decimal number"},
+		{"plain decimal", in(`"Fee":"payload"`), "it is not a decimal number"},
 		{"time", in(`"At":{"_type_":"datetime_iso","_data_":"2024-13-01T00:00:00"}`), "it is not a time in ISO format"},
 		{"plain time", in(`"At":"payload"`), "JSON string is not accepted by the method UnmarshalJSON of time.Time"},
 		{"transcoding of another type", in(`"At":{"_type_":"decimal_str","_data_":"1"}`), "UnmarshalJSON of time.Time"},
@@ -699,13 +699,14 @@ func TestDecimals(t *testing.T) {
 	transcoder := newTranscoder()
 	for _, number := range []python.Decimal{
 		"0", "-0", "10.00", "+1", "1.", ".5", "1E+3", "1e-10", "0E-7", "123456789012345678901234567890.1",
+		"NaN", "-NaN", "sNaN", "NaN123", "-sNaN7", "Infinity", "-Infinity",
 	} {
 		if got := decode[python.Decimal](t, transcoder, encode(t, transcoder, number)); got != number {
 			t.Errorf("got %q, want %q", got, number)
 		}
 	}
 	for _, number := range []python.Decimal{
-		"", ".", "-", "1e", "1,0", "0x1", " 1", "1 ", "1\n", "١", "NaN", "Infinity", "1_0",
+		"", ".", "-", "1e", "1,0", "0x1", " 1", "1 ", "1\n", "١", "1_0", "nan", "NaN1.0", "sInfinity", "Infinity1",
 	} {
 		if data, err := transcoder.Encode(nil, number); err == nil {
 			t.Errorf("Encode(%q): got %s, want an error", number, data)

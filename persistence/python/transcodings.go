@@ -77,9 +77,14 @@ func decodeTime(text string) (time.Time, error) {
 // Decimal is a decimal number as its exact text, for example "10.00", "-0.5" or
 // "1E+3". It is what Python's Decimal is stored as, so trailing zeros and
 // exponents survive; give the text to a decimal package to calculate. A text
-// that is not a finite number, such as that of the zero Decimal, is refused
-// when it is encoded and when it is decoded.
+// that Python's Decimal does not take, such as that of the zero Decimal, is
+// refused when it is encoded and when it is decoded. Python also has "NaN",
+// "sNaN", "NaN123" and "Infinity", with signs; see IsFinite.
 type Decimal string
+
+// IsFinite reports whether the Decimal is a number, and not one of Python's
+// special values for infinity and for what is not a number.
+func (d Decimal) IsFinite() bool { return finitePattern.MatchString(string(d)) }
 
 // DecimalStr stores a Decimal under the name "decimal_str", as its text.
 func DecimalStr() jsontranscoder.Transcoding {
@@ -98,14 +103,17 @@ func (d *Decimal) UnmarshalText(text []byte) error {
 	return d.check()
 }
 
-var decimalPattern = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
+var (
+	finitePattern  = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
+	specialPattern = regexp.MustCompile(`^[+-]?(s?NaN[0-9]*|Infinity)$`) // as str(Decimal) writes them
+)
 
 func (d Decimal) check() error {
 	switch {
 	case d == "":
 		return jsontranscoder.Reason("the empty Decimal is not a number; write 0")
-	case !decimalPattern.MatchString(string(d)):
-		return jsontranscoder.Reason("it is not a finite decimal number")
+	case !d.IsFinite() && !specialPattern.MatchString(string(d)):
+		return jsontranscoder.Reason("it is not a decimal number")
 	}
 	return nil
 }

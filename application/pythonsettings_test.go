@@ -1,0 +1,94 @@
+package application_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+)
+
+const pythonTranscoder = "eventsourcing.persistence:JSONTranscoder"
+
+func init() {
+	environment.Register("eventsourcing_django", func(*environment.Environment) (persistence.Factory, error) { return memory.New(), nil })
+}
+
+// The settings of a Django project choose the Python layout, and its cipher for
+// a key without a topic.
+func TestPythonSettings(t *testing.T) {
+	key := must(cipher.ParseKeys(testKey))
+	python := must(cipher.NewPythonAES(key...))
+	inMemory := func() application.Option { return application.WithStore(memory.New()) }
+	tests := map[string]struct {
+		settings []string
+		option   func() application.Option
+		python   bool // the layout, and the cipher of a key alone
+	}{
+		"nothing":               {},
+		"memory":                {settings: []string{"PERSISTENCE_MODULE", "memory"}},
+		"module of Django":      {settings: []string{"PERSISTENCE_MODULE", "eventsourcing_django"}, python: true},
+		"transcoder":            {settings: []string{"TRANSCODER_TOPIC", pythonTranscoder}, python: true},
+		"transcoder of one":     {settings: []string{"TRAININGSCHOOL_TRANSCODER_TOPIC", pythonTranscoder}, python: true},
+		"store in code":         {settings: []string{"PERSISTENCE_MODULE", "eventsourcing_django"}, option: inMemory},
+		"store and transcoder":  {settings: []string{"TRANSCODER_TOPIC", pythonTranscoder}, option: inMemory, python: true},
+		"option":                {option: application.WithPythonLayout, python: true},
+		"transcoder of another": {settings: []string{"KENNELS_TRANSCODER_TOPIC", pythonTranscoder}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			state := func(settings ...string) []byte {
+				options := []application.Option{env(append(settings, test.settings...)...)}
+				if test.option != nil {
+					options = append(options, test.option())
+				}
+				return storedState(t, options...)
+			}
+			plain := string(state())
+			if got := strings.HasPrefix(plain, `{"timestamp":`); got != test.python {
+				t.Errorf("got state %.40q, want the Python layout: %v", plain, test.python)
+			}
+			opened, err := python.Decrypt(nil, state("CIPHER_KEY", testKey), nil)
+			if got := err == nil && strings.HasPrefix(string(opened), `{"timestamp":`); got != test.python {
+				t.Errorf("got a state that Python's cipher opens: %v, want %v", got, test.python)
+			}
+		})
+	}
+}
+
+// What this module encrypted with a key and no CIPHER_TOPIC is read when the
+// same settings mean the Python library's cipher.
+func TestPythonCipherReadsEnvelopes(t *testing.T) {
+	store, ctx, id := memory.New(), t.Context(), uuid.New()
+	open := func(settings ...string) *application.Repository[Dog] {
+		app, err := application.New("School", application.WithStore(store), env(append(settings, "CIPHER_KEY", testKey)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return must(application.NewRepository(app, Dogs))
+	}
+	if err := open().Save(ctx, Dogs.Create(id, Registered{Name: "Fido"})); err != nil {
+		t.Fatal(err)
+	}
+	dog, err := open("TRANSCODER_TOPIC", pythonTranscoder).Get(ctx, id)
+	if err != nil || dog.Name != "Fido" {
+		t.Errorf("got %v, %v; want Fido", dog, err)
+	}
+	_, err = open("TRANSCODER_TOPIC", pythonTranscoder, "CIPHER_TOPIC", cipher.TopicPythonAES).Get(ctx, id)
+	if err == nil {
+		t.Error("the Python cipher alone has opened an envelope, so this test shows nothing")
+	}
+	other := uuid.New()
+	if err := open("TRANSCODER_TOPIC", pythonTranscoder).Save(ctx, Dogs.Create(other, Registered{Name: "Bella"})); err != nil {
+		t.Fatal(err)
+	}
+	_, err = open().Get(ctx, other)
+	if err == nil || !strings.Contains(err.Error(), "CIPHER_TOPIC=eventsourcing.cipher:AESCipher") {
+		t.Errorf("got %v, want the setting that opens the state", err)
+	}
+}
