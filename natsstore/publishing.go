@@ -162,28 +162,22 @@ func (w *writing) try(ctx context.Context, messages []outgoing, timeout time.Dur
 // tryBatch sends the messages as an atomic batch, all at once, and returns the
 // answer to its last message. An error of the first message ends the batch at
 // the server, and the last one is answered as incomplete.
-func (w *writing) tryBatch(ctx context.Context, messages []outgoing) (*nats.Msg, error) {
-	conn := w.store.conn
-	inbox := conn.NewInbox()
-	replies, err := conn.SubscribeSync(inbox)
-	if err != nil {
-		return nil, err
-	}
-	defer replies.Unsubscribe()
+func (w *writing) tryBatch(ctx context.Context, messages []outgoing) (reply *nats.Msg, err error) {
 	batch := nuid.Next()
 	for i := range messages {
 		m := w.encode(&messages[i])
 		m.Header.Set("Nats-Batch-Id", batch)
 		m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(i+1))
-		if i == len(messages)-1 {
-			m.Header.Set("Nats-Batch-Commit", "1")
-			m.Reply = inbox
+		if i < len(messages)-1 {
+			if err := w.store.conn.PublishMsg(m); err != nil {
+				return nil, err
+			}
+			continue
 		}
-		if err := conn.PublishMsg(m); err != nil {
-			return nil, err
-		}
+		m.Header.Set("Nats-Batch-Commit", "1")
+		reply, err = w.store.conn.RequestMsgWithContext(ctx, m)
 	}
-	return replies.NextMsgWithContext(ctx)
+	return reply, err
 }
 
 func (w *writing) encode(m *outgoing) *nats.Msg {

@@ -206,14 +206,12 @@ func (s *stream) tryPage(ctx context.Context, op, filter string, from int64, lim
 	}
 	conn := s.store.conn
 	inbox := conn.NewInbox()
-	replies, err := conn.SubscribeSync(inbox)
+	replies := make(chan *nats.Msg, limit+1) // all that may come: the messages and the end
+	subscription, err := conn.ChanSubscribe(inbox, replies)
 	if err != nil {
 		return nil, s.tryFailed(op, err)
 	}
-	defer replies.Unsubscribe()
-	if err := replies.SetPendingLimits(-1, -1); err != nil {
-		return nil, s.tryFailed(op, err)
-	}
+	defer subscription.Unsubscribe()
 	if err := conn.PublishRequest("$JS.API.DIRECT.GET."+s.name, inbox, body); err != nil {
 		return nil, s.tryFailed(op, err)
 	}
@@ -246,8 +244,18 @@ func (s *stream) tryPage(ctx context.Context, op, filter string, from int64, lim
 }
 
 // next returns the next reply, unless none comes within the timeout.
-func next(ctx context.Context, replies *nats.Subscription, timeout time.Duration) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	return replies.NextMsgWithContext(ctx)
+func next(ctx context.Context, replies <-chan *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case reply := <-replies:
+		if reply == nil {
+			return nil, nats.ErrConnectionClosed
+		}
+		return reply, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-timer.C:
+		return nil, nats.ErrTimeout
+	}
 }
