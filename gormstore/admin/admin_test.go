@@ -274,7 +274,11 @@ func TestEveryRouteWithEveryRights(t *testing.T) {
 			case !want && path != "/nothing" && answer.Code != 403:
 				t.Errorf("%+v %s: got %d, want 403", rights, path, answer.Code)
 			}
-			if !rights.Payload && strings.Contains(answer.Body.String(), "unmistakable") {
+			twin := get(h, inJSON(path))
+			if rights.List != (twin.Code != 403) && path != "/nothing" {
+				t.Errorf("%+v %s: got %d for the JSON twin", rights, path, twin.Code)
+			}
+			if !rights.Payload && strings.Contains(answer.Body.String()+twin.Body.String(), "unmistakable") {
 				t.Errorf("%+v %s: shows a payload", rights, path)
 			}
 		}
