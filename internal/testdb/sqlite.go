@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"net/url"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -19,10 +20,29 @@ func SQLiteFile(t testing.TB) *gorm.DB {
 }
 
 // SQLiteFileDSN returns the DSN of a database file that does not exist yet, in
-// a folder that is removed when t ends. Any process may open it.
+// a folder that is removed when t ends. Any process may open it. The folder is
+// in memory if clusters are; see the package comment.
 func SQLiteFileDSN(t testing.TB) string {
 	t.Helper()
-	return SQLiteDSN(filepath.Join(t.TempDir(), "test.db"))
+	return SQLiteDSN(filepath.Join(sqliteFolder(t), "test.db"))
+}
+
+func sqliteFolder(t testing.TB) string {
+	t.Helper()
+	parent := memoryFolder()
+	if parent == "" {
+		return t.TempDir()
+	}
+	folder, err := os.MkdirTemp(parent, "es-sqlite-")
+	if err != nil {
+		t.Fatalf("testdb: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(folder); err != nil {
+			t.Errorf("testdb: %v", err)
+		}
+	})
+	return folder
 }
 
 // SQLiteDSN returns the DSN with which [SQLiteFile] opens a database file, for
