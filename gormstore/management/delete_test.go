@@ -1,6 +1,7 @@
 package management_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -50,43 +51,46 @@ func TestDeleteOriginator(t *testing.T) {
 // newest events were deleted. It goes on after followers continue, without loss
 // and without an event twice, whether or not the log has grown meanwhile.
 func TestContinueAfterDeletion(t *testing.T) {
+	t.Parallel()
 	for _, grown := range []bool{false, true} {
-		each(t, func(t *testing.T, s *service) {
-			other := newSQLite(t)
-			s.env = append(s.env, "OTHER_DATABASE="+other.address)
-			s.train(t, "TrainingSchool", 3)
-			s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
-			s.manage(t, "followers", "continue", "Elsewhere").want(t, 0, "Elsewhere is at an event that exists; nothing is to be done.\n", "")
-			var newest gormstore.StoredEvent
-			if err := s.db.Where("application_name = 'TrainingSchool'").Order("id DESC").First(&newest).Error; err != nil {
-				t.Fatal(err)
-			}
-			if got := s.manage(t, "delete_originator", "--yes", "TrainingSchool", uuid.UUID(newest.OriginatorID).String()); got.code != 0 {
-				t.Fatalf("%+v", got)
-			}
-			got := s.manage(t, "sync_followers", "-v", "2", "Elsewhere")
-			if got.code != 1 || !strings.Contains(got.stderr, "run followers continue") {
-				t.Errorf("ahead: %+v", got)
-			}
-			processed := 0
-			if grown {
-				s.train(t, "TrainingSchool", 5)
-				processed = 5
-				if got := s.manage(t, "sync_followers", "Elsewhere"); got.code != 1 {
-					t.Errorf("the follower has gone on by itself: %+v", got)
+		t.Run(fmt.Sprintf("grown=%t", grown), func(t *testing.T) {
+			each(t, func(t *testing.T, s *service) {
+				other := newSQLite(t)
+				s.env = append(s.env, "OTHER_DATABASE="+other.address)
+				s.train(t, "TrainingSchool", 3)
+				s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+				s.manage(t, "followers", "continue", "Elsewhere").want(t, 0, "Elsewhere is at an event that exists; nothing is to be done.\n", "")
+				var newest gormstore.StoredEvent
+				if err := s.db.Where("application_name = 'TrainingSchool'").Order("id DESC").First(&newest).Error; err != nil {
+					t.Fatal(err)
 				}
-			}
-			const done = "Elsewhere goes on after 2 in the log of TrainingSchool, instead of 3; there are no events in between"
-			s.manage(t, "followers", "continue", "-n", "Elsewhere").want(t, 0, done+" (dry-run).\n", "")
-			s.manage(t, "followers", "continue", "Elsewhere").want(t, 0, done+".\n", "")
-			if !grown {
-				s.train(t, "TrainingSchool", 1)
-				processed = 1
-			}
-			got = s.manage(t, "sync_followers", "-v", "2", "Elsewhere")
-			if want := "\t " + map[int]string{1: "1 event", 5: "5 events"}[processed] + " from TrainingSchool processed\n"; got.code != 0 || !strings.HasSuffix(got.stdout, want) {
-				t.Errorf("%+v, want %q", got, want)
-			}
+				if got := s.manage(t, "delete_originator", "--yes", "TrainingSchool", uuid.UUID(newest.OriginatorID).String()); got.code != 0 {
+					t.Fatalf("%+v", got)
+				}
+				got := s.manage(t, "sync_followers", "-v", "2", "Elsewhere")
+				if got.code != 1 || !strings.Contains(got.stderr, "run followers continue") {
+					t.Errorf("ahead: %+v", got)
+				}
+				processed := 0
+				if grown {
+					s.train(t, "TrainingSchool", 5)
+					processed = 5
+					if got := s.manage(t, "sync_followers", "Elsewhere"); got.code != 1 {
+						t.Errorf("the follower has gone on by itself: %+v", got)
+					}
+				}
+				const done = "Elsewhere goes on after 2 in the log of TrainingSchool, instead of 3; there are no events in between"
+				s.manage(t, "followers", "continue", "-n", "Elsewhere").want(t, 0, done+" (dry-run).\n", "")
+				s.manage(t, "followers", "continue", "Elsewhere").want(t, 0, done+".\n", "")
+				if !grown {
+					s.train(t, "TrainingSchool", 1)
+					processed = 1
+				}
+				got = s.manage(t, "sync_followers", "-v", "2", "Elsewhere")
+				if want := "\t " + map[int]string{1: "1 event", 5: "5 events"}[processed] + " from TrainingSchool processed\n"; got.code != 0 || !strings.HasSuffix(got.stdout, want) {
+					t.Errorf("%+v, want %q", got, want)
+				}
+			})
 		})
 	}
 }

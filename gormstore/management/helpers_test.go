@@ -58,11 +58,16 @@ func open(t *testing.T, address string) *service {
 	return &service{address: address, db: db}
 }
 
-// each runs a test on both databases.
+// each runs a test on both databases, in parallel with all other tests.
 func each(t *testing.T, test func(t *testing.T, s *service)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { test(t, newSQLite(t)) })
-	t.Run("postgres", func(t *testing.T) { test(t, newPostgres(t)) })
+	t.Parallel()
+	for name, make := range map[string]func(*testing.T) *service{"sqlite": newSQLite, "postgres": newPostgres} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, make(t))
+		})
+	}
 }
 
 // result is what a run of the program has left.

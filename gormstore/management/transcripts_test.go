@@ -127,14 +127,21 @@ func (g *stage) step(t *testing.T, words []string) {
 
 // What the program prints is what the transcripts have, on both databases.
 func TestTranscripts(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("testdata/transcripts/*.md")
 	if err != nil || len(files) == 0 {
 		t.Fatal("there are no transcripts", err)
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".md")
-		t.Run(name+"/sqlite", func(t *testing.T) { playFile(t, file, newSQLite, *update) })
-		t.Run(name+"/postgres", func(t *testing.T) { playFile(t, file, newStrict, false) })
+		t.Run(name+"/sqlite", func(t *testing.T) {
+			t.Parallel()
+			playFile(t, file, newSQLite, *update)
+		})
+		t.Run(name+"/postgres", func(t *testing.T) {
+			t.Parallel()
+			playFile(t, file, newStrict, false)
+		})
 	}
 }
 

@@ -287,7 +287,9 @@ func (c *Cluster) control(command string, args ...string) error {
 func (c *Cluster) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = c.folder
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	// Each connection is a fork of the server. With LD_BIND_NOW the server resolves
+	// the symbols of its libraries once, not each fork those it uses.
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "LD_BIND_NOW=1"}
 	cmd.SysProcAttr = c.process
 	return cmd
 }

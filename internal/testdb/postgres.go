@@ -20,8 +20,15 @@ import (
 // OpenPostgres returns a handle on a new PostgreSQL database.
 func OpenPostgres(t testing.TB) *gorm.DB {
 	t.Helper()
-	return Open(t, postgres.Open(Postgres(t)))
+	db := Open(t, postgres.Open(Postgres(t)))
+	pool(t, db).SetMaxIdleConns(idleConnections)
+	return db
 }
+
+// idleConnections is how many idle connections the pool of a new database
+// keeps. A connection costs more than most tests do with it, and with the
+// default of database/sql, 2, concurrent tests close and open them all the time.
+const idleConnections = 16
 
 // Postgres returns the DSN of a new PostgreSQL database that is dropped when t
 // ends, by force if connections remain. It skips the test where PostgreSQL is
