@@ -117,7 +117,7 @@ const DefaultSnapshotsKept = 2
 // WithDefinitions makes the events of definitions and logs known that the
 // application has in its log without a repository for them, for example because
 // a repository was dropped and its events stayed. It is also for the client of
-// a remote log (remotelog.WithApplicationOptions), which has no repositories. A
+// a remote log (remotelog.ClientConfig), which has no repositories. A
 // follower does not need it for what it follows: events are decoded with the
 // definitions of their leader.
 func WithDefinitions(schemas ...*domain.Schema) Option {

@@ -281,9 +281,10 @@ func (c *concurrency) remoteLog(ctx context.Context, done <-chan struct{}, see f
 	if err != nil {
 		return err
 	}
-	server := httptest.NewServer(remotelog.NewHandler(app))
+	server := httptest.NewServer(remotelog.NewHandler(app, remotelog.HandlerConfig{}))
 	defer server.Close()
-	client, err := remotelog.NewClient(schoolName, server.URL, remotelog.WithApplicationOptions(application.WithDefinitions(dogs.Schema)))
+	client, err := remotelog.NewClient(schoolName, server.URL, remotelog.ClientConfig{
+		Application: []application.Option{application.WithDefinitions(dogs.Schema)}})
 	if err != nil {
 		return err
 	}

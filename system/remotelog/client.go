@@ -1,6 +1,7 @@
 package remotelog
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,90 +22,65 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
-// What a client does where options do not say otherwise.
-const (
-	defaultTimeout     = 10 * time.Second
-	defaultMaxResponse = 32 << 20
-	defaultRetries     = 3
-)
-
 // Client reads the log of an application of another service. It is a
 // system.Leader: give it to system.Pipe. It is safe for concurrent use, and
 // several followers may share it.
 type Client struct {
-	name        string
-	base        *url.URL
-	mapper      *mapper.Mapper
-	reading     []application.Option
-	http        *http.Client
-	header      http.Header
-	timeout     time.Duration
-	maxResponse int64
-	retries     int
-	seen        atomic.Int64 // the highest head that was given out
-	shelf       shelf
+	name   string
+	base   *url.URL
+	mapper *mapper.Mapper
+	config ClientConfig
+	seen   atomic.Int64 // the highest head that was given out
+	shelf  shelf
 }
 
-// ClientOption is a setting of a client.
-type ClientOption func(*Client)
-
-// WithApplicationOptions says how to read the events: what the application of
-// the other service was made with, as far as that concerns its events. These
-// are application.WithDefinitions, and if it has such application.WithCipher,
-// application.WithCompressor, application.WithTranscoder and
-// application.WithTranscodings. Settings count as they do for an application of
-// that name, and a store is not opened.
-func WithApplicationOptions(options ...application.Option) ClientOption {
-	return func(c *Client) { c.reading = append(c.reading, options...) }
+// ClientConfig is the settings of a client. Application is needed; the others
+// have defaults.
+type ClientConfig struct {
+	// Application says how to read the events: what the application of the
+	// other service was made with, as far as that concerns its events. These
+	// are application.WithDefinitions, and if it has such
+	// application.WithCipher, application.WithCompressor,
+	// application.WithTranscoder and application.WithTranscodings. Settings by
+	// environment count as they do for an application of that name, and a store
+	// is not opened.
+	Application []application.Option
+	// HTTPClient makes the requests, for its certificates, proxies and tokens;
+	// those that expire are a matter of its Transport. If it is nil the client
+	// makes one, which follows no redirects, so that headers go nowhere else.
+	HTTPClient *http.Client
+	// Header is added to every request, such as Authorization.
+	Header http.Header
+	// Timeout is how long one request may take, with its answer, 10 seconds by
+	// default.
+	Timeout time.Duration
+	// MaxResponse is the largest answer that is read, in bytes, 32 MiB by
+	// default. A larger one is ErrTooLarge. States are a third larger in an
+	// answer than they are stored.
+	MaxResponse int64
+	// Retries is how often a request is repeated within a call, 3 times by
+	// default, and never if it is negative. A runner tries failed calls again
+	// in any case.
+	Retries int
 }
 
-// WithHTTPClient has requests made by the client of the service, for its
-// certificates, proxies and tokens; those that expire are a matter of its
-// Transport. Without this option the client makes one, which follows no
-// redirects, so that headers go nowhere else.
-func WithHTTPClient(client *http.Client) ClientOption {
-	return func(c *Client) { c.http = client }
-}
-
-// WithHeader adds a header to every request, such as Authorization.
-func WithHeader(name, value string) ClientOption {
-	return func(c *Client) { c.header.Add(name, value) }
-}
-
-// WithTimeout sets how long one request may take, with its answer, 10 seconds
-// by default.
-func WithTimeout(timeout time.Duration) ClientOption {
-	return func(c *Client) { c.timeout = timeout }
-}
-
-// WithMaxResponse sets the largest answer that is read, in bytes, 32 MiB by
-// default. A larger one is ErrTooLarge. States are a third larger in an answer
-// than they are stored.
-func WithMaxResponse(bytes int64) ClientOption {
-	return func(c *Client) { c.maxResponse = bytes }
-}
-
-// WithRetries sets how often a request is repeated within a call, 3 times by
-// default. A runner tries failed calls again in any case.
-func WithRetries(n int) ClientOption {
-	return func(c *Client) { c.retries = n }
+// withDefaults returns the settings with the defaults in their places.
+func (c ClientConfig) withDefaults() ClientConfig {
+	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
+	c.MaxResponse = cmp.Or(c.MaxResponse, 32<<20)
+	c.Retries = max(cmp.Or(c.Retries, 3), 0)
+	c.Header = c.Header.Clone()
+	if c.HTTPClient == nil {
+		c.HTTPClient = ownHTTPClient()
+	}
+	return c
 }
 
 // NewClient makes a client of the log that a handler serves at an address, of
 // the application of that name. It does not connect yet. Mistakes in the
-// arguments are *persistence.InvalidError, and all reported together;
-// WithApplicationOptions with the definitions of the events is needed.
-func NewClient(name, address string, options ...ClientOption) (*Client, error) {
-	c := &Client{
-		name: name, header: http.Header{},
-		timeout: defaultTimeout, maxResponse: defaultMaxResponse, retries: defaultRetries,
-	}
-	for _, option := range options {
-		option(c)
-	}
-	if c.http == nil {
-		c.http = ownHTTPClient()
-	}
+// arguments are *persistence.InvalidError, and all reported together.
+func NewClient(name, address string, config ClientConfig) (*Client, error) {
+	c := &Client{name: name, config: config.withDefaults()}
 	var errAddress, errReading error
 	c.base, errAddress = parseAddress(address)
 	c.mapper, errReading = c.readingMapper()
@@ -145,10 +121,10 @@ func parseAddress(address string) (*url.URL, error) {
 // readingMapper is that of an application made for it alone, so that options
 // and settings mean what they mean there.
 func (c *Client) readingMapper() (*mapper.Mapper, error) {
-	if len(c.reading) == 0 {
-		return nil, invalid("WithApplicationOptions", "must be given with the definitions of the events")
+	if len(c.config.Application) == 0 {
+		return nil, invalid("ClientConfig.Application", "must have the definitions of the events")
 	}
-	app, err := application.New(c.name, append(c.reading, application.WithStore(memory.New()))...)
+	app, err := application.New(c.name, slices.Concat(c.config.Application, []application.Option{application.WithStore(memory.New())})...)
 	if err != nil {
 		return nil, err
 	}
@@ -157,14 +133,11 @@ func (c *Client) readingMapper() (*mapper.Mapper, error) {
 
 func (c *Client) checkLimits() error {
 	var mistakes []error
-	if c.timeout <= 0 {
-		mistakes = append(mistakes, invalid("timeout", "must be longer than 0"))
+	if c.config.Timeout < 0 {
+		mistakes = append(mistakes, invalid("ClientConfig.Timeout", "must not be negative"))
 	}
-	if c.maxResponse < 1 {
-		mistakes = append(mistakes, invalid("largest response", "must be at least 1"))
-	}
-	if c.retries < 0 {
-		mistakes = append(mistakes, invalid("retries", "must not be negative"))
+	if c.config.MaxResponse < 0 {
+		mistakes = append(mistakes, invalid("ClientConfig.MaxResponse", "must not be negative"))
 	}
 	return errors.Join(mistakes...)
 }
@@ -348,4 +321,4 @@ func (c *Client) malformed(address *url.URL, problem string) error {
 
 // CloseIdleConnections closes connections that are kept for the next request,
 // for programs that go on without it.
-func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
+func (c *Client) CloseIdleConnections() { c.config.HTTPClient.CloseIdleConnections() }

@@ -40,14 +40,14 @@ func TestClientReadsWhatTheRecorderHas(t *testing.T) {
 	register(t, dogs, "Fido", 20)
 	do(t, repositoryOf(t, other).Save(t.Context(), school.RegisterDog("Rex"))) // a gap
 	register(t, dogs, "Bella", 13)
-	for name, options := range map[string][]remotelog.HandlerOption{
-		"default":       nil,
-		"short pages":   {remotelog.WithMaxPage(7)},
-		"small pages":   {remotelog.WithMaxPageBytes(300)},
-		"one at a time": {remotelog.WithMaxPageBytes(1)},
+	for name, config := range map[string]remotelog.HandlerConfig{
+		"default":       {},
+		"short pages":   {MaxPage: 7},
+		"small pages":   {MaxPageBytes: 300},
+		"one at a time": {MaxPageBytes: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := newClient(t, serve(t, remotelog.NewHandler(dogs.Application, options...)))
+			client := newClient(t, serve(t, remotelog.NewHandler(dogs.Application, config)), remotelog.ClientConfig{})
 			head, err := client.Head(t.Context())
 			if want, _ := bridge.Of(dogs).Recorder().MaxNotificationID(t.Context()); err != nil || head != want {
 				t.Errorf("got head %d, %v; want %d", head, err, want)
@@ -81,7 +81,7 @@ func wantSame(t *testing.T, client *remotelog.Client, app *application.Applicati
 func TestClientReadsSections(t *testing.T) {
 	t.Parallel()
 	dogs := newSchool(t)
-	client := newClient(t, serve(t, remotelog.NewHandler(dogs.Application)))
+	client := newClient(t, serve(t, remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{})), remotelog.ClientConfig{})
 	var writers sync.WaitGroup
 	for _, name := range []string{"Fido", "Rex"} {
 		writers.Go(func() {
@@ -109,8 +109,8 @@ func TestClientKeepsTheRest(t *testing.T) {
 	var asked []string
 	client := answering(func(r *http.Request) (*http.Response, error) {
 		asked = append(asked, r.URL.RawQuery)
-		return from(remotelog.NewHandler(dogs.Application))(r)
-	}).client(t)
+		return from(remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{}))(r)
+	}).client(t, remotelog.ClientConfig{})
 	for _, step := range []struct {
 		r    persistence.NotificationRange
 		asks string
@@ -139,7 +139,7 @@ func TestClientKeepsTheRest(t *testing.T) {
 		client := answering(func(*http.Request) (*http.Response, error) {
 			asked++
 			return status(200, pageOf(head, true, one)), nil
-		}).client(t)
+		}).client(t, remotelog.ClientConfig{})
 		ctx, r := t.Context(), persistence.NotificationRange{After: 4, Limit: 1}
 		for _, step := range []struct{ head, asked int }{{6, 2}, {6, 3}, {5, 5}} {
 			head = step.head
@@ -154,7 +154,7 @@ func TestClientKeepsTheRest(t *testing.T) {
 }
 
 func TestClientInvalidRange(t *testing.T) {
-	client := from(remotelog.NewHandler(newSchool(t).Application)).client(t)
+	client := from(remotelog.NewHandler(newSchool(t).Application, remotelog.HandlerConfig{})).client(t, remotelog.ClientConfig{})
 	for _, r := range []persistence.NotificationRange{{}, {Limit: -1}, {Limit: 1, After: -1}, {Limit: 1, Stop: -1}} {
 		_, err := client.Notifications(t.Context(), r)
 		wantError[*persistence.InvalidError](t, err)
@@ -177,13 +177,13 @@ func TestClientDecodes(t *testing.T) {
 	register(t, dogs, "Fido", 1)
 	bare, err := application.New(schoolName, application.WithStore(store))
 	do(t, err)
-	service := from(remotelog.NewHandler(bare))
+	service := from(remotelog.NewHandler(bare, remotelog.HandlerConfig{}))
 
 	for name, options := range map[string][]application.Option{
 		"options":  {application.WithCipher(aes), application.WithCompressor(zlib)},
 		"settings": {application.WithEnv(map[string]string{"TRAININGSCHOOL_CIPHER_KEY": secret, "COMPRESSOR_TOPIC": "zlib"})},
 	} {
-		client := service.client(t, remotelog.WithApplicationOptions(options...))
+		client := service.client(t, remotelog.ClientConfig{Application: options})
 		page, err := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 10})
 		do(t, err)
 		event, err := client.Decode(page[1])
@@ -191,7 +191,7 @@ func TestClientDecodes(t *testing.T) {
 			t.Errorf("%s: got %+v, %v", name, event, err)
 		}
 	}
-	client := service.client(t)
+	client := service.client(t, remotelog.ClientConfig{})
 	page, err := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 1})
 	do(t, err)
 	_, err = client.Decode(page[0])
@@ -204,15 +204,15 @@ func TestClientDecodes(t *testing.T) {
 func TestNewClientMistakes(t *testing.T) {
 	for _, address := range []string{"", "service", "/log", "ftp://service", "http://", "http://:80", "http://service#x",
 		"http://user:secret@ser vice/", "http://user:secret", "http://service?after=1", "http://service?topics=a"} {
-		_, err := remotelog.NewClient(schoolName, address, known)
+		_, err := remotelog.NewClient(schoolName, address, remotelog.ClientConfig{Application: known})
 		if wantError[*persistence.InvalidError](t, err); strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %q", address, err)
 		}
 	}
-	_, err := remotelog.NewClient(strings.Repeat("x", 33), "http://service", known)
+	_, err := remotelog.NewClient(strings.Repeat("x", 33), "http://service", remotelog.ClientConfig{Application: known})
 	wantError[*persistence.InvalidError](t, err)
-	_, err = remotelog.NewClient(schoolName, "service", remotelog.WithTimeout(0), remotelog.WithMaxResponse(0), remotelog.WithRetries(-1))
-	for _, part := range []string{"address", "WithApplicationOptions", "timeout", "largest response", "retries"} {
+	_, err = remotelog.NewClient(schoolName, "service", remotelog.ClientConfig{Timeout: -1, MaxResponse: -1})
+	for _, part := range []string{"address", "Application", "Timeout", "MaxResponse"} {
 		if !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), part) {
 			t.Errorf("got %v, want it to say what is wrong with %s", err, part)
 		}
@@ -222,15 +222,18 @@ func TestNewClientMistakes(t *testing.T) {
 // Headers and arguments of the address are sent, and show up in no error.
 func TestClientCredentials(t *testing.T) {
 	var asked []*http.Request
-	client, err := remotelog.NewClient(schoolName, "https://user:secret1@service/log/?token=secret2", known,
-		remotelog.WithHeader("Authorization", "Bearer secret3"), remotelog.WithRetries(0),
-		remotelog.WithHTTPClient(&http.Client{Transport: answering(func(r *http.Request) (*http.Response, error) {
+	client, err := remotelog.NewClient(schoolName, "https://user:secret1@service/log/?token=secret2", remotelog.ClientConfig{
+		Application: known,
+		Header:      http.Header{"Authorization": {"Bearer secret3"}},
+		Retries:     -1,
+		HTTPClient: &http.Client{Transport: answering(func(r *http.Request) (*http.Response, error) {
 			asked = append(asked, r)
 			if len(asked) == 1 {
 				return nil, errors.New("no route")
 			}
 			return status(403, ""), nil
-		})}))
+		})},
+	})
 	do(t, err)
 	for range 2 {
 		_, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Stop: 9, Limit: 3, Topics: []string{"a", "b"}})
@@ -266,7 +269,7 @@ func TestClientStatuses(t *testing.T) {
 			client := answering(func(*http.Request) (*http.Response, error) {
 				asked++
 				return status(code, `{"error": "limit is wrong"}`), nil
-			}).client(t, remotelog.WithRetries(2))
+			}).client(t, remotelog.ClientConfig{Retries: 2})
 			_, err := client.Head(t.Context())
 			got := wantError[*remotelog.Error](t, err)
 			if got.Status != code || !errors.Is(err, test.class) || !strings.Contains(err.Error(), test.says) || asked != test.asked {
@@ -279,7 +282,7 @@ func TestClientStatuses(t *testing.T) {
 // Redirects are not followed: headers with credentials would go wherever they
 // lead.
 func TestClientFollowsNoRedirects(t *testing.T) {
-	client := newClient(t, serve(t, http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound)))
+	client := newClient(t, serve(t, http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound)), remotelog.ClientConfig{})
 	_, err := client.Head(t.Context())
 	if got := wantError[*remotelog.Error](t, err); got.Status != 302 {
 		t.Errorf("got %v", err)
@@ -327,8 +330,8 @@ func TestClientRetries(t *testing.T) {
 					if asked++; asked < 3 {
 						return test.fail()
 					}
-					return from(remotelog.NewHandler(dogs.Application))(r)
-				}).client(t)
+					return from(remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{}))(r)
+				}).client(t, remotelog.ClientConfig{})
 				start := time.Now()
 				head, err := client.Head(t.Context())
 				if waited := time.Since(start); err != nil || head != 1 || asked != 3 || waited < test.min || waited > test.max {
@@ -346,7 +349,7 @@ func TestClientLeavesAlone(t *testing.T) {
 		client := answering(func(*http.Request) (*http.Response, error) {
 			asked++
 			return status(503, "", "Retry-After", "3600"), nil
-		}).client(t)
+		}).client(t, remotelog.ClientConfig{})
 		_, err := client.Head(t.Context())
 		if wantError[*remotelog.Error](t, err); asked != 1 {
 			t.Errorf("got %v after %d requests", err, asked)
@@ -361,7 +364,7 @@ func TestClientTimeout(t *testing.T) {
 			asked++
 			<-r.Context().Done()
 			return nil, r.Context().Err()
-		}).client(t)
+		}).client(t, remotelog.ClientConfig{})
 		start := time.Now()
 		_, err := client.Head(t.Context())
 		if !errors.Is(err, persistence.ErrOperational) || !errors.Is(err, context.DeadlineExceeded) || asked != 1 || time.Since(start) != 10*time.Second {
@@ -376,7 +379,7 @@ func TestClientCancelled(t *testing.T) {
 		"in a wait":    func(*http.Request) (*http.Response, error) { return status(503, "", "Retry-After", "5"), nil },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			client := service.client(t)
+			client := service.client(t, remotelog.ClientConfig{})
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, cancel)
 			start := time.Now()
@@ -391,10 +394,10 @@ func TestClientCancelled(t *testing.T) {
 func TestClientMaxResponse(t *testing.T) {
 	dogs := newSchool(t)
 	register(t, dogs, "Fido", 9)
-	service := from(remotelog.NewHandler(dogs.Application))
-	body := ask(t, remotelog.NewHandler(dogs.Application), http.MethodGet, "/notifications?after=0&limit=10").Body.Len()
+	service := from(remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{}))
+	body := ask(t, remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{}), http.MethodGet, "/notifications?after=0&limit=10").Body.Len()
 	for _, more := range []int64{0, -1} {
-		client := service.client(t, remotelog.WithMaxResponse(int64(body)+more))
+		client := service.client(t, remotelog.ClientConfig{MaxResponse: int64(body) + more})
 		_, err := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 10})
 		if errors.Is(err, remotelog.ErrTooLarge) != (more < 0) || errors.Is(err, persistence.ErrOperational) {
 			t.Errorf("%d more than the answer: got %v", more, err)
@@ -440,13 +443,13 @@ func TestClientMalformed(t *testing.T) {
 		"nothing, and more to come":  pageOf(6, false),
 		"does not say that it ended": strings.Replace(pageOf(6, true), "complete", "finished", 1),
 	} {
-		client := answeringWith(body).client(t)
+		client := answeringWith(body).client(t, remotelog.ClientConfig{})
 		_, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Stop: 8, Limit: 2, Topics: []string{"a"}})
 		if !errors.Is(err, remotelog.ErrMalformed) || !errors.Is(err, persistence.ErrDatabase) || errors.Is(err, persistence.ErrOperational) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	client := answeringWith(pageOf(6, true, one)).client(t)
+	client := answeringWith(pageOf(6, true, one)).client(t, remotelog.ClientConfig{})
 	if page, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Limit: 2}); err != nil || len(page) != 1 || page[0].State == nil {
 		t.Errorf("got %v, %v; want unknown fields to be ignored", page, err)
 	}
@@ -454,7 +457,7 @@ func TestClientMalformed(t *testing.T) {
 
 // Positions in another log mean nothing, so not even its head is used.
 func TestClientWrongApplication(t *testing.T) {
-	client := from(remotelog.NewHandler(newApplication(t, "CatSchool"))).client(t)
+	client := from(remotelog.NewHandler(newApplication(t, "CatSchool"), remotelog.HandlerConfig{})).client(t, remotelog.ClientConfig{})
 	_, err := client.Head(t.Context())
 	_, err2 := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 1})
 	for _, err := range []error{err, err2} {
@@ -480,7 +483,7 @@ func TestClientStale(t *testing.T) {
 			return status(200, pageOf(head, true)), nil
 		}
 		return status(200, pageOf(after, true)), nil
-	}).client(t)
+	}).client(t, remotelog.ClientConfig{})
 	ctx, r := t.Context(), persistence.NotificationRange{After: 4, Limit: 2}
 	for _, step := range []struct {
 		head, page int
@@ -511,7 +514,7 @@ func FuzzClientAnswer(f *testing.F) {
 				return status(400, ""), nil
 			}
 			return status(200, body), nil
-		}).client(t)
+		}).client(t, remotelog.ClientConfig{})
 		page, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Limit: 3})
 		if err != nil && page != nil || len(page) > 3 {
 			t.Errorf("got %d, %v", len(page), err)

@@ -7,7 +7,7 @@
 //
 // The service that has the application serves its log, to be read only:
 //
-//	mux.Handle("/log/", http.StripPrefix("/log", authenticated(remotelog.NewHandler(dogs.Application))))
+//	mux.Handle("/log/", http.StripPrefix("/log", authenticated(remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{}))))
 //
 // A caller that may read it may read every event. The handler does not
 // authenticate its callers: the service does that before it calls the handler:
@@ -38,9 +38,10 @@
 // them. Settings of the environment count too, under the application's name,
 // such as TRAININGSCHOOL_CIPHER_KEY.
 //
-//	client, err := remotelog.NewClient("TrainingSchool", "https://school.example.com/log",
-//		remotelog.WithApplicationOptions(application.WithDefinitions(school.Dogs.Schema)),
-//		remotelog.WithHeader("Authorization", "Bearer "+secret))
+//	client, err := remotelog.NewClient("TrainingSchool", "https://school.example.com/log", remotelog.ClientConfig{
+//		Application: []application.Option{application.WithDefinitions(school.Dogs.Schema)},
+//		Header:      http.Header{"Authorization": {"Bearer " + secret}},
+//	})
 //	sys, err := system.New(system.Pipe(client, counters))
 //	runner, err := system.NewRunner(sys, system.Config{})
 //

@@ -17,7 +17,7 @@ var (
 	ErrMalformed = errors.New("the answer makes no sense")
 
 	// ErrTooLarge is an answer that is larger than the client takes; see
-	// WithMaxResponse.
+	// ClientConfig.MaxResponse.
 	ErrTooLarge = errors.New("the answer is too large")
 
 	// ErrStale is an answer that says that the log ends before an earlier head:

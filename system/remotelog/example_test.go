@@ -56,13 +56,14 @@ func Example() {
 		log.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/log/", http.StripPrefix("/log", authenticated(remotelog.NewHandler(dogs.Application))))
+	mux.Handle("/log/", http.StripPrefix("/log", authenticated(remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{}))))
 	service := httptest.NewServer(mux)
 	defer service.Close()
 
-	client, err := remotelog.NewClient("TrainingSchool", service.URL+"/log",
-		remotelog.WithApplicationOptions(application.WithDefinitions(school.Dogs.Schema)),
-		remotelog.WithHeader("Authorization", token))
+	client, err := remotelog.NewClient("TrainingSchool", service.URL+"/log", remotelog.ClientConfig{
+		Application: []application.Option{application.WithDefinitions(school.Dogs.Schema)},
+		Header:      http.Header{"Authorization": {token}},
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

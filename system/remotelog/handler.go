@@ -16,48 +16,44 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// What a handler does where options do not say otherwise.
-const (
-	defaultPage      = 100 // if a request has no limit
-	defaultPageBytes = 8 << 20
-	defaultMaxTopics = 100
-)
-
-// HandlerOption is a setting of a handler.
-type HandlerOption func(*handler)
-
-// WithMaxPage sets the largest number of notifications in an answer, from 1 to
-// persistence.MaxPage, which is the default. A request for more gets so many
-// and is told that more follow.
-func WithMaxPage(n int) HandlerOption {
-	return func(h *handler) { h.maxPage = min(max(n, 1), persistence.MaxPage) }
+// HandlerConfig is the settings of a handler, all of which have defaults.
+type HandlerConfig struct {
+	// MaxPage is the largest number of notifications in an answer, up to
+	// persistence.MaxPage, which is the default. A request for more gets so
+	// many and is told that more follow.
+	MaxPage int
+	// MaxPageBytes has an answer end before its states are larger than so many
+	// bytes together. One notification is always sent. The default is 8 MiB,
+	// which keeps every answer below the 32 MiB that a Client takes.
+	MaxPageBytes int
+	// MaxTopics is how many topics a request may have, 100 by default. One that
+	// has more is refused.
+	MaxTopics int
 }
 
-// WithMaxPageBytes has an answer end before its states are larger than so many
-// bytes together. One notification is always sent. The default is 8 MiB, which
-// keeps every answer below the 32 MiB that a Client takes.
-func WithMaxPageBytes(n int) HandlerOption {
-	return func(h *handler) { h.maxBytes = max(n, 1) }
-}
-
-// WithMaxTopics sets how many topics a request may have, 100 by default. One
-// that has more is refused.
-func WithMaxTopics(n int) HandlerOption {
-	return func(h *handler) { h.maxTopics = max(n, 1) }
-}
+// defaultPage is how many notifications an answer has if a request has no
+// limit.
+const defaultPage = 100
 
 // NewHandler serves the log of an application, to be read only; see the package
 // documentation for paths and arguments. Authentication is up to the service,
 // before the handler. A wrong request is answered 400 with the reason. A
 // failure of the store is answered 503 if it may pass and otherwise 500,
 // without the reason, which goes to the application's logger. The handler is
-// safe for concurrent use.
-func NewHandler(app *application.Application, options ...HandlerOption) http.Handler {
-	h := &handler{app: bridge.Of(app), maxPage: persistence.MaxPage, maxBytes: defaultPageBytes, maxTopics: defaultMaxTopics}
-	for _, option := range options {
-		option(h)
+// safe for concurrent use. A limit below 1 is the default.
+func NewHandler(app *application.Application, config HandlerConfig) http.Handler {
+	limit := func(n, otherwise int) int {
+		if n < 1 {
+			return otherwise
+		}
+		return n
 	}
-	return h
+	return &handler{
+		app:       bridge.Of(app),
+		maxPage:   min(limit(config.MaxPage, persistence.MaxPage), persistence.MaxPage),
+		maxBytes:  limit(config.MaxPageBytes, 8<<20),
+		maxTopics: limit(config.MaxTopics, 100),
+	}
 }
 
 type handler struct {

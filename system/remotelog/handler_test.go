@@ -61,7 +61,7 @@ func (p page) ids() string {
 
 func TestHandlerHead(t *testing.T) {
 	dogs := newSchool(t)
-	handler := remotelog.NewHandler(dogs.Application)
+	handler := remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{})
 	for _, want := range []int64{0, 3} {
 		if got := read(t, handler, "/head"); got.Format != 1 || got.Application != schoolName || got.Head != want {
 			t.Errorf("got %+v, want head %d", got, want)
@@ -74,7 +74,7 @@ func TestHandlerNotifications(t *testing.T) {
 	dogs := newSchool(t)
 	register(t, dogs, "Fido", 2) // 1 to 3
 	register(t, dogs, "Rex", 1)  // 4 and 5
-	handler := remotelog.NewHandler(dogs.Application)
+	handler := remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{})
 	for _, test := range []struct {
 		target, want string
 		complete     bool
@@ -125,7 +125,7 @@ func TestHandlerPageBytes(t *testing.T) {
 		{three - 1, "[1 2]", false},
 		{three, "[1 2 3]", false},
 	} {
-		got := read(t, remotelog.NewHandler(dogs.Application, remotelog.WithMaxPageBytes(test.bytes)), "/notifications")
+		got := read(t, remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{MaxPageBytes: test.bytes}), "/notifications")
 		if got.ids() != test.want || got.Complete {
 			t.Errorf("%d bytes: got %s, complete %t; want %s", test.bytes, got.ids(), got.Complete, test.want)
 		}
@@ -160,12 +160,12 @@ func TestHandlerReadsWhatFits(t *testing.T) {
 	l := &limits{ProcessRecorder: recorder}
 	dogs := newSchool(t, application.WithStore(limitsStore{memory.New(), l}))
 	register(t, dogs, "Fido", 599)
-	read(t, remotelog.NewHandler(dogs.Application), "/notifications?limit=500")
+	read(t, remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{}), "/notifications?limit=500")
 	if got := fmt.Sprint(l.asked); got != "[16 484]" {
 		t.Errorf("small states: got reads of %s, want two", got)
 	}
 	l.asked = nil
-	read(t, remotelog.NewHandler(dogs.Application, remotelog.WithMaxPageBytes(2000)), "/notifications?limit=500")
+	read(t, remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{MaxPageBytes: 2000}), "/notifications?limit=500")
 	if sum := l.asked[0] + l.asked[1]; sum > 60 {
 		t.Errorf("large states: got reads of %v, want few", l.asked)
 	}
@@ -178,9 +178,9 @@ func TestHandlerMaxPage(t *testing.T) {
 		max, want int
 		query     string
 	}{
-		{1000, 100, ""}, {1000, 1000, "?limit=1100"}, {3, 3, "?limit=1100"}, {3, 3, ""}, {-1, 1, ""}, {2000, 1000, "?limit=2000"},
+		{1000, 100, ""}, {1000, 1000, "?limit=1100"}, {3, 3, "?limit=1100"}, {3, 3, ""}, {-1, 100, ""}, {0, 1000, "?limit=1100"}, {2000, 1000, "?limit=2000"},
 	} {
-		got := read(t, remotelog.NewHandler(dogs.Application, remotelog.WithMaxPage(test.max)), "/notifications"+test.query)
+		got := read(t, remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{MaxPage: test.max}), "/notifications"+test.query)
 		if len(got.Notifications) != test.want || got.Complete {
 			t.Errorf("%+v: got %d, complete %t", test, len(got.Notifications), got.Complete)
 		}
@@ -188,7 +188,7 @@ func TestHandlerMaxPage(t *testing.T) {
 }
 
 func TestHandlerRefusals(t *testing.T) {
-	handler := remotelog.NewHandler(newSchool(t).Application, remotelog.WithMaxTopics(2))
+	handler := remotelog.NewHandler(newSchool(t).Application, remotelog.HandlerConfig{MaxTopics: 2})
 	for _, test := range []struct {
 		method, target string
 		status         int
@@ -228,7 +228,7 @@ func TestHandlerRefusals(t *testing.T) {
 }
 
 func TestHandlerHeaders(t *testing.T) {
-	w := ask(t, remotelog.NewHandler(newSchool(t).Application), http.MethodHead, "/head")
+	w := ask(t, remotelog.NewHandler(newSchool(t).Application, remotelog.HandlerConfig{}), http.MethodHead, "/head")
 	if w.Code != 200 || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("got %d %v", w.Code, w.Header())
 	}
@@ -250,7 +250,7 @@ func TestHandlerFailures(t *testing.T) {
 			application.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 		for _, target := range []string{"/head", "/notifications"} {
 			log.Reset()
-			w := ask(t, remotelog.NewHandler(dogs.Application), http.MethodGet, target)
+			w := ask(t, remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{}), http.MethodGet, target)
 			if w.Code != test.status || strings.Contains(w.Body.String(), "secret") || !strings.Contains(log.String(), "secret") {
 				t.Errorf("%s of %v: got %d %s, logged %q", target, test.err, w.Code, w.Body, &log)
 			}
@@ -262,7 +262,7 @@ func TestHandlerFailures(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		w := httptest.NewRecorder()
-		remotelog.NewHandler(dogs.Application).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/head", nil))
+		remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{}).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/head", nil))
 		if w.Code != 503 || log.Len() > 0 {
 			t.Errorf("got %d, logged %q", w.Code, &log)
 		}

@@ -44,7 +44,7 @@ func TestClientReadsHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &heldStore{Store: memory.New()}
 		dogs := newSchool(t, application.WithStore(store))
-		client := from(remotelog.NewHandler(dogs.Application)).client(t)
+		client := from(remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{})).client(t, remotelog.ClientConfig{})
 		if hold, err := client.Hold(t.Context(), 0); hold != nil || err != nil {
 			t.Fatalf("got %v, %v", hold, err)
 		}
@@ -71,7 +71,7 @@ func TestStatusOverRemoteLogHasHold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &heldStore{Store: memory.New()}
-		client := from(remotelog.NewHandler(newSchool(t, application.WithStore(store)).Application)).client(t)
+		client := from(remotelog.NewHandler(newSchool(t, application.WithStore(store)).Application, remotelog.HandlerConfig{})).client(t, remotelog.ClientConfig{})
 		announcements, err := NewAnnouncements()
 		do(t, err)
 		sys, err := system.New(system.Pipe(client, announcements))
@@ -99,11 +99,11 @@ func TestHoldOfFormerVersions(t *testing.T) {
 	former := answering(func(*http.Request) (*http.Response, error) {
 		return status(http.StatusOK, `{"format": 1, "application": "`+schoolName+`", "head": 3}`), nil
 	})
-	if hold, err := former.client(t).Hold(t.Context(), 0); hold != nil || err != nil {
+	if hold, err := former.client(t, remotelog.ClientConfig{}).Hold(t.Context(), 0); hold != nil || err != nil {
 		t.Errorf("got %v, %v", hold, err)
 	}
 	store := &heldStore{Store: memory.New(), hold: &persistence.LogHold{PID: 42}}
-	handler := remotelog.NewHandler(newSchool(t, application.WithStore(store)).Application)
+	handler := remotelog.NewHandler(newSchool(t, application.WithStore(store)).Application, remotelog.HandlerConfig{})
 	for _, target := range []string{"/head", "/notifications"} {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, nil))
@@ -121,7 +121,7 @@ func TestImpossibleHold(t *testing.T) {
 			return status(http.StatusOK, `{"format": 1, "application": "`+schoolName+
 				`", "head": 3, "held": {"bound": 3, "newest": 7, "open_for_ms": `+open+`}}`), nil
 		})
-		_, err := service.client(t).Hold(t.Context(), 0)
+		_, err := service.client(t, remotelog.ClientConfig{}).Hold(t.Context(), 0)
 		if failure := wantError[*remotelog.Error](t, err); !strings.Contains(failure.Error(), "cannot be open for so long") {
 			t.Errorf("got %v", err)
 		}

@@ -34,7 +34,7 @@ var _ system.Leader = (*remotelog.Client)(nil)
 
 const schoolName = "TrainingSchool"
 
-var known = remotelog.WithApplicationOptions(application.WithDefinitions(school.Dogs.Schema))
+var known = []application.Option{application.WithDefinitions(school.Dogs.Schema)}
 
 // newSchool makes an application on the memory store.
 func newSchool(t testing.TB, options ...application.Option) *school.TrainingSchool {
@@ -64,9 +64,10 @@ func serve(t testing.TB, handler http.Handler) string {
 	return server.URL + "/log"
 }
 
-func newClient(t testing.TB, address string, options ...remotelog.ClientOption) *remotelog.Client {
+func newClient(t testing.TB, address string, config remotelog.ClientConfig) *remotelog.Client {
 	t.Helper()
-	client, err := remotelog.NewClient(schoolName, address, append([]remotelog.ClientOption{known}, options...)...)
+	config.Application = append(config.Application, known...)
+	client, err := remotelog.NewClient(schoolName, address, config)
 	do(t, err)
 	t.Cleanup(client.CloseIdleConnections)
 	return client
@@ -79,9 +80,10 @@ type answering func(*http.Request) (*http.Response, error)
 func (f answering) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // client is a client of the service.
-func (f answering) client(t testing.TB, options ...remotelog.ClientOption) *remotelog.Client {
+func (f answering) client(t testing.TB, config remotelog.ClientConfig) *remotelog.Client {
 	t.Helper()
-	return newClient(t, "http://service/log", append(options, remotelog.WithHTTPClient(&http.Client{Transport: f}))...)
+	config.HTTPClient = &http.Client{Transport: f}
+	return newClient(t, "http://service/log", config)
 }
 
 // from has a handler answer.

@@ -112,7 +112,7 @@ func follow() error {
 			return err
 		}
 	}
-	client, err := remotelog.NewClient(schoolName, os.Getenv(childAddress), known, remotelog.WithRetries(20))
+	client, err := remotelog.NewClient(schoolName, os.Getenv(childAddress), remotelog.ClientConfig{Application: known, Retries: 20})
 	if err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (p place) startUpstream(t testing.TB) *upstream {
 	t.Helper()
 	db, _ := p.migrated(t)
 	dogs := newSchool(t, application.WithStore(gormstore.New(db)))
-	server := httptest.NewServer(http.StripPrefix("/log", remotelog.NewHandler(dogs.Application, remotelog.WithMaxPageBytes(4<<10))))
+	server := httptest.NewServer(http.StripPrefix("/log", remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{MaxPageBytes: 4 << 10})))
 	t.Cleanup(server.Close)
 	line := startCutter(t, server.Listener.Addr().String(), 80<<10)
 	return &upstream{dogs: dogs, line: line, address: "http://" + line.address() + "/log"}

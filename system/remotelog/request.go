@@ -39,7 +39,7 @@ func (c *Client) get(ctx context.Context, address *url.URL) ([]byte, error) {
 			return body, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case !failure.again || retry >= c.retries || failure.after > longestWait:
+		case !failure.again || retry >= c.config.Retries || failure.after > longestWait:
 			return nil, failure
 		}
 		if err := pause(ctx, max(failure.after, backOff(retry))); err != nil {
@@ -66,14 +66,14 @@ func pause(ctx context.Context, wait time.Duration) error {
 
 // attempt makes one request, within the timeout.
 func (c *Client) attempt(ctx context.Context, address *url.URL) ([]byte, *Error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
 	if err != nil {
 		return nil, c.unanswered(address, err)
 	}
-	request.Header = c.header.Clone()
-	response, err := c.http.Do(request)
+	request.Header = c.config.Header.Clone()
+	response, err := c.config.HTTPClient.Do(request)
 	if err != nil {
 		return nil, c.unanswered(address, err)
 	}
@@ -81,15 +81,15 @@ func (c *Client) attempt(ctx context.Context, address *url.URL) ([]byte, *Error)
 	if response.StatusCode != http.StatusOK {
 		return nil, c.refused(address, response)
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, min(c.maxResponse, math.MaxInt64-1)+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, min(c.config.MaxResponse, math.MaxInt64-1)+1))
 	if err != nil {
 		return nil, c.unanswered(address, err)
 	}
-	if int64(len(body)) > c.maxResponse {
+	if int64(len(body)) > c.config.MaxResponse {
 		return nil, &Error{Application: c.name, URL: bare(address), Status: response.StatusCode, Class: persistence.ErrDatabase,
 			Err: ErrTooLarge,
-			Hint: fmt.Sprintf("at most %d bytes are read; see WithMaxResponse and, for the service, WithMaxPageBytes",
-				c.maxResponse)}
+			Hint: fmt.Sprintf("at most %d bytes are read; see ClientConfig.MaxResponse and, for the service, HandlerConfig.MaxPageBytes",
+				c.config.MaxResponse)}
 	}
 	return body, nil
 }
