@@ -498,15 +498,15 @@ func (u *sqliteUnit) Rollback() error {
 // after some errors.
 func noTransaction(err error) bool { return strings.Contains(err.Error(), "no transaction is active") }
 
-// courtesy is how long writers of SQLite, who have no queue, let others go
+// yieldTime is how long writers of SQLite, who have no queue, let others go
 // first: those look again after at most 25 ms, as long as they have not waited
 // for a fifth of a second.
-const courtesy = 25 * time.Millisecond
+const yieldTime = 25 * time.Millisecond
 
 // YieldTime implements persistence.WriterYielder.
 func (s *Store) YieldTime() time.Duration {
 	if _, ok := s.dialect.(sqlite); ok {
-		return courtesy
+		return yieldTime
 	}
 	return 0
 }

@@ -42,7 +42,7 @@ var actions = []action{
 	{name: "sync", label: "Synchronise now", says: says("%s processes what it has not processed yet, in this process, as the command " +
 		"sync_followers does. Its handlers run."), do: (*Handler).sync},
 	{name: "dry-run", label: "Dry run", says: says("%s processes what it has not processed yet, and everything in the database is then " +
-		"rolled back. What its handlers do outside of the database is really done."), do: (*Handler).rehearse},
+		"rolled back. What its handlers do outside of the database is really done."), do: (*Handler).dryRun},
 	{name: "pause", label: "Pause", says: says("%s processes nothing more, in every process, until it is resumed. A batch that is being " +
 		"processed ends first."), do: (*Handler).pause},
 	{name: "resume", label: "Resume", says: says("%s goes on from its position, in every process that runs it."), do: (*Handler).resume},
@@ -203,7 +203,7 @@ func (h *Handler) actionFault(r *http.Request, err error) *problem {
 
 func (h *Handler) sync(ctx context.Context, t target) error { return h.synchronise(ctx, t, false) }
 
-func (h *Handler) rehearse(ctx context.Context, t target) error { return h.synchronise(ctx, t, true) }
+func (h *Handler) dryRun(ctx context.Context, t target) error { return h.synchronise(ctx, t, true) }
 
 func (h *Handler) synchronise(ctx context.Context, t target, dryRun bool) error {
 	report, err := operations.SyncFollowers(ctx, h.runner,

@@ -67,7 +67,7 @@ func TestResetStateless(t *testing.T) {
 	})
 }
 
-// A reset that is rehearsed, refused or fails changes nothing.
+// A reset that is a dry run, refused or fails changes nothing.
 func TestResetChangesNothing(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 20)

@@ -83,7 +83,7 @@ func TestDryRunLeavesTheRunnerAlone(t *testing.T) {
 	})
 }
 
-// A follower in another database than its leader is rehearsed and synchronised,
+// A follower in another database than its leader is processed in a dry run and synchronised,
 // each database in its own transaction.
 func TestTwoDatabases(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
@@ -91,11 +91,11 @@ func TestTwoDatabases(t *testing.T) {
 		s.env = []string{"OTHER_DATABASE=" + other.address}
 		s.train(t, "TrainingSchool", 3)
 		before, otherBefore := s.content(t), other.content(t)
-		const rehearsed = "Dry-run mode, the events will be processed but the changes will be rolled back.\n" +
+		const dryRun = "Dry-run mode, the events will be processed but the changes will be rolled back.\n" +
 			"2 followers selected for synchronization.\n" +
 			"[1/2] Synchronizing Elsewhere... OK (dry-run)\n\t 3 events from TrainingSchool processed\n" +
 			"[2/2] Synchronizing Diary... OK (dry-run)\n\t 3 events from TrainingSchool processed\n"
-		s.manage(t, "sync_followers", "-n", "-v", "2", "Elsewhere", "Diary").want(t, 0, rehearsed, "")
+		s.manage(t, "sync_followers", "-n", "-v", "2", "Elsewhere", "Diary").want(t, 0, dryRun, "")
 		if s.content(t) != before || other.content(t) != otherBefore {
 			t.Error("a dry run has changed a database")
 		}

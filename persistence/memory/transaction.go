@@ -12,9 +12,9 @@ import (
 // lockTimeout is how long a writer waits for others.
 const lockTimeout = 10 * time.Second
 
-// courtesy is how long a follower leaves the store to other writers after a
+// yieldTime is how long a follower leaves the store to other writers after a
 // batch that took long. They queue for their turn, so it can be short.
-const courtesy = time.Millisecond
+const yieldTime = time.Millisecond
 
 var (
 	_ persistence.Transactor    = (*Store)(nil)
@@ -40,7 +40,7 @@ func (s *Store) transaction(ctx context.Context) *transaction {
 }
 
 // YieldTime implements persistence.WriterYielder.
-func (s *Store) YieldTime() time.Duration { return courtesy }
+func (s *Store) YieldTime() time.Duration { return yieldTime }
 
 // Transaction implements persistence.Transactor. One transaction is at work at
 // a time. Others wait for it, and so do writers outside of it; after 10 seconds

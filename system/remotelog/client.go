@@ -26,12 +26,12 @@ import (
 // system.Leader: give it to system.Pipe. It is safe for concurrent use, and
 // several followers may share it.
 type Client struct {
-	name   string
-	base   *url.URL
-	mapper *mapper.Mapper
-	config ClientConfig
-	seen   atomic.Int64 // the highest head that was given out
-	shelf  shelf
+	name      string
+	base      *url.URL
+	mapper    *mapper.Mapper
+	config    ClientConfig
+	seen      atomic.Int64 // the highest head that was given out
+	readAhead readAhead
 }
 
 // ClientConfig is the settings of a client. Application is needed; the others
@@ -170,7 +170,7 @@ func (c *Client) Head(ctx context.Context) (int64, error) {
 	}
 	head := *answer.Head
 	if seen := c.seen.Load(); head < seen {
-		c.shelf.clear()
+		c.readAhead.clear()
 		return 0, c.stale(c.address("head", nil), head, seen)
 	}
 	for seen := c.seen.Load(); head > seen && !c.seen.CompareAndSwap(seen, head); seen = c.seen.Load() {
@@ -213,14 +213,14 @@ func (c *Client) Notifications(ctx context.Context, r persistence.NotificationRa
 	if err != nil {
 		return nil, err
 	}
-	all := c.shelf.take(rest)
+	all := c.readAhead.take(rest)
 	if len(all) < rest.Limit {
 		if all, err = c.goOn(ctx, rest, all); err != nil {
 			return nil, err
 		}
-		c.shelf.put(rest, all)
+		c.readAhead.put(rest, all)
 	}
-	return slices.Clone(all), nil // what is on the shelf must not be changed
+	return slices.Clone(all), nil // what is kept must not be changed
 }
 
 // goOn asks for what is missing of a range after its beginning.

@@ -369,8 +369,8 @@ func TestWritePanics(t *testing.T) {
 	})
 }
 
-// party is many callers of one queue, whose writes fail now and then.
-type party struct {
+// manyCallers are callers of one queue, whose writes fail now and then.
+type manyCallers struct {
 	queue   Queue[*work]
 	writing atomic.Int32
 
@@ -383,7 +383,7 @@ type party struct {
 
 var errRefused = errors.New("refused on purpose")
 
-func (p *party) write(_ context.Context, batch []*work) {
+func (p *manyCallers) write(_ context.Context, batch []*work) {
 	if p.writing.Add(1) != 1 {
 		p.complain("two batches are written at once")
 	}
@@ -413,7 +413,7 @@ func (p *party) write(_ context.Context, batch []*work) {
 	}
 }
 
-func (p *party) complain(format string, arguments ...any) {
+func (p *manyCallers) complain(format string, arguments ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wrong = append(p.wrong, fmt.Sprintf(format, arguments...))
@@ -421,7 +421,7 @@ func (p *party) complain(format string, arguments ...any) {
 
 // save submits one save, perhaps cancelled at some moment, and checks its
 // answer.
-func (p *party) save(t *testing.T, r *rand.Rand, s *work) {
+func (p *manyCallers) save(t *testing.T, r *rand.Rand, s *work) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	cancelled, moments := r.IntN(3) == 0, r.IntN(4)
@@ -477,7 +477,7 @@ func (p *party) save(t *testing.T, r *rand.Rand, s *work) {
 func TestEachWriteHasOneTrueAnswer(t *testing.T) {
 	t.Parallel()
 	const callers, saves = 50, 200
-	p := &party{written: map[*work]int{}, lost: map[*work]bool{}}
+	p := &manyCallers{written: map[*work]int{}, lost: map[*work]bool{}}
 	originators := make([]uuid.UUID, 40)
 	for i := range originators {
 		originators[i] = uuid.New()

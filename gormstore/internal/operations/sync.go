@@ -124,7 +124,7 @@ func SyncFollowers(ctx context.Context, runner Runner, options SyncOptions, obse
 	}
 	s.selected()
 	for _, group := range s.byDatabase(selected) {
-		if err := s.rehearse(ctx, group); err != nil {
+		if err := s.dryRun(ctx, group); err != nil {
 			return s.report, err
 		}
 	}
@@ -199,9 +199,9 @@ func together(a, b persistence.Transactor) bool {
 // errRehearsal rolls a dry run back.
 var errRehearsal = errors.New("a dry run is rolled back")
 
-// rehearse is a dry run of followers in one transaction. It is not cancelled
+// dryRun is a dry run of followers in one transaction. It is not cancelled
 // with ctx but ends between batches.
-func (s *synchronization) rehearse(ctx context.Context, g *group) error {
+func (s *synchronization) dryRun(ctx context.Context, g *group) error {
 	began := false
 	err := g.store.Transaction(context.WithoutCancel(ctx), func(inner context.Context) error {
 		began = true

@@ -8,21 +8,21 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// shelfBytes is how much of the states read last is kept.
-const shelfBytes = 8 << 20
+// readAheadBytes is how much of the states read last is kept.
+const readAheadBytes = 8 << 20
 
-// shelf keeps what was read last, for each choice of topics. A follower
+// readAhead keeps what was read last, for each choice of topics. A follower
 // processes of a page what fits into a transaction, and asks for the rest
 // again, and again: with a slow handler every event would be sent a hundred
 // times. What is in a log never changes, so the rest may be kept.
-type shelf struct {
+type readAhead struct {
 	mu   sync.Mutex // protects what follows
-	kept map[string]shelved
+	kept map[string]keptPage
 }
 
-// shelved is all that is wanted of a log after a position, up to the last of
+// keptPage is all that is wanted of a log after a position, up to the last of
 // the events.
-type shelved struct {
+type keptPage struct {
 	after  int64
 	events []persistence.Notification
 }
@@ -31,7 +31,7 @@ type shelved struct {
 func key(topics []string) string { return strings.Join(topics, "\x00") }
 
 // take returns what is known to be the beginning of a range, at most its Limit.
-func (s *shelf) take(r persistence.NotificationRange) []persistence.Notification {
+func (s *readAhead) take(r persistence.NotificationRange) []persistence.Notification {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known := s.kept[key(r.Topics)]
@@ -44,25 +44,25 @@ func (s *shelf) take(r persistence.NotificationRange) []persistence.Notification
 }
 
 // put keeps the beginning of what was read of a range.
-func (s *shelf) put(r persistence.NotificationRange, events []persistence.Notification) {
+func (s *readAhead) put(r persistence.NotificationRange, events []persistence.Notification) {
 	if r.Stop > 0 {
 		return
 	}
 	size, n := 0, 0
-	for n < len(events) && size+len(events[n].State) <= shelfBytes {
+	for n < len(events) && size+len(events[n].State) <= readAheadBytes {
 		size += len(events[n].State)
 		n++
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.kept == nil {
-		s.kept = map[string]shelved{}
+		s.kept = map[string]keptPage{}
 	}
-	s.kept[key(r.Topics)] = shelved{after: r.After, events: events[:n:n]}
+	s.kept[key(r.Topics)] = keptPage{after: r.After, events: events[:n:n]}
 }
 
 // clear forgets everything, if the log seems to have become another one.
-func (s *shelf) clear() {
+func (s *readAhead) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kept = nil
