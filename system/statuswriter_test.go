@@ -1,7 +1,6 @@
 package system_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -263,7 +262,7 @@ func TestSlowPolicy(t *testing.T) {
 			time.Sleep(5 * time.Minute)
 			return nil
 		}
-		var logged bytes.Buffer
+		var logged syncBuffer
 		r := newRunner(t, store, pipe(app(schoolName, school.New),
 			followerLoop("F", slow, application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))))
 		start(t, r)
