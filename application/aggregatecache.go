@@ -11,12 +11,12 @@ import (
 )
 
 // aggregateCache keeps aggregates as they were committed. It hands out copies,
-// each made from the encoded state, so that no two callers and no caller and
-// the cache ever share memory.
+// so that no two callers and no caller and the cache ever share memory.
 type aggregateCache[T any] struct {
 	r        *Repository[T]
 	settings cacheSettings
 	entries  *lru[*entry]
+	plain    bool // states are copied without being encoded
 	warned   sync.Once
 }
 
@@ -26,7 +26,7 @@ type entry struct {
 
 	mu      sync.Mutex // protects what follows
 	version int64
-	state   encoded
+	state   cachedState
 }
 
 // isAhead reports whether the entry is of a later version than another one.
@@ -36,14 +36,19 @@ func (e *entry) isAhead(other *entry) bool {
 	return e.version > other.version
 }
 
-// encoded is the state of an aggregate as a snapshot would have it.
-type encoded struct {
-	snapshot domain.Event
-	data     []byte
+// cachedState is the state of an aggregate as a snapshot would have it.
+type cachedState struct {
+	snapshot domain.Event // without Data if the state is encoded
+	encoded  []byte       // nil if it is not
 }
 
 func newAggregateCache[T any](r *Repository[T]) *aggregateCache[T] {
-	return &aggregateCache[T]{r: r, settings: r.app.cache, entries: newLRU[*entry](r.app.cache.size)}
+	return &aggregateCache[T]{
+		r:        r,
+		settings: r.app.cache,
+		entries:  newLRU[*entry](r.app.cache.size),
+		plain:    r.app.mapper.CopiesPlain(r.definition.SnapshotType().GoType()),
+	}
 }
 
 // get returns an aggregate from the cache, brought up to date, or loads it.
@@ -139,16 +144,28 @@ func (c *aggregateCache[T]) keep(aggregate *T) error {
 
 func (c *aggregateCache[T]) put(e *entry, aggregate *T) error {
 	version := c.r.definition.Root(aggregate).Version()
-	snapshot := c.r.definition.TakeSnapshot(aggregate)
-	data, err := c.r.app.mapper.Transcoder().Encode(nil, snapshot.Data)
+	state, err := c.newState(aggregate)
 	if err != nil {
 		return err
 	}
-	snapshot.Data = nil
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.version, e.state = version, encoded{snapshot: snapshot, data: data}
+	e.version, e.state = version, state
 	return nil
+}
+
+func (c *aggregateCache[T]) newState(aggregate *T) (cachedState, error) {
+	snapshot := c.r.definition.TakeSnapshot(aggregate)
+	data := snapshot.Data
+	snapshot.Data = nil
+	if c.plain {
+		if own, ok := c.r.definition.SnapshotType().Copy(data); ok {
+			snapshot.Data = own
+			return cachedState{snapshot: snapshot}, nil
+		}
+	}
+	encoded, err := c.r.app.mapper.Transcoder().Encode(nil, data)
+	return cachedState{snapshot: snapshot, encoded: encoded}, err
 }
 
 // takeLoaded is take for a load, whose source it takes down.
@@ -167,9 +184,13 @@ func (c *aggregateCache[T]) take(e *entry) (*T, error) {
 	e.mu.Unlock()
 	snapshot, kind := state.snapshot, c.r.definition.SnapshotType()
 	snapshot.Application = c.r.app.name
+	if snapshot.Data != nil {
+		snapshot.Data, _ = kind.Copy(snapshot.Data) // as newState has copied it
+		return c.r.definition.Restore(snapshot)
+	}
 	var err error
 	snapshot.Data, err = kind.Decode(kind.Version(), func(into any) error {
-		return c.r.app.mapper.Transcoder().Decode(state.data, into)
+		return c.r.app.mapper.Transcoder().Decode(state.encoded, into)
 	})
 	if err != nil {
 		return nil, err

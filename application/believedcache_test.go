@@ -13,7 +13,7 @@ import (
 
 type initial struct {
 	domain.Aggregate
-	Letter string
+	Letter any
 }
 
 type named struct{ Name string }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -144,6 +146,18 @@ func TestCacheWithoutFastForward(t *testing.T) {
 	})
 }
 
+// park has a free-form state, which is only copied by encoding it.
+type park struct {
+	domain.Aggregate
+	Rules []any
+}
+
+type parkOpened struct{ Rules []any }
+
+func (e parkOpened) Apply(p *park) { p.Rules = e.Rules }
+
+var parks = domain.Define("Park", domain.On("Opened", parkOpened{}))
+
 func TestCacheCopies(t *testing.T) {
 	for name, settings := range map[string]application.Option{"fast-forward": cached("10"), "staying": staying("10")} {
 		t.Run("are independent, "+name, func(t *testing.T) {
@@ -163,6 +177,21 @@ func TestCacheCopies(t *testing.T) {
 			}
 		})
 	}
+	t.Run("are independent if the state has to be encoded", func(t *testing.T) {
+		repository := must(application.NewRepository(newApplication(t, "Parks", cached("10")), parks))
+		id := uuid.New()
+		saved := parks.Create(id, parkOpened{Rules: []any{"no dogs"}})
+		if err := repository.Save(t.Context(), saved); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			got, err := repository.Get(t.Context(), id)
+			if err != nil || !slices.Equal(got.Rules, []any{"no dogs"}) {
+				t.Fatalf("got %+v, %v; want it to share nothing", got, err)
+			}
+			got.Rules[0], saved.Rules[0] = "changed", "changed"
+		}
+	})
 	t.Run("keep times and go on", func(t *testing.T) {
 		s := newSchool(t, cached("10"))
 		saved := dogWith("Fido", 1)

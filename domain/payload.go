@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 	"reflect"
+	"sync"
 	"time"
 )
 
@@ -19,24 +20,32 @@ var timeType = reflect.TypeFor[time.Time]()
 // unexported fields refer to is shared, but in math/big: types such as decimals
 // are treated as values.
 func (t *EventType) isolated(data any) any {
+	own, ok := t.Copy(data)
+	if !ok {
+		panic(&DefinitionError{Problem: fmt.Sprintf("the payload of %s has more than %d values and cannot be stored; "+
+			"keep large data elsewhere", t.topic, mostValues)})
+	}
+	return own
+}
+
+// Copy returns a copy of a payload or of the state of a snapshot that shares no
+// memory with it, except what unexported fields refer to. Times in the copy are
+// in UTC to the microsecond. It returns false if there are too many values.
+func (t *EventType) Copy(data any) (own any, ok bool) {
 	if t.flat {
-		return data
+		return data, true
 	}
 	v := reflect.New(t.goType).Elem()
 	v.Set(reflect.ValueOf(data))
 	tree := isolation{left: fewValues}
 	tree.isolate(v, 0)
 	if tree.left >= 0 {
-		return v.Interface()
+		return v.Interface(), true
 	}
 	v.Set(reflect.ValueOf(data))
 	sharing := isolation{left: mostValues, copies: map[reference]reflect.Value{}}
 	sharing.isolate(v, 0)
-	if sharing.left < 0 {
-		panic(&DefinitionError{Problem: fmt.Sprintf("the payload of %s has more than %d values and cannot be stored; "+
-			"keep large data elsewhere", t.topic, mostValues)})
-	}
-	return v.Interface()
+	return v.Interface(), sharing.left >= 0
 }
 
 const (
@@ -80,8 +89,34 @@ func (i *isolation) copyOf(v reflect.Value, create func() reflect.Value, fill fu
 	return own
 }
 
-// isFlat reports whether values of a type refer to nothing and have no times in
-// them, so that an assignment copies them.
+// shape is what there is to copy in values of a type.
+type shape struct {
+	isFlat bool  // they refer to nothing and have no times in them: an assignment copies them
+	fields []int // of a struct, those that are not flat and can be set
+}
+
+// shapes keeps the shape of each type: it follows from the type alone.
+var shapes sync.Map // of reflect.Type to shape
+
+func shapeOf(t reflect.Type) shape {
+	if known, ok := shapes.Load(t); ok {
+		return known.(shape)
+	}
+	s := shape{isFlat: isFlat(t)}
+	if t.Kind() == reflect.Struct {
+		for n := range t.NumField() {
+			// An embedded struct has fields that can be set even if its type is
+			// not exported.
+			f := t.Field(n)
+			if (f.IsExported() || f.Anonymous && f.Type.Kind() == reflect.Struct) && !isFlat(f.Type) {
+				s.fields = append(s.fields, n)
+			}
+		}
+	}
+	shapes.Store(t, s)
+	return s
+}
+
 func isFlat(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Slice, reflect.Map, reflect.Pointer, reflect.Interface:
@@ -108,7 +143,11 @@ const deepest = 1000
 // isolate replaces what a settable value refers to by copies, as long as any
 // are left.
 func (i *isolation) isolate(v reflect.Value, depth int) {
-	if depth > deepest || i.left < 0 || isFlat(v.Type()) {
+	if depth > deepest || i.left < 0 {
+		return
+	}
+	s := shapeOf(v.Type())
+	if s.isFlat {
 		return
 	}
 	i.left--
@@ -141,13 +180,8 @@ func (i *isolation) isolate(v reflect.Value, depth int) {
 		if v.CanSet() && isolateKnown(v) {
 			return
 		}
-		for n := range v.NumField() {
-			// An embedded struct has fields that can be set even if its type is
-			// not exported.
-			field := v.Field(n)
-			if field.CanSet() || v.Type().Field(n).Anonymous && field.Kind() == reflect.Struct {
-				i.isolate(field, depth+1)
-			}
+		for _, n := range s.fields {
+			i.isolate(v.Field(n), depth+1)
 		}
 	}
 }
@@ -156,7 +190,7 @@ func (i *isolation) slice(v reflect.Value, depth int) reflect.Value {
 	create := func() reflect.Value { return reflect.MakeSlice(v.Type(), v.Len(), v.Len()) }
 	return i.copyOf(v, create, func(own reflect.Value) {
 		reflect.Copy(own, v)
-		if isFlat(v.Type().Elem()) {
+		if shapeOf(v.Type().Elem()).isFlat {
 			return
 		}
 		for n := range own.Len() {

@@ -168,6 +168,14 @@ func (m *Mapper) KeepsPlain() bool {
 	return ok && !m.pythonLayout && transcoder.KeepsPlain()
 }
 
+// CopiesPlain reports whether the transcoder's copy of a value of the type is
+// one of its memory, with times in UTC to the microsecond. It returns false if
+// the transcoder has no method CopiesPlain(reflect.Type) bool that says so.
+func (m *Mapper) CopiesPlain(typ reflect.Type) bool {
+	transcoder, ok := m.transcoder.(interface{ CopiesPlain(reflect.Type) bool })
+	return ok && transcoder.CopiesPlain(typ)
+}
+
 // KnownTopics returns all names under which events of the definitions can be
 // stored, today's and former ones, in no order.
 func (m *Mapper) KnownTopics() []string { return slices.Collect(maps.Keys(m.kinds.Load().events)) }
