@@ -362,7 +362,7 @@ func (f *followerLoop) callHandlers(ctx context.Context, event domain.Event) (re
 		if handler == nil || handler.call == nil {
 			continue
 		}
-		result, err := handler.call(ctx, part)
+		result, err := f.observedCall(ctx, handler, part)
 		if err != nil {
 			return nil, err
 		}

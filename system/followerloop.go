@@ -1,6 +1,7 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,14 +167,17 @@ func (f *followerLoop) pull(ctx context.Context) (outcome, error) {
 		return nothingMore, err
 	}
 	f.parkedInBatch = 0
-	b, failure, err := f.callEffects(ctx, b)
+	observed := f.batchStart(ctx, b)
+	b, failure, err := f.callEffects(observed.ctx, b)
+	if err != nil || failure != nil {
+		f.batchDone(observed, b, 0, cmp.Or(err, failure))
+	}
 	switch {
 	case err != nil:
 		return nothingMore, err
 	case failure != nil:
 		return f.concludeCall(ctx, b, failure)
 	}
-	observed := f.batchStart(ctx, b)
 	f.exit = &exit{batch: b, observed: observed} // until it returns
 	begin := time.Now()
 	processed, err := f.process(observed.ctx, b)
@@ -850,7 +854,7 @@ func (f *followerLoop) handle(ctx context.Context, n persistence.Notification, s
 	if err := f.app.Ready(ctx); err != nil {
 		return err
 	}
-	return f.observedCall(bridge.WithCause(ctx, event, saved), n, event)
+	return f.observedHandling(bridge.WithCause(ctx, event, saved), n, event)
 }
 
 // dispatch calls the handlers of an event, or has them record what the

@@ -52,29 +52,51 @@ func (f *followerLoop) observedBatch(b batch, observed observation) telemetry.Ba
 		Head: b.head, Start: observed.start}
 }
 
-// errNotReturned is what is reported of a handler that has panicked or ended
-// its goroutine. The status of the follower says which.
-var errNotReturned = errors.New("the handler did not return")
+// errNotReturned is what is reported of a handler or a call that has panicked
+// or ended its goroutine. The status of the follower says which.
+var errNotReturned = errors.New("it did not return")
 
-// observedCall has the handlers handle an event, and reports that.
-func (f *followerLoop) observedCall(ctx context.Context, n persistence.Notification, event domain.Event) (err error) {
+// observedHandling has the handlers handle an event, and reports that.
+func (f *followerLoop) observedHandling(ctx context.Context, n persistence.Notification, event domain.Event) error {
 	o := f.app.Observer()
 	if o.HandleStart == nil && o.HandleDone == nil {
 		return f.dispatch(ctx, n, event)
 	}
+	return f.observed(ctx, event, o.HandleStart, o.HandleDone, func(ctx context.Context) error { return f.dispatch(ctx, n, event) })
+}
+
+// observedCall makes the call of an effect, and reports that.
+func (f *followerLoop) observedCall(ctx context.Context, h *handler, event domain.Event) (result any, err error) {
+	o := f.app.Observer()
+	if o.CallStart == nil && o.CallDone == nil {
+		return h.call(ctx, event)
+	}
+	err = f.observed(ctx, event, o.CallStart, o.CallDone, func(ctx context.Context) (err error) {
+		result, err = h.call(ctx, event)
+		return err
+	})
+	return result, err
+}
+
+// observed calls do between two functions of an observer, of which one may be
+// nil.
+func (f *followerLoop) observed(
+	ctx context.Context, event domain.Event, start func(context.Context, telemetry.Handle) context.Context,
+	done func(context.Context, telemetry.Handle), do func(context.Context) error,
+) error {
 	made := telemetry.Handle{Follower: f.app.Name(), Leader: f.leader.Name(), Event: event, Start: time.Now()}
 	made.Event.Data = nil
-	if o.HandleStart != nil {
-		ctx = o.HandleStart(ctx, made)
+	if start != nil {
+		ctx = start(ctx, made)
 	}
-	if o.HandleDone != nil {
+	if done != nil {
 		made.Err = errNotReturned
 		defer func() {
 			made.Duration = time.Since(made.Start)
-			o.HandleDone(ctx, made)
+			done(ctx, made)
 		}()
 	}
-	err = f.dispatch(ctx, n, event)
+	err := do(ctx)
 	made.Err = err
 	return err
 }
@@ -114,8 +136,7 @@ func (a *retryState) logChange(ctx context.Context, from State, status Status) {
 	case ahead: // which trying again does not help
 		level, message = slog.LevelError, "follower is stopped until its position is another one"
 		about = append(about, "error", status.Err)
-	case status.State == Stopped:
-	case status.Err != nil:
+	case status.Err != nil && status.State != Stopped:
 		level, message = slog.LevelWarn, "follower failed and will try again"
 		about = append(about, "failures", a.failures, "next", status.NextRetry, "error", status.Err)
 	default:

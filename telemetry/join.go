@@ -24,6 +24,8 @@ func Join(observers ...*Observer) *Observer {
 		joined.BatchDone = done(joined.BatchDone, o.BatchDone)
 		joined.HandleStart = start(joined.HandleStart, o.HandleStart)
 		joined.HandleDone = done(joined.HandleDone, o.HandleDone)
+		joined.CallStart = start(joined.CallStart, o.CallStart)
+		joined.CallDone = done(joined.CallDone, o.CallDone)
 		joined.FollowerChanged = done(joined.FollowerChanged, o.FollowerChanged)
 		joined.EventParked = done(joined.EventParked, o.EventParked)
 		joined.Metadata = metadata(joined.Metadata, o.Metadata)

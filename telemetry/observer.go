@@ -55,17 +55,26 @@ type Observer struct {
 	// SnapshotDone is called after a snapshot was taken or could not be taken.
 	SnapshotDone func(ctx context.Context, s Snapshot)
 
-	// BatchStart is called before a follower processes a batch, and BatchDone
-	// after it. Polls that find nothing are not reported.
+	// BatchStart is called after a follower has read a batch and before it
+	// processes it, and BatchDone after that. Polls that find nothing are not
+	// reported.
 	BatchStart func(ctx context.Context, b Batch) context.Context
 	BatchDone  func(ctx context.Context, b Batch)
 
 	// HandleStart is called before a follower's handlers get an event, with the
-	// context of the batch, and HandleDone after they have returned. Handlers
-	// get the context that HandleStart returns. A batch that fails is rolled
-	// back, and its events are handled again.
+	// context of the batch, or of the caller if a parked event is retried.
+	// HandleDone is called after they have returned. Handlers get the context
+	// that HandleStart returns. A batch that fails is rolled back, and its
+	// events are handled again.
 	HandleStart func(ctx context.Context, h Handle) context.Context
 	HandleDone  func(ctx context.Context, h Handle)
+
+	// CallStart is called before the call of a system.Effect is made, with the
+	// context of the batch, and CallDone after it. The call gets the context
+	// that CallStart returns. That its result is recorded is reported as the
+	// handling of the event.
+	CallStart func(ctx context.Context, h Handle) context.Context
+	CallDone  func(ctx context.Context, h Handle)
 
 	// FollowerChanged is called if a follower of a runner fails, recovers, is
 	// paused or resumed, stands by or takes over, starts or stops.
@@ -178,7 +187,8 @@ type Batch struct {
 // Lag is how many ids of the log are after the position.
 func (b Batch) Lag() int64 { return max(b.Head-b.Position, 0) }
 
-// Handle is the handling of one event by the handlers of a follower.
+// Handle is the handling of one event by the handlers of a follower, or the
+// call that an effect makes for it.
 type Handle struct {
 	Follower string
 	Leader   string
@@ -187,7 +197,8 @@ type Handle struct {
 
 	Start    time.Time
 	Duration time.Duration
-	// Err is what the handler has returned, or a panic of it.
+	// Err is what the handler or the call has returned, or says that it did not
+	// return.
 	Err error
 }
 

@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -40,6 +41,45 @@ func TestJoinCallsAll(t *testing.T) {
 	}
 	if joined.LoadDone != nil || joined.LoadStart != nil {
 		t.Error("a function that no observer has is not nil")
+	}
+}
+
+// TestJoinLeavesNothingOut joins two observers that have every function, and
+// wants both of each called.
+func TestJoinLeavesNothingOut(t *testing.T) {
+	called := map[string]int{}
+	counting := func() *telemetry.Observer {
+		o := &telemetry.Observer{}
+		value := reflect.ValueOf(o).Elem()
+		for i := range value.NumField() {
+			name, kind := value.Type().Field(i).Name, value.Field(i).Type()
+			value.Field(i).Set(reflect.MakeFunc(kind, func(arguments []reflect.Value) []reflect.Value {
+				called[name]++
+				switch {
+				case kind.NumOut() == 0:
+					return nil
+				case kind.Out(0) == arguments[0].Type():
+					return arguments[:1]
+				}
+				return []reflect.Value{reflect.Zero(kind.Out(0))}
+			}))
+		}
+		return o
+	}
+	joined := reflect.ValueOf(telemetry.Join(counting(), counting())).Elem()
+	for i := range joined.NumField() {
+		name, f := joined.Type().Field(i).Name, joined.Field(i)
+		if f.IsNil() {
+			t.Errorf("%s is left out", name)
+			continue
+		}
+		arguments := []reflect.Value{reflect.ValueOf(context.Background())}
+		for j := 1; j < f.Type().NumIn(); j++ {
+			arguments = append(arguments, reflect.Zero(f.Type().In(j)))
+		}
+		if f.Call(arguments); called[name] != 2 {
+			t.Errorf("%s: got %d calls, want 2", name, called[name])
+		}
 	}
 }
 

@@ -212,3 +212,88 @@ func TestFollowerReports(t *testing.T) {
 		}
 	}
 }
+
+// TestCallReports reports the calls of an effect: one that succeeds, one that
+// returns an error and one that panics. The call has the context that CallStart
+// returns.
+func TestCallReports(t *testing.T) {
+	var started, done []telemetry.Handle
+	batches := 0 // that have begun and are not done
+	observer := &telemetry.Observer{
+		CallStart: func(ctx context.Context, h telemetry.Handle) context.Context {
+			started = append(started, h)
+			return context.WithValue(ctx, traceKey{}, ctx.Value(traceKey{}).(string)+" call")
+		},
+		BatchStart: func(ctx context.Context, _ telemetry.Batch) context.Context {
+			batches++
+			return context.WithValue(ctx, traceKey{}, "batch")
+		},
+		BatchDone: func(context.Context, telemetry.Batch) { batches-- },
+		CallDone:  func(_ context.Context, h telemetry.Handle) { done = append(done, h) },
+	}
+	store := application.WithStore(newStore(t))
+	dogs, err := school.New(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := application.New("Mailer", store, application.WithObserver(observer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := errors.New("refused")
+	follower, err := system.NewFollower(app, system.Effect(func(ctx context.Context, e domain.Recorded[school.TrickAdded]) (string, error) {
+		switch {
+		case ctx.Value(traceKey{}) != "batch call":
+			t.Error("the call lacks the context of BatchStart and CallStart")
+		case e.Data.Trick == "fail":
+			return "", refused
+		case e.Data.Trick == "panic":
+			panic("no")
+		}
+		return "sent", nil
+	}, nil), system.Park(func(persistence.Notification, error, int) bool { return true }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	for name, trick := range map[string]string{"Fido": "sit", "Rex": "fail", "Laika": "panic"} {
+		if err := errors.Join(dogs.Register(ctx, name), dogs.AddTrick(ctx, name, trick)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sys, err := system.New(system.Pipe(dogs, follower))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner, err := system.NewRunner(sys, system.Config{ConcurrentEffects: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer runner.Close()
+	if _, err := runner.CatchUp(ctx, follower, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(started) < 3 || len(done) != len(started) {
+		t.Fatalf("calls: got %d begun and %d done, want three of each or more", len(started), len(done))
+	}
+	if batches != 0 {
+		t.Errorf("got %d batches that are not done", batches)
+	}
+	outcomes := map[string]bool{}
+	for i, h := range done {
+		if h.Follower != "Mailer" || h.Leader != "TrainingSchool" || h.Event.Data != nil || h.Event.ID != started[i].Event.ID || h.Duration <= 0 {
+			t.Errorf("call: got %+v, want that of an event without payload", h)
+		}
+		switch {
+		case h.Err == nil:
+			outcomes["sent"] = true
+		case errors.Is(h.Err, refused):
+			outcomes["refused"] = true
+		default:
+			outcomes["did not return"] = true
+		}
+	}
+	if len(outcomes) != 3 {
+		t.Errorf("outcomes: got %v, want all three", outcomes)
+	}
+}

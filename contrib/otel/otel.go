@@ -8,8 +8,8 @@
 // of its events ("traceparent", "tracestate"). A follower's batch is a span
 // "process LEADER", and each event that it handles a span "handle TOPIC", which
 // links to the span of the save that stored the event. What the handler saves
-// is a child of that. So a trace leads from a command to everything that it has
-// caused.
+// is a child of that. The call of a system.Effect is a span "call TOPIC" with the
+// same link. So a trace leads from a command to everything that it has caused.
 //
 // Spans have ids of aggregates and names, and never payloads; texts of errors
 // are those that callers get. Attributes of metrics are names only.
@@ -18,6 +18,7 @@ package otel
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -29,6 +30,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
@@ -55,11 +57,11 @@ type observer struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
 
-	saveDuration, saveWait, saveWrite, loadDuration, batchDuration, handleDuration metric.Float64Histogram
-	replayed                                                                       metric.Int64Histogram
-	savedEvents, snapshots, processed, parked, failures                            metric.Int64Counter
-	lag                                                                            metric.Int64Gauge
-	delay                                                                          metric.Float64Gauge
+	saveDuration, saveWait, saveWrite, loadDuration, batchDuration, handleDuration, callDuration metric.Float64Histogram
+	replayed                                                                                     metric.Int64Histogram
+	savedEvents, snapshots, processed, parked, failures                                          metric.Int64Counter
+	lag                                                                                          metric.Int64Gauge
+	delay                                                                                        metric.Float64Gauge
 }
 
 // New makes an observer that reports to OpenTelemetry.
@@ -68,16 +70,31 @@ func New(options ...Option) (*telemetry.Observer, error) {
 	for _, option := range options {
 		option(o)
 	}
-	o.tracer = o.tracers.Tracer(scope)
-	if err := o.instruments(o.meters.Meter(scope)); err != nil {
+	o.tracer = o.tracers.Tracer(scope, trace.WithInstrumentationVersion(version()))
+	if err := o.instruments(o.meters.Meter(scope, metric.WithInstrumentationVersion(version()))); err != nil {
 		return nil, err
 	}
 	return &telemetry.Observer{
 		SaveStart: o.saveStart, Metadata: o.metadata, SaveDone: o.saveDone,
 		LoadStart: o.loadStart, LoadDone: o.loadDone, SnapshotDone: o.snapshotDone,
 		BatchStart: o.batchStart, BatchDone: o.batchDone, HandleStart: o.handleStart, HandleDone: o.handleDone,
+		CallStart: o.callStart, CallDone: o.callDone,
 		FollowerChanged: o.changed, EventParked: o.eventParked,
 	}, nil
+}
+
+// version returns the version of this module in the program, or "".
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == scope {
+			return m.Version
+		}
+	}
+	return ""
 }
 
 func (o *observer) instruments(meter metric.Meter) error {
@@ -99,6 +116,7 @@ func (o *observer) instruments(meter metric.Meter) error {
 	o.loadDuration = seconds("eventsourcing.load.duration", "Time of a load of an aggregate.")
 	o.batchDuration = seconds("eventsourcing.follower.batch.duration", "Time of a batch of a follower.")
 	o.handleDuration = seconds("eventsourcing.follower.handle.duration", "Time of the handlers of an event.")
+	o.callDuration = seconds("eventsourcing.follower.call.duration", "Time of a call of an effect.")
 	o.savedEvents = count("eventsourcing.save.events", "{event}", "Events that were saved; those of transactions may be rolled back.")
 	o.snapshots = count("eventsourcing.snapshots", "{snapshot}", "Snapshots by what became of them.")
 	o.processed = count("eventsourcing.follower.processed", "{event}", "Events that a follower has processed.")
@@ -109,7 +127,7 @@ func (o *observer) instruments(meter metric.Meter) error {
 		metric.WithDescription("Events that a load has replayed."), metric.WithExplicitBucketBoundaries(0, 1, 4, 16, 64, 256, 1024, 4096))
 	mistakes = append(mistakes, err)
 	o.lag, err = meter.Int64Gauge("eventsourcing.follower.lag", metric.WithUnit("{id}"),
-		metric.WithDescription("Ids between a follower's position and the head when its last batch was read."))
+		metric.WithDescription("Ids between a follower's position and the head when its last batch was read, or after it."))
 	mistakes = append(mistakes, err)
 	o.delay, err = meter.Float64Gauge("eventsourcing.follower.delay", metric.WithUnit("s"),
 		metric.WithDescription("Age of the event that a follower handled last."))
@@ -121,18 +139,41 @@ func text(key, value string) attribute.KeyValue { return attribute.String(key, v
 // end ends the span of ctx with an error or without.
 func end(ctx context.Context, err error, attributes ...attribute.KeyValue) {
 	span := trace.SpanFromContext(ctx)
-	span.SetAttributes(attributes...)
+	span.SetAttributes(append(attributes, errorType(err)...)...)
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
 	}
 	span.End()
 }
 
-func outcome(err error) string {
-	if err != nil {
-		return "error"
+// errorType returns the attribute error.type of a failure, one of a few words,
+// or nothing.
+func errorType(err error) []attribute.KeyValue {
+	what := "_OTHER"
+	switch {
+	case err == nil:
+		return nil
+	case persistence.IsConflict(err):
+		what = "conflict"
+	case errors.Is(err, persistence.ErrLockTimeout):
+		what = "lock_timeout"
+	case errors.Is(err, persistence.ErrOutcomeUnknown):
+		what = "outcome_unknown"
+	case errors.Is(err, context.DeadlineExceeded):
+		what = "timeout"
+	case errors.Is(err, context.Canceled):
+		what = "canceled"
 	}
-	return "ok"
+	return []attribute.KeyValue{text("error.type", what)}
+}
+
+// outcome returns the attributes of a measurement that say how it has ended.
+func outcome(err error) []attribute.KeyValue {
+	what := "ok"
+	if err != nil {
+		what = "error"
+	}
+	return append(errorType(err), text("eventsourcing.outcome", what))
 }
 
 func (o *observer) saveStart(ctx context.Context, s telemetry.Save) context.Context {
@@ -157,8 +198,8 @@ func (o *observer) metadata(ctx context.Context) domain.Metadata {
 
 func (o *observer) saveDone(ctx context.Context, s telemetry.Save) {
 	name := text("eventsourcing.application", s.Application)
-	how := metric.WithAttributes(name, text("eventsourcing.outcome", s.Outcome()))
-	o.saveDuration.Record(ctx, s.Duration.Seconds(), how)
+	how := append(errorType(s.Err), name, text("eventsourcing.outcome", s.Outcome()))
+	o.saveDuration.Record(ctx, s.Duration.Seconds(), metric.WithAttributes(how...))
 	if s.Together > 0 {
 		o.saveWait.Record(ctx, s.Wait.Seconds(), metric.WithAttributes(name))
 		o.saveWrite.Record(ctx, s.Write.Seconds(), metric.WithAttributes(name))
@@ -172,7 +213,7 @@ func (o *observer) saveDone(ctx context.Context, s telemetry.Save) {
 
 func (o *observer) loadStart(ctx context.Context, l telemetry.Load) context.Context {
 	ctx, _ = o.tracer.Start(ctx, "load "+l.Definition, trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(l.Start),
-		trace.WithAttributes(text("db.operation.name", "load"), text("db.collection.name", l.Application),
+		trace.WithAttributes(text("db.system.name", "eventsourcing"), text("db.operation.name", "load"), text("db.collection.name", l.Application),
 			text("eventsourcing.definition", l.Definition), text("eventsourcing.originator.id", l.OriginatorID.String())))
 	return ctx
 }
@@ -212,8 +253,9 @@ func edge(follower, leader string) []attribute.KeyValue {
 }
 
 func (o *observer) batchStart(ctx context.Context, b telemetry.Batch) context.Context {
-	ctx, _ = o.tracer.Start(ctx, "process "+b.Leader, trace.WithTimestamp(b.Start), trace.WithAttributes(
-		text("messaging.system", "eventsourcing"), text("messaging.operation.type", "receive"),
+	o.lag.Record(ctx, b.Lag(), metric.WithAttributes(edge(b.Follower, b.Leader)...)) // also if it hangs
+	ctx, _ = o.tracer.Start(ctx, "process "+b.Leader, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithTimestamp(b.Start), trace.WithAttributes(
+		text("messaging.system", "eventsourcing"), text("messaging.operation.type", "process"), text("messaging.operation.name", "process"),
 		text("messaging.destination.name", b.Leader), text("messaging.consumer.group.name", b.Follower),
 		attribute.Int("messaging.batch.message_count", b.Read)))
 	return ctx
@@ -221,18 +263,19 @@ func (o *observer) batchStart(ctx context.Context, b telemetry.Batch) context.Co
 
 func (o *observer) batchDone(ctx context.Context, b telemetry.Batch) {
 	names := edge(b.Follower, b.Leader)
-	o.batchDuration.Record(ctx, b.Duration.Seconds(), metric.WithAttributes(append(names, text("eventsourcing.outcome", outcome(b.Err)))...))
+	o.batchDuration.Record(ctx, b.Duration.Seconds(), metric.WithAttributes(append(outcome(b.Err), names...)...))
+	o.lag.Record(ctx, b.Lag(), metric.WithAttributes(names...))
 	if b.Err == nil {
 		o.processed.Add(ctx, int64(b.Processed), metric.WithAttributes(names...))
-		o.lag.Record(ctx, b.Lag(), metric.WithAttributes(names...))
 	}
 	end(ctx, b.Err, attribute.Int64("eventsourcing.position", b.Position), attribute.Int("eventsourcing.processed", b.Processed))
 }
 
-// handleStart links to the save that stored the event.
-func (o *observer) handleStart(ctx context.Context, h telemetry.Handle) context.Context {
+// eventStart begins a span about an event of a follower, which links to the save
+// that stored the event.
+func (o *observer) eventStart(ctx context.Context, operation string, h telemetry.Handle) context.Context {
 	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithTimestamp(h.Start), trace.WithAttributes(
-		text("messaging.system", "eventsourcing"), text("messaging.operation.type", "process"),
+		text("messaging.system", "eventsourcing"), text("messaging.operation.type", "process"), text("messaging.operation.name", operation),
 		text("messaging.destination.name", h.Leader), text("messaging.consumer.group.name", h.Follower),
 		text("messaging.message.id", h.Event.ID.String()), text("eventsourcing.topic", h.Event.Topic),
 		text("eventsourcing.originator.id", h.Event.OriginatorID.String()),
@@ -242,16 +285,29 @@ func (o *observer) handleStart(ctx context.Context, h telemetry.Handle) context.
 	if from := trace.SpanContextFromContext(cause); from.IsValid() {
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: from}))
 	}
-	ctx, _ = o.tracer.Start(ctx, "handle "+h.Event.Topic, options...)
+	ctx, _ = o.tracer.Start(ctx, operation+" "+h.Event.Topic, options...)
 	return ctx
+}
+
+func (o *observer) handleStart(ctx context.Context, h telemetry.Handle) context.Context {
+	return o.eventStart(ctx, "handle", h)
 }
 
 func (o *observer) handleDone(ctx context.Context, h telemetry.Handle) {
 	names := edge(h.Follower, h.Leader)
-	o.handleDuration.Record(ctx, h.Duration.Seconds(), metric.WithAttributes(append(names, text("eventsourcing.outcome", outcome(h.Err)))...))
+	o.handleDuration.Record(ctx, h.Duration.Seconds(), metric.WithAttributes(append(outcome(h.Err), names...)...))
 	if !h.Event.Timestamp.IsZero() {
 		o.delay.Record(ctx, time.Since(h.Event.Timestamp).Seconds(), metric.WithAttributes(names...))
 	}
+	end(ctx, h.Err)
+}
+
+func (o *observer) callStart(ctx context.Context, h telemetry.Handle) context.Context {
+	return o.eventStart(ctx, "call", h)
+}
+
+func (o *observer) callDone(ctx context.Context, h telemetry.Handle) {
+	o.callDuration.Record(ctx, h.Duration.Seconds(), metric.WithAttributes(append(outcome(h.Err), edge(h.Follower, h.Leader)...)...))
 	end(ctx, h.Err)
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -104,6 +105,20 @@ func TestATraceLeadsFromTheCommandToWhatItCaused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mail, err := application.New("Mailer", options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mailed := make(chan struct{}, 10)
+	mailer, err := system.NewFollower(mail, system.Effect(func(context.Context, domain.Recorded[school.Registered]) (string, error) {
+		return "sent", nil
+	}, func(context.Context, domain.Recorded[school.Registered], string) error {
+		mailed <- struct{}{}
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, command := tracers.Tracer("test").Start(context.Background(), "command")
 	for _, err := range []error{dogs.Register(ctx, "Fido"), dogs.AddTrick(ctx, "Fido", "sit"), dogs.AddTrick(ctx, "Fido", "fail")} {
 		if err != nil {
@@ -111,7 +126,7 @@ func TestATraceLeadsFromTheCommandToWhatItCaused(t *testing.T) {
 		}
 	}
 	command.End()
-	sys, err := system.New(system.Pipe(dogs, follower))
+	sys, err := system.New(system.Pipe(dogs, follower), system.Pipe(dogs, mailer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +138,7 @@ func TestATraceLeadsFromTheCommandToWhatItCaused(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-parked
+	<-mailed
 	if err := runner.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +175,9 @@ func TestATraceLeadsFromTheCommandToWhatItCaused(t *testing.T) {
 	if made := first("save Tricks"); made.Parent.SpanID != handle.SpanContext.SpanID {
 		t.Errorf("what the handler saved: got the parent %+v, want the span of the handler", made.Parent)
 	}
+	if call := first("call Dog.Registered"); len(call.Links) != 1 || call.Links[0].SpanContext.SpanID != saves[0].SpanContext.SpanID {
+		t.Errorf("call of the effect: got the links %+v, want one to the span %s of the save", call.Links, saves[0].SpanContext.SpanID)
+	}
 	// A batch that failed was rolled back, and the event was handled again.
 	for event, err := range app.Log().Subscribe(context.Background(), 0) {
 		isOf := func(s span) bool { return strings.Contains(event.Metadata["traceparent"], s.SpanContext.TraceID) }
@@ -186,12 +205,28 @@ func checkMetrics(t *testing.T, reader *metric.ManualReader) {
 			found[m.Name] = true
 		}
 	}
-	for _, want := range []string{"save.duration", "save.wait.duration", "save.write.duration", "save.events", "load.duration", "load.replayed",
-		"snapshots", "follower.batch.duration", "follower.handle.duration", "follower.processed", "follower.parked", "follower.failures",
-		"follower.lag", "follower.delay"} {
-		if !found["eventsourcing."+want] {
-			t.Errorf("there is no metric eventsourcing.%s", want)
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "### Metrics")
+	section, _, _ = strings.Cut(section, "\n### ")
+	documented := 0
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 4 || !strings.Contains(cells[1], "_") || strings.Contains(cells[1], "…") {
+			continue
 		}
+		if name := strings.Trim(cells[2], " `"); name != "" {
+			documented++
+			if !found["eventsourcing."+name] {
+				t.Errorf("there is no metric eventsourcing.%s", name)
+			}
+			delete(found, "eventsourcing."+name)
+		}
+	}
+	if documented < 10 || len(found) > 0 {
+		t.Errorf("docs/operations.md has %d metrics, and lacks %v", documented, found)
 	}
 }
 

@@ -36,6 +36,7 @@ type Metrics struct {
 	batches      *prometheus.HistogramVec
 	processed    *prometheus.CounterVec
 	handled      *prometheus.HistogramVec
+	called       *prometheus.HistogramVec
 	delay        *prometheus.GaugeVec
 	position     *prometheus.GaugeVec
 	lag          *prometheus.GaugeVec
@@ -44,8 +45,9 @@ type Metrics struct {
 	parked       *prometheus.CounterVec
 	lastProgress *prometheus.GaugeVec
 
-	mu     sync.Mutex // protects states
+	mu     sync.Mutex // protects what follows
 	states map[[2]string]string
+	begun  map[[2]string]bool // followers that have read a batch
 }
 
 // New makes the metrics. Register them, and give Observer to each application.
@@ -72,21 +74,22 @@ func New() *Metrics {
 		batches:   histogram("eventsourcing_follower_batch_duration_seconds", "Time of a batch of a follower.", seconds, "follower", "leader", "outcome"),
 		processed: counter("eventsourcing_follower_processed_events_total", "Events that a follower has processed.", "follower", "leader"),
 		handled:   histogram("eventsourcing_follower_handle_duration_seconds", "Time of the handlers of an event.", seconds, "follower", "leader", "outcome"),
+		called:    histogram("eventsourcing_follower_call_duration_seconds", "Time of a call of an effect.", seconds, "follower", "leader", "outcome"),
 		delay:     gauge("eventsourcing_follower_delay_seconds", "Age of the event that a follower handled last.", "follower", "leader"),
 		position:  gauge("eventsourcing_follower_position", "Position of a follower after its last batch.", "follower", "leader"),
-		lag:       gauge("eventsourcing_follower_lag", "Ids between a follower's position and the head when its last batch was read.", "follower", "leader"),
+		lag:       gauge("eventsourcing_follower_lag", "Ids between a follower's position and the head when its last batch was read, or after it.", "follower", "leader"),
 		state:     gauge("eventsourcing_follower_state", "1 for the state that a follower is in, 0 for one that it has been in.", "follower", "leader", "state"),
 		failures:  counter("eventsourcing_follower_failures_total", "Failures of a follower.", "follower", "leader"),
 		parked:    counter("eventsourcing_follower_parked_events_total", "Events that a follower has parked because they failed.", "follower", "leader"),
-		lastProgress: gauge("eventsourcing_follower_last_progress_timestamp_seconds", "When a follower has last moved, in Unix time.",
+		lastProgress: gauge("eventsourcing_follower_last_progress_timestamp_seconds", "When a follower has last moved, or has begun its first batch, in Unix time.",
 			"follower", "leader"),
-		states: map[[2]string]string{},
+		states: map[[2]string]string{}, begun: map[[2]string]bool{},
 	}
 }
 
 func (m *Metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{m.saves, m.saveWait, m.saveWrite, m.saveEvents, m.loads, m.replayed, m.snapshots, m.batches,
-		m.processed, m.handled, m.delay, m.position, m.lag, m.state, m.failures, m.parked, m.lastProgress}
+		m.processed, m.handled, m.called, m.delay, m.position, m.lag, m.state, m.failures, m.parked, m.lastProgress}
 }
 
 // Describe implements prometheus.Collector.
@@ -106,7 +109,7 @@ func (m *Metrics) Collect(metrics chan<- prometheus.Metric) {
 // Observer returns the observer that fills the metrics.
 func (m *Metrics) Observer() *telemetry.Observer {
 	return &telemetry.Observer{
-		SaveDone: m.save, LoadDone: m.load, SnapshotDone: m.snapshot, BatchDone: m.batch, HandleDone: m.handle,
+		SaveDone: m.save, LoadDone: m.load, SnapshotDone: m.snapshot, BatchStart: m.batchStart, BatchDone: m.batch, HandleDone: m.handle, CallDone: m.call,
 		FollowerChanged: m.change, EventParked: m.park,
 	}
 }
@@ -150,15 +153,32 @@ func (m *Metrics) snapshot(_ context.Context, s telemetry.Snapshot) {
 	m.snapshots.WithLabelValues(s.Application, s.Definition, strings.ToLower(what)).Inc()
 }
 
+// batchStart shows that there is something to do, also if the batch hangs.
+func (m *Metrics) batchStart(ctx context.Context, b telemetry.Batch) context.Context {
+	m.lag.WithLabelValues(b.Follower, b.Leader).Set(float64(b.Lag()))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if key := [2]string{b.Follower, b.Leader}; !m.begun[key] {
+		m.begun[key] = true
+		m.progressed(b)
+	}
+	return ctx
+}
+
+// progressed sets when a follower has last moved, or begun, to now.
+func (m *Metrics) progressed(b telemetry.Batch) {
+	m.lastProgress.WithLabelValues(b.Follower, b.Leader).Set(float64(time.Now().UnixMilli()) / 1000)
+}
+
 func (m *Metrics) batch(_ context.Context, b telemetry.Batch) {
 	m.batches.WithLabelValues(b.Follower, b.Leader, outcome(b.Err)).Observe(b.Duration.Seconds())
+	m.lag.WithLabelValues(b.Follower, b.Leader).Set(float64(b.Lag()))
 	if b.Err != nil {
 		return
 	}
 	m.processed.WithLabelValues(b.Follower, b.Leader).Add(float64(b.Processed))
 	m.position.WithLabelValues(b.Follower, b.Leader).Set(float64(b.Position))
-	m.lag.WithLabelValues(b.Follower, b.Leader).Set(float64(b.Lag()))
-	m.lastProgress.WithLabelValues(b.Follower, b.Leader).Set(float64(time.Now().UnixMilli()) / 1000)
+	m.progressed(b)
 }
 
 func (m *Metrics) handle(_ context.Context, h telemetry.Handle) {
@@ -166,6 +186,10 @@ func (m *Metrics) handle(_ context.Context, h telemetry.Handle) {
 	if !h.Event.Timestamp.IsZero() {
 		m.delay.WithLabelValues(h.Follower, h.Leader).Set(time.Since(h.Event.Timestamp).Seconds())
 	}
+}
+
+func (m *Metrics) call(_ context.Context, h telemetry.Handle) {
+	m.called.WithLabelValues(h.Follower, h.Leader, outcome(h.Err)).Observe(h.Duration.Seconds())
 }
 
 func (m *Metrics) change(_ context.Context, c telemetry.Change) {

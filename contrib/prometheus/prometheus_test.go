@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/VictoriaMetrics/metricsql"
 	client "github.com/prometheus/client_golang/prometheus"
@@ -67,6 +68,20 @@ func scraped(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mail, err := application.New("Mailer", store, observed, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mailed := make(chan struct{}, 10)
+	mailer, err := system.NewFollower(mail, system.Effect(func(context.Context, domain.Recorded[school.Registered]) (string, error) {
+		return "sent", nil
+	}, func(context.Context, domain.Recorded[school.Registered], string) error {
+		mailed <- struct{}{}
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx := context.Background()
 	for _, err := range []error{dogs.Register(ctx, "Fido"), dogs.AddTrick(ctx, "Fido", "sit"), dogs.AddTrick(ctx, "Fido", "roll over")} {
 		if err != nil {
@@ -76,7 +91,7 @@ func scraped(t *testing.T) string {
 	if err := dogs.Register(ctx, "Fido"); !persistence.IsConflict(err) {
 		t.Fatalf("a dog that exists: got %v, want a conflict", err)
 	}
-	sys, err := system.New(system.Pipe(dogs, follower))
+	sys, err := system.New(system.Pipe(dogs, follower), system.Pipe(dogs, mailer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +103,7 @@ func scraped(t *testing.T) string {
 		t.Fatal(err)
 	}
 	<-parked
+	<-mailed
 	if err := runner.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -114,11 +130,19 @@ func TestEveryMetricIsScraped(t *testing.T) {
 	descriptions := make(chan *client.Desc, 100)
 	prometheus.New().Describe(descriptions)
 	close(descriptions)
+	documented := documentedMetrics(t)
 	for d := range descriptions {
 		name := metricName.FindString(d.String())
+		if !documented[name] {
+			t.Errorf("docs/operations.md lacks the metric %s", name)
+		}
+		delete(documented, name)
 		if !strings.Contains(text, "\n# TYPE "+name+" ") {
 			t.Errorf("the metric %s was not scraped", name)
 		}
+	}
+	for name := range documented {
+		t.Errorf("docs/operations.md has the metric %s, which does not exist", name)
 	}
 	for _, query := range append(dashboardQueries(t), alertQueries(t)...) {
 		if _, err := metricsql.Parse(query); err != nil {
@@ -141,6 +165,75 @@ func TestEveryMetricIsScraped(t *testing.T) {
 		}
 	}
 }
+
+// TestAFollowerThatStandsStillIsSeen shows what the alert FollowerStandsStill
+// compares: a batch that has begun, and one that has failed, leave the lag above
+// 0 and the time of the last progress where it was.
+func TestAFollowerThatStandsStillIsSeen(t *testing.T) {
+	metrics := prometheus.New()
+	observer, ctx := metrics.Observer(), context.Background()
+	registry := client.NewRegistry()
+	registry.MustRegister(metrics)
+	value := func(name string) float64 {
+		t.Helper()
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == name {
+				return f.Metric[0].GetGauge().GetValue()
+			}
+		}
+		t.Fatalf("there is no metric %s", name)
+		return 0
+	}
+	const lag, progress = "eventsourcing_follower_lag", "eventsourcing_follower_last_progress_timestamp_seconds"
+	begun := telemetry.Batch{Follower: "Tricks", Leader: "School", Position: 4, Head: 10, Read: 6}
+	observer.BatchStart(ctx, begun)
+	if value(lag) != 6 || value(progress) == 0 {
+		t.Errorf("after the begin of a batch: got a lag of %v and progress at %v, want 6 and the time of the begin", value(lag), value(progress))
+	}
+	since := value(progress)
+	failed := begun
+	failed.Err = errors.New("broken")
+	time.Sleep(2 * time.Millisecond) // the metric has milliseconds
+	observer.BatchDone(ctx, failed)
+	observer.BatchStart(ctx, begun)
+	if value(lag) != 6 || value(progress) != since {
+		t.Errorf("after a failure: got a lag of %v and progress at %v, want 6 and %v", value(lag), value(progress), since)
+	}
+	done := begun
+	done.Processed, done.Position = 6, 10
+	observer.BatchDone(ctx, done)
+	if value(lag) != 0 || value(progress) <= since {
+		t.Errorf("after a batch: got a lag of %v and progress at %v, want 0 and a later time than %v", value(lag), value(progress), since)
+	}
+}
+
+// documentedMetrics returns the metrics that docs/operations.md has.
+func documentedMetrics(t *testing.T) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "### Metrics")
+	section, _, _ = strings.Cut(section, "\n### ")
+	names := map[string]bool{}
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 4 || strings.Contains(cells[1], "…") {
+			continue
+		}
+		for _, name := range documentedName.FindAllStringSubmatch(cells[1], -1) {
+			names["eventsourcing_"+name[1]] = true
+		}
+	}
+	return names
+}
+
+var documentedName = regexp.MustCompile("`([a-z_]+)`")
 
 func dashboardQueries(t *testing.T) (queries []string) {
 	t.Helper()
