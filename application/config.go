@@ -72,8 +72,10 @@ func WithCipher(cipher persistence.Cipher) Option {
 // WithPythonLayout writes states as the Python original does, for a database
 // that it reads as well: events, snapshots, and topics, which are the former
 // names of definitions that are paths of Python classes. The states then carry
-// no event id and no metadata, and saves on PostgreSQL exclude each other (see
-// persistence.StrictFactory).
+// no event id and no metadata. Saves on PostgreSQL exclude those of all
+// applications in the table, and positions of followers are kept as the Python
+// library keeps them, so that it may run the same follower at the same time
+// (see persistence.PythonFactory).
 //
 // In the environment, TRANSCODER_TOPIC=eventsourcing.persistence:JSONTranscoder
 // means the same, and so does PERSISTENCE_MODULE=eventsourcing_django.
@@ -210,8 +212,8 @@ func (c *config) wire() (*Application, error) {
 	}
 	var err error
 	makeRecorder := c.factory.ProcessRecorder
-	if strict, ok := c.factory.(persistence.StrictFactory); ok && c.pythonLayout {
-		makeRecorder = strict.StrictProcessRecorder
+	if python, ok := c.factory.(persistence.PythonFactory); ok && c.pythonLayout {
+		makeRecorder = python.PythonProcessRecorder
 	}
 	if a.recorder, err = makeRecorder(c.name); err != nil {
 		return nil, err

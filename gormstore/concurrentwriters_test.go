@@ -60,6 +60,19 @@ func TestStrictWriters(t *testing.T) {
 	c.wantNothingLost(t, testdb.Figure(1_000, 20_000))
 }
 
+// Writers of two applications in the order of the table show their events in the
+// order of the ids to a program that reads the whole table, whether they were
+// told so or write the Python layout.
+func TestWritersInTheOrderOfTheTable(t *testing.T) {
+	t.Parallel()
+	c := newConcurrency(t)
+	ordered := must(gormstore.New(c.db, gormstore.WithTableOrder(), unhurried).ProcessRecorder(schoolName))
+	python := must(gormstore.New(c.db, unhurried).PythonProcessRecorder(countersName))
+	c.writers = c.ways(writer{c.db, ordered}, writer{c.db, python})
+	c.readers = map[string]reading{"reader of the table": c.wholeTable}
+	c.wantNothingLost(t, testdb.Figure(1_000, 20_000))
+}
+
 // The controls: each of these loses events, so the test above can see it.
 func TestConcurrentWritersControls(t *testing.T) {
 	t.Parallel()
@@ -75,6 +88,11 @@ func TestConcurrentWritersControls(t *testing.T) {
 		},
 		"the client's memory in place of the setting": func(c *concurrency) {
 			c.writers = []writing{c.undoneSavepoint(c.changed(gormstore.WithClientMemory))}
+		},
+		"strict writers of two applications without the order of the table": func(c *concurrency) {
+			other := must(gormstore.New(c.db, gormstore.WithStrictOrder(), unhurried).ProcessRecorder(countersName))
+			c.writers = c.ways(c.strict(), writer{c.db, other})
+			c.readers = map[string]reading{"reader of the table": c.wholeTable}
 		},
 		"strict writers without the shared lock": func(c *concurrency) {
 			c.writers = append(c.ways(c.changed(gormstore.WithoutSharedLock)), c.ways(c.strict())...)
@@ -297,6 +315,11 @@ func (c *concurrency) byID(ctx context.Context, done <-chan struct{}, see func(i
 	return c.after(ctx, done, see, c.rows("SELECT id FROM stored_events WHERE application_name = ? AND id > ? ORDER BY id LIMIT 100"))
 }
 
+// wholeTable reads the events of all applications by their ids.
+func (c *concurrency) wholeTable(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
+	return c.after(ctx, done, see, c.rows("SELECT id FROM stored_events WHERE ? <> '' AND id > ? ORDER BY id LIMIT 100"))
+}
+
 // oneStatement has the bound and the rows in one statement, whose snapshot is
 // older than its look at the locks.
 func (c *concurrency) oneStatement(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
@@ -468,7 +491,7 @@ func (c *concurrency) run(t *testing.T, events int) (lost int) {
 // stored returns the ids of the stored events.
 func (c *concurrency) stored(t *testing.T) (ids []int64) {
 	t.Helper()
-	if err := c.db.Raw("SELECT id FROM stored_events WHERE application_name = ? ORDER BY id", schoolName).Scan(&ids).Error; err != nil {
+	if err := c.db.Raw("SELECT id FROM stored_events ORDER BY id").Scan(&ids).Error; err != nil {
 		t.Fatal(err)
 	}
 	return ids

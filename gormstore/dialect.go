@@ -119,6 +119,9 @@ type dialect interface {
 	// or nil. It returns false if the connection finds the table elsewhere.
 	hold(ctx context.Context, c connection, r *processRecorder, at location) (hold *persistence.LogHold, there bool, err error)
 
+	// numbers is a SELECT of the numbers of an argument.
+	numbers(of []int64) (query string, argument any)
+
 	// topics is a condition on the column topic, with its arguments.
 	topics(topics []string) (condition string, arguments []any)
 

@@ -43,7 +43,8 @@ type queueKey struct {
 	table       string
 	application string
 	// The leader of a batch decides about these for all of its saves.
-	notify, strict bool
+	notify bool
+	order  writerOrder
 }
 
 // handles finds the handle of a pool. It does not keep the pool alive.

@@ -18,6 +18,7 @@ func TestLockKeyGolden(t *testing.T) {
 		{[]string{"order", "public", "stored_events", "Hundeschule Köln"}, -5847084669833882384},
 		{[]string{"order", "es", "stored_events", "TrainingSchool"}, -3846145067159751829},
 		{[]string{"order", "public", "snapshots", "TrainingSchool"}, -993902799578501625},
+		{[]string{"order", "public", "stored_events"}, -4206858502680599834},
 		{[]string{"position", "public", "notification_tracking", "Counters", "TrainingSchool"}, -7329797128719566695},
 		{[]string{"migrate", "public"}, -5207684931495276969},
 		{nil, 5627299878016463852},

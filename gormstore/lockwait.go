@@ -313,7 +313,7 @@ func (t *eventTable) withHolder(ctx context.Context, c connection, op string, er
 		tables = append(tables, t.store.tables.runners)
 	}
 	hint := f.hint
-	switch held, holder := t.store.dialect.lockHolder(ctx, c, t.orderKey(at), tables...); {
+	switch held, holder := t.store.dialect.lockHolder(ctx, c, t.orderKeys(at)[0], tables...); {
 	case held == tableLock:
 		hint = hintTable + holder
 	case held == orderLock:

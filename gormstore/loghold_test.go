@@ -126,7 +126,7 @@ func TestStrictOrderIsReported(t *testing.T) {
 		if !reports(recorder(t, db, schoolName, gormstore.WithStrictOrder())) {
 			t.Error("WithStrictOrder is not reported")
 		}
-		strict, err := gormstore.New(db).StrictProcessRecorder(schoolName)
+		strict, err := gormstore.New(db).PythonProcessRecorder(schoolName)
 		if err != nil || !reports(strict) {
 			t.Errorf("the original's layout is not reported (%v)", err)
 		}

@@ -84,6 +84,10 @@ type place struct{ schema, table, application string }
 // visible in ascending order.
 func (p place) orderKey() int64 { return lockKey("order", p.schema, p.table, p.application) }
 
+// tableKey is the key of the lock that makes the ids of all applications in the
+// table visible in ascending order.
+func (p place) tableKey() int64 { return lockKey("order", p.schema, p.table) }
+
 // channel is the name under which saves are notified. PostgreSQL keeps
 // databases apart by itself, but not their schemas. All versions of this
 // package must agree on it, or they would not hear each other.

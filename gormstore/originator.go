@@ -137,7 +137,7 @@ func (r *processRecorder) moveBack(
 			" WHERE application_name = ? AND upstream_application_name = ? AND notification_id >= ?"
 		_, err := c.exec(ctx, r.store.dialect.placeholders(query), f.application, r.application, head)
 		if err == nil && head > 0 {
-			err = f.move(ctx, c, true, nil, persistence.Tracking{ApplicationName: r.application, NotificationID: head})
+			err = f.move(ctx, c, true, nil, persistence.Tracking{ApplicationName: r.application, NotificationID: head}, nil)
 		}
 		if err != nil {
 			return err

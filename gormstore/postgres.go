@@ -340,7 +340,7 @@ func (p postgres) appendJoined(ctx context.Context, c connection, how locking, r
 	var f firsts
 	f.add(events)
 	place := r.placeAt(at)
-	arguments := []any{milliseconds(how.timeout), r.orderKey(place), r.application, at.oid, at.sequence,
+	arguments := []any{milliseconds(how.timeout), r.orderArgument(place), r.application, at.oid, at.sequence,
 		a.originators(), a.versions, a.topics, a.states, f.array(), f.versions}
 	if channel := r.store.notified(place); channel != "" {
 		arguments = append(arguments, channel)
@@ -432,6 +432,8 @@ func (postgres) reported(err error) bool {
 	_, coded := errors.AsType[sqlState](err)
 	return coded || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
 }
+
+func (postgres) numbers(of []int64) (string, any) { return "SELECT unnest(?::bigint[])", of }
 
 func (postgres) topics(topics []string) (string, []any) { return "topic = ANY(?)", []any{topics} }
 

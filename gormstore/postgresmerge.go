@@ -55,8 +55,8 @@ type mergeStatements struct {
 	locks orderLocks
 }
 
-func newMergeStatements(events string, notifies, strict bool) mergeStatements {
-	locks := newOrderLocks(strict)
+func newMergeStatements(events string, notifies bool, order writerOrder) mergeStatements {
+	locks := newOrderLocks(order)
 	log := logStatements{events: events, application: "$3::varchar", sequence: "$5"}
 	part := logStatements{events: events, application: "$1::varchar", sequence: "$2"}
 	lock := func(from, take, channel string) string {
@@ -203,7 +203,8 @@ type writing struct {
 	c       connection
 	r       *processRecorder
 	at      location // the expected location of the table
-	key     int64
+	key     int64    // of the first order lock
+	order   any      // the keys of all, as an argument
 	timeout string
 	rows    bool // the last statement has returned some
 	watch   *lockWatch
@@ -213,7 +214,7 @@ type writing struct {
 // expect sets the location at which the statements expect the table.
 func (w *writing) expect(at location) {
 	place := w.r.placeAt(at)
-	w.at, w.key, w.channel = at, w.r.orderKey(place), w.r.store.notified(place)
+	w.at, w.key, w.order, w.channel = at, w.r.orderKeys(place)[0], w.r.orderArgument(place), w.r.store.notified(place)
 }
 
 // errElsewhere says that a statement has done nothing, because its connection
@@ -237,7 +238,7 @@ func (w *writing) nothingStored(ctx context.Context) error {
 // arguments are those of a statement, with what all of them have around its
 // own.
 func (w *writing) arguments(own ...any) []any {
-	all := append(make([]any, 0, 12), w.timeout, w.key, w.r.application, w.at.oid, w.at.sequence)
+	all := append(make([]any, 0, 12), w.timeout, w.order, w.r.application, w.at.oid, w.at.sequence)
 	all = append(all, own...)
 	if w.channel != "" {
 		all = append(all, w.channel)

@@ -2,8 +2,6 @@ package gormstore
 
 import (
 	"context"
-
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // WithStrictOrder has transactions that save events of one application on
@@ -27,16 +25,28 @@ import (
 // deployment may change it process by process. On SQLite, on which one
 // transaction writes at a time, it has no effect.
 func WithStrictOrder() Option {
-	return func(s *Store) { s.strict = true }
+	return func(s *Store) { s.order = max(s.order, strictOrder) }
 }
 
-// StrictProcessRecorder implements persistence.StrictFactory.
-func (s *Store) StrictProcessRecorder(application string) (persistence.ProcessRecorder, error) {
-	if err := s.check(application); err != nil {
-		return nil, err
-	}
-	return newStrictRecorder(s, application, true), nil
+// WithTableOrder is WithStrictOrder for all applications of a table at once:
+// their saves exclude each other, so that ids become visible in ascending order
+// to a program that reads the events of several applications by id alone, such
+// as a query for "id > last" over the whole table. All applications that write
+// to the table need it. Applications that write the Python layout have it
+// anyway.
+func WithTableOrder() Option {
+	return func(s *Store) { s.order = tableOrder }
 }
+
+// writerOrder is in which order the events of transactions become visible that
+// run at the same time.
+type writerOrder int
+
+const (
+	concurrentOrder writerOrder = iota // any; readers stay below a bound
+	strictOrder                        // that of the ids within a log
+	tableOrder                         // that of the ids within the table
+)
 
 // orderLocks are the statements' parts that lock a log. The log's key is the
 // argument $2, and the application's name the argument $3 of every statement.
@@ -45,16 +55,23 @@ func (s *Store) StrictProcessRecorder(application string) (persistence.ProcessRe
 // numbers from where on it writes; see logBound. A strict writer takes the key
 // for itself. The first number of the pair is the upper half of the key, which
 // is no conflict: PostgreSQL keeps keys of one and of two numbers apart.
+//
+// In the order of the table $2 is an array of two keys: of the lock of the
+// table, and of that of the log, which excludes writers without this order.
 type orderLocks struct {
 	take string // takes the lock; reads h
 	once string // takes it unless the transaction has it; reads h and b
 	held string // whether the transaction has it, for b
 }
 
-func newOrderLocks(strict bool) orderLocks {
+func newOrderLocks(order writerOrder) orderLocks {
 	const key = "$2::bigint"
-	if strict {
+	switch order {
+	case strictOrder:
 		const exclusive = "pg_advisory_xact_lock(" + key + ")"
+		return orderLocks{take: exclusive, once: exclusive, held: "''"}
+	case tableOrder:
+		const exclusive = "pg_advisory_xact_lock(($2::bigint[])[1]), pg_advisory_xact_lock(($2::bigint[])[2])"
 		return orderLocks{take: exclusive, once: exclusive, held: "''"}
 	}
 	shared := "pg_advisory_xact_lock_shared(" + key + ")"
@@ -77,7 +94,7 @@ func newOrderLocks(strict bool) orderLocks {
 // finds the table elsewhere.
 func (p postgres) lockLog(ctx context.Context, c connection, how locking, r *processRecorder, at location) (there bool, err error) {
 	place := r.placeAt(at)
-	arguments := []any{milliseconds(how.timeout), r.orderKey(place), at.oid, at.sequence}
+	arguments := []any{milliseconds(how.timeout), r.orderArgument(place), at.oid, at.sequence}
 	tell := ""
 	if channel := r.store.notified(place); channel != "" {
 		tell = notify("$6", "$5")

@@ -71,11 +71,11 @@ func (p postgres) appendWhole(ctx context.Context, c connection, r *processRecor
 // tryWhole sends the statement. It returns false if the table is elsewhere.
 func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder, at location, events []persistence.StoredEvent) (ids []int64, there bool, err error) {
 	place := r.placeAt(at)
-	key, wait := r.orderKey(place), waitOf(ctx, r.store.lockTimeout)
+	key, wait := r.orderKeys(place)[0], waitOf(ctx, r.store.lockTimeout)
 	first := &events[0]
 	query := r.statements.whole.event
 	limit, ended := onlyWhileOpen(c.pool, milliseconds(wait))
-	arguments := append(make([]any, 0, 14), limit, key, r.application, at.oid, at.sequence,
+	arguments := append(make([]any, 0, 14), limit, r.orderArgument(place), r.application, at.oid, at.sequence,
 		first.OriginatorID.String(), first.OriginatorVersion, first.Topic, first.State, continued(first))
 	if len(events) > 1 {
 		var a columns

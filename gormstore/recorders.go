@@ -30,13 +30,14 @@ type eventTable struct {
 	application string
 	table       table
 	key         string // the column of the primary key
+	order       writerOrder
 
-	ordered atomic.Pointer[orderedPlace] // what orderKey returned last
+	ordered atomic.Pointer[orderedPlace] // the keys that were hashed last
 }
 
 type orderedPlace struct {
-	place place
-	key   int64
+	place         place
+	key, tableKey int64
 }
 
 func newEventTable(s *Store, application string, t table, key string) *eventTable {
@@ -370,17 +371,38 @@ func (t *eventTable) exclude(ctx context.Context, c connection, joined bool) err
 	if err != nil {
 		return err
 	}
-	return t.store.dialect.lock(ctx, c, locking{timeout: t.store.lockTimeout, joined: joined}, t.orderKey(at))
+	return t.store.dialect.lock(ctx, c, locking{timeout: t.store.lockTimeout, joined: joined}, t.orderKeys(at)...)
 }
 
 // orderKey is that of a place, which is hashed once.
-func (t *eventTable) orderKey(at place) int64 {
+func (t *eventTable) orderKey(at place) int64 { return t.orderedPlace(at).key }
+
+func (t *eventTable) orderedPlace(at place) *orderedPlace {
 	known := t.ordered.Load()
 	if known == nil || known.place != at {
-		known = &orderedPlace{place: at, key: at.orderKey()}
+		known = &orderedPlace{place: at, key: at.orderKey(), tableKey: at.tableKey()}
 		t.ordered.Store(known)
 	}
-	return known.key
+	return known
+}
+
+// orderKeys are the keys of the order locks that a writer takes, in this order.
+func (t *eventTable) orderKeys(at place) []int64 {
+	known := t.orderedPlace(at)
+	if t.order == tableOrder {
+		return []int64{known.tableKey, known.key}
+	}
+	return []int64{known.key}
+}
+
+// orderArgument is the argument $2 of statements that take the order lock; see
+// orderLocks.
+func (t *eventTable) orderArgument(at place) any {
+	keys := t.orderKeys(at)
+	if len(keys) == 1 {
+		return keys[0]
+	}
+	return fmt.Sprintf("{%d,%d}", keys[0], keys[1])
 }
 
 // SelectEvents implements persistence.AggregateRecorder.
@@ -494,30 +516,33 @@ type processRecorder struct {
 	tracking  table
 	positions *eventTable // finds the table of positions
 	queue     *logQueue
-	strict    bool // writes exclude all others of the log
+	python    bool // positions are kept as the Python library keeps them
 
 	statements mergeStatements // of PostgreSQL
 	row        string          // the statement for one event on SQLite
 }
 
 func newProcessRecorder(s *Store, application string) *processRecorder {
-	return newStrictRecorder(s, application, s.strict)
+	return newOrderedRecorder(s, application, s.order)
 }
 
-func newStrictRecorder(s *Store, application string, strict bool) *processRecorder {
+func newOrderedRecorder(s *Store, application string, order writerOrder) *processRecorder {
+	events := newEventTable(s, application, s.tables.events, "id")
+	events.order = order
 	return &processRecorder{
-		eventTable: newEventTable(s, application, s.tables.events, "id"),
+		eventTable: events,
 		tracking:   s.tables.tracking,
 		positions:  newEventTable(s, application, s.tables.tracking, ""),
-		strict:     strict,
-		statements: newMergeStatements(s.tables.events.quoted, s.notify, strict),
+		statements: newMergeStatements(s.tables.events.quoted, s.notify, order),
 		row:        insertRow(s.tables.events, "id"),
-		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, strict: strict}),
+		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, order: order}),
 	}
 }
 
 // StrictOrder implements persistence.OrderReporter. SQLite has no other order.
-func (r *processRecorder) StrictOrder() bool { return r.strict || !r.store.dialect.concurrent() }
+func (r *processRecorder) StrictOrder() bool {
+	return r.order != concurrentOrder || !r.store.dialect.concurrent()
+}
 
 // InsertEvents implements persistence.ApplicationRecorder.
 func (r *processRecorder) InsertEvents(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -335,6 +336,11 @@ func (sqlite) insertChunk(ctx context.Context, c connection, into table, key, ap
 func (sqlite) reported(err error) bool {
 	_, coded := sqliteCode(err)
 	return coded || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
+}
+
+func (sqlite) numbers(of []int64) (string, any) {
+	list, _ := json.Marshal(of) // numbers always have a JSON form
+	return "SELECT value FROM json_each(?)", string(list)
 }
 
 func (sqlite) topics(topics []string) (string, []any) {

@@ -25,12 +25,13 @@ func TestStatements(t *testing.T) {
 			}
 		}
 	}
-	m := newMergeStatements(events, false, false)
+	m := newMergeStatements(events, false, concurrentOrder)
 	writeAll("PostgreSQL, merged: ", m)
 	writeAll("PostgreSQL, in a transaction: ", m.whole)
-	write("PostgreSQL, in strict order: event", newMergeStatements(events, false, true).event)
-	write("PostgreSQL, in strict order, in a transaction: event", newMergeStatements(events, false, true).whole.event)
-	write("PostgreSQL, with signals: event", newMergeStatements(events, true, false).event)
+	write("PostgreSQL, in strict order: event", newMergeStatements(events, false, strictOrder).event)
+	write("PostgreSQL, in strict order, in a transaction: event", newMergeStatements(events, false, strictOrder).whole.event)
+	write("PostgreSQL, in the order of the table: event", newMergeStatements(events, false, tableOrder).event)
+	write("PostgreSQL, with signals: event", newMergeStatements(events, true, concurrentOrder).event)
 	write("SQLite: event", insertRow(table{quoted: "`stored_events`"}, "id"))
 	const golden = "testdata/statements.sql"
 	if flag.Lookup("update").Value.String() == "true" { // see schemasql_test.go

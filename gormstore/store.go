@@ -29,7 +29,7 @@ type Store struct {
 	lockTimeout time.Duration
 	notify      bool     // saves tell listeners of them
 	listener    Listener // may be nil
-	strict      bool     // writers of one log wait for each other
+	order       writerOrder
 	pool        *sql.DB
 	handle      *handle
 	refused     error // why this database cannot be used; reported when a recorder is made

@@ -21,7 +21,7 @@ func (r *processRecorder) InsertProcessed(ctx context.Context, events []persiste
 		return nil, err
 	}
 	return r.write(ctx, "save processed events", events, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
-		if err := r.move(ctx, c, joined, nil, tracking); err != nil || len(events) == 0 {
+		if err := r.move(ctx, c, joined, nil, tracking, nil); err != nil || len(events) == 0 {
 			return nil, err
 		}
 		return r.append(ctx, c, joined, events)
@@ -30,6 +30,10 @@ func (r *processRecorder) InsertProcessed(ctx context.Context, events []persiste
 
 // MovePosition implements persistence.PositionMover.
 func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persistence.Tracking) error {
+	return r.movePosition(ctx, from, to, nil)
+}
+
+func (r *processRecorder) movePosition(ctx context.Context, from int64, to persistence.Tracking, ids []int64) error {
 	if err := persistence.ValidateTracking(to); err != nil {
 		return err
 	}
@@ -37,13 +41,13 @@ func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persi
 	if err != nil {
 		return err
 	}
-	if outer != nil && from > 0 && from < to.NotificationID {
+	if outer != nil && from > 0 && from < to.NotificationID && !r.python {
 		if _, locked := outer.positions.Load(r.positionOf(to.ApplicationName)); locked {
 			return r.moveLocked(ctx, outer, from, to)
 		}
 	}
 	_, err = r.write(ctx, "move a position", nil, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
-		return nil, r.move(ctx, c, joined, &from, to)
+		return nil, r.move(ctx, c, joined, &from, to, ids)
 	})
 	return err
 }
@@ -84,14 +88,20 @@ func (r *processRecorder) moveLocked(ctx context.Context, outer *shared, from in
 // from is nil. The unique key of the table cannot keep two processes from
 // moving the same position, because the position itself is part of the key; so
 // a lock comes first, then the position is read, then written, and written only
-// if it still is what was read.
-func (r *processRecorder) move(ctx context.Context, c connection, joined bool, from *int64, to persistence.Tracking) error {
+// if it still is what was read. A recorder for the Python library writes a row
+// for each notification instead, with those that are given.
+func (r *processRecorder) move(
+	ctx context.Context, c connection, joined bool, from *int64, to persistence.Tracking, ids []int64,
+) error {
 	current, err := r.lockPosition(ctx, c, joined, to.ApplicationName)
 	if err != nil {
 		return err
 	}
 	if current.Valid && current.Int64 >= to.NotificationID || from != nil && current.Int64 != *from {
 		return r.notMoved(current, to)
+	}
+	if r.python {
+		return r.writeRows(ctx, c, current.Int64, to, ids)
 	}
 	switch written, err := r.writePosition(ctx, c, current, to); {
 	case err != nil && r.store.faultOf(err).unique:

@@ -220,13 +220,14 @@ type Transactor interface {
 	Transaction(ctx context.Context, fn func(ctx context.Context) error) error
 }
 
-// StrictFactory is a Factory whose writers of one log can run at the same time,
-// so that a reader which goes by ids alone would miss some events.
-type StrictFactory interface {
-	// StrictProcessRecorder makes a recorder as ProcessRecorder does, whose
-	// writes exclude all others of its log. Applications whose events the
-	// Python original reads use it.
-	StrictProcessRecorder(application string) (ProcessRecorder, error)
+// PythonFactory is a Factory whose database the Python library can use at the
+// same time.
+type PythonFactory interface {
+	// PythonProcessRecorder makes a recorder as ProcessRecorder does, for an
+	// application that the Python library runs as well. Its writes exclude
+	// those of all applications in the database, because that library reads
+	// events by their ids alone. It is a NotificationTracker.
+	PythonProcessRecorder(application string) (ProcessRecorder, error)
 }
 
 // WriterYielder is a Factory whose store has one writer at a time and no queue
@@ -267,4 +268,18 @@ type PositionMover interface {
 	// 0 if nothing was processed. It returns a *TrackingError if the position
 	// is not from any more.
 	MovePosition(ctx context.Context, from int64, to Tracking) error
+}
+
+// NotificationTracker is a PositionMover that keeps positions as the Python
+// library does: with a record of each notification, of which the second one
+// fails. So the same follower can run in both, and processes each notification
+// once.
+type NotificationTracker interface {
+	PositionMover
+
+	// TrackNotifications is MovePosition, and records all notifications of the
+	// log between the two positions. A log in another database is not searched
+	// for them, so ids has those that were processed. It returns a
+	// *TrackingError if another program has recorded one of them.
+	TrackNotifications(ctx context.Context, from int64, to Tracking, ids []int64) error
 }

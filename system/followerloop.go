@@ -569,7 +569,7 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 			}
 			processed++
 		}
-		return f.moveLocked(ctx, b.from, to)
+		return f.moveLocked(ctx, b.from, to, b.events[:processed])
 	})
 	if err != nil {
 		return 0, err
@@ -737,9 +737,22 @@ func (f *followerLoop) processOrPark(
 	return true, nil
 }
 
-// move moves the position from the value that was read.
-func (f *followerLoop) move(ctx context.Context, from, to int64) error {
+// move moves the position from the value that was read, after the events that
+// were processed. It returns errOvertaken if a program of the Python library
+// has processed one of them.
+func (f *followerLoop) move(ctx context.Context, from, to int64, processed []persistence.Notification) error {
 	tracking := persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: to}
+	if tracker, ok := f.app.Recorder().(persistence.NotificationTracker); ok {
+		ids := make([]int64, len(processed))
+		for i := range processed {
+			ids[i] = processed[i].ID
+		}
+		err := tracker.TrackNotifications(ctx, from, tracking, ids)
+		if _, moved := errors.AsType[*persistence.TrackingError](err); moved {
+			return errOvertaken
+		}
+		return err
+	}
 	if mover, ok := f.app.Recorder().(persistence.PositionMover); ok {
 		return mover.MovePosition(ctx, from, tracking)
 	}
@@ -752,8 +765,8 @@ var errUnlockedMove = errors.New("another program moved the position while event
 	"run the follower in one program only")
 
 // moveLocked moves a position that is locked.
-func (f *followerLoop) moveLocked(ctx context.Context, from, to int64) error {
-	err := f.move(ctx, from, to)
+func (f *followerLoop) moveLocked(ctx context.Context, from, to int64, processed []persistence.Notification) error {
+	err := f.move(ctx, from, to, processed)
 	if _, ok := errors.AsType[*persistence.TrackingError](err); ok {
 		err = f.failed(persistence.Notification{}, fmt.Errorf("%w: %w", errUnlockedMove, err))
 	}

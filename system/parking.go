@@ -102,7 +102,7 @@ func (f *followerLoop) park(ctx context.Context, b batch, cause error) (outcome,
 		if err := f.parkEvent(ctx, n, textOf(cause)); err != nil {
 			return err
 		}
-		return f.moveLocked(ctx, b.from, n.ID)
+		return f.moveLocked(ctx, b.from, n.ID, b.events)
 	})
 	switch {
 	case isPaused(err):

@@ -115,7 +115,7 @@ func (f *followerLoop) settle(ctx context.Context, position int64, read persiste
 			return f.paused()
 		}
 		if to > position {
-			if err := f.move(ctx, position, to); err != nil {
+			if err := f.move(ctx, position, to, nil); err != nil {
 				return err
 			}
 		}

@@ -164,6 +164,19 @@ set_config('lock_timeout', b.v, true)
 FROM b, (SELECT string_agg(id::text, ' ') AS ids
   FROM i OFFSET 0) a;
 
+-- PostgreSQL, in the order of the table: event
+WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
+  FROM "stored_events"),
+l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock(($2::bigint[])[1]), pg_advisory_xact_lock(($2::bigint[])[2])
+  FROM h
+  WHERE '"stored_events"'::regclass::oid = $4::bigint::oid)
+INSERT INTO "stored_events" (application_name, originator_id, originator_version, topic, state)
+SELECT $3::varchar, $6::uuid, $7::bigint, $8::text, $9::bytea
+FROM l
+WHERE COALESCE((SELECT e.originator_version FROM "stored_events" e WHERE e.application_name = $3::varchar AND e.originator_id = $6::uuid ORDER BY e.originator_version DESC LIMIT 1) = abs($10::bigint) - 1, $10::bigint < 1)
+RETURNING CASE WHEN id > (SELECT floor
+  FROM h) THEN id ELSE ('eventsourcing: id ' || id || ' of ' || (SELECT floor FROM h))::bigint END;
+
 -- PostgreSQL, with signals: event
 WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
   FROM "stored_events"),

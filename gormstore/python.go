@@ -1,0 +1,68 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// pythonRecorder is the recorder of an application that the Python library runs
+// on the same database.
+type pythonRecorder struct{ *processRecorder }
+
+var _ persistence.NotificationTracker = pythonRecorder{}
+
+// PythonProcessRecorder implements persistence.PythonFactory. On PostgreSQL
+// saves of all applications of the table exclude each other, as with
+// WithTableOrder.
+func (s *Store) PythonProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+	if err := s.check(application); err != nil {
+		return nil, err
+	}
+	r := newOrderedRecorder(s, application, tableOrder)
+	r.python = true
+	return pythonRecorder{r}, nil
+}
+
+// TrackNotifications implements persistence.NotificationTracker.
+func (r pythonRecorder) TrackNotifications(
+	ctx context.Context, from int64, to persistence.Tracking, ids []int64,
+) error {
+	return r.movePosition(ctx, from, to, ids)
+}
+
+// LockLog implements persistence.LogLocker. The Python library knows no order
+// lock: it locks the table, so the table is locked as well.
+func (r pythonRecorder) LockLog(ctx context.Context) error {
+	return r.store.inside(ctx, r.application+": lock the log", func(c connection) error {
+		if err := r.exclude(ctx, c, true); err != nil || !r.store.dialect.concurrent() {
+			return err
+		}
+		_, err := c.exec(ctx, "LOCK TABLE "+r.table.quoted+" IN EXCLUSIVE MODE")
+		return err
+	})
+}
+
+// writeRows moves a position as the Python library does, with a row for each
+// notification. That library does not lock the position, and looks at it only
+// before it reads the log: what keeps it from processing a notification twice
+// is the unique key of these rows. So every notification after the position has
+// its row, whichever topics are processed here.
+//
+// A log in another database has no rows to select from; ids then has those that
+// were processed.
+func (r *processRecorder) writeRows(
+	ctx context.Context, c connection, from int64, to persistence.Tracking, ids []int64,
+) error {
+	numbers, argument := r.store.dialect.numbers(append([]int64{to.NotificationID}, ids...))
+	query := "INSERT INTO " + r.tracking.quoted + " (application_name, upstream_application_name, notification_id)" +
+		" SELECT CAST(? AS varchar), CAST(? AS varchar), n.id FROM (SELECT id FROM " + r.table.quoted +
+		" WHERE application_name = ? AND id > ? AND id <= ? UNION " + numbers + ") AS n ORDER BY n.id"
+	_, err := c.exec(ctx, r.store.dialect.placeholders(query), r.application, to.ApplicationName,
+		to.ApplicationName, from, to.NotificationID, argument)
+	if err != nil && r.store.faultOf(err).unique {
+		return r.notMoved(sql.NullInt64{Int64: to.NotificationID, Valid: true}, to)
+	}
+	return err
+}

@@ -1,0 +1,446 @@
+package gormstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// library is the stand-in for the Python library with the settings of a
+// database.
+func (f pythonFixture) library(t *testing.T, db *gorm.DB) *pythontest.Library {
+	t.Helper()
+	key := ""
+	if f.cipher != "" {
+		key = pythonKey
+	}
+	return pythontest.New(t, db, f.compressor, key)
+}
+
+// pyService is the Python program's service in Go: its two applications, in the
+// Python layout.
+type pyService struct {
+	school   *application.Application
+	dogs     *application.Repository[pyDog]
+	visits   *application.Repository[pyVisit]
+	counting *system.Follower
+	counters *application.Repository[pyCounter]
+}
+
+func newPyService(t *testing.T, f pythonFixture, db *gorm.DB, options ...application.Option) *pyService {
+	t.Helper()
+	options = append([]application.Option{application.WithPythonLayout(), application.WithLogger(slog.New(slog.DiscardHandler)),
+		application.WithSnapshotting(map[string]int{"Dog": 5})}, options...)
+	school, counters := pyApplication(t, schoolName, f, db, options...), pyApplication(t, countersName, f, db, options...)
+	s := &pyService{school: school, dogs: must(application.NewRepository(school, pyDogs)),
+		visits: must(application.NewRepository(school, pyVisits)), counters: must(application.NewRepository(counters, pyCounters))}
+	s.counting = must(system.NewFollower(counters, system.On(s.count)))
+	return s
+}
+
+func (s *pyService) count(ctx context.Context, e domain.Recorded[pyTrickAdded]) error {
+	id := domain.NewIDv5("/counters/" + e.Data.Trick)
+	counter, err := s.counters.Get(ctx, id)
+	if errors.Is(err, application.ErrAggregateNotFound) {
+		counter, err = pyCounters.Create(id, pyCreated(e.Data)), nil
+	}
+	if err != nil {
+		return err
+	}
+	domain.Trigger(counter, pyIncremented{})
+	return s.counters.Save(ctx, counter)
+}
+
+func (s *pyService) system() *system.System {
+	return must(system.New(system.Pipe(s.school, s.counting)))
+}
+
+// follow processes what there is to process.
+func (s *pyService) follow(t *testing.T) {
+	t.Helper()
+	runner := must(system.NewSingleThreadedRunner(s.system()))
+	defer runner.Close()
+	if err := runner.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := runner.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *pyService) addTricks(t *testing.T, name string, tricks ...string) {
+	t.Helper()
+	for _, trick := range tricks {
+		err := s.dogs.Update(t.Context(), domain.NewIDv5("/dogs/"+name), func(d *pyDog) error {
+			domain.Trigger(d, pyTrickAdded{trick})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// wantCounts fails the test unless each trick was counted so many times as it
+// was added.
+func (s *pyService) wantCounts(t *testing.T) {
+	t.Helper()
+	counts := map[string]int{}
+	for _, n := range wholeLog(t, bridge.Of(s.school).Recorder()) {
+		if added, ok := must(bridge.Of(s.school).Mapper().ToDomain(n.StoredEvent)).Data.(pyTrickAdded); ok {
+			counts[added.Trick]++
+		}
+	}
+	for trick, want := range counts {
+		if counter, err := s.counters.Get(t.Context(), domain.NewIDv5("/counters/"+trick)); err != nil || counter.Count != want {
+			t.Errorf("%q was counted %+v (%v), want %d", trick, counter, err, want)
+		}
+	}
+}
+
+// Rows that are written in the Python layout are read by the library, which
+// rebuilds each aggregate at each version with snapshots and without, with the
+// same values and types.
+func TestPythonLibraryReads(t *testing.T) {
+	eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
+		library, s := f.library(t, db), newPyService(t, f, db)
+		before := library.Read(t)
+		luna := pyDogs.Create(domain.NewIDv5("/dogs/Luna"), pyRegistered{"Luna"})
+		if err := s.dogs.Save(t.Context(), luna); err != nil {
+			t.Fatal(err)
+		}
+		s.addTricks(t, "Luna", "heel", "走れ 🐕", "it's \"both\" \\", "<&>\u2028", "")
+		at := time.Date(2024, 2, 29, 23, 59, 59, 123456000, time.UTC)
+		visit := pyVisits.Create(uuid.New(), pyBooked{DogID: luna.ID(), At: at, Fee: "10.00", Notes: []string{"a", "b"}})
+		domain.Trigger(visit, pyFeeChanged{"1E+3"})
+		if err := s.visits.Save(t.Context(), visit); err != nil {
+			t.Fatal(err)
+		}
+		s.follow(t)
+		after := library.Read(t)
+		if len(after.Events) != len(before.Events)+8+10 || len(after.Snapshots) != len(before.Snapshots)+1 {
+			t.Errorf("%d events and %d snapshots were added, want 18 and 1", len(after.Events)-len(before.Events), len(after.Snapshots)-len(before.Snapshots))
+		}
+		want := map[string]string{
+			luna.ID().String(): "Dog map[name:Luna tricks:[heel 走れ 🐕 it's \"both\" \\ <&>\u2028 ]]",
+			visit.ID().String(): "Visit map[at:datetime 2024-02-29T23:59:59.123456+00:00 dog_id:UUID " + luna.ID().String() +
+				" fee:Decimal Decimal('1E+3') notes:[a b]]",
+			domain.NewIDv5("/counters/heel").String(): "Counter map[count:int 1 trick:heel]",
+		}
+		for _, a := range after.Aggregates {
+			delete(a.State, "_created_on")
+			delete(a.State, "_modified_on")
+			if text := fmt.Sprint(a.Class, " ", a.State); want[a.Originator] == text {
+				delete(want, a.Originator)
+			} else if want[a.Originator] != "" {
+				t.Errorf("the library has %s, want %s", text, want[a.Originator])
+			}
+		}
+		if len(want) > 0 {
+			t.Errorf("the library does not have %v", want)
+		}
+		position := after.Tracking[0]
+		schools := 0
+		for _, e := range after.Events {
+			if e.Application == schoolName {
+				schools++
+			}
+		}
+		if position.Rows != int64(schools) {
+			t.Errorf("the position has %d rows, want one for each of the %d notifications", position.Rows, schools)
+		}
+	})
+}
+
+// By turns, the library and this module write and follow, three rounds: each
+// event is processed once, and both see the same.
+func TestPythonByTurns(t *testing.T) {
+	eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
+		library, s := f.library(t, db), newPyService(t, f, db)
+		library.Call(t, "register", "Turn")
+		for round := range 3 {
+			n := strconv.Itoa(round)
+			library.Call(t, "add_tricks", "Turn", "sit", "python "+n)
+			s.addTricks(t, "Turn", "sit", "go "+n)
+			if round%2 == 0 {
+				library.Call(t, "follow")
+				s.addTricks(t, "Turn", "late "+n)
+				library.Call(t, "snapshot", "Turn")
+				s.follow(t)
+			} else {
+				s.follow(t)
+				library.Call(t, "add_tricks", "Turn", "late "+n)
+				library.Call(t, "follow")
+			}
+		}
+		s.wantCounts(t)
+		contents := library.Read(t)
+		turn := must(s.dogs.Get(t.Context(), domain.NewIDv5("/dogs/Turn")))
+		for _, a := range contents.Aggregates {
+			if a.Originator == turn.ID().String() && fmt.Sprint(a.State["tricks"]) != fmt.Sprint(turn.Tricks) {
+				t.Errorf("the library has %v, and this module %v", a.State["tricks"], turn.Tricks)
+			}
+		}
+		wantSound(t, s.school, s.counting.Application)
+	})
+}
+
+// sharedPythonFixtures are a database of each kind.
+var sharedPythonFixtures = []pythonFixture{pythonFixtures[0], pythonFixtures[4]}
+
+// A follower that the library and this module run at the same time processes
+// each event exactly once.
+func TestPythonFollowerOnBothSides(t *testing.T) {
+	t.Parallel()
+	for _, f := range sharedPythonFixtures {
+		t.Run(f.file, func(t *testing.T) {
+			t.Parallel()
+			for range testdb.Figure(2, 10) {
+				if wrong := followOnBothSides(t, f, f.open(t)); len(wrong) > 0 {
+					t.Errorf("%d events were not processed once: %v", len(wrong), wrong)
+				}
+			}
+		})
+	}
+}
+
+// The control: a position that is moved without a row for each notification
+// lets the library process events again.
+func TestPythonFollowerOnBothSidesControl(t *testing.T) {
+	t.Parallel()
+	for _, f := range sharedPythonFixtures {
+		t.Run(f.file, func(t *testing.T) {
+			t.Parallel()
+			db := f.open(t)
+			for range 20 {
+				store := onePosition{gormstore.New(db)}
+				if wrong := followOnBothSides(t, f, db, application.WithStore(store)); len(wrong) > 0 {
+					t.Logf("%d events were not processed once", len(wrong))
+					return
+				}
+			}
+			t.Error("each event was processed once: the test proves nothing")
+		})
+	}
+}
+
+// onePosition is a store that keeps a position in one row.
+type onePosition struct{ *gormstore.Store }
+
+func (s onePosition) PythonProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+	return s.ProcessRecorder(application)
+}
+
+// followOnBothSides has a follower run on both sides at once, whose effect is an
+// aggregate for each event: no version keeps it from being made twice. It
+// returns the events that have not had their effect once, with how often they
+// had it.
+func followOnBothSides(t *testing.T, f pythonFixture, db *gorm.DB, options ...application.Option) map[string]int {
+	t.Helper()
+	library, s := f.library(t, db), newPyService(t, f, db, options...)
+	s.counting = must(system.NewFollower(s.counting.Application, system.OnEvery(func(ctx context.Context, e domain.Event) error {
+		return s.counters.Save(ctx, pyCounters.Create(uuid.New(), pyCreated{strconv.FormatInt(e.NotificationID, 10)}))
+	})))
+	runner := must(system.NewRunner(s.system(), system.Config{PollInterval: time.Millisecond, BatchEvents: 20}))
+	if err := runner.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer runner.Close()
+	stop, begin := filepath.Join(t.TempDir(), "stop"), must(bridge.Of(s.school).Recorder().MaxNotificationID(t.Context()))
+	ended := make(chan error, 1)
+	var output []byte
+	go func() {
+		var err error
+		output, err = library.Run(t.Context(), "follow", stop, "each")
+		ended <- err
+	}()
+	var last int64
+	for range 30 {
+		dog := pyDogs.Create(uuid.New(), pyRegistered{"Rex"})
+		for range 4 {
+			domain.Trigger(dog, pyTrickAdded{"sit"})
+		}
+		saved, err := s.school.Save(t.Context(), dog)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = saved.Position
+		time.Sleep(5 * time.Millisecond) // both sides have the time to begin
+	}
+	err := error(nil)
+	if !eventually(func() bool {
+		err = runner.WaitForPosition(t.Context(), s.counting, s.school, last)
+		return err == nil || len(options) == 0 // without its guard the follower fails for a while
+	}) || err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(stop, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the library: %s", output)
+	return s.notOnce(t, begin)
+}
+
+// notOnce returns the events after a position that have not had their effect
+// once.
+func (s *pyService) notOnce(t *testing.T, after int64) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	for _, n := range wholeLog(t, bridge.Of(s.school).Recorder()) {
+		if n.ID > after {
+			counts[strconv.FormatInt(n.ID, 10)] = 0
+		}
+	}
+	for _, n := range wholeLog(t, bridge.Of(s.counting.Application).Recorder()) {
+		created, ok := must(bridge.Of(s.counting.Application).Mapper().ToDomain(n.StoredEvent)).Data.(pyCreated)
+		if _, number := strconv.Atoi(created.Trick); ok && number == nil {
+			counts[created.Trick]++
+		}
+	}
+	maps.DeleteFunc(counts, func(id string, n int) bool { return n == 1 })
+	return counts
+}
+
+// What the library has processed since a batch was read is noticed although its
+// transaction has not ended: nothing of the batch is stored.
+func TestPythonPositionThatIsNotCommitted(t *testing.T) {
+	t.Parallel()
+	f := pythonFixtures[4]
+	db := f.open(t)
+	s := newPyService(t, f, db)
+	tracker := bridge.Of(s.counting.Application).Recorder().(persistence.NotificationTracker)
+	s.addTricks(t, "Fido", "sit", "roll")
+	position := must(tracker.(persistence.ProcessRecorder).MaxTrackingID(t.Context(), schoolName))
+	head := must(bridge.Of(s.school).Recorder().MaxNotificationID(t.Context()))
+	tx := db.Begin()
+	defer tx.Rollback()
+	row := gormstore.NotificationTracking{ApplicationName: countersName, UpstreamApplicationName: schoolName, NotificationID: head - 1}
+	if err := tx.Create(&row).Error; err != nil {
+		t.Fatal(err)
+	}
+	moved := make(chan error)
+	go func() {
+		moved <- tracker.TrackNotifications(t.Context(), position, persistence.Tracking{ApplicationName: schoolName, NotificationID: head}, nil)
+	}()
+	waiting := func() (n int64) {
+		db.Raw("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'").Scan(&n)
+		return n
+	}
+	if !eventually(func() bool { return waiting() > 0 }) {
+		t.Fatal("the move does not wait for the row that is not committed")
+	}
+	if err := tx.Commit().Error; err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := errors.AsType[*persistence.TrackingError](<-moved); !ok {
+		t.Error("the move succeeded, want a *TrackingError")
+	}
+	if got := must(tracker.(persistence.ProcessRecorder).MaxTrackingID(t.Context(), schoolName)); got != head-1 {
+		t.Errorf("the position is %d, want that of the library, %d", got, head-1)
+	}
+}
+
+// The rows of a position are those of all notifications that were passed, of a
+// log in another database those that were processed.
+func TestPythonPositionRows(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		leader := recorder(t, db, schoolName)
+		ids := insert(t, leader, history(uuid.New(), 1, 5)...)
+		insert(t, recorder(t, db, "Other"), history(uuid.New(), 1, 2)...)
+		r := must(gormstore.New(db).PythonProcessRecorder(countersName)).(persistence.NotificationTracker)
+		track := func(from, to int64, upstream string, processed ...int64) error {
+			return r.TrackNotifications(t.Context(), from, persistence.Tracking{ApplicationName: upstream, NotificationID: to}, processed)
+		}
+		rows := func(upstream string) (found []int64) {
+			err := db.Raw("SELECT notification_id FROM notification_tracking WHERE upstream_application_name = ? ORDER BY 1", upstream).Scan(&found).Error
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found
+		}
+		if err := errors.Join(track(0, ids[1], schoolName), track(ids[1], ids[4]+1, schoolName, ids[3])); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := rows(schoolName), append(slices.Clone(ids), ids[4]+1); !slices.Equal(got, want) {
+			t.Errorf("the rows are %v, want %v", got, want)
+		}
+		if err := track(ids[1], ids[4]+9, schoolName); err == nil {
+			t.Error("a position was moved from where it was, want a *TrackingError")
+		}
+		if err := errors.Join(track(0, 40, "Elsewhere", 7, 31), track(40, 41, "Elsewhere", 41)); err != nil {
+			t.Fatal(err)
+		}
+		if got := rows("Elsewhere"); !slices.Equal(got, []int64{7, 31, 40, 41}) {
+			t.Errorf("the rows of a log in another database are %v", got)
+		}
+		if err := db.Exec("DELETE FROM notification_tracking WHERE notification_id > 31 AND upstream_application_name = 'Elsewhere'").Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := track(31, 50, "Elsewhere", 31); err == nil {
+			t.Error("a notification that was processed before was processed again, want a *TrackingError")
+		}
+	})
+}
+
+// A log that a follower has locked keeps out the Python library as well, which
+// knows no order lock.
+func TestPythonLockLog(t *testing.T) {
+	t.Parallel()
+	db := created(t, testdb.OpenPostgres(t))
+	other := again(t, db)
+	r := must(gormstore.New(db).PythonProcessRecorder(schoolName))
+	libraryLocks := func() error {
+		return other.Transaction(func(tx *gorm.DB) error {
+			return tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE NOWAIT").Error
+		})
+	}
+	transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
+		if err := r.(persistence.LogLocker).LockLog(ctx); err != nil {
+			return err
+		}
+		if libraryLocks() == nil {
+			t.Error("the library can write to a log that is locked")
+		}
+		_, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1))
+		return err
+	})
+	if err := libraryLocks(); err != nil {
+		t.Errorf("after the lock: %v", err)
+	}
+	transaction(t, other, func(ctx context.Context, tx *gorm.DB) error {
+		if err := tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE").Error; err != nil {
+			return err
+		}
+		hurried := must(gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout)).PythonProcessRecorder(schoolName))
+		err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
+			return hurried.(persistence.LogLocker).LockLog(ctx)
+		})
+		if !errors.Is(err, persistence.ErrLockTimeout) {
+			t.Errorf("while the library writes: %v, want a lock timeout", err)
+		}
+		return nil
+	})
+}
