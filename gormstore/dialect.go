@@ -162,6 +162,7 @@ type dialect interface {
 type locking struct {
 	timeout time.Duration
 	joined  bool // the transaction is the user's, and its session is left as it was
+	shared  bool // others that share the lock may have it too
 }
 
 // unit is an open transaction.

@@ -256,7 +256,7 @@ func TestFollowerTablesAreMissing(t *testing.T) {
 	t.Parallel()
 	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
 		if err := db.Migrator().DropTable(&gormstore.FollowerStatus{}, &gormstore.ParkedEvent{},
-			&gormstore.FollowerRunner{}, &gormstore.FollowerSetting{}); err != nil {
+			&gormstore.FollowerRunner{}, &gormstore.FollowerSetting{}, &gormstore.FollowerPartition{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := gormstore.Validate(t.Context(), db); err != nil {

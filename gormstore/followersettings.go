@@ -75,7 +75,7 @@ func (r *processRecorder) LockSettingsRevision(
 	if wait == 0 {
 		wait = r.store.lockTimeout
 	}
-	if err := r.takePositionLock(ctx, c, true, upstream, wait); err != nil {
+	if err := r.takePositionLock(ctx, c, locking{timeout: wait, joined: true}, upstream); err != nil {
 		return 0, nil, 0, r.store.translate(ctx, op, err)
 	}
 	at, settings, revision, err := r.settings(ctx, c, true, upstream)
@@ -94,6 +94,9 @@ func (r *processRecorder) settings(
 	}
 	if !kept {
 		position, err = r.position(ctx, c, upstream)
+		if err == nil && isDivided(position) {
+			position.Int64, _, err = r.lowest(ctx, c, upstream)
+		}
 		return position, nil, 0, err
 	}
 	query := "SELECT p.position, s.began, s.topics, s.topic_changes, s.paused_at, s.paused_by, s.updated_at" +
@@ -122,7 +125,10 @@ func (r *processRecorder) settings(
 	if updatedAt.Valid {
 		revision = updatedAt.Time.UnixMicro()
 	}
-	return position, settings, revision, nil
+	if isDivided(position) {
+		position.Int64, settings.Partitions, err = r.lowest(ctx, c, upstream)
+	}
+	return position, settings, revision, err
 }
 
 // keepsSettings reports whether the table of settings exists. It remembers a

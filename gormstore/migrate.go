@@ -172,7 +172,7 @@ func (s *Store) nameOf(model any) string {
 // isOwn tells of tables that the Python library does not have.
 func isOwn(model any) bool {
 	switch model.(type) {
-	case *FollowerStatus, *ParkedEvent, *FollowerRunner, *FollowerSetting:
+	case *FollowerStatus, *ParkedEvent, *FollowerRunner, *FollowerSetting, *FollowerPartition:
 		return true
 	}
 	return false

@@ -89,6 +89,30 @@ type FollowerSetting struct {
 	UpdatedAt    time.Time  `gorm:"not null"`
 }
 
+// FollowerPartition is a row of the table of partitions: a part of what a
+// follower processes of one log, with its position and its lease. There are
+// rows only of followers that are divided into partitions; the position of such
+// a follower in the table of positions is above every event, so that a program
+// that does not know of partitions processes nothing. Django does not have it.
+type FollowerPartition struct {
+	ApplicationName         string `gorm:"type:varchar(32);primaryKey"`
+	UpstreamApplicationName string `gorm:"type:varchar(32);primaryKey"`
+	// From 0.
+	Number int `gorm:"type:bigint;primaryKey;autoIncrement:false"`
+	// What events are divided by; empty for their originators.
+	PartitionKey string `gorm:"type:text;not null"`
+	Position     int64  `gorm:"type:bigint;not null"`
+	// The token of the lease; it grows with each one.
+	Fence     int64  `gorm:"type:bigint;not null"`
+	Owner     string `gorm:"type:text;not null"` // empty if it is not leased
+	Successor string `gorm:"type:text;not null"` // who has asked for the lease
+	// When the lease ends by the database's clock, in microseconds since 1970.
+	LeasedUntil    int64      `gorm:"type:bigint;not null"`
+	Error          string     `gorm:"type:text;not null"`
+	NotificationID int64      `gorm:"type:bigint;not null"`
+	Since          *time.Time // NULL unless it fails
+}
+
 // ParkedEvent is a row of the table of events that followers have put aside.
 // Django does not have it.
 type ParkedEvent struct {
@@ -126,23 +150,29 @@ func (FollowerSetting) TableName(namer schema.Namer) string {
 }
 
 // TableName implements gorm's schema.TablerWithNamer.
+func (FollowerPartition) TableName(namer schema.Namer) string {
+	return prefix(namer) + "follower_partitions"
+}
+
+// TableName implements gorm's schema.TablerWithNamer.
 func (ParkedEvent) TableName(namer schema.Namer) string { return prefix(namer) + "parked_events" }
 
 // ownModels are the models of all tables of this module.
 func ownModels() []any {
 	return []any{&StoredEvent{}, &Snapshot{}, &NotificationTracking{}, &FollowerStatus{}, &ParkedEvent{},
-		&FollowerRunner{}, &FollowerSetting{}}
+		&FollowerRunner{}, &FollowerSetting{}, &FollowerPartition{}}
 }
 
 // keys are the unique keys that the recorders cannot do without, their columns
 // sorted. That of positions is not among them: a lock protects positions.
 var keys = map[string][]string{
-	"stored_events":     {"application_name", "originator_id", "originator_version"},
-	"snapshots":         {"application_name", "originator_id", "originator_version"},
-	"follower_status":   {"application_name", "upstream_application_name"},
-	"parked_events":     {"application_name", "notification_id", "upstream_application_name"},
-	"follower_runners":  {"application_name", "process", "upstream_application_name"},
-	"follower_settings": {"application_name", "upstream_application_name"},
+	"stored_events":       {"application_name", "originator_id", "originator_version"},
+	"snapshots":           {"application_name", "originator_id", "originator_version"},
+	"follower_status":     {"application_name", "upstream_application_name"},
+	"parked_events":       {"application_name", "notification_id", "upstream_application_name"},
+	"follower_runners":    {"application_name", "process", "upstream_application_name"},
+	"follower_settings":   {"application_name", "upstream_application_name"},
+	"follower_partitions": {"application_name", "number", "upstream_application_name"},
 }
 
 // prefix is the table prefix of GORM's own naming strategy. Others have no
@@ -160,7 +190,7 @@ func prefix(namer schema.Namer) string {
 // tables are the names of the tables in a database, as they are and quoted for
 // statements.
 type tables struct {
-	events, snapshots, tracking, status, parked, runners, settings table
+	events, snapshots, tracking, status, parked, runners, settings, partitions table
 }
 
 type table struct {
@@ -171,19 +201,20 @@ type table struct {
 
 func tablesOf(db *gorm.DB) tables {
 	return tables{
-		events:    tableOf(db, StoredEvent{}),
-		snapshots: tableOf(db, Snapshot{}),
-		tracking:  tableOf(db, NotificationTracking{}),
-		status:    tableOf(db, FollowerStatus{}),
-		parked:    tableOf(db, ParkedEvent{}),
-		runners:   tableOf(db, FollowerRunner{}),
-		settings:  tableOf(db, FollowerSetting{}),
+		events:     tableOf(db, StoredEvent{}),
+		snapshots:  tableOf(db, Snapshot{}),
+		tracking:   tableOf(db, NotificationTracking{}),
+		status:     tableOf(db, FollowerStatus{}),
+		parked:     tableOf(db, ParkedEvent{}),
+		runners:    tableOf(db, FollowerRunner{}),
+		settings:   tableOf(db, FollowerSetting{}),
+		partitions: tableOf(db, FollowerPartition{}),
 	}
 }
 
 // all are the tables, that of events first.
 func (t tables) all() []table {
-	return []table{t.events, t.snapshots, t.tracking, t.status, t.parked, t.runners, t.settings}
+	return []table{t.events, t.snapshots, t.tracking, t.status, t.parked, t.runners, t.settings, t.partitions}
 }
 
 // plainName is what a prefix may make of the names of tables and schemas.

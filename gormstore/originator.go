@@ -40,9 +40,9 @@ func (r *processRecorder) deleteOriginator(
 	if err != nil {
 		return deleted, err
 	}
-	positions := make([]int64, len(followers))
+	states := make([]lockedState, len(followers))
 	for i, f := range followers {
-		if positions[i], err = f.lockForDeletion(ctx, c, joined, r.application); err != nil {
+		if states[i], err = f.lockForDeletion(ctx, c, joined, r.application); err != nil {
 			return deleted, err
 		}
 	}
@@ -68,7 +68,7 @@ func (r *processRecorder) deleteOriginator(
 			return deleted, err
 		}
 	}
-	return deleted, r.moveBack(ctx, c, followers, positions)
+	return deleted, r.moveBack(ctx, c, followers, states)
 }
 
 // followers are the recorders of all applications with a position in the log,
@@ -107,22 +107,30 @@ func (r *processRecorder) followers(
 // that were read before out of date.
 func (r *processRecorder) lockForDeletion(
 	ctx context.Context, c connection, joined bool, upstream string,
-) (position int64, err error) {
-	if err := r.takePositionLock(ctx, c, joined, upstream, r.store.lockTimeout); err != nil {
-		return 0, err
+) (state lockedState, err error) {
+	how := locking{timeout: r.store.lockTimeout, joined: joined}
+	if err := r.takePositionLock(ctx, c, how, upstream); err != nil {
+		return state, err
 	}
 	current, settings, revision, err := r.settings(ctx, c, joined, upstream)
 	if err != nil || settings == nil {
-		return current.Int64, err
+		return lockedState{position: current.Int64}, err
 	}
-	return current.Int64, r.revise(ctx, c, upstream, revision)
+	state = lockedState{current.Int64, settings.Partitions > 0}
+	return state, r.revise(ctx, c, upstream, revision)
+}
+
+// lockedState is what a deletion has found of a follower.
+type lockedState struct {
+	position int64 // the lowest if it is divided
+	divided  bool
 }
 
 // moveBack moves positions that are ahead of the log now to its end: they would
 // be taken for those of a log that was restored from a backup. No event is
 // processed again, because there is none between the two.
 func (r *processRecorder) moveBack(
-	ctx context.Context, c connection, followers []*processRecorder, positions []int64,
+	ctx context.Context, c connection, followers []*processRecorder, states []lockedState,
 ) error {
 	var head int64
 	query := "SELECT COALESCE(MAX(id), 0) FROM " + r.table.quoted + " WHERE application_name = ?"
@@ -130,7 +138,13 @@ func (r *processRecorder) moveBack(
 		return err
 	}
 	for i, f := range followers {
-		if positions[i] <= head {
+		if states[i].divided {
+			if err := f.lowerPartitions(ctx, c, r.application, head); err != nil {
+				return err
+			}
+			continue
+		}
+		if states[i].position <= head {
 			continue
 		}
 		query := "DELETE FROM " + r.tracking.quoted +

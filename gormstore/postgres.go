@@ -220,8 +220,12 @@ func (p postgres) lockIf(
 		query.WriteString(", set_config('idle_in_transaction_session_timeout', ?, true)")
 		arguments = append(arguments, milliseconds(idleTimeout))
 	}
+	lock := ", pg_advisory_xact_lock(?)"
+	if how.shared {
+		lock = ", pg_advisory_xact_lock_shared(?)"
+	}
 	for _, key := range keys {
-		query.WriteString(", pg_advisory_xact_lock(?)")
+		query.WriteString(lock)
 		arguments = append(arguments, key)
 	}
 	statement := query.String() + " WHERE " + condition

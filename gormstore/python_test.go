@@ -267,7 +267,7 @@ func TestPythonRead(t *testing.T) {
 		}
 		wantSound(t, training, counting)
 		if err := db.Migrator().DropTable(&gormstore.FollowerStatus{}, &gormstore.ParkedEvent{},
-			&gormstore.FollowerRunner{}, &gormstore.FollowerSetting{}); err != nil {
+			&gormstore.FollowerRunner{}, &gormstore.FollowerSetting{}, &gormstore.FollowerPartition{}); err != nil {
 			// AutoMigrate has added the tables that Django does not have, and
 			// nothing else.
 			t.Error(err)

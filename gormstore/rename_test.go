@@ -97,6 +97,7 @@ func rowsOfFollowers(name, upstream string) []any {
 		&gormstore.FollowerStatus{ApplicationName: name, UpstreamApplicationName: upstream, Heartbeat: now},
 		&gormstore.FollowerRunner{ApplicationName: name, UpstreamApplicationName: upstream, Heartbeat: now},
 		&gormstore.FollowerSetting{ApplicationName: name, UpstreamApplicationName: upstream, UpdatedAt: now},
+		&gormstore.FollowerPartition{ApplicationName: name, UpstreamApplicationName: upstream},
 		&gormstore.ParkedEvent{ApplicationName: name, UpstreamApplicationName: upstream, NotificationID: 1,
 			OriginatorID: gormstore.UUID(uuid.New()), ParkedAt: now},
 	}

@@ -126,7 +126,7 @@ func migrateWarned(db *gorm.DB) (string, error) {
 func TestMigrateWithoutCreate(t *testing.T) {
 	t.Parallel()
 	admin := created(t, testdb.OpenPostgres(t))
-	run(t, admin, "DROP TABLE follower_status, parked_events, follower_runners, follower_settings")
+	run(t, admin, "DROP TABLE follower_status, parked_events, follower_runners, follower_settings, follower_partitions")
 	run(t, admin, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 	role, db := roleOf(t, admin)
 	grantTables(t, admin, role, classicTables...)
@@ -172,7 +172,7 @@ func TestRowLevelSecurity(t *testing.T) {
 	admin := created(t, testdb.OpenPostgres(t))
 	insert(t, recorder(t, admin, schoolName), history(uuid.New(), 1, 2)...)
 	role, db := roleOf(t, admin)
-	grantTables(t, admin, role, append(classicTables, "follower_status", "parked_events", "follower_runners", "follower_settings")...)
+	grantTables(t, admin, role, append(classicTables, "follower_status", "parked_events", "follower_runners", "follower_settings", "follower_partitions")...)
 	run(t, admin, "ALTER TABLE stored_events ENABLE ROW LEVEL SECURITY")
 	run(t, admin, "CREATE POLICY tenant ON stored_events USING (application_name LIKE nullif(current_setting('app.tenant', true), '') || '%')")
 	want := []string{"row level security of table stored_events may hide rows from the role " + role + ": give the role BYPASSRLS, " +

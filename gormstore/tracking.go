@@ -3,7 +3,6 @@ package gormstore
 import (
 	"context"
 	"database/sql"
-	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -97,7 +96,7 @@ func (r *processRecorder) move(
 	if err != nil {
 		return err
 	}
-	if current.Valid && current.Int64 >= to.NotificationID || from != nil && current.Int64 != *from {
+	if isDivided(current) || current.Valid && current.Int64 >= to.NotificationID || from != nil && current.Int64 != *from {
 		return r.notMoved(current, to)
 	}
 	if r.python {
@@ -145,6 +144,9 @@ func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (in
 	c, watched := r.store.dialect.watchJoined(r.store, outer, op)
 	defer watched()
 	current, err := r.lockPosition(ctx, c, true, upstream)
+	if err == nil && isDivided(current) {
+		current.Int64, _, err = r.lowest(ctx, c, upstream)
+	}
 	return current.Int64, r.store.translate(ctx, op, err)
 }
 
@@ -157,20 +159,19 @@ func (r *processRecorder) LockLog(ctx context.Context) error {
 }
 
 func (r *processRecorder) lockPosition(ctx context.Context, c connection, joined bool, upstream string) (sql.NullInt64, error) {
-	if err := r.takePositionLock(ctx, c, joined, upstream, r.store.lockTimeout); err != nil {
+	how := locking{timeout: r.store.lockTimeout, joined: joined}
+	if err := r.takePositionLock(ctx, c, how, upstream); err != nil {
 		return sql.NullInt64{}, err
 	}
 	return r.position(ctx, c, upstream)
 }
 
-func (r *processRecorder) takePositionLock(
-	ctx context.Context, c connection, joined bool, upstream string, wait time.Duration,
-) error {
+func (r *processRecorder) takePositionLock(ctx context.Context, c connection, how locking, upstream string) error {
 	err := r.positions.whereItIs(ctx, c, func(at location) (there bool, err error) {
 		key := lockKey("position", at.schema, r.tracking.name, r.application, upstream)
-		return r.store.dialect.lockIn(ctx, c, locking{timeout: wait, joined: joined}, r.tracking, at, key)
+		return r.store.dialect.lockIn(ctx, c, how, r.tracking, at, key)
 	})
-	if outer, _ := r.store.joined(ctx); err == nil && outer != nil {
+	if outer, _ := r.store.joined(ctx); err == nil && outer != nil && !how.shared {
 		outer.positions.Store(r.positionOf(upstream), true)
 	}
 	if err != nil && r.store.faultOf(err).class == persistence.ErrLockTimeout {
@@ -224,6 +225,11 @@ func (r *processRecorder) update(from int64, to persistence.Tracking) (set, cond
 
 // MaxTrackingID implements persistence.TrackingRecorder.
 func (r *processRecorder) MaxTrackingID(ctx context.Context, upstream string) (int64, error) {
-	return r.maximum(ctx, "read a position", "SELECT COALESCE(MAX(notification_id), 0) FROM "+r.tracking.quoted+
+	position, err := r.maximum(ctx, "read a position", "SELECT COALESCE(MAX(notification_id), 0) FROM "+r.tracking.quoted+
+		" WHERE application_name = ? AND upstream_application_name = ?", r.application, upstream)
+	if err != nil || position != dividedPosition {
+		return position, err
+	}
+	return r.maximum(ctx, "read a position", "SELECT COALESCE(MIN(position), 0) FROM "+r.store.tables.partitions.quoted+
 		" WHERE application_name = ? AND upstream_application_name = ?", r.application, upstream)
 }

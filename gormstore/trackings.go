@@ -40,6 +40,12 @@ func (s *Store) TrackingStates(ctx context.Context) ([]TrackingState, error) {
 		return nil, s.translate(ctx, op, err)
 	}
 	states, err := scanStates(rows)
+	for i := range states {
+		t := &states[i]
+		if err == nil && t.Position == dividedPosition {
+			t.Position, _, err = newProcessRecorder(s, t.ApplicationName).lowest(ctx, c, t.UpstreamApplicationName)
+		}
+	}
 	return states, s.translate(ctx, op, err)
 }
 
@@ -135,6 +141,9 @@ func (s *Store) DeleteTracking(ctx context.Context, application, upstream string
 			return err
 		}
 		if err := s.forgetTopics(ctx, c, application, upstream); err != nil {
+			return err
+		}
+		if err := r.deletePartitions(ctx, c, upstream); err != nil {
 			return err
 		}
 		return deleteStatus(s.session(ctx, c.pool), application, upstream)

@@ -58,6 +58,11 @@ var (
 	// processes what there is to process.
 	ErrPositionLocked = &Class{"another process of the follower is at work", ErrLockTimeout}
 
+	// ErrLeaseLost says that a process does not have the lease of a follower's
+	// partition any more (ErrOperational): another process has taken it, or the
+	// follower was reset or divided anew. Roll back what was done for it.
+	ErrLeaseLost = &Class{"the lease of a partition was lost", ErrOperational}
+
 	// ErrRetryTransaction says that the whole transaction must be tried again
 	// (ErrOperational): the database chose it as the victim of a deadlock, or
 	// what it had read is out of date.

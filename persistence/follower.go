@@ -86,6 +86,9 @@ type FollowerSettings struct {
 	// PausedBy says who paused it.
 	PausedAt time.Time
 	PausedBy string
+	// Partitions is into how many partitions the log is divided, and 0 if it is
+	// not. A PartitionRecorder sets it, and WriteSettings leaves it out.
+	Partitions int
 }
 
 // Paused reports whether the follower is paused: it processes nothing until it

@@ -55,6 +55,7 @@ func (c *core) CatchUp(ctx context.Context, follower Member, report func(Process
 		own := edge.again(leaderOutside(ctx, edge.leader))
 		own.claims = true
 		err := own.catchUpOrExit(ctx, report)
+		own.releasePartitions(ctx)
 		own.release(ctx)
 		own.saveOutcome(ctx, err)
 		failed = append(failed, err)
@@ -163,7 +164,7 @@ func (f *followerLoop) catchUp(ctx context.Context, report func(Processed)) erro
 		if did == paused {
 			err = f.paused()
 		}
-		if did == onStandby {
+		if did == onStandby || err == nil && did == nothingMore && !f.holdsAll() {
 			err = f.locked()
 		}
 		if report != nil {

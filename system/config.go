@@ -25,6 +25,11 @@ type Config struct {
 	// ConcurrentEffects is for how many originators the calls of Effect are made
 	// at the same time. The default is 8.
 	ConcurrentEffects int
+	// PartitionLease is how long a process has the partitions of a follower that
+	// is divided (Partitions) without renewing that: after a crash others go on
+	// with them after so long. A lease is renewed five times in its time. The
+	// default is 10 s.
+	PartitionLease time.Duration
 	// ShortestRetry and LongestRetry bound the time after which a follower that
 	// has failed tries again. It is twice as long after each failure in a row,
 	// and up to a quarter shorter at random. The defaults are 1 s and 1 min.
@@ -42,6 +47,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{"PollInterval", &c.PollInterval, 500 * time.Millisecond},
 		{"BatchTime", &c.BatchTime, 20 * time.Millisecond},
+		{"PartitionLease", &c.PartitionLease, 10 * time.Second},
 		{"ShortestRetry", &c.ShortestRetry, time.Second},
 		{"LongestRetry", &c.LongestRetry, max(time.Minute, c.ShortestRetry)},
 	} {

@@ -160,10 +160,15 @@ func (f *followerLoop) atWork() {
 // call says is about the event alone: an error of the other service may look
 // like one of the follower's own.
 func (f *followerLoop) concludeCall(ctx context.Context, b batch, failure error) (outcome, error) {
-	f.progress.Position = b.from
-	f.reached(b.from)
-	if ctx.Err() == nil && f.parks(b, failure) {
+	if f.partitions == nil {
+		f.progress.Position = b.from
+		f.reached(b.from)
+	}
+	switch {
+	case ctx.Err() == nil && f.parks(b, failure):
 		return f.park(ctx, b, failure)
+	case ctx.Err() == nil && f.partitionFailed(ctx, b, failure):
+		return maybeMore, nil
 	}
 	return nothingMore, failure
 }
@@ -244,7 +249,7 @@ func (f *followerLoop) isFree(ctx context.Context, recorder persistence.StatusRe
 // its status to become too old.
 func (f *followerLoop) release(ctx context.Context) {
 	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
-	if !ok || !f.claims || !f.follower.hasEffects() || f.lacksClaim() || persistence.TransactionFrom(ctx) != nil {
+	if !ok || !f.claims || f.partitions != nil || !f.follower.hasEffects() || f.lacksClaim() || persistence.TransactionFrom(ctx) != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
@@ -308,6 +313,9 @@ func (f *followerLoop) makeCalls(ctx context.Context, events []persistence.Notif
 				made := f.effects[effectKeyOf(n)]
 				mu.Unlock()
 				if made == nil {
+					if f.partitions != nil && !f.partitions.isValid() {
+						return // another process may have the partitions
+					}
 					if (i > 0 || j > 0) && time.Now().After(deadline) || ctx.Err() != nil {
 						return
 					}
@@ -381,6 +389,16 @@ func (f *followerLoop) forget(position int64) {
 		if key.position <= position {
 			delete(f.effects, key)
 		}
+	}
+}
+
+// forgetEvents forgets the calls of events, which are recorded.
+func (f *followerLoop) forgetEvents(events []persistence.Notification) {
+	for _, n := range events {
+		if f.effects == nil {
+			return
+		}
+		delete(f.effects, effectKeyOf(n))
 	}
 }
 

@@ -26,6 +26,8 @@ type Follower struct {
 	park       ParkFunc // nil if it parks nothing
 	start      Start
 	hasStart   bool
+
+	partitioning partitioning
 }
 
 // handler handles the events of one payload type: by handle, or by a call whose
@@ -83,6 +85,8 @@ func (f *Follower) contradiction() error {
 		return errors.New("it has no handler: give system.On, system.OnEvery or system.Effect")
 	case f.every != nil && len(f.handlers) > 0:
 		return errors.New("system.OnEvery handles every event, so it cannot be given together with system.On or system.Effect")
+	case f.partitioning.of != nil && !f.partitioning.isDivided():
+		return errors.New("system.PartitionBy says how to divide it, and it has no partitions; give system.Partitions as well")
 	case f.replayable && f.reset != nil:
 		return errors.New("it is Replayable and Resettable: a reset either clears what it made or has nothing to clear; give one of them")
 	}
@@ -291,12 +295,19 @@ func (f *Follower) checkStore() error {
 	_, locksPositions := f.app.Recorder().(persistence.PositionLocker)
 	_, parks := f.app.Recorder().(persistence.ParkingRecorder)
 	_, keepsSettings := f.app.Recorder().(persistence.SettingsRecorder)
+	_, forPython := f.app.Recorder().(persistence.NotificationTracker)
+	_, keepsPartitions := f.app.Recorder().(persistence.PartitionRecorder)
 	needs := ""
 	switch {
 	case !hasTransactions || !locksPositions:
 		needs = "it needs a store with transactions that can lock a position"
 	case f.park != nil && !parks:
 		needs = "it parks events, which needs a store that keeps them, such as gormstore"
+	case f.partitioning.isDivided() && forPython:
+		return &Error{Name: f.Name(), Problem: "it has partitions, and its application writes the Python layout: " +
+			"the Python library cannot run a follower with partitions beside this program; take out system.Partitions"}
+	case f.partitioning.isDivided() && !keepsPartitions:
+		needs = "it has partitions, which needs a store that keeps them, such as gormstore"
 	case f.start != Beginning && !keepsSettings:
 		needs = "it does not start at the beginning, which needs a store that keeps settings, such as gormstore"
 	default:

@@ -59,6 +59,10 @@ type followerLoop struct {
 	progress      Processed     // in all pulls
 	exit          *exit         // a batch whose goroutine the handler has ended
 
+	isRun            bool           // by a Runner, and not by a command
+	partitions       *partitionLoop // nil if the follower is not divided
+	storedPartitions int            // as they were read with the position
+
 	effects       effects   // calls that are not recorded yet
 	claims        bool      // whether it writes that it makes the calls, so that others do not
 	claimedAt     time.Time // when that was written last, by itself
@@ -94,6 +98,9 @@ func newFollowerLoop(follower *Follower, leader Leader, config Config) *follower
 		f.topics = append(f.topics, names...)
 	}
 	f.status = Status{Follower: f.app.Name(), Leader: leader.Name(), State: Stopped}
+	if follower.partitioning.isDivided() {
+		f.partitions = f.newPartitionLoop()
+	}
 	return f
 }
 
@@ -118,6 +125,8 @@ type batch struct {
 	rows   int   // how many events were read, also those that are passed over
 	to     int64 // after the last event if others were passed over
 	head   int64 // the end of the log before the events were read
+
+	members []*heldPartition // whose events they are; none if the follower is not divided
 }
 
 // position is the position of a batch after so many of its events.
@@ -146,6 +155,9 @@ const (
 
 // pull processes the next batch.
 func (f *followerLoop) pull(ctx context.Context) (outcome, error) {
+	if f.partitions != nil {
+		return f.pullPartitions(ctx)
+	}
 	held := true
 	if f.follower.hasEffects() {
 		var err error
@@ -154,6 +166,10 @@ func (f *followerLoop) pull(ctx context.Context) (outcome, error) {
 		}
 	}
 	b, err := f.read(ctx)
+	if errors.Is(err, errDivided) {
+		f.partitions = f.newPartitionLoop()
+		return f.pullPartitions(ctx)
+	}
 	f.progress.Position = b.from
 	f.isPaused, f.standingBy = isPaused(err), isLocked(err) || err == nil && !held
 	switch {
@@ -166,6 +182,12 @@ func (f *followerLoop) pull(ctx context.Context) (outcome, error) {
 	case err != nil || b.from == b.to:
 		return nothingMore, err
 	}
+	return f.callAndProcess(ctx, b)
+}
+
+// callAndProcess makes the calls for the events of a batch, processes it, and
+// takes down what became of it.
+func (f *followerLoop) callAndProcess(ctx context.Context, b batch) (outcome, error) {
 	f.parkedInBatch = 0
 	observed := f.batchStart(ctx, b)
 	b, failure, err := f.callEffects(observed.ctx, b)
@@ -231,10 +253,17 @@ func (f *followerLoop) conclude(ctx context.Context, b batch, processed int, err
 	}
 	f.progress.Events += processed - f.parkedInBatch
 	f.progress.Parked += f.parkedInBatch
-	f.progress.Position = b.position(processed)
-	f.forget(f.progress.Position)
-	f.reached(f.progress.Position)
+	if f.partitions != nil {
+		f.forgetEvents(b.events[:processed])
+		f.concludePartitions(ctx, b, b.position(processed), err)
+	} else {
+		f.progress.Position = b.position(processed)
+		f.forget(f.progress.Position)
+		f.reached(f.progress.Position)
+	}
 	switch {
+	case err == nil && f.partitions != nil:
+		return maybeMore, nil
 	case err == nil && (len(b.events) > 0 || b.to < b.head):
 		f.left, f.lastRead = f.progress.Position, f.progress.Position
 		return maybeMore, nil
@@ -255,6 +284,8 @@ func (f *followerLoop) conclude(ctx context.Context, b batch, processed int, err
 		return retriedOneByOne, nil
 	case ctx.Err() == nil && f.parks(b, err):
 		return f.park(ctx, b, err)
+	case ctx.Err() == nil && f.partitionFailed(ctx, b, err):
+		return maybeMore, nil
 	}
 	return nothingMore, f.failed(b.suspect(), err)
 }
@@ -324,7 +355,7 @@ func (f *followerLoop) read(ctx context.Context) (batch, error) {
 	}
 	position, head, err := f.ends(ctx)
 	switch {
-	case isPaused(err) || errors.Is(err, errOvertaken):
+	case isPaused(err) || errors.Is(err, errOvertaken) || errors.Is(err, errDivided):
 		return batch{from: position}, err
 	case err != nil:
 		return batch{}, f.failed(persistence.Notification{}, err)
@@ -394,6 +425,8 @@ func (f *followerLoop) ends(ctx context.Context) (position, head int64, err erro
 	case position < 0:
 		return position, 0, fmt.Errorf("its position in notification_tracking is %d, "+
 			"and must not be negative; correct the row, or delete it to process the log from its first event", position)
+	case f.storedPartitions > 0:
+		return position, 0, errDivided
 	case position < f.lastRead: // it was reset
 		f.effects = nil
 	}
@@ -452,7 +485,12 @@ func (f *followerLoop) lookAgain(ctx context.Context) (position, head int64, err
 // server, if both are in one database.
 func (f *followerLoop) look(ctx context.Context) (position, head int64, err error) {
 	read := func(ctx context.Context) error {
-		if position, err = f.app.Recorder().MaxTrackingID(ctx, f.leader.Name()); err != nil {
+		if f.partitions != nil {
+			position, err = f.partitions.highestPosition(ctx, f.leader.Name())
+		} else {
+			position, err = f.app.Recorder().MaxTrackingID(ctx, f.leader.Name())
+		}
+		if err != nil {
 			return err
 		}
 		head, err = newestOf(ctx, f.leader)
@@ -523,6 +561,9 @@ func (f *followerLoop) quiet(ctx context.Context) bool {
 		f.polls = 0
 		return false
 	}
+	if !f.quietPartitions() {
+		return false
+	}
 	head, err := f.leader.Head(ctx)
 	return err == nil && head == f.idleAt
 }
@@ -569,7 +610,7 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 			}
 			processed++
 		}
-		return f.moveLocked(ctx, b.from, to, b.events[:processed])
+		return f.moveLocked(ctx, b, to, b.events[:processed])
 	})
 	if err != nil {
 		return 0, err
@@ -610,11 +651,14 @@ func (l *timeLimit) saved() {
 // begins. A deletion locks the positions of followers too, so none of the
 // events can be deleted any more until the transaction ends.
 func (f *followerLoop) lockBatch(ctx context.Context, b batch) error {
+	if f.partitions != nil {
+		return f.lockPartitions(ctx)
+	}
 	position, revision, err := f.lockPosition(ctx)
 	switch {
 	case err != nil:
 		return err
-	case position != b.from:
+	case position != b.from || f.storedPartitions > 0:
 		return errOvertaken
 	case revision == nil:
 		return f.readAgain(ctx, b)
@@ -657,6 +701,9 @@ func (f *followerLoop) readAgain(ctx context.Context, b batch) error {
 // have none.
 func (f *followerLoop) lockPosition(ctx context.Context) (position int64, revision *int64, err error) {
 	position, settings, revision, err := f.lockFollower(ctx)
+	if settings != nil {
+		f.storedPartitions = settings.Partitions
+	}
 	switch {
 	case err != nil:
 		err = f.failed(persistence.Notification{}, err)
@@ -765,8 +812,11 @@ var errUnlockedMove = errors.New("another program moved the position while event
 	"run the follower in one program only")
 
 // moveLocked moves a position that is locked.
-func (f *followerLoop) moveLocked(ctx context.Context, from, to int64, processed []persistence.Notification) error {
-	err := f.move(ctx, from, to, processed)
+func (f *followerLoop) moveLocked(ctx context.Context, b batch, to int64, processed []persistence.Notification) error {
+	if f.partitions != nil {
+		return f.movePartitions(ctx, b, to)
+	}
+	err := f.move(ctx, b.from, to, processed)
 	if _, ok := errors.AsType[*persistence.TrackingError](err); ok {
 		err = f.failed(persistence.Notification{}, fmt.Errorf("%w: %w", errUnlockedMove, err))
 	}

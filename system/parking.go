@@ -102,8 +102,11 @@ func (f *followerLoop) park(ctx context.Context, b batch, cause error) (outcome,
 		if err := f.parkEvent(ctx, n, textOf(cause)); err != nil {
 			return err
 		}
-		return f.moveLocked(ctx, b.from, n.ID, b.events)
+		return f.moveLocked(ctx, b, n.ID, b.events)
 	})
+	if f.partitions != nil {
+		f.concludePartitions(ctx, b, n.ID, err)
+	}
 	switch {
 	case isPaused(err):
 		f.isPaused = true
@@ -120,7 +123,9 @@ func (f *followerLoop) park(ctx context.Context, b batch, cause error) (outcome,
 	}
 	f.eventParked(ctx, n, cause)
 	f.oneByOne = max(f.oneByOne-1, 0)
-	f.progress.Position = n.ID
+	if f.partitions == nil {
+		f.progress.Position = n.ID
+	}
 	f.progress.Parked++
 	return maybeMore, nil
 }

@@ -84,6 +84,11 @@ func (r *Runner) supervise(ctx context.Context, workers []*worker) {
 	for _, w := range workers {
 		group.Go(func() { w.heartbeat(listening) })
 	}
+	for _, edge := range r.edges {
+		if edge.partitions != nil {
+			group.Go(func() { edge.keepLeases(listening) })
+		}
+	}
 	for _, l := range r.listeners() {
 		group.Go(func() { r.listen(listening, l, workers) })
 	}
@@ -180,6 +185,10 @@ func (r *Runner) workers() []*worker {
 		}
 		edge.wait = standByAfter * edge.config.BatchTime
 		edge.wake = w.notify
+		edge.isRun = true
+		if edge.partitions != nil {
+			edge.partitions.greedy = false
+		}
 		edge.claims, edge.standingBy = true, edge.follower.hasEffects()
 		edge.setStatus(nil, time.Time{})
 		w.edges = append(w.edges, &retryState{followerLoop: edge, statusWriter: newStatusWriter(edge), announced: Stopped})
@@ -295,6 +304,7 @@ func (w *worker) ended(ctx context.Context) {
 		remove()
 	}
 	for _, edge := range w.edges {
+		edge.releasePartitions(ctx)
 		edge.ended()
 		edge.announce(context.WithoutCancel(ctx))
 		edge.reportLast(context.WithoutCancel(ctx), edge.followerLoop)
@@ -363,14 +373,30 @@ func (w *worker) pull(ctx context.Context, edge *retryState, polled bool) bool {
 	}
 	if err == nil {
 		edge.failures, edge.next = 0, time.Time{}
-		edge.setStatus(nil, time.Time{})
-		edge.announce(ctx)
+		w.pulled(ctx, edge)
 		// A process that was overtaken leaves the work to the other, and looks
 		// again from time to time.
 		return did == maybeMore
 	}
 	w.failed(ctx, edge, err)
 	return false
+}
+
+// pulled takes down that a pull has not failed. If the follower is divided,
+// some of its partitions may have.
+func (w *worker) pulled(ctx context.Context, edge *retryState) {
+	failure := edge.worstFailure()
+	if failure == nil {
+		edge.setStatus(nil, time.Time{})
+		edge.announce(ctx)
+		return
+	}
+	edge.setStatus(failure.err, failure.next)
+	if !failure.announced {
+		failure.announced = true
+		edge.failures = failure.count
+		edge.announce(ctx)
+	}
 }
 
 // takeRetryNow reports whether the next pull is not to wait, once.

@@ -43,7 +43,13 @@ func (f *followerLoop) readPosition(ctx context.Context) (int64, error) {
 		return position, f.paused()
 	}
 	if settings.Began == nil || settings.Topics != f.settled {
-		if err := f.settle(ctx, position, *settings); err != nil {
+		at := position
+		if settings.Partitions > 0 { // what some have passed, others may have before them
+			if at, err = f.newPartitionLoop().highestPosition(ctx, f.leader.Name()); err != nil {
+				return position, err
+			}
+		}
+		if err := f.settle(ctx, at, *settings); err != nil {
 			return position, err
 		}
 		position, settings, revision, err = f.readSettings(ctx) // which settle has changed
@@ -54,7 +60,7 @@ func (f *followerLoop) readPosition(ctx context.Context) (int64, error) {
 			return position, errOvertaken
 		}
 	}
-	f.revision = revision
+	f.revision, f.storedPartitions = revision, settings.Partitions
 	f.topicNote = noteOf(settings)
 	f.warnOf(ctx, f.topicNote)
 	return position, nil
@@ -109,7 +115,7 @@ func (f *followerLoop) settle(ctx context.Context, position int64, read persiste
 		switch {
 		case err != nil:
 			return err
-		case current == nil || at != position || current.Topics != read.Topics || (current.Began == nil) != (read.Began == nil):
+		case current == nil || at != position && current.Partitions == 0 || current.Partitions != read.Partitions || current.Topics != read.Topics || (current.Began == nil) != (read.Began == nil):
 			return errOvertaken
 		case current.Paused():
 			return f.paused()

@@ -136,6 +136,7 @@ func (r *SingleThreadedRunner) goOn() bool {
 // pullAll pulls until there is no more. What is made of the events rings the
 // bell for another round.
 func (r *SingleThreadedRunner) pullAll(ctx context.Context, edge *followerLoop) error {
+	defer edge.releasePartitions(ctx)
 	for {
 		did, err := edge.pull(ctx)
 		if err != nil && ctx.Err() != nil {

@@ -345,7 +345,7 @@ func TestMigrateOwn(t *testing.T) {
 func TestPlan(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		tables := []string{"stored_events", "snapshots", "notification_tracking", "follower_status", "parked_events",
-			"follower_runners", "follower_settings"}
+			"follower_runners", "follower_settings", "follower_partitions"}
 		for _, absent := range [][]string{tables[3:], tables} {
 			for _, table := range absent {
 				if err := s.db.Exec("DROP TABLE IF EXISTS " + table).Error; err != nil {

@@ -135,7 +135,7 @@ func (s *service) content(t *testing.T) string {
 	t.Helper()
 	h := sha256.New()
 	for _, table := range []string{"stored_events", "snapshots", "notification_tracking", "follower_status", "parked_events",
-		"follower_runners", "follower_settings"} {
+		"follower_runners", "follower_settings", "follower_partitions"} {
 		fmt.Fprintln(h, table, rowsOf(t, s.db, table))
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))

@@ -271,7 +271,7 @@ func saveUntil(t *testing.T, app *application.Application, ended <-chan time.Tim
 func TestNoDatabase(t *testing.T) {
 	s := &service{address: "sqlite:" + filepath.Join(t.TempDir(), "new.sqlite3")}
 	const lacks = "CommandError: the database \"default\" is not migrated: it lacks the tables stored_events, snapshots, " +
-		"notification_tracking, follower_status, parked_events, follower_runners, follower_settings. Run: manage migrate --database default\n"
+		"notification_tracking, follower_status, parked_events, follower_runners, follower_settings, follower_partitions. Run: manage migrate --database default\n"
 	for _, command := range []string{"sync_followers", "reset_follower", "followers", "check"} {
 		s.manage(t, command).want(t, 1, "", lacks)
 	}

@@ -19,3 +19,5 @@ CREATE TABLE "parked_events" ("application_name" varchar(32),"upstream_applicati
 CREATE TABLE "follower_runners" ("application_name" varchar(32),"upstream_application_name" varchar(32),"process" text,"state" varchar(16) NOT NULL,"heartbeat" timestamptz NOT NULL,PRIMARY KEY ("application_name","upstream_application_name","process"));
 
 CREATE TABLE "follower_settings" ("application_name" varchar(32),"upstream_application_name" varchar(32),"began" bigint,"topics" text,"topic_changes" bigint NOT NULL,"paused_at" timestamptz,"paused_by" text NOT NULL,"updated_at" timestamptz NOT NULL,PRIMARY KEY ("application_name","upstream_application_name"));
+
+CREATE TABLE "follower_partitions" ("application_name" varchar(32),"upstream_application_name" varchar(32),"number" bigint,"partition_key" text NOT NULL,"position" bigint NOT NULL,"fence" bigint NOT NULL,"owner" text NOT NULL,"successor" text NOT NULL,"leased_until" bigint NOT NULL,"error" text NOT NULL,"notification_id" bigint NOT NULL,"since" timestamptz,PRIMARY KEY ("application_name","upstream_application_name","number"));

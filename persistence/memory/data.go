@@ -14,7 +14,8 @@ type data struct {
 	snapshots map[string]*table // by application
 	positions map[position]int64
 	settings  map[position]persistence.FollowerSettings
-	deletions map[string]int64 // by application
+	divisions map[position]*persistence.PartitionSet // never changed; nil if whole
+	deletions map[string]int64                       // by application
 }
 
 // position is the key of a follower's position in the log of an upstream
@@ -28,6 +29,7 @@ func newData(base *data) *data {
 		snapshots: map[string]*table{},
 		positions: map[position]int64{},
 		settings:  map[position]persistence.FollowerSettings{},
+		divisions: map[position]*persistence.PartitionSet{},
 		deletions: map[string]int64{},
 	}
 }
@@ -59,8 +61,16 @@ func (d *data) table(application string, kind func(*data) map[string]*table) *ta
 // changed.
 func keep(tables map[string]*table, application string, t *table) { tables[application] = t }
 
-// positionOf returns a follower's position, or 0.
+// positionOf returns a follower's position, or 0. That of a follower that is
+// divided is the lowest of its partitions.
 func (d *data) positionOf(key position) int64 {
+	if set := d.divisionOf(key); set != nil {
+		lowest := set.Partitions[0].Position
+		for _, p := range set.Partitions {
+			lowest = min(lowest, p.Position)
+		}
+		return lowest
+	}
 	for ; d != nil; d = d.base {
 		if id, ok := d.positions[key]; ok {
 			return id
@@ -105,8 +115,9 @@ func (d *data) positionsIn(upstream string) map[position]int64 {
 // checkMove returns a *persistence.TrackingError if a position is not before
 // the one that it is to be moved to.
 func (d *data) checkMove(follower string, to persistence.Tracking) error {
-	current := d.positionOf(position{follower, to.ApplicationName})
-	if to.NotificationID > current {
+	key := position{follower, to.ApplicationName}
+	current := d.positionOf(key)
+	if to.NotificationID > current && d.divisionOf(key) == nil {
 		return nil
 	}
 	return &persistence.TrackingError{Application: follower, Upstream: to.ApplicationName,
@@ -124,6 +135,7 @@ func (d *data) commit() {
 	commitTables(d.base.snapshots, d.snapshots)
 	maps.Copy(d.base.positions, d.positions)
 	maps.Copy(d.base.settings, d.settings)
+	maps.Copy(d.base.divisions, d.divisions)
 	maps.Copy(d.base.deletions, d.deletions)
 }
 

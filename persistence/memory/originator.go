@@ -30,6 +30,14 @@ func (r *processRecorder) DeleteOriginator(
 				d.positions[key] = head
 			}
 		}
+		for key, set := range d.divisionsIn(r.application) {
+			lowered := ownSet(set)
+			for i := range lowered.Partitions {
+				p := &lowered.Partitions[i]
+				p.Position = min(p.Position, head)
+			}
+			d.divisions[key] = &lowered
+		}
 		return nil
 	})
 	return deleted, err

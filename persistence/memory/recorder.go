@@ -230,6 +230,9 @@ func (r *processRecorder) SettingsRevision(
 		key := position{r.application, upstream}
 		kept := ownSettings(d.settingsOf(key))
 		current, settings, revision = d.positionOf(key), &kept, d.deletionsOf(upstream)
+		if set := d.divisionOf(key); set != nil {
+			kept.Partitions = len(set.Partitions)
+		}
 	})
 	return current, settings, revision, err
 }
@@ -248,6 +251,7 @@ func (r *processRecorder) LockSettingsRevision(
 // WriteSettings implements persistence.SettingsRecorder.
 func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
 	return r.store.write(ctx, r.application, "write the settings of a follower", func(d *data) error {
+		settings.Partitions = 0 // which is not a setting
 		d.settings[position{r.application, upstream}] = ownSettings(settings)
 		return nil
 	})
@@ -297,6 +301,7 @@ func (s *Store) DeleteTracking(ctx context.Context, follower, upstream string) (
 			rows = 1
 		}
 		d.positions[key] = 0
+		d.divisions[key] = nil
 		return nil
 	})
 	return rows, err

@@ -137,6 +137,7 @@ var groups = []group{
 	{name: "continuity", rows: continuityRows},
 	{name: "tracking", rows: trackingRows},
 	{name: "settings", rows: settingsRows},
+	{name: "partitions", rows: partitionRows, needs: []Feature{Transaction}},
 	{name: "locks", rows: lockRows, needs: []Feature{Transaction}},
 	{name: "process", rows: processRows},
 	{name: "badinput", rows: badInputRows},

@@ -1,0 +1,347 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+var _ persistence.PartitionRecorder = (*processRecorder)(nil)
+
+// dividedPosition is the position, in the table of positions, of a follower
+// that is divided into partitions. It is above every event: a program that does
+// not know of partitions, such as one of the Python library, finds nothing
+// after it, and cannot move it.
+const dividedPosition = 1 << 62
+
+func isDivided(position sql.NullInt64) bool {
+	return position.Valid && position.Int64 == dividedPosition
+}
+
+// ofPartitions is the condition that selects the partitions of a follower.
+const ofPartitions = " WHERE application_name = ? AND upstream_application_name = ?"
+
+// lowest is the lowest position of the partitions of a follower, and how many
+// there are.
+func (r *processRecorder) lowest(ctx context.Context, c connection, upstream string) (position int64, count int, err error) {
+	query := "SELECT COALESCE(MIN(position), 0), COUNT(*) FROM " + r.store.tables.partitions.quoted + ofPartitions
+	err = c.row(ctx, r.store.dialect.placeholders(query), r.application, upstream).Scan(&position, &count)
+	if err == nil && count == 0 {
+		err = &persistence.Error{Class: persistence.ErrOperational, Op: r.application + ": read the partitions in " + upstream,
+			Err:  errors.New("its position says that it is divided into partitions, and there are none"),
+			Hint: "restore the rows of " + r.store.tables.partitions.name + ", or reset the follower"}
+	}
+	return position, count, err
+}
+
+// Partitions implements persistence.PartitionRecorder.
+func (r *processRecorder) Partitions(ctx context.Context, upstream string) (persistence.PartitionSet, error) {
+	op := r.application + ": read partitions"
+	c, done, err := r.store.reader(ctx, op)
+	if err != nil {
+		return persistence.PartitionSet{}, err
+	}
+	defer done()
+	var set persistence.PartitionSet
+	position, err := r.position(ctx, c, upstream)
+	if err == nil && isDivided(position) {
+		set, err = r.partitions(ctx, c, upstream)
+	}
+	return set, r.store.translate(ctx, op, err)
+}
+
+// partitions reads the rows of a follower's partitions.
+func (r *processRecorder) partitions(ctx context.Context, c connection, upstream string) (set persistence.PartitionSet, err error) {
+	now, err := r.store.dialect.now(ctx, c)
+	if err != nil {
+		return set, err
+	}
+	ahead := time.Now().UTC().Sub(now)
+	query := "SELECT number, partition_key, position, fence, owner, successor, leased_until, error, notification_id, since FROM " +
+		r.store.tables.partitions.quoted + ofPartitions + " ORDER BY number"
+	rows, err := c.query(ctx, r.store.dialect.placeholders(query), r.application, upstream)
+	if err != nil {
+		return set, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var p persistence.Partition
+		var until int64
+		var since sql.NullTime
+		err := rows.Scan(&p.Number, &set.Key, &p.Position, &p.Fence, &p.Owner, &p.Successor, &until, &p.Error, &p.NotificationID, &since)
+		if err != nil {
+			return set, err
+		}
+		if until > 0 {
+			p.Leased = p.Owner != "" && until > now.UnixMicro()
+			p.Until = time.UnixMicro(until).UTC().Add(ahead)
+		}
+		if since.Valid {
+			p.Since = since.Time.UTC()
+		}
+		set.Partitions = append(set.Partitions, p)
+	}
+	return set, rows.Err()
+}
+
+// Divide implements persistence.PartitionRecorder. The fences begin above all
+// that there were, also if their rows have been deleted.
+func (r *processRecorder) Divide(ctx context.Context, upstream, key string, count int) error {
+	return r.store.inside(ctx, r.application+": divide a follower", func(c connection) error {
+		position, err := r.lockPosition(ctx, c, true, upstream)
+		if err != nil {
+			return err
+		}
+		set, err := r.partitions(ctx, c, upstream)
+		if err != nil {
+			return err
+		}
+		now, err := r.store.dialect.now(ctx, c)
+		if err != nil {
+			return err
+		}
+		fence, at := now.UnixMicro(), position.Int64
+		for _, p := range set.Partitions {
+			fence = max(fence, p.Fence+1)
+		}
+		if isDivided(position) {
+			if at, err = r.commonPosition(set, upstream); err != nil {
+				return err
+			}
+		} else if len(set.Partitions) > 0 && at > 0 {
+			return r.movedBeside(upstream, at)
+		}
+		if err := r.deletePartitions(ctx, c, upstream); err != nil {
+			return err
+		}
+		if count == 0 {
+			return r.makeWhole(ctx, c, upstream, at)
+		}
+		for number := range count {
+			query := "INSERT INTO " + r.store.tables.partitions.quoted + " (application_name, upstream_application_name, number," +
+				" partition_key, position, fence, owner, successor, leased_until, error, notification_id)" +
+				" VALUES (?, ?, ?, ?, ?, ?, '', '', 0, '', 0)"
+			if _, err := c.exec(ctx, r.store.dialect.placeholders(query), r.application, upstream, number, key, at, fence); err != nil {
+				return err
+			}
+		}
+		if isDivided(position) {
+			return nil
+		}
+		to := persistence.Tracking{ApplicationName: upstream, NotificationID: dividedPosition}
+		written, err := r.writePosition(ctx, c, position, to)
+		if err == nil && !written {
+			err = r.notMoved(position, to)
+		}
+		return err
+	})
+}
+
+// commonPosition is the position of all partitions.
+func (r *processRecorder) commonPosition(set persistence.PartitionSet, upstream string) (int64, error) {
+	for _, p := range set.Partitions {
+		if p.Position != set.Partitions[0].Position {
+			return 0, &persistence.Error{Class: persistence.ErrProgramming, Op: r.application + ": divide a follower",
+				Err: fmt.Errorf("its partitions of %s have the positions %d and %d, and must all have the same one",
+					upstream, set.Partitions[0].Position, p.Position)}
+		}
+	}
+	if len(set.Partitions) == 0 {
+		return 0, nil
+	}
+	return set.Partitions[0].Position, nil
+}
+
+// movedBeside is the error if a program that does not know of partitions has
+// moved the position beside them.
+func (r *processRecorder) movedBeside(upstream string, position int64) error {
+	return &persistence.Error{Class: persistence.ErrOperational, Op: r.application + ": divide a follower",
+		Err: fmt.Errorf("its position in %s is %d, and it has partitions with their own", upstream, position),
+		Hint: fmt.Sprintf("a program that does not know of partitions has written it; stop that program, and set the position back to %d "+
+			"in %s, or reset the follower", int64(dividedPosition), r.tracking.name)}
+}
+
+// makeWhole gives a follower that was divided one position.
+func (r *processRecorder) makeWhole(ctx context.Context, c connection, upstream string, at int64) error {
+	query := "DELETE FROM " + r.tracking.quoted + ofPartitions + " AND notification_id = ?"
+	_, err := c.exec(ctx, r.store.dialect.placeholders(query), r.application, upstream, int64(dividedPosition))
+	if err != nil || at == 0 {
+		return err
+	}
+	current, err := r.position(ctx, c, upstream)
+	if err != nil || current.Int64 >= at {
+		return err
+	}
+	_, err = r.writePosition(ctx, c, current, persistence.Tracking{ApplicationName: upstream, NotificationID: at})
+	return err
+}
+
+// deletePartitions deletes the partitions of a follower, if there is a table of
+// them.
+func (r *processRecorder) deletePartitions(ctx context.Context, c connection, upstream string) error {
+	exists, err := hasTable(r.store.session(ctx, c.pool), &FollowerPartition{})
+	if err != nil || !exists {
+		return err
+	}
+	query := "DELETE FROM " + r.store.tables.partitions.quoted + ofPartitions
+	_, err = c.exec(ctx, r.store.dialect.placeholders(query), r.application, upstream)
+	return err
+}
+
+// lowerPartitions moves partitions back that are ahead of the log.
+func (r *processRecorder) lowerPartitions(ctx context.Context, c connection, upstream string, head int64) error {
+	set, condition, arguments := r.partitionUpdate("position = ?", "position > ?", upstream, head, head)
+	_, err := c.exec(ctx, r.store.dialect.placeholders(set+" WHERE "+condition), arguments...)
+	return err
+}
+
+// partitionUpdate is an UPDATE of partitions, before its condition, and its
+// condition, with the arguments of what is set, of the follower, and of which.
+// Rows are locked in the order of their numbers, so that two updates do not
+// deadlock.
+func (r *processRecorder) partitionUpdate(
+	set, which, upstream string, to any, arguments ...any,
+) (update, condition string, all []any) {
+	t := r.store.tables.partitions.quoted
+	update = "UPDATE " + t + " SET " + set
+	lock := ""
+	if r.store.dialect.concurrent() {
+		lock = " FOR UPDATE"
+	}
+	condition = "application_name = ? AND upstream_application_name = ? AND number IN (SELECT number FROM " + t + ofPartitions +
+		" AND (" + which + ") ORDER BY number" + lock + ")"
+	all = append([]any{to, r.application, upstream, r.application, upstream}, arguments...)
+	return update, condition, all
+}
+
+// RenewLeases implements persistence.PartitionRecorder.
+func (r *processRecorder) RenewLeases(
+	ctx context.Context, upstream, process string, numbers []int, duration time.Duration,
+) (set persistence.PartitionSet, err error) {
+	if len(numbers) == 0 {
+		return r.Partitions(ctx, upstream)
+	}
+	err = r.inTransaction(ctx, r.store.tables.partitions, "renew the leases of partitions", func(ctx context.Context, c connection) error {
+		now, err := r.store.dialect.now(ctx, c)
+		if err != nil {
+			return err
+		}
+		which, arguments := "owner = ? AND number IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(numbers)), ", ")+")", []any{process}
+		for _, number := range numbers {
+			arguments = append(arguments, number)
+		}
+		update, condition, arguments := r.partitionUpdate("leased_until = ?", which, upstream, now.Add(duration).UnixMicro(), arguments...)
+		if _, err := c.exec(ctx, r.store.dialect.placeholders(update+" WHERE "+condition), arguments...); err != nil {
+			return err
+		}
+		set, err = r.partitions(ctx, c, upstream)
+		return err
+	})
+	return set, err
+}
+
+// ChangeLeases implements persistence.PartitionRecorder. Rows are changed in
+// the order of their numbers.
+func (r *processRecorder) ChangeLeases(
+	ctx context.Context, upstream, process string, changes []persistence.LeaseChange, duration time.Duration,
+) (set persistence.PartitionSet, err error) {
+	changes = slices.Clone(changes)
+	slices.SortStableFunc(changes, func(a, b persistence.LeaseChange) int { return a.Number - b.Number })
+	err = r.inTransaction(ctx, r.store.tables.partitions, "change the leases of partitions", func(ctx context.Context, c connection) error {
+		now, err := r.store.dialect.now(ctx, c)
+		if err != nil {
+			return err
+		}
+		for _, change := range changes {
+			if err := r.changeLease(ctx, c, upstream, process, change, now.UnixMicro(), now.Add(duration).UnixMicro()); err != nil {
+				return err
+			}
+		}
+		set, err = r.partitions(ctx, c, upstream)
+		return err
+	})
+	return set, err
+}
+
+func (r *processRecorder) changeLease(
+	ctx context.Context, c connection, upstream, process string, change persistence.LeaseChange, now, until int64,
+) error {
+	var set, which string
+	var to, given []any
+	switch change.Action {
+	case persistence.TakeLease:
+		set, to = "owner = ?, successor = '', fence = fence + 1, leased_until = ?", []any{process, until}
+		which, given = "(owner = '' OR leased_until <= ?)", []any{now}
+	case persistence.RequestLease:
+		set, to = "successor = ?", []any{process}
+		which, given = "owner <> ? AND leased_until > ?", []any{process, now}
+	case persistence.HandOverLease:
+		set, to = "owner = successor, successor = '', fence = fence + 1, leased_until = ?", []any{until}
+		which, given = "owner = ? AND successor <> ''", []any{process}
+	case persistence.ReleaseLease:
+		set, to = "owner = '', successor = '', fence = fence + 1, leased_until = ?", []any{now}
+		which, given = "owner = ?", []any{process}
+	default:
+		return &persistence.Error{Class: persistence.ErrProgramming, Op: r.application + ": change the leases of partitions",
+			Err: fmt.Errorf("there is no action %d", change.Action)}
+	}
+	arguments := append(append(to, r.application, upstream, change.Number, change.Fence), given...)
+	_, err := c.exec(ctx, r.store.dialect.placeholders("UPDATE "+r.store.tables.partitions.quoted+" SET "+set+ofPartitions+
+		" AND number = ? AND fence = ? AND "+which), arguments...)
+	return err
+}
+
+// NotePartition implements persistence.PartitionRecorder.
+func (r *processRecorder) NotePartition(ctx context.Context, upstream, process string, failure persistence.Partition) error {
+	query := "UPDATE " + r.store.tables.partitions.quoted + " SET error = ?, notification_id = ?, since = ?" + ofPartitions +
+		" AND number = ? AND owner = ? AND fence = ?"
+	return r.inTransaction(ctx, r.store.tables.partitions, "note the failure of a partition", func(ctx context.Context, c connection) error {
+		_, err := c.exec(ctx, r.store.dialect.placeholders(query), failure.Error, failure.NotificationID, nullable(failure.Since),
+			r.application, upstream, failure.Number, process, failure.Fence)
+		return err
+	})
+}
+
+// LockPartitions implements persistence.PartitionRecorder.
+func (r *processRecorder) LockPartitions(
+	ctx context.Context, upstream string, wait time.Duration,
+) (settings *persistence.FollowerSettings, revision int64, err error) {
+	if wait == 0 {
+		wait = r.store.lockTimeout
+	}
+	err = r.store.inside(ctx, r.application+": lock partitions", func(c connection) error {
+		how := locking{timeout: wait, joined: true, shared: true}
+		if err := r.takePositionLock(ctx, c, how, upstream); err != nil {
+			return err
+		}
+		_, settings, revision, err = r.settings(ctx, c, true, upstream)
+		return err
+	})
+	return settings, revision, err
+}
+
+// MovePartitions implements persistence.PartitionRecorder.
+func (r *processRecorder) MovePartitions(
+	ctx context.Context, upstream, process string, leases []persistence.PartitionLease, to int64,
+) error {
+	var which []string
+	arguments := []any{process}
+	for _, lease := range leases {
+		which = append(which, "number = ? AND fence = ? AND position = ?")
+		arguments = append(arguments, lease.Number, lease.Fence, lease.Position)
+	}
+	update, condition, all := r.partitionUpdate("position = ?", "owner = ? AND ("+strings.Join(which, " OR ")+")", upstream, to, arguments...)
+	return r.store.inside(ctx, r.application+": move partitions", func(c connection) error {
+		changed, err := r.store.dialect.updateBriefly(ctx, c, waitOf(ctx, r.store.lockTimeout), update, condition, all...)
+		if err == nil && changed != int64(len(leases)) {
+			err = &persistence.Error{Class: persistence.ErrLeaseLost, Op: r.application + ": move partitions in " + upstream}
+		}
+		return err
+	})
+}
