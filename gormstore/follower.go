@@ -239,6 +239,29 @@ func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]
 	}
 	var rows []ParkedEvent
 	err = session.Order("notification_id, upstream_application_name").Find(&rows).Error
+	return parkedEvents(rows), r.store.translate(ctx, op, err)
+}
+
+// ParkedPage returns what a follower has parked after an event of an upstream
+// application, in the order of the upstream applications and of notification
+// ids, at most limit events. "" and 0 are the beginning.
+func (s *Store) ParkedPage(
+	ctx context.Context, application, upstream string, after int64, limit int,
+) ([]persistence.ParkedEvent, error) {
+	op := application + ": read parked events"
+	c, done, err := s.reader(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var rows []ParkedEvent
+	err = s.session(ctx, c.pool).
+		Where("application_name = ? AND (upstream_application_name, notification_id) > (?, ?)", application, upstream, after).
+		Order("upstream_application_name, notification_id").Limit(limit).Find(&rows).Error
+	return parkedEvents(rows), s.translate(ctx, op, err)
+}
+
+func parkedEvents(rows []ParkedEvent) []persistence.ParkedEvent {
 	events := make([]persistence.ParkedEvent, len(rows))
 	for i, row := range rows {
 		events[i] = persistence.ParkedEvent{
@@ -247,7 +270,7 @@ func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]
 			OriginatorVersion: row.OriginatorVersion, Topic: row.Topic, Error: row.Error, ParkedAt: row.ParkedAt.UTC(),
 		}
 	}
-	return events, r.store.translate(ctx, op, err)
+	return events
 }
 
 // ParkedOriginators implements persistence.ParkingRecorder.

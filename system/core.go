@@ -47,8 +47,14 @@ func (c *core) System() *System { return c.system }
 // the statuses have what is known.
 func (c *core) Statuses(ctx context.Context) ([]Status, error) {
 	statuses, mistakes := make([]Status, len(c.edges)), make([]error, len(c.edges))
+	ends := map[string]logEnd{} // which followers of one leader share
 	for i, edge := range c.edges {
-		statuses[i], mistakes[i] = edge.statusNow(ctx)
+		end, known := ends[edge.leader.Name()]
+		if !known {
+			end = endOf(ctx, edge.leader)
+			ends[edge.leader.Name()] = end
+		}
+		statuses[i], mistakes[i] = edge.statusNow(ctx, end)
 	}
 	return statuses, errors.Join(mistakes...)
 }

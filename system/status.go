@@ -137,18 +137,32 @@ func (f *followerLoop) warnIfSlow(ctx context.Context) {
 	}
 }
 
+// logEnd is the end of a leader's log, and what keeps followers from it.
+type logEnd struct {
+	head    int64
+	held    *persistence.LogHold
+	headErr error
+	heldErr error
+}
+
+// endOf reads the end of a leader's log.
+func endOf(ctx context.Context, leader Leader) (end logEnd) {
+	end.head, end.headErr = leader.Head(ctx)
+	if end.headErr == nil { // a leader that does not answer is not asked again
+		end.held, end.heldErr = holdOf(ctx, leader, 0)
+	}
+	return end
+}
+
 // statusNow returns the status together with what is read of the position, the
 // log and the parked events.
-func (f *followerLoop) statusNow(ctx context.Context) (Status, error) {
+func (f *followerLoop) statusNow(ctx context.Context, end logEnd) (Status, error) {
 	status := f.currentStatus()
 	var mistakes [5]error
 	status.Position, mistakes[0] = f.addSettings(ctx, &status)
-	status.Head, mistakes[1] = f.leader.Head(ctx)
+	status.Head, mistakes[1], status.Held, mistakes[4] = end.head, end.headErr, end.held, end.heldErr
 	if status.Lag() > 0 && errors.Join(mistakes[:]...) == nil {
 		status.Oldest, mistakes[2] = f.oldest(ctx, status.Position)
-	}
-	if mistakes[1] == nil { // a leader that does not answer is not asked again
-		status.Held, mistakes[4] = holdOf(ctx, f.leader, 0)
 	}
 	if f.parking() != nil {
 		var parked int64

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 )
@@ -18,20 +19,22 @@ type action struct {
 	label   string
 	destroy bool // it needs the right to reset, not to operate
 	parked  bool // it is about parked events
-	// says tells what it will do.
+	// says returns what it will do, or refuses it.
 	says func(h *Handler, ctx context.Context, t target) (string, error)
 	do   func(h *Handler, ctx context.Context, t target) error
+	done string // what the page of the follower says after it
 }
 
 // target is what an action is about.
 type target struct {
 	follower string
-	leader   string // of a parked event
-	position int64  // of a parked event
+	leader   string // of a parked event, or ""
+	position int64  // of a parked event, or 0
 	actor    string
 }
 
-// says is what an action does, in words that depend on nothing but its target.
+// says returns what an action does, in words that depend on nothing but its
+// target.
 func says(text string) func(*Handler, context.Context, target) (string, error) {
 	return func(_ *Handler, _ context.Context, t target) (string, error) {
 		return fmt.Sprintf(text, t.follower), nil
@@ -39,24 +42,20 @@ func says(text string) func(*Handler, context.Context, target) (string, error) {
 }
 
 var actions = []action{
-	{name: "sync", label: "Synchronise now", says: says("%s processes what it has not processed yet, in this process, as the command " +
-		"sync_followers does. Its handlers run."), do: (*Handler).sync},
-	{name: "dry-run", label: "Dry run", says: says("%s processes what it has not processed yet, and everything in the database is then " +
-		"rolled back. What its handlers do outside of the database is really done."), do: (*Handler).dryRun},
-	{name: "pause", label: "Pause", says: says("%s processes nothing more, in every process, until it is resumed. A batch that is being " +
-		"processed ends first."), do: (*Handler).pause},
-	{name: "resume", label: "Resume", says: says("%s goes on from its position, in every process that runs it."), do: (*Handler).resume},
-	{name: "retry", label: "Retry parked events", parked: true, says: says("%s processes its parked events, oldest first. One that fails " +
-		"again stays parked, and so do the later ones of its aggregate."), do: (*Handler).retry},
-	{name: "discard", label: "Discard", destroy: true, parked: true, says: (*Handler).saysDiscard, do: (*Handler).discard},
-	{name: "reset", label: "Reset", destroy: true, says: (*Handler).saysReset, do: (*Handler).reset},
-}
-
-// done is what the page of a follower says after an action.
-var done = map[string]string{
-	"sync": "The follower has processed what there was.", "dry-run": "The dry run has succeeded and was rolled back.",
-	"pause": "The follower is paused.", "resume": "The follower goes on.", "retry": "The parked events were processed.",
-	"discard": "The parked event was discarded.", "reset": "The follower was reset.",
+	{name: "sync", label: "Synchronise now", do: (*Handler).sync, done: "The follower has processed what there was.",
+		says: says("%s processes what it has not processed yet, in this process, as the command sync_followers does. Its handlers run.")},
+	{name: "dry-run", label: "Dry run", do: (*Handler).dryRun, done: "The dry run has succeeded and was rolled back.",
+		says: says("%s processes what it has not processed yet, and everything in the database is then rolled back. What its handlers do " +
+			"outside of the database is really done.")},
+	{name: "pause", label: "Pause", do: (*Handler).pause, done: "The follower is paused.",
+		says: says("%s processes nothing more, in every process, until it is resumed. A batch that is being processed ends first.")},
+	{name: "resume", label: "Resume", do: (*Handler).resume, done: "The follower goes on.",
+		says: says("%s goes on from its position, in every process that runs it.")},
+	{name: "retry", label: "Retry parked events", parked: true, do: (*Handler).retry, done: "The parked events were processed.",
+		says: says("%s processes its parked events, oldest first. One that fails again stays parked, and so do the later ones of its aggregate.")},
+	{name: "discard", label: "Discard", destroy: true, parked: true, do: (*Handler).discard, done: "The parked event was discarded.",
+		says: (*Handler).saysDiscard},
+	{name: "reset", label: "Reset", destroy: true, do: (*Handler).reset, done: "The follower was reset.", says: (*Handler).saysReset},
 }
 
 func actionOf(name string) (action, error) {
@@ -105,6 +104,11 @@ func (h *Handler) target(r *http.Request, values url.Values, rights Rights) (t t
 	if _, err := operations.Followed(h.runner, t.follower, nil); err != nil {
 		return t, err
 	}
+	if t.leader != "" {
+		if _, err := operations.Followed(h.runner, t.follower, []string{t.leader}); err != nil {
+			return t, refuse(http.StatusNotFound, "The follower does not follow this application.")
+		}
+	}
 	if text := values.Get("position"); text != "" {
 		if t.position, err = strconv.ParseInt(text, 10, 64); err != nil || t.position < 1 {
 			return t, refuse(http.StatusBadRequest, "position must be a whole number from 1.")
@@ -144,11 +148,10 @@ func (h *Handler) confirm(ctx context.Context, r *http.Request, rights Rights) (
 // longestForm is how large the form of an action may be.
 const longestForm = 4 << 10
 
-// act does an action and logs who did it.
+// act does an action and logs who did it, or tried.
 func (h *Handler) act(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 30*h.config.Timeout)
+	ctx, cancel := context.WithTimeout(r.Context(), h.actionTimeout())
 	defer cancel()
-	r.Body = http.MaxBytesReader(w, r.Body, longestForm)
 	rights, err := h.authorize(r)
 	var a action
 	if err == nil {
@@ -157,18 +160,36 @@ func (h *Handler) act(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = h.allowed(a, rights)
 	}
-	if err == nil {
-		err = h.perform(ctx, r, a, rights)
-	}
 	if err != nil {
-		h.write(w, r, view{Title: "Action", Base: base(r.URL.EscapedPath()), Rights: rights, Acts: h.config.Actions,
-			Fault: h.actionFault(r, err)})
+		t := target{follower: r.PathValue("follower"), actor: rights.Actor}
+		h.logAction(ctx, r.PathValue("action"), t, "refused", err)
+		h.refuseAction(w, r, rights, h.fault(r, err))
+		return
+	}
+	if err := h.perform(ctx, w, r, a, rights); err != nil {
+		h.refuseAction(w, r, rights, h.actionFault(r, err))
 		return
 	}
 	redirect(w, base(r.URL.EscapedPath())+"followers/"+url.PathEscape(r.PathValue("follower"))+"?done="+a.name)
 }
 
-func (h *Handler) perform(ctx context.Context, r *http.Request, a action, rights Rights) error {
+// actionTimeout is how long an action may take.
+func (h *Handler) actionTimeout() time.Duration { return 30 * h.config.Timeout }
+
+func (h *Handler) refuseAction(w http.ResponseWriter, r *http.Request, rights Rights, why *problem) {
+	h.write(w, r, view{Title: "Action", Base: base(r.URL.EscapedPath()), Rights: rights, Acts: h.config.Actions, Fault: why,
+		Back: "followers/" + url.PathEscape(r.PathValue("follower"))})
+}
+
+// refuseOrigin refuses an action that another site has sent.
+func (h *Handler) refuseOrigin(w http.ResponseWriter, r *http.Request) {
+	h.config.Logger.WarnContext(r.Context(), "admin: an action of another origin was refused", "path", r.URL.Path,
+		"origin", r.Header.Get("Origin"))
+	h.refuseAction(w, r, Rights{}, &problem{http.StatusForbidden, "This action was sent by another site, and was not done."})
+}
+
+func (h *Handler) perform(ctx context.Context, w http.ResponseWriter, r *http.Request, a action, rights Rights) error {
+	r.Body = http.MaxBytesReader(w, r.Body, longestForm)
 	if err := r.ParseForm(); err != nil {
 		return refuse(http.StatusBadRequest, "The form cannot be read.")
 	}
@@ -184,19 +205,27 @@ func (h *Handler) perform(ctx context.Context, r *http.Request, a action, rights
 	if err != nil {
 		outcome = "failed"
 	}
-	h.config.Logger.InfoContext(ctx, "admin: action", "action", a.name, "actor", t.actor, "follower", t.follower,
-		"leader", t.leader, "notification", t.position, "outcome", outcome, "error", err)
+	h.logAction(ctx, a.name, t, outcome, err)
 	return err
+}
+
+func (h *Handler) logAction(ctx context.Context, action string, t target, outcome string, err error) {
+	h.config.Logger.InfoContext(ctx, "admin: action", "action", action, "actor", t.actor, "follower", t.follower,
+		"leader", t.leader, "notification", t.position, "outcome", outcome, "error", err)
 }
 
 // actionFault is fault for an action. What the operator asked for is refused or
 // has failed for a reason that the operator has to know.
 func (h *Handler) actionFault(r *http.Request, err error) *problem {
-	if _, known := errors.AsType[*problem](err); known || errors.Is(err, context.DeadlineExceeded) {
+	if _, known := errors.AsType[*problem](err); known {
 		return h.fault(r, err)
 	}
 	if _, unknown := errors.AsType[*operations.UnknownFollowersError](err); unknown {
 		return h.fault(r, err)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &problem{http.StatusGatewayTimeout, fmt.Sprintf("The action did not end within %v. What was committed until then is kept.",
+			h.actionTimeout())}
 	}
 	return &problem{http.StatusConflict, valid(strings.TrimSpace(fmt.Sprint(err)))}
 }
@@ -228,35 +257,56 @@ func (h *Handler) retry(ctx context.Context, t target) error {
 }
 
 func (h *Handler) discard(ctx context.Context, t target) error {
-	return operations.DiscardParked(ctx, h.runner, t.follower, t.leader, t.position)
+	if t.leader == "" || t.position == 0 {
+		return errNoParkedEvent
+	}
+	return operations.DiscardParked(ctx, h.runner, t.discardOptions())
 }
 
-func (h *Handler) saysDiscard(_ context.Context, t target) (string, error) {
+func (t target) discardOptions() operations.DiscardOptions {
+	return operations.DiscardOptions{Follower: t.follower, Leader: t.leader, NotificationID: t.position, By: t.actor}
+}
+
+var errNoParkedEvent = refuse(http.StatusBadRequest, "Choose a parked event of the follower.")
+
+func (h *Handler) saysDiscard(ctx context.Context, t target) (string, error) {
 	if t.leader == "" || t.position == 0 {
-		return "", refuse(http.StatusBadRequest, "Choose a parked event of the follower.")
+		return "", errNoParkedEvent
 	}
-	return fmt.Sprintf("%s will never process event %d of %s, which is parked. Later events of the same aggregate stay parked until "+
-		"they are retried. This cannot be undone.", t.follower, t.position, t.leader), nil
+	event, err := operations.PlanDiscard(ctx, h.runner, t.discardOptions())
+	if err != nil {
+		return "", refused(err)
+	}
+	return fmt.Sprintf("%s will never process event %d of %s (%s, version %d of %s), which is parked. Later events of the same aggregate "+
+		"stay parked until they are retried. This cannot be undone.", t.follower, t.position, t.leader, valid(event.Topic),
+		event.OriginatorVersion, event.OriginatorID), nil
 }
 
 func (h *Handler) saysReset(ctx context.Context, t target) (string, error) {
-	plan, err := operations.PlanReset(ctx, h.runner, operations.ResetOptions{Follower: t.follower})
-	if refused, ok := errors.AsType[*operations.ResetError](err); ok {
-		return "", refuse(http.StatusConflict, "%s", refused.Problem)
-	}
+	plan, err := operations.PlanRebuild(ctx, h.runner, t.follower)
 	if err != nil {
-		return "", err
+		return "", refused(err)
 	}
-	report := plan.Report()
-	count := "an unknown number of events"
-	if report.Notifications >= 0 {
-		count = fmt.Sprintf("%d events", report.Notifications)
+	clears := "What it has made of them stays: it says that they may be processed again."
+	if plan.Clears {
+		clears = "It clears what it has made of them."
 	}
-	return fmt.Sprintf("%s forgets its positions in %s and what it has parked, and clears what it has made if it says how. It will process "+
-		"%s again. This cannot be undone.", t.follower, strings.Join(report.UpstreamApps, ", "), count), nil
+	events := fmt.Sprintf("%d events", plan.Events)
+	if plan.Events == 1 {
+		events = "1 event"
+	}
+	return fmt.Sprintf("%s forgets its position in %s and what it has parked. %s Then it processes at most %s again, at once if it runs. "+
+		"This cannot be undone.", t.follower, strings.Join(plan.Leaders, ", "), clears, events), nil
 }
 
 func (h *Handler) reset(ctx context.Context, t target) error {
-	_, err := operations.ResetFollower(ctx, h.runner, operations.ResetOptions{Follower: t.follower})
+	return operations.Rebuild(ctx, h.runner, t.follower)
+}
+
+// refused turns the reason why an operation is not done into one for the page.
+func refused(err error) error {
+	if reason, ok := errors.AsType[*operations.ResetError](err); ok {
+		return refuse(http.StatusConflict, "%s", valid(reason.Problem))
+	}
 	return err
 }

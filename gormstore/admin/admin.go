@@ -5,9 +5,9 @@
 //	pages, err := admin.New(runner, admin.Config{Authorize: authorize})
 //	mux.Handle("/admin/", http.StripPrefix("/admin", pages))
 //
-// The pages work without JavaScript and under any prefix, load nothing from
-// other hosts, and have a JSON twin each: the same path after api/, such as
-// /admin/api/followers.
+// The pages work without JavaScript and under any prefix that http.StripPrefix
+// can remove, load nothing from other hosts, and have a JSON twin each: the same
+// path after api/, such as /admin/api/followers.
 //
 // No page is shown without a right that Config.Authorize gives. The pages
 // change nothing unless Config.Actions is set; then followers can be
@@ -116,6 +116,7 @@ func New(runner Runner, config Config) (*Handler, error) {
 			return nil, fmt.Errorf("admin/new: Config.TrustedOrigins: %w", err)
 		}
 	}
+	protection.SetDenyHandler(http.HandlerFunc(h.refuseOrigin))
 	for _, p := range pages {
 		h.mux.HandleFunc("GET "+p.pattern, h.page(p, false))
 		h.mux.HandleFunc("GET /api"+p.apiPattern(), h.page(p, true))
@@ -131,13 +132,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "+
 		"img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Frame-Options", "DENY") // for browsers that do not know frame-ancestors
+	header.Set("Cross-Origin-Opener-Policy", "same-origin")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
 	header.Set("Referrer-Policy", "same-origin")
 	header.Set("Cache-Control", "no-store")
 	if r.URL.Path == "" { // the prefix without its slash
-		http.Redirect(w, r, strings.TrimSuffix(r.RequestURI, "/")+"/", http.StatusMovedPermanently)
+		redirectToSlash(w, r)
 		return
 	}
 	h.mux.ServeHTTP(w, r)
+}
+
+// redirectToSlash sends the browser from the prefix to the first page, which
+// links relative to the prefix need. The address is relative, so it does not
+// depend on what a proxy has removed from the path.
+func redirectToSlash(w http.ResponseWriter, r *http.Request) {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	redirect(w, "./"+path[strings.LastIndex(path, "/")+1:]+"/")
 }
 
 // static serves the stylesheet and htmx, which are no secret.
@@ -158,15 +170,16 @@ func refuse(status int, format string, arguments ...any) error {
 	return &problem{status, fmt.Sprintf(format, arguments...)}
 }
 
-// authorize returns the rights of a request, or refuses it.
+// authorize returns the rights of a request, and an error if they do not include
+// the right to list.
 func (h *Handler) authorize(r *http.Request) (Rights, error) {
 	rights, err := h.config.Authorize(r)
 	if err != nil {
 		h.config.Logger.WarnContext(r.Context(), "admin: a request was refused", "path", r.URL.Path, "error", err)
-		return Rights{}, refuse(http.StatusForbidden, "This page needs the right to list, which you do not have.")
+		rights = Rights{}
 	}
 	if !rights.List {
-		return Rights{}, refuse(http.StatusForbidden, "This page needs the right to list, which you do not have.")
+		return rights, refuse(http.StatusForbidden, "This page needs the right to list, which you do not have.")
 	}
 	return rights, nil
 }
@@ -182,6 +195,9 @@ func (h *Handler) fault(r *http.Request, err error) *problem {
 		return &problem{http.StatusGatewayTimeout, "The database did not answer in time. Narrow the search, or try again."}
 	case errors.Is(err, operations.ErrNoVersion):
 		return &problem{http.StatusNotFound, "The aggregate does not exist, or does not have this version."}
+	}
+	if missing, ok := errors.AsType[*operations.MigrationError](err); ok {
+		return &problem{http.StatusServiceUnavailable, fmt.Sprintf("%v. Create what is missing with the command migrate.", missing)}
 	}
 	if _, unknown := errors.AsType[*operations.ApplicationsError](err); unknown {
 		return &problem{http.StatusNotFound, "There is no such application in this process."}

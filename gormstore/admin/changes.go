@@ -32,7 +32,11 @@ func changes(before, after json.RawMessage) []change {
 		}
 	}
 	slices.SortFunc(all, func(a, b change) int { return strings.Compare(a.Path, b.Path) })
-	return all[:min(len(all), mostChanges)]
+	all = all[:min(len(all), mostChanges)]
+	for i, c := range all {
+		all[i] = change{cut(c.Path, longestValue), cut(c.Before, longestValue), cut(c.After, longestValue)}
+	}
+	return all
 }
 
 // flattened returns the values of a JSON document by their paths.
@@ -45,23 +49,27 @@ func flattened(document json.RawMessage) map[string]string {
 	decoder.UseNumber()
 	var root any
 	if decoder.Decode(&root) == nil {
-		flatten(values, "", root)
+		flatten(values, "", root, 0)
 	}
 	return values
 }
 
-func flatten(values map[string]string, path string, node any) {
-	switch node := node.(type) {
-	case map[string]any:
-		for key, value := range node {
-			flatten(values, strings.TrimPrefix(path+"."+key, "."), value)
+// flatten adds the values of a node. What is nested deeper than a page shows is
+// one value.
+func flatten(values map[string]string, path string, node any, level int) {
+	object, isObject := node.(map[string]any)
+	array, isArray := node.([]any)
+	switch {
+	case isObject && level < deepest:
+		for key, value := range object {
+			flatten(values, strings.TrimPrefix(path+"."+key, "."), value, level+1)
 		}
-	case []any:
-		for i, value := range node {
-			flatten(values, fmt.Sprintf("%s[%d]", path, i), value)
+	case isArray && level < deepest:
+		for i, value := range array {
+			flatten(values, fmt.Sprintf("%s[%d]", path, i), value, level+1)
 		}
 	default:
 		text, _ := json.Marshal(node) // it was decoded from JSON
-		values[path] = valid(string(text))
+		values[path] = string(text)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // rates remembers the heads of logs, to tell how fast they grow.
@@ -77,14 +76,22 @@ func (a applicationRow) RateText() string {
 // followerRow is a follower on a page.
 type followerRow struct {
 	operations.FollowerState
+	// HasLog reports whether the pages have the log of the leader, which may be
+	// another service's.
+	HasLog bool `json:"-"`
 }
 
-// Bar is how much of the log is processed, from 0 to 100.
+// Before returns where the page of the log begins whose first event is the one
+// that the follower is at.
+func (f followerRow) Before() int64 { return f.NotificationID + 1 }
+
+// Bar is how much of the log is not processed, from 0 to 100. It is 0 only if
+// nothing is left.
 func (f followerRow) Bar() int64 {
-	if f.Head == 0 {
-		return 100
+	if f.Lag == 0 {
+		return 0
 	}
-	return min(100*f.Position/max(f.Head, 1), 100)
+	return max(100*f.Lag/max(f.Head, f.Lag), 1)
 }
 
 // Waiting is for how long the oldest event waits, or "".
@@ -114,9 +121,15 @@ func (h *Handler) states(ctx context.Context) ([]followerRow, error) {
 	rows := make([]followerRow, len(states)) // each has what of it could not be read
 	for i, s := range states {
 		s.Error, s.ReadError, s.Note = valid(s.Error), valid(s.ReadError), valid(s.Note)
-		rows[i] = followerRow{s}
+		rows[i] = followerRow{s, h.hasLog(s.Leader)}
 	}
 	return rows, nil
+}
+
+// hasLog reports whether an application is one of this process.
+func (h *Handler) hasLog(application string) bool {
+	_, ok := operations.ApplicationOf(h.runner, application)
+	return ok
 }
 
 func (h *Handler) overview(ctx context.Context, _ *http.Request, _ Rights) (any, error) {
@@ -153,8 +166,16 @@ type followerData struct {
 	Name    string         `json:"name"`
 	States  []followerRow  `json:"leaders"`
 	Parked  []parkedRow    `json:"parked"`
+	Next    *parkedNext    `json:"next_parked,omitempty"`
 	Actions []actionChoice `json:"actions"`
 	Done    string         `json:"-"`
+}
+
+// parkedNext is what to give as leader and after for the next page of parked
+// events.
+type parkedNext struct {
+	Leader string `json:"leader"`
+	After  int64  `json:"after"`
 }
 
 type parkedRow struct {
@@ -165,20 +186,30 @@ type parkedRow struct {
 	Topic    string    `json:"topic"`
 	Error    string    `json:"error"`
 	ParkedAt time.Time `json:"parked_at"`
+	HasLog   bool      `json:"-"`
 }
 
-// mostParked is how many parked events a page shows.
-const mostParked = 200
-
 func (h *Handler) follower(ctx context.Context, r *http.Request, rights Rights) (any, error) {
-	name := r.PathValue("follower")
-	data := followerData{Name: name, Parked: []parkedRow{}, Done: done[r.URL.Query().Get("done")]}
-	parked, err := operations.Parked(ctx, h.runner, name)
+	name, q := r.PathValue("follower"), r.URL.Query()
+	data := followerData{Name: name, Parked: []parkedRow{}}
+	if a, err := actionOf(q.Get("done")); err == nil {
+		data.Done = a.done
+	}
+	begin := operations.ParkedAfter{Leader: q.Get("leader")}
+	var err error
+	if begin.NotificationID, err = number(q, "after"); err != nil {
+		return nil, err
+	}
+	parked, next, err := operations.ParkedPage(ctx, h.runner, name, begin, pageSize)
 	if _, absent := errors.AsType[*operations.MigrationError](err); err != nil && !absent {
 		return nil, err
 	}
-	for _, p := range parked[:min(len(parked), mostParked)] {
-		data.Parked = append(data.Parked, h.parkedRow(p))
+	for _, p := range parked {
+		data.Parked = append(data.Parked, parkedRow{p.UpstreamApplicationName, p.NotificationID, p.OriginatorID, p.OriginatorVersion,
+			valid(p.Topic), valid(p.Error), p.ParkedAt, h.hasLog(p.UpstreamApplicationName)})
+	}
+	if next != nil {
+		data.Next = &parkedNext{next.Leader, next.NotificationID}
 	}
 	states, err := h.states(ctx)
 	if err != nil {
@@ -187,11 +218,6 @@ func (h *Handler) follower(ctx context.Context, r *http.Request, rights Rights) 
 	data.States = slices.DeleteFunc(states, func(f followerRow) bool { return f.Follower != name })
 	data.Actions = h.choices(rights, len(parked) > 0)
 	return data, nil
-}
-
-func (h *Handler) parkedRow(p persistence.ParkedEvent) parkedRow {
-	return parkedRow{p.UpstreamApplicationName, p.NotificationID, p.OriginatorID, p.OriginatorVersion, valid(p.Topic),
-		valid(p.Error), p.ParkedAt}
 }
 
 // settingsData is the page of the settings in force.

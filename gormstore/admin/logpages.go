@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,8 +21,17 @@ import (
 // pageSize is how many rows a page has.
 const pageSize = 50
 
-// longestShown is how much of a payload or an error a page shows, in bytes.
-const longestShown = 32 << 10
+// How much a page shows, in bytes: of a payload, a state or an error, of a
+// payload in a list, and of a value in a table.
+const (
+	longestShown  = 32 << 10
+	longestListed = 4 << 10
+	longestValue  = 1 << 10
+)
+
+// deepest is how deep the JSON may be nested that a page indents: each level
+// makes every line longer.
+const deepest = 100
 
 // eventRow is an event on a page.
 type eventRow struct {
@@ -39,7 +49,8 @@ type eventRow struct {
 // Text returns the payload for people.
 func (e eventRow) Text() string { return string(e.Payload) }
 
-func (h *Handler) row(application string, event operations.StoredEvent, rights Rights) eventRow {
+// row returns an event for a page, with at most so many bytes of its payload.
+func (h *Handler) row(application string, event operations.StoredEvent, rights Rights, longest int) eventRow {
 	row := eventRow{Position: event.NotificationID, ID: event.OriginatorID, Version: event.OriginatorVersion,
 		Topic: valid(event.Topic), Time: event.Timestamp}
 	if event.Err != nil {
@@ -47,35 +58,79 @@ func (h *Handler) row(application string, event operations.StoredEvent, rights R
 		return row
 	}
 	if rights.Payload {
-		row.Metadata = event.Metadata
-		row.Payload, row.Truncated = h.shown(event.Topic, operations.PayloadJSON(h.runner, application, event))
+		row.Metadata = shownMetadata(event.Metadata)
+		payload := h.redacted(event.Topic, operations.PayloadJSON(h.runner, application, event))
+		row.Payload, row.Truncated = shown(payload, longest)
 	}
 	return row
 }
 
-// valid returns a text that is valid UTF-8 and not too long.
-func valid(text string) string {
-	if len(text) > longestShown {
-		text = text[:longestShown] + "…"
+// mostMetadata is how many entries of metadata a page shows.
+const mostMetadata = 50
+
+// shownMetadata returns the first entries of metadata, by their keys.
+func shownMetadata(metadata map[string]string) map[string]string {
+	some := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(metadata)) {
+		if len(some) == mostMetadata {
+			break
+		}
+		some[cut(key, longestValue)] = cut(metadata[key], longestValue)
+	}
+	return some
+}
+
+// valid returns a text that is valid UTF-8 and not too long for a page.
+func valid(text string) string { return cut(text, longestShown) }
+
+// cut returns the beginning of a text, as valid UTF-8.
+func cut(text string, longest int) string {
+	if len(text) > longest {
+		text = strings.ToValidUTF8(text[:longest], "") + "…" // which may end within a character
 	}
 	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
-// shown returns what is shown of a payload or a state. What is too long becomes
-// a JSON string of its beginning.
-func (h *Handler) shown(about string, data json.RawMessage) (shown json.RawMessage, truncated bool) {
-	if data != nil && h.config.Redact != nil {
-		data = h.config.Redact(about, data)
+// redacted returns what the service lets a page show of a payload or a state.
+func (h *Handler) redacted(about string, data json.RawMessage) json.RawMessage {
+	if data == nil || h.config.Redact == nil {
+		return data
 	}
+	return h.config.Redact(about, data)
+}
+
+// shown returns what a page shows of JSON. What is too long or nested too deep
+// becomes a JSON string of its beginning.
+func shown(data json.RawMessage, longest int) (shown json.RawMessage, truncated bool) {
 	if data == nil {
 		return nil, false
 	}
 	text := strings.ToValidUTF8(string(data), "\uFFFD")
-	if len(text) > longestShown || !json.Valid([]byte(text)) {
-		encoded, _ := json.Marshal(valid(text)) // a string always can
-		return encoded, len(text) > longestShown
+	if len(text) > longest || !json.Valid([]byte(text)) || depth(text) > deepest {
+		encoded, _ := json.Marshal(cut(text, longest)) // a string always can
+		return encoded, len(text) > longest
 	}
 	return json.RawMessage(text), false
+}
+
+// depth returns how deep valid JSON is nested.
+func depth(text string) (deep int) {
+	level, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			level++
+			deep = max(deep, level)
+		case c == '}' || c == ']':
+			level--
+		}
+	}
+	return deep
 }
 
 // number reads a whole number from 0 of the query, or 0 if it is not given.
@@ -133,7 +188,7 @@ func (h *Handler) log(ctx context.Context, r *http.Request, rights Rights) (any,
 		return nil, err
 	}
 	for _, event := range found.Events {
-		data.Events = append(data.Events, h.row(name, event, rights))
+		data.Events = append(data.Events, h.row(name, event, rights, longestListed))
 	}
 	data.Older = found.Older
 	return data, nil
@@ -183,10 +238,12 @@ func (a aggregateData) HasSnapshot(version int64) bool { return slices.Contains(
 type versionData struct {
 	Event      eventRow        `json:"event"`
 	Stored     int             `json:"stored_bytes"`
+	Packed     int             `json:"packed_bytes,omitempty"`
 	Plain      int             `json:"plain_bytes,omitempty"`
 	Encrypted  bool            `json:"encrypted"`
 	Compressed bool            `json:"compressed"`
 	State      json.RawMessage `json:"state,omitempty"`
+	Truncated  bool            `json:"state_truncated,omitempty"`
 	Changes    []change        `json:"changes,omitempty"`
 	StateError string          `json:"state_error,omitempty"`
 }
@@ -226,7 +283,7 @@ func (h *Handler) aggregate(ctx context.Context, r *http.Request, rights Rights)
 		return nil, err
 	}
 	for _, event := range listed.Events {
-		row := h.row(data.Application, event, Rights{})
+		row := h.row(data.Application, event, Rights{}, 0)
 		data.Versions = append(data.Versions, row)
 	}
 	data.Next = listed.Next
@@ -250,17 +307,16 @@ func (h *Handler) aggregate(ctx context.Context, r *http.Request, rights Rights)
 }
 
 func (h *Handler) version(application string, v operations.AggregateVersion, rights Rights) *versionData {
-	data := &versionData{Event: h.row(application, v.Event, rights), Stored: v.Stored, Plain: v.Plain, Encrypted: v.Encrypted,
-		Compressed: v.Compressed}
+	data := &versionData{Event: h.row(application, v.Event, rights, longestShown), Stored: v.Stored, Packed: v.Packed, Plain: v.Plain,
+		Encrypted: v.Encrypted, Compressed: v.Compressed}
 	if v.StateErr != nil {
 		data.StateError = valid(fmt.Sprint(v.StateErr))
 	}
 	if !rights.Payload {
 		return data
 	}
-	state, _ := h.shown("state", v.State)
-	before, _ := h.shown("state", v.Before)
-	data.State = state
+	state, before := h.redacted("state", v.State), h.redacted("state", v.Before)
+	data.State, data.Truncated = shown(state, longestShown)
 	if state != nil {
 		data.Changes = changes(before, state)
 	}
@@ -298,7 +354,7 @@ func (h *Handler) problems(ctx context.Context, r *http.Request, _ Rights) (any,
 		return nil, err
 	}
 	for _, event := range found.Events {
-		data.Events = append(data.Events, h.row(name, event, Rights{}))
+		data.Events = append(data.Events, h.row(name, event, Rights{}, 0))
 	}
 	data.Reached, data.Next = found.Reached, found.Next
 	return data, nil

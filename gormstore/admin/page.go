@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // page is a page and its JSON twin.
@@ -47,6 +48,7 @@ type view struct {
 	Acts   bool // whether actions are allowed at all
 	Data   any
 	Fault  *problem
+	Back   string // from the root of the handler to where a refused action came from
 	Reload bool
 }
 
@@ -69,7 +71,7 @@ func (h *Handler) page(p page, api bool) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.Context(), h.config.Timeout)
 		defer cancel()
 		v := view{Page: p.name, Title: p.title, Base: base(r.URL.EscapedPath()), Acts: h.config.Actions,
-			Reload: r.URL.Query().Has("tail")}
+			Reload: p.name == "log" && r.URL.Query().Has("tail")}
 		rights, err := h.authorize(r)
 		if err == nil {
 			err = checkQuery(r.URL)
@@ -107,8 +109,16 @@ func checkQuery(u *url.URL) error {
 	if len(u.RawQuery) > longestQuery {
 		return refuse(http.StatusBadRequest, "The query is too long.")
 	}
-	if _, err := url.ParseQuery(u.RawQuery); err != nil {
+	q, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
 		return refuse(http.StatusBadRequest, "The query cannot be parsed.")
+	}
+	for _, values := range q {
+		for _, value := range values {
+			if !utf8.ValidString(value) || strings.ContainsRune(value, 0) { // which PostgreSQL refuses
+				return refuse(http.StatusBadRequest, "The query has values that are not text.")
+			}
+		}
 	}
 	return nil
 }
@@ -156,7 +166,7 @@ func parseTemplates() (map[string]*template.Template, error) {
 		names = append(names, p.name)
 	}
 	for _, name := range names {
-		t, err := template.New(name).Funcs(functions).ParseFS(files, "templates/layout.html", "templates/"+name+".html")
+		t, err := template.New(name).Funcs(functions).ParseFS(files, "templates/layout.html", "templates/followertable.html", "templates/"+name+".html")
 		if err != nil {
 			return nil, err
 		}

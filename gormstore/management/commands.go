@@ -21,9 +21,9 @@ import (
 
 // Commands returns the commands of a service, to be added to a command of the
 // service: migrate, sync_followers, reset_follower, followers, check, events,
-// schema, parked, retry_parked, delete_originator and keygen. They print to the
-// writers of cobra, never end the process, and return a *CommandError if they
-// do not succeed, whose text is printed already.
+// schema, parked, retry_parked, discard_parked, delete_originator and keygen.
+// They print to the writers of cobra, never end the process, and return a
+// *CommandError if they do not succeed, whose text is printed already.
 //
 // Flags of the root may have any name and letter: the command's own letters
 // win, also before the command's name, so the long names of the root's flags
@@ -39,6 +39,7 @@ func Commands(config Config) []*cobra.Command {
 		eventsCommand(config),
 		parkedCommand(config),
 		retryCommand(config),
+		discardCommand(config),
 		deleteCommand(config),
 		schemaCommand(config),
 		keygenCommand(config),

@@ -33,6 +33,7 @@
 //	events application [originator]              show events
 //	parked [follower]                            show the events that followers have put aside
 //	retry_parked follower                        have a follower process them
+//	discard_parked follower upstream id          have a follower forget one of them
 //	delete_originator application id             delete all events of one aggregate
 //	keygen                                       print a new key for CIPHER_KEY
 //

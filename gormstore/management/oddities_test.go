@@ -58,6 +58,49 @@ func TestParked(t *testing.T) {
 	})
 }
 
+// A parked event that is discarded is never processed. The command says first
+// what it will do, and logs who has done it.
+func TestDiscardParked(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 3)
+		s.manage(t, "PARKER=1", "FLAKY=mid", "sync_followers", "Flaky")
+		const says = "Flaky will never process event 2 of TrainingSchool (Dog.Registered, version 1 of "
+		for _, wrong := range []struct {
+			words []string
+			code  int
+			want  string
+		}{
+			{[]string{"Flaky", "TrainingSchool", "2"}, 1, says},
+			{[]string{"--yes", "Flaky", "TrainingSchool", "1"}, 1, "CommandError: Flaky has not parked event 1 of TrainingSchool"},
+			{[]string{"--yes", "Flaky", "Diary", "2"}, 1, "it does not follow Diary"},
+			{[]string{"--yes", "Nobody", "TrainingSchool", "2"}, 1, "CommandError: Unknown followers selected: Nobody."},
+			{[]string{"Flaky", "TrainingSchool", "x"}, 2, "is not the id of an event"},
+			{[]string{"Flaky", "TrainingSchool"}, 2, "accepts 3 arg"},
+		} {
+			got := s.manage(t, append([]string{"PARKER=1", "discard_parked"}, wrong.words...)...)
+			if got.code != wrong.code || !strings.Contains(got.stderr, wrong.want) {
+				t.Errorf("%v: %+v, want %d and %q", wrong.words, got, wrong.code, wrong.want)
+			}
+		}
+		if got := s.manage(t, "PARKER=1", "discard_parked", "-n", "Flaky", "TrainingSchool", "2"); got.code != 0 || !strings.HasPrefix(got.stdout, says) {
+			t.Errorf("dry run: %+v, want %q", got, says)
+		}
+		if got := s.manage(t, "PARKER=1", "parked", "Flaky"); strings.Count(got.stdout, "\n") != 2 {
+			t.Errorf("after a dry run and refusals: %+v, want the event parked", got)
+		}
+		got := s.manage(t, "PARKER=1", "discard_parked", "--yes", "Flaky", "TrainingSchool", "2")
+		if got.code != 0 || got.stdout != "Event 2 of TrainingSchool was discarded by Flaky.\n" {
+			t.Errorf("%+v", got)
+		}
+		for _, want := range []string{"parked event was discarded", "follower=Flaky", "notification=2", "by="} {
+			if !strings.Contains(got.stderr, want) {
+				t.Errorf("stderr %q, want %q", got.stderr, want)
+			}
+		}
+		s.manage(t, "PARKER=1", "retry_parked", "Flaky").want(t, 0, "0 parked events of Flaky processed, 0 still parked.\n", "")
+	})
+}
+
 // Applications in memory are refused: a command is meant for those of a
 // database.
 func TestMemory(t *testing.T) {

@@ -1,8 +1,10 @@
 package management
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -90,4 +92,53 @@ func retryCommand(config Config) *cobra.Command {
 		}
 		return errFailed
 	})
+}
+
+func discardCommand(config Config) *cobra.Command {
+	cmd := &cobra.Command{Use: "discard_parked [-n] [--yes] follower upstream id",
+		Short: "Have a follower forget an event that it has put aside.",
+		Long: "Have a follower forget an event that it has put aside: it will never process it. There is no way back. Later events\n" +
+			"of the same aggregate stay parked until they are retried.\n\n" +
+			"upstream, id: The application whose event it is, and its id in that log, as the command parked shows them.",
+		ValidArgsFunction: completer(config, followerNames)}
+	dryRun := cmd.Flags().BoolP("dry-run", "n", false, "Show what would be done, and do nothing.")
+	yes := cmd.Flags().BoolP("yes", "y", false, "Do not ask.")
+	colours := addColourFlags(cmd)
+	return newCommand(config, cmd, cobra.ExactArgs(3), func(c *call) error {
+		id, err := strconv.ParseInt(c.arguments[2], 10, 64)
+		if err != nil || id < 1 {
+			return wronglyUsed(cmd, fmt.Errorf("%q is not the id of an event in a log", c.arguments[2]))
+		}
+		runner, err := c.runner()
+		if err != nil {
+			return err
+		}
+		options := operations.DiscardOptions{Follower: c.arguments[0], Leader: c.arguments[1], NotificationID: id, By: whoCalls()}
+		return discardAsked(c, runner, colours.screen(c), options, *dryRun, *yes)
+	})
+}
+
+// discardAsked shows what will be done, and asks.
+func discardAsked(c *call, runner operations.Runner, out screen, options operations.DiscardOptions, dryRun, yes bool) error {
+	event, err := operations.PlanDiscard(c.context(), runner, options)
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("%s will never process event %d of %s (%s, version %d of %s), which it has parked.", options.Follower,
+		options.NotificationID, options.Leader, oneLine(event.Topic), event.OriginatorVersion, event.OriginatorID)
+	switch {
+	case dryRun:
+		out.line(warning, "%s (dry-run)", what)
+		return nil
+	case yes:
+	case !(isTerminal(c.cmd.InOrStdin()) && out.live):
+		return operations.Refuse("%s Without a terminal it needs --yes, or --dry-run to see what would happen.", what)
+	case !confirmed(c, out, what):
+		return cmp.Or(c.context().Err(), operations.Refuse("Nothing was changed."))
+	}
+	if err := operations.DiscardParked(c.context(), runner, options); err != nil {
+		return err
+	}
+	out.line(success, "Event %d of %s was discarded by %s.", options.NotificationID, options.Leader, options.Follower)
+	return nil
 }

@@ -351,9 +351,10 @@ func (m *Mapper) open(p purpose, stored *persistence.StoredEvent, buf *buffer) (
 
 // Layout is how a state is stored.
 type Layout struct {
-	// Stored and Plain are sizes in bytes: as it is stored, and when it is
-	// decrypted and decompressed. Plain is 0 if that cannot be done.
-	Stored, Plain         int
+	// Stored, Packed and Plain are sizes in bytes: as it is stored, when it is
+	// decrypted, and when it is decompressed as well. Packed and Plain are 0 if
+	// that cannot be done.
+	Stored, Packed, Plain int
 	Encrypted, Compressed bool
 }
 
@@ -370,7 +371,7 @@ func (m *Mapper) LayoutOf(stored persistence.StoredEvent) Layout {
 	if m.cipher != nil {
 		packed = buf.packed
 	}
-	layout.Compressed = !isPlain(packed)
+	layout.Packed, layout.Compressed = len(packed), !isPlain(packed)
 	return layout
 }
 

@@ -26,6 +26,7 @@ type store interface {
 	CountNotifications(ctx context.Context, application string, upTo int64) (int64, error)
 	LastNotificationID(ctx context.Context, application string, upTo int64) (int64, error)
 	DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error)
+	ParkedPage(ctx context.Context, application, upstream string, after int64, limit int) ([]persistence.ParkedEvent, error)
 }
 
 // storeOf is the store of an application of the runner. It returns false if the

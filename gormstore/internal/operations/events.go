@@ -2,6 +2,7 @@ package operations
 
 import (
 	"context"
+	"errors"
 	"math"
 
 	"github.com/google/uuid"
@@ -9,6 +10,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // EventsOptions say which events to read.
@@ -75,8 +77,7 @@ func Events(ctx context.Context, runner Runner, options EventsOptions) (page Eve
 func logPage(ctx context.Context, app bridge.Application, options EventsOptions) (events []StoredEvent, err error) {
 	rows, err := app.Recorder().SelectNotifications(ctx, persistence.NotificationRange{After: options.After, Limit: options.Limit})
 	for _, n := range rows {
-		event, err := app.Mapper().NotificationToParts(n)
-		events = append(events, stored(n, event, err))
+		events = append(events, storedNotification(app, n))
 	}
 	return events, err
 }
@@ -93,14 +94,36 @@ func aggregatePage(ctx context.Context, app bridge.Application, options EventsOp
 		if err != nil {
 			return nil, err
 		}
-		event, err := app.Mapper().ToDomain(row)
-		events = append(events, stored(persistence.Notification{StoredEvent: row}, event, err))
+		events = append(events, storedEvent(app, row))
 	}
 	return events, nil
 }
 
-// stored is an event with its place, also if the rest of it could not be read.
-func stored(n persistence.Notification, event domain.Event, err error) StoredEvent {
+// storedNotification decodes an event of a log.
+func storedNotification(app bridge.Application, n persistence.Notification) StoredEvent {
+	return stored(n, func() (domain.Event, error) { return app.Mapper().NotificationToParts(n) })
+}
+
+// storedEvent decodes an event of an aggregate.
+func storedEvent(app bridge.Application, row persistence.StoredEvent) StoredEvent {
+	return stored(persistence.Notification{StoredEvent: row}, func() (domain.Event, error) { return app.Mapper().ToDomain(row) })
+}
+
+// errDecodingPanicked does not have what the type has panicked with, which may
+// be from the payload.
+var errDecodingPanicked = errors.New("the event's type panicked while it was decoded")
+
+// stored returns an event with its place, also if the rest of it cannot be
+// decoded.
+func stored(n persistence.Notification, decode func() (domain.Event, error)) StoredEvent {
+	var event domain.Event
+	err := guarded(func() (err error) {
+		event, err = decode()
+		return err
+	})
+	if _, panicked := errors.AsType[*system.PanicError](err); panicked {
+		err = errDecodingPanicked
+	}
 	if err != nil {
 		event = domain.Event{NotificationID: n.ID, OriginatorID: n.OriginatorID, OriginatorVersion: n.OriginatorVersion, Topic: n.Topic}
 	}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -111,6 +114,7 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 		}
 	}
 	states := make([]FollowerState, len(statuses))
+	known := statusReader{}
 	for i, s := range statuses {
 		states[i] = FollowerState{Follower: s.Follower, Leader: s.Leader, State: StateUnknown,
 			Position: s.Position, Head: s.Head, Lag: s.Lag(), Oldest: s.Oldest, Parked: s.Parked,
@@ -119,17 +123,29 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 		if s.State == system.Running { // in this process, which knows it better than the database
 			states[i].NotificationID, states[i].Since = s.NotificationID, s.Since
 		}
-		filling := states[i].fill(ctx, runner)
+		filling := states[i].fill(known.of(ctx, runner, s.Follower))
 		if !s.PausedAt.IsZero() {
 			states[i].State = string(system.Paused)
 		}
 		if failed := errors.Join(s.ReadErr, filling); failed != nil {
-			states[i].ReadError = fmt.Sprint(failed)
+			states[i].ReadError = distinctLines(fmt.Sprint(failed))
 		}
 		states[i].Health = states[i].judge(time.Now())
 		err = errors.Join(err, filling)
 	}
 	return states, err
+}
+
+// distinctLines returns a text with each of its lines once: one cause makes
+// several reads fail.
+func distinctLines(text string) string {
+	var lines []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // judge is the verdict on a follower in whatever process.
@@ -155,25 +171,51 @@ func (s *FollowerState) judge(now time.Time) system.Health {
 	return status.Health(now, 0)
 }
 
-// fill adds what the process has written that runs the follower.
-func (s *FollowerState) fill(ctx context.Context, runner Runner) error {
-	app, ok := ApplicationOf(runner, s.Follower)
+// statusReader reads the statuses of a store's followers once.
+type statusReader map[persistence.StatusRecorder]keptStatuses
+
+// keptStatuses are the statuses that a store keeps.
+type keptStatuses struct {
+	kept bool // false if the store, or its database, keeps none
+	all  []persistence.FollowerStatus
+	err  error
+}
+
+// of returns the statuses that the store of a follower keeps.
+func (r statusReader) of(ctx context.Context, runner Runner, follower string) keptStatuses {
+	app, ok := ApplicationOf(runner, follower)
 	if !ok {
-		return nil
+		return keptStatuses{}
 	}
 	recorder, ok := app.Factory().(persistence.StatusRecorder)
 	if !ok {
-		return nil
+		return keptStatuses{}
+	}
+	shared := reflect.TypeOf(recorder).Comparable()
+	if shared {
+		if read, ok := r[recorder]; ok {
+			return read
+		}
 	}
 	statuses, err := recorder.FollowerStatuses(ctx)
-	if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
-		return nil
+	_, absent := errors.AsType[*persistence.NotMigratedError](err)
+	read := keptStatuses{kept: !absent, all: statuses, err: err}
+	if absent {
+		read.err = nil
 	}
-	if err != nil {
-		return err
+	if shared {
+		r[recorder] = read
+	}
+	return read
+}
+
+// fill adds what the process has written that runs the follower.
+func (s *FollowerState) fill(statuses keptStatuses) error {
+	if !statuses.kept || statuses.err != nil {
+		return statuses.err
 	}
 	s.State = NotRunning
-	for _, status := range statuses {
+	for _, status := range statuses.all {
 		if status.ApplicationName == s.Follower && status.UpstreamApplicationName == s.Leader {
 			s.add(status)
 		}

@@ -80,8 +80,7 @@ func NewestEvents(ctx context.Context, runner Runner, options LogOptions) (page 
 		page.Older = rows[limit-1].ID
 	}
 	for _, n := range rows {
-		event, err := app.Mapper().NotificationToParts(n)
-		page.Events = append(page.Events, stored(n, event, err))
+		page.Events = append(page.Events, storedNotification(app, n))
 	}
 	return page, nil
 }
@@ -97,7 +96,7 @@ func Head(ctx context.Context, runner Runner, application string) (int64, error)
 }
 
 // PayloadJSON returns what an event contains as JSON, in the form in which it
-// is stored if that is JSON.
+// is stored if that is JSON. It is nil for an event that cannot be read.
 func PayloadJSON(runner Runner, application string, event StoredEvent) json.RawMessage {
 	app, ok := ApplicationOf(runner, application)
 	if !ok || event.Err != nil {
@@ -114,8 +113,14 @@ func PayloadJSON(runner Runner, application string, event StoredEvent) json.RawM
 	return text
 }
 
+// asJSON returns a payload or a state as JSON. A type of the service whose own
+// encoding panics is shown as Go prints it.
 func asJSON(app bridge.Application, data any) json.RawMessage {
-	text, err := app.Mapper().Transcoder().Encode(nil, data)
+	var text []byte
+	err := guarded(func() (err error) {
+		text, err = app.Mapper().Transcoder().Encode(nil, data)
+		return err
+	})
 	if err != nil || !json.Valid(text) {
 		text, _ = json.Marshal(fmt.Sprintf("%+v", data)) // a string always can
 	}
@@ -125,9 +130,10 @@ func asJSON(app bridge.Application, data any) json.RawMessage {
 // AggregateVersion is one version of an aggregate.
 type AggregateVersion struct {
 	Event StoredEvent
-	// Stored and Plain are the sizes of the state in bytes, as it is stored,
-	// and decrypted and decompressed; Plain is 0 if it cannot be read.
-	Stored, Plain         int
+	// Stored, Packed and Plain are the sizes of the event's state in bytes: as it
+	// is stored, decrypted, and decompressed as well. Packed and Plain are 0 if
+	// it cannot be read.
+	Stored, Packed, Plain int
 	Encrypted, Compressed bool
 	// Payload is what the event contains, State the state of the aggregate at
 	// this version, and Before that at the version before. They are nil if they
@@ -154,10 +160,10 @@ func VersionOf(ctx context.Context, runner Runner, application string, id uuid.U
 			break
 		}
 		found = true
-		event, err := app.Mapper().ToDomain(row)
-		v.Event = stored(persistence.Notification{StoredEvent: row}, event, err)
+		v.Event = storedEvent(app, row)
 		layout := app.Mapper().LayoutOf(row)
-		v.Stored, v.Plain, v.Encrypted, v.Compressed = layout.Stored, layout.Plain, layout.Encrypted, layout.Compressed
+		v.Stored, v.Packed, v.Plain = layout.Stored, layout.Packed, layout.Plain
+		v.Encrypted, v.Compressed = layout.Encrypted, layout.Compressed
 		v.Payload = PayloadJSON(runner, application, v.Event)
 	}
 	if !found {
@@ -247,31 +253,6 @@ func Problems(ctx context.Context, runner Runner, application string, after int6
 			return p, nil
 		}
 	}
-}
-
-// DiscardParked forgets an event that a follower has parked: it will never be
-// processed. Later events of the same originator stay parked until they are
-// retried. The error is an *UnknownFollowersError, or that of the store; one
-// that is not parked is a persistence.ErrProgramming.
-func DiscardParked(ctx context.Context, runner Runner, follower, leader string, notificationID int64) error {
-	if _, err := Followed(runner, follower, []string{leader}); err != nil {
-		return err
-	}
-	app, _ := ApplicationOf(runner, follower)
-	parking, ok := app.Recorder().(persistence.ParkingRecorder)
-	store, transacts := app.Factory().(persistence.Transactor)
-	if !ok || !transacts {
-		return fmt.Errorf("operations/discard parked: the store of %s keeps no parked events, and is %T", follower, app.Factory())
-	}
-	err := store.Transaction(ctx, func(ctx context.Context) error {
-		if locker, ok := app.Recorder().(persistence.PositionLocker); ok {
-			if _, err := locker.LockPosition(ctx, leader); err != nil {
-				return err
-			}
-		}
-		return parking.UnparkEvent(ctx, leader, notificationID)
-	})
-	return located(ctx, app.Factory(), err)
 }
 
 // ApplicationSettings are the settings in force of an application, without

@@ -1,8 +1,12 @@
 package operations
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -25,6 +29,109 @@ func Parked(ctx context.Context, runner Runner, followers ...string) (events []p
 		events = append(events, parked...)
 	}
 	return events, nil
+}
+
+// ParkedAfter is where a page of parked events begins: after an event of a
+// leader. The zero value is the beginning.
+type ParkedAfter struct {
+	Leader         string
+	NotificationID int64
+}
+
+// ParkedPage returns what a follower has parked, in the order of leaders and
+// notification ids, at most limit events. next is where to go on, and nil at
+// the end. Its errors are those of Parked.
+func ParkedPage(
+	ctx context.Context, runner Runner, follower string, after ParkedAfter, limit int,
+) (events []persistence.ParkedEvent, next *ParkedAfter, err error) {
+	if _, err := knownFollowers(runner, []string{follower}); err != nil {
+		return nil, nil, err
+	}
+	if own, ok := StoreOf(runner, follower); ok {
+		events, err = own.ParkedPage(ctx, follower, after.Leader, after.NotificationID, limit+1)
+		err = located(ctx, own, err)
+	} else {
+		events, err = Parked(ctx, runner, follower)
+		slices.SortFunc(events, compareParked)
+		first := persistence.ParkedEvent{UpstreamApplicationName: after.Leader, NotificationID: after.NotificationID}
+		events = slices.DeleteFunc(events, func(e persistence.ParkedEvent) bool { return compareParked(e, first) <= 0 })
+	}
+	if len(events) > limit {
+		events = events[:limit]
+		next = &ParkedAfter{events[limit-1].UpstreamApplicationName, events[limit-1].NotificationID}
+	}
+	return events, next, err
+}
+
+func compareParked(a, b persistence.ParkedEvent) int {
+	return cmp.Or(strings.Compare(a.UpstreamApplicationName, b.UpstreamApplicationName), cmp.Compare(a.NotificationID, b.NotificationID))
+}
+
+// DiscardOptions say which parked event to discard.
+type DiscardOptions struct {
+	Follower       string
+	Leader         string
+	NotificationID int64
+	// By says who discards it, for the log.
+	By string
+}
+
+// PlanDiscard finds the parked event that is to be discarded, for a caller that
+// asks before it goes on. It returns a *ResetError for an event that is not
+// parked; its other errors are those of Parked, and a *system.Error for a
+// leader that the follower does not follow.
+func PlanDiscard(ctx context.Context, runner Runner, options DiscardOptions) (persistence.ParkedEvent, error) {
+	if _, err := Followed(runner, options.Follower, []string{options.Leader}); err != nil {
+		return persistence.ParkedEvent{}, err
+	}
+	found, _, err := ParkedPage(ctx, runner, options.Follower, ParkedAfter{options.Leader, options.NotificationID - 1}, 1)
+	if err != nil {
+		return persistence.ParkedEvent{}, err
+	}
+	if len(found) == 0 || found[0].UpstreamApplicationName != options.Leader || found[0].NotificationID != options.NotificationID {
+		return persistence.ParkedEvent{}, notParked(options)
+	}
+	return found[0], nil
+}
+
+func notParked(options DiscardOptions) error {
+	return Refuse("%s has not parked event %d of %s, or it was retried or discarded meanwhile.",
+		options.Follower, options.NotificationID, options.Leader)
+}
+
+// DiscardParked forgets an event that a follower has parked: it will never be
+// processed. Later events of the same originator stay parked until they are
+// retried. A line in the log of the follower's application says who has
+// discarded it. Its errors are those of PlanDiscard.
+func DiscardParked(ctx context.Context, runner Runner, options DiscardOptions) error {
+	event, err := PlanDiscard(ctx, runner, options)
+	if err != nil {
+		return err
+	}
+	app, _ := ApplicationOf(runner, options.Follower)
+	parking, ok := app.Recorder().(persistence.ParkingRecorder)
+	store, transacts := app.Factory().(persistence.Transactor)
+	if !ok || !transacts {
+		return fmt.Errorf("management: cannot discard an event of %s: its store keeps no parked events, and is %T",
+			options.Follower, app.Factory())
+	}
+	err = store.Transaction(ctx, func(ctx context.Context) error {
+		if locker, ok := app.Recorder().(persistence.PositionLocker); ok {
+			if _, err := locker.LockPosition(ctx, options.Leader); err != nil {
+				return err
+			}
+		}
+		return parking.UnparkEvent(ctx, options.Leader, options.NotificationID)
+	})
+	if errors.Is(err, persistence.ErrProgramming) {
+		return notParked(options)
+	}
+	if err != nil {
+		return located(ctx, app.Factory(), err)
+	}
+	app.Logger().WarnContext(ctx, "parked event was discarded", "follower", options.Follower, "leader", options.Leader,
+		"notification", event.NotificationID, "topic", event.Topic, "originator", event.OriginatorID, "by", options.By)
+	return nil
 }
 
 // RetryReport is what RetryParked has done.

@@ -26,6 +26,8 @@ type Runner interface {
 	// RetryParked has a follower process what it has put aside, and returns how
 	// many events were processed.
 	RetryParked(ctx context.Context, follower system.Member) (processed int, err error)
+	// Rebuild resets a follower, which processes all events again.
+	Rebuild(ctx context.Context, follower system.Member) error
 	// Close stops the runner.
 	Close() error
 }
