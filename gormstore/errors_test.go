@@ -306,7 +306,7 @@ func wantLockTimeout(t *testing.T, what string, err error, took time.Duration) {
 // nothing is stored.
 func TestEndedContextWhileWaiting(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
-		holder, waiter, dog := recorder(t, db, schoolName), shortBusy(t, db), uuid.New()
+		holder, waiter, dog := recorder(t, db, schoolName, gormstore.WithStrictOrder()), shortBusy(t, db), uuid.New()
 		uses := methods(recorder(t, waiter, schoolName), snapshots(t, waiter, schoolName), dog)
 		transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
 			if _, err := holder.InsertProcessed(ctx, history(uuid.New(), 1, 1), persistence.Tracking{ApplicationName: kennels, NotificationID: 1}); err != nil {

@@ -1,8 +1,11 @@
 package testdb
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -11,7 +14,15 @@ import (
 // Main runs the tests of a package, ends the shared PostgreSQL cluster if a
 // test started it, and returns the exit code for TestMain to pass to [os.Exit].
 // Tests that pass but leave goroutines running count as failed.
+//
+// Unless -parallel says how many parallel tests run at the same time, there are
+// four for each processor, since tests of databases wait most of their time.
 func Main(m *testing.M) int {
+	flag.Parse()
+	if err := raiseParallel(flag.CommandLine); err != nil {
+		fmt.Fprintln(os.Stderr, "testdb:", err)
+		return 1
+	}
 	code := m.Run()
 	if err := closeShared(); err != nil {
 		fmt.Fprintln(os.Stderr, "testdb:", err)
@@ -27,4 +38,20 @@ func Main(m *testing.M) int {
 		return 1
 	}
 	return 0
+}
+
+// testsPerProcessor is how many parallel tests run at the same time for each
+// processor.
+const testsPerProcessor = 4
+
+// raiseParallel sets -parallel in the parsed flags of a test program, unless
+// the caller of the program has set it or is fuzzing, where it is the number of
+// workers.
+func raiseParallel(flags *flag.FlagSet) error {
+	given := false
+	flags.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" || f.Name == "test.fuzz" })
+	if given {
+		return nil
+	}
+	return flags.Set("test.parallel", strconv.Itoa(testsPerProcessor*runtime.GOMAXPROCS(0)))
 }

@@ -1,7 +1,9 @@
 package testdb
 
 import (
+	"flag"
 	"os"
+	"runtime"
 	"testing"
 )
 
@@ -13,6 +15,30 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(Main(m))
+}
+
+func TestParallelIsRaisedUnlessGiven(t *testing.T) {
+	t.Parallel()
+	const unset = 1
+	for _, row := range []struct {
+		name string
+		args []string
+		want int
+	}{
+		{"not given", nil, testsPerProcessor * runtime.GOMAXPROCS(0)},
+		{"given", []string{"-test.parallel=3"}, 3},
+		{"fuzzing", []string{"-test.fuzz=FuzzCut"}, unset},
+	} {
+		flags := flag.NewFlagSet("", flag.ContinueOnError)
+		parallel := flags.Int("test.parallel", unset, "")
+		flags.String("test.fuzz", "", "")
+		if err := flags.Parse(row.args); err != nil {
+			t.Fatal(err)
+		}
+		if err := raiseParallel(flags); err != nil || *parallel != row.want {
+			t.Errorf("%s: got -parallel=%d, error %v; want %d", row.name, *parallel, err, row.want)
+		}
+	}
 }
 
 // recorder is a test that only remembers how it was ended.
