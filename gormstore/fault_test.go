@@ -179,15 +179,16 @@ func TestFaults(t *testing.T) {
 			if class := gormstore.ClassOf(store, err); class != f.class {
 				t.Errorf("%s, %s %s: class %v, want %v", name, f.code, f.message, class, f.class)
 			}
-			if is, retryable := store.Classify(err); (verdict{is, retryable}) != f.verdict {
-				t.Errorf("%s, %s %s: trouble %t, retryable %t, want %+v", name, f.code, f.message, is, retryable, f.verdict)
+			class, retryable := store.Classify(err)
+			if got := (verdict{class != nil, retryable}); got != f.verdict || class != nil && class != f.class {
+				t.Errorf("%s, %s %s: trouble %v, retryable %t, want %+v", name, f.code, f.message, class, retryable, f.verdict)
 			}
 		}
 		if len(rows) > 0 {
 			t.Errorf("%s: the test has no case for %v", name, rows)
 		}
 		for _, err := range []error{nil, errors.New("no credit")} {
-			if is, retryable := store.Classify(err); is || retryable {
+			if class, retryable := store.Classify(err); class != nil || retryable {
 				t.Errorf("%s: %v counts as trouble with the database", name, err)
 			}
 		}
@@ -222,8 +223,8 @@ func TestCachedPlan(t *testing.T) {
 			}
 			run(t, truth, "ALTER TABLE names ADD COLUMN breed text")
 			err := read()
-			if is, retryable := store.Classify(err); !is || !retryable {
-				t.Fatalf("%v: trouble %t, retryable %t, want a cached plan, which passes", err, is, retryable)
+			if class, retryable := store.Classify(err); class == nil || !retryable {
+				t.Fatalf("%v: trouble %v, retryable %t, want a cached plan, which passes", err, class, retryable)
 			}
 			if err := read(); err != nil {
 				t.Errorf("the next attempt: %v", err)
@@ -298,7 +299,7 @@ func TestIDsOfANarrowColumnRunOut(t *testing.T) {
 		group.Go(func() { want("merged", save(t.Context())) })
 	}
 	group.Wait()
-	if is, _ := store.Classify(&pgconn.PgError{Code: "22003"}); is {
+	if class, _ := store.Classify(&pgconn.PgError{Code: "22003"}); class != nil {
 		t.Error("a number of a policy's own statement counts as trouble with the database")
 	}
 }

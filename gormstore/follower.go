@@ -309,12 +309,15 @@ func (r *processRecorder) CountParked(ctx context.Context, upstream string) (int
 }
 
 // Classify implements persistence.ErrorClassifier.
-func (s *Store) Classify(err error) (is, retryable bool) {
+func (s *Store) Classify(err error) (class error, retryable bool) {
 	if err == nil || s.dialect == nil || !s.dialect.reported(err) {
-		return false, false
+		return nil, false
 	}
-	scope := s.faultOf(err).scope
-	return scope != aboutEvent, scope == passing
+	fault := s.faultOf(err)
+	if fault.scope == aboutEvent {
+		return nil, false
+	}
+	return fault.class, fault.scope == passing
 }
 
 // UnparkEvent implements persistence.ParkingRecorder.

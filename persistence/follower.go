@@ -154,9 +154,10 @@ type RevisionRecorder interface {
 // errors of others, such as those of statements that a handler sends through
 // its transaction: they say nothing about the event that was processed.
 type ErrorClassifier interface {
-	// Classify reports whether an error is trouble with the database, and
-	// whether the same transaction may succeed if it is tried again.
-	Classify(err error) (is, retryable bool)
+	// Classify returns the class of an error that is trouble with the database,
+	// such as ErrRetryTransaction, or nil for other errors, and whether the same
+	// transaction may succeed if it is tried again.
+	Classify(err error) (class error, retryable bool)
 }
 
 // ParkedEvent is an event that a follower has parked, because it could not be

@@ -2,7 +2,10 @@ package system_test
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -114,6 +117,90 @@ func TestContention(t *testing.T) {
 		t.Errorf("the policy was called %d times, want %d", c.calls, want)
 	}
 	c.wantCounted(t)
+}
+
+// A batch and another writer that wait for each other are a conflict as well,
+// whether they wait for aggregates or for rows of their own. The batch that
+// PostgreSQL ends for it is repeated at once.
+func TestDeadlockWithAWriterIsNoFailure(t *testing.T) {
+	t.Parallel()
+	for _, what := range []string{"aggregate", "own row"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			testDeadlockWithAWriter(t, what == "own row")
+		})
+	}
+}
+
+func testDeadlockWithAWriter(t *testing.T, own bool) {
+	db := migrated(t, testdb.OpenPostgres(t))
+	do(t, db.Exec("CREATE TABLE rolls (id bigint PRIMARY KEY, counted bigint)").Error,
+		db.Exec("INSERT INTO rolls VALUES (1, 1)").Error)
+	var logged syncBuffer
+	r, err := newConcurrent(newSystem(t, counting()), application.WithStore(gormstore.New(db)),
+		application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+	closing(t, r, err)
+	c := get[*counters](t, r, countersName)
+	save(t, c.Application, countersOf.Create(counterID("sit"), Counted{}), countersOf.Create(counterID("roll"), Counted{}))
+	register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
+	count := func(ctx context.Context, name string) error {
+		return c.repository.Update(ctx, counterID(name), func(counter *Counter) error {
+			domain.Trigger(counter, Counted{})
+			return nil
+		})
+	}
+	roll := func(ctx context.Context) error {
+		if !own {
+			return count(ctx, "roll")
+		}
+		tx, err := gormstore.Tx(ctx)
+		if err != nil {
+			return err
+		}
+		return tx.Exec("UPDATE rolls SET counted = counted + 1").Error
+	}
+	written := make(chan error, 1)
+	write := func() {
+		written <- gormstore.Transaction(t.Context(), db, func(ctx context.Context, tx *gorm.DB) error {
+			// The batch looks for a deadlock first, and is ended.
+			return errors.Join(tx.Exec("SET LOCAL deadlock_timeout = '1min'").Error, roll(ctx), count(ctx, "sit"))
+		})
+	}
+	calls := 0
+	c.become(func(ctx context.Context, event domain.Event, _ *collector) error {
+		calls++
+		if err := count(ctx, "sit"); err != nil {
+			return err
+		}
+		if calls == 1 {
+			go write()
+			if !eventually(func() bool { return isWaiting(db) }) {
+				return errors.New("the writer does not wait for the handler")
+			}
+		}
+		return roll(ctx)
+	})
+	start(t, r)
+	waitForHeads(t, r)
+	do(t, <-written)
+	rolled := c.counted(t, "roll")
+	if own {
+		do(t, db.Raw("SELECT counted FROM rolls").Scan(&rolled).Error)
+	}
+	if sat := c.counted(t, "sit"); calls != 2 || sat != 1+2 || rolled != 1+2 {
+		t.Errorf("after %d calls counted %d and %d, want 2 calls, 3 and 3", calls, sat, rolled)
+	}
+	if strings.Contains(logged.String(), "level=WARN") {
+		t.Errorf("got the log %s, want no failure", &logged)
+	}
+}
+
+// isWaiting reports whether a session of the database waits for a lock.
+func isWaiting(db *gorm.DB) bool {
+	waiting := 0
+	err := db.Raw("SELECT count(*) FROM pg_stat_activity " +
+		"WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting).Error
+	return err == nil && waiting > 0
 }
 
 // unlockable is a store that cannot lock a log.

@@ -247,8 +247,8 @@ func (f *followerLoop) conclude(ctx context.Context, b batch, processed int, err
 	if processed > 0 {
 		f.retries = 0
 	}
-	// A conflict says nothing about the handler's speed.
-	if processed > 0 || !persistence.IsConflict(err) {
+	// Meeting another writer says nothing about the handler's speed.
+	if processed > 0 || !f.metWriter(err) {
 		f.adapt(processed, len(b.events))
 	}
 	f.progress.Events += processed - f.parkedInBatch
@@ -302,12 +302,20 @@ func (f *followerLoop) adapt(processed, read int) {
 	}
 }
 
-// repeats reports whether a batch is repeated at once, because it met a save of
-// another writer. That is no failure. The batch then locks the log before it
-// reads, so that no other save can come between. A conflict under the lock is
-// the handler's own.
+// metWriter reports whether a batch failed because of another writer: they
+// saved the same aggregate, or waited for each other.
+func (f *followerLoop) metWriter(err error) bool {
+	class, _ := f.classify(err) // of a handler's own statement
+	return persistence.IsConflict(err) || errors.Is(err, persistence.ErrRetryTransaction) ||
+		errors.Is(class, persistence.ErrRetryTransaction)
+}
+
+// repeats reports whether a batch is repeated at once, because it met another
+// writer. That is no failure. The batch then locks the log before it reads, so
+// that no other save can come between. A conflict under the lock is the
+// handler's own.
 func (f *followerLoop) repeats(err error) bool {
-	if !persistence.IsConflict(err) {
+	if !f.metWriter(err) {
 		return false
 	}
 	if f.logLocker() == nil {

@@ -58,8 +58,8 @@ func (f *followerLoop) isAboutStore(err error) bool {
 	if isContextError(err) && !isAboutEvent(err) {
 		return true
 	}
-	is, _ := f.classify(err)
-	return is || f.isRetryable(err)
+	class, _ := f.classify(err)
+	return class != nil || f.isRetryable(err)
 }
 
 // isContextError reports whether a context has ended, which may be one that a
@@ -84,10 +84,10 @@ func (f *followerLoop) isRetryable(err error) bool {
 
 // classify asks the store about an error, which may be that of a handler's own
 // statement.
-func (f *followerLoop) classify(err error) (is, retryable bool) {
+func (f *followerLoop) classify(err error) (class error, retryable bool) {
 	store, ok := f.app.Factory().(persistence.ErrorClassifier)
 	if !ok {
-		return false, false
+		return nil, false
 	}
 	return store.Classify(err)
 }
