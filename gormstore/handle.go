@@ -15,14 +15,15 @@ import (
 // one program that have the same *gorm.DB share it on purpose: that is how
 // their saves of the same log are merged.
 type handle struct {
-	prepared atomic.Bool
+	prepared  atomic.Bool
+	preparing chan struct{} // holds a value while a caller prepares the database
 
-	// mu protects what follows; synced, busy and readers do not change once
-	// prepared.
-	mu      sync.Mutex
-	synced  bool          // every connection of SQLite syncs at each commit by itself
-	busy    time.Duration // how long a statement of SQLite waits for the lock by itself
-	readers *sql.DB       // of SQLite, or nil
+	// What preparing finds does not change once prepared.
+	synced bool          // every connection of SQLite syncs at each commit by itself
+	busy   time.Duration // how long a statement of SQLite waits for the lock by itself
+
+	mu      sync.Mutex // protects what follows; readers does not change once prepared
+	readers *sql.DB    // of SQLite, or nil
 	queues  map[queueKey]*logQueue
 	turns   map[weak.Pointer[sql.Tx]]*turns
 
@@ -63,7 +64,7 @@ func handleOf(pool *sql.DB) *handle {
 	if handles.byPool == nil {
 		handles.byPool = map[weak.Pointer[sql.DB]]*handle{}
 	}
-	h := &handle{queues: map[queueKey]*logQueue{}}
+	h := &handle{preparing: make(chan struct{}, 1), queues: map[queueKey]*logQueue{}}
 	handles.byPool[key] = h
 	runtime.AddCleanup(pool, forgetHandle, key)
 	return h
@@ -76,12 +77,17 @@ func forgetHandle(key weak.Pointer[sql.DB]) {
 }
 
 // prepare prepares the database once, the first time that it can be reached.
+// While one caller does so, another waits no longer than its own context.
 func (h *handle) prepare(ctx context.Context, s *Store) error {
 	if h.prepared.Load() {
 		return nil
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	select {
+	case h.preparing <- struct{}{}:
+		defer func() { <-h.preparing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if h.prepared.Load() {
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // Join returns an observer that calls all of these, in order. Nil observers are
@@ -68,14 +67,4 @@ func either[T any](first, second func(context.Context, T) context.Context) func(
 		return second
 	}
 	return first
-}
-
-func outcomeOf(err error) string {
-	switch {
-	case err == nil:
-		return "ok"
-	case persistence.IsConflict(err):
-		return "conflict"
-	}
-	return "error"
 }

@@ -115,7 +115,15 @@ type Save struct {
 }
 
 // Outcome returns "ok", "conflict" or "error".
-func (s Save) Outcome() string { return outcomeOf(s.Err) }
+func (s Save) Outcome() string {
+	switch {
+	case s.Err == nil:
+		return "ok"
+	case persistence.IsConflict(s.Err):
+		return "conflict"
+	}
+	return "error"
+}
 
 // Source says what an aggregate was loaded from.
 type Source string

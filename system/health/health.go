@@ -40,7 +40,7 @@ type Config struct {
 	// 503, so that the orchestrator restarts the process. The default is ten
 	// minutes: a restart interrupts every follower of the process.
 	Hang time.Duration
-	// Timeout is how long a check may take; a database that does not answer in
+	// Timeout is how long Ready may take; a database that does not answer in
 	// time is not ready. The default is two seconds.
 	Timeout time.Duration
 }
@@ -105,9 +105,11 @@ func New(runner Runner, config Config) (*Checks, error) {
 
 // Live answers 503 if a handler of this process has been at one event for
 // longer than Config.Hang, which a restart may end. A database that is down or
-// a follower that fails is no reason to restart, and answers 200.
+// a follower that fails is no reason to restart, and answers 200. Live does not
+// ask the database, so one that hangs does not keep it from answering; the
+// positions of its report are 0.
 func (c *Checks) Live() http.Handler {
-	return c.handler(func(s system.Status, now time.Time) system.Health {
+	return c.handler(withoutDatabase, func(s system.Status, now time.Time) system.Health {
 		if s.State == system.Running && s.NotificationID > 0 && now.Sub(s.Since) > c.config.Hang {
 			return system.Health{Reason: fmt.Sprintf("its handler has been at event %d since %s",
 				s.NotificationID, s.Since.UTC().Format(time.RFC3339))}
@@ -121,7 +123,7 @@ func (c *Checks) Live() http.Handler {
 // It also remembers the positions: one that has not changed for Config.Stall,
 // although there are events after it, is unhealthy as well.
 func (c *Checks) Ready() http.Handler {
-	return c.handler(func(s system.Status, now time.Time) system.Health {
+	return c.handler(c.inTime, func(s system.Status, now time.Time) system.Health {
 		at := c.at(s, now)
 		verdict := s.Health(now, c.config.Stall)
 		if verdict.Healthy && s.State == system.Running && s.Lag() > 0 && now.Sub(at) > c.config.Stall {
@@ -145,9 +147,23 @@ func (c *Checks) at(s system.Status, now time.Time) time.Time {
 	return last.since
 }
 
-func (c *Checks) handler(judge func(system.Status, time.Time) system.Health) http.Handler {
+// withoutDatabase returns a context that has ended: statuses then have what this
+// process knows.
+func withoutDatabase(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()
+	return ctx, cancel
+}
+
+func (c *Checks) inTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.config.Timeout)
+}
+
+func (c *Checks) handler(
+	bound func(context.Context) (context.Context, context.CancelFunc), judge func(system.Status, time.Time) system.Health,
+) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), c.config.Timeout)
+		ctx, cancel := bound(r.Context())
 		defer cancel()
 		statuses, _ := c.runner.Statuses(ctx) // each status has its own error
 		now := time.Now()

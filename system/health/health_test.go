@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,6 +111,41 @@ func TestLiveFindsAHandlerThatHangs(t *testing.T) {
 	if code, report := check(t, checks.Live()); code != 503 {
 		t.Errorf("live: got %d, %+v; want 503", code, report)
 	}
+}
+
+// hanging has statuses that it reads from a database that does not answer.
+type hanging struct{ runner }
+
+func (h *hanging) Statuses(ctx context.Context) ([]system.Status, error) {
+	<-ctx.Done()
+	statuses := slices.Clone(h.statuses)
+	for i := range statuses {
+		statuses[i].ReadErr = context.Cause(ctx)
+	}
+	return statuses, context.Cause(ctx)
+}
+
+// TestLiveDoesNotAskTheDatabase answers at once although the database hangs,
+// and still finds a handler that hangs. Ready answers after its timeout.
+func TestLiveDoesNotAskTheDatabase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &hanging{runner{[]system.Status{{State: system.Running}}}}
+		checks, err := health.New(r, health.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := func(h http.Handler, code int, after time.Duration) {
+			t.Helper()
+			begin := time.Now()
+			if got, report := check(t, h); got != code || time.Since(begin) != after {
+				t.Errorf("got %d after %v, %+v; want %d after %v", got, time.Since(begin), report, code, after)
+			}
+		}
+		want(checks.Live(), 200, 0)
+		want(checks.Ready(), 503, 2*time.Second)
+		r.statuses[0].NotificationID, r.statuses[0].Since = 1, time.Now().Add(-11*time.Minute)
+		want(checks.Live(), 503, 0)
+	})
 }
 
 func TestNewRefuses(t *testing.T) {

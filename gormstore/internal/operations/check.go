@@ -165,7 +165,7 @@ func unknownNames(ctx context.Context, runner Runner) ([]string, error) {
 	return slices.Compact(unknown), nil
 }
 
-// memberNames are the applications of this process.
+// MemberNames returns the applications of this process.
 func MemberNames(runner Runner) []string {
 	return slices.DeleteFunc(runner.System().Names(), func(name string) bool {
 		_, ok := ApplicationOf(runner, name)

@@ -29,7 +29,7 @@ type store interface {
 	ParkedPage(ctx context.Context, application, upstream string, after int64, limit int) ([]persistence.ParkedEvent, error)
 }
 
-// storeOf is the store of an application of the runner. It returns false if the
+// StoreOf returns the store of an application of the runner. It returns false if the
 // application does not exist or is stored elsewhere.
 func StoreOf(runner Runner, application string) (store, bool) {
 	if runner == nil {
@@ -43,7 +43,7 @@ func StoreOf(runner Runner, application string) (store, bool) {
 	return s, ok
 }
 
-// appOf returns an application of the runner. It returns false if there is none
+// ApplicationOf returns an application of the runner. It returns false if there is none
 // of that name in this process.
 func ApplicationOf(runner Runner, name string) (bridge.Application, bool) {
 	member, _ := runner.System().Member(name)

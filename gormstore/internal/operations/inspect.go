@@ -31,6 +31,22 @@ type LogOptions struct {
 // end in time.
 const widest = 100_000
 
+// slow is how long a query of a log may take; a search of several must be able
+// to end in time.
+const slow = 20 * time.Millisecond
+
+// nextWidth returns how many ids the next query covers, from how long the last
+// one took.
+func nextWidth(width int64, took time.Duration) int64 {
+	switch {
+	case took > slow:
+		return max(width/2, 1)
+	case took > slow/4:
+		return width
+	}
+	return min(4*width, widest)
+}
+
 // LogPage is a page of a log, the newest event first.
 type LogPage struct {
 	Events []StoredEvent
@@ -61,7 +77,7 @@ func NewestEvents(ctx context.Context, runner Runner, options LogOptions) (page 
 			page.Older = end + 1
 			break
 		}
-		begin := max(end-width, 0)
+		begin, asked := max(end-width, 0), time.Now()
 		found, err := app.Recorder().SelectNotifications(ctx,
 			persistence.NotificationRange{After: begin, Stop: end, Limit: persistence.MaxPage, Topics: options.Topics})
 		if err != nil {
@@ -73,7 +89,7 @@ func NewestEvents(ctx context.Context, runner Runner, options LogOptions) (page 
 		}
 		slices.Reverse(found)
 		rows = append(rows, found...)
-		end, width = begin, min(4*width, widest)
+		end, width = begin, nextWidth(width, time.Since(asked))
 	}
 	if len(rows) > limit {
 		rows = rows[:limit]

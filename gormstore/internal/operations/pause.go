@@ -80,7 +80,7 @@ func changeSettings(
 	return located(ctx, app.Factory(), err)
 }
 
-// followed are those of the applications that a follower follows which are
+// Followed returns those of the applications that a follower follows which are
 // wanted; none means all. They are sorted, which is the order in which
 // positions are locked everywhere.
 func Followed(runner Runner, follower string, wanted []string) ([]string, error) {

@@ -75,6 +75,8 @@ type ResetError struct{ Problem string }
 
 func (e *ResetError) Error() string { return e.Problem }
 
+// Refuse returns the reason why a follower is not reset, or why an operation like
+// that is not done.
 func Refuse(format string, arguments ...any) error {
 	return &ResetError{fmt.Sprintf(format, arguments...)}
 }

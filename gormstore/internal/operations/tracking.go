@@ -21,7 +21,7 @@ type tracking struct {
 	withoutStatuses bool
 }
 
-// trackingsOf reads the positions of all databases. Those without tables are
+// Trackings reads the positions of all databases. Those without tables are
 // left out, unless there is no other.
 func Trackings(ctx context.Context, runner Runner) (all []tracking, err error) {
 	var absent error
@@ -68,7 +68,7 @@ func (t tracking) parks(ctx context.Context) bool {
 	return tx.Migrator().HasTable(&gormstore.ParkedEvent{})
 }
 
-// upstreamsOf are the upstream applications of positions, sorted.
+// UpstreamsOf returns the upstream applications of positions, sorted.
 func UpstreamsOf(trackings []tracking) (names []string) {
 	for _, t := range trackings {
 		for _, state := range t.states {
