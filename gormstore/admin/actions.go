@@ -15,14 +15,14 @@ import (
 
 // action is what can be done with a follower.
 type action struct {
-	name    string
-	label   string
-	destroy bool // it needs the right to reset, not to operate
-	parked  bool // it is about parked events
-	// says returns what it will do, or refuses it.
-	says func(h *Handler, ctx context.Context, t target) (string, error)
-	do   func(h *Handler, ctx context.Context, t target) error
-	done string // what the page of the follower says after it
+	name        string
+	label       string
+	destroys    bool // it needs the right to reset, not to operate
+	needsParked bool // it is about parked events
+	// describe returns what it will do, or refuses it.
+	describe func(h *Handler, ctx context.Context, t target) (string, error)
+	do       func(h *Handler, ctx context.Context, t target) error
+	done     string // what the page of the follower says after it
 }
 
 // target is what an action is about.
@@ -33,9 +33,9 @@ type target struct {
 	actor    string
 }
 
-// says returns what an action does, in words that depend on nothing but its
+// describes returns what an action does, in words that depend on nothing but its
 // target.
-func says(text string) func(*Handler, context.Context, target) (string, error) {
+func describes(text string) func(*Handler, context.Context, target) (string, error) {
 	return func(_ *Handler, _ context.Context, t target) (string, error) {
 		return fmt.Sprintf(text, t.follower), nil
 	}
@@ -43,19 +43,19 @@ func says(text string) func(*Handler, context.Context, target) (string, error) {
 
 var actions = []action{
 	{name: "sync", label: "Synchronise now", do: (*Handler).sync, done: "The follower has processed what there was.",
-		says: says("%s processes what it has not processed yet, in this process, as the command sync_followers does. Its handlers run.")},
+		describe: describes("%s processes what it has not processed yet, in this process, as the command sync_followers does. Its handlers run.")},
 	{name: "dry-run", label: "Dry run", do: (*Handler).dryRun, done: "The dry run has succeeded and was rolled back.",
-		says: says("%s processes what it has not processed yet, and everything in the database is then rolled back. What its handlers do " +
+		describe: describes("%s processes what it has not processed yet, and everything in the database is then rolled back. What its handlers do " +
 			"outside of the database is really done.")},
 	{name: "pause", label: "Pause", do: (*Handler).pause, done: "The follower is paused.",
-		says: says("%s processes nothing more, in every process, until it is resumed. A batch that is being processed ends first.")},
+		describe: describes("%s processes nothing more, in every process, until it is resumed. A batch that is being processed ends first.")},
 	{name: "resume", label: "Resume", do: (*Handler).resume, done: "The follower goes on.",
-		says: says("%s goes on from its position, in every process that runs it.")},
-	{name: "retry", label: "Retry parked events", parked: true, do: (*Handler).retry, done: "The parked events were processed.",
-		says: says("%s processes its parked events, oldest first. One that fails again stays parked, and so do the later ones of its aggregate.")},
-	{name: "discard", label: "Discard", destroy: true, parked: true, do: (*Handler).discard, done: "The parked event was discarded.",
-		says: (*Handler).saysDiscard},
-	{name: "reset", label: "Reset", destroy: true, do: (*Handler).reset, done: "The follower was reset.", says: (*Handler).saysReset},
+		describe: describes("%s goes on from its position, in every process that runs it.")},
+	{name: "retry", label: "Retry parked events", needsParked: true, do: (*Handler).retry, done: "The parked events were processed.",
+		describe: describes("%s processes its parked events, oldest first. One that fails again stays parked, and so do the later ones of its aggregate.")},
+	{name: "discard", label: "Discard", destroys: true, needsParked: true, do: (*Handler).discard, done: "The parked event was discarded.",
+		describe: (*Handler).describeDiscard},
+	{name: "reset", label: "Reset", destroys: true, do: (*Handler).reset, done: "The follower was reset.", describe: (*Handler).describeReset},
 }
 
 func actionOf(name string) (action, error) {
@@ -78,7 +78,7 @@ type actionChoice struct {
 func (h *Handler) choices(rights Rights, hasParked bool) []actionChoice {
 	all := []actionChoice{}
 	for _, a := range actions {
-		if h.allowed(a, rights) == nil && a.name != "discard" && (hasParked || !a.parked) {
+		if h.allowed(a, rights) == nil && a.name != "discard" && (hasParked || !a.needsParked) {
 			all = append(all, actionChoice{a.name, a.label})
 		}
 	}
@@ -90,9 +90,9 @@ func (h *Handler) allowed(a action, rights Rights) error {
 	switch {
 	case !h.config.Actions:
 		return refuse(http.StatusForbidden, "These pages are read-only.")
-	case a.destroy && !rights.Reset:
+	case a.destroys && !rights.Reset:
 		return refuse(http.StatusForbidden, "This action needs the right to reset, which you do not have.")
-	case !a.destroy && !rights.Operate:
+	case !a.destroys && !rights.Operate:
 		return refuse(http.StatusForbidden, "This action needs the right to operate, which you do not have.")
 	}
 	return nil
@@ -120,13 +120,13 @@ func (h *Handler) target(r *http.Request, values url.Values, rights Rights) (t t
 // confirmData is the page that says what an action will do. A destructive one
 // wants the name of the follower typed.
 type confirmData struct {
-	Follower string `json:"follower"`
-	Action   string `json:"action"`
-	Label    string `json:"label"`
-	Says     string `json:"says"`
-	Destroys bool   `json:"destroys"`
-	Leader   string `json:"leader,omitempty"`
-	Position int64  `json:"position,omitempty"`
+	Follower    string `json:"follower"`
+	Action      string `json:"action"`
+	Label       string `json:"label"`
+	Description string `json:"description"`
+	Destroys    bool   `json:"destroys"`
+	Leader      string `json:"leader,omitempty"`
+	Position    int64  `json:"position,omitempty"`
 }
 
 func (h *Handler) confirm(ctx context.Context, r *http.Request, rights Rights) (any, error) {
@@ -141,8 +141,8 @@ func (h *Handler) confirm(ctx context.Context, r *http.Request, rights Rights) (
 	if err != nil {
 		return nil, err
 	}
-	text, err := a.says(h, ctx, t)
-	return confirmData{t.follower, a.name, a.label, text, a.destroy, t.leader, t.position}, err
+	text, err := a.describe(h, ctx, t)
+	return confirmData{t.follower, a.name, a.label, text, a.destroys, t.leader, t.position}, err
 }
 
 // longestForm is how large the form of an action may be.
@@ -163,11 +163,11 @@ func (h *Handler) act(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		t := target{follower: r.PathValue("follower"), actor: rights.Actor}
 		h.logAction(ctx, r.PathValue("action"), t, "refused", err)
-		h.refuseAction(w, r, rights, h.fault(r, err))
+		h.refuseAction(w, r, rights, h.pageErrorOf(r, err))
 		return
 	}
 	if err := h.perform(ctx, w, r, a, rights); err != nil {
-		h.refuseAction(w, r, rights, h.actionFault(r, err))
+		h.refuseAction(w, r, rights, h.actionErrorOf(r, err))
 		return
 	}
 	redirect(w, base(r.URL.EscapedPath())+"followers/"+url.PathEscape(r.PathValue("follower"))+"?done="+a.name)
@@ -176,8 +176,8 @@ func (h *Handler) act(w http.ResponseWriter, r *http.Request) {
 // actionTimeout is how long an action may take.
 func (h *Handler) actionTimeout() time.Duration { return 30 * h.config.Timeout }
 
-func (h *Handler) refuseAction(w http.ResponseWriter, r *http.Request, rights Rights, why *problem) {
-	h.write(w, r, view{Title: "Action", Base: base(r.URL.EscapedPath()), Rights: rights, Acts: h.config.Actions, Fault: why,
+func (h *Handler) refuseAction(w http.ResponseWriter, r *http.Request, rights Rights, why *pageError) {
+	h.write(w, r, view{Title: "Action", Base: base(r.URL.EscapedPath()), Rights: rights, Acts: h.config.Actions, Error: why,
 		Back: "followers/" + url.PathEscape(r.PathValue("follower"))})
 }
 
@@ -185,7 +185,7 @@ func (h *Handler) refuseAction(w http.ResponseWriter, r *http.Request, rights Ri
 func (h *Handler) refuseOrigin(w http.ResponseWriter, r *http.Request) {
 	h.config.Logger.WarnContext(r.Context(), "admin: an action of another origin was refused", "path", r.URL.Path,
 		"origin", r.Header.Get("Origin"))
-	h.refuseAction(w, r, Rights{}, &problem{http.StatusForbidden, "This action was sent by another site, and was not done."})
+	h.refuseAction(w, r, Rights{}, &pageError{http.StatusForbidden, "This action was sent by another site, and was not done."})
 }
 
 func (h *Handler) perform(ctx context.Context, w http.ResponseWriter, r *http.Request, a action, rights Rights) error {
@@ -197,7 +197,7 @@ func (h *Handler) perform(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if err != nil {
 		return err
 	}
-	if a.destroy && r.PostForm.Get("confirm") != t.follower {
+	if a.destroys && r.PostForm.Get("confirm") != t.follower {
 		return refuse(http.StatusBadRequest, "Type the name of the follower to confirm.")
 	}
 	err = a.do(h, ctx, t)
@@ -214,20 +214,20 @@ func (h *Handler) logAction(ctx context.Context, action string, t target, outcom
 		"leader", t.leader, "notification", t.position, "outcome", outcome, "error", err)
 }
 
-// actionFault is fault for an action. What the operator asked for is refused or
+// actionErrorOf is pageErrorOf for an action. What the operator asked for is refused or
 // has failed for a reason that the operator has to know.
-func (h *Handler) actionFault(r *http.Request, err error) *problem {
-	if _, known := errors.AsType[*problem](err); known {
-		return h.fault(r, err)
+func (h *Handler) actionErrorOf(r *http.Request, err error) *pageError {
+	if _, known := errors.AsType[*pageError](err); known {
+		return h.pageErrorOf(r, err)
 	}
 	if _, unknown := errors.AsType[*operations.UnknownFollowersError](err); unknown {
-		return h.fault(r, err)
+		return h.pageErrorOf(r, err)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &problem{http.StatusGatewayTimeout, fmt.Sprintf("The action did not end within %v. What was committed until then is kept.",
+		return &pageError{http.StatusGatewayTimeout, fmt.Sprintf("The action did not end within %v. What was committed until then is kept.",
 			h.actionTimeout())}
 	}
-	return &problem{http.StatusConflict, valid(strings.TrimSpace(fmt.Sprint(err)))}
+	return &pageError{http.StatusConflict, valid(strings.TrimSpace(fmt.Sprint(err)))}
 }
 
 func (h *Handler) sync(ctx context.Context, t target) error { return h.synchronise(ctx, t, false) }
@@ -269,23 +269,23 @@ func (t target) discardOptions() operations.DiscardOptions {
 
 var errNoParkedEvent = refuse(http.StatusBadRequest, "Choose a parked event of the follower.")
 
-func (h *Handler) saysDiscard(ctx context.Context, t target) (string, error) {
+func (h *Handler) describeDiscard(ctx context.Context, t target) (string, error) {
 	if t.leader == "" || t.position == 0 {
 		return "", errNoParkedEvent
 	}
 	event, err := operations.PlanDiscard(ctx, h.runner, t.discardOptions())
 	if err != nil {
-		return "", refused(err)
+		return "", err
 	}
 	return fmt.Sprintf("%s will never process event %d of %s (%s, version %d of %s), which is parked. Later events of the same aggregate "+
 		"stay parked until they are retried. This cannot be undone.", t.follower, t.position, t.leader, valid(event.Topic),
 		event.OriginatorVersion, event.OriginatorID), nil
 }
 
-func (h *Handler) saysReset(ctx context.Context, t target) (string, error) {
+func (h *Handler) describeReset(ctx context.Context, t target) (string, error) {
 	plan, err := operations.PlanRebuild(ctx, h.runner, t.follower)
 	if err != nil {
-		return "", refused(err)
+		return "", err
 	}
 	clears := "What it has made of them stays: it says that they may be processed again."
 	if plan.Clears {
@@ -301,12 +301,4 @@ func (h *Handler) saysReset(ctx context.Context, t target) (string, error) {
 
 func (h *Handler) reset(ctx context.Context, t target) error {
 	return operations.Rebuild(ctx, h.runner, t.follower)
-}
-
-// refused turns the reason why an operation is not done into one for the page.
-func refused(err error) error {
-	if reason, ok := errors.AsType[*operations.ResetError](err); ok {
-		return refuse(http.StatusConflict, "%s", valid(reason.Problem))
-	}
-	return err
 }

@@ -158,16 +158,16 @@ func (h *Handler) static(w http.ResponseWriter, r *http.Request) {
 	http.ServeFileFS(w, r, files, "static/"+r.PathValue("file"))
 }
 
-// problem is an error with a status and a text for the page.
-type problem struct {
+// pageError is an error with a status and a text for the page.
+type pageError struct {
 	status int
 	text   string
 }
 
-func (p *problem) Error() string { return p.text }
+func (e *pageError) Error() string { return e.text }
 
 func refuse(status int, format string, arguments ...any) error {
-	return &problem{status, fmt.Sprintf(format, arguments...)}
+	return &pageError{status, fmt.Sprintf(format, arguments...)}
 }
 
 // authorize returns the rights of a request, and an error if they do not include
@@ -184,27 +184,32 @@ func (h *Handler) authorize(r *http.Request) (Rights, error) {
 	return rights, nil
 }
 
-// fault turns an error into one with a status. The text of an error of the
+// pageErrorOf turns an error into one with a status. The text of an error of the
 // database is for the log.
-func (h *Handler) fault(r *http.Request, err error) *problem {
-	known, ok := errors.AsType[*problem](err)
+func (h *Handler) pageErrorOf(r *http.Request, err error) *pageError {
+	known, ok := errors.AsType[*pageError](err)
 	switch {
 	case ok:
 		return known
+	case r.Context().Err() != nil: // the client does not wait for the page
+		return &pageError{http.StatusServiceUnavailable, "The request was ended."}
 	case errors.Is(err, context.DeadlineExceeded):
-		return &problem{http.StatusGatewayTimeout, "The database did not answer in time. Narrow the search, or try again."}
+		return &pageError{http.StatusGatewayTimeout, "The database did not answer in time. Narrow the search, or try again."}
 	case errors.Is(err, operations.ErrNoVersion):
-		return &problem{http.StatusNotFound, "The aggregate does not exist, or does not have this version."}
+		return &pageError{http.StatusNotFound, "The aggregate does not exist, or does not have this version."}
+	}
+	if reason, ok := errors.AsType[*operations.ResetError](err); ok {
+		return &pageError{http.StatusConflict, valid(reason.Problem)}
 	}
 	if missing, ok := errors.AsType[*operations.MigrationError](err); ok {
-		return &problem{http.StatusServiceUnavailable, fmt.Sprintf("%v. Create what is missing with the command migrate.", missing)}
+		return &pageError{http.StatusServiceUnavailable, fmt.Sprintf("%v. Create what is missing with the command migrate.", missing)}
 	}
 	if _, unknown := errors.AsType[*operations.ApplicationsError](err); unknown {
-		return &problem{http.StatusNotFound, "There is no such application in this process."}
+		return &pageError{http.StatusNotFound, "There is no such application in this process."}
 	}
 	if _, unknown := errors.AsType[*operations.UnknownFollowersError](err); unknown {
-		return &problem{http.StatusNotFound, "There is no such follower in this process."}
+		return &pageError{http.StatusNotFound, "There is no such follower in this process."}
 	}
 	h.config.Logger.ErrorContext(r.Context(), "admin: a page failed", "path", r.URL.Path, "error", err)
-	return &problem{http.StatusInternalServerError, "The page could not be made. The log of the service says why."}
+	return &pageError{http.StatusInternalServerError, "The page could not be made. The log of the service says why."}
 }

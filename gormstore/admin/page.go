@@ -47,7 +47,7 @@ type view struct {
 	Rights Rights
 	Acts   bool // whether actions are allowed at all
 	Data   any
-	Fault  *problem
+	Error  *pageError
 	Back   string // from the root of the handler to where a refused action came from
 	Reload bool
 }
@@ -81,9 +81,9 @@ func (h *Handler) page(p page, api bool) http.HandlerFunc {
 			v.Data, err = p.load(h, ctx, r, rights)
 		}
 		if err != nil {
-			v.Fault = h.fault(r, err)
+			v.Error = h.pageErrorOf(r, err)
 		}
-		if target, ok := v.Data.(redirector); ok && v.Fault == nil && target.redirect() != "" && !api {
+		if target, ok := v.Data.(redirector); ok && v.Error == nil && target.redirect() != "" && !api {
 			redirect(w, v.Base+target.redirect())
 			return
 		}
@@ -126,8 +126,8 @@ func checkQuery(u *url.URL) error {
 func (h *Handler) writeJSON(w http.ResponseWriter, v view) {
 	data := v.Data
 	status := http.StatusOK
-	if v.Fault != nil {
-		status, data = v.Fault.status, map[string]string{"error": v.Fault.text}
+	if v.Error != nil {
+		status, data = v.Error.status, map[string]string{"error": v.Error.text}
 	}
 	text, err := json.MarshalIndent(data, "", "  ")
 	if err != nil {
@@ -140,8 +140,8 @@ func (h *Handler) writeJSON(w http.ResponseWriter, v view) {
 
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, v view) {
 	name, status := v.Page, http.StatusOK
-	if v.Fault != nil {
-		name, status = "fault", v.Fault.status
+	if v.Error != nil {
+		name, status = "error", v.Error.status
 	}
 	var out bytes.Buffer
 	if err := h.templates[name].ExecuteTemplate(&out, "layout", v); err != nil {
@@ -161,7 +161,7 @@ func parseTemplates() (map[string]*template.Template, error) {
 		"path":  url.PathEscape,
 	}
 	all := map[string]*template.Template{}
-	names := []string{"fault"}
+	names := []string{"error"}
 	for _, p := range pages {
 		names = append(names, p.name)
 	}
