@@ -319,6 +319,10 @@ func (c *config) readTranscoder() error {
 		}
 		return nil
 	}
+	if c.pythonLayout {
+		c.transcoder = python.NewTranscoder(c.transcodings...)
+		return nil
+	}
 	c.transcoder = jsontranscoder.New(append(python.Transcodings(), c.transcodings...)...)
 	return nil
 }

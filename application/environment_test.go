@@ -459,7 +459,7 @@ func TestPythonLayout(t *testing.T) {
 	if err := json.Unmarshal(state, &got); err != nil {
 		t.Fatal(err)
 	}
-	if got["Name"] != strings.Repeat("Fido", 50) || got["originator_topic"] != "Dog" || got["timestamp"] == nil {
+	if got["name"] != strings.Repeat("Fido", 50) || got["originator_topic"] != "zoo.domain:Dog" || got["timestamp"] == nil {
 		t.Errorf("got %v", got)
 	}
 }

@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/google/uuid"
@@ -29,7 +30,7 @@ func NewEventSourcedLog(app *Application, schema *domain.Schema, id uuid.UUID) (
 	if app == nil {
 		return nil, noApplication(schema.Name())
 	}
-	if err := app.mapper.Add(schema); err != nil {
+	if err := errors.Join(app.mapper.CheckNames(schema), app.mapper.Add(schema)); err != nil {
 		return nil, &RepositoryError{Application: app.name, Definition: schema.Name(), Err: err}
 	}
 	return &EventSourcedLog{app: app, schema: schema, id: id}, nil

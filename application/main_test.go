@@ -26,19 +26,23 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // Dog is the aggregate of most tests.
 type Dog struct {
 	domain.Aggregate
-	Name   string
-	Tricks []string
+	Name   string   `json:"name"`
+	Tricks []string `json:"tricks"`
 }
 
-type Registered struct{ Name string }
+type Registered struct {
+	Name string `json:"name"`
+}
 
 func (e Registered) Apply(d *Dog) { d.Name = e.Name }
 
-type TrickAdded struct{ Trick string }
+type TrickAdded struct {
+	Trick string `json:"trick"`
+}
 
 func (e TrickAdded) Apply(d *Dog) { d.Tricks = append(d.Tricks, e.Trick) }
 
-var Dogs = domain.Define("Dog", domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
+var Dogs = domain.Define("Dog", domain.FormerName[Dog]("zoo.domain:Dog"), domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
 
 func DogID(name string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte("/dogs/"+name)) }
 
@@ -58,19 +62,23 @@ func dogWith(name string, tricks int) *Dog {
 // Account is the aggregate of the example application.
 type Account struct {
 	domain.Aggregate
-	Owner   string
-	Balance int
+	Owner   string `json:"owner"`
+	Balance int    `json:"balance"`
 }
 
-type Opened struct{ Owner string }
+type Opened struct {
+	Owner string `json:"owner"`
+}
 
 func (e Opened) Apply(a *Account) { a.Owner = e.Owner }
 
-type Credited struct{ Amount int }
+type Credited struct {
+	Amount int `json:"amount"`
+}
 
 func (e Credited) Apply(a *Account) { a.Balance += e.Amount }
 
-var Accounts = domain.Define("Account", domain.On("Opened", Opened{}), domain.On("Credited", Credited{}))
+var Accounts = domain.Define("Account", domain.FormerName[Account]("zoo.domain:Account"), domain.On("Opened", Opened{}), domain.On("Credited", Credited{}))
 
 // school is an application with a repository of dogs, over the log that it
 // reports to.

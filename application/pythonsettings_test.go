@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -90,5 +91,71 @@ func TestPythonCipherReadsEnvelopes(t *testing.T) {
 	_, err = open().Get(ctx, other)
 	if err == nil || !strings.Contains(err.Error(), "CIPHER_TOPIC=eventsourcing.cipher:AESCipher") {
 		t.Errorf("got %v, want the setting that opens the state", err)
+	}
+}
+
+// A definition that Python has no name for, and a field without the name that
+// Python has, are mistakes that are found when the repository is made.
+func TestPythonLayoutNeedsNames(t *testing.T) {
+	app, err := application.New("School", application.WithStore(memory.New()), application.WithPythonLayout(), application.WithSnapshotting(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type opened struct {
+		Owner string `json:"owner"`
+	}
+	_, err = application.NewRepository(app, domain.Define[untagged]("Kennel"))
+	wantError[*application.RepositoryError](t, err)
+	if !strings.Contains(err.Error(), "Python has no name for it") {
+		t.Errorf("without a name of Python: %v", err)
+	}
+	_, err = application.NewRepository(app, domain.Define[untagged]("zoo.domain:Kennel"))
+	wantError[*application.RepositoryError](t, err)
+	if !strings.Contains(err.Error(), `untagged.Size cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:"size"`) {
+		t.Errorf("without a tag: %v", err)
+	}
+	_, err = application.NewEventSourcedLog(app, domain.DefineLog("Log", domain.Entry("Opened", opened{})), uuid.New())
+	wantError[*application.RepositoryError](t, err)
+	if _, err = application.NewRepository(app, Dogs); err != nil {
+		t.Errorf("with both: %v", err)
+	}
+}
+
+type untagged struct {
+	domain.Aggregate
+	Size int
+}
+
+// Before two layouts mix in one log the application warns, once.
+func TestMixedLayoutsAreReported(t *testing.T) {
+	for name, test := range map[string]struct {
+		first, second []application.Option
+		want          string
+	}{
+		"own after Python":    {first: []application.Option{application.WithPythonLayout()}, want: "its newest event is in the Python layout, and this application writes that of this module"},
+		"Python after own":    {second: []application.Option{application.WithPythonLayout()}, want: "its newest event is in that of this module, and this application writes the Python layout"},
+		"own after own":       {},
+		"Python after Python": {first: []application.Option{application.WithPythonLayout()}, second: []application.Option{application.WithPythonLayout()}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, log := memory.New(), &logs{}
+			open := func(options []application.Option) *application.Repository[Dog] {
+				options = append(options, application.WithStore(store), application.WithLogger(log.logger()))
+				return must(application.NewRepository(must(application.New("School", options...)), Dogs))
+			}
+			save := func(r *application.Repository[Dog]) {
+				if err := r.Save(t.Context(), Dogs.Create(uuid.New(), Registered{Name: "Fido"})); err != nil {
+					t.Fatal(err)
+				}
+			}
+			save(open(test.first))
+			log.want(t)
+			second := open(test.second)
+			save(second)
+			save(second)
+			if got := strings.Count(log.String(), "two layouts"); (got == 1) != (test.want != "") || !strings.Contains(log.String(), test.want) {
+				t.Errorf("the log is %q, want %q once", log.String(), test.want)
+			}
+		})
 	}
 }

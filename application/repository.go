@@ -49,7 +49,7 @@ func NewRepository[T any](app *Application, definition *domain.Definition[T]) (*
 }
 
 func (r *Repository[T]) check() error {
-	if err := r.app.mapper.Add(r.definition.Schema); err != nil {
+	if err := errors.Join(r.app.mapper.CheckNames(r.definition.Schema), r.app.mapper.Add(r.definition.Schema)); err != nil {
 		return err
 	}
 	checker, ok := r.app.mapper.Transcoder().(persistence.TypeChecker)

@@ -43,10 +43,11 @@ func TestTrainingSchool(t *testing.T) {
 	wantError[*application.NotFoundError](t, s.AddTrick(ctx, "Rex", "sit"))
 }
 
-// The example is at most 45 lines of code: gofmt's lines that are neither blank
-// nor comments. It needs no type switch.
+// The example is at most 50 lines of code: gofmt's lines that are neither blank
+// nor comments. Five of them are for Python: the name of the class, and the two
+// structs that need more lines with tags. It needs no type switch.
 func TestTrainingSchoolIsShort(t *testing.T) {
-	const most = 45
+	const most = 50
 	files, err := filepath.Glob(schoolFolder + "/*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)

@@ -200,11 +200,15 @@ type Kennel struct {
 	Feats []string
 }
 
-type LabelGiven struct{ Name string }
+type LabelGiven struct {
+	Name string `json:"name"`
+}
 
 func (e LabelGiven) Apply(k *Kennel) { k.Label = e.Name }
 
-type FeatLearned struct{ Trick string }
+type FeatLearned struct {
+	Trick string `json:"trick"`
+}
 
 func (e FeatLearned) Apply(k *Kennel) { k.Feats = append(k.Feats, e.Trick) }
 
@@ -217,8 +221,8 @@ var Kennels = domain.Define("Kennel",
 )
 
 type kennelState struct {
-	Name   string
-	Tricks []string
+	Name   string   `json:"name"`
+	Tricks []string `json:"tricks"`
 }
 
 func TestRenaming(t *testing.T) {

@@ -15,6 +15,19 @@ func normalTime(t time.Time) time.Time {
 	return t.UTC().Round(0).Truncate(resolution)
 }
 
+// withoutZone is the name of the location of times that have no offset from
+// UTC, as Python has them; see python.Naive.
+const withoutZone = "naive"
+
+// payloadTime is normalTime for a time in a payload, which stays without an
+// offset.
+func payloadTime(t time.Time) time.Time {
+	if t.Location().String() == withoutZone {
+		return t.Round(0).Truncate(resolution)
+	}
+	return normalTime(t)
+}
+
 // maxSkew is how far clocks may differ for the times of an aggregate to keep
 // the order of its events.
 const maxSkew = 5 * time.Second

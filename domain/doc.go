@@ -9,15 +9,19 @@
 //
 //	type Dog struct {
 //		domain.Aggregate
-//		Name   string
-//		Tricks []string
+//		Name   string   `json:"name"`
+//		Tricks []string `json:"tricks"`
 //	}
 //
-//	type Registered struct{ Name string }
+//	type Registered struct {
+//		Name string `json:"name"`
+//	}
 //
 //	func (e Registered) Apply(d *Dog) { d.Name = e.Name }
 //
-//	type TrickAdded struct{ Trick string }
+//	type TrickAdded struct {
+//		Trick string `json:"trick"`
+//	}
 //
 //	func (e TrickAdded) Apply(d *Dog) { d.Tricks = append(d.Tricks, e.Trick) }
 //

@@ -21,6 +21,7 @@ type EventType struct {
 	goType  reflect.Type
 	steps   []upcast // from the oldest schema version that can be read to today's
 	version int
+	given   int  // by SchemaVersion, or 0
 	flat    bool // values of goType are copied by assignment
 	// fingerprints are those of a snapshot's state, in the order of steps with
 	// today's last; events have none.
@@ -160,6 +161,15 @@ func Upcast[From, To any](convert func(From) To) TypeOption {
 	return func(t *EventType) { t.steps = append(t.steps, step) }
 }
 
+// SchemaVersion gives the schema version of new payloads, if it is higher than
+// one more than the number of their Upcasts: for a program that does not read
+// the oldest versions, such as one that shares its log with a Python program,
+// which knows the number as class_version. Payloads of a version that is too
+// old are a *SchemaVersionError.
+func SchemaVersion(version int) TypeOption {
+	return func(t *EventType) { t.given = version }
+}
+
 // newEventType makes an event type of E and checks it; definition is only for
 // messages.
 func newEventType[E any](definition, name, topic string, options []TypeOption) *EventType {
@@ -168,7 +178,7 @@ func newEventType[E any](definition, name, topic string, options []TypeOption) *
 	for _, option := range options {
 		option(t)
 	}
-	t.version = len(t.steps) + 1
+	t.version = max(t.given, len(t.steps)+1)
 	if problem := t.problem(); problem != "" {
 		panic(&DefinitionError{Definition: definition, Problem: problem})
 	}
@@ -187,6 +197,10 @@ func (t *EventType) problem() string {
 		if problem := topicProblem(topic); problem != "" {
 			return problem
 		}
+	}
+	if t.given != 0 && t.given <= len(t.steps) {
+		return fmt.Sprintf("%s has the schema version %d and %d upcasters, so its version is at least %d",
+			t.topic, t.given, len(t.steps), len(t.steps)+1)
 	}
 	return t.chainProblem()
 }

@@ -229,7 +229,7 @@ func (i *isolation) pointer(v reflect.Value, depth int) reflect.Value {
 func isolateKnown(v reflect.Value) bool {
 	switch known := v.Addr().Interface().(type) {
 	case *time.Time:
-		*known = normalTime(*known)
+		*known = payloadTime(*known)
 	case *big.Int:
 		v.Set(reflect.ValueOf(new(big.Int).Set(known)).Elem())
 	case *big.Rat:

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
+	"math/big"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"testing"
@@ -23,6 +26,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -443,4 +447,61 @@ func TestPythonLockLog(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// pyOdd is an aggregate with values of all kinds.
+type pyOdd struct {
+	domain.Aggregate
+	Values pyValues `json:"values"`
+}
+
+type pyValues struct {
+	Whole   int            `json:"whole"`
+	Float   float64        `json:"float"`
+	NaN     float64        `json:"nan"`
+	Large   *big.Int       `json:"large"`
+	Fee     python.Decimal `json:"fee"`
+	At      time.Time      `json:"at"`
+	Naive   time.Time      `json:"naive"`
+	Strings []string       `json:"strings"`
+	Map     map[string]any `json:"map"`
+	ID      uuid.UUID      `json:"id"`
+	Yes     bool           `json:"yes"`
+	None    *int           `json:"none"`
+}
+
+func (e pyValues) Apply(o *pyOdd) { o.Values = e }
+
+var pyOdds = domain.Define("zoo.domain:Odd", domain.On("Seen", pyValues{}))
+
+// The library finds values of the types that it has for those of Go, and Go
+// reads what it has written.
+func TestPythonLibraryReadsValues(t *testing.T) {
+	t.Parallel()
+	db := created(t, testdb.SQLiteFile(t))
+	app := must(application.New("Zoo", application.WithStore(gormstore.New(db)), application.WithPythonLayout()))
+	odds := must(application.NewRepository(app, pyOdds))
+	id := uuid.MustParse("1e1d7398-8986-57af-bb01-11a89b2f8b02")
+	values := pyValues{Whole: 1, Float: 1, NaN: math.NaN(), Large: new(big.Int).Lsh(big.NewInt(1), 64), Fee: "-Infinity",
+		At: time.Date(2024, 1, 2, 3, 4, 5, 0, time.FixedZone("", -12600)), Naive: time.Date(2024, 1, 2, 3, 4, 5, 0, python.Naive),
+		Map: map[string]any{"float": 1e16, "whole": int64(1), "large": new(big.Int).SetUint64(1 << 63), "id": id}, ID: id, Yes: true}
+	odd := pyOdds.Create(id, values)
+	if err := odds.Save(t.Context(), odd); err != nil {
+		t.Fatal(err)
+	}
+	var states []map[string]any
+	pythontest.Decode(t, pythontest.New(t, db, "", "").Call(t, "values"), &states)
+	delete(states[0], "timestamp")
+	want := map[string]any{"whole": "int 1", "float": "float 1.0", "nan": "float nan", "large": "int 18446744073709551616",
+		"fee": "Decimal Decimal('-Infinity')", "at": "datetime 2024-01-02T06:34:05+00:00", "naive": "datetime 2024-01-02T03:04:05",
+		"strings": []any{}, "yes": "bool True", "none": nil, "id": "UUID " + id.String(), "originator_topic": "zoo.domain:Odd",
+		"map": map[string]any{"float": "float 1e+16", "whole": "int 1", "large": "int 9223372036854775808", "id": "UUID " + id.String()}}
+	if !reflect.DeepEqual(states[0], want) {
+		t.Errorf("the library has %v, want %v", states[0], want)
+	}
+	got := must(odds.Get(t.Context(), id)).Values
+	if !math.IsNaN(got.NaN) || got.Large.Cmp(values.Large) != 0 || got.Naive.Location() != python.Naive || !got.At.Equal(values.At) ||
+		!reflect.DeepEqual(got.Map, values.Map) || got.Fee.IsFinite() {
+		t.Errorf("Go reads %+v", got)
+	}
 }

@@ -423,11 +423,15 @@ type Hound struct {
 	Skill []string
 }
 
-type enrolled struct{ Name string }
+type enrolled struct {
+	Name string `json:"name"`
+}
 
 func (e enrolled) Apply(h *Hound) { h.Title = e.Name }
 
-type skillLearned struct{ Trick string }
+type skillLearned struct {
+	Trick string `json:"trick"`
+}
 
 func (e skillLearned) Apply(h *Hound) { h.Skill = append(h.Skill, e.Trick) }
 

@@ -79,7 +79,7 @@ var mayImport = []struct {
 	{"persistence", []string{"domain"}},
 	{"telemetry", []string{"domain", "persistence"}},
 	{"persistence/jsontranscoder", []string{"persistence", "domain"}},
-	{"persistence/python", []string{"persistence/jsontranscoder"}},
+	{"persistence/python", []string{"domain", "persistence", "persistence/jsontranscoder"}},
 	{"internal/environment", []string{"persistence"}},
 	{"internal/mapper", []string{"domain", "persistence"}},
 	{"internal/polling", []string{"persistence"}},

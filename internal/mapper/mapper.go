@@ -249,12 +249,12 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (persistence.StoredEven
 	defer buf.release()
 	var err error
 	switch {
-	case m.pythonLayout && p == events:
-		stored.Topic = pythonTopic(kind.EventType, event.Topic)
-		buf.plain, err = m.encodePython(buf.plain[:0], kind, event)
 	case m.pythonLayout:
 		stored.Topic = pythonSnapshot
-		buf.plain, err = m.encodePythonSnapshot(buf.plain[:0], kind, event)
+		if p == events {
+			stored.Topic = pythonTopic(kind.EventType, event.Topic)
+		}
+		buf.plain, err = m.appendPython(buf.plain[:0], p, kind, event)
 	default:
 		h := header{id: event.ID, timestamp: event.Timestamp, version: kind.Version(), metadata: event.Metadata}
 		if p == snapshots {

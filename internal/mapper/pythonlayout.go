@@ -24,6 +24,29 @@ const pythonSnapshot = "eventsourcing.domain:Snapshot"
 
 var errNotAnObject = errors.New("the original's layout needs payloads that are JSON objects")
 
+// floatQuoter is a transcoder that knows the floats that Python writes and JSON
+// does not have.
+type floatQuoter interface {
+	// QuoteFloats replaces NaN, Infinity and -Infinity by JSON.
+	QuoteFloats(data []byte) []byte
+	// UnquoteFloats undoes it.
+	UnquoteFloats(data []byte) []byte
+}
+
+// appendPython appends an event or a snapshot in the Python layout.
+func (m *Mapper) appendPython(dst []byte, p purpose, k kind, event domain.Event) ([]byte, error) {
+	begin := len(dst)
+	encode := m.encodePython
+	if p == snapshots {
+		encode = m.encodePythonSnapshot
+	}
+	dst, err := encode(dst, k, event)
+	if quoter, ok := m.transcoder.(floatQuoter); ok && err == nil {
+		dst = append(dst[:begin], quoter.UnquoteFloats(dst[begin:])...)
+	}
+	return dst, err
+}
+
 // encodePython appends the event in the Python layout. The events of a log have
 // no aggregate, and so no originator topic.
 func (m *Mapper) encodePython(dst []byte, k kind, event domain.Event) ([]byte, error) {
@@ -55,6 +78,28 @@ func pythonTopic(t *domain.EventType, topic string) string {
 		return t.Aliases()[i]
 	}
 	return topic
+}
+
+// CheckNames returns an ErrProgramming if something of a definition would be
+// stored in the Python layout under a name that Python cannot resolve to a
+// class.
+func (m *Mapper) CheckNames(schema *domain.Schema) error {
+	if !m.pythonLayout {
+		return nil
+	}
+	types := schema.EventTypes()
+	if snapshot := schema.SnapshotType(); snapshot != nil {
+		types = append(slices.Clone(types), snapshot)
+	}
+	for _, t := range types {
+		if t.IsPast() || isPythonPath(pythonTopic(t, t.Topic())) {
+			continue
+		}
+		return &persistence.Error{Class: persistence.ErrProgramming, Op: "use " + t.Topic() + " in the Python layout",
+			Err: errors.New("Python has no name for it"), Hint: "give the definition its name in Python, the path of the class, by " +
+				"domain.FormerName, as in module.name:Dog, or an event by domain.StoredAs"}
+	}
+	return nil
 }
 
 // isPythonPath reports whether a topic has the form module:qualified.name.
@@ -119,6 +164,9 @@ func (m *Mapper) encodeFields(dst []byte, k kind, event domain.Event) ([]byte, e
 
 // decodePython fills the event from a state in the Python library's layout.
 func (m *Mapper) decodePython(p purpose, plain []byte, event *domain.Event) (stage string, err error) {
+	if quoter, ok := m.transcoder.(floatQuoter); ok {
+		plain = quoter.QuoteFloats(plain)
+	}
 	var attributes struct {
 		Timestamp    time.Time `json:"timestamp"`
 		ClassVersion *int      `json:"class_version"`
@@ -184,6 +232,18 @@ func lacksField(has, wants any) bool {
 	}
 	return false
 }
+
+// HasOtherLayout reports whether an event can be opened and is not in the layout
+// that is written.
+func (m *Mapper) HasOtherLayout(stored persistence.StoredEvent) bool {
+	buf := buffers.Get().(*buffer)
+	defer buf.release()
+	plain, _, err := m.open(events, &stored, buf)
+	return err == nil && (plain[0] == layoutPython) != m.pythonLayout
+}
+
+// WritesPythonLayout reports whether states are written in the Python layout.
+func (m *Mapper) WritesPythonLayout() bool { return m.pythonLayout }
 
 // isPython reports whether a state can be opened and is in the Python layout.
 func (m *Mapper) isPython(p purpose, stored persistence.StoredEvent) bool {

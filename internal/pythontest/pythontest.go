@@ -52,18 +52,36 @@ type Library struct {
 	options []string
 }
 
-// New makes a Library on a database. The compressor is "zlib" or "", and the key
-// that of the cipher in Base64 or "".
-func New(t testing.TB, db *gorm.DB, compressor, key string) *Library {
+// python returns the interpreter, or ends the test if there is none.
+func python(t testing.TB) string {
 	t.Helper()
-	python, err := interpreter()
+	path, err := interpreter()
 	if err != nil {
 		if isSet("CI") || isSet("REQUIRE_PYTHON") {
 			t.Fatalf("pythontest: %v", err)
 		}
 		t.Skipf("pythontest: THIS TEST DID NOT RUN: %v", err)
 	}
-	l := &Library{python: python, program: filepath.Join(t.TempDir(), "library.py"), address: address(t, db)}
+	return path
+}
+
+// Eval runs a program in Python with an input, and returns what it printed.
+func Eval(t testing.TB, program, input string) string {
+	t.Helper()
+	run := exec.CommandContext(t.Context(), python(t), "-c", program)
+	run.Stdin = strings.NewReader(input)
+	output, err := run.CombinedOutput()
+	if err != nil {
+		t.Fatalf("pythontest: %v: %s", err, output)
+	}
+	return string(output)
+}
+
+// New makes a Library on a database. The compressor is "zlib" or "", and the key
+// that of the cipher in Base64 or "".
+func New(t testing.TB, db *gorm.DB, compressor, key string) *Library {
+	t.Helper()
+	l := &Library{python: python(t), program: filepath.Join(t.TempDir(), "library.py"), address: address(t, db)}
 	if err := os.WriteFile(l.program, program, 0o600); err != nil {
 		t.Fatal(err)
 	}

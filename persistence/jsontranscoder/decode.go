@@ -5,6 +5,7 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"reflect"
 	"strconv"
 
@@ -127,7 +128,7 @@ func textWrapper(unread []byte) (name string, ok bool) {
 // had been around it.
 func (t *Transcoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error {
 	transcoding := t.byName[w.name]
-	if transcoding == nil {
+	if w.name != floatName && transcoding == nil {
 		return &Error{Type: reflect.TypeOf(into).Elem(), Name: w.name, Problem: fmt.Sprintf(
 			"data serialized with name '%.100s' is not deserializable; register a transcoding for it", w.name), Err: persistence.ErrNewerProgram}
 	}
@@ -158,6 +159,8 @@ func (t *Transcoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error {
 func (t *Transcoder) decodeData(d *jsontext.Decoder, transcoding *Transcoding, into any, quoted bool) error {
 	target := reflect.TypeOf(into).Elem()
 	switch {
+	case transcoding == nil:
+		return decodeFloat(d, into)
 	case target == transcoding.goType:
 		return transcoding.decode(d, into)
 	case target.Kind() == reflect.Interface && transcoding.goType.Implements(target):
@@ -251,10 +254,16 @@ func (t *Transcoder) decodeArray(d *jsontext.Decoder, into *any, wrapped bool) e
 	return err
 }
 
-// number returns an int64 or, for what is none, a float64.
+// number returns an int64, a *big.Int if a whole number does not fit it, or a
+// float64.
 func number(text []byte) (any, error) {
 	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
 		return n, nil
+	}
+	if !bytes.ContainsAny(text, ".eE") {
+		if n, ok := new(big.Int).SetString(string(text), 10); ok {
+			return n, nil
+		}
 	}
 	f, err := strconv.ParseFloat(string(text), 64)
 	if err != nil {

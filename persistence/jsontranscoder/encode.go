@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"reflect"
 	"strings"
 
@@ -55,7 +56,11 @@ func newEncoder(t *Transcoder) *encoder {
 	for _, transcoding := range t.byType {
 		marshalers = append(marshalers, transcoding.marshaler(&e.wrapped))
 	}
-	e.options = json.JoinOptions(jsonForm, json.WithMarshalers(json.JoinMarshalers(marshalers...)))
+	if t.appendFloat != nil {
+		marshalers = append(marshalers, json.MarshalToFunc(e.float))
+	}
+	e.options = json.JoinOptions(jsonForm, json.FormatNilSliceAsNull(!t.emptyForNil), json.FormatNilMapAsNull(!t.emptyForNil),
+		json.WithMarshalers(json.JoinMarshalers(marshalers...)))
 	return e
 }
 
@@ -102,7 +107,14 @@ func (e *encoder) freeForm(to *jsontext.Encoder, value *any) error {
 	case int64:
 		return to.WriteToken(jsontext.Int(v))
 	case float64:
+		if e.transcoder.appendFloat != nil {
+			return e.writeFloat(to, v, 64)
+		}
 		return freeFloat(to, v)
+	case *big.Int:
+		if v != nil && !v.IsInt64() {
+			return to.WriteValue(jsontext.Value(v.String()))
+		}
 	case map[string]any:
 		if v != nil {
 			return json.MarshalEncode(to, v)
@@ -126,10 +138,12 @@ func notFreeForm(typ reflect.Type) string {
 	switch kind := typ.Kind(); {
 	case typ == reflect.TypeFor[map[string]any]() || typ == reflect.TypeFor[[]any]():
 		return fmt.Sprintf("a nil %v in a field of type any would come back as nil; leave it out, or store an empty one", typ)
+	case typ == reflect.TypeFor[*big.Int]():
+		return problem + "use int64 unless the number is too large for it"
 	case kind >= reflect.Int && kind <= reflect.Int32:
 		return problem + "use int64"
 	case kind >= reflect.Uint && kind <= reflect.Uintptr:
-		return problem + "use int64, or a Decimal if it is too large"
+		return problem + "use int64, or a *big.Int if it is too large"
 	case kind == reflect.Float32:
 		return problem + "use float64"
 	case kind == reflect.String:

@@ -30,14 +30,18 @@ import (
 //
 // A field of type any is free-form: nothing but the data says what type a value
 // has. It holds nil, bool, string, int64, float64, map[string]any, []any and
-// values of types with a transcoding, and all of these come back exactly.
-// Encode refuses other types there.
+// values of types with a transcoding, and all of these come back exactly. So
+// does a *big.Int that is too large for an int64. Encode refuses other types
+// there.
 //
 // A Transcoder does not change after it was made and is safe for concurrent
 // use. The zero Transcoder has no transcodings.
 type Transcoder struct {
 	byType map[reflect.Type]*Transcoding
 	byName map[string]*Transcoding
+
+	appendFloat func(dst []byte, value float64, bits int) []byte // nil is as encoding/json does
+	emptyForNil bool
 
 	encoders sync.Pool // of *encoder
 	reading  sync.Once // makes readers
@@ -78,6 +82,10 @@ func (t *Transcoder) KeepsPlain() bool {
 	}
 	return true
 }
+
+// HasTranscoding reports whether values of exactly this type have a
+// transcoding.
+func (t *Transcoder) HasTranscoding(typ reflect.Type) bool { return t.byType[typ] != nil }
 
 func (t *Transcoder) add(transcoding *Transcoding) {
 	problem := transcoding.problem()

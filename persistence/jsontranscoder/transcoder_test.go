@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -134,7 +135,8 @@ func TestDecodeAny(t *testing.T) {
 		{"bytes that are not UTF-8", "\"a\xffb\"", "a\ufffdb"},
 		{"white space", " { \"a\" : [ 1 , 2.0 ] } \n", object{"a": []any{int64(1), 2.0}}},
 		{"largest int64", `9223372036854775807`, int64(math.MaxInt64)},
-		{"more than int64", `9223372036854775808`, 9223372036854775808.0},
+		{"more than int64", `9223372036854775808`, new(big.Int).SetUint64(1 << 63)},
+		{"less than int64", `-9223372036854775809`, new(big.Int).Sub(big.NewInt(math.MinInt64), big.NewInt(1))},
 		{"exponent", `1e3`, 1000.0},
 		{"escaped keys", `{"\u005ftype_":"uuid_hex","_data\u005F":"b2723fe2c01a40d2875ea3aac6a09ff5"}`, sampleID},
 		{"keys the other way round", `{"_data_":"1.0","_type_":"decimal_str"}`, python.Decimal("1.0")},
@@ -912,7 +914,7 @@ func TestFreeForm(t *testing.T) {
 	transcoder := newTranscoder(customTranscodings()...)
 	kept := []any{
 		nil, true, "a", "", int64(5), int64(math.MinInt64), int64(math.MaxInt64), 5.0, -2.0, 0.0, 0.5, 1e16, 1e20, 1e21, 1e-7, 1e300,
-		math.MaxFloat64, math.SmallestNonzeroFloat64, []any{}, []any{1.0, int64(1), nil}, object{}, object{"a": object{"b": 3.0}},
+		math.MaxFloat64, math.SmallestNonzeroFloat64, new(big.Int).SetUint64(math.MaxUint64), new(big.Int).Lsh(big.NewInt(-3), 200), []any{}, []any{1.0, int64(1), nil}, object{}, object{"a": object{"b": 3.0}},
 		sampleID, sampleTime, python.Decimal("1.10"), customType2{customType1{sampleID}},
 	}
 	for _, value := range kept {
@@ -929,7 +931,7 @@ func TestFreeForm(t *testing.T) {
 	type text string
 	pointer := 5.0
 	refused := []any{
-		5, int8(5), uint64(math.MaxUint64), uint8(1), float32(0.5), json.Number("1.10"), json.RawMessage(`{"a":1.0}`), []byte("ab"),
+		5, int8(5), uint64(math.MaxUint64), big.NewInt(5), (*big.Int)(nil), uint8(1), float32(0.5), json.Number("1.10"), json.RawMessage(`{"a":1.0}`), []byte("ab"),
 		[]string{"a"}, [2]any{}, map[string]string{}, map[int]any{}, object(nil), []any(nil), text("a"), &pointer, (*int)(nil),
 		struct{ A int }{}, time.Second, &sampleID, math.NaN(),
 	}

@@ -61,7 +61,7 @@ func encodeTime(t time.Time) (string, error) {
 // All of them allow a fraction.
 var timeLayouts = []string{
 	time.RFC3339,
-	"2006-01-02T15:04:05",
+	naiveLayout,
 	"2006-01-02T15:04:05Z07:00:00",
 }
 

@@ -1,0 +1,127 @@
+package mapper_test
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
+)
+
+// gauge is an aggregate with floats.
+type gauge struct {
+	domain.Aggregate
+	Value float64 `json:"value"`
+	Any   any     `json:"any"`
+}
+
+type gaugeRead struct {
+	Value float64 `json:"value"`
+	Any   any     `json:"any"`
+}
+
+func (e gaugeRead) Apply(g *gauge) { g.Value, g.Any = e.Value, e.Any }
+
+var gauges = domain.Define("zoo.domain:Gauge", domain.On("Read", gaugeRead{}, domain.SchemaVersion(3)))
+
+// Events and snapshots with the floats that JSON does not have are read as
+// Python wrote them, and written so.
+func TestPythonFloats(t *testing.T) {
+	t.Parallel()
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true, Transcoder: python.NewTranscoder()}, gauges.Schema)
+	event := gauges.NewEvent(domain.Originator{ID: sampleID, Version: 2}, gaugeRead{math.Inf(-1), []any{math.NaN(), "NaN", 1.0}}, domain.At(sampleTime))
+	stored := toStored(t, m, event)
+	if got, want := string(stored.State), sampleStamp+`,"value":-Infinity,"any":[NaN,"NaN",1.0],"class_version":3}`; got != want {
+		t.Errorf("the event is %s, want %s", got, want)
+	}
+	own := newMapper(t, mapper.Config{Application: school}, gauges.Schema)
+	for _, m := range []*mapper.Mapper{m, own} {
+		read, err := m.ToDomain(stored)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data := read.Data.(gaugeRead); !math.IsInf(data.Value, -1) || !math.IsNaN(data.Any.([]any)[0].(float64)) || data.Any.([]any)[1] != "NaN" {
+			t.Errorf("read as %+v", data)
+		}
+	}
+	snapshot := gauges.TakeSnapshot(gauges.Create(sampleID, gaugeRead{math.NaN(), math.Inf(1)}))
+	stored, err := m.SnapshotToStored(snapshot)
+	if err != nil || !strings.Contains(string(stored.State), `"value":NaN,"any":Infinity`) {
+		t.Fatalf("the snapshot is %s, %v", stored.State, err)
+	}
+	if _, err := m.SnapshotToDomain(stored); err != nil {
+		t.Errorf("the snapshot is not read: %v", err)
+	}
+	if _, err := own.SnapshotToDomain(stored); err == nil {
+		t.Error("a snapshot whose fields cannot be compared was read, and not passed over")
+	}
+}
+
+// An event of a version that the program does not read is refused, and one of
+// today's has the number that Python knows.
+func TestPythonClassVersion(t *testing.T) {
+	t.Parallel()
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true, Transcoder: python.NewTranscoder()}, gauges.Schema)
+	stored := toStored(t, m, gauges.NewEvent(domain.Originator{ID: sampleID, Version: 2}, gaugeRead{Value: 1}, domain.At(sampleTime)))
+	for version, want := range map[string]bool{"1": false, "2": false, "3": true, "4": false} {
+		other := stored
+		other.State = []byte(strings.Replace(string(stored.State), `"class_version":3`, `"class_version":`+version, 1))
+		_, err := m.ToDomain(other)
+		_, refused := errors.AsType[*domain.SchemaVersionError](err)
+		if (err == nil) != want || !want && !refused {
+			t.Errorf("class_version %s: %v, want it to be read: %v", version, err, want)
+		}
+	}
+}
+
+// What Python could not resolve to a class is refused in its layout.
+func TestPythonNames(t *testing.T) {
+	t.Parallel()
+	on := func(options ...domain.TypeOption) domain.Option[account] {
+		return domain.On("Opened", accountOpened{}, options...)
+	}
+	for name, test := range map[string]struct {
+		schema *domain.Schema
+		want   string
+	}{
+		"own name":           {schema: domain.Define("Account", on()).Schema, want: "Account.Opened"},
+		"former name":        {schema: domain.Define("Account", on(), domain.FormerName[account]("bank.domain:Account")).Schema},
+		"name of Python":     {schema: domain.Define("bank.domain:Account", on()).Schema},
+		"only the aggregate": {schema: domain.Define("bank.domain:Account", on(domain.StoredAs("opened"))).Schema, want: "opened"},
+		"only the event":     {schema: domain.Define("Account", on(domain.StoredAs("bank.events:Opened"))).Schema, want: "Account"},
+		"log":                {schema: domain.DefineLog("Log", domain.Entry("Entered", accountOpened{})), want: "Log.Entered"},
+		"log of Python":      {schema: domain.DefineLog("bank.domain:Log", domain.Entry("Entered", accountOpened{}))},
+	} {
+		python, own := mapper.New(mapper.Config{Application: school, PythonLayout: true}), mapper.New(mapper.Config{Application: school})
+		err := python.CheckNames(test.schema)
+		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), "use "+test.want+" in the Python layout") ||
+			!errors.Is(err, persistence.ErrProgramming)) {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
+		if err := own.CheckNames(test.schema); err != nil {
+			t.Errorf("%s in the layout of this module: %v", name, err)
+		}
+	}
+}
+
+// The two layouts are told apart whatever they were compressed with.
+func TestHasOtherLayout(t *testing.T) {
+	t.Parallel()
+	config := chain{compressor: "zlib"}.config(t)
+	own := newMapper(t, config, gauges.Schema)
+	config.PythonLayout = true
+	python := newMapper(t, config, gauges.Schema)
+	event := gauges.NewEvent(domain.Originator{ID: sampleID, Version: 2}, gaugeRead{Any: strings.Repeat("a", 500)}, domain.At(sampleTime))
+	inOwn, inPython := toStored(t, own, event), toStored(t, python, event)
+	if own.HasOtherLayout(inOwn) || !own.HasOtherLayout(inPython) || python.HasOtherLayout(inPython) || !python.HasOtherLayout(inOwn) {
+		t.Error("the layouts are confused")
+	}
+	inPython.State = []byte("damaged")
+	if own.HasOtherLayout(inPython) {
+		t.Error("a state that cannot be read has a layout")
+	}
+}
