@@ -12,6 +12,9 @@ import (
 // OwnModels are the models of the tables of this module.
 var OwnModels = ownModels
 
+// Sleep is the wait between the tries of Retry.
+var Sleep = sleep
+
 // WithoutOrderLock makes a Store whose saves in transactions take no lock, for
 // the controls of the tests that the lock exists for: without it they must
 // fail.

@@ -54,6 +54,9 @@ func TestRaceControlWithoutLock(t *testing.T) {
 		return held(ctx, db, unlocked, events)
 	}}
 	outcome := r.run(testdb.Figure(2_000, 20_000))
+	for tries := 1; outcome.lost == 0 && tries < 10; tries++ { // a reader who is slow enough loses nothing
+		outcome = r.run(testdb.Figure(2_000, 20_000))
+	}
 	if outcome.lost == 0 {
 		t.Errorf("%v without a lock, want lost events: the test proves nothing", outcome)
 	}

@@ -93,6 +93,6 @@ func sleep(ctx context.Context, wait time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
-		return true
+		return ctx.Err() == nil // of two channels that are ready, select takes any
 	}
 }

@@ -206,6 +206,19 @@ func TestRetryEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// A wait that is over at the moment when the context ends has been ended by the
+// context: another try would fail, and hide the error of the last one.
+func TestRetryWaitsNotAfterItsContext(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 1_000 {
+		if gormstore.Sleep(ended, 0) {
+			t.Fatal("the next try begins although the context has ended")
+		}
+	}
+}
+
 // Inside another transaction nothing is run: Retry could not repeat that one.
 func TestRetryInATransaction(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {

@@ -278,6 +278,7 @@ func (s *service) onTerminal(t *testing.T, typed string, words ...string) string
 // On a terminal there are colours and progress, unless NO_COLOR is set; in a
 // pipe there are not, as the transcripts show.
 func TestTerminal(t *testing.T) {
+	t.Parallel()
 	s := newSQLite(t)
 	s.train(t, "TrainingSchool", 300)
 	coloured := s.onTerminal(t, "", "PAUSE=1ms", "sync_followers", "Counter")
@@ -296,6 +297,7 @@ func TestTerminal(t *testing.T) {
 
 // On a terminal reset_follower says what will be replayed, and asks.
 func TestQuestion(t *testing.T) {
+	t.Parallel()
 	s := newSQLite(t)
 	s.train(t, "TrainingSchool", 3)
 	s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")

@@ -179,6 +179,7 @@ func TestPauseWhileRunning(t *testing.T) {
 // A pause waits for a handler, and gives up with an error if that takes too
 // long.
 func TestPauseWaitsForTheBatch(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	begun, release := make(chan bool, 1), make(chan bool)
 	runner := s.running(t, system.OnEvery(func(context.Context, domain.Event) error {

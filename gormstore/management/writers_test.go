@@ -111,6 +111,7 @@ func TestCheckNamesUnknownApplications(t *testing.T) {
 
 // A transaction that stays open is named by followers and check.
 func TestOpenTransactionIsShown(t *testing.T) {
+	t.Parallel()
 	s := newPostgres(t)
 	s.train(t, "TrainingSchool", 2)
 	tx := s.db.Begin()
