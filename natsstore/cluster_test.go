@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -222,6 +223,10 @@ type cluster struct {
 	links []*link
 }
 
+// clusters has an entry for each cluster that runs. More at the same time would
+// wait for processors longer than for elections.
+var clusters = make(chan struct{}, 4)
+
 // startCluster starts servers that write to disk before they answer, or every
 // two minutes.
 func startCluster(t testing.TB, always bool) *cluster {
@@ -233,6 +238,8 @@ func startCluster(t testing.TB, always bool) *cluster {
 // time, or directly.
 func startLinked(t testing.TB, always, linked bool) *cluster {
 	t.Helper()
+	clusters <- struct{}{}
+	t.Cleanup(func() { <-clusters })
 	c := &cluster{}
 	folder := t.TempDir()
 	for i := range 3 {
@@ -275,14 +282,19 @@ func startLinked(t testing.TB, always, linked bool) *cluster {
 	return c
 }
 
+// freePort returns a free port below those that systems give to outgoing
+// connections (32768 and up): one of these could be taken while a node is down.
 func freePort(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		if listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			listener.Close()
+			return port
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // ready waits until JetStream answers at a node.

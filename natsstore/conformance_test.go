@@ -2,6 +2,7 @@ package natsstore_test
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -18,6 +19,7 @@ var single = natsstore.Config{Replicas: 1, CreateStreams: true,
 
 // TestConformance runs the suite on one server in this process.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
 	persistencetest.Run(t, harness(t, conn, single, nil))
 }
@@ -25,13 +27,13 @@ func TestConformance(t *testing.T) {
 // harness says how the suite uses a server: each row has a namespace.
 func harness(t testing.TB, conn *nats.Conn, config natsstore.Config, only func(persistencetest.Row) bool) persistencetest.Harness {
 	var rows atomic.Int64
-	configs := map[persistence.Factory]natsstore.Config{}
+	var configs sync.Map // of natsstore.Config by persistence.Factory
 	open := func(t testing.TB, config natsstore.Config) persistence.Factory {
 		store, err := natsstore.New(conn, config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		configs[store] = config
+		configs.Store(store, config)
 		return store
 	}
 	return persistencetest.Harness{
@@ -40,8 +42,12 @@ func harness(t testing.TB, conn *nats.Conn, config natsstore.Config, only func(p
 			own.Namespace = fmt.Sprintf("row%d", rows.Add(1))
 			return open(t, own)
 		},
-		Reopen:     func(t testing.TB, f persistence.Factory) persistence.Factory { return open(t, configs[f]) },
+		Reopen: func(t testing.TB, f persistence.Factory) persistence.Factory {
+			config, _ := configs.Load(f)
+			return open(t, config.(natsstore.Config))
+		},
 		Concurrent: true,
+		Parallel:   true,
 		Only:       only,
 	}
 }

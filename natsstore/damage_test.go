@@ -20,6 +20,7 @@ import (
 // it lacks is an error of every way to read, and no event is skipped. The
 // control reads on without the alarms: events are missing, without an error.
 func TestDamagedBlock(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, full())
 	conn := c.connect(t, 0)
 	const dogs, size = 40, 60
@@ -168,6 +169,7 @@ func wantDamage(t *testing.T, what string, err error) {
 // TestOwnWritesOnSlowReplica reads at a server whose replica is late what was
 // just written. The control does not ask the leader, and misses it.
 func TestOwnWritesOnSlowReplica(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, full())
 	conn := c.connect(t, 0)
 	if _, err := recorder(t, conn).MaxNotificationID(t.Context()); err != nil {
@@ -194,8 +196,8 @@ func TestOwnWritesOnSlowReplica(t *testing.T) {
 	}
 	c.slow(late, 100*time.Millisecond)
 	missed := 0
-	const writes = 40
-	for version := int64(1); version <= writes; version++ {
+	writes := figure(12, 40)
+	for version := int64(1); version <= int64(writes); version++ {
 		if _, err := writer.InsertEvents(t.Context(), large("Fido", version, 1)); err != nil {
 			t.Fatal(err)
 		}
@@ -229,6 +231,7 @@ func newest(t *testing.T, r persistence.ProcessRecorder) int64 {
 // subject only: of two writers that expect the same of it one wins. With
 // wildcards in two spellings both may win, which is the control.
 func TestLiteralExpectations(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, full())
 	conns := []*nats.Conn{c.only(t, 0), c.only(t, 1)}
 	settings := []byte(`{"name":"raw","subjects":["raw.*.*"],"num_replicas":3}`)

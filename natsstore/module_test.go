@@ -13,6 +13,7 @@ import (
 // TestPersistenceModule makes an application whose store the environment
 // chooses.
 func TestPersistenceModule(t *testing.T) {
+	t.Parallel()
 	settings := map[string]string{
 		"PERSISTENCE_MODULE": "natsstore", "NATS_URL": startServer(t).ClientURL(), "NATS_NAMESPACE": "dogs", "NATS_REPLICAS": "1",
 		"NATS_WAIVE": "single-replica, periodic-sync", "NATS_CREATE_STREAMS": "y", "NATS_TIMEOUT": "10",
@@ -42,6 +43,7 @@ func TestPersistenceModule(t *testing.T) {
 }
 
 func TestPersistenceModuleSettings(t *testing.T) {
+	t.Parallel()
 	for key, value := range map[string]string{
 		"NATS_URL": "", "NATS_REPLICAS": "9", "NATS_WAIVE": "everything", "NATS_CREATE_STREAMS": "perhaps", "NATS_TIMEOUT": "0",
 		"NATS_CREDENTIALS": "/does/not/exist",

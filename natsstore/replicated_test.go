@@ -27,6 +27,7 @@ var replicated = natsstore.Config{CreateStreams: true, Waive: []natsstore.Waiver
 // TestConformanceReplicated runs the suite on three servers: all rows if FULL
 // is set, and otherwise those about concurrency.
 func TestConformanceReplicated(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, full())
 	only := func(r persistencetest.Row) bool {
 		return full() || strings.HasPrefix(r.Name, "concurrency/") || strings.HasPrefix(r.Name, "tracking/")
@@ -44,6 +45,7 @@ const (
 // log. In the end all that was acknowledged is in the logs of all replicas,
 // once and in order.
 func TestLeaderKilled(t *testing.T) {
+	t.Parallel()
 	disturbed(t, figure(1, 4), func(c *cluster, leader int) {
 		c.nodes[leader].kill()
 		time.Sleep(500 * time.Millisecond)
@@ -53,6 +55,7 @@ func TestLeaderKilled(t *testing.T) {
 }
 
 func TestLeaderFrozen(t *testing.T) {
+	t.Parallel()
 	disturbed(t, figure(1, 3), func(c *cluster, leader int) {
 		c.nodes[leader].freeze(t)
 		time.Sleep(12 * time.Second) // longer than an election
@@ -61,6 +64,7 @@ func TestLeaderFrozen(t *testing.T) {
 }
 
 func TestLeaderStepsDown(t *testing.T) {
+	t.Parallel()
 	disturbed(t, figure(3, 12), func(c *cluster, leader int) {
 		conn := c.connect(t, leader)
 		_, err := conn.Request("$JS.API.STREAM.LEADER.STEPDOWN."+schoolStream, nil, 5*time.Second)
@@ -71,6 +75,7 @@ func TestLeaderStepsDown(t *testing.T) {
 }
 
 func TestLeaderCutOff(t *testing.T) {
+	t.Parallel()
 	disturbed(t, figure(1, 3), func(c *cluster, leader int) {
 		c.partition(leader)
 		time.Sleep(20 * time.Second) // until the leader knows that it has no quorum
@@ -351,6 +356,7 @@ func dogID(name string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byt
 // others do not reach. Nothing is acknowledged, and nothing of it is in the log
 // when the leader is back.
 func TestWritesToLeaderThatIsCutOff(t *testing.T) {
+	t.Parallel()
 	c := startCluster(t, full())
 	watcher := c.connect(t, 0)
 	config := replicated
@@ -387,6 +393,7 @@ func TestWritesToLeaderThatIsCutOff(t *testing.T) {
 // consumer that has received all there is may have a part of a batch. A page of
 // the log has whole batches at its end.
 func TestConsumerSeesPartsOfBatches(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
 	r := recorderOf(t, conn, single)
 	if _, err := r.MaxNotificationID(t.Context()); err != nil {

@@ -20,6 +20,7 @@ import (
 // TestRefusedSettings changes a stream to settings with which events could be
 // lost. A store refuses it, and names the setting.
 func TestRefusedSettings(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
 	js, err := jetstream.New(conn)
 	if err != nil {
@@ -46,6 +47,7 @@ func TestRefusedSettings(t *testing.T) {
 		"eventsourcing-first": func(c *jetstream.StreamConfig) { c.Metadata = nil },
 	} {
 		t.Run(setting, func(t *testing.T) {
+			t.Parallel()
 			config := single
 			config.Namespace = "refused-" + setting
 			stream := config.Namespace + "_ev_" + training
@@ -81,6 +83,7 @@ func wantRefused(t *testing.T, err error, setting string) {
 
 // TestWaivers looks at what is refused unless it is waived by name.
 func TestWaivers(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, func(o *server.Options) {
 		o.MaxPayload = 1 << 20
 		o.HTTPHost, o.HTTPPort = "127.0.0.1", -1
@@ -115,6 +118,7 @@ func TestWaivers(t *testing.T) {
 
 // TestSyncAlways accepts servers that write to disk before they answer.
 func TestSyncAlways(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, func(o *server.Options) { o.HTTPHost, o.HTTPPort, o.SyncAlways = "127.0.0.1", -1, true })
 	config := natsstore.Config{Replicas: 1, CreateStreams: true, Waive: []natsstore.Waiver{natsstore.SingleReplica},
 		Monitoring: []string{"http://" + s.MonitorAddr().String()}}
@@ -126,6 +130,7 @@ func TestSyncAlways(t *testing.T) {
 // TestChangedWhileUsed empties a stream under a running store, by an update
 // that the server allows. A reader never takes that for an empty log.
 func TestChangedWhileUsed(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
 	config := single
 	config.Timeout = time.Second
@@ -167,6 +172,7 @@ func TestChangedWhileUsed(t *testing.T) {
 }
 
 func TestStreamIsMissing(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
 	config := single
 	config.CreateStreams = false
@@ -183,6 +189,7 @@ func TestStreamIsMissing(t *testing.T) {
 }
 
 func TestNoJetStream(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, func(o *server.Options) { o.JetStream = false })
 	_, err := recorderOf(t, connect(t, s.ClientURL()), single).MaxNotificationID(t.Context())
 	if !errors.Is(err, persistence.ErrNotSupported) {
@@ -191,6 +198,7 @@ func TestNoJetStream(t *testing.T) {
 }
 
 func TestSmallBatches(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, func(o *server.Options) { o.JetStreamLimits.MaxBatchSize = 10 })
 	r := recorderOf(t, connect(t, s.ClientURL()), single)
 	_, err := r.InsertEvents(t.Context(), large("Fido", 1, 11))
@@ -203,6 +211,7 @@ func TestSmallBatches(t *testing.T) {
 }
 
 func TestFullStream(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
 	r := recorderOf(t, conn, single)
 	if _, err := r.InsertEvents(t.Context(), large("Fido", 1, 1)); err != nil {
@@ -234,6 +243,7 @@ func TestFullStream(t *testing.T) {
 
 // TestMissingRights uses a NATS user who may not write to the stream.
 func TestMissingRights(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, func(o *server.Options) {
 		o.Users = []*server.User{
 			{Username: "admin", Password: "a"},
@@ -256,6 +266,7 @@ func TestMissingRights(t *testing.T) {
 
 // TestServersAway writes while no server is up.
 func TestServersAway(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	config := single
 	config.Timeout = 300 * time.Millisecond
@@ -281,6 +292,7 @@ func TestServersAway(t *testing.T) {
 
 // TestForeignMessage finds a message that another program has written.
 func TestForeignMessage(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
 	r := recorderOf(t, conn, single)
 	if _, err := r.InsertEvents(t.Context(), large("Fido", 1, 1)); err != nil {
@@ -296,6 +308,7 @@ func TestForeignMessage(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
 	for _, config := range []natsstore.Config{{Namespace: "a.b"}, {Replicas: 6}, {Replicas: -1}, {Timeout: -1}, {Waive: []natsstore.Waiver{"all"}}} {
 		if _, err := natsstore.New(conn, config); !errors.Is(err, persistence.ErrProgramming) {
@@ -309,6 +322,7 @@ func TestBadConfig(t *testing.T) {
 
 // TestListen hears of the saves of another connection.
 func TestListen(t *testing.T) {
+	t.Parallel()
 	url := startServer(t).ClientURL()
 	listener, err := natsstore.New(connect(t, url), single)
 	if err != nil {
@@ -347,6 +361,7 @@ func TestListen(t *testing.T) {
 // TestLayout is what a stream has in it. A program of another version must read
 // it.
 func TestLayout(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
 	r := recorderOf(t, conn, single)
 	event := persistence.StoredEvent{OriginatorID: dogID("Fido"), OriginatorVersion: 300, Topic: "Dog.Registered", State: []byte("state"), Begins: true}

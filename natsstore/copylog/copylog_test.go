@@ -36,7 +36,9 @@ func ExampleNewCommand() {
 // database. All three have the same ids and events, and take the next event
 // after them.
 func TestThereAndBack(t *testing.T) {
+	t.Parallel()
 	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
+		t.Parallel()
 		from, back, nats := migrated(t, open(t)), migrated(t, open(t)), openNATS(t)
 		fill(t, from, 700)
 		var progress []int64
@@ -71,6 +73,7 @@ func TestThereAndBack(t *testing.T) {
 
 // TestInterruptedCopy ends a copy in the middle, twice, and goes on.
 func TestInterruptedCopy(t *testing.T) {
+	t.Parallel()
 	from, back, nats := migrated(t, testdb.SQLiteFile(t)), migrated(t, testdb.SQLiteFile(t)), openNATS(t)
 	fill(t, from, 1_500)
 	var furthest int64
@@ -112,6 +115,7 @@ func TestInterruptedCopy(t *testing.T) {
 
 // TestCopyRefuses copies to a stream with other events.
 func TestCopyRefuses(t *testing.T) {
+	t.Parallel()
 	from, nats := migrated(t, testdb.SQLiteFile(t)), openNATS(t)
 	fill(t, from, 10)
 	if _, err := recorderOf(t, nats).InsertEvents(t.Context(), []persistence.StoredEvent{event("Rex", 1)}); err != nil {
@@ -131,6 +135,7 @@ func TestCopyRefuses(t *testing.T) {
 }
 
 func TestCommand(t *testing.T) {
+	t.Parallel()
 	db := testdb.SQLiteFile(t)
 	fill(t, migrated(t, db), 10)
 	s := startServer(t)
