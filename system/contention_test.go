@@ -298,8 +298,10 @@ func TestBatchTimeBeginsAfterTheWait(t *testing.T) {
 // was left alone between two transactions.
 type lockable struct {
 	slowToLock
-	ended  time.Time // the last transaction
-	pauses []time.Duration
+	lockWait time.Duration
+	locks    int       // how often the log was locked
+	ended    time.Time // the last transaction
+	pauses   []time.Duration
 }
 
 func (s *lockable) Transaction(ctx context.Context, fn func(context.Context) error) error {
@@ -312,12 +314,100 @@ func (s *lockable) Transaction(ctx context.Context, fn func(context.Context) err
 
 func (s *lockable) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	recorder, err := s.Store.ProcessRecorder(application)
-	return lockableRecorder{slowRecorder{recorder.(memoryRecorder), 0}}, err
+	return lockableRecorder{slowRecorder{recorder.(memoryRecorder), 0}, s}, err
 }
 
-type lockableRecorder struct{ slowRecorder }
+type lockableRecorder struct {
+	slowRecorder
+	store *lockable
+}
 
-func (lockableRecorder) LockLog(context.Context) error { return nil }
+func (r lockableRecorder) LockLog(context.Context) error {
+	time.Sleep(r.store.lockWait)
+	r.store.locks++
+	return nil
+}
+
+// A follower that conflicts again soon after it has stopped locking its log
+// locks it for longer, because a conflict is a batch done twice.
+func TestLogIsLockedForLongerAfterEachConflict(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const events = 100
+		store := &lockable{slowToLock: slowToLock{Store: memory.New()}}
+		r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
+		closing(t, r, err)
+		r.SetBatchEvents(1)
+		conflicts, locks, undisturbed := 0, 0, 0
+		get[*counters](t, r, countersName).become(func(context.Context, domain.Event, *collector) error {
+			isLocked := store.locks > locks
+			locks = store.locks
+			switch {
+			case isLocked:
+			case conflicts < 4:
+				conflicts++
+				return &persistence.ConflictError{Application: countersName}
+			default:
+				undisturbed++
+			}
+			return nil
+		})
+		register(t, get[*school.TrainingSchool](t, r, schoolName), events-1, "Fido")
+		start(t, r)
+		waitForHeads(t, r)
+		if want := 10 + 20 + 40; conflicts != 4 || store.locks < want || undisturbed > 0 {
+			t.Errorf("%d conflicts, %d batches with the lock and %d without it; want a conflict after %d and no more",
+				conflicts, store.locks, undisturbed, want)
+		}
+	})
+}
+
+// A batch that has waited for the lock of its log works for longer than it has
+// waited, and then leaves the log alone for about as long.
+func TestLockedBatchWorksForLongerThanItHasWaited(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		wait  time.Duration
+		sizes []int // of the batches after the conflict, at 15 ms an event
+		pause time.Duration
+	}{
+		"no wait":     {0, []int{2, 2}, 10 * time.Millisecond},
+		"a wait":      {30 * time.Millisecond, []int{7, 7}, 30 * time.Millisecond},
+		"a long wait": {time.Second, []int{14, 14}, 40 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := &lockable{slowToLock: slowToLock{Store: memory.New()}, lockWait: test.wait}
+				r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
+				closing(t, r, err)
+				var sizes []int
+				locks := -1
+				get[*counters](t, r, countersName).become(func(context.Context, domain.Event, *collector) error {
+					time.Sleep(15 * time.Millisecond)
+					if locks < 0 {
+						locks = 0
+						return &persistence.ConflictError{Application: countersName}
+					}
+					if store.locks > locks {
+						locks, sizes = store.locks, append(sizes, 0)
+					}
+					sizes[len(sizes)-1]++
+					return nil
+				})
+				register(t, get[*school.TrainingSchool](t, r, schoolName), 40, "Fido")
+				start(t, r)
+				waitForHeads(t, r)
+				if got := sizes[:2]; !slices.Equal(got, test.sizes) {
+					t.Errorf("batches of %v events, want %v first", sizes, test.sizes)
+				}
+				if got := store.pauses[1]; got != test.pause {
+					t.Errorf("the log was left alone for %v after a batch, want %v", got, test.pause)
+				}
+			})
+		})
+	}
+}
 
 // A follower that locks its log leaves it to other writers after each batch:
 // those that have waited need the time to read and save again.

@@ -9,3 +9,11 @@ func (c *core) SetBatchTime(d time.Duration) {
 		edge.config.BatchTime = d
 	}
 }
+
+// SetBatchEvents sets how many events a batch of the followers has at most.
+// Call it before the runner starts.
+func (c *core) SetBatchEvents(n int) {
+	for _, edge := range c.edges {
+		edge.config.BatchEvents, edge.limit = n, n
+	}
+}

@@ -18,13 +18,27 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// fewestEvents are read at least, however slow the handlers are.
-const fewestEvents = 10
+// fewestEvents are read at least, however slow the handlers are. A batch that
+// has waited for its locks should not end because it has read too little.
+const fewestEvents = 40
 
 // After a conflict so many batches lock the follower's log before they read. If
 // one writer conflicts, others will soon, and a batch that conflicts is work
-// done twice.
-const contendedBatches = 10
+// done twice. There are twice as many if the next conflict comes soon, up to
+// mostContendedBatches.
+const (
+	contendedBatches     = 10
+	mostContendedBatches = 16 * contendedBatches
+)
+
+// A batch that locks its log takes so many times as long as it has waited for
+// the lock, where that is longer than Config.BatchTime, and at most
+// longestBatches times as long as Config.BatchTime. So it gets its share also
+// on a machine where everything takes long.
+const (
+	workPerWait    = 3
+	longestBatches = 10
+)
 
 // A store that cannot lock a log has a batch repeated at once after a conflict
 // so many times in a row. Then the conflict is an error like any other.
@@ -46,11 +60,13 @@ type followerLoop struct {
 	wait     time.Duration // for the position; 0 is the store's lock timeout
 
 	took          time.Duration // by the last batch
+	waited        time.Duration // by the last batch, for the locks
 	parkedInBatch int           // how many events of the last batch were parked
 	limit         int           // how many events are read at once
 	window        window        // of ids, in which events of some topics are read at once
 	oneByOne      int           // how many events are still to be processed one at a time, after an error
 	locking       int           // how many batches lock the log before they read, after a conflict
+	contended     int           // how many did after the last conflict, less one for each batch that needed no lock
 	retries       int           // after conflicts in a row, if the log cannot be locked
 	ahead         *AheadError   // set once the position was found to be ahead of the log
 	idleAt        int64         // the position that the last pull found at the head of the log, or -1
@@ -296,7 +312,7 @@ func (f *followerLoop) adapt(processed, read int) {
 	switch {
 	case f.oneByOne > 0:
 	case processed < read:
-		f.limit = min(max(2*processed, fewestEvents), f.config.BatchEvents)
+		f.limit = min(max(4*processed, fewestEvents), f.config.BatchEvents)
 	default:
 		f.limit = min(2*f.limit, f.config.BatchEvents)
 	}
@@ -323,7 +339,10 @@ func (f *followerLoop) repeats(err error) bool {
 		return f.retries <= conflictRetries
 	}
 	isFirst := f.locking == 0
-	f.locking = contendedBatches
+	if isFirst {
+		f.contended = min(max(2*f.contended, contendedBatches), mostContendedBatches)
+	}
+	f.locking = f.contended
 	return isFirst
 }
 
@@ -580,7 +599,7 @@ func (f *followerLoop) quiet(ctx context.Context) bool {
 // too long. The position is locked before anything else, then, after a
 // conflict, the log that the handlers read and add to.
 func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err error) {
-	aside := 0
+	aside, begin := 0, time.Now()
 	err = f.transaction(ctx, func(ctx context.Context) error {
 		processed, aside = 0, 0
 		if err := f.lockBatch(ctx, b); err != nil {
@@ -596,6 +615,7 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 			return f.failed(persistence.Notification{}, err)
 		}
 		to := b.to
+		f.waited = time.Since(begin)
 		limit := f.newTimeLimit()
 		for processed < len(b.events) {
 			n := b.events[processed]
@@ -624,7 +644,11 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 		return 0, err
 	}
 	f.parkedInBatch = aside
-	f.locking = max(f.locking-1, 0)
+	if f.locking > 0 {
+		f.locking--
+	} else {
+		f.contended = max(f.contended-1, 0)
+	}
 	return processed, nil
 }
 
@@ -638,9 +662,13 @@ type timeLimit struct {
 }
 
 func (f *followerLoop) newTimeLimit() *timeLimit {
+	batchTime := f.config.BatchTime
+	if f.locking > 0 {
+		batchTime = min(max(batchTime, workPerWait*f.waited), longestBatches*batchTime)
+	}
 	return &timeLimit{
-		batchTime: f.config.BatchTime,
-		deadline:  time.Now().Add(f.config.BatchTime),
+		batchTime: batchTime,
+		deadline:  time.Now().Add(batchTime),
 		mayWrite:  f.locking > 0 || f.hasOneWriter(),
 	}
 }
@@ -881,7 +909,7 @@ func (f *followerLoop) yieldTime() time.Duration {
 	case f.hasOneWriter():
 		return f.storeYieldTime()
 	case f.locking > 0:
-		return f.config.BatchTime / 2
+		return max(f.config.BatchTime/2, min(f.waited, 2*f.config.BatchTime))
 	}
 	return 0
 }
