@@ -42,6 +42,8 @@ const (
 	writeAndFollow = "write and follow"
 	onlyFollow     = "follow"
 	torn           = "write, and follow with effect and position in two transactions"
+	followDivided  = "follow with partitions"
+	followSlowly   = "follow with partitions, 5 ms for each event"
 )
 
 // Effect is a row of a table of the tests' own. Nothing keeps it from being
@@ -150,6 +152,9 @@ func runChild(work string) error {
 		return err
 	}
 	store := gormstore.New(db)
+	if work == followDivided || work == followSlowly {
+		return runDivided(ctx, store, work == followSlowly)
+	}
 	sys := echoing(affect)
 	if work == torn {
 		sys = echoing(affect, application.WithStore(twoTransactions{store}))

@@ -123,6 +123,9 @@ func (f *followerLoop) callEffects(ctx context.Context, b batch) (made batch, fa
 		return b, nil, f.failed(persistence.Notification{}, err)
 	}
 	f.atWork()
+	if f.partitions != nil {
+		f.partitions.work(b.numbers...)
+	}
 	f.begin(b.events[0].ID)
 	defer f.end()
 	f.makeCalls(ctx, b.events, parked)
@@ -182,7 +185,7 @@ func (b batch) first(n int) batch {
 	} else {
 		b.rows = n
 	}
-	b.to, b.events = b.position(n), b.events[:n]
+	b.to, b.events, b.numbers = b.position(n), b.events[:n], b.numbers[:min(n, len(b.numbers))]
 	return b
 }
 

@@ -142,7 +142,10 @@ type batch struct {
 	to     int64 // after the last event if others were passed over
 	head   int64 // the end of the log before the events were read
 
-	members []*heldPartition // whose events they are; none if the follower is not divided
+	// Of a follower that is divided: whose events they are, and the partition of
+	// each event, which is -1 if it concerns all.
+	members []*heldPartition
+	numbers []int
 }
 
 // position is the position of a batch after so many of its events.
@@ -623,6 +626,9 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 				to = b.events[processed-1].ID
 				break
 			}
+			if f.partitions != nil {
+				f.partitions.work(b.numbers[processed])
+			}
 			isAside, err := f.processOrPark(ctx, n, parked, limit.saved)
 			if _, undecodable := errors.AsType[undecodableError](err); undecodable && processed > 0 {
 				// Nothing of n was done, and what is before it need not be done
@@ -850,7 +856,7 @@ var errUnlockedMove = errors.New("another program moved the position while event
 // moveLocked moves a position that is locked.
 func (f *followerLoop) moveLocked(ctx context.Context, b batch, to int64, processed []persistence.Notification) error {
 	if f.partitions != nil {
-		return f.movePartitions(ctx, b, to)
+		return f.movePartitions(ctx, b, to, len(processed))
 	}
 	err := f.move(ctx, b.from, to, processed)
 	if _, ok := errors.AsType[*persistence.TrackingError](err); ok {

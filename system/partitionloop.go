@@ -30,7 +30,7 @@ type partitionLoop struct {
 	renewed time.Time  // when the leases were last renewed
 	pulled  time.Time  // when the last pull began
 	leased  []int      // the numbers of held, for the goroutine that renews
-	working []int      // those of the batch that is being processed
+	working []int      // those of which events were begun to be processed by the present pull
 }
 
 // heldPartition is a partition that a follower loop has the lease of.
@@ -116,7 +116,6 @@ func (f *followerLoop) pullPartitions(ctx context.Context) (outcome, error) {
 		return f.nothingToDo(ctx, head, target)
 	}
 	b.head = head
-	p.beginWork(b.members)
 	return f.callAndProcess(ctx, b)
 }
 
@@ -417,46 +416,50 @@ func (f *followerLoop) readPartitions(ctx context.Context, target int64) (b batc
 		b.to = max(end, events[len(events)-1].ID)
 	}
 	for _, n := range events {
-		if slices.Contains(wanted.Except, n.Topic) || !f.isOurs(n, ready) {
+		if slices.Contains(wanted.Except, n.Topic) {
+			continue
+		}
+		number, isOurs := f.isOurs(n, ready)
+		if !isOurs {
 			continue
 		}
 		if len(b.events) == limit {
 			b.to = b.events[limit-1].ID
 			break
 		}
-		b.events = append(b.events, n)
+		b.events, b.numbers = append(b.events, n), append(b.numbers, number)
 	}
 	b.rows = len(b.events)
 	b.members = slices.DeleteFunc(ready, func(h *heldPartition) bool { return h.position >= b.to })
 	return b, nil
 }
 
-// isOurs reports whether an event is to be processed for one of some
-// partitions. An event whose key cannot be found concerns every partition.
-func (f *followerLoop) isOurs(n persistence.Notification, among []*heldPartition) bool {
-	number, known := f.partitionOf(n)
-	return slices.ContainsFunc(among, func(h *heldPartition) bool {
-		return (!known || h.number == number) && h.position < n.ID
+// isOurs returns the partition of an event, and reports whether the event is to
+// be processed for one of some partitions.
+func (f *followerLoop) isOurs(n persistence.Notification, among []*heldPartition) (number int, isOurs bool) {
+	number = f.partitionOf(n)
+	return number, slices.ContainsFunc(among, func(h *heldPartition) bool {
+		return (number < 0 || h.number == number) && h.position < n.ID
 	})
 }
 
-// partitionOf returns the partition of an event. It is not known if the key of
-// an event cannot be found, because the event cannot be decoded.
-func (f *followerLoop) partitionOf(n persistence.Notification) (number int, known bool) {
+// partitionOf returns the partition of an event. It is -1, for all partitions,
+// if the key of the event cannot be found, because it cannot be decoded.
+func (f *followerLoop) partitionOf(n persistence.Notification) (number int) {
 	p := f.partitions
 	if p.key == "" {
-		return partitionOf(n.OriginatorID[:], p.count), true
+		return partitionOf(n.OriginatorID[:], p.count)
 	}
 	defer func() {
 		if recover() != nil {
-			known = false
+			number = -1
 		}
 	}()
 	event, err := f.leader.Decode(n)
 	if err != nil {
-		return 0, false
+		return -1
 	}
-	return partitionOf([]byte(f.follower.partitioning.of(event)), p.count), true
+	return partitionOf([]byte(f.follower.partitioning.of(event)), p.count)
 }
 
 // lockPartitions locks a batch of partitions: what was found out about the
@@ -478,12 +481,34 @@ func (f *followerLoop) lockPartitions(ctx context.Context) error {
 }
 
 // movePartitions moves those partitions of a batch that are before a position.
-func (f *followerLoop) movePartitions(ctx context.Context, b batch, to int64) error {
-	members := slices.DeleteFunc(slices.Clone(b.members), func(h *heldPartition) bool { return h.position >= to })
-	if len(members) == 0 {
-		return nil
+// After a batch that has taken long, other processes may have those of which no
+// event was processed, and they are left out.
+func (f *followerLoop) movePartitions(ctx context.Context, b batch, to int64, processed int) error {
+	p := f.partitions
+	var required, idle []*heldPartition
+	for _, h := range b.members {
+		switch {
+		case h.position >= to:
+		case p.isLong() && !slices.Contains(b.numbers[:processed], h.number) && !slices.Contains(b.numbers[:processed], -1):
+			idle = append(idle, h)
+		default:
+			required = append(required, h)
+		}
 	}
-	err := f.partitions.recorder.MovePartitions(ctx, f.leader.Name(), f.identity, f.partitions.leases(members), to)
+	move := func(of ...*heldPartition) error {
+		if len(of) == 0 {
+			return nil
+		}
+		return p.recorder.MovePartitions(ctx, f.leader.Name(), f.identity, p.leases(of), to)
+	}
+	err := move(required...)
+	for _, h := range idle {
+		if failed := move(h); errors.Is(failed, persistence.ErrLeaseLost) {
+			p.loaded = false // which finds out what is still held
+		} else {
+			err = errors.Join(err, failed)
+		}
+	}
 	if errors.Is(err, persistence.ErrLeaseLost) {
 		return fmt.Errorf("%w: %w", errOvertaken, err)
 	}
@@ -520,8 +545,7 @@ func (f *followerLoop) partitionFailed(ctx context.Context, b batch, err error) 
 	if p == nil || len(b.events) != 1 || !newer && f.isAboutStore(err) {
 		return false
 	}
-	number, known := f.partitionOf(b.events[0])
-	i := slices.IndexFunc(b.members, func(h *heldPartition) bool { return known && h.number == number })
+	i := slices.IndexFunc(b.members, func(h *heldPartition) bool { return h.number == b.numbers[0] })
 	if i < 0 {
 		return false
 	}
@@ -535,7 +559,7 @@ func (f *followerLoop) partitionFailed(ctx context.Context, b batch, err error) 
 	f.oneByOne = 0
 	f.notePartition(ctx, h)
 	if newer { // another process may have the newer program
-		p.avoid(number)
+		p.avoid(h.number)
 	}
 	return true
 }
@@ -707,12 +731,26 @@ func (p *partitionLoop) endPull() {
 	p.working = nil
 }
 
-func (p *partitionLoop) beginWork(members []*heldPartition) {
+// work takes down that events of partitions are being processed.
+func (p *partitionLoop) work(numbers ...int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, h := range members {
-		p.working = append(p.working, h.number)
+	for _, number := range numbers {
+		if number < 0 {
+			p.working = slices.Clone(p.leased)
+			return
+		}
+		if !slices.Contains(p.working, number) {
+			p.working = append(p.working, number)
+		}
 	}
+}
+
+// isLong reports whether the present pull has taken longer than a lease.
+func (p *partitionLoop) isLong() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.pulled) >= p.lease
 }
 
 // toRenew are the partitions whose leases are to be renewed.
@@ -725,7 +763,7 @@ func (p *partitionLoop) toRenew() []int {
 	case time.Since(p.pulled) < p.lease:
 		return p.leased
 	}
-	return p.working
+	return slices.Clone(p.working)
 }
 
 func (p *partitionLoop) setRenewed(at time.Time) {

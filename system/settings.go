@@ -98,6 +98,11 @@ func (f *followerLoop) settle(ctx context.Context, position int64, read persiste
 	if err != nil {
 		return err
 	}
+	if read.Partitions > 0 && read.Began != nil && next.Topics == read.Topics && next.TopicChanges == read.TopicChanges {
+		// The lock would wait for the batches of all processes.
+		f.settled = next.Topics
+		return nil
+	}
 	to := position
 	if read.Began == nil {
 		if to, err = f.beginning(ctx, position); err != nil {
