@@ -106,7 +106,7 @@ func TestPythonLayoutNeedsNames(t *testing.T) {
 	}
 	_, err = application.NewRepository(app, domain.Define[untagged]("Kennel"))
 	wantError[*application.RepositoryError](t, err)
-	if !strings.Contains(err.Error(), "Python has no name for it") {
+	if !strings.Contains(err.Error(), "no name in Python") {
 		t.Errorf("without a name of Python: %v", err)
 	}
 	_, err = application.NewRepository(app, domain.Define[untagged]("zoo.domain:Kennel"))

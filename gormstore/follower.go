@@ -56,6 +56,9 @@ func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerSta
 // recordStatus writes the status before the table of runners, so that runners
 // of one follower take turns.
 func (s *Store) recordStatus(ctx context.Context, c connection, row FollowerStatus) error {
+	if err := s.needs(ctx, c, s.tables.status); err != nil {
+		return err
+	}
 	tx := s.session(ctx, c.pool)
 	now, err := s.dialect.now(ctx, c)
 	if err != nil {
@@ -177,6 +180,9 @@ func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerSta
 		return nil, err
 	}
 	defer done()
+	if err := s.needs(ctx, c, s.tables.status); err != nil {
+		return nil, s.translate(ctx, op, err)
+	}
 	var rows []FollowerStatus
 	err = s.session(ctx, c.pool).Order("application_name, upstream_application_name").Find(&rows).Error
 	if err != nil || len(rows) == 0 {
@@ -233,6 +239,9 @@ func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]
 		return nil, err
 	}
 	defer done()
+	if err := r.store.needs(ctx, c, r.store.tables.parked); err != nil {
+		return nil, r.store.translate(ctx, op, err)
+	}
 	session := r.store.session(ctx, c.pool).Where("application_name = ?", r.application)
 	if upstream != "" {
 		session = session.Where("upstream_application_name = ?", upstream)
@@ -285,6 +294,9 @@ func (r *processRecorder) ParkedOriginators(ctx context.Context, upstream string
 		return nil, err
 	}
 	defer done()
+	if err := r.store.needs(ctx, c, r.store.tables.parked); err != nil {
+		return nil, r.store.translate(ctx, op, err)
+	}
 	ids := make([]UUID, len(among))
 	for i, id := range among {
 		ids[i] = UUID(id)
@@ -303,9 +315,19 @@ func (r *processRecorder) ParkedOriginators(ctx context.Context, upstream string
 }
 
 // CountParked implements persistence.ParkingRecorder.
-func (r *processRecorder) CountParked(ctx context.Context, upstream string) (int64, error) {
-	return r.maximum(ctx, "count parked events", "SELECT COUNT(*) FROM "+r.store.tables.parked.quoted+
-		" WHERE application_name = ? AND upstream_application_name = ?", r.application, upstream)
+func (r *processRecorder) CountParked(ctx context.Context, upstream string) (parked int64, err error) {
+	op := r.application + ": count parked events"
+	c, done, err := r.store.reader(ctx, op)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	if err := r.store.needs(ctx, c, r.store.tables.parked); err != nil {
+		return 0, r.store.translate(ctx, op, err)
+	}
+	query := "SELECT COUNT(*) FROM " + r.store.tables.parked.quoted + " WHERE application_name = ? AND upstream_application_name = ?"
+	err = c.row(ctx, r.store.dialect.placeholders(query), r.application, upstream).Scan(&parked)
+	return parked, r.store.translate(ctx, op, err)
 }
 
 // Classify implements persistence.ErrorClassifier.
@@ -338,6 +360,9 @@ func (r *processRecorder) UnparkEvent(ctx context.Context, upstream string, noti
 // transaction that ctx carries, under a savepoint, or in a new one.
 func (r *processRecorder) inTransaction(ctx context.Context, into table, what string, do func(context.Context, connection) error) error {
 	_, err := newEventTable(r.store, r.application, into, "").write(ctx, what, nil, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+		if err := r.store.needs(ctx, c, into); err != nil {
+			return nil, err
+		}
 		if err := r.store.boundWaits(ctx, c, joined); err != nil {
 			return nil, err
 		}

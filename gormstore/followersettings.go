@@ -135,15 +135,36 @@ func (r *processRecorder) settings(
 // table that it has found outside of the user's transactions, which may look
 // elsewhere than others.
 func (s *Store) keepsSettings(ctx context.Context, c connection, joined bool) (bool, error) {
-	key := s.tables.settings.quoted
-	if _, known := s.handle.present.Load(key); known {
+	return s.keeps(ctx, c, joined, s.tables.settings)
+}
+
+func (s *Store) keeps(ctx context.Context, c connection, joined bool, t table) (bool, error) {
+	if _, known := s.handle.present.Load(t.quoted); known {
 		return true, nil
 	}
-	exists, err := hasTable(s.session(ctx, c.pool), &FollowerSetting{})
+	exists, err := finds(s.session(ctx, c.pool), t)
 	if exists && !joined {
-		s.handle.present.Store(key, true)
+		s.handle.present.Store(t.quoted, true)
 	}
 	return exists, err
+}
+
+// needs returns a *persistence.NotMigratedError if a table is absent that other
+// programs do not make. A statement on it would fail, which ends a transaction
+// of PostgreSQL. A database with the table of settings has the others, too.
+func (s *Store) needs(ctx context.Context, c connection, t table) error {
+	if _, known := s.handle.present.Load(s.tables.settings.quoted); known {
+		return nil
+	}
+	outer, err := s.joined(ctx)
+	if err != nil {
+		return err
+	}
+	exists, err := s.keeps(ctx, c, outer != nil, t)
+	if err != nil || exists {
+		return err
+	}
+	return &persistence.NotMigratedError{Missing: "table " + t.quoted, Fix: hintFix}
 }
 
 // WriteSettings implements persistence.SettingsRecorder.

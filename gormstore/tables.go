@@ -345,7 +345,11 @@ func textLength(field *schema.Field) int {
 // hasTable reports whether the connection finds the table of a model. GORM's
 // own HasTable takes an error of the database for an answer.
 func hasTable(tx *gorm.DB, model any) (exists bool, err error) {
-	table := tableOf(tx, model.(schema.TablerWithNamer))
+	return finds(tx, tableOf(tx, model.(schema.TablerWithNamer)))
+}
+
+// finds reports whether the connection finds a table.
+func finds(tx *gorm.DB, table table) (exists bool, err error) {
 	query, name := "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type IN ('table', 'view') AND name = ? COLLATE NOCASE)", table.name
 	if tx.Dialector.Name() == postgresName {
 		query, name = "SELECT to_regclass(?) IS NOT NULL", table.quoted

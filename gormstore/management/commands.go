@@ -36,6 +36,7 @@ func Commands(config Config) []*cobra.Command {
 		resetCommand(config),
 		followersCommand(config),
 		checkCommand(config),
+		contentsCommand(config),
 		eventsCommand(config),
 		parkedCommand(config),
 		retryCommand(config),

@@ -9,20 +9,21 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 )
 
 // resetFlags are the flags of reset_follower.
 type resetFlags struct {
-	upstreamApps       names
+	upstreamApps       upstreamApps
 	dryRun, force, yes bool
 	verbosity          int
 }
 
 func resetCommand(config Config) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "reset_follower [-n] [-u app[,app ...]] [-v {0,1,2,3}] [--force] [--yes] [follower]",
+		Use:   "reset_follower [-n] [-u app [app ...]] [-v {0,1,2,3}] [--force] [--yes] [follower]",
 		Short: "Reset the tracking states of a follower app.",
 		Long: "Reset the tracking states of a follower app.\n\n" +
 			"follower: The follower's application name to reset the tracking states of. " +
@@ -31,14 +32,22 @@ func resetCommand(config Config) *cobra.Command {
 	}
 	var f resetFlags
 	cmd.Flags().BoolVarP(&f.dryRun, "dry-run", "n", false, "Reset the tracking states, and then roll back the changes.")
+	f.upstreamApps.flags = cmd.Flags()
 	cmd.Flags().VarP(&f.upstreamApps, "upstream-apps", "u", "The upstream apps to reset the tracking state of, "+
-		"with commas between. Defaults (empty list) to reset the tracking states of all upstream apps.")
+		"with blanks or commas between. Defaults (empty list) to reset the tracking states of all upstream apps.")
 	cmd.Flags().BoolVar(&f.force, "force", false, "Reset also a follower that does not say that it can be reset.")
 	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "Do not ask.")
 	// The flag exists, so this cannot fail.
 	_ = cmd.RegisterFlagCompletionFunc("upstream-apps", completer(config, upstreamNames))
 	verbosity, colours := verbosityFlag(cmd), addColourFlags(cmd)
-	return newCommand(config, cmd, cobra.MaximumNArgs(1), func(c *call) error {
+	atMostOne := func(cmd *cobra.Command, given []string) error {
+		_, words := f.upstreamApps.apart(given)
+		return cobra.MaximumNArgs(1)(cmd, words)
+	}
+	return newCommand(config, cmd, atMostOne, func(c *call) error {
+		if err := f.upstreamApps.take(c); err != nil {
+			return wronglyUsed(c.cmd, err)
+		}
 		runner, err := c.anyRunner()
 		if err != nil {
 			return err
@@ -50,6 +59,47 @@ func resetCommand(config Config) *cobra.Command {
 		}
 		return p.reset(c, runner)
 	})
+}
+
+// upstreamApps is the flag -u, which takes several words, as in Python's
+// argparse: "follower -u app app". The last word is the follower if none is
+// before the flag: "-u app app follower".
+type upstreamApps struct {
+	names
+	flags  *pflag.FlagSet
+	before int // how many words were before the flag
+}
+
+// Set implements pflag.Value.
+func (u *upstreamApps) Set(value string) error {
+	if len(u.names) == 0 {
+		u.before = u.flags.NArg()
+	}
+	return u.names.Set(value)
+}
+
+// take takes the apps out of the arguments of a call.
+func (u *upstreamApps) take(c *call) error {
+	apps, follower := u.apart(c.arguments)
+	for _, app := range apps {
+		if err := u.names.Set(app); err != nil {
+			return fmt.Errorf("argument -u/--upstream-apps: %w", err)
+		}
+	}
+	c.arguments = follower
+	return nil
+}
+
+// apart keeps the words that are apps apart from the follower.
+func (u *upstreamApps) apart(words []string) (apps, follower []string) {
+	switch {
+	case len(u.names) == 0 || len(words) < 2:
+		return nil, words
+	case u.before == 0:
+		last := len(words) - 1
+		return words[:last], words[last:]
+	}
+	return words[u.before:], words[:u.before]
 }
 
 func trackedNames(ctx context.Context, runner operations.Runner) (names []string, err error) {
@@ -86,7 +136,7 @@ func (p *resetPrinter) hint(ctx context.Context, runner operations.Runner) error
 }
 
 func (p *resetPrinter) reset(c *call, runner operations.Runner) error {
-	plan, err := operations.PlanReset(c.context(), runner, operations.ResetOptions{Follower: c.arguments[0], UpstreamApps: p.upstreamApps,
+	plan, err := operations.PlanReset(c.context(), runner, operations.ResetOptions{Follower: c.arguments[0], UpstreamApps: p.upstreamApps.names,
 		DryRun: p.dryRun, Force: p.force})
 	if err != nil {
 		return err

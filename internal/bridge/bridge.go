@@ -16,6 +16,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
+// Layout is how a state is stored.
+type Layout = mapper.Layout
+
 // Application is an application as the other packages of this module use it. It
 // is comparable: two values are equal if they are the same application.
 type Application interface {

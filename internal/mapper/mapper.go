@@ -356,17 +356,33 @@ type Layout struct {
 	// that cannot be done.
 	Stored, Packed, Plain int
 	Encrypted, Compressed bool
+	// Python is true for the layout of the Python library. Version is the schema
+	// version of the payload, or 0 if it is not known.
+	Python  bool
+	Version int
 }
 
 // LayoutOf returns how the state of an event is stored.
-func (m *Mapper) LayoutOf(stored persistence.StoredEvent) Layout {
+func (m *Mapper) LayoutOf(stored persistence.StoredEvent) Layout { return m.layoutOf(events, stored) }
+
+// SnapshotLayoutOf returns how a snapshot is stored.
+func (m *Mapper) SnapshotLayoutOf(stored persistence.StoredEvent) Layout {
+	return m.layoutOf(snapshots, stored)
+}
+
+func (m *Mapper) layoutOf(p purpose, stored persistence.StoredEvent) Layout {
 	layout := Layout{Stored: len(stored.State), Encrypted: m.cipher != nil || m.lacksCipher(stored.State)}
 	buf := &buffer{}
-	plain, _, err := m.open(events, &stored, buf)
+	plain, _, err := m.open(p, &stored, buf)
 	if err != nil {
 		return layout
 	}
-	layout.Plain = len(plain)
+	layout.Plain, layout.Python = len(plain), plain[0] == layoutPython
+	if layout.Python {
+		layout.Version = m.pythonVersion(p, plain)
+	} else if h, _, err := parseHeader(plain); err == nil {
+		layout.Version = h.version
+	}
 	packed := stored.State
 	if m.cipher != nil {
 		packed = buf.packed

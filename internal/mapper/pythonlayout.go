@@ -96,7 +96,7 @@ func (m *Mapper) CheckNames(schema *domain.Schema) error {
 			continue
 		}
 		return &persistence.Error{Class: persistence.ErrProgramming, Op: "use " + t.Topic() + " in the Python layout",
-			Err: errors.New("Python has no name for it"), Hint: "give the definition its name in Python, the path of the class, by " +
+			Err: errors.New("no name in Python"), Hint: "give the definition its name in Python, the path of the class, by " +
 				"domain.FormerName, as in module.name:Dog, or an event by domain.StoredAs"}
 	}
 	return nil
@@ -244,6 +244,30 @@ func (m *Mapper) HasOtherLayout(stored persistence.StoredEvent) bool {
 
 // WritesPythonLayout reports whether states are written in the Python layout.
 func (m *Mapper) WritesPythonLayout() bool { return m.pythonLayout }
+
+// pythonVersion returns the schema version of a plain state in the Python
+// layout, or 0 if it is no JSON.
+func (m *Mapper) pythonVersion(p purpose, plain []byte) int {
+	if quoter, ok := m.transcoder.(floatQuoter); ok {
+		plain = quoter.QuoteFloats(plain)
+	}
+	var state struct {
+		ClassVersion *int `json:"class_version"`
+	}
+	if p == snapshots {
+		var snapshot struct {
+			State json.RawMessage `json:"state"`
+		}
+		if json.Unmarshal(plain, &snapshot) != nil {
+			return 0
+		}
+		plain = snapshot.State
+	}
+	if json.Unmarshal(plain, &state) != nil {
+		return 0
+	}
+	return valueOr(state.ClassVersion, 1)
+}
 
 // isPython reports whether a state can be opened and is in the Python layout.
 func (m *Mapper) isPython(p purpose, stored persistence.StoredEvent) bool {
