@@ -18,7 +18,9 @@ package otel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -141,9 +143,18 @@ func end(ctx context.Context, err error, attributes ...attribute.KeyValue) {
 	span := trace.SpanFromContext(ctx)
 	span.SetAttributes(append(attributes, errorType(err)...)...)
 	if err != nil {
-		span.SetStatus(codes.Error, err.Error())
+		span.SetStatus(codes.Error, description(err))
 	}
 	span.End()
+}
+
+// longestDescription is how much of an error's text a span has, in bytes.
+const longestDescription = 4 << 10
+
+// description returns the text of an error as an exporter can encode it.
+func description(err error) string {
+	text := fmt.Sprint(err) // which survives a method that panics
+	return strings.ToValidUTF8(text[:min(len(text), longestDescription)], "")
 }
 
 // errorType returns the attribute error.type of a failure, one of a few words,

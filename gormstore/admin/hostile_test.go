@@ -2,6 +2,8 @@ package admin_test
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,12 +18,14 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/admin"
+	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -474,6 +478,55 @@ func TestDatabaseGone(t *testing.T) {
 			}
 		}
 	})
+}
+
+// opener opens connections of a driver that has no connector.
+type opener struct {
+	driver driver.Driver
+	dsn    string
+}
+
+func (o opener) Connect(context.Context) (driver.Conn, error) { return o.driver.Open(o.dsn) }
+func (o opener) Driver() driver.Driver                        { return o.driver }
+
+// TestStatementsOfPages looks at what every page asks the database: nothing is
+// counted in the log, skipped by OFFSET, or read without a limit.
+func TestStatementsOfPages(t *testing.T) {
+	dsn := testdb.SQLiteFileDSN(t)
+	truth := testdb.Open(t, sqlite.Open(dsn))
+	pool, err := truth.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched := faultdb.New()
+	db := testdb.Open(t, sqlite.New(sqlite.Config{Conn: sql.OpenDB(watched.Connector(opener{pool.Driver(), dsn}))}))
+	w := newWiki(t, db)
+	h := w.handler(t, all, true)
+	statements := 0
+	for _, path := range append(reading(), "/followers/Readers/reset", "/followers/Readers/discard?leader=Wiki&position=5", "/followers?x=1") {
+		watched.Arm(func(faultdb.Call) faultdb.Fault { return faultdb.Fault{} })
+		answer := get(h, path)
+		for _, call := range watched.Disarm() {
+			text := strings.ToUpper(call.Statement)
+			if text == "" {
+				continue
+			}
+			statements++
+			ofLog := strings.Contains(text, "STORED_EVENTS")
+			switch {
+			case strings.Contains(text, "OFFSET"), ofLog && strings.Contains(text, "COUNT("):
+				t.Errorf("%s: %s", path, call.Statement)
+			case ofLog && !strings.Contains(text, "LIMIT") && !strings.Contains(text, "MAX(") && !strings.Contains(text, "SQLITE_"):
+				t.Errorf("%s: without a limit: %s", path, call.Statement)
+			}
+		}
+		if answer.Code != 200 && answer.Code != 303 {
+			t.Errorf("%s: got %d", path, answer.Code)
+		}
+	}
+	if statements < 40 {
+		t.Errorf("got %d statements, want those of all pages", statements)
+	}
 }
 
 // TestResetWhileItRuns resets a follower that a started runner runs: it
