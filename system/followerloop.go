@@ -96,9 +96,10 @@ type followerLoop struct {
 	isPaused   bool   // as the last pull has found it
 	standingBy bool   // as well: another process holds the position
 
-	mu       sync.Mutex // protects what follows
-	claimed  bool       // whether it makes the calls of effects
-	stopped  bool       // no runner pulls any more
+	mu       sync.Mutex     // protects what follows
+	leasing  *partitionLoop // the partitions, for the goroutine that renews their leases
+	claimed  bool           // whether it makes the calls of effects
+	stopped  bool           // no runner pulls any more
 	status   Status
 	current  currentEvent
 	waiters  []*waiter
@@ -115,7 +116,7 @@ func newFollowerLoop(follower *Follower, leader Leader, config Config) *follower
 	}
 	f.status = Status{Follower: f.app.Name(), Leader: leader.Name(), State: Stopped}
 	if follower.partitioning.isDivided() {
-		f.partitions = f.newPartitionLoop()
+		f.setPartitions(f.newPartitionLoop())
 	}
 	return f
 }
@@ -186,7 +187,7 @@ func (f *followerLoop) pull(ctx context.Context) (outcome, error) {
 	}
 	b, err := f.read(ctx)
 	if errors.Is(err, errDivided) {
-		f.partitions = f.newPartitionLoop()
+		f.setPartitions(f.newPartitionLoop())
 		return f.pullPartitions(ctx)
 	}
 	f.progress.Position = b.from

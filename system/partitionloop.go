@@ -62,6 +62,15 @@ const avoidedFor = time.Minute
 // errDivided says that the follower is divided into partitions.
 var errDivided = errors.New("the follower is divided into partitions")
 
+// setPartitions says that the follower is divided, or, with nil, whole. Only
+// the goroutine that pulls calls it.
+func (f *followerLoop) setPartitions(p *partitionLoop) {
+	f.partitions = p
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leasing = p
+}
+
 func (f *followerLoop) newPartitionLoop() *partitionLoop {
 	recorder, _ := f.app.Recorder().(persistence.PartitionRecorder)
 	return &partitionLoop{recorder: recorder, lease: f.config.PartitionLease, greedy: !f.isRun}
@@ -164,7 +173,7 @@ func (f *followerLoop) refreshPartitions(ctx context.Context) error {
 	}
 	if f.storedPartitions == 0 {
 		if !f.follower.partitioning.isDivided() {
-			f.partitions = nil
+			f.setPartitions(nil)
 			return nil
 		}
 		if err := f.divide(ctx); err != nil {
@@ -304,7 +313,7 @@ func (f *followerLoop) divideAnew(ctx context.Context) (outcome, error) {
 	f.app.Logger().InfoContext(ctx, "follower is divided anew", "follower", f.app.Name(), "leader", f.leader.Name(),
 		"partitions", count)
 	if count == 0 {
-		f.partitions = nil
+		f.setPartitions(nil)
 	}
 	return maybeMore, nil
 }
@@ -622,16 +631,21 @@ func (f *followerLoop) reachedByAll(ctx context.Context) error {
 
 // keepLeases renews the leases while a batch takes long: those of its
 // partitions for as long as it takes, and others for one lease, so that other
-// processes go on with them.
+// processes go on with them. A follower may be divided while it runs.
 func (f *followerLoop) keepLeases(ctx context.Context) {
-	p := f.partitions
-	ticker := time.NewTicker(p.lease / ticks)
+	ticker := time.NewTicker(f.config.PartitionLease / ticks)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		}
+		f.mu.Lock()
+		p := f.leasing
+		f.mu.Unlock()
+		if p == nil {
+			continue
 		}
 		numbers := p.toRenew()
 		if len(numbers) == 0 {

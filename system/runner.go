@@ -85,7 +85,7 @@ func (r *Runner) supervise(ctx context.Context, workers []*worker) {
 		group.Go(func() { w.heartbeat(listening) })
 	}
 	for _, edge := range r.edges {
-		if edge.partitions != nil {
+		if _, ok := edge.app.Recorder().(persistence.PartitionRecorder); ok {
 			group.Go(func() { edge.keepLeases(listening) })
 		}
 	}

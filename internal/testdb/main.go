@@ -16,7 +16,7 @@ import (
 // Tests that pass but leave goroutines running count as failed.
 //
 // Unless -parallel says how many parallel tests run at the same time, there are
-// four for each processor, since tests of databases wait most of their time.
+// at least eight, since tests of databases wait most of their time.
 func Main(m *testing.M) int {
 	flag.Parse()
 	if err := raiseParallel(flag.CommandLine); err != nil {
@@ -40,9 +40,10 @@ func Main(m *testing.M) int {
 	return 0
 }
 
-// testsPerProcessor is how many parallel tests run at the same time for each
-// processor.
-const testsPerProcessor = 4
+// leastParallel is how many parallel tests run at the same time on a machine
+// with few processors. On others it is the default of go test, one for each
+// processor: more would need more connections than servers have.
+const leastParallel = 8
 
 // raiseParallel sets -parallel in the parsed flags of a test program, unless
 // the caller of the program has set it or is fuzzing, where it is the number of
@@ -53,5 +54,5 @@ func raiseParallel(flags *flag.FlagSet) error {
 	if given {
 		return nil
 	}
-	return flags.Set("test.parallel", strconv.Itoa(testsPerProcessor*runtime.GOMAXPROCS(0)))
+	return flags.Set("test.parallel", strconv.Itoa(max(leastParallel, runtime.GOMAXPROCS(0))))
 }

@@ -212,7 +212,7 @@ func sharedCluster() (*Cluster, error) {
 	defer shared.mu.Unlock()
 	if shared.cluster == nil && shared.err == nil {
 		shared.cluster, shared.err = startCluster("fsync=off", "full_page_writes=off", "autovacuum=off",
-			"max_prepared_transactions=100", "max_connections=400", "max_wal_size=128MB",
+			"max_prepared_transactions=100", "max_connections=800", "max_wal_size=128MB",
 			"wal_level=minimal", "max_wal_senders=0") // copies of template0 are not logged
 	}
 	return shared.cluster, shared.err

@@ -25,7 +25,7 @@ func TestParallelIsRaisedUnlessGiven(t *testing.T) {
 		args []string
 		want int
 	}{
-		{"not given", nil, testsPerProcessor * runtime.GOMAXPROCS(0)},
+		{"not given", nil, max(leastParallel, runtime.GOMAXPROCS(0))},
 		{"given", []string{"-test.parallel=3"}, 3},
 		{"fuzzing", []string{"-test.fuzz=FuzzCut"}, unset},
 	} {
