@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"database/sql/driver"
 	"maps"
 	"slices"
 	"strconv"
@@ -67,3 +68,22 @@ func FaultsOf(s *Store) (rows []string) {
 
 // ClassOf is the class that a Store gives to an error of its database.
 func ClassOf(s *Store, err error) error { return s.faultOf(err).class }
+
+// ReadAfterLoss takes a connection for a read, closes it below database/sql, and
+// reads with another context.
+func ReadAfterLoss(ctx, reading context.Context, s *Store) error {
+	c, done, err := s.reader(ctx, "read")
+	if err != nil {
+		return err
+	}
+	defer done()
+	lose := func(raw any) error { return raw.(driver.Conn).Close() }
+	if err := c.pool.(*watchedPool).conn.Raw(lose); err != nil {
+		return err
+	}
+	rows, err := c.query(reading, "SELECT 1")
+	if err == nil {
+		err = rows.Close()
+	}
+	return err
+}

@@ -88,13 +88,14 @@ func (w *watchedPool) prepare(p postgres, hint string) {
 // waits for one no longer than the lock timeout: the transaction around this
 // read may have it.
 func (w *watchedPool) connect(ctx context.Context) (err error) {
+	var conn *sql.Conn
 	if exhausted(w.store.pool) {
-		w.conn, err = w.store.connect(ctx, w.store.lockTimeout)
+		conn, err = w.store.connect(ctx, w.store.lockTimeout)
 	} else {
-		w.conn, err = w.store.pool.Conn(ctx)
+		conn, err = w.store.pool.Conn(ctx)
 	}
-	if err == nil {
-		w.ConnPool, w.raw = w.conn, nil
+	if err == nil { // otherwise the one that was lost stays, to be released
+		w.conn, w.ConnPool, w.raw = conn, conn, nil
 	}
 	return err
 }

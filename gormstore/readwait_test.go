@@ -300,3 +300,14 @@ func TestConflictBoundsWaitForTable(t *testing.T) {
 		})
 	}
 }
+
+// A read whose connection is lost, and which gets no other one, is an error.
+func TestReadThatGetsNoOtherConnection(t *testing.T) {
+	t.Parallel()
+	db := created(t, testdb.OpenPostgres(t))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := gormstore.ReadAfterLoss(t.Context(), ended, gormstore.New(db)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the end of the context", err)
+	}
+}

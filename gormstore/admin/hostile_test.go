@@ -345,7 +345,7 @@ func TestManyFollowers(t *testing.T) {
 			names[i] = fmt.Sprintf("Follower%03d", i)
 		}
 		db := open(t)
-		pages, repository, _, _ := newNotes(t, db, admin.Config{Timeout: 2 * time.Second}, names...)
+		pages, repository, _, _ := newNotes(t, db, admin.Config{Timeout: time.Minute}, names...)
 		if err := repository.Save(context.Background(), notes.Create(uuid.New(), Noted{"x"})); err != nil {
 			t.Fatal(err)
 		}
