@@ -250,18 +250,31 @@ func (t *eventTable) stored(ctx context.Context, c connection, events []persiste
 	if t.key != id {
 		id = "0" // snapshots have no positions
 	}
-	query := t.store.dialect.placeholders("SELECT " + id + ", originator_id, originator_version, topic, state FROM " +
-		t.table.quoted + " WHERE application_name = ? AND originator_id = ? AND originator_version = ?")
+	query := t.store.dialect.placeholders("SELECT " + id + ", originator_id, originator_version, topic, state FROM " + t.table.quoted +
+		" WHERE application_name = ? AND originator_id = ? AND originator_version BETWEEN ? AND ? ORDER BY originator_version")
 	var found []persistence.Notification
-	for i := range events {
-		e := &events[i]
-		at, err := readNotifications(ctx, c, 1, query, t.application, t.store.dialect.uuid(e.OriginatorID), e.OriginatorVersion)
+	for rest := events; len(rest) > 0; {
+		run := continuous(rest)
+		first, last := run[0], run[len(run)-1]
+		at, err := readNotifications(ctx, c, len(run), query,
+			t.application, t.store.dialect.uuid(first.OriginatorID), first.OriginatorVersion, last.OriginatorVersion)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, at...)
+		found, rest = append(found, at...), rest[len(run):]
 	}
 	return found, nil
+}
+
+// continuous returns the events at the beginning of events that are one part of
+// one stream.
+func continuous(events []persistence.StoredEvent) []persistence.StoredEvent {
+	n := 1
+	for n < len(events) && events[n].OriginatorID == events[0].OriginatorID &&
+		events[n].OriginatorVersion == events[n-1].OriginatorVersion+1 {
+		n++
+	}
+	return events[:n]
 }
 
 // settle finds out whether a write without an answer was done. When the server
