@@ -263,6 +263,9 @@ func (s *Store) ParkedPage(
 		return nil, err
 	}
 	defer done()
+	if err := s.needs(ctx, c, s.tables.parked); err != nil {
+		return nil, s.translate(ctx, op, err)
+	}
 	var rows []ParkedEvent
 	err = s.session(ctx, c.pool).
 		Where("application_name = ? AND (upstream_application_name, notification_id) > (?, ?)", application, upstream, after).

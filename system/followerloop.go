@@ -392,24 +392,7 @@ func (f *followerLoop) read(ctx context.Context) (batch, error) {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
 	f.aim(waiting, head)
-	newest, known := head, f.ahead != nil && f.ahead.Position == position
-	if position > head && !known {
-		// Another process was told of a later end before a writer said from
-		// where on it writes. Only a position above every event is wrong.
-		if newest, err = newestOf(ctx, f.leader); err != nil {
-			return batch{}, f.failed(persistence.Notification{}, err)
-		}
-	}
-	if position > newest && !known {
-		if position, newest, err = f.lookAgain(ctx); err != nil {
-			return batch{}, f.failed(persistence.Notification{}, err)
-		}
-	}
-	err = f.checkAhead(position, newest)
-	if failed := f.saveAhead(ctx); failed != nil {
-		return batch{}, f.failed(persistence.Notification{}, errors.Join(failed, err))
-	}
-	if err != nil {
+	if position, _, err = f.findAhead(ctx, position, head); err != nil {
 		return batch{}, err
 	}
 	if position >= head {
@@ -418,21 +401,13 @@ func (f *followerLoop) read(ctx context.Context) (batch, error) {
 		}
 		return batch{from: position, to: position}, nil
 	}
-	limit := f.limit
-	if f.oneByOne > 0 {
-		limit = 1
-	}
+	limit := f.batchLimit()
 	wanted := f.restrict(persistence.NotificationRange{After: position, Limit: limit})
 	events, end, err := f.readEvents(ctx, wanted, head)
 	if err != nil {
 		return batch{}, f.failed(persistence.Notification{}, err)
 	}
-	b := batch{from: position, events: events, rows: len(events), to: end, head: head}
-	if len(events) == limit {
-		b.to = events[limit-1].ID
-	} else if len(events) > 0 {
-		b.to = max(end, events[len(events)-1].ID)
-	}
+	b := batch{from: position, events: events, rows: len(events), to: endOfPage(events, limit, end), head: head}
 	if len(wanted.Except) > 0 { // which the recorder may not know
 		b.events = slices.DeleteFunc(events, func(n persistence.Notification) bool { return slices.Contains(wanted.Except, n.Topic) })
 	}
@@ -568,6 +543,50 @@ func (f *followerLoop) readEvents(
 			return nil, 0, err
 		}
 	}
+}
+
+// batchLimit is how many events the next batch has at most.
+func (f *followerLoop) batchLimit() int {
+	if f.oneByOne > 0 {
+		return 1
+	}
+	return f.limit
+}
+
+// endOfPage is up to where a log is known from a page of it that was read up to
+// the id end.
+func endOfPage(events []persistence.Notification, limit int, end int64) int64 {
+	switch {
+	case len(events) == 0:
+		return end
+	case len(events) == limit:
+		return events[limit-1].ID
+	}
+	return max(end, events[len(events)-1].ID)
+}
+
+// findAhead finds a position that is ahead of the log, which is an error. A
+// position that seems to be is read once more; at is what it then is, and
+// lookedAgain is true.
+func (f *followerLoop) findAhead(ctx context.Context, position, head int64) (at int64, lookedAgain bool, err error) {
+	newest, known := head, f.ahead != nil && f.ahead.Position == position
+	if position > head && !known {
+		// Another process was told of a later end before a writer said from
+		// where on it writes. Only a position above every event is wrong.
+		if newest, err = newestOf(ctx, f.leader); err != nil {
+			return position, false, f.failed(persistence.Notification{}, err)
+		}
+	}
+	if lookedAgain = position > newest && !known; lookedAgain {
+		if position, newest, err = f.lookAgain(ctx); err != nil {
+			return position, true, f.failed(persistence.Notification{}, err)
+		}
+	}
+	err = f.checkAhead(position, newest)
+	if failed := f.saveAhead(ctx); failed != nil {
+		err = f.failed(persistence.Notification{}, errors.Join(failed, err))
+	}
+	return position, lookedAgain, err
 }
 
 // checkAhead finds a position that is ahead of the log. It stays an error when

@@ -348,26 +348,12 @@ func (f *followerLoop) adopt(set persistence.PartitionSet, trusted bool) {
 	p.leased = p.numbers()
 }
 
-// checkPartitionsAhead is checkAhead for the highest position.
+// checkPartitionsAhead is findAhead for the highest position.
 func (f *followerLoop) checkPartitionsAhead(ctx context.Context, head int64) error {
 	p := f.partitions
-	position, newest := p.highest(), head
-	known := f.ahead != nil && f.ahead.Position == position
-	var err error
-	if position > head && !known {
-		if newest, err = newestOf(ctx, f.leader); err != nil {
-			return f.failed(persistence.Notification{}, err)
-		}
-	}
-	if position > newest && !known {
+	_, lookedAgain, err := f.findAhead(ctx, p.highest(), head)
+	if lookedAgain {
 		p.loaded = false // a deletion may have moved it back
-		if position, newest, err = f.lookAgain(ctx); err != nil {
-			return f.failed(persistence.Notification{}, err)
-		}
-	}
-	err = f.checkAhead(position, newest)
-	if failed := f.saveAhead(ctx); failed != nil {
-		return f.failed(persistence.Notification{}, errors.Join(failed, err))
 	}
 	if err == nil && !p.loaded {
 		return f.refreshPartitions(ctx)
@@ -408,22 +394,14 @@ func (f *followerLoop) readPartitions(ctx context.Context, target int64) (b batc
 	p.turn++
 	from := positions[p.turn%len(positions)]
 	ready = slices.DeleteFunc(ready, func(h *heldPartition) bool { return h.position < from })
-	limit := f.limit
-	if f.oneByOne > 0 {
-		limit = 1
-	}
+	limit := f.batchLimit()
 	rows := min(limit*(p.count+len(ready)-1)/len(ready), persistence.MaxPage)
 	wanted := f.restrict(persistence.NotificationRange{After: from, Limit: rows})
 	events, end, err := f.readEvents(ctx, wanted, target)
 	if err != nil {
 		return b, err
 	}
-	b = batch{from: from, to: end, head: target}
-	if len(events) == rows {
-		b.to = events[rows-1].ID
-	} else if len(events) > 0 {
-		b.to = max(end, events[len(events)-1].ID)
-	}
+	b = batch{from: from, to: endOfPage(events, rows, end), head: target}
 	for _, n := range events {
 		if slices.Contains(wanted.Except, n.Topic) {
 			continue

@@ -426,7 +426,7 @@ func (a *retryState) retryAfter(err error) time.Duration {
 	if a.isRetryable(err) {
 		return shortened(a.config.ShortestRetry)
 	}
-	return shortened(min(a.config.ShortestRetry<<min(a.failures, 10), a.config.LongestRetry))
+	return a.retryTime(a.failures)
 }
 
 // shortened is a time between 3/4 of d and d.

@@ -455,38 +455,8 @@ func TestUnderAPrefix(t *testing.T) {
 	w := newWiki(t, testdb.SQLiteFile(t))
 	server := httptest.NewServer(http.StripPrefix("/deep/admin", w.handler(t, all, true)))
 	defer server.Close()
-	seen, queue := map[string]bool{}, []string{server.URL + "/deep/admin"}
-	for len(queue) > 0 && len(seen) < 200 {
-		page := queue[0]
-		queue = queue[1:]
-		if seen[page] {
-			continue
-		}
-		seen[page] = true
-		answer, err := http.Get(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var text strings.Builder
-		_, err = fmt.Fprint(&text, readAll(t, answer))
-		if err != nil || answer.StatusCode != 200 {
-			t.Errorf("%s: got %d", page, answer.StatusCode)
-		}
-		for _, part := range strings.Split(text.String(), `href="`)[1:] {
-			link, _, _ := strings.Cut(part, `"`)
-			target, err := answer.Request.URL.Parse(html.UnescapeString(link))
-			if err != nil {
-				t.Errorf("%s: link %q: %v", page, link, err)
-				continue
-			}
-			if target.Fragment = ""; target.Scheme == "http" {
-				if !strings.HasPrefix(target.Path, "/deep/admin/") {
-					t.Errorf("%s: the link %q leaves the prefix", page, link)
-				}
-				queue = append(queue, target.String())
-			}
-		}
-	}
+	prefix := server.URL + "/deep/admin"
+	seen := visit(t, prefix, prefix)
 	find, err := http.Get(server.URL + "/deep/admin/aggregate?application=Wiki&id=" + pageID.String())
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package management
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -126,15 +125,8 @@ func discardAsked(c *call, runner operations.Runner, out screen, options operati
 	}
 	what := fmt.Sprintf("%s will never process event %d of %s (%s, version %d of %s), which it has parked.", options.Follower,
 		options.NotificationID, options.Leader, oneLine(event.Topic), event.OriginatorVersion, event.OriginatorID)
-	switch {
-	case dryRun:
-		out.line(warning, "%s (dry-run)", what)
-		return nil
-	case yes:
-	case !(isTerminal(c.cmd.InOrStdin()) && out.live):
-		return operations.Refuse("%s Without a terminal it needs --yes, or --dry-run to see what would happen.", what)
-	case !confirmed(c, out, what):
-		return cmp.Or(c.context().Err(), operations.Refuse("Nothing was changed."))
+	if approved, err := approve(c, out, what, dryRun, yes); !approved {
+		return err
 	}
 	if err := operations.DiscardParked(c.context(), runner, options); err != nil {
 		return err

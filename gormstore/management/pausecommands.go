@@ -1,7 +1,6 @@
 package management
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -115,15 +114,8 @@ func skipAsked(c *call, runner operations.Runner, out screen, dryRun, yes bool) 
 		}
 	}
 	what := fmt.Sprintf("%s will never process what it has not processed yet: %s.", options.Follower, strings.Join(moves, ", "))
-	switch {
-	case dryRun:
-		out.line(warning, "%s (dry-run)", what)
-		return nil
-	case yes:
-	case !(isTerminal(c.cmd.InOrStdin()) && out.live):
-		return operations.Refuse("%s Without a terminal it needs --yes, or --dry-run to see what would happen.", what)
-	case !confirmed(c, out, what):
-		return cmp.Or(c.context().Err(), operations.Refuse("Nothing was changed."))
+	if approved, err := approve(c, out, what, dryRun, yes); !approved {
+		return err
 	}
 	options.DryRun = false
 	done, err := operations.SkipToHead(c.context(), runner, options)

@@ -142,8 +142,8 @@ func (p *resetPrinter) reset(c *call, runner operations.Runner) error {
 		return err
 	}
 	ask := !p.dryRun && !p.yes
-	if ask && !(isTerminal(c.cmd.InOrStdin()) && p.out.live) {
-		return operations.Refuse("%s Without a terminal it needs --yes, or --dry-run to see what would happen.", replays(plan.Report()))
+	if ask && !canAsk(c, p.out) {
+		return refuseToAsk(replays(plan.Report()))
 	}
 	p.header(plan.Report())
 	if !ask && p.verbosity == 1 { // the question says it, and so does the end of a higher verbosity
@@ -169,6 +169,29 @@ func replays(report operations.ResetReport) string {
 
 func (p *resetPrinter) confirmed(c *call, report operations.ResetReport) bool {
 	return confirmed(c, p.out, replays(report))
+}
+
+// approve says what a command will do and reports whether it is to do it. A dry
+// run says it only, and without --yes the user is asked.
+func approve(c *call, out screen, what string, dryRun, yes bool) (approved bool, err error) {
+	switch {
+	case dryRun:
+		out.line(warning, "%s (dry-run)", what)
+		return false, nil
+	case yes:
+		return true, nil
+	case !canAsk(c, out):
+		return false, refuseToAsk(what)
+	case !confirmed(c, out, what):
+		return false, cmp.Or(c.context().Err(), operations.Refuse("Nothing was changed."))
+	}
+	return true, nil
+}
+
+func canAsk(c *call, out screen) bool { return isTerminal(c.cmd.InOrStdin()) && out.live }
+
+func refuseToAsk(what string) error {
+	return operations.Refuse("%s Without a terminal it needs --yes, or --dry-run to see what would happen.", what)
 }
 
 // confirmed asks. An interrupt is no answer, and ends the question; a goroutine
