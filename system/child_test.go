@@ -44,6 +44,7 @@ const (
 	torn           = "write, and follow with effect and position in two transactions"
 	followDivided  = "follow with partitions"
 	followSlowly   = "follow with partitions, 5 ms for each event"
+	followHeld     = "follow with partitions, the first event held"
 )
 
 // Effect is a row of a table of the tests' own. Nothing keeps it from being
@@ -152,8 +153,8 @@ func runChild(work string) error {
 		return err
 	}
 	store := gormstore.New(db)
-	if work == followDivided || work == followSlowly {
-		return runDivided(ctx, store, work == followSlowly)
+	if work == followDivided || work == followSlowly || work == followHeld {
+		return runDivided(ctx, store, work)
 	}
 	sys := echoing(affect)
 	if work == torn {
@@ -257,17 +258,23 @@ type crashes struct {
 func eachCrashing(t *testing.T, test func(t *testing.T, c *crashes)) {
 	for database, dsn := range map[string]func(testing.TB) string{"sqlite": testdb.SQLiteFileDSN, "postgres": testdb.Postgres} {
 		t.Run(database, func(t *testing.T) {
-			c := &crashes{database: database, dsn: dsn(t)}
-			db, err := openChild(c.database, c.dsn)
-			do(t, err)
-			pool, err := db.DB()
-			do(t, err)
-			t.Cleanup(func() { do(t, pool.Close()) })
-			c.db = db
-			do(t, gormstore.AutoMigrate(db), db.AutoMigrate(&Effect{}))
+			c := crashing(t, database, dsn(t))
+			do(t, c.db.AutoMigrate(&Effect{}))
 			test(t, c)
 		})
 	}
+}
+
+// crashing opens a database for children, and migrates it.
+func crashing(t testing.TB, database, dsn string) *crashes {
+	t.Helper()
+	db, err := openChild(database, dsn)
+	do(t, err)
+	pool, err := db.DB()
+	do(t, err)
+	t.Cleanup(func() { do(t, pool.Close()) })
+	do(t, gormstore.AutoMigrate(db))
+	return &crashes{database: database, dsn: dsn, db: db}
 }
 
 // crash starts a child and kills it at a random moment of its work.

