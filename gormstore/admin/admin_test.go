@@ -113,7 +113,15 @@ func newRunner(t *testing.T, store *gormstore.Store, options ...application.Opti
 	return runner, pages
 }
 
+// newWiki returns a service with a page of five versions, of which the fourth is
+// longer than what a page shows.
 func newWiki(t *testing.T, db *gorm.DB, options ...application.Option) *wiki {
+	t.Helper()
+	return newWikiOf(t, db, strings.Repeat("long ", 10_000), options...)
+}
+
+// newWikiOf is newWiki with the text of the fourth version.
+func newWikiOf(t *testing.T, db *gorm.DB, fourth string, options ...application.Option) *wiki {
 	t.Helper()
 	if err := gormstore.AutoMigrate(db); err != nil {
 		t.Fatal(err)
@@ -122,7 +130,7 @@ func newWiki(t *testing.T, db *gorm.DB, options ...application.Option) *wiki {
 	w.runner, w.pages = newRunner(t, gormstore.New(db), options...)
 	ctx := context.Background()
 	page := pageDefinition.Create(pageID, Written{"first"})
-	for _, text := range []string{"unmistakable", hostile, strings.Repeat("long ", 600_000), "fail"} {
+	for _, text := range []string{"unmistakable", hostile, fourth, "fail"} {
 		domain.Trigger(page, Written{text})
 	}
 	if err := w.pages.Save(ctx, page); err != nil {
@@ -400,7 +408,7 @@ func TestWrongKey(t *testing.T) {
 
 // TestHostilePayloads shows markup, three megabytes and invalid UTF-8.
 func TestHostilePayloads(t *testing.T) {
-	w := newWiki(t, testdb.SQLiteFile(t))
+	w := newWikiOf(t, testdb.SQLiteFile(t), strings.Repeat("long ", 600_000))
 	h := w.handler(t, all, false)
 	path := "/aggregate/Wiki/" + pageID.String() + "?v="
 	if text := get(h, path+"3").Body.String(); !strings.Contains(text, "\\u003cscript") && !strings.Contains(text, html.EscapeString("<script>alert")) {
