@@ -20,9 +20,9 @@ type Config struct {
 	BatchEvents int
 	// BatchTime is after how long such a transaction ends, because it keeps
 	// others from writing. An event that is being processed is finished. After
-	// a conflict with other writers, a batch that has waited long for its turn
-	// may take three times as long as it has waited, up to ten times BatchTime.
-	// The default is 20 ms.
+	// a conflict with other writers, a batch may take twice as long as the
+	// follower was kept from work before it, up to ten times BatchTime. The
+	// default is 20 ms.
 	BatchTime time.Duration
 	// ConcurrentEffects is for how many originators the calls of Effect are made
 	// at the same time. The default is 8.

@@ -333,7 +333,7 @@ func (r lockableRecorder) LockLog(context.Context) error {
 func TestLogIsLockedForLongerAfterEachConflict(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const events = 100
+		const events = 220
 		store := &lockable{slowToLock: slowToLock{Store: memory.New()}}
 		r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
 		closing(t, r, err)
@@ -355,7 +355,7 @@ func TestLogIsLockedForLongerAfterEachConflict(t *testing.T) {
 		register(t, get[*school.TrainingSchool](t, r, schoolName), events-1, "Fido")
 		start(t, r)
 		waitForHeads(t, r)
-		if want := 10 + 20 + 40; conflicts != 4 || store.locks < want || undisturbed > 0 {
+		if want := 10 + 40 + 160; conflicts != 4 || store.locks < want || undisturbed > 0 {
 			t.Errorf("%d conflicts, %d batches with the lock and %d without it; want a conflict after %d and no more",
 				conflicts, store.locks, undisturbed, want)
 		}
@@ -363,7 +363,8 @@ func TestLogIsLockedForLongerAfterEachConflict(t *testing.T) {
 }
 
 // A batch that has waited for the lock of its log works for longer than it has
-// waited, and then leaves the log alone for about as long.
+// waited, also after the batch before, and then leaves the log alone for about
+// as long as it has waited for the lock.
 func TestLockedBatchWorksForLongerThanItHasWaited(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -372,7 +373,7 @@ func TestLockedBatchWorksForLongerThanItHasWaited(t *testing.T) {
 		pause time.Duration
 	}{
 		"no wait":     {0, []int{2, 2}, 10 * time.Millisecond},
-		"a wait":      {30 * time.Millisecond, []int{7, 7}, 30 * time.Millisecond},
+		"a wait":      {30 * time.Millisecond, []int{6, 9}, 30 * time.Millisecond},
 		"a long wait": {time.Second, []int{14, 14}, 40 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,23 +20,23 @@ import (
 
 // fewestEvents are read at least, however slow the handlers are. A batch that
 // has waited for its locks should not end because it has read too little.
-const fewestEvents = 40
+const fewestEvents = 100
 
 // After a conflict so many batches lock the follower's log before they read. If
 // one writer conflicts, others will soon, and a batch that conflicts is work
-// done twice. There are twice as many if the next conflict comes soon, up to
-// mostContendedBatches.
+// done twice, or a second lost by a deadlock. There are four times as many if
+// the next conflict comes soon, up to mostContendedBatches.
 const (
 	contendedBatches     = 10
 	mostContendedBatches = 16 * contendedBatches
 )
 
-// A batch that locks its log takes so many times as long as it has waited for
-// the lock, where that is longer than Config.BatchTime, and at most
-// longestBatches times as long as Config.BatchTime. So it gets its share also
-// on a machine where everything takes long.
+// A batch that locks its log takes so many times as long as it was kept from
+// work: since the last batch ended, or at least for the lock. That holds where
+// it is longer than Config.BatchTime, up to longestBatches times Config.BatchTime.
+// So the follower gets its share also on a machine where everything takes long.
 const (
-	workPerWait    = 3
+	workPerWait    = 2
 	longestBatches = 10
 )
 
@@ -61,6 +61,7 @@ type followerLoop struct {
 
 	took          time.Duration // by the last batch
 	waited        time.Duration // by the last batch, for the locks
+	endedAt       time.Time     // when the last batch ended; zero if there was nothing more to do
 	parkedInBatch int           // how many events of the last batch were parked
 	limit         int           // how many events are read at once
 	window        window        // of ids, in which events of some topics are read at once
@@ -200,6 +201,7 @@ func (f *followerLoop) pull(ctx context.Context) (outcome, error) {
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
 	case err != nil || b.from == b.to:
+		f.endedAt = time.Time{}
 		return nothingMore, err
 	}
 	return f.callAndProcess(ctx, b)
@@ -223,7 +225,8 @@ func (f *followerLoop) callAndProcess(ctx context.Context, b batch) (outcome, er
 	f.exit = &exit{batch: b, observed: observed} // until it returns
 	begin := time.Now()
 	processed, err := f.process(observed.ctx, b)
-	f.took, f.exit = time.Since(begin), nil
+	f.endedAt, f.exit = time.Now(), nil
+	f.took = f.endedAt.Sub(begin)
 	f.batchDone(observed, b, processed, err)
 	return f.conclude(ctx, b, processed, err)
 }
@@ -344,7 +347,7 @@ func (f *followerLoop) repeats(err error) bool {
 	}
 	isFirst := f.locking == 0
 	if isFirst {
-		f.contended = min(max(2*f.contended, contendedBatches), mostContendedBatches)
+		f.contended = min(max(4*f.contended, contendedBatches), mostContendedBatches)
 	}
 	f.locking = f.contended
 	return isFirst
@@ -690,7 +693,11 @@ type timeLimit struct {
 func (f *followerLoop) newTimeLimit() *timeLimit {
 	batchTime := f.config.BatchTime
 	if f.locking > 0 {
-		batchTime = min(max(batchTime, workPerWait*f.waited), longestBatches*batchTime)
+		kept := f.waited
+		if !f.endedAt.IsZero() {
+			kept = time.Since(f.endedAt)
+		}
+		batchTime = min(max(batchTime, workPerWait*kept), longestBatches*batchTime)
 	}
 	return &timeLimit{
 		batchTime: batchTime,
