@@ -355,8 +355,9 @@ func (r *Repository[T]) Update(ctx context.Context, id uuid.UUID, change func(*T
 // UpdateAt is Update for a caller that has seen the aggregate at a version,
 // such as an HTTP request with If-Match: if the aggregate is at another
 // version, or another writer saves it in the meantime, UpdateAt returns a
-// *persistence.ConflictError with both versions, and nothing is saved. It never
-// repeats change.
+// *persistence.ConflictError with both versions, and nothing is saved. Its
+// Version is version+1, the one that was to be stored. UpdateAt never repeats
+// change.
 func (r *Repository[T]) UpdateAt(ctx context.Context, id uuid.UUID, version int64, change func(*T) error) error {
 	if err := r.app.ready(ctx); err != nil {
 		return err

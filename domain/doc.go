@@ -128,7 +128,10 @@
 // Snapshots that were taken before are not made again by that: raise
 // [SnapshotVersion], so that they are passed over. State takes upcasters in the
 // same way, for snapshots. An event that a newer program has written is a
-// [*SchemaVersionError]: deploy the programs that only read before the ones that write.
+// [*SchemaVersionError], and the new program writes from its first save on: while
+// both run, give the event a new name instead, and deploy the programs that only
+// read it before the ones that write it. A field that is only added, and whose
+// zero value is right for old events, needs none of this.
 //
 // # When one event becomes several
 //

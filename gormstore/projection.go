@@ -69,7 +69,8 @@ func WithApplication(options ...application.Option) ProjectionOption {
 
 // NewProjection makes a projection with a name and its own tables. It can be
 // reset: that deletes all rows of its models, whatever leader they come from.
-// Its errors are those of application.New and system.NewFollower.
+// Its rows are in the database of its store, so PERSISTENCE_MODULE has no effect
+// on it. Its errors are those of application.New and system.NewFollower.
 func NewProjection(name string, store *Store, options ...ProjectionOption) (*Projection, error) {
 	if store == nil {
 		return nil, fmt.Errorf("projection %q: the store is nil; give it what gormstore.New returned", name)

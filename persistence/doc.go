@@ -1,6 +1,10 @@
 // Package persistence is what a store of events and its callers agree on: the
 // interfaces of recorders, stored events, errors, and transactions.
 //
+// A service needs little of it: [IsConflict], [IsRetryable], [ErrOutcomeUnknown]
+// and the other errors for what it answers, and [OnCommit] for what is to happen
+// after a commit. The rest is for those who write a store.
+//
 // # The way of an event
 //
 // An application turns each event into a [StoredEvent]:

@@ -16,18 +16,39 @@ import (
 type Account struct {
 	domain.Aggregate
 	Balance int
+	Closed  bool
 }
 
-// Opened, Debited and Credited are its events.
+// Opened, Debited, Credited and Closed are its events.
 type (
 	Opened   struct{}
 	Debited  struct{ Amount int }
 	Credited struct{ Amount int }
+	Closed   struct{}
 )
 
 func (Opened) Apply(*Account)       {}
 func (e Debited) Apply(a *Account)  { a.Balance -= e.Amount }
 func (e Credited) Apply(a *Account) { a.Balance += e.Amount }
+func (Closed) Apply(a *Account)     { a.Closed = true }
+
+// Debit takes money off the account, or refuses to.
+func (a *Account) Debit(amount int) error {
+	if a.Balance < amount {
+		return errors.New("there is too little money on the account")
+	}
+	domain.Trigger(a, Debited{amount})
+	return nil
+}
+
+// Credit puts money on the account, or refuses to.
+func (a *Account) Credit(amount int) error {
+	if a.Closed {
+		return errors.New("the account is closed")
+	}
+	domain.Trigger(a, Credited{amount})
+	return nil
+}
 
 // Order is an aggregate: money that is to go from one account to another.
 type Order struct{ domain.Aggregate }
@@ -45,8 +66,9 @@ func (Requested) Apply(*Order) {}
 func (Refused) Apply(*Order)   {}
 
 var (
-	accountsOf = domain.Define("Account", domain.On("Opened", Opened{}), domain.On("Debited", Debited{}), domain.On("Credited", Credited{}))
-	ordersOf   = domain.Define("Order", domain.On("Requested", Requested{}), domain.On("Refused", Refused{}))
+	accountsOf = domain.Define("Account", domain.On("Opened", Opened{}), domain.On("Debited", Debited{}), domain.On("Credited", Credited{}),
+		domain.On("Closed", Closed{}))
+	ordersOf = domain.Define("Order", domain.On("Requested", Requested{}), domain.On("Refused", Refused{}))
 )
 
 // Bank is the application that has accounts and orders.
@@ -85,31 +107,25 @@ func newTransfers(bank *Bank, options ...application.Option) (*Transfers, error)
 	return t, err
 }
 
-var errTooLittle = errors.New("there is too little money on the account")
-
-// requested moves the money. Both accounts, or the refusal, commit together
-// with the position, so that each order is carried out once.
+// requested moves the money. Nothing is saved before all is decided: what a
+// handler has saved is kept when it returns nil. Both accounts, or the refusal,
+// commit together with the position, so that each order is carried out once.
 func (t *Transfers) requested(ctx context.Context, e domain.Recorded[Requested]) error {
-	err := t.bank.accounts.Update(ctx, e.Data.From, func(a *Account) error {
-		if a.Balance < e.Data.Amount {
-			return errTooLittle
-		}
-		domain.Trigger(a, Debited{e.Data.Amount})
-		return nil
-	})
-	if errors.Is(err, errTooLittle) {
-		return t.bank.orders.Update(ctx, e.OriginatorID, func(o *Order) error {
-			domain.Trigger(o, Refused{err.Error()})
-			return nil
-		})
-	}
+	from, err := t.bank.accounts.Get(ctx, e.Data.From)
 	if err != nil {
 		return err
 	}
-	return t.bank.accounts.Update(ctx, e.Data.To, func(a *Account) error {
-		domain.Trigger(a, Credited{e.Data.Amount})
-		return nil
-	})
+	to, err := t.bank.accounts.Get(ctx, e.Data.To)
+	if err != nil {
+		return err
+	}
+	if refusal := errors.Join(from.Debit(e.Data.Amount), to.Credit(e.Data.Amount)); refusal != nil {
+		return t.bank.orders.Update(ctx, e.OriginatorID, func(o *Order) error {
+			domain.Trigger(o, Refused{refusal.Error()})
+			return nil
+		})
+	}
+	return t.bank.accounts.Save(ctx, from, to)
 }
 
 // A process manager saves aggregates of the application that it follows.
@@ -142,8 +158,14 @@ func Example_processManager() {
 	if _, err := bank.Save(ctx, rich, accountsOf.Create(bob, Opened{})); err != nil {
 		log.Fatal(err)
 	}
-	for _, amount := range []int{70, 70} {
-		order := ordersOf.Create(domain.NewID(), Requested{From: alice, To: bob, Amount: amount})
+	carol := domain.NewIDv5("/accounts/carol")
+	closed := accountsOf.Create(carol, Opened{})
+	domain.Trigger(closed, Closed{})
+	if err := bank.accounts.Save(ctx, closed); err != nil {
+		log.Fatal(err)
+	}
+	for _, order := range []Requested{{alice, bob, 70}, {alice, bob, 70}, {bob, carol, 70}} {
+		order := ordersOf.Create(domain.NewID(), order)
 		if err := errors.Join(bank.orders.Save(ctx, order), runner.Err()); err != nil {
 			log.Fatal(err)
 		}
@@ -159,6 +181,7 @@ func Example_processManager() {
 	}
 	// Output:
 	// refused: false
+	// refused: true
 	// refused: true
 	// 30 <nil>
 	// 70 <nil>

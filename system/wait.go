@@ -31,8 +31,8 @@ type waiter struct {
 // ends first, it returns a *persistence.WaitError; if the runner does not run,
 // ErrNotStarted or ErrStopped; if the follower is paused, ErrPaused; and an
 // *Error if the system has no such follower. It sends no queries: the runner
-// wakes it. To wait for followers that only other processes run, use
-// Follower.WaitForPosition.
+// wakes it. A runner that stands by looks at the position meanwhile. To wait for
+// followers that only other processes run, use Follower.WaitForPosition.
 func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 	edges, err := r.edgesOf(follower)
 	if err != nil {
