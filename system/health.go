@@ -26,6 +26,11 @@ type Health struct {
 // that stands by or is paused. A status whose position or log could not be read
 // is unhealthy. Parked events do not make a follower unhealthy, because it goes
 // on; watch Parked for them.
+//
+// A divided follower is also unhealthy if a partition has had no owner for
+// longer than stall although events come after its position, or if a partition
+// has failed at one event for longer than stall. Failures of partitions that
+// other processes own are theirs, and do not count, unless s.Process is "".
 func (s Status) Health(now time.Time, stall time.Duration) Health {
 	if stall <= 0 {
 		stall = DefaultStall
@@ -38,6 +43,8 @@ func (s Status) Health(now time.Time, stall time.Duration) Health {
 		return Health{Reason: "its position or the leader's log cannot be read"}
 	case s.State == Paused:
 		return Health{true, "it is paused"}
+	case s.badPartition(now, stall) != "":
+		return Health{Reason: s.badPartition(now, stall)}
 	case s.State == StandingBy:
 		return Health{true, "it stands by; another process runs it"}
 	case ahead:
@@ -56,4 +63,22 @@ func (s Status) Health(now time.Time, stall time.Duration) Health {
 		return Health{true, "it is behind and moves"}
 	}
 	return Health{true, "it is up to date"}
+}
+
+// badPartition says which partition does not move, and why, or "".
+func (s Status) badPartition(now time.Time, stall time.Duration) string {
+	for _, p := range s.partitions() {
+		free := p.Until
+		if free.IsZero() { // it was never leased
+			free = s.Oldest
+		}
+		switch {
+		case p.Position >= s.Head:
+		case p.Error != "" && now.Sub(p.Since) > stall && (!p.Leased || s.Process == "" || p.Owner == s.Process):
+			return fmt.Sprintf("its partition %d has failed at event %d since %s", p.Number, p.NotificationID, p.Since.UTC().Format(time.RFC3339))
+		case !p.Leased && !free.IsZero() && now.Sub(free) > stall:
+			return fmt.Sprintf("no process has taken its partition %d since %s, and events wait for it", p.Number, free.UTC().Format(time.RFC3339))
+		}
+	}
+	return ""
 }

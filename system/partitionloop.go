@@ -40,6 +40,10 @@ type heldPartition struct {
 	position int64
 	failure  *partitionFailure // nil unless it has failed
 	noted    bool              // the store has a failure of it
+	// Since when it has failed at which event, as another process, or this one
+	// with a former lease, has noted it.
+	notedSince time.Time
+	notedID    int64
 }
 
 // partitionFailure keeps a partition from being processed for a while. The
@@ -331,7 +335,7 @@ func (f *followerLoop) adopt(set persistence.PartitionSet, trusted bool) {
 		i := slices.IndexFunc(before, func(h *heldPartition) bool { return h.number == stored.Number && h.fence == stored.Fence })
 		if i < 0 {
 			p.held = append(p.held, &heldPartition{number: stored.Number, fence: stored.Fence, position: stored.Position,
-				noted: stored.Error != ""})
+				noted: stored.Error != "", notedSince: stored.Since, notedID: stored.NotificationID})
 			continue
 		}
 		held := before[i]
@@ -370,6 +374,15 @@ func (p *partitionLoop) highestPosition(ctx context.Context, upstream string) (i
 func highestOf(set persistence.PartitionSet) (position int64) {
 	for _, p := range set.Partitions {
 		position = max(position, p.Position)
+	}
+	return position
+}
+
+func lowestOf(set persistence.PartitionSet) (position int64) {
+	for i, p := range set.Partitions {
+		if i == 0 || p.Position < position {
+			position = p.Position
+		}
 	}
 	return position
 }
@@ -539,6 +552,9 @@ func (f *followerLoop) partitionFailed(ctx context.Context, b batch, err error) 
 	h := b.members[i]
 	if h.failure == nil {
 		h.failure = &partitionFailure{since: time.Now()}
+		if h.noted && h.notedID == b.events[0].ID {
+			h.failure.since = h.notedSince
+		}
 	}
 	h.failure.err, h.failure.announced = f.failed(b.events[0], err), false
 	h.failure.next = time.Now().Add(f.retryTime(h.failure.count))

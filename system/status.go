@@ -71,8 +71,14 @@ type Status struct {
 	// keeps the follower from the newest events of the leader, or nil. It is
 	// read when the status is asked for.
 	Held *persistence.LogHold
-	// ReadErr is why Position, Head, Oldest, Parked, PausedAt, Note or Held
-	// could not be read, or nil.
+	// Partitions has the positions and the owners of a divided follower's
+	// partitions, and is nil for others; see the option Partitions. Position is
+	// then the lowest of them, and Process is the name that this process has as
+	// an owner. Partitions are read when the status is asked for.
+	Partitions *persistence.PartitionSet
+	Process    string
+	// ReadErr is why Position, Head, Oldest, Parked, PausedAt, Note, Held or
+	// Partitions could not be read, or nil.
 	ReadErr error
 }
 
@@ -159,6 +165,7 @@ func endOf(ctx context.Context, leader Leader) (end logEnd) {
 func (f *followerLoop) statusNow(ctx context.Context, end logEnd) (Status, error) {
 	status := f.currentStatus()
 	var mistakes [5]error
+	status.Process = f.identity
 	status.Position, mistakes[0] = f.addSettings(ctx, &status)
 	status.Head, mistakes[1], status.Held, mistakes[4] = end.head, end.headErr, end.held, end.heldErr
 	if status.Lag() > 0 && errors.Join(mistakes[:]...) == nil {
@@ -186,7 +193,24 @@ func (f *followerLoop) addSettings(ctx context.Context, status *Status) (int64, 
 	if err == nil && settings != nil {
 		status.PausedAt, status.PausedBy, status.Note = settings.PausedAt, settings.PausedBy, noteOf(settings)
 	}
-	return position, err
+	if err != nil || settings == nil || settings.Partitions == 0 {
+		return position, err
+	}
+	partitions := f.app.Recorder().(persistence.PartitionRecorder) // which has set Partitions
+	set, err := partitions.Partitions(ctx, f.leader.Name())
+	if err != nil || len(set.Partitions) == 0 { // it was reset in between
+		return position, err
+	}
+	status.Partitions = &set
+	return lowestOf(set), nil
+}
+
+// partitions are those of a divided follower, or none.
+func (s Status) partitions() []persistence.Partition {
+	if s.Partitions == nil {
+		return nil
+	}
+	return s.Partitions.Partitions
 }
 
 // oldest is when the first event after a position was made. An event that

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -119,7 +120,12 @@ func followersCommand(config Config) *cobra.Command {
 		if output.value == "json" {
 			return errors.Join(err, asJSON(c.output, states))
 		}
-		return errors.Join(err, table(c.output, followerRows(states)))
+		err = errors.Join(err, table(c.output, followerRows(states)))
+		if partitions := partitionRows(states); len(partitions) > 1 {
+			fmt.Fprintln(c.output)
+			err = errors.Join(err, table(c.output, partitions))
+		}
+		return err
 	})
 }
 
@@ -128,15 +134,9 @@ func followersCommand(config Config) *cobra.Command {
 func followerRows(states []operations.FollowerState) [][]string {
 	rows := [][]string{{"FOLLOWER", "LEADER", "STATE", "POSITION", "HEAD", "LAG", "PARKED", "WRITERS", "AT", "SINCE", "ERROR", "NOTE"}}
 	for _, s := range states {
-		failure, at, since := oneLine(s.Error), "", ""
-		switch {
-		case s.NotificationID > 0 && failure != "":
-			failure = fmt.Sprintf("at %d: %s", s.NotificationID, failure)
-		case s.NotificationID > 0:
+		failure, at, since := failureOf(s.Error, s.NotificationID), "", timeOf(s.Since)
+		if s.NotificationID > 0 && failure == "" {
 			at = fmt.Sprint(s.NotificationID)
-		}
-		if !s.Since.IsZero() {
-			since = s.Since.UTC().Format("2006-01-02T15:04:05Z07:00")
 		}
 		if s.ReadError != "" {
 			failure = strings.TrimSuffix("cannot be read: "+oneLine(s.ReadError)+"; "+failure, "; ")
@@ -147,10 +147,49 @@ func followerRows(states []operations.FollowerState) [][]string {
 	return withoutEmpty(rows, "WRITERS", "AT", "SINCE", "NOTE")
 }
 
+// partitionRows are the partitions of all followers that are divided. It leaves
+// out the columns SINCE and ERROR if none has failed.
+func partitionRows(states []operations.FollowerState) [][]string {
+	rows := [][]string{{"FOLLOWER", "LEADER", "PARTITION", "POSITION", "LAG", "OWNER", "SINCE", "ERROR"}}
+	for _, s := range states {
+		for _, p := range s.Partitions {
+			owner := p.Owner
+			switch {
+			case owner == "" && p.Until.IsZero():
+				owner = "none"
+			case owner == "":
+				owner = "none since " + timeOf(p.Until)
+			}
+			rows = append(rows, []string{s.Follower, s.Leader, fmt.Sprint(p.Number), fmt.Sprint(p.Position), fmt.Sprint(p.Lag), owner,
+				timeOf(p.Since), failureOf(p.Error, p.NotificationID)})
+		}
+	}
+	return withoutEmpty(rows, "SINCE", "ERROR")
+}
+
+// failureOf says at which event something has failed, and with what.
+func failureOf(text string, notificationID int64) string {
+	if text = oneLine(text); text != "" && notificationID > 0 {
+		return fmt.Sprintf("at %d: %s", notificationID, text)
+	}
+	return text
+}
+
+// timeOf is a time for people, or "" if it is zero.
+func timeOf(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format("2006-01-02T15:04:05Z07:00")
+}
+
 func noteOf(s operations.FollowerState) string {
 	var notes []string
+	if s.PartitionKey != "" {
+		notes = append(notes, fmt.Sprintf("%d partitions by %q", len(s.Partitions), s.PartitionKey))
+	}
 	if !s.PausedAt.IsZero() {
-		notes = append(notes, strings.TrimSpace("paused since "+s.PausedAt.UTC().Format("2006-01-02T15:04:05Z07:00")+byWhom(s.PausedBy)))
+		notes = append(notes, strings.TrimSpace("paused since "+timeOf(s.PausedAt)+byWhom(s.PausedBy)))
 	}
 	if s.Note != "" {
 		notes = append(notes, s.Note)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -94,9 +95,18 @@ func newCounter(name string) func(...application.Option) (counter, error) {
 			return counter{}, err
 		}
 		count := func(context.Context, domain.Event) error { time.Sleep(pause); return nil }
-		f, err := system.NewFollower(app, system.OnEvery(count), system.Replayable())
+		f, err := system.NewFollower(app, divided(), system.OnEvery(count), system.Replayable())
 		return counter{f}, err
 	}
+}
+
+// divided divides a follower into as many partitions as PARTITIONS says.
+func divided() system.FollowerOption {
+	count, err := strconv.Atoi(os.Getenv("PARTITIONS"))
+	if err != nil {
+		count = 1
+	}
+	return system.Partitions(count)
 }
 
 // diary makes an event of each event.
@@ -136,7 +146,7 @@ func newDiary(options ...application.Option) (*diary, error) {
 		return nil, err
 	}
 	d := &diary{}
-	d.Follower, err = system.NewFollower(app, system.OnEvery(d.write), system.Resettable(d.clear))
+	d.Follower, err = system.NewFollower(app, divided(), system.OnEvery(d.write), system.Resettable(d.clear))
 	return d, err
 }
 
@@ -151,7 +161,7 @@ func newFlakyWith(with []system.FollowerOption, options ...application.Option) (
 		return nil, err
 	}
 	f := &flaky{}
-	f.Follower, err = system.NewFollower(app, append(with, system.OnEvery(f.fail))...)
+	f.Follower, err = system.NewFollower(app, append(with, divided(), system.OnEvery(f.fail))...)
 	return f, err
 }
 

@@ -71,7 +71,11 @@ type Checks struct {
 	moved map[edge]movement
 }
 
-type edge struct{ follower, leader string }
+// edge is a follower and its leader, or one partition of it.
+type edge struct {
+	follower, leader string
+	partition        int // -1 if the follower is not divided
+}
 
 // movement is since when a follower has been at a position.
 type movement struct {
@@ -121,30 +125,61 @@ func (c *Checks) Live() http.Handler {
 // Ready answers 503 if a follower does not move although it has something to
 // do, by the rules of system.Status.Health, or if a database does not answer.
 // It also remembers the positions: one that has not changed for Config.Stall,
-// although there are events after it, is unhealthy as well.
+// although there are events after it, is unhealthy as well. Of a divided
+// follower these are the positions of the partitions that the process owns.
 func (c *Checks) Ready() http.Handler {
 	return c.handler(c.inTime, func(s system.Status, now time.Time) system.Health {
-		at := c.at(s, now)
-		verdict := s.Health(now, c.config.Stall)
-		if verdict.Healthy && s.State == system.Running && s.Lag() > 0 && now.Sub(at) > c.config.Stall {
-			return system.Health{Reason: fmt.Sprintf("it is behind and has not moved since %s", at.UTC().Format(time.RFC3339))}
+		stuck := c.stuck(s, now)
+		if verdict := s.Health(now, c.config.Stall); !verdict.Healthy || stuck == "" {
+			return verdict
 		}
-		return verdict
+		return system.Health{Reason: stuck}
 	})
 }
 
-// at returns since when a follower has been at its position with events after
-// it.
-func (c *Checks) at(s system.Status, now time.Time) time.Time {
+// stuck says what has not moved for long although it is behind, or "".
+func (c *Checks) stuck(s system.Status, now time.Time) (reason string) {
+	if s.Partitions == nil {
+		return c.stuckAt("it", edge{s.Follower, s.Leader, -1}, s, s.Position, now)
+	}
+	for _, p := range s.Partitions.Partitions {
+		key := edge{s.Follower, s.Leader, p.Number}
+		if !p.Leased || p.Owner != s.Process {
+			c.forget(key)
+			continue
+		}
+		if found := c.stuckAt(fmt.Sprintf("its partition %d", p.Number), key, s, p.Position, now); reason == "" {
+			reason = found
+		}
+	}
+	return reason
+}
+
+func (c *Checks) stuckAt(what string, key edge, s system.Status, position int64, now time.Time) string {
+	at := c.at(key, position, s.State == system.Running && position < s.Head, now)
+	if now.Sub(at) <= c.config.Stall {
+		return ""
+	}
+	return fmt.Sprintf("%s is behind and has not moved since %s", what, at.UTC().Format(time.RFC3339))
+}
+
+// at returns since when something has been at its position with events to
+// process after it.
+func (c *Checks) at(key edge, position int64, isBehind bool, now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := edge{s.Follower, s.Leader}
 	last, known := c.moved[key]
-	if !known || last.position != s.Position || s.Lag() == 0 || s.State != system.Running {
-		last = movement{s.Position, now}
+	if !known || last.position != position || !isBehind {
+		last = movement{position, now}
 		c.moved[key] = last
 	}
 	return last.since
+}
+
+func (c *Checks) forget(key edge) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.moved, key)
 }
 
 // withoutDatabase returns a context that has ended: statuses then have what this

@@ -16,6 +16,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 	"github.com/eventsourcing-go/eventsourcing/system/health"
@@ -56,6 +57,18 @@ func TestVerdicts(t *testing.T) {
 		"ahead of the log":       {system.Status{State: system.Stopped, Err: &system.AheadError{}, Since: short}, 503},
 		"run elsewhere":          {system.Status{State: system.Stopped, Head: 9}, 200},
 		"database down":          {system.Status{State: system.Running, ReadErr: broken}, 503},
+
+		"a partition free for short":            {divided(system.Running, persistence.Partition{Until: short}), 200},
+		"a partition free for long":             {divided(system.Running, persistence.Partition{Until: long}), 503},
+		"a partition free while it stands by":   {divided(system.StandingBy, persistence.Partition{Until: long}), 503},
+		"a partition free while it is paused":   {divided(system.Paused, persistence.Partition{Until: long}), 200},
+		"a partition free with nothing to do":   {divided(system.Running, persistence.Partition{Until: long, Position: 9}), 200},
+		"a partition that was never taken":      {divided(system.Running, persistence.Partition{}), 503},
+		"a partition leased":                    {divided(system.Running, persistence.Partition{Leased: true, Owner: "another", Until: now}), 200},
+		"an own partition failing for short":    {divided(system.Running, failing("this one", short)), 200},
+		"an own partition failing for long":     {divided(system.Running, failing("this one", long)), 503},
+		"another's partition failing for long":  {divided(system.StandingBy, failing("another", long)), 200},
+		"a free partition that has failed long": {divided(system.StandingBy, failing("", long)), 503},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checks, err := health.New(&runner{[]system.Status{c.status}}, health.Config{})
@@ -71,6 +84,55 @@ func TestVerdicts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// divided is the status of a divided follower in the process "this one", with a
+// partition beside one that is up to date. Its oldest event has waited for long.
+func divided(state system.State, p persistence.Partition) system.Status {
+	first := persistence.Partition{Position: 9, Owner: "this one", Leased: true}
+	p.Number = 1
+	return system.Status{State: state, Process: "this one", Head: 9, Position: p.Position, Oldest: time.Now().Add(-time.Hour),
+		Partitions: &persistence.PartitionSet{Partitions: []persistence.Partition{first, p}}}
+}
+
+func failing(owner string, since time.Time) persistence.Partition {
+	return persistence.Partition{Owner: owner, Leased: owner != "", Until: time.Now(), Error: "broken", NotificationID: 3, Since: since}
+}
+
+// TestReadyRemembersPartitions finds a partition of the process that is behind
+// and does not move while others do. One of another process is that one's.
+func TestReadyRemembersPartitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		behind := divided(system.Running, persistence.Partition{Leased: true, Owner: "this one"})
+		first, second := &behind.Partitions.Partitions[0], &behind.Partitions.Partitions[1]
+		behind.Head = 100
+		checks, err := health.New(&runner{[]system.Status{behind}}, health.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := func(code int) {
+			t.Helper()
+			if got, report := check(t, checks.Ready()); got != code {
+				t.Errorf("got %d, %+v; want %d", got, report, code)
+			}
+		}
+		for range 3 {
+			want(200)
+			time.Sleep(25 * time.Second)
+			first.Position++
+		}
+		want(503)
+		second.Owner = "another"
+		want(200)
+		second.Owner = "this one" // again, and it has time to move
+		want(200)
+		time.Sleep(50 * time.Second)
+		first.Position++
+		want(200)
+		second.Position++
+		time.Sleep(11 * time.Second)
+		want(200)
+	})
 }
 
 // TestReadyRemembersPositions finds a follower that is behind, reports no

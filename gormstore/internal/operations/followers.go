@@ -90,15 +90,54 @@ type FollowerState struct {
 	// Held is a transaction that keeps the follower from newer events, as
 	// system.Status has it.
 	Held *persistence.LogHold `json:"held,omitempty"`
+	// Partitions are those of a follower that is divided, in the order of their
+	// numbers. Position is then the lowest of them. PartitionKey names what
+	// events are divided by; it is "" for their originators.
+	Partitions   []PartitionState `json:"partitions,omitempty"`
+	PartitionKey string           `json:"partition_key,omitempty"`
 	// ReadError is why some of this could not be read.
 	ReadError string `json:"read_error,omitempty"`
 	// Process is who runs the follower, and Heartbeat when it was heard of
-	// last.
+	// last. Of a divided follower it is one of the processes that run it.
 	Process   string    `json:"process,omitempty"`
 	Heartbeat time.Time `json:"heartbeat,omitzero"`
 	// Health is the verdict of system.Status.Health, also for a follower that
 	// no process runs.
 	system.Health
+}
+
+// PartitionState is how one partition of a divided follower stands.
+type PartitionState struct {
+	Number   int   `json:"number"`
+	Position int64 `json:"position"`
+	Lag      int64 `json:"lag"`
+	// Owner is the process that has the partition, or "". Until is when its
+	// lease ends; without an Owner it is since when no process has the
+	// partition, and zero if none ever had.
+	Owner string    `json:"owner,omitempty"`
+	Until time.Time `json:"leased_until,omitzero"`
+	// Error is what the partition has failed with, NotificationID the event at
+	// which it failed, and Since when it began to.
+	Error          string    `json:"error,omitempty"`
+	NotificationID int64     `json:"notification_id,omitempty"`
+	Since          time.Time `json:"since,omitzero"`
+}
+
+// partitionStates are the partitions of a follower whose leader's log ends at
+// head.
+func partitionStates(set *persistence.PartitionSet, head int64) (states []PartitionState) {
+	if set == nil {
+		return nil
+	}
+	for _, p := range set.Partitions {
+		state := PartitionState{Number: p.Number, Position: p.Position, Lag: max(head-p.Position, 0), Until: p.Until,
+			Error: p.Error, NotificationID: p.NotificationID, Since: p.Since}
+		if p.Leased {
+			state.Owner = p.Owner
+		}
+		states = append(states, state)
+	}
+	return states
 }
 
 // Followers tells how all followers of a runner stand, in the order of the
@@ -119,18 +158,23 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 		states[i] = FollowerState{Follower: s.Follower, Leader: s.Leader, State: StateUnknown,
 			Position: s.Position, Head: s.Head, Lag: s.Lag(), Oldest: s.Oldest, Parked: s.Parked,
 			PausedAt: s.PausedAt, PausedBy: s.PausedBy, Note: s.Note,
-			Writers: writersOf(runner, s.Leader), Held: s.Held}
+			Writers: writersOf(runner, s.Leader), Held: s.Held,
+			Partitions: partitionStates(s.Partitions, s.Head)}
+		if s.Partitions != nil {
+			states[i].PartitionKey = s.Partitions.Key
+		}
 		if s.State == system.Running { // in this process, which knows it better than the database
 			states[i].NotificationID, states[i].Since = s.NotificationID, s.Since
 		}
 		filling := states[i].fill(known.of(ctx, runner, s.Follower))
+		states[i].addPartitions()
 		if !s.PausedAt.IsZero() {
 			states[i].State = string(system.Paused)
 		}
 		if failed := errors.Join(s.ReadErr, filling); failed != nil {
 			states[i].ReadError = distinctLines(fmt.Sprint(failed))
 		}
-		states[i].Health = states[i].judge(time.Now())
+		states[i].Health = states[i].judge(time.Now(), s.Partitions)
 		err = errors.Join(err, filling)
 	}
 	return states, err
@@ -149,9 +193,9 @@ func distinctLines(text string) string {
 }
 
 // judge is the verdict on a follower in whatever process.
-func (s *FollowerState) judge(now time.Time) system.Health {
+func (s *FollowerState) judge(now time.Time, partitions *persistence.PartitionSet) system.Health {
 	status := system.Status{State: system.State(s.State), NotificationID: s.NotificationID, Since: s.Since,
-		Position: s.Position, Head: s.Head}
+		Position: s.Position, Head: s.Head, Oldest: s.Oldest, Partitions: partitions}
 	if s.Error != "" {
 		status.Err = errors.New(s.Error)
 	}
@@ -223,16 +267,34 @@ func (s *FollowerState) fill(statuses keptStatuses) error {
 	return nil
 }
 
+// addPartitions adds the failure of the partition that has failed for the
+// longest time.
+func (s *FollowerState) addPartitions() {
+	var worst *PartitionState
+	for i := range s.Partitions {
+		if p := &s.Partitions[i]; p.Error != "" && (worst == nil || p.Since.Before(worst.Since)) {
+			worst = p
+		}
+	}
+	if worst == nil || s.Error != "" {
+		return
+	}
+	s.Error, s.NotificationID, s.Since = worst.Error, worst.NotificationID, worst.Since
+	if s.State == string(system.Running) || s.State == string(system.StandingBy) {
+		s.State = string(system.Retrying)
+	}
+}
+
 // add adds a status. An error at or before the position is over: another
 // process has processed the event, or has moved a position that was ahead of
-// the log.
+// the log. That of a divided follower's event is kept with its partition.
 func (s *FollowerState) add(status persistence.FollowerStatus) {
 	s.Process, s.Heartbeat = status.Process, status.Heartbeat
 	alive := status.Alive(time.Now())
 	if alive {
 		s.State = status.State
 	}
-	passed := status.NotificationID > 0 && status.NotificationID <= s.Position
+	passed := status.NotificationID > 0 && (status.NotificationID <= s.Position || len(s.Partitions) > 0 && status.Error != "")
 	moved := status.Ahead > 0 && status.Ahead != s.Position
 	processes := alive && status.NotificationID > 0
 	if !passed && !moved && (status.Error != "" || processes) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -115,6 +116,9 @@ type Skipped struct {
 	Leader string `json:"leader"`
 	From   int64  `json:"from"`
 	To     int64  `json:"to"`
+	// isAhead reports whether a partition of the follower was beyond To when
+	// the move was planned: it is ahead of the log, and is moved back.
+	isAhead bool
 }
 
 // SkipToHead moves a follower to the end of the logs that it follows, whether
@@ -146,9 +150,11 @@ func SkipToHead(ctx context.Context, runner Runner, options SkipOptions) ([]Skip
 		if s.ReadErr != nil {
 			return nil, err
 		}
-		all = append(all, Skipped{Leader: s.Leader, From: s.Position, To: s.Head})
+		isAhead := s.Partitions != nil &&
+			slices.ContainsFunc(s.Partitions.Partitions, func(p persistence.Partition) bool { return p.Position > s.Head })
+		all = append(all, Skipped{Leader: s.Leader, From: s.Position, To: s.Head, isAhead: isAhead})
 	}
-	return all, moveAll(ctx, own, options, all)
+	return all, moveAll(ctx, own, options, all, skip)
 }
 
 // ContinueAfterDeletion moves a follower that is ahead of a log back to the
@@ -156,7 +162,8 @@ func SkipToHead(ctx context.Context, runner Runner, options SkipOptions) ([]Skip
 // leader, of which the newest events were deleted with delete_originator. The
 // follower misses nothing and processes no event again, because there are no
 // events in between. After a restore of the leader from a backup it would miss
-// events: reset the follower then.
+// events: reset the follower then. Of a divided follower only the partitions
+// move that are ahead.
 //
 // It returns only the logs in which the position has to move. Its errors are
 // those of SkipToHead, and that the leader is not stored by gormstore in this
@@ -181,7 +188,7 @@ func ContinueAfterDeletion(ctx context.Context, runner Runner, options SkipOptio
 			return nil, fmt.Errorf("management: cannot move %s in the log of %s: this program does not have it in a database",
 				options.Follower, upstream)
 		}
-		position, err := recorder.MaxTrackingID(ctx, upstream)
+		position, err := highestPosition(ctx, recorder, upstream)
 		if err != nil {
 			return nil, located(ctx, own, err)
 		}
@@ -193,17 +200,20 @@ func ContinueAfterDeletion(ctx context.Context, runner Runner, options SkipOptio
 			all = append(all, Skipped{Leader: upstream, From: position, To: last})
 		}
 	}
-	return all, moveAll(ctx, own, options, all)
+	return all, moveAll(ctx, own, options, all, moveBack)
 }
 
 // moveAll moves the positions of a follower, unless it is a dry run.
-func moveAll(ctx context.Context, own store, options SkipOptions, all []Skipped) error {
+func moveAll(
+	ctx context.Context, own store, options SkipOptions, all []Skipped,
+	move func(ctx context.Context, own store, follower string, one Skipped) error,
+) error {
 	if options.DryRun {
 		return nil
 	}
 	return own.Transaction(ctx, func(ctx context.Context) error {
 		for _, one := range all {
-			if err := skip(ctx, own, options.Follower, one); err != nil {
+			if err := move(ctx, own, options.Follower, one); err != nil {
 				return err
 			}
 		}
@@ -225,12 +235,75 @@ func skip(ctx context.Context, own store, follower string, one Skipped) error {
 	if err != nil {
 		return err
 	}
-	if position != one.From {
-		return Refuse("%s has processed events of %s meanwhile, and nothing was changed. Stop or pause it, and try again.",
-			follower, one.Leader)
+	highest, err := highestPosition(ctx, recorder, one.Leader)
+	if err != nil {
+		return err
+	}
+	if position != one.From || highest > position && highest > one.To && !one.isAhead {
+		return movedMeanwhile(follower, one)
 	}
 	if _, err := own.DeleteTracking(ctx, follower, one.Leader); err != nil || one.To == 0 {
 		return err
 	}
 	return recorder.InsertTracking(ctx, persistence.Tracking{ApplicationName: one.Leader, NotificationID: one.To})
+}
+
+func movedMeanwhile(follower string, one Skipped) error {
+	return Refuse("%s has processed events of %s meanwhile, and nothing was changed. Stop or pause it, and try again.",
+		follower, one.Leader)
+}
+
+// highestPosition is the position of a follower, or the highest one of its
+// partitions.
+func highestPosition(ctx context.Context, recorder persistence.ProcessRecorder, upstream string) (int64, error) {
+	position, err := recorder.MaxTrackingID(ctx, upstream)
+	if err != nil {
+		return 0, err
+	}
+	set, err := partitionsOf(ctx, recorder, upstream)
+	for _, p := range set.Partitions {
+		position = max(position, p.Position)
+	}
+	return position, err
+}
+
+// partitionsOf are the partitions of a follower, or none.
+func partitionsOf(ctx context.Context, recorder persistence.ProcessRecorder, upstream string) (set persistence.PartitionSet, err error) {
+	partitions, ok := recorder.(persistence.PartitionRecorder)
+	if !ok {
+		return set, nil
+	}
+	return partitions.Partitions(ctx, upstream)
+}
+
+// moveBack moves a position that is ahead of its log back, or the partitions
+// that are, and forgets that they were ahead.
+func moveBack(ctx context.Context, own store, follower string, one Skipped) error {
+	recorder, err := own.ProcessRecorder(follower)
+	if err != nil {
+		return err
+	}
+	if locker, ok := recorder.(persistence.PositionLocker); ok {
+		if _, err := locker.LockPosition(ctx, one.Leader); err != nil {
+			return err
+		}
+	}
+	set, err := partitionsOf(ctx, recorder, one.Leader)
+	if err != nil {
+		return err
+	}
+	if len(set.Partitions) == 0 {
+		return skip(ctx, own, follower, one)
+	}
+	if highest, err := highestPosition(ctx, recorder, one.Leader); err != nil || highest != one.From {
+		return errors.Join(err, movedMeanwhile(follower, one))
+	}
+	tx, err := gormstore.Tx(ctx)
+	if err != nil {
+		return err
+	}
+	const of = "application_name = ? AND upstream_application_name = ?"
+	return errors.Join(
+		tx.Model(&gormstore.FollowerPartition{}).Where(of+" AND position > ?", follower, one.Leader, one.To).Update("position", one.To).Error,
+		tx.Where(of, follower, one.Leader).Delete(&gormstore.FollowerStatus{}).Error)
 }

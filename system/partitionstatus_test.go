@@ -1,0 +1,138 @@
+package system_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// The status of a divided follower has its partitions, with the processes that
+// own them, and its position is the lowest of theirs. That of another follower
+// has none.
+func TestStatusHasPartitions(t *testing.T) {
+	t.Parallel()
+	test := func(t *testing.T, a, b divided) {
+		whole := statuses(t, a.runner)[0]
+		if whole.Partitions != nil {
+			t.Errorf("before it was divided: %+v", whole.Partitions)
+		}
+		a.start(t)
+		b.start(t)
+		comesTo(t, "both have two partitions", func() bool { return len(a.owners(t)) == 2 && a.owners(t)[statuses(t, a.runner)[0].Process] == 2 })
+		a.save(t, 10, 1)
+		a.waitFor(t)
+		b.waitFor(t)
+		first, second := statuses(t, a.runner)[0], statuses(t, b.runner)[0]
+		end := head(t, a.dogs.Application)
+		if first.Process == second.Process || first.Position != end || second.Position != end {
+			t.Errorf("the statuses are %+v and %+v, want both at %d", first, second, end)
+		}
+		for _, p := range first.Partitions.Partitions {
+			if p.Owner != first.Process && p.Owner != second.Process || !p.Leased || p.Position != end {
+				t.Errorf("partition %d is %+v", p.Number, p)
+			}
+		}
+		do(t, a.runner.Close(), b.runner.Close())
+		for _, p := range statuses(t, b.runner)[0].Partitions.Partitions {
+			if p.Leased || p.Owner != "" || time.Since(p.Until) > patience {
+				t.Errorf("after the end of all processes partition %d is %+v", p.Number, p)
+			}
+		}
+	}
+	ignoring := func(context.Context, domain.Event) error { return nil }
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		test(t, newDivided(t, gormstore.New(db), ignoring, system.Partitions(4)), newDivided(t, gormstore.New(db), ignoring, system.Partitions(4)))
+	})
+	t.Run("memory", func(t *testing.T) {
+		store := memory.New()
+		test(t, newDivided(t, store, ignoring, system.Partitions(4)), newDivided(t, store, ignoring, system.Partitions(4)))
+	})
+}
+
+// A partition that no process takes makes its follower unhealthy, and one that
+// a process has taken does not.
+func TestPartitionWithoutOwnerIsUnhealthy(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		d := newDivided(t, gormstore.New(db), func(context.Context, domain.Event) error { return nil }, system.Partitions(4))
+		d.save(t, 3, 1)
+		_, err := d.runner.CatchUp(t.Context(), d.follower, nil)
+		do(t, err)
+		d.save(t, 3, 1)
+		status := statuses(t, d.runner)[0]
+		if h := status.Health(time.Now(), 0); !h.Healthy {
+			t.Errorf("just after the partitions were given back: %+v", h)
+		}
+		if h := status.Health(time.Now().Add(2*time.Minute), 0); h.Healthy {
+			t.Errorf("two minutes later: %+v", h)
+		}
+		d.start(t)
+		comesTo(t, "it is healthy in future as well", func() bool {
+			return statuses(t, d.runner)[0].Health(time.Now().Add(2*time.Minute), 0).Healthy
+		})
+	})
+}
+
+// A wait for a divided follower ends when the partitions of all processes are
+// there, whichever process waits.
+func TestPartitionsWait(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t)) // of SQLite one process at a time is in a handler
+	process := func(handle func(context.Context, domain.Event) error) divided {
+		return newDivided(t, gormstore.New(db), handle, system.Partitions(8))
+	}
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	defer release()
+	ignoring := func(context.Context, domain.Event) error { return nil }
+	a, outside := process(ignoring).start(t), process(ignoring)
+	var once sync.Once
+	b := process(func(context.Context, domain.Event) error {
+		once.Do(func() { close(begun) })
+		<-goOn
+		return nil
+	}).start(t)
+	comesTo(t, "both have four partitions", func() bool { return a.owners(t)[statuses(t, b.runner)[0].Process] == 4 })
+	a.save(t, 40, 0)
+	<-begun
+	end := head(t, a.dogs.Application)
+	waits := map[string]func(ctx context.Context) error{
+		"WaitFor":                  func(ctx context.Context) error { return a.runner.WaitFor(ctx, a.follower) },
+		"WaitForPosition":          func(ctx context.Context) error { return a.runner.WaitForPosition(ctx, a.follower, a.dogs, end) },
+		"Follower.WaitForPosition": func(ctx context.Context) error { return outside.follower.WaitForPosition(ctx, outside.dogs, end) },
+	}
+	comesTo(t, "the first process has processed its partitions", func() bool {
+		processed := 0
+		for _, p := range a.partitions(t).Partitions {
+			if p.Position == end {
+				processed++
+			}
+		}
+		return processed >= 4
+	})
+	for name, wait := range waits {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if err := wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s while another process is at an event: %v", name, err)
+		}
+		cancel()
+	}
+	release()
+	for name, wait := range waits {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		if err := wait(ctx); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+	}
+}
