@@ -8,12 +8,10 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/nats-io/nats.go"
 	"gorm.io/driver/postgres"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
-	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -140,16 +138,6 @@ func ofSize(name string, number, n, size int) []persistence.StoredEvent {
 			Topic: "Dog.TrickAdded", State: make([]byte, size)}
 	}
 	return events
-}
-
-func newStore(b *testing.B, conn *nats.Conn, config natsstore.Config) persistence.Factory {
-	b.Helper()
-	store, err := natsstore.New(conn, config)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { store.Close() })
-	return store
 }
 
 // BenchmarkMemory stores an event of each of 1,000,000 originators on three

@@ -30,3 +30,16 @@ func WithoutLeader(s *Store) {
 // WithoutAlarms makes a store pass over what a damaged replica lacks. It is for
 // controls.
 func WithoutAlarms(s *Store) { s.alarm = func(*DamageError) error { return nil } }
+
+// WithoutHedges makes a store wait for the first try of a read. It is for
+// controls.
+func WithoutHedges(s *Store) { s.hedge = longestTry }
+
+// Hedged is hedged, for a test with synthetic time. errAgain is what a try
+// returns that may be made again.
+func Hedged(ctx context.Context, try func(ctx context.Context, begun func()) (int, error)) (int, error) {
+	return hedged(ctx, firstHedge, try)
+}
+
+// Again is an error of a try that may be made again.
+func Again(err error) error { return errAgain{err} }

@@ -64,7 +64,7 @@ func (w *writing) publish(ctx context.Context, messages []outgoing) (first int64
 		var unknown errUnknown
 		if errors.As(err, &unknown) {
 			w.unknown = true
-		} else if again := (errAgain{}); !errors.As(err, &again) {
+		} else if !isAgain(err) {
 			return 0, w.final(err)
 		}
 		if !sleep(ctx, pause) {

@@ -33,15 +33,15 @@ type getRequest struct {
 // larger.
 const pageBytes = 8 << 20
 
-// The first try of a read is short, because a server that is frozen is not
-// known to be so at once. Later ones are longer, for a server that is busy.
+// The pauses between tries that failed at once.
 const (
-	firstTry   = 250 * time.Millisecond
-	longestTry = 4 * time.Second
-	// shortestPause and longestPause are between tries that failed at once.
 	shortestPause = 2 * time.Millisecond
 	longestPause  = 250 * time.Millisecond
 )
+
+// midPage is how long a page waits for its next message. One that has stopped
+// is asked for again, because another replica may have all of it.
+const midPage = 2 * time.Second
 
 // leaderLast returns the last message of a subject, as the leader of the stream
 // has it. It waits for a leader that has the message with the sequence atLeast,
@@ -73,16 +73,11 @@ func (s *stream) leaderNext(ctx context.Context, op, filter string, seq int64) (
 	return m, found, err
 }
 
-// errAgain is a try that failed, and may succeed if it is made again.
-type errAgain struct{ error }
-
-func (e errAgain) Unwrap() error { return e.error }
-
 // retry calls try until it returns no error, or one that is final.
 func (s *stream) retry(ctx context.Context, op string, try func() error) error {
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
 		err := try()
-		if again := (errAgain{}); err == nil || !errors.As(err, &again) && !errors.Is(err, errStale) {
+		if err == nil || !isAgain(err) && !errors.Is(err, errStale) {
 			return err
 		}
 		if sleep(ctx, pause) {
@@ -132,11 +127,9 @@ func (s *stream) leaderGet(ctx context.Context, op string, request getRequest) (
 	if err != nil {
 		return m, false, err
 	}
-	try, cancel := context.WithTimeout(ctx, longestTry)
-	defer cancel()
-	reply, err := s.store.conn.RequestWithContext(try, "$JS.API.STREAM.MSG.GET."+s.name, body)
+	reply, err := s.request(ctx, op, "$JS.API.STREAM.MSG.GET."+s.name, body)
 	if err != nil {
-		return m, false, s.tryFailed(op, err)
+		return m, false, err
 	}
 	var response struct {
 		Error   *apiError `json:"error"`
@@ -190,16 +183,17 @@ func (s *stream) message(seq int64, subject string, data []byte) (message, error
 // page returns the messages from a sequence on whose subject matches, at most
 // limit, as some replica has them. A replica may not have the newest ones.
 func (s *stream) page(ctx context.Context, op, filter string, from int64, limit int) (messages []message, err error) {
-	timeout := firstTry
 	err = s.retry(ctx, op, func() error {
-		messages, err = s.tryPage(ctx, op, filter, from, limit, timeout)
-		timeout = min(2*timeout, longestTry)
+		messages, err = hedged(ctx, s.store.hedge, func(ctx context.Context, begun func()) ([]message, error) {
+			return s.tryPage(ctx, op, filter, from, limit, begun)
+		})
 		return err
 	})
 	return messages, err
 }
 
-func (s *stream) tryPage(ctx context.Context, op, filter string, from int64, limit int, timeout time.Duration) ([]message, error) {
+// tryPage asks for a page once. It calls begun when the answer begins.
+func (s *stream) tryPage(ctx context.Context, op, filter string, from int64, limit int, begun func()) ([]message, error) {
 	body, err := json.Marshal(getRequest{Seq: from, NextFor: filter, Batch: limit, MaxBytes: pageBytes})
 	if err != nil {
 		return nil, err
@@ -216,11 +210,14 @@ func (s *stream) tryPage(ctx context.Context, op, filter string, from int64, lim
 		return nil, s.tryFailed(op, err)
 	}
 	var messages []message
+	timeout := longestTry
 	for {
 		reply, err := next(ctx, replies, timeout)
 		if err != nil {
 			return nil, s.tryFailed(op, err)
 		}
+		begun()
+		timeout = midPage
 		switch status := reply.Header.Get("Status"); status {
 		case "":
 		case "204", "404": // the end, and nothing found

@@ -134,16 +134,21 @@ func recorder(t testing.TB, conn *nats.Conn) persistence.ProcessRecorder {
 
 func recorderOf(t testing.TB, conn *nats.Conn, config natsstore.Config) persistence.ProcessRecorder {
 	t.Helper()
+	r, err := newStore(t, conn, config).ProcessRecorder(training)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func newStore(t testing.TB, conn *nats.Conn, config natsstore.Config) *natsstore.Store {
+	t.Helper()
 	store, err := natsstore.New(conn, config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	r, err := store.ProcessRecorder(training)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return store
 }
 
 func (l *load) isOver(done <-chan struct{}) bool {

@@ -272,8 +272,12 @@ func (s *stream) info(ctx context.Context, op, filter string) (*jetstream.Stream
 		if err != nil {
 			return nil, err
 		}
-		if err := s.store.request(ctx, "$JS.API.STREAM.INFO."+s.name, body, &response); err != nil {
-			return nil, s.tryFailed(op, err)
+		reply, err := s.request(ctx, op, "$JS.API.STREAM.INFO."+s.name, body)
+		if err == nil {
+			err = json.Unmarshal(reply.Data, &response)
+		}
+		if err != nil {
+			return nil, err
 		}
 		if response.Error != nil {
 			if err := s.apiFailure(op, response.Error); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -19,8 +20,10 @@ type Store struct {
 	config Config
 	closed atomic.Bool
 
-	// What controls of the tests leave out: that the leader is asked, and that
-	// a damaged replica is an error.
+	// What controls of the tests leave out: that the leader is asked, that a
+	// damaged replica is an error, and that a read is sent again before its
+	// first try has ended.
+	hedge time.Duration
 	ask   func(s *stream, ctx context.Context, op string, request getRequest) (message, bool, error)
 	alarm func(*DamageError) error
 
@@ -40,7 +43,8 @@ var (
 // New makes a store over a connection, which it does not close. It sends
 // nothing; the first use of an application's recorder looks at the servers. Set
 // nats.ReconnectBufSize(-1) on the connection, so that a write which was given
-// up is not sent later.
+// up is not sent later, and a nats.PingInterval of a few seconds, so that it
+// leaves a server that is frozen.
 func New(conn *nats.Conn, config Config) (*Store, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -50,9 +54,14 @@ func New(conn *nats.Conn, config Config) (*Store, error) {
 		return nil, &persistence.Error{Class: persistence.ErrInterface, Op: "natsstore: make a store",
 			Hint: "the connection is nil; check the error of nats.Connect first"}
 	}
-	return &Store{conn: conn, config: config, streams: map[string]*stream{}, ask: (*stream).leaderGet,
+	return &Store{conn: conn, config: config, streams: map[string]*stream{}, hedge: firstHedge, ask: (*stream).leaderGet,
 		alarm: func(e *DamageError) error { return e }}, nil
 }
+
+// pingInterval is how often a connection that Open has made looks whether its
+// server is there. It leaves one that has not answered two times. With the
+// default of the client a server that is frozen keeps it for six minutes.
+const pingInterval = 5 * time.Second
 
 // Open connects to the servers of the URL, which may be several with commas
 // between them, and makes a store whose Close closes the connection. The
@@ -64,7 +73,8 @@ func Open(ctx context.Context, url string, config Config, options ...nats.Option
 	if err := ctx.Err(); err != nil {
 		return nil, contextError("natsstore", "connect", err)
 	}
-	defaults := []nats.Option{nats.Name("eventsourcing"), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1)}
+	defaults := []nats.Option{nats.Name("eventsourcing"), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2)}
 	conn, err := nats.Connect(url, append(defaults, options...)...)
 	if err != nil {
 		return nil, &persistence.Error{Class: persistence.ErrUnavailable, Op: "natsstore: connect",
