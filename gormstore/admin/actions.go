@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,17 +70,27 @@ func actionOf(name string) (action, error) {
 
 // actionChoice is an action that a page offers.
 type actionChoice struct {
-	Name  string `json:"name"`
-	Label string `json:"label"`
+	Name     string `json:"name"`
+	Label    string `json:"label"`
+	Destroys bool   `json:"destroys"`
 }
 
-// choices returns the actions that a page offers. A parked event is discarded
-// from its own row.
-func (h *Handler) choices(rights Rights, hasParked bool) []actionChoice {
+// choices returns the actions that the page of a follower offers: those that
+// the sender may do and that would change something. A parked event is
+// discarded from its own row.
+func (h *Handler) choices(rights Rights, states []followerRow, hasParked bool) []actionChoice {
+	// What is not known of a state is offered.
+	isPaused := func(f followerRow) bool { return !f.PausedAt.IsZero() || f.ReadError != "" }
+	isNotPaused := func(f followerRow) bool { return f.PausedAt.IsZero() || f.ReadError != "" }
+	useless := map[string]bool{
+		"discard": true,
+		"pause":   !slices.ContainsFunc(states, isNotPaused),
+		"resume":  !slices.ContainsFunc(states, isPaused),
+	}
 	all := []actionChoice{}
 	for _, a := range actions {
-		if h.allowed(a, rights) == nil && a.name != "discard" && (hasParked || !a.needsParked) {
-			all = append(all, actionChoice{a.name, a.label})
+		if h.allowed(a, rights) == nil && !useless[a.name] && (hasParked || !a.needsParked) {
+			all = append(all, actionChoice{a.name, a.label, a.destroys})
 		}
 	}
 	return all
@@ -287,16 +298,16 @@ func (h *Handler) describeReset(ctx context.Context, t target) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	clears := "What it has made of them stays: it says that they may be processed again."
+	made := "What it made of the events stays, because it was declared to be replayable."
 	if plan.Clears {
-		clears = "It clears what it has made of them."
+		made = "What it made of the events is cleared."
 	}
 	events := fmt.Sprintf("%d events", plan.Events)
 	if plan.Events == 1 {
 		events = "1 event"
 	}
-	return fmt.Sprintf("%s forgets its position in %s and what it has parked. %s Then it processes at most %s again, at once if it runs. "+
-		"This cannot be undone.", t.follower, strings.Join(plan.Leaders, ", "), clears, events), nil
+	return fmt.Sprintf("%s forgets its position in %s and its parked events. %s Then it processes at most %s again, at once if a process runs it. "+
+		"This cannot be undone.", t.follower, strings.Join(plan.Leaders, ", "), made, events), nil
 }
 
 func (h *Handler) reset(ctx context.Context, t target) error {

@@ -331,10 +331,19 @@ func TestActions(t *testing.T) {
 			}
 			return statuses[0]
 		}
+		offers := func(want, not string) {
+			t.Helper()
+			text := get(h, "/followers/Readers").Body.String()
+			if !strings.Contains(text, "followers/Readers/"+want+`"`) || strings.Contains(text, "followers/Readers/"+not+`"`) {
+				t.Errorf("the page does not offer %s, or offers %s", want, not)
+			}
+		}
+		offers("pause", "resume")
 		do("pause", 303, nil)
 		if s := status(); s.PausedBy != "alice" {
 			t.Errorf("paused by: got %q, want alice", s.PausedBy)
 		}
+		offers("resume", "pause")
 		do("resume", 303, nil)
 		do("sync", 303, nil)
 		do("dry-run", 303, nil)
@@ -494,6 +503,53 @@ func readAll(t *testing.T, answer *http.Response) string {
 		if err != nil {
 			return text.String()
 		}
+	}
+}
+
+// TestLinkToOneVersion lists the versions around the one that a link is about,
+// and leads to all others.
+func TestLinkToOneVersion(t *testing.T) {
+	w := newWiki(t, testdb.SQLiteFile(t))
+	id := domain.NewIDv5("/pages/long")
+	page := pageDefinition.Create(id, Written{"1"})
+	for i := 2; i <= 120; i++ {
+		domain.Trigger(page, Written{fmt.Sprint(i)})
+	}
+	if err := w.pages.Save(t.Context(), page); err != nil {
+		t.Fatal(err)
+	}
+	h := w.handler(t, all, false)
+	path := "/aggregate/Wiki/" + id.String()
+	for _, version := range []string{"1", "50", "51", "100", "120"} {
+		if text := get(h, path+"?v="+version).Body.String(); !strings.Contains(text, `aria-current="true">`+version+": ") {
+			t.Errorf("version %s: got %s, want it among the versions", version, text)
+		}
+	}
+	listed := map[string]bool{}
+	for next := "?v=100"; next != ""; {
+		text := get(h, path+next).Body.String()
+		for _, part := range strings.Split(text, `<li value="`)[1:] {
+			version, _, _ := strings.Cut(part, `"`)
+			listed[version] = true
+		}
+		before, _, found := strings.Cut(text, `">Earlier versions`)
+		if next = ""; found {
+			next = before[strings.LastIndex(before, `"`)+1:]
+		}
+	}
+	for text := get(h, path+"?v=100").Body.String(); ; {
+		before, _, found := strings.Cut(text, `">Later versions`)
+		if !found {
+			break
+		}
+		text = get(h, path+before[strings.LastIndex(before, `"`)+1:]).Body.String()
+		for _, part := range strings.Split(text, `<li value="`)[1:] {
+			version, _, _ := strings.Cut(part, `"`)
+			listed[version] = true
+		}
+	}
+	if len(listed) != 120 {
+		t.Errorf("got %d versions by links, want 120", len(listed))
 	}
 }
 

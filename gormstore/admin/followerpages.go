@@ -220,7 +220,7 @@ func (h *Handler) follower(ctx context.Context, r *http.Request, rights Rights) 
 		return nil, err
 	}
 	data.States = slices.DeleteFunc(states, func(f followerRow) bool { return f.Follower != name })
-	data.Actions = h.choices(rights, len(parked) > 0)
+	data.Actions = h.choices(rights, data.States, len(parked) > 0)
 	return data, nil
 }
 

@@ -154,6 +154,7 @@ type logData struct {
 	Events       []eventRow `json:"events"`
 	Older        int64      `json:"older,omitempty"`
 	Tail         bool       `json:"-"`
+	ReadAt       time.Time  `json:"-"`
 }
 
 // application returns the application that a query names, or the first.
@@ -174,7 +175,8 @@ func (h *Handler) log(ctx context.Context, r *http.Request, rights Rights) (any,
 	if err != nil {
 		return nil, err
 	}
-	data := logData{Applications: all, Application: name, Topic: strings.TrimSpace(q.Get("topic")), Events: []eventRow{}}
+	data := logData{Applications: all, Application: name, Topic: strings.TrimSpace(q.Get("topic")), Events: []eventRow{},
+		ReadAt: time.Now()}
 	if data.Before, err = number(q, "before"); err != nil {
 		return nil, err
 	}
@@ -231,6 +233,9 @@ type aggregateData struct {
 	Selected    *versionData `json:"selected,omitempty"`
 }
 
+// Earlier is what to give as from for the page of earlier versions.
+func (a aggregateData) Earlier() int64 { return max(a.From-pageSize, 0) }
+
 // HasSnapshot reports whether a version has a snapshot.
 func (a aggregateData) HasSnapshot(version int64) bool { return slices.Contains(a.Snapshots, version) }
 
@@ -276,6 +281,9 @@ func (h *Handler) aggregate(ctx context.Context, r *http.Request, rights Rights)
 	selected, err := number(q, "v")
 	if err != nil {
 		return nil, err
+	}
+	if !q.Has("from") && selected > pageSize { // a link to one version, with those around it
+		data.From = selected - pageSize/2
 	}
 	listed, err := operations.Events(ctx, h.runner, operations.EventsOptions{Application: data.Application, OriginatorID: id,
 		After: data.From, Limit: pageSize})

@@ -24,6 +24,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"gorm.io/driver/sqlite"
+	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
@@ -38,6 +39,7 @@ var update = flag.Bool("update", false, "write the screenshots of docs/admin ane
 
 // service is a service with dogs and a follower that has parked two events.
 type service struct {
+	db      *gorm.DB
 	address string
 	dogs    *school.TrainingSchool
 	canFly  atomic.Bool // the follower's handler does not fail any more
@@ -105,8 +107,18 @@ func newService(t *testing.T) *service {
 	}
 	server := httptest.NewServer(http.StripPrefix("/admin", pages))
 	t.Cleanup(server.Close)
-	s.address, s.dogs = server.URL+"/admin/", dogs
+	s.db, s.address, s.dogs = db, server.URL+"/admin/", dogs
 	return s
+}
+
+// addUnreadableEvent stores an event that cannot be decoded.
+func (s *service) addUnreadableEvent(t *testing.T) {
+	t.Helper()
+	event := gormstore.StoredEvent{ApplicationName: "TrainingSchool", OriginatorID: gormstore.UUID(school.DogID("Belka")),
+		OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte("not an event")}
+	if err := s.db.Create(&event).Error; err != nil {
+		t.Fatal(err)
+	}
 }
 
 // browser is a tab, and what went wrong in it.
@@ -211,6 +223,7 @@ const unlabelled = `[...document.querySelectorAll('input:not([type=hidden]), sel
 // desktop, light and dark.
 func TestEveryPageAtEverySize(t *testing.T) {
 	s := newService(t)
+	s.addUnreadableEvent(t)
 	address := s.address
 	b := newBrowser(t, address)
 	for _, screen := range []struct {
@@ -348,19 +361,26 @@ func TestKeyboardAlone(t *testing.T) {
 	b.wantNoProblems(t, "keyboard")
 }
 
-// TestLiveTail wants an event that is saved later on the page, without a reload.
+// TestLiveTail wants an event that is saved later on the page, without a reload,
+// and the focus where it was.
 func TestLiveTail(t *testing.T) {
 	s := newService(t)
 	b := newBrowser(t, s.address)
 	var isShown, isSame bool
-	b.run(t, chromedp.Navigate(s.address+"log?tail=on"), chromedp.WaitVisible("#rows"), chromedp.Evaluate("window.same = true", nil))
+	var focused string
+	b.run(t, chromedp.Navigate(s.address+"log?tail=on"), chromedp.WaitVisible("#rows"), chromedp.Focus("#event3"),
+		chromedp.Evaluate("window.same = true", nil))
 	if err := s.dogs.AddTrick(context.Background(), "Fido", "jump the fence"); err != nil {
 		t.Fatal(err)
 	}
 	b.run(t, chromedp.Poll("document.getElementById('rows').textContent.includes('jump the fence')", &isShown,
-		chromedp.WithPollingTimeout(20*time.Second)), chromedp.Evaluate("window.same === true", &isSame))
+		chromedp.WithPollingTimeout(20*time.Second)), chromedp.Evaluate("window.same === true", &isSame),
+		chromedp.Evaluate("document.activeElement.id", &focused))
 	if !isSame {
 		t.Error("the page was loaded again")
+	}
+	if focused != "event3" {
+		t.Errorf("the focus is at %q, want it at the event that had it", focused)
 	}
 	b.wantNoProblems(t, "live tail")
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -151,10 +152,9 @@ type AggregateVersion struct {
 	// it cannot be read.
 	Stored, Packed, Plain int
 	Encrypted, Compressed bool
-	// Payload is what the event contains, State the state of the aggregate at
-	// this version, and Before that at the version before. They are nil if they
-	// are not known.
-	Payload, State, Before json.RawMessage
+	// State is the state of the aggregate at this version, and Before that at
+	// the version before. They are nil if they are not known.
+	State, Before json.RawMessage
 	// StateErr is why the state could not be made, or nil.
 	StateErr error
 }
@@ -180,7 +180,6 @@ func VersionOf(ctx context.Context, runner Runner, application string, id uuid.U
 		layout := app.Mapper().LayoutOf(row)
 		v.Stored, v.Packed, v.Plain = layout.Stored, layout.Packed, layout.Plain
 		v.Encrypted, v.Compressed = layout.Encrypted, layout.Compressed
-		v.Payload = PayloadJSON(runner, application, v.Event)
 	}
 	if !found {
 		return v, ErrNoVersion
@@ -289,7 +288,7 @@ type ApplicationSettings struct {
 func Settings(runner Runner) (all []ApplicationSettings) {
 	for _, name := range MemberNames(runner) {
 		app, _ := ApplicationOf(runner, name)
-		s := ApplicationSettings{Application: name, Store: fmt.Sprintf("%T", app.Factory()), Writers: writersOf(runner, name),
+		s := ApplicationSettings{Application: name, Store: strings.TrimPrefix(fmt.Sprintf("%T", app.Factory()), "*"), Writers: writersOf(runner, name),
 			FormerNames: app.FormerNames(), Follows: runner.System().Follows(name)}
 		s.Compressor, s.Cipher = app.Mapper().Settings()
 		if snapshots := app.Snapshots(); snapshots != nil {
