@@ -155,12 +155,12 @@ type config struct {
 	cache                     cacheSettings
 	schemas                   []*domain.Schema
 	logger                    *slog.Logger
-	observer                  *telemetry.Observer
+	observers                 []*telemetry.Observer
 	environment               *environment.Environment
 }
 
 func newConfig(name string, options []Option) *config {
-	c := &config{name: name, given: map[string]string{}, logger: slog.Default(), observer: &telemetry.Observer{}}
+	c := &config{name: name, given: map[string]string{}, logger: slog.Default()}
 	for _, option := range options {
 		if option != nil {
 			option(c)
@@ -196,7 +196,7 @@ func (c *config) build() (*Application, error) {
 // wire puts the parts together.
 func (c *config) wire() (*Application, error) {
 	a := &Application{
-		name: c.name, environment: c.environment, logger: c.logger, observer: c.observer, factory: c.factory, ownsFactory: c.ownsFactory,
+		name: c.name, environment: c.environment, logger: c.logger, observer: joined(c.observers, c.logger), factory: c.factory, ownsFactory: c.ownsFactory,
 		intervals: c.intervals, cache: c.cache, repositories: map[string][]repository{},
 		storesStates: c.storesStates(),
 		former:       formerNames{names: c.formerNames},

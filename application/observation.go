@@ -2,10 +2,14 @@ package application
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
@@ -13,9 +17,89 @@ import (
 
 // WithObserver has the application report what it does. A follower reports to
 // the observer of its own application; see package telemetry. Given several
-// times, all observers are told. Without it nothing is measured.
+// times, all observers are told. Without it nothing is measured. If a function
+// of an observer panics, the application logs that and goes on.
 func WithObserver(observer *telemetry.Observer) Option {
-	return func(c *config) { c.observer = telemetry.Join(c.observer, observer) }
+	return func(c *config) { c.observers = append(c.observers, observer) }
+}
+
+// joined returns one observer for all of these. It is never nil.
+func joined(observers []*telemetry.Observer, logger *slog.Logger) *telemetry.Observer {
+	guarded := make([]*telemetry.Observer, len(observers))
+	for i, o := range observers {
+		if o != nil {
+			guarded[i] = observerGuard{logger}.guarded(o)
+		}
+	}
+	return telemetry.Join(guarded...)
+}
+
+// observerGuard keeps what an observer does wrong from what is observed: events
+// are stored when SaveDone is called, and an event is not at fault if HandleDone
+// panics.
+type observerGuard struct{ logger *slog.Logger }
+
+// guarded returns an observer whose functions do not panic. Those that are nil
+// stay nil.
+func (g observerGuard) guarded(o *telemetry.Observer) *telemetry.Observer {
+	return &telemetry.Observer{
+		SaveStart: guardedStart(g, "SaveStart", o.SaveStart), SaveDone: guardedDone(g, "SaveDone", o.SaveDone),
+		Metadata:  g.guardedMetadata(o.Metadata),
+		LoadStart: guardedStart(g, "LoadStart", o.LoadStart), LoadDone: guardedDone(g, "LoadDone", o.LoadDone),
+		SnapshotDone: guardedDone(g, "SnapshotDone", o.SnapshotDone),
+		BatchStart:   guardedStart(g, "BatchStart", o.BatchStart), BatchDone: guardedDone(g, "BatchDone", o.BatchDone),
+		HandleStart: guardedStart(g, "HandleStart", o.HandleStart), HandleDone: guardedDone(g, "HandleDone", o.HandleDone),
+		CallStart: guardedStart(g, "CallStart", o.CallStart), CallDone: guardedDone(g, "CallDone", o.CallDone),
+		FollowerChanged: guardedDone(g, "FollowerChanged", o.FollowerChanged),
+		EventParked:     guardedDone(g, "EventParked", o.EventParked),
+	}
+}
+
+// guardedStart returns f, which then returns the context that it was given if
+// it panics or returns nil.
+func guardedStart[T any](
+	g observerGuard, name string, f func(context.Context, T) context.Context,
+) func(context.Context, T) context.Context {
+	if f == nil {
+		return nil
+	}
+	return func(given context.Context, value T) (ctx context.Context) {
+		defer func() {
+			g.recovered(given, name, recover())
+			if ctx == nil {
+				ctx = given
+			}
+		}()
+		return f(given, value)
+	}
+}
+
+func guardedDone[T any](g observerGuard, name string, f func(context.Context, T)) func(context.Context, T) {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, value T) {
+		defer func() { g.recovered(ctx, name, recover()) }()
+		f(ctx, value)
+	}
+}
+
+func (g observerGuard) guardedMetadata(f func(context.Context) domain.Metadata) func(context.Context) domain.Metadata {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context) domain.Metadata {
+		defer func() { g.recovered(ctx, "Metadata", recover()) }()
+		return f(ctx)
+	}
+}
+
+// recovered logs what a function of an observer has panicked with, if it has.
+func (g observerGuard) recovered(ctx context.Context, name string, value any) {
+	if value != nil {
+		g.logger.ErrorContext(ctx, "an observer panicked; mend it, or leave it out", "function", name,
+			"panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+	}
 }
 
 // put stores the events of a save and reports it to the observer.

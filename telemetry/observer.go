@@ -28,8 +28,8 @@ import (
 // Observer is told what an application and its followers do. Every function may
 // be nil, and a nil function costs nothing: no time is taken for it and nothing
 // is allocated. The functions must be safe for concurrent use and return soon,
-// because the caller waits for them. They must not panic, and must not save or
-// load.
+// because the caller waits for them. They must not save or load. If one panics,
+// the application logs that and goes on as if the function was nil.
 //
 // No value that an Observer gets has a payload or a key. Errors have the texts
 // that callers get.
