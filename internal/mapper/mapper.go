@@ -323,25 +323,26 @@ func (m *Mapper) open(p purpose, stored *persistence.StoredEvent, buf *buffer) (
 	plain = stored.State
 	if m.cipher != nil {
 		if err = m.decrypt(p, stored, buf); err != nil {
-			return nil, stageDecrypt, m.undecryptable(stored.State, err)
+			return nil, stageDecrypt, undecrypted(stored.State, m.undecryptable(stored.State, err))
 		}
 		plain = buf.packed
 	}
-	if isPlain(plain) {
-		return plain, "", nil
-	}
 	switch {
+	case isPlain(plain) && m.cipher == nil && mayBeSealed(plain):
+		return nil, stageDecode, newer(m.unreadable(plain, errUnreadable))
+	case isPlain(plain):
+		return plain, "", nil
 	case m.compressor == nil && m.lacksCipher(plain):
-		return nil, stageDecrypt, newer(errEncrypted)
+		return nil, stageDecrypt, newer(m.unreadable(plain, errEncrypted))
 	case m.compressor == nil:
-		return nil, stageDecode, m.uncompressed(plain, errUnreadable)
+		return nil, stageDecode, m.unreadable(plain, m.uncompressed(plain, errUnreadable))
 	}
 	buf.plain, err = m.compressor.Decompress(buf.plain[:0], plain)
 	switch {
 	case err != nil && m.lacksCipher(plain):
-		return nil, stageDecrypt, newer(errEncrypted)
+		return nil, stageDecrypt, newer(m.unreadable(plain, errEncrypted))
 	case err != nil:
-		return nil, stageDecompress, m.undecompressable(plain, err)
+		return nil, stageDecompress, m.undecompressed(plain, err)
 	}
 	if !isPlain(buf.plain) {
 		return nil, stageDecode, newer(errUnreadable) // whole, but of another layout

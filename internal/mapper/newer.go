@@ -3,7 +3,6 @@ package mapper
 import (
 	"bytes"
 	"errors"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
@@ -69,23 +68,22 @@ func (m *Mapper) uncompressed(state []byte, err error) error {
 	return err
 }
 
-// undecompressable says what an error of the compressor means. A state that
+// undecompressed says what an error of the compressor means. A state that
 // begins like those of the compressor is damaged, unless it was decrypted.
-func (m *Mapper) undecompressable(state []byte, err error) error {
+func (m *Mapper) undecompressed(state []byte, err error) error {
 	sample, failed := m.compressor.Compress(nil, []byte{layoutOne})
-	own := failed == nil && len(sample) > 1 && bytes.HasPrefix(state, sample[:2])
+	own := failed == nil && len(sample) > 1 && (bytes.HasPrefix(state, sample[:2]) || formatHint(state) != "" && formatHint(state) == formatHint(sample))
+	if !own {
+		err = m.unreadable(state, err)
+	}
 	return needs(err, m.cipher != nil || !own && isForeign(state))
 }
 
-// compressed are the first bytes of the formats of the package compressor.
-var compressed = []string{"\x28\xb5\x2f\xfd", "\x78\x01", "\x78\x5e", "\x78\x9c", "\x78\xda"}
-
 // isForeign reports whether other settings may read a state that is not plain:
-// it begins like one of a compressor, or it may be a ciphertext without an
+// it begins like one of a known format, or it may be a ciphertext without an
 // envelope. No ciphertext is text.
 func isForeign(state []byte) bool {
-	begins := func(prefix string) bool { return bytes.HasPrefix(state, []byte(prefix)) }
-	return begins(envelopeMagic) || slices.ContainsFunc(compressed, begins) || len(state) >= smallestSealed && !utf8.Valid(state)
+	return formatHint(state) != "" || len(state) >= smallestSealed && !utf8.Valid(state)
 }
 
 // undecodable marks a schema version that the program does not know.

@@ -12,21 +12,10 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// storedAs returns an event as a mapper with this chain stores it. A ciphertext
-// without an envelope is random; once in 128 times it begins like a plain
-// state.
+// storedAs returns an event as a mapper with this chain stores it.
 func storedAs(t *testing.T, c chain) persistence.StoredEvent {
 	t.Helper()
-	m := newMapper(t, c.config(t))
-	for {
-		stored, err := m.ToStored(dogEvents("Fido")[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c.cipher == "" || stored.State[0] != 1 && stored.State[0] != '{' {
-			return stored
-		}
-	}
+	return toStored(t, newMapper(t, c.config(t)), dogEvents("Fido")[0])
 }
 
 // A state that other settings can read is never taken for a damaged one,
@@ -50,6 +39,84 @@ func TestOtherSettingsAreNoDamage(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A ciphertext without an envelope is random, so some begin like a plain state.
+// They are no damage for a program without the cipher either.
+func TestCiphertextThatBeginsLikePlain(t *testing.T) {
+	t.Parallel()
+	sealed := newMapper(t, chain{cipher: cipher.TopicPythonAES}.config(t))
+	for _, first := range []byte{1, '{'} {
+		states, readers := 0, []*mapper.Mapper{newMapper(t, chain{}.config(t)), newMapper(t, chain{compressor: compressor.TopicZlib}.config(t))}
+		for states < 20 {
+			stored := toStored(t, sealed, dogEvents("Fido")[0])
+			if stored.State[0] != first {
+				continue
+			}
+			if first == 1 { // most random times cannot be stored
+				stored.State[17] = 0xc0
+			}
+			states++
+			for _, reader := range readers {
+				_, err := reader.ToDomain(stored)
+				if !errors.Is(err, persistence.ErrNewerProgram) || !strings.Contains(err.Error(), "CIPHER_TOPIC=eventsourcing.cipher:AESCipher") {
+					t.Errorf("%v, want an ErrNewerProgram that names the cipher", err)
+				}
+				if layout := reader.LayoutOf(stored); layout.Plain != 0 || layout.Python {
+					t.Errorf("the layout is %+v, want one that is not opened", layout)
+				}
+			}
+		}
+	}
+}
+
+// The error of a state that no setting of the program opens names the one that
+// would.
+func TestSettingThatOpens(t *testing.T) {
+	t.Parallel()
+	const python, key = "CIPHER_TOPIC=eventsourcing.cipher:AESCipher", "another CIPHER_KEY"
+	plain, zlib, aes, pythonAES := chain{}, chain{compressor: compressor.TopicZlib}, chain{cipher: cipher.TopicAES}, chain{cipher: cipher.TopicPythonAES}
+	for name, test := range map[string]struct {
+		written, reading chain
+		state            string // in place of what was written
+		want             string
+	}{
+		"zlib":                   {written: zlib, want: "COMPRESSOR_TOPIC=zlib"},
+		"zlib of Python":         {state: "\x78\x9c\x00", want: "COMPRESSOR_TOPIC=zlib"},
+		"zlib read by zstd":      {written: zlib, reading: chain{compressor: compressor.TopicZstd}, want: "COMPRESSOR_TOPIC=zlib"},
+		"zlib in a cipher":       {written: chain{compressor.TopicZlib, cipher.TopicPythonAES}, reading: pythonAES, want: "COMPRESSOR_TOPIC=zlib"},
+		"zlib read by a cipher":  {written: zlib, reading: pythonAES, want: "COMPRESSOR_TOPIC=zlib without CIPHER_TOPIC and CIPHER_KEY"},
+		"zstd":                   {written: chain{compressor: compressor.TopicZstd}, reading: zlib, want: "COMPRESSOR_TOPIC=zstd"},
+		"aes":                    {written: aes, want: "CIPHER_TOPIC=aes and CIPHER_KEY"},
+		"aes, with a compressor": {written: aes, reading: zlib, want: "CIPHER_TOPIC=aes and CIPHER_KEY"},
+		"Python's cipher":        {written: pythonAES, want: python},
+		"Python's cipher and compressor, with the compressor": {written: chain{compressor.TopicZlib, cipher.TopicPythonAES}, reading: zlib, want: python},
+		"Python's cipher read by aes":                         {written: pythonAES, reading: aes, want: python},
+		"plain read by a cipher":                              {reading: pythonAES, want: "remove CIPHER_TOPIC and CIPHER_KEY"},
+		"gzip":                                                {state: "\x1f\x8b\x08\x00", want: "Python's module gzip"},
+		"bz2, with a compressor":                              {reading: zlib, state: "BZh91AY", want: "Python's module bz2"},
+		"lzma":                                                {state: "\xfd7zXZ\x00", want: "Python's module lzma"},
+		"damaged":                                             {written: zlib, reading: zlib, state: "\x78\x9c\x00", want: "damaged"},
+		"altered":                                             {written: pythonAES, reading: pythonAES, state: strings.Repeat("\xff", 40), want: key},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if test.written == plain && test.state == "" && test.reading == plain {
+				t.Fatal("nothing is wrong")
+			}
+			stored := storedAs(t, test.written)
+			if test.state != "" {
+				stored.State = []byte(test.state)
+			}
+			_, err := newMapper(t, test.reading.config(t)).ToDomain(stored)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+			if test.want == "damaged" && strings.Contains(err.Error(), "COMPRESSOR_TOPIC") {
+				t.Errorf("%v names a setting that is set", err)
+			}
+		})
 	}
 }
 

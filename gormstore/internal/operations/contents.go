@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -227,7 +228,7 @@ func (t *TopicContents) add(layout bridge.Layout) {
 
 // addUnopened adds a row of an application that the program does not have.
 func (t *TopicContents) addUnopened(state []byte) {
-	if len(state) > 0 && state[0] == '{' {
+	if len(state) > 0 && state[0] == '{' && utf8.Valid(state) { // as no ciphertext is
 		t.Layouts[PythonRows]++
 		return
 	}
