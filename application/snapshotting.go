@@ -94,8 +94,12 @@ func (a *Application) logSkippedSnapshot(ctx context.Context, definition string,
 }
 
 // notTaken reports a snapshot that a save could not take. A state that cannot
-// be stored, such as one that is too large, is reported once for its aggregate.
+// be stored, such as one that is too large, is reported once for its aggregate,
+// and one that lacks fields once for its definition.
 func (a *Application) notTaken(ctx context.Context, definition string, id uuid.UUID, version int64, err error) {
+	if _, lost := errors.AsType[*persistence.StateTypeError](err); lost && !a.reported.first(definition+" lost fields") {
+		return
+	}
 	_, invalid := errors.AsType[*persistence.InvalidError](err)
 	if (invalid || isUnreadable(err)) && !a.reported.first("state "+id.String()) {
 		return

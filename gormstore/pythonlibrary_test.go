@@ -1,6 +1,7 @@
 package gormstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -172,6 +174,75 @@ func TestPythonLibraryReads(t *testing.T) {
 		}
 		if position.Rows != int64(schools) {
 			t.Errorf("the position has %d rows, want one for each of the %d notifications", position.Rows, schools)
+		}
+	})
+}
+
+// pyNamed is a dog in a program that lacks an attribute of the class in Python.
+type pyNamed struct {
+	domain.Aggregate
+	Name string `json:"name"`
+}
+
+type pyNameGiven struct {
+	Name string `json:"name"`
+}
+
+func (e pyNameGiven) Apply(d *pyNamed) { d.Name = e.Name }
+
+type pyTrickIgnored struct {
+	Trick string `json:"trick"`
+}
+
+func (pyTrickIgnored) Apply(*pyNamed) {}
+
+var pyNamedDogs = domain.Define("Dog", domain.FormerName[pyNamed](pythonModule+"Dog"),
+	domain.On("Registered", pyNameGiven{}), domain.On("TrickAdded", pyTrickIgnored{}))
+
+// A state that lacks an attribute which the library's snapshots have is not
+// written as a snapshot, of no dog: the library, which reads no events before
+// it, would lose the attribute. It is said once. Without the library's snapshots
+// it is written, and the library cannot use it.
+func TestPythonSnapshotsKeepTheirFields(t *testing.T) {
+	eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
+		library := f.library(t, db)
+		open := func() (*application.Repository[pyNamed], *bytes.Buffer) {
+			log := &bytes.Buffer{}
+			app := pyApplication(t, schoolName, f, db, application.WithPythonLayout(), application.WithSnapshotting(map[string]int{"Dog": 2}),
+				application.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+			return must(application.NewRepository(app, pyNamedDogs)), log
+		}
+		save := func(dogs *application.Repository[pyNamed], name string) {
+			err := dogs.Update(t.Context(), domain.NewIDv5("/dogs/"+name), func(d *pyNamed) error {
+				domain.Trigger(d, pyTrickIgnored{"sit"})
+				domain.Trigger(d, pyTrickIgnored{"roll"})
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		dogs, log := open()
+		before := count(t, db, "snapshots")
+		save(dogs, "Bella") // who has snapshots of the library
+		save(dogs, "Fido")
+		if err := dogs.TakeSnapshot(t.Context(), domain.NewIDv5("/dogs/Rex")); err == nil || !strings.Contains(err.Error(), "tricks") {
+			t.Errorf("got %v, want an error that names the field", err)
+		}
+		if got := count(t, db, "snapshots"); got != before {
+			t.Errorf("%d snapshots were taken", got-before)
+		}
+		if got := strings.Count(log.String(), "the fields tricks, which the program's state lacks"); got != 1 {
+			t.Errorf("the log has the field %d times, want once: %s", got, log)
+		}
+		library.Read(t)
+		if err := db.Exec("DELETE FROM snapshots").Error; err != nil {
+			t.Fatal(err)
+		}
+		dogs, _ = open()
+		save(dogs, "Fido")
+		if output, err := library.Run(t.Context(), "read"); err == nil || !strings.Contains(err.Error(), "from a snapshot") {
+			t.Errorf("the library has read a snapshot without an attribute: %v, %s", err, output)
 		}
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -52,6 +54,34 @@ func (r *snapshotRecorder) ReplaceSnapshot(
 		return nil, err
 	})
 	return replaced && err == nil, err
+}
+
+// NewestSnapshots returns the snapshots that were stored last, of all
+// originators of the application.
+func (r *snapshotRecorder) NewestSnapshots(ctx context.Context, limit int) (newest []persistence.StoredEvent, err error) {
+	op := r.application + ": select the newest snapshots"
+	c, done, err := r.store.reader(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	query := r.store.dialect.placeholders("SELECT originator_id, originator_version, topic, state FROM " + r.table.quoted +
+		" WHERE application_name = ? ORDER BY uid DESC LIMIT ?")
+	rows, err := c.query(ctx, query, r.application, limit)
+	if err != nil {
+		return nil, r.store.translate(ctx, op, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var s persistence.StoredEvent
+		var id UUID
+		if err := rows.Scan(&id, &s.OriginatorVersion, &s.Topic, &s.State); err != nil {
+			return nil, r.store.translate(ctx, op, err)
+		}
+		s.OriginatorID = uuid.UUID(id)
+		newest = append(newest, s)
+	}
+	return newest, r.store.translate(ctx, op, rows.Err())
 }
 
 // insertSnapshot is one statement. It skips old rows that another process is

@@ -3,6 +3,7 @@ package persistence
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
@@ -48,9 +49,16 @@ type StateTypeError struct {
 	// for a snapshot that was made before snapshots had fingerprints, and
 	// "Python layout" for one in that layout, which has none.
 	Stored, Known string
+	// Lost is not empty if a snapshot was not stored because earlier ones, which
+	// the Python library reads, have fields that the program's state lacks.
+	Lost []string
 }
 
 func (e *StateTypeError) Error() string {
+	if len(e.Lost) > 0 {
+		return fmt.Sprintf("snapshots of %q have the fields %s, which the program's state lacks, and the Python library would lose them; "+
+			"add the fields, or delete those snapshots", e.Topic, strings.Join(e.Lost, ", "))
+	}
 	if e.Stored == "" {
 		return fmt.Sprintf("the snapshot of %q does not say what fields its state has", e.Topic)
 	}

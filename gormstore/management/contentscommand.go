@@ -102,6 +102,9 @@ func contentsNote(a operations.ApplicationContents, t operations.TopicContents) 
 	if t.Undecoded > 0 {
 		notes = append(notes, fmt.Sprintf("%d cannot be read, the first: %s", t.Undecoded, t.Problem))
 	}
+	if len(t.Lost) > 0 {
+		notes = append(notes, "have fields that the program's state lacks, so it takes no snapshots: "+strings.Join(t.Lost, ", "))
+	}
 	return strings.Join(notes, "; ")
 }
 

@@ -205,32 +205,10 @@ func (m *Mapper) checkSnapshotFields(k kind, stored []byte, data any) error {
 	if json.Unmarshal(stored, &has) != nil || json.Unmarshal(again, &wants) != nil {
 		return errHeader
 	}
-	if lacksField(has, wants) {
+	if len(missingKeys(nil, "", has, wants)) > 0 {
 		return &persistence.StateTypeError{Topic: k.Topic(), Stored: "Python layout", Known: k.Fingerprint(k.Version())}
 	}
 	return nil
-}
-
-// lacksField reports whether an object in wants has a key that the same object
-// in has does not have.
-func lacksField(has, wants any) bool {
-	switch wants := wants.(type) {
-	case map[string]any:
-		has, ok := has.(map[string]any)
-		for key, value := range wants {
-			if stored, found := has[key]; ok && (!found || lacksField(stored, value)) {
-				return true
-			}
-		}
-	case []any:
-		has, ok := has.([]any)
-		for i, value := range wants {
-			if ok && i < len(has) && lacksField(has[i], value) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // HasOtherLayout reports whether an event can be opened and is not in the layout

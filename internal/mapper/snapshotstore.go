@@ -46,11 +46,12 @@ type SnapshotStore struct {
 	mapper   *Mapper
 	recorder persistence.AggregateRecorder
 	keep     int
+	lost     *lostFields
 }
 
 // NewSnapshotStore makes a SnapshotStore that keeps all snapshots.
 func NewSnapshotStore(mapper *Mapper, recorder persistence.AggregateRecorder) *SnapshotStore {
-	return &SnapshotStore{mapper: mapper, recorder: recorder}
+	return &SnapshotStore{mapper: mapper, recorder: recorder, lost: &lostFields{}}
 }
 
 // KeepNewest returns a SnapshotStore over the same recorder that deletes all
@@ -75,9 +76,13 @@ func (s *SnapshotStore) Put(ctx context.Context, snapshot domain.Event) error {
 // version exists it stays, because both have the same state; but one that this
 // program cannot read, or that was made of another event, is replaced. It
 // returns an ErrNotSupported if that is needed and the recorder is not a
-// SnapshotRecorder.
+// SnapshotRecorder, and a *StateTypeError if the snapshot is in the Python
+// layout and would take fields away that earlier ones have.
 func (s *SnapshotStore) PutReporting(ctx context.Context, snapshot domain.Event) (persistence.SnapshotOutcome, error) {
 	stored, err := s.mapper.SnapshotToStored(snapshot)
+	if err == nil && s.mapper.pythonLayout {
+		err = s.checkLost(ctx, snapshot)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -49,6 +49,9 @@ type TopicContents struct {
 	IsUndefined bool   `json:"undefined,omitempty"`
 	Undecoded   int64  `json:"undecoded,omitempty"`
 	Problem     string `json:"problem,omitempty"`
+	// Lost are the fields of snapshots in the Python layout that the program's
+	// state lacks. It takes no snapshots of that definition.
+	Lost []string `json:"lost_fields,omitempty"`
 }
 
 // The layouts of states.
@@ -204,6 +207,9 @@ func (c *topicCounter) addSnapshot(stored persistence.StoredEvent) {
 	if _, err := c.app.Mapper().SnapshotToDomain(stored); err != nil {
 		t.addUndecoded(err)
 	}
+	t.Lost = append(t.Lost, c.app.Mapper().LostFields(stored, "")...)
+	slices.Sort(t.Lost)
+	t.Lost = slices.Compact(t.Lost)
 }
 
 func (t *TopicContents) add(layout bridge.Layout) {
