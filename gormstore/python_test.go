@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"gorm.io/driver/postgres"
 	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
@@ -26,6 +25,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
@@ -70,35 +70,11 @@ func eachPythonFixture(t *testing.T, test func(t *testing.T, f pythonFixture, db
 // open copies the database.
 func (f pythonFixture) open(t *testing.T) *gorm.DB {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join("testdata", "python", f.file))
-	if err != nil {
-		t.Fatal(err)
-	}
+	address := pythontest.Copy(t, filepath.Join("testdata", "python", f.file))
 	if strings.HasSuffix(f.file, ".sql") {
-		address := testdb.Postgres(t)
-		restore(t, address, string(content))
 		return testdb.Open(t, postgres.Open(address))
 	}
-	path := filepath.Join(t.TempDir(), f.file)
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return testdb.Open(t, sqlite.Open(testdb.SQLiteDSN(path)))
-}
-
-// restore executes a dump, on a separate connection because the dump changes
-// its settings. Lines that begin with a backslash are for psql.
-func restore(t *testing.T, dsn, dump string) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	statements := regexp.MustCompile(`(?m)^\\.*$`).ReplaceAllString(dump, "")
-	if _, err := conn.PgConn().Exec(t.Context(), statements).ReadAll(); err != nil {
-		t.Fatalf("restore: %v", err)
-	}
+	return testdb.Open(t, sqlite.Open(testdb.SQLiteDSN(address)))
 }
 
 // settings are those of the Python program, by the names that they had there.

@@ -1,69 +1,25 @@
 package gormstore_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
 	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 )
 
 // schemaDump is everything that a database says about its tables, as text.
-func schemaDump(t testing.TB, db *gorm.DB) string {
-	t.Helper()
-	queries := []string{"SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"}
-	if db.Name() == "postgres" {
-		queries = []string{
-			`SELECT table_schema, table_name, column_name, ordinal_position, data_type, character_maximum_length,
-				is_nullable, column_default, is_identity
-				FROM information_schema.columns WHERE table_schema NOT IN ('pg_catalog', 'information_schema')
-				ORDER BY table_schema, table_name, ordinal_position`,
-			`SELECT schemaname, tablename, indexname, indexdef FROM pg_indexes WHERE schemaname <> 'pg_catalog' ORDER BY 1, 2, 3`,
-			`SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint
-				WHERE connamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) ORDER BY 1, 2`,
-			`SELECT schemaname, sequencename, data_type, start_value, increment_by, cache_size FROM pg_sequences ORDER BY 1, 2`,
-		}
-	}
-	return dump(t, db, queries)
-}
+func schemaDump(t testing.TB, db *gorm.DB) string { return testdb.Schema(t, db) }
 
 // contentDump is every row of the tables, as text.
 func contentDump(t testing.TB, db *gorm.DB) string {
 	t.Helper()
-	return dump(t, db, []string{
+	return testdb.Dump(t, db,
 		"SELECT * FROM stored_events ORDER BY id",
 		"SELECT * FROM snapshots ORDER BY uid",
 		"SELECT * FROM notification_tracking ORDER BY uid",
-	})
-}
-
-func dump(t testing.TB, db *gorm.DB, queries []string) string {
-	t.Helper()
-	var text strings.Builder
-	for _, query := range queries {
-		rows, err := db.Raw(query).Rows()
-		if err != nil {
-			t.Fatalf("%s: %v", query, err)
-		}
-		columns, err := rows.Columns()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for rows.Next() {
-			values, targets := make([]any, len(columns)), make([]any, len(columns))
-			for i := range values {
-				targets[i] = &values[i]
-			}
-			if err := rows.Scan(targets...); err != nil {
-				t.Fatal(err)
-			}
-			fmt.Fprintln(&text, values...)
-		}
-		if err := rows.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return text.String()
+	)
 }
 
 // wantSame fails the test unless two dumps are the same, and says how they

@@ -1,15 +1,15 @@
 package management_test
 
 import (
-	"context"
-	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 )
 
@@ -29,20 +29,11 @@ func emptyDjangoService(t *testing.T, file string) *service {
 // djangoService makes a service on a database of the Python library.
 func djangoService(t *testing.T, file string) *service {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join("..", "testdata", "python", file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := filepath.Join(t.TempDir(), "django.sqlite3")
-	if strings.HasSuffix(file, ".sql") {
-		address = testdb.Postgres(t)
-		restore(t, address, string(content))
-	} else {
-		if err := os.WriteFile(address, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	address := pythontest.Copy(t, filepath.Join("..", "testdata", "python", file))
+	if !strings.HasSuffix(file, ".sql") {
 		address = "sqlite:" + address
 	}
+	var err error
 	s := &service{address: address}
 	if s.db, err = openDatabase(address); err != nil {
 		t.Fatal(err)
@@ -55,33 +46,11 @@ func djangoService(t *testing.T, file string) *service {
 	return s
 }
 
-// restore executes a dump. Lines that begin with a backslash are for psql.
-func restore(t *testing.T, address, dump string) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.WithoutCancel(t.Context()))
-	if _, err := conn.PgConn().Exec(t.Context(), regexp.MustCompile(`(?m)^\\.*$`).ReplaceAllString(dump, "")).ReadAll(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// tables is the schema of the database, as its catalog has it.
-func (s *service) tables(t *testing.T) string {
-	t.Helper()
-	query := "SELECT group_concat(sql, '; ') FROM (SELECT sql FROM sqlite_master ORDER BY name)"
-	if s.db.Name() == "postgres" {
-		query = "SELECT string_agg(table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || COALESCE(column_default, ''), '; ' " +
-			"ORDER BY table_name, column_name) || (SELECT string_agg(indexdef, '; ' ORDER BY indexdef) FROM pg_indexes WHERE schemaname = 'public') " +
-			"FROM information_schema.columns WHERE table_schema = 'public'"
-	}
-	var schema string
-	if err := s.db.Raw(query).Scan(&schema).Error; err != nil || schema == "" {
-		t.Fatalf("the schema is %q, %v", schema, err)
-	}
-	return schema
+// djangoCall is a call of a command on tables that Django has made.
+type djangoCall struct {
+	words string
+	code  int
+	want  string // in the output
 }
 
 // Every command works on a database that only Django has made, or says which
@@ -94,14 +63,10 @@ func TestCommandsOnTablesOfDjango(t *testing.T) {
 			t.Parallel()
 			s := emptyDjangoService(t, file)
 			s.env = []string{"LOGGING=1"}
-			before := s.tables(t)
+			before := testdb.Schema(t, s.db)
 			s.train(t, "TrainingSchool", 3)
 			const lacks = "is not migrated: it lacks the tables follower_status"
-			for _, test := range []struct {
-				words string
-				code  int
-				want  string // in the output
-			}{
+			tests := []djangoCall{
 				{words: "sync_followers --dry-run", want: "OK (dry-run)"},
 				{words: "sync_followers --dry-run -v 3 Counter", want: "Counter"},
 				{words: "sync_followers", want: "OK"},
@@ -129,8 +94,13 @@ func TestCommandsOnTablesOfDjango(t *testing.T) {
 				{words: "delete_originator --dry-run TrainingSchool " + s.anyOriginator(t), want: "1 event"},
 				{words: "delete_originator --yes TrainingSchool " + s.anyOriginator(t), want: "1 event"},
 				{words: "sync_followers", want: "OK"},
+				{words: "followers continue Counter", want: "nothing is to be done"},
+				{words: "discard_parked --yes Counter TrainingSchool 1", code: 1, want: lacks},
+				{words: "schema --dialect sqlite", want: "CREATE TABLE"},
+				{words: "keygen", want: "="},
 				{words: "migrate --plan", want: "follower_settings"},
-			} {
+			}
+			for _, test := range tests {
 				got := s.manage(t, strings.Fields(test.words)...)
 				output := got.stdout + got.stderr
 				if got.code != test.code || !strings.Contains(output, test.want) {
@@ -141,14 +111,36 @@ func TestCommandsOnTablesOfDjango(t *testing.T) {
 						t.Errorf("%s sends a statement that fails: %s", test.words, output)
 					}
 				}
-				if s.tables(t) != before {
+				if testdb.Schema(t, s.db) != before {
 					t.Fatalf("%s has changed the tables", test.words)
+				}
+			}
+			for _, command := range runnable(management.Commands(config())) {
+				path := strings.TrimPrefix(command.CommandPath(), "manage ")
+				played := func(with string) bool {
+					return slices.ContainsFunc(tests, func(test djangoCall) bool {
+						return strings.HasPrefix(test.words+" ", path+" ") && strings.Contains(test.words, with)
+					})
+				}
+				if !played("") || command.Flags().Lookup("dry-run") != nil && !played("--dry-run") {
+					t.Errorf("%s was not run, or not with --dry-run", path)
 				}
 			}
 			s.manage(t, "migrate").want(t, 0, "The tables for events are in the database \"default\".\n", "")
 			s.manage(t, "followers", "pause", "Counter").want(t, 0, "Counter is paused: it processes no events of CatSchool, TrainingSchool.\n", "")
 		})
 	}
+}
+
+// runnable returns the commands and those below them that do something.
+func runnable(commands []*cobra.Command) (all []*cobra.Command) {
+	for _, c := range commands {
+		if c.Runnable() {
+			all = append(all, c)
+		}
+		all = append(all, runnable(c.Commands())...)
+	}
+	return all
 }
 
 // anyOriginator is the id of an aggregate that has events.

@@ -2,6 +2,7 @@ package operations
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -76,6 +77,9 @@ func ContentsOf(ctx context.Context, runner Runner, applications ...string) (con
 	contents = Contents{Applications: []ApplicationContents{}, Positions: []PositionContents{}} // not null as JSON
 	for _, s := range storesOf(runner) {
 		names, err := s.ApplicationNames(ctx)
+		if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent && !isUsed(runner, s) {
+			continue // a registered database that has nothing to do with events
+		}
 		if err != nil {
 			return contents, located(ctx, s, err)
 		}
@@ -101,6 +105,14 @@ func ContentsOf(ctx context.Context, runner Runner, applications ...string) (con
 		}
 	}
 	return contents, nil
+}
+
+// isUsed reports whether an application of the program has a store.
+func isUsed(runner Runner, s store) bool {
+	return runner != nil && slices.ContainsFunc(runner.System().Names(), func(name string) bool {
+		own, ok := StoreOf(runner, name)
+		return ok && sameDatabase(own, s)
+	})
 }
 
 // contentsPage is how many rows are read at once.
