@@ -34,7 +34,7 @@ type Application struct {
 	intervals   intervals
 
 	intervalsChecked sync.Once
-	layoutChecked    atomic.Bool
+	statesChecked    atomic.Bool
 	cache            cacheSettings
 	storesStates     string // the setting that has states of aggregates stored or copied
 	former           formerNames
@@ -141,7 +141,7 @@ func (a *Application) save(ctx context.Context, changes []domain.Changes) ([]map
 	if len(w.events) == 0 { // as for most events that a follower handles
 		return nil, ctx.Err()
 	}
-	a.warnOfMixedLayouts(ctx)
+	a.warnOfMixedStates(ctx)
 	recordings, err := a.put(ctx, w)
 	if err != nil {
 		a.forget(w.events)

@@ -159,3 +159,52 @@ func TestMixedLayoutsAreReported(t *testing.T) {
 		})
 	}
 }
+
+// Before an application stores what programs with the settings of the log cannot
+// read, or in clear what they encrypt, it warns once, and names the setting.
+func TestOtherSettingsAreReported(t *testing.T) {
+	const nothing = ""
+	encrypted, compressed := []string{"CIPHER_KEY", testKey}, []string{"COMPRESSOR_TOPIC", "zlib"}
+	python := func(settings ...string) []string {
+		return append([]string{"TRANSCODER_TOPIC", pythonTranscoder}, settings...)
+	}
+	for name, test := range map[string]struct {
+		first, second []string
+		want          string
+	}{
+		"no key":                          {first: encrypted, want: "set CIPHER_TOPIC=aes and CIPHER_KEY"},
+		"no key, Python layout":           {first: python(encrypted...), second: python(), want: "CIPHER_TOPIC=eventsourcing.cipher:AESCipher"},
+		"another key, Python layout":      {first: python(encrypted...), second: python("CIPHER_KEY", otherKey), want: "another CIPHER_KEY"},
+		"a key that others lack":          {first: python(), second: python(encrypted...), want: "remove CIPHER_TOPIC and CIPHER_KEY"},
+		"no compressor":                   {first: python(compressed...), second: python(), want: "set COMPRESSOR_TOPIC=zlib"},
+		"a compressor that others lack":   {first: python(), second: python(compressed...), want: "remove COMPRESSOR_TOPIC"},
+		"a compressor, own layout":        {second: compressed, want: nothing},
+		"the same":                        {first: compressed, second: compressed, want: nothing},
+		"the same key, Python layout":     {first: python(encrypted...), second: python(encrypted...), want: nothing},
+		"the same of both, Python layout": {first: python(append(encrypted, compressed...)...), second: python(append(encrypted, compressed...)...)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, log := memory.New(), &logs{}
+			open := func(settings []string) *application.Repository[Dog] {
+				app := must(application.New("School", env(settings...), application.WithStore(store), application.WithLogger(log.logger())))
+				return must(application.NewRepository(app, Dogs))
+			}
+			save := func(r *application.Repository[Dog]) {
+				if err := r.Save(t.Context(), Dogs.Create(uuid.New(), Registered{Name: strings.Repeat("Fido", 50)})); err != nil {
+					t.Fatal(err)
+				}
+			}
+			save(open(test.first))
+			log.want(t)
+			second := open(test.second)
+			save(second)
+			save(second)
+			if got := strings.Count(log.String(), "level=WARN"); (got == 1) != (test.want != nothing) || !strings.Contains(log.String(), test.want) {
+				t.Errorf("the log is %q, want %q once", log.String(), test.want)
+			}
+			if strings.Contains(log.String(), "Fido") || strings.Contains(log.String(), testKey) {
+				t.Errorf("the log has a payload or a key: %q", log.String())
+			}
+		})
+	}
+}

@@ -121,6 +121,14 @@ func TestDatabaseOfDjango(t *testing.T) {
 			e.wantReport(t, "counts", "2 dogs know how to sit.")
 			library.Call(t, "follow")
 			e.wantReport(t, "check", "0 problems")
+
+			if e["IS_SNAPSHOTTING_ENABLED"] == "y" { // what it has is read from the snapshot
+				if err := db.Exec("UPDATE stored_events SET state = ? WHERE originator_version = 1", []byte{0}).Error; err != nil {
+					t.Fatal(err)
+				}
+				e.start(t, "tricks", "Fido").want(t, "roll over\nplay dead\n走る 🐕\nsit\n")
+				e.with("IS_SNAPSHOTTING_ENABLED", "n").start(t, "tricks", "Fido").wantFailure(t, "Dog.Registered version 1")
+			}
 		})
 	}
 }

@@ -211,13 +211,15 @@ func (m *Mapper) checkSnapshotFields(k kind, stored []byte, data any) error {
 	return nil
 }
 
-// HasOtherLayout reports whether an event can be opened and is not in the layout
-// that is written.
-func (m *Mapper) HasOtherLayout(stored persistence.StoredEvent) bool {
+// CanOpen returns nil if an event can be decrypted and decompressed, and
+// otherwise the *persistence.MappingError that ToDomain returns.
+func (m *Mapper) CanOpen(stored persistence.StoredEvent) error {
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
-	plain, _, err := m.open(events, &stored, buf)
-	return err == nil && (plain[0] == layoutPython) != m.pythonLayout
+	if _, stage, err := m.open(events, &stored, buf); err != nil {
+		return m.failed(&stored, 0, stage, err)
+	}
+	return nil
 }
 
 // WritesPythonLayout reports whether states are written in the Python layout.

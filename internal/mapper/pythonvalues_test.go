@@ -109,7 +109,7 @@ func TestPythonNames(t *testing.T) {
 }
 
 // The two layouts are told apart whatever they were compressed with.
-func TestHasOtherLayout(t *testing.T) {
+func TestLayoutsAreToldApart(t *testing.T) {
 	t.Parallel()
 	config := chain{compressor: "zlib"}.config(t)
 	own := newMapper(t, config, gauges.Schema)
@@ -117,11 +117,13 @@ func TestHasOtherLayout(t *testing.T) {
 	python := newMapper(t, config, gauges.Schema)
 	event := gauges.NewEvent(domain.Originator{ID: sampleID, Version: 2}, gaugeRead{Any: strings.Repeat("a", 500)}, domain.At(sampleTime))
 	inOwn, inPython := toStored(t, own, event), toStored(t, python, event)
-	if own.HasOtherLayout(inOwn) || !own.HasOtherLayout(inPython) || python.HasOtherLayout(inPython) || !python.HasOtherLayout(inOwn) {
-		t.Error("the layouts are confused")
+	for _, m := range []*mapper.Mapper{own, python} {
+		if m.LayoutOf(inOwn).Python || !m.LayoutOf(inPython).Python || m.CanOpen(inOwn) != nil || m.CanOpen(inPython) != nil {
+			t.Error("the layouts are confused")
+		}
 	}
 	inPython.State = []byte("damaged")
-	if own.HasOtherLayout(inPython) {
+	if layout := own.LayoutOf(inPython); layout.Python || layout.Plain != 0 || own.CanOpen(inPython) == nil {
 		t.Error("a state that cannot be read has a layout")
 	}
 }
