@@ -44,6 +44,35 @@ func (r pythonRecorder) LockLog(ctx context.Context) error {
 	})
 }
 
+// HighestTracking returns the highest rows of a position, at most two, the
+// highest first. A program that keeps positions as this module does moves one
+// row; the Python library adds one for each notification.
+func (r *processRecorder) HighestTracking(ctx context.Context, upstream string) (ids []int64, err error) {
+	op := r.application + ": read a position"
+	c, done, err := r.store.reader(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	query := "SELECT notification_id FROM " + r.tracking.quoted +
+		" WHERE application_name = ? AND upstream_application_name = ? ORDER BY notification_id DESC LIMIT 2"
+	rows, err := c.query(ctx, r.store.dialect.placeholders(query), r.application, upstream)
+	if err != nil {
+		return nil, r.store.translate(ctx, op, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, r.store.translate(ctx, op, err)
+		}
+		if id != dividedPosition {
+			ids = append(ids, id)
+		}
+	}
+	return ids, r.store.translate(ctx, op, rows.Err())
+}
+
 // writeRows moves a position as the Python library does, with a row for each
 // notification. That library does not lock the position, and looks at it only
 // before it reads the log: what keeps it from processing a notification twice

@@ -399,6 +399,45 @@ func (s *pyService) notOnce(t *testing.T, after int64) map[string]int {
 	return counts
 }
 
+// A follower that moves its position otherwise than the library, which has moved
+// it last, says so. Once it has moved the position itself it is silent, and so is
+// one that moves it as the library does.
+func TestPythonPositionIsReported(t *testing.T) {
+	t.Parallel()
+	for _, f := range sharedPythonFixtures {
+		t.Run(f.file, func(t *testing.T) {
+			t.Parallel()
+			db := f.open(t)
+			library, s := f.library(t, db), newPyService(t, f, db)
+			run := func(options ...application.Option) (log string) {
+				var text bytes.Buffer
+				options = append(options, application.WithLogger(slog.New(slog.NewTextHandler(&text, nil))))
+				app := pyApplication(t, countersName, f, db, options...)
+				nothing := func(context.Context, domain.Event) error { return nil }
+				runner := must(system.NewSingleThreadedRunner(must(system.New(system.Pipe(s.school, must(system.NewFollower(app, system.OnEvery(nothing))))))))
+				defer runner.Close()
+				if err := errors.Join(runner.Start(t.Context()), runner.Sync(t.Context())); err != nil {
+					t.Fatal(err)
+				}
+				return text.String()
+			}
+			const warning = "the position was last moved by the Python library"
+			s.addTricks(t, "Fido", "sit", "roll")
+			library.Call(t, "follow")
+			if got := run(application.WithPythonLayout()); strings.Contains(got, warning) {
+				t.Errorf("with the Python layout: %s", got)
+			}
+			s.addTricks(t, "Fido", "beg")
+			if got := run(); strings.Count(got, warning) != 1 {
+				t.Errorf("without it: %s, want a warning", got)
+			}
+			if got := run(); strings.Contains(got, warning) {
+				t.Errorf("again: %s", got)
+			}
+		})
+	}
+}
+
 // What the library has processed since a batch was read is noticed although its
 // transaction has not ended: nothing of the batch is stored.
 func TestPythonPositionThatIsNotCommitted(t *testing.T) {

@@ -154,11 +154,35 @@ func (f *followerLoop) loadPersisted(ctx context.Context) error {
 	if f.loaded {
 		return nil
 	}
-	if err := errors.Join(f.checkFormerNames(ctx), f.loadAhead(ctx), f.loadParked(ctx)); err != nil {
+	if err := errors.Join(f.checkFormerNames(ctx), f.loadAhead(ctx), f.loadParked(ctx), f.warnOfPython(ctx)); err != nil {
 		return err
 	}
 	f.loaded = true
 	return nil
+}
+
+// warnOfPython warns if the Python library has moved the position last, and the
+// follower moves it otherwise: if that library still runs the follower, what it
+// processes and has not committed is processed here as well. It has a row for
+// each event, so between the two highest rows there is no event.
+func (f *followerLoop) warnOfPython(ctx context.Context) error {
+	recorder, ok := f.app.Recorder().(interface {
+		HighestTracking(ctx context.Context, upstream string) ([]int64, error)
+	})
+	if _, shares := f.app.Recorder().(persistence.NotificationTracker); !ok || shares {
+		return nil
+	}
+	rows, err := recorder.HighestTracking(ctx, f.leader.Name())
+	if err != nil || len(rows) < 2 {
+		return err
+	}
+	between, err := f.leader.Notifications(ctx, persistence.NotificationRange{After: rows[1], Stop: rows[0] - 1, Limit: 1})
+	if err == nil && len(between) == 0 {
+		f.app.Logger().WarnContext(ctx, "follower: the position was last moved by the Python library; if a Python program still runs "+
+			"this follower, effects can happen twice: stop it there, or give the application the Python layout",
+			"follower", f.app.Name(), "leader", f.leader.Name(), "position", rows[0])
+	}
+	return err
 }
 
 // checkFormerNames refuses to begin at the start of a log if the position is

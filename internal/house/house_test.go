@@ -242,6 +242,28 @@ func TestReadmeShowsTheExample(t *testing.T) {
 	}
 }
 
+// TestGuideShowsTheExample holds the definitions in the guide from Django to the
+// training school.
+func TestGuideShowsTheExample(t *testing.T) {
+	guide, err := os.ReadFile(filepath.Join(root, "docs/python.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(filepath.Join(root, "examples/trainingschool/school/dog.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	real, shown := declarations(t, string(source)), declarations(t, "package p\n"+strings.Join(goBlocks(string(guide)), "\n"))
+	if len(shown) < 6 {
+		t.Errorf("the guide shows %d declarations", len(shown))
+	}
+	for _, declaration := range shown {
+		if !slices.Contains(real, declaration) {
+			t.Errorf("the guide shows what is not in dog.go:\n%s", declaration)
+		}
+	}
+}
+
 // TestReadmeShowsTheFollower holds what the README shows of the follower to its
 // code. It leaves some of it out.
 func TestReadmeShowsTheFollower(t *testing.T) {
