@@ -3,6 +3,7 @@ package application_test
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -10,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
+	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -18,6 +20,7 @@ import (
 var variants = map[string][]application.Option{
 	"plain":               nil,
 	"snapshots":           {application.WithSnapshotting(map[string]int{"": 2})},
+	"snapshots at once":   {application.WithSnapshotting(map[string]int{"": 3})},
 	"cache":               {cached("2")},
 	"small cache":         {cached("1")},
 	"staying cache":       {staying("2")},
@@ -32,7 +35,7 @@ var variants = map[string][]application.Option{
 // world is one variant: its store, and the process that uses it.
 type world struct {
 	name    string
-	store   *memory.Store
+	store   persistence.Factory
 	options []application.Option
 	app     *application.Application
 	dogs    *application.Repository[Dog]
@@ -62,6 +65,9 @@ func TestVariantsAreEqual(t *testing.T) {
 		var worlds []*world
 		for name, options := range variants {
 			w := &world{name: name, store: memory.New(), options: options}
+			if strings.HasSuffix(name, "at once") {
+				w.store = &doctored.HistoryStore{Store: memory.New()}
+			}
 			w.restart(t)
 			defer w.close(t)
 			worlds = append(worlds, w)

@@ -106,23 +106,65 @@ func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) 
 	return r.load(ctx, id, version)
 }
 
-// load reads an aggregate from its newest snapshot that is not too new, and the
-// events after it.
+// load loads an aggregate up to a version.
 func (r *Repository[T]) load(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
-	aggregate, err := r.loadFromSnapshot(ctx, id, version)
+	aggregate, err := r.read(ctx, id, version)
 	if err != nil {
 		return nil, err
-	}
-	if aggregate == nil {
-		aggregate = r.definition.Blank(id)
-		r.loadedFrom(ctx, telemetry.FromEvents, aggregate)
-		if err := r.forward(ctx, aggregate, version); err != nil {
-			return nil, err
-		}
 	}
 	reached := r.definition.Root(aggregate).Version()
 	if reached < r.definition.First() || version != latest && reached < version {
 		return nil, r.notFound(id, version, reached)
+	}
+	return aggregate, nil
+}
+
+// read makes an aggregate of its newest snapshot that can be used, and the
+// events after it. An aggregate that has no events is blank.
+//
+// If the store can, it reads both at once. Only if the newest snapshot cannot
+// be used does it read older ones. It reports those that cannot, because the
+// events say the same and only take longer.
+func (r *Repository[T]) read(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
+	before, limit := endExclusive(version), 1
+	if r.app.snapshots != nil && r.app.events.ReadsHistory() {
+		stored, events, err := r.app.events.History(ctx, id, before)
+		if err != nil {
+			return nil, err
+		}
+		if stored == nil {
+			return r.fromEvents(ctx, id, events)
+		}
+		aggregate, unusable, err := r.fromSnapshot(ctx, *stored, events)
+		if unusable == nil {
+			return aggregate, err
+		}
+		r.app.logSkippedSnapshot(ctx, r.definition.Name(), *stored, unusable)
+		before, limit = stored.OriginatorVersion, olderSnapshots
+	}
+	if isOldest := limit > 1 && before == 0; r.app.snapshots != nil && !isOldest {
+		aggregate, err := r.loadFromSnapshot(ctx, id, before, limit, version)
+		if aggregate != nil || err != nil {
+			return aggregate, err
+		}
+	}
+	return r.fromEvents(ctx, id, r.app.events.Get(ctx, id, rangeOf(r.definition.First(), version)))
+}
+
+// fromEvents makes an aggregate of its events alone.
+func (r *Repository[T]) fromEvents(ctx context.Context, id uuid.UUID, events iter.Seq2[domain.Event, error]) (*T, error) {
+	aggregate := r.definition.Blank(id)
+	r.loadedFrom(ctx, telemetry.FromEvents, aggregate)
+	for event, err := range events {
+		if err != nil {
+			return nil, err
+		}
+		if event.OriginatorVersion < r.definition.First() {
+			continue
+		}
+		if err := r.apply(aggregate, event); err != nil {
+			return nil, err
+		}
 	}
 	return aggregate, nil
 }
@@ -132,21 +174,6 @@ func (r *Repository[T]) notFound(id uuid.UUID, version, reached int64) error {
 		reached = -1
 	}
 	return &NotFoundError{Application: r.app.name, Definition: r.definition.Name(), ID: id, Version: version, Current: reached}
-}
-
-// forward applies the stored events after the aggregate's version, up to a
-// version.
-func (r *Repository[T]) forward(ctx context.Context, aggregate *T, version int64) error {
-	root := r.definition.Root(aggregate)
-	for event, err := range r.app.events.Get(ctx, root.ID(), rangeOf(root.Version()+1, version)) {
-		if err != nil {
-			return err
-		}
-		if err := r.apply(aggregate, event); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 var (
@@ -159,14 +186,14 @@ var (
 	errRewritten = errors.New("the stored event of its version is another one: the events were deleted and made anew")
 )
 
-// forwardFrom is forward for an aggregate that comes from a snapshot or from
-// the cache. It reads the event of the aggregate's own version as well, to see
-// that it is still stored and still the same. If it is not, the error is
+// forward applies the events after the version of an aggregate that comes from
+// a snapshot or from the cache. The events begin with that of its own version,
+// to see that it is still stored and still the same. If it is not, the error is
 // errAhead or errRewritten.
-func (r *Repository[T]) forwardFrom(ctx context.Context, aggregate *T, version int64) error {
+func (r *Repository[T]) forward(aggregate *T, events iter.Seq2[domain.Event, error]) error {
 	root := r.definition.Root(aggregate)
 	at, last, modified, found := root.Version(), root.LastEventID(), root.ModifiedOn(), false
-	for event, err := range r.app.events.Get(ctx, root.ID(), rangeOf(at, version)) {
+	for event, err := range events {
 		switch {
 		case err != nil:
 			return err
@@ -197,7 +224,7 @@ func isAnother(event domain.Event, id uuid.UUID, timestamp time.Time) bool {
 	return event.ID == uuid.Nil && id == uuid.Nil && !timestamp.IsZero() && !event.Timestamp.Equal(timestamp)
 }
 
-// isOutdated reports whether forwardFrom found that an aggregate is not what
+// isOutdated reports whether forward found that an aggregate is not what
 // its events make of it.
 func isOutdated(err error) bool { return errors.Is(err, errAhead) || errors.Is(err, errRewritten) }
 
@@ -225,23 +252,21 @@ func endExclusive(version int64) int64 {
 	return version + 1
 }
 
-// loadFromSnapshot loads an aggregate from its newest snapshot up to a version
-// that can be used, or returns nil if there is none. Only if the newest cannot
-// be used does it read the older ones. It reports those that cannot, because
-// the events say the same and only take longer.
-func (r *Repository[T]) loadFromSnapshot(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
-	if r.app.snapshots == nil {
-		return nil, nil
-	}
-	before := endExclusive(version)
-	for limit := 1; ; limit = olderSnapshots {
+// loadFromSnapshot loads an aggregate from its newest snapshot before a version
+// that can be used, or returns nil if there is none. It reads limit snapshots,
+// and more only if limit is 1 and that one cannot be used.
+func (r *Repository[T]) loadFromSnapshot(
+	ctx context.Context, id uuid.UUID, before int64, limit int, version int64,
+) (*T, error) {
+	for ; ; limit = olderSnapshots {
 		wanted := persistence.EventRange{Before: before, Descending: true, Limit: limit}
 		read := 0
 		for stored, err := range r.app.snapshots.GetStored(ctx, id, wanted) {
 			if err != nil {
 				return nil, err
 			}
-			aggregate, unusable, err := r.fromSnapshot(ctx, stored, version)
+			events := r.app.events.Get(ctx, id, rangeOf(stored.OriginatorVersion, version))
+			aggregate, unusable, err := r.fromSnapshot(ctx, stored, events)
 			if unusable == nil {
 				return aggregate, err
 			}
@@ -257,10 +282,10 @@ func (r *Repository[T]) loadFromSnapshot(ctx context.Context, id uuid.UUID, vers
 // olderSnapshots is how many snapshots are tried if the newest cannot be used.
 const olderSnapshots = 4
 
-// fromSnapshot makes an aggregate of a stored snapshot and the events after it.
-// unusable is what is wrong with the snapshot itself.
+// fromSnapshot makes an aggregate of a stored snapshot and the events from its
+// version on. unusable is what is wrong with the snapshot itself.
 func (r *Repository[T]) fromSnapshot(
-	ctx context.Context, stored persistence.StoredEvent, version int64,
+	ctx context.Context, stored persistence.StoredEvent, events iter.Seq2[domain.Event, error],
 ) (aggregate *T, unusable, err error) {
 	snapshot, err := r.app.mapper.SnapshotToDomain(stored)
 	if err == nil {
@@ -271,7 +296,7 @@ func (r *Repository[T]) fromSnapshot(
 	}
 	if err == nil {
 		r.loadedFrom(ctx, telemetry.FromSnapshot, aggregate)
-		err = r.forwardFrom(ctx, aggregate, version)
+		err = r.forward(aggregate, events)
 	}
 	if isOutdated(err) {
 		return nil, err, nil

@@ -62,6 +62,11 @@ type dialect interface {
 	// statement that has waited too long ends the transaction.
 	watchJoined(s *Store, outer *shared, op string) (c connection, done func())
 
+	// history is the statement that selects the newest snapshot of an
+	// originator and the events from its version on, or "" if two statements
+	// take less time.
+	history(events, snapshots table) string
+
 	// hidesRows reports whether a transaction cannot see the rows that violate
 	// a unique key of a table, other than that of its column key.
 	hidesRows(ctx context.Context, c connection, t table, key string, violation error) (bool, error)

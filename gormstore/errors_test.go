@@ -49,6 +49,10 @@ func methods(r persistence.ProcessRecorder, snapshots persistence.AggregateRecor
 			return r.InsertTracking(ctx, persistence.Tracking{ApplicationName: kennels, NotificationID: 1})
 		},
 		"SelectEvents": func(ctx context.Context) error { return drained(ctx, r, dog) },
+		"snapshots, SelectHistory": func(ctx context.Context) error {
+			_, _, err := r.(persistence.HistoryReader).SelectHistory(ctx, dog, 0)
+			return err
+		},
 		"SelectNotifications": func(ctx context.Context) error {
 			_, err := r.SelectNotifications(ctx, persistence.NotificationRange{Limit: 1})
 			return err

@@ -50,9 +50,15 @@ func readsOf(t *testing.T, db *gorm.DB) map[string]storeRead {
 			return nil
 		}
 	}
+	historyOf := func(ctx context.Context) error {
+		_, _, err := r.(persistence.HistoryReader).SelectHistory(ctx, id, 0)
+		return err
+	}
 	return map[string]storeRead{
-		"events":    {"stored_events", events(r)},
-		"snapshots": {"snapshots", events(snapshots)},
+		"history, events":    {"stored_events", historyOf},
+		"history, snapshots": {"snapshots", historyOf},
+		"events":             {"stored_events", events(r)},
+		"snapshots":          {"snapshots", events(snapshots)},
 		"notifications": {"stored_events", func(ctx context.Context) error {
 			_, err := r.SelectNotifications(ctx, persistence.NotificationRange{Limit: 10})
 			return err

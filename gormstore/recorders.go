@@ -533,6 +533,7 @@ type processRecorder struct {
 
 	statements mergeStatements // of PostgreSQL
 	row        string          // the statement for one event on SQLite
+	history    string          // the statement for a snapshot and events, if that is one
 }
 
 func newProcessRecorder(s *Store, application string) *processRecorder {
@@ -548,6 +549,7 @@ func newOrderedRecorder(s *Store, application string, order writerOrder) *proces
 		positions:  newEventTable(s, application, s.tables.tracking, ""),
 		statements: newMergeStatements(s.tables.events.quoted, s.notify, order),
 		row:        insertRow(s.tables.events, "id"),
+		history:    s.dialect.history(s.tables.events, s.tables.snapshots),
 		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, order: order}),
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The statements that store events are put together from parts. This is what
-// they are as a whole.
+// The statements that store events, and the one that loads an aggregate with a
+// snapshot, are put together from parts. This is what they are as a whole.
 func TestStatements(t *testing.T) {
 	t.Parallel()
 	const events = `"stored_events"`
@@ -33,6 +33,7 @@ func TestStatements(t *testing.T) {
 	write("PostgreSQL, in the order of the table: event", newMergeStatements(events, false, tableOrder).event)
 	write("PostgreSQL, with signals: event", newMergeStatements(events, true, concurrentOrder).event)
 	write("SQLite: event", insertRow(table{quoted: "`stored_events`"}, "id"))
+	write("PostgreSQL: a snapshot and events", postgres{}.history(table{quoted: events}, table{quoted: `"snapshots"`}))
 	const golden = "testdata/statements.sql"
 	if flag.Lookup("update").Value.String() == "true" { // see schemasql_test.go
 		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {

@@ -492,6 +492,10 @@ func everyCall(t testing.TB, db *gorm.DB) map[string]func(context.Context) error
 			}
 			return nil
 		},
+		"SelectHistory": func(ctx context.Context) error {
+			_, _, err := r.(persistence.HistoryReader).SelectHistory(ctx, uuid.New(), 0)
+			return err
+		},
 		"Transaction": func(ctx context.Context) error {
 			return gormstore.Transaction(ctx, db, func(context.Context, *gorm.DB) error { return nil })
 		},

@@ -92,6 +92,21 @@ func NewestNotificationID(ctx context.Context, r ApplicationRecorder) (int64, er
 	return r.MaxNotificationID(ctx)
 }
 
+// HistoryReader is an ApplicationRecorder whose store reads an originator's
+// newest snapshot and its events at once, so that a load is one round trip.
+type HistoryReader interface {
+	// SelectHistory returns an originator's newest snapshot, or nil if it has
+	// none, and a stream of its events from the version of that snapshot on, or
+	// from the first one. Before is the version before which both end; 0 means
+	// no end. A snapshot whose event is not stored is returned all the same:
+	// the caller finds another event at the beginning of the stream, or none.
+	//
+	// The snapshot and the first events of the stream are already read when
+	// SelectHistory returns. The stream is otherwise like that of SelectEvents.
+	SelectHistory(ctx context.Context, originatorID uuid.UUID, before int64) (
+		snapshot *StoredEvent, events iter.Seq2[StoredEvent, error], err error)
+}
+
 // LogHold says that events of a log cannot be read yet, because a transaction
 // that is still open may store others with lower ids, and whose transaction
 // that is. A field is zero if it is not known, or if this role may not see it.

@@ -194,3 +194,14 @@ RETURNING CASE WHEN id > (SELECT floor
 INSERT INTO `stored_events` (id, application_name, originator_id, originator_version, topic, state)
 VALUES (CASE WHEN (NOT EXISTS (SELECT 1 FROM `stored_events` e WHERE e.application_name = ?1 AND e.originator_id = ?2 AND e.originator_version >= abs(?6)) AND (EXISTS (SELECT 1 FROM `stored_events` e WHERE e.application_name = ?1 AND e.originator_id = ?2 AND e.originator_version = abs(?6) - 1) OR ?6 < 1 AND NOT EXISTS (SELECT 1 FROM `stored_events` e WHERE e.application_name = ?1 AND e.originator_id = ?2 AND e.originator_version < abs(?6)))) THEN NULL ELSE 'not continued' END, ?1, ?2, ?3, ?4, ?5);
 
+-- PostgreSQL: a snapshot and events
+WITH s AS MATERIALIZED (SELECT originator_version, topic, state
+  FROM "snapshots"
+  WHERE application_name = $1 AND originator_id = $2 AND originator_version <= $3 ORDER BY originator_version DESC LIMIT 1)
+SELECT 0, originator_version, topic, state
+FROM s UNION ALL
+SELECT 1, originator_version, topic, state
+FROM (SELECT originator_version, topic, state
+  FROM "stored_events"
+  WHERE application_name = $4 AND originator_id = $5 AND originator_version BETWEEN COALESCE((SELECT originator_version FROM s), 0) AND $6 ORDER BY originator_version LIMIT $7) e;
+

@@ -24,11 +24,13 @@ type Recording struct {
 type EventStore struct {
 	mapper   *Mapper
 	recorder persistence.AggregateRecorder
+	history  persistence.HistoryReader // nil if the recorder is none
 }
 
 // NewEventStore makes an EventStore.
 func NewEventStore(mapper *Mapper, recorder persistence.AggregateRecorder) *EventStore {
-	return &EventStore{mapper: mapper, recorder: recorder}
+	history, _ := recorder.(persistence.HistoryReader)
+	return &EventStore{mapper: mapper, recorder: recorder, history: history}
 }
 
 // Put stores the events, all or none, and returns them with their positions.
@@ -142,6 +144,22 @@ func (s *EventStore) recordings(events []domain.Event, stored []persistence.Stor
 // Get streams the events of an originator. The first error ends the stream.
 func (s *EventStore) Get(ctx context.Context, id uuid.UUID, r persistence.EventRange) iter.Seq2[domain.Event, error] {
 	return mapped(s.recorder.SelectEvents(ctx, id, r), s.mapper.ToDomain)
+}
+
+// ReadsHistory reports whether the store can read a snapshot and events at once.
+func (s *EventStore) ReadsHistory() bool { return s.history != nil }
+
+// History returns the newest snapshot of an originator as it is stored, or nil
+// if it has none, and a stream of the events from its version on; see
+// persistence.HistoryReader. ReadsHistory must be true.
+func (s *EventStore) History(ctx context.Context, id uuid.UUID, before int64) (
+	snapshot *persistence.StoredEvent, events iter.Seq2[domain.Event, error], err error,
+) {
+	snapshot, stored, err := s.history.SelectHistory(ctx, id, before)
+	if err != nil {
+		return nil, nil, err
+	}
+	return snapshot, mapped(stored, s.mapper.ToDomain), nil
 }
 
 // mapped maps a stream.

@@ -132,6 +132,7 @@ var groups = []group{
 	{name: "snapshot", rows: aggregateRows, snapshots: true},
 	{name: "snapshots", rows: snapshotRows},
 	{name: "keeping", rows: keepingRows},
+	{name: "loading", rows: loadingRows},
 	{name: "deleting", rows: deletingRows},
 	{name: "application", rows: applicationRows},
 	{name: "continuity", rows: continuityRows},
