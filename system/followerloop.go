@@ -75,6 +75,7 @@ type followerLoop struct {
 	polls         int           // how many polls in a row were quiet
 	progress      Processed     // in all pulls
 	exit          *exit         // a batch whose goroutine the handler has ended
+	lagIsReported bool          // the last batch that was reported has left a lag
 
 	isRun            bool           // by a Runner, and not by a command
 	partitions       *partitionLoop // nil if the follower is not divided
@@ -200,9 +201,13 @@ func (f *followerLoop) pull(ctx context.Context) (outcome, error) {
 		return onStandby, nil
 	case errors.Is(err, errOvertaken):
 		return overtaken, nil
-	case err != nil || b.from == b.to:
+	case err != nil:
 		f.endedAt = time.Time{}
 		return nothingMore, err
+	case b.from == b.to:
+		f.endedAt = time.Time{}
+		f.caughtUp(ctx, b.to)
+		return nothingMore, nil
 	}
 	return f.callAndProcess(ctx, b)
 }

@@ -32,19 +32,41 @@ func (f *followerLoop) batchStart(ctx context.Context, b batch) observation {
 
 // batchDone reports a batch that has ended.
 func (f *followerLoop) batchDone(observed observation, b batch, processed int, err error) {
-	o := f.app.Observer()
-	if o.BatchDone == nil {
+	if observed.start.IsZero() {
 		return
 	}
 	made := f.observedBatch(b, observed)
-	made.Duration, made.Err = time.Since(observed.start), err
+	made.Duration, made.Err = time.Since(observed.start), failureOf(err)
 	made.Processed, made.Position = processed, b.position(processed)
 	if err == nil {
 		made.Parked = f.parkedInBatch
 	} else {
 		made.Position = b.from
 	}
-	o.BatchDone(observed.ctx, made)
+	f.lagIsReported = made.Lag() > 0
+	if o := f.app.Observer(); o.BatchDone != nil {
+		o.BatchDone(observed.ctx, made)
+	}
+}
+
+// failureOf returns nil if an error says only that another process is at work,
+// or that the follower is paused.
+func failureOf(err error) error {
+	if isPaused(err) || isLocked(err) || errors.Is(err, errOvertaken) || errors.Is(err, errOutOfDate) || errors.Is(err, errNotCalled) {
+		return nil
+	}
+	return err
+}
+
+// caughtUp reports an empty batch at the end of the log if the last one that
+// was reported has left a lag: another process has processed the rest, or it
+// has no events for this follower. Without it observers would keep the lag.
+func (f *followerLoop) caughtUp(ctx context.Context, head int64) {
+	if f.lagIsReported {
+		f.parkedInBatch = 0
+		b := batch{from: head, to: head, head: head}
+		f.batchDone(f.batchStart(ctx, b), b, 0, nil)
+	}
 }
 
 func (f *followerLoop) observedBatch(b batch, observed observation) telemetry.Batch {

@@ -144,6 +144,7 @@ func (f *followerLoop) nothingToDo(ctx context.Context, head, target int64) (out
 	}
 	if failure == nil && p.lowest() == head {
 		f.idleAt = head
+		f.caughtUp(ctx, head)
 	}
 	return nothingMore, nil
 }

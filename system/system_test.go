@@ -182,6 +182,7 @@ func TestConfigsThatCannotBe(t *testing.T) {
 		"PollInterval is -1s":  {PollInterval: -time.Second},
 		"BatchEvents is -1":    {BatchEvents: -1},
 		"BatchEvents is 99999": {BatchEvents: 99999},
+		"PartitionLease is 1ns": {PartitionLease: 1},
 		"LongestRetry is 1s":   {ShortestRetry: time.Minute, LongestRetry: time.Second},
 	} {
 		if _, err := system.NewRunner(s, config); err == nil || !strings.Contains(err.Error(), want) {

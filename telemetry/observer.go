@@ -56,8 +56,9 @@ type Observer struct {
 	SnapshotDone func(ctx context.Context, s Snapshot)
 
 	// BatchStart is called after a follower has read a batch and before it
-	// processes it, and BatchDone after that. Polls that find nothing are not
-	// reported.
+	// processes it, and BatchDone after that. A poll that finds nothing is
+	// reported, as an empty batch, only if the batch before has left a lag:
+	// another process has processed the rest.
 	BatchStart func(ctx context.Context, b Batch) context.Context
 	BatchDone  func(ctx context.Context, b Batch)
 
@@ -188,7 +189,9 @@ type Batch struct {
 
 	Start    time.Time
 	Duration time.Duration
-	// Err is why the batch was rolled back, or nil.
+	// Err is why the batch has failed and was rolled back, or nil. A batch that
+	// another process of the follower has overtaken, or that has found the
+	// follower paused, has processed nothing and has no error.
 	Err error
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gorm.io/driver/sqlite"
 
@@ -472,5 +473,72 @@ func TestAnObserverThatBlocksDoesNotHideIt(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// TestAFollowerThatAnotherProcessHasCaughtUpHasNoLag lets another process take
+// over after a batch that has left a lag. What is reported last is a follower
+// without a lag, and nothing that is reported is a failure.
+func TestAFollowerThatAnotherProcessHasCaughtUpHasNoLag(t *testing.T) {
+	store := application.WithStore(newStore(t))
+	dogs, err := school.New(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Fido", "Rex", "Laika", "Belka"} {
+		if err := dogs.Register(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// process returns one of the processes of the follower.
+	process := func(observer *telemetry.Observer) (*system.Runner, system.Member) {
+		t.Helper()
+		app, err := application.New("Tricks", store, application.WithObserver(observer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		follower, err := system.NewFollower(app, system.OnEvery(func(context.Context, domain.Event) error { return nil }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sys, err := system.New(system.Pipe(dogs, follower))
+		if err != nil {
+			t.Fatal(err)
+		}
+		runner, err := system.NewRunner(sys, system.Config{BatchEvents: 1, PollInterval: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return runner, follower
+	}
+	batches, release := make(chan telemetry.Batch, 100), make(chan struct{})
+	first, _ := process(&telemetry.Observer{BatchDone: func(_ context.Context, b telemetry.Batch) {
+		batches <- b
+		<-release
+	}})
+	if err := first.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b := <-batches; b.Lag() != 3 {
+		t.Fatalf("the first batch: got %+v, want one that leaves a lag of 3", b)
+	}
+	second, follower := process(nil)
+	if _, err := second.CatchUp(t.Context(), follower, nil); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	for caughtUp := false; !caughtUp; {
+		select {
+		case b := <-batches:
+			if b.Err != nil || b.Processed > 0 {
+				t.Errorf("got %+v, want a batch that has not failed and has processed nothing", b)
+			}
+			caughtUp = b.Lag() == 0 && b.Position == 4
+		case <-time.After(30 * time.Second):
+			t.Fatal("the follower still has a lag for its observer")
+		}
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

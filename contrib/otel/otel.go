@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -62,13 +63,17 @@ type observer struct {
 	saveDuration, saveWait, saveWrite, loadDuration, batchDuration, handleDuration, callDuration metric.Float64Histogram
 	replayed                                                                                     metric.Int64Histogram
 	savedEvents, snapshots, processed, parked, failures                                          metric.Int64Counter
-	lag                                                                                          metric.Int64Gauge
 	delay                                                                                        metric.Float64Gauge
+
+	mu      sync.Mutex          // protects what follows
+	lags    map[[2]string]int64 // by follower and leader
+	resting map[[2]string]bool  // followers that stand by, are paused or have stopped
 }
 
 // New makes an observer that reports to OpenTelemetry.
 func New(options ...Option) (*telemetry.Observer, error) {
-	o := &observer{tracers: otel.GetTracerProvider(), meters: otel.GetMeterProvider(), propagator: propagation.TraceContext{}}
+	o := &observer{tracers: otel.GetTracerProvider(), meters: otel.GetMeterProvider(), propagator: propagation.TraceContext{},
+		lags: map[[2]string]int64{}, resting: map[[2]string]bool{}}
 	for _, option := range options {
 		option(o)
 	}
@@ -128,7 +133,7 @@ func (o *observer) instruments(meter metric.Meter) error {
 	o.replayed, err = meter.Int64Histogram("eventsourcing.load.replayed", metric.WithUnit("{event}"),
 		metric.WithDescription("Events that a load has replayed."), metric.WithExplicitBucketBoundaries(0, 1, 4, 16, 64, 256, 1024, 4096))
 	mistakes = append(mistakes, err)
-	o.lag, err = meter.Int64Gauge("eventsourcing.follower.lag", metric.WithUnit("{id}"),
+	_, err = meter.Int64ObservableGauge("eventsourcing.follower.lag", metric.WithUnit("{id}"), metric.WithInt64Callback(o.observeLags),
 		metric.WithDescription("Ids between a follower's position and the head when its last batch was read, or after it."))
 	mistakes = append(mistakes, err)
 	o.delay, err = meter.Float64Gauge("eventsourcing.follower.delay", metric.WithUnit("s"),
@@ -263,8 +268,28 @@ func edge(follower, leader string) []attribute.KeyValue {
 	return []attribute.KeyValue{text("eventsourcing.follower", follower), text("eventsourcing.leader", leader)}
 }
 
+// setLag sets the lag of a follower. One that is at rest and has processed
+// nothing has only tried whether it can take over; another process knows its
+// lag.
+func (o *observer) setLag(b telemetry.Batch) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if key := [2]string{b.Follower, b.Leader}; !o.resting[key] || b.Processed > 0 {
+		o.lags[key] = b.Lag()
+	}
+}
+
+func (o *observer) observeLags(_ context.Context, gauge metric.Int64Observer) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for key, lag := range o.lags {
+		gauge.Observe(lag, metric.WithAttributes(edge(key[0], key[1])...))
+	}
+	return nil
+}
+
 func (o *observer) batchStart(ctx context.Context, b telemetry.Batch) context.Context {
-	o.lag.Record(ctx, b.Lag(), metric.WithAttributes(edge(b.Follower, b.Leader)...)) // also if it hangs
+	o.setLag(b) // also if it hangs
 	ctx, _ = o.tracer.Start(ctx, "process "+b.Leader, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithTimestamp(b.Start), trace.WithAttributes(
 		text("messaging.system", "eventsourcing"), text("messaging.operation.type", "process"), text("messaging.operation.name", "process"),
 		text("messaging.destination.name", b.Leader), text("messaging.consumer.group.name", b.Follower),
@@ -275,7 +300,7 @@ func (o *observer) batchStart(ctx context.Context, b telemetry.Batch) context.Co
 func (o *observer) batchDone(ctx context.Context, b telemetry.Batch) {
 	names := edge(b.Follower, b.Leader)
 	o.batchDuration.Record(ctx, b.Duration.Seconds(), metric.WithAttributes(append(outcome(b.Err), names...)...))
-	o.lag.Record(ctx, b.Lag(), metric.WithAttributes(names...))
+	o.setLag(b)
 	if b.Err == nil {
 		o.processed.Add(ctx, int64(b.Processed), metric.WithAttributes(names...))
 	}
@@ -323,8 +348,21 @@ func (o *observer) callDone(ctx context.Context, h telemetry.Handle) {
 }
 
 func (o *observer) changed(ctx context.Context, c telemetry.Change) {
+	o.rest(c)
 	if c.Err != nil && c.To != "stopped" {
 		o.failures.Add(ctx, 1, metric.WithAttributes(edge(c.Follower, c.Leader)...))
+	}
+}
+
+// rest takes down whether a follower is at rest in this process, which then does
+// not know its lag.
+func (o *observer) rest(c telemetry.Change) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	key := [2]string{c.Follower, c.Leader}
+	o.resting[key] = c.To == "standing by" || c.To == "paused" || c.To == "stopped"
+	if o.resting[key] {
+		delete(o.lags, key)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log"
 	"log/slog"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"gorm.io/driver/sqlite"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
@@ -27,6 +29,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 // Trick counts the dogs that know it.
@@ -76,7 +79,16 @@ func TestATraceLeadsFromTheCommandToWhatItCaused(t *testing.T) {
 	if err := gormstore.AutoMigrate(db); err != nil {
 		t.Fatal(err)
 	}
-	options := []application.Option{application.WithStore(gormstore.New(db)), application.WithObserver(observer),
+	parked, recovered := false, make(chan struct{}, 10)
+	listening := &telemetry.Observer{
+		EventParked: func(context.Context, telemetry.Parked) { parked = true },
+		FollowerChanged: func(_ context.Context, c telemetry.Change) {
+			if c.Follower == "Tricks" && parked && c.To == "running" {
+				recovered <- struct{}{}
+			}
+		},
+	}
+	options := []application.Option{application.WithStore(gormstore.New(db)), application.WithObserver(observer), application.WithObserver(listening),
 		application.WithLogger(slog.New(slog.DiscardHandler)), application.WithSnapshotting(map[string]int{"Dog": 2})}
 	dogs, err := school.New(options...)
 	if err != nil {
@@ -90,18 +102,12 @@ func TestATraceLeadsFromTheCommandToWhatItCaused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parked := make(chan struct{})
 	follower, err := system.NewFollower(app, system.On(func(ctx context.Context, e domain.Recorded[school.TrickAdded]) error {
 		if e.Data.Trick == "fail" {
 			return errors.New("broken")
 		}
 		return repository.Save(ctx, tricks.Create(uuid.New(), Learned{}))
-	}), system.Park(func(_ persistence.Notification, _ error, attempts int) bool {
-		if attempts == 3 {
-			close(parked)
-		}
-		return attempts == 3
-	}))
+	}), system.Park(func(_ persistence.Notification, _ error, attempts int) bool { return attempts == 3 }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,10 +143,17 @@ func TestATraceLeadsFromTheCommandToWhatItCaused(t *testing.T) {
 	if err := runner.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	<-parked
+	<-recovered
 	<-mailed
+	if err := runner.WaitFor(context.Background(), mailer); err != nil {
+		t.Fatal(err)
+	}
+	checkMetrics(t, reader)
 	if err := runner.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if metricNames(t, reader)["eventsourcing.follower.lag"] {
+		t.Error("followers that have stopped have a lag")
 	}
 
 	spans := map[string][]span{}
@@ -189,11 +202,10 @@ func TestATraceLeadsFromTheCommandToWhatItCaused(t *testing.T) {
 	if !slices.ContainsFunc(spans["handle Dog.TrickAdded"], func(s span) bool { return s.Status.Code == "Error" }) {
 		t.Error("no span of a handler has failed")
 	}
-	checkMetrics(t, reader)
 }
 
-// checkMetrics wants every metric that docs/operations.md names.
-func checkMetrics(t *testing.T, reader *metric.ManualReader) {
+// metricNames returns the names of the metrics that have a value.
+func metricNames(t *testing.T, reader *metric.ManualReader) map[string]bool {
 	t.Helper()
 	var data metricdata.ResourceMetrics
 	if err := reader.Collect(context.Background(), &data); err != nil {
@@ -202,9 +214,18 @@ func checkMetrics(t *testing.T, reader *metric.ManualReader) {
 	found := map[string]bool{}
 	for _, s := range data.ScopeMetrics {
 		for _, m := range s.Metrics {
-			found[m.Name] = true
+			if gauge, ok := m.Data.(metricdata.Gauge[int64]); !ok || len(gauge.DataPoints) > 0 {
+				found[m.Name] = true
+			}
 		}
 	}
+	return found
+}
+
+// checkMetrics wants every metric that docs/operations.md names.
+func checkMetrics(t *testing.T, reader *metric.ManualReader) {
+	t.Helper()
+	found := metricNames(t, reader)
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -227,6 +248,95 @@ func checkMetrics(t *testing.T, reader *metric.ManualReader) {
 	}
 	if documented < 10 || len(found) > 0 {
 		t.Errorf("docs/operations.md has %d metrics, and lacks %v", documented, found)
+	}
+}
+
+// TestATraceparentThatIsNoneIsNoLink handles events whose metadata came from
+// elsewhere: no link, and no failure, unless it names a span.
+func TestATraceparentThatIsNoneIsNoLink(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	observer, err := otel.New(otel.WithTracerProvider(trace.NewTracerProvider(trace.WithSyncer(spans))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	for name, c := range map[string]struct {
+		metadata domain.Metadata
+		links    int
+	}{
+		"valid":                     {domain.Metadata{"traceparent": valid}, 1},
+		"no metadata":               {nil, 0},
+		"empty":                     {domain.Metadata{"traceparent": ""}, 0},
+		"text":                      {domain.Metadata{"traceparent": "<script>"}, 0},
+		"of zeros":                  {domain.Metadata{"traceparent": "00-00000000000000000000000000000000-0000000000000000-00"}, 0},
+		"too long":                  {domain.Metadata{"traceparent": valid + strings.Repeat("-00", 100_000)}, 0},
+		"without UTF-8":             {domain.Metadata{"traceparent": "00-\xff\xfe"}, 0},
+		"of an unknown version":     {domain.Metadata{"traceparent": "ff" + valid[2:]}, 0},
+		"with a state that is none": {domain.Metadata{"traceparent": valid, "tracestate": strings.Repeat("a=b,", 300_000)}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spans.Reset()
+			handle := telemetry.Handle{Follower: "F", Leader: "A", Event: domain.Event{ID: uuid.New(), Topic: "T", Metadata: c.metadata}}
+			observer.HandleDone(observer.HandleStart(t.Context(), handle), handle)
+			made := spans.GetSpans()
+			if len(made) != 1 || len(made[0].Links) != c.links {
+				t.Fatalf("got %+v, want one span with %d links", made, c.links)
+			}
+			for _, link := range made[0].Links {
+				if size := len(link.SpanContext.TraceState().String()); size > 1000 {
+					t.Errorf("the link has a state of %d bytes", size)
+				}
+			}
+		})
+	}
+}
+
+// TestAttributesOfMetricsAreBounded reports ever other aggregates, topics,
+// errors and positions. The data points are as many as before.
+func TestAttributesOfMetricsAreBounded(t *testing.T) {
+	reader := metric.NewManualReader()
+	observer, err := otel.New(otel.WithTracerProvider(trace.NewTracerProvider()),
+		otel.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	points := func() int {
+		var data metricdata.ResourceMetrics
+		if err := reader.Collect(t.Context(), &data); err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(text), `"Attributes"`)
+	}
+	ctx := t.Context()
+	report := func(i int64) {
+		id := uuid.New()
+		event := domain.Event{ID: id, OriginatorID: id, OriginatorVersion: i, NotificationID: i, Topic: fmt.Sprint("Topic", i)}
+		for _, err := range []error{nil, fmt.Errorf("failure %d", i)} {
+			save := telemetry.Save{Application: "A", Originators: []uuid.UUID{id}, Events: 1, Together: int(i), Position: i, Err: err}
+			observer.SaveDone(observer.SaveStart(ctx, save), save)
+			load := telemetry.Load{Application: "A", Definition: "D", OriginatorID: id, Version: i, Source: telemetry.FromEvents, Err: err}
+			observer.LoadDone(observer.LoadStart(ctx, load), load)
+			observer.SnapshotDone(ctx, telemetry.Snapshot{Application: "A", Definition: "D", OriginatorID: id, Version: i, Err: err})
+			batch := telemetry.Batch{Follower: "F", Leader: "A", Position: i, Head: 2 * i, Err: err}
+			observer.BatchDone(observer.BatchStart(ctx, batch), batch)
+			handle := telemetry.Handle{Follower: "F", Leader: "A", Event: event, Err: err}
+			observer.HandleDone(observer.HandleStart(ctx, handle), handle)
+			observer.CallDone(observer.CallStart(ctx, handle), handle)
+			observer.FollowerChanged(ctx, telemetry.Change{Follower: "F", Leader: "A", To: "retrying", Failures: int(i), Err: err})
+			observer.EventParked(ctx, telemetry.Parked{Follower: "F", Leader: "A", NotificationID: i, OriginatorID: id, Topic: event.Topic, Err: err})
+		}
+	}
+	report(1)
+	before := points()
+	for i := range int64(100) {
+		report(i + 2)
+	}
+	if after := points(); before == 0 || after != before {
+		t.Errorf("got %d data points after 100 other aggregates, and %d before", after, before)
 	}
 }
 

@@ -45,9 +45,20 @@ type Metrics struct {
 	parked       *prometheus.CounterVec
 	lastProgress *prometheus.GaugeVec
 
-	mu     sync.Mutex // protects what follows
-	states map[[2]string]string
-	begun  map[[2]string]bool // followers that have read a batch
+	mu     sync.Mutex               // protects states
+	states map[[2]string]*lastState // by follower and leader
+}
+
+// lastState is what was heard last of a follower and leader.
+type lastState struct {
+	state string // of the last change, or ""
+	begun bool   // it has read a batch since it is not at rest
+}
+
+// isAtRest reports whether the follower does nothing in this process, which then
+// does not know its lag.
+func (l *lastState) isAtRest() bool {
+	return l.state == "standing by" || l.state == "paused" || l.state == "stopped"
 }
 
 // New makes the metrics. Register them, and give Observer to each application.
@@ -83,7 +94,7 @@ func New() *Metrics {
 		parked:    counter("eventsourcing_follower_parked_events_total", "Events that a follower has parked because they failed.", "follower", "leader"),
 		lastProgress: gauge("eventsourcing_follower_last_progress_timestamp_seconds", "When a follower has last moved, or has begun its first batch, in Unix time.",
 			"follower", "leader"),
-		states: map[[2]string]string{}, begun: map[[2]string]bool{},
+		states: map[[2]string]*lastState{},
 	}
 }
 
@@ -153,13 +164,26 @@ func (m *Metrics) snapshot(_ context.Context, s telemetry.Snapshot) {
 	m.snapshots.WithLabelValues(s.Application, s.Definition, strings.ToLower(what)).Inc()
 }
 
+// last returns what was heard last of a follower. The lock must be held.
+func (m *Metrics) last(follower, leader string) *lastState {
+	key := [2]string{follower, leader}
+	if m.states[key] == nil {
+		m.states[key] = &lastState{}
+	}
+	return m.states[key]
+}
+
 // batchStart shows that there is something to do, also if the batch hangs.
 func (m *Metrics) batchStart(ctx context.Context, b telemetry.Batch) context.Context {
-	m.lag.WithLabelValues(b.Follower, b.Leader).Set(float64(b.Lag()))
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if key := [2]string{b.Follower, b.Leader}; !m.begun[key] {
-		m.begun[key] = true
+	last := m.last(b.Follower, b.Leader)
+	if last.isAtRest() { // it tries whether it can take over
+		return ctx
+	}
+	m.lag.WithLabelValues(b.Follower, b.Leader).Set(float64(b.Lag()))
+	if !last.begun {
+		last.begun = true
 		m.progressed(b)
 	}
 	return ctx
@@ -172,6 +196,11 @@ func (m *Metrics) progressed(b telemetry.Batch) {
 
 func (m *Metrics) batch(_ context.Context, b telemetry.Batch) {
 	m.batches.WithLabelValues(b.Follower, b.Leader, outcome(b.Err)).Observe(b.Duration.Seconds())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.last(b.Follower, b.Leader).isAtRest() && b.Processed == 0 {
+		return
+	}
 	m.lag.WithLabelValues(b.Follower, b.Leader).Set(float64(b.Lag()))
 	if b.Err != nil {
 		return
@@ -195,12 +224,17 @@ func (m *Metrics) call(_ context.Context, h telemetry.Handle) {
 func (m *Metrics) change(_ context.Context, c telemetry.Change) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := [2]string{c.Follower, c.Leader}
-	if before := m.states[key]; before != "" {
-		m.state.WithLabelValues(c.Follower, c.Leader, before).Set(0)
+	last := m.last(c.Follower, c.Leader)
+	if last.state != "" {
+		m.state.WithLabelValues(c.Follower, c.Leader, last.state).Set(0)
 	}
-	m.states[key] = c.To
+	last.state = c.To
 	m.state.WithLabelValues(c.Follower, c.Leader, c.To).Set(1)
+	if last.isAtRest() { // another process may move it, or none is to
+		last.begun = false
+		m.lag.DeleteLabelValues(c.Follower, c.Leader)
+		m.lastProgress.DeleteLabelValues(c.Follower, c.Leader)
+	}
 	if c.Err != nil && c.To != "stopped" {
 		m.failures.WithLabelValues(c.Follower, c.Leader).Inc()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metricsql"
+	"github.com/google/uuid"
 	client "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"gorm.io/driver/sqlite"
@@ -32,15 +34,20 @@ import (
 )
 
 // scraped runs a school with a follower that parks an event, and returns what
-// Prometheus scrapes.
-func scraped(t *testing.T) string {
+// Prometheus scrapes while its runner runs, and after that.
+func scraped(t *testing.T) (running, stopped string) {
 	t.Helper()
 	metrics := prometheus.New()
 	registry := client.NewRegistry()
 	registry.MustRegister(metrics)
-	parked := make(chan struct{}, 1)
+	parked, recovered := false, make(chan struct{}, 1)
 	observed := application.WithObserver(telemetry.Join(metrics.Observer(), &telemetry.Observer{
-		EventParked: func(context.Context, telemetry.Parked) { parked <- struct{}{} },
+		EventParked: func(context.Context, telemetry.Parked) { parked = true },
+		FollowerChanged: func(_ context.Context, c telemetry.Change) {
+			if c.Follower == "Tricks" && parked && c.To == "running" {
+				recovered <- struct{}{}
+			}
+		},
 	}))
 	quiet := application.WithLogger(slog.New(slog.DiscardHandler))
 	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(t.TempDir(), "test.sqlite3"))
@@ -102,14 +109,23 @@ func scraped(t *testing.T) string {
 	if err := runner.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	<-parked
+	<-recovered
 	<-mailed
-	if err := runner.Close(); err != nil {
+	if err := runner.WaitFor(ctx, mailer); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	defer server.Close()
-	answer, err := http.Get(server.URL)
+	running = scrape(t, server.URL)
+	if err := runner.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return running, scrape(t, server.URL)
+}
+
+func scrape(t *testing.T, address string) string {
+	t.Helper()
+	answer, err := http.Get(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +142,7 @@ var metricName = regexp.MustCompile(`eventsourcing_[a-z_]+`)
 // TestEveryMetricIsScraped scrapes every metric of the package, and those that
 // the dashboard and the alerts query.
 func TestEveryMetricIsScraped(t *testing.T) {
-	text := scraped(t)
+	text, stopped := scraped(t)
 	descriptions := make(chan *client.Desc, 100)
 	prometheus.New().Describe(descriptions)
 	close(descriptions)
@@ -158,11 +174,14 @@ func TestEveryMetricIsScraped(t *testing.T) {
 		`eventsourcing_save_duration_seconds_count{application="TrainingSchool",outcome="conflict"} 1`,
 		`eventsourcing_saved_events_total{application="TrainingSchool"} 3`,
 		`eventsourcing_follower_parked_events_total{follower="Tricks",leader="TrainingSchool"} 1`,
-		`eventsourcing_follower_state{follower="Tricks",leader="TrainingSchool",state="stopped"} 1`,
+		`eventsourcing_follower_state{follower="Tricks",leader="TrainingSchool",state="running"} 1`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("got %s, want %s", text, want)
 		}
+	}
+	if !strings.Contains(stopped, `eventsourcing_follower_state{follower="Tricks",leader="TrainingSchool",state="stopped"} 1`) {
+		t.Errorf("after the runner has stopped: got %s, want the state", stopped)
 	}
 }
 
@@ -208,6 +227,94 @@ func TestAFollowerThatStandsStillIsSeen(t *testing.T) {
 	observer.BatchDone(ctx, done)
 	if value(lag) != 0 || value(progress) <= since {
 		t.Errorf("after a batch: got a lag of %v and progress at %v, want 0 and a later time than %v", value(lag), value(progress), since)
+	}
+}
+
+// TestAFollowerAtRestHasNoLag follows a process that has left a lag and then
+// stands by: another process moves the follower, and the alert
+// FollowerStandsStill must not see the lag of the first one.
+func TestAFollowerAtRestHasNoLag(t *testing.T) {
+	for _, state := range []string{"standing by", "paused", "stopped"} {
+		t.Run(state, func(t *testing.T) {
+			metrics := prometheus.New()
+			observer, ctx := metrics.Observer(), t.Context()
+			registry := client.NewRegistry()
+			registry.MustRegister(metrics)
+			want := func(present bool) {
+				t.Helper()
+				families, err := registry.Gather()
+				if err != nil {
+					t.Fatal(err)
+				}
+				found := 0
+				for _, f := range families {
+					if name := f.GetName(); name == "eventsourcing_follower_lag" || name == "eventsourcing_follower_last_progress_timestamp_seconds" {
+						found++
+					}
+				}
+				if present != (found == 2) || !present && found > 0 {
+					t.Errorf("got %d of the metrics of lag and progress, want %t", found, present)
+				}
+			}
+			batch := telemetry.Batch{Follower: "Tricks", Leader: "School", Position: 4, Head: 10, Read: 2}
+			done := batch
+			done.Processed, done.Position = 2, 6
+			observer.FollowerChanged(ctx, telemetry.Change{Follower: "Tricks", Leader: "School", From: "stopped", To: "running"})
+			observer.BatchStart(ctx, batch)
+			observer.BatchDone(ctx, done)
+			want(true)
+			observer.FollowerChanged(ctx, telemetry.Change{Follower: "Tricks", Leader: "School", From: "running", To: state})
+			want(false)
+			observer.BatchStart(ctx, batch) // which finds the position locked
+			observer.BatchDone(ctx, batch)
+			want(false)
+			observer.BatchStart(ctx, batch)
+			observer.BatchDone(ctx, done) // it has taken over
+			want(true)
+		})
+	}
+}
+
+// TestSeriesAreBounded reports ever other aggregates, topics, errors and
+// positions. The series are as many as before.
+func TestSeriesAreBounded(t *testing.T) {
+	metrics := prometheus.New()
+	observer, ctx := metrics.Observer(), t.Context()
+	registry := client.NewRegistry()
+	registry.MustRegister(metrics)
+	series := func() (n int) {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			n += len(f.Metric)
+		}
+		return n
+	}
+	report := func(i int64) {
+		id, err := uuid.New(), fmt.Errorf("failure %d", i)
+		event := domain.Event{ID: id, OriginatorID: id, OriginatorVersion: i, NotificationID: i, Topic: fmt.Sprint("Topic", i),
+			Metadata: domain.Metadata{fmt.Sprint("key", i): "value"}, Timestamp: time.Now()}
+		for _, err := range []error{nil, err} {
+			observer.SaveDone(ctx, telemetry.Save{Application: "A", Originators: []uuid.UUID{id}, Events: 1, Together: 1, Position: i, Err: err})
+			observer.LoadDone(ctx, telemetry.Load{Application: "A", Definition: "D", OriginatorID: id, Version: i, Source: telemetry.FromEvents, Err: err})
+			observer.SnapshotDone(ctx, telemetry.Snapshot{Application: "A", Definition: "D", OriginatorID: id, Version: i, Err: err})
+			observer.BatchStart(ctx, telemetry.Batch{Follower: "F", Leader: "A", Position: i, Head: 2 * i})
+			observer.BatchDone(ctx, telemetry.Batch{Follower: "F", Leader: "A", Position: i, Head: 2 * i, Err: err})
+			observer.HandleDone(ctx, telemetry.Handle{Follower: "F", Leader: "A", Event: event, Err: err})
+			observer.CallDone(ctx, telemetry.Handle{Follower: "F", Leader: "A", Event: event, Err: err})
+			observer.FollowerChanged(ctx, telemetry.Change{Follower: "F", Leader: "A", From: "running", To: "retrying", Failures: int(i), Err: err})
+			observer.EventParked(ctx, telemetry.Parked{Follower: "F", Leader: "A", NotificationID: i, OriginatorID: id, Topic: event.Topic, Err: err})
+		}
+	}
+	report(1)
+	before := series()
+	for i := range int64(100) {
+		report(i + 2)
+	}
+	if after := series(); before == 0 || after != before {
+		t.Errorf("got %d series after 100 other aggregates, and %d before", after, before)
 	}
 }
 
