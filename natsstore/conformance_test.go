@@ -1,7 +1,9 @@
 package natsstore_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,6 +24,38 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
 	persistencetest.Run(t, harness(t, conn, single, nil))
+}
+
+// withoutTransactions are the rows that a store on NATS does not pass, although
+// followers have transactions in it: events have no ids before a commit, a
+// transaction is of one application, and has no snapshots.
+var withoutTransactions = []string{
+	"transaction/what was committed is stored",
+	"transaction/what was rolled back is not stored",
+	"transaction/after a rollback everything can be stored again",
+	"transaction/a transaction sees its own writes",
+	"transaction/a conflict does not spoil the transaction",
+	"transaction/a refused position does not spoil the transaction",
+	"transaction/a transaction spans applications",
+	"transaction/inserts are the same inside a transaction",
+	"transaction/events can be inserted inside a loop in a transaction",
+	"transaction/ids are visible in order although a transaction is open",
+	"history/of transactions",
+}
+
+// TestConformanceOfTransactions runs the other rows about transactions on one
+// server.
+func TestConformanceOfTransactions(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t).ClientURL())
+	only := func(r persistencetest.Row) bool {
+		return slices.Contains(r.Needs, persistencetest.Transaction) && !slices.Contains(withoutTransactions, r.Name)
+	}
+	h := harness(t, conn, single, only)
+	h.Transaction = func(ctx context.Context, f persistence.Factory, fn func(ctx context.Context) error) error {
+		return f.(*natsstore.Store).Transaction(ctx, fn)
+	}
+	persistencetest.Run(t, h)
 }
 
 // harness says how the suite uses a server: each row has a namespace.

@@ -32,7 +32,7 @@ const (
 func (s *Store) CopyFrom(
 	ctx context.Context, from persistence.ApplicationRecorder, application string, progress func(id int64),
 ) error {
-	stream, err := s.stream(application, false)
+	stream, err := s.stream(application, ofEvents)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ type copying struct {
 func (c *copying) prepare(ctx context.Context, first int64) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, c.store.config.Timeout, errTimedOut)
 	defer cancel()
-	settings := c.names.settings(false, c.store.config.Replicas, first)
+	settings := c.names.settings(ofEvents, c.store.config.Replicas, first)
 	if err := c.store.create(bounded, settings); err != nil {
 		return err
 	}

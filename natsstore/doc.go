@@ -39,7 +39,9 @@
 //
 // # What it does not do
 //
-// The store has no transactions for its users: followers keep their positions
-// and what they write in another store, such as package gormstore, and read the
-// log from here. An originator cannot be deleted.
+// The store has no transactions for its users. Followers with a read model keep
+// it and their positions in another store, such as package gormstore, and read
+// the log from here. A follower that saves aggregates of its own application
+// may have it here: its batch is stored as one atomic batch (Store.Transaction).
+// An originator cannot be deleted.
 package natsstore

@@ -16,19 +16,23 @@ import (
 // follower.
 type processRecorder struct{ *stream }
 
-// InsertEvents implements persistence.AggregateRecorder.
+// InsertEvents implements persistence.AggregateRecorder. In a transaction it
+// returns no ids, because they are given to the events by its commit.
 func (r *processRecorder) InsertEvents(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
 	if err := persistence.ValidateEvents(r.application, events); err != nil {
 		return nil, err
 	}
 	const op = "insert events"
-	ctx, cancel, err := r.begin(ctx, op)
+	ctx, tx, cancel, err := r.beginWrite(ctx, op)
 	if err != nil {
 		return nil, err
 	}
 	defer cancel()
-	if len(events) == 0 {
+	switch {
+	case len(events) == 0:
 		return nil, nil
+	case tx != nil:
+		return nil, tx.stage(r.stream, op, func(st *stage) error { return st.insert(ctx, op, events) })
 	}
 	return r.newSave(op, events, nil).run(ctx)
 }
@@ -42,8 +46,9 @@ func (r *processRecorder) SelectEvents(
 		left := false
 		err := want.Validate()
 		if err == nil {
-			err = r.eachEvent(ctx, "select events", originatorID, want, func(m message) bool {
-				left = !yield(r.notification(m, originatorID).StoredEvent, nil)
+			staged := r.store.transaction(ctx).stagedEvents(r.stream, originatorID)
+			err = r.eachWithStaged(ctx, "select events", originatorID, want, staged, func(e persistence.StoredEvent) bool {
+				left = !yield(e, nil)
 				return !left
 			})
 		}
@@ -51,6 +56,51 @@ func (r *processRecorder) SelectEvents(
 			yield(persistence.StoredEvent{}, err)
 		}
 	}
+}
+
+// eachWithStaged calls f with the events of a range, of which the last ones are
+// staged in a transaction.
+func (r *processRecorder) eachWithStaged(
+	ctx context.Context, op string, id uuid.UUID, want persistence.EventRange, staged []persistence.StoredEvent,
+	f func(persistence.StoredEvent) bool,
+) error {
+	stored, left, more := want, want.Limit, true
+	if len(staged) > 0 {
+		begin := staged[0].OriginatorVersion
+		if stored.Before == 0 || stored.Before > begin {
+			stored.Before = begin
+		}
+		more = begin > want.From // some may be stored
+		staged = slices.DeleteFunc(slices.Clone(staged), func(e persistence.StoredEvent) bool {
+			return e.OriginatorVersion < want.From || want.Before > 0 && e.OriginatorVersion >= want.Before
+		})
+	}
+	each := func(e persistence.StoredEvent) bool {
+		left--
+		return f(e) && left != 0
+	}
+	if want.Descending {
+		for _, e := range slices.Backward(staged) {
+			if !each(e) {
+				return nil
+			}
+		}
+		stored.Limit = max(left, 0)
+	}
+	wanted := true
+	if more {
+		err := r.eachEvent(ctx, op, id, stored, func(m message) bool {
+			wanted = each(r.notification(m, id).StoredEvent)
+			return wanted
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for i := 0; !want.Descending && wanted && i < len(staged); i++ {
+		wanted = each(staged[i])
+	}
+	return nil
 }
 
 // eachEvent calls f with the events of a range, until it returns false. Each

@@ -19,7 +19,10 @@ func newWriteID() (id writeID) {
 const (
 	eventKind    byte = 'e'
 	beginKind    byte = 'b' // an originator begins at a version after its first chunk
-	positionKind byte = 'p'
+	positionKind byte = 'p' // the state has the settings of the follower
+	parkedKind   byte = 'k' // a follower has parked an event
+	unparkedKind byte = 'u' // and has forgotten it
+	statusKind   byte = 'h'
 	snapshotKind byte = 's'
 	fillerKind   byte = 'f' // takes the place of an id that a copied log does not have
 )
@@ -59,7 +62,7 @@ func decodeFrame(b []byte) (f frame, err error) {
 	}
 	f.kind, f.first = b[1], b[2] == 1
 	switch f.kind {
-	case eventKind, beginKind, positionKind, snapshotKind, fillerKind:
+	case eventKind, beginKind, positionKind, parkedKind, unparkedKind, statusKind, snapshotKind, fillerKind:
 	default:
 		return f, errFrame
 	}

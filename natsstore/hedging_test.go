@@ -72,6 +72,8 @@ const lost = "lost"
 type losingDialer struct {
 	subject string
 	next    atomic.Bool
+	// answer says that the answer to it is lost, in place of the request.
+	answer bool
 }
 
 func (d *losingDialer) Dial(network, address string) (net.Conn, error) {
@@ -88,6 +90,10 @@ func (c losingConn) Write(b []byte) (int, error) {
 	if at := bytes.Index(b, []byte(c.dialer.subject)); at >= 0 && c.dialer.next.Swap(false) {
 		b = bytes.Clone(b)
 		subject := b[at : at+len(c.dialer.subject)]
+		if c.dialer.answer {
+			inbox := bytes.LastIndex(b[:at], []byte(nats.InboxPrefix))
+			subject = b[inbox : inbox+len(nats.InboxPrefix)]
+		}
 		copy(subject, lost+"."+strings.Repeat("x", len(subject)))
 	}
 	return c.Conn.Write(b)

@@ -21,17 +21,41 @@ func chunkOf(version int64) int64 { return version / chunk }
 type names struct {
 	events    string // the stream of events and positions
 	snapshots string // the stream of snapshots
+	statuses  string // the stream of the statuses of all followers
 	prefix    string // of all subjects, with the dot
 }
 
 func namesOf(namespace, application string) names {
 	t := token(application)
-	return names{events: namespace + "_ev_" + t, snapshots: namespace + "_sn_" + t, prefix: namespace + "." + t + "."}
+	return names{events: namespace + "_ev_" + t, snapshots: namespace + "_sn_" + t, statuses: namespace + "_status",
+		prefix: namespace + "." + t + "."}
+}
+
+// statusNames are the names of the stream that has the statuses of the
+// followers of all applications. No application has its first token.
+func statusNames(namespace string) names {
+	n := namesOf(namespace, "")
+	n.prefix = namespace + ".=status."
+	return n
+}
+
+// kind is a kind of stream.
+type kind int
+
+const (
+	ofEvents kind = iota
+	ofSnapshots
+	ofStatuses
+)
+
+func (n names) stream(k kind) string {
+	return [...]string{ofEvents: n.events, ofSnapshots: n.snapshots, ofStatuses: n.statuses}[k]
 }
 
 // The subjects of the stream of events.
 func (n names) allEvents() string    { return n.prefix + "e.*.*" }
 func (n names) allPositions() string { return n.prefix + "t.*" }
+func (n names) allParked() string    { return n.prefix + "p.*" }
 func (n names) filler() string       { return n.prefix + "f" }
 
 func (n names) originator(id uuid.UUID) string {
@@ -43,6 +67,14 @@ func (n names) chunk(id uuid.UUID, c int64) string {
 }
 
 func (n names) position(upstream string) string { return n.prefix + "t." + token(upstream) }
+func (n names) parked(upstream string) string   { return n.prefix + "p." + token(upstream) }
+
+// The subjects of the stream of statuses.
+func (n names) allStatuses() string { return n.prefix + "*.*" }
+
+func (n names) status(follower, upstream string) string {
+	return n.prefix + token(follower) + "." + token(upstream)
+}
 
 // The subjects of the stream of snapshots.
 func (n names) allSnapshots() string { return n.prefix + "s.*.*" }

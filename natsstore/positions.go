@@ -7,7 +7,10 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ persistence.PositionMover = (*processRecorder)(nil)
+var (
+	_ persistence.PositionMover  = (*processRecorder)(nil)
+	_ persistence.PositionLocker = (*processRecorder)(nil)
+)
 
 // InsertTracking implements persistence.TrackingRecorder.
 func (r *processRecorder) InsertTracking(ctx context.Context, tracking persistence.Tracking) error {
@@ -31,12 +34,28 @@ func (r *processRecorder) move(
 	if err := persistence.ValidateEvents(r.application, events); err != nil {
 		return nil, err
 	}
-	ctx, cancel, err := r.begin(ctx, op)
+	ctx, tx, cancel, err := r.beginWrite(ctx, op)
 	if err != nil {
 		return nil, err
 	}
 	defer cancel()
-	return r.newSave(op, events, &tracking).run(ctx)
+	if tx == nil {
+		return r.newSave(op, events, &tracking).run(ctx)
+	}
+	return nil, tx.stage(r.stream, op, func(st *stage) error {
+		p, err := st.position(ctx, op, tracking.ApplicationName)
+		switch {
+		case err != nil:
+			return err
+		case p.number >= tracking.NotificationID:
+			return r.behind(tracking, p.number)
+		}
+		if err := st.insert(ctx, op, events); err != nil {
+			return err
+		}
+		p.number, p.changed = tracking.NotificationID, true
+		return nil
+	})
 }
 
 // MovePosition implements persistence.PositionMover.
@@ -44,15 +63,39 @@ func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persi
 	if err := persistence.ValidateTracking(to); err != nil {
 		return err
 	}
-	const op = "move a position"
-	ctx, cancel, err := r.begin(ctx, op)
+	return r.changePosition(ctx, "move a position", to.ApplicationName, func(number int64, settings []byte) (int64, []byte, error) {
+		if number != from || number >= to.NotificationID {
+			return 0, nil, r.behind(to, number)
+		}
+		return to.NotificationID, settings, nil
+	})
+}
+
+// changePosition changes a position and the settings that are stored with it.
+func (r *processRecorder) changePosition(
+	ctx context.Context, op, upstream string, change func(number int64, settings []byte) (int64, []byte, error),
+) error {
+	ctx, tx, cancel, err := r.beginWrite(ctx, op)
 	if err != nil {
 		return err
 	}
 	defer cancel()
+	if tx != nil {
+		return tx.stage(r.stream, op, func(st *stage) error {
+			p, err := st.position(ctx, op, upstream)
+			if err != nil {
+				return err
+			}
+			number, settings, err := change(p.number, p.settings)
+			if err == nil {
+				p.number, p.settings, p.changed = number, settings, true
+			}
+			return err
+		})
+	}
 	w := r.newWriting(op)
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
-		known, err := r.positionOf(ctx, op, to.ApplicationName)
+		known, err := r.positionOf(ctx, op, upstream)
 		switch {
 		case err != nil && w.unknown:
 			return w.outcomeUnknown(err)
@@ -60,14 +103,15 @@ func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persi
 			return err
 		case known.write == w.id:
 			return nil
-		case known.number != from || known.number >= to.NotificationID:
-			return r.behind(to, known.number)
 		}
-		message := w.position(to, known.seq)
-		first, err := w.publish(ctx, []outgoing{message})
+		number, settings, err := change(known.number, known.settings)
+		if err != nil {
+			return err
+		}
+		first, err := w.publish(ctx, []outgoing{w.position(upstream, number, settings, known.seq)})
 		if !errors.Is(err, errRefused) {
 			if err == nil {
-				r.moved(to, first, w.id)
+				r.rememberPosition(upstream, positionMark{mark{number, first}, w.id, settings})
 			}
 			return err
 		}
@@ -77,10 +121,36 @@ func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persi
 	}
 }
 
-// position makes the message that moves a position.
-func (w *writing) position(to persistence.Tracking, last int64) outgoing {
-	f := frame{kind: positionKind, write: w.id, number: to.NotificationID}
-	return outgoing{subject: w.names.position(to.ApplicationName), data: f.encode(), expect: true, last: last}
+// position makes the message of a position.
+func (w *writing) position(upstream string, number int64, settings []byte, last int64) outgoing {
+	f := frame{kind: positionKind, write: w.id, number: number, state: settings}
+	return outgoing{subject: w.names.position(upstream), data: f.encode(), expect: true, last: last}
+}
+
+// LockPosition implements persistence.PositionLocker. The position is compared
+// when the transaction commits: if it was moved meanwhile nothing is stored.
+func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
+	position, _, err := r.lockPosition(ctx, "lock a position", upstream)
+	return position, err
+}
+
+func (r *processRecorder) lockPosition(ctx context.Context, op, upstream string) (position int64, settings []byte, err error) {
+	if r.store.transaction(ctx) == nil {
+		return 0, nil, r.failure(op, persistence.ErrNoTransaction, "", nil)
+	}
+	ctx, tx, cancel, err := r.beginWrite(ctx, op)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer cancel()
+	err = tx.stage(r.stream, op, func(st *stage) error {
+		p, err := st.position(ctx, op, upstream)
+		if err == nil {
+			position, settings = p.number, p.settings
+		}
+		return err
+	})
+	return position, settings, err
 }
 
 // MaxTrackingID implements persistence.TrackingRecorder.
@@ -91,8 +161,18 @@ func (r *processRecorder) MaxTrackingID(ctx context.Context, upstream string) (i
 		return 0, err
 	}
 	defer cancel()
+	position, _, err := r.storedPosition(ctx, op, upstream)
+	return position, err
+}
+
+// storedPosition returns a position and the settings that are stored with it,
+// as the transaction in ctx has them.
+func (r *processRecorder) storedPosition(ctx context.Context, op, upstream string) (int64, []byte, error) {
+	if p, ok := r.store.transaction(ctx).stagedPosition(r.stream, upstream); ok {
+		return p.number, p.settings, nil
+	}
 	known, err := r.positionOf(ctx, op, upstream)
-	return known.number, err
+	return known.number, known.settings, err
 }
 
 // positionOf asks the leader for a position.
@@ -102,7 +182,7 @@ func (s *stream) positionOf(ctx context.Context, op, upstream string) (positionM
 	if err != nil || !found {
 		return positionMark{}, err
 	}
-	p := positionMark{mark{m.number, m.seq}, m.write}
+	p := positionMark{mark{m.number, m.seq}, m.write, m.state}
 	s.rememberPosition(upstream, p)
 	return p, nil
 }
@@ -114,11 +194,6 @@ func (s *stream) knownPosition(ctx context.Context, op, upstream string) (positi
 		return known, nil
 	}
 	return s.positionOf(ctx, op, upstream)
-}
-
-// moved remembers a position that was moved.
-func (s *stream) moved(to persistence.Tracking, seq int64, id writeID) {
-	s.rememberPosition(to.ApplicationName, positionMark{mark{to.NotificationID, seq}, id})
 }
 
 func (s *stream) rememberPosition(upstream string, p positionMark) {

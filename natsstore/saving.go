@@ -16,6 +16,8 @@ type save struct {
 	events  []persistence.StoredEvent
 	streams []*originatorPart     // in the order of their first events
 	moves   *persistence.Tracking // nil if no position is moved
+	// settings are stored with the position.
+	settings []byte
 }
 
 // originatorPart is what a save has of one originator.
@@ -52,7 +54,7 @@ func (v *save) run(ctx context.Context) ([]int64, error) {
 			var first int64
 			if first, err = v.publish(ctx, messages); err == nil {
 				if v.moves != nil {
-					v.moved(*v.moves, first, v.id)
+					v.rememberPosition(v.moves.ApplicationName, positionMark{mark{v.moves.NotificationID, first}, v.id, v.settings})
 				}
 				return v.stored(first + int64(len(messages)-len(v.events))), nil
 			}
@@ -82,7 +84,8 @@ func (v *save) plan(ctx context.Context) ([]outgoing, error) {
 		case known.number >= v.moves.NotificationID:
 			return nil, errRefused
 		}
-		messages = append(messages, v.position(*v.moves, known.seq))
+		v.settings = known.settings
+		messages = append(messages, v.position(v.moves.ApplicationName, v.moves.NotificationID, known.settings, known.seq))
 	}
 	starts := make(map[uuid.UUID]mark, len(v.streams))
 	for _, part := range v.streams {
@@ -91,7 +94,15 @@ func (v *save) plan(ctx context.Context) ([]outgoing, error) {
 			return nil, err
 		}
 		starts[part.id] = start
-		if start == beginning && chunkOf(part.first.OriginatorVersion) > 0 {
+	}
+	return v.appendEvents(messages, starts), nil
+}
+
+// appendEvents appends the messages of the events, whose originators have their
+// newest events at starts.
+func (v *save) appendEvents(messages []outgoing, starts map[uuid.UUID]mark) []outgoing {
+	for _, part := range v.streams {
+		if starts[part.id] == beginning && chunkOf(part.first.OriginatorVersion) > 0 {
 			// Two writers that begin at versions of different chunks exclude
 			// each other by a message in the first one.
 			f := frame{kind: beginKind, write: v.id, number: part.first.OriginatorVersion}
@@ -101,7 +112,7 @@ func (v *save) plan(ctx context.Context) ([]outgoing, error) {
 	for i := range v.events {
 		messages = append(messages, v.outgoing(&v.events[i], starts))
 	}
-	return messages, nil
+	return messages
 }
 
 // beginning is the place of an originator without events.

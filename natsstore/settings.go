@@ -25,10 +25,10 @@ const checkInterval = 30 * time.Second
 const firstKey = "eventsourcing-first"
 
 // settings returns the settings that Create gives a stream.
-func (n names) settings(snapshots bool, replicas int, first int64) jetstream.StreamConfig {
+func (n names) settings(k kind, replicas int, first int64) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name:               n.events,
-		Subjects:           []string{n.allEvents(), n.allPositions(), n.filler()},
+		Subjects:           []string{n.allEvents(), n.allPositions(), n.allParked(), n.filler()},
 		Retention:          jetstream.LimitsPolicy,
 		Storage:            jetstream.FileStorage,
 		Discard:            jetstream.DiscardNew,
@@ -48,9 +48,12 @@ func (n names) settings(snapshots bool, replicas int, first int64) jetstream.Str
 	if first > 1 {
 		c.FirstSeq = uint64(first)
 	}
-	if snapshots {
-		c.Name, c.Subjects, c.MaxMsgsPerSubject = n.snapshots, []string{n.allSnapshots()}, 1
+	if k != ofEvents { // what is replaced by newer ones
+		c.Name, c.Subjects, c.MaxMsgsPerSubject = n.stream(k), []string{n.allSnapshots()}, 1
 		c.DenyDelete, c.DenyPurge, c.RePublish, c.Metadata = false, false, nil, nil
+	}
+	if k == ofStatuses {
+		c.Subjects = []string{n.allStatuses()}
 	}
 	return c
 }
@@ -189,7 +192,7 @@ func (s *stream) checkNow(ctx context.Context, isNew bool) (first int64, err err
 		if !isNew || !s.store.config.CreateStreams || !errors.As(err, &missing) {
 			return err
 		}
-		if err := s.store.create(ctx, s.names.settings(s.snapshots, s.store.config.Replicas, 1)); err != nil {
+		if err := s.store.create(ctx, s.names.settings(s.kind, s.store.config.Replicas, 1)); err != nil {
 			return err
 		}
 		return errAgain{missing} // other servers may not know of it yet
@@ -197,10 +200,10 @@ func (s *stream) checkNow(ctx context.Context, isNew bool) (first int64, err err
 	if err != nil {
 		return 0, err
 	}
-	want := s.names.settings(s.snapshots, s.store.config.Replicas, 1)
+	want := s.names.settings(s.kind, s.store.config.Replicas, 1)
 	found := problems(info.Config, want, s.store.config)
 	first = int64(1)
-	if !s.snapshots {
+	if s.kind == ofEvents {
 		first, err = strconv.ParseInt(info.Config.Metadata[firstKey], 10, 64)
 		if err != nil || first < 1 {
 			found = append(found, "restore the metadata "+firstKey+", which has the first sequence of the stream")
@@ -219,7 +222,7 @@ func (s *stream) checkNow(ctx context.Context, isNew bool) (first int64, err err
 // events, so it has all sequences from its first to its last.
 func (s *stream) checkState(info *jetstream.StreamInfo, first int64) error {
 	state := info.State
-	if s.snapshots || state.Msgs == 0 && s.highest() == 0 {
+	if s.kind != ofEvents || state.Msgs == 0 && s.highest() == 0 {
 		return nil
 	}
 	have, last := int64(state.Msgs), int64(state.LastSeq)

@@ -26,6 +26,10 @@ func (r *snapshotRecorder) InsertEvents(ctx context.Context, snapshots []persist
 }
 
 func (r *snapshotRecorder) insert(ctx context.Context, op string, snapshots []persistence.StoredEvent) error {
+	if r.store.transaction(ctx) != nil {
+		return r.failure(op, persistence.ErrNotSupported, "take snapshots after the commit",
+			errors.New("a transaction on NATS has no snapshots, which may be of events that are not stored yet"))
+	}
 	if err := persistence.ValidateEvents(r.application, snapshots); err != nil {
 		return err
 	}

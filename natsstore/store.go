@@ -89,8 +89,8 @@ func Open(ctx context.Context, url string, config Config, options ...nats.Option
 	return s, nil
 }
 
-// Create makes the streams of applications, as a migration makes tables.
-// Streams that exist are compared with what they should be; a *SettingsError
+// Create makes the streams of applications, as a migration makes tables, and
+// the one that all followers share. Streams that exist are compared with what they should be; a *SettingsError
 // names the differences, and nothing is changed.
 func Create(ctx context.Context, conn *nats.Conn, config Config, applications ...string) error {
 	config.CreateStreams = true
@@ -99,25 +99,29 @@ func Create(ctx context.Context, conn *nats.Conn, config Config, applications ..
 		return err
 	}
 	defer s.Close() // which leaves the connection
+	create := func(stream *stream, err error) error {
+		if err != nil {
+			return err
+		}
+		_, cancel, err := stream.begin(ctx, "create streams")
+		if err == nil {
+			cancel()
+		}
+		return err
+	}
 	for _, application := range applications {
-		for _, snapshots := range []bool{false, true} {
-			stream, err := s.stream(application, snapshots)
-			if err != nil {
+		for _, k := range []kind{ofEvents, ofSnapshots} {
+			if err := create(s.stream(application, k)); err != nil {
 				return err
-			}
-			if _, cancel, err := stream.begin(ctx, "create streams"); err != nil {
-				return err
-			} else {
-				cancel()
 			}
 		}
 	}
-	return nil
+	return create(s.statusStream())
 }
 
 // ProcessRecorder implements persistence.Factory.
 func (s *Store) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
-	stream, err := s.stream(application, false)
+	stream, err := s.stream(application, ofEvents)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +130,7 @@ func (s *Store) ProcessRecorder(application string) (persistence.ProcessRecorder
 
 // SnapshotRecorder implements persistence.Factory.
 func (s *Store) SnapshotRecorder(application string) (persistence.AggregateRecorder, error) {
-	stream, err := s.stream(application, true)
+	stream, err := s.stream(application, ofSnapshots)
 	if err != nil {
 		return nil, err
 	}
@@ -152,22 +156,27 @@ func (s *Store) Close() error {
 }
 
 // stream returns the stream of an application's events or snapshots.
-func (s *Store) stream(application string, snapshots bool) (*stream, error) {
+func (s *Store) stream(application string, k kind) (*stream, error) {
 	if err := persistence.ValidateName(application); err != nil {
 		return nil, err
 	}
+	return s.streamOf(application, k, namesOf(s.config.Namespace, application))
+}
+
+// statusStream returns the stream of all statuses.
+func (s *Store) statusStream() (*stream, error) {
+	return s.streamOf("followers", ofStatuses, statusNames(s.config.Namespace))
+}
+
+func (s *Store) streamOf(application string, k kind, n names) (*stream, error) {
 	if s.closed.Load() {
 		return nil, s.closedError(application, "make a recorder")
 	}
-	n := namesOf(s.config.Namespace, application)
-	key := n.events
-	if snapshots {
-		key = n.snapshots
-	}
+	key := n.stream(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.streams[key] == nil {
-		s.streams[key] = newStream(s, application, n, snapshots)
+		s.streams[key] = newStream(s, application, n, k)
 	}
 	return s.streams[key], nil
 }

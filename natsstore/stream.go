@@ -9,13 +9,14 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// stream is a stream of one application, of its events or of its snapshots.
+// stream is a stream of one application, of its events or of its snapshots, or
+// that of the statuses of all followers.
 type stream struct {
 	store       *Store
 	application string
 	names       names
 	name        string
-	snapshots   bool
+	kind        kind
 
 	// newest has, of originators, the newest event that this process has
 	// written or read; positions the same of upstream applications.
@@ -31,27 +32,27 @@ type stream struct {
 	first   int64 // the first sequence
 	seen    int64 // the highest sequence that this process knows of
 	head    int64 // the id of the newest event that is known
+	parked  map[string]*parkedView
 }
 
 // mark is a version or a position, and the sequence of its message.
 type mark struct{ number, seq int64 }
 
-// positionMark is the mark of a position, with the write that has moved it.
+// positionMark is the mark of a position, with the write that has moved it, and
+// the settings of the follower as they are stored.
 type positionMark struct {
 	mark
-	write writeID
+	write    writeID
+	settings []byte
 }
 
 // cacheSize is how many originators a process remembers of an application.
 const cacheSize = 100_000
 
-func newStream(store *Store, application string, n names, snapshots bool) *stream {
-	s := &stream{store: store, application: application, names: n, name: n.events, snapshots: snapshots,
-		checking: make(chan struct{}, 1), newest: newCache[uuid.UUID, mark](cacheSize), positions: newCache[string, positionMark](cacheSize)}
-	if snapshots {
-		s.name = n.snapshots
-	}
-	return s
+func newStream(store *Store, application string, n names, k kind) *stream {
+	return &stream{store: store, application: application, names: n, name: n.stream(k), kind: k, checking: make(chan struct{}, 1),
+		newest: newCache[uuid.UUID, mark](cacheSize), positions: newCache[string, positionMark](cacheSize),
+		parked: map[string]*parkedView{}}
 }
 
 // saw remembers that there is a message with the sequence.

@@ -67,7 +67,7 @@ func (c *core) Rebuild(ctx context.Context, follower Member) error {
 		return &Error{Name: f.Name(), Problem: fmt.Sprintf("its store cannot reset positions, and is %T", f.app.Factory())}
 	}
 	leaders := make([]string, len(edges))
-	err = edges[0].transaction(ctx, func(ctx context.Context) error {
+	err = edges[0].repeatedly(ctx, func(ctx context.Context) error {
 		for i, edge := range edges {
 			leaders[i] = edge.leader.Name()
 			if _, err := edge.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, leaders[i]); err != nil {

@@ -221,7 +221,7 @@ func (f *followerLoop) claim(ctx context.Context) (held bool, err error) {
 			return recorder.RecordStatus(ctx, status)
 		})
 	}
-	if isLocked(err) {
+	if isLocked(err) || errors.Is(err, persistence.ErrRetryTransaction) { // another process is at it
 		free, err = false, nil
 	}
 	if err != nil {

@@ -132,6 +132,10 @@ func (f *followerLoop) again(leader Leader) *followerLoop {
 // batch was stored, and nothing is lost.
 var errOvertaken = errors.New("another process of the follower was faster")
 
+// errMovedAtCommit is errOvertaken of a store that compares positions when a
+// transaction commits, in place of locking them.
+var errMovedAtCommit = fmt.Errorf("%w: it has moved the position before the commit", errOvertaken)
+
 // errOutOfDate says that events of the leader may have been deleted since a
 // batch was read. Nothing of the batch was stored, and nothing is lost.
 var errOutOfDate = errors.New("events of the leader were deleted since they were read")
@@ -907,12 +911,17 @@ func (f *followerLoop) transaction(ctx context.Context, fn func(ctx context.Cont
 		}
 	}()
 	store := f.app.Factory().(persistence.Transactor) // New has looked
-	entered := false
+	entered, done := false, false
 	operation := fmt.Sprintf("transaction of follower %s of %s", f.app.Name(), f.leader.Name())
 	err = store.Transaction(persistence.WithOperation(ctx, operation), func(ctx context.Context) error {
 		entered = true
-		return fn(ctx)
+		err := fn(ctx)
+		done = err == nil
+		return err
 	})
+	if _, moved := errors.AsType[*persistence.TrackingError](err); moved && done {
+		err = errMovedAtCommit
+	}
 	if !entered && errors.Is(err, persistence.ErrLockTimeout) && f.hasOneWriter() {
 		err = &persistence.Error{Class: persistence.ErrPositionLocked, Op: f.app.Name() + ": begin to write", Err: err}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -266,12 +267,23 @@ func (f *followerLoop) retry(ctx context.Context, event persistence.ParkedEvent)
 		}
 		f.effects = effects{effectKeyOf(found[0]): made}
 	}
-	return f.transaction(ctx, func(ctx context.Context) error {
+	return f.repeatedly(ctx, func(ctx context.Context) error {
 		if err := f.unpark(ctx, event); err != nil {
 			return err
 		}
 		return f.processEvent(ctx, found[0], nil)
 	})
+}
+
+// repeatedly runs fn in a transaction, and again if the follower has moved the
+// position before the commit, in a store that does not lock it.
+func (f *followerLoop) repeatedly(ctx context.Context, fn func(ctx context.Context) error) error {
+	for retries := 0; ; retries++ {
+		err := f.transaction(ctx, fn)
+		if !errors.Is(err, errMovedAtCommit) || retries == bridge.CommitRetries {
+			return err
+		}
+	}
 }
 
 // unpark takes an event out of the parked ones under the lock of the position.

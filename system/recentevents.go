@@ -40,6 +40,9 @@ func (p *recentEvents) add(recordings []mapper.Recording) {
 			continue
 		}
 		n := recording.Notification
+		if n.ID == 0 { // a store that gives no ids before the commit
+			continue
+		}
 		if i, ok := p.at[n.ID]; ok && string(p.ring[i].Notification.State) == string(n.State) {
 			continue // every follower of the leader has it remembered
 		}

@@ -4,6 +4,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 
@@ -98,6 +99,23 @@ func OutsideOf(ctx context.Context, leader string) context.Context {
 	return nil
 }
 
+// CommitRetries is how often a transaction that changes a follower's position or
+// settings is repeated, because the follower has moved the position before its
+// commit, in a store that compares positions then in place of locking them.
+const CommitRetries = 100
+
+// Repeatedly runs fn in a transaction, and again if the transaction must be
+// retried. fn must have no effects outside of it.
+func Repeatedly(ctx context.Context, store persistence.Transactor, fn func(ctx context.Context) error) error {
+	for retries := 0; ; retries++ {
+		err := store.Transaction(ctx, fn)
+		if !errors.Is(err, persistence.ErrRetryTransaction) || retries == CommitRetries || ctx.Err() != nil ||
+			persistence.TransactionFrom(ctx) != nil {
+			return err
+		}
+	}
+}
+
 // ChangeSettings changes the settings of a follower for some upstream
 // applications, all in one transaction of its store. The upstreams are sorted,
 // which is the order in which positions are locked everywhere.
@@ -106,7 +124,7 @@ func ChangeSettings(
 	change func(*persistence.FollowerSettings),
 ) error {
 	store := app.Factory().(persistence.Transactor) // as every follower's is
-	return store.Transaction(ctx, func(ctx context.Context) error {
+	return Repeatedly(ctx, store, func(ctx context.Context) error {
 		for _, upstream := range upstreams {
 			_, settings, err := recorder.LockSettings(ctx, upstream)
 			if err != nil {

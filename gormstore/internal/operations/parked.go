@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -115,7 +116,7 @@ func DiscardParked(ctx context.Context, runner Runner, options DiscardOptions) e
 		return fmt.Errorf("management: cannot discard an event of %s: its store keeps no parked events, and is %T",
 			options.Follower, app.Factory())
 	}
-	err = store.Transaction(ctx, func(ctx context.Context) error {
+	err = bridge.Repeatedly(ctx, store, func(ctx context.Context) error {
 		if locker, ok := app.Recorder().(persistence.PositionLocker); ok {
 			if _, err := locker.LockPosition(ctx, options.Leader); err != nil {
 				return err

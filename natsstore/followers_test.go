@@ -1,0 +1,253 @@
+package natsstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/natsstore"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
+)
+
+// Dog is an aggregate of the leader, and Award one of its follower.
+type (
+	Dog   struct{ domain.Aggregate }
+	Award struct {
+		domain.Aggregate
+		Tricks []string
+	}
+	Registered struct{}
+	TrickAdded struct{ Trick string }
+	Opened     struct{}
+	Praised    struct{ Trick string }
+)
+
+func (Registered) Apply(*Dog)      {}
+func (TrickAdded) Apply(*Dog)      {}
+func (Opened) Apply(*Award)        {}
+func (e Praised) Apply(a *Award)   { a.Tricks = append(a.Tricks, e.Trick) }
+func awardOf(dog string) domain.ID { return domain.NewIDv5("/awards/" + dog) }
+func idOf(dog string) domain.ID    { return domain.NewIDv5("/dogs/" + dog) }
+
+var (
+	dogs   = domain.Define("Dog", domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
+	awards = domain.Define("Award", domain.On("Opened", Opened{}), domain.On("Praised", Praised{}))
+)
+
+// kennel is a leader and a process manager, both with their logs on NATS, as one
+// process has them.
+type kennel struct {
+	dogs   *application.Repository[Dog]
+	awards *application.Repository[Award]
+	app    *system.Follower
+	sys    *system.System
+	runner *system.Runner
+	// refuses reports whether a trick cannot be processed.
+	refuses func(trick string) bool
+	// handled is called with each event that is handled, before the commit.
+	handled func(trick string)
+}
+
+func newKennel(t testing.TB, conn *nats.Conn, config natsstore.Config) *kennel {
+	t.Helper()
+	k := &kennel{refuses: func(string) bool { return false }, handled: func(string) {}}
+	store, quiet := application.WithStore(newStore(t, conn, config)), application.WithLogger(slog.New(slog.DiscardHandler))
+	leader, err := application.New("Dogs", store, quiet)
+	must(t, err)
+	k.dogs, err = application.NewRepository(leader, dogs)
+	must(t, err)
+	follower, err := application.New("Awards", store, quiet)
+	must(t, err)
+	k.awards, err = application.NewRepository(follower, awards)
+	must(t, err)
+	k.app, err = system.NewFollower(follower, system.On(k.praise), system.Replayable(),
+		system.Park(func(_ persistence.Notification, _ error, failures int) bool { return failures > 0 }))
+	must(t, err)
+	k.sys, err = system.New(system.Pipe(leader, k.app))
+	must(t, err)
+	k.runner, err = system.NewRunner(k.sys, system.Config{PollInterval: 50 * time.Millisecond, ShortestRetry: time.Millisecond})
+	must(t, err)
+	return k
+}
+
+// praise adds a trick to the award of its dog, which it opens first.
+func (k *kennel) praise(ctx context.Context, e domain.Recorded[TrickAdded]) error {
+	dog, trick, _ := strings.Cut(e.Data.Trick, " ")
+	if k.refuses(e.Data.Trick) {
+		return errors.New("the trick is refused")
+	}
+	k.handled(e.Data.Trick)
+	award, err := k.awards.Get(ctx, awardOf(dog))
+	if errors.Is(err, application.ErrAggregateNotFound) {
+		if err := k.awards.Save(ctx, awards.Create(awardOf(dog), Opened{})); err != nil {
+			return err
+		}
+		award, err = k.awards.Get(ctx, awardOf(dog)) // which sees what was saved
+	}
+	if err != nil {
+		return err
+	}
+	domain.Trigger(award, Praised{trick})
+	return k.awards.Save(ctx, award)
+}
+
+// add adds tricks to dogs, each "dog trick".
+func (k *kennel) add(t testing.TB, tricks ...string) {
+	t.Helper()
+	for _, trick := range tricks {
+		name, _, _ := strings.Cut(trick, " ")
+		dog, err := k.dogs.Get(t.Context(), idOf(name))
+		if errors.Is(err, application.ErrAggregateNotFound) {
+			dog, err = dogs.Create(idOf(name), Registered{}), nil
+		}
+		must(t, err)
+		domain.Trigger(dog, TrickAdded{trick})
+		must(t, k.dogs.Save(t.Context(), dog))
+	}
+}
+
+func (k *kennel) wantTricks(t testing.TB, dog string, want ...string) {
+	t.Helper()
+	award, err := k.awards.Get(t.Context(), awardOf(dog))
+	if err != nil || !slices.Equal(award.Tricks, want) {
+		t.Errorf("the award of %s: got %v and the error %v, want %v", dog, award, err, want)
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFollowerOnNATS runs a follower whose application is on NATS: it parks
+// events, which are retried and discarded, is paused, and processes all events
+// again.
+func TestFollowerOnNATS(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t).ClientURL())
+	k := newKennel(t, conn, single)
+	var refused atomic.Value
+	refused.Store("")
+	k.refuses = func(trick string) bool { return trick == refused.Load() }
+	must(t, k.runner.Start(t.Context()))
+	defer k.runner.Close()
+
+	k.add(t, "Fido sit", "Rex roll", "Fido fetch")
+	must(t, k.runner.WaitFor(t.Context(), k.app))
+	k.wantTricks(t, "Fido", "sit", "fetch")
+	k.wantTricks(t, "Rex", "roll")
+
+	refused.Store("Fido bite")
+	k.add(t, "Fido bite", "Fido jump", "Rex bow")
+	must(t, k.runner.WaitFor(t.Context(), k.app))
+	k.wantTricks(t, "Fido", "sit", "fetch")
+	k.wantTricks(t, "Rex", "roll", "bow")
+	parked, err := k.runner.Parked(t.Context(), k.app)
+	if err != nil || len(parked) != 2 || parked[0].OriginatorID != idOf("Fido") || parked[1].OriginatorVersion != 5 {
+		t.Fatalf("got the parked events %+v and the error %v, want two of Fido", parked, err)
+	}
+	if out := k.command(t, "parked", "Awards"); !strings.Contains(out, "the trick is refused") {
+		t.Errorf("the command parked says\n%s\nwant the error", out)
+	}
+
+	if n, err := k.runner.RetryParked(t.Context(), k.app); n != 0 || err == nil {
+		t.Errorf("retried %d events with the error %v, want that they fail again", n, err)
+	}
+	refused.Store("")
+	if n, err := k.runner.RetryParked(t.Context(), k.app); n != 2 || err != nil {
+		t.Errorf("retried %d events with the error %v, want 2", n, err)
+	}
+	k.wantTricks(t, "Fido", "sit", "fetch", "bite", "jump")
+
+	refused.Store("Rex bark")
+	k.add(t, "Rex bark")
+	must(t, k.runner.WaitFor(t.Context(), k.app))
+	parked, err = k.runner.Parked(t.Context(), k.app)
+	if err != nil || len(parked) != 1 {
+		t.Fatalf("got the parked events %+v and the error %v, want one", parked, err)
+	}
+	k.command(t, "discard_parked", "--yes", "Awards", "Dogs", fmt.Sprint(parked[0].NotificationID))
+	if parked, err = k.runner.Parked(t.Context(), k.app); err != nil || len(parked) != 0 {
+		t.Errorf("after it was discarded: got %+v and the error %v", parked, err)
+	}
+
+	must(t, k.runner.Pause(t.Context(), k.app, "a test"))
+	k.add(t, "Rex beg")
+	if statuses := k.command(t, "followers"); !strings.Contains(statuses, "paused") {
+		t.Errorf("the command followers says\n%s\nwant that it is paused", statuses)
+	}
+	k.wantTricks(t, "Rex", "roll", "bow")
+	must(t, k.runner.Resume(t.Context(), k.app))
+	eventually(t, func() error { return k.runner.WaitFor(t.Context(), k.app) }) // the runner may not know of it yet
+	k.wantTricks(t, "Rex", "roll", "bow", "beg")
+
+	refused.Store("")
+	must(t, k.runner.Rebuild(t.Context(), k.app))
+	must(t, k.runner.WaitFor(t.Context(), k.app))
+	k.wantTricks(t, "Rex", "roll", "bow", "beg", "roll", "bow", "bark", "beg") // it cannot clear them
+}
+
+// command runs a command of management.
+func (k *kennel) command(t *testing.T, args ...string) string {
+	t.Helper()
+	config := management.Config{Runners: map[string]management.RunnerFunc{"kennel": management.Given(k.runner)}}
+	var out bytes.Buffer
+	if code := management.Run(t.Context(), config, args, &out, &out); code != 0 {
+		t.Errorf("the command %v ends with %d: %s", args, code, out.String())
+	}
+	return out.String()
+}
+
+// TestFollowerInSeveralProcesses runs the same follower three times at once,
+// while all of it is paused and resumed. Each event has its effect once.
+func TestFollowerInSeveralProcesses(t *testing.T) {
+	t.Parallel()
+	url := startServer(t).ClientURL()
+	var handled atomic.Int64
+	var kennels []*kennel
+	for range 3 {
+		k := newKennel(t, connect(t, url), single)
+		k.handled = func(string) { handled.Add(1) }
+		must(t, k.runner.Start(t.Context()))
+		defer k.runner.Close()
+		kennels = append(kennels, k)
+	}
+	var want [4][]string
+	var group sync.WaitGroup
+	for i := range want {
+		group.Go(func() {
+			for j := range 50 {
+				want[i] = append(want[i], fmt.Sprint(j))
+				kennels[0].add(t, fmt.Sprintf("%d %d", i, j))
+			}
+		})
+	}
+	for range 5 {
+		must(t, kennels[1].runner.Pause(t.Context(), kennels[1].app, "a test"))
+		must(t, kennels[2].runner.Resume(t.Context(), kennels[2].app))
+	}
+	group.Wait()
+	for _, k := range kennels {
+		eventually(t, func() error { return k.runner.WaitFor(t.Context(), k.app) })
+	}
+	for i, tricks := range want {
+		kennels[0].wantTricks(t, fmt.Sprint(i), tricks...)
+	}
+	t.Logf("200 events were handled %d times", handled.Load())
+}
