@@ -588,7 +588,16 @@ var pyOdds = domain.Define("zoo.domain:Odd", domain.On("Seen", pyValues{}))
 // reads what it has written.
 func TestPythonLibraryReadsValues(t *testing.T) {
 	t.Parallel()
-	db := created(t, testdb.SQLiteFile(t))
+	for name, open := range map[string]func(testing.TB) *gorm.DB{"sqlite": testdb.SQLiteFile, "postgres": testdb.OpenPostgres} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wantValuesInPython(t, created(t, open(t)))
+		})
+	}
+}
+
+func wantValuesInPython(t *testing.T, db *gorm.DB) {
+	t.Helper()
 	app := must(application.New("Zoo", application.WithStore(gormstore.New(db)), application.WithPythonLayout()))
 	odds := must(application.NewRepository(app, pyOdds))
 	id := uuid.MustParse("1e1d7398-8986-57af-bb01-11a89b2f8b02")

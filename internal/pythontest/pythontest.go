@@ -149,13 +149,8 @@ type Contents struct {
 		Topic       string
 		State       map[string]any
 	}
-	Aggregates []struct {
-		Application string
-		Originator  string
-		Version     int64
-		Class       string
-		State       map[string]any
-	}
+	// Aggregates are at their last versions, and the History has them at each.
+	Aggregates, History []Aggregate
 	Snapshots []struct {
 		Originator string
 		Version    int64
@@ -163,6 +158,15 @@ type Contents struct {
 		State      map[string]any
 	}
 	Tracking []Tracking
+}
+
+// Aggregate is an aggregate at a version.
+type Aggregate struct {
+	Application string
+	Originator  string
+	Version     int64
+	Class       string
+	State       map[string]any
 }
 
 // Tracking is a position, and of how many rows it consists.

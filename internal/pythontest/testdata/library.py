@@ -310,7 +310,7 @@ def create_id(kind, name):
 
 def read(store):
     """Everything that is stored, with types, and every aggregate at its every version, with and without snapshots."""
-    events, originators = [], {}
+    events, originators, aggregates, history = [], {}, [], []
     for id, application, originator, version, topic, state in store.rows(
         "SELECT id, application_name, originator_id, originator_version, topic, state FROM stored_events ORDER BY id"
     ):
@@ -321,15 +321,15 @@ def read(store):
         events.append({"id": id, "application": application, "originator": str(uuid.UUID(str(originator))),
                        "version": version, "topic": topic, "state": describe(attributes)})
         originators.setdefault((application, uuid.UUID(str(originator))), []).append(version)
-    aggregates = []
     for (application, originator), versions in originators.items():
         for version in versions:
             with_snapshots, reached = store.rebuild(application, originator, version)
             without, _ = store.rebuild(application, originator, version, use_snapshots=False)
             if describe(with_snapshots.__dict__) != describe(without.__dict__) or reached != version:
                 raise ValueError(f"{originator} at {version}: {with_snapshots.__dict__} from a snapshot, {without.__dict__} from events")
-        aggregates.append({"application": application, "originator": str(originator), "version": reached,
-                           "class": type(with_snapshots).__name__, "state": describe(with_snapshots.__dict__)})
+            history.append({"application": application, "originator": str(originator), "version": reached,
+                            "class": type(with_snapshots).__name__, "state": describe(with_snapshots.__dict__)})
+        aggregates.append(history[-1])
     snapshots = [
         {"originator": str(uuid.UUID(str(originator))), "version": version, "topic": topic,
          "state": describe(store.mapper.from_state(state))}
@@ -342,7 +342,7 @@ def read(store):
             "SELECT application_name, upstream_application_name, COUNT(*), MAX(notification_id) FROM notification_tracking"
             " GROUP BY 1, 2 ORDER BY 1, 2")
     ]
-    return {"events": events, "aggregates": aggregates, "snapshots": snapshots, "tracking": tracking}
+    return {"events": events, "aggregates": aggregates, "history": history, "snapshots": snapshots, "tracking": tracking}
 
 
 def values(store):
