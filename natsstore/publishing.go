@@ -55,6 +55,7 @@ func (w *writing) publish(ctx context.Context, messages []outgoing) (first int64
 		size += len(messages[i].data)
 	}
 	timeout := 2*time.Second + time.Duration(size>>20)*time.Second/2
+	longest := 2 * timeout // a try that was sent to a leader which was cut off is answered never
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
 		first, err := w.try(ctx, messages, timeout)
 		if err == nil {
@@ -70,7 +71,7 @@ func (w *writing) publish(ctx context.Context, messages []outgoing) (first int64
 		if !sleep(ctx, pause) {
 			return 0, w.ended(ctx, err)
 		}
-		timeout = min(2*timeout, w.store.config.Timeout)
+		timeout = min(2*timeout, longest)
 	}
 }
 

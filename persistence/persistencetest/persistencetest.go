@@ -138,6 +138,8 @@ var groups = []group{
 	{name: "continuity", rows: continuityRows},
 	{name: "tracking", rows: trackingRows},
 	{name: "settings", rows: settingsRows},
+	{name: "parking", rows: parkingRows},
+	{name: "statuses", rows: statusRows},
 	{name: "partitions", rows: partitionRows, needs: []Feature{Transaction}},
 	{name: "locks", rows: lockRows, needs: []Feature{Transaction}},
 	{name: "process", rows: processRows},
