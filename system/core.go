@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // core is what both runners have: a system, and a follower loop for each of its
@@ -44,19 +46,36 @@ func (c *core) System() *System { return c.system }
 
 // Statuses returns the status of each follower and leader, in the order of the
 // system's edges. If it returns an error, which is one of reading positions,
-// the statuses have what is known.
+// the statuses have what is known. A database that does not answer before ctx
+// ends makes only the statuses unknown that need it.
 func (c *core) Statuses(ctx context.Context) ([]Status, error) {
 	statuses, mistakes := make([]Status, len(c.edges)), make([]error, len(c.edges))
-	ends := map[string]logEnd{} // which followers of one leader share
-	for i, edge := range c.edges {
-		end, known := ends[edge.leader.Name()]
-		if !known {
-			end = endOf(ctx, edge.leader)
-			ends[edge.leader.Name()] = end
-		}
-		statuses[i], mistakes[i] = edge.statusNow(ctx, end)
+	var group sync.WaitGroup
+	reads := statusReads{isInTransaction: persistence.TransactionFrom(ctx) != nil}
+	for _, edges := range c.edgesByLeader() {
+		leader := c.edges[edges[0]].leader
+		reads.start(&group, func() {
+			var end logEnd // which followers of one leader share
+			reads.read(ctx, storeOf(leader), func() { end = endOf(ctx, leader) })
+			for _, i := range edges {
+				edge := c.edges[i]
+				reads.start(&group, func() {
+					reads.read(ctx, edge.app.Factory(), func() { statuses[i], mistakes[i] = edge.statusNow(ctx, end) })
+				})
+			}
+		})
 	}
+	group.Wait()
 	return statuses, errors.Join(mistakes...)
+}
+
+// edgesByLeader returns the indexes of the edges by the names of their leaders.
+func (c *core) edgesByLeader() map[string][]int {
+	edges := map[string][]int{}
+	for i, edge := range c.edges {
+		edges[edge.leader.Name()] = append(edges[edge.leader.Name()], i)
+	}
+	return edges
 }
 
 // Err returns the errors of all followers that have failed and not recovered,

@@ -179,11 +179,11 @@ func TestConfigsThatCannotBe(t *testing.T) {
 	f := newFixed(t)
 	s := must(system.New(system.Pipe(leader(f.a), f.b)))
 	for want, config := range map[string]system.Config{
-		"PollInterval is -1s":  {PollInterval: -time.Second},
-		"BatchEvents is -1":    {BatchEvents: -1},
-		"BatchEvents is 99999": {BatchEvents: 99999},
+		"PollInterval is -1s":   {PollInterval: -time.Second},
+		"BatchEvents is -1":     {BatchEvents: -1},
+		"BatchEvents is 99999":  {BatchEvents: 99999},
 		"PartitionLease is 1ns": {PartitionLease: 1},
-		"LongestRetry is 1s":   {ShortestRetry: time.Minute, LongestRetry: time.Second},
+		"LongestRetry is 1s":    {ShortestRetry: time.Minute, LongestRetry: time.Second},
 	} {
 		if _, err := system.NewRunner(s, config); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

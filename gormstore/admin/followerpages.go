@@ -110,13 +110,16 @@ func (f followerRow) HeldText() string {
 	return f.Held.String()
 }
 
+// states returns the state of each follower. One that could not be read says so;
+// if that is all of them because the time is over, it is an error.
 func (h *Handler) states(ctx context.Context) ([]followerRow, error) {
 	states, err := operations.Followers(ctx, h.runner)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
 	if states == nil && err != nil {
 		return nil, err
+	}
+	isRead := func(s operations.FollowerState) bool { return s.ReadError == "" }
+	if ctx.Err() != nil && !slices.ContainsFunc(states, isRead) {
+		return nil, ctx.Err()
 	}
 	rows := make([]followerRow, len(states)) // each has what of it could not be read
 	for i, s := range states {
@@ -137,21 +140,23 @@ func (h *Handler) hasLog(application string) bool {
 }
 
 func (h *Handler) overview(ctx context.Context, _ *http.Request, _ Rights) (any, error) {
-	data := overviewData{Applications: []applicationRow{}, Healthy: true}
-	for _, name := range operations.MemberNames(h.runner) {
-		row := applicationRow{Name: name}
-		head, err := operations.Head(ctx, h.runner, name)
-		if err != nil {
-			row.Error = valid(fmt.Sprint(err))
-		} else if rate, known := h.rates.of(name, head, time.Now()); known {
+	data := overviewData{Applications: []applicationRow{}}
+	var heads []operations.ApplicationHead
+	var group sync.WaitGroup
+	group.Go(func() { heads = operations.Heads(ctx, h.runner) })
+	followers, err := h.states(ctx)
+	group.Wait()
+	data.Followers = followers
+	data.Healthy = !slices.ContainsFunc(followers, func(f followerRow) bool { return !f.Healthy })
+	for _, head := range heads {
+		row := applicationRow{Name: head.Application, Head: head.Head}
+		if head.Err != nil {
+			row.Error = valid(fmt.Sprint(head.Err))
+		} else if rate, known := h.rates.of(head.Application, head.Head, time.Now()); known {
 			row.Rate = &rate
 		}
-		row.Head = head
 		data.Applications = append(data.Applications, row)
 	}
-	var err error
-	data.Followers, err = h.states(ctx)
-	data.Healthy = !slices.ContainsFunc(data.Followers, func(f followerRow) bool { return !f.Healthy })
 	return data, err
 }
 

@@ -29,6 +29,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
+	"github.com/eventsourcing-go/eventsourcing/system/health"
 )
 
 // Note is an aggregate of anything.
@@ -491,6 +492,91 @@ func TestDatabaseGone(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestOneOfTwoDatabasesDoesNotAnswer shows what the other database knows: the
+// pages, and whether the process is ready.
+func TestOneOfTwoDatabasesDoesNotAnswer(t *testing.T) {
+	answering, silent := testdb.OpenPostgres(t), testdb.OpenPostgres(t)
+	newApplication := func(name string, db *gorm.DB) *application.Application {
+		t.Helper()
+		if err := gormstore.AutoMigrate(db); err != nil {
+			t.Fatal(err)
+		}
+		app, err := application.New(name, application.WithStore(gormstore.New(db)), quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return app
+	}
+	newFollower := func(name string, db *gorm.DB) *system.Follower {
+		t.Helper()
+		follower, err := system.NewFollower(newApplication(name, db), system.OnEvery(func(context.Context, domain.Event) error { return nil }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return follower
+	}
+	near, far := newApplication("Near", answering), newApplication("Far", silent)
+	sys, err := system.New(system.Pipe(far, newFollower("FarToFar", silent)), system.Pipe(far, newFollower("FarToNear", answering)),
+		system.Pipe(near, newFollower("NearToFar", silent)), system.Pipe(near, newFollower("NearToNear", answering)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner, err := system.NewRunner(sys, system.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := admin.New(runner, admin.Config{Authorize: func(*http.Request) (admin.Rights, error) { return all, nil },
+		Timeout: time.Second, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checks, err := health.New(runner, health.Config{Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := silent.Begin()
+	for _, table := range []string{"stored_events", "notification_tracking", "follower_status", "follower_settings", "parked_events"} {
+		if err := tx.Exec("LOCK TABLE " + table + " IN ACCESS EXCLUSIVE MODE").Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer tx.Rollback()
+	var overview struct {
+		Applications []struct{ Name, Error string }
+		Followers    []struct {
+			Follower string
+			Healthy  bool
+		}
+	}
+	answer := get(pages, "/api/overview")
+	if err := json.Unmarshal(answer.Body.Bytes(), &overview); err != nil || answer.Code != 200 || len(overview.Followers) != 4 {
+		t.Fatalf("overview: got %d, %s, error %v; want all followers", answer.Code, answer.Body, err)
+	}
+	for _, f := range overview.Followers {
+		if f.Healthy != (f.Follower == "NearToNear") {
+			t.Errorf("%s: got healthy %t", f.Follower, f.Healthy)
+		}
+	}
+	for _, a := range overview.Applications {
+		if isNear := strings.HasSuffix(a.Name, "Near"); isNear != (a.Error == "") {
+			t.Errorf("%s: got the error %q", a.Name, a.Error)
+		}
+	}
+	if answer := get(pages, "/followers/NearToNear"); answer.Code != 200 || !strings.Contains(answer.Body.String(), "Healthy") {
+		t.Errorf("the follower of the other database: got %d, %s", answer.Code, answer.Body)
+	}
+	ready := get(checks.Ready(), "/")
+	var report health.Report
+	if err := json.Unmarshal(ready.Body.Bytes(), &report); err != nil || ready.Code != 503 || len(report.Followers) != 4 {
+		t.Fatalf("ready: got %d, %s, error %v", ready.Code, ready.Body, err)
+	}
+	for _, f := range report.Followers {
+		if f.Healthy != (f.Follower == "NearToNear") {
+			t.Errorf("ready: %s: got %+v", f.Follower, f.Health)
+		}
+	}
 }
 
 // opener opens connections of a driver that has no connector.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -146,6 +147,8 @@ func partitionStates(set *persistence.PartitionSet, head int64) (states []Partit
 // With any other error it returns the states all the same, and each has what of
 // it could not be read.
 func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
+	known, wait := readStatuses(ctx, runner)
+	defer wait()
 	statuses, err := runner.Statuses(ctx)
 	if err != nil {
 		if err = firstMigration(ctx, runner, err); isMigration(err) {
@@ -153,7 +156,6 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 		}
 	}
 	states := make([]FollowerState, len(statuses))
-	known := statusReader{}
 	for i, s := range statuses {
 		states[i] = FollowerState{Follower: s.Follower, Leader: s.Leader, State: StateUnknown,
 			Position: s.Position, Head: s.Head, Lag: s.Lag(), Oldest: s.Oldest, Parked: s.Parked,
@@ -166,7 +168,7 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 		if s.State == system.Running { // in this process, which knows it better than the database
 			states[i].NotificationID, states[i].Since = s.NotificationID, s.Since
 		}
-		filling := states[i].fill(known.of(ctx, runner, s.Follower))
+		filling := states[i].fill(known(s.Follower))
 		states[i].addPartitions()
 		if !s.PausedAt.IsZero() {
 			states[i].State = string(system.Paused)
@@ -215,9 +217,6 @@ func (s *FollowerState) judge(now time.Time, partitions *persistence.PartitionSe
 	return status.Health(now, 0)
 }
 
-// statusReader reads the statuses of a store's followers once.
-type statusReader map[persistence.StatusRecorder]keptStatuses
-
 // keptStatuses are the statuses that a store keeps.
 type keptStatuses struct {
 	kept bool // false if the store, or its database, keeps none
@@ -225,32 +224,52 @@ type keptStatuses struct {
 	err  error
 }
 
-// of returns the statuses that the store of a follower keeps.
-func (r statusReader) of(ctx context.Context, runner Runner, follower string) keptStatuses {
-	app, ok := ApplicationOf(runner, follower)
-	if !ok {
-		return keptStatuses{}
-	}
-	recorder, ok := app.Factory().(persistence.StatusRecorder)
-	if !ok {
-		return keptStatuses{}
-	}
-	shared := reflect.TypeOf(recorder).Comparable()
-	if shared {
-		if read, ok := r[recorder]; ok {
-			return read
+// readStatuses begins to read the statuses that the stores of all followers
+// keep, each store once and all at the same time, so that one that does not
+// answer does not keep the others from it. of waits for those of a follower's
+// store, and wait for all.
+func readStatuses(ctx context.Context, runner Runner) (of func(follower string) keptStatuses, wait func()) {
+	var group sync.WaitGroup
+	read := map[string]func() keptStatuses{}
+	ofStore := map[persistence.StatusRecorder]func() keptStatuses{}
+	for _, follower := range runner.System().Followers() {
+		app, ok := ApplicationOf(runner, follower)
+		if !ok {
+			continue
+		}
+		recorder, ok := app.Factory().(persistence.StatusRecorder)
+		if !ok {
+			continue
+		}
+		isShared := reflect.TypeOf(recorder).Comparable()
+		if isShared && ofStore[recorder] != nil {
+			read[follower] = ofStore[recorder]
+			continue
+		}
+		statuses := sync.OnceValue(func() keptStatuses { return statusesOf(ctx, recorder) })
+		read[follower] = statuses
+		if isShared {
+			ofStore[recorder] = statuses
+		}
+		if persistence.TransactionFrom(ctx) == nil { // which has one connection
+			group.Go(func() { statuses() })
 		}
 	}
+	of = func(follower string) keptStatuses {
+		if statuses := read[follower]; statuses != nil {
+			return statuses()
+		}
+		return keptStatuses{}
+	}
+	return of, group.Wait
+}
+
+func statusesOf(ctx context.Context, recorder persistence.StatusRecorder) keptStatuses {
 	statuses, err := recorder.FollowerStatuses(ctx)
-	_, absent := errors.AsType[*persistence.NotMigratedError](err)
-	read := keptStatuses{kept: !absent, all: statuses, err: err}
-	if absent {
-		read.err = nil
+	if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
+		return keptStatuses{}
 	}
-	if shared {
-		r[recorder] = read
-	}
-	return read
+	return keptStatuses{kept: true, all: statuses, err: err}
 }
 
 // fill adds what the process has written that runs the follower.

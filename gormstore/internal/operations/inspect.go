@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -102,14 +104,42 @@ func NewestEvents(ctx context.Context, runner Runner, options LogOptions) (page 
 	return page, nil
 }
 
-// Head returns the id of the newest event of an application's log.
-func Head(ctx context.Context, runner Runner, application string) (int64, error) {
-	app, ok := ApplicationOf(runner, application)
-	if !ok {
-		return 0, &ApplicationsError{Names: []string{application}, Known: MemberNames(runner)}
+// ApplicationHead is the id of the newest event of an application's log, or why
+// it could not be read.
+type ApplicationHead struct {
+	Application string
+	Head        int64
+	Err         error
+}
+
+// Heads returns the heads of all applications of this process. It reads from
+// all stores at the same time, so that one that does not answer before ctx ends
+// does not hide the others.
+func Heads(ctx context.Context, runner Runner) []ApplicationHead {
+	names := MemberNames(runner)
+	heads := make([]ApplicationHead, len(names))
+	ofStore := map[any][]int{}
+	for i, name := range names {
+		app, _ := ApplicationOf(runner, name)
+		heads[i].Application = name
+		var store any = app.Factory()
+		if !reflect.TypeOf(store).Comparable() {
+			store = name
+		}
+		ofStore[store] = append(ofStore[store], i)
 	}
-	head, err := app.Recorder().MaxNotificationID(ctx)
-	return head, located(ctx, app.Factory(), err)
+	var group sync.WaitGroup
+	for _, applications := range ofStore {
+		group.Go(func() {
+			for _, i := range applications {
+				app, _ := ApplicationOf(runner, heads[i].Application)
+				head, err := app.Recorder().MaxNotificationID(ctx)
+				heads[i].Head, heads[i].Err = head, located(ctx, app.Factory(), err)
+			}
+		})
+	}
+	group.Wait()
+	return heads
 }
 
 // PayloadJSON returns what an event contains as JSON, in the form in which it
