@@ -61,8 +61,9 @@ type Config struct {
 	// default is read-only.
 	Actions bool
 	// Redact returns what to show of a payload or a state, both as JSON, in
-	// place of data; about is the topic of the event, or "state". nil shows all
-	// of it.
+	// place of data. about is the topic that the payload's type has today, also
+	// of an event that was stored under a former name, or "state". A nil Redact
+	// shows all of it. Metadata is shown as it is to those who may see payloads.
 	Redact func(about string, data json.RawMessage) json.RawMessage
 	// Logger gets a line for each action and each failure. The default is
 	// slog.Default().

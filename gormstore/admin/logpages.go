@@ -59,10 +59,30 @@ func (h *Handler) row(application string, event operations.StoredEvent, rights R
 	}
 	if rights.Payload {
 		row.Metadata = shownMetadata(event.Metadata)
-		payload := h.redacted(event.Topic, operations.PayloadJSON(h.runner, application, event))
-		row.Payload, row.Truncated = shown(payload, longest)
+		row.Payload, row.Truncated = shown(h.payload(application, event), longest)
 	}
 	return row
+}
+
+// payload returns the payload of an event, or a list of them if it means several
+// events today. Each is redacted for itself.
+func (h *Handler) payload(application string, event operations.StoredEvent) json.RawMessage {
+	var parts []json.RawMessage
+	for _, payload := range operations.PayloadsOf(h.runner, application, event) {
+		part := h.redacted(payload.Topic, payload.JSON)
+		if part != nil && !json.Valid(part) {
+			part, _ = json.Marshal(string(part)) // a string always can
+		}
+		parts = append(parts, part)
+	}
+	switch len(parts) {
+	case 0:
+		return nil
+	case 1:
+		return parts[0]
+	}
+	text, _ := json.Marshal(parts) // its parts are valid
+	return text
 }
 
 // mostMetadata is how many entries of metadata a page shows.
@@ -91,11 +111,19 @@ func cut(text string, longest int) string {
 	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
-// redacted returns what the service lets a page show of a payload or a state.
-func (h *Handler) redacted(about string, data json.RawMessage) json.RawMessage {
+// redacted returns what the service lets a page show of a payload or a state. If
+// Redact panics, that is nothing, and what it has panicked with is not logged: it
+// may be from the payload.
+func (h *Handler) redacted(about string, data json.RawMessage) (allowed json.RawMessage) {
 	if data == nil || h.config.Redact == nil {
 		return data
 	}
+	defer func() {
+		if recover() != nil {
+			h.config.Logger.Error("admin: Config.Redact panicked", "about", about)
+			allowed = json.RawMessage(`"It is not shown, because Config.Redact panicked."`)
+		}
+	}()
 	return h.config.Redact(about, data)
 }
 

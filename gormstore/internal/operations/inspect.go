@@ -142,22 +142,32 @@ func Heads(ctx context.Context, runner Runner) []ApplicationHead {
 	return heads
 }
 
-// PayloadJSON returns what an event contains as JSON, in the form in which it
-// is stored if that is JSON. It is nil for an event that cannot be read.
-func PayloadJSON(runner Runner, application string, event StoredEvent) json.RawMessage {
+// Payload is one of the payloads of an event. Topic is the one that its type has
+// today, under whatever name the event was stored.
+type Payload struct {
+	Topic string
+	JSON  json.RawMessage
+}
+
+// PayloadsOf returns what an event contains, in the form in which it is stored
+// if that is JSON: one payload, or as many as domain.UpcastToMany has made of
+// it. There are none of an event that cannot be read.
+func PayloadsOf(runner Runner, application string, event StoredEvent) (payloads []Payload) {
 	app, ok := ApplicationOf(runner, application)
 	if !ok || event.Err != nil {
 		return nil
 	}
-	var parts []json.RawMessage
+	schema, isKnown := app.Mapper().SchemaOf(event.Topic)
 	for part := range event.Parts() {
-		parts = append(parts, asJSON(app, part.Data))
+		payload := Payload{event.Topic, asJSON(app, part.Data)}
+		if isKnown {
+			if kind, ok := schema.Kind(part.Data); ok {
+				payload.Topic = kind.Topic()
+			}
+		}
+		payloads = append(payloads, payload)
 	}
-	if len(parts) == 1 {
-		return parts[0]
-	}
-	text, _ := json.Marshal(parts) // its parts are valid
-	return text
+	return payloads
 }
 
 // asJSON returns a payload or a state as JSON. A type of the service whose own
