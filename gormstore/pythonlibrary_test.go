@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -291,8 +292,10 @@ func TestPythonFollowerOnBothSides(t *testing.T) {
 		t.Run(f.file, func(t *testing.T) {
 			t.Parallel()
 			for range testdb.Figure(2, 10) {
-				if wrong := followOnBothSides(t, f, f.open(t)); len(wrong) > 0 {
-					t.Errorf("%d events were not processed once: %v", len(wrong), wrong)
+				for _, command := range []string{"follow", "sync"} {
+					if wrong := followOnBothSides(t, f, f.open(t), command); len(wrong) > 0 {
+						t.Errorf("%d events were not processed once beside %s: %v", len(wrong), command, wrong)
+					}
 				}
 			}
 		})
@@ -309,7 +312,7 @@ func TestPythonFollowerOnBothSidesControl(t *testing.T) {
 			db := f.open(t)
 			for range 20 {
 				store := onePosition{gormstore.New(db)}
-				if wrong := followOnBothSides(t, f, db, application.WithStore(store)); len(wrong) > 0 {
+				if wrong := followOnBothSides(t, f, db, "follow", application.WithStore(store)); len(wrong) > 0 {
 					t.Logf("%d events were not processed once", len(wrong))
 					return
 				}
@@ -327,10 +330,11 @@ func (s onePosition) PythonProcessRecorder(application string) (persistence.Proc
 }
 
 // followOnBothSides has a follower run on both sides at once, whose effect is an
-// aggregate for each event: no version keeps it from being made twice. It
-// returns the events that have not had their effect once, with how often they
-// had it.
-func followOnBothSides(t *testing.T, f pythonFixture, db *gorm.DB, options ...application.Option) map[string]int {
+// aggregate for each event: no version keeps it from being made twice. The
+// command of the library is follow, with a transaction for each event, or sync,
+// with one for all. It returns the events that have not had their effect once,
+// with how often they had it.
+func followOnBothSides(t *testing.T, f pythonFixture, db *gorm.DB, command string, options ...application.Option) map[string]int {
 	t.Helper()
 	library, s := f.library(t, db), newPyService(t, f, db, options...)
 	s.counting = must(system.NewFollower(s.counting.Application, system.OnEvery(func(ctx context.Context, e domain.Event) error {
@@ -346,7 +350,7 @@ func followOnBothSides(t *testing.T, f pythonFixture, db *gorm.DB, options ...ap
 	var output []byte
 	go func() {
 		var err error
-		output, err = library.Run(t.Context(), "follow", stop, "each")
+		output, err = library.Run(t.Context(), command, stop, "each")
 		ended <- err
 	}()
 	var last int64
@@ -557,6 +561,84 @@ func TestPythonLockLog(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// libraryHolds has the library hold a transaction that has written an event and passed a
+// notification, until the function that it returns commits it.
+func libraryHolds(t *testing.T, library *pythontest.Library, name string, notification int64) (commit func()) {
+	t.Helper()
+	stop := filepath.Join(t.TempDir(), "stop")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := library.Run(t.Context(), "hold", name, strconv.FormatInt(notification, 10), stop)
+		ended <- err
+	}()
+	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
+	if !eventually(func() bool { return exists(stop+".held") || len(ended) > 0 }) || len(ended) > 0 {
+		t.Fatalf("the library does not hold its transaction: %v", <-ended)
+	}
+	commit = sync.OnceFunc(func() {
+		if err := errors.Join(os.WriteFile(stop, nil, 0o600), <-ended); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(commit)
+	return commit
+}
+
+// What waits for the library waits for one lock timeout, in a transaction of the
+// caller's or not, and stores nothing. Afterwards the library's transaction
+// counts, and the position that it has moved is known.
+func TestPythonWritesBoundTheirWaits(t *testing.T) {
+	t.Parallel()
+	f := pythonFixtures[4]
+	db := f.open(t)
+	store := gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout))
+	school := must(store.PythonProcessRecorder(schoolName))
+	counters := must(store.PythonProcessRecorder(countersName))
+	position := must(counters.MaxTrackingID(t.Context(), schoolName))
+	head := must(school.MaxNotificationID(t.Context()))
+	if position >= head {
+		insert(t, school, history(uuid.New(), 1, 1)...)
+		head = must(school.MaxNotificationID(t.Context()))
+	}
+	before := len(wholeLog(t, school))
+	commit := libraryHolds(t, f.library(t, db), "Held", head)
+	save := func(n int) func(ctx context.Context) error {
+		return func(ctx context.Context) error { return last(school.InsertEvents(ctx, history(uuid.New(), 1, n))) }
+	}
+	for name, write := range map[string]func(ctx context.Context) error{
+		"one event": save(1), "many events": save(2_000),
+		"the log": func(ctx context.Context) error {
+			return gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error { return school.(persistence.LogLocker).LockLog(ctx) })
+		},
+		"a position": func(ctx context.Context) error {
+			return counters.(persistence.NotificationTracker).TrackNotifications(ctx, position, persistence.Tracking{ApplicationName: schoolName, NotificationID: head}, nil)
+		},
+	} {
+		for where, run := range map[string]func() error{
+			"by itself": func() error { return write(t.Context()) },
+			"in a transaction": func() error {
+				return gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error { return write(ctx) })
+			},
+		} {
+			begin := time.Now()
+			err := run()
+			if took := time.Since(begin); took < shortLockTimeout || took > longestWait || !errors.Is(err, persistence.ErrLockTimeout) {
+				t.Errorf("%s %s: %v after %v, want a lock timeout after %v", name, where, err, took, shortLockTimeout)
+			}
+		}
+	}
+	commit()
+	if got := len(wholeLog(t, school)); got != before+1 {
+		t.Errorf("%d events are stored, want that of the library", got-before)
+	}
+	if got := must(counters.MaxTrackingID(t.Context(), schoolName)); got != head {
+		t.Errorf("the position is %d, want that of the library, %d", got, head)
+	}
+	if err := save(1)(t.Context()); err != nil {
+		t.Errorf("after the library's commit: %v", err)
+	}
 }
 
 // pyOdd is an aggregate with values of all kinds.

@@ -201,15 +201,18 @@ for module, names in {
 class Store:
     def __init__(self, address, mapper):
         self.mapper = mapper
+        self.whole = False  # whether a transaction is open for all that is recorded
         self.postgres = address.startswith("postgres")
         if self.postgres:
             import psycopg2
 
             self.db = psycopg2.connect(address)
             self.db.autocommit = True
+            self.Error = psycopg2.Error
             self.IntegrityError = psycopg2.IntegrityError
         else:
             self.db = sqlite3.connect(address, timeout=30, isolation_level=None)
+            self.Error = sqlite3.Error
             self.IntegrityError = sqlite3.IntegrityError
 
     def execute(self, query, *arguments):
@@ -226,27 +229,33 @@ class Store:
         return str(value) if self.postgres else value.hex
 
     def record(self, application, events, tracking=None):
-        """Stores events and a position in one transaction, as the library does."""
+        """Stores events and a position in one transaction, as the library does, or in the one that is open."""
+        if self.whole:
+            self.insert(application, events, tracking)
+            return
         self.execute("BEGIN")
         try:
-            if self.postgres and events:
-                self.execute("LOCK TABLE stored_events IN EXCLUSIVE MODE")
-            for originator, version, topic, state in events:
-                self.execute(
-                    "INSERT INTO stored_events (application_name, originator_id, originator_version, topic, state)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    application, self.id(originator), version, topic, state,
-                )
-            if tracking:
-                self.execute(
-                    "INSERT INTO notification_tracking (application_name, upstream_application_name, notification_id)"
-                    " VALUES (?, ?, ?)",
-                    application, *tracking,
-                )
+            self.insert(application, events, tracking)
             self.execute("COMMIT")
         except Exception:
             self.execute("ROLLBACK")
             raise
+
+    def insert(self, application, events, tracking):
+        if self.postgres and events:
+            self.execute("LOCK TABLE stored_events IN EXCLUSIVE MODE")
+        for originator, version, topic, state in events:
+            self.execute(
+                "INSERT INTO stored_events (application_name, originator_id, originator_version, topic, state)"
+                " VALUES (?, ?, ?, ?, ?)",
+                application, self.id(originator), version, topic, state,
+            )
+        if tracking:
+            self.execute(
+                "INSERT INTO notification_tracking (application_name, upstream_application_name, notification_id)"
+                " VALUES (?, ?, ?)",
+                application, *tracking,
+            )
 
     def position(self, application, upstream):
         query = "SELECT MAX(notification_id) FROM notification_tracking WHERE application_name = ? AND upstream_application_name = ?"
@@ -401,6 +410,48 @@ def follow(store, stop_file="", policy="count"):
                 break
 
 
+def sync(store, stop_file, policy="count"):
+    """Processes all notifications again and again until a file exists, each time in one transaction, as sync_followers does."""
+    processed, failed, store.whole = 0, {}, True
+    while True:
+        last = os.path.exists(stop_file)
+        try:
+            store.execute("BEGIN")
+            page = store.notifications("TrainingSchool", store.position("Counters", "TrainingSchool"), 1000)
+            for notification in page:
+                process(store, notification, policy)
+            store.execute("COMMIT")
+            processed += len(page)
+        except store.Error as error:
+            store.execute("ROLLBACK")
+            failed[type(error).__name__] = failed.get(type(error).__name__, 0) + 1
+            last = False
+        if last:
+            return {"processed": processed, "failed": failed}
+        time.sleep(0.001)
+
+
+def hold(store, name, notification, stop_file):
+    """A transaction that registers a dog, passes a notification, and commits when a file exists, as a long sync_followers does."""
+    store.execute("BEGIN")
+    if store.postgres:
+        store.execute("LOCK TABLE stored_events IN EXCLUSIVE MODE")
+    originator, version, topic, state = store.new_event(create_id("dogs", name), 1, DOMAIN + ":Dog.Registered", name=name)
+    store.execute(
+        "INSERT INTO stored_events (application_name, originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?, ?)",
+        "TrainingSchool", store.id(originator), version, topic, state,
+    )
+    store.execute(
+        "INSERT INTO notification_tracking (application_name, upstream_application_name, notification_id) VALUES (?, ?, ?)",
+        "Counters", "TrainingSchool", int(notification),
+    )
+    with open(stop_file + ".held", "w"):
+        pass
+    while not os.path.exists(stop_file):
+        time.sleep(0.001)
+    store.execute("COMMIT")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--compressor")
@@ -410,7 +461,7 @@ def main():
     parser.add_argument("arguments", nargs="*")
     given = parser.parse_args()
     store = Store(given.database, Mapper(given.compressor, given.key))
-    commands = {function.__name__: function for function in (read, values, register, add_tricks, snapshot, follow)}
+    commands = {function.__name__: function for function in (read, values, register, add_tricks, snapshot, follow, sync, hold)}
     print(json.dumps(commands[given.command](store, *given.arguments)))
 
 
