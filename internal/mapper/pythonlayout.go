@@ -3,6 +3,7 @@ package mapper
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,24 +81,56 @@ func pythonTopic(t *domain.EventType, topic string) string {
 	return topic
 }
 
+// Names that the Python layout has beside the fields of a payload or a state, or
+// that the library sets itself when it reads an event.
+var (
+	reservedInEvents    = []string{"timestamp", "originator_topic", "originator_id", "originator_version", "class_version"}
+	reservedInSnapshots = []string{"_created_on", "_modified_on", "class_version"}
+)
+
 // CheckNames returns an ErrProgramming if something of a definition would be
 // stored in the Python layout under a name that Python cannot resolve to a
-// class.
+// class, or if a field has a name that the layout itself has.
 func (m *Mapper) CheckNames(schema *domain.Schema) error {
 	if !m.pythonLayout {
 		return nil
 	}
-	types := schema.EventTypes()
-	if snapshot := schema.SnapshotType(); snapshot != nil {
-		types = append(slices.Clone(types), snapshot)
-	}
-	for _, t := range types {
-		if t.IsPast() || isPythonPath(pythonTopic(t, t.Topic())) {
+	for _, t := range schema.EventTypes() {
+		if t.IsPast() {
 			continue
 		}
+		if err := checkPythonNames(t, t.GoType(), reservedInEvents); err != nil {
+			return err
+		}
+	}
+	snapshot := schema.SnapshotType()
+	if snapshot == nil || snapshot.IsPast() {
+		return nil
+	}
+	state, _ := snapshot.GoType().FieldByName("State") // of domain.SnapshotState
+	return checkPythonNames(snapshot, state.Type, reservedInSnapshots)
+}
+
+func checkPythonNames(t *domain.EventType, fields reflect.Type, reserved []string) error {
+	fail := func(problem, hint string) error {
 		return &persistence.Error{Class: persistence.ErrProgramming, Op: "use " + t.Topic() + " in the Python layout",
-			Err: errors.New("no name in Python"), Hint: "give the definition its name in Python, the path of the class, by " +
-				"domain.FormerName, as in module.name:Dog, or an event by domain.StoredAs"}
+			Err: errors.New(problem), Hint: hint}
+	}
+	if !isPythonPath(pythonTopic(t, t.Topic())) {
+		return fail("no name in Python", "give the definition its name in Python, the path of the class, by "+
+			"domain.FormerName, as in module.name:Dog, or an event by domain.StoredAs")
+	}
+	for fields != nil && fields.Kind() == reflect.Pointer {
+		fields = fields.Elem()
+	}
+	if fields == nil || fields.Kind() != reflect.Struct {
+		return nil
+	}
+	for _, f := range reflect.VisibleFields(fields) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.IsExported() && slices.Contains(reserved, name) {
+			return fail("the field "+f.Name+" has the name "+name+", which the layout itself has", "give the field another name")
+		}
 	}
 	return nil
 }

@@ -1,7 +1,11 @@
 package mapper_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -14,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
@@ -381,5 +386,74 @@ func TestOriginalDamage(t *testing.T) {
 	wantMappingError(t, err, "decode", stored, 0)
 	if !errors.Is(err, persistence.ErrData) {
 		t.Errorf("got %v, want an ErrData", err)
+	}
+}
+
+// A class that was renamed in Python has several paths. The first is written,
+// and events and snapshots under the others are read.
+func TestPythonRenamedClass(t *testing.T) {
+	t.Parallel()
+	renamed := domain.Define("Dog", domain.FormerName[Dog]("kennels.domain:Hound", "training_school.domain:Dog"),
+		domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, renamed.Schema)
+	event := renamed.NewEvent(domain.Originator{ID: sampleID, Version: 1}, Registered{"Fido"}, domain.At(sampleTime))
+	stored := toStored(t, m, event)
+	if stored.Topic != "kennels.domain:Hound.Registered" || !strings.Contains(string(stored.State), `"originator_topic":"kennels.domain:Hound"`) {
+		t.Errorf("got %s %s, want the first of the paths", stored.Topic, stored.State)
+	}
+	for _, topic := range []string{"kennels.domain:Hound", "training_school.domain:Dog", "Dog"} {
+		stored.Topic = topic + ".Registered"
+		stored.State = []byte(sampleStamp + `,"originator_topic":"` + topic + `","name":"Fido"}`)
+		if got, err := m.ToDomain(stored); err != nil || got.Data != event.Data {
+			t.Errorf("%s: got %+v, error %v", topic, got, err)
+		}
+		snapshot, err := m.SnapshotToDomain(persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "eventsourcing.domain:Snapshot",
+			State: []byte(sampleStamp + `,"topic":"` + topic + `","state":{"_created_on":null,"_modified_on":null,"name":"Fido","tricks":[]}}`)})
+		if state, ok := snapshot.Data.(domain.SnapshotState[Dog]); err != nil || !ok || state.State.Name != "Fido" {
+			t.Errorf("snapshot of %s: got %+v, error %v", topic, snapshot, err)
+		}
+	}
+}
+
+// gzipCompressor is what a program gives for COMPRESSOR_TOPIC=gzip of Python.
+type gzipCompressor struct{}
+
+func (gzipCompressor) Compress(dst, state []byte) ([]byte, error) {
+	b := bytes.NewBuffer(dst)
+	w := gzip.NewWriter(b)
+	_, err := w.Write(state)
+	err = errors.Join(err, w.Close())
+	return b.Bytes(), err
+}
+
+func (gzipCompressor) Decompress(dst, compressed []byte) ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(compressed))
+	if err != nil {
+		return nil, err
+	}
+	b := bytes.NewBuffer(dst)
+	_, err = io.Copy(b, r)
+	return b.Bytes(), err
+}
+
+// States that Python has compressed with its module gzip are read with a
+// compressor of the program, and Python reads what it writes.
+func TestPythonGzip(t *testing.T) {
+	t.Parallel()
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true, Compressor: gzipCompressor{}}, pythonDogs.Schema)
+	state := sampleStamp + `,"originator_topic":"training_school.domain:Dog","name":"Fido"}`
+	const program = "import sys, gzip, base64\nsys.stdout.write(base64.b64encode(gzip.compress(sys.stdin.buffer.read())).decode())"
+	compressed, err := base64.StdEncoding.DecodeString(pythontest.Eval(t, program, state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	event, err := m.ToDomain(persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "training_school.domain:Dog.Registered", State: compressed})
+	if err != nil || event.Data != (Registered{"Fido"}) {
+		t.Fatalf("got %+v, error %v", event, err)
+	}
+	again := base64.StdEncoding.EncodeToString(toStored(t, m, event).State)
+	const reader = "import sys, gzip, base64\nsys.stdout.write(gzip.decompress(base64.b64decode(sys.stdin.read())).decode())"
+	if got := pythontest.Eval(t, reader, again); got != state {
+		t.Errorf("Python reads %s, want %s", got, state)
 	}
 }

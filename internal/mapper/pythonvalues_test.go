@@ -108,6 +108,58 @@ func TestPythonNames(t *testing.T) {
 	}
 }
 
+// A field that has a name of the layout itself would be written beside it: the
+// event could not be read any more, or the library would set it to something
+// else. It is refused, but not in an attribute of an aggregate that may have it,
+// nor below the top.
+func TestReservedNames(t *testing.T) {
+	t.Parallel()
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true})
+	for name, test := range map[string]struct {
+		schema *domain.Schema
+		want   string
+	}{
+		"timestamp":          {domain.Define("zoo.domain:A", domain.On("X", withTimestamp{})).Schema, "the field At has the name timestamp"},
+		"promoted":           {domain.Define("zoo.domain:B", domain.On("X", withPromoted{})).Schema, "the field Of has the name originator_id"},
+		"class_version":      {domain.Define[withClassVersion]("zoo.domain:C").Schema, "the field V has the name class_version"},
+		"nested":             {domain.Define("zoo.domain:D", domain.On("X", withNested{})).Schema, ""},
+		"timestamp of state": {domain.Define[withStateTimestamp]("zoo.domain:E").Schema, ""},
+	} {
+		err := m.CheckNames(test.schema)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
+		if err := newMapper(t, mapper.Config{Application: school}).CheckNames(test.schema); err != nil {
+			t.Errorf("%s in the layout of this module: %v", name, err)
+		}
+	}
+}
+
+type (
+	withTimestamp struct {
+		At string `json:"timestamp"`
+	}
+	Base struct {
+		Of string `json:"originator_id,omitempty"`
+	}
+	withPromoted     struct{ Base }
+	withClassVersion struct {
+		domain.Aggregate
+		V int `json:"class_version"`
+	}
+	withNested struct {
+		Inner withTimestamp `json:"inner"`
+	}
+	withStateTimestamp struct {
+		domain.Aggregate
+		At string `json:"timestamp"`
+	}
+)
+
+func (withTimestamp) Apply(*account) {}
+func (withPromoted) Apply(*account)  {}
+func (withNested) Apply(*account)    {}
+
 // The two layouts are told apart whatever they were compressed with.
 func TestLayoutsAreToldApart(t *testing.T) {
 	t.Parallel()

@@ -151,7 +151,7 @@ type Contents struct {
 	}
 	// Aggregates are at their last versions, and the History has them at each.
 	Aggregates, History []Aggregate
-	Snapshots []struct {
+	Snapshots           []struct {
 		Originator string
 		Version    int64
 		Topic      string
