@@ -641,6 +641,87 @@ func TestPythonWritesBoundTheirWaits(t *testing.T) {
 	}
 }
 
+// A program that reads the whole table by id alone misses no event while the
+// library and applications of this module write.
+func TestPythonWritersAndReaderOfTheTable(t *testing.T) {
+	t.Parallel()
+	f := pythonFixtures[4]
+	if late := lateEvents(t, f, f.open(t), true); late > 0 {
+		t.Errorf("%d events came late", late)
+	}
+}
+
+// The control: without the Python layout such a reader misses events.
+func TestPythonWritersAndReaderOfTheTableControl(t *testing.T) {
+	t.Parallel()
+	f := pythonFixtures[4]
+	for range 20 {
+		if late := lateEvents(t, f, f.open(t), false); late > 0 {
+			t.Logf("%d events came late", late)
+			return
+		}
+	}
+	t.Error("no event came late: the test proves nothing")
+}
+
+// lateEvents has two processes of the library and two applications of this
+// module write, and returns how many events a reader of the table has not found.
+func lateEvents(t *testing.T, f pythonFixture, db *gorm.DB, python bool) (late int) {
+	t.Helper()
+	library, events := f.library(t, db), testdb.Figure(150, 3_000)
+	var writers, reader sync.WaitGroup
+	for i := range 2 {
+		writers.Go(func() {
+			if _, err := library.Run(t.Context(), "register_many", fmt.Sprint("dog ", i), strconv.Itoa(events)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, name := range []string{schoolName, countersName} {
+		store := gormstore.New(db)
+		r := must(store.ProcessRecorder(name))
+		if python {
+			r = must(store.PythonProcessRecorder(name))
+		}
+		for range 8 {
+			writers.Go(func() {
+				for range events / 4 {
+					if _, err := r.InsertEvents(t.Context(), history(uuid.New(), 1, 2)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	found, written := map[int64]bool{}, make(chan struct{})
+	reader.Go(func() {
+		for last, done := int64(0), false; ; {
+			var ids []int64
+			select {
+			case <-written:
+				done = true
+			default:
+			}
+			if err := db.Raw("SELECT id FROM stored_events WHERE id > ? ORDER BY id LIMIT 500", last).Scan(&ids).Error; err != nil {
+				t.Error(err)
+				return
+			}
+			for _, id := range ids {
+				found[id], last = true, id
+			}
+			if done && len(ids) == 0 {
+				return
+			}
+		}
+	})
+	writers.Wait()
+	close(written)
+	reader.Wait()
+	late = int(count(t, db, "stored_events")) - len(found)
+	t.Logf("%d events, %d late", len(found)+late, late)
+	return late
+}
+
 // pyOdd is an aggregate with values of all kinds.
 type pyOdd struct {
 	domain.Aggregate

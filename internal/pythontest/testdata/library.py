@@ -364,6 +364,11 @@ def register(store, name):
     store.record("TrainingSchool", [store.new_event(dog, 1, DOMAIN + ":Dog.Registered", name=name)])
 
 
+def register_many(store, name, n):
+    for number in range(int(n)):
+        register(store, f"{name} {number}")
+
+
 def add_tricks(store, name, *tricks):
     dog = create_id("dogs", name)
     _, version = store.rebuild("TrainingSchool", dog)
@@ -461,7 +466,7 @@ def main():
     parser.add_argument("arguments", nargs="*")
     given = parser.parse_args()
     store = Store(given.database, Mapper(given.compressor, given.key))
-    commands = {function.__name__: function for function in (read, values, register, add_tricks, snapshot, follow, sync, hold)}
+    commands = {function.__name__: function for function in (read, values, register, register_many, add_tricks, snapshot, follow, sync, hold)}
     print(json.dumps(commands[given.command](store, *given.arguments)))
 
 
