@@ -97,8 +97,9 @@ type FollowerSetting struct {
 type FollowerPartition struct {
 	ApplicationName         string `gorm:"type:varchar(32);primaryKey"`
 	UpstreamApplicationName string `gorm:"type:varchar(32);primaryKey"`
-	// From 0.
-	Number int `gorm:"type:bigint;primaryKey;autoIncrement:false"`
+	// From 0, and how many there are.
+	Number     int `gorm:"type:bigint;primaryKey;autoIncrement:false"`
+	Partitions int `gorm:"type:bigint;not null"`
 	// What events are divided by; empty for their originators.
 	PartitionKey string `gorm:"type:text;not null"`
 	Position     int64  `gorm:"type:bigint;not null"`

@@ -28,16 +28,33 @@ func isDivided(position sql.NullInt64) bool {
 const ofPartitions = " WHERE application_name = ? AND upstream_application_name = ?"
 
 // lowest is the lowest position of the partitions of a follower, and how many
-// there are.
+// there are. If they are damaged, the position is that of the rows there are.
 func (r *processRecorder) lowest(ctx context.Context, c connection, upstream string) (position int64, count int, err error) {
-	query := "SELECT COALESCE(MIN(position), 0), COUNT(*) FROM " + r.store.tables.partitions.quoted + ofPartitions
-	err = c.row(ctx, r.store.dialect.placeholders(query), r.application, upstream).Scan(&position, &count)
-	if err == nil && count == 0 {
-		err = &persistence.Error{Class: persistence.ErrOperational, Op: r.application + ": read the partitions in " + upstream,
-			Err:  errors.New("its position says that it is divided into partitions, and there are none"),
-			Hint: "restore the rows of " + r.store.tables.partitions.name + ", or reset the follower"}
+	query := "SELECT COALESCE(MIN(position), 0), COUNT(*), COALESCE(MIN(partitions), 0), COALESCE(MAX(partitions), 0)," +
+		" COALESCE(MIN(number), 0), COALESCE(MAX(number), 0), COUNT(DISTINCT partition_key) FROM " +
+		r.store.tables.partitions.quoted + ofPartitions
+	var fewest, most, first, last, keys int
+	err = c.row(ctx, r.store.dialect.placeholders(query), r.application, upstream).
+		Scan(&position, &count, &fewest, &most, &first, &last, &keys)
+	switch {
+	case err != nil:
+	case count == 0:
+		err = r.damaged(upstream, "its position says that it is divided into partitions, and there are none")
+	case fewest != most || most != count || first != 0 || last != count-1:
+		err = r.damaged(upstream, fmt.Sprintf("it has %d partitions, from %d to %d, and their rows say that there are %d", count, first, last, most))
+	case keys != 1:
+		err = r.damaged(upstream, fmt.Sprintf("its partitions have %d different keys", keys))
+	case position < 0:
+		err = r.damaged(upstream, fmt.Sprintf("one of its partitions has the position %d", position))
 	}
 	return position, count, err
+}
+
+// damaged is the error if the rows of partitions do not fit together. To go on
+// with what is left would leave out events or repeat them.
+func (r *processRecorder) damaged(upstream, problem string) error {
+	return &persistence.Error{Class: persistence.ErrPartitionsDamaged, Op: r.application + ": read the partitions in " + upstream,
+		Err: errors.New(problem), Hint: "restore the rows of " + r.store.tables.partitions.name + ", or reset the follower"}
 }
 
 // Partitions implements persistence.PartitionRecorder.
@@ -48,12 +65,21 @@ func (r *processRecorder) Partitions(ctx context.Context, upstream string) (pers
 		return persistence.PartitionSet{}, err
 	}
 	defer done()
-	var set persistence.PartitionSet
-	position, err := r.position(ctx, c, upstream)
-	if err == nil && isDivided(position) {
-		set, err = r.partitions(ctx, c, upstream)
-	}
+	set, err := r.divided(ctx, c, upstream)
 	return set, r.store.translate(ctx, op, err)
+}
+
+// divided reads the partitions of a follower. The set is empty unless its
+// position says that it is divided.
+func (r *processRecorder) divided(ctx context.Context, c connection, upstream string) (set persistence.PartitionSet, err error) {
+	position, err := r.position(ctx, c, upstream)
+	if err != nil || !isDivided(position) {
+		return set, err
+	}
+	if _, _, err := r.lowest(ctx, c, upstream); err != nil {
+		return set, err
+	}
+	return r.partitions(ctx, c, upstream)
 }
 
 // partitions reads the rows of a follower's partitions.
@@ -79,8 +105,9 @@ func (r *processRecorder) partitions(ctx context.Context, c connection, upstream
 			return set, err
 		}
 		if until > 0 {
-			p.Leased = p.Owner != "" && until > now.UnixMicro()
-			p.Until = time.UnixMicro(until).UTC().Add(ahead)
+			end := time.UnixMicro(until).UTC()
+			p.Leased = p.Owner != "" && persistence.LeaseInForce(now, end)
+			p.Until = end.Add(ahead)
 		}
 		if since.Valid {
 			p.Since = since.Time.UTC()
@@ -111,6 +138,9 @@ func (r *processRecorder) Divide(ctx context.Context, upstream, key string, coun
 			fence = max(fence, p.Fence+1)
 		}
 		if isDivided(position) {
+			if _, _, err := r.lowest(ctx, c, upstream); err != nil {
+				return err
+			}
 			if at, err = r.commonPosition(set, upstream); err != nil {
 				return err
 			}
@@ -124,10 +154,10 @@ func (r *processRecorder) Divide(ctx context.Context, upstream, key string, coun
 			return r.makeWhole(ctx, c, upstream, at)
 		}
 		for number := range count {
-			query := "INSERT INTO " + r.store.tables.partitions.quoted + " (application_name, upstream_application_name, number," +
+			query := "INSERT INTO " + r.store.tables.partitions.quoted + " (application_name, upstream_application_name, number, partitions," +
 				" partition_key, position, fence, owner, successor, leased_until, error, notification_id)" +
-				" VALUES (?, ?, ?, ?, ?, ?, '', '', 0, '', 0)"
-			if _, err := c.exec(ctx, r.store.dialect.placeholders(query), r.application, upstream, number, key, at, fence); err != nil {
+				" VALUES (?, ?, ?, ?, ?, ?, ?, '', '', 0, '', 0)"
+			if _, err := c.exec(ctx, r.store.dialect.placeholders(query), r.application, upstream, number, count, key, at, fence); err != nil {
 				return err
 			}
 		}
@@ -240,7 +270,7 @@ func (r *processRecorder) RenewLeases(
 		if _, err := c.exec(ctx, r.store.dialect.placeholders(update+" WHERE "+condition), arguments...); err != nil {
 			return err
 		}
-		set, err = r.partitions(ctx, c, upstream)
+		set, err = r.divided(ctx, c, upstream)
 		return err
 	})
 	return set, err
@@ -263,7 +293,7 @@ func (r *processRecorder) ChangeLeases(
 				return err
 			}
 		}
-		set, err = r.partitions(ctx, c, upstream)
+		set, err = r.divided(ctx, c, upstream)
 		return err
 	})
 	return set, err
@@ -277,10 +307,11 @@ func (r *processRecorder) changeLease(
 	switch change.Action {
 	case persistence.TakeLease:
 		set, to = "owner = ?, successor = '', fence = fence + 1, leased_until = ?", []any{process, until}
-		which, given = "(owner = '' OR leased_until <= ?)", []any{now}
+		which, given = "(owner = '' OR leased_until <= ? OR leased_until > ?)", []any{now, now + persistence.LongestLease.Microseconds()}
 	case persistence.RequestLease:
 		set, to = "successor = ?", []any{process}
-		which, given = "owner <> ? AND leased_until > ?", []any{process, now}
+		which, given = "owner <> ? AND leased_until > ? AND leased_until <= ?",
+			[]any{process, now, now + persistence.LongestLease.Microseconds()}
 	case persistence.HandOverLease:
 		set, to = "owner = successor, successor = '', fence = fence + 1, leased_until = ?", []any{until}
 		which, given = "owner = ? AND successor <> ''", []any{process}

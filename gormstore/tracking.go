@@ -230,6 +230,12 @@ func (r *processRecorder) MaxTrackingID(ctx context.Context, upstream string) (i
 	if err != nil || position != dividedPosition {
 		return position, err
 	}
-	return r.maximum(ctx, "read a position", "SELECT COALESCE(MIN(position), 0) FROM "+r.store.tables.partitions.quoted+
-		" WHERE application_name = ? AND upstream_application_name = ?", r.application, upstream)
+	op := r.application + ": read a position"
+	c, done, err := r.store.reader(ctx, op)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	position, _, err = r.lowest(ctx, c, upstream)
+	return position, r.store.translate(ctx, op, err)
 }

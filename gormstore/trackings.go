@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"slices"
 
 	"gorm.io/gorm"
@@ -15,7 +16,8 @@ import (
 type TrackingState struct {
 	ApplicationName         string
 	UpstreamApplicationName string
-	// Position is how far the log is processed.
+	// Position is how far the log is processed. It is the lowest of the
+	// partitions of a divided follower, of those there are if they are damaged.
 	Position int64
 	// Rows is how many rows there are: one if this package wrote it, one for
 	// each notification if Django did.
@@ -44,6 +46,9 @@ func (s *Store) TrackingStates(ctx context.Context) ([]TrackingState, error) {
 		t := &states[i]
 		if err == nil && t.Position == dividedPosition {
 			t.Position, _, err = newProcessRecorder(s, t.ApplicationName).lowest(ctx, c, t.UpstreamApplicationName)
+			if errors.Is(err, persistence.ErrPartitionsDamaged) {
+				err = nil // it is listed, so that it can be reset
+			}
 		}
 	}
 	return states, s.translate(ctx, op, err)

@@ -20,9 +20,9 @@ type Partition struct {
 	// process that has asked for it, or is "".
 	Owner     string
 	Successor string
-	// Leased reports whether the lease is in force by the store's clock. Until
-	// is when it ends or has ended, by the clock of the process that reads it,
-	// and zero if the partition was never leased.
+	// Leased reports whether the lease is in force by the store's clock, as
+	// LeaseInForce has it. Until is when it ends or has ended, by the clock of
+	// the process that reads it, and zero if the partition was never leased.
 	Leased bool
 	Until  time.Time
 	// Error is what the partition has failed with and not recovered from, or
@@ -40,6 +40,16 @@ type PartitionSet struct {
 	// Partitions are all partitions in the order of their numbers, or none if
 	// the work is not divided.
 	Partitions []Partition
+}
+
+// LongestLease is how long a lease of a partition can be.
+const LongestLease = 10 * time.Minute
+
+// LeaseInForce reports whether a lease that ends at until is in force. One that
+// ends later than any lease can was taken before the clock was set back, and is
+// not: its owner may be dead, and the clock says nothing of it.
+func LeaseInForce(now, until time.Time) bool {
+	return now.Before(until) && !until.After(now.Add(LongestLease))
 }
 
 // LeaseAction is what becomes of a lease.
@@ -85,7 +95,8 @@ type PartitionRecorder interface {
 	RevisionRecorder
 
 	// Partitions returns how the log of an upstream application is divided. The
-	// set is empty if it is not.
+	// set is empty if it is not. It returns ErrPartitionsDamaged, as all methods
+	// do that read partitions or the position, if partitions are missing.
 	Partitions(ctx context.Context, upstream string) (PartitionSet, error)
 
 	// Divide divides the log into a number of partitions, each of which begins
@@ -102,7 +113,8 @@ type PartitionRecorder interface {
 	) (PartitionSet, error)
 
 	// ChangeLeases changes leases for a process, and returns the set as it is
-	// afterwards. What it takes or hands over ends after duration.
+	// afterwards. What it takes or hands over ends after duration, which is at
+	// most LongestLease.
 	ChangeLeases(
 		ctx context.Context, upstream, process string, changes []LeaseChange, duration time.Duration,
 	) (PartitionSet, error)

@@ -30,7 +30,7 @@ type Config struct {
 	// PartitionLease is how long a process has the partitions of a follower that
 	// is divided (Partitions) without renewing that: after a crash others go on
 	// with them after so long. A lease is renewed five times in its time. The
-	// default is 10 s.
+	// default is 10 s; it is from 100 ms to persistence.LongestLease.
 	PartitionLease time.Duration
 	// ShortestRetry and LongestRetry bound the time after which a follower that
 	// has failed tries again. It is twice as long after each failure in a row,
@@ -53,7 +53,7 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{"PollInterval", &c.PollInterval, 500 * time.Millisecond},
 		{"BatchTime", &c.BatchTime, 20 * time.Millisecond},
-		{"PartitionLease", &c.PartitionLease, 10 * time.Second},
+		{"PartitionLease", &c.PartitionLease, partitionLease},
 		{"ShortestRetry", &c.ShortestRetry, time.Second},
 		{"LongestRetry", &c.LongestRetry, max(time.Minute, c.ShortestRetry)},
 	} {
@@ -74,6 +74,10 @@ func (c Config) withDefaults() (Config, error) {
 	if c.BatchEvents == 0 {
 		c.BatchEvents = batchEvents
 	}
+	if c.PartitionLease < shortestLease || c.PartitionLease > persistence.LongestLease {
+		return c, &Error{Problem: fmt.Sprintf("Config.PartitionLease is %v; give from %v to %v, or 0 for the default of %v",
+			c.PartitionLease, shortestLease, persistence.LongestLease, partitionLease)}
+	}
 	if c.ConcurrentEffects < 0 {
 		return c, &Error{Problem: fmt.Sprintf("Config.ConcurrentEffects is %d; give a positive number, or 0 for the default of %d",
 			c.ConcurrentEffects, concurrentEffects)}
@@ -86,6 +90,13 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	return c, nil
 }
+
+// partitionLease is the default of Config.PartitionLease, and shortestLease the
+// shortest.
+const (
+	partitionLease = 10 * time.Second
+	shortestLease  = 100 * time.Millisecond
+)
 
 // batchEvents is the default of Config.BatchEvents.
 const batchEvents = 500

@@ -70,7 +70,8 @@ func (c *core) Rebuild(ctx context.Context, follower Member) error {
 	err = edges[0].repeatedly(ctx, func(ctx context.Context) error {
 		for i, edge := range edges {
 			leaders[i] = edge.leader.Name()
-			if _, err := edge.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, leaders[i]); err != nil {
+			_, err := edge.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, leaders[i])
+			if err != nil && !errors.Is(err, persistence.ErrPartitionsDamaged) { // which a reset mends
 				return err
 			}
 			if _, err := resetter.DeleteTracking(ctx, f.Name(), leaders[i]); err != nil {

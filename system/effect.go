@@ -124,6 +124,11 @@ func (f *followerLoop) callEffects(ctx context.Context, b batch) (made batch, fa
 	}
 	f.atWork()
 	if f.partitions != nil {
+		if i := slices.Index(b.numbers, -1); i >= 0 { // no call is made for an event without a partition
+			if b = b.first(max(i, 1)); i == 0 {
+				return b, nil, nil
+			}
+		}
 		f.partitions.work(b.numbers...)
 	}
 	f.begin(b.events[0].ID)
@@ -143,7 +148,10 @@ func (f *followerLoop) callEffects(ctx context.Context, b batch) (made batch, fa
 		case made != nil && i == 0:
 			delete(f.effects, effectKeyOf(n)) // to be called again
 			return b.first(1), f.failed(n, made.err), nil
-		case i == 0: // ctx has ended
+		case i == 0 && f.partitions != nil && ctx.Err() == nil: // the leases may have ended
+			f.partitions.loaded = false
+			return b, nil, errOvertaken
+		case i == 0:
 			return b, nil, f.failed(n, context.Cause(ctx))
 		}
 		return b.first(i), nil, nil

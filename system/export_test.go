@@ -17,3 +17,6 @@ func (c *core) SetBatchEvents(n int) {
 		edge.config.BatchEvents, edge.limit = n, n
 	}
 }
+
+// PartitionOf is the partition that a value belongs to.
+func PartitionOf(value []byte, count int) int { return partitionOf(value, count) }

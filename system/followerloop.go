@@ -226,6 +226,8 @@ func (f *followerLoop) callAndProcess(ctx context.Context, b batch) (outcome, er
 		f.batchDone(observed, b, 0, cmp.Or(err, failure))
 	}
 	switch {
+	case errors.Is(err, errOvertaken):
+		return overtaken, nil
 	case err != nil:
 		return nothingMore, err
 	case failure != nil:
@@ -660,6 +662,11 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 			}
 			if f.partitions != nil {
 				f.partitions.work(b.numbers[processed])
+				if b.numbers[processed] < 0 {
+					if err := f.keyError(n); err != nil {
+						return err
+					}
+				}
 			}
 			isAside, err := f.processOrPark(ctx, n, parked, limit.saved)
 			if _, undecodable := errors.AsType[undecodableError](err); undecodable && processed > 0 {

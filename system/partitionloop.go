@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ type partitionLoop struct {
 	count     int
 	key       string
 	held      []*heldPartition // in the order of their numbers
+	farthest  int64            // the highest position of all partitions, when the store was asked
 	refreshed time.Time        // when the store was asked last
 	turn      int              // takes turns between partitions at different positions
 	avoided   map[int]time.Time
@@ -110,11 +112,14 @@ func (f *followerLoop) pullPartitions(ctx context.Context) (outcome, error) {
 	if err := f.reachedByAll(ctx); err != nil {
 		return nothingMore, err
 	}
-	if f.standingBy {
+	if !p.loaded {
 		return onStandby, nil
 	}
 	if err := f.checkPartitionsAhead(ctx, head); err != nil {
 		return nothingMore, err
+	}
+	if f.standingBy = len(p.held) == 0; f.standingBy {
+		return onStandby, nil
 	}
 	target, err := f.alignmentTarget(head)
 	if err != nil {
@@ -136,7 +141,7 @@ func (f *followerLoop) pullPartitions(ctx context.Context) (outcome, error) {
 func (f *followerLoop) nothingToDo(ctx context.Context, head, target int64) (outcome, error) {
 	p := f.partitions
 	failure := f.worstFailure()
-	if target < head && failure == nil && p.lowest() == target { // all are where they can be divided anew
+	if f.isToDivideAnew() && failure == nil && p.lowest() == target { // all are where they can be divided anew
 		return f.divideAnew(ctx)
 	}
 	if failure != nil && p.greedy {
@@ -165,7 +170,6 @@ func (f *followerLoop) refreshPartitions(ctx context.Context) error {
 	if f.quietPartitions() && p.isValid() {
 		return nil
 	}
-	wasLoaded := p.loaded
 	p.loaded = false
 	if err := f.loadPersisted(ctx); err != nil {
 		return f.failed(persistence.Notification{}, err)
@@ -194,7 +198,7 @@ func (f *followerLoop) refreshPartitions(ctx context.Context) error {
 		return errOvertaken
 	}
 	p.count, p.key = len(set.Partitions), set.Key
-	if err := f.checkDivision(set); err != nil {
+	if err := f.checkDivision(ctx, set); err != nil {
 		return err
 	}
 	changes := planLeases(set, f.identity, p.greedy || f.isToDivideAnew(), p.lease, p.isAvoided)
@@ -204,7 +208,7 @@ func (f *followerLoop) refreshPartitions(ctx context.Context) error {
 			return f.failed(persistence.Notification{}, err)
 		}
 	}
-	f.adopt(set, wasLoaded)
+	f.adopt(set)
 	p.loaded, p.refreshed = true, time.Now()
 	p.setRenewed(began)
 	return nil
@@ -243,8 +247,8 @@ func (f *followerLoop) isToDivideAnew() bool {
 
 // checkDivision returns an error if the follower is divided otherwise than this
 // program has it, and other processes run it so, or if this program cannot tell
-// the partitions.
-func (f *followerLoop) checkDivision(set persistence.PartitionSet) error {
+// the partitions. It then gives back those that it has.
+func (f *followerLoop) checkDivision(ctx context.Context, set persistence.PartitionSet) error {
 	if !f.isToDivideAnew() {
 		return nil
 	}
@@ -253,13 +257,14 @@ func (f *followerLoop) checkDivision(set persistence.PartitionSet) error {
 		division(len(set.Partitions), set.Key), f.leader.Name(), division(max(want.count, 1), want.key))
 	for _, p := range set.Partitions {
 		if p.Leased && p.Owner != f.identity {
-			f.partitions.held = nil
+			f.releasePartitions(ctx)
 			return &Error{Name: f.app.Name(), Problem: fmt.Sprintf("%s; it is divided anew as soon as the processes that run it so, "+
 				"such as %s, have ended", problem, p.Owner)}
 		}
 	}
 	same := !slices.ContainsFunc(set.Partitions, func(p persistence.Partition) bool { return p.Position != set.Partitions[0].Position })
 	if set.Key != "" && set.Key != want.key && !same {
+		f.releasePartitions(ctx)
 		return &Error{Name: f.app.Name(), Problem: fmt.Sprintf("%s; its partitions are at different positions, and only a program with "+
 			"system.PartitionBy(%q) can process up to the same one: run sync_followers of that program once", problem, set.Key)}
 	}
@@ -308,7 +313,7 @@ func (f *followerLoop) divideAnew(ctx context.Context) (outcome, error) {
 		}
 		return p.recorder.Divide(ctx, f.leader.Name(), want.key, count)
 	})
-	p.loaded, p.held = false, nil
+	p.drop()
 	switch {
 	case isLocked(err) || errors.Is(err, persistence.ErrLeaseLost):
 		return maybeMore, nil
@@ -323,12 +328,13 @@ func (f *followerLoop) divideAnew(ctx context.Context) (outcome, error) {
 	return maybeMore, nil
 }
 
-// adopt takes over what the store says of the leases. The position of a lease
-// that it has had before is known better here, unless something went wrong.
-func (f *followerLoop) adopt(set persistence.PartitionSet, trusted bool) {
+// adopt takes over what the store says of the leases and positions. Positions
+// are those that this loop has moved them to, unless someone has edited them or
+// restored the database.
+func (f *followerLoop) adopt(set persistence.PartitionSet) {
 	p := f.partitions
 	before := p.held
-	p.held = nil
+	p.held, p.farthest = nil, highestOf(set)
 	for _, stored := range set.Partitions {
 		if stored.Owner != f.identity || !stored.Leased {
 			continue
@@ -340,12 +346,10 @@ func (f *followerLoop) adopt(set persistence.PartitionSet, trusted bool) {
 			continue
 		}
 		held := before[i]
-		if !trusted {
-			if stored.Position < held.position {
-				f.effects = nil
-			}
-			held.position = stored.Position
+		if stored.Position < held.position {
+			f.effects = nil
 		}
+		held.position = stored.Position
 		p.held = append(p.held, held)
 	}
 	p.mu.Lock()
@@ -353,10 +357,12 @@ func (f *followerLoop) adopt(set persistence.PartitionSet, trusted bool) {
 	p.leased = p.numbers()
 }
 
-// checkPartitionsAhead is findAhead for the highest position.
+// checkPartitionsAhead is findAhead for the highest position of all partitions,
+// also of those that other processes have: when this one takes them over, the
+// log may have grown beyond their positions.
 func (f *followerLoop) checkPartitionsAhead(ctx context.Context, head int64) error {
 	p := f.partitions
-	_, lookedAgain, err := f.findAhead(ctx, p.highest(), head)
+	_, lookedAgain, err := f.findAhead(ctx, max(p.farthest, p.highest()), head)
 	if lookedAgain {
 		p.loaded = false // a deletion may have moved it back
 	}
@@ -445,7 +451,8 @@ func (f *followerLoop) isOurs(n persistence.Notification, among []*heldPartition
 }
 
 // partitionOf returns the partition of an event. It is -1, for all partitions,
-// if the key of the event cannot be found, because it cannot be decoded.
+// if the key of the event cannot be found: it cannot be decoded, or the function
+// of PartitionBy panics. Such an event is not processed.
 func (f *followerLoop) partitionOf(n persistence.Notification) (number int) {
 	p := f.partitions
 	if p.key == "" {
@@ -461,6 +468,23 @@ func (f *followerLoop) partitionOf(n persistence.Notification) (number int) {
 		return -1
 	}
 	return partitionOf([]byte(f.follower.partitioning.of(event)), p.count)
+}
+
+// keyError is why an event has no partition, if it can be decoded. Each process
+// that has partitions comes to such an event, so none of them may process it.
+func (f *followerLoop) keyError(n persistence.Notification) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = f.failed(n, fmt.Errorf("the function of system.PartitionBy panicked, and the event has no partition: %w",
+				&PanicError{Value: value, Stack: debug.Stack()}))
+		}
+	}()
+	event, err := f.leader.Decode(n)
+	if err != nil {
+		return nil // which is an error when the event is processed
+	}
+	f.follower.partitioning.of(event)
+	return f.failed(n, errors.New("the function of system.PartitionBy panics for an event at one time and not at another"))
 }
 
 // lockPartitions locks a batch of partitions: what was found out about the
@@ -671,7 +695,7 @@ func (f *followerLoop) releasePartitions(ctx context.Context) {
 	for i, h := range p.held {
 		changes[i] = persistence.LeaseChange{Number: h.number, Fence: h.fence, Action: persistence.ReleaseLease}
 	}
-	p.held, p.loaded = nil, false
+	p.drop()
 	if _, err := p.recorder.ChangeLeases(ctx, f.leader.Name(), f.identity, changes, p.lease); err != nil {
 		f.app.Logger().WarnContext(ctx, "the leases of partitions cannot be given up, and end by themselves",
 			"follower", f.app.Name(), "error", err)
@@ -682,6 +706,14 @@ func (f *followerLoop) releasePartitions(ctx context.Context) {
 // divided.
 func (f *followerLoop) holdsAll() bool {
 	return f.partitions == nil || f.partitions.loaded && len(f.partitions.held) == f.partitions.count
+}
+
+// drop forgets all leases, so that none is renewed.
+func (p *partitionLoop) drop() {
+	p.held, p.loaded = nil, false
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leased = nil
 }
 
 func (p *partitionLoop) numbers() (numbers []int) {

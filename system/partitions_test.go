@@ -796,4 +796,10 @@ func TestPartitionOptions(t *testing.T) {
 			t.Errorf("got the error %v, want %q in it", err, want)
 		}
 	}
+	sys := newDivided(t, memory.New(), func(context.Context, domain.Event) error { return nil }).system
+	for _, lease := range []time.Duration{-time.Second, 4, 99 * time.Millisecond, persistence.LongestLease + 1} {
+		if _, err := system.NewRunner(sys, system.Config{PartitionLease: lease}); err == nil || !strings.Contains(err.Error(), "PartitionLease") {
+			t.Errorf("a lease of %v: %v", lease, err)
+		}
+	}
 }

@@ -23,8 +23,8 @@ func TestFollowerPageHasPartitions(t *testing.T) {
 		}
 		since := time.Now().UTC()
 		rows := []gormstore.FollowerPartition{
-			{Number: 0, Position: 5, Owner: "host:1:ab", LeasedUntil: since.Add(time.Hour).UnixMicro()},
-			{Number: 1, Position: 2, Error: hostile, NotificationID: 3, Since: &since},
+			{Number: 0, Partitions: 2, Position: 5, Owner: "host:1:ab", LeasedUntil: since.Add(time.Minute).UnixMicro()},
+			{Number: 1, Partitions: 2, Position: 2, Error: hostile, NotificationID: 3, Since: &since},
 		}
 		for i := range rows {
 			rows[i].ApplicationName, rows[i].UpstreamApplicationName, rows[i].PartitionKey = "Readers", "Wiki", hostile

@@ -334,3 +334,41 @@ func TestContinueOfPartitions(t *testing.T) {
 		}
 	})
 }
+
+// The command check finds partitions that are ahead of the log or damaged, and
+// a reset mends the latter.
+func TestCheckOfPartitions(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 8)
+		s.syncInFour(t)
+		if got := s.manage(t, inFour, "check"); got.code != 0 {
+			t.Errorf("got %+v", got)
+		}
+		s.movePartition(t, "Diary", 2, 100)
+		got := s.manage(t, inFour, "check")
+		if got.code != 1 || !strings.Contains(got.stdout, "Diary notification 100: position in TrainingSchool is ahead of its log, which ends at 8") {
+			t.Errorf("got %+v", got)
+		}
+		if err := s.db.Where("application_name = 'Diary' AND number = 2").Delete(&gormstore.FollowerPartition{}).Error; err != nil {
+			t.Fatal(err)
+		}
+		got = s.manage(t, inFour, "check")
+		if got.code != 1 || !strings.Contains(got.stdout, "Diary: its position in TrainingSchool cannot be told: ") ||
+			!strings.Contains(got.stdout, "or reset the follower") {
+			t.Errorf("got %+v", got)
+		}
+		if got := s.manage(t, inFour, "sync_followers", "-v", "2", "Diary"); got.code != 1 || !strings.Contains(got.stderr, "reset the follower") {
+			t.Errorf("got %+v", got)
+		}
+		if got := s.manage(t, inFour, "followers"); got.code != 1 || !strings.Contains(got.stdout, "cannot be read: ") {
+			t.Errorf("got %+v", got)
+		}
+		if got := s.manage(t, inFour, "reset_follower", "--yes", "Diary"); got.code != 0 {
+			t.Errorf("got %+v", got)
+		}
+		s.syncInFour(t)
+		if got := s.manage(t, inFour, "check"); got.code != 0 || s.rows(t, "stored_events", "Diary") != 8 {
+			t.Errorf("got %+v", got)
+		}
+	})
+}

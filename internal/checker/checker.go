@@ -3,6 +3,7 @@ package checker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"maps"
@@ -62,7 +63,8 @@ func (p Problem) String() string {
 //  3. each originator's events are the ones in the log;
 //  4. snapshots are not ahead of their originator;
 //  5. states can be opened and decoded (if there is a Mapper);
-//  6. positions are not ahead of the logs that they are in.
+//  6. positions, also those of partitions, are not ahead of the logs that they
+//     are in, and partitions are complete.
 //
 // Tests, the management commands and the admin pages share it. It may run while
 // the application is in use. It reads every event twice, from the log and from
@@ -224,7 +226,11 @@ func (k *checker) newest(ctx context.Context, r persistence.AggregateRecorder, i
 // grow in between.
 func (k *checker) positions(ctx context.Context) error {
 	for _, upstream := range slices.Sorted(maps.Keys(k.Upstreams)) {
-		position, err := k.Recorder.MaxTrackingID(ctx, upstream)
+		position, err := k.highestPosition(ctx, upstream)
+		if errors.Is(err, persistence.ErrPartitionsDamaged) {
+			k.found(Problem{}, "its position in %s cannot be told: %v", upstream, err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -238,4 +244,19 @@ func (k *checker) positions(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// highestPosition is the position in a log, or the highest one of the partitions
+// of a divided follower.
+func (k *checker) highestPosition(ctx context.Context, upstream string) (int64, error) {
+	position, err := k.Recorder.MaxTrackingID(ctx, upstream)
+	recorder, ok := k.Recorder.(persistence.PartitionRecorder)
+	if !ok || err != nil {
+		return position, err
+	}
+	set, err := recorder.Partitions(ctx, upstream)
+	for _, p := range set.Partitions {
+		position = max(position, p.Position)
+	}
+	return position, err
 }

@@ -47,7 +47,7 @@ func ownSet(set *persistence.PartitionSet) (own persistence.PartitionSet) {
 	own = persistence.PartitionSet{Key: set.Key, Partitions: slices.Clone(set.Partitions)}
 	for i := range own.Partitions {
 		p := &own.Partitions[i]
-		p.Leased = p.Owner != "" && p.Until.After(time.Now())
+		p.Leased = p.Owner != "" && persistence.LeaseInForce(time.Now(), p.Until)
 	}
 	return own
 }

@@ -189,6 +189,11 @@ var partitionBugs = []partitionBug{
 		}
 		return r.Partitions(ctx, upstream)
 	}},
+	{name: "a lease that ends too late is in force", change: func(
+		r memoryRecorder, ctx context.Context, upstream, process string, changes []persistence.LeaseChange, d time.Duration,
+	) (persistence.PartitionSet, error) {
+		return r.ChangeLeases(ctx, upstream, process, changes, min(d, persistence.LongestLease))
+	}},
 	{name: "a lease is released instead of handed over", change: func(
 		r memoryRecorder, ctx context.Context, upstream, process string, changes []persistence.LeaseChange, d time.Duration,
 	) (persistence.PartitionSet, error) {

@@ -122,6 +122,22 @@ var partitionRows = []row{{
 		wantLease(t, stale, "c", true)
 	}),
 }, {
+	name: "a lease that ends too late is not in force",
+	says: "A lease that ends later than any can was taken before the clock was set back: it is not in force, is asked for by no one, and others take it.",
+	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+		late := s.lease(t, r, "a", 2*persistence.LongestLease, take(s.divide(t, r, "", 1).Partitions...)...).Partitions[0]
+		wantLease(t, late, "a", false)
+		asked := s.lease(t, r, "b", time.Minute, change(persistence.RequestLease, late)...).Partitions[0]
+		if asked.Successor != "" {
+			t.Errorf("the lease was asked for: %+v", asked)
+		}
+		taken := s.lease(t, r, "b", persistence.LongestLease, take(late)...).Partitions[0]
+		wantLease(t, taken, "b", true)
+		if taken.Fence <= late.Fence {
+			t.Errorf("the fence is %d, and was %d", taken.Fence, late.Fence)
+		}
+	}),
+}, {
 	name: "leases are renewed by their owner",
 	says: "Renewing extends the leases of a process among the given numbers, and no others.",
 	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {

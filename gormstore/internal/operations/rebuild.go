@@ -2,8 +2,10 @@ package operations
 
 import (
 	"context"
+	"errors"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // RebuildPlan is what Rebuild will do.
@@ -30,6 +32,9 @@ func PlanRebuild(ctx context.Context, runner Runner, follower string) (RebuildPl
 	app, _ := ApplicationOf(runner, follower)
 	for _, leader := range leaders {
 		position, err := app.Recorder().MaxTrackingID(ctx, leader)
+		if errors.Is(err, persistence.ErrPartitionsDamaged) { // which a reset mends
+			position, err = Head(ctx, runner, leader)
+		}
 		if err != nil {
 			return plan, located(ctx, app.Factory(), err)
 		}

@@ -312,7 +312,8 @@ func (r *Reset) hold(ctx context.Context, target tracking) error {
 	}
 	if locker, ok := recorder.(persistence.PositionLocker); ok {
 		for _, state := range target.states {
-			if _, err := locker.LockPosition(ctx, state.UpstreamApplicationName); err != nil {
+			_, err := locker.LockPosition(ctx, state.UpstreamApplicationName)
+			if err != nil && !errors.Is(err, persistence.ErrPartitionsDamaged) { // which a reset mends
 				return err
 			}
 		}
