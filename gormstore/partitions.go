@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -262,7 +263,7 @@ func (r *processRecorder) RenewLeases(
 		if err != nil {
 			return err
 		}
-		which, arguments := "owner = ? AND number IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(numbers)), ", ")+")", []any{process}
+		which, arguments := "owner = ? AND number IN ("+placeholdersFor(len(numbers))+")", []any{process}
 		for _, number := range numbers {
 			arguments = append(arguments, number)
 		}
@@ -276,20 +277,27 @@ func (r *processRecorder) RenewLeases(
 	return set, err
 }
 
-// ChangeLeases implements persistence.PartitionRecorder. Rows are changed in
-// the order of their numbers.
+// ChangeLeases implements persistence.PartitionRecorder. There is a statement
+// for each action and not for each lease, as there may be many; all rows are
+// locked before, in the order of their numbers.
 func (r *processRecorder) ChangeLeases(
 	ctx context.Context, upstream, process string, changes []persistence.LeaseChange, duration time.Duration,
 ) (set persistence.PartitionSet, err error) {
-	changes = slices.Clone(changes)
-	slices.SortStableFunc(changes, func(a, b persistence.LeaseChange) int { return a.Number - b.Number })
+	byAction := map[persistence.LeaseAction][]persistence.LeaseChange{}
+	for _, change := range changes {
+		byAction[change.Action] = append(byAction[change.Action], change)
+	}
 	err = r.inTransaction(ctx, r.store.tables.partitions, "change the leases of partitions", func(ctx context.Context, c connection) error {
+		if err := r.lockRows(ctx, c, upstream, changes); err != nil {
+			return err
+		}
 		now, err := r.store.dialect.now(ctx, c)
 		if err != nil {
 			return err
 		}
-		for _, change := range changes {
-			if err := r.changeLease(ctx, c, upstream, process, change, now.UnixMicro(), now.Add(duration).UnixMicro()); err != nil {
+		for _, action := range slices.Sorted(maps.Keys(byAction)) {
+			err := r.changeLeases(ctx, c, upstream, process, action, byAction[action], now.UnixMicro(), now.Add(duration).UnixMicro())
+			if err != nil {
 				return err
 			}
 		}
@@ -299,19 +307,36 @@ func (r *processRecorder) ChangeLeases(
 	return set, err
 }
 
-func (r *processRecorder) changeLease(
-	ctx context.Context, c connection, upstream, process string, change persistence.LeaseChange, now, until int64,
+// lockRows locks the rows of leases that are to be changed. SQLite has one lock
+// for all.
+func (r *processRecorder) lockRows(ctx context.Context, c connection, upstream string, changes []persistence.LeaseChange) error {
+	if !r.store.dialect.concurrent() || len(changes) < 2 {
+		return nil
+	}
+	which, arguments := "number IN ("+placeholdersFor(len(changes))+")", []any{r.application, upstream}
+	for _, change := range changes {
+		arguments = append(arguments, change.Number)
+	}
+	query := "SELECT COUNT(*) FROM (SELECT number FROM " + r.store.tables.partitions.quoted + ofPartitions + " AND " + which +
+		" ORDER BY number FOR UPDATE) AS locked"
+	var locked int
+	return c.row(ctx, r.store.dialect.placeholders(query), arguments...).Scan(&locked)
+}
+
+// changeLeases does one action with leases.
+func (r *processRecorder) changeLeases(
+	ctx context.Context, c connection, upstream, process string, action persistence.LeaseAction, changes []persistence.LeaseChange, now, until int64,
 ) error {
 	var set, which string
 	var to, given []any
-	switch change.Action {
+	latest := now + persistence.LongestLease.Microseconds()
+	switch action {
 	case persistence.TakeLease:
 		set, to = "owner = ?, successor = '', fence = fence + 1, leased_until = ?", []any{process, until}
-		which, given = "(owner = '' OR leased_until <= ? OR leased_until > ?)", []any{now, now + persistence.LongestLease.Microseconds()}
+		which, given = "(owner = '' OR leased_until <= ? OR leased_until > ?)", []any{now, latest}
 	case persistence.RequestLease:
 		set, to = "successor = ?", []any{process}
-		which, given = "owner <> ? AND leased_until > ? AND leased_until <= ?",
-			[]any{process, now, now + persistence.LongestLease.Microseconds()}
+		which, given = "owner <> ? AND leased_until > ? AND leased_until <= ?", []any{process, now, latest}
 	case persistence.HandOverLease:
 		set, to = "owner = successor, successor = '', fence = fence + 1, leased_until = ?", []any{until}
 		which, given = "owner = ? AND successor <> ''", []any{process}
@@ -320,13 +345,21 @@ func (r *processRecorder) changeLease(
 		which, given = "owner = ?", []any{process}
 	default:
 		return &persistence.Error{Class: persistence.ErrProgramming, Op: r.application + ": change the leases of partitions",
-			Err: fmt.Errorf("there is no action %d", change.Action)}
+			Err: fmt.Errorf("there is no action %d", action)}
 	}
-	arguments := append(append(to, r.application, upstream, change.Number, change.Fence), given...)
+	leases := make([]string, len(changes))
+	arguments := append(append(to, r.application, upstream), given...)
+	for i, change := range changes {
+		leases[i] = "number = ? AND fence = ?"
+		arguments = append(arguments, change.Number, change.Fence)
+	}
 	_, err := c.exec(ctx, r.store.dialect.placeholders("UPDATE "+r.store.tables.partitions.quoted+" SET "+set+ofPartitions+
-		" AND number = ? AND fence = ? AND "+which), arguments...)
+		" AND "+which+" AND ("+strings.Join(leases, " OR ")+")"), arguments...)
 	return err
 }
+
+// placeholdersFor is a list of so many placeholders.
+func placeholdersFor(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
 
 // NotePartition implements persistence.PartitionRecorder.
 func (r *processRecorder) NotePartition(ctx context.Context, upstream, process string, failure persistence.Partition) error {

@@ -316,8 +316,10 @@ func TestMostPartitions(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		do(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
-		a := newDivided(t, store, writeEffect("a"), system.Partitions(256)).start(t)
-		b := newDivided(t, store, writeEffect("b"), system.Partitions(256)).start(t)
+		config := dividedConfig
+		config.PartitionLease = 5 * time.Second // a busy machine needs a while for so many
+		a := newDividedWith(t, config, store, writeEffect("a"), system.Partitions(256)).start(t)
+		b := newDividedWith(t, config, store, writeEffect("b"), system.Partitions(256)).start(t)
 		a.save(t, 50, 1)
 		a.waitFor(t)
 		b.waitFor(t)

@@ -65,6 +65,14 @@ func newDivided(
 	t testing.TB, store persistence.Factory, handle func(context.Context, domain.Event) error, options ...system.FollowerOption,
 ) divided {
 	t.Helper()
+	return newDividedWith(t, dividedConfig, store, handle, options...)
+}
+
+func newDividedWith(
+	t testing.TB, config system.Config, store persistence.Factory, handle func(context.Context, domain.Event) error,
+	options ...system.FollowerOption,
+) divided {
+	t.Helper()
 	dogs, err := school.New(application.WithStore(store))
 	do(t, err)
 	app, err := application.New(dividedName, application.WithStore(store))
@@ -73,7 +81,7 @@ func newDivided(
 	do(t, err)
 	sys, err := system.New(system.Pipe(dogs, follower))
 	do(t, err)
-	runner, err := system.NewRunner(sys, dividedConfig)
+	runner, err := system.NewRunner(sys, config)
 	do(t, err)
 	return divided{dogs, follower, closing(t, runner, nil), sys}
 }
