@@ -102,3 +102,51 @@ func insertPartition(db *gorm.DB, number, count int, key string) error {
 	return db.Create(&gormstore.FollowerPartition{ApplicationName: "F", UpstreamApplicationName: "L", Number: number, Partitions: count,
 		PartitionKey: key}).Error
 }
+
+// A follower that is divided and made whole again and again is never taken for
+// a damaged one.
+func TestPartitionsAreReadWhileTheyAreDivided(t *testing.T) {
+	t.Parallel()
+	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
+		store := gormstore.New(db)
+		recorder, err := store.ProcessRecorder("F")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := recorder.InsertTracking(t.Context(), persistence.Tracking{ApplicationName: "L", NotificationID: 5}); err != nil {
+			t.Fatal(err)
+		}
+		r := recorder.(persistence.PartitionRecorder)
+		ctx, cancel := context.WithCancel(t.Context())
+		divided := make(chan error, 1)
+		go func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				err := store.Transaction(t.Context(), func(ctx context.Context) error { return r.Divide(ctx, "L", "", i%3) })
+				if err != nil {
+					divided <- err
+					return
+				}
+			}
+			divided <- nil
+		}()
+		defer func() {
+			cancel()
+			if err := <-divided; err != nil {
+				t.Errorf("dividing: %v", err)
+			}
+		}()
+		for reads := range 200 {
+			position, err := recorder.MaxTrackingID(t.Context(), "L")
+			at, settings, failed := r.Settings(t.Context(), "L")
+			set, wrong := r.Partitions(t.Context(), "L")
+			if err := errors.Join(err, failed, wrong); err != nil || position != 5 || at != 5 {
+				t.Fatalf("read %d: the positions are %d and %d, of %d partitions: %v", reads, position, at, settings.Partitions, err)
+			}
+			for i, p := range set.Partitions {
+				if p.Number != i || p.Position != 5 {
+					t.Fatalf("read %d: the partitions are %+v", reads, set.Partitions)
+				}
+			}
+		}
+	})
+}
