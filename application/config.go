@@ -69,7 +69,7 @@ func WithCipher(cipher persistence.Cipher) Option {
 	return func(c *config) { c.cipher, c.hasCipher = cipher, true }
 }
 
-// WithPythonLayout writes states as the Python original does, for a database
+// WithPythonLayout writes states as the Python library does, for a database
 // that it reads as well: events, snapshots, and topics, which are the former
 // names of definitions that are paths of Python classes. The states then carry
 // no event id and no metadata. Saves on PostgreSQL exclude those of all
@@ -408,7 +408,7 @@ func withoutPath(err error) error {
 }
 
 // readSnapshotting turns snapshotting on by code, by itself, or by its
-// intervals. As in the original, intervals in the environment do not count
+// intervals. As in Python, intervals in the environment do not count
 // against IS_SNAPSHOTTING_ENABLED=n.
 func (c *config) readSnapshotting() error {
 	mistakes := []error{c.intervals.check()}

@@ -85,11 +85,11 @@
 // NAME is the application's name in upper case, with an underscore for every
 // character that is neither letter nor digit: TRAININGSCHOOL_CIPHER_KEY. An
 // empty value counts as none, but an empty PERSISTENCE_MODULE, GORM_DB_ALIAS,
-// COMPRESSOR_TOPIC, CIPHER_TOPIC, CIPHER_KEY or CIPHER_KEY_FILE is an error. An
-// empty DJANGO_DB_ALIAS is the default database, as for the original. Truth
-// values are y, yes, t, true, on, 1 and n, no, f, false, off, 0, in any case. A
-// value that cannot be used is an error of New, never a default; all of them
-// are reported together.
+// TRANSCODER_TOPIC, COMPRESSOR_TOPIC, CIPHER_TOPIC, CIPHER_KEY or
+// CIPHER_KEY_FILE is an error. An empty DJANGO_DB_ALIAS is the default
+// database, as in Python. Truth values are y, yes, t, true, on, 1 and n, no, f,
+// false, off, 0, in any case. A value that cannot be used is an error of New,
+// never a default; all of them are reported together.
 //
 //	KEY                                   MEANING                                               DEFAULT
 //	PERSISTENCE_MODULE                    name of the store: memory, or another linked in       memory
@@ -97,8 +97,9 @@
 //	IS_SNAPSHOTTING_ENABLED               whether there are snapshots                           n, or y with intervals
 //	SNAPSHOTTING_INTERVALS                events between snapshots: "Dog=50,Visit=20", or "50"  none
 //	SNAPSHOTS_KEPT                        snapshots that are kept of an aggregate; 0 is all     2
-//	COMPRESSOR_TOPIC                      zlib, zstd, or the original's name                    none
-//	CIPHER_TOPIC                          aes, or the original's name                           aes with a key, or none
+//	TRANSCODER_TOPIC                      the Python library's, for its layout                  with eventsourcing_django
+//	COMPRESSOR_TOPIC                      zlib, zstd, or the name in Python                     none
+//	CIPHER_TOPIC                          aes, or the name in Python                            with a key, that of the layout
 //	CIPHER_KEY                            keys in base64; the first one encrypts                none
 //	CIPHER_KEY_FILE                       file with what CIPHER_KEY would have                  none
 //	AGGREGATE_CACHE_MAXSIZE               aggregates in each repository's cache, from 1         no cache

@@ -28,7 +28,7 @@ type Class struct {
 }
 
 // Error is the name of the class, which is also the name that the Python
-// original gives it.
+// library gives it.
 func (c *Class) Error() string { return c.name }
 
 // Unwrap returns the class above.

@@ -18,9 +18,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// originals are errors with the names that the Python library has for them, the
+// pythonNames are errors with the names that the Python library has for them, the
 // more special ones first.
-var originals = []struct {
+var pythonNames = []struct {
 	err  error
 	name string
 }{
@@ -57,9 +57,9 @@ func className(err error) string {
 	if processing, ok := errors.AsType[*system.ProcessingError](err); ok {
 		err = processing.Err
 	}
-	for _, original := range originals {
-		if errors.Is(err, original.err) {
-			return original.name
+	for _, known := range pythonNames {
+		if errors.Is(err, known.err) {
+			return known.name
 		}
 	}
 	if name := exportedName(err); name != "" {

@@ -23,7 +23,7 @@ import (
 // which it reads for every aggregate; the aggregate's topic is inside.
 const pythonSnapshot = "eventsourcing.domain:Snapshot"
 
-var errNotAnObject = errors.New("the original's layout needs payloads that are JSON objects")
+var errNotAnObject = errors.New("the Python layout needs payloads that are JSON objects")
 
 // floatQuoter is a transcoder that knows the floats that Python writes and JSON
 // does not have.

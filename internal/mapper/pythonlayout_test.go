@@ -40,9 +40,9 @@ var accounts = domain.Define("BankAccount",
 	domain.On("Opened", accountOpened{}),
 	domain.On("TransactionAppended", transactionAppended{}))
 
-// TestOriginalSizes holds the sizes that the Python library's tests of mappers
+// TestPythonSizes holds the sizes that the Python library's tests of mappers
 // require of its reference event.
-func TestOriginalSizes(t *testing.T) {
+func TestPythonSizes(t *testing.T) {
 	t.Parallel()
 	event := accounts.NewEvent(domain.Originator{ID: sampleID, Version: 2}, transactionAppended{"10.00"}, domain.At(sampleTime))
 	tests := []struct {
@@ -117,7 +117,7 @@ func TestPythonLayout(t *testing.T) {
 
 // A definition may say that its first event has another version than 1, and a
 // log has no aggregate to name.
-func TestOriginalOriginatorTopic(t *testing.T) {
+func TestPythonOriginatorTopic(t *testing.T) {
 	t.Parallel()
 	fromZero := domain.Define("Account", domain.FirstVersion[account](0), domain.On("Opened", accountOpened{})).Schema
 	log := domain.DefineLog("Log", domain.Entry("Entered", accountOpened{}))
@@ -138,13 +138,13 @@ func TestOriginalOriginatorTopic(t *testing.T) {
 	}
 }
 
-func TestOriginalRefusesPayloadsThatAreNotObjects(t *testing.T) {
+func TestPythonLayoutRefusesPayloadsThatAreNotObjects(t *testing.T) {
 	t.Parallel()
 	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, oddities.Schema)
 	event := oddities.NewEvent(domain.Originator{ID: sampleID, Version: 2}, barked(canary))
 	stored, err := m.ToStored(event)
 	wantMappingError(t, err, "encode", stored, 0)
-	wantWords(t, err.Error(), "the original's layout needs payloads that are JSON objects")
+	wantWords(t, err.Error(), "the Python layout needs payloads that are JSON objects")
 	checkRoundTrip(t, newMapper(t, mapper.Config{Application: school}, oddities.Schema), event, false)
 }
 
@@ -165,7 +165,7 @@ func TestPythonLayoutIsAlwaysRead(t *testing.T) {
 	}
 }
 
-func TestOriginalUpcasting(t *testing.T) {
+func TestPythonUpcasting(t *testing.T) {
 	t.Parallel()
 	m := newMapper(t, mapper.Config{Application: school}, oddities.Schema)
 	for state, want := range map[string]any{
@@ -207,9 +207,9 @@ func readState(t *testing.T, name string) []byte {
 	return state
 }
 
-// TestOriginalEvents reads events that the Python library has written, and
+// TestPythonEvents reads events that the Python library has written, and
 // writes them again as they were.
-func TestOriginalEvents(t *testing.T) {
+func TestPythonEvents(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		file, topic string
@@ -239,8 +239,8 @@ func TestOriginalEvents(t *testing.T) {
 	}
 }
 
-// TestOriginalSnapshot reads a snapshot that the Python library has written.
-func TestOriginalSnapshot(t *testing.T) {
+// TestPythonSnapshot reads a snapshot that the Python library has written.
+func TestPythonSnapshot(t *testing.T) {
 	t.Parallel()
 	stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 10, Topic: "eventsourcing.domain:Snapshot",
 		State: readState(t, "dog_snapshot.json")}
@@ -366,7 +366,7 @@ func TestPythonTopics(t *testing.T) {
 	}
 }
 
-func TestOriginalDamage(t *testing.T) {
+func TestPythonDamage(t *testing.T) {
 	t.Parallel()
 	m := newMapper(t, mapper.Config{Application: school}, pythonDogs.Schema)
 	for _, state := range []string{

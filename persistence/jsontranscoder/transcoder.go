@@ -11,7 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Transcoder encodes payloads as JSON, byte for byte as the Python original
+// Transcoder encodes payloads as JSON, byte for byte as the Python library
 // does: without white space, as UTF-8 without needless escapes. A value whose
 // exact type has a Transcoding is written as an object that names it, wherever
 // in a payload it stands:

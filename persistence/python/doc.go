@@ -1,4 +1,16 @@
 // Package python has the forms of values that the Python library eventsourcing
-// stores: its transcodings of UUIDs, times and decimals. Applications write
-// them by default, so that both libraries can read each other's events.
+// stores.
+//
+// [Transcodings] are those of UUIDs, times and decimals. Every application has
+// them, in either layout.
+//
+// [NewTranscoder] makes the transcoder of the Python layout, in which all
+// values are written so that Python reads them with the types that they have
+// here. Applications use it with application.WithPythonLayout; make one for a
+// store or a tool of your own.
+//
+// [Decimal] and [Naive] are for values that Go has no type for: exact decimal
+// numbers, and times without an offset from UTC.
+//
+// The guide from Django to Go is docs/python.md.
 package python

@@ -11,7 +11,7 @@ import (
 )
 
 // Transcodings are UUIDHex, DatetimeISO and DecimalStr: the ones that every
-// application of the Python original has.
+// application of the Python library has.
 func Transcodings() []jsontranscoder.Transcoding {
 	return []jsontranscoder.Transcoding{UUIDHex(), DatetimeISO(), DecimalStr()}
 }
