@@ -239,8 +239,8 @@ func TestPythonEvents(t *testing.T) {
 	}
 }
 
-// TestPythonSnapshot reads a snapshot that the Python library has written.
-func TestPythonSnapshot(t *testing.T) {
+// TestPythonSnapshotIsRead reads a snapshot that the Python library has written.
+func TestPythonSnapshotIsRead(t *testing.T) {
 	t.Parallel()
 	stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 10, Topic: "eventsourcing.domain:Snapshot",
 		State: readState(t, "dog_snapshot.json")}
