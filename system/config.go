@@ -39,10 +39,6 @@ type Config struct {
 	LongestRetry  time.Duration
 }
 
-// shortestLease is how short a PartitionLease can be, of which five renewals
-// are a part.
-const shortestLease = time.Millisecond
-
 // withDefaults returns the config with the defaults in place of what is zero,
 // or an *Error.
 func (c Config) withDefaults() (Config, error) {
@@ -63,9 +59,6 @@ func (c Config) withDefaults() (Config, error) {
 		if *d.value == 0 {
 			*d.value = d.def
 		}
-	}
-	if c.PartitionLease < shortestLease {
-		return c, &Error{Problem: fmt.Sprintf("Config.PartitionLease is %v; give at least %v, or 0 for the default", c.PartitionLease, shortestLease)}
 	}
 	if c.BatchEvents < 0 || c.BatchEvents > persistence.MaxPage {
 		return c, &Error{Problem: fmt.Sprintf("Config.BatchEvents is %d; give a number up to %d, or 0 for the default of %d",

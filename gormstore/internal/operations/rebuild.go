@@ -33,7 +33,7 @@ func PlanRebuild(ctx context.Context, runner Runner, follower string) (RebuildPl
 	for _, leader := range leaders {
 		position, err := app.Recorder().MaxTrackingID(ctx, leader)
 		if errors.Is(err, persistence.ErrPartitionsDamaged) { // which a reset mends
-			position, err = Head(ctx, runner, leader)
+			position, err = headOf(ctx, runner, leader)
 		}
 		if err != nil {
 			return plan, located(ctx, app.Factory(), err)
@@ -61,4 +61,14 @@ func Rebuild(ctx context.Context, runner Runner, follower string) error {
 	}
 	member, _ := runner.System().Member(follower)
 	return guarded(func() error { return locatedOf(ctx, runner, follower, runner.Rebuild(ctx, member)) })
+}
+
+// headOf is the end of a leader's log, which must be one of this process.
+func headOf(ctx context.Context, runner Runner, leader string) (int64, error) {
+	for _, head := range Heads(ctx, runner) {
+		if head.Application == leader {
+			return head.Head, head.Err
+		}
+	}
+	return 0, &ApplicationsError{Names: []string{leader}, Known: MemberNames(runner)}
 }
