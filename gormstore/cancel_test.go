@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/driver/postgres"
@@ -50,6 +52,41 @@ func TestLateCancelReachesNoOtherStatement(t *testing.T) {
 	later(t, truth, pool, forward)
 	if stored := wholeLog(t, r); len(stored) != 1 {
 		t.Errorf("%d events are stored; want 1", len(stored))
+	}
+}
+
+// A save whose server does not answer, nor does what it is asked, ends soon after
+// its caller's context, and the next save uses another connection.
+func TestSaveEndsWithCallersContextWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	truth := migrated(t, testdb.OpenPostgres(t))
+	proxy := pgproxy.New(t, dsn(t, truth))
+	r := recorder(t, testdb.Open(t, postgres.Open(proxy.DSN())), "Dogs")
+	insert(t, r, history(uuid.New(), 0, 1)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	hang := make(chan struct{})
+	proxy.Use(func(statement string) pgproxy.Action {
+		if strings.Contains(statement, "INSERT INTO") {
+			cancel()
+			<-hang
+		}
+		return pgproxy.CutBefore
+	})
+	saved := make(chan error)
+	go func() { _, err := r.InsertEvents(ctx, history(uuid.New(), 0, 1)); saved <- err }()
+	select {
+	case err := <-saved:
+		if !errors.Is(err, persistence.ErrOutcomeUnknown) || !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v; want an unknown outcome because the context was canceled", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the save waits for its answer although its context has ended")
+	}
+	close(hang)
+	proxy.Use(nil)
+	insert(t, r, history(uuid.New(), 0, 1)...)
+	if stored := wholeLog(t, r); len(stored) != 2 {
+		t.Errorf("%d events are stored; want 2", len(stored))
 	}
 }
 

@@ -100,12 +100,15 @@ func (h *handle) prepare(ctx context.Context, s *Store) error {
 	return err
 }
 
-func (h *handle) queue(key queueKey) *logQueue {
+// queue returns the queue of a log. On SQLite saves are not interruptible: the
+// driver would start a goroutine for each statement.
+func (h *handle) queue(key queueKey, interruptible bool) *logQueue {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q, ok := h.queues[key]
 	if !ok {
 		q = &logQueue{}
+		q.Interruptible = interruptible
 		h.queues[key] = q
 	}
 	return q

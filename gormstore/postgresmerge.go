@@ -142,8 +142,6 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 		return
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	w := &writing{c: connection{pool: conn, store: r.store}, r: r}
 	at, err := r.located(ctx, w.c)
 	if err != nil {
@@ -151,7 +149,7 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 		return
 	}
 	w.expect(at)
-	w.watch = p.watch(r, w.key, stop)
+	w.watch = p.watch(r, w.key, alarm.release)
 	w.waitFor(patience)
 	defer w.watch.release(conn)
 	defer w.discardDead(batch)

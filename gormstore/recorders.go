@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/groupcommit"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
 	"github.com/google/uuid"
@@ -284,7 +285,7 @@ func continuous(events []persistence.StoredEvent) []persistence.StoredEvent {
 func (t *eventTable) settle(ctx context.Context, op string, events []persistence.StoredEvent, lost *lostReply) ([]int64, error) {
 	unknown := &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: op, Err: lost,
 		Hint: "the connection was lost before the answer came; saving the same events again is safe"}
-	if len(events) == 0 {
+	if len(events) == 0 || groupcommit.HasLeft(ctx) {
 		return nil, unknown
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.store.lockTimeout+commitTimeout)
@@ -550,7 +551,8 @@ func newOrderedRecorder(s *Store, application string, order writerOrder) *proces
 		statements: newMergeStatements(s.tables.events.quoted, s.notify, order),
 		row:        insertRow(s.tables.events, "id"),
 		history:    s.dialect.history(s.tables.events, s.tables.snapshots),
-		queue:      s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, order: order}),
+		queue: s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, order: order},
+			s.dialect.concurrent()),
 	}
 }
 
@@ -617,10 +619,9 @@ func (r *processRecorder) saveWhole(ctx context.Context, events []persistence.St
 	return r.explainWatched(ctx, outer, op, events, err)
 }
 
-// writeBatch writes a batch on behalf of all its callers, so it must not end
-// with the leader's context.
+// writeBatch writes a batch on behalf of all its callers.
 func (r *processRecorder) writeBatch(ctx context.Context, batch []*save) {
-	r.store.dialect.merge(context.WithoutCancel(ctx), r, batch)
+	r.store.dialect.merge(ctx, r, batch)
 }
 
 // append takes the order lock and only then draws ids, so that ids become

@@ -2,6 +2,7 @@ package groupcommit
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"sync"
@@ -24,6 +25,11 @@ const (
 // written together. No caller waits for a timer, and a lone caller does not
 // wait at all. The zero Queue is ready.
 type Queue[W Batched] struct {
+	// Interruptible says that the write function of Do returns soon after its
+	// context ends. Then a lone write needs no goroutine of its own, whose
+	// threads would cost it a tenth of its speed.
+	Interruptible bool
+
 	mu      sync.Mutex    // protects what follows
 	waiting []W           // in the order of arrival
 	led     bool          // a caller is leading
@@ -39,16 +45,19 @@ const answerGrace = 100 * time.Millisecond
 
 // Do writes w, alone or together with others, and returns when its outcome is
 // known, which it returns. Every batch is written by the write function of its
-// leader. If ctx ends while w still waits, it leaves the queue, and nothing is
+// leader, whose context does not end with that of the leader unless the write is
+// alone. If ctx ends while w still waits, it leaves the queue, and nothing is
 // written. If ctx ends while it is being written, the outcome is unknown: w
 // belongs to the batch until it is done and must not be changed.
 func (q *Queue[W]) Do(ctx context.Context, w W, write func(ctx context.Context, batch []W)) error {
 	e := w.entry()
-	e.wake = make(chan struct{})
 	q.mu.Lock()
 	q.waiting = append(q.waiting, w)
 	lead := !q.led
 	q.led = true
+	if !lead {
+		e.wake = make(chan struct{})
+	}
 	q.mu.Unlock()
 	if !lead {
 		select {
@@ -63,27 +72,62 @@ func (q *Queue[W]) Do(ctx context.Context, w W, write func(ctx context.Context, 
 		}
 		lead = e.lead
 	}
-	switch {
-	case !lead:
-	case ctx.Done() == nil:
-		q.lead(ctx, w, write)
-	case !q.leadUntil(ctx, w, write):
+	if lead && !q.lead(ctx, w, write) {
 		return abandoned(ctx)
 	}
 	return e.outcome(ctx)
 }
 
-// leadUntil leads in a new goroutine, so that the caller can leave when ctx
-// ends. It returns false if the batch is not done then. A panic of the batch is
-// the caller's; without a caller, the others of the batch learn that it was
-// interrupted.
-func (q *Queue[W]) leadUntil(ctx context.Context, own W, write func(ctx context.Context, batch []W)) bool {
+// lead writes a batch that begins with the leader's own write, and then hands
+// the lead on. It returns false if ctx has ended before the outcome was known.
+func (q *Queue[W]) lead(ctx context.Context, own W, write func(ctx context.Context, batch []W)) bool {
+	q.yield()
+	q.mu.Lock()
+	batch := q.take()
+	q.mu.Unlock()
+	switch {
+	case ctx.Done() == nil:
+		q.write(ctx, own, batch, write)
+		return true
+	case q.Interruptible && len(batch) == 1:
+		return q.writeAlone(ctx, own, batch, write)
+	}
+	return q.writeUntil(ctx, own, batch, write)
+}
+
+// errLeft ends the context of a write whose caller does not wait any more.
+var errLeft = errors.New("the caller does not wait for the outcome")
+
+// HasLeft reports whether the context of a write has ended because its caller
+// does not wait any more: then nobody wants to know what has become of it.
+func HasLeft(ctx context.Context) bool { return context.Cause(ctx) == errLeft }
+
+// writeAlone writes a batch in which only the leader's own write is, and
+// interrupts it when ctx has ended. It returns false if the outcome is not known
+// then.
+func (q *Queue[W]) writeAlone(ctx context.Context, own W, batch []W, write func(ctx context.Context, batch []W)) bool {
+	writing, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	defer context.AfterFunc(ctx, func() {
+		if !within(answerGrace, writing.Done()) {
+			end(errLeft)
+		}
+	})()
+	q.write(writing, own, batch, write)
+	return own.entry().Err == nil || !HasLeft(writing)
+}
+
+// writeUntil writes a batch in a new goroutine, so that the caller can leave
+// when ctx ends. It returns false if the batch is not done then. A panic of the
+// batch is the caller's; without a caller, the others of the batch learn that it
+// was interrupted.
+func (q *Queue[W]) writeUntil(ctx context.Context, own W, batch []W, write func(ctx context.Context, batch []W)) bool {
 	done := make(chan struct{})
 	var panicked any
 	go func() {
 		defer close(done)
 		defer func() { panicked = recover() }()
-		q.lead(context.WithoutCancel(ctx), own, write)
+		q.write(context.WithoutCancel(ctx), own, batch, write)
 	}()
 	select {
 	case <-done:
@@ -123,13 +167,8 @@ func (q *Queue[W]) leave(w W) bool {
 	return true
 }
 
-// lead writes a batch that begins with the leader's own write, and then hands
-// the lead on.
-func (q *Queue[W]) lead(ctx context.Context, own W, write func(ctx context.Context, batch []W)) {
-	q.yield()
-	q.mu.Lock()
-	batch := q.take()
-	q.mu.Unlock()
+// write writes a batch, and then hands the lead on.
+func (q *Queue[W]) write(ctx context.Context, own W, batch []W, write func(ctx context.Context, batch []W)) {
 	for _, w := range batch {
 		w.entry().Err = errInterrupted // until write says what became of it
 	}

@@ -296,6 +296,7 @@ func TestAllThatWaitAreCanceled(t *testing.T) {
 func TestCanceledWhileWriting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(t)
+		l.queue.Interruptible = true // which only a lone write is
 		leading, cancelLeading := context.WithCancel(t.Context())
 		following, cancelFollowing := context.WithCancel(t.Context())
 		a := l.submit(t.Context(), saveOf("a"))
