@@ -1,23 +1,29 @@
 package natsstore_test
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"gorm.io/driver/postgres"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // benchmarked are the stores that benchmarks compare: PostgreSQL, which syncs
-// before it answers, one server of NATS, and three in processes of their own.
-// The last two sync every two minutes, or before they answer.
+// before it answers, one server of NATS, and three in processes of their own,
+// which sync every two minutes, or before they answer.
 var benchmarked = []struct {
 	name string
 	open func(b *testing.B) persistence.Factory
@@ -31,6 +37,10 @@ var benchmarked = []struct {
 	}},
 	{"one server", func(b *testing.B) persistence.Factory {
 		return newStore(b, connect(b, startServer(b).ClientURL()), single)
+	}},
+	{"one server, sync always", func(b *testing.B) persistence.Factory {
+		s := startServer(b, func(o *server.Options) { o.SyncAlways = true })
+		return newStore(b, connect(b, s.ClientURL()), single)
 	}},
 	{"three servers", func(b *testing.B) persistence.Factory {
 		return newStore(b, startLinked(b, false, false).connect(b, 0), replicated)
@@ -50,27 +60,35 @@ func BenchmarkSave(b *testing.B) {
 				b.Run(fmt.Sprintf("%s/%d events/%d writers", store.name, events, writers), func(b *testing.B) {
 					var next atomic.Int64
 					var group sync.WaitGroup
+					took := make([]time.Duration, b.N)
 					b.ResetTimer()
 					for range writers {
 						group.Go(func() {
-							for {
-								i := next.Add(1)
-								if i > int64(b.N) {
-									return
-								}
+							for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+								begin := time.Now()
 								if _, err := r.InsertEvents(b.Context(), ofSize(fmt.Sprintf("%s %d", b.Name(), i), b.N, events, 200)); err != nil {
 									b.Error(err)
 									return
 								}
+								took[i-1] = time.Since(begin)
 							}
 						})
 					}
 					group.Wait()
 					b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "saves/s")
+					reportTimes(b, took)
 				})
 			}
 		}
 	}
+}
+
+// reportTimes reports the median and the 99th percentile.
+func reportTimes(b *testing.B, took []time.Duration) {
+	b.Helper()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 }
 
 // BenchmarkLoad reads an originator with 100 events.
@@ -101,7 +119,8 @@ func BenchmarkLoad(b *testing.B) {
 func BenchmarkCatchUp(b *testing.B) {
 	const events = 50_000
 	for _, store := range benchmarked {
-		r := benchmarkedRecorder(b, store.open)
+		opened := store.open(b)
+		r := benchmarkedRecorder(b, func(*testing.B) persistence.Factory { return opened })
 		for i := range events / 500 {
 			if _, err := r.InsertEvents(b.Context(), ofSize("Dog", i, 500, 200)); err != nil {
 				b.Fatal(err)
@@ -114,6 +133,62 @@ func BenchmarkCatchUp(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.N*events)/b.Elapsed().Seconds(), "events/s")
+			if store, ok := opened.(*natsstore.Store); ok {
+				info, err := streamInfo(natsstore.ConnOf(store), schoolStream)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(info.State.Bytes)/events, "bytes/event")
+			}
+		})
+		b.Run(store.name+", a topic that no event has", func(b *testing.B) {
+			for b.Loop() {
+				page, err := r.SelectNotifications(b.Context(), persistence.NotificationRange{Topics: []string{"Dog.Renamed"}, Limit: 10})
+				if err != nil || len(page) > 0 {
+					b.Fatalf("got %d events and the error %v", len(page), err)
+				}
+			}
+			b.ReportMetric(float64(b.N*events)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+// BenchmarkWake measures the time from the answer to a save until a listener of
+// another connection hears of it. It is negative if that hears first.
+func BenchmarkWake(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		config natsstore.Config
+		open   func(b *testing.B) *nats.Conn
+	}{
+		{"one server", single, func(b *testing.B) *nats.Conn { return connect(b, startServer(b).ClientURL()) }},
+		{"three servers", replicated, func(b *testing.B) *nats.Conn { return startLinked(b, false, false).connect(b, 0) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			conn := c.open(b)
+			heard := make(chan time.Time, 1)
+			listening, stop := context.WithCancel(b.Context())
+			listener := newStore(b, connect(b, conn.ConnectedUrl()), c.config)
+			done := make(chan error, 1)
+			go func() { done <- listener.Listen(listening, func(string) { heard <- time.Now() }) }()
+			r := recorderOf(b, conn, c.config)
+			var took []time.Duration
+			for version := int64(1); b.Loop(); version++ {
+				if _, err := r.InsertEvents(b.Context(), ofSize("Fido", 0, int(version), 200)[version-1:]); err != nil {
+					b.Fatal(err)
+				}
+				answered := time.Now()
+				select {
+				case at := <-heard:
+					took = append(took, at.Sub(answered))
+				case <-time.After(time.Second): // it did not listen yet
+				}
+			}
+			stop()
+			if err := <-done; err != nil {
+				b.Fatal(err)
+			}
+			reportTimes(b, took)
 		})
 	}
 }

@@ -33,6 +33,7 @@ type node struct {
 	StoreDir   string
 	ClientPort int
 	RoutePort  int
+	HTTPPort   int
 	Routes     []string // through links
 	Always     bool     // sync_interval: always
 
@@ -48,6 +49,7 @@ func runNode(settings string) {
 	}
 	options := serverOptions(n.StoreDir)
 	options.ServerName, options.Port = n.Name, n.ClientPort
+	options.HTTPHost, options.HTTPPort = "127.0.0.1", n.HTTPPort
 	options.SyncAlways = n.Always
 	options.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: n.RoutePort,
 		Advertise: "127.0.0.1:9"} // nothing listens there: servers reach each other through links only
@@ -244,7 +246,8 @@ func startLinked(t testing.TB, always, linked bool) *cluster {
 	folder := t.TempDir()
 	for i := range 3 {
 		name := fmt.Sprintf("n%d", i+1)
-		c.nodes = append(c.nodes, &node{Name: name, StoreDir: filepath.Join(folder, name), ClientPort: freePort(t), RoutePort: freePort(t), Always: always})
+		c.nodes = append(c.nodes, &node{Name: name, StoreDir: filepath.Join(folder, name), ClientPort: freePort(t), RoutePort: freePort(t),
+			HTTPPort: freePort(t), Always: always})
 	}
 	for i, n := range c.nodes {
 		for j := range c.nodes {
@@ -326,6 +329,14 @@ func (c *cluster) urls(first int) string {
 		urls[i] = c.nodes[(first+i)%len(c.nodes)].url()
 	}
 	return strings.Join(urls, ",")
+}
+
+// monitoring returns the monitoring URLs of all nodes.
+func (c *cluster) monitoring() (urls []string) {
+	for _, n := range c.nodes {
+		urls = append(urls, fmt.Sprintf("http://127.0.0.1:%d", n.HTTPPort))
+	}
+	return urls
 }
 
 // only connects to one node.

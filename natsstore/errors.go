@@ -53,6 +53,9 @@ func (e *DamageError) Error() string {
 	if e.From > 0 {
 		what = fmt.Sprintf("sequences %d to %d are missing", e.From, e.To)
 	}
+	if e.From > 0 && e.Problem != "" {
+		what += ", " + e.Problem
+	}
 	if e.OriginatorID != uuid.Nil {
 		what += fmt.Sprintf(" (originator %s, version %d)", e.OriginatorID, e.Version)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+
+	"github.com/nats-io/nats.go"
 )
 
 // WithoutLeader makes a store ask whatever replica for the end of what it
@@ -43,3 +45,6 @@ func Hedged(ctx context.Context, try func(ctx context.Context, begun func()) (in
 
 // Again is an error of a try that may be made again.
 func Again(err error) error { return errAgain{err} }
+
+// ConnOf returns the connection of a store.
+func ConnOf(s *Store) *nats.Conn { return s.conn }

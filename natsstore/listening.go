@@ -15,17 +15,14 @@ func (s *Store) Listen(ctx context.Context, wake func(application string)) error
 	if s.closed.Load() {
 		return s.closedError("natsstore", "listen")
 	}
-	failed := func(err error) error {
-		return &persistence.Error{Class: persistence.ErrOperational, Op: "natsstore: listen", Err: err}
-	}
-	subscription, err := s.conn.Subscribe(s.config.Namespace+".*.w", func(m *nats.Msg) {
+	subscription, err := s.subscribe(ctx, "natsstore", "listen", s.config.Namespace+".*.w", func(m *nats.Msg) {
 		t := strings.TrimSuffix(strings.TrimPrefix(m.Subject, s.config.Namespace+"."), ".w")
 		if application, ok := nameOf(t); ok {
 			wake(application)
 		}
 	})
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	defer subscription.Unsubscribe()
 	changes := s.conn.StatusChanged(nats.CONNECTED, nats.CLOSED)
@@ -36,7 +33,7 @@ func (s *Store) Listen(ctx context.Context, wake func(application string)) error
 			return nil
 		case status := <-changes:
 			if status == nats.CLOSED {
-				return failed(nats.ErrConnectionClosed)
+				return &persistence.Error{Class: persistence.ErrOperational, Op: "natsstore: listen", Err: nats.ErrConnectionClosed}
 			}
 			wake("")
 		}

@@ -73,12 +73,19 @@ func (s *stream) leaderNext(ctx context.Context, op, filter string, seq int64) (
 	return m, found, err
 }
 
-// retry calls try until it returns no error, or one that is final.
+// retry calls try until it returns no error, or one that is final. If
+// Config.Timeout ends it after an answer that was errStale, that is the error.
 func (s *stream) retry(ctx context.Context, op string, try func() error) error {
+	stale := false
 	for pause := shortestPause; ; pause = min(2*pause, longestPause) {
 		err := try()
 		if err == nil || !isAgain(err) && !errors.Is(err, errStale) {
 			return err
+		}
+		if errors.Is(err, errStale) {
+			stale = true
+		} else if ctx.Err() == nil {
+			stale = false
 		}
 		if sleep(ctx, pause) {
 			continue
@@ -86,8 +93,8 @@ func (s *stream) retry(ctx context.Context, op string, try func() error) error {
 		if denied := s.permission(op); denied != nil {
 			return denied
 		}
-		if errors.Is(err, errStale) && context.Cause(ctx) == errTimedOut {
-			return err
+		if stale && context.Cause(ctx) == errTimedOut {
+			return errStale
 		}
 		return s.unavailable(ctx, op, err)
 	}

@@ -83,6 +83,23 @@ func TestLeaderCutOff(t *testing.T) {
 	})
 }
 
+// TestAllServersKilled kills all servers at once, as a loss of power does that
+// leaves the page cache, and starts them again.
+func TestAllServersKilled(t *testing.T) {
+	t.Parallel()
+	disturbed(t, figure(1, 3), func(c *cluster, _ int) {
+		for _, n := range c.nodes {
+			n.kill()
+		}
+		for _, n := range c.nodes {
+			n.start(t)
+		}
+		for i := range c.nodes {
+			c.ready(t, i)
+		}
+	})
+}
+
 // disturbed writes at least 50,000 events (with FULL), and calls disturb the
 // given number of times meanwhile.
 func disturbed(t *testing.T, times int, disturb func(c *cluster, leader int)) {
@@ -392,6 +409,49 @@ func TestWritesToLeaderThatIsCutOff(t *testing.T) {
 	c.settled(t, watcher, schoolStream)
 	if log := wholeLog(t, recorder(t, watcher)); len(log) != 2 {
 		t.Errorf("the log has %d events, want 2", len(log))
+	}
+}
+
+// TestServerAway opens a store while one of three servers is down, so that its
+// monitoring port does not answer, and goes on when another one leads.
+func TestServerAway(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, true)
+	conn := c.connect(t, 0)
+	config := natsstore.Config{Monitoring: c.monitoring()}
+	must(t, natsstore.Create(t.Context(), conn, config, training))
+	c.settled(t, conn, schoolStream)
+	leader := c.leader(t, conn, schoolStream)
+	c.nodes[leader].kill()
+	r := recorderOf(t, c.connect(t, (leader+1)%3), config)
+	if _, err := r.InsertEvents(t.Context(), small("Fido", 1)); err != nil {
+		t.Errorf("while server n%d is away: %v", leader+1, err)
+	}
+	c.nodes[leader].start(t)
+	c.ready(t, leader)
+	c.settled(t, conn, schoolStream)
+	c.lead(t, c.connect(t, 0), schoolStream, leader)
+	if _, err := r.InsertEvents(t.Context(), small("Rex", 1)); err != nil {
+		t.Errorf("after it is back and leads: %v", err)
+	}
+}
+
+// TestFrozenServerIsLeft reads through a connection of Open whose server is
+// frozen. It goes on at another one.
+func TestFrozenServerIsLeft(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, false)
+	store, err := natsstore.Open(t.Context(), c.urls(0), replicated, nats.DontRandomize())
+	must(t, err)
+	defer store.Close()
+	r, err := store.ProcessRecorder(training)
+	must(t, err)
+	if _, err := r.InsertEvents(t.Context(), small("Fido", 1)); err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[0].freeze(t)
+	if err := readDog(t, r, "Fido", 1); err != nil {
+		t.Error(err)
 	}
 }
 

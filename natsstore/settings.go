@@ -103,13 +103,13 @@ func problems(got, want jetstream.StreamConfig, config Config) (all []string) {
 const largestMessage = persistence.MaxState + 4096
 
 // check compares the settings of the stream, unless that was done a short while
-// ago and the stream has the same leader since. Callers that come meanwhile do
-// not wait if only the time has passed.
+// ago and the stream is not suspect since. Callers that come meanwhile do not
+// wait if only the time has passed.
 func (s *stream) check(ctx context.Context) error {
-	switch last, elected := s.lastCheck(); {
-	case !elected && time.Since(last) < checkInterval:
+	switch last, suspect := s.lastCheck(); {
+	case !suspect && time.Since(last) < checkInterval:
 		return nil
-	case elected || last.IsZero():
+	case suspect || last.IsZero():
 		select {
 		case s.checking <- struct{}{}:
 		case <-ctx.Done():
@@ -123,47 +123,86 @@ func (s *stream) check(ctx context.Context) error {
 		}
 	}
 	defer func() { <-s.checking }()
-	last, elected := s.lastCheck()
-	if !elected && time.Since(last) < checkInterval {
+	last, suspect := s.lastCheck()
+	if !suspect && time.Since(last) < checkInterval {
 		return nil
 	}
-	s.setElected(false) // an election during the check is another one
+	connects := s.store.conn.Stats().Reconnects
+	s.setSuspect(false) // what happens during the check makes it suspect again
 	first, err := s.checkNow(ctx, last.IsZero())
 	if err != nil {
-		s.setElected(!last.IsZero())
+		s.setSuspect(!last.IsZero())
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.checked, s.first = time.Now(), first
+	s.checked, s.connects, s.first = time.Now(), connects, first
 	return nil
 }
 
 var errBusy = errors.New("another call waits for the leader of the stream")
 
-func (s *stream) lastCheck() (at time.Time, elected bool) {
+// lastCheck returns when the stream was compared last, and whether it may not be
+// what it was: it has another leader, was changed or made anew, or the
+// connection was lost, during which no one tells of that.
+func (s *stream) lastCheck() (at time.Time, suspect bool) {
+	connects := s.store.conn.Stats().Reconnects
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.checked, s.elected
+	return s.checked, s.suspect || !s.checked.IsZero() && connects != s.connects
 }
 
-func (s *stream) setElected(elected bool) {
+func (s *stream) setSuspect(suspect bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.elected = elected
+	s.suspect = suspect
 }
 
-// watchElections hears of new leaders, whose state is compared before they are
-// believed: the files of a leader may be damaged.
-func (s *stream) watchElections() error {
+// watch hears of new leaders, whose state is compared before they are believed
+// because their files may be damaged, and of changes of the stream.
+func (s *stream) watch(ctx context.Context, op string) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.advices != nil || s.store.closed.Load() { // a closed store uses nothing any more
+	watched := s.advices != nil || s.store.closed.Load() // a closed store uses nothing any more
+	s.mu.Unlock()
+	if watched {
 		return nil
 	}
-	var err error
-	s.advices, err = s.store.conn.Subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED."+s.name, func(*nats.Msg) { s.setElected(true) })
-	return err
+	advices, err := s.store.subscribe(ctx, s.application, op, "$JS.EVENT.ADVISORY.STREAM.*."+s.name, func(*nats.Msg) { s.setSuspect(true) })
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.store.closed.Load() {
+		return advices.Unsubscribe()
+	}
+	s.advices = advices
+	return nil
+}
+
+// subscribe subscribes to a subject, and returns an error if the user has not
+// the right to it, which the server tells later.
+func (s *Store) subscribe(ctx context.Context, application, op, subject string, f nats.MsgHandler) (*nats.Subscription, error) {
+	failed := func(class error, hint string, err error) error {
+		return &persistence.Error{Class: class, Op: application + ": " + op, Hint: hint, Err: err}
+	}
+	subscription, err := s.conn.Subscribe(subject, f)
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return nil, failed(persistence.ErrInterface, "the connection that the store was given is closed", err)
+	}
+	if err != nil {
+		return nil, failed(persistence.ErrOperational, "", err)
+	}
+	try, cancel := context.WithTimeout(ctx, longestTry)
+	defer cancel()
+	if s.conn.FlushWithContext(try) != nil {
+		return subscription, nil // no connection at the moment; it is subscribed to by the next one
+	}
+	if err := s.conn.LastError(); errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+subject+`"`) {
+		subscription.Unsubscribe()
+		return nil, failed(persistence.ErrOperational, "allow the NATS user to subscribe to "+subject, err)
+	}
+	return subscription, nil
 }
 
 // close ends what the stream hears.
@@ -179,17 +218,20 @@ func (s *stream) close() {
 // process knows. It returns the first sequence.
 func (s *stream) checkNow(ctx context.Context, isNew bool) (first int64, err error) {
 	const op = "compare the settings of a stream"
-	if err := s.store.checkServer(ctx); err != nil {
+	if err := s.retry(ctx, op, func() error { return s.store.checkServer(ctx) }); err != nil {
 		return 0, err
 	}
-	if err := s.watchElections(); err != nil {
-		return 0, s.tryFailed(op, err)
+	if err := s.watch(ctx, op); err != nil {
+		return 0, err
 	}
 	var info *jetstream.StreamInfo
 	err = s.retry(ctx, op, func() error {
 		info, err = s.info(ctx, op, "")
 		missing := (*persistence.NotMigratedError)(nil)
-		if !isNew || !s.store.config.CreateStreams || !errors.As(err, &missing) {
+		switch {
+		case err == nil && s.kind == ofEvents && int64(info.State.LastSeq) < s.highest():
+			return errStale
+		case !isNew || !s.store.config.CreateStreams || !errors.As(err, &missing):
 			return err
 		}
 		if err := s.store.create(ctx, s.names.settings(s.kind, s.store.config.Replicas, 1)); err != nil {
@@ -197,7 +239,11 @@ func (s *stream) checkNow(ctx context.Context, isNew bool) (first int64, err err
 		}
 		return errAgain{missing} // other servers may not know of it yet
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errStale):
+		return 0, s.damageIn(info, DamageError{From: int64(info.State.LastSeq) + 1, To: s.highest(),
+			Problem: "unless the stream was made anew or restored, after which services have to be restarted"})
+	case err != nil:
 		return 0, err
 	}
 	want := s.names.settings(s.kind, s.store.config.Replicas, 1)
@@ -209,7 +255,7 @@ func (s *stream) checkNow(ctx context.Context, isNew bool) (first int64, err err
 			found = append(found, "restore the metadata "+firstKey+", which has the first sequence of the stream")
 		}
 	}
-	if err := s.store.checkSync(info); err != nil {
+	if err := s.store.checkSync(ctx, info); err != nil {
 		found = append(found, err.Error())
 	}
 	if len(found) > 0 {
@@ -328,12 +374,19 @@ func (s *Store) create(ctx context.Context, settings jetstream.StreamConfig) err
 	return &persistence.Error{Class: persistence.ErrOperational, Op: "natsstore: create stream " + settings.Name, Hint: hint, Err: err}
 }
 
-// checkServer finds out once whether the server that the store is connected to
-// can do what the store needs.
+// checkServer finds out, once for each server that the store is connected to,
+// whether it can do what the store needs.
 func (s *Store) checkServer(ctx context.Context) error {
 	s.checking.Lock()
 	defer s.checking.Unlock()
-	if s.serverChecked {
+	id := s.conn.ConnectedServerId()
+	switch {
+	case s.conn.IsClosed():
+		return &persistence.Error{Class: persistence.ErrInterface, Op: "natsstore: use JetStream",
+			Hint: "the connection that the store was given is closed", Err: nats.ErrConnectionClosed}
+	case id == "":
+		return errAgain{nats.ErrDisconnected}
+	case id == s.checkedServer:
 		return nil
 	}
 	var found []string
@@ -358,11 +411,10 @@ func (s *Store) checkServer(ctx context.Context) error {
 		return &persistence.Error{Class: persistence.ErrNotSupported, Op: "natsstore: use JetStream",
 			Hint: "enable JetStream on the servers and for the account, and allow the NATS user $JS.API.INFO", Err: err}
 	}
-	s.serverChecked = err == nil
-	if err != nil && ctx.Err() == nil {
-		return nil // the servers are there, and busy; the caller's request finds out more
+	if err == nil {
+		s.checkedServer = id
 	}
-	return nil
+	return nil // the server is there, and may be busy; the caller's request finds out more
 }
 
 // isAtLeast reports whether a version of NATS is the given one or later.
@@ -377,32 +429,35 @@ func isAtLeast(version string, major, minor int) bool {
 }
 
 // checkSync reads from the monitoring ports whether the servers that have the
-// stream write to disk before they answer.
-func (s *Store) checkSync(info *jetstream.StreamInfo) error {
+// stream write to disk before they answer. A server that is away is looked at
+// when it is back.
+func (s *Store) checkSync(ctx context.Context, info *jetstream.StreamInfo) error {
 	if s.config.waives(PeriodicSync) {
 		return nil
 	}
 	if len(s.config.Monitoring) == 0 {
 		return fmt.Errorf("give Config.Monitoring the monitoring URLs of all servers, so that sync_interval can be read, or waive %q", PeriodicSync)
 	}
-	s.checking.Lock()
-	defer s.checking.Unlock()
-	if s.syncing == nil {
-		known, err := readSyncing(s.config.Monitoring)
-		if err != nil {
-			return err
-		}
-		s.syncing = known
-	}
 	servers := []string{s.conn.ConnectedServerName()}
 	if info.Cluster != nil {
 		servers = []string{info.Cluster.Leader}
 		for _, replica := range info.Cluster.Replicas {
-			servers = append(servers, replica.Name)
+			if replica.Current && !replica.Offline {
+				servers = append(servers, replica.Name)
+			}
 		}
+	}
+	s.checking.Lock()
+	defer s.checking.Unlock()
+	isUnknown := func(server string) bool { _, known := s.syncing[server]; return !known }
+	var failed error
+	if slices.ContainsFunc(servers, isUnknown) || time.Since(s.syncingRead) >= checkInterval {
+		failed = s.readSyncing(ctx)
 	}
 	for _, server := range servers {
 		switch always, known := s.syncing[server]; {
+		case !known && failed != nil:
+			return fmt.Errorf("make the monitoring port of server %s reachable: %w", server, failed)
 		case !known:
 			return fmt.Errorf("add the monitoring URL of server %s to Config.Monitoring", server)
 		case !always:
@@ -412,31 +467,66 @@ func (s *Store) checkSync(info *jetstream.StreamInfo) error {
 	return nil
 }
 
-// readSyncing reads from monitoring ports which servers write to disk before
-// they answer.
-func readSyncing(urls []string) (map[string]bool, error) {
-	client := http.Client{Timeout: 5 * time.Second}
-	defer client.CloseIdleConnections()
-	known := map[string]bool{}
-	for _, url := range urls {
-		reply, err := client.Get(strings.TrimSuffix(url, "/") + "/varz")
-		if err != nil {
-			return nil, fmt.Errorf("make the monitoring port reachable: %w", err)
-		}
-		var server struct {
-			Name      string `json:"server_name"`
-			JetStream struct {
-				Config *struct {
-					SyncAlways bool `json:"sync_always"`
-				} `json:"config"`
-			} `json:"jetstream"`
-		}
-		err = json.NewDecoder(reply.Body).Decode(&server)
-		reply.Body.Close()
-		if err != nil || server.Name == "" {
-			return nil, fmt.Errorf("%s is not the monitoring port of a NATS server", url)
-		}
-		known[server.Name] = server.JetStream.Config != nil && server.JetStream.Config.SyncAlways
+// monitoringTimeout is how long a monitoring port may take to answer.
+const monitoringTimeout = 2 * time.Second
+
+// readSyncing reads from all monitoring ports at once which servers write to
+// disk before they answer. It returns the errors of those that do not answer,
+// whose servers stay as they were known.
+func (s *Store) readSyncing(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, monitoringTimeout)
+	defer cancel()
+	type answer struct {
+		server string
+		always bool
+		err    error
 	}
-	return known, nil
+	answers := make(chan answer, len(s.config.Monitoring))
+	for _, url := range s.config.Monitoring {
+		go func() {
+			server, always, err := readSync(ctx, url)
+			answers <- answer{server, always, err}
+		}()
+	}
+	if s.syncing == nil {
+		s.syncing = map[string]bool{}
+	}
+	var errs []error
+	for range s.config.Monitoring {
+		a := <-answers
+		if a.err != nil {
+			errs = append(errs, a.err)
+			continue
+		}
+		s.syncing[a.server] = a.always
+	}
+	s.syncingRead = time.Now()
+	return errors.Join(errs...)
+}
+
+// readSync reads from a monitoring port whether its server writes to disk before
+// it answers.
+func readSync(ctx context.Context, url string) (name string, always bool, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/varz", nil)
+	if err != nil {
+		return "", false, err
+	}
+	client := http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
+	reply, err := client.Do(request)
+	if err != nil {
+		return "", false, err
+	}
+	defer reply.Body.Close()
+	var server struct {
+		Name      string `json:"server_name"`
+		JetStream struct {
+			Config *struct {
+				SyncAlways bool `json:"sync_always"`
+			} `json:"config"`
+		} `json:"jetstream"`
+	}
+	if err := json.NewDecoder(reply.Body).Decode(&server); err != nil || server.Name == "" {
+		return "", false, fmt.Errorf("%s is not the monitoring port of a NATS server", url)
+	}
+	return server.Name, server.JetStream.Config != nil && server.JetStream.Config.SyncAlways, nil
 }

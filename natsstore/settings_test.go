@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -101,7 +102,7 @@ func TestWaivers(t *testing.T) {
 		{all[1:], nil, "num_replicas"},
 		{[]natsstore.Waiver{all[0], all[2]}, nil, "Config.Monitoring"},
 		{[]natsstore.Waiver{all[0], all[2]}, monitoring, "set sync_interval of server one to always"},
-		{[]natsstore.Waiver{all[0], all[2]}, []string{"http://127.0.0.1:1"}, "make the monitoring port reachable"},
+		{[]natsstore.Waiver{all[0], all[2]}, []string{"http://127.0.0.1:1"}, "make the monitoring port of server one reachable"},
 		{all[:2], nil, "max_payload"},
 	} {
 		config := natsstore.Config{Namespace: fmt.Sprintf("w%d", i), Replicas: 1, CreateStreams: true, Waive: test.waive, Monitoring: test.monitoring}
@@ -127,14 +128,13 @@ func TestSyncAlways(t *testing.T) {
 	}
 }
 
-// TestChangedWhileUsed empties a stream under a running store, by an update
-// that the server allows. A reader never takes that for an empty log.
+// TestChangedWhileUsed changes a stream under a running store, by an update that
+// the server allows and that deletes its messages. The next call is refused, so
+// that a reader never takes that for an empty log.
 func TestChangedWhileUsed(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
-	config := single
-	config.Timeout = time.Second
-	r := recorderOf(t, conn, config)
+	r := recorderOf(t, conn, single)
 	if _, err := r.InsertEvents(t.Context(), large("Fido", 1, 3)); err != nil {
 		t.Fatal(err)
 	}
@@ -152,23 +152,57 @@ func TestChangedWhileUsed(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), changed); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error {
-		info, err := streamInfo(conn, schoolStream)
-		if err == nil && info.State.Msgs > 0 {
-			err = errors.New("the stream is not empty yet")
-		}
-		return err
-	})
+	if err := conn.Flush(); err != nil { // the advisory has come before the answer to this
+		t.Fatal(err)
+	}
 	_, err = r.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 10})
-	if !errors.Is(err, persistence.ErrInternal) {
-		t.Errorf("the log: got the error %v, want an ErrInternal", err)
-	}
-	_, err = r.MaxNotificationID(t.Context())
-	if !errors.Is(err, persistence.ErrInternal) {
-		t.Errorf("the head: got the error %v, want an ErrInternal", err)
-	}
-	_, err = recorderOf(t, conn, config).MaxNotificationID(t.Context())
 	wantRefused(t, err, "max_age")
+	_, err = r.MaxNotificationID(t.Context())
+	wantRefused(t, err, "max_age")
+	_, err = r.InsertEvents(t.Context(), large("Rex", 1, 1))
+	wantRefused(t, err, "max_age")
+	_, err = recorderOf(t, conn, single).MaxNotificationID(t.Context())
+	wantRefused(t, err, "max_age")
+}
+
+// TestMadeAnewWhileUsed deletes a stream under a running store, and makes it
+// anew. The store does not go on in the empty one.
+func TestMadeAnewWhileUsed(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t).ClientURL())
+	config := single
+	config.Timeout = time.Second
+	r := recorderOf(t, conn, config)
+	if _, err := r.InsertEvents(t.Context(), large("Fido", 1, 3)); err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), schoolStream); err != nil {
+		t.Fatal(err)
+	}
+	if err := natsstore.Create(t.Context(), conn, config, training); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.InsertEvents(t.Context(), large("Rex", 1, 1))
+	wantLost(t, err)
+	_, err = r.MaxNotificationID(t.Context())
+	wantLost(t, err)
+	_, err = r.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 10})
+	wantLost(t, err)
+	if log := wholeLog(t, recorderOf(t, conn, config)); len(log) > 0 {
+		t.Errorf("the new stream has %d events", len(log))
+	}
+}
+
+func wantLost(t *testing.T, err error) {
+	t.Helper()
+	damage, ok := errors.AsType[*natsstore.DamageError](err)
+	if !ok || damage.From != 1 || damage.To != 3 || !errors.Is(err, persistence.ErrInternal) {
+		t.Errorf("got the error %v, want a *DamageError about sequences 1 to 3", err)
+	}
 }
 
 func TestStreamIsMissing(t *testing.T) {
@@ -192,9 +226,64 @@ func TestNoJetStream(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, func(o *server.Options) { o.JetStream = false })
 	_, err := recorderOf(t, connect(t, s.ClientURL()), single).MaxNotificationID(t.Context())
-	if !errors.Is(err, persistence.ErrNotSupported) {
-		t.Errorf("got the error %v, want an ErrNotSupported", err)
+	if !errors.Is(err, persistence.ErrNotSupported) || !strings.Contains(err.Error(), "enable JetStream") {
+		t.Errorf("got the error %v, want an ErrNotSupported that says what to enable", err)
 	}
+}
+
+// TestNoJetStreamForAccount uses an account of a server that has JetStream for
+// others.
+func TestNoJetStreamForAccount(t *testing.T) {
+	t.Parallel()
+	account := server.NewAccount("without")
+	s := startServer(t, func(o *server.Options) {
+		o.Accounts = []*server.Account{account}
+		o.Users = []*server.User{{Username: "user", Password: "u", Account: account}}
+	})
+	config := single
+	config.Timeout = time.Second
+	_, err := recorderOf(t, connect(t, s.ClientURL(), nats.UserInfo("user", "u")), config).MaxNotificationID(t.Context())
+	if !errors.Is(err, persistence.ErrNotSupported) || !strings.Contains(err.Error(), "for the account") {
+		t.Errorf("got the error %v, want an ErrNotSupported about the account", err)
+	}
+}
+
+// TestOldServer is connected to a server that says that it is older than it is.
+func TestOldServer(t *testing.T) {
+	t.Parallel()
+	for version, isOld := range map[string]bool{"2.11.99": true, "1.99.0": true, "2.12.00": false, "3.0.0": false} {
+		conn := connect(t, startServer(t).ClientURL(), nats.SetCustomDialer(versionDialer(version)))
+		_, err := recorderOf(t, conn, single).MaxNotificationID(t.Context())
+		if isOld {
+			wantRefused(t, err, "it is NATS "+version+"; use 2.12 or later")
+		} else if err != nil {
+			t.Errorf("NATS %s: %v", version, err)
+		}
+	}
+}
+
+// versionDialer makes connections to servers that say that they have a version.
+type versionDialer string
+
+func (d versionDialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := net.Dial(network, address)
+	return &versionConn{Conn: conn, version: string(d)}, err
+}
+
+type versionConn struct {
+	net.Conn
+	version string
+	said    bool
+}
+
+func (c *versionConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.said || err != nil {
+		return n, err
+	}
+	c.said = true
+	told := strings.Replace(string(b[:n]), `"version":"`+server.VERSION+`"`, `"version":"`+c.version+`"`, 1)
+	return copy(b, told), nil
 }
 
 func TestSmallBatches(t *testing.T) {
@@ -241,26 +330,80 @@ func TestFullStream(t *testing.T) {
 	}
 }
 
-// TestMissingRights uses a NATS user who may not write to the stream.
+// TestMissingRights uses NATS users who lack a right that the store needs. The
+// error names the subject.
 func TestMissingRights(t *testing.T) {
 	t.Parallel()
+	type rights struct{ publish, subscribe string } // that are denied
+	denied := map[string]rights{
+		"writer": {publish: "es.>"},
+		"asker":  {publish: "$JS.API.STREAM.MSG.GET." + schoolStream},
+		"reader": {publish: "$JS.API.DIRECT.GET." + schoolStream},
+		"looker": {publish: "$JS.API.STREAM.INFO." + schoolStream},
+		"hearer": {subscribe: "$JS.EVENT.ADVISORY.>"},
+	}
 	s := startServer(t, func(o *server.Options) {
-		o.Users = []*server.User{
-			{Username: "admin", Password: "a"},
-			{Username: "reader", Password: "r", Permissions: &server.Permissions{
-				Publish: &server.SubjectPermission{Deny: []string{"es.>", "$JS.API.STREAM.MSG.GET.es_ev_Secret"}}}},
+		o.Users = []*server.User{{Username: "admin", Password: "p"}, {Username: "listener", Password: "p", Permissions: &server.Permissions{
+			Subscribe: &server.SubjectPermission{Deny: []string{"es.*.w"}}}}}
+		for name, r := range denied {
+			permissions := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"none"}},
+				Subscribe: &server.SubjectPermission{Deny: []string{"none"}}}
+			if r.publish != "" {
+				permissions.Publish.Deny = []string{r.publish}
+			}
+			if r.subscribe != "" {
+				permissions.Subscribe.Deny = []string{r.subscribe}
+			}
+			o.Users = append(o.Users, &server.User{Username: name, Password: "p", Permissions: permissions})
 		}
 	})
-	admin := connect(t, s.ClientURL(), nats.UserInfo("admin", "a"))
-	if err := natsstore.Create(t.Context(), admin, single, training); err != nil {
-		t.Fatal(err)
-	}
+	must(t, natsstore.Create(t.Context(), connect(t, s.ClientURL(), nats.UserInfo("admin", "p")), single, training))
 	config := single
 	config.Timeout = time.Second
-	reader := connect(t, s.ClientURL(), nats.UserInfo("reader", "r"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
-	_, err := recorderOf(t, reader, config).InsertEvents(t.Context(), large("Fido", 1, 1))
-	if !errors.Is(err, persistence.ErrOperational) || !errors.Is(err, nats.ErrPermissionViolation) {
-		t.Errorf("got the error %v, want an ErrOperational with the violation", err)
+	silent := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
+	wantViolation := func(t *testing.T, err error, subject string) {
+		t.Helper()
+		if !errors.Is(err, persistence.ErrOperational) || !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), subject) {
+			t.Errorf("got the error %v, want an ErrOperational with the violation, about %s", err, subject)
+		}
+	}
+	for name, r := range denied {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			recorder := recorderOf(t, connect(t, s.ClientURL(), nats.UserInfo(name, "p"), silent), config)
+			_, err := recorder.InsertEvents(t.Context(), large(name, 1, 1))
+			for e, failed := range recorder.SelectEvents(t.Context(), dogID(name), persistence.EventRange{}) {
+				if err == nil {
+					err = failed
+				}
+				_ = e
+			}
+			wantViolation(t, err, strings.TrimSuffix(r.publish+r.subscribe, ">"))
+		})
+	}
+	t.Run("listener", func(t *testing.T) {
+		t.Parallel()
+		store := newStore(t, connect(t, s.ClientURL(), nats.UserInfo("listener", "p"), silent), config)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // if it hears nothing, it waits
+		defer cancel()
+		wantViolation(t, store.Listen(ctx, func(string) {}), "es.*.w")
+	})
+}
+
+// TestNotConnectedYet uses a connection whose servers are not up.
+func TestNotConnectedYet(t *testing.T) {
+	t.Parallel()
+	config := single
+	config.Timeout = 200 * time.Millisecond
+	conn := connect(t, "nats://127.0.0.1:9", nats.RetryOnFailedConnect(true))
+	_, err := recorderOf(t, conn, config).MaxNotificationID(t.Context())
+	if !errors.Is(err, persistence.ErrUnavailable) {
+		t.Errorf("got the error %v, want an ErrUnavailable", err)
+	}
+	conn.Close()
+	_, err = recorderOf(t, conn, config).MaxNotificationID(t.Context())
+	if !errors.Is(err, persistence.ErrInterface) {
+		t.Errorf("after it was closed: got the error %v, want an ErrInterface", err)
 	}
 }
 

@@ -30,9 +30,10 @@ type Store struct {
 	mu      sync.Mutex // protects streams
 	streams map[string]*stream
 
-	checking      sync.Mutex // protects what follows, and is held while servers are asked
-	serverChecked bool
+	checking      sync.Mutex      // protects what follows, and is held while servers are asked
+	checkedServer string          // the id of the server that was looked at
 	syncing       map[string]bool // whether servers write to disk before they answer, by name
+	syncingRead   time.Time
 }
 
 var (

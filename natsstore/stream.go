@@ -25,14 +25,15 @@ type stream struct {
 
 	checking chan struct{} // holds a value while the settings are compared
 
-	mu      sync.Mutex // protects what follows
-	checked time.Time  // when the settings were compared last
-	elected bool       // another leader was elected since
-	advices *nats.Subscription
-	first   int64 // the first sequence
-	seen    int64 // the highest sequence that this process knows of
-	head    int64 // the id of the newest event that is known
-	parked  map[string]*parkedView
+	mu       sync.Mutex // protects what follows
+	checked  time.Time  // when the settings were compared last
+	connects uint64     // how often the connection had been lost then
+	suspect  bool       // the stream may not be what it was
+	advices  *nats.Subscription
+	first    int64 // the first sequence
+	seen     int64 // the highest sequence that this process knows of
+	head     int64 // the id of the newest event that is known
+	parked   map[string]*parkedView
 }
 
 // mark is a version or a position, and the sequence of its message.
