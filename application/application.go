@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/internal/saving"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
@@ -236,13 +237,13 @@ func containsChange(changes []domain.Changes, change domain.Changes) bool {
 
 func (w *work) markSaved() {
 	for i, change := range w.changes {
-		change.MarkSaved(len(w.pending[i]))
+		saving.MarkSaved(change, len(w.pending[i]))
 	}
 }
 
 func (w *work) markUnsaved() {
 	for i, change := range w.changes {
-		change.MarkUnsaved(w.pending[i])
+		saving.MarkUnsaved(change, w.pending[i])
 	}
 }
 

@@ -74,8 +74,7 @@ func WithCipher(cipher persistence.Cipher) Option {
 // names of definitions that are paths of Python classes. The states then carry
 // no event id and no metadata. Saves on PostgreSQL exclude those of all
 // applications in the table, and positions of followers are kept as the Python
-// library keeps them, so that it may run the same follower at the same time
-// (see persistence.PythonFactory).
+// library keeps them, so that it may run the same follower at the same time.
 //
 // In the environment, TRANSCODER_TOPIC=eventsourcing.persistence:JSONTranscoder
 // means the same, and so does PERSISTENCE_MODULE=eventsourcing_django.
@@ -105,16 +104,16 @@ func WithSnapshotting(intervals map[string]int) Option {
 }
 
 // WithSnapshotsKept sets how many snapshots of an aggregate are kept: older
-// ones are deleted when a new one is stored. 0 keeps all. The default is
-// DefaultSnapshotsKept; the setting SNAPSHOTS_KEPT is the same in the
-// environment.
+// ones are deleted when a new one is stored. 0 keeps all. The default is 2: the
+// newest, and one to fall back to. The setting SNAPSHOTS_KEPT is the same in
+// the environment.
 func WithSnapshotsKept(n int) Option {
 	return func(c *config) { c.snapshotsKept, c.hasSnapshotsKept = n, true }
 }
 
-// DefaultSnapshotsKept is how many snapshots of an aggregate are kept if no
-// setting says otherwise: the newest, and one to fall back to.
-const DefaultSnapshotsKept = 2
+// defaultSnapshotsKept is how many snapshots of an aggregate are kept if no
+// setting says otherwise.
+const defaultSnapshotsKept = 2
 
 // WithDefinitions makes the events of definitions and logs known that the
 // application has in its log without a repository for them, for example because
@@ -193,6 +192,16 @@ func (c *config) build() (*Application, error) {
 	return a, nil
 }
 
+// pythonFactory is a store whose database the Python library can use at the
+// same time.
+type pythonFactory interface {
+	// PythonProcessRecorder makes a recorder as ProcessRecorder does, for an
+	// application that the Python library runs as well. Its writes exclude
+	// those of all applications in the database, because that library reads
+	// events by their ids alone, and it keeps positions as that library does.
+	PythonProcessRecorder(application string) (persistence.ProcessRecorder, error)
+}
+
 // wire puts the parts together.
 func (c *config) wire() (*Application, error) {
 	a := &Application{
@@ -212,7 +221,7 @@ func (c *config) wire() (*Application, error) {
 	}
 	var err error
 	makeRecorder := c.factory.ProcessRecorder
-	if python, ok := c.factory.(persistence.PythonFactory); ok && c.pythonLayout {
+	if python, ok := c.factory.(pythonFactory); ok && c.pythonLayout {
 		makeRecorder = python.PythonProcessRecorder
 	}
 	if a.recorder, err = makeRecorder(c.name); err != nil {
@@ -420,7 +429,7 @@ func (c *config) readSnapshotting() error {
 	}
 	if !c.hasSnapshotsKept {
 		var err error
-		c.snapshotsKept, err = c.environment.Int(DefaultSnapshotsKept, 0, maxSnapshotsKept, "SNAPSHOTS_KEPT")
+		c.snapshotsKept, err = c.environment.Int(defaultSnapshotsKept, 0, maxSnapshotsKept, "SNAPSHOTS_KEPT")
 		mistakes = append(mistakes, err)
 	} else if c.snapshotsKept < 0 {
 		mistakes = append(mistakes, fmt.Errorf("application: WithSnapshotsKept(%d): give 0 to keep all, or more", c.snapshotsKept))

@@ -21,17 +21,17 @@ type envelope struct {
 	sealed []byte // nonce, ciphertext and tag
 }
 
-// IsEnvelope reports whether state begins like a state that was encrypted by
+// isEnvelope reports whether state begins like a state that was encrypted by
 // AES. It tells encrypted rows from others, for example when no cipher has been
 // configured; that the state can be decrypted it does not tell.
-func IsEnvelope(state []byte) bool {
+func isEnvelope(state []byte) bool {
 	return bytes.HasPrefix(state, []byte(envelopeMagic))
 }
 
 // parseEnvelope checks everything that can be checked without a key. The key id
 // is checked because it will be shown.
 func parseEnvelope(state []byte) (envelope, error) {
-	if !IsEnvelope(state) {
+	if !isEnvelope(state) {
 		return envelope{}, ErrNotEnvelope
 	}
 	if len(state) < envelopeFixed || state[4] != envelopeVersion || state[5] != envelopeAlgorithm {

@@ -63,11 +63,9 @@ func (a *Aggregate) ModifiedOn() time.Time { return a.modifiedOn }
 // PendingEvents implements Changes.
 func (a *Aggregate) PendingEvents() []Event { return slices.Clone(a.pending) }
 
-// MarkSaved implements Changes.
-func (a *Aggregate) MarkSaved(n int) { a.pending = slices.Clone(a.pending[min(n, len(a.pending)):]) }
+func (a *Aggregate) markSaved(n int) { a.pending = slices.Clone(a.pending[min(n, len(a.pending)):]) }
 
-// MarkUnsaved implements Changes.
-func (a *Aggregate) MarkUnsaved(events []Event) {
+func (a *Aggregate) markUnsaved(events []Event) {
 	a.pending = append(slices.Clone(events), a.pending...)
 }
 

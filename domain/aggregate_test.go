@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/saving"
 )
 
 func TestCreate(t *testing.T) {
@@ -273,18 +274,18 @@ func TestPendingEvents(t *testing.T) {
 		}
 	})
 	t.Run("oldest first, and only so many", func(t *testing.T) {
-		dog.MarkSaved(2)
+		saving.MarkSaved(dog, 2)
 		if got := dog.PendingEvents(); !reflect.DeepEqual(got, all[2:]) {
 			t.Errorf("got %+v, want %+v", got, all[2:])
 		}
-		dog.MarkSaved(9)
+		saving.MarkSaved(dog, 9)
 		if got := dog.PendingEvents(); len(got) != 0 {
 			t.Errorf("got %+v, want none", got)
 		}
 	})
 	t.Run("come back in order", func(t *testing.T) {
 		dog.AddTrick("fetch ball")
-		dog.MarkUnsaved(all)
+		saving.MarkUnsaved(dog, all)
 		var versions []int64
 		for _, event := range dog.PendingEvents() {
 			versions = append(versions, event.OriginatorVersion)
@@ -317,7 +318,7 @@ func TestEqualState(t *testing.T) {
 	earlier := rebuilt()
 	dog.AddTrick("sit")
 	later := rebuilt()
-	dog.MarkSaved(2)
+	saving.MarkSaved(dog, 2)
 	if reflect.DeepEqual(state(earlier), state(dog)) {
 		t.Error("the state after a further event is equal to the one before")
 	}
@@ -424,7 +425,7 @@ func TestCopiesDoNotSharePendingEvents(t *testing.T) {
 	twin := *dog
 	dog.AddTrick("the original's")
 	twin.AddTrick("the copy's")
-	twin.MarkSaved(1)
+	saving.MarkSaved(&twin, 1)
 	pending := dog.PendingEvents()
 	if len(pending) != 3 || pending[2].Data != (TrickAdded{Trick: "the original's"}) || pending[0].Topic != "Dog.Registered" {
 		t.Errorf("got %v", pending)

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/saving"
 )
 
 func TestAt(t *testing.T) {
@@ -147,8 +148,8 @@ func TestEvents(t *testing.T) {
 	events := domain.Events{{Topic: "a"}, {Topic: "b"}}
 	pending := events.PendingEvents()
 	pending[0].Topic = "changed"
-	events.MarkSaved(1)
-	events.MarkUnsaved(pending)
+	saving.MarkSaved(events, 1)
+	saving.MarkUnsaved(events, pending)
 	if got := events.PendingEvents(); len(got) != 2 || got[0].Topic != "a" {
 		t.Errorf("got %+v, want bare events to stay as they are", got)
 	}

@@ -11,9 +11,8 @@ import (
 // on the same database.
 type pythonRecorder struct{ *processRecorder }
 
-var _ persistence.NotificationTracker = pythonRecorder{}
-
-// PythonProcessRecorder implements persistence.PythonFactory. On PostgreSQL
+// PythonProcessRecorder makes the recorder of an application that the Python
+// library runs as well; application.WithPythonLayout uses it. On PostgreSQL
 // saves of all applications of the table exclude each other, as with
 // WithTableOrder.
 func (s *Store) PythonProcessRecorder(application string) (persistence.ProcessRecorder, error) {
@@ -25,7 +24,9 @@ func (s *Store) PythonProcessRecorder(application string) (persistence.ProcessRe
 	return pythonRecorder{r}, nil
 }
 
-// TrackNotifications implements persistence.NotificationTracker.
+// TrackNotifications is MovePosition, and records all notifications of the log
+// between the two positions, of which a second record fails. A log in another
+// database is not searched for them, so ids has those that were processed.
 func (r pythonRecorder) TrackNotifications(
 	ctx context.Context, from int64, to persistence.Tracking, ids []int64,
 ) error {

@@ -449,7 +449,7 @@ func TestPythonPositionThatIsNotCommitted(t *testing.T) {
 	f := pythonFixtures[4]
 	db := f.open(t)
 	s := newPyService(t, f, db)
-	tracker := bridge.Of(s.counting.Application).Recorder().(persistence.NotificationTracker)
+	tracker := bridge.Of(s.counting.Application).Recorder().(notificationTracker)
 	s.addTricks(t, "Fido", "sit", "roll")
 	position := must(tracker.(persistence.ProcessRecorder).MaxTrackingID(t.Context(), schoolName))
 	head := must(bridge.Of(s.school).Recorder().MaxNotificationID(t.Context()))
@@ -488,7 +488,7 @@ func TestPythonPositionRows(t *testing.T) {
 		leader := recorder(t, db, schoolName)
 		ids := insert(t, leader, history(uuid.New(), 1, 5)...)
 		insert(t, recorder(t, db, "Other"), history(uuid.New(), 1, 2)...)
-		r := must(gormstore.New(db).PythonProcessRecorder(countersName)).(persistence.NotificationTracker)
+		r := must(gormstore.New(db).PythonProcessRecorder(countersName)).(notificationTracker)
 		track := func(from, to int64, upstream string, processed ...int64) error {
 			return r.TrackNotifications(t.Context(), from, persistence.Tracking{ApplicationName: upstream, NotificationID: to}, processed)
 		}
@@ -613,7 +613,7 @@ func TestPythonWritesBoundTheirWaits(t *testing.T) {
 			return gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error { return school.(persistence.LogLocker).LockLog(ctx) })
 		},
 		"a position": func(ctx context.Context) error {
-			return counters.(persistence.NotificationTracker).TrackNotifications(ctx, position, persistence.Tracking{ApplicationName: schoolName, NotificationID: head}, nil)
+			return counters.(notificationTracker).TrackNotifications(ctx, position, persistence.Tracking{ApplicationName: schoolName, NotificationID: head}, nil)
 		},
 	} {
 		for where, run := range map[string]func() error{
@@ -786,4 +786,9 @@ func wantValuesInPython(t *testing.T, db *gorm.DB) {
 		!reflect.DeepEqual(got.Map, values.Map) || got.Fee.IsFinite() {
 		t.Errorf("Go reads %+v", got)
 	}
+}
+
+// notificationTracker is a recorder that keeps positions as the library does.
+type notificationTracker interface {
+	TrackNotifications(ctx context.Context, from int64, to persistence.Tracking, ids []int64) error
 }

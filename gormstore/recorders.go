@@ -556,7 +556,8 @@ func newOrderedRecorder(s *Store, application string, order writerOrder) *proces
 	}
 }
 
-// StrictOrder implements persistence.OrderReporter. SQLite has no other order.
+// StrictOrder reports whether transactions in which this recorder saves exclude
+// other writers of the log. SQLite has no other order.
 func (r *processRecorder) StrictOrder() bool {
 	return r.order != concurrentOrder || !r.store.dialect.concurrent()
 }

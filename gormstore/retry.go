@@ -12,13 +12,14 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// DefaultTries is how often Retry runs a transaction at most.
-const DefaultTries = 5
+// defaultTries is how often Retry runs a transaction at most.
+const defaultTries = 5
 
 // RetryOption is a setting of Retry.
 type RetryOption func(*retrying)
 
-// WithTries replaces DefaultTries. A number below 1 counts as 1.
+// WithTries sets how often Retry runs a transaction at most, in place of 5
+// times. A number below 1 counts as 1.
 func WithTries(n int) RetryOption {
 	return func(r *retrying) { r.tries = n }
 }
@@ -34,7 +35,7 @@ type retrying struct{ tries int }
 // fn may be called several times, so it must load the aggregates that it
 // changes, and have no effects outside of the transaction except by
 // persistence.OnCommit. Between the calls Retry waits, for a random time that
-// grows with each. After DefaultTries, or when ctx ends, it returns the last
+// grows with each. After 5 tries, or when ctx ends, it returns the last
 // error.
 //
 // Any other error is returned at once. One that leaves open what is stored
@@ -43,7 +44,7 @@ type retrying struct{ tries int }
 // carries a transaction, which Retry could not repeat, it returns a
 // persistence.ErrProgramming without calling fn.
 func Retry(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *gorm.DB) error, options ...RetryOption) error {
-	r := retrying{tries: DefaultTries}
+	r := retrying{tries: defaultTries}
 	for _, option := range options {
 		option(&r)
 	}

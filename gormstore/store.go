@@ -15,9 +15,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// DefaultLockTimeout is how long a save waits for the order lock of its
-// application before it gives up with persistence.ErrLockTimeout.
-const DefaultLockTimeout = 10 * time.Second
+// defaultLockTimeout is how long a save waits for the order lock of its
+// application.
+const defaultLockTimeout = 10 * time.Second
 
 // Store is a persistence.Factory over a database that GORM has open. It is safe
 // for concurrent use. Applications that use the same database may share a Store
@@ -42,7 +42,9 @@ type Store struct {
 // Option is a setting of a Store.
 type Option func(*Store)
 
-// WithLockTimeout replaces DefaultLockTimeout.
+// WithLockTimeout sets how long a save waits for the order lock of its
+// application, and a read for a table, before it gives up with
+// persistence.ErrLockTimeout. The default is 10 seconds.
 func WithLockTimeout(timeout time.Duration) Option {
 	return func(s *Store) { s.lockTimeout = timeout }
 }
@@ -52,7 +54,7 @@ func WithLockTimeout(timeout time.Duration) Option {
 // used (nil, a dry run, a transaction, an unknown database) is reported when an
 // application is made with the Store.
 func New(db *gorm.DB, options ...Option) *Store {
-	s := &Store{lockTimeout: DefaultLockTimeout}
+	s := &Store{lockTimeout: defaultLockTimeout}
 	if s.refused = s.adopt(db); s.refused == nil {
 		s.tables = tablesOf(s.db)
 		s.refused = s.tables.check()

@@ -57,7 +57,7 @@ func Transaction(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, 
 // only if the database is not prepared, because that costs a short transaction
 // much.
 func transactor(db *gorm.DB) *Store {
-	s := &Store{lockTimeout: DefaultLockTimeout}
+	s := &Store{lockTimeout: defaultLockTimeout}
 	if s.refused = s.adopt(db); s.refused == nil && !s.handle.prepared.Load() {
 		return New(db)
 	}

@@ -165,15 +165,6 @@ type LogHoldReader interface {
 	LogHold(ctx context.Context, recent time.Duration) (*LogHold, error)
 }
 
-// OrderReporter is an ApplicationRecorder that says in which order its events
-// become visible.
-type OrderReporter interface {
-	// StrictOrder reports whether transactions in which this recorder saves
-	// exclude other writers of the log, so that ids become visible in ascending
-	// order to every program. It says nothing of the writers of other programs.
-	StrictOrder() bool
-}
-
 // TrackingRecorder keeps the positions of a follower in the logs of its
 // upstream applications. Positions only move forward.
 type TrackingRecorder interface {
@@ -235,16 +226,6 @@ type Transactor interface {
 	Transaction(ctx context.Context, fn func(ctx context.Context) error) error
 }
 
-// PythonFactory is a Factory whose database the Python library can use at the
-// same time.
-type PythonFactory interface {
-	// PythonProcessRecorder makes a recorder as ProcessRecorder does, for an
-	// application that the Python library runs as well. Its writes exclude
-	// those of all applications in the database, because that library reads
-	// events by their ids alone. It is a NotificationTracker.
-	PythonProcessRecorder(application string) (ProcessRecorder, error)
-}
-
 // WriterYielder is a Factory whose store has one writer at a time and no queue
 // of those that wait, so that a caller that writes again and again can keep
 // others out for ever.
@@ -283,18 +264,4 @@ type PositionMover interface {
 	// 0 if nothing was processed. It returns a *TrackingError if the position
 	// is not from any more.
 	MovePosition(ctx context.Context, from int64, to Tracking) error
-}
-
-// NotificationTracker is a PositionMover that keeps positions as the Python
-// library does: with a record of each notification, of which the second one
-// fails. So the same follower can run in both, and processes each notification
-// once.
-type NotificationTracker interface {
-	PositionMover
-
-	// TrackNotifications is MovePosition, and records all notifications of the
-	// log between the two positions. A log in another database is not searched
-	// for them, so ids has those that were processed. It returns a
-	// *TrackingError if another program has recorded one of them.
-	TrackNotifications(ctx context.Context, from int64, to Tracking, ids []int64) error
 }

@@ -295,7 +295,7 @@ func (f *Follower) checkStore() error {
 	_, locksPositions := f.app.Recorder().(persistence.PositionLocker)
 	_, parks := f.app.Recorder().(persistence.ParkingRecorder)
 	_, keepsSettings := f.app.Recorder().(persistence.SettingsRecorder)
-	_, forPython := f.app.Recorder().(persistence.NotificationTracker)
+	_, forPython := f.app.Recorder().(notificationTracker)
 	_, keepsPartitions := f.app.Recorder().(persistence.PartitionRecorder)
 	needs := ""
 	switch {

@@ -869,12 +869,23 @@ func (f *followerLoop) processOrPark(
 	return true, nil
 }
 
+// notificationTracker is a recorder that keeps positions as the Python library
+// does: with a record of each notification, of which the second one fails. So
+// the same follower can run in both, and processes each notification once.
+type notificationTracker interface {
+	// TrackNotifications is MovePosition, and records all notifications of the
+	// log between the two positions. A log in another database is not searched
+	// for them, so ids has those that were processed. It returns a
+	// *persistence.TrackingError if another program has recorded one of them.
+	TrackNotifications(ctx context.Context, from int64, to persistence.Tracking, ids []int64) error
+}
+
 // move moves the position from the value that was read, after the events that
 // were processed. It returns errOvertaken if a program of the Python library
 // has processed one of them.
 func (f *followerLoop) move(ctx context.Context, from, to int64, processed []persistence.Notification) error {
 	tracking := persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: to}
-	if tracker, ok := f.app.Recorder().(persistence.NotificationTracker); ok {
+	if tracker, ok := f.app.Recorder().(notificationTracker); ok {
 		ids := make([]int64, len(processed))
 		for i := range processed {
 			ids[i] = processed[i].ID

@@ -62,9 +62,7 @@ type localLeader struct {
 // soon, if it is what they would read: followers must not depend on who
 // recorded an event.
 func (l *localLeader) remember(recordings []mapper.Recording) {
-	if l.app.Mapper().KeepsPlain() {
-		l.pushed.add(recordings)
-	}
+	l.pushed.add(recordings, l.app.Mapper().CopiesPlain)
 }
 
 func (l *localLeader) Name() string { return l.app.Name() }

@@ -1,8 +1,6 @@
 package system
 
 import (
-	"encoding"
-	"encoding/json"
 	"maps"
 	"reflect"
 	"sync"
@@ -29,14 +27,14 @@ type recentEvents struct {
 	plain map[reflect.Type]bool
 }
 
-func (p *recentEvents) add(recordings []mapper.Recording) {
+func (p *recentEvents) add(recordings []mapper.Recording, copiesPlain func(reflect.Type) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.at == nil {
 		p.at, p.plain = make(map[int64]int, pushedEvents), map[reflect.Type]bool{}
 	}
 	for _, recording := range recordings {
-		if !p.isPlain(reflect.TypeOf(recording.Event.Data)) || !isText(reflect.ValueOf(recording.Event.Data)) {
+		if !p.isPlain(reflect.TypeOf(recording.Event.Data), copiesPlain) || !isText(reflect.ValueOf(recording.Event.Data)) {
 			continue
 		}
 		n := recording.Notification
@@ -93,37 +91,31 @@ func isText(v reflect.Value) bool {
 	return true
 }
 
-// isPlain is true of types whose values are copied with everything in them, and
-// come out of a store as they went in.
-func (p *recentEvents) isPlain(t reflect.Type) bool {
+// isPlain reports whether copies of a type's values share no memory and come out
+// of the leader's store as they went in, which copiesPlain knows.
+func (p *recentEvents) isPlain(t reflect.Type, copiesPlain func(reflect.Type) bool) bool {
 	known, ok := p.plain[t]
 	if !ok {
-		known = t != nil && isPlain(t)
+		known = t != nil && sharesNothing(t) && copiesPlain(t)
 		p.plain[t] = known
 	}
 	return known
 }
 
-var (
-	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
-	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
-)
-
-func isPlain(t reflect.Type) bool {
-	if p := reflect.PointerTo(t); p.Implements(jsonMarshaler) || p.Implements(textMarshaler) {
-		return t == reflect.TypeFor[domain.ID]()
-	}
+// sharesNothing reports whether copies of a type's values have no memory in
+// common. Values with fields that are not exported, such as times, do not come
+// out of a store as they went in.
+func sharesNothing(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Struct:
 		for i := range t.NumField() {
-			f := t.Field(i)
-			if !f.IsExported() || f.Tag.Get("json") == "-" || !isPlain(f.Type) {
+			if f := t.Field(i); !f.IsExported() || !sharesNothing(f.Type) {
 				return false
 			}
 		}
 		return true
 	case reflect.Array:
-		return isPlain(t.Elem())
+		return sharesNothing(t.Elem())
 	case reflect.Interface, reflect.Pointer, reflect.Slice, reflect.Map, reflect.Chan, reflect.Func, reflect.UnsafePointer:
 		return false
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
+	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
 type flat struct {
@@ -16,6 +18,9 @@ type flat struct {
 	Name  string
 	Cents [2]int64
 }
+
+// copiesPlain is that of the usual transcoder.
+var copiesPlain = jsontranscoder.New(python.Transcodings()...).CopiesPlain
 
 func recording(id int64, state string, data any) mapper.Recording {
 	return mapper.Recording{Event: domain.Event{Data: data}, Notification: persistence.Notification{
@@ -28,8 +33,8 @@ func TestPushed(t *testing.T) {
 	if _, ok := p.event(first.Notification); ok {
 		t.Error("an event was there before it was pushed")
 	}
-	p.add([]mapper.Recording{first})
-	p.add([]mapper.Recording{first, recording(2, "b", []string{"shared"})})
+	p.add([]mapper.Recording{first}, copiesPlain)
+	p.add([]mapper.Recording{first, recording(2, "b", []string{"shared"})}, copiesPlain)
 	if event, ok := p.event(first.Notification); !ok || event.Data != (flat{Name: "Fido"}) {
 		t.Errorf("got %v, %v", event.Data, ok)
 	}
@@ -40,7 +45,7 @@ func TestPushed(t *testing.T) {
 		t.Error("another state at the same position was taken for the event")
 	}
 	for id := int64(3); id < 3+pushedEvents; id++ {
-		p.add([]mapper.Recording{recording(id, "c", flat{})})
+		p.add([]mapper.Recording{recording(id, "c", flat{})}, copiesPlain)
 	}
 	if _, ok := p.event(first.Notification); ok || len(p.at) != pushedEvents {
 		t.Errorf("%d events are kept, want %d", len(p.at), pushedEvents)
@@ -52,7 +57,7 @@ func TestPushedIsNobodyElses(t *testing.T) {
 	var p recentEvents
 	saved := recording(1, "a", flat{Name: "Fido"})
 	saved.Event.Metadata = domain.Metadata{"user": "alice"}
-	p.add([]mapper.Recording{saved, recording(2, "b", flat{Name: "a\xffb"})})
+	p.add([]mapper.Recording{saved, recording(2, "b", flat{Name: "a\xffb"})}, copiesPlain)
 	saved.Event.Metadata["user"] = "changed by the saver"
 	first, _ := p.event(saved.Notification)
 	first.Metadata["user"] = "changed by a follower"
@@ -79,8 +84,13 @@ func TestPlainTypes(t *testing.T) {
 		reflect.TypeFor[struct{ Any any }]():          false,
 		reflect.TypeFor[struct{ M map[string]int }](): false,
 	} {
-		if got := isPlain(kind); got != want {
+		var p recentEvents
+		p.add(nil, copiesPlain)
+		if got := p.isPlain(kind, copiesPlain); got != want {
 			t.Errorf("%v: got %v, want %v", kind, got, want)
+		}
+		if p.plain = map[reflect.Type]bool{}; p.isPlain(kind, func(reflect.Type) bool { return false }) {
+			t.Errorf("%v is plain with a transcoder that keeps nothing", kind)
 		}
 	}
 }

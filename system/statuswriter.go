@@ -169,7 +169,7 @@ func (f *followerLoop) warnOfPython(ctx context.Context) error {
 	recorder, ok := f.app.Recorder().(interface {
 		HighestTracking(ctx context.Context, upstream string) ([]int64, error)
 	})
-	if _, shares := f.app.Recorder().(persistence.NotificationTracker); !ok || shares {
+	if _, shares := f.app.Recorder().(notificationTracker); !ok || shares {
 		return nil
 	}
 	rows, err := recorder.HighestTracking(ctx, f.leader.Name())

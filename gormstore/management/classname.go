@@ -37,20 +37,20 @@ var pythonNames = []struct {
 	{persistence.ErrPersistence, "PersistenceError"},
 }
 
-// ClassName is the name of an error's class as sync_followers shows it: that of
+// className is the name of an error's class as sync_followers shows it: that of
 // the Python library if it has such an error, and otherwise the name of the Go
 // type. If the type is not exported, it is that of the first error in the chain
 // whose type is.
-func ClassName(err error) (name string) {
+func className(err error) (name string) {
 	defer func() {
 		if recover() != nil { // a method of the error has panicked, as those of nil pointers do
 			name = typeName(err)
 		}
 	}()
-	return className(err)
+	return classIn(err)
 }
 
-func className(err error) string {
+func classIn(err error) string {
 	if _, ok := errors.AsType[*system.PanicError](err); ok {
 		return "PanicError"
 	}

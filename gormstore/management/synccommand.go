@@ -169,9 +169,9 @@ func (p *syncPrinter) details(f operations.FollowerSync) {
 
 func caught(err error) string {
 	if text := message(err); text != "" {
-		return "\tCaught a " + ClassName(err) + ": " + text
+		return "\tCaught a " + className(err) + ": " + text
 	}
-	return "\tCaught a " + ClassName(err) + "."
+	return "\tCaught a " + className(err) + "."
 }
 
 // interrupted reports whether an error is that of the command's context.

@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/internal/saving"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -287,7 +288,7 @@ func TestCheckWhileInUse(t *testing.T) {
 		if _, err := mapper.NewEventStore(c.Mapper, events).Put(t.Context(), fido.PendingEvents()); err != nil {
 			t.Fatal(err)
 		}
-		fido.MarkSaved(1)
+		saving.MarkSaved(fido, 1)
 		if err := mapper.NewSnapshotStore(c.Mapper, snapshots).Put(t.Context(), Dogs.TakeSnapshot(fido)); err != nil {
 			t.Fatal(err)
 		}

@@ -72,7 +72,8 @@ var mayImport = []struct {
 	name    string
 	imports []string
 }{
-	{"domain", nil},
+	{"internal/saving", nil},
+	{"domain", []string{"internal/saving"}},
 	{"domain/domaintest", []string{"domain"}},
 	{"cipher", nil},
 	{"compressor", nil},
@@ -88,7 +89,8 @@ var mayImport = []struct {
 	{"persistence/memory", []string{"domain", "persistence", "internal/environment"}},
 	{"persistence/persistencetest", []string{"domain", "persistence"}},
 	{"application", []string{"domain", "cipher", "compressor", "persistence", "persistence/jsontranscoder", "persistence/python",
-		"persistence/memory", "internal/bridge", "internal/environment", "internal/mapper", "internal/polling", "telemetry"}},
+		"persistence/memory", "internal/bridge", "internal/environment", "internal/mapper", "internal/polling",
+		"internal/saving", "telemetry"}},
 	{"system", []string{"domain", "persistence", "application", "internal/bridge", "internal/mapper", "internal/polling",
 		"telemetry"}},
 	{"system/health", []string{"system"}},

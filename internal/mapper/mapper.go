@@ -159,21 +159,13 @@ func (m *Mapper) ToDomain(stored persistence.StoredEvent) (domain.Event, error) 
 	return m.toDomain(events, persistence.Notification{StoredEvent: stored})
 }
 
-// KeepsPlain reports whether a payload of plain fields (numbers, booleans,
-// valid strings) comes out of a stored event as it went in, with the event's id
-// and metadata. It returns false if the transcoder has no method KeepsPlain()
-// bool that says so, and for the layout of the Python library.
-func (m *Mapper) KeepsPlain() bool {
-	transcoder, ok := m.transcoder.(interface{ KeepsPlain() bool })
-	return ok && !m.pythonLayout && transcoder.KeepsPlain()
-}
-
 // CopiesPlain reports whether the transcoder's copy of a value of the type is
 // one of its memory, with times in UTC to the microsecond. It returns false if
-// the transcoder has no method CopiesPlain(reflect.Type) bool that says so.
+// the transcoder has no method CopiesPlain(reflect.Type) bool that says so, and
+// for the layout of the Python library, which has neither ids nor metadata.
 func (m *Mapper) CopiesPlain(typ reflect.Type) bool {
 	transcoder, ok := m.transcoder.(interface{ CopiesPlain(reflect.Type) bool })
-	return ok && transcoder.CopiesPlain(typ)
+	return ok && !m.pythonLayout && transcoder.CopiesPlain(typ)
 }
 
 // KnownTopics returns all names under which events of the definitions can be

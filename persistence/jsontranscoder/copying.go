@@ -17,7 +17,7 @@ import (
 //
 // It returns true for booleans, numbers, text, times, UUIDs, and for slices,
 // arrays, maps, pointers and structs of them. It returns false for free-form
-// fields, for types with methods or options for JSON, for types that contain
+// fields, for types with methods or further options for JSON, for types that contain
 // themselves, and for types with a transcoding that does more.
 func (t *Transcoder) CopiesPlain(typ reflect.Type) bool {
 	return t.copiesPlain(typ, map[reflect.Type]bool{})
@@ -64,7 +64,15 @@ func isAggregateRoot(f reflect.StructField) bool { return f.Anonymous && f.Type 
 func (t *Transcoder) copiesField(f reflect.StructField, around map[reflect.Type]bool) bool {
 	_, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 	isLost := f.Tag.Get("json") == "-" || !f.IsExported() && !f.Anonymous
-	return !isLost && options == "" && t.copiesPlain(f.Type, around)
+	return !isLost && (options == "" || leavesOutZero(f, options)) && t.copiesPlain(f.Type, around)
+}
+
+// leavesOutZero reports whether a field is left out only if it has the value
+// that it has again when it was left out.
+func leavesOutZero(f reflect.StructField, options string) bool {
+	kind := f.Type.Kind()
+	isScalar := kind == reflect.String || kind == reflect.Bool || isInteger(kind)
+	return isScalar && (options == "omitempty" || options == "omitzero")
 }
 
 func isInteger(kind reflect.Kind) bool { return kind >= reflect.Int && kind <= reflect.Uint64 }

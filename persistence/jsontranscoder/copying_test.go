@@ -32,6 +32,8 @@ type kennel struct {
 	Owner   *uuid.UUID
 	None    *kennelDog
 	Raw     []byte
+	Note    string `json:"note,omitempty"`
+	Spare   int    `json:",omitzero"`
 	base
 }
 
@@ -138,6 +140,13 @@ func TestCopiesPlain(t *testing.T) {
 		{"a free-form field", plain, freeForm{}, false},
 		{"a free-form map", plain, map[string]any{}, false},
 		{"a field with an option", plain, optional{}, false},
+		{"a scalar field with an option", plain, struct {
+			A string `json:"a,omitempty"`
+			B int    `json:"b,omitzero"`
+		}{}, true},
+		{"a scalar field with another option", plain, struct {
+			A int `json:",string"`
+		}{}, false},
 		{"a field that is left out", plain, leftOut{}, false},
 		{"a type that contains itself", plain, recursive{}, false},
 		{"one type twice", plain, struct{ A, B kennelDog }{}, true},

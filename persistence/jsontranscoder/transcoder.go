@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/go-json-experiment/json"
-	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -67,20 +66,6 @@ func New(transcodings ...Transcoding) *Transcoder {
 		t.add(&transcoding)
 	}
 	return t
-}
-
-// KeepsPlain reports whether numbers, booleans, valid text and UUIDs, also in
-// structs and arrays, come back as they were. It returns false if a type
-// without methods for JSON or text has a transcoding, of which that is not
-// known.
-func (t *Transcoder) KeepsPlain() bool {
-	for typ, transcoding := range t.byType {
-		if typ == reflect.TypeFor[uuid.UUID]() && transcoding.name != "uuid_hex" ||
-			!implements(typ, marshalerType) && !implements(typ, textMarshalerType) {
-			return false
-		}
-	}
-	return true
 }
 
 // HasTranscoding reports whether values of exactly this type have a

@@ -967,23 +967,3 @@ func TestExactNames(t *testing.T) {
 		}
 	}
 }
-
-func TestKeepsPlain(t *testing.T) {
-	t.Parallel()
-	type cents int64
-	for _, test := range []struct {
-		name       string
-		transcoder *jsontranscoder.Transcoder
-		want       bool
-	}{
-		{"no transcodings", jsontranscoder.New(), true},
-		{"those of Python", newTranscoder(), true},
-		{"a type with methods", newTranscoder(identity[pointerMethods]("a")), true},
-		{"a type without methods", newTranscoder(identity[cents]("a")), false},
-		{"a form of its own for UUIDs", jsontranscoder.New(identity[uuid.UUID]("id")), false},
-	} {
-		if got := test.transcoder.KeepsPlain(); got != test.want {
-			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
-		}
-	}
-}
