@@ -38,6 +38,8 @@ func child(command string) int {
 			err = gormstore.AutoMigrate(db)
 		case "write":
 			err = writeUntilEnd(db)
+		case followPython, followPythonControl:
+			err = followBesideTheLibrary(db, command)
 		default:
 			err = fmt.Errorf("unknown command %q", command)
 		}

@@ -337,9 +337,7 @@ func (s onePosition) PythonProcessRecorder(application string) (persistence.Proc
 func followOnBothSides(t *testing.T, f pythonFixture, db *gorm.DB, command string, options ...application.Option) map[string]int {
 	t.Helper()
 	library, s := f.library(t, db), newPyService(t, f, db, options...)
-	s.counting = must(system.NewFollower(s.counting.Application, system.OnEvery(func(ctx context.Context, e domain.Event) error {
-		return s.counters.Save(ctx, pyCounters.Create(uuid.New(), pyCreated{strconv.FormatInt(e.NotificationID, 10)}))
-	})))
+	s.counting = must(system.NewFollower(s.counting.Application, system.OnEvery(countEach(s.counters))))
 	runner := must(system.NewRunner(s.system(), system.Config{PollInterval: time.Millisecond, BatchEvents: 20}))
 	if err := runner.Start(t.Context()); err != nil {
 		t.Fatal(err)
