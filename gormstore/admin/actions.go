@@ -247,7 +247,7 @@ func (h *Handler) dryRun(ctx context.Context, t target) error { return h.synchro
 
 func (h *Handler) synchronise(ctx context.Context, t target, dryRun bool) error {
 	report, err := operations.SyncFollowers(ctx, h.runner,
-		operations.SyncOptions{Followers: []string{t.follower}, DryRun: dryRun}, operations.SyncObserver{})
+		operations.SyncOptions{Followers: []string{t.follower}, DryRun: dryRun, Grace: h.config.Timeout}, operations.SyncObserver{})
 	for _, f := range report.Followers {
 		err = errors.Join(err, f.Err)
 	}

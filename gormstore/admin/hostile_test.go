@@ -628,6 +628,106 @@ func TestStatementsOfPages(t *testing.T) {
 	}
 }
 
+// TestAnActionEndsWithItsRequest cancels the request of an action whose handler
+// waits, as a server does that is closed. The handler's context ends, and nothing
+// of the batch is kept.
+func TestAnActionEndsWithItsRequest(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
+		db := open(t)
+		if err := gormstore.AutoMigrate(db); err != nil {
+			t.Fatal(err)
+		}
+		store := application.WithStore(gormstore.New(db))
+		app, err := application.New("Notes", store, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		repository, err := application.NewRepository(app, notes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := repository.Save(t.Context(), notes.Create(pageID, Noted{"x"})); err != nil {
+			t.Fatal(err)
+		}
+		readers, err := application.New("Readers", store, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting := make(chan struct{}, 1)
+		follower, err := system.NewFollower(readers, system.OnEvery(func(ctx context.Context, _ domain.Event) error {
+			waiting <- struct{}{}
+			<-ctx.Done()
+			return nil
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sys, err := system.New(system.Pipe(app, follower))
+		if err != nil {
+			t.Fatal(err)
+		}
+		runner, err := system.NewRunner(sys, system.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages, err := admin.New(runner, admin.Config{Authorize: func(*http.Request) (admin.Rights, error) { return all, nil },
+			Actions: true, Logger: slog.New(slog.DiscardHandler), Timeout: 500 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, action := range []string{"sync", "dry-run"} {
+			ctx, cancel := context.WithCancel(t.Context())
+			answered := make(chan int)
+			go func() {
+				w := httptest.NewRecorder()
+				pages.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/followers/Readers/"+action, nil).WithContext(ctx))
+				answered <- w.Code
+			}()
+			<-waiting
+			cancel()
+			if code := <-answered; code < 400 {
+				t.Errorf("%s: got %d, want a failure", action, code)
+			}
+			statuses, err := runner.Statuses(t.Context())
+			if err != nil || statuses[0].Position != 0 {
+				t.Errorf("%s: got %+v, error %v; want position 0", action, statuses, err)
+			}
+		}
+	})
+}
+
+// TestSearchesBeginSmall searches a log of 300 events, which may be large: they
+// are not read at once.
+func TestSearchesBeginSmall(t *testing.T) {
+	dsn := testdb.SQLiteFileDSN(t)
+	truth := testdb.Open(t, sqlite.Open(dsn))
+	pool, err := truth.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched := faultdb.New()
+	db := testdb.Open(t, sqlite.New(sqlite.Config{Conn: sql.OpenDB(watched.Connector(opener{pool.Driver(), dsn}))}))
+	pages, repository, _, _ := newNotes(t, db, admin.Config{}, "Readers")
+	note := notes.Create(pageID, Noted{"1"})
+	for i := range 299 {
+		domain.Trigger(note, Noted{fmt.Sprint(i + 2)})
+	}
+	if err := repository.Save(t.Context(), note); err != nil {
+		t.Fatal(err)
+	}
+	watched.Arm(func(faultdb.Call) faultdb.Fault { return faultdb.Fault{} })
+	answer := get(pages, "/problems")
+	reads := 0
+	for _, call := range watched.Disarm() {
+		if text := strings.ToUpper(call.Statement); strings.Contains(text, "STATE") && strings.Contains(text, "STORED_EVENTS") {
+			reads++
+		}
+	}
+	if reads < 2 || !strings.Contains(answer.Body.String(), "from position 0 to 300") {
+		t.Errorf("got %d reads of the log and %s; want several, up to the end", reads, answer.Body)
+	}
+}
+
 // TestResetWhileItRuns resets a follower that a started runner runs: it
 // processes its events again.
 func TestResetWhileItRuns(t *testing.T) {

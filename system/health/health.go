@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"sync"
 	"time"
 
@@ -85,7 +86,7 @@ type movement struct {
 
 // New makes the checks of a runner.
 func New(runner Runner, config Config) (*Checks, error) {
-	if runner == nil {
+	if v := reflect.ValueOf(runner); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, errors.New("health/new: the runner is nil; give the runner of the process")
 	}
 	for _, d := range []struct {
@@ -200,9 +201,9 @@ func (c *Checks) handler(
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := bound(r.Context())
 		defer cancel()
-		statuses, _ := c.runner.Statuses(ctx) // each status has its own error
+		statuses, err := c.runner.Statuses(ctx) // each status has its own error
 		now := time.Now()
-		report := Report{Healthy: true, Followers: []Follower{}}
+		report := Report{Healthy: err == nil || len(statuses) > 0, Followers: []Follower{}}
 		for _, s := range statuses {
 			verdict := judge(s, now)
 			report.Healthy = report.Healthy && verdict.Healthy

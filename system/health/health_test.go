@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -210,9 +211,98 @@ func TestLiveDoesNotAskTheDatabase(t *testing.T) {
 	})
 }
 
+// unknown has no statuses, because they cannot be read.
+type unknown struct{}
+
+func (unknown) Statuses(context.Context) ([]system.Status, error) { return nil, errors.New("broken") }
+
+func TestNoStatusesAreNotReady(t *testing.T) {
+	checks, err := health.New(unknown{}, health.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, report := check(t, checks.Ready()); code != 503 {
+		t.Errorf("got %d, %+v; want 503", code, report)
+	}
+}
+
+// TestVerdictsOfARunner follows a follower with events to process: before it is
+// started, while its handler hangs, when that has ended, and after the runner
+// was stopped.
+func TestVerdictsOfARunner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := application.WithStore(memory.New())
+		quiet := application.WithLogger(slog.New(slog.DiscardHandler))
+		dogs, err := school.New(store, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := dogs.Register(t.Context(), "Fido"); err != nil {
+			t.Fatal(err)
+		}
+		app, err := application.New("Tricks", store, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hanging := make(chan struct{})
+		follower, err := system.NewFollower(app, system.OnEvery(func(context.Context, domain.Event) error {
+			<-hanging
+			return nil
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sys, err := system.New(system.Pipe(dogs, follower))
+		if err != nil {
+			t.Fatal(err)
+		}
+		runner, err := system.NewRunner(sys, system.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checks, err := health.New(runner, health.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := func(when string, ready, live int) {
+			t.Helper()
+			synctest.Wait()
+			for _, c := range []struct {
+				handler http.Handler
+				want    int
+			}{{checks.Ready(), ready}, {checks.Live(), live}} {
+				if code, report := check(t, c.handler); code != c.want {
+					t.Errorf("%s: got %d, %+v; want %d", when, code, report, c.want)
+				}
+			}
+		}
+		want("before the start", 200, 200)
+		time.Sleep(time.Hour) // another process may run it
+		want("never started", 200, 200)
+		if err := runner.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want("at the start", 200, 200)
+		time.Sleep(50 * time.Second)
+		want("its handler takes long", 200, 200)
+		time.Sleep(11 * time.Second)
+		want("its handler hangs", 503, 200)
+		time.Sleep(10 * time.Minute)
+		want("its handler hangs for long", 503, 503)
+		close(hanging)
+		want("its handler has returned", 200, 200)
+		if err := runner.Close(); err != nil {
+			t.Fatal(err)
+		}
+		want("stopped", 200, 200)
+	})
+}
+
 func TestNewRefuses(t *testing.T) {
-	if _, err := health.New(nil, health.Config{}); err == nil {
-		t.Error("no runner: got no error")
+	for _, none := range []health.Runner{nil, (*system.Runner)(nil)} {
+		if _, err := health.New(none, health.Config{}); err == nil {
+			t.Errorf("runner %T(nil): got no error", none)
+		}
 	}
 	if _, err := health.New(&runner{}, health.Config{Stall: -1}); err == nil {
 		t.Error("a negative time: got no error")

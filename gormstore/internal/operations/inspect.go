@@ -75,7 +75,7 @@ func NewestEvents(ctx context.Context, runner Runner, options LogOptions) (page 
 	limit := max(1, min(options.Limit, persistence.MaxPage/2))
 	var rows []persistence.Notification // newest first
 	started := time.Now()
-	for width := int64(2 * limit); end > 0 && len(rows) <= limit; {
+	for width := int64(limit + 1); end > 0 && len(rows) <= limit; {
 		if options.Most > 0 && time.Since(started) > options.Most {
 			page.Older = end + 1
 			break
@@ -292,11 +292,14 @@ type ProblemsPage struct {
 // most so long and until it has found limit.
 func Problems(ctx context.Context, runner Runner, application string, after int64, limit int, most time.Duration) (p ProblemsPage, err error) {
 	begin := time.Now()
+	size := int64(limit) // of a page, which is small at first because events may be large
 	for p.Reached = after; ; {
-		page, err := Events(ctx, runner, EventsOptions{Application: application, After: p.Reached, Limit: persistence.MaxPage})
+		asked := time.Now()
+		page, err := Events(ctx, runner, EventsOptions{Application: application, After: p.Reached, Limit: int(size)})
 		if err != nil {
 			return p, err
 		}
+		size = min(nextWidth(size, time.Since(asked)), persistence.MaxPage)
 		for _, event := range page.Events {
 			p.Reached = event.NotificationID
 			if event.Err != nil {

@@ -23,6 +23,9 @@ type SyncOptions struct {
 	// With DryRun everything is processed and then rolled back: database,
 	// caches and followers stay as they were.
 	DryRun bool
+	// Grace is for how long the batch at hand may go on after ctx has ended; then
+	// the context of its handlers ends. 0 is for as long as it takes.
+	Grace time.Duration
 }
 
 // SyncReport is what SyncFollowers has done.
@@ -102,15 +105,15 @@ func (e *UnknownFollowersError) Error() string {
 // Followers process in batches, each in its own transaction, so that no save
 // waits for long. A dry run is one transaction for each database, and keeps
 // others from writing until its end. When ctx ends, the batch at hand is
-// finished first; the error is then that of ctx, and what was processed is
-// kept.
+// finished first, for as long as options.Grace; the error is then that of ctx,
+// and what was processed is kept.
 //
 // Other errors are *UnknownFollowersError, *MigrationError, and that the store
 // of a follower has no transactions, which a dry run needs. Then nothing was
 // processed. It is safe for concurrent use, and while the followers run
 // elsewhere.
 func SyncFollowers(ctx context.Context, runner Runner, options SyncOptions, observer SyncObserver) (SyncReport, error) {
-	s := &synchronization{runner: runner, observer: observer}
+	s := &synchronization{runner: runner, grace: options.Grace, observer: observer}
 	selected, err := s.choose(options)
 	if err != nil {
 		return s.report, err
@@ -134,6 +137,7 @@ func SyncFollowers(ctx context.Context, runner Runner, options SyncOptions, obse
 // synchronization is one call of SyncFollowers.
 type synchronization struct {
 	runner   Runner
+	grace    time.Duration
 	observer SyncObserver
 	report   SyncReport
 }
@@ -245,10 +249,20 @@ func (s *synchronization) each(ctx, working context.Context, followers []Followe
 	return ctx.Err()
 }
 
-// one synchronizes one follower. It is cancelled only between its batches.
+// one synchronizes one follower. It is cancelled between its batches, or in one
+// that is not finished in time.
 func (s *synchronization) one(ctx, working context.Context, f FollowerSync) (processed []system.Processed, err error) {
 	working, stop := context.WithCancel(context.WithoutCancel(working))
 	defer stop()
+	if s.grace > 0 {
+		defer context.AfterFunc(ctx, func() {
+			select {
+			case <-time.After(s.grace):
+				stop()
+			case <-working.Done():
+			}
+		})()
+	}
 	err = guarded(func() (err error) {
 		member, _ := s.runner.System().Member(f.Name)
 		processed, err = s.runner.CatchUp(working, member, func(p system.Processed) {
