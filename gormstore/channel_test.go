@@ -6,7 +6,7 @@ import "testing"
 // this package that use one database.
 func TestNotifyChannelGolden(t *testing.T) {
 	t.Parallel()
-	for at, want := range map[place]string{
+	for at, want := range map[logKey]string{
 		{schema: "public", table: "stored_events"}:                         "eventsourcing_48d186fb396090f3",
 		{schema: "public", table: "stored_events", application: "Counter"}: "eventsourcing_48d186fb396090f3",
 		{schema: "es", table: "stored_events"}:                             "eventsourcing_f298a965dd8b90b5",

@@ -231,7 +231,7 @@ func (c connection) trace(ctx context.Context, begin time.Time, query string, er
 // isExpected reports whether an error is one that callers handle, so that
 // GORM's logger need not report it.
 func (s *Store) isExpected(err error) bool {
-	f := s.faultOf(err)
+	f := s.infoOf(err)
 	return f.unique || f.missing != ""
 }
 

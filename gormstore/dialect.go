@@ -32,12 +32,12 @@ type dialect interface {
 	// prepare makes a database ready at its first use, in the transaction that
 	// ctx carries, if any: it may have the only connection. It returns false if
 	// that has to be done again, outside of a transaction.
-	prepare(ctx context.Context, s *Store, joined *shared) (bool, error)
+	prepare(ctx context.Context, s *Store, joined *txScope) (bool, error)
 
 	// begin opens a transaction that may write. It waits for a connection, and
 	// for the lock of SQLite's file, no longer than wait. It is cancelled with
 	// ctx.
-	begin(ctx context.Context, s *Store, wait time.Duration) (unit, error)
+	begin(ctx context.Context, s *Store, wait time.Duration) (openTx, error)
 
 	// lock takes locks that last to the end of the transaction, in this order.
 	// Without keys it only bounds the waits that follow.
@@ -54,13 +54,14 @@ type dialect interface {
 	updateBriefly(ctx context.Context, c connection, wait time.Duration, set, condition string, arguments ...any) (int64, error)
 
 	// read returns a connection for reads outside of a transaction, until done
-	// is called. Their waits for tables are bounded by the store's lock timeout.
+	// is called. Their waits for tables are bounded by the store's lock
+	// timeout.
 	read(ctx context.Context, s *Store, op string) (c connection, done func(), err error)
 
 	// watchJoined returns the caller's transaction for statements whose waits
 	// for tables are bounded like those of read, until done is called. A
 	// statement that has waited too long ends the transaction.
-	watchJoined(s *Store, outer *shared, op string) (c connection, done func())
+	watchJoined(s *Store, outer *txScope, op string) (c connection, done func())
 
 	// history is the statement that selects the newest snapshot of an
 	// originator and the events from its version on, or "" if two statements
@@ -151,16 +152,16 @@ type dialect interface {
 	// differ agree on it.
 	now(ctx context.Context, c connection) (time.Time, error)
 
-	// reported reports whether an error is one that the database or its
+	// isServerError reports whether an error is one that the database or its
 	// connection has reported.
-	reported(err error) bool
+	isServerError(err error) bool
 
-	// unanswered reports whether the database may have done what it was asked
-	// although there is an error.
-	unanswered(err error) bool
+	// isOutcomeUnknown reports whether the database may have done what it was
+	// asked although there is an error.
+	isOutcomeUnknown(err error) bool
 
-	// fault says what an error of the driver is.
-	fault(err error) fault
+	// errorInfo says what an error of the driver is.
+	errorInfo(err error) errorInfo
 }
 
 // locking says how a transaction takes locks.
@@ -170,8 +171,8 @@ type locking struct {
 	shared  bool // others that share the lock may have it too
 }
 
-// unit is an open transaction.
-type unit interface {
+// openTx is an open transaction.
+type openTx interface {
 	gorm.ConnPool
 	gorm.TxCommitter
 }

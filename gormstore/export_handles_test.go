@@ -28,12 +28,12 @@ func ReadersOf(db *gorm.DB) *sql.DB {
 	return h.readers
 }
 
-func handleOfDB(db *gorm.DB) *handle {
+func handleOfDB(db *gorm.DB) *poolState {
 	pool, err := db.DB()
 	if err != nil {
 		panic(err)
 	}
-	return handleOf(pool)
+	return poolStateOf(pool)
 }
 
 // TxStatusOf is the state of a transaction's session, or "" if it is not known.

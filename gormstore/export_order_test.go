@@ -61,5 +61,5 @@ func (unshared) without(r *processRecorder) *processRecorder {
 
 // OrderKey is the key of the order lock of a log.
 func OrderKey(schema, table, application string) int64 {
-	return place{schema: schema, table: table, application: application}.orderKey()
+	return logKey{schema: schema, table: table, application: application}.orderKey()
 }

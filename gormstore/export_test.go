@@ -39,7 +39,7 @@ func (u unlocked) append(ctx context.Context, c connection, _ locking, r *proces
 // been used.
 func OrderKeyOf(s *Store, application string) int64 {
 	r := newProcessRecorder(s, application)
-	at, err := r.place(context.Background(), connection{s.pool, s})
+	at, err := r.logKey(context.Background(), connection{s.pool, s})
 	if err != nil {
 		panic(err)
 	}
@@ -67,10 +67,10 @@ func FaultsOf(s *Store) (rows []string) {
 }
 
 // ClassOf is the class that a Store gives to an error of its database.
-func ClassOf(s *Store, err error) error { return s.faultOf(err).class }
+func ClassOf(s *Store, err error) error { return s.infoOf(err).class }
 
-// ReadAfterLoss takes a connection for a read, closes it below database/sql, and
-// reads with another context.
+// ReadAfterLoss takes a connection for a read, closes it below database/sql,
+// and reads with another context.
 func ReadAfterLoss(ctx, reading context.Context, s *Store) error {
 	c, done, err := s.reader(ctx, "read")
 	if err != nil {

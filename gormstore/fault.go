@@ -12,8 +12,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// fault is what an error of a driver means.
-type fault struct {
+// errorInfo is what an error of a driver means.
+type errorInfo struct {
 	class error
 	// scope says what the error is about, for a follower that has to decide
 	// what to do with the event that it was processing.
@@ -68,7 +68,7 @@ func (s *Store) translate(ctx context.Context, op string, err error) error {
 	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
 		err = errors.Join(cause, err)
 	}
-	f := s.faultOf(err)
+	f := s.infoOf(err)
 	if coded, ok := errors.AsType[sqlState](err); ok && coded.SQLState() == outOfRange {
 		f.class, f.hint = persistence.ErrOperational, hintNarrow
 	}
@@ -78,19 +78,19 @@ func (s *Store) translate(ctx context.Context, op string, err error) error {
 	return &persistence.Error{Class: f.class, Op: op, Hint: f.hint, Err: err}
 }
 
-// faultOf says what an error is, first as far as no database is needed for it.
-func (s *Store) faultOf(err error) fault {
+// infoOf says what an error is, first as far as no database is needed for it.
+func (s *Store) infoOf(err error) errorInfo {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, sql.ErrConnDone):
-		return fault{class: persistence.ErrOperational, scope: aboutDatabase}
+		return errorInfo{class: persistence.ErrOperational, scope: aboutDatabase}
 	case errors.Is(err, driver.ErrBadConn): // nothing was sent
-		return fault{class: persistence.ErrUnavailable, scope: aboutDatabase}
+		return errorInfo{class: persistence.ErrUnavailable, scope: aboutDatabase}
 	case errors.Is(err, sql.ErrTxDone):
-		return fault{class: persistence.ErrInterface, scope: aboutDatabase, hint: "the transaction in the context has ended"}
+		return errorInfo{class: persistence.ErrInterface, scope: aboutDatabase, hint: "the transaction in the context has ended"}
 	case strings.HasSuffix(err.Error(), "sql: database is closed"):
-		return fault{class: persistence.ErrClosed, scope: aboutDatabase}
+		return errorInfo{class: persistence.ErrClosed, scope: aboutDatabase}
 	}
-	return s.dialect.fault(err)
+	return s.dialect.errorInfo(err)
 }
 
 // postgresFaults are the conditions of PostgreSQL by their code or its class,
@@ -99,7 +99,7 @@ func (s *Store) faultOf(err error) fault {
 //
 // The class is what callers see. The scope is what followers go by: a handler
 // may send any statement.
-var postgresFaults = map[string]fault{
+var postgresFaults = map[string]errorInfo{
 	"03": {class: persistence.ErrDatabase, scope: aboutDatabase},    // statement not complete
 	"08": {class: persistence.ErrOperational, scope: aboutDatabase}, // connection
 	"0A": {class: persistence.ErrNotSupported, scope: aboutEvent},   // feature not supported
@@ -172,22 +172,22 @@ type sqlState interface {
 	SQLState() string
 }
 
-func (postgres) fault(err error) fault {
+func (postgres) errorInfo(err error) errorInfo {
 	coded, ok := errors.AsType[sqlState](err)
 	if !ok || len(coded.SQLState()) < 2 { // trouble with the connection has no code
 		if _, network := errors.AsType[*net.OpError](err); network || unsent(err) {
-			return fault{class: persistence.ErrUnavailable, scope: aboutDatabase}
+			return errorInfo{class: persistence.ErrUnavailable, scope: aboutDatabase}
 		}
-		return fault{class: persistence.ErrOperational, scope: aboutDatabase}
+		return errorInfo{class: persistence.ErrOperational, scope: aboutDatabase}
 	}
 	code := coded.SQLState()
 	if code == "0A000" && strings.Contains(coded.Error(), cachedPlan) {
-		return fault{class: persistence.ErrNotSupported, scope: passing, hint: hintPlan}
+		return errorInfo{class: persistence.ErrNotSupported, scope: passing, hint: hintPlan}
 	}
 	f, known := postgresFaults[code]
 	if !known {
 		if f, known = postgresFaults[code[:2]]; !known {
-			f = fault{class: persistence.ErrDatabase}
+			f = errorInfo{class: persistence.ErrDatabase}
 		}
 	}
 	if code == "42501" {
@@ -227,7 +227,7 @@ func quotedName(message string) string {
 // sqliteFaults are the conditions of SQLite by their extended result code, or
 // by their primary one, its lowest byte. A code that has no row is an
 // ErrDatabase about the event, such as 1, an error of the statement.
-var sqliteFaults = map[int]fault{
+var sqliteFaults = map[int]errorInfo{
 	2:    {class: persistence.ErrInternal, scope: aboutDatabase},
 	3:    {class: persistence.ErrOperational, scope: aboutDatabase}, // permission
 	4:    {class: persistence.ErrOperational, scope: aboutDatabase}, // abort
@@ -263,15 +263,15 @@ var sqliteMissing = map[string]string{
 	"has no column named ": "column ",
 }
 
-func (sqlite) fault(err error) fault {
+func (sqlite) errorInfo(err error) errorInfo {
 	for phrase, kind := range sqliteMissing {
 		if _, name, ok := strings.Cut(err.Error(), phrase); ok {
-			return fault{class: persistence.ErrOperational, scope: aboutDatabase, missing: kind + name}
+			return errorInfo{class: persistence.ErrOperational, scope: aboutDatabase, missing: kind + name}
 		}
 	}
 	code, ok := sqliteCode(err)
 	if !ok {
-		return fault{class: persistence.ErrOperational, scope: aboutDatabase}
+		return errorInfo{class: persistence.ErrOperational, scope: aboutDatabase}
 	}
 	if f, known := sqliteFaults[code]; known {
 		return f
@@ -279,7 +279,7 @@ func (sqlite) fault(err error) fault {
 	if f, known := sqliteFaults[code&0xff]; known {
 		return f
 	}
-	return fault{class: persistence.ErrDatabase}
+	return errorInfo{class: persistence.ErrDatabase}
 }
 
 // sqliteCode finds the extended result code in an error of whatever driver,

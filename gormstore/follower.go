@@ -23,13 +23,13 @@ func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerSta
 		return err
 	}
 	const op = "record a follower's status"
-	outer, err := s.joined(ctx)
+	outer, err := s.txScopeOf(ctx)
 	if err != nil {
 		return err
 	}
 	statuses := newEventTable(s, row.ApplicationName, s.tables.status, "")
 	if outer == nil {
-		err := s.atomically(ctx, op, func(ctx context.Context, pool unit) error {
+		err := s.inTransaction(ctx, op, func(ctx context.Context, pool openTx) error {
 			c := connection{pool, s}
 			if err := s.boundWaits(ctx, c, false); err != nil {
 				return err
@@ -335,10 +335,10 @@ func (r *processRecorder) CountParked(ctx context.Context, upstream string) (par
 
 // Classify implements persistence.ErrorClassifier.
 func (s *Store) Classify(err error) (class error, retryable bool) {
-	if err == nil || s.dialect == nil || !s.dialect.reported(err) {
+	if err == nil || s.dialect == nil || !s.dialect.isServerError(err) {
 		return nil, false
 	}
-	fault := s.faultOf(err)
+	fault := s.infoOf(err)
 	if fault.scope == aboutEvent {
 		return nil, false
 	}

@@ -22,7 +22,7 @@ func (r *processRecorder) SettingsRevision(
 	ctx context.Context, upstream string,
 ) (position int64, settings *persistence.FollowerSettings, revision int64, err error) {
 	op := r.application + ": read the settings of a follower"
-	outer, err := r.store.joined(ctx)
+	outer, err := r.store.txScopeOf(ctx)
 	if err != nil {
 		return 0, nil, 0, err
 	}
@@ -58,7 +58,7 @@ func (r *processRecorder) LockSettingsRevision(
 	ctx context.Context, upstream string, wait time.Duration,
 ) (position int64, settings *persistence.FollowerSettings, revision int64, err error) {
 	op := r.application + ": lock a position"
-	outer, err := r.store.joined(ctx)
+	outer, err := r.store.txScopeOf(ctx)
 	if err != nil {
 		return 0, nil, 0, err
 	}
@@ -139,12 +139,12 @@ func (s *Store) keepsSettings(ctx context.Context, c connection, joined bool) (b
 }
 
 func (s *Store) keeps(ctx context.Context, c connection, joined bool, t table) (bool, error) {
-	if _, known := s.handle.present.Load(t.quoted); known {
+	if _, known := s.poolState.present.Load(t.quoted); known {
 		return true, nil
 	}
 	exists, err := finds(s.session(ctx, c.pool), t)
 	if exists && !joined {
-		s.handle.present.Store(t.quoted, true)
+		s.poolState.present.Store(t.quoted, true)
 	}
 	return exists, err
 }
@@ -153,10 +153,10 @@ func (s *Store) keeps(ctx context.Context, c connection, joined bool, t table) (
 // programs do not make. A statement on it would fail, which ends a transaction
 // of PostgreSQL. A database with the table of settings has the others, too.
 func (s *Store) needs(ctx context.Context, c connection, t table) error {
-	if _, known := s.handle.present.Load(s.tables.settings.quoted); known {
+	if _, known := s.poolState.present.Load(s.tables.settings.quoted); known {
 		return nil
 	}
-	outer, err := s.joined(ctx)
+	outer, err := s.txScopeOf(ctx)
 	if err != nil {
 		return err
 	}

@@ -36,10 +36,10 @@ const (
 
 // lockWatch watches the statements of one connection.
 type lockWatch struct {
-	look   func(raw any) (waiting bool, holder string)
-	cancel func() // ends the statement if it cannot be canceled by request
-	alarm  *alarm
-	hint   string // what a timeout means
+	look     func(raw any) (waiting bool, holder string)
+	cancel   func() // ends the statement if it cannot be canceled by request
+	deadline *deadline
+	hint     string // what a timeout means
 
 	mu         sync.Mutex // protects what follows; held while a request is sent
 	raw        any        // the driver's connection while a statement runs, or nil
@@ -92,7 +92,7 @@ func (w *lockWatch) overdue() {
 		return
 	}
 	if !w.released {
-		w.alarm.postpone(lockLookAgain)
+		w.deadline.extend(lockLookAgain)
 	}
 }
 
@@ -208,21 +208,21 @@ func backendOf(raw any) int64 {
 	return 0
 }
 
-// watch watches a connection until the watch is released, once its alarm is
+// watch watches a connection until the watch is released, once its deadline is
 // set. stop ends a statement whose driver has no cancel requests.
 func (p postgres) watch(r *processRecorder, key int64, stop func()) *lockWatch {
 	w := &lockWatch{cancel: stop, hint: hintTable}
 	w.look = func(raw any) (bool, string) { return p.tableWait(r.store, backendOf(raw), key, r.table) }
-	w.alarm = r.store.handle.alarms.prepared(w.overdue)
+	w.deadline = r.store.poolState.deadlines.prepared(w.overdue)
 	return w
 }
 
 // close ends the watch.
 func (w *lockWatch) close() {
 	w.mu.Lock()
-	w.released = true // an alarm that has rung already must not be set again
+	w.released = true // a deadline that has fired already must not be set again
 	w.mu.Unlock()
-	w.alarm.stop()
+	w.deadline.stop()
 }
 
 // release ends the watch and gives the connection back, or discards it.
@@ -289,7 +289,7 @@ func quotedNames(tables []table) []string {
 // which session holds the lock, if that can be found out. Other errors stay as
 // they are.
 func (t *eventTable) withHolder(ctx context.Context, c connection, op string, err error) error {
-	f := t.store.faultOf(err)
+	f := t.store.infoOf(err)
 	if f.class != persistence.ErrLockTimeout || errors.Is(err, persistence.ErrPersistence) || ctx.Err() != nil {
 		return err
 	}
@@ -301,7 +301,7 @@ func (t *eventTable) withHolder(ctx context.Context, c connection, op string, er
 		ctx, cancel = context.WithTimeout(ctx, lockLook)
 		defer cancel()
 	}
-	at, failed := t.place(ctx, c)
+	at, failed := t.logKey(ctx, c)
 	if failed != nil {
 		return err
 	}

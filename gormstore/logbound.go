@@ -74,7 +74,7 @@ func (b *logBound) lastWhole() time.Time {
 type logEnd struct{ bound, newest int64 }
 
 // bound returns what this process knows of the bound of a log.
-func (h *handle) bound(at place) *logBound {
+func (h *poolState) bound(at logKey) *logBound {
 	if known, ok := h.bounds.Load(at); ok {
 		return known.(*logBound)
 	}
@@ -148,7 +148,7 @@ const belowHead = "(((l.objid::bigint - h.head) << 32) >> 32)"
 
 // floorKey is the first number of the locks that are floors of a log.
 func (r *processRecorder) floorKey(at location) int64 {
-	return int64(uint32(r.orderKey(r.placeAt(at)) >> 32))
+	return int64(uint32(r.orderKey(r.keyAt(at)) >> 32))
 }
 
 // end is never called: SQLite has one writer at a time, so all that can be read
@@ -173,7 +173,7 @@ func (r *processRecorder) settled(ctx context.Context, c connection, joined bool
 	if err != nil {
 		return 0, location{}, err
 	}
-	known := r.store.handle.bound(r.placeAt(found))
+	known := r.store.poolState.bound(r.keyAt(found))
 	if joined { // it sees its own events, which are not committed
 		return max(end.bound, known.known()), found, nil
 	}
@@ -196,7 +196,7 @@ func (r *processRecorder) readLog(ctx context.Context, c connection, joined bool
 		if err != nil {
 			return nil, err
 		}
-		if to := min(stop, r.store.handle.bound(r.placeAt(at)).known()); to > wanted.After {
+		if to := min(stop, r.store.poolState.bound(r.keyAt(at)).known()); to > wanted.After {
 			part := wanted
 			part.Stop = to
 			if page, err = r.readPart(ctx, c, at, part, nil); err != nil || len(page) == wanted.Limit {

@@ -23,7 +23,7 @@ func (r *processRecorder) LogHold(ctx context.Context, recent time.Duration) (ho
 	}
 	defer done()
 	err = r.whereItIs(ctx, c, func(at location) (there bool, err error) {
-		if recent > 0 && time.Since(r.store.handle.bound(r.placeAt(at)).lastWhole()) < recent {
+		if recent > 0 && time.Since(r.store.poolState.bound(r.keyAt(at)).lastWhole()) < recent {
 			return true, nil
 		}
 		hold, there, err = r.store.dialect.hold(ctx, c, r, at)

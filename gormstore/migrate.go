@@ -56,7 +56,7 @@ func (s *Store) migrateOwn(ctx context.Context) error {
 		s.warn(ctx, found)
 		return schemaError(append(found.withheld(), found.differences...))
 	}
-	err = s.atomically(ctx, "migrate", func(ctx context.Context, pool unit) error {
+	err = s.inTransaction(ctx, "migrate", func(ctx context.Context, pool openTx) error {
 		c := connection{pool, s}
 		if err := s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout}, lockKey("migrate")); err != nil {
 			return err
@@ -75,7 +75,7 @@ func (s *Store) migrateOwn(ctx context.Context) error {
 
 // create creates the absent tables. They belong in the schema of the others:
 // the first schema of the search path may be another one.
-func (s *Store) create(ctx context.Context, pool unit, found inspection) error {
+func (s *Store) create(ctx context.Context, pool openTx, found inspection) error {
 	tx := s.session(ctx, pool)
 	if found.schema != "" {
 		c := connection{pool, s}
@@ -178,15 +178,15 @@ func isOwn(model any) bool {
 	return false
 }
 
-// pinned is a pool that looks like a transaction to plugins, so that dbresolver
-// does not read from a replica in its place.
-type pinned struct{ *sql.DB }
+// primaryOnly is a pool that looks like a transaction to plugins, so that
+// dbresolver does not read from a replica in its place.
+type primaryOnly struct{ *sql.DB }
 
 // Commit implements gorm.TxCommitter.
-func (pinned) Commit() error { return gorm.ErrInvalidTransaction }
+func (primaryOnly) Commit() error { return gorm.ErrInvalidTransaction }
 
 // Rollback implements gorm.TxCommitter.
-func (pinned) Rollback() error { return gorm.ErrInvalidTransaction }
+func (primaryOnly) Rollback() error { return gorm.ErrInvalidTransaction }
 
 // SchemaError says how tables differ from what the recorders need. It is a
 // persistence.ErrOperational. Migration and validation return it with every

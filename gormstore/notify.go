@@ -50,8 +50,8 @@ type Listener interface {
 // persistence.ErrNotSupported at once: its caller is left to polling.
 func (s *Store) Listen(ctx context.Context, wake func(application string)) error {
 	switch {
-	case s.refused != nil:
-		return &persistence.Error{Class: persistence.ErrInterface, Op: opListen, Err: s.refused}
+	case s.initErr != nil:
+		return &persistence.Error{Class: persistence.ErrInterface, Op: opListen, Err: s.initErr}
 	case s.closed.Load():
 		return errClosed
 	case !s.notify || s.listener == nil:
@@ -73,30 +73,30 @@ func (s *Store) channel(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", s.translate(ctx, opListen, err)
 	}
-	return place{schema: schema, table: s.tables.events.name}.channel(), nil
+	return logKey{schema: schema, table: s.tables.events.name}.channel(), nil
 }
 
-// place is the location of an application's log, by whatever way a process
+// logKey is the location of an application's log, by whatever way a process
 // finds it.
-type place struct{ schema, table, application string }
+type logKey struct{ schema, table, application string }
 
 // orderKey is the key of the lock that makes the ids of an application's events
 // visible in ascending order.
-func (p place) orderKey() int64 { return lockKey("order", p.schema, p.table, p.application) }
+func (p logKey) orderKey() int64 { return lockKey("order", p.schema, p.table, p.application) }
 
 // tableKey is the key of the lock that makes the ids of all applications in the
 // table visible in ascending order.
-func (p place) tableKey() int64 { return lockKey("order", p.schema, p.table) }
+func (p logKey) tableKey() int64 { return lockKey("order", p.schema, p.table) }
 
 // channel is the name under which saves are notified. PostgreSQL keeps
 // databases apart by itself, but not their schemas. All versions of this
 // package must agree on it, or they would not hear each other.
-func (p place) channel() string {
+func (p logKey) channel() string {
 	return fmt.Sprintf("eventsourcing_%016x", uint64(lockKey("notify", p.schema, p.table)))
 }
 
 // notified is the channel that saves are told on, or "" if they are not.
-func (s *Store) notified(at place) string {
+func (s *Store) notified(at logKey) string {
 	if !s.notify {
 		return ""
 	}

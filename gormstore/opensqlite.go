@@ -166,7 +166,7 @@ func closeTogether(db *gorm.DB, dsn string, readers *sql.DB) error {
 	writer.SetMaxIdleConns(1)
 	db.ConnPool = replaced(db.ConnPool, writer)
 	db.Statement.ConnPool = db.ConnPool
-	handleOf(writer).readers = readers
+	poolStateOf(writer).readers = readers
 	return opened.Close()
 }
 

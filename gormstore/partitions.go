@@ -146,7 +146,7 @@ func (r *processRecorder) partitions(ctx context.Context, c connection, upstream
 // Divide implements persistence.PartitionRecorder. The fences begin above all
 // that there were, also if their rows have been deleted.
 func (r *processRecorder) Divide(ctx context.Context, upstream, key string, count int) error {
-	return r.store.inside(ctx, r.application+": divide a follower", func(c connection) error {
+	return r.store.requireTx(ctx, r.application+": divide a follower", func(c connection) error {
 		position, err := r.lockPosition(ctx, c, true, upstream)
 		if err != nil {
 			return err
@@ -404,7 +404,7 @@ func (r *processRecorder) LockPartitions(
 	if wait == 0 {
 		wait = r.store.lockTimeout
 	}
-	err = r.store.inside(ctx, r.application+": lock partitions", func(c connection) error {
+	err = r.store.requireTx(ctx, r.application+": lock partitions", func(c connection) error {
 		how := locking{timeout: wait, joined: true, shared: true}
 		if err := r.takePositionLock(ctx, c, how, upstream); err != nil {
 			return err
@@ -426,7 +426,7 @@ func (r *processRecorder) MovePartitions(
 		arguments = append(arguments, lease.Number, lease.Fence, lease.Position)
 	}
 	update, condition, all := r.partitionUpdate("position = ?", "owner = ? AND ("+strings.Join(which, " OR ")+")", upstream, to, arguments...)
-	return r.store.inside(ctx, r.application+": move partitions", func(c connection) error {
+	return r.store.requireTx(ctx, r.application+": move partitions", func(c connection) error {
 		changed, err := r.store.dialect.updateBriefly(ctx, c, waitOf(ctx, r.store.lockTimeout), update, condition, all...)
 		if err == nil && changed != int64(len(leases)) {
 			err = &persistence.Error{Class: persistence.ErrLeaseLost, Op: r.application + ": move partitions in " + upstream}

@@ -50,7 +50,7 @@ func (postgres) now(ctx context.Context, c connection) (now time.Time, err error
 
 // begin asks for READ COMMITTED whatever the server's default: after a wait for
 // the lock, statements must see what was committed in the meantime.
-func (p postgres) begin(ctx context.Context, s *Store, wait time.Duration) (unit, error) {
+func (p postgres) begin(ctx context.Context, s *Store, wait time.Duration) (openTx, error) {
 	for attempt := 1; ; attempt++ {
 		conn, err := s.connect(ctx, wait)
 		if err != nil {
@@ -101,14 +101,14 @@ func (u *postgresUnit) note(err error) {
 	if err != nil && deadConnection(err) {
 		u.stale.Store(true)
 	}
-	if err != nil && u.dialect.unanswered(err) {
+	if err != nil && u.dialect.isOutcomeUnknown(err) {
 		u.broken.CompareAndSwap(nil, &err)
 	}
 }
 
-// sever closes the connection, because a cancel request is on its way that could
-// reach a later statement. Nothing of the transaction is stored then. It returns
-// an error that says so.
+// sever closes the connection, because a cancel request is on its way that
+// could reach a later statement. Nothing of the transaction is stored then. It
+// returns an error that says so.
 func (u *postgresUnit) sever() error {
 	_ = u.conn.Raw(func(raw any) error { // a connection that was given back is closed
 		if c, ok := raw.(driver.Conn); ok {
@@ -150,7 +150,7 @@ func (u *postgresUnit) isLost(ctx context.Context) bool {
 		return false
 	}
 	_, err := u.Tx.ExecContext(ctx, "SELECT 1")
-	return err != nil && u.dialect.unanswered(err)
+	return err != nil && u.dialect.isOutcomeUnknown(err)
 }
 
 // GetDBConn implements gorm.GetDBConnector.
@@ -343,7 +343,7 @@ func (p postgres) appendJoined(ctx context.Context, c connection, how locking, r
 	a.add(events)
 	var f firsts
 	f.add(events)
-	place := r.placeAt(at)
+	place := r.keyAt(at)
 	arguments := []any{milliseconds(how.timeout), r.orderArgument(place), r.application, at.oid, at.sequence,
 		a.originators(), a.versions, a.topics, a.states, f.array(), f.versions}
 	if channel := r.store.notified(place); channel != "" {
@@ -432,7 +432,7 @@ func appendHyphenated(to []byte, id uuid.UUID) []byte {
 	return append(to, text...)
 }
 
-func (postgres) reported(err error) bool {
+func (postgres) isServerError(err error) bool {
 	_, coded := errors.AsType[sqlState](err)
 	return coded || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
 }

@@ -133,10 +133,10 @@ func terminated(coded sqlState) bool {
 // mergeOnce writes a batch on one connection, which it discards if it is dead.
 func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch []*save) {
 	patience := groupcommit.Patience(batch, r.store.lockTimeout)
-	ctx, alarm := r.store.handle.alarms.bounded(unbounded, patience)
+	ctx, alarm := r.store.poolState.deadlines.withTimeout(unbounded, patience)
 	defer alarm.stop()
 	conn, err := r.store.connectWithin(unbounded, ctx)
-	alarm.postpone(r.store.lockTimeout + commitTimeout)
+	alarm.extend(r.store.lockTimeout + commitTimeout)
 	if err != nil {
 		fail(batch, err)
 		return
@@ -160,13 +160,13 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 			return
 		case errors.Is(err, errElsewhere):
 			continue
-		case errors.Is(err, errNotContinued), r.store.faultOf(err).unique:
-			r.queue.beWary()
+		case errors.Is(err, errNotContinued), r.store.infoOf(err).unique:
+			r.queue.expectConflicts()
 			continue
 		case overtaken(err):
 			w.waitFor(groupcommit.Patience(batch, r.store.lockTimeout))
 			continue
-		case p.unanswered(err) || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational):
+		case p.isOutcomeUnknown(err) || errors.Is(r.store.infoOf(err).class, persistence.ErrOperational):
 			w.explainFailed(ctx, batch, err)
 			return
 		}
@@ -185,7 +185,7 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 // waitFor sets how long the next statements may wait for a lock.
 func (w *writing) waitFor(d time.Duration) {
 	w.timeout = milliseconds(d)
-	w.watch.alarm.postpone(d + lockGrace)
+	w.watch.deadline.extend(d + lockGrace)
 }
 
 // discardDead discards a connection that cannot write any more.
@@ -211,7 +211,7 @@ type writing struct {
 
 // expect sets the location at which the statements expect the table.
 func (w *writing) expect(at location) {
-	place := w.r.placeAt(at)
+	place := w.r.keyAt(at)
 	w.at, w.key, w.order, w.channel = at, w.r.orderKeys(place)[0], w.r.orderArgument(place), w.r.store.notified(place)
 }
 
@@ -263,7 +263,7 @@ func (w *writing) writeOne(ctx context.Context, s *save) {
 	case err != nil:
 		s.ids, s.Err = w.outcome(ctx, s, w.explained(ctx, err))
 	default:
-		s.ids, s.Err = complete(s.ids, s.events)
+		s.ids, s.Err = checkIDs(s.ids, s.events)
 	}
 }
 
@@ -325,15 +325,15 @@ func (w *writing) explained(ctx context.Context, err error) error {
 // unknown until the rows are read.
 func (w *writing) outcome(ctx context.Context, s *save, err error) ([]int64, error) {
 	op := w.r.application + ": " + opSave
-	if w.unanswered(err) && !w.unstored(err) {
+	if w.isOutcomeUnknown(err) && !w.unstored(err) {
 		if conn, ok := w.c.pool.(*sql.Conn); ok {
 			_ = conn.Close() // a pool of one has no other connection to look with
 		}
-		return w.r.settle(ctx, op, s.events, &lostReply{err: err})
+		return w.r.resolveLostCommit(ctx, op, s.events, &unknownOutcome{err: err})
 	}
 	c, done := w.reads(op)
 	defer done()
-	return w.r.explain(ctx, c, op, s.events, err)
+	return w.r.classifyWriteError(ctx, c, op, s.events, err)
 }
 
 // conflict finds out what is in the way of a save.
@@ -352,9 +352,9 @@ func (w *writing) reads(op string) (c connection, done func()) {
 	return w.c, func() {}
 }
 
-// unanswered reports whether the server may have done what it was asked
+// isOutcomeUnknown reports whether the server may have done what it was asked
 // although there is an error.
-func (p postgres) unanswered(err error) bool {
+func (p postgres) isOutcomeUnknown(err error) bool {
 	coded, ok := errors.AsType[sqlState](err)
 	if !ok {
 		return !errors.Is(err, persistence.ErrPersistence) && !errors.Is(err, sql.ErrTxDone) && !rolledBack(err)

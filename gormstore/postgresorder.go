@@ -93,7 +93,7 @@ func newOrderLocks(order writerOrder) orderLocks {
 // more events than one statement stores. It returns false if the connection
 // finds the table elsewhere.
 func (p postgres) lockLog(ctx context.Context, c connection, how locking, r *processRecorder, at location) (there bool, err error) {
-	place := r.placeAt(at)
+	place := r.keyAt(at)
 	arguments := []any{milliseconds(how.timeout), r.orderArgument(place), at.oid, at.sequence}
 	tell := ""
 	if channel := r.store.notified(place); channel != "" {

@@ -70,7 +70,7 @@ func (p postgres) appendWhole(ctx context.Context, c connection, r *processRecor
 
 // tryWhole sends the statement. It returns false if the table is elsewhere.
 func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder, at location, events []persistence.StoredEvent) (ids []int64, there bool, err error) {
-	place := r.placeAt(at)
+	place := r.keyAt(at)
 	key, wait := r.orderKeys(place)[0], waitOf(ctx, r.store.lockTimeout)
 	first := &events[0]
 	query := r.statements.whole.event
@@ -90,7 +90,7 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 	defer stop()
 	watch := p.watch(r, key, stop)
 	defer watch.close()
-	watch.alarm.postpone(wait + lockGrace)
+	watch.deadline.extend(wait + lockGrace)
 	err = c.watched(sent, watch, func(row []driver.Value) error {
 		there = true
 		ids, err = parseIDs(row[0])

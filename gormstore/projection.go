@@ -69,8 +69,8 @@ func WithApplication(options ...application.Option) ProjectionOption {
 
 // NewProjection makes a projection with a name and its own tables. It can be
 // reset: that deletes all rows of its models, whatever leader they come from.
-// Its rows are in the database of its store, so PERSISTENCE_MODULE has no effect
-// on it. Its errors are those of application.New and system.NewFollower.
+// Its rows are in the database of its store, so PERSISTENCE_MODULE has no
+// effect on it. Its errors are those of application.New and system.NewFollower.
 func NewProjection(name string, store *Store, options ...ProjectionOption) (*Projection, error) {
 	if store == nil {
 		return nil, fmt.Errorf("projection %q: the store is nil; give it what gormstore.New returned", name)
@@ -91,7 +91,7 @@ func NewProjection(name string, store *Store, options ...ProjectionOption) (*Pro
 	if p.Follower, err = system.NewFollower(app, handlers...); err != nil {
 		return nil, err
 	}
-	store.handle.addModels(parts.models)
+	store.poolState.addModels(parts.models)
 	return p, nil
 }
 
@@ -119,7 +119,7 @@ func empty(ctx context.Context, models []any) error {
 }
 
 // addModels keeps models for AutoMigrate.
-func (h *handle) addModels(models []any) {
+func (h *poolState) addModels(models []any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.models = append(h.models, models...)
@@ -127,13 +127,13 @@ func (h *handle) addModels(models []any) {
 
 // migrateProjections migrates the models of the projections of this database.
 func (s *Store) migrateProjections(ctx context.Context) error {
-	s.handle.mu.Lock()
-	models := slices.Clone(s.handle.models)
-	s.handle.mu.Unlock()
+	s.poolState.mu.Lock()
+	models := slices.Clone(s.poolState.models)
+	s.poolState.mu.Unlock()
 	if len(models) == 0 {
 		return nil
 	}
-	err := s.atomically(ctx, "migrate projections", func(ctx context.Context, pool unit) error {
+	err := s.inTransaction(ctx, "migrate projections", func(ctx context.Context, pool openTx) error {
 		c := connection{pool, s}
 		if err := s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout}, lockKey("migrate")); err != nil {
 			return err

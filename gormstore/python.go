@@ -36,7 +36,7 @@ func (r pythonRecorder) TrackNotifications(
 // LockLog implements persistence.LogLocker. The Python library knows no order
 // lock: it locks the table, so the table is locked as well.
 func (r pythonRecorder) LockLog(ctx context.Context) error {
-	return r.store.inside(ctx, r.application+": lock the log", func(c connection) error {
+	return r.store.requireTx(ctx, r.application+": lock the log", func(c connection) error {
 		if err := r.exclude(ctx, c, true); err != nil || !r.store.dialect.concurrent() {
 			return err
 		}
@@ -91,7 +91,7 @@ func (r *processRecorder) writeRows(
 		" WHERE application_name = ? AND id > ? AND id <= ? UNION " + numbers + ") AS n ORDER BY n.id"
 	_, err := c.exec(ctx, r.store.dialect.placeholders(query), r.application, to.ApplicationName,
 		to.ApplicationName, from, to.NotificationID, argument)
-	if err != nil && r.store.faultOf(err).unique {
+	if err != nil && r.store.infoOf(err).unique {
 		return r.notMoved(sql.NullInt64{Int64: to.NotificationID, Valid: true}, to)
 	}
 	return err

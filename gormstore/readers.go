@@ -19,7 +19,7 @@ func Readers(db *gorm.DB) *gorm.DB {
 	if err != nil {
 		return db // whose first query says why
 	}
-	readers := handleOf(pool).readersOf()
+	readers := poolStateOf(pool).readersOf()
 	if readers == nil {
 		return db
 	}
@@ -30,7 +30,7 @@ func Readers(db *gorm.DB) *gorm.DB {
 	return session
 }
 
-func (h *handle) readersOf() *sql.DB {
+func (h *poolState) readersOf() *sql.DB {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.readers
@@ -42,5 +42,5 @@ func (h *handle) readersOf() *sql.DB {
 // does. Do not save in it: what is saved commits by itself, also if the
 // transaction is rolled back.
 func WithoutTx(ctx context.Context) context.Context {
-	return persistence.WithTransaction(context.WithValue(ctx, sharedKey{}, (*shared)(nil)), nil)
+	return persistence.WithTransaction(context.WithValue(ctx, sharedKey{}, (*txScope)(nil)), nil)
 }

@@ -15,7 +15,7 @@ import (
 // mode, with ALTER TABLE or VACUUM FULL. To set lock_timeout with each read
 // would cost a round trip, or the time of a statement, and to set it once for
 // each connection would bound the caller's own statements, which share the
-// pool. So reads are watched as saves are: a read sets an alarm, and only one
+// pool. So reads are watched as saves are: a read sets a deadline, and only one
 // that takes longer than the lock timeout is looked at.
 
 // watchedPool sends statements over one connection, and watches each until its
@@ -43,7 +43,7 @@ func (p postgres) read(ctx context.Context, s *Store, op string) (c connection, 
 }
 
 // watchJoined implements dialect.
-func (p postgres) watchJoined(s *Store, outer *shared, op string) (c connection, done func()) {
+func (p postgres) watchJoined(s *Store, outer *txScope, op string) (c connection, done func()) {
 	w := &watchedPool{ConnPool: outer.connection(), store: s, op: op}
 	inner := unhooked(w.ConnPool)
 	if u, ok := inner.(*postgresUnit); ok {
@@ -81,7 +81,7 @@ func (w *watchedPool) prepare(p postgres, hint string) {
 		return p.tableWait(w.store, backendOf(raw), 0, w.store.tables.all()...)
 	}
 	w.watch.cancel = w.stop
-	w.watch.alarm = w.store.handle.alarms.prepared(w.watch.overdue)
+	w.watch.deadline = w.store.poolState.deadlines.prepared(w.watch.overdue)
 }
 
 // connect takes a connection out of the pool. If the pool has none to spare, it
@@ -109,12 +109,12 @@ func (w *watchedPool) take(conn *sql.Conn) {
 }
 
 func (w *watchedPool) found(raw any) {
-	w.raw, w.byContext = raw, !w.store.handle.takesRequests(raw)
+	w.raw, w.byContext = raw, !w.store.poolState.takesRequests(raw)
 }
 
 // takesRequests reports whether the statements of a connection of the pool can
 // be canceled by request. It asks the driver once, as that takes long.
-func (h *handle) takesRequests(raw any) bool {
+func (h *poolState) takesRequests(raw any) bool {
 	kind := reflect.TypeOf(raw)
 	if known, ok := h.requests.Load(kind); ok {
 		return known.(bool)
@@ -233,7 +233,7 @@ func (w *watchedPool) begin(ctx context.Context) context.Context {
 	w.watch.raw, w.watch.lookOnly = w.raw, lookOnly
 	w.watch.statement++
 	w.watch.canceled, w.watch.waits = false, false
-	w.watch.alarm.postpone(wait)
+	w.watch.deadline.extend(wait)
 	return ctx
 }
 
@@ -254,7 +254,7 @@ func (w *watchedPool) explain(ctx context.Context, err error) error {
 	return err
 }
 
-// Commit implements gorm.TxCommitter, as pinned does.
+// Commit implements gorm.TxCommitter, as primaryOnly does.
 func (*watchedPool) Commit() error { return gorm.ErrInvalidTransaction }
 
 // Rollback implements gorm.TxCommitter.
@@ -263,10 +263,10 @@ func (*watchedPool) Rollback() error { return gorm.ErrInvalidTransaction }
 // read needs no watch: what another connection writes does not keep a reader of
 // SQLite waiting.
 func (sqlite) read(ctx context.Context, s *Store, _ string) (c connection, done func(), err error) {
-	return connection{s.readers(), s}, func() {}, s.roomToRead(ctx)
+	return connection{s.readers(), s}, func() {}, s.waitToRead(ctx)
 }
 
 // watchJoined watches nothing, like read.
-func (sqlite) watchJoined(s *Store, outer *shared, _ string) (c connection, done func()) {
+func (sqlite) watchJoined(s *Store, outer *txScope, _ string) (c connection, done func()) {
 	return connection{outer.connection(), s}, func() {}
 }

@@ -33,11 +33,11 @@ type eventTable struct {
 	key         string // the column of the primary key
 	order       writerOrder
 
-	ordered atomic.Pointer[orderedPlace] // the keys that were hashed last
+	ordered atomic.Pointer[hashedKey] // the keys that were hashed last
 }
 
-type orderedPlace struct {
-	place         place
+type hashedKey struct {
+	place         logKey
 	key, tableKey int64
 }
 
@@ -67,12 +67,12 @@ func (t *eventTable) insert(ctx context.Context, c connection, events []persiste
 	if err != nil {
 		return nil, err
 	}
-	return complete(ids, events)
+	return checkIDs(ids, events)
 }
 
-// complete checks that every event got its id. Ids are drawn in the order of
+// checkIDs checks that every event got its id. Ids are drawn in the order of
 // the events, and may be returned in another.
-func complete(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
+func checkIDs(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
 	if len(ids) != len(events) {
 		return nil, fmt.Errorf("%d of %d rows were stored", len(ids), len(events))
 	}
@@ -92,7 +92,7 @@ func (t *eventTable) write(ctx context.Context, what string, events []persistenc
 		return nil, err
 	}
 	op := t.application + ": " + what
-	outer, err := t.store.joined(ctx)
+	outer, err := t.store.txScopeOf(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (t *eventTable) write(ctx context.Context, what string, events []persistenc
 		c.pool = outer.connection()
 		err = t.store.savepoint(ctx, c, func() (err error) { ids, err = do(ctx, c, true); return err })
 	} else {
-		err = t.store.atomically(ctx, op, func(ctx context.Context, pool unit) (err error) {
+		err = t.store.inTransaction(ctx, op, func(ctx context.Context, pool openTx) (err error) {
 			ids, err = do(ctx, connection{pool, t.store}, false)
 			return err
 		})
@@ -114,26 +114,26 @@ func (t *eventTable) write(ctx context.Context, what string, events []persistenc
 	if err == nil {
 		return ids, nil
 	}
-	return t.explainWatched(ctx, outer, op, events, err)
+	return t.classifyWatched(ctx, outer, op, events, err)
 }
 
-// explainWatched is explain for a write that is done, in the transaction that
-// it took part in, if any.
-func (t *eventTable) explainWatched(ctx context.Context, outer *shared, op string, events []persistence.StoredEvent, err error) ([]int64, error) {
+// classifyWatched is classifyWriteError for a write that is done, in the
+// transaction that it took part in, if any.
+func (t *eventTable) classifyWatched(ctx context.Context, outer *txScope, op string, events []persistence.StoredEvent, err error) ([]int64, error) {
 	if outer != nil {
 		c, watched := t.store.dialect.watchJoined(t.store, outer, op)
 		defer watched()
-		return t.explain(ctx, c, op, events, err)
+		return t.classifyWriteError(ctx, c, op, events, err)
 	}
 	if !t.isConflict(err) {
-		return t.explain(ctx, connection{t.store.pool, t.store}, op, events, err)
+		return t.classifyWriteError(ctx, connection{t.store.pool, t.store}, op, events, err)
 	}
 	c, done, failed := t.store.dialect.read(ctx, t.store, op)
 	if failed != nil {
 		return nil, t.store.translate(ctx, op, errors.Join(failed, err))
 	}
 	defer done()
-	return t.explain(ctx, c, op, events, err)
+	return t.classifyWriteError(ctx, c, op, events, err)
 }
 
 // begin refuses what cannot be written before anything is sent to the database.
@@ -147,18 +147,18 @@ func (t *eventTable) begin(ctx context.Context, what string, events []persistenc
 	return t.store.ready(ctx)
 }
 
-// explain turns the error of a write into what the caller needs to know, or
-// into the success that it was.
-func (t *eventTable) explain(ctx context.Context, c connection, op string, events []persistence.StoredEvent, err error) ([]int64, error) {
-	if lost, ok := errors.AsType[*lostReply](err); ok {
-		return t.settle(ctx, op, events, lost)
+// classifyWriteError turns the error of a write into what the caller needs to
+// know, or into the success that it was.
+func (t *eventTable) classifyWriteError(ctx context.Context, c connection, op string, events []persistence.StoredEvent, err error) ([]int64, error) {
+	if lost, ok := errors.AsType[*unknownOutcome](err); ok {
+		return t.resolveLostCommit(ctx, op, events, lost)
 	}
 	switch low, isLow := t.lowIDOf(err); {
 	case isLow:
 		return nil, low
 	case errors.Is(err, errNotContinued) && !errors.Is(err, persistence.ErrPersistence):
 		return nil, t.conflict(ctx, c, op, events, nil)
-	case errors.Is(err, persistence.ErrPersistence) || !t.store.faultOf(err).unique:
+	case errors.Is(err, persistence.ErrPersistence) || !t.store.infoOf(err).unique:
 		return nil, t.store.translate(ctx, op, t.withHolder(ctx, c, op, err))
 	}
 	return nil, t.conflict(ctx, c, op, events, err)
@@ -167,7 +167,7 @@ func (t *eventTable) explain(ctx context.Context, c connection, op string, event
 // conflict describes which event was in the way, or which stream is not
 // continued. The cause is the violation of a unique key, or nil.
 func (t *eventTable) conflict(ctx context.Context, c connection, op string, events []persistence.StoredEvent, cause error) error {
-	stored, err := t.stored(ctx, c, events)
+	stored, err := t.selectAt(ctx, c, events)
 	if err != nil {
 		return t.store.translate(ctx, op, errors.Join(err, cause))
 	}
@@ -242,11 +242,11 @@ var errNotContinued = errors.New("an event does not continue its stream")
 // isConflict reports whether an error says that a version is stored already, or
 // that a stream is not continued.
 func (t *eventTable) isConflict(err error) bool {
-	return errors.Is(err, errNotContinued) || t.store.faultOf(err).unique
+	return errors.Is(err, errNotContinued) || t.store.infoOf(err).unique
 }
 
-// stored reads the rows at the places of events, in the events' order.
-func (t *eventTable) stored(ctx context.Context, c connection, events []persistence.StoredEvent) ([]persistence.Notification, error) {
+// selectAt reads the rows at the places of events, in the events' order.
+func (t *eventTable) selectAt(ctx context.Context, c connection, events []persistence.StoredEvent) ([]persistence.Notification, error) {
 	id := "id"
 	if t.key != id {
 		id = "0" // snapshots have no positions
@@ -278,11 +278,11 @@ func continuous(events []persistence.StoredEvent) []persistence.StoredEvent {
 	return events[:n]
 }
 
-// settle finds out whether a write without an answer was done. When the server
-// gets to it is unknown, so it first waits for the order lock. Events that are
-// stored then are a success. If none are, only a transaction that had the lock
-// before is known to have failed.
-func (t *eventTable) settle(ctx context.Context, op string, events []persistence.StoredEvent, lost *lostReply) ([]int64, error) {
+// resolveLostCommit finds out whether a write without an answer was done. When
+// the server gets to it is unknown, so it first waits for the order lock.
+// Events that are stored then are a success. If none are, only a transaction
+// that had the lock before is known to have failed.
+func (t *eventTable) resolveLostCommit(ctx context.Context, op string, events []persistence.StoredEvent, lost *unknownOutcome) ([]int64, error) {
 	unknown := &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: op, Err: lost,
 		Hint: "the connection was lost before the answer came; saving the same events again is safe"}
 	if len(events) == 0 || groupcommit.HasLeft(ctx) {
@@ -291,13 +291,13 @@ func (t *eventTable) settle(ctx context.Context, op string, events []persistence
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.store.lockTimeout+commitTimeout)
 	defer cancel()
 	var stored []persistence.Notification
-	err := t.store.atomically(ctx, op, func(ctx context.Context, pool unit) error {
+	err := t.store.inTransaction(ctx, op, func(ctx context.Context, pool openTx) error {
 		c := connection{pool, t.store}
 		if err := t.exclude(ctx, c, false); err != nil {
 			return err
 		}
 		var err error
-		stored, err = t.stored(ctx, c, events)
+		stored, err = t.selectAt(ctx, c, events)
 		return err
 	})
 	switch {
@@ -305,7 +305,7 @@ func (t *eventTable) settle(ctx context.Context, op string, events []persistence
 		return nil, unknown
 	case len(stored) == 0:
 		return nil, t.store.translate(ctx, op, lost.err)
-	case !same(stored, events):
+	case !equalRows(stored, events):
 		return nil, &persistence.ConflictError{Application: t.application, OriginatorID: stored[0].OriginatorID,
 			Version: stored[0].OriginatorVersion, Current: -1, Stored: stored, Err: lost}
 	}
@@ -316,30 +316,30 @@ func (t *eventTable) settle(ctx context.Context, op string, events []persistence
 	return ids, nil
 }
 
-// same reports whether the stored rows are the events, to the last byte. Every
-// state has a random id or nonce in it.
-func same(stored []persistence.Notification, events []persistence.StoredEvent) bool {
+// equalRows reports whether the stored rows are the events, to the last byte.
+// Every state has a random id or nonce in it.
+func equalRows(stored []persistence.Notification, events []persistence.StoredEvent) bool {
 	return slices.EqualFunc(stored, events, func(n persistence.Notification, e persistence.StoredEvent) bool {
 		return n.OriginatorID == e.OriginatorID && n.OriginatorVersion == e.OriginatorVersion && n.Topic == e.Topic &&
 			slices.Equal(n.State, e.State)
 	})
 }
 
-// place is the table's location for a connection.
-func (t *eventTable) place(ctx context.Context, c connection) (place, error) {
+// logKey is the table's location for a connection.
+func (t *eventTable) logKey(ctx context.Context, c connection) (logKey, error) {
 	at, err := t.locate(ctx, c)
-	return t.placeAt(at), err
+	return t.keyAt(at), err
 }
 
-func (t *eventTable) placeAt(at location) place {
-	return place{schema: at.schema, table: t.table.name, application: t.application}
+func (t *eventTable) keyAt(at location) logKey {
+	return logKey{schema: at.schema, table: t.table.name, application: t.application}
 }
 
 // locate asks for the table's location for a connection.
 func (t *eventTable) locate(ctx context.Context, c connection) (location, error) {
 	at, err := t.store.dialect.locate(ctx, c.quiet(), t.table)
 	if err == nil {
-		t.store.handle.locations.Store(t.table.quoted, at)
+		t.store.poolState.locations.Store(t.table.quoted, at)
 	}
 	return at, err
 }
@@ -348,7 +348,7 @@ func (t *eventTable) locate(ctx context.Context, c connection) (location, error)
 // search path of another one, or of a transaction, may lead elsewhere, so what
 // is done there must notice that.
 func (t *eventTable) located(ctx context.Context, c connection) (location, error) {
-	if known, ok := t.store.handle.locations.Load(t.table.quoted); ok {
+	if known, ok := t.store.poolState.locations.Load(t.table.quoted); ok {
 		return known.(location), nil
 	}
 	return t.locate(ctx, c)
@@ -381,7 +381,7 @@ func (t *eventTable) whereItIs(ctx context.Context, c connection, do func(at loc
 
 // exclude keeps all other writers out of the log until the transaction ends.
 func (t *eventTable) exclude(ctx context.Context, c connection, joined bool) error {
-	at, err := t.place(ctx, c)
+	at, err := t.logKey(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -389,20 +389,20 @@ func (t *eventTable) exclude(ctx context.Context, c connection, joined bool) err
 }
 
 // orderKey is that of a place, which is hashed once.
-func (t *eventTable) orderKey(at place) int64 { return t.orderedPlace(at).key }
+func (t *eventTable) orderKey(at logKey) int64 { return t.hashed(at).key }
 
-func (t *eventTable) orderedPlace(at place) *orderedPlace {
+func (t *eventTable) hashed(at logKey) *hashedKey {
 	known := t.ordered.Load()
 	if known == nil || known.place != at {
-		known = &orderedPlace{place: at, key: at.orderKey(), tableKey: at.tableKey()}
+		known = &hashedKey{place: at, key: at.orderKey(), tableKey: at.tableKey()}
 		t.ordered.Store(known)
 	}
 	return known
 }
 
 // orderKeys are the keys of the order locks that a writer takes, in this order.
-func (t *eventTable) orderKeys(at place) []int64 {
-	known := t.orderedPlace(at)
+func (t *eventTable) orderKeys(at logKey) []int64 {
+	known := t.hashed(at)
 	if t.order == tableOrder {
 		return []int64{known.tableKey, known.key}
 	}
@@ -411,7 +411,7 @@ func (t *eventTable) orderKeys(at place) []int64 {
 
 // orderArgument is the argument $2 of statements that take the order lock; see
 // orderLocks.
-func (t *eventTable) orderArgument(at place) any {
+func (t *eventTable) orderArgument(at logKey) any {
 	keys := t.orderKeys(at)
 	if len(keys) == 1 {
 		return keys[0]
@@ -477,7 +477,7 @@ func (s *Store) reader(ctx context.Context, op string) (c connection, done func(
 	if err := s.ready(ctx); err != nil {
 		return c, nil, err
 	}
-	outer, err := s.joined(ctx)
+	outer, err := s.txScopeOf(ctx)
 	if err != nil {
 		return c, nil, err
 	}
@@ -551,7 +551,7 @@ func newOrderedRecorder(s *Store, application string, order writerOrder) *proces
 		statements: newMergeStatements(s.tables.events.quoted, s.notify, order),
 		row:        insertRow(s.tables.events, "id"),
 		history:    s.dialect.history(s.tables.events, s.tables.snapshots),
-		queue: s.handle.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, order: order},
+		queue: s.poolState.queue(queueKey{table: s.tables.events.quoted, application: application, notify: s.notify, order: order},
 			s.dialect.concurrent()),
 	}
 }
@@ -598,7 +598,7 @@ func (r *processRecorder) saveWhole(ctx context.Context, events []persistence.St
 	if err := r.begin(ctx, opSave, events); err != nil {
 		return nil, err
 	}
-	outer, err := r.store.joined(ctx)
+	outer, err := r.store.txScopeOf(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -612,12 +612,12 @@ func (r *processRecorder) saveWhole(ctx context.Context, events []persistence.St
 	ids, err := r.store.dialect.appendWhole(ctx, c, r, events)
 	switch {
 	case err == nil:
-		return complete(ids, events)
-	case r.store.faultOf(err).unique: // the transaction cannot be asked what is in the way
+		return checkIDs(ids, events)
+	case r.store.infoOf(err).unique: // the transaction cannot be asked what is in the way
 		return nil, notUnique(op, err)
 	}
 	err = r.withHolder(ctx, connection{r.store.pool, r.store}, op, err) // nor who has the lock
-	return r.explainWatched(ctx, outer, op, events, err)
+	return r.classifyWatched(ctx, outer, op, events, err)
 }
 
 // writeBatch writes a batch on behalf of all its callers.
@@ -632,7 +632,7 @@ func (r *processRecorder) append(ctx context.Context, c connection, joined bool,
 	if err != nil {
 		return nil, err
 	}
-	return complete(ids, events)
+	return checkIDs(ids, events)
 }
 
 // SelectNotifications implements persistence.ApplicationRecorder.
@@ -647,7 +647,7 @@ func (r *processRecorder) SelectNotifications(ctx context.Context, wanted persis
 		return nil, err
 	}
 	defer done()
-	joined, err := r.store.joined(ctx)
+	joined, err := r.store.txScopeOf(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -740,7 +740,7 @@ func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) 
 		return 0, err
 	}
 	defer done()
-	joined, err := r.store.joined(ctx)
+	joined, err := r.store.txScopeOf(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -780,8 +780,8 @@ func inChunks(events []persistence.StoredEvent, size int, insert func(ids []int6
 
 // readers is the pool for reads outside of transactions.
 func (s *Store) readers() gorm.ConnPool {
-	if s.handle.readers != nil {
-		return s.handle.readers
+	if s.poolState.readers != nil {
+		return s.poolState.readers
 	}
 	return s.pool
 }
@@ -801,12 +801,12 @@ func (s *Store) schemaOf(ctx context.Context, c connection, joined bool, t table
 	if t.schema != "" {
 		return t.schema, nil
 	}
-	if known, ok := s.handle.locations.Load(t.quoted); ok && !joined {
+	if known, ok := s.poolState.locations.Load(t.quoted); ok && !joined {
 		return known.(location).schema, nil
 	}
 	at, err := s.dialect.locate(ctx, c.quiet(), t)
 	if err == nil && !joined {
-		s.handle.locations.Store(t.quoted, at)
+		s.poolState.locations.Store(t.quoted, at)
 	}
 	return at.schema, err
 }

@@ -49,7 +49,7 @@ func Retry(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *go
 		option(&r)
 	}
 	s := transactor(db)
-	if carried, _ := ctx.Value(sharedKey{}).(*shared); carried != nil {
+	if carried, _ := ctx.Value(sharedKey{}).(*txScope); carried != nil {
 		return &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore: retry a transaction",
 			Hint: "the context carries a transaction, which would have to be repeated as a whole: " +
 				"use Transaction here, and Retry for the outer one"}
@@ -83,7 +83,7 @@ func (s *Store) repeatable(err error) bool {
 		return false
 	}
 	return persistence.IsConflict(err) || errors.Is(err, persistence.ErrRetryTransaction) || errors.Is(err, persistence.ErrUnavailable) ||
-		!errors.Is(err, persistence.ErrPersistence) && s.dialect.reported(err) && s.faultOf(err).class == persistence.ErrRetryTransaction
+		!errors.Is(err, persistence.ErrPersistence) && s.dialect.isServerError(err) && s.infoOf(err).class == persistence.ErrRetryTransaction
 }
 
 // sleep waits, and reports whether ctx has not ended meanwhile.

@@ -33,20 +33,20 @@ func (s *save) first() int64 { return s.events[0].OriginatorVersion }
 // logQueue is where the saves of one log meet.
 type logQueue struct {
 	groupcommit.Queue[*save]
-	wary atomic.Int64 // for how many batches to expect conflicts
+	conflictsExpected atomic.Int64 // for how many batches to expect conflicts
 }
 
-// beWary has the next batches expect saves that conflict.
-func (q *logQueue) beWary() { q.wary.Store(waryBatches) }
+// expectConflicts has the next batches expect saves that conflict.
+func (q *logQueue) expectConflicts() { q.conflictsExpected.Store(conflictBatches) }
 
 // isWary reports whether a batch is to expect saves that conflict. One batch at
 // a time asks.
 func (q *logQueue) isWary() bool {
-	left := q.wary.Load()
+	left := q.conflictsExpected.Load()
 	if left > 0 {
-		q.wary.Store(left - 1)
+		q.conflictsExpected.Store(left - 1)
 	}
 	return left > 0
 }
 
-const waryBatches = 64
+const conflictBatches = 64

@@ -97,7 +97,7 @@ func (p postgres) insertSnapshot(
 		" VALUES ($1::varchar, $2::uuid, $3::bigint, $4::text, $5::bytea) RETURNING uid"
 	rows, err := c.query(ctx, query, t.application, p.uuid(snapshot.OriginatorID), snapshot.OriginatorVersion,
 		snapshot.Topic, snapshot.State, int64(keep-1))
-	return stored(rows, err)
+	return checkStored(rows, err)
 }
 
 func (postgres) isState() string { return "state = ?::bytea" }
@@ -119,8 +119,8 @@ func (s sqlite) insertSnapshot(
 // isState also finds a state that was changed by hand and is text now.
 func (sqlite) isState() string { return "CAST(state AS BLOB) = ?" }
 
-// stored checks that a statement has stored its one row.
-func stored(rows *sql.Rows, err error) error {
+// checkStored checks that a statement has stored its one row.
+func checkStored(rows *sql.Rows, err error) error {
 	if err != nil {
 		return err
 	}

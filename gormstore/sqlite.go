@@ -30,7 +30,7 @@ func (sqlite) uuid(id uuid.UUID) any { return hexadecimal(id) }
 // prepare gives a database in memory one connection, because a second one would
 // be another, empty database; and puts a file into WAL mode, so that readers
 // and the writer do not wait for each other.
-func (s sqlite) prepare(ctx context.Context, store *Store, joined *shared) (bool, error) {
+func (s sqlite) prepare(ctx context.Context, store *Store, joined *txScope) (bool, error) {
 	if joined != nil {
 		// A transaction cannot change the mode, and was begun on the one
 		// connection that matters to it.
@@ -68,17 +68,17 @@ func (s sqlite) prepareAll(ctx context.Context, store *Store) error {
 		db.SetConnMaxIdleTime(0)
 		return nil
 	}
-	if store.handle.synced, err = syncs(ctx, db); err != nil {
+	if store.poolState.synced, err = syncs(ctx, db); err != nil {
 		return err
 	}
-	if store.handle.busy, err = busyTimeout(ctx, db); err != nil {
+	if store.poolState.busy, err = busyTimeout(ctx, db); err != nil {
 		return err
 	}
 	err = s.patiently(ctx, time.Now().Add(store.lockTimeout), func() error {
 		var mode string
 		return db.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode)
 	})
-	if err != nil && s.fault(err).class == persistence.ErrReadOnly {
+	if err != nil && s.errorInfo(err).class == persistence.ErrReadOnly {
 		return nil // it can still be read
 	}
 	return err
@@ -98,10 +98,10 @@ func (sqlite) locate(context.Context, connection, table) (location, error) { ret
 // share a file are on one host.
 func (sqlite) now(context.Context, connection) (time.Time, error) { return time.Now().UTC(), nil }
 
-// unanswered recognises errors that SQLite itself has not reported: it may have
-// done what it was asked. It may also have done it before, if it finds no
-// transaction to commit.
-func (s sqlite) unanswered(err error) bool {
+// isOutcomeUnknown recognises errors that SQLite itself has not reported: it
+// may have done what it was asked. It may also have done it before, if it finds
+// no transaction to commit.
+func (s sqlite) isOutcomeUnknown(err error) bool {
 	_, coded := sqliteCode(err)
 	return (!coded || noTransaction(err)) && !errors.Is(err, persistence.ErrPersistence)
 }
@@ -139,7 +139,7 @@ func mainFile(ctx context.Context, db *sql.DB) (path string, err error) {
 // would fail with a stale snapshot as soon as another one had written; no
 // waiting helps then. The statements go to one connection of the pool, because
 // database/sql cannot say BEGIN IMMEDIATE.
-func (s sqlite) begin(ctx context.Context, store *Store, wait time.Duration) (unit, error) {
+func (s sqlite) begin(ctx context.Context, store *Store, wait time.Duration) (openTx, error) {
 	deadline := time.Now().Add(wait)
 	conn, err := s.connect(ctx, store, wait)
 	if err != nil {
@@ -163,7 +163,7 @@ func (s sqlite) begin(ctx context.Context, store *Store, wait time.Duration) (un
 // asks for less, unless the database was opened otherwise.
 func (s sqlite) connect(ctx context.Context, store *Store, wait time.Duration) (*sql.Conn, error) {
 	conn, err := store.connect(ctx, wait)
-	if err != nil || store.handle.synced {
+	if err != nil || store.poolState.synced {
 		return conn, err
 	}
 	if _, err := conn.ExecContext(ctx, "PRAGMA synchronous=FULL"); err != nil {
@@ -177,7 +177,7 @@ func (s sqlite) connect(ctx context.Context, store *Store, wait time.Duration) (
 func (s sqlite) patiently(ctx context.Context, deadline time.Time, try func() error) error {
 	for {
 		err := try()
-		if err == nil || s.fault(err).class != persistence.ErrLockTimeout || time.Now().After(deadline) {
+		if err == nil || s.errorInfo(err).class != persistence.ErrLockTimeout || time.Now().After(deadline) {
 			return err
 		}
 		timer := time.NewTimer(time.Millisecond + rand.N(9*time.Millisecond))
@@ -196,7 +196,7 @@ func (s sqlite) patientlyOn(
 	ctx context.Context, store *Store, conn *sql.Conn, deadline time.Time, try func() error,
 ) error {
 	return s.patiently(ctx, deadline, func() error {
-		if !store.handle.outlasts(deadline) {
+		if !store.poolState.outlasts(deadline) {
 			return try()
 		}
 		restore, err := limitBusy(ctx, conn, time.Until(deadline))
@@ -209,7 +209,7 @@ func (s sqlite) patientlyOn(
 
 // outlasts reports whether a statement may wait for the lock of the file well
 // beyond a deadline. To keep it from that costs two statements more.
-func (h *handle) outlasts(deadline time.Time) bool {
+func (h *poolState) outlasts(deadline time.Time) bool {
 	return h.busy > time.Until(deadline)+groupcommit.ShortestWait
 }
 
@@ -333,7 +333,7 @@ func (sqlite) insertChunk(ctx context.Context, c connection, into table, key, ap
 	return scanIDs(result, ids)
 }
 
-func (sqlite) reported(err error) bool {
+func (sqlite) isServerError(err error) bool {
 	_, coded := sqliteCode(err)
 	return coded || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
 }

@@ -48,12 +48,12 @@ func storedID(result driver.Result, err error) (int64, error) {
 	return result.LastInsertId()
 }
 
-// refusal is why the database does not take one save of a batch, for another
+// rejected is why the database does not take one save of a batch, for another
 // reason than a conflict. What became of the transaction is not certain, so the
 // saves are written each on its own.
-type refusal struct{ error }
+type rejected struct{ error }
 
-func (r *refusal) Unwrap() error { return r.error }
+func (r *rejected) Unwrap() error { return r.error }
 
 // merge implements dialect. If the wait for a lock took the time of the first
 // save, the others that have time left go back to the queue.
@@ -68,20 +68,20 @@ func (s sqlite) mergeOnce(ctx context.Context, r *processRecorder, batch []*save
 		return
 	}
 	wait := groupcommit.Patience(batch, r.store.lockTimeout)
-	err := r.store.atomicallyWithin(ctx, r.application+": "+opSave, wait, func(ctx context.Context, pool unit) error {
+	err := r.store.inTransactionWithin(ctx, r.application+": "+opSave, wait, func(ctx context.Context, pool openTx) error {
 		return s.writeBatch(ctx, connection{pool, r.store}, r, batch)
 	})
 	if err == nil {
 		return
 	}
-	if _, ok := errors.AsType[*refusal](err); ok && len(batch) > 1 {
+	if _, ok := errors.AsType[*rejected](err); ok && len(batch) > 1 {
 		for i := range batch {
 			s.mergeOnce(ctx, r, batch[i:i+1])
 		}
 		return
 	}
 	for _, save := range batch {
-		save.ids, save.Err = r.explain(ctx, connection{r.store.pool, r.store}, r.application+": "+opSave, save.events, err)
+		save.ids, save.Err = r.classifyWriteError(ctx, connection{r.store.pool, r.store}, r.application+": "+opSave, save.events, err)
 	}
 }
 
@@ -90,21 +90,21 @@ func (s sqlite) mergeOnce(ctx context.Context, r *processRecorder, batch []*save
 func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, one *save) {
 	wait := groupcommit.Patience([]*save{one}, r.store.lockTimeout)
 	deadline := time.Now().Add(wait)
-	if one.Err = r.store.room(ctx, wait); one.Err != nil {
+	if one.Err = r.store.waitForConnection(ctx, wait); one.Err != nil {
 		return
 	}
-	ctx, alarm := r.store.handle.alarms.bounded(ctx, wait+commitTimeout)
+	ctx, alarm := r.store.poolState.deadlines.withTimeout(ctx, wait+commitTimeout)
 	defer alarm.stop()
 	c := connection{r.store.pool, r.store}
 	err := s.insertEvent(ctx, r, one, deadline)
 	one.Err = nil
 	if err != nil {
-		if !errors.Is(err, errNotContinued) && s.unanswered(err) && r.store.faultOf(err).class == persistence.ErrOperational {
+		if !errors.Is(err, errNotContinued) && s.isOutcomeUnknown(err) && r.store.infoOf(err).class == persistence.ErrOperational {
 			// It is not SQLite that reports it, which may have stored the
 			// event.
-			err = &lostReply{err: err, locked: true}
+			err = &unknownOutcome{err: err, locked: true}
 		}
-		one.ids, one.Err = r.explain(ctx, c, r.application+": "+opSave, one.events, err)
+		one.ids, one.Err = r.classifyWriteError(ctx, c, r.application+": "+opSave, one.events, err)
 	}
 }
 
@@ -113,9 +113,9 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, one *save) {
 // wait beyond the deadline, insertEvent takes a connection and tries again on
 // it.
 func (s sqlite) insertEvent(ctx context.Context, r *processRecorder, one *save, deadline time.Time) error {
-	if r.store.handle.synced && !r.store.handle.outlasts(deadline) {
+	if r.store.poolState.synced && !r.store.poolState.outlasts(deadline) {
 		err := s.insertPrepared(ctx, r, one)
-		if err == nil || s.fault(err).class != persistence.ErrLockTimeout || time.Now().After(deadline) {
+		if err == nil || s.errorInfo(err).class != persistence.ErrLockTimeout || time.Now().After(deadline) {
 			return err
 		}
 	}
@@ -196,8 +196,8 @@ func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecor
 	})
 	if err != nil {
 		u.verify(err)
-		if !errors.Is(r.store.faultOf(err).class, persistence.ErrOperational) {
-			err = &refusal{err}
+		if !errors.Is(r.store.infoOf(err).class, persistence.ErrOperational) {
+			err = &rejected{err}
 		}
 	}
 	if !done || err != nil {
@@ -206,7 +206,7 @@ func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecor
 	for i, save := range batch {
 		save.Err = nil
 		if failures[i] != nil {
-			save.ids, save.Err = r.explain(ctx, connection{u, r.store}, r.application+": "+opSave, save.events, failures[i])
+			save.ids, save.Err = r.classifyWriteError(ctx, connection{u, r.store}, r.application+": "+opSave, save.events, failures[i])
 		}
 	}
 	return true, nil
@@ -259,16 +259,16 @@ func (s sqlite) writeSave(ctx context.Context, c connection, r *processRecorder,
 		err = r.store.savepoint(ctx, c, write)
 	}
 	if err != nil && r.isConflict(err) {
-		save.ids, save.Err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
+		save.ids, save.Err = r.classifyWriteError(ctx, c, r.application+": "+opSave, save.events, err)
 		return nil
 	}
-	if err == nil || errors.Is(err, persistence.ErrOperational) || errors.Is(r.store.faultOf(err).class, persistence.ErrOperational) {
+	if err == nil || errors.Is(err, persistence.ErrOperational) || errors.Is(r.store.infoOf(err).class, persistence.ErrOperational) {
 		return err // trouble with the database is everybody's
 	}
 	if !errors.Is(err, persistence.ErrPersistence) {
-		return &refusal{err}
+		return &rejected{err}
 	}
-	save.ids, save.Err = r.explain(ctx, c, r.application+": "+opSave, save.events, err)
+	save.ids, save.Err = r.classifyWriteError(ctx, c, r.application+": "+opSave, save.events, err)
 	return nil
 }
 

@@ -31,10 +31,10 @@ type Store struct {
 	listener    Listener // may be nil
 	order       writerOrder
 	pool        *sql.DB
-	handle      *handle
-	refused     error // why this database cannot be used; reported when a recorder is made
+	poolState   *poolState
+	initErr     error // why this database cannot be used; reported when a recorder is made
 	closed      atomic.Bool
-	// statements has *sql.Stmt, by their text. It is not in the handle, because
+	// statements has *sql.Stmt, by their text. It is not in poolState, because
 	// statements keep the pool alive.
 	statements sync.Map
 }
@@ -55,16 +55,16 @@ func WithLockTimeout(timeout time.Duration) Option {
 // application is made with the Store.
 func New(db *gorm.DB, options ...Option) *Store {
 	s := &Store{lockTimeout: defaultLockTimeout}
-	if s.refused = s.adopt(db); s.refused == nil {
+	if s.initErr = s.adopt(db); s.initErr == nil {
 		s.tables = tablesOf(s.db)
-		s.refused = s.tables.check()
+		s.initErr = s.tables.check()
 	}
 	for _, option := range options {
 		option(s)
 	}
-	s.notify = s.notify && s.refused == nil && s.db.Name() == postgresName
-	if s.lockTimeout <= 0 && s.refused == nil {
-		s.refused = errors.New("the lock timeout must be above zero: waiting without a limit is not supported")
+	s.notify = s.notify && s.initErr == nil && s.db.Name() == postgresName
+	if s.lockTimeout <= 0 && s.initErr == nil {
+		s.initErr = errors.New("the lock timeout must be above zero: waiting without a limit is not supported")
 	}
 	return s
 }
@@ -97,7 +97,7 @@ func (s *Store) adopt(db *gorm.DB) error {
 	if err := refusedDriver(packageOf(s.pool.Driver())); err != nil {
 		return err
 	}
-	s.handle = handleOf(s.pool)
+	s.poolState = poolStateOf(s.pool)
 	return nil
 }
 
@@ -129,7 +129,7 @@ func (s *Store) ready(ctx context.Context) error {
 	if s.closed.Load() {
 		return errClosed
 	}
-	return s.translate(ctx, "prepare the database", s.handle.prepare(ctx, s))
+	return s.translate(ctx, "prepare the database", s.poolState.prepare(ctx, s))
 }
 
 // connect takes a connection out of the pool. The wait for one is bounded like
@@ -137,7 +137,7 @@ func (s *Store) ready(ctx context.Context) error {
 // not given the transaction's context, would otherwise keep its connection for
 // ever.
 func (s *Store) connect(ctx context.Context, patience time.Duration) (*sql.Conn, error) {
-	waiting, alarm := s.handle.alarms.bounded(ctx, patience)
+	waiting, alarm := s.poolState.deadlines.withTimeout(ctx, patience)
 	defer alarm.stop()
 	return s.connectWithin(ctx, waiting)
 }
@@ -158,7 +158,7 @@ func (s *Store) connectWithin(ctx, waiting context.Context) (*sql.Conn, error) {
 func (s *Store) poolHint() string {
 	if exhausted(s.pool) {
 		return fmt.Sprintf("all %d connections of the pool are in use; %s%s", s.pool.Stats().MaxOpenConnections,
-			s.handle.holding.String(), hintLock)
+			s.poolState.holding.String(), hintLock)
 	}
 	return "the database did not accept a connection in time; check that it is reachable, or wait longer"
 }
@@ -169,19 +169,19 @@ func exhausted(pool *sql.DB) bool {
 	return stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections
 }
 
-// roomToRead is room in the pool that is read from: a read without the context
+// waitToRead is room in the pool that is read from: a read without the context
 // of the transaction around it would otherwise wait for a connection that this
 // transaction has.
-func (s *Store) roomToRead(ctx context.Context) error {
-	if s.handle.readers != nil {
+func (s *Store) waitToRead(ctx context.Context) error {
+	if s.poolState.readers != nil {
 		return nil // no caller writes on it
 	}
-	return s.room(ctx, s.lockTimeout)
+	return s.waitForConnection(ctx, s.lockTimeout)
 }
 
-// room waits until the pool has a connection to give, with the bound of
-// connect.
-func (s *Store) room(ctx context.Context, wait time.Duration) error {
+// waitForConnection waits until the pool has a connection to give, with the
+// bound of connect.
+func (s *Store) waitForConnection(ctx context.Context, wait time.Duration) error {
 	if !exhausted(s.pool) {
 		return nil
 	}
@@ -224,8 +224,8 @@ func (s *Store) SnapshotRecorder(application string) (persistence.AggregateRecor
 }
 
 func (s *Store) check(application string) error {
-	if s.refused != nil {
-		return &persistence.Error{Class: persistence.ErrInterface, Op: "gormstore", Err: s.refused}
+	if s.initErr != nil {
+		return &persistence.Error{Class: persistence.ErrInterface, Op: "gormstore", Err: s.initErr}
 	}
 	if s.closed.Load() {
 		return errClosed

@@ -185,13 +185,13 @@ func (p postgres) sequenceLag(ctx context.Context, c connection, t table, d desc
 // prepare looks at the tables once, for what would lose events or hide them
 // without an error: a database that was never validated must not do that
 // either.
-func (p postgres) prepare(ctx context.Context, s *Store, joined *shared) (bool, error) {
+func (p postgres) prepare(ctx context.Context, s *Store, joined *txScope) (bool, error) {
 	c := connection{s.pool, s}
 	if joined != nil {
 		joined.turns.statement.Lock()
 		defer joined.turns.statement.Unlock()
 		c.pool = joined.connection()
-	} else if err := s.room(ctx, s.lockTimeout); err != nil {
+	} else if err := s.waitForConnection(ctx, s.lockTimeout); err != nil {
 		return false, err
 	}
 	described, err := p.describe(ctx, c.quiet(), s.tables.all())

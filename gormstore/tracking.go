@@ -36,7 +36,7 @@ func (r *processRecorder) movePosition(ctx context.Context, from int64, to persi
 	if err := persistence.ValidateTracking(to); err != nil {
 		return err
 	}
-	outer, err := r.store.joined(ctx)
+	outer, err := r.store.txScopeOf(ctx)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (r *processRecorder) movePosition(ctx context.Context, from int64, to persi
 // moveLocked moves a position that the transaction has locked. Only a program
 // that does not take the lock can have moved it since, and then it is not
 // written. After any other error the transaction cannot go on.
-func (r *processRecorder) moveLocked(ctx context.Context, outer *shared, from int64, to persistence.Tracking) error {
+func (r *processRecorder) moveLocked(ctx context.Context, outer *txScope, from int64, to persistence.Tracking) error {
 	op := r.application + ": move a position"
 	if err := r.begin(ctx, "move a position", nil); err != nil {
 		return err
@@ -69,7 +69,7 @@ func (r *processRecorder) moveLocked(ctx context.Context, outer *shared, from in
 	set, condition, arguments := r.update(from, to)
 	changed, err := r.store.dialect.updateBriefly(ctx, c, waitOf(ctx, r.store.lockTimeout), set, condition, arguments...)
 	switch {
-	case err != nil && r.store.faultOf(err).unique:
+	case err != nil && r.store.infoOf(err).unique:
 		return r.notMoved(sql.NullInt64{Int64: to.NotificationID, Valid: true}, to)
 	case err != nil: // the transaction cannot be asked who has the lock
 		return r.store.translate(ctx, op, r.withHolder(ctx, connection{r.store.pool, r.store}, op, err))
@@ -103,7 +103,7 @@ func (r *processRecorder) move(
 		return r.writeRows(ctx, c, current.Int64, to, ids)
 	}
 	switch written, err := r.writePosition(ctx, c, current, to); {
-	case err != nil && r.store.faultOf(err).unique:
+	case err != nil && r.store.infoOf(err).unique:
 		return r.notMoved(sql.NullInt64{Int64: to.NotificationID, Valid: true}, to)
 	case err != nil || written:
 		return err
@@ -129,7 +129,7 @@ func (r *processRecorder) notMoved(current sql.NullInt64, to persistence.Trackin
 // LockPosition implements persistence.PositionLocker.
 func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
 	op := r.application + ": lock a position"
-	outer, err := r.store.joined(ctx)
+	outer, err := r.store.txScopeOf(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -153,7 +153,7 @@ func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (in
 // LockLog implements persistence.LogLocker. In SQLite a transaction has kept
 // other writers out since it began.
 func (r *processRecorder) LockLog(ctx context.Context) error {
-	return r.store.inside(ctx, r.application+": lock the log", func(c connection) error {
+	return r.store.requireTx(ctx, r.application+": lock the log", func(c connection) error {
 		return r.exclude(ctx, c, true)
 	})
 }
@@ -171,10 +171,10 @@ func (r *processRecorder) takePositionLock(ctx context.Context, c connection, ho
 		key := lockKey("position", at.schema, r.tracking.name, r.application, upstream)
 		return r.store.dialect.lockIn(ctx, c, how, r.tracking, at, key)
 	})
-	if outer, _ := r.store.joined(ctx); err == nil && outer != nil && !how.shared {
+	if outer, _ := r.store.txScopeOf(ctx); err == nil && outer != nil && !how.shared {
 		outer.positions.Store(r.positionOf(upstream), true)
 	}
-	if err != nil && r.store.faultOf(err).class == persistence.ErrLockTimeout {
+	if err != nil && r.store.infoOf(err).class == persistence.ErrLockTimeout {
 		return &persistence.Error{Class: persistence.ErrPositionLocked, Op: r.application + ": lock the position in " + upstream,
 			Err: err, Hint: "it processes an event that takes long, or a transaction of this program has the position: " +
 				"pass on the context that gormstore.Transaction gives"}

@@ -136,7 +136,7 @@ func (s *Store) LastNotificationID(ctx context.Context, application string, upTo
 // follower that is paused stays so.
 func (s *Store) DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error) {
 	r := newProcessRecorder(s, application)
-	err = s.inside(ctx, application+": delete a position", func(c connection) error {
+	err = s.requireTx(ctx, application+": delete a position", func(c connection) error {
 		if _, err := r.lockPosition(ctx, c, true, upstream); err != nil {
 			return err
 		}
@@ -176,7 +176,7 @@ func deleteStatus(tx *gorm.DB, application, upstream string) error {
 // that cache its aggregates have to be started again.
 func (s *Store) DeleteEvents(ctx context.Context, application string) (events int64, err error) {
 	r := newProcessRecorder(s, application)
-	err = s.inside(ctx, application+": delete events", func(c connection) error {
+	err = s.requireTx(ctx, application+": delete events", func(c connection) error {
 		if err := r.exclude(ctx, c, true); err != nil {
 			return err
 		}
@@ -190,12 +190,12 @@ func (s *Store) DeleteEvents(ctx context.Context, application string) (events in
 	return events, err
 }
 
-// inside runs fn on the transaction that ctx carries.
-func (s *Store) inside(ctx context.Context, op string, fn func(c connection) error) error {
+// requireTx runs fn on the transaction that ctx carries.
+func (s *Store) requireTx(ctx context.Context, op string, fn func(c connection) error) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
-	outer, err := s.joined(ctx)
+	outer, err := s.txScopeOf(ctx)
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,8 @@ const commitTimeout = 10 * time.Second
 // together.
 var ErrDifferentDatabase = errors.New("the transaction in the context belongs to another database")
 
-// shared is a transaction that a context carries.
-type shared struct {
+// txScope is a transaction that a context carries.
+type txScope struct {
 	tx    *gorm.DB
 	pool  *sql.DB
 	turns *turns
@@ -58,7 +58,7 @@ func Transaction(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, 
 // much.
 func transactor(db *gorm.DB) *Store {
 	s := &Store{lockTimeout: defaultLockTimeout}
-	if s.refused = s.adopt(db); s.refused == nil && !s.handle.prepared.Load() {
+	if s.initErr = s.adopt(db); s.initErr == nil && !s.poolState.prepared.Load() {
 		return New(db)
 	}
 	return s
@@ -68,7 +68,7 @@ func (s *Store) transaction(ctx context.Context, fn func(ctx context.Context, tx
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
-	outer, err := s.joined(ctx)
+	outer, err := s.txScopeOf(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (s *Store) transaction(ctx context.Context, fn func(ctx context.Context, tx
 			return s.share(scoped, outer.connection(), outer.turns.nested(), scope, fn)
 		})
 	} else {
-		err = s.atomically(ctx, persistence.OperationFrom(ctx, "transaction"), func(_ context.Context, pool unit) error {
+		err = s.inTransaction(ctx, persistence.OperationFrom(ctx, "transaction"), func(_ context.Context, pool openTx) error {
 			return s.share(scoped, pool, newTurns(), scope, fn)
 		})
 	}
@@ -122,8 +122,8 @@ func (s *Store) Transaction(ctx context.Context, fn func(ctx context.Context) er
 
 // usable reports why the store cannot be used, and prepares it.
 func (s *Store) usable(ctx context.Context) error {
-	if s.refused != nil {
-		return &persistence.Error{Class: persistence.ErrInterface, Op: "transaction", Err: s.refused}
+	if s.initErr != nil {
+		return &persistence.Error{Class: persistence.ErrInterface, Op: "transaction", Err: s.initErr}
 	}
 	return s.ready(ctx)
 }
@@ -133,7 +133,7 @@ func (s *Store) usable(ctx context.Context) error {
 func (s *Store) share(ctx context.Context, pool gorm.ConnPool, turns *turns, scope *persistence.Transaction, fn func(context.Context, *gorm.DB) error) error {
 	tx := s.session(ctx, hook(outsideOf(ctx), pool, scope, turns, poolOf{s.pool}, s.db.Name()))
 	tx.Logger = s.db.Logger // the session is the user's
-	ctx = context.WithValue(ctx, sharedKey{}, &shared{tx: tx, pool: s.pool, turns: turns})
+	ctx = context.WithValue(ctx, sharedKey{}, &txScope{tx: tx, pool: s.pool, turns: turns})
 	if err := fn(ctx, tx.WithContext(ctx)); err != nil {
 		return err
 	}
@@ -141,11 +141,11 @@ func (s *Store) share(ctx context.Context, pool gorm.ConnPool, turns *turns, sco
 }
 
 // connection is what the transaction sends its statements to.
-func (t *shared) connection() gorm.ConnPool { return t.tx.Statement.ConnPool }
+func (t *txScope) connection() gorm.ConnPool { return t.tx.Statement.ConnPool }
 
 // unknownIfLost turns the error of a commit into what it means to the caller.
 func (s *Store) unknownIfLost(err error) error {
-	if lost, ok := errors.AsType[*lostReply](err); ok {
+	if lost, ok := errors.AsType[*unknownOutcome](err); ok {
 		return &persistence.Error{Class: persistence.ErrOutcomeUnknown, Op: "transaction", Err: lost,
 			Hint: "the connection was lost during the commit; read before trying again"}
 	}
@@ -166,7 +166,7 @@ func (p poolOf) GetDBConn() (*sql.DB, error) { return p.pool, nil }
 // transaction ends. With the Plugin they do. Without it nothing tells them:
 // call Ended when it has ended, or do not use the saved aggregates any further.
 func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
-	carried := &shared{tx: tx, turns: turnsOf(tx)}
+	carried := &txScope{tx: tx, turns: turnsOf(tx)}
 	pool, ok := transactionPool(tx)
 	if ok {
 		carried.pool, _ = tx.DB() // nil is the pool of no store
@@ -180,8 +180,8 @@ func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
 }
 
 // Ended reports the end of a transaction to all that waits for it: committed if
-// err is nil, rolled back otherwise. It is for contexts of WithTx whose database
-// does not have the Plugin.
+// err is nil, rolled back otherwise. It is for contexts of WithTx whose
+// database does not have the Plugin.
 func Ended(ctx context.Context, err error) {
 	scope := persistence.TransactionFrom(ctx)
 	if scope == nil {
@@ -213,7 +213,7 @@ func transactionPool(tx *gorm.DB) (gorm.ConnPool, bool) {
 // Tx returns the transaction that ctx carries, for the user's own statements
 // that belong to it. It returns persistence.ErrNoTransaction if there is none.
 func Tx(ctx context.Context) (*gorm.DB, error) {
-	if s, ok := ctx.Value(sharedKey{}).(*shared); ok && s != nil {
+	if s, ok := ctx.Value(sharedKey{}).(*txScope); ok && s != nil {
 		return s.tx.WithContext(ctx), nil
 	}
 	return nil, persistence.ErrNoTransaction
@@ -225,16 +225,16 @@ func (s *Store) session(ctx context.Context, pool gorm.ConnPool) *gorm.DB {
 		pool = quiet.ConnPool
 	}
 	if whole, ok := pool.(*sql.DB); ok {
-		pool = pinned{whole}
+		pool = primaryOnly{whole}
 	}
 	tx := s.db.Session(&gorm.Session{Context: ctx, NewDB: true, Logger: expectingLogger{s.db.Logger, s}})
 	tx.Statement.ConnPool = pool
 	return tx
 }
 
-// joined returns the transaction that ctx carries, or nil.
-func (s *Store) joined(ctx context.Context) (*shared, error) {
-	carried, _ := ctx.Value(sharedKey{}).(*shared)
+// txScopeOf returns the transaction that ctx carries, or nil.
+func (s *Store) txScopeOf(ctx context.Context) (*txScope, error) {
+	carried, _ := ctx.Value(sharedKey{}).(*txScope)
 	if carried == nil {
 		return nil, nil
 	}
@@ -256,7 +256,7 @@ func (s *Store) joined(ctx context.Context) (*shared, error) {
 // cannot be used, because they can be switched off.
 func (s *Store) savepoint(ctx context.Context, c connection, fn func() error) error {
 	set, release := s.dialect.savepoint(waitOf(ctx, s.lockTimeout))
-	return s.guarded(ctx, c, savepoint{"eventsourcing", set, release}, new(sync.Mutex), fn)
+	return s.withSavepoint(ctx, c, savepoint{"eventsourcing", set, release}, new(sync.Mutex), fn)
 }
 
 // savepoint is the name of a savepoint, with what is sent after it is set and
@@ -274,16 +274,16 @@ func waitOf(ctx context.Context, limit time.Duration) time.Duration {
 
 // nested runs fn in a savepoint of a transaction that other goroutines may use
 // as well.
-func (s *Store) nested(ctx context.Context, outer *shared, fn func() error) error {
+func (s *Store) nested(ctx context.Context, outer *txScope, fn func() error) error {
 	name := fmt.Sprintf("eventsourcing_%d", outer.turns.depth+1)
-	return s.guarded(ctx, connection{outer.connection(), s}, savepoint{name: name}, &outer.turns.statement, fn)
+	return s.withSavepoint(ctx, connection{outer.connection(), s}, savepoint{name: name}, &outer.turns.statement, fn)
 }
 
-// guarded sets a savepoint, runs fn, and keeps or undoes what it did. Each
-// statement waits for its turn. An error of the savepoint itself is an
+// withSavepoint sets a savepoint, runs fn, and keeps or undoes what it did.
+// Each statement waits for its turn. An error of the savepoint itself is an
 // ErrOperational, because it is then unknown what the transaction holds: it
 // must not commit.
-func (s *Store) guarded(ctx context.Context, c connection, point savepoint, turn *sync.Mutex, fn func() error) (err error) {
+func (s *Store) withSavepoint(ctx context.Context, c connection, point savepoint, turn *sync.Mutex, fn func() error) (err error) {
 	// The savepoint is not the user's, and may be sent with other commands.
 	c.pool = unhooked(c.pool)
 	execute := func(ctx context.Context, statement string) error {
@@ -346,9 +346,9 @@ func unsent(err error) bool {
 	return ok && e.SafeToRetry()
 }
 
-// lostReply is an error that leaves open whether the database did what it was
-// asked.
-type lostReply struct {
+// unknownOutcome is an error that leaves open whether the database did what it
+// was asked.
+type unknownOutcome struct {
 	err error
 	// locked says that the transaction held the order lock already, so that the
 	// next holder of the lock knows it to have ended. Otherwise the statement
@@ -356,19 +356,19 @@ type lostReply struct {
 	locked bool
 }
 
-func (e *lostReply) Error() string { return "no answer: " + e.err.Error() }
-func (e *lostReply) Unwrap() error { return e.err }
+func (e *unknownOutcome) Error() string { return "no answer: " + e.err.Error() }
+func (e *unknownOutcome) Unwrap() error { return e.err }
 
-// atomically runs fn in a new transaction. An end of ctx rolls it back, until
-// the commit begins: from then on it is awaited. A commit that was not answered
-// is a *lostReply.
-func (s *Store) atomically(ctx context.Context, op string, fn func(context.Context, unit) error) error {
-	return s.atomicallyWithin(ctx, op, s.lockTimeout, fn)
+// inTransaction runs fn in a new transaction. An end of ctx rolls it back,
+// until the commit begins: from then on it is awaited. A commit that was not
+// answered is an *unknownOutcome.
+func (s *Store) inTransaction(ctx context.Context, op string, fn func(context.Context, openTx) error) error {
+	return s.inTransactionWithin(ctx, op, s.lockTimeout, fn)
 }
 
-// atomicallyWithin is atomically for a transaction that begins after no longer
-// wait than that.
-func (s *Store) atomicallyWithin(ctx context.Context, op string, wait time.Duration, fn func(context.Context, unit) error) error {
+// inTransactionWithin is inTransaction for a transaction that begins after no
+// longer wait than that.
+func (s *Store) inTransactionWithin(ctx context.Context, op string, wait time.Duration, fn func(context.Context, openTx) error) error {
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	detach := context.AfterFunc(ctx, cancel)
@@ -377,7 +377,7 @@ func (s *Store) atomicallyWithin(ctx context.Context, op string, wait time.Durat
 	if err != nil {
 		return s.translate(ctx, op, err)
 	}
-	defer s.handle.holding.add(op)()
+	defer s.poolState.holding.add(op)()
 	committed := false
 	defer func() {
 		if !committed {
@@ -393,10 +393,10 @@ func (s *Store) atomicallyWithin(ctx context.Context, op string, wait time.Durat
 		return s.translate(ctx, op, ctx.Err())
 	}
 	committed = true
-	defer s.handle.alarms.after(commitTimeout, cancel).stop()
+	defer s.poolState.deadlines.after(commitTimeout, cancel).stop()
 	err = pool.Commit()
-	if err != nil && !errors.Is(err, persistence.ErrPersistence) && s.dialect.unanswered(err) {
-		return &lostReply{err: err, locked: true}
+	if err != nil && !errors.Is(err, persistence.ErrPersistence) && s.dialect.isOutcomeUnknown(err) {
+		return &unknownOutcome{err: err, locked: true}
 	}
 	return s.translate(ctx, op, err)
 }
@@ -404,7 +404,7 @@ func (s *Store) atomicallyWithin(ctx context.Context, op string, wait time.Durat
 // withLoss adds to the error of a transaction that its connection was lost
 // meanwhile. A caller's own statement may have failed with it, by an error of
 // the network that nothing else tells from one of the caller's.
-func withLoss(ctx context.Context, pool unit, op string, err error) error {
+func withLoss(ctx context.Context, pool openTx, op string, err error) error {
 	u, ok := pool.(*postgresUnit)
 	if !ok || persistence.IsRetryable(err) || !u.isLost(ctx) {
 		return err

@@ -89,7 +89,7 @@ func (t *connectionTurns) usable() error {
 
 // turnToWrite waits for the turn of a write in a transaction. The function that
 // it returns ends it.
-func (s *Store) turnToWrite(ctx context.Context, in *shared) (done func(), err error) {
+func (s *Store) turnToWrite(ctx context.Context, in *txScope) (done func(), err error) {
 	if err := in.turns.enter(ctx, s.lockTimeout); err != nil {
 		return nil, withCause(ctx, s.translate(ctx, "transaction", err))
 	}
@@ -116,12 +116,12 @@ func turnsOf(tx *gorm.DB) *turns {
 	if !isPlain || err != nil {
 		return newTurns()
 	}
-	return handleOf(database).turnsOf(plain)
+	return poolStateOf(database).turnsOf(plain)
 }
 
 // turnsOf finds the turns of a transaction. It does not keep the transaction
 // alive.
-func (h *handle) turnsOf(tx *sql.Tx) *turns {
+func (h *poolState) turnsOf(tx *sql.Tx) *turns {
 	key := weak.Make(tx)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -137,7 +137,7 @@ func (h *handle) turnsOf(tx *sql.Tx) *turns {
 	return made
 }
 
-func (h *handle) forgetTurns(key weak.Pointer[sql.Tx]) {
+func (h *poolState) forgetTurns(key weak.Pointer[sql.Tx]) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.turns, key)

@@ -11,7 +11,7 @@ import (
 func TestAlarms(t *testing.T) {
 	t.Run("an alarm rings when it is due, and only then", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			var a alarms
+			var a deadlines
 			begin := time.Now()
 			rung := make(chan time.Duration, 3)
 			ring := func() { rung <- time.Since(begin) }
@@ -20,7 +20,7 @@ func TestAlarms(t *testing.T) {
 			defer a.after(time.Second, ring).stop()
 			a.after(2*time.Second, ring).stop()
 			late := a.after(time.Second, ring)
-			late.postpone(5 * time.Second)
+			late.extend(5 * time.Second)
 			defer late.stop()
 			for _, want := range []time.Duration{time.Second, 3 * time.Second, 5 * time.Second} {
 				if got := <-rung; got != want {
@@ -31,8 +31,8 @@ func TestAlarms(t *testing.T) {
 	})
 	t.Run("a bounded context ends when its time is over", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			var a alarms
-			ctx, alarm := a.bounded(context.Background(), time.Second)
+			var a deadlines
+			ctx, alarm := a.withTimeout(context.Background(), time.Second)
 			defer alarm.stop()
 			<-ctx.Done()
 			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
@@ -42,8 +42,8 @@ func TestAlarms(t *testing.T) {
 	})
 	t.Run("a stopped one ends at once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			var a alarms
-			ctx, alarm := a.bounded(context.Background(), time.Hour)
+			var a deadlines
+			ctx, alarm := a.withTimeout(context.Background(), time.Hour)
 			alarm.stop()
 			if ctx.Err() == nil {
 				t.Error("the context is still alive")

@@ -22,9 +22,9 @@ func TestHandleDoesNotKeepThePoolAlive(t *testing.T) {
 	key := useAndClose(t)
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		runtime.GC()
-		handles.Lock()
-		_, kept := handles.byPool[key]
-		handles.Unlock()
+		poolStates.Lock()
+		_, kept := poolStates.byPool[key]
+		poolStates.Unlock()
 		if !kept {
 			return
 		}

@@ -10,11 +10,11 @@ import (
 	"weak"
 )
 
-// handle is what all Stores over one database pool share: what is known of the
-// database, and the queues in which concurrent saves meet. Two applications of
-// one program that have the same *gorm.DB share it on purpose: that is how
+// poolState is what all Stores over one database pool share: what is known of
+// the database, and the queues in which concurrent saves meet. Two applications
+// of one program that have the same *gorm.DB share it on purpose: that is how
 // their saves of the same log are merged.
-type handle struct {
+type poolState struct {
 	prepared  atomic.Bool
 	preparing chan struct{} // holds a value while a caller prepares the database
 
@@ -29,12 +29,12 @@ type handle struct {
 
 	models []any // of projections
 
-	alarms   alarms
-	requests sync.Map // whether statements can be canceled, by the type of connection
+	deadlines deadlines
+	requests  sync.Map // whether statements can be canceled, by the type of connection
 
 	holding holders
 
-	bounds    sync.Map // of *logBound by place
+	bounds    sync.Map // of *logBound by logKey
 	locations sync.Map // the last location of a table, by its quoted name
 	present   sync.Map // the quoted names of optional tables that exist
 }
@@ -48,37 +48,37 @@ type queueKey struct {
 	order  writerOrder
 }
 
-// handles finds the handle of a pool. It does not keep the pool alive.
-var handles struct {
+// poolStates finds the state of a pool. It does not keep the pool alive.
+var poolStates struct {
 	sync.Mutex // protects byPool
-	byPool     map[weak.Pointer[sql.DB]]*handle
+	byPool     map[weak.Pointer[sql.DB]]*poolState
 }
 
-func handleOf(pool *sql.DB) *handle {
+func poolStateOf(pool *sql.DB) *poolState {
 	key := weak.Make(pool)
-	handles.Lock()
-	defer handles.Unlock()
-	if h, ok := handles.byPool[key]; ok {
+	poolStates.Lock()
+	defer poolStates.Unlock()
+	if h, ok := poolStates.byPool[key]; ok {
 		return h
 	}
-	if handles.byPool == nil {
-		handles.byPool = map[weak.Pointer[sql.DB]]*handle{}
+	if poolStates.byPool == nil {
+		poolStates.byPool = map[weak.Pointer[sql.DB]]*poolState{}
 	}
-	h := &handle{preparing: make(chan struct{}, 1), queues: map[queueKey]*logQueue{}}
-	handles.byPool[key] = h
+	h := &poolState{preparing: make(chan struct{}, 1), queues: map[queueKey]*logQueue{}}
+	poolStates.byPool[key] = h
 	runtime.AddCleanup(pool, forgetHandle, key)
 	return h
 }
 
 func forgetHandle(key weak.Pointer[sql.DB]) {
-	handles.Lock()
-	defer handles.Unlock()
-	delete(handles.byPool, key)
+	poolStates.Lock()
+	defer poolStates.Unlock()
+	delete(poolStates.byPool, key)
 }
 
 // prepare prepares the database once, the first time that it can be reached.
 // While one caller does so, another waits no longer than its own context.
-func (h *handle) prepare(ctx context.Context, s *Store) error {
+func (h *poolState) prepare(ctx context.Context, s *Store) error {
 	if h.prepared.Load() {
 		return nil
 	}
@@ -91,7 +91,7 @@ func (h *handle) prepare(ctx context.Context, s *Store) error {
 	if h.prepared.Load() {
 		return nil
 	}
-	joined, err := s.joined(ctx)
+	joined, err := s.txScopeOf(ctx)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (h *handle) prepare(ctx context.Context, s *Store) error {
 
 // queue returns the queue of a log. On SQLite saves are not interruptible: the
 // driver would start a goroutine for each statement.
-func (h *handle) queue(key queueKey, interruptible bool) *logQueue {
+func (h *poolState) queue(key queueKey, interruptible bool) *logQueue {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q, ok := h.queues[key]
