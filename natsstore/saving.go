@@ -186,6 +186,9 @@ func (v *save) stored(first int64) []int64 {
 	for id, m := range newest {
 		v.remember(id, m)
 	}
+	if len(ids) > 0 {
+		v.sawHead(ids[len(ids)-1])
+	}
 	return ids
 }
 

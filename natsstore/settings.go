@@ -224,9 +224,12 @@ func (s *stream) checkNow(ctx context.Context, isNew bool) (first int64, err err
 	if err := s.watch(ctx, op); err != nil {
 		return 0, err
 	}
-	var info *jetstream.StreamInfo
+	var info *jetstream.StreamInfo // the last answer
 	err = s.retry(ctx, op, func() error {
-		info, err = s.info(ctx, op, "")
+		answer, err := s.info(ctx, op, "")
+		if err == nil {
+			info = answer
+		}
 		missing := (*persistence.NotMigratedError)(nil)
 		switch {
 		case err == nil && s.kind == ofEvents && int64(info.State.LastSeq) < s.highest():

@@ -433,6 +433,21 @@ func TestServersAway(t *testing.T) {
 	}
 }
 
+// TestNoSecretInErrors opens URLs that are wrong. No error has the password.
+func TestNoSecretInErrors(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"nats://user:secret%zz@127.0.0.1:1", "nats://user:secret@[::1:4", "nats://user:secret@127.0.0.1:1",
+		"nats://user:secret@host:port:1", "nats://127.0.0.1:1,nats://user:secret%zz@127.0.0.1:1"} {
+		store, err := natsstore.Open(t.Context(), url, single)
+		if err == nil {
+			store.Close()
+		}
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("got the error %v, want one without the password", err)
+		}
+	}
+}
+
 // TestForeignMessage finds a message that another program has written.
 func TestForeignMessage(t *testing.T) {
 	t.Parallel()

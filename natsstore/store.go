@@ -2,6 +2,8 @@ package natsstore
 
 import (
 	"context"
+	"errors"
+	neturl "net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,6 +79,10 @@ func Open(ctx context.Context, url string, config Config, options ...nats.Option
 	defaults := []nats.Option{nats.Name("eventsourcing"), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2)}
 	conn, err := nats.Connect(url, append(defaults, options...)...)
+	if _, ok := errors.AsType[*neturl.Error](err); ok { // whose text has the URL, with a password that may be in it
+		return nil, &persistence.Error{Class: persistence.ErrInterface, Op: "natsstore: connect",
+			Hint: "a URL cannot be read; give it the form nats://user:password@host:4222, and write % in a password as %25"}
+	}
 	if err != nil {
 		return nil, &persistence.Error{Class: persistence.ErrUnavailable, Op: "natsstore: connect",
 			Hint: "look whether the servers are up, and at the URL and the credentials", Err: err}
