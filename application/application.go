@@ -143,14 +143,18 @@ func (a *Application) save(ctx context.Context, changes []domain.Changes) ([]map
 		return nil, ctx.Err()
 	}
 	a.warnOfMixedStates(ctx)
+	handled := handlingFrom(ctx)
+	if handled != nil && handled.saves != nil {
+		handled.saves.Saving(view{a})
+	}
 	recordings, err := a.put(ctx, w)
 	if err != nil {
 		a.forget(w.events)
 		return nil, err
 	}
 	w.markSaved()
-	if handled := handlingFrom(ctx); handled != nil && handled.saved != nil {
-		handled.saved()
+	if handled != nil && handled.saves != nil {
+		handled.saves.Saved()
 	}
 	persistence.OnRollback(ctx, func(context.Context) {
 		w.markUnsaved()

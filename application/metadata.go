@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 )
 
 type metadataKey struct{}
@@ -44,11 +45,11 @@ type handling struct {
 	context.Context
 	id          uuid.UUID
 	correlation string
-	saved       func() // called by each save; may be nil
+	saves       bridge.Saves // told of each save; may be nil
 }
 
-func withCause(ctx context.Context, event domain.Event, saved func()) context.Context {
-	return &handling{Context: ctx, id: event.ID, correlation: event.Metadata[domain.CorrelationID], saved: saved}
+func withCause(ctx context.Context, event domain.Event, saves bridge.Saves) context.Context {
+	return &handling{Context: ctx, id: event.ID, correlation: event.Metadata[domain.CorrelationID], saves: saves}
 }
 
 type handlingKey struct{}

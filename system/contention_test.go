@@ -92,13 +92,17 @@ func (c *contended) wantCounted(t *testing.T) {
 
 // savedOrWaiting waits until the writer has saved or waits for the lock of the
 // log.
-func savedOrWaiting(db *gorm.DB, saved <-chan error) error {
+func savedOrWaiting(db *gorm.DB, saved <-chan error) error { return savedOr(db, 1, saved) }
+
+// savedOr waits until the writer has saved or so many writers wait for the lock
+// of a log.
+func savedOr(db *gorm.DB, wait int, saved <-chan error) error {
 	var err error
 	eventually(func() bool {
 		waiting := 0
 		err = db.Raw("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = " +
 			"(SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting).Error
-		return err != nil || waiting > 0 || len(saved) > 0
+		return err != nil || waiting >= wait || len(saved) > 0
 	})
 	return err
 }
@@ -117,6 +121,76 @@ func TestContention(t *testing.T) {
 		t.Errorf("the policy was called %d times, want %d", c.calls, want)
 	}
 	c.wantCounted(t)
+}
+
+// A process manager changes aggregates of other applications than its own. After
+// a conflict it locks their logs, and not the one that it does not save to.
+func TestContentionInOtherApplications(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, testdb.OpenPostgres(t))
+	var logged syncBuffer
+	store := application.WithStore(gormstore.New(db))
+	dogs, err := school.New(store)
+	do(t, err)
+	app, err := application.New("Manager", store, application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+	do(t, err)
+	var tallies []*application.Repository[Counter]
+	for _, name := range []string{"Tallies", "Accounts"} {
+		tally, err := application.New(name, store)
+		do(t, err)
+		repository, err := application.NewRepository(tally, countersOf)
+		do(t, err, repository.Save(t.Context(), countersOf.Create(counterID("sit"), Counted{})))
+		tallies = append(tallies, repository)
+	}
+	calls := 0
+	writes := map[*application.Repository[Counter]]int{}
+	var writer sync.WaitGroup
+	follower, err := system.NewFollower(app, system.On(func(ctx context.Context, _ domain.Recorded[school.TrickAdded]) error {
+		calls++
+		for i, repository := range tallies {
+			counter, err := repository.Get(ctx, counterID("sit"))
+			if err != nil {
+				return err
+			}
+			saved := make(chan error, 1)
+			writes[repository]++
+			writer.Go(func() {
+				saved <- repository.Update(t.Context(), counterID("sit"), func(c *Counter) error { domain.Trigger(c, Counted{}); return nil })
+			})
+			if err := savedOr(db, i+1, saved); err != nil {
+				return err
+			}
+			domain.Trigger(counter, Counted{})
+			if err := repository.Save(ctx, counter); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	do(t, err)
+	sys, err := system.New(system.Pipe(dogs, follower))
+	do(t, err)
+	r, err := system.NewRunner(sys, system.Config{})
+	closing(t, r, err)
+	register(t, dogs, 4, "Fido")
+	do(t, r.Start(t.Context()))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	do(t, r.WaitFor(ctx, follower))
+	writer.Wait()
+	if want := 1 + 1 + 4; calls != want { // a conflict in the one application, and then in the other
+		t.Errorf("the handler was called %d times, want %d", calls, want)
+	}
+	for i, repository := range tallies {
+		counter, err := repository.Get(t.Context(), counterID("sit"))
+		do(t, err)
+		if want := 1 + 4 + writes[repository]; counter.N != want {
+			t.Errorf("application %d has counted %d, want %d", i, counter.N, want)
+		}
+	}
+	if strings.Contains(logged.String(), "level=WARN") {
+		t.Errorf("got the log %s, want no failure", &logged)
+	}
 }
 
 // A batch and another writer that wait for each other are a conflict as well,

@@ -68,7 +68,9 @@ type followerLoop struct {
 	oneByOne      int           // how many events are still to be processed one at a time, after an error
 	locking       int           // how many batches lock the log before they read, after a conflict
 	contended     int           // how many did after the last conflict, less one for each batch that needed no lock
-	retries       int           // after conflicts in a row, if the log cannot be locked
+	saves         *savedLogs    // by the batch
+	logs          contendedLogs // which are locked
+	retries       int           // after conflicts in a row, if no log can be locked
 	ahead         *AheadError   // set once the position was found to be ahead of the log
 	idleAt        int64         // the position that the last pull found at the head of the log, or -1
 	left          int64         // the position that the last pull has moved it to, or -1
@@ -345,30 +347,45 @@ func (f *followerLoop) metWriter(err error) bool {
 }
 
 // repeats reports whether a batch is repeated at once, because it met another
-// writer. That is no failure. The batch then locks the log before it reads, so
-// that no other save can come between. A conflict under the lock is the
-// handler's own.
+// writer. That is no failure. The batch then locks the logs that it has saved to
+// before it reads, so that no other save can come between. A conflict under the
+// locks is the handler's own.
 func (f *followerLoop) repeats(err error) bool {
 	if !f.metWriter(err) {
 		return false
 	}
-	if f.logLocker() == nil {
+	if f.locking == 0 {
+		f.logs = contendedLogs{}
+	}
+	isNew := f.logs.add(f.saves)
+	if own, ok := f.app.Recorder().(persistence.LogLocker); ok && len(f.logs) == 0 {
+		f.logs[f.app.Name()] = own // it has met a writer of other tables
+		isNew = true
+	}
+	if len(f.logs) == 0 {
 		f.retries++
 		return f.retries <= conflictRetries
 	}
-	isFirst := f.locking == 0
-	if isFirst {
+	if f.locking == 0 {
 		f.contended = min(max(4*f.contended, contendedBatches), mostContendedBatches)
 	}
 	f.locking = f.contended
-	return isFirst
+	return isNew
 }
 
-// logLocker is nil if the store cannot keep other writers out of the follower's
-// log while it processes events.
-func (f *followerLoop) logLocker() persistence.LogLocker {
-	locker, _ := f.app.Recorder().(persistence.LogLocker)
-	return locker
+// lockLogs keeps other writers out of the logs until the transaction ends.
+func (f *followerLoop) lockLogs(ctx context.Context) error {
+	for _, name := range f.logs.names() {
+		err := f.logs[name].LockLog(ctx)
+		if errors.Is(err, persistence.ErrProgramming) && name != f.app.Name() {
+			delete(f.logs, name) // it is in another database, in which the batch does not write
+			continue
+		}
+		if err != nil {
+			return f.failed(persistence.Notification{}, err)
+		}
+	}
+	return nil
 }
 
 // retriesOneByOne reports whether a batch that failed is tried again at once,
@@ -643,8 +660,8 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 			return err
 		}
 		if f.locking > 0 {
-			if err := f.logLocker().LockLog(ctx); err != nil {
-				return f.failed(persistence.Notification{}, err)
+			if err := f.lockLogs(ctx); err != nil {
+				return err
 			}
 		}
 		parked, err := f.parkedOriginators(ctx, b.events)
@@ -654,6 +671,7 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 		to := b.to
 		f.waited = time.Since(begin)
 		limit := f.newTimeLimit()
+		f.saves = &savedLogs{limit: limit}
 		for processed < len(b.events) {
 			n := b.events[processed]
 			if processed > 0 && limit.isOver() {
@@ -668,7 +686,7 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 					}
 				}
 			}
-			isAside, err := f.processOrPark(ctx, n, parked, limit.saved)
+			isAside, err := f.processOrPark(ctx, n, parked, f.saves)
 			if _, undecodable := errors.AsType[undecodableError](err); undecodable && processed > 0 {
 				// Nothing of n was done, and what is before it need not be done
 				// again.
@@ -854,11 +872,11 @@ func (f *followerLoop) lockSettings(
 // processOrPark parks an event if an earlier one of its originator is parked,
 // unless only a newer program can read it.
 func (f *followerLoop) processOrPark(
-	ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64, saved func(),
+	ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64, saves bridge.Saves,
 ) (aside bool, err error) {
 	first, ok := parked[n.OriginatorID]
 	if !ok {
-		return false, f.processEvent(ctx, n, saved)
+		return false, f.processEvent(ctx, n, saves)
 	}
 	if _, err := f.leader.Decode(n); errors.Is(err, persistence.ErrNewerProgram) {
 		return false, f.failed(n, undecodableError{err})
@@ -991,7 +1009,7 @@ func (f *followerLoop) locked() error {
 // processEvent decodes an event with the leader's mapper and handles it. A
 // panic is an error: it must not end the process, which would meet the same
 // event when it is started again.
-func (f *followerLoop) processEvent(ctx context.Context, n persistence.Notification, saved func()) (err error) {
+func (f *followerLoop) processEvent(ctx context.Context, n persistence.Notification, saves bridge.Saves) (err error) {
 	f.begin(n.ID)
 	defer f.end()
 	returned := false
@@ -1005,12 +1023,12 @@ func (f *followerLoop) processEvent(ctx context.Context, n persistence.Notificat
 			err = f.failed(n, err)
 		}
 	}()
-	err = f.handle(ctx, n, saved)
+	err = f.handle(ctx, n, saves)
 	returned = true
 	return err
 }
 
-func (f *followerLoop) handle(ctx context.Context, n persistence.Notification, saved func()) error {
+func (f *followerLoop) handle(ctx context.Context, n persistence.Notification, saves bridge.Saves) error {
 	event, err := f.leader.Decode(n)
 	if err != nil {
 		return undecodableError{err}
@@ -1018,7 +1036,7 @@ func (f *followerLoop) handle(ctx context.Context, n persistence.Notification, s
 	if err := f.app.Ready(ctx); err != nil {
 		return err
 	}
-	return f.observedHandling(bridge.WithCause(ctx, event, saved), n, event)
+	return f.observedHandling(bridge.WithCause(ctx, event, saves), n, event)
 }
 
 // dispatch calls the handlers of an event, or has them record what the

@@ -66,9 +66,17 @@ var Of func(application any) Application
 
 // WithCause returns a context for the handler of an event: events that are
 // saved in it get the event's id as their causation id, and its correlation id.
-// Each save calls saved, which may be nil. Package application sets it when it
+// Each save tells saves, which may be nil. Package application sets it when it
 // is initialised.
-var WithCause func(ctx context.Context, event domain.Event, saved func()) context.Context
+var WithCause func(ctx context.Context, event domain.Event, saves Saves) context.Context
+
+// Saves is told of what a handler saves.
+type Saves interface {
+	// Saving is called before a save, with the application that saves.
+	Saving(app Application)
+	// Saved is called after a save that has succeeded.
+	Saved()
+}
 
 // HowToReset returns how a follower is reset, of package system, which sets it
 // when it is initialised: whether its events may be processed again as it is,
