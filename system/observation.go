@@ -43,6 +43,9 @@ func (f *followerLoop) batchDone(observed observation, b batch, processed int, e
 	} else {
 		made.Position = b.from
 	}
+	if f.partitions != nil {
+		made.Position = f.partitions.lowestAfter(b, made.Position)
+	}
 	f.lagIsReported = made.Lag() > 0
 	if o := f.app.Observer(); o.BatchDone != nil {
 		o.BatchDone(observed.ctx, made)

@@ -119,6 +119,7 @@ func (f *followerLoop) pullPartitions(ctx context.Context) (outcome, error) {
 		return nothingMore, err
 	}
 	if f.standingBy = len(p.held) == 0; f.standingBy {
+		f.caughtUp(ctx, head) // what is behind is another process's
 		return onStandby, nil
 	}
 	target, err := f.alignmentTarget(head)
@@ -738,6 +739,19 @@ func (p *partitionLoop) lowest() (position int64) {
 		}
 	}
 	return position
+}
+
+// lowestAfter is the lowest position that is held after a batch, which has
+// brought its partitions to a position. One that has failed is among them: it
+// is what an observer has to see.
+func (p *partitionLoop) lowestAfter(b batch, position int64) int64 {
+	lowest := position
+	for _, h := range p.held {
+		if !slices.Contains(b.members, h) {
+			lowest = min(lowest, h.position)
+		}
+	}
+	return lowest
 }
 
 func (p *partitionLoop) highest() (position int64) {

@@ -4,16 +4,21 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"gorm.io/gorm"
 
+	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 // The status of a divided follower has its partitions, with the processes that
@@ -135,4 +140,61 @@ func TestPartitionsWait(t *testing.T) {
 		}
 		cancel()
 	}
+}
+
+// An observer sees the lag of a partition that fails, although batches of the
+// others are at the end of the log, until it has recovered.
+func TestObserverSeesTheLagOfAPartitionThatFails(t *testing.T) {
+	t.Parallel()
+	store, bad, mended := memory.New(), uuid.New(), atomic.Bool{}
+	var lag, processed, hidden atomic.Int64
+	observer := &telemetry.Observer{BatchDone: func(_ context.Context, b telemetry.Batch) {
+		lag.Store(b.Lag())
+		processed.Add(int64(b.Processed))
+		if b.Processed > 0 && b.Lag() == 0 && !mended.Load() {
+			hidden.Add(1)
+		}
+	}}
+	dogs, err := school.New(application.WithStore(store))
+	do(t, err)
+	app, err := application.New(dividedName, application.WithStore(store), application.WithObserver(observer))
+	do(t, err)
+	follower, err := system.NewFollower(app, system.Partitions(8), system.OnEvery(func(_ context.Context, event domain.Event) error {
+		if event.OriginatorID == bad && !mended.Load() {
+			return errBadEvent
+		}
+		return nil
+	}))
+	do(t, err)
+	sys, err := system.New(system.Pipe(dogs, follower))
+	do(t, err)
+	runner, err := system.NewRunner(sys, dividedConfig)
+	d := divided{dogs, follower, closing(t, runner, err), sys}
+	_, err = dogs.Save(t.Context(), school.Dogs.Create(bad, school.Registered{Name: "Rex"}))
+	do(t, err)
+	d.save(t, 20, 1)
+	d.start(t)
+	comesTo(t, "seven partitions are at the end", func() bool {
+		done := 0
+		for _, p := range d.partitions(t).Partitions {
+			if p.Position == head(t, dogs.Application) {
+				done++
+			}
+		}
+		return done == 7
+	})
+	for range 10 {
+		seen, dog := processed.Load(), school.RegisterDog(uuid.NewString())
+		for id := dog.ID(); system.PartitionOf(id[:], 8) == system.PartitionOf(bad[:], 8); id = dog.ID() {
+			dog = school.RegisterDog(uuid.NewString())
+		}
+		_, err := dogs.Save(t.Context(), dog)
+		do(t, err)
+		comesTo(t, "another partition has processed it", func() bool { return processed.Load() > seen })
+	}
+	if n := hidden.Load(); n > 0 {
+		t.Errorf("%d batches have no lag, although a partition is behind", n)
+	}
+	mended.Store(true)
+	comesTo(t, "all is processed, and there is no lag", func() bool { return d.atHead(t) && lag.Load() == 0 })
 }

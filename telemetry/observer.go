@@ -183,7 +183,8 @@ type Batch struct {
 	Processed int
 	Parked    int
 	// Position is the follower's position after the batch, and Head the end of
-	// the leader's log when the batch was read.
+	// the leader's log when the batch was read. Of a follower that is divided
+	// into partitions, Position is the lowest of those that the process has.
 	Position int64
 	Head     int64
 

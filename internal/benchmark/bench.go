@@ -23,6 +23,7 @@ const (
 	rowDelivery    = "delivery"
 	rowFollowing   = "following"
 	rowContention  = "contention"
+	rowScale       = "scale"
 )
 
 // rows are all rows, in the order in which they are measured.
@@ -42,6 +43,7 @@ var rows = []struct {
 	{rowDelivery, (*bench).measureDelivery},
 	{rowFollowing, (*bench).measureFollowing},
 	{rowContention, (*bench).measureContention},
+	{rowScale, (*bench).measureScale},
 }
 
 func rowNames() []string {

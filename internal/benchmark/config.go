@@ -30,6 +30,7 @@ type config struct {
 type followers struct {
 	backlog    int           // events to catch up with
 	deliveries int           // saves in each turn
+	slow       int           // events of 5 ms each
 	followed   int           // events to follow while the heap is watched
 	idle       time.Duration // how long an idle follower is watched
 }
@@ -50,6 +51,7 @@ func parseConfig(arguments []string, output io.Writer) (config, error) {
 	preload := flags.Int("preload", 20_000, "rows in the table before each turn")
 	backlog := flags.Int("backlog", 100_000, "events to catch up with in the row catchup")
 	deliveries := flags.Int("deliveries", 100, "saves in each turn of the row delivery")
+	slow := flags.Int("slow", 2_000, "events of 5 ms each in the row scale")
 	followed := flags.Int("followed", 1_000_000, "events to follow in the row following")
 	idle := flags.Float64("idle", 20, "seconds for which the row following watches an idle follower")
 	json := flags.String("json", "", "also write all figures to this file")
@@ -60,7 +62,7 @@ func parseConfig(arguments []string, output io.Writer) (config, error) {
 
 	c := config{rounds: *rounds, preload: *preload, json: *json, profile: *profile}
 	c.timing = timing{Warmup: inSeconds(*warmup), Measured: inSeconds(*seconds)}
-	c.followers = followers{backlog: *backlog, deliveries: *deliveries, followed: *followed, idle: inSeconds(*idle)}
+	c.followers = followers{backlog: *backlog, deliveries: *deliveries, slow: *slow, followed: *followed, idle: inSeconds(*idle)}
 	var mistakes [9]error
 	c.rows, mistakes[0] = words("rows", *rows, rowNames())
 	c.databases, mistakes[1] = words("databases", *databases, []string{postgresKind, sqliteKind})
@@ -76,8 +78,8 @@ func parseConfig(arguments []string, output io.Writer) (config, error) {
 	if c.rounds < 1 || c.preload < 0 {
 		mistakes[7] = errors.New("-rounds must be above zero, and -preload not below it")
 	}
-	if min(*backlog, *deliveries, *followed) < 1 || *idle <= 0 {
-		mistakes[8] = errors.New("-backlog, -deliveries, -followed and -idle must be above zero")
+	if min(*backlog, *deliveries, *slow, *followed) < 1 || *idle <= 0 {
+		mistakes[8] = errors.New("-backlog, -deliveries, -slow, -followed and -idle must be above zero")
 	}
 	return c, errors.Join(mistakes[:]...)
 }

@@ -22,7 +22,7 @@ func TestParseConfigDefaults(t *testing.T) {
 	if !slices.Equal(c.writers, []int{1, 16, 64}) || !slices.Equal(c.events, []int{1, 10}) || !slices.Equal(c.histories, []int{100, 1000}) {
 		t.Errorf("got %v writers, %v events and %v in each history", c.writers, c.events, c.histories)
 	}
-	if c.followers != (followers{100_000, 100, 1_000_000, 20 * time.Second}) {
+	if c.followers != (followers{100_000, 100, 2_000, 1_000_000, 20 * time.Second}) {
 		t.Errorf("got %+v", c.followers)
 	}
 	if c.rounds != 3 || c.preload != 20_000 || c.timing != (timing{100 * time.Millisecond, 400 * time.Millisecond}) {
@@ -33,14 +33,14 @@ func TestParseConfigDefaults(t *testing.T) {
 func TestParseConfig(t *testing.T) {
 	t.Parallel()
 	c, err := parseConfig(strings.Fields("-rows load,save -writers 2 -events 3,4 -seconds 1.5 -warmup 0 -rounds 5 "+
-		"-databases sqlite -preload 0 -histories 7 -json figures.json -backlog 8 -deliveries 9 -followed 10 -idle 0.5"), io.Discard)
+		"-databases sqlite -preload 0 -histories 7 -json figures.json -backlog 8 -deliveries 9 -slow 11 -followed 10 -idle 0.5"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(c.rows, []string{rowLoad, rowSave}) || !slices.Equal(c.databases, []string{sqliteKind}) ||
 		!slices.Equal(c.writers, []int{2}) || !slices.Equal(c.events, []int{3, 4}) || !slices.Equal(c.histories, []int{7}) || c.rounds != 5 || c.preload != 0 ||
 		c.timing != (timing{0, 1500 * time.Millisecond}) || c.json != "figures.json" ||
-		c.followers != (followers{8, 9, 10, 500 * time.Millisecond}) {
+		c.followers != (followers{8, 9, 11, 10, 500 * time.Millisecond}) {
 		t.Errorf("got %+v", c)
 	}
 }

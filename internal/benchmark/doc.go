@@ -49,6 +49,10 @@
 //     in the same process or in another one.
 //   - following: how far the heap grows, and what a follower with nothing to do
 //     asks of the database.
+//   - scale: a server with a synchronous standby on the same machine against
+//     one without; a follower on another server than its leader; a follower of
+//     5 ms for each event in one process and divided among several
+//     (PostgreSQL).
 //   - contention: a follower that changes aggregates which 16 direct writers
 //     change as well, against the same follower without them; with the two idle
 //     connections that database/sql keeps by default, and with 20.

@@ -58,8 +58,24 @@ func TestRunAllRows(t *testing.T) {
 		}
 	}
 	for _, row := range rowNames() {
-		if !measured[row] && row != rowContention { // which needs writers that run at the same time, so PostgreSQL
+		if !measured[row] && row != rowContention && row != rowScale { // which need writers that run at the same time, so PostgreSQL
 			t.Errorf("%s was not measured", row)
+		}
+	}
+}
+
+// The row scale runs on servers of its own, and counts right.
+func TestScale(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	err := run(t.Context(), []string{"-databases", postgresKind, "-rows", rowScale, "-writers", "1", "-seconds", "0.02", "-warmup", "0",
+		"-rounds", "1", "-preload", "10", "-backlog", "200", "-slow", "40"}, &out, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{oneServer, synchronousStandby, oneDatabase, twoServers, notDivided, "4 processes"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, &out)
 		}
 	}
 }

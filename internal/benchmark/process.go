@@ -22,6 +22,7 @@ type job struct {
 	Kind, DSN string
 	Task      *task
 	Letters   *letters // instead of a task
+	Share     *share   // as well
 }
 
 // prepare returns the work itself, whose result can be told in JSON.
@@ -29,6 +30,9 @@ func (j *job) prepare() (do func(context.Context) (any, error), end func() error
 	d := &database{kind: j.Kind, dsn: j.DSN}
 	if j.Letters != nil {
 		return j.Letters.prepare(d)
+	}
+	if j.Share != nil {
+		return j.Share.prepare(d)
 	}
 	operations, end, err := j.Task.prepare(d)
 	unknown := func() time.Duration { return 0 } // a worker's share of the server is unknown
