@@ -122,6 +122,9 @@ func (w *writing) try(ctx context.Context, messages []outgoing, timeout time.Dur
 		}
 		return 0, errAgain{nats.ErrDisconnected}
 	}
+	if err := w.check(ctx); err != nil { // again, if there was an election or another connection since
+		return 0, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var reply *nats.Msg

@@ -140,6 +140,8 @@ func (s *stream) check(ctx context.Context) error {
 	return nil
 }
 
+var errNoLeader = errors.New("the stream has no leader at the moment")
+
 var errBusy = errors.New("another call waits for the leader of the stream")
 
 // lastCheck returns when the stream was compared last, and whether it may not be
@@ -232,6 +234,8 @@ func (s *stream) checkNow(ctx context.Context, isNew bool) (first int64, err err
 		}
 		missing := (*persistence.NotMigratedError)(nil)
 		switch {
+		case err == nil && info.Cluster != nil && info.Cluster.Leader == "":
+			return errAgain{errNoLeader}
 		case err == nil && s.kind == ofEvents && int64(info.State.LastSeq) < s.highest():
 			return errStale
 		case !isNew || !s.store.config.CreateStreams || !errors.As(err, &missing):

@@ -165,6 +165,43 @@ func TestChangedWhileUsed(t *testing.T) {
 	wantRefused(t, err, "max_age")
 }
 
+// TestOtherServer loses the connection, and gets one to another server. What was
+// compared at the first one is compared again, as no one tells of what happened
+// meanwhile.
+func TestOtherServer(t *testing.T) {
+	t.Parallel()
+	for setting, change := range map[string]func(o *server.Options, c *jetstream.StreamConfig){
+		"max_payload": func(o *server.Options, _ *jetstream.StreamConfig) { o.MaxPayload = 1 << 20 },
+		"max_age":     func(_ *server.Options, c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
+	} {
+		t.Run(setting, func(t *testing.T) {
+			t.Parallel()
+			first := startServer(t)
+			var settings jetstream.StreamConfig
+			second := startServer(t, func(o *server.Options) { change(o, &settings) })
+			admin := connect(t, second.ClientURL())
+			config := single
+			config.Waive = append([]natsstore.Waiver{natsstore.SmallPayload}, config.Waive...)
+			must(t, natsstore.Create(t.Context(), admin, config, training))
+			info, err := streamInfo(admin, schoolStream)
+			must(t, err)
+			info.Config.MaxAge = settings.MaxAge
+			js, err := jetstream.New(admin)
+			must(t, err)
+			_, err = js.UpdateStream(t.Context(), info.Config)
+			must(t, err)
+
+			r := recorderOf(t, connect(t, first.ClientURL()+","+second.ClientURL()), single)
+			_, err = r.MaxNotificationID(t.Context())
+			must(t, err)
+			first.Shutdown()
+			first.WaitForShutdown()
+			_, err = r.InsertEvents(t.Context(), small("Fido", 1))
+			wantRefused(t, err, setting)
+		})
+	}
+}
+
 // TestMadeAnewWhileUsed deletes a stream under a running store, and makes it
 // anew. The store does not go on in the empty one.
 func TestMadeAnewWhileUsed(t *testing.T) {
