@@ -215,7 +215,7 @@ func (c *config) wire() (*Application, error) {
 		FormerNames: c.formerNames,
 	})
 	for _, schema := range c.schemas {
-		if err := a.mapper.Add(schema); err != nil {
+		if err := errors.Join(a.mapper.CheckNames(schema), a.mapper.Add(schema)); err != nil {
 			return nil, err
 		}
 	}

@@ -119,7 +119,24 @@ func TestPythonLayoutNeedsNames(t *testing.T) {
 	if _, err = application.NewRepository(app, Dogs); err != nil {
 		t.Errorf("with both: %v", err)
 	}
+	for name, schema := range map[string]*domain.Schema{
+		"no name in Python": domain.Define[tagged]("Kennel").Schema, `json:"size"`: domain.Define("zoo.domain:Kennel", domain.On("Grown", grown{})).Schema, "": Dogs.Schema,
+	} {
+		_, err := application.New("School", application.WithStore(memory.New()), application.WithPythonLayout(), application.WithDefinitions(schema))
+		if (err == nil) != (name == "") || err != nil && !strings.Contains(err.Error(), name) {
+			t.Errorf("without a repository: got %v, want %q", err, name)
+		}
+	}
 }
+
+type tagged struct {
+	domain.Aggregate
+	Size int `json:"size"`
+}
+
+type grown struct{ Size int }
+
+func (grown) Apply(*tagged) {}
 
 type untagged struct {
 	domain.Aggregate
