@@ -263,3 +263,23 @@ func TestFieldsNeedNamesOfPython(t *testing.T) {
 		}
 	}
 }
+
+// None is read as the zero of a field that is no pointer, which is then written
+// as such; a pointer keeps it.
+func TestNone(t *testing.T) {
+	t.Parallel()
+	type fields struct {
+		Text    string          `json:"text"`
+		Number  int64           `json:"number"`
+		List    []string        `json:"list"`
+		Pointer *string         `json:"pointer"`
+		Fee     *python.Decimal `json:"fee"`
+		At      *time.Time      `json:"at"`
+		Any     any             `json:"any"`
+	}
+	got := decode[fields](t, `{"text":null,"number":null,"list":null,"pointer":null,"fee":null,"at":null,"any":null}`)
+	want := `{"text":"","number":0,"list":[],"pointer":null,"fee":null,"at":null,"any":null}`
+	if again := encode(t, got); again != want {
+		t.Errorf("written again as %s, want %s", again, want)
+	}
+}
