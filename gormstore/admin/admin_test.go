@@ -553,6 +553,31 @@ func TestLinkToOneVersion(t *testing.T) {
 	}
 }
 
+// TestCellsHaveLabels wants a label in each cell of each table: on a phone, rows
+// are cards without the head of the table.
+func TestCellsHaveLabels(t *testing.T) {
+	templates, err := fs.Glob(os.DirFS("templates"), "*.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cells := 0
+	for _, name := range templates {
+		text, err := os.ReadFile("templates/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, cell := range strings.Split(string(text), "<td")[1:] {
+			cells++
+			if !strings.HasPrefix(cell, ` data-label="`) && !strings.HasPrefix(cell, ` colspan="`) {
+				t.Errorf("%s: a cell has no label: <td%.60s", name, cell)
+			}
+		}
+	}
+	if cells < 40 {
+		t.Errorf("got %d cells, want those of all tables", cells)
+	}
+}
+
 // TestHtmxIsTheOneThatWasVendored compares the checksum beside the file.
 func TestHtmxIsTheOneThatWasVendored(t *testing.T) {
 	folder := os.DirFS("static")

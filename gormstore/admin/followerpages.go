@@ -124,6 +124,7 @@ func (h *Handler) states(ctx context.Context) ([]followerRow, error) {
 	rows := make([]followerRow, len(states)) // each has what of it could not be read
 	for i, s := range states {
 		s.Error, s.ReadError, s.Note = valid(s.Error), valid(s.ReadError), valid(s.Note)
+		s.State, s.Process, s.PausedBy = valid(s.State), valid(s.Process), valid(s.PausedBy)
 		for j := range s.Partitions {
 			p := &s.Partitions[j]
 			p.Owner, p.Error = valid(p.Owner), valid(p.Error)

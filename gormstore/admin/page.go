@@ -88,7 +88,7 @@ func (h *Handler) page(p page, api bool) http.HandlerFunc {
 			return
 		}
 		if api {
-			h.writeJSON(w, v)
+			h.writeJSON(w, r, v)
 			return
 		}
 		h.write(w, r, v)
@@ -123,7 +123,7 @@ func checkQuery(u *url.URL) error {
 	return nil
 }
 
-func (h *Handler) writeJSON(w http.ResponseWriter, v view) {
+func (h *Handler) writeJSON(w http.ResponseWriter, r *http.Request, v view) {
 	data := v.Data
 	status := http.StatusOK
 	if v.Error != nil {
@@ -131,6 +131,7 @@ func (h *Handler) writeJSON(w http.ResponseWriter, v view) {
 	}
 	text, err := json.MarshalIndent(data, "", "  ")
 	if err != nil {
+		h.config.Logger.ErrorContext(r.Context(), "admin: a page failed", "path", r.URL.Path, "error", err)
 		status, text = http.StatusInternalServerError, []byte(`{"error": "the page could not be encoded"}`)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
