@@ -211,9 +211,10 @@ const (
 )
 
 // StartAt says where the follower begins when it first runs. Without it, it
-// begins at the Beginning. A follower that sends mails begins at the Head.
-// Later it goes on from its position, and after a reset it processes all
-// events.
+// begins at the Beginning. A follower that sends mails begins at the Head. With
+// a Runner that is before Start returns, so nothing that is saved afterwards is
+// missed; if the follower is paused then, it is when it is resumed. Later it goes
+// on from its position, and after a reset it processes all events.
 //
 // A position that is beyond the head of a leader's log is an error when the
 // follower first runs. Other starts than the Beginning need a store that keeps

@@ -23,6 +23,8 @@ type Runner struct {
 	stopping chan struct{} // closed by the first Stop
 	done     chan struct{} // closed when all followers have ended
 
+	starting sync.Mutex // held during a start
+
 	mu      sync.Mutex // protects what follows
 	started bool
 	stopped bool
@@ -54,7 +56,35 @@ func (r *Runner) Run(ctx context.Context) error {
 // Start runs the followers in the background until ctx ends, which cancels
 // them, or Stop is called. A second start is ErrAlreadyStarted, and one after
 // Stop ErrStopped.
+//
+// A follower with StartAt that has never run begins before Start returns, so
+// that it misses nothing that is saved afterwards. If that cannot be recorded,
+// Start returns why, and the runner can be started again.
 func (r *Runner) Start(ctx context.Context) error {
+	r.starting.Lock()
+	defer r.starting.Unlock()
+	if err := r.startable(); err != nil {
+		return err
+	}
+	for _, edge := range r.edges {
+		if err := edge.settleStart(ctx); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return ErrStopped
+	}
+	r.started = true
+	ctx, r.cancel = context.WithCancel(ctx)
+	workers := r.workers()
+	go r.supervise(ctx, workers)
+	return nil
+}
+
+// startable returns why the runner cannot be started, or nil.
+func (r *Runner) startable() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -63,10 +93,6 @@ func (r *Runner) Start(ctx context.Context) error {
 	case r.started:
 		return ErrAlreadyStarted
 	}
-	r.started = true
-	ctx, r.cancel = context.WithCancel(ctx)
-	workers := r.workers()
-	go r.supervise(ctx, workers)
 	return nil
 }
 

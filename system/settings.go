@@ -26,6 +26,33 @@ func (f *followerLoop) settingsRecorder() persistence.SettingsRecorder {
 	return recorder
 }
 
+// settleStart records where a follower with StartAt begins, unless it has begun.
+func (f *followerLoop) settleStart(ctx context.Context) (err error) {
+	if f.follower.start == Beginning || f.settingsRecorder() == nil {
+		return nil // pull reports a store without settings
+	}
+	for range settleAttempts {
+		_, settings, _, readErr := f.readSettings(ctx)
+		switch {
+		case readErr != nil:
+			return f.failed(persistence.Notification{}, readErr)
+		case settings != nil && (settings.Began != nil || settings.Paused()):
+			return nil
+		}
+		// Another process that is faster is at the same thing.
+		if _, err = f.readPosition(ctx); !errors.Is(err, errOvertaken) && !isLocked(err) {
+			break
+		}
+	}
+	if err != nil {
+		return f.failed(persistence.Notification{}, err)
+	}
+	return nil
+}
+
+// settleAttempts is how often settleStart gives way to other processes.
+const settleAttempts = 10
+
 // readPosition reads the position. The settings, which come with it, are
 // followed before anything is processed.
 func (f *followerLoop) readPosition(ctx context.Context) (int64, error) {

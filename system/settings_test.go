@@ -268,6 +268,50 @@ func TestStartAtHeadNeedsSettings(t *testing.T) {
 	})
 }
 
+// A follower that starts at the head misses nothing that is saved once Start has
+// returned, and Start does not return if that is not certain.
+func TestStartAtHeadIsWhenStartReturns(t *testing.T) {
+	t.Parallel()
+	eachStore(t, func(t *testing.T, store persistence.Factory) {
+		dogs, err := school.New(application.WithStore(store))
+		do(t, err)
+		register(t, dogs, 1, "Fido")
+		for _, name := range []string{"A", "B", "C", "D", "E"} { // how fast the follower's goroutine is, is chance
+			var j journal
+			node := followingWith(name, j.policy, []system.FollowerOption{system.StartAt(system.Head)})
+			r, err := newConcurrent(newSystem(t, pipe(app(schoolName, school.New), node)), application.WithStore(store))
+			closing(t, r, err)
+			do(t, r.Start(t.Context()))
+			register(t, dogs, 0, "Rex of "+name)
+			waitForHeads(t, r)
+			if got := len(j.events(t)); got != 1 {
+				t.Errorf("follower %s saw %d events, want the one that was saved after the start", name, got)
+			}
+			do(t, r.Close())
+		}
+	})
+}
+
+// A runner whose follower cannot record where it starts does not start, and can
+// be started when it can.
+func TestStartAtHeadThatCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		dogs, err := school.New(application.WithStore(gormstore.New(db)))
+		do(t, err)
+		register(t, dogs, 0, "Fido")
+		node := followingWith("F", ignore, []system.FollowerOption{system.StartAt(system.Head)})
+		r, err := newConcurrent(newSystem(t, pipe(app(schoolName, school.New), node)), application.WithStore(gormstore.New(db)))
+		closing(t, r, err)
+		do(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+		if err := r.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "migrate") {
+			t.Errorf("got %v, want an error that says what to do", err)
+		}
+		do(t, gormstore.AutoMigrate(db), r.Start(t.Context()))
+		waitForHeads(t, r)
+	})
+}
+
 // What is paused is not processed, whatever asks for it, and what is parked is
 // not retried.
 func TestPausedFollower(t *testing.T) {
