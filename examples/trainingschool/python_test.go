@@ -149,6 +149,29 @@ func (e environment) wantReport(t *testing.T, command string, texts ...string) {
 	}
 }
 
+// A class of the Python program that has an attribute more than the Go type is
+// named by contents, and no snapshot takes the attribute away.
+func TestDatabaseOfDjangoWithAnotherAttribute(t *testing.T) {
+	t.Parallel()
+	e, db, library := djangoEnvironment(t, "plain.sqlite3", environment{"PERSISTENCE_MODULE": "eventsourcing_django", "SNAPSHOTTING_INTERVALS": "Dog=2"})
+	library.Call(t, "register", "Fido")
+	library.Call(t, "snapshot", "Fido")
+	const another = `UPDATE snapshots SET state = CAST(replace(CAST(state AS TEXT), '"name":', '"owner":"Ann","name":') AS BLOB)`
+	if err := db.Exec(another).Error; err != nil {
+		t.Fatal(err)
+	}
+	e.wantReport(t, "contents", "have fields that the program's state lacks, so it takes no snapshots: owner")
+	got := e.start(t, "add-trick", "Fido", "sit")
+	if got.code != 0 || !strings.Contains(got.stderr, "snapshot was not taken") || !strings.Contains(got.stderr, "owner") || strings.Contains(got.stderr, "Ann") {
+		t.Errorf("%+v, want a warning that names the field", got)
+	}
+	e.wantReport(t, "tricks Fido", "sit")
+	var snapshots int64
+	if err := db.Raw("SELECT COUNT(*) FROM snapshots").Scan(&snapshots).Error; err != nil || snapshots != 1 {
+		t.Errorf("%d snapshots are stored (%v), want that of the Python program", snapshots, err)
+	}
+}
+
 // Without the settings of the Django project the program finds nothing, or says
 // which setting would open it.
 func TestDatabaseOfDjangoControl(t *testing.T) {
