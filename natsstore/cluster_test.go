@@ -69,6 +69,23 @@ func runNode(settings string) {
 	s.WaitForShutdown()
 }
 
+// looksForRaces says that this program was built with -race.
+var looksForRaces bool
+
+// nodeProgram returns the program that nodes run: this one, or, if it looks for
+// races, one that does not, because the servers are not what is tested and would
+// take several times as long.
+var nodeProgram = sync.OnceValues(func() (string, error) {
+	if !looksForRaces {
+		return os.Executable()
+	}
+	program := filepath.Join(scratch, "node.test")
+	if out, err := exec.Command("go", "test", "-c", "-o", program, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the program of the nodes: %w\n%s", err, out)
+	}
+	return program, nil
+})
+
 func (n *node) url() string { return fmt.Sprintf("nats://127.0.0.1:%d", n.ClientPort) }
 
 func (n *node) start(t testing.TB) {
@@ -77,7 +94,7 @@ func (n *node) start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := os.Executable()
+	program, err := nodeProgram()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,12 +35,14 @@ func WithoutAlarms(s *Store) { s.alarm = func(*DamageError) error { return nil }
 
 // WithoutHedges makes a store wait for the first try of a read. It is for
 // controls.
-func WithoutHedges(s *Store) { s.hedge = longestTry }
+func WithoutHedges(s *Store) { s.hedging.first = longestTry }
 
-// Hedged is hedged, for a test with synthetic time. errAgain is what a try
-// returns that may be made again.
-func Hedged(ctx context.Context, try func(ctx context.Context, begun func()) (int, error)) (int, error) {
-	return hedged(ctx, firstHedge, try)
+// NewHedged returns hedged of a store, for a test with synthetic time.
+func NewHedged() func(ctx context.Context, try func(ctx context.Context, begun func()) (int, error)) (int, error) {
+	h := &hedging{first: firstHedge}
+	return func(ctx context.Context, try func(ctx context.Context, begun func()) (int, error)) (int, error) {
+		return hedged(ctx, h, try)
+	}
 }
 
 // Again is an error of a try that may be made again.

@@ -142,7 +142,7 @@ func TestHedgedReads(t *testing.T) {
 			}},
 		"all fail": {calls: 1, err: errOnce,
 			try: func(context.Context, int, func()) (int, error) { return 0, natsstore.Again(errOnce) }},
-		"four wait at most": {calls: 4, want: 3, after: 4 * time.Second,
+		"three wait at most": {calls: 3, want: 3, after: 4 * time.Second,
 			try: func(ctx context.Context, call int, _ func()) (int, error) {
 				if call == 3 { // which begins after 450 milliseconds
 					time.Sleep(4*time.Second - 450*time.Millisecond)
@@ -155,7 +155,7 @@ func TestHedgedReads(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				calls, begin := make(chan int, 10), time.Now()
-				got, err := natsstore.Hedged(t.Context(), func(ctx context.Context, begun func()) (int, error) {
+				got, err := natsstore.NewHedged()(t.Context(), func(ctx context.Context, begun func()) (int, error) {
 					calls <- 0
 					return test.try(ctx, len(calls), begun)
 				})
@@ -166,4 +166,38 @@ func TestHedgedReads(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestHedgesOfSlowAnswers reads what takes long to answer, such as large states.
+// The reads after it are sent again later, so that they do not make it slower
+// still, until answers are quick again.
+func TestHedgesOfSlowAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hedged := natsstore.NewHedged()
+		read := func(takes time.Duration, want int32) {
+			t.Helper()
+			var calls atomic.Int32
+			_, err := hedged(t.Context(), func(ctx context.Context, _ func()) (int, error) {
+				calls.Add(1)
+				select {
+				case <-ctx.Done():
+					return 0, natsstore.Again(ctx.Err())
+				case <-time.After(takes):
+					return 0, nil
+				}
+			})
+			if err != nil || calls.Load() != want {
+				t.Errorf("an answer that takes %v: %d calls and the error %v, want %d", takes, calls.Load(), err, want)
+			}
+		}
+		read(400*time.Millisecond, 2)
+		read(700*time.Millisecond, 1)
+		read(1300*time.Millisecond, 1)
+		read(3*time.Second, 2)
+		for range 50 {
+			read(time.Millisecond, 1)
+		}
+		read(400*time.Millisecond, 2)
+	})
 }

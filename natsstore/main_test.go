@@ -16,8 +16,17 @@ func TestMain(m *testing.M) {
 		runNode(node)
 		return
 	}
-	os.Exit(testdb.Main(m)) // which also looks for leaked goroutines
+	var err error
+	if scratch, err = os.MkdirTemp("", "natsstore"); err != nil {
+		panic(err)
+	}
+	code := testdb.Main(m) // which also looks for leaked goroutines
+	os.RemoveAll(scratch)
+	os.Exit(code)
 }
+
+// scratch is a folder for all tests.
+var scratch string
 
 // full reports whether tests use their full figures.
 func full() bool { return os.Getenv("FULL") != "" && os.Getenv("FULL") != "0" }

@@ -191,7 +191,7 @@ func (s *stream) message(seq int64, subject string, data []byte) (message, error
 // limit, as some replica has them. A replica may not have the newest ones.
 func (s *stream) page(ctx context.Context, op, filter string, from int64, limit int) (messages []message, err error) {
 	err = s.retry(ctx, op, func() error {
-		messages, err = hedged(ctx, s.store.hedge, func(ctx context.Context, begun func()) ([]message, error) {
+		messages, err = hedged(ctx, &s.store.hedging, func(ctx context.Context, begun func()) ([]message, error) {
 			return s.tryPage(ctx, op, filter, from, limit, begun)
 		})
 		return err
@@ -223,8 +223,10 @@ func (s *stream) tryPage(ctx context.Context, op, filter string, from int64, lim
 		if err != nil {
 			return nil, s.tryFailed(op, err)
 		}
-		begun()
-		timeout = midPage
+		if timeout != midPage {
+			begun()
+			timeout = midPage
+		}
 		switch status := reply.Header.Get("Status"); status {
 		case "":
 		case "204", "404": // the end, and nothing found

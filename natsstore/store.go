@@ -25,9 +25,9 @@ type Store struct {
 	// What controls of the tests leave out: that the leader is asked, that a
 	// damaged replica is an error, and that a read is sent again before its
 	// first try has ended.
-	hedge time.Duration
-	ask   func(s *stream, ctx context.Context, op string, request getRequest) (message, bool, error)
-	alarm func(*DamageError) error
+	hedging hedging
+	ask     func(s *stream, ctx context.Context, op string, request getRequest) (message, bool, error)
+	alarm   func(*DamageError) error
 
 	mu      sync.Mutex // protects streams
 	streams map[string]*stream
@@ -57,7 +57,7 @@ func New(conn *nats.Conn, config Config) (*Store, error) {
 		return nil, &persistence.Error{Class: persistence.ErrInterface, Op: "natsstore: make a store",
 			Hint: "the connection is nil; check the error of nats.Connect first"}
 	}
-	return &Store{conn: conn, config: config, streams: map[string]*stream{}, hedge: firstHedge, ask: (*stream).leaderGet,
+	return &Store{conn: conn, config: config, streams: map[string]*stream{}, hedging: hedging{first: firstHedge}, ask: (*stream).leaderGet,
 		alarm: func(e *DamageError) error { return e }}, nil
 }
 
