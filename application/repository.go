@@ -380,9 +380,10 @@ func (r *Repository[T]) Update(ctx context.Context, id uuid.UUID, change func(*T
 // UpdateAt is Update for a caller that has seen the aggregate at a version,
 // such as an HTTP request with If-Match: if the aggregate is at another
 // version, or another writer saves it in the meantime, UpdateAt returns a
-// *persistence.ConflictError with both versions, and nothing is saved. Its
-// Version is version+1, the one that was to be stored. UpdateAt never repeats
-// change.
+// *persistence.ConflictError that is Stale: its Current is the version that the
+// aggregate has, and its Version is version+1, the one that was to be stored.
+// Nothing is saved then. UpdateAt never repeats change, and neither does
+// gormstore.Retry around it.
 func (r *Repository[T]) UpdateAt(ctx context.Context, id uuid.UUID, version int64, change func(*T) error) error {
 	if err := r.app.ready(ctx); err != nil {
 		return err
@@ -392,12 +393,17 @@ func (r *Repository[T]) UpdateAt(ctx context.Context, id uuid.UUID, version int6
 		return err
 	}
 	if current := r.definition.Root(aggregate).Version(); current != version {
-		return &persistence.ConflictError{Application: r.app.name, OriginatorID: id, Version: version + 1, Current: current, Gap: current < version}
+		return &persistence.ConflictError{Application: r.app.name, OriginatorID: id, Version: version + 1, Current: current,
+			Gap: current < version, Stale: true}
 	}
 	if err := change(aggregate); err != nil {
 		return err
 	}
-	return r.Save(ctx, aggregate)
+	err = r.Save(ctx, aggregate)
+	if conflict, ok := errors.AsType[*persistence.ConflictError](err); ok && conflict.OriginatorID == id {
+		conflict.Stale = true
+	}
+	return err
 }
 
 const (

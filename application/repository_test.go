@@ -471,7 +471,7 @@ func TestUpdateAt(t *testing.T) {
 				t.Helper()
 				err := s.dogs.UpdateAt(t.Context(), DogID("Fido"), version, change)
 				got := wantError[*persistence.ConflictError](t, err)
-				if got.Version != version+1 || got.Current != current || got.OriginatorID != DogID("Fido") {
+				if got.Version != version+1 || got.Current != current || !got.Stale || got.OriginatorID != DogID("Fido") {
 					t.Errorf("got %+v, want a conflict of version %d with %d", got, version+1, current)
 				}
 			}
@@ -491,7 +491,7 @@ func TestUpdateAt(t *testing.T) {
 				addTricks(t, store, "Fido", "rival")
 				return change(d)
 			})
-			if got := wantError[*persistence.ConflictError](t, err); got.Version != 4 || calls != 2 {
+			if got := wantError[*persistence.ConflictError](t, err); got.Version != 4 || !got.Stale || calls != 2 {
 				t.Errorf("got %+v after %d calls, want a conflict of version 4 and no repetition", got, calls)
 			}
 			wantError[*application.NotFoundError](t, s.dogs.UpdateAt(t.Context(), DogID("Rex"), 1, change))

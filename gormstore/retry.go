@@ -38,7 +38,8 @@ type retrying struct{ tries int }
 // grows with each. After 5 tries, or when ctx ends, it returns the last
 // error.
 //
-// Any other error is returned at once. One that leaves open what is stored
+// Any other error is returned at once, and so is a conflict of
+// Repository.UpdateAt, whose version comes from the caller. One that leaves open what is stored
 // (persistence.ErrOutcomeUnknown) is never followed by another try, and neither
 // is a lock timeout, which has been waited for long enough. In a ctx that
 // carries a transaction, which Retry could not repeat, it returns a
@@ -80,6 +81,9 @@ const (
 // own.
 func (s *Store) repeatable(err error) bool {
 	if errors.Is(err, persistence.ErrOutcomeUnknown) {
+		return false
+	}
+	if conflict, ok := errors.AsType[*persistence.ConflictError](err); ok && conflict.Stale {
 		return false
 	}
 	return persistence.IsConflict(err) || errors.Is(err, persistence.ErrRetryTransaction) || errors.Is(err, persistence.ErrUnavailable) ||

@@ -13,6 +13,8 @@ import (
 	"github.com/mattn/go-sqlite3"
 	"gorm.io/gorm"
 
+	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -40,6 +42,35 @@ func TestRetryAfterConflict(t *testing.T) {
 			t.Errorf("%d bills are stored, want 1", bills)
 		}
 		wantVersions(t, r, dog, 1, 2, 3)
+	})
+}
+
+// A caller that has seen an older version decides again; to repeat its
+// transaction cannot succeed.
+func TestRetryDoesNotRepeatUpdateAt(t *testing.T) {
+	eachOffice(t, func(t *testing.T, o *office) {
+		app, err := application.New(schoolName, application.WithStore(gormstore.New(o.db)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		dogs, err := application.NewRepository(app, school.Dogs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fido := school.RegisterDog("Fido")
+		fido.AddTrick("sit")
+		if err := dogs.Save(t.Context(), fido); err != nil {
+			t.Fatal(err)
+		}
+		tries := 0
+		err = gormstore.Retry(t.Context(), o.db, func(ctx context.Context, _ *gorm.DB) error {
+			tries++
+			return dogs.UpdateAt(ctx, fido.ID(), 1, func(d *school.Dog) error { d.AddTrick("roll over"); return nil })
+		})
+		const want = "is at version 2, and the caller has seen version 1"
+		if tries != 1 || !persistence.IsConflict(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("after %d tries: %v; want one, and %q", tries, err, want)
+		}
 	})
 }
 

@@ -167,6 +167,10 @@ type ConflictError struct {
 	// created whose id another one has. Repeating the same command cannot
 	// succeed. An EventStore sets it.
 	Exists bool
+	// Stale reports that the caller has named the version that it has seen, which
+	// is Version-1, as for Repository.UpdateAt. Only the caller can decide again,
+	// so gormstore.Retry does not repeat the transaction.
+	Stale bool
 	// Stored are the events that are in the way, at the places of those that
 	// were to be stored, with their notification ids if the recorder has such.
 	Stored []Notification
@@ -176,6 +180,9 @@ type ConflictError struct {
 
 func (e *ConflictError) Error() string {
 	switch {
+	case e.Stale && e.Current >= 0:
+		return fmt.Sprintf("%s: originator %s is at version %d, and the caller has seen version %d; read it again and decide anew",
+			e.Application, e.OriginatorID, e.Current, e.Version-1)
 	case e.Gap && e.Current < 0:
 		return fmt.Sprintf("%s: originator %s has no events, so version %d does not continue it; load it again and repeat the command",
 			e.Application, e.OriginatorID, e.Version)
