@@ -106,6 +106,9 @@ var (
 // recordStandBy records that a runner stands by. It leaves the status of
 // another one, which is at work, or gives its place back to that.
 func recordStandBy(tx *gorm.DB, row FollowerStatus, registers bool) error {
+	if err := lockStatus(tx, row); err != nil {
+		return err
+	}
 	if registers {
 		var others []FollowerRunner
 		err := ofFollower(tx, row).Where("process <> ? AND state <> ? AND heartbeat > ?", row.Process, row.State,
@@ -118,11 +121,15 @@ func recordStandBy(tx *gorm.DB, row FollowerStatus, registers bool) error {
 			return ofFollower(tx.Model(&FollowerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&atWork).Error
 		}
 	}
-	updated := ofFollower(tx.Model(&FollowerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&row)
-	if updated.Error != nil || updated.RowsAffected > 0 {
-		return updated.Error
-	}
-	return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error
+	return ofFollower(tx.Model(&FollowerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&row).Error
+}
+
+// lockStatus locks the status of a follower until the transaction ends, and
+// writes row in its place if there is none. Without the lock a runner that
+// stops could give the status to another one which stops at the same time.
+func lockStatus(tx *gorm.DB, row FollowerStatus) error {
+	unchanged := clause.Assignments(map[string]any{"application_name": row.ApplicationName})
+	return tx.Clauses(clause.OnConflict{Columns: followerKey, DoUpdates: unchanged}).Create(&row).Error
 }
 
 func ofFollower(tx *gorm.DB, row FollowerStatus) *gorm.DB {
@@ -138,27 +145,25 @@ func unregister(tx *gorm.DB, row FollowerStatus) error {
 // was ahead of the log, in whatever process it was found, and the error that
 // said so.
 func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
-	if row.Ahead == 0 {
+	ahead := row.Ahead
+	row.Ahead = 0 // of a new row
+	if err := lockStatus(tx, row); err != nil {
+		return err
+	}
+	if ahead == 0 {
 		ended := map[string]any{"ahead": 0, "error": ""}
 		if err := ofFollower(tx.Model(&FollowerStatus{}), row).Where("ahead > 0").Updates(ended).Error; err != nil {
 			return err
 		}
 	}
-	row.Ahead = 0 // of a new row
 	updated := ofFollower(tx.Model(&FollowerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&row)
 	if updated.Error != nil {
 		return updated.Error
 	}
-	owned := updated.RowsAffected > 0
-	if !owned {
-		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error; err != nil {
-			return err
-		}
-	}
 	if !registers {
 		return nil
 	}
-	if err := unregister(tx, row); err != nil || !owned {
+	if err := unregister(tx, row); err != nil || updated.RowsAffected == 0 {
 		return err
 	}
 	var others []FollowerRunner
@@ -192,6 +197,9 @@ func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerSta
 	if err != nil {
 		return nil, s.translate(ctx, op, err)
 	}
+	if err := s.markEnded(ctx, c, rows); err != nil {
+		return nil, s.translate(ctx, op, err)
+	}
 	ahead := time.Now().UTC().Sub(now)
 	statuses := make([]persistence.FollowerStatus, len(rows))
 	for i, row := range rows {
@@ -202,6 +210,34 @@ func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerSta
 		}
 	}
 	return statuses, nil
+}
+
+// markEnded marks the statuses as stopped whose runner has no row any more: a
+// runner writes both rows together, and deletes its own when it stops. It reads
+// the rows of runners after those of statuses, so a runner that has just
+// started is not taken for one that has ended.
+func (s *Store) markEnded(ctx context.Context, c connection, rows []FollowerStatus) error {
+	tx := s.session(ctx, c.pool)
+	registers, err := hasTable(tx, &FollowerRunner{})
+	if err != nil || !registers {
+		return err
+	}
+	var runners []FollowerRunner
+	columns := []string{"application_name", "upstream_application_name", "process"}
+	if err := tx.Select(columns).Find(&runners).Error; err != nil {
+		return err
+	}
+	registered := map[FollowerRunner]bool{}
+	for _, r := range runners {
+		registered[r] = true
+	}
+	for i, row := range rows {
+		if !registered[FollowerRunner{ApplicationName: row.ApplicationName,
+			UpstreamApplicationName: row.UpstreamApplicationName, Process: row.Process}] {
+			rows[i].State = "stopped"
+		}
+	}
+	return nil
 }
 
 func nullable(at time.Time) *time.Time {

@@ -3,6 +3,7 @@ package gormstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -194,6 +195,117 @@ func TestStoppedRunnerHidesNoOther(t *testing.T) {
 		want("without the table of runners", "first", "running")
 		record("first", "stopped", -1)
 		want("without the table of runners", "first", "stopped")
+	})
+}
+
+// Runners that stop at the same moment, in several processes, leave no status
+// that says that one of them goes on.
+func TestRunnersThatStopTogether(t *testing.T) {
+	t.Parallel()
+	for _, backend := range []testdb.Backend{
+		{Name: "sqlite-file", Open: testdb.SQLiteFile},
+		{Name: "postgres", Open: testdb.OpenPostgres},
+	} {
+		t.Run(backend.Name, func(t *testing.T) {
+			t.Parallel()
+			db := backend.Open(t)
+			if err := gormstore.AutoMigrate(db); err != nil {
+				t.Fatal(err)
+			}
+			store := gormstore.New(db)
+			record := func(ctx context.Context, follower, process, state string) {
+				err := store.RecordStatus(ctx, persistence.FollowerStatus{ApplicationName: follower,
+					UpstreamApplicationName: "School", State: state, Process: process, Ahead: -1})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			isWaiting := func() bool {
+				var n int
+				if err := db.Raw("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid' AND pid IN " +
+					"(SELECT pid FROM pg_stat_activity WHERE datname = current_database())").Scan(&n).Error; err != nil {
+					t.Error(err)
+				}
+				return n > 0
+			}
+			for n, states := range [][]string{{"running", "running"}, {"running", "standing by"}, {"standing by", "running"}} {
+				follower := fmt.Sprint("Follower ", n)
+				record(t.Context(), follower, "first", states[0])
+				record(t.Context(), follower, "second", states[1])
+				stopped := make(chan struct{})
+				err := store.Transaction(t.Context(), func(ctx context.Context) error {
+					record(ctx, follower, "second", "stopped") // finds that the first one goes on
+					go func() {
+						defer close(stopped)
+						record(t.Context(), follower, "first", "stopped")
+					}()
+					if backend.Name == "postgres" && !eventually(func() bool { return isClosed(stopped) || isWaiting() }) {
+						t.Error("the other end was neither recorded nor waits")
+					}
+					return nil
+				})
+				<-stopped
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			statuses, err := store.FollowerStatuses(t.Context())
+			if err != nil || len(statuses) != 3 {
+				t.Fatal(len(statuses), err)
+			}
+			for _, s := range statuses {
+				if s.Alive(time.Now()) {
+					t.Errorf("all runners of %s have stopped: got %+v", s.ApplicationName, s)
+				}
+			}
+			var rows []gormstore.FollowerStatus
+			if err := db.Where("state <> 'stopped'").Find(&rows).Error; err != nil || len(rows) > 0 {
+				t.Errorf("rows that say that a runner goes on: %+v, %v", rows, err)
+			}
+		})
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// A status counts as long as its runner has a row, whatever the status says.
+func TestStatusWithoutRunner(t *testing.T) {
+	t.Parallel()
+	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
+		store := gormstore.New(db)
+		for _, process := range []string{"first", "second"} {
+			err := store.RecordStatus(t.Context(), persistence.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School",
+				State: "running", Process: process, Ahead: -1})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		alive := func() bool {
+			t.Helper()
+			statuses, err := store.FollowerStatuses(t.Context())
+			if err != nil || len(statuses) != 1 || statuses[0].Process != "second" {
+				t.Fatal(statuses, err)
+			}
+			return statuses[0].Alive(time.Now())
+		}
+		for _, process := range []string{"first", "second"} {
+			if !alive() {
+				t.Error("a runner that has a row does not count")
+			}
+			if err := db.Where("process = ?", process).Delete(&gormstore.FollowerRunner{}).Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if alive() {
+			t.Error("a runner that has no row counts")
+		}
 	})
 }
 

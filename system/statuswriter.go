@@ -49,23 +49,28 @@ func newIdentity() string {
 // that fails: the follower itself goes on, and must not be kept from its work.
 // So it does nothing where another goroutine is at it.
 func (r *statusWriter) report(ctx context.Context, f *followerLoop) {
-	if r.mu.TryLock() {
-		defer r.mu.Unlock()
-		r.write(ctx, f)
+	if !r.mu.TryLock() {
+		return
+	}
+	defer r.mu.Unlock()
+	status := f.statusToKeep(r.process)
+	quiet := persistence.HeartbeatInterval
+	if (status != r.withoutTimes() && !r.failing) || time.Since(r.tried) >= quiet {
+		r.write(ctx, f, status)
 	}
 }
 
-// reportLast is report of the end, which nothing comes after.
+// reportLast writes the status of the end, which nothing comes after: also if
+// the last attempt has failed, as one does that the end has cancelled.
 func (r *statusWriter) reportLast(ctx context.Context, f *followerLoop) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.write(ctx, f)
+	r.failing = false // so that a failure is logged
+	r.write(ctx, f, f.statusToKeep(r.process))
 }
 
-func (r *statusWriter) write(ctx context.Context, f *followerLoop) {
-	status := f.statusToKeep(r.process)
-	quiet := persistence.HeartbeatInterval
-	if r.recorder == nil || (status == r.withoutTimes() || r.failing) && time.Since(r.tried) < quiet {
+func (r *statusWriter) write(ctx context.Context, f *followerLoop, status persistence.FollowerStatus) {
+	if r.recorder == nil {
 		return
 	}
 	r.tried = time.Now()

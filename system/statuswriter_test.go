@@ -117,6 +117,31 @@ func TestStatusCannotBeKept(t *testing.T) {
 	}
 }
 
+// The end of a follower is kept although the attempt before it has failed, as
+// one does that the end has cancelled.
+func TestEndIsKeptAfterAFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &keeping{Store: memory.New()}
+		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", ignore)))
+		start(t, r)
+		synctest.Wait()
+		setFail := func(err error) {
+			store.mu.Lock()
+			defer store.mu.Unlock()
+			store.fail = err
+		}
+		setFail(errors.New("no database"))
+		time.Sleep(persistence.HeartbeatInterval + time.Second)
+		synctest.Wait()
+		setFail(nil)
+		do(t, r.Stop(t.Context()))
+		if all := store.taken(); len(all) == 0 || all[len(all)-1].State != "stopped" {
+			t.Errorf("after the end: %+v", all)
+		}
+	})
+}
+
 // What one process has found out about a position another one knows.
 func TestAheadIsRemembered(t *testing.T) {
 	t.Parallel()
