@@ -251,3 +251,39 @@ func TestFollowerInSeveralProcesses(t *testing.T) {
 	}
 	t.Logf("200 events were handled %d times", handled.Load())
 }
+
+// TestFollowerWhileLeaderIsKilled runs the same follower at three servers, and
+// kills the server that leads the stream with its position and its events. Each
+// event has its effect once.
+func TestFollowerWhileLeaderIsKilled(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, full())
+	var kennels []*kennel
+	for i := range c.nodes {
+		kennels = append(kennels, newKennel(t, c.connect(t, i), replicated))
+	}
+	kennels[0].add(t, "Fido 0")
+	for _, k := range kennels {
+		must(t, k.runner.Start(t.Context()))
+		defer k.runner.Close()
+	}
+	must(t, kennels[0].runner.WaitFor(t.Context(), kennels[0].app))
+	events, kills := figure(60, 600), figure(1, 4)
+	want := []string{"0"}
+	for i := 1; i < events; i++ {
+		want = append(want, fmt.Sprint(i))
+		kennels[i%3].add(t, fmt.Sprintf("Fido %d", i))
+		if i%(events/(kills+1)) == 0 && i < events-1 {
+			leader := c.leader(t, c.connect(t, i%3), "es_ev_Awards")
+			c.nodes[leader].kill()
+			c.nodes[leader].start(t)
+		}
+	}
+	for _, k := range kennels {
+		eventually(t, func() error { return k.runner.WaitFor(t.Context(), k.app) })
+	}
+	kennels[1].wantTricks(t, "Fido", want...)
+	if parked, err := kennels[2].runner.Parked(t.Context(), kennels[2].app); err != nil || len(parked) > 0 {
+		t.Errorf("got the parked events %v and the error %v, want none", parked, err)
+	}
+}
