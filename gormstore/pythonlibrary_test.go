@@ -440,6 +440,33 @@ func TestPythonPositionIsReported(t *testing.T) {
 	}
 }
 
+// A projection, whose store is given in code, keeps its position as the library
+// does if its application has the Python layout.
+func TestPythonPositionOfAProjection(t *testing.T) {
+	t.Parallel()
+	for _, f := range sharedPythonFixtures {
+		t.Run(f.file, func(t *testing.T) {
+			t.Parallel()
+			db := f.open(t)
+			s := newPyService(t, f, db)
+			p := must(gormstore.NewProjection("Watch", gormstore.New(db), gormstore.WithApplication(application.WithPythonLayout()),
+				gormstore.On(func(context.Context, *gorm.DB, domain.Recorded[pyTrickAdded]) error { return nil })))
+			runner := must(system.NewSingleThreadedRunner(must(system.New(system.Pipe(s.school, p)))))
+			defer runner.Close()
+			if err := errors.Join(runner.Start(t.Context()), runner.Sync(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			var rows int64
+			if err := db.Raw("SELECT COUNT(*) FROM notification_tracking WHERE application_name = 'Watch'").Scan(&rows).Error; err != nil {
+				t.Fatal(err)
+			}
+			if want := len(wholeLog(t, bridge.Of(s.school).Recorder())); rows != int64(want) {
+				t.Errorf("the position has %d rows, want one for each of the %d events", rows, want)
+			}
+		})
+	}
+}
+
 // What the library has processed since a batch was read is noticed although its
 // transaction has not ended: nothing of the batch is stored.
 func TestPythonPositionThatIsNotCommitted(t *testing.T) {
