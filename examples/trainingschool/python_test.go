@@ -88,6 +88,9 @@ func TestDatabaseOfDjango(t *testing.T) {
 			snapshotting := e.with("SNAPSHOTTING_INTERVALS", "Dog=5")
 			snapshotting.start(t, "add-trick", "Fido", "sit").want(t, "")
 			e.wantReport(t, "contents", "training_school.domain:Dog.TrickAdded", "eventsourcing.domain:Snapshot")
+			if got := e.start(t, "contents", "TrainingSchool"); strings.Contains(got.stdout, "NOTE") {
+				t.Errorf("something is wrong with what is stored: %s", got.stdout)
+			}
 			e.wantReport(t, "check", "0 problems")
 			e.wantReport(t, "events TrainingSchool", "training_school.domain:Dog.Registered")
 			e.wantReport(t, "followers", "TrickCounts", "DogNames")
@@ -166,6 +169,11 @@ func TestDatabaseOfDjangoWithAnotherAttribute(t *testing.T) {
 		t.Errorf("%+v, want a warning that names the field", got)
 	}
 	e.wantReport(t, "tricks Fido", "sit")
+	const renamed = `UPDATE stored_events SET state = CAST(replace(CAST(state AS TEXT), '"name":', '"title":') AS BLOB)`
+	if err := db.Exec(renamed).Error; err != nil {
+		t.Fatal(err)
+	}
+	e.wantReport(t, "contents", "have fields that the program passes over: title; some lack fields of the program: name")
 	var snapshots int64
 	if err := db.Raw("SELECT COUNT(*) FROM snapshots").Scan(&snapshots).Error; err != nil || snapshots != 1 {
 		t.Errorf("%d snapshots are stored (%v), want that of the Python program", snapshots, err)

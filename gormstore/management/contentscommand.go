@@ -102,6 +102,12 @@ func contentsNote(a operations.ApplicationContents, t operations.TopicContents) 
 	if t.Undecoded > 0 {
 		notes = append(notes, fmt.Sprintf("%d cannot be read, the first: %s", t.Undecoded, t.Problem))
 	}
+	if len(t.Unread) > 0 {
+		notes = append(notes, "have fields that the program passes over: "+strings.Join(t.Unread, ", "))
+	}
+	if len(t.Absent) > 0 {
+		notes = append(notes, "some lack fields of the program: "+strings.Join(t.Absent, ", "))
+	}
 	if len(t.Lost) > 0 {
 		notes = append(notes, "have fields that the program's state lacks, so it takes no snapshots: "+strings.Join(t.Lost, ", "))
 	}

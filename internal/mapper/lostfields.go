@@ -3,6 +3,7 @@ package mapper
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -132,6 +133,36 @@ func (m *Mapper) LostFields(stored persistence.StoredEvent, definition string) (
 	lost = missingKeys(nil, "", wants.State, has.State)
 	slices.Sort(lost)
 	return slices.Compact(lost)
+}
+
+// EventFields compares the fields of a stored event in the Python layout with
+// those of its payload type. Unread are those that the type lacks, and absent
+// those that the event lacks: a misspelt json tag is in both. It returns none
+// for an event of another schema version, and for one that cannot be read.
+func (m *Mapper) EventFields(stored persistence.StoredEvent) (unread, absent []string) {
+	buf := buffers.Get().(*buffer)
+	defer buf.release()
+	plain, _, err := m.open(events, &stored, buf)
+	kind, ok := m.find(events, stored.Topic)
+	if err != nil || plain[0] != layoutPython || !ok || kind.IsPast() || m.pythonVersion(events, plain) != kind.Version() {
+		return nil, nil
+	}
+	if quoter, ok := m.transcoder.(floatQuoter); ok {
+		plain = quoter.QuoteFloats(plain)
+	}
+	data, err := kind.Decode(kind.Version(), func(into any) error { return m.transcoder.Decode(plain, into) })
+	if err != nil || reflect.TypeOf(data) != kind.GoType() {
+		return nil, nil
+	}
+	again, err := m.transcoder.Encode(nil, data)
+	var has, wants map[string]any
+	if err != nil || json.Unmarshal(plain, &has) != nil || json.Unmarshal(again, &wants) != nil {
+		return nil, nil
+	}
+	for _, reserved := range reservedInEvents {
+		delete(has, reserved)
+	}
+	return missingKeys(nil, "", wants, has), missingKeys(nil, "", has, wants)
 }
 
 // missingKeys appends the paths of the keys that objects in wants have and the

@@ -2,7 +2,9 @@ package mapper_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -159,6 +161,40 @@ type (
 func (withTimestamp) Apply(*account) {}
 func (withPromoted) Apply(*account)  {}
 func (withNested) Apply(*account)    {}
+
+type misspelt struct {
+	Amount int `json:"ammount"`
+	Note   struct {
+		By string `json:"by"`
+	} `json:"note"`
+}
+
+func (misspelt) Apply(*account) {}
+
+// Fields that are read from nowhere and keys that nothing reads are found.
+func TestEventFields(t *testing.T) {
+	t.Parallel()
+	m := newMapper(t, mapper.Config{Application: school}, domain.Define("zoo.domain:M", domain.On("X", misspelt{}, domain.SchemaVersion(2))).Schema)
+	for state, want := range map[string]string{
+		`,"amount":1,"note":{"by":"Ann","at":2}`: "[amount note.at] [ammount]",
+		`,"ammount":1,"note":{"by":"Ann"}`:       "[] []",
+		`,"ammount":NaN`:                         "[] []", // cannot be read
+		``:                                       "[] [ammount note]",
+	} {
+		stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "zoo.domain:M.X",
+			State: []byte(sampleStamp + `,"originator_topic":"zoo.domain:M"` + state + `,"class_version":2}`)}
+		unread, absent := m.EventFields(stored)
+		slices.Sort(unread)
+		slices.Sort(absent)
+		if got := fmt.Sprint(unread, absent); got != want {
+			t.Errorf("%s: got %s, want %s", state, got, want)
+		}
+		stored.State = []byte(sampleStamp + state + `}`)
+		if unread, absent := m.EventFields(stored); len(unread)+len(absent) > 0 {
+			t.Errorf("an older event: got %v %v", unread, absent)
+		}
+	}
+}
 
 // The two layouts are told apart whatever they were compressed with.
 func TestLayoutsAreToldApart(t *testing.T) {

@@ -50,6 +50,10 @@ type TopicContents struct {
 	IsUndefined bool   `json:"undefined,omitempty"`
 	Undecoded   int64  `json:"undecoded,omitempty"`
 	Problem     string `json:"problem,omitempty"`
+	// Unread are the fields of events in the Python layout that the payload's
+	// type lacks, and Absent those of the type that some of the events lack.
+	Unread []string `json:"unread_fields,omitempty"`
+	Absent []string `json:"absent_fields,omitempty"`
 	// Lost are the fields of snapshots in the Python layout that the program's
 	// state lacks. It takes no snapshots of that definition.
 	Lost []string `json:"lost_fields,omitempty"`
@@ -207,6 +211,8 @@ func (c *topicCounter) addEvent(n persistence.Notification) {
 	} else if _, err := c.app.Mapper().NotificationToParts(n); err != nil {
 		t.addUndecoded(err)
 	}
+	unread, absent := c.app.Mapper().EventFields(n.StoredEvent)
+	t.Unread, t.Absent = union(t.Unread, unread), union(t.Absent, absent)
 }
 
 func (c *topicCounter) addSnapshot(stored persistence.StoredEvent) {
@@ -219,9 +225,17 @@ func (c *topicCounter) addSnapshot(stored persistence.StoredEvent) {
 	if _, err := c.app.Mapper().SnapshotToDomain(stored); err != nil {
 		t.addUndecoded(err)
 	}
-	t.Lost = append(t.Lost, c.app.Mapper().LostFields(stored, "")...)
-	slices.Sort(t.Lost)
-	t.Lost = slices.Compact(t.Lost)
+	t.Lost = union(t.Lost, c.app.Mapper().LostFields(stored, ""))
+}
+
+// union adds names to a sorted list.
+func union(list, names []string) []string {
+	if len(names) == 0 {
+		return list
+	}
+	list = append(list, names...)
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 func (t *TopicContents) add(layout bridge.Layout) {
