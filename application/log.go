@@ -27,6 +27,39 @@ func (l *Log) Head(ctx context.Context) (int64, error) {
 	return l.app.recorder.MaxNotificationID(ctx)
 }
 
+// Events streams the events after a position up to the head as it is when the
+// loop begins, and ends there. Topics choose events; none means all. It also ends
+// at the first error, which is that of ctx if ctx ends. Events that
+// domain.UpcastToMany has made of one share a NotificationID.
+func (l *Log) Events(ctx context.Context, after int64, topics ...string) iter.Seq2[domain.Event, error] {
+	return func(yield func(domain.Event, error) bool) {
+		if err := l.app.ready(ctx); err != nil {
+			yield(domain.Event{}, err)
+			return
+		}
+		l.app.decodeAll(polling.Read(ctx, l.app.recorder, after, topics...), yield)
+	}
+}
+
+// decodeAll yields the events of notifications, up to the first error.
+func (a *Application) decodeAll(notifications iter.Seq2[persistence.Notification, error], yield func(domain.Event, error) bool) {
+	for notification, err := range notifications {
+		var event domain.Event
+		if err == nil {
+			event, err = a.mapper.NotificationToParts(notification)
+		}
+		if err != nil {
+			yield(domain.Event{}, err)
+			return
+		}
+		for part := range event.Parts() {
+			if !yield(part, nil) {
+				return
+			}
+		}
+	}
+}
+
 // Subscribe streams the events after a position: those that are recorded
 // already, and then, for as long as the loop goes on, those that any process
 // records later. Saves of this process are seen at once; those of others within
@@ -36,8 +69,9 @@ func (l *Log) Head(ctx context.Context) (int64, error) {
 // To resume, subscribe again after the NotificationID of the last event that
 // was seen. Events that domain.UpcastToMany has made of one share a
 // NotificationID. The stream ends without an error when ctx ends, and at the
-// first error, which may be that an event cannot be decoded. To process every
-// event exactly once, use a follower of package system.
+// first error, which may be that an event cannot be decoded. To read what is
+// there and no more, use Events. To process every event exactly once, use a
+// follower of package system.
 func (l *Log) Subscribe(ctx context.Context, after int64, topics ...string) iter.Seq2[domain.Event, error] {
 	a := l.app
 	return func(yield func(domain.Event, error) bool) {
@@ -56,21 +90,7 @@ func (l *Log) Subscribe(ctx context.Context, after int64, topics ...string) iter
 			cancel()
 			<-listened
 		}()
-		for notification, err := range polling.Subscribe(ctx, a.recorder, wake, after, topics...) {
-			var event domain.Event
-			if err == nil {
-				event, err = a.mapper.NotificationToParts(notification)
-			}
-			if err != nil {
-				yield(domain.Event{}, err)
-				return
-			}
-			for part := range event.Parts() {
-				if !yield(part, nil) {
-					return
-				}
-			}
-		}
+		a.decodeAll(polling.Subscribe(ctx, a.recorder, wake, after, topics...), yield)
 	}
 }
 

@@ -2,6 +2,8 @@ package application_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -23,6 +25,56 @@ func (h *hearing) Listen(ctx context.Context, wake func(string)) error {
 	h.wake <- wake
 	<-ctx.Done()
 	return nil
+}
+
+// Events ends at the head, on an empty log at once, and says if it could not.
+func TestEventsUpToTheHead(t *testing.T) {
+	s := newSchool(t, application.WithStore(memory.New()))
+	read := func(ctx context.Context, after int64, topics ...string) (ids []int64, err error) {
+		for event, err := range s.Log().Events(ctx, after, topics...) {
+			if err != nil {
+				return ids, err
+			}
+			if event.NotificationID == 1 {
+				s.save(t, RegisterDog("Bello")) // is after the head
+			}
+			ids = append(ids, event.NotificationID)
+		}
+		return ids, nil
+	}
+	want := func(got []int64, err error, want ...int64) {
+		t.Helper()
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %v, %v; want %v", got, err, want)
+		}
+	}
+	none, err := read(t.Context(), 0)
+	want(none, err)
+	for i := range 1200 { // several pages
+		s.save(t, RegisterDog(fmt.Sprint("dog ", i)))
+	}
+	all, err := read(t.Context(), 0)
+	if err != nil || len(all) != 1200 || all[0] != 1 || all[1199] != 1200 {
+		t.Errorf("got %d events, %v; want 1 to 1200", len(all), err)
+	}
+	last, err := read(t.Context(), 1199)
+	want(last, err, 1200, 1201)
+	other, err := read(t.Context(), 0, "Dog.TrickAdded")
+	want(other, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for _, err = range s.Log().Events(ctx, 0) {
+		cancel()
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v after the context ended, want its error", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(t.Context(), 0); err == nil {
+		t.Error("got no error of a closed application")
+	}
 }
 
 func TestSubscribeToEvents(t *testing.T) {

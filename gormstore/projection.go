@@ -96,12 +96,13 @@ func NewProjection(name string, store *Store, options ...ProjectionOption) (*Pro
 }
 
 // DB returns a handle for queries of the read model: the transaction in ctx, or
-// the store's database.
+// the store's database as Readers has it, so that on SQLite a query does not wait
+// for the connection that writes, and cannot write.
 func (p *Projection) DB(ctx context.Context) *gorm.DB {
 	if tx, err := Tx(ctx); err == nil {
 		return tx
 	}
-	return p.store.DB().WithContext(ctx)
+	return Readers(p.store.DB()).WithContext(ctx)
 }
 
 // empty deletes all rows of the models.

@@ -3,9 +3,11 @@ package gormstore_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
@@ -102,6 +104,43 @@ func TestProjection(t *testing.T) {
 			t.Errorf("got %+v, %v and %d tricks; want Fido, not hidden, and 2", rows, err, count())
 		}
 	})
+}
+
+// Queries of a projection do not wait for a transaction that writes, and see the
+// one that they are in.
+func TestProjectionIsReadBesideATransaction(t *testing.T) {
+	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(t.TempDir(), "test.sqlite3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	tricks, err := gormstore.NewProjection("Tricks", gormstore.New(db), gormstore.Models(&learnedTrick{}),
+		gormstore.On(func(context.Context, *gorm.DB, domain.Recorded[school.TrickAdded]) error { return nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gormstore.AutoMigrate(db); err != nil {
+		t.Fatal(err)
+	}
+	err = gormstore.Transaction(t.Context(), db, func(inside context.Context, tx *gorm.DB) error {
+		if err := tx.Create(&learnedTrick{Trick: "sit"}).Error; err != nil {
+			return err
+		}
+		for ctx, want := range map[context.Context]int64{inside: 1, t.Context(): 0} { // with the one connection it would wait for ever
+			var n int64
+			if err := tricks.DB(ctx).Model(&learnedTrick{}).Count(&n).Error; err != nil || n != want {
+				t.Errorf("counted %d, %v; want %d", n, err, want)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // What a projection cannot be made of is an error that says what.

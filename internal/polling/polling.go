@@ -83,6 +83,35 @@ func Subscribe(
 	}
 }
 
+// Read streams the log of an application after a position, up to its head as it
+// is when the loop begins. It ends there, or with an error, which is that of ctx
+// if ctx ends.
+func Read(ctx context.Context, r persistence.ApplicationRecorder, after int64, topics ...string) iter.Seq2[persistence.Notification, error] {
+	return func(yield func(persistence.Notification, error) bool) {
+		head, err := r.MaxNotificationID(ctx)
+		for position := after; err == nil && position < head; {
+			var page []persistence.Notification
+			page, err = r.SelectNotifications(ctx,
+				persistence.NotificationRange{After: position, Stop: head, Limit: pollPage, Topics: topics})
+			if err == nil && len(page) == 0 {
+				return
+			}
+			for _, n := range page {
+				if err = context.Cause(ctx); err != nil {
+					break
+				}
+				if !yield(n, nil) {
+					return
+				}
+				position = n.ID
+			}
+		}
+		if err != nil {
+			yield(persistence.Notification{}, err)
+		}
+	}
+}
+
 // readPage reads the next page, and the position after it. If no event has the
 // wanted topics, the position moves all the same, so that what was passed over
 // is not searched again. The head is read first: what is recorded in between is
