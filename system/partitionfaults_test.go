@@ -421,3 +421,24 @@ func TestNoCallIsBegunWithoutALease(t *testing.T) {
 		}
 	})
 }
+
+// A program with another number of partitions takes over soon after the last
+// process with the former one has ended, however long it has waited.
+func TestNewNumberOfPartitionsTakesOverSoon(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New()
+		handle := func(context.Context, domain.Event) error { return nil }
+		former := newDividedWith(t, system.Config{}, store, handle, system.Partitions(4)).start(t)
+		former.waitFor(t)
+		next := newDividedWith(t, system.Config{}, store, handle, system.Partitions(8)).start(t)
+		time.Sleep(20 * time.Minute) // as long as a deployment
+		do(t, former.runner.Close())
+		next.save(t, 1, 0)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if n := len(next.partitions(t).Partitions); n != 8 || !next.atHead(t) {
+			t.Errorf("after three seconds there are %d partitions, at %d: %v", n, position(t, next.follower.Application, schoolName), next.runner.Err())
+		}
+	})
+}

@@ -259,8 +259,8 @@ func (f *followerLoop) checkDivision(ctx context.Context, set persistence.Partit
 	for _, p := range set.Partitions {
 		if p.Leased && p.Owner != f.identity {
 			f.releasePartitions(ctx)
-			return &Error{Name: f.app.Name(), Problem: fmt.Sprintf("%s; it is divided anew as soon as the processes that run it so, "+
-				"such as %s, have ended", problem, p.Owner)}
+			return divisionError{&Error{Name: f.app.Name(), Problem: fmt.Sprintf("%s; it is divided anew as soon as the processes "+
+				"that run it so, such as %s, have ended", problem, p.Owner)}}
 		}
 	}
 	same := !slices.ContainsFunc(set.Partitions, func(p persistence.Partition) bool { return p.Position != set.Partitions[0].Position })
@@ -271,6 +271,14 @@ func (f *followerLoop) checkDivision(ctx context.Context, set persistence.Partit
 	}
 	return nil
 }
+
+// divisionError says that a follower cannot be divided anew while another
+// process runs it. It may end at any time.
+type divisionError struct{ err *Error }
+
+func (e divisionError) Error() string { return e.err.Error() }
+
+func (e divisionError) Unwrap() error { return e.err }
 
 // division says how a follower is divided.
 func division(count int, key string) string {
@@ -291,8 +299,8 @@ func (f *followerLoop) alignmentTarget(head int64) (int64, error) {
 		return head, nil
 	}
 	if len(p.held) < p.count {
-		return 0, &Error{Name: f.app.Name(), Problem: "it is to be divided anew, and another process has some of its partitions; " +
-			"it is tried again"}
+		return 0, divisionError{&Error{Name: f.app.Name(), Problem: "it is to be divided anew, and another process has some of its " +
+			"partitions; it is tried again"}}
 	}
 	return min(head, p.highest()), nil
 }

@@ -443,13 +443,14 @@ func (w *worker) failed(ctx context.Context, edge *retryState, err error) {
 }
 
 // retryAfter is how long to wait after a failure. A follower that lost a race
-// for a lock may try again soon, so as to take over when the winner ends; one
-// that is ahead of the log waits for a person.
+// for a lock, or whose partitions another process has, may try again soon, so
+// as to take over when that one ends; one that is ahead of the log waits for a
+// person.
 func (a *retryState) retryAfter(err error) time.Duration {
 	if _, ahead := errors.AsType[*AheadError](err); ahead {
 		return shortened(a.config.LongestRetry)
 	}
-	if a.isRetryable(err) {
+	if _, divided := errors.AsType[divisionError](err); divided || a.isRetryable(err) {
 		return shortened(a.config.ShortestRetry)
 	}
 	return a.retryTime(a.failures)
