@@ -32,7 +32,7 @@ type node struct {
 	Name       string
 	StoreDir   string
 	ClientPort int
-	RoutePort  int
+	RoutePort  int // 0 if it is in no cluster
 	HTTPPort   int
 	Routes     []string // through links
 	Always     bool     // sync_interval: always
@@ -51,8 +51,10 @@ func runNode(settings string) {
 	options.ServerName, options.Port = n.Name, n.ClientPort
 	options.HTTPHost, options.HTTPPort = "127.0.0.1", n.HTTPPort
 	options.SyncAlways = n.Always
-	options.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: n.RoutePort,
-		Advertise: "127.0.0.1:9"} // nothing listens there: servers reach each other through links only
+	if n.RoutePort > 0 {
+		options.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: n.RoutePort,
+			Advertise: "127.0.0.1:9"} // nothing listens there: servers reach each other through links only
+	}
 	for _, route := range n.Routes {
 		options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: route})
 	}
@@ -234,6 +236,17 @@ func (l *link) pass(to, from net.Conn) {
 			from.Close()
 		}
 	}
+}
+
+// startAlone starts a server in a process of its own, and connects to it.
+func startAlone(t testing.TB) *nats.Conn {
+	t.Helper()
+	n := &node{Name: "alone", StoreDir: t.TempDir(), ClientPort: freePort(t), HTTPPort: freePort(t)}
+	c := &cluster{nodes: []*node{n}}
+	n.start(t)
+	t.Cleanup(n.kill)
+	c.ready(t, 0)
+	return c.connect(t, 0)
 }
 
 // cluster is three servers, each in a process of its own.

@@ -19,11 +19,10 @@ import (
 var single = natsstore.Config{Replicas: 1, CreateStreams: true,
 	Waive: []natsstore.Waiver{natsstore.SingleReplica, natsstore.PeriodicSync}}
 
-// TestConformance runs the suite on one server in this process.
+// TestConformance runs the suite on one server.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	conn := connect(t, startServer(t).ClientURL())
-	persistencetest.Run(t, harness(t, conn, single, nil))
+	persistencetest.Run(t, harness(t, startAlone(t), single, nil))
 }
 
 // withoutTransactions are the rows that a store on NATS does not pass, although
@@ -47,7 +46,7 @@ var withoutTransactions = []string{
 // server.
 func TestConformanceOfTransactions(t *testing.T) {
 	t.Parallel()
-	conn := connect(t, startServer(t).ClientURL())
+	conn := startAlone(t)
 	only := func(r persistencetest.Row) bool {
 		return slices.Contains(r.Needs, persistencetest.Transaction) && !slices.Contains(withoutTransactions, r.Name)
 	}

@@ -66,9 +66,14 @@ func TestDamagedBlock(t *testing.T) {
 	}
 
 	// As a leader it would also give versions again that are stored. So a store
-	// compares its state before it uses it.
+	// compares its state when it hears of the election.
 	c.lead(t, conn, schoolStream, damaged)
-	_, err = reader.MaxNotificationID(t.Context())
+	eventually(t, func() error {
+		if _, err = reader.MaxNotificationID(t.Context()); err == nil {
+			return errors.New("a store that knew another leader reads on")
+		}
+		return nil
+	})
 	wantDamage(t, "a store that knew another leader", err)
 	_, err = reader.InsertEvents(t.Context(), large("0", size+1, 1))
 	wantDamage(t, "a save", err)
