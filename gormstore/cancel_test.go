@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
@@ -162,4 +163,79 @@ func TestSlowSaveIsNotCanceled(t *testing.T) {
 	if stored := wholeLog(t, r); len(stored) != 2 {
 		t.Errorf("%d events are stored; want 2", len(stored))
 	}
+}
+
+// errorLog is a logger of GORM that keeps the errors it is told of.
+type errorLog struct {
+	logger.Interface
+	errors []error
+}
+
+func (l *errorLog) LogMode(logger.LogLevel) logger.Interface { return l }
+
+func (l *errorLog) Trace(_ context.Context, _ time.Time, _ func() (string, int64), err error) {
+	if err != nil {
+		l.errors = append(l.errors, err)
+	}
+}
+
+// A statement whose caller has canceled it is no error to log, and one whose
+// deadline has passed is. On PostgreSQL the statement waits for a lock
+// meanwhile.
+func TestCanceledStatementIsNotLogged(t *testing.T) {
+	t.Parallel()
+	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
+		isPostgres := db.Dialector.Name() == "postgres"
+		seen := &errorLog{Interface: logger.Discard}
+		store := gormstore.New(db.Session(&gorm.Session{Logger: seen}))
+		made, err := store.ProcessRecorder("Counters")
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorder := made.(persistence.SettingsRecorder)
+		isWaiting := func() bool {
+			var n int
+			err := db.Raw("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory' AND database = " +
+				"(SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&n).Error
+			return err == nil && n > 0
+		}
+		for _, want := range []error{context.Canceled, context.DeadlineExceeded} {
+			seen.errors = nil
+			err := store.Transaction(t.Context(), func(holding context.Context) error {
+				if !isPostgres {
+					ended, cancel := context.WithCancel(holding)
+					if want == context.DeadlineExceeded {
+						ended, cancel = context.WithDeadline(holding, time.Now())
+					}
+					cancel()
+					_, err := made.MaxNotificationID(ended)
+					return err
+				}
+				if _, _, err := recorder.LockSettings(holding, "School"); err != nil {
+					return err
+				}
+				ending, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if want == context.DeadlineExceeded {
+					ending, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
+					defer cancel()
+				} else {
+					go func() {
+						eventually(isWaiting)
+						cancel()
+					}()
+				}
+				return store.Transaction(gormstore.WithoutTx(ending), func(ctx context.Context) error {
+					_, _, err := recorder.LockSettings(ctx, "School")
+					return err
+				})
+			})
+			if !errors.Is(err, want) {
+				t.Errorf("got %v, want %v", err, want)
+			}
+			if logged := len(seen.errors) > 0; logged != (want == context.DeadlineExceeded) {
+				t.Errorf("%v: logged %v", want, seen.errors)
+			}
+		}
+	})
 }

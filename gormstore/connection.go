@@ -13,6 +13,8 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // connection sends statements to a pool or to a transaction, past GORM's
@@ -222,17 +224,31 @@ func (c connection) trace(ctx context.Context, begin time.Time, query string, er
 	if _, ok := c.pool.(quietPool); ok {
 		return
 	}
-	if err != nil && c.store.isExpected(err) {
+	if err != nil && c.store.isExpected(ctx, err) {
 		err = nil
 	}
 	c.store.db.Logger.Trace(ctx, begin, func() (string, int64) { return query, -1 /* rows: unknown */ }, err)
 }
 
 // isExpected reports whether an error is one that callers handle, so that
-// GORM's logger need not report it.
-func (s *Store) isExpected(err error) bool {
+// GORM's logger need not report it. So is the end of a statement whose caller
+// has canceled it: that says nothing about the database. A deadline that has
+// passed may, and is reported.
+func (s *Store) isExpected(ctx context.Context, err error) bool {
 	f := s.infoOf(err)
-	return f.unique || f.missing != ""
+	if f.unique || f.missing != "" || errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled) {
+		return true
+	}
+	_, triesAgain := s.dialect.(sqlite) // while another connection has the file's lock
+	return f.class == persistence.ErrLockTimeout && (triesAgain || ctx.Value(expectsLockKey{}) != nil)
+}
+
+// expectsLockKey marks a context for statements that wait for a lock which
+// another process may well have for longer.
+type expectsLockKey struct{}
+
+func expectingLock(ctx context.Context) context.Context {
+	return context.WithValue(ctx, expectsLockKey{}, true)
 }
 
 // expectingLogger is the logger of the user's handle for statements of this
@@ -244,7 +260,7 @@ type expectingLogger struct {
 
 // Trace implements logger.Interface.
 func (l expectingLogger) Trace(ctx context.Context, begin time.Time, statement func() (string, int64), err error) {
-	if err != nil && l.store.isExpected(err) {
+	if err != nil && l.store.isExpected(ctx, err) {
 		err = nil
 	}
 	l.Interface.Trace(ctx, begin, statement, err)

@@ -166,7 +166,10 @@ func (r *processRecorder) lockPosition(ctx context.Context, c connection, joined
 	return r.position(ctx, c, upstream)
 }
 
+// takePositionLock takes the lock of a position. That another process has it is
+// no error of the database: a follower stands by then.
 func (r *processRecorder) takePositionLock(ctx context.Context, c connection, how locking, upstream string) error {
+	ctx = expectingLock(ctx)
 	err := r.positions.whereItIs(ctx, c, func(at location) (there bool, err error) {
 		key := lockKey("position", at.schema, r.tracking.name, r.application, upstream)
 		return r.store.dialect.lockIn(ctx, c, how, r.tracking, at, key)

@@ -47,7 +47,8 @@ func (c *core) System() *System { return c.system }
 // Statuses returns the status of each follower and leader, in the order of the
 // system's edges. If it returns an error, which is one of reading positions,
 // the statuses have what is known. A database that does not answer before ctx
-// ends makes only the statuses unknown that need it.
+// ends makes only the statuses unknown that need it. If ctx has already ended,
+// no database is asked, and the statuses have what this process knows.
 func (c *core) Statuses(ctx context.Context) ([]Status, error) {
 	statuses, mistakes := make([]Status, len(c.edges)), make([]error, len(c.edges))
 	var group sync.WaitGroup

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +15,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
@@ -23,6 +28,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
+	"github.com/eventsourcing-go/eventsourcing/system/health"
 )
 
 // logLines is a slog.Handler that keeps what was logged, as docs/operations.md
@@ -126,5 +132,109 @@ func TestDocumentedLogLines(t *testing.T) {
 	}
 	if documented < 8 {
 		t.Errorf("docs/operations.md documents %d lines of followers, want 8", documented)
+	}
+}
+
+// databaseLog is a logger of GORM that keeps the statements it is told of, and
+// the errors.
+type databaseLog struct {
+	logger.Interface
+	mu         sync.Mutex // protects what follows
+	statements []string
+	errors     []string
+}
+
+func (l *databaseLog) LogMode(logger.LogLevel) logger.Interface { return l }
+
+func (l *databaseLog) Trace(_ context.Context, _ time.Time, statement func() (string, int64), err error) {
+	text, _ := statement()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.statements = append(l.statements, text)
+	if err != nil {
+		l.errors = append(l.errors, err.Error()+": "+text)
+	}
+}
+
+// taken returns what was logged since the last call.
+func (l *databaseLog) taken() (statements, errors []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	statements, errors = l.statements, l.errors
+	l.statements, l.errors = nil, nil
+	return statements, errors
+}
+
+// A probe of liveness sends no statement, with an ended context or any other,
+// and still knows the followers.
+func TestLivenessAsksNoDatabase(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
+		seen := &databaseLog{Interface: logger.Discard}
+		r := newRunner(t, gormstore.New(db.Session(&gorm.Session{Logger: seen})), pipe(app(schoolName, school.New), followerLoop("F", ignore)))
+		checks, err := health.New(r, health.Config{})
+		do(t, err)
+		probe := func(h http.Handler) (code int, body string) {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+			return w.Code, w.Body.String()
+		}
+		if _, _ = probe(checks.Ready()); len(seen.statements) == 0 {
+			t.Error("the probe of readiness has sent no statement")
+		}
+		seen.taken()
+		if code, body := probe(checks.Live()); code != 200 || !strings.Contains(body, `"follower":"F"`) {
+			t.Errorf("got %d, %s", code, body)
+		}
+		if statements, errs := seen.taken(); len(statements) > 0 || len(errs) > 0 {
+			t.Errorf("sent %q, with the errors %q", statements, errs)
+		}
+	})
+}
+
+// That a follower stands by, and that its runner is canceled while it does, are
+// no errors of the database.
+func TestStandingByLogsNoDatabaseError(t *testing.T) {
+	t.Parallel()
+	for name, dsn := range map[string]func(testing.TB) string{"sqlite": func(t testing.TB) string {
+		return strings.Replace(testdb.SQLiteFileDSN(t), "_busy_timeout=10000", "_busy_timeout=100", 1)
+	}, "postgres": testdb.Postgres} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := dsn(t)
+			open := func() (*gormstore.Store, *databaseLog) {
+				db, err := openChild(name, address)
+				do(t, err)
+				closePool(t, db)
+				do(t, gormstore.AutoMigrate(db))
+				seen := &databaseLog{Interface: logger.Discard}
+				return gormstore.New(db.Session(&gorm.Session{Logger: seen}), gormstore.WithLockTimeout(200*time.Millisecond)), seen
+			}
+			started := make(chan struct{})
+			hanging := func(ctx context.Context, _ domain.Event, _ *collector) error {
+				close(started)
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			first, firstLog := open()
+			second, secondLog := open()
+			working := newRunner(t, first, pipe(app(schoolName, school.New), followerLoop("F", hanging)))
+			register(t, get[*school.TrainingSchool](t, working, schoolName), 0, "Fido")
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			do(t, working.Start(ctx))
+			<-started
+			standBy := newRunner(t, second, pipe(app(schoolName, school.New), followerLoop("F", ignore)))
+			do(t, standBy.Start(ctx))
+			waitForState(t, standBy, system.StandingBy)
+			cancel()
+			<-standBy.Done()
+			<-working.Done()
+			for which, seen := range map[string]*databaseLog{"works": firstLog, "stands by": secondLog} {
+				if statements, errs := seen.taken(); len(errs) > 0 || len(statements) == 0 {
+					t.Errorf("the runner that %s has logged %q", which, errs)
+				}
+			}
+		})
 	}
 }

@@ -151,8 +151,12 @@ type logEnd struct {
 	heldErr error
 }
 
-// endOf reads the end of a leader's log.
+// endOf reads the end of a leader's log. If ctx has ended, it asks nothing: the
+// error of a statement that cannot run would be logged as one of the database.
 func endOf(ctx context.Context, leader Leader) (end logEnd) {
+	if end.headErr = ctx.Err(); end.headErr != nil {
+		return end
+	}
 	end.head, end.headErr = leader.Head(ctx)
 	if end.headErr == nil { // a leader that does not answer is not asked again
 		end.held, end.heldErr = holdOf(ctx, leader, 0)
@@ -161,11 +165,15 @@ func endOf(ctx context.Context, leader Leader) (end logEnd) {
 }
 
 // statusNow returns the status together with what is read of the position, the
-// log and the parked events.
+// log and the parked events. If ctx has ended, it reads nothing.
 func (f *followerLoop) statusNow(ctx context.Context, end logEnd) (Status, error) {
 	status := f.currentStatus()
-	var mistakes [5]error
 	status.Process = f.identity
+	if status.ReadErr = ctx.Err(); status.ReadErr != nil {
+		status.Head, status.Held = end.head, end.held
+		return status, status.ReadErr
+	}
+	var mistakes [5]error
 	status.Position, mistakes[0] = f.addSettings(ctx, &status)
 	status.Head, mistakes[1], status.Held, mistakes[4] = end.head, end.headErr, end.held, end.heldErr
 	if status.Lag() > 0 && errors.Join(mistakes[:]...) == nil {

@@ -38,7 +38,7 @@ func (r *statusReads) start(group *sync.WaitGroup, do func()) {
 }
 
 // read calls do when the store has a slot for it, or when ctx has ended: do then
-// fails at once.
+// reads nothing.
 func (r *statusReads) read(ctx context.Context, store any, do func()) {
 	slots := r.slotsOf(store)
 	select {
