@@ -480,10 +480,7 @@ func (f *followerLoop) ends(ctx context.Context) (position, head int64, err erro
 // may want them, under this name or another, and a position that has passed
 // them does not return.
 func (f *followerLoop) restrict(r persistence.NotificationRange) persistence.NotificationRange {
-	known := []string(nil)
-	if k, ok := f.leader.(topicLister); ok && len(f.topics) > 0 {
-		known = k.knownTopics()
-	}
+	known := f.knownTopics()
 	if len(known) == 0 {
 		r.Topics = f.topics
 		return r
@@ -491,6 +488,15 @@ func (f *followerLoop) restrict(r persistence.NotificationRange) persistence.Not
 	r.Except = slices.DeleteFunc(known, func(topic string) bool { return slices.Contains(f.topics, topic) })
 	slices.Sort(r.Except)
 	return r
+}
+
+// knownTopics returns the topics that the program defines, under all names. It
+// returns none if they are not known, or if all events are wanted.
+func (f *followerLoop) knownTopics() []string {
+	if k, ok := f.leader.(topicLister); ok && len(f.topics) > 0 {
+		return k.knownTopics()
+	}
+	return nil
 }
 
 // A position that is ahead of the log is looked at so many times, at this

@@ -193,7 +193,10 @@ func (f *followerLoop) beginning(ctx context.Context, position int64) (int64, er
 
 // settleTopics sets since which position each topic is processed, and says what
 // has changed, or "". A topic that is not wanted any more keeps the position
-// where that began, as a negative number.
+// where that began, as a negative number. One that this program does not know
+// stays as it is, as it is not left out: restrict has the events of such topics
+// read, and the follower stops at them. So a new name of an event, under which a
+// newer program has recorded it, is no change for an older one.
 func (f *followerLoop) settleTopics(ctx context.Context, position int64, settings *persistence.FollowerSettings) (string, error) {
 	recorded, err := topicsSince(settings)
 	if err != nil {
@@ -222,7 +225,7 @@ func (f *followerLoop) settleTopics(ctx context.Context, position int64, setting
 		_, wanted := since[name]
 		switch {
 		case wanted:
-		case wantsAll && from >= 0 && from < all, !wantsAll && from < 0:
+		case wantsAll && from >= 0 && from < all, !wantsAll && (from < 0 || !f.passesOver(name)):
 			since[name] = from
 		case !wantsAll:
 			since[name] = -position
@@ -244,6 +247,13 @@ func (f *followerLoop) wanted() (groups [][]string) {
 		return [][]string{{allTopics}}
 	}
 	return f.follower.topics(f.leader)
+}
+
+// passesOver reports whether the follower leaves out events of a topic that it
+// does not want.
+func (f *followerLoop) passesOver(topic string) bool {
+	known := f.knownTopics()
+	return len(known) == 0 || topic == allTopics || slices.Contains(known, topic)
 }
 
 // topicsSince is what is recorded of topics, or nil if nothing is.
