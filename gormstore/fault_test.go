@@ -29,15 +29,15 @@ var (
 	passing  = verdict{trouble: true, retryable: true}
 )
 
-// errorInfo is one code of a database.
-type errorInfo struct {
+// fault is one code of a database.
+type fault struct {
 	code    string
 	message string
 	class   error
 	verdict verdict
 }
 
-var postgresFaults = []errorInfo{
+var postgresFaults = []fault{
 	{"03000", "", persistence.ErrDatabase, database},
 	{"08000", "", persistence.ErrOperational, database},
 	{"08003", "", persistence.ErrOperational, database},
@@ -107,7 +107,7 @@ var postgresFaults = []errorInfo{
 	{"ZZ999", "unknown", persistence.ErrDatabase, event},
 }
 
-var sqliteFaults = []errorInfo{
+var sqliteFaults = []fault{
 	{"1", "near FROM: syntax error", persistence.ErrDatabase, event},
 	{"2", "", persistence.ErrInternal, database},
 	{"3", "", persistence.ErrOperational, database},
@@ -147,7 +147,7 @@ var sqliteFaults = []errorInfo{
 }
 
 // sqliteError is an error of a driver of SQLite.
-type sqliteError struct{ errorInfo }
+type sqliteError struct{ fault }
 
 func (e sqliteError) Error() string { return e.message }
 
@@ -165,11 +165,11 @@ func TestFaults(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		db     *gorm.DB
-		faults []errorInfo
-		err    func(errorInfo) error
+		faults []fault
+		err    func(fault) error
 	}{
-		"postgres": {testdb.OpenPostgres(t), postgresFaults, func(f errorInfo) error { return &pgconn.PgError{Code: f.code, Message: f.message} }},
-		"sqlite":   {testdb.SQLiteMemory(t), sqliteFaults, func(f errorInfo) error { return sqliteError{f} }},
+		"postgres": {testdb.OpenPostgres(t), postgresFaults, func(f fault) error { return &pgconn.PgError{Code: f.code, Message: f.message} }},
+		"sqlite":   {testdb.SQLiteMemory(t), sqliteFaults, func(f fault) error { return sqliteError{f} }},
 	} {
 		store := gormstore.New(test.db)
 		rows := gormstore.FaultsOf(store)

@@ -58,7 +58,7 @@ func (c *core) Rebuild(ctx context.Context, follower Member) error {
 		return err
 	}
 	f := edges[0].follower
-	resetter, ok := f.app.Factory().(positionResetter)
+	deleter, ok := f.app.Factory().(bridge.PositionDeleter)
 	switch {
 	case f.reset == nil && !f.replayable:
 		return &Error{Name: f.Name(), Problem: "it does not say that its events may be processed again: what it has made of them " +
@@ -70,14 +70,12 @@ func (c *core) Rebuild(ctx context.Context, follower Member) error {
 	err = edges[0].repeatedly(ctx, func(ctx context.Context) error {
 		for i, edge := range edges {
 			leaders[i] = edge.leader.Name()
-			_, err := edge.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, leaders[i])
-			if err != nil && !errors.Is(err, persistence.ErrPartitionsDamaged) { // which a reset mends
+			recorder := edge.app.Recorder()
+			if err := bridge.LockToForget(ctx, recorder, leaders[i]); err != nil {
 				return err
 			}
-			if _, err := resetter.DeleteTracking(ctx, f.Name(), leaders[i]); err != nil {
-				return err
-			}
-			if err := edge.unparkAll(ctx); err != nil {
+			_, err := bridge.ForgetUpstream(ctx, deleter, recorder, f.Name(), leaders[i], edge.hasParked())
+			if err != nil {
 				return err
 			}
 		}
@@ -95,27 +93,8 @@ func (c *core) Rebuild(ctx context.Context, follower Member) error {
 	return c.wake(follower)
 }
 
-// positionResetter is a store that can reset a follower's position.
-type positionResetter interface {
-	DeleteTracking(ctx context.Context, follower, upstream string) (rows int64, err error)
-}
-
-// unparkAll forgets what the follower has parked of the leader.
-func (f *followerLoop) unparkAll(ctx context.Context) error {
-	if f.parking() == nil || !f.mayHaveParked && f.follower.park == nil {
-		return nil
-	}
-	parked, err := f.parking().ParkedEvents(ctx, f.leader.Name())
-	if err != nil {
-		return err
-	}
-	for _, event := range parked {
-		if err := f.parking().UnparkEvent(ctx, f.leader.Name(), event.NotificationID); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// hasParked reports whether events of the leader may be parked.
+func (f *followerLoop) hasParked() bool { return f.mayHaveParked || f.follower.park != nil }
 
 // changeSettings changes the settings of a follower for all its leaders.
 func (c *core) changeSettings(ctx context.Context, follower Member, change func(*persistence.FollowerSettings)) error {

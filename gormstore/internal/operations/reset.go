@@ -282,13 +282,7 @@ func (r *Reset) done() ResetReport {
 }
 
 func (r *Reset) do(ctx context.Context, target tracking) error {
-	if err := r.hold(ctx, target); err != nil {
-		return err
-	}
-	if err := r.untrack(ctx, target); err != nil {
-		return err
-	}
-	if err := r.unpark(ctx, target); err != nil {
+	if err := r.forget(ctx, target); err != nil {
 		return err
 	}
 	if _, clear := bridge.HowToReset(r.member()); clear != nil {
@@ -302,59 +296,32 @@ func (r *Reset) do(ctx context.Context, target tracking) error {
 	return nil
 }
 
-// hold takes the locks of the positions, and then looks again for a process
-// that runs the follower: it may have been started during the question, or
-// during the wait for a batch of another process.
-func (r *Reset) hold(ctx context.Context, target tracking) error {
+// forget takes the locks of the positions, looks again for a process that runs
+// the follower, which may have been started during the question or during the
+// wait for a batch, and deletes the positions. It remembers those that were
+// still there.
+func (r *Reset) forget(ctx context.Context, target tracking) error {
 	recorder, err := target.store.ProcessRecorder(r.options.Follower)
 	if err != nil {
 		return err
 	}
-	if locker, ok := recorder.(persistence.PositionLocker); ok {
-		for _, state := range target.states {
-			_, err := locker.LockPosition(ctx, state.UpstreamApplicationName)
-			if err != nil && !errors.Is(err, persistence.ErrPartitionsDamaged) { // which a reset mends
-				return err
-			}
+	for _, state := range target.states {
+		if err := bridge.LockToForget(ctx, recorder, state.UpstreamApplicationName); err != nil {
+			return err
 		}
 	}
-	return r.runsElsewhere(ctx, &target)
-}
-
-// untrack deletes the positions, and remembers those that were still there.
-func (r *Reset) untrack(ctx context.Context, target tracking) error {
+	if err := r.runsElsewhere(ctx, &target); err != nil {
+		return err
+	}
+	parks := target.parks(ctx)
 	for _, state := range target.states {
-		rows, err := target.store.DeleteTracking(ctx, r.options.Follower, state.UpstreamApplicationName)
+		upstream := state.UpstreamApplicationName
+		rows, err := bridge.ForgetUpstream(ctx, target.store, recorder, r.options.Follower, upstream, parks)
 		if err != nil {
 			return err
 		}
 		if rows > 0 {
-			r.untracked = append(r.untracked, state.UpstreamApplicationName)
-		}
-	}
-	return nil
-}
-
-// unpark forgets what was put aside: it is replayed too, and would keep later
-// events of its originators aside.
-func (r *Reset) unpark(ctx context.Context, target tracking) error {
-	recorder, err := target.store.ProcessRecorder(r.options.Follower)
-	if err != nil {
-		return err
-	}
-	parking, ok := recorder.(persistence.ParkingRecorder)
-	if !ok || !target.parks(ctx) {
-		return nil
-	}
-	for _, state := range target.states {
-		parked, err := parking.ParkedEvents(ctx, state.UpstreamApplicationName)
-		if err != nil {
-			return err
-		}
-		for _, event := range parked {
-			if err := parking.UnparkEvent(ctx, event.UpstreamApplicationName, event.NotificationID); err != nil {
-				return err
-			}
+			r.untracked = append(r.untracked, upstream)
 		}
 	}
 	return nil

@@ -1,0 +1,55 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// PositionDeleter is a store that can reset a follower's position.
+type PositionDeleter interface {
+	// DeleteTracking deletes the position of a follower in the log of an
+	// upstream application, and returns how many rows that were.
+	DeleteTracking(ctx context.Context, follower, upstream string) (rows int64, err error)
+}
+
+// LockToForget waits for the lock of a position that is to be deleted, if the
+// store has such locks. ctx must carry a transaction of the store. Upstreams
+// that one transaction locks are sorted, which is the order everywhere.
+func LockToForget(ctx context.Context, recorder persistence.ProcessRecorder, upstream string) error {
+	locker, ok := recorder.(persistence.PositionLocker)
+	if !ok {
+		return nil
+	}
+	_, err := locker.LockPosition(ctx, upstream)
+	if errors.Is(err, persistence.ErrPartitionsDamaged) { // which a reset mends
+		return nil
+	}
+	return err
+}
+
+// ForgetUpstream has a follower, whose recorder is given, forget what it has
+// processed of an upstream application, after LockToForget and in the same
+// transaction: it deletes the position with the status, and forgets what is
+// parked if parks is set, which would keep later events of its originators
+// parked.
+func ForgetUpstream(
+	ctx context.Context, store PositionDeleter, recorder persistence.ProcessRecorder, follower, upstream string, parks bool,
+) (rows int64, err error) {
+	rows, err = store.DeleteTracking(ctx, follower, upstream)
+	parking, ok := recorder.(persistence.ParkingRecorder)
+	if err != nil || !ok || !parks {
+		return rows, err
+	}
+	parked, err := parking.ParkedEvents(ctx, upstream)
+	if err != nil {
+		return rows, err
+	}
+	for _, event := range parked {
+		if err := parking.UnparkEvent(ctx, upstream, event.NotificationID); err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}
