@@ -356,8 +356,8 @@ type UnknownTopicError struct {
 }
 
 func (e *UnknownTopicError) Error() string {
-	return fmt.Sprintf("topic %q is not defined; add it with domain.On, domain.Alias or domain.Retired, "+
-		"or give its definition to application.WithDefinitions", e.Topic)
+	return fmt.Sprintf("topic %q is not defined; if a newer program wrote it, deploy that one; "+
+		"otherwise add it with domain.On, domain.Alias or domain.Retired, or give its definition to application.WithDefinitions", e.Topic)
 }
 
 // Unwrap makes the error an ErrNewerProgram: a program that knows the topic has

@@ -97,7 +97,7 @@ func TestErrorTexts(t *testing.T) {
 			Stage: "topic", Err: errBroken},
 			"School: cannot map the state of Dog.Registered version 3 of originator " + id + " (notification 9): recorder is broken", persistence.ErrPersistence, true},
 		{&persistence.UnknownTopicError{Topic: "Cat\n"},
-			`topic "Cat\n" is not defined; add it with domain.On, domain.Alias or domain.Retired, or give its definition to application.WithDefinitions`,
+			`topic "Cat\n" is not defined; if a newer program wrote it, deploy that one; otherwise add it with domain.On, domain.Alias or domain.Retired, or give its definition to application.WithDefinitions`,
 			persistence.ErrPersistence, false},
 		{&persistence.TopicConflictError{Topic: "Dog", First: reflect.TypeFor[string](), Second: reflect.TypeFor[int]()},
 			`topic "Dog" is defined for both string and int`, persistence.ErrProgramming, false},

@@ -255,8 +255,12 @@ func checkCommand(config Config) *cobra.Command {
 
 // printCheck prints what was found, and how much was checked if that was all.
 func printCheck(out io.Writer, report operations.CheckReport, complete bool) {
-	for _, problem := range report.Problems {
+	shown, omitted := report.FirstProblems()
+	for _, problem := range shown {
 		fmt.Fprintln(out, oneLine(problem.String()))
+	}
+	for _, o := range omitted {
+		fmt.Fprintf(out, "%s: %d more of the kind: %s\n", oneLine(o.Application), o.Count, oneLine(o.Problem))
 	}
 	for _, log := range report.Logs {
 		if log.Held != nil {
@@ -294,18 +298,24 @@ type checkedProblem struct {
 
 // checkedJSON is a report for programs.
 func checkedJSON(report operations.CheckReport) any {
-	problems := make([]checkedProblem, len(report.Problems))
-	for i, p := range report.Problems {
+	shown, omitted := report.FirstProblems()
+	for i := range omitted {
+		omitted[i].Problem = oneLine(omitted[i].Problem)
+	}
+	problems := make([]checkedProblem, len(shown))
+	for i, p := range shown {
 		problems[i] = checkedProblem{Application: p.Application, Version: p.Version, NotificationID: p.NotificationID, Problem: oneLine(p.Text)}
 		if p.OriginatorID != uuid.Nil {
 			problems[i].OriginatorID = p.OriginatorID.String()
 		}
 	}
 	return struct {
-		Applications []operations.LogState `json:"applications"`
-		Problems     []checkedProblem      `json:"problems"`
-		Unknown      []string              `json:"unknown_applications"`
-	}{append([]operations.LogState{}, report.Logs...), problems, append([]string{}, report.Unknown...)} // not null
+		Applications []operations.LogState        `json:"applications"`
+		Problems     []checkedProblem             `json:"problems"`
+		Omitted      []operations.OmittedProblems `json:"omitted_problems"`
+		Unknown      []string                     `json:"unknown_applications"`
+	}{append([]operations.LogState{}, report.Logs...), problems, append([]operations.OmittedProblems{}, omitted...),
+		append([]string{}, report.Unknown...)} // not null
 }
 
 func eventsCommand(config Config) *cobra.Command {

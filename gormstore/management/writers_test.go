@@ -58,7 +58,8 @@ type checkReport struct {
 		Version      int64     `json:"originator_version"`
 		Problem      string
 	}
-	Unknown []string `json:"unknown_applications"`
+	Omitted []operations.OmittedProblems `json:"omitted_problems"`
+	Unknown []string                     `json:"unknown_applications"`
 }
 
 func checked(t *testing.T, text string) (report checkReport) {
@@ -82,6 +83,32 @@ func TestCheckAsJSON(t *testing.T) {
 		report.Problems[0].Application != "TrainingSchool" || report.Problems[0].OriginatorID == uuid.Nil {
 		t.Errorf("%+v", got)
 	}
+}
+
+// One cause may make a problem of every event. Those of a kind are shown a few
+// times and counted, and none of another kind is hidden by them.
+func TestCheckShowsTheFirstOfEachKind(t *testing.T) {
+	each(t, func(t *testing.T, s *service) {
+		s.train(t, "TrainingSchool", 30)
+		for _, statement := range []string{
+			"UPDATE stored_events SET topic = 'Dog.Vaccinated' WHERE id BETWEEN 4 AND 20",
+			"UPDATE stored_events SET topic = 'Dog.Chipped' WHERE id = 25",
+		} {
+			if err := s.db.Exec(statement).Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := s.manage(t, "check", "TrainingSchool")
+		vaccinated, chipped := strings.Count(got.stdout, "Dog.Vaccinated"), strings.Count(got.stdout, "Dog.Chipped")
+		if got.code != 1 || vaccinated != 12 || chipped != 2 || !strings.Contains(got.stdout, "TrainingSchool: 12 more of the kind: cannot be read: ") ||
+			!strings.Contains(got.stdout, "checked: 18 problems.") {
+			t.Errorf("got %d and %d lines: %+v", vaccinated, chipped, got)
+		}
+		report := checked(t, s.manage(t, "check", "-o", "json", "TrainingSchool").stdout)
+		if len(report.Problems) != 6 || len(report.Omitted) != 1 || report.Omitted[0].Count != 12 || report.Omitted[0].Application != "TrainingSchool" {
+			t.Errorf("got %+v", report)
+		}
+	})
 }
 
 // Names that the tables have and the program does not, as after a change of an

@@ -161,7 +161,7 @@ func TestMapperRefusesUnknownTopics(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		wantText(t, err, `TrainingSchool: cannot map the state of Dog.Renamed version 1 of originator `+stored.OriginatorID.String()+
-			`: topic "Dog.Renamed" is not defined; add it with domain.On, domain.Alias or domain.Retired, or give its definition to application.WithDefinitions`)
+			`: topic "Dog.Renamed" is not defined; if a newer program wrote it, deploy that one; otherwise add it with domain.On, domain.Alias or domain.Retired, or give its definition to application.WithDefinitions`)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +39,43 @@ type LogState struct {
 	// Held is a transaction that has kept readers from newer events for more
 	// than five seconds, or nil.
 	Held *persistence.LogHold `json:"held,omitempty"`
+}
+
+// problemsOfAKind is how many problems of one kind are shown: one cause, such
+// as a wrong key, may make a problem of every event.
+const problemsOfAKind = 5
+
+// OmittedProblems says how many problems of a kind are not shown, and what the
+// first of them is.
+type OmittedProblems struct {
+	Application string `json:"application"`
+	Problem     string `json:"problem"`
+	Count       int64  `json:"count"`
+}
+
+// numbersAndIDs are what the texts of problems of one kind differ in.
+var numbersAndIDs = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+`)
+
+// FirstProblems returns the first problems of each kind, and how many more there
+// are. Two are of a kind if they are of the same application and their texts
+// differ in nothing but numbers and ids.
+func (r CheckReport) FirstProblems() (first []checker.Problem, omitted []OmittedProblems) {
+	type kind struct{ application, text string }
+	count, at := map[kind]int{}, map[kind]int{}
+	for _, p := range r.Problems {
+		k := kind{p.Application, numbersAndIDs.ReplaceAllString(p.Text, "N")}
+		count[k]++
+		switch i, known := at[k]; {
+		case count[k] <= problemsOfAKind:
+			first = append(first, p)
+		case known:
+			omitted[i].Count++
+		default:
+			at[k] = len(omitted)
+			omitted = append(omitted, OmittedProblems{Application: p.Application, Problem: p.Text, Count: 1})
+		}
+	}
+	return first, omitted
 }
 
 // ApplicationsError says that applications were asked for which the system does
