@@ -33,6 +33,10 @@ type projectionParts struct {
 // Models names the models of the tables that the projection keeps, each as a
 // pointer to a zero value. AutoMigrate migrates them, and so does the command
 // migrate; a reset deletes all their rows, those of the last model first.
+//
+// A migration only adds what is missing. It changes no primary key, and the
+// handlers may then fail. For another shape, reset the projection, and drop its
+// table or give the model another table name.
 func Models(models ...any) ProjectionOption {
 	return func(p *projectionParts) { p.models = append(p.models, models...) }
 }
