@@ -8,11 +8,8 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"weak"
 
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
@@ -490,30 +487,10 @@ func (c *config) warnOfMisspelt() {
 	}
 	slices.Sort(keys)
 	for _, key := range slices.Compact(keys) {
-		if right, ok := c.meant(key); ok && misspelt.isNew(c.logger, key, right) {
+		if right, ok := c.meant(key); ok {
 			c.logger.Warn("setting is not known and has no effect", "application", c.name, "key", key, "did you mean", right)
 		}
 	}
-}
-
-// misspelt are the warnings of misspelt settings that each logger has had: the
-// environment is that of the process, and all its applications read it.
-var misspelt misspeltSettings
-
-type misspeltSettings struct{ warned sync.Map }
-
-// isNew reports whether a logger has not had a warning yet.
-func (m *misspeltSettings) isNew(logger *slog.Logger, key, right string) bool {
-	type warning struct {
-		logger     weak.Pointer[slog.Logger]
-		key, right string
-	}
-	w := warning{weak.Make(logger), key, right}
-	_, had := m.warned.LoadOrStore(w, true)
-	if !had {
-		runtime.AddCleanup(logger, func(w warning) { m.warned.Delete(w) }, w)
-	}
-	return !had
 }
 
 // meant returns the setting that a key without effect seems to mean.

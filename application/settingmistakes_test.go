@@ -264,21 +264,3 @@ func TestMisspeltSettingsOfTheProcess(t *testing.T) {
 		})
 	}
 }
-
-// A setting that is misspelt for all applications of a process is warned of
-// once, and another one, or another logger, has its own warning.
-func TestMisspeltSettingIsWarnedOfOnce(t *testing.T) {
-	t.Setenv("SNAPSHOTS", "5")
-	for range 2 {
-		logs := &logs{}
-		logger := logs.logger()
-		for _, name := range []string{"Accounts", "Mailer", "Accounts"} {
-			if _, err := application.New(name, application.WithLogger(logger)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if n := strings.Count(logs.String(), "key=SNAPSHOTS "); n != 1 {
-			t.Errorf("%d warnings, want 1: %s", n, logs)
-		}
-	}
-}
