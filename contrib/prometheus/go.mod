@@ -7,6 +7,7 @@ replace github.com/eventsourcing-go/eventsourcing => ../..
 require (
 	github.com/VictoriaMetrics/metricsql v0.87.3
 	github.com/eventsourcing-go/eventsourcing v0.0.0
+	github.com/google/uuid v1.6.0
 	github.com/prometheus/client_golang v1.23.2
 	gorm.io/driver/sqlite v1.6.0
 )
@@ -16,7 +17,6 @@ require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/go-json-experiment/json v1.27.2 // indirect
-	github.com/google/uuid v1.6.0 // indirect
 	github.com/jinzhu/inflection v1.0.0 // indirect
 	github.com/jinzhu/now v1.1.5 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
