@@ -310,16 +310,16 @@ func (d versionDialer) Dial(network, address string) (net.Conn, error) {
 type versionConn struct {
 	net.Conn
 	version string
-	said    bool
 }
 
+// Read changes the version wherever the server tells it, which may be again
+// after the connection was made.
 func (c *versionConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if c.said || err != nil {
+	if err != nil {
 		return n, err
 	}
-	c.said = true
-	told := strings.Replace(string(b[:n]), `"version":"`+server.VERSION+`"`, `"version":"`+c.version+`"`, 1)
+	told := strings.Replace(string(b[:n]), `"version":"`+server.VERSION+`"`, `"version":"`+c.version+`"`, -1)
 	return copy(b, told), nil
 }
 
