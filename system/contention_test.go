@@ -388,7 +388,7 @@ func (s *lockable) Transaction(ctx context.Context, fn func(context.Context) err
 
 func (s *lockable) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	recorder, err := s.Store.ProcessRecorder(application)
-	return lockableRecorder{slowRecorder{recorder.(memoryRecorder), 0}, s}, err
+	return lockableRecorder{slowRecorder{recorder.(memoryRecorder), s.wait}, s}, err
 }
 
 type lockableRecorder struct {
@@ -434,6 +434,40 @@ func TestLogIsLockedForLongerAfterEachConflict(t *testing.T) {
 				conflicts, store.locks, undisturbed, want)
 		}
 	})
+}
+
+// A save that has waited long, as in a deadlock that ends another writer, is
+// contention although it has succeeded: the next batches lock the log.
+func TestSaveThatHasWaitedIsContention(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		wait  time.Duration
+		locks int
+	}{"no wait": {0, 0}, "a wait for a sync": {50 * time.Millisecond, 0}, "a deadlock": {time.Second, 10}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := &lockable{slowToLock: slowToLock{Store: memory.New(), wait: test.wait}}
+				r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
+				closing(t, r, err)
+				r.SetBatchEvents(1)
+				counters := get[*counters](t, r, countersName)
+				calls := 0
+				counters.become(func(ctx context.Context, event domain.Event, processing *collector) error {
+					if calls++; calls > 2 {
+						return nil // what saves nothing has no wait
+					}
+					return counters.count(ctx, event, processing)
+				})
+				register(t, get[*school.TrainingSchool](t, r, schoolName), 20, "Fido")
+				start(t, r)
+				waitForHeads(t, r)
+				if store.locks != test.locks {
+					t.Errorf("%d batches have locked the log, want %d", store.locks, test.locks)
+				}
+			})
+		})
+	}
 }
 
 // A batch that has waited for the lock of its log works for longer than it has

@@ -354,23 +354,28 @@ func (f *followerLoop) repeats(err error) bool {
 	if !f.metWriter(err) {
 		return false
 	}
-	if f.locking == 0 {
-		f.logs = contendedLogs{}
-	}
-	isNew := f.logs.add(f.saves)
+	isNew := f.contend()
 	if own, ok := f.app.Recorder().(persistence.LogLocker); ok && len(f.logs) == 0 {
 		f.logs[f.app.Name()] = own // it has met a writer of other tables
 		isNew = true
 	}
 	if len(f.logs) == 0 {
+		f.locking = 0
 		f.retries++
 		return f.retries <= conflictRetries
 	}
+	return isNew
+}
+
+// contend has the next batches lock the logs that the last one has saved to. It
+// reports whether they did not lock one of them yet.
+func (f *followerLoop) contend() (isNew bool) {
 	if f.locking == 0 {
+		f.logs = contendedLogs{}
 		f.contended = min(max(4*f.contended, contendedBatches), mostContendedBatches)
 	}
 	f.locking = f.contended
-	return isNew
+	return f.logs.add(f.saves)
 }
 
 // lockLogs keeps other writers out of the logs until the transaction ends.
@@ -713,9 +718,12 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 		return 0, err
 	}
 	f.parkedInBatch = aside
-	if f.locking > 0 {
+	switch {
+	case f.locking > 0:
 		f.locking--
-	} else {
+	case f.saves.hasWaited(longestBatches * f.config.BatchTime):
+		f.contend()
+	default:
 		f.contended = max(f.contended-1, 0)
 	}
 	return processed, nil

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -15,8 +16,10 @@ import (
 type savedLogs struct {
 	limit *timeLimit
 
-	mu   sync.Mutex // protects logs: a handler may save in several goroutines
-	logs map[string]persistence.LogLocker
+	mu      sync.Mutex // protects what follows: a handler may save in several goroutines
+	logs    map[string]persistence.LogLocker
+	since   time.Time     // a save goes on, or zero
+	longest time.Duration // a save took that has succeeded
 }
 
 // Saving implements bridge.Saves.
@@ -27,6 +30,7 @@ func (s *savedLogs) Saving(app bridge.Application) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.since = time.Now()
 	if s.logs == nil {
 		s.logs = map[string]persistence.LogLocker{}
 	}
@@ -34,7 +38,25 @@ func (s *savedLogs) Saving(app bridge.Application) {
 }
 
 // Saved implements bridge.Saves.
-func (s *savedLogs) Saved() { s.limit.saved() }
+func (s *savedLogs) Saved() {
+	s.limit.saved()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.since.IsZero() {
+		s.longest = max(s.longest, time.Since(s.since))
+	}
+	s.since = time.Time{}
+}
+
+// hasWaited reports whether a save of the batch took as long as that, which is
+// longer than a database takes: it has waited for another writer. If the two
+// have waited for each other, and the database has ended the other one, that is
+// all that the batch notices of the deadlock.
+func (s *savedLogs) hasWaited(long time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.longest >= long
+}
 
 // contendedLogs are the logs that a follower locks after a conflict, by the
 // names of the applications.
