@@ -470,6 +470,37 @@ func TestSaveThatHasWaitedIsContention(t *testing.T) {
 	}
 }
 
+// A batch may meet another writer before its handlers save anything, and before
+// any batch has: it is repeated as well.
+func TestContentionBeforeAnySave(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &victim{lockable: lockable{slowToLock: slowToLock{Store: memory.New()}}}
+		r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
+		closing(t, r, err)
+		register(t, get[*school.TrainingSchool](t, r, schoolName), 4, "Fido")
+		start(t, r)
+		waitForHeads(t, r)
+		if store.locks == 0 || store.transactions < 2 {
+			t.Errorf("%d transactions, of which %d have locked the log; want the first one repeated with the lock", store.transactions, store.locks)
+		}
+	})
+}
+
+// victim is a store whose first transaction ends as the victim of a deadlock,
+// before it does anything.
+type victim struct {
+	lockable
+	transactions int
+}
+
+func (s *victim) Transaction(ctx context.Context, fn func(context.Context) error) error {
+	if s.transactions++; s.transactions == 1 {
+		return &persistence.Error{Class: persistence.ErrRetryTransaction, Op: "lock the position", Err: errors.New("deadlock")}
+	}
+	return s.lockable.Transaction(ctx, fn)
+}
+
 // A batch that has waited for the lock of its log works for longer than it has
 // waited, also after the batch before, and then leaves the log alone for about
 // as long as it has waited for the lock.

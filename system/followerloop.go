@@ -68,7 +68,7 @@ type followerLoop struct {
 	oneByOne      int           // how many events are still to be processed one at a time, after an error
 	locking       int           // how many batches lock the log before they read, after a conflict
 	contended     int           // how many did after the last conflict, less one for each batch that needed no lock
-	saves         *savedLogs    // by the batch
+	saves         *savedLogs    // by the last batch; nil before the first
 	logs          contendedLogs // which are locked
 	retries       int           // after conflicts in a row, if no log can be locked
 	ahead         *AheadError   // set once the position was found to be ahead of the log
@@ -662,9 +662,10 @@ func (f *followerLoop) quiet(ctx context.Context) bool {
 
 // process processes a batch in one transaction, which ends early when it takes
 // too long. The position is locked before anything else, then, after a
-// conflict, the log that the handlers read and add to.
+// conflict, the logs that the handlers save to.
 func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err error) {
 	aside, begin := 0, time.Now()
+	f.saves = &savedLogs{} // of this batch, whatever becomes of it
 	err = f.transaction(ctx, func(ctx context.Context) error {
 		processed, aside = 0, 0
 		if err := f.lockBatch(ctx, b); err != nil {
@@ -682,7 +683,7 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 		to := b.to
 		f.waited = time.Since(begin)
 		limit := f.newTimeLimit()
-		f.saves = &savedLogs{limit: limit}
+		f.saves.limit = limit
 		for processed < len(b.events) {
 			n := b.events[processed]
 			if processed > 0 && limit.isOver() {

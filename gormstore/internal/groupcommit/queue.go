@@ -27,7 +27,7 @@ const (
 type Queue[W Batched] struct {
 	// Interruptible says that the write function of Do returns soon after its
 	// context ends. Then a lone write needs no goroutine of its own, whose
-	// threads would cost it a tenth of its speed.
+	// threads would cost it a fifth of its time.
 	Interruptible bool
 
 	mu      sync.Mutex    // protects what follows
