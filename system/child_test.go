@@ -91,6 +91,18 @@ func affect(ctx context.Context, event domain.Event, _ *collector) error {
 	return tx.Create(&Effect{NotificationID: event.Data.(Heard).NotificationID}).Error
 }
 
+// announcing prints a line when a policy is called for the first time.
+func announcing(policy policyFunc) policyFunc {
+	var once sync.Once
+	return func(ctx context.Context, event domain.Event, p *collector) error {
+		once.Do(func() { fmt.Println(following) })
+		return policy(ctx, event, p)
+	}
+}
+
+// following is the line of a child whose last follower is at work.
+const following = "following"
+
 // twoTransactions is a store that moves positions in a transaction after the
 // one of the effects.
 type twoTransactions struct{ *gormstore.Store }
@@ -102,6 +114,7 @@ func (s twoTransactions) Transaction(ctx context.Context, fn func(context.Contex
 	if err := s.Store.Transaction(context.WithValue(ctx, movesKey{}, &moves), fn); err != nil {
 		return err
 	}
+	time.Sleep(5 * time.Millisecond) // a kill finds it here
 	return s.Store.Transaction(ctx, func(ctx context.Context) error {
 		for _, move := range moves {
 			if err := move(ctx); err != nil {
@@ -156,9 +169,10 @@ func runChild(work string) error {
 	if work == followDivided || work == followSlowly || work == followHeld {
 		return runDivided(ctx, store, work)
 	}
-	sys := echoing(affect)
+	effect := announcing(affect)
+	sys := echoing(effect)
 	if work == torn {
-		sys = echoing(affect, application.WithStore(twoTransactions{store}))
+		sys = echoing(effect, application.WithStore(twoTransactions{store}))
 	}
 	runner, err := newConcurrent(sys, application.WithStore(store))
 	if err != nil {
@@ -281,16 +295,18 @@ func crashing(t testing.TB, database, dsn string) *crashes {
 func (c *crashes) crash(t testing.TB, work string, after time.Duration) {
 	t.Helper()
 	p := startChild(t, work, c.database, c.dsn)
-	// Most children are killed at work, a few while they begin.
-	for atStart := rand.N(4) == 0; ; {
+	// Most children are killed when all of their parts are at work, a few while they begin.
+	atStart := rand.N(4) == 0
+	for saves, follows := false, false; !saves || !follows; {
 		if !p.lines.Scan() {
 			t.Fatalf("the child has not begun: %v", errors.Join(p.lines.Err(), p.Wait()))
 		}
 		var id int64
 		if _, err := fmt.Sscanf(p.lines.Text(), "saved %d", &id); err == nil {
 			c.saved = append(c.saved, id)
-			break
+			saves = true
 		}
+		follows = follows || p.lines.Text() == following
 		if atStart {
 			break
 		}
