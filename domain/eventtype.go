@@ -19,7 +19,8 @@ type EventType struct {
 	topic   string
 	aliases []string
 	goType  reflect.Type
-	steps   []upcast // from the oldest schema version that can be read to today's
+	steps   []upcast   // from the oldest schema version that can be read to today's
+	downs   []downcast // from today's schema version to the one that is written
 	version int
 	given   int  // by SchemaVersion, or 0
 	flat    bool // values of goType are copied by assignment
@@ -44,6 +45,12 @@ type upcast struct {
 	from, to     reflect.Type
 }
 
+// downcast is one step from a schema version to the one before.
+type downcast struct {
+	convert  func(any) any
+	from, to reflect.Type
+}
+
 // Topic is the name that new payloads are stored under.
 func (t *EventType) Topic() string { return t.topic }
 
@@ -58,8 +65,25 @@ func (t *EventType) hasTopic(topic string) bool {
 // RetiredEvent.
 func (t *EventType) GoType() reflect.Type { return t.goType }
 
-// Version is the schema version that new payloads are written in, from 1.
+// Version is the schema version of today's payloads, from 1.
 func (t *EventType) Version() int { return t.version }
+
+// Written is the type and the schema version that new payloads are written in:
+// today's, or with Downcast an earlier one.
+func (t *EventType) Written() (goType reflect.Type, version int) {
+	if n := len(t.downs); n > 0 {
+		return t.downs[n-1].to, t.version - n
+	}
+	return t.goType, t.version
+}
+
+// Downcast makes the payload that is written out of one of today.
+func (t *EventType) Downcast(data any) any {
+	for _, step := range t.downs {
+		data = step.convert(data)
+	}
+	return data
+}
 
 // Fingerprint identifies the structure of the state in snapshots of a schema
 // version. A snapshot with another fingerprint was made by a program whose
@@ -161,6 +185,32 @@ func Upcast[From, To any](convert func(From) To) TypeOption {
 	return func(t *EventType) { t.steps = append(t.steps, step) }
 }
 
+// Downcast says how a payload of today is written in the schema version before,
+// while programs run that do not know today's. It is for the first of two
+// deployments:
+//
+//	domain.On("Moved", Moved{},
+//		domain.Upcast(func(e movedV1) Moved { return Moved{To: Place{Name: e.To}} }),
+//		domain.Downcast(func(e Moved) movedV1 { return movedV1{To: e.To.Name} }))
+//
+// The program triggers, applies and reads today's payloads, and stores what the
+// programs before it have stored. The second deployment removes the Downcast
+// and writes today's version, which every program can read by then.
+//
+// Upcast must make the same payload again of what Downcast returns. A save of a
+// payload that the earlier version cannot hold is refused with a
+// persistence.ErrData, and nothing is stored. For programs that are more than
+// one version behind give one Downcast for each step back, that from today's
+// version first; each undoes an Upcast of the type.
+func Downcast[From, To any](convert func(From) To) TypeOption {
+	step := downcast{
+		convert: func(data any) any { return convert(data.(From)) },
+		from:    reflect.TypeFor[From](),
+		to:      reflect.TypeFor[To](),
+	}
+	return func(t *EventType) { t.downs = append(t.downs, step) }
+}
+
 // SchemaVersion gives the schema version of new payloads, if it is higher than
 // one more than the number of their Upcasts: for a program that does not read
 // the oldest versions, such as one that shares its log with a Python program,
@@ -215,6 +265,22 @@ func (t *EventType) chainProblem() string {
 		}
 		if step.to != want {
 			return fmt.Sprintf("upcaster %d of %s returns %v, but the next version is %v", i+1, t.topic, step.to, want)
+		}
+	}
+	return t.downcastProblem()
+}
+
+// downcastProblem checks that each downcaster undoes an upcaster, from the last
+// one back.
+func (t *EventType) downcastProblem() string {
+	if len(t.downs) > len(t.steps) {
+		return fmt.Sprintf("%s has %d downcasters and %d upcasters; each domain.Downcast undoes a domain.Upcast",
+			t.topic, len(t.downs), len(t.steps))
+	}
+	for i, down := range t.downs {
+		if up := t.steps[len(t.steps)-1-i]; down.from != up.to || down.to != up.from {
+			return fmt.Sprintf("downcaster %d of %s makes %v of %v, but the upcaster that it undoes makes %v of %v",
+				i+1, t.topic, down.to, down.from, up.to, up.from)
 		}
 	}
 	return ""

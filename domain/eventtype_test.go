@@ -141,3 +141,59 @@ func TestUpcastersMustFit(t *testing.T) {
 		domain.Define("Dog", domain.On("Sized", SizedV4{}, upcasts[1], upcasts[0], upcasts[2]))
 	})
 }
+
+var downcasts = []domain.TypeOption{
+	domain.Downcast(func(e SizedV4) SizedV3 { return SizedV3{AA: e.AA, B: e.B} }),
+	domain.Downcast(func(e SizedV3) SizedV2 { return SizedV2{AA: e.AA} }),
+	domain.Downcast(func(e SizedV2) SizedV1 { return SizedV1{A: strings.ToLower(e.AA)} }),
+}
+
+func TestDowncast(t *testing.T) {
+	for steps, want := range []any{
+		SizedV4{AA: "TEXT", B: 1, C: []string{"c"}}, SizedV3{AA: "TEXT", B: 1}, SizedV2{AA: "TEXT"}, SizedV1{A: "text"},
+	} {
+		dogs := domain.Define("Dog", domain.On("Sized", SizedV4{}, slices.Concat(upcasts, downcasts[:steps])...))
+		kind, _ := dogs.Kind(SizedV4{})
+		if kind.Version() != 4 {
+			t.Errorf("%d steps: got version %d, want 4", steps, kind.Version())
+		}
+		if goType, version := kind.Written(); goType != reflect.TypeOf(want) || version != 4-steps {
+			t.Errorf("%d steps: got %v in version %d, want %T in %d", steps, goType, version, want, 4-steps)
+		}
+		if got := kind.Downcast(SizedV4{AA: "TEXT", B: 1, C: []string{"c"}}); !reflect.DeepEqual(got, want) {
+			t.Errorf("%d steps: got %+v, want %+v", steps, got, want)
+		}
+	}
+	late := domain.Define("Dog", domain.On("Sized", SizedV4{}, upcasts[2], downcasts[0], domain.SchemaVersion(9)))
+	kind, _ := late.Kind(SizedV4{})
+	if goType, version := kind.Written(); goType != reflect.TypeFor[SizedV3]() || version != 8 {
+		t.Errorf("with a SchemaVersion: got %v in version %d", goType, version)
+	}
+}
+
+func TestDowncastersMustFit(t *testing.T) {
+	on := func(options ...domain.TypeOption) func() {
+		return func() { domain.Define("Dog", domain.On("Sized", SizedV4{}, options...)) }
+	}
+	state := func() {
+		domain.Define("Dog", domain.On("Registered", Registered{}),
+			domain.State(func(*Dog) SizedV4 { return SizedV4{} }, func(SizedV4) *Dog { return &Dog{} }, slices.Concat(upcasts, downcasts)...))
+	}
+	for _, test := range []struct {
+		name, want string
+		f          func()
+	}{
+		{"nothing to undo", "Dog.Sized has 1 downcasters and 0 upcasters", on(downcasts[0])},
+		{"oldest first", "downcaster 1 of Dog.Sized makes domain_test.SizedV1 of domain_test.SizedV2, " +
+			"but the upcaster that it undoes makes domain_test.SizedV4 of domain_test.SizedV3", on(slices.Concat(upcasts, downcasts[2:])...)},
+		{"one left out", "downcaster 2 of Dog.Sized makes", on(slices.Concat(upcasts, downcasts[:1], downcasts[2:])...)},
+		{"of a state", "states need no domain.Downcast", state},
+		{"of events that are only read", "its domain.Downcast has no effect", func() {
+			domain.Define("Dog", domain.On("Registered", Registered{}), domain.UpcastToMany[Dog]("Sized", func(SizedV4) []any { return nil },
+				append(slices.Concat(upcasts, downcasts), domain.Into(Registered{}))...))
+		}},
+		{"of a retired type", "downcasters and 0 upcasters", func() { domain.Define("Dog", domain.Retired[Dog]("Sized", downcasts[0])) }},
+	} {
+		t.Run(test.name, func(t *testing.T) { definitionError(t, test.want, test.f) })
+	}
+}

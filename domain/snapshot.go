@@ -56,7 +56,12 @@ func newState[T, S any](to func(*T) S, from func(S) *T, options []TypeOption) *s
 	return &stateFunctions[T]{
 		state: reflect.TypeFor[S](),
 		kind: func(definition string, version int) *EventType {
-			return snapshotType[S](newEventType[S](definition, "", definition, options), version)
+			t := newEventType[S](definition, "", definition, options)
+			if len(t.downs) > 0 {
+				panic(&DefinitionError{Definition: definition, Problem: "a snapshot that a program cannot read is passed over, " +
+					"so states need no domain.Downcast; remove it"})
+			}
+			return snapshotType[S](t, version)
 		},
 		take: func(aggregate *T, root *Aggregate) any {
 			return SnapshotState[S]{CreatedOn: root.createdOn, ModifiedOn: root.modifiedOn, State: to(aggregate)}

@@ -79,6 +79,8 @@ func (s *Schema) checkInto() {
 			problem = fmt.Sprintf("domain.Into of %s is only for UpcastToMany", t.topic)
 		case t.convert != nil && len(t.into) == 0:
 			problem = fmt.Sprintf("UpcastToMany of %s needs domain.Into with the types that it makes", t.topic)
+		case t.convert != nil && len(t.downs) > 0:
+			problem = fmt.Sprintf("events of %s are only read, so its domain.Downcast has no effect; remove it", t.topic)
 		}
 		for _, made := range t.into {
 			if s.byType[made] == nil && problem == "" {

@@ -95,8 +95,11 @@ func (m *Mapper) Add(schema *domain.Schema) error {
 			if t.IsPast() {
 				continue
 			}
-			if err := checker.CheckType(t.GoType()); err != nil {
-				return err
+			written, _ := t.Written()
+			for _, typ := range []reflect.Type{t.GoType(), written} {
+				if err := checker.CheckType(typ); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -239,6 +242,8 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (persistence.StoredEven
 	}
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
+	written := event
+	written.Data = kind.Downcast(event.Data)
 	var err error
 	switch {
 	case m.pythonLayout:
@@ -246,15 +251,19 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (persistence.StoredEven
 		if p == events {
 			stored.Topic = pythonTopic(kind.EventType, event.Topic)
 		}
-		buf.plain, err = m.appendPython(buf.plain[:0], p, kind, event)
+		buf.plain, err = m.appendPython(buf.plain[:0], p, kind, written)
 	default:
-		h := header{id: event.ID, timestamp: event.Timestamp, version: kind.Version(), metadata: event.Metadata}
+		_, version := kind.Written()
+		h := header{id: event.ID, timestamp: event.Timestamp, version: version, metadata: event.Metadata}
 		if p == snapshots {
 			h.metadata = withFingerprint(kind, event.Metadata)
 		}
 		if err = checkMetadata(event.Metadata); err == nil {
-			buf.plain, err = m.transcoder.Encode(h.append(buf.plain[:0]), event.Data)
+			buf.plain, err = m.transcoder.Encode(h.append(buf.plain[:0]), written.Data)
 		}
+	}
+	if err == nil {
+		err = m.checkDowncast(p, kind, buf.plain, event)
 	}
 	if err != nil {
 		return stored, m.failed(&stored, 0, stageEncode, err)

@@ -99,8 +99,11 @@ func (m *Mapper) CheckNames(schema *domain.Schema) error {
 		if t.IsPast() {
 			continue
 		}
-		if err := checkPythonNames(t, t.GoType(), reservedInEvents); err != nil {
-			return err
+		written, _ := t.Written()
+		for _, typ := range []reflect.Type{t.GoType(), written} {
+			if err := checkPythonNames(t, typ, reservedInEvents); err != nil {
+				return err
+			}
 		}
 	}
 	snapshot := schema.SnapshotType()
@@ -188,8 +191,8 @@ func (m *Mapper) encodeFields(dst []byte, k kind, event domain.Event) ([]byte, e
 	if len(dst) == begin+2 { // no fields
 		dst = append(dst[:begin], '}')
 	}
-	if k.Version() > 1 {
-		dst = strconv.AppendInt(append(dst[:len(dst)-1], `,"class_version":`...), int64(k.Version()), 10)
+	if _, version := k.Written(); version > 1 {
+		dst = strconv.AppendInt(append(dst[:len(dst)-1], `,"class_version":`...), int64(version), 10)
 		dst = append(dst, '}')
 	}
 	return dst, nil
