@@ -344,16 +344,27 @@ func (c *config) readCompressor() error {
 	if err != nil || !ok {
 		return err
 	}
-	made, err := compressor.New(setting.Value)
-	if err != nil && isPythonModule(setting.Value) {
-		return fmt.Errorf("%s: %w; for states of Python's module %s, implement persistence.Compressor and give it by "+
-			"application.WithCompressor", setting.Key, err, setting.Value)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", setting.Key, err)
-	}
+	made, err := newCompressor(setting)
 	c.compressor = made
-	return nil
+	return err
+}
+
+// newCompressor makes the compressor that a setting names.
+func newCompressor(setting environment.Setting) (made persistence.Compressor, err error) {
+	switch setting.Value {
+	case "zlib", "eventsourcing.compressor:ZlibCompressor":
+		made, err = compressor.NewZlib()
+	case "zstd":
+		made, err = compressor.NewZstd()
+	default:
+		problem := "is not a compressor; use zlib, zstd or eventsourcing.compressor:ZlibCompressor"
+		if isPythonModule(setting.Value) {
+			problem += "; for states of Python's module " + setting.Value + ", implement persistence.Compressor and give it by " +
+				"application.WithCompressor"
+		}
+		err = setting.Wrong(problem)
+	}
+	return made, err
 }
 
 // readCipher makes the cipher. A key alone means that states are to be
@@ -380,14 +391,24 @@ func (c *config) readCipher() error {
 		return err
 	}
 	if !hasTopic {
-		topic = environment.Setting{Key: "CIPHER_TOPIC", Value: cipher.TopicAES}
+		topic = environment.Setting{Key: "CIPHER_TOPIC", Value: "aes"}
 	}
-	made, err := cipher.New(topic.Value, keys...)
-	if err != nil {
-		return fmt.Errorf("%s: %w", topic.Key, err)
+	c.cipher, err = newCipher(topic, keys)
+	return err
+}
+
+// newCipher makes the cipher that a setting names, which the error does not
+// repeat: it may be a key in the wrong place.
+func newCipher(topic environment.Setting, keys []cipher.Key) (made persistence.Cipher, err error) {
+	switch topic.Value {
+	case "aes":
+		made, err = cipher.NewAES(keys...)
+	case "eventsourcing.cipher:AESCipher":
+		made, err = cipher.NewPythonAES(keys...)
+	default:
+		err = topic.WrongSecret(errors.New("it is not a cipher; use aes or eventsourcing.cipher:AESCipher"))
 	}
-	c.cipher = made
-	return nil
+	return made, err
 }
 
 // readKey finds the key itself or the file that it is in, whichever is more

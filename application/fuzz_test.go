@@ -6,7 +6,6 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/cipher"
-	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -54,8 +53,6 @@ func FuzzEnvironment(f *testing.F) {
 func isTyped(err error) bool {
 	_, setting := errors.AsType[*persistence.SettingError](err)
 	_, invalid := errors.AsType[*persistence.InvalidError](err)
-	_, noCompressor := errors.AsType[*compressor.UnknownTopicError](err)
-	_, noCipher := errors.AsType[*cipher.UnknownTopicError](err)
 	_, key := errors.AsType[*cipher.KeyError](err)
-	return setting || invalid || noCompressor || noCipher || key
+	return setting || invalid || key
 }

@@ -80,7 +80,7 @@ func TestPythonCipherReadsEnvelopes(t *testing.T) {
 	if err != nil || dog.Name != "Fido" {
 		t.Errorf("got %v, %v; want Fido", dog, err)
 	}
-	_, err = open("TRANSCODER_TOPIC", pythonTranscoder, "CIPHER_TOPIC", cipher.TopicPythonAES).Get(ctx, id)
+	_, err = open("TRANSCODER_TOPIC", pythonTranscoder, "CIPHER_TOPIC", "eventsourcing.cipher:AESCipher").Get(ctx, id)
 	if err == nil {
 		t.Error("the Python cipher alone has opened an envelope, so this test shows nothing")
 	}

@@ -28,7 +28,7 @@ const (
 func TestAESGolden(t *testing.T) {
 	t.Parallel()
 	for _, vector := range readVectors(t, "envelope.txt") {
-		c := mustNew(t, cipher.TopicAES, vector[0])
+		c := mustNew(t, "aes", vector[0])
 		row, want, state := fromHex(t, vector[1]), fromHex(t, vector[2]), fromHex(t, vector[3])
 		if got, err := c.Decrypt(nil, state, row); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%.40s...: got %q, error %v, want %q", vector[3], got, err, want)
@@ -40,7 +40,7 @@ func TestAESGolden(t *testing.T) {
 // without help of the package.
 func TestAESLayout(t *testing.T) {
 	t.Parallel()
-	state := mustEncrypt(t, mustNew(t, cipher.TopicAES, "key-1:"+key128), "text", "row")
+	state := mustEncrypt(t, mustNew(t, "aes", "key-1:"+key128), "text", "row")
 	header, nonce, sealed := state[:12], state[12:24], state[24:]
 	if want := "9345534301010" + "5" + hex.EncodeToString([]byte("key-1")); hex.EncodeToString(header) != want {
 		t.Errorf("got header %x, want %s", header, want)
@@ -80,7 +80,7 @@ func isWantedForChange(err error, position int) bool {
 
 func TestAESRefusesEveryChangedByte(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, cipher.TopicAES, keyB+","+keyA)
+	c := mustNew(t, "aes", keyB+","+keyA)
 	state := mustEncrypt(t, c, `{"amount":"10.50"}`, "row")
 	for position := range state {
 		for change := 1; change < 256; change++ {
@@ -97,7 +97,7 @@ func TestAESRefusesEveryChangedByte(t *testing.T) {
 // An envelope that names the other of two available keys.
 func TestAESRefusesExchangedKeyID(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, cipher.TopicAES, keyB+","+keyA)
+	c := mustNew(t, "aes", keyB+","+keyA)
 	state := mustEncrypt(t, c, "text", "row")
 	copy(state[idStart:], mustParse(t, keyA)[0].ID())
 	if _, err := c.Decrypt(nil, state, []byte("row")); err != cipher.ErrDecrypt {
@@ -107,7 +107,7 @@ func TestAESRefusesExchangedKeyID(t *testing.T) {
 
 func TestAESRefusesEveryTruncation(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, cipher.TopicAES, keyA)
+	c := mustNew(t, "aes", keyA)
 	state := mustEncrypt(t, c, `{"amount":"10.50"}`, "row")
 	for size := range state {
 		want := cipher.ErrDecrypt
@@ -125,7 +125,7 @@ func TestAESRefusesEveryTruncation(t *testing.T) {
 
 func TestAESRefusesOtherAssociatedData(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, cipher.TopicAES, keyA)
+	c := mustNew(t, "aes", keyA)
 	state := mustEncrypt(t, c, "text", "row 1")
 	for _, other := range []string{"", "row", "row 2", "row 1 ", " row 1", "row 1\x00"} {
 		if got, err := c.Decrypt(nil, state, []byte(other)); got != nil || err != cipher.ErrDecrypt {
@@ -136,7 +136,7 @@ func TestAESRefusesOtherAssociatedData(t *testing.T) {
 
 func TestAESNilAndEmptyAssociatedDataAreTheSame(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, cipher.TopicAES, keyA)
+	c := mustNew(t, "aes", keyA)
 	state, err := c.Encrypt(nil, []byte("text"), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -148,11 +148,11 @@ func TestAESNilAndEmptyAssociatedDataAreTheSame(t *testing.T) {
 
 func TestAESRefusesOtherKeys(t *testing.T) {
 	t.Parallel()
-	state := mustEncrypt(t, mustNew(t, cipher.TopicAES, "k1:"+keyA), "text", "row")
-	if _, err := mustNew(t, cipher.TopicAES, "k1:"+keyB).Decrypt(nil, state, []byte("row")); err != cipher.ErrDecrypt {
+	state := mustEncrypt(t, mustNew(t, "aes", "k1:"+keyA), "text", "row")
+	if _, err := mustNew(t, "aes", "k1:"+keyB).Decrypt(nil, state, []byte("row")); err != cipher.ErrDecrypt {
 		t.Errorf("another key with the same id: got error %v, want ErrDecrypt", err)
 	}
-	_, err := mustNew(t, cipher.TopicAES, "k2:"+keyA).Decrypt(nil, state, []byte("row"))
+	_, err := mustNew(t, "aes", "k2:"+keyA).Decrypt(nil, state, []byte("row"))
 	unavailable, ok := errors.AsType[*cipher.KeyUnavailableError](err)
 	if !ok || unavailable.KeyID != "k1" || err.Error() != `cipher: key "k1" is not available` {
 		t.Errorf("unknown id: got error %v, want a KeyUnavailableError for k1", err)
@@ -162,8 +162,8 @@ func TestAESRefusesOtherKeys(t *testing.T) {
 // There is no silent fallback for states that are not ours.
 func TestAESRefusesForeignStates(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, cipher.TopicAES, keyA)
-	original := mustEncrypt(t, mustNew(t, cipher.TopicPythonAES, keyA), "text", "")
+	c := mustNew(t, "aes", keyA)
+	original := mustEncrypt(t, mustNew(t, "eventsourcing.cipher:AESCipher", keyA), "text", "")
 	for name, state := range map[string][]byte{
 		"nothing": nil, "JSON": []byte(`{"amount":"10.50"}`), "zlib": {0x78, 0x9c, 3, 0, 0, 0, 0, 1},
 		"zstd": {0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0}, "original": original,
@@ -176,7 +176,7 @@ func TestAESRefusesForeignStates(t *testing.T) {
 
 func TestErrorsDoNotRevealContent(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, cipher.TopicAES, keyA)
+	c := mustNew(t, "aes", keyA)
 	state := append(mustEncrypt(t, c, "canary", "canary"), "canary"...)
 	for _, input := range [][]byte{state, []byte("canary"), []byte("\x93ESC\x01\x01\x08canary\n\n" + strings.Repeat("canary", 9))} {
 		if _, err := c.Decrypt(nil, input, []byte("canary")); err == nil || strings.Contains(err.Error(), "canary") {

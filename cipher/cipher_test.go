@@ -12,7 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 )
 
-var topics = []string{cipher.TopicAES, cipher.TopicPythonAES}
+var topics = []string{"aes", "eventsourcing.cipher:AESCipher"}
 
 // forEachTopic runs a test of what both ciphers promise.
 func forEachTopic(t *testing.T, test func(t *testing.T, topic string)) {
@@ -25,30 +25,6 @@ func forEachTopic(t *testing.T, test func(t *testing.T, topic string)) {
 	}
 }
 
-func TestNew(t *testing.T) {
-	t.Parallel()
-	if c, ok := mustNew(t, "aes", keyA).(*cipher.AES); !ok {
-		t.Errorf("aes: got %T", c)
-	}
-	if c, ok := mustNew(t, "eventsourcing.cipher:AESCipher", keyA).(*cipher.PythonAES); !ok {
-		t.Errorf("eventsourcing.cipher:AESCipher: got %T", c)
-	}
-}
-
-func TestNewUnknownTopic(t *testing.T) {
-	t.Parallel()
-	for _, topic := range []string{"", "AES", "aes ", "none", keyA} {
-		c, err := cipher.New(topic, mustParse(t, keyA)...)
-		want := fmt.Sprintf("cipher: unknown topic of %d bytes, want one of aes, eventsourcing.cipher:AESCipher", len(topic))
-		if c != nil || err == nil || err.Error() != want {
-			t.Errorf("%q: got %v and error %v, want nil and %s", topic, c, err, want)
-		}
-		if unknown, ok := errors.AsType[*cipher.UnknownTopicError](err); !ok || !slices.IsSorted(unknown.Known) {
-			t.Errorf("%q: got error %#v, want an UnknownTopicError with sorted names", topic, err)
-		}
-	}
-}
-
 func TestNewRefusesKeys(t *testing.T) {
 	t.Parallel()
 	forEachTopic(t, func(t *testing.T, topic string) {
@@ -56,7 +32,7 @@ func TestNewRefusesKeys(t *testing.T) {
 		for name, keys := range map[string][]cipher.Key{
 			"none": nil, "zero": {{}}, "second is zero": {a, {}}, "same": {a, a}, "same id": {a, b},
 		} {
-			c, err := cipher.New(topic, keys...)
+			c, err := newCipher(topic, keys...)
 			if _, ok := errors.AsType[*cipher.KeyError](err); !ok || c != nil {
 				t.Errorf("%s: got %v and error %v, want nil and a KeyError", name, c, err)
 			}
@@ -174,7 +150,7 @@ func TestRotation(t *testing.T) {
 	forEachTopic(t, func(t *testing.T, topic string) {
 		before, after := mustNew(t, topic, keyA), mustNew(t, topic, keyB+","+keyA)
 		ahead := mustNew(t, topic, keyA+","+keyB)
-		for name, step := range map[string]struct{ writer, reader cipher.Cipher }{
+		for name, step := range map[string]struct{ writer, reader stateCipher }{
 			"old row, after": {before, after}, "new row, prepared": {after, ahead}, "prepared row, old": {ahead, before},
 		} {
 			got, err := step.reader.Decrypt(nil, mustEncrypt(t, step.writer, "text", "row"), []byte("row"))

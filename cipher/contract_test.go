@@ -9,5 +9,5 @@ import (
 var (
 	_ persistence.Cipher = (*cipher.AES)(nil)
 	_ persistence.Cipher = (*cipher.PythonAES)(nil)
-	_ persistence.Cipher = cipher.Cipher(nil)
+	_ persistence.Cipher = stateCipher(nil)
 )

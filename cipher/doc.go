@@ -11,14 +11,14 @@
 //
 // # Choosing a cipher
 //
-// ParseKeys reads the setting CIPHER_KEY, and New finds the cipher that the
-// setting CIPHER_TOPIC names:
+// ParseKeys reads keys in the form of the setting CIPHER_KEY:
 //
 //	keys, err := cipher.ParseKeys(value)
 //	...
-//	c, err := cipher.New(cipher.TopicAES, keys...)
+//	c, err := cipher.NewAES(keys...)
 //
-// There are two, and both are safe for concurrent use:
+// There are two ciphers, which are also the values of the setting CIPHER_TOPIC.
+// Both are safe for concurrent use:
 //
 //   - AES ("aes") is the one to use. Each ciphertext names its key and is bound
 //     to its row.

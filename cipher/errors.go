@@ -3,7 +3,6 @@ package cipher
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // ErrDecrypt is returned for every ciphertext that cannot be opened: too short,
@@ -16,7 +15,7 @@ var ErrDecrypt = errors.New("cipher: state cannot be decrypted")
 // envelope. It is plain text, it was compressed without being encrypted, or it
 // was written by PythonAES.
 var ErrNotEnvelope = errors.New("cipher: the state was stored without the cipher aes: before it was configured, or by another " +
-	"program; states of the Python library need CIPHER_TOPIC=" + TopicPythonAES)
+	"program; states of the Python library need CIPHER_TOPIC=eventsourcing.cipher:AESCipher")
 
 // KeyUnavailableError says that a state was encrypted with a key that this
 // cipher has not been given.
@@ -62,19 +61,4 @@ func (e *KeyError) Error() string {
 		return "cipher: key: " + e.Reason
 	}
 	return fmt.Sprintf("cipher: key %d: %s", e.Position, e.Reason)
-}
-
-// UnknownTopicError says that no cipher has the wanted name. It does not repeat
-// the name: a key that was put into the wrong setting would end up in a log.
-type UnknownTopicError struct {
-	// Length is the length of the wanted name, in bytes.
-	Length int
-
-	// Known has the names of all ciphers, sorted.
-	Known []string
-}
-
-// Error gives the length of the name and the known names.
-func (e *UnknownTopicError) Error() string {
-	return fmt.Sprintf("cipher: unknown topic of %d bytes, want one of %s", e.Length, strings.Join(e.Known, ", "))
 }

@@ -47,22 +47,6 @@ func ExampleParseKeys() {
 	// cipher: key 1: want 16, 24 or 32 bytes after base64, got 18
 }
 
-// A topic that is not known is an error and never means "without a cipher".
-func ExampleNew() {
-	keys, err := cipher.ParseKeys("AAECAwQFBgcICQoLDA0ODw==")
-	if err != nil {
-		panic(err)
-	}
-	c, err := cipher.New("aes", keys...)
-	fmt.Println(c, err)
-
-	_, err = cipher.New("rot13", keys...)
-	fmt.Println(err)
-	// Output:
-	// cipher.AES(55255908) <nil>
-	// cipher: unknown topic of 5 bytes, want one of aes, eventsourcing.cipher:AESCipher
-}
-
 // After a rotation the old key still reads, and without it the error names the
 // id of the missing key.
 func ExampleKeyUnavailableError() {

@@ -26,16 +26,38 @@ func mustParse(tb testing.TB, value string) []cipher.Key {
 	return keys
 }
 
-func mustNew(tb testing.TB, topic, keys string) cipher.Cipher {
-	tb.Helper()
-	c, err := cipher.New(topic, mustParse(tb, keys)...)
+// A stateCipher is one of the two ciphers.
+type stateCipher interface {
+	Encrypt(dst, plaintext, associatedData []byte) ([]byte, error)
+	Decrypt(dst, ciphertext, associatedData []byte) ([]byte, error)
+}
+
+// newCipher makes the cipher of a topic.
+func newCipher(topic string, keys ...cipher.Key) (stateCipher, error) {
+	if topic == "aes" {
+		return orError(cipher.NewAES(keys...))
+	}
+	return orError(cipher.NewPythonAES(keys...))
+}
+
+// orError keeps a nil pointer from becoming an interface that is not nil.
+func orError[C stateCipher](c C, err error) (stateCipher, error) {
 	if err != nil {
-		tb.Fatalf("New(%q): %v", topic, err)
+		return nil, err
+	}
+	return c, nil
+}
+
+func mustNew(tb testing.TB, topic, keys string) stateCipher {
+	tb.Helper()
+	c, err := newCipher(topic, mustParse(tb, keys)...)
+	if err != nil {
+		tb.Fatalf("%s: %v", topic, err)
 	}
 	return c
 }
 
-func mustEncrypt(tb testing.TB, c cipher.Cipher, plaintext, associatedData string) []byte {
+func mustEncrypt(tb testing.TB, c stateCipher, plaintext, associatedData string) []byte {
 	tb.Helper()
 	state, err := c.Encrypt(nil, []byte(plaintext), []byte(associatedData))
 	if err != nil {

@@ -19,7 +19,7 @@ func TestPythonAESReadsPython(t *testing.T) {
 		t.Run(transcoding+" "+topic, func(t *testing.T) {
 			t.Parallel()
 			for name, keys := range map[string]string{"its key": keyA, "second key": keyB + "," + keyA} {
-				text, err := mustNew(t, cipher.TopicPythonAES, keys).Decrypt(nil, state, []byte("ignored"))
+				text, err := mustNew(t, "eventsourcing.cipher:AESCipher", keys).Decrypt(nil, state, []byte("ignored"))
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
@@ -31,7 +31,7 @@ func TestPythonAESReadsPython(t *testing.T) {
 					t.Errorf("%s: got %q, error %v", name, text, err)
 				}
 			}
-			if _, err := mustNew(t, cipher.TopicPythonAES, keyB).Decrypt(nil, state, nil); err != cipher.ErrDecrypt {
+			if _, err := mustNew(t, "eventsourcing.cipher:AESCipher", keyB).Decrypt(nil, state, nil); err != cipher.ErrDecrypt {
 				t.Errorf("another key: got error %v, want ErrDecrypt", err)
 			}
 		})
@@ -53,14 +53,14 @@ func inflate(t *testing.T, data []byte) []byte {
 
 func TestPythonAESOverhead(t *testing.T) {
 	t.Parallel()
-	if got := len(mustEncrypt(t, mustNew(t, cipher.TopicPythonAES, keyA), "text", "row")); got != 28+4 {
+	if got := len(mustEncrypt(t, mustNew(t, "eventsourcing.cipher:AESCipher", keyA), "text", "row")); got != 28+4 {
 		t.Errorf("got %d bytes, want 32", got)
 	}
 }
 
 func TestPythonAESRefusesEveryChangedByte(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, cipher.TopicPythonAES, keyB+","+keyA)
+	c := mustNew(t, "eventsourcing.cipher:AESCipher", keyB+","+keyA)
 	state := mustEncrypt(t, c, `{"amount":"10.50"}`, "")
 	for position := range state {
 		for change := 1; change < 256; change++ {
@@ -75,7 +75,7 @@ func TestPythonAESRefusesEveryChangedByte(t *testing.T) {
 
 func TestPythonAESRefusesEveryTruncation(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, cipher.TopicPythonAES, keyA)
+	c := mustNew(t, "eventsourcing.cipher:AESCipher", keyA)
 	state := mustEncrypt(t, c, `{"amount":"10.50"}`, "")
 	for size := range state {
 		if got, err := c.Decrypt(nil, state[:size], nil); got != nil || err != cipher.ErrDecrypt {
@@ -86,8 +86,8 @@ func TestPythonAESRefusesEveryTruncation(t *testing.T) {
 
 func TestPythonAESRefusesEnvelope(t *testing.T) {
 	t.Parallel()
-	state := mustEncrypt(t, mustNew(t, cipher.TopicAES, keyA), "text", "")
-	if _, err := mustNew(t, cipher.TopicPythonAES, keyA).Decrypt(nil, state, nil); err != cipher.ErrDecrypt {
+	state := mustEncrypt(t, mustNew(t, "aes", keyA), "text", "")
+	if _, err := mustNew(t, "eventsourcing.cipher:AESCipher", keyA).Decrypt(nil, state, nil); err != cipher.ErrDecrypt {
 		t.Errorf("got error %v, want ErrDecrypt", err)
 	}
 }

@@ -13,32 +13,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 )
 
-func TestNew(t *testing.T) {
-	t.Parallel()
-	for _, topic := range []string{"zlib", "eventsourcing.compressor:ZlibCompressor"} {
-		if c, ok := mustNew(t, topic).(*compressor.Zlib); !ok {
-			t.Errorf("%s: got %T", topic, c)
-		}
-	}
-	if c, ok := mustNew(t, "zstd").(*compressor.Zstd); !ok {
-		t.Errorf("zstd: got %T", c)
-	}
-}
-
-func TestNewUnknownTopic(t *testing.T) {
-	t.Parallel()
-	for _, topic := range []string{"", "ZLIB", "gzip", "none"} {
-		c, err := compressor.New(topic)
-		want := fmt.Sprintf("compressor: unknown topic %q, want one of eventsourcing.compressor:ZlibCompressor, zlib, zstd", topic)
-		if c != nil || err == nil || err.Error() != want {
-			t.Errorf("got %v and error %v, want nil and %s", c, err, want)
-		}
-		if unknown, ok := errors.AsType[*compressor.UnknownTopicError](err); !ok || !slices.IsSorted(unknown.Known) {
-			t.Errorf("got error %#v, want an UnknownTopicError with sorted names", err)
-		}
-	}
-}
-
 func TestNewRefusesOptions(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -58,12 +32,9 @@ func TestNewRefusesOptions(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, err := compressor.New(test.topic, test.options...)
+			c, err := newCompressor(test.topic, test.options...)
 			if c != nil || err == nil || err.Error() != test.want {
 				t.Errorf("got %v and error %v, want nil and %s", c, err, test.want)
-			}
-			if _, ok := errors.AsType[*compressor.OptionError](err); !ok {
-				t.Errorf("got error %T, want an OptionError", err)
 			}
 		})
 	}

@@ -9,5 +9,5 @@ import (
 var (
 	_ persistence.Compressor = (*compressor.Zlib)(nil)
 	_ persistence.Compressor = (*compressor.Zstd)(nil)
-	_ persistence.Compressor = compressor.Compressor(nil)
+	_ persistence.Compressor = stateCompressor(nil)
 )

@@ -3,18 +3,14 @@
 //
 // # Choosing a compressor
 //
-// New finds the compressor that the setting COMPRESSOR_TOPIC names:
-//
-//	c, err := compressor.New(compressor.TopicZstd)
-//
-// There are two, and both are safe for concurrent use:
+// There are two, which are also the values of the setting COMPRESSOR_TOPIC.
+// Both are safe for concurrent use:
 //
 //   - Zstd ("zstd") is the faster one, and the one for new databases.
 //   - Zlib ("zlib", "eventsourcing.compressor:ZlibCompressor") has the format
 //     of the Python library, for a database that is shared with it.
 //
-// Neither reads what the other wrote. NewZlib and NewZstd return the concrete
-// types. All three take options:
+// Neither reads what the other wrote. Both take options:
 //
 //	c, err := compressor.NewZstd(compressor.WithLevel(9), compressor.WithLimit(1<<20))
 //
@@ -22,7 +18,7 @@
 //
 // A few bytes of a compressed state can mean gigabytes, and a writer to the
 // database can put them there. So decompressing stops at a limit, which is
-// DefaultLimit unless WithLimit says otherwise, with a *TooLargeError. It never
+// 16 MiB unless WithLimit says otherwise, with a *TooLargeError. It never
 // allocates much more than the limit. Compress refuses what is larger as well,
 // so that nothing is stored that cannot be read again: a limit may be raised
 // later, but not lowered below the largest state.

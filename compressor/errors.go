@@ -3,7 +3,6 @@ package compressor
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // ErrDamaged is returned, wrapped with the reason, for a state that is not one
@@ -33,32 +32,3 @@ func (e *TooLargeError) Error() string {
 
 // NeedsSettings reports that a compressor with a higher limit takes the state.
 func (e *TooLargeError) NeedsSettings() bool { return true }
-
-// OptionError says that the value of an option is out of range.
-type OptionError struct {
-	// Option is the name of the option without "With", in lower case.
-	Option string
-
-	// Value is the refused value, and Min and Max are the smallest and the
-	// largest that would be accepted.
-	Value, Min, Max int
-}
-
-// Error gives the name of the option, what is wanted and what was given.
-func (e *OptionError) Error() string {
-	return fmt.Sprintf("compressor: %s: want %d to %d, got %d", e.Option, e.Min, e.Max, e.Value)
-}
-
-// UnknownTopicError says that no compressor has the wanted name.
-type UnknownTopicError struct {
-	// Topic is the wanted name.
-	Topic string
-
-	// Known has the names of all compressors, sorted.
-	Known []string
-}
-
-// Error gives the wanted name and the known names.
-func (e *UnknownTopicError) Error() string {
-	return fmt.Sprintf("compressor: unknown topic %q, want one of %s", e.Topic, strings.Join(e.Known, ", "))
-}

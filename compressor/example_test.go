@@ -24,17 +24,6 @@ func Example() {
 	// Output: true true <nil>
 }
 
-// A topic that is not known is an error and never means "without a compressor".
-func ExampleNew() {
-	_, err := compressor.New("zlib")
-	fmt.Println(err)
-	_, err = compressor.New("gzip")
-	fmt.Println(err)
-	// Output:
-	// <nil>
-	// compressor: unknown topic "gzip", want one of eventsourcing.compressor:ZlibCompressor, zlib, zstd
-}
-
 // What would become larger than the limit is refused before it takes the
 // memory.
 func ExampleWithLimit() {

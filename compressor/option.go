@@ -1,10 +1,13 @@
 package compressor
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
-// DefaultLimit is how large a state may be when it is not compressed, in bytes,
+// defaultLimit is how large a state may be when it is not compressed, in bytes,
 // unless WithLimit says otherwise.
-const DefaultLimit = 16 << 20
+const defaultLimit = 16 << 20
 
 // maxLimit keeps sizes within an int on every platform.
 const maxLimit = 1 << 30
@@ -15,7 +18,7 @@ type Option func(*settings)
 type settings struct{ limit, level int }
 
 // WithLimit sets how large a state may be when it is not compressed, in bytes,
-// from 1 to 2³⁰. The default is DefaultLimit.
+// from 1 to 2³⁰. The default is 16 MiB.
 func WithLimit(bytes int) Option {
 	return func(s *settings) { s.limit = bytes }
 }
@@ -32,7 +35,7 @@ func WithLevel(level int) Option {
 
 // newSettings reports all mistakes together.
 func newSettings(options []Option, defaultLevel, maxLevel int) (settings, error) {
-	s := settings{limit: DefaultLimit, level: defaultLevel}
+	s := settings{limit: defaultLimit, level: defaultLevel}
 	for _, option := range options {
 		option(&s)
 	}
@@ -44,7 +47,7 @@ func newSettings(options []Option, defaultLevel, maxLevel int) (settings, error)
 
 func checkRange(option string, value, lowest, highest int) error {
 	if value < lowest || value > highest {
-		return &OptionError{Option: option, Value: value, Min: lowest, Max: highest}
+		return fmt.Errorf("compressor: %s: want %d to %d, got %d", option, lowest, highest, value)
 	}
 	return nil
 }

@@ -6,14 +6,12 @@ import (
 	"encoding/json"
 	"io"
 	"testing"
-
-	"github.com/eventsourcing-go/eventsourcing/compressor"
 )
 
 // States that the Python library wrote can be read.
 func TestZlibReadsPython(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, compressor.TopicPythonZlib)
+	c := mustNew(t, "eventsourcing.compressor:ZlibCompressor")
 	for _, vector := range readVectors(t, "python.txt") {
 		got, err := c.Decompress(nil, fromHex(t, vector[1]))
 		if err != nil || !bytes.Equal(got, fromHex(t, vector[2])) || !json.Valid(got) {
@@ -25,7 +23,7 @@ func TestZlibReadsPython(t *testing.T) {
 // Other implementations read what Zlib writes.
 func TestZlibIsReadByOthers(t *testing.T) {
 	t.Parallel()
-	state := mustCompress(t, mustNew(t, compressor.TopicZlib), event)
+	state := mustCompress(t, mustNew(t, "zlib"), event)
 	r, err := zlib.NewReader(bytes.NewReader(state))
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // Frames of the reference implementation can be read.
 func TestZstdReadsReference(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, compressor.TopicZstd)
+	c := mustNew(t, "zstd")
 	for _, vector := range readVectors(t, "zstd.txt") {
 		got, err := c.Decompress(nil, fromHex(t, vector[0]))
 		if err != nil || !bytes.Equal(got, fromHex(t, vector[1])) {
@@ -28,7 +28,7 @@ func TestZstdReadsReference(t *testing.T) {
 // a checksum at the end.
 func TestZstdReadsOtherWriters(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, compressor.TopicZstd)
+	c := mustNew(t, "zstd")
 	for name, frame := range map[string][]byte{
 		"raw block":    slices.Concat(zstdMagic, []byte{0, 0, 4<<3 | 1, 0, 0}, []byte("text")),
 		"two blocks":   slices.Concat(zstdMagic, []byte{0, 0, 2 << 3, 0, 0}, []byte("te"), []byte{2<<3 | 1, 0, 0}, []byte("xt")),
@@ -44,7 +44,7 @@ func TestZstdReadsOtherWriters(t *testing.T) {
 
 func TestZstdRefusesFrames(t *testing.T) {
 	t.Parallel()
-	c := mustNew(t, compressor.TopicZstd)
+	c := mustNew(t, "zstd")
 	text := encodeAll(t, "text")
 	skippable := append(binary.LittleEndian.AppendUint32([]byte{0x50, 0x2a, 0x4d, 0x18}, 3), "xyz"...)
 	for name, frames := range map[string][]byte{

@@ -33,7 +33,7 @@ func (f pythonFixture) plainState(t *testing.T, state []byte) []byte {
 		}
 	}
 	if f.compressor != "" {
-		if state, err = must(compressor.New(f.compressor)).Decompress(nil, state); err != nil {
+		if state, err = must(compressor.NewZlib()).Decompress(nil, state); err != nil {
 			t.Fatal(err)
 		}
 	}

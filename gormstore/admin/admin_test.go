@@ -58,7 +58,7 @@ type wiki struct {
 }
 
 // key returns a key for a cipher.
-func key(t *testing.T) cipher.Cipher {
+func key(t *testing.T) *cipher.AES {
 	t.Helper()
 	text, err := cipher.CreateKey(32)
 	if err != nil {

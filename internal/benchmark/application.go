@@ -10,7 +10,6 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/cipher"
-	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
@@ -34,7 +33,7 @@ func sealed() (application.Option, error) {
 		return nil, err
 	}
 	return application.WithEnv(map[string]string{
-		"COMPRESSOR_TOPIC": compressor.TopicZlib, "CIPHER_TOPIC": cipher.TopicAES, "CIPHER_KEY": value,
+		"COMPRESSOR_TOPIC": "zlib", "CIPHER_TOPIC": "aes", "CIPHER_KEY": value,
 	}), nil
 }
 

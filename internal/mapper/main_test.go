@@ -45,8 +45,8 @@ type chain struct{ compressor, cipher string }
 
 // chains are all that can be set by environment, and states without either.
 func chains() (all []chain) {
-	for _, zip := range []string{"", compressor.TopicZlib, compressor.TopicZstd} {
-		for _, secret := range []string{"", cipher.TopicAES, cipher.TopicPythonAES} {
+	for _, zip := range []string{"", "zlib", "zstd"} {
+		for _, secret := range []string{"", "aes", "eventsourcing.cipher:AESCipher"} {
 			all = append(all, chain{zip, secret})
 		}
 	}
@@ -76,22 +76,31 @@ func (c chain) config(tb testing.TB) mapper.Config {
 	return config
 }
 
-func newCompressor(tb testing.TB, topic string, options ...compressor.Option) compressor.Compressor {
+func newCompressor(tb testing.TB, topic string, options ...compressor.Option) (c persistence.Compressor) {
 	tb.Helper()
-	c, err := compressor.New(topic, options...)
+	var err error
+	if topic == "zstd" {
+		c, err = compressor.NewZstd(options...)
+	} else {
+		c, err = compressor.NewZlib(options...)
+	}
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return c
 }
 
-func newCipher(tb testing.TB, topic, key string) cipher.Cipher {
+func newCipher(tb testing.TB, topic, key string) (c persistence.Cipher) {
 	tb.Helper()
 	keys, err := cipher.ParseKeys(key)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c, err := cipher.New(topic, keys...)
+	if topic == "aes" {
+		c, err = cipher.NewAES(keys...)
+	} else {
+		c, err = cipher.NewPythonAES(keys...)
+	}
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func TestMapperReadsPlainStatesWithCompressor(t *testing.T) {
 	for _, layout := range []bool{false, true} {
 		event := dogEvents("Fido")[0]
 		stored := toStored(t, newMapper(t, mapper.Config{Application: school, PythonLayout: layout}), event)
-		for _, topic := range []string{compressor.TopicZlib, compressor.TopicZstd} {
+		for _, topic := range []string{"zlib", "zstd"} {
 			got, err := newMapper(t, chain{compressor: topic}.config(t)).ToDomain(stored)
 			if err != nil || got.Data != event.Data {
 				t.Errorf("%s, original=%v: got %+v, error %v", topic, layout, got, err)
@@ -137,7 +137,7 @@ func TestMapperWithAnyCompressor(t *testing.T) {
 	for _, first := range []byte{0x00, 0x01, '{', 0xff} {
 		for _, original := range []bool{false, true} {
 			m := newMapper(t, mapper.Config{
-				Application: school, Compressor: disguise{first}, Cipher: newCipher(t, cipher.TopicAES, keyA), PythonLayout: original,
+				Application: school, Compressor: disguise{first}, Cipher: newCipher(t, "aes", keyA), PythonLayout: original,
 			})
 			checkRoundTrip(t, m, dogEvents("Fido")[0], original)
 		}
@@ -239,7 +239,7 @@ var moves = []struct {
 // is what makes the test one.
 func TestMapperBindsStatesToRows(t *testing.T) {
 	t.Parallel()
-	for _, topic := range []string{cipher.TopicAES, cipher.TopicPythonAES} {
+	for _, topic := range []string{"aes", "eventsourcing.cipher:AESCipher"} {
 		config := chain{cipher: topic}.config(t)
 		m := newMapper(t, config, kennels.Schema)
 		config.Application = "OtherSchool"
@@ -254,7 +254,7 @@ func TestMapperBindsStatesToRows(t *testing.T) {
 			t.Run(topic+"/"+move.name, func(t *testing.T) {
 				t.Parallel()
 				got, err := move.read(m, other, event, snapshot)
-				if topic == cipher.TopicPythonAES {
+				if topic == "eventsourcing.cipher:AESCipher" {
 					if _, noticed := errors.AsType[*persistence.StateTypeError](err); noticed && move.name == moves[0].name {
 						return // it opened, and an event has no fingerprint of a state
 					}

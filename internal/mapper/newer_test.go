@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/eventsourcing-go/eventsourcing/cipher"
-	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -46,9 +44,9 @@ func TestOtherSettingsAreNoDamage(t *testing.T) {
 // They are no damage for a program without the cipher either.
 func TestCiphertextThatBeginsLikePlain(t *testing.T) {
 	t.Parallel()
-	sealed := newMapper(t, chain{cipher: cipher.TopicPythonAES}.config(t))
+	sealed := newMapper(t, chain{cipher: "eventsourcing.cipher:AESCipher"}.config(t))
 	for _, first := range []byte{1, '{'} {
-		states, readers := 0, []*mapper.Mapper{newMapper(t, chain{}.config(t)), newMapper(t, chain{compressor: compressor.TopicZlib}.config(t))}
+		states, readers := 0, []*mapper.Mapper{newMapper(t, chain{}.config(t)), newMapper(t, chain{compressor: "zlib"}.config(t))}
 		for states < 20 {
 			stored := toStored(t, sealed, dogEvents("Fido")[0])
 			if stored.State[0] != first {
@@ -76,7 +74,7 @@ func TestCiphertextThatBeginsLikePlain(t *testing.T) {
 func TestSettingThatOpens(t *testing.T) {
 	t.Parallel()
 	const python, key = "CIPHER_TOPIC=eventsourcing.cipher:AESCipher", "another CIPHER_KEY"
-	plain, zlib, aes, pythonAES := chain{}, chain{compressor: compressor.TopicZlib}, chain{cipher: cipher.TopicAES}, chain{cipher: cipher.TopicPythonAES}
+	plain, zlib, aes, pythonAES := chain{}, chain{compressor: "zlib"}, chain{cipher: "aes"}, chain{cipher: "eventsourcing.cipher:AESCipher"}
 	for name, test := range map[string]struct {
 		written, reading chain
 		state            string // in place of what was written
@@ -84,14 +82,14 @@ func TestSettingThatOpens(t *testing.T) {
 	}{
 		"zlib":                   {written: zlib, want: "COMPRESSOR_TOPIC=zlib"},
 		"zlib of Python":         {state: "\x78\x9c\x00", want: "COMPRESSOR_TOPIC=zlib"},
-		"zlib read by zstd":      {written: zlib, reading: chain{compressor: compressor.TopicZstd}, want: "COMPRESSOR_TOPIC=zlib"},
-		"zlib in a cipher":       {written: chain{compressor.TopicZlib, cipher.TopicPythonAES}, reading: pythonAES, want: "COMPRESSOR_TOPIC=zlib"},
+		"zlib read by zstd":      {written: zlib, reading: chain{compressor: "zstd"}, want: "COMPRESSOR_TOPIC=zlib"},
+		"zlib in a cipher":       {written: chain{"zlib", "eventsourcing.cipher:AESCipher"}, reading: pythonAES, want: "COMPRESSOR_TOPIC=zlib"},
 		"zlib read by a cipher":  {written: zlib, reading: pythonAES, want: "COMPRESSOR_TOPIC=zlib without CIPHER_TOPIC and CIPHER_KEY"},
-		"zstd":                   {written: chain{compressor: compressor.TopicZstd}, reading: zlib, want: "COMPRESSOR_TOPIC=zstd"},
+		"zstd":                   {written: chain{compressor: "zstd"}, reading: zlib, want: "COMPRESSOR_TOPIC=zstd"},
 		"aes":                    {written: aes, want: "CIPHER_TOPIC=aes and CIPHER_KEY"},
 		"aes, with a compressor": {written: aes, reading: zlib, want: "CIPHER_TOPIC=aes and CIPHER_KEY"},
 		"Python's cipher":        {written: pythonAES, want: python},
-		"Python's cipher and compressor, with the compressor": {written: chain{compressor.TopicZlib, cipher.TopicPythonAES}, reading: zlib, want: python},
+		"Python's cipher and compressor, with the compressor": {written: chain{"zlib", "eventsourcing.cipher:AESCipher"}, reading: zlib, want: python},
 		"Python's cipher read by aes":                         {written: pythonAES, reading: aes, want: python},
 		"plain read by a cipher":                              {reading: pythonAES, want: "remove CIPHER_TOPIC and CIPHER_KEY"},
 		"gzip":                                                {state: "\x1f\x8b\x08\x00", want: "Python's module gzip"},
@@ -124,7 +122,7 @@ func TestSettingThatOpens(t *testing.T) {
 // all that the state needs.
 func TestDamageIsNoNewerProgram(t *testing.T) {
 	t.Parallel()
-	plain, aes := chain{}, chain{cipher: cipher.TopicAES}
+	plain, aes := chain{}, chain{cipher: "aes"}
 	text := func(text string) func([]byte) []byte { return func([]byte) []byte { return []byte(text) } }
 	other := func(at int) func([]byte) []byte {
 		return func(state []byte) []byte { state[at]++; return state }
@@ -145,10 +143,10 @@ func TestDamageIsNoNewerProgram(t *testing.T) {
 		"envelope cut short":           {aes, text("\x93ESC"), false},
 		"envelope of a later version":  {aes, other(4), true},
 		"envelope, other algorithm":    {aes, other(5), true},
-		"zlib cut short":               {chain{compressor: compressor.TopicZlib}, cut, false},
-		"zstd cut short":               {chain{compressor: compressor.TopicZstd}, cut, false},
-		"altered, of an unnamed key":   {chain{cipher: cipher.TopicPythonAES}, flip, true},
-		"cut short, of an unnamed key": {chain{cipher: cipher.TopicPythonAES}, text("\xff"), false},
+		"zlib cut short":               {chain{compressor: "zlib"}, cut, false},
+		"zstd cut short":               {chain{compressor: "zstd"}, cut, false},
+		"altered, of an unnamed key":   {chain{cipher: "eventsourcing.cipher:AESCipher"}, flip, true},
+		"cut short, of an unnamed key": {chain{cipher: "eventsourcing.cipher:AESCipher"}, text("\xff"), false},
 	} {
 		stored := storedAs(t, test.chain)
 		stored.State = test.damage(slices.Clone(stored.State))

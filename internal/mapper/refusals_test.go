@@ -50,7 +50,7 @@ func TestMapperRefuses(t *testing.T) {
 	t.Parallel()
 	plain, zlib, zstd := chain{}, chain{compressor: "zlib"}, chain{compressor: "zstd"}
 	aes, both := chain{cipher: "aes"}, chain{"zlib", "aes"}
-	original := chain{cipher: cipher.TopicPythonAES}
+	original := chain{cipher: "eventsourcing.cipher:AESCipher"}
 	withKey := func(c chain, key string) mapper.Config {
 		config := c.config(t)
 		config.Cipher = newCipher(t, c.cipher, key)
