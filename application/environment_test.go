@@ -357,7 +357,7 @@ func TestPersistenceModule(t *testing.T) {
 	t.Run("is closed again where the application cannot be made", func(t *testing.T) {
 		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env("PERSISTENCE_MODULE", "kept-module"),
 			application.WithDefinitions(Dogs.Schema, domain.DefineLog("Dog", domain.Entry("Registered", ""))))
-		wantError[*persistence.TopicConflictError](t, err)
+		wantError[*persistence.InvalidError](t, err)
 		if _, err := keptStore.Load().ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
 			t.Errorf("got %v, want %v", err, persistence.ErrClosed)
 		}
@@ -383,7 +383,7 @@ func TestDefinitions(t *testing.T) {
 			}
 			continue
 		}
-		if got := wantError[*persistence.UnknownTopicError](t, err); got.Topic != "Dog.Registered" {
+		if got := wantError[*mapper.UnknownTopicError](t, err); got.Topic != "Dog.Registered" {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
@@ -391,7 +391,7 @@ func TestDefinitions(t *testing.T) {
 		app := newApplication(t, "TrainingSchool")
 		dog := RegisterDog("Fido")
 		_, err := app.Save(t.Context(), dog)
-		wantError[*persistence.UnknownTopicError](t, err)
+		wantError[*mapper.UnknownTopicError](t, err)
 		if len(dog.PendingEvents()) != 1 {
 			t.Error("pending events are lost")
 		}

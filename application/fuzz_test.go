@@ -24,10 +24,10 @@ func FuzzEnvironment(f *testing.F) {
 		}
 		e := environment.New(name, given, nothing)
 		if _, err := e.Bool(true, "IS_SNAPSHOTTING_ENABLED"); err != nil {
-			wantError[*persistence.SettingError](t, err)
+			wantError[*persistence.InvalidError](t, err)
 		}
 		if n, err := e.Int(7, -3, 100, "AGGREGATE_CACHE_MAXSIZE"); err != nil {
-			wantError[*persistence.SettingError](t, err)
+			wantError[*persistence.InvalidError](t, err)
 		} else if n < -3 || n > 100 {
 			t.Errorf("got %d, want it from -3 to 100", n)
 		}
@@ -51,7 +51,7 @@ func FuzzEnvironment(f *testing.F) {
 
 // isTyped reports whether an error is one of those that settings may have.
 func isTyped(err error) bool {
-	_, setting := errors.AsType[*persistence.SettingError](err)
+	_, setting := errors.AsType[*persistence.InvalidError](err)
 	_, invalid := errors.AsType[*persistence.InvalidError](err)
 	_, key := errors.AsType[*cipher.KeyError](err)
 	return setting || invalid || key

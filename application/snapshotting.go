@@ -15,6 +15,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -75,14 +76,14 @@ func isUnreadable(err error) bool {
 func (a *Application) logSkippedSnapshot(ctx context.Context, definition string, snapshot persistence.StoredEvent, err error) {
 	key := snapshot.OriginatorID.String()
 	level := slog.LevelWarn
-	if other, ok := errors.AsType[*persistence.StateTypeError](err); ok {
+	if other, ok := errors.AsType[*mapper.StateTypeError](err); ok {
 		if other.Stored == "" { // every snapshot that an earlier release took
 			level = slog.LevelDebug
 		}
 		key = definition + " state type"
 	} else if _, ok := errors.AsType[*domain.SchemaVersionError](err); ok {
 		key = definition + " schema version"
-	} else if _, ok := errors.AsType[*persistence.UnknownTopicError](err); ok {
+	} else if _, ok := errors.AsType[*mapper.UnknownTopicError](err); ok {
 		key = definition + " topic"
 	}
 	if level > slog.LevelDebug && !a.reported.first(key) {
@@ -97,7 +98,7 @@ func (a *Application) logSkippedSnapshot(ctx context.Context, definition string,
 // be stored, such as one that is too large, is reported once for its aggregate,
 // and one that lacks fields once for its definition.
 func (a *Application) notTaken(ctx context.Context, definition string, id uuid.UUID, version int64, err error) {
-	if _, lost := errors.AsType[*persistence.StateTypeError](err); lost && !a.reported.first(definition+" lost fields") {
+	if _, lost := errors.AsType[*mapper.StateTypeError](err); lost && !a.reported.first(definition+" lost fields") {
 		return
 	}
 	_, invalid := errors.AsType[*persistence.InvalidError](err)

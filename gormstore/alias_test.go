@@ -36,8 +36,8 @@ func TestEmptyAlias(t *testing.T) {
 			err = app.Close()
 		}
 		key := ""
-		if wrong, ok := errors.AsType[*persistence.SettingError](err); ok {
-			key = wrong.Key
+		if wrong, ok := errors.AsType[*persistence.InvalidError](err); ok {
+			key, _, _ = strings.Cut(wrong.What, ":")
 		} else if err != nil {
 			t.Errorf("%v: %v", test.settings, err)
 		}

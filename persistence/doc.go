@@ -38,7 +38,7 @@
 //
 // # Errors
 //
-// Every error belongs to a [Class], which errors.Is tells: [ErrIntegrity],
+// Every error belongs to a class, which errors.Is tells: [ErrIntegrity],
 // [ErrOperational] and so on. [IsConflict] and [IsRetryable] answer what callers
 // ask most. [ErrOutcomeUnknown] is the third outcome of a write, beside success
 // and failure.

@@ -3,15 +3,25 @@ package persistence
 import (
 	"errors"
 	"fmt"
-	"reflect"
 
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
-// Class is one of the classes that errors of a store fall into, the same for
-// every database. Ask with errors.Is; a class contains the classes below it:
+// class is a value that errors.Is finds, and every class above it.
+type class struct {
+	name   string
+	parent error
+}
+
+func (c *class) Error() string { return c.name }
+
+func (c *class) Unwrap() error { return c.parent }
+
+// The classes that errors of a store fall into, the same for every database,
+// under the names that the Python library gives them. Ask with errors.Is; a
+// class contains the classes below it:
 //
 //	ErrPersistence
 //	├── ErrInterface       the program's way of talking to the database is at fault: a closed handle, a nil one
@@ -22,95 +32,82 @@ import (
 //	    ├── ErrInternal      the database says that it is broken
 //	    ├── ErrProgramming   a call or a statement is wrong
 //	    └── ErrNotSupported  the database or the store cannot do this
-type Class struct {
-	name   string
-	parent error
-}
-
-// Error is the name of the class, which is also the name that the Python
-// library gives it.
-func (c *Class) Error() string { return c.name }
-
-// Unwrap returns the class above.
-func (c *Class) Unwrap() error { return c.parent }
-
-// The classes of errors; see Class.
 var (
-	ErrPersistence  = &Class{"PersistenceError", domain.ErrEventSourcing}
-	ErrInterface    = &Class{"InterfaceError", ErrPersistence}
-	ErrDatabase     = &Class{"DatabaseError", ErrPersistence}
-	ErrData         = &Class{"DataError", ErrDatabase}
-	ErrOperational  = &Class{"OperationalError", ErrDatabase}
-	ErrIntegrity    = &Class{"IntegrityError", ErrDatabase}
-	ErrInternal     = &Class{"InternalError", ErrDatabase}
-	ErrProgramming  = &Class{"ProgrammingError", ErrDatabase}
-	ErrNotSupported = &Class{"NotSupportedError", ErrDatabase}
+	ErrPersistence  error = &class{"PersistenceError", domain.ErrEventSourcing}
+	ErrInterface    error = &class{"InterfaceError", ErrPersistence}
+	ErrDatabase     error = &class{"DatabaseError", ErrPersistence}
+	ErrData         error = &class{"DataError", ErrDatabase}
+	ErrOperational  error = &class{"OperationalError", ErrDatabase}
+	ErrIntegrity    error = &class{"IntegrityError", ErrDatabase}
+	ErrInternal     error = &class{"InternalError", ErrDatabase}
+	ErrProgramming  error = &class{"ProgrammingError", ErrDatabase}
+	ErrNotSupported error = &class{"NotSupportedError", ErrDatabase}
 )
 
 // Errors that say more than their class.
 var (
 	// ErrLockTimeout is a wait for the order lock of an application that took
 	// too long (ErrOperational).
-	ErrLockTimeout = &Class{"lock timeout", ErrOperational}
+	ErrLockTimeout error = &class{"lock timeout", ErrOperational}
 
 	// ErrPositionLocked is a wait for a follower's position that took too long
 	// (ErrLockTimeout): another process of the follower is at work, and
 	// processes what there is to process.
-	ErrPositionLocked = &Class{"another process of the follower is at work", ErrLockTimeout}
+	ErrPositionLocked error = &class{"another process of the follower is at work", ErrLockTimeout}
 
 	// ErrLeaseLost says that a process does not have the lease of a follower's
 	// partition any more (ErrOperational): another process has taken it, or the
 	// follower was reset or divided anew. Roll back what was done for it.
-	ErrLeaseLost = &Class{"the lease of a partition was lost", ErrOperational}
+	ErrLeaseLost error = &class{"the lease of a partition was lost", ErrOperational}
 
 	// ErrPartitionsDamaged says that the rows of a follower's partitions are
 	// incomplete or do not fit together (ErrOperational): some were deleted or
 	// edited, or a part of the database was restored. Restore them, or reset
 	// the follower, which does not need them.
-	ErrPartitionsDamaged = &Class{"the partitions of a follower are damaged", ErrOperational}
+	ErrPartitionsDamaged error = &class{"the partitions of a follower are damaged", ErrOperational}
 
 	// ErrRetryTransaction says that the whole transaction must be tried again
 	// (ErrOperational): the database chose it as the victim of a deadlock, or
 	// what it had read is out of date.
-	ErrRetryTransaction = &Class{"transaction must be retried", ErrOperational}
+	ErrRetryTransaction error = &class{"transaction must be retried", ErrOperational}
 
 	// ErrUnavailable is a database that cannot be reached or takes no
 	// connections at the moment (ErrOperational). Nothing was stored.
 	// IsRetryable is true for it, but Repository.Update does not repeat the
 	// command: how long the database will be down is not known, so the caller
 	// decides.
-	ErrUnavailable = &Class{"database is unavailable", ErrOperational}
+	ErrUnavailable error = &class{"database is unavailable", ErrOperational}
 
 	// ErrOutcomeUnknown is the third outcome of a write, neither success nor
 	// failure (ErrOperational): the connection was lost while the commit was on
 	// its way. Read before writing again; saving the same aggregate again is
 	// safe, because a save that finds its own events stored is a success.
-	ErrOutcomeUnknown = &Class{"outcome unknown", ErrOperational}
+	ErrOutcomeUnknown error = &class{"outcome unknown", ErrOperational}
 
 	// ErrReadOnly is a write to a database that only reads: a standby, or a
 	// file without write permission (ErrOperational).
-	ErrReadOnly = &Class{"database is read-only", ErrOperational}
+	ErrReadOnly error = &class{"database is read-only", ErrOperational}
 
 	// ErrDiskFull is a write that found no space (ErrOperational).
-	ErrDiskFull = &Class{"disk is full", ErrOperational}
+	ErrDiskFull error = &class{"disk is full", ErrOperational}
 
 	// ErrNotADatabase is a file that is not a database or a damaged one
 	// (ErrDatabase).
-	ErrNotADatabase = &Class{"not a database", ErrDatabase}
+	ErrNotADatabase error = &class{"not a database", ErrDatabase}
 
 	// ErrNewerProgram says that the running program cannot read a state which
 	// another one has written (ErrPersistence): the program does not know the
 	// topic or the schema version, or it lacks the key, cipher, compressor or
 	// transcoding. That says nothing against the event. Deploy the program that
 	// has written it, or give this one the same settings.
-	ErrNewerProgram = &Class{"a newer program is needed, or the settings of the one that wrote the state", ErrPersistence}
+	ErrNewerProgram error = &class{"a newer program is needed, or the settings of the one that wrote the state", ErrPersistence}
 
 	// ErrClosed is the use of something after it was closed (ErrInterface).
-	ErrClosed = &Class{"closed", ErrInterface}
+	ErrClosed error = &class{"closed", ErrInterface}
 
 	// ErrNoTransaction says that the context carries no transaction of the
 	// store (ErrProgramming).
-	ErrNoTransaction = &Class{"no transaction in the context", ErrProgramming}
+	ErrNoTransaction error = &class{"no transaction in the context", ErrProgramming}
 )
 
 // Error is an error of a store with its class, what was being done, and the
@@ -299,7 +296,7 @@ func (e *NotMigratedError) Unwrap() []error { return both(ErrOperational, e.Err)
 
 // InvalidError says that a value cannot be stored or used by any store, before
 // a database sees it. It is an ErrData for values to be stored, and an
-// ErrProgramming for wrong arguments.
+// ErrProgramming for wrong arguments, settings and definitions.
 type InvalidError struct {
 	// What names the value.
 	What string
@@ -307,12 +304,20 @@ type InvalidError struct {
 	Problem string
 	// Class is ErrData or ErrProgramming.
 	Class error
+	// Err is the cause; it may be nil.
+	Err error
 }
 
-func (e *InvalidError) Error() string { return e.What + " " + e.Problem }
+func (e *InvalidError) Error() string {
+	text := e.What + " " + e.Problem
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
 
-// Unwrap returns the class.
-func (e *InvalidError) Unwrap() error { return e.Class }
+// Unwrap returns the class and the cause.
+func (e *InvalidError) Unwrap() []error { return both(e.Class, e.Err) }
 
 // MappingError says that the state of one event or snapshot could not be made
 // or read, and which. It never contains the state. It is an ErrNewerProgram if
@@ -348,76 +353,3 @@ func (e *MappingError) Error() string {
 
 // Unwrap returns the class and the cause.
 func (e *MappingError) Unwrap() []error { return both(ErrPersistence, e.Err) }
-
-// UnknownTopicError says that an event was stored under a name that no
-// definition of the application has.
-type UnknownTopicError struct {
-	Topic string
-}
-
-func (e *UnknownTopicError) Error() string {
-	return fmt.Sprintf("topic %q is not defined; if a newer program wrote it, deploy that one; "+
-		"otherwise add it with domain.On, domain.Alias or domain.Retired, or give its definition to application.WithDefinitions", e.Topic)
-}
-
-// Unwrap makes the error an ErrNewerProgram: a program that knows the topic has
-// written the event.
-func (e *UnknownTopicError) Unwrap() error { return ErrNewerProgram }
-
-// TopicConflictError says that two definitions of one application store
-// different things under one name.
-type TopicConflictError struct {
-	Topic  string
-	First  reflect.Type
-	Second reflect.Type
-}
-
-func (e *TopicConflictError) Error() string {
-	return fmt.Sprintf("topic %q is defined for both %v and %v", e.Topic, e.First, e.Second)
-}
-
-// Unwrap makes the error an ErrProgramming.
-func (e *TopicConflictError) Unwrap() error { return ErrProgramming }
-
-// SettingError says that a setting has a value that cannot be used, and under
-// which key it was found.
-type SettingError struct {
-	Key string
-	// Value is the value that was found; it is empty if the value is a secret.
-	Value   string
-	Problem string
-	// Err is the cause; it may be nil.
-	Err error
-}
-
-func (e *SettingError) Error() string {
-	text := e.Key
-	if e.Value != "" {
-		text += fmt.Sprintf(": %.80q", e.Value)
-	}
-	text += " " + e.Problem
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
-	}
-	return text
-}
-
-// Unwrap returns the class ErrProgramming and the cause.
-func (e *SettingError) Unwrap() []error { return both(ErrProgramming, e.Err) }
-
-// WaitError says that a position was not reached in time.
-type WaitError struct {
-	Upstream       string
-	NotificationID int64
-	// Err is why the wait ended: context.DeadlineExceeded, context.Canceled, or
-	// the context's cause.
-	Err error
-}
-
-func (e *WaitError) Error() string {
-	return fmt.Sprintf("timed out waiting for notification %d from application %q to be processed: %v",
-		e.NotificationID, e.Upstream, e.Err)
-}
-
-// Unwrap returns the class ErrOperational and the cause.
-func (e *WaitError) Unwrap() []error { return both(ErrOperational, e.Err) }

@@ -18,23 +18,7 @@ type Transcoder interface {
 // would not come back as they were. Checking when a program starts finds a
 // forgotten field before the first event without it is stored.
 type TypeChecker interface {
-	// CheckType returns a *TypeError for the first part of the type that would
+	// CheckType returns an *InvalidError for the first part of the type that would
 	// be lost or come back differently.
 	CheckType(t reflect.Type) error
 }
-
-// TypeError says that values of a type would not come back from a Transcoder as
-// they were. It is an ErrProgramming.
-type TypeError struct {
-	// Path names the part that would be lost or changed, as in "Dog.secret".
-	Path string
-	// Type is the type of that part.
-	Type reflect.Type
-	// Problem says what would happen and what to do.
-	Problem string
-}
-
-func (e *TypeError) Error() string { return e.Path + " cannot be stored: " + e.Problem }
-
-// Unwrap makes the error an ErrProgramming.
-func (e *TypeError) Unwrap() error { return ErrProgramming }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // waitInterval is how often a follower looks at its position while a caller
@@ -28,7 +27,7 @@ type waiter struct {
 //
 // If the follower has failed, WaitFor returns that error at once, although the
 // follower will try again. An event that is parked counts as processed. If ctx
-// ends first, it returns a *persistence.WaitError; if the runner does not run,
+// ends first, it returns an ErrOperational with the context's cause; if the runner does not run,
 // ErrNotStarted or ErrStopped; if the follower is paused, ErrPaused; and an
 // *Error if the system has no such follower. It sends no queries: the runner
 // wakes it. A runner that stands by looks at the position meanwhile. To wait for
@@ -54,7 +53,7 @@ func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 // up to a position, such as that of application.Saved, in whatever process it
 // runs. It is for processes that do not run the follower: it polls the position
 // in the follower's store, and sees it move within half a second. If ctx ends
-// first, it returns a *persistence.WaitError. Give ctx a deadline: a follower
+// first, it returns an ErrOperational with the context's cause. Give ctx a deadline: a follower
 // that does not run never gets there.
 func (f *Follower) WaitForPosition(ctx context.Context, leader Member, position int64) error {
 	return polling.WaitFor(ctx, f.app.Recorder(), leader.Name(), position)
@@ -146,7 +145,7 @@ func (f *followerLoop) await(ctx context.Context, w *waiter) error {
 func (f *followerLoop) waitError(ctx context.Context, w *waiter) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &persistence.WaitError{Upstream: f.leader.Name(), NotificationID: max(w.target, 0), Err: context.Cause(ctx)}
+	return polling.TimedOut(ctx, f.leader.Name(), max(w.target, 0))
 }
 
 func (f *followerLoop) dropWaiter(w *waiter) {

@@ -156,7 +156,7 @@ func TestEnvironmentInt(t *testing.T) {
 
 func wantSettingError(t *testing.T, err error, text string) {
 	t.Helper()
-	wantError[*persistence.SettingError](t, err)
+	wantError[*persistence.InvalidError](t, err)
 	wantText(t, err, text)
 	if !errors.Is(err, persistence.ErrProgramming) {
 		t.Errorf("%v is not an ErrProgramming", err)
@@ -225,7 +225,7 @@ func FuzzEnvironment(f *testing.F) {
 
 func wantKey(t *testing.T, err error, key string) {
 	t.Helper()
-	if got := wantError[*persistence.SettingError](t, err); got.Key != key || !strings.HasPrefix(err.Error(), key) || len(err.Error()) > len(key)+1000 {
+	if got := wantError[*persistence.InvalidError](t, err); !strings.HasPrefix(got.What, key) || len(err.Error()) > len(key)+1000 {
 		t.Errorf("got %v, want an error about %q", err, key)
 	}
 }

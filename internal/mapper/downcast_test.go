@@ -115,5 +115,5 @@ func TestDowncastChecksTheWrittenType(t *testing.T) {
 	definition := domain.Define("Dog", domain.On("TrickAdded", trickV1{},
 		domain.Upcast(func(e hidden) trickV1 { return trickV1{e.trick} }), domain.Downcast(func(e trickV1) hidden { return hidden{e.Trick} })))
 	err := mapper.New(mapper.Config{Application: school, Transcoder: newMapper(t, mapper.Config{}).Transcoder()}).Add(definition.Schema)
-	wantError[*persistence.TypeError](t, err)
+	wantError[*persistence.InvalidError](t, err)
 }

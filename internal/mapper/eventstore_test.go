@@ -96,7 +96,7 @@ func TestEventStorePutUnmappable(t *testing.T) {
 	events := dogEvents("Fido", "roll over")
 	events[1].Topic = "Dog.Unknown"
 	_, err := store.Put(t.Context(), events)
-	wantError[*persistence.UnknownTopicError](t, err)
+	wantError[*mapper.UnknownTopicError](t, err)
 }
 
 func TestEventStorePutFails(t *testing.T) {
@@ -344,5 +344,5 @@ func TestSnapshotStoreFails(t *testing.T) {
 		t.Errorf("got %v, want %v", err, doctored.ErrBroken)
 	}
 	snapshot.Topic = "Cat"
-	wantError[*persistence.UnknownTopicError](t, store.Put(t.Context(), snapshot))
+	wantError[*mapper.UnknownTopicError](t, store.Put(t.Context(), snapshot))
 }

@@ -51,7 +51,7 @@ type newestReader interface {
 // newestLooked is how many snapshots of other originators are looked at.
 const newestLooked = 200
 
-// checkLost returns a *persistence.StateTypeError if the snapshot would take
+// checkLost returns a *StateTypeError if the snapshot would take
 // fields away that earlier ones have. Snapshots of other originators are looked
 // at once; callers do not wait for each other meanwhile, as one of them may have
 // the connection that another one needs.
@@ -68,7 +68,7 @@ func (s *SnapshotStore) checkLost(ctx context.Context, snapshot domain.Event) er
 		lost, err = s.lostOf(ctx, snapshot.OriginatorID, snapshot.Topic)
 	}
 	if err == nil && len(lost) > 0 {
-		return &persistence.StateTypeError{Topic: snapshot.Topic, Stored: "Python layout", Lost: lost}
+		return &StateTypeError{Topic: snapshot.Topic, Stored: "Python layout", Lost: lost}
 	}
 	return err
 }

@@ -83,7 +83,7 @@ func (m *Mapper) Application() string { return m.application }
 // Transcoder is the transcoder that payloads go through.
 func (m *Mapper) Transcoder() persistence.Transcoder { return m.transcoder }
 
-// Add makes the types of a definition known. It returns a *TopicConflictError
+// Add makes the types of a definition known. It returns a *persistence.InvalidError
 // if a stored name already means another type, and what the transcoder's
 // CheckType says against the type of an event. Adding a definition again is
 // harmless.
@@ -229,7 +229,7 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (persistence.StoredEven
 	stored := persistence.StoredEvent{OriginatorID: event.OriginatorID, OriginatorVersion: event.OriginatorVersion, Topic: event.Topic}
 	kind, ok := m.find(p, event.Topic)
 	if !ok {
-		return stored, m.failed(&stored, 0, stageTopic, &persistence.UnknownTopicError{Topic: event.Topic})
+		return stored, m.failed(&stored, 0, stageTopic, &UnknownTopicError{Topic: event.Topic})
 	}
 	if reflect.TypeOf(event.Data) != kind.GoType() || kind.IsPast() {
 		return stored, m.failed(&stored, 0, stageEncode, &domain.PayloadError{
@@ -424,7 +424,7 @@ func (m *Mapper) decode(p purpose, plain []byte, event *domain.Event) (stage str
 	event.ID, event.Timestamp, event.Metadata = h.id, h.timestamp, h.metadata
 	kind, ok := m.find(p, event.Topic)
 	if !ok {
-		return stageTopic, &persistence.UnknownTopicError{Topic: event.Topic}
+		return stageTopic, &UnknownTopicError{Topic: event.Topic}
 	}
 	if p == snapshots {
 		if err := checkFingerprint(kind, h.version, event); err != nil {

@@ -255,7 +255,7 @@ func TestMapperBindsStatesToRows(t *testing.T) {
 				t.Parallel()
 				got, err := move.read(m, other, event, snapshot)
 				if topic == "eventsourcing.cipher:AESCipher" {
-					if _, noticed := errors.AsType[*persistence.StateTypeError](err); noticed && move.name == moves[0].name {
+					if _, noticed := errors.AsType[*mapper.StateTypeError](err); noticed && move.name == moves[0].name {
 						return // it opened, and an event has no fingerprint of a state
 					}
 					if err != nil || got.Data == nil {
@@ -361,11 +361,11 @@ func TestMapperAddRefusesConflicts(t *testing.T) {
 			t.Parallel()
 			m := newMapper(t, mapper.Config{Application: school})
 			err := m.Add(test.schema)
-			got := wantError[*persistence.TopicConflictError](t, err)
-			if got.Topic != test.topic || got.Second != test.second || got.First == got.Second || !errors.Is(err, persistence.ErrProgramming) {
+			got := wantError[*persistence.InvalidError](t, err)
+			if got.What != fmt.Sprintf("topic %q", test.topic) || !errors.Is(err, persistence.ErrProgramming) ||
+				!strings.HasPrefix(got.Problem, "is defined for both ") || !strings.HasSuffix(got.Problem, " and "+test.second.String()) {
 				t.Errorf("got %+v", got)
 			}
-			wantText(t, err, fmt.Sprintf("topic %q is defined for both %v and %v", got.Topic, got.First, got.Second))
 			checkRoundTrip(t, m, dogEvents("Fido")[0], false)
 			if _, ok := m.SchemaOf("Cat.Adopted"); ok {
 				t.Error("a part of the refused definition was added")
@@ -386,7 +386,7 @@ func TestMapperAddChecksTypes(t *testing.T) {
 	t.Parallel()
 	schema := domain.Define("Secret", domain.On("Told", secretive{})).Schema
 	err := mapper.New(mapper.Config{Transcoder: jsontranscoder.New()}).Add(schema)
-	if got := wantError[*persistence.TypeError](t, err); got.Path != "secretive.secret" {
+	if got := wantError[*persistence.InvalidError](t, err); got.What != "secretive.secret" {
 		t.Errorf("got %+v", got)
 	}
 	lenient := mapper.New(mapper.Config{Transcoder: standardJSON{}})

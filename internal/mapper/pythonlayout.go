@@ -219,7 +219,7 @@ func (m *Mapper) decodePython(p purpose, plain []byte, event *domain.Event) (sta
 	}
 	kind, ok := m.find(p, topic)
 	if !ok {
-		return stageTopic, &persistence.UnknownTopicError{Topic: topic}
+		return stageTopic, &UnknownTopicError{Topic: topic}
 	}
 	event.Data, err = kind.Decode(valueOr(version, 1), func(into any) error { return m.transcoder.Decode(plain, into) })
 	if err == nil && p == snapshots && valueOr(version, 1) == kind.Version() {
@@ -242,7 +242,7 @@ func (m *Mapper) checkSnapshotFields(k kind, stored []byte, data any) error {
 		return errHeader
 	}
 	if len(missingKeys(nil, "", has, wants)) > 0 {
-		return &persistence.StateTypeError{Topic: k.Topic(), Stored: "Python layout", Known: k.Fingerprint(k.Version())}
+		return &StateTypeError{Topic: k.Topic(), Stored: "Python layout", Known: k.Fingerprint(k.Version())}
 	}
 	return nil
 }

@@ -262,7 +262,7 @@ func TestPythonSnapshotIsRead(t *testing.T) {
 	}
 	_, err := newMapper(t, mapper.Config{Application: school}).SnapshotToDomain(stored)
 	wantMappingError(t, err, "topic", stored, 0)
-	if got := wantError[*persistence.UnknownTopicError](t, err); got.Topic != "training_school.domain:Dog" {
+	if got := wantError[*mapper.UnknownTopicError](t, err); got.Topic != "training_school.domain:Dog" {
 		t.Errorf("got topic %q, want the aggregate's", got.Topic)
 	}
 }
@@ -341,7 +341,7 @@ func TestPythonSnapshotWithoutField(t *testing.T) {
 	} {
 		_, err := m.SnapshotToDomain(persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "eventsourcing.domain:Snapshot",
 			State: []byte(sampleStamp + `,"topic":"zoo.domain:Spider","state":{"_created_on":null,"_modified_on":null,` + state + `}}`)})
-		if _, other := errors.AsType[*persistence.StateTypeError](err); usable && err != nil || !usable && !other {
+		if _, other := errors.AsType[*mapper.StateTypeError](err); usable && err != nil || !usable && !other {
 			t.Errorf("%s: got %v, want usable=%v", state, err, usable)
 		}
 	}

@@ -157,7 +157,7 @@ func TestMapperRefusesUnknownTopics(t *testing.T) {
 	_, snapshot := m.SnapshotToDomain(stored)
 	for _, err := range []error{written, read, original, snapshot} {
 		wantMappingError(t, err, "topic", stored, 0)
-		if wantError[*persistence.UnknownTopicError](t, err).Topic != "Dog.Renamed" || !errors.Is(err, persistence.ErrNewerProgram) {
+		if wantError[*mapper.UnknownTopicError](t, err).Topic != "Dog.Renamed" || !errors.Is(err, persistence.ErrNewerProgram) {
 			t.Errorf("got %v", err)
 		}
 		wantText(t, err, `TrainingSchool: cannot map the state of Dog.Renamed version 1 of originator `+stored.OriginatorID.String()+

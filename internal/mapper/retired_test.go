@@ -81,8 +81,8 @@ func TestMapperKnowsRetiredTopics(t *testing.T) {
 		t.Errorf("got known topics %v", got)
 	}
 	wrong := domain.DefineLog("Log", domain.RetiredEntry("Old", domain.StoredAs("Dog.Registered")))
-	conflict := wantError[*persistence.TopicConflictError](t, m.Add(wrong))
+	conflict := wantError[*persistence.InvalidError](t, m.Add(wrong))
 	wantText(t, conflict, `topic "Dog.Registered" is defined for both mapper_test.Registered and domain.RetiredEvent`)
 	again := domain.DefineLog("Log", domain.RetiredEntry("Old", domain.StoredAs("Dog.TrickAdded")))
-	wantError[*persistence.TopicConflictError](t, m.Add(again))
+	wantError[*persistence.InvalidError](t, m.Add(again))
 }

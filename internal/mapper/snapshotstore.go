@@ -35,7 +35,7 @@ func checkFingerprint(k kind, version int, snapshot *domain.Event) error {
 	}
 	known := k.Fingerprint(version)
 	if !marked || known != "" && stored != known {
-		return &persistence.StateTypeError{Topic: snapshot.Topic, Stored: stored, Known: known}
+		return &StateTypeError{Topic: snapshot.Topic, Stored: stored, Known: known}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package mapper
 
 import (
+	"fmt"
 	"maps"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
@@ -25,7 +26,7 @@ func newTopicIndex() *topicIndex {
 }
 
 // with returns the kinds together with those of a schema, or a
-// *TopicConflictError.
+// *persistence.InvalidError.
 func (k *topicIndex) with(schema *domain.Schema) (*topicIndex, error) {
 	next := &topicIndex{events: maps.Clone(k.events), snapshots: maps.Clone(k.snapshots)}
 	for _, t := range schema.EventTypes() {
@@ -44,7 +45,8 @@ func (k *topicIndex) with(schema *domain.Schema) (*topicIndex, error) {
 func addTopics(topics map[string]kind, added kind) error {
 	for _, topic := range append(added.Aliases(), added.Topic()) {
 		if other, taken := topics[topic]; taken && other.EventType != added.EventType {
-			return &persistence.TopicConflictError{Topic: topic, First: other.GoType(), Second: added.GoType()}
+			return &persistence.InvalidError{What: fmt.Sprintf("topic %q", topic), Class: persistence.ErrProgramming,
+				Problem: fmt.Sprintf("is defined for both %v and %v", other.GoType(), added.GoType())}
 		}
 		topics[topic] = added
 	}

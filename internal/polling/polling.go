@@ -2,6 +2,7 @@ package polling
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"time"
 
@@ -37,9 +38,16 @@ func WaitFor(ctx context.Context, r persistence.TrackingRecorder, upstream strin
 			return err
 		}
 		if !sleep(ctx, wait) {
-			return &persistence.WaitError{Upstream: upstream, NotificationID: id, Err: context.Cause(ctx)}
+			return TimedOut(ctx, upstream, id)
 		}
 	}
+}
+
+// TimedOut is the error of a wait that ctx has ended: the position id in the log
+// of an upstream application was not reached.
+func TimedOut(ctx context.Context, upstream string, id int64) error {
+	return &persistence.Error{Class: persistence.ErrOperational, Err: context.Cause(ctx),
+		Op: fmt.Sprintf("waiting for notification %d of application %q to be processed", id, upstream)}
 }
 
 // Subscribe streams the log of an application after a position: what is

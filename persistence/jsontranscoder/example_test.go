@@ -77,8 +77,8 @@ func ExampleTranscoder_CheckType() {
 	transcoder := jsontranscoder.New(python.Transcodings()...)
 
 	err := transcoder.CheckType(reflect.TypeOf(Dog{secret: "lost"}))
-	if problem, ok := errors.AsType[*persistence.TypeError](err); ok {
-		fmt.Println(problem.Path)
+	if problem, ok := errors.AsType[*persistence.InvalidError](err); ok {
+		fmt.Println(problem.What)
 	}
 	fmt.Println(errors.Is(err, persistence.ErrProgramming))
 	// Output:

@@ -455,7 +455,7 @@ func TestEmbeddedTranscoding(t *testing.T) {
 		Money
 	}
 	err := transcoder.CheckType(reflect.TypeOf(unnamed))
-	if failure, ok := errors.AsType[*persistence.TypeError](err); !ok || !strings.Contains(failure.Problem, `give it the tag json:"Money"`) {
+	if failure, ok := errors.AsType[*persistence.InvalidError](err); !ok || !strings.Contains(failure.Problem, `give it the tag json:"Money"`) {
 		t.Errorf("without a name: got %v, want an error that says which tag it needs", err)
 	}
 	value := price{units{1}, Money{5}, "EUR"}

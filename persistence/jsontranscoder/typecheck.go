@@ -16,7 +16,7 @@ import (
 
 var aggregateType = reflect.TypeFor[domain.Aggregate]()
 
-// CheckType returns a *persistence.TypeError for the first part of the type
+// CheckType returns a *persistence.InvalidError for the first part of the type
 // whose values would be lost, or would come back as something else: fields that
 // are not exported, are left out by their tag or share their name with another
 // field; interfaces, but for any; types with only one of a pair of methods such
@@ -28,7 +28,7 @@ var aggregateType = reflect.TypeFor[domain.Aggregate]()
 // back as something else.
 func (t *Transcoder) CheckType(typ reflect.Type) error {
 	if typ == nil {
-		return &persistence.TypeError{Path: "nil", Problem: "it has no type"}
+		return typeError("nil", "it has no type")
 	}
 	c := typeCheck{byType: t.byType, visited: map[reflect.Type]bool{}, embedding: map[reflect.Type]bool{}}
 	return c.check(typ, cmp.Or(rootName(typ), typ.String()))
@@ -47,8 +47,8 @@ func rootName(typ reflect.Type) string {
 	return name
 }
 
-func typeError(path string, typ reflect.Type, problem string) *persistence.TypeError {
-	return &persistence.TypeError{Path: path, Type: typ, Problem: problem}
+func typeError(path, problem string) *persistence.InvalidError {
+	return &persistence.InvalidError{What: path, Problem: "cannot be stored: " + problem, Class: persistence.ErrProgramming}
 }
 
 type typeCheck struct {
@@ -70,7 +70,7 @@ func (c *typeCheck) check(typ reflect.Type, path string) error {
 	switch typ.Kind() {
 	case reflect.Pointer:
 		if typ.Elem() == typ {
-			return typeError(path, typ, "it is a pointer to itself")
+			return typeError(path, "it is a pointer to itself")
 		}
 		return c.check(typ.Elem(), path)
 	case reflect.Slice, reflect.Array:
@@ -81,14 +81,14 @@ func (c *typeCheck) check(typ reflect.Type, path string) error {
 		return c.checkStruct(typ, path)
 	case reflect.Interface:
 		if typ.NumMethod() == 0 && typ != reflect.TypeFor[any]() {
-			return typeError(path, typ, fmt.Sprintf("use any in place of %v", typ))
+			return typeError(path, fmt.Sprintf("use any in place of %v", typ))
 		}
 		if typ.NumMethod() > 0 {
-			return typeError(path, typ, fmt.Sprintf("a value of interface %v would not come back; use a concrete type", typ))
+			return typeError(path, fmt.Sprintf("a value of interface %v would not come back; use a concrete type", typ))
 		}
 	}
 	if !hasForm(typ) {
-		return typeError(path, typ, unserializable(typ))
+		return typeError(path, unserializable(typ))
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func checkMethods(typ reflect.Type, path string) (formed bool, err error) {
 		writes, reads := implements(typ, pair.writes), implements(typ, pair.reads)
 		switch {
 		case writes && reads && typ.Kind() == reflect.Struct && typ.NumField() > 1 && isPromoted(typ, pair.names[0]):
-			return false, typeError(path, typ, fmt.Sprintf("its method %s is that of an embedded struct, and leaves out "+
+			return false, typeError(path, fmt.Sprintf("its method %s is that of an embedded struct, and leaves out "+
 				"the other fields; give the embedded struct a name", pair.names[0]))
 		case writes && reads:
 			return true, nil
@@ -131,7 +131,7 @@ func isPromoted(typ reflect.Type, name string) bool {
 }
 
 func onlyOne(typ reflect.Type, path, has, lacks string) error {
-	return typeError(path, typ, fmt.Sprintf("%v has a method %s and none %s; add it", typ, has, lacks))
+	return typeError(path, fmt.Sprintf("%v has a method %s and none %s; add it", typ, has, lacks))
 }
 
 func (c *typeCheck) checkMap(typ reflect.Type, path string) error {
@@ -145,7 +145,7 @@ func (c *typeCheck) checkMap(typ reflect.Type, path string) error {
 		return onlyOne(key, path, "UnmarshalText", "MarshalText")
 	case writes && reads, kind >= reflect.Int && kind <= reflect.Uintptr:
 	default:
-		return typeError(path, typ, fmt.Sprintf("%v cannot be a key in JSON; use a string, a whole number or a type "+
+		return typeError(path, fmt.Sprintf("%v cannot be a key in JSON; use a string, a whole number or a type "+
 			"with the methods MarshalText and UnmarshalText", key))
 	}
 	return c.check(typ.Elem(), path+elementStep)
@@ -157,11 +157,11 @@ func (c *typeCheck) checkStruct(typ reflect.Type, path string) error {
 		return err
 	}
 	if len(names) == 2 && names[typeKey] && names[dataKey] {
-		return typeError(path, typ, `its only keys "_type_" and "_data_" say that a value has a transcoding`)
+		return typeError(path, `its only keys "_type_" and "_data_" say that a value has a transcoding`)
 	}
 	// what package json itself says against the tags
 	if err := json.Unmarshal([]byte("{}"), reflect.New(typ).Interface(), jsonForm); err != nil {
-		return typeError(path, typ, err.Error())
+		return typeError(path, err.Error())
 	}
 	return nil
 }
@@ -188,20 +188,20 @@ func (c *typeCheck) checkField(f reflect.StructField, path string, names map[str
 	inner := withoutPointer(f.Type)
 	switch {
 	case tag == "-":
-		return typeError(path, f.Type, `the tag json:"-" leaves the field out`)
+		return typeError(path, `the tag json:"-" leaves the field out`)
 	case embedded && f.IsExported() && (c.byType[inner] != nil || inner.Kind() != reflect.Struct):
-		return typeError(path, f.Type, fmt.Sprintf("an embedded field of this type has no name in JSON; give it the tag json:%q", f.Name))
+		return typeError(path, fmt.Sprintf("an embedded field of this type has no name in JSON; give it the tag json:%q", f.Name))
 	case embedded && inner.Kind() == reflect.Struct:
 		return c.checkEmbedded(f, inner, path, names)
 	case !f.IsExported():
-		return typeError(path, f.Type, "the field is not exported and would be lost; export it, or register a "+
+		return typeError(path, "the field is not exported and would be lost; export it, or register a "+
 			"transcoding for its struct")
 	case names[jsonName(f)]:
-		return typeError(path, f.Type, fmt.Sprintf("another field has the JSON name %q as well; give them different names", jsonName(f)))
+		return typeError(path, fmt.Sprintf("another field has the JSON name %q as well; give them different names", jsonName(f)))
 	}
 	names[jsonName(f)] = true
 	if _, options, _ := strings.Cut(tag, ","); slices.Contains(strings.Split(options, ","), "string") && !c.quotable(f.Type) {
-		return typeError(path, f.Type, fmt.Sprintf(`the option "string" is not for type %v; remove it`, f.Type))
+		return typeError(path, fmt.Sprintf(`the option "string" is not for type %v; remove it`, f.Type))
 	}
 	return c.check(f.Type, path)
 }
@@ -220,7 +220,7 @@ func (c *typeCheck) quotable(typ reflect.Type) bool {
 // around it.
 func (c *typeCheck) checkEmbedded(f reflect.StructField, inner reflect.Type, path string, names map[string]bool) error {
 	if !f.IsExported() && f.Type != inner {
-		return typeError(path, f.Type, "an embedded pointer that is not exported cannot be filled; embed the struct itself")
+		return typeError(path, "an embedded pointer that is not exported cannot be filled; embed the struct itself")
 	}
 	if c.embedding[inner] {
 		return nil

@@ -136,12 +136,12 @@ func TestCheckType(t *testing.T) {
 				}
 				return
 			}
-			failure, ok := errors.AsType[*persistence.TypeError](err)
+			failure, ok := errors.AsType[*persistence.InvalidError](err)
 			if !ok {
-				t.Fatalf("got error %v, want a *TypeError", err)
+				t.Fatalf("got error %v, want an *InvalidError", err)
 			}
-			if !strings.HasSuffix(failure.Path, test.path) || !strings.Contains(failure.Problem, test.problem) {
-				t.Errorf("got path %q and problem %q, want %q and %q", failure.Path, failure.Problem, test.path, test.problem)
+			if !strings.HasSuffix(failure.What, test.path) || !strings.Contains(failure.Problem, test.problem) {
+				t.Errorf("got path %q and problem %q, want %q and %q", failure.What, failure.Problem, test.path, test.problem)
 			}
 			if !errors.Is(err, persistence.ErrProgramming) {
 				t.Errorf("error %q is not an ErrProgramming", err)

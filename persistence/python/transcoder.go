@@ -83,8 +83,8 @@ func (c tagCheck) checkField(f reflect.StructField, path string) error {
 	}
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 	if name == "" && !f.Anonymous {
-		return &persistence.TypeError{Path: path + "." + f.Name, Type: f.Type,
-			Problem: fmt.Sprintf("the Python layout needs the name that Python has; give the field a tag such as json:%q", snakeCase(f.Name))}
+		return &persistence.InvalidError{What: path + "." + f.Name, Class: persistence.ErrProgramming,
+			Problem: fmt.Sprintf("cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:%q", snakeCase(f.Name))}
 	}
 	return c.check(f.Type, path+"."+f.Name)
 }
