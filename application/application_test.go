@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -60,7 +61,7 @@ func TestSave(t *testing.T) {
 	})
 	t.Run("several aggregates in the order given", func(t *testing.T) {
 		s := newSchool(t)
-		must(application.NewRepository(s.Application, Accounts))
+		expect.Must(application.NewRepository(s.Application, Accounts))
 		account := Accounts.Create(uuid.New(), Opened{Owner: "Alice"})
 		var topics []string
 		for _, event := range s.save(t, dogWith("Fido", 1), account, RegisterDog("Rex")) {
@@ -78,12 +79,12 @@ func TestSave(t *testing.T) {
 			t.Errorf("got %+v", dog)
 		}
 		_, err := s.Save(t.Context(), domain.Events{Dogs.NewEvent(domain.Originator{ID: DogID("Fido"), Version: 1}, Registered{})})
-		wantError[*persistence.ConflictError](t, err)
+		expect.ErrorAs[*persistence.ConflictError](t, err)
 	})
 	t.Run("of folds", func(t *testing.T) {
 		counts := domain.Define("Count", domain.Evolve("Added", func(n, by int) int { return n + by }))
 		app := newApplication(t, "Counts")
-		repository := must(application.NewRepository(app, counts))
+		repository := expect.Must(application.NewRepository(app, counts))
 		count := domain.StartFold(counts, uuid.New(), 2)
 		if err := repository.Save(t.Context(), count); err != nil {
 			t.Fatal(err)
@@ -179,7 +180,7 @@ func TestConflict(t *testing.T) {
 	s.save(t, rival)
 	late.AddTrick("sit")
 	_, err := s.Save(t.Context(), late)
-	conflict := wantError[*persistence.ConflictError](t, err)
+	conflict := expect.ErrorAs[*persistence.ConflictError](t, err)
 	if conflict.Application != "TrainingSchool" || conflict.OriginatorID != late.ID() || conflict.Version != 2 || conflict.Current != 3 {
 		t.Errorf("got %+v, want version 2 and current version 3", conflict)
 	}
@@ -242,7 +243,7 @@ func TestSaveAfterLostReply(t *testing.T) {
 		if !errors.Is(err, persistence.ErrOutcomeUnknown) {
 			t.Fatalf("got %v, want %v", err, persistence.ErrOutcomeUnknown)
 		}
-		wantError[*persistence.ConflictError](t, err)
+		expect.ErrorAs[*persistence.ConflictError](t, err)
 		if len(dog.PendingEvents()) != 1 {
 			t.Error("pending events are lost")
 		}
@@ -251,7 +252,7 @@ func TestSaveAfterLostReply(t *testing.T) {
 		s := newSchool(t)
 		s.save(t, RegisterDog("Fido"))
 		_, err := s.Save(t.Context(), RegisterDog("Fido"))
-		conflict := wantError[*persistence.ConflictError](t, err)
+		conflict := expect.ErrorAs[*persistence.ConflictError](t, err)
 		if len(conflict.Stored) != 1 || conflict.Stored[0].ID != 1 {
 			t.Errorf("got %+v, want the stored event", conflict.Stored)
 		}
@@ -324,7 +325,7 @@ func TestClose(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Errorf("closing again: %v", err)
 		}
-		log := must(application.NewEventSourcedLog(s.Application, domain.DefineLog("Log", domain.Entry("Note", "")), uuid.New()))
+		log := expect.Must(application.NewEventSourcedLog(s.Application, domain.DefineLog("Log", domain.Entry("Note", "")), uuid.New()))
 		ctx, id := t.Context(), DogID("Fido")
 		for name, use := range map[string]func() error{
 			"Save":           func() error { _, err := s.Save(ctx, RegisterDog("Rex")); return err },
@@ -377,7 +378,7 @@ func TestExampleApplication(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
 			app := newApplication(t, "BankAccounts", append(options, env("IS_SNAPSHOTTING_ENABLED", "y"))...)
-			accounts := must(application.NewRepository(app, Accounts))
+			accounts := expect.Must(application.NewRepository(app, Accounts))
 			credit := func(id uuid.UUID, amount int) {
 				t.Helper()
 				err := accounts.Update(ctx, id, func(a *Account) error { domain.Trigger(a, Credited{Amount: amount}); return nil })
@@ -393,7 +394,7 @@ func TestExampleApplication(t *testing.T) {
 			}
 			id := uuid.New()
 			_, err := accounts.Get(ctx, id)
-			wantError[*application.NotFoundError](t, err)
+			expect.ErrorAs[*application.NotFoundError](t, err)
 			if err := accounts.Save(ctx, Accounts.Create(id, Opened{Owner: "Alice"})); err != nil {
 				t.Fatal(err)
 			}

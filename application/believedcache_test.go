@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
@@ -33,7 +34,7 @@ func TestCacheOfAStateThatCannotBeEncoded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repository := must(application.NewRepository(app, initials))
+	repository := expect.Must(application.NewRepository(app, initials))
 	id := uuid.New()
 	if err := repository.Save(t.Context(), initials.Create(id, named{"Müller"})); err != nil {
 		t.Fatal(err)
@@ -58,7 +59,7 @@ func TestRewrittenStreamWithoutEventIDs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return app, must(application.NewRepository(app, dogs))
+		return app, expect.Must(application.NewRepository(app, dogs))
 	}
 	save := func(r *application.Repository[Dog], id uuid.UUID, name string) {
 		dog := dogs.Create(id, Registered{Name: name})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -178,7 +179,7 @@ func TestCacheCopies(t *testing.T) {
 		})
 	}
 	t.Run("are independent if the state has to be encoded", func(t *testing.T) {
-		repository := must(application.NewRepository(newApplication(t, "Parks", cached("10")), parks))
+		repository := expect.Must(application.NewRepository(newApplication(t, "Parks", cached("10")), parks))
 		id := uuid.New()
 		saved := parks.Create(id, parkOpened{Rules: []any{"no dogs"}})
 		if err := repository.Save(t.Context(), saved); err != nil {
@@ -220,7 +221,7 @@ func TestCacheCopies(t *testing.T) {
 		taken := 0
 		dogs := domain.Define("Dog", domain.On("Registered", Registered{}),
 			domain.State(func(d *Dog) string { taken++; return d.Name }, func(name string) *Dog { return &Dog{Name: name} }))
-		repository := must(application.NewRepository(newApplication(t, "TrainingSchool", cached("10")), dogs))
+		repository := expect.Must(application.NewRepository(newApplication(t, "TrainingSchool", cached("10")), dogs))
 		if err := repository.Save(t.Context(), dogs.Create(DogID("Fido"), Registered{Name: "Fido"})); err != nil {
 			t.Fatal(err)
 		}

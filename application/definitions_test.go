@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -42,7 +43,7 @@ func TestOneIDForTwoDefinitions(t *testing.T) {
 	}
 	ledgers := domain.Define("Ledger", domain.On("Opened", ledgerOpened{}))
 	tills := domain.Define("Till", domain.On("Placed", tillPlaced{}))
-	first, second := must(application.NewRepository(app, ledgers)), must(application.NewRepository(app, tills))
+	first, second := expect.Must(application.NewRepository(app, ledgers)), expect.Must(application.NewRepository(app, tills))
 	id := uuid.New()
 	if err := first.Save(ctx, ledgers.Create(id, ledgerOpened{"Ada"})); err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func TestOneIDForTwoDefinitions(t *testing.T) {
 	if calls != 0 {
 		t.Errorf("Update called its function %d times", calls)
 	}
-	log := must(application.NewEventSourcedLog(app, domain.DefineLog("Journal", domain.Entry("Entry", entry{})), id))
+	log := expect.Must(application.NewEventSourcedLog(app, domain.DefineLog("Journal", domain.Entry("Entry", entry{})), id))
 	_, err = log.Trigger(ctx, entry{"x"})
 	want("log", err)
 
@@ -91,7 +92,7 @@ func TestOneIDAfterARename(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := must(application.NewRepository(before, old)).Save(ctx, old.Create(id, ledgerOpened{"Ada"})); err != nil {
+	if err := expect.Must(application.NewRepository(before, old)).Save(ctx, old.Create(id, ledgerOpened{"Ada"})); err != nil {
 		t.Fatal(err)
 	}
 	renamed := domain.Define("Book", domain.FormerName[ledger]("Ledger"), domain.On("Opened", ledgerOpened{}))
@@ -99,7 +100,7 @@ func TestOneIDAfterARename(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	books := must(application.NewRepository(after, renamed))
+	books := expect.Must(application.NewRepository(after, renamed))
 	if contains, err := books.Contains(ctx, id); !contains || err != nil {
 		t.Errorf("contains: %v, %v", contains, err)
 	}

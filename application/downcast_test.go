@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -30,7 +31,7 @@ func TestDowncastBesideTheOldProgram(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, store, id := t.Context(), memory.New(), uuid.New()
 			program := func(definition *domain.Definition[thing]) *application.Repository[thing] {
-				return must(application.NewRepository(newApplication(t, "Things", application.WithStore(store), option), definition))
+				return expect.Must(application.NewRepository(newApplication(t, "Things", application.WithStore(store), option), definition))
 			}
 			before, first := program(versions[0].definition), program(firstOfTwo)
 			if err := before.Save(ctx, versions[0].definition.Create(id, createdV1{A: "text 1"})); err != nil {
@@ -54,7 +55,7 @@ func TestDowncastBesideTheOldProgram(t *testing.T) {
 				t.Errorf("the first deployment: got %+v, %v, want %q", today, err, strings.ToUpper(want))
 			}
 			refused := first.Update(ctx, id, func(th *thing) error { domain.Trigger(th, createdV2{AA: "Mixed"}); return nil })
-			if _, ok := wantError[*persistence.MappingError](t, refused).Err.(*persistence.InvalidError); !ok {
+			if _, ok := expect.ErrorAs[*persistence.MappingError](t, refused).Err.(*persistence.InvalidError); !ok {
 				t.Errorf("got %v", refused)
 			}
 			again, err := first.Get(ctx, id)
@@ -69,11 +70,11 @@ func TestDowncastBesideTheOldProgram(t *testing.T) {
 func TestDowncastOfALog(t *testing.T) {
 	ctx, store, id := t.Context(), memory.New(), uuid.New()
 	program := func(schema *domain.Schema) *application.EventSourcedLog {
-		return must(application.NewEventSourcedLog(newApplication(t, "Things", application.WithStore(store)), schema, id))
+		return expect.Must(application.NewEventSourcedLog(newApplication(t, "Things", application.WithStore(store)), schema, id))
 	}
 	before := program(domain.DefineLog("Log", domain.Entry("Created", createdV1{})))
 	app := newApplication(t, "Things", application.WithStore(store))
-	first := must(application.NewEventSourcedLog(app, domain.DefineLog("Log", domain.Entry("Created", createdV2{}, upcastEvents[0],
+	first := expect.Must(application.NewEventSourcedLog(app, domain.DefineLog("Log", domain.Entry("Created", createdV2{}, upcastEvents[0],
 		domain.Downcast(func(e createdV2) createdV1 { return createdV1{A: strings.ToLower(e.AA)} }))), id))
 	entry, err := first.Trigger(ctx, createdV2{AA: "TEXT"})
 	if err != nil {

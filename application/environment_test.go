@@ -21,6 +21,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
@@ -58,7 +59,7 @@ func TestApplicationName(t *testing.T) {
 		if app != nil {
 			t.Errorf("%q: got an application", name)
 		}
-		wantError[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*persistence.InvalidError](t, err)
 	}
 }
 
@@ -263,7 +264,7 @@ func TestCipherSettings(t *testing.T) {
 		for _, settings := range []application.Option{env("CIPHER_KEY", otherKey), nil} {
 			other := newSchool(t, application.WithStore(store), settings)
 			_, err := other.dogs.Get(t.Context(), DogID("Fido"))
-			if got := wantError[*persistence.MappingError](t, err); got.OriginatorVersion != 1 || strings.Contains(err.Error(), "Fido") {
+			if got := expect.ErrorAs[*persistence.MappingError](t, err); got.OriginatorVersion != 1 || strings.Contains(err.Error(), "Fido") {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -310,7 +311,7 @@ func TestTranscodings(t *testing.T) {
 		func(cents int64) (money, error) { return money{cents}, nil })
 	wallets := domain.Define("Wallet", domain.Evolve("Paid", func(m money, by money) money { return money{m.cents + by.cents} }))
 	app := newApplication(t, "Wallets", application.WithTranscodings(transcoding), application.WithSnapshotting(nil), cached("1"))
-	repository := must(application.NewRepository(app, wallets))
+	repository := expect.Must(application.NewRepository(app, wallets))
 	wallet := domain.StartFold(wallets, DogID("Fido"), money{5})
 	wallet.Trigger(money{7})
 	if err := repository.Save(t.Context(), wallet); err != nil {
@@ -327,7 +328,7 @@ func TestTranscodings(t *testing.T) {
 		if got, want := bridge.Of(app).Mapper().Transcoder(), reflect.TypeFor[*jsontranscoder.Transcoder](); reflect.TypeOf(got) != want {
 			t.Errorf("got %T", got)
 		}
-		must(application.NewRepository(app, wallets))
+		expect.Must(application.NewRepository(app, wallets))
 	})
 }
 
@@ -357,7 +358,7 @@ func TestPersistenceModule(t *testing.T) {
 	t.Run("is closed again where the application cannot be made", func(t *testing.T) {
 		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env("PERSISTENCE_MODULE", "kept-module"),
 			application.WithDefinitions(Dogs.Schema, domain.DefineLog("Dog", domain.Entry("Registered", ""))))
-		wantError[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*persistence.InvalidError](t, err)
 		if _, err := keptStore.Load().ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
 			t.Errorf("got %v, want %v", err, persistence.ErrClosed)
 		}
@@ -383,7 +384,7 @@ func TestDefinitions(t *testing.T) {
 			}
 			continue
 		}
-		if got := wantError[*mapper.UnknownTopicError](t, err); got.Topic != "Dog.Registered" {
+		if got := expect.ErrorAs[*mapper.UnknownTopicError](t, err); got.Topic != "Dog.Registered" {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
@@ -391,7 +392,7 @@ func TestDefinitions(t *testing.T) {
 		app := newApplication(t, "TrainingSchool")
 		dog := RegisterDog("Fido")
 		_, err := app.Save(t.Context(), dog)
-		wantError[*mapper.UnknownTopicError](t, err)
+		expect.ErrorAs[*mapper.UnknownTopicError](t, err)
 		if len(dog.PendingEvents()) != 1 {
 			t.Error("pending events are lost")
 		}
@@ -405,7 +406,7 @@ func TestOnlyWhatCanBeStored(t *testing.T) {
 		"too large": Dogs.Create(DogID("Fido"), Registered{Name: strings.Repeat("x", persistence.MaxState+1)}),
 	} {
 		_, err := s.Save(t.Context(), dog)
-		wantError[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*persistence.InvalidError](t, err)
 		if !errors.Is(err, persistence.ErrData) {
 			t.Errorf("%s: %v is no ErrData", name, err)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -21,7 +22,7 @@ var dogLog = domain.DefineLog("DogLog", domain.Entry("Listed", DogListed{}), dom
 func TestEventSourcedLog(t *testing.T) {
 	ctx := t.Context()
 	s := newSchool(t)
-	log := must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
+	log := expect.Must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
 	fido, rex := DogID("Fido"), DogID("Rex")
 
 	for name, get := range map[string]func() (domain.Event, bool, error){
@@ -122,7 +123,7 @@ func TestEventSourcedLog(t *testing.T) {
 		a, b := trigger(DogListed{fido}), trigger(DogListed{rex})
 		s.save(t, a)
 		_, err := s.Save(ctx, b)
-		if got := wantError[*persistence.ConflictError](t, err); got.Version != 5 || got.Current != 5 {
+		if got := expect.ErrorAs[*persistence.ConflictError](t, err); got.Version != 5 || got.Current != 5 {
 			t.Errorf("got %+v", got)
 		}
 		s.save(t, trigger(DogListed{rex}))
@@ -136,7 +137,7 @@ func TestEventSourcedLog(t *testing.T) {
 		_, _ = log.Trigger(ctx, "text")
 	})
 	t.Run("of another id is another log", func(t *testing.T) {
-		other := must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
+		other := expect.Must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
 		if _, ok, err := other.First(ctx); ok || err != nil {
 			t.Errorf("got %v, %v", ok, err)
 		}
@@ -146,7 +147,7 @@ func TestEventSourcedLog(t *testing.T) {
 func TestEventSourcedLogOfBrokenStore(t *testing.T) {
 	store := newFaulty()
 	s := newSchool(t, application.WithStore(store))
-	log := must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
+	log := expect.Must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
 	down := fmt.Errorf("down")
 	store.beforeRead(func() error { return down })
 	if events, err := log.Trigger(t.Context(), DogListed{}); events != nil || err != down {

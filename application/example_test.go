@@ -26,7 +26,8 @@ func NewTrainingSchool(options ...application.Option) (*TrainingSchool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &TrainingSchool{Application: app, dogs: must(application.NewRepository(app, Dogs))}, nil
+	dogs, err := application.NewRepository(app, Dogs)
+	return &TrainingSchool{Application: app, dogs: dogs}, err
 }
 
 func (s *TrainingSchool) Register(ctx context.Context, name string) error {
@@ -195,8 +196,11 @@ func ExampleWithCorrelationID() {
 func ExampleNewEventSourcedLog() {
 	ctx, school := context.Background(), newTrainingSchool()
 	defer school.Close()
-	all := must(application.NewEventSourcedLog(school.Application,
-		domain.DefineLog("DogLog", domain.Entry("Registered", "name of the dog")), uuid.New()))
+	registrations := domain.DefineLog("DogLog", domain.Entry("Registered", "name of the dog"))
+	all, err := application.NewEventSourcedLog(school.Application, registrations, uuid.New())
+	if err != nil {
+		log.Fatal(err)
+	}
 	for _, name := range []string{"Fido", "Rex"} {
 		entry, err := all.Trigger(ctx, name)
 		if err != nil {

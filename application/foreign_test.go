@@ -10,6 +10,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -32,7 +33,7 @@ func TestForeignAggregate(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return app, must(application.NewRepository(app, Dogs))
+				return app, expect.Must(application.NewRepository(app, Dogs))
 			}
 			_, own := open("School")
 			other, others := open("Kennels")
@@ -81,7 +82,7 @@ func TestFormerNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := uuid.New()
-	if err := must(application.NewRepository(old, Dogs)).Save(ctx, Dogs.Create(id, Registered{Name: "Fido"})); err != nil {
+	if err := expect.Must(application.NewRepository(old, Dogs)).Save(ctx, Dogs.Create(id, Registered{Name: "Fido"})); err != nil {
 		t.Fatal(err)
 	}
 	var rows []persistence.StoredEvent
@@ -99,7 +100,7 @@ func TestFormerNames(t *testing.T) {
 		if _, err := bridge.Of(app).Recorder().InsertEvents(ctx, rows); err != nil {
 			t.Fatal(err)
 		}
-		return must(application.NewRepository(app, Dogs))
+		return expect.Must(application.NewRepository(app, Dogs))
 	}
 	if dog, err := renamed(application.WithFormerNames("Kennels", "School")).Get(ctx, id); err != nil || dog.Name != "Fido" {
 		t.Errorf("got %v, %v; want Fido", dog, err)
@@ -136,7 +137,7 @@ func TestSettingsWithoutEffect(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				dogs := must(application.NewRepository(app, Dogs))
+				dogs := expect.Must(application.NewRepository(app, Dogs))
 				for range 2 {
 					if err := dogs.Save(t.Context(), Dogs.Create(uuid.New(), Registered{Name: "Fido"})); err != nil {
 						t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -34,7 +35,7 @@ func TestFormerNameInTheStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return app, must(application.NewRepository(app, Dogs))
+		return app, expect.Must(application.NewRepository(app, Dogs))
 	}
 	_, old := made("School")
 	dog := Dogs.Create(uuid.New(), Registered{Name: "Fido"})
@@ -42,7 +43,7 @@ func TestFormerNameInTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	app, renamed := made("Academy", application.WithFormerNames("Kennels", "School"))
-	logs := must(application.NewEventSourcedLog(app, Dogs.Schema, domain.NewIDv5("/log")))
+	logs := expect.Must(application.NewEventSourcedLog(app, Dogs.Schema, domain.NewIDv5("/log")))
 	for name, use := range map[string]func() error{
 		"Save":      func() error { return renamed.Save(ctx, Dogs.Create(uuid.New(), Registered{Name: "Rex"})) },
 		"Get":       func() error { _, err := renamed.Get(ctx, dog.ID()); return err },

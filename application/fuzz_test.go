@@ -7,6 +7,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -24,10 +25,10 @@ func FuzzEnvironment(f *testing.F) {
 		}
 		e := environment.New(name, given, nothing)
 		if _, err := e.Bool(true, "IS_SNAPSHOTTING_ENABLED"); err != nil {
-			wantError[*persistence.InvalidError](t, err)
+			expect.ErrorAs[*persistence.InvalidError](t, err)
 		}
 		if n, err := e.Int(7, -3, 100, "AGGREGATE_CACHE_MAXSIZE"); err != nil {
-			wantError[*persistence.InvalidError](t, err)
+			expect.ErrorAs[*persistence.InvalidError](t, err)
 		} else if n < -3 || n > 100 {
 			t.Errorf("got %d, want it from -3 to 100", n)
 		}
@@ -39,7 +40,7 @@ func FuzzEnvironment(f *testing.F) {
 			return
 		}
 		defer app.Close()
-		dogs := must(application.NewRepository(app, Dogs))
+		dogs := expect.Must(application.NewRepository(app, Dogs))
 		if err := dogs.Save(t.Context(), dogWith("Fido", 1)); err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -143,11 +144,11 @@ func TestLoadReadsOnce(t *testing.T) {
 		store := newAtOnce()
 		s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
 		_, err := s.dogs.Get(t.Context(), DogID("Nobody"))
-		wantError[*application.NotFoundError](t, err)
+		expect.ErrorAs[*application.NotFoundError](t, err)
 		s.save(t, RegisterDog("Fido"))
 		store.reads = 0
 		_, err = s.dogs.GetAt(t.Context(), DogID("Fido"), 2)
-		if e := wantError[*application.NotFoundError](t, err); e.Current != 1 || store.reads != 0 {
+		if e := expect.ErrorAs[*application.NotFoundError](t, err); e.Current != 1 || store.reads != 0 {
 			t.Errorf("got %+v and %d further reads", e, store.reads)
 		}
 	})
@@ -155,7 +156,7 @@ func TestLoadReadsOnce(t *testing.T) {
 		store := newAtOnce()
 		app := newApplication(t, "TrainingSchool", application.WithStore(store), application.WithSnapshotting(nil),
 			application.WithLogger((&logs{}).logger()))
-		dogs := must(application.NewRepository(app, zero))
+		dogs := expect.Must(application.NewRepository(app, zero))
 		if err := dogs.Save(t.Context(), zero.Create(DogID("Fido"), Registered{Name: "Fido"})); err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -147,7 +148,7 @@ func TestSubscribeToWhatCannotBeDecoded(t *testing.T) {
 	n := 0
 	for _, err := range stranger.Log().Subscribe(t.Context(), 0) {
 		n++
-		wantError[*persistence.MappingError](t, err)
+		expect.ErrorAs[*persistence.MappingError](t, err)
 	}
 	if n != 1 {
 		t.Errorf("the stream went on after its error: %d", n)

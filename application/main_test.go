@@ -3,7 +3,6 @@ package application_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -94,7 +94,7 @@ func newSchool(tb testing.TB, options ...application.Option) *school {
 	tb.Helper()
 	s := &school{logs: &logs{}}
 	s.Application = newApplication(tb, "TrainingSchool", append([]application.Option{application.WithLogger(s.logs.logger())}, options...)...)
-	s.dogs = must(application.NewRepository(s.Application, Dogs))
+	s.dogs = expect.Must(application.NewRepository(s.Application, Dogs))
 	return s
 }
 
@@ -191,16 +191,6 @@ func (l *logs) want(t *testing.T, words ...string) {
 			t.Errorf("got log %q, want it to contain %q", got, word)
 		}
 	}
-}
-
-// wantError requires an error of type E, and returns it.
-func wantError[E error](t *testing.T, err error) E {
-	t.Helper()
-	e, ok := errors.AsType[E](err)
-	if !ok {
-		t.Fatalf("got error %v (%T), want a %T", err, err, e)
-	}
-	return e
 }
 
 // faulty is a store whose recorders can be made to misbehave.
@@ -367,12 +357,4 @@ func (brokenRecorder) SelectEvents(context.Context, uuid.UUID, persistence.Event
 	return func(yield func(persistence.StoredEvent, error) bool) {
 		yield(persistence.StoredEvent{}, &persistence.Error{Class: persistence.ErrOperational, Op: "select"})
 	}
-}
-
-// must returns a value, and panics if there is an error.
-func must[T any](value T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return value
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -26,7 +27,7 @@ func TestDeleteOriginator(t *testing.T) {
 			if _, err := s.dogs.Get(ctx, DogID("Fido")); !errors.Is(err, application.ErrAggregateNotFound) {
 				t.Errorf("got %v, want that the dog is not found", err)
 			}
-			wantError[*application.NotFoundError](t, s.dogs.Update(ctx, DogID("Fido"), func(d *Dog) error { d.AddTrick("sit"); return nil }))
+			expect.ErrorAs[*application.NotFoundError](t, s.dogs.Update(ctx, DogID("Fido"), func(d *Dog) error { d.AddTrick("sit"); return nil }))
 			s.save(t, RegisterDog("Fido"))
 			if got := s.get(t, "Fido"); got.Version() != 1 || len(got.Tricks) != 0 {
 				t.Errorf("got %+v, want a new dog", got)

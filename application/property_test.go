@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -48,7 +49,7 @@ func (w *world) restart(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.app, w.dogs = app, must(application.NewRepository(app, Dogs))
+	w.app, w.dogs = app, expect.Must(application.NewRepository(app, Dogs))
 }
 
 func (w *world) close(t *rapid.T) {

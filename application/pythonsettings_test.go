@@ -10,6 +10,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -23,8 +24,8 @@ func init() {
 // The settings of a Django project choose the Python layout, and its cipher for
 // a key without a topic.
 func TestPythonSettings(t *testing.T) {
-	key := must(cipher.ParseKeys(testKey))
-	python := must(cipher.NewPythonAES(key...))
+	key := expect.Must(cipher.ParseKeys(testKey))
+	python := expect.Must(cipher.NewPythonAES(key...))
 	inMemory := func() application.Option { return application.WithStore(memory.New()) }
 	tests := map[string]struct {
 		settings []string
@@ -71,7 +72,7 @@ func TestPythonCipherReadsEnvelopes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return must(application.NewRepository(app, Dogs))
+		return expect.Must(application.NewRepository(app, Dogs))
 	}
 	if err := open().Save(ctx, Dogs.Create(id, Registered{Name: "Fido"})); err != nil {
 		t.Fatal(err)
@@ -105,17 +106,17 @@ func TestPythonLayoutNeedsNames(t *testing.T) {
 		Owner string `json:"owner"`
 	}
 	_, err = application.NewRepository(app, domain.Define[untagged]("Kennel"))
-	wantError[*application.RepositoryError](t, err)
+	expect.ErrorAs[*application.RepositoryError](t, err)
 	if !strings.Contains(err.Error(), "no name in Python") {
 		t.Errorf("without a name of Python: %v", err)
 	}
 	_, err = application.NewRepository(app, domain.Define[untagged]("zoo.domain:Kennel"))
-	wantError[*application.RepositoryError](t, err)
+	expect.ErrorAs[*application.RepositoryError](t, err)
 	if !strings.Contains(err.Error(), `untagged.Size cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:"size"`) {
 		t.Errorf("without a tag: %v", err)
 	}
 	_, err = application.NewEventSourcedLog(app, domain.DefineLog("Log", domain.Entry("Opened", opened{})), uuid.New())
-	wantError[*application.RepositoryError](t, err)
+	expect.ErrorAs[*application.RepositoryError](t, err)
 	if _, err = application.NewRepository(app, Dogs); err != nil {
 		t.Errorf("with both: %v", err)
 	}
@@ -158,7 +159,7 @@ func TestMixedLayoutsAreReported(t *testing.T) {
 			store, log := memory.New(), &logs{}
 			open := func(options []application.Option) *application.Repository[Dog] {
 				options = append(options, application.WithStore(store), application.WithLogger(log.logger()))
-				return must(application.NewRepository(must(application.New("School", options...)), Dogs))
+				return expect.Must(application.NewRepository(expect.Must(application.New("School", options...)), Dogs))
 			}
 			save := func(r *application.Repository[Dog]) {
 				if err := r.Save(t.Context(), Dogs.Create(uuid.New(), Registered{Name: "Fido"})); err != nil {
@@ -203,8 +204,8 @@ func TestOtherSettingsAreReported(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store, log := memory.New(), &logs{}
 			open := func(settings []string) *application.Repository[Dog] {
-				app := must(application.New("School", env(settings...), application.WithStore(store), application.WithLogger(log.logger())))
-				return must(application.NewRepository(app, Dogs))
+				app := expect.Must(application.New("School", env(settings...), application.WithStore(store), application.WithLogger(log.logger())))
+				return expect.Must(application.NewRepository(app, Dogs))
 			}
 			save := func(r *application.Repository[Dog]) {
 				if err := r.Save(t.Context(), Dogs.Create(uuid.New(), Registered{Name: strings.Repeat("Fido", 50)})); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -38,7 +39,7 @@ func TestGetUnknown(t *testing.T) {
 	id := uuid.New()
 	_, err := s.dogs.Get(t.Context(), id)
 	want := application.NotFoundError{Application: "TrainingSchool", Definition: "Dog", ID: id, Version: -1, Current: -1}
-	if got := wantError[*application.NotFoundError](t, err); *got != want {
+	if got := expect.ErrorAs[*application.NotFoundError](t, err); *got != want {
 		t.Errorf("got %+v, want %+v", *got, want)
 	}
 	if !errors.Is(err, application.ErrAggregateNotFound) || !errors.Is(err, domain.ErrEventSourcing) {
@@ -51,11 +52,11 @@ func TestGetUnknown(t *testing.T) {
 
 func TestGetOfAnotherKind(t *testing.T) {
 	s := newSchool(t)
-	accounts := must(application.NewRepository(s.Application, Accounts))
+	accounts := expect.Must(application.NewRepository(s.Application, Accounts))
 	account := Accounts.Create(uuid.New(), Opened{Owner: "Alice"})
 	s.save(t, account)
 	_, err := s.dogs.Get(t.Context(), account.ID())
-	if got := wantError[*domain.PayloadError](t, err); got.Topic != "Account.Opened" || got.Definition != "Dog" {
+	if got := expect.ErrorAs[*domain.PayloadError](t, err); got.Topic != "Account.Opened" || got.Definition != "Dog" {
 		t.Errorf("got %+v", got)
 	}
 	if _, err := accounts.Get(t.Context(), account.ID()); err != nil {
@@ -92,20 +93,20 @@ func TestGetAt(t *testing.T) {
 			check(5)
 			for _, version := range []int64{6, 100, math.MaxInt64} {
 				_, err := s.dogs.GetAt(ctx, id, version)
-				got := wantError[*application.NotFoundError](t, err)
+				got := expect.ErrorAs[*application.NotFoundError](t, err)
 				if got.Version != version || got.Current != 5 || !strings.Contains(err.Error(), "it is at version 5") {
 					t.Errorf("version %d: got %+v", version, got)
 				}
 			}
 			for _, version := range []int64{0, -1, math.MinInt64} {
 				_, err := s.dogs.GetAt(ctx, id, version)
-				wantError[*persistence.InvalidError](t, err)
+				expect.ErrorAs[*persistence.InvalidError](t, err)
 				if !errors.Is(err, persistence.ErrProgramming) {
 					t.Errorf("version %d: %v is no ErrProgramming", version, err)
 				}
 			}
 			_, err := s.dogs.GetAt(ctx, uuid.New(), 1)
-			if got := wantError[*application.NotFoundError](t, err); got.Current != -1 || got.Version != 1 {
+			if got := expect.ErrorAs[*application.NotFoundError](t, err); got.Current != -1 || got.Version != 1 {
 				t.Errorf("got %+v", got)
 			}
 			s.logs.want(t)
@@ -118,10 +119,10 @@ func TestFirstVersions(t *testing.T) {
 		t.Run(fmt.Sprint(first), func(t *testing.T) {
 			dogs := domain.Define("Dog", domain.FirstVersion[Dog](first), domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
 			app := newApplication(t, "TrainingSchool", application.WithSnapshotting(nil), cached("10"))
-			repository := must(application.NewRepository(app, dogs))
+			repository := expect.Must(application.NewRepository(app, dogs))
 			id, ctx := uuid.New(), t.Context()
 			_, err := repository.Get(ctx, id)
-			wantError[*application.NotFoundError](t, err)
+			expect.ErrorAs[*application.NotFoundError](t, err)
 			if err := repository.Save(ctx, dogs.Create(id, Registered{Name: "Fido"})); err != nil {
 				t.Fatal(err)
 			}
@@ -138,9 +139,9 @@ func TestFirstVersions(t *testing.T) {
 				t.Errorf("got %+v, %v", dog, err)
 			}
 			_, err = repository.GetAt(ctx, id, first-1)
-			wantError[*persistence.InvalidError](t, err)
+			expect.ErrorAs[*persistence.InvalidError](t, err)
 			_, err = repository.GetAt(ctx, id, first+2)
-			if got := wantError[*application.NotFoundError](t, err); got.Current != first+1 {
+			if got := expect.ErrorAs[*application.NotFoundError](t, err); got.Current != first+1 {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -158,7 +159,7 @@ func TestContains(t *testing.T) {
 	}
 	t.Run("decodes nothing", func(t *testing.T) {
 		unknowing := newApplication(t, "TrainingSchool", application.WithStore(store), env("CIPHER_KEY", testKey))
-		other := must(application.NewRepository(unknowing, domain.Define("Cat", domain.On("Registered", Registered{}))))
+		other := expect.Must(application.NewRepository(unknowing, domain.Define("Cat", domain.On("Registered", Registered{}))))
 		if got, err := other.Contains(t.Context(), DogID("Fido")); !got || err != nil {
 			t.Errorf("got %v, %v; want true", got, err)
 		}
@@ -215,7 +216,7 @@ func TestUpdate(t *testing.T) {
 	t.Run("of an unknown aggregate", func(t *testing.T) {
 		s := newSchool(t)
 		err := s.dogs.Update(t.Context(), DogID("Fido"), func(*Dog) error { t.Error("change was called"); return nil })
-		wantError[*application.NotFoundError](t, err)
+		expect.ErrorAs[*application.NotFoundError](t, err)
 	})
 	t.Run("of nothing", func(t *testing.T) {
 		s := newSchool(t)
@@ -383,17 +384,17 @@ func TestRepositoryPanics(t *testing.T) {
 		f       func(app *application.Application) error
 	}{
 		{"topic of another definition", `topic "Dog.Registered" is defined for both`, nil, func(app *application.Application) error {
-			must(application.NewRepository(app, Dogs))
+			expect.Must(application.NewRepository(app, Dogs))
 			_, err := application.NewRepository(app, domain.Define("Hound", domain.On("In", Opened{}, domain.StoredAs("Dog.Registered"))))
 			return err
 		}},
 		{"snapshot topic of another definition", `topic "Dog" is defined for both`, nil, func(app *application.Application) error {
-			must(application.NewRepository(app, Dogs))
+			expect.Must(application.NewRepository(app, Dogs))
 			_, err := application.NewRepository(app, domain.Define("Hound", domain.FormerName[Account]("Dog")))
 			return err
 		}},
 		{"log with a topic of another definition", `topic "Dog.Registered" is defined for both`, nil, func(app *application.Application) error {
-			must(application.NewRepository(app, Dogs))
+			expect.Must(application.NewRepository(app, Dogs))
 			_, err := application.NewEventSourcedLog(app, domain.DefineLog("Dog", domain.Entry("Registered", "")), uuid.New())
 			return err
 		}},
@@ -426,7 +427,7 @@ func TestRepositoryPanics(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			app := newApplication(t, "TrainingSchool", test.options...)
-			err := wantError[*application.RepositoryError](t, test.f(app))
+			err := expect.ErrorAs[*application.RepositoryError](t, test.f(app))
 			if !strings.Contains(err.Error(), test.want) || err.Application != "TrainingSchool" {
 				t.Errorf("got %v, want a RepositoryError with %q", err, test.want)
 			}
@@ -436,7 +437,7 @@ func TestRepositoryPanics(t *testing.T) {
 		})
 	}
 	t.Run("not where nothing is lost", func(t *testing.T) {
-		must(application.NewRepository(newApplication(t, "TrainingSchool"), lossies))
+		expect.Must(application.NewRepository(newApplication(t, "TrainingSchool"), lossies))
 	})
 	t.Run("not with State functions", func(t *testing.T) {
 		type state struct {
@@ -445,12 +446,12 @@ func TestRepositoryPanics(t *testing.T) {
 		}
 		cured := domain.Define("Lossy",
 			domain.State(func(l *lossy) state { return state{l.Name, l.secret} }, func(s state) *lossy { return &lossy{Name: s.Name, secret: s.Secret} }))
-		must(application.NewRepository(newApplication(t, "TrainingSchool", cached("1"), application.WithSnapshotting(nil)), cured))
+		expect.Must(application.NewRepository(newApplication(t, "TrainingSchool", cached("1"), application.WithSnapshotting(nil)), cured))
 	})
 	t.Run("not for the same definition again", func(t *testing.T) {
 		s := newSchool(t)
-		must(application.NewRepository(s.Application, Dogs))
-		must(application.NewRepository(s.Application, Dogs.WithClock(time.Now)))
+		expect.Must(application.NewRepository(s.Application, Dogs))
+		expect.Must(application.NewRepository(s.Application, Dogs.WithClock(time.Now)))
 	})
 }
 
@@ -470,7 +471,7 @@ func TestUpdateAt(t *testing.T) {
 			conflict := func(version, current int64) {
 				t.Helper()
 				err := s.dogs.UpdateAt(t.Context(), DogID("Fido"), version, change)
-				got := wantError[*persistence.ConflictError](t, err)
+				got := expect.ErrorAs[*persistence.ConflictError](t, err)
 				if got.Version != version+1 || got.Current != current || !got.Stale || got.OriginatorID != DogID("Fido") {
 					t.Errorf("got %+v, want a conflict of version %d with %d", got, version+1, current)
 				}
@@ -491,10 +492,10 @@ func TestUpdateAt(t *testing.T) {
 				addTricks(t, store, "Fido", "rival")
 				return change(d)
 			})
-			if got := wantError[*persistence.ConflictError](t, err); got.Version != 4 || !got.Stale || calls != 2 {
+			if got := expect.ErrorAs[*persistence.ConflictError](t, err); got.Version != 4 || !got.Stale || calls != 2 {
 				t.Errorf("got %+v after %d calls, want a conflict of version 4 and no repetition", got, calls)
 			}
-			wantError[*application.NotFoundError](t, s.dogs.UpdateAt(t.Context(), DogID("Rex"), 1, change))
+			expect.ErrorAs[*application.NotFoundError](t, s.dogs.UpdateAt(t.Context(), DogID("Rex"), 1, change))
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
@@ -37,7 +38,7 @@ func TestRetiredEvents(t *testing.T) {
 				}
 			}
 			app := newApplication(t, before.Name(), options...)
-			dogs := must(application.NewRepository(app, laterDogs))
+			dogs := expect.Must(application.NewRepository(app, laterDogs))
 			for want := int64(3); want <= 5; want++ { // each round saves one event more
 				dog, err := dogs.Get(ctx, DogID("Fido"))
 				if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	example "github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -40,7 +41,7 @@ func TestTrainingSchool(t *testing.T) {
 	if err := s.Register(ctx, "Fido"); !persistence.IsConflict(err) {
 		t.Errorf("got %v, want a conflict", err)
 	}
-	wantError[*application.NotFoundError](t, s.AddTrick(ctx, "Rex", "sit"))
+	expect.ErrorAs[*application.NotFoundError](t, s.AddTrick(ctx, "Rex", "sit"))
 }
 
 // The example is at most 50 lines of code: gofmt's lines that are neither blank

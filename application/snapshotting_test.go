@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -119,11 +120,11 @@ func TestTakeSnapshotErrors(t *testing.T) {
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
 	s.save(t, RegisterDog("Fido"))
 	t.Run("of an unknown aggregate", func(t *testing.T) {
-		wantError[*application.NotFoundError](t, s.dogs.TakeSnapshot(ctx, uuid.New()))
+		expect.ErrorAs[*application.NotFoundError](t, s.dogs.TakeSnapshot(ctx, uuid.New()))
 	})
 	t.Run("of a version that never was", func(t *testing.T) {
-		wantError[*application.NotFoundError](t, s.dogs.TakeSnapshotAt(ctx, id, 2))
-		wantError[*persistence.InvalidError](t, s.dogs.TakeSnapshotAt(ctx, id, 0))
+		expect.ErrorAs[*application.NotFoundError](t, s.dogs.TakeSnapshotAt(ctx, id, 2))
+		expect.ErrorAs[*persistence.InvalidError](t, s.dogs.TakeSnapshotAt(ctx, id, 0))
 	})
 	t.Run("of the store", func(t *testing.T) {
 		down := errors.New("down")
@@ -144,7 +145,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := memory.New()
 			s := newSchool(t, application.WithStore(store), option)
-			accounts := must(application.NewRepository(s.Application, Accounts))
+			accounts := expect.Must(application.NewRepository(s.Application, Accounts))
 			account := Accounts.Create(uuid.New(), Opened{Owner: "Alice"})
 			for range 9 {
 				domain.Trigger(account, Credited{Amount: 1})
@@ -198,7 +199,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 		store := memory.New()
 		counts := domain.Define("Count", domain.Evolve("Added", func(n, by int) int { return n + by }))
 		app := newApplication(t, "TrainingSchool", application.WithStore(store), application.WithSnapshotting(map[string]int{"": 2}))
-		repository := must(application.NewRepository(app, counts))
+		repository := expect.Must(application.NewRepository(app, counts))
 		count := domain.StartFold(counts, uuid.New(), 1)
 		for range 4 {
 			count.Trigger(1)
@@ -260,7 +261,7 @@ func TestUnusableSnapshot(t *testing.T) {
 			logs := &logs{}
 			app := newApplication(t, "TrainingSchool", append(later.options, application.WithStore(store),
 				application.WithSnapshotting(nil), application.WithLogger(logs.logger()))...)
-			dog, err := must(application.NewRepository(app, later.definition)).Get(t.Context(), saved.ID())
+			dog, err := expect.Must(application.NewRepository(app, later.definition)).Get(t.Context(), saved.ID())
 			if err != nil || dog.Version() != 5 || !slices.Equal(dog.Tricks, saved.Tricks) || dog.Name != "Fido" {
 				t.Errorf("got %+v, %v; want the dog of the events", dog, err)
 			}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -46,7 +47,7 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 	logs := &logs{}
 	app := newApplication(t, "TrainingSchool", application.WithStore(store.Store), application.WithSnapshotting(nil),
 		application.WithLogger(logs.logger()))
-	newer := must(application.NewRepository(app, puppies))
+	newer := expect.Must(application.NewRepository(app, puppies))
 	for range 3 {
 		for _, name := range []string{"Fido", "Rex"} {
 			if got, err := newer.Get(ctx, DogID(name)); err != nil || got.Count != 3 || len(got.Tricks) != 3 {
@@ -71,7 +72,7 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 		return
 	}
 	app = newApplication(t, "TrainingSchool", application.WithStore(store), application.WithSnapshotting(nil))
-	newer = must(application.NewRepository(app, puppies))
+	newer = expect.Must(application.NewRepository(app, puppies))
 	if got, err := newer.Get(ctx, DogID("Fido")); err != nil || got.Count != 3 || store.read != 1 {
 		t.Errorf("got %+v, %v by %d events; want the new snapshot to be used", got, err, store.read)
 	}

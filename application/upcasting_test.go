@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -115,7 +116,7 @@ func wantAsReadBy(version int, state stateV4) stateV4 {
 
 func things(tb testing.TB, store persistence.Factory, version int, logs *logs) *application.Repository[thing] {
 	app := newApplication(tb, "Things", application.WithStore(store), application.WithSnapshotting(nil), application.WithLogger(logs.logger()))
-	return must(application.NewRepository(app, versions[version-1].definition))
+	return expect.Must(application.NewRepository(app, versions[version-1].definition))
 }
 
 func TestUpcasting(t *testing.T) {
@@ -180,10 +181,10 @@ func TestNewerSchemaVersion(t *testing.T) {
 	}
 	_, err := things(t, store, 2, logs).Get(ctx, id)
 	want := domain.SchemaVersionError{Topic: "Thing.Created", Stored: 3, Oldest: 1, Known: 2}
-	if got := wantError[*domain.SchemaVersionError](t, err); *got != want {
+	if got := expect.ErrorAs[*domain.SchemaVersionError](t, err); *got != want {
 		t.Errorf("got %+v, want %+v", *got, want)
 	}
-	mapping := wantError[*persistence.MappingError](t, err)
+	mapping := expect.ErrorAs[*persistence.MappingError](t, err)
 	if mapping.OriginatorID != id || mapping.OriginatorVersion != 1 || mapping.Topic != "Thing.Created" || mapping.Stage != "decode" {
 		t.Errorf("got %+v", mapping)
 	}
@@ -239,7 +240,7 @@ func TestRenaming(t *testing.T) {
 			}
 			app := newApplication(t, "TrainingSchool", application.WithStore(store), application.WithSnapshotting(nil),
 				application.WithLogger(logs.logger()), env("CIPHER_KEY", testKey))
-			kennels := must(application.NewRepository(app, Kennels))
+			kennels := expect.Must(application.NewRepository(app, Kennels))
 			store.read = 0
 			kennel, err := kennels.Get(ctx, id)
 			if err != nil || kennel.Label != "Fido" || fmt.Sprint(kennel.Feats) != "[trick 1 trick 2]" || kennel.Version() != 3 {

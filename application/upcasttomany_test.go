@@ -8,6 +8,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -49,7 +50,7 @@ func TestUpcastToMany(t *testing.T) {
 				}
 			}
 			app := newApplication(t, before.Name(), options...)
-			dogs := must(application.NewRepository(app, praisedDogs))
+			dogs := expect.Must(application.NewRepository(app, praisedDogs))
 			tricks := []string{"trick 1", "praise", "trick 2", "praise"}
 			for version := int64(3); version <= 5; version++ { // each round saves one event more
 				dog, err := dogs.Get(ctx, DogID("Fido"))

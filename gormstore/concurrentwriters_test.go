@@ -17,6 +17,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -66,8 +67,8 @@ func TestStrictWriters(t *testing.T) {
 func TestWritersInTheOrderOfTheTable(t *testing.T) {
 	t.Parallel()
 	c := newConcurrency(t)
-	ordered := must(gormstore.New(c.db, gormstore.WithTableOrder(), unhurried).ProcessRecorder(schoolName))
-	python := must(gormstore.New(c.db, unhurried).PythonProcessRecorder(countersName))
+	ordered := expect.Must(gormstore.New(c.db, gormstore.WithTableOrder(), unhurried).ProcessRecorder(schoolName))
+	python := expect.Must(gormstore.New(c.db, unhurried).PythonProcessRecorder(countersName))
 	c.writers = c.ways(writer{c.db, ordered}, writer{c.db, python})
 	c.readers = map[string]reading{"reader of the table": c.wholeTable}
 	c.wantNothingLost(t, testdb.Figure(1_000, 20_000))
@@ -90,7 +91,7 @@ func TestConcurrentWritersControls(t *testing.T) {
 			c.writers = []writing{c.undoneSavepoint(c.changed(gormstore.WithClientMemory))}
 		},
 		"strict writers of two applications without the order of the table": func(c *concurrency) {
-			other := must(gormstore.New(c.db, gormstore.WithStrictOrder(), unhurried).ProcessRecorder(countersName))
+			other := expect.Must(gormstore.New(c.db, gormstore.WithStrictOrder(), unhurried).ProcessRecorder(countersName))
 			c.writers = c.ways(c.strict(), writer{c.db, other})
 			c.readers = map[string]reading{"reader of the table": c.wholeTable}
 		},

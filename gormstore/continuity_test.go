@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -108,7 +109,7 @@ func TestUpdateAfterDeletedRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		repository := must(application.NewRepository(app, dogs))
+		repository := expect.Must(application.NewRepository(app, dogs))
 		dog := newDog("Fido", "roll over", "play dead")
 		if err := repository.Save(t.Context(), dog); err != nil {
 			t.Fatal(err)
@@ -176,7 +177,7 @@ func TestFirstVersionZeroAfterDeletion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		repository := must(application.NewRepository(app, fromZero))
+		repository := expect.Must(application.NewRepository(app, fromZero))
 		dog := fromZero.Create(uuid.New(), Registered{Name: "Fido"})
 		if err := repository.Save(t.Context(), dog); err != nil {
 			t.Fatal(err)

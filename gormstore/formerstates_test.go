@@ -16,6 +16,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
@@ -148,7 +149,7 @@ func readFormer(t *testing.T, db *gorm.DB, settings map[string]string, rows []fo
 	if err != nil {
 		t.Fatal(err)
 	}
-	parcels := must(application.NewRepository(app, formerParcels))
+	parcels := expect.Must(application.NewRepository(app, formerParcels))
 	want := []string{"走る 🐕 \"q\" \\ <b>"}
 	for range 2 {
 		p, err := parcels.Get(t.Context(), formerID)

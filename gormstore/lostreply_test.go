@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
@@ -93,7 +94,7 @@ func newKennel(t *testing.T, db, truth *gorm.DB) *kennel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &kennel{Application: app, dogs: must(application.NewRepository(app, dogs)), db: db, truth: recorder(t, truth, schoolName)}
+	return &kennel{Application: app, dogs: expect.Must(application.NewRepository(app, dogs)), db: db, truth: recorder(t, truth, schoolName)}
 }
 
 // wantStored fails the test unless the dog's events are stored once, with these

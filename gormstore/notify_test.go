@@ -14,6 +14,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -114,7 +115,7 @@ func TestNotifyNothingElse(t *testing.T) {
 	db := created(t, testdb.OpenPostgres(t))
 	heard := listenTo(t, db)
 	store := gormstore.New(db, gormstore.WithNotify())
-	r, s := notifying(t, db, schoolName), must(store.SnapshotRecorder(schoolName))
+	r, s := notifying(t, db, schoolName), expect.Must(store.SnapshotRecorder(schoolName))
 	insert(t, s, history(uuid.New(), 1, 1)...)
 	heard.want(t, "a snapshot")
 	if err := r.InsertTracking(t.Context(), position(1)); err != nil {
@@ -125,13 +126,6 @@ func TestNotifyNothingElse(t *testing.T) {
 	heard.want(t, "no events")
 	wantWorking(t, db)
 	heard.want(t, "saves without the option")
-}
-
-func must[T any](value T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return value
 }
 
 // A merged batch tells of itself in the statement that stores it. Stores with

@@ -24,6 +24,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
@@ -231,10 +232,10 @@ func TestPythonRead(t *testing.T) {
 		}
 		want := f.facts(t)
 		training := pyApplication(t, schoolName, f, db)
-		wantPythonDogs(t, must(application.NewRepository(training, pyDogs)), want)
-		wantPythonVisits(t, must(application.NewRepository(training, pyVisits)), want)
+		wantPythonDogs(t, expect.Must(application.NewRepository(training, pyDogs)), want)
+		wantPythonVisits(t, expect.Must(application.NewRepository(training, pyVisits)), want)
 		counting := pyApplication(t, countersName, f, db)
-		wantPythonCounters(t, must(application.NewRepository(counting, pyCounters)), want)
+		wantPythonCounters(t, expect.Must(application.NewRepository(counting, pyCounters)), want)
 		wantPythonPositions(t, training, counting, want)
 		for table, rows := range want.Rows {
 			if got := count(t, db, table); got != rows {
@@ -349,14 +350,14 @@ func TestPythonAppend(t *testing.T) {
 				schema, want := schemaDump(t, db), f.facts(t)
 				app := pyApplication(t, schoolName, f, db, appended.options...)
 				fido := want.Dogs["Fido"]
-				rows := appendTrick(t, app, must(application.NewRepository(app, appended.dogs)), fido.ID)
+				rows := appendTrick(t, app, expect.Must(application.NewRepository(app, appended.dogs)), fido.ID)
 				if top := max(want.MaxNotificationID[schoolName], want.MaxNotificationID[countersName]); rows[0].Notification.ID != top+1 {
 					t.Errorf("the event got the id %d, want %d, the next of Django's sequence", rows[0].Notification.ID, top+1)
 				}
 				again := pyApplication(t, schoolName, f, db)
 				fido.Tricks, fido.Version = append(fido.Tricks, "走る"), fido.Version+1
 				want.Dogs["Fido"] = fido
-				wantPythonDogs(t, must(application.NewRepository(again, pyDogs)), want)
+				wantPythonDogs(t, expect.Must(application.NewRepository(again, pyDogs)), want)
 				wantDjangoUUID(t, db, fido.ID)
 				wantSame(t, "the schema", schema, schemaDump(t, db))
 				if f.file == "plain.sqlite3" && appended.options != nil {
@@ -411,7 +412,7 @@ func TestPythonSnapshotPassedOver(t *testing.T) {
 	eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
 		var log bytes.Buffer
 		app := pyApplication(t, schoolName, f, db, application.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
-		wantPythonDogs(t, must(application.NewRepository(app, pyEventsOnly)), f.facts(t))
+		wantPythonDogs(t, expect.Must(application.NewRepository(app, pyEventsOnly)), f.facts(t))
 		if !strings.Contains(log.String(), "snapshot was passed over") {
 			t.Errorf("the log has no warning: %q", log.String())
 		}

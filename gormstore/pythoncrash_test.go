@@ -23,6 +23,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -112,7 +113,7 @@ func followAndKill(t *testing.T, f pythonFixture, command string, kills int) map
 	const perKill = 100 // events
 	db := f.open(t)
 	library, s := f.library(t, db), newPyService(t, f, db)
-	begin := must(bridge.Of(s.school).Recorder().MaxNotificationID(t.Context()))
+	begin := expect.Must(bridge.Of(s.school).Recorder().MaxNotificationID(t.Context()))
 	stop := filepath.Join(t.TempDir(), "stop")
 	ended := make(chan error, 1)
 	var output []byte
@@ -158,8 +159,8 @@ func (f pythonFixture) startFollower(t *testing.T, db *gorm.DB, command string) 
 		cmd.Env = append(cmd.Env, key+"="+value)
 	}
 	cmd.Stderr = stderr
-	_ = must(cmd.StdinPipe()) // ends with this process
-	lines := bufio.NewScanner(must(cmd.StdoutPipe()))
+	_ = expect.Must(cmd.StdinPipe()) // ends with this process
+	lines := bufio.NewScanner(expect.Must(cmd.StdoutPipe()))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -59,9 +60,9 @@ func newPyService(t *testing.T, f pythonFixture, db *gorm.DB, options ...applica
 	options = append([]application.Option{application.WithPythonLayout(), application.WithLogger(slog.New(slog.DiscardHandler)),
 		application.WithSnapshotting(map[string]int{"Dog": 5})}, options...)
 	school, counters := pyApplication(t, schoolName, f, db, options...), pyApplication(t, countersName, f, db, options...)
-	s := &pyService{school: school, dogs: must(application.NewRepository(school, pyDogs)),
-		visits: must(application.NewRepository(school, pyVisits)), counters: must(application.NewRepository(counters, pyCounters))}
-	s.counting = must(system.NewFollower(counters, system.On(s.count)))
+	s := &pyService{school: school, dogs: expect.Must(application.NewRepository(school, pyDogs)),
+		visits: expect.Must(application.NewRepository(school, pyVisits)), counters: expect.Must(application.NewRepository(counters, pyCounters))}
+	s.counting = expect.Must(system.NewFollower(counters, system.On(s.count)))
 	return s
 }
 
@@ -79,13 +80,13 @@ func (s *pyService) count(ctx context.Context, e domain.Recorded[pyTrickAdded]) 
 }
 
 func (s *pyService) system() *system.System {
-	return must(system.New(system.Pipe(s.school, s.counting)))
+	return expect.Must(system.New(system.Pipe(s.school, s.counting)))
 }
 
 // follow processes what there is to process.
 func (s *pyService) follow(t *testing.T) {
 	t.Helper()
-	runner := must(system.NewSingleThreadedRunner(s.system()))
+	runner := expect.Must(system.NewSingleThreadedRunner(s.system()))
 	defer runner.Close()
 	if err := runner.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -114,7 +115,7 @@ func (s *pyService) wantCounts(t *testing.T) {
 	t.Helper()
 	counts := map[string]int{}
 	for _, n := range wholeLog(t, bridge.Of(s.school).Recorder()) {
-		if added, ok := must(bridge.Of(s.school).Mapper().ToDomain(n.StoredEvent)).Data.(pyTrickAdded); ok {
+		if added, ok := expect.Must(bridge.Of(s.school).Mapper().ToDomain(n.StoredEvent)).Data.(pyTrickAdded); ok {
 			counts[added.Trick]++
 		}
 	}
@@ -211,7 +212,7 @@ func TestPythonSnapshotsKeepTheirFields(t *testing.T) {
 			log := &bytes.Buffer{}
 			app := pyApplication(t, schoolName, f, db, application.WithPythonLayout(), application.WithSnapshotting(map[string]int{"Dog": 2}),
 				application.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
-			return must(application.NewRepository(app, pyNamedDogs)), log
+			return expect.Must(application.NewRepository(app, pyNamedDogs)), log
 		}
 		save := func(dogs *application.Repository[pyNamed], name string) {
 			err := dogs.Update(t.Context(), domain.NewIDv5("/dogs/"+name), func(d *pyNamed) error {
@@ -271,7 +272,7 @@ func TestPythonByTurns(t *testing.T) {
 		}
 		s.wantCounts(t)
 		contents := library.Read(t)
-		turn := must(s.dogs.Get(t.Context(), domain.NewIDv5("/dogs/Turn")))
+		turn := expect.Must(s.dogs.Get(t.Context(), domain.NewIDv5("/dogs/Turn")))
 		for _, a := range contents.Aggregates {
 			if a.Originator == turn.ID().String() && fmt.Sprint(a.State["tricks"]) != fmt.Sprint(turn.Tricks) {
 				t.Errorf("the library has %v, and this module %v", a.State["tricks"], turn.Tricks)
@@ -337,13 +338,13 @@ func (s onePosition) PythonProcessRecorder(application string) (persistence.Proc
 func followOnBothSides(t *testing.T, f pythonFixture, db *gorm.DB, command string, options ...application.Option) map[string]int {
 	t.Helper()
 	library, s := f.library(t, db), newPyService(t, f, db, options...)
-	s.counting = must(system.NewFollower(s.counting.Application, system.OnEvery(countEach(s.counters))))
-	runner := must(system.NewRunner(s.system(), system.Config{PollInterval: time.Millisecond, BatchEvents: 20}))
+	s.counting = expect.Must(system.NewFollower(s.counting.Application, system.OnEvery(countEach(s.counters))))
+	runner := expect.Must(system.NewRunner(s.system(), system.Config{PollInterval: time.Millisecond, BatchEvents: 20}))
 	if err := runner.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	defer runner.Close()
-	stop, begin := filepath.Join(t.TempDir(), "stop"), must(bridge.Of(s.school).Recorder().MaxNotificationID(t.Context()))
+	stop, begin := filepath.Join(t.TempDir(), "stop"), expect.Must(bridge.Of(s.school).Recorder().MaxNotificationID(t.Context()))
 	ended := make(chan error, 1)
 	var output []byte
 	go func() {
@@ -392,7 +393,7 @@ func (s *pyService) notOnce(t *testing.T, after int64) map[string]int {
 		}
 	}
 	for _, n := range wholeLog(t, bridge.Of(s.counting.Application).Recorder()) {
-		created, ok := must(bridge.Of(s.counting.Application).Mapper().ToDomain(n.StoredEvent)).Data.(pyCreated)
+		created, ok := expect.Must(bridge.Of(s.counting.Application).Mapper().ToDomain(n.StoredEvent)).Data.(pyCreated)
 		if _, number := strconv.Atoi(created.Trick); ok && number == nil {
 			counts[created.Trick]++
 		}
@@ -416,7 +417,7 @@ func TestPythonPositionIsReported(t *testing.T) {
 				options = append(options, application.WithLogger(slog.New(slog.NewTextHandler(&text, nil))))
 				app := pyApplication(t, countersName, f, db, options...)
 				nothing := func(context.Context, domain.Event) error { return nil }
-				runner := must(system.NewSingleThreadedRunner(must(system.New(system.Pipe(s.school, must(system.NewFollower(app, system.OnEvery(nothing))))))))
+				runner := expect.Must(system.NewSingleThreadedRunner(expect.Must(system.New(system.Pipe(s.school, expect.Must(system.NewFollower(app, system.OnEvery(nothing))))))))
 				defer runner.Close()
 				if err := errors.Join(runner.Start(t.Context()), runner.Sync(t.Context())); err != nil {
 					t.Fatal(err)
@@ -449,9 +450,9 @@ func TestPythonPositionOfAProjection(t *testing.T) {
 			t.Parallel()
 			db := f.open(t)
 			s := newPyService(t, f, db)
-			p := must(gormstore.NewProjection("Watch", gormstore.New(db), gormstore.WithApplication(application.WithPythonLayout()),
+			p := expect.Must(gormstore.NewProjection("Watch", gormstore.New(db), gormstore.WithApplication(application.WithPythonLayout()),
 				gormstore.On(func(context.Context, *gorm.DB, domain.Recorded[pyTrickAdded]) error { return nil })))
-			runner := must(system.NewSingleThreadedRunner(must(system.New(system.Pipe(s.school, p)))))
+			runner := expect.Must(system.NewSingleThreadedRunner(expect.Must(system.New(system.Pipe(s.school, p)))))
 			defer runner.Close()
 			if err := errors.Join(runner.Start(t.Context()), runner.Sync(t.Context())); err != nil {
 				t.Fatal(err)
@@ -476,8 +477,8 @@ func TestPythonPositionThatIsNotCommitted(t *testing.T) {
 	s := newPyService(t, f, db)
 	tracker := bridge.Of(s.counting.Application).Recorder().(notificationTracker)
 	s.addTricks(t, "Fido", "sit", "roll")
-	position := must(tracker.(persistence.ProcessRecorder).MaxTrackingID(t.Context(), schoolName))
-	head := must(bridge.Of(s.school).Recorder().MaxNotificationID(t.Context()))
+	position := expect.Must(tracker.(persistence.ProcessRecorder).MaxTrackingID(t.Context(), schoolName))
+	head := expect.Must(bridge.Of(s.school).Recorder().MaxNotificationID(t.Context()))
 	tx := db.Begin()
 	defer tx.Rollback()
 	row := gormstore.NotificationTracking{ApplicationName: countersName, UpstreamApplicationName: schoolName, NotificationID: head - 1}
@@ -501,7 +502,7 @@ func TestPythonPositionThatIsNotCommitted(t *testing.T) {
 	if _, ok := errors.AsType[*persistence.TrackingError](<-moved); !ok {
 		t.Error("the move succeeded, want a *TrackingError")
 	}
-	if got := must(tracker.(persistence.ProcessRecorder).MaxTrackingID(t.Context(), schoolName)); got != head-1 {
+	if got := expect.Must(tracker.(persistence.ProcessRecorder).MaxTrackingID(t.Context(), schoolName)); got != head-1 {
 		t.Errorf("the position is %d, want that of the library, %d", got, head-1)
 	}
 }
@@ -513,7 +514,7 @@ func TestPythonPositionRows(t *testing.T) {
 		leader := recorder(t, db, schoolName)
 		ids := insert(t, leader, history(uuid.New(), 1, 5)...)
 		insert(t, recorder(t, db, "Other"), history(uuid.New(), 1, 2)...)
-		r := must(gormstore.New(db).PythonProcessRecorder(countersName)).(notificationTracker)
+		r := expect.Must(gormstore.New(db).PythonProcessRecorder(countersName)).(notificationTracker)
 		track := func(from, to int64, upstream string, processed ...int64) error {
 			return r.TrackNotifications(t.Context(), from, persistence.Tracking{ApplicationName: upstream, NotificationID: to}, processed)
 		}
@@ -554,7 +555,7 @@ func TestPythonLockLog(t *testing.T) {
 	t.Parallel()
 	db := created(t, testdb.OpenPostgres(t))
 	other := again(t, db)
-	r := must(gormstore.New(db).PythonProcessRecorder(schoolName))
+	r := expect.Must(gormstore.New(db).PythonProcessRecorder(schoolName))
 	libraryLocks := func() error {
 		return other.Transaction(func(tx *gorm.DB) error {
 			return tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE NOWAIT").Error
@@ -577,7 +578,7 @@ func TestPythonLockLog(t *testing.T) {
 		if err := tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE").Error; err != nil {
 			return err
 		}
-		hurried := must(gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout)).PythonProcessRecorder(schoolName))
+		hurried := expect.Must(gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout)).PythonProcessRecorder(schoolName))
 		err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
 			return hurried.(persistence.LogLocker).LockLog(ctx)
 		})
@@ -619,13 +620,13 @@ func TestPythonWritesBoundTheirWaits(t *testing.T) {
 	f := pythonFixtures[4]
 	db := f.open(t)
 	store := gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout))
-	school := must(store.PythonProcessRecorder(schoolName))
-	counters := must(store.PythonProcessRecorder(countersName))
-	position := must(counters.MaxTrackingID(t.Context(), schoolName))
-	head := must(school.MaxNotificationID(t.Context()))
+	school := expect.Must(store.PythonProcessRecorder(schoolName))
+	counters := expect.Must(store.PythonProcessRecorder(countersName))
+	position := expect.Must(counters.MaxTrackingID(t.Context(), schoolName))
+	head := expect.Must(school.MaxNotificationID(t.Context()))
 	if position >= head {
 		insert(t, school, history(uuid.New(), 1, 1)...)
-		head = must(school.MaxNotificationID(t.Context()))
+		head = expect.Must(school.MaxNotificationID(t.Context()))
 	}
 	before := len(wholeLog(t, school))
 	commit := libraryHolds(t, f.library(t, db), "Held", head)
@@ -658,7 +659,7 @@ func TestPythonWritesBoundTheirWaits(t *testing.T) {
 	if got := len(wholeLog(t, school)); got != before+1 {
 		t.Errorf("%d events are stored, want that of the library", got-before)
 	}
-	if got := must(counters.MaxTrackingID(t.Context(), schoolName)); got != head {
+	if got := expect.Must(counters.MaxTrackingID(t.Context(), schoolName)); got != head {
 		t.Errorf("the position is %d, want that of the library, %d", got, head)
 	}
 	if err := save(1)(t.Context()); err != nil {
@@ -704,9 +705,9 @@ func lateEvents(t *testing.T, f pythonFixture, db *gorm.DB, python bool) (late i
 	}
 	for _, name := range []string{schoolName, countersName} {
 		store := gormstore.New(db)
-		r := must(store.ProcessRecorder(name))
+		r := expect.Must(store.ProcessRecorder(name))
 		if python {
-			r = must(store.PythonProcessRecorder(name))
+			r = expect.Must(store.PythonProcessRecorder(name))
 		}
 		for range 8 {
 			writers.Go(func() {
@@ -786,8 +787,8 @@ func TestPythonLibraryReadsValues(t *testing.T) {
 
 func wantValuesInPython(t *testing.T, db *gorm.DB) {
 	t.Helper()
-	app := must(application.New("Zoo", application.WithStore(gormstore.New(db)), application.WithPythonLayout()))
-	odds := must(application.NewRepository(app, pyOdds))
+	app := expect.Must(application.New("Zoo", application.WithStore(gormstore.New(db)), application.WithPythonLayout()))
+	odds := expect.Must(application.NewRepository(app, pyOdds))
 	id := uuid.MustParse("1e1d7398-8986-57af-bb01-11a89b2f8b02")
 	values := pyValues{Whole: 1, Float: 1, NaN: math.NaN(), Large: new(big.Int).Lsh(big.NewInt(1), 64), Fee: "-Infinity",
 		At: time.Date(2024, 1, 2, 3, 4, 5, 0, time.FixedZone("", -12600)), Naive: time.Date(2024, 1, 2, 3, 4, 5, 0, python.Naive),
@@ -806,7 +807,7 @@ func wantValuesInPython(t *testing.T, db *gorm.DB) {
 	if !reflect.DeepEqual(states[0], want) {
 		t.Errorf("the library has %v, want %v", states[0], want)
 	}
-	got := must(odds.Get(t.Context(), id)).Values
+	got := expect.Must(odds.Get(t.Context(), id)).Values
 	if !math.IsNaN(got.NaN) || got.Large.Cmp(values.Large) != 0 || got.Naive.Location() != python.Naive || !got.At.Equal(values.At) ||
 		!reflect.DeepEqual(got.Map, values.Map) || got.Fee.IsFinite() {
 		t.Errorf("Go reads %+v", got)

@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -28,12 +29,12 @@ func (f pythonFixture) plainState(t *testing.T, state []byte) []byte {
 	t.Helper()
 	var err error
 	if f.cipher != "" {
-		if state, err = must(cipher.NewPythonAES(must(cipher.ParseKeys(pythonKey))...)).Decrypt(nil, state, nil); err != nil {
+		if state, err = expect.Must(cipher.NewPythonAES(expect.Must(cipher.ParseKeys(pythonKey))...)).Decrypt(nil, state, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if f.compressor != "" {
-		if state, err = must(compressor.NewZlib()).Decompress(nil, state); err != nil {
+		if state, err = expect.Must(compressor.NewZlib()).Decompress(nil, state); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -74,10 +75,10 @@ func TestPythonRoundTrip(t *testing.T) {
 		for _, app := range []*application.Application{s.school, s.counting.Application} {
 			m := bridge.Of(app).Mapper()
 			for _, n := range wholeLog(t, bridge.Of(app).Recorder()) {
-				event := must(m.ToDomain(n.StoredEvent))
+				event := expect.Must(m.ToDomain(n.StoredEvent))
 				again, err := m.ToStored(event)
 				compare(n.StoredEvent, again, err)
-				if got := must(m.ToDomain(again)); !reflect.DeepEqual(got, event) {
+				if got := expect.Must(m.ToDomain(again)); !reflect.DeepEqual(got, event) {
 					t.Errorf("event: got %+v, want %+v", got, event)
 				}
 			}
@@ -89,7 +90,7 @@ func TestPythonRoundTrip(t *testing.T) {
 					t.Fatal(err)
 				}
 				snapshots++
-				snapshot := must(m.SnapshotToDomain(stored))
+				snapshot := expect.Must(m.SnapshotToDomain(stored))
 				snapshot.Topic = pyDogs.Name()
 				again, err := m.SnapshotToStored(snapshot)
 				compare(stored, again, err)
@@ -139,7 +140,7 @@ func pythonState(aggregate any, createdOn, modifiedOn time.Time) map[string]any 
 // stateAt loads an aggregate at a version and describes it.
 func stateAt[T any](t *testing.T, r *application.Repository[T], id string, version int64) map[string]any {
 	t.Helper()
-	a := must(r.GetAt(t.Context(), uuid.MustParse(id), version))
+	a := expect.Must(r.GetAt(t.Context(), uuid.MustParse(id), version))
 	root := any(a).(interface{ CreatedOn() time.Time })
 	return pythonState(a, root.CreatedOn(), any(a).(interface{ ModifiedOn() time.Time }).ModifiedOn())
 }
@@ -156,8 +157,8 @@ func TestPythonHistory(t *testing.T) {
 			"without snapshots": {application.WithPythonLayout(), application.WithEnv(map[string]string{"IS_SNAPSHOTTING_ENABLED": "n"})},
 		} {
 			school, counting := pyApplication(t, schoolName, f, db, options...), pyApplication(t, countersName, f, db, options...)
-			dogs, visits := must(application.NewRepository(school, pyDogs)), must(application.NewRepository(school, pyVisits))
-			counters := must(application.NewRepository(counting, pyCounters))
+			dogs, visits := expect.Must(application.NewRepository(school, pyDogs)), expect.Must(application.NewRepository(school, pyVisits))
+			counters := expect.Must(application.NewRepository(counting, pyCounters))
 			for _, a := range want.History {
 				var got map[string]any
 				switch a.Class {
@@ -173,7 +174,7 @@ func TestPythonHistory(t *testing.T) {
 				}
 			}
 			wantPythonNotifications(t, name, want, school, counting)
-			if position := must(bridge.Of(counting).Recorder().MaxTrackingID(t.Context(), schoolName)); position != want.Tracking[0].Position {
+			if position := expect.Must(bridge.Of(counting).Recorder().MaxTrackingID(t.Context(), schoolName)); position != want.Tracking[0].Position {
 				t.Errorf("%s: the position is %d, want %d", name, position, want.Tracking[0].Position)
 			}
 			wantPythonSnapshots(t, name, want, bridge.Of(school).Mapper(), db)
@@ -216,7 +217,7 @@ func wantPythonSnapshots(t *testing.T, name string, want pythontest.Contents, m 
 			t.Fatal(err)
 		}
 		stored := persistence.StoredEvent{OriginatorID: uuid.UUID(row.OriginatorID), OriginatorVersion: row.OriginatorVersion, Topic: row.Topic, State: row.State}
-		event := must(m.SnapshotToDomain(stored))
+		event := expect.Must(m.SnapshotToDomain(stored))
 		data := event.Data.(domain.SnapshotState[pyDog])
 		if got := pythonState(&data.State, data.CreatedOn, data.ModifiedOn); !reflect.DeepEqual(got, s.State["state"]) || s.Topic != row.Topic ||
 			isoformat(event.Timestamp) != s.State["timestamp"] || s.State["topic"] != pythonModule+"Dog" {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -28,7 +29,7 @@ func TestRenamedApplication(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return must(application.NewRepository(app, dogs))
+			return expect.Must(application.NewRepository(app, dogs))
 		}
 		dog, old := newDog("Fido", "roll over"), school(before)
 		if err := old.Save(ctx, dog); err != nil {

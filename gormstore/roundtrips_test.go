@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -65,11 +66,11 @@ func TestRoundTrips(t *testing.T) {
 	}
 	store := gormstore.New(db)
 	snapshotting := application.WithSnapshotting(map[string]int{"": 3})
-	dogs, snapshots := must(school.New(application.WithStore(store))), must(application.New("Kennel", application.WithStore(store), snapshotting))
-	pets := must(application.NewRepository(snapshots, school.Dogs))
+	dogs, snapshots := expect.Must(school.New(application.WithStore(store))), expect.Must(application.New("Kennel", application.WithStore(store), snapshotting))
+	pets := expect.Must(application.NewRepository(snapshots, school.Dogs))
 	none := func(context.Context, *gorm.DB, domain.Recorded[school.TrickAdded]) error { return nil }
-	projection := must(gormstore.NewProjection("P", store, gormstore.On(none)))
-	runner := must(system.NewSingleThreadedRunner(must(system.New(system.Pipe(dogs, projection)))))
+	projection := expect.Must(gormstore.NewProjection("P", store, gormstore.On(none)))
+	runner := expect.Must(system.NewSingleThreadedRunner(expect.Must(system.New(system.Pipe(dogs, projection)))))
 	defer runner.Close()
 	if err := gormstore.AutoMigrate(db); err != nil {
 		t.Fatal(err)
@@ -127,7 +128,7 @@ func TestRoundTripsOfABacklog(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := gormstore.New(db)
-	dogs := must(school.New(application.WithStore(store)))
+	dogs := expect.Must(school.New(application.WithStore(store)))
 	const batches, measured, others = 40, 30, 10 // others are for statuses
 	for range batches {
 		if err := dogs.Register(t.Context(), uuid.NewString()); err != nil {
@@ -135,8 +136,8 @@ func TestRoundTripsOfABacklog(t *testing.T) {
 		}
 	}
 	handled := func(context.Context, *gorm.DB, domain.Recorded[school.Registered]) error { return nil }
-	projection := must(gormstore.NewProjection("P", store, gormstore.On(handled)))
-	runner := must(system.NewRunner(must(system.New(system.Pipe(dogs, projection))), system.Config{BatchEvents: 1}))
+	projection := expect.Must(gormstore.NewProjection("P", store, gormstore.On(handled)))
+	runner := expect.Must(system.NewRunner(expect.Must(system.New(system.Pipe(dogs, projection))), system.Config{BatchEvents: 1}))
 	proxy.Use(s.rule)
 	defer runner.Close()
 	if err := errors.Join(runner.Start(t.Context()), runner.WaitFor(t.Context(), projection)); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -55,7 +56,7 @@ func newOffice(t *testing.T, db *gorm.DB) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &office{Application: app, dogs: must(application.NewRepository(app, dogs)), db: db}
+	o := &office{Application: app, dogs: expect.Must(application.NewRepository(app, dogs)), db: db}
 	bridge.Of(app).OnRecorded(func(_ context.Context, recordings []mapper.Recording) {
 		o.recorded = append(o.recorded, recordings...)
 	})
@@ -388,7 +389,7 @@ func TestTransactionSnapshots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		must(application.NewRepository(app, dogs))
+		expect.Must(application.NewRepository(app, dogs))
 		fido := newDog("Fido", "sit", "roll over", "play dead")
 		transaction(t, db, func(ctx context.Context, tx *gorm.DB) error {
 			_, err := app.Save(ctx, fido)

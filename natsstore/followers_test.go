@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -67,20 +68,20 @@ func newKennel(t testing.TB, conn *nats.Conn, config natsstore.Config) *kennel {
 	k := &kennel{refuses: func(string) bool { return false }, handled: func(string) {}}
 	store, quiet := application.WithStore(newStore(t, conn, config)), application.WithLogger(slog.New(slog.DiscardHandler))
 	leader, err := application.New("Dogs", store, quiet)
-	must(t, err)
+	expect.NoError(t, err)
 	k.dogs, err = application.NewRepository(leader, dogs)
-	must(t, err)
+	expect.NoError(t, err)
 	follower, err := application.New("Awards", store, quiet)
-	must(t, err)
+	expect.NoError(t, err)
 	k.awards, err = application.NewRepository(follower, awards)
-	must(t, err)
+	expect.NoError(t, err)
 	k.app, err = system.NewFollower(follower, system.On(k.praise), system.Replayable(),
 		system.Park(func(_ persistence.Notification, _ error, failures int) bool { return failures > 0 }))
-	must(t, err)
+	expect.NoError(t, err)
 	k.sys, err = system.New(system.Pipe(leader, k.app))
-	must(t, err)
+	expect.NoError(t, err)
 	k.runner, err = system.NewRunner(k.sys, system.Config{PollInterval: 50 * time.Millisecond, ShortestRetry: time.Millisecond})
-	must(t, err)
+	expect.NoError(t, err)
 	return k
 }
 
@@ -114,9 +115,9 @@ func (k *kennel) add(t testing.TB, tricks ...string) {
 		if errors.Is(err, application.ErrAggregateNotFound) {
 			dog, err = dogs.Create(idOf(name), Registered{}), nil
 		}
-		must(t, err)
+		expect.NoError(t, err)
 		domain.Trigger(dog, TrickAdded{trick})
-		must(t, k.dogs.Save(t.Context(), dog))
+		expect.NoError(t, k.dogs.Save(t.Context(), dog))
 	}
 }
 
@@ -125,13 +126,6 @@ func (k *kennel) wantTricks(t testing.TB, dog string, want ...string) {
 	award, err := k.awards.Get(t.Context(), awardOf(dog))
 	if err != nil || !slices.Equal(award.Tricks, want) {
 		t.Errorf("the award of %s: got %v and the error %v, want %v", dog, award, err, want)
-	}
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -145,17 +139,17 @@ func TestFollowerOnNATS(t *testing.T) {
 	var refused atomic.Value
 	refused.Store("")
 	k.refuses = func(trick string) bool { return trick == refused.Load() }
-	must(t, k.runner.Start(t.Context()))
+	expect.NoError(t, k.runner.Start(t.Context()))
 	defer k.runner.Close()
 
 	k.add(t, "Fido sit", "Rex roll", "Fido fetch")
-	must(t, k.runner.WaitFor(t.Context(), k.app))
+	expect.NoError(t, k.runner.WaitFor(t.Context(), k.app))
 	k.wantTricks(t, "Fido", "sit", "fetch")
 	k.wantTricks(t, "Rex", "roll")
 
 	refused.Store("Fido bite")
 	k.add(t, "Fido bite", "Fido jump", "Rex bow")
-	must(t, k.runner.WaitFor(t.Context(), k.app))
+	expect.NoError(t, k.runner.WaitFor(t.Context(), k.app))
 	k.wantTricks(t, "Fido", "sit", "fetch")
 	k.wantTricks(t, "Rex", "roll", "bow")
 	parked, err := k.runner.Parked(t.Context(), k.app)
@@ -177,7 +171,7 @@ func TestFollowerOnNATS(t *testing.T) {
 
 	refused.Store("Rex bark")
 	k.add(t, "Rex bark")
-	must(t, k.runner.WaitFor(t.Context(), k.app))
+	expect.NoError(t, k.runner.WaitFor(t.Context(), k.app))
 	parked, err = k.runner.Parked(t.Context(), k.app)
 	if err != nil || len(parked) != 1 {
 		t.Fatalf("got the parked events %+v and the error %v, want one", parked, err)
@@ -187,19 +181,19 @@ func TestFollowerOnNATS(t *testing.T) {
 		t.Errorf("after it was discarded: got %+v and the error %v", parked, err)
 	}
 
-	must(t, k.runner.Pause(t.Context(), k.app, "a test"))
+	expect.NoError(t, k.runner.Pause(t.Context(), k.app, "a test"))
 	k.add(t, "Rex beg")
 	if statuses := k.command(t, "followers"); !strings.Contains(statuses, "paused") {
 		t.Errorf("the command followers says\n%s\nwant that it is paused", statuses)
 	}
 	k.wantTricks(t, "Rex", "roll", "bow")
-	must(t, k.runner.Resume(t.Context(), k.app))
+	expect.NoError(t, k.runner.Resume(t.Context(), k.app))
 	eventually(t, func() error { return k.runner.WaitFor(t.Context(), k.app) }) // the runner may not know of it yet
 	k.wantTricks(t, "Rex", "roll", "bow", "beg")
 
 	refused.Store("")
-	must(t, k.runner.Rebuild(t.Context(), k.app))
-	must(t, k.runner.WaitFor(t.Context(), k.app))
+	expect.NoError(t, k.runner.Rebuild(t.Context(), k.app))
+	expect.NoError(t, k.runner.WaitFor(t.Context(), k.app))
 	k.wantTricks(t, "Rex", "roll", "bow", "beg", "roll", "bow", "bark", "beg") // it cannot clear them
 }
 
@@ -224,7 +218,7 @@ func TestFollowerInSeveralProcesses(t *testing.T) {
 	for range 3 {
 		k := newKennel(t, connect(t, url), single)
 		k.handled = func(string) { handled.Add(1) }
-		must(t, k.runner.Start(t.Context()))
+		expect.NoError(t, k.runner.Start(t.Context()))
 		defer k.runner.Close()
 		kennels = append(kennels, k)
 	}
@@ -239,8 +233,8 @@ func TestFollowerInSeveralProcesses(t *testing.T) {
 		})
 	}
 	for range 5 {
-		must(t, kennels[1].runner.Pause(t.Context(), kennels[1].app, "a test"))
-		must(t, kennels[2].runner.Resume(t.Context(), kennels[2].app))
+		expect.NoError(t, kennels[1].runner.Pause(t.Context(), kennels[1].app, "a test"))
+		expect.NoError(t, kennels[2].runner.Resume(t.Context(), kennels[2].app))
 	}
 	group.Wait()
 	for _, k := range kennels {
@@ -264,10 +258,10 @@ func TestFollowerWhileLeaderIsKilled(t *testing.T) {
 	}
 	kennels[0].add(t, "Fido 0")
 	for _, k := range kennels {
-		must(t, k.runner.Start(t.Context()))
+		expect.NoError(t, k.runner.Start(t.Context()))
 		defer k.runner.Close()
 	}
-	must(t, kennels[0].runner.WaitFor(t.Context(), kennels[0].app))
+	expect.NoError(t, kennels[0].runner.WaitFor(t.Context(), kennels[0].app))
 	events, kills := figure(60, 600), figure(1, 4)
 	want := []string{"0"}
 	for i := 1; i < events; i++ {

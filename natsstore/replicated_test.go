@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/persistencetest"
@@ -419,7 +420,7 @@ func TestServerAway(t *testing.T) {
 	c := startCluster(t, true)
 	conn := c.connect(t, 0)
 	config := natsstore.Config{Monitoring: c.monitoring()}
-	must(t, natsstore.Create(t.Context(), conn, config, training))
+	expect.NoError(t, natsstore.Create(t.Context(), conn, config, training))
 	c.settled(t, conn, schoolStream)
 	leader := c.leader(t, conn, schoolStream)
 	c.nodes[leader].kill()
@@ -442,10 +443,10 @@ func TestFrozenServerIsLeft(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, false)
 	store, err := natsstore.Open(t.Context(), c.urls(0), replicated, nats.DontRandomize())
-	must(t, err)
+	expect.NoError(t, err)
 	defer store.Close()
 	r, err := store.ProcessRecorder(training)
-	must(t, err)
+	expect.NoError(t, err)
 	if _, err := r.InsertEvents(t.Context(), small("Fido", 1)); err != nil {
 		t.Fatal(err)
 	}

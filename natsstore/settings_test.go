@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -182,18 +183,18 @@ func TestOtherServer(t *testing.T) {
 			admin := connect(t, second.ClientURL())
 			config := single
 			config.Waive = append([]natsstore.Waiver{natsstore.SmallPayload}, config.Waive...)
-			must(t, natsstore.Create(t.Context(), admin, config, training))
+			expect.NoError(t, natsstore.Create(t.Context(), admin, config, training))
 			info, err := streamInfo(admin, schoolStream)
-			must(t, err)
+			expect.NoError(t, err)
 			info.Config.MaxAge = settings.MaxAge
 			js, err := jetstream.New(admin)
-			must(t, err)
+			expect.NoError(t, err)
 			_, err = js.UpdateStream(t.Context(), info.Config)
-			must(t, err)
+			expect.NoError(t, err)
 
 			r := recorderOf(t, connect(t, first.ClientURL()+","+second.ClientURL()), single)
 			_, err = r.MaxNotificationID(t.Context())
-			must(t, err)
+			expect.NoError(t, err)
 			first.Shutdown()
 			first.WaitForShutdown()
 			_, err = r.InsertEvents(t.Context(), small("Fido", 1))
@@ -394,7 +395,7 @@ func TestMissingRights(t *testing.T) {
 			o.Users = append(o.Users, &server.User{Username: name, Password: "p", Permissions: permissions})
 		}
 	})
-	must(t, natsstore.Create(t.Context(), connect(t, s.ClientURL(), nats.UserInfo("admin", "p")), single, training))
+	expect.NoError(t, natsstore.Create(t.Context(), connect(t, s.ClientURL(), nats.UserInfo("admin", "p")), single, training))
 	config := single
 	config.Timeout = time.Second
 	silent := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -29,7 +30,7 @@ func newInTransaction(t testing.TB, conn *nats.Conn) inTransaction {
 	config := single
 	store := newStore(t, conn, config)
 	r, err := store.ProcessRecorder(training)
-	must(t, err)
+	expect.NoError(t, err)
 	return inTransaction{store, r}
 }
 
@@ -46,7 +47,7 @@ func (s inTransaction) insert(ctx context.Context, name string, first int64, n i
 func (s inTransaction) versions(t testing.TB, ctx context.Context, name string, want persistence.EventRange) (versions []int64) {
 	t.Helper()
 	for e, err := range s.r.SelectEvents(ctx, dogID(name), want) {
-		must(t, err)
+		expect.NoError(t, err)
 		versions = append(versions, e.OriginatorVersion)
 	}
 	return versions
@@ -71,13 +72,13 @@ func (s inTransaction) wantPosition(t testing.TB, ctx context.Context, want int6
 func TestTransaction(t *testing.T) {
 	t.Parallel()
 	s := newInTransaction(t, connect(t, startServer(t).ClientURL()))
-	must(t, s.insert(t.Context(), "Fido", 1, 3))
+	expect.NoError(t, s.insert(t.Context(), "Fido", 1, 3))
 	var ended context.Context
 	err := s.Transaction(t.Context(), func(ctx context.Context) error {
 		ended = ctx
-		must(t, s.insert(ctx, "Fido", 4, 2))
-		must(t, s.insert(ctx, "Rex", 1, 1))
-		must(t, s.move(ctx, 0, 7))
+		expect.NoError(t, s.insert(ctx, "Fido", 4, 2))
+		expect.NoError(t, s.insert(ctx, "Rex", 1, 1))
+		expect.NoError(t, s.move(ctx, 0, 7))
 		for want, r := range map[*[]int64]persistence.EventRange{
 			{1, 2, 3, 4, 5}: {},
 			{3, 4}:          {From: 3, Before: 5},
@@ -105,8 +106,8 @@ func TestTransaction(t *testing.T) {
 			t.Error("a position moved from where it is not")
 		}
 		err := s.Transaction(ctx, func(ctx context.Context) error {
-			must(t, s.insert(ctx, "Rex", 2, 1))
-			must(t, s.move(ctx, 7, 9))
+			expect.NoError(t, s.insert(ctx, "Rex", 2, 1))
+			expect.NoError(t, s.move(ctx, 7, 9))
 			return errUndone
 		})
 		if !errors.Is(err, errUndone) {
@@ -114,7 +115,7 @@ func TestTransaction(t *testing.T) {
 		}
 		return s.Transaction(ctx, func(ctx context.Context) error { return s.move(ctx, 7, 8) })
 	})
-	must(t, err)
+	expect.NoError(t, err)
 	s.wantVersions(t, t.Context(), "Fido", 1, 2, 3, 4, 5)
 	s.wantVersions(t, t.Context(), "Rex", 1)
 	s.wantPosition(t, t.Context(), 8)
@@ -122,7 +123,7 @@ func TestTransaction(t *testing.T) {
 		t.Errorf("after the end: got the error %v, want an ErrProgramming", err)
 	}
 	err = s.Transaction(t.Context(), func(ctx context.Context) error {
-		must(t, s.insert(ctx, "Fido", 6, 1))
+		expect.NoError(t, s.insert(ctx, "Fido", 6, 1))
 		return errUndone
 	})
 	if !errors.Is(err, errUndone) {
@@ -164,16 +165,16 @@ func TestTransactionsExcludeEachOther(t *testing.T) {
 			open := func() inTransaction {
 				store := newStore(t, connect(t, url), config)
 				r, err := store.ProcessRecorder(training)
-				must(t, err)
+				expect.NoError(t, err)
 				return inTransaction{store, r}
 			}
 			s, other := open(), open()
 			err := s.Transaction(t.Context(), func(ctx context.Context) error {
 				if test.moved {
 					_, err := s.r.(persistence.PositionLocker).LockPosition(ctx, kennels)
-					must(t, err)
+					expect.NoError(t, err)
 				}
-				must(t, test.outer(t, s, ctx))
+				expect.NoError(t, test.outer(t, s, ctx))
 				return other.Transaction(t.Context(), func(ctx context.Context) error { return test.inner(t, other, ctx) })
 			})
 			_, moved := errors.AsType[*persistence.TrackingError](err)
@@ -195,10 +196,10 @@ func TestCommitWithoutAnswer(t *testing.T) {
 	url := startServer(t).ClientURL()
 	silent := connect(t, url)
 	_, err := silent.SubscribeSync(lost + ".>")
-	must(t, err)
+	expect.NoError(t, err)
 	loses := &losingDialer{subject: "Nats-Batch-Commit", answer: true}
 	s := newInTransaction(t, connect(t, url, nats.SetCustomDialer(loses)))
-	must(t, s.insert(t.Context(), "Fido", 1, 1))
+	expect.NoError(t, s.insert(t.Context(), "Fido", 1, 1))
 	loses.next.Store(true)
 	committed := false
 	err = s.Transaction(t.Context(), func(ctx context.Context) error {
@@ -217,11 +218,11 @@ func TestTransactionLimits(t *testing.T) {
 	t.Parallel()
 	s := newInTransaction(t, connect(t, startServer(t).ClientURL()))
 	other, err := s.ProcessRecorder("Other")
-	must(t, err)
+	expect.NoError(t, err)
 	snapshots, err := s.SnapshotRecorder(training)
-	must(t, err)
+	expect.NoError(t, err)
 	err = s.Transaction(t.Context(), func(ctx context.Context) error {
-		must(t, s.insert(ctx, "Fido", 1, 1))
+		expect.NoError(t, s.insert(ctx, "Fido", 1, 1))
 		if _, err := other.InsertEvents(ctx, small("Rex", 1)); !errors.Is(err, persistence.ErrNotSupported) {
 			t.Errorf("another application: got the error %v, want an ErrNotSupported", err)
 		}
@@ -230,7 +231,7 @@ func TestTransactionLimits(t *testing.T) {
 		}
 		return nil
 	})
-	must(t, err)
+	expect.NoError(t, err)
 	status := persistence.FollowerStatus{ApplicationName: training, UpstreamApplicationName: kennels, State: "running"}
 	err = s.Transaction(t.Context(), func(ctx context.Context) error {
 		return errors.Join(s.insert(ctx, "Fido", 2, 1), s.RecordStatus(ctx, status))
@@ -247,7 +248,7 @@ func TestForeignTransaction(t *testing.T) {
 	t.Parallel()
 	s := newInTransaction(t, connect(t, startServer(t).ClientURL()))
 	db := testdb.SQLiteFile(t)
-	must(t, gormstore.AutoMigrate(db))
+	expect.NoError(t, gormstore.AutoMigrate(db))
 	err := gormstore.New(db).Transaction(t.Context(), func(ctx context.Context) error {
 		s.wantVersions(t, ctx, "Fido") // a read is not part of it
 		return s.insert(ctx, "Fido", 1, 1)
@@ -275,7 +276,7 @@ func TestClaimsExcludeEachOther(t *testing.T) {
 				State: "running", Process: process})
 		})
 	}
-	err := claim(s, "first", func() { must(t, claim(other, "second", func() {})) })
+	err := claim(s, "first", func() { expect.NoError(t, claim(other, "second", func() {})) })
 	if !errors.Is(err, persistence.ErrRetryTransaction) {
 		t.Errorf("got the error %v, want an ErrRetryTransaction", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -40,7 +41,7 @@ var classes = []struct {
 func TestClasses(t *testing.T) {
 	t.Parallel()
 	for _, test := range classes {
-		wantText(t, test.class, test.name)
+		expect.ErrorText(t, test.class, test.name)
 		within := append([]error{test.class, persistence.ErrPersistence, domain.ErrEventSourcing}, test.parents...)
 		for _, other := range classes {
 			if got, want := errors.Is(test.class, other.class), slices.Contains(within, other.class); got != want {
@@ -102,7 +103,7 @@ func TestErrorTexts(t *testing.T) {
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%T", test.err), func(t *testing.T) {
 			t.Parallel()
-			wantText(t, test.err, test.text)
+			expect.ErrorText(t, test.err, test.text)
 			if !errors.Is(test.err, test.class) || !errors.Is(test.err, persistence.ErrPersistence) || !errors.Is(test.err, domain.ErrEventSourcing) {
 				t.Errorf("%v is not %v", test.err, test.class)
 			}

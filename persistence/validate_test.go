@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -23,8 +24,8 @@ func wantInvalid(t *testing.T, what string, err, class error, text string) {
 		}
 		return
 	}
-	wantError[*persistence.InvalidError](t, err)
-	wantText(t, err, text)
+	expect.ErrorAs[*persistence.InvalidError](t, err)
+	expect.ErrorText(t, err, text)
 	if !errors.Is(err, class) {
 		t.Errorf("%s: %v is not %v", what, err, class)
 	}
@@ -145,7 +146,7 @@ func TestValidateEventsVersions(t *testing.T) {
 			err := persistence.ValidateEvents(school, events)
 			last := events[len(events)-1]
 			if test.conflict {
-				if got := wantError[*persistence.ConflictError](t, err); got.Application != school || got.OriginatorID != last.OriginatorID ||
+				if got := expect.ErrorAs[*persistence.ConflictError](t, err); got.Application != school || got.OriginatorID != last.OriginatorID ||
 					got.Version != last.OriginatorVersion || got.Current != -1 || got.Stored != nil {
 					t.Errorf("got %+v", got)
 				}

@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -57,7 +58,7 @@ func TestCatchUp(t *testing.T) {
 		undo := errors.New("dry run")
 		err = store.Transaction(ctx, func(ctx context.Context) error {
 			got, err := r.CatchUp(ctx, called("F"), nil)
-			do(t, err)
+			expect.NoError(t, err)
 			check(got, 2, at(3))
 			return undo
 		})
@@ -67,15 +68,15 @@ func TestCatchUp(t *testing.T) {
 
 		var reports []system.Processed
 		got, err = r.CatchUp(ctx, called("F"), func(p system.Processed) { reports = append(reports, p) })
-		do(t, err)
+		expect.NoError(t, err)
 		check(got, 2, at(3))
 		check(reports[len(reports)-1:], 2, at(3))
 		got, err = r.CatchUp(ctx, called("F"), nil)
-		do(t, err)
+		expect.NoError(t, err)
 		check(got, 0, at(3))
 
 		_, err = r.CatchUp(ctx, called("Nobody"), nil)
-		wantError[*system.Error](t, err)
+		expect.ErrorAs[*system.Error](t, err)
 		r.Stop()
 		if _, err := r.CatchUp(ctx, called("F"), nil); !errors.Is(err, system.ErrStopped) {
 			t.Errorf("got %v, want ErrStopped", err)
@@ -106,7 +107,7 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		kept := func() []persistence.FollowerStatus {
 			t.Helper()
 			statuses, err := store.FollowerStatuses(ctx)
-			do(t, err)
+			expect.NoError(t, err)
 			return statuses
 		}
 		catchUp := func(ctx context.Context) error {
@@ -128,13 +129,13 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		// A runner that is alive is not replaced.
 		alive := persistence.FollowerStatus{ApplicationName: "F", UpstreamApplicationName: schoolName, State: "running",
 			Heartbeat: time.Now(), Process: "another:1:1", Ahead: -1}
-		do(t, store.RecordStatus(ctx, alive), ignored(catchUp(ctx)))
+		expect.NoError(t, store.RecordStatus(ctx, alive), ignored(catchUp(ctx)))
 		if got := kept(); len(got) != 1 || got[0].State != "running" || got[0].Process != alive.Process || got[0].Error != "" {
 			t.Errorf("beside a runner: %+v", got)
 		}
 		alive.State = "stopped"
 		alive.Error = "cannot read the log"
-		do(t, store.RecordStatus(ctx, alive))
+		expect.NoError(t, store.RecordStatus(ctx, alive))
 
 		// A handler that ends the goroutine has failed as well.
 		exits = true
@@ -150,13 +151,13 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		exits = false
 		alive.Error, alive.NotificationID = "cannot read the log", 0
 		alive.State, alive.Ahead = "running", -1
-		do(t, store.RecordStatus(ctx, alive))
+		expect.NoError(t, store.RecordStatus(ctx, alive))
 		alive.State = "stopped"
-		do(t, store.RecordStatus(ctx, alive))
+		expect.NoError(t, store.RecordStatus(ctx, alive))
 
 		// A success ends an error that is about no event.
 		fails = nil
-		do(t, catchUp(ctx))
+		expect.NoError(t, catchUp(ctx))
 		if got := kept(); len(got) != 1 || got[0].Error != "" || got[0].State != string(system.Stopped) {
 			t.Errorf("after a success: %+v", got)
 		}

@@ -24,6 +24,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -234,15 +235,15 @@ type process struct {
 func startChild(t testing.TB, work, database, dsn string) *process {
 	t.Helper()
 	program, err := os.Executable()
-	do(t, err)
+	expect.NoError(t, err)
 	cmd := exec.Command(program)
 	cmd.Env = append(os.Environ(), childWork+"="+work, childDatabase+"="+database, childDSN+"="+dsn,
 		"GORACE=atexit_sleep_ms=0") // the race detector waits at the end of a process
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
-	do(t, err)
+	expect.NoError(t, err)
 	stdin, err := cmd.StdinPipe()
-	do(t, err, cmd.Start())
+	expect.NoError(t, err, cmd.Start())
 	return &process{Cmd: cmd, lines: bufio.NewScanner(stdout), stdin: stdin}
 }
 
@@ -250,7 +251,7 @@ func startChild(t testing.TB, work, database, dsn string) *process {
 // that it has printed until then.
 func (p *process) kill(t testing.TB) (saved []int64) {
 	t.Helper()
-	do(t, p.Process.Kill())
+	expect.NoError(t, p.Process.Kill())
 	for p.lines.Scan() {
 		var id int64
 		if _, err := fmt.Sscanf(p.lines.Text(), "saved %d", &id); err == nil {
@@ -273,7 +274,7 @@ func eachCrashing(t *testing.T, test func(t *testing.T, c *crashes)) {
 	for database, dsn := range map[string]func(testing.TB) string{"sqlite": testdb.SQLiteFileDSN, "postgres": testdb.Postgres} {
 		t.Run(database, func(t *testing.T) {
 			c := crashing(t, database, dsn(t))
-			do(t, c.db.AutoMigrate(&Effect{}))
+			expect.NoError(t, c.db.AutoMigrate(&Effect{}))
 			test(t, c)
 		})
 	}
@@ -283,11 +284,11 @@ func eachCrashing(t *testing.T, test func(t *testing.T, c *crashes)) {
 func crashing(t testing.TB, database, dsn string) *crashes {
 	t.Helper()
 	db, err := openChild(database, dsn)
-	do(t, err)
+	expect.NoError(t, err)
 	pool, err := db.DB()
-	do(t, err)
-	t.Cleanup(func() { do(t, pool.Close()) })
-	do(t, gormstore.AutoMigrate(db))
+	expect.NoError(t, err)
+	t.Cleanup(func() { expect.NoError(t, pool.Close()) })
+	expect.NoError(t, gormstore.AutoMigrate(db))
 	return &crashes{database: database, dsn: dsn, db: db}
 }
 
@@ -324,7 +325,7 @@ func (c *crashes) finish(t testing.TB) (effects map[int64]int) {
 	start(t, r)
 	effects = map[int64]int{}
 	var rows []Effect
-	do(t, c.db.Find(&rows).Error)
+	expect.NoError(t, c.db.Find(&rows).Error)
 	for _, row := range rows {
 		effects[row.NotificationID]++
 	}

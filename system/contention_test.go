@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -131,15 +132,15 @@ func TestContentionInOtherApplications(t *testing.T) {
 	var logged syncBuffer
 	store := application.WithStore(gormstore.New(db))
 	dogs, err := school.New(store)
-	do(t, err)
+	expect.NoError(t, err)
 	app, err := application.New("Manager", store, application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
-	do(t, err)
+	expect.NoError(t, err)
 	var tallies []*application.Repository[Counter]
 	for _, name := range []string{"Tallies", "Accounts"} {
 		tally, err := application.New(name, store)
-		do(t, err)
+		expect.NoError(t, err)
 		repository, err := application.NewRepository(tally, countersOf)
-		do(t, err, repository.Save(t.Context(), countersOf.Create(counterID("sit"), Counted{})))
+		expect.NoError(t, err, repository.Save(t.Context(), countersOf.Create(counterID("sit"), Counted{})))
 		tallies = append(tallies, repository)
 	}
 	calls := 0
@@ -167,23 +168,23 @@ func TestContentionInOtherApplications(t *testing.T) {
 		}
 		return nil
 	}))
-	do(t, err)
+	expect.NoError(t, err)
 	sys, err := system.New(system.Pipe(dogs, follower))
-	do(t, err)
+	expect.NoError(t, err)
 	r, err := system.NewRunner(sys, system.Config{})
 	closing(t, r, err)
 	register(t, dogs, 4, "Fido")
-	do(t, r.Start(t.Context()))
+	expect.NoError(t, r.Start(t.Context()))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	do(t, r.WaitFor(ctx, follower))
+	expect.NoError(t, r.WaitFor(ctx, follower))
 	writer.Wait()
 	if want := 1 + 1 + 4; calls != want { // a conflict in the one application, and then in the other
 		t.Errorf("the handler was called %d times, want %d", calls, want)
 	}
 	for i, repository := range tallies {
 		counter, err := repository.Get(t.Context(), counterID("sit"))
-		do(t, err)
+		expect.NoError(t, err)
 		if want := 1 + 4 + writes[repository]; counter.N != want {
 			t.Errorf("application %d has counted %d, want %d", i, counter.N, want)
 		}
@@ -208,7 +209,7 @@ func TestDeadlockWithAWriterIsNoFailure(t *testing.T) {
 
 func testDeadlockWithAWriter(t *testing.T, own bool) {
 	db := migrated(t, testdb.OpenPostgres(t))
-	do(t, db.Exec("CREATE TABLE rolls (id bigint PRIMARY KEY, counted bigint)").Error,
+	expect.NoError(t, db.Exec("CREATE TABLE rolls (id bigint PRIMARY KEY, counted bigint)").Error,
 		db.Exec("INSERT INTO rolls VALUES (1, 1)").Error)
 	var logged syncBuffer
 	r, err := newConcurrent(newSystem(t, counting()), application.WithStore(gormstore.New(db)),
@@ -256,10 +257,10 @@ func testDeadlockWithAWriter(t *testing.T, own bool) {
 	})
 	start(t, r)
 	waitForHeads(t, r)
-	do(t, <-written)
+	expect.NoError(t, <-written)
 	rolled := c.counted(t, "roll")
 	if own {
-		do(t, db.Raw("SELECT counted FROM rolls").Scan(&rolled).Error)
+		expect.NoError(t, db.Raw("SELECT counted FROM rolls").Scan(&rolled).Error)
 	}
 	if sat := c.counted(t, "sit"); calls != 2 || sat != 1+2 || rolled != 1+2 {
 		t.Errorf("after %d calls counted %d and %d, want 2 calls, 3 and 3", calls, sat, rolled)

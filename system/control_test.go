@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -36,8 +37,8 @@ func TestPauseAndResume(t *testing.T) {
 		r := p.started(t, pipe(app(schoolName, school.New), followerLoop("F", j.policy))).(controller)
 		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 		register(t, dogs, 1, "Fido")
-		do(t, r.WaitFor(t.Context(), f))
-		do(t, r.Pause(t.Context(), f, "a test"))
+		expect.NoError(t, r.WaitFor(t.Context(), f))
+		expect.NoError(t, r.Pause(t.Context(), f, "a test"))
 		register(t, dogs, 1, "Rex")
 		if got := waitForState(t, r, system.Paused); got.PausedBy != "a test" || got.Position != 2 || len(j.events(t)) != 2 {
 			t.Errorf("got %+v and %d events, want it paused at 2", got, len(j.events(t)))
@@ -45,10 +46,10 @@ func TestPauseAndResume(t *testing.T) {
 		if err := r.WaitFor(t.Context(), f); !errors.Is(err, system.ErrPaused) {
 			t.Errorf("got %v from a wait, want ErrPaused", err)
 		}
-		do(t, r.Resume(t.Context(), f))
+		expect.NoError(t, r.Resume(t.Context(), f))
 		p.sync(t, r)
 		j.want(t, dogs.Application)
-		wantError[*system.Error](t, r.Pause(t.Context(), called("Nobody"), ""))
+		expect.ErrorAs[*system.Error](t, r.Pause(t.Context(), called("Nobody"), ""))
 	})
 }
 
@@ -79,16 +80,16 @@ func TestRebuild(t *testing.T) {
 					followingWith("F", count, []system.FollowerOption{system.Resettable(clear)}))).(controller)
 				dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 				register(t, dogs, 3, "Fido")
-				do(t, r.WaitFor(t.Context(), f))
+				expect.NoError(t, r.WaitFor(t.Context(), f))
 				if err := r.Rebuild(t.Context(), f); !errors.Is(err, fails) || tricksCounted(t, db, "sit") != 3 {
 					t.Errorf("got %v and %d tricks, want nothing to have changed", err, tricksCounted(t, db, "sit"))
 				}
 				broken = false
 				// The row is not what the events make of it, so it must be made
 				// anew.
-				do(t, db.Exec("UPDATE trick_counts SET n = 99").Error)
-				do(t, r.Rebuild(t.Context(), f))
-				do(t, r.WaitFor(t.Context(), f))
+				expect.NoError(t, db.Exec("UPDATE trick_counts SET n = 99").Error)
+				expect.NoError(t, r.Rebuild(t.Context(), f))
+				expect.NoError(t, r.WaitFor(t.Context(), f))
 				if got := tricksCounted(t, db, "sit"); got != 3 {
 					t.Errorf("counted %d tricks after the rebuild, want 3", got)
 				}
@@ -103,7 +104,7 @@ func TestRebuildIsRefused(t *testing.T) {
 	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", ignore))), application.WithStore(memory.New()))
 	closing(t, r, err)
 	err = r.Rebuild(t.Context(), called("F"))
-	if got := wantError[*system.Error](t, err); got.Name != "F" || !strings.Contains(err.Error(), "system.Resettable or system.Replayable") {
+	if got := expect.ErrorAs[*system.Error](t, err); got.Name != "F" || !strings.Contains(err.Error(), "system.Resettable or system.Replayable") {
 		t.Errorf("got %v, want what to give the follower", err)
 	}
 }
@@ -114,7 +115,7 @@ func TestStartAtPosition(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
 		dogs, err := school.New(application.WithStore(store))
-		do(t, err)
+		expect.NoError(t, err)
 		register(t, dogs, 3, "Fido")
 		all := ids(t, dogs.Application)
 		run := func(name string, start system.Start) (*journal, error) {
@@ -126,7 +127,7 @@ func TestStartAtPosition(t *testing.T) {
 			return &j, err
 		}
 		j, err := run("F", system.Start(all[1]))
-		do(t, err)
+		expect.NoError(t, err)
 		if got := j.events(t); len(got) != 2 || got[0].NotificationID != all[2] {
 			t.Errorf("got %+v, want the events after %d", got, all[1])
 		}
@@ -149,7 +150,7 @@ func TestRebuildDoesNotWaitForARetry(t *testing.T) {
 		time.Sleep(10 * time.Minute) // it tries once a minute by now
 		f.become(ignore)
 		begin := time.Now()
-		do(t, r.Rebuild(t.Context(), f), r.WaitFor(t.Context(), f))
+		expect.NoError(t, r.Rebuild(t.Context(), f), r.WaitFor(t.Context(), f))
 		if took := time.Since(begin); took > time.Second {
 			t.Errorf("it took %v, as if it had waited for the retry", took)
 		}

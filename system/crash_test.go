@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 )
 
@@ -90,7 +91,7 @@ func TestTwoProcessesBegin(t *testing.T) {
 		dogs, effects := c.applications(t)
 		for range testdb.Figure(3, 20) {
 			c.save(t, dogs, 100)
-			do(t, c.db.Where("true").Delete(&gormstore.NotificationTracking{}).Error, c.db.Where("true").Delete(&Effect{}).Error,
+			expect.NoError(t, c.db.Where("true").Delete(&gormstore.NotificationTracking{}).Error, c.db.Where("true").Delete(&Effect{}).Error,
 				c.db.Where("application_name = ?", "Echoes").Delete(&gormstore.StoredEvent{}).Error)
 			processes := [2]*process{startChild(t, onlyFollow, c.database, c.dsn), startChild(t, onlyFollow, c.database, c.dsn)}
 			reachedIn(t, effects, "Echoes", c.echoed(t, dogs))
@@ -117,9 +118,9 @@ func (c *crashes) applications(t testing.TB) (dogs, effects *application.Applica
 	t.Helper()
 	store := application.WithStore(gormstore.New(c.db))
 	leader, err := school.New(store)
-	do(t, err)
+	expect.NoError(t, err)
 	effects, err = application.New("Effects", store)
-	do(t, err)
+	expect.NoError(t, err)
 	return leader.Application, effects
 }
 
@@ -148,7 +149,7 @@ func (c *crashes) save(t testing.TB, dogs *application.Application, events int) 
 func (c *crashes) echoed(t testing.TB, dogs *application.Application) int64 {
 	t.Helper()
 	echoes, err := newEchoes(application.WithStore(gormstore.New(c.db)))
-	do(t, err)
+	expect.NoError(t, err)
 	reached(t, echoes.Application, head(t, dogs))
 	return head(t, echoes.Application)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -59,9 +60,9 @@ func once(do func()) func() {
 func deleteDog(t testing.TB, db *gorm.DB, name string) {
 	t.Helper()
 	recorder, err := gormstore.New(db).ProcessRecorder(schoolName)
-	do(t, err)
+	expect.NoError(t, err)
 	_, err = recorder.(persistence.OriginatorDeleter).DeleteOriginator(t.Context(), school.DogID(name))
-	do(t, err)
+	expect.NoError(t, err)
 }
 
 // A follower that has read a page of the log before events in it were deleted
@@ -94,7 +95,7 @@ func TestDeletionAfterAPageWasRead(t *testing.T) {
 				t.Parallel()
 				eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 					if !table {
-						do(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+						expect.NoError(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
 					}
 					store := &paging{Store: gormstore.New(db), onPage: func() {}, onHead: func() {}}
 					leader := app(schoolName, school.New, application.WithStore(store))
@@ -108,7 +109,7 @@ func TestDeletionAfterAPageWasRead(t *testing.T) {
 					catchUp := func() {
 						t.Helper()
 						_, err := r.CatchUp(t.Context(), called("F"), nil)
-						do(t, err)
+						expect.NoError(t, err)
 					}
 					if s.processed {
 						register(t, dogs, 0, "Bello")
@@ -165,7 +166,7 @@ func TestDeletionBeforeParking(t *testing.T) {
 			t.Parallel()
 			eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 				if !table {
-					do(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+					expect.NoError(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
 				}
 				deletion := once(func() { deleteDog(t, db, "Fido") })
 				node := followingWith("F", countOrFail, []system.FollowerOption{
@@ -177,7 +178,7 @@ func TestDeletionBeforeParking(t *testing.T) {
 				dog.AddTrick("bite")
 				save(t, get[*school.TrainingSchool](t, r, schoolName).Application, dog)
 				_, err = r.CatchUp(t.Context(), called("F"), nil)
-				do(t, err)
+				expect.NoError(t, err)
 				parkerFixture{SingleThreadedRunner: r}.wantParked(t, 0)
 				if got := position(t, get[*follower](t, r, "F").Application, schoolName); got != 0 {
 					t.Errorf("the position is %d, want 0: the log is empty", got)

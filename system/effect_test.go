@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -123,7 +124,7 @@ func TestEffect(t *testing.T) {
 		for _, trick := range want {
 			answers = append(answers, "sent "+trick)
 		}
-		do(t, r.Err())
+		expect.NoError(t, r.Err())
 		eventually(func() bool { // the answers are noted after the commit
 			m.mu.Lock()
 			defer m.mu.Unlock()
@@ -163,7 +164,7 @@ func TestEffectsAtOnce(t *testing.T) {
 		}
 		begin := time.Now()
 		start(t, r)
-		do(t, r.WaitFor(t.Context(), m), r.Err())
+		expect.NoError(t, r.WaitFor(t.Context(), m), r.Err())
 		// 60 calls of 100 ms, 8 at once.
 		if took := time.Since(begin); took > 1500*time.Millisecond {
 			t.Errorf("it took %v", took)
@@ -196,7 +197,7 @@ func TestEffectsAreRecordedSoon(t *testing.T) {
 			}
 			m.mu.Unlock()
 		}
-		do(t, r.WaitFor(t.Context(), m))
+		expect.NoError(t, r.WaitFor(t.Context(), m))
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if len(m.called) != 30 || len(m.answers) != 30 {
@@ -244,14 +245,14 @@ func TestEffectFails(t *testing.T) {
 				slices.Sort(m.called)
 				m.mu.Unlock()
 				m.want(t, []string{"Fido 1", "Max 1", "Rex 1"}, []string{"Fido 1"})
-				if failed := wantError[*system.ProcessingError](t, r.Err()); failed.NotificationID != 4 {
+				if failed := expect.ErrorAs[*system.ProcessingError](t, r.Err()); failed.NotificationID != 4 {
 					t.Errorf("got %v", failed)
 				}
 				mu.Lock()
 				healed = true
 				mu.Unlock()
 				time.Sleep(2 * time.Second)
-				do(t, r.Err())
+				expect.NoError(t, r.Err())
 				m.mu.Lock()
 				m.called = m.called[3:]
 				m.mu.Unlock()
@@ -273,12 +274,12 @@ func TestEffectIsNotRecorded(t *testing.T) {
 		start(t, r)
 		time.Sleep(10 * time.Second)
 		m.want(t, []string{"Fido 1"}, nil)
-		do(t, r.Stop(t.Context()))
+		expect.NoError(t, r.Stop(t.Context()))
 
 		again := &mailer{}
 		next := newRunner(t, store, pipe(app(schoolName, school.New), mailing(again)))
 		start(t, next)
-		do(t, next.WaitFor(t.Context(), again))
+		expect.NoError(t, next.WaitFor(t.Context(), again))
 		again.want(t, []string{"Fido 1"}, []string{"sent Fido 1"})
 	})
 }
@@ -301,7 +302,7 @@ func TestEffectParks(t *testing.T) {
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		learn(t, dogs, "Rex", 2)
 		learn(t, dogs, "Fido", 1)
-		do(t, r.Sync(t.Context()), r.Err())
+		expect.NoError(t, r.Sync(t.Context()), r.Err())
 		m.want(t, []string{"Rex 1", "Fido 1"}, []string{"Fido 1"})
 		healed = true
 		n, err := r.RetryParked(t.Context(), m)
@@ -328,7 +329,7 @@ func TestEffectHasNoDryRun(t *testing.T) {
 		}
 		m.want(t, nil, nil)
 		_, err = r.CatchUp(t.Context(), m, nil)
-		do(t, err)
+		expect.NoError(t, err)
 		m.want(t, []string{"Fido 1"}, []string{"sent Fido 1"})
 	})
 }
@@ -356,7 +357,7 @@ func TestEffectsOfTwoProcesses(t *testing.T) {
 			start(t, one)
 			dogs := get[*school.TrainingSchool](t, one, schoolName)
 			learn(t, dogs, "Fido", 1)
-			do(t, one.WaitFor(t.Context(), first))
+			expect.NoError(t, one.WaitFor(t.Context(), first))
 			learn(t, dogs, "Rex", 1)
 			<-started
 			start(t, two)
@@ -365,11 +366,11 @@ func TestEffectsOfTwoProcesses(t *testing.T) {
 			if !standsBy {
 				t.Error("the second process does not stand by")
 			}
-			do(t, one.WaitFor(t.Context(), first), one.Stop(t.Context()))
+			expect.NoError(t, one.WaitFor(t.Context(), first), one.Stop(t.Context()))
 			first.want(t, []string{"Fido 1", "Rex 1"}, []string{"sent Fido 1", "sent Rex 1"})
 			second.want(t, nil, nil)
 			learn(t, get[*school.TrainingSchool](t, two, schoolName), "Max", 1)
-			do(t, two.WaitFor(t.Context(), second))
+			expect.NoError(t, two.WaitFor(t.Context(), second))
 			second.want(t, []string{"Max 1"}, []string{"sent Max 1"})
 		})
 	}
@@ -378,7 +379,7 @@ func TestEffectsOfTwoProcesses(t *testing.T) {
 func TestEffectOptions(t *testing.T) {
 	t.Parallel()
 	app, err := application.New("Mailer", application.WithStore(memory.New()))
-	do(t, err)
+	expect.NoError(t, err)
 	call := func(context.Context, domain.Recorded[school.TrickAdded]) (string, error) { return "", nil }
 	var noCall func(context.Context, domain.Recorded[school.TrickAdded]) (string, error)
 	var noRecord func(context.Context, domain.Recorded[school.TrickAdded], string) error
@@ -390,12 +391,12 @@ func TestEffectOptions(t *testing.T) {
 			system.OnEvery(func(context.Context, domain.Event) error { return nil }), system.Effect(call, noRecord)},
 	} {
 		_, err := system.NewFollower(app, options...)
-		if got := wantError[*system.Error](t, err); !strings.Contains(got.Problem, want) {
+		if got := expect.ErrorAs[*system.Error](t, err); !strings.Contains(got.Problem, want) {
 			t.Errorf("got %q, want %q", got.Problem, want)
 		}
 	}
 	_, err = system.NewFollower(app, system.Effect(call, noRecord))
-	do(t, err)
+	expect.NoError(t, err)
 	if _, err := newConcurrentWith(t, system.Config{ConcurrentEffects: -1}); err == nil || !strings.Contains(err.Error(), "ConcurrentEffects is -1") {
 		t.Errorf("got %v", err)
 	}
@@ -404,9 +405,9 @@ func TestEffectOptions(t *testing.T) {
 func newConcurrentWith(t testing.TB, config system.Config) (*system.Runner, error) {
 	t.Helper()
 	dogs, err := school.New(application.WithStore(memory.New()))
-	do(t, err)
+	expect.NoError(t, err)
 	sys, err := system.New(system.Pipe(dogs))
-	do(t, err)
+	expect.NoError(t, err)
 	return system.NewRunner(sys, config)
 }
 
@@ -436,20 +437,20 @@ func TestEffectsAfterAPause(t *testing.T) {
 				runners, mailers = append(runners, r), append(mailers, m)
 			}
 			before, err := store.FollowerStatuses(t.Context())
-			do(t, err, runners[0].Pause(t.Context(), mailers[0], "a test"))
+			expect.NoError(t, err, runners[0].Pause(t.Context(), mailers[0], "a test"))
 			learn(t, get[*school.TrainingSchool](t, runners[0], schoolName), "Fido", 1)
 			waitForState(t, runners[0], system.Paused)
-			do(t, runners[0].Resume(t.Context(), mailers[0]))
+			expect.NoError(t, runners[0].Resume(t.Context(), mailers[0]))
 			first := <-calls
 			waitForState(t, runners[1], system.StandingBy)
 			after, err := store.FollowerStatuses(t.Context())
-			do(t, err)
+			expect.NoError(t, err)
 			if len(before) != 1 || len(after) != 1 || before[0].Process != after[0].Process {
 				t.Errorf("got statuses %+v, then %+v", before, after)
 			}
 			close(release)
 			for i, r := range runners { // also by the one that stands by
-				do(t, r.WaitFor(t.Context(), mailers[i]))
+				expect.NoError(t, r.WaitFor(t.Context(), mailers[i]))
 			}
 			if len(calls) > 0 || first != "0 Fido 1" {
 				t.Errorf("got the call %q and %d others", first, len(calls))
@@ -484,7 +485,7 @@ func TestEffectIsCanceled(t *testing.T) {
 			t.Error("a canceled call is no error")
 		}
 		m.send = nil
-		do(t, r.Sync(t.Context()))
+		expect.NoError(t, r.Sync(t.Context()))
 		m.want(t, m.called, []string{"sent Fido 1", "sent Rex 1"})
 	})
 }
@@ -497,7 +498,7 @@ func TestEffectOfAPausedFollower(t *testing.T) {
 		parks := system.Park(func(persistence.Notification, error, int) bool { return true })
 		r := place{store: gormstore.New(db)}.started(t, pipe(app(schoolName, school.New), mailing(m, parks))).(*system.SingleThreadedRunner)
 		learn(t, get[*school.TrainingSchool](t, r, schoolName), "Fido", 1)
-		do(t, r.Sync(t.Context()), r.Pause(t.Context(), m, "a test"))
+		expect.NoError(t, r.Sync(t.Context()), r.Pause(t.Context(), m, "a test"))
 		m.send = nil
 		if n, err := r.RetryParked(t.Context(), m); n != 0 || !errors.Is(err, system.ErrPaused) {
 			t.Errorf("got %d, %v", n, err)

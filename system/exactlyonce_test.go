@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -146,15 +147,15 @@ func TestEffectAndPositionAreOneTransaction(t *testing.T) {
 				return nil
 			}
 			leader, err := school.New()
-			do(t, err)
+			expect.NoError(t, err)
 			r, err := newSingle(newSystem(t, pipe(built(leader), followerLoop("F", crashing, options...))))
 			closing(t, r, err)
 			start(t, r)
-			do(t, leader.Register(t.Context(), "Fido"), leader.AddTrick(t.Context(), "Fido", trick))
+			expect.NoError(t, leader.Register(t.Context(), "Fido"), leader.AddTrick(t.Context(), "Fido", trick))
 			if !errors.Is(r.Err(), system.ErrHandlerPanic) {
 				t.Fatalf("got %v, want a crash", r.Err())
 			}
-			do(t, r.Sync(t.Context()))
+			expect.NoError(t, r.Sync(t.Context()))
 		}
 		run("one transaction", count, application.WithStore(gormstore.New(db)))
 		if got := tricksCounted(t, db, "one transaction"); got != 1 {
@@ -207,7 +208,7 @@ func TestErrorInPolicy(t *testing.T) {
 		if p.concurrent != status.NextRetry.After(status.Since) {
 			t.Errorf("the next retry is at %v, after the failure at %v", status.NextRetry, status.Since)
 		}
-		failed := wantError[*system.ProcessingError](t, status.Err)
+		failed := expect.ErrorAs[*system.ProcessingError](t, status.Err)
 		if failed.Follower != countersName || failed.Leader != schoolName || failed.Topic != "Dog.TrickAdded" ||
 			failed.NotificationID != at || !errors.Is(failed, poison) || !errors.Is(failed, domain.ErrEventSourcing) {
 			t.Errorf("got %+v", failed)
@@ -241,7 +242,7 @@ func TestPanicInPolicy(t *testing.T) {
 		if !errors.Is(err, system.ErrHandlerPanic) || !errors.Is(err, cause) {
 			t.Errorf("got %v", err)
 		}
-		if got := wantError[*system.PanicError](t, err); got.Value != cause || !slices.Contains(words(string(got.Stack)), "panicking") {
+		if got := expect.ErrorAs[*system.PanicError](t, err); got.Value != cause || !slices.Contains(words(string(got.Stack)), "panicking") {
 			t.Errorf("got %v with the stack\n%s", got.Value, got.Stack)
 		}
 	})
@@ -260,7 +261,7 @@ func TestUndecodableEvent(t *testing.T) {
 		register(t, dogs, 1, "Fido")
 		broken, err := bridge.Of(dogs).Recorder().InsertEvents(t.Context(), []persistence.StoredEvent{{
 			OriginatorID: uuid.New(), OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte("{")}})
-		do(t, err)
+		expect.NoError(t, err)
 		register(t, dogs, 1, "Rex")
 		_ = r.Start(t.Context())
 		status := waitForState(t, r, system.Retrying)

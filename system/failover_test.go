@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -34,16 +35,16 @@ func newReplicated(t *testing.T) *replicated {
 	r.admin = connect(t, dsn)
 	r.standby = r.primary.NewStandby(t)
 	first, err := url.Parse(dsn)
-	do(t, err)
+	expect.NoError(t, err)
 	second, err := url.Parse(r.standby.DSN("postgres"))
-	do(t, err)
+	expect.NoError(t, err)
 	first.Host += "," + second.Host
 	first.RawQuery = "sslmode=disable&target_session_attrs=read-write&connect_timeout=2"
 	r.dsn = first.String()
-	do(t, r.admin.Exec("ALTER SYSTEM SET synchronous_standby_names = '*'").Error, r.admin.Exec("SELECT pg_reload_conf()").Error)
+	expect.NoError(t, r.admin.Exec("ALTER SYSTEM SET synchronous_standby_names = '*'").Error, r.admin.Exec("SELECT pg_reload_conf()").Error)
 	comesTo(t, "the standby is synchronous", func() bool {
 		var state string
-		do(t, r.admin.Raw("SELECT COALESCE(MAX(sync_state), '') FROM pg_stat_replication").Scan(&state).Error)
+		expect.NoError(t, r.admin.Raw("SELECT COALESCE(MAX(sync_state), '') FROM pg_stat_replication").Scan(&state).Error)
 		return state == "sync"
 	})
 	return r
@@ -52,16 +53,16 @@ func newReplicated(t *testing.T) *replicated {
 // failOver kills the primary, and promotes the standby.
 func (r *replicated) failOver(t *testing.T) {
 	t.Helper()
-	do(t, r.primary.Stop(testdb.Immediate))
-	do(t, connect(t, r.standby.DSN("postgres")).Exec("SELECT pg_promote(true, 60)").Error)
+	expect.NoError(t, r.primary.Stop(testdb.Immediate))
+	expect.NoError(t, connect(t, r.standby.DSN("postgres")).Exec("SELECT pg_promote(true, 60)").Error)
 }
 
 func connect(t *testing.T, dsn string) *gorm.DB {
 	t.Helper()
 	db, err := openChild("postgres", dsn)
-	do(t, err)
+	expect.NoError(t, err)
 	pool, err := db.DB()
-	do(t, err)
+	expect.NoError(t, err)
 	t.Cleanup(func() { _ = pool.Close() }) // its server may be gone
 	return db
 }
@@ -76,18 +77,18 @@ type failover struct {
 func newFailover(t *testing.T, leader, follower string) *failover {
 	t.Helper()
 	f := &failover{leader: connect(t, leader), follower: connect(t, follower)}
-	do(t, gormstore.AutoMigrate(f.leader), gormstore.AutoMigrate(f.follower), f.follower.AutoMigrate(&DividedEffect{}))
+	expect.NoError(t, gormstore.AutoMigrate(f.leader), gormstore.AutoMigrate(f.follower), f.follower.AutoMigrate(&DividedEffect{}))
 	for process := range 2 {
 		dogs, err := school.New(application.WithStore(gormstore.New(connect(t, leader))))
-		do(t, err)
+		expect.NoError(t, err)
 		app, err := application.New(dividedName, application.WithStore(gormstore.New(connect(t, follower))))
-		do(t, err)
+		expect.NoError(t, err)
 		f.processes = append(f.processes, divided{dogs: dogs})
 		p := &f.processes[process]
 		p.follower, err = system.NewFollower(app, system.Partitions(8), system.OnEvery(writeEffect(fmt.Sprint(process))))
-		do(t, err)
+		expect.NoError(t, err)
 		p.system, err = system.New(system.Pipe(dogs, p.follower))
-		do(t, err)
+		expect.NoError(t, err)
 		runner, err := system.NewRunner(p.system, dividedConfig)
 		p.runner = closing(t, runner, err)
 		p.start(t)
@@ -132,7 +133,7 @@ func (f *failover) lost(t *testing.T) (lost int) {
 	t.Helper()
 	stored := map[int64]uuid.UUID{}
 	var rows []gormstore.StoredEvent
-	do(t, f.leader.Where("application_name = ?", schoolName).Find(&rows).Error)
+	expect.NoError(t, f.leader.Where("application_name = ?", schoolName).Find(&rows).Error)
 	for _, row := range rows {
 		stored[row.ID] = uuid.UUID(row.OriginatorID)
 	}
@@ -169,7 +170,7 @@ func TestFailOverToASynchronousStandby(t *testing.T) {
 				t.Errorf("%d events were acknowledged and are lost", lost)
 			}
 			var events int64
-			do(t, pair.leader.Model(&gormstore.StoredEvent{}).Count(&events).Error)
+			expect.NoError(t, pair.leader.Model(&gormstore.StoredEvent{}).Count(&events).Error)
 			checkEffects(t, pair.follower, int(events))
 		})
 	}
@@ -183,16 +184,16 @@ func TestFailOverToAStandbyThatIsBehind(t *testing.T) {
 	follower := testdb.NewCluster(t, "fsync=off").Database(t)
 	pair := newFailover(t, leader.dsn, follower)
 	standby := connect(t, leader.standby.DSN("postgres"))
-	do(t, leader.admin.Exec("ALTER SYSTEM SET synchronous_standby_names = ''").Error, leader.admin.Exec("SELECT pg_reload_conf()").Error)
-	do(t, standby.Exec("ALTER SYSTEM SET primary_conninfo = ''").Error, standby.Exec("SELECT pg_reload_conf()").Error)
+	expect.NoError(t, leader.admin.Exec("ALTER SYSTEM SET synchronous_standby_names = ''").Error, leader.admin.Exec("SELECT pg_reload_conf()").Error)
+	expect.NoError(t, standby.Exec("ALTER SYSTEM SET primary_conninfo = ''").Error, standby.Exec("SELECT pg_reload_conf()").Error)
 	comesTo(t, "the standby gets nothing", func() bool {
 		var senders int64
-		do(t, leader.admin.Raw("SELECT COUNT(*) FROM pg_stat_replication").Scan(&senders).Error)
+		expect.NoError(t, leader.admin.Raw("SELECT COUNT(*) FROM pg_stat_replication").Scan(&senders).Error)
 		return senders == 0
 	})
 	p := pair.processes[0]
 	saved, err := p.dogs.Save(t.Context(), school.RegisterDog("Rex"))
-	do(t, err)
+	expect.NoError(t, err)
 	reached(t, p.follower.Application, saved.Position)
 	pair.acknowledged.Store(saved.Position, school.DogID("Rex"))
 	leader.failOver(t)

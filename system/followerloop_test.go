@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -38,7 +39,7 @@ func TestCatchUpAndFollow(t *testing.T) {
 		start(t, r)
 		p.sync(t, r)
 		register(t, dogs, 2, "Rex", "Bella")
-		do(t, dogs.AddTrick(t.Context(), "Rex", "roll over"))
+		expect.NoError(t, dogs.AddTrick(t.Context(), "Rex", "roll over"))
 		p.sync(t, r)
 		if sit, roll := counters.counted(t, "sit"), counters.counted(t, "roll over"); sit != 7 || roll != 1 {
 			t.Errorf("counted %d and %d tricks, want 7 and 1", sit, roll)
@@ -143,7 +144,7 @@ func TestLoop(t *testing.T) {
 		results := followerLoop("Results", execute, application.WithDefinitions(resultsDefinition.Schema))
 		r := p.started(t, pipe(commands, results, commands))
 		app := get[*follower](t, r, "Commands").Application
-		repository := must(application.NewRepository(app, commandsDefinition))
+		repository := expect.Must(application.NewRepository(app, commandsDefinition))
 		var given []*Command
 		for _, text := range []string{"sit", "fail", "roll over"} {
 			command := commandsDefinition.Create(uuid.New(), CommandGiven{text})
@@ -237,7 +238,7 @@ func TestFormerTopics(t *testing.T) {
 	store := memory.New()
 	cats := func(definition *domain.Definition[kitten]) *application.Application {
 		app, err := application.New("Cats", application.WithStore(store), application.WithDefinitions(definition.Schema))
-		do(t, err)
+		expect.NoError(t, err)
 		return app
 	}
 	before := domain.Define("Kitten", domain.On("Purred", purred{}))
@@ -316,7 +317,7 @@ func TestSaveOfAnotherApplicationInHandler(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		r := p.runner(t, counting())
 		dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
-		repository := must(application.NewRepository(dogs.Application, school.Dogs))
+		repository := expect.Must(application.NewRepository(dogs.Application, school.Dogs))
 		c.become(func(ctx context.Context, event domain.Event, _ *collector) error {
 			dog, err := repository.Get(ctx, event.OriginatorID)
 			if err != nil {
@@ -328,7 +329,7 @@ func TestSaveOfAnotherApplicationInHandler(t *testing.T) {
 		})
 		_ = r.Start(t.Context())
 		register(t, dogs, 0, "Fido")
-		foreign := wantError[*application.ForeignAggregateError](t, waitForState(t, r, system.Retrying).Err)
+		foreign := expect.ErrorAs[*application.ForeignAggregateError](t, waitForState(t, r, system.Retrying).Err)
 		if foreign.Application != countersName || foreign.LoadedFrom != schoolName {
 			t.Errorf("got %+v, want both applications", foreign)
 		}
@@ -345,7 +346,7 @@ func reachedIn(t testing.TB, app *application.Application, leader string, id int
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	do(t, polling.WaitFor(ctx, bridge.Of(app).Recorder(), leader, id))
+	expect.NoError(t, polling.WaitFor(ctx, bridge.Of(app).Recorder(), leader, id))
 }
 
 // A follower that is ahead of the log processes nothing, also when the log has
@@ -357,22 +358,22 @@ func TestAhead(t *testing.T) {
 		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
 		register(t, dogs, 0, "Fido")
 		at := head(t, dogs.Application) + 2
-		do(t, bridge.Of(f).Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: at}))
+		expect.NoError(t, bridge.Of(f).Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: at}))
 		_ = r.Start(t.Context())
 		status := waitForState(t, r, system.Stopped)
-		if got := wantError[*system.AheadError](t, status.Err); got.Follower != "F" || got.Leader != schoolName || got.Position != at || got.Head != at-2 {
+		if got := expect.ErrorAs[*system.AheadError](t, status.Err); got.Follower != "F" || got.Leader != schoolName || got.Position != at || got.Head != at-2 {
 			t.Errorf("got %+v", got)
 		}
 		register(t, dogs, 4, "Rex")
 		if single, ok := r.(*system.SingleThreadedRunner); ok {
-			wantError[*system.AheadError](t, single.Sync(t.Context()))
+			expect.ErrorAs[*system.AheadError](t, single.Sync(t.Context()))
 		}
-		wantError[*system.AheadError](t, r.Err())
+		expect.ErrorAs[*system.AheadError](t, r.Err())
 		if got := len(j.events(t)); got != 0 {
 			t.Errorf("processed %d events", got)
 		}
 		if single, ok := r.(*system.SingleThreadedRunner); ok && p.db != nil {
-			do(t, p.db.Exec("DELETE FROM notification_tracking").Error, single.Sync(t.Context()), single.Err())
+			expect.NoError(t, p.db.Exec("DELETE FROM notification_tracking").Error, single.Sync(t.Context()), single.Err())
 			j.want(t, dogs.Application)
 		}
 	})
@@ -395,7 +396,7 @@ func TestCorrelation(t *testing.T) {
 		first.AddTrick("sit")
 		second.AddTrick("roll over")
 		with, err := dogs.Save(ctx, first)
-		do(t, err)
+		expect.NoError(t, err)
 		without := save(t, dogs.Application, second)
 		p.sync(t, r)
 		for trick, want := range map[string]domain.Metadata{
@@ -441,7 +442,7 @@ func TestLeaderInTransaction(t *testing.T) {
 		rollback := errors.New("rollback")
 		for _, end := range []error{rollback, nil} {
 			err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
-				do(t, dogs.Register(ctx, "Fido"), dogs.AddTrick(ctx, "Fido", "sit"))
+				expect.NoError(t, dogs.Register(ctx, "Fido"), dogs.AddTrick(ctx, "Fido", "sit"))
 				if got := len(j.events(t)); got != 0 {
 					t.Errorf("processed %d events before the commit", got)
 				}

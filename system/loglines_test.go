@@ -24,6 +24,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -78,28 +79,28 @@ func TestDocumentedLogLines(t *testing.T) {
 		}
 		r := newRunner(t, memory.New(), pipe(app(schoolName, school.New), followerLoop("F", fails, logger), followerLoop("Ahead", ignore, logger)))
 		ahead := persistence.Tracking{ApplicationName: "F", NotificationID: 7}
-		do(t, bridge.Of(get[*follower](t, r, "Ahead")).Recorder().InsertTracking(t.Context(), ahead))
+		expect.NoError(t, bridge.Of(get[*follower](t, r, "Ahead")).Recorder().InsertTracking(t.Context(), ahead))
 		start(t, r)
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		time.Sleep(time.Hour)
 		member, _ := r.System().Member("F")
-		do(t, r.Pause(t.Context(), member, "a test"))
+		expect.NoError(t, r.Pause(t.Context(), member, "a test"))
 		time.Sleep(time.Hour)
-		do(t, r.Close())
+		expect.NoError(t, r.Close())
 		synctest.Wait()
 	})
 	db := testdb.SQLiteMemory(t)
-	do(t, gormstore.AutoMigrate(db))
+	expect.NoError(t, gormstore.AutoMigrate(db))
 	r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New), followingWith("F", func(context.Context, domain.Event, *collector) error {
 		return errPoison
 	}, []system.FollowerOption{system.Park(func(persistence.Notification, error, int) bool { return true })}, logger)))
 	register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 	member, _ := r.System().Member("F")
 	_, err := r.CatchUp(t.Context(), member, nil)
-	do(t, err)
+	expect.NoError(t, err)
 
 	text, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
-	do(t, err)
+	expect.NoError(t, err)
 	_, section, _ := strings.Cut(string(text), "### Log lines")
 	section, _, _ = strings.Cut(section, "\n### ")
 	documented := 0
@@ -173,7 +174,7 @@ func TestLivenessAsksNoDatabase(t *testing.T) {
 		seen := &databaseLog{Interface: logger.Discard}
 		r := newRunner(t, gormstore.New(db.Session(&gorm.Session{Logger: seen})), pipe(app(schoolName, school.New), followerLoop("F", ignore)))
 		checks, err := health.New(r, health.Config{})
-		do(t, err)
+		expect.NoError(t, err)
 		probe := func(h http.Handler) (code int, body string) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
@@ -204,9 +205,9 @@ func TestStandingByLogsNoDatabaseError(t *testing.T) {
 			address := dsn(t)
 			open := func() (*gormstore.Store, *databaseLog) {
 				db, err := openChild(name, address)
-				do(t, err)
+				expect.NoError(t, err)
 				closePool(t, db)
-				do(t, gormstore.AutoMigrate(db))
+				expect.NoError(t, gormstore.AutoMigrate(db))
 				seen := &databaseLog{Interface: logger.Discard}
 				return gormstore.New(db.Session(&gorm.Session{Logger: seen}), gormstore.WithLockTimeout(200*time.Millisecond)), seen
 			}
@@ -222,10 +223,10 @@ func TestStandingByLogsNoDatabaseError(t *testing.T) {
 			register(t, get[*school.TrainingSchool](t, working, schoolName), 0, "Fido")
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			do(t, working.Start(ctx))
+			expect.NoError(t, working.Start(ctx))
 			<-started
 			standBy := newRunner(t, second, pipe(app(schoolName, school.New), followerLoop("F", ignore)))
-			do(t, standBy.Start(ctx))
+			expect.NoError(t, standBy.Start(ctx))
 			waitForState(t, standBy, system.StandingBy)
 			cancel()
 			<-standBy.Done()

@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -227,26 +228,6 @@ func eventually(condition func() bool) bool {
 	return false
 }
 
-// do fails the test at the first error.
-func do(t testing.TB, errs ...error) {
-	t.Helper()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// wantError requires an error of type E, and returns it.
-func wantError[E error](t testing.TB, err error) E {
-	t.Helper()
-	e, ok := errors.AsType[E](err)
-	if !ok {
-		t.Fatalf("got error %v (%T), want a %T", err, err, e)
-	}
-	return e
-}
-
 // register has dogs registered that know so many tricks each.
 func register(t testing.TB, dogs *school.TrainingSchool, tricks int, names ...string) {
 	t.Helper()
@@ -272,7 +253,7 @@ func save(t testing.TB, app *application.Application, changes ...domain.Changes)
 func head(t testing.TB, app *application.Application) int64 {
 	t.Helper()
 	id, err := bridge.Of(app).Recorder().MaxNotificationID(t.Context())
-	do(t, err)
+	expect.NoError(t, err)
 	return id
 }
 
@@ -280,7 +261,7 @@ func head(t testing.TB, app *application.Application) int64 {
 func position(t testing.TB, app *application.Application, leader string) int64 {
 	t.Helper()
 	id, err := bridge.Of(app).Recorder().MaxTrackingID(t.Context(), leader)
-	do(t, err)
+	expect.NoError(t, err)
 	return id
 }
 
@@ -339,7 +320,7 @@ func ids(t testing.TB, app *application.Application) (all []int64) {
 	t.Helper()
 	for after := int64(0); ; after = all[len(all)-1] {
 		page, err := bridge.Of(app).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: 1000})
-		do(t, err)
+		expect.NoError(t, err)
 		if len(page) == 0 {
 			return all
 		}
@@ -406,7 +387,7 @@ func (c *counters) counted(t testing.TB, trick string) int {
 	if errors.Is(err, application.ErrAggregateNotFound) {
 		return 0
 	}
-	do(t, err)
+	expect.NoError(t, err)
 	return counter.N
 }
 
@@ -436,14 +417,6 @@ func addOne(tx *gorm.DB, trick string) error {
 func tricksCounted(t testing.TB, db *gorm.DB, trick string) int {
 	t.Helper()
 	var row TrickCount
-	do(t, db.Where("trick = ?", trick).Limit(1).Find(&row).Error)
+	expect.NoError(t, db.Where("trick = ?", trick).Limit(1).Find(&row).Error)
 	return row.N
-}
-
-// must returns a value, and panics if there is an error.
-func must[T any](value T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return value
 }

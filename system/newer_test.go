@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -37,7 +38,7 @@ func insertRaw(t *testing.T, app *application.Application, id uuid.UUID, version
 	t.Helper()
 	ids, err := bridge.Of(app).Recorder().InsertEvents(t.Context(), []persistence.StoredEvent{{
 		OriginatorID: id, OriginatorVersion: version, Topic: topic, State: []byte(state)}})
-	do(t, err)
+	expect.NoError(t, err)
 	return ids[0]
 }
 
@@ -54,7 +55,7 @@ func TestNewerEventsAreNotParked(t *testing.T) {
 				register(t, p.dogs, 1, "Rex")
 				if event.damaged {
 					_, err := p.CatchUp(t.Context(), called("F"), nil)
-					do(t, err)
+					expect.NoError(t, err)
 					p.wantParked(t, 1)
 					return
 				}
@@ -122,7 +123,7 @@ func TestNewerProgramTakesOver(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		start := func(policy policyFunc, options ...application.Option) (*system.Runner, *school.TrainingSchool) {
 			r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New, options...), followerLoop("F", policy)))
-			do(t, r.Start(t.Context()))
+			expect.NoError(t, r.Start(t.Context()))
 			return r, get[*school.TrainingSchool](t, r, schoolName)
 		}
 		var older, newer journal
@@ -192,7 +193,7 @@ func TestFilterStopsAtUnknownTopics(t *testing.T) {
 				if status.Position >= recordings[0].NotificationID || len(seen.events(t)) != 1 {
 					t.Errorf("the older program is at %d and has processed %d events", status.Position, len(seen.events(t)))
 				}
-				do(t, second.Start(t.Context()))
+				expect.NoError(t, second.Start(t.Context()))
 				reachedIn(t, get[*follower](t, second, "F").Application, "Cats", recordings[0].NotificationID)
 				if got := len(seen.events(t)); got != 2 {
 					t.Errorf("processed %d events, want 2", got)

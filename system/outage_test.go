@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/pglisten"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -34,23 +35,23 @@ func newOutage(t testing.TB, dsn string) *outage {
 	t.Helper()
 	open := func() *gorm.DB {
 		db, err := openChild("postgres", dsn)
-		do(t, err)
+		expect.NoError(t, err)
 		pool, err := db.DB()
-		do(t, err)
+		expect.NoError(t, err)
 		t.Cleanup(func() { _ = pool.Close() }) // its server may be gone
 		return db
 	}
 	o := &outage{db: open()}
-	do(t, gormstore.AutoMigrate(o.db), o.db.AutoMigrate(&Effect{}))
+	expect.NoError(t, gormstore.AutoMigrate(o.db), o.db.AutoMigrate(&Effect{}))
 	dogs, err := school.New(application.WithStore(gormstore.New(open(), gormstore.WithNotify())))
-	do(t, err)
+	expect.NoError(t, err)
 	o.dogs = dogs.Application
 	listener, err := pglisten.New(dsn)
-	do(t, err)
+	expect.NoError(t, err)
 	echoes, err := newEchoes(application.WithStore(gormstore.New(o.db, gormstore.WithListener(listener))))
-	do(t, err)
+	expect.NoError(t, err)
 	leader, err := school.New(application.WithStore(bridge.Of(echoes).Factory()))
-	do(t, err)
+	expect.NoError(t, err)
 	o.runner, err = newConcurrent(newSystem(t, pipe(built(leader), built(echoes))))
 	closing(t, o.runner, err)
 	o.f = echoes
@@ -93,13 +94,13 @@ func (o *outage) check(t testing.TB, acknowledged int64) {
 	times := map[int64]int{}
 	for after := int64(0); ; {
 		page, err := bridge.Of(o.f).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: 1000})
-		do(t, err)
+		expect.NoError(t, err)
 		if len(page) == 0 {
 			break
 		}
 		for _, n := range page {
 			event, err := bridge.Of(o.f).Mapper().NotificationToDomain(n)
-			do(t, err)
+			expect.NoError(t, err)
 			times[event.Data.(Heard).NotificationID]++
 		}
 		after = page[len(page)-1].ID
@@ -132,7 +133,7 @@ func TestListenerIsCut(t *testing.T) {
 		time.Sleep(rand.N(300 * time.Millisecond)) // chance is the point
 		cut := o.db.Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity " +
 			"WHERE datname = current_database() AND query ILIKE 'LISTEN%' AND pid <> pg_backend_pid()")
-		do(t, cut.Error)
+		expect.NoError(t, cut.Error)
 		cuts += cut.RowsAffected
 	}
 	<-done
@@ -164,7 +165,7 @@ func TestDatabaseRestarts(t *testing.T) {
 		if !eventually(func() bool { return acknowledged.Load() > before }) {
 			t.Fatal("nothing can be saved")
 		}
-		do(t, cluster.Stop([]testdb.Mode{testdb.Fast, testdb.Immediate}[i%2]), cluster.Start())
+		expect.NoError(t, cluster.Stop([]testdb.Mode{testdb.Fast, testdb.Immediate}[i%2]), cluster.Start())
 		begin, saved := time.Now(), acknowledged.Load()
 		if !eventually(func() bool { return acknowledged.Load() > saved }) {
 			t.Fatal("nothing can be saved after a restart")

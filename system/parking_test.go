@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -119,7 +120,7 @@ func testParking(t *testing.T, p place) {
 func TestParkingNeedsTransactions(t *testing.T) {
 	sys := newSystem(t, pipe(app(schoolName, school.New), parking(ignore)))
 	_, err := newSingle(sys, application.WithStore(memory.New()))
-	if got := wantError[*system.Error](t, err).Error(); !strings.Contains(got, "such as gormstore; its store is *memory.") {
+	if got := expect.ErrorAs[*system.Error](t, err).Error(); !strings.Contains(got, "such as gormstore; its store is *memory.") {
 		t.Errorf("got %s, want the store that is there and one that would do", got)
 	}
 }
@@ -159,7 +160,7 @@ func newBitten(t *testing.T, db *gorm.DB) parkerFixture {
 	p := newParker(t, db, countOrFail)
 	p.biting(t)
 	_, err := p.CatchUp(t.Context(), called("F"), nil)
-	do(t, err)
+	expect.NoError(t, err)
 	p.f.become(count)
 	return p
 }
@@ -177,11 +178,11 @@ func TestParkedEventIsGone(t *testing.T) {
 		p := newParker(t, db, countOrFail)
 		recordings := p.biting(t)
 		_, err := p.CatchUp(t.Context(), called("F"), nil)
-		do(t, err)
+		expect.NoError(t, err)
 		p.wantParked(t, 2)
 		p.f.become(count)
 		// A restored log has another event at the place of the first.
-		do(t, db.Model(&gormstore.StoredEvent{}).Where("id = ?", recordings[1].NotificationID).
+		expect.NoError(t, db.Model(&gormstore.StoredEvent{}).Where("id = ?", recordings[1].NotificationID).
 			Update("originator_version", 9).Error)
 		if n, err := p.RetryParked(t.Context(), called("F")); n != 0 || err == nil || tricksCounted(t, db, "bite") != 0 {
 			t.Errorf("retried %d, %v: another event at the same place", n, err)
@@ -197,9 +198,9 @@ func TestParkedOfAPausedFollower(t *testing.T) {
 		p := newBitten(t, db)
 		recorder := bridge.Of(p.f).Recorder().(persistence.SettingsRecorder)
 		_, settings, err := recorder.Settings(t.Context(), schoolName)
-		do(t, err)
+		expect.NoError(t, err)
 		settings.PausedAt = time.Now().UTC()
-		do(t, recorder.WriteSettings(t.Context(), schoolName, *settings))
+		expect.NoError(t, recorder.WriteSettings(t.Context(), schoolName, *settings))
 		if n, err := p.RetryParked(t.Context(), called("F")); n != 0 || !errors.Is(err, system.ErrPaused) || tricksCounted(t, db, "bite") != 0 {
 			t.Errorf("retried %d, %v", n, err)
 		}
@@ -215,15 +216,15 @@ func TestParkedByAnEarlierProgram(t *testing.T) {
 		p := newParker(t, db, countOrFail)
 		p.biting(t)
 		_, err := p.CatchUp(t.Context(), called("F"), nil)
-		do(t, err)
-		do(t, p.Close())
+		expect.NoError(t, err)
+		expect.NoError(t, p.Close())
 
 		r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", count))),
 			application.WithStore(gormstore.New(db)))
 		closing(t, r, err)
-		do(t, get[*school.TrainingSchool](t, r, schoolName).AddTrick(t.Context(), "Fido", "sit"))
+		expect.NoError(t, get[*school.TrainingSchool](t, r, schoolName).AddTrick(t.Context(), "Fido", "sit"))
 		_, err = r.CatchUp(t.Context(), called("F"), nil)
-		do(t, err)
+		expect.NoError(t, err)
 		if n := tricksCounted(t, db, "sit"); n != 0 || statuses(t, r)[0].Parked != 3 {
 			t.Errorf("counted %d tricks in front of the parked one; %d are parked", n, statuses(t, r)[0].Parked)
 		}
@@ -290,7 +291,7 @@ func TestParkedWithOddTexts(t *testing.T) {
 		})
 		p.biting(t)
 		_, err := p.CatchUp(t.Context(), called("F"), nil)
-		do(t, err)
+		expect.NoError(t, err)
 		p.wantParked(t, 3)
 	})
 }
@@ -331,7 +332,7 @@ func TestContextErrorsOfAPolicy(t *testing.T) {
 				return fmt.Errorf("call the mail service: %w", cause)
 			})
 			before, err := p.Parked(t.Context(), called("F"))
-			do(t, err)
+			expect.NoError(t, err)
 			events := save(t, p.dogs.Application, school.RegisterDog(cause.Error()))
 			if _, err := p.CatchUp(ctx, called("F"), nil); !errors.Is(err, cause) {
 				t.Errorf("got %v, want %v", err, cause)
@@ -341,7 +342,7 @@ func TestContextErrorsOfAPolicy(t *testing.T) {
 				t.Errorf("%v: %v", cause, err)
 			}
 			p.wantParked(t, len(before)+len(events))
-			do(t, p.Close())
+			expect.NoError(t, p.Close())
 		}
 	})
 }
@@ -353,10 +354,10 @@ func TestRetryParkedThatStays(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		p := newBitten(t, db)
 		if db.Name() == "postgres" {
-			do(t, db.Exec(`CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`).Error)
-			do(t, db.Exec("CREATE TRIGGER keep BEFORE DELETE ON parked_events FOR EACH ROW EXECUTE FUNCTION keep()").Error)
+			expect.NoError(t, db.Exec(`CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`).Error)
+			expect.NoError(t, db.Exec("CREATE TRIGGER keep BEFORE DELETE ON parked_events FOR EACH ROW EXECUTE FUNCTION keep()").Error)
 		} else {
-			do(t, db.Exec("CREATE TRIGGER keep BEFORE DELETE ON parked_events BEGIN SELECT RAISE(IGNORE); END").Error)
+			expect.NoError(t, db.Exec("CREATE TRIGGER keep BEFORE DELETE ON parked_events BEGIN SELECT RAISE(IGNORE); END").Error)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
@@ -375,15 +376,15 @@ func TestNegativePosition(t *testing.T) {
 		p := newParker(t, db, count)
 		p.biting(t)
 		_, err := p.CatchUp(t.Context(), called("F"), nil)
-		do(t, err)
-		do(t, db.Exec("UPDATE notification_tracking SET notification_id = -1").Error)
+		expect.NoError(t, err)
+		expect.NoError(t, db.Exec("UPDATE notification_tracking SET notification_id = -1").Error)
 		_, err = p.CatchUp(t.Context(), called("F"), nil)
 		if err == nil || !strings.Contains(err.Error(), "its position in notification_tracking is -1") {
 			t.Errorf("got %v", err)
 		}
-		do(t, db.Exec("DELETE FROM notification_tracking").Error)
+		expect.NoError(t, db.Exec("DELETE FROM notification_tracking").Error)
 		_, err = p.CatchUp(t.Context(), called("F"), nil)
-		do(t, err)
+		expect.NoError(t, err)
 	})
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -96,7 +97,7 @@ func (c *crashes) followDividedBy(t testing.TB, work string) *process {
 // does not run it.
 func (c *crashes) dividedObserver(t testing.TB) divided {
 	t.Helper()
-	do(t, c.db.AutoMigrate(&DividedEffect{}))
+	expect.NoError(t, c.db.AutoMigrate(&DividedEffect{}))
 	return newDivided(t, gormstore.New(c.db), writeEffect("test"), system.Partitions(16))
 }
 
@@ -147,9 +148,9 @@ func TestPartitionsAndCrashes(t *testing.T) {
 			i := rand.N(len(processes))
 			if rand.N(4) == 0 && c.database != "sqlite" { // a process with SQLite's lock would stop all
 				suspended++
-				do(t, processes[i].Process.Signal(syscall.SIGSTOP))
+				expect.NoError(t, processes[i].Process.Signal(syscall.SIGSTOP))
 				time.Sleep(dividedConfig.PartitionLease * 3 / 2) // its leases end
-				do(t, processes[i].Process.Signal(syscall.SIGCONT))
+				expect.NoError(t, processes[i].Process.Signal(syscall.SIGCONT))
 				continue
 			}
 			kills++
@@ -194,7 +195,7 @@ func TestPartitionsAreProcessedAtTheSameTime(t *testing.T) {
 		}
 	}
 	for _, p := range processes {
-		do(t, p.Process.Signal(syscall.SIGUSR1))
+		expect.NoError(t, p.Process.Signal(syscall.SIGUSR1))
 	}
 	reachedIn(t, observer.follower.Application, schoolName, head(t, observer.dogs.Application))
 	for _, p := range processes {
@@ -216,10 +217,10 @@ func TestPartitionsDivideTheTime(t *testing.T) {
 	// measured returns how long so many processes take for the events.
 	measured := func(n int) time.Duration {
 		processes = c.followEqually(t, observer, processes, followSlowly, n)
-		do(t, observer.runner.Pause(t.Context(), observer.follower, "test"))
+		expect.NoError(t, observer.runner.Pause(t.Context(), observer.follower, "test"))
 		observer.save(t, events/2, 1)
 		saved += events
-		do(t, observer.runner.Resume(t.Context(), observer.follower))
+		expect.NoError(t, observer.runner.Resume(t.Context(), observer.follower))
 		begin, end := time.Now(), head(t, observer.dogs.Application)
 		comesTo(t, "all is processed", func() bool { return position(t, observer.follower.Application, schoolName) == end })
 		return time.Since(begin)

@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -36,7 +37,7 @@ func (d divided) atHead(t testing.TB) bool {
 func editPartitions(t testing.TB, db *gorm.DB, where string, changes map[string]any) {
 	t.Helper()
 	edited := db.Model(&gormstore.FollowerPartition{}).Where(where).Updates(changes)
-	do(t, edited.Error)
+	expect.NoError(t, edited.Error)
 	if edited.RowsAffected == 0 {
 		t.Fatalf("there are no partitions where %s", where)
 	}
@@ -47,7 +48,7 @@ func editPartitions(t testing.TB, db *gorm.DB, where string, changes map[string]
 func TestPartitionsOfARestoredDatabase(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		a := newDivided(t, store, writeEffect("a"), system.Partitions(4)).start(t)
 		b := newDivided(t, store, writeEffect("b"), system.Partitions(4)).start(t)
@@ -55,21 +56,21 @@ func TestPartitionsOfARestoredDatabase(t *testing.T) {
 		a.waitFor(t)
 		b.waitFor(t)
 		var backup []gormstore.FollowerPartition
-		do(t, db.Order("number").Find(&backup).Error)
+		expect.NoError(t, db.Order("number").Find(&backup).Error)
 		at := head(t, a.dogs.Application)
 		a.save(t, 10, 1)
 		a.waitFor(t)
 		b.waitFor(t)
-		do(t, db.Transaction(func(tx *gorm.DB) error {
+		expect.NoError(t, db.Transaction(func(tx *gorm.DB) error {
 			if tx.Name() == "postgres" { // a restore is done while nothing else is at work
-				do(t, tx.Exec("LOCK TABLE follower_partitions").Error)
+				expect.NoError(t, tx.Exec("LOCK TABLE follower_partitions").Error)
 			}
-			do(t, tx.Where("notification_id > ?", at).Delete(&DividedEffect{}).Error)
+			expect.NoError(t, tx.Where("notification_id > ?", at).Delete(&DividedEffect{}).Error)
 			return tx.Save(&backup).Error
 		}))
 		comesTo(t, "all is processed again", func() bool {
 			var effects int64
-			do(t, db.Model(&DividedEffect{}).Count(&effects).Error)
+			expect.NoError(t, db.Model(&DividedEffect{}).Count(&effects).Error)
 			return effects == 40 && a.atHead(t)
 		})
 		checkEffects(t, db, 40)
@@ -81,7 +82,7 @@ func TestPartitionsOfARestoredDatabase(t *testing.T) {
 func TestPartitionAheadStopsAllProcesses(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		a := newDivided(t, store, writeEffect("a"), system.Partitions(4)).start(t)
 		b := newDivided(t, store, writeEffect("b"), system.Partitions(4)).start(t)
@@ -101,7 +102,7 @@ func TestPartitionAheadStopsAllProcesses(t *testing.T) {
 		comesTo(t, "the process that owns none of them has stopped", isAhead(a))
 		comesTo(t, "the one that owns them has stopped", isAhead(b))
 		a.save(t, 5, 1) // the log grows beyond them
-		do(t, b.runner.Close())
+		expect.NoError(t, b.runner.Close())
 		c := newDivided(t, store, writeEffect("c"), system.Partitions(4)).start(t)
 		comesTo(t, "a new process has stopped as well", isAhead(c))
 		if !isAhead(a)() {
@@ -119,7 +120,7 @@ func TestPartitionAheadStopsAllProcesses(t *testing.T) {
 func TestTwoNumbersOfPartitionsAtOnce(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		events := 0
 		save := func(d divided) {
@@ -144,7 +145,7 @@ func TestTwoNumbersOfPartitionsAtOnce(t *testing.T) {
 				save(all[0])
 				comesTo(t, "all is processed", func() bool { return all[0].atHead(t) })
 				i := rand.N(len(all))
-				do(t, all[i].runner.Close())
+				expect.NoError(t, all[i].runner.Close())
 				all = append(all[:i], all[i+1:]...)
 			}
 		}
@@ -157,7 +158,7 @@ func TestTwoNumbersOfPartitionsAtOnce(t *testing.T) {
 func TestEventWithoutAPartition(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		bad, mended := uuid.New(), atomic.Bool{}
 		key := func(event domain.Event) string {
@@ -173,7 +174,7 @@ func TestEventWithoutAPartition(t *testing.T) {
 		a.save(t, 10, 0)
 		a.waitFor(t)
 		_, err := a.dogs.Save(t.Context(), school.Dogs.Create(bad, school.Registered{Name: "Rex"}))
-		do(t, err)
+		expect.NoError(t, err)
 		a.save(t, 10, 0)
 		for _, d := range []divided{a, b} {
 			comesTo(t, "each process says so", func() bool {
@@ -193,7 +194,7 @@ func TestEventWithoutAPartition(t *testing.T) {
 func TestEventWithoutAPartitionIsParkedOnce(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		bad := uuid.New()
 		key := func(event domain.Event) string {
@@ -208,7 +209,7 @@ func TestEventWithoutAPartitionIsParkedOnce(t *testing.T) {
 		}
 		a, b := by("a"), by("b")
 		_, err := a.dogs.Save(t.Context(), school.Dogs.Create(bad, school.Registered{Name: "Rex"}))
-		do(t, err)
+		expect.NoError(t, err)
 		a.save(t, 10, 0)
 		a.waitFor(t)
 		b.waitFor(t)
@@ -226,7 +227,7 @@ func TestEventWithoutAPartitionIsParkedOnce(t *testing.T) {
 func TestPartitionsAndAClockThatJumps(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		a := newDivided(t, store, writeEffect("a"), system.Partitions(8)).start(t)
 		b := newDivided(t, store, writeEffect("b"), system.Partitions(8)).start(t)
@@ -251,13 +252,13 @@ func TestPartitionsWhileTheDatabaseIsDown(t *testing.T) {
 	t.Parallel()
 	dsn := testdb.Postgres(t)
 	c := crashing(t, "postgres", dsn)
-	do(t, c.db.AutoMigrate(&DividedEffect{}))
+	expect.NoError(t, c.db.AutoMigrate(&DividedEffect{}))
 	proxy := pgproxy.New(t, dsn)
 	process := func(name string) divided {
 		db, err := openChild("postgres", proxy.DSN())
-		do(t, err)
+		expect.NoError(t, err)
 		pool, err := db.DB()
-		do(t, err)
+		expect.NoError(t, err)
 		t.Cleanup(func() { _ = pool.Close() })
 		return newDivided(t, gormstore.New(db), writeEffect(name), system.Partitions(8)).start(t)
 	}
@@ -284,7 +285,7 @@ func TestPartitionsWhileTheDatabaseIsDown(t *testing.T) {
 func TestPartitionsThatAreGone(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		clear := system.Resettable(func(ctx context.Context, _ []string) error {
 			tx, err := gormstore.Tx(ctx)
 			if err != nil {
@@ -298,12 +299,12 @@ func TestPartitionsThatAreGone(t *testing.T) {
 		a.save(t, 5, 1)
 		a.waitFor(t)
 		for _, gone := range []string{"number = 3", "1 = 1"} {
-			do(t, db.Where(gone).Delete(&gormstore.FollowerPartition{}).Error)
+			expect.NoError(t, db.Where(gone).Delete(&gormstore.FollowerPartition{}).Error)
 			a.save(t, 5, 1)
 			for _, d := range []divided{a, b} {
 				comesTo(t, "each process says so", func() bool { return errors.Is(d.runner.Err(), persistence.ErrPartitionsDamaged) })
 			}
-			do(t, a.runner.Rebuild(t.Context(), a.follower))
+			expect.NoError(t, a.runner.Rebuild(t.Context(), a.follower))
 			comesTo(t, "all is processed", func() bool { return a.atHead(t) && len(a.partitions(t).Partitions) == 4 })
 		}
 		checkEffects(t, db, 30)
@@ -314,7 +315,7 @@ func TestPartitionsThatAreGone(t *testing.T) {
 func TestMostPartitions(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		config := dividedConfig
 		config.PartitionLease = 5 * time.Second // a busy machine needs a while for so many
@@ -349,9 +350,9 @@ func TestProcessThatCannotDivideGivesPartitionsBack(t *testing.T) {
 		former := newDivided(t, store, failing, system.Partitions(4))
 		former.save(t, 5, 1)
 		_, err := former.runner.CatchUp(t.Context(), former.follower, nil)
-		do(t, err)
+		expect.NoError(t, err)
 		_, err = former.dogs.Save(t.Context(), school.Dogs.Create(bad, school.Registered{Name: "Rex"}))
-		do(t, err)
+		expect.NoError(t, err)
 		// All have to come to one position, and one of them cannot.
 		editPartitions(t, db, "number <> 1", map[string]any{"position": head(t, former.dogs.Application)})
 		next := newDivided(t, store, failing, system.Partitions(8)).start(t)
@@ -387,9 +388,9 @@ func TestNoCallIsBegunWithoutALease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, delay := memory.New(), &atomic.Int64{}
 		dogs, err := school.New(application.WithStore(slowStore{store, delay}))
-		do(t, err)
+		expect.NoError(t, err)
 		app, err := application.New(dividedName, application.WithStore(store))
-		do(t, err)
+		expect.NoError(t, err)
 		calls, d := 0, divided{}
 		follower, err := system.NewFollower(app, system.Partitions(4), system.Effect(
 			func(_ context.Context, event domain.Recorded[school.Registered]) (string, error) {
@@ -401,9 +402,9 @@ func TestNoCallIsBegunWithoutALease(t *testing.T) {
 				return event.Data.Name, nil
 			},
 			func(context.Context, domain.Recorded[school.Registered], string) error { return nil }))
-		do(t, err)
+		expect.NoError(t, err)
 		sys, err := system.New(system.Pipe(dogs, follower))
-		do(t, err)
+		expect.NoError(t, err)
 		runner, err := system.NewRunner(sys, dividedConfig)
 		d = divided{dogs, follower, closing(t, runner, err), sys}
 		d.start(t)
@@ -433,7 +434,7 @@ func TestNewNumberOfPartitionsTakesOverSoon(t *testing.T) {
 		former.waitFor(t)
 		next := newDividedWith(t, system.Config{}, store, handle, system.Partitions(8)).start(t)
 		time.Sleep(20 * time.Minute) // as long as a deployment
-		do(t, former.runner.Close())
+		expect.NoError(t, former.runner.Close())
 		next.save(t, 1, 0)
 		time.Sleep(3 * time.Second)
 		synctest.Wait()

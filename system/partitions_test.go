@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -74,22 +75,22 @@ func newDividedWith(
 ) divided {
 	t.Helper()
 	dogs, err := school.New(application.WithStore(store))
-	do(t, err)
+	expect.NoError(t, err)
 	app, err := application.New(dividedName, application.WithStore(store))
-	do(t, err)
+	expect.NoError(t, err)
 	follower, err := system.NewFollower(app, append(options, system.OnEvery(handle))...)
-	do(t, err)
+	expect.NoError(t, err)
 	sys, err := system.New(system.Pipe(dogs, follower))
-	do(t, err)
+	expect.NoError(t, err)
 	runner, err := system.NewRunner(sys, config)
-	do(t, err)
+	expect.NoError(t, err)
 	return divided{dogs, follower, closing(t, runner, nil), sys}
 }
 
 // start starts the runner.
 func (d divided) start(t testing.TB) divided {
 	t.Helper()
-	do(t, d.runner.Start(t.Context()))
+	expect.NoError(t, d.runner.Start(t.Context()))
 	return d
 }
 
@@ -112,14 +113,14 @@ func (d divided) waitFor(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	do(t, d.runner.WaitFor(ctx, d.follower))
+	expect.NoError(t, d.runner.WaitFor(ctx, d.follower))
 }
 
 // partitions returns the partitions as they are stored.
 func (d divided) partitions(t testing.TB) persistence.PartitionSet {
 	t.Helper()
 	set, err := recorderOf(d.follower).(persistence.PartitionRecorder).Partitions(t.Context(), schoolName)
-	do(t, err)
+	expect.NoError(t, err)
 	return set
 }
 
@@ -148,7 +149,7 @@ func comesTo(t testing.TB, what string, condition func() bool) {
 func checkEffects(t testing.TB, db *gorm.DB, events int) map[string]int {
 	t.Helper()
 	var rows []DividedEffect
-	do(t, db.Order("id").Find(&rows).Error)
+	expect.NoError(t, db.Order("id").Find(&rows).Error)
 	count, last, by := map[int64]int{}, map[string]int64{}, map[string]int{}
 	twice, disordered := 0, 0
 	for _, row := range rows {
@@ -172,7 +173,7 @@ func checkEffects(t testing.TB, db *gorm.DB, events int) map[string]int {
 func TestPartitionsAreShared(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		a := newDivided(t, store, writeEffect("a"), system.Partitions(16)).start(t)
 		b := newDivided(t, store, writeEffect("b"), system.Partitions(16)).start(t)
@@ -264,7 +265,7 @@ func (r stallingRecorder) MovePartitions(
 // done.
 func suspend(t *testing.T, db *gorm.DB, unfenced bool) {
 	t.Helper()
-	do(t, db.AutoMigrate(&DividedEffect{}))
+	expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 	first := &stallingStore{Store: gormstore.New(db), unfenced: unfenced}
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	release := sync.OnceFunc(func() { close(goOn) })
@@ -310,7 +311,7 @@ func TestSuspendedProcessControl(t *testing.T) {
 	suspend(t, db, true)
 	comesTo(t, "events have effects twice without the fence", func() bool {
 		var effects int64
-		do(t, db.Model(&DividedEffect{}).Count(&effects).Error)
+		expect.NoError(t, db.Model(&DividedEffect{}).Count(&effects).Error)
 		return effects > 40
 	})
 }
@@ -320,7 +321,7 @@ func TestSuspendedProcessControl(t *testing.T) {
 func TestHandlerThatHangsKeepsItsPartition(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
-	do(t, db.AutoMigrate(&DividedEffect{}))
+	expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	release := sync.OnceFunc(func() { close(goOn) })
 	defer release()
@@ -341,7 +342,7 @@ func TestHandlerThatHangsKeepsItsPartition(t *testing.T) {
 	a := newDivided(t, gormstore.New(db), handler("a"), system.Partitions(8))
 	b := newDivided(t, gormstore.New(db), handler("b"), system.Partitions(8))
 	_, err := a.dogs.Save(t.Context(), school.Dogs.Create(hanging, school.Registered{Name: "Rex"}))
-	do(t, err)
+	expect.NoError(t, err)
 	a.save(t, 40, 0)
 	a.start(t)
 	<-begun
@@ -367,7 +368,7 @@ func TestHandlerThatHangsKeepsItsPartition(t *testing.T) {
 func TestFailureStopsItsPartitionOnly(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		bad, mended := uuid.New(), atomic.Bool{}
 		write := writeEffect("a")
 		d := newDivided(t, gormstore.New(db), func(ctx context.Context, event domain.Event) error {
@@ -378,7 +379,7 @@ func TestFailureStopsItsPartitionOnly(t *testing.T) {
 		}, system.Partitions(8))
 		d.save(t, 10, 1)
 		saved, err := d.dogs.Save(t.Context(), school.Dogs.Create(bad, school.Registered{Name: "Rex"}))
-		do(t, err)
+		expect.NoError(t, err)
 		d.save(t, 30, 1)
 		d.start(t)
 		end := head(t, d.dogs.Application)
@@ -397,7 +398,7 @@ func TestFailureStopsItsPartitionOnly(t *testing.T) {
 			t.Errorf("the partition is %+v, want the failure of event %d", failed, id)
 		}
 		statuses, err := d.runner.Statuses(t.Context())
-		do(t, err)
+		expect.NoError(t, err)
 		if s := statuses[0]; s.State != system.Retrying || s.NotificationID != id || !errors.Is(s.Err, errBadEvent) {
 			t.Errorf("the status is %+v", s)
 		}
@@ -426,7 +427,7 @@ var errBadEvent = errors.New("it cannot be processed")
 func TestPartitionsPark(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		bad, mended := uuid.New(), atomic.Bool{}
 		make := func(process string) divided {
 			write := writeEffect(process)
@@ -440,16 +441,16 @@ func TestPartitionsPark(t *testing.T) {
 		a, b := make("a"), make("b")
 		dog := school.Dogs.Create(bad, school.Registered{Name: "Rex"})
 		_, err := a.dogs.Save(t.Context(), dog)
-		do(t, err)
+		expect.NoError(t, err)
 		a.save(t, 20, 1)
 		a.waitFor(t)
 		dog.AddTrick("sit")
 		_, err = a.dogs.Save(t.Context(), dog)
-		do(t, err)
+		expect.NoError(t, err)
 		a.waitFor(t)
 		b.waitFor(t)
 		parked, err := a.runner.Parked(t.Context(), a.follower)
-		do(t, err)
+		expect.NoError(t, err)
 		if len(parked) != 2 || parked[0].OriginatorVersion != 1 || parked[1].OriginatorVersion != 2 {
 			t.Fatalf("parked are %+v", parked)
 		}
@@ -466,20 +467,20 @@ func TestPartitionsPark(t *testing.T) {
 func TestPartitionsPause(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		a := newDivided(t, store, writeEffect("a"), system.Partitions(8)).start(t)
 		b := newDivided(t, store, writeEffect("b"), system.Partitions(8)).start(t)
 		a.save(t, 10, 1)
 		a.waitFor(t)
-		do(t, a.runner.Pause(t.Context(), a.follower, "a test"))
+		expect.NoError(t, a.runner.Pause(t.Context(), a.follower, "a test"))
 		a.save(t, 10, 1)
 		comesTo(t, "both are paused", func() bool {
 			return errors.Is(a.runner.WaitFor(t.Context(), a.follower), system.ErrPaused) &&
 				errors.Is(b.runner.WaitFor(t.Context(), b.follower), system.ErrPaused)
 		})
 		checkEffects(t, db, 20)
-		do(t, b.runner.Resume(t.Context(), b.follower))
+		expect.NoError(t, b.runner.Resume(t.Context(), b.follower))
 		reached(t, a.follower.Application, head(t, a.dogs.Application))
 		checkEffects(t, db, 40)
 	})
@@ -489,7 +490,7 @@ func TestPartitionsPause(t *testing.T) {
 func TestPartitionsRebuild(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		clear := system.Resettable(func(ctx context.Context, _ []string) error {
 			tx, err := gormstore.Tx(ctx)
 			if err != nil {
@@ -502,7 +503,7 @@ func TestPartitionsRebuild(t *testing.T) {
 		b := newDivided(t, store, writeEffect("b"), system.Partitions(8), clear).start(t)
 		a.save(t, 30, 1)
 		for range 3 {
-			do(t, a.runner.Rebuild(t.Context(), a.follower))
+			expect.NoError(t, a.runner.Rebuild(t.Context(), a.follower))
 		}
 		reached(t, a.follower.Application, head(t, a.dogs.Application))
 		b.waitFor(t)
@@ -515,7 +516,7 @@ func TestPartitionsRebuild(t *testing.T) {
 func TestPartitionsOfProcessesThatEnd(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
-	do(t, db.AutoMigrate(&DividedEffect{}))
+	expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 	first := &stallingStore{Store: gormstore.New(db)}
 	a := newDivided(t, first, writeEffect("a"), system.Partitions(8)).start(t)
 	b := newDivided(t, gormstore.New(db), writeEffect("b"), system.Partitions(8)).start(t)
@@ -533,7 +534,7 @@ func TestPartitionsOfProcessesThatEnd(t *testing.T) {
 	comesTo(t, "the leases of the first have ended", have(1))
 	first.stalled.Store(false)
 	comesTo(t, "two processes have partitions again", have(2))
-	do(t, b.runner.Close())
+	expect.NoError(t, b.runner.Close())
 	comesTo(t, "the first has all", have(1))
 	a.save(t, 10, 1)
 	a.waitFor(t)
@@ -546,7 +547,7 @@ func TestPartitionsOfProcessesThatEnd(t *testing.T) {
 func TestNumberOfPartitionsChanges(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		with := func(count int) divided { return newDivided(t, store, writeEffect("a"), system.Partitions(count)) }
 		events := 0
@@ -572,7 +573,7 @@ func TestNumberOfPartitionsChanges(t *testing.T) {
 					return next.runner.Err() != nil && strings.Contains(next.runner.Err().Error(), "divided anew as soon as")
 				})
 			}
-			do(t, last.runner.Close())
+			expect.NoError(t, last.runner.Close())
 			save(next)
 			reached(t, next.follower.Application, head(t, next.dogs.Application))
 			want := count
@@ -592,7 +593,7 @@ func TestNumberOfPartitionsChanges(t *testing.T) {
 func TestPartitionsCatchUp(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		command := newDivided(t, store, writeEffect("command"), system.Partitions(8))
 		command.save(t, 10, 1)
@@ -629,14 +630,14 @@ func TestPartitionsCatchUp(t *testing.T) {
 func TestPartitionsSingleThreaded(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		d := newDivided(t, gormstore.New(db), writeEffect("a"), system.Partitions(8))
 		r, err := system.NewSingleThreadedRunner(d.system)
 		closing(t, r, err)
 		start(t, r)
 		d.save(t, 5, 2)
 		checkEffects(t, db, 15)
-		do(t, r.WaitFor(t.Context(), d.follower))
+		expect.NoError(t, r.WaitFor(t.Context(), d.follower))
 	})
 }
 
@@ -645,7 +646,7 @@ func TestPartitionsSingleThreaded(t *testing.T) {
 func TestPartitionsByAKey(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		day := func(event domain.Event) string {
 			if event.OriginatorID[0] < 128 {
@@ -661,7 +662,7 @@ func TestPartitionsByAKey(t *testing.T) {
 		a.waitFor(t)
 		b.waitFor(t)
 		var rows []DividedEffect
-		do(t, db.Order("id").Find(&rows).Error)
+		expect.NoError(t, db.Order("id").Find(&rows).Error)
 		last := map[bool]int64{}
 		for _, row := range rows {
 			low := row.Originator < "8"
@@ -671,7 +672,7 @@ func TestPartitionsByAKey(t *testing.T) {
 			last[low] = row.NotificationID
 		}
 		checkEffects(t, db, 60)
-		do(t, a.runner.Close(), b.runner.Close())
+		expect.NoError(t, a.runner.Close(), b.runner.Close())
 		c := by("other", 16).start(t)
 		c.save(t, 10, 0)
 		reached(t, c.follower.Application, head(t, c.dogs.Application))
@@ -685,13 +686,13 @@ func TestPartitionsByAKey(t *testing.T) {
 func TestKeyThatThisProgramDoesNotHave(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		constant := func(domain.Event) string { return "all" }
 		a := newDivided(t, store, writeEffect("a"), system.Partitions(4), system.PartitionBy("one", constant))
 		a.save(t, 3, 0)
 		_, err := a.runner.CatchUp(t.Context(), a.follower, nil)
-		do(t, err, db.Model(&gormstore.FollowerPartition{}).Where("number = 0").Update("position", 1).Error)
+		expect.NoError(t, err, db.Model(&gormstore.FollowerPartition{}).Where("number = 0").Update("position", 1).Error)
 		b := newDivided(t, store, writeEffect("b"), system.Partitions(4))
 		if _, err := b.runner.CatchUp(t.Context(), b.follower, nil); err == nil || !strings.Contains(err.Error(), `system.PartitionBy("one")`) {
 			t.Errorf("CatchUp without the key: %v", err)
@@ -705,7 +706,7 @@ func TestKeyThatThisProgramDoesNotHave(t *testing.T) {
 func TestPartitionsWithEffects(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		// A lease that ends while the machine is busy has another process make the
 		// calls again.
@@ -715,9 +716,9 @@ func TestPartitionsWithEffects(t *testing.T) {
 		calls := map[int64]int{}
 		make := func(process string) divided {
 			dogs, err := school.New(application.WithStore(store))
-			do(t, err)
+			expect.NoError(t, err)
 			app, err := application.New(dividedName, application.WithStore(store))
-			do(t, err)
+			expect.NoError(t, err)
 			write := writeEffect(process)
 			follower, err := system.NewFollower(app, system.Partitions(8), system.Effect(
 				func(_ context.Context, event domain.Recorded[school.Registered]) (string, error) {
@@ -729,11 +730,11 @@ func TestPartitionsWithEffects(t *testing.T) {
 				func(ctx context.Context, event domain.Recorded[school.Registered], _ string) error {
 					return write(ctx, event.Event)
 				}))
-			do(t, err)
+			expect.NoError(t, err)
 			sys, err := system.New(system.Pipe(dogs, follower))
-			do(t, err)
+			expect.NoError(t, err)
 			runner, err := system.NewRunner(sys, config)
-			do(t, err)
+			expect.NoError(t, err)
 			return divided{dogs, follower, closing(t, runner, nil), sys}.start(t)
 		}
 		a, b := make("a"), make("b")
@@ -756,12 +757,12 @@ func TestPartitionsWithEffects(t *testing.T) {
 func TestProgramWithoutPartitions(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.AutoMigrate(&DividedEffect{}))
+		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		d := newDivided(t, gormstore.New(db), writeEffect("a"), system.Partitions(4)).start(t)
 		d.save(t, 5, 1)
 		d.waitFor(t)
 		var beyond int64
-		do(t, db.Model(&gormstore.StoredEvent{}).Where("application_name = ? AND id > (SELECT MAX(notification_id) FROM "+
+		expect.NoError(t, db.Model(&gormstore.StoredEvent{}).Where("application_name = ? AND id > (SELECT MAX(notification_id) FROM "+
 			"notification_tracking WHERE application_name = ?)", schoolName, dividedName).Count(&beyond).Error)
 		moved := db.Model(&gormstore.NotificationTracking{}).Where("application_name = ? AND notification_id <= ?",
 			dividedName, head(t, d.dogs.Application)).Update("notification_id", 1)
@@ -769,14 +770,14 @@ func TestProgramWithoutPartitions(t *testing.T) {
 			t.Errorf("a reader by id finds %d events, and moves %d positions (%v)", beyond, moved.RowsAffected, moved.Error)
 		}
 		// One that writes the position nevertheless is noticed.
-		do(t, db.Model(&gormstore.NotificationTracking{}).Where("application_name = ?", dividedName).Update("notification_id", 3).Error)
+		expect.NoError(t, db.Model(&gormstore.NotificationTracking{}).Where("application_name = ?", dividedName).Update("notification_id", 3).Error)
 		d.save(t, 5, 1)
 		comesTo(t, "the follower refuses to go on", func() bool {
 			err := d.runner.Err()
 			return err != nil && strings.Contains(err.Error(), "a program that does not know of partitions has written it")
 		})
 		checkEffects(t, db, 10)
-		do(t, db.Model(&gormstore.NotificationTracking{}).Where("application_name = ?", dividedName).
+		expect.NoError(t, db.Model(&gormstore.NotificationTracking{}).Where("application_name = ?", dividedName).
 			Update("notification_id", int64(1)<<62).Error)
 		reached(t, d.follower.Application, head(t, d.dogs.Application))
 		checkEffects(t, db, 20)
@@ -797,7 +798,7 @@ func TestPartitionOptions(t *testing.T) {
 		"it has no partitions; give system.Partitions":      {system.PartitionBy("a", key)},
 	} {
 		app, err := application.New(dividedName, application.WithStore(memory.New()))
-		do(t, err)
+		expect.NoError(t, err)
 		handler := system.OnEvery(func(context.Context, domain.Event) error { return nil })
 		_, err = system.NewFollower(app, append(options, handler)...)
 		if _, ok := errors.AsType[*system.Error](err); !ok || !strings.Contains(err.Error(), want) {

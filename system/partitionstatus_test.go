@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -47,7 +48,7 @@ func TestStatusHasPartitions(t *testing.T) {
 				t.Errorf("partition %d is %+v", p.Number, p)
 			}
 		}
-		do(t, a.runner.Close(), b.runner.Close())
+		expect.NoError(t, a.runner.Close(), b.runner.Close())
 		for _, p := range statuses(t, b.runner)[0].Partitions.Partitions {
 			if p.Leased || p.Owner != "" || time.Since(p.Until) > patience {
 				t.Errorf("after the end of all processes partition %d is %+v", p.Number, p)
@@ -72,7 +73,7 @@ func TestPartitionWithoutOwnerIsUnhealthy(t *testing.T) {
 		d := newDivided(t, gormstore.New(db), func(context.Context, domain.Event) error { return nil }, system.Partitions(4))
 		d.save(t, 3, 1)
 		_, err := d.runner.CatchUp(t.Context(), d.follower, nil)
-		do(t, err)
+		expect.NoError(t, err)
 		d.save(t, 3, 1)
 		status := statuses(t, d.runner)[0]
 		if h := status.Health(time.Now(), 0); !h.Healthy {
@@ -156,22 +157,22 @@ func TestObserverSeesTheLagOfAPartitionThatFails(t *testing.T) {
 		}
 	}}
 	dogs, err := school.New(application.WithStore(store))
-	do(t, err)
+	expect.NoError(t, err)
 	app, err := application.New(dividedName, application.WithStore(store), application.WithObserver(observer))
-	do(t, err)
+	expect.NoError(t, err)
 	follower, err := system.NewFollower(app, system.Partitions(8), system.OnEvery(func(_ context.Context, event domain.Event) error {
 		if event.OriginatorID == bad && !mended.Load() {
 			return errBadEvent
 		}
 		return nil
 	}))
-	do(t, err)
+	expect.NoError(t, err)
 	sys, err := system.New(system.Pipe(dogs, follower))
-	do(t, err)
+	expect.NoError(t, err)
 	runner, err := system.NewRunner(sys, dividedConfig)
 	d := divided{dogs, follower, closing(t, runner, err), sys}
 	_, err = dogs.Save(t.Context(), school.Dogs.Create(bad, school.Registered{Name: "Rex"}))
-	do(t, err)
+	expect.NoError(t, err)
 	d.save(t, 20, 1)
 	d.start(t)
 	comesTo(t, "seven partitions are at the end", func() bool {
@@ -189,7 +190,7 @@ func TestObserverSeesTheLagOfAPartitionThatFails(t *testing.T) {
 			dog = school.RegisterDog(uuid.NewString())
 		}
 		_, err := dogs.Save(t.Context(), dog)
-		do(t, err)
+		expect.NoError(t, err)
 		comesTo(t, "another partition has processed it", func() bool { return processed.Load() > seen })
 	}
 	if n := hidden.Load(); n > 0 {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 )
 
 // sleeplessCats is the definition of a program that has no code for catSlept.
@@ -36,14 +37,14 @@ func TestFollowersAndRetiredEvents(t *testing.T) {
 					}), node))
 					return r, get[*application.Application](t, r, "Cats")
 				}
-				before := must(application.New("Cats", application.WithStore(p.store), application.WithDefinitions(rollingOne.Schema)))
+				before := expect.Must(application.New("Cats", application.WithStore(p.store), application.WithDefinitions(rollingOne.Schema)))
 				pet := rollingOne.Create(uuid.New(), catBorn{})
 				domain.Trigger(pet, catSlept{})
 				save(t, before, pet)
 				r, cats := program(sleeplessCats)
 				newest := save(t, cats, sleeplessCats.Create(uuid.New(), catBorn{}))[0].NotificationID
 
-				do(t, r.Start(t.Context()))
+				expect.NoError(t, r.Start(t.Context()))
 				reachedIn(t, get[*follower](t, r, "F").Application, "Cats", newest)
 				events := seen.events(t)
 				if len(events) != test.want {

@@ -20,6 +20,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -58,17 +59,17 @@ func TestRunnerLife(t *testing.T) {
 			if ended(r) {
 				t.Error("the first start has ended")
 			}
-			do(t, r.Stop(t.Context()))
+			expect.NoError(t, r.Stop(t.Context()))
 		},
 		"stop twice": func(t *testing.T, r *system.Runner) {
 			start(t, r)
-			do(t, r.Stop(t.Context()), r.Stop(t.Context()), r.Stop(cancelled))
+			expect.NoError(t, r.Stop(t.Context()), r.Stop(t.Context()), r.Stop(cancelled))
 			if err := r.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
 				t.Errorf("got %v from Start", err)
 			}
 		},
 		"stop before start": func(t *testing.T, r *system.Runner) {
-			do(t, r.Stop(t.Context()), r.Stop(cancelled))
+			expect.NoError(t, r.Stop(t.Context()), r.Stop(cancelled))
 			if err := r.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
 				t.Errorf("got %v from Start", err)
 			}
@@ -85,9 +86,9 @@ func TestRunnerLife(t *testing.T) {
 			}
 			group.Wait()
 		},
-		"run with a ctx that has ended": func(t *testing.T, r *system.Runner) { do(t, r.Run(cancelled)) },
+		"run with a ctx that has ended": func(t *testing.T, r *system.Runner) { expect.NoError(t, r.Run(cancelled)) },
 		"start with a ctx that has ended": func(t *testing.T, r *system.Runner) {
-			do(t, r.Start(cancelled))
+			expect.NoError(t, r.Start(cancelled))
 		},
 		"run until stop": func(t *testing.T, r *system.Runner) {
 			done := make(chan error)
@@ -96,20 +97,20 @@ func TestRunnerLife(t *testing.T) {
 			if ended(r) {
 				t.Error("Run has ended by itself")
 			}
-			do(t, r.Stop(t.Context()), <-done)
+			expect.NoError(t, r.Stop(t.Context()), <-done)
 		},
 		"run until ctx ends": func(t *testing.T, r *system.Runner) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 			defer cancel()
 			began := time.Now()
-			do(t, r.Run(ctx))
+			expect.NoError(t, r.Run(ctx))
 			if got := time.Since(began); got != time.Hour {
 				t.Errorf("ran for %v", got)
 			}
 		},
 		"close": func(t *testing.T, r *system.Runner) {
 			start(t, r)
-			do(t, r.Close(), r.Close())
+			expect.NoError(t, r.Close(), r.Close())
 			if err := r.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
 				t.Errorf("got %v from Start", err)
 			}
@@ -140,7 +141,7 @@ func TestRunnerLife(t *testing.T) {
 func TestRetrySchedule(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		sys := must(newSystem(t, counting()).System(application.WithStore(memory.New())))
+		sys := expect.Must(newSystem(t, counting()).System(application.WithStore(memory.New())))
 		// A longer batch is tried again at once.
 		r, err := system.NewRunner(sys, system.Config{BatchEvents: 1})
 		closing(t, r, err)
@@ -209,11 +210,11 @@ func TestEndWhileRetrying(t *testing.T) {
 			register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			do(t, r.Start(ctx))
+			expect.NoError(t, r.Start(ctx))
 			time.Sleep(10 * time.Second)
 			began := time.Now()
 			if stop {
-				do(t, r.Stop(t.Context()))
+				expect.NoError(t, r.Stop(t.Context()))
 			} else {
 				cancel()
 				<-r.Done()
@@ -282,7 +283,7 @@ func TestWakingAndPolling(t *testing.T) {
 		j.want(t, dogs.Application)
 
 		other, err := school.New(application.WithStore(store))
-		do(t, err)
+		expect.NoError(t, err)
 		for i := range 20 {
 			register(t, other, 0, fmt.Sprint("Rex ", i))
 			time.Sleep(625 * time.Millisecond)
@@ -359,7 +360,7 @@ func TestAheadIsNotHurried(t *testing.T) {
 		var logged strings.Builder
 		r := newRunner(t, store, counting(application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil)))))
 		ahead := persistence.Tracking{ApplicationName: schoolName, NotificationID: 7}
-		do(t, bridge.Of(get[*counters](t, r, countersName)).Recorder().InsertTracking(t.Context(), ahead))
+		expect.NoError(t, bridge.Of(get[*counters](t, r, countersName)).Recorder().InsertTracking(t.Context(), ahead))
 		start(t, r)
 		time.Sleep(time.Hour)
 		synctest.Wait()
@@ -381,24 +382,24 @@ func TestAheadIsNotHurried(t *testing.T) {
 func TestStartAndStopOften(t *testing.T) {
 	leak := goleak.IgnoreCurrent()
 	dogs, err := school.New()
-	do(t, err)
+	expect.NoError(t, err)
 	for i := range testdb.Figure(100, 1000) {
 		var j journal
 		r, err := newConcurrent(newSystem(t, pipe(built(dogs), followerLoop("F", j.policy), followerLoop("G", ignore))))
-		do(t, err)
+		expect.NoError(t, err)
 		start(t, r)
 		register(t, dogs, 0, fmt.Sprint("Fido ", i))
 		reached(t, get[*follower](t, r, "F").Application, head(t, dogs.Application))
 		if i%2 == 0 {
-			do(t, r.Stop(t.Context()))
+			expect.NoError(t, r.Stop(t.Context()))
 		}
-		do(t, r.Close())
+		expect.NoError(t, r.Close())
 		register(t, dogs, 0, fmt.Sprint("Rex ", i))
 		if got, want := len(j.events(t)), 2*i+1; got != want {
 			t.Fatalf("processed %d events, want %d", got, want)
 		}
 	}
-	do(t, dogs.Close())
+	expect.NoError(t, dogs.Close())
 	goleak.VerifyNone(t, leak)
 }
 
@@ -413,7 +414,7 @@ func TestTroubleWithTheLog(t *testing.T) {
 		start(t, r)
 		time.Sleep(time.Minute)
 		err := r.Err()
-		if got := wantError[*system.ProcessingError](t, err); got.NotificationID != 0 || !errors.Is(err, persistence.ErrOperational) {
+		if got := expect.ErrorAs[*system.ProcessingError](t, err); got.NotificationID != 0 || !errors.Is(err, persistence.ErrOperational) {
 			t.Errorf("got %v", err)
 		}
 		if all, err := r.Statuses(t.Context()); !errors.Is(err, persistence.ErrOperational) || all[0].State != system.Retrying || all[0].Follower != countersName {

@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -52,7 +53,7 @@ func catchUp(t *testing.T, store persistence.Factory, topics ...string) *program
 		application.WithLogger(slog.New(slog.NewTextHandler(&p.logged, nil))))
 	closing(t, r, err)
 	done, err := r.CatchUp(t.Context(), called("F"), nil)
-	do(t, err)
+	expect.NoError(t, err)
 	p.note, p.status = done[0].Note, statuses(t, r)[0]
 	if p.status.Note != p.note {
 		t.Errorf("the status says %q, and catching up %q", p.status.Note, p.note)
@@ -82,7 +83,7 @@ func TestFilterGrows(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
 		dogs, err := school.New(application.WithStore(store))
-		do(t, err)
+		expect.NoError(t, err)
 		register(t, dogs, 2, "Fido")
 		catchUp(t, store, registered).wantNote(t, "at first")
 		catchUp(t, store, registered).wantNote(t, "the same again")
@@ -111,7 +112,7 @@ func TestFilterGrowsWithoutLoss(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
 		dogs, err := school.New(application.WithStore(store))
-		do(t, err)
+		expect.NoError(t, err)
 		catchUp(t, store, trickAdded).wantNote(t, "an empty log")
 		catchUp(t, store, trickAdded, registered).wantNote(t, "grown at the beginning")
 		catchUp(t, store, registered).wantNote(t, "shrunk")
@@ -132,7 +133,7 @@ func TestPositionWithoutSettings(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		store := gormstore.New(db)
 		dogs, err := school.New(application.WithStore(store))
-		do(t, err, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+		expect.NoError(t, err, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
 		register(t, dogs, 2, "Fido")
 		for range 2 {
 			p := catchUp(t, store, registered)
@@ -140,7 +141,7 @@ func TestPositionWithoutSettings(t *testing.T) {
 				t.Errorf("%d warnings without the table: %s", n, &p.logged)
 			}
 		}
-		do(t, gormstore.AutoMigrate(db))
+		expect.NoError(t, gormstore.AutoMigrate(db))
 		catchUp(t, store, registered).wantNote(t, "with the table")
 		catchUp(t, store, registered, trickAdded).wantNote(t, "grown", trickAdded)
 	})
@@ -152,7 +153,7 @@ func TestTwoProgramsUnderOneName(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
 		dogs, err := school.New(application.WithStore(store))
-		do(t, err)
+		expect.NoError(t, err)
 		var both [2]*program
 		for i := range 6 {
 			register(t, dogs, 1, string(rune('a'+i)))
@@ -213,7 +214,7 @@ func TestStartAtHead(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
 		dogs, err := school.New(application.WithStore(store))
-		do(t, err)
+		expect.NoError(t, err)
 		run := func(name string) (seen int) {
 			t.Helper()
 			policy := func(context.Context, domain.Event, *collector) error { seen++; return nil }
@@ -222,7 +223,7 @@ func TestStartAtHead(t *testing.T) {
 			r, err := newSingle(sys, application.WithStore(store))
 			closing(t, r, err)
 			_, err = r.CatchUp(t.Context(), called(name), nil)
-			do(t, err)
+			expect.NoError(t, err)
 			return seen
 		}
 		if n := run("Early"); n != 0 {
@@ -243,7 +244,7 @@ func TestStartAtHead(t *testing.T) {
 		if !ok {
 			return
 		}
-		do(t, database.Transaction(t.Context(), func(ctx context.Context) error {
+		expect.NoError(t, database.Transaction(t.Context(), func(ctx context.Context) error {
 			_, err := database.DeleteTracking(ctx, "Late", schoolName)
 			return err
 		}))
@@ -258,7 +259,7 @@ func TestStartAtHead(t *testing.T) {
 func TestStartAtHeadNeedsSettings(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		do(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+		expect.NoError(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
 		node := followingWith("F", ignore, []system.FollowerOption{system.StartAt(system.Head)})
 		r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New), node))
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
@@ -274,20 +275,20 @@ func TestStartAtHeadIsWhenStartReturns(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, store persistence.Factory) {
 		dogs, err := school.New(application.WithStore(store))
-		do(t, err)
+		expect.NoError(t, err)
 		register(t, dogs, 1, "Fido")
 		for _, name := range []string{"A", "B", "C", "D", "E"} { // how fast the follower's goroutine is, is chance
 			var j journal
 			node := followingWith(name, j.policy, []system.FollowerOption{system.StartAt(system.Head)})
 			r, err := newConcurrent(newSystem(t, pipe(app(schoolName, school.New), node)), application.WithStore(store))
 			closing(t, r, err)
-			do(t, r.Start(t.Context()))
+			expect.NoError(t, r.Start(t.Context()))
 			register(t, dogs, 0, "Rex of "+name)
 			waitForHeads(t, r)
 			if got := len(j.events(t)); got != 1 {
 				t.Errorf("follower %s saw %d events, want the one that was saved after the start", name, got)
 			}
-			do(t, r.Close())
+			expect.NoError(t, r.Close())
 		}
 	})
 }
@@ -298,16 +299,16 @@ func TestStartAtHeadThatCannotBeRecorded(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		dogs, err := school.New(application.WithStore(gormstore.New(db)))
-		do(t, err)
+		expect.NoError(t, err)
 		register(t, dogs, 0, "Fido")
 		node := followingWith("F", ignore, []system.FollowerOption{system.StartAt(system.Head)})
 		r, err := newConcurrent(newSystem(t, pipe(app(schoolName, school.New), node)), application.WithStore(gormstore.New(db)))
 		closing(t, r, err)
-		do(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+		expect.NoError(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
 		if err := r.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "migrate") {
 			t.Errorf("got %v, want an error that says what to do", err)
 		}
-		do(t, gormstore.AutoMigrate(db), r.Start(t.Context()))
+		expect.NoError(t, gormstore.AutoMigrate(db), r.Start(t.Context()))
 		waitForHeads(t, r)
 	})
 }
@@ -324,7 +325,7 @@ func TestPausedFollower(t *testing.T) {
 		set := func(s persistence.FollowerSettings) {
 			t.Helper()
 			recorder := bridge.Of(get[*follower](t, r, "F")).Recorder().(persistence.SettingsRecorder)
-			do(t, recorder.WriteSettings(t.Context(), schoolName, s))
+			expect.NoError(t, recorder.WriteSettings(t.Context(), schoolName, s))
 		}
 		set(persistence.FollowerSettings{PausedAt: time.Now().UTC(), PausedBy: "a test"})
 		start(t, r)
@@ -337,7 +338,7 @@ func TestPausedFollower(t *testing.T) {
 			t.Errorf("catching up: %v", err)
 		}
 		set(persistence.FollowerSettings{})
-		do(t, r.Sync(t.Context()))
+		expect.NoError(t, r.Sync(t.Context()))
 		j.want(t, dogs.Application)
 		if s := statuses(t, r)[0]; s.State != system.Running {
 			t.Errorf("the status is %+v", s)
@@ -377,7 +378,7 @@ func TestPausedBetweenReadAndLock(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		store := gormstore.New(db)
 		dogs, err := school.New(application.WithStore(store))
-		do(t, err)
+		expect.NoError(t, err)
 		register(t, dogs, 2, "Fido")
 		leader := &pausingLeader{app: bridge.Of(dogs)}
 		var j journal
@@ -385,9 +386,9 @@ func TestPausedBetweenReadAndLock(t *testing.T) {
 		leader.pause = func() {
 			recorder := bridge.Of(get[*follower](t, r, "F")).Recorder().(persistence.SettingsRecorder)
 			_, settings, err := recorder.Settings(t.Context(), schoolName)
-			do(t, err)
+			expect.NoError(t, err)
 			settings.PausedAt = time.Now().UTC()
-			do(t, recorder.WriteSettings(t.Context(), schoolName, *settings))
+			expect.NoError(t, recorder.WriteSettings(t.Context(), schoolName, *settings))
 		}
 		if _, err := r.CatchUp(t.Context(), called("F"), nil); !errors.Is(err, system.ErrPaused) || len(j.events(t)) != 0 {
 			t.Errorf("got %v, and %d events were seen", err, len(j.events(t)))
@@ -414,11 +415,11 @@ func TestRenamedTopicIsNoChange(t *testing.T) {
 				application.WithStore(store))
 			closing(t, r, err)
 			done, err := r.CatchUp(t.Context(), called("F"), nil)
-			do(t, err)
+			expect.NoError(t, err)
 			return done[0].Note
 		}
 		app, err := application.New("Pups", application.WithStore(store), application.WithDefinitions(old.Schema))
-		do(t, err)
+		expect.NoError(t, err)
 		save(t, app, old.Create(domain.NewIDv5("/pups/Fido"), named{}))
 		for i, schema := range []*domain.Schema{old.Schema, renewed.Schema, renewed.Schema, old.Schema, renewed.Schema, old.Schema,
 			renewed.Schema, taught.Schema, renewed.Schema, taught.Schema, old.Schema, renewed.Schema} {
@@ -464,18 +465,18 @@ func TestFormerNameOfPosition(t *testing.T) {
 					return err
 				}
 				app, err := school.New(application.WithStore(store))
-				do(t, err)
+				expect.NoError(t, err)
 				register(t, app, 1, "Fido")
-				do(t, run(schoolName, "F"))
+				expect.NoError(t, run(schoolName, "F"))
 				events := map[string]any{"application_name": options.leader}
-				do(t, db.Model(&gormstore.StoredEvent{}).Where("application_name = ?", schoolName).Updates(events).Error)
+				expect.NoError(t, db.Model(&gormstore.StoredEvent{}).Where("application_name = ?", schoolName).Updates(events).Error)
 				err = run(options.leader, options.follower)
 				if !errors.Is(err, persistence.ErrOperational) || !strings.Contains(err.Error(), "the store has a position of F in the log of "+schoolName) {
 					t.Errorf("got %v", err)
 				}
 				positions := map[string]any{"application_name": options.follower, "upstream_application_name": options.leader}
-				do(t, db.Model(&gormstore.NotificationTracking{}).Where("1 = 1").Updates(positions).Error)
-				do(t, run(options.leader, options.follower))
+				expect.NoError(t, db.Model(&gormstore.NotificationTracking{}).Where("1 = 1").Updates(positions).Error)
+				expect.NoError(t, run(options.leader, options.follower))
 			})
 		})
 	}

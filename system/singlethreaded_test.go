@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -46,7 +47,7 @@ func TestSingleThreadedLife(t *testing.T) {
 	if got := statuses(t, r)[0]; got.State != system.Stopped || got.Lag() != 2 {
 		t.Errorf("got %+v after Stop", got)
 	}
-	do(t, r.Close(), r.Close())
+	expect.NoError(t, r.Close(), r.Close())
 
 	before, err := newSingle(newSystem(t, counting()))
 	closing(t, before, err)
@@ -72,7 +73,7 @@ func TestSingleThreadedOrder(t *testing.T) {
 	closing(t, r, err)
 	start(t, r)
 	dogs := get[*school.TrainingSchool](t, r, schoolName)
-	do(t, dogs.Register(t.Context(), "Fido"), dogs.AddTrick(t.Context(), "Fido", "sit"))
+	expect.NoError(t, dogs.Register(t.Context(), "Fido"), dogs.AddTrick(t.Context(), "Fido", "sit"))
 	if want := []string{"C", "A", "B", "C", "A", "B"}; !slices.Equal(calls, want) {
 		t.Errorf("got %v, want %v", calls, want)
 	}
@@ -86,7 +87,7 @@ func TestSingleThreadedContext(t *testing.T) {
 	closing(t, r, err)
 	dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
 	ctx, cancel := context.WithCancel(t.Context())
-	do(t, r.Start(ctx))
+	expect.NoError(t, r.Start(ctx))
 	c.become(func(ctx context.Context, event domain.Event, processing *collector) error {
 		cancel()
 		return errors.Join(ctx.Err(), c.count(ctx, event, processing))
@@ -134,7 +135,7 @@ func TestSingleThreadedReentry(t *testing.T) {
 	if err := r.Err(); err == nil || !strings.Contains(err.Error(), "notification 1") || !strings.Contains(err.Error(), "Goexit") {
 		t.Errorf("the error is %v, want that of Goexit", err)
 	}
-	do(t, r.Sync(t.Context()), r.Err())
+	expect.NoError(t, r.Sync(t.Context()), r.Err())
 	j.want(t, dogs.Application)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -32,9 +33,9 @@ func TestStandBy(t *testing.T) {
 			address := dsn(t)
 			open := func(lockTimeout time.Duration) *gormstore.Store {
 				db, err := openChild(name, address)
-				do(t, err)
+				expect.NoError(t, err)
 				closePool(t, db)
-				do(t, gormstore.AutoMigrate(db))
+				expect.NoError(t, gormstore.AutoMigrate(db))
 				return gormstore.New(db, gormstore.WithLockTimeout(lockTimeout))
 			}
 			started, release := make(chan struct{}), make(chan struct{})
@@ -54,13 +55,13 @@ func TestStandBy(t *testing.T) {
 			first, second := open(short), open(long)
 			worker := newRunner(t, first, pipe(app(schoolName, school.New), followerLoop("F", slow)))
 			register(t, get[*school.TrainingSchool](t, worker, schoolName), 0, "Fido")
-			do(t, worker.Start(t.Context()))
+			expect.NoError(t, worker.Start(t.Context()))
 			<-started
 			before, err := second.FollowerStatuses(t.Context())
-			do(t, err)
+			expect.NoError(t, err)
 
 			standBy := newRunner(t, second, pipe(app(schoolName, school.New), followerLoop("F", ignore)))
-			do(t, standBy.Start(t.Context()))
+			expect.NoError(t, standBy.Start(t.Context()))
 			status := waitForState(t, standBy, system.StandingBy)
 			if status.Err != nil || standBy.Err() != nil {
 				t.Errorf("got %+v", status)
@@ -75,7 +76,7 @@ func TestStandBy(t *testing.T) {
 			waiting := make(chan error, 1)
 			go func() { waiting <- standBy.WaitForPosition(t.Context(), called("F"), called(schoolName), 1) }()
 			close(release)
-			do(t, <-waiting)
+			expect.NoError(t, <-waiting)
 			waitForState(t, standBy, system.Running)
 		})
 	}
@@ -84,7 +85,7 @@ func TestStandBy(t *testing.T) {
 func closePool(t *testing.T, db *gorm.DB) {
 	t.Helper()
 	pool, err := db.DB()
-	do(t, err)
+	expect.NoError(t, err)
 	t.Cleanup(func() { _ = pool.Close() })
 }
 
@@ -137,6 +138,6 @@ func TestStaleHead(t *testing.T) {
 		}
 		store.looks.Store(1000)
 		time.Sleep(20 * time.Second)
-		wantError[*system.AheadError](t, r.Err())
+		expect.ErrorAs[*system.AheadError](t, r.Err())
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -84,7 +85,7 @@ func TestStatusIsKept(t *testing.T) {
 		if all := store.taken(); len(all) != 1 || all[0].State != "running" || all[0].Error != "" || !all[0].Since.IsZero() {
 			t.Errorf("after the recovery: %+v", all)
 		}
-		do(t, r.Stop(t.Context()))
+		expect.NoError(t, r.Stop(t.Context()))
 		if all := store.taken(); len(all) != 1 || all[0].State != "stopped" || all[0].Alive(time.Now()) {
 			t.Errorf("after the end: %+v", all)
 		}
@@ -135,7 +136,7 @@ func TestEndIsKeptAfterAFailure(t *testing.T) {
 		time.Sleep(persistence.HeartbeatInterval + time.Second)
 		synctest.Wait()
 		setFail(nil)
-		do(t, r.Stop(t.Context()))
+		expect.NoError(t, r.Stop(t.Context()))
 		if all := store.taken(); len(all) == 0 || all[len(all)-1].State != "stopped" {
 			t.Errorf("after the end: %+v", all)
 		}
@@ -153,10 +154,10 @@ func TestAheadIsRemembered(t *testing.T) {
 		dogs, f := get[*school.TrainingSchool](t, first, schoolName), get[*follower](t, first, "F")
 		register(t, dogs, 0, "Fido")
 		ahead := head(t, dogs.Application) + 2
-		do(t, bridge.Of(f).Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: ahead}))
+		expect.NoError(t, bridge.Of(f).Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: ahead}))
 		start(t, first)
 		waitForState(t, first, system.Stopped)
-		do(t, first.Close())
+		expect.NoError(t, first.Close())
 
 		second, err := newSingle(newSystem(t, pipe), application.WithStore(store))
 		closing(t, second, err)
@@ -164,7 +165,7 @@ func TestAheadIsRemembered(t *testing.T) {
 			register(t, get[*school.TrainingSchool](t, second, schoolName), 0, "Rex "+time.Now().String())
 		}
 		_, err = second.CatchUp(t.Context(), called("F"), nil)
-		if got := wantError[*system.AheadError](t, err); got.Position != ahead || len(j.events(t)) != 0 {
+		if got := expect.ErrorAs[*system.AheadError](t, err); got.Position != ahead || len(j.events(t)) != 0 {
 			t.Errorf("got %+v, and %d events", got, len(j.events(t)))
 		}
 	})
@@ -183,29 +184,29 @@ func TestAheadIsRememberedByCommands(t *testing.T) {
 			return r.CatchUp(t.Context(), called("F"), nil)
 		}
 		dogs, err := school.New(application.WithStore(store))
-		do(t, err)
+		expect.NoError(t, err)
 		register(t, dogs, 3, "Fido")
 		last := head(t, dogs.Application)
 		_, err = catchUp()
-		do(t, err, db.Where("id > ?", last-2).Delete(&gormstore.StoredEvent{}).Error)
+		expect.NoError(t, err, db.Where("id > ?", last-2).Delete(&gormstore.StoredEvent{}).Error)
 		_, err = catchUp()
-		wantError[*system.AheadError](t, err)
+		expect.ErrorAs[*system.AheadError](t, err)
 		register(t, dogs, 4, "Rex")
 		_, err = catchUp()
-		wantError[*system.AheadError](t, err)
+		expect.ErrorAs[*system.AheadError](t, err)
 
 		// The follower is reset, and comes to the same position again, which is
 		// no reason to stop.
-		do(t, db.Where("true").Delete(&gormstore.NotificationTracking{}).Error)
+		expect.NoError(t, db.Where("true").Delete(&gormstore.NotificationTracking{}).Error)
 		f, err := application.New("F", application.WithStore(store))
-		do(t, err, bridge.Of(f).Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: last - 3}))
+		expect.NoError(t, err, bridge.Of(f).Recorder().InsertTracking(t.Context(), persistence.Tracking{ApplicationName: schoolName, NotificationID: last - 3}))
 		for range 2 {
 			_, err = catchUp()
-			do(t, err)
+			expect.NoError(t, err)
 		}
-		do(t, db.Model(&gormstore.NotificationTracking{}).Where("true").Update("notification_id", last).Error)
+		expect.NoError(t, db.Model(&gormstore.NotificationTracking{}).Where("true").Update("notification_id", last).Error)
 		_, err = catchUp()
-		do(t, err)
+		expect.NoError(t, err)
 	})
 }
 
@@ -230,7 +231,7 @@ func TestListener(t *testing.T) {
 		start(t, r)
 		wake := <-store.wake
 		other, err := school.New(application.WithStore(store))
-		do(t, err)
+		expect.NoError(t, err)
 		for i, application := range []string{schoolName, ""} {
 			synctest.Wait()
 			register(t, other, i, "Fido"+application)

@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -21,8 +22,8 @@ type fixed struct{ a, b, c, d *follower }
 func newFixed(t *testing.T) fixed {
 	made := func(name string) *follower {
 		app, err := application.New(name, application.WithStore(memory.New()))
-		do(t, err)
-		return must(newFollower(app, ignore))
+		expect.NoError(t, err)
+		return expect.Must(newFollower(app, ignore))
 	}
 	return fixed{made("A"), made("B"), made("C"), made("D")}
 }
@@ -53,7 +54,7 @@ func TestGraph(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := system.New(test.pipes...)
-			do(t, err)
+			expect.NoError(t, err)
 			var edges []string
 			for _, edge := range s.Edges() {
 				edges = append(edges, edge.String())
@@ -71,7 +72,7 @@ func TestGraph(t *testing.T) {
 	}
 
 	s, err := system.New(system.Pipe(leader(f.a), f.c), system.Pipe(leader(f.b), f.c), system.Pipe(leader(f.b), f.d))
-	do(t, err)
+	expect.NoError(t, err)
 	if got := s.Follows("C"); !slices.Equal(got, []string{"A", "B"}) {
 		t.Errorf("C follows %v, want A and B", got)
 	}
@@ -92,13 +93,13 @@ func TestSystemsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	f := newFixed(t)
 	other := newFixed(t)
-	dogs := must(school.New(application.WithStore(memory.New())))
+	dogs := expect.Must(school.New(application.WithStore(memory.New())))
 	app := func(name string, options ...application.Option) *application.Application {
-		return must(application.New(name, append(options, application.WithStore(memory.New()))...))
+		return expect.Must(application.New(name, append(options, application.WithStore(memory.New()))...))
 	}
 	silent := &struct{ *application.Application }{app("Silent")}
-	barked := must(system.NewFollower(app("F"), system.On(func(context.Context, domain.Recorded[catFed]) error { return nil })))
-	trained := must(system.NewFollower(app("G"), system.On(func(context.Context, domain.Recorded[school.TrickAdded]) error { return nil })))
+	barked := expect.Must(system.NewFollower(app("F"), system.On(func(context.Context, domain.Recorded[catFed]) error { return nil })))
+	trained := expect.Must(system.NewFollower(app("G"), system.On(func(context.Context, domain.Recorded[school.TrickAdded]) error { return nil })))
 	for name, test := range map[string]struct {
 		pipes []system.Pipeline
 		wants []string
@@ -124,7 +125,7 @@ func TestSystemsThatCannotBe(t *testing.T) {
 			if s != nil {
 				t.Errorf("got %v, want none", s)
 			}
-			wantError[*system.Error](t, err)
+			expect.ErrorAs[*system.Error](t, err)
 			text := err.Error()
 			if test.is != nil && !errors.Is(err, test.is) || !errors.Is(err, domain.ErrEventSourcing) {
 				t.Errorf("got %v, want %v", err, test.is)
@@ -143,7 +144,7 @@ func TestSystemsThatCannotBe(t *testing.T) {
 
 func TestFollowersThatCannotBe(t *testing.T) {
 	t.Parallel()
-	app := must(application.New("F", application.WithStore(memory.New())))
+	app := expect.Must(application.New("F", application.WithStore(memory.New())))
 	added := func(context.Context, domain.Recorded[school.TrickAdded]) error { return nil }
 	every := func(context.Context, domain.Event) error { return nil }
 	clear := func(context.Context, []string) error { return nil }
@@ -165,7 +166,7 @@ func TestFollowersThatCannotBe(t *testing.T) {
 		"two different starts": {[]system.FollowerOption{system.On(added), system.StartAt(system.Head), system.StartAt(3)}, "given twice"},
 	} {
 		f, err := system.NewFollower(app, test.options...)
-		if got := wantError[*system.Error](t, err); f != nil || got.Name != "F" || !strings.Contains(err.Error(), test.want) {
+		if got := expect.ErrorAs[*system.Error](t, err); f != nil || got.Name != "F" || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, %v; want %q of F", name, f, err, test.want)
 		}
 	}
@@ -177,7 +178,7 @@ func TestFollowersThatCannotBe(t *testing.T) {
 func TestConfigsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	f := newFixed(t)
-	s := must(system.New(system.Pipe(leader(f.a), f.b)))
+	s := expect.Must(system.New(system.Pipe(leader(f.a), f.b)))
 	for want, config := range map[string]system.Config{
 		"PollInterval is -1s":   {PollInterval: -time.Second},
 		"BatchEvents is -1":     {BatchEvents: -1},
@@ -194,11 +195,11 @@ func TestConfigsThatCannotBe(t *testing.T) {
 // A runner leaves applications open, which are the caller's.
 func TestRunnerLeavesApplicationsOpen(t *testing.T) {
 	t.Parallel()
-	dogs := must(school.New(application.WithStore(memory.New())))
+	dogs := expect.Must(school.New(application.WithStore(memory.New())))
 	f := newFixed(t)
-	r, err := system.NewRunner(must(system.New(system.Pipe(dogs, f.a))), system.Config{})
-	do(t, err)
-	do(t, r.Start(t.Context()), r.Close(), dogs.Register(t.Context(), "Fido"), dogs.Close())
+	r, err := system.NewRunner(expect.Must(system.New(system.Pipe(dogs, f.a))), system.Config{})
+	expect.NoError(t, err)
+	expect.NoError(t, r.Start(t.Context()), r.Close(), dogs.Register(t.Context(), "Fido"), dogs.Close())
 }
 
 // elsewhere is a leader that is no application of this process.

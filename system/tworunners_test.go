@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -125,7 +126,7 @@ func TestOvertaken(t *testing.T) {
 	t.Parallel()
 	store := memory.New()
 	dogs, err := school.New(application.WithStore(store))
-	do(t, err)
+	expect.NoError(t, err)
 	register(t, dogs, 5, "Fido")
 	leader := &pausingLeader{app: bridge.Of(dogs)}
 	r, err := newSingle(newSystem(t, pipe(built(leader), app(countersName, newCounters))), application.WithStore(store))
@@ -134,7 +135,7 @@ func TestOvertaken(t *testing.T) {
 	leader.pause = func() {
 		leader.pause = func() {}
 		to := persistence.Tracking{ApplicationName: schoolName, NotificationID: 3}
-		do(t, bridge.Of(c).Recorder().InsertTracking(t.Context(), to))
+		expect.NoError(t, bridge.Of(c).Recorder().InsertTracking(t.Context(), to))
 	}
 	start(t, r)
 	if got := c.counted(t, "sit"); got != 3 || r.Err() != nil {

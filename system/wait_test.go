@@ -9,6 +9,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -24,13 +25,13 @@ func TestWaitFor(t *testing.T) {
 		start(t, r)
 		for range 2 {
 			register(t, dogs, 1, "Fido "+time.Now().String())
-			do(t, r.WaitFor(ctx, f))
+			expect.NoError(t, r.WaitFor(ctx, f))
 			j.want(t, dogs.Application)
 			time.Sleep(time.Second)
 		}
-		do(t, r.WaitForPosition(ctx, f, dogs, 0), r.WaitForPosition(ctx, f, dogs, head(t, dogs.Application)))
+		expect.NoError(t, r.WaitForPosition(ctx, f, dogs, 0), r.WaitForPosition(ctx, f, dogs, head(t, dogs.Application)))
 		// A process that does not run F does this.
-		do(t, f.WaitForPosition(ctx, dogs, head(t, dogs.Application)))
+		expect.NoError(t, f.WaitForPosition(ctx, dogs, head(t, dogs.Application)))
 
 		soon, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
@@ -46,7 +47,7 @@ func TestWaitFor(t *testing.T) {
 			"F":      {Name: "F", Problem: "it does not follow Kennel; it follows TrainingSchool"},
 			"Nobody": {Name: "Nobody", Problem: "there is no such follower; followers are F"},
 		} {
-			if got := wantError[*system.Error](t, r.WaitForPosition(ctx, called(follower), called("Kennel"), 1)); *got != want {
+			if got := expect.ErrorAs[*system.Error](t, r.WaitForPosition(ctx, called(follower), called("Kennel"), 1)); *got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		}
@@ -58,7 +59,7 @@ func TestWaitFor(t *testing.T) {
 		}
 		f.become(ignore)
 		time.Sleep(2 * time.Second)
-		do(t, r.WaitFor(ctx, f), r.Stop(ctx))
+		expect.NoError(t, r.WaitFor(ctx, f), r.Stop(ctx))
 		if err := r.WaitForPosition(ctx, f, dogs, 1000); !errors.Is(err, system.ErrStopped) {
 			t.Errorf("got %v, want ErrStopped", err)
 		}

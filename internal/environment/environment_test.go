@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -156,8 +157,8 @@ func TestEnvironmentInt(t *testing.T) {
 
 func wantSettingError(t *testing.T, err error, text string) {
 	t.Helper()
-	wantError[*persistence.InvalidError](t, err)
-	wantText(t, err, text)
+	expect.ErrorAs[*persistence.InvalidError](t, err)
+	expect.ErrorText(t, err, text)
 	if !errors.Is(err, persistence.ErrProgramming) {
 		t.Errorf("%v is not an ErrProgramming", err)
 	}
@@ -225,7 +226,7 @@ func FuzzEnvironment(f *testing.F) {
 
 func wantKey(t *testing.T, err error, key string) {
 	t.Helper()
-	if got := wantError[*persistence.InvalidError](t, err); !strings.HasPrefix(got.What, key) || len(err.Error()) > len(key)+1000 {
+	if got := expect.ErrorAs[*persistence.InvalidError](t, err); !strings.HasPrefix(got.What, key) || len(err.Error()) > len(key)+1000 {
 		t.Errorf("got %v, want an error about %q", err, key)
 	}
 }

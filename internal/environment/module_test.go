@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -73,7 +74,7 @@ func TestOpenFails(t *testing.T) {
 	if !errors.Is(err, errBroken) {
 		t.Errorf("got %v", err)
 	}
-	wantText(t, err, "School: recorder is broken")
+	expect.ErrorText(t, err, "School: recorder is broken")
 
 	for _, key := range []string{"PERSISTENCE_MODULE", "SCHOOL_PERSISTENCE_MODULE"} {
 		_, err = environment.Open(newEnvironment("School", nil, settings{key: "", "PERSISTENCE_MODULE": ""}), "memory")

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
@@ -88,10 +89,10 @@ func TestDowncastRefusesWhatItWouldLose(t *testing.T) {
 	for _, python := range []bool{false, true} {
 		m := newMapper(t, mapper.Config{Application: school, PythonLayout: python}, firstDeployment.Schema)
 		_, err := m.ToStored(rollingTrickEvent(firstDeployment, trickV2{Trick: "sit", Level: 2}))
-		if mapping := wantError[*persistence.MappingError](t, err); mapping.Stage != "encode" || !errors.Is(err, persistence.ErrData) {
+		if mapping := expect.ErrorAs[*persistence.MappingError](t, err); mapping.Stage != "encode" || !errors.Is(err, persistence.ErrData) {
 			t.Errorf("got %+v", mapping)
 		}
-		wantWords(t, err.Error(), "domain.Downcast", "cannot hold")
+		expect.Contains(t, err.Error(), "domain.Downcast", "cannot hold")
 		if _, err := m.ToStored(rollingTrickEvent(firstDeployment, trickV2{Trick: "sit", Level: 1})); err != nil {
 			t.Error(err)
 		}
@@ -115,5 +116,5 @@ func TestDowncastChecksTheWrittenType(t *testing.T) {
 	definition := domain.Define("Dog", domain.On("TrickAdded", trickV1{},
 		domain.Upcast(func(e hidden) trickV1 { return trickV1{e.trick} }), domain.Downcast(func(e trickV1) hidden { return hidden{e.Trick} })))
 	err := mapper.New(mapper.Config{Application: school, Transcoder: newMapper(t, mapper.Config{}).Transcoder()}).Add(definition.Schema)
-	wantError[*persistence.InvalidError](t, err)
+	expect.ErrorAs[*persistence.InvalidError](t, err)
 }

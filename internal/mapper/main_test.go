@@ -1,9 +1,7 @@
 package mapper_test
 
 import (
-	"errors"
 	"iter"
-	"strings"
 	"testing"
 	"time"
 
@@ -157,34 +155,6 @@ func newRecorder(tb testing.TB) (persistence.ProcessRecorder, persistence.Aggreg
 		tb.Fatal(err)
 	}
 	return recorder, snapshots
-}
-
-// wantError requires an error of type E, and returns it.
-func wantError[E error](tb testing.TB, err error) E {
-	tb.Helper()
-	e, ok := errors.AsType[E](err)
-	if !ok {
-		tb.Fatalf("got error %v (%T), want a %T", err, err, e)
-	}
-	return e
-}
-
-// wantText requires the text of an error.
-func wantText(tb testing.TB, err error, want string) {
-	tb.Helper()
-	if err == nil || err.Error() != want {
-		tb.Errorf("got error %v\nwant      %s", err, want)
-	}
-}
-
-// wantWords requires that a text contains all the words.
-func wantWords(tb testing.TB, text string, words ...string) {
-	tb.Helper()
-	for _, word := range words {
-		if !strings.Contains(text, word) {
-			tb.Errorf("got %q, want it to contain %q", text, word)
-		}
-	}
 }
 
 // collect reads a stream to its end, or to its first error.

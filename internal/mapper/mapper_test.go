@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
@@ -263,7 +264,7 @@ func TestMapperBindsStatesToRows(t *testing.T) {
 					}
 					return
 				}
-				if failure := wantError[*persistence.MappingError](t, err); failure.Stage != "decrypt" ||
+				if failure := expect.ErrorAs[*persistence.MappingError](t, err); failure.Stage != "decrypt" ||
 					!errors.Is(err, cipher.ErrDecrypt) || !reflect.DeepEqual(got, domain.Event{}) {
 					t.Errorf("got %+v, stage %q, error %v", got, failure.Stage, err)
 				}
@@ -321,7 +322,7 @@ func TestMapperCannotWrite(t *testing.T) {
 	event := anythings.Create(DogID("any"), anything{}).PendingEvents()[0]
 	event.Data = Registered{canary}
 	_, err := newMapper(t, mapper.Config{}, anythings.Schema).ToStored(event)
-	if got := wantError[*domain.PayloadError](t, err); got.Topic != "Anything.Said" || got.Payload != reflect.TypeFor[Registered]() {
+	if got := expect.ErrorAs[*domain.PayloadError](t, err); got.Topic != "Anything.Said" || got.Payload != reflect.TypeFor[Registered]() {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -361,7 +362,7 @@ func TestMapperAddRefusesConflicts(t *testing.T) {
 			t.Parallel()
 			m := newMapper(t, mapper.Config{Application: school})
 			err := m.Add(test.schema)
-			got := wantError[*persistence.InvalidError](t, err)
+			got := expect.ErrorAs[*persistence.InvalidError](t, err)
 			if got.What != fmt.Sprintf("topic %q", test.topic) || !errors.Is(err, persistence.ErrProgramming) ||
 				!strings.HasPrefix(got.Problem, "is defined for both ") || !strings.HasSuffix(got.Problem, " and "+test.second.String()) {
 				t.Errorf("got %+v", got)
@@ -386,7 +387,7 @@ func TestMapperAddChecksTypes(t *testing.T) {
 	t.Parallel()
 	schema := domain.Define("Secret", domain.On("Told", secretive{})).Schema
 	err := mapper.New(mapper.Config{Transcoder: jsontranscoder.New()}).Add(schema)
-	if got := wantError[*persistence.InvalidError](t, err); got.What != "secretive.secret" {
+	if got := expect.ErrorAs[*persistence.InvalidError](t, err); got.What != "secretive.secret" {
 		t.Errorf("got %+v", got)
 	}
 	lenient := mapper.New(mapper.Config{Transcoder: standardJSON{}})
@@ -581,7 +582,7 @@ func wantQuiet(t *testing.T, err error, state []byte) {
 	if err == nil {
 		return
 	}
-	wantError[*persistence.MappingError](t, err)
+	expect.ErrorAs[*persistence.MappingError](t, err)
 	text := err.Error()
 	if failure, ok := errors.AsType[*jsontranscoder.Error](err); ok && failure.Name != "" {
 		text = strings.ReplaceAll(text, fmt.Sprintf("%.100s", failure.Name), "")

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -68,7 +69,7 @@ func TestMapperStoresNoRetiredEvents(t *testing.T) {
 		event.Data = data
 		m := newMapper(t, mapper.Config{Application: school}, laterDogs.Schema)
 		stored, err := m.ToStored(event)
-		if got := wantError[*domain.PayloadError](t, err); got.Topic != "Dog.TrickAdded" || len(stored.State) > 0 {
+		if got := expect.ErrorAs[*domain.PayloadError](t, err); got.Topic != "Dog.TrickAdded" || len(stored.State) > 0 {
 			t.Errorf("got %v and a state of %d bytes", err, len(stored.State))
 		}
 	}
@@ -81,8 +82,8 @@ func TestMapperKnowsRetiredTopics(t *testing.T) {
 		t.Errorf("got known topics %v", got)
 	}
 	wrong := domain.DefineLog("Log", domain.RetiredEntry("Old", domain.StoredAs("Dog.Registered")))
-	conflict := wantError[*persistence.InvalidError](t, m.Add(wrong))
-	wantText(t, conflict, `topic "Dog.Registered" is defined for both mapper_test.Registered and domain.RetiredEvent`)
+	conflict := expect.ErrorAs[*persistence.InvalidError](t, m.Add(wrong))
+	expect.ErrorText(t, conflict, `topic "Dog.Registered" is defined for both mapper_test.Registered and domain.RetiredEvent`)
 	again := domain.DefineLog("Log", domain.RetiredEntry("Old", domain.StoredAs("Dog.TrickAdded")))
-	wantError[*persistence.InvalidError](t, m.Add(again))
+	expect.ErrorAs[*persistence.InvalidError](t, m.Add(again))
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -72,6 +73,6 @@ func TestMapperStoresNoEventsOfThePast(t *testing.T) {
 	for _, data := range []any{event.Data, domain.Payloads{learned{"sit"}}} {
 		event.Data = data
 		_, err := m.ToStored(event)
-		wantError[*domain.PayloadError](t, err)
+		expect.ErrorAs[*domain.PayloadError](t, err)
 	}
 }

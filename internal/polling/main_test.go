@@ -1,7 +1,6 @@
 package polling_test
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/google/uuid"
@@ -32,22 +31,4 @@ func newRecorder(tb testing.TB) (persistence.ProcessRecorder, persistence.Aggreg
 		tb.Fatal(err)
 	}
 	return recorder, snapshots
-}
-
-// wantError requires an error of type E, and returns it.
-func wantError[E error](tb testing.TB, err error) E {
-	tb.Helper()
-	e, ok := errors.AsType[E](err)
-	if !ok {
-		tb.Fatalf("got error %v (%T), want a %T", err, err, e)
-	}
-	return e
-}
-
-// wantText requires the text of an error.
-func wantText(tb testing.TB, err error, want string) {
-	tb.Helper()
-	if err == nil || err.Error() != want {
-		tb.Errorf("got error %v\nwant      %s", err, want)
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -105,7 +106,7 @@ func TestWaitForEnds(t *testing.T) {
 				ctx, cancel := test.limit(t.Context())
 				defer cancel()
 				err := polling.WaitFor(ctx, recorder, "x", 22)
-				wantText(t, err, text+test.cause.Error())
+				expect.ErrorText(t, err, text+test.cause.Error())
 				if !errors.Is(err, test.cause) || !errors.Is(err, persistence.ErrOperational) {
 					t.Errorf("%v is not %v and an ErrOperational", err, test.cause)
 				}
@@ -360,6 +361,6 @@ func TestSubscribeRefusesNegativePositions(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder(t)
 	for _, err := range polling.Subscribe(t.Context(), recorder, nil, -1) {
-		wantError[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*persistence.InvalidError](t, err)
 	}
 }

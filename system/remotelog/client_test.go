@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
@@ -26,7 +27,7 @@ import (
 func repositoryOf(t *testing.T, app *application.Application) *application.Repository[school.Dog] {
 	t.Helper()
 	repository, err := application.NewRepository(app, school.Dogs)
-	do(t, err)
+	expect.NoError(t, err)
 	return repository
 }
 
@@ -38,7 +39,7 @@ func TestClientReadsWhatTheRecorderHas(t *testing.T) {
 	dogs := newSchool(t, application.WithStore(store))
 	other := newApplication(t, "Other", application.WithStore(store))
 	register(t, dogs, "Fido", 20)
-	do(t, repositoryOf(t, other).Save(t.Context(), school.RegisterDog("Rex"))) // a gap
+	expect.NoError(t, repositoryOf(t, other).Save(t.Context(), school.RegisterDog("Rex"))) // a gap
 	register(t, dogs, "Bella", 13)
 	for name, config := range map[string]remotelog.HandlerConfig{
 		"default":       {},
@@ -69,7 +70,7 @@ func TestClientReadsWhatTheRecorderHas(t *testing.T) {
 func wantSame(t *testing.T, client *remotelog.Client, app *application.Application, r persistence.NotificationRange) {
 	t.Helper()
 	want, err := bridge.Of(app).Recorder().SelectNotifications(t.Context(), r)
-	do(t, err)
+	expect.NoError(t, err)
 	got, err := client.Notifications(t.Context(), r)
 	if err != nil || len(got) != len(want) || len(want) > 0 && !reflect.DeepEqual(got, want) {
 		t.Fatalf("%+v: got %d, %v; want %d", r, len(got), err, len(want))
@@ -157,7 +158,7 @@ func TestClientInvalidRange(t *testing.T) {
 	client := from(remotelog.NewHandler(newSchool(t).Application, remotelog.HandlerConfig{})).client(t, remotelog.ClientConfig{})
 	for _, r := range []persistence.NotificationRange{{}, {Limit: -1}, {Limit: 1, After: -1}, {Limit: 1, Stop: -1}} {
 		_, err := client.Notifications(t.Context(), r)
-		wantError[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*persistence.InvalidError](t, err)
 	}
 }
 
@@ -165,18 +166,18 @@ func TestClientInvalidRange(t *testing.T) {
 // keys nor definitions, the one that reads needs both.
 func TestClientDecodes(t *testing.T) {
 	secret, err := cipher.CreateKey(32)
-	do(t, err)
+	expect.NoError(t, err)
 	keys, err := cipher.ParseKeys(secret)
-	do(t, err)
+	expect.NoError(t, err)
 	aes, err := cipher.NewAES(keys...)
-	do(t, err)
+	expect.NoError(t, err)
 	zlib, err := compressor.NewZlib()
-	do(t, err)
+	expect.NoError(t, err)
 	store := memory.New()
 	dogs := newSchool(t, application.WithStore(store), application.WithCipher(aes), application.WithCompressor(zlib))
 	register(t, dogs, "Fido", 1)
 	bare, err := application.New(schoolName, application.WithStore(store))
-	do(t, err)
+	expect.NoError(t, err)
 	service := from(remotelog.NewHandler(bare, remotelog.HandlerConfig{}))
 
 	for name, options := range map[string][]application.Option{
@@ -185,7 +186,7 @@ func TestClientDecodes(t *testing.T) {
 	} {
 		client := service.client(t, remotelog.ClientConfig{Application: options})
 		page, err := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 10})
-		do(t, err)
+		expect.NoError(t, err)
 		event, err := client.Decode(page[1])
 		if err != nil || event.Data != (school.TrickAdded{Trick: "sit"}) || event.NotificationID != 2 || event.Application != schoolName {
 			t.Errorf("%s: got %+v, %v", name, event, err)
@@ -193,9 +194,9 @@ func TestClientDecodes(t *testing.T) {
 	}
 	client := service.client(t, remotelog.ClientConfig{})
 	page, err := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 1})
-	do(t, err)
+	expect.NoError(t, err)
 	_, err = client.Decode(page[0])
-	wantError[*persistence.MappingError](t, err)
+	expect.ErrorAs[*persistence.MappingError](t, err)
 	if len(client.Topics(reflect.TypeFor[school.Registered]())) == 0 || len(client.Topics(reflect.TypeFor[int]())) > 0 || client.Name() != schoolName {
 		t.Error("the client does not know its definitions")
 	}
@@ -205,12 +206,12 @@ func TestNewClientMistakes(t *testing.T) {
 	for _, address := range []string{"", "service", "/log", "ftp://service", "http://", "http://:80", "http://service#x",
 		"http://user:secret@ser vice/", "http://user:secret", "http://service?after=1", "http://service?topics=a"} {
 		_, err := remotelog.NewClient(schoolName, address, remotelog.ClientConfig{Application: known})
-		if wantError[*persistence.InvalidError](t, err); strings.Contains(err.Error(), "secret") {
+		if expect.ErrorAs[*persistence.InvalidError](t, err); strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %q", address, err)
 		}
 	}
 	_, err := remotelog.NewClient(strings.Repeat("x", 33), "http://service", remotelog.ClientConfig{Application: known})
-	wantError[*persistence.InvalidError](t, err)
+	expect.ErrorAs[*persistence.InvalidError](t, err)
 	_, err = remotelog.NewClient(schoolName, "service", remotelog.ClientConfig{Timeout: -1, MaxResponse: -1})
 	for _, part := range []string{"address", "Application", "Timeout", "MaxResponse"} {
 		if !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), part) {
@@ -234,10 +235,10 @@ func TestClientCredentials(t *testing.T) {
 			return status(403, ""), nil
 		})},
 	})
-	do(t, err)
+	expect.NoError(t, err)
 	for range 2 {
 		_, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Stop: 9, Limit: 3, Topics: []string{"a", "b"}})
-		if got := wantError[*remotelog.Error](t, err); strings.Contains(err.Error(), "secret") || got.URL != "https://service/log/notifications" {
+		if got := expect.ErrorAs[*remotelog.Error](t, err); strings.Contains(err.Error(), "secret") || got.URL != "https://service/log/notifications" {
 			t.Errorf("got %q at %s", err, got.URL)
 		}
 	}
@@ -271,7 +272,7 @@ func TestClientStatuses(t *testing.T) {
 				return status(code, `{"error": "limit is wrong"}`), nil
 			}).client(t, remotelog.ClientConfig{Retries: 2})
 			_, err := client.Head(t.Context())
-			got := wantError[*remotelog.Error](t, err)
+			got := expect.ErrorAs[*remotelog.Error](t, err)
 			if got.Status != code || !errors.Is(err, test.class) || !strings.Contains(err.Error(), test.says) || asked != test.asked {
 				t.Errorf("status %d: got %v of %v after %d requests", code, err, got.Class, asked)
 			}
@@ -284,7 +285,7 @@ func TestClientStatuses(t *testing.T) {
 func TestClientFollowsNoRedirects(t *testing.T) {
 	client := newClient(t, serve(t, http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound)), remotelog.ClientConfig{})
 	_, err := client.Head(t.Context())
-	if got := wantError[*remotelog.Error](t, err); got.Status != 302 {
+	if got := expect.ErrorAs[*remotelog.Error](t, err); got.Status != 302 {
 		t.Errorf("got %v", err)
 	}
 }
@@ -351,7 +352,7 @@ func TestClientLeavesAlone(t *testing.T) {
 			return status(503, "", "Retry-After", "3600"), nil
 		}).client(t, remotelog.ClientConfig{})
 		_, err := client.Head(t.Context())
-		if wantError[*remotelog.Error](t, err); asked != 1 {
+		if expect.ErrorAs[*remotelog.Error](t, err); asked != 1 {
 			t.Errorf("got %v after %d requests", err, asked)
 		}
 	})
@@ -470,7 +471,7 @@ func TestClientWrongApplication(t *testing.T) {
 func newApplication(t testing.TB, name string, options ...application.Option) *application.Application {
 	t.Helper()
 	app, err := application.New(name, options...)
-	do(t, err)
+	expect.NoError(t, err)
 	return app
 }
 

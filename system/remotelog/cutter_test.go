@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 )
 
 // cutter is a proxy for a service that cuts connections at random: some before
@@ -28,7 +30,7 @@ type cutter struct {
 func startCutter(t testing.TB, service string, most int64) *cutter {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	do(t, err)
+	expect.NoError(t, err)
 	c := &cutter{listener: listener, service: service, most: most, open: map[net.Conn]struct{}{}}
 	c.handlers.Go(c.accept)
 	t.Cleanup(c.stop)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
@@ -47,7 +48,7 @@ func read(t testing.TB, handler http.Handler, target string) (p page) {
 	if w.Code != http.StatusOK {
 		t.Fatalf("%s: status %d: %s", target, w.Code, w.Body)
 	}
-	do(t, json.Unmarshal(w.Body.Bytes(), &p))
+	expect.NoError(t, json.Unmarshal(w.Body.Bytes(), &p))
 	return p
 }
 
@@ -102,7 +103,7 @@ func TestHandlerNotifications(t *testing.T) {
 		}
 	}
 	log, err := bridge.Of(dogs).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: 1, Limit: 1})
-	do(t, err)
+	expect.NoError(t, err)
 	got := read(t, handler, "/notifications?start=2&stop=2").Notifications[0]
 	if got.OriginatorID != log[0].OriginatorID.String() || got.OriginatorVersion != 2 || got.Topic != "Dog.TrickAdded" || !bytes.Equal(got.State, log[0].State) {
 		t.Errorf("got %+v, want %+v", got, log[0])
@@ -114,7 +115,7 @@ func TestHandlerPageBytes(t *testing.T) {
 	dogs := newSchool(t)
 	register(t, dogs, "Fido", 39)
 	log, err := bridge.Of(dogs).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 40})
-	do(t, err)
+	expect.NoError(t, err)
 	three := len(log[0].State) + len(log[1].State) + len(log[2].State)
 	for _, test := range []struct {
 		bytes    int
@@ -156,7 +157,7 @@ func (l *limits) SelectNotifications(ctx context.Context, r persistence.Notifica
 // ones are not read one by one.
 func TestHandlerReadsWhatFits(t *testing.T) {
 	recorder, err := memory.New().ProcessRecorder(schoolName)
-	do(t, err)
+	expect.NoError(t, err)
 	l := &limits{ProcessRecorder: recorder}
 	dogs := newSchool(t, application.WithStore(limitsStore{memory.New(), l}))
 	register(t, dogs, "Fido", 599)
@@ -217,7 +218,7 @@ func TestHandlerRefusals(t *testing.T) {
 			Format int
 			Error  string
 		}
-		do(t, json.Unmarshal(w.Body.Bytes(), &got))
+		expect.NoError(t, json.Unmarshal(w.Body.Bytes(), &got))
 		if w.Code != test.status || got.Format != 1 || !strings.Contains(got.Error, test.says) {
 			t.Errorf("%s %.60s: got %d %q, want %d %q", test.method, test.target, w.Code, got.Error, test.status, test.says)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -73,17 +74,17 @@ func TestStatusOverRemoteLogHasHold(t *testing.T) {
 		store := &heldStore{Store: memory.New()}
 		client := from(remotelog.NewHandler(newSchool(t, application.WithStore(store)).Application, remotelog.HandlerConfig{})).client(t, remotelog.ClientConfig{})
 		announcements, err := NewAnnouncements()
-		do(t, err)
+		expect.NoError(t, err)
 		sys, err := system.New(system.Pipe(client, announcements))
-		do(t, err)
+		expect.NoError(t, err)
 		runner, err := system.NewRunner(sys, system.Config{})
-		do(t, err)
-		defer func() { do(t, runner.Close()) }()
+		expect.NoError(t, err)
+		defer func() { expect.NoError(t, runner.Close()) }()
 		held := persistence.LogHold{Bound: 3, Newest: 7, PID: 42, Since: time.Now().UTC()}
 		store.hold = &held
 		for _, named := range []bool{false, true} { // it is not named at once
 			statuses, err := runner.Statuses(t.Context())
-			do(t, err)
+			expect.NoError(t, err)
 			if got := statuses[0].Held; (got != nil) != named || named && *got != held {
 				t.Errorf("got %v, named: %t", got, named)
 			}
@@ -122,7 +123,7 @@ func TestImpossibleHold(t *testing.T) {
 				`", "head": 3, "held": {"bound": 3, "newest": 7, "open_for_ms": `+open+`}}`), nil
 		})
 		_, err := service.client(t, remotelog.ClientConfig{}).Hold(t.Context(), 0)
-		if failure := wantError[*remotelog.Error](t, err); !strings.Contains(failure.Error(), "cannot be open for so long") {
+		if failure := expect.ErrorAs[*remotelog.Error](t, err); !strings.Contains(failure.Error(), "cannot be open for so long") {
 			t.Errorf("got %v", err)
 		}
 	}

@@ -2,7 +2,6 @@ package remotelog_test
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -40,8 +40,8 @@ var known = []application.Option{application.WithDefinitions(school.Dogs.Schema)
 func newSchool(t testing.TB, options ...application.Option) *school.TrainingSchool {
 	t.Helper()
 	dogs, err := school.New(options...)
-	do(t, err)
-	t.Cleanup(func() { do(t, dogs.Close()) })
+	expect.NoError(t, err)
+	t.Cleanup(func() { expect.NoError(t, dogs.Close()) })
 	return dogs
 }
 
@@ -53,7 +53,7 @@ func register(t testing.TB, dogs *school.TrainingSchool, name string, tricks int
 		dog.AddTrick("sit")
 	}
 	_, err := dogs.Save(t.Context(), dog)
-	do(t, err)
+	expect.NoError(t, err)
 }
 
 // serve serves a log until the test ends, and returns its address.
@@ -68,7 +68,7 @@ func newClient(t testing.TB, address string, config remotelog.ClientConfig) *rem
 	t.Helper()
 	config.Application = append(config.Application, known...)
 	client, err := remotelog.NewClient(schoolName, address, config)
-	do(t, err)
+	expect.NoError(t, err)
 	t.Cleanup(client.CloseIdleConnections)
 	return client
 }
@@ -101,26 +101,6 @@ func status(code int, body string, header ...string) *http.Response {
 		response.Header.Set(header[i], header[i+1])
 	}
 	return response
-}
-
-// do fails the test at the first error.
-func do(t testing.TB, errs ...error) {
-	t.Helper()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// wantError requires an error of type E, and returns it.
-func wantError[E error](t testing.TB, err error) E {
-	t.Helper()
-	e, ok := errors.AsType[E](err)
-	if !ok {
-		t.Fatalf("got error %v (%T), want a %T", err, err, e)
-	}
-	return e
 }
 
 // broken is a store whose reads fail.

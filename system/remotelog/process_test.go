@@ -29,6 +29,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -159,7 +160,7 @@ type process struct {
 func startProcess(t testing.TB, environment map[string]string) *process {
 	t.Helper()
 	program, err := os.Executable()
-	do(t, err)
+	expect.NoError(t, err)
 	p := &process{cmd: exec.CommandContext(t.Context(), program)}
 	// The race detector waits at the end of a process.
 	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
@@ -168,11 +169,11 @@ func startProcess(t testing.TB, environment map[string]string) *process {
 	}
 	p.cmd.Stderr = &p.errors
 	p.input, err = p.cmd.StdinPipe()
-	do(t, err)
+	expect.NoError(t, err)
 	output, err := p.cmd.StdoutPipe()
-	do(t, err)
+	expect.NoError(t, err)
 	p.output = bufio.NewScanner(output)
-	do(t, p.cmd.Start())
+	expect.NoError(t, p.cmd.Start())
 	return p
 }
 
@@ -183,14 +184,14 @@ func (p *process) killStanding(t testing.TB) {
 	if !p.output.Scan() || p.output.Text() != standing {
 		t.Fatalf("the child says %q: %s", p.output.Text(), &p.errors)
 	}
-	do(t, p.cmd.Process.Kill())
+	expect.NoError(t, p.cmd.Process.Kill())
 	_ = p.cmd.Wait()
 }
 
 // end has the child end in an orderly way.
 func (p *process) end(t testing.TB) {
 	t.Helper()
-	do(t, p.input.Close())
+	expect.NoError(t, p.input.Close())
 	if err := p.cmd.Wait(); err != nil {
 		t.Errorf("the child ended with %v: %s", err, &p.errors)
 	}
@@ -214,7 +215,7 @@ func (p place) migrated(t testing.TB) (db *gorm.DB, dsn string) {
 	t.Helper()
 	dsn = p.dsn(t)
 	db = testdb.Open(t, p.open(dsn))
-	do(t, gormstore.AutoMigrate(db), db.AutoMigrate(&Effect{}))
+	expect.NoError(t, gormstore.AutoMigrate(db), db.AutoMigrate(&Effect{}))
 	return db, dsn
 }
 
@@ -266,7 +267,7 @@ func (u *upstream) ids(t testing.TB) (all []int64) {
 	t.Helper()
 	for after := int64(0); ; after = all[len(all)-1] {
 		page, err := bridge.Of(u.dogs).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: 1000})
-		do(t, err)
+		expect.NoError(t, err)
 		if len(page) == 0 {
 			return all
 		}
@@ -288,7 +289,7 @@ func (p place) downstream(t testing.TB, address string) *downstream {
 	t.Helper()
 	db, dsn := p.migrated(t)
 	recorder, err := gormstore.New(db).ProcessRecorder(effectsName)
-	do(t, err)
+	expect.NoError(t, err)
 	return &downstream{db: db, elsewhere: db, recorder: recorder, environment: map[string]string{
 		childAddress: address, childDialect: p.dialect, childDSN: dsn,
 	}}
@@ -305,7 +306,7 @@ func (d *downstream) start(t testing.TB, standsAt int) *process {
 func (d *downstream) processed(t testing.TB, u *upstream, followers ...*process) (ids []int64) {
 	t.Helper()
 	head, err := bridge.Of(u.dogs).Recorder().MaxNotificationID(t.Context())
-	do(t, err)
+	expect.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := polling.WaitFor(ctx, d.recorder, schoolName, head); err != nil {
@@ -316,7 +317,7 @@ func (d *downstream) processed(t testing.TB, u *upstream, followers ...*process)
 		}
 		t.Fatal(err)
 	}
-	do(t, d.elsewhere.Model(&Effect{}).Order("id").Pluck("notification_id", &ids).Error)
+	expect.NoError(t, d.elsewhere.Model(&Effect{}).Order("id").Pluck("notification_id", &ids).Error)
 	return ids
 }
 
