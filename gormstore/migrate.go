@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,9 @@ const migrateTimeout = time.Minute
 // error.
 //
 // Then GORM's AutoMigrate migrates the models of the projections that were made
-// with this database (NewProjection): make them first.
+// with this database (NewProjection): make them first. A table of theirs with
+// another primary key than its model is a difference as well, as GORM changes
+// none.
 //
 // It is safe to call from any number of processes at once; services call it
 // when they start.
@@ -118,10 +121,11 @@ func schemaError(differences []string) error {
 
 // Validate reports how the tables of a database differ from what the recorders
 // need, as a *SchemaError, and changes nothing. It compares columns with their
-// types, lengths, NOT NULL and defaults, unique keys, privileges, row level
-// security, and the source of ids with the log: a sequence of PostgreSQL must
+// types, lengths, NOT NULL and defaults, primary and unique keys, privileges,
+// row level security, and the source of ids with the log: a sequence of PostgreSQL must
 // hand out ascending ids above those in the log and have some left, and a table
-// of SQLite needs AUTOINCREMENT. What only wastes space is no difference.
+// of SQLite needs AUTOINCREMENT. What only wastes space is no difference. Of the
+// tables of projections it compares the names of columns and the primary keys.
 //
 // An integer key, as old versions of Django made it, is a difference once nine
 // tenths of the ids are used; from one half on, AutoMigrate warns of it by
@@ -135,6 +139,10 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 	if err != nil {
 		return s.translate(ctx, "validate", err)
 	}
+	projections, err := s.inspectProjections(ctx, connection{s.pool, s})
+	if err != nil {
+		return s.translate(ctx, "validate", err)
+	}
 	var differences []string
 	for _, model := range found.absent {
 		// A database that Django has made has none of ours, and needs none
@@ -143,11 +151,14 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 			differences = append(differences, fmt.Sprintf("table %s is missing", s.nameOf(model)))
 		}
 	}
-	return schemaError(append(differences, found.differences...))
+	for _, name := range projections.absent {
+		differences = append(differences, fmt.Sprintf("table %s is missing", name))
+	}
+	return schemaError(slices.Concat(differences, found.differences, projections.differences, projections.lacking))
 }
 
-// Missing returns the names of the tables that AutoMigrate would create, and
-// changes nothing. If a table that exists does not fit, it returns a
+// Missing returns the names of the tables that AutoMigrate would create, those
+// of projections last, and changes nothing. If a table that exists does not fit, it returns a
 // *SchemaError as well, as AutoMigrate would. GORM's logger is not told of its
 // statements.
 func Missing(ctx context.Context, db *gorm.DB) (tables []string, err error) {
@@ -159,10 +170,14 @@ func Missing(ctx context.Context, db *gorm.DB) (tables []string, err error) {
 	if err != nil {
 		return nil, s.translate(ctx, "look at tables", err)
 	}
+	projections, err := s.inspectProjections(ctx, connection{s.pool, s}.quiet())
+	if err != nil {
+		return nil, s.translate(ctx, "look at tables", err)
+	}
 	for _, model := range found.absent {
 		tables = append(tables, s.nameOf(model))
 	}
-	return tables, schemaError(found.differences)
+	return append(tables, projections.absent...), schemaError(append(found.differences, projections.differences...))
 }
 
 func (s *Store) nameOf(model any) string {

@@ -242,7 +242,11 @@ func (t tables) check() error {
 const longestName = 63
 
 func tableOf(db *gorm.DB, model schema.TablerWithNamer) table {
-	full := model.TableName(db.NamingStrategy)
+	return tableNamed(db, model.TableName(db.NamingStrategy))
+}
+
+// tableNamed is the table of a name, which may have a schema.
+func tableNamed(db *gorm.DB, full string) table {
 	t := table{name: full, quoted: db.Statement.Quote(full)}
 	if before, after, ok := strings.Cut(full, "."); ok {
 		t.schema, t.name = before, after

@@ -34,9 +34,10 @@ type projectionParts struct {
 // pointer to a zero value. AutoMigrate migrates them, and so does the command
 // migrate; a reset deletes all their rows, those of the last model first.
 //
-// A migration only adds what is missing. It changes no primary key, and the
-// handlers may then fail. For another shape, reset the projection, and drop its
-// table or give the model another table name.
+// A migration only adds what is missing. A table whose primary key is not that
+// of its model is a difference that AutoMigrate, Validate and the command check
+// report. For another shape, reset the projection, and drop its table or give
+// the model another table name.
 func Models(models ...any) ProjectionOption {
 	return func(p *projectionParts) { p.models = append(p.models, models...) }
 }
@@ -121,34 +122,4 @@ func empty(ctx context.Context, models []any) error {
 		}
 	}
 	return nil
-}
-
-// addModels keeps models for AutoMigrate.
-func (h *poolState) addModels(models []any) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.models = append(h.models, models...)
-}
-
-// migrateProjections migrates the models of the projections of this database.
-func (s *Store) migrateProjections(ctx context.Context) error {
-	s.poolState.mu.Lock()
-	models := slices.Clone(s.poolState.models)
-	s.poolState.mu.Unlock()
-	if len(models) == 0 {
-		return nil
-	}
-	err := s.inTransaction(ctx, "migrate projections", func(ctx context.Context, pool openTx) error {
-		c := connection{pool, s}
-		if err := s.dialect.lock(ctx, c, locking{timeout: s.lockTimeout}, lockKey("migrate")); err != nil {
-			return err
-		}
-		for _, model := range models {
-			if err := s.session(ctx, pool).AutoMigrate(model); err != nil {
-				return fmt.Errorf("migrate %T: %w", model, err)
-			}
-		}
-		return nil
-	})
-	return s.translate(ctx, "migrate projections", err)
 }

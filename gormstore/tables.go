@@ -34,7 +34,8 @@ type column struct {
 	length  int    // of a text; 0 is unlimited
 	notNull bool
 	filled  bool // the database has a value if an INSERT names none
-	key     bool // part of the primary key; known of SQLite only
+	primary bool // part of the primary key
+	key     bool // the same, known of SQLite only
 	source  sequence
 }
 
@@ -221,15 +222,21 @@ func (s *Store) compare(ctx context.Context, c connection, tx *gorm.DB, model an
 			add("table %s: %s", statement.Table, flaw)
 		}
 	}
-	key := keys[model.(schema.TablerWithNamer).TableName(nil)]
+	key, keyed := keys[model.(schema.TablerWithNamer).TableName(nil)], true
 	if len(key) > 0 && !slices.ContainsFunc(key, func(name string) bool { return !known[name] }) {
-		keyed, err := hasKey(tx, model, key...)
-		if err != nil {
+		var err error
+		if keyed, err = hasKey(tx, tableOf(tx, model.(schema.TablerWithNamer)), key...); err != nil {
 			return err
 		}
 		if !keyed {
 			add("table %s has no unique key over %s", statement.Table, strings.Join(key, ", "))
 		}
+	}
+	switch difference, err := keyDifference(tx, tableOf(tx, model.(schema.TablerWithNamer)), statement.Table, statement.Schema, table); {
+	case err != nil:
+		return err
+	case difference != "" && (keyed || len(statement.Schema.PrimaryFieldDBNames) != len(key)): // else it is that difference
+		add("%s", difference)
 	}
 	if field := statement.Schema.PrioritizedPrimaryField; field != nil && field.AutoIncrement && known[field.DBName] && !table.hidden {
 		lag, err := s.dialect.sequenceLag(ctx, c, tableOf(tx, model.(schema.TablerWithNamer)), table, field.DBName)
@@ -374,8 +381,7 @@ var keyQueries = map[string]string{
 
 // hasKey reports whether a table has a unique key over exactly these columns,
 // which are given sorted.
-func hasKey(tx *gorm.DB, model any, columns ...string) (bool, error) {
-	table := tableOf(tx, model.(schema.TablerWithNamer))
+func hasKey(tx *gorm.DB, table table, columns ...string) (bool, error) {
 	name := table.name
 	if tx.Dialector.Name() == postgresName {
 		name = table.quoted
@@ -383,4 +389,54 @@ func hasKey(tx *gorm.DB, model any, columns ...string) (bool, error) {
 	var keys int
 	err := tx.Session(&gorm.Session{Logger: logger.Discard}).Raw(keyQueries[tx.Dialector.Name()], name, strings.Join(columns, ",")).Scan(&keys).Error
 	return keys > 0, err
+}
+
+// has reports whether the table has a column.
+func (d description) has(name string) bool {
+	return slices.ContainsFunc(d.columns, func(c column) bool { return c.name == name })
+}
+
+// primaryKey returns the columns of the primary key, sorted.
+func (d description) primaryKey() (columns []string) {
+	for _, c := range d.columns {
+		if c.primary {
+			columns = append(columns, c.name)
+		}
+	}
+	slices.Sort(columns)
+	return columns
+}
+
+// keyDifference says how the primary key of a table differs from that of its
+// model, or "". Rows that differ in the model's key must find room, and those
+// that do not must be in each other's way. So another primary key does if the
+// table has a unique key over the model's as well, unless it is a part of that.
+// A key with more columns than an id that the database counts does too: a table
+// in partitions has one.
+func keyDifference(tx *gorm.DB, t table, name string, model *schema.Schema, d description) (string, error) {
+	wanted, given := slices.Clone(model.PrimaryFieldDBNames), d.primaryKey()
+	slices.Sort(wanted)
+	if len(wanted) == 0 || slices.Equal(wanted, given) {
+		return "", nil
+	}
+	if slices.ContainsFunc(wanted, func(column string) bool { return !d.has(column) }) && len(given) == 0 {
+		return "", nil // the column is the difference
+	}
+	within := func(part, whole []string) bool {
+		return !slices.ContainsFunc(part, func(column string) bool { return !slices.Contains(whole, column) })
+	}
+	counted := len(wanted) == 1 && model.FieldsByDBName[wanted[0]].AutoIncrement
+	if counted && within(wanted, given) {
+		return "", nil
+	}
+	if len(given) == 0 || !within(given, wanted) {
+		if keyed, err := hasKey(tx, t, wanted...); keyed || err != nil {
+			return "", err
+		}
+	}
+	has := "no primary key"
+	if len(given) > 0 {
+		has = "the primary key (" + strings.Join(given, ", ") + ")"
+	}
+	return fmt.Sprintf("table %s has %s, and its model has (%s)", name, has, strings.Join(wanted, ", ")), nil
 }

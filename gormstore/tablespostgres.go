@@ -33,6 +33,7 @@ const describeTables = `SELECT o.number, c.oid IS NOT NULL, COALESCE(n.nspname::
 	COALESCE(format_type(COALESCE(NULLIF(t.typbasetype, 0), t.oid), NULL), ''),
 	COALESCE(CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END, -1),
 	COALESCE(a.attnotnull OR t.typnotnull, false),
+	EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND a.attnum = ANY (i.indkey)),
 	COALESCE(a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL OR EXISTS (SELECT FROM pg_trigger g
 		WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgtype & 7 = 7), false),
 	COALESCE(quote_ident(qn.nspname::text) || '.' || quote_ident(qc.relname::text), ''), COALESCE(format_type(q.seqtypid, NULL), ''),
@@ -92,7 +93,7 @@ func (p postgres) describe(ctx context.Context, c connection, tables []table) ([
 		var unreliable sql.NullString
 		q := &a.source
 		if err := rows.Scan(&number, &d.exists, &d.schema, &d.role, &schemas, &d.granted, &d.hidden,
-			&a.name, &a.kind, &a.base, &modifier, &a.notNull, &a.filled,
+			&a.name, &a.kind, &a.base, &modifier, &a.notNull, &a.primary, &a.filled,
 			&q.quoted, &q.kind, &q.increment, &q.cache, &q.limit, &q.cycles, &q.readable, &q.granted, &q.last, &unreliable); err != nil {
 			return nil, err
 		}

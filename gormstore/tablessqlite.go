@@ -39,7 +39,7 @@ func (sqlite) describeTable(ctx context.Context, c connection, name string, d *d
 		if err := rows.Scan(&a.name, &a.kind, &a.notNull, &a.filled, &a.key); err != nil {
 			return err
 		}
-		if a.key {
+		if a.primary = a.key; a.key {
 			keys++
 		}
 		d.columns = append(d.columns, a)

@@ -359,6 +359,56 @@ func TestPlan(t *testing.T) {
 	})
 }
 
+// A plan names the tables of projections as well, and check those whose primary
+// key is not that of their model.
+func TestPlanOfProjections(t *testing.T) {
+	type kennel struct {
+		Dog  string `gorm:"primaryKey"`
+		Name string `gorm:"index"`
+	}
+	each(t, func(t *testing.T, s *service) {
+		alias := "kennels-" + s.db.Name()
+		gormstore.RegisterDB(alias, s.db)
+		defer gormstore.UnregisterDB(alias)
+		runner := s.runner(t)
+		_, err := gormstore.NewProjection("Kennels", gormstore.New(s.db), gormstore.Models(&kennel{}),
+			gormstore.On(func(context.Context, *gorm.DB, domain.Recorded[registered]) error { return nil }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		command := func(words ...string) (got result) {
+			var stdout, stderr bytes.Buffer
+			c := management.Config{Runners: map[string]management.RunnerFunc{"given": management.Given(runner)}}
+			code := management.Run(t.Context(), c, words, &stdout, &stderr)
+			return result{code, stdout.String(), stderr.String()}
+		}
+		plan := func(want string) {
+			t.Helper()
+			command("migrate", "--plan", "--database", alias).want(t, 0, want+"\n", "")
+		}
+		plan(fmt.Sprintf("The database %q lacks the tables kennels.", alias))
+		if err := s.db.Exec("CREATE TABLE kennels (dog varchar(99) PRIMARY KEY)").Error; err != nil {
+			t.Fatal(err)
+		}
+		plan(fmt.Sprintf("The tables kennels of projections in the database %q lack columns or indexes.", alias))
+		command("migrate", "--database", alias).want(t, 0, fmt.Sprintf("The tables for events are in the database %q.\n", alias), "")
+		plan(fmt.Sprintf("The database %q has all tables for events and projections.", alias))
+		if got := command("check"); got.code != 0 {
+			t.Errorf("check: %+v", got)
+		}
+		if err := errors.Join(s.db.Exec("DROP TABLE kennels").Error, s.db.Exec("CREATE TABLE kennels (name varchar(99) PRIMARY KEY, dog text)").Error); err != nil {
+			t.Fatal(err)
+		}
+		const want = "table kennels has the primary key (name), and its model has (dog)"
+		if got := command("check"); got.code != 1 || !strings.Contains(got.stdout+got.stderr, want) {
+			t.Errorf("check: %+v", got)
+		}
+		if got := command("migrate", "--plan", "--database", alias); got.code != 1 || !strings.Contains(got.stderr, want) {
+			t.Errorf("migrate --plan: %+v", got)
+		}
+	})
+}
+
 // An interrupt ends the question at once, and resets nothing, whatever is
 // answered later.
 func TestInterruptedQuestion(t *testing.T) {

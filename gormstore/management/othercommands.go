@@ -22,7 +22,7 @@ func migrateCommand(config Config) *cobra.Command {
 	cmd := &cobra.Command{Use: "migrate [--database ALIAS] [--plan]", Short: "Create the tables for events."}
 	options := operations.MigrateOptions{Own: config.MigrateOwn}
 	cmd.Flags().StringVar(&options.Database, "database", gormstore.DefaultAlias, "The name of the database.")
-	cmd.Flags().BoolVar(&options.Plan, "plan", false, "Show what would be created, and create nothing.")
+	cmd.Flags().BoolVar(&options.Plan, "plan", false, "Show what would be created or changed, and do nothing.")
 	return newCommand(config, cmd, cobra.NoArgs, func(c *call) error {
 		if err := c.open(); err != nil {
 			return err
@@ -40,13 +40,19 @@ func migrateCommand(config Config) *cobra.Command {
 }
 
 func printMigration(out io.Writer, report operations.MigrateReport, plan bool) {
-	switch {
-	case !plan:
+	if !plan {
 		fmt.Fprintf(out, "The tables for events are in the database %q.\n", report.Database)
-	case len(report.Tables) == 0:
-		fmt.Fprintf(out, "The database %q has all tables for events.\n", report.Database)
-	default:
+		return
+	}
+	if len(report.Tables) == 0 && len(report.Changed) == 0 {
+		fmt.Fprintf(out, "The database %q has all tables for events and projections.\n", report.Database)
+	}
+	if len(report.Tables) > 0 {
 		fmt.Fprintf(out, "The database %q lacks the tables %s.\n", report.Database, strings.Join(report.Tables, ", "))
+	}
+	if len(report.Changed) > 0 {
+		fmt.Fprintf(out, "The tables %s of projections in the database %q lack columns or indexes.\n",
+			strings.Join(report.Changed, ", "), report.Database)
 	}
 }
 

@@ -25,8 +25,10 @@ type MigrateOptions struct {
 // MigrateReport is what Migrate has done, or would do.
 type MigrateReport struct {
 	Database string
-	// Tables are the tables for events that were absent.
+	// Tables are the tables for events and of projections that were absent.
 	Tables []string
+	// Changed are the tables of projections that lacked columns or indexes.
+	Changed []string
 }
 
 // DatabaseError says that there is no database of a name.
@@ -56,6 +58,9 @@ func Migrate(ctx context.Context, options MigrateOptions) (MigrateReport, error)
 	db = db.WithContext(ctx)
 	var err error
 	report.Tables, err = gormstore.Missing(ctx, db)
+	if err == nil {
+		report.Changed, err = gormstore.Outdated(ctx, db)
+	}
 	if _, differs := errors.AsType[*gormstore.SchemaError](err); options.Plan || err != nil && !differs {
 		return report, err
 	}
