@@ -3,39 +3,84 @@ package system_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
-	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // A test says what its system is made of before it is known in which store.
 type (
-	node  = systemtest.Node
-	chain = systemtest.Chain
-	plan  = systemtest.Plan
+	// node is a member that is made later.
+	node struct {
+		make func(options []application.Option) (system.Member, error)
+	}
+	// chain is a pipe of nodes.
+	chain []*node
+	// plan is a system of chains.
+	plan []chain
 )
 
+// app is the node of a member with a name, made by a constructor, which gets
+// the options of the runner and then these.
 func app[M system.Member](name string, construct func(...application.Option) (M, error), options ...application.Option) *node {
-	return systemtest.App(name, construct, options...)
+	return &node{make: func(common []application.Option) (system.Member, error) {
+		member, err := construct(append(slices.Clone(common), options...)...)
+		if err == nil && member.Name() != name {
+			err = fmt.Errorf("the member %s is called %s", name, member.Name())
+		}
+		return member, err
+	}}
 }
 
-func built(member system.Member) *node { return systemtest.Built(member) }
+// built is the node of a member that exists.
+func built(member system.Member) *node {
+	return &node{make: func([]application.Option) (system.Member, error) { return member, nil }}
+}
 
 func pipe(nodes ...*node) chain { return nodes }
 
 func newSystem(_ testing.TB, chains ...chain) plan { return chains }
 
+// system makes the members, each node once, and the system of them.
+func (p plan) system(options ...application.Option) (*system.System, error) {
+	made := map[*node]system.Member{}
+	var pipes []system.Pipeline
+	for _, c := range p {
+		var members []system.Member
+		for _, n := range c {
+			if _, ok := made[n]; !ok {
+				member, err := n.make(options)
+				if err != nil {
+					return nil, err
+				}
+				made[n] = member
+			}
+			members = append(members, made[n])
+		}
+		pipes = append(pipes, system.Pipe(members...))
+	}
+	return system.New(pipes...)
+}
+
 func newSingle(p plan, options ...application.Option) (*system.SingleThreadedRunner, error) {
-	return systemtest.NewSingleThreadedRunner(p, options...)
+	s, err := p.system(options...)
+	if err != nil {
+		return nil, err
+	}
+	return system.NewSingleThreadedRunner(s)
 }
 
 func newConcurrent(p plan, options ...application.Option) (*system.Runner, error) {
-	return systemtest.NewRunner(p, options...)
+	s, err := p.system(options...)
+	if err != nil {
+		return nil, err
+	}
+	return system.NewRunner(s, system.Config{})
 }
 
 // find returns the only member of a type.

@@ -141,7 +141,7 @@ func TestRunnerLife(t *testing.T) {
 func TestRetrySchedule(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		sys := expect.Must(newSystem(t, counting()).System(application.WithStore(memory.New())))
+		sys := expect.Must(newSystem(t, counting()).system(application.WithStore(memory.New())))
 		// A longer batch is tried again at once.
 		r, err := system.NewRunner(sys, system.Config{BatchEvents: 1})
 		closing(t, r, err)

@@ -11,7 +11,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
-	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -83,8 +82,9 @@ var cats = domain.Define("Cat", domain.On("Found", found{}))
 // running is a runner with one follower.
 func (s *service) running(t *testing.T, handlers ...system.FollowerOption) *system.Runner {
 	t.Helper()
-	sys, err := newPlan(systemtest.Pipe(systemtest.App("TrainingSchool", leader("TrainingSchool"), application.WithDefinitions(cats.Schema)),
-		systemtest.App("Mailer", func(options ...application.Option) (*system.Follower, error) {
+	m := &members{options: []application.Option{application.WithStore(gormstore.New(s.db))}}
+	sys, err := m.system(system.Pipe(member(m, leader("TrainingSchool"), application.WithDefinitions(cats.Schema)),
+		member(m, func(options ...application.Option) (*system.Follower, error) {
 			app, err := application.New("Mailer", options...)
 			if err != nil {
 				return nil, err
@@ -94,7 +94,7 @@ func (s *service) running(t *testing.T, handlers ...system.FollowerOption) *syst
 	if err != nil {
 		t.Fatal(err)
 	}
-	runner, err := systemtest.NewRunner(sys, application.WithStore(gormstore.New(s.db)))
+	runner, err := system.NewRunner(sys, system.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
-	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // written are the originators and topics of the diary's events, which are the
@@ -135,11 +135,11 @@ func TestResetWhileRunning(t *testing.T) {
 func TestResetBesideRunner(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
-		sys, err := newSystem()
+		sys, err := newSystem(application.WithStore(gormstore.New(s.db)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		runner, err := systemtest.NewRunner(sys, application.WithStore(gormstore.New(s.db)))
+		runner, err := system.NewRunner(sys, system.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,7 +25,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
-	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -74,8 +74,29 @@ func leader(name string) func(...application.Option) (*application.Application, 
 	}
 }
 
-// newPlan is the system of some pipes.
-func newPlan(chains ...systemtest.Chain) (systemtest.Plan, error) { return chains, nil }
+// members makes the members of a system, with the same options and then those
+// of each, until one cannot be made.
+type members struct {
+	options []application.Option
+	err     error
+}
+
+func member[M system.Member](m *members, construct func(...application.Option) (M, error), options ...application.Option) system.Member {
+	if m.err != nil {
+		return nil
+	}
+	made, err := construct(append(slices.Clone(m.options), options...)...)
+	m.err = err
+	return made
+}
+
+// system is the system of the members in some pipes.
+func (m *members) system(pipes ...system.Pipeline) (*system.System, error) {
+	if m.err != nil {
+		return nil, m.err
+	}
+	return system.New(pipes...)
+}
 
 // called is a member that is known by its name.
 type called string
@@ -212,55 +233,54 @@ func (speechless) Error() string { return "" }
 func (speechless) Unwrap() error { return gorm.ErrRecordNotFound }
 
 // newSystem makes the system that the environment asks for.
-func newSystem() (systemtest.Plan, error) {
+func newSystem(options ...application.Option) (*system.System, error) {
+	m := &members{options: options}
 	if os.Getenv("SYSTEM") == "reset" {
-		first, another := systemtest.App("upstream_app_1", leader("upstream_app_1")), systemtest.App("upstream_app_2", leader("upstream_app_2"))
-		app := systemtest.App("Application", newCounter("Application"))
-		return newPlan(systemtest.Pipe(first, app), systemtest.Pipe(another, app),
-			systemtest.Pipe(first, systemtest.App("AnotherApplication", newCounter("AnotherApplication"))))
+		first, another := member(m, leader("upstream_app_1")), member(m, leader("upstream_app_2"))
+		app := member(m, newCounter("Application"))
+		return m.system(system.Pipe(first, app), system.Pipe(another, app),
+			system.Pipe(first, member(m, newCounter("AnotherApplication"))))
 	}
 	if os.Getenv("SYSTEM") == "document" { // the names of the document's examples
-		school := systemtest.App("TrainingSchool", newCounter("TrainingSchool"))
-		return newPlan(systemtest.Pipe(systemtest.App("BoardingSchool", leader("BoardingSchool")), school),
-			systemtest.Pipe(systemtest.App("PuppySchool", leader("PuppySchool")), school))
+		school := member(m, newCounter("TrainingSchool"))
+		return m.system(system.Pipe(member(m, leader("BoardingSchool")), school), system.Pipe(member(m, leader("PuppySchool")), school))
 	}
-	school, cats := systemtest.App("TrainingSchool", leader("TrainingSchool")), systemtest.App("CatSchool", leader("CatSchool"))
-	followsBoth := systemtest.App("Counter", newCounter("Counter"))
-	pipes := []systemtest.Chain{systemtest.Pipe(school, systemtest.App("Diary", newDiary))}
+	school, cats := member(m, leader("TrainingSchool")), member(m, leader("CatSchool"))
+	followsBoth := member(m, newCounter("Counter"))
+	pipes := []system.Pipeline{system.Pipe(school, member(m, newDiary))}
 	if os.Getenv("PARKER") != "" {
-		pipes = append(pipes, systemtest.Pipe(school, systemtest.App("Flaky", newParker)))
+		pipes = append(pipes, system.Pipe(school, member(m, newParker)))
 	}
 	if os.Getenv("DJ_FLAKY") != "" {
-		pipes = append(pipes, systemtest.Pipe(school, systemtest.App("Flaky", newFlaky)))
+		pipes = append(pipes, system.Pipe(school, member(m, newFlaky)))
 	}
-	pipes = append(pipes, systemtest.Pipe(school, followsBoth), systemtest.Pipe(cats, followsBoth))
+	pipes = append(pipes, system.Pipe(school, followsBoth), system.Pipe(cats, followsBoth))
 	if os.Getenv("DJ_MANY") != "" {
 		for n := range 7 {
-			name := fmt.Sprintf("M%d", n+1)
-			pipes = append(pipes, systemtest.Pipe(school, systemtest.App(name, newCounter(name))))
+			pipes = append(pipes, system.Pipe(school, member(m, newCounter(fmt.Sprintf("M%d", n+1)))))
 		}
-		pipes = append(pipes, systemtest.Pipe(school, systemtest.App("Flaky", newFlaky)))
+		pipes = append(pipes, system.Pipe(school, member(m, newFlaky)))
 	}
 	if other, ok := gormstore.DB("other"); ok { // a follower in another database than its leader
-		pipes = append(pipes, systemtest.Pipe(school,
-			systemtest.App("Elsewhere", newCounter("Elsewhere"), application.WithStore(gormstore.New(other)))))
+		elsewhere := member(m, newCounter("Elsewhere"), application.WithStore(gormstore.New(other)))
+		pipes = append(pipes, system.Pipe(school, elsewhere))
 	}
-	return newPlan(pipes...)
+	return m.system(pipes...)
 }
 
 func newRunner(context.Context) (management.Runner, error) {
-	sys, err := newSystem()
+	var options []application.Option
+	if os.Getenv("RUNNER") != "memory" {
+		options = append(options, application.WithEnv(map[string]string{"PERSISTENCE_MODULE": "gormstore"}))
+	}
+	sys, err := newSystem(options...)
 	if err != nil {
 		return nil, err
 	}
-	if os.Getenv("RUNNER") == "memory" {
-		return systemtest.NewSingleThreadedRunner(sys)
-	}
-	options := application.WithEnv(map[string]string{"PERSISTENCE_MODULE": "gormstore"})
 	if os.Getenv("RUNNER") == "threads" {
-		return systemtest.NewRunner(sys, options)
+		return system.NewRunner(sys, system.Config{})
 	}
-	return systemtest.NewSingleThreadedRunner(sys, options)
+	return system.NewSingleThreadedRunner(sys)
 }
 
 func config() management.Config {

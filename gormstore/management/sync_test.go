@@ -17,8 +17,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
-	"github.com/eventsourcing-go/eventsourcing/internal/systemtest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // A dry run leaves every row of every table as it was, also if a follower
@@ -51,12 +51,14 @@ func TestDryRunChangesNothing(t *testing.T) {
 func TestDryRunLeavesTheRunnerAlone(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
-		sys, err := newPlan(systemtest.Pipe(systemtest.App("TrainingSchool", leader("TrainingSchool")), systemtest.App("Diary", newDiary)))
+		m := &members{options: []application.Option{
+			application.WithStore(gormstore.New(s.db)), application.WithEnv(map[string]string{"AGGREGATE_CACHE_MAXSIZE": "10"}),
+		}}
+		sys, err := m.system(system.Pipe(member(m, leader("TrainingSchool")), member(m, newDiary)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		runner, err := systemtest.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(s.db)),
-			application.WithEnv(map[string]string{"AGGREGATE_CACHE_MAXSIZE": "10"}))
+		runner, err := system.NewSingleThreadedRunner(sys)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,11 +180,11 @@ func TestEndedContext(t *testing.T) {
 // runner makes the runner of the service in this process.
 func (s *service) runner(t *testing.T) operations.Runner {
 	t.Helper()
-	sys, err := newSystem()
+	sys, err := newSystem(application.WithStore(gormstore.New(s.db)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	runner, err := systemtest.NewSingleThreadedRunner(sys, application.WithStore(gormstore.New(s.db)))
+	runner, err := system.NewSingleThreadedRunner(sys)
 	if err != nil {
 		t.Fatal(err)
 	}
