@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
@@ -48,9 +49,9 @@ func TestSave(t *testing.T) {
 	})
 	t.Run("ids go on with every save", func(t *testing.T) {
 		s := newSchool(t)
-		fido, rex := RegisterDog("Fido"), RegisterDog("Rex")
+		fido, rex := school.RegisterDog("Fido"), school.RegisterDog("Rex")
 		var ids []int64
-		for _, changes := range [][]domain.Changes{{fido}, {rex}, {RegisterDog("Bella"), RegisterDog("Max")}} {
+		for _, changes := range [][]domain.Changes{{fido}, {rex}, {school.RegisterDog("Bella"), school.RegisterDog("Max")}} {
 			for _, event := range s.save(t, changes...) {
 				ids = append(ids, event.NotificationID)
 			}
@@ -64,7 +65,7 @@ func TestSave(t *testing.T) {
 		expect.Must(application.NewRepository(s.Application, Accounts))
 		account := Accounts.Create(uuid.New(), Opened{Owner: "Alice"})
 		var topics []string
-		for _, event := range s.save(t, dogWith("Fido", 1), account, RegisterDog("Rex")) {
+		for _, event := range s.save(t, dogWith("Fido", 1), account, school.RegisterDog("Rex")) {
 			topics = append(topics, event.Topic)
 		}
 		if want := []string{"Dog.Registered", "Dog.TrickAdded", "Account.Opened", "Dog.Registered"}; !slices.Equal(topics, want) {
@@ -73,12 +74,12 @@ func TestSave(t *testing.T) {
 	})
 	t.Run("of bare events", func(t *testing.T) {
 		s := newSchool(t)
-		event := Dogs.NewEvent(domain.Originator{ID: DogID("Fido"), Version: 1}, Registered{Name: "Fido"})
+		event := school.Dogs.NewEvent(domain.Originator{ID: school.DogID("Fido"), Version: 1}, school.Registered{Name: "Fido"})
 		s.save(t, domain.Events{event})
 		if dog := s.get(t, "Fido"); dog.Name != "Fido" {
 			t.Errorf("got %+v", dog)
 		}
-		_, err := s.Save(t.Context(), domain.Events{Dogs.NewEvent(domain.Originator{ID: DogID("Fido"), Version: 1}, Registered{})})
+		_, err := s.Save(t.Context(), domain.Events{school.Dogs.NewEvent(domain.Originator{ID: school.DogID("Fido"), Version: 1}, school.Registered{})})
 		expect.ErrorAs[*persistence.ConflictError](t, err)
 	})
 	t.Run("of folds", func(t *testing.T) {
@@ -98,7 +99,7 @@ func TestSave(t *testing.T) {
 	})
 	t.Run("the same aggregate given twice", func(t *testing.T) {
 		s := newSchool(t)
-		dog := RegisterDog("Fido")
+		dog := school.RegisterDog("Fido")
 		if got := s.save(t, dog, nil, dog); len(got) != 1 {
 			t.Errorf("got %d recordings, want 1", len(got))
 		}
@@ -107,12 +108,12 @@ func TestSave(t *testing.T) {
 
 func TestSaveNothing(t *testing.T) {
 	s := newSchool(t)
-	saved := RegisterDog("Fido")
+	saved := school.RegisterDog("Fido")
 	s.save(t, saved)
 	for name, changes := range map[string][]domain.Changes{
 		"no changes":               nil,
 		"nil":                      {nil},
-		"typed nil":                {(*Dog)(nil), (*domain.Fold[int])(nil), domain.Events(nil)},
+		"typed nil":                {(*school.Dog)(nil), (*domain.Fold[int])(nil), domain.Events(nil)},
 		"aggregate without events": {saved},
 		"an aggregate saved twice": {saved, saved},
 	} {
@@ -133,8 +134,8 @@ func TestSaveNothing(t *testing.T) {
 
 func TestSaveIsAtomic(t *testing.T) {
 	s := newSchool(t)
-	s.save(t, RegisterDog("Fido"))
-	rex, rival := RegisterDog("Rex"), RegisterDog("Fido")
+	s.save(t, school.RegisterDog("Fido"))
+	rex, rival := school.RegisterDog("Rex"), school.RegisterDog("Fido")
 	saved, err := s.Save(t.Context(), rex, rival)
 	if saved.Events != nil || !persistence.IsConflict(err) {
 		t.Fatalf("got %+v, %v; want a conflict", saved, err)
@@ -172,7 +173,7 @@ func TestSaveAgainAfterFailure(t *testing.T) {
 
 func TestConflict(t *testing.T) {
 	s := newSchool(t)
-	s.save(t, RegisterDog("Fido"))
+	s.save(t, school.RegisterDog("Fido"))
 	late := s.get(t, "Fido")
 	rival := s.get(t, "Fido")
 	rival.AddTrick("sit")
@@ -202,7 +203,7 @@ func TestSaveAfterLostReply(t *testing.T) {
 	t.Run("is a success with the ids", func(t *testing.T) {
 		store := newFaulty()
 		s := newSchool(t, application.WithStore(store))
-		s.save(t, RegisterDog("Rex"))
+		s.save(t, school.RegisterDog("Rex"))
 		store.onInsert(lostReply)
 		dog := dogWith("Fido", 1)
 		events := s.save(t, dog)
@@ -238,7 +239,7 @@ func TestSaveAfterLostReply(t *testing.T) {
 		store := newFaulty()
 		s := newSchool(t, application.WithStore(store), application.WithPythonLayout())
 		store.onInsert(lostReply)
-		dog := RegisterDog("Fido")
+		dog := school.RegisterDog("Fido")
 		_, err := s.Save(t.Context(), dog)
 		if !errors.Is(err, persistence.ErrOutcomeUnknown) {
 			t.Fatalf("got %v, want %v", err, persistence.ErrOutcomeUnknown)
@@ -250,8 +251,8 @@ func TestSaveAfterLostReply(t *testing.T) {
 	})
 	t.Run("with a rival's events is a conflict", func(t *testing.T) {
 		s := newSchool(t)
-		s.save(t, RegisterDog("Fido"))
-		_, err := s.Save(t.Context(), RegisterDog("Fido"))
+		s.save(t, school.RegisterDog("Fido"))
+		_, err := s.Save(t.Context(), school.RegisterDog("Fido"))
 		conflict := expect.ErrorAs[*persistence.ConflictError](t, err)
 		if len(conflict.Stored) != 1 || conflict.Stored[0].ID != 1 {
 			t.Errorf("got %+v, want the stored event", conflict.Stored)
@@ -263,8 +264,8 @@ func TestMetadata(t *testing.T) {
 	s := newSchool(t)
 	ctx := application.WithMetadata(t.Context(), domain.Metadata{"user": "alice", "ip": "::1"})
 	ctx = application.WithCausationID(application.WithCorrelationID(ctx, "conversation"), "command")
-	dog := RegisterDog("Fido")
-	domain.Trigger(dog, TrickAdded{Trick: "sit"}, domain.With(domain.Metadata{"user": "bob"}))
+	dog := school.RegisterDog("Fido")
+	domain.Trigger(dog, school.TrickAdded{Trick: "sit"}, domain.With(domain.Metadata{"user": "bob"}))
 	saved, err := s.Save(ctx, dog)
 	if err != nil {
 		t.Fatal(err)
@@ -308,7 +309,7 @@ func TestOnRecorded(t *testing.T) {
 		t.Errorf("got %+v for a save of nothing", first)
 	}
 	s.save(t, dogWith("Fido", 1))
-	if _, err := s.Save(t.Context(), RegisterDog("Fido")); err == nil {
+	if _, err := s.Save(t.Context(), school.RegisterDog("Fido")); err == nil {
 		t.Fatal("want a conflict")
 	}
 	if len(first) != 2 || len(second) != 2 || first[1].Notification.ID != 2 {
@@ -317,7 +318,7 @@ func TestOnRecorded(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	closed := func(t *testing.T, s *school) {
+	closed := func(t *testing.T, s *testSchool) {
 		t.Helper()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -326,15 +327,15 @@ func TestClose(t *testing.T) {
 			t.Errorf("closing again: %v", err)
 		}
 		log := expect.Must(application.NewEventSourcedLog(s.Application, domain.DefineLog("Log", domain.Entry("Note", "")), uuid.New()))
-		ctx, id := t.Context(), DogID("Fido")
+		ctx, id := t.Context(), school.DogID("Fido")
 		for name, use := range map[string]func() error{
-			"Save":           func() error { _, err := s.Save(ctx, RegisterDog("Rex")); return err },
+			"Save":           func() error { _, err := s.Save(ctx, school.RegisterDog("Rex")); return err },
 			"Save nothing":   func() error { _, err := s.Save(ctx); return err },
 			"Get":            func() error { _, err := s.dogs.Get(ctx, id); return err },
 			"GetAt":          func() error { _, err := s.dogs.GetAt(ctx, id, 1); return err },
 			"Contains":       func() error { _, err := s.dogs.Contains(ctx, id); return err },
-			"Update":         func() error { return s.dogs.Update(ctx, id, func(*Dog) error { return nil }) },
-			"Repository":     func() error { return s.dogs.Save(ctx, RegisterDog("Rex")) },
+			"Update":         func() error { return s.dogs.Update(ctx, id, func(*school.Dog) error { return nil }) },
+			"Repository":     func() error { return s.dogs.Save(ctx, school.RegisterDog("Rex")) },
 			"TakeSnapshot":   func() error { return s.dogs.TakeSnapshot(ctx, id) },
 			"TakeSnapshotAt": func() error { return s.dogs.TakeSnapshotAt(ctx, id, 1) },
 			"log First":      func() error { _, _, err := log.First(ctx); return err },
@@ -347,7 +348,7 @@ func TestClose(t *testing.T) {
 	}
 	t.Run("closes the store it opened", func(t *testing.T) {
 		s := newSchool(t, application.WithSnapshotting(nil))
-		s.save(t, RegisterDog("Fido"))
+		s.save(t, school.RegisterDog("Fido"))
 		closed(t, s)
 		if _, err := bridge.Of(s).Factory().ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
 			t.Errorf("got %v, want the store to be closed", err)
@@ -356,7 +357,7 @@ func TestClose(t *testing.T) {
 	t.Run("leaves the store it was given", func(t *testing.T) {
 		store := memory.New()
 		s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
-		s.save(t, RegisterDog("Fido"))
+		s.save(t, school.RegisterDog("Fido"))
 		closed(t, s)
 		other := newSchool(t, application.WithStore(store))
 		if dog := other.get(t, "Fido"); dog.Name != "Fido" {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -53,17 +54,17 @@ func TestRewrittenStreamWithoutEventIDs(t *testing.T) {
 	t.Parallel()
 	ctx, store := t.Context(), memory.New()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	dogs := Dogs.WithClock(func() time.Time { now = now.Add(time.Second); return now })
-	open := func(environment map[string]string) (*application.Application, *application.Repository[Dog]) {
+	dogs := school.Dogs.WithClock(func() time.Time { now = now.Add(time.Second); return now })
+	open := func(environment map[string]string) (*application.Application, *application.Repository[school.Dog]) {
 		app, err := application.New("School", application.WithStore(store), application.WithPythonLayout(), application.WithEnv(environment))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return app, expect.Must(application.NewRepository(app, dogs))
 	}
-	save := func(r *application.Repository[Dog], id uuid.UUID, name string) {
-		dog := dogs.Create(id, Registered{Name: name})
-		domain.Trigger(dog, TrickAdded{Trick: "sit"})
+	save := func(r *application.Repository[school.Dog], id uuid.UUID, name string) {
+		dog := dogs.Create(id, school.Registered{Name: name})
+		domain.Trigger(dog, school.TrickAdded{Trick: "sit"})
 		if err := r.Save(ctx, dog); err != nil {
 			t.Fatal(err)
 		}

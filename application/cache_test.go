@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -25,7 +26,7 @@ func TestCacheWithFastForward(t *testing.T) {
 	for _, size := range []string{"1", "2", "10"} {
 		store := newFaulty()
 		s := newSchool(t, application.WithStore(store), cached(size))
-		s.save(t, RegisterDog("Fido"), RegisterDog("Rex"), RegisterDog("Bella"))
+		s.save(t, school.RegisterDog("Fido"), school.RegisterDog("Rex"), school.RegisterDog("Bella"))
 		for range 2 {
 			for _, name := range []string{"Fido", "Rex", "Bella", "Fido"} {
 				before := s.get(t, name).Version()
@@ -33,7 +34,7 @@ func TestCacheWithFastForward(t *testing.T) {
 				if got := s.get(t, name).Version(); got != before+1 {
 					t.Errorf("size %s: got version %d of %s, want %d", size, got, name, before+1)
 				}
-				if err := s.dogs.Update(t.Context(), DogID(name), func(d *Dog) error { d.AddTrick("by us"); return nil }); err != nil {
+				if err := s.dogs.Update(t.Context(), school.DogID(name), func(d *school.Dog) error { d.AddTrick("by us"); return nil }); err != nil {
 					t.Fatal(err)
 				}
 				dog := s.get(t, name)
@@ -99,7 +100,7 @@ func TestCacheWithoutFastForward(t *testing.T) {
 	t.Run("stays stale after another process's save, until a conflict", func(t *testing.T) {
 		store := memory.New()
 		s := newSchool(t, application.WithStore(store), staying("10"))
-		s.save(t, RegisterDog("Fido"))
+		s.save(t, school.RegisterDog("Fido"))
 		addTricks(t, store, "Fido", "by another process")
 		dog := s.get(t, "Fido")
 		if dog.Version() != 1 {
@@ -115,7 +116,7 @@ func TestCacheWithoutFastForward(t *testing.T) {
 	})
 	t.Run("is not filled with pending events", func(t *testing.T) {
 		s := newSchool(t, staying("10"))
-		dog := RegisterDog("Fido")
+		dog := school.RegisterDog("Fido")
 		ctx, tx := persistence.NewTransaction(t.Context())
 		if _, err := s.Save(ctx, dog); err != nil {
 			t.Fatal(err)
@@ -129,7 +130,7 @@ func TestCacheWithoutFastForward(t *testing.T) {
 	t.Run("a slow get does not put an old aggregate over a saved one", func(t *testing.T) {
 		store := newFaulty()
 		other := newSchool(t, application.WithStore(store))
-		other.save(t, RegisterDog("Fido"))
+		other.save(t, school.RegisterDog("Fido"))
 		late := &afterRead{faulty: store}
 		slow := newSchool(t, application.WithStore(late), staying("10"))
 		late.do = func() {
@@ -171,7 +172,7 @@ func TestCacheCopies(t *testing.T) {
 			}
 			saved.Tricks[0], a.Tricks[0], a.Name = "changed", "changed", "changed"
 			a.AddTrick("not saved")
-			for _, dog := range []*Dog{b, s.get(t, "Fido")} {
+			for _, dog := range []*school.Dog{b, s.get(t, "Fido")} {
 				if dog.Name != "Fido" || !slices.Equal(dog.Tricks, []string{"trick 1"}) || dog.Version() != 2 || len(dog.PendingEvents()) != 0 {
 					t.Errorf("got %+v, want it to share nothing", dog)
 				}
@@ -209,7 +210,7 @@ func TestCacheCopies(t *testing.T) {
 		for _, fastForward := range []string{"y", "n"} {
 			s := newSchool(t, cached("10", "DEEPCOPY_FROM_AGGREGATE_CACHE", "n", "AGGREGATE_CACHE_FASTFORWARD", fastForward))
 			s.logs.want(t, "level=WARN", "DEEPCOPY_FROM_AGGREGATE_CACHE=n has no effect")
-			s.save(t, RegisterDog("Fido"))
+			s.save(t, school.RegisterDog("Fido"))
 			a, b := s.get(t, "Fido"), s.get(t, "Fido")
 			a.AddTrick("not saved")
 			if a == b || len(s.get(t, "Fido").Tricks) != 0 {
@@ -219,14 +220,14 @@ func TestCacheCopies(t *testing.T) {
 	})
 	t.Run("use State functions", func(t *testing.T) {
 		taken := 0
-		dogs := domain.Define("Dog", domain.On("Registered", Registered{}),
-			domain.State(func(d *Dog) string { taken++; return d.Name }, func(name string) *Dog { return &Dog{Name: name} }))
+		dogs := domain.Define("Dog", domain.On("Registered", school.Registered{}),
+			domain.State(func(d *school.Dog) string { taken++; return d.Name }, func(name string) *school.Dog { return &school.Dog{Name: name} }))
 		repository := expect.Must(application.NewRepository(newApplication(t, "TrainingSchool", cached("10")), dogs))
-		if err := repository.Save(t.Context(), dogs.Create(DogID("Fido"), Registered{Name: "Fido"})); err != nil {
+		if err := repository.Save(t.Context(), dogs.Create(school.DogID("Fido"), school.Registered{Name: "Fido"})); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if dog, err := repository.Get(t.Context(), DogID("Fido")); err != nil || dog.Name != "Fido" {
+			if dog, err := repository.Get(t.Context(), school.DogID("Fido")); err != nil || dog.Name != "Fido" {
 				t.Errorf("got %+v, %v", dog, err)
 			}
 		}
@@ -239,7 +240,7 @@ func TestCacheCopies(t *testing.T) {
 func TestCacheDropsAfterFailedSave(t *testing.T) {
 	store := newFaulty()
 	s := newSchool(t, application.WithStore(store), cached("10"))
-	s.save(t, RegisterDog("Fido"))
+	s.save(t, school.RegisterDog("Fido"))
 	dog := s.get(t, "Fido")
 	dog.AddTrick("never saved")
 	store.failNext(errors.New("down"))
@@ -254,11 +255,11 @@ func TestCacheDropsAfterFailedSave(t *testing.T) {
 func TestCacheDropsAfterFailedFastForward(t *testing.T) {
 	store := newFaulty()
 	s := newSchool(t, application.WithStore(store), cached("10"))
-	s.save(t, RegisterDog("Fido"))
+	s.save(t, school.RegisterDog("Fido"))
 	s.get(t, "Fido")
 	down := errors.New("down")
 	store.beforeRead(func() error { return down })
-	if _, err := s.dogs.Get(t.Context(), DogID("Fido")); !errors.Is(err, down) {
+	if _, err := s.dogs.Get(t.Context(), school.DogID("Fido")); !errors.Is(err, down) {
 		t.Errorf("got %v, want %v", err, down)
 	}
 	store.beforeRead(nil)
@@ -272,14 +273,14 @@ func TestCacheInTransaction(t *testing.T) {
 				// The memory store has no transactions; what is saved is there
 				// at once, so only the cache is looked at.
 				s := newSchool(t, settings)
-				s.save(t, RegisterDog("Fido"))
+				s.save(t, school.RegisterDog("Fido"))
 				s.get(t, "Fido")
 				ctx, tx := persistence.NewTransaction(t.Context())
-				err := s.dogs.Update(ctx, DogID("Fido"), func(d *Dog) error { d.AddTrick("sit"); return nil })
+				err := s.dogs.Update(ctx, school.DogID("Fido"), func(d *school.Dog) error { d.AddTrick("sit"); return nil })
 				if err != nil {
 					t.Fatal(err)
 				}
-				if dog, err := s.dogs.Get(ctx, DogID("Fido")); err != nil || dog.Version() != 2 {
+				if dog, err := s.dogs.Get(ctx, school.DogID("Fido")); err != nil || dog.Version() != 2 {
 					t.Errorf("got %+v, %v; want a transaction to see what it saved", dog, err)
 				}
 				if name == "staying" {
@@ -307,7 +308,7 @@ func TestCacheWithManyGoroutines(t *testing.T) {
 			store := memory.New()
 			s := newSchool(t, application.WithStore(store), cached("10", "AGGREGATE_CACHE_FASTFORWARD_SKIPPING", skipping))
 			writer := newSchool(t, application.WithStore(store))
-			dog := RegisterDog("Fido")
+			dog := school.RegisterDog("Fido")
 			writer.save(t, dog)
 			s.get(t, "Fido")
 			for round := range rounds {
@@ -340,7 +341,7 @@ func TestCacheWithManyGoroutines(t *testing.T) {
 func TestCacheSkipping(t *testing.T) {
 	store := newFaulty()
 	s := newSchool(t, application.WithStore(store), cached("10", "AGGREGATE_CACHE_FASTFORWARD_SKIPPING", "y"))
-	s.save(t, RegisterDog("Fido"))
+	s.save(t, school.RegisterDog("Fido"))
 	s.get(t, "Fido")
 	addTricks(t, store, "Fido", "sit")
 	reading, done := make(chan struct{}), make(chan struct{})

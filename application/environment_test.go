@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
@@ -179,7 +180,7 @@ func TestSnapshottingSettings(t *testing.T) {
 	t.Run("code without intervals means on demand only", func(t *testing.T) {
 		store := memory.New()
 		s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil), env("SNAPSHOTTING_INTERVALS", "1"))
-		s.save(t, RegisterDog("Fido"))
+		s.save(t, school.RegisterDog("Fido"))
 		wantSnapshots(t, store, "Fido")
 	})
 }
@@ -188,7 +189,7 @@ func TestSnapshottingSettings(t *testing.T) {
 func storedState(t *testing.T, options ...application.Option) []byte {
 	t.Helper()
 	s := newSchool(t, options...)
-	dog := RegisterDog(strings.Repeat("Fido", 50))
+	dog := school.RegisterDog(strings.Repeat("Fido", 50))
 	var state []byte
 	bridge.Of(s).OnRecorded(func(_ context.Context, r []mapper.Recording) { state = r[0].Notification.State })
 	s.save(t, dog)
@@ -260,10 +261,10 @@ func TestCipherSettings(t *testing.T) {
 	t.Run("another key cannot read", func(t *testing.T) {
 		store := memory.New()
 		s := newSchool(t, application.WithStore(store), env("TRAININGSCHOOL_CIPHER_KEY", testKey))
-		s.save(t, RegisterDog("Fido"))
+		s.save(t, school.RegisterDog("Fido"))
 		for _, settings := range []application.Option{env("CIPHER_KEY", otherKey), nil} {
 			other := newSchool(t, application.WithStore(store), settings)
-			_, err := other.dogs.Get(t.Context(), DogID("Fido"))
+			_, err := other.dogs.Get(t.Context(), school.DogID("Fido"))
 			if got := expect.ErrorAs[*persistence.MappingError](t, err); got.OriginatorVersion != 1 || strings.Contains(err.Error(), "Fido") {
 				t.Errorf("got %v", err)
 			}
@@ -299,7 +300,7 @@ func TestPythonLayout(t *testing.T) {
 	if err := json.Unmarshal(state, &got); err != nil {
 		t.Fatal(err)
 	}
-	if got["name"] != strings.Repeat("Fido", 50) || got["originator_topic"] != "zoo.domain:Dog" || got["timestamp"] == nil {
+	if got["name"] != strings.Repeat("Fido", 50) || got["originator_topic"] != "training_school.domain:Dog" || got["timestamp"] == nil {
 		t.Errorf("got %v", got)
 	}
 }
@@ -312,7 +313,7 @@ func TestTranscodings(t *testing.T) {
 	wallets := domain.Define("Wallet", domain.Evolve("Paid", func(m money, by money) money { return money{m.cents + by.cents} }))
 	app := newApplication(t, "Wallets", application.WithTranscodings(transcoding), application.WithSnapshotting(nil), cached("1"))
 	repository := expect.Must(application.NewRepository(app, wallets))
-	wallet := domain.StartFold(wallets, DogID("Fido"), money{5})
+	wallet := domain.StartFold(wallets, school.DogID("Fido"), money{5})
 	wallet.Trigger(money{7})
 	if err := repository.Save(t.Context(), wallet); err != nil {
 		t.Fatal(err)
@@ -357,7 +358,7 @@ func TestPersistenceModule(t *testing.T) {
 	})
 	t.Run("is closed again where the application cannot be made", func(t *testing.T) {
 		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env("PERSISTENCE_MODULE", "kept-module"),
-			application.WithDefinitions(Dogs.Schema, domain.DefineLog("Dog", domain.Entry("Registered", ""))))
+			application.WithDefinitions(school.Dogs.Schema, domain.DefineLog("Dog", domain.Entry("Registered", ""))))
 		expect.ErrorAs[*persistence.InvalidError](t, err)
 		if _, err := keptStore.Load().ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
 			t.Errorf("got %v, want %v", err, persistence.ErrClosed)
@@ -367,11 +368,11 @@ func TestPersistenceModule(t *testing.T) {
 
 func TestDefinitions(t *testing.T) {
 	store := memory.New()
-	newSchool(t, application.WithStore(store)).save(t, RegisterDog("Fido"))
+	newSchool(t, application.WithStore(store)).save(t, school.RegisterDog("Fido"))
 	for name, test := range map[string]struct {
 		option application.Option
 		known  bool
-	}{"unknown": {nil, false}, "known": {application.WithDefinitions(Dogs.Schema), true}} {
+	}{"unknown": {nil, false}, "known": {application.WithDefinitions(school.Dogs.Schema), true}} {
 		app := newApplication(t, "TrainingSchool", application.WithStore(store), test.option)
 		page, err := bridge.Of(app).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 1})
 		if err != nil {
@@ -379,7 +380,7 @@ func TestDefinitions(t *testing.T) {
 		}
 		event, err := bridge.Of(app).Mapper().NotificationToDomain(page[0])
 		if test.known {
-			if err != nil || event.Data != any(Registered{Name: "Fido"}) || event.NotificationID != 1 {
+			if err != nil || event.Data != any(school.Registered{Name: "Fido"}) || event.NotificationID != 1 {
 				t.Errorf("%s: got %+v, %v", name, event, err)
 			}
 			continue
@@ -390,7 +391,7 @@ func TestDefinitions(t *testing.T) {
 	}
 	t.Run("unknown when saving", func(t *testing.T) {
 		app := newApplication(t, "TrainingSchool")
-		dog := RegisterDog("Fido")
+		dog := school.RegisterDog("Fido")
 		_, err := app.Save(t.Context(), dog)
 		expect.ErrorAs[*mapper.UnknownTopicError](t, err)
 		if len(dog.PendingEvents()) != 1 {
@@ -401,9 +402,9 @@ func TestDefinitions(t *testing.T) {
 
 func TestOnlyWhatCanBeStored(t *testing.T) {
 	s := newSchool(t)
-	for name, dog := range map[string]*Dog{
-		"zero id":   Dogs.Create(uuid.Nil, Registered{}),
-		"too large": Dogs.Create(DogID("Fido"), Registered{Name: strings.Repeat("x", persistence.MaxState+1)}),
+	for name, dog := range map[string]*school.Dog{
+		"zero id":   school.Dogs.Create(uuid.Nil, school.Registered{}),
+		"too large": school.Dogs.Create(school.DogID("Fido"), school.Registered{Name: strings.Repeat("x", persistence.MaxState+1)}),
 	} {
 		_, err := s.Save(t.Context(), dog)
 		expect.ErrorAs[*persistence.InvalidError](t, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -23,7 +24,7 @@ func TestEventSourcedLog(t *testing.T) {
 	ctx := t.Context()
 	s := newSchool(t)
 	log := expect.Must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
-	fido, rex := DogID("Fido"), DogID("Rex")
+	fido, rex := school.DogID("Fido"), school.DogID("Rex")
 
 	for name, get := range map[string]func() (domain.Event, bool, error){
 		"first": func() (domain.Event, bool, error) { return log.First(ctx) },
@@ -51,12 +52,12 @@ func TestEventSourcedLog(t *testing.T) {
 		}
 	})
 	t.Run("is saved together with the aggregate", func(t *testing.T) {
-		if got := s.save(t, RegisterDog("Fido"), trigger(DogListed{fido})); len(got) != 2 || got[1].Topic != "DogLog.Listed" {
+		if got := s.save(t, school.RegisterDog("Fido"), trigger(DogListed{fido})); len(got) != 2 || got[1].Topic != "DogLog.Listed" {
 			t.Errorf("got %+v", got)
 		}
 	})
 	t.Run("is not saved without the aggregate", func(t *testing.T) {
-		if _, err := s.Save(ctx, RegisterDog("Fido"), trigger(DogListed{fido})); !persistence.IsConflict(err) {
+		if _, err := s.Save(ctx, school.RegisterDog("Fido"), trigger(DogListed{fido})); !persistence.IsConflict(err) {
 			t.Errorf("got %v, want a conflict", err)
 		}
 		if last, _, err := log.Last(ctx); err != nil || last.OriginatorVersion != 1 {

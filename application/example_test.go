@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -18,7 +19,7 @@ import (
 // TrainingSchool is an application with commands and queries.
 type TrainingSchool struct {
 	*application.Application
-	dogs *application.Repository[Dog]
+	dogs *application.Repository[school.Dog]
 }
 
 func NewTrainingSchool(options ...application.Option) (*TrainingSchool, error) {
@@ -26,20 +27,20 @@ func NewTrainingSchool(options ...application.Option) (*TrainingSchool, error) {
 	if err != nil {
 		return nil, err
 	}
-	dogs, err := application.NewRepository(app, Dogs)
+	dogs, err := application.NewRepository(app, school.Dogs)
 	return &TrainingSchool{Application: app, dogs: dogs}, err
 }
 
 func (s *TrainingSchool) Register(ctx context.Context, name string) error {
-	return s.dogs.Save(ctx, RegisterDog(name))
+	return s.dogs.Save(ctx, school.RegisterDog(name))
 }
 
 func (s *TrainingSchool) AddTrick(ctx context.Context, name, trick string) error {
-	return s.dogs.Update(ctx, DogID(name), func(d *Dog) error { d.AddTrick(trick); return nil })
+	return s.dogs.Update(ctx, school.DogID(name), func(d *school.Dog) error { d.AddTrick(trick); return nil })
 }
 
 func (s *TrainingSchool) Tricks(ctx context.Context, name string) ([]string, error) {
-	dog, err := s.dogs.Get(ctx, DogID(name))
+	dog, err := s.dogs.Get(ctx, school.DogID(name))
 	if err != nil {
 		return nil, err
 	}
@@ -48,29 +49,29 @@ func (s *TrainingSchool) Tricks(ctx context.Context, name string) ([]string, err
 
 // newTrainingSchool is for examples that are about something else.
 func newTrainingSchool(options ...application.Option) *TrainingSchool {
-	school, err := NewTrainingSchool(options...)
+	app, err := NewTrainingSchool(options...)
 	if err != nil {
 		log.Fatal(err)
 	}
-	return school
+	return app
 }
 
 func Example() {
 	ctx := context.Background()
-	school, err := NewTrainingSchool()
+	app, err := NewTrainingSchool()
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer school.Close()
-	if err := school.Register(ctx, "Fido"); err != nil {
+	defer app.Close()
+	if err := app.Register(ctx, "Fido"); err != nil {
 		log.Fatal(err)
 	}
 	for _, trick := range []string{"roll over", "fetch ball"} {
-		if err := school.AddTrick(ctx, "Fido", trick); err != nil {
+		if err := app.AddTrick(ctx, "Fido", trick); err != nil {
 			log.Fatal(err)
 		}
 	}
-	fmt.Println(school.Tricks(ctx, "Fido"))
+	fmt.Println(app.Tricks(ctx, "Fido"))
 	// Output: [roll over fetch ball] <nil>
 }
 
@@ -92,14 +93,14 @@ func ExampleWithStore() {
 		log.Fatal(err)
 	}
 	again := newTrainingSchool(application.WithStore(store)) // another process
-	fmt.Println(again.dogs.Contains(ctx, DogID("Fido")))
+	fmt.Println(again.dogs.Contains(ctx, school.DogID("Fido")))
 	// Output: true <nil>
 }
 
 func ExampleApplication_Save() {
-	school := newTrainingSchool()
-	defer school.Close()
-	saved, err := school.Save(context.Background(), RegisterDog("Fido"), RegisterDog("Rex"))
+	app := newTrainingSchool()
+	defer app.Close()
+	saved, err := app.Save(context.Background(), school.RegisterDog("Fido"), school.RegisterDog("Rex"))
 	for _, event := range saved.Events {
 		fmt.Println(event.NotificationID, event.Topic, event.Data)
 	}
@@ -111,14 +112,14 @@ func ExampleApplication_Save() {
 }
 
 func ExampleRepository_Get() {
-	ctx, school := context.Background(), newTrainingSchool()
-	defer school.Close()
-	if err := school.Register(ctx, "Fido"); err != nil {
+	ctx, app := context.Background(), newTrainingSchool()
+	defer app.Close()
+	if err := app.Register(ctx, "Fido"); err != nil {
 		log.Fatal(err)
 	}
-	dog, err := school.dogs.Get(ctx, DogID("Fido"))
+	dog, err := app.dogs.Get(ctx, school.DogID("Fido"))
 	fmt.Println(dog.Name, err)
-	_, err = school.dogs.Get(ctx, DogID("Rex"))
+	_, err = app.dogs.Get(ctx, school.DogID("Rex"))
 	fmt.Println(errors.Is(err, application.ErrAggregateNotFound))
 	// Output:
 	// Fido <nil>
@@ -126,26 +127,26 @@ func ExampleRepository_Get() {
 }
 
 func ExampleRepository_GetAt() {
-	ctx, school := context.Background(), newTrainingSchool()
-	defer school.Close()
-	if err := school.dogs.Save(ctx, dogWith("Fido", 3)); err != nil {
+	ctx, app := context.Background(), newTrainingSchool()
+	defer app.Close()
+	if err := app.dogs.Save(ctx, dogWith("Fido", 3)); err != nil {
 		log.Fatal(err)
 	}
-	dog, err := school.dogs.GetAt(ctx, DogID("Fido"), 2)
+	dog, err := app.dogs.GetAt(ctx, school.DogID("Fido"), 2)
 	fmt.Println(dog.Tricks, err)
 	// Output: [trick 1] <nil>
 }
 
 func ExampleRepository_Update() {
-	ctx, school := context.Background(), newTrainingSchool()
-	defer school.Close()
-	if err := school.Register(ctx, "Fido"); err != nil {
+	ctx, app := context.Background(), newTrainingSchool()
+	defer app.Close()
+	if err := app.Register(ctx, "Fido"); err != nil {
 		log.Fatal(err)
 	}
 	attempts := 0
-	err := school.dogs.Update(ctx, DogID("Fido"), func(d *Dog) error {
+	err := app.dogs.Update(ctx, school.DogID("Fido"), func(d *school.Dog) error {
 		if attempts++; attempts == 1 { // another writer is faster
-			if err := school.AddTrick(ctx, "Fido", "fetch ball"); err != nil {
+			if err := app.AddTrick(ctx, "Fido", "fetch ball"); err != nil {
 				return err
 			}
 		}
@@ -153,7 +154,7 @@ func ExampleRepository_Update() {
 		return nil
 	})
 	fmt.Println(attempts, "attempts", err)
-	fmt.Println(school.Tricks(ctx, "Fido"))
+	fmt.Println(app.Tricks(ctx, "Fido"))
 	// Output:
 	// 2 attempts <nil>
 	// [fetch ball roll over] <nil>
@@ -161,12 +162,12 @@ func ExampleRepository_Update() {
 
 func ExampleWithSnapshotting() {
 	ctx := context.Background()
-	school := newTrainingSchool(application.WithSnapshotting(map[string]int{"Dog": 5}))
-	defer school.Close()
-	if err := school.dogs.Save(ctx, dogWith("Fido", 12)); err != nil {
+	app := newTrainingSchool(application.WithSnapshotting(map[string]int{"Dog": 5}))
+	defer app.Close()
+	if err := app.dogs.Save(ctx, dogWith("Fido", 12)); err != nil {
 		log.Fatal(err)
 	}
-	for snapshot, err := range bridge.Of(school).Snapshots().Get(ctx, DogID("Fido"), persistence.EventRange{}) {
+	for snapshot, err := range bridge.Of(app).Snapshots().Get(ctx, school.DogID("Fido"), persistence.EventRange{}) {
 		fmt.Println(snapshot.Topic, snapshot.OriginatorVersion, err)
 	}
 	// Output:
@@ -185,19 +186,19 @@ func ExampleWithEnv() {
 }
 
 func ExampleWithCorrelationID() {
-	school := newTrainingSchool()
-	defer school.Close()
+	app := newTrainingSchool()
+	defer app.Close()
 	ctx := application.WithCorrelationID(context.Background(), "request 42")
-	saved, err := school.Save(ctx, RegisterDog("Fido"))
+	saved, err := app.Save(ctx, school.RegisterDog("Fido"))
 	fmt.Println(saved.Events[0].Metadata, err)
 	// Output: map[correlation_id:request 42] <nil>
 }
 
 func ExampleNewEventSourcedLog() {
-	ctx, school := context.Background(), newTrainingSchool()
-	defer school.Close()
+	ctx, app := context.Background(), newTrainingSchool()
+	defer app.Close()
 	registrations := domain.DefineLog("DogLog", domain.Entry("Registered", "name of the dog"))
-	all, err := application.NewEventSourcedLog(school.Application, registrations, uuid.New())
+	all, err := application.NewEventSourcedLog(app.Application, registrations, uuid.New())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -206,7 +207,7 @@ func ExampleNewEventSourcedLog() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		if _, err := school.Save(ctx, RegisterDog(name), entry); err != nil {
+		if _, err := app.Save(ctx, school.RegisterDog(name), entry); err != nil {
 			log.Fatal(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -28,24 +29,24 @@ func TestForeignAggregate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, store := t.Context(), memory.New()
-			open := func(name string) (*application.Application, *application.Repository[Dog]) {
+			open := func(name string) (*application.Application, *application.Repository[school.Dog]) {
 				app, err := application.New(name, application.WithStore(store), application.WithEnv(environment))
 				if err != nil {
 					t.Fatal(err)
 				}
-				return app, expect.Must(application.NewRepository(app, Dogs))
+				return app, expect.Must(application.NewRepository(app, school.Dogs))
 			}
 			_, own := open("School")
 			other, others := open("Kennels")
 			id := uuid.New()
-			if err := own.Save(ctx, Dogs.Create(id, Registered{Name: "Fido"})); err != nil {
+			if err := own.Save(ctx, school.Dogs.Create(id, school.Registered{Name: "Fido"})); err != nil {
 				t.Fatal(err)
 			}
 			dog, err := own.Get(ctx, id)
 			if err != nil {
 				t.Fatal(err)
 			}
-			domain.Trigger(dog, TrickAdded{Trick: "roll over"})
+			domain.Trigger(dog, school.TrickAdded{Trick: "roll over"})
 			_, saving := other.Save(ctx, dog)
 			foreign, ok := errors.AsType[*application.ForeignAggregateError](saving)
 			if !ok || foreign.Application != "Kennels" || foreign.LoadedFrom != "School" || foreign.ID != id {
@@ -82,7 +83,7 @@ func TestFormerNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := uuid.New()
-	if err := expect.Must(application.NewRepository(old, Dogs)).Save(ctx, Dogs.Create(id, Registered{Name: "Fido"})); err != nil {
+	if err := expect.Must(application.NewRepository(old, school.Dogs)).Save(ctx, school.Dogs.Create(id, school.Registered{Name: "Fido"})); err != nil {
 		t.Fatal(err)
 	}
 	var rows []persistence.StoredEvent
@@ -92,7 +93,7 @@ func TestFormerNames(t *testing.T) {
 		}
 		rows = append(rows, row)
 	}
-	renamed := func(options ...application.Option) *application.Repository[Dog] {
+	renamed := func(options ...application.Option) *application.Repository[school.Dog] {
 		app, err := application.New("Academy", append(options, application.WithStore(memory.New()), key)...)
 		if err != nil {
 			t.Fatal(err)
@@ -100,7 +101,7 @@ func TestFormerNames(t *testing.T) {
 		if _, err := bridge.Of(app).Recorder().InsertEvents(ctx, rows); err != nil {
 			t.Fatal(err)
 		}
-		return expect.Must(application.NewRepository(app, Dogs))
+		return expect.Must(application.NewRepository(app, school.Dogs))
 	}
 	if dog, err := renamed(application.WithFormerNames("Kennels", "School")).Get(ctx, id); err != nil || dog.Name != "Fido" {
 		t.Errorf("got %v, %v; want Fido", dog, err)
@@ -137,9 +138,9 @@ func TestSettingsWithoutEffect(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				dogs := expect.Must(application.NewRepository(app, Dogs))
+				dogs := expect.Must(application.NewRepository(app, school.Dogs))
 				for range 2 {
-					if err := dogs.Save(t.Context(), Dogs.Create(uuid.New(), Registered{Name: "Fido"})); err != nil {
+					if err := dogs.Save(t.Context(), school.Dogs.Create(uuid.New(), school.Registered{Name: "Fido"})); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -29,23 +30,23 @@ func (q *queries) ProcessRecorder(name string) (persistence.ProcessRecorder, err
 // an empty log nor saves into it. Once they are renamed it asks no more.
 func TestFormerNameInTheStore(t *testing.T) {
 	ctx, store := t.Context(), &queries{memory.New(), map[string]int{}}
-	made := func(name string, options ...application.Option) (*application.Application, *application.Repository[Dog]) {
+	made := func(name string, options ...application.Option) (*application.Application, *application.Repository[school.Dog]) {
 		t.Helper()
 		app, err := application.New(name, append(options, application.WithStore(store))...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return app, expect.Must(application.NewRepository(app, Dogs))
+		return app, expect.Must(application.NewRepository(app, school.Dogs))
 	}
 	_, old := made("School")
-	dog := Dogs.Create(uuid.New(), Registered{Name: "Fido"})
+	dog := school.Dogs.Create(uuid.New(), school.Registered{Name: "Fido"})
 	if err := old.Save(ctx, dog); err != nil {
 		t.Fatal(err)
 	}
 	app, renamed := made("Academy", application.WithFormerNames("Kennels", "School"))
-	logs := expect.Must(application.NewEventSourcedLog(app, Dogs.Schema, domain.NewIDv5("/log")))
+	logs := expect.Must(application.NewEventSourcedLog(app, school.Dogs.Schema, domain.NewIDv5("/log")))
 	for name, use := range map[string]func() error{
-		"Save":      func() error { return renamed.Save(ctx, Dogs.Create(uuid.New(), Registered{Name: "Rex"})) },
+		"Save":      func() error { return renamed.Save(ctx, school.Dogs.Create(uuid.New(), school.Registered{Name: "Rex"})) },
 		"Get":       func() error { _, err := renamed.Get(ctx, dog.ID()); return err },
 		"Contains":  func() error { _, err := renamed.Contains(ctx, dog.ID()); return err },
 		"log":       func() error { _, err := app.Log().Head(ctx); return err },
@@ -68,7 +69,7 @@ func TestFormerNameInTheStore(t *testing.T) {
 	_, clear := made("Academy", application.WithFormerNames("Kennels"))
 	before := store.made["Kennels"]
 	for range 3 {
-		if err := clear.Save(ctx, Dogs.Create(uuid.New(), Registered{Name: "Rex"})); err != nil {
+		if err := clear.Save(ctx, school.Dogs.Create(uuid.New(), school.Registered{Name: "Rex"})); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -40,11 +41,11 @@ func FuzzEnvironment(f *testing.F) {
 			return
 		}
 		defer app.Close()
-		dogs := expect.Must(application.NewRepository(app, Dogs))
+		dogs := expect.Must(application.NewRepository(app, school.Dogs))
 		if err := dogs.Save(t.Context(), dogWith("Fido", 1)); err != nil {
 			t.Fatal(err)
 		}
-		if dog, err := dogs.Get(t.Context(), DogID("Fido")); err != nil || dog.Version() != 2 {
+		if dog, err := dogs.Get(t.Context(), school.DogID("Fido")); err != nil || dog.Version() != 2 {
 			t.Errorf("got %+v, %v", dog, err)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
@@ -64,51 +65,51 @@ func (r *countedSnapshots) SelectEvents(ctx context.Context, id uuid.UUID, want 
 // be used.
 func TestLoadReadsOnce(t *testing.T) {
 	const tricks = 9 // of Fido, whose version is 10
-	zero := domain.Define("Zero", domain.FirstVersion[Dog](0), domain.On("Registered", Registered{}))
-	snapshotAt := func(t *testing.T, s *school, version int64) {
-		if err := s.dogs.TakeSnapshotAt(t.Context(), DogID("Fido"), version); err != nil {
+	zero := domain.Define("Zero", domain.FirstVersion[school.Dog](0), domain.On("Registered", school.Registered{}))
+	snapshotAt := func(t *testing.T, s *testSchool, version int64) {
+		if err := s.dogs.TakeSnapshotAt(t.Context(), school.DogID("Fido"), version); err != nil {
 			t.Fatal(err)
 		}
 	}
-	plantAhead := func(t *testing.T, s *school) {
-		snapshot := Dogs.TakeSnapshot(s.get(t, "Fido"))
+	plantAhead := func(t *testing.T, s *testSchool) {
+		snapshot := school.Dogs.TakeSnapshot(s.get(t, "Fido"))
 		snapshot.OriginatorVersion = 99
 		if err := bridge.Of(s).Snapshots().Put(t.Context(), snapshot); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, test := range map[string]struct {
-		prepare func(t *testing.T, s *school, store *atOnce)
+		prepare func(t *testing.T, s *testSchool, store *atOnce)
 		version int64 // 0 is the latest
 		reads   int   // beside that of the history
 		logged  []string
 	}{
 		"no snapshot": {},
-		"a snapshot":  {prepare: func(t *testing.T, s *school, _ *atOnce) { snapshotAt(t, s, 4) }},
-		"a snapshot of the last version": {prepare: func(t *testing.T, s *school, _ *atOnce) {
+		"a snapshot":  {prepare: func(t *testing.T, s *testSchool, _ *atOnce) { snapshotAt(t, s, 4) }},
+		"a snapshot of the last version": {prepare: func(t *testing.T, s *testSchool, _ *atOnce) {
 			snapshotAt(t, s, 10)
 		}},
-		"a version before the snapshot": {prepare: func(t *testing.T, s *school, _ *atOnce) {
+		"a version before the snapshot": {prepare: func(t *testing.T, s *testSchool, _ *atOnce) {
 			snapshotAt(t, s, 8)
 		}, version: 7},
-		"a version between snapshots": {prepare: func(t *testing.T, s *school, _ *atOnce) {
+		"a version between snapshots": {prepare: func(t *testing.T, s *testSchool, _ *atOnce) {
 			snapshotAt(t, s, 3)
 			snapshotAt(t, s, 8)
 		}, version: 6},
-		"the version of a snapshot": {prepare: func(t *testing.T, s *school, _ *atOnce) {
+		"the version of a snapshot": {prepare: func(t *testing.T, s *testSchool, _ *atOnce) {
 			snapshotAt(t, s, 8)
 		}, version: 8},
-		"a damaged snapshot": {prepare: func(t *testing.T, s *school, store *atOnce) {
-			plantSnapshot(t, store.Store, DogID("Fido"), 10, []byte("abc"))
+		"a damaged snapshot": {prepare: func(t *testing.T, s *testSchool, store *atOnce) {
+			plantSnapshot(t, store.Store, school.DogID("Fido"), 10, []byte("abc"))
 		}, reads: 2, logged: []string{"passed over", "damaged"}},
-		"a damaged snapshot, and an older one": {prepare: func(t *testing.T, s *school, store *atOnce) {
+		"a damaged snapshot, and an older one": {prepare: func(t *testing.T, s *testSchool, store *atOnce) {
 			snapshotAt(t, s, 4)
-			plantSnapshot(t, store.Store, DogID("Fido"), 10, []byte("abc"))
+			plantSnapshot(t, store.Store, school.DogID("Fido"), 10, []byte("abc"))
 		}, reads: 2, logged: []string{"passed over", "damaged"}},
-		"a snapshot whose event is gone": {prepare: func(t *testing.T, s *school, _ *atOnce) {
+		"a snapshot whose event is gone": {prepare: func(t *testing.T, s *testSchool, _ *atOnce) {
 			plantAhead(t, s)
 		}, reads: 2, logged: []string{"passed over", "not among the stored events"}},
-		"a snapshot whose event is gone, and an older one": {prepare: func(t *testing.T, s *school, _ *atOnce) {
+		"a snapshot whose event is gone, and an older one": {prepare: func(t *testing.T, s *testSchool, _ *atOnce) {
 			snapshotAt(t, s, 4)
 			plantAhead(t, s)
 		}, reads: 2, logged: []string{"passed over", "not among the stored events"}},
@@ -123,13 +124,13 @@ func TestLoadReadsOnce(t *testing.T) {
 			}
 			fresh := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
 			store.reads = 0
-			got, want := (*Dog)(nil), saved.Version()
+			got, want := (*school.Dog)(nil), saved.Version()
 			err := error(nil)
 			if test.version == 0 {
-				got, err = fresh.dogs.Get(t.Context(), DogID("Fido"))
+				got, err = fresh.dogs.Get(t.Context(), school.DogID("Fido"))
 			} else {
 				want = test.version
-				got, err = fresh.dogs.GetAt(t.Context(), DogID("Fido"), test.version)
+				got, err = fresh.dogs.GetAt(t.Context(), school.DogID("Fido"), test.version)
 			}
 			if err != nil || got.Version() != want || !slices.Equal(got.Tricks, saved.Tricks[:want-1]) {
 				t.Fatalf("got %+v, %v; want version %d", got, err, want)
@@ -143,11 +144,11 @@ func TestLoadReadsOnce(t *testing.T) {
 	t.Run("an unknown aggregate", func(t *testing.T) {
 		store := newAtOnce()
 		s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
-		_, err := s.dogs.Get(t.Context(), DogID("Nobody"))
+		_, err := s.dogs.Get(t.Context(), school.DogID("Nobody"))
 		expect.ErrorAs[*application.NotFoundError](t, err)
-		s.save(t, RegisterDog("Fido"))
+		s.save(t, school.RegisterDog("Fido"))
 		store.reads = 0
-		_, err = s.dogs.GetAt(t.Context(), DogID("Fido"), 2)
+		_, err = s.dogs.GetAt(t.Context(), school.DogID("Fido"), 2)
 		if e := expect.ErrorAs[*application.NotFoundError](t, err); e.Current != 1 || store.reads != 0 {
 			t.Errorf("got %+v and %d further reads", e, store.reads)
 		}
@@ -157,12 +158,12 @@ func TestLoadReadsOnce(t *testing.T) {
 		app := newApplication(t, "TrainingSchool", application.WithStore(store), application.WithSnapshotting(nil),
 			application.WithLogger((&logs{}).logger()))
 		dogs := expect.Must(application.NewRepository(app, zero))
-		if err := dogs.Save(t.Context(), zero.Create(DogID("Fido"), Registered{Name: "Fido"})); err != nil {
+		if err := dogs.Save(t.Context(), zero.Create(school.DogID("Fido"), school.Registered{Name: "Fido"})); err != nil {
 			t.Fatal(err)
 		}
-		plantSnapshot(t, store.Store, DogID("Fido"), 0, []byte("abc"))
+		plantSnapshot(t, store.Store, school.DogID("Fido"), 0, []byte("abc"))
 		store.reads = 0
-		if got, err := dogs.Get(t.Context(), DogID("Fido")); err != nil || got.Name != "Fido" || store.reads != 1 {
+		if got, err := dogs.Get(t.Context(), school.DogID("Fido")); err != nil || got.Name != "Fido" || store.reads != 1 {
 			t.Errorf("got %+v, %v and %d further reads, want one of the events", got, err, store.reads)
 		}
 	})
@@ -174,7 +175,7 @@ func TestLoadReadsOnce(t *testing.T) {
 			return nil, nil, doctored.ErrBroken
 		}
 		s := newSchool(t, application.WithStore(store))
-		s.save(t, RegisterDog("Fido"))
+		s.save(t, school.RegisterDog("Fido"))
 		s.get(t, "Fido")
 	})
 }
@@ -185,7 +186,7 @@ func TestLoadThatFailsToReadOnce(t *testing.T) {
 	store := newAtOnce()
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
 	s.save(t, dogWith("Fido", 3))
-	if err := s.dogs.TakeSnapshotAt(t.Context(), DogID("Fido"), 2); err != nil {
+	if err := s.dogs.TakeSnapshotAt(t.Context(), school.DogID("Fido"), 2); err != nil {
 		t.Fatal(err)
 	}
 	for name, broken := range map[string]bool{"at once": false, "later": true} {
@@ -201,7 +202,7 @@ func TestLoadThatFailsToReadOnce(t *testing.T) {
 			}
 			return nil, nil, err
 		}
-		if got, err := s.dogs.Get(t.Context(), DogID("Fido")); !errors.Is(err, doctored.ErrBroken) {
+		if got, err := s.dogs.Get(t.Context(), school.DogID("Fido")); !errors.Is(err, doctored.ErrBroken) {
 			t.Errorf("%s: got %+v and the error %v, want that of the store", name, got, err)
 		}
 	}

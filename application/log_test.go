@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -37,7 +38,7 @@ func TestEventsUpToTheHead(t *testing.T) {
 				return ids, err
 			}
 			if event.NotificationID == 1 {
-				s.save(t, RegisterDog("Bello")) // is after the head
+				s.save(t, school.RegisterDog("Bello")) // is after the head
 			}
 			ids = append(ids, event.NotificationID)
 		}
@@ -52,7 +53,7 @@ func TestEventsUpToTheHead(t *testing.T) {
 	none, err := read(t.Context(), 0)
 	want(none, err)
 	for i := range 1200 { // several pages
-		s.save(t, RegisterDog(fmt.Sprint("dog ", i)))
+		s.save(t, school.RegisterDog(fmt.Sprint("dog ", i)))
 	}
 	all, err := read(t.Context(), 0)
 	if err != nil || len(all) != 1200 || all[0] != 1 || all[1199] != 1200 {
@@ -82,9 +83,9 @@ func TestSubscribeToEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &hearing{Store: memory.New(), wake: make(chan func(string), 1)}
 		s, other := newSchool(t, application.WithStore(store)), newSchool(t, application.WithStore(store))
-		save := func(s *school, names ...string) {
+		save := func(s *testSchool, names ...string) {
 			for _, name := range names {
-				if _, err := s.Save(t.Context(), RegisterDog(name)); err != nil {
+				if _, err := s.Save(t.Context(), school.RegisterDog(name)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -122,7 +123,7 @@ func TestSubscribeToEvents(t *testing.T) {
 
 func TestSubscribeToTopics(t *testing.T) {
 	s := newSchool(t)
-	dog := RegisterDog("Fido")
+	dog := school.RegisterDog("Fido")
 	dog.AddTrick("sit")
 	if _, err := s.Save(t.Context(), dog); err != nil {
 		t.Fatal(err)
@@ -137,7 +138,7 @@ func TestSubscribeToTopics(t *testing.T) {
 
 func TestSubscribeToWhatCannotBeDecoded(t *testing.T) {
 	s := newSchool(t)
-	dog := RegisterDog("Fido")
+	dog := school.RegisterDog("Fido")
 	if _, err := s.Save(t.Context(), dog); err != nil {
 		t.Fatal(err)
 	}

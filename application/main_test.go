@@ -16,6 +16,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -23,36 +24,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Dog is the aggregate of most tests.
-type Dog struct {
-	domain.Aggregate
-	Name   string   `json:"name"`
-	Tricks []string `json:"tricks"`
-}
-
-type Registered struct {
-	Name string `json:"name"`
-}
-
-func (e Registered) Apply(d *Dog) { d.Name = e.Name }
-
-type TrickAdded struct {
-	Trick string `json:"trick"`
-}
-
-func (e TrickAdded) Apply(d *Dog) { d.Tricks = append(d.Tricks, e.Trick) }
-
-var Dogs = domain.Define("Dog", domain.FormerName[Dog]("zoo.domain:Dog"), domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
-
-func DogID(name string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte("/dogs/"+name)) }
-
-func RegisterDog(name string) *Dog { return Dogs.Create(DogID(name), Registered{Name: name}) }
-
-func (d *Dog) AddTrick(trick string) { domain.Trigger(d, TrickAdded{Trick: trick}) }
-
 // dogWith is a new dog that knows so many tricks.
-func dogWith(name string, tricks int) *Dog {
-	dog := RegisterDog(name)
+func dogWith(name string, tricks int) *school.Dog {
+	dog := school.RegisterDog(name)
 	for i := range tricks {
 		dog.AddTrick(fmt.Sprint("trick ", i+1))
 	}
@@ -80,21 +54,21 @@ func (e Credited) Apply(a *Account) { a.Balance += e.Amount }
 
 var Accounts = domain.Define("Account", domain.FormerName[Account]("zoo.domain:Account"), domain.On("Opened", Opened{}), domain.On("Credited", Credited{}))
 
-// school is an application with a repository of dogs, over the log that it
+// testSchool is an application with a repository of dogs, over the log that it
 // reports to.
-type school struct {
+type testSchool struct {
 	*application.Application
-	dogs *application.Repository[Dog]
+	dogs *application.Repository[school.Dog]
 	logs *logs
 }
 
 // newSchool makes an application that knows nothing of the process's
 // environment, and is closed when the test ends.
-func newSchool(tb testing.TB, options ...application.Option) *school {
+func newSchool(tb testing.TB, options ...application.Option) *testSchool {
 	tb.Helper()
-	s := &school{logs: &logs{}}
+	s := &testSchool{logs: &logs{}}
 	s.Application = newApplication(tb, "TrainingSchool", append([]application.Option{application.WithLogger(s.logs.logger())}, options...)...)
-	s.dogs = expect.Must(application.NewRepository(s.Application, Dogs))
+	s.dogs = expect.Must(application.NewRepository(s.Application, school.Dogs))
 	return s
 }
 
@@ -129,7 +103,7 @@ func cached(size string, more ...string) application.Option {
 }
 
 // save saves, and ends the test if that is not possible.
-func (s *school) save(tb testing.TB, changes ...domain.Changes) []domain.Event {
+func (s *testSchool) save(tb testing.TB, changes ...domain.Changes) []domain.Event {
 	tb.Helper()
 	saved, err := s.Save(tb.Context(), changes...)
 	if err != nil {
@@ -138,9 +112,9 @@ func (s *school) save(tb testing.TB, changes ...domain.Changes) []domain.Event {
 	return saved.Events
 }
 
-func (s *school) get(tb testing.TB, name string) *Dog {
+func (s *testSchool) get(tb testing.TB, name string) *school.Dog {
 	tb.Helper()
-	dog, err := s.dogs.Get(tb.Context(), DogID(name))
+	dog, err := s.dogs.Get(tb.Context(), school.DogID(name))
 	if err != nil {
 		tb.Fatal(err)
 	}

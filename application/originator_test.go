@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -20,15 +21,15 @@ func TestDeleteOriginator(t *testing.T) {
 			s.save(t, dogWith("Fido", 3))
 			s.save(t, dogWith("Rex", 3))
 			s.get(t, "Fido")
-			deleted, err := s.Log().DeleteOriginator(ctx, DogID("Fido"))
+			deleted, err := s.Log().DeleteOriginator(ctx, school.DogID("Fido"))
 			if want := (persistence.DeletedOriginator{Events: 4, Snapshots: 2}); err != nil || deleted != want {
 				t.Fatalf("got %+v, %v; want %+v", deleted, err, want)
 			}
-			if _, err := s.dogs.Get(ctx, DogID("Fido")); !errors.Is(err, application.ErrAggregateNotFound) {
+			if _, err := s.dogs.Get(ctx, school.DogID("Fido")); !errors.Is(err, application.ErrAggregateNotFound) {
 				t.Errorf("got %v, want that the dog is not found", err)
 			}
-			expect.ErrorAs[*application.NotFoundError](t, s.dogs.Update(ctx, DogID("Fido"), func(d *Dog) error { d.AddTrick("sit"); return nil }))
-			s.save(t, RegisterDog("Fido"))
+			expect.ErrorAs[*application.NotFoundError](t, s.dogs.Update(ctx, school.DogID("Fido"), func(d *school.Dog) error { d.AddTrick("sit"); return nil }))
+			s.save(t, school.RegisterDog("Fido"))
 			if got := s.get(t, "Fido"); got.Version() != 1 || len(got.Tricks) != 0 {
 				t.Errorf("got %+v, want a new dog", got)
 			}
@@ -45,7 +46,7 @@ func TestDeleteOriginator(t *testing.T) {
 		}
 	})
 	t.Run("in a store that cannot", func(t *testing.T) {
-		if _, err := newSchool(t, application.WithStore(newFaulty())).Log().DeleteOriginator(ctx, DogID("Fido")); !errors.Is(err, persistence.ErrNotSupported) {
+		if _, err := newSchool(t, application.WithStore(newFaulty())).Log().DeleteOriginator(ctx, school.DogID("Fido")); !errors.Is(err, persistence.ErrNotSupported) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -61,10 +62,10 @@ func TestCacheNoticesADeletion(t *testing.T) {
 			other := newSchool(t, application.WithStore(store))
 			s.save(t, dogWith("Fido", 3))
 			s.get(t, "Fido")
-			if _, err := other.Log().DeleteOriginator(ctx, DogID("Fido")); err != nil {
+			if _, err := other.Log().DeleteOriginator(ctx, school.DogID("Fido")); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := s.dogs.Get(ctx, DogID("Fido")); !errors.Is(err, application.ErrAggregateNotFound) {
+			if got, err := s.dogs.Get(ctx, school.DogID("Fido")); !errors.Is(err, application.ErrAggregateNotFound) {
 				t.Fatalf("got %+v, %v; want that the dog is not found", got, err)
 			}
 			for _, tricks := range []int{3, 3, 5, 1} { // as many events as before, more, and fewer
@@ -75,7 +76,7 @@ func TestCacheNoticesADeletion(t *testing.T) {
 				if got.LastEventID() != again.LastEventID() || got.Version() != int64(tricks)+1 || len(got.Tricks) != tricks {
 					t.Errorf("got %+v, want the dog that was saved last", got)
 				}
-				if _, err := other.Log().DeleteOriginator(ctx, DogID("Fido")); err != nil {
+				if _, err := other.Log().DeleteOriginator(ctx, school.DogID("Fido")); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
@@ -39,7 +40,7 @@ type world struct {
 	store   persistence.Factory
 	options []application.Option
 	app     *application.Application
-	dogs    *application.Repository[Dog]
+	dogs    *application.Repository[school.Dog]
 }
 
 // restart begins a new process with empty caches.
@@ -49,7 +50,7 @@ func (w *world) restart(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.app, w.dogs = app, expect.Must(application.NewRepository(app, Dogs))
+	w.app, w.dogs = app, expect.Must(application.NewRepository(app, school.Dogs))
 }
 
 func (w *world) close(t *rapid.T) {
@@ -87,7 +88,7 @@ func TestVariantsAreEqual(t *testing.T) {
 				name := name.Draw(t, "name")
 				_, known := model[name]
 				each(func(w *world) error {
-					if err := w.dogs.Save(ctx, RegisterDog(name)); persistence.IsConflict(err) != known || err != nil && !known &&
+					if err := w.dogs.Save(ctx, school.RegisterDog(name)); persistence.IsConflict(err) != known || err != nil && !known &&
 						!persistence.IsConflict(err) {
 						return fmt.Errorf("registering gave %w, known %v", err, known)
 					}
@@ -103,7 +104,7 @@ func TestVariantsAreEqual(t *testing.T) {
 					t.Skip()
 				}
 				each(func(w *world) error {
-					return w.dogs.Update(ctx, DogID(name), func(d *Dog) error {
+					return w.dogs.Update(ctx, school.DogID(name), func(d *school.Dog) error {
 						for _, trick := range tricks {
 							d.AddTrick(trick)
 						}
@@ -122,7 +123,7 @@ func TestVariantsAreEqual(t *testing.T) {
 					if bridge.Of(w.app).Snapshots() == nil {
 						return nil
 					}
-					return w.dogs.TakeSnapshotAt(ctx, DogID(name), version)
+					return w.dogs.TakeSnapshotAt(ctx, school.DogID(name), version)
 				})
 			},
 			"restart": func(t *rapid.T) {
@@ -132,11 +133,11 @@ func TestVariantsAreEqual(t *testing.T) {
 				for name, tricks := range model {
 					version := rapid.Int64Range(1, int64(len(tricks))+1).Draw(t, "version")
 					each(func(w *world) error {
-						now, err := w.dogs.Get(ctx, DogID(name))
+						now, err := w.dogs.Get(ctx, school.DogID(name))
 						if err != nil {
 							return err
 						}
-						then, err := w.dogs.GetAt(ctx, DogID(name), version)
+						then, err := w.dogs.GetAt(ctx, school.DogID(name), version)
 						if err != nil {
 							return err
 						}
@@ -155,8 +156,8 @@ func TestVariantsAreEqual(t *testing.T) {
 	})
 }
 
-func wrongDog(dog *Dog, name string, tricks []string) error {
-	if dog.ID() != DogID(name) || dog.Name != name || dog.Version() != int64(len(tricks))+1 || len(dog.PendingEvents()) != 0 ||
+func wrongDog(dog *school.Dog, name string, tricks []string) error {
+	if dog.ID() != school.DogID(name) || dog.Name != name || dog.Version() != int64(len(tricks))+1 || len(dog.PendingEvents()) != 0 ||
 		len(dog.Tricks) != len(tricks) || len(tricks) > 0 && !reflect.DeepEqual(dog.Tricks, tricks) {
 		return fmt.Errorf("got %q with %q at version %d, want %q with %q", dog.Name, dog.Tricks, dog.Version(), name, tricks)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -67,14 +68,14 @@ func TestPythonSettings(t *testing.T) {
 // same settings mean the Python library's cipher.
 func TestPythonCipherReadsEnvelopes(t *testing.T) {
 	store, ctx, id := memory.New(), t.Context(), uuid.New()
-	open := func(settings ...string) *application.Repository[Dog] {
+	open := func(settings ...string) *application.Repository[school.Dog] {
 		app, err := application.New("School", application.WithStore(store), env(append(settings, "CIPHER_KEY", testKey)...))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return expect.Must(application.NewRepository(app, Dogs))
+		return expect.Must(application.NewRepository(app, school.Dogs))
 	}
-	if err := open().Save(ctx, Dogs.Create(id, Registered{Name: "Fido"})); err != nil {
+	if err := open().Save(ctx, school.Dogs.Create(id, school.Registered{Name: "Fido"})); err != nil {
 		t.Fatal(err)
 	}
 	dog, err := open("TRANSCODER_TOPIC", pythonTranscoder).Get(ctx, id)
@@ -86,7 +87,7 @@ func TestPythonCipherReadsEnvelopes(t *testing.T) {
 		t.Error("the Python cipher alone has opened an envelope, so this test shows nothing")
 	}
 	other := uuid.New()
-	if err := open("TRANSCODER_TOPIC", pythonTranscoder).Save(ctx, Dogs.Create(other, Registered{Name: "Bella"})); err != nil {
+	if err := open("TRANSCODER_TOPIC", pythonTranscoder).Save(ctx, school.Dogs.Create(other, school.Registered{Name: "Bella"})); err != nil {
 		t.Fatal(err)
 	}
 	_, err = open().Get(ctx, other)
@@ -117,11 +118,11 @@ func TestPythonLayoutNeedsNames(t *testing.T) {
 	}
 	_, err = application.NewEventSourcedLog(app, domain.DefineLog("Log", domain.Entry("Opened", opened{})), uuid.New())
 	expect.ErrorAs[*application.RepositoryError](t, err)
-	if _, err = application.NewRepository(app, Dogs); err != nil {
+	if _, err = application.NewRepository(app, school.Dogs); err != nil {
 		t.Errorf("with both: %v", err)
 	}
 	for name, schema := range map[string]*domain.Schema{
-		"no name in Python": domain.Define[tagged]("Kennel").Schema, `json:"size"`: domain.Define("zoo.domain:Kennel", domain.On("Grown", grown{})).Schema, "": Dogs.Schema,
+		"no name in Python": domain.Define[tagged]("Kennel").Schema, `json:"size"`: domain.Define("zoo.domain:Kennel", domain.On("Grown", grown{})).Schema, "": school.Dogs.Schema,
 	} {
 		_, err := application.New("School", application.WithStore(memory.New()), application.WithPythonLayout(), application.WithDefinitions(schema))
 		if (err == nil) != (name == "") || err != nil && !strings.Contains(err.Error(), name) {
@@ -157,12 +158,12 @@ func TestMixedLayoutsAreReported(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, log := memory.New(), &logs{}
-			open := func(options []application.Option) *application.Repository[Dog] {
+			open := func(options []application.Option) *application.Repository[school.Dog] {
 				options = append(options, application.WithStore(store), application.WithLogger(log.logger()))
-				return expect.Must(application.NewRepository(expect.Must(application.New("School", options...)), Dogs))
+				return expect.Must(application.NewRepository(expect.Must(application.New("School", options...)), school.Dogs))
 			}
-			save := func(r *application.Repository[Dog]) {
-				if err := r.Save(t.Context(), Dogs.Create(uuid.New(), Registered{Name: "Fido"})); err != nil {
+			save := func(r *application.Repository[school.Dog]) {
+				if err := r.Save(t.Context(), school.Dogs.Create(uuid.New(), school.Registered{Name: "Fido"})); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -203,12 +204,12 @@ func TestOtherSettingsAreReported(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, log := memory.New(), &logs{}
-			open := func(settings []string) *application.Repository[Dog] {
+			open := func(settings []string) *application.Repository[school.Dog] {
 				app := expect.Must(application.New("School", env(settings...), application.WithStore(store), application.WithLogger(log.logger())))
-				return expect.Must(application.NewRepository(app, Dogs))
+				return expect.Must(application.NewRepository(app, school.Dogs))
 			}
-			save := func(r *application.Repository[Dog]) {
-				if err := r.Save(t.Context(), Dogs.Create(uuid.New(), Registered{Name: strings.Repeat("Fido", 50)})); err != nil {
+			save := func(r *application.Repository[school.Dog]) {
+				if err := r.Save(t.Context(), school.Dogs.Create(uuid.New(), school.Registered{Name: strings.Repeat("Fido", 50)})); err != nil {
 					t.Fatal(err)
 				}
 			}

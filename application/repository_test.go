@@ -15,6 +15,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -72,7 +73,7 @@ func TestGetAt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSchool(t, options...)
-			ctx, id := t.Context(), DogID("Fido")
+			ctx, id := t.Context(), school.DogID("Fido")
 			s.save(t, dogWith("Fido", 3))
 			check := func(current int64) {
 				t.Helper()
@@ -87,7 +88,7 @@ func TestGetAt(t *testing.T) {
 				}
 			}
 			check(4)
-			if err := s.dogs.Update(ctx, id, func(d *Dog) error { d.AddTrick("trick 4"); return nil }); err != nil {
+			if err := s.dogs.Update(ctx, id, func(d *school.Dog) error { d.AddTrick("trick 4"); return nil }); err != nil {
 				t.Fatal(err)
 			}
 			check(5)
@@ -117,19 +118,19 @@ func TestGetAt(t *testing.T) {
 func TestFirstVersions(t *testing.T) {
 	for _, first := range []int64{0, 2} {
 		t.Run(fmt.Sprint(first), func(t *testing.T) {
-			dogs := domain.Define("Dog", domain.FirstVersion[Dog](first), domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
+			dogs := domain.Define("Dog", domain.FirstVersion[school.Dog](first), domain.On("Registered", school.Registered{}), domain.On("TrickAdded", school.TrickAdded{}))
 			app := newApplication(t, "TrainingSchool", application.WithSnapshotting(nil), cached("10"))
 			repository := expect.Must(application.NewRepository(app, dogs))
 			id, ctx := uuid.New(), t.Context()
 			_, err := repository.Get(ctx, id)
 			expect.ErrorAs[*application.NotFoundError](t, err)
-			if err := repository.Save(ctx, dogs.Create(id, Registered{Name: "Fido"})); err != nil {
+			if err := repository.Save(ctx, dogs.Create(id, school.Registered{Name: "Fido"})); err != nil {
 				t.Fatal(err)
 			}
 			if err := repository.TakeSnapshot(ctx, id); err != nil {
 				t.Fatal(err)
 			}
-			if err := repository.Update(ctx, id, func(d *Dog) error { d.AddTrick("sit"); return nil }); err != nil {
+			if err := repository.Update(ctx, id, func(d *school.Dog) error { d.AddTrick("sit"); return nil }); err != nil {
 				t.Fatal(err)
 			}
 			if dog, err := repository.Get(ctx, id); err != nil || dog.Version() != first+1 {
@@ -151,26 +152,26 @@ func TestFirstVersions(t *testing.T) {
 func TestContains(t *testing.T) {
 	store := newFaulty()
 	s := newSchool(t, application.WithStore(store))
-	s.save(t, RegisterDog("Fido"))
+	s.save(t, school.RegisterDog("Fido"))
 	for name, want := range map[string]bool{"Fido": true, "Rex": false} {
-		if got, err := s.dogs.Contains(t.Context(), DogID(name)); got != want || err != nil {
+		if got, err := s.dogs.Contains(t.Context(), school.DogID(name)); got != want || err != nil {
 			t.Errorf("%s: got %v, %v; want %v", name, got, err, want)
 		}
 	}
 	t.Run("decodes nothing", func(t *testing.T) {
 		unknowing := newApplication(t, "TrainingSchool", application.WithStore(store), env("CIPHER_KEY", testKey))
-		other := expect.Must(application.NewRepository(unknowing, domain.Define("Cat", domain.On("Registered", Registered{}))))
-		if got, err := other.Contains(t.Context(), DogID("Fido")); !got || err != nil {
+		other := expect.Must(application.NewRepository(unknowing, domain.Define("Cat", domain.On("Registered", school.Registered{}))))
+		if got, err := other.Contains(t.Context(), school.DogID("Fido")); !got || err != nil {
 			t.Errorf("got %v, %v; want true", got, err)
 		}
 	})
 	t.Run("reports trouble", func(t *testing.T) {
 		down := errors.New("down")
 		store.beforeRead(func() error { return down })
-		if got, err := s.dogs.Contains(t.Context(), DogID("Fido")); got || !errors.Is(err, down) {
+		if got, err := s.dogs.Contains(t.Context(), school.DogID("Fido")); got || !errors.Is(err, down) {
 			t.Errorf("got %v, %v; want %v", got, err, down)
 		}
-		if _, err := s.dogs.Get(t.Context(), DogID("Fido")); !errors.Is(err, down) {
+		if _, err := s.dogs.Get(t.Context(), school.DogID("Fido")); !errors.Is(err, down) {
 			t.Errorf("got %v, want %v", err, down)
 		}
 	})
@@ -178,18 +179,18 @@ func TestContains(t *testing.T) {
 
 func TestEndedContext(t *testing.T) {
 	s := newSchool(t, application.WithSnapshotting(nil), cached("10"))
-	s.save(t, RegisterDog("Fido"))
+	s.save(t, school.RegisterDog("Fido"))
 	s.get(t, "Fido")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	id, rex := DogID("Fido"), RegisterDog("Rex")
+	id, rex := school.DogID("Fido"), school.RegisterDog("Rex")
 	for name, use := range map[string]func() error{
 		"Save":         func() error { _, err := s.Save(ctx, rex); return err },
 		"Get":          func() error { _, err := s.dogs.Get(ctx, id); return err },
 		"GetAt":        func() error { _, err := s.dogs.GetAt(ctx, id, 1); return err },
 		"Contains":     func() error { _, err := s.dogs.Contains(ctx, id); return err },
 		"TakeSnapshot": func() error { return s.dogs.TakeSnapshot(ctx, id) },
-		"Update":       func() error { return s.dogs.Update(ctx, id, func(*Dog) error { return nil }) },
+		"Update":       func() error { return s.dogs.Update(ctx, id, func(*school.Dog) error { return nil }) },
 	} {
 		if err := use(); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: got %v, want %v", name, err, context.Canceled)
@@ -201,12 +202,12 @@ func TestEndedContext(t *testing.T) {
 }
 
 func TestUpdate(t *testing.T) {
-	addTrick := func(d *Dog) error { d.AddTrick("mine"); return nil }
+	addTrick := func(d *school.Dog) error { d.AddTrick("mine"); return nil }
 
 	t.Run("loads, changes and saves", func(t *testing.T) {
 		s := newSchool(t)
-		s.save(t, RegisterDog("Fido"))
-		if err := s.dogs.Update(t.Context(), DogID("Fido"), addTrick); err != nil {
+		s.save(t, school.RegisterDog("Fido"))
+		if err := s.dogs.Update(t.Context(), school.DogID("Fido"), addTrick); err != nil {
 			t.Fatal(err)
 		}
 		if dog := s.get(t, "Fido"); fmt.Sprint(dog.Tricks) != "[mine]" {
@@ -215,13 +216,13 @@ func TestUpdate(t *testing.T) {
 	})
 	t.Run("of an unknown aggregate", func(t *testing.T) {
 		s := newSchool(t)
-		err := s.dogs.Update(t.Context(), DogID("Fido"), func(*Dog) error { t.Error("change was called"); return nil })
+		err := s.dogs.Update(t.Context(), school.DogID("Fido"), func(*school.Dog) error { t.Error("change was called"); return nil })
 		expect.ErrorAs[*application.NotFoundError](t, err)
 	})
 	t.Run("of nothing", func(t *testing.T) {
 		s := newSchool(t)
-		s.save(t, RegisterDog("Fido"))
-		if err := s.dogs.Update(t.Context(), DogID("Fido"), func(*Dog) error { return nil }); err != nil {
+		s.save(t, school.RegisterDog("Fido"))
+		if err := s.dogs.Update(t.Context(), school.DogID("Fido"), func(*school.Dog) error { return nil }); err != nil {
 			t.Error(err)
 		}
 	})
@@ -230,10 +231,10 @@ func TestUpdate(t *testing.T) {
 			"no cache": nil, "cache": {cached("10")},
 		} {
 			s := newSchool(t, options...)
-			s.save(t, RegisterDog("Fido"))
+			s.save(t, school.RegisterDog("Fido"))
 			s.get(t, "Fido")
 			broken := errors.New("a rule is broken")
-			err := s.dogs.Update(t.Context(), DogID("Fido"), func(d *Dog) error { d.AddTrick("mine"); return broken })
+			err := s.dogs.Update(t.Context(), school.DogID("Fido"), func(d *school.Dog) error { d.AddTrick("mine"); return broken })
 			if err != broken {
 				t.Errorf("%s: got %v, want %v itself", name, err, broken)
 			}
@@ -249,9 +250,9 @@ func TestUpdate(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := memory.New()
 				s := newSchool(t, append(options, application.WithStore(store))...)
-				s.save(t, RegisterDog("Fido"))
+				s.save(t, school.RegisterDog("Fido"))
 				calls := 0
-				err := s.dogs.Update(t.Context(), DogID("Fido"), func(d *Dog) error {
+				err := s.dogs.Update(t.Context(), school.DogID("Fido"), func(d *school.Dog) error {
 					if calls++; calls <= 3 {
 						addTricks(t, store, "Fido", fmt.Sprint("rival ", calls))
 					}
@@ -270,9 +271,9 @@ func TestUpdate(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := newFaulty()
 			s := newSchool(t, application.WithStore(store))
-			s.save(t, RegisterDog("Fido"))
+			s.save(t, school.RegisterDog("Fido"))
 			store.failNext(&persistence.Error{Class: persistence.ErrRetryTransaction, Op: "insert"})
-			if err := s.dogs.Update(t.Context(), DogID("Fido"), addTrick); err != nil {
+			if err := s.dogs.Update(t.Context(), school.DogID("Fido"), addTrick); err != nil {
 				t.Error(err)
 			}
 		})
@@ -280,10 +281,10 @@ func TestUpdate(t *testing.T) {
 	t.Run("does not repeat other errors", func(t *testing.T) {
 		store := newFaulty()
 		s := newSchool(t, application.WithStore(store))
-		s.save(t, RegisterDog("Fido"))
+		s.save(t, school.RegisterDog("Fido"))
 		for _, class := range []error{persistence.ErrOperational, persistence.ErrOutcomeUnknown} {
 			store.failNext(&persistence.Error{Class: class, Op: "insert"})
-			if err := s.dogs.Update(t.Context(), DogID("Fido"), addTrick); !errors.Is(err, class) {
+			if err := s.dogs.Update(t.Context(), school.DogID("Fido"), addTrick); !errors.Is(err, class) {
 				t.Errorf("got %v, want %v", err, class)
 			}
 		}
@@ -292,10 +293,10 @@ func TestUpdate(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := memory.New()
 			s := newSchool(t, application.WithStore(store))
-			s.save(t, RegisterDog("Fido"))
+			s.save(t, school.RegisterDog("Fido"))
 			start := time.Now()
 			var pauses []time.Duration
-			err := s.dogs.Update(t.Context(), DogID("Fido"), func(d *Dog) error {
+			err := s.dogs.Update(t.Context(), school.DogID("Fido"), func(d *school.Dog) error {
 				pauses = append(pauses, time.Since(start))
 				start = time.Now()
 				addTricks(t, store, "Fido", "rival")
@@ -316,12 +317,12 @@ func TestUpdate(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := memory.New()
 			s := newSchool(t, application.WithStore(store))
-			s.save(t, RegisterDog("Fido"))
+			s.save(t, school.RegisterDog("Fido"))
 			bored := errors.New("bored")
 			ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, bored)
 			defer cancel()
 			start := time.Now()
-			err := s.dogs.Update(ctx, DogID("Fido"), func(d *Dog) error {
+			err := s.dogs.Update(ctx, school.DogID("Fido"), func(d *school.Dog) error {
 				addTricks(t, store, "Fido", "rival")
 				return addTrick(d)
 			})
@@ -336,11 +337,11 @@ func TestUpdate(t *testing.T) {
 	t.Run("has one attempt inside a transaction", func(t *testing.T) {
 		store := memory.New()
 		s := newSchool(t, application.WithStore(store))
-		s.save(t, RegisterDog("Fido"))
+		s.save(t, school.RegisterDog("Fido"))
 		ctx, tx := persistence.NewTransaction(t.Context())
 		defer tx.RolledBack(t.Context())
 		calls := 0
-		err := s.dogs.Update(ctx, DogID("Fido"), func(d *Dog) error {
+		err := s.dogs.Update(ctx, school.DogID("Fido"), func(d *school.Dog) error {
 			calls++
 			addTricks(t, store, "Fido", "rival")
 			return addTrick(d)
@@ -352,11 +353,11 @@ func TestUpdate(t *testing.T) {
 	t.Run("of many goroutines loses nothing", func(t *testing.T) {
 		for name, options := range map[string][]application.Option{"no cache": nil, "cache": {cached("10")}} {
 			s := newSchool(t, options...)
-			s.save(t, RegisterDog("Fido"))
+			s.save(t, school.RegisterDog("Fido"))
 			var wait sync.WaitGroup
 			for i := range 10 {
 				wait.Go(func() {
-					err := s.dogs.Update(t.Context(), DogID("Fido"), func(d *Dog) error { d.AddTrick(fmt.Sprint(i)); return nil })
+					err := s.dogs.Update(t.Context(), school.DogID("Fido"), func(d *school.Dog) error { d.AddTrick(fmt.Sprint(i)); return nil })
 					if err != nil {
 						t.Error(err)
 					}
@@ -384,17 +385,17 @@ func TestRepositoryPanics(t *testing.T) {
 		f       func(app *application.Application) error
 	}{
 		{"topic of another definition", `topic "Dog.Registered" is defined for both`, nil, func(app *application.Application) error {
-			expect.Must(application.NewRepository(app, Dogs))
+			expect.Must(application.NewRepository(app, school.Dogs))
 			_, err := application.NewRepository(app, domain.Define("Hound", domain.On("In", Opened{}, domain.StoredAs("Dog.Registered"))))
 			return err
 		}},
 		{"snapshot topic of another definition", `topic "Dog" is defined for both`, nil, func(app *application.Application) error {
-			expect.Must(application.NewRepository(app, Dogs))
+			expect.Must(application.NewRepository(app, school.Dogs))
 			_, err := application.NewRepository(app, domain.Define("Hound", domain.FormerName[Account]("Dog")))
 			return err
 		}},
 		{"log with a topic of another definition", `topic "Dog.Registered" is defined for both`, nil, func(app *application.Application) error {
-			expect.Must(application.NewRepository(app, Dogs))
+			expect.Must(application.NewRepository(app, school.Dogs))
 			_, err := application.NewEventSourcedLog(app, domain.DefineLog("Dog", domain.Entry("Registered", "")), uuid.New())
 			return err
 		}},
@@ -450,8 +451,8 @@ func TestRepositoryPanics(t *testing.T) {
 	})
 	t.Run("not for the same definition again", func(t *testing.T) {
 		s := newSchool(t)
-		expect.Must(application.NewRepository(s.Application, Dogs))
-		expect.Must(application.NewRepository(s.Application, Dogs.WithClock(time.Now)))
+		expect.Must(application.NewRepository(s.Application, school.Dogs))
+		expect.Must(application.NewRepository(s.Application, school.Dogs.WithClock(time.Now)))
 	})
 }
 
@@ -462,17 +463,17 @@ func TestUpdateAt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := memory.New()
 			s := newSchool(t, append(options, application.WithStore(store))...)
-			s.save(t, RegisterDog("Fido"))
+			s.save(t, school.RegisterDog("Fido"))
 			s.get(t, "Fido")
 			addTricks(t, store, "Fido", "sit")
 			calls := 0
-			change := func(d *Dog) error { calls++; d.AddTrick("mine"); return nil }
+			change := func(d *school.Dog) error { calls++; d.AddTrick("mine"); return nil }
 
 			conflict := func(version, current int64) {
 				t.Helper()
-				err := s.dogs.UpdateAt(t.Context(), DogID("Fido"), version, change)
+				err := s.dogs.UpdateAt(t.Context(), school.DogID("Fido"), version, change)
 				got := expect.ErrorAs[*persistence.ConflictError](t, err)
-				if got.Version != version+1 || got.Current != current || !got.Stale || got.OriginatorID != DogID("Fido") {
+				if got.Version != version+1 || got.Current != current || !got.Stale || got.OriginatorID != school.DogID("Fido") {
 					t.Errorf("got %+v, want a conflict of version %d with %d", got, version+1, current)
 				}
 			}
@@ -481,21 +482,21 @@ func TestUpdateAt(t *testing.T) {
 			if calls != 0 {
 				t.Errorf("change was called %d times with an aggregate at another version", calls)
 			}
-			if err := s.dogs.UpdateAt(t.Context(), DogID("Fido"), 2, change); err != nil || calls != 1 {
+			if err := s.dogs.UpdateAt(t.Context(), school.DogID("Fido"), 2, change); err != nil || calls != 1 {
 				t.Fatalf("got %v after %d calls, want success after 1", err, calls)
 			}
 			broken := errors.New("a rule is broken")
-			if err := s.dogs.UpdateAt(t.Context(), DogID("Fido"), 3, func(*Dog) error { return broken }); err != broken {
+			if err := s.dogs.UpdateAt(t.Context(), school.DogID("Fido"), 3, func(*school.Dog) error { return broken }); err != broken {
 				t.Errorf("got %v, want %v itself", err, broken)
 			}
-			err := s.dogs.UpdateAt(t.Context(), DogID("Fido"), 3, func(d *Dog) error {
+			err := s.dogs.UpdateAt(t.Context(), school.DogID("Fido"), 3, func(d *school.Dog) error {
 				addTricks(t, store, "Fido", "rival")
 				return change(d)
 			})
 			if got := expect.ErrorAs[*persistence.ConflictError](t, err); got.Version != 4 || !got.Stale || calls != 2 {
 				t.Errorf("got %+v after %d calls, want a conflict of version 4 and no repetition", got, calls)
 			}
-			expect.ErrorAs[*application.NotFoundError](t, s.dogs.UpdateAt(t.Context(), DogID("Rex"), 1, change))
+			expect.ErrorAs[*application.NotFoundError](t, s.dogs.UpdateAt(t.Context(), school.DogID("Rex"), 1, change))
 		})
 	}
 }

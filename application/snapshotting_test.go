@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
@@ -38,13 +39,13 @@ func snapshotVersions(tb testing.TB, store persistence.Factory, id uuid.UUID) []
 
 func wantSnapshots(t *testing.T, store persistence.Factory, name string, want ...int64) {
 	t.Helper()
-	if got := snapshotVersions(t, store, DogID(name)); !slices.Equal(got, want) {
+	if got := snapshotVersions(t, store, school.DogID(name)); !slices.Equal(got, want) {
 		t.Errorf("got snapshots of %s at %v, want %v", name, got, want)
 	}
 }
 
 func TestTakeSnapshot(t *testing.T) {
-	ctx, id := t.Context(), DogID("Fido")
+	ctx, id := t.Context(), school.DogID("Fido")
 	store := &counting{faulty: newFaulty()}
 	s := newSchool(t, application.WithStore(store), env("IS_SNAPSHOTTING_ENABLED", "y"))
 	saved := dogWith("Fido", 4)
@@ -90,7 +91,7 @@ func TestTakeSnapshot(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if state := snapshot.Data.(domain.SnapshotState[Dog]).State; len(state.PendingEvents()) != 0 || len(state.Tricks) != 1 {
+			if state := snapshot.Data.(domain.SnapshotState[school.Dog]).State; len(state.PendingEvents()) != 0 || len(state.Tricks) != 1 {
 				t.Errorf("got %+v", state)
 			}
 		}
@@ -98,10 +99,10 @@ func TestTakeSnapshot(t *testing.T) {
 }
 
 func TestTakeSnapshotErrors(t *testing.T) {
-	ctx, id := t.Context(), DogID("Fido")
+	ctx, id := t.Context(), school.DogID("Fido")
 	t.Run("where there is no store for it", func(t *testing.T) {
 		s := newSchool(t)
-		s.save(t, RegisterDog("Fido"))
+		s.save(t, school.RegisterDog("Fido"))
 		if bridge.Of(s).Snapshots() != nil {
 			t.Error("got a snapshot store")
 		}
@@ -118,7 +119,7 @@ func TestTakeSnapshotErrors(t *testing.T) {
 	})
 	store := newFaulty()
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
-	s.save(t, RegisterDog("Fido"))
+	s.save(t, school.RegisterDog("Fido"))
 	t.Run("of an unknown aggregate", func(t *testing.T) {
 		expect.ErrorAs[*application.NotFoundError](t, s.dogs.TakeSnapshot(ctx, uuid.New()))
 	})
@@ -153,7 +154,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 			if err := accounts.Save(t.Context(), account); err != nil {
 				t.Fatal(err)
 			}
-			dog := RegisterDog("Fido")
+			dog := school.RegisterDog("Fido")
 			s.save(t, dog)
 			for i := range 12 { // some in one save, some alone
 				dog.AddTrick(fmt.Sprint(i))
@@ -169,7 +170,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 			if got := s.get(t, "Fido"); got.Version() != 13 || len(got.Tricks) != 12 {
 				t.Errorf("got %+v", got)
 			}
-			if got, err := s.dogs.GetAt(t.Context(), DogID("Fido"), 5); err != nil || len(got.Tricks) != 4 {
+			if got, err := s.dogs.GetAt(t.Context(), school.DogID("Fido"), 5); err != nil || len(got.Tricks) != 4 {
 				t.Errorf("got %+v, %v; want the state at version 5 and no later one", got, err)
 			}
 			s.logs.want(t)
@@ -184,7 +185,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 	t.Run("not of bare events", func(t *testing.T) {
 		store := memory.New()
 		s := newSchool(t, application.WithStore(store), application.WithSnapshotting(map[string]int{"Dog": 1}))
-		s.save(t, domain.Events(RegisterDog("Fido").PendingEvents()))
+		s.save(t, domain.Events(school.RegisterDog("Fido").PendingEvents()))
 		wantSnapshots(t, store, "Fido")
 	})
 	t.Run("not without intervals", func(t *testing.T) {
@@ -220,7 +221,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 		s := newSchool(t, application.WithStore(store), application.WithSnapshotting(map[string]int{"Dog": 1}))
 		woken := false
 		bridge.Of(s).OnRecorded(func(context.Context, []mapper.Recording) { woken = true })
-		dog := RegisterDog("Fido")
+		dog := school.RegisterDog("Fido")
 		s.save(t, dog)
 		if !woken || len(dog.PendingEvents()) != 0 {
 			t.Errorf("got woken %v and %d pending events", woken, len(dog.PendingEvents()))
@@ -232,22 +233,22 @@ func TestAutomaticSnapshots(t *testing.T) {
 func TestUnusableSnapshot(t *testing.T) {
 	saved := dogWith("Fido", 4)
 	for name, later := range map[string]struct {
-		definition *domain.Definition[Dog]
+		definition *domain.Definition[school.Dog]
 		options    []application.Option
 		want       string
 	}{
 		"of another schema version": {
-			definition: domain.Define("Dog", domain.SnapshotVersion[Dog](2), domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{})),
+			definition: domain.Define("Dog", domain.SnapshotVersion[school.Dog](2), domain.On("Registered", school.Registered{}), domain.On("TrickAdded", school.TrickAdded{})),
 			want:       "schema version",
 		},
 		"of another state type": {
-			definition: domain.Define("Dog", domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}),
-				domain.State(func(d *Dog) []string { return d.Tricks }, func([]string) *Dog { return &Dog{} })),
+			definition: domain.Define("Dog", domain.On("Registered", school.Registered{}), domain.On("TrickAdded", school.TrickAdded{}),
+				domain.State(func(d *school.Dog) []string { return d.Tricks }, func([]string) *school.Dog { return &school.Dog{} })),
 			want: "decode",
 		},
 		"under an unknown name": {
-			definition: domain.Define("Hound", domain.On("Registered", Registered{}, domain.StoredAs("Dog.Registered")),
-				domain.On("TrickAdded", TrickAdded{}, domain.StoredAs("Dog.TrickAdded"))),
+			definition: domain.Define("Hound", domain.On("Registered", school.Registered{}, domain.StoredAs("Dog.Registered")),
+				domain.On("TrickAdded", school.TrickAdded{}, domain.StoredAs("Dog.TrickAdded"))),
 			want: "is not defined",
 		},
 	} {
@@ -296,8 +297,8 @@ func TestUnusableSnapshot(t *testing.T) {
 func TestSnapshotStoreThatFails(t *testing.T) {
 	store := &brokenSnapshots{memory.New()}
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
-	s.save(t, RegisterDog("Fido"))
-	if _, err := s.dogs.Get(t.Context(), DogID("Fido")); !errors.Is(err, persistence.ErrOperational) {
+	s.save(t, school.RegisterDog("Fido"))
+	if _, err := s.dogs.Get(t.Context(), school.DogID("Fido")); !errors.Is(err, persistence.ErrOperational) {
 		t.Errorf("got %v, want trouble with the database to be reported", err)
 	}
 }
@@ -306,8 +307,8 @@ func TestSnapshotStoreThatFails(t *testing.T) {
 // would be saved on it could never be read.
 func TestSnapshotAheadOfItsEventsIsPassedOver(t *testing.T) {
 	s := newSchool(t, application.WithSnapshotting(nil))
-	s.save(t, RegisterDog("Fido"))
-	snapshot := Dogs.TakeSnapshot(s.get(t, "Fido"))
+	s.save(t, school.RegisterDog("Fido"))
+	snapshot := school.Dogs.TakeSnapshot(s.get(t, "Fido"))
 	snapshot.OriginatorVersion = 99
 	if err := bridge.Of(s).Snapshots().Put(t.Context(), snapshot); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -40,7 +41,7 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 	older := newSchool(t, application.WithStore(store.Store), application.WithSnapshotting(nil))
 	for _, name := range []string{"Fido", "Rex"} {
 		older.save(t, dogWith(name, 3))
-		if err := older.dogs.TakeSnapshot(ctx, DogID(name)); err != nil {
+		if err := older.dogs.TakeSnapshot(ctx, school.DogID(name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -50,7 +51,7 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 	newer := expect.Must(application.NewRepository(app, puppies))
 	for range 3 {
 		for _, name := range []string{"Fido", "Rex"} {
-			if got, err := newer.Get(ctx, DogID(name)); err != nil || got.Count != 3 || len(got.Tricks) != 3 {
+			if got, err := newer.Get(ctx, school.DogID(name)); err != nil || got.Count != 3 || len(got.Tricks) != 3 {
 				t.Fatalf("got %+v, %v; want the dog of the events", got, err)
 			}
 		}
@@ -60,7 +61,7 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 		t.Errorf("reported %d times, want once for the definition:\n%s", n, logs)
 	}
 	if t.Run("and not by the older program either", func(t *testing.T) {
-		report, err := newer.EnsureSnapshot(ctx, DogID("Fido"))
+		report, err := newer.EnsureSnapshot(ctx, school.DogID("Fido"))
 		if want := (application.SnapshotReport{Version: 4, Outcome: persistence.SnapshotReplaced}); err != nil || report != want {
 			t.Fatalf("got %+v, %v; want %+v", report, err, want)
 		}
@@ -73,7 +74,7 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 	}
 	app = newApplication(t, "TrainingSchool", application.WithStore(store), application.WithSnapshotting(nil))
 	newer = expect.Must(application.NewRepository(app, puppies))
-	if got, err := newer.Get(ctx, DogID("Fido")); err != nil || got.Count != 3 || store.read != 1 {
+	if got, err := newer.Get(ctx, school.DogID("Fido")); err != nil || got.Count != 3 || store.read != 1 {
 		t.Errorf("got %+v, %v by %d events; want the new snapshot to be used", got, err, store.read)
 	}
 }
@@ -89,11 +90,11 @@ func TestSnapshotWithoutFingerprintIsPassedOverQuietly(t *testing.T) {
 	state.Write(binary.AppendUvarint(nil, 1))
 	state.WriteByte(0)
 	state.WriteString(`{"CreatedOn":"2020-01-01T00:00:00Z","ModifiedOn":"2020-01-01T00:00:00Z","State":{"Name":"Old"}}`)
-	plantSnapshot(t, store, DogID("Fido"), 3, state.Bytes())
+	plantSnapshot(t, store, school.DogID("Fido"), 3, state.Bytes())
 	if got := s.get(t, "Fido"); got.Name != "Fido" || len(got.Tricks) != 2 {
 		t.Errorf("got %+v, want the dog of the events", got)
 	}
-	if report, err := s.dogs.EnsureSnapshot(ctx, DogID("Fido")); err != nil || report.Outcome != persistence.SnapshotReplaced {
+	if report, err := s.dogs.EnsureSnapshot(ctx, school.DogID("Fido")); err != nil || report.Outcome != persistence.SnapshotReplaced {
 		t.Errorf("got %+v, %v", report, err)
 	}
 	s.logs.want(t)
@@ -116,7 +117,7 @@ func TestDamagedSnapshotIsReplaced(t *testing.T) {
 	ctx, store := t.Context(), &counting{faulty: newFaulty()}
 	s := newSchool(t, application.WithStore(store.Store), application.WithSnapshotting(nil))
 	s.save(t, dogWith("Fido", 4))
-	plantSnapshot(t, store.Store, DogID("Fido"), 5, []byte("abc"))
+	plantSnapshot(t, store.Store, school.DogID("Fido"), 5, []byte("abc"))
 	for range 3 {
 		s.get(t, "Fido")
 	}
@@ -124,7 +125,7 @@ func TestDamagedSnapshotIsReplaced(t *testing.T) {
 		t.Errorf("reported %d times, want once for the snapshot:\n%s", n, s.logs)
 	}
 	for i, want := range []persistence.SnapshotOutcome{persistence.SnapshotReplaced, persistence.SnapshotPresent} {
-		report, err := s.dogs.EnsureSnapshot(ctx, DogID("Fido"))
+		report, err := s.dogs.EnsureSnapshot(ctx, school.DogID("Fido"))
 		if err != nil || report.Outcome != want || report.Version != 5 {
 			t.Errorf("%d: got %+v, %v; want %s", i, report, err, want)
 		}
@@ -143,10 +144,10 @@ func TestOlderSnapshotIsUsedInPlaceOfADamagedOne(t *testing.T) {
 	ctx, store := t.Context(), &counting{faulty: newFaulty()}
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
 	s.save(t, dogWith("Fido", 9))
-	if err := s.dogs.TakeSnapshotAt(ctx, DogID("Fido"), 8); err != nil {
+	if err := s.dogs.TakeSnapshotAt(ctx, school.DogID("Fido"), 8); err != nil {
 		t.Fatal(err)
 	}
-	plantSnapshot(t, store, DogID("Fido"), 10, []byte("abc"))
+	plantSnapshot(t, store, school.DogID("Fido"), 10, []byte("abc"))
 	store.read = 0
 	if got := s.get(t, "Fido"); got.Version() != 10 || len(got.Tricks) != 9 || store.read != 3 {
 		t.Errorf("got %+v by %d events, want 3", got, store.read)
@@ -160,7 +161,7 @@ func TestSnapshotOfOtherEventsIsNotUsed(t *testing.T) {
 	before := memory.New()
 	s := newSchool(t, application.WithStore(before), application.WithSnapshotting(nil))
 	s.save(t, dogWith("Fido", 3))
-	if err := s.dogs.TakeSnapshot(ctx, DogID("Fido")); err != nil {
+	if err := s.dogs.TakeSnapshot(ctx, school.DogID("Fido")); err != nil {
 		t.Fatal(err)
 	}
 	recorder, err := before.SnapshotRecorder("TrainingSchool")
@@ -168,14 +169,14 @@ func TestSnapshotOfOtherEventsIsNotUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := memory.New()
-	for snapshot, err := range recorder.SelectEvents(ctx, DogID("Fido"), persistence.EventRange{}) {
+	for snapshot, err := range recorder.SelectEvents(ctx, school.DogID("Fido"), persistence.EventRange{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		plantSnapshot(t, after, DogID("Fido"), snapshot.OriginatorVersion, snapshot.State)
+		plantSnapshot(t, after, school.DogID("Fido"), snapshot.OriginatorVersion, snapshot.State)
 	}
 	s = newSchool(t, application.WithStore(after), application.WithSnapshotting(nil))
-	dog := RegisterDog("Fido")
+	dog := school.RegisterDog("Fido")
 	for i := range 4 {
 		dog.AddTrick(fmt.Sprint("new trick ", i))
 	}
@@ -184,13 +185,13 @@ func TestSnapshotOfOtherEventsIsNotUsed(t *testing.T) {
 		t.Errorf("got %v, want %v", got.Tricks, dog.Tricks)
 	}
 	s.logs.want(t, "passed over", "another one")
-	if _, err := s.dogs.EnsureSnapshot(ctx, DogID("Fido")); err != nil {
+	if _, err := s.dogs.EnsureSnapshot(ctx, school.DogID("Fido")); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.dogs.TakeSnapshotAt(ctx, DogID("Fido"), 4); err != nil {
+	if err := s.dogs.TakeSnapshotAt(ctx, school.DogID("Fido"), 4); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.dogs.GetAt(ctx, DogID("Fido"), 4); err != nil || !slices.Equal(got.Tricks, dog.Tricks[:3]) {
+	if got, err := s.dogs.GetAt(ctx, school.DogID("Fido"), 4); err != nil || !slices.Equal(got.Tricks, dog.Tricks[:3]) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if n := strings.Count(s.logs.String(), "passed over"); n != 1 {
@@ -214,7 +215,7 @@ func TestNewestSnapshotsAreKept(t *testing.T) {
 				store := memory.New()
 				s := newSchool(t, append(test.options, application.WithStore(store),
 					application.WithSnapshotting(map[string]int{"Dog": 2}))...)
-				dog := RegisterDog("Fido")
+				dog := school.RegisterDog("Fido")
 				for i := range 10 {
 					if !together {
 						s.save(t, dog)
@@ -224,7 +225,7 @@ func TestNewestSnapshotsAreKept(t *testing.T) {
 				s.save(t, dog)
 				wantSnapshots(t, store, "Fido", test.want...)
 				for version := int64(1); version <= 11; version++ {
-					if got, err := s.dogs.GetAt(t.Context(), DogID("Fido"), version); err != nil || len(got.Tricks) != int(version)-1 {
+					if got, err := s.dogs.GetAt(t.Context(), school.DogID("Fido"), version); err != nil || len(got.Tricks) != int(version)-1 {
 						t.Errorf("version %d: got %+v, %v", version, got, err)
 					}
 				}
@@ -240,7 +241,7 @@ func TestNewestSnapshotsAreKept(t *testing.T) {
 
 func TestSnapshotThatIsTooLargeIsReportedOnce(t *testing.T) {
 	s := newSchool(t, application.WithSnapshotting(map[string]int{"Dog": 1}))
-	dog := Dogs.Create(DogID("Fido"), Registered{Name: strings.Repeat("x", 9<<20)})
+	dog := school.Dogs.Create(school.DogID("Fido"), school.Registered{Name: strings.Repeat("x", 9<<20)})
 	dog.AddTrick(strings.Repeat("y", 9<<20))
 	s.save(t, dog)
 	for i := range 3 {

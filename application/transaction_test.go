@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -54,7 +55,7 @@ func TestRollback(t *testing.T) {
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(map[string]int{"Dog": 1}))
 	bridge.Of(s).OnRecorded(func(context.Context, []mapper.Recording) { t.Error("followers are woken after a rollback") })
 	ctx, tx := persistence.NewTransaction(t.Context())
-	dog, rex := RegisterDog("Fido"), RegisterDog("Rex")
+	dog, rex := school.RegisterDog("Fido"), school.RegisterDog("Rex")
 	var want []string
 	for i := range 3 {
 		dog.AddTrick(fmt.Sprint(i))
@@ -83,8 +84,8 @@ func TestNestedTransaction(t *testing.T) {
 	var woken []int
 	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []mapper.Recording) { woken = append(woken, len(recordings)) })
 	outer, outerTx := persistence.NewTransaction(t.Context())
-	fido, rex, bella := RegisterDog("Fido"), RegisterDog("Rex"), RegisterDog("Bella")
-	save := func(ctx context.Context, dog *Dog) {
+	fido, rex, bella := school.RegisterDog("Fido"), school.RegisterDog("Rex"), school.RegisterDog("Bella")
+	save := func(ctx context.Context, dog *school.Dog) {
 		t.Helper()
 		if _, err := s.Save(ctx, dog); err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -229,7 +230,7 @@ type kennelState struct {
 func TestRenaming(t *testing.T) {
 	for _, snapshot := range []bool{false, true} {
 		t.Run(fmt.Sprint("with a snapshot: ", snapshot), func(t *testing.T) {
-			ctx, id, logs := t.Context(), DogID("Fido"), &logs{}
+			ctx, id, logs := t.Context(), school.DogID("Fido"), &logs{}
 			store := &counting{faulty: newFaulty()}
 			s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil), env("CIPHER_KEY", testKey))
 			s.save(t, dogWith("Fido", 2))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
@@ -15,21 +16,21 @@ import (
 
 type praised struct{}
 
-func (praised) Apply(d *Dog) { d.Tricks = append(d.Tricks, "praise") }
+func (praised) Apply(d *school.Dog) { d.Tricks = append(d.Tricks, "praise") }
 
 type learned struct{ Trick string }
 
-func (e learned) Apply(d *Dog) { d.Tricks = append(d.Tricks, e.Trick) }
+func (e learned) Apply(d *school.Dog) { d.Tricks = append(d.Tricks, e.Trick) }
 
 // praisedDogs is the definition of a program that reads each TrickAdded of the
 // past as two events.
 var praisedDogs = domain.Define("Dog",
-	domain.On("Registered", Registered{}),
+	domain.On("Registered", school.Registered{}),
 	domain.On("Learned", learned{}),
 	domain.On("Praised", praised{}),
-	domain.UpcastToMany[Dog]("TrickAdded", func(e TrickAdded) []any { return []any{learned(e), praised{}} },
+	domain.UpcastToMany[school.Dog]("TrickAdded", func(e school.TrickAdded) []any { return []any{learned(e), praised{}} },
 		domain.Into(learned{}, praised{})),
-	domain.SnapshotVersion[Dog](2),
+	domain.SnapshotVersion[school.Dog](2),
 )
 
 // Aggregates keep the versions of their stored events, however they are loaded.
@@ -45,7 +46,7 @@ func TestUpcastToMany(t *testing.T) {
 			before := newSchool(t, options...)
 			before.save(t, dogWith("Fido", 2))
 			if name == "snapshots" {
-				if err := before.dogs.TakeSnapshot(ctx, DogID("Fido")); err != nil {
+				if err := before.dogs.TakeSnapshot(ctx, school.DogID("Fido")); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -53,7 +54,7 @@ func TestUpcastToMany(t *testing.T) {
 			dogs := expect.Must(application.NewRepository(app, praisedDogs))
 			tricks := []string{"trick 1", "praise", "trick 2", "praise"}
 			for version := int64(3); version <= 5; version++ { // each round saves one event more
-				dog, err := dogs.Get(ctx, DogID("Fido"))
+				dog, err := dogs.Get(ctx, school.DogID("Fido"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -68,19 +69,19 @@ func TestUpcastToMany(t *testing.T) {
 				if name != "snapshots" {
 					continue
 				}
-				if err := dogs.TakeSnapshotAt(ctx, DogID("Fido"), 2); err != nil { // after an event that means two
+				if err := dogs.TakeSnapshotAt(ctx, school.DogID("Fido"), 2); err != nil { // after an event that means two
 					t.Fatal(err)
 				}
-				if err := dogs.TakeSnapshot(ctx, DogID("Fido")); err != nil {
+				if err := dogs.TakeSnapshot(ctx, school.DogID("Fido")); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if dog, err := dogs.GetAt(ctx, DogID("Fido"), 2); err != nil || !slices.Equal(dog.Tricks, tricks[:2]) {
+			if dog, err := dogs.GetAt(ctx, school.DogID("Fido"), 2); err != nil || !slices.Equal(dog.Tricks, tricks[:2]) {
 				t.Errorf("at version 2: got %q, %v", dog.Tricks, err)
 			}
 			// A writer that has read an older version meets a conflict, as
 			// ever.
-			stale := RegisterDog("Fido")
+			stale := school.RegisterDog("Fido")
 			if err := before.dogs.Save(ctx, stale); !persistence.IsConflict(err) {
 				t.Errorf("got %v, want a conflict", err)
 			}
