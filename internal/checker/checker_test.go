@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
@@ -26,15 +27,15 @@ type checked struct {
 
 func newChecked(t *testing.T) *checked {
 	t.Helper()
-	recorder, snapshots := newRecorder(t)
-	m := newMapper(t, mapper.Config{Application: school})
-	fido := RegisterDog("Fido")
+	recorder, snapshots := newRecorder()
+	m := newMapper(t, mapper.Config{Application: schoolName})
+	fido := school.RegisterDog("Fido")
 	fido.AddTrick("roll over")
 	events := append(fido.PendingEvents(), dogEvents("Rex", "sit", "fetch")...)
 	if _, err := mapper.NewEventStore(m, recorder).Put(t.Context(), events); err != nil {
 		t.Fatal(err)
 	}
-	if err := mapper.NewSnapshotStore(m, snapshots).Put(t.Context(), Dogs.TakeSnapshot(fido)); err != nil {
+	if err := mapper.NewSnapshotStore(m, snapshots).Put(t.Context(), school.Dogs.TakeSnapshot(fido)); err != nil {
 		t.Fatal(err)
 	}
 	if err := recorder.InsertTracking(t.Context(), persistence.Tracking{ApplicationName: "Upstream", NotificationID: 5}); err != nil {
@@ -45,7 +46,7 @@ func newChecked(t *testing.T) *checked {
 		t.Fatal(err)
 	}
 	return &checked{log: log, Target: checker.Target{
-		Application: school, Recorder: recorder, Snapshots: snapshots, Mapper: m,
+		Application: schoolName, Recorder: recorder, Snapshots: snapshots, Mapper: m,
 		Upstreams: map[string]persistence.ApplicationRecorder{"Upstream": recorder, "Another": recorder},
 	}}
 }
@@ -104,7 +105,7 @@ func (c *checked) check(t *testing.T, want ...string) {
 		t.Fatal(err)
 	}
 	for i, p := range problems {
-		if i >= len(want) || !strings.Contains(p.String(), want[i]) || p.Application != school {
+		if i >= len(want) || !strings.Contains(p.String(), want[i]) || p.Application != schoolName {
 			t.Errorf("problem %d: got %q", i, p)
 		}
 	}
@@ -121,7 +122,7 @@ func TestCheckFindsNothing(t *testing.T) {
 	c.check(t)
 	c.Snapshots, c.Mapper, c.Upstreams = nil, nil, nil
 	c.check(t)
-	empty, snapshots := newRecorder(t)
+	empty, snapshots := newRecorder()
 	c.Recorder, c.Snapshots = empty, snapshots
 	c.check(t)
 }
@@ -129,7 +130,7 @@ func TestCheckFindsNothing(t *testing.T) {
 // TestCheckFinds violates each guarantee in turn.
 func TestCheckFinds(t *testing.T) {
 	t.Parallel()
-	fido, rex := DogID("Fido").String(), DogID("Rex").String()
+	fido, rex := school.DogID("Fido").String(), school.DogID("Rex").String()
 	tests := []struct {
 		name   string
 		damage func(*checked)
@@ -166,7 +167,7 @@ func TestCheckFinds(t *testing.T) {
 		}, []string{"version 3: is the first of its originator in the log"}},
 		{"3: the last event is in the log only", func(c *checked) {
 			c.doctor(doctored.Recorder{Stream: streamOf(c.log[:4])})
-		}, []string{school + " originator " + rex + " version 3: is in the log, but the originator ends at version 2"}},
+		}, []string{schoolName + " originator " + rex + " version 3: is in the log, but the originator ends at version 2"}},
 		{"3: all events are in the log only", func(c *checked) {
 			c.Snapshots = nil
 			c.doctor(doctored.Recorder{Stream: streamOf(c.log[2:])})
@@ -198,7 +199,7 @@ func TestCheckFinds(t *testing.T) {
 			c.doctor(doctored.Recorder{Position: func(_ context.Context, upstream string) (int64, error) {
 				return map[string]int64{"Another": 5, "Upstream": 6}[upstream], nil
 			}})
-		}, []string{school + " notification 6: position in Upstream is ahead of its log, which ends at 5; the log was restored from a backup"}},
+		}, []string{schoolName + " notification 6: position in Upstream is ahead of its log, which ends at 5; the log was restored from a backup"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -220,7 +221,7 @@ func TestCheckOrder(t *testing.T) {
 		c.Snapshots = nil
 		for i, name := range []string{"Bella", "Max", "Luna", "Rocky"} {
 			c.log = append(c.log, persistence.Notification{ID: int64(i + 6), StoredEvent: persistence.StoredEvent{
-				OriginatorID: DogID(name), OriginatorVersion: 1, Topic: "Dog.Unknown", State: []byte{}}})
+				OriginatorID: school.DogID(name), OriginatorVersion: 1, Topic: "Dog.Unknown", State: []byte{}}})
 		}
 		c.doctor(doctored.Recorder{Page: pageOf(c.log)})
 		problems, err := checker.Check(t.Context(), c.Target)
@@ -253,7 +254,7 @@ func TestCheckEndsWithARepeatingStore(t *testing.T) {
 // A log may have more than one page.
 func TestCheckPages(t *testing.T) {
 	t.Parallel()
-	recorder, _ := newRecorder(t)
+	recorder, _ := newRecorder()
 	var stored []persistence.StoredEvent
 	for version := range int64(2*persistence.MaxPage + 1) {
 		stored = append(stored, persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: version, Topic: "a", State: []byte{}})
@@ -261,7 +262,7 @@ func TestCheckPages(t *testing.T) {
 	if _, err := recorder.InsertEvents(t.Context(), stored); err != nil {
 		t.Fatal(err)
 	}
-	problems, err := checker.Check(t.Context(), checker.Target{Application: school, Recorder: recorder})
+	problems, err := checker.Check(t.Context(), checker.Target{Application: schoolName, Recorder: recorder})
 	if len(problems) != 0 || err != nil {
 		t.Errorf("got %q, error %v", problems, err)
 	}
@@ -273,11 +274,11 @@ func TestCheckWhileInUse(t *testing.T) {
 	t.Parallel()
 	c := newChecked(t)
 	events, snapshots := c.Recorder, c.Snapshots
-	fido := Dogs.Blank(DogID("Fido"))
+	fido := school.Dogs.Blank(school.DogID("Fido"))
 	for _, n := range c.log[:2] {
 		event, err := c.Mapper.NotificationToDomain(n)
 		if err == nil {
-			err = Dogs.Apply(fido, event)
+			err = school.Dogs.Apply(fido, event)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -289,7 +290,7 @@ func TestCheckWhileInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		saving.MarkSaved(fido, 1)
-		if err := mapper.NewSnapshotStore(c.Mapper, snapshots).Put(t.Context(), Dogs.TakeSnapshot(fido)); err != nil {
+		if err := mapper.NewSnapshotStore(c.Mapper, snapshots).Put(t.Context(), school.Dogs.TakeSnapshot(fido)); err != nil {
 			t.Fatal(err)
 		}
 	}

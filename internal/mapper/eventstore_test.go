@@ -19,7 +19,7 @@ import (
 
 func newEventStore(t *testing.T, config mapper.Config) (*mapper.EventStore, persistence.ProcessRecorder) {
 	t.Helper()
-	recorder, _ := newRecorder(t)
+	recorder, _ := newRecorder()
 	config.Application = school
 	return mapper.NewEventStore(newMapper(t, config), recorder), recorder
 }
@@ -77,7 +77,7 @@ func TestEventStorePutNothing(t *testing.T) {
 // either.
 func TestEventStorePutWithoutIDs(t *testing.T) {
 	t.Parallel()
-	recorder, _ := newRecorder(t)
+	recorder, _ := newRecorder()
 	store := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school}), &doctored.Recorder{ProcessRecorder: recorder,
 		Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, nil }})
 	if got := put(t, store, dogEvents("Fido", "roll over")); !reflect.DeepEqual(got, []int64{0, 0}) {
@@ -88,7 +88,7 @@ func TestEventStorePutWithoutIDs(t *testing.T) {
 // What cannot be mapped stops a save before the recorder is asked.
 func TestEventStorePutUnmappable(t *testing.T) {
 	t.Parallel()
-	recorder, _ := newRecorder(t)
+	recorder, _ := newRecorder()
 	store := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school}), &doctored.Recorder{ProcessRecorder: recorder,
 		Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) {
 			t.Error("the recorder was asked")
@@ -102,7 +102,7 @@ func TestEventStorePutUnmappable(t *testing.T) {
 
 func TestEventStorePutFails(t *testing.T) {
 	t.Parallel()
-	recorder, _ := newRecorder(t)
+	recorder, _ := newRecorder()
 	store := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school}), &doctored.Recorder{ProcessRecorder: recorder,
 		Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, doctored.ErrBroken }})
 	if recordings, err := store.Put(t.Context(), dogEvents("Fido")); recordings != nil || err != doctored.ErrBroken {
@@ -168,7 +168,7 @@ func TestEventStoreConflicts(t *testing.T) {
 // were asked for.
 func TestEventStoreConflictOfRecorder(t *testing.T) {
 	t.Parallel()
-	recorder, _ := newRecorder(t)
+	recorder, _ := newRecorder()
 	m := newMapper(t, mapper.Config{Application: school})
 	events := dogEvents("Fido")
 	mine := toStored(t, m, events[0])
@@ -227,7 +227,7 @@ func TestEventStorePythonLayout(t *testing.T) {
 // The database may have events of the other layout from before.
 func TestEventStoreConflictAcrossLayouts(t *testing.T) {
 	t.Parallel()
-	recorder, _ := newRecorder(t)
+	recorder, _ := newRecorder()
 	ours := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school}), recorder)
 	theirs := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school, PythonLayout: true}), recorder)
 	fido, rex := dogEvents("Fido"), dogEvents("Rex")
@@ -274,7 +274,7 @@ func TestEventStoreGet(t *testing.T) {
 // may be left.
 func TestEventStoreGetEnds(t *testing.T) {
 	t.Parallel()
-	recorder, _ := newRecorder(t)
+	recorder, _ := newRecorder()
 	m := newMapper(t, mapper.Config{Application: school})
 	var stored []persistence.StoredEvent
 	for _, event := range dogEvents("Fido", "roll over", "sit") {
@@ -315,7 +315,7 @@ func TestEventStoreGetEnds(t *testing.T) {
 
 func TestSnapshotStore(t *testing.T) {
 	t.Parallel()
-	_, recorder := newRecorder(t)
+	_, recorder := newRecorder()
 	store := mapper.NewSnapshotStore(newMapper(t, chain{"zstd", "aes"}.config(t)), recorder)
 	dog := RegisterDog("Fido")
 	first := Dogs.TakeSnapshot(dog)
@@ -336,7 +336,7 @@ func TestSnapshotStore(t *testing.T) {
 
 func TestSnapshotStoreFails(t *testing.T) {
 	t.Parallel()
-	recorder, _ := newRecorder(t)
+	recorder, _ := newRecorder()
 	snapshot := Dogs.TakeSnapshot(RegisterDog("Fido"))
 	broken := &doctored.Recorder{ProcessRecorder: recorder,
 		Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, doctored.ErrBroken }}

@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
@@ -143,18 +144,9 @@ func toStored(tb testing.TB, m *mapper.Mapper, event domain.Event) persistence.S
 }
 
 // newRecorder makes a recorder of dogs in memory, and one of their snapshots.
-func newRecorder(tb testing.TB) (persistence.ProcessRecorder, persistence.AggregateRecorder) {
-	tb.Helper()
+func newRecorder() (persistence.ProcessRecorder, persistence.AggregateRecorder) {
 	store := memory.New()
-	recorder, err := store.ProcessRecorder(school)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	snapshots, err := store.SnapshotRecorder(school)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return recorder, snapshots
+	return expect.Must(store.ProcessRecorder(school)), expect.Must(store.SnapshotRecorder(school))
 }
 
 // collect reads a stream to its end, or to its first error.

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
@@ -26,7 +27,7 @@ func insertTracking(t *testing.T, recorder persistence.TrackingRecorder, id int6
 func TestWaitForReachedAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		recorder, _ := newRecorder(t)
+		recorder, _ := newRecorder()
 		insertTracking(t, recorder, 22)
 		start := time.Now()
 		for _, id := range []int64{0, 21, 22} {
@@ -46,7 +47,7 @@ func TestWaitForReachedLater(t *testing.T) {
 	t.Parallel()
 	for _, later := range []time.Duration{time.Millisecond, time.Second, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			recorder, _ := newRecorder(t)
+			recorder, _ := newRecorder()
 			reads := 0
 			counting := &doctored.Recorder{ProcessRecorder: recorder, Position: func(ctx context.Context, upstream string) (int64, error) {
 				reads++
@@ -101,7 +102,7 @@ func TestWaitForEnds(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				recorder, _ := newRecorder(t)
+				recorder, _ := newRecorder()
 				start := time.Now()
 				ctx, cancel := test.limit(t.Context())
 				defer cancel()
@@ -121,7 +122,7 @@ func TestWaitForEnds(t *testing.T) {
 func TestWaitForBrokenRecorder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		recorder, _ := newRecorder(t)
+		recorder, _ := newRecorder()
 		reads := 0
 		broken := &doctored.Recorder{ProcessRecorder: recorder, Position: func(context.Context, string) (int64, error) {
 			if reads++; reads < 3 {
@@ -139,7 +140,7 @@ func TestWaitForBrokenRecorder(t *testing.T) {
 func insertDogs(t *testing.T, recorder persistence.AggregateRecorder, name string, topics ...string) {
 	t.Helper()
 	for i, topic := range topics {
-		stored := persistence.StoredEvent{OriginatorID: dogID(name), OriginatorVersion: int64(i + 1), Topic: topic, State: []byte{}}
+		stored := persistence.StoredEvent{OriginatorID: school.DogID(name), OriginatorVersion: int64(i + 1), Topic: topic, State: []byte{}}
 		if _, err := recorder.InsertEvents(t.Context(), []persistence.StoredEvent{stored}); err != nil {
 			t.Error(err)
 		}
@@ -192,7 +193,7 @@ func TestSubscribe(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				recorder, _ := newRecorder(t)
+				recorder, _ := newRecorder()
 				insertDogs(t, recorder, "Fido", "a", "b", "a", "b")
 				start := time.Now()
 				go func() {
@@ -211,7 +212,7 @@ func TestSubscribe(t *testing.T) {
 // A subscription reads in pages, and may be ranged over again.
 func TestSubscribePages(t *testing.T) {
 	t.Parallel()
-	recorder, _ := newRecorder(t)
+	recorder, _ := newRecorder()
 	var stored []persistence.StoredEvent
 	for version := range int64(1234) {
 		stored = append(stored, persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: version, Topic: "a", State: []byte{}})
@@ -239,7 +240,7 @@ func TestSubscribePages(t *testing.T) {
 func TestSubscribePassesOver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		recorder, _ := newRecorder(t)
+		recorder, _ := newRecorder()
 		var behind []int64
 		watched := &doctored.Recorder{ProcessRecorder: recorder,
 			Page: func(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
@@ -268,7 +269,7 @@ func TestSubscribePassesOver(t *testing.T) {
 func TestSubscribeBehindTheEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		recorder, _ := newRecorder(t)
+		recorder, _ := newRecorder()
 		insertDogs(t, recorder, "Fido", "a", "a", "a")
 		go func() {
 			time.Sleep(time.Second)
@@ -283,7 +284,7 @@ func TestSubscribeBehindTheEnd(t *testing.T) {
 func TestSubscribeEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		recorder, _ := newRecorder(t)
+		recorder, _ := newRecorder()
 		insertDogs(t, recorder, "Fido", "a", "b", "a", "b")
 		for _, test := range []struct {
 			after   time.Duration
@@ -322,7 +323,7 @@ func TestSubscribeEndsWithItsContext(t *testing.T) {
 func TestSubscribeEndsWithAnError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		recorder, _ := newRecorder(t)
+		recorder, _ := newRecorder()
 		insertDogs(t, recorder, "Fido", "a", "b")
 		reads := 0
 		brokenPage := &doctored.Recorder{ProcessRecorder: recorder,
@@ -359,7 +360,7 @@ func TestSubscribeEndsWithAnError(t *testing.T) {
 
 func TestSubscribeRefusesNegativePositions(t *testing.T) {
 	t.Parallel()
-	recorder, _ := newRecorder(t)
+	recorder, _ := newRecorder()
 	for _, err := range polling.Subscribe(t.Context(), recorder, nil, -1) {
 		expect.ErrorAs[*persistence.InvalidError](t, err)
 	}
