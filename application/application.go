@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/saving"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
@@ -156,7 +157,7 @@ func (a *Application) save(ctx context.Context, changes []domain.Changes) ([]map
 	if handled != nil && handled.saves != nil {
 		handled.saves.Saved()
 	}
-	persistence.OnRollback(ctx, func(context.Context) {
+	txscope.OnRollback(ctx, func(context.Context) {
 		w.markUnsaved()
 		a.forget(w.events)
 	})

@@ -11,7 +11,8 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/internal/timing"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
@@ -110,18 +111,18 @@ func (a *Application) put(ctx context.Context, w *work) ([]mapper.Recording, err
 		return a.events.Put(ctx, w.events)
 	}
 	save := telemetry.Save{Application: a.name, Originators: w.originators(), Events: len(w.events),
-		InTransaction: persistence.TransactionFrom(ctx) != nil, Start: time.Now()}
+		InTransaction: txscope.From(ctx) != nil, Start: time.Now()}
 	if o.SaveStart != nil {
 		ctx = o.SaveStart(ctx, save)
 	}
 	w.addMetadata(a.metadataOf(ctx))
-	timing := &telemetry.Timing{}
-	recordings, err := a.events.Put(telemetry.WithTiming(ctx, timing), w.events)
+	times := &timing.Timing{}
+	recordings, err := a.events.Put(timing.With(ctx, times), w.events)
 	if o.SaveDone == nil {
 		return recordings, err
 	}
 	save.Duration, save.Err = time.Since(save.Start), err
-	timing.AddTo(&save)
+	save.Wait, save.Write, save.Together = times.Times()
 	if len(recordings) > 0 {
 		save.Position = recordings[len(recordings)-1].Notification.ID
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
@@ -78,7 +79,7 @@ func (r *Repository[T]) Get(ctx context.Context, id uuid.UUID) (*T, error) {
 func (r *Repository[T]) get(ctx context.Context, id uuid.UUID) (*T, error) {
 	// What a transaction has saved but not committed must not get into the
 	// cache, and must be seen.
-	if r.cache == nil || persistence.TransactionFrom(ctx) != nil {
+	if r.cache == nil || txscope.From(ctx) != nil {
 		return r.load(ctx, id, latest)
 	}
 	return r.cache.get(ctx, id)
@@ -414,7 +415,7 @@ const (
 
 func (r *Repository[T]) repeatable(ctx context.Context, err error) bool {
 	again := persistence.IsConflict(err) || errors.Is(err, persistence.ErrRetryTransaction)
-	return again && persistence.TransactionFrom(ctx) == nil // a wait for a lock has been long enough already
+	return again && txscope.From(ctx) == nil // a wait for a lock has been long enough already
 }
 
 // pause waits a random time, in a window that doubles with each attempt, so

@@ -9,6 +9,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -22,7 +23,7 @@ func TestCommit(t *testing.T) {
 	var woken int
 	bridge.Of(s).OnRecorded(func(ctx context.Context, recordings []mapper.Recording) {
 		woken += len(recordings)
-		if persistence.TransactionFrom(ctx) != nil {
+		if txscope.From(ctx) != nil {
 			t.Error("the context after the commit carries the transaction")
 		}
 	})

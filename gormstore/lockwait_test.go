@@ -16,6 +16,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -536,7 +537,7 @@ func TestSaveNamesTheHolderOfTheConnection(t *testing.T) {
 			t.Parallel()
 			db := created(t, backend.Open(t))
 			r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
-			outer := persistence.WithOperation(t.Context(), "nightly import")
+			outer := txscope.WithOperation(t.Context(), "nightly import")
 			err := gormstore.Transaction(outer, db, func(context.Context, *gorm.DB) error {
 				_, err := r.InsertEvents(t.Context(), history(uuid.New(), 1, 1))
 				return err

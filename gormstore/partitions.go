@@ -132,7 +132,7 @@ func (r *processRecorder) partitions(ctx context.Context, c connection, upstream
 		}
 		if until > 0 {
 			end := time.UnixMicro(until).UTC()
-			p.Leased = p.Owner != "" && persistence.LeaseInForce(now, end)
+			p.Leased = p.Owner != "" && now.Before(end) && !end.After(now.Add(persistence.LongestLease))
 			p.Until = end.Add(ahead)
 		}
 		if since.Valid {

@@ -9,6 +9,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -64,13 +65,13 @@ func (p *hookedPool) BeginTx(ctx context.Context, options *sql.TxOptions) (gorm.
 	if err != nil {
 		return nil, err
 	}
-	_, scope := persistence.NewTransaction(context.Background())
+	_, scope := txscope.New(context.Background())
 	return hook(context.WithoutCancel(ctx), pool, scope, newTurns(), p, p.dialector), nil
 }
 
 // hook puts hooks around a transaction, in place of those of the transaction
 // that it is nested in.
-func hook(outside context.Context, pool gorm.ConnPool, scope *persistence.Transaction, turns *turns, owner gorm.GetDBConnector, dialector string) gorm.ConnPool {
+func hook(outside context.Context, pool gorm.ConnPool, scope *txscope.Scope, turns *turns, owner gorm.GetDBConnector, dialector string) gorm.ConnPool {
 	if outer, ok := pool.(hooked); ok {
 		pool = outer.hooks().ConnPool
 	}
@@ -114,7 +115,7 @@ func (t *preparingTx) StmtContext(ctx context.Context, statement *sql.Stmt) *sql
 type hookedTx struct {
 	gorm.ConnPool
 	outside context.Context // for what runs after the end
-	scope   *persistence.Transaction
+	scope   *txscope.Scope
 	owner   gorm.GetDBConnector
 	turns   *turns
 	sqlite  bool
@@ -127,7 +128,7 @@ type hookedTx struct {
 // name.
 type namedSavepoint struct {
 	name  string
-	place persistence.Savepoint
+	place txscope.Savepoint
 }
 
 func (t *hookedTx) hooks() *hookedTx { return t }

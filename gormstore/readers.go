@@ -6,7 +6,7 @@ import (
 
 	"gorm.io/gorm"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 )
 
 // Readers returns a handle for queries that do not write, such as those of a
@@ -42,5 +42,5 @@ func (h *poolState) readersOf() *sql.DB {
 // does. Do not save in it: what is saved commits by itself, also if the
 // transaction is rolled back.
 func WithoutTx(ctx context.Context) context.Context {
-	return persistence.WithTransaction(context.WithValue(ctx, sharedKey{}, (*txScope)(nil)), nil)
+	return txscope.With(context.WithValue(ctx, sharedKey{}, (*txScope)(nil)), nil)
 }

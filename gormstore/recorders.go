@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/groupcommit"
+	"github.com/eventsourcing-go/eventsourcing/internal/timing"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/telemetry"
 	"github.com/google/uuid"
 	"gorm.io/gorm"
 )
@@ -584,7 +584,7 @@ func (r *processRecorder) merged(ctx context.Context, s *save) ([]int64, error) 
 	if err := r.begin(ctx, opSave, s.events); err != nil {
 		return nil, err
 	}
-	s.Arrived, s.Timing = time.Now(), telemetry.TimingFrom(ctx)
+	s.Arrived, s.Timing = time.Now(), timing.From(ctx)
 	s.Deadline, _ = ctx.Deadline()
 	if err := r.queue.Do(ctx, s, r.writeBatch); err != nil {
 		return nil, r.store.translate(ctx, r.application+": "+opSave, err)

@@ -11,6 +11,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -78,7 +79,7 @@ func (s *Store) transaction(ctx context.Context, fn func(ctx context.Context, tx
 		}
 		defer outer.turns.leave()
 	}
-	scoped, scope := persistence.NewTransaction(ctx)
+	scoped, scope := txscope.New(ctx)
 	ended := false
 	defer func() {
 		if !ended { // an error or a panic of fn
@@ -90,7 +91,7 @@ func (s *Store) transaction(ctx context.Context, fn func(ctx context.Context, tx
 			return s.share(scoped, outer.connection(), outer.turns.nested(), scope, fn)
 		})
 	} else {
-		err = s.inTransaction(ctx, persistence.OperationFrom(ctx, "transaction"), func(_ context.Context, pool openTx) error {
+		err = s.inTransaction(ctx, txscope.OperationFrom(ctx, "transaction"), func(_ context.Context, pool openTx) error {
 			return s.share(scoped, pool, newTurns(), scope, fn)
 		})
 	}
@@ -130,7 +131,7 @@ func (s *Store) usable(ctx context.Context) error {
 
 // share runs fn with a context that carries the transaction. GORM may nest
 // transactions in it, whose ends the scope must know of.
-func (s *Store) share(ctx context.Context, pool gorm.ConnPool, turns *turns, scope *persistence.Transaction, fn func(context.Context, *gorm.DB) error) error {
+func (s *Store) share(ctx context.Context, pool gorm.ConnPool, turns *turns, scope *txscope.Scope, fn func(context.Context, *gorm.DB) error) error {
 	tx := s.session(ctx, hook(outsideOf(ctx), pool, scope, turns, poolOf{s.pool}, s.db.Name()))
 	tx.Logger = s.db.Logger // the session is the user's
 	ctx = context.WithValue(ctx, sharedKey{}, &txScope{tx: tx, pool: s.pool, turns: turns})
@@ -173,9 +174,9 @@ func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
 	}
 	ctx = context.WithValue(ctx, sharedKey{}, carried)
 	if hooked, ok := hooksOf(pool); ok {
-		return persistence.WithTransaction(ctx, hooked.scope)
+		return txscope.With(ctx, hooked.scope)
 	}
-	ctx, _ = persistence.NewTransaction(ctx)
+	ctx, _ = txscope.New(ctx)
 	return ctx
 }
 
@@ -183,7 +184,7 @@ func WithTx(ctx context.Context, tx *gorm.DB) context.Context {
 // err is nil, rolled back otherwise. It is for contexts of WithTx whose
 // database does not have the Plugin.
 func Ended(ctx context.Context, err error) {
-	scope := persistence.TransactionFrom(ctx)
+	scope := txscope.From(ctx)
 	if scope == nil {
 		return
 	}

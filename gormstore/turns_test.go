@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -156,7 +157,7 @@ func TestReturnToSavepointInAnySpelling(t *testing.T) {
 						return err
 					}
 					persistence.OnCommit(ctx, func(context.Context) { committed++ })
-					persistence.OnRollback(ctx, func(context.Context) { rolledBack++ })
+					txscope.OnRollback(ctx, func(context.Context) { rolledBack++ })
 					return tx.Exec(spelling[1]).Error
 				})
 				if committed != 0 || rolledBack != 1 {

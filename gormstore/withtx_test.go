@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -123,7 +124,7 @@ func openClinic(t testing.TB, db *gorm.DB, d door, options ...application.Option
 	}
 	o := &clinic{TrainingSchool: app, db: db, door: d}
 	bridge.Of(app).OnRecorded(func(ctx context.Context, recordings []mapper.Recording) {
-		if persistence.TransactionFrom(ctx) != nil {
+		if txscope.From(ctx) != nil {
 			t.Error("OnRecorded has a context with a transaction")
 		}
 		if _, err := bridge.Of(app).Recorder().MaxNotificationID(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -120,7 +121,7 @@ func endedError(op string) error {
 // written here would stay if that one is rolled back.
 func (s *stream) beginWrite(ctx context.Context, op string) (context.Context, *transaction, context.CancelFunc, error) {
 	tx := s.store.transaction(ctx)
-	if tx == nil && persistence.TransactionFrom(ctx) != nil {
+	if tx == nil && txscope.From(ctx) != nil {
 		return nil, nil, nil, s.failure(op, persistence.ErrProgramming, "save in a handler of system.Effect, or after the commit",
 			errors.New("the transaction in ctx is that of another store, and a save on NATS cannot be part of it"))
 	}
@@ -341,7 +342,7 @@ func (tx *transaction) commit(ctx context.Context) error {
 
 // commit sends what is staged as one batch.
 func (st *stage) commit(ctx context.Context) error {
-	op := persistence.OperationFrom(ctx, "commit a transaction")
+	op := txscope.OperationFrom(ctx, "commit a transaction")
 	ctx, cancel, err := st.begin(ctx, op)
 	if err != nil {
 		return err

@@ -45,6 +45,6 @@
 //
 // # Transactions
 //
-// [OnCommit] and [OnRollback] run a function when the transaction of a context
-// ends. A store makes that [Transaction].
+// [OnCommit] runs a function after the transaction of a context is committed. A
+// store makes that [Transaction].
 package persistence

@@ -20,8 +20,10 @@ type Partition struct {
 	// process that has asked for it, or is "".
 	Owner     string
 	Successor string
-	// Leased reports whether the lease is in force by the store's clock, as
-	// LeaseInForce has it. Until is when it ends or has ended, by the clock of
+	// Leased reports whether the lease is in force by the store's clock: it ends
+	// in the future, and not later than in LongestLease. One that ends later was
+	// taken before the clock was set back, and its owner may be dead. Until is
+	// when it ends or has ended, by the clock of
 	// the process that reads it, and zero if the partition was never leased.
 	Leased bool
 	Until  time.Time
@@ -44,13 +46,6 @@ type PartitionSet struct {
 
 // LongestLease is how long a lease of a partition can be.
 const LongestLease = 10 * time.Minute
-
-// LeaseInForce reports whether a lease that ends at until is in force. One that
-// ends later than any lease can was taken before the clock was set back, and is
-// not: its owner may be dead, and the clock says nothing of it.
-func LeaseInForce(now, until time.Time) bool {
-	return now.Before(until) && !until.After(now.Add(LongestLease))
-}
 
 // LeaseAction is what becomes of a lease.
 type LeaseAction int

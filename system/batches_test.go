@@ -16,6 +16,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -68,7 +69,7 @@ func (c *commits) policy(ctx context.Context, event domain.Event, _ *collector) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.pending) == 0 {
-		persistence.OnRollback(ctx, func(context.Context) { c.end(false) })
+		txscope.OnRollback(ctx, func(context.Context) { c.end(false) })
 		persistence.OnCommit(ctx, func(context.Context) { c.end(true) })
 	}
 	c.pending = append(c.pending, event.NotificationID)

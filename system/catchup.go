@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -118,7 +119,7 @@ func (f *followerLoop) catchUpOrExit(ctx context.Context, report func(Processed)
 // that of a dry run, it keeps nothing.
 func (f *followerLoop) saveOutcome(ctx context.Context, err error) {
 	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
-	if !ok || ctx.Err() != nil || persistence.TransactionFrom(ctx) != nil || errors.Is(err, ErrPaused) || isLocked(err) {
+	if !ok || ctx.Err() != nil || txscope.From(ctx) != nil || errors.Is(err, ErrPaused) || isLocked(err) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)

@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 )
 
 // core is what both runners have: a system, and a follower loop for each of its
@@ -52,7 +52,7 @@ func (c *core) System() *System { return c.system }
 func (c *core) Statuses(ctx context.Context) ([]Status, error) {
 	statuses, mistakes := make([]Status, len(c.edges)), make([]error, len(c.edges))
 	var group sync.WaitGroup
-	reads := statusReads{isInTransaction: persistence.TransactionFrom(ctx) != nil}
+	reads := statusReads{isInTransaction: txscope.From(ctx) != nil}
 	for _, edges := range c.edgesByLeader() {
 		leader := c.edges[edges[0]].leader
 		reads.start(&group, func() {

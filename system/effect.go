@@ -15,6 +15,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -115,7 +116,7 @@ func (f *followerLoop) callEffects(ctx context.Context, b batch) (made batch, fa
 	if !f.follower.hasEffects() || len(b.events) == 0 {
 		return b, nil, nil
 	}
-	if persistence.TransactionFrom(ctx) != nil {
+	if txscope.From(ctx) != nil {
 		return b, nil, f.failed(persistence.Notification{}, errEffectInTransaction)
 	}
 	parked, err := f.parkedOriginators(ctx, b.events)
@@ -204,7 +205,7 @@ func (b batch) first(n int) batch {
 // claim.
 func (f *followerLoop) claim(ctx context.Context) (held bool, err error) {
 	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
-	if !ok || persistence.TransactionFrom(ctx) != nil {
+	if !ok || txscope.From(ctx) != nil {
 		f.setClaimed(true)
 		return true, nil
 	}
@@ -260,7 +261,7 @@ func (f *followerLoop) isFree(ctx context.Context, recorder persistence.StatusRe
 // its status to become too old.
 func (f *followerLoop) release(ctx context.Context) {
 	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
-	if !ok || !f.claims || f.partitions != nil || !f.follower.hasEffects() || f.lacksClaim() || persistence.TransactionFrom(ctx) != nil {
+	if !ok || !f.claims || f.partitions != nil || !f.follower.hasEffects() || f.lacksClaim() || txscope.From(ctx) != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)

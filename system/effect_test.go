@@ -20,6 +20,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -50,7 +51,7 @@ func (m *mailer) call(ctx context.Context, e domain.Recorded[school.TrickAdded])
 		defer m.mu.Unlock()
 		m.atOnce--
 	}()
-	if persistence.TransactionFrom(ctx) != nil {
+	if txscope.From(ctx) != nil {
 		return "", errors.New("the call is made in a transaction")
 	}
 	if m.send == nil {
@@ -60,7 +61,7 @@ func (m *mailer) call(ctx context.Context, e domain.Recorded[school.TrickAdded])
 }
 
 func (m *mailer) record(ctx context.Context, _ domain.Recorded[school.TrickAdded], answer string) error {
-	if persistence.TransactionFrom(ctx) == nil {
+	if txscope.From(ctx) == nil {
 		return errors.New("the answer is recorded outside of a transaction")
 	}
 	if m.commit != nil {

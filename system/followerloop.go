@@ -15,6 +15,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -581,7 +582,7 @@ func (f *followerLoop) readEvents(
 			return events, r.Stop, nil
 		}
 		// A transaction of the caller's cannot go on after an error.
-		if !f.window.failed() || ctx.Err() != nil || persistence.TransactionFrom(ctx) != nil || !isTimeout(err) {
+		if !f.window.failed() || ctx.Err() != nil || txscope.From(ctx) != nil || !isTimeout(err) {
 			return nil, 0, err
 		}
 	}
@@ -964,7 +965,7 @@ func (f *followerLoop) transaction(ctx context.Context, fn func(ctx context.Cont
 	store := f.app.Factory().(persistence.Transactor) // New has looked
 	entered, done := false, false
 	operation := fmt.Sprintf("transaction of follower %s of %s", f.app.Name(), f.leader.Name())
-	err = store.Transaction(persistence.WithOperation(ctx, operation), func(ctx context.Context) error {
+	err = store.Transaction(txscope.WithOperation(ctx, operation), func(ctx context.Context) error {
 		entered = true
 		err := fn(ctx)
 		done = err == nil

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -255,7 +256,7 @@ func (f *followerLoop) retry(ctx context.Context, event persistence.ParkedEvent)
 		return f.failed(n, errors.New("the parked event is not in the log any more"))
 	}
 	if f.follower.hasEffects() {
-		if persistence.TransactionFrom(ctx) != nil {
+		if txscope.From(ctx) != nil {
 			return f.failed(n, errEffectInTransaction)
 		}
 		if err := f.mayRetry(ctx, event); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
@@ -118,7 +119,7 @@ func Repeatedly(ctx context.Context, store persistence.Transactor, fn func(ctx c
 	for retries := 0; ; retries++ {
 		err := store.Transaction(ctx, fn)
 		if !errors.Is(err, persistence.ErrRetryTransaction) || retries == CommitRetries || ctx.Err() != nil ||
-			persistence.TransactionFrom(ctx) != nil {
+			txscope.From(ctx) != nil {
 			return err
 		}
 	}

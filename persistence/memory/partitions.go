@@ -47,7 +47,8 @@ func ownSet(set *persistence.PartitionSet) (own persistence.PartitionSet) {
 	own = persistence.PartitionSet{Key: set.Key, Partitions: slices.Clone(set.Partitions)}
 	for i := range own.Partitions {
 		p := &own.Partitions[i]
-		p.Leased = p.Owner != "" && persistence.LeaseInForce(time.Now(), p.Until)
+		now := time.Now()
+		p.Leased = p.Owner != "" && now.Before(p.Until) && !p.Until.After(now.Add(persistence.LongestLease))
 	}
 	return own
 }

@@ -7,8 +7,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/timing"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 // Op names a write in errors.
@@ -29,7 +29,7 @@ type Entry struct {
 	Arrived  time.Time // when its caller came
 	Deadline time.Time // of the caller's context, or zero
 
-	Timing *telemetry.Timing // where its times are recorded, or nil
+	Timing *timing.Timing // where its times are recorded, or nil
 
 	// Err is the outcome. Who writes a batch sets it.
 	Err error

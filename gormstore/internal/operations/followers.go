@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -260,7 +261,7 @@ func readStatuses(ctx context.Context, runner Runner) (of func(follower string) 
 		if isShared {
 			ofStore[recorder] = statuses
 		}
-		if persistence.TransactionFrom(ctx) == nil { // which has one connection
+		if txscope.From(ctx) == nil { // which has one connection
 			group.Go(func() { statuses() })
 		}
 	}

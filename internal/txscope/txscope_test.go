@@ -1,4 +1,4 @@
-package persistence_test
+package txscope_test
 
 import (
 	"context"
@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 )
 
 // effects writes down which effects were run, in their order.
@@ -16,11 +16,11 @@ type effects struct{ run []string }
 // commit has name written down after the commit, and whether the effect's
 // context carries a transaction.
 func (e *effects) commit(ctx context.Context, name string) {
-	persistence.OnCommit(ctx, func(ctx context.Context) { e.note(ctx, name) })
+	txscope.OnCommit(ctx, func(ctx context.Context) { e.note(ctx, name) })
 }
 
 func (e *effects) rollback(ctx context.Context, name string) {
-	persistence.OnRollback(ctx, func(ctx context.Context) { e.note(ctx, "undo "+name) })
+	txscope.OnRollback(ctx, func(ctx context.Context) { e.note(ctx, "undo "+name) })
 }
 
 func (e *effects) both(ctx context.Context, names ...string) {
@@ -31,7 +31,7 @@ func (e *effects) both(ctx context.Context, names ...string) {
 }
 
 func (e *effects) note(ctx context.Context, what string) {
-	if persistence.TransactionFrom(ctx) != nil {
+	if txscope.From(ctx) != nil {
 		what += " inside"
 	}
 	e.run = append(e.run, what)
@@ -49,7 +49,7 @@ func (e *effects) want(t *testing.T, want ...string) {
 func TestEffectsWithoutTransaction(t *testing.T) {
 	t.Parallel()
 	var e effects
-	if persistence.TransactionFrom(t.Context()) != nil {
+	if txscope.From(t.Context()) != nil {
 		t.Fatal("a context has a transaction from nowhere")
 	}
 	e.both(t.Context(), "a")
@@ -59,8 +59,8 @@ func TestEffectsWithoutTransaction(t *testing.T) {
 func TestEffectsOfCommit(t *testing.T) {
 	t.Parallel()
 	var e effects
-	inside, tx := persistence.NewTransaction(t.Context())
-	if persistence.TransactionFrom(inside) != tx {
+	inside, tx := txscope.New(t.Context())
+	if txscope.From(inside) != tx {
 		t.Fatal("the context does not carry the transaction")
 	}
 	e.both(inside, "a", "b")
@@ -76,7 +76,7 @@ func TestEffectsOfCommit(t *testing.T) {
 func TestEffectsOfRollback(t *testing.T) {
 	t.Parallel()
 	var e effects
-	inside, tx := persistence.NewTransaction(t.Context())
+	inside, tx := txscope.New(t.Context())
 	e.both(inside, "a", "b", "c")
 	tx.RolledBack(t.Context())
 	e.want(t, "undo c", "undo b", "undo a")
@@ -89,19 +89,19 @@ func TestEffectsOfRollback(t *testing.T) {
 func TestEffectsOfEffects(t *testing.T) {
 	t.Parallel()
 	var e effects
-	inside, tx := persistence.NewTransaction(t.Context())
-	persistence.OnCommit(inside, func(ctx context.Context) { e.both(ctx, "later") })
+	inside, tx := txscope.New(t.Context())
+	txscope.OnCommit(inside, func(ctx context.Context) { e.both(ctx, "later") })
 	tx.Committed(t.Context())
 	e.want(t, "later")
 }
 
 func TestEffectsOfNestedTransactions(t *testing.T) {
 	t.Parallel()
-	begin := func(t *testing.T) (e *effects, inner context.Context, tx, nested *persistence.Transaction) {
+	begin := func(t *testing.T) (e *effects, inner context.Context, tx, nested *txscope.Scope) {
 		e = &effects{}
-		outer, tx := persistence.NewTransaction(t.Context())
+		outer, tx := txscope.New(t.Context())
 		e.both(outer, "a")
-		inner, nested = persistence.NewTransaction(outer)
+		inner, nested = txscope.New(outer)
 		e.both(inner, "b", "c")
 		return e, inner, tx, nested
 	}
@@ -133,7 +133,7 @@ func TestEffectsOfNestedTransactions(t *testing.T) {
 func TestEffectsOfSavepoints(t *testing.T) {
 	t.Parallel()
 	var e effects
-	inside, tx := persistence.NewTransaction(t.Context())
+	inside, tx := txscope.New(t.Context())
 	start := tx.Savepoint()
 	e.both(inside, "a")
 	middle := tx.Savepoint()
@@ -158,10 +158,10 @@ func TestEffectsOfSavepoints(t *testing.T) {
 func TestEffectsOfUndoing(t *testing.T) {
 	t.Parallel()
 	var e effects
-	inside, tx := persistence.NewTransaction(t.Context())
+	inside, tx := txscope.New(t.Context())
 	e.both(inside, "a", "b", "c")
 	point := tx.Savepoint()
-	persistence.OnRollback(inside, func(ctx context.Context) { e.both(inside, "again") })
+	txscope.OnRollback(inside, func(ctx context.Context) { e.both(inside, "again") })
 	e.rollback(inside, "d")
 	tx.RolledBackTo(t.Context(), point)
 	e.want(t, "undo d")
@@ -174,15 +174,15 @@ func TestEffectsOfUndoing(t *testing.T) {
 // goes on, and for nothing otherwise.
 func TestEffectsAfterTheEnd(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]func(*persistence.Transaction, context.Context){
-		"committed":   (*persistence.Transaction).Committed,
-		"rolled back": (*persistence.Transaction).RolledBack,
+	for name, end := range map[string]func(*txscope.Scope, context.Context){
+		"committed":   (*txscope.Scope).Committed,
+		"rolled back": (*txscope.Scope).RolledBack,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var e effects
-			outer, tx := persistence.NewTransaction(t.Context())
-			inner, nested := persistence.NewTransaction(outer)
+			outer, tx := txscope.New(t.Context())
+			inner, nested := txscope.New(outer)
 			end(nested, outer)
 			e.commit(inner, "late in the inner one")
 			e.want(t)
@@ -199,9 +199,9 @@ func TestEffectsAfterTheEnd(t *testing.T) {
 func TestWithTransaction(t *testing.T) {
 	t.Parallel()
 	var e effects
-	_, tx := persistence.NewTransaction(t.Context())
-	e.both(persistence.WithTransaction(t.Context(), tx), "a")
-	e.both(persistence.WithTransaction(t.Context(), nil), "b")
+	_, tx := txscope.New(t.Context())
+	e.both(txscope.With(t.Context(), tx), "a")
+	e.both(txscope.With(t.Context(), nil), "b")
 	e.want(t, "b")
 	tx.Committed(t.Context())
 	e.want(t, "a")
@@ -209,14 +209,14 @@ func TestWithTransaction(t *testing.T) {
 
 func TestTransactionConcurrentUse(t *testing.T) {
 	t.Parallel()
-	inside, tx := persistence.NewTransaction(t.Context())
+	inside, tx := txscope.New(t.Context())
 	var group sync.WaitGroup
 	var mu sync.Mutex // protects seen
 	seen := map[string]int{}
 	for i := range 50 {
 		group.Go(func() {
-			ctx, nested := persistence.NewTransaction(inside)
-			persistence.OnCommit(ctx, func(context.Context) {
+			ctx, nested := txscope.New(inside)
+			txscope.OnCommit(ctx, func(context.Context) {
 				mu.Lock()
 				defer mu.Unlock()
 				seen[strconv.Itoa(i)]++
