@@ -96,6 +96,7 @@ func effectKeyOf(n persistence.Notification) effectKey {
 // effectCall is what became of the calls for one event.
 type effectCall struct {
 	results     []any // one for each part of the event that has a handler with a call
+	partition   int   // of the event, if the follower is divided
 	err         error // of the first call that failed
 	failed      time.Time
 	undecodable bool // no call was made
@@ -135,6 +136,11 @@ func (f *followerLoop) callEffects(ctx context.Context, b batch) (made batch, fa
 	f.begin(b.events[0].ID)
 	defer f.end()
 	f.makeCalls(ctx, b.events, parked)
+	for i, number := range b.numbers {
+		if made := f.effects[effectKeyOf(b.events[i])]; made != nil {
+			made.partition = number
+		}
+	}
 	for i, n := range b.events {
 		if _, isParked := parked[n.OriginatorID]; isParked {
 			continue

@@ -203,6 +203,9 @@ func (f *followerLoop) refreshPartitions(ctx context.Context) error {
 		return err
 	}
 	changes := planLeases(set, f.identity, p.greedy || f.isToDivideAnew(), p.lease, p.isAvoided)
+	changes = slices.DeleteFunc(changes, func(c persistence.LeaseChange) bool {
+		return c.Action == persistence.HandOverLease && f.hasUnrecorded(c.Number)
+	})
 	if len(changes) > 0 {
 		set, err = p.recorder.ChangeLeases(ctx, f.leader.Name(), f.identity, changes, p.lease)
 		if err != nil {
@@ -337,6 +340,22 @@ func (f *followerLoop) divideAnew(ctx context.Context) (outcome, error) {
 	return maybeMore, nil
 }
 
+// hasUnrecorded reports whether calls were made for events of a partition whose
+// results are still to be recorded: another process would make them again.
+func (f *followerLoop) hasUnrecorded(number int) bool {
+	for _, h := range f.partitions.held {
+		if h.number == number && h.failure != nil { // it may keep failing here
+			return false
+		}
+	}
+	for _, made := range f.effects {
+		if made.partition == number && made.err == nil && !made.undecodable {
+			return true
+		}
+	}
+	return false
+}
+
 // adopt takes over what the store says of the leases and positions. Positions
 // are those that this loop has moved them to, unless someone has edited them or
 // restored the database.
@@ -360,6 +379,13 @@ func (f *followerLoop) adopt(set persistence.PartitionSet) {
 		}
 		held.position = stored.Position
 		p.held = append(p.held, held)
+	}
+	for key, made := range f.effects { // those of other processes' partitions, and those that were recorded
+		if !slices.ContainsFunc(p.held, func(h *heldPartition) bool {
+			return (made.partition < 0 || h.number == made.partition) && h.position < key.position
+		}) {
+			delete(f.effects, key)
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
