@@ -16,6 +16,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
@@ -303,7 +304,7 @@ func (c *concurrency) remoteLog(ctx context.Context, done <-chan struct{}, see f
 	server := httptest.NewServer(remotelog.NewHandler(app, remotelog.HandlerConfig{}))
 	defer server.Close()
 	client, err := remotelog.NewClient(schoolName, server.URL, remotelog.ClientConfig{
-		Application: []application.Option{application.WithDefinitions(dogs.Schema)}})
+		Application: []application.Option{application.WithDefinitions(school.Dogs.Schema)}})
 	if err != nil {
 		return err
 	}

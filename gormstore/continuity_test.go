@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
@@ -109,19 +110,19 @@ func TestUpdateAfterDeletedRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		repository := expect.Must(application.NewRepository(app, dogs))
+		repository := expect.Must(application.NewRepository(app, school.Dogs))
 		dog := newDog("Fido", "roll over", "play dead")
 		if err := repository.Save(t.Context(), dog); err != nil {
 			t.Fatal(err)
 		}
 		calls := 0
-		err = repository.Update(t.Context(), dog.ID(), func(d *Dog) error {
+		err = repository.Update(t.Context(), dog.ID(), func(d *school.Dog) error {
 			if calls++; calls == 1 {
 				if err := db.Exec("DELETE FROM stored_events WHERE originator_version = 3").Error; err != nil {
 					return err
 				}
 			}
-			domain.Trigger(d, TrickAdded{"beg"})
+			domain.Trigger(d, school.TrickAdded{Trick: "beg"})
 			return nil
 		})
 		if err != nil || calls != 2 {
@@ -172,24 +173,24 @@ func TestSecondEventAfterDeletedFirst(t *testing.T) {
 // saved without its first event.
 func TestFirstVersionZeroAfterDeletion(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
-		fromZero := domain.Define("Dog", domain.FirstVersion[Dog](0), domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
+		fromZero := domain.Define("Dog", domain.FirstVersion[school.Dog](0), domain.On("Registered", school.Registered{}), domain.On("TrickAdded", school.TrickAdded{}))
 		app, err := application.New(schoolName, application.WithStore(gormstore.New(db)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		repository := expect.Must(application.NewRepository(app, fromZero))
-		dog := fromZero.Create(uuid.New(), Registered{Name: "Fido"})
+		dog := fromZero.Create(uuid.New(), school.Registered{Name: "Fido"})
 		if err := repository.Save(t.Context(), dog); err != nil {
 			t.Fatal(err)
 		}
 		if err := db.Exec("DELETE FROM stored_events").Error; err != nil {
 			t.Fatal(err)
 		}
-		domain.Trigger(dog, TrickAdded{"beg"})
+		domain.Trigger(dog, school.TrickAdded{Trick: "beg"})
 		if err := repository.Save(t.Context(), dog); !persistence.IsConflict(err) {
 			t.Errorf("error %v, want a conflict", err)
 		}
-		if err := repository.Save(t.Context(), fromZero.Create(dog.ID(), Registered{Name: "Fido"})); err != nil {
+		if err := repository.Save(t.Context(), fromZero.Create(dog.ID(), school.Registered{Name: "Fido"})); err != nil {
 			t.Errorf("made anew: %v", err)
 		}
 	})

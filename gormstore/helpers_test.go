@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
@@ -220,32 +221,11 @@ func count(t testing.TB, db *gorm.DB, table string) int64 {
 	return n
 }
 
-// Dog is an aggregate.
-type Dog struct {
-	domain.Aggregate
-	Name   string
-	Tricks []string
-}
-
-// Registered is its first event.
-type Registered struct{ Name string }
-
-// Apply gives the dog its name.
-func (e Registered) Apply(d *Dog) { d.Name = e.Name }
-
-// TrickAdded says that the dog has learned a trick.
-type TrickAdded struct{ Trick string }
-
-// Apply adds the trick.
-func (e TrickAdded) Apply(d *Dog) { d.Tricks = append(d.Tricks, e.Trick) }
-
-var dogs = domain.Define("Dog", domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
-
 // newDog makes a dog with n tricks, whose n+1 events are pending.
-func newDog(name string, tricks ...string) *Dog {
-	dog := dogs.Create(uuid.New(), Registered{Name: name})
+func newDog(name string, tricks ...string) *school.Dog {
+	dog := school.Dogs.Create(uuid.New(), school.Registered{Name: name})
 	for _, trick := range tricks {
-		domain.Trigger(dog, TrickAdded{Trick: trick})
+		domain.Trigger(dog, school.TrickAdded{Trick: trick})
 	}
 	return dog
 }
@@ -259,7 +239,7 @@ func eventStore(t testing.TB, r persistence.ProcessRecorder) *mapper.EventStore 
 func newMapper(t testing.TB) *mapper.Mapper {
 	t.Helper()
 	mapper := mapper.New(mapper.Config{Application: schoolName, Transcoder: jsontranscoder.New(python.Transcodings()...)})
-	if err := mapper.Add(dogs.Schema); err != nil {
+	if err := mapper.Add(school.Dogs.Schema); err != nil {
 		t.Fatal(err)
 	}
 	return mapper

@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
@@ -24,7 +25,7 @@ import (
 // kennel is an application over a database whose replies can be lost.
 type kennel struct {
 	*application.Application
-	dogs  *application.Repository[Dog]
+	dogs  *application.Repository[school.Dog]
 	db    *gorm.DB
 	truth persistence.ProcessRecorder
 	// lose has the next write fail as it is completed: before the database did
@@ -94,12 +95,12 @@ func newKennel(t *testing.T, db, truth *gorm.DB) *kennel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &kennel{Application: app, dogs: expect.Must(application.NewRepository(app, dogs)), db: db, truth: recorder(t, truth, schoolName)}
+	return &kennel{Application: app, dogs: expect.Must(application.NewRepository(app, school.Dogs)), db: db, truth: recorder(t, truth, schoolName)}
 }
 
 // wantStored fails the test unless the dog's events are stored once, with these
 // ids.
-func (k *kennel) wantStored(t *testing.T, dog *Dog, saved application.Saved) {
+func (k *kennel) wantStored(t *testing.T, dog *school.Dog, saved application.Saved) {
 	t.Helper()
 	var want, got []int64
 	for _, event := range saved.Events {
@@ -122,7 +123,9 @@ func (k *kennel) wantStored(t *testing.T, dog *Dog, saved application.Saved) {
 // several, and more than a batch has.
 var saves = map[string]int{"one event": 1, "several events": 3, "many events": 2500}
 
-func dogOf(events int) *Dog { return newDog("Fido", slices.Repeat([]string{"sit"}, events-1)...) }
+func dogOf(events int) *school.Dog {
+	return newDog("Fido", slices.Repeat([]string{"sit"}, events-1)...)
+}
 
 // A save that the database did, but whose reply was lost, is reported as the
 // success that it was, with the right ids.

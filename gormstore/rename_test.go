@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -23,13 +24,13 @@ func TestRenamedApplication(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		const before, after = "TrainingSchool", "Academy"
 		ctx := t.Context()
-		school := func(name string, options ...application.Option) *application.Repository[Dog] {
+		school := func(name string, options ...application.Option) *application.Repository[school.Dog] {
 			app, err := application.New(name, append(options, application.WithStore(gormstore.New(db)),
 				application.WithEnv(map[string]string{"CIPHER_KEY": pythonKey, "IS_SNAPSHOTTING_ENABLED": "y"}))...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return expect.Must(application.NewRepository(app, dogs))
+			return expect.Must(application.NewRepository(app, school.Dogs))
 		}
 		dog, old := newDog("Fido", "roll over"), school(before)
 		if err := old.Save(ctx, dog); err != nil {

@@ -204,7 +204,7 @@ func TestRetryOfACreation(t *testing.T) {
 	eachOffice(t, func(t *testing.T, o *office) {
 		id, tries := uuid.New(), 0
 		create := func(ctx context.Context) error {
-			_, err := o.Save(ctx, dogs.Create(id, Registered{Name: "Fido"}))
+			_, err := o.Save(ctx, school.Dogs.Create(id, school.Registered{Name: "Fido"}))
 			return err
 		}
 		if err := create(t.Context()); err != nil {

@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
@@ -174,8 +175,8 @@ type sweep struct {
 // attempt is one time that the operation was done.
 type attempt struct {
 	op     operation
-	dog    *Dog  // whose events it stores
-	before int64 // the position before it
+	dog    *school.Dog // whose events it stores
+	before int64       // the position before it
 	ids    []int64
 	err    error
 	calls  []faultdb.Call

@@ -13,6 +13,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
@@ -30,7 +31,7 @@ type Bill struct {
 // office is an application whose events are saved together with bills.
 type office struct {
 	*application.Application
-	dogs     *application.Repository[Dog]
+	dogs     *application.Repository[school.Dog]
 	db       *gorm.DB
 	recorded []mapper.Recording // what followers were told of
 }
@@ -56,7 +57,7 @@ func newOffice(t *testing.T, db *gorm.DB) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &office{Application: app, dogs: expect.Must(application.NewRepository(app, dogs)), db: db}
+	o := &office{Application: app, dogs: expect.Must(application.NewRepository(app, school.Dogs)), db: db}
 	bridge.Of(app).OnRecorded(func(_ context.Context, recordings []mapper.Recording) {
 		o.recorded = append(o.recorded, recordings...)
 	})
@@ -72,7 +73,7 @@ func (o *office) do(t *testing.T, fn func(ctx context.Context, tx *gorm.DB) erro
 }
 
 // bill saves dogs and a bill.
-func (o *office) bill(ctx context.Context, tx *gorm.DB, dogs ...*Dog) error {
+func (o *office) bill(ctx context.Context, tx *gorm.DB, dogs ...*school.Dog) error {
 	if err := tx.Create(&Bill{Dog: dogs[0].Name}).Error; err != nil {
 		return err
 	}
@@ -86,7 +87,7 @@ func (o *office) bill(ctx context.Context, tx *gorm.DB, dogs ...*Dog) error {
 
 // want fails the test unless so many bills and events are stored, followers
 // know of these events, and so many events of each dog are pending.
-func (o *office) want(t *testing.T, bills, events, pending int, dogs ...*Dog) {
+func (o *office) want(t *testing.T, bills, events, pending int, dogs ...*school.Dog) {
 	t.Helper()
 	if got := count(t, o.db, "bills"); got != int64(bills) {
 		t.Errorf("%d bills are stored, want %d", got, bills)
@@ -236,11 +237,11 @@ func TestTransactionSurvivesConflict(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		domain.Trigger(fido, TrickAdded{"sit"})
+		domain.Trigger(fido, school.TrickAdded{Trick: "sit"})
 		if _, err := o.Save(t.Context(), fido); err != nil {
 			t.Fatal(err)
 		}
-		domain.Trigger(stale, TrickAdded{"roll over"})
+		domain.Trigger(stale, school.TrickAdded{Trick: "roll over"})
 		rex := newDog("Rex")
 		err = o.do(t, func(ctx context.Context, tx *gorm.DB) error {
 			if _, err := o.Save(ctx, stale, newDog("Bella")); !persistence.IsConflict(err) {
@@ -271,7 +272,7 @@ func TestTransactionReadsItsOwnWrites(t *testing.T) {
 			if err != nil || !slices.Equal(read.Tricks, fido.Tricks) {
 				return fmt.Errorf("Get: %v, %w", read, err)
 			}
-			domain.Trigger(read, TrickAdded{"roll over"})
+			domain.Trigger(read, school.TrickAdded{Trick: "roll over"})
 			if _, err := o.Save(ctx, read); err != nil {
 				return err
 			}
@@ -349,16 +350,16 @@ func TestTransactionOfTwoApplications(t *testing.T) {
 
 // A context that ends during a transaction undoes it.
 func TestTransactionCancelled(t *testing.T) {
-	for name, when := range map[string]func(ctx context.Context, o *office, tx *gorm.DB, fido *Dog, cancel func()) error{
-		"before the save": func(ctx context.Context, o *office, tx *gorm.DB, fido *Dog, cancel func()) error {
+	for name, when := range map[string]func(ctx context.Context, o *office, tx *gorm.DB, fido *school.Dog, cancel func()) error{
+		"before the save": func(ctx context.Context, o *office, tx *gorm.DB, fido *school.Dog, cancel func()) error {
 			cancel()
 			return o.bill(ctx, tx, fido)
 		},
-		"after the save": func(ctx context.Context, o *office, tx *gorm.DB, fido *Dog, cancel func()) error {
+		"after the save": func(ctx context.Context, o *office, tx *gorm.DB, fido *school.Dog, cancel func()) error {
 			defer cancel()
 			return o.bill(ctx, tx, fido)
 		},
-		"the error is dropped": func(ctx context.Context, o *office, tx *gorm.DB, fido *Dog, cancel func()) error {
+		"the error is dropped": func(ctx context.Context, o *office, tx *gorm.DB, fido *school.Dog, cancel func()) error {
 			err := o.bill(ctx, tx, fido)
 			cancel()
 			_ = o.bill(ctx, tx, newDog("Rex"))
@@ -389,7 +390,7 @@ func TestTransactionSnapshots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		expect.Must(application.NewRepository(app, dogs))
+		expect.Must(application.NewRepository(app, school.Dogs))
 		fido := newDog("Fido", "sit", "roll over", "play dead")
 		transaction(t, db, func(ctx context.Context, tx *gorm.DB) error {
 			_, err := app.Save(ctx, fido)

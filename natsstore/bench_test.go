@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"gorm.io/driver/postgres"
 
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
@@ -101,7 +102,7 @@ func BenchmarkLoad(b *testing.B) {
 		b.Run(store.name, func(b *testing.B) {
 			for b.Loop() {
 				n := 0
-				for _, err := range r.SelectEvents(b.Context(), dogID("Fido 0"), persistence.EventRange{}) {
+				for _, err := range r.SelectEvents(b.Context(), school.DogID("Fido 0"), persistence.EventRange{}) {
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -209,7 +210,7 @@ func benchmarkedRecorder(b *testing.B, open func(*testing.B) persistence.Factory
 func ofSize(name string, number, n, size int) []persistence.StoredEvent {
 	events := make([]persistence.StoredEvent, n)
 	for i := range events {
-		events[i] = persistence.StoredEvent{OriginatorID: dogID(fmt.Sprintf("%s %d", name, number)), OriginatorVersion: int64(i + 1),
+		events[i] = persistence.StoredEvent{OriginatorID: school.DogID(fmt.Sprintf("%s %d", name, number)), OriginatorVersion: int64(i + 1),
 			Topic: "Dog.TrickAdded", State: make([]byte, size)}
 	}
 	return events

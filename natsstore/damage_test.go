@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -115,7 +116,7 @@ func readLog(t *testing.T, r persistence.ProcessRecorder, n int) error {
 
 // readDog reads an originator, and wants n events.
 func readDog(t *testing.T, r persistence.ProcessRecorder, name string, n int) error {
-	for _, err := range r.SelectEvents(t.Context(), dogID(name), persistence.EventRange{}) {
+	for _, err := range r.SelectEvents(t.Context(), school.DogID(name), persistence.EventRange{}) {
 		if err != nil {
 			return err
 		}
@@ -131,7 +132,7 @@ func readDog(t *testing.T, r persistence.ProcessRecorder, name string, n int) er
 func large(name string, first int64, n int) []persistence.StoredEvent {
 	events := make([]persistence.StoredEvent, n)
 	for i := range events {
-		events[i] = persistence.StoredEvent{OriginatorID: dogID(name), OriginatorVersion: first + int64(i), Topic: "Dog.TrickAdded",
+		events[i] = persistence.StoredEvent{OriginatorID: school.DogID(name), OriginatorVersion: first + int64(i), Topic: "Dog.TrickAdded",
 			State: bytes.Repeat([]byte{byte(i)}, 10_000)}
 	}
 	return events
@@ -223,7 +224,7 @@ func TestOwnWritesOnSlowReplica(t *testing.T) {
 func newest(t *testing.T, r persistence.ProcessRecorder) int64 {
 	t.Helper()
 	version := int64(0)
-	for e, err := range r.SelectEvents(t.Context(), dogID("Fido"), persistence.EventRange{}) {
+	for e, err := range r.SelectEvents(t.Context(), school.DogID("Fido"), persistence.EventRange{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
@@ -24,35 +25,27 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// Dog is an aggregate of the leader, and Award one of its follower.
+// Award is an aggregate of the follower.
 type (
-	Dog   struct{ domain.Aggregate }
 	Award struct {
 		domain.Aggregate
 		Tricks []string
 	}
-	Registered struct{}
-	TrickAdded struct{ Trick string }
-	Opened     struct{}
-	Praised    struct{ Trick string }
+	Opened  struct{}
+	Praised struct{ Trick string }
 )
 
-func (Registered) Apply(*Dog)      {}
-func (TrickAdded) Apply(*Dog)      {}
-func (Opened) Apply(*Award)        {}
-func (e Praised) Apply(a *Award)   { a.Tricks = append(a.Tricks, e.Trick) }
+func (Opened) Apply(*Award)      {}
+func (e Praised) Apply(a *Award) { a.Tricks = append(a.Tricks, e.Trick) }
+
+var awards = domain.Define("Award", domain.On("Opened", Opened{}), domain.On("Praised", Praised{}))
+
 func awardOf(dog string) domain.ID { return domain.NewIDv5("/awards/" + dog) }
-func idOf(dog string) domain.ID    { return domain.NewIDv5("/dogs/" + dog) }
-
-var (
-	dogs   = domain.Define("Dog", domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
-	awards = domain.Define("Award", domain.On("Opened", Opened{}), domain.On("Praised", Praised{}))
-)
 
 // kennel is a leader and a process manager, both with their logs on NATS, as one
 // process has them.
 type kennel struct {
-	dogs   *application.Repository[Dog]
+	dogs   *application.Repository[school.Dog]
 	awards *application.Repository[Award]
 	app    *system.Follower
 	sys    *system.System
@@ -69,7 +62,7 @@ func newKennel(t testing.TB, conn *nats.Conn, config natsstore.Config) *kennel {
 	store, quiet := application.WithStore(newStore(t, conn, config)), application.WithLogger(slog.New(slog.DiscardHandler))
 	leader, err := application.New("Dogs", store, quiet)
 	expect.NoError(t, err)
-	k.dogs, err = application.NewRepository(leader, dogs)
+	k.dogs, err = application.NewRepository(leader, school.Dogs)
 	expect.NoError(t, err)
 	follower, err := application.New("Awards", store, quiet)
 	expect.NoError(t, err)
@@ -86,7 +79,7 @@ func newKennel(t testing.TB, conn *nats.Conn, config natsstore.Config) *kennel {
 }
 
 // praise adds a trick to the award of its dog, which it opens first.
-func (k *kennel) praise(ctx context.Context, e domain.Recorded[TrickAdded]) error {
+func (k *kennel) praise(ctx context.Context, e domain.Recorded[school.TrickAdded]) error {
 	dog, trick, _ := strings.Cut(e.Data.Trick, " ")
 	if k.refuses(e.Data.Trick) {
 		return errors.New("the trick is refused")
@@ -111,12 +104,12 @@ func (k *kennel) add(t testing.TB, tricks ...string) {
 	t.Helper()
 	for _, trick := range tricks {
 		name, _, _ := strings.Cut(trick, " ")
-		dog, err := k.dogs.Get(t.Context(), idOf(name))
+		dog, err := k.dogs.Get(t.Context(), school.DogID(name))
 		if errors.Is(err, application.ErrAggregateNotFound) {
-			dog, err = dogs.Create(idOf(name), Registered{}), nil
+			dog, err = school.RegisterDog(name), nil
 		}
 		expect.NoError(t, err)
-		domain.Trigger(dog, TrickAdded{trick})
+		dog.AddTrick(trick)
 		expect.NoError(t, k.dogs.Save(t.Context(), dog))
 	}
 }
@@ -153,7 +146,7 @@ func TestFollowerOnNATS(t *testing.T) {
 	k.wantTricks(t, "Fido", "sit", "fetch")
 	k.wantTricks(t, "Rex", "roll", "bow")
 	parked, err := k.runner.Parked(t.Context(), k.app)
-	if err != nil || len(parked) != 2 || parked[0].OriginatorID != idOf("Fido") || parked[1].OriginatorVersion != 5 {
+	if err != nil || len(parked) != 2 || parked[0].OriginatorID != school.DogID("Fido") || parked[1].OriginatorVersion != 5 {
 		t.Fatalf("got the parked events %+v and the error %v, want two of Fido", parked, err)
 	}
 	if out := k.command(t, "parked", "Awards"); !strings.Contains(out, "the trick is refused") {

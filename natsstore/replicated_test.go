@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -195,7 +196,7 @@ func (l *load) write(r persistence.ProcessRecorder, writer int) {
 	random := rand.New(rand.NewPCG(uint64(writer), 1))
 	newest := map[uuid.UUID]int64{}
 	for !l.isOver(l.stop) {
-		id := dogID(fmt.Sprintf("%d/%d", writer, random.IntN(20)))
+		id := school.DogID(fmt.Sprintf("%d/%d", writer, random.IntN(20)))
 		events := make([]persistence.StoredEvent, 1+random.IntN(4))
 		for i := range events {
 			version := newest[id] + int64(i) + 1
@@ -373,8 +374,6 @@ func leadersLog(t testing.TB, conn *nats.Conn, stream string) string {
 	}
 	return fmt.Sprintf("%d to %d, %x", info.State.FirstSeq, info.State.LastSeq, sum.Sum64())
 }
-
-func dogID(name string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte("/dogs/"+name)) }
 
 // TestWritesToLeaderThatIsCutOff writes through the leader alone, which the
 // others do not reach. Nothing is acknowledged, and nothing of it is in the log

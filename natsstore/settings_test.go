@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -410,7 +411,7 @@ func TestMissingRights(t *testing.T) {
 			t.Parallel()
 			recorder := recorderOf(t, connect(t, s.ClientURL(), nats.UserInfo(name, "p"), silent), config)
 			_, err := recorder.InsertEvents(t.Context(), large(name, 1, 1))
-			for e, failed := range recorder.SelectEvents(t.Context(), dogID(name), persistence.EventRange{}) {
+			for e, failed := range recorder.SelectEvents(t.Context(), school.DogID(name), persistence.EventRange{}) {
 				if err == nil {
 					err = failed
 				}
@@ -560,11 +561,11 @@ func TestLayout(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t).ClientURL())
 	r := recorderOf(t, conn, single)
-	event := persistence.StoredEvent{OriginatorID: dogID("Fido"), OriginatorVersion: 300, Topic: "Dog.Registered", State: []byte("state"), Begins: true}
+	event := persistence.StoredEvent{OriginatorID: school.DogID("Fido"), OriginatorVersion: 300, Topic: "Dog.Registered", State: []byte("state"), Begins: true}
 	if _, err := r.InsertProcessed(t.Context(), []persistence.StoredEvent{event}, persistence.Tracking{ApplicationName: "Kennels & Co", NotificationID: 7}); err != nil {
 		t.Fatal(err)
 	}
-	id := strings.ReplaceAll(dogID("Fido").String(), "-", "")
+	id := strings.ReplaceAll(school.DogID("Fido").String(), "-", "")
 	for i, want := range []struct{ subject, head, tail string }{
 		{"es.TrainingSchool.t.=9DIMSRJ5DHPI09H08DNG", "\x01p\x00", "\x07\x00"},
 		{"es.TrainingSchool.e." + id + ".0", "\x01b\x00", "\xac\x02\x00"},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
@@ -46,7 +47,7 @@ func (s inTransaction) insert(ctx context.Context, name string, first int64, n i
 // versions returns the versions of an originator.
 func (s inTransaction) versions(t testing.TB, ctx context.Context, name string, want persistence.EventRange) (versions []int64) {
 	t.Helper()
-	for e, err := range s.r.SelectEvents(ctx, dogID(name), want) {
+	for e, err := range s.r.SelectEvents(ctx, school.DogID(name), want) {
 		expect.NoError(t, err)
 		versions = append(versions, e.OriginatorVersion)
 	}

@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats-server/v2/server"
 	"gorm.io/gorm"
 
+	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testdb.Main(m)) }
 
-const school = "TrainingSchool"
+const schoolName = "TrainingSchool"
 
 func ExampleNewCommand() {
 	command := copylog.NewCommand(func(context.Context) (*gormstore.Store, *natsstore.Store, error) {
@@ -42,13 +42,13 @@ func TestThereAndBack(t *testing.T) {
 		from, back, nats := migrated(t, open(t)), migrated(t, open(t)), openNATS(t)
 		fill(t, from, 700)
 		var progress []int64
-		if err := copylog.ToNATS(t.Context(), from, nats, school, func(id int64) { progress = append(progress, id) }); err != nil {
+		if err := copylog.ToNATS(t.Context(), from, nats, schoolName, func(id int64) { progress = append(progress, id) }); err != nil {
 			t.Fatal(err)
 		}
-		if err := copylog.ToGORM(t.Context(), nats, back, school, nil); err != nil {
+		if err := copylog.ToGORM(t.Context(), nats, back, schoolName, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := copylog.Compare(t.Context(), from, back, school); err != nil {
+		if err := copylog.Compare(t.Context(), from, back, schoolName); err != nil {
 			t.Error(err)
 		}
 		head := headOf(t, from)
@@ -57,7 +57,7 @@ func TestThereAndBack(t *testing.T) {
 		}
 		for _, store := range []persistence.Factory{nats, back} {
 			ids, err := recorderOf(t, store).InsertEvents(t.Context(), []persistence.StoredEvent{
-				event("Fido", 701), {OriginatorID: dogID("New"), OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte{}}})
+				event("Fido", 701), {OriginatorID: school.DogID("New"), OriginatorVersion: 1, Topic: "Dog.Registered", State: []byte{}}})
 			if err != nil || ids[0] <= head {
 				t.Errorf("%T: got the ids %v and the error %v after %d", store, ids, err, head)
 			}
@@ -92,10 +92,10 @@ func TestInterruptedCopy(t *testing.T) {
 		})
 	}
 	toNATS := func(ctx context.Context, progress func(int64)) error {
-		return copylog.ToNATS(ctx, from, nats, school, progress)
+		return copylog.ToNATS(ctx, from, nats, schoolName, progress)
 	}
 	toGORM := func(ctx context.Context, progress func(int64)) error {
-		return copylog.ToGORM(ctx, nats, back, school, progress)
+		return copylog.ToGORM(ctx, nats, back, schoolName, progress)
 	}
 	for _, copy := range []func(context.Context, func(int64)) error{toNATS, toGORM} {
 		furthest = 0
@@ -108,7 +108,7 @@ func TestInterruptedCopy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := copylog.Compare(t.Context(), from, back, school); err != nil {
+	if err := copylog.Compare(t.Context(), from, back, schoolName); err != nil {
 		t.Error(err)
 	}
 }
@@ -121,15 +121,15 @@ func TestCopyRefuses(t *testing.T) {
 	if _, err := recorderOf(t, nats).InsertEvents(t.Context(), []persistence.StoredEvent{event("Rex", 1)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := copylog.ToNATS(t.Context(), from, nats, school, nil); !errors.Is(err, persistence.ErrIntegrity) {
+	if err := copylog.ToNATS(t.Context(), from, nats, schoolName, nil); !errors.Is(err, persistence.ErrIntegrity) {
 		t.Errorf("to NATS: got the error %v, want an ErrIntegrity", err)
 	}
-	if err := copylog.Compare(t.Context(), from, nats, school); !errors.As(err, new(*copylog.Difference)) {
+	if err := copylog.Compare(t.Context(), from, nats, schoolName); !errors.As(err, new(*copylog.Difference)) {
 		t.Errorf("Compare: got the error %v, want a *Difference", err)
 	}
 	other := migrated(t, testdb.SQLiteFile(t))
 	fill(t, other, 5)
-	if err := copylog.ToGORM(t.Context(), nats, other, school, nil); err == nil {
+	if err := copylog.ToGORM(t.Context(), nats, other, schoolName, nil); err == nil {
 		t.Error("to GORM: there was no error although the database has other events")
 	}
 }
@@ -150,7 +150,7 @@ func TestCommand(t *testing.T) {
 		})
 		var out bytes.Buffer
 		command.SetOut(&out)
-		command.SetArgs([]string{test.command, school})
+		command.SetArgs([]string{test.command, schoolName})
 		if err := command.ExecuteContext(t.Context()); err != nil || out.String() != test.want {
 			t.Errorf("%s: got %q and the error %v, want %q", test.command, out.String(), err, test.want)
 		}
@@ -190,15 +190,13 @@ func history(name string, first int64, n int) []persistence.StoredEvent {
 }
 
 func event(name string, version int64) persistence.StoredEvent {
-	return persistence.StoredEvent{OriginatorID: dogID(name), OriginatorVersion: version, Topic: "Dog.TrickAdded",
+	return persistence.StoredEvent{OriginatorID: school.DogID(name), OriginatorVersion: version, Topic: "Dog.TrickAdded",
 		State: fmt.Appendf(nil, "%s %d", name, version)}
 }
 
-func dogID(name string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte("/dogs/"+name)) }
-
 func recorderOf(t *testing.T, store persistence.Factory) persistence.ProcessRecorder {
 	t.Helper()
-	r, err := store.ProcessRecorder(school)
+	r, err := store.ProcessRecorder(schoolName)
 	if err != nil {
 		t.Fatal(err)
 	}
