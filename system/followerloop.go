@@ -111,6 +111,8 @@ type followerLoop struct {
 	position int64  // as it was last read or moved, for waiters
 	wake     func() // wakes the goroutine that pulls, if there is one
 	retryNow bool   // the next pull does not wait for the time of a retry
+	pulls    int    // how many were begun
+	pulling  bool   // the last of them has not ended
 }
 
 func newFollowerLoop(follower *Follower, leader Leader, config Config) *followerLoop {

@@ -385,11 +385,13 @@ func (w *worker) sleep(ctx context.Context, stopping <-chan struct{}) (poll bool
 func (w *worker) pull(ctx context.Context, edge *retryState, polled bool) bool {
 	if edge.takeRetryNow() {
 		edge.failures, edge.next = 0, time.Time{}
+		polled = false
 	}
 	if time.Now().Before(edge.next) || polled && !edge.hasWaiters() && edge.quiet(ctx) {
 		return false
 	}
 	w.current = edge
+	defer edge.beginPull()()
 	did, err := edge.resume(ctx)
 	if err != nil && ctx.Err() != nil {
 		return false // it is cancelled, which says nothing about the follower
@@ -422,6 +424,20 @@ func (w *worker) pulled(ctx context.Context, edge *retryState) {
 		failure.announced = true
 		edge.failures = failure.count
 		edge.announce(ctx)
+	}
+}
+
+// beginPull takes down that a pull has begun, and returns what takes down that
+// it has ended, after its outcome.
+func (f *followerLoop) beginPull() (end func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pulls++
+	f.pulling = true
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.pulling = false
 	}
 }
 

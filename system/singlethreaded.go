@@ -138,17 +138,24 @@ func (r *SingleThreadedRunner) goOn() bool {
 func (r *SingleThreadedRunner) pullAll(ctx context.Context, edge *followerLoop) error {
 	defer edge.releasePartitions(ctx)
 	for {
-		did, err := edge.pull(ctx)
-		if err != nil && ctx.Err() != nil {
-			return err // it is cancelled, which says nothing about the follower
-		}
-		if did != retriedOneByOne && did != retriedAtOnce {
-			edge.setStatus(err, time.Time{})
-		}
+		edge.takeRetryNow()
+		did, err := r.pull(ctx, edge)
 		if err != nil || did == nothingMore || did == paused || did == onStandby || r.isStopped() {
 			return err
 		}
 	}
+}
+
+// pull pulls a batch and takes down how it went.
+func (r *SingleThreadedRunner) pull(ctx context.Context, edge *followerLoop) (outcome, error) {
+	defer edge.beginPull()()
+	did, err := edge.pull(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil: // it is cancelled, which says nothing about the follower
+	case did != retriedOneByOne && did != retriedAtOnce:
+		edge.setStatus(err, time.Time{})
+	}
+	return did, err
 }
 
 func (r *SingleThreadedRunner) isStopped() bool {

@@ -258,7 +258,7 @@ func (f *followerLoop) setStatus(err error, next time.Time) {
 			f.status.State = StandingBy
 		}
 		if f.isPaused {
-			f.releaseLocked(f.paused())
+			f.releasePausedLocked()
 		}
 		return
 	}
@@ -275,7 +275,9 @@ func (f *followerLoop) setStatus(err error, next time.Time) {
 	} else if errors.Is(err, persistence.ErrNewerProgram) {
 		f.status.State = Outdated
 	}
-	f.releaseLocked(err)
+	if !f.retryNow {
+		f.releaseLocked(err)
+	}
 }
 
 // ended records that no runner pulls any more.

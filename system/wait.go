@@ -15,6 +15,7 @@ const waitInterval = 20 * time.Millisecond
 // waiter waits for a follower loop to reach a position.
 type waiter struct {
 	target int64         // or -1: the head of the log when it is next read
+	during int           // the pull that had begun when it came, or 0
 	done   chan struct{} // closed when the position is reached, or err is set
 	err    error
 }
@@ -26,7 +27,8 @@ type waiter struct {
 // returns without it.
 //
 // If the follower has failed, WaitFor returns that error at once, although the
-// follower will try again. An event that is parked counts as processed. If ctx
+// follower will try again; while it does, the outcome of that counts. An event
+// that is parked counts as processed. If ctx
 // ends first, it returns an ErrOperational with the context's cause; if the runner does not run,
 // ErrNotStarted or ErrStopped; if the follower is paused, ErrPaused; and an
 // *Error if the system has no such follower. It sends no queries: the runner
@@ -119,6 +121,9 @@ func (f *followerLoop) addWaiter(target int64) *waiter {
 	w := &waiter{target: target, done: make(chan struct{})}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.pulling {
+		w.during = f.pulls
+	}
 	if err := f.stalledLocked(); err != nil || target == 0 || target > 0 && target <= f.position {
 		w.err = err
 		close(w.done)
@@ -205,18 +210,33 @@ func (f *followerLoop) releaseLocked(err error) {
 	})
 }
 
-// stalledLocked returns why the follower does not go on, or nil. The caller has
-// locked f.mu.
+// stalledLocked returns why the follower does not go on, or nil. What the last
+// pull has found says nothing if another one is under way or follows at once.
+// Nor does a pause, which another process may have ended: the next pull, which
+// comes soon for a waiter, finds out. The caller has locked f.mu.
 func (f *followerLoop) stalledLocked() error {
 	switch {
-	case f.status.Err != nil:
+	case f.status.Err != nil && (f.stopped || !f.pulling && !f.retryNow):
 		return f.status.Err
 	case f.stopped:
 		return ErrStopped
-	case f.status.State == Paused:
-		return f.paused()
-	case f.status.State == Stopped:
+	case f.status.State == Stopped && f.status.Err == nil:
 		return ErrNotStarted
 	}
 	return nil
+}
+
+// releasePausedLocked ends the waiting of those that came before the pull which
+// has found the follower paused. It may have been resumed for the others since.
+// The caller has locked f.mu.
+func (f *followerLoop) releasePausedLocked() {
+	err := f.paused()
+	f.waiters = slices.DeleteFunc(f.waiters, func(w *waiter) bool {
+		if w.during == f.pulls {
+			return false
+		}
+		w.err = err
+		close(w.done)
+		return true
+	})
 }
