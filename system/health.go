@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // DefaultStall is how long a follower may stand still at something that it has
@@ -29,12 +31,23 @@ type Health struct {
 //
 // A divided follower is also unhealthy if a partition has had no owner for
 // longer than stall although events come after its position, or if a partition
-// has failed at one event for longer than stall. Failures of partitions that
-// other processes own are theirs, and do not count, unless s.Process is "".
+// has failed at one event for longer than stall. A partition that fails in
+// another process makes that process unhealthy, and here is only in the reason:
+// if all processes said 503, an orchestrator would take those away that do their
+// work. It counts if s.Process is "", as for a command that looks at all
+// processes.
 func (s Status) Health(now time.Time, stall time.Duration) Health {
 	if stall <= 0 {
 		stall = DefaultStall
 	}
+	verdict := s.verdict(now, stall)
+	if elsewhere := s.failedElsewhere(now, stall); verdict.Healthy && s.State != Paused && elsewhere != "" {
+		verdict.Reason += "; " + elsewhere
+	}
+	return verdict
+}
+
+func (s Status) verdict(now time.Time, stall time.Duration) Health {
 	_, ahead := errors.AsType[*AheadError](s.Err)
 	long := !s.Since.IsZero() && now.Sub(s.Since) > stall
 	since := s.Since.UTC().Format(time.RFC3339)
@@ -74,11 +87,33 @@ func (s Status) badPartition(now time.Time, stall time.Duration) string {
 		}
 		switch {
 		case p.Position >= s.Head:
-		case p.Error != "" && now.Sub(p.Since) > stall && (!p.Leased || s.Process == "" || p.Owner == s.Process):
-			return fmt.Sprintf("its partition %d has failed at event %d since %s", p.Number, p.NotificationID, p.Since.UTC().Format(time.RFC3339))
+		case hasFailed(p, now, stall) && !s.isElsewhere(p):
+			return "its " + failureText(p)
 		case !p.Leased && !free.IsZero() && now.Sub(free) > stall:
 			return fmt.Sprintf("no process has taken its partition %d since %s, and events wait for it", p.Number, free.UTC().Format(time.RFC3339))
 		}
 	}
 	return ""
+}
+
+// failedElsewhere says which partition has failed in another process, or "".
+func (s Status) failedElsewhere(now time.Time, stall time.Duration) string {
+	for _, p := range s.partitions() {
+		if p.Position < s.Head && hasFailed(p, now, stall) && s.isElsewhere(p) {
+			return "in another process its " + failureText(p)
+		}
+	}
+	return ""
+}
+
+func (s Status) isElsewhere(p persistence.Partition) bool {
+	return p.Leased && s.Process != "" && p.Owner != s.Process
+}
+
+func hasFailed(p persistence.Partition, now time.Time, stall time.Duration) bool {
+	return p.Error != "" && now.Sub(p.Since) > stall
+}
+
+func failureText(p persistence.Partition) string {
+	return fmt.Sprintf("partition %d has failed at event %d since %s", p.Number, p.NotificationID, p.Since.UTC().Format(time.RFC3339))
 }

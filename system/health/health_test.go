@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,6 +85,28 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("live: got %d, want 200: a restart does not help", code)
 			}
 		})
+	}
+}
+
+// Every process says that a partition fails, also one that is healthy because
+// another one has it.
+func TestReasonNamesPartitionsOfOtherProcesses(t *testing.T) {
+	now := time.Now()
+	short, long := now.Add(-10*time.Second), now.Add(-2*time.Minute)
+	const says = "partition 1 has failed at event 3 since "
+	for name, c := range map[string]struct {
+		status system.Status
+		says   bool
+	}{
+		"its own":             {divided(system.Running, failing("this one", long)), true},
+		"another's":           {divided(system.Running, failing("another", long)), true},
+		"while it stands by":  {divided(system.StandingBy, failing("another", long)), true},
+		"another's for short": {divided(system.Running, failing("another", short)), false},
+		"while it is paused":  {divided(system.Paused, failing("another", long)), false},
+	} {
+		if got := c.status.Health(now, 0); strings.Contains(got.Reason, says) != c.says {
+			t.Errorf("%s: got %+v", name, got)
+		}
 	}
 }
 
