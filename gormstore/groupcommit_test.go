@@ -3,20 +3,16 @@ package gormstore_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
-	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -173,198 +169,6 @@ func limit(t testing.TB, db *gorm.DB, connections int) {
 		t.Fatal(err)
 	}
 	pool.SetMaxOpenConns(connections)
-}
-
-// A merged write is done and its reply is lost; or it is lost and the write is
-// repeated. Every save of the batch is reported as the success that it was.
-func TestBatchWhoseReplyIsLostIsASuccess(t *testing.T) {
-	lost := faultdb.Fault{When: faultdb.After, Err: io.ErrUnexpectedEOF, Broken: true}
-	inPostgres := func(fault faultdb.Fault) faultdb.Plan { return once(isMerged, fault) }
-	inSQLite := func(fault faultdb.Fault) faultdb.Plan {
-		return once(func(c faultdb.Call) bool { return c.Op == faultdb.Commit }, fault)
-	}
-	for _, test := range []struct {
-		name string
-		open func(testing.TB) *gorm.DB
-		one  bool // connection
-		plan faultdb.Plan
-	}{
-		{"postgres repeated", testdb.OpenPostgres, false, inPostgres(faultdb.Fault{When: faultdb.Twice})},
-		{"postgres lost", testdb.OpenPostgres, false, inPostgres(lost)},
-		{"postgres lost with one connection", testdb.OpenPostgres, true, inPostgres(lost)},
-		{"sqlite lost", testdb.SQLiteFile, false, inSQLite(lost)},
-		{"sqlite lost with one connection", testdb.SQLiteFile, true, inSQLite(lost)},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			w := watch(t, migrated(t, test.open(t)))
-			if test.one {
-				limit(t, w.db, 1)
-			}
-			r := recorder(t, w.db, schoolName)
-			store := eventStore(t, r)
-			var saves []func() ([]int64, error)
-			for i := range 8 {
-				dog := newDog("Fido", make([]string, i%3)...)
-				saves = append(saves, func() ([]int64, error) {
-					recordings, err := store.Put(t.Context(), dog.PendingEvents())
-					var ids []int64
-					for _, recording := range recordings {
-						ids = append(ids, recording.Notification.ID)
-					}
-					return ids, err
-				})
-			}
-			b := block(t, w.other, nil)
-			leader := w.plug(t)
-			all := w.queue(t, saves...)
-			w.faults.Arm(test.plan)
-			begin := time.Now()
-			b.end(t)
-			leader.get(t)
-			var acknowledged []int64
-			for i, a := range all {
-				got := a.get(t)
-				if got.err != nil || len(got.ids) != 1+i%3 {
-					t.Errorf("save %d: ids %v, error %v; want a success", i, got.ids, got.err)
-				}
-				acknowledged = append(acknowledged, got.ids...)
-			}
-			if took := time.Since(begin); took > 5*time.Second {
-				t.Errorf("it took %v to find out", took)
-			}
-			w.faults.Disarm()
-			var stored []int64
-			// After those of the blocker and the leader.
-			for _, n := range wholeLog(t, recorder(t, w.other, schoolName))[2:] {
-				stored = append(stored, n.ID)
-			}
-			slices.Sort(acknowledged)
-			if !slices.Equal(stored, acknowledged) {
-				t.Errorf("stored are %v, acknowledged %v", stored, acknowledged)
-			}
-		})
-	}
-}
-
-// once is a plan in which the first call that is wanted fails.
-func once(wanted func(faultdb.Call) bool, fault faultdb.Fault) faultdb.Plan {
-	done := false
-	return func(c faultdb.Call) faultdb.Fault {
-		if done || !wanted(c) {
-			return faultdb.Fault{}
-		}
-		done = true
-		return fault
-	}
-}
-
-// A context that ends before the save, or while it waits for its batch, ends
-// the save, and nothing is stored. Once the batch is being written the outcome
-// is awaited for a moment, and reported truly or as unknown.
-func TestCancellationAtEveryStepOfASave(t *testing.T) {
-	eachWatched(t, func(t *testing.T, w *watched) {
-		r := recorder(t, w.db, schoolName)
-		before, waiting, written := history(uuid.New(), 1, 2), history(uuid.New(), 1, 2), history(uuid.New(), 1, 2)
-		neighbour := history(uuid.New(), 1, 1)
-		ctx, cancel := context.WithCancel(t.Context())
-		later, cancelLater := context.WithCancel(t.Context())
-
-		b := block(t, w.other, nil)
-		leader := ask(saving(later, r, written))
-		if !eventually(func() bool { waiting, led := gormstore.WaitingSaves(w.db); return led && waiting == 0 }) {
-			t.Fatal("no save leads")
-		}
-		all := w.queue(t, saving(ctx, r, waiting), saving(t.Context(), r, neighbour))
-		cancel()
-		if got := all[0].get(t); !errors.Is(got.err, context.Canceled) || !errors.Is(got.err, persistence.ErrOperational) || got.ids != nil {
-			t.Errorf("while waiting: ids %v, error %v; want context.Canceled and ErrOperational", got.ids, got.err)
-		}
-		if _, err := r.InsertEvents(ctx, before); !errors.Is(err, context.Canceled) {
-			t.Errorf("before: error %v, want context.Canceled", err)
-		}
-		cancelLater()
-		select {
-		case got := <-leader.answer:
-			t.Errorf("while it was written: %v; want its outcome awaited", got)
-			leader.answer <- got
-		case <-time.After(50 * time.Millisecond):
-		}
-		b.end(t)
-		// The caller who led waits for a moment only, which a slow machine may
-		// exceed.
-		if got := leader.get(t); !errors.Is(got.err, persistence.ErrOutcomeUnknown) || !errors.Is(got.err, context.Canceled) {
-			wantAnswer(t, r, got, written)
-		}
-		wantAnswer(t, r, all[1].get(t), neighbour)
-		wantVersions(t, r, written[0].OriginatorID, 1, 2)
-		wantVersions(t, r, before[0].OriginatorID)
-		wantVersions(t, r, waiting[0].OriginatorID)
-		wantIdle(t, w.db)
-	})
-}
-
-// A save in a transaction that was not given the transaction's context waits
-// for a connection that the transaction has, or, in strict order, for its lock.
-// It gives up, with an error that names the mistake.
-func TestSaveThatForgotItsTransaction(t *testing.T) {
-	const timeout = 200 * time.Millisecond
-	for _, backend := range sharedBackends {
-		for _, connections := range []int{1, 4} {
-			t.Run(fmt.Sprintf("%s with %d connections", backend.Name, connections), func(t *testing.T) {
-				t.Parallel()
-				db := impatient(t, created(t, backend.Open(t)))
-				limit(t, db, connections)
-				r := recorder(t, db, schoolName, gormstore.WithLockTimeout(timeout), gormstore.WithStrictOrder())
-				snapshots, err := gormstore.New(db, gormstore.WithLockTimeout(timeout)).SnapshotRecorder(schoolName)
-				if err != nil {
-					t.Fatal(err)
-				}
-				outer := t.Context()
-				writes := map[string]func() error{
-					"one event":   func() error { return last(r.InsertEvents(outer, history(uuid.New(), 1, 1))) },
-					"two events":  func() error { return last(r.InsertEvents(outer, history(uuid.New(), 1, 2))) },
-					"many events": func() error { return last(r.InsertEvents(outer, history(uuid.New(), 1, 3000))) },
-					"a position": func() error {
-						return last(r.InsertProcessed(outer, history(uuid.New(), 1, 1), persistence.Tracking{ApplicationName: "Up", NotificationID: 1}))
-					},
-				}
-				if connections == 1 { // snapshots take no lock
-					writes["a snapshot"] = func() error { return last(snapshots.InsertEvents(outer, history(uuid.New(), 1, 1))) }
-				}
-				transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
-					if _, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil {
-						return err
-					}
-					for name, write := range writes {
-						begin := time.Now()
-						err := write()
-						if took := time.Since(begin); took > 5*time.Second {
-							t.Errorf("%s: gave up after %v, want about %v", name, took, timeout)
-						}
-						if !errors.Is(err, persistence.ErrLockTimeout) || !strings.Contains(err.Error(), "inside a transaction whose context lacks it") {
-							t.Errorf("%s: error %v, want ErrLockTimeout that names the mistake", name, err)
-						}
-					}
-					return nil
-				})
-				if got := len(wholeLog(t, r)); got != 1 {
-					t.Errorf("%d events are stored, want the one of the transaction", got)
-				}
-				insert(t, r, history(uuid.New(), 1, 2)...) // the queue works on
-				wantIdle(t, db)
-			})
-		}
-	}
-}
-
-func last(_ []int64, err error) error { return err }
-
-// impatient opens a database again, so that SQLite's driver does not itself
-// wait for locks.
-func impatient(t testing.TB, db *gorm.DB) *gorm.DB {
-	t.Helper()
-	return testdb.Open(t, dialector(db.Name(), strings.Replace(dsn(t, db), "_busy_timeout=10000", "_busy_timeout=10", 1)))
 }
 
 // A save that is too large for a batch is written alone, and the events keep

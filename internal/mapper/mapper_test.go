@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -327,75 +324,6 @@ func TestMapperCannotWrite(t *testing.T) {
 	}
 }
 
-func TestMapperAdd(t *testing.T) {
-	t.Parallel()
-	m := newMapper(t, mapper.Config{Application: school})
-	frozen := Dogs.WithClock(func() time.Time { return sampleTime })
-	for _, again := range []*domain.Schema{Dogs.Schema, frozen.Schema, kennels.Schema, Dogs.Schema} {
-		if err := m.Add(again); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := m.Add(domain.DefineLog("Log", domain.Entry("Entered", 0))); err != nil {
-		t.Errorf("a log, which has no snapshots: %v", err)
-	}
-	checkRoundTrip(t, m, dogEvents("Fido")[0], false)
-}
-
-func TestMapperAddRefusesConflicts(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name   string
-		schema *domain.Schema
-		topic  string
-		second reflect.Type
-	}{
-		{"the same topic", newerDogs.Schema, "Dog.Registered", reflect.TypeFor[registeredNow]()},
-		{"an alias", domain.Define("Cat", domain.On("Adopted", opened{}, domain.Alias("Dog.TrickAdded"))).Schema,
-			"Dog.TrickAdded", reflect.TypeFor[opened]()},
-		{"the topic of snapshots", domain.Define[kennel]("Dog").Schema, "Dog", reflect.TypeFor[domain.SnapshotState[kennel]]()},
-		{"a former name", domain.Define("Cat", domain.FormerName[kennel]("Dog"), domain.On("Registered", opened{})).Schema,
-			"Dog.Registered", reflect.TypeFor[opened]()},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			m := newMapper(t, mapper.Config{Application: school})
-			err := m.Add(test.schema)
-			got := expect.ErrorAs[*persistence.InvalidError](t, err)
-			if got.What != fmt.Sprintf("topic %q", test.topic) || !errors.Is(err, persistence.ErrProgramming) ||
-				!strings.HasPrefix(got.Problem, "is defined for both ") || !strings.HasSuffix(got.Problem, " and "+test.second.String()) {
-				t.Errorf("got %+v", got)
-			}
-			checkRoundTrip(t, m, dogEvents("Fido")[0], false)
-			if _, ok := m.SchemaOf("Cat.Adopted"); ok {
-				t.Error("a part of the refused definition was added")
-			}
-		})
-	}
-}
-
-// secretive has a field that JSON would drop.
-type secretive struct {
-	Name   string
-	secret string
-}
-
-func (e secretive) Apply(k *kennel) { k.Name = e.Name + e.secret }
-
-func TestMapperAddChecksTypes(t *testing.T) {
-	t.Parallel()
-	schema := domain.Define("Secret", domain.On("Told", secretive{})).Schema
-	err := mapper.New(mapper.Config{Transcoder: jsontranscoder.New()}).Add(schema)
-	if got := expect.ErrorAs[*persistence.InvalidError](t, err); got.What != "secretive.secret" {
-		t.Errorf("got %+v", got)
-	}
-	lenient := mapper.New(mapper.Config{Transcoder: standardJSON{}})
-	if err := lenient.Add(schema); err != nil {
-		t.Errorf("a transcoder that does not check: %v", err)
-	}
-}
-
 // standardJSON is the smallest transcoder there can be.
 type standardJSON struct{}
 
@@ -409,114 +337,6 @@ func (standardJSON) Decode(data []byte, into any) error { return json.Unmarshal(
 func TestMapperWithAnyTranscoder(t *testing.T) {
 	t.Parallel()
 	checkRoundTrip(t, newMapper(t, mapper.Config{Application: school, Transcoder: standardJSON{}}), dogEvents("Fido")[0], false)
-}
-
-// heavy is a payload of everything that a decoder could leave pointing into its
-// input.
-type heavy struct {
-	Text  string
-	Bytes []byte
-	Raw   json.RawMessage
-	Map   map[string]string
-	Any   any
-}
-
-func (heavy) Apply(*kennel) {}
-
-var heavies = domain.Define("Heavy", domain.On("Weighed", heavy{}))
-
-func heavyEvent(mark string) domain.Event {
-	return heavies.Create(uuid.New(), heavy{
-		Text: "text " + mark, Bytes: []byte("bytes " + mark), Raw: json.RawMessage(`["raw ` + mark + `"]`),
-		Map: map[string]string{"key " + mark: "value " + mark}, Any: []any{"any " + mark},
-	}, domain.With(domain.Metadata{"meta " + mark: "data " + mark})).PendingEvents()[0]
-}
-
-// TestMapperSharesNoMemory overwrites what the mapper was given and what it
-// returned, and uses its buffers for other events.
-func TestMapperSharesNoMemory(t *testing.T) {
-	t.Parallel()
-	for _, chain := range chains() {
-		for _, original := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%v original=%v", chain, original), func(t *testing.T) {
-				t.Parallel()
-				config := chain.config(t)
-				config.PythonLayout = original
-				m := newMapper(t, config, heavies.Schema)
-				event := heavyEvent("first")
-				kept, overwritten := toStored(t, m, event), toStored(t, m, event)
-				clear(overwritten.State[:cap(overwritten.State)])
-				state := slices.Clone(kept.State)
-				got, err := m.ToDomain(persistence.StoredEvent{OriginatorID: kept.OriginatorID, OriginatorVersion: 1,
-					Topic: kept.Topic, State: state})
-				if err != nil {
-					t.Fatal(err)
-				}
-				clear(state)
-				for range 10 {
-					checkHeavy(t, m, heavyEvent("other"))
-				}
-				if !reflect.DeepEqual(got.Data, event.Data) || !original && !reflect.DeepEqual(got.Metadata, event.Metadata) {
-					t.Errorf("an event changed after it was read: got %+v\nwant %+v", got, event)
-				}
-				if again, err := m.ToDomain(kept); err != nil || !reflect.DeepEqual(again, got) {
-					t.Errorf("a state changed after it was made: got %+v, error %v\nwant %+v", again, err, got)
-				}
-			})
-		}
-	}
-}
-
-func checkHeavy(t *testing.T, m *mapper.Mapper, event domain.Event) {
-	t.Helper()
-	stored, err := m.ToStored(event)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	if got, err := m.ToDomain(stored); err != nil || !reflect.DeepEqual(got.Data, event.Data) {
-		t.Errorf("got %+v, error %v\nwant %+v", got.Data, err, event.Data)
-	}
-}
-
-// TestMapperConcurrentUse maps with a hundred goroutines while definitions are
-// added.
-func TestMapperConcurrentUse(t *testing.T) {
-	t.Parallel()
-	m := newMapper(t, chain{"zstd", "aes"}.config(t), heavies.Schema)
-	var group sync.WaitGroup
-	for i := range 100 {
-		group.Go(func() {
-			for j := range 5 {
-				checkHeavy(t, m, heavyEvent(fmt.Sprint(i, " ", j)))
-			}
-		})
-		if i%10 == 0 {
-			group.Go(func() {
-				log := domain.DefineLog(fmt.Sprint("Log", i), domain.Entry("Entered", 0))
-				for range 10 {
-					if err := m.Add(log); err != nil {
-						t.Error(err)
-					}
-				}
-				if _, ok := m.SchemaOf(fmt.Sprintf("Log%d.Entered", i)); !ok {
-					t.Errorf("Log%d is not there after it was added", i)
-				}
-			})
-		}
-	}
-	group.Wait()
-}
-
-// spy is a cipher that remembers what a ciphertext is to be bound to, and
-// refuses it.
-type spy struct{ associated []byte }
-
-func (s *spy) Encrypt(_, _, associated []byte) ([]byte, error) { return nil, doctored.ErrBroken }
-
-func (s *spy) Decrypt(_, _, associated []byte) ([]byte, error) {
-	s.associated = slices.Clone(associated)
-	return nil, doctored.ErrBroken
 }
 
 // FuzzMapper reads arbitrary states with and without compressor and cipher, and

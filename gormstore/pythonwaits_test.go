@@ -1,0 +1,221 @@
+package gormstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+// A log that a follower has locked keeps out the Python library as well, which
+// knows no order lock.
+func TestPythonLockLog(t *testing.T) {
+	t.Parallel()
+	db := created(t, testdb.OpenPostgres(t))
+	other := again(t, db)
+	r := expect.Must(gormstore.New(db).PythonProcessRecorder(schoolName))
+	libraryLocks := func() error {
+		return other.Transaction(func(tx *gorm.DB) error {
+			return tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE NOWAIT").Error
+		})
+	}
+	transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
+		if err := r.(persistence.LogLocker).LockLog(ctx); err != nil {
+			return err
+		}
+		if libraryLocks() == nil {
+			t.Error("the library can write to a log that is locked")
+		}
+		_, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1))
+		return err
+	})
+	if err := libraryLocks(); err != nil {
+		t.Errorf("after the lock: %v", err)
+	}
+	transaction(t, other, func(ctx context.Context, tx *gorm.DB) error {
+		if err := tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE").Error; err != nil {
+			return err
+		}
+		hurried := expect.Must(gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout)).PythonProcessRecorder(schoolName))
+		err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
+			return hurried.(persistence.LogLocker).LockLog(ctx)
+		})
+		if !errors.Is(err, persistence.ErrLockTimeout) {
+			t.Errorf("while the library writes: %v, want a lock timeout", err)
+		}
+		return nil
+	})
+}
+
+// libraryHolds has the library hold a transaction that has written an event and passed a
+// notification, until the function that it returns commits it.
+func libraryHolds(t *testing.T, library *pythontest.Library, name string, notification int64) (commit func()) {
+	t.Helper()
+	stop := filepath.Join(t.TempDir(), "stop")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := library.Run(t.Context(), "hold", name, strconv.FormatInt(notification, 10), stop)
+		ended <- err
+	}()
+	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
+	if !eventually(func() bool { return exists(stop+".held") || len(ended) > 0 }) || len(ended) > 0 {
+		t.Fatalf("the library does not hold its transaction: %v", <-ended)
+	}
+	commit = sync.OnceFunc(func() {
+		if err := errors.Join(os.WriteFile(stop, nil, 0o600), <-ended); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(commit)
+	return commit
+}
+
+// What waits for the library waits for one lock timeout, in a transaction of the
+// caller's or not, and stores nothing. Afterwards the library's transaction
+// counts, and the position that it has moved is known.
+func TestPythonWritesBoundTheirWaits(t *testing.T) {
+	t.Parallel()
+	f := pythonFixtures[4]
+	db := f.open(t)
+	store := gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout))
+	school := expect.Must(store.PythonProcessRecorder(schoolName))
+	counters := expect.Must(store.PythonProcessRecorder(countersName))
+	position := expect.Must(counters.MaxTrackingID(t.Context(), schoolName))
+	head := expect.Must(school.MaxNotificationID(t.Context()))
+	if position >= head {
+		insert(t, school, history(uuid.New(), 1, 1)...)
+		head = expect.Must(school.MaxNotificationID(t.Context()))
+	}
+	before := len(wholeLog(t, school))
+	commit := libraryHolds(t, f.library(t, db), "Held", head)
+	save := func(n int) func(ctx context.Context) error {
+		return func(ctx context.Context) error { return last(school.InsertEvents(ctx, history(uuid.New(), 1, n))) }
+	}
+	for name, write := range map[string]func(ctx context.Context) error{
+		"one event": save(1), "many events": save(2_000),
+		"the log": func(ctx context.Context) error {
+			return gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error { return school.(persistence.LogLocker).LockLog(ctx) })
+		},
+		"a position": func(ctx context.Context) error {
+			return counters.(notificationTracker).TrackNotifications(ctx, position, persistence.Tracking{ApplicationName: schoolName, NotificationID: head}, nil)
+		},
+	} {
+		for where, run := range map[string]func() error{
+			"by itself": func() error { return write(t.Context()) },
+			"in a transaction": func() error {
+				return gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error { return write(ctx) })
+			},
+		} {
+			begin := time.Now()
+			err := run()
+			if took := time.Since(begin); took < shortLockTimeout || took > longestWait || !errors.Is(err, persistence.ErrLockTimeout) {
+				t.Errorf("%s %s: %v after %v, want a lock timeout after %v", name, where, err, took, shortLockTimeout)
+			}
+		}
+	}
+	commit()
+	if got := len(wholeLog(t, school)); got != before+1 {
+		t.Errorf("%d events are stored, want that of the library", got-before)
+	}
+	if got := expect.Must(counters.MaxTrackingID(t.Context(), schoolName)); got != head {
+		t.Errorf("the position is %d, want that of the library, %d", got, head)
+	}
+	if err := save(1)(t.Context()); err != nil {
+		t.Errorf("after the library's commit: %v", err)
+	}
+}
+
+// A program that reads the whole table by id alone misses no event while the
+// library and applications of this module write.
+func TestPythonWritersAndReaderOfTheTable(t *testing.T) {
+	t.Parallel()
+	f := pythonFixtures[4]
+	if late := lateEvents(t, f, f.open(t), true); late > 0 {
+		t.Errorf("%d events came late", late)
+	}
+}
+
+// The control: without the Python layout such a reader misses events.
+func TestPythonWritersAndReaderOfTheTableControl(t *testing.T) {
+	t.Parallel()
+	f := pythonFixtures[4]
+	for range 20 {
+		if late := lateEvents(t, f, f.open(t), false); late > 0 {
+			t.Logf("%d events came late", late)
+			return
+		}
+	}
+	t.Error("no event came late: the test proves nothing")
+}
+
+// lateEvents has two processes of the library and two applications of this
+// module write, and returns how many events a reader of the table has not found.
+func lateEvents(t *testing.T, f pythonFixture, db *gorm.DB, python bool) (late int) {
+	t.Helper()
+	library, events := f.library(t, db), testdb.Figure(150, 3_000)
+	var writers, reader sync.WaitGroup
+	for i := range 2 {
+		writers.Go(func() {
+			if _, err := library.Run(t.Context(), "register_many", fmt.Sprint("dog ", i), strconv.Itoa(events)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, name := range []string{schoolName, countersName} {
+		store := gormstore.New(db)
+		r := expect.Must(store.ProcessRecorder(name))
+		if python {
+			r = expect.Must(store.PythonProcessRecorder(name))
+		}
+		for range 8 {
+			writers.Go(func() {
+				for range events / 4 {
+					if _, err := r.InsertEvents(t.Context(), history(uuid.New(), 1, 2)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	found, written := map[int64]bool{}, make(chan struct{})
+	reader.Go(func() {
+		for last, done := int64(0), false; ; {
+			var ids []int64
+			select {
+			case <-written:
+				done = true
+			default:
+			}
+			if err := db.Raw("SELECT id FROM stored_events WHERE id > ? ORDER BY id LIMIT 500", last).Scan(&ids).Error; err != nil {
+				t.Error(err)
+				return
+			}
+			for _, id := range ids {
+				found[id], last = true, id
+			}
+			if done && len(ids) == 0 {
+				return
+			}
+		}
+	})
+	writers.Wait()
+	close(written)
+	reader.Wait()
+	late = int(count(t, db, "stored_events")) - len(found)
+	t.Logf("%d events, %d late", len(found)+late, late)
+	return late
+}
