@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -46,7 +47,7 @@ func (l *EventSourcedLog) Trigger(ctx context.Context, data any, options ...doma
 	if err != nil {
 		return nil, err
 	}
-	version := l.schema.First()
+	version := definitions.SchemaOf(l.schema).First()
 	if ok {
 		if err := l.checkDefinition(last); err != nil {
 			return nil, err
@@ -58,7 +59,7 @@ func (l *EventSourcedLog) Trigger(ctx context.Context, data any, options ...doma
 
 // checkDefinition refuses to add to the events of another definition.
 func (l *EventSourcedLog) checkDefinition(last domain.Event) error {
-	own := l.schema.EventTypes()
+	own := definitions.SchemaOf(l.schema).EventTypes()
 	if len(own) == 0 {
 		return nil
 	}

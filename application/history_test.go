@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -72,7 +73,7 @@ func TestLoadReadsOnce(t *testing.T) {
 		}
 	}
 	plantAhead := func(t *testing.T, s *testSchool) {
-		snapshot := school.Dogs.TakeSnapshot(s.get(t, "Fido"))
+		snapshot := definitions.Of(school.Dogs).TakeSnapshot(s.get(t, "Fido"))
 		snapshot.OriginatorVersion = 99
 		if err := bridge.Of(s).Snapshots().Put(t.Context(), snapshot); err != nil {
 			t.Fatal(err)

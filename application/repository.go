@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
@@ -21,7 +22,7 @@ import (
 // use; the aggregates are not: every caller gets its own.
 type Repository[T any] struct {
 	app        *Application
-	definition *domain.Definition[T]
+	definition definitions.Definition[T]
 	cache      *aggregateCache[T] // nil if the cache is off
 }
 
@@ -36,8 +37,8 @@ func NewRepository[T any](app *Application, definition *domain.Definition[T]) (*
 	if app == nil {
 		return nil, noApplication(definition.Name())
 	}
-	r := &Repository[T]{app: app, definition: definition}
-	if err := r.check(); err != nil {
+	r := &Repository[T]{app: app, definition: definitions.Of(definition)}
+	if err := r.check(definition.Schema); err != nil {
 		return nil, &RepositoryError{Application: app.name, Definition: definition.Name(), Err: err}
 	}
 	if app.cache.size > 0 {
@@ -49,8 +50,8 @@ func NewRepository[T any](app *Application, definition *domain.Definition[T]) (*
 	return r, nil
 }
 
-func (r *Repository[T]) check() error {
-	if err := errors.Join(r.app.mapper.CheckNames(r.definition.Schema), r.app.mapper.Add(r.definition.Schema)); err != nil {
+func (r *Repository[T]) check(schema *domain.Schema) error {
+	if err := errors.Join(r.app.mapper.CheckNames(schema), r.app.mapper.Add(schema)); err != nil {
 		return err
 	}
 	checker, ok := r.app.mapper.Transcoder().(persistence.TypeChecker)

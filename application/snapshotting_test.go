@@ -14,6 +14,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -91,7 +93,7 @@ func TestTakeSnapshot(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if state := snapshot.Data.(domain.SnapshotState[school.Dog]).State; len(state.PendingEvents()) != 0 || len(state.Tricks) != 1 {
+			if state := snapshot.Data.(eventtype.SnapshotState[school.Dog]).State; len(state.PendingEvents()) != 0 || len(state.Tricks) != 1 {
 				t.Errorf("got %+v", state)
 			}
 		}
@@ -308,7 +310,7 @@ func TestSnapshotStoreThatFails(t *testing.T) {
 func TestSnapshotAheadOfItsEventsIsPassedOver(t *testing.T) {
 	s := newSchool(t, application.WithSnapshotting(nil))
 	s.save(t, school.RegisterDog("Fido"))
-	snapshot := school.Dogs.TakeSnapshot(s.get(t, "Fido"))
+	snapshot := definitions.Of(school.Dogs).TakeSnapshot(s.get(t, "Fido"))
 	snapshot.OriginatorVersion = 99
 	if err := bridge.Of(s).Snapshots().Put(t.Context(), snapshot); err != nil {
 		t.Fatal(err)

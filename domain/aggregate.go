@@ -153,7 +153,7 @@ func (a *Aggregate) accepts(event Event) error {
 
 // mustKnow finds the event type of a payload, or panics with what to do about
 // it.
-func (s *Schema) mustKnow(data any) *EventType {
+func (s *Schema) mustKnow(data any) *eventType {
 	kind, ok := s.byType[reflect.TypeOf(data)]
 	if !ok {
 		panic(s.unknown(data))

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/saving"
 )
 
@@ -76,7 +77,7 @@ func TestFirstVersion(t *testing.T) {
 	for _, first := range []int64{0, 1, 2, 7} {
 		dogs := domain.Define("Dog", domain.FirstVersion[Dog](first),
 			domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
-		if got := dogs.First(); got != first {
+		if got := definitions.Of(dogs).First(); got != first {
 			t.Errorf("got first version %d, want %d", got, first)
 		}
 		dog := dogs.Create(uuid.New(), Registered{Name: "Fido"})
@@ -85,9 +86,9 @@ func TestFirstVersion(t *testing.T) {
 		if got := []int64{events[0].OriginatorVersion, events[1].OriginatorVersion, dog.Version()}; !reflect.DeepEqual(got, []int64{first, first + 1, first + 1}) {
 			t.Errorf("first version %d: got versions %v", first, got)
 		}
-		again := dogs.Blank(dog.ID())
+		again := definitions.Of(dogs).Blank(dog.ID())
 		for _, event := range events {
-			if err := dogs.Apply(again, event); err != nil {
+			if err := definitions.Of(dogs).Apply(again, event); err != nil {
 				t.Errorf("first version %d: %v", first, err)
 			}
 		}
@@ -209,7 +210,7 @@ func TestTriggerInsideApply(t *testing.T) {
 		t.Errorf("got version %d and %d pending events, want 1 and 1", m.Version(), len(m.PendingEvents()))
 	}
 	stored := Mischiefs.NewEvent(domain.Originator{ID: m.ID(), Version: 2}, triggers{})
-	definitionError(t, "Apply must not trigger events", func() { _ = Mischiefs.Apply(m, stored) })
+	definitionError(t, "Apply must not trigger events", func() { _ = definitions.Of(Mischiefs).Apply(m, stored) })
 	if m.Version() != 1 {
 		t.Errorf("got version %d after a replay that panicked, want 1", m.Version())
 	}
@@ -222,35 +223,35 @@ func TestApplyErrors(t *testing.T) {
 	}
 	t.Run("originator id", func(t *testing.T) {
 		other := uuid.New()
-		err := Dogs.Apply(dog, event(other, 2))
+		err := definitions.Of(Dogs).Apply(dog, event(other, 2))
 		got, ok := errors.AsType[*domain.OriginatorIDError](err)
 		if !ok || *got != (domain.OriginatorIDError{Event: other, Aggregate: dog.ID()}) {
 			t.Errorf("got %v, want an OriginatorIDError", err)
 		}
 	})
 	for _, version := range []int64{0, 1, 3, -1} {
-		err := Dogs.Apply(dog, event(dog.ID(), version))
+		err := definitions.Of(Dogs).Apply(dog, event(dog.ID(), version))
 		got, ok := errors.AsType[*domain.OriginatorVersionError](err)
 		if !ok || *got != (domain.OriginatorVersionError{Aggregate: dog.ID(), Event: version, Expected: 2}) {
 			t.Errorf("version %d: got %v, want an OriginatorVersionError", version, err)
 		}
 	}
 	t.Run("id is checked before version", func(t *testing.T) {
-		err := Dogs.Apply(dog, event(uuid.New(), 9))
+		err := definitions.Of(Dogs).Apply(dog, event(uuid.New(), 9))
 		if _, ok := errors.AsType[*domain.OriginatorIDError](err); !ok {
 			t.Errorf("got %v, want an OriginatorIDError", err)
 		}
 	})
 	t.Run("payload of another definition", func(t *testing.T) {
 		stored := BankAccounts.NewEvent(domain.Originator{ID: dog.ID(), Version: 2}, Transacted{Amount: 1})
-		err := Dogs.Apply(dog, stored)
+		err := definitions.Of(Dogs).Apply(dog, stored)
 		got, ok := errors.AsType[*domain.PayloadError](err)
 		if !ok || got.Definition != "Dog" || got.Topic != "BankAccount.Transacted" || got.Payload != reflect.TypeFor[Transacted]() {
 			t.Errorf("got %v, want a PayloadError", err)
 		}
 	})
 	assertUntouched(t, dog)
-	if err := Dogs.Apply(dog, event(dog.ID(), 2)); err != nil || dog.Version() != 2 || len(dog.PendingEvents()) != 1 {
+	if err := definitions.Of(Dogs).Apply(dog, event(dog.ID(), 2)); err != nil || dog.Version() != 2 || len(dog.PendingEvents()) != 1 {
 		t.Errorf("got %v, version %d, %d pending events; want a stored event to be applied and not to be pending",
 			err, dog.Version(), len(dog.PendingEvents()))
 	}
@@ -299,11 +300,11 @@ func TestPendingEvents(t *testing.T) {
 // Aggregates have no Equal method: two are equal where their snapshots are.
 func TestEqualState(t *testing.T) {
 	dog := RegisterDog("Fido")
-	state := func(d *Dog) any { return Dogs.TakeSnapshot(d).Data }
+	state := func(d *Dog) any { return definitions.Of(Dogs).TakeSnapshot(d).Data }
 	rebuilt := func() *Dog {
-		again := Dogs.Blank(dog.ID())
+		again := definitions.Of(Dogs).Blank(dog.ID())
 		for _, event := range dog.PendingEvents() {
-			if err := Dogs.Apply(again, event); err != nil {
+			if err := definitions.Of(Dogs).Apply(again, event); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -406,9 +407,9 @@ func TestCommandsWithRules(t *testing.T) {
 		t.Errorf("got %v and %v", err, order.Ready)
 	}
 	events := order.PendingEvents()
-	again := Orders.Blank(order.ID())
+	again := definitions.Of(Orders).Blank(order.ID())
 	for _, event := range events {
-		if err := Orders.Apply(again, event); err != nil {
+		if err := definitions.Of(Orders).Apply(again, event); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,13 +14,13 @@ import (
 const InitialVersion = 1
 
 // Schema is the part of a Definition that does not depend on the aggregate's
-// type: its name and its event types. A mapper needs nothing else. It is
-// immutable and safe for concurrent use.
+// type: its name and its event types. It is immutable and safe for concurrent
+// use.
 type Schema struct {
 	name     string
-	events   []*EventType
-	byType   map[reflect.Type]*EventType
-	snapshot *EventType
+	events   []*eventType
+	byType   map[reflect.Type]*eventType
+	snapshot *eventType
 	first    int64
 	clock    Clock
 }
@@ -28,27 +28,7 @@ type Schema struct {
 // Name is the name given to Define.
 func (s *Schema) Name() string { return s.name }
 
-// EventTypes are the types of the events, in the order in which they were
-// defined, including the retired ones.
-func (s *Schema) EventTypes() []*EventType { return slices.Clone(s.events) }
-
-// SnapshotType is the type of the aggregate's snapshots, or nil in the schema
-// of a log.
-func (s *Schema) SnapshotType() *EventType { return s.snapshot }
-
-// First is the version of the first event.
-func (s *Schema) First() int64 { return s.first }
-
-// Now is the time by the schema's clock.
-func (s *Schema) Now() time.Time { return normalTime(s.clock()) }
-
-// Kind finds the event type of a payload by its Go type.
-func (s *Schema) Kind(data any) (*EventType, bool) {
-	kind, ok := s.byType[reflect.TypeOf(data)]
-	return kind, ok
-}
-
-func (s *Schema) add(t *EventType) {
+func (s *Schema) add(t *eventType) {
 	if t.IsRetired() {
 		panic(&DefinitionError{Definition: s.name, Problem: fmt.Sprintf(
 			"%v is no payload; use domain.Retired for %s", t.goType, t.topic)})
@@ -64,7 +44,7 @@ func (s *Schema) add(t *EventType) {
 // checkTopics refuses one name for two types, which would make stored events
 // ambiguous.
 func (s *Schema) checkTopics() {
-	owner := map[string]*EventType{}
+	owner := map[string]*eventType{}
 	for _, t := range s.events {
 		for _, topic := range append([]string{t.topic}, t.aliases...) {
 			if other := owner[topic]; other != nil && other != t {
@@ -76,7 +56,7 @@ func (s *Schema) checkTopics() {
 }
 
 // sharedTopic says that two types have one topic.
-func sharedTopic(topic string, a, b *EventType) string {
+func sharedTopic(topic string, a, b *eventType) string {
 	switch {
 	case a.IsRetired() && b.IsRetired():
 		return fmt.Sprintf("topic %q is retired twice", topic)
@@ -93,7 +73,7 @@ func newSchema(name string) *Schema {
 	if problem := topicProblem(name); problem != "" {
 		panic(&DefinitionError{Definition: name, Problem: problem})
 	}
-	return &Schema{name: name, byType: map[reflect.Type]*EventType{}, first: InitialVersion, clock: time.Now}
+	return &Schema{name: name, byType: map[reflect.Type]*eventType{}, first: InitialVersion, clock: time.Now}
 }
 
 // Definition is what an aggregate type T is made of: its stored name, its
@@ -165,7 +145,7 @@ func (d *Definition[T]) addFormerNames() {
 	}
 }
 
-func (d *Definition[T]) addAlias(t *EventType, topic string) {
+func (d *Definition[T]) addAlias(t *eventType, topic string) {
 	if problem := topicProblem(topic); problem != "" {
 		panic(&DefinitionError{Definition: d.name, Problem: problem})
 	}
@@ -201,14 +181,12 @@ func (d *Definition[T]) WithClock(clock Clock) *Definition[T] {
 //
 // Like Trigger it panics with a *DefinitionError if the program is wrong.
 func (d *Definition[T]) Create(id uuid.UUID, event EventOf[T], options ...EventOption) *T {
-	aggregate := d.Blank(id)
+	aggregate := d.blank(id)
 	d.root(aggregate).trigger(event, func(data any) { data.(EventOf[T]).Apply(aggregate) }, options)
 	return aggregate
 }
 
-// Blank makes an aggregate of T that has no events yet, to apply stored events
-// to with Apply.
-func (d *Definition[T]) Blank(id uuid.UUID) *T {
+func (d *Definition[T]) blank(id uuid.UUID) *T {
 	return d.adopt(new(T), id, d.first-1)
 }
 
@@ -224,13 +202,7 @@ func (d *Definition[T]) adopt(aggregate *T, id uuid.UUID, version int64) *T {
 // binder is an aggregate that needs its definition, as a Fold does.
 type binder interface{ bindTo(definition any) }
 
-// Apply applies a stored event to the aggregate, which advances to the event's
-// version. A retired event changes nothing else; of Payloads all are applied.
-//
-// It returns *OriginatorIDError if the event belongs to another aggregate,
-// *OriginatorVersionError if it is not the next one, and *PayloadError if its
-// payload is not in the Definition.
-func (d *Definition[T]) Apply(aggregate *T, event Event) error {
+func (d *Definition[T]) applyStored(aggregate *T, event Event) error {
 	root := d.root(aggregate)
 	if err := root.accepts(event); err != nil {
 		return err
@@ -249,7 +221,7 @@ func (d *Definition[T]) Apply(aggregate *T, event Event) error {
 // applyPast returns what applies an event whose type is retired or upcast to
 // many, or nil if the event is not of the definition.
 func (d *Definition[T]) applyPast(event Event) func(*T, any) {
-	past := func(t *EventType) bool { return t.IsPast() && t.hasTopic(event.Topic) }
+	past := func(t *eventType) bool { return t.IsPast() && t.hasTopic(event.Topic) }
 	if !slices.ContainsFunc(d.events, past) {
 		return nil
 	}
@@ -270,6 +242,3 @@ func (d *Definition[T]) applyPast(event Event) func(*T, any) {
 	}
 	return nil
 }
-
-// Root gives access to the embedded Aggregate, for code that is generic over T.
-func (d *Definition[T]) Root(aggregate *T) *Aggregate { return d.root(aggregate) }

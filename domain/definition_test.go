@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 )
 
 type pointerRoot struct{ *domain.Aggregate }
@@ -26,25 +27,25 @@ func TestDefine(t *testing.T) {
 		t.Errorf("got name %q, want Dog", got)
 	}
 	var topics []string
-	for _, kind := range Dogs.EventTypes() {
+	for _, kind := range definitions.Of(Dogs).EventTypes() {
 		topics = append(topics, kind.Topic())
 	}
 	if want := []string{"Dog.Registered", "Dog.TrickAdded"}; !slices.Equal(topics, want) {
 		t.Errorf("got topics %v, want %v", topics, want)
 	}
-	kind, ok := Dogs.Kind(TrickAdded{})
+	kind, ok := definitions.Of(Dogs).Kind(TrickAdded{})
 	if !ok || kind.Topic() != "Dog.TrickAdded" || kind.GoType() != reflect.TypeFor[TrickAdded]() || kind.Version() != 1 {
 		t.Errorf("got kind %+v, %v", kind, ok)
 	}
-	if _, ok := Dogs.Kind(Transacted{}); ok {
+	if _, ok := definitions.Of(Dogs).Kind(Transacted{}); ok {
 		t.Error("got a kind for an event of another definition")
 	}
-	if got := Dogs.SnapshotType().Topic(); got != "Dog" {
+	if got := definitions.Of(Dogs).SnapshotType().Topic(); got != "Dog" {
 		t.Errorf("got snapshot topic %q, want Dog", got)
 	}
 	t.Run("event types are a copy", func(t *testing.T) {
-		Dogs.EventTypes()[0] = nil
-		if Dogs.EventTypes()[0] == nil {
+		definitions.Of(Dogs).EventTypes()[0] = nil
+		if definitions.Of(Dogs).EventTypes()[0] == nil {
 			t.Error("the definition can be changed from outside")
 		}
 	})
@@ -119,18 +120,18 @@ func TestDefinePanics(t *testing.T) {
 func TestLongestTopic(t *testing.T) {
 	name := strings.Repeat("x", domain.MaxTopic-len("Dog."))
 	dogs := domain.Define("Dog", domain.On(name, Registered{}))
-	if got := dogs.EventTypes()[0].Topic(); len(got) != domain.MaxTopic {
+	if got := definitions.Of(dogs).EventTypes()[0].Topic(); len(got) != domain.MaxTopic {
 		t.Errorf("got a topic of %d bytes, want %d", len(got), domain.MaxTopic)
 	}
 }
 
 func TestBlank(t *testing.T) {
 	id := uuid.New()
-	dog := Dogs.Blank(id)
+	dog := definitions.Of(Dogs).Blank(id)
 	if dog.ID() != id || dog.Version() != 0 || !dog.CreatedOn().IsZero() || len(dog.PendingEvents()) != 0 {
 		t.Errorf("got %+v", dog)
 	}
-	if got := Dogs.Root(dog); got != &dog.Aggregate {
+	if got := definitions.Of(Dogs).Root(dog); got != &dog.Aggregate {
 		t.Errorf("got root %p, want %p", got, &dog.Aggregate)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/saving"
 )
 
@@ -61,7 +62,7 @@ func TestClock(t *testing.T) {
 	}
 
 	t.Run("of the schema", func(t *testing.T) {
-		if got := Dogs.WithClock(clock(day(2003))).Now(); got != day(2003) {
+		if got := definitions.Of(Dogs.WithClock(clock(day(2003)))).TakeSnapshot(RegisterDog("Rex")).Timestamp; got != day(2003) {
 			t.Errorf("got %v, want %v", got, day(2003))
 		}
 	})

@@ -6,15 +6,15 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 )
 
 // MaxTopic is the longest stored name of an event type, in bytes.
 const MaxTopic = 255
 
-// EventType is one kind of payload: its stored names, its Go type, and how
-// payloads written in older schema versions become today's. It is immutable and
-// safe for concurrent use.
-type EventType struct {
+// eventType implements eventtype.Type, which says what its exported methods do.
+type eventType struct {
 	name    string // within its definition
 	topic   string
 	aliases []string
@@ -27,20 +27,16 @@ type EventType struct {
 	// fingerprints are those of a snapshot's state, in the order of steps with
 	// today's last; events have none.
 	fingerprints []string
-	read         func(t *EventType, version int, decode DecodeFunc) (any, error)
+	read         func(t *eventType, version int, decode func(any) error) (any, error)
 	convert      func(any) []any // of UpcastToMany, else nil
 	into         []reflect.Type  // what convert makes
 }
 
-// DecodeFunc fills the pointer it is given with a stored payload. It may be
-// called more than once.
-type DecodeFunc func(into any) error
-
 // upcast is one step from an older schema version to the next. It can read
 // payloads of the older version, alone and as the state of a snapshot.
 type upcast struct {
-	read         func(DecodeFunc) (any, error)
-	readSnapshot func(DecodeFunc) (SnapshotState[any], error)
+	read         func(func(any) error) (any, error)
+	readSnapshot func(func(any) error) (eventtype.SnapshotState[any], error)
 	convert      func(any) any
 	from, to     reflect.Type
 }
@@ -51,58 +47,40 @@ type downcast struct {
 	from, to reflect.Type
 }
 
-// Topic is the name that new payloads are stored under.
-func (t *EventType) Topic() string { return t.topic }
+func (t *eventType) Topic() string { return t.topic }
 
-// Aliases are further names that stored payloads are read under.
-func (t *EventType) Aliases() []string { return slices.Clone(t.aliases) }
+func (t *eventType) Aliases() []string { return slices.Clone(t.aliases) }
 
-func (t *EventType) hasTopic(topic string) bool {
+func (t *eventType) hasTopic(topic string) bool {
 	return t.topic == topic || slices.Contains(t.aliases, topic)
 }
 
-// GoType is the type of today's payloads; for a retired type it is
-// RetiredEvent.
-func (t *EventType) GoType() reflect.Type { return t.goType }
+func (t *eventType) GoType() reflect.Type { return t.goType }
 
-// Version is the schema version of today's payloads, from 1.
-func (t *EventType) Version() int { return t.version }
+func (t *eventType) Version() int { return t.version }
 
-// Written is the type and the schema version that new payloads are written in:
-// today's, or with Downcast an earlier one.
-func (t *EventType) Written() (goType reflect.Type, version int) {
+func (t *eventType) Written() (goType reflect.Type, version int) {
 	if n := len(t.downs); n > 0 {
 		return t.downs[n-1].to, t.version - n
 	}
 	return t.goType, t.version
 }
 
-// Downcast makes the payload that is written out of one of today.
-func (t *EventType) Downcast(data any) any {
+func (t *eventType) Downcast(data any) any {
 	for _, step := range t.downs {
 		data = step.convert(data)
 	}
 	return data
 }
 
-// Fingerprint identifies the structure of the state in snapshots of a schema
-// version. A snapshot with another fingerprint was made by a program whose
-// state has other fields, so it lacks some or means something else by them. It
-// is "" for events, for versions that cannot be read, and for a state that any
-// structure can be read into.
-func (t *EventType) Fingerprint(version int) string {
+func (t *eventType) Fingerprint(version int) string {
 	if i := version - t.oldest(); len(t.fingerprints) > 0 && i >= 0 && version <= t.version {
 		return t.fingerprints[i]
 	}
 	return ""
 }
 
-// Decode makes today's payload out of one stored in the given schema version.
-//
-// It returns a *SchemaVersionError if the version is newer than the program, or
-// older than its oldest upcaster. A retired type has RetiredEvent for every
-// version and decodes nothing. UpcastToMany makes Payloads.
-func (t *EventType) Decode(version int, decode DecodeFunc) (any, error) {
+func (t *eventType) Decode(version int, decode func(any) error) (any, error) {
 	if t.IsRetired() {
 		return RetiredEvent{}, nil
 	}
@@ -117,10 +95,10 @@ func (t *EventType) Decode(version int, decode DecodeFunc) (any, error) {
 }
 
 // oldest is the oldest schema version that can be read.
-func (t *EventType) oldest() int { return t.version - len(t.steps) }
+func (t *eventType) oldest() int { return t.version - len(t.steps) }
 
 // upcast takes a payload of an old schema version to today's.
-func (t *EventType) upcast(version int, data any) any {
+func (t *eventType) upcast(version int, data any) any {
 	for _, step := range t.steps[version-t.oldest():] {
 		data = step.convert(data)
 	}
@@ -129,7 +107,7 @@ func (t *EventType) upcast(version int, data any) any {
 
 // readPayload reads the payload of an event of type E, of today's schema
 // version or an older one.
-func readPayload[E any](t *EventType, version int, decode DecodeFunc) (any, error) {
+func readPayload[E any](t *eventType, version int, decode func(any) error) (any, error) {
 	if version == t.version {
 		return readInto[E](decode)
 	}
@@ -140,7 +118,7 @@ func readPayload[E any](t *EventType, version int, decode DecodeFunc) (any, erro
 	return t.upcast(version, data), nil
 }
 
-func readInto[E any](decode DecodeFunc) (any, error) {
+func readInto[E any](decode func(any) error) (any, error) {
 	var data E
 	if err := decode(&data); err != nil {
 		return nil, err
@@ -149,21 +127,21 @@ func readInto[E any](decode DecodeFunc) (any, error) {
 }
 
 // TypeOption says more about an event type than its name.
-type TypeOption func(*EventType)
+type TypeOption func(*eventType)
 
 // Alias names topics that payloads of this type were stored under in the past,
 // in full: renaming an event or its aggregate keeps its history when the old
 // topic becomes an alias. Topics of the Python original are given the same way
 // ("training_school.domain:Dog.TrickAdded").
 func Alias(topics ...string) TypeOption {
-	return func(t *EventType) { t.aliases = append(t.aliases, topics...) }
+	return func(t *eventType) { t.aliases = append(t.aliases, topics...) }
 }
 
 // StoredAs gives the full topic that new payloads are stored under, instead of
 // the aggregate's and the event's names joined by a dot. It is for databases
 // shared with a program that has its own names.
 func StoredAs(topic string) TypeOption {
-	return func(t *EventType) { t.topic = topic }
+	return func(t *eventType) { t.topic = topic }
 }
 
 // Upcast says how a payload of an older schema version becomes one of the next.
@@ -182,7 +160,7 @@ func Upcast[From, To any](convert func(From) To) TypeOption {
 		from:         reflect.TypeFor[From](),
 		to:           reflect.TypeFor[To](),
 	}
-	return func(t *EventType) { t.steps = append(t.steps, step) }
+	return func(t *eventType) { t.steps = append(t.steps, step) }
 }
 
 // Downcast says how a payload of today is written in the schema version before,
@@ -208,7 +186,7 @@ func Downcast[From, To any](convert func(From) To) TypeOption {
 		from:    reflect.TypeFor[From](),
 		to:      reflect.TypeFor[To](),
 	}
-	return func(t *EventType) { t.downs = append(t.downs, step) }
+	return func(t *eventType) { t.downs = append(t.downs, step) }
 }
 
 // SchemaVersion gives the schema version of new payloads, if it is higher than
@@ -217,13 +195,13 @@ func Downcast[From, To any](convert func(From) To) TypeOption {
 // which knows the number as class_version. Payloads of a version that is too
 // old are a *SchemaVersionError.
 func SchemaVersion(version int) TypeOption {
-	return func(t *EventType) { t.given = version }
+	return func(t *eventType) { t.given = version }
 }
 
 // newEventType makes an event type of E and checks it; definition is only for
 // messages.
-func newEventType[E any](definition, name, topic string, options []TypeOption) *EventType {
-	t := &EventType{name: name, topic: topic, goType: reflect.TypeFor[E](), read: readPayload[E]}
+func newEventType[E any](definition, name, topic string, options []TypeOption) *eventType {
+	t := &eventType{name: name, topic: topic, goType: reflect.TypeFor[E](), read: readPayload[E]}
 	t.flat = isFlat(t.goType)
 	for _, option := range options {
 		option(t)
@@ -236,7 +214,7 @@ func newEventType[E any](definition, name, topic string, options []TypeOption) *
 }
 
 // problem says what is wrong with the event type, or nothing.
-func (t *EventType) problem() string {
+func (t *eventType) problem() string {
 	switch t.goType.Kind() {
 	case reflect.Pointer:
 		return fmt.Sprintf("events are values: give %v, not a pointer to it", t.goType.Elem())
@@ -257,7 +235,7 @@ func (t *EventType) problem() string {
 
 // chainProblem checks that each upcaster takes what the one before it returns,
 // and the last returns today's type.
-func (t *EventType) chainProblem() string {
+func (t *eventType) chainProblem() string {
 	for i, step := range t.steps {
 		want := t.goType
 		if i+1 < len(t.steps) {
@@ -272,7 +250,7 @@ func (t *EventType) chainProblem() string {
 
 // downcastProblem checks that each downcaster undoes an upcaster, from the last
 // one back.
-func (t *EventType) downcastProblem() string {
+func (t *eventType) downcastProblem() string {
 	if len(t.downs) > len(t.steps) {
 		return fmt.Sprintf("%s has %d downcasters and %d upcasters; each domain.Downcast undoes a domain.Upcast",
 			t.topic, len(t.downs), len(t.steps))

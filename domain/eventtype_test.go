@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 )
 
 func TestTopics(t *testing.T) {
@@ -19,7 +20,7 @@ func TestTopics(t *testing.T) {
 		domain.On("TrickAdded", TrickAdded{}, domain.StoredAs("tricks/added")),
 		domain.FormerName[Dog]("Dog", "training_school.domain:Dog"),
 	)
-	registered, _ := dogs.Kind(Registered{})
+	registered, _ := definitions.Of(dogs).Kind(Registered{})
 	if got, want := registered.Topic(), "Hound.Signed"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -27,11 +28,11 @@ func TestTopics(t *testing.T) {
 	if got := registered.Aliases(); !slices.Equal(got, want) {
 		t.Errorf("got aliases %q, want %q", got, want)
 	}
-	added, _ := dogs.Kind(TrickAdded{})
+	added, _ := definitions.Of(dogs).Kind(TrickAdded{})
 	if got, want := added.Topic(), "tricks/added"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := dogs.SnapshotType().Aliases(), []string{"Dog", "training_school.domain:Dog"}; !slices.Equal(got, want) {
+	if got, want := definitions.Of(dogs).SnapshotType().Aliases(), []string{"Dog", "training_school.domain:Dog"}; !slices.Equal(got, want) {
 		t.Errorf("got snapshot aliases %q, want %q", got, want)
 	}
 	registered.Aliases()[0] = "changed"
@@ -68,7 +69,7 @@ var upcasts = []domain.TypeOption{
 
 func TestDecode(t *testing.T) {
 	dogs := domain.Define("Dog", domain.On("Sized", SizedV4{}, upcasts...))
-	kind, _ := dogs.Kind(SizedV4{})
+	kind, _ := definitions.Of(dogs).Kind(SizedV4{})
 	if got := kind.Version(); got != 4 {
 		t.Fatalf("got version %d, want 4", got)
 	}
@@ -100,7 +101,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-func decoder(stored string) domain.DecodeFunc {
+func decoder(stored string) func(any) error {
 	return func(into any) error { return json.Unmarshal([]byte(stored), into) }
 }
 
@@ -108,8 +109,8 @@ func TestDecodeSnapshot(t *testing.T) {
 	dogs := domain.Define("Dog", domain.On("Sized", SizedV4{}),
 		domain.State(func(d *Dog) SizedV4 { return SizedV4{AA: d.Name, C: d.Tricks} },
 			func(s SizedV4) *Dog { return &Dog{Name: s.AA, Tricks: s.C} }, upcasts...))
-	kind := dogs.SnapshotType()
-	if got, want := dogs.StateType(), reflect.TypeFor[SizedV4](); got != want {
+	kind := definitions.Of(dogs).SnapshotType()
+	if got, want := definitions.Of(dogs).StateType(), reflect.TypeFor[SizedV4](); got != want {
 		t.Errorf("got state type %v, want %v", got, want)
 	}
 	for version, state := range []string{`{"A":"text"}`, `{"AA":"TEXT"}`, `{"AA":"TEXT"}`, `{"AA":"TEXT","C":["c"]}`} {
@@ -119,7 +120,7 @@ func TestDecodeSnapshot(t *testing.T) {
 			continue
 		}
 		id := uuid.New()
-		dog, err := dogs.Restore(domain.Event{OriginatorID: id, OriginatorVersion: 9, Topic: "Dog", Data: data})
+		dog, err := definitions.Of(dogs).Restore(domain.Event{OriginatorID: id, OriginatorVersion: 9, Topic: "Dog", Data: data})
 		if err != nil || dog.Name != "TEXT" || !slices.Equal(dog.Tricks, []string{"c"}) || dog.ID() != id || dog.Version() != 9 ||
 			!dog.CreatedOn().Equal(day(2000)) || !dog.ModifiedOn().Equal(day(2001)) {
 			t.Errorf("version %d: got %+v, %v", version+1, dog, err)
@@ -153,7 +154,7 @@ func TestDowncast(t *testing.T) {
 		SizedV4{AA: "TEXT", B: 1, C: []string{"c"}}, SizedV3{AA: "TEXT", B: 1}, SizedV2{AA: "TEXT"}, SizedV1{A: "text"},
 	} {
 		dogs := domain.Define("Dog", domain.On("Sized", SizedV4{}, slices.Concat(upcasts, downcasts[:steps])...))
-		kind, _ := dogs.Kind(SizedV4{})
+		kind, _ := definitions.Of(dogs).Kind(SizedV4{})
 		if kind.Version() != 4 {
 			t.Errorf("%d steps: got version %d, want 4", steps, kind.Version())
 		}
@@ -165,7 +166,7 @@ func TestDowncast(t *testing.T) {
 		}
 	}
 	late := domain.Define("Dog", domain.On("Sized", SizedV4{}, upcasts[2], downcasts[0], domain.SchemaVersion(9)))
-	kind, _ := late.Kind(SizedV4{})
+	kind, _ := definitions.Of(late).Kind(SizedV4{})
 	if goType, version := kind.Written(); goType != reflect.TypeFor[SizedV3]() || version != 8 {
 		t.Errorf("with a SchemaVersion: got %v in version %d", goType, version)
 	}

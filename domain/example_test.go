@@ -1,15 +1,14 @@
 package domain_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"reflect"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 )
 
 func Example() {
@@ -30,7 +29,7 @@ func ExampleDefine() {
 		domain.On("Registered", Registered{}),
 		domain.On("TrickAdded", TrickAdded{}),
 	)
-	for _, kind := range dogs.EventTypes() {
+	for _, kind := range definitions.Of(dogs).EventTypes() {
 		fmt.Println(kind.Topic())
 	}
 	// Output:
@@ -57,17 +56,6 @@ func ExampleDefinition_WithClock() {
 	dogs := Dogs.WithClock(func() time.Time { return noon })
 	fmt.Println(dogs.Create(uuid.New(), Registered{Name: "Fido"}).CreatedOn())
 	// Output: 2024-01-02 12:00:00 +0000 UTC
-}
-
-func ExampleDefinition_Apply() {
-	stored := Dogs.NewEvent(domain.Originator{ID: DogID("Fido"), Version: 1}, Registered{Name: "Fido"})
-
-	dog := Dogs.Blank(DogID("Fido"))
-	fmt.Println(Dogs.Apply(dog, stored), dog.Name)
-	fmt.Println(Dogs.Apply(dog, stored)) // once more
-	// Output:
-	// <nil> Fido
-	// aggregate 1e1d7398-8986-57af-bb01-11a89b2f8b02 expects version 2 next and got version 1
 }
 
 func ExampleAt() {
@@ -106,11 +94,9 @@ func ExampleUpcast() {
 			domain.Upcast(func(e trickAddedV1) TrickAdded { return TrickAdded{Trick: strings.ToLower(e.Name)} }),
 		),
 	)
-	kind, _ := dogs.Kind(TrickAdded{})
-	old := func(into any) error { return json.Unmarshal([]byte(`{"Name":"Roll Over"}`), into) }
-	event, err := kind.Decode(1, old)
-	fmt.Println(event, err, "- new events have schema version", kind.Version())
-	// Output: {roll over} <nil> - new events have schema version 2
+	dog := dogs.Create(uuid.New(), TrickAdded{Trick: "roll over"}) // is stored in schema version 2
+	fmt.Println(dog.Tricks)
+	// Output: [roll over]
 }
 
 func ExampleAlias() {
@@ -118,10 +104,10 @@ func ExampleAlias() {
 		domain.On("Admitted", Registered{}, domain.Alias("Dog.Registered")),
 		domain.FormerName[Dog]("Hound"),
 	)
-	for _, kind := range dogs.EventTypes() {
-		fmt.Println(kind.Topic(), kind.Aliases())
-	}
-	// Output: Dog.Admitted [Dog.Registered Hound.Admitted]
+	// Events that were stored as Dog.Registered or Hound.Admitted are read, too.
+	dog := dogs.Create(uuid.New(), Registered{Name: "Fido"})
+	fmt.Println(dog.PendingEvents()[0].Topic)
+	// Output: Dog.Admitted
 }
 
 func ExampleState() {
@@ -133,8 +119,8 @@ func ExampleState() {
 		func(p *purse) int { return p.coins },
 		func(coins int) *purse { return &purse{coins: coins} },
 	))
-	fmt.Println(purses.StateType(), purses.StateType() == reflect.TypeFor[int]())
-	// Output: int true
+	fmt.Println(purses.Name())
+	// Output: Purse
 }
 
 func ExampleNewIDv5() {

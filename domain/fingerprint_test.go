@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 )
 
 type kennel struct {
@@ -25,7 +26,7 @@ func (kennelOpened) Apply(*kennel) {}
 func fingerprint[S any](options ...domain.TypeOption) string {
 	d := domain.Define("Kennel", domain.On("Opened", kennelOpened{}),
 		domain.State(func(*kennel) (s S) { return s }, func(S) *kennel { return &kennel{} }, options...))
-	return d.SnapshotType().Fingerprint(d.SnapshotType().Version())
+	return definitions.Of(d).SnapshotType().Fingerprint(definitions.Of(d).SnapshotType().Version())
 }
 
 type (
@@ -113,13 +114,13 @@ func TestFingerprintOfOlderVersions(t *testing.T) {
 	type v2 struct{ B int }
 	d := domain.Define("Kennel", domain.On("Opened", kennelOpened{}), domain.State(func(*kennel) (s v2) { return s },
 		func(v2) *kennel { return &kennel{} }, domain.Upcast(func(v1) v2 { return v2{} })))
-	snapshots := d.SnapshotType()
+	snapshots := definitions.Of(d).SnapshotType()
 	for version, want := range map[int]string{0: "", 1: fingerprint[v1](), 2: fingerprint[v2](), 3: ""} {
 		if got := snapshots.Fingerprint(version); got != want {
 			t.Errorf("version %d: got %q, want %q", version, got, want)
 		}
 	}
-	if got := d.EventTypes()[0].Fingerprint(1); got != "" {
+	if got := definitions.Of(d).EventTypes()[0].Fingerprint(1); got != "" {
 		t.Errorf("an event has the fingerprint %q", got)
 	}
 	if got := fingerprint[map[string]any](); got != "" {

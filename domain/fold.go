@@ -51,7 +51,7 @@ func (f *Fold[S]) bindTo(definition any) { f.definition = definition.(*Definitio
 // fold is saved. It panics with a *DefinitionError when the event is not in the
 // definition.
 func StartFold[S any](d *Definition[Fold[S]], id uuid.UUID, event any, options ...EventOption) *Fold[S] {
-	fold := d.Blank(id)
+	fold := d.blank(id)
 	fold.Trigger(event, options...)
 	return fold
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 )
 
 // Account is the state of a fold.
@@ -38,9 +39,9 @@ func TestFold(t *testing.T) {
 	if got, want := events[2].Topic, "Account.Deposited"; got != want {
 		t.Errorf("got topic %q, want %q", got, want)
 	}
-	again := Accounts.Blank(id)
+	again := definitions.Of(Accounts).Blank(id)
 	for _, event := range events {
-		if err := Accounts.Apply(again, event); err != nil {
+		if err := definitions.Of(Accounts).Apply(again, event); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -67,10 +68,10 @@ func TestFoldPanics(t *testing.T) {
 func TestFoldSnapshot(t *testing.T) {
 	account := domain.StartFold(Accounts, uuid.New(), Opened{})
 	account.Trigger(Deposited{Amount: 5})
-	if got, want := Accounts.StateType(), reflect.TypeFor[Account](); got != want {
+	if got, want := definitions.Of(Accounts).StateType(), reflect.TypeFor[Account](); got != want {
 		t.Errorf("got state type %v, want %v", got, want)
 	}
-	restored, err := Accounts.Restore(Accounts.TakeSnapshot(account))
+	restored, err := definitions.Of(Accounts).Restore(definitions.Of(Accounts).TakeSnapshot(account))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,11 +98,11 @@ func TestFoldOverAnyState(t *testing.T) {
 
 func TestLog(t *testing.T) {
 	log := domain.DefineLog("DogLog", domain.Entry("Registered", Registered{}), domain.Entry("Note", "", domain.StoredAs("note"), domain.Alias("Note")))
-	if log.SnapshotType() != nil {
+	if definitions.SchemaOf(log).SnapshotType() != nil {
 		t.Error("a log has a snapshot type")
 	}
-	if log.First() != 1 {
-		t.Errorf("got first version %d, want 1", log.First())
+	if definitions.SchemaOf(log).First() != 1 {
+		t.Errorf("got first version %d, want 1", definitions.SchemaOf(log).First())
 	}
 	place := domain.Originator{ID: uuid.New(), Version: 4}
 	event := log.NewEvent(place, "text", domain.At(day(2000)), domain.With(domain.Metadata{"k": "v"}))
@@ -111,7 +112,7 @@ func TestLog(t *testing.T) {
 		t.Errorf("got %+v, want %+v", event, want)
 	}
 	definitionError(t, "event type int is not defined", func() { log.NewEvent(place, 1) })
-	kind, _ := log.Kind("")
+	kind, _ := definitions.SchemaOf(log).Kind("")
 	data, err := kind.Decode(1, func(into any) error { return json.Unmarshal([]byte(`"text"`), into) })
 	if err != nil || data != "text" {
 		t.Errorf("got %v, %v", data, err)

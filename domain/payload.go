@@ -19,7 +19,7 @@ var timeType = reflect.TypeFor[time.Time]()
 // interfaces are its own, and whose times are in UTC to the microsecond. What
 // unexported fields refer to is shared, but in math/big: types such as decimals
 // are treated as values.
-func (t *EventType) isolated(data any) any {
+func (t *eventType) isolated(data any) any {
 	own, ok := t.Copy(data)
 	if !ok {
 		panic(&DefinitionError{Problem: fmt.Sprintf("the payload of %s has more than %d values and cannot be stored; "+
@@ -28,10 +28,7 @@ func (t *EventType) isolated(data any) any {
 	return own
 }
 
-// Copy returns a copy of a payload or of the state of a snapshot that shares no
-// memory with it, except what unexported fields refer to. Times in the copy are
-// in UTC to the microsecond. It returns false if there are too many values.
-func (t *EventType) Copy(data any) (own any, ok bool) {
+func (t *eventType) Copy(data any) (own any, ok bool) {
 	if t.flat {
 		return data, true
 	}

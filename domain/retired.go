@@ -43,5 +43,4 @@ func (s *Schema) addRetired(name string, options []TypeOption) {
 	s.events = append(s.events, t)
 }
 
-// IsRetired reports whether events of the type are read as RetiredEvent.
-func (t *EventType) IsRetired() bool { return t.goType == retiredType }
+func (t *eventType) IsRetired() bool { return t.goType == retiredType }

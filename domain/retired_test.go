@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 )
 
 // laterDogs is the definition of a program that has no code for tricks.
@@ -21,13 +22,13 @@ func TestRetiredChangesNoState(t *testing.T) {
 	domain.Trigger(before, TrickAdded{Trick: "roll over"}, domain.At(day(2002)))
 	events := before.PendingEvents()
 	for _, topic := range []string{"Dog.TrickAdded", "Dog.Taught"} {
-		dog := laterDogs.Blank(before.ID())
-		if err := laterDogs.Apply(dog, events[0]); err != nil {
+		dog := definitions.Of(laterDogs).Blank(before.ID())
+		if err := definitions.Of(laterDogs).Apply(dog, events[0]); err != nil {
 			t.Fatal(err)
 		}
 		retired := events[1]
 		retired.Topic, retired.Data = topic, domain.RetiredEvent{}
-		if err := laterDogs.Apply(dog, retired); err != nil {
+		if err := definitions.Of(laterDogs).Apply(dog, retired); err != nil {
 			t.Fatalf("%s: %v", topic, err)
 		}
 		if dog.Name != "Fido" || len(dog.Tricks) != 0 {
@@ -47,8 +48,8 @@ func TestRetiredFirstEvent(t *testing.T) {
 	dogs := domain.Define("Dog", domain.Retired[Dog]("Registered"), domain.On("TrickAdded", TrickAdded{}))
 	events := RegisterDog("Fido").PendingEvents()
 	events[0].Data = domain.RetiredEvent{}
-	dog := dogs.Blank(events[0].OriginatorID)
-	if err := dogs.Apply(dog, events[0]); err != nil {
+	dog := definitions.Of(dogs).Blank(events[0].OriginatorID)
+	if err := definitions.Of(dogs).Apply(dog, events[0]); err != nil {
 		t.Fatal(err)
 	}
 	if dog.Version() != 1 || !dog.CreatedOn().Equal(events[0].Timestamp) {
@@ -57,9 +58,9 @@ func TestRetiredFirstEvent(t *testing.T) {
 }
 
 func TestRetiredEventOfAnotherDefinition(t *testing.T) {
-	dog := laterDogs.Blank(uuid.New())
+	dog := definitions.Of(laterDogs).Blank(uuid.New())
 	event := domain.Event{OriginatorID: dog.ID(), OriginatorVersion: 1, Topic: "Cat.Meowed", Data: domain.RetiredEvent{}}
-	err := laterDogs.Apply(dog, event)
+	err := definitions.Of(laterDogs).Apply(dog, event)
 	if _, ok := errors.AsType[*domain.PayloadError](err); !ok {
 		t.Errorf("got %v, want a *domain.PayloadError", err)
 	}
@@ -69,7 +70,7 @@ func TestRetiredEventOfAnotherDefinition(t *testing.T) {
 }
 
 func TestRetiredType(t *testing.T) {
-	kind := laterDogs.EventTypes()[1]
+	kind := definitions.Of(laterDogs).EventTypes()[1]
 	if !kind.IsRetired() || kind.Topic() != "Dog.TrickAdded" || !slices.Equal(kind.Aliases(), []string{"Dog.Taught"}) {
 		t.Errorf("got %+v", kind)
 	}
@@ -79,14 +80,14 @@ func TestRetiredType(t *testing.T) {
 			t.Errorf("version %d: got %v, %v", version, data, err)
 		}
 	}
-	if _, ok := laterDogs.Kind(domain.RetiredEvent{}); ok {
+	if _, ok := definitions.Of(laterDogs).Kind(domain.RetiredEvent{}); ok {
 		t.Error("a retired event has a type to be triggered with")
 	}
 }
 
 func TestRetiredFormerName(t *testing.T) {
 	dogs := domain.Define("Hound", domain.Retired[Dog]("Barked"), domain.FormerName[Dog]("Dog"))
-	if got, want := dogs.EventTypes()[0].Aliases(), []string{"Dog.Barked"}; !slices.Equal(got, want) {
+	if got, want := definitions.Of(dogs).EventTypes()[0].Aliases(), []string{"Dog.Barked"}; !slices.Equal(got, want) {
 		t.Errorf("got aliases %v, want %v", got, want)
 	}
 }
@@ -98,12 +99,12 @@ func TestRetiredFoldAndLog(t *testing.T) {
 	)
 	account := domain.StartFold(Accounts, uuid.New(), Opened{})
 	account.Trigger(Deposited{Amount: 5})
-	again := accounts.Blank(account.ID())
+	again := definitions.Of(accounts).Blank(account.ID())
 	for i, event := range account.PendingEvents() {
 		if i == 1 {
 			event.Data = domain.RetiredEvent{}
 		}
-		if err := accounts.Apply(again, event); err != nil {
+		if err := definitions.Of(accounts).Apply(again, event); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -111,7 +112,7 @@ func TestRetiredFoldAndLog(t *testing.T) {
 		t.Errorf("got version %d, balance %d", again.Version(), again.State().Balance)
 	}
 	log := domain.DefineLog("Log", domain.Entry("Noted", ""), domain.RetiredEntry("Counted"))
-	if got := log.EventTypes()[1]; !got.IsRetired() || got.Topic() != "Log.Counted" {
+	if got := definitions.SchemaOf(log).EventTypes()[1]; !got.IsRetired() || got.Topic() != "Log.Counted" {
 		t.Errorf("got %+v", got)
 	}
 	const want = "a retired event cannot be triggered"

@@ -3,21 +3,14 @@ package domain
 import (
 	"fmt"
 	"reflect"
-	"time"
-)
 
-// SnapshotState is the payload of a snapshot: the state S of an aggregate at
-// one version, with the times that an aggregate has beside its state.
-type SnapshotState[S any] struct {
-	CreatedOn  time.Time
-	ModifiedOn time.Time
-	State      S
-}
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
+)
 
 // stateFunctions keep the aggregate's state type out of Definition's type
 // parameters.
 type stateFunctions[T any] struct {
-	kind    func(definition string, version int) *EventType
+	kind    func(definition string, version int) *eventType
 	take    func(*T, *Aggregate) any
 	restore func(any) (*T, *Aggregate, bool)
 	state   reflect.Type
@@ -55,7 +48,7 @@ func SnapshotVersion[T any](version int) Option[T] {
 func newState[T, S any](to func(*T) S, from func(S) *T, options []TypeOption) *stateFunctions[T] {
 	return &stateFunctions[T]{
 		state: reflect.TypeFor[S](),
-		kind: func(definition string, version int) *EventType {
+		kind: func(definition string, version int) *eventType {
 			t := newEventType[S](definition, "", definition, options)
 			if len(t.downs) > 0 {
 				panic(&DefinitionError{Definition: definition, Problem: "a snapshot that a program cannot read is passed over, " +
@@ -64,10 +57,10 @@ func newState[T, S any](to func(*T) S, from func(S) *T, options []TypeOption) *s
 			return snapshotType[S](t, version)
 		},
 		take: func(aggregate *T, root *Aggregate) any {
-			return SnapshotState[S]{CreatedOn: root.createdOn, ModifiedOn: root.modifiedOn, State: to(aggregate)}
+			return eventtype.SnapshotState[S]{CreatedOn: root.createdOn, ModifiedOn: root.modifiedOn, State: to(aggregate)}
 		},
 		restore: func(data any) (*T, *Aggregate, bool) {
-			snapshot, ok := data.(SnapshotState[S])
+			snapshot, ok := data.(eventtype.SnapshotState[S])
 			if !ok {
 				return nil, nil, false
 			}
@@ -77,12 +70,12 @@ func newState[T, S any](to func(*T) S, from func(S) *T, options []TypeOption) *s
 }
 
 // snapshotType makes the type of a state into the type of its snapshots.
-func snapshotType[S any](state *EventType, version int) *EventType {
+func snapshotType[S any](state *eventType, version int) *eventType {
 	for _, step := range state.steps {
 		state.fingerprints = append(state.fingerprints, fingerprintOf(step.from))
 	}
 	state.fingerprints = append(state.fingerprints, fingerprintOf(state.goType))
-	state.goType = reflect.TypeFor[SnapshotState[S]]()
+	state.goType = reflect.TypeFor[eventtype.SnapshotState[S]]()
 	state.version = max(version, state.version)
 	state.read = readSnapshot[S]
 	return state
@@ -90,24 +83,24 @@ func snapshotType[S any](state *EventType, version int) *EventType {
 
 // readSnapshot reads a snapshot of today's schema version or an older one.
 // Upcasters see only the state in it.
-func readSnapshot[S any](t *EventType, version int, decode DecodeFunc) (any, error) {
+func readSnapshot[S any](t *eventType, version int, decode func(any) error) (any, error) {
 	if version == t.version {
-		return readInto[SnapshotState[S]](decode)
+		return readInto[eventtype.SnapshotState[S]](decode)
 	}
 	old, err := t.steps[version-t.oldest()].readSnapshot(decode)
 	if err != nil {
 		return nil, err
 	}
 	state := t.upcast(version, old.State).(S)
-	return SnapshotState[S]{CreatedOn: old.CreatedOn, ModifiedOn: old.ModifiedOn, State: state}, nil
+	return eventtype.SnapshotState[S]{CreatedOn: old.CreatedOn, ModifiedOn: old.ModifiedOn, State: state}, nil
 }
 
-func readSnapshotOf[S any](decode DecodeFunc) (SnapshotState[any], error) {
-	var s SnapshotState[S]
+func readSnapshotOf[S any](decode func(any) error) (eventtype.SnapshotState[any], error) {
+	var s eventtype.SnapshotState[S]
 	if err := decode(&s); err != nil {
-		return SnapshotState[any]{}, err
+		return eventtype.SnapshotState[any]{}, err
 	}
-	return SnapshotState[any]{CreatedOn: s.CreatedOn, ModifiedOn: s.ModifiedOn, State: s.State}, nil
+	return eventtype.SnapshotState[any]{CreatedOn: s.CreatedOn, ModifiedOn: s.ModifiedOn, State: s.State}, nil
 }
 
 // finishState gives the definition its snapshot type: the user's, or T itself.
@@ -125,28 +118,19 @@ func (d *Definition[T]) plainState(aggregate *T) T {
 	return state
 }
 
-// StateType is the type of the state in snapshots: the S of State, or T.
-func (d *Definition[T]) StateType() reflect.Type { return d.state.state }
-
-// TakeSnapshot makes a snapshot of the aggregate as it is. Take snapshots only
-// of what is saved: a snapshot of pending events would outlive a save that
-// fails. The ID of the snapshot is that of the aggregate's last event, so that
-// a reader can tell whether the aggregate still has that event.
-func (d *Definition[T]) TakeSnapshot(aggregate *T) Event {
+func (d *Definition[T]) takeSnapshot(aggregate *T) Event {
 	root := d.root(aggregate)
 	return Event{
 		OriginatorID:      root.id,
 		OriginatorVersion: root.version,
 		Topic:             d.snapshot.topic,
 		ID:                root.lastEvent,
-		Timestamp:         d.Now(),
+		Timestamp:         normalTime(d.clock()),
 		Data:              d.state.take(aggregate, root),
 	}
 }
 
-// Restore makes the aggregate that a snapshot was taken of. It returns a
-// *PayloadError if the snapshot is of another definition.
-func (d *Definition[T]) Restore(snapshot Event) (*T, error) {
+func (d *Definition[T]) restore(snapshot Event) (*T, error) {
 	aggregate, times, ok := d.state.restore(snapshot.Data)
 	if !ok {
 		return nil, &PayloadError{Definition: d.name, Topic: snapshot.Topic, Payload: reflect.TypeOf(snapshot.Data)}

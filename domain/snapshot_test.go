@@ -9,15 +9,17 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 )
 
 func TestSnapshot(t *testing.T) {
 	dogs := Dogs.WithClock(clock(day(2001), day(2002), day(2003)))
 	dog := dogs.Create(uuid.New(), Registered{Name: "Fido"})
 	dog.AddTrick("sit")
-	snapshot := dogs.TakeSnapshot(dog)
+	snapshot := definitions.Of(dogs).TakeSnapshot(dog)
 
-	data, ok := snapshot.Data.(domain.SnapshotState[Dog])
+	data, ok := snapshot.Data.(eventtype.SnapshotState[Dog])
 	if !ok || data.CreatedOn != day(2001) || data.ModifiedOn != day(2002) || data.State.Name != "Fido" {
 		t.Fatalf("got %+v", snapshot.Data)
 	}
@@ -32,7 +34,7 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("got %d pending events, want the snapshot to leave them", got)
 	}
 
-	restored, err := dogs.Restore(snapshot)
+	restored, err := definitions.Of(dogs).Restore(snapshot)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,14 +49,14 @@ func TestSnapshot(t *testing.T) {
 }
 
 func TestRestoreErrors(t *testing.T) {
-	snapshot := BankAccounts.TakeSnapshot(OpenAccount("Alice"))
-	_, err := Dogs.Restore(snapshot)
+	snapshot := definitions.Of(BankAccounts).TakeSnapshot(OpenAccount("Alice"))
+	_, err := definitions.Of(Dogs).Restore(snapshot)
 	if got, ok := errors.AsType[*domain.PayloadError](err); !ok || got.Definition != "Dog" || got.Topic != "BankAccount" {
 		t.Errorf("got %v, want a PayloadError", err)
 	}
 	dogs := domain.Define("Dog", domain.On("Registered", Registered{}),
 		domain.State(func(*Dog) string { return "" }, func(string) *Dog { return nil }))
-	_, err = dogs.Restore(dogs.TakeSnapshot(dogs.Create(uuid.New(), Registered{})))
+	_, err = definitions.Of(dogs).Restore(definitions.Of(dogs).TakeSnapshot(dogs.Create(uuid.New(), Registered{})))
 	if !errors.Is(err, domain.ErrEventSourcing) {
 		t.Errorf("got %v, want an error about the State function", err)
 	}
@@ -62,7 +64,7 @@ func TestRestoreErrors(t *testing.T) {
 
 func TestSnapshotVersion(t *testing.T) {
 	dogs := domain.Define("Dog", domain.SnapshotVersion[Dog](3))
-	kind := dogs.SnapshotType()
+	kind := definitions.Of(dogs).SnapshotType()
 	if got := kind.Version(); got != 3 {
 		t.Errorf("got version %d, want 3", got)
 	}
@@ -70,7 +72,7 @@ func TestSnapshotVersion(t *testing.T) {
 	if got, ok := errors.AsType[*domain.SchemaVersionError](err); !ok || got.Oldest != 3 || got.Known != 3 || got.Stored != 2 {
 		t.Errorf("got %v, want a SchemaVersionError", err)
 	}
-	if got := Dogs.SnapshotType().Version(); got != 1 {
+	if got := definitions.Of(Dogs).SnapshotType().Version(); got != 1 {
 		t.Errorf("got version %d, want 1", got)
 	}
 }

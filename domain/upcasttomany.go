@@ -43,23 +43,19 @@ func UpcastToMany[T, From any](name string, convert func(From) []any, options ..
 // Into names the types of the payloads that the function of an UpcastToMany
 // returns, each by any value of it.
 func Into(payloads ...any) TypeOption {
-	return func(t *EventType) {
+	return func(t *eventType) {
 		for _, payload := range payloads {
 			t.into = append(t.into, reflect.TypeOf(payload))
 		}
 	}
 }
 
-// Into returns the types of the payloads that UpcastToMany makes of events of
-// the type. It returns none for other types.
-func (t *EventType) Into() []reflect.Type { return slices.Clone(t.into) }
+func (t *eventType) Into() []reflect.Type { return slices.Clone(t.into) }
 
-// IsPast reports whether events of the type can only be read, because the type
-// is retired or upcast to many.
-func (t *EventType) IsPast() bool { return t.IsRetired() || t.convert != nil }
+func (t *eventType) IsPast() bool { return t.IsRetired() || t.convert != nil }
 
 // several makes the payloads of today.
-func (t *EventType) several(data any) (any, error) {
+func (t *eventType) several(data any) (any, error) {
 	payloads := Payloads(t.convert(data))
 	for _, payload := range payloads {
 		if made := reflect.TypeOf(payload); !slices.Contains(t.into, made) {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 )
 
 // trained is an event of the past: all the tricks of one lesson, which may have
@@ -36,7 +37,7 @@ var trainedDogs = domain.Define("Dog",
 )
 
 // decoding returns a DecodeFunc that finds this payload.
-func decoding(payload any) domain.DecodeFunc {
+func decoding(payload any) func(any) error {
 	return func(into any) error {
 		reflect.ValueOf(into).Elem().Set(reflect.ValueOf(payload))
 		return nil
@@ -44,7 +45,7 @@ func decoding(payload any) domain.DecodeFunc {
 }
 
 func TestUpcastToManyDecodes(t *testing.T) {
-	kind := trainedDogs.EventTypes()[2]
+	kind := definitions.Of(trainedDogs).EventTypes()[2]
 	if kind.Topic() != "Dog.Trained" || kind.Version() != 2 || !kind.IsPast() || kind.IsRetired() {
 		t.Errorf("got %+v", kind)
 	}
@@ -72,17 +73,17 @@ func TestUpcastToManyDecodes(t *testing.T) {
 	if _, err := kind.Decode(2, func(any) error { return failure }); !errors.Is(err, failure) {
 		t.Errorf("a payload that is damaged: got %v", err)
 	}
-	if _, ok := trainedDogs.Kind(trained{}); ok {
+	if _, ok := definitions.Of(trainedDogs).Kind(trained{}); ok {
 		t.Error("an event of the past has a type to be triggered with")
 	}
 }
 
 // An aggregate applies all payloads at the one version of the stored event.
 func TestUpcastToManyApplies(t *testing.T) {
-	dog := trainedDogs.Blank(uuid.New())
+	dog := definitions.Of(trainedDogs).Blank(uuid.New())
 	event := domain.Event{OriginatorID: dog.ID(), OriginatorVersion: 1, ID: uuid.New(), Timestamp: day(2003)}
 	event.Topic, event.Data = "Dog.Taught", domain.Payloads{Registered{"Rex"}, TrickAdded{"sit"}, TrickAdded{"roll"}}
-	if err := trainedDogs.Apply(dog, event); err != nil {
+	if err := definitions.Of(trainedDogs).Apply(dog, event); err != nil {
 		t.Fatal(err)
 	}
 	if dog.Name != "Rex" || !slices.Equal(dog.Tricks, []string{"sit", "roll"}) {
@@ -92,7 +93,7 @@ func TestUpcastToManyApplies(t *testing.T) {
 		t.Errorf("got version %d, id %v, times %v and %v", dog.Version(), dog.LastEventID(), dog.CreatedOn(), dog.ModifiedOn())
 	}
 	event.OriginatorVersion, event.Data = 2, domain.Payloads(nil)
-	if err := trainedDogs.Apply(dog, event); err != nil || dog.Version() != 2 || len(dog.Tricks) != 2 {
+	if err := definitions.Of(trainedDogs).Apply(dog, event); err != nil || dog.Version() != 2 || len(dog.Tricks) != 2 {
 		t.Errorf("no payloads: got %v, version %d, tricks %q", err, dog.Version(), dog.Tricks)
 	}
 	dog.AddTrick("beg")
@@ -110,16 +111,16 @@ func TestUpcastToManyRefuses(t *testing.T) {
 		{Topic: "Dog.Trained", Data: domain.Payloads{TrickAdded{"sit"}, Transacted{}}},
 		{Topic: "Dog.Trained", Data: trained{}},
 	} {
-		dog := trainedDogs.Blank(uuid.New())
+		dog := definitions.Of(trainedDogs).Blank(uuid.New())
 		event.OriginatorID, event.OriginatorVersion = dog.ID(), 1
-		err := trainedDogs.Apply(dog, event)
+		err := definitions.Of(trainedDogs).Apply(dog, event)
 		if _, ok := errors.AsType[*domain.PayloadError](err); !ok || dog.Version() != 0 || len(dog.Tricks) != 0 {
 			t.Errorf("%s with %T: got %v, version %d, tricks %q", event.Topic, event.Data, err, dog.Version(), dog.Tricks)
 		}
 	}
 	wrong := domain.Define("Dog", domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}),
 		domain.UpcastToMany[Dog]("Trained", separate, domain.Into(TrickAdded{})))
-	_, err := wrong.EventTypes()[2].Decode(1, decoding(trained{Name: "Rex"}))
+	_, err := definitions.Of(wrong).EventTypes()[2].Decode(1, decoding(trained{Name: "Rex"}))
 	const want = "event sourcing error: UpcastToMany of Dog.Trained returned a payload of type domain_test.Registered; name it in domain.Into"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
@@ -136,8 +137,8 @@ func TestUpcastToManyOfAFold(t *testing.T) {
 				}
 				return all
 			}, domain.Into(Deposited{})))
-	account := accounts.Blank(uuid.New())
-	err := accounts.Apply(account, domain.Event{OriginatorID: account.ID(), OriginatorVersion: 1, Topic: "Account.Collected",
+	account := definitions.Of(accounts).Blank(uuid.New())
+	err := definitions.Of(accounts).Apply(account, domain.Event{OriginatorID: account.ID(), OriginatorVersion: 1, Topic: "Account.Collected",
 		Data: domain.Payloads{Deposited{1}, Deposited{2}}})
 	if err != nil || account.State().Balance != 3 || account.Version() != 1 {
 		t.Errorf("got %v, balance %d, version %d", err, account.State().Balance, account.Version())

@@ -14,9 +14,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
-	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
@@ -218,7 +218,7 @@ func wantPythonSnapshots(t *testing.T, name string, want pythontest.Contents, m 
 		}
 		stored := persistence.StoredEvent{OriginatorID: uuid.UUID(row.OriginatorID), OriginatorVersion: row.OriginatorVersion, Topic: row.Topic, State: row.State}
 		event := expect.Must(m.SnapshotToDomain(stored))
-		data := event.Data.(domain.SnapshotState[pyDog])
+		data := event.Data.(eventtype.SnapshotState[pyDog])
 		if got := pythonState(&data.State, data.CreatedOn, data.ModifiedOn); !reflect.DeepEqual(got, s.State["state"]) || s.Topic != row.Topic ||
 			isoformat(event.Timestamp) != s.State["timestamp"] || s.State["topic"] != pythonModule+"Dog" {
 			t.Errorf("%s: the snapshot of %s at %d is %v, want %v", name, s.Originator, s.Version, got, s.State)

@@ -29,6 +29,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 )
 
 // ID is the id of the aggregates that Given makes.
@@ -49,7 +50,7 @@ func Given[T any](tb testing.TB, definition *domain.Definition[T], events ...any
 	tb.Helper()
 	s := &Scenario[T]{tb: tb, definition: definition}
 	for i, data := range events {
-		s.history = append(s.history, newEvent(tb, definition, definition.First()+int64(i), data))
+		s.history = append(s.history, newEvent(tb, definition, definitions.Of(definition).First()+int64(i), data))
 	}
 	s.aggregate = rebuild(tb, definition, ID, s.history)
 	return s
@@ -70,9 +71,10 @@ func newEvent[T any](tb testing.TB, definition *domain.Definition[T], version in
 // rebuild reads an aggregate from its events.
 func rebuild[T any](tb testing.TB, definition *domain.Definition[T], id uuid.UUID, events []domain.Event) *T {
 	tb.Helper()
-	aggregate := definition.Blank(id)
+	inside := definitions.Of(definition)
+	aggregate := inside.Blank(id)
 	for _, event := range events {
-		if err := definition.Apply(aggregate, event); err != nil {
+		if err := inside.Apply(aggregate, event); err != nil {
 			tb.Fatalf("event %s cannot be applied: %v", event.Topic, err)
 		}
 	}
@@ -108,10 +110,11 @@ func newOutcome[T any](tb testing.TB, definition *domain.Definition[T], history 
 	if aggregate == nil {
 		return o
 	}
-	root := definition.Root(aggregate)
+	inside := definitions.Of(definition)
+	root := inside.Root(aggregate)
 	o.events = root.PendingEvents()
 	replayed := rebuild(tb, definition, root.ID(), append(history[:len(history):len(history)], o.events...))
-	left, read := definition.TakeSnapshot(aggregate).Data, definition.TakeSnapshot(replayed).Data
+	left, read := inside.TakeSnapshot(aggregate).Data, inside.TakeSnapshot(replayed).Data
 	if !reflect.DeepEqual(left, read) {
 		tb.Errorf("the aggregate does not change by its events alone:\n\tthe command leaves %+v\n\tthe events make   %+v", left, read)
 	}

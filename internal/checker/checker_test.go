@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/saving"
@@ -35,7 +36,7 @@ func newChecked(t *testing.T) *checked {
 	if _, err := mapper.NewEventStore(m, recorder).Put(t.Context(), events); err != nil {
 		t.Fatal(err)
 	}
-	if err := mapper.NewSnapshotStore(m, snapshots).Put(t.Context(), school.Dogs.TakeSnapshot(fido)); err != nil {
+	if err := mapper.NewSnapshotStore(m, snapshots).Put(t.Context(), definitions.Of(school.Dogs).TakeSnapshot(fido)); err != nil {
 		t.Fatal(err)
 	}
 	if err := recorder.InsertTracking(t.Context(), persistence.Tracking{ApplicationName: "Upstream", NotificationID: 5}); err != nil {
@@ -274,11 +275,11 @@ func TestCheckWhileInUse(t *testing.T) {
 	t.Parallel()
 	c := newChecked(t)
 	events, snapshots := c.Recorder, c.Snapshots
-	fido := school.Dogs.Blank(school.DogID("Fido"))
+	fido := definitions.Of(school.Dogs).Blank(school.DogID("Fido"))
 	for _, n := range c.log[:2] {
 		event, err := c.Mapper.NotificationToDomain(n)
 		if err == nil {
-			err = school.Dogs.Apply(fido, event)
+			err = definitions.Of(school.Dogs).Apply(fido, event)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -290,7 +291,7 @@ func TestCheckWhileInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		saving.MarkSaved(fido, 1)
-		if err := mapper.NewSnapshotStore(c.Mapper, snapshots).Put(t.Context(), school.Dogs.TakeSnapshot(fido)); err != nil {
+		if err := mapper.NewSnapshotStore(c.Mapper, snapshots).Put(t.Context(), definitions.Of(school.Dogs).TakeSnapshot(fido)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
@@ -318,11 +319,11 @@ func TestSnapshotStore(t *testing.T) {
 	_, recorder := newRecorder()
 	store := mapper.NewSnapshotStore(newMapper(t, chain{"zstd", "aes"}.config(t)), recorder)
 	dog := RegisterDog("Fido")
-	first := Dogs.TakeSnapshot(dog)
+	first := definitions.Of(Dogs).TakeSnapshot(dog)
 	dog.AddTrick("roll over")
-	second := Dogs.TakeSnapshot(dog)
+	second := definitions.Of(Dogs).TakeSnapshot(dog)
 	// The last two are stored already.
-	for _, snapshot := range []domain.Event{first, second, second, Dogs.TakeSnapshot(dog)} {
+	for _, snapshot := range []domain.Event{first, second, second, definitions.Of(Dogs).TakeSnapshot(dog)} {
 		if err := store.Put(t.Context(), snapshot); err != nil {
 			t.Fatal(err)
 		}
@@ -337,7 +338,7 @@ func TestSnapshotStore(t *testing.T) {
 func TestSnapshotStoreFails(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder()
-	snapshot := Dogs.TakeSnapshot(RegisterDog("Fido"))
+	snapshot := definitions.Of(Dogs).TakeSnapshot(RegisterDog("Fido"))
 	broken := &doctored.Recorder{ProcessRecorder: recorder,
 		Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, doctored.ErrBroken }}
 	store := mapper.NewSnapshotStore(newMapper(t, mapper.Config{Application: school}), broken)

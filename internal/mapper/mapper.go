@@ -14,6 +14,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -87,7 +89,8 @@ func (m *Mapper) Transcoder() persistence.Transcoder { return m.transcoder }
 // if a stored name already means another type, and what the transcoder's
 // CheckType says against the type of an event. Adding a definition again is
 // harmless.
-func (m *Mapper) Add(schema *domain.Schema) error {
+func (m *Mapper) Add(added *domain.Schema) error {
+	schema := definitions.SchemaOf(added)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if checker, ok := m.transcoder.(persistence.TypeChecker); ok {
@@ -249,7 +252,7 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (persistence.StoredEven
 	case m.pythonLayout:
 		stored.Topic = pythonSnapshot
 		if p == events {
-			stored.Topic = pythonTopic(kind.EventType, event.Topic)
+			stored.Topic = pythonTopic(kind.Type, event.Topic)
 		}
 		buf.plain, err = m.appendPython(buf.plain[:0], p, kind, written)
 	default:
@@ -511,7 +514,7 @@ func (m *Mapper) isSame(a, b *persistence.StoredEvent) bool {
 }
 
 // SchemaOf finds the definition that the events of a topic belong to.
-func (m *Mapper) SchemaOf(topic string) (*domain.Schema, bool) {
+func (m *Mapper) SchemaOf(topic string) (eventtype.Schema, bool) {
 	k, ok := m.find(events, topic)
 	return k.schema, ok
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
@@ -27,7 +28,7 @@ func TestMapperAccessors(t *testing.T) {
 	if m.Application() != school || m.Transcoder() == nil {
 		t.Errorf("got application %q, transcoder %v", m.Application(), m.Transcoder())
 	}
-	if schema, ok := m.SchemaOf("Dog.TrickAdded"); !ok || schema != Dogs.Schema {
+	if schema, ok := m.SchemaOf("Dog.TrickAdded"); !ok || schema != definitions.SchemaOf(Dogs.Schema) {
 		t.Errorf("SchemaOf: got %v, %v", schema, ok)
 	}
 	for _, topic := range []string{"Dog", "Dog.Unknown", ""} { // "Dog" is the topic of snapshots
@@ -82,7 +83,7 @@ func TestMapperSnapshotRoundTrip(t *testing.T) {
 	t.Parallel()
 	dog := RegisterDog("Fido")
 	dog.AddTrick("roll over")
-	want := Dogs.TakeSnapshot(dog)
+	want := definitions.Of(Dogs).TakeSnapshot(dog)
 	want.Application = school
 	for _, chain := range chains() {
 		t.Run(chain.String(), func(t *testing.T) {
@@ -244,7 +245,7 @@ func TestMapperBindsStatesToRows(t *testing.T) {
 		other := newMapper(t, config, kennels.Schema)
 		aggregate := kennels.Create(DogID("kennel"), opened{"Dogs' Home"})
 		event := toStored(t, m, aggregate.PendingEvents()[0])
-		snapshot, err := m.SnapshotToStored(kennels.TakeSnapshot(aggregate))
+		snapshot, err := m.SnapshotToStored(definitions.Of(kennels).TakeSnapshot(aggregate))
 		if err != nil {
 			t.Fatal(err)
 		}

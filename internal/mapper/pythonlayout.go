@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -71,7 +73,7 @@ func pythonAggregate(k kind) string {
 // class, which has a colon. If the topic is no such path, it is the first of
 // the type's former names that is one, so that a definition needs no Python
 // name of its own.
-func pythonTopic(t *domain.EventType, topic string) string {
+func pythonTopic(t eventtype.Type, topic string) string {
 	if isPythonPath(topic) {
 		return topic
 	}
@@ -91,7 +93,8 @@ var (
 // CheckNames returns an ErrProgramming if something of a definition would be
 // stored in the Python layout under a name that Python cannot resolve to a
 // class, or if a field has a name that the layout itself has.
-func (m *Mapper) CheckNames(schema *domain.Schema) error {
+func (m *Mapper) CheckNames(checked *domain.Schema) error {
+	schema := definitions.SchemaOf(checked)
 	if !m.pythonLayout {
 		return nil
 	}
@@ -110,11 +113,11 @@ func (m *Mapper) CheckNames(schema *domain.Schema) error {
 	if snapshot == nil || snapshot.IsPast() {
 		return nil
 	}
-	state, _ := snapshot.GoType().FieldByName("State") // of domain.SnapshotState
+	state, _ := snapshot.GoType().FieldByName("State") // of eventtype.SnapshotState
 	return checkPythonNames(snapshot, state.Type, reservedInSnapshots)
 }
 
-func checkPythonNames(t *domain.EventType, fields reflect.Type, reserved []string) error {
+func checkPythonNames(t eventtype.Type, fields reflect.Type, reserved []string) error {
 	fail := func(problem, hint string) error {
 		return &persistence.Error{Class: persistence.ErrProgramming, Op: "use " + t.Topic() + " in the Python layout",
 			Err: errors.New(problem), Hint: hint}
@@ -152,7 +155,7 @@ func (m *Mapper) encodePythonSnapshot(dst []byte, k kind, snapshot domain.Event)
 	if err != nil {
 		return dst, err
 	}
-	var parts struct{ CreatedOn, ModifiedOn, State json.RawMessage } // as of domain.SnapshotState
+	var parts struct{ CreatedOn, ModifiedOn, State json.RawMessage } // as of eventtype.SnapshotState
 	if err := json.Unmarshal(data, &parts); err != nil || len(parts.State) < 2 || parts.State[0] != '{' {
 		return dst, errNotAnObject
 	}
@@ -294,7 +297,7 @@ func (m *Mapper) isPython(p purpose, stored persistence.StoredEvent) bool {
 }
 
 // rearrangeSnapshot gives a snapshot of the Python library the shape of a
-// domain.SnapshotState, and finds the topic of its aggregate and its schema
+// eventtype.SnapshotState, and finds the topic of its aggregate and its schema
 // version.
 func rearrangeSnapshot(plain []byte) (rearranged []byte, topic string, version *int, err error) {
 	var outer struct {

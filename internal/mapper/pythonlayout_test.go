@@ -16,6 +16,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
@@ -252,7 +254,7 @@ func TestPythonSnapshotIsRead(t *testing.T) {
 		if !event.Timestamp.Equal(clock(1, 428328)) || event.OriginatorVersion != 10 {
 			t.Errorf("got %+v", event)
 		}
-		dog, err := definition.Restore(event)
+		dog, err := definitions.Of(definition).Restore(event)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,7 +308,7 @@ func TestPythonSnapshotStates(t *testing.T) {
 	want := sampleStamp + `,"topic":"zoo.domain:Empty","state":{"_created_on":{"_type_":"datetime_iso",` + times +
 		`,"_modified_on":{"_type_":"datetime_iso",` + times + `,"class_version":3}}`
 	snapshot := domain.Event{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "zoo.domain:Empty", Timestamp: sampleTime,
-		Data: domain.SnapshotState[empty]{CreatedOn: sampleTime, ModifiedOn: sampleTime}}
+		Data: eventtype.SnapshotState[empty]{CreatedOn: sampleTime, ModifiedOn: sampleTime}}
 	stored, err := m.SnapshotToStored(snapshot)
 	if err != nil || string(stored.State) != want {
 		t.Errorf("got  %s, error %v\nwant %s", stored.State, err, want)
@@ -314,7 +316,7 @@ func TestPythonSnapshotStates(t *testing.T) {
 	if _, err := m.SnapshotToDomain(stored); err != nil {
 		t.Errorf("the snapshot is not read: %v", err)
 	}
-	snapshot.Topic, snapshot.Data = "zoo.domain:Text", domain.SnapshotState[string]{State: canary}
+	snapshot.Topic, snapshot.Data = "zoo.domain:Text", eventtype.SnapshotState[string]{State: canary}
 	if _, err := m.SnapshotToStored(snapshot); err == nil || strings.Contains(err.Error(), canary) {
 		t.Errorf("got %v, want an error without the state", err)
 	}
@@ -409,7 +411,7 @@ func TestPythonRenamedClass(t *testing.T) {
 		}
 		snapshot, err := m.SnapshotToDomain(persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "eventsourcing.domain:Snapshot",
 			State: []byte(sampleStamp + `,"topic":"` + topic + `","state":{"_created_on":null,"_modified_on":null,"name":"Fido","tricks":[]}}`)})
-		if state, ok := snapshot.Data.(domain.SnapshotState[Dog]); err != nil || !ok || state.State.Name != "Fido" {
+		if state, ok := snapshot.Data.(eventtype.SnapshotState[Dog]); err != nil || !ok || state.State.Name != "Fido" {
 			t.Errorf("snapshot of %s: got %+v, error %v", topic, snapshot, err)
 		}
 	}

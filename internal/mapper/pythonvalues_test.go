@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
@@ -50,7 +51,7 @@ func TestPythonFloats(t *testing.T) {
 			t.Errorf("read as %+v", data)
 		}
 	}
-	snapshot := gauges.TakeSnapshot(gauges.Create(sampleID, gaugeRead{math.NaN(), math.Inf(1)}))
+	snapshot := definitions.Of(gauges).TakeSnapshot(gauges.Create(sampleID, gaugeRead{math.NaN(), math.Inf(1)}))
 	stored, err := m.SnapshotToStored(snapshot)
 	if err != nil || !strings.Contains(string(stored.State), `"value":NaN,"any":Infinity`) {
 		t.Fatalf("the snapshot is %s, %v", stored.State, err)

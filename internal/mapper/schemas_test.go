@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -41,7 +42,7 @@ func TestMapperAddRefusesConflicts(t *testing.T) {
 		{"the same topic", newerDogs.Schema, "Dog.Registered", reflect.TypeFor[registeredNow]()},
 		{"an alias", domain.Define("Cat", domain.On("Adopted", opened{}, domain.Alias("Dog.TrickAdded"))).Schema,
 			"Dog.TrickAdded", reflect.TypeFor[opened]()},
-		{"the topic of snapshots", domain.Define[kennel]("Dog").Schema, "Dog", reflect.TypeFor[domain.SnapshotState[kennel]]()},
+		{"the topic of snapshots", domain.Define[kennel]("Dog").Schema, "Dog", reflect.TypeFor[eventtype.SnapshotState[kennel]]()},
 		{"a former name", domain.Define("Cat", domain.FormerName[kennel]("Dog"), domain.On("Registered", opened{})).Schema,
 			"Dog.Registered", reflect.TypeFor[opened]()},
 	}

@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"maps"
 
-	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // kind is an event type with the schema that it belongs to.
 type kind struct {
-	*domain.EventType
-	schema *domain.Schema
+	eventtype.Type
+	schema eventtype.Schema
 }
 
 // topicIndex are all event types that a mapper knows. They are immutable;
@@ -27,7 +27,7 @@ func newTopicIndex() *topicIndex {
 
 // with returns the kinds together with those of a schema, or a
 // *persistence.InvalidError.
-func (k *topicIndex) with(schema *domain.Schema) (*topicIndex, error) {
+func (k *topicIndex) with(schema eventtype.Schema) (*topicIndex, error) {
 	next := &topicIndex{events: maps.Clone(k.events), snapshots: maps.Clone(k.snapshots)}
 	for _, t := range schema.EventTypes() {
 		if err := addTopics(next.events, kind{t, schema}); err != nil {
@@ -44,7 +44,7 @@ func (k *topicIndex) with(schema *domain.Schema) (*topicIndex, error) {
 // again, also with another clock.
 func addTopics(topics map[string]kind, added kind) error {
 	for _, topic := range append(added.Aliases(), added.Topic()) {
-		if other, taken := topics[topic]; taken && other.EventType != added.EventType {
+		if other, taken := topics[topic]; taken && other.Type != added.Type {
 			return &persistence.InvalidError{What: fmt.Sprintf("topic %q", topic), Class: persistence.ErrProgramming,
 				Problem: fmt.Sprintf("is defined for both %v and %v", other.GoType(), added.GoType())}
 		}

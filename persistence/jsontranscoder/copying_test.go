@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
@@ -55,14 +57,14 @@ func TestCopyIsWhatIsDecoded(t *testing.T) {
 	t.Parallel()
 	transcoder := newTranscoder()
 	define := domain.Define("Kennel", domain.On("Opened", kennelOpened{}))
-	kind := define.SnapshotType()
+	kind := definitions.Of(define).SnapshotType()
 	if !transcoder.CopiesPlain(kind.GoType()) {
 		t.Fatalf("%v is not copied plainly", kind.GoType())
 	}
 	id := uuid.New()
 	born := time.Date(2024, 2, 29, 23, 59, 59, 123_456_789, time.FixedZone("", -3*60*60))
 	fido := kennelDog{ID: uuid.New(), Name: "Fido", Born: born, Tricks: []string{"roll over", "sit"}}
-	state := domain.SnapshotState[kennel]{CreatedOn: born, ModifiedOn: born, State: kennel{
+	state := eventtype.SnapshotState[kennel]{CreatedOn: born, ModifiedOn: born, State: kennel{
 		Name: "Home \u2028", Color: "red", Count: -7, Large: 1<<64 - 1, Open: true, Weights: [2]float64{0.1, -1e300},
 		Tags: []string{"a", ""}, Dogs: []kennelDog{fido, {Tricks: []string{}}}, ByName: map[string]*kennelDog{"Fido": &fido},
 		Years: map[int][]time.Time{-2024: {born}}, Owner: &id, Raw: []byte{0, 255}, base: base{"here"},
@@ -71,20 +73,20 @@ func TestCopyIsWhatIsDecoded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var decoded domain.SnapshotState[kennel]
+	var decoded eventtype.SnapshotState[kennel]
 	if err := transcoder.Decode(data, &decoded); err != nil {
 		t.Fatal(err)
 	}
 	got, ok := kind.Copy(state)
-	if own := got.(domain.SnapshotState[kennel]); !ok || !sameTexts(t, own, decoded) {
+	if own := got.(eventtype.SnapshotState[kennel]); !ok || !sameTexts(t, own, decoded) {
 		t.Errorf("got %+v, want %+v", own, decoded)
 	}
 }
 
 // sameTexts compares values, in which nil and empty slices are the same.
-func sameTexts(t *testing.T, a, b domain.SnapshotState[kennel]) bool {
+func sameTexts(t *testing.T, a, b eventtype.SnapshotState[kennel]) bool {
 	t.Helper()
-	for _, state := range []*domain.SnapshotState[kennel]{&a, &b} {
+	for _, state := range []*eventtype.SnapshotState[kennel]{&a, &b} {
 		for i := range state.State.Dogs {
 			if len(state.State.Dogs[i].Tricks) == 0 {
 				state.State.Dogs[i].Tricks = nil

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
@@ -77,8 +78,8 @@ func TestCheckType(t *testing.T) {
 		{"transcoding", uuid.UUID{}, "", ""},
 		{"custom transcoding", customType2{}, "", ""},
 		{"nothing to store", struct{}{}, "", ""},
-		{"snapshot", domain.SnapshotState[dog]{}, "", ""},
-		{"snapshot with a secret", domain.SnapshotState[Dog]{}, "SnapshotState.State.secret", "not exported"},
+		{"snapshot", eventtype.SnapshotState[dog]{}, "", ""},
+		{"snapshot with a secret", eventtype.SnapshotState[Dog]{}, "SnapshotState.State.secret", "not exported"},
 		{"field that is not exported", Dog{secret: 1}, "Dog.secret", "not exported"},
 		{"aggregate that is not embedded", struct{ Root domain.Aggregate }{}, ".Root.id", "not exported"},
 		{"field of an embedded struct", struct{ badEmbedded }{badEmbedded{secret: 1}}, ".badEmbedded.secret", "not exported"},
