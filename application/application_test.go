@@ -77,7 +77,7 @@ func TestSave(t *testing.T) {
 		event := school.Dogs.NewEvent(domain.Originator{ID: school.DogID("Fido"), Version: 1}, school.Registered{Name: "Fido"})
 		s.save(t, domain.Events{event})
 		if dog := s.get(t, "Fido"); dog.Name != "Fido" {
-			t.Errorf("got %+v", dog)
+			t.Errorf("got %+v, want Name %q", dog, "Fido")
 		}
 		_, err := s.Save(t.Context(), domain.Events{school.Dogs.NewEvent(domain.Originator{ID: school.DogID("Fido"), Version: 1}, school.Registered{})})
 		expect.ErrorAs[*persistence.ConflictError](t, err)
@@ -94,7 +94,7 @@ func TestSave(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := repository.Get(t.Context(), count.ID()); err != nil || got.State() != 5 {
-			t.Errorf("got %+v, %v", got, err)
+			t.Errorf("got %+v, %v, want no error and State 5", got, err)
 		}
 	})
 	t.Run("the same aggregate given twice", func(t *testing.T) {
@@ -226,7 +226,7 @@ func TestSaveAfterLostReply(t *testing.T) {
 		})
 		dog := dogWith("Fido", 1)
 		if _, err := s.Save(t.Context(), dog); !errors.Is(err, persistence.ErrOutcomeUnknown) || len(dog.PendingEvents()) != 2 {
-			t.Fatalf("got %v and %d pending events", err, len(dog.PendingEvents()))
+			t.Fatalf("got %v and %d pending events, want an error that is %v and 2 PendingEvents", err, len(dog.PendingEvents()), persistence.ErrOutcomeUnknown)
 		}
 		if got := s.save(t, dog); len(got) != 2 || got[1].NotificationID != 2 {
 			t.Errorf("got %+v, want the ids of the first attempt", got)
@@ -361,7 +361,7 @@ func TestClose(t *testing.T) {
 		closed(t, s)
 		other := newSchool(t, application.WithStore(store))
 		if dog := other.get(t, "Fido"); dog.Name != "Fido" {
-			t.Errorf("got %+v", dog)
+			t.Errorf("got %+v, want Name %q", dog, "Fido")
 		}
 	})
 }

@@ -168,7 +168,7 @@ func TestCacheCopies(t *testing.T) {
 			s.save(t, saved)
 			a, b := s.get(t, "Fido"), s.get(t, "Fido")
 			if a == b || a == saved {
-				t.Fatal("got the same aggregate twice")
+				t.Fatalf("got the same aggregate twice: got %v and %v, want other than %v and other than %v", a, a, b, saved)
 			}
 			saved.Tricks[0], a.Tricks[0], a.Name = "changed", "changed", "changed"
 			a.AddTrick("not saved")
@@ -228,7 +228,7 @@ func TestCacheCopies(t *testing.T) {
 		}
 		for range 2 {
 			if dog, err := repository.Get(t.Context(), school.DogID("Fido")); err != nil || dog.Name != "Fido" {
-				t.Errorf("got %+v, %v", dog, err)
+				t.Errorf("got %+v, %v, want no error and Name %q", dog, err, "Fido")
 			}
 		}
 		if taken != 1 {
@@ -323,7 +323,7 @@ func TestCacheWithManyGoroutines(t *testing.T) {
 							t.Errorf("got version %d, want %d", got.Version(), saved)
 						}
 						if len(got.Tricks) != int(got.Version())-1 {
-							t.Errorf("got %d tricks at version %d", len(got.Tricks), got.Version())
+							t.Errorf("got %d tricks at version %d, want %v", len(got.Tricks), got.Version(), int(got.Version())-1)
 						}
 						got.Tricks = append(got.Tricks, "mine") // copies are independent, or the race detector sees it
 					})

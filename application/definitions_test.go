@@ -56,7 +56,7 @@ func TestOneIDForTwoDefinitions(t *testing.T) {
 			t.Fatalf("%s: got %v, want an *OriginatorTypeError that is no conflict", what, err)
 		}
 		if wrong.Stored != "Ledger" || wrong.OriginatorID != id || wrong.Application != "Shop" {
-			t.Errorf("%s: got %+v", what, wrong)
+			t.Errorf("%s: got %+v, want Stored %q, OriginatorID %v and Application %q", what, wrong, "Ledger", id, "Shop")
 		}
 	}
 	want("save", second.Save(ctx, tills.Create(id, tillPlaced{"hall"})))
@@ -65,7 +65,7 @@ func TestOneIDForTwoDefinitions(t *testing.T) {
 	calls := 0
 	want("update", second.Update(ctx, id, func(*till) error { calls++; return nil }))
 	if calls != 0 {
-		t.Errorf("Update called its function %d times", calls)
+		t.Errorf("Update called its function %d times, want 0", calls)
 	}
 	log := expect.Must(application.NewEventSourcedLog(app, domain.DefineLog("Journal", domain.Entry("Entry", entry{})), id))
 	_, err = log.Trigger(ctx, entry{"x"})
@@ -78,7 +78,7 @@ func TestOneIDForTwoDefinitions(t *testing.T) {
 		t.Errorf("the first repository contains the id: %v, %v", contains, err)
 	}
 	if l, err := first.Get(ctx, id); err != nil || l.Owner != "Ada" || l.Version() != 1 {
-		t.Errorf("got %+v, %v", l, err)
+		t.Errorf("got %+v, %v, want no error, Owner %q and Version 1", l, err, "Ada")
 	}
 }
 

@@ -194,7 +194,7 @@ func storedState(t *testing.T, options ...application.Option) []byte {
 	bridge.Of(s).OnRecorded(func(_ context.Context, r []mapper.Recording) { state = r[0].Notification.State })
 	s.save(t, dog)
 	if got := s.get(t, dog.Name); got.Name != dog.Name {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want Name %v", got, dog.Name)
 	}
 	return state
 }
@@ -237,12 +237,12 @@ func TestCipherSettings(t *testing.T) {
 			t.Errorf("%s: got state %q, want key %q", test.name, state[:40], test.keyID)
 		}
 		if plain := strings.Contains(string(state), "FidoFido"); plain != (test.settings == nil) {
-			t.Errorf("%s: plain text to be seen: %v", test.name, plain)
+			t.Errorf("%s: plain text to be seen: %v, want %v", test.name, plain, (test.settings == nil))
 		}
 	}
 	t.Run("nil in code means none", func(t *testing.T) {
 		if state := storedState(t, env("CIPHER_KEY", testKey), application.WithCipher(nil)); !strings.Contains(string(state), "FidoFido") {
-			t.Errorf("got %q", state)
+			t.Errorf("got %q, want it to contain %q", state, "FidoFido")
 		}
 	})
 	t.Run("code before settings", func(t *testing.T) {
@@ -255,7 +255,7 @@ func TestCipherSettings(t *testing.T) {
 			t.Fatal(err)
 		}
 		if state := storedState(t, env("CIPHER_KEY", testKey), application.WithCipher(made)); !strings.Contains(string(state), "mine") {
-			t.Errorf("got %q", state)
+			t.Errorf("got %q, want it to contain %q", state, "mine")
 		}
 	})
 	t.Run("another key cannot read", func(t *testing.T) {
@@ -266,7 +266,7 @@ func TestCipherSettings(t *testing.T) {
 			other := newSchool(t, application.WithStore(store), settings)
 			_, err := other.dogs.Get(t.Context(), school.DogID("Fido"))
 			if got := expect.ErrorAs[*persistence.MappingError](t, err); got.OriginatorVersion != 1 || strings.Contains(err.Error(), "Fido") {
-				t.Errorf("got %v", err)
+				t.Errorf("got %v, want OriginatorVersion 1", err)
 			}
 		}
 	})
@@ -322,12 +322,12 @@ func TestTranscodings(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := repository.Get(t.Context(), wallet.ID()); err != nil || got.State() != (money{12}) {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("got %+v, %v, want no error and State %v", got, err, (money{12}))
 	}
 	t.Run("of another transcoder", func(t *testing.T) {
 		app := newApplication(t, "Wallets", application.WithTranscoder(jsontranscoder.New(transcoding)))
 		if got, want := bridge.Of(app).Mapper().Transcoder(), reflect.TypeFor[*jsontranscoder.Transcoder](); reflect.TypeOf(got) != want {
-			t.Errorf("got %T", got)
+			t.Errorf("got %T, want %T", got, want)
 		}
 		expect.Must(application.NewRepository(app, wallets))
 	})
@@ -386,7 +386,7 @@ func TestDefinitions(t *testing.T) {
 			continue
 		}
 		if got := expect.ErrorAs[*mapper.UnknownTopicError](t, err); got.Topic != "Dog.Registered" {
-			t.Errorf("%s: got %+v", name, got)
+			t.Errorf("%s: got %+v, want Topic %q", name, got, "Dog.Registered")
 		}
 	}
 	t.Run("unknown when saving", func(t *testing.T) {

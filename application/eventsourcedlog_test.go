@@ -45,7 +45,7 @@ func TestEventSourcedLog(t *testing.T) {
 
 	t.Run("is not stored until it is saved", func(t *testing.T) {
 		if got := trigger(DogListed{fido}); got[0].OriginatorVersion != 1 || got[0].Topic != "DogLog.Listed" {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want OriginatorVersion 1 and Topic %q", got, "DogLog.Listed")
 		}
 		if _, ok, err := log.Last(ctx); ok || err != nil {
 			t.Errorf("got %v, %v", ok, err)
@@ -53,7 +53,7 @@ func TestEventSourcedLog(t *testing.T) {
 	})
 	t.Run("is saved together with the aggregate", func(t *testing.T) {
 		if got := s.save(t, school.RegisterDog("Fido"), trigger(DogListed{fido})); len(got) != 2 || got[1].Topic != "DogLog.Listed" {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want 2 of them and Topic %q", got, "DogLog.Listed")
 		}
 	})
 	t.Run("is not saved without the aggregate", func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestEventSourcedLog(t *testing.T) {
 			t.Errorf("got %v, want a conflict", err)
 		}
 		if last, _, err := log.Last(ctx); err != nil || last.OriginatorVersion != 1 {
-			t.Errorf("got %+v, %v", last, err)
+			t.Errorf("got %+v, %v, want no error and OriginatorVersion 1", last, err)
 		}
 	})
 	t.Run("with versions of the caller's", func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestEventSourcedLog(t *testing.T) {
 		s.save(t, a)
 		_, err := s.Save(ctx, b)
 		if got := expect.ErrorAs[*persistence.ConflictError](t, err); got.Version != 5 || got.Current != 5 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want Version 5 and Current 5", got)
 		}
 		s.save(t, trigger(DogListed{rex}))
 	})

@@ -53,7 +53,7 @@ func TestForeignAggregate(t *testing.T) {
 				t.Errorf("got the error %v, want a ForeignAggregateError", saving)
 			}
 			if !errors.Is(saving, persistence.ErrProgramming) || persistence.IsConflict(saving) {
-				t.Errorf("the error %v has the wrong class", saving)
+				t.Errorf("the error %v has the wrong class, want an error that is %v", saving, persistence.ErrProgramming)
 			}
 			if err := others.Save(ctx, dog); err == nil {
 				t.Error("the repository of another application has saved the aggregate")

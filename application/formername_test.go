@@ -62,7 +62,7 @@ func TestFormerNameInTheStore(t *testing.T) {
 		err := use()
 		if !errors.Is(err, persistence.ErrOperational) || !strings.Contains(err.Error(), "events of School, which is a former name") ||
 			!strings.Contains(err.Error(), "Renaming an application") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: %v, want an error that is %v, that contains %q and that contains %q", name, err, persistence.ErrOperational, "events of School, which is a former name", "Renaming an application")
 		}
 	}
 	// Former names without events cost one query each.

@@ -46,7 +46,7 @@ func FuzzEnvironment(f *testing.F) {
 			t.Fatal(err)
 		}
 		if dog, err := dogs.Get(t.Context(), school.DogID("Fido")); err != nil || dog.Version() != 2 {
-			t.Errorf("got %+v, %v", dog, err)
+			t.Errorf("got %+v, %v, want no error and Version 2", dog, err)
 		}
 	})
 }

@@ -151,7 +151,7 @@ func TestLoadReadsOnce(t *testing.T) {
 		store.reads = 0
 		_, err = s.dogs.GetAt(t.Context(), school.DogID("Fido"), 2)
 		if e := expect.ErrorAs[*application.NotFoundError](t, err); e.Current != 1 || store.reads != 0 {
-			t.Errorf("got %+v and %d further reads", e, store.reads)
+			t.Errorf("got %+v and %d further reads, want Current 1 and reads 0", e, store.reads)
 		}
 	})
 	t.Run("a damaged snapshot of version 0", func(t *testing.T) {

@@ -98,7 +98,7 @@ func TestSubscribeToEvents(t *testing.T) {
 			defer close(done)
 			for event, err := range s.Log().Subscribe(ctx, 1) {
 				if err != nil || event.Application != s.Name() {
-					t.Errorf("got %+v, %v", event, err)
+					t.Errorf("got %+v, %v, want no error and Application %v", event, err, s.Name())
 				}
 				seen <- event.NotificationID
 			}
@@ -130,7 +130,7 @@ func TestSubscribeToTopics(t *testing.T) {
 	}
 	for event, err := range s.Log().Subscribe(t.Context(), 0, "Dog.TrickAdded") {
 		if err != nil || event.Topic != "Dog.TrickAdded" {
-			t.Errorf("got %+v, %v", event, err)
+			t.Errorf("got %+v, %v, want no error and Topic %q", event, err, "Dog.TrickAdded")
 		}
 		break
 	}
@@ -152,6 +152,6 @@ func TestSubscribeToWhatCannotBeDecoded(t *testing.T) {
 		expect.ErrorAs[*persistence.MappingError](t, err)
 	}
 	if n != 1 {
-		t.Errorf("the stream went on after its error: %d", n)
+		t.Errorf("the stream went on after its error: %d, want 1", n)
 	}
 }

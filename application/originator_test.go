@@ -34,7 +34,7 @@ func TestDeleteOriginator(t *testing.T) {
 				t.Errorf("got %+v, want a new dog", got)
 			}
 			if got := s.get(t, "Rex"); got.Version() != 4 {
-				t.Errorf("got %+v", got)
+				t.Errorf("got %+v, want Version 4", got)
 			}
 			s.logs.want(t)
 		})
@@ -42,12 +42,12 @@ func TestDeleteOriginator(t *testing.T) {
 	t.Run("of an unknown id", func(t *testing.T) {
 		s := newSchool(t)
 		if deleted, err := s.Log().DeleteOriginator(ctx, uuid.New()); err != nil || deleted != (persistence.DeletedOriginator{}) {
-			t.Errorf("got %+v, %v", deleted, err)
+			t.Errorf("got %+v, %v, want no error and %v", deleted, err, (persistence.DeletedOriginator{}))
 		}
 	})
 	t.Run("in a store that cannot", func(t *testing.T) {
 		if _, err := newSchool(t, application.WithStore(newFaulty())).Log().DeleteOriginator(ctx, school.DogID("Fido")); !errors.Is(err, persistence.ErrNotSupported) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want an error that is %v", err, persistence.ErrNotSupported)
 		}
 	})
 }

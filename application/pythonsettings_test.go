@@ -109,12 +109,12 @@ func TestPythonLayoutNeedsNames(t *testing.T) {
 	_, err = application.NewRepository(app, domain.Define[untagged]("Kennel"))
 	expect.ErrorAs[*application.RepositoryError](t, err)
 	if !strings.Contains(err.Error(), "no name in Python") {
-		t.Errorf("without a name of Python: %v", err)
+		t.Errorf("without a name of Python: %v, want an error that contains %q", err, "no name in Python")
 	}
 	_, err = application.NewRepository(app, domain.Define[untagged]("zoo.domain:Kennel"))
 	expect.ErrorAs[*application.RepositoryError](t, err)
 	if !strings.Contains(err.Error(), `untagged.Size cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:"size"`) {
-		t.Errorf("without a tag: %v", err)
+		t.Errorf("without a tag: %v, want an error that contains %q", err, `untagged.Size cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:"size"`)
 	}
 	_, err = application.NewEventSourcedLog(app, domain.DefineLog("Log", domain.Entry("Opened", opened{})), uuid.New())
 	expect.ErrorAs[*application.RepositoryError](t, err)

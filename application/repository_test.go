@@ -55,7 +55,7 @@ func TestGetOfAnotherKind(t *testing.T) {
 	s.save(t, account)
 	_, err := s.dogs.Get(t.Context(), account.ID())
 	if got := expect.ErrorAs[*domain.PayloadError](t, err); got.Topic != "Account.Opened" || got.Definition != "Dog" {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want Topic %q and Definition %q", got, "Account.Opened", "Dog")
 	}
 	if _, err := accounts.Get(t.Context(), account.ID()); err != nil {
 		t.Error(err)
@@ -77,7 +77,7 @@ func TestGetAt(t *testing.T) {
 				for version := int64(1); version <= current; version++ {
 					dog, err := s.dogs.GetAt(ctx, id, version)
 					if err != nil || dog.Version() != version || int64(len(dog.Tricks)) != version-1 {
-						t.Errorf("version %d: got %+v, %v", version, dog, err)
+						t.Errorf("version %d: got %+v, %v, want no error and %v", version, dog, err, version-1)
 					}
 				}
 				if dog := s.get(t, "Fido"); dog.Version() != current || int64(len(dog.Tricks)) != current-1 {
@@ -93,7 +93,7 @@ func TestGetAt(t *testing.T) {
 				_, err := s.dogs.GetAt(ctx, id, version)
 				got := expect.ErrorAs[*application.NotFoundError](t, err)
 				if got.Version != version || got.Current != 5 || !strings.Contains(err.Error(), "it is at version 5") {
-					t.Errorf("version %d: got %+v", version, got)
+					t.Errorf("version %d: got %+v, want Current 5 and an error that contains %q", version, got, "it is at version 5")
 				}
 			}
 			for _, version := range []int64{0, -1, math.MinInt64} {
@@ -105,7 +105,7 @@ func TestGetAt(t *testing.T) {
 			}
 			_, err := s.dogs.GetAt(ctx, uuid.New(), 1)
 			if got := expect.ErrorAs[*application.NotFoundError](t, err); got.Current != -1 || got.Version != 1 {
-				t.Errorf("got %+v", got)
+				t.Errorf("got %+v, want Current -1 and Version 1", got)
 			}
 			s.logs.want(t)
 		})
@@ -131,16 +131,16 @@ func TestFirstVersions(t *testing.T) {
 				t.Fatal(err)
 			}
 			if dog, err := repository.Get(ctx, id); err != nil || dog.Version() != first+1 {
-				t.Errorf("got %+v, %v", dog, err)
+				t.Errorf("got %+v, %v, want no error and Version %v", dog, err, first+1)
 			}
 			if dog, err := repository.GetAt(ctx, id, first); err != nil || dog.Version() != first || dog.Name != "Fido" {
-				t.Errorf("got %+v, %v", dog, err)
+				t.Errorf("got %+v, %v, want no error, Version %v and Name %q", dog, err, first, "Fido")
 			}
 			_, err = repository.GetAt(ctx, id, first-1)
 			expect.ErrorAs[*persistence.InvalidError](t, err)
 			_, err = repository.GetAt(ctx, id, first+2)
 			if got := expect.ErrorAs[*application.NotFoundError](t, err); got.Current != first+1 {
-				t.Errorf("got %+v", got)
+				t.Errorf("got %+v, want Current %v", got, first+1)
 			}
 		})
 	}
@@ -260,7 +260,7 @@ func TestRepositoryPanics(t *testing.T) {
 				t.Errorf("got %v, want a RepositoryError with %q", err, test.want)
 			}
 			if !errors.Is(err, domain.ErrEventSourcing) || !errors.Is(err, persistence.ErrProgramming) {
-				t.Errorf("%v has not its classes", err)
+				t.Errorf("%v has not its classes, want an error that is %v and that is %v", err, domain.ErrEventSourcing, persistence.ErrProgramming)
 			}
 		})
 	}

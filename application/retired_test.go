@@ -60,11 +60,11 @@ func TestRetiredEvents(t *testing.T) {
 				}
 			}
 			if dog, err := dogs.GetAt(ctx, school.DogID("Fido"), 2); err != nil || dog.Version() != 2 || len(dog.Tricks) != 0 {
-				t.Errorf("got %+v, %v", dog, err)
+				t.Errorf("got %+v, %v, want no error, Version 2 and 0 Tricks", dog, err)
 			}
 			problems, err := checker.Check(ctx, checker.Target{Application: app.Name(), Recorder: bridge.Of(app).Recorder(), Mapper: bridge.Of(app).Mapper()})
 			if err != nil || len(problems) > 0 {
-				t.Errorf("check: %v, %v", problems, err)
+				t.Errorf("check: %v, %v, want no error and 0 problems", problems, err)
 			}
 		})
 	}

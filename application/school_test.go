@@ -36,7 +36,7 @@ func TestTrainingSchool(t *testing.T) {
 		}
 	}
 	if got, err := s.Tricks(ctx, "Fido"); err != nil || !slices.Equal(got, []string{"roll over", "fetch ball"}) {
-		t.Errorf("got %v, %v", got, err)
+		t.Errorf("got %v, %v, want no error and %q", got, err, []string{"roll over", "fetch ball"})
 	}
 	if err := s.Register(ctx, "Fido"); !persistence.IsConflict(err) {
 		t.Errorf("got %v, want a conflict", err)

@@ -79,7 +79,7 @@ func TestTakeSnapshot(t *testing.T) {
 	t.Run("goes on with newer events", func(t *testing.T) {
 		addTricks(t, store, "Fido", "one more")
 		if dog := s.get(t, "Fido"); dog.Version() != 6 || len(dog.Tricks) != 5 {
-			t.Errorf("got %+v", dog)
+			t.Errorf("got %+v, want Version 6 and 5 Tricks", dog)
 		}
 	})
 	t.Run("of the same version twice is a success", func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestTakeSnapshot(t *testing.T) {
 				t.Fatal(err)
 			}
 			if state := snapshot.Data.(eventtype.SnapshotState[school.Dog]).State; len(state.PendingEvents()) != 0 || len(state.Tricks) != 1 {
-				t.Errorf("got %+v", state)
+				t.Errorf("got %+v, want 0 PendingEvents and 1 Tricks", state)
 			}
 		}
 	})
@@ -170,7 +170,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 				t.Errorf("got snapshots of an account at %v, want none", got)
 			}
 			if got := s.get(t, "Fido"); got.Version() != 13 || len(got.Tricks) != 12 {
-				t.Errorf("got %+v", got)
+				t.Errorf("got %+v, want Version 13 and 12 Tricks", got)
 			}
 			if got, err := s.dogs.GetAt(t.Context(), school.DogID("Fido"), 5); err != nil || len(got.Tricks) != 4 {
 				t.Errorf("got %+v, %v; want the state at version 5 and no later one", got, err)
@@ -214,7 +214,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 			t.Errorf("got %v, want [2 4]", got)
 		}
 		if got, err := repository.Get(t.Context(), count.ID()); err != nil || got.State() != 5 {
-			t.Errorf("got %+v, %v", got, err)
+			t.Errorf("got %+v, %v, want no error and State 5", got, err)
 		}
 	})
 	t.Run("that fail do not fail the save, and followers are woken", func(t *testing.T) {
@@ -226,7 +226,7 @@ func TestAutomaticSnapshots(t *testing.T) {
 		dog := school.RegisterDog("Fido")
 		s.save(t, dog)
 		if !woken || len(dog.PendingEvents()) != 0 {
-			t.Errorf("got woken %v and %d pending events", woken, len(dog.PendingEvents()))
+			t.Errorf("got woken %v and %d pending events, want 0 PendingEvents", woken, len(dog.PendingEvents()))
 		}
 		s.logs.want(t, "level=WARN", "snapshot was not taken", "disk on fire", dog.ID().String(), "version=1")
 	})
@@ -287,7 +287,7 @@ func TestUnusableSnapshot(t *testing.T) {
 			t.Fatal(err)
 		}
 		if dog := s.get(t, "Fido"); !slices.Equal(dog.Tricks, saved.Tricks) {
-			t.Errorf("got %+v", dog)
+			t.Errorf("got %+v, want Tricks %v", dog, saved.Tricks)
 		}
 		s.logs.want(t, "snapshot was passed over", "damaged")
 		if strings.Contains(s.logs.String(), "rubbish") {

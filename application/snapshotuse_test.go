@@ -66,7 +66,7 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 			t.Fatalf("got %+v, %v; want %+v", report, err, want)
 		}
 		if got := older.get(t, "Fido"); got.Name != "Fido" || len(got.Tricks) != 3 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want Name %q and 3 Tricks", got, "Fido")
 		}
 		older.logs.want(t, "passed over", "other fields")
 	}); t.Failed() {
@@ -95,7 +95,7 @@ func TestSnapshotWithoutFingerprintIsPassedOverQuietly(t *testing.T) {
 		t.Errorf("got %+v, want the dog of the events", got)
 	}
 	if report, err := s.dogs.EnsureSnapshot(ctx, school.DogID("Fido")); err != nil || report.Outcome != persistence.SnapshotReplaced {
-		t.Errorf("got %+v, %v", report, err)
+		t.Errorf("got %+v, %v, want no error and Outcome %v", report, err, persistence.SnapshotReplaced)
 	}
 	s.logs.want(t)
 }
@@ -192,7 +192,7 @@ func TestSnapshotOfOtherEventsIsNotUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := s.dogs.GetAt(ctx, school.DogID("Fido"), 4); err != nil || !slices.Equal(got.Tricks, dog.Tricks[:3]) {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("got %+v, %v, want no error and Tricks %v", got, err, dog.Tricks[:3])
 	}
 	if n := strings.Count(s.logs.String(), "passed over"); n != 1 {
 		t.Errorf("passed over %d times, want that the snapshot was replaced:\n%s", n, s.logs)
@@ -226,7 +226,7 @@ func TestNewestSnapshotsAreKept(t *testing.T) {
 				wantSnapshots(t, store, "Fido", test.want...)
 				for version := int64(1); version <= 11; version++ {
 					if got, err := s.dogs.GetAt(t.Context(), school.DogID("Fido"), version); err != nil || len(got.Tricks) != int(version)-1 {
-						t.Errorf("version %d: got %+v, %v", version, got, err)
+						t.Errorf("version %d: got %+v, %v, want no error and %v Tricks", version, got, err, int(version)-1)
 					}
 				}
 			})

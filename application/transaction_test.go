@@ -41,7 +41,7 @@ func TestCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if woken != 0 {
-		t.Error("followers are woken before the commit")
+		t.Errorf("followers are woken before the commit: got %v, want 0", woken)
 	}
 	wantSnapshots(t, store, "Fido")
 	tx.Committed(t.Context())

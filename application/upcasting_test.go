@@ -154,7 +154,7 @@ func testUpcasting(t *testing.T, written, read int, snapshot bool) {
 		t.Errorf("got %+v, want %+v", got.stateV4, want)
 	}
 	if store.read != 1 { // the snapshot's own event, or the only one there is; a snapshot not used is logged
-		t.Errorf("read %d events, snapshot %v", store.read, snapshot)
+		t.Errorf("read %d events, snapshot %v, want 1", store.read, snapshot)
 	}
 	logs.want(t)
 	if read < 4 {
@@ -166,7 +166,7 @@ func testUpcasting(t *testing.T, written, read int, snapshot bool) {
 		t.Fatal(err)
 	}
 	if again, err := after.Get(ctx, id); err != nil || again.D == nil || *again.D != "new" || again.AA != got.AA {
-		t.Errorf("got %+v, %v", again, err)
+		t.Errorf("got %+v, %v, want no error, D \"new\" and AA %v", again, err, got.AA)
 	}
 }
 
@@ -187,7 +187,7 @@ func TestNewerSchemaVersion(t *testing.T) {
 	}
 	mapping := expect.ErrorAs[*persistence.MappingError](t, err)
 	if mapping.OriginatorID != id || mapping.OriginatorVersion != 1 || mapping.Topic != "Thing.Created" || mapping.Stage != "decode" {
-		t.Errorf("got %+v", mapping)
+		t.Errorf("got %+v, want OriginatorID %v, OriginatorVersion 1, Topic %q and Stage %q", mapping, id, "Thing.Created", "decode")
 	}
 	if !errors.Is(err, domain.ErrEventSourcing) {
 		t.Errorf("%v is no ErrEventSourcing", err)
@@ -245,7 +245,7 @@ func TestRenaming(t *testing.T) {
 			store.read = 0
 			kennel, err := kennels.Get(ctx, id)
 			if err != nil || kennel.Label != "Fido" || fmt.Sprint(kennel.Feats) != "[trick 1 trick 2]" || kennel.Version() != 3 {
-				t.Fatalf("got %+v, %v", kennel, err)
+				t.Fatalf("got %+v, %v, want no error, Label %q, Feats %q and Version 3", kennel, err, "Fido", "[trick 1 trick 2]")
 			}
 			if used := store.read == 1; used != snapshot {
 				t.Errorf("read %d events, snapshot %v", store.read, snapshot)

@@ -77,7 +77,7 @@ func TestUpcastToMany(t *testing.T) {
 				}
 			}
 			if dog, err := dogs.GetAt(ctx, school.DogID("Fido"), 2); err != nil || !slices.Equal(dog.Tricks, tricks[:2]) {
-				t.Errorf("at version 2: got %q, %v", dog.Tricks, err)
+				t.Errorf("at version 2: got %q, %v, want no error and Tricks %v", dog.Tricks, err, tricks[:2])
 			}
 			// A writer that has read an older version meets a conflict, as
 			// ever.
@@ -87,7 +87,7 @@ func TestUpcastToMany(t *testing.T) {
 			}
 			problems, err := checker.Check(ctx, checker.Target{Application: app.Name(), Recorder: bridge.Of(app).Recorder(), Mapper: bridge.Of(app).Mapper()})
 			if err != nil || len(problems) > 0 {
-				t.Errorf("check: %v, %v", problems, err)
+				t.Errorf("check: %v, %v, want no error and 0 problems", problems, err)
 			}
 		})
 	}

@@ -26,7 +26,7 @@ func TestUpdate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if dog := s.get(t, "Fido"); fmt.Sprint(dog.Tricks) != "[mine]" {
-			t.Errorf("got %+v", dog)
+			t.Errorf("got %+v, want Tricks %q", dog, "[mine]")
 		}
 	})
 	t.Run("of an unknown aggregate", func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestUpdate(t *testing.T) {
 					t.Errorf("%s: got %v after %d calls, want success after 4", name, err, calls)
 				}
 				if dog := s.get(t, "Fido"); fmt.Sprint(dog.Tricks) != "[rival 1 rival 2 rival 3 mine]" {
-					t.Errorf("%s: got tricks %v", name, dog.Tricks)
+					t.Errorf("%s: got tricks %v, want %q", name, dog.Tricks, "[rival 1 rival 2 rival 3 mine]")
 				}
 			})
 		}
@@ -210,7 +210,7 @@ func TestUpdateAt(t *testing.T) {
 			conflict(1, 2)
 			conflict(3, 2)
 			if calls != 0 {
-				t.Errorf("change was called %d times with an aggregate at another version", calls)
+				t.Errorf("change was called %d times with an aggregate at another version, want 0", calls)
 			}
 			if err := s.dogs.UpdateAt(t.Context(), school.DogID("Fido"), 2, change); err != nil || calls != 1 {
 				t.Fatalf("got %v after %d calls, want success after 1", err, calls)

@@ -2,12 +2,12 @@ package application_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -22,9 +22,7 @@ func TestWaitFor(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		err := polling.WaitFor(ctx, bridge.Of(s).Recorder(), "Upstream", 1)
-		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, persistence.ErrOperational) {
-			t.Errorf("got %v", err)
-		}
+		expect.ErrorIs(t, err, context.DeadlineExceeded, persistence.ErrOperational)
 		if got := time.Since(start); got != time.Second {
 			t.Errorf("waited %v, want 1s", got)
 		}

@@ -60,7 +60,7 @@ func TestAESLayout(t *testing.T) {
 	binding := append(binary.BigEndian.AppendUint64(nil, 12), header...)
 	binding = append(binary.BigEndian.AppendUint64(binding, 3), "row"...)
 	if got, err := aead.Open(nil, nonce, sealed, binding); err != nil || string(got) != "text" {
-		t.Errorf("got %q, error %v", got, err)
+		t.Errorf("got %q, error %v, want no error and %q", got, err, "text")
 	}
 }
 
@@ -142,7 +142,7 @@ func TestAESNilAndEmptyAssociatedDataAreTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := c.Decrypt(nil, state, []byte{}); err != nil || string(got) != "text" {
-		t.Errorf("got %q, error %v", got, err)
+		t.Errorf("got %q, error %v, want no error and %q", got, err, "text")
 	}
 }
 

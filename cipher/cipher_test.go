@@ -50,7 +50,7 @@ func TestRoundTrip(t *testing.T) {
 				state := mustEncrypt(t, c, plaintext, "row")
 				got, err := c.Decrypt(nil, state, []byte("row"))
 				if err != nil || string(got) != plaintext {
-					t.Errorf("%d bytes: got %d bytes and error %v", size, len(got), err)
+					t.Errorf("%d bytes: got %d bytes and error %v, want no error and %v", size, len(got), err, plaintext)
 				}
 			}
 		}
@@ -80,11 +80,11 @@ func TestAppends(t *testing.T) {
 		} {
 			state, err := c.Encrypt(dst, []byte(plaintext), []byte("row"))
 			if err != nil || !bytes.HasPrefix(state, dst) {
-				t.Fatalf("%s: Encrypt lost what was in dst, error %v", name, err)
+				t.Fatalf("%s: Encrypt lost what was in dst, error %v, want no error and it to begin with %q", name, err, dst)
 			}
 			got, err := c.Decrypt(dst, slices.Clone(state[len(dst):]), []byte("row"))
 			if err != nil || string(got) != string(dst)+plaintext {
-				t.Errorf("%s: Decrypt got %q, error %v", name, got, err)
+				t.Errorf("%s: Decrypt got %q, error %v, want no error and %v", name, got, err, string(dst)+plaintext)
 			}
 		}
 	})
@@ -105,7 +105,7 @@ func TestSharedMemory(t *testing.T) {
 			state = state[offset:]
 			got, err := c.Decrypt(memory[:offset/2], state, []byte("row"))
 			if err != nil || string(got[offset/2:]) != plaintext {
-				t.Fatalf("offset %d: got %q, error %v", offset, got, err)
+				t.Fatalf("offset %d: got %q, error %v, want no error and %v", offset, got, err, plaintext)
 			}
 		}
 	})
@@ -121,7 +121,7 @@ func TestAssociatedDataInSharedMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := c.Decrypt(nil, state, []byte("row")); err != nil || string(got) != "text" {
-			t.Errorf("got %q, error %v", got, err)
+			t.Errorf("got %q, error %v, want no error and %q", got, err, "text")
 		}
 	})
 }
@@ -155,7 +155,7 @@ func TestRotation(t *testing.T) {
 		} {
 			got, err := step.reader.Decrypt(nil, mustEncrypt(t, step.writer, "text", "row"), []byte("row"))
 			if err != nil || string(got) != "text" {
-				t.Errorf("%s: got %q, error %v", name, got, err)
+				t.Errorf("%s: got %q, error %v, want no error and %q", name, got, err, "text")
 			}
 		}
 		if _, err := before.Decrypt(nil, mustEncrypt(t, after, "text", "row"), []byte("row")); err == nil {

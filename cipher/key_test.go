@@ -184,7 +184,7 @@ func TestKeyIsNeverRevealed(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	if got := fmt.Sprint(aes, " ", original); got != "cipher.AES(k1) cipher.PythonAES(k1)" {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want %q", got, "cipher.AES(k1) cipher.PythonAES(k1)")
 	}
 }
 

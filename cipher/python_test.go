@@ -67,7 +67,7 @@ func TestPythonAESRefusesEveryChangedByte(t *testing.T) {
 			altered := slices.Clone(state)
 			altered[position] ^= byte(change)
 			if got, err := c.Decrypt(nil, altered, nil); got != nil || err != cipher.ErrDecrypt {
-				t.Fatalf("byte %d with change %#x: got %q, error %v", position, change, got, err)
+				t.Fatalf("byte %d with change %#x: got %q, error %v, want nil and %v", position, change, got, err, cipher.ErrDecrypt)
 			}
 		}
 	}

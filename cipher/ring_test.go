@@ -42,6 +42,6 @@ func TestLargeBuffersAreNotKept(t *testing.T) {
 	large := make([]byte, maxScratch+1)
 	p.put(&large)
 	if got := p.get(); cap(*got) != 0 {
-		t.Errorf("got a buffer of %d bytes", cap(*got))
+		t.Errorf("got a buffer of %d bytes, want 0", cap(*got))
 	}
 }

@@ -49,7 +49,7 @@ func TestRoundTrip(t *testing.T) {
 				plain := strings.Repeat(event, size/len(event)+1)[:size]
 				got, err := c.Decompress(nil, mustCompress(t, c, plain))
 				if err != nil || string(got) != plain {
-					t.Errorf("level %d, %d bytes: got %d bytes and error %v", level, size, len(got), err)
+					t.Errorf("level %d, %d bytes: got %d bytes and error %v, want no error and %v", level, size, len(got), err, plain)
 				}
 			}
 		}
@@ -84,11 +84,11 @@ func TestAppends(t *testing.T) {
 		} {
 			state, err := c.Compress(dst, []byte(event))
 			if err != nil || !bytes.HasPrefix(state, dst) {
-				t.Fatalf("%s: Compress lost what was in dst, error %v", name, err)
+				t.Fatalf("%s: Compress lost what was in dst, error %v, want no error and it to begin with %q", name, err, dst)
 			}
 			got, err := c.Decompress(dst, slices.Clone(state[len(dst):]))
 			if err != nil || string(got) != string(dst)+event {
-				t.Errorf("%s: Decompress got %q, error %v", name, got, err)
+				t.Errorf("%s: Decompress got %q, error %v, want no error and %v", name, got, err, string(dst)+event)
 			}
 		}
 	})
@@ -107,7 +107,7 @@ func TestResultsAreIndependent(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := c.Decompress(nil, mustCompress(t, c, strings.ToUpper(event))); err != nil || string(plain) != event {
-			t.Errorf("got %q, error %v", plain, err)
+			t.Errorf("got %q, error %v, want no error and %v", plain, err, event)
 		}
 	})
 }
@@ -191,7 +191,7 @@ func TestDamage(t *testing.T) {
 			}
 		}
 		if got, err := c.Decompress(nil, state); err != nil || string(got) != event {
-			t.Errorf("undamaged, after all the damage: got %q, error %v", got, err)
+			t.Errorf("undamaged, after all the damage: got %q, error %v, want no error and %v", got, err, event)
 		}
 	})
 }
@@ -245,7 +245,7 @@ func TestBombs(t *testing.T) {
 				t.Errorf("got %d bytes", len(got))
 			}
 			if allocated > allowed {
-				t.Errorf("allocated %d bytes for a limit of %d", allocated, limit)
+				t.Errorf("allocated %d bytes for a limit of %d, want at most %v", allocated, limit, allowed)
 			}
 		})
 	}

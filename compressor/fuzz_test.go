@@ -39,7 +39,7 @@ func fuzz(f *testing.F, topic string) {
 		var plain []byte
 		var err error
 		if n := allocatedBy(func() { plain, err = c.Decompress(nil, data) }); n > allowed {
-			t.Errorf("allocated %d bytes", n)
+			t.Errorf("allocated %d bytes, want at most %v", n, allowed)
 		}
 		_, tooLarge := errors.AsType[*compressor.TooLargeError](err)
 		if err != nil && !tooLarge && !errors.Is(err, compressor.ErrDamaged) || len(plain) > limit {

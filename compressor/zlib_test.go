@@ -29,6 +29,6 @@ func TestZlibIsReadByOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(r); err != nil || string(got) != event {
-		t.Errorf("got %q, error %v", got, err)
+		t.Errorf("got %q, error %v, want no error and %v", got, err, event)
 	}
 }

@@ -37,7 +37,7 @@ func TestZstdReadsOtherWriters(t *testing.T) {
 		"no checksum":  encodeAll(t, "text", zstd.WithEncoderCRC(false)),
 	} {
 		if got, err := c.Decompress(nil, frame); err != nil || string(got) != "text" {
-			t.Errorf("%s: got %q, error %v", name, got, err)
+			t.Errorf("%s: got %q, error %v, want no error and %q", name, got, err, "text")
 		}
 	}
 }

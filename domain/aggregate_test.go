@@ -38,7 +38,7 @@ func TestCreate(t *testing.T) {
 		t.Fatalf("got %d pending events, want 1", len(pending))
 	}
 	if pending[0].ID == uuid.Nil {
-		t.Error("the event has no id")
+		t.Errorf("the event has no id: got %v, want ID other than %v", pending[0].ID, uuid.Nil)
 	}
 	want := domain.Event{OriginatorID: DogID("Fido"), OriginatorVersion: 1, Topic: "Dog.Registered",
 		ID: pending[0].ID, Timestamp: dog.CreatedOn(), Data: Registered{Name: "Fido"}}
@@ -84,7 +84,7 @@ func TestFirstVersion(t *testing.T) {
 		dog.AddTrick("sit")
 		events := dog.PendingEvents()
 		if got := []int64{events[0].OriginatorVersion, events[1].OriginatorVersion, dog.Version()}; !reflect.DeepEqual(got, []int64{first, first + 1, first + 1}) {
-			t.Errorf("first version %d: got versions %v", first, got)
+			t.Errorf("first version %d: got versions %v, want %v", first, got, []int64{first, first + 1, first + 1})
 		}
 		again := definitions.Of(dogs).Blank(dog.ID())
 		for _, event := range events {
@@ -110,7 +110,7 @@ func TestTrigger(t *testing.T) {
 		t.Errorf("got payload %#v, want %#v", got, want)
 	}
 	if dog.Version() != 2 || !reflect.DeepEqual(dog.Tricks, []string{"roll over"}) {
-		t.Errorf("got version %d and tricks %v", dog.Version(), dog.Tricks)
+		t.Errorf("got version %d and tricks %v, want Version 2 and Tricks %q", dog.Version(), dog.Tricks, []string{"roll over"})
 	}
 	if !dog.ModifiedOn().After(dog.CreatedOn()) {
 		t.Errorf("got modified on %v, want it after %v", dog.ModifiedOn(), dog.CreatedOn())
@@ -195,7 +195,7 @@ func TestApplyPanics(t *testing.T) {
 		domain.Trigger(m, panics{})
 	}()
 	if m.Version() != 1 || m.ModifiedOn() != modified || len(m.PendingEvents()) != 1 {
-		t.Errorf("got version %d, modified on %v, %d pending events", m.Version(), m.ModifiedOn(), len(m.PendingEvents()))
+		t.Errorf("got version %d, modified on %v, %d pending events, want Version 1, ModifiedOn %v and 1 PendingEvents", m.Version(), m.ModifiedOn(), len(m.PendingEvents()), modified)
 	}
 	domain.Trigger(m, begun{}) // the aggregate can still be used
 	if m.Version() != 2 || len(m.PendingEvents()) != 2 {
@@ -404,7 +404,7 @@ func TestCommandsWithRules(t *testing.T) {
 	}
 	order.Confirm(day(2000))
 	if err := order.PickUp(day(2001)); err != nil || !order.Ready.Equal(day(2001)) {
-		t.Errorf("got %v and %v", err, order.Ready)
+		t.Errorf("got %v and %v, want no error and Ready %v", err, order.Ready, day(2001))
 	}
 	events := order.PendingEvents()
 	again := definitions.Of(Orders).Blank(order.ID())
@@ -414,7 +414,7 @@ func TestCommandsWithRules(t *testing.T) {
 		}
 	}
 	if again.Name != "name" || !again.Confirmed.Equal(day(2000)) || !again.Ready.Equal(day(2001)) || again.Version() != 3 {
-		t.Errorf("got %+v after replay", again)
+		t.Errorf("got %+v after replay, want Name %q, Confirmed %v, Ready %v and Version 3", again, "name", day(2000), day(2001))
 	}
 }
 
@@ -429,9 +429,9 @@ func TestCopiesDoNotSharePendingEvents(t *testing.T) {
 	saving.MarkSaved(&twin, 1)
 	pending := dog.PendingEvents()
 	if len(pending) != 3 || pending[2].Data != (TrickAdded{Trick: "the original's"}) || pending[0].Topic != "Dog.Registered" {
-		t.Errorf("got %v", pending)
+		t.Errorf("got %v, want 3 of them, Data %v and Topic %q", pending, (TrickAdded{Trick: "the original's"}), "Dog.Registered")
 	}
 	if pending := twin.PendingEvents(); len(pending) != 2 || pending[1].Data != (TrickAdded{Trick: "the copy's"}) {
-		t.Errorf("got %v of the copy", pending)
+		t.Errorf("got %v of the copy, want 2 of them and Data %v", pending, (TrickAdded{Trick: "the copy's"}))
 	}
 }

@@ -35,7 +35,7 @@ func TestDefine(t *testing.T) {
 	}
 	kind, ok := definitions.Of(Dogs).Kind(TrickAdded{})
 	if !ok || kind.Topic() != "Dog.TrickAdded" || kind.GoType() != reflect.TypeFor[TrickAdded]() || kind.Version() != 1 {
-		t.Errorf("got kind %+v, %v", kind, ok)
+		t.Errorf("got kind %+v, %v, want Topic %q, GoType %v and Version 1", kind, ok, "Dog.TrickAdded", reflect.TypeFor[TrickAdded]())
 	}
 	if _, ok := definitions.Of(Dogs).Kind(Transacted{}); ok {
 		t.Error("got a kind for an event of another definition")
@@ -129,7 +129,7 @@ func TestBlank(t *testing.T) {
 	id := uuid.New()
 	dog := definitions.Of(Dogs).Blank(id)
 	if dog.ID() != id || dog.Version() != 0 || !dog.CreatedOn().IsZero() || len(dog.PendingEvents()) != 0 {
-		t.Errorf("got %+v", dog)
+		t.Errorf("got %+v, want ID %v, Version 0 and 0 PendingEvents", dog, id)
 	}
 	if got := definitions.Of(Dogs).Root(dog); got != &dog.Aggregate {
 		t.Errorf("got root %p, want %p", got, &dog.Aggregate)

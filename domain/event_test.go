@@ -33,7 +33,7 @@ func TestAt(t *testing.T) {
 	t.Run("of the first event", func(t *testing.T) {
 		dog := Dogs.Create(uuid.New(), Registered{}, domain.At(day(2000)))
 		if !dog.CreatedOn().Equal(day(2000)) || !dog.ModifiedOn().Equal(day(2000)) {
-			t.Errorf("got created on %v, modified on %v", dog.CreatedOn(), dog.ModifiedOn())
+			t.Errorf("got created on %v, modified on %v, want CreatedOn %v and ModifiedOn %v", dog.CreatedOn(), dog.ModifiedOn(), day(2000), day(2000))
 		}
 	})
 	t.Run("is UTC, cut to the microsecond, and without a monotonic part", func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestClock(t *testing.T) {
 		account := domain.StartFold(Accounts.WithClock(clock(day(2001), day(2002))), uuid.New(), Opened{})
 		account.Trigger(Deposited{Amount: 1})
 		if account.ModifiedOn() != day(2002) || account.State().Balance != 1 {
-			t.Errorf("got %v and %+v", account.ModifiedOn(), account.State())
+			t.Errorf("got %v and %+v, want ModifiedOn %v and Balance 1", account.ModifiedOn(), account.State(), day(2002))
 		}
 	})
 }

@@ -40,7 +40,7 @@ func TestTopics(t *testing.T) {
 		t.Error("aliases can be changed from outside")
 	}
 	if dog := dogs.Create(uuid.New(), Registered{}); dog.PendingEvents()[0].Topic != "Hound.Signed" {
-		t.Errorf("got new topic %q", dog.PendingEvents()[0].Topic)
+		t.Errorf("got new topic %q, want %q", dog.PendingEvents()[0].Topic, "Hound.Signed")
 	}
 }
 
@@ -123,7 +123,7 @@ func TestDecodeSnapshot(t *testing.T) {
 		dog, err := definitions.Of(dogs).Restore(domain.Event{OriginatorID: id, OriginatorVersion: 9, Topic: "Dog", Data: data})
 		if err != nil || dog.Name != "TEXT" || !slices.Equal(dog.Tricks, []string{"c"}) || dog.ID() != id || dog.Version() != 9 ||
 			!dog.CreatedOn().Equal(day(2000)) || !dog.ModifiedOn().Equal(day(2001)) {
-			t.Errorf("version %d: got %+v, %v", version+1, dog, err)
+			t.Errorf("version %d: got %+v, %v, want no error, Name %q, Tricks %q, ID %v, Version 9, CreatedOn %v and ModifiedOn %v", version+1, dog, err, "TEXT", []string{"c"}, id, day(2000), day(2001))
 		}
 		if _, err := kind.Decode(version+1, decoder(`[]`)); err == nil {
 			t.Errorf("version %d: a damaged snapshot is no error", version+1)
@@ -168,7 +168,7 @@ func TestDowncast(t *testing.T) {
 	late := domain.Define("Dog", domain.On("Sized", SizedV4{}, upcasts[2], downcasts[0], domain.SchemaVersion(9)))
 	kind, _ := definitions.Of(late).Kind(SizedV4{})
 	if goType, version := kind.Written(); goType != reflect.TypeFor[SizedV3]() || version != 8 {
-		t.Errorf("with a SchemaVersion: got %v in version %d", goType, version)
+		t.Errorf("with a SchemaVersion: got %v in version %d, want %v and 8", goType, version, reflect.TypeFor[SizedV3]())
 	}
 }
 

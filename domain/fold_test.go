@@ -33,7 +33,7 @@ func TestFold(t *testing.T) {
 		t.Errorf("got balances %d and %d, want 0 and 12", before.Balance, account.State().Balance)
 	}
 	if account.ID() != id || account.Version() != 3 || !account.CreatedOn().Equal(day(2000)) {
-		t.Errorf("got id %v, version %d, created on %v", account.ID(), account.Version(), account.CreatedOn())
+		t.Errorf("got id %v, version %d, created on %v, want ID %v, Version 3 and CreatedOn %v", account.ID(), account.Version(), account.CreatedOn(), id, day(2000))
 	}
 	events := account.PendingEvents()
 	if got, want := events[2].Topic, "Account.Deposited"; got != want {
@@ -77,7 +77,7 @@ func TestFoldSnapshot(t *testing.T) {
 	}
 	restored.Trigger(Deposited{Amount: 1})
 	if restored.State().Balance != 6 || restored.Version() != 3 || account.State().Balance != 5 {
-		t.Errorf("got %+v at version %d and %+v", restored.State(), restored.Version(), account.State())
+		t.Errorf("got %+v at version %d and %+v, want Balance 6, Version 3 and Balance 5", restored.State(), restored.Version(), account.State())
 	}
 }
 
@@ -115,6 +115,6 @@ func TestLog(t *testing.T) {
 	kind, _ := definitions.SchemaOf(log).Kind("")
 	data, err := kind.Decode(1, func(into any) error { return json.Unmarshal([]byte(`"text"`), into) })
 	if err != nil || data != "text" {
-		t.Errorf("got %v, %v", data, err)
+		t.Errorf("got %v, %v, want no error and %q", data, err, "text")
 	}
 }

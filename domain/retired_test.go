@@ -32,10 +32,10 @@ func TestRetiredChangesNoState(t *testing.T) {
 			t.Fatalf("%s: %v", topic, err)
 		}
 		if dog.Name != "Fido" || len(dog.Tricks) != 0 {
-			t.Errorf("%s: got state %q %q", topic, dog.Name, dog.Tricks)
+			t.Errorf("%s: got state %q %q, want Name %q and 0 Tricks", topic, dog.Name, dog.Tricks, "Fido")
 		}
 		if dog.Version() != 2 || dog.LastEventID() != retired.ID || !dog.ModifiedOn().Equal(day(2002)) || !dog.CreatedOn().Equal(day(2001)) {
-			t.Errorf("%s: got version %d, id %v, times %v and %v", topic, dog.Version(), dog.LastEventID(), dog.CreatedOn(), dog.ModifiedOn())
+			t.Errorf("%s: got version %d, id %v, times %v and %v, want Version 2, LastEventID %v, ModifiedOn %v and CreatedOn %v", topic, dog.Version(), dog.LastEventID(), dog.CreatedOn(), dog.ModifiedOn(), retired.ID, day(2002), day(2001))
 		}
 		domain.Trigger(dog, Registered{Name: "Rex"})
 		if got := dog.PendingEvents()[0].OriginatorVersion; got != 3 {
@@ -53,7 +53,7 @@ func TestRetiredFirstEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if dog.Version() != 1 || !dog.CreatedOn().Equal(events[0].Timestamp) {
-		t.Errorf("got version %d, created on %v", dog.Version(), dog.CreatedOn())
+		t.Errorf("got version %d, created on %v, want Version 1 and CreatedOn %v", dog.Version(), dog.CreatedOn(), events[0].Timestamp)
 	}
 }
 
@@ -72,12 +72,12 @@ func TestRetiredEventOfAnotherDefinition(t *testing.T) {
 func TestRetiredType(t *testing.T) {
 	kind := definitions.Of(laterDogs).EventTypes()[1]
 	if !kind.IsRetired() || kind.Topic() != "Dog.TrickAdded" || !slices.Equal(kind.Aliases(), []string{"Dog.Taught"}) {
-		t.Errorf("got %+v", kind)
+		t.Errorf("got %+v, want Topic %q and Aliases %q", kind, "Dog.TrickAdded", []string{"Dog.Taught"})
 	}
 	for _, version := range []int{0, 1, 7} { // an upcaster is gone, or a newer program wrote it
 		data, err := kind.Decode(version, func(any) error { t.Error("the payload is decoded"); return nil })
 		if data != (domain.RetiredEvent{}) || err != nil {
-			t.Errorf("version %d: got %v, %v", version, data, err)
+			t.Errorf("version %d: got %v, %v, want %v and no error", version, data, err, (domain.RetiredEvent{}))
 		}
 	}
 	if _, ok := definitions.Of(laterDogs).Kind(domain.RetiredEvent{}); ok {
@@ -109,11 +109,11 @@ func TestRetiredFoldAndLog(t *testing.T) {
 		}
 	}
 	if again.Version() != 2 || again.State().Balance != 0 {
-		t.Errorf("got version %d, balance %d", again.Version(), again.State().Balance)
+		t.Errorf("got version %d, balance %d, want Version 2 and Balance 0", again.Version(), again.State().Balance)
 	}
 	log := domain.DefineLog("Log", domain.Entry("Noted", ""), domain.RetiredEntry("Counted"))
 	if got := definitions.SchemaOf(log).EventTypes()[1]; !got.IsRetired() || got.Topic() != "Log.Counted" {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want Topic %q", got, "Log.Counted")
 	}
 	const want = "a retired event cannot be triggered"
 	definitionError(t, want, func() { again.Trigger(domain.RetiredEvent{}) })

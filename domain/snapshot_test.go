@@ -21,7 +21,7 @@ func TestSnapshot(t *testing.T) {
 
 	data, ok := snapshot.Data.(eventtype.SnapshotState[Dog])
 	if !ok || data.CreatedOn != day(2001) || data.ModifiedOn != day(2002) || data.State.Name != "Fido" {
-		t.Fatalf("got %+v", snapshot.Data)
+		t.Fatalf("got %+v, want CreatedOn %v, ModifiedOn %v and Name %q", snapshot.Data, day(2001), day(2002), "Fido")
 	}
 	if got := data.State.Aggregate; !reflect.DeepEqual(got, domain.Aggregate{}) {
 		t.Errorf("got %+v in the state, want nothing of what is pending", got)
@@ -40,7 +40,7 @@ func TestSnapshot(t *testing.T) {
 	}
 	if restored.ID() != dog.ID() || restored.Version() != 2 || restored.CreatedOn() != day(2001) || restored.ModifiedOn() != day(2002) ||
 		restored.Name != "Fido" || !slices.Equal(restored.Tricks, dog.Tricks) || len(restored.PendingEvents()) != 0 {
-		t.Errorf("got %+v", restored)
+		t.Errorf("got %+v, want ID %v, Version 2, CreatedOn %v, ModifiedOn %v, Name %q, Tricks %v and 0 PendingEvents", restored, dog.ID(), day(2001), day(2002), "Fido", dog.Tricks)
 	}
 	domain.Trigger(restored, TrickAdded{Trick: "roll over"}, domain.At(day(2004)))
 	if restored.Version() != 3 || restored.CreatedOn() != day(2001) {

@@ -47,7 +47,7 @@ func decoding(payload any) func(any) error {
 func TestUpcastToManyDecodes(t *testing.T) {
 	kind := definitions.Of(trainedDogs).EventTypes()[2]
 	if kind.Topic() != "Dog.Trained" || kind.Version() != 2 || !kind.IsPast() || kind.IsRetired() {
-		t.Errorf("got %+v", kind)
+		t.Errorf("got %+v, want Topic %q and Version 2", kind, "Dog.Trained")
 	}
 	for _, test := range []struct {
 		name    string
@@ -71,7 +71,7 @@ func TestUpcastToManyDecodes(t *testing.T) {
 	}
 	failure := errors.New("damaged")
 	if _, err := kind.Decode(2, func(any) error { return failure }); !errors.Is(err, failure) {
-		t.Errorf("a payload that is damaged: got %v", err)
+		t.Errorf("a payload that is damaged: got %v, want an error that is %v", err, failure)
 	}
 	if _, ok := definitions.Of(trainedDogs).Kind(trained{}); ok {
 		t.Error("an event of the past has a type to be triggered with")
@@ -87,14 +87,14 @@ func TestUpcastToManyApplies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if dog.Name != "Rex" || !slices.Equal(dog.Tricks, []string{"sit", "roll"}) {
-		t.Errorf("got %q %q", dog.Name, dog.Tricks)
+		t.Errorf("got %q %q, want Name %q and Tricks %q", dog.Name, dog.Tricks, "Rex", []string{"sit", "roll"})
 	}
 	if dog.Version() != 1 || dog.LastEventID() != event.ID || !dog.CreatedOn().Equal(day(2003)) || !dog.ModifiedOn().Equal(day(2003)) {
-		t.Errorf("got version %d, id %v, times %v and %v", dog.Version(), dog.LastEventID(), dog.CreatedOn(), dog.ModifiedOn())
+		t.Errorf("got version %d, id %v, times %v and %v, want Version 1, LastEventID %v, CreatedOn %v and ModifiedOn %v", dog.Version(), dog.LastEventID(), dog.CreatedOn(), dog.ModifiedOn(), event.ID, day(2003), day(2003))
 	}
 	event.OriginatorVersion, event.Data = 2, domain.Payloads(nil)
 	if err := definitions.Of(trainedDogs).Apply(dog, event); err != nil || dog.Version() != 2 || len(dog.Tricks) != 2 {
-		t.Errorf("no payloads: got %v, version %d, tricks %q", err, dog.Version(), dog.Tricks)
+		t.Errorf("no payloads: got %v, version %d, tricks %q, want no error, Version 2 and 2 Tricks", err, dog.Version(), dog.Tricks)
 	}
 	dog.AddTrick("beg")
 	if got := dog.PendingEvents()[0].OriginatorVersion; got != 3 {
@@ -115,7 +115,7 @@ func TestUpcastToManyRefuses(t *testing.T) {
 		event.OriginatorID, event.OriginatorVersion = dog.ID(), 1
 		err := definitions.Of(trainedDogs).Apply(dog, event)
 		if _, ok := errors.AsType[*domain.PayloadError](err); !ok || dog.Version() != 0 || len(dog.Tricks) != 0 {
-			t.Errorf("%s with %T: got %v, version %d, tricks %q", event.Topic, event.Data, err, dog.Version(), dog.Tricks)
+			t.Errorf("%s with %T: got %v, version %d, tricks %q, want Version 0 and 0 Tricks", event.Topic, event.Data, err, dog.Version(), dog.Tricks)
 		}
 	}
 	wrong := domain.Define("Dog", domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}),
@@ -141,7 +141,7 @@ func TestUpcastToManyOfAFold(t *testing.T) {
 	err := definitions.Of(accounts).Apply(account, domain.Event{OriginatorID: account.ID(), OriginatorVersion: 1, Topic: "Account.Collected",
 		Data: domain.Payloads{Deposited{1}, Deposited{2}}})
 	if err != nil || account.State().Balance != 3 || account.Version() != 1 {
-		t.Errorf("got %v, balance %d, version %d", err, account.State().Balance, account.Version())
+		t.Errorf("got %v, balance %d, version %d, want no error, Balance 3 and Version 1", err, account.State().Balance, account.Version())
 	}
 }
 
@@ -191,10 +191,10 @@ func TestParts(t *testing.T) {
 		break
 	}
 	if got := slices.Collect(first.Parts()); !reflect.DeepEqual(got, []domain.Event{first}) {
-		t.Errorf("one payload: got %+v", got)
+		t.Errorf("one payload: got %+v, want %v", got, []domain.Event{first})
 	}
 	event.Data = domain.Payloads{}
 	if got := slices.Collect(event.Parts()); len(got) != 0 {
-		t.Errorf("no payloads: got %+v", got)
+		t.Errorf("no payloads: got %+v, want 0 of them", got)
 	}
 }

@@ -75,7 +75,7 @@ func TestBatchWhoseReplyIsLostIsASuccess(t *testing.T) {
 				acknowledged = append(acknowledged, got.ids...)
 			}
 			if took := time.Since(begin); took > 5*time.Second {
-				t.Errorf("it took %v to find out", took)
+				t.Errorf("it took %v to find out, want at most %v", took, 5*time.Second)
 			}
 			w.faults.Disarm()
 			var stored []int64

@@ -237,7 +237,7 @@ func (r *startedReaders) finish(t *testing.T, stored []int64) (lost map[string]i
 	for name, ids := range r.seen {
 		missing, twice, late, taken := comparison(stored, ids)
 		if twice+late+taken > 0 {
-			t.Errorf("%s: %d events were seen twice, %d late, and %d are not stored", name, twice, late, taken)
+			t.Errorf("%s: %d events were seen twice, %d late, and %d are not stored, want 0", name, twice, late, taken)
 		}
 		t.Logf("%s: %d of %d events were lost", name, missing, len(stored))
 		lost[name] = missing
@@ -271,6 +271,6 @@ func comparison(stored, seen []int64) (missing, twice, late, taken int) {
 func (c *concurrency) wantNothingLost(t *testing.T, events int) {
 	t.Helper()
 	if lost := c.run(t, events); lost > 0 {
-		t.Errorf("%d events were lost", lost)
+		t.Errorf("%d events were lost, want 0", lost)
 	}
 }

@@ -164,7 +164,7 @@ func TestSecondEventAfterDeletedFirst(t *testing.T) {
 			}
 		}
 		if n := count(t, db, "stored_events"); n != 0 {
-			t.Errorf("%d rows were stored", n)
+			t.Errorf("%d rows were stored, want 0", n)
 		}
 	})
 }
@@ -232,7 +232,7 @@ func TestSequenceBehindTheLog(t *testing.T) {
 							t.Fatalf("%s, %d events: error %v, want a SequenceError", name, n, err)
 						}
 						if persistence.IsConflict(err) || persistence.IsRetryable(err) || !errors.Is(err, persistence.ErrOperational) {
-							t.Errorf("%s: %v has the wrong class", name, err)
+							t.Errorf("%s: %v has the wrong class, want an error that is %v", name, err, persistence.ErrOperational)
 						}
 					}
 				}

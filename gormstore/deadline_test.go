@@ -36,7 +36,7 @@ func TestAlarms(t *testing.T) {
 			defer alarm.stop()
 			<-ctx.Done()
 			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
-				t.Errorf("the cause is %v", cause)
+				t.Errorf("the cause is %v, want an error that is %v", cause, context.DeadlineExceeded)
 			}
 		})
 	})

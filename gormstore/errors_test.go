@@ -232,7 +232,7 @@ func wantLockTimeout(t *testing.T, what string, err error, took time.Duration) {
 		t.Errorf("%s: %v, want ErrLockTimeout with a hint", what, err)
 	}
 	if took > 5*time.Second {
-		t.Errorf("%s took %v with a lock timeout of 100 ms", what, took)
+		t.Errorf("%s took %v with a lock timeout of 100 ms, want at most %v", what, took, 5*time.Second)
 	}
 }
 

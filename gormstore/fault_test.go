@@ -185,7 +185,7 @@ func TestFaults(t *testing.T) {
 			}
 		}
 		if len(rows) > 0 {
-			t.Errorf("%s: the test has no case for %v", name, rows)
+			t.Errorf("%s: the test has no case for %v, want 0 rows", name, rows)
 		}
 		for _, err := range []error{nil, errors.New("no credit")} {
 			if class, retryable := store.Classify(err); class != nil || retryable {

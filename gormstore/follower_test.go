@@ -102,7 +102,7 @@ func TestAlive(t *testing.T) {
 		{status("running", -3*persistence.HeartbeatInterval), false},
 	} {
 		if got := c.status.Alive(now); got != c.want {
-			t.Errorf("%+v: got %v", c.status, got)
+			t.Errorf("%+v: got %v, want %v", c.status, got, c.want)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func TestStoppedRunnerHidesNoOther(t *testing.T) {
 			t.Helper()
 			statuses, err := store.FollowerStatuses(t.Context())
 			if err != nil || len(statuses) != 1 || statuses[0].Process != process || statuses[0].State != state {
-				t.Errorf("%s: got %+v, %v", what, statuses, err)
+				t.Errorf("%s: got %+v, %v, want no error, 1 statuses, Process %v and State %v", what, statuses, err, process, state)
 			}
 		}
 		record("first", "running", -1)
@@ -260,7 +260,7 @@ func TestRunnersThatStopTogether(t *testing.T) {
 			}
 			var rows []gormstore.FollowerStatus
 			if err := db.Where("state <> 'stopped'").Find(&rows).Error; err != nil || len(rows) > 0 {
-				t.Errorf("rows that say that a runner goes on: %+v, %v", rows, err)
+				t.Errorf("rows that say that a runner goes on: %+v, %v, want no error and 0 rows", rows, err)
 			}
 		})
 	}
@@ -350,7 +350,7 @@ func TestParking(t *testing.T) {
 			return errors.Join(counters.UnparkEvent(ctx, "School", 1), counters.ParkEvent(ctx, event("School", 3)), fail)
 		})
 		if !errors.Is(err, fail) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want an error that is %v", err, fail)
 		}
 		check(counters, "School", first, second)
 
@@ -407,7 +407,7 @@ func TestFollowerSettings(t *testing.T) {
 		full := persistence.FollowerSettings{Began: &began, Topics: `{"Dog.TrickAdded":7}`, TopicChanges: 2,
 			PausedAt: time.Now().UTC().Truncate(time.Millisecond), PausedBy: "a test"}
 		if _, _, err := recorder.LockSettings(ctx, "School"); !errors.Is(err, persistence.ErrNoTransaction) {
-			t.Errorf("locked outside of a transaction: %v", err)
+			t.Errorf("locked outside of a transaction: %v, want an error that is %v", err, persistence.ErrNoTransaction)
 		}
 		undone := errors.New("undone")
 		for _, result := range []error{undone, nil} {
@@ -419,7 +419,7 @@ func TestFollowerSettings(t *testing.T) {
 					recorder.WriteSettings(ctx, "School", full), result)
 			})
 			if !errors.Is(err, result) {
-				t.Fatal(err)
+				t.Fatalf("got %v, want an error that is %v", err, result)
 			}
 			if result == undone {
 				want("School", 0, persistence.FollowerSettings{})

@@ -24,11 +24,11 @@ func TestTransactionOfTwoApplications(t *testing.T) {
 			return errors.Join(err, o.bill(ctx, tx, fido), errNoCredit)
 		})
 		if !errors.Is(err, errNoCredit) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want an error that is %v", err, errNoCredit)
 		}
 		o.want(t, 0, 0, 1, fido)
 		if position, err := other.MaxTrackingID(t.Context(), schoolName); err != nil || position != 0 || len(wholeLog(t, other)) != 0 {
-			t.Errorf("the other application was left at position %d (%v) with %d events", position, err, len(wholeLog(t, other)))
+			t.Errorf("the other application was left at position %d (%v) with %d events, want no error, 0 and 0 of them", position, err, len(wholeLog(t, other)))
 		}
 	})
 }

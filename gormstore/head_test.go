@@ -44,7 +44,7 @@ func TestHeadOfQuietApplication(t *testing.T) {
 		t.Fatal(err)
 	}
 	if head, err := recorder.MaxNotificationID(t.Context()); err != nil || head != 5_000 {
-		t.Errorf("got %d, %v", head, err)
+		t.Errorf("got %d, %v, want no error and 5_000", head, err)
 	}
 
 	var plan []string

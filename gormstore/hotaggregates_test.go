@@ -83,7 +83,7 @@ func (c contest) compare(t *testing.T, r persistence.ProcessRecorder, acknowledg
 		ids = append(ids, n.ID)
 		if e, ok := acknowledged[n.ID]; !ok || e.OriginatorID != n.OriginatorID || e.OriginatorVersion != n.OriginatorVersion ||
 			!slices.Equal(e.State, n.State) {
-			t.Errorf("event %d of %s at version %d is stored and was not acknowledged", n.ID, n.OriginatorID, n.OriginatorVersion)
+			t.Errorf("event %d of %s at version %d is stored, want %+v, which was acknowledged", n.ID, n.OriginatorID, n.OriginatorVersion, e)
 		}
 	}
 	if len(log) != len(acknowledged) {
@@ -94,7 +94,7 @@ func (c contest) compare(t *testing.T, r persistence.ProcessRecorder, acknowledg
 	}
 	problems, err := checker.Check(t.Context(), checker.Target{Application: schoolName, Recorder: r})
 	if err != nil || len(problems) > 0 {
-		t.Errorf("Check: %v, %v", problems, err)
+		t.Errorf("Check: %v, %v, want no error and 0 problems", problems, err)
 	}
 }
 

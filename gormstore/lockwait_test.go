@@ -46,7 +46,7 @@ func lockedTable(t *testing.T, db *gorm.DB, table, mode string) (release func())
 func wantTimelyLockTimeout(t *testing.T, begin time.Time, err error) {
 	t.Helper()
 	if took := time.Since(begin); took > longestWait {
-		t.Errorf("the wait took %v; the lock timeout is %v", took, shortLockTimeout)
+		t.Errorf("the wait took %v; the lock timeout is %v, want at most %v", took, shortLockTimeout, longestWait)
 	}
 	if !errors.Is(err, persistence.ErrLockTimeout) || errors.Is(err, persistence.ErrOutcomeUnknown) {
 		t.Errorf("got %v; want a lock timeout", err)
@@ -75,7 +75,7 @@ func TestSaveBoundsWaitForTable(t *testing.T) {
 				}
 				wg.Wait()
 				if stored := wholeLog(t, r); len(stored) != 0 {
-					t.Errorf("%d events are stored after lock timeouts", len(stored))
+					t.Errorf("%d events are stored after lock timeouts, want 0", len(stored))
 				}
 				release()
 				insert(t, r, history(uuid.New(), 0, 1)...)
@@ -358,11 +358,11 @@ func TestSaveInTransactionRolledBackBySQLite(t *testing.T) {
 			return failure
 		})
 		if !errors.Is(err, failure) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: %v, want an error that is %v", name, err, failure)
 		}
 	}
 	if stored := wholeLog(t, r); len(stored) != 0 {
-		t.Errorf("%d events are stored by transactions that were rolled back", len(stored))
+		t.Errorf("%d events are stored by transactions that were rolled back, want 0", len(stored))
 	}
 }
 

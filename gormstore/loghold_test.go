@@ -57,11 +57,11 @@ func TestLogHold(t *testing.T) {
 	hold := holdOf(t, r, 0)
 	if hold == nil || hold.PID != pid || hold.Bound != 2 || hold.Newest != 6 || hold.Program != "billing" || hold.User != user ||
 		hold.State != "idle in transaction" || hold.Client == "" || time.Since(hold.Since).Abs() > time.Minute {
-		t.Fatalf("got %+v", hold)
+		t.Fatalf("got %+v, want other than nil, PID %v, Bound 2, Newest 6, Program %q, User %v, State %q and Abs at most %v", hold, pid, "billing", user, "idle in transaction", time.Minute)
 	}
 	text := hold.String()
 	if !strings.Contains(text, `application_name "billing"`) || strings.Contains(text, "SELECT") || !strings.HasPrefix(text, "events from 3 to 6 ") {
-		t.Errorf("the text is %q", text)
+		t.Errorf("the text is %q, want it to contain %q and to begin with %q", text, `application_name "billing"`, "events from 3 to 6 ")
 	}
 	if other := holdOf(t, recorder(t, db, countersName), 0); other != nil {
 		t.Errorf("another log is held back: %v", other)
@@ -89,7 +89,7 @@ func TestLogHoldOfPreparedTransaction(t *testing.T) {
 	hold := holdOf(t, r, 0)
 	if hold == nil || hold.PID != 0 || hold.Prepared != "billing 42" || hold.User == "" || hold.Since.IsZero() ||
 		!strings.Contains(hold.String(), `prepared as "billing 42"`) {
-		t.Errorf("got %+v", hold)
+		t.Errorf("got %+v, want other than nil, PID 0, Prepared %q and it to contain %q", hold, "billing 42", `prepared as "billing 42"`)
 	}
 	if err := db.Exec("ROLLBACK PREPARED 'billing 42'").Error; err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestStrictOrderIsReported(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		reports := func(r persistence.ProcessRecorder) bool { return r.(interface{ StrictOrder() bool }).StrictOrder() }
 		if got, want := reports(recorder(t, db, schoolName)), db.Name() == "sqlite"; got != want {
-			t.Errorf("by default: %v", got)
+			t.Errorf("by default: %v, want %v", got, want)
 		}
 		if !reports(recorder(t, db, schoolName, gormstore.WithStrictOrder())) {
 			t.Error("WithStrictOrder is not reported")

@@ -112,10 +112,10 @@ func (k *kennel) wantStored(t *testing.T, dog *school.Dog, saved application.Sav
 		}
 	}
 	if len(got) != int(dog.Version()) || !slices.Equal(got, want) {
-		t.Errorf("the events are stored under the ids %v; the save reported %v for %d events", got, want, dog.Version())
+		t.Errorf("the events are stored under the ids %v; the save reported %v for %d events, want the same", got, want, dog.Version())
 	}
 	if pending := dog.PendingEvents(); len(pending) > 0 {
-		t.Errorf("%d events are still pending", len(pending))
+		t.Errorf("%d events are still pending, want 0", len(pending))
 	}
 }
 
@@ -302,7 +302,7 @@ func wantRecorded(t *testing.T, r persistence.ProcessRecorder, events []domain.E
 	}
 	for i, n := range log[len(log)-len(events):] {
 		if got := recordings[i].Notification; got.ID != n.ID || n.OriginatorID != events[i].OriginatorID || n.OriginatorVersion != events[i].OriginatorVersion {
-			t.Errorf("recording %d has the id %d, stored is id %d version %d", i, got.ID, n.ID, n.OriginatorVersion)
+			t.Errorf("recording %d has the id %d, stored is id %d version %d, want OriginatorID %v and OriginatorVersion %v", i, got.ID, n.ID, n.OriginatorVersion, events[i].OriginatorID, events[i].OriginatorVersion)
 		}
 	}
 }

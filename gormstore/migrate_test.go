@@ -115,7 +115,7 @@ func TestMigrateAcceptsTablesMadeByHand(t *testing.T) {
 		before := schemaDump(t, db)
 		migrated(t, db)
 		if after := schemaDump(t, db); !strings.Contains(after, "notification_tracking") || strings.Contains(before, "notification_tracking") {
-			t.Errorf("the missing table was not created: %s", after)
+			t.Errorf("the missing table was not created: %s, want it to contain %q", after, "notification_tracking")
 		}
 		if err := gormstore.Validate(t.Context(), db); err != nil {
 			t.Errorf("Validate: %v", err)

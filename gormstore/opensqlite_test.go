@@ -17,6 +17,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -202,9 +203,7 @@ func TestOpenSQLiteWithThePlugin(t *testing.T) {
 				t.Error(err)
 			}
 			err := c.run(t, func(ctx context.Context, tx *gorm.DB) error { return errors.Join(c.bill(t, rex)(ctx, tx), errUndone) })
-			if !errors.Is(err, errUndone) {
-				t.Error(err)
-			}
+			expect.ErrorIs(t, err, errUndone)
 			c.wantStored(t, 1, "Fido")
 			wantPendingEvents(t, 1, rex)
 		})

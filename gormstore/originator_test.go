@@ -54,11 +54,11 @@ func TestDeleteOriginator(t *testing.T) {
 		}
 		parked, err := counters.(persistence.ParkingRecorder).ParkedEvents(ctx, schoolName)
 		if err != nil || len(parked) != 1 || parked[0].OriginatorID != kept {
-			t.Errorf("parked are %v, %v", parked, err)
+			t.Errorf("parked are %v, %v, want no error, 1 of them and OriginatorID %v", parked, err, kept)
 		}
 		states, err := store.TrackingStates(ctx)
 		if err != nil || len(states) != 2 {
-			t.Fatalf("states are %v, %v", states, err)
+			t.Fatalf("states are %v, %v, want no error and 2 states", states, err)
 		}
 		for _, s := range states {
 			if s.Position != ids[0] {

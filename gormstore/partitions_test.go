@@ -69,11 +69,11 @@ func TestDamagedPartitions(t *testing.T) {
 			}
 			for name, read := range reads {
 				if err := read(); !errors.Is(err, persistence.ErrPartitionsDamaged) {
-					t.Errorf("%s: %s: got the error %v", what, name, err)
+					t.Errorf("%s: %s: got the error %v, want an error that is %v", what, name, err, persistence.ErrPartitionsDamaged)
 				}
 			}
 			if states, err := store.TrackingStates(ctx); err != nil || len(states) != 1 {
-				t.Errorf("%s: listed are %+v, %v", what, states, err)
+				t.Errorf("%s: listed are %+v, %v, want no error and 1 states", what, states, err)
 			}
 			if err := errors.Join(reset(), divide()); err != nil {
 				t.Errorf("%s: reset, and divided: %v", what, err)
@@ -140,11 +140,11 @@ func TestPartitionsAreReadWhileTheyAreDivided(t *testing.T) {
 			at, settings, failed := r.Settings(t.Context(), "L")
 			set, wrong := r.Partitions(t.Context(), "L")
 			if err := errors.Join(err, failed, wrong); err != nil || position != 5 || at != 5 {
-				t.Fatalf("read %d: the positions are %d and %d, of %d partitions: %v", reads, position, at, settings.Partitions, err)
+				t.Fatalf("read %d: the positions are %d and %d, of %d partitions: %v, want no error, 5 and 5", reads, position, at, settings.Partitions, err)
 			}
 			for i, p := range set.Partitions {
 				if p.Number != i || p.Position != 5 {
-					t.Fatalf("read %d: the partitions are %+v", reads, set.Partitions)
+					t.Fatalf("read %d: the partitions are %+v, want Number %v and Position 5", reads, set.Partitions, i)
 				}
 			}
 		}

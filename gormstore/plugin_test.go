@@ -14,6 +14,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 )
 
@@ -50,7 +51,7 @@ func TestPluginWithSessionsThatPrepare(t *testing.T) {
 			}
 		}
 		if err := c.run(t, inside(fido, errUndone)); !errors.Is(err, errUndone) {
-			t.Error(err)
+			t.Errorf("got %v, want an error that is %v", err, errUndone)
 		}
 		c.wantStored(t, 0)
 		wantPendingEvents(t, 1, fido)
@@ -64,9 +65,7 @@ func TestPluginWithSessionsThatPrepare(t *testing.T) {
 			nested := tx.Transaction(func(tx *gorm.DB) error {
 				return errors.Join(c.bill(t, bella)(gormstore.WithTx(ctx, tx), tx), errUndone)
 			})
-			if !errors.Is(nested, errUndone) {
-				t.Error(nested)
-			}
+			expect.ErrorIs(t, nested, errUndone)
 			wantPendingEvents(t, 1, bella)
 			return c.bill(t, rex)(ctx, tx)
 		}); err != nil {
@@ -204,9 +203,7 @@ func TestPluginAndResolver(t *testing.T) {
 					nested := tx.Transaction(func(tx *gorm.DB) error {
 						return errors.Join(c.bill(t, rex)(gormstore.WithTx(ctx, tx), tx), errUndone)
 					})
-					if !errors.Is(nested, errUndone) {
-						t.Error(nested)
-					}
+					expect.ErrorIs(t, nested, errUndone)
 					return c.bill(t, fido)(ctx, tx)
 				}); err != nil {
 					t.Error(err)

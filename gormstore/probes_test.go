@@ -65,7 +65,7 @@ func TestProbesAreNotLogged(t *testing.T) {
 				_, save := r.InsertEvents(ctx, history(uuid.New(), 1, 1))
 				for i, err := range []error{head, page, position, statuses, parked, names, save} {
 					if (err == nil) != want {
-						t.Errorf("%d: %v", i, err)
+						t.Errorf("%d: %v, want %v", i, err, want)
 					}
 				}
 				if want && settings != nil {
@@ -78,7 +78,7 @@ func TestProbesAreNotLogged(t *testing.T) {
 			}
 			use(true)
 			if len(seen.errors) > 0 {
-				t.Errorf("errors were logged: %q", seen.errors)
+				t.Errorf("errors were logged: %q, want 0 errors", seen.errors)
 			}
 			asked := 0
 			for _, statement := range seen.statements {
@@ -88,14 +88,14 @@ func TestProbesAreNotLogged(t *testing.T) {
 				}
 			}
 			if len(seen.statements) == 0 || asked > 0 {
-				t.Errorf("the catalog was asked in %d of %d statements that were logged", asked, len(seen.statements))
+				t.Errorf("the catalog was asked in %d of %d statements that were logged, want some statements and 0", asked, len(seen.statements))
 			}
 			// What the user sends is logged, also in the store's transactions.
 			_ = gormstore.Transaction(ctx, db, func(_ context.Context, tx *gorm.DB) error {
 				return tx.Exec("INSERT INTO nowhere VALUES (1)").Error
 			})
 			if len(seen.errors) != 1 {
-				t.Errorf("logged errors of the user: %q", seen.errors)
+				t.Errorf("logged errors of the user: %q, want 1 errors", seen.errors)
 			}
 		})
 	}

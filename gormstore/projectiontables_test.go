@@ -73,7 +73,7 @@ func TestOutdatedTablesOfProjections(t *testing.T) {
 		wantSame(t, "the schema after the plan", schemaDump(t, db), before)
 		if err := gormstore.Validate(t.Context(), db); err == nil || !strings.Contains(err.Error(), "table learners_of_tricks is missing") ||
 			!strings.Contains(err.Error(), "table learned_tricks has no column level") {
-			t.Errorf("Validate: %v", err)
+			t.Errorf("Validate: %v, want an error that contains %q and that contains %q", err, "table learners_of_tricks is missing", "table learned_tricks has no column level")
 		}
 		if err := errors.Join(gormstore.AutoMigrate(db), gormstore.Validate(t.Context(), db)); err != nil {
 			t.Error(err)

@@ -329,7 +329,7 @@ func wantSound(t *testing.T, training, counting *application.Application) {
 			Upstreams: map[string]persistence.ApplicationRecorder{schoolName: bridge.Of(training).Recorder()},
 		})
 		if err != nil || len(problems) > 0 {
-			t.Errorf("Check of %s: %v, %v", app.Name(), problems, err)
+			t.Errorf("Check of %s: %v, %v, want no error and 0 problems", app.Name(), problems, err)
 		}
 	}
 }
@@ -414,7 +414,7 @@ func TestPythonSnapshotPassedOver(t *testing.T) {
 		app := pyApplication(t, schoolName, f, db, application.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 		wantPythonDogs(t, expect.Must(application.NewRepository(app, pyEventsOnly)), f.facts(t))
 		if !strings.Contains(log.String(), "snapshot was passed over") {
-			t.Errorf("the log has no warning: %q", log.String())
+			t.Errorf("the log has no warning: %q, want it to contain %q", log.String(), "snapshot was passed over")
 		}
 	})
 }

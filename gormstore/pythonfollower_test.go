@@ -40,7 +40,7 @@ func TestPythonFollowerOnBothSides(t *testing.T) {
 			for range testdb.Figure(2, 10) {
 				for _, command := range []string{"follow", "sync"} {
 					if wrong := followOnBothSides(t, f, f.open(t), command); len(wrong) > 0 {
-						t.Errorf("%d events were not processed once beside %s: %v", len(wrong), command, wrong)
+						t.Errorf("%d events were not processed once beside %s: %v, want 0", len(wrong), command, wrong)
 					}
 				}
 			}
@@ -283,7 +283,7 @@ func TestPythonPositionRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := rows("Elsewhere"); !slices.Equal(got, []int64{7, 31, 40, 41}) {
-			t.Errorf("the rows of a log in another database are %v", got)
+			t.Errorf("the rows of a log in another database are %v, want %v", got, []int64{7, 31, 40, 41})
 		}
 		if err := db.Exec("DELETE FROM notification_tracking WHERE notification_id > 31 AND upstream_application_name = 'Elsewhere'").Error; err != nil {
 			t.Fatal(err)

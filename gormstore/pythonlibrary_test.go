@@ -239,7 +239,7 @@ func TestPythonSnapshotsKeepTheirFields(t *testing.T) {
 		dogs, _ = open()
 		save(dogs, "Fido")
 		if output, err := library.Run(t.Context(), "read"); err == nil || !strings.Contains(err.Error(), "from a snapshot") {
-			t.Errorf("the library has read a snapshot without an attribute: %v, %s", err, output)
+			t.Errorf("the library has read a snapshot without an attribute: %v, %s, want an error that contains %q", err, output, "from a snapshot")
 		}
 	})
 }

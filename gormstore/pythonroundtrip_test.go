@@ -180,8 +180,7 @@ func TestPythonHistory(t *testing.T) {
 			wantPythonSnapshots(t, name, want, bridge.Of(school).Mapper(), db)
 		}
 		if len(want.History) != len(want.Events) || len(want.Snapshots) != 2 || len(want.Tracking) != 1 {
-			t.Errorf("the library has read %d aggregates at %d versions, %d snapshots and %d positions",
-				len(want.Aggregates), len(want.History), len(want.Snapshots), len(want.Tracking))
+			t.Errorf("the library has read %d aggregates at %d versions, %d snapshots and %d positions, want %v History, 2 Snapshots and 1 Tracking", len(want.Aggregates), len(want.History), len(want.Snapshots), len(want.Tracking), len(want.Events))
 		}
 		t.Logf("%d aggregates at %d versions, %d notifications, %d snapshots, %d positions",
 			len(want.Aggregates), len(want.History), len(want.Events), len(want.Snapshots), len(want.Tracking))

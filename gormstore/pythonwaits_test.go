@@ -145,7 +145,7 @@ func TestPythonWritersAndReaderOfTheTable(t *testing.T) {
 	t.Parallel()
 	f := pythonFixtures[4]
 	if late := lateEvents(t, f, f.open(t), true); late > 0 {
-		t.Errorf("%d events came late", late)
+		t.Errorf("%d events came late, want 0", late)
 	}
 }
 

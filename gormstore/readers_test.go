@@ -56,11 +56,11 @@ func TestReaders(t *testing.T) {
 		t.Errorf("got %v and %d events, want 1", err, count())
 	}
 	if err := readers.Exec("DELETE FROM stored_events").Error; err == nil || count() != 1 {
-		t.Errorf("a reader has deleted events (%v)", err)
+		t.Errorf("a reader has deleted events: got error %v and %d rows, want 1 row and an error", err, count())
 	}
 	other := testdb.SQLiteMemory(t)
 	if got := gormstore.Readers(other); got != other {
-		t.Error("got another handle for a database that OpenSQLite has not opened")
+		t.Errorf("got another handle for a database that OpenSQLite has not opened: got %v, want %v", got, other)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestWithoutTx(t *testing.T) {
 			outside := gormstore.WithoutTx(ctx)
 			tricks, err := elsewhere.Tricks(outside, "Fido")
 			if _, failed := gormstore.Tx(outside); len(tricks) != 1 || !errors.Is(failed, persistence.ErrNoTransaction) {
-				t.Errorf("without it: got %v, and %v for the transaction", tricks, failed)
+				t.Errorf("without it: got %v, and %v for the transaction, want 1 tricks and an error that is %v", tricks, failed, persistence.ErrNoTransaction)
 			}
 			cancel()
 			if outside.Err() == nil {

@@ -48,7 +48,7 @@ func TestRenamedApplication(t *testing.T) {
 		}
 		early := school(after, application.WithFormerNames(before))
 		if err := early.Save(ctx, newDog("Rex")); !errors.Is(err, persistence.ErrOperational) {
-			t.Errorf("a save before the rows are renamed: %v", err)
+			t.Errorf("a save before the rows are renamed: %v, want an error that is %v", err, persistence.ErrOperational)
 		}
 		err := db.Transaction(func(tx *gorm.DB) error {
 			for _, statement := range statements {
@@ -74,7 +74,7 @@ func TestRenamedApplication(t *testing.T) {
 					t.Fatal(err)
 				}
 				if left > 0 || renamed == 0 {
-					t.Errorf("%s of %T: %d rows have the old name, and %d the new one", column, model, left, renamed)
+					t.Errorf("%s of %T: %d rows have the old name, and %d the new one, want 0 and other than 0", column, model, left, renamed)
 				}
 			}
 		}
@@ -83,7 +83,7 @@ func TestRenamedApplication(t *testing.T) {
 		}
 		got, err := school(after, application.WithFormerNames(before)).Get(ctx, dog.ID())
 		if err != nil || got.Name != "Fido" || len(got.Tricks) != 1 {
-			t.Errorf("got %v, %v", got, err)
+			t.Errorf("got %v, %v, want no error, Name %q and 1 Tricks", got, err, "Fido")
 		}
 		if _, err := school(after).Get(ctx, dog.ID()); err == nil {
 			t.Error("states of the former name are read without WithFormerNames")

@@ -67,7 +67,7 @@ func TestSchema(t *testing.T) {
 	}
 	_, err := gormstore.Schema("oracle")
 	if invalid, ok := errors.AsType[*persistence.InvalidError](err); !ok || !strings.Contains(invalid.Error(), "postgres and sqlite") {
-		t.Errorf("the error of an unknown dialect is %v", err)
+		t.Errorf("the error of an unknown dialect is %v, want an error that contains %q", err, "postgres and sqlite")
 	}
 }
 
@@ -80,7 +80,7 @@ func TestMissing(t *testing.T) {
 			t.Errorf("missing are %q (%v)", names, err)
 		}
 		if names, err = gormstore.Missing(t.Context(), migrated(t, db)); err != nil || len(names) != 0 {
-			t.Errorf("missing are %q (%v) after the migration", names, err)
+			t.Errorf("missing are %q (%v) after the migration, want no error and 0 names", names, err)
 		}
 	})
 }

@@ -109,7 +109,7 @@ func TestSearchPathOfAReaderChanges(t *testing.T) {
 		_, err := other.InsertEvents(ctx, history(uuid.New(), 1, 1))
 		insert(t, other, history(uuid.New(), 1, 1)...)
 		if got := read(); len(got) > 0 {
-			t.Errorf("read %d events above one that is not committed", len(got))
+			t.Errorf("read %d events above one that is not committed, want 0", len(got))
 		}
 		return err
 	})

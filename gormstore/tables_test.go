@@ -65,7 +65,7 @@ func TestMigrateFindsTablesOnSearchPath(t *testing.T) {
 		t.Errorf("Validate: %v", err)
 	}
 	if missing, err := gormstore.Missing(t.Context(), db); err != nil || fmt.Sprint(missing) != "[follower_settings]" {
-		t.Errorf("missing are %q (%v)", missing, err)
+		t.Errorf("missing are %q (%v), want no error and %q", missing, err, "[follower_settings]")
 	}
 	migrated(t, db)
 	migrated(t, db)
@@ -157,12 +157,12 @@ func TestUngrantedTables(t *testing.T) {
 	grant := "table parked_events exists, and the role " + role +
 		" may not use it: GRANT SELECT, INSERT, UPDATE, DELETE ON parked_events TO " + role
 	if len(missing) > 0 || err == nil || !strings.Contains(err.Error(), grant) || strings.Contains(err.Error(), "snapshots") {
-		t.Errorf("missing are %q (%v)", missing, err)
+		t.Errorf("missing are %q (%v), want 0 of them and an error that contains %q", missing, err, grant)
 	}
 	r := recorder(t, db, schoolName).(persistence.ParkingRecorder)
 	_, err = r.ParkedEvents(t.Context(), kennels)
 	if !errors.Is(err, persistence.ErrOperational) || !strings.Contains(err.Error(), "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE parked_events") {
-		t.Errorf("ParkedEvents: %v", err)
+		t.Errorf("ParkedEvents: %v, want an error that is %v and that contains %q", err, persistence.ErrOperational, "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE parked_events")
 	}
 }
 
@@ -207,7 +207,7 @@ func TestSequenceAtFirstUse(t *testing.T) {
 		r := recorder(t, again(t, db), schoolName)
 		_, err := r.InsertEvents(t.Context(), history(uuid.New(), 1, 1))
 		if different, ok := errors.AsType[*gormstore.SchemaError](err); !ok || !strings.Contains(different.Error(), want) {
-			t.Errorf("InsertEvents with %s: %v", flaw, err)
+			t.Errorf("InsertEvents with %s: %v, want an error that contains %q", flaw, err, want)
 		}
 		run(t, db, "ALTER SEQUENCE stored_events_id_seq CACHE 1 NO CYCLE INCREMENT 1")
 		insert(t, r, history(uuid.New(), 1, 1)...)
@@ -233,7 +233,7 @@ func TestIntegerKeys(t *testing.T) {
 	}
 	run(t, db, "SELECT setval('stored_events_id_seq', 1200000000)")
 	if warned, err := migrateWarned(db); err != nil || !strings.Contains(warned, "1200000000 of 2147483647 ids") {
-		t.Errorf("AutoMigrate: %v, %q", err, warned)
+		t.Errorf("AutoMigrate: %v, %q, want no error and it to contain %q", err, warned, "1200000000 of 2147483647 ids")
 	}
 }
 

@@ -53,10 +53,10 @@ func TestTrackingStates(t *testing.T) {
 			t.Errorf("%d notifications (%v), want 2", count, err)
 		}
 		if _, err := store.DeleteTracking(t.Context(), countersName, schoolName); !errors.Is(err, persistence.ErrNoTransaction) {
-			t.Errorf("outside of a transaction the error is %v", err)
+			t.Errorf("outside of a transaction the error is %v, want an error that is %v", err, persistence.ErrNoTransaction)
 		}
 		if _, err := store.DeleteEvents(t.Context(), schoolName); !errors.Is(err, persistence.ErrNoTransaction) {
-			t.Errorf("outside of a transaction the error is %v", err)
+			t.Errorf("outside of a transaction the error is %v, want an error that is %v", err, persistence.ErrNoTransaction)
 		}
 		deleteAll := func(then error) error {
 			return store.Transaction(t.Context(), func(ctx context.Context) error {
@@ -74,7 +74,7 @@ func TestTrackingStates(t *testing.T) {
 		before := contentDump(t, db)
 		undo := errors.New("undo")
 		if err := deleteAll(undo); !errors.Is(err, undo) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want an error that is %v", err, undo)
 		}
 		wantSame(t, "a transaction that was rolled back", before, contentDump(t, db))
 		if err := deleteAll(nil); err != nil {

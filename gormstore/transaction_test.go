@@ -112,7 +112,7 @@ func TestTransactionCommits(t *testing.T) {
 		err := o.do(t, func(ctx context.Context, tx *gorm.DB) error {
 			err := o.bill(ctx, tx, fido, rex)
 			if len(o.recorded) > 0 {
-				t.Error("followers were told before the commit")
+				t.Errorf("followers were told before the commit: got %v, want 0 recorded", len(o.recorded))
 			}
 			return err
 		})
@@ -212,7 +212,7 @@ func TestTransactionNestedPanic(t *testing.T) {
 				})
 			})
 			if !errors.Is(err, errNoCredit) {
-				t.Errorf("inner Transaction: %v", err)
+				t.Errorf("inner Transaction: %v, want an error that is %v", err, errNoCredit)
 			}
 			return o.bill(ctx, tx, fido)
 		})
@@ -376,7 +376,7 @@ func TestTransactionSnapshots(t *testing.T) {
 			_, err := app.Save(ctx, fido)
 			var taken int64
 			if err := errors.Join(err, tx.Model(&gormstore.Snapshot{}).Count(&taken).Error); err != nil || taken > 0 {
-				t.Errorf("%d snapshots before the commit, %v", taken, err)
+				t.Errorf("%d snapshots before the commit, %v, want no error and 0", taken, err)
 			}
 			return nil
 		})
@@ -405,7 +405,7 @@ func TestTransactionKeepsItsLockTimeout(t *testing.T) {
 					t.Helper()
 					var limit string
 					if err := tx.Raw("SELECT current_setting('lock_timeout')").Scan(&limit).Error; err != nil || limit != "1234ms" {
-						t.Errorf("%s: the limit is %q, %v", what, limit, err)
+						t.Errorf("%s: the limit is %q, %v, want no error and %q", what, limit, err, "1234ms")
 					}
 				}
 				if err := tx.Exec("SET LOCAL lock_timeout = '1234ms'").Error; err != nil {

@@ -39,7 +39,7 @@ func TestNestedTransactionsOfGoroutines(t *testing.T) {
 			})
 			second.Wait()
 			if !errors.Is(err, undone) {
-				t.Errorf("the first one ended with %v", err)
+				t.Errorf("the first one ended with %v, want an error that is %v", err, undone)
 			}
 			return nil
 		})

@@ -242,7 +242,7 @@ func wantAnswer(t testing.TB, r persistence.ApplicationRecorder, a answer, event
 		found, err := r.SelectNotifications(t.Context(), persistence.NotificationRange{After: id - 1, Stop: id, Limit: 1})
 		if err != nil || len(found) != 1 || found[0].OriginatorID != events[i].OriginatorID ||
 			found[0].OriginatorVersion != events[i].OriginatorVersion || !slices.Equal(found[0].State, events[i].State) {
-			t.Errorf("event %d with id %d is not what is stored: %v, %v", i, id, found, err)
+			t.Errorf("event %d with id %d is not what is stored: got %v, %v, want %v", i, id, found, err, events[i])
 		}
 	}
 }

@@ -92,7 +92,7 @@ func (o *clinic) bill(t testing.TB, dogs ...*school.Dog) work {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		if len(o.recorded) != before {
-			t.Errorf("told of %v before the commit", o.recorded[before:])
+			t.Errorf("told of %v before the commit, want %v recorded", o.recorded[before:], before)
 		}
 		return nil
 	}
@@ -335,7 +335,7 @@ func TestCacheHasOnlyWhatIsCommitted(t *testing.T) {
 					})
 				}
 				if err := teach("sit", errUndone); !errors.Is(err, errUndone) {
-					t.Fatal(err)
+					t.Fatalf("got %v, want an error that is %v", err, errUndone)
 				}
 				wantTricks(t, o, "Fido")
 				if err := teach("roll over", nil); err != nil {
@@ -343,7 +343,7 @@ func TestCacheHasOnlyWhatIsCommitted(t *testing.T) {
 				}
 				wantTricks(t, o, "Fido", "roll over")
 				if err := teach("beg", errUndone); !errors.Is(err, errUndone) {
-					t.Fatal(err)
+					t.Fatalf("got %v, want an error that is %v", err, errUndone)
 				}
 				wantTricks(t, o, "Fido", "roll over")
 			})

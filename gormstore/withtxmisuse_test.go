@@ -31,7 +31,7 @@ func TestWithTxOfWhatIsNoTransaction(t *testing.T) {
 			}
 		}
 		if log := wholeLog(t, recorder(t, db, schoolName)); len(log) != 0 {
-			t.Errorf("%d events are stored", len(log))
+			t.Errorf("%d events are stored, want 0", len(log))
 		}
 		wantIdle(t, db)
 	})
@@ -59,7 +59,7 @@ func TestContextOfAnotherDatabase(t *testing.T) {
 			}
 		}
 		if log := wholeLog(t, recorder(t, db, schoolName)); len(log) != 0 {
-			t.Errorf("%d events are stored", len(log))
+			t.Errorf("%d events are stored, want 0", len(log))
 		}
 	})
 }
@@ -80,7 +80,7 @@ func TestContextWhoseTransactionHasEnded(t *testing.T) {
 			}
 		}
 		if log := wholeLog(t, recorder(t, db, schoolName)); len(log) != 0 {
-			t.Errorf("%d events are stored", len(log))
+			t.Errorf("%d events are stored, want 0", len(log))
 		}
 	})
 }

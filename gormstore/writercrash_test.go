@@ -76,7 +76,7 @@ func TestReaderAfterCrashReadsIDsDrawnAgain(t *testing.T) {
 			return errors.Join(err, errUndone)
 		})
 		if !errors.Is(err, errUndone) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want an error that is %v", err, errUndone)
 		}
 		var drawn int64
 		if err := db.Raw("SELECT last_value FROM " + sequence(t, db)).Scan(&drawn).Error; err != nil {
@@ -251,8 +251,7 @@ func (k *killing) check(t *testing.T) {
 		}
 	}
 	if missing+returned > 0 || len(k.undone) == 0 {
-		t.Errorf("%d of %d saves that were acknowledged are not stored, and %d of %d that were undone are",
-			missing, len(k.saved), returned, len(k.undone))
+		t.Errorf("%d of %d saves that were acknowledged are not stored, and %d of %d that were undone are, want 0 and some undone", missing, len(k.saved), returned, len(k.undone))
 	}
 }
 

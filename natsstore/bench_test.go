@@ -146,7 +146,7 @@ func BenchmarkCatchUp(b *testing.B) {
 			for b.Loop() {
 				page, err := r.SelectNotifications(b.Context(), persistence.NotificationRange{Topics: []string{"Dog.Renamed"}, Limit: 10})
 				if err != nil || len(page) > 0 {
-					b.Fatalf("got %d events and the error %v", len(page), err)
+					b.Fatalf("got %d events and the error %v, want no error and 0 of them", len(page), err)
 				}
 			}
 			b.ReportMetric(float64(b.N*events)/b.Elapsed().Seconds(), "events/s")

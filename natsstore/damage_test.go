@@ -145,7 +145,7 @@ func cutFirstBlock(t *testing.T, storeDir string) {
 	folder := filepath.Join(storeDir, "jetstream", "$G", "streams", schoolStream, "msgs")
 	blocks, err := filepath.Glob(filepath.Join(folder, "*.blk"))
 	if err != nil || len(blocks) < 2 {
-		t.Fatalf("%s has %d blocks; error %v", folder, len(blocks), err)
+		t.Fatalf("%s has %d blocks; error %v, want no error and at least 2 blocks", folder, len(blocks), err)
 	}
 	slices.Sort(blocks)
 	info, err := os.Stat(blocks[0])
@@ -248,7 +248,7 @@ func TestLiteralExpectations(t *testing.T) {
 	literal := rounds(t, conns, func(subject, id string) [2]string { return [2]string{"", ""} })
 	wildcards := rounds(t, conns, func(subject, id string) [2]string { return [2]string{"raw.*." + id, "*.*." + id} })
 	if literal != 0 {
-		t.Errorf("with literal expectations there were two winners in %d rounds", literal)
+		t.Errorf("with literal expectations there were two winners in %d rounds, want 0", literal)
 	}
 	if wildcards == 0 {
 		t.Error("the control: with wildcards in two spellings there was one winner in each round")

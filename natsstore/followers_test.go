@@ -171,7 +171,7 @@ func TestFollowerOnNATS(t *testing.T) {
 	}
 	k.command(t, "discard_parked", "--yes", "Awards", "Dogs", fmt.Sprint(parked[0].NotificationID))
 	if parked, err = k.runner.Parked(t.Context(), k.app); err != nil || len(parked) != 0 {
-		t.Errorf("after it was discarded: got %+v and the error %v", parked, err)
+		t.Errorf("after it was discarded: got %+v and the error %v, want no error and 0 of them", parked, err)
 	}
 
 	expect.NoError(t, k.runner.Pause(t.Context(), k.app, "a test"))
@@ -196,7 +196,7 @@ func (k *kennel) command(t *testing.T, args ...string) string {
 	config := management.Config{Runners: map[string]management.RunnerFunc{"kennel": management.Given(k.runner)}}
 	var out bytes.Buffer
 	if code := management.Run(t.Context(), config, args, &out, &out); code != 0 {
-		t.Errorf("the command %v ends with %d: %s", args, code, out.String())
+		t.Errorf("the command %v ends with %d: %s, want 0", args, code, out.String())
 	}
 	return out.String()
 }

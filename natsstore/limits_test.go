@@ -26,7 +26,7 @@ func TestSmallBatches(t *testing.T) {
 		t.Errorf("got the error %v, want an ErrNotSupported about max_batch_size", err)
 	}
 	if ids, err := r.InsertEvents(t.Context(), large("Fido", 1, 10)); err != nil || ids[0] != 1 {
-		t.Errorf("got the ids %v and the error %v; something of the large save was stored", ids, err)
+		t.Errorf("got the ids %v and the error %v; something of the large save was stored, want no error and 1", ids, err)
 	}
 }
 

@@ -163,7 +163,7 @@ func (l *load) readOwn(ctx context.Context, r persistence.ProcessRecorder, id uu
 			return
 		}
 		if err != nil || e.OriginatorVersion != last+1 {
-			l.t.Errorf("read version %d after %d of %s; error %v", e.OriginatorVersion, last, id, err)
+			l.t.Errorf("read version %d after %d of %s; error %v, want no error and OriginatorVersion %v", e.OriginatorVersion, last, id, err, last+1)
 			return
 		}
 		last = e.OriginatorVersion
@@ -211,7 +211,7 @@ func (l *load) finish(t *testing.T, c *cluster, conn *nats.Conn) {
 	lost := len(l.acked)
 	for _, n := range log {
 		if n.OriginatorVersion != newest[n.OriginatorID]+1 {
-			t.Fatalf("version %d of %s follows version %d", n.OriginatorVersion, n.OriginatorID, newest[n.OriginatorID])
+			t.Fatalf("version %d of %s follows version %d, want %v", n.OriginatorVersion, n.OriginatorID, newest[n.OriginatorID], newest[n.OriginatorID]+1)
 		}
 		newest[n.OriginatorID] = n.OriginatorVersion
 		if e, ok := l.acked[n.ID]; ok && e.OriginatorID == n.OriginatorID && string(e.State) == string(n.State) {
@@ -219,7 +219,7 @@ func (l *load) finish(t *testing.T, c *cluster, conn *nats.Conn) {
 		}
 	}
 	if lost != 0 || len(log) != len(l.acked) {
-		t.Errorf("the log has %d events, %d were acknowledged, %d of them are not in the log", len(log), len(l.acked), lost)
+		t.Errorf("the log has %d events, %d were acknowledged, %d of them are not in the log, want 0", len(log), len(l.acked), lost)
 	}
 	for i, seen := range l.seen {
 		if len(seen) != len(log) {
@@ -239,7 +239,7 @@ func (l *load) finish(t *testing.T, c *cluster, conn *nats.Conn) {
 		sums[n.Name] = leadersLog(t, conn, schoolStream)
 	}
 	if sums["n1"] != sums["n2"] || sums["n1"] != sums["n3"] {
-		t.Errorf("the replicas differ: %v", sums)
+		t.Errorf("the replicas differ: %v, want one sum", sums)
 	}
 	t.Logf("%d events, 0 lost; outcome unknown %d times, unavailable %d times; logs of the replicas: %v",
 		len(log), l.unknown.Load(), l.errors.Load(), sums)

@@ -223,7 +223,7 @@ func TestConsumerSeesPartsOfBatches(t *testing.T) {
 		for after, last := int64(0), false; !last; {
 			page, err := r.SelectNotifications(t.Context(), persistence.NotificationRange{After: after, Limit: size})
 			if err != nil || len(page)%size != 0 {
-				t.Errorf("a page has %d events, which is a part of a save; error %v", len(page), err)
+				t.Errorf("a page has %d events, which is a part of a save; error %v, want no error and 0", len(page), err)
 				return
 			}
 			if len(page) > 0 {

@@ -232,7 +232,7 @@ func TestMadeAnewWhileUsed(t *testing.T) {
 	_, err = r.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 10})
 	wantLost(t, err)
 	if log := wholeLog(t, recorderOf(t, conn, config)); len(log) > 0 {
-		t.Errorf("the new stream has %d events", len(log))
+		t.Errorf("the new stream has %d events, want 0", len(log))
 	}
 }
 

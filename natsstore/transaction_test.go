@@ -112,7 +112,7 @@ func TestTransaction(t *testing.T) {
 			return errUndone
 		})
 		if !errors.Is(err, errUndone) {
-			t.Errorf("the inner transaction: %v", err)
+			t.Errorf("the inner transaction: %v, want an error that is %v", err, errUndone)
 		}
 		return s.Transaction(ctx, func(ctx context.Context) error { return s.move(ctx, 7, 8) })
 	})
@@ -184,7 +184,7 @@ func TestTransactionsExcludeEachOther(t *testing.T) {
 			}
 			s.wantVersions(t, t.Context(), "Rex")
 			if log := wholeLog(t, s.r); len(log) > 1 {
-				t.Errorf("the log has %d events", len(log))
+				t.Errorf("the log has %d events, want at most 1", len(log))
 			}
 		})
 	}

@@ -45,7 +45,7 @@ func TestClasses(t *testing.T) {
 		within := append([]error{test.class, persistence.ErrPersistence, domain.ErrEventSourcing}, test.parents...)
 		for _, other := range classes {
 			if got, want := errors.Is(test.class, other.class), slices.Contains(within, other.class); got != want {
-				t.Errorf("%v is %v: got %v", test.class, other.class, got)
+				t.Errorf("%v is %v: got %v, want %v", test.class, other.class, got, want)
 			}
 		}
 		if !errors.Is(test.class, domain.ErrEventSourcing) {
@@ -140,10 +140,10 @@ func TestIsConflictAndIsRetryable(t *testing.T) {
 	}
 	for _, test := range tests {
 		if got := persistence.IsConflict(test.err); got != test.conflict {
-			t.Errorf("IsConflict(%v) = %v", test.err, got)
+			t.Errorf("IsConflict(%v) = %v, want %v", test.err, got, test.conflict)
 		}
 		if got := persistence.IsRetryable(test.err); got != test.retryable {
-			t.Errorf("IsRetryable(%v) = %v", test.err, got)
+			t.Errorf("IsRetryable(%v) = %v, want %v", test.err, got, test.retryable)
 		}
 	}
 }

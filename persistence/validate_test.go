@@ -148,7 +148,7 @@ func TestValidateEventsVersions(t *testing.T) {
 			if test.conflict {
 				if got := expect.ErrorAs[*persistence.ConflictError](t, err); got.Application != school || got.OriginatorID != last.OriginatorID ||
 					got.Version != last.OriginatorVersion || got.Current != -1 || got.Stored != nil {
-					t.Errorf("got %+v", got)
+					t.Errorf("got %+v, want Application %v, OriginatorID %v, Version %v, Current -1 and Stored nil", got, school, last.OriginatorID, last.OriginatorVersion)
 				}
 				return
 			}

@@ -114,7 +114,7 @@ func TestBatches(t *testing.T) {
 		})
 		register(t, dogs, 4, "Fido")
 		if err := r.Start(t.Context()); !errors.Is(err, fail) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want an error that is %v", err, fail)
 		}
 		failing = false
 		register(t, dogs, 9, "Rex")

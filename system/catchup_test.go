@@ -116,14 +116,14 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		}
 		_ = store.Transaction(ctx, catchUp) // is rolled back, as it fails
 		if got := kept(); len(got) != 0 {
-			t.Errorf("a dry run has kept %+v", got)
+			t.Errorf("a dry run has kept %+v, want 0 of them", got)
 		}
 		if err := catchUp(ctx); !errors.Is(err, fails) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want an error that is %v", err, fails)
 		}
 		if got := kept(); len(got) != 1 || !strings.Contains(got[0].Error, "no stamps") || got[0].NotificationID != 1 ||
 			got[0].State != string(system.Stopped) || got[0].Since.IsZero() {
-			t.Errorf("kept is %+v", got)
+			t.Errorf("kept is %+v, want 1 of them, Error to contain %q, NotificationID 1 and State %v", got, "no stamps", string(system.Stopped))
 		}
 
 		// A runner that is alive is not replaced.
@@ -131,7 +131,7 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 			Heartbeat: time.Now(), Process: "another:1:1", Ahead: -1}
 		expect.NoError(t, store.RecordStatus(ctx, alive), ignored(catchUp(ctx)))
 		if got := kept(); len(got) != 1 || got[0].State != "running" || got[0].Process != alive.Process || got[0].Error != "" {
-			t.Errorf("beside a runner: %+v", got)
+			t.Errorf("beside a runner: %+v, want 1 of them, State %q and Process %v", got, "running", alive.Process)
 		}
 		alive.State = "stopped"
 		alive.Error = "cannot read the log"
@@ -146,7 +146,7 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		}()
 		<-ended
 		if got := kept(); !strings.Contains(got[0].Error, "Goexit") || got[0].NotificationID != 1 {
-			t.Errorf("after Goexit: %+v", got)
+			t.Errorf("after Goexit: %+v, want NotificationID 1", got)
 		}
 		exits = false
 		alive.Error, alive.NotificationID = "cannot read the log", 0
@@ -159,7 +159,7 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		fails = nil
 		expect.NoError(t, catchUp(ctx))
 		if got := kept(); len(got) != 1 || got[0].Error != "" || got[0].State != string(system.Stopped) {
-			t.Errorf("after a success: %+v", got)
+			t.Errorf("after a success: %+v, want 1 of them and State %v", got, string(system.Stopped))
 		}
 	})
 }

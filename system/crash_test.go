@@ -31,7 +31,7 @@ func TestCrashes(t *testing.T) {
 		t.Logf("%d kills: %d events acknowledged, %d stored; %d effects twice, %d missing",
 			kills, len(c.saved), len(effects), twice, holes)
 		if twice+holes > 0 || len(effects) == 0 {
-			t.Errorf("%d effects are there twice, and %d are missing", twice, holes)
+			t.Errorf("%d effects are there twice, and %d are missing, want 0 and some effects", twice, holes)
 		}
 	})
 }
@@ -108,7 +108,7 @@ func (c *crashes) check(t testing.TB) {
 	t.Helper()
 	effects := c.finish(t)
 	if twice, holes := wrong(effects); twice+holes > 0 || len(effects) == 0 {
-		t.Errorf("%d effects are there twice, and %d of %d are missing", twice, holes, len(effects))
+		t.Errorf("%d effects are there twice, and %d of %d are missing, want 0 and some effects", twice, holes, len(effects))
 	}
 }
 

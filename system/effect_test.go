@@ -167,7 +167,7 @@ func TestEffectsAtOnce(t *testing.T) {
 		expect.NoError(t, r.WaitFor(t.Context(), m), r.Err())
 		// 60 calls of 100 ms, 8 at once.
 		if took := time.Since(begin); took > 1500*time.Millisecond {
-			t.Errorf("it took %v", took)
+			t.Errorf("it took %v, want at most %v", took, 1500*time.Millisecond)
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -193,7 +193,7 @@ func TestEffectsAreRecordedSoon(t *testing.T) {
 			time.Sleep(time.Second)
 			m.mu.Lock()
 			if ahead := len(m.called) - len(m.answers); ahead > 4 {
-				t.Errorf("%d calls are not recorded", ahead)
+				t.Errorf("%d calls are not recorded, want at most 4", ahead)
 			}
 			m.mu.Unlock()
 		}
@@ -201,7 +201,7 @@ func TestEffectsAreRecordedSoon(t *testing.T) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if len(m.called) != 30 || len(m.answers) != 30 {
-			t.Errorf("got %d calls and %d answers", len(m.called), len(m.answers))
+			t.Errorf("got %d calls and %d answers, want 30 called and 30 answers", len(m.called), len(m.answers))
 		}
 	})
 }
@@ -218,7 +218,7 @@ func TestEffectHasNoDryRun(t *testing.T) {
 			return err
 		})
 		if err == nil || !strings.Contains(err.Error(), "has no dry run") {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want an error that contains %q", err, "has no dry run")
 		}
 		m.want(t, nil, nil)
 		_, err = r.CatchUp(t.Context(), m, nil)
@@ -291,7 +291,7 @@ func TestEffectOptions(t *testing.T) {
 	_, err = system.NewFollower(app, system.Effect(call, noRecord))
 	expect.NoError(t, err)
 	if _, err := newConcurrentWith(t, system.Config{ConcurrentEffects: -1}); err == nil || !strings.Contains(err.Error(), "ConcurrentEffects is -1") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error that contains %q", err, "ConcurrentEffects is -1")
 	}
 }
 

@@ -64,7 +64,7 @@ func TestEffectFails(t *testing.T) {
 				m.mu.Unlock()
 				m.want(t, []string{"Fido 1", "Max 1", "Rex 1"}, []string{"Fido 1"})
 				if failed := expect.ErrorAs[*system.ProcessingError](t, r.Err()); failed.NotificationID != 4 {
-					t.Errorf("got %v", failed)
+					t.Errorf("got %v, want NotificationID 4", failed)
 				}
 				mu.Lock()
 				healed = true
@@ -125,7 +125,7 @@ func TestEffectParks(t *testing.T) {
 		healed = true
 		n, err := r.RetryParked(t.Context(), m)
 		if n != 2 || err != nil {
-			t.Errorf("got %d, %v", n, err)
+			t.Errorf("got %d, %v, want 2 and no error", n, err)
 		}
 		m.want(t, []string{"Rex 1", "Fido 1", "Rex 1", "Rex 2"}, []string{"Fido 1", "Rex 1", "Rex 2"})
 	})
@@ -166,14 +166,14 @@ func TestEffectsAfterAPause(t *testing.T) {
 			after, err := store.FollowerStatuses(t.Context())
 			expect.NoError(t, err)
 			if len(before) != 1 || len(after) != 1 || before[0].Process != after[0].Process {
-				t.Errorf("got statuses %+v, then %+v", before, after)
+				t.Errorf("got statuses %+v, then %+v, want 1 of them, 1 of them and Process %v", before, after, after[0].Process)
 			}
 			close(release)
 			for i, r := range runners { // also by the one that stands by
 				expect.NoError(t, r.WaitFor(t.Context(), mailers[i]))
 			}
 			if len(calls) > 0 || first != "0 Fido 1" {
-				t.Errorf("got the call %q and %d others", first, len(calls))
+				t.Errorf("got the call %q and %d others, want 0 calls and %q", first, len(calls), "0 Fido 1")
 			}
 		})
 	}
@@ -221,7 +221,7 @@ func TestEffectOfAPausedFollower(t *testing.T) {
 		expect.NoError(t, r.Sync(t.Context()), r.Pause(t.Context(), m, "a test"))
 		m.send = nil
 		if n, err := r.RetryParked(t.Context(), m); n != 0 || !errors.Is(err, system.ErrPaused) {
-			t.Errorf("got %d, %v", n, err)
+			t.Errorf("got %d, %v, want 0 and an error that is %v", n, err, system.ErrPaused)
 		}
 		m.want(t, []string{"Fido 1"}, nil)
 	})
@@ -240,7 +240,7 @@ func TestEffectFailsLikeAFollower(t *testing.T) {
 			start(t, r)
 			time.Sleep(10 * time.Second)
 			if state := statuses(t, r)[0].State; state != system.Retrying || r.Err() == nil || len(m.called) > 20 {
-				t.Errorf("%v: the follower is %s after %d calls, with error %v", looks, state, len(m.called), r.Err())
+				t.Errorf("%v: the follower is %s after %d calls, with error %v, want %v and at most 20 called", looks, state, len(m.called), r.Err(), system.Retrying)
 			}
 		})
 	}

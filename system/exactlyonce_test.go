@@ -35,7 +35,7 @@ func TestGoexitInPolicy(t *testing.T) {
 		start(t, r)
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		if status := waitForState(t, r, system.Retrying); !strings.Contains(status.Err.Error(), "Goexit") {
-			t.Errorf("got %v", status.Err)
+			t.Errorf("got %v, want an error that contains %q", status.Err, "Goexit")
 		}
 		f := get[*follower](t, r, "F")
 		f.become(ignore)
@@ -61,7 +61,7 @@ func TestPanicAfterTheCommit(t *testing.T) {
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 4, "Fido")
 		p.sync(t, r)
 		if got := mails.Load(); got != 5 {
-			t.Errorf("%d of 5 mails", got)
+			t.Errorf("%d of 5 mails, want 5", got)
 		}
 	})
 }
@@ -97,7 +97,7 @@ func TestExactlyOnce(t *testing.T) {
 		if p.concurrent {
 			waitForState(t, r, system.Retrying)
 		} else if !errors.Is(r.Err(), boom) {
-			t.Errorf("got %v", r.Err())
+			t.Errorf("got %v, want an error that is %v", r.Err(), boom)
 		}
 		for single, ok := r.(*system.SingleThreadedRunner); ok && single.Sync(t.Context()) != nil; {
 		}
@@ -121,9 +121,7 @@ func TestNoTransaction(t *testing.T) {
 	closing(t, r, err)
 	start(t, r)
 	register(t, get[*school.TrainingSchool](t, r, schoolName), 1, "Fido")
-	if !errors.Is(r.Err(), persistence.ErrNoTransaction) {
-		t.Errorf("got %v", r.Err())
-	}
+	expect.ErrorIs(t, r.Err(), persistence.ErrNoTransaction)
 }
 
 // The crash between effect and position, played by a panic. With both in one
@@ -211,11 +209,9 @@ func TestErrorInPolicy(t *testing.T) {
 		failed := expect.ErrorAs[*system.ProcessingError](t, status.Err)
 		if failed.Follower != countersName || failed.Leader != schoolName || failed.Topic != "Dog.TrickAdded" ||
 			failed.NotificationID != at || !errors.Is(failed, poison) || !errors.Is(failed, domain.ErrEventSourcing) {
-			t.Errorf("got %+v", failed)
+			t.Errorf("got %+v, want Follower %v, Leader %v, Topic %q, NotificationID %v, an error that is %v and that is %v", failed, countersName, schoolName, "Dog.TrickAdded", at, poison, domain.ErrEventSourcing)
 		}
-		if !errors.Is(r.Err(), poison) {
-			t.Errorf("got %v", r.Err())
-		}
+		expect.ErrorIs(t, r.Err(), poison)
 		if got := c.counted(t, "sit"); got != 2 {
 			t.Errorf("counted %d tricks before the poison, want 2", got)
 		}
@@ -227,7 +223,7 @@ func TestErrorInPolicy(t *testing.T) {
 		}
 		status = waitForState(t, r, system.Running)
 		if err := r.Err(); err != nil || status.Err != nil || !status.Since.IsZero() || status.NotificationID != 0 {
-			t.Errorf("got %v and %+v after the recovery", err, status)
+			t.Errorf("got %v and %+v after the recovery, want no error, no error and NotificationID 0", err, status)
 		}
 	})
 }
@@ -239,9 +235,7 @@ func TestPanicInPolicy(t *testing.T) {
 			followerLoop("F", func(context.Context, domain.Event, *collector) error { panicking(cause); return nil })))
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		err := waitForState(t, r, system.Retrying).Err
-		if !errors.Is(err, system.ErrHandlerPanic) || !errors.Is(err, cause) {
-			t.Errorf("got %v", err)
-		}
+		expect.ErrorIs(t, err, system.ErrHandlerPanic, cause)
 		if got := expect.ErrorAs[*system.PanicError](t, err); got.Value != cause || !slices.Contains(words(string(got.Stack)), "panicking") {
 			t.Errorf("got %v with the stack\n%s", got.Value, got.Stack)
 		}
@@ -266,14 +260,14 @@ func TestUndecodableEvent(t *testing.T) {
 		_ = r.Start(t.Context())
 		status := waitForState(t, r, system.Retrying)
 		if _, ok := errors.AsType[*persistence.MappingError](status.Err); !ok || status.Follower != "All" || status.NotificationID != broken[0] {
-			t.Errorf("got %+v", status)
+			t.Errorf("got %+v, want Follower %q and NotificationID %v", status, "All", broken[0])
 		}
 		reached(t, get[*follower](t, r, "Tricks").Application, head(t, dogs.Application))
 		if a, b := len(all.events(t)), len(tricks.events(t)); a < 2 || b != 2 {
-			t.Errorf("processed %d and %d events", a, b)
+			t.Errorf("processed %d and %d events, want at least 2 and 2", a, b)
 		}
 		if got := statuses(t, r)[1]; got.State != system.Running || got.Err != nil {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want State %v", got, system.Running)
 		}
 	})
 }
@@ -297,7 +291,7 @@ func TestErrorTexts(t *testing.T) {
 			t.Errorf("got %q, want %q", got, test.want)
 		}
 		if !errors.Is(test.err, domain.ErrEventSourcing) {
-			t.Errorf("%q is no error of the framework", test.err)
+			t.Errorf("%q is no error of the framework, want an error that is %v", test.err, domain.ErrEventSourcing)
 		}
 	}
 }

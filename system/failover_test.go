@@ -167,7 +167,7 @@ func TestFailOverToASynchronousStandby(t *testing.T) {
 				reached(t, p.follower.Application, end)
 			}
 			if lost := pair.lost(t); lost > 0 {
-				t.Errorf("%d events were acknowledged and are lost", lost)
+				t.Errorf("%d events were acknowledged and are lost, want 0", lost)
 			}
 			var events int64
 			expect.NoError(t, pair.leader.Model(&gormstore.StoredEvent{}).Count(&events).Error)

@@ -34,7 +34,7 @@ func TestCatchUpAndFollow(t *testing.T) {
 		dogs, counters := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
 		register(t, dogs, 3, "Fido")
 		if got := statuses(t, r)[0]; got.State != system.Stopped || got.Lag() == 0 {
-			t.Errorf("got %+v before the start", got)
+			t.Errorf("got %+v before the start, want State %v and Lag other than 0", got, system.Stopped)
 		}
 		start(t, r)
 		p.sync(t, r)
@@ -207,7 +207,7 @@ func TestTopics(t *testing.T) {
 		register(t, dogs, 0, "Fido", "Rex")
 		p.sync(t, r)
 		if got := len(none.events(t)); got != 0 {
-			t.Errorf("%d events passed the filter", got)
+			t.Errorf("%d events passed the filter, want 0", got)
 		}
 		if got := position(t, get[*follower](t, r, "None").Application, schoolName); got != head(t, dogs.Application) {
 			t.Errorf("the position is %d, want it at the head, %d", got, head(t, dogs.Application))
@@ -297,7 +297,7 @@ func TestSaveInHandler(t *testing.T) {
 			t.Errorf("got %+v, want it to have failed at the second event", status)
 		}
 		if got := head(t, c.Application); got != 0 || len(ids(t, dogs.Application)) != 2 {
-			t.Errorf("a handler that failed has stored something")
+			t.Errorf("a handler that failed has stored something: got %v, want 0 and 2 of them", got)
 		}
 		c.become(func(ctx context.Context, event domain.Event, _ *collector) error {
 			if _, ok := event.Data.(school.TrickAdded); !ok {
@@ -362,7 +362,7 @@ func TestAhead(t *testing.T) {
 		_ = r.Start(t.Context())
 		status := waitForState(t, r, system.Stopped)
 		if got := expect.ErrorAs[*system.AheadError](t, status.Err); got.Follower != "F" || got.Leader != schoolName || got.Position != at || got.Head != at-2 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want Follower %q, Leader %v, Position %v and Head %v", got, "F", schoolName, at, at-2)
 		}
 		register(t, dogs, 4, "Rex")
 		if single, ok := r.(*system.SingleThreadedRunner); ok {
@@ -370,7 +370,7 @@ func TestAhead(t *testing.T) {
 		}
 		expect.ErrorAs[*system.AheadError](t, r.Err())
 		if got := len(j.events(t)); got != 0 {
-			t.Errorf("processed %d events", got)
+			t.Errorf("processed %d events, want 0", got)
 		}
 		if single, ok := r.(*system.SingleThreadedRunner); ok && p.db != nil {
 			expect.NoError(t, p.db.Exec("DELETE FROM notification_tracking").Error, single.Sync(t.Context()), single.Err())
@@ -425,7 +425,7 @@ func TestCauseWithoutID(t *testing.T) {
 	register(t, get[*school.TrainingSchool](t, r, schoolName), 1, "Fido")
 	for event, err := range bridge.Of(get[*counters](t, r, countersName)).Events().Get(t.Context(), counterID("sit"), persistence.EventRange{}) {
 		if err != nil || len(event.Metadata) != 0 {
-			t.Errorf("got %v, %v", event.Metadata, err)
+			t.Errorf("got %v, %v, want no error and 0 Metadata", event.Metadata, err)
 		}
 	}
 }
@@ -444,12 +444,12 @@ func TestLeaderInTransaction(t *testing.T) {
 			err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
 				expect.NoError(t, dogs.Register(ctx, "Fido"), dogs.AddTrick(ctx, "Fido", "sit"))
 				if got := len(j.events(t)); got != 0 {
-					t.Errorf("processed %d events before the commit", got)
+					t.Errorf("processed %d events before the commit, want 0", got)
 				}
 				return end
 			})
 			if !errors.Is(err, end) {
-				t.Fatal(err)
+				t.Fatalf("got %v, want an error that is %v", err, end)
 			}
 			want := 2
 			if end != nil {

@@ -90,7 +90,7 @@ func TestHoldIsReported(t *testing.T) {
 		for range 10 { // short transactions follow each other
 			hold(42)
 			if n := warnings(3 * time.Second); n != 0 {
-				t.Fatalf("a transaction of 3 seconds was warned of: %s", logged.String())
+				t.Fatalf("a transaction of 3 seconds was warned of: %s, want 0", logged.String())
 			}
 			if status := statuses(t, r)[0]; status.Held != nil {
 				t.Fatalf("a transaction of 3 seconds is in the status: %v", status.Held)
@@ -103,7 +103,7 @@ func TestHoldIsReported(t *testing.T) {
 		}
 		for _, status := range statuses(t, r) {
 			if status.Held == nil || status.Held.PID != 43 || !status.Held.Since.After(began) {
-				t.Errorf("the status of %s has %v", status.Follower, status.Held)
+				t.Errorf("the status of %s has %v, want Held other than nil and PID 43", status.Follower, status.Held)
 			}
 		}
 		if n := warnings(9 * time.Minute); n != 1 {

@@ -185,10 +185,10 @@ func TestLivenessAsksNoDatabase(t *testing.T) {
 		}
 		seen.taken()
 		if code, body := probe(checks.Live()); code != 200 || !strings.Contains(body, `"follower":"F"`) {
-			t.Errorf("got %d, %s", code, body)
+			t.Errorf("got %d, %s, want 200 and it to contain %q", code, body, `"follower":"F"`)
 		}
 		if statements, errs := seen.taken(); len(statements) > 0 || len(errs) > 0 {
-			t.Errorf("sent %q, with the errors %q", statements, errs)
+			t.Errorf("sent %q, with the errors %q, want 0 statements and 0 errs", statements, errs)
 		}
 	})
 }
@@ -233,7 +233,7 @@ func TestStandingByLogsNoDatabaseError(t *testing.T) {
 			<-working.Done()
 			for which, seen := range map[string]*databaseLog{"works": firstLog, "stands by": secondLog} {
 				if statements, errs := seen.taken(); len(errs) > 0 || len(statements) == 0 {
-					t.Errorf("the runner that %s has logged %q", which, errs)
+					t.Errorf("the runner that %s has logged %q, want 0 errs and some statements", which, errs)
 				}
 			}
 		})

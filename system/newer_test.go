@@ -61,12 +61,12 @@ func TestNewerEventsAreNotParked(t *testing.T) {
 				}
 				err := p.Start(t.Context())
 				if !errors.Is(err, persistence.ErrNewerProgram) || !strings.Contains(err.Error(), "a newer program is needed") || !strings.Contains(err.Error(), event.want) {
-					t.Errorf("got %v", err)
+					t.Errorf("got %v, want an error that is %v, that contains %q and that contains %q", err, persistence.ErrNewerProgram, "a newer program is needed", event.want)
 				}
 				p.wantParked(t, 0)
 				status := statuses(t, p)[0]
 				if status.State != system.Outdated || status.NotificationID != id || status.Position != id-1 || tricksCounted(t, db, "sit") != 1 {
-					t.Errorf("got %+v, %d tricks", status, tricksCounted(t, db, "sit"))
+					t.Errorf("got %+v, %d tricks, want State %v, NotificationID %v, Position %v and 1", status, tricksCounted(t, db, "sit"), system.Outdated, id, id-1)
 				}
 			})
 		})
@@ -101,7 +101,7 @@ func TestNewerEventsOfOthersAreNotParked(t *testing.T) {
 		})
 		register(t, p.dogs, 1, "Rex")
 		if _, err := p.CatchUp(t.Context(), called("F"), nil); !errors.Is(err, persistence.ErrNewerProgram) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want an error that is %v", err, persistence.ErrNewerProgram)
 		}
 		p.wantParked(t, 0)
 	})
@@ -133,7 +133,7 @@ func TestNewerProgramTakesOver(t *testing.T) {
 		second, _ := start(newer.policy, application.WithDefinitions(cats.Schema))
 		reached(t, get[*follower](t, second, "F").Application, id)
 		if a, b := len(older.events(t)), len(newer.events(t)); a != 0 || b != 1 {
-			t.Errorf("the older program has processed %d, and the newer one %d events", a, b)
+			t.Errorf("the older program has processed %d, and the newer one %d events, want 0 and 1", a, b)
 		}
 		waitForState(t, first, system.Running)
 	})
@@ -191,7 +191,7 @@ func TestFilterStopsAtUnknownTopics(t *testing.T) {
 				_ = older.Start(t.Context())
 				status := waitForState(t, older, system.Outdated)
 				if status.Position >= recordings[0].NotificationID || len(seen.events(t)) != 1 {
-					t.Errorf("the older program is at %d and has processed %d events", status.Position, len(seen.events(t)))
+					t.Errorf("the older program is at %d and has processed %d events, want Position less than %v and 1 events", status.Position, len(seen.events(t)), recordings[0].NotificationID)
 				}
 				expect.NoError(t, second.Start(t.Context()))
 				reachedIn(t, get[*follower](t, second, "F").Application, "Cats", recordings[0].NotificationID)

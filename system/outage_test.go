@@ -107,11 +107,11 @@ func (o *outage) check(t testing.TB, acknowledged int64) {
 	}
 	for _, id := range want {
 		if times[id] != 1 {
-			t.Errorf("event %d has %d echoes", id, times[id])
+			t.Errorf("event %d has %d echoes, want 1", id, times[id])
 		}
 	}
 	if int64(len(want)) < acknowledged || acknowledged == 0 {
-		t.Errorf("%d events were acknowledged, and %d are stored", acknowledged, len(want))
+		t.Errorf("%d events were acknowledged, and %d are stored, want other than 0", acknowledged, len(want))
 	}
 }
 

@@ -43,7 +43,7 @@ func TestBatchesStayWithinAPage(t *testing.T) {
 	for processed := range batchEvents + 1 {
 		f.adapt(processed, batchEvents)
 		if f.limit > batchEvents || f.limit < fewestEvents {
-			t.Fatalf("after %d of %d events, %d are read at once", processed, batchEvents, f.limit)
+			t.Fatalf("after %d of %d events, %d are read at once, want limit at least %v", processed, batchEvents, f.limit, fewestEvents)
 		}
 	}
 	if batchEvents > persistence.MaxPage {

@@ -91,7 +91,7 @@ func testParking(t *testing.T, p place) {
 	parked := wantParked(5)
 	if parked[0].NotificationID != first.NotificationID || parked[0].OriginatorID != first.OriginatorID || parked[0].Topic != "Dog.TrickAdded" ||
 		!slices.IsSortedFunc(parked, func(a, b persistence.ParkedEvent) int { return int(a.NotificationID - b.NotificationID) }) {
-		t.Errorf("got %+v", parked)
+		t.Errorf("got %+v, want NotificationID %v, OriginatorID %v and Topic %q", parked, first.NotificationID, first.OriginatorID, "Dog.TrickAdded")
 	}
 
 	if n, err := m.RetryParked(t.Context(), called("F")); n != 0 || !errors.Is(err, errPoison) {
@@ -100,7 +100,7 @@ func testParking(t *testing.T, p place) {
 	wantParked(5)
 	f.become(count)
 	if n, err := m.RetryParked(t.Context(), called("F")); n != 5 || err != nil {
-		t.Errorf("retried %d, %v", n, err)
+		t.Errorf("retried %d, %v, want 5 and no error", n, err)
 	}
 	wantParked(0)
 	fido.AddTrick("sit")
@@ -185,7 +185,7 @@ func TestParkedEventIsGone(t *testing.T) {
 		expect.NoError(t, db.Model(&gormstore.StoredEvent{}).Where("id = ?", recordings[1].NotificationID).
 			Update("originator_version", 9).Error)
 		if n, err := p.RetryParked(t.Context(), called("F")); n != 0 || err == nil || tricksCounted(t, db, "bite") != 0 {
-			t.Errorf("retried %d, %v: another event at the same place", n, err)
+			t.Errorf("retried %d, %v: another event at the same place, want 0 and 0", n, err)
 		}
 		p.wantParked(t, 2)
 	})
@@ -202,7 +202,7 @@ func TestParkedOfAPausedFollower(t *testing.T) {
 		settings.PausedAt = time.Now().UTC()
 		expect.NoError(t, recorder.WriteSettings(t.Context(), schoolName, *settings))
 		if n, err := p.RetryParked(t.Context(), called("F")); n != 0 || !errors.Is(err, system.ErrPaused) || tricksCounted(t, db, "bite") != 0 {
-			t.Errorf("retried %d, %v", n, err)
+			t.Errorf("retried %d, %v, want 0, an error that is %v and 0", n, err, system.ErrPaused)
 		}
 		p.wantParked(t, 2)
 	})
@@ -226,10 +226,10 @@ func TestParkedByAnEarlierProgram(t *testing.T) {
 		_, err = r.CatchUp(t.Context(), called("F"), nil)
 		expect.NoError(t, err)
 		if n := tricksCounted(t, db, "sit"); n != 0 || statuses(t, r)[0].Parked != 3 {
-			t.Errorf("counted %d tricks in front of the parked one; %d are parked", n, statuses(t, r)[0].Parked)
+			t.Errorf("counted %d tricks in front of the parked one; %d are parked, want 0 and Parked 3", n, statuses(t, r)[0].Parked)
 		}
 		if n, err := r.RetryParked(t.Context(), called("F")); n != 3 || err != nil || tricksCounted(t, db, "sit") != 2 {
-			t.Errorf("retried %d, %v", n, err)
+			t.Errorf("retried %d, %v, want 3, no error and 2", n, err)
 		}
 	})
 }
@@ -313,7 +313,7 @@ func TestRetryParkedTwice(t *testing.T) {
 		}
 		group.Wait()
 		if total.Load() != 2 || tricksCounted(t, db, "bite") != 1 {
-			t.Errorf("retried %d events, and counted %d", total.Load(), tricksCounted(t, db, "bite"))
+			t.Errorf("retried %d events, and counted %d, want 2 and 1", total.Load(), tricksCounted(t, db, "bite"))
 		}
 	})
 }
@@ -363,7 +363,7 @@ func TestRetryParkedThatStays(t *testing.T) {
 		defer cancel()
 		n, err := p.RetryParked(ctx, called("F"))
 		if n != 0 || err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "look for a trigger") {
-			t.Errorf("retried %d, %v", n, err)
+			t.Errorf("retried %d, %v, want 0, no error and an error that contains %q", n, err, "look for a trigger")
 		}
 	})
 }
@@ -380,7 +380,7 @@ func TestNegativePosition(t *testing.T) {
 		expect.NoError(t, db.Exec("UPDATE notification_tracking SET notification_id = -1").Error)
 		_, err = p.CatchUp(t.Context(), called("F"), nil)
 		if err == nil || !strings.Contains(err.Error(), "its position in notification_tracking is -1") {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want an error that contains %q", err, "its position in notification_tracking is -1")
 		}
 		expect.NoError(t, db.Exec("DELETE FROM notification_tracking").Error)
 		_, err = p.CatchUp(t.Context(), called("F"), nil)
@@ -411,7 +411,7 @@ func TestGoexitIsParked(t *testing.T) {
 		parked, err := r.Parked(t.Context(), called("F"))
 		if err != nil || len(parked) != 1 || parked[0].NotificationID != events[2].NotificationID ||
 			!strings.Contains(parked[0].Error, "Goexit") {
-			t.Errorf("parked %+v, %v", parked, err)
+			t.Errorf("parked %+v, %v, want no error, 1 of them, NotificationID %v and Error to contain %q", parked, err, events[2].NotificationID, "Goexit")
 		}
 		if n := tricksCounted(t, db, "sit"); n != 2 {
 			t.Errorf("counted %d tricks, want 2", n)

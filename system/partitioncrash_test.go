@@ -165,7 +165,7 @@ func TestPartitionsAndCrashes(t *testing.T) {
 		by := checkEffects(t, c.db, events)
 		t.Logf("%d events, %d kills, %d times suspended; %d processes have had a part", events, kills, suspended, len(by))
 		if len(by) < 4 {
-			t.Errorf("only %d processes have processed events", len(by))
+			t.Errorf("only %d processes have processed events, want at least 4", len(by))
 		}
 	})
 }

@@ -64,7 +64,7 @@ func TestPartitionsWithEffects(t *testing.T) {
 		defer mu.Unlock()
 		for id, n := range calls {
 			if n != 1 {
-				t.Errorf("the call of event %d was made %d times although no process ended", id, n)
+				t.Errorf("the call of event %d was made %d times although no process ended, want 1", id, n)
 			}
 		}
 	})
@@ -138,7 +138,7 @@ func TestPartitionsOfUnrecordedCallsAreKept(t *testing.T) {
 		b.waitFor(t)
 		checkEffects(t, db, 30)
 		if n := calls.Load(); n != 30 {
-			t.Errorf("%d calls were made for 30 events", n)
+			t.Errorf("%d calls were made for 30 events, want 30", n)
 		}
 		comesTo(t, "each process has a partition", func() bool { return len(a.owners(t)) == 2 })
 	})

@@ -39,7 +39,7 @@ func editPartitions(t testing.TB, db *gorm.DB, where string, changes map[string]
 	edited := db.Model(&gormstore.FollowerPartition{}).Where(where).Updates(changes)
 	expect.NoError(t, edited.Error)
 	if edited.RowsAffected == 0 {
-		t.Fatalf("there are no partitions where %s", where)
+		t.Fatalf("there are no partitions where %s, want RowsAffected other than 0", where)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestEventWithoutAPartitionIsParkedOnce(t *testing.T) {
 		b.waitFor(t)
 		checkEffects(t, db, 10)
 		if n, err := b.runner.RetryParked(t.Context(), b.follower); n != 1 || err != nil {
-			t.Errorf("RetryParked = %d, %v", n, err)
+			t.Errorf("RetryParked = %d, %v, want 1 and no error", n, err)
 		}
 		checkEffects(t, db, 11)
 	})
@@ -397,7 +397,7 @@ func TestNoCallIsBegunWithoutALease(t *testing.T) {
 				calls++
 				leases := d.owners(t)
 				if len(leases) != 1 {
-					t.Errorf("a call was begun without a lease: %v", leases)
+					t.Errorf("a call was begun without a lease: %v, want 1 leases", leases)
 				}
 				return event.Data.Name, nil
 			},
@@ -418,7 +418,7 @@ func TestNoCallIsBegunWithoutALease(t *testing.T) {
 		}
 		d.waitFor(t)
 		if calls != 1 {
-			t.Errorf("%d calls were made", calls)
+			t.Errorf("%d calls were made, want 1", calls)
 		}
 	})
 }
@@ -439,7 +439,7 @@ func TestNewNumberOfPartitionsTakesOverSoon(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		if n := len(next.partitions(t).Partitions); n != 8 || !next.atHead(t) {
-			t.Errorf("after three seconds there are %d partitions, at %d: %v", n, position(t, next.follower.Application, schoolName), next.runner.Err())
+			t.Errorf("after three seconds there are %d partitions, at %d: %v, want 8", n, position(t, next.follower.Application, schoolName), next.runner.Err())
 		}
 	})
 }

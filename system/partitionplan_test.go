@@ -44,7 +44,7 @@ func TestPartitionsHaveEquallyManyOriginators(t *testing.T) {
 		}
 		for partition, n := range has {
 			if n < ids/count*8/10 || n > ids/count*12/10 {
-				t.Errorf("%s ids: partition %d has %d of %d", name, partition, n, ids)
+				t.Errorf("%s ids: partition %d has %d of %d, want at least %v and at most %v", name, partition, n, ids, ids/count*8/10, ids/count*12/10)
 			}
 		}
 	}
@@ -137,14 +137,14 @@ func TestSharesBecomeFair(t *testing.T) {
 			for _, process := range processes {
 				total += owned[process]
 				if owned[process] < least || owned[process] > most {
-					t.Fatalf("of %d partitions %d processes have %v", count, len(processes), owned)
+					t.Fatalf("of %d partitions %d processes have %v, want at least %v and at most %v", count, len(processes), owned, least, most)
 				}
 			}
 			if total != count {
 				t.Fatalf("%d of %d partitions are leased: %v", total, count, owned)
 			}
 			if changed := s.changes - before; changed > 3*count {
-				t.Errorf("%d changes of %d partitions for one process that came or went", changed, count)
+				t.Errorf("%d changes of %d partitions for one process that came or went, want at most %v", changed, count, 3*count)
 			}
 			settled := s.changes
 			for _, process := range processes {
@@ -170,13 +170,13 @@ func TestPartitionThatNoOneTakes(t *testing.T) {
 		return len(planLeases(set, "a", false, time.Minute, func(number int) bool { return number == avoided }))
 	}
 	if n := plan(-1); n != 0 {
-		t.Errorf("a has its share, and changes %d leases", n)
+		t.Errorf("a has its share, and changes %d leases, want 0", n)
 	}
 	set.Partitions[2].Until = time.Now().Add(-2 * time.Minute)
 	if n := plan(-1); n != 1 {
 		t.Errorf("a changes %d leases, want it to take one", n)
 	}
 	if n := plan(2); n != 0 {
-		t.Errorf("a changes %d leases, and avoids the only one", n)
+		t.Errorf("a changes %d leases, and avoids the only one, want 0", n)
 	}
 }

@@ -165,7 +165,7 @@ func checkEffects(t testing.TB, db *gorm.DB, events int) map[string]int {
 		by[row.Process]++
 	}
 	if twice > 0 || disordered > 0 || len(count) != events {
-		t.Errorf("%d of %d events have effects; %d effects are there twice, and %d out of order", len(count), events, twice, disordered)
+		t.Errorf("%d of %d events have effects; %d effects are there twice, and %d out of order, want 0 and 0", len(count), events, twice, disordered)
 	}
 	return by
 }
@@ -192,7 +192,7 @@ func TestPartitionsAreShared(t *testing.T) {
 		a.waitFor(t)
 		b.waitFor(t)
 		if by := checkEffects(t, db, 300); by["a"] == 0 || by["b"] == 0 {
-			t.Errorf("they have processed %v", by)
+			t.Errorf("they have processed %v, want other than 0 and other than 0", by)
 		}
 	})
 }
@@ -256,7 +256,7 @@ func TestHandlerThatHangsKeepsItsPartition(t *testing.T) {
 	release()
 	a.waitFor(t)
 	if by := checkEffects(t, db, 41); by["a"] == 0 || calls.Load() != 1 {
-		t.Errorf("they have processed %v, and the handler that hung was called %d times", by, calls.Load())
+		t.Errorf("they have processed %v, and the handler that hung was called %d times, want other than 0 and 1", by, calls.Load())
 	}
 }
 
@@ -297,10 +297,10 @@ func TestFailureStopsItsPartitionOnly(t *testing.T) {
 		statuses, err := d.runner.Statuses(t.Context())
 		expect.NoError(t, err)
 		if s := statuses[0]; s.State != system.Retrying || s.NotificationID != id || !errors.Is(s.Err, errBadEvent) {
-			t.Errorf("the status is %+v", s)
+			t.Errorf("the status is %+v, want State %v, NotificationID %v and an error that is %v", s, system.Retrying, id, errBadEvent)
 		}
 		if err := d.runner.WaitFor(t.Context(), d.follower); !errors.Is(err, errBadEvent) {
-			t.Errorf("WaitFor: %v", err)
+			t.Errorf("WaitFor: %v, want an error that is %v", err, errBadEvent)
 		}
 		d.save(t, 10, 1) // for other partitions as well
 		mended.Store(true)
@@ -311,7 +311,7 @@ func TestFailureStopsItsPartitionOnly(t *testing.T) {
 		checkEffects(t, db, 101)
 		for _, p := range d.partitions(t).Partitions {
 			if p.Error != "" || p.NotificationID != 0 || !p.Since.IsZero() {
-				t.Errorf("the failure is still kept: %+v", p)
+				t.Errorf("the failure is still kept: %+v, want NotificationID 0", p)
 			}
 		}
 	})
@@ -349,11 +349,11 @@ func TestPartitionsPark(t *testing.T) {
 		parked, err := a.runner.Parked(t.Context(), a.follower)
 		expect.NoError(t, err)
 		if len(parked) != 2 || parked[0].OriginatorVersion != 1 || parked[1].OriginatorVersion != 2 {
-			t.Fatalf("parked are %+v", parked)
+			t.Fatalf("parked are %+v, want 2 of them, OriginatorVersion 1 and OriginatorVersion 2", parked)
 		}
 		mended.Store(true)
 		if n, err := b.runner.RetryParked(t.Context(), b.follower); n != 2 || err != nil {
-			t.Errorf("RetryParked = %d, %v", n, err)
+			t.Errorf("RetryParked = %d, %v, want 2 and no error", n, err)
 		}
 		checkEffects(t, db, 42)
 	})

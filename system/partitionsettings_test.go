@@ -36,7 +36,7 @@ func TestNumberOfPartitionsChanges(t *testing.T) {
 		save(whole)
 		whole.waitFor(t)
 		if n := len(whole.partitions(t).Partitions); n > 0 {
-			t.Fatalf("a follower that is not divided has %d partitions", n)
+			t.Fatalf("a follower that is not divided has %d partitions, want 0", n)
 		}
 		last, isWhole := whole, true
 		for _, count := range []int{16, 5, 1, 4} {
@@ -76,29 +76,27 @@ func TestPartitionsCatchUp(t *testing.T) {
 		command.save(t, 10, 1)
 		processed, err := command.runner.CatchUp(t.Context(), command.follower, nil)
 		if err != nil || processed[0].Events != 20 || processed[0].Position != processed[0].Head {
-			t.Errorf("CatchUp = %+v, %v", processed, err)
+			t.Errorf("CatchUp = %+v, %v, want no error, Events 20 and Position %v", processed, err, processed[0].Head)
 		}
 		if owners := command.owners(t); len(owners) > 0 {
-			t.Errorf("after CatchUp there are leases: %v", owners)
+			t.Errorf("after CatchUp there are leases: %v, want 0 owners", owners)
 		}
 		command.save(t, 10, 1)
 		rolledBack := errors.New("rolled back")
 		err = store.Transaction(t.Context(), func(ctx context.Context) error {
 			processed, err := command.runner.CatchUp(ctx, command.follower, nil)
 			if err != nil || processed[0].Events != 20 {
-				t.Errorf("CatchUp in a transaction = %+v, %v", processed, err)
+				t.Errorf("CatchUp in a transaction = %+v, %v, want no error and Events 20", processed, err)
 			}
 			return rolledBack
 		})
-		if !errors.Is(err, rolledBack) {
-			t.Error(err)
-		}
+		expect.ErrorIs(t, err, rolledBack)
 		checkEffects(t, db, 20)
 		d := newDivided(t, store, writeEffect("a"), system.Partitions(8)).start(t)
 		d.waitFor(t)
 		checkEffects(t, db, 40)
 		if _, err := command.runner.CatchUp(t.Context(), command.follower, nil); !errors.Is(err, persistence.ErrPositionLocked) {
-			t.Errorf("CatchUp beside a runner: %v", err)
+			t.Errorf("CatchUp beside a runner: %v, want an error that is %v", err, persistence.ErrPositionLocked)
 		}
 	})
 }
@@ -172,7 +170,7 @@ func TestKeyThatThisProgramDoesNotHave(t *testing.T) {
 		expect.NoError(t, err, db.Model(&gormstore.FollowerPartition{}).Where("number = 0").Update("position", 1).Error)
 		b := newDivided(t, store, writeEffect("b"), system.Partitions(4))
 		if _, err := b.runner.CatchUp(t.Context(), b.follower, nil); err == nil || !strings.Contains(err.Error(), `system.PartitionBy("one")`) {
-			t.Errorf("CatchUp without the key: %v", err)
+			t.Errorf("CatchUp without the key: %v, want an error that contains %q", err, `system.PartitionBy("one")`)
 		}
 		checkEffects(t, db, 3)
 	})
@@ -193,7 +191,7 @@ func TestProgramWithoutPartitions(t *testing.T) {
 		moved := db.Model(&gormstore.NotificationTracking{}).Where("application_name = ? AND notification_id <= ?",
 			dividedName, head(t, d.dogs.Application)).Update("notification_id", 1)
 		if beyond != 0 || moved.Error != nil || moved.RowsAffected != 0 {
-			t.Errorf("a reader by id finds %d events, and moves %d positions (%v)", beyond, moved.RowsAffected, moved.Error)
+			t.Errorf("a reader by id finds %d events, and moves %d positions (%v), want 0, no error and RowsAffected 0", beyond, moved.RowsAffected, moved.Error)
 		}
 		// One that writes the position nevertheless is noticed.
 		expect.NoError(t, db.Model(&gormstore.NotificationTracking{}).Where("application_name = ?", dividedName).Update("notification_id", 3).Error)
@@ -234,7 +232,7 @@ func TestPartitionOptions(t *testing.T) {
 	sys := newDivided(t, memory.New(), func(context.Context, domain.Event) error { return nil }).system
 	for _, lease := range []time.Duration{-time.Second, 4, 99 * time.Millisecond, persistence.LongestLease + 1} {
 		if _, err := system.NewRunner(sys, system.Config{PartitionLease: lease}); err == nil || !strings.Contains(err.Error(), "PartitionLease") {
-			t.Errorf("a lease of %v: %v", lease, err)
+			t.Errorf("a lease of %v: %v, want an error that contains %q", lease, err, "PartitionLease")
 		}
 	}
 }

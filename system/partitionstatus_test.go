@@ -51,7 +51,7 @@ func TestStatusHasPartitions(t *testing.T) {
 		expect.NoError(t, a.runner.Close(), b.runner.Close())
 		for _, p := range statuses(t, b.runner)[0].Partitions.Partitions {
 			if p.Leased || p.Owner != "" || time.Since(p.Until) > patience {
-				t.Errorf("after the end of all processes partition %d is %+v", p.Number, p)
+				t.Errorf("after the end of all processes partition %d is %+v, want at most %v", p.Number, p, patience)
 			}
 		}
 	}
@@ -129,7 +129,7 @@ func TestPartitionsWait(t *testing.T) {
 	for name, wait := range waits {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		if err := wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s while another process is at an event: %v", name, err)
+			t.Errorf("%s while another process is at an event: %v, want an error that is %v", name, err, context.DeadlineExceeded)
 		}
 		cancel()
 	}
@@ -194,7 +194,7 @@ func TestObserverSeesTheLagOfAPartitionThatFails(t *testing.T) {
 		comesTo(t, "another partition has processed it", func() bool { return processed.Load() > seen })
 	}
 	if n := hidden.Load(); n > 0 {
-		t.Errorf("%d batches have no lag, although a partition is behind", n)
+		t.Errorf("%d batches have no lag, although a partition is behind, want 0", n)
 	}
 	mended.Store(true)
 	comesTo(t, "all is processed, and there is no lag", func() bool { return d.atHead(t) && lag.Load() == 0 })

@@ -36,7 +36,7 @@ func TestPushed(t *testing.T) {
 	p.add([]mapper.Recording{first}, copiesPlain)
 	p.add([]mapper.Recording{first, recording(2, "b", []string{"shared"})}, copiesPlain)
 	if event, ok := p.event(first.Notification); !ok || event.Data != (flat{Name: "Fido"}) {
-		t.Errorf("got %v, %v", event.Data, ok)
+		t.Errorf("got %v, %v, want Data %v", event.Data, ok, (flat{Name: "Fido"}))
 	}
 	if p.next != 1 {
 		t.Errorf("%d places are taken, want 1", p.next)
@@ -62,7 +62,7 @@ func TestPushedIsNobodyElses(t *testing.T) {
 	first, _ := p.event(saved.Notification)
 	first.Metadata["user"] = "changed by a follower"
 	if second, _ := p.event(saved.Notification); second.Metadata["user"] != "alice" {
-		t.Errorf("got %v", second.Metadata)
+		t.Errorf("got %v, want %q", second.Metadata, "alice")
 	}
 	if _, ok := p.event(recording(2, "b", nil).Notification); ok {
 		t.Error("a string that is not valid was pushed, which a store mends")

@@ -48,10 +48,10 @@ func TestRunnerLife(t *testing.T) {
 		"start twice": func(t *testing.T, r *system.Runner) {
 			start(t, r)
 			if err := r.Start(t.Context()); !errors.Is(err, system.ErrAlreadyStarted) {
-				t.Errorf("got %v from Start", err)
+				t.Errorf("got %v from Start, want an error that is %v", err, system.ErrAlreadyStarted)
 			}
 			if err := r.Run(t.Context()); !errors.Is(err, system.ErrAlreadyStarted) {
-				t.Errorf("got %v from Run", err)
+				t.Errorf("got %v from Run, want an error that is %v", err, system.ErrAlreadyStarted)
 			}
 			if ended(r) {
 				t.Error("the first start has ended")
@@ -62,13 +62,13 @@ func TestRunnerLife(t *testing.T) {
 			start(t, r)
 			expect.NoError(t, r.Stop(t.Context()), r.Stop(t.Context()), r.Stop(cancelled))
 			if err := r.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
-				t.Errorf("got %v from Start", err)
+				t.Errorf("got %v from Start, want an error that is %v", err, system.ErrStopped)
 			}
 		},
 		"stop before start": func(t *testing.T, r *system.Runner) {
 			expect.NoError(t, r.Stop(t.Context()), r.Stop(cancelled))
 			if err := r.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
-				t.Errorf("got %v from Start", err)
+				t.Errorf("got %v from Start, want an error that is %v", err, system.ErrStopped)
 			}
 		},
 		"stop from everywhere": func(t *testing.T, r *system.Runner) {
@@ -102,14 +102,14 @@ func TestRunnerLife(t *testing.T) {
 			began := time.Now()
 			expect.NoError(t, r.Run(ctx))
 			if got := time.Since(began); got != time.Hour {
-				t.Errorf("ran for %v", got)
+				t.Errorf("ran for %v, want %v", got, time.Hour)
 			}
 		},
 		"close": func(t *testing.T, r *system.Runner) {
 			start(t, r)
 			expect.NoError(t, r.Close(), r.Close())
 			if err := r.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
-				t.Errorf("got %v from Start", err)
+				t.Errorf("got %v from Start, want an error that is %v", err, system.ErrStopped)
 			}
 		},
 	} {
@@ -124,7 +124,7 @@ func TestRunnerLife(t *testing.T) {
 					<-r.Done()
 					for _, status := range statuses(t, r) {
 						if status.State != system.Stopped {
-							t.Errorf("got %+v in the end", status)
+							t.Errorf("got %+v in the end, want State %v", status, system.Stopped)
 						}
 					}
 				})
@@ -169,7 +169,7 @@ func TestRetrySchedule(t *testing.T) {
 			want = min(2*want, time.Minute)
 		}
 		if len(times) < 9 || len(times) > 13 || !times[0].Equal(began) {
-			t.Errorf("got %d attempts, the first after %v", len(times), times[0].Sub(began))
+			t.Errorf("got %d attempts, the first after %v, want at least 9 times, at most 13 times and %v", len(times), times[0].Sub(began), began)
 		}
 		last := times[len(times)-1]
 		times = nil
@@ -217,11 +217,11 @@ func TestEndWhileRetrying(t *testing.T) {
 				<-r.Done()
 			}
 			if got := time.Since(began); got != 0 {
-				t.Errorf("it took %v to end", got)
+				t.Errorf("it took %v to end, want 0", got)
 			}
 			// The status still tells why it stood still.
 			if got := statuses(t, r)[0]; got.State != system.Stopped || !errors.Is(got.Err, boom) || !got.NextRetry.IsZero() {
-				t.Errorf("got %+v", got)
+				t.Errorf("got %+v, want State %v and an error that is %v", got, system.Stopped, boom)
 			}
 		})
 	}
@@ -254,7 +254,7 @@ func TestStopDrains(t *testing.T) {
 			}
 			err := r.Stop(ctx)
 			if status := statuses(t, r)[0]; status.Err != nil || status.State != system.Stopped {
-				t.Errorf("got %+v", status)
+				t.Errorf("got %+v, want State %v", status, system.Stopped)
 			}
 			if n := c.counted(t, "sit"); patient && (err != nil || n != 2) || !patient && (!errors.Is(err, context.DeadlineExceeded) || n != 0) {
 				t.Errorf("counted %d, %v", n, err)
@@ -301,10 +301,10 @@ func TestTroubleWithTheLog(t *testing.T) {
 		time.Sleep(time.Minute)
 		err := r.Err()
 		if got := expect.ErrorAs[*system.ProcessingError](t, err); got.NotificationID != 0 || !errors.Is(err, persistence.ErrOperational) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want NotificationID 0 and an error that is %v", err, persistence.ErrOperational)
 		}
 		if all, err := r.Statuses(t.Context()); !errors.Is(err, persistence.ErrOperational) || all[0].State != system.Retrying || all[0].Follower != countersName {
-			t.Errorf("got %+v, %v", all, err)
+			t.Errorf("got %+v, %v, want an error that is %v, State %v and Follower %v", all, err, persistence.ErrOperational, system.Retrying, countersName)
 		}
 		// A follower that lost a race for a lock is not made to wait longer
 		// each time.
@@ -313,7 +313,7 @@ func TestTroubleWithTheLog(t *testing.T) {
 		store.calls.Store(0)
 		time.Sleep(time.Minute)
 		if got := store.calls.Load(); got < 60 {
-			t.Errorf("got %d attempts in a minute", got)
+			t.Errorf("got %d attempts in a minute, want at least 60", got)
 		}
 		store.err.Store(nil)
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
@@ -321,7 +321,7 @@ func TestTroubleWithTheLog(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if got := get[*counters](t, r, countersName).counted(t, "sit"); got != 1 || r.Err() != nil {
-			t.Errorf("counted %d, %v", got, r.Err())
+			t.Errorf("counted %d, %v, want 1 and no error", got, r.Err())
 		}
 	})
 }

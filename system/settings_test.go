@@ -94,13 +94,13 @@ func TestFilterGrows(t *testing.T) {
 		p := catchUp(t, store, trickAdded, registered)
 		p.wantNote(t, "in another order", trickAdded)
 		if len(p.seen) != 3 {
-			t.Errorf("saw %q", p.seen)
+			t.Errorf("saw %q, want 3 seen", p.seen)
 		}
 		if p := catchUp(t, store, registered); !strings.Contains(p.note, trickAdded+": not processed any more since position 6") {
-			t.Errorf("shrunk, the note is %q", p.note)
+			t.Errorf("shrunk, the note is %q, want note to contain %q", p.note, trickAdded+": not processed any more since position 6")
 		}
 		if p := catchUp(t, store, registered, trickAdded); !strings.Contains(p.note, trickAdded+": processed only since position 6") {
-			t.Errorf("grown again, the note is %q", p.note)
+			t.Errorf("grown again, the note is %q, want note to contain %q", p.note, trickAdded+": processed only since position 6")
 		}
 		catchUp(t, store).wantNote(t, "all topics", "every other topic")
 	})
@@ -121,7 +121,7 @@ func TestFilterGrowsWithoutLoss(t *testing.T) {
 		catchUp(t, store, registered, trickAdded).wantNote(t, "grown by a topic without events")
 		register(t, dogs, 1, "Rex")
 		if p := catchUp(t, store, registered, trickAdded); len(p.seen) != 2 {
-			t.Errorf("saw %q", p.seen)
+			t.Errorf("saw %q, want 2 seen", p.seen)
 		}
 	})
 }
@@ -138,7 +138,7 @@ func TestPositionWithoutSettings(t *testing.T) {
 		for range 2 {
 			p := catchUp(t, store, registered)
 			if n := strings.Count(p.logged.String(), "level=WARN"); n != 1 || !strings.Contains(p.logged.String(), "migrate") {
-				t.Errorf("%d warnings without the table: %s", n, &p.logged)
+				t.Errorf("%d warnings without the table: %s, want 1 and it to contain %q", n, &p.logged, "migrate")
 			}
 		}
 		expect.NoError(t, gormstore.AutoMigrate(db))
@@ -161,7 +161,7 @@ func TestTwoProgramsUnderOneName(t *testing.T) {
 		}
 		for _, p := range both {
 			if !strings.Contains(p.logged.String(), "another program") || !strings.Contains(p.status.Note, "another program") {
-				t.Errorf("the note is %q; logged: %s", p.status.Note, &p.logged)
+				t.Errorf("the note is %q; logged: %s, want it to contain %q and Note to contain %q", p.status.Note, &p.logged, "another program", "another program")
 			}
 		}
 	})
@@ -227,14 +227,14 @@ func TestStartAtHead(t *testing.T) {
 			return seen
 		}
 		if n := run("Early"); n != 0 {
-			t.Errorf("saw %d events of an empty log", n)
+			t.Errorf("saw %d events of an empty log, want 0", n)
 		}
 		register(t, dogs, 2, "Fido")
 		if n := run("Early"); n != 3 {
-			t.Errorf("saw %d of 3 events; it had begun before them", n)
+			t.Errorf("saw %d of 3 events; it had begun before them, want 3", n)
 		}
 		if n := run("Late"); n != 0 {
-			t.Errorf("saw %d events that were there before it", n)
+			t.Errorf("saw %d events that were there before it, want 0", n)
 		}
 		register(t, dogs, 0, "Rex")
 		if n := run("Late"); n != 1 {
@@ -249,7 +249,7 @@ func TestStartAtHead(t *testing.T) {
 			return err
 		}))
 		if n := run("Late"); n != 4 {
-			t.Errorf("saw %d of 4 events after a reset", n)
+			t.Errorf("saw %d of 4 events after a reset, want 4", n)
 		}
 	})
 }
@@ -264,7 +264,7 @@ func TestStartAtHeadNeedsSettings(t *testing.T) {
 		r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New), node))
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		if _, err := r.CatchUp(t.Context(), called("F"), nil); err == nil || !strings.Contains(err.Error(), "migrate") {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want an error that contains %q", err, "migrate")
 		}
 	})
 }
@@ -332,16 +332,16 @@ func TestPausedFollower(t *testing.T) {
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		register(t, dogs, 1, "Fido")
 		if s := statuses(t, r)[0]; s.State != system.Paused || s.Err != nil || s.PausedBy != "a test" || s.Position != 0 || len(j.events(t)) != 0 {
-			t.Errorf("the status is %+v, and %d events were seen", s, len(j.events(t)))
+			t.Errorf("the status is %+v, and %d events were seen, want State %v, PausedBy %q, Position 0 and 0 events", s, len(j.events(t)), system.Paused, "a test")
 		}
 		if _, err := r.CatchUp(t.Context(), called("F"), nil); !errors.Is(err, system.ErrPaused) || !errors.Is(err, domain.ErrEventSourcing) {
-			t.Errorf("catching up: %v", err)
+			t.Errorf("catching up: %v, want an error that is %v and that is %v", err, system.ErrPaused, domain.ErrEventSourcing)
 		}
 		set(persistence.FollowerSettings{})
 		expect.NoError(t, r.Sync(t.Context()))
 		j.want(t, dogs.Application)
 		if s := statuses(t, r)[0]; s.State != system.Running {
-			t.Errorf("the status is %+v", s)
+			t.Errorf("the status is %+v, want State %v", s, system.Running)
 		}
 	})
 }
@@ -391,7 +391,7 @@ func TestPausedBetweenReadAndLock(t *testing.T) {
 			expect.NoError(t, recorder.WriteSettings(t.Context(), schoolName, *settings))
 		}
 		if _, err := r.CatchUp(t.Context(), called("F"), nil); !errors.Is(err, system.ErrPaused) || len(j.events(t)) != 0 {
-			t.Errorf("got %v, and %d events were seen", err, len(j.events(t)))
+			t.Errorf("got %v, and %d events were seen, want an error that is %v and 0 events", err, len(j.events(t)), system.ErrPaused)
 		}
 	})
 }
@@ -428,7 +428,7 @@ func TestRenamedTopicIsNoChange(t *testing.T) {
 			}
 		}
 		if note := run(split.Schema); !strings.Contains(note, "Pup.Named: not processed any more") {
-			t.Errorf("a topic that another event has now is left out: the note is %q", note)
+			t.Errorf("a topic that another event has now is left out: the note is %q, want it to contain %q", note, "Pup.Named: not processed any more")
 		}
 	})
 }
@@ -472,7 +472,7 @@ func TestFormerNameOfPosition(t *testing.T) {
 				expect.NoError(t, db.Model(&gormstore.StoredEvent{}).Where("application_name = ?", schoolName).Updates(events).Error)
 				err = run(options.leader, options.follower)
 				if !errors.Is(err, persistence.ErrOperational) || !strings.Contains(err.Error(), "the store has a position of F in the log of "+schoolName) {
-					t.Errorf("got %v", err)
+					t.Errorf("got %v, want an error that is %v and that contains %q", err, persistence.ErrOperational, "the store has a position of F in the log of "+schoolName)
 				}
 				positions := map[string]any{"application_name": options.follower, "upstream_application_name": options.leader}
 				expect.NoError(t, db.Model(&gormstore.NotificationTracking{}).Where("1 = 1").Updates(positions).Error)

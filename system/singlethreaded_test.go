@@ -24,28 +24,28 @@ func TestSingleThreadedLife(t *testing.T) {
 	dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
 	register(t, dogs, 1, "Fido")
 	if err := r.Sync(t.Context()); !errors.Is(err, system.ErrNotStarted) {
-		t.Errorf("got %v from Sync before Start", err)
+		t.Errorf("got %v from Sync before Start, want an error that is %v", err, system.ErrNotStarted)
 	}
 	if got := statuses(t, r)[0].State; got != system.Stopped {
-		t.Errorf("the follower is %s before Start", got)
+		t.Errorf("the follower is %s before Start, want %v", got, system.Stopped)
 	}
 	start(t, r)
 	if err := r.Start(t.Context()); !errors.Is(err, system.ErrAlreadyStarted) {
-		t.Errorf("got %v from a second Start", err)
+		t.Errorf("got %v from a second Start, want an error that is %v", err, system.ErrAlreadyStarted)
 	}
 	r.Stop()
 	r.Stop()
 	register(t, dogs, 1, "Rex")
 	for _, err := range []error{r.Start(t.Context()), r.Sync(t.Context())} {
 		if !errors.Is(err, system.ErrStopped) {
-			t.Errorf("got %v after Stop", err)
+			t.Errorf("got %v after Stop, want an error that is %v", err, system.ErrStopped)
 		}
 	}
 	if got := c.counted(t, "sit"); got != 1 {
 		t.Errorf("counted %d, want what was there before Stop", got)
 	}
 	if got := statuses(t, r)[0]; got.State != system.Stopped || got.Lag() != 2 {
-		t.Errorf("got %+v after Stop", got)
+		t.Errorf("got %+v after Stop, want State %v and Lag 2", got, system.Stopped)
 	}
 	expect.NoError(t, r.Close(), r.Close())
 
@@ -53,7 +53,7 @@ func TestSingleThreadedLife(t *testing.T) {
 	closing(t, before, err)
 	before.Stop()
 	if err := before.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
-		t.Errorf("got %v from Start after Stop", err)
+		t.Errorf("got %v from Start after Stop, want an error that is %v", err, system.ErrStopped)
 	}
 }
 
@@ -98,13 +98,13 @@ func TestSingleThreadedContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := c.counted(t, "sit"); got != 1 || r.Err() != nil {
-		t.Errorf("counted %d, %v", got, r.Err())
+		t.Errorf("counted %d, %v, want 1 and no error", got, r.Err())
 	}
 	if err := r.Sync(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error that is %v", err, context.Canceled)
 	}
 	if got := statuses(t, r)[0]; got.State != system.Running || got.Err != nil {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want State %v", got, system.Running)
 	}
 }
 

@@ -71,7 +71,7 @@ func TestStandBy(t *testing.T) {
 				t.Errorf("CatchUp: %v, want ErrPositionLocked", err)
 			}
 			if after, err := second.FollowerStatuses(t.Context()); err != nil || after[0].Error != "" || after[0].State != "running" || len(before) != 1 {
-				t.Errorf("got %+v, %v; before %+v", after, err, before)
+				t.Errorf("got %+v, %v; before %+v, want no error, State %q and 1 of them", after, err, before, "running")
 			}
 			waiting := make(chan error, 1)
 			go func() { waiting <- standBy.WaitForPosition(t.Context(), called("F"), called(schoolName), 1) }()

@@ -66,28 +66,28 @@ func TestStatusIsKept(t *testing.T) {
 		synctest.Wait()
 		if all := store.taken(); len(all) != 1 || all[0].State != "running" || all[0].ApplicationName != "F" ||
 			all[0].UpstreamApplicationName != schoolName || all[0].Process == "" || !all[0].Alive(time.Now()) {
-			t.Errorf("at the start: %+v", all)
+			t.Errorf("at the start: %+v, want 1 of them, State %q, ApplicationName %q and UpstreamApplicationName %v", all, "running", "F", schoolName)
 		}
 		time.Sleep(10*time.Minute + 3*time.Second) // and not at the moment of a heartbeat
 		synctest.Wait()
 		if n := len(store.taken()); n < 55 || n > 60 {
-			t.Errorf("%d heartbeats in ten minutes", n)
+			t.Errorf("%d heartbeats in ten minutes, want at least 55 and at most 60", n)
 		}
 
 		register(t, dogs, 0, "Fido")
 		synctest.Wait()
 		if all := store.taken(); len(all) != 1 || all[0].State != "retrying" || all[0].NotificationID != 1 || all[0].Error == "" ||
 			all[0].Since.IsZero() || !all[0].NextRetry.After(all[0].Heartbeat) {
-			t.Errorf("after a failure: %+v", all)
+			t.Errorf("after a failure: %+v, want 1 of them, State %q and NotificationID 1", all, "retrying")
 		}
 		f.become(ignore)
 		time.Sleep(2 * time.Second)
 		if all := store.taken(); len(all) != 1 || all[0].State != "running" || all[0].Error != "" || !all[0].Since.IsZero() {
-			t.Errorf("after the recovery: %+v", all)
+			t.Errorf("after the recovery: %+v, want 1 of them and State %q", all, "running")
 		}
 		expect.NoError(t, r.Stop(t.Context()))
 		if all := store.taken(); len(all) != 1 || all[0].State != "stopped" || all[0].Alive(time.Now()) {
-			t.Errorf("after the end: %+v", all)
+			t.Errorf("after the end: %+v, want 1 of them and State %q", all, "stopped")
 		}
 	})
 }
@@ -138,7 +138,7 @@ func TestEndIsKeptAfterAFailure(t *testing.T) {
 		setFail(nil)
 		expect.NoError(t, r.Stop(t.Context()))
 		if all := store.taken(); len(all) == 0 || all[len(all)-1].State != "stopped" {
-			t.Errorf("after the end: %+v", all)
+			t.Errorf("after the end: %+v, want some and State %q", all, "stopped")
 		}
 	})
 }
@@ -166,7 +166,7 @@ func TestAheadIsRemembered(t *testing.T) {
 		}
 		_, err = second.CatchUp(t.Context(), called("F"), nil)
 		if got := expect.ErrorAs[*system.AheadError](t, err); got.Position != ahead || len(j.events(t)) != 0 {
-			t.Errorf("got %+v, and %d events", got, len(j.events(t)))
+			t.Errorf("got %+v, and %d events, want Position %v and 0 events", got, len(j.events(t)), ahead)
 		}
 	})
 }
@@ -268,12 +268,12 @@ func TestStatusBeforeTheFirstEvent(t *testing.T) {
 		start(t, r)
 		synctest.Wait()
 		if all := store.taken(); len(all) != 1 || all[0].State != "running" {
-			t.Errorf("at the start: %+v", all)
+			t.Errorf("at the start: %+v, want 1 of them and State %q", all, "running")
 		}
 		time.Sleep(90 * time.Second)
 		all := store.taken()
 		if last := all[len(all)-1]; last.State != "retrying" || last.Error == "" {
-			t.Errorf("after the failure: %+v", last)
+			t.Errorf("after the failure: %+v, want State %q", last, "retrying")
 		}
 	})
 }
@@ -300,7 +300,7 @@ func TestSlowPolicy(t *testing.T) {
 			synctest.Wait()
 			all := store.taken()
 			if len(all) == 0 || !all[len(all)-1].Alive(time.Now()) {
-				t.Fatalf("nobody knows that the follower is alive: %+v", all)
+				t.Fatalf("nobody knows that the follower is alive: %+v, want some", all)
 			}
 			if last := all[len(all)-1]; last.State != "running" || last.NotificationID != 1 || !last.Since.Equal(began) {
 				t.Errorf("the status is %+v, want event 1 since %v", last, began)
@@ -315,7 +315,7 @@ func TestSlowPolicy(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if last := store.taken(); last[len(last)-1].NotificationID != 0 || statuses(t, r)[0].NotificationID != 0 || !statuses(t, r)[0].Since.IsZero() {
-			t.Errorf("after the event: %+v", statuses(t, r)[0])
+			t.Errorf("after the event: %+v, want NotificationID 0 and NotificationID 0", statuses(t, r)[0])
 		}
 	})
 }
@@ -339,7 +339,7 @@ func TestQuickPolicyIsNoNews(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := len(store.taken()); n > 6 {
-			t.Errorf("%d statuses were kept in 40 seconds", n)
+			t.Errorf("%d statuses were kept in 40 seconds, want at most 6", n)
 		}
 	})
 }

@@ -79,7 +79,7 @@ func TestGraph(t *testing.T) {
 	s.Edges()[0] = system.Edge{}
 	s.Names()[0] = ""
 	if got := s.Edges()[0]; got != (system.Edge{Leader: "A", Follower: "C"}) || s.Names()[0] != "A" {
-		t.Errorf("a caller has changed the system: %v", got)
+		t.Errorf("a caller has changed the system: %v, want A followed by C, and names that begin with A", got)
 	}
 	if m, ok := s.Member("C"); !ok || m != system.Member(f.c) {
 		t.Errorf("got %v, %v; want the member that was given", m, ok)

@@ -100,7 +100,7 @@ func TestTwoRunners(t *testing.T) {
 			cancelled, cancel := context.WithCancel(t.Context())
 			cancel()
 			if err := runners[stuck].Stop(cancelled); !errors.Is(err, context.Canceled) {
-				t.Fatal(err)
+				t.Fatalf("got %v, want an error that is %v", err, context.Canceled)
 			}
 			other := runners[1-stuck]
 			waitForHeads(t, other)
@@ -142,7 +142,7 @@ func TestOvertaken(t *testing.T) {
 		t.Errorf("counted %d, %v; want the 3 that the rival did not process", got, r.Err())
 	}
 	if got := statuses(t, r)[0]; got.State != system.Running || got.Lag() != 0 {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want State %v and Lag 0", got, system.Running)
 	}
 }
 
@@ -161,7 +161,7 @@ func TestTwoRunnersInMemory(t *testing.T) {
 		for _, r := range runners {
 			waitForHeads(t, r)
 			if got := get[*counters](t, r, countersName).counted(t, "sit"); got != 600 || r.Err() != nil {
-				t.Errorf("counted %d, %v", got, r.Err())
+				t.Errorf("counted %d, %v, want 600 and no error", got, r.Err())
 			}
 		}
 	})

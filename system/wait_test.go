@@ -36,13 +36,9 @@ func TestWaitFor(t *testing.T) {
 		soon, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		late := r.WaitForPosition(soon, f, dogs, 1000)
-		if !errors.Is(late, context.DeadlineExceeded) || !errors.Is(late, persistence.ErrOperational) {
-			t.Errorf("got %v", late)
-		}
+		expect.ErrorIs(t, late, context.DeadlineExceeded, persistence.ErrOperational)
 		alone := f.WaitForPosition(soon, dogs, 1000)
-		if !errors.Is(alone, context.DeadlineExceeded) || !errors.Is(alone, persistence.ErrOperational) {
-			t.Errorf("got %v", alone)
-		}
+		expect.ErrorIs(t, alone, context.DeadlineExceeded, persistence.ErrOperational)
 		for follower, want := range map[string]system.Error{
 			"F":      {Name: "F", Problem: "it does not follow Kennel; it follows TrainingSchool"},
 			"Nobody": {Name: "Nobody", Problem: "there is no such follower; followers are F"},

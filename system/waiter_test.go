@@ -63,7 +63,7 @@ func TestWaitsDuringARetry(t *testing.T) {
 	f := &followerLoop{app: called{}, leader: called{}}
 	f.setStatus(fails, time.Time{})
 	if w := f.addWaiter(-1); !errors.Is(w.err, fails) {
-		t.Errorf("before the retry: got %v", w.err)
+		t.Errorf("before the retry: got %v, want an error that is %v", w.err, fails)
 	}
 	end := f.beginPull()
 	during := f.addWaiter(-1)
@@ -78,6 +78,6 @@ func TestWaitsDuringARetry(t *testing.T) {
 	f.setStatus(fails, time.Time{})
 	f.ended()
 	if w := f.addWaiter(-1); !errors.Is(w.err, fails) {
-		t.Errorf("after the end: got %v", w.err)
+		t.Errorf("after the end: got %v, want an error that is %v", w.err, fails)
 	}
 }

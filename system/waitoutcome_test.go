@@ -83,7 +83,7 @@ func TestWaitForAfterParking(t *testing.T) {
 	expect.NoError(t, runner.WaitFor(t.Context(), follower))
 	expect.NoError(t, runner.Close())
 	if len(before) != 2 {
-		t.Fatalf("got %v", before)
+		t.Fatalf("got %v, want 2 of them", before)
 	}
 	for _, err := range before {
 		if !errors.Is(err, context.Canceled) || errors.Is(err, errPoison) {

@@ -118,14 +118,14 @@ func TestAheadIsNotHurried(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if got := store.queries.Load(); got > 2*60*4/3+2 {
-			t.Errorf("sent %d queries in an hour", got)
+			t.Errorf("sent %d queries in an hour, want at most %v", got, 2*60*4/3+2)
 		}
 		if got := statuses(t, r)[0]; got.State != system.Stopped {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want State %v", got, system.Stopped)
 		}
 		if got := logged.String(); !strings.Contains(got, `level=ERROR msg="follower is stopped until its position is another one"`) ||
 			strings.Contains(got, "will try again") {
-			t.Errorf("logged %s", got)
+			t.Errorf("logged %s, want it to contain %q", got, `level=ERROR msg="follower is stopped until its position is another one"`)
 		}
 	})
 }

@@ -45,7 +45,7 @@ func TestWindows(t *testing.T) {
 			break
 		}
 		if end <= r.After || end > l.head || reads > 100 {
-			t.Fatalf("read %d got from %d to %d", reads, r.After, end)
+			t.Fatalf("read %d got from %d to %d, want at most %v and at most 100", reads, r.After, end, l.head)
 		}
 		r.After = end
 	}

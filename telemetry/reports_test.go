@@ -82,7 +82,7 @@ func TestApplicationReports(t *testing.T) {
 	first := saves[0]
 	if first.Application != "TrainingSchool" || first.Events != 1 || len(first.Originators) != 1 || first.Position != 1 ||
 		first.Duration <= 0 || first.Write <= 0 || first.Together != 1 || first.InTransaction {
-		t.Errorf("the first save: got %+v", first)
+		t.Errorf("the first save: got %+v, want Application %q, Events 1, 1 Originators, Position 1, Duration more than 0, Write more than 0 and Together 1", first, "TrainingSchool")
 	}
 	var sources []telemetry.Source
 	var replayed []int64
@@ -279,7 +279,7 @@ func TestCallReports(t *testing.T) {
 		t.Fatalf("calls: got %d begun and %d done, want three of each or more", len(started), len(done))
 	}
 	if batches != 0 {
-		t.Errorf("got %d batches that are not done", batches)
+		t.Errorf("got %d batches that are not done, want 0", batches)
 	}
 	outcomes := map[string]bool{}
 	for i, h := range done {

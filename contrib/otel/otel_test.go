@@ -167,7 +167,7 @@ func TestATraceLeadsFromTheCommandToWhatItCaused(t *testing.T) {
 	first := func(name string) span {
 		t.Helper()
 		if len(spans[name]) == 0 {
-			t.Fatalf("there is no span %q among %d names", name, len(spans))
+			t.Fatalf("there is no span %q among %d names, want some", name, len(spans))
 		}
 		return spans[name][0]
 	}
@@ -284,7 +284,7 @@ func TestATraceparentThatIsNoneIsNoLink(t *testing.T) {
 			}
 			for _, link := range made[0].Links {
 				if size := len(link.SpanContext.TraceState().String()); size > 1000 {
-					t.Errorf("the link has a state of %d bytes", size)
+					t.Errorf("the link has a state of %d bytes, want at most 1000", size)
 				}
 			}
 		})
@@ -336,7 +336,7 @@ func TestAttributesOfMetricsAreBounded(t *testing.T) {
 		report(i + 2)
 	}
 	if after := points(); before == 0 || after != before {
-		t.Errorf("got %d data points after 100 other aggregates, and %d before", after, before)
+		t.Errorf("got %d data points after 100 other aggregates, and %d before, want other than 0", after, before)
 	}
 }
 

@@ -154,7 +154,7 @@ func TestEveryMetricIsScraped(t *testing.T) {
 		}
 		delete(documented, name)
 		if !strings.Contains(text, "\n# TYPE "+name+" ") {
-			t.Errorf("the metric %s was not scraped", name)
+			t.Errorf("the metric %s was not scraped, want it to contain %q", name, "\n# TYPE "+name+" ")
 		}
 	}
 	for name := range documented {
@@ -166,7 +166,7 @@ func TestEveryMetricIsScraped(t *testing.T) {
 		}
 		for _, name := range metricName.FindAllString(query, -1) {
 			if !strings.Contains(text, "\n"+name+"{") {
-				t.Errorf("query %s: the metric %s was not scraped", query, name)
+				t.Errorf("query %s: the metric %s was not scraped, want it to contain %q", query, name, "\n"+name+"{")
 			}
 		}
 	}
@@ -314,7 +314,7 @@ func TestSeriesAreBounded(t *testing.T) {
 		report(i + 2)
 	}
 	if after := series(); before == 0 || after != before {
-		t.Errorf("got %d series after 100 other aggregates, and %d before", after, before)
+		t.Errorf("got %d series after 100 other aggregates, and %d before, want other than 0", after, before)
 	}
 }
 

@@ -66,10 +66,10 @@ func TestScenarios(t *testing.T) {
 	t.Run("a command", func(t *testing.T) {
 		outcome := domaintest.Given(t, Dogs, Registered{Name: "Fido"}).When(addTrick("sit")).Then(TrickAdded{Trick: "sit"})
 		if got := outcome.Aggregate(); got.ID() != domaintest.ID || got.Version() != 2 || got.Name != "Fido" {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want ID %v, Version 2 and Name %q", got, domaintest.ID, "Fido")
 		}
 		if got := outcome.Events(); len(got) != 1 || got[0].OriginatorVersion != 2 || got[0].Topic != "Dog.TrickAdded" {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want 1 of them, OriginatorVersion 2 and Topic %q", got, "Dog.TrickAdded")
 		}
 	})
 	t.Run("a broken rule", func(t *testing.T) {

@@ -239,7 +239,7 @@ func TestFollowers(t *testing.T) {
 		e.call(t, "counts").want(t, counted)
 		e.call(t, "dogs").want(t, "Fido\nRex\n")
 		if got := e.start(t, "check"); got.code != 0 || !strings.HasSuffix(got.stdout, "\n3 applications checked: 0 problems.\n") {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 0 and stdout to end with %q", got, "\n3 applications checked: 0 problems.\n")
 		}
 	})
 }
@@ -269,7 +269,7 @@ func TestMistakes(t *testing.T) {
 		e.call(t, "register").wantFailure(t, "accepts 1 arg")
 		e.call(t, "add-trick", "Fido").wantFailure(t, "accepts 2 arg")
 		if got := e.call(t, "bark"); got.code != 2 || !strings.Contains(got.stderr, `unknown command "bark"`) {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 2 and stderr to contain %q", got, `unknown command "bark"`)
 		}
 		e.call(t, "--loud").wantFailure(t, "--loud")
 		e.call(t, "migrate", "--database", "oracle").wantFailure(t, `unknown database "oracle"`, "default")
@@ -331,7 +331,7 @@ func TestEncrypted(t *testing.T) {
 		encrypted.call(t, "tricks", "Fido").want(t, "roll over\nplay dead\n")
 		stored := e.stored(t)
 		if !strings.Contains(stored, "stored_events TrainingSchool Dog.TrickAdded") || !strings.Contains(stored, "snapshots TrainingSchool Dog") {
-			t.Errorf("the events and snapshots are not where they are looked for: %q", stored)
+			t.Errorf("the events and snapshots are not where they are looked for: %q, want it to contain %q and to contain %q", stored, "stored_events TrainingSchool Dog.TrickAdded", "snapshots TrainingSchool Dog")
 		}
 		for _, secret := range []string{"Fido", "roll over", "play dead"} {
 			if strings.Contains(stored, secret) {
@@ -359,7 +359,7 @@ func TestEncryptedControl(t *testing.T) {
 	each(t, func(t *testing.T, e environment) {
 		e.call(t).want(t, firstDemonstration)
 		if stored := e.stored(t); !strings.Contains(stored, "Fido") || !strings.Contains(stored, "roll over") {
-			t.Errorf("the states are not where they are looked for: %q", stored)
+			t.Errorf("the states are not where they are looked for: %q, want it to contain %q and to contain %q", stored, "Fido", "roll over")
 		}
 	})
 }
@@ -463,7 +463,7 @@ func TestRenamedTypes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if hound.Title != "Fido" || !slices.Equal(hound.Skill, []string{"roll over", "play dead"}) {
-			t.Errorf("%q knows %q", hound.Title, hound.Skill)
+			t.Errorf("%q knows %q, want Title %q and Skill %q", hound.Title, hound.Skill, "Fido", []string{"roll over", "play dead"})
 		}
 	})
 }

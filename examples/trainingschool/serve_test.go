@@ -61,14 +61,14 @@ func TestServe(t *testing.T) {
 	}
 	client := &http.Client{Jar: jar}
 	if code, text := get(client, address); code != 200 || !strings.Contains(text, "TrainingSchool") {
-		t.Errorf("with the token: got %d, %s", code, text)
+		t.Errorf("with the token: got %d, %s, want 200 and it to contain %q", code, text, "TrainingSchool")
 	}
 	if code, _ := get(&http.Client{}, address); code != 403 {
 		t.Errorf("the token again: got %d, want 403", code)
 	}
 	root, _, _ := strings.Cut(address, "?")
 	if code, text := get(client, root+"readyz"); code != 200 {
-		t.Errorf("readyz: got %d, %s", code, text)
+		t.Errorf("readyz: got %d, %s, want 200", code, text)
 	}
 }
 

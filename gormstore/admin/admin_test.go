@@ -234,7 +234,7 @@ func TestHostilePayloads(t *testing.T) {
 		t.Errorf("markup: got %s, want it escaped", text)
 	}
 	if size := get(h, path+"4").Body.Len(); size > 400_000 {
-		t.Errorf("three megabytes: got a page of %d bytes", size)
+		t.Errorf("three megabytes: got a page of %d bytes, want at most 400_000", size)
 	}
 	// A state that is no event at all, and a topic that is no UTF-8.
 	row := map[string]any{"application_name": "Wiki", "originator_id": everyID.String(), "originator_version": 1, "topic": "x<script>\xff", "state": []byte("\xff\xfe<script>")}
@@ -244,7 +244,7 @@ func TestHostilePayloads(t *testing.T) {
 	for _, path := range []string{"/log", "/problems", "/api/log", "/api/problems"} {
 		answer := get(h, path)
 		if answer.Code != 200 || strings.Contains(answer.Body.String(), "x<script>") || strings.ToValidUTF8(answer.Body.String(), "") != answer.Body.String() {
-			t.Errorf("%s: got %d, %s", path, answer.Code, answer.Body)
+			t.Errorf("%s: got %d, %s, want Code 200 and the name escaped and in UTF-8", path, answer.Code, answer.Body)
 		}
 	}
 }

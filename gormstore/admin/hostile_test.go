@@ -162,7 +162,7 @@ func TestPagesStaySmall(t *testing.T) {
 			answer := get(pages, path)
 			work := allocated() - before
 			if answer.Code != 200 {
-				t.Errorf("%s: got %d, %s", path, answer.Code, answer.Body)
+				t.Errorf("%s: got %d, %s, want 200", path, answer.Code, answer.Body)
 			}
 			if size := answer.Body.Len(); size > 900_000 {
 				t.Errorf("%s: got %d bytes, want a page of less than 900 kB", path, size)
@@ -175,7 +175,7 @@ func TestPagesStaySmall(t *testing.T) {
 	// The change of a large state is shown by its values.
 	path := fmt.Sprintf("/aggregate/Notes/%s?v=4", id)
 	if text := get(pages, path).Body.String(); !strings.Contains(text, "Text.key 1") || !strings.Contains(text, "Only the beginning is shown.") {
-		t.Errorf("%s: got no changes of single values", path)
+		t.Errorf("%s: got no changes of single values, want it to contain %q and to contain %q", path, "Text.key 1", "Only the beginning is shown.")
 	}
 }
 
@@ -204,7 +204,7 @@ func TestTypesThatPanic(t *testing.T) {
 	for _, path := range []string{"/log", "/problems", aggregate, aggregate + "?v=1", aggregate + "?v=2", aggregate + "?v=3"} {
 		for _, path := range []string{path, inJSON(path)} {
 			if answer := get(pages, path); answer.Code != 200 || !strings.Contains(answer.Body.String(), id.String()) {
-				t.Errorf("%s: got %d, %s", path, answer.Code, answer.Body)
+				t.Errorf("%s: got %d, %s, want Code 200 and it to contain %q", path, answer.Code, answer.Body, id.String())
 			}
 		}
 	}
@@ -304,7 +304,7 @@ func visit(t *testing.T, prefix, begin string) map[string]bool {
 		}
 		text := readAll(t, answer)
 		if answer.StatusCode != 200 {
-			t.Errorf("%s: got %d", page, answer.StatusCode)
+			t.Errorf("%s: got %d, want 200", page, answer.StatusCode)
 		}
 		for _, part := range strings.Split(text, `href="`)[1:] {
 			link, _, _ := strings.Cut(part, `"`)
@@ -315,7 +315,7 @@ func visit(t *testing.T, prefix, begin string) map[string]bool {
 			}
 			if target.Fragment = ""; target.Scheme == "http" {
 				if !strings.HasPrefix(target.String(), prefix+"/") {
-					t.Errorf("%s: the link %q leaves the prefix", page, link)
+					t.Errorf("%s: the link %q leaves the prefix, want it to begin with %q", page, link, prefix+"/")
 				}
 				queue = append(queue, target.String())
 			}
@@ -375,7 +375,7 @@ func TestManyFollowers(t *testing.T) {
 			begin := time.Now()
 			answer := get(pages, path)
 			if text := answer.Body.String(); answer.Code != 200 || strings.Count(text, "Follower007") < 1 {
-				t.Errorf("%s: got %d", path, answer.Code)
+				t.Errorf("%s: got %d, want Code 200 and at least 1 times \"Follower007\"", path, answer.Code)
 			}
 			t.Logf("%s: %v", path, time.Since(begin))
 		}

@@ -98,7 +98,7 @@ func TestDatabaseGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		if answer := get(pages, "/log"); answer.Code != 200 {
-			t.Errorf("after the lock: got %d", answer.Code)
+			t.Errorf("after the lock: got %d, want 200", answer.Code)
 		}
 		for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before+2; runtime.Gosched() {
 			if time.Now().After(deadline) {
@@ -170,7 +170,7 @@ func TestOneOfTwoDatabasesDoesNotAnswer(t *testing.T) {
 	}
 	for _, f := range overview.Followers {
 		if f.Healthy != (f.Follower == "NearToNear") {
-			t.Errorf("%s: got healthy %t", f.Follower, f.Healthy)
+			t.Errorf("%s: got healthy %t, want %v", f.Follower, f.Healthy, (f.Follower == "NearToNear"))
 		}
 	}
 	for _, a := range overview.Applications {
@@ -179,12 +179,12 @@ func TestOneOfTwoDatabasesDoesNotAnswer(t *testing.T) {
 		}
 	}
 	if answer := get(pages, "/followers/NearToNear"); answer.Code != 200 || !strings.Contains(answer.Body.String(), "Healthy") {
-		t.Errorf("the follower of the other database: got %d, %s", answer.Code, answer.Body)
+		t.Errorf("the follower of the other database: got %d, %s, want Code 200 and it to contain %q", answer.Code, answer.Body, "Healthy")
 	}
 	ready := get(checks.Ready(), "/")
 	var report health.Report
 	if err := json.Unmarshal(ready.Body.Bytes(), &report); err != nil || ready.Code != 503 || len(report.Followers) != 4 {
-		t.Fatalf("ready: got %d, %s, error %v", ready.Code, ready.Body, err)
+		t.Fatalf("ready: got %d, %s, error %v, want no error, Code 503 and 4 Followers", ready.Code, ready.Body, err)
 	}
 	for _, f := range report.Followers {
 		if f.Healthy != (f.Follower == "NearToNear") {

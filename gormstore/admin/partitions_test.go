@@ -58,10 +58,10 @@ func TestFollowerPageHasPartitions(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(data.Leaders) != 1 || data.Leaders[0].PartitionKey != hostile || len(data.Leaders[0].Partitions) != 2 {
-			t.Fatalf("got %+v", data)
+			t.Fatalf("got %+v, want 1 Leaders, PartitionKey %v and 2 Partitions", data, hostile)
 		}
 		if p := data.Leaders[0].Partitions[1]; p.Number != 1 || p.Position != 2 || p.Lag != 3 || p.Owner != "" || p.Error != hostile {
-			t.Errorf("got %+v", p)
+			t.Errorf("got %+v, want Number 1, Position 2, Lag 3 and Error %v", p, hostile)
 		}
 	})
 }

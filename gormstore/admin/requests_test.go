@@ -194,7 +194,7 @@ func TestResetWhileItRuns(t *testing.T) {
 			t.Errorf("got %s, want how many events it will process", text)
 		}
 		if answer := post(pages, "/followers/Readers/reset", url.Values{"confirm": {"Readers"}}); answer.Code != 303 {
-			t.Fatalf("reset: got %d, %s", answer.Code, answer.Body)
+			t.Fatalf("reset: got %d, %s, want 303", answer.Code, answer.Body)
 		}
 		<-handled // again
 	})
@@ -239,6 +239,6 @@ func TestRefusedActionsAreLogged(t *testing.T) {
 	w.log.Reset()
 	post(w.handler(t, all, true), "/followers/Readers/pause", nil, "Origin", "https://evil.example")
 	if !strings.Contains(w.log.String(), "https://evil.example") {
-		t.Errorf("another origin: got the log %s", w.log)
+		t.Errorf("another origin: got the log %s, want it to contain %q", w.log, "https://evil.example")
 	}
 }

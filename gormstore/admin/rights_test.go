@@ -36,7 +36,7 @@ func TestReadingChangesNothing(t *testing.T) {
 					t.Errorf("%s: got %d, %s", path, answer.Code, answer.Body)
 				}
 				if csp := answer.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") {
-					t.Errorf("%s: got the policy %q", path, csp)
+					t.Errorf("%s: got the policy %q, want it to contain %q", path, csp, "default-src 'none'")
 				}
 				isJSON := strings.HasPrefix(path, "/api/")
 				if isJSON && !json.Valid(answer.Body.Bytes()) {
@@ -126,7 +126,7 @@ func TestActions(t *testing.T) {
 			t.Helper()
 			text := get(h, "/followers/Readers").Body.String()
 			if !strings.Contains(text, "followers/Readers/"+want+`"`) || strings.Contains(text, "followers/Readers/"+not+`"`) {
-				t.Errorf("the page does not offer %s, or offers %s", want, not)
+				t.Errorf("the page does not offer %s, or offers %s, want it to contain %q", want, not, "followers/Readers/"+want+`"`)
 			}
 		}
 		offers("pause", "resume")

@@ -54,6 +54,6 @@ func TestCaptures(t *testing.T) {
 		}
 	}
 	if len(captures) != len(played) || len(captures) < 40 {
-		t.Errorf("%d captures, %d played", len(captures), len(played))
+		t.Errorf("%d captures, %d played, want at least 40 captures", len(captures), len(played))
 	}
 }

@@ -72,20 +72,20 @@ func TestRootWithTheSameLetters(t *testing.T) {
 	for _, mountFirst := range []bool{true, false} {
 		got, err := execute(t, newRoot(mountFirst), "--verbose", "sync_followers", "--user=me", "--host", "there", "-v", "2", "-n")
 		if err != nil || got.code != 0 || !strings.Contains(got.stdout, "\t 2 events from TrainingSchool processed\n") {
-			t.Errorf("%+v (%v)", got, err)
+			t.Errorf("%+v (%v), want no error, code 0 and stdout to contain %q", got, err, "\t 2 events from TrainingSchool processed\n")
 		}
 		if !verbose || dry || user != "me" || host != "there" {
-			t.Errorf("the root has verbose %v, dry %v, user %q, host %q", verbose, dry, user, host)
+			t.Errorf("the root has verbose %v, dry %v, user %q, host %q, want %q and %q", verbose, dry, user, host, "me", "there")
 		}
 		for _, command := range []string{"sync_followers", "reset_follower", "followers", "events", "check", "migrate", "schema", "keygen"} {
 			got, err := execute(t, newRoot(mountFirst), command, "--help")
 			if err != nil || !strings.Contains(got.stdout, "service "+command) {
-				t.Errorf("%+v (%v)", got, err)
+				t.Errorf("%+v (%v), want no error and stdout to contain %q", got, err, "service "+command)
 			}
 		}
 		got, err = execute(t, newRoot(mountFirst), "sync_followers", "-v", "9")
 		if got.code != 2 || got.stdout != "" || strings.Count(got.stderr, "invalid choice") != 1 {
-			t.Errorf("%+v (%v)", got, err)
+			t.Errorf("%+v (%v), want code 2 and one \"invalid choice\"", got, err)
 		}
 		got, _ = execute(t, newRoot(mountFirst), "sync_followers", "--dry_run", "-v", "1", "Nobody")
 		got.want(t, 1, "", "CommandError: Unknown followers selected: Nobody. The known followers are: Diary, Counter.\n")
@@ -102,7 +102,7 @@ func TestRootThatFails(t *testing.T) {
 	root := &cobra.Command{Use: "service", PersistentPreRunE: func(*cobra.Command, []string) error { return errors.New("no configuration") }}
 	management.AddCommands(root, management.Config{})
 	if got, err := execute(t, root, "keygen"); err == nil || !strings.Contains(got.stderr, "no configuration") || got.code != 1 {
-		t.Errorf("%+v (%v)", got, err)
+		t.Errorf("%+v (%v), want stderr to contain %q and code 1", got, err, "no configuration")
 	}
 }
 
@@ -119,15 +119,15 @@ func TestRunWithoutRoot(t *testing.T) {
 	}
 	var stdout, stderr bytes.Buffer
 	if code := management.Run(t.Context(), c, []string{"--nonsense"}, &stdout, &stderr); code != 2 || !strings.Contains(stderr.String(), "usage:") {
-		t.Errorf("exit code %d, errors %q", code, stderr.String())
+		t.Errorf("exit code %d, errors %q, want 2 and it to contain %q", code, stderr.String(), "usage:")
 	}
 	if code := management.Run(t.Context(), c, []string{"nonsense"}, io.Discard, &stderr); code != 2 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d, want 2", code)
 	}
 	c.Runners["given"] = management.Given((*system.Runner)(nil))
 	stderr.Reset()
 	if code := management.Run(t.Context(), c, []string{"followers"}, io.Discard, &stderr); code != 1 || !strings.Contains(stderr.String(), "returned no runner") {
-		t.Errorf("exit code %d, errors %q", code, stderr.String())
+		t.Errorf("exit code %d, errors %q, want 1 and it to contain %q", code, stderr.String(), "returned no runner")
 	}
 }
 
@@ -198,39 +198,39 @@ func TestEvents(t *testing.T) {
 			got := s.manage(t, append([]string{"events", "-o", "json"}, words...)...)
 			shown = nil
 			if err := json.Unmarshal([]byte(got.stdout), &shown); err != nil || got.code != 0 {
-				t.Fatalf("%+v (%v)", got, err)
+				t.Fatalf("%+v (%v), want no error and code 0", got, err)
 			}
 			return got
 		}
 		got := read("--limit", "2", "TrainingSchool")
 		if len(shown) != 2 || shown[0].Topic != "Dog.Registered" || shown[0].Payload != nil {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want 2 of them, Topic %q and Payload nil", got, "Dog.Registered")
 		}
 		if want := fmt.Sprintf("There may be more: --after %d\n", shown[1].NotificationID); got.stderr != want {
 			t.Errorf("%q, want %q", got.stderr, want)
 		}
 		read("--after", fmt.Sprint(shown[1].NotificationID), "--payload", "TrainingSchool")
 		if len(shown) != 3 || string(bytes.Join(bytes.Fields(shown[0].Payload), nil)) != `{"Number":3}` {
-			t.Errorf("%+v", shown)
+			t.Errorf("%+v, want 3 of them and %q", shown, `{"Number":3}`)
 		}
 		one := shown[0].OriginatorID
 		if read("TrainingSchool", one); len(shown) != 1 || shown[0].OriginatorID != one || shown[0].NotificationID != 0 {
-			t.Errorf("%+v", shown)
+			t.Errorf("%+v, want 1 of them, OriginatorID %v and NotificationID 0", shown, one)
 		}
 		page, err := operations.Events(t.Context(), s.runner(t), operations.EventsOptions{Application: "TrainingSchool", Limit: 1 << 20})
 		if err != nil || len(page.Events) != 5 || page.Next != 0 {
-			t.Errorf("%+v (%v)", page, err)
+			t.Errorf("%+v (%v), want no error, 5 Events and Next 0", page, err)
 		}
 		if err := s.db.Exec("UPDATE stored_events SET topic = 'Cat' WHERE id = (SELECT MAX(id) FROM stored_events)").Error; err != nil {
 			t.Fatal(err)
 		}
 		if got := s.manage(t, "events", "TrainingSchool"); !strings.Contains(got.stdout, "cannot be read: ") || strings.Count(got.stdout, "\n") != 6 {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want stdout to contain %q and 6 times \"\\n\"", got, "cannot be read: ")
 		}
 		damaged := s.manage(t, "check", "TrainingSchool")
 		if damaged.code != 1 || damaged.stderr != "" || !strings.Contains(damaged.stdout, "cannot be read") ||
 			!strings.HasSuffix(damaged.stdout, "1 application checked: 1 problem.\n") {
-			t.Errorf("%+v", damaged)
+			t.Errorf("%+v, want code 1, stdout to contain %q and stdout to end with %q", damaged, "cannot be read", "1 application checked: 1 problem.\n")
 		}
 	})
 }
@@ -242,7 +242,7 @@ func TestKeygen(t *testing.T) {
 	for size, got := range map[int]result{32: first, 16: second} {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(got.stdout))
 		if err != nil || len(key) != size || got.code != 0 {
-			t.Errorf("%+v (%v)", got, err)
+			t.Errorf("%+v (%v), want no error, %v of them and code 0", got, err, size)
 		}
 	}
 }
@@ -305,16 +305,16 @@ func TestQuestion(t *testing.T) {
 		got := s.onTerminal(t, typed, "reset_follower", "Diary")
 		if !strings.Contains(got, "Diary will replay 3 events. Are you sure? [y/N] ") || !strings.Contains(got, "Nothing was reset.") ||
 			s.rows(t, "notification_tracking", "Diary") != 1 {
-			t.Errorf("after %q: %q", typed, got)
+			t.Errorf("after %q: %q, want it to contain %q, to contain %q and rows 1", typed, got, "Diary will replay 3 events. Are you sure? [y/N] ", "Nothing was reset.")
 		}
 	}
 	nobody := s.command(t.Context(), "reset_follower", "Diary") // its input is /dev/null
 	if output, err := nobody.CombinedOutput(); err == nil || !strings.Contains(string(output), "Without a terminal it needs") {
-		t.Errorf("with nobody there: %q (%v)", output, err)
+		t.Errorf("with nobody there: %q (%v), want it to contain %q", output, err, "Without a terminal it needs")
 	}
 	got := s.onTerminal(t, "y\n", "reset_follower", "Diary")
 	if !strings.Contains(got, "1 upstream app has been un-tracked.") || s.rows(t, "notification_tracking", "Diary") != 0 {
-		t.Errorf("after yes: %q", got)
+		t.Errorf("after yes: %q, want it to contain %q and rows 0", got, "1 upstream app has been un-tracked.")
 	}
 }
 
@@ -327,18 +327,18 @@ func TestMigrateOwn(t *testing.T) {
 	made := 0
 	options := operations.MigrateOptions{Database: "kennel", Plan: true, Own: func(context.Context, *gorm.DB) error { made++; return nil }}
 	if _, err := operations.Migrate(t.Context(), options); err != nil || made != 0 {
-		t.Errorf("a plan has made %d tables (%v)", made, err)
+		t.Errorf("a plan has made %d tables (%v), want no error and 0", made, err)
 	}
 	options.Plan = false
 	if report, err := operations.Migrate(t.Context(), options); err != nil || made != 1 || len(report.Tables) != 0 {
-		t.Errorf("%+v, %d tables (%v)", report, made, err)
+		t.Errorf("%+v, %d tables (%v), want no error, 1 and 0 Tables", report, made, err)
 	}
 	if err := s.db.Exec("DROP TABLE snapshots; CREATE TABLE snapshots (uid integer)").Error; err != nil {
 		t.Fatal(err)
 	}
 	options.Plan = true
 	if _, err := operations.Migrate(t.Context(), options); err == nil || !strings.Contains(err.Error(), "table snapshots has no column topic") {
-		t.Errorf("the error is %v", err)
+		t.Errorf("the error is %v, want an error that contains %q", err, "table snapshots has no column topic")
 	}
 }
 
@@ -394,17 +394,17 @@ func TestPlanOfProjections(t *testing.T) {
 		command("migrate", "--database", alias).want(t, 0, fmt.Sprintf("The tables for events are in the database %q.\n", alias), "")
 		plan(fmt.Sprintf("The database %q has all tables for events and projections.", alias))
 		if got := command("check"); got.code != 0 {
-			t.Errorf("check: %+v", got)
+			t.Errorf("check: %+v, want code 0", got)
 		}
 		if err := errors.Join(s.db.Exec("DROP TABLE kennels").Error, s.db.Exec("CREATE TABLE kennels (name varchar(99) PRIMARY KEY, dog text)").Error); err != nil {
 			t.Fatal(err)
 		}
 		const want = "table kennels has the primary key (name), and its model has (dog)"
 		if got := command("check"); got.code != 1 || !strings.Contains(got.stdout+got.stderr, want) {
-			t.Errorf("check: %+v", got)
+			t.Errorf("check: %+v, want code 1 and it to contain %q", got, want)
 		}
 		if got := command("migrate", "--plan", "--database", alias); got.code != 1 || !strings.Contains(got.stderr, want) {
-			t.Errorf("migrate --plan: %+v", got)
+			t.Errorf("migrate --plan: %+v, want code 1 and stderr to contain %q", got, want)
 		}
 	})
 }
@@ -431,6 +431,6 @@ func TestInterruptedQuestion(t *testing.T) {
 	})
 	if got.code != 130 || !strings.HasSuffix(got.stdout, "[y/N] ^C\r\nCommandError: interrupted\r\n") ||
 		s.rows(t, "notification_tracking", "Diary") != 1 {
-		t.Errorf("%+v", got)
+		t.Errorf("%+v, want code 130, stdout to end with %q and rows 1", got, "[y/N] ^C\r\nCommandError: interrupted\r\n")
 	}
 }

@@ -30,19 +30,19 @@ func TestDeleteOriginator(t *testing.T) {
 		}
 		for _, wrong := range [][]string{{"TrainingSchool", id}, {"TrainingSchool", "x", "--yes"}, {"TrainingSchool"}} {
 			if got := s.manage(t, append([]string{"delete_originator"}, wrong...)...); got.code != 2 || count() != events {
-				t.Errorf("%v: %+v, %d events", wrong, got, count())
+				t.Errorf("%v: %+v, %d events, want code 2 and %v", wrong, got, count(), events)
 			}
 		}
 		if got := s.manage(t, "delete_originator", "Nobody", id, "--yes"); got.code != 1 || !strings.Contains(got.stderr, `"Nobody"`) {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 1 and stderr to contain %q", got, `"Nobody"`)
 		}
 		if got := s.manage(t, "delete_originator", "-n", "TrainingSchool", id); got.code != 0 ||
 			!strings.Contains(got.stdout, "would have been deleted (dry-run)") || count() != events {
-			t.Errorf("%+v, %d events", got, count())
+			t.Errorf("%+v, %d events, want code 0, stdout to contain %q and %v", got, count(), "would have been deleted (dry-run)", events)
 		}
 		if got := s.manage(t, "delete_originator", "--yes", "TrainingSchool", id); got.code != 0 ||
 			!strings.Contains(got.stdout, "have been deleted.") || count() != 0 {
-			t.Errorf("%+v, %d events", got, count())
+			t.Errorf("%+v, %d events, want code 0, stdout to contain %q and 0", got, count(), "have been deleted.")
 		}
 	})
 }
@@ -65,18 +65,18 @@ func TestContinueAfterDeletion(t *testing.T) {
 					t.Fatal(err)
 				}
 				if got := s.manage(t, "delete_originator", "--yes", "TrainingSchool", uuid.UUID(newest.OriginatorID).String()); got.code != 0 {
-					t.Fatalf("%+v", got)
+					t.Fatalf("%+v, want code 0", got)
 				}
 				got := s.manage(t, "sync_followers", "-v", "2", "Elsewhere")
 				if got.code != 1 || !strings.Contains(got.stderr, "run followers continue") {
-					t.Errorf("ahead: %+v", got)
+					t.Errorf("ahead: %+v, want code 1 and stderr to contain %q", got, "run followers continue")
 				}
 				processed := 0
 				if grown {
 					s.train(t, "TrainingSchool", 5)
 					processed = 5
 					if got := s.manage(t, "sync_followers", "Elsewhere"); got.code != 1 {
-						t.Errorf("the follower has gone on by itself: %+v", got)
+						t.Errorf("the follower has gone on by itself: %+v, want code 1", got)
 					}
 				}
 				const done = "Elsewhere goes on after 2 in the log of TrainingSchool, instead of 3; there are no events in between"

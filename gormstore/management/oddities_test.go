@@ -47,11 +47,11 @@ func TestParked(t *testing.T) {
 		}
 		got = s.manage(t, "PARKER=1", "parked", "Flaky")
 		if got.code != 0 || strings.Count(got.stdout, "\n") != 2 || !strings.Contains(got.stdout, "Flaky     TrainingSchool  2   ") {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 0, 2 times \"\\n\" and stdout to contain %q", got, "Flaky     TrainingSchool  2   ")
 		}
 		got = s.manage(t, "PARKER=1", "FLAKY=mid", "retry_parked", "Flaky")
 		if got.code != 1 || got.stdout != "0 parked events of Flaky processed, 1 still parked.\n" || !strings.HasPrefix(got.stderr, "\tCaught a AggregateNotFound: ") {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 1, stdout %q and stderr to begin with %q", got, "0 parked events of Flaky processed, 1 still parked.\n", "\tCaught a AggregateNotFound: ")
 		}
 		s.manage(t, "PARKER=1", "retry_parked", "Flaky").want(t, 0, "1 parked event of Flaky processed, 0 still parked.\n", "")
 		s.manage(t, "retry_parked", "Nobody").want(t, 1, "", "CommandError: Unknown followers selected: Nobody. The known followers are: Diary, Counter.\n")
@@ -90,7 +90,7 @@ func TestDiscardParked(t *testing.T) {
 		}
 		got := s.manage(t, "PARKER=1", "discard_parked", "--yes", "Flaky", "TrainingSchool", "2")
 		if got.code != 0 || got.stdout != "Event 2 of TrainingSchool was discarded by Flaky.\n" {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 0 and stdout %q", got, "Event 2 of TrainingSchool was discarded by Flaky.\n")
 		}
 		for _, want := range []string{"parked event was discarded", "follower=Flaky", "notification=2", "by="} {
 			if !strings.Contains(got.stderr, want) {
@@ -126,11 +126,11 @@ func TestWrongCalls(t *testing.T) {
 		"nonsense": "unknown command \"nonsense\" for \"manage\"\n",
 	} {
 		if got := s.manage(t, strings.Fields(words)...); got.code != 2 || !strings.HasSuffix(got.stderr, want) {
-			t.Errorf("%s: %+v", words, got)
+			t.Errorf("%s: %+v, want code 2 and stderr to end with %q", words, got, want)
 		}
 	}
 	if got := s.manage(t, "reset_follower", "--yes", "-u", `"TrainingSchool"`, "Counter"); got.code != 1 || !strings.Contains(got.stderr, `track "TrainingSchool"`) {
-		t.Errorf("%+v", got)
+		t.Errorf("%+v, want code 1 and stderr to contain %q", got, `track "TrainingSchool"`)
 	}
 	const someone = "11111111-1111-1111-1111-111111111111"
 	s.manage(t, "events", "--after", "9223372036854775807", "TrainingSchool", someone).want(t, 0, "ID  ORIGINATOR  VERSION  TIMESTAMP  TOPIC\n", "")
@@ -149,7 +149,7 @@ func TestErrorsThatAreOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := s.manage(t, "followers"); got.code != 0 || strings.Contains(got.stdout, "over and done") {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 0", got)
 		}
 	}
 }
@@ -166,7 +166,7 @@ func TestFollowersThatCannotBeRead(t *testing.T) {
 	}
 	got := s.manage(t, "followers")
 	if got.code != 1 || got.stderr != "" || strings.Count(got.stdout, "\n") != 4 || strings.Count(got.stdout, "cannot be read: ") != 3 {
-		t.Errorf("%+v", got)
+		t.Errorf("%+v, want code 1, 4 times \"\\n\" and 3 times \"cannot be read: \"", got)
 	}
 }
 
@@ -186,7 +186,7 @@ func TestBrokenOutput(t *testing.T) {
 		var stderr bytes.Buffer
 		code := management.Run(t.Context(), config(), strings.Fields(words), broken{}, &stderr)
 		if code != 1 || !strings.Contains(stderr.String(), "the disk is full") {
-			t.Errorf("%s: exit code %d, errors %q", words, code, stderr.String())
+			t.Errorf("%s: exit code %d, errors %q, want 1 and it to contain %q", words, code, stderr.String(), "the disk is full")
 		}
 	}
 }
@@ -200,7 +200,7 @@ func TestRootChangesItsMind(t *testing.T) {
 	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName { return pflag.NormalizedName(name) })
 	got, _ := execute(t, root, "-v", "sync_followers")
 	if got.code != 2 || !strings.Contains(got.stderr, "for that of service write --verbose)") {
-		t.Errorf("%+v", got)
+		t.Errorf("%+v, want code 2 and stderr to contain %q", got, "for that of service write --verbose)")
 	}
 }
 
@@ -246,7 +246,7 @@ func TestInterruptedDryRun(t *testing.T) {
 		got := interrupt(t, cmd, "Counter... ", func() error { return cmd.Process.Signal(os.Interrupt) })
 		if got.code != 130 || !strings.Contains(got.stdout, "Counter... INTERRUPTED (dry-run)\n\t ") ||
 			got.stderr != "CommandError: interrupted; nothing was changed\n" {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 130, stdout to contain %q and stderr %q", got, "Counter... INTERRUPTED (dry-run)\n\t ", "CommandError: interrupted; nothing was changed\n")
 		}
 		if s.content(t) != before {
 			t.Error("the database was changed")

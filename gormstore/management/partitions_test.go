@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -22,7 +23,7 @@ const inFour = "PARTITIONS=4"
 func (s *service) syncInFour(t *testing.T) {
 	t.Helper()
 	if got := s.manage(t, inFour, "sync_followers", "-v", "0"); got.code != 0 {
-		t.Fatalf("got %+v", got)
+		t.Fatalf("got %+v, want code 0", got)
 	}
 }
 
@@ -46,7 +47,7 @@ func (s *service) movePartition(t *testing.T, follower string, number int, to in
 	t.Helper()
 	moved := s.db.Model(&gormstore.FollowerPartition{}).Where("application_name = ? AND number = ?", follower, number).Update("position", to)
 	if moved.Error != nil || moved.RowsAffected != 1 {
-		t.Fatalf("moved %d partitions: %v", moved.RowsAffected, moved.Error)
+		t.Fatalf("moved %d partitions: %v, want no error and RowsAffected 1", moved.RowsAffected, moved.Error)
 	}
 }
 
@@ -56,7 +57,7 @@ func TestFollowersShowPartitions(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 20)
 		if got := s.manage(t, "sync_followers", "-v", "0"); got.code != 0 {
-			t.Fatalf("got %+v", got)
+			t.Fatalf("got %+v, want code 0", got)
 		}
 		if got := s.manage(t, "followers"); strings.Contains(got.stdout, "PARTITION") {
 			t.Errorf("of followers that are not divided: %s", got.stdout)
@@ -64,9 +65,7 @@ func TestFollowersShowPartitions(t *testing.T) {
 		s.syncInFour(t)
 		s.movePartition(t, "Diary", 2, 5)
 		got := s.manage(t, inFour, "followers")
-		if !strings.Contains(got.stdout, "\n\nFOLLOWER  LEADER          PARTITION  POSITION  LAG  OWNER\n") {
-			t.Errorf("got %s", got.stdout)
-		}
+		expect.Contains(t, got.stdout, "\n\nFOLLOWER  LEADER          PARTITION  POSITION  LAG  OWNER\n")
 		fields := func(line string) string { return strings.Join(strings.Fields(line), " ") }
 		lines := strings.Split(got.stdout, "\n")
 		want := []string{"Diary TrainingSchool not running 5 20 15 0 ", "Diary TrainingSchool 1 20 0 none since 2", "Diary TrainingSchool 2 5 15 none since 2"}
@@ -80,7 +79,7 @@ func TestFollowersShowPartitions(t *testing.T) {
 		}
 		state := s.states(t)["Diary of TrainingSchool"]
 		if len(state.Partitions) != 4 || state.Position != 5 || state.Lag != 15 || state.PartitionKey != "" {
-			t.Fatalf("got %+v", state)
+			t.Fatalf("got %+v, want 4 Partitions, Position 5 and Lag 15", state)
 		}
 		for number, p := range state.Partitions {
 			lag := int64(0)
@@ -88,7 +87,7 @@ func TestFollowersShowPartitions(t *testing.T) {
 				lag = 15
 			}
 			if p.Number != number || p.Lag != lag || p.Position != 20-lag || p.Owner != "" || p.Until.IsZero() || p.Error != "" {
-				t.Errorf("partition %d is %+v", number, p)
+				t.Errorf("partition %d is %+v, want Lag %v and Position %v", number, p, lag, 20-lag)
 			}
 		}
 	})
@@ -103,7 +102,7 @@ func TestFollowersShowPartitionThatFails(t *testing.T) {
 		flaky := func(words ...string) result { return s.manage(t, append([]string{inFour, "DJ_FLAKY=1"}, words...)...) }
 		got := flaky("FLAKY=mid", "sync_followers", "-v", "2", "Flaky")
 		if got.code != 1 || !strings.Contains(got.stderr, "cannot process notification 2 ") {
-			t.Fatalf("got %+v", got)
+			t.Fatalf("got %+v, want code 1 and stderr to contain %q", got, "cannot process notification 2 ")
 		}
 		var done int64
 		if err := s.db.Model(&gormstore.FollowerPartition{}).Where("position = 20").Count(&done).Error; err != nil || done != 3 {
@@ -120,7 +119,7 @@ func TestFollowersShowPartitionThatFails(t *testing.T) {
 			return strings.Join(found, "\n")
 		}
 		if got := shown(); strings.Count(got, line) != 2 {
-			t.Errorf("the follower and one partition have failed at event 2; got %q", got)
+			t.Errorf("the follower and one partition have failed at event 2; got %q, want 2", got)
 		}
 		// That it fails again says nothing new of since when.
 		since := func() string {
@@ -132,7 +131,7 @@ func TestFollowersShowPartitionThatFails(t *testing.T) {
 		}
 		before := since()
 		if got := flaky("FLAKY=mid", "sync_followers", "-v", "0", "Flaky"); got.code != 1 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 1", got)
 		}
 		if after := since(); after != before {
 			t.Errorf("it fails since %s, and then since %s", before, after)
@@ -163,10 +162,10 @@ func TestPauseOfPartitions(t *testing.T) {
 		s.manage(t, inFour, "followers", "pause", "Diary").want(t, 0, "Diary is paused: it processes no events of TrainingSchool.\n", "")
 		s.train(t, "TrainingSchool", 5)
 		if got := s.manage(t, inFour, "sync_followers", "-v", "2", "Diary"); got.code != 0 || !strings.Contains(got.stdout, "PAUSED") {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 0 and stdout to contain %q", got, "PAUSED")
 		}
 		if state := s.states(t)["Diary of TrainingSchool"]; state.State != "paused" || len(state.Partitions) != 4 || !state.Healthy {
-			t.Errorf("got %+v", state)
+			t.Errorf("got %+v, want State %q and 4 Partitions", state, "paused")
 		}
 		if n := s.rows(t, "stored_events", "Diary"); n != 5 {
 			t.Errorf("the diary has %d events, want 5", n)
@@ -188,7 +187,7 @@ func TestResetOfPartitions(t *testing.T) {
 		before := s.content(t)
 		for _, dry := range [][]string{{"reset_follower", "-n", "Diary"}, {"sync_followers", "-n"}, {"followers", "skip", "-n", "Diary"}} {
 			if got := s.manage(t, append([]string{inFour}, dry...)...); got.code != 0 {
-				t.Errorf("%s: %+v", dry, got)
+				t.Errorf("%s: %+v, want code 0", dry, got)
 			}
 			if s.content(t) != before {
 				t.Errorf("%s has changed something", dry)
@@ -198,7 +197,7 @@ func TestResetOfPartitions(t *testing.T) {
 		got := s.manage(t, inFour, "reset_follower", "--yes", "Diary")
 		if got.code != 0 || s.rows(t, "stored_events", "Diary") != 0 || s.rows(t, "follower_partitions", "Diary") != 0 ||
 			s.rows(t, "notification_tracking", "Diary") != 0 {
-			t.Errorf("the reset has left something: %+v", got)
+			t.Errorf("the reset has left something: %+v, want code 0, rows 0, rows 0 and rows 0", got)
 		}
 		s.syncInFour(t)
 		if n := s.rows(t, "stored_events", "Diary"); n != 10 {
@@ -217,10 +216,10 @@ func TestSkipOfPartitions(t *testing.T) {
 		s.train(t, "TrainingSchool", 4)
 		const what = "Diary will never process what it has not processed yet: TrainingSchool from 2 to 16 (8 events)" // ids of other logs are between
 		if got := s.manage(t, inFour, "followers", "skip", "-n", "Diary"); got.code != 0 || !strings.Contains(got.stdout, what) {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 0 and stdout to contain %q", got, what)
 		}
 		if got := s.manage(t, inFour, "followers", "skip", "--yes", "Diary"); got.code != 0 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 0", got)
 		}
 		s.train(t, "TrainingSchool", 3)
 		s.syncInFour(t)
@@ -228,7 +227,7 @@ func TestSkipOfPartitions(t *testing.T) {
 			t.Errorf("the diary has %d events, want the 6 before the skip and the 3 after it", n)
 		}
 		if state := s.states(t)["Diary of TrainingSchool"]; len(state.Partitions) != 4 || state.Lag != 0 {
-			t.Errorf("after the skip: %+v", state)
+			t.Errorf("after the skip: %+v, want 4 Partitions and Lag 0", state)
 		}
 	})
 }
@@ -275,14 +274,14 @@ func TestSkipMovesNoPartitionBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-skipped; err == nil || !strings.Contains(err.Error(), "has processed events of TrainingSchool meanwhile") {
-		t.Errorf("a skip that moves a partition back: %v", err)
+		t.Errorf("a skip that moves a partition back: %v, want an error that contains %q", err, "has processed events of TrainingSchool meanwhile")
 	}
 	s.movePartition(t, "Mailer", 0, 100)
 	if err := skip(); err != nil {
 		t.Error(err)
 	}
 	if states, err := operations.Followers(t.Context(), runner); err != nil || states[0].Position != 9 || states[0].Lag != 0 {
-		t.Errorf("after the skip: %+v, %v", states, err)
+		t.Errorf("after the skip: %+v, %v, want no error, Position 9 and Lag 0", states, err)
 	}
 }
 
@@ -294,14 +293,14 @@ func TestParkedEventsOfPartitions(t *testing.T) {
 		parker := func(words ...string) result { return s.manage(t, append([]string{inFour, "PARKER=1"}, words...)...) }
 		got := parker("FLAKY=es", "sync_followers", "-v", "2", "Flaky")
 		if got.code != 0 || !strings.Contains(got.stdout, "8 events from TrainingSchool parked") {
-			t.Fatalf("got %+v", got)
+			t.Fatalf("got %+v, want code 0 and stdout to contain %q", got, "8 events from TrainingSchool parked")
 		}
 		if got := parker("discard_parked", "--yes", "Flaky", "TrainingSchool", "3"); got.code != 0 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 0", got)
 		}
 		if got := parker("FLAKY=mid", "retry_parked", "Flaky"); got.code != 1 ||
 			!strings.Contains(got.stdout, "6 parked events of Flaky processed, 1 still parked.") {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 1 and stdout to contain %q", got, "6 parked events of Flaky processed, 1 still parked.")
 		}
 		parker("retry_parked", "Flaky").want(t, 0, "1 parked event of Flaky processed, 0 still parked.\n", "")
 		parker("parked", "Flaky").want(t, 0, parker("parked").stdout, "")
@@ -330,7 +329,7 @@ func TestContinueOfPartitions(t *testing.T) {
 		}
 		s.train(t, "TrainingSchool", 2)
 		if got := s.manage(t, inFour, "sync_followers", "-v", "2", "Elsewhere"); got.code != 0 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 0", got)
 		}
 	})
 }
@@ -342,12 +341,12 @@ func TestCheckOfPartitions(t *testing.T) {
 		s.train(t, "TrainingSchool", 8)
 		s.syncInFour(t)
 		if got := s.manage(t, inFour, "check"); got.code != 0 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 0", got)
 		}
 		s.movePartition(t, "Diary", 2, 100)
 		got := s.manage(t, inFour, "check")
 		if got.code != 1 || !strings.Contains(got.stdout, "Diary notification 100: position in TrainingSchool is ahead of its log, which ends at 8") {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 1 and stdout to contain %q", got, "Diary notification 100: position in TrainingSchool is ahead of its log, which ends at 8")
 		}
 		if err := s.db.Where("application_name = 'Diary' AND number = 2").Delete(&gormstore.FollowerPartition{}).Error; err != nil {
 			t.Fatal(err)
@@ -355,20 +354,20 @@ func TestCheckOfPartitions(t *testing.T) {
 		got = s.manage(t, inFour, "check")
 		if got.code != 1 || !strings.Contains(got.stdout, "Diary: its position in TrainingSchool cannot be told: ") ||
 			!strings.Contains(got.stdout, "or reset the follower") {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 1, stdout to contain %q and stdout to contain %q", got, "Diary: its position in TrainingSchool cannot be told: ", "or reset the follower")
 		}
 		if got := s.manage(t, inFour, "sync_followers", "-v", "2", "Diary"); got.code != 1 || !strings.Contains(got.stderr, "reset the follower") {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 1 and stderr to contain %q", got, "reset the follower")
 		}
 		if got := s.manage(t, inFour, "followers"); got.code != 1 || !strings.Contains(got.stdout, "cannot be read: ") {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 1 and stdout to contain %q", got, "cannot be read: ")
 		}
 		if got := s.manage(t, inFour, "reset_follower", "--yes", "Diary"); got.code != 0 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 0", got)
 		}
 		s.syncInFour(t)
 		if got := s.manage(t, inFour, "check"); got.code != 0 || s.rows(t, "stored_events", "Diary") != 8 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 0 and rows 8", got)
 		}
 	})
 }

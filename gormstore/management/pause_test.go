@@ -24,7 +24,7 @@ func TestPauseCommand(t *testing.T) {
 			"Counter is paused: it processes no events of TrainingSchool.\n", "")
 		got := s.manage(t, "followers")
 		if n := strings.Count(got.stdout, " paused "); n != 4 || !strings.Contains(got.stdout, "paused since ") || !strings.Contains(got.stdout, "@") {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want 4, stdout to contain %q and stdout to contain %q", got, "paused since ", "@")
 		}
 		s.train(t, "CatSchool", 2)
 		s.manage(t, "sync_followers", "-v", "2").want(t, 0, "All followers selected for synchronization.\n"+
@@ -32,7 +32,7 @@ func TestPauseCommand(t *testing.T) {
 			"[2/2] Synchronizing Counter... PAUSED\n\t 0 events from TrainingSchool processed\n"+
 			"\t 2 events from CatSchool processed\n", "")
 		if n := s.rows(t, "stored_events", "Diary"); n != 0 {
-			t.Errorf("a follower that is paused has made %d events", n)
+			t.Errorf("a follower that is paused has made %d events, want 0", n)
 		}
 		s.manage(t, "followers", "resume", "Diary").want(t, 0, "Diary processes events of TrainingSchool.\n", "")
 		s.manage(t, "sync_followers", "-v", "0", "Diary").want(t, 0, "", "")
@@ -51,17 +51,17 @@ func TestPauseMistakes(t *testing.T) {
 		"followers skip Diary":          "Without a terminal it needs --yes",
 	} {
 		if got := s.manage(t, strings.Fields(words)...); got.code != 1 || !strings.Contains(got.stderr, want) {
-			t.Errorf("%s: %+v", words, got)
+			t.Errorf("%s: %+v, want code 1 and stderr to contain %q", words, got, want)
 		}
 	}
 	if got := s.manage(t, "followers", "pause"); got.code != 2 {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want code 2", got)
 	}
 	if err := s.db.Migrator().DropTable(&gormstore.FollowerSetting{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.manage(t, "followers", "pause", "Diary"); got.code != 1 || !strings.Contains(got.stderr, "migrate") {
-		t.Errorf("without the table: %+v", got)
+		t.Errorf("without the table: %+v, want code 1 and stderr to contain %q", got, "migrate")
 	}
 }
 
@@ -159,14 +159,14 @@ func TestPauseWhileRunning(t *testing.T) {
 				t.Errorf("%d events had effects after the pause", now-at)
 			}
 			if err := runner.WaitForPosition(t.Context(), called("Mailer"), called("TrainingSchool"), 1<<40); !errors.Is(err, system.ErrPaused) {
-				t.Errorf("waiting for a follower that is paused: %v", err)
+				t.Errorf("waiting for a follower that is paused: %v, want an error that is %v", err, system.ErrPaused)
 			}
 			if _, err := runner.CatchUp(t.Context(), called("Mailer"), nil); !errors.Is(err, system.ErrPaused) {
-				t.Errorf("catching up: %v", err)
+				t.Errorf("catching up: %v, want an error that is %v", err, system.ErrPaused)
 			}
 			states, err := operations.Followers(t.Context(), runner)
 			if err != nil || states[0].State != "paused" || states[0].PausedBy != "a test" || states[0].PausedAt.IsZero() {
-				t.Errorf("the state is %+v (%v)", states, err)
+				t.Errorf("the state is %+v (%v), want no error, State %q and PausedBy %q", states, err, "paused", "a test")
 			}
 			if err := operations.Resume(t.Context(), runner, options); err != nil {
 				t.Fatal(err)
@@ -231,10 +231,10 @@ func TestSkipCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := s.manage(t, "sync_followers", "-v", "2", "Diary"); got.code != 1 || !strings.Contains(got.stderr, "ahead") {
-			t.Errorf("ahead: %+v", got)
+			t.Errorf("ahead: %+v, want code 1", got)
 		}
 		if got := s.manage(t, "followers", "skip", "--yes", "Diary"); got.code != 0 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want code 0", got)
 		}
 		s.train(t, "TrainingSchool", 1)
 		s.manage(t, "sync_followers", "-v", "0", "Diary").want(t, 0, "", "")
@@ -261,7 +261,7 @@ func TestTopicsThatGrow(t *testing.T) {
 		for range 2 {
 			report, err := operations.SyncFollowers(t.Context(), grown, operations.SyncOptions{}, operations.SyncObserver{})
 			if err != nil || report.Failed() || !strings.Contains(report.Followers[0].Processed[0].Note, want) {
-				t.Errorf("%+v, %v", report, err)
+				t.Errorf("%+v, %v, want no error and Note to contain %q", report, err, want)
 			}
 		}
 		note := func() string {
@@ -284,7 +284,7 @@ func TestTopicsThatGrow(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := grown.CatchUp(t.Context(), called("Mailer"), nil); err != nil || note() != "" || seen != 3 {
-			t.Errorf("after the reset the note is %q (%v), and %d of 3 events were seen", note(), err, seen)
+			t.Errorf("after the reset the note is %q (%v), and %d of 3 events were seen, want no error and 3", note(), err, seen)
 		}
 	})
 }

@@ -43,14 +43,14 @@ func TestResetOwnEvents(t *testing.T) {
 		want := s.written(t)
 		s.manage(t, "reset_follower", "--yes", "-v", "0", "Diary").want(t, 0, "", "")
 		if rows := s.rows(t, "stored_events", "Diary"); rows != 0 {
-			t.Errorf("the diary has %d events after the reset", rows)
+			t.Errorf("the diary has %d events after the reset, want 0", rows)
 		}
 		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
 		if got := s.written(t); got != want {
 			t.Errorf("the diary has %s, want %s", got, want)
 		}
 		if got := s.manage(t, "check"); got.code != 0 || !strings.HasSuffix(got.stdout, "\n4 applications checked: 0 problems.\n") {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 0 and stdout to end with %q", got, "\n4 applications checked: 0 problems.\n")
 		}
 	})
 }
@@ -87,7 +87,7 @@ func TestResetChangesNothing(t *testing.T) {
 			{"reset_follower", 0},
 		} {
 			if got := s.manage(t, strings.Fields(test.words)...); got.code != test.code {
-				t.Errorf("%s: %+v", test.words, got)
+				t.Errorf("%s: %+v, want code %v", test.words, got, test.code)
 			}
 			if s.content(t) != before {
 				t.Fatalf("%s has changed the database", test.words)
@@ -120,7 +120,7 @@ func TestResetWhileRunning(t *testing.T) {
 		record()
 		got := s.manage(t, "STRICT_ORDER=y", "followers")
 		if !strings.Contains(got.stdout, "Counter   TrainingSchool  retrying     3         3     0    0       strict   at 4: no dog\n") {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want stdout to contain %q", got, "Counter   TrainingSchool  retrying     3         3     0    0       strict   at 4: no dog\n")
 		}
 		old := map[string]any{"heartbeat": time.Now().UTC().Add(-time.Minute)}
 		if err := s.db.Model(&gormstore.FollowerStatus{}).Where("1 = 1").Updates(old).Error; err != nil {
@@ -157,7 +157,7 @@ func TestResetBesideRunner(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := s.manage(t, "reset_follower", "--yes", "Diary"); got.code != 1 || !strings.HasPrefix(got.stderr, "CommandError: Diary is running (") {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 1 and stderr to begin with %q", got, "CommandError: Diary is running (")
 		}
 		if err := runner.Stop(t.Context()); err != nil {
 			t.Fatal(err)
@@ -220,7 +220,7 @@ func TestResetDjangoPositions(t *testing.T) {
 		s.manage(t, "reset_follower", "--yes", "-v", "2", "--force", "Old").want(t, 0, header+
 			"\t- Gone\n\t- Unreachable\n2 upstream apps have been un-tracked.\n", "")
 		if left := s.rows(t, "notification_tracking", "Old"); left != 0 {
-			t.Errorf("%d rows are left", left)
+			t.Errorf("%d rows are left, want 0", left)
 		}
 	})
 }
@@ -235,11 +235,11 @@ func TestResetFollower(t *testing.T) {
 		}
 		tracked, err := operations.TrackedFollowers(t.Context(), runner)
 		if err != nil || len(tracked) != 2 || tracked[0].Name != "Counter" {
-			t.Errorf("%+v (%v)", tracked, err)
+			t.Errorf("%+v (%v), want no error, 2 of them and Name %q", tracked, err, "Counter")
 		}
 		report, err := operations.ResetFollower(t.Context(), runner, operations.ResetOptions{Follower: "Diary"})
 		if err != nil || report.Notifications != 3 || !slices.Equal(report.UpstreamApps, []string{"TrainingSchool"}) {
-			t.Errorf("%+v (%v)", report, err)
+			t.Errorf("%+v (%v), want no error, Notifications 3 and UpstreamApps %q", report, err, []string{"TrainingSchool"})
 		}
 		_, err = operations.ResetFollower(t.Context(), runner, operations.ResetOptions{Follower: "Diary"})
 		if _, ok := errors.AsType[*operations.ResetError](err); !ok {
@@ -323,7 +323,7 @@ func TestResetForgetsStatus(t *testing.T) {
 		}
 		s.manage(t, "reset_follower", "--yes", "-v", "0", "Counter").want(t, 0, "", "")
 		if got := s.manage(t, "followers"); strings.Contains(got.stdout, "ahead") || s.rows(t, "follower_status", "Counter") != 0 {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want rows 0", got)
 		}
 		s.manage(t, "sync_followers", "-v", "0", "Counter").want(t, 0, "", "")
 	})
@@ -346,7 +346,7 @@ func TestResetBesideStart(t *testing.T) {
 		}
 		_, err = plan.Do(t.Context())
 		if refused, ok := errors.AsType[*operations.ResetError](err); !ok || !strings.Contains(refused.Error(), "is running") {
-			t.Errorf("the error is %v", err)
+			t.Errorf("the error is %v, want an error that contains %q", err, "is running")
 		}
 		if s.rows(t, "notification_tracking", "Counter") == 0 {
 			t.Error("a position was deleted")
@@ -367,7 +367,7 @@ func TestResetCountsAtTheLeader(t *testing.T) {
 		}
 		plan, err := operations.PlanReset(t.Context(), s.runner(t), operations.ResetOptions{Follower: "Counter"})
 		if err != nil || plan.Report().Notifications != 5 {
-			t.Errorf("%+v (%v)", plan, err)
+			t.Errorf("%+v (%v), want no error and Notifications 5", plan, err)
 		}
 	})
 }

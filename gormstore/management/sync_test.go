@@ -33,7 +33,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 		for _, how := range []string{"", "es", "panic", "mid", "write"} {
 			got := s.manage(t, "DJ_FLAKY=1", "FLAKY="+how, "sync_followers", "--dry-run", "-v", "2")
 			if code := min(len(how), 1); got.code != code || !strings.Contains(got.stdout, "1200 events from TrainingSchool") {
-				t.Errorf("FLAKY=%s: exit code %d, output %q, errors %q", how, got.code, got.stdout, got.stderr)
+				t.Errorf("FLAKY=%s: exit code %d, output %q, errors %q, want code %v and stdout to contain %q", how, got.code, got.stdout, got.stderr, code, "1200 events from TrainingSchool")
 			}
 			if s.content(t) != before {
 				t.Errorf("FLAKY=%s: the database has changed", how)
@@ -69,7 +69,7 @@ func TestDryRunLeavesTheRunnerAlone(t *testing.T) {
 		}
 		report, err := operations.SyncFollowers(t.Context(), runner, operations.SyncOptions{DryRun: true}, operations.SyncObserver{})
 		if err != nil || report.Failed() || len(report.Followers) != 1 || report.Followers[0].Processed[0].Events != 3 {
-			t.Fatalf("%+v (%v)", report, err)
+			t.Fatalf("%+v (%v), want no error, 1 Followers and Events 3", report, err)
 		}
 		after, err := runner.Statuses(t.Context())
 		if err != nil || before[0] != after[0] {
@@ -116,7 +116,7 @@ func TestTwoDatabases(t *testing.T) {
 			t.Error("the reset has left something behind")
 		}
 		if got := s.manage(t, "migrate", "--database", "other", "--plan"); got.code != 0 || !strings.Contains(got.stdout, `"other"`) {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 0 and stdout to contain %q", got, `"other"`)
 		}
 	})
 }
@@ -149,15 +149,15 @@ func TestInterrupt(t *testing.T) {
 		const want = "1 follower selected for synchronization.\n[1/1] Synchronizing Counter... INTERRUPTED\n"
 		if code := cmd.ProcessState.ExitCode(); code != 130 || !strings.HasPrefix(stdout.String(), want) ||
 			stderr.String() != "CommandError: interrupted; what was processed before is kept\n" {
-			t.Errorf("exit code %d, output %q, errors %q", code, stdout.String(), stderr.String())
+			t.Errorf("exit code %d, output %q, errors %q, want 130, it to begin with %q and %q", code, stdout.String(), stderr.String(), want, "CommandError: interrupted; what was processed before is kept\n")
 		}
 		position, err := recorder.MaxTrackingID(ctx, "TrainingSchool")
 		if err != nil || position < 10 || position >= events {
-			t.Errorf("the position is %d (%v)", position, err)
+			t.Errorf("the position is %d (%v), want no error, at least 10 and less than %v", position, err, events)
 		}
 		s.manage(t, "sync_followers", "-v", "0", "Counter").want(t, 0, "", "")
 		if position, err = recorder.MaxTrackingID(ctx, "TrainingSchool"); err != nil || position < events {
-			t.Errorf("the position is %d in the end (%v)", position, err)
+			t.Errorf("the position is %d in the end (%v), want no error and at least %v", position, err, events)
 		}
 	})
 }
@@ -171,7 +171,7 @@ func TestEndedContext(t *testing.T) {
 		for _, dry := range []bool{false, true} {
 			report, err := operations.SyncFollowers(ctx, runner, operations.SyncOptions{DryRun: dry}, operations.SyncObserver{})
 			if !errors.Is(err, context.Canceled) || report.Failed() {
-				t.Errorf("%+v (%v)", report, err)
+				t.Errorf("%+v (%v), want an error that is %v", report, err, context.Canceled)
 			}
 		}
 	})
@@ -217,7 +217,7 @@ func TestWritersAreNotStopped(t *testing.T) {
 		t.Logf("%d events: %v", events, synced)
 		t.Logf("beside nothing: %v", saveUntil(t, app, time.After(synced.took)))
 		if len(synced.saves) < 10 || synced.longest() > synced.took/2 {
-			t.Error("writers had to wait for the run")
+			t.Errorf("writers had to wait for the run: got %v, want at least 10 saves and longest at most %v", len(synced.saves), synced.took/2)
 		}
 	})
 }
@@ -288,18 +288,18 @@ func TestFailedSyncIsShown(t *testing.T) {
 		s.env = append(s.env, "DJ_FLAKY=1")
 		s.train(t, "TrainingSchool", 3)
 		if got := s.manage(t, "FLAKY=value", "sync_followers", "-v", "0", "--dry-run"); got.code != 1 {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 1", got)
 		}
 		if got := s.manage(t, "followers"); strings.Contains(got.stdout, "boom") {
 			t.Errorf("after a dry run: %+v", got)
 		}
 		if got := s.manage(t, "FLAKY=value", "sync_followers", "-v", "0"); got.code != 1 {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want code 1", got)
 		}
 		got := s.manage(t, "followers")
 		if strings.Count(got.stdout, "at 1: Flaky: cannot process notification 1 ") != 1 || !strings.Contains(got.stdout, "boom") ||
 			!strings.Contains(got.stdout, "Flaky     TrainingSchool  not running") {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want one \"at 1: Flaky: cannot process notification 1 \", stdout to contain %q and stdout to contain %q", got, "boom", "Flaky     TrainingSchool  not running")
 		}
 		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
 		if got := s.manage(t, "followers"); strings.Contains(got.stdout, "boom") {

@@ -28,22 +28,22 @@ func TestWritersAreShown(t *testing.T) {
 			run := func(command ...string) string {
 				got := s.manage(t, append(words[:len(words):len(words)], command...)...)
 				if got.code != 0 {
-					t.Errorf("%v: %+v", command, got)
+					t.Errorf("%v: %+v, want code 0", command, got)
 				}
 				return got.stdout
 			}
 			if got := run("followers"); !strings.Contains(got, "WRITERS") || strings.Count(got, "  "+want) != 3 {
-				t.Errorf("%s: followers printed %s", setting, got)
+				t.Errorf("%s: followers printed %s, want it to contain %q and 3", setting, got, "WRITERS")
 			}
 			if got := run("check"); !strings.HasPrefix(got, "Writers are "+want+": TrainingSchool, Diary, Counter, CatSchool.\n") {
 				t.Errorf("%s: check printed %s", setting, got)
 			}
 			var states []operations.FollowerState
 			if err := json.Unmarshal([]byte(run("followers", "-o", "json")), &states); err != nil || states[0].Writers != want {
-				t.Errorf("%s: followers has %+v, %v", setting, states, err)
+				t.Errorf("%s: followers has %+v, %v, want no error and Writers %v", setting, states, err, want)
 			}
 			if report := checked(t, run("check", "-o", "json")); report.Applications[0].Writers != want {
-				t.Errorf("%s: check has %+v", setting, report)
+				t.Errorf("%s: check has %+v, want Writers %v", setting, report, want)
 			}
 		}
 	})
@@ -81,7 +81,7 @@ func TestCheckAsJSON(t *testing.T) {
 	report := checked(t, got.stdout)
 	if got.code != 1 || got.stderr != "" || len(report.Problems) != 1 || report.Problems[0].Version != 7 ||
 		report.Problems[0].Application != "TrainingSchool" || report.Problems[0].OriginatorID == uuid.Nil {
-		t.Errorf("%+v", got)
+		t.Errorf("%+v, want code 1, 1 Problems, Version 7, Application %q and OriginatorID other than %v", got, "TrainingSchool", uuid.Nil)
 	}
 }
 
@@ -102,11 +102,11 @@ func TestCheckShowsTheFirstOfEachKind(t *testing.T) {
 		vaccinated, chipped := strings.Count(got.stdout, "Dog.Vaccinated"), strings.Count(got.stdout, "Dog.Chipped")
 		if got.code != 1 || vaccinated != 12 || chipped != 2 || !strings.Contains(got.stdout, "TrainingSchool: 12 more of the kind: cannot be read: ") ||
 			!strings.Contains(got.stdout, "checked: 18 problems.") {
-			t.Errorf("got %d and %d lines: %+v", vaccinated, chipped, got)
+			t.Errorf("got %d and %d lines: %+v, want code 1, 12, 2, stdout to contain %q and stdout to contain %q", vaccinated, chipped, got, "TrainingSchool: 12 more of the kind: cannot be read: ", "checked: 18 problems.")
 		}
 		report := checked(t, s.manage(t, "check", "-o", "json", "TrainingSchool").stdout)
 		if len(report.Problems) != 6 || len(report.Omitted) != 1 || report.Omitted[0].Count != 12 || report.Omitted[0].Application != "TrainingSchool" {
-			t.Errorf("got %+v", report)
+			t.Errorf("got %+v, want 6 Problems, 1 Omitted, Count 12 and Application %q", report, "TrainingSchool")
 		}
 	})
 }
@@ -128,7 +128,7 @@ func TestCheckNamesUnknownApplications(t *testing.T) {
 		}
 		report := checked(t, s.manage(t, "check", "-o", "json").stdout)
 		if strings.Join(report.Unknown, ", ") != "Old Counter, Old School" {
-			t.Errorf("%+v", report)
+			t.Errorf("%+v, want %q", report, "Old Counter, Old School")
 		}
 		if got := s.manage(t, "check", "TrainingSchool"); strings.Contains(got.stdout, "Old") {
 			t.Errorf("one application: %+v", got)
@@ -158,9 +158,9 @@ func TestOpenTransactionIsShown(t *testing.T) {
 		return got.code == 0 && strings.Count(got.stdout, held) == 2 && strings.Contains(got.stdout, "idle in transaction, since 20")
 	})
 	if got := s.manage(t, "check", "TrainingSchool"); got.code != 0 || !strings.HasPrefix(got.stdout, "TrainingSchool: "+held) {
-		t.Errorf("%+v", got)
+		t.Errorf("%+v, want code 0 and stdout to begin with %q", got, "TrainingSchool: "+held)
 	}
 	if report := checked(t, s.manage(t, "check", "-o", "json").stdout); report.Applications[0].Held == nil || report.Applications[0].Held.PID == 0 {
-		t.Errorf("%+v", report)
+		t.Errorf("%+v, want Held other than nil and PID other than 0", report)
 	}
 }

@@ -184,7 +184,7 @@ func TestListenerHearsOtherProcesses(t *testing.T) {
 		p.want(t, name+", after the commit", schoolName)
 		undone := errors.New("undone")
 		if err := run(undone); !errors.Is(err, undone) {
-			t.Fatalf("%s: %v", name, err)
+			t.Fatalf("%s: %v, want an error that is %v", name, err, undone)
 		}
 		save(t, t.Context(), other, 1)
 		p.want(t, name+", after a rollback", countersName)

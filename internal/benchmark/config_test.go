@@ -20,13 +20,13 @@ func TestParseConfigDefaults(t *testing.T) {
 		t.Errorf("got %v in %v, want everything everywhere", c.rows, c.databases)
 	}
 	if !slices.Equal(c.writers, []int{1, 16, 64}) || !slices.Equal(c.events, []int{1, 10}) || !slices.Equal(c.histories, []int{100, 1000}) {
-		t.Errorf("got %v writers, %v events and %v in each history", c.writers, c.events, c.histories)
+		t.Errorf("got %v writers, %v events and %v in each history, want writers %v, events %v and histories %v", c.writers, c.events, c.histories, []int{1, 16, 64}, []int{1, 10}, []int{100, 1000})
 	}
 	if c.followers != (followers{100_000, 100, 2_000, 1_000_000, 20 * time.Second}) {
 		t.Errorf("got %+v", c.followers)
 	}
 	if c.rounds != 3 || c.preload != 20_000 || c.timing != (timing{100 * time.Millisecond, 400 * time.Millisecond}) {
-		t.Errorf("got %d rounds, %d rows, %v", c.rounds, c.preload, c.timing)
+		t.Errorf("got %d rounds, %d rows, %v, want rounds 3, preload 20_000 and timing %v", c.rounds, c.preload, c.timing, (timing{100 * time.Millisecond, 400 * time.Millisecond}))
 	}
 }
 
@@ -41,7 +41,7 @@ func TestParseConfig(t *testing.T) {
 		!slices.Equal(c.writers, []int{2}) || !slices.Equal(c.events, []int{3, 4}) || !slices.Equal(c.histories, []int{7}) || c.rounds != 5 || c.preload != 0 ||
 		c.timing != (timing{0, 1500 * time.Millisecond}) || c.json != "figures.json" ||
 		c.followers != (followers{8, 9, 11, 10, 500 * time.Millisecond}) {
-		t.Errorf("got %+v", c)
+		t.Errorf("got %+v, want rows %q, databases %q, writers %v, events %v, histories %v, rounds 5, preload 0, timing %v, json %q and followers %v", c, []string{rowLoad, rowSave}, []string{sqliteKind}, []int{2}, []int{3, 4}, []int{7}, (timing{0, 1500 * time.Millisecond}), "figures.json", (followers{8, 9, 11, 10, 500 * time.Millisecond}))
 	}
 }
 

@@ -68,7 +68,7 @@ func TestGoalsAreMeasured(t *testing.T) {
 			flags = slices.Contains(c.histories, g.events)
 		}
 		if !slices.Contains(c.rows, g.row) || !slices.Contains(c.databases, g.database) || !flags || g.bound <= 0 {
-			t.Errorf("%+v is not measured", g)
+			t.Errorf("%+v is not measured, want bound more than 0", g)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -53,7 +54,7 @@ func TestRunAllRows(t *testing.T) {
 		measured[r.Row] = true
 		for _, f := range r.Figures {
 			if f.Median.Rate <= 0 || f.Best < f.Median.Rate || f.Median.P99 < f.Median.P50 {
-				t.Errorf("%s: %+v makes no sense", r.Row, f)
+				t.Errorf("%s: %+v makes no sense, want Rate more than 0, Best at least %v and P99 at least %v", r.Row, f, f.Median.Rate, f.Median.P50)
 			}
 		}
 	}
@@ -99,7 +100,7 @@ func TestDeliveryBetweenProcesses(t *testing.T) {
 	}
 	for _, name := range []string{ours, listening, polling} {
 		if f, ok := results[0].of(name); !ok || f.Median.Rate <= 0 || f.Median.P50 < 0 {
-			t.Errorf("%s: got %+v", name, f)
+			t.Errorf("%s: got %+v, want Rate more than 0 and P50 at least 0", name, f)
 		}
 	}
 }
@@ -124,7 +125,7 @@ func TestVoidCatchUp(t *testing.T) {
 		h.events++
 		for _, w := range []way{follow(d, ours, h, nil), readRaw(d, &history{application: rawName, events: 1})} {
 			if _, err := w.turn(t.Context()); err == nil || !strings.Contains(err.Error(), "void: ") {
-				t.Errorf("%s: got %v", w.name, err)
+				t.Errorf("%s: got %v, want an error that contains %q", w.name, err, "void: ")
 			}
 		}
 		return nil, nil
@@ -206,7 +207,7 @@ func TestResetKeepsRows(t *testing.T) {
 						return nil, err
 					}
 					if kept := d.highest == before; kept != row.kept {
-						t.Errorf("%d rows: were kept: %t", row.rows, kept)
+						t.Errorf("%d rows: were kept: %t, want %v", row.rows, kept, row.kept)
 					}
 					var stored int
 					err := d.admin.QueryRowContext(t.Context(), "SELECT count(*) FROM stored_events").Scan(&stored)
@@ -234,7 +235,7 @@ func TestWorkerFails(t *testing.T) {
 	t.Parallel()
 	_, err := workers(t.Context(), 2, job{Kind: sqliteKind, Task: &task{Way: "another"}})
 	if err == nil || !strings.Contains(err.Error(), `there is no way "another"`) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error that contains %q", err, `there is no way "another"`)
 	}
 }
 
@@ -249,11 +250,9 @@ func TestLifetime(t *testing.T) {
 		l.Skipf("no %s", "server")
 		t.Error("Skipf has returned")
 	})
-	if err == nil || err.Error() != "no server" {
-		t.Errorf("got %v", err)
-	}
+	expect.ErrorText(t, err, "no server")
 	l.Errorf("folder remains")
 	if err := l.end(); err == nil || err.Error() != "folder remains" || len(ended) != 2 || ended[0] != 2 {
-		t.Errorf("got %v after %v", err, ended)
+		t.Errorf("got %v after %v, want the error %q, 2 of them and 2", err, ended, "folder remains")
 	}
 }

@@ -107,7 +107,7 @@ func (c *checked) check(t *testing.T, want ...string) {
 	}
 	for i, p := range problems {
 		if i >= len(want) || !strings.Contains(p.String(), want[i]) || p.Application != schoolName {
-			t.Errorf("problem %d: got %q", i, p)
+			t.Errorf("problem %d: got %q, want one of %q in %s", i, p, want, schoolName)
 		}
 	}
 	if len(problems) != len(want) {
@@ -227,7 +227,7 @@ func TestCheckOrder(t *testing.T) {
 		c.doctor(doctored.Recorder{Page: pageOf(c.log)})
 		problems, err := checker.Check(t.Context(), c.Target)
 		if err != nil || len(problems) != 8 {
-			t.Fatalf("got problems %q, error %v", problems, err)
+			t.Fatalf("got problems %q, error %v, want no error and 8 problems", problems, err)
 		}
 		if first == nil {
 			first = problems
@@ -248,7 +248,7 @@ func TestCheckEndsWithARepeatingStore(t *testing.T) {
 	}})
 	problems, err := checker.Check(t.Context(), c.Target)
 	if err != nil || len(problems) == 0 || !strings.Contains(problems[0].String(), "notification 1") {
-		t.Errorf("got %q, error %v", problems, err)
+		t.Errorf("got %q, error %v, want no error, some problems and it to contain %q", problems, err, "notification 1")
 	}
 }
 
@@ -265,7 +265,7 @@ func TestCheckPages(t *testing.T) {
 	}
 	problems, err := checker.Check(t.Context(), checker.Target{Application: schoolName, Recorder: recorder})
 	if len(problems) != 0 || err != nil {
-		t.Errorf("got %q, error %v", problems, err)
+		t.Errorf("got %q, error %v, want 0 problems and no error", problems, err)
 	}
 }
 
@@ -340,7 +340,7 @@ func TestCheckFails(t *testing.T) {
 			damage(c)
 			problems, err := checker.Check(t.Context(), c.Target)
 			if err != doctored.ErrBroken || len(problems) == 0 || problems[0].NotificationID != 2 {
-				t.Errorf("got %q, error %v", problems, err)
+				t.Errorf("got %q, error %v, want %v, some problems and NotificationID 2", problems, err, doctored.ErrBroken)
 			}
 		})
 	}

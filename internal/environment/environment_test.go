@@ -87,7 +87,7 @@ func TestEnvironmentPrefix(t *testing.T) {
 			t.Errorf("%q: got prefix %q, name %q, want %q", name, e.Prefix(), e.Name(), want)
 		}
 		if got, ok := e.Find("KEY"); !ok || got.Key != want+"KEY" {
-			t.Errorf("%q: got %+v", name, got)
+			t.Errorf("%q: got %+v, want Key %v", name, got, want+"KEY")
 		}
 	}
 }
@@ -99,7 +99,7 @@ func TestEnvironmentGiven(t *testing.T) {
 	e := newEnvironment("School", given, nil)
 	given["C"], given["A"] = "3", "changed"
 	if got := e.Given(); !slices.Equal(got, []string{"A", "B", "EMPTY"}) {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want %q", got, []string{"A", "B", "EMPTY"})
 	}
 	if got := e.String("", "A"); got != "2" {
 		t.Errorf("got %q, want what was given", got)
@@ -123,7 +123,7 @@ func TestEnvironmentBool(t *testing.T) {
 	for want, spellings := range words {
 		for _, word := range spellings {
 			if got, err := newEnvironment("School", settings{"KEY": word}, nil).Bool(!want, "KEY"); got != want || err != nil {
-				t.Errorf("%q: got %v, error %v", word, got, err)
+				t.Errorf("%q: got %v, error %v, want %v and no error", word, got, err, want)
 			}
 		}
 		if got, err := newEnvironment("School", settings{"KEY": ""}, nil).Bool(want, "KEY"); got != want || err != nil {
@@ -147,11 +147,11 @@ func TestEnvironmentInt(t *testing.T) {
 		got, err := newEnvironment("School", settings{"KEY": word}, nil).Int(99, 3, 10, "KEY")
 		wantSettingError(t, err, fmt.Sprintf("KEY: %q is not a whole number from 3 to 10", word))
 		if got != 0 {
-			t.Errorf("%q: got %d with the error", word, got)
+			t.Errorf("%q: got %d with the error, want 0", word, got)
 		}
 	}
 	if got, err := (environment.Setting{Key: "KEY", Value: "-3"}).Int(-5, -1); got != -3 || err != nil {
-		t.Errorf("got %d, error %v", got, err)
+		t.Errorf("got %d, error %v, want -3 and no error", got, err)
 	}
 }
 
@@ -181,7 +181,7 @@ func TestSettingErrorOfSecret(t *testing.T) {
 	err := setting.WrongSecret(errBroken)
 	wantSettingError(t, err, "CIPHER_KEY cannot be used: recorder is broken")
 	if !errors.Is(err, errBroken) || strings.Contains(fmt.Sprintf("%+v %#v", err, err), canary) {
-		t.Errorf("got %#v", err)
+		t.Errorf("got %#v, want an error that is %v", err, errBroken)
 	}
 	wantSettingError(t, setting.WrongSecret(nil), "CIPHER_KEY cannot be used")
 }

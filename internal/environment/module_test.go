@@ -1,7 +1,6 @@
 package environment_test
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -71,9 +70,7 @@ func TestOpen(t *testing.T) {
 func TestOpenFails(t *testing.T) {
 	t.Parallel()
 	_, err := environment.Open(newEnvironment("School", settings{"PERSISTENCE_MODULE": "broken"}, nil), "memory")
-	if !errors.Is(err, errBroken) {
-		t.Errorf("got %v", err)
-	}
+	expect.ErrorIs(t, err, errBroken)
 	expect.ErrorText(t, err, "School: recorder is broken")
 
 	for _, key := range []string{"PERSISTENCE_MODULE", "SCHOOL_PERSISTENCE_MODULE"} {

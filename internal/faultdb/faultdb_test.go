@@ -116,7 +116,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("got %d rows, want %d, after %v", got, test.rows, calls)
 			}
 			if len(calls) == 0 || calls[0].N != 1 {
-				t.Errorf("the calls are %v", calls)
+				t.Errorf("the calls are %v, want some calls and N 1", calls)
 			}
 			if err := insert(t.Context(), db); err != nil {
 				t.Errorf("afterwards: %v", err)

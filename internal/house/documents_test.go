@@ -41,7 +41,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 		}
 	}
 	if count < 50 {
-		t.Errorf("found %d links", count)
+		t.Errorf("found %d links, want at least 50", count)
 	}
 }
 

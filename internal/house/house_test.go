@@ -197,7 +197,7 @@ func TestEverythingExportedIsExplained(t *testing.T) {
 			continue
 		}
 		if len(examples) == 0 {
-			t.Errorf("package %s has no runnable Example", p.short())
+			t.Errorf("package %s has no runnable Example, want some examples", p.short())
 		}
 		for _, missing := range undocumented(documented) {
 			t.Errorf("%s.%s has no comment", p.short(), missing)
@@ -262,7 +262,7 @@ func TestGuideShowsTheExample(t *testing.T) {
 	}
 	real, shown := declarations(t, string(source)), declarations(t, "package p\n"+strings.Join(goBlocks(string(guide)), "\n"))
 	if len(shown) < 6 {
-		t.Errorf("the guide shows %d declarations", len(shown))
+		t.Errorf("the guide shows %d declarations, want at least 6", len(shown))
 	}
 	for _, declaration := range shown {
 		if !slices.Contains(real, declaration) {
@@ -356,7 +356,7 @@ func testFunctions(t *testing.T) map[string]bool {
 	for _, folder := range nestedModules {
 		files, err := filepath.Glob(filepath.Join(root, folder, "*_test.go"))
 		if err != nil || len(files) == 0 {
-			t.Errorf("%s has %d files of tests, error %v", folder, len(files), err)
+			t.Errorf("%s has %d files of tests, error %v, want no error and some files", folder, len(files), err)
 		}
 		for _, file := range files {
 			note(folder, file)
@@ -394,7 +394,7 @@ func TestDocumentsNameTests(t *testing.T) {
 			}
 		}
 		if len(named) < least {
-			t.Errorf("%s names %d tests", document, len(named))
+			t.Errorf("%s names %d tests, want at least %v", document, len(named), least)
 		}
 	}
 }

@@ -77,7 +77,7 @@ func TestDowncastWritesTheStatesOfTheOldProgram(t *testing.T) {
 				}
 			}
 			if _, err := before.ToDomain(bySecond); !errors.Is(err, persistence.ErrNewerProgram) {
-				t.Errorf("%v: the old program reads the second: %v", chain, err)
+				t.Errorf("%v: the old program reads the second: %v, want an error that is %v", chain, err, persistence.ErrNewerProgram)
 			}
 		}
 	}
@@ -90,7 +90,7 @@ func TestDowncastRefusesWhatItWouldLose(t *testing.T) {
 		m := newMapper(t, mapper.Config{Application: school, PythonLayout: python}, firstDeployment.Schema)
 		_, err := m.ToStored(rollingTrickEvent(firstDeployment, trickV2{Trick: "sit", Level: 2}))
 		if mapping := expect.ErrorAs[*persistence.MappingError](t, err); mapping.Stage != "encode" || !errors.Is(err, persistence.ErrData) {
-			t.Errorf("got %+v", mapping)
+			t.Errorf("got %+v, want Stage %q and an error that is %v", mapping, "encode", persistence.ErrData)
 		}
 		expect.Contains(t, err.Error(), "domain.Downcast", "cannot hold")
 		if _, err := m.ToStored(rollingTrickEvent(firstDeployment, trickV2{Trick: "sit", Level: 1})); err != nil {

@@ -48,7 +48,7 @@ func TestEventStorePut(t *testing.T) {
 	events := append(dogEvents("Fido", "roll over"), dogEvents("Rex")...)
 	recordings, err := store.Put(t.Context(), events)
 	if err != nil || len(recordings) != len(events) {
-		t.Fatalf("got %d recordings, error %v", len(recordings), err)
+		t.Fatalf("got %d recordings, error %v, want no error and %v recordings", len(recordings), err, len(events))
 	}
 	log, err := recorder.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 10})
 	if err != nil {
@@ -62,7 +62,7 @@ func TestEventStorePut(t *testing.T) {
 		}
 	}
 	if events[0].Application != "" || events[0].NotificationID != 0 {
-		t.Errorf("Put changed the caller's events: %+v", events[0])
+		t.Errorf("Put changed the caller's events: %+v, want NotificationID 0", events[0])
 	}
 }
 
@@ -70,7 +70,7 @@ func TestEventStorePutNothing(t *testing.T) {
 	t.Parallel()
 	store, _ := newEventStore(t, mapper.Config{})
 	if recordings, err := store.Put(t.Context(), nil); len(recordings) != 0 || err != nil {
-		t.Errorf("got %v, error %v", recordings, err)
+		t.Errorf("got %v, error %v, want 0 recordings and no error", recordings, err)
 	}
 }
 
@@ -82,7 +82,7 @@ func TestEventStorePutWithoutIDs(t *testing.T) {
 	store := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school}), &doctored.Recorder{ProcessRecorder: recorder,
 		Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, nil }})
 	if got := put(t, store, dogEvents("Fido", "roll over")); !reflect.DeepEqual(got, []int64{0, 0}) {
-		t.Errorf("got ids %v", got)
+		t.Errorf("got ids %v, want %v", got, []int64{0, 0})
 	}
 }
 
@@ -107,7 +107,7 @@ func TestEventStorePutFails(t *testing.T) {
 	store := mapper.NewEventStore(newMapper(t, mapper.Config{Application: school}), &doctored.Recorder{ProcessRecorder: recorder,
 		Insert: func(context.Context, []persistence.StoredEvent) ([]int64, error) { return nil, doctored.ErrBroken }})
 	if recordings, err := store.Put(t.Context(), dogEvents("Fido")); recordings != nil || err != doctored.ErrBroken {
-		t.Errorf("got %v, error %v", recordings, err)
+		t.Errorf("got %v, error %v, want nil and %v", recordings, err, doctored.ErrBroken)
 	}
 }
 
@@ -125,10 +125,10 @@ func TestEventStorePutAgain(t *testing.T) {
 			events := []domain.Event{fido[0], rex[0], fido[1]}
 			first := put(t, store, events)
 			if again := put(t, store, events); !reflect.DeepEqual(again, first) || !reflect.DeepEqual(first, []int64{2, 3, 4}) {
-				t.Errorf("got ids %v, then %v", first, again)
+				t.Errorf("got ids %v, then %v, want %v", first, again, []int64{2, 3, 4})
 			}
 			if head, err := recorder.MaxNotificationID(t.Context()); head != 4 || err != nil {
-				t.Errorf("got head %d, error %v: something was stored twice", head, err)
+				t.Errorf("got head %d, error %v: something was stored twice, want 4 and no error", head, err)
 			}
 		})
 	}
@@ -158,7 +158,7 @@ func TestEventStoreConflicts(t *testing.T) {
 					t.Errorf("got %v, error %v, want a conflict", recordings, err)
 				}
 				if head, err := recorder.MaxNotificationID(t.Context()); head != 2 || err != nil {
-					t.Errorf("got head %d, error %v", head, err)
+					t.Errorf("got head %d, error %v, want 2 and no error", head, err)
 				}
 			})
 		}
@@ -299,7 +299,7 @@ func TestEventStoreGetEnds(t *testing.T) {
 			if err != nil {
 				got += " error"
 				if !reflect.DeepEqual(event, domain.Event{}) {
-					t.Errorf("%s: got an event with the error: %+v", name, event)
+					t.Errorf("%s: got an event with the error: %+v, want %v", name, event, domain.Event{})
 				}
 				continue
 			}

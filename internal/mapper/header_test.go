@@ -155,7 +155,7 @@ func TestHeaderDamaged(t *testing.T) {
 	}
 	for name, state := range damaged {
 		if h, payload, err := parseHeader([]byte(state)); err != errHeader || payload != nil {
-			t.Errorf("%s: got %+v, payload %q, error %v", name, h, payload, err)
+			t.Errorf("%s: got %+v, payload %q, error %v, want %v and nil", name, h, payload, err, errHeader)
 		}
 	}
 }
@@ -166,7 +166,7 @@ func TestHeaderLargeVersion(t *testing.T) {
 	t.Parallel()
 	state := append((&header{}).append(nil)[:25], "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00"...)
 	if h, _, err := parseHeader(state); err != nil || h.version != 1<<31-1 {
-		t.Errorf("got version %d, error %v", h.version, err)
+		t.Errorf("got version %d, error %v, want no error and version %v", h.version, err, 1<<31-1)
 	}
 }
 
@@ -179,7 +179,7 @@ func TestHeaderAllocatesForWhatIsThere(t *testing.T) {
 		state = append(state, bytes.Repeat([]byte{0xff}, size)...)
 		var err error
 		if n := allocated(func() { _, _, err = parseHeader(state) }); err != errHeader || n > 64<<10 {
-			t.Errorf("%d entries: allocated %d bytes, error %v", promised, n, err)
+			t.Errorf("%d entries: allocated %d bytes, error %v, want %v and at most %v", promised, n, err, errHeader, 64<<10)
 		}
 	}
 }
@@ -207,11 +207,11 @@ func FuzzHeader(f *testing.F) {
 		var payload []byte
 		var err error
 		if n := allocated(func() { h, payload, err = parseHeader(state) }); n > 1<<20+100*uint64(len(state)) {
-			t.Errorf("allocated %d bytes for %d", n, len(state))
+			t.Errorf("allocated %d bytes for %d, want at most %v", n, len(state), 1<<20+100*uint64(len(state)))
 		}
 		if err != nil {
 			if err != errHeader || payload != nil {
-				t.Errorf("got payload %q, error %v", payload, err)
+				t.Errorf("got payload %q, error %v, want %v and nil", payload, err, errHeader)
 			}
 			return
 		}

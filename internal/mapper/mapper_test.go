@@ -26,7 +26,7 @@ func TestMapperAccessors(t *testing.T) {
 	t.Parallel()
 	m := newMapper(t, mapper.Config{Application: school})
 	if m.Application() != school || m.Transcoder() == nil {
-		t.Errorf("got application %q, transcoder %v", m.Application(), m.Transcoder())
+		t.Errorf("got application %q, transcoder %v, want Application %v and Transcoder other than nil", m.Application(), m.Transcoder(), school)
 	}
 	if schema, ok := m.SchemaOf("Dog.TrickAdded"); !ok || schema != definitions.SchemaOf(Dogs.Schema) {
 		t.Errorf("SchemaOf: got %v, %v", schema, ok)
@@ -62,7 +62,7 @@ func checkRoundTrip(t *testing.T, m *mapper.Mapper, event domain.Event, original
 	t.Helper()
 	stored := toStored(t, m, event)
 	if stored.OriginatorID != event.OriginatorID || stored.OriginatorVersion != event.OriginatorVersion || stored.Topic != event.Topic {
-		t.Errorf("got %v, version %d, topic %q", stored.OriginatorID, stored.OriginatorVersion, stored.Topic)
+		t.Errorf("got %v, version %d, topic %q, want OriginatorID %v, OriginatorVersion %v and Topic %v", stored.OriginatorID, stored.OriginatorVersion, stored.Topic, event.OriginatorID, event.OriginatorVersion, event.Topic)
 	}
 	want := event
 	want.Application, want.NotificationID = school, 0
@@ -91,7 +91,7 @@ func TestMapperSnapshotRoundTrip(t *testing.T) {
 			m := newMapper(t, chain.config(t))
 			stored, err := m.SnapshotToStored(want)
 			if err != nil || stored.Topic != "Dog" || stored.OriginatorVersion != 2 {
-				t.Fatalf("got topic %q, version %d, error %v", stored.Topic, stored.OriginatorVersion, err)
+				t.Fatalf("got topic %q, version %d, error %v, want no error, Topic %q and OriginatorVersion 2", stored.Topic, stored.OriginatorVersion, err, "Dog")
 			}
 			got, err := m.SnapshotToDomain(stored)
 			if err != nil || !reflect.DeepEqual(got, want) {
@@ -111,7 +111,7 @@ func TestMapperReadsPlainStatesWithCompressor(t *testing.T) {
 		for _, topic := range []string{"zlib", "zstd"} {
 			got, err := newMapper(t, chain{compressor: topic}.config(t)).ToDomain(stored)
 			if err != nil || got.Data != event.Data {
-				t.Errorf("%s, original=%v: got %+v, error %v", topic, layout, got, err)
+				t.Errorf("%s, original=%v: got %+v, error %v, want no error and Data %v", topic, layout, got, err, event.Data)
 			}
 		}
 	}
@@ -167,7 +167,7 @@ func TestInvalidUTF8InMetadata(t *testing.T) {
 	stored := toStored(t, m, event)
 	stored.State = bytes.Replace(stored.State, []byte("M_ller"), []byte("M\xfcller"), 1)
 	if got, err := m.ToDomain(stored); err != nil || got.Metadata["user"] != "M\xfcller" {
-		t.Errorf("got %q, %v", got.Metadata, err)
+		t.Errorf("got %q, %v, want no error and %q", got.Metadata, err, "M\xfcller")
 	}
 }
 
@@ -264,7 +264,7 @@ func TestMapperBindsStatesToRows(t *testing.T) {
 				}
 				if failure := expect.ErrorAs[*persistence.MappingError](t, err); failure.Stage != "decrypt" ||
 					!errors.Is(err, cipher.ErrDecrypt) || !reflect.DeepEqual(got, domain.Event{}) {
-					t.Errorf("got %+v, stage %q, error %v", got, failure.Stage, err)
+					t.Errorf("got %+v, stage %q, error %v, want Stage %q, an error that is %v and %v", got, failure.Stage, err, "decrypt", cipher.ErrDecrypt, domain.Event{})
 				}
 			})
 		}
@@ -321,7 +321,7 @@ func TestMapperCannotWrite(t *testing.T) {
 	event.Data = Registered{canary}
 	_, err := newMapper(t, mapper.Config{}, anythings.Schema).ToStored(event)
 	if got := expect.ErrorAs[*domain.PayloadError](t, err); got.Topic != "Anything.Said" || got.Payload != reflect.TypeFor[Registered]() {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want Topic %q and Payload %v", got, "Anything.Said", reflect.TypeFor[Registered]())
 	}
 }
 

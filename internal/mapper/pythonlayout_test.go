@@ -135,7 +135,7 @@ func TestPythonOriginatorTopic(t *testing.T) {
 		event := test.schema.NewEvent(domain.Originator{ID: sampleID, Version: test.version}, accountOpened{})
 		state := string(toStored(t, m, event).State)
 		if got := strings.Contains(state, `"originator_topic":"`+test.schema.Name()+`"`); got != test.want {
-			t.Errorf("%s version %d: got %s", test.schema.Name(), test.version, state)
+			t.Errorf("%s version %d: got %s, want %v", test.schema.Name(), test.version, state, test.want)
 		}
 	}
 }
@@ -158,11 +158,11 @@ func TestPythonLayoutIsAlwaysRead(t *testing.T) {
 	for _, event := range dogEvents("Fido", "roll over") {
 		fromOurs, err := theirs.ToDomain(toStored(t, ours, event))
 		if err != nil || fromOurs.Data != event.Data || fromOurs.ID != event.ID {
-			t.Errorf("got %+v, error %v", fromOurs, err)
+			t.Errorf("got %+v, error %v, want no error, Data %v and ID %v", fromOurs, err, event.Data, event.ID)
 		}
 		fromTheirs, err := ours.ToDomain(toStored(t, theirs, event))
 		if err != nil || fromTheirs.Data != event.Data || fromTheirs.ID != uuid.Nil || !fromTheirs.Timestamp.Equal(event.Timestamp) {
-			t.Errorf("got %+v, error %v", fromTheirs, err)
+			t.Errorf("got %+v, error %v, want no error, Data %v, ID %v and Timestamp %v", fromTheirs, err, event.Data, uuid.Nil, event.Timestamp)
 		}
 	}
 }
@@ -186,7 +186,7 @@ func TestPythonUpcasting(t *testing.T) {
 			wantMappingError(t, err, "decode", stored, 0)
 			expect.ErrorAs[*domain.SchemaVersionError](t, err)
 		} else if err != nil || got.Data != want {
-			t.Errorf("%s: got %+v, error %v", state, got.Data, err)
+			t.Errorf("%s: got %+v, error %v, want no error and Data %v", state, got.Data, err, want)
 		}
 	}
 }
@@ -252,7 +252,7 @@ func TestPythonSnapshotIsRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !event.Timestamp.Equal(clock(1, 428328)) || event.OriginatorVersion != 10 {
-			t.Errorf("got %+v", event)
+			t.Errorf("got %+v, want Timestamp %v and OriginatorVersion 10", event, clock(1, 428328))
 		}
 		dog, err := definitions.Of(definition).Restore(event)
 		if err != nil {
@@ -260,7 +260,7 @@ func TestPythonSnapshotIsRead(t *testing.T) {
 		}
 		if dog.Name != "Bella" || strings.Join(dog.Tricks, " ") != "t1 t2 t3 t4 t5 t6 t7 t8 t9" || dog.Version() != 10 ||
 			!dog.CreatedOn().Equal(clock(1, 394746)) || !dog.ModifiedOn().Equal(clock(1, 426237)) {
-			t.Errorf("got %+v, created on %v, modified on %v", dog, dog.CreatedOn(), dog.ModifiedOn())
+			t.Errorf("got %+v, created on %v, modified on %v, want Name %q, %q, Version 10, CreatedOn %v and ModifiedOn %v", dog, dog.CreatedOn(), dog.ModifiedOn(), "Bella", "t1 t2 t3 t4 t5 t6 t7 t8 t9", clock(1, 394746), clock(1, 426237))
 		}
 	}
 	_, err := newMapper(t, mapper.Config{Application: school}).SnapshotToDomain(stored)
@@ -407,12 +407,12 @@ func TestPythonRenamedClass(t *testing.T) {
 		stored.Topic = topic + ".Registered"
 		stored.State = []byte(sampleStamp + `,"originator_topic":"` + topic + `","name":"Fido"}`)
 		if got, err := m.ToDomain(stored); err != nil || got.Data != event.Data {
-			t.Errorf("%s: got %+v, error %v", topic, got, err)
+			t.Errorf("%s: got %+v, error %v, want no error and Data %v", topic, got, err, event.Data)
 		}
 		snapshot, err := m.SnapshotToDomain(persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "eventsourcing.domain:Snapshot",
 			State: []byte(sampleStamp + `,"topic":"` + topic + `","state":{"_created_on":null,"_modified_on":null,"name":"Fido","tricks":[]}}`)})
 		if state, ok := snapshot.Data.(eventtype.SnapshotState[Dog]); err != nil || !ok || state.State.Name != "Fido" {
-			t.Errorf("snapshot of %s: got %+v, error %v", topic, snapshot, err)
+			t.Errorf("snapshot of %s: got %+v, error %v, want no error and Name %q", topic, snapshot, err, "Fido")
 		}
 	}
 }
@@ -451,7 +451,7 @@ func TestPythonGzip(t *testing.T) {
 	}
 	event, err := m.ToDomain(persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "training_school.domain:Dog.Registered", State: compressed})
 	if err != nil || event.Data != (Registered{"Fido"}) {
-		t.Fatalf("got %+v, error %v", event, err)
+		t.Fatalf("got %+v, error %v, want no error and Data %v", event, err, (Registered{"Fido"}))
 	}
 	again := base64.StdEncoding.EncodeToString(toStored(t, m, event).State)
 	const reader = "import sys, gzip, base64\nsys.stdout.write(gzip.decompress(base64.b64decode(sys.stdin.read())).decode())"

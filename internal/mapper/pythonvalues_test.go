@@ -48,13 +48,13 @@ func TestPythonFloats(t *testing.T) {
 			t.Fatal(err)
 		}
 		if data := read.Data.(gaugeRead); !math.IsInf(data.Value, -1) || !math.IsNaN(data.Any.([]any)[0].(float64)) || data.Any.([]any)[1] != "NaN" {
-			t.Errorf("read as %+v", data)
+			t.Errorf("read as %+v, want %q", data, "NaN")
 		}
 	}
 	snapshot := definitions.Of(gauges).TakeSnapshot(gauges.Create(sampleID, gaugeRead{math.NaN(), math.Inf(1)}))
 	stored, err := m.SnapshotToStored(snapshot)
 	if err != nil || !strings.Contains(string(stored.State), `"value":NaN,"any":Infinity`) {
-		t.Fatalf("the snapshot is %s, %v", stored.State, err)
+		t.Fatalf("the snapshot is %s, %v, want no error and it to contain %q", stored.State, err, `"value":NaN,"any":Infinity`)
 	}
 	if _, err := m.SnapshotToDomain(stored); err != nil {
 		t.Errorf("the snapshot is not read: %v", err)
@@ -192,7 +192,7 @@ func TestEventFields(t *testing.T) {
 		}
 		stored.State = []byte(sampleStamp + state + `}`)
 		if unread, absent := m.EventFields(stored); len(unread)+len(absent) > 0 {
-			t.Errorf("an older event: got %v %v", unread, absent)
+			t.Errorf("an older event: got %v %v, want 0", unread, absent)
 		}
 	}
 }
@@ -213,6 +213,6 @@ func TestLayoutsAreToldApart(t *testing.T) {
 	}
 	inPython.State = []byte("damaged")
 	if layout := own.LayoutOf(inPython); layout.Python || layout.Plain != 0 || own.CanOpen(inPython) == nil {
-		t.Error("a state that cannot be read has a layout")
+		t.Errorf("a state that cannot be read has a layout: got %v, want Plain 0 and CanOpen other than nil", layout.Plain)
 	}
 }

@@ -40,7 +40,7 @@ func bomb(tb testing.TB, topic string) func([]byte) []byte {
 	return func([]byte) []byte {
 		state, err := newCompressor(tb, topic).Compress(nil, make([]byte, 1<<20))
 		if err != nil || len(state) > 4<<10 {
-			tb.Errorf("got a bomb of %d bytes, error %v", len(state), err)
+			tb.Errorf("got a bomb of %d bytes, error %v, want no error and at most %v of them", len(state), err, 4<<10)
 		}
 		return state
 	}
@@ -107,7 +107,7 @@ func TestMapperRefuses(t *testing.T) {
 			stored.State = test.change(slices.Clone(stored.State))
 			event, err := newMapper(t, test.read).NotificationToDomain(persistence.Notification{ID: 42, StoredEvent: stored})
 			if !reflect.DeepEqual(event, domain.Event{}) {
-				t.Errorf("got an event with the error: %+v", event)
+				t.Errorf("got an event with the error: %+v, want %v", event, domain.Event{})
 			}
 			wantMappingError(t, err, test.stage, stored, 42)
 			if test.cause != nil && !errors.Is(err, test.cause) {
@@ -159,7 +159,7 @@ func TestMapperRefusesUnknownTopics(t *testing.T) {
 	for _, err := range []error{written, read, original, snapshot} {
 		wantMappingError(t, err, "topic", stored, 0)
 		if expect.ErrorAs[*mapper.UnknownTopicError](t, err).Topic != "Dog.Renamed" || !errors.Is(err, persistence.ErrNewerProgram) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want Topic %q and an error that is %v", err, "Dog.Renamed", persistence.ErrNewerProgram)
 		}
 		expect.ErrorText(t, err, `TrainingSchool: cannot map the state of Dog.Renamed version 1 of originator `+stored.OriginatorID.String()+
 			`: topic "Dog.Renamed" is not defined; if a newer program wrote it, deploy that one; otherwise add it with domain.On, domain.Alias or domain.Retired, or give its definition to application.WithDefinitions`)
@@ -176,12 +176,12 @@ func TestMapperRefusesNewerPayloads(t *testing.T) {
 		_, err := newMapper(t, config).ToDomain(stored)
 		wantMappingError(t, err, "decode", stored, 0)
 		if got := expect.ErrorAs[*domain.SchemaVersionError](t, err); got.Stored != 2 || got.Known != 1 || !errors.Is(err, persistence.ErrNewerProgram) {
-			t.Errorf("got %+v, %v", got, err)
+			t.Errorf("got %+v, %v, want Stored 2, Known 1 and an error that is %v", got, err, persistence.ErrNewerProgram)
 		}
 		// The other way round it is what upcasters are for.
 		older := toStored(t, newMapper(t, config), dogEvents("Fido")[0])
 		if got, err := newer.ToDomain(older); err != nil || got.Data != (registeredNow{"Fido", ""}) {
-			t.Errorf("original=%v: got %+v, error %v", original, got.Data, err)
+			t.Errorf("original=%v: got %+v, error %v, want no error and Data %v", original, got.Data, err, (registeredNow{"Fido", ""}))
 		}
 	}
 }

@@ -58,7 +58,7 @@ func TestMapperDecodesNoRetiredPayload(t *testing.T) {
 	retired := domain.DefineLog("Dog", domain.RetiredEntry("TrickAdded"))
 	m := newMapper(t, mapper.Config{Application: school, Transcoder: undecodable{}}, retired)
 	if got, err := m.ToDomain(stored); err != nil || got.Data != (domain.RetiredEvent{}) {
-		t.Errorf("got %v, %v", got.Data, err)
+		t.Errorf("got %v, %v, want no error and Data %v", got.Data, err, (domain.RetiredEvent{}))
 	}
 }
 
@@ -70,7 +70,7 @@ func TestMapperStoresNoRetiredEvents(t *testing.T) {
 		m := newMapper(t, mapper.Config{Application: school}, laterDogs.Schema)
 		stored, err := m.ToStored(event)
 		if got := expect.ErrorAs[*domain.PayloadError](t, err); got.Topic != "Dog.TrickAdded" || len(stored.State) > 0 {
-			t.Errorf("got %v and a state of %d bytes", err, len(stored.State))
+			t.Errorf("got %v and a state of %d bytes, want Topic %q and 0 State", err, len(stored.State), "Dog.TrickAdded")
 		}
 	}
 }
@@ -79,7 +79,7 @@ func TestMapperKnowsRetiredTopics(t *testing.T) {
 	t.Parallel()
 	m := newMapper(t, mapper.Config{Application: school}, laterDogs.Schema)
 	if got := m.KnownTopics(); len(got) != 3 || !slices.Contains(got, "Dog.TrickAdded") || !slices.Contains(got, "Dog.Taught") {
-		t.Errorf("got known topics %v", got)
+		t.Errorf("got known topics %v, want 3 of them", got)
 	}
 	wrong := domain.DefineLog("Log", domain.RetiredEntry("Old", domain.StoredAs("Dog.Registered")))
 	conflict := expect.ErrorAs[*persistence.InvalidError](t, m.Add(wrong))

@@ -77,7 +77,7 @@ func TestMapperAddChecksTypes(t *testing.T) {
 	schema := domain.Define("Secret", domain.On("Told", secretive{})).Schema
 	err := mapper.New(mapper.Config{Transcoder: jsontranscoder.New()}).Add(schema)
 	if got := expect.ErrorAs[*persistence.InvalidError](t, err); got.What != "secretive.secret" {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want What %q", got, "secretive.secret")
 	}
 	lenient := mapper.New(mapper.Config{Transcoder: standardJSON{}})
 	if err := lenient.Add(schema); err != nil {

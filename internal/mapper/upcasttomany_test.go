@@ -55,13 +55,13 @@ func TestMapperReturnsSeveralOnlyIfAsked(t *testing.T) {
 		got, err := m.NotificationToDomain(persistence.Notification{ID: 7, StoredEvent: stored})
 		if i == 0 {
 			if err != nil || got.Data != event.Data {
-				t.Errorf("one payload: got %+v, %v", got, err)
+				t.Errorf("one payload: got %+v, %v, want no error and Data %v", got, err, event.Data)
 			}
 			continue
 		}
 		wantMappingError(t, err, "decode", stored, 7)
 		if !errors.Is(err, persistence.ErrNewerProgram) || got.Data != nil {
-			t.Errorf("several payloads: got %+v, %v", got, err)
+			t.Errorf("several payloads: got %+v, %v, want an error that is %v and Data nil", got, err, persistence.ErrNewerProgram)
 		}
 	}
 }

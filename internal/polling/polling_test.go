@@ -36,7 +36,7 @@ func TestWaitForReachedAtOnce(t *testing.T) {
 			}
 		}
 		if waited := time.Since(start); waited != 0 {
-			t.Errorf("waited %v for what was there", waited)
+			t.Errorf("waited %v for what was there, want 0", waited)
 		}
 	})
 }
@@ -202,7 +202,7 @@ func TestSubscribe(t *testing.T) {
 				}()
 				wantIDs(t, subscribed(t, recorder, test.after, test.last, test.topics...), test.want...)
 				if waited := time.Since(start); waited > time.Hour+500*time.Millisecond {
-					t.Errorf("waited %v for what came after an hour", waited)
+					t.Errorf("waited %v for what came after an hour, want at most %v", waited, time.Hour+500*time.Millisecond)
 				}
 			})
 		})
@@ -259,7 +259,7 @@ func TestSubscribePassesOver(t *testing.T) {
 			t.Errorf("read behind %v, want a position that moves", behind)
 		}
 		if len(behind) > 110 {
-			t.Errorf("read %d times in a second", len(behind))
+			t.Errorf("read %d times in a second, want at most 110", len(behind))
 		}
 	})
 }

@@ -104,7 +104,7 @@ func TestClusterStartFails(t *testing.T) {
 		t.Errorf("got %v, want the name of the setting", err)
 	}
 	if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("left behind: %v, %v, want no error and 0 of them", left, err)
 	}
 }
 

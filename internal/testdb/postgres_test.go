@@ -86,7 +86,7 @@ func TestWithDatabase(t *testing.T) {
 		}
 		config, err := pgx.ParseConfig(got)
 		if err != nil || config.Database != "new" {
-			t.Errorf("%s: the driver reads %v, %v", got, config, err)
+			t.Errorf("%s: the driver reads %v, %v, want no error and Database %q", got, config, err, "new")
 		}
 	}
 }

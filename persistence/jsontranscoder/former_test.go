@@ -96,7 +96,7 @@ func compareWithFormer(t *testing.T, former *formerjson.JSONTranscoder, transcod
 		t.Fatalf("%v: %s is written, and not read: %v", typ, now, err)
 	}
 	if repeated, err := transcoder.Encode(nil, again.Interface()); err != nil || string(repeated) != string(now) {
-		t.Fatalf("%v: %s comes back as %s, %v", typ, now, repeated, err)
+		t.Fatalf("%v: %s comes back as %s, %v, want no error and %v", typ, now, repeated, err, string(now))
 	}
 }
 

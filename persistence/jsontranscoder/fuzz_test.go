@@ -179,7 +179,7 @@ func addSeeds(f *testing.F) {
 	f.Helper()
 	files, err := filepath.Glob(filepath.Join("testdata", "*.json"))
 	if err != nil || len(files) == 0 {
-		f.Fatalf("no seeds: %v", err)
+		f.Fatalf("no seeds: %v, want no error and some files", err)
 	}
 	for _, file := range files {
 		data, err := os.ReadFile(file)

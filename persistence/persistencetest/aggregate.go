@@ -23,7 +23,7 @@ var aggregateRows = []row{{
 		for _, nothing := range [][]persistence.StoredEvent{nil, {}} {
 			ids, err := s.target.recorder.InsertEvents(s.ctx, nothing)
 			if err != nil || len(ids) != 0 {
-				t.Errorf("InsertEvents(%#v) = %v, %v", nothing, ids, err)
+				t.Errorf("InsertEvents(%#v) = %v, %v, want no error and 0 of them", nothing, ids, err)
 			}
 		}
 	},
@@ -550,7 +550,7 @@ var aggregateRows = []row{{
 				return
 			}
 			if count++; err != nil || e.OriginatorVersion != int64(count) {
-				t.Fatalf("turn %d: got version %d and the error %v", count, e.OriginatorVersion, err)
+				t.Fatalf("turn %d: got version %d and the error %v, want no error and OriginatorVersion %v", count, e.OriginatorVersion, err, int64(count))
 			}
 			if count == 10 {
 				cancel()

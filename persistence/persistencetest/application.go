@@ -382,7 +382,7 @@ var applicationRows = []row{{
 		topics := []string{trickAdded, renamed, registered, renamed}
 		s.page(t, persistence.NotificationRange{Limit: 10, Topics: topics})
 		if want := []string{trickAdded, renamed, registered, renamed}; !slices.Equal(topics, want) {
-			t.Errorf("the topics are now %q", topics)
+			t.Errorf("the topics are now %q, want %v", topics, want)
 		}
 	},
 }, {
@@ -399,7 +399,7 @@ var applicationRows = []row{{
 		s.events.insert(t, at(dog("Fido"), 1))
 		page, err := s.process.SelectNotifications(cancelled(s.ctx), persistence.NotificationRange{Limit: 10})
 		if len(page) != 0 {
-			t.Errorf("SelectNotifications with a cancelled context returned %d notifications", len(page))
+			t.Errorf("SelectNotifications with a cancelled context returned %d notifications, want 0", len(page))
 		}
 		wantIs(t, "SelectNotifications", err, context.Canceled)
 		_, err = s.process.MaxNotificationID(cancelled(s.ctx))

@@ -163,7 +163,7 @@ var badInputRows = []row{{
 				events, err := collect(b.recorder.SelectEvents(s.ctx, dog("Fido"), r))
 				wantInvalid(t, fmt.Sprintf("SelectEvents(%+v)", r), err, persistence.ErrProgramming)
 				if len(events) > 0 {
-					t.Errorf("SelectEvents(%+v) gave %d events", r, len(events))
+					t.Errorf("SelectEvents(%+v) gave %d events, want 0", r, len(events))
 				}
 			}
 		}
@@ -242,7 +242,7 @@ func refuseRange(t testing.TB, s *store, ranges ...persistence.NotificationRange
 		page, err := s.process.SelectNotifications(s.ctx, r)
 		wantInvalid(t, fmt.Sprintf("SelectNotifications(%+v)", r), err, persistence.ErrProgramming)
 		if len(page) > 0 {
-			t.Errorf("SelectNotifications(%+v) gave %d notifications", r, len(page))
+			t.Errorf("SelectNotifications(%+v) gave %d notifications, want 0", r, len(page))
 		}
 	}
 }

@@ -28,12 +28,12 @@ var lockRows = []row{{
 				}()
 				chance(outside)
 				if len(outside) > 0 {
-					t.Error("a writer has stored events in a locked log")
+					t.Errorf("a writer has stored events in a locked log: got %v, want 0 of them", len(outside))
 				}
 				return errors.Join(w.insert(ctx, s.events, at(dog("Fido"), int64(i))), result)
 			})
 			if !errors.Is(err, result) {
-				t.Fatalf("the transaction: %v", err)
+				t.Fatalf("the transaction: %v, want an error that is %v", err, result)
 			}
 			must(t, w.acknowledge(result), <-outside)
 		}

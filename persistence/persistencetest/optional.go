@@ -159,7 +159,7 @@ var deletingRows = []row{{
 		s.delete(t, s.ctx, r, dog("Fido"), persistence.DeletedOriginator{Events: 3})
 		after := s.events.insert(t, history(dog("Fido"), 1, 2)...)
 		if after[0] <= before[2] {
-			t.Errorf("got the ids %v after %v", after, before)
+			t.Errorf("got the ids %v after %v, want more than %v", after, before, before[2])
 		}
 	}),
 }, {

@@ -113,7 +113,7 @@ var orderingRows = []row{{
 		})
 		for i, n := range s.log(t) {
 			if n.OriginatorVersion != int64(i+1) {
-				t.Fatalf("event %d of the log has version %d", i+1, n.OriginatorVersion)
+				t.Fatalf("event %d of the log has version %d, want %v", i+1, n.OriginatorVersion, int64(i+1))
 			}
 		}
 	},

@@ -20,7 +20,7 @@ var partitionRows = []row{{
 		wantPositions(t, s, r, 5)
 		set, err := r.RenewLeases(s.ctx, kennels, "a", []int{0}, time.Minute)
 		if err != nil || len(set.Partitions) > 0 {
-			t.Errorf("RenewLeases = %+v, %v", set, err)
+			t.Errorf("RenewLeases = %+v, %v, want no error and 0 Partitions", set, err)
 		}
 	}),
 }, {
@@ -31,20 +31,20 @@ var partitionRows = []row{{
 		s.insertTracking(t, shelters, 6)
 		set := s.divide(t, r, "customer", 3)
 		if set.Key != "customer" || len(set.Partitions) != 3 {
-			t.Fatalf("the partitions are %+v", set)
+			t.Fatalf("the partitions are %+v, want Key %q and 3 Partitions", set, "customer")
 		}
 		for i, p := range set.Partitions {
 			if p.Number != i || p.Position != 5 || p.Owner != "" || p.Leased {
-				t.Errorf("partition %d is %+v", i, p)
+				t.Errorf("partition %d is %+v, want Position 5", i, p)
 			}
 		}
 		wantPositions(t, s, r, 5, 5, 5, 5)
 		others, err := r.Partitions(s.ctx, shelters)
 		if err != nil || len(others.Partitions) > 0 {
-			t.Errorf("in another log there are the partitions %+v (%v)", others, err)
+			t.Errorf("in another log there are the partitions %+v (%v), want no error and 0 Partitions", others, err)
 		}
 		if position := s.position(t, shelters); position != 6 {
-			t.Errorf("the position in another log is %d", position)
+			t.Errorf("the position in another log is %d, want 6", position)
 		}
 	}),
 }, {
@@ -107,7 +107,7 @@ var partitionRows = []row{{
 		second := s.lease(t, r, "b", time.Minute, take(first)...).Partitions[0]
 		wantLease(t, second, "a", true)
 		if second.Fence != first.Fence {
-			t.Error("the fence has changed although nothing was taken")
+			t.Errorf("the fence has changed although nothing was taken: got %v, want Fence %v", second.Fence, first.Fence)
 		}
 		free := s.lease(t, r, "a", time.Minute, change(persistence.ReleaseLease, first)...).Partitions[0]
 		wantLease(t, free, "", false)
@@ -163,12 +163,12 @@ var partitionRows = []row{{
 		asked := s.lease(t, r, "b", time.Minute, change(persistence.RequestLease, first)...).Partitions[0]
 		wantLease(t, asked, "a", true)
 		if asked.Successor != "b" || asked.Fence != first.Fence {
-			t.Errorf("after it was asked for: %+v", asked)
+			t.Errorf("after it was asked for: %+v, want Successor %q and Fence %v", asked, "b", first.Fence)
 		}
 		given := s.lease(t, r, "a", time.Minute, change(persistence.HandOverLease, asked)...).Partitions[0]
 		wantLease(t, given, "b", true)
 		if given.Fence <= first.Fence || given.Successor != "" {
-			t.Errorf("after it was handed over: %+v", given)
+			t.Errorf("after it was handed over: %+v, want Fence more than %v", given, first.Fence)
 		}
 	}),
 }, {
@@ -227,7 +227,7 @@ var partitionRows = []row{{
 		must(t, s.transaction(s.ctx, func(ctx context.Context) error {
 			settings, revision, err := r.LockPartitions(ctx, kennels, time.Second)
 			if err != nil || settings == nil || !settings.Paused() || settings.Partitions != 4 || revision != want {
-				t.Errorf("LockPartitions = %+v, %d, %v", settings, revision, err)
+				t.Errorf("LockPartitions = %+v, %d, %v, want no error, other than nil, Partitions 4 and %v", settings, revision, err, want)
 			}
 			return nil
 		}))
@@ -321,7 +321,7 @@ func (s *store) lease(
 	must(t, err)
 	for i, stored := range s.partitions(t, r).Partitions {
 		if got := set.Partitions[i]; got.Fence != stored.Fence || got.Owner != stored.Owner || got.Leased != stored.Leased {
-			t.Errorf("partition %d was returned as %+v and is stored as %+v", i, got, stored)
+			t.Errorf("partition %d was returned as %+v and is stored as %+v, want the same fence and owner", i, got, stored)
 		}
 	}
 	return set

@@ -50,7 +50,7 @@ func TestRowsAreTheContract(t *testing.T) {
 		}
 		e := r.Explanation
 		if len(e) < 20 || !strings.HasSuffix(e, ".") || strings.Contains(e, ". ") || strings.ToUpper(e[:1]) != e[:1] {
-			t.Errorf("%s: %q is not one sentence", r.Name, e)
+			t.Errorf("%s: %q is not one sentence, want at least 20 bytes from a capital to a full stop", r.Name, e)
 		}
 	}
 	t.Logf("%d rows", len(rows))
@@ -133,6 +133,6 @@ func TestHistoriesCanBeRepeated(t *testing.T) {
 		}
 	}
 	if len(steps[0]) == 0 || !slices.Equal(steps[0], steps[1]) {
-		t.Errorf("two histories with one seed differ: %v and %v", steps[0], steps[1])
+		t.Errorf("two histories with one seed differ or are empty: %v and %v", steps[0], steps[1])
 	}
 }

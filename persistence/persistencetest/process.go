@@ -36,7 +36,7 @@ var processRows = []row{{
 	run: func(t testing.TB, s *store) {
 		for id, none := range [][]persistence.StoredEvent{nil, {}} {
 			if ids := s.insertProcessed(t, tracking(kennels, int64(id+1)), none...); len(ids) != 0 {
-				t.Errorf("got the ids %v for no events", ids)
+				t.Errorf("got the ids %v for no events, want 0 of them", ids)
 			}
 		}
 		s.wantPosition(t, kennels, 2)
@@ -121,7 +121,7 @@ var processRows = []row{{
 			t.Errorf("Stored: %s", problem)
 		}
 		if got.Application != s.name || got.OriginatorID != dog("Fido") || got.Version != 3 {
-			t.Errorf("got the conflict %+v", *got)
+			t.Errorf("got the conflict %+v, want Application %v, OriginatorID %v and Version 3", *got, s.name, dog("Fido"))
 		}
 	},
 }, {

@@ -63,7 +63,7 @@ func TestNoBug(t *testing.T) {
 	t.Parallel()
 	b := bug{spoil: func(*spoilt) {}}
 	if caught := b.caught(t, 1); len(caught) > 0 {
-		t.Errorf("fails without a bug: %v", caught)
+		t.Errorf("fails without a bug: %v, want 0 of them", caught)
 	}
 }
 

@@ -36,7 +36,7 @@ var settingsRows = []row{{
 		_, others, err := s.neighbour.process.(persistence.SettingsRecorder).Settings(s.ctx, kennels)
 		must(t, err)
 		if others == nil || *others != (persistence.FollowerSettings{}) {
-			t.Errorf("the settings of another follower are %+v", others)
+			t.Errorf("the settings of another follower are %+v, want other than nil and %v", others, (persistence.FollowerSettings{}))
 		}
 	}),
 }, {
@@ -72,7 +72,7 @@ var settingsRows = []row{{
 				return result
 			})
 			if !errors.Is(err, result) {
-				t.Fatalf("the transaction: %v", err)
+				t.Fatalf("the transaction: %v, want an error that is %v", err, result)
 			}
 			want := someSettings()
 			if result != nil {

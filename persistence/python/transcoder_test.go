@@ -145,7 +145,7 @@ func TestValuesInFields(t *testing.T) {
 		Single  float32 `json:"single"`
 	}](t, `{"degrees":Infinity,"single":NaN}`)
 	if !math.IsInf(float64(named.Degrees), 1) || named.Single == named.Single { // NaN is not equal to itself
-		t.Errorf("got %+v", named)
+		t.Errorf("got %+v, want Degrees infinity and Single NaN", named)
 	}
 }
 
@@ -220,7 +220,7 @@ func FuzzQuoteFloats(f *testing.F) {
 		}
 		quoted := transcoder.QuoteFloats(data)
 		if back := transcoder.UnquoteFloats(quoted); string(back) != string(data) {
-			t.Errorf("%q comes back as %q", data, back)
+			t.Errorf("%q comes back as %q, want %v", data, back, string(data))
 		}
 		if json.Valid(data) && string(quoted) != string(data) {
 			t.Errorf("%q is JSON, and became %q", data, quoted)

@@ -105,7 +105,7 @@ func TestReasonNamesPartitionsOfOtherProcesses(t *testing.T) {
 		"while it is paused":  {divided(system.Paused, failing("another", long)), false},
 	} {
 		if got := c.status.Health(now, 0); strings.Contains(got.Reason, says) != c.says {
-			t.Errorf("%s: got %+v", name, got)
+			t.Errorf("%s: got %+v, want %v", name, got, c.says)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func TestClientStatuses(t *testing.T) {
 			_, err := client.Head(t.Context())
 			got := expect.ErrorAs[*remotelog.Error](t, err)
 			if got.Status != code || !errors.Is(err, test.class) || !strings.Contains(err.Error(), test.says) || asked != test.asked {
-				t.Errorf("status %d: got %v of %v after %d requests", code, err, got.Class, asked)
+				t.Errorf("status %d: got %v of %v after %d requests, want an error that is %v, that contains %q and %v", code, err, got.Class, asked, test.class, test.says, test.asked)
 			}
 		})
 	}
@@ -51,7 +51,7 @@ func TestClientFollowsNoRedirects(t *testing.T) {
 	client := newClient(t, serve(t, http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound)), remotelog.ClientConfig{})
 	_, err := client.Head(t.Context())
 	if got := expect.ErrorAs[*remotelog.Error](t, err); got.Status != 302 {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want Status 302", err)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestClientMalformed(t *testing.T) {
 		client := answeringWith(body).client(t, remotelog.ClientConfig{})
 		_, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Stop: 8, Limit: 2, Topics: []string{"a"}})
 		if !errors.Is(err, remotelog.ErrMalformed) || !errors.Is(err, persistence.ErrDatabase) || errors.Is(err, persistence.ErrOperational) {
-			t.Errorf("%s: got %v", name, err)
+			t.Errorf("%s: got %v, want an error that is %v and that is %v", name, err, remotelog.ErrMalformed, persistence.ErrDatabase)
 		}
 	}
 	client := answeringWith(pageOf(6, true, one)).client(t, remotelog.ClientConfig{})
@@ -126,7 +126,7 @@ func TestClientWrongApplication(t *testing.T) {
 	_, err2 := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 1})
 	for _, err := range []error{err, err2} {
 		if !errors.Is(err, remotelog.ErrWrongApplication) || !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), "CatSchool") {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want an error that is %v, that is %v and that contains %q", err, remotelog.ErrWrongApplication, persistence.ErrProgramming, "CatSchool")
 		}
 	}
 }

@@ -189,7 +189,7 @@ func TestClientDecodes(t *testing.T) {
 		expect.NoError(t, err)
 		event, err := client.Decode(page[1])
 		if err != nil || event.Data != (school.TrickAdded{Trick: "sit"}) || event.NotificationID != 2 || event.Application != schoolName {
-			t.Errorf("%s: got %+v, %v", name, event, err)
+			t.Errorf("%s: got %+v, %v, want no error, Data %v, NotificationID 2 and Application %v", name, event, err, (school.TrickAdded{Trick: "sit"}), schoolName)
 		}
 	}
 	client := service.client(t, remotelog.ClientConfig{})
@@ -198,7 +198,7 @@ func TestClientDecodes(t *testing.T) {
 	_, err = client.Decode(page[0])
 	expect.ErrorAs[*persistence.MappingError](t, err)
 	if len(client.Topics(reflect.TypeFor[school.Registered]())) == 0 || len(client.Topics(reflect.TypeFor[int]())) > 0 || client.Name() != schoolName {
-		t.Error("the client does not know its definitions")
+		t.Errorf("the client does not know its definitions: got %v, want some Topics, 0 Topics and Name %v", client.Name(), schoolName)
 	}
 }
 
@@ -239,12 +239,12 @@ func TestClientCredentials(t *testing.T) {
 	for range 2 {
 		_, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Stop: 9, Limit: 3, Topics: []string{"a", "b"}})
 		if got := expect.ErrorAs[*remotelog.Error](t, err); strings.Contains(err.Error(), "secret") || got.URL != "https://service/log/notifications" {
-			t.Errorf("got %q at %s", err, got.URL)
+			t.Errorf("got %q at %s, want URL %q", err, got.URL, "https://service/log/notifications")
 		}
 	}
 	got := asked[0]
 	if got.Header.Get("Authorization") != "Bearer secret3" || got.URL.RawQuery != "after=4&limit=3&stop=9&token=secret2&topics=a&topics=b" {
-		t.Errorf("got %v %v", got.URL, got.Header)
+		t.Errorf("got %v %v, want Get %q and RawQuery %q", got.URL, got.Header, "Bearer secret3", "after=4&limit=3&stop=9&token=secret2&topics=a&topics=b")
 	}
 }
 
@@ -294,7 +294,7 @@ func TestClientRetries(t *testing.T) {
 				start := time.Now()
 				head, err := client.Head(t.Context())
 				if waited := time.Since(start); err != nil || head != 1 || asked != 3 || waited < test.min || waited > test.max {
-					t.Errorf("got %d, %v after %d requests and %v", head, err, asked, waited)
+					t.Errorf("got %d, %v after %d requests and %v, want no error, 1, 3, at least %v and at most %v", head, err, asked, waited, test.min, test.max)
 				}
 			})
 		})
@@ -311,7 +311,7 @@ func TestClientLeavesAlone(t *testing.T) {
 		}).client(t, remotelog.ClientConfig{})
 		_, err := client.Head(t.Context())
 		if expect.ErrorAs[*remotelog.Error](t, err); asked != 1 {
-			t.Errorf("got %v after %d requests", err, asked)
+			t.Errorf("got %v after %d requests, want 1", err, asked)
 		}
 	})
 }
@@ -327,7 +327,7 @@ func TestClientTimeout(t *testing.T) {
 		start := time.Now()
 		_, err := client.Head(t.Context())
 		if !errors.Is(err, persistence.ErrOperational) || !errors.Is(err, context.DeadlineExceeded) || asked != 1 || time.Since(start) != 10*time.Second {
-			t.Errorf("got %v after %d requests and %v", err, asked, time.Since(start))
+			t.Errorf("got %v after %d requests and %v, want an error that is %v, that is %v, 1 and %v", err, asked, time.Since(start), persistence.ErrOperational, context.DeadlineExceeded, 10*time.Second)
 		}
 	})
 }
@@ -344,7 +344,7 @@ func TestClientCancelled(t *testing.T) {
 			start := time.Now()
 			_, err := client.Head(ctx)
 			if err != context.Canceled || time.Since(start) != time.Second {
-				t.Errorf("%s: got %v after %v", name, err, time.Since(start))
+				t.Errorf("%s: got %v after %v, want %v and %v", name, err, time.Since(start), context.Canceled, time.Second)
 			}
 		})
 	}

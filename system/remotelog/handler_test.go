@@ -46,7 +46,7 @@ func read(t testing.TB, handler http.Handler, target string) (p page) {
 	t.Helper()
 	w := ask(t, handler, http.MethodGet, target)
 	if w.Code != http.StatusOK {
-		t.Fatalf("%s: status %d: %s", target, w.Code, w.Body)
+		t.Fatalf("%s: status %d: %s, want %v", target, w.Code, w.Body, http.StatusOK)
 	}
 	expect.NoError(t, json.Unmarshal(w.Body.Bytes(), &p))
 	return p
@@ -183,7 +183,7 @@ func TestHandlerMaxPage(t *testing.T) {
 	} {
 		got := read(t, remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{MaxPage: test.max}), "/notifications"+test.query)
 		if len(got.Notifications) != test.want || got.Complete {
-			t.Errorf("%+v: got %d, complete %t", test, len(got.Notifications), got.Complete)
+			t.Errorf("%+v: got %d, complete %t, want %v Notifications", test, len(got.Notifications), got.Complete, test.want)
 		}
 	}
 }
@@ -231,7 +231,7 @@ func TestHandlerRefusals(t *testing.T) {
 func TestHandlerHeaders(t *testing.T) {
 	w := ask(t, remotelog.NewHandler(newSchool(t).Application, remotelog.HandlerConfig{}), http.MethodHead, "/head")
 	if w.Code != 200 || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
-		t.Errorf("got %d %v", w.Code, w.Header())
+		t.Errorf("got %d %v, want Code 200, Get %q and Get %q", w.Code, w.Header(), "application/json", "no-store")
 	}
 }
 
@@ -253,7 +253,7 @@ func TestHandlerFailures(t *testing.T) {
 			log.Reset()
 			w := ask(t, remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{}), http.MethodGet, target)
 			if w.Code != test.status || strings.Contains(w.Body.String(), "secret") || !strings.Contains(log.String(), "secret") {
-				t.Errorf("%s of %v: got %d %s, logged %q", target, test.err, w.Code, w.Body, &log)
+				t.Errorf("%s of %v: got %d %s, logged %q, want Code %v and it to contain %q", target, test.err, w.Code, w.Body, &log, test.status, "secret")
 			}
 		}
 	}
@@ -265,7 +265,7 @@ func TestHandlerFailures(t *testing.T) {
 		w := httptest.NewRecorder()
 		remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{}).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/head", nil))
 		if w.Code != 503 || log.Len() > 0 {
-			t.Errorf("got %d, logged %q", w.Code, &log)
+			t.Errorf("got %d, logged %q, want Code 503 and Len 0", w.Code, &log)
 		}
 	})
 }

@@ -109,7 +109,7 @@ func TestHoldOfFormerVersions(t *testing.T) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, nil))
 		if body, err := io.ReadAll(w.Body); err != nil || w.Code != http.StatusOK || strings.Contains(string(body), "held") {
-			t.Errorf("%s: got %d, %s, %v", target, w.Code, body, err)
+			t.Errorf("%s: got %d, %s, %v, want no error and Code %v", target, w.Code, body, err, http.StatusOK)
 		}
 	}
 }
@@ -124,7 +124,7 @@ func TestImpossibleHold(t *testing.T) {
 		})
 		_, err := service.client(t, remotelog.ClientConfig{}).Hold(t.Context(), 0)
 		if failure := expect.ErrorAs[*remotelog.Error](t, err); !strings.Contains(failure.Error(), "cannot be open for so long") {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want an error that contains %q", err, "cannot be open for so long")
 		}
 	}
 }

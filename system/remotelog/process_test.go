@@ -182,7 +182,7 @@ func startProcess(t testing.TB, environment map[string]string) *process {
 func (p *process) killStanding(t testing.TB) {
 	t.Helper()
 	if !p.output.Scan() || p.output.Text() != standing {
-		t.Fatalf("the child says %q: %s", p.output.Text(), &p.errors)
+		t.Fatalf("the child says %q: %s, want %q", p.output.Text(), &p.errors, standing)
 	}
 	expect.NoError(t, p.cmd.Process.Kill())
 	_ = p.cmd.Wait()

@@ -242,10 +242,10 @@ func TestEveryPageAtEverySize(t *testing.T) {
 					chromedp.Evaluate(unlabelled, &controls), chromedp.Evaluate("document.documentElement.scrollWidth", &width),
 					chromedp.CaptureScreenshot(&picture))
 				if len(contrast) > 0 {
-					t.Errorf("%s: the contrast is too low: %q", where, contrast)
+					t.Errorf("%s: the contrast is too low: %q, want 0 of them", where, contrast)
 				}
 				if len(controls) > 0 {
-					t.Errorf("%s: controls without a name: %q", where, controls)
+					t.Errorf("%s: controls without a name: %q, want 0 controls", where, controls)
 				}
 				if width > screen.width {
 					t.Errorf("%s: the page is %d wide, want %d", where, width, screen.width)
