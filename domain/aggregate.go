@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -143,10 +144,11 @@ func (a *Aggregate) advance(event Event, apply func()) {
 // accepts reports why a stored event cannot be the next one of the aggregate.
 func (a *Aggregate) accepts(event Event) error {
 	if event.OriginatorID != a.id {
-		return &OriginatorIDError{Event: event.OriginatorID, Aggregate: a.id}
+		return fmt.Errorf("%w: event of originator %s cannot be applied to aggregate %s", ErrEventSourcing, event.OriginatorID, a.id)
 	}
 	if event.OriginatorVersion != a.version+1 {
-		return &OriginatorVersionError{Aggregate: a.id, Event: event.OriginatorVersion, Expected: a.version + 1}
+		return fmt.Errorf("%w: aggregate %s expects version %d next and got version %d", ErrEventSourcing, a.id,
+			a.version+1, event.OriginatorVersion)
 	}
 	return nil
 }

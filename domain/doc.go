@@ -165,9 +165,9 @@
 //
 // # Errors
 //
-// Every error of this module is an [ErrEventSourcing]. A stored event that
-// cannot be applied is an [*OriginatorIDError], an [*OriginatorVersionError] or
-// a [*PayloadError]: the database was changed by other means.
+// Every error of this module is an [ErrEventSourcing]. A stored event whose
+// payload the definition does not have is a [*PayloadError]: the database was
+// changed by other means.
 //
 // # Tests
 //

@@ -4,18 +4,23 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-
-	"github.com/google/uuid"
 )
 
 // ErrEventSourcing is at the root of every error of this module: errors.Is(err,
 // ErrEventSourcing) tells them from others.
 var ErrEventSourcing = errors.New("event sourcing error")
 
+// rooted makes an error an ErrEventSourcing.
+type rooted struct{}
+
+func (rooted) Unwrap() error { return ErrEventSourcing }
+
 // DefinitionError is a mistake in the program, found when a Definition is made
 // or misused. It is a panic value, because no input can cause it and no caller
 // can repair it.
 type DefinitionError struct {
+	rooted
+
 	// Definition is the name given to Define, or "" if there is none.
 	Definition string
 	// Problem says what is wrong and what to do.
@@ -29,42 +34,12 @@ func (e *DefinitionError) Error() string {
 	return fmt.Sprintf("domain: definition %q: %s", e.Definition, e.Problem)
 }
 
-// Unwrap makes the error an ErrEventSourcing.
-func (e *DefinitionError) Unwrap() error { return ErrEventSourcing }
-
-// OriginatorIDError says that an event was applied to an aggregate that is not
-// its originator.
-type OriginatorIDError struct {
-	Event     uuid.UUID
-	Aggregate uuid.UUID
-}
-
-func (e *OriginatorIDError) Error() string {
-	return fmt.Sprintf("event of originator %s cannot be applied to aggregate %s", e.Event, e.Aggregate)
-}
-
-// Unwrap makes the error an ErrEventSourcing.
-func (e *OriginatorIDError) Unwrap() error { return ErrEventSourcing }
-
-// OriginatorVersionError says that an event is not the next one of its
-// aggregate: events are missing, repeated or out of order in the store.
-type OriginatorVersionError struct {
-	Aggregate uuid.UUID
-	Event     int64
-	Expected  int64
-}
-
-func (e *OriginatorVersionError) Error() string {
-	return fmt.Sprintf("aggregate %s expects version %d next and got version %d", e.Aggregate, e.Expected, e.Event)
-}
-
-// Unwrap makes the error an ErrEventSourcing.
-func (e *OriginatorVersionError) Unwrap() error { return ErrEventSourcing }
-
 // SchemaVersionError says that a payload was stored in a schema version that
 // this program cannot read: a newer one, written by a newer program, or one so
 // old that it has no upcaster.
 type SchemaVersionError struct {
+	rooted
+
 	Topic  string
 	Stored int
 	// Oldest and Known are the first and the last version that the program can
@@ -82,13 +57,12 @@ func (e *SchemaVersionError) Error() string {
 		e.Topic, e.Stored, e.Oldest)
 }
 
-// Unwrap makes the error an ErrEventSourcing.
-func (e *SchemaVersionError) Unwrap() error { return ErrEventSourcing }
-
 // PayloadError says that the payload of an event, or the state of a snapshot,
 // is of a type that the Definition does not have: the event belongs to another
 // aggregate.
 type PayloadError struct {
+	rooted
+
 	Definition string
 	Topic      string
 	Payload    reflect.Type
@@ -100,9 +74,6 @@ func (e *PayloadError) Error() string {
 	}
 	return fmt.Sprintf("definition %q has no payload of type %v (topic %q)", e.Definition, e.Payload, e.Topic)
 }
-
-// Unwrap makes the error an ErrEventSourcing.
-func (e *PayloadError) Unwrap() error { return ErrEventSourcing }
 
 // unknown is the panic value for a payload that Define was not given.
 func (s *Schema) unknown(data any) *DefinitionError {

@@ -6,23 +6,16 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/google/uuid"
-
 	"github.com/eventsourcing-go/eventsourcing/domain"
 )
 
 func TestErrors(t *testing.T) {
-	id := uuid.MustParse("b2723fe2-c01a-40d2-875e-a3aac6a09ff5")
 	for _, test := range []struct {
 		err  error
 		want string
 	}{
 		{&domain.DefinitionError{Problem: "what to do"}, "domain: what to do"},
 		{&domain.DefinitionError{Definition: "Dog", Problem: "what to do"}, `domain: definition "Dog": what to do`},
-		{&domain.OriginatorIDError{Event: uuid.Nil, Aggregate: id},
-			"event of originator 00000000-0000-0000-0000-000000000000 cannot be applied to aggregate " + id.String()},
-		{&domain.OriginatorVersionError{Aggregate: id, Event: 4, Expected: 3},
-			"aggregate " + id.String() + " expects version 3 next and got version 4"},
 		{&domain.SchemaVersionError{Topic: "Dog.Registered", Stored: 3, Oldest: 1, Known: 2},
 			"Dog.Registered was stored in schema version 3, newer than version 2 that this program knows; deploy the newer program"},
 		{&domain.SchemaVersionError{Topic: "Dog.Registered", Stored: 1, Oldest: 2, Known: 3},
