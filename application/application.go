@@ -212,7 +212,7 @@ func (w *work) foreign(application string) error {
 		}
 		for _, event := range w.pending[i] {
 			if event.Application != "" && event.Application != application {
-				return &ForeignAggregateError{Application: application, LoadedFrom: event.Application, ID: event.OriginatorID}
+				return foreign(application, event)
 			}
 		}
 	}

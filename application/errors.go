@@ -45,43 +45,26 @@ func (e *NotFoundError) Unwrap() []error {
 var ErrSnapshottingDisabled = fmt.Errorf("%w: cannot take a snapshot without a snapshot store; set "+
 	"IS_SNAPSHOTTING_ENABLED=y, or SNAPSHOTTING_INTERVALS, or give application.WithSnapshotting", domain.ErrEventSourcing)
 
-// RepositoryError says that a repository or log cannot work: its events clash
-// with those of another definition, or its aggregates would not come back from
-// snapshots or the cache as they were. Only a change of the program or of its
-// settings helps.
-type RepositoryError struct {
-	Application string
-	Definition  string
-	// Err says what is wrong, and in which field.
-	Err error
-}
-
-func (e *RepositoryError) Error() string {
-	return fmt.Sprintf("%s: definition %q cannot be used: %v", e.Application, e.Definition, e.Err)
+// unusable says that a repository or log cannot work: its events clash with
+// those of another definition, or its aggregates would not come back from
+// snapshots or the cache as they were.
+func unusable(application, definition string, cause error) error {
+	what := fmt.Sprintf("definition %q", definition)
+	if application != "" {
+		what = application + ": " + what
+	}
+	return &persistence.InvalidError{What: what, Problem: "cannot be used", Class: persistence.ErrProgramming, Err: cause}
 }
 
 func noApplication(definition string) error {
-	return &RepositoryError{Definition: definition, Err: errors.New("the application is nil; check the error of application.New first")}
+	return unusable("", definition, errors.New("the application is nil; check the error of application.New first"))
 }
 
-// Unwrap returns the class and the cause.
-func (e *RepositoryError) Unwrap() []error { return []error{e.Err, domain.ErrEventSourcing} }
-
-// ForeignAggregateError says that an aggregate was not saved, because it was
-// loaded from another application: its stream is in the log of that one, and
-// must go on there. It is a persistence.ErrProgramming.
-type ForeignAggregateError struct {
-	// Application is the one that was to save the aggregate.
-	Application string
-	// LoadedFrom is the one that the aggregate was loaded from.
-	LoadedFrom string
-	ID         uuid.UUID
+// foreign says that an aggregate was not saved, because it was loaded from
+// another application: its stream is in the log of that one, and must go on
+// there.
+func foreign(application string, event domain.Event) error {
+	return &persistence.InvalidError{What: fmt.Sprintf("%s: aggregate %s", application, event.OriginatorID), Class: persistence.ErrProgramming,
+		Problem: fmt.Sprintf("cannot be saved, because it was loaded from %s; save it with that application, or create an aggregate of %s",
+			event.Application, application)}
 }
-
-func (e *ForeignAggregateError) Error() string {
-	return fmt.Sprintf("%s: cannot save aggregate %s, which was loaded from %s; save it with that application, "+
-		"or create an aggregate of %s", e.Application, e.ID, e.LoadedFrom, e.Application)
-}
-
-// Unwrap makes the error a persistence.ErrProgramming.
-func (e *ForeignAggregateError) Unwrap() error { return persistence.ErrProgramming }

@@ -26,13 +26,13 @@ type EventSourcedLog struct {
 
 // NewEventSourcedLog makes the log of a schema (see domain.DefineLog) under an
 // id, and makes its events known to the application. It returns a
-// *RepositoryError if its topics clash with others.
+// *persistence.InvalidError if its topics clash with others.
 func NewEventSourcedLog(app *Application, schema *domain.Schema, id uuid.UUID) (*EventSourcedLog, error) {
 	if app == nil {
 		return nil, noApplication(schema.Name())
 	}
 	if err := errors.Join(app.mapper.CheckNames(schema), app.mapper.Add(schema)); err != nil {
-		return nil, &RepositoryError{Application: app.name, Definition: schema.Name(), Err: err}
+		return nil, unusable(app.name, schema.Name(), err)
 	}
 	return &EventSourcedLog{app: app, schema: schema, id: id}, nil
 }

@@ -107,17 +107,17 @@ func TestPythonLayoutNeedsNames(t *testing.T) {
 		Owner string `json:"owner"`
 	}
 	_, err = application.NewRepository(app, domain.Define[untagged]("Kennel"))
-	expect.ErrorAs[*application.RepositoryError](t, err)
+	expect.ErrorAs[*persistence.InvalidError](t, err)
 	if !strings.Contains(err.Error(), "no name in Python") {
 		t.Errorf("without a name of Python: %v, want an error that contains %q", err, "no name in Python")
 	}
 	_, err = application.NewRepository(app, domain.Define[untagged]("zoo.domain:Kennel"))
-	expect.ErrorAs[*application.RepositoryError](t, err)
+	expect.ErrorAs[*persistence.InvalidError](t, err)
 	if !strings.Contains(err.Error(), `untagged.Size cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:"size"`) {
 		t.Errorf("without a tag: %v, want an error that contains %q", err, `untagged.Size cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:"size"`)
 	}
 	_, err = application.NewEventSourcedLog(app, domain.DefineLog("Log", domain.Entry("Opened", opened{})), uuid.New())
-	expect.ErrorAs[*application.RepositoryError](t, err)
+	expect.ErrorAs[*persistence.InvalidError](t, err)
 	if _, err = application.NewRepository(app, school.Dogs); err != nil {
 		t.Errorf("with both: %v", err)
 	}

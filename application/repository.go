@@ -29,7 +29,7 @@ type Repository[T any] struct {
 // NewRepository makes the repository of a definition and makes its events known
 // to the application. Make it once, when the application is made.
 //
-// It returns a *RepositoryError if the definition's topics clash with
+// It returns a *persistence.InvalidError if the definition's topics clash with
 // another's, or if snapshotting or the cache is on and aggregates would not
 // come back from there as they were; the error names the field and the setting.
 // domain.State is the remedy for types that cannot be stored as they are.
@@ -39,7 +39,7 @@ func NewRepository[T any](app *Application, definition *domain.Definition[T]) (*
 	}
 	r := &Repository[T]{app: app, definition: definitions.Of(definition)}
 	if err := r.check(definition.Schema); err != nil {
-		return nil, &RepositoryError{Application: app.name, Definition: definition.Name(), Err: err}
+		return nil, unusable(app.name, definition.Name(), err)
 	}
 	if app.cache.size > 0 {
 		r.cache = newAggregateCache(r)

@@ -255,9 +255,9 @@ func TestRepositoryPanics(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			app := newApplication(t, "TrainingSchool", test.options...)
-			err := expect.ErrorAs[*application.RepositoryError](t, test.f(app))
-			if !strings.Contains(err.Error(), test.want) || err.Application != "TrainingSchool" {
-				t.Errorf("got %v, want a RepositoryError with %q", err, test.want)
+			err := expect.ErrorAs[*persistence.InvalidError](t, test.f(app))
+			if !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.What, "TrainingSchool: definition ") {
+				t.Errorf("got %v, want an InvalidError with %q", err, test.want)
 			}
 			if !errors.Is(err, domain.ErrEventSourcing) || !errors.Is(err, persistence.ErrProgramming) {
 				t.Errorf("%v has not its classes, want an error that is %v and that is %v", err, domain.ErrEventSourcing, persistence.ErrProgramming)

@@ -10,9 +10,10 @@ import (
 // ErrEventSourcing) tells them from others.
 var ErrEventSourcing = errors.New("event sourcing error")
 
-// rooted makes an error an ErrEventSourcing.
+// rooted is embedded in the errors of this package.
 type rooted struct{}
 
+// Unwrap makes the error an ErrEventSourcing.
 func (rooted) Unwrap() error { return ErrEventSourcing }
 
 // DefinitionError is a mistake in the program, found when a Definition is made

@@ -34,7 +34,7 @@ func newCore(s *System, config Config) (*core, error) {
 		leaders[m.Name()] = m.newLeader()
 	}
 	for _, edge := range s.edges {
-		f := newFollowerLoop(s.member(edge.Follower).follower, leaders[edge.Leader], config)
+		f := newFollowerLoop(s.member(edge.follower).follower, leaders[edge.leader], config)
 		f.identity = identity
 		c.edges = append(c.edges, f)
 	}

@@ -14,8 +14,6 @@ type Error struct {
 	Name string
 	// Problem says what is wrong.
 	Problem string
-	// Err is ErrLoop, ErrFollowsNobody, or nil.
-	Err error
 }
 
 func (e *Error) Error() string {
@@ -25,21 +23,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("system: application %q: %s", e.Name, e.Problem)
 }
 
-// Unwrap returns the class and the cause.
-func (e *Error) Unwrap() []error {
-	if e.Err == nil {
-		return []error{domain.ErrEventSourcing}
-	}
-	return []error{domain.ErrEventSourcing, e.Err}
-}
-
-// What an Error can be about.
-var (
-	// ErrLoop says that several pipes make a loop together.
-	ErrLoop = errors.New("the applications follow each other in a loop")
-	// ErrFollowsNobody says that a follower has no leader.
-	ErrFollowsNobody = errors.New("the follower has no leader")
-)
+// Unwrap makes the error a domain.ErrEventSourcing.
+func (e *Error) Unwrap() error { return domain.ErrEventSourcing }
 
 // Errors of runners that are used at the wrong time.
 var (
@@ -47,9 +32,6 @@ var (
 	ErrAlreadyStarted = fmt.Errorf("%w: the runner was started before; make a new one", domain.ErrEventSourcing)
 	ErrStopped        = fmt.Errorf("%w: the runner was stopped; make a new one", domain.ErrEventSourcing)
 )
-
-// ErrHandlerPanic is what a *PanicError is.
-var ErrHandlerPanic = errors.New("handler panicked")
 
 // PanicError is a panic while an event was processed, usually of a handler. It
 // counts as an error of the handler.
@@ -61,13 +43,13 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
 
-// Unwrap makes the error an ErrHandlerPanic and, if the panic's value was an
-// error, that error.
+// Unwrap makes the error a domain.ErrEventSourcing and, if the panic's value was
+// an error, that error.
 func (e *PanicError) Unwrap() []error {
 	if err, ok := e.Value.(error); ok {
-		return []error{ErrHandlerPanic, err, domain.ErrEventSourcing}
+		return []error{err, domain.ErrEventSourcing}
 	}
-	return []error{ErrHandlerPanic, domain.ErrEventSourcing}
+	return []error{domain.ErrEventSourcing}
 }
 
 // ProcessingError says that a follower could not process an event, or not read

@@ -150,7 +150,7 @@ func TestEffectAndPositionAreOneTransaction(t *testing.T) {
 			closing(t, r, err)
 			start(t, r)
 			expect.NoError(t, leader.Register(t.Context(), "Fido"), leader.AddTrick(t.Context(), "Fido", trick))
-			if !errors.Is(r.Err(), system.ErrHandlerPanic) {
+			if _, ok := errors.AsType[*system.PanicError](r.Err()); !ok {
 				t.Fatalf("got %v, want a crash", r.Err())
 			}
 			expect.NoError(t, r.Sync(t.Context()))
@@ -235,7 +235,7 @@ func TestPanicInPolicy(t *testing.T) {
 			followerLoop("F", func(context.Context, domain.Event, *collector) error { panicking(cause); return nil })))
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		err := waitForState(t, r, system.Retrying).Err
-		expect.ErrorIs(t, err, system.ErrHandlerPanic, cause)
+		expect.ErrorIs(t, err, cause)
 		if got := expect.ErrorAs[*system.PanicError](t, err); got.Value != cause || !slices.Contains(words(string(got.Stack)), "panicking") {
 			t.Errorf("got %v with the stack\n%s", got.Value, got.Stack)
 		}

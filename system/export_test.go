@@ -20,3 +20,11 @@ func (c *core) SetBatchEvents(n int) {
 
 // PartitionOf is the partition that a value belongs to.
 func PartitionOf(value []byte, count int) int { return partitionOf(value, count) }
+
+// Edges returns which applications follow which, in the order of the pipes.
+func (s *System) Edges() (arrows []string) {
+	for _, edge := range s.edges {
+		arrows = append(arrows, edge.leader+" -> "+edge.follower)
+	}
+	return arrows
+}

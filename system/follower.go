@@ -23,7 +23,7 @@ type Follower struct {
 	every      *handler
 	reset      func(ctx context.Context, leaders []string) error // nil if it cannot be reset
 	replayable bool
-	park       ParkFunc // nil if it parks nothing
+	park       func(event persistence.Notification, err error, attempts int) bool // nil if it parks nothing
 	start      Start
 	hasStart   bool
 
@@ -174,21 +174,18 @@ func Replayable() FollowerOption {
 	return func(f *Follower) error { f.replayable = true; return nil }
 }
 
-// ParkFunc reports whether to park an event that has failed so many times in a
-// row.
-type ParkFunc func(event persistence.Notification, err error, attempts int) bool
-
 // Park lets the follower park events that it cannot process, instead of
 // standing still. So that the events of an originator are never processed out
 // of order, all later ones of it are parked too, until RetryParked processes
 // them. The store must keep parked events, as gormstore does.
 //
-// decide is not asked about failures of the database, which pass, nor about
+// decide reports whether to park an event that has failed so many times in a
+// row. It is not asked about failures of the database, which pass, nor about
 // events that only a newer program can read, or one with other settings
 // (persistence.ErrNewerProgram). It is asked about a handler that was cancelled
 // or took too long: an err that is context.Canceled or context.DeadlineExceeded
 // is never the end of the follower itself.
-func Park(decide ParkFunc) FollowerOption {
+func Park(decide func(event persistence.Notification, err error, attempts int) bool) FollowerOption {
 	return func(f *Follower) error {
 		if decide == nil {
 			return errors.New("the function given to system.Park is nil")

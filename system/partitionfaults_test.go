@@ -179,7 +179,8 @@ func TestEventWithoutAPartition(t *testing.T) {
 		for _, d := range []divided{a, b} {
 			comesTo(t, "each process says so", func() bool {
 				err := d.runner.Err()
-				return errors.Is(err, system.ErrHandlerPanic) && strings.Contains(err.Error(), "the function of system.PartitionBy panicked")
+				_, panicked := errors.AsType[*system.PanicError](err)
+				return panicked && strings.Contains(err.Error(), "the function of system.PartitionBy panicked")
 			})
 		}
 		checkEffects(t, db, 10)

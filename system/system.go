@@ -21,8 +21,8 @@ type Member interface {
 // immutable and safe for concurrent use.
 type System struct {
 	members []*member // in the order of their definition
-	edges   []Edge
-	loops   []Edge // those of the edges that are in a pipe which is a loop
+	edges   []edge
+	loops   []edge // those of the edges that are in a pipe which is a loop
 }
 
 // member is a Member with what it is.
@@ -33,11 +33,8 @@ type member struct {
 	leader   Leader             // from elsewhere, or nil
 }
 
-// Edge says that one application follows another.
-type Edge struct{ Leader, Follower string }
-
-// String shows the edge as an arrow.
-func (e Edge) String() string { return e.Leader + " -> " + e.Follower }
+// edge says that one application follows another.
+type edge struct{ leader, follower string }
 
 // Pipeline is a chain of members, each of which follows the one before it.
 type Pipeline []Member
@@ -62,8 +59,8 @@ func (p Pipeline) isLoop() bool {
 
 // New makes a system of pipes. It returns an *Error, or several joined, if a
 // member is nil or has the name of another one, if several pipes make a loop
-// together (ErrLoop), if a member follows others and is not a Follower, if a
-// Follower has no leader (ErrFollowsNobody), or if it handles payloads that
+// together, if a member follows others and is not a Follower, if a
+// Follower has no leader, or if it handles payloads that
 // none of its leaders defines, or needs what its store cannot do.
 func New(pipes ...Pipeline) (*System, error) {
 	s := &System{}
@@ -92,7 +89,7 @@ func (s *System) add(pipe Pipeline) error {
 	}
 	for i, m := range pipe {
 		if i > 0 {
-			s.connect(Edge{Leader: pipe[i-1].Name(), Follower: m.Name()}, pipe.isLoop())
+			s.connect(edge{leader: pipe[i-1].Name(), follower: m.Name()}, pipe.isLoop())
 		}
 	}
 	return nil
@@ -144,12 +141,12 @@ func isSame(a, b any) bool {
 	return t == reflect.TypeOf(b) && (t == nil || t.Comparable()) && a == b
 }
 
-func (s *System) connect(edge Edge, loop bool) {
-	if !slices.Contains(s.edges, edge) {
-		s.edges = append(s.edges, edge)
+func (s *System) connect(added edge, loop bool) {
+	if !slices.Contains(s.edges, added) {
+		s.edges = append(s.edges, added)
 	}
 	if loop {
-		s.loops = append(s.loops, edge)
+		s.loops = append(s.loops, added)
 	}
 }
 
@@ -157,7 +154,7 @@ func (s *System) connect(edge Edge, loop bool) {
 func (s *System) checkLoops() error {
 	for _, m := range s.members {
 		if path := s.pathTo(m.Name(), []string{m.Name()}); path != nil {
-			return &Error{Name: m.Name(), Err: ErrLoop, Problem: fmt.Sprintf("the pipes make a loop: %s; if events are meant "+
+			return &Error{Name: m.Name(), Problem: fmt.Sprintf("the pipes make a loop: %s; if events are meant "+
 				"to go round, say so in one pipe with all of these", strings.Join(path, " -> "))}
 		}
 	}
@@ -168,14 +165,14 @@ func (s *System) checkLoops() error {
 // in loops on purpose.
 func (s *System) pathTo(goal string, path []string) []string {
 	for _, edge := range s.edges {
-		if edge.Leader != path[len(path)-1] || slices.Contains(s.loops, edge) {
+		if edge.leader != path[len(path)-1] || slices.Contains(s.loops, edge) {
 			continue
 		}
-		next := append(slices.Clip(path), edge.Follower)
-		if edge.Follower == goal {
+		next := append(slices.Clip(path), edge.follower)
+		if edge.follower == goal {
 			return next
 		}
-		if slices.Contains(path, edge.Follower) {
+		if slices.Contains(path, edge.follower) {
 			continue
 		}
 		if found := s.pathTo(goal, next); found != nil {
@@ -197,7 +194,7 @@ func (s *System) checkFollowers() error {
 			mistakes = append(mistakes, &Error{Name: m.Name(), Problem: fmt.Sprintf("it follows %s, but %T is not a follower; "+
 				"make it with system.NewFollower", strings.Join(leaders, ", "), m.Member)})
 		case m.follower != nil && len(leaders) == 0:
-			mistakes = append(mistakes, &Error{Name: m.Name(), Err: ErrFollowsNobody,
+			mistakes = append(mistakes, &Error{Name: m.Name(),
 				Problem: "it is a follower, but no pipe has a leader before it, so that its handlers would never be called"})
 		case m.follower != nil:
 			mistakes = append(mistakes, m.follower.checkStore(), m.follower.checkHandlers(s.leadersOf(m.Name())))
@@ -248,9 +245,6 @@ func (s *System) Names() []string {
 	return names
 }
 
-// Edges returns all edges, in the order of their definition, each once.
-func (s *System) Edges() []Edge { return slices.Clone(s.edges) }
-
 // Followers returns the names of the members that follow others.
 func (s *System) Followers() []string {
 	return slices.DeleteFunc(s.Names(), func(name string) bool { return len(s.Follows(name)) == 0 })
@@ -259,8 +253,8 @@ func (s *System) Followers() []string {
 // Follows returns the names of the members that a member follows.
 func (s *System) Follows(name string) (leaders []string) {
 	for _, edge := range s.edges {
-		if edge.Follower == name {
-			leaders = append(leaders, edge.Leader)
+		if edge.follower == name {
+			leaders = append(leaders, edge.leader)
 		}
 	}
 	return leaders

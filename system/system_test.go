@@ -55,13 +55,9 @@ func TestGraph(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, err := system.New(test.pipes...)
 			expect.NoError(t, err)
-			var edges []string
-			for _, edge := range s.Edges() {
-				edges = append(edges, edge.String())
-			}
 			for what, pair := range map[string][2]string{
 				"names":     {strings.Join(s.Names(), " "), test.names},
-				"edges":     {strings.Join(edges, ", "), test.edges},
+				"edges":     {strings.Join(s.Edges(), ", "), test.edges},
 				"followers": {strings.Join(s.Followers(), " "), test.followers},
 			} {
 				if pair[0] != pair[1] {
@@ -76,10 +72,9 @@ func TestGraph(t *testing.T) {
 	if got := s.Follows("C"); !slices.Equal(got, []string{"A", "B"}) {
 		t.Errorf("C follows %v, want A and B", got)
 	}
-	s.Edges()[0] = system.Edge{}
 	s.Names()[0] = ""
-	if got := s.Edges()[0]; got != (system.Edge{Leader: "A", Follower: "C"}) || s.Names()[0] != "A" {
-		t.Errorf("a caller has changed the system: %v, want A followed by C, and names that begin with A", got)
+	if got := s.Names()[0]; got != "A" {
+		t.Errorf("a caller has changed the system: got the first name %q, want A", got)
 	}
 	if m, ok := s.Member("C"); !ok || m != system.Member(f.c) {
 		t.Errorf("got %v, %v; want the member that was given", m, ok)
@@ -103,22 +98,21 @@ func TestSystemsThatCannotBe(t *testing.T) {
 	for name, test := range map[string]struct {
 		pipes []system.Pipeline
 		wants []string
-		is    error
 	}{
-		"nothing":               {nil, []string{"at least one application"}, nil},
-		"empty pipes":           {[]system.Pipeline{system.Pipe(), nil}, []string{"at least one application"}, nil},
-		"nil":                   {[]system.Pipeline{system.Pipe(f.a, nil)}, []string{"nil application"}, nil},
-		"nil pointer":           {[]system.Pipeline{system.Pipe((*follower)(nil))}, []string{"nil application"}, nil},
-		"without its base":      {[]system.Pipeline{system.Pipe(&follower{})}, []string{"nil application"}, nil},
-		"something else":        {[]system.Pipeline{system.Pipe(called("X"))}, []string{"system_test.called is not an application"}, nil},
-		"a loop by accident":    {[]system.Pipeline{system.Pipe(f.a, f.b), system.Pipe(f.b, f.c, f.a)}, []string{`A -> B -> C -> A`}, system.ErrLoop},
-		"one name for two":      {[]system.Pipeline{system.Pipe(f.a, f.b), system.Pipe(other.a)}, []string{`"A": two applications have this name`}, nil},
-		"one from elsewhere":    {[]system.Pipeline{system.Pipe(leader(f.a), elsewhere{})}, []string{`"Elsewhere": it is a leader from elsewhere`}, nil},
-		"no follower":           {[]system.Pipeline{system.Pipe(leader(f.a), silent)}, []string{`"Silent"`, "it follows A", "system.NewFollower"}, nil},
-		"nothing to follow":     {[]system.Pipeline{system.Pipe(f.a)}, []string{`"A"`, "leader"}, system.ErrFollowsNobody},
-		"an unknown payload":    {[]system.Pipeline{system.Pipe(dogs, barked)}, []string{`"F"`, "system_test.catFed", schoolName}, nil},
-		"a leader for nothing":  {[]system.Pipeline{system.Pipe(dogs, trained), system.Pipe(leader(f.b), trained)}, []string{`"G"`, "follows B and handles none"}, nil},
-		"several, all reported": {[]system.Pipeline{system.Pipe(dogs, barked), system.Pipe(leader(f.a), silent)}, []string{`"F"`, `"Silent"`}, nil},
+		"nothing":               {nil, []string{"at least one application"}},
+		"empty pipes":           {[]system.Pipeline{system.Pipe(), nil}, []string{"at least one application"}},
+		"nil":                   {[]system.Pipeline{system.Pipe(f.a, nil)}, []string{"nil application"}},
+		"nil pointer":           {[]system.Pipeline{system.Pipe((*follower)(nil))}, []string{"nil application"}},
+		"without its base":      {[]system.Pipeline{system.Pipe(&follower{})}, []string{"nil application"}},
+		"something else":        {[]system.Pipeline{system.Pipe(called("X"))}, []string{"system_test.called is not an application"}},
+		"a loop by accident":    {[]system.Pipeline{system.Pipe(f.a, f.b), system.Pipe(f.b, f.c, f.a)}, []string{"make a loop", `A -> B -> C -> A`}},
+		"one name for two":      {[]system.Pipeline{system.Pipe(f.a, f.b), system.Pipe(other.a)}, []string{`"A": two applications have this name`}},
+		"one from elsewhere":    {[]system.Pipeline{system.Pipe(leader(f.a), elsewhere{})}, []string{`"Elsewhere": it is a leader from elsewhere`}},
+		"no follower":           {[]system.Pipeline{system.Pipe(leader(f.a), silent)}, []string{`"Silent"`, "it follows A", "system.NewFollower"}},
+		"nothing to follow":     {[]system.Pipeline{system.Pipe(f.a)}, []string{`"A"`, "leader"}},
+		"an unknown payload":    {[]system.Pipeline{system.Pipe(dogs, barked)}, []string{`"F"`, "system_test.catFed", schoolName}},
+		"a leader for nothing":  {[]system.Pipeline{system.Pipe(dogs, trained), system.Pipe(leader(f.b), trained)}, []string{`"G"`, "follows B and handles none"}},
+		"several, all reported": {[]system.Pipeline{system.Pipe(dogs, barked), system.Pipe(leader(f.a), silent)}, []string{`"F"`, `"Silent"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := system.New(test.pipes...)
@@ -127,8 +121,8 @@ func TestSystemsThatCannotBe(t *testing.T) {
 			}
 			expect.ErrorAs[*system.Error](t, err)
 			text := err.Error()
-			if test.is != nil && !errors.Is(err, test.is) || !errors.Is(err, domain.ErrEventSourcing) {
-				t.Errorf("got %v, want %v", err, test.is)
+			if !errors.Is(err, domain.ErrEventSourcing) {
+				t.Errorf("got %v, want an ErrEventSourcing", err)
 			}
 			for _, want := range test.wants {
 				if !strings.Contains(text, want) {
