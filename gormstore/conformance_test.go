@@ -2,11 +2,9 @@ package gormstore_test
 
 import (
 	"context"
-	"crypto/rand"
 	"net/url"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"gorm.io/driver/sqlite"
@@ -33,8 +31,8 @@ func TestConformance(t *testing.T) {
 		{testdb.Backend{Name: "sqlite-file", Open: testdb.SQLiteFile}, 0},
 		{testdb.Backend{Name: "sqlite-file-one-connection", Open: oneConnection(testdb.SQLiteFile)}, 1},
 		{testdb.Backend{Name: "sqlite-file-with-readers", Open: withReaders}, 2},
-		{testdb.Backend{Name: "postgres", Open: schemas(t)}, whole},
-		{testdb.Backend{Name: "postgres-one-connection", Open: oneConnection(schemas(t))}, 0},
+		{testdb.Backend{Name: "postgres", Open: testdb.OpenPostgresSchema}, whole},
+		{testdb.Backend{Name: "postgres-one-connection", Open: oneConnection(testdb.OpenPostgresSchema)}, 0},
 	}
 	for _, backend := range backends {
 		t.Run(backend.Name, func(t *testing.T) {
@@ -136,33 +134,6 @@ func withReaders(t testing.TB) *gorm.DB {
 		}
 	})
 	return db
-}
-
-// schemas makes an opener that gives every row its own PostgreSQL schema, which
-// takes a tenth of the time of a database. A database gets few of them, because
-// its catalog becomes slow with many.
-func schemas(t *testing.T) func(testing.TB) *gorm.DB {
-	t.Helper()
-	var mu sync.Mutex // protects what follows
-	var shared *gorm.DB
-	made := 0
-	database := func() *gorm.DB {
-		mu.Lock()
-		defer mu.Unlock()
-		if made%40 == 0 {
-			shared = testdb.OpenPostgres(t)
-		}
-		made++
-		return shared
-	}
-	return func(t testing.TB) *gorm.DB {
-		t.Helper()
-		db, name := database(), "row_"+strings.ToLower(rand.Text())
-		if err := db.Exec("CREATE SCHEMA " + name).Error; err != nil {
-			t.Fatal(err)
-		}
-		return testdb.Open(t, dialector("postgres", withParameter(t, dsn(t, db), "search_path", name)))
-	}
 }
 
 // withParameter adds a setting of the connection to the address of a PostgreSQL

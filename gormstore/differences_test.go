@@ -197,7 +197,7 @@ func TestMigrateReportsDifferences(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
+			testdb.EachDatabase(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
 				if test.backends != nil && !slices.ContainsFunc(test.backends, func(b string) bool { return strings.HasSuffix(t.Name(), "/"+b) }) {
 					return
 				}

@@ -90,7 +90,6 @@ func byHand(tx *gorm.DB, do func() error) (err error) {
 func eachDoor(t *testing.T, test func(t *testing.T, o *clinic)) {
 	t.Helper()
 	t.Parallel()
-	schema := schemas(t)
 	settings := []struct {
 		name   string
 		config gorm.Config
@@ -102,8 +101,8 @@ func eachDoor(t *testing.T, test func(t *testing.T, o *clinic)) {
 	}
 	backends := []testdb.Backend{
 		{Name: "sqlite-file", Open: testdb.SQLiteFile},
-		{Name: "postgres", Open: schema},
-		{Name: "postgres-one-connection", Open: schema},
+		{Name: "postgres", Open: testdb.OpenPostgresSchema},
+		{Name: "postgres-one-connection", Open: testdb.OpenPostgresSchema},
 	}
 	for _, d := range doors {
 		for _, backend := range backends {

@@ -69,7 +69,7 @@ func eachShared(t *testing.T, test func(t *testing.T, db *gorm.DB)) {
 // sharedBackends are the databases that several processes can use at once.
 var sharedBackends = []testdb.Backend{
 	{Name: "sqlite-file", Open: testdb.SQLiteFile},
-	{Name: "postgres", Open: testdb.OpenPostgres},
+	{Name: "postgres", Open: testdb.OpenPostgresSchema},
 }
 
 // migrated returns the database with the tables created.
@@ -105,6 +105,9 @@ func dsn(t testing.TB, db *gorm.DB) string {
 // again opens a second handle on a database, as another process would.
 func again(t testing.TB, db *gorm.DB) *gorm.DB {
 	t.Helper()
+	if db.Name() == "postgres" {
+		return testdb.OpenPostgresAgain(t, dsn(t, db))
+	}
 	return testdb.Open(t, dialector(db.Name(), dsn(t, db)))
 }
 

@@ -312,7 +312,7 @@ func TestGORMNestedInTransaction(t *testing.T) {
 // Repositories keep in their cache only what is committed.
 func TestCacheHasOnlyWhatIsCommitted(t *testing.T) {
 	t.Parallel()
-	backends := []testdb.Backend{{Name: "sqlite-file", Open: testdb.SQLiteFile}, {Name: "postgres", Open: schemas(t)}}
+	backends := []testdb.Backend{{Name: "sqlite-file", Open: testdb.SQLiteFile}, {Name: "postgres", Open: testdb.OpenPostgresSchema}}
 	for _, d := range doors {
 		for _, backend := range backends {
 			t.Run(d.name+"/"+backend.Name, func(t *testing.T) {

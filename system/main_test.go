@@ -103,10 +103,21 @@ func eachDatabase(t *testing.T, test func(t *testing.T, db *gorm.DB), more ...te
 	}, more...)
 }
 
-// migrated returns a database with the tables of events and of tricks.
+// migrated returns an empty database with the tables of events and of tricks.
+// Of PostgreSQL it makes them by the statements that AutoMigrate sends, which
+// takes a third of its time.
 func migrated(t testing.TB, db *gorm.DB) *gorm.DB {
 	t.Helper()
-	if err := errors.Join(gormstore.AutoMigrate(db), db.AutoMigrate(&TrickCount{})); err != nil {
+	var err error
+	if db.Name() == "postgres" {
+		var statements string
+		if statements, err = gormstore.Schema("postgres"); err == nil {
+			err = db.Exec(statements).Error
+		}
+	} else {
+		err = gormstore.AutoMigrate(db)
+	}
+	if err = errors.Join(err, db.AutoMigrate(&TrickCount{})); err != nil {
 		t.Fatal(err)
 	}
 	return db

@@ -9,16 +9,17 @@ import (
 // A Backend is a kind of database that tests run on.
 type Backend struct {
 	Name string
-	// Open returns a handle on a new, empty database; both end with the test.
+	// Open returns a handle on a new, empty database, which ends with the test.
 	Open func(testing.TB) *gorm.DB
 }
 
-// Backends returns every kind of database that the framework supports.
+// Backends returns every kind of database that the framework supports. Of
+// PostgreSQL a test has a schema; see [OpenPostgresSchema].
 func Backends() []Backend {
 	return []Backend{
 		{"sqlite-memory", SQLiteMemory},
 		{"sqlite-file", SQLiteFile},
-		{"postgres", OpenPostgres},
+		{"postgres", OpenPostgresSchema},
 	}
 }
 
@@ -28,7 +29,7 @@ func Backends() []Backend {
 func OneConnection() []Backend {
 	return []Backend{
 		{"sqlite-file-one-connection", func(t testing.TB) *gorm.DB { return singleConnection(t, SQLiteFile(t)) }},
-		{"postgres-one-connection", func(t testing.TB) *gorm.DB { return singleConnection(t, OpenPostgres(t)) }},
+		{"postgres-one-connection", func(t testing.TB) *gorm.DB { return singleConnection(t, OpenPostgresSchema(t)) }},
 	}
 }
 
@@ -39,7 +40,25 @@ func OneConnection() []Backend {
 // Every call of open makes a new database.
 func Each(t *testing.T, test func(t *testing.T, open func(testing.TB) *gorm.DB), more ...Backend) {
 	t.Helper()
-	for _, backend := range append(Backends(), more...) {
+	runOn(t, append(Backends(), more...), test)
+}
+
+// EachDatabase is [Each] for a test of the whole of a database: it has a
+// database of PostgreSQL to itself, whose tables are in the schema public.
+func EachDatabase(t *testing.T, test func(t *testing.T, open func(testing.TB) *gorm.DB)) {
+	t.Helper()
+	backends := Backends()
+	for i := range backends {
+		if backends[i].Name == "postgres" {
+			backends[i].Open = OpenPostgres
+		}
+	}
+	runOn(t, backends, test)
+}
+
+func runOn(t *testing.T, backends []Backend, test func(t *testing.T, open func(testing.TB) *gorm.DB)) {
+	t.Helper()
+	for _, backend := range backends {
 		t.Run(backend.Name, func(t *testing.T) {
 			test(t, backend.Open)
 		})

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"testing"
 
+	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 )
@@ -12,6 +13,12 @@ import (
 // everything, since tests provoke errors on purpose. A test that wants to see
 // its statements replaces it with db.Session or db.Debug.
 var Quiet = logger.Discard
+
+// idleConnections is how many idle connections the pool of a handle on
+// PostgreSQL keeps. A connection costs more than most tests do with it, and with
+// the default of database/sql, 2, concurrent tests close and open them all the
+// time.
+const idleConnections = 16
 
 // Open opens a handle that is closed when t ends. The other functions of this
 // package choose the dialector; use Open for a second handle on a database they
@@ -23,6 +30,9 @@ func Open(t testing.TB, dialector gorm.Dialector) *gorm.DB {
 		t.Fatalf("testdb: open %s: %v", dialector.Name(), err)
 	}
 	connections := pool(t, db)
+	if d, ok := dialector.(*postgres.Dialector); ok && d.Conn == nil {
+		connections.SetMaxIdleConns(idleConnections)
+	}
 	t.Cleanup(func() {
 		if err := connections.Close(); err != nil {
 			t.Errorf("testdb: close %s: %v", dialector.Name(), err)

@@ -20,15 +20,8 @@ import (
 // OpenPostgres returns a handle on a new PostgreSQL database.
 func OpenPostgres(t testing.TB) *gorm.DB {
 	t.Helper()
-	db := Open(t, postgres.Open(Postgres(t)))
-	pool(t, db).SetMaxIdleConns(idleConnections)
-	return db
+	return Open(t, postgres.Open(Postgres(t)))
 }
-
-// idleConnections is how many idle connections the pool of a new database
-// keeps. A connection costs more than most tests do with it, and with the
-// default of database/sql, 2, concurrent tests close and open them all the time.
-const idleConnections = 16
 
 // Postgres returns the DSN of a new PostgreSQL database that is dropped when t
 // ends, by force if connections remain. It skips the test where PostgreSQL is
@@ -221,6 +214,7 @@ func sharedCluster() (*Cluster, error) {
 // closeShared ends the cluster of this process, if it was started, and removes
 // the template.
 func closeShared() error {
+	failure := closeNewest()
 	admin.mu.Lock()
 	closeAdmin(context.Background())
 	admin.mu.Unlock()
@@ -228,7 +222,7 @@ func closeShared() error {
 	defer shared.mu.Unlock()
 	shared.templateMu.Lock()
 	defer shared.templateMu.Unlock()
-	var errs []error
+	errs := []error{failure}
 	for _, cluster := range []**Cluster{&shared.cluster, &shared.template} {
 		if *cluster != nil {
 			errs = append(errs, (*cluster).close())
