@@ -143,8 +143,8 @@ func TestSaveIsAtomic(t *testing.T) {
 	if ok, err := s.dogs.Contains(t.Context(), rex.ID()); ok || err != nil {
 		t.Errorf("got %v, %v; want nothing of the save to be stored", ok, err)
 	}
-	if len(rex.PendingEvents()) != 1 || len(rival.PendingEvents()) != 1 {
-		t.Error("pending events are lost")
+	if a, b := len(rex.PendingEvents()), len(rival.PendingEvents()); a != 1 || b != 1 {
+		t.Errorf("got %d and %d pending events, want 1 of each", a, b)
 	}
 	s.save(t, rex) // without the rival it can be saved
 }
@@ -245,8 +245,8 @@ func TestSaveAfterLostReply(t *testing.T) {
 			t.Fatalf("got %v, want %v", err, persistence.ErrOutcomeUnknown)
 		}
 		expect.ErrorAs[*persistence.ConflictError](t, err)
-		if len(dog.PendingEvents()) != 1 {
-			t.Error("pending events are lost")
+		if n := len(dog.PendingEvents()); n != 1 {
+			t.Errorf("got %d pending events, want 1", n)
 		}
 	})
 	t.Run("with a rival's events is a conflict", func(t *testing.T) {
@@ -306,11 +306,11 @@ func TestOnRecorded(t *testing.T) {
 	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []mapper.Recording) { second = append(second, recordings...) })
 	s.save(t)
 	if first != nil {
-		t.Errorf("got %+v for a save of nothing", first)
+		t.Errorf("got %+v for a save of nothing, want nil", first)
 	}
 	s.save(t, dogWith("Fido", 1))
 	if _, err := s.Save(t.Context(), school.RegisterDog("Fido")); err == nil {
-		t.Fatal("want a conflict")
+		t.Fatal("got no error, want a conflict")
 	}
 	if len(first) != 2 || len(second) != 2 || first[1].Notification.ID != 2 {
 		t.Errorf("got %+v and %+v, want the two recordings of the save that succeeded", first, second)

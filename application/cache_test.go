@@ -245,7 +245,7 @@ func TestCacheDropsAfterFailedSave(t *testing.T) {
 	dog.AddTrick("never saved")
 	store.failNext(errors.New("down"))
 	if _, err := s.Save(t.Context(), dog); err == nil {
-		t.Fatal("want an error")
+		t.Fatal("got no error, want one")
 	}
 	if got := s.get(t, "Fido"); got == dog || got.Version() != 1 {
 		t.Errorf("got version %d, want the dog as it is stored", got.Version())

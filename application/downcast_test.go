@@ -56,7 +56,7 @@ func TestDowncastBesideTheOldProgram(t *testing.T) {
 			}
 			refused := first.Update(ctx, id, func(th *thing) error { domain.Trigger(th, createdV2{AA: "Mixed"}); return nil })
 			if _, ok := expect.ErrorAs[*persistence.MappingError](t, refused).Err.(*persistence.InvalidError); !ok {
-				t.Errorf("got %v", refused)
+				t.Errorf("got %v, want a *persistence.InvalidError in it", refused)
 			}
 			again, err := first.Get(ctx, id)
 			if err != nil || !reflect.DeepEqual(again.stateV4, today.stateV4) || again.Version() != today.Version() {
@@ -84,9 +84,9 @@ func TestDowncastOfALog(t *testing.T) {
 		t.Fatal(err)
 	}
 	if last, ok, err := before.Last(ctx); !ok || err != nil || last.Data != any(createdV1{A: "text"}) {
-		t.Errorf("the old program: got %+v, %v, %v", last, ok, err)
+		t.Errorf("the old program: got %+v, %v, %v, want A \"text\"", last, ok, err)
 	}
 	if last, ok, err := first.Last(ctx); !ok || err != nil || last.Data != any(createdV2{AA: "TEXT"}) {
-		t.Errorf("the first deployment: got %+v, %v, %v", last, ok, err)
+		t.Errorf("the first deployment: got %+v, %v, %v, want AA \"TEXT\"", last, ok, err)
 	}
 }

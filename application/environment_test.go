@@ -58,7 +58,7 @@ func TestApplicationName(t *testing.T) {
 	for _, name := range []string{"", " x", "x ", "a\x00b", "\xff", strings.Repeat("x", 33)} {
 		app, err := application.New(name, application.WithLookup(nothing))
 		if app != nil {
-			t.Errorf("%q: got an application", name)
+			t.Errorf("%q: got the application %v, want none", name, app)
 		}
 		expect.ErrorAs[*persistence.InvalidError](t, err)
 	}
@@ -301,7 +301,7 @@ func TestPythonLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got["name"] != strings.Repeat("Fido", 50) || got["originator_topic"] != "training_school.domain:Dog" || got["timestamp"] == nil {
-		t.Errorf("got %v", got)
+		t.Errorf("got %v, want the long name, the topic of Python and a timestamp", got)
 	}
 }
 
@@ -338,8 +338,8 @@ func TestPersistenceModule(t *testing.T) {
 	if _, ok := bridge.Of(app).Factory().(*memory.Store); !ok {
 		t.Errorf("got %T, want the memory store", bridge.Of(app).Factory())
 	}
-	if _, ok := bridge.Of(newApplication(t, "TrainingSchool")).Factory().(*memory.Store); !ok {
-		t.Error("want the memory store by default")
+	if got, ok := bridge.Of(newApplication(t, "TrainingSchool")).Factory().(*memory.Store); !ok {
+		t.Errorf("got %T, want the memory store by default", got)
 	}
 	t.Run("is not looked at where a store is given", func(t *testing.T) {
 		newApplication(t, "TrainingSchool", application.WithStore(memory.New()), env("PERSISTENCE_MODULE", "nonsense"))
@@ -381,7 +381,7 @@ func TestDefinitions(t *testing.T) {
 		event, err := bridge.Of(app).Mapper().NotificationToDomain(page[0])
 		if test.known {
 			if err != nil || event.Data != any(school.Registered{Name: "Fido"}) || event.NotificationID != 1 {
-				t.Errorf("%s: got %+v, %v", name, event, err)
+				t.Errorf("%s: got %+v, %v, want notification 1 with Fido", name, event, err)
 			}
 			continue
 		}
@@ -394,8 +394,8 @@ func TestDefinitions(t *testing.T) {
 		dog := school.RegisterDog("Fido")
 		_, err := app.Save(t.Context(), dog)
 		expect.ErrorAs[*mapper.UnknownTopicError](t, err)
-		if len(dog.PendingEvents()) != 1 {
-			t.Error("pending events are lost")
+		if n := len(dog.PendingEvents()); n != 1 {
+			t.Errorf("got %d pending events, want 1", n)
 		}
 	})
 }

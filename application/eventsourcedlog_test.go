@@ -31,7 +31,7 @@ func TestEventSourcedLog(t *testing.T) {
 		"last":  func() (domain.Event, bool, error) { return log.Last(ctx) },
 	} {
 		if event, ok, err := get(); ok || err != nil {
-			t.Errorf("%s of an empty log: got %+v, %v, %v", name, event, ok, err)
+			t.Errorf("%s of an empty log: got %+v, %v, %v, want no event and no error", name, event, ok, err)
 		}
 	}
 	trigger := func(data any) domain.Events {
@@ -48,7 +48,7 @@ func TestEventSourcedLog(t *testing.T) {
 			t.Errorf("got %+v, want OriginatorVersion 1 and Topic %q", got, "DogLog.Listed")
 		}
 		if _, ok, err := log.Last(ctx); ok || err != nil {
-			t.Errorf("got %v, %v", ok, err)
+			t.Errorf("got %v, %v, want no event and no error", ok, err)
 		}
 	})
 	t.Run("is saved together with the aggregate", func(t *testing.T) {
@@ -71,11 +71,11 @@ func TestEventSourcedLog(t *testing.T) {
 	t.Run("first and last", func(t *testing.T) {
 		first, ok, err := log.First(ctx)
 		if err != nil || !ok || first.Data != any(DogListed{fido}) || first.OriginatorVersion != 1 {
-			t.Errorf("got %+v, %v, %v", first, ok, err)
+			t.Errorf("got %+v, %v, %v, want Fido at version 1", first, ok, err)
 		}
 		last, ok, err := log.Last(ctx)
 		if err != nil || !ok || last.Data != any(DogListed{fido}) || last.OriginatorVersion != 4 {
-			t.Errorf("got %+v, %v, %v", last, ok, err)
+			t.Errorf("got %+v, %v, %v, want Fido at version 4", last, ok, err)
 		}
 	})
 	t.Run("get", func(t *testing.T) {
@@ -131,8 +131,9 @@ func TestEventSourcedLog(t *testing.T) {
 	})
 	t.Run("refuses what is not in its schema", func(t *testing.T) {
 		defer func() {
-			if _, ok := recover().(*domain.DefinitionError); !ok {
-				t.Error("want a panic with a *domain.DefinitionError")
+			got := recover()
+			if _, ok := got.(*domain.DefinitionError); !ok {
+				t.Errorf("got the panic %v, want a *domain.DefinitionError", got)
 			}
 		}()
 		_, _ = log.Trigger(ctx, "text")
@@ -140,7 +141,7 @@ func TestEventSourcedLog(t *testing.T) {
 	t.Run("of another id is another log", func(t *testing.T) {
 		other := expect.Must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
 		if _, ok, err := other.First(ctx); ok || err != nil {
-			t.Errorf("got %v, %v", ok, err)
+			t.Errorf("got %v, %v, want no event and no error", ok, err)
 		}
 	})
 }

@@ -193,8 +193,8 @@ func TestEndedContext(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, context.Canceled)
 		}
 	}
-	if len(rex.PendingEvents()) != 1 {
-		t.Error("pending events are lost")
+	if n := len(rex.PendingEvents()); n != 1 {
+		t.Errorf("got %d pending events, want 1", n)
 	}
 }
 

@@ -59,7 +59,7 @@ func TestBadSettings(t *testing.T) {
 			t.Run(prefix+test.key+"="+test.value, func(t *testing.T) {
 				app, err := application.New("TrainingSchool", application.WithLookup(nothing), env(prefix+test.key, test.value))
 				if app != nil || err == nil {
-					t.Fatal("want an error")
+					t.Fatalf("got %v and error %v, want an error alone", app, err)
 				}
 				for _, want := range []string{`application "TrainingSchool"`, prefix + test.key, test.want} {
 					if !strings.Contains(err.Error(), want) {
@@ -120,7 +120,7 @@ func TestAllMistakesTogether(t *testing.T) {
 	_, err := application.New(strings.Repeat("n", 33), application.WithLookup(nothing), env(bad...),
 		application.WithTranscoder(jsontranscoder.New()), application.WithTranscodings(python.UUIDHex()))
 	if err == nil {
-		t.Fatal("want an error")
+		t.Fatal("got no error, want one")
 	}
 	for i := 0; i < len(bad); i += 2 {
 		if !strings.Contains(err.Error(), bad[i]+":") && !strings.Contains(err.Error(), bad[i]+" ") {
@@ -222,7 +222,7 @@ func TestSpellingOfGivenSettings(t *testing.T) {
 		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env(key, testKey))
 		setting := expect.ErrorAs[*persistence.InvalidError](t, err)
 		if setting != nil && !strings.Contains(setting.Problem, "is not the name of a setting; write ") {
-			t.Errorf("%q: got %v", key, err)
+			t.Errorf("%q: got %v, want a setting of that name or a suggestion", key, err)
 		}
 		if err != nil && strings.Contains(err.Error(), testKey[:20]) {
 			t.Errorf("%q: %v shows a secret", key, err)

@@ -33,8 +33,8 @@ func TestCommit(t *testing.T) {
 	if err != nil || len(saved.Events) != 2 || saved.Events[0].NotificationID != 1 {
 		t.Fatalf("got %+v, %v; want the ids at once", saved, err)
 	}
-	if len(dog.PendingEvents()) != 0 {
-		t.Error("want no pending events, so that the next save in the transaction goes on")
+	if n := len(dog.PendingEvents()); n != 0 {
+		t.Errorf("got %d pending events, want 0, so that the next save in the transaction goes on", n)
 	}
 	dog.AddTrick("one more")
 	if _, err := s.Save(ctx, dog); err != nil {

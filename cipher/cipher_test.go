@@ -140,7 +140,7 @@ func TestInputIsNotChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(plaintext) != "text" || string(row) != "row" || !bytes.Equal(state, before) {
-			t.Error("the input was changed")
+			t.Errorf("the input is %q, %q, %q afterwards, want text, row and %q", plaintext, row, state, before)
 		}
 	})
 }
@@ -197,10 +197,10 @@ func TestAllocations(t *testing.T) {
 		state := mustEncrypt(t, c, string(plaintext), string(row))
 		dst := make([]byte, 0, 400)
 		if n := testing.AllocsPerRun(100, func() { _, _ = c.Encrypt(dst, plaintext, row) }); n >= 1 && !raceEnabled {
-			t.Errorf("%s: Encrypt allocates %v times", topic, n)
+			t.Errorf("%s: Encrypt allocates %v times, want 0", topic, n)
 		}
 		if n := testing.AllocsPerRun(100, func() { _, _ = c.Decrypt(dst, state, row) }); n >= 1 && !raceEnabled {
-			t.Errorf("%s: Decrypt allocates %v times", topic, n)
+			t.Errorf("%s: Decrypt allocates %v times, want 0", topic, n)
 		}
 	}
 }

@@ -65,7 +65,7 @@ func TestMakesSmaller(t *testing.T) {
 		for _, vector := range readVectors(t, "python.txt") {
 			plain := string(fromHex(t, vector[2]))
 			if got := len(mustCompress(t, c, plain)); len(plain) > 128 && got >= len(plain)*19/20 {
-				t.Errorf("%s: made %d bytes of %d", vector[0], got, len(plain))
+				t.Errorf("%s: made %d bytes of %d, want less than %d", vector[0], got, len(plain), len(plain)*19/20)
 			}
 		}
 	})
@@ -153,7 +153,7 @@ func TestLimit(t *testing.T) {
 			checkTooLarge(t, err, limit)
 			got, err := c.Decompress(nil, mustCompress(t, wide, larger))
 			if checkTooLarge(t, err, limit); got != nil {
-				t.Errorf("limit %d: got %d bytes", limit, len(got))
+				t.Errorf("limit %d: got %d bytes, want none", limit, len(got))
 			}
 		}
 	})
@@ -210,7 +210,7 @@ func TestChangedByte(t *testing.T) {
 				got, err := c.Decompress(nil, altered)
 				_, tooLarge := errors.AsType[*compressor.TooLargeError](err)
 				if err == nil && string(got) != event || err != nil && !tooLarge && !errors.Is(err, compressor.ErrDamaged) {
-					t.Fatalf("byte %d, bit %d: got %q, error %v", position, bit, got, err)
+					t.Fatalf("byte %d, bit %d: got %q, error %v, want the text, ErrDamaged or a size that is too large", position, bit, got, err)
 				}
 			}
 		}
@@ -224,7 +224,7 @@ func TestErrorsDoNotRevealContent(t *testing.T) {
 		state := mustCompress(t, c, "canary")
 		for _, input := range [][]byte{[]byte("canary"), append(state, "canary"...), state[:len(state)-1]} {
 			if _, err := c.Decompress(nil, input); err == nil || strings.Contains(err.Error(), "canary") {
-				t.Errorf("got error %v", err)
+				t.Errorf("got error %v, want one without the input", err)
 			}
 		}
 	})
@@ -242,7 +242,7 @@ func TestBombs(t *testing.T) {
 			var err error
 			allocated := allocatedBy(func() { got, err = c.Decompress(nil, bomb) })
 			if checkTooLarge(t, err, limit); got != nil {
-				t.Errorf("got %d bytes", len(got))
+				t.Errorf("got %d bytes, want none", len(got))
 			}
 			if allocated > allowed {
 				t.Errorf("allocated %d bytes for a limit of %d, want at most %v", allocated, limit, allowed)

@@ -43,7 +43,7 @@ func fuzz(f *testing.F, topic string) {
 		}
 		_, tooLarge := errors.AsType[*compressor.TooLargeError](err)
 		if err != nil && !tooLarge && !errors.Is(err, compressor.ErrDamaged) || len(plain) > limit {
-			t.Errorf("got %d bytes, error %v", len(plain), err)
+			t.Errorf("got %d bytes, error %v, want at most %d bytes, ErrDamaged or a size that is too large", len(plain), err, limit)
 		}
 		checkRoundTrip(t, c, data)
 	})

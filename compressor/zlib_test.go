@@ -15,7 +15,7 @@ func TestZlibReadsPython(t *testing.T) {
 	for _, vector := range readVectors(t, "python.txt") {
 		got, err := c.Decompress(nil, fromHex(t, vector[1]))
 		if err != nil || !bytes.Equal(got, fromHex(t, vector[2])) || !json.Valid(got) {
-			t.Errorf("%s: got %q, error %v", vector[0], got, err)
+			t.Errorf("%s: got %q, error %v, want the JSON %q", vector[0], got, err, fromHex(t, vector[2]))
 		}
 	}
 }

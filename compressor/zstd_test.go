@@ -19,7 +19,7 @@ func TestZstdReadsReference(t *testing.T) {
 	for _, vector := range readVectors(t, "zstd.txt") {
 		got, err := c.Decompress(nil, fromHex(t, vector[0]))
 		if err != nil || !bytes.Equal(got, fromHex(t, vector[1])) {
-			t.Errorf("%.40s...: got %q, error %v", vector[0], got, err)
+			t.Errorf("%.40s...: got %q, error %v, want %q", vector[0], got, err, fromHex(t, vector[1]))
 		}
 	}
 }

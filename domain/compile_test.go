@@ -22,7 +22,7 @@ func TestMistakesDoNotCompile(t *testing.T) {
 			t.Parallel()
 			out, err := exec.Command("go", "build", "./testdata/compile/"+name).CombinedOutput()
 			if compiles := err == nil; compiles != (name == "good") {
-				t.Errorf("compiles: %v\n%s", compiles, out)
+				t.Errorf("compiles: %v, want %v\n%s", compiles, name == "good", out)
 			}
 			if !regexp.MustCompile(want).Match(out) {
 				t.Errorf("got\n%s\nwant it to match %s", out, want)

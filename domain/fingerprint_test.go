@@ -121,10 +121,10 @@ func TestFingerprintOfOlderVersions(t *testing.T) {
 		}
 	}
 	if got := definitions.Of(d).EventTypes()[0].Fingerprint(1); got != "" {
-		t.Errorf("an event has the fingerprint %q", got)
+		t.Errorf("an event has the fingerprint %q, want none", got)
 	}
 	if got := fingerprint[map[string]any](); got != "" {
-		t.Errorf("got %q for a state that takes anything", got)
+		t.Errorf("got %q for a state that takes anything, want none", got)
 	}
 }
 

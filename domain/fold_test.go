@@ -46,7 +46,7 @@ func TestFold(t *testing.T) {
 		}
 	}
 	if again.State() != account.State() || again.Version() != 3 {
-		t.Errorf("got %+v at version %d after replay", again.State(), again.Version())
+		t.Errorf("got %+v at version %d after replay, want %+v at 3", again.State(), again.Version(), account.State())
 	}
 	again.Trigger(Deposited{Amount: 1})
 	if again.State().Balance != 13 {

@@ -114,8 +114,8 @@ func TestPayloadThatRefersToItself(t *testing.T) {
 	loop["loop"] = loop
 	given.Any = loop
 	p := packs.Create(uuid.New(), given)
-	if len(p.PendingEvents()) != 1 || !maps.Equal(p.Given.Ages, given.Ages) {
-		t.Error("the event is missing")
+	if n := len(p.PendingEvents()); n != 1 || !maps.Equal(p.Given.Ages, given.Ages) {
+		t.Errorf("got %d pending events and ages %v, want 1 and %v", n, p.Given.Ages, given.Ages)
 	}
 }
 
@@ -144,7 +144,7 @@ func TestPayloadOfSharedValues(t *testing.T) {
 		given.Any = value
 		p := packs.Create(uuid.New(), given)
 		if reflect.TypeOf(p.Given.Any) != reflect.TypeOf(value) {
-			t.Errorf("%s: got a %T", name, p.Given.Any)
+			t.Errorf("%s: got a %T, want a %T", name, p.Given.Any, value)
 		}
 		if own, ok := p.Given.Any.(*node); ok && (own == root || own.Children[1].Parent != own || own.Children[0] == root.Children[0]) {
 			t.Error("the copy of a cycle is not a cycle of its own")

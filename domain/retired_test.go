@@ -1,7 +1,6 @@
 package domain_test
 
 import (
-	"errors"
 	"slices"
 	"testing"
 
@@ -9,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 )
 
 // laterDogs is the definition of a program that has no code for tricks.
@@ -61,9 +61,7 @@ func TestRetiredEventOfAnotherDefinition(t *testing.T) {
 	dog := definitions.Of(laterDogs).Blank(uuid.New())
 	event := domain.Event{OriginatorID: dog.ID(), OriginatorVersion: 1, Topic: "Cat.Meowed", Data: domain.RetiredEvent{}}
 	err := definitions.Of(laterDogs).Apply(dog, event)
-	if _, ok := errors.AsType[*domain.PayloadError](err); !ok {
-		t.Errorf("got %v, want a *domain.PayloadError", err)
-	}
+	expect.ErrorAs[*domain.PayloadError](t, err)
 	if dog.Version() != 0 {
 		t.Errorf("got version %d, want 0", dog.Version())
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 )
 
 // trained is an event of the past: all the tricks of one lesson, which may have
@@ -66,9 +67,7 @@ func TestUpcastToManyDecodes(t *testing.T) {
 		}
 	}
 	_, err := kind.Decode(3, decoding(trained{}))
-	if _, ok := errors.AsType[*domain.SchemaVersionError](err); !ok {
-		t.Errorf("a newer version: got %v", err)
-	}
+	expect.ErrorAs[*domain.SchemaVersionError](t, err)
 	failure := errors.New("damaged")
 	if _, err := kind.Decode(2, func(any) error { return failure }); !errors.Is(err, failure) {
 		t.Errorf("a payload that is damaged: got %v, want an error that is %v", err, failure)

@@ -234,7 +234,7 @@ func TestCanceledStatementIsNotLogged(t *testing.T) {
 				t.Errorf("got %v, want %v", err, want)
 			}
 			if logged := len(seen.errors) > 0; logged != (want == context.DeadlineExceeded) {
-				t.Errorf("%v: logged %v", want, seen.errors)
+				t.Errorf("%v: logged %v, want an error only of a deadline", want, seen.errors)
 			}
 		}
 	})

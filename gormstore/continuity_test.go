@@ -67,7 +67,7 @@ func TestSaveAfterDeletedRows(t *testing.T) {
 					}
 				}
 				if after := count(t, db, "stored_events"); after != before {
-					t.Errorf("%s, %d events: %d rows were stored", name, n, after-before)
+					t.Errorf("%s, %d events: %d rows were stored, want 0", name, n, after-before)
 				}
 				if err := save(t.Context(), history(dog, 3, n)); err != nil {
 					t.Errorf("%s: events that continue the stream: %v", name, err)
@@ -310,9 +310,7 @@ func TestSequenceThatCachesWhileASaveWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-done
-	if _, ok := errors.AsType[*gormstore.SequenceError](waited); !ok {
-		t.Errorf("got %v, want a SequenceError", waited)
-	}
+	expect.ErrorAs[*gormstore.SequenceError](t, waited)
 }
 
 // A trigger that takes events away or changes them is no conflict.

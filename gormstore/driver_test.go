@@ -19,7 +19,7 @@ func TestRefusedDriver(t *testing.T) {
 	for path, want := range map[string]string{"": "", "github.com/jackc/pgx/v5/stdlib": "", "github.com/lib/pq": "driver, pgx"} {
 		err := refusedDriver(path)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", path, err)
+			t.Errorf("%q: got %v, want %q", path, err, want)
 		}
 	}
 }

@@ -366,7 +366,7 @@ func TestLogHasNoPayload(t *testing.T) {
 		_, _ = r.InsertProcessed(ctx, secretly(uuid.New(), 1), persistence.Tracking{ApplicationName: kennels, NotificationID: 1})
 		run(t, db, "DROP TABLE stored_events")
 		if _, err := r.InsertEvents(ctx, secretly(uuid.New(), 1)); err == nil || strings.Contains(err.Error(), secret) {
-			t.Errorf("InsertEvents without a table: %v", err)
+			t.Errorf("InsertEvents without a table: %v, want an error without the payload", err)
 		}
 		if !strings.Contains(log.String(), "INSERT INTO") {
 			t.Error("no statement was logged: the test proves nothing")

@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -375,9 +376,7 @@ func TestFollowerTablesAreMissing(t *testing.T) {
 			t.Errorf("Validate: %v; a database that Django has made has no such tables", err)
 		}
 		_, err := gormstore.New(db).FollowerStatuses(t.Context())
-		if _, ok := errors.AsType[*persistence.NotMigratedError](err); !ok {
-			t.Errorf("got %v, want a *NotMigratedError", err)
-		}
+		expect.ErrorAs[*persistence.NotMigratedError](t, err)
 		if err := gormstore.AutoMigrate(db); err != nil || !db.Migrator().HasTable(&gormstore.ParkedEvent{}) {
 			t.Errorf("AutoMigrate: %v", err)
 		}
@@ -468,9 +467,7 @@ func TestFollowerSettingsAreMissing(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if _, ok := errors.AsType[*persistence.NotMigratedError](recorder.WriteSettings(t.Context(), "School", persistence.FollowerSettings{})); !ok {
-			t.Error("settings were written without their table")
-		}
+		expect.ErrorAs[*persistence.NotMigratedError](t, recorder.WriteSettings(t.Context(), "School", persistence.FollowerSettings{}))
 		if err := gormstore.AutoMigrate(db); err != nil {
 			t.Fatal(err)
 		}

@@ -277,7 +277,7 @@ func TestSavesWhereTransactionsAreSerializable(t *testing.T) {
 						// The server may give up a read, too, for which the
 						// caller is told to repeat it.
 						if _, err := r.MaxNotificationID(t.Context()); err != nil && !persistence.IsRetryable(err) {
-							t.Errorf("read: %v", err)
+							t.Errorf("read: %v, want no error or one that is retryable", err)
 						}
 					}
 				})
@@ -318,7 +318,7 @@ func TestBatchWithARefusedSave(t *testing.T) {
 		for i, a := range w.batch(t, saves...)[1:] {
 			if i == 2 {
 				if a.err == nil || persistence.IsConflict(a.err) {
-					t.Errorf("the refused save: %v", a.err)
+					t.Errorf("the refused save: %v, want an error that is no conflict", a.err)
 				}
 				continue
 			}

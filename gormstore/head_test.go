@@ -53,6 +53,6 @@ func TestHeadOfQuietApplication(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := strings.Join(plan, "\n"); !strings.Contains(got, "idx_stored_events_position") {
-		t.Errorf("%s\nis planned as\n%s", seen.text, got)
+		t.Errorf("%s\nis planned as\n%s\nwant idx_stored_events_position to be used", seen.text, got)
 	}
 }

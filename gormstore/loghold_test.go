@@ -46,7 +46,7 @@ func TestLogHold(t *testing.T) {
 	defer tx.Rollback()
 	add(gormstore.WithTx(t.Context(), tx), t, recorder(t, slow, schoolName), 1)
 	if hold := holdOf(t, r, 0); hold != nil {
-		t.Errorf("nothing newer is stored, and got %v", hold)
+		t.Errorf("nothing newer is stored: got %v, want nil", hold)
 	}
 	add(t.Context(), t, r, 3)
 	var pid int64
@@ -70,7 +70,7 @@ func TestLogHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	if hold := holdOf(t, r, 0); hold != nil {
-		t.Errorf("after its end: %v", hold)
+		t.Errorf("after its end: got %v, want nil", hold)
 	}
 }
 
@@ -95,7 +95,7 @@ func TestLogHoldOfPreparedTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	if hold := holdOf(t, r, 0); hold != nil {
-		t.Errorf("after its end: %v", hold)
+		t.Errorf("after its end: got %v, want nil", hold)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -122,9 +123,7 @@ func TestRightsOfReadersAndWriters(t *testing.T) {
 	run(t, admin, "SELECT setval('stored_events_id_seq', 1)")
 	run(t, admin, "DELETE FROM stored_events WHERE id = 2")
 	_, err := w.InsertEvents(t.Context(), history(uuid.New(), 1, 1))
-	if _, ok := errors.AsType[*gormstore.SequenceError](err); !ok {
-		t.Errorf("a low id: %v, want a *SequenceError", err)
-	}
+	expect.ErrorAs[*gormstore.SequenceError](t, err)
 }
 
 // switching opens connections to one of two servers, as a proxy that changes

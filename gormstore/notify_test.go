@@ -237,7 +237,7 @@ func testNotifyOfTransactions(t *testing.T, db *gorm.DB, d door) {
 			return err
 		})
 		if err != nil && !errors.Is(err, errUndone) {
-			t.Errorf("%s: %v", test.when, err)
+			t.Errorf("%s: %v, want no error or errUndone", test.when, err)
 		}
 		heard.want(t, test.when, test.want...)
 	}

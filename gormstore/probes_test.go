@@ -69,7 +69,7 @@ func TestProbesAreNotLogged(t *testing.T) {
 					}
 				}
 				if want && settings != nil {
-					t.Error(settings)
+					t.Errorf("got %v, want no settings", settings)
 				}
 			}
 			use(false)

@@ -244,9 +244,7 @@ func TestPythonPositionThatIsNotCommitted(t *testing.T) {
 	if err := tx.Commit().Error; err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := errors.AsType[*persistence.TrackingError](<-moved); !ok {
-		t.Error("the move succeeded, want a *TrackingError")
-	}
+	expect.ErrorAs[*persistence.TrackingError](t, <-moved)
 	if got := expect.Must(tracker.(persistence.ProcessRecorder).MaxTrackingID(t.Context(), schoolName)); got != head-1 {
 		t.Errorf("the position is %d, want that of the library, %d", got, head-1)
 	}

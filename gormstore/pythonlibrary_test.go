@@ -227,7 +227,7 @@ func TestPythonSnapshotsKeepTheirFields(t *testing.T) {
 			t.Errorf("got %v, want an error that names the field", err)
 		}
 		if got := count(t, db, "snapshots"); got != before {
-			t.Errorf("%d snapshots were taken", got-before)
+			t.Errorf("%d snapshots were taken, want 0", got-before)
 		}
 		if got := strings.Count(log.String(), "the fields tricks, which the program's state lacks"); got != 1 {
 			t.Errorf("the log has the field %d times, want once: %s", got, log)

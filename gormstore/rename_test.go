@@ -118,7 +118,7 @@ func renameStatements(t *testing.T) (statements []string) {
 		}
 	}
 	if len(statements) < len(gormstore.OwnModels()) {
-		t.Fatalf("docs/operations.md has %d statements", len(statements))
+		t.Fatalf("docs/operations.md has %d statements, want one for each of %d tables", len(statements), len(gormstore.OwnModels()))
 	}
 	return statements
 }

@@ -153,7 +153,7 @@ func TestRoundTripsOfABacklog(t *testing.T) {
 		}
 	}
 	if len(begins) < batches {
-		t.Fatalf("%d transactions for %d batches", len(begins), batches)
+		t.Fatalf("%d transactions for %d batches, want one or more for each", len(begins), batches)
 	}
 	last := sent[begins[len(begins)-1-measured]:begins[len(begins)-1]]
 	if most := 7*measured + others; len(last) > most {

@@ -77,7 +77,7 @@ func TestMissing(t *testing.T) {
 		db := open(t)
 		names, err := gormstore.Missing(t.Context(), db)
 		if err != nil || !slices.Contains(names, "stored_events") || len(names) != len(gormstore.OwnModels()) {
-			t.Errorf("missing are %q (%v)", names, err)
+			t.Errorf("missing are %q (%v), want all %d tables", names, err, len(gormstore.OwnModels()))
 		}
 		if names, err = gormstore.Missing(t.Context(), migrated(t, db)); err != nil || len(names) != 0 {
 			t.Errorf("missing are %q (%v) after the migration, want no error and 0 names", names, err)

@@ -110,7 +110,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 			for name, use := range methods(r, s, uuid.New()) {
 				err := use(t.Context())
 				if writes := strings.Contains(name, "Insert"); writes != errors.Is(err, persistence.ErrReadOnly) || !writes && err != nil {
-					t.Errorf("%s: %v", name, err)
+					t.Errorf("%s: %v, want ErrReadOnly of inserts alone", name, err)
 				}
 			}
 		})

@@ -45,7 +45,7 @@ func TestWritersAndServerKilled(t *testing.T) {
 	lost := readers.finish(t, stored)
 	for name, missing := range lost {
 		if name != alone && missing > 0 {
-			t.Errorf("%s: %d events were lost", name, missing)
+			t.Errorf("%s: %d events were lost, want 0", name, missing)
 		}
 	}
 	if lost[alone] == 0 {

@@ -87,7 +87,7 @@ func (l *load) waitFor(events int64) {
 	deadline := time.Now().Add(10 * time.Minute)
 	for l.written.Load() < events && !l.t.Failed() {
 		if time.Now().After(deadline) {
-			l.t.Fatalf("%d of %d events were written", l.written.Load(), events)
+			l.t.Fatalf("%d events were written in time, want %d", l.written.Load(), events)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

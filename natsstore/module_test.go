@@ -51,7 +51,7 @@ func TestPersistenceModuleSettings(t *testing.T) {
 		settings := map[string]string{"PERSISTENCE_MODULE": "natsstore", "NATS_URL": "nats://secret:secret@127.0.0.1:1", key: value}
 		_, err := application.New("TrainingSchool", application.WithEnv(settings))
 		if !errors.Is(err, persistence.ErrProgramming) && !errors.Is(err, persistence.ErrUnavailable) || strings.Contains(err.Error(), "secret:secret") {
-			t.Errorf("%s=%q: got the error %v", key, value, err)
+			t.Errorf("%s=%q: got the error %v, want ErrProgramming or ErrUnavailable without the password", key, value, err)
 		}
 	}
 }

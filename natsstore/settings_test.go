@@ -250,9 +250,7 @@ func TestStreamIsMissing(t *testing.T) {
 	config := single
 	config.CreateStreams = false
 	_, err := recorderOf(t, conn, config).MaxNotificationID(t.Context())
-	if _, ok := errors.AsType[*persistence.NotMigratedError](err); !ok {
-		t.Errorf("got the error %v, want a *NotMigratedError", err)
-	}
+	expect.ErrorAs[*persistence.NotMigratedError](t, err)
 	if err := natsstore.Create(t.Context(), conn, config, training); err != nil {
 		t.Fatal(err)
 	}

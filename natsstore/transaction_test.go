@@ -101,11 +101,9 @@ func TestTransaction(t *testing.T) {
 		_, gap := errors.AsType[*persistence.ConflictError](s.insert(ctx, "Rex", 3, 1))
 		_, stored := errors.AsType[*persistence.ConflictError](s.insert(ctx, "Daisy", 2, 1))
 		if !ok || !gap || !stored {
-			t.Errorf("conflicts with what is staged: %v, %v, %v", ok, gap, stored)
+			t.Errorf("conflicts with what is staged: %v, %v, %v, want all of them", ok, gap, stored)
 		}
-		if _, ok := errors.AsType[*persistence.TrackingError](s.move(ctx, 0, 8)); !ok {
-			t.Error("a position moved from where it is not")
-		}
+		expect.ErrorAs[*persistence.TrackingError](t, s.move(ctx, 0, 8))
 		err := s.Transaction(ctx, func(ctx context.Context) error {
 			expect.NoError(t, s.insert(ctx, "Rex", 2, 1))
 			expect.NoError(t, s.move(ctx, 7, 9))

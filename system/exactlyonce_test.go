@@ -204,7 +204,7 @@ func TestErrorInPolicy(t *testing.T) {
 			t.Errorf("got %+v, want it at notification %d", status, at)
 		}
 		if p.concurrent != status.NextRetry.After(status.Since) {
-			t.Errorf("the next retry is at %v, after the failure at %v", status.NextRetry, status.Since)
+			t.Errorf("the next retry is at %v, after the failure at %v, want it later if the runner retries", status.NextRetry, status.Since)
 		}
 		failed := expect.ErrorAs[*system.ProcessingError](t, status.Err)
 		if failed.Follower != countersName || failed.Leader != schoolName || failed.Topic != "Dog.TrickAdded" ||
@@ -237,7 +237,7 @@ func TestPanicInPolicy(t *testing.T) {
 		err := waitForState(t, r, system.Retrying).Err
 		expect.ErrorIs(t, err, cause)
 		if got := expect.ErrorAs[*system.PanicError](t, err); got.Value != cause || !slices.Contains(words(string(got.Stack)), "panicking") {
-			t.Errorf("got %v with the stack\n%s", got.Value, got.Stack)
+			t.Errorf("got %v, want %v with the stack of the handler\n%s", got.Value, cause, got.Stack)
 		}
 	})
 }

@@ -411,7 +411,7 @@ func TestCorrelation(t *testing.T) {
 			}
 		}
 		if got, _ := seen.Load(with.Position); got != "conversation" {
-			t.Errorf("the policy was called in the conversation %q", got)
+			t.Errorf("the policy was called in the conversation %q, want \"conversation\"", got)
 		}
 	})
 }

@@ -151,7 +151,7 @@ func TestSharesBecomeFair(t *testing.T) {
 				s.tick(process)
 			}
 			if s.changes != settled {
-				t.Errorf("%d leases changed although all shares were fair", s.changes-settled)
+				t.Errorf("%d leases changed although all shares were fair, want 0", s.changes-settled)
 			}
 		}
 	}

@@ -30,7 +30,7 @@ func TestStatusHasPartitions(t *testing.T) {
 	test := func(t *testing.T, a, b divided) {
 		whole := statuses(t, a.runner)[0]
 		if whole.Partitions != nil {
-			t.Errorf("before it was divided: %+v", whole.Partitions)
+			t.Errorf("before it was divided: %+v, want no partitions", whole.Partitions)
 		}
 		a.start(t)
 		b.start(t)
@@ -45,7 +45,7 @@ func TestStatusHasPartitions(t *testing.T) {
 		}
 		for _, p := range first.Partitions.Partitions {
 			if p.Owner != first.Process && p.Owner != second.Process || !p.Leased || p.Position != end {
-				t.Errorf("partition %d is %+v", p.Number, p)
+				t.Errorf("partition %d is %+v, want it leased by a runner, at position %d", p.Number, p, end)
 			}
 		}
 		expect.NoError(t, a.runner.Close(), b.runner.Close())
@@ -77,10 +77,10 @@ func TestPartitionWithoutOwnerIsUnhealthy(t *testing.T) {
 		d.save(t, 3, 1)
 		status := statuses(t, d.runner)[0]
 		if h := status.Health(time.Now(), 0); !h.Healthy {
-			t.Errorf("just after the partitions were given back: %+v", h)
+			t.Errorf("just after the partitions were given back: %+v, want healthy", h)
 		}
 		if h := status.Health(time.Now().Add(2*time.Minute), 0); h.Healthy {
-			t.Errorf("two minutes later: %+v", h)
+			t.Errorf("two minutes later: %+v, want unhealthy", h)
 		}
 		d.start(t)
 		comesTo(t, "it is healthy in future as well", func() bool {

@@ -52,7 +52,7 @@ func TestFollowersAndRetiredEvents(t *testing.T) {
 				}
 				for _, event := range events {
 					if _, retired := event.Data.(domain.RetiredEvent); retired != (event.Topic == "Cat.Slept") {
-						t.Errorf("got %T as the data of %s", event.Data, event.Topic)
+						t.Errorf("got %T as the data of %s, want a domain.RetiredEvent of Cat.Slept alone", event.Data, event.Topic)
 					}
 				}
 			})

@@ -257,7 +257,7 @@ func TestStopDrains(t *testing.T) {
 				t.Errorf("got %+v, want State %v", status, system.Stopped)
 			}
 			if n := c.counted(t, "sit"); patient && (err != nil || n != 2) || !patient && (!errors.Is(err, context.DeadlineExceeded) || n != 0) {
-				t.Errorf("counted %d, %v", n, err)
+				t.Errorf("counted %d, %v, want 2 if Stop is patient, and otherwise 0 and DeadlineExceeded", n, err)
 			}
 		})
 	}

@@ -70,7 +70,7 @@ func (p *program) wantNote(t *testing.T, what string, topics ...string) {
 		}
 	}
 	if len(topics) > 0 != strings.Contains(p.logged.String(), "level=WARN msg=\"follower: "+strings.Join(topics, ", ")) {
-		t.Errorf("%s: logged %s", what, &p.logged)
+		t.Errorf("%s: logged %s, want a warning of %q", what, &p.logged, topics)
 	}
 }
 
@@ -203,7 +203,7 @@ func TestTwoProgramsAtOnce(t *testing.T) {
 		register(t, dogs, 1, "Rex")
 		reached(t, get[*follower](t, first, "F").Application, head(t, dogs.Application))
 		if !eventually(func() bool { return strings.Contains(logged.String(), "-Dog.TrickAdded") }) {
-			t.Errorf("logged %s", logged.String())
+			t.Errorf("logged %s, want -Dog.TrickAdded", logged.String())
 		}
 	})
 }
@@ -424,7 +424,7 @@ func TestRenamedTopicIsNoChange(t *testing.T) {
 		for i, schema := range []*domain.Schema{old.Schema, renewed.Schema, renewed.Schema, old.Schema, renewed.Schema, old.Schema,
 			renewed.Schema, taught.Schema, renewed.Schema, taught.Schema, old.Schema, renewed.Schema} {
 			if note := run(schema); note != "" {
-				t.Errorf("run %d: the note is %q", i, note)
+				t.Errorf("run %d: the note is %q, want none", i, note)
 			}
 		}
 		if note := run(split.Schema); !strings.Contains(note, "Pup.Named: not processed any more") {

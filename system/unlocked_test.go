@@ -2,11 +2,11 @@ package system_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -50,9 +50,7 @@ func TestPositionMovedDuringABatch(t *testing.T) {
 				return count(ctx, event, processing)
 			})
 			_, err := p.CatchUp(t.Context(), called("F"), nil)
-			if _, ok := errors.AsType[*persistence.TrackingError](err); !ok {
-				t.Errorf("got %v, want a *TrackingError", err)
-			}
+			expect.ErrorAs[*persistence.TrackingError](t, err)
 			if want := foreign.tricks + 1; calls != want {
 				t.Errorf("a batch of %d events was processed, want %d", calls, want)
 			}

@@ -73,7 +73,7 @@ func TestWaitsDuringARetry(t *testing.T) {
 	f.setStatus(nil, time.Time{})
 	end()
 	if f.aim([]*waiter{during}, 0); !isClosed(during.done) || during.err != nil {
-		t.Errorf("after it: got %v", during.err)
+		t.Errorf("after it: got %v, want the wait ended without an error", during.err)
 	}
 	f.setStatus(fails, time.Time{})
 	f.ended()

@@ -60,7 +60,7 @@ func TestScenarios(t *testing.T) {
 	t.Run("a command that refuses to make it", func(t *testing.T) {
 		outcome := domaintest.Create(t, Dogs, func() (*Dog, error) { return RegisterDog("") })
 		if outcome.Err() == nil || outcome.Aggregate() != nil || outcome.Events() != nil {
-			t.Errorf("got %v, %v, %v", outcome.Err(), outcome.Aggregate(), outcome.Events())
+			t.Errorf("got %v, %v, %v, want an error alone", outcome.Err(), outcome.Aggregate(), outcome.Events())
 		}
 	})
 	t.Run("a command", func(t *testing.T) {

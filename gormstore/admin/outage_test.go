@@ -35,10 +35,10 @@ func TestDatabaseGone(t *testing.T) {
 					t.Errorf("%s: got an answer after %v, want one within %v", path, took, atMost)
 				}
 				if text := answer.Body.String(); strings.Contains(text, "goroutine") || strings.Contains(text, "password") || answer.Code == 500 && strings.Contains(text, "SQL") {
-					t.Errorf("%s: got %d, %s", path, answer.Code, text)
+					t.Errorf("%s: got %d, %s, want neither a stack nor SQL nor a password", path, answer.Code, text)
 				}
 				if strings.HasPrefix(path, "/api/") && !json.Valid(answer.Body.Bytes()) {
-					t.Errorf("%s: got no JSON", path)
+					t.Errorf("%s: got %s, want JSON", path, answer.Body)
 				}
 			}
 		}
@@ -175,7 +175,7 @@ func TestOneOfTwoDatabasesDoesNotAnswer(t *testing.T) {
 	}
 	for _, a := range overview.Applications {
 		if isNear := strings.HasSuffix(a.Name, "Near"); isNear != (a.Error == "") {
-			t.Errorf("%s: got the error %q", a.Name, a.Error)
+			t.Errorf("%s: got the error %q, want one only of those that are far", a.Name, a.Error)
 		}
 	}
 	if answer := get(pages, "/followers/NearToNear"); answer.Code != 200 || !strings.Contains(answer.Body.String(), "Healthy") {
@@ -188,7 +188,7 @@ func TestOneOfTwoDatabasesDoesNotAnswer(t *testing.T) {
 	}
 	for _, f := range report.Followers {
 		if f.Healthy != (f.Follower == "NearToNear") {
-			t.Errorf("ready: %s: got %+v", f.Follower, f.Health)
+			t.Errorf("ready: %s: got %+v, want only NearToNear healthy", f.Follower, f.Health)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func TestStatementsOfPages(t *testing.T) {
 			}
 		}
 		if answer.Code != 200 && answer.Code != 303 {
-			t.Errorf("%s: got %d", path, answer.Code)
+			t.Errorf("%s: got %d, want 200 or 303", path, answer.Code)
 		}
 	}
 	if statements < 40 {
@@ -219,7 +219,7 @@ func TestHeaders(t *testing.T) {
 			}
 		}
 		if cache := answer.Header().Get("Cache-Control"); cache != "no-store" && cache != "max-age=3600" {
-			t.Errorf("%d: Cache-Control: got %q", answer.Code, cache)
+			t.Errorf("%d: Cache-Control: got %q, want no-store or max-age=3600", answer.Code, cache)
 		}
 	}
 }

@@ -33,14 +33,14 @@ func TestReadingChangesNothing(t *testing.T) {
 			for _, path := range []string{path, inJSON(path)} {
 				answer := get(h, path)
 				if answer.Code != 200 && answer.Code != 303 {
-					t.Errorf("%s: got %d, %s", path, answer.Code, answer.Body)
+					t.Errorf("%s: got %d, %s, want 200 or 303", path, answer.Code, answer.Body)
 				}
 				if csp := answer.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") {
 					t.Errorf("%s: got the policy %q, want it to contain %q", path, csp, "default-src 'none'")
 				}
 				isJSON := strings.HasPrefix(path, "/api/")
 				if isJSON && !json.Valid(answer.Body.Bytes()) {
-					t.Errorf("%s: got no JSON", path)
+					t.Errorf("%s: got %s, want JSON", path, answer.Body)
 				}
 				if !isJSON && strings.Contains(answer.Body.String(), "<script>alert") {
 					t.Errorf("%s: markup of a payload is not escaped", path)
@@ -75,7 +75,7 @@ func TestEveryRouteWithEveryRights(t *testing.T) {
 			}
 			twin := get(h, inJSON(path))
 			if rights.List != (twin.Code != 403) && path != "/nothing" {
-				t.Errorf("%+v %s: got %d for the JSON twin", rights, path, twin.Code)
+				t.Errorf("%+v %s: got %d for the JSON twin, want 403 unless it may be listed", rights, path, twin.Code)
 			}
 			if !rights.Payload && strings.Contains(answer.Body.String()+twin.Body.String(), "unmistakable") {
 				t.Errorf("%+v %s: shows a payload", rights, path)
@@ -86,7 +86,7 @@ func TestEveryRouteWithEveryRights(t *testing.T) {
 			path := "/followers/Readers/" + action
 			question := get(h, path+"?leader=Wiki&position=5")
 			if allowed != (question.Code == 200) {
-				t.Errorf("%+v, actions %t: GET %s: got %d", rights, actions, path, question.Code)
+				t.Errorf("%+v, actions %t: GET %s: got %d, want 200: %t", rights, actions, path, question.Code, allowed)
 			}
 			// Without the name typed, nothing is destroyed.
 			answer := post(h, path, url.Values{"leader": {"Wiki"}, "position": {"5"}})
@@ -194,7 +194,7 @@ func TestWrongKey(t *testing.T) {
 		for _, path := range []string{path, inJSON(path)} {
 			answer := get(h, path)
 			if answer.Code != 200 && answer.Code != 303 {
-				t.Errorf("%s: got %d, %s", path, answer.Code, answer.Body)
+				t.Errorf("%s: got %d, %s, want 200 or 303", path, answer.Code, answer.Body)
 			}
 			if text := answer.Body.String(); strings.Contains(text, "unmistakable") || strings.Contains(text, fmt.Sprint(wrong)) {
 				t.Errorf("%s: shows a payload or a key", path)

@@ -290,7 +290,7 @@ func TestTerminal(t *testing.T) {
 	}
 	for _, words := range [][]string{{"NO_COLOR=1", "sync_followers"}, {"sync_followers", "--no-color"}} {
 		if plain := s.onTerminal(t, "", words...); strings.Contains(plain, "m") && strings.Contains(plain, "\x1b[3") || !strings.Contains(plain, "OK\r\n") {
-			t.Errorf("%q", plain)
+			t.Errorf("got %q, want OK without color", plain)
 		}
 	}
 }

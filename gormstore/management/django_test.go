@@ -178,7 +178,7 @@ func TestContents(t *testing.T) {
 		}
 	}
 	if t.Failed() || got.code != 0 || got.stderr != "" {
-		t.Errorf("exit code %d\n%s%s", got.code, got.stdout, got.stderr)
+		t.Errorf("exit code %d, want 0 and no errors\n%s%s", got.code, got.stdout, got.stderr)
 	}
 	if got := s.manage(t, "contents", "-o", "json", "CatSchool"); !strings.Contains(got.stdout, `"layouts": {
             "own": 1

@@ -156,7 +156,7 @@ func TestPauseWhileRunning(t *testing.T) {
 				return statuses[0].State == system.Paused
 			})
 			if now := mails(); now != at {
-				t.Errorf("%d events had effects after the pause", now-at)
+				t.Errorf("%d events had effects after the pause, want 0", now-at)
 			}
 			if err := runner.WaitForPosition(t.Context(), called("Mailer"), called("TrainingSchool"), 1<<40); !errors.Is(err, system.ErrPaused) {
 				t.Errorf("waiting for a follower that is paused: %v, want an error that is %v", err, system.ErrPaused)

@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -183,10 +184,10 @@ func TestResetForgetsParkedEvents(t *testing.T) {
 		}
 		parked := func() int64 { return s.rows(t, "parked_events", "Counter") }
 		if s.manage(t, "reset_follower", "--dry-run", "Counter"); parked() != 1 {
-			t.Error("a dry run has forgotten a parked event")
+			t.Errorf("after a dry run %d events are parked, want 1", parked())
 		}
 		if s.manage(t, "reset_follower", "--yes", "Counter"); parked() != 0 {
-			t.Error("a parked event was kept")
+			t.Errorf("after a reset %d events are parked, want 0", parked())
 		}
 	})
 }
@@ -242,9 +243,7 @@ func TestResetFollower(t *testing.T) {
 			t.Errorf("%+v (%v), want no error, Notifications 3 and UpstreamApps %q", report, err, []string{"TrainingSchool"})
 		}
 		_, err = operations.ResetFollower(t.Context(), runner, operations.ResetOptions{Follower: "Diary"})
-		if _, ok := errors.AsType[*operations.ResetError](err); !ok {
-			t.Errorf("the error is %v", err)
-		}
+		expect.ErrorAs[*operations.ResetError](t, err)
 	})
 }
 

@@ -316,7 +316,7 @@ func TestOutputWithoutProbes(t *testing.T) {
 		s.train(t, "TrainingSchool", 1)
 		var states []operations.FollowerState
 		if got := s.manage(t, "followers", "-o", "json"); json.Unmarshal([]byte(got.stdout), &states) != nil || got.stderr != "" {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want JSON and no errors", got)
 		}
 		for _, table := range []string{"follower_status", "parked_events", "follower_settings", "notification_tracking", "stored_events"} {
 			if err := s.db.Exec("DROP TABLE " + table).Error; err != nil {
@@ -325,7 +325,7 @@ func TestOutputWithoutProbes(t *testing.T) {
 			for _, words := range []string{"followers -o json", "check", "sync_followers -v 0", "reset_follower Counter", "migrate --plan"} {
 				got := s.manage(t, strings.Fields(words)...)
 				if strings.Contains(got.stdout+got.stderr, ".go:") {
-					t.Errorf("without %s, %s: %+v", table, words, got)
+					t.Errorf("without %s, %s: %+v, want no stack", table, words, got)
 				}
 			}
 		}

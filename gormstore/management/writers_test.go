@@ -36,7 +36,7 @@ func TestWritersAreShown(t *testing.T) {
 				t.Errorf("%s: followers printed %s, want it to contain %q and 3", setting, got, "WRITERS")
 			}
 			if got := run("check"); !strings.HasPrefix(got, "Writers are "+want+": TrainingSchool, Diary, Counter, CatSchool.\n") {
-				t.Errorf("%s: check printed %s", setting, got)
+				t.Errorf("%s: check printed %s, want writers that are %s first", setting, got, want)
 			}
 			var states []operations.FollowerState
 			if err := json.Unmarshal([]byte(run("followers", "-o", "json")), &states); err != nil || states[0].Writers != want {
@@ -131,7 +131,7 @@ func TestCheckNamesUnknownApplications(t *testing.T) {
 			t.Errorf("%+v, want %q", report, "Old Counter, Old School")
 		}
 		if got := s.manage(t, "check", "TrainingSchool"); strings.Contains(got.stdout, "Old") {
-			t.Errorf("one application: %+v", got)
+			t.Errorf("one application: %+v, want nothing about the others", got)
 		}
 	})
 }

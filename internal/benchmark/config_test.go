@@ -23,7 +23,7 @@ func TestParseConfigDefaults(t *testing.T) {
 		t.Errorf("got %v writers, %v events and %v in each history, want writers %v, events %v and histories %v", c.writers, c.events, c.histories, []int{1, 16, 64}, []int{1, 10}, []int{100, 1000})
 	}
 	if c.followers != (followers{100_000, 100, 2_000, 1_000_000, 20 * time.Second}) {
-		t.Errorf("got %+v", c.followers)
+		t.Errorf("got %+v, want the figures of the full run", c.followers)
 	}
 	if c.rounds != 3 || c.preload != 20_000 || c.timing != (timing{100 * time.Millisecond, 400 * time.Millisecond}) {
 		t.Errorf("got %d rounds, %d rows, %v, want rounds 3, preload 20_000 and timing %v", c.rounds, c.preload, c.timing, (timing{100 * time.Millisecond, 400 * time.Millisecond}))

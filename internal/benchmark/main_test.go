@@ -171,7 +171,7 @@ func TestVoid(t *testing.T) {
 				return tally{Acknowledged: 1}, nil
 			})
 			if _, err := turn(t.Context()); err == nil || !strings.Contains(err.Error(), row.want) {
-				t.Errorf("%s: got %v", row.want, err)
+				t.Errorf("got %v, want an error that contains %q", err, row.want)
 			}
 		}
 		return nil, s.close()

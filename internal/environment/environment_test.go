@@ -69,10 +69,10 @@ func TestEnvironmentFindsNothingElse(t *testing.T) {
 	t.Parallel()
 	e := newEnvironment("School", settings{"OTHER_KEY": "a", "SCHOOLKEY": "b", "key": "c", "School_KEY": "d"}, settings{"KEY2": "e", "SCHOOL__KEY": "f"})
 	if got, ok := e.Find("KEY"); ok {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want no setting", got)
 	}
 	if got, ok := e.Find(); ok {
-		t.Errorf("no key: got %+v", got)
+		t.Errorf("no key: got %+v, want no setting", got)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestEnvironmentOfTheProcess(t *testing.T) {
 	t.Setenv("PERSISTENCE_TEST_SETTING", "yes")
 	e := environment.New("School", nil, nil)
 	if got, err := e.Bool(false, "PERSISTENCE_TEST_SETTING"); !got || err != nil {
-		t.Errorf("got %v, error %v", got, err)
+		t.Errorf("got %v, error %v, want true", got, err)
 	}
 }
 
@@ -198,7 +198,7 @@ func FuzzEnvironment(f *testing.F) {
 		e := newEnvironment(name, nil, nil)
 		prefix := e.Prefix()
 		if strings.ContainsFunc(prefix, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
-			t.Errorf("got prefix %q", prefix)
+			t.Errorf("got prefix %q, want letters, digits and _", prefix)
 		}
 		e = newEnvironment(name, settings{prefix + key: givenPrefixed, key: given}, settings{prefix + key: processPrefixed, key: process})
 		want := environment.Setting{}
@@ -216,7 +216,7 @@ func FuzzEnvironment(f *testing.F) {
 		if n, err := e.Int(5, 1, 10, key); err != nil {
 			wantKey(t, err, want.Key)
 		} else if parsed, err := strconv.Atoi(want.Value); want.Value != "" && (err != nil || parsed != n) || n < 1 || n > 10 {
-			t.Errorf("%q: got %d", want.Value, n)
+			t.Errorf("%q: got %d, want the number, from 1 to 10", want.Value, n)
 		}
 		if _, err := e.Bool(true, key); err != nil {
 			wantKey(t, err, want.Key)

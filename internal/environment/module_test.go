@@ -23,7 +23,7 @@ func TestModules(t *testing.T) {
 	t.Parallel()
 	got := environment.Modules()
 	if !slices.IsSorted(got) || !slices.Contains(got, "memory") || !slices.Contains(got, "broken") {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want a sorted list with memory and broken", got)
 	}
 	got[0] = "changed"
 	if slices.Contains(environment.Modules(), "changed") {
@@ -62,7 +62,7 @@ func TestOpen(t *testing.T) {
 	} {
 		factory, err := environment.Open(env, "memory")
 		if _, ok := factory.(*memory.Store); !ok || err != nil {
-			t.Errorf("got %T, error %v", factory, err)
+			t.Errorf("got %T, error %v, want a *memory.Store", factory, err)
 		}
 	}
 }

@@ -29,11 +29,11 @@ func TestMapperAccessors(t *testing.T) {
 		t.Errorf("got application %q, transcoder %v, want Application %v and Transcoder other than nil", m.Application(), m.Transcoder(), school)
 	}
 	if schema, ok := m.SchemaOf("Dog.TrickAdded"); !ok || schema != definitions.SchemaOf(Dogs.Schema) {
-		t.Errorf("SchemaOf: got %v, %v", schema, ok)
+		t.Errorf("SchemaOf: got %v, %v, want that of dogs", schema, ok)
 	}
 	for _, topic := range []string{"Dog", "Dog.Unknown", ""} { // "Dog" is the topic of snapshots
 		if schema, ok := m.SchemaOf(topic); ok || schema != nil {
-			t.Errorf("SchemaOf(%q): got %v, %v", topic, schema, ok)
+			t.Errorf("SchemaOf(%q): got %v, %v, want none", topic, schema, ok)
 		}
 	}
 }

@@ -256,7 +256,7 @@ func compareDecoding(t *rapid.T, transcoder *jsontranscoder.Transcoder, typ refl
 	wantErr := json.Unmarshal(data, want.Interface())
 	err := transcoder.Decode(data, got.Interface())
 	if (err == nil) != (wantErr == nil) {
-		t.Fatalf("Decode(%s): got error %v, encoding/json %v", data, err, wantErr)
+		t.Fatalf("Decode(%s): got error %v, want what encoding/json has: %v", data, err, wantErr)
 	}
 	if err != nil {
 		return
@@ -438,7 +438,7 @@ func TestDecodeLikeEncodingJSON(t *testing.T) {
 		wantErr := json.Unmarshal([]byte(data), &want)
 		err := newTranscoderWithoutTimes().Decode([]byte(data), &got)
 		if (err == nil) != (wantErr == nil) {
-			t.Errorf("%s: got error %v, encoding/json %v", data, err, wantErr)
+			t.Errorf("%s: got error %v, want what encoding/json has: %v", data, err, wantErr)
 		}
 		if err == nil && !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, want %+v", data, got, want)

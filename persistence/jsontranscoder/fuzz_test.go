@@ -3,7 +3,6 @@ package jsontranscoder_test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"math"
 	"net/netip"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
@@ -243,9 +243,7 @@ func FuzzDecode(f *testing.F) {
 
 func wantTyped(t *testing.T, err error) {
 	t.Helper()
-	if _, ok := errors.AsType[*jsontranscoder.Error](err); !ok {
-		t.Fatalf("got %T: %v, want a *TranscodingError", err, err)
-	}
+	expect.ErrorAs[*jsontranscoder.Error](t, err)
 }
 
 // FuzzRoundTrip encodes an event and decodes it again, into its type and into

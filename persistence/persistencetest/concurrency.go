@@ -325,7 +325,7 @@ func wantOneWinner(t testing.TB, errs []error, isLoss func(error) bool) {
 	}
 	for _, err := range losers {
 		if !isLoss(err) {
-			t.Errorf("a loser got the error %v (%[1]T)", err)
+			t.Errorf("a loser got the error %v (%[1]T), want a conflict or a failure of the database", err)
 		}
 	}
 }
@@ -417,7 +417,7 @@ func (p *party) adopt(t testing.TB, name string) {
 		}
 	}
 	if len(events) != 0 && len(events) != 3 {
-		t.Errorf("%d of 3 events of %s are stored", len(events), name)
+		t.Errorf("%d of 3 events of %s are stored, want all or none", len(events), name)
 	}
 	p.events.model.add(ids, events)
 }

@@ -72,7 +72,7 @@ func TestSeededBugsOfFollowers(t *testing.T) {
 				}
 			}
 			if (len(caught) > 0) != (b.name != "") {
-				t.Errorf("these rows fail: %v", caught)
+				t.Errorf("these rows fail: %v, want some exactly if there is a bug", caught)
 			}
 		})
 	}

@@ -161,7 +161,7 @@ func TestSeededBugsOfLoading(t *testing.T) {
 				}
 			}
 			if (len(caught) > 0) != (bug != nil) {
-				t.Fatalf("caught by %q", caught)
+				t.Fatalf("caught by %q, want some exactly if there is a bug", caught)
 			}
 			t.Logf("caught by:\n\t%s", strings.Join(caught, "\n\t"))
 		})

@@ -293,7 +293,7 @@ func TestSeededBugsOfPartitions(t *testing.T) {
 				}
 			}
 			if (len(caught) > 0) != (b.name != "none") {
-				t.Fatalf("caught by %q", caught)
+				t.Fatalf("caught by %q, want some exactly if there is a bug", caught)
 			}
 			t.Logf("caught by:\n\t%s", strings.Join(caught, "\n\t"))
 		})

@@ -116,7 +116,7 @@ var partitionRows = []row{{
 		last := s.lease(t, r, "c", time.Minute, take(short)...).Partitions[0]
 		wantLease(t, last, "c", true)
 		if !(first.Fence < free.Fence && free.Fence < short.Fence && short.Fence < last.Fence) {
-			t.Errorf("the fences are %d, %d, %d, %d", first.Fence, free.Fence, short.Fence, last.Fence)
+			t.Errorf("the fences are %d, %d, %d, %d, want each higher than the one before", first.Fence, free.Fence, short.Fence, last.Fence)
 		}
 		stale := s.lease(t, r, "d", time.Minute, change(persistence.ReleaseLease, short)...).Partitions[0]
 		wantLease(t, stale, "c", true)
@@ -129,12 +129,12 @@ var partitionRows = []row{{
 		wantLease(t, late, "a", false)
 		asked := s.lease(t, r, "b", time.Minute, change(persistence.RequestLease, late)...).Partitions[0]
 		if asked.Successor != "" {
-			t.Errorf("the lease was asked for: %+v", asked)
+			t.Errorf("the lease was asked for: %+v, want no successor", asked)
 		}
 		taken := s.lease(t, r, "b", persistence.LongestLease, take(late)...).Partitions[0]
 		wantLease(t, taken, "b", true)
 		if taken.Fence <= late.Fence {
-			t.Errorf("the fence is %d, and was %d", taken.Fence, late.Fence)
+			t.Errorf("the fence is %d, and was %d, want a higher one", taken.Fence, late.Fence)
 		}
 	}),
 }, {
@@ -197,7 +197,7 @@ var partitionRows = []row{{
 		must(t, s.tryDivide(r, "", 0))
 		after := s.lease(t, r, "a", time.Minute, take(s.divide(t, r, "", 1).Partitions...)...).Partitions[0]
 		if after.Fence <= before.Fence {
-			t.Errorf("the fence is %d, and was %d", after.Fence, before.Fence)
+			t.Errorf("the fence is %d, and was %d, want a higher one", after.Fence, before.Fence)
 		}
 	}),
 }, {

@@ -61,13 +61,13 @@ var settingsRows = []row{{
 				_, before, err := r.LockSettings(ctx, kennels)
 				must(t, err)
 				if before == nil || before.Paused() {
-					t.Errorf("LockSettings = %+v before anything was committed", before)
+					t.Errorf("LockSettings = %+v before anything was committed, want settings that are not paused", before)
 				}
 				must(t, r.WriteSettings(ctx, kennels, someSettings()))
 				_, after, err := r.LockSettings(ctx, kennels)
 				must(t, err)
 				if after == nil || !after.Paused() {
-					t.Errorf("LockSettings = %+v after they were written", after)
+					t.Errorf("LockSettings = %+v after they were written, want settings that are paused", after)
 				}
 				return result
 			})

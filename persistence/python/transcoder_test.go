@@ -75,11 +75,11 @@ func TestValuesInFreeForm(t *testing.T) {
 			t.Errorf("%s is read as a %T, want a %T", data, got, want)
 		}
 		if again := encode(t, got); again != data {
-			t.Errorf("%s is written as %s", data, again)
+			t.Errorf("%s is written as %s, want the same", data, again)
 		}
 	}
 	if minus := decode[any](t, `-0.0`).(float64); !math.Signbit(minus) || encode(t, minus) != `-0.0` {
-		t.Errorf("-0.0 is read as %v", minus)
+		t.Errorf("-0.0 is read as %v, want -0.0", minus)
 	}
 }
 

@@ -64,7 +64,7 @@ func TestClientMaxResponse(t *testing.T) {
 		client := service.client(t, remotelog.ClientConfig{MaxResponse: int64(body) + more})
 		_, err := client.Notifications(t.Context(), persistence.NotificationRange{Limit: 10})
 		if errors.Is(err, remotelog.ErrTooLarge) != (more < 0) || errors.Is(err, persistence.ErrOperational) {
-			t.Errorf("%d more than the answer: got %v", more, err)
+			t.Errorf("%d more than the answer: got %v, want ErrTooLarge exactly if it is less", more, err)
 		}
 	}
 }
@@ -147,12 +147,12 @@ func FuzzClientAnswer(f *testing.F) {
 		}).client(t, remotelog.ClientConfig{})
 		page, err := client.Notifications(t.Context(), persistence.NotificationRange{After: 4, Limit: 3})
 		if err != nil && page != nil || len(page) > 3 {
-			t.Errorf("got %d, %v", len(page), err)
+			t.Errorf("got %d, %v, want at most 3, or an error alone", len(page), err)
 		}
 		after := int64(4)
 		for _, n := range page {
 			if n.ID <= after || n.Topic == "" || n.State == nil {
-				t.Errorf("got %+v behind %d", n, after)
+				t.Errorf("got %+v after %d, want a whole notification with a higher id", n, after)
 			}
 			after = n.ID
 		}

@@ -207,7 +207,7 @@ func TestNewClientMistakes(t *testing.T) {
 		"http://user:secret@ser vice/", "http://user:secret", "http://service?after=1", "http://service?topics=a"} {
 		_, err := remotelog.NewClient(schoolName, address, remotelog.ClientConfig{Application: known})
 		if expect.ErrorAs[*persistence.InvalidError](t, err); strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: got %q", address, err)
+			t.Errorf("%s: got %q, want an error without the secret", address, err)
 		}
 	}
 	_, err := remotelog.NewClient(strings.Repeat("x", 33), "http://service", remotelog.ClientConfig{Application: known})
@@ -375,11 +375,11 @@ func TestClientStale(t *testing.T) {
 		head, after = step.head, step.page
 		got, err := client.Head(ctx)
 		if behind := step.head < 6; !behind && (err != nil || got != int64(step.head)) || behind != errors.Is(err, remotelog.ErrStale) {
-			t.Errorf("got head %d, %v", got, err)
+			t.Errorf("got head %d, %v, want %d, or ErrStale below 6", got, err, step.head)
 		}
 		_, err = client.Notifications(ctx, r)
 		if errors.Is(err, remotelog.ErrStale) != step.stale || errors.Is(err, persistence.ErrOperational) != step.stale {
-			t.Errorf("%+v: got %v", step, err)
+			t.Errorf("%+v: got %v, want ErrStale: %v", step, err, step.stale)
 		}
 	}
 }

@@ -223,7 +223,7 @@ func TestHandlerRefusals(t *testing.T) {
 			t.Errorf("%s %.60s: got %d %q, want %d %q", test.method, test.target, w.Code, got.Error, test.status, test.says)
 		}
 		if allow := w.Header().Get("Allow"); (allow == "GET, HEAD") != (test.status == 405) {
-			t.Errorf("%s %s: allows %q", test.method, test.target, allow)
+			t.Errorf("%s %s: allows %q, want GET and HEAD with a 405 alone", test.method, test.target, allow)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func TestClientReadsHold(t *testing.T) {
 		dogs := newSchool(t, application.WithStore(store))
 		client := from(remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{})).client(t, remotelog.ClientConfig{})
 		if hold, err := client.Hold(t.Context(), 0); hold != nil || err != nil {
-			t.Fatalf("got %v, %v", hold, err)
+			t.Fatalf("got %v, %v, want nil and no error", hold, err)
 		}
 		want := persistence.LogHold{Bound: 3, Newest: 7, PID: 42, User: "billing", Program: "nightly",
 			Client: "10.0.0.7", State: "idle in transaction", Since: time.Now().UTC()}
@@ -86,7 +86,7 @@ func TestStatusOverRemoteLogHasHold(t *testing.T) {
 			statuses, err := runner.Statuses(t.Context())
 			expect.NoError(t, err)
 			if got := statuses[0].Held; (got != nil) != named || named && *got != held {
-				t.Errorf("got %v, named: %t", got, named)
+				t.Errorf("got %v, want %v: %t", got, held, named)
 			}
 			time.Sleep(time.Minute)
 		}
@@ -101,7 +101,7 @@ func TestHoldOfFormerVersions(t *testing.T) {
 		return status(http.StatusOK, `{"format": 1, "application": "`+schoolName+`", "head": 3}`), nil
 	})
 	if hold, err := former.client(t, remotelog.ClientConfig{}).Hold(t.Context(), 0); hold != nil || err != nil {
-		t.Errorf("got %v, %v", hold, err)
+		t.Errorf("got %v, %v, want nil and no error", hold, err)
 	}
 	store := &heldStore{Store: memory.New(), hold: &persistence.LogHold{PID: 42}}
 	handler := remotelog.NewHandler(newSchool(t, application.WithStore(store)).Application, remotelog.HandlerConfig{})

@@ -50,7 +50,7 @@ func TestCut(t *testing.T) {
 			}
 			_, err := connect(t, proxy.DSN()).Exec(t.Context(), query, arguments...)
 			if (err == nil) != (action == pgproxy.Forward) {
-				t.Errorf("action %d with %d arguments: %v", action, len(arguments), err)
+				t.Errorf("action %d with %d arguments: %v, want an error of all but Forward", action, len(arguments), err)
 			}
 			rows += added
 			var got int
