@@ -14,6 +14,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -116,7 +117,7 @@ func TestCancellationAtEveryStepOfASave(t *testing.T) {
 
 		b := block(t, w.other, nil)
 		leader := ask(saving(later, r, written))
-		if !eventually(func() bool { waiting, led := gormstore.WaitingSaves(w.db); return led && waiting == 0 }) {
+		if !expect.Eventually(func() bool { waiting, led := gormstore.WaitingSaves(w.db); return led && waiting == 0 }) {
 			t.Fatal("no save leads")
 		}
 		all := w.queue(t, saving(ctx, r, waiting), saving(t.Context(), r, neighbour))

@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -109,7 +110,7 @@ func later(t *testing.T, truth *gorm.DB, pool *sql.DB, forward func()) {
 		err := truth.Raw("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%AS later'").Scan(&n).Error
 		return err == nil && n == idle
 	}
-	if !eventually(running) {
+	if !expect.Eventually(running) {
 		t.Error("the later statements do not run")
 	}
 	forward()
@@ -147,7 +148,7 @@ func TestSlowSaveIsNotCanceled(t *testing.T) {
 				" AND relation = 'stored_events'::regclass").Scan(&n).Error
 			return err == nil && n > 0
 		}
-		if !eventually(writes) {
+		if !expect.Eventually(writes) {
 			t.Fatalf("%s: the save does not write", name)
 		}
 		waiter := make(chan error)
@@ -221,7 +222,7 @@ func TestCanceledStatementIsNotLogged(t *testing.T) {
 					defer cancel()
 				} else {
 					go func() {
-						eventually(isWaiting)
+						expect.Eventually(isWaiting)
 						cancel()
 					}()
 				}

@@ -301,7 +301,7 @@ func TestSequenceThatCachesWhileASaveWaits(t *testing.T) {
 			defer close(done)
 			_, waited = waiting.InsertEvents(t.Context(), history(uuid.New(), 1, 1))
 		}()
-		if !eventually(func() bool { return waitingForLock(t, observer) > before }) {
+		if !expect.Eventually(func() bool { return waitingForLock(t, observer) > before }) {
 			t.Error("the save does not wait for the log")
 		}
 		return nil

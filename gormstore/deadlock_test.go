@@ -16,6 +16,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -148,7 +149,7 @@ func wantWaiting(t testing.TB, db *gorm.DB, sessions int) {
 			"(SELECT pid FROM pg_stat_activity WHERE datname = current_database())").Scan(&n).Error
 		return err == nil && n == sessions
 	}
-	if !eventually(waiting) {
+	if !expect.Eventually(waiting) {
 		t.Errorf("there are not %d sessions that wait for a lock", sessions)
 	}
 }

@@ -240,7 +240,7 @@ func TestRunnersThatStopTogether(t *testing.T) {
 						defer close(stopped)
 						record(t.Context(), follower, "first", "stopped")
 					}()
-					if backend.Name == "postgres" && !eventually(func() bool { return isClosed(stopped) || isWaiting() }) {
+					if backend.Name == "postgres" && !expect.Eventually(func() bool { return isClosed(stopped) || isWaiting() }) {
 						t.Error("the other end was neither recorded nor waits")
 					}
 					return nil

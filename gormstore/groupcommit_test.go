@@ -13,6 +13,7 @@ import (
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -121,7 +122,7 @@ func TestMergedStatementThatIsBeatenIsRepeated(t *testing.T) {
 	before := waitingForLock(t, w.other)
 	first := block(t, w.other, nil)
 	leader := w.plug(t)
-	if !eventually(func() bool { return waitingForLock(t, w.other) == before+1 }) {
+	if !expect.Eventually(func() bool { return waitingForLock(t, w.other) == before+1 }) {
 		t.Fatal("the leader does not wait for the lock")
 	}
 	// PostgreSQL grants locks in the order in which they were asked for, so
@@ -135,7 +136,7 @@ func TestMergedStatementThatIsBeatenIsRepeated(t *testing.T) {
 			return err
 		})
 	}()
-	if !eventually(func() bool { return waitingForLock(t, w.other) == before+2 }) {
+	if !expect.Eventually(func() bool { return waitingForLock(t, w.other) == before+2 }) {
 		t.Fatal("the second transaction does not wait for the lock")
 	}
 	all := w.queue(t, saving(t.Context(), r, good[0]), saving(t.Context(), r, history(hot, 1, 2)), saving(t.Context(), r, good[1]))
@@ -143,7 +144,7 @@ func TestMergedStatementThatIsBeatenIsRepeated(t *testing.T) {
 	first.end(t)
 	leader.get(t)
 	<-blocked
-	if !eventually(func() bool { return waitingForLock(t, w.other) == before+1 }) {
+	if !expect.Eventually(func() bool { return waitingForLock(t, w.other) == before+1 }) {
 		t.Fatal("the batch does not wait for the lock")
 	}
 	second.end(t)

@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -199,19 +200,9 @@ func wantIdle(t testing.TB, db *gorm.DB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !eventually(func() bool { return pool.Stats().InUse == 0 }) {
+	if !expect.Eventually(func() bool { return pool.Stats().InUse == 0 }) {
 		t.Errorf("%d connections are still in use", pool.Stats().InUse)
 	}
-}
-
-// eventually waits for a condition that nothing signals.
-func eventually(condition func() bool) bool {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if condition() {
-			return true
-		}
-	}
-	return false
 }
 
 // count counts the rows of a table.

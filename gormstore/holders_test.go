@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -71,7 +72,7 @@ func TestQueuedSaveWaitsOnce(t *testing.T) {
 		return saved
 	}
 	waitFor := func(saves int) {
-		if !eventually(func() bool { waiting, led := gormstore.WaitingSaves(db); return led && waiting == saves }) {
+		if !expect.Eventually(func() bool { waiting, led := gormstore.WaitingSaves(db); return led && waiting == saves }) {
 			t.Fatalf("%d saves do not wait", saves)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -300,7 +301,7 @@ func TestSaveEndsWithCallersDeadline(t *testing.T) {
 		patient := make(chan error, 1)
 		ctx, stop := context.WithCancel(t.Context())
 		go func() { _, err := r.InsertEvents(ctx, history(uuid.New(), 0, 1)); patient <- err }()
-		if !eventually(func() bool { _, led := gormstore.WaitingSaves(db); return led }) {
+		if !expect.Eventually(func() bool { _, led := gormstore.WaitingSaves(db); return led }) {
 			t.Fatal("no save leads")
 		}
 		short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

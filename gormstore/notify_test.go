@@ -142,7 +142,7 @@ func TestNotifyOfMergedBatch(t *testing.T) {
 	w.faults.Arm(never)
 	first := ask(saving(t.Context(), loud, history(uuid.New(), 1, 1)))
 	asked := []*asked{first, ask(saving(t.Context(), silent, history(uuid.New(), 1, 1)))}
-	if !eventually(func() bool { return waitingForLock(t, w.other) == 2 }) {
+	if !expect.Eventually(func() bool { return waitingForLock(t, w.other) == 2 }) {
 		t.Fatal("two saves do not lead")
 	}
 	for range 5 {

@@ -111,7 +111,7 @@ func followOnBothSides(t *testing.T, f pythonFixture, db *gorm.DB, command strin
 		time.Sleep(5 * time.Millisecond) // both sides have the time to begin
 	}
 	err := error(nil)
-	if !eventually(func() bool {
+	if !expect.Eventually(func() bool {
 		err = runner.WaitForPosition(t.Context(), s.counting, s.school, last)
 		return err == nil || len(options) == 0 // without its guard the follower fails for a while
 	}) || err != nil {
@@ -238,7 +238,7 @@ func TestPythonPositionThatIsNotCommitted(t *testing.T) {
 		db.Raw("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'").Scan(&n)
 		return n
 	}
-	if !eventually(func() bool { return waiting() > 0 }) {
+	if !expect.Eventually(func() bool { return waiting() > 0 }) {
 		t.Fatal("the move does not wait for the row that is not committed")
 	}
 	if err := tx.Commit().Error; err != nil {

@@ -72,7 +72,7 @@ func libraryHolds(t *testing.T, library *pythontest.Library, name string, notifi
 		ended <- err
 	}()
 	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
-	if !eventually(func() bool { return exists(stop+".held") || len(ended) > 0 }) || len(ended) > 0 {
+	if !expect.Eventually(func() bool { return exists(stop+".held") || len(ended) > 0 }) || len(ended) > 0 {
 		t.Fatalf("the library does not hold its transaction: %v", <-ended)
 	}
 	commit = sync.OnceFunc(func() {

@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -261,12 +262,12 @@ func TestSlowReadIsNotCanceled(t *testing.T) {
 			return err == nil && n > 0
 		}
 	}
-	if !eventually(granted("AccessShareLock", true)) {
+	if !expect.Eventually(granted("AccessShareLock", true)) {
 		t.Fatal("the read does not run")
 	}
 	migration := make(chan error, 1)
 	go func() { migration <- migrator.Exec("ALTER TABLE kept_events ADD note text").Error }()
-	if !eventually(granted("AccessExclusiveLock", false)) {
+	if !expect.Eventually(granted("AccessExclusiveLock", false)) {
 		t.Fatal("the migration does not wait")
 	}
 	if _, err := read(other); !errors.Is(err, persistence.ErrLockTimeout) {

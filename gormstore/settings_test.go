@@ -27,6 +27,7 @@ import (
 	"gorm.io/plugin/dbresolver"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/persistencetest"
@@ -456,7 +457,7 @@ func throughBouncer(t *testing.T, program, address string) string {
 		}
 	})
 	u.Host = fmt.Sprintf("127.0.0.1:%d", port)
-	if !eventually(func() bool {
+	if !expect.Eventually(func() bool {
 		conn, err := net.Dial("tcp", u.Host)
 		if err == nil {
 			conn.Close()

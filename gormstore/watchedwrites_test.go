@@ -18,6 +18,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -205,7 +206,7 @@ func (w *watched) plug(t testing.TB) *asked {
 	t.Helper()
 	r := recorder(t, w.db, schoolName)
 	leader := ask(func() ([]int64, error) { return r.InsertEvents(t.Context(), history(uuid.New(), 1, 1)) })
-	if !eventually(func() bool { waiting, led := gormstore.WaitingSaves(w.db); return led && waiting == 0 }) {
+	if !expect.Eventually(func() bool { waiting, led := gormstore.WaitingSaves(w.db); return led && waiting == 0 }) {
 		t.Fatal("no save leads")
 	}
 	return leader
@@ -218,7 +219,7 @@ func (w *watched) queue(t testing.TB, saves ...func() ([]int64, error)) []*asked
 	var all []*asked
 	for i, save := range saves {
 		all = append(all, ask(save))
-		if !eventually(func() bool { waiting, _ := gormstore.WaitingSaves(w.db); return waiting == before+i+1 }) {
+		if !expect.Eventually(func() bool { waiting, _ := gormstore.WaitingSaves(w.db); return waiting == before+i+1 }) {
 			t.Fatal("a save does not wait")
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -106,7 +107,7 @@ func TestSaveInTransactionThatLosesARace(t *testing.T) {
 						}
 						go func() {
 							defer close(commit)
-							if !eventually(func() bool { return waitsForLock(beside, pid) }) {
+							if !expect.Eventually(func() bool { return waitsForLock(beside, pid) }) {
 								t.Error("the save does not wait for the other transaction")
 							}
 						}()

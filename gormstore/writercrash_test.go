@@ -17,6 +17,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -179,7 +180,7 @@ func (k *killing) end(t *testing.T) {
 	for _, p := range k.writing {
 		p.end(t)
 	}
-	if !eventually(func() bool {
+	if !expect.Eventually(func() bool {
 		k.resolve(0)
 		var left int64
 		err := k.db.Raw("SELECT (SELECT count(*) FROM pg_prepared_xacts) + (SELECT count(*) FROM pg_stat_activity " +

@@ -99,7 +99,7 @@ func savedOrWaiting(db *gorm.DB, saved <-chan error) error { return savedOr(db, 
 // of a log.
 func savedOr(db *gorm.DB, wait int, saved <-chan error) error {
 	var err error
-	eventually(func() bool {
+	expect.Eventually(func() bool {
 		waiting := 0
 		err = db.Raw("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = " +
 			"(SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting).Error
@@ -249,7 +249,7 @@ func testDeadlockWithAWriter(t *testing.T, own bool) {
 		}
 		if calls == 1 {
 			go write()
-			if !eventually(func() bool { return isWaiting(db) }) {
+			if !expect.Eventually(func() bool { return isWaiting(db) }) {
 				return errors.New("the writer does not wait for the handler")
 			}
 		}

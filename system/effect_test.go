@@ -125,7 +125,7 @@ func TestEffect(t *testing.T) {
 			answers = append(answers, "sent "+trick)
 		}
 		expect.NoError(t, r.Err())
-		eventually(func() bool { // the answers are noted after the commit
+		expect.Eventually(func() bool { // the answers are noted after the commit
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			return len(m.answers) == len(answers)
@@ -254,7 +254,7 @@ func TestEffectsOfTwoProcesses(t *testing.T) {
 			learn(t, dogs, "Rex", 1)
 			<-started
 			start(t, two)
-			standsBy := eventually(func() bool { return statuses(t, two)[0].State == system.StandingBy })
+			standsBy := expect.Eventually(func() bool { return statuses(t, two)[0].State == system.StandingBy })
 			close(release)
 			if !standsBy {
 				t.Error("the second process does not stand by")

@@ -42,7 +42,7 @@ func newReplicated(t *testing.T) *replicated {
 	first.RawQuery = "sslmode=disable&target_session_attrs=read-write&connect_timeout=2"
 	r.dsn = first.String()
 	expect.NoError(t, r.admin.Exec("ALTER SYSTEM SET synchronous_standby_names = '*'").Error, r.admin.Exec("SELECT pg_reload_conf()").Error)
-	comesTo(t, "the standby is synchronous", func() bool {
+	expect.Until(t, "the standby is synchronous", func() bool {
 		var state string
 		expect.NoError(t, r.admin.Raw("SELECT COALESCE(MAX(sync_state), '') FROM pg_stat_replication").Scan(&state).Error)
 		return state == "sync"
@@ -120,10 +120,10 @@ func (f *failover) saveDuring(t *testing.T, fn func()) {
 			}
 		})
 	}
-	comesTo(t, "there are saves before", func() bool { return saves.Load() > 50 })
+	expect.Until(t, "there are saves before", func() bool { return saves.Load() > 50 })
 	fn()
 	before := saves.Load()
-	comesTo(t, "there are saves after", func() bool { return saves.Load() > before+50 })
+	expect.Until(t, "there are saves after", func() bool { return saves.Load() > before+50 })
 	cancel()
 	writers.Wait()
 }
@@ -186,7 +186,7 @@ func TestFailOverToAStandbyThatIsBehind(t *testing.T) {
 	standby := connect(t, leader.standby.DSN("postgres"))
 	expect.NoError(t, leader.admin.Exec("ALTER SYSTEM SET synchronous_standby_names = ''").Error, leader.admin.Exec("SELECT pg_reload_conf()").Error)
 	expect.NoError(t, standby.Exec("ALTER SYSTEM SET primary_conninfo = ''").Error, standby.Exec("SELECT pg_reload_conf()").Error)
-	comesTo(t, "the standby gets nothing", func() bool {
+	expect.Until(t, "the standby gets nothing", func() bool {
 		var senders int64
 		expect.NoError(t, leader.admin.Raw("SELECT COUNT(*) FROM pg_stat_replication").Scan(&senders).Error)
 		return senders == 0
@@ -198,7 +198,7 @@ func TestFailOverToAStandbyThatIsBehind(t *testing.T) {
 	pair.acknowledged.Store(saved.Position, school.DogID("Rex"))
 	leader.failOver(t)
 	pair.leader = connect(t, leader.dsn)
-	comesTo(t, "the follower says that it is ahead of the log", func() bool {
+	expect.Until(t, "the follower says that it is ahead of the log", func() bool {
 		_, ahead := errors.AsType[*system.AheadError](p.runner.Err())
 		return ahead
 	})

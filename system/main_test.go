@@ -223,20 +223,10 @@ func statuses(t testing.TB, r runner) []system.Status {
 func waitForState(t testing.TB, r runner, want system.State) system.Status {
 	t.Helper()
 	var status system.Status
-	if !eventually(func() bool { status = statuses(t, r)[0]; return status.State == want }) {
+	if !expect.Eventually(func() bool { status = statuses(t, r)[0]; return status.State == want }) {
 		t.Fatalf("the follower is %+v, want it %s", status, want)
 	}
 	return status
-}
-
-// eventually waits for a condition that nothing signals.
-func eventually(condition func() bool) bool {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if condition() {
-			return true
-		}
-	}
-	return false
 }
 
 // register has dogs registered that know so many tricks each.

@@ -162,15 +162,15 @@ func TestDatabaseRestarts(t *testing.T) {
 	restarts := testdb.Figure(3, 20)
 	for i := range restarts {
 		before := acknowledged.Load()
-		if !eventually(func() bool { return acknowledged.Load() > before }) {
+		if !expect.Eventually(func() bool { return acknowledged.Load() > before }) {
 			t.Fatal("nothing can be saved")
 		}
 		expect.NoError(t, cluster.Stop([]testdb.Mode{testdb.Fast, testdb.Immediate}[i%2]), cluster.Start())
 		begin, saved := time.Now(), acknowledged.Load()
-		if !eventually(func() bool { return acknowledged.Load() > saved }) {
+		if !expect.Eventually(func() bool { return acknowledged.Load() > saved }) {
 			t.Fatal("nothing can be saved after a restart")
 		}
-		if !eventually(func() bool { return o.caughtUp(t.Context()) }) {
+		if !expect.Eventually(func() bool { return o.caughtUp(t.Context()) }) {
 			t.Fatal("the follower stands still after a restart")
 		}
 		longest = max(longest, time.Since(begin))

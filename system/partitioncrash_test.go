@@ -222,7 +222,7 @@ func TestPartitionsDivideTheTime(t *testing.T) {
 		saved += events
 		expect.NoError(t, observer.runner.Resume(t.Context(), observer.follower))
 		begin, end := time.Now(), head(t, observer.dogs.Application)
-		comesTo(t, "all is processed", func() bool { return position(t, observer.follower.Application, schoolName) == end })
+		expect.Until(t, "all is processed", func() bool { return position(t, observer.follower.Application, schoolName) == end })
 		return time.Since(begin)
 	}
 	best := 0.0
@@ -252,7 +252,7 @@ func (c *crashes) followEqually(t testing.TB, observer divided, processes []*pro
 		processes[n].kill(t)
 		processes = slices.Delete(processes, n, n+1)
 	}
-	comesTo(t, fmt.Sprintf("%d processes have the same share", n), func() bool {
+	expect.Until(t, fmt.Sprintf("%d processes have the same share", n), func() bool {
 		owners := observer.owners(t)
 		for _, has := range owners {
 			if has != 16/n {

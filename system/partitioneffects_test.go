@@ -128,9 +128,9 @@ func TestPartitionsOfUnrecordedCallsAreKept(t *testing.T) {
 		a := process("a", &losingStore{Store: gormstore.New(db)})
 		a.save(t, 30, 0)
 		a.start(t)
-		comesTo(t, "the first process makes calls", func() bool { return calls.Load() > 0 })
+		expect.Until(t, "the first process makes calls", func() bool { return calls.Load() > 0 })
 		b := process("b", gormstore.New(db)).start(t)
-		comesTo(t, "the second process has asked for a partition", func() bool {
+		expect.Until(t, "the second process has asked for a partition", func() bool {
 			return slices.ContainsFunc(a.partitions(t).Partitions, func(p persistence.Partition) bool { return p.Successor != "" })
 		})
 		close(asked)
@@ -140,6 +140,6 @@ func TestPartitionsOfUnrecordedCallsAreKept(t *testing.T) {
 		if n := calls.Load(); n != 30 {
 			t.Errorf("%d calls were made for 30 events, want 30", n)
 		}
-		comesTo(t, "each process has a partition", func() bool { return len(a.owners(t)) == 2 })
+		expect.Until(t, "each process has a partition", func() bool { return len(a.owners(t)) == 2 })
 	})
 }

@@ -68,7 +68,7 @@ func TestPartitionsOfARestoredDatabase(t *testing.T) {
 			expect.NoError(t, tx.Where("notification_id > ?", at).Delete(&DividedEffect{}).Error)
 			return tx.Save(&backup).Error
 		}))
-		comesTo(t, "all is processed again", func() bool {
+		expect.Until(t, "all is processed again", func() bool {
 			var effects int64
 			expect.NoError(t, db.Model(&DividedEffect{}).Count(&effects).Error)
 			return effects == 40 && a.atHead(t)
@@ -86,7 +86,7 @@ func TestPartitionAheadStopsAllProcesses(t *testing.T) {
 		store := gormstore.New(db)
 		a := newDivided(t, store, writeEffect("a"), system.Partitions(4)).start(t)
 		b := newDivided(t, store, writeEffect("b"), system.Partitions(4)).start(t)
-		comesTo(t, "both have two partitions", func() bool { return a.owners(t)[statuses(t, b.runner)[0].Process] == 2 })
+		expect.Until(t, "both have two partitions", func() bool { return a.owners(t)[statuses(t, b.runner)[0].Process] == 2 })
 		a.save(t, 5, 1)
 		a.waitFor(t)
 		b.waitFor(t)
@@ -99,18 +99,18 @@ func TestPartitionAheadStopsAllProcesses(t *testing.T) {
 				return ok && found.Position == ahead
 			}
 		}
-		comesTo(t, "the process that owns none of them has stopped", isAhead(a))
-		comesTo(t, "the one that owns them has stopped", isAhead(b))
+		expect.Until(t, "the process that owns none of them has stopped", isAhead(a))
+		expect.Until(t, "the one that owns them has stopped", isAhead(b))
 		a.save(t, 5, 1) // the log grows beyond them
 		expect.NoError(t, b.runner.Close())
 		c := newDivided(t, store, writeEffect("c"), system.Partitions(4)).start(t)
-		comesTo(t, "a new process has stopped as well", isAhead(c))
+		expect.Until(t, "a new process has stopped as well", isAhead(c))
 		if !isAhead(a)() {
 			t.Errorf("the first process goes on: %v", a.runner.Err())
 		}
 		checkEffects(t, db, 10)
 		editPartitions(t, db, "position = "+strconv.FormatInt(ahead, 10), map[string]any{"position": ahead - 3})
-		comesTo(t, "it goes on", func() bool { return a.atHead(t) })
+		expect.Until(t, "it goes on", func() bool { return a.atHead(t) })
 		checkEffects(t, db, 20)
 	})
 }
@@ -143,7 +143,7 @@ func TestTwoNumbersOfPartitionsAtOnce(t *testing.T) {
 			close(begin)
 			for len(all) > 0 { // each ends after something was processed
 				save(all[0])
-				comesTo(t, "all is processed", func() bool { return all[0].atHead(t) })
+				expect.Until(t, "all is processed", func() bool { return all[0].atHead(t) })
 				i := rand.N(len(all))
 				expect.NoError(t, all[i].runner.Close())
 				all = append(all[:i], all[i+1:]...)
@@ -177,7 +177,7 @@ func TestEventWithoutAPartition(t *testing.T) {
 		expect.NoError(t, err)
 		a.save(t, 10, 0)
 		for _, d := range []divided{a, b} {
-			comesTo(t, "each process says so", func() bool {
+			expect.Until(t, "each process says so", func() bool {
 				err := d.runner.Err()
 				_, panicked := errors.AsType[*system.PanicError](err)
 				return panicked && strings.Contains(err.Error(), "the function of system.PartitionBy panicked")
@@ -185,7 +185,7 @@ func TestEventWithoutAPartition(t *testing.T) {
 		}
 		checkEffects(t, db, 10)
 		mended.Store(true)
-		comesTo(t, "all is processed", func() bool { return a.atHead(t) })
+		expect.Until(t, "all is processed", func() bool { return a.atHead(t) })
 		checkEffects(t, db, 21)
 	})
 }
@@ -240,7 +240,7 @@ func TestPartitionsAndAClockThatJumps(t *testing.T) {
 		}
 		editPartitions(t, db, "number < 3", map[string]any{"owner": "dead", "leased_until": time.Now().Add(24 * time.Hour).UnixMicro()})
 		a.save(t, 10, 1)
-		comesTo(t, "all is processed", func() bool { return a.atHead(t) })
+		expect.Until(t, "all is processed", func() bool { return a.atHead(t) })
 		a.waitFor(t)
 		b.waitFor(t)
 		checkEffects(t, db, 100)
@@ -272,12 +272,12 @@ func TestPartitionsWhileTheDatabaseIsDown(t *testing.T) {
 		proxy.Refuse(true)
 		proxy.Use(func(string) pgproxy.Action { return pgproxy.CutBefore })
 		outside.save(t, 20, 1)
-		comesTo(t, "all leases have ended", func() bool { return len(outside.owners(t)) == 0 })
+		expect.Until(t, "all leases have ended", func() bool { return len(outside.owners(t)) == 0 })
 		proxy.Use(nil)
 		proxy.Refuse(false)
-		comesTo(t, "all is processed", func() bool { return outside.atHead(t) })
+		expect.Until(t, "all is processed", func() bool { return outside.atHead(t) })
 	}
-	comesTo(t, "both have partitions again", func() bool { return len(outside.owners(t)) == 2 })
+	expect.Until(t, "both have partitions again", func() bool { return len(outside.owners(t)) == 2 })
 	checkEffects(t, c.db, 160)
 }
 
@@ -303,10 +303,10 @@ func TestPartitionsThatAreGone(t *testing.T) {
 			expect.NoError(t, db.Where(gone).Delete(&gormstore.FollowerPartition{}).Error)
 			a.save(t, 5, 1)
 			for _, d := range []divided{a, b} {
-				comesTo(t, "each process says so", func() bool { return errors.Is(d.runner.Err(), persistence.ErrPartitionsDamaged) })
+				expect.Until(t, "each process says so", func() bool { return errors.Is(d.runner.Err(), persistence.ErrPartitionsDamaged) })
 			}
 			expect.NoError(t, a.runner.Rebuild(t.Context(), a.follower))
-			comesTo(t, "all is processed", func() bool { return a.atHead(t) && len(a.partitions(t).Partitions) == 4 })
+			expect.Until(t, "all is processed", func() bool { return a.atHead(t) && len(a.partitions(t).Partitions) == 4 })
 		}
 		checkEffects(t, db, 30)
 	})
@@ -325,7 +325,7 @@ func TestMostPartitions(t *testing.T) {
 		a.save(t, 50, 1)
 		a.waitFor(t)
 		b.waitFor(t)
-		comesTo(t, "both have half of the partitions", func() bool { return a.owners(t)[statuses(t, b.runner)[0].Process] == 128 })
+		expect.Until(t, "both have half of the partitions", func() bool { return a.owners(t)[statuses(t, b.runner)[0].Process] == 128 })
 		a.save(t, 50, 1)
 		a.waitFor(t)
 		checkEffects(t, db, 200)
@@ -357,11 +357,11 @@ func TestProcessThatCannotDivideGivesPartitionsBack(t *testing.T) {
 		// All have to come to one position, and one of them cannot.
 		editPartitions(t, db, "number <> 1", map[string]any{"position": head(t, former.dogs.Application)})
 		next := newDivided(t, store, failing, system.Partitions(8)).start(t)
-		comesTo(t, "the new program has all partitions", func() bool { return next.owners(t)[statuses(t, next.runner)[0].Process] == 4 })
-		comesTo(t, "one of them fails", func() bool { return errors.Is(next.runner.Err(), errBadEvent) })
+		expect.Until(t, "the new program has all partitions", func() bool { return next.owners(t)[statuses(t, next.runner)[0].Process] == 4 })
+		expect.Until(t, "one of them fails", func() bool { return errors.Is(next.runner.Err(), errBadEvent) })
 		editPartitions(t, db, "number = 2", map[string]any{"owner": "former", "fence": gorm.Expr("fence + 1"),
 			"leased_until": time.Now().Add(5 * time.Minute).UnixMicro()})
-		comesTo(t, "the new program says what it waits for, and has no partition", func() bool {
+		expect.Until(t, "the new program says what it waits for, and has no partition", func() bool {
 			return strings.Contains(next.runner.Err().Error(), "divided anew as soon as") && len(next.owners(t)) == 1
 		})
 	})

@@ -138,14 +138,6 @@ func (d divided) owners(t testing.TB) map[string]int {
 	return owners
 }
 
-// comesTo requires a condition to hold soon.
-func comesTo(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	if !eventually(condition) {
-		t.Fatalf("it has not come to this: %s", what)
-	}
-}
-
 // checkEffects requires that every event of the log has its effect once, and
 // those of each originator in their order. It returns who has made how many.
 func checkEffects(t testing.TB, db *gorm.DB, events int) map[string]int {
@@ -179,7 +171,7 @@ func TestPartitionsAreShared(t *testing.T) {
 		store := gormstore.New(db)
 		a := newDivided(t, store, writeEffect("a"), system.Partitions(16)).start(t)
 		b := newDivided(t, store, writeEffect("b"), system.Partitions(16)).start(t)
-		comesTo(t, "both have eight partitions", func() bool {
+		expect.Until(t, "both have eight partitions", func() bool {
 			owners := a.owners(t)
 			for _, n := range owners {
 				if n != 8 {
@@ -244,7 +236,7 @@ func TestHandlerThatHangsKeepsItsPartition(t *testing.T) {
 	a.start(t)
 	<-begun
 	b.start(t)
-	comesTo(t, "one partition is left", func() bool {
+	expect.Until(t, "one partition is left", func() bool {
 		behind := 0
 		for _, p := range a.partitions(t).Partitions {
 			if p.Position < head(t, a.dogs.Application) {
@@ -281,7 +273,7 @@ func TestFailureStopsItsPartitionOnly(t *testing.T) {
 		d.start(t)
 		end := head(t, d.dogs.Application)
 		var failed persistence.Partition
-		comesTo(t, "all partitions but one are at the end", func() bool {
+		expect.Until(t, "all partitions but one are at the end", func() bool {
 			behind := 0
 			for _, p := range d.partitions(t).Partitions {
 				if p.Position < end {
@@ -304,7 +296,7 @@ func TestFailureStopsItsPartitionOnly(t *testing.T) {
 		}
 		d.save(t, 10, 1) // for other partitions as well
 		mended.Store(true)
-		comesTo(t, "it has recovered", func() bool {
+		expect.Until(t, "it has recovered", func() bool {
 			statuses, err := d.runner.Statuses(t.Context())
 			return err == nil && statuses[0].State == system.Running && statuses[0].Lag() == 0
 		})
@@ -372,7 +364,7 @@ func TestPartitionsPause(t *testing.T) {
 		a.waitFor(t)
 		expect.NoError(t, a.runner.Pause(t.Context(), a.follower, "a test"))
 		a.save(t, 10, 1)
-		comesTo(t, "both are paused", func() bool {
+		expect.Until(t, "both are paused", func() bool {
 			return errors.Is(a.runner.WaitFor(t.Context(), a.follower), system.ErrPaused) &&
 				errors.Is(b.runner.WaitFor(t.Context(), b.follower), system.ErrPaused)
 		})
@@ -426,13 +418,13 @@ func TestPartitionsOfProcessesThatEnd(t *testing.T) {
 			return len(owners) == processes && total == 8
 		}
 	}
-	comesTo(t, "two processes have partitions", have(2))
+	expect.Until(t, "two processes have partitions", have(2))
 	first.stalled.Store(true)
-	comesTo(t, "the leases of the first have ended", have(1))
+	expect.Until(t, "the leases of the first have ended", have(1))
 	first.stalled.Store(false)
-	comesTo(t, "two processes have partitions again", have(2))
+	expect.Until(t, "two processes have partitions again", have(2))
 	expect.NoError(t, b.runner.Close())
-	comesTo(t, "the first has all", have(1))
+	expect.Until(t, "the first has all", have(1))
 	a.save(t, 10, 1)
 	a.waitFor(t)
 	checkEffects(t, db, 20)

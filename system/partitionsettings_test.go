@@ -44,9 +44,9 @@ func TestNumberOfPartitionsChanges(t *testing.T) {
 			save(next)
 			next.start(t)
 			if isWhole { // it is divided at once
-				comesTo(t, "the old program stands aside", func() bool { return last.runner.Err() != nil })
+				expect.Until(t, "the old program stands aside", func() bool { return last.runner.Err() != nil })
 			} else {
-				comesTo(t, "the new program says what it waits for", func() bool {
+				expect.Until(t, "the new program says what it waits for", func() bool {
 					return next.runner.Err() != nil && strings.Contains(next.runner.Err().Error(), "divided anew as soon as")
 				})
 			}
@@ -57,7 +57,7 @@ func TestNumberOfPartitionsChanges(t *testing.T) {
 			if isWhole = count == 1; isWhole {
 				want = 0
 			}
-			comesTo(t, "the follower is divided anew", func() bool { return len(next.partitions(t).Partitions) == want })
+			expect.Until(t, "the follower is divided anew", func() bool { return len(next.partitions(t).Partitions) == want })
 			last = next
 		}
 		save(last)
@@ -151,7 +151,7 @@ func TestPartitionsByAKey(t *testing.T) {
 		c := by("other", 16).start(t)
 		c.save(t, 10, 0)
 		reached(t, c.follower.Application, head(t, c.dogs.Application))
-		comesTo(t, "it has the other key", func() bool { return c.partitions(t).Key == "other" })
+		expect.Until(t, "it has the other key", func() bool { return c.partitions(t).Key == "other" })
 		checkEffects(t, db, 70)
 	})
 }
@@ -196,7 +196,7 @@ func TestProgramWithoutPartitions(t *testing.T) {
 		// One that writes the position nevertheless is noticed.
 		expect.NoError(t, db.Model(&gormstore.NotificationTracking{}).Where("application_name = ?", dividedName).Update("notification_id", 3).Error)
 		d.save(t, 5, 1)
-		comesTo(t, "the follower refuses to go on", func() bool {
+		expect.Until(t, "the follower refuses to go on", func() bool {
 			err := d.runner.Err()
 			return err != nil && strings.Contains(err.Error(), "a program that does not know of partitions has written it")
 		})

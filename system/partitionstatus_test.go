@@ -34,7 +34,7 @@ func TestStatusHasPartitions(t *testing.T) {
 		}
 		a.start(t)
 		b.start(t)
-		comesTo(t, "both have two partitions", func() bool { return len(a.owners(t)) == 2 && a.owners(t)[statuses(t, a.runner)[0].Process] == 2 })
+		expect.Until(t, "both have two partitions", func() bool { return len(a.owners(t)) == 2 && a.owners(t)[statuses(t, a.runner)[0].Process] == 2 })
 		a.save(t, 10, 1)
 		a.waitFor(t)
 		b.waitFor(t)
@@ -83,7 +83,7 @@ func TestPartitionWithoutOwnerIsUnhealthy(t *testing.T) {
 			t.Errorf("two minutes later: %+v, want unhealthy", h)
 		}
 		d.start(t)
-		comesTo(t, "it is healthy in future as well", func() bool {
+		expect.Until(t, "it is healthy in future as well", func() bool {
 			return statuses(t, d.runner)[0].Health(time.Now().Add(2*time.Minute), 0).Healthy
 		})
 	})
@@ -108,7 +108,7 @@ func TestPartitionsWait(t *testing.T) {
 		<-goOn
 		return nil
 	}).start(t)
-	comesTo(t, "both have four partitions", func() bool { return a.owners(t)[statuses(t, b.runner)[0].Process] == 4 })
+	expect.Until(t, "both have four partitions", func() bool { return a.owners(t)[statuses(t, b.runner)[0].Process] == 4 })
 	a.save(t, 40, 0)
 	<-begun
 	end := head(t, a.dogs.Application)
@@ -117,7 +117,7 @@ func TestPartitionsWait(t *testing.T) {
 		"WaitForPosition":          func(ctx context.Context) error { return a.runner.WaitForPosition(ctx, a.follower, a.dogs, end) },
 		"Follower.WaitForPosition": func(ctx context.Context) error { return outside.follower.WaitForPosition(ctx, outside.dogs, end) },
 	}
-	comesTo(t, "the first process has processed its partitions", func() bool {
+	expect.Until(t, "the first process has processed its partitions", func() bool {
 		processed := 0
 		for _, p := range a.partitions(t).Partitions {
 			if p.Position == end {
@@ -175,7 +175,7 @@ func TestObserverSeesTheLagOfAPartitionThatFails(t *testing.T) {
 	expect.NoError(t, err)
 	d.save(t, 20, 1)
 	d.start(t)
-	comesTo(t, "seven partitions are at the end", func() bool {
+	expect.Until(t, "seven partitions are at the end", func() bool {
 		done := 0
 		for _, p := range d.partitions(t).Partitions {
 			if p.Position == head(t, dogs.Application) {
@@ -191,11 +191,11 @@ func TestObserverSeesTheLagOfAPartitionThatFails(t *testing.T) {
 		}
 		_, err := dogs.Save(t.Context(), dog)
 		expect.NoError(t, err)
-		comesTo(t, "another partition has processed it", func() bool { return processed.Load() > seen })
+		expect.Until(t, "another partition has processed it", func() bool { return processed.Load() > seen })
 	}
 	if n := hidden.Load(); n > 0 {
 		t.Errorf("%d batches have no lag, although a partition is behind, want 0", n)
 	}
 	mended.Store(true)
-	comesTo(t, "all is processed, and there is no lag", func() bool { return d.atHead(t) && lag.Load() == 0 })
+	expect.Until(t, "all is processed, and there is no lag", func() bool { return d.atHead(t) && lag.Load() == 0 })
 }

@@ -202,7 +202,7 @@ func TestTwoProgramsAtOnce(t *testing.T) {
 		catchUp(t, store, registered, trickAdded)
 		register(t, dogs, 1, "Rex")
 		reached(t, get[*follower](t, first, "F").Application, head(t, dogs.Application))
-		if !eventually(func() bool { return strings.Contains(logged.String(), "-Dog.TrickAdded") }) {
+		if !expect.Eventually(func() bool { return strings.Contains(logged.String(), "-Dog.TrickAdded") }) {
 			t.Errorf("logged %s, want -Dog.TrickAdded", logged.String())
 		}
 	})

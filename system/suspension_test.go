@@ -116,7 +116,7 @@ func TestSuspendedProcessControl(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, testdb.OpenPostgres(t))
 	suspend(t, db, true)
-	comesTo(t, "events have effects twice without the fence", func() bool {
+	expect.Until(t, "events have effects twice without the fence", func() bool {
 		var effects int64
 		expect.NoError(t, db.Model(&DividedEffect{}).Count(&effects).Error)
 		return effects > 40

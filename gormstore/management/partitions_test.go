@@ -258,7 +258,7 @@ func TestSkipMovesNoPartitionBack(t *testing.T) {
 			return err
 		}
 		go func() { skipped <- skip() }()
-		eventually(t, "the skip waits for the lock", func() bool {
+		expect.Until(t, "the skip waits for the lock", func() bool {
 			var waiting int64
 			err := s.db.Raw("SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&waiting).Error
 			return err == nil && waiting > 0

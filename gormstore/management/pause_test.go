@@ -5,12 +5,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -106,16 +106,6 @@ func (s *service) running(t *testing.T, handlers ...system.FollowerOption) *syst
 	return runner
 }
 
-// eventually polls for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("in vain waited until " + what)
-		}
-	}
-}
-
 // When Pause returns, the batch at hand has ended, and no later event has an
 // effect, however busy the follower is.
 func TestPauseWhileRunning(t *testing.T) {
@@ -142,13 +132,13 @@ func TestPauseWhileRunning(t *testing.T) {
 		options := operations.PauseOptions{Follower: "Mailer", By: "a test"}
 		for round := range int64(5) {
 			s.train(t, "TrainingSchool", 300)
-			eventually(t, "the follower is at work", func() bool { return mails() > round*300 })
+			expect.Until(t, "the follower is at work", func() bool { return mails() > round*300 })
 			if err := operations.Pause(t.Context(), runner, options); err != nil {
 				t.Fatal(err)
 			}
 			at := mails()
 			s.train(t, "TrainingSchool", 1)
-			eventually(t, "the follower has seen that it is paused", func() bool {
+			expect.Until(t, "the follower has seen that it is paused", func() bool {
 				statuses, err := runner.Statuses(t.Context())
 				if err != nil {
 					t.Fatal(err)
@@ -171,7 +161,7 @@ func TestPauseWhileRunning(t *testing.T) {
 			if err := operations.Resume(t.Context(), runner, options); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the follower has caught up", func() bool { return mails() == (round+1)*301 })
+			expect.Until(t, "the follower has caught up", func() bool { return mails() == (round+1)*301 })
 		}
 	})
 }
@@ -197,7 +187,7 @@ func TestPauseWaitsForTheBatch(t *testing.T) {
 	<-begun
 	options, paused := operations.PauseOptions{Follower: "Mailer"}, make(chan error, 1)
 	go func() { paused <- operations.Pause(t.Context(), runner, options) }()
-	eventually(t, "the pause waits for the lock", func() bool {
+	expect.Until(t, "the pause waits for the lock", func() bool {
 		var waiting int64
 		err := s.db.Raw("SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&waiting).Error
 		return err == nil && waiting > 0

@@ -10,6 +10,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 )
 
 // How this program writes is in check and followers, in both forms.
@@ -153,7 +154,7 @@ func TestOpenTransactionIsShown(t *testing.T) {
 	}
 	s.train(t, "TrainingSchool", 3)
 	const held = "events from 3 to 6 cannot be read before the transaction of server process "
-	eventually(t, "followers names the transaction", func() bool {
+	expect.Until(t, "followers names the transaction", func() bool {
 		got := s.manage(t, "followers")
 		return got.code == 0 && strings.Count(got.stdout, held) == 2 && strings.Contains(got.stdout, "idle in transaction, since 20")
 	})

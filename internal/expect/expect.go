@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // NoError ends the test at the first error.
@@ -65,6 +66,30 @@ func Contains(t testing.TB, text string, parts ...string) {
 		if !strings.Contains(text, part) {
 			t.Errorf("got %q, want it to contain %q", text, part)
 		}
+	}
+}
+
+// patience is how long a test waits for what must happen, before it calls it
+// missing.
+const patience = 30 * time.Second
+
+// Eventually waits for a condition that nothing signals, and reports whether it
+// came true in half a minute.
+func Eventually(condition func() bool) bool {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if condition() {
+			return true
+		}
+	}
+	return false
+}
+
+// Until ends the test unless the condition, which is called what, comes true in
+// half a minute.
+func Until(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	if !Eventually(condition) {
+		t.Fatalf("waited %v in vain until %s", patience, what)
 	}
 }
 

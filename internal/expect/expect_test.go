@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 )
@@ -63,6 +65,11 @@ var (
 	wrapped   = fmt.Errorf("look: %w", errPath)
 )
 
+// after is a condition that comes true some time after begin.
+func after(begin time.Time, d time.Duration) func() bool {
+	return func() bool { return time.Since(begin) >= d }
+}
+
 // TestChecks has each check pass and fail, and wants the value that was found
 // and the one that was expected in what it reports.
 func TestChecks(t *testing.T) {
@@ -91,17 +98,22 @@ func TestChecks(t *testing.T) {
 		"no error with a text":   {check: func(t testing.TB) { expect.ErrorText(t, nil, "") }, want: []string{"got error <nil>\nwant      "}},
 		"the parts":              {check: func(t testing.TB) { expect.Contains(t, "roll over", "over", "roll") }},
 		"a missing part":         {check: func(t testing.TB) { expect.Contains(t, "roll over", "over", "sit") }, want: []string{`got "roll over", want it to contain "sit"`}},
-		"equal":                  {check: func(t testing.TB) { expect.Equal(t, "ids", []int64{1, 2}, []int64{1, 2}) }},
-		"nothing":                {check: func(t testing.TB) { expect.Equal(t, "ids", nil, []int64{}) }},
-		"no entries":             {check: func(t testing.TB) { expect.Equal(t, "heads", map[string]int{}, nil) }},
-		"others":                 {check: func(t testing.TB) { expect.Equal(t, "ids", []int64{1}, []int64{1, 2}) }, want: []string{"ids: got [1], want [1 2]"}},
-		"something":              {check: func(t testing.TB) { expect.Equal(t, "ids", []int64{0}, nil) }, want: []string{"ids: got [0], want []"}},
-		"another string":         {check: func(t testing.TB) { expect.Equal(t, "the name", "Fido ", "Fido") }, want: []string{`the name: got "Fido ", want "Fido"`}},
-		"another type inside":    {check: func(t testing.TB) { expect.Equal[any](t, "it", int32(1), int64(1)) }, want: []string{"it: got 1 (int32), want 1 (int64)"}},
+		"in the end": {check: func(t testing.TB) {
+			expect.Until(t, "it has waited", after(time.Now(), 30*time.Second-time.Millisecond))
+		}},
+		"too late":            {check: func(t testing.TB) { expect.Until(t, "it has waited", after(time.Now(), 30*time.Second)) }, fatal: true, want: []string{"waited 30s in vain until it has waited"}},
+		"equal":               {check: func(t testing.TB) { expect.Equal(t, "ids", []int64{1, 2}, []int64{1, 2}) }},
+		"nothing":             {check: func(t testing.TB) { expect.Equal(t, "ids", nil, []int64{}) }},
+		"no entries":          {check: func(t testing.TB) { expect.Equal(t, "heads", map[string]int{}, nil) }},
+		"others":              {check: func(t testing.TB) { expect.Equal(t, "ids", []int64{1}, []int64{1, 2}) }, want: []string{"ids: got [1], want [1 2]"}},
+		"something":           {check: func(t testing.TB) { expect.Equal(t, "ids", []int64{0}, nil) }, want: []string{"ids: got [0], want []"}},
+		"another string":      {check: func(t testing.TB) { expect.Equal(t, "the name", "Fido ", "Fido") }, want: []string{`the name: got "Fido ", want "Fido"`}},
+		"another type inside": {check: func(t testing.TB) { expect.Equal[any](t, "it", int32(1), int64(1)) }, want: []string{"it: got 1 (int32), want 1 (int64)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := record(test.check)
+			var r *recorder
+			synctest.Test(t, func(*testing.T) { r = record(test.check) })
 			if strings.Join(r.failures, "|") != strings.Join(test.want, "|") || r.fatal != test.fatal {
 				t.Errorf("got the failures %q, fatal %v\nwant %q, fatal %v", r.failures, r.fatal, test.want, test.fatal)
 			}
