@@ -370,3 +370,45 @@ func TestResetCountsAtTheLeader(t *testing.T) {
 		}
 	})
 }
+
+// A reset that cannot read the parked events does not take them for none: their
+// originators would stay parked although everything is processed again.
+func TestResetWithoutParkedEvents(t *testing.T) {
+	s := newPostgres(t)
+	s.train(t, "TrainingSchool", 3)
+	s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
+	role := "es_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	for _, statement := range []string{"CREATE ROLE " + role, "GRANT ALL ON ALL TABLES IN SCHEMA public TO " + role,
+		"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO " + role, "REVOKE ALL ON parked_events FROM " + role} {
+		if err := s.db.Exec(statement).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(s.db.Exec("DROP OWNED BY "+role).Error, s.db.Exec("DROP ROLE "+role).Error); err != nil {
+			t.Error(err)
+		}
+	})
+	pool, err := s.db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxOpenConns(1) // which has the role
+	if err := s.db.Exec("SET ROLE " + role).Error; err != nil {
+		t.Fatal(err)
+	}
+	plan, err := operations.PlanReset(t.Context(), s.runner(t), operations.ResetOptions{Follower: "Counter"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = plan.Do(t.Context()); !errors.Is(err, persistence.ErrProgramming) && !errors.Is(err, persistence.ErrOperational) {
+		t.Errorf("got %v, want that the table cannot be read", err)
+	}
+	if err := s.db.Exec("RESET ROLE").Error; err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxOpenConns(5)
+	if s.rows(t, "notification_tracking", "Counter") == 0 {
+		t.Error("the position was deleted")
+	}
+}

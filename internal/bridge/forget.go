@@ -43,6 +43,9 @@ func ForgetUpstream(
 		return rows, err
 	}
 	parked, err := parking.ParkedEvents(ctx, upstream)
+	if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
+		return rows, nil // without the table nothing is parked
+	}
 	if err != nil {
 		return rows, err
 	}

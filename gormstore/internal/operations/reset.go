@@ -313,10 +313,9 @@ func (r *Reset) forget(ctx context.Context, target tracking) error {
 	if err := r.runsElsewhere(ctx, &target); err != nil {
 		return err
 	}
-	parks := target.parks(ctx)
 	for _, state := range target.states {
 		upstream := state.UpstreamApplicationName
-		rows, err := bridge.ForgetUpstream(ctx, target.store, recorder, r.options.Follower, upstream, parks)
+		rows, err := bridge.ForgetUpstream(ctx, target.store, recorder, r.options.Follower, upstream, true)
 		if err != nil {
 			return err
 		}

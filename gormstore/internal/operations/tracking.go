@@ -5,9 +5,6 @@ import (
 	"errors"
 	"slices"
 
-	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
-
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -55,17 +52,6 @@ func (t tracking) from(upstreams []string) tracking {
 func (t tracking) where(wanted func(gormstore.TrackingState) bool) tracking {
 	states := slices.DeleteFunc(slices.Clone(t.states), func(s gormstore.TrackingState) bool { return !wanted(s) })
 	return tracking{store: t.store, states: states}
-}
-
-// parks reports whether the database has the table of parked events, which one
-// that Django made has not.
-func (t tracking) parks(ctx context.Context) bool {
-	tx, err := gormstore.Tx(ctx)
-	if err != nil {
-		return false
-	}
-	tx = tx.Session(&gorm.Session{Logger: logger.Discard})
-	return tx.Migrator().HasTable(&gormstore.ParkedEvent{})
 }
 
 // UpstreamsOf returns the upstream applications of positions, sorted.
