@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/saving"
@@ -40,6 +41,7 @@ type Application struct {
 	cache            cacheSettings
 	storesStates     string // the setting that has states of aggregates stored or copied
 	former           formerNames
+	misspelt         atomic.Pointer[[]bridge.Misspelling] // nil once someone has taken them
 	closed           atomic.Bool
 	reported         reports
 
@@ -139,6 +141,7 @@ func (a *Application) save(ctx context.Context, changes []domain.Changes) ([]map
 	if err := a.checkFormerNames(ctx); err != nil {
 		return nil, err
 	}
+	a.warnOfMisspelt()
 	a.intervalsChecked.Do(func() { a.warnOfUnknownIntervals(ctx) })
 	if len(w.events) == 0 { // as for most events that a follower handles
 		return nil, ctx.Err()
@@ -357,6 +360,7 @@ func (a *Application) ready(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	a.warnOfMisspelt()
 	return a.checkFormerNames(ctx)
 }
 

@@ -31,16 +31,22 @@ func (a *Application) application() *Application { return a }
 // view is an application as the other packages of this module see it.
 type view struct{ a *Application }
 
-func (v view) Name() string                             { return v.a.name }
-func (v view) FormerNames() []string                    { return slices.Clone(v.a.former.names) }
-func (v view) Environment() *environment.Environment    { return v.a.environment }
-func (v view) Logger() *slog.Logger                     { return v.a.logger }
-func (v view) Observer() *telemetry.Observer            { return v.a.observer }
-func (v view) Mapper() *mapper.Mapper                   { return v.a.mapper }
-func (v view) Recorder() persistence.ProcessRecorder    { return v.a.recorder }
-func (v view) Factory() persistence.Factory             { return v.a.factory }
-func (v view) Events() *mapper.EventStore               { return v.a.events }
-func (v view) Snapshots() *mapper.SnapshotStore         { return v.a.snapshots }
+func (v view) Name() string                          { return v.a.name }
+func (v view) FormerNames() []string                 { return slices.Clone(v.a.former.names) }
+func (v view) Environment() *environment.Environment { return v.a.environment }
+func (v view) Logger() *slog.Logger                  { return v.a.logger }
+func (v view) Observer() *telemetry.Observer         { return v.a.observer }
+func (v view) Mapper() *mapper.Mapper                { return v.a.mapper }
+func (v view) Recorder() persistence.ProcessRecorder { return v.a.recorder }
+func (v view) Factory() persistence.Factory          { return v.a.factory }
+func (v view) Events() *mapper.EventStore            { return v.a.events }
+func (v view) Snapshots() *mapper.SnapshotStore      { return v.a.snapshots }
+func (v view) TakeMisspelt() []bridge.Misspelling    { return v.a.takeMisspelt() }
+
+func (v view) Cache() bridge.CacheSettings {
+	return bridge.CacheSettings{Size: v.a.cache.size, FastForward: v.a.cache.fastForward, Skipping: v.a.cache.skipping}
+}
+
 func (v view) Ready(ctx context.Context) error          { return v.a.ready(ctx) }
 func (v view) CheckFormerNames(c context.Context) error { return v.a.checkFormerNames(c) }
 

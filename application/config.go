@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -171,7 +172,21 @@ func newConfig(name string, options []Option) *config {
 
 // build makes the application, or reports all mistakes together.
 func (c *config) build() (*Application, error) {
-	c.warnOfMisspelt()
+	misspelt := c.misspelt()
+	a, err := c.make()
+	if err != nil {
+		for _, setting := range misspelt { // which may be the reason
+			setting.Warn(c.logger, c.name)
+		}
+		return nil, err
+	}
+	if len(misspelt) > 0 {
+		a.misspelt.Store(&misspelt)
+	}
+	return a, nil
+}
+
+func (c *config) make() (*Application, error) {
 	err := errors.Join(
 		persistence.ValidateName(c.name),
 		c.checkFormerNames(),
@@ -496,9 +511,9 @@ func spelt(key string) string {
 // bare returns a key without the prefix of the application.
 func (c *config) bare(key string) string { return strings.TrimPrefix(key, c.environment.Prefix()) }
 
-// warnOfMisspelt reports settings that look like one of the framework's but are
+// misspelt returns the settings that look like one of the framework's but are
 // none: they have no effect, and a cipher that was meant to be on would be off.
-func (c *config) warnOfMisspelt() {
+func (c *config) misspelt() (found []bridge.Misspelling) {
 	keys := c.environment.Given()
 	if c.lookup == nil { // one that is given cannot be listed
 		for _, variable := range os.Environ() {
@@ -509,8 +524,29 @@ func (c *config) warnOfMisspelt() {
 	slices.Sort(keys)
 	for _, key := range slices.Compact(keys) {
 		if right, ok := c.meant(key); ok {
-			c.logger.Warn("setting is not known and has no effect", "application", c.name, "key", key, "did you mean", right)
+			found = append(found, bridge.Misspelling{Key: key, Meant: right})
 		}
+	}
+	return found
+}
+
+// takeMisspelt returns the misspelt settings that no one has warned of.
+func (a *Application) takeMisspelt() []bridge.Misspelling {
+	if found := a.misspelt.Swap(nil); found != nil {
+		return *found
+	}
+	return nil
+}
+
+// warnOfMisspelt warns of the misspelt settings that no one has warned of:
+// applications of one system have them together, and system.New warns of each
+// once.
+func (a *Application) warnOfMisspelt() {
+	if a.misspelt.Load() == nil {
+		return
+	}
+	for _, setting := range a.takeMisspelt() {
+		setting.Warn(a.logger, a.name)
 	}
 }
 

@@ -104,6 +104,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 	t.Run("in warnings", func(t *testing.T) {
 		s := newSchool(t, env("TRAININGSCHOOL_CIPHR_KEY", secret))
+		s.save(t, dogWith("Fido", 1))
 		s.logs.want(t, "TRAININGSCHOOL_CIPHR_KEY")
 		if strings.Contains(s.logs.String(), secret[:20]) {
 			t.Errorf("got log %q, which shows a secret", s.logs)
@@ -170,6 +171,8 @@ func TestBadOptions(t *testing.T) {
 func TestUnknownSettings(t *testing.T) {
 	s := newSchool(t, env("TRAININGSCHOOL_IS_SNAPSHOTING_ENABLED", "y", "TRAININGSCHOOL_CIPHER_KEY", testKey,
 		"COUNTERS_NONSENSE", "y", "GREETING", "hello", "GORM_DB_ALIAS", "default"))
+	s.save(t, dogWith("Fido", 1))
+	s.save(t, dogWith("Rex", 1))
 	s.logs.want(t, "level=WARN", "setting is not known and has no effect", "TRAININGSCHOOL_IS_SNAPSHOTING_ENABLED", "IS_SNAPSHOTTING_ENABLED")
 	if got := strings.Count(s.logs.String(), "level=WARN"); got != 1 {
 		t.Errorf("got %d warnings, want 1:\n%s", got, s.logs)
@@ -256,6 +259,9 @@ func TestMisspeltSettingsOfTheProcess(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer app.Close()
+			if _, err := app.Log().Head(t.Context()); err != nil { // which is the first use
+				t.Fatal(err)
+			}
 			if want == "" {
 				if strings.Contains(logs.String(), key) {
 					t.Errorf("got a warning:\n%s", logs)
@@ -265,4 +271,14 @@ func TestMisspeltSettingsOfTheProcess(t *testing.T) {
 			logs.want(t, "key="+key+" ", `"did you mean"=`+want+"\n")
 		})
 	}
+}
+
+// A misspelt setting may be why an application cannot be made, which is then
+// warned of at once.
+func TestMisspeltSettingBesideAnError(t *testing.T) {
+	t.Setenv("CIPHR_KEY", testKey)
+	logs := &logs{}
+	_, err := application.New("TrainingSchool", application.WithLogger(logs.logger()), env("CIPHER_TOPIC", "aes"))
+	expect.ErrorAs[*persistence.InvalidError](t, err)
+	logs.want(t, "key=CIPHR_KEY ", `"did you mean"=CIPHER_KEY`)
 }

@@ -42,7 +42,8 @@ func AutoMigrate(db *gorm.DB) error {
 	if db != nil && db.Statement != nil && db.Statement.Context != nil {
 		ctx = db.Statement.Context
 	}
-	s := New(db, WithLockTimeout(migrateTimeout))
+	s := New(db)
+	s.lockTimeout = migrateTimeout // of this Store alone
 	if err := s.migrateOwn(ctx); err != nil {
 		return err
 	}

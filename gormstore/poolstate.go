@@ -18,6 +18,8 @@ type poolState struct {
 	prepared  atomic.Bool
 	preparing chan struct{} // holds a value while a caller prepares the database
 
+	lockTimeout atomic.Int64 // of transactions without a Store; 0 is the default
+
 	// What preparing finds does not change once prepared.
 	synced bool          // every connection of SQLite syncs at each commit by itself
 	busy   time.Duration // how long a statement of SQLite waits for the lock by itself

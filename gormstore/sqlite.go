@@ -36,6 +36,9 @@ func (s sqlite) prepare(ctx context.Context, store *Store, joined *txScope) (boo
 		// connection that matters to it.
 		return false, nil
 	}
+	if err := store.waitForConnection(ctx, store.lockTimeout); err != nil {
+		return false, err
+	}
 	if err := s.prepareAll(ctx, store); err != nil {
 		return false, err
 	}

@@ -27,6 +27,7 @@ type Store struct {
 	dialect     dialect
 	tables      tables
 	lockTimeout time.Duration
+	setsTimeout bool     // by WithLockTimeout
 	notify      bool     // saves tell listeners of them
 	listener    Listener // may be nil
 	order       writerOrder
@@ -44,9 +45,11 @@ type Option func(*Store)
 
 // WithLockTimeout sets how long a save waits for the order lock of its
 // application, and a read for a table, before it gives up with
-// persistence.ErrLockTimeout. The default is 10 seconds.
+// persistence.ErrLockTimeout. The default is 10 seconds. It also holds for
+// Transaction and Retry with the same database, for which the Store that was
+// made last with this option decides.
 func WithLockTimeout(timeout time.Duration) Option {
-	return func(s *Store) { s.lockTimeout = timeout }
+	return func(s *Store) { s.lockTimeout, s.setsTimeout = timeout, true }
 }
 
 // New makes a Store over a database. The handle is the user's: New does not
@@ -65,6 +68,9 @@ func New(db *gorm.DB, options ...Option) *Store {
 	s.notify = s.notify && s.initErr == nil && s.db.Name() == postgresName
 	if s.lockTimeout <= 0 && s.initErr == nil {
 		s.initErr = errors.New("the lock timeout must be above zero: waiting without a limit is not supported")
+	}
+	if s.setsTimeout && s.initErr == nil {
+		s.poolState.lockTimeout.Store(int64(s.lockTimeout))
 	}
 	return s
 }

@@ -1,6 +1,7 @@
 package gormstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -49,7 +50,8 @@ type sharedKey struct{}
 // learn of the saves after the commit.
 //
 // In a ctx that carries a transaction of the same database already, fn runs in
-// a savepoint of it.
+// a savepoint of it. Transaction waits for locks as long as the saves in it; see
+// WithLockTimeout.
 func Transaction(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *gorm.DB) error) error {
 	return transactor(db).transaction(ctx, fn)
 }
@@ -60,7 +62,10 @@ func Transaction(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, 
 func transactor(db *gorm.DB) *Store {
 	s := &Store{lockTimeout: defaultLockTimeout}
 	if s.initErr = s.adopt(db); s.initErr == nil && !s.poolState.prepared.Load() {
-		return New(db)
+		s = New(db)
+	}
+	if s.initErr == nil {
+		s.lockTimeout = cmp.Or(time.Duration(s.poolState.lockTimeout.Load()), defaultLockTimeout)
 	}
 	return s
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
@@ -425,6 +426,72 @@ func TestTransactionKeepsItsLockTimeout(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
+		})
+	}
+}
+
+// Transaction waits as long as the Store does that was made last with a lock
+// timeout, and a migration leaves that as it is.
+func TestTransactionHasTheLockTimeoutOfItsStore(t *testing.T) {
+	t.Parallel()
+	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
+		db := open(t)
+		for _, timeout := range []time.Duration{time.Minute, shortLockTimeout} {
+			gormstore.New(db, gormstore.WithLockTimeout(timeout))
+		}
+		gormstore.New(db)
+		migrated(t, db)
+		pool, err := db.DB()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool.SetMaxOpenConns(1)
+		taken, err := pool.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		err = gormstore.Transaction(t.Context(), db, func(context.Context, *gorm.DB) error { return nil })
+		wantTimelyLockTimeout(t, begin, err)
+		if err := taken.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What waits for the commit of a transaction happens then, and never if it is
+// rolled back, whichever way the transaction was begun. Without the plugin and
+// without Ended it never happens.
+func TestOnCommitInEveryTransaction(t *testing.T) {
+	untold := door{name: "WithTx alone", run: withPlugin}
+	for _, d := range append(slices.Clone(doors), untold) {
+		t.Run(d.name, func(t *testing.T) {
+			testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
+				db := migrated(t, open(t))
+				if d.plugin {
+					if err := db.Use(gormstore.Plugin()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				happened, inTime := 0, true
+				do := func(result error) work {
+					return func(ctx context.Context, _ *gorm.DB) error {
+						persistence.OnCommit(ctx, func(context.Context) { happened++ })
+						inTime = inTime && happened == 0
+						return result
+					}
+				}
+				if err := d.run(t.Context(), db, do(errUndone)); !errors.Is(err, errUndone) || happened != 0 {
+					t.Errorf("rolled back: got %v, and it happened %d times", err, happened)
+				}
+				want := 1
+				if d.name == untold.name {
+					want = 0
+				}
+				if err := d.run(t.Context(), db, do(nil)); err != nil || happened != want || !inTime {
+					t.Errorf("committed: got %v, and it happened %d times, want %d", err, happened, want)
+				}
+			})
 		})
 	}
 }

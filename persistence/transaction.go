@@ -8,7 +8,9 @@ import (
 
 // OnCommit runs effect after the transaction that ctx carries is committed, and
 // at once if there is none or it has ended already. The effect gets a context
-// that carries no transaction.
+// that carries no transaction. With gormstore.WithTx it needs gormstore.Plugin,
+// or a call of gormstore.Ended: otherwise nothing tells of the end, and the
+// effect never runs.
 func OnCommit(ctx context.Context, effect func(context.Context)) {
 	txscope.OnCommit(ctx, effect)
 }

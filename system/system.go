@@ -72,6 +72,7 @@ func New(pipes ...Pipeline) (*System, error) {
 	if len(s.members) == 0 {
 		return nil, &Error{Problem: "a system needs at least one application"}
 	}
+	s.warnOfMisspelt()
 	if err := s.checkLoops(); err != nil {
 		return nil, err
 	}
@@ -93,6 +94,31 @@ func (s *System) add(pipe Pipeline) error {
 		}
 	}
 	return nil
+}
+
+// warnOfMisspelt warns once of each setting that the applications have misspelt:
+// all of them read the environment of the process.
+func (s *System) warnOfMisspelt() {
+	var found []bridge.Misspelling
+	having := map[bridge.Misspelling][]bridge.Application{}
+	for _, m := range s.members {
+		if m.app == nil {
+			continue
+		}
+		for _, setting := range m.app.TakeMisspelt() {
+			if having[setting] == nil {
+				found = append(found, setting)
+			}
+			having[setting] = append(having[setting], m.app)
+		}
+	}
+	for _, setting := range found {
+		var names []string
+		for _, app := range having[setting] {
+			names = append(names, app.Name())
+		}
+		setting.Warn(having[setting][0].Logger(), names...)
+	}
 }
 
 func (s *System) addMember(value Member) error {

@@ -1,8 +1,10 @@
 package system_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -200,3 +202,34 @@ func TestRunnerLeavesApplicationsOpen(t *testing.T) {
 type elsewhere struct{ system.Leader }
 
 func (elsewhere) Name() string { return "Elsewhere" }
+
+// A setting that is misspelt for all applications of a system is warned of once,
+// and neither again when they are used nor by another system of the same ones.
+// A second system of the process has its own warning.
+func TestMisspeltSettingIsWarnedOfOnce(t *testing.T) {
+	t.Setenv("SNAPSHOTS", "5")
+	for range 2 {
+		var logs bytes.Buffer
+		logger := application.WithLogger(slog.New(slog.NewTextHandler(&logs, nil)))
+		store := application.WithStore(memory.New())
+		dogs, err := school.New(logger, store)
+		expect.NoError(t, err)
+		var followers []*system.Follower
+		for _, name := range []string{"Accounts", "Mailer"} {
+			app, err := application.New(name, logger, store)
+			expect.NoError(t, err)
+			follower, err := system.NewFollower(app, system.OnEvery(func(context.Context, domain.Event) error { return nil }))
+			expect.NoError(t, err)
+			followers = append(followers, follower)
+		}
+		for range 2 {
+			_, err = system.New(system.Pipe(dogs, followers[0]), system.Pipe(dogs, followers[1]))
+			expect.NoError(t, err)
+		}
+		expect.NoError(t, dogs.Register(t.Context(), "Fido"))
+		want := `application="TrainingSchool, Accounts, Mailer" key=SNAPSHOTS `
+		if n := strings.Count(logs.String(), "key=SNAPSHOTS "); n != 1 || !strings.Contains(logs.String(), want) {
+			t.Errorf("%d warnings, want 1 with %s: %s", n, want, &logs)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -401,5 +402,26 @@ func TestHtmxIsTheOneThatWasVendored(t *testing.T) {
 	}
 	if got := fmt.Sprintf("%x", sha256.Sum256(script)); !strings.HasPrefix(string(sum), got+" ") {
 		t.Errorf("checksum: got %s, want %s", got, sum)
+	}
+}
+
+// The settings page says whether aggregates are cached, and how.
+func TestSettingsOfTheCache(t *testing.T) {
+	t.Parallel()
+	for want, settings := range map[string]map[string]string{
+		`data-label="Cache">off<`:                                     nil,
+		`data-label="Cache">70 of each kind, fast-forward<`:           {"AGGREGATE_CACHE_MAXSIZE": "70"},
+		`data-label="Cache">70 of each kind<`:                         {"AGGREGATE_CACHE_MAXSIZE": "70", "AGGREGATE_CACHE_FASTFORWARD": "n"},
+		`data-label="Cache">70 of each kind, fast-forward, skipping<`: {"AGGREGATE_CACHE_MAXSIZE": "70", "AGGREGATE_CACHE_FASTFORWARD_SKIPPING": "y"},
+	} {
+		w := newWiki(t, testdb.SQLiteMemory(t), application.WithEnv(settings))
+		h := w.handler(t, admin.Rights{List: true}, false)
+		if page := get(h, "/settings"); !strings.Contains(page.Body.String(), want) {
+			t.Errorf("%v: got no %s in %s", settings, want, page.Body)
+		}
+		size := fmt.Sprintf(`"cache_size":%s`, cmp.Or(settings["AGGREGATE_CACHE_MAXSIZE"], "0"))
+		if twin := get(h, inJSON("/settings")); !strings.Contains(strings.ReplaceAll(twin.Body.String(), " ", ""), size) {
+			t.Errorf("%v: got no %s in %s", settings, size, twin.Body)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -44,6 +45,12 @@ type Application interface {
 	// nil if the application keeps none.
 	Events() *mapper.EventStore
 	Snapshots() *mapper.SnapshotStore
+	// Cache returns the settings of the cache of aggregates.
+	Cache() CacheSettings
+	// TakeMisspelt returns, once, the settings that seem to be misspelt. Who
+	// takes them warns of them; what is not taken the application warns of when
+	// it is first used.
+	TakeMisspelt() []Misspelling
 	// Ready returns an error if the application is closed, if ctx has ended, or
 	// if the store has events under a former name.
 	Ready(ctx context.Context) error
@@ -59,6 +66,24 @@ type Application interface {
 	StateAt(ctx context.Context, definition string, id uuid.UUID, version int64) (any, error)
 	// DeleteOriginator is that of the application's log.
 	DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error)
+}
+
+// CacheSettings are those of the cache of aggregates: how many it keeps of each
+// definition, or 0 if it is off; whether a Get applies what was saved since, and
+// whether it skips that while another one is at it.
+type CacheSettings struct {
+	Size        int
+	FastForward bool
+	Skipping    bool
+}
+
+// Misspelling is a setting without effect that looks like one of this module.
+type Misspelling struct{ Key, Meant string }
+
+// Warn warns of the setting, for the applications that have it.
+func (m Misspelling) Warn(logger *slog.Logger, applications ...string) {
+	logger.Warn("setting is not known and has no effect", "application", strings.Join(applications, ", "),
+		"key", m.Key, "did you mean", m.Meant)
 }
 
 // Of returns the application that a value is or embeds, or nil. Package

@@ -323,6 +323,9 @@ type ApplicationSettings struct {
 	Cipher      string   `json:"cipher,omitempty"`
 	Snapshots   bool     `json:"snapshots"`
 	Kept        int      `json:"snapshots_kept,omitempty"`
+	CacheSize   int      `json:"cache_size"` // 0 if it is off
+	FastForward bool     `json:"cache_fast_forward,omitempty"`
+	Skipping    bool     `json:"cache_fast_forward_skipping,omitempty"`
 	FormerNames []string `json:"former_names,omitempty"`
 	Follows     []string `json:"follows,omitempty"`
 }
@@ -336,6 +339,9 @@ func Settings(runner Runner) (all []ApplicationSettings) {
 		s.Compressor, s.Cipher = app.Mapper().Settings()
 		if snapshots := app.Snapshots(); snapshots != nil {
 			s.Snapshots, s.Kept = true, snapshots.Kept()
+		}
+		if cache := app.Cache(); cache.Size > 0 {
+			s.CacheSize, s.FastForward, s.Skipping = cache.Size, cache.FastForward, cache.FastForward && cache.Skipping
 		}
 		all = append(all, s)
 	}
