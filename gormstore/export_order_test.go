@@ -55,7 +55,8 @@ func (unshared) without(r *processRecorder) *processRecorder {
 	removed := strings.NewReplacer("pg_advisory_xact_lock_shared($2::bigint), ", "", "pg_advisory_xact_lock_shared($2::bigint)::text || ", "").Replace
 	changed.statements = mergeStatements{event: removed(m.event), save: removed(m.save), singles: removed(m.singles), batch: removed(m.batch),
 		wary: removed(m.wary), joined: removed(m.joined), locks: m.locks,
-		whole: wholeStatements{event: removed(m.whole.event), stream: removed(m.whole.stream)}}
+		whole: wholeStatements{event: removed(m.whole.event), stream: removed(m.whole.stream), own: removed(m.whole.own),
+			locked: m.whole.locked}}
 	return &changed
 }
 

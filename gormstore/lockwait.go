@@ -36,10 +36,9 @@ const (
 
 // lockWatch watches the statements of one connection.
 type lockWatch struct {
-	look     func(raw any) (waiting bool, holder string)
+	look     func(raw any) (waiting bool, hint string)
 	cancel   func() // ends the statement if it cannot be canceled by request
 	deadline *deadline
-	hint     string // what a timeout means
 
 	mu         sync.Mutex // protects what follows; held while a request is sent
 	raw        any        // the driver's connection while a statement runs, or nil
@@ -49,7 +48,7 @@ type lockWatch struct {
 	waits      bool // it was found to wait, for what lookOnly leaves to run
 	unanswered bool // a request may still reach a later statement
 	released   bool
-	holder     string // of the lock, if known
+	hint       string // what was found when it was looked at
 }
 
 // begin is called with the driver's connection before each statement. A nil
@@ -74,16 +73,16 @@ func (w *lockWatch) overdue() {
 	w.mu.Lock()
 	raw, statement := w.raw, w.statement
 	w.mu.Unlock()
-	waiting, holder := false, ""
+	waiting, hint := false, ""
 	if raw != nil {
-		waiting, holder = w.look(raw)
+		waiting, hint = w.look(raw)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.statement == statement && w.lookOnly {
-		w.waits, w.holder = waiting, holder
+		w.waits, w.hint = waiting, hint
 	} else if w.statement == statement && waiting {
-		w.canceled, w.holder = true, holder
+		w.canceled, w.hint = true, hint
 		sent, answered := requestCancel(raw)
 		w.unanswered = sent && !answered
 		if !answered {
@@ -127,7 +126,7 @@ func (w *lockWatch) explainJoined(op string, err error) error {
 
 func (w *lockWatch) timedOut(op string, err error) error {
 	return &persistence.Error{Class: persistence.ErrLockTimeout, Op: op, Err: err,
-		Hint: w.hint + w.holder}
+		Hint: w.hint}
 }
 
 // isCanceled reports whether a statement was canceled.
@@ -211,8 +210,10 @@ func backendOf(raw any) int64 {
 // watch watches a connection until the watch is released, once its deadline is
 // set. stop ends a statement whose driver has no cancel requests.
 func (p postgres) watch(r *processRecorder, key int64, stop func()) *lockWatch {
-	w := &lockWatch{cancel: stop, hint: hintTable}
-	w.look = func(raw any) (bool, string) { return p.tableWait(r.store, backendOf(raw), key, r.table) }
+	w := &lockWatch{cancel: stop}
+	w.look = func(raw any) (bool, string) {
+		return p.lockWait(r.store, hintTable, backendOf(raw), key, false, r.table)
+	}
 	w.deadline = r.store.poolState.deadlines.prepared(w.overdue)
 	return w
 }
@@ -238,40 +239,52 @@ func discard(conn *sql.Conn) {
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 }
 
-// tableWait reports whether the session of a backend waits for the lock of a
-// table, and who holds it. Of a backend that the server does not know, because
-// a pooler is between, it reports whether any session waits for one of the
-// tables. If it cannot be found out, the wait counts as one: it is over time.
-func (p postgres) tableWait(s *Store, backend, key int64, tables ...table) (waiting bool, holder string) {
+// lockWait reports whether the session of a backend waits for the lock of a
+// table, or with anyLock for a lock of any kind, and what a timeout then means,
+// with who holds the lock. Of a backend that the server does not know, because a
+// pooler is between, it reports whether any session waits like this: of tables,
+// for one of those that are given. If it cannot be found out, the wait counts as
+// one: it is over time.
+func (p postgres) lockWait(s *Store, hint string, backend, key int64, anyLock bool, tables ...table) (waiting bool, explained string) {
 	if s.pool.Stats().MaxOpenConnections == 1 {
-		return true, notLooked
+		return true, hint + notLooked
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lockLook)
 	defer cancel()
 	conn, err := s.pool.Conn(ctx)
 	if err != nil {
-		return true, notLooked
+		return true, hint + notLooked
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
-	var known bool
+	var known, waits bool
 	var own, other sql.NullString
-	query := "WITH w AS (SELECT pid, relation FROM pg_locks WHERE NOT granted AND locktype = 'relation'" +
-		" AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))" +
-		" SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND datname = current_database() AND usename = session_user)," +
-		" (SELECT relation::regclass::text FROM w WHERE pid = $1 LIMIT 1)," +
-		" (SELECT relation::regclass::text FROM w WHERE relation IN (SELECT to_regclass(t) FROM unnest($2::text[]) AS t) LIMIT 1)"
-	if err := conn.QueryRowContext(ctx, query, backend, quotedNames(tables)).Scan(&known, &own, &other); err != nil {
-		return true, notLooked
+	query := "WITH w AS (SELECT pid, relation, locktype FROM pg_locks WHERE NOT granted" +
+		" AND (database IS NULL OR database = (SELECT oid FROM pg_database WHERE datname = current_database())))," +
+		" k AS (SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND datname = current_database() AND usename = session_user) AS known)" +
+		" SELECT known, EXISTS (SELECT FROM w WHERE locktype <> 'relation' AND (NOT known OR pid = $1))," +
+		" (SELECT relation::regclass::text FROM w WHERE locktype = 'relation' AND pid = $1 LIMIT 1)," +
+		" (SELECT relation::regclass::text FROM w WHERE locktype = 'relation' AND" +
+		" relation IN (SELECT to_regclass(t) FROM unnest($2::text[]) AS t) LIMIT 1) FROM k"
+	if err := conn.QueryRowContext(ctx, query, backend, quotedNames(tables)).Scan(&known, &waits, &own, &other); err != nil {
+		return true, hint + notLooked
 	}
 	relation := other
 	if known {
 		relation = own
 	}
-	if !relation.Valid {
-		return false, ""
+	c := connection{pool: conn, store: s}
+	switch {
+	case relation.Valid:
+		_, holder := p.holderOf(ctx, c, key, []string{relation.String})
+		return true, hint + holder
+	case anyLock && waits:
+		held, holder := p.holderOf(ctx, c, key, quotedNames(tables))
+		if held != orderLock {
+			holder = ""
+		}
+		return true, hintLock + holder
 	}
-	_, holder = p.holderOf(ctx, connection{pool: conn, store: s}, key, []string{relation.String})
-	return true, holder
+	return false, ""
 }
 
 // notLooked follows the hint that a table is locked if that is not certain.

@@ -120,8 +120,9 @@ type hookedTx struct {
 	turns   *turns
 	sqlite  bool
 
-	mu         sync.Mutex // protects savepoints
+	mu         sync.Mutex // protects what follows
 	savepoints []namedSavepoint
+	divided    bool // a savepoint was ever set
 }
 
 // namedSavepoint is one that is set and not released. Several may have one
@@ -231,6 +232,7 @@ func (t *hookedTx) inspect(query string) (done func(error), err error) {
 			return nil, t.refuse(c.verb, "return an error to roll the transaction back, or nil to commit it")
 		case c.kind == setSavepoint:
 			known = append(known, namedSavepoint{name: c.name})
+			t.divided = true // before it is sent
 		case at < 0:
 			return nil, t.refuse("a return to a savepoint that was not set in this transaction", "return an error to undo all of it")
 		case c.kind == releaseSavepoint:
@@ -272,6 +274,14 @@ func (t *hookedTx) executed(commands []transactionCommand, failed bool, statemen
 			t.scope.RolledBackTo(t.outside, place)
 		}
 	}
+}
+
+// isWhole reports whether what the transaction does is undone with all of it
+// only: it is not nested, and no savepoint was set in it.
+func (t *hookedTx) isWhole() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.turns.depth == 0 && !t.divided
 }
 
 // lastNamed returns the index of the newest savepoint of a name, or -1.

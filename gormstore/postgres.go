@@ -79,6 +79,7 @@ type postgresUnit struct {
 	dialect postgres
 	stale   atomic.Bool           // the connection cannot write any more
 	broken  atomic.Pointer[error] // why the connection was lost before the commit
+	locked  []int64               // the keys of the order locks that it has; see appendOwn
 }
 
 // ExecContext implements gorm.ConnPool.

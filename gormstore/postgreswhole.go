@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -27,6 +29,9 @@ import (
 type wholeStatements struct {
 	event  string // one event
 	stream string // several events
+
+	own    string // one event, in a whole transaction that the store has begun
+	locked string // the same, when the transaction has the lock
 }
 
 func newWholeStatements(events string, notifies bool, locks orderLocks) wholeStatements {
@@ -44,8 +49,19 @@ func newWholeStatements(events string, notifies bool, locks orderLocks) wholeSta
 			" ON CONFLICT (application_name, originator_id, originator_version) DO NOTHING RETURNING " + log.id() + " AS id)" +
 			others + " SELECT COALESCE(a.ids, ''), " + restore + " FROM b, (SELECT string_agg(id::text, ' ') AS ids FROM " + ids + " OFFSET 0) a"
 	}
+	own := func(take string) string {
+		return "WITH " + strings.TrimSuffix(log.floor(), ", ") + " " + log.insert("$1::uuid, $6::bigint, $7::text, $8::bytea") + take +
+			log.continues("$1::uuid", "$9::bigint") +
+			" ON CONFLICT (application_name, originator_id, originator_version) DO NOTHING RETURNING " + log.id()
+	}
+	tell := ""
+	if notifies {
+		tell = notify("$10", "$3")
+	}
 	return wholeStatements{
-		event: statement("$11", "", "i"),
+		own:    own(" FROM (SELECT " + locks.take + tell + " FROM h WHERE " + here(events, "$4") + " OFFSET 0) l WHERE "),
+		locked: own(" FROM h WHERE $2::bigint IS NOT NULL AND " + here(events, "$4") + " AND "),
+		event:  statement("$11", "", "i"),
 		stream: statement("$14", ", j AS ("+
 			log.insert("$6::uuid, v, t, s FROM unnest($11::bigint[], $12::text[], $13::bytea[]) AS u(v, t, s)")+
 			" WHERE (SELECT count(*) FROM i) = 1 RETURNING "+log.id()+" AS id)",
@@ -58,6 +74,11 @@ func (postgres) appendsWhole(s *save) bool { return !s.Alone && len(s.events) <=
 
 // appendWhole implements dialect.
 func (p postgres) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) (ids []int64, err error) {
+	if h, ok := hooksOf(c.pool); ok && h.isWhole() && len(events) == 1 && r.order == concurrentOrder {
+		if u, ok := unhooked(c.pool).(*postgresUnit); ok {
+			return p.appendOwn(ctx, c, r, h, u, &events[0])
+		}
+	}
 	err = r.whereItIs(ctx, c, func(at location) (there bool, err error) {
 		ids, there, err = p.tryWhole(ctx, c, r, at, events)
 		return there, err
@@ -100,6 +121,76 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 		return nil, false, errEnded
 	}
 	return ids, there, watch.explainJoined(r.application+": "+opSave, err)
+}
+
+// appendOwn is appendWhole for one event in a transaction that the store has
+// begun and that has no savepoints. It costs the server half of the extra work:
+//
+//   - The time limit is not set in the transaction, and so need not be restored.
+//     The watch bounds all waits instead, which it can on a connection of the
+//     store's own.
+//   - That the transaction has the lock is remembered here: nothing takes the
+//     lock from it before its end. Further saves do without the lock, so that
+//     they do not fill the server's table of locks.
+//   - That nothing was stored does not tell a conflict from a table that is
+//     elsewhere. Only then is the table looked for.
+func (p postgres) appendOwn(
+	ctx context.Context, c connection, r *processRecorder, h *hookedTx, u *postgresUnit, e *persistence.StoredEvent,
+) (ids []int64, err error) {
+	err = r.whereItIs(ctx, c, func(at location) (stored bool, err error) {
+		id, stored, err := p.tryOwn(ctx, c, r, at, u, e)
+		if err != nil || !stored {
+			return false, err
+		}
+		ids = []int64{id}
+		if key := r.orderKey(r.keyAt(at)); h.isWhole() && !slices.Contains(u.locked, key) {
+			u.locked = append(u.locked, key)
+		}
+		return true, nil
+	})
+	if errors.Is(err, errElsewhere) {
+		err = errNotContinued // at both attempts
+	}
+	return ids, err
+}
+
+// tryOwn sends the statement. It returns false if nothing was stored.
+func (p postgres) tryOwn(
+	ctx context.Context, c connection, r *processRecorder, at location, u *postgresUnit, e *persistence.StoredEvent,
+) (id int64, stored bool, err error) {
+	place := r.keyAt(at)
+	key := r.orderKey(place)
+	query := r.statements.whole.own
+	arguments := append(make([]any, 0, 10), e.OriginatorID.String(), key, r.application, at.oid, at.sequence,
+		e.OriginatorVersion, e.Topic, e.State, continued(e))
+	if slices.Contains(u.locked, key) {
+		query = r.statements.whole.locked
+	} else if channel := r.store.notified(place); channel != "" {
+		arguments = append(arguments, channel)
+	}
+	sent, stop := context.WithCancel(ctx)
+	defer stop()
+	watch := p.watch(r, key, stop)
+	watch.look = func(raw any) (bool, string) {
+		return p.lockWait(r.store, hintTable, backendOf(raw), key, true, r.table)
+	}
+	defer watch.close()
+	wait := waitOf(ctx, r.store.lockTimeout)
+	isCallers := wait < r.store.lockTimeout
+	if isCallers { // the statement is given up a moment before the connection would be
+		wait = max(wait-lockGrace, wait/2)
+	}
+	watch.deadline.extend(wait)
+	err = c.watched(sent, watch, func(row []driver.Value) error {
+		stored = true
+		id, err = asInt(row[0])
+		return err
+	}, query, arguments...)
+	err = watch.explainJoined(r.application+": "+opSave, err)
+	if isCallers && watch.isCanceled() && err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		err = errors.Join(err, context.DeadlineExceeded)
+	}
+	return id, stored, err
 }
 
 // watched sends a statement in a transaction of the user's. It goes past

@@ -76,9 +76,8 @@ func (p postgres) watchReads(s *Store, conn *sql.Conn, op string) (c connection,
 
 // prepare makes the watch ready for the first statement.
 func (w *watchedPool) prepare(p postgres, hint string) {
-	w.watch.hint = hint
 	w.watch.look = func(raw any) (bool, string) {
-		return p.tableWait(w.store, backendOf(raw), 0, w.store.tables.all()...)
+		return p.lockWait(w.store, hint, backendOf(raw), 0, false, w.store.tables.all()...)
 	}
 	w.watch.cancel = w.stop
 	w.watch.deadline = w.store.poolState.deadlines.prepared(w.watch.overdue)

@@ -133,6 +133,30 @@ set_config('lock_timeout', b.v, true)
 FROM b, (SELECT string_agg(id::text, ' ') AS ids
   FROM (SELECT id FROM i UNION ALL SELECT id FROM j) k OFFSET 0) a;
 
+-- PostgreSQL, in a transaction: own
+WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
+  FROM "stored_events")
+INSERT INTO "stored_events" (application_name, originator_id, originator_version, topic, state)
+SELECT $3::varchar, $1::uuid, $6::bigint, $7::text, $8::bytea
+FROM (SELECT pg_advisory_xact_lock_shared($2::bigint), pg_advisory_xact_lock_shared(($2::bigint >> 32)::int4, (h.floor << 32 >> 32)::int4)
+  FROM h
+  WHERE '"stored_events"'::regclass::oid = $4::bigint::oid OFFSET 0) l
+WHERE COALESCE((SELECT e.originator_version FROM "stored_events" e WHERE e.application_name = $3::varchar AND e.originator_id = $1::uuid ORDER BY e.originator_version DESC LIMIT 1) = abs($9::bigint) - 1, $9::bigint < 1)
+ON CONFLICT (application_name, originator_id, originator_version) DO NOTHING
+RETURNING CASE WHEN id > (SELECT floor
+  FROM h) THEN id ELSE ('eventsourcing: id ' || id || ' of ' || (SELECT floor FROM h))::bigint END;
+
+-- PostgreSQL, in a transaction: locked
+WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
+  FROM "stored_events")
+INSERT INTO "stored_events" (application_name, originator_id, originator_version, topic, state)
+SELECT $3::varchar, $1::uuid, $6::bigint, $7::text, $8::bytea
+FROM h
+WHERE $2::bigint IS NOT NULL AND '"stored_events"'::regclass::oid = $4::bigint::oid AND COALESCE((SELECT e.originator_version FROM "stored_events" e WHERE e.application_name = $3::varchar AND e.originator_id = $1::uuid ORDER BY e.originator_version DESC LIMIT 1) = abs($9::bigint) - 1, $9::bigint < 1)
+ON CONFLICT (application_name, originator_id, originator_version) DO NOTHING
+RETURNING CASE WHEN id > (SELECT floor
+  FROM h) THEN id ELSE ('eventsourcing: id ' || id || ' of ' || (SELECT floor FROM h))::bigint END;
+
 -- PostgreSQL, in strict order: event
 WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
   FROM "stored_events"),
