@@ -36,7 +36,7 @@ example: ## run the example
 
 .PHONY: bench
 bench: ## run the benchmark; see docs/performance.md
-	go run ./internal/benchmark
+	cd internal/benchmark && go test -bench . -timeout 2h
 
 .PHONY: ci
 ci: ## run all that continuous integration runs, but for lint and vulncheck

@@ -1,62 +1,56 @@
-// The program benchmark measures how fast events are saved, aggregates loaded
-// and logs followed, and prints the figures as tables of medians and ratios:
+// Package benchmark measures how fast events are saved, aggregates loaded and
+// logs followed. It has nothing but benchmarks, whose output is for benchstat:
 //
-//	go run ./internal/benchmark
-//	go run ./internal/benchmark -rows save,transaction -databases postgres -preload 5000000
-//	go run ./internal/benchmark -rows save,latency -writers 16 -databases postgres -seconds 1 -rounds 5
+//	cd internal/benchmark
+//	go test -bench . -timeout 2h | tee figures.txt
+//	go tool benchstat -col /way -ignore /round figures.txt
+//
+//	go test -bench 'Save/database=postgres/writers=16' -rounds 5 -benchtime 1s
+//	go test -bench Transaction -preload 5000000 # on a long log
+//
+// The flags of go test choose what is measured and how long (-bench, -benchtime,
+// -cpuprofile), those of this package (go test -args -h) how much there is.
 //
 // A figure alone says more about the machine than about the code, so everything
-// is measured against something else in the same run:
+// is measured against something else in the same run: "raw" is the limit of the
+// database, "original" the Python library's way, in Go. The ways of a row take
+// turns in each round (-rounds), and x-raw and x-original are how many times as
+// fast a way was as those two in the same round. A way that has lost a row, or
+// has left out an event, is no figure but a failure. docs/performance.md has the
+// method and the figures.
 //
-//   - "raw" is the limit of the database: for a save one prepared INSERT and
-//     its commit, without a lock, through the same driver; for a load the rows
-//     and encoding/json alone; for a follower pages of 500 rows, encoding/json,
-//     and one UPDATE of the position for each page.
-//   - "original" is the Python library's way, in Go: a transaction that locks
-//     the table and has GORM create one row for each event.
+// # Figures
 //
-// # Method
-//
-// The ways of a cell take turns within a round, so that whatever else the
-// machine does meets all of them. Each turn of a save begins with the same
-// table: filled once with rows of the same log (-preload), without what turns
-// before have added, vacuumed and analysed. It warms up, is measured, and is
-// then checked: a way that has lost a row, or has left a gap in the versions of
-// an aggregate, is no figure but an error. Every writer appends to its own
-// aggregate, which it changes for a new one after 100 events.
-//
-// The PostgreSQL server is a private one that syncs every commit; its automatic
-// vacuum and its timed checkpoints are off, because they would meet one way or
-// another by chance. SQLite files are in WAL mode with synchronous=FULL. Both
-// are in the temporary folder: set TMPDIR to measure another disk.
+//   - sec/op, B/op and allocs/op are for a save, for a load or for an event that
+//     is followed. What drivers allocate in C is not counted.
+//   - p50 and p99 are quantiles of the times of operations.
+//   - cpu is the processor time of this process and the server for each
+//     operation; it needs Linux.
 //
 // # Rows
 //
-//   - save: stored events at the level of the recorder.
-//   - application: Application.Save with JSON, zlib and AES, against rows of
+//   - Save: stored events at the level of the recorder.
+//   - Application: Application.Save with JSON, zlib and AES, against rows of
 //     the same size.
-//   - load: Repository.Get, with and without compression, snapshots and the
+//   - Load: Repository.Get, with and without compression, snapshots and the
 //     cache.
-//   - latency: a save at 16 writers.
-//   - processes: four processes that write to one application.
-//   - slowdisk: a disk whose syncs take a millisecond longer (needs a C
+//   - Processes: four processes that write to one application.
+//   - SlowDisk: a disk whose syncs take a millisecond longer (needs a C
 //     compiler; Linux).
-//   - memory: one writer or reader; its columns of memory are the ones to look
-//     at.
-//   - catchup: a follower that has a whole log before it. A turn is all of the
-//     log.
-//   - delivery: from the return of a save to the policy of a running follower,
+//   - Transaction: a save and a row of the caller in one transaction.
+//   - CatchUp: a follower that has a whole log before it.
+//   - Delivery: from the return of a save to the handler of a running follower,
 //     in the same process or in another one.
-//   - following: how far the heap grows, and what a follower with nothing to do
-//     asks of the database.
-//   - scale: a server with a synchronous standby on the same machine against
-//     one without; a follower on another server than its leader; a follower of
-//     5 ms for each event in one process and divided among several
-//     (PostgreSQL).
-//   - contention: a follower that changes aggregates which 16 direct writers
+//   - Following: how far the heap grows.
+//   - Idle: what a follower with nothing to do asks of the database.
+//   - Contention: a follower that changes aggregates which 16 direct writers
 //     change as well, against the same follower without them; with the two idle
 //     connections that database/sql keeps by default, and with 20.
+//   - ScaleSave: a server with a synchronous standby on the same machine against
+//     one without.
+//   - ScaleServers: a follower on another server than its leader.
+//   - ScaleFollowers: a follower of 5 ms for each event in one process and
+//     divided among several.
 //
-// In the row load an "event" is one that is loaded, in rows of followers one
-// that is processed; elsewhere, one that is saved.
-package main
+// The last four are for PostgreSQL.
+package benchmark
