@@ -29,7 +29,7 @@ func (a *Application) checkFormerNames(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		newest, err := persistence.NewestNotificationID(ctx, recorder)
+		newest, err := recorder.NewestNotificationID(ctx)
 		if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
 			return nil // what the caller does next says so
 		}

@@ -20,7 +20,7 @@ func (a *Application) warnOfMixedStates(ctx context.Context) {
 	if a.statesChecked.Swap(true) {
 		return
 	}
-	newest, err := persistence.NewestNotificationID(ctx, a.recorder)
+	newest, err := a.recorder.NewestNotificationID(ctx)
 	if err != nil || newest == 0 {
 		return
 	}

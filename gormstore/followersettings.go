@@ -43,15 +43,6 @@ func (r *processRecorder) LockSettings(
 	return position, settings, err
 }
 
-// TryLockSettings implements persistence.SettingsTryLocker.
-func (r *processRecorder) TryLockSettings(
-	ctx context.Context, upstream string, wait time.Duration,
-) (position int64, settings *persistence.FollowerSettings, err error) {
-	wait = max(wait, time.Millisecond) // PostgreSQL takes 0 for no limit
-	position, settings, _, err = r.LockSettingsRevision(ctx, upstream, wait)
-	return position, settings, err
-}
-
 // LockSettingsRevision implements persistence.RevisionRecorder. In SQLite a
 // transaction has kept other writers out since it began.
 func (r *processRecorder) LockSettingsRevision(

@@ -52,7 +52,7 @@ func TestDamagedPartitions(t *testing.T) {
 			"RenewLeases":   func() error { _, err := r.RenewLeases(ctx, "L", "a", []int{1}, time.Second); return err },
 			"ChangeLeases":  func() error { _, err := r.ChangeLeases(ctx, "L", "a", nil, time.Second); return err },
 			"LockPosition": inside(func(ctx context.Context) error {
-				_, err := recorder.(persistence.PositionLocker).LockPosition(ctx, "L")
+				_, err := recorder.LockPosition(ctx, "L")
 				return err
 			}),
 			"LockPartitions": inside(func(ctx context.Context) error { _, _, err := r.LockPartitions(ctx, "L", 0); return err }),

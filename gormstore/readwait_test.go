@@ -66,7 +66,7 @@ func readsOf(t *testing.T, db *gorm.DB) map[string]storeRead {
 		}},
 		"head": {"stored_events", func(ctx context.Context) error { _, err := r.MaxNotificationID(ctx); return err }},
 		"newest id": {"stored_events", func(ctx context.Context) error {
-			_, err := r.(persistence.NewestReader).NewestNotificationID(ctx)
+			_, err := r.NewestNotificationID(ctx)
 			return err
 		}},
 		"position": {"notification_tracking", func(ctx context.Context) error { _, err := r.MaxTrackingID(ctx, "Up"); return err }},

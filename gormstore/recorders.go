@@ -748,7 +748,7 @@ func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) 
 	return head, r.store.translate(ctx, op, err)
 }
 
-// NewestNotificationID implements persistence.NewestReader.
+// NewestNotificationID implements persistence.ApplicationRecorder.
 func (r *processRecorder) NewestNotificationID(ctx context.Context) (int64, error) {
 	query := r.store.dialect.placeholders("SELECT " + headOf(r.table.quoted, "?"))
 	return r.maximum(ctx, "read the newest id of the log", query, r.application, r.application)

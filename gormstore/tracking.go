@@ -27,7 +27,7 @@ func (r *processRecorder) InsertProcessed(ctx context.Context, events []persiste
 	})
 }
 
-// MovePosition implements persistence.PositionMover.
+// MovePosition implements persistence.TrackingRecorder.
 func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persistence.Tracking) error {
 	return r.movePosition(ctx, from, to, nil)
 }
@@ -126,7 +126,7 @@ func (r *processRecorder) notMoved(current sql.NullInt64, to persistence.Trackin
 		NotificationID: to.NotificationID, Current: current.Int64}
 }
 
-// LockPosition implements persistence.PositionLocker.
+// LockPosition implements persistence.TrackingRecorder.
 func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
 	op := r.application + ": lock a position"
 	outer, err := r.store.txScopeOf(ctx)

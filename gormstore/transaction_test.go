@@ -412,7 +412,7 @@ func TestTransactionKeepsItsLockTimeout(t *testing.T) {
 				if err := tx.Exec("SET LOCAL lock_timeout = '1234ms'").Error; err != nil {
 					return err
 				}
-				_, err := recorder.(persistence.PositionLocker).LockPosition(ctx, "Upstream")
+				_, err := recorder.LockPosition(ctx, "Upstream")
 				check("a position")
 				_, errSave := recorder.InsertEvents(ctx, []persistence.StoredEvent{event, next})
 				check("a save")

@@ -118,6 +118,11 @@ func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) 
 	return r.lastEvent(ctx, op, newest.seq)
 }
 
+// NewestNotificationID implements persistence.ApplicationRecorder.
+func (r *processRecorder) NewestNotificationID(ctx context.Context) (int64, error) {
+	return r.MaxNotificationID(ctx)
+}
+
 // lastEvent finds the newest event before a message that is none. It halves the
 // part of the log in which there may be one, because the leader can only find
 // the next event after a sequence quickly.

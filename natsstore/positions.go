@@ -8,8 +8,7 @@ import (
 )
 
 var (
-	_ persistence.PositionMover  = (*processRecorder)(nil)
-	_ persistence.PositionLocker = (*processRecorder)(nil)
+	_ persistence.TrackingRecorder = (*processRecorder)(nil)
 )
 
 // InsertTracking implements persistence.TrackingRecorder.
@@ -58,7 +57,7 @@ func (r *processRecorder) move(
 	})
 }
 
-// MovePosition implements persistence.PositionMover.
+// MovePosition implements persistence.TrackingRecorder.
 func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persistence.Tracking) error {
 	if err := persistence.ValidateTracking(to); err != nil {
 		return err
@@ -127,7 +126,7 @@ func (w *writing) position(upstream string, number int64, settings []byte, last 
 	return outgoing{subject: w.names.position(upstream), data: f.encode(), expect: true, last: last}
 }
 
-// LockPosition implements persistence.PositionLocker. The position is compared
+// LockPosition implements persistence.TrackingRecorder. The position is compared
 // when the transaction commits: if it was moved meanwhile nothing is stored.
 func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
 	position, _, err := r.lockPosition(ctx, "lock a position", upstream)

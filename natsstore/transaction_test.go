@@ -36,7 +36,7 @@ func newInTransaction(t testing.TB, conn *nats.Conn) inTransaction {
 }
 
 func (s inTransaction) move(ctx context.Context, from, to int64) error {
-	return s.r.(persistence.PositionMover).MovePosition(ctx, from, persistence.Tracking{ApplicationName: kennels, NotificationID: to})
+	return s.r.MovePosition(ctx, from, persistence.Tracking{ApplicationName: kennels, NotificationID: to})
 }
 
 func (s inTransaction) insert(ctx context.Context, name string, first int64, n int) error {
@@ -170,7 +170,7 @@ func TestTransactionsExcludeEachOther(t *testing.T) {
 			s, other := open(), open()
 			err := s.Transaction(t.Context(), func(ctx context.Context) error {
 				if test.moved {
-					_, err := s.r.(persistence.PositionLocker).LockPosition(ctx, kennels)
+					_, err := s.r.LockPosition(ctx, kennels)
 					expect.NoError(t, err)
 				}
 				expect.NoError(t, test.outer(t, s, ctx))

@@ -104,7 +104,7 @@ type SettingsRecorder interface {
 	// MaxTrackingID does, and the settings.
 	Settings(ctx context.Context, upstream string) (position int64, settings *FollowerSettings, err error)
 	// LockSettings returns the same under the lock of the position (see
-	// PositionLocker), which lasts until the transaction in ctx ends. A store
+	// LockPosition), which lasts until the transaction in ctx ends. A store
 	// without transactions takes no lock, and a follower that is paused there
 	// finishes its batch.
 	LockSettings(ctx context.Context, upstream string) (position int64, settings *FollowerSettings, err error)
@@ -112,19 +112,6 @@ type SettingsRecorder interface {
 	// has returned, changed, and in the same transaction. If the store cannot
 	// keep them it returns an error.
 	WriteSettings(ctx context.Context, upstream string, settings FollowerSettings) error
-}
-
-// SettingsTryLocker is a SettingsRecorder that does not have to wait long for
-// the lock of a position. A runner uses it, so that a follower whose position
-// another process holds stands by and does not wait.
-type SettingsTryLocker interface {
-	SettingsRecorder
-
-	// TryLockSettings is LockSettings, but returns ErrPositionLocked if another
-	// transaction still holds the position after wait.
-	TryLockSettings(
-		ctx context.Context, upstream string, wait time.Duration,
-	) (position int64, settings *FollowerSettings, err error)
 }
 
 // RevisionRecorder is a SettingsRecorder whose settings have a revision. It

@@ -73,23 +73,12 @@ type ApplicationRecorder interface {
 	// and 0 if the log is empty. It is the id of the newest event, unless
 	// events with lower ids may still be committed by others.
 	MaxNotificationID(ctx context.Context) (int64, error)
-}
 
-// NewestReader is an ApplicationRecorder whose writers run at the same time, so
-// that its log may have newer events than MaxNotificationID says.
-type NewestReader interface {
 	// NewestNotificationID returns the id of the newest event that is stored,
-	// and 0 if there is none. Events with lower ids may still be committed.
+	// and 0 if there is none. Events with lower ids may still be committed. A
+	// position that is above it was not reached by reading the log. It is
+	// MaxNotificationID for a store whose writers do not run at the same time.
 	NewestNotificationID(ctx context.Context) (int64, error)
-}
-
-// NewestNotificationID returns the id of the newest event that is stored in a
-// log. A position that is above it was not reached by reading the log.
-func NewestNotificationID(ctx context.Context, r ApplicationRecorder) (int64, error) {
-	if reader, ok := r.(NewestReader); ok {
-		return reader.NewestNotificationID(ctx)
-	}
-	return r.MaxNotificationID(ctx)
 }
 
 // HistoryReader is an ApplicationRecorder whose store reads an originator's
@@ -172,9 +161,21 @@ type TrackingRecorder interface {
 	// the stored position is this one or a later one.
 	InsertTracking(ctx context.Context, tracking Tracking) error
 
+	// MovePosition moves the position forward from the position from, which is
+	// 0 if nothing was processed. It returns a *TrackingError if the position
+	// is not from any more. Followers use it, so that a batch is not stored if
+	// another program has processed a part of its events.
+	MovePosition(ctx context.Context, from int64, to Tracking) error
+
 	// MaxTrackingID returns the position in the log of the upstream
 	// application, and 0 if nothing was processed.
 	MaxTrackingID(ctx context.Context, upstream string) (int64, error)
+
+	// LockPosition is MaxTrackingID for a position that no other transaction
+	// can move until the one in ctx ends; a store that does not lock compares
+	// the position when that one commits. It returns ErrNoTransaction if ctx
+	// carries no transaction of the store.
+	LockPosition(ctx context.Context, upstream string) (int64, error)
 }
 
 // ProcessRecorder also stores the events that a follower makes together with
@@ -235,14 +236,6 @@ type WriterYielder interface {
 	YieldTime() time.Duration
 }
 
-// PositionLocker is a TrackingRecorder that can hold a position against other
-// processes of the same follower.
-type PositionLocker interface {
-	// LockPosition returns the position in the log of the upstream application,
-	// which no other transaction can move until the one in ctx ends.
-	LockPosition(ctx context.Context, upstream string) (int64, error)
-}
-
 // LogLocker is an ApplicationRecorder that can keep other writers from its log.
 // A follower that has met a save of another writer uses it before it reads what
 // it will change, so that no other save comes between.
@@ -254,14 +247,4 @@ type LogLocker interface {
 	//
 	// Locks are taken in the same order everywhere, positions before logs.
 	LockLog(ctx context.Context) error
-}
-
-// PositionMover is a TrackingRecorder that moves a position only from the value
-// that the caller has read. Followers use it, so that a batch is not stored if
-// another program has processed a part of its events.
-type PositionMover interface {
-	// MovePosition moves the position forward from the position from, which is
-	// 0 if nothing was processed. It returns a *TrackingError if the position
-	// is not from any more.
-	MovePosition(ctx context.Context, from int64, to Tracking) error
 }

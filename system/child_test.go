@@ -131,18 +131,14 @@ func (s twoTransactions) ProcessRecorder(application string) (persistence.Proces
 	if err != nil {
 		return nil, err
 	}
-	return laterMoves{recorder, recorder.(persistence.PositionLocker), recorder.(persistence.PositionMover)}, nil
+	return laterMoves{recorder}, nil
 }
 
-type laterMoves struct {
-	persistence.ProcessRecorder
-	persistence.PositionLocker
-	mover persistence.PositionMover
-}
+type laterMoves struct{ persistence.ProcessRecorder }
 
 func (r laterMoves) MovePosition(ctx context.Context, from int64, to persistence.Tracking) error {
 	moves := ctx.Value(movesKey{}).(*[]func(context.Context) error)
-	*moves = append(*moves, func(ctx context.Context) error { return r.mover.MovePosition(ctx, from, to) })
+	*moves = append(*moves, func(ctx context.Context) error { return r.ProcessRecorder.MovePosition(ctx, from, to) })
 	return nil
 }
 

@@ -283,11 +283,7 @@ type unlockable struct{ *gormstore.Store }
 
 func (s unlockable) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	recorder, err := s.Store.ProcessRecorder(application)
-	locker, _ := recorder.(persistence.PositionLocker)
-	return struct {
-		persistence.ProcessRecorder
-		persistence.PositionLocker
-	}{recorder, locker}, err
+	return struct{ persistence.ProcessRecorder }{recorder}, err
 }
 
 // Without the lock a writer that always comes between keeps the follower from

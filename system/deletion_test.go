@@ -23,13 +23,11 @@ type paging struct {
 
 func (s *paging) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	recorder, err := s.Store.ProcessRecorder(application)
-	newest, _ := recorder.(persistence.NewestReader)
-	return pagingRecorder{recorder, newest, s}, err
+	return pagingRecorder{recorder, s}, err
 }
 
 type pagingRecorder struct {
 	persistence.ProcessRecorder
-	persistence.NewestReader
 	store *paging
 }
 

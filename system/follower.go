@@ -290,15 +290,14 @@ func (f *Follower) checkHandlers(leaders []Leader) error {
 // checkStore finds an option that the follower's store cannot keep.
 func (f *Follower) checkStore() error {
 	_, hasTransactions := f.app.Factory().(persistence.Transactor)
-	_, locksPositions := f.app.Recorder().(persistence.PositionLocker)
 	_, parks := f.app.Recorder().(persistence.ParkingRecorder)
 	_, keepsSettings := f.app.Recorder().(persistence.SettingsRecorder)
 	_, forPython := f.app.Recorder().(notificationTracker)
 	_, keepsPartitions := f.app.Recorder().(persistence.PartitionRecorder)
 	needs := ""
 	switch {
-	case !hasTransactions || !locksPositions:
-		needs = "it needs a store with transactions that can lock a position"
+	case !hasTransactions:
+		needs = "it needs a store with transactions"
 	case f.park != nil && !parks:
 		needs = "it parks events, which needs a store that keeps them, such as gormstore"
 	case f.partitioning.isDivided() && forPython:

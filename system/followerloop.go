@@ -843,7 +843,7 @@ func (f *followerLoop) lockFollower(
 	ctx context.Context,
 ) (position int64, settings *persistence.FollowerSettings, revision *int64, err error) {
 	if f.settingsRecorder() == nil {
-		position, err = f.app.Recorder().(persistence.PositionLocker).LockPosition(ctx, f.leader.Name())
+		position, err = f.app.Recorder().LockPosition(ctx, f.leader.Name())
 		return position, nil, nil, err
 	}
 	return f.lockSettings(ctx)
@@ -879,11 +879,7 @@ func (f *followerLoop) lockSettings(
 		}
 		return position, settings, revision, err
 	}
-	if locker, ok := recorder.(persistence.SettingsTryLocker); ok && f.wait > 0 {
-		position, settings, err = locker.TryLockSettings(ctx, f.leader.Name(), f.wait)
-	} else {
-		position, settings, err = recorder.LockSettings(ctx, f.leader.Name())
-	}
+	position, settings, err = recorder.LockSettings(ctx, f.leader.Name())
 	return position, settings, nil, err
 }
 
@@ -932,10 +928,7 @@ func (f *followerLoop) move(ctx context.Context, from, to int64, processed []per
 		}
 		return err
 	}
-	if mover, ok := f.app.Recorder().(persistence.PositionMover); ok {
-		return mover.MovePosition(ctx, from, tracking)
-	}
-	return f.app.Recorder().InsertTracking(ctx, tracking)
+	return f.app.Recorder().MovePosition(ctx, from, tracking)
 }
 
 // errUnlockedMove says that a program which does not take the lock of the

@@ -46,6 +46,10 @@ func (r *heldRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
 	return r.memoryRecorder.MaxNotificationID(ctx)
 }
 
+func (r *heldRecorder) NewestNotificationID(ctx context.Context) (int64, error) {
+	return r.MaxNotificationID(ctx)
+}
+
 // A status whose leader does not answer for its head does not ask it for the
 // transaction that holds back the log: over a network each takes a timeout.
 func TestStatusAsksOnceIfLeaderIsDown(t *testing.T) {

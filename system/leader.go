@@ -73,7 +73,7 @@ func (l *localLeader) Head(ctx context.Context) (int64, error) {
 
 // Newest implements newestLeader.
 func (l *localLeader) Newest(ctx context.Context) (int64, error) {
-	return persistence.NewestNotificationID(ctx, l.app.Recorder())
+	return l.app.Recorder().NewestNotificationID(ctx)
 }
 
 // Hold implements heldLeader.

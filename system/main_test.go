@@ -62,8 +62,6 @@ type place struct {
 // Stores that change one of its methods embed it.
 type memoryRecorder interface {
 	persistence.ProcessRecorder
-	persistence.PositionLocker
-	persistence.PositionMover
 }
 
 // runner is what both runners can do.

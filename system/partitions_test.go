@@ -198,8 +198,6 @@ func recorderOf(member system.Member) persistence.ProcessRecorder {
 // that change one of its methods embed it.
 type partitionedRecorder interface {
 	persistence.ProcessRecorder
-	persistence.PositionLocker
-	persistence.PositionMover
 	persistence.PartitionRecorder
 	persistence.ParkingRecorder
 	persistence.LogLocker

@@ -351,6 +351,10 @@ func (r *troubledRecorder) MaxNotificationID(ctx context.Context) (int64, error)
 	return r.memoryRecorder.MaxNotificationID(ctx)
 }
 
+func (r *troubledRecorder) NewestNotificationID(ctx context.Context) (int64, error) {
+	return r.MaxNotificationID(ctx)
+}
+
 // A caller reads its own writes from a follower's view.
 func TestReadYourWrites(t *testing.T) {
 	t.Parallel()

@@ -112,6 +112,10 @@ func (r *staleRecorder) MaxNotificationID(ctx context.Context) (int64, error) {
 	return r.memoryRecorder.MaxNotificationID(ctx)
 }
 
+func (r *staleRecorder) NewestNotificationID(ctx context.Context) (int64, error) {
+	return r.MaxNotificationID(ctx)
+}
+
 // A head that was read from a server which lags does not stop a follower. A log
 // that keeps lagging does.
 func TestStaleHead(t *testing.T) {

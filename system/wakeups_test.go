@@ -99,6 +99,10 @@ func (r *observedRecorder) MaxNotificationID(ctx context.Context) (int64, error)
 	return r.memoryRecorder.MaxNotificationID(ctx)
 }
 
+func (r *observedRecorder) NewestNotificationID(ctx context.Context) (int64, error) {
+	return r.MaxNotificationID(ctx)
+}
+
 func (r *observedRecorder) SelectNotifications(ctx context.Context, want persistence.NotificationRange) ([]persistence.Notification, error) {
 	r.store.queries.Add(1)
 	return r.memoryRecorder.SelectNotifications(ctx, want)

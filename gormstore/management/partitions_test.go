@@ -12,7 +12,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -254,7 +253,7 @@ func TestSkipMovesNoPartitionBack(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if _, err := recorder.(persistence.PositionLocker).LockPosition(ctx, "TrainingSchool"); err != nil {
+		if _, err := recorder.LockPosition(ctx, "TrainingSchool"); err != nil {
 			return err
 		}
 		go func() { skipped <- skip() }()

@@ -234,7 +234,7 @@ func (k *checker) positions(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		head, err := persistence.NewestNotificationID(ctx, k.Upstreams[upstream])
+		head, err := k.Upstreams[upstream].NewestNotificationID(ctx)
 		if err != nil {
 			return err
 		}

@@ -61,6 +61,14 @@ func (r *Recorder) MaxNotificationID(ctx context.Context) (int64, error) {
 	return r.ProcessRecorder.MaxNotificationID(ctx)
 }
 
+// NewestNotificationID calls Head.
+func (r *Recorder) NewestNotificationID(ctx context.Context) (int64, error) {
+	if r.Head != nil {
+		return r.Head(ctx)
+	}
+	return r.ProcessRecorder.NewestNotificationID(ctx)
+}
+
 // MaxTrackingID calls Position.
 func (r *Recorder) MaxTrackingID(ctx context.Context, upstream string) (int64, error) {
 	if r.Position != nil {

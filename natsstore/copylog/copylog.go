@@ -42,7 +42,7 @@ func ToGORM(ctx context.Context, from *natsstore.Store, to *gormstore.Store, app
 	if err != nil {
 		return err
 	}
-	after, err := persistence.NewestNotificationID(ctx, stored)
+	after, err := stored.NewestNotificationID(ctx)
 	if err != nil {
 		return err
 	}

@@ -139,6 +139,11 @@ func (r *processRecorder) MaxNotificationID(ctx context.Context) (int64, error) 
 	return log[len(log)-1].ID, nil
 }
 
+// NewestNotificationID implements persistence.ApplicationRecorder.
+func (r *processRecorder) NewestNotificationID(ctx context.Context) (int64, error) {
+	return r.MaxNotificationID(ctx)
+}
+
 func (r *processRecorder) log(ctx context.Context, op string) (log rows, err error) {
 	err = r.store.read(ctx, r.application, op, func(d *data) { log = r.table(d).log })
 	return log, err
@@ -158,7 +163,7 @@ func (r *processRecorder) InsertTracking(ctx context.Context, tracking persisten
 	})
 }
 
-// MovePosition implements persistence.PositionMover.
+// MovePosition implements persistence.TrackingRecorder.
 func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persistence.Tracking) error {
 	if err := persistence.ValidateTracking(to); err != nil {
 		return err
@@ -193,7 +198,7 @@ func (r *processRecorder) Settings(
 	return current, settings, err
 }
 
-// LockPosition implements persistence.PositionLocker. A transaction is the only
+// LockPosition implements persistence.TrackingRecorder. A transaction is the only
 // writer, so it has the lock already.
 func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
 	if err := r.needTransaction(ctx, "lock a position"); err != nil {

@@ -285,19 +285,17 @@ func (r *journalRecorder) LockSettings(ctx context.Context, upstream string) (in
 	return r.Settings(ctx, upstream)
 }
 
-// TryLockSettings does not wait at all.
-func (r *journalRecorder) TryLockSettings(
-	ctx context.Context, upstream string, _ time.Duration,
-) (int64, *persistence.FollowerSettings, error) {
+// tryLock locks the journal, and does not wait at all.
+func (r *journalRecorder) tryLock(ctx context.Context) error {
 	if f, ok := ctx.Value(transactionKey{}).(*fork); ok && f.store == nil {
 		if !f.journal.writing.TryLock() {
-			return 0, nil, &persistence.Error{Class: persistence.ErrPositionLocked, Op: "lock a position"}
+			return &persistence.Error{Class: persistence.ErrPositionLocked, Op: "lock a position"}
 		}
 		if err := f.begin(); err != nil {
-			return 0, nil, err
+			return err
 		}
 	}
-	return r.LockSettings(ctx, upstream)
+	return r.LockLog(ctx)
 }
 
 func (r *journalRecorder) SettingsRevision(
@@ -316,13 +314,11 @@ func (r *journalRecorder) SettingsRevision(
 func (r *journalRecorder) LockSettingsRevision(
 	ctx context.Context, upstream string, wait time.Duration,
 ) (int64, *persistence.FollowerSettings, int64, error) {
-	lock := r.LockSettings
+	lock := r.LockLog
 	if wait > 0 {
-		lock = func(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
-			return r.TryLockSettings(ctx, upstream, wait)
-		}
+		lock = r.tryLock
 	}
-	if _, _, err := lock(ctx, upstream); err != nil {
+	if err := lock(ctx); err != nil {
 		return 0, nil, 0, err
 	}
 	return r.SettingsRevision(ctx, upstream)
@@ -370,10 +366,17 @@ func (r *journalRecorder) MovePosition(ctx context.Context, from int64, to persi
 	return r.journal.write(ctx, write(func(s *memory.Store) error {
 		recorder, err := s.ProcessRecorder(r.application)
 		if err == nil {
-			err = recorder.(persistence.PositionMover).MovePosition(context.WithoutCancel(ctx), from, to)
+			err = recorder.MovePosition(context.WithoutCancel(ctx), from, to)
 		}
 		return err
 	}).unless(ctx))
+}
+
+func (r *journalRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
+	if err := r.LockLog(ctx); err != nil {
+		return 0, err
+	}
+	return r.MaxTrackingID(ctx, upstream)
 }
 
 func (r *journalRecorder) SelectEvents(
@@ -417,6 +420,10 @@ func (r *journalRecorder) MaxNotificationID(ctx context.Context) (int64, error) 
 		return 0, err
 	}
 	return recorder.MaxNotificationID(ctx)
+}
+
+func (r *journalRecorder) NewestNotificationID(ctx context.Context) (int64, error) {
+	return r.MaxNotificationID(ctx)
 }
 
 func (r *journalRecorder) MaxTrackingID(ctx context.Context, upstream string) (int64, error) {

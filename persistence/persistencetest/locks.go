@@ -9,7 +9,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// lockRows are about LogLocker and SettingsTryLocker. A recorder that is
+// lockRows are about LogLocker and RevisionRecorder. A recorder that is
 // neither has nothing to show in them.
 var lockRows = []row{{
 	name: "a locked log keeps other writers out",
@@ -57,14 +57,14 @@ var lockRows = []row{{
 	}),
 }, {
 	name:  "a position that another transaction holds is not waited for",
-	says:  "TryLockSettings returns ErrPositionLocked while another transaction has locked the position, and locks it afterwards.",
+	says:  "LockSettingsRevision returns ErrPositionLocked while another transaction has locked the position, and locks it afterwards.",
 	needs: []Feature{Concurrent},
-	run: eachTryLocker(func(t testing.TB, s *store, r persistence.SettingsTryLocker) {
+	run: eachRevisionRecorder(func(t testing.TB, s *store, r persistence.RevisionRecorder) {
 		factory := s.reopened(t)
-		other := s.through(t, factory).process.(persistence.SettingsTryLocker)
+		other := s.through(t, factory).process.(persistence.RevisionRecorder)
 		try := func() (position int64, err error) {
 			err = s.harness.Transaction(s.ctx, factory, func(ctx context.Context) error {
-				position, _, err = other.TryLockSettings(ctx, kennels, time.Millisecond)
+				position, _, _, err = other.LockSettingsRevision(ctx, kennels, time.Millisecond)
 				return err
 			})
 			return position, err
@@ -74,12 +74,12 @@ var lockRows = []row{{
 			_, _, err := r.LockSettings(ctx, kennels)
 			if err == nil && !hasOneWriter(s.factory) {
 				_, locked := try()
-				wantIs(t, "TryLockSettings", locked, persistence.ErrPositionLocked)
+				wantIs(t, "LockSettingsRevision", locked, persistence.ErrPositionLocked)
 			}
 			return err
 		}))
 		if position, err := try(); err != nil || position != 5 {
-			t.Errorf("TryLockSettings = %d, %v after the other transaction has ended, want 5", position, err)
+			t.Errorf("LockSettingsRevision = %d, %v after the other transaction has ended, want 5", position, err)
 		}
 	}),
 }}
@@ -92,9 +92,9 @@ func eachLogLocker(run func(t testing.TB, s *store, r persistence.LogLocker)) fu
 	}
 }
 
-func eachTryLocker(run func(t testing.TB, s *store, r persistence.SettingsTryLocker)) func(testing.TB, *store) {
+func eachRevisionRecorder(run func(t testing.TB, s *store, r persistence.RevisionRecorder)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
-		if r, ok := s.process.(persistence.SettingsTryLocker); ok {
+		if r, ok := s.process.(persistence.RevisionRecorder); ok {
 			run(t, s, r)
 		}
 	}

@@ -15,8 +15,6 @@ import (
 type memoryRecorder interface {
 	persistence.ProcessRecorder
 	persistence.PartitionRecorder
-	persistence.PositionLocker
-	persistence.PositionMover
 	persistence.OriginatorDeleter
 }
 

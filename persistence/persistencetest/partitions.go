@@ -54,10 +54,7 @@ var partitionRows = []row{{
 		s.insertTracking(t, kennels, 5)
 		s.divide(t, r, "", 2)
 		tracking := persistence.Tracking{ApplicationName: kennels, NotificationID: 6}
-		failed := []error{s.process.InsertTracking(s.ctx, tracking)}
-		if mover, ok := s.process.(persistence.PositionMover); ok {
-			failed = append(failed, mover.MovePosition(s.ctx, 5, tracking))
-		}
+		failed := []error{s.process.InsertTracking(s.ctx, tracking), s.process.MovePosition(s.ctx, 5, tracking)}
 		for _, err := range failed {
 			if _, ok := errors.AsType[*persistence.TrackingError](err); !ok {
 				t.Errorf("got the error %v, want a *TrackingError", err)
@@ -380,13 +377,11 @@ func wantPositions(t testing.TB, s *store, r persistence.PartitionRecorder, posi
 		t.Errorf("the positions are %v and the lowest %d (MaxTrackingID), %d (Settings); want %v and %d; the settings have %d partitions",
 			got, read, at, of, position, settings.Partitions)
 	}
-	if locker, ok := s.process.(persistence.PositionLocker); ok {
-		must(t, s.transaction(s.ctx, func(ctx context.Context) error {
-			locked, err := locker.LockPosition(ctx, kennels)
-			if locked != position {
-				t.Errorf("LockPosition = %d, want %d", locked, position)
-			}
-			return err
-		}))
-	}
+	must(t, s.transaction(s.ctx, func(ctx context.Context) error {
+		locked, err := s.process.LockPosition(ctx, kennels)
+		if locked != position {
+			t.Errorf("LockPosition = %d, want %d", locked, position)
+		}
+		return err
+	}))
 }

@@ -40,12 +40,12 @@ func (s *spoiltStore) ProcessRecorder(application string) (persistence.ProcessRe
 		insert: inner.InsertEvents, selects: inner.SelectEvents, page: inner.SelectNotifications,
 		head: inner.MaxNotificationID, move: inner.InsertTracking, position: inner.MaxTrackingID,
 		process: inner.InsertProcessed, remove: inner.(persistence.OriginatorDeleter).DeleteOriginator,
-		moveFrom: inner.(persistence.PositionMover).MovePosition,
+		moveFrom: inner.MovePosition, lockPosition: inner.LockPosition,
 	}
 	keeper := inner.(persistence.SettingsRecorder)
 	r.settings, r.lockSettings, r.writeSettings = keeper.Settings, keeper.LockSettings, keeper.WriteSettings
-	r.tryLockSettings = inner.(persistence.SettingsTryLocker).TryLockSettings
-	r.revision = inner.(persistence.RevisionRecorder).SettingsRevision
+	revisions := inner.(persistence.RevisionRecorder)
+	r.revision, r.lockRevision = revisions.SettingsRevision, revisions.LockSettingsRevision
 	r.lockLog = inner.(persistence.LogLocker).LockLog
 	return r.spoiltBy(s.spoil), nil
 }
@@ -83,7 +83,8 @@ type spoilt struct {
 	replace  func(ctx context.Context, old, snapshot storedEvent) (bool, error)
 
 	settings, lockSettings readSettingsFunc
-	tryLockSettings        func(context.Context, string, time.Duration) (int64, *persistence.FollowerSettings, error)
+	lockRevision           func(context.Context, string, time.Duration) (int64, *persistence.FollowerSettings, int64, error)
+	lockPosition           func(context.Context, string) (int64, error)
 	revision               func(context.Context, string) (int64, *persistence.FollowerSettings, int64, error)
 	lockLog                func(context.Context) error
 	writeSettings          func(context.Context, string, persistence.FollowerSettings) error
@@ -133,6 +134,10 @@ func (r *spoilt) SelectNotifications(
 
 func (r *spoilt) MaxNotificationID(ctx context.Context) (int64, error) { return r.head(ctx) }
 
+func (r *spoilt) NewestNotificationID(ctx context.Context) (int64, error) {
+	return r.MaxNotificationID(ctx)
+}
+
 func (r *spoilt) InsertTracking(ctx context.Context, to destination) error {
 	return r.move(ctx, to)
 }
@@ -159,10 +164,8 @@ func (r *spoilt) LockSettings(ctx context.Context, upstream string) (int64, *per
 	return r.lockSettings(ctx, upstream)
 }
 
-func (r *spoilt) TryLockSettings(
-	ctx context.Context, upstream string, wait time.Duration,
-) (int64, *persistence.FollowerSettings, error) {
-	return r.tryLockSettings(ctx, upstream, wait)
+func (r *spoilt) LockPosition(ctx context.Context, upstream string) (int64, error) {
+	return r.lockPosition(ctx, upstream)
 }
 
 func (r *spoilt) SettingsRevision(
@@ -174,7 +177,7 @@ func (r *spoilt) SettingsRevision(
 func (r *spoilt) LockSettingsRevision(
 	ctx context.Context, upstream string, wait time.Duration,
 ) (int64, *persistence.FollowerSettings, int64, error) {
-	if _, _, err := r.tryLockSettings(ctx, upstream, wait); err != nil {
+	if _, _, _, err := r.lockRevision(ctx, upstream, wait); err != nil {
 		return 0, nil, 0, err
 	}
 	return r.revision(ctx, upstream)

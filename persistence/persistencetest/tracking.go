@@ -6,8 +6,6 @@ import (
 	"math"
 	"strings"
 	"testing"
-
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // trackingRows are about TrackingRecorder: the positions of a follower.
@@ -50,14 +48,10 @@ var trackingRows = []row{{
 	},
 }, {
 	name: "a position moves only from where it was read",
-	says: "MovePosition of a PositionMover is a TrackingError unless the position is the one it is to move from, and leaves it there.",
+	says: "MovePosition is a TrackingError unless the position is the one it is to move from, and leaves it there.",
 	run: func(t testing.TB, s *store) {
-		mover, ok := s.process.(persistence.PositionMover)
-		if !ok {
-			return
-		}
 		move := func(from, to int64) error {
-			err := mover.MovePosition(s.ctx, from, tracking(kennels, to))
+			err := s.process.MovePosition(s.ctx, from, tracking(kennels, to))
 			if err == nil {
 				s.positions.moved(tracking(kennels, to))
 			}
@@ -74,7 +68,7 @@ var trackingRows = []row{{
 		if err := move(5, 9); err != nil {
 			t.Fatal(err)
 		}
-		wantBehind(t, mover.MovePosition(s.ctx, 1, tracking(shelters, 2)), s.party, tracking(shelters, 2), 0)
+		wantBehind(t, s.process.MovePosition(s.ctx, 1, tracking(shelters, 2)), s.party, tracking(shelters, 2), 0)
 		s.wantPosition(t, kennels, 9)
 	},
 }, {

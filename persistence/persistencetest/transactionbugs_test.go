@@ -141,9 +141,9 @@ var lockBugs = []bug{
 			return nil
 		}
 	}},
-	{name: "TryLockSettings locks nothing", spoil: func(r *spoilt) {
-		r.tryLockSettings = func(ctx context.Context, upstream string, _ time.Duration) (int64, *persistence.FollowerSettings, error) {
-			return r.settings(ctx, upstream)
+	{name: "LockSettingsRevision locks nothing", spoil: func(r *spoilt) {
+		r.lockRevision = func(ctx context.Context, upstream string, _ time.Duration) (int64, *persistence.FollowerSettings, int64, error) {
+			return r.revision(ctx, upstream)
 		}
 	}},
 }

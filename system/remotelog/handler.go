@@ -146,7 +146,7 @@ func (h *handler) newest(r *http.Request) (headAnswer, error) {
 	if err != nil {
 		return answer, err
 	}
-	newest, err := persistence.NewestNotificationID(ctx, recorder)
+	newest, err := recorder.NewestNotificationID(ctx)
 	if err != nil {
 		return answer, err
 	}

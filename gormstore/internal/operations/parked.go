@@ -117,10 +117,8 @@ func DiscardParked(ctx context.Context, runner Runner, options DiscardOptions) e
 			options.Follower, app.Factory())
 	}
 	err = bridge.Repeatedly(ctx, store, func(ctx context.Context) error {
-		if locker, ok := app.Recorder().(persistence.PositionLocker); ok {
-			if _, err := locker.LockPosition(ctx, options.Leader); err != nil {
-				return err
-			}
+		if _, err := app.Recorder().LockPosition(ctx, options.Leader); err != nil {
+			return err
 		}
 		return parking.UnparkEvent(ctx, options.Leader, options.NotificationID)
 	})

@@ -227,11 +227,7 @@ func skip(ctx context.Context, own store, follower string, one Skipped) error {
 	if err != nil {
 		return err
 	}
-	locker, ok := recorder.(persistence.PositionLocker)
-	if !ok {
-		return fmt.Errorf("management: cannot move %s: its store cannot lock positions, and is %T", follower, own)
-	}
-	position, err := locker.LockPosition(ctx, one.Leader)
+	position, err := recorder.LockPosition(ctx, one.Leader)
 	if err != nil {
 		return err
 	}
@@ -283,10 +279,8 @@ func moveBack(ctx context.Context, own store, follower string, one Skipped) erro
 	if err != nil {
 		return err
 	}
-	if locker, ok := recorder.(persistence.PositionLocker); ok {
-		if _, err := locker.LockPosition(ctx, one.Leader); err != nil {
-			return err
-		}
+	if _, err := recorder.LockPosition(ctx, one.Leader); err != nil {
+		return err
 	}
 	set, err := partitionsOf(ctx, recorder, one.Leader)
 	if err != nil {
