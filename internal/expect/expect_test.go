@@ -60,9 +60,9 @@ func record(check func(t testing.TB)) (r *recorder) {
 }
 
 var (
-	errBroken = errors.New("it is broken")
-	errPath   = &fs.PathError{Op: "open", Path: "dogs", Err: errBroken}
-	wrapped   = fmt.Errorf("look: %w", errPath)
+	errBroken  = errors.New("it is broken")
+	errPath    = &fs.PathError{Op: "open", Path: "dogs", Err: errBroken}
+	errWrapped = fmt.Errorf("look: %w", errPath)
 )
 
 // after is a condition that comes true some time after begin.
@@ -81,10 +81,10 @@ func TestChecks(t *testing.T) {
 	}{
 		"no error":           {check: func(t testing.TB) { expect.NoError(t, nil, nil) }},
 		"the second error":   {check: func(t testing.TB) { expect.NoError(t, nil, errBroken, errPath) }, fatal: true, want: []string{"got error it is broken (*errors.errorString), want none"}},
-		"the type":           {check: func(t testing.TB) { expect.ErrorAs[*fs.PathError](t, wrapped) }},
+		"the type":           {check: func(t testing.TB) { expect.ErrorAs[*fs.PathError](t, errWrapped) }},
 		"another type":       {check: func(t testing.TB) { expect.ErrorAs[*fs.PathError](t, errBroken) }, fatal: true, want: []string{"got error it is broken (*errors.errorString), want a *fs.PathError"}},
 		"no error of a type": {check: func(t testing.TB) { expect.ErrorAs[*fs.PathError](t, nil) }, fatal: true, want: []string{"got error <nil> (<nil>), want a *fs.PathError"}},
-		"the errors":         {check: func(t testing.TB) { expect.ErrorIs(t, wrapped, errPath, errBroken) }},
+		"the errors":         {check: func(t testing.TB) { expect.ErrorIs(t, errWrapped, errPath, errBroken) }},
 		"another error": {
 			check: func(t testing.TB) { expect.ErrorIs(t, errBroken, fs.ErrExist, errBroken, fs.ErrInvalid) },
 			want: []string{
@@ -124,7 +124,7 @@ func TestChecks(t *testing.T) {
 // ErrorAs returns the error that it has found.
 func TestErrorAsReturnsTheError(t *testing.T) {
 	t.Parallel()
-	if got := expect.ErrorAs[*fs.PathError](t, wrapped); got != errPath {
+	if got := expect.ErrorAs[*fs.PathError](t, errWrapped); got != errPath {
 		t.Errorf("got %v, want %v", got, errPath)
 	}
 }
