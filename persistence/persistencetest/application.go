@@ -107,6 +107,19 @@ var applicationRows = []row{{
 		}
 	},
 }, {
+	name: "the newest event is known",
+	says: "NewestNotificationID returns the id of the newest event in the application's own log, and 0 if there is none.",
+	run: func(t testing.TB, s *store) {
+		want := int64(0)
+		for version := range int64(3) {
+			if got, err := s.process.NewestNotificationID(s.ctx); err != nil || got != want {
+				t.Errorf("NewestNotificationID = %d, %v, want %d", got, err, want)
+			}
+			want = s.events.insert(t, at(dog("Fido"), version))[0]
+			s.neighbour.events.insert(t, at(dog("Daisy"), version))
+		}
+	},
+}, {
 	name: "a conflict leaves the log alone",
 	says: "An insert that fails adds nothing to the log, does not change its highest id, and does not disturb later reads.",
 	run: func(t testing.TB, s *store) {

@@ -148,6 +148,9 @@ var pageBugs = []bug{
 			r.head = func(ctx context.Context) (int64, error) { return highest.Load(), ctx.Err() }
 		}
 	}},
+	{name: "the newest event is not known", spoil: func(r *spoilt) {
+		r.newest = func(context.Context) (int64, error) { return 0, nil }
+	}},
 	{name: "the highest id counts", spoil: func(r *spoilt) {
 		page := r.page
 		r.head = func(ctx context.Context) (int64, error) {

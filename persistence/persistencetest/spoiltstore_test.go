@@ -38,7 +38,7 @@ func (s *spoiltStore) ProcessRecorder(application string) (persistence.ProcessRe
 	r := &spoilt{
 		factory: s.Factory, application: application,
 		insert: inner.InsertEvents, selects: inner.SelectEvents, page: inner.SelectNotifications,
-		head: inner.MaxNotificationID, move: inner.InsertTracking, position: inner.MaxTrackingID,
+		head: inner.MaxNotificationID, newest: inner.NewestNotificationID, move: inner.InsertTracking, position: inner.MaxTrackingID,
 		process: inner.InsertProcessed, remove: inner.(persistence.OriginatorDeleter).DeleteOriginator,
 		moveFrom: inner.MovePosition, lockPosition: inner.LockPosition,
 	}
@@ -74,6 +74,7 @@ type spoilt struct {
 	selects  selectFunc
 	page     func(context.Context, pageRange) ([]notification, error)
 	head     func(context.Context) (int64, error)
+	newest   func(context.Context) (int64, error)
 	move     func(context.Context, destination) error
 	moveFrom func(context.Context, int64, destination) error
 	position func(context.Context, string) (int64, error)
@@ -134,9 +135,7 @@ func (r *spoilt) SelectNotifications(
 
 func (r *spoilt) MaxNotificationID(ctx context.Context) (int64, error) { return r.head(ctx) }
 
-func (r *spoilt) NewestNotificationID(ctx context.Context) (int64, error) {
-	return r.MaxNotificationID(ctx)
-}
+func (r *spoilt) NewestNotificationID(ctx context.Context) (int64, error) { return r.newest(ctx) }
 
 func (r *spoilt) InsertTracking(ctx context.Context, to destination) error {
 	return r.move(ctx, to)

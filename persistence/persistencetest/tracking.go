@@ -6,6 +6,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // trackingRows are about TrackingRecorder: the positions of a follower.
@@ -45,6 +47,13 @@ var trackingRows = []row{{
 		s.wantPosition(t, kennels, 22)
 		s.wantPosition(t, shelters, 21)
 		s.wantPosition(t, "Unknown", 0)
+	},
+}, {
+	name: "a position is locked in a transaction only",
+	says: "LockPosition without a transaction in its context is an ErrNoTransaction: nothing would hold the lock.",
+	run: func(t testing.TB, s *store) {
+		_, err := s.process.LockPosition(s.ctx, kennels)
+		wantIs(t, "LockPosition", err, persistence.ErrNoTransaction)
 	},
 }, {
 	name: "a position moves only from where it was read",

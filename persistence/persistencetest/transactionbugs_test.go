@@ -141,6 +141,7 @@ var lockBugs = []bug{
 			return nil
 		}
 	}},
+	{name: "LockPosition needs no transaction", spoil: func(r *spoilt) { r.lockPosition = r.position }},
 	{name: "LockSettingsRevision locks nothing", spoil: func(r *spoilt) {
 		r.lockRevision = func(ctx context.Context, upstream string, _ time.Duration) (int64, *persistence.FollowerSettings, int64, error) {
 			return r.revision(ctx, upstream)
