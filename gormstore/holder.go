@@ -48,5 +48,5 @@ func (h *holders) String() string {
 	if oldest == nil {
 		return ""
 	}
-	return fmt.Sprintf("the %s has been open for %v; ", oldest.operation, time.Since(oldest.since).Round(time.Millisecond))
+	return fmt.Sprintf("%q has been open for %v; ", oldest.operation, time.Since(oldest.since).Round(time.Millisecond))
 }

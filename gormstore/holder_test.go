@@ -113,7 +113,7 @@ func TestSaveNamesTheHolderOfTheConnection(t *testing.T) {
 				_, err := r.InsertEvents(t.Context(), history(uuid.New(), 1, 1))
 				return err
 			})
-			if !errors.Is(err, persistence.ErrLockTimeout) || !strings.Contains(err.Error(), "nightly import has been open for") {
+			if !errors.Is(err, persistence.ErrLockTimeout) || !strings.Contains(err.Error(), `"nightly import" has been open for `) {
 				t.Errorf("got %v, want a lock timeout that names the nightly import", err)
 			}
 		})

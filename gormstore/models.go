@@ -114,7 +114,7 @@ type FollowerPartition struct {
 	Since          *time.Time // NULL unless it fails
 }
 
-// ParkedEvent is a row of the table of events that followers have put aside.
+// ParkedEvent is a row of the table of events that followers have parked.
 // Django does not have it.
 type ParkedEvent struct {
 	ApplicationName         string    `gorm:"type:varchar(32);primaryKey"`

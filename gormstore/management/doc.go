@@ -31,7 +31,7 @@
 //	followers accept follower [upstream ...]     accept what a follower has missed because its topics have changed
 //	check [application ...]                      look for violations of what is guaranteed
 //	events application [originator]              show events
-//	parked [follower]                            show the events that followers have put aside
+//	parked [follower]                            show the events that followers have parked
 //	retry_parked follower                        have a follower process them
 //	discard_parked follower upstream id          have a follower forget one of them
 //	delete_originator application id             delete all events of one aggregate

@@ -35,7 +35,7 @@ func TestOddErrors(t *testing.T) {
 	}
 }
 
-// Events that are put aside are no processed ones. They are listed, and tried
+// Events that are parked are no processed ones. They are listed, and tried
 // again.
 func TestParked(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {

@@ -20,7 +20,7 @@ func followerNames(_ context.Context, runner operations.Runner) ([]string, error
 }
 
 func parkedCommand(config Config) *cobra.Command {
-	cmd := &cobra.Command{Use: "parked [-o {table,json}] [follower]", Short: "Show the events that followers have put aside.",
+	cmd := &cobra.Command{Use: "parked [-o {table,json}] [follower]", Short: "Show the events that followers have parked.",
 		ValidArgsFunction: completer(config, followerNames)}
 	form := outputFlag(cmd)
 	return newCommand(config, cmd, cobra.MaximumNArgs(1), func(c *call) error {
@@ -39,7 +39,7 @@ func parkedCommand(config Config) *cobra.Command {
 	})
 }
 
-// shownEventParked is an event that was put aside, as the command shows it.
+// shownEventParked is an event that was parked, as the command shows it.
 type shownEventParked struct {
 	Follower       string `json:"follower"`
 	Leader         string `json:"leader"`
@@ -71,7 +71,7 @@ func parkedRows(events []persistence.ParkedEvent) [][]string {
 }
 
 func retryCommand(config Config) *cobra.Command {
-	cmd := &cobra.Command{Use: "retry_parked follower", Short: "Have a follower process the events that it has put aside.",
+	cmd := &cobra.Command{Use: "retry_parked follower", Short: "Have a follower process the events that it has parked.",
 		ValidArgsFunction: completer(config, followerNames)}
 	return newCommand(config, cmd, cobra.ExactArgs(1), func(c *call) error {
 		runner, err := c.runner()
@@ -95,8 +95,8 @@ func retryCommand(config Config) *cobra.Command {
 
 func discardCommand(config Config) *cobra.Command {
 	cmd := &cobra.Command{Use: "discard_parked [-n] [--yes] follower upstream id",
-		Short: "Have a follower forget an event that it has put aside.",
-		Long: "Have a follower forget an event that it has put aside: it will never process it. There is no way back. Later events\n" +
+		Short: "Have a follower forget an event that it has parked.",
+		Long: "Have a follower forget an event that it has parked: it will never process it. There is no way back. Later events\n" +
 			"of the same aggregate stay parked until they are retried.\n\n" +
 			"upstream, id: The application whose event it is, and its id in that log, as the command parked shows them.",
 		ValidArgsFunction: completer(config, followerNames)}

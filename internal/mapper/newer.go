@@ -10,7 +10,7 @@ import (
 )
 
 // A state that cannot be read is damaged, or another program or other settings
-// can read it. A follower may put a damaged event aside. For the other kind it
+// can read it. A follower may park a damaged event. For the other kind it
 // waits: to pass over such events would lose what the other program owes them.
 // What cannot be told from the other kind counts as that.
 

@@ -78,7 +78,7 @@ type FollowerState struct {
 	// Oldest is when the first event after the position was made, and zero if
 	// there is none.
 	Oldest time.Time `json:"oldest,omitzero"`
-	// Parked is how many events the follower has put aside.
+	// Parked is how many events the follower has parked.
 	Parked int `json:"parked"`
 	// Error is what the follower failed with last. NotificationID is the event
 	// that it failed at; of a follower that runs, the event that it has been

@@ -141,7 +141,7 @@ type RetryReport struct {
 	Processed, Parked int
 }
 
-// RetryParked has a follower process what it has put aside, oldest events
+// RetryParked has a follower process what it has parked, oldest events
 // first. One that fails again stays, and so do the later ones of its
 // originator; the error is then those of all that failed, and the report tells
 // all the same. The follower may be running. Other errors are

@@ -21,9 +21,9 @@ type Runner interface {
 	CatchUp(ctx context.Context, follower system.Member, report func(system.Processed)) ([]system.Processed, error)
 	// Statuses tells how all followings stand.
 	Statuses(ctx context.Context) ([]system.Status, error)
-	// Parked are the events that a follower has put aside.
+	// Parked are the events that a follower has parked.
 	Parked(ctx context.Context, follower system.Member) ([]persistence.ParkedEvent, error)
-	// RetryParked has a follower process what it has put aside, and returns how
+	// RetryParked has a follower process what it has parked, and returns how
 	// many events were processed.
 	RetryParked(ctx context.Context, follower system.Member) (processed int, err error)
 	// Rebuild resets a follower, which processes all events again.
