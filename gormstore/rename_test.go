@@ -50,17 +50,31 @@ func TestRenamedApplication(t *testing.T) {
 		if err := early.Save(ctx, newDog("Rex")); !errors.Is(err, persistence.ErrOperational) {
 			t.Errorf("a save before the rows are renamed: %v, want an error that is %v", err, persistence.ErrOperational)
 		}
-		err := db.Transaction(func(tx *gorm.DB) error {
-			for _, statement := range statements {
-				if err := tx.Exec(statement).Error; err != nil {
-					return err
+		for _, names := range [][2]string{{after, "Other"}, {"Other", after}} { // of a program that was started too early
+			for _, row := range []any{
+				&gormstore.FollowerStatus{ApplicationName: names[0], UpstreamApplicationName: names[1], Heartbeat: time.Now()},
+				&gormstore.FollowerSetting{ApplicationName: names[0], UpstreamApplicationName: names[1], PausedBy: "early", UpdatedAt: time.Now()},
+			} {
+				if err := db.Create(row).Error; err != nil {
+					t.Fatal(err)
 				}
 			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
+		rename := func() {
+			t.Helper()
+			err := db.Transaction(func(tx *gorm.DB) error {
+				for _, statement := range statements {
+					if err := tx.Exec(statement).Error; err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		rename()
 		for _, model := range gormstore.OwnModels() {
 			for _, column := range []string{"application_name", "upstream_application_name"} {
 				if !db.Migrator().HasColumn(model, column) {
@@ -77,6 +91,11 @@ func TestRenamedApplication(t *testing.T) {
 					t.Errorf("%s of %T: %d rows have the old name, and %d the new one, want 0 and other than 0", column, model, left, renamed)
 				}
 			}
+		}
+		rename() // which a second time changes nothing that matters
+		var settings []gormstore.FollowerSetting
+		if err := db.Find(&settings).Error; err != nil || len(settings) != 2 || settings[0].PausedBy != "" || settings[1].PausedBy != "" {
+			t.Errorf("got the settings %+v, %v, want the two of before", settings, err)
 		}
 		if err := early.Save(ctx, newDog("Rex")); err != nil {
 			t.Errorf("a save after it: %v", err)
@@ -105,16 +124,19 @@ func rowsOfFollowers(name, upstream string) []any {
 	}
 }
 
-// renameStatements are the UPDATE statements of docs/operations.md.
+// renameStatements are the statements of docs/operations.md that rename an
+// application.
 func renameStatements(t *testing.T) (statements []string) {
 	t.Helper()
 	document, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(document)) {
-		if line = strings.TrimSpace(line); strings.HasPrefix(line, "UPDATE ") {
-			statements = append(statements, strings.TrimSuffix(line, ";"))
+	_, text, _ := strings.Cut(string(document), "   BEGIN;\n   DELETE FROM follower_status")
+	text, _, _ = strings.Cut("DELETE FROM follower_status"+text, "   COMMIT;")
+	for statement := range strings.SplitSeq(text, ";") {
+		if statement = strings.TrimSpace(statement); statement != "" {
+			statements = append(statements, statement)
 		}
 	}
 	if len(statements) < len(gormstore.OwnModels()) {
