@@ -42,7 +42,7 @@ type zlibReader struct {
 	z  io.ReadCloser
 }
 
-// NewZlib returns a compressor. Errors are of type *OptionError.
+// NewZlib returns a compressor, or an error if an option is out of range.
 func NewZlib(options ...Option) (*Zlib, error) {
 	settings, err := newSettings(options, defaultZlibLevel, zlib.BestCompression)
 	if err != nil {

@@ -15,9 +15,9 @@ type Zstd struct {
 	decoder  *zstd.Decoder
 }
 
-// NewZstd returns a compressor. It has buffers for as many states at a time as
-// there are processors, so make one and share it. Errors are of type
-// *OptionError.
+// NewZstd returns a compressor, or an error if an option is out of range. It has
+// buffers for as many states at a time as there are processors, so make one and
+// share it.
 func NewZstd(options ...Option) (*Zstd, error) {
 	settings, err := newSettings(options, 3, 22)
 	if err != nil {

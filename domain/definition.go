@@ -128,7 +128,7 @@ func On[T any, E EventOf[T]](name string, _ E, options ...TypeOption) Option[T] 
 
 // FormerName says that the aggregate T was defined under other names in the
 // past: its events and snapshots that were stored under them are read as
-// today's. The names that a program of the Python original has are given the
+// today's. The names that a program of the Python library has are given the
 // same way: FormerName[Dog]("training_school.domain:Dog").
 func FormerName[T any](names ...string) Option[T] {
 	return func(d *Definition[T]) { d.former = append(d.former, names...) }

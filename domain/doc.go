@@ -1,6 +1,6 @@
-// Package domain is for aggregates: things whose state is the sum of what has
-// happened to them. It is pure: nothing in it knows a database, and it can be
-// used and tested without one.
+// Package domain defines event-sourced aggregates: their events, the names that
+// these are stored under, and how they change the aggregate. Nothing in it knows
+// a database, so aggregates are tested without one.
 //
 // # Events and aggregates
 //
@@ -127,11 +127,13 @@
 //
 // Snapshots that were taken before are not made again by that: raise
 // [SnapshotVersion], so that they are passed over. State takes upcasters in the
-// same way, for snapshots. An event that a newer program has written is a
-// [*SchemaVersionError], and the new program writes from its first save on: while
-// both run, give the event a new name instead, and deploy the programs that only
-// read it before the ones that write it. A field that is only added, and whose
-// zero value is right for old events, needs none of this.
+// same way, for snapshots. A field that is only added, and whose zero value is
+// right for old events, needs none of this.
+//
+// A program that does not know the new version stops at it with a
+// [*SchemaVersionError]. To deploy without a stop, deploy twice: the first
+// program has a [Downcast] too, so it reads the new version and still writes the
+// old one; the second has only the Upcast, and writes the new one.
 //
 // # When one event becomes several
 //
@@ -165,9 +167,9 @@
 //
 // # Errors
 //
-// Every error of this module is an [ErrEventSourcing]. A stored event whose
-// payload the definition does not have is a [*PayloadError]: the database was
-// changed by other means.
+// Every error that an application, a store or a follower makes is an
+// [ErrEventSourcing]. A stored event whose payload the definition does not have
+// is a [*PayloadError]: the database was changed by other means.
 //
 // # Tests
 //

@@ -6,8 +6,9 @@ import (
 	"reflect"
 )
 
-// ErrEventSourcing is at the root of every error of this module: errors.Is(err,
-// ErrEventSourcing) tells them from others.
+// ErrEventSourcing is at the root of the errors of applications, stores and
+// followers: errors.Is(err, ErrEventSourcing) tells them from others. Packages
+// that can be used alone, such as cipher and compressor, have their own.
 var ErrEventSourcing = errors.New("event sourcing error")
 
 // rooted is embedded in the errors of this package.

@@ -30,7 +30,7 @@ type Event struct {
 	Topic string
 
 	// ID is random and different for every event. It is zero in events that
-	// were written without one, as the Python original does.
+	// were written without one, as the Python library does.
 	ID uuid.UUID
 
 	// Timestamp is when the event was triggered, in UTC, to the microsecond. It

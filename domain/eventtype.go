@@ -131,7 +131,7 @@ type TypeOption func(*eventType)
 
 // Alias names topics that payloads of this type were stored under in the past,
 // in full: renaming an event or its aggregate keeps its history when the old
-// topic becomes an alias. Topics of the Python original are given the same way
+// topic becomes an alias. Topics of the Python library are given the same way
 // ("training_school.domain:Dog.TrickAdded").
 func Alias(topics ...string) TypeOption {
 	return func(t *eventType) { t.aliases = append(t.aliases, topics...) }

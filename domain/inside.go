@@ -43,8 +43,8 @@ func (s schemaInside) Kind(data any) (eventtype.Type, bool) {
 	return nil, false
 }
 
-// definitionInside implements definitions.Definition, which says what its methods
-// do.
+// definitionInside implements definitions.Definition, which says what its
+// methods do.
 type definitionInside[T any] struct {
 	schemaInside
 	definition *Definition[T]

@@ -37,7 +37,7 @@ var trainedDogs = domain.Define("Dog",
 		domain.Upcast(func(trick string) trained { return trained{Tricks: []string{trick}} })),
 )
 
-// decoding returns a DecodeFunc that finds this payload.
+// decoding returns a function for Decode that finds this payload.
 func decoding(payload any) func(any) error {
 	return func(into any) error {
 		reflect.ValueOf(into).Elem().Set(reflect.ValueOf(payload))

@@ -127,10 +127,10 @@ func (s *Store) LastNotificationID(ctx context.Context, application string, upTo
 }
 
 // DeleteTracking deletes an application's position in the log of another, and
-// returns how many rows that were. It needs a transaction of the database in
-// ctx, for otherwise it is persistence.ErrNoTransaction, and takes the lock of
-// the position: a follower that is at a batch finishes it first, and the next
-// one begins at the start of the log. The status of the following is deleted
+// returns how many rows that were. ctx must carry a transaction of this
+// database; otherwise it returns persistence.ErrNoTransaction. It takes the lock
+// of the position: a follower that is at a batch finishes it first, and the next
+// batch begins at the start of the log. The status of the following is deleted
 // too, as its errors, and a position that was ahead of the log, are those of
 // the position; and so is what is known of the topics that it has processed. A
 // follower that is paused stays so.
@@ -168,8 +168,9 @@ func deleteStatus(tx *gorm.DB, application, upstream string) error {
 
 // DeleteEvents deletes all events and snapshots of an application, and returns
 // how many events that were. It is for a follower that is reset and makes its
-// events anew, and for nothing else: events are facts. It needs a transaction
-// of the database in ctx, for otherwise it is persistence.ErrNoTransaction.
+// events anew, and for nothing else: events are facts. ctx must carry a
+// transaction of this database; otherwise it returns
+// persistence.ErrNoTransaction.
 //
 // Notification ids are not used again. Applications that follow this one have
 // to be reset as well, as they have processed what is deleted; and processes

@@ -123,10 +123,11 @@ func schemaError(differences []string) error {
 // Validate reports how the tables of a database differ from what the recorders
 // need, as a *SchemaError, and changes nothing. It compares columns with their
 // types, lengths, NOT NULL and defaults, primary and unique keys, privileges,
-// row level security, and the source of ids with the log: a sequence of PostgreSQL must
-// hand out ascending ids above those in the log and have some left, and a table
-// of SQLite needs AUTOINCREMENT. What only wastes space is no difference. Of the
-// tables of projections it compares the names of columns and the primary keys.
+// row level security, and the source of ids with the log: a sequence of
+// PostgreSQL must hand out ascending ids above those in the log and have some
+// left, and a table of SQLite needs AUTOINCREMENT. What only wastes space is no
+// difference. Of the tables of projections it compares the names of columns and
+// the primary keys.
 //
 // An integer key, as old versions of Django made it, is a difference once nine
 // tenths of the ids are used; from one half on, AutoMigrate warns of it by
@@ -159,9 +160,9 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 }
 
 // Missing returns the names of the tables that AutoMigrate would create, those
-// of projections last, and changes nothing. If a table that exists does not fit, it returns a
-// *SchemaError as well, as AutoMigrate would. GORM's logger is not told of its
-// statements.
+// of projections last, and changes nothing. If a table that exists does not
+// fit, it returns a *SchemaError as well, as AutoMigrate would. GORM's logger
+// is not told of its statements.
 func Missing(ctx context.Context, db *gorm.DB) (tables []string, err error) {
 	s := New(db)
 	if err := s.inspectable(ctx); err != nil {

@@ -35,7 +35,7 @@ type column struct {
 	notNull bool
 	filled  bool // the database has a value if an INSERT names none
 	primary bool // part of the primary key
-	key     bool // the same, known of SQLite only
+	key     bool // primary, on SQLite, whose key columns may lack NOT NULL and a default
 	source  sequence
 }
 
@@ -408,11 +408,13 @@ func (d description) primaryKey() (columns []string) {
 }
 
 // keyDifference says how the primary key of a table differs from that of its
-// model, or "". Rows that differ in the model's key must find room, and those
-// that do not must be in each other's way. So another primary key does if the
-// table has a unique key over the model's as well, unless it is a part of that.
-// A key with more columns than an id that the database counts does too: a table
-// in partitions has one.
+// model, or returns "" if the table keeps the same rows apart and refuses the
+// same duplicates. It does so with another primary key, too:
+//
+//   - if it also has a unique key over the columns of the model's key, unless its
+//     primary key has some of these columns alone and so refuses too much;
+//   - if the model's key is an id that the database counts, and the table's has
+//     further columns, as that of a partitioned table must.
 func keyDifference(tx *gorm.DB, t table, name string, model *schema.Schema, d description) (string, error) {
 	wanted, given := slices.Clone(model.PrimaryFieldDBNames), d.primaryKey()
 	slices.Sort(wanted)

@@ -162,7 +162,7 @@ type ConflictError struct {
 	Gap bool
 	// Exists reports that the version begins a stream: an originator was
 	// created whose id another one has. Repeating the same command cannot
-	// succeed. An EventStore sets it.
+	// succeed. Applications set it; recorders leave it false.
 	Exists bool
 	// Stale reports that the caller has named the version that it has seen, which
 	// is Version-1, as for Repository.UpdateAt. Only the caller can decide again,

@@ -141,8 +141,8 @@ type RevisionRecorder interface {
 // errors of others, such as those of statements that a handler sends through
 // its transaction: they say nothing about the event that was processed.
 type ErrorClassifier interface {
-	// Classify returns the class of an error that is trouble with the database,
-	// such as ErrRetryTransaction, or nil for other errors, and whether the same
+	// Classify returns the class of an error of the database, such as
+	// ErrRetryTransaction, or nil for other errors, and whether the same
 	// transaction may succeed if it is tried again.
 	Classify(err error) (class error, retryable bool)
 }

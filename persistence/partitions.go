@@ -20,11 +20,11 @@ type Partition struct {
 	// process that has asked for it, or is "".
 	Owner     string
 	Successor string
-	// Leased reports whether the lease is in force by the store's clock: it ends
-	// in the future, and not later than in LongestLease. One that ends later was
-	// taken before the clock was set back, and its owner may be dead. Until is
-	// when it ends or has ended, by the clock of
-	// the process that reads it, and zero if the partition was never leased.
+	// Leased reports whether the lease is in force by the store's clock: it
+	// ends in the future, and not later than in LongestLease. One that ends
+	// later was taken before the clock was set back, and its owner may be dead.
+	// Until is when it ends or has ended, by the clock of the process that
+	// reads it, and zero if the partition was never leased.
 	Leased bool
 	Until  time.Time
 	// Error is what the partition has failed with and not recovered from, or

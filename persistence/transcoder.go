@@ -18,7 +18,7 @@ type Transcoder interface {
 // would not come back as they were. Checking when a program starts finds a
 // forgotten field before the first event without it is stored.
 type TypeChecker interface {
-	// CheckType returns an *InvalidError for the first part of the type that would
-	// be lost or come back differently.
+	// CheckType returns an *InvalidError for the first part of the type that
+	// would be lost or come back differently.
 	CheckType(t reflect.Type) error
 }

@@ -18,9 +18,10 @@ type Compressor interface {
 // Implementations are in the package cipher. A Cipher is used by many
 // goroutines at once.
 //
-// The associated data says which row a ciphertext belongs to (see Mapper). A
-// cipher that can must authenticate it, so that a ciphertext copied to another
-// row no longer opens.
+// The associated data says which row a ciphertext belongs to: whether it is an
+// event or a snapshot, its application, originator, version and topic. A cipher
+// that can must authenticate it, so that a ciphertext copied to another row no
+// longer opens.
 type Cipher interface {
 	// Encrypt appends the encrypted form of plaintext to dst and returns the
 	// extended slice.

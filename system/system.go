@@ -59,9 +59,9 @@ func (p Pipeline) isLoop() bool {
 
 // New makes a system of pipes. It returns an *Error, or several joined, if a
 // member is nil or has the name of another one, if several pipes make a loop
-// together, if a member follows others and is not a Follower, if a
-// Follower has no leader, or if it handles payloads that
-// none of its leaders defines, or needs what its store cannot do.
+// together, if a member follows others and is not a Follower, if a Follower has
+// no leader, or if it handles payloads that none of its leaders defines, or
+// needs what its store cannot do.
 func New(pipes ...Pipeline) (*System, error) {
 	s := &System{}
 	for _, pipe := range pipes {

@@ -28,12 +28,12 @@ type waiter struct {
 //
 // If the follower has failed, WaitFor returns that error at once, although the
 // follower will try again; while it does, the outcome of that counts. An event
-// that is parked counts as processed. If ctx
-// ends first, it returns an ErrOperational with the context's cause; if the runner does not run,
+// that is parked counts as processed. If ctx ends first, it returns an
+// ErrOperational with the context's cause; if the runner does not run,
 // ErrNotStarted or ErrStopped; if the follower is paused, ErrPaused; and an
 // *Error if the system has no such follower. It sends no queries: the runner
-// wakes it. A runner that stands by looks at the position meanwhile. To wait for
-// followers that only other processes run, use Follower.WaitForPosition.
+// wakes it. A runner that stands by looks at the position meanwhile. To wait
+// for followers that only other processes run, use Follower.WaitForPosition.
 func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 	edges, err := r.edgesOf(follower)
 	if err != nil {
@@ -55,8 +55,8 @@ func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 // up to a position, such as that of application.Saved, in whatever process it
 // runs. It is for processes that do not run the follower: it polls the position
 // in the follower's store, and sees it move within half a second. If ctx ends
-// first, it returns an ErrOperational with the context's cause. Give ctx a deadline: a follower
-// that does not run never gets there.
+// first, it returns an ErrOperational with the context's cause. Give ctx a
+// deadline: a follower that does not run never gets there.
 func (f *Follower) WaitForPosition(ctx context.Context, leader Member, position int64) error {
 	return polling.WaitFor(ctx, f.app.Recorder(), leader.Name(), position)
 }

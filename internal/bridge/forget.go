@@ -14,8 +14,9 @@ type PositionDeleter interface {
 	DeleteTracking(ctx context.Context, follower, upstream string) (rows int64, err error)
 }
 
-// LockToForget waits for the lock of a position that is to be deleted. ctx must carry a transaction of the store. Upstreams
-// that one transaction locks are sorted, which is the order everywhere.
+// LockToForget waits for the lock of a position that is to be deleted. ctx must
+// carry a transaction of the store. Upstreams that one transaction locks are
+// sorted, which is the order everywhere.
 func LockToForget(ctx context.Context, recorder persistence.ProcessRecorder, upstream string) error {
 	_, err := recorder.LockPosition(ctx, upstream)
 	if errors.Is(err, persistence.ErrPartitionsDamaged) { // which a reset mends

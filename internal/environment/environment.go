@@ -82,8 +82,8 @@ func (e *Environment) first(counts func(value string) bool, keys []string) (Sett
 
 // Lookup is Find for a setting that must not be empty, such as a secret. The
 // first place that has one of the keys counts even if the value there is empty,
-// and an empty value is a *persistence.InvalidError: it is what a variable of a template
-// leaves that was not filled in, and no other value takes its place.
+// and an empty value is a *persistence.InvalidError: it is what a variable of a
+// template leaves that was not filled in, and no other value takes its place.
 func (e *Environment) Lookup(keys ...string) (Setting, bool, error) {
 	setting, ok := e.first(func(string) bool { return true }, keys)
 	if ok && setting.Value == "" {

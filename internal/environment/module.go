@@ -46,8 +46,8 @@ func Modules() []string {
 }
 
 // Open makes the factory that PERSISTENCE_MODULE names, or otherwise if it is
-// not set. An unknown name is a *persistence.InvalidError that lists the known ones, and so
-// is an empty one.
+// not set. An unknown name is a *persistence.InvalidError that lists the known
+// ones, and so is an empty one.
 func Open(env *Environment, otherwise string) (persistence.Factory, error) {
 	setting, ok, err := env.Lookup("PERSISTENCE_MODULE")
 	if err != nil {

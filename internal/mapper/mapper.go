@@ -85,10 +85,10 @@ func (m *Mapper) Application() string { return m.application }
 // Transcoder is the transcoder that payloads go through.
 func (m *Mapper) Transcoder() persistence.Transcoder { return m.transcoder }
 
-// Add makes the types of a definition known. It returns a *persistence.InvalidError
-// if a stored name already means another type, and what the transcoder's
-// CheckType says against the type of an event. Adding a definition again is
-// harmless.
+// Add makes the types of a definition known. It returns a
+// *persistence.InvalidError if a stored name already means another type, and
+// what the transcoder's CheckType says against the type of an event. Adding a
+// definition again is harmless.
 func (m *Mapper) Add(added *domain.Schema) error {
 	schema := definitions.SchemaOf(added)
 	m.mu.Lock()

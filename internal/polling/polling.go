@@ -23,8 +23,8 @@ const pollPage = 500
 // log of the upstream application up to a notification id, in whatever process
 // it runs. It is how a caller reads its own writes from a follower's view.
 //
-// It returns a *WaitError when ctx ends first. Give ctx a deadline: a follower
-// that is not running never gets there.
+// If ctx ends first, it returns an ErrOperational with the context's cause. Give
+// ctx a deadline: a follower that is not running never gets there.
 func WaitFor(ctx context.Context, r persistence.TrackingRecorder, upstream string, id int64) error {
 	for wait := shortestPoll; ; wait = min(2*wait, longestPoll) {
 		if id == 0 { // the position of nothing

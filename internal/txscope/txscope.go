@@ -26,16 +26,14 @@ type Scope struct {
 
 type transactionKey struct{}
 
-// New returns a context that carries a new Scope. If ctx
-// already carries one, the new one is nested in it: its effects wait for the
-// outer commit.
+// New returns a context that carries a new Scope. If ctx already carries one,
+// the new one is nested in it: its effects wait for the outer commit.
 func New(ctx context.Context) (context.Context, *Scope) {
 	t := &Scope{parent: From(ctx)}
 	return With(ctx, t), t
 }
 
-// With returns a context that carries a Scope that is ended
-// elsewhere.
+// With returns a context that carries a Scope that is ended elsewhere.
 func With(ctx context.Context, t *Scope) context.Context {
 	return context.WithValue(ctx, transactionKey{}, t)
 }

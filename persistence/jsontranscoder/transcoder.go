@@ -53,7 +53,7 @@ var (
 )
 
 // New makes a transcoder with these transcodings and no others: pass
-// DefaultTranscodings as well, unless times, UUIDs and Decimals are to be
+// python.Transcodings as well, unless times, UUIDs and Decimals are to be
 // stored as encoding/json stores them.
 //
 // It panics with a *Error when a name or a type is given twice.

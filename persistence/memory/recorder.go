@@ -198,8 +198,8 @@ func (r *processRecorder) Settings(
 	return current, settings, err
 }
 
-// LockPosition implements persistence.TrackingRecorder. A transaction is the only
-// writer, so it has the lock already.
+// LockPosition implements persistence.TrackingRecorder. A transaction is the
+// only writer, so it has the lock already.
 func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (int64, error) {
 	if err := r.needTransaction(ctx, "lock a position"); err != nil {
 		return 0, err
