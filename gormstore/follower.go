@@ -287,10 +287,7 @@ func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]
 	return parkedEvents(rows), r.store.translate(ctx, op, err)
 }
 
-// ParkedPage returns what a follower has parked after an event of an upstream
-// application, in the order of the upstream applications and of notification
-// ids, at most limit events. "" and 0 are the beginning.
-func (s *Store) ParkedPage(
+func (s storeInventory) ParkedPage(
 	ctx context.Context, application, upstream string, after int64, limit int,
 ) ([]persistence.ParkedEvent, error) {
 	op := application + ": read parked events"

@@ -8,25 +8,25 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// TrackingState is what the database keeps of one application's following of
-// another.
-type TrackingState struct {
-	ApplicationName         string
-	UpstreamApplicationName string
-	// Position is how far the log is processed. It is the lowest of the
-	// partitions of a divided follower, of those there are if they are damaged.
-	Position int64
-	// Rows is how many rows there are: one if this package wrote it, one for
-	// each notification if Django did.
-	Rows int64
+// storeInventory implements inventory.Inventory, which says what its methods do.
+type storeInventory struct{ *Store }
+
+func (s *Store) inventory() inventory.Inventory { return storeInventory{s} }
+
+func init() {
+	inventory.Of = func(store any) inventory.Inventory {
+		if own, ok := store.(interface{ inventory() inventory.Inventory }); ok {
+			return own.inventory()
+		}
+		return nil
+	}
 }
 
-// TrackingStates returns the positions of all applications in the database, in
-// the order of their names and of those that they follow.
-func (s *Store) TrackingStates(ctx context.Context) ([]TrackingState, error) {
+func (s storeInventory) TrackingStates(ctx context.Context) ([]inventory.TrackingState, error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (s *Store) TrackingStates(ctx context.Context) ([]TrackingState, error) {
 	for i := range states {
 		t := &states[i]
 		if err == nil && t.Position == dividedPosition {
-			t.Position, _, err = newProcessRecorder(s, t.ApplicationName).lowest(ctx, c, t.UpstreamApplicationName)
+			t.Position, _, err = newProcessRecorder(s.Store, t.ApplicationName).lowest(ctx, c, t.UpstreamApplicationName)
 			if errors.Is(err, persistence.ErrPartitionsDamaged) {
 				err = nil // it is listed, so that it can be reset
 			}
@@ -54,10 +54,10 @@ func (s *Store) TrackingStates(ctx context.Context) ([]TrackingState, error) {
 	return states, s.translate(ctx, op, err)
 }
 
-func scanStates(rows *sql.Rows) (states []TrackingState, err error) {
+func scanStates(rows *sql.Rows) (states []inventory.TrackingState, err error) {
 	defer rows.Close()
 	for rows.Next() {
-		var t TrackingState
+		var t inventory.TrackingState
 		if err := rows.Scan(&t.ApplicationName, &t.UpstreamApplicationName, &t.Position, &t.Rows); err != nil {
 			return nil, err
 		}
@@ -66,9 +66,7 @@ func scanStates(rows *sql.Rows) (states []TrackingState, err error) {
 	return states, rows.Err()
 }
 
-// ApplicationNames returns the names of all applications that the database has
-// events or positions of, and of those that they follow, in ascending order.
-func (s *Store) ApplicationNames(ctx context.Context) ([]string, error) {
+func (s storeInventory) ApplicationNames(ctx context.Context) ([]string, error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
@@ -105,23 +103,19 @@ func scanNames(rows *sql.Rows) (names []string, err error) {
 	return names, rows.Err()
 }
 
-// CountNotifications returns how many events of an application have
-// notification ids up to and including this one.
-func (s *Store) CountNotifications(ctx context.Context, application string, upTo int64) (int64, error) {
+func (s storeInventory) CountNotifications(ctx context.Context, application string, upTo int64) (int64, error) {
 	if err := s.usable(ctx); err != nil {
 		return 0, err
 	}
-	return newProcessRecorder(s, application).maximum(ctx, "count notifications",
+	return newProcessRecorder(s.Store, application).maximum(ctx, "count notifications",
 		"SELECT COUNT(*) FROM "+s.tables.events.quoted+" WHERE application_name = ? AND id <= ?", application, upTo)
 }
 
-// LastNotificationID returns the highest notification id of an application's
-// events up to and including this one, or 0 if there is none.
-func (s *Store) LastNotificationID(ctx context.Context, application string, upTo int64) (int64, error) {
+func (s storeInventory) LastNotificationID(ctx context.Context, application string, upTo int64) (int64, error) {
 	if err := s.usable(ctx); err != nil {
 		return 0, err
 	}
-	return newProcessRecorder(s, application).maximum(ctx, "find the last notification",
+	return newProcessRecorder(s.Store, application).maximum(ctx, "find the last notification",
 		"SELECT COALESCE((SELECT id FROM "+s.tables.events.quoted+
 			" WHERE application_name = ? AND id <= ? ORDER BY id DESC LIMIT 1), 0)", application, upTo)
 }

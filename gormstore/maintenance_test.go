@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -44,12 +45,15 @@ func TestTrackingStates(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		states, err := store.TrackingStates(t.Context())
-		want := []gormstore.TrackingState{{countersName, schoolName, last - 1, 1}, {"Django", schoolName, 2, 2}}
+		states, err := inventory.Of(store).TrackingStates(t.Context())
+		want := []inventory.TrackingState{
+			{ApplicationName: countersName, UpstreamApplicationName: schoolName, Position: last - 1, Rows: 1},
+			{ApplicationName: "Django", UpstreamApplicationName: schoolName, Position: 2, Rows: 2},
+		}
 		if err != nil || !slices.Equal(states, want) {
 			t.Errorf("states are %v (%v), want %v", states, err, want)
 		}
-		if count, err := store.CountNotifications(t.Context(), schoolName, last-1); err != nil || count != 2 {
+		if count, err := inventory.Of(store).CountNotifications(t.Context(), schoolName, last-1); err != nil || count != 2 {
 			t.Errorf("%d notifications (%v), want 2", count, err)
 		}
 		if _, err := store.DeleteTracking(t.Context(), countersName, schoolName); !errors.Is(err, persistence.ErrNoTransaction) {
@@ -80,7 +84,7 @@ func TestTrackingStates(t *testing.T) {
 		if err := deleteAll(nil); err != nil {
 			t.Fatal(err)
 		}
-		states, err = store.TrackingStates(t.Context())
+		states, err = inventory.Of(store).TrackingStates(t.Context())
 		if err != nil || len(states) != 0 {
 			t.Errorf("states are %v (%v), want none", states, err)
 		}

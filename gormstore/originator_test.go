@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -56,7 +57,7 @@ func TestDeleteOriginator(t *testing.T) {
 		if err != nil || len(parked) != 1 || parked[0].OriginatorID != kept {
 			t.Errorf("parked are %v, %v, want no error, 1 of them and OriginatorID %v", parked, err, kept)
 		}
-		states, err := store.TrackingStates(ctx)
+		states, err := inventory.Of(store).TrackingStates(ctx)
 		if err != nil || len(states) != 2 {
 			t.Fatalf("states are %v, %v, want no error and 2 states", states, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -72,7 +73,7 @@ func TestDamagedPartitions(t *testing.T) {
 					t.Errorf("%s: %s: got the error %v, want an error that is %v", what, name, err, persistence.ErrPartitionsDamaged)
 				}
 			}
-			if states, err := store.TrackingStates(ctx); err != nil || len(states) != 1 {
+			if states, err := inventory.Of(store).TrackingStates(ctx); err != nil || len(states) != 1 {
 				t.Errorf("%s: listed are %+v, %v, want no error and 1 states", what, states, err)
 			}
 			if err := errors.Join(reset(), divide()); err != nil {

@@ -12,6 +12,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -61,7 +62,7 @@ func TestProbesAreNotLogged(t *testing.T) {
 				_, statuses := store.FollowerStatuses(ctx)
 				_, parked := r.(persistence.ParkingRecorder).CountParked(ctx, schoolName)
 				_, _, settings := r.(persistence.SettingsRecorder).Settings(ctx, schoolName)
-				_, names := store.ApplicationNames(ctx)
+				_, names := inventory.Of(store).ApplicationNames(ctx)
 				_, save := r.InsertEvents(ctx, history(uuid.New(), 1, 1))
 				for i, err := range []error{head, page, position, statuses, parked, names, save} {
 					if (err == nil) != want {

@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
@@ -87,8 +88,8 @@ func readsOf(t *testing.T, db *gorm.DB) map[string]storeRead {
 			_, err := r.(persistence.ParkingRecorder).ParkedOriginators(ctx, "Up", []uuid.UUID{id})
 			return err
 		}},
-		"positions":    {"notification_tracking", func(ctx context.Context) error { _, err := s.TrackingStates(ctx); return err }},
-		"applications": {"stored_events", func(ctx context.Context) error { _, err := s.ApplicationNames(ctx); return err }},
+		"positions":    {"notification_tracking", func(ctx context.Context) error { _, err := inventory.Of(s).TrackingStates(ctx); return err }},
+		"applications": {"stored_events", func(ctx context.Context) error { _, err := inventory.Of(s).ApplicationNames(ctx); return err }},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 )
 
@@ -156,11 +157,11 @@ func countSkipped(ctx context.Context, runner operations.Runner, one operations.
 	if !ok || one.To < one.From {
 		return 0, false, nil
 	}
-	before, err := leader.CountNotifications(ctx, one.Leader, one.From)
+	before, err := inventory.Of(leader).CountNotifications(ctx, one.Leader, one.From)
 	if err != nil {
 		return 0, false, err
 	}
-	all, err := leader.CountNotifications(ctx, one.Leader, one.To)
+	all, err := inventory.Of(leader).CountNotifications(ctx, one.Leader, one.To)
 	return all - before, err == nil, err
 }
 

@@ -101,18 +101,19 @@ var mayImport = []struct {
 	{"system/health", []string{"system"}},
 	{"system/remotelog", []string{"domain", "persistence", "persistence/memory", "application", "internal/bridge",
 		"internal/mapper"}},
+	{"gormstore/internal/inventory", []string{"persistence"}},
 	{"gormstore/internal/groupcommit", []string{"persistence", "internal/timing"}},
 	// application and system are for projections.
 	{"gormstore", []string{"domain", "persistence", "application", "system",
-		"gormstore/internal/groupcommit", "internal/environment", "internal/timing", "internal/txscope", "telemetry"}},
+		"gormstore/internal/groupcommit", "gormstore/internal/inventory", "internal/environment", "internal/timing", "internal/txscope", "telemetry"}},
 	{"gormstore/pglisten", []string{"persistence"}},
 	// The operations put everything together. They know the store in memory,
 	// which every application links as its default, so as to refuse it.
 	{"gormstore/internal/operations", []string{"domain", "cipher", "persistence", "application", "system", "gormstore",
-		"internal/bridge", "internal/checker", "internal/txscope"}},
+		"gormstore/internal/inventory", "internal/bridge", "internal/checker", "internal/txscope"}},
 	// Nothing imports the commands but programs.
 	{"gormstore/management", []string{"domain", "persistence", "persistence/memory", "application", "system", "gormstore",
-		"gormstore/internal/operations"}},
+		"gormstore/internal/inventory", "gormstore/internal/operations"}},
 	{"gormstore/admin", []string{"persistence", "gormstore/internal/operations"}},
 }
 

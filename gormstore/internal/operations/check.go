@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -91,7 +92,7 @@ func (e *ApplicationsError) Error() string {
 // unless it is one of those that were looked at already. Tables that are absent
 // are found by the first read.
 func tablesOf(ctx context.Context, name string, factory persistence.Factory, seen map[*sql.DB]bool) ([]checker.Problem, error) {
-	s, ok := factory.(store)
+	s, ok := asStore(factory)
 	if !ok || seen[poolOf(s)] {
 		return nil, nil
 	}
@@ -189,7 +190,7 @@ func unknownNames(ctx context.Context, runner Runner) ([]string, error) {
 	known := runner.System().Names()
 	var unknown []string
 	for _, s := range storesOf(runner) {
-		names, err := s.ApplicationNames(ctx)
+		names, err := inventory.Of(s).ApplicationNames(ctx)
 		if err = located(ctx, s, err); err != nil && !isMigration(err) {
 			return unknown, err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -80,7 +81,7 @@ type PositionContents struct {
 func ContentsOf(ctx context.Context, runner Runner, applications ...string) (contents Contents, err error) {
 	contents = Contents{Applications: []ApplicationContents{}, Positions: []PositionContents{}} // not null as JSON
 	for _, s := range storesOf(runner) {
-		names, err := s.ApplicationNames(ctx)
+		names, err := inventory.Of(s).ApplicationNames(ctx)
 		if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent && !isUsed(runner, s) {
 			continue // a registered database that has nothing to do with events
 		}
@@ -97,7 +98,7 @@ func ContentsOf(ctx context.Context, runner Runner, applications ...string) (con
 			}
 			contents.Applications = append(contents.Applications, found)
 		}
-		states, err := s.TrackingStates(ctx)
+		states, err := inventory.Of(s).TrackingStates(ctx)
 		if err != nil {
 			return contents, located(ctx, s, err)
 		}

@@ -10,23 +10,25 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // store is what the commands use of a *gormstore.Store, which an application
-// may have wrapped.
+// may have wrapped, beside its inventory.
 type store interface {
 	persistence.WriterYielder
 	persistence.Factory
 	persistence.Transactor
 	DB() *gorm.DB
-	ApplicationNames(ctx context.Context) ([]string, error)
-	TrackingStates(ctx context.Context) ([]gormstore.TrackingState, error)
-	CountNotifications(ctx context.Context, application string, upTo int64) (int64, error)
-	LastNotificationID(ctx context.Context, application string, upTo int64) (int64, error)
 	DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error)
-	ParkedPage(ctx context.Context, application, upstream string, after int64, limit int) ([]persistence.ParkedEvent, error)
+}
+
+// asStore returns a store of gormstore. It returns false for others.
+func asStore(factory any) (store, bool) {
+	s, ok := factory.(store)
+	return s, ok && inventory.Of(s) != nil
 }
 
 // StoreOf returns the store of an application of the runner. It returns false if the
@@ -39,7 +41,7 @@ func StoreOf(runner Runner, application string) (store, bool) {
 	if !ok {
 		return nil, false
 	}
-	s, ok := app.Factory().(store)
+	s, ok := asStore(app.Factory())
 	return s, ok
 }
 
@@ -138,7 +140,7 @@ func located(ctx context.Context, factory persistence.Factory, err error) error 
 		return err
 	}
 	migration := &MigrationError{Err: missing}
-	if s, ok := factory.(store); ok {
+	if s, ok := asStore(factory); ok {
 		migration.Alias = aliasOf(s)
 		// If they cannot be listed, err says one of them.
 		migration.Tables, _ = gormstore.Missing(ctx, s.DB())

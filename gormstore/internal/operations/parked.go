@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -49,7 +50,7 @@ func ParkedPage(
 		return nil, nil, err
 	}
 	if own, ok := StoreOf(runner, follower); ok {
-		events, err = own.ParkedPage(ctx, follower, after.Leader, after.NotificationID, limit+1)
+		events, err = inventory.Of(own).ParkedPage(ctx, follower, after.Leader, after.NotificationID, limit+1)
 		err = located(ctx, own, err)
 	} else {
 		events, err = Parked(ctx, runner, follower)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -192,7 +193,7 @@ func ContinueAfterDeletion(ctx context.Context, runner Runner, options SkipOptio
 		if err != nil {
 			return nil, located(ctx, own, err)
 		}
-		last, err := leader.LastNotificationID(ctx, upstream, position)
+		last, err := inventory.Of(leader).LastNotificationID(ctx, upstream, position)
 		if err != nil {
 			return nil, located(ctx, leader, err)
 		}

@@ -195,8 +195,8 @@ func (s *synchronization) byDatabase(selected []FollowerSync) (groups []*group) 
 }
 
 func together(a, b persistence.Transactor) bool {
-	first, ok := a.(store)
-	second, okToo := b.(store)
+	first, ok := asStore(a)
+	second, okToo := asStore(b)
 	return ok && okToo && sameDatabase(first, second)
 }
 
@@ -215,7 +215,7 @@ func (s *synchronization) dryRun(ctx context.Context, g *group) error {
 	if !began {
 		if ctx.Err() != nil {
 			err = ctx.Err() // it was interrupted
-		} else if own, ok := g.store.(store); ok && own.YieldTime() > 0 && errors.Is(err, persistence.ErrLockTimeout) {
+		} else if own, ok := asStore(g.store); ok && own.YieldTime() > 0 && errors.Is(err, persistence.ErrLockTimeout) {
 			err = &persistence.Error{Class: persistence.ErrPositionLocked, Op: "dry run", Err: err}
 		}
 		for _, f := range g.followers {

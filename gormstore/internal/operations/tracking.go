@@ -5,14 +5,14 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // tracking is the positions that a database has.
 type tracking struct {
 	store  store
-	states []gormstore.TrackingState
+	states []inventory.TrackingState
 	// withoutStatuses is known of databases that Django made: no process can
 	// have recorded there that it runs a follower.
 	withoutStatuses bool
@@ -23,7 +23,7 @@ type tracking struct {
 func Trackings(ctx context.Context, runner Runner) (all []tracking, err error) {
 	var absent error
 	for _, s := range storesOf(runner) {
-		states, err := s.TrackingStates(ctx)
+		states, err := inventory.Of(s).TrackingStates(ctx)
 		if err = located(ctx, s, err); isMigration(err) {
 			absent = err
 			continue
@@ -41,16 +41,16 @@ func Trackings(ctx context.Context, runner Runner) (all []tracking, err error) {
 
 // of are the positions of one follower.
 func (t tracking) of(follower string) tracking {
-	return t.where(func(s gormstore.TrackingState) bool { return s.ApplicationName == follower })
+	return t.where(func(s inventory.TrackingState) bool { return s.ApplicationName == follower })
 }
 
 // from are the positions in some upstream applications.
 func (t tracking) from(upstreams []string) tracking {
-	return t.where(func(s gormstore.TrackingState) bool { return slices.Contains(upstreams, s.UpstreamApplicationName) })
+	return t.where(func(s inventory.TrackingState) bool { return slices.Contains(upstreams, s.UpstreamApplicationName) })
 }
 
-func (t tracking) where(wanted func(gormstore.TrackingState) bool) tracking {
-	states := slices.DeleteFunc(slices.Clone(t.states), func(s gormstore.TrackingState) bool { return !wanted(s) })
+func (t tracking) where(wanted func(inventory.TrackingState) bool) tracking {
+	states := slices.DeleteFunc(slices.Clone(t.states), func(s inventory.TrackingState) bool { return !wanted(s) })
 	return tracking{store: t.store, states: states}
 }
 
@@ -85,11 +85,11 @@ func (r *Reset) count(ctx context.Context) (total int64, err error) {
 // countOne asks the upstream application if it can be reached. Otherwise it
 // looks whether its events are in the follower's database, or counts the rows,
 // of which Django made one for each notification.
-func (r *Reset) countOne(ctx context.Context, own store, state gormstore.TrackingState) (int64, error) {
+func (r *Reset) countOne(ctx context.Context, own store, state inventory.TrackingState) (int64, error) {
 	if n, err := r.countLeader(ctx, state); n != Unreachable && err == nil {
 		return n, nil
 	}
-	n, err := own.CountNotifications(ctx, state.UpstreamApplicationName, state.Position)
+	n, err := inventory.Of(own).CountNotifications(ctx, state.UpstreamApplicationName, state.Position)
 	switch {
 	case err != nil || n > 0:
 		return n, err
@@ -101,10 +101,10 @@ func (r *Reset) countOne(ctx context.Context, own store, state gormstore.Trackin
 
 // countLeader counts in the log of the upstream application, or is Unreachable
 // if that is not in this program.
-func (r *Reset) countLeader(ctx context.Context, state gormstore.TrackingState) (int64, error) {
+func (r *Reset) countLeader(ctx context.Context, state inventory.TrackingState) (int64, error) {
 	upstream := state.UpstreamApplicationName
 	if leader, ok := StoreOf(r.runner, upstream); ok {
-		return leader.CountNotifications(ctx, upstream, state.Position)
+		return inventory.Of(leader).CountNotifications(ctx, upstream, state.Position)
 	}
 	if r.runner != nil {
 		if app, ok := ApplicationOf(r.runner, upstream); ok {
