@@ -34,9 +34,9 @@ func TestBatchWhoseReplyIsLostIsASuccess(t *testing.T) {
 		one  bool // connection
 		plan faultdb.Plan
 	}{
-		{"postgres repeated", testdb.OpenPostgres, false, inPostgres(faultdb.Fault{When: faultdb.Twice})},
-		{"postgres lost", testdb.OpenPostgres, false, inPostgres(lost)},
-		{"postgres lost with one connection", testdb.OpenPostgres, true, inPostgres(lost)},
+		{"postgres repeated", testdb.OpenPostgresSchema, false, inPostgres(faultdb.Fault{When: faultdb.Twice})},
+		{"postgres lost", testdb.OpenPostgresSchema, false, inPostgres(lost)},
+		{"postgres lost with one connection", testdb.OpenPostgresSchema, true, inPostgres(lost)},
 		{"sqlite lost", testdb.SQLiteFile, false, inSQLite(lost)},
 		{"sqlite lost with one connection", testdb.SQLiteFile, true, inSQLite(lost)},
 	} {

@@ -210,7 +210,7 @@ func TestSequenceBehindTheLog(t *testing.T) {
 		for _, options := range [][]gormstore.Option{nil, {gormstore.WithStrictOrder()}} {
 			t.Run(breaking, func(t *testing.T) {
 				t.Parallel()
-				db := created(t, testdb.OpenPostgres(t))
+				db := created(t, testdb.OpenPostgresSchema(t))
 				r := recorder(t, db, schoolName, options...)
 				insert(t, r, history(uuid.New(), 1, 1)...)
 				for _, prepare := range []string{
@@ -249,7 +249,7 @@ func TestSequenceBehindTheLog(t *testing.T) {
 func TestSequenceThatCaches(t *testing.T) {
 	t.Parallel()
 	for _, options := range [][]gormstore.Option{nil, {gormstore.WithStrictOrder()}} {
-		db := created(t, testdb.OpenPostgres(t))
+		db := created(t, testdb.OpenPostgresSchema(t))
 		here, there := recorder(t, db, schoolName, options...), recorder(t, again(t, db), schoolName, options...)
 		insert(t, here, history(uuid.New(), 1, 1)...)
 		insert(t, there, history(uuid.New(), 1, 1)...) // both have looked at the sequence
@@ -280,7 +280,7 @@ func TestSequenceThatCaches(t *testing.T) {
 // connection that is below one which was committed in the meantime.
 func TestSequenceThatCachesWhileASaveWaits(t *testing.T) {
 	t.Parallel()
-	db := created(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgresSchema(t))
 	here, there := db, again(t, db)
 	limit(t, here, 1)
 	limit(t, there, 1)
@@ -322,7 +322,7 @@ func TestTriggerOnEvents(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := created(t, testdb.OpenPostgres(t))
+			db := created(t, testdb.OpenPostgresSchema(t))
 			r := recorder(t, db, schoolName)
 			run(t, db, "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "+body+" END $$")
 			run(t, db, "CREATE TRIGGER meddle BEFORE INSERT ON stored_events FOR EACH ROW EXECUTE FUNCTION meddle()")

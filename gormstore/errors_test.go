@@ -264,7 +264,7 @@ func TestEndedContextWhileWaiting(t *testing.T) {
 // them. That is no version conflict, and the error says what to do.
 func TestSequenceBehind(t *testing.T) {
 	t.Parallel()
-	db := created(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgresSchema(t))
 	run(t, db, `INSERT INTO stored_events VALUES (1, 'TrainingSchool', gen_random_uuid(), 1, 'Dog.Registered', '{}'),
 		(2, 'TrainingSchool', gen_random_uuid(), 1, 'Dog.Registered', '{}')`)
 	r := recorder(t, db, schoolName)
@@ -283,7 +283,7 @@ func TestSequenceBehind(t *testing.T) {
 // failure, and the next save works.
 func TestTerminatedConnection(t *testing.T) {
 	t.Parallel()
-	truth := created(t, testdb.OpenPostgres(t))
+	truth := created(t, testdb.OpenPostgresSchema(t))
 	db := again(t, truth)
 	r, dog := recorder(t, db, schoolName), uuid.New()
 	insert(t, r, history(dog, 1, 1)...)

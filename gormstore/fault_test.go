@@ -168,7 +168,7 @@ func TestFaults(t *testing.T) {
 		faults []fault
 		err    func(fault) error
 	}{
-		"postgres": {testdb.OpenPostgres(t), postgresFaults, func(f fault) error { return &pgconn.PgError{Code: f.code, Message: f.message} }},
+		"postgres": {testdb.OpenPostgresSchema(t), postgresFaults, func(f fault) error { return &pgconn.PgError{Code: f.code, Message: f.message} }},
 		"sqlite":   {testdb.SQLiteMemory(t), sqliteFaults, func(f fault) error { return sqliteError{f} }},
 	} {
 		store := gormstore.New(test.db)
@@ -202,7 +202,7 @@ func TestCachedPlan(t *testing.T) {
 	for name, config := range map[string]gorm.Config{"driver": {}, "PrepareStmt": {PrepareStmt: true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			truth := created(t, testdb.OpenPostgres(t))
+			truth := created(t, testdb.OpenPostgresSchema(t))
 			run(t, truth, "CREATE TABLE names (name text)")
 			db := configured(t, truth.Dialector, config)
 			store := gormstore.New(db)
@@ -238,7 +238,7 @@ func TestCachedPlan(t *testing.T) {
 // driver cannot send is not.
 func TestLostConnectionInATransaction(t *testing.T) {
 	t.Parallel()
-	truth := created(t, testdb.OpenPostgres(t))
+	truth := created(t, testdb.OpenPostgresSchema(t))
 	proxy := pgproxy.New(t, dsn(t, truth))
 	db := testdb.Open(t, dialector("postgres", proxy.DSN()))
 	send := func(arguments ...any) error {
@@ -274,7 +274,7 @@ func TestLostConnectionInATransaction(t *testing.T) {
 // processes. The same error of a handler's own statement is about the event.
 func TestIDsOfANarrowColumnRunOut(t *testing.T) {
 	t.Parallel()
-	db := created(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgresSchema(t))
 	run(t, db, "ALTER TABLE stored_events ALTER COLUMN id TYPE integer")
 	run(t, db, "SELECT setval('stored_events_id_seq', 2147483647)")
 	store := gormstore.New(db)
@@ -398,7 +398,7 @@ func terminate(t testing.TB, truth, tx *gorm.DB) {
 // After that the outcome is unknown.
 func TestLostConnectionIsRetryable(t *testing.T) {
 	t.Parallel()
-	truth := created(t, testdb.OpenPostgres(t))
+	truth := created(t, testdb.OpenPostgresSchema(t))
 	for name, lose := range losses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

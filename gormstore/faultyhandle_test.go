@@ -30,7 +30,7 @@ type patient struct {
 func eachPatient(t *testing.T, test func(t *testing.T, p *patient)) {
 	t.Helper()
 	t.Parallel()
-	for _, backend := range []testdb.Backend{{Name: "sqlite-file", Open: impatientSQLite}, {Name: "postgres", Open: testdb.OpenPostgres}} {
+	for _, backend := range []testdb.Backend{{Name: "sqlite-file", Open: impatientSQLite}, {Name: "postgres", Open: testdb.OpenPostgresSchema}} {
 		for name, size := range map[string]int{"": 0, "-one-connection": 1} {
 			t.Run(backend.Name+name, func(t *testing.T) {
 				t.Parallel()

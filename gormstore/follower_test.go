@@ -205,7 +205,7 @@ func TestRunnersThatStopTogether(t *testing.T) {
 	t.Parallel()
 	for _, backend := range []testdb.Backend{
 		{Name: "sqlite-file", Open: testdb.SQLiteFile},
-		{Name: "postgres", Open: testdb.OpenPostgres},
+		{Name: "postgres", Open: testdb.OpenPostgresSchema},
 	} {
 		t.Run(backend.Name, func(t *testing.T) {
 			t.Parallel()

@@ -110,7 +110,7 @@ func TestFormerStates(t *testing.T) {
 			"sqlite": func(t testing.TB) *gorm.DB {
 				return testdb.Open(t, sqlite.Open(testdb.SQLiteDSN(filepath.Join(t.TempDir(), "former.sqlite3"))))
 			},
-			"postgres": testdb.OpenPostgres,
+			"postgres": testdb.OpenPostgresSchema,
 		} {
 			for name, rows := range all {
 				t.Run(file+"/"+database+"/"+name, func(t *testing.T) {

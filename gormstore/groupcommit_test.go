@@ -115,7 +115,7 @@ func TestStoresOfOneHandleShareTheirBatches(t *testing.T) {
 // into the unique key; it is repeated, and no save is lost or split.
 func TestMergedStatementThatIsBeatenIsRepeated(t *testing.T) {
 	t.Parallel()
-	w := watch(t, created(t, testdb.OpenPostgres(t)))
+	w := watch(t, created(t, testdb.OpenPostgresSchema(t)))
 	r := recorder(t, w.db, schoolName)
 	hot := uuid.New()
 	good := [][]persistence.StoredEvent{history(uuid.New(), 1, 3), history(uuid.New(), 1, 1)}
@@ -231,7 +231,7 @@ func TestEverySaveOfABatchSaysThatTablesAreMissing(t *testing.T) {
 // repeated, alone and in a batch.
 func TestStatementThatIsOvertakenIsRepeated(t *testing.T) {
 	t.Parallel()
-	w := watch(t, created(t, testdb.OpenPostgres(t)))
+	w := watch(t, created(t, testdb.OpenPostgresSchema(t)))
 	r := recorder(t, w.db, schoolName)
 	overtaken := faultdb.Fault{When: faultdb.Before, Err: &pgconn.PgError{Code: "40001"}}
 	for _, events := range [][]persistence.StoredEvent{history(uuid.New(), 1, 1), history(uuid.New(), 1, 3)} {

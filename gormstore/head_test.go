@@ -27,7 +27,7 @@ func (l *lastStatement) Trace(_ context.Context, _ time.Time, statement func() (
 // recorded since, also if the table was not vacuumed after that.
 func TestHeadOfQuietApplication(t *testing.T) {
 	t.Parallel()
-	db := created(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgresSchema(t))
 	fill := "INSERT INTO stored_events (application_name, originator_id, originator_version, topic, state) " +
 		"SELECT ?, md5(n::text)::uuid, 1, 'topic', '\\x00' FROM generate_series(1, ?) AS n"
 	for _, err := range []error{

@@ -104,7 +104,7 @@ func TestReplaceSnapshotOfAnyStorageClass(t *testing.T) {
 // that has settings and no position yet. SQLite has one writer at a time.
 func TestDeletionHoldsPositions(t *testing.T) {
 	t.Parallel()
-	db := created(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgresSchema(t))
 	store := gormstore.New(db)
 	leader := recorder(t, db, schoolName)
 	dog := uuid.New()

@@ -110,7 +110,7 @@ func TestPluginWithSavepointsByHand(t *testing.T) {
 // A commit that the database refuses is a rollback.
 func TestPluginWithACommitThatFails(t *testing.T) {
 	t.Parallel()
-	c := openClinic(t, testdb.OpenPostgres(t), withThePlugin)
+	c := openClinic(t, testdb.OpenPostgresSchema(t), withThePlugin)
 	for _, statement := range []string{"CREATE TABLE parents (id int PRIMARY KEY)",
 		"CREATE TABLE children (parent int REFERENCES parents DEFERRABLE INITIALLY DEFERRED)"} {
 		if err := c.db.Exec(statement).Error; err != nil {

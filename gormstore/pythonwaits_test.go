@@ -25,7 +25,7 @@ import (
 // knows no order lock.
 func TestPythonLockLog(t *testing.T) {
 	t.Parallel()
-	db := created(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgresSchema(t))
 	other := again(t, db)
 	r := expect.Must(gormstore.New(db).PythonProcessRecorder(schoolName))
 	libraryLocks := func() error {

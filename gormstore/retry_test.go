@@ -77,7 +77,7 @@ func TestRetryDoesNotRepeatUpdateAt(t *testing.T) {
 // Transactions that deadlock are all stored.
 func TestRetryAfterDeadlock(t *testing.T) {
 	t.Parallel()
-	truth := created(t, testdb.OpenPostgres(t))
+	truth := created(t, testdb.OpenPostgresSchema(t))
 	ids := sortedIDs(2)
 	var met, both sync.WaitGroup
 	met.Add(2)
@@ -119,7 +119,7 @@ func TestRetryAfterDeadlock(t *testing.T) {
 // wherever the loss is noticed.
 func TestRetryAfterALostConnection(t *testing.T) {
 	t.Parallel()
-	truth := created(t, testdb.OpenPostgres(t))
+	truth := created(t, testdb.OpenPostgresSchema(t))
 	for name, lose := range losses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

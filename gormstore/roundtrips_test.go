@@ -55,7 +55,7 @@ func (s *sentStatements) of(t *testing.T, operation func() error) []string {
 // there are no more of them than it needs.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
-	truth := testdb.OpenPostgres(t)
+	truth := testdb.OpenPostgresSchema(t)
 	var s sentStatements
 	proxy := pgproxy.New(t, dsn(t, truth))
 	db := testdb.Open(t, dialector("postgres", proxy.DSN()))
@@ -120,7 +120,7 @@ func TestRoundTrips(t *testing.T) {
 // it protects, the new position, COMMIT.
 func TestRoundTripsOfABacklog(t *testing.T) {
 	t.Parallel()
-	truth := testdb.OpenPostgres(t)
+	truth := testdb.OpenPostgresSchema(t)
 	var s sentStatements
 	proxy := pgproxy.New(t, dsn(t, truth))
 	db := testdb.Open(t, dialector("postgres", proxy.DSN()))

@@ -389,7 +389,7 @@ func TestTransactionSnapshots(t *testing.T) {
 // whatever is saved in it.
 func TestTransactionKeepsItsLockTimeout(t *testing.T) {
 	t.Parallel()
-	db := created(t, testdb.OpenPostgres(t))
+	db := created(t, testdb.OpenPostgresSchema(t))
 	for name, options := range map[string][]gormstore.Option{"": nil, "with signals": {gormstore.WithNotify()}} {
 		t.Run(name, func(t *testing.T) {
 			store := gormstore.New(db, options...)

@@ -101,7 +101,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			truth := migrated(t, map[string]func(testing.TB) *gorm.DB{"sqlite-file": testdb.SQLiteFile, "postgres": testdb.OpenPostgres}[name](t))
+			truth := migrated(t, map[string]func(testing.TB) *gorm.DB{"sqlite-file": testdb.SQLiteFile, "postgres": testdb.OpenPostgresSchema}[name](t))
 			dog := uuid.New()
 			insert(t, recorder(t, truth, schoolName), history(dog, 1, 1)...)
 			db := open(t, truth)

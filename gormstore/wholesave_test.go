@@ -34,7 +34,7 @@ func TestSaveInTransactionIsOneRoundTrip(t *testing.T) {
 		for name, join := range joins {
 			t.Run(mode+"-"+name, func(t *testing.T) {
 				t.Parallel()
-				w := watch(t, created(t, testdb.OpenPostgres(t)))
+				w := watch(t, created(t, testdb.OpenPostgresSchema(t)))
 				r := recorder(t, w.db, schoolName, options...)
 				saves := func() error {
 					return join(t.Context(), w.db, func(ctx context.Context, tx *gorm.DB) error {
@@ -82,7 +82,7 @@ func TestSaveInTransactionThatLosesARace(t *testing.T) {
 			for winner := range 3 {
 				t.Run(fmt.Sprintf("%s-%s-%d", name, mode, winner+1), func(t *testing.T) {
 					t.Parallel()
-					db := created(t, testdb.OpenPostgres(t))
+					db := created(t, testdb.OpenPostgresSchema(t))
 					beside := again(t, db)
 					r, other := recorder(t, db, schoolName, options...), recorder(t, beside, schoolName, options...)
 					dog, cat := uuid.New(), uuid.New()
@@ -139,7 +139,7 @@ func waitsForLock(db *gorm.DB, pid int) (waits bool) {
 // locks of the log that they write to.
 func TestSaveInTransactionFindsItsTable(t *testing.T) {
 	t.Parallel()
-	db := testdb.OpenPostgres(t)
+	db := testdb.OpenPostgresSchema(t)
 	inSchema(t, db, "north")
 	inSchema(t, db, "south")
 	r := recorder(t, db, schoolName)

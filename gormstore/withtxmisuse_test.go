@@ -39,7 +39,7 @@ func TestWithTxOfWhatIsNoTransaction(t *testing.T) {
 
 func TestContextOfAnotherDatabase(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
-		for name, other := range map[string]*gorm.DB{"sqlite": testdb.SQLiteFile(t), "postgres": testdb.OpenPostgres(t), "same": again(t, db)} {
+		for name, other := range map[string]*gorm.DB{"sqlite": testdb.SQLiteFile(t), "postgres": testdb.OpenPostgresSchema(t), "same": again(t, db)} {
 			contexts := map[string]func(do work) error{
 				"Transaction": func(do work) error { return gormstore.Transaction(t.Context(), other, do) },
 				"WithTx":      func(do work) error { return withEnded(t.Context(), other, do) },

@@ -17,6 +17,11 @@ func Figure(reduced, full int) int {
 	return reduced
 }
 
+// Exhaustive reports whether tests should try every combination of settings and
+// databases: in continuous integration, which sets CI, and if [Full]. Otherwise
+// they try each setting and each database, but not all of them together.
+func Exhaustive() bool { return Full() || enabled("CI") }
+
 // enabled reports whether the environment variable, a switch, is on.
 func enabled(name string) bool {
 	switch os.Getenv(name) {
