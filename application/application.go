@@ -41,7 +41,7 @@ type Application struct {
 	cache            cacheSettings
 	storesStates     string // the setting that has states of aggregates stored or copied
 	former           formerNames
-	misspelt         atomic.Pointer[[]bridge.Misspelling] // nil once someone has taken them
+	misspelt         atomic.Pointer[[]bridge.Misspelling] // nil if none, or once they were taken
 	closed           atomic.Bool
 	reported         reports
 

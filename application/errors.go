@@ -10,8 +10,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// ErrAggregateNotFound is what a *NotFoundError is: errors.Is(err,
-// ErrAggregateNotFound) answers whether the aggregate exists.
+// ErrAggregateNotFound is the class of a *NotFoundError: errors.Is(err,
+// ErrAggregateNotFound) reports that the aggregate, or its version, does not
+// exist.
 var ErrAggregateNotFound = errors.New("aggregate not found")
 
 // NotFoundError says that an aggregate has no events, or not as many as the

@@ -124,10 +124,9 @@ func (s storeInventory) LastNotificationID(ctx context.Context, application stri
 // returns how many rows that were. ctx must carry a transaction of this
 // database; otherwise it returns persistence.ErrNoTransaction. It takes the lock
 // of the position: a follower that is at a batch finishes it first, and the next
-// batch begins at the start of the log. The status of the following is deleted
-// too, as its errors, and a position that was ahead of the log, are those of
-// the position; and so is what is known of the topics that it has processed. A
-// follower that is paused stays so.
+// batch begins at the start of the log. The status of the follower with regard
+// to this log is deleted, too, and what is known of the topics that it has
+// processed. A follower that is paused stays so.
 func (s *Store) DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error) {
 	r := newProcessRecorder(s, application)
 	err = s.requireTx(ctx, application+": delete a position", func(c connection) error {

@@ -7,9 +7,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// FollowerStatus is how one follower's following of one upstream application
-// stands, as it is kept for other processes to see. The process that runs the
-// follower keeps it up to date.
+// FollowerStatus is the state of a follower with regard to one upstream
+// application, as it is stored for other processes to see. The process that runs
+// the follower keeps it up to date.
 type FollowerStatus struct {
 	ApplicationName         string
 	UpstreamApplicationName string
@@ -22,8 +22,8 @@ type FollowerStatus struct {
 	NotificationID int64
 	// Ahead is the position that was found to be ahead of the upstream log, or
 	// 0. A follower that is started again must not go on from it, although the
-	// log may have grown beyond it. Below 0 it leaves what is recorded as it
-	// is.
+	// log may have grown beyond it. A value below 0 leaves the stored one
+	// unchanged.
 	Ahead int64
 	// Since is when it began to fail there, or to process that event, by the
 	// clock of the process that runs it. NextRetry is when it will be tried
@@ -63,9 +63,9 @@ type StatusRecorder interface {
 	FollowerStatuses(ctx context.Context) ([]FollowerStatus, error)
 }
 
-// FollowerSettings are kept of a follower's following of one upstream
-// application beside its position, so that every process of the follower knows
-// them. The zero value is that of a follower which has not begun.
+// FollowerSettings are stored for a follower and one upstream application,
+// beside its position, so that every process of the follower knows them. The
+// zero value is that of a follower which has not begun.
 type FollowerSettings struct {
 	// Began is the position that the follower began at, or nil if it has not
 	// begun. A follower that begins at the head of a log has left out what was

@@ -3,6 +3,7 @@ package system_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -99,12 +100,15 @@ func savedOrWaiting(db *gorm.DB, saved <-chan error) error { return savedOr(db, 
 // of a log.
 func savedOr(db *gorm.DB, wait int, saved <-chan error) error {
 	var err error
-	expect.Eventually(func() bool {
+	found := expect.Eventually(func() bool {
 		waiting := 0
 		err = db.Raw("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = " +
 			"(SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting).Error
 		return err != nil || waiting >= wait || len(saved) > 0
 	})
+	if !found {
+		return fmt.Errorf("no writer has saved, and fewer than %d wait", wait)
+	}
 	return err
 }
 

@@ -152,7 +152,8 @@
 //	err = runner.Err() // of the followers
 //
 // A save returns nil although a follower has failed, so ask Err as well.
-// Followers without tables can be tested on the memory store.
+// Followers without tables can be tested on the memory store, which all
+// applications of the system share: application.WithStore(memory.New()).
 //
 // # Commands
 //

@@ -36,6 +36,7 @@ var (
 // PanicError is a panic while an event was processed, usually of a handler. It
 // counts as an error of the handler.
 type PanicError struct {
+	// Value is what the handler gave to panic.
 	Value any
 	// Stack is the stack of the panic, as debug.Stack has it.
 	Stack []byte

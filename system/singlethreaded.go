@@ -138,7 +138,7 @@ func (r *SingleThreadedRunner) goOn() bool {
 func (r *SingleThreadedRunner) pullAll(ctx context.Context, edge *followerLoop) error {
 	defer edge.releasePartitions(ctx)
 	for {
-		edge.takeRetryNow()
+		edge.takeRetryNow() // this pull is what wake has asked for
 		did, err := r.pull(ctx, edge)
 		if err != nil || did == nothingMore || did == paused || did == onStandby || r.isStopped() {
 			return err

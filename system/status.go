@@ -33,7 +33,8 @@ const (
 	Stopped State = "stopped"
 )
 
-// Status is how one follower's following of one leader stands, in this process.
+// Status is the state of a follower with regard to one leader, as this process
+// knows it.
 type Status struct {
 	Follower string
 	Leader   string

@@ -86,7 +86,7 @@ type Observer struct {
 	EventParked func(ctx context.Context, p Parked)
 }
 
-// Save is a save of an application.
+// Save describes a save of an application, to SaveStart and SaveDone.
 type Save struct {
 	Application string
 	// Originators are the aggregates whose events are saved, each once, in the
@@ -137,7 +137,7 @@ const (
 	FromCache    Source = "cache"
 )
 
-// Load is a load of an aggregate.
+// Load describes a load of an aggregate, to LoadStart and LoadDone.
 type Load struct {
 	Application string
 	// Definition is the stored name of the aggregate's definition.
@@ -157,7 +157,7 @@ type Load struct {
 	Err error
 }
 
-// Snapshot is a snapshot that was taken, or was to be taken.
+// Snapshot describes a snapshot that was taken, or was to be taken.
 type Snapshot struct {
 	Application  string
 	Definition   string
@@ -172,7 +172,7 @@ type Snapshot struct {
 	Err error
 }
 
-// Batch is a batch of a follower.
+// Batch describes a batch of a follower, to BatchStart and BatchDone.
 type Batch struct {
 	Follower string
 	Leader   string
@@ -214,7 +214,7 @@ type Handle struct {
 	Err error
 }
 
-// Change is a change of a follower's state in this process.
+// Change describes a change of a follower's state in this process.
 type Change struct {
 	Follower string
 	Leader   string

@@ -47,9 +47,9 @@ type Application interface {
 	Snapshots() *mapper.SnapshotStore
 	// Cache returns the settings of the cache of aggregates.
 	Cache() CacheSettings
-	// TakeMisspelt returns, once, the settings that seem to be misspelt. Who
-	// takes them warns of them; what is not taken the application warns of when
-	// it is first used.
+	// TakeMisspelt returns the settings that seem to be misspelt, at its first
+	// call alone. The caller warns of them. If no one takes them, the application
+	// warns when it is first used.
 	TakeMisspelt() []Misspelling
 	// Ready returns an error if the application is closed, if ctx has ended, or
 	// if the store has events under a former name.
@@ -68,13 +68,11 @@ type Application interface {
 	DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error)
 }
 
-// CacheSettings are those of the cache of aggregates: how many it keeps of each
-// definition, or 0 if it is off; whether a Get applies what was saved since, and
-// whether it skips that while another one is at it.
+// CacheSettings are those of the cache of aggregates.
 type CacheSettings struct {
-	Size        int
-	FastForward bool
-	Skipping    bool
+	Size        int  // how many aggregates of each definition, or 0 if it is off
+	FastForward bool // a Get applies what was saved since
+	Skipping    bool // a Get does not wait for another one that does so
 }
 
 // Misspelling is a setting without effect that looks like one of this module.

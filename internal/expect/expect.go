@@ -69,14 +69,13 @@ func Contains(t testing.TB, text string, parts ...string) {
 	}
 }
 
-// patience is how long a test waits for what must happen, before it calls it
-// missing.
-const patience = 30 * time.Second
+// timeout is how long a test waits for what must happen.
+const timeout = 30 * time.Second
 
 // Eventually waits for a condition that nothing signals, and reports whether it
 // came true in half a minute.
 func Eventually(condition func() bool) bool {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if condition() {
 			return true
 		}
@@ -89,7 +88,7 @@ func Eventually(condition func() bool) bool {
 func Until(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	if !Eventually(condition) {
-		t.Fatalf("waited %v in vain until %s", patience, what)
+		t.Fatalf("waited %v in vain until %s", timeout, what)
 	}
 }
 

@@ -35,8 +35,8 @@ type Inventory interface {
 // one, and nil for others. Package gormstore sets it when it is initialised.
 var Of func(store any) Inventory
 
-// TrackingState is what the database keeps of one application's following of
-// another.
+// TrackingState is the position of an application in the log of another, as the
+// database has it.
 type TrackingState struct {
 	ApplicationName         string
 	UpstreamApplicationName string
