@@ -119,7 +119,7 @@ func TestAllMistakesTogether(t *testing.T) {
 		"AGGREGATE_CACHE_FASTFORWARD_SKIPPING", "x", "DEEPCOPY_FROM_AGGREGATE_CACHE", "x",
 	}
 	_, err := application.New(strings.Repeat("n", 33), application.WithLookup(nothing), env(bad...),
-		application.WithTranscoder(jsontranscoder.New()), application.WithTranscodings(python.UUIDHex()))
+		application.WithTranscoder(jsontranscoder.New()), application.WithTranscodings(python.Transcodings()...))
 	if err == nil {
 		t.Fatal("got no error, want one")
 	}

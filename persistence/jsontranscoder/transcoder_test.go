@@ -321,7 +321,7 @@ func identity[T any](name string) jsontranscoder.Transcoding {
 
 func TestTranscodingAccessors(t *testing.T) {
 	t.Parallel()
-	transcoding := python.UUIDHex()
+	transcoding := python.Transcodings()[0]
 	if got := transcoding.Name(); got != "uuid_hex" {
 		t.Errorf("Name: got %q, want %q", got, "uuid_hex")
 	}

@@ -14,8 +14,13 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 )
 
-// Transcoder is the JSON transcoder of the Python layout. It writes values so
-// that Python reads them with the type that they have here:
+// transcoder is what NewTranscoder returns.
+type transcoder struct{ *jsontranscoder.Transcoder }
+
+// NewTranscoder makes the transcoder of application.WithPythonLayout, with the
+// transcodings of UUIDs, times and decimals and those that are given. It panics
+// as jsontranscoder.New does. It writes values so that Python reads them with
+// the type that they have here:
 //
 //   - floats as Python's repr writes them, such as 1.0 and 1e+16, also NaN and
 //     Infinity;
@@ -24,26 +29,21 @@ import (
 //
 // It reads them as they were: a time keeps its offset, until it is triggered in
 // another event, whose times are in UTC. Keys of maps are sorted.
-type Transcoder struct{ *jsontranscoder.Transcoder }
-
-// NewTranscoder makes the transcoder of the Python layout, with the
-// transcodings of UUIDs, times and decimals and those that are given. It panics
-// as jsontranscoder.New does.
-func NewTranscoder(transcodings ...jsontranscoder.Transcoding) Transcoder {
-	all := append([]jsontranscoder.Transcoding{UUIDHex(), datetimeWithOffset(), DecimalStr()}, transcodings...)
-	return Transcoder{jsontranscoder.NewConfigured(jsontranscoder.Config{
+func NewTranscoder(transcodings ...jsontranscoder.Transcoding) persistence.Transcoder {
+	all := append([]jsontranscoder.Transcoding{uuidHex(), datetimeWithOffset(), decimalStr()}, transcodings...)
+	return transcoder{jsontranscoder.NewConfigured(jsontranscoder.Config{
 		Transcodings: all, AppendFloat: appendFloat, EmptyForNil: true,
 	})}
 }
 
 // CopiesPlain is false: a time keeps its offset, and a nil slice comes back
 // empty.
-func (t Transcoder) CopiesPlain(reflect.Type) bool { return false }
+func (t transcoder) CopiesPlain(reflect.Type) bool { return false }
 
 // CheckType implements persistence.TypeChecker. Beside what the JSON transcoder
 // refuses, each field needs a json tag with the name that Python has: reading
 // would find the keys, and Python would miss those that are written.
-func (t Transcoder) CheckType(typ reflect.Type) error {
+func (t transcoder) CheckType(typ reflect.Type) error {
 	if err := t.Transcoder.CheckType(typ); err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func appendFloat(dst []byte, value float64, bits int) []byte {
 // with and without an offset. Their clock is that of UTC.
 var Naive = time.FixedZone("naive", 0)
 
-// datetimeWithOffset is DatetimeISO for the Python layout, in which times keep
+// datetimeWithOffset is datetimeISO for the Python layout, in which times keep
 // their offset.
 func datetimeWithOffset() jsontranscoder.Transcoding {
 	return jsontranscoder.NewTranscoding("datetime_iso", encodeTimeWithOffset, decodeTimeWithOffset)

@@ -25,7 +25,7 @@ import (
 // encode encodes a value as a state of the Python layout has it.
 func encode(t *testing.T, value any) string {
 	t.Helper()
-	transcoder := python.NewTranscoder()
+	transcoder := newTranscoder()
 	data, err := transcoder.Encode(nil, value)
 	if err != nil {
 		t.Fatalf("%#v: %v", value, err)
@@ -35,7 +35,7 @@ func encode(t *testing.T, value any) string {
 
 func decode[T any](t *testing.T, data string) (value T) {
 	t.Helper()
-	transcoder := python.NewTranscoder()
+	transcoder := newTranscoder()
 	if err := transcoder.Decode(transcoder.QuoteFloats([]byte(data)), &value); err != nil {
 		t.Fatalf("%s: %v", data, err)
 	}
@@ -43,6 +43,16 @@ func decode[T any](t *testing.T, data string) (value T) {
 }
 
 func datetime(text string) string { return `{"_type_":"datetime_iso","_data_":"` + text + `"}` }
+
+// pythonTranscoder is what the mapper uses of the transcoder.
+type pythonTranscoder interface {
+	persistence.Transcoder
+	persistence.TypeChecker
+	QuoteFloats(data []byte) []byte
+	UnquoteFloats(data []byte) []byte
+}
+
+func newTranscoder() pythonTranscoder { return python.NewTranscoder().(pythonTranscoder) }
 
 // What Python has written is read into a field of any type and written again as
 // it was.
@@ -178,7 +188,7 @@ func TestFloatsAreThoseOfPython(t *testing.T) {
 // Values that cannot be written are refused, and what is no JSON stays so.
 func TestValuesThatAreRefused(t *testing.T) {
 	t.Parallel()
-	transcoder := python.NewTranscoder()
+	transcoder := newTranscoder()
 	for _, value := range []any{
 		time.Date(0, 12, 31, 23, 0, 0, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), "\xff",
 		struct {
@@ -213,7 +223,7 @@ func FuzzQuoteFloats(f *testing.F) {
 	for _, seed := range []string{`NaN`, `["NaN",NaN]`, `{"a\"NaN":-Infinity}`, `"Infinity`, `-`, `\NaN`} {
 		f.Add([]byte(seed))
 	}
-	transcoder := python.NewTranscoder()
+	transcoder := newTranscoder()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if strings.Contains(string(data), "_type_") {
 			return
@@ -238,7 +248,7 @@ func TestFieldsNeedNamesOfPython(t *testing.T) {
 		domain.Aggregate
 		Name string `json:"name"`
 	}
-	transcoder := python.NewTranscoder()
+	transcoder := newTranscoder()
 	for _, test := range []struct {
 		value any
 		want  string

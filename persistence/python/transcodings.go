@@ -10,15 +10,20 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 )
 
-// Transcodings are UUIDHex, DatetimeISO and DecimalStr: the ones that every
-// application of the Python library has.
+// Transcodings are those that every application of the Python library has:
+//
+//   - "uuid_hex" stores a uuid.UUID as 32 hexadecimal digits.
+//   - "datetime_iso" stores a time.Time as Python's isoformat writes it, in UTC
+//     and cut to the microsecond. Times in years that Python does not have are
+//     refused. Without an offset a stored time is taken to be UTC.
+//   - "decimal_str" stores a Decimal as its text.
 func Transcodings() []jsontranscoder.Transcoding {
-	return []jsontranscoder.Transcoding{UUIDHex(), DatetimeISO(), DecimalStr()}
+	return []jsontranscoder.Transcoding{uuidHex(), datetimeISO(), decimalStr()}
 }
 
-// UUIDHex stores a uuid.UUID under the name "uuid_hex", as 32 hexadecimal
+// uuidHex stores a uuid.UUID under the name "uuid_hex", as 32 hexadecimal
 // digits.
-func UUIDHex() jsontranscoder.Transcoding {
+func uuidHex() jsontranscoder.Transcoding {
 	return jsontranscoder.NewTranscoding("uuid_hex", encodeUUID, decodeUUID)
 }
 
@@ -32,7 +37,7 @@ func decodeUUID(text string) (uuid.UUID, error) {
 	return id, nil
 }
 
-// DatetimeISO stores a time.Time under the name "datetime_iso", as Python's
+// datetimeISO stores a time.Time under the name "datetime_iso", as Python's
 // isoformat writes it:
 //
 //	2024-01-02T03:04:05.678901+00:00
@@ -41,7 +46,7 @@ func decodeUUID(text string) (uuid.UUID, error) {
 // decoding, other offsets from UTC and "Z" are understood too, and a time
 // without an offset is taken to be UTC. Python has no years but 1 to 9999;
 // times in others are refused.
-func DatetimeISO() jsontranscoder.Transcoding {
+func datetimeISO() jsontranscoder.Transcoding {
 	return jsontranscoder.NewTranscoding("datetime_iso", encodeTime, decodeTime)
 }
 
@@ -86,15 +91,15 @@ type Decimal string
 // special values for infinity and for what is not a number.
 func (d Decimal) IsFinite() bool { return finitePattern.MatchString(string(d)) }
 
-// DecimalStr stores a Decimal under the name "decimal_str", as its text.
-func DecimalStr() jsontranscoder.Transcoding {
+// decimalStr stores a Decimal under the name "decimal_str", as its text.
+func decimalStr() jsontranscoder.Transcoding {
 	return jsontranscoder.NewTranscoding("decimal_str",
 		func(d Decimal) (string, error) { return string(d), d.check() },
 		func(text string) (Decimal, error) { return Decimal(text), Decimal(text).check() })
 }
 
 // MarshalText implements encoding.TextMarshaler, for a Decimal that is encoded
-// without DecimalStr.
+// without decimalStr.
 func (d Decimal) MarshalText() ([]byte, error) { return []byte(d), d.check() }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
