@@ -57,6 +57,36 @@ func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
 	})
 }
 
+// A save in a transaction that waits for another save of the same version is
+// told which session that is, and names none that only writes to the log.
+func TestSaveInTransactionNamesWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	db := created(t, testdb.OpenPostgres(t))
+	r, dog := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout)), uuid.New()
+	other, own := again(t, db), again(t, db)
+	save := func(ctx context.Context, r persistence.ProcessRecorder, id uuid.UUID) error {
+		_, err := r.InsertEvents(ctx, history(id, 0, 1))
+		return err
+	}
+	transaction(t, other, func(ctx context.Context, _ *gorm.DB) error {
+		if err := save(ctx, recorder(t, other, "Dogs"), uuid.New()); err != nil {
+			return err
+		}
+		transaction(t, own, func(ctx context.Context, tx *gorm.DB) error {
+			if err := tx.Exec("SET LOCAL application_name = 'migration'").Error; err != nil {
+				return err
+			}
+			if err := save(ctx, recorder(t, own, "Dogs"), dog); err != nil {
+				return err
+			}
+			err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error { return save(ctx, r, dog) })
+			wantHolder(t, err)
+			return nil
+		})
+		return nil
+	})
+}
+
 // A save that waits for another one of its process, which waits for a lock,
 // waits for the lock timeout in all, and not once more in its own batch. A save
 // of the same batch that came later has its whole time.

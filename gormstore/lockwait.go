@@ -242,9 +242,10 @@ func discard(conn *sql.Conn) {
 // lockWait reports whether the session of a backend waits for the lock of a
 // table, or with anyLock for a lock of any kind, and what a timeout then means,
 // with who holds the lock. Of a backend that the server does not know, because a
-// pooler is between, it reports whether any session waits like this: of tables,
-// for one of those that are given. If it cannot be found out, the wait counts as
-// one: it is over time.
+// pooler is between, it reports whether any session waits like this for one of
+// the tables that are given, or has the lock of one that a save takes first. If
+// it cannot be found out, the wait counts as one: it is over time. A timeout
+// then means the hint.
 func (p postgres) lockWait(s *Store, hint string, backend, key int64, anyLock bool, tables ...table) (waiting bool, explained string) {
 	if s.pool.Stats().MaxOpenConnections == 1 {
 		return true, hint + notLooked
@@ -260,8 +261,11 @@ func (p postgres) lockWait(s *Store, hint string, backend, key int64, anyLock bo
 	var own, other sql.NullString
 	query := "WITH w AS (SELECT pid, relation, locktype FROM pg_locks WHERE NOT granted" +
 		" AND (database IS NULL OR database = (SELECT oid FROM pg_database WHERE datname = current_database())))," +
-		" k AS (SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND datname = current_database() AND usename = session_user) AS known)" +
-		" SELECT known, EXISTS (SELECT FROM w WHERE locktype <> 'relation' AND (NOT known OR pid = $1))," +
+		" k AS (SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND datname = current_database() AND usename = session_user) AS known)," +
+		" s AS (SELECT pid FROM pg_locks WHERE granted AND locktype = 'relation' AND mode = 'RowExclusiveLock'" +
+		" AND database = (SELECT oid FROM pg_database WHERE datname = current_database())" +
+		" AND relation IN (SELECT to_regclass(t) FROM unnest($2::text[]) AS t))" +
+		" SELECT known, EXISTS (SELECT FROM w WHERE locktype <> 'relation' AND CASE WHEN known THEN pid = $1 ELSE pid IN (SELECT pid FROM s) END)," +
 		" (SELECT relation::regclass::text FROM w WHERE locktype = 'relation' AND pid = $1 LIMIT 1)," +
 		" (SELECT relation::regclass::text FROM w WHERE locktype = 'relation' AND" +
 		" relation IN (SELECT to_regclass(t) FROM unnest($2::text[]) AS t) LIMIT 1) FROM k"
@@ -275,16 +279,29 @@ func (p postgres) lockWait(s *Store, hint string, backend, key int64, anyLock bo
 	c := connection{pool: conn, store: s}
 	switch {
 	case relation.Valid:
+		if anyLock {
+			hint = hintTable
+		}
 		_, holder := p.holderOf(ctx, c, key, []string{relation.String})
 		return true, hint + holder
+	case anyLock && waits && known:
+		return true, hint + p.blocker(ctx, c, backend)
 	case anyLock && waits:
-		held, holder := p.holderOf(ctx, c, key, quotedNames(tables))
-		if held != orderLock {
-			holder = ""
-		}
-		return true, hintLock + holder
+		return true, hint
 	}
 	return false, ""
+}
+
+// blocker says which session a backend waits for.
+func (postgres) blocker(ctx context.Context, c connection, backend int64) string {
+	query := "SELECT a.pid, COALESCE(a.application_name, ''), NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND NOT l.granted), " +
+		"COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - a.xact_start), -1)::float8 " +
+		"FROM pg_stat_activity a WHERE a.pid = ANY (pg_blocking_pids($1::int4)) ORDER BY a.xact_start LIMIT 1"
+	var h lockingSession
+	if err := c.row(ctx, query, backend).Scan(&h.pid, &h.application, &h.granted, &h.seconds); err != nil {
+		return ""
+	}
+	return h.String()
 }
 
 // notLooked follows the hint that a table is locked if that is not certain.
@@ -361,29 +378,40 @@ func (postgres) holderOf(ctx context.Context, c connection, key int64, tables []
 		"OR l.locktype = 'relation' AND l.relation IN (SELECT to_regclass(t) FROM unnest($2::text[]) AS t) " +
 		"AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')) " +
 		"ORDER BY l.granted DESC, a.xact_start LIMIT 1"
-	var pid int64
-	var application string
-	var isTable, granted bool
-	var seconds float64
-	if err := c.row(ctx, query, key, tables).Scan(&pid, &isTable, &application, &granted, &seconds); err != nil {
+	var h lockingSession
+	var isTable bool
+	if err := c.row(ctx, query, key, tables).Scan(&h.pid, &isTable, &h.application, &h.granted, &h.seconds); err != nil {
 		return noLock, ""
 	}
 	held = orderLock
 	if isTable {
 		held = tableLock
 	}
+	return held, h.String()
+}
+
+// lockingSession is a session that holds a lock, or waits for one.
+type lockingSession struct {
+	pid         int64
+	application string  // its application_name
+	granted     bool    // it waits for no lock
+	seconds     float64 // since its transaction began, or less than 0
+}
+
+// String follows a hint.
+func (h lockingSession) String() string {
 	holds := "holds"
-	if !granted {
+	if !h.granted {
 		holds = "waits for"
 	}
-	text = fmt.Sprintf("; PostgreSQL process %d %s the lock", pid, holds)
-	if application != "" {
-		text = fmt.Sprintf("; PostgreSQL process %d of application_name %q %s the lock", pid, application, holds)
+	text := fmt.Sprintf("; PostgreSQL process %d %s the lock", h.pid, holds)
+	if h.application != "" {
+		text = fmt.Sprintf("; PostgreSQL process %d of application_name %q %s the lock", h.pid, h.application, holds)
 	}
-	if seconds >= 0 {
-		text += fmt.Sprintf(", in a transaction that began %v ago", time.Duration(seconds*float64(time.Second)).Round(time.Millisecond))
+	if h.seconds >= 0 {
+		text += fmt.Sprintf(", in a transaction that began %v ago", time.Duration(h.seconds*float64(time.Second)).Round(time.Millisecond))
 	}
-	return held, text
+	return text
 }
 
 // lockHolder is not known: SQLite does not say which process has its lock.

@@ -243,6 +243,23 @@ func testNotifyOfTransactions(t *testing.T, db *gorm.DB, d door) {
 	}
 }
 
+// A save tells of itself although another Store, which tells of none, has saved
+// in the transaction before.
+func TestNotifyAfterASaveThatTellsNobody(t *testing.T) {
+	t.Parallel()
+	db := created(t, testdb.OpenPostgres(t))
+	heard, silent, dogs := listenTo(t, db), recorder(t, db, schoolName), notifying(t, db, schoolName)
+	transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
+		for _, r := range []persistence.ProcessRecorder{silent, dogs, silent, dogs} {
+			if _, err := r.InsertEvents(ctx, history(uuid.New(), 1, 1)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	heard.want(t, "a save after one that tells nobody", schoolName)
+}
+
 // If nothing can be heard, Listen says so at once.
 func TestNotifyListenIsNotSupported(t *testing.T) {
 	t.Parallel()

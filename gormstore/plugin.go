@@ -120,9 +120,8 @@ type hookedTx struct {
 	turns   *turns
 	sqlite  bool
 
-	mu         sync.Mutex // protects what follows
+	mu         sync.Mutex // protects savepoints
 	savepoints []namedSavepoint
-	divided    bool // a savepoint was ever set
 }
 
 // namedSavepoint is one that is set and not released. Several may have one
@@ -232,7 +231,7 @@ func (t *hookedTx) inspect(query string) (done func(error), err error) {
 			return nil, t.refuse(c.verb, "return an error to roll the transaction back, or nil to commit it")
 		case c.kind == setSavepoint:
 			known = append(known, namedSavepoint{name: c.name})
-			t.divided = true // before it is sent
+			t.turns.divided.Store(true) // before it is sent
 		case at < 0:
 			return nil, t.refuse("a return to a savepoint that was not set in this transaction", "return an error to undo all of it")
 		case c.kind == releaseSavepoint:
@@ -277,12 +276,9 @@ func (t *hookedTx) executed(commands []transactionCommand, failed bool, statemen
 }
 
 // isWhole reports whether what the transaction does is undone with all of it
-// only: it is not nested, and no savepoint was set in it.
-func (t *hookedTx) isWhole() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.turns.depth == 0 && !t.divided
-}
+// only: it is not nested, and no savepoint was set in it, nor by the handle of
+// one that was nested in it.
+func (t *hookedTx) isWhole() bool { return t.turns.depth == 0 && !t.turns.divided.Load() }
 
 // lastNamed returns the index of the newest savepoint of a name, or -1.
 func lastNamed(all []namedSavepoint, name string) int {

@@ -79,7 +79,7 @@ type postgresUnit struct {
 	dialect postgres
 	stale   atomic.Bool           // the connection cannot write any more
 	broken  atomic.Pointer[error] // why the connection was lost before the commit
-	locked  []int64               // the keys of the order locks that it has; see appendOwn
+	locked  map[int64]string      // the channels told by key of the order locks that it has; see appendOwn
 }
 
 // ExecContext implements gorm.ConnPool.
@@ -94,6 +94,16 @@ func (u *postgresUnit) QueryContext(ctx context.Context, query string, arguments
 	rows, err := u.Tx.QueryContext(ctx, query, arguments...)
 	u.note(err)
 	return rows, err
+}
+
+// takesRequests reports whether a statement of the transaction can be canceled
+// by request.
+func (u *postgresUnit) takesRequests(of *poolState) (takes bool) {
+	_ = u.conn.Raw(func(raw any) error { // a connection that was given back takes none
+		takes = of.takesRequests(raw)
+		return nil
+	})
+	return takes
 }
 
 // note remembers the loss of the connection: a commit after it is never sent,

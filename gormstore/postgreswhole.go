@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -75,7 +74,7 @@ func (postgres) appendsWhole(s *save) bool { return !s.Alone && len(s.events) <=
 // appendWhole implements dialect.
 func (p postgres) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) (ids []int64, err error) {
 	if h, ok := hooksOf(c.pool); ok && h.isWhole() && len(events) == 1 && r.order == concurrentOrder {
-		if u, ok := unhooked(c.pool).(*postgresUnit); ok {
+		if u, ok := unhooked(c.pool).(*postgresUnit); ok && u.takesRequests(r.store.poolState) {
 			return p.appendOwn(ctx, c, r, h, u, &events[0])
 		}
 	}
@@ -128,24 +127,23 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 //
 //   - The time limit is not set in the transaction, and so need not be restored.
 //     The watch bounds all waits instead, which it can on a connection of the
-//     store's own.
+//     store's own whose driver it knows: it must see which session waits.
 //   - That the transaction has the lock is remembered here: nothing takes the
 //     lock from it before its end. Further saves do without the lock, so that
-//     they do not fill the server's table of locks.
+//     they do not fill the server's table of locks. They need not tell of
+//     themselves either, unless another store has taken the lock, which tells
+//     nobody.
 //   - That nothing was stored does not tell a conflict from a table that is
 //     elsewhere. Only then is the table looked for.
 func (p postgres) appendOwn(
 	ctx context.Context, c connection, r *processRecorder, h *hookedTx, u *postgresUnit, e *persistence.StoredEvent,
 ) (ids []int64, err error) {
 	err = r.whereItIs(ctx, c, func(at location) (stored bool, err error) {
-		id, stored, err := p.tryOwn(ctx, c, r, at, u, e)
+		id, stored, err := p.tryOwn(ctx, c, r, at, h, u, e)
 		if err != nil || !stored {
 			return false, err
 		}
 		ids = []int64{id}
-		if key := r.orderKey(r.keyAt(at)); h.isWhole() && !slices.Contains(u.locked, key) {
-			u.locked = append(u.locked, key)
-		}
 		return true, nil
 	})
 	if errors.Is(err, errElsewhere) {
@@ -156,23 +154,26 @@ func (p postgres) appendOwn(
 
 // tryOwn sends the statement. It returns false if nothing was stored.
 func (p postgres) tryOwn(
-	ctx context.Context, c connection, r *processRecorder, at location, u *postgresUnit, e *persistence.StoredEvent,
+	ctx context.Context, c connection, r *processRecorder, at location, h *hookedTx, u *postgresUnit, e *persistence.StoredEvent,
 ) (id int64, stored bool, err error) {
 	place := r.keyAt(at)
-	key := r.orderKey(place)
+	key, channel := r.orderKey(place), r.store.notified(place)
 	query := r.statements.whole.own
 	arguments := append(make([]any, 0, 10), e.OriginatorID.String(), key, r.application, at.oid, at.sequence,
 		e.OriginatorVersion, e.Topic, e.State, continued(e))
-	if slices.Contains(u.locked, key) {
+	told, locked := u.locked[key]
+	locked = locked && (channel == "" || channel == told)
+	switch {
+	case locked:
 		query = r.statements.whole.locked
-	} else if channel := r.store.notified(place); channel != "" {
+	case channel != "":
 		arguments = append(arguments, channel)
 	}
 	sent, stop := context.WithCancel(ctx)
 	defer stop()
 	watch := p.watch(r, key, stop)
 	watch.look = func(raw any) (bool, string) {
-		return p.lockWait(r.store, hintTable, backendOf(raw), key, true, r.table)
+		return p.lockWait(r.store, hintLock, backendOf(raw), key, true, r.table)
 	}
 	defer watch.close()
 	wait := waitOf(ctx, r.store.lockTimeout)
@@ -189,6 +190,12 @@ func (p postgres) tryOwn(
 	err = watch.explainJoined(r.application+": "+opSave, err)
 	if isCallers && watch.isCanceled() && err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		err = errors.Join(err, context.DeadlineExceeded)
+	}
+	if err == nil && stored && !locked && h.isWhole() {
+		if u.locked == nil {
+			u.locked = map[int64]string{}
+		}
+		u.locked[key] = channel
 	}
 	return id, stored, err
 }

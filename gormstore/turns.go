@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"weak"
 
@@ -29,7 +30,8 @@ type turns struct {
 
 // connectionTurns are shared by a transaction and all that are nested in it.
 type connectionTurns struct {
-	statement sync.Mutex // held while a recorder uses the connection
+	statement sync.Mutex  // held while a recorder uses the connection
+	divided   atomic.Bool // the user has set a savepoint
 
 	mu      sync.Mutex // protects spoiled
 	spoiled error
