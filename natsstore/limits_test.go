@@ -37,18 +37,8 @@ func TestFullStream(t *testing.T) {
 	if _, err := r.InsertEvents(t.Context(), large("Fido", 1, 1)); err != nil {
 		t.Fatal(err)
 	}
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := streamInfo(conn, schoolStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info.Config.MaxBytes = 50_000
-	if _, err := js.UpdateStream(t.Context(), info.Config); err != nil {
-		t.Fatal(err)
-	}
+	changeStream(t, conn, func(c *jetstream.StreamConfig) { c.MaxBytes = 50_000 })
+	var err error
 	version := int64(2)
 	for ; err == nil && version < 100; version++ {
 		_, err = r.InsertEvents(t.Context(), large("Fido", version, 1))
@@ -118,4 +108,16 @@ func TestMissingRights(t *testing.T) {
 		defer cancel()
 		wantViolation(t, store.Listen(ctx, func(string) {}), "es.*.w")
 	})
+}
+
+// changeStream changes the configuration of the stream of the school.
+func changeStream(t testing.TB, conn *nats.Conn, change func(*jetstream.StreamConfig)) {
+	t.Helper()
+	js, err := jetstream.New(conn)
+	expect.NoError(t, err)
+	info, err := streamInfo(conn, schoolStream)
+	expect.NoError(t, err)
+	change(&info.Config)
+	_, err = js.UpdateStream(t.Context(), info.Config)
+	expect.NoError(t, err)
 }

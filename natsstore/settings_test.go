@@ -140,24 +140,13 @@ func TestChangedWhileUsed(t *testing.T) {
 	if _, err := r.InsertEvents(t.Context(), large("Fido", 1, 3)); err != nil {
 		t.Fatal(err)
 	}
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := streamInfo(conn, schoolStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed := info.Config
-	changed.MaxAge = 100 * time.Millisecond
-	changed.Duplicates = 100 * time.Millisecond
-	if _, err := js.UpdateStream(t.Context(), changed); err != nil {
-		t.Fatal(err)
-	}
+	changeStream(t, conn, func(c *jetstream.StreamConfig) {
+		c.MaxAge, c.Duplicates = 100*time.Millisecond, 100*time.Millisecond
+	})
 	if err := conn.Flush(); err != nil { // the advisory has come before the answer to this
 		t.Fatal(err)
 	}
-	_, err = r.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 10})
+	_, err := r.SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 10})
 	wantRefused(t, err, "max_age")
 	_, err = r.MaxNotificationID(t.Context())
 	wantRefused(t, err, "max_age")
@@ -185,16 +174,10 @@ func TestOtherServer(t *testing.T) {
 			config := single
 			config.Waive = append([]natsstore.Waiver{natsstore.SmallPayload}, config.Waive...)
 			expect.NoError(t, natsstore.Create(t.Context(), admin, config, training))
-			info, err := streamInfo(admin, schoolStream)
-			expect.NoError(t, err)
-			info.Config.MaxAge = settings.MaxAge
-			js, err := jetstream.New(admin)
-			expect.NoError(t, err)
-			_, err = js.UpdateStream(t.Context(), info.Config)
-			expect.NoError(t, err)
+			changeStream(t, admin, func(c *jetstream.StreamConfig) { c.MaxAge = settings.MaxAge })
 
 			r := recorderOf(t, connect(t, first.ClientURL()+","+second.ClientURL()), single)
-			_, err = r.MaxNotificationID(t.Context())
+			_, err := r.MaxNotificationID(t.Context())
 			expect.NoError(t, err)
 			first.Shutdown()
 			first.WaitForShutdown()

@@ -85,14 +85,7 @@ func TestAnObserverThatPanicsChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sys, err := system.New(system.Pipe(dogs, follower))
-	if err != nil {
-		t.Fatal(err)
-	}
-	runner, err := system.NewRunner(sys, system.Config{ShortestRetry: 1, LongestRetry: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	runner := runnerOf(t, dogs, follower, system.Config{ShortestRetry: 1, LongestRetry: 1})
 	if err := runner.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -152,14 +145,7 @@ func TestAnObserverThatBlocksDoesNotHideIt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sys, err := system.New(system.Pipe(dogs, follower))
-			if err != nil {
-				t.Fatal(err)
-			}
-			runner, err := system.NewRunner(sys, system.Config{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			runner := runnerOf(t, dogs, follower, system.Config{})
 			if err := runner.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}

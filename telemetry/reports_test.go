@@ -157,14 +157,7 @@ func TestFollowerReports(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sys, err := system.New(system.Pipe(dogs, follower))
-	if err != nil {
-		t.Fatal(err)
-	}
-	runner, err := system.NewRunner(sys, system.Config{ShortestRetry: 1, LongestRetry: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	runner := runnerOf(t, dogs, follower, system.Config{ShortestRetry: 1, LongestRetry: 1})
 	if err := runner.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -263,14 +256,7 @@ func TestCallReports(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sys, err := system.New(system.Pipe(dogs, follower))
-	if err != nil {
-		t.Fatal(err)
-	}
-	runner, err := system.NewRunner(sys, system.Config{ConcurrentEffects: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	runner := runnerOf(t, dogs, follower, system.Config{ConcurrentEffects: 1})
 	defer runner.Close()
 	if _, err := runner.CatchUp(ctx, follower, nil); err != nil {
 		t.Fatal(err)
@@ -344,14 +330,7 @@ func TestAFollowerThatAnotherProcessHasCaughtUpHasNoLag(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sys, err := system.New(system.Pipe(dogs, follower))
-		if err != nil {
-			t.Fatal(err)
-		}
-		runner, err := system.NewRunner(sys, system.Config{BatchEvents: 1, PollInterval: time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
-		}
+		runner := runnerOf(t, dogs, follower, system.Config{BatchEvents: 1, PollInterval: time.Millisecond})
 		return runner, follower
 	}
 	batches, release := make(chan telemetry.Batch, 100), make(chan struct{})
@@ -384,4 +363,18 @@ func TestAFollowerThatAnotherProcessHasCaughtUpHasNoLag(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// runnerOf makes the runner of a follower of the school.
+func runnerOf(t testing.TB, dogs *school.TrainingSchool, follower *system.Follower, config system.Config) *system.Runner {
+	t.Helper()
+	sys, err := system.New(system.Pipe(dogs, follower))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner, err := system.NewRunner(sys, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runner
 }
