@@ -207,12 +207,18 @@ func backendOf(raw any) int64 {
 	return 0
 }
 
-// watch watches a connection until the watch is released, once its deadline is
-// set. stop ends a statement whose driver has no cancel requests.
-func (p postgres) watch(r *processRecorder, key int64, stop func()) *lockWatch {
+// watchedWaits are the waits that a watch ends.
+type watchedWaits struct {
+	anyLock bool   // those for locks of all kinds, and not only for tables
+	hint    string // what a timeout then means
+}
+
+// watch watches a connection for waits until the watch is released, once its
+// deadline is set. stop ends a statement whose driver has no cancel requests.
+func (p postgres) watch(r *processRecorder, key int64, waits watchedWaits, stop func()) *lockWatch {
 	w := &lockWatch{cancel: stop}
 	w.look = func(raw any) (bool, string) {
-		return p.lockWait(r.store, hintTable, backendOf(raw), key, false, r.table)
+		return p.lockWait(r.store, waits, backendOf(raw), key, r.table)
 	}
 	w.deadline = r.store.poolState.deadlines.prepared(w.overdue)
 	return w
@@ -239,14 +245,14 @@ func discard(conn *sql.Conn) {
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 }
 
-// lockWait reports whether the session of a backend waits for the lock of a
-// table, or with anyLock for a lock of any kind, and what a timeout then means,
-// with who holds the lock. Of a backend that the server does not know, because a
-// pooler is between, it reports whether any session waits like this for one of
-// the tables that are given, or has the lock of one that a save takes first. If
-// it cannot be found out, the wait counts as one: it is over time. A timeout
-// then means the hint.
-func (p postgres) lockWait(s *Store, hint string, backend, key int64, anyLock bool, tables ...table) (waiting bool, explained string) {
+// lockWait reports whether the session of a backend is in one of the waits, and
+// what a timeout then means, with who holds the lock. Of a backend that the
+// server does not know, because a pooler is between, it reports whether any
+// session waits like this for one of the tables that are given, or has the lock
+// of one that a save takes first. If it cannot be found out, the wait counts as
+// one: it is over time. A timeout then means the hint.
+func (p postgres) lockWait(s *Store, of watchedWaits, backend, key int64, tables ...table) (waiting bool, explained string) {
+	hint := of.hint
 	if s.pool.Stats().MaxOpenConnections == 1 {
 		return true, hint + notLooked
 	}
@@ -279,14 +285,14 @@ func (p postgres) lockWait(s *Store, hint string, backend, key int64, anyLock bo
 	c := connection{pool: conn, store: s}
 	switch {
 	case relation.Valid:
-		if anyLock {
+		if of.anyLock {
 			hint = hintTable
 		}
 		_, holder := p.holderOf(ctx, c, key, []string{relation.String})
 		return true, hint + holder
-	case anyLock && waits && known:
+	case of.anyLock && waits && known:
 		return true, hint + p.blocker(ctx, c, backend)
-	case anyLock && waits:
+	case of.anyLock && waits:
 		return true, hint
 	}
 	return false, ""

@@ -58,7 +58,12 @@ func (p postgres) begin(ctx context.Context, s *Store, wait time.Duration) (open
 		}
 		tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 		if err == nil {
-			return &postgresUnit{Tx: tx, conn: conn, pool: s.pool, dialect: p}, nil
+			u := &postgresUnit{Tx: tx, conn: conn, pool: s.pool, dialect: p}
+			_ = conn.Raw(func(raw any) error { // if it is closed, the first statement says so
+				u.takesRequests = s.poolState.takesRequests(raw)
+				return nil
+			})
+			return u, nil
 		}
 		_ = conn.Close() // an error of giving back a connection has no consequence
 		if !errors.Is(err, driver.ErrBadConn) || attempt == beginAttempts {
@@ -77,9 +82,12 @@ type postgresUnit struct {
 	conn    *sql.Conn
 	pool    *sql.DB
 	dialect postgres
-	stale   atomic.Bool           // the connection cannot write any more
-	broken  atomic.Pointer[error] // why the connection was lost before the commit
-	locked  map[int64]string      // the channels told by key of the order locks that it has; see appendOwn
+
+	takesRequests bool // its statements can be canceled by request
+
+	stale  atomic.Bool           // the connection cannot write any more
+	broken atomic.Pointer[error] // why the connection was lost before the commit
+	locked map[int64]string      // the channels told by key of the order locks that it has; see appendOwn
 }
 
 // ExecContext implements gorm.ConnPool.
@@ -94,16 +102,6 @@ func (u *postgresUnit) QueryContext(ctx context.Context, query string, arguments
 	rows, err := u.Tx.QueryContext(ctx, query, arguments...)
 	u.note(err)
 	return rows, err
-}
-
-// takesRequests reports whether a statement of the transaction can be canceled
-// by request.
-func (u *postgresUnit) takesRequests(of *poolState) (takes bool) {
-	_ = u.conn.Raw(func(raw any) error { // a connection that was given back takes none
-		takes = of.takesRequests(raw)
-		return nil
-	})
-	return takes
 }
 
 // note remembers the loss of the connection: a commit after it is never sent,

@@ -149,7 +149,7 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 		return
 	}
 	w.expect(at)
-	w.watch = p.watch(r, w.key, alarm.release)
+	w.watch = p.watch(r, w.key, watchedWaits{hint: hintTable}, alarm.release)
 	w.waitFor(patience)
 	defer w.watch.release(conn)
 	defer w.discardDead(batch)

@@ -74,7 +74,7 @@ func (postgres) appendsWhole(s *save) bool { return !s.Alone && len(s.events) <=
 // appendWhole implements dialect.
 func (p postgres) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) (ids []int64, err error) {
 	if h, ok := hooksOf(c.pool); ok && h.isWhole() && len(events) == 1 && r.order == concurrentOrder {
-		if u, ok := unhooked(c.pool).(*postgresUnit); ok && u.takesRequests(r.store.poolState) {
+		if u, ok := unhooked(c.pool).(*postgresUnit); ok && u.takesRequests {
 			return p.appendOwn(ctx, c, r, h, u, &events[0])
 		}
 	}
@@ -108,7 +108,7 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 	}
 	sent, stop := context.WithCancel(ctx)
 	defer stop()
-	watch := p.watch(r, key, stop)
+	watch := p.watch(r, key, watchedWaits{hint: hintTable}, stop)
 	defer watch.close()
 	watch.deadline.extend(wait + lockGrace)
 	err = c.watched(sent, watch, func(row []driver.Value) error {
@@ -171,10 +171,7 @@ func (p postgres) tryOwn(
 	}
 	sent, stop := context.WithCancel(ctx)
 	defer stop()
-	watch := p.watch(r, key, stop)
-	watch.look = func(raw any) (bool, string) {
-		return p.lockWait(r.store, hintLock, backendOf(raw), key, true, r.table)
-	}
+	watch := p.watch(r, key, watchedWaits{anyLock: true, hint: hintLock}, stop)
 	defer watch.close()
 	wait := waitOf(ctx, r.store.lockTimeout)
 	isCallers := wait < r.store.lockTimeout

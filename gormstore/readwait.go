@@ -77,7 +77,7 @@ func (p postgres) watchReads(s *Store, conn *sql.Conn, op string) (c connection,
 // prepare makes the watch ready for the first statement.
 func (w *watchedPool) prepare(p postgres, hint string) {
 	w.watch.look = func(raw any) (bool, string) {
-		return p.lockWait(w.store, hint, backendOf(raw), 0, false, w.store.tables.all()...)
+		return p.lockWait(w.store, watchedWaits{hint: hint}, backendOf(raw), 0, w.store.tables.all()...)
 	}
 	w.watch.cancel = w.stop
 	w.watch.deadline = w.store.poolState.deadlines.prepared(w.watch.overdue)
