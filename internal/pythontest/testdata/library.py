@@ -397,8 +397,18 @@ def process(store, notification, policy):
     store.record("Counters", events, ("TrainingSchool", id))
 
 
-def follow(store, stop_file="", policy="count"):
-    """Processes all notifications, and goes on until a file exists if one is given."""
+def lag(page, release_file):
+    """Says in a file that the first page was read, and waits until another file exists, if one is given."""
+    if not page or not release_file or os.path.exists(release_file):
+        return
+    with open(release_file + ".read", "w"):
+        pass
+    while not os.path.exists(release_file):
+        time.sleep(0.001)
+
+
+def follow(store, stop_file="", policy="count", release_file=""):
+    """Processes all notifications, and goes on until a file exists if one is given. It may lag behind its first page."""
     processed = overtaken = 0
     while True:
         page = store.notifications("TrainingSchool", store.position("Counters", "TrainingSchool"), 10)
@@ -406,6 +416,7 @@ def follow(store, stop_file="", policy="count"):
             return {"processed": processed, "overtaken": overtaken}
         if not page:
             time.sleep(0.001)
+        lag(page, release_file)
         for notification in page:
             try:
                 process(store, notification, policy)
@@ -415,7 +426,7 @@ def follow(store, stop_file="", policy="count"):
                 break
 
 
-def sync(store, stop_file, policy="count"):
+def sync(store, stop_file, policy="count", release_file=""):
     """Processes all notifications again and again until a file exists, each time in one transaction, as sync_followers does."""
     processed, failed, store.whole = 0, {}, True
     while True:
@@ -423,6 +434,7 @@ def sync(store, stop_file, policy="count"):
         try:
             store.execute("BEGIN")
             page = store.notifications("TrainingSchool", store.position("Counters", "TrainingSchool"), 1000)
+            lag(page, release_file)
             for notification in page:
                 process(store, notification, policy)
             store.execute("COMMIT")
