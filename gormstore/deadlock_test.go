@@ -16,6 +16,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -248,5 +249,84 @@ func TestDeadlockOfABatch(t *testing.T) {
 				t.Errorf("the batch was the victim of %d deadlocks, want at least one: the test proves nothing", counter.count.Load())
 			}
 		})
+	}
+}
+
+// afterLock is a logger that calls next once, after the first statement that
+// takes an advisory lock.
+type afterLock struct {
+	logger.Interface
+	once sync.Once
+	next func()
+}
+
+func (l *afterLock) LogMode(logger.LogLevel) logger.Interface { return l }
+
+func (l *afterLock) Trace(ctx context.Context, begin time.Time, statement func() (string, int64), err error) {
+	l.Interface.Trace(ctx, begin, statement, err)
+	if text, _ := statement(); strings.Contains(text, "pg_advisory_xact_lock") {
+		l.once.Do(l.next)
+	}
+}
+
+// What takes order locks and then writes takes the lock of the table first, as a
+// save does whose statement is planned. So it does not deadlock with one that
+// comes between two of its statements, nor with a log that is locked for the
+// Python library, which locks the table.
+func TestOrderLockComesAfterTheTable(t *testing.T) {
+	t.Parallel()
+	lock := func(ctx context.Context, db *gorm.DB, r persistence.ProcessRecorder) error {
+		return gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error {
+			if err := r.(persistence.LogLocker).LockLog(ctx); err != nil {
+				return err
+			}
+			return last(r.InsertEvents(ctx, history(uuid.New(), 1, 1)))
+		})
+	}
+	save := func(n int) func(ctx context.Context, _ *gorm.DB, r persistence.ProcessRecorder) error {
+		return func(ctx context.Context, _ *gorm.DB, r persistence.ProcessRecorder) error {
+			return last(r.InsertEvents(ctx, history(uuid.New(), 1, n)))
+		}
+	}
+	remove := func(ctx context.Context, _ *gorm.DB, r persistence.ProcessRecorder) error {
+		_, err := r.(persistence.OriginatorDeleter).DeleteOriginator(ctx, uuid.New())
+		return err
+	}
+	type operation struct {
+		python bool
+		run    func(ctx context.Context, db *gorm.DB, r persistence.ProcessRecorder) error
+	}
+	for name, first := range map[string]operation{
+		"the log of the Python layout": {true, lock}, "the log": {false, lock},
+		"many events": {true, save(6_000)}, "a deletion": {false, remove},
+	} {
+		for beside, second := range map[string]operation{"a save": {true, save(1)}, "the log of the Python layout": {true, lock}} {
+			t.Run(name+", "+beside, func(t *testing.T) {
+				t.Parallel()
+				truth := created(t, testdb.OpenPostgres(t))
+				run := func(l logger.Interface, o operation) error {
+					address := withParameter(t, dsn(t, truth), "deadlock_timeout", "100ms")
+					db := openWith(t, postgres.Open(address), &gorm.Config{Logger: l})
+					r := recorder(t, db, schoolName)
+					if o.python {
+						r = expect.Must(gormstore.New(db).PythonProcessRecorder(schoolName))
+					}
+					return o.run(t.Context(), db, r)
+				}
+				var found deadlocks
+				found.Interface = logger.Discard
+				ended := make(chan error, 1)
+				between := &afterLock{Interface: &found, next: func() {
+					go func() { ended <- run(&found, second) }()
+					wantWaiting(t, truth, 1)
+				}}
+				if err := errors.Join(run(between, first), <-ended); err != nil {
+					t.Error(err)
+				}
+				if n := found.count.Load(); n > 0 {
+					t.Errorf("%d deadlocks, want none", n)
+				}
+			})
+		}
 	}
 }

@@ -43,9 +43,9 @@ type dialect interface {
 	// Without keys it only bounds the waits that follow.
 	lock(ctx context.Context, c connection, how locking, keys ...int64) error
 
-	// lockIn takes a lock whose key depends on where a table is. It returns
+	// lockIn takes locks whose keys depend on where a table is. It returns
 	// false, and takes none, if the connection finds the table elsewhere.
-	lockIn(ctx context.Context, c connection, how locking, t table, at location, key int64) (there bool, err error)
+	lockIn(ctx context.Context, c connection, how locking, t table, at location, keys ...int64) (there bool, err error)
 
 	// updateBriefly runs an UPDATE, given as what is before its condition and
 	// as its condition, in a transaction of the user's, and returns how many

@@ -25,7 +25,7 @@ type unlocked struct{ dialect }
 
 func (unlocked) lock(context.Context, connection, locking, ...int64) error { return nil }
 
-func (unlocked) lockIn(context.Context, connection, locking, table, location, int64) (bool, error) {
+func (unlocked) lockIn(context.Context, connection, locking, table, location, ...int64) (bool, error) {
 	return true, nil
 }
 

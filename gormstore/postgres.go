@@ -211,9 +211,18 @@ func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...i
 	return err
 }
 
+// lockTable takes the lock of the table of events before the order lock. That
+// is the order in which the statement of a save takes them, as PostgreSQL takes
+// the lock of a table when it plans a statement. Otherwise a session with the
+// order lock could wait at the table for a save that waits for the order lock.
+func (c connection) lockTable(ctx context.Context, t table, mode string) error {
+	_, err := c.exec(ctx, "LOCK TABLE "+t.quoted+" IN "+mode+" MODE")
+	return err
+}
+
 // lockIn implements dialect.
-func (p postgres) lockIn(ctx context.Context, c connection, how locking, t table, at location, key int64) (there bool, err error) {
-	rows, err := p.lockIf(ctx, c, how, here(t.quoted, "?"), []any{at.oid}, key)
+func (p postgres) lockIn(ctx context.Context, c connection, how locking, t table, at location, keys ...int64) (there bool, err error) {
+	rows, err := p.lockIf(ctx, c, how, here(t.quoted, "?"), []any{at.oid}, keys...)
 	return rows > 0, err
 }
 
@@ -317,6 +326,9 @@ func (p postgres) append(ctx context.Context, c connection, how locking, r *proc
 			err = errNotContinued // at both attempts
 		}
 		return ids, err
+	}
+	if err := c.lockTable(ctx, r.table, "ROW EXCLUSIVE"); err != nil {
+		return nil, err
 	}
 	var found location
 	err = r.whereItIs(ctx, c, func(at location) (bool, error) {

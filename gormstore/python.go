@@ -37,11 +37,7 @@ func (r pythonRecorder) TrackNotifications(
 // lock: it locks the table, so the table is locked as well.
 func (r pythonRecorder) LockLog(ctx context.Context) error {
 	return r.store.requireTx(ctx, r.application+": lock the log", func(c connection) error {
-		if err := r.exclude(ctx, c, true); err != nil || !r.store.dialect.concurrent() {
-			return err
-		}
-		_, err := c.exec(ctx, "LOCK TABLE "+r.table.quoted+" IN EXCLUSIVE MODE")
-		return err
+		return r.excludeFrom(ctx, c, true, "EXCLUSIVE")
 	})
 }
 

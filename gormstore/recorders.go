@@ -293,10 +293,13 @@ func (t *eventTable) resolveLostCommit(ctx context.Context, op string, events []
 	var stored []persistence.Notification
 	err := t.store.inTransaction(ctx, op, func(ctx context.Context, pool openTx) error {
 		c := connection{pool, t.store}
-		if err := t.exclude(ctx, c, false); err != nil {
+		err := t.store.boundWaits(ctx, c, false)
+		if err == nil {
+			err = t.exclude(ctx, c, false)
+		}
+		if err != nil {
 			return err
 		}
-		var err error
 		stored, err = t.selectAt(ctx, c, events)
 		return err
 	})
@@ -381,11 +384,20 @@ func (t *eventTable) whereItIs(ctx context.Context, c connection, do func(at loc
 
 // exclude keeps all other writers out of the log until the transaction ends.
 func (t *eventTable) exclude(ctx context.Context, c connection, joined bool) error {
-	at, err := t.logKey(ctx, c)
-	if err != nil {
-		return err
+	return t.excludeFrom(ctx, c, joined, "ROW EXCLUSIVE")
+}
+
+// excludeFrom takes the lock of the table in a mode, and then the order locks.
+func (t *eventTable) excludeFrom(ctx context.Context, c connection, joined bool, mode string) error {
+	if t.store.dialect.concurrent() {
+		if err := c.lockTable(ctx, t.table, mode); err != nil {
+			return err
+		}
 	}
-	return t.store.dialect.lock(ctx, c, locking{timeout: t.store.lockTimeout, joined: joined}, t.orderKeys(at)...)
+	how := locking{timeout: t.store.lockTimeout, joined: joined}
+	return t.whereItIs(ctx, c, func(at location) (there bool, err error) {
+		return t.store.dialect.lockIn(ctx, c, how, t.table, at, t.orderKeys(t.keyAt(at))...)
+	})
 }
 
 // orderKey is that of a place, which is hashed once.

@@ -244,7 +244,7 @@ func limitBusy(ctx context.Context, conn *sql.Conn, wait time.Duration) (restore
 func (sqlite) lock(context.Context, connection, locking, ...int64) error { return nil }
 
 // lockIn has nothing to do either.
-func (sqlite) lockIn(context.Context, connection, locking, table, location, int64) (bool, error) {
+func (sqlite) lockIn(context.Context, connection, locking, table, location, ...int64) (bool, error) {
 	return true, nil
 }
 

@@ -71,7 +71,7 @@ type followerLoop struct {
 	contended     int           // how many did after the last conflict, less one for each batch that needed no lock
 	saves         *savedLogs    // by the last batch; nil before the first
 	logs          contendedLogs // which are locked
-	retries       int           // after conflicts in a row, if no log can be locked
+	retries       int           // in a row, after conflicts if no log can be locked, and after deadlocks
 	ahead         *AheadError   // set once the position was found to be ahead of the log
 	idleAt        int64         // the position that the last pull found at the head of the log, or -1
 	left          int64         // the position that the last pull has moved it to, or -1
@@ -352,7 +352,8 @@ func (f *followerLoop) metWriter(err error) bool {
 // repeats reports whether a batch is repeated at once, because it met another
 // writer. That is no failure. The batch then locks the logs that it has saved to
 // before it reads, so that no other save can come between. A conflict under the
-// locks is the handler's own.
+// locks is the handler's own. A deadlock is not: the other writer may wait for
+// rows of the handler's, or be a program that takes locks in another order.
 func (f *followerLoop) repeats(err error) bool {
 	if !f.metWriter(err) {
 		return false
@@ -362,12 +363,16 @@ func (f *followerLoop) repeats(err error) bool {
 		f.logs[f.app.Name()] = own // it has met a writer of other tables
 		isNew = true
 	}
-	if len(f.logs) == 0 {
+	switch {
+	case isNew:
+		return true
+	case len(f.logs) == 0:
 		f.locking = 0
-		f.retries++
-		return f.retries <= conflictRetries
+	case persistence.IsConflict(err):
+		return false
 	}
-	return isNew
+	f.retries++
+	return f.retries <= conflictRetries
 }
 
 // contend has the next batches lock the logs that the last one has saved to. It

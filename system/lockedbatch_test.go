@@ -3,7 +3,9 @@ package system_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,7 +124,7 @@ func TestSaveThatHasWaitedIsContention(t *testing.T) {
 func TestContentionBeforeAnySave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &victim{lockable: lockable{slowToLock: slowToLock{Store: memory.New()}}}
+		store := &victim{lockable: lockable{slowToLock: slowToLock{Store: memory.New()}}, deadlocks: 1}
 		r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
 		closing(t, r, err)
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 4, "Fido")
@@ -134,15 +136,43 @@ func TestContentionBeforeAnySave(t *testing.T) {
 	})
 }
 
-// victim is a store whose first transaction ends as the victim of a deadlock,
-// before it does anything.
+// A batch that locks the log may be the victim of deadlocks all the same. It is
+// repeated without a failure, but not for ever.
+func TestDeadlocksUnderTheLock(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		deadlocks int
+		fails     bool
+	}{"a few": {11, false}, "too many": {12, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var logged syncBuffer
+				store := &victim{lockable: lockable{slowToLock: slowToLock{Store: memory.New()}}, deadlocks: test.deadlocks}
+				r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store),
+					application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+				closing(t, r, err)
+				register(t, get[*school.TrainingSchool](t, r, schoolName), 4, "Fido")
+				start(t, r)
+				waitForHeads(t, r)
+				if got := strings.Contains(logged.String(), "level=WARN"); got != test.fails {
+					t.Errorf("after %d deadlocks a failure was logged: %t, want %t: %s", test.deadlocks, got, test.fails, &logged)
+				}
+			})
+		})
+	}
+}
+
+// victim is a store whose first transactions end as the victims of deadlocks,
+// before they do anything.
 type victim struct {
 	lockable
+	deadlocks    int
 	transactions int
 }
 
 func (s *victim) Transaction(ctx context.Context, fn func(context.Context) error) error {
-	if s.transactions++; s.transactions == 1 {
+	if s.transactions++; s.transactions <= s.deadlocks {
 		return &persistence.Error{Class: persistence.ErrRetryTransaction, Op: "lock the position", Err: errors.New("deadlock")}
 	}
 	return s.lockable.Transaction(ctx, fn)
