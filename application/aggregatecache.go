@@ -102,7 +102,7 @@ func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *e
 		return nil, err
 	}
 	before := c.r.definition.Root(aggregate).Version()
-	if err := c.r.forward(aggregate, c.r.app.events.Get(ctx, id, rangeOf(before, latest))); err != nil {
+	if err := c.r.forward(aggregate, c.r.app.events.GetSince(ctx, id, rangeOf(before, latest))); err != nil {
 		c.entries.remove(id)
 		if isOutdated(err) {
 			return c.load(ctx, id)

@@ -267,7 +267,7 @@ func (r *Repository[T]) loadFromSnapshot(
 			if err != nil {
 				return nil, err
 			}
-			events := r.app.events.Get(ctx, id, rangeOf(stored.OriginatorVersion, version))
+			events := r.app.events.GetSince(ctx, id, rangeOf(stored.OriginatorVersion, version))
 			aggregate, unusable, err := r.fromSnapshot(ctx, stored, events)
 			if unusable == nil {
 				return aggregate, err

@@ -32,6 +32,7 @@ type eventTable struct {
 	table       table
 	key         string // the column of the primary key
 	order       writerOrder
+	pages       pageStatements
 
 	ordered atomic.Pointer[hashedKey] // the keys that were hashed last
 }
@@ -42,8 +43,20 @@ type hashedKey struct {
 }
 
 func newEventTable(s *Store, application string, t table, key string) *eventTable {
-	return &eventTable{store: s, application: application, table: t, key: key}
+	page := func(order string) string {
+		return s.dialect.placeholders("SELECT originator_version, topic, state FROM " + t.quoted +
+			" WHERE application_name = ? AND originator_id = ? AND originator_version BETWEEN ? AND ?" +
+			" ORDER BY originator_version" + order + " LIMIT ?")
+	}
+	return &eventTable{
+		store: s, application: application, table: t, key: key,
+		pages: pageStatements{op: application + ": select events", ascending: page(""), descending: page(" DESC")},
+	}
 }
+
+// pageStatements read some events of an originator. Loads are frequent, so they
+// are not put together for each.
+type pageStatements struct{ op, ascending, descending string }
 
 // InsertEvents implements persistence.AggregateRecorder, for snapshots: their
 // order does not matter, so they take no lock and have no ids.
@@ -473,14 +486,13 @@ func advance(r *persistence.EventRange, last int64) bool {
 }
 
 func (t *eventTable) selectPage(ctx context.Context, id uuid.UUID, r persistence.EventRange) ([]persistence.StoredEvent, error) {
-	op := t.application + ": select events"
-	c, done, err := t.store.reader(ctx, op)
+	c, done, err := t.store.reader(ctx, t.pages.op)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	events, err := t.readPage(ctx, c, id, r)
-	return events, t.store.translate(ctx, op, err)
+	return events, t.store.translate(ctx, t.pages.op, err)
 }
 
 // reader is the transaction that ctx carries, for the time until done is
@@ -502,26 +514,24 @@ func (s *Store) reader(ctx context.Context, op string) (c connection, done func(
 }
 
 func (t *eventTable) readPage(ctx context.Context, c connection, id uuid.UUID, r persistence.EventRange) ([]persistence.StoredEvent, error) {
-	last, order := int64(math.MaxInt64), ""
+	last, query := int64(math.MaxInt64), t.pages.ascending
 	if r.Before > 0 {
 		last = r.Before - 1
 	}
 	if r.Descending {
-		order = " DESC"
+		query = t.pages.descending
 	}
-	query := t.store.dialect.placeholders("SELECT originator_version, topic, state FROM " + t.table.quoted +
-		" WHERE application_name = ? AND originator_id = ? AND originator_version BETWEEN ? AND ?" +
-		" ORDER BY originator_version" + order + " LIMIT ?")
+	arguments := []any{t.application, t.store.dialect.uuid(id), r.From, last, r.Limit}
 	var events []persistence.StoredEvent
 	if whole, err := c.each(ctx, func(row []driver.Value) (err error) {
 		e := persistence.StoredEvent{OriginatorID: id}
 		e.OriginatorVersion, e.Topic, e.State, err = asEvent(row)
 		events = append(events, e)
 		return err
-	}, query, t.application, t.store.dialect.uuid(id), r.From, last, r.Limit); whole {
+	}, query, arguments...); whole {
 		return events, err
 	}
-	rows, err := c.query(ctx, query, t.application, t.store.dialect.uuid(id), r.From, last, r.Limit)
+	rows, err := c.query(ctx, query, arguments...)
 	if err != nil {
 		return nil, err
 	}

@@ -146,11 +146,33 @@ func (s *EventStore) Get(ctx context.Context, id uuid.UUID, r persistence.EventR
 	return mapped(s.recorder.SelectEvents(ctx, id, r), s.mapper.ToDomain)
 }
 
+// GetSince is Get for the events since one that is known already, which begin
+// with it. Of that one it tells no more than which event it is, as Identify
+// does.
+func (s *EventStore) GetSince(ctx context.Context, id uuid.UUID, r persistence.EventRange) iter.Seq2[domain.Event, error] {
+	return s.since(s.recorder.SelectEvents(ctx, id, r))
+}
+
+// since maps a stream that begins with an event that is known already.
+func (s *EventStore) since(stream iter.Seq2[persistence.StoredEvent, error]) iter.Seq2[domain.Event, error] {
+	return func(yield func(domain.Event, error) bool) {
+		isKnown := true
+		mapped(stream, func(stored persistence.StoredEvent) (domain.Event, error) {
+			if isKnown {
+				isKnown = false
+				return s.mapper.Identify(stored)
+			}
+			return s.mapper.ToDomain(stored)
+		})(yield)
+	}
+}
+
 // ReadsHistory reports whether the store can read a snapshot and events at once.
 func (s *EventStore) ReadsHistory() bool { return s.history != nil }
 
 // History returns the newest snapshot of an originator as it is stored, or nil
-// if it has none, and a stream of the events from its version on; see
+// if it has none, and a stream of the events: without a snapshot all of them as
+// by Get, otherwise those from its version on as by GetSince. See
 // persistence.HistoryReader. ReadsHistory must be true.
 func (s *EventStore) History(ctx context.Context, id uuid.UUID, before int64) (
 	snapshot *persistence.StoredEvent, events iter.Seq2[domain.Event, error], err error,
@@ -159,7 +181,10 @@ func (s *EventStore) History(ctx context.Context, id uuid.UUID, before int64) (
 	if err != nil {
 		return nil, nil, err
 	}
-	return snapshot, mapped(stored, s.mapper.ToDomain), nil
+	if snapshot != nil {
+		return snapshot, s.since(stored), nil
+	}
+	return nil, mapped(stored, s.mapper.ToDomain), nil
 }
 
 // mapped maps a stream.

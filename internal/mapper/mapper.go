@@ -485,6 +485,31 @@ func associate(dst []byte, application string, p purpose, stored *persistence.St
 	return appendString(dst, stored.Topic)
 }
 
+// Identify is ToDomain for a caller that only has to know which event it is: in
+// the layout of this package it decodes no payload, so Data is nil, and neither
+// topic nor schema version need be known.
+func (m *Mapper) Identify(stored persistence.StoredEvent) (domain.Event, error) {
+	buf := buffers.Get().(*buffer)
+	defer buf.release()
+	plain, stage, err := m.open(events, &stored, buf)
+	if err == nil && plain[0] == layoutPython {
+		return m.ToDomain(stored)
+	}
+	event := domain.Event{
+		Application: m.application, OriginatorID: stored.OriginatorID, OriginatorVersion: stored.OriginatorVersion, Topic: stored.Topic,
+	}
+	if err == nil {
+		stage = stageDecode
+		var h header
+		h, _, err = parseHeader(plain)
+		event.ID, event.Timestamp, event.Metadata = h.id, h.timestamp, h.metadata
+	}
+	if err != nil {
+		return domain.Event{}, m.failed(&stored, 0, stage, err)
+	}
+	return event, nil
+}
+
 // idOf reads only the event id out of a stored event. It returns false for
 // states without one.
 func (m *Mapper) idOf(stored persistence.StoredEvent) (uuid.UUID, bool) {

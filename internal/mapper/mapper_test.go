@@ -72,11 +72,38 @@ func checkRoundTrip(t *testing.T, m *mapper.Mapper, event domain.Event, original
 	if got, err := m.ToDomain(stored); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, error %v\nwant %+v", got, err, want)
 	}
+	known := want
+	if !original { // which has no header to read alone
+		known.Data = nil
+	}
+	if got, err := m.Identify(stored); err != nil || !reflect.DeepEqual(got, known) {
+		t.Errorf("identify: got %+v, error %v\nwant %+v", got, err, known)
+	}
 	want.NotificationID = 42
 	got, err := m.NotificationToDomain(persistence.Notification{ID: 42, StoredEvent: stored})
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, error %v\nwant %+v", got, err, want)
 	}
+}
+
+// An event whose payload cannot be decoded can still be told from another one.
+// One whose header is damaged cannot.
+func TestIdentifyDecodesNoPayload(t *testing.T) {
+	t.Parallel()
+	m := newMapper(t, mapper.Config{Application: school})
+	event := dogEvents("Fido")[0]
+	stored := toStored(t, m, event)
+	stored.Topic = "Dog.OfANewerProgram"
+	stored.State = append(bytes.Clone(stored.State), "no JSON"...)
+	if got, err := m.Identify(stored); err != nil || got.ID != event.ID || !got.Timestamp.Equal(event.Timestamp) {
+		t.Errorf("got %v of %v, error %v; want %v of %v", got.ID, got.Timestamp, err, event.ID, event.Timestamp)
+	}
+	if _, err := m.ToDomain(stored); err == nil {
+		t.Error("the control: the payload was decoded")
+	}
+	stored.State = stored.State[:20]
+	_, err := m.Identify(stored)
+	expect.ErrorAs[*persistence.MappingError](t, err)
 }
 
 func TestMapperSnapshotRoundTrip(t *testing.T) {
