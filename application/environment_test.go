@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -325,9 +324,10 @@ func TestTranscodings(t *testing.T) {
 		t.Errorf("got %+v, %v, want no error and State %v", got, err, (money{12}))
 	}
 	t.Run("of another transcoder", func(t *testing.T) {
-		app := newApplication(t, "Wallets", application.WithTranscoder(jsontranscoder.New(transcoding)))
-		if got, want := bridge.Of(app).Mapper().Transcoder(), reflect.TypeFor[*jsontranscoder.Transcoder](); reflect.TypeOf(got) != want {
-			t.Errorf("got %T, want %T", got, want)
+		want := jsontranscoder.New(transcoding)
+		app := newApplication(t, "Wallets", application.WithTranscoder(want))
+		if got := bridge.Of(app).Mapper().Transcoder(); got != want {
+			t.Errorf("got %v, want that of the option, %v", got, want)
 		}
 		expect.Must(application.NewRepository(app, wallets))
 	})

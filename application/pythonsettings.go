@@ -43,8 +43,8 @@ func isPythonModule(topic string) bool {
 // It encrypts as the Python library does. It also decrypts envelopes of the
 // cipher aes, which earlier versions of this module wrote with such settings.
 type transition struct {
-	python *cipher.PythonAES
-	aes    *cipher.AES
+	python persistence.Cipher
+	aes    persistence.Cipher
 }
 
 func newTransition(keys []cipher.Key) (persistence.Cipher, error) {

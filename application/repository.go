@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,7 +55,7 @@ func (r *Repository[T]) check(schema *domain.Schema) error {
 	if err := errors.Join(r.app.mapper.CheckNames(schema), r.app.mapper.Add(schema)); err != nil {
 		return err
 	}
-	checker, ok := r.app.mapper.Transcoder().(persistence.TypeChecker)
+	checker, ok := r.app.mapper.Transcoder().(interface{ CheckType(reflect.Type) error })
 	if !ok || r.app.snapshots == nil && r.app.cache.size == 0 {
 		return nil
 	}

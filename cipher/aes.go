@@ -1,34 +1,42 @@
 package cipher
 
-import "slices"
+import (
+	"slices"
 
-// AES encrypts with AES-GCM, in an envelope that names the key, and binds each
-// ciphertext to its row. It is safe for concurrent use.
-type AES struct {
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+type aesCipher struct {
 	ring    ring
 	scratch scratchPool
 }
 
-// NewAES returns a cipher that encrypts with the first key and decrypts with
-// all. No keys, zero keys, the same key twice and two keys with one id are
-// reported together, as errors of type *KeyError.
-func NewAES(keys ...Key) (*AES, error) {
+// NewAES returns the cipher "aes", which encrypts with the first key and
+// decrypts with all. It encrypts with AES-GCM, in an envelope that names the
+// key, and binds each ciphertext to its row. No keys, zero keys, the same key
+// twice and two keys with one id are reported together, as errors of type
+// *KeyError.
+//
+// Encrypt adds 35 bytes and the key id to the plaintext. Only the same
+// associated data, which may be nil, opens a ciphertext: Decrypt returns
+// ErrNotEnvelope, a *KeyError with the ID of a key that this cipher has not been
+// given, or ErrDecrypt, and then the bytes of dst after its length are
+// undefined. In both methods dst may overlap the other arguments.
+//
+// After 2³² messages with one key Encrypt returns a *KeyError with its ID; the
+// remedy is a new first key. The messages are counted from zero by every cipher,
+// so the count is a backstop: processes that together write more must rotate
+// their key earlier.
+func NewAES(keys ...Key) (persistence.Cipher, error) {
 	ring, err := newRing(keys)
 	if err != nil {
 		return nil, err
 	}
-	return &AES{ring: ring}, nil
+	return &aesCipher{ring: ring}, nil
 }
 
-// Encrypt appends an envelope with the encrypted plaintext to dst and returns
-// the extended slice. Only the same associatedData, which may be nil, will open
-// it. The envelope is 35 bytes and the key id longer than the plaintext. dst
-// may overlap plaintext and associatedData.
-//
-// After 2³² messages with one key it returns a *KeyExhaustedError. The messages
-// are counted from zero by every AES, so the count is a backstop: processes
-// that together write more must rotate their key earlier.
-func (c *AES) Encrypt(dst, plaintext, associatedData []byte) ([]byte, error) {
+// Encrypt implements persistence.Cipher.
+func (c *aesCipher) Encrypt(dst, plaintext, associatedData []byte) ([]byte, error) {
 	key, err := c.ring.active()
 	if err != nil {
 		return nil, err
@@ -46,11 +54,8 @@ func (c *AES) Encrypt(dst, plaintext, associatedData []byte) ([]byte, error) {
 	return key.aead.Seal(dst[:body], nil, dst[body:], *binding), nil
 }
 
-// Decrypt appends the plain text of an envelope to dst and returns the extended
-// slice. It returns ErrNotEnvelope, a *KeyUnavailableError or ErrDecrypt, and
-// then the bytes of dst after its length are undefined. dst may overlap
-// ciphertext and associatedData.
-func (c *AES) Decrypt(dst, ciphertext, associatedData []byte) ([]byte, error) {
+// Decrypt implements persistence.Cipher.
+func (c *aesCipher) Decrypt(dst, ciphertext, associatedData []byte) ([]byte, error) {
 	env, err := parseEnvelope(ciphertext)
 	if err != nil {
 		return nil, err
@@ -78,4 +83,4 @@ func open(key *ringKey, dst, sealed, binding []byte) ([]byte, error) {
 }
 
 // String returns a text with the ids of the keys.
-func (c *AES) String() string { return "cipher.AES(" + c.ring.String() + ")" }
+func (c *aesCipher) String() string { return "cipher.AES(" + c.ring.String() + ")" }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 var topics = []string{"aes", "eventsourcing.cipher:AESCipher"}
@@ -150,7 +151,7 @@ func TestRotation(t *testing.T) {
 	forEachTopic(t, func(t *testing.T, topic string) {
 		before, after := mustNew(t, topic, keyA), mustNew(t, topic, keyB+","+keyA)
 		ahead := mustNew(t, topic, keyA+","+keyB)
-		for name, step := range map[string]struct{ writer, reader stateCipher }{
+		for name, step := range map[string]struct{ writer, reader persistence.Cipher }{
 			"old row, after": {before, after}, "new row, prepared": {after, ahead}, "prepared row, old": {ahead, before},
 		} {
 			got, err := step.reader.Decrypt(nil, mustEncrypt(t, step.writer, "text", "row"), []byte("row"))

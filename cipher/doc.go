@@ -20,11 +20,11 @@
 // There are two ciphers, which are also the values of the setting CIPHER_TOPIC.
 // Both are safe for concurrent use:
 //
-//   - AES ("aes") is the one to use. Each ciphertext names its key and is bound
-//     to its row.
-//   - PythonAES ("eventsourcing.cipher:AESCipher") reads and writes the
-//     layout of the Python library, for a database that is shared with it. It
-//     binds nothing: see PythonAES for what that costs.
+//   - NewAES ("aes") makes the one to use. Each ciphertext names its key and is
+//     bound to its row.
+//   - NewPythonAES ("eventsourcing.cipher:AESCipher") makes one that reads and
+//     writes the layout of the Python library, for a database that is shared
+//     with it. It binds nothing, and its documentation says what that costs.
 //
 // Neither reads what the other wrote, and neither ever returns its input as if
 // it were plain text.
@@ -49,7 +49,7 @@
 //
 // # The envelope
 //
-// AES stores an envelope. Its numbers are single bytes:
+// The cipher aes stores an envelope. Its numbers are single bytes:
 //
 //	offset  size  content
 //	0       4     magic: 0x93 'E' 'S' 'C'
@@ -71,14 +71,14 @@
 // No JSON document, no UTF-8 text and no zlib or zstd stream begins with the
 // magic.
 //
-// # Guarantees of AES
+// # Guarantees of the cipher aes
 //
 //  1. Without the key nothing of the plain text can be read but its length.
 //  2. A ciphertext opens only with the associated data it was made with, so it
 //     cannot be moved to another row.
 //  3. A change of any bit is refused.
 //  4. A state that is no envelope is refused with ErrNotEnvelope, an unknown
-//     key with KeyUnavailableError, and everything else with ErrDecrypt, which
+//     key with a *KeyError, and everything else with ErrDecrypt, which
 //     does not say why.
 //  5. No error and no log output contains a key, a plain text or a ciphertext.
 //

@@ -11,54 +11,52 @@ import (
 // those who probe.
 var ErrDecrypt = errors.New("cipher: state cannot be decrypted")
 
-// ErrNotEnvelope is returned by AES for a state that does not begin like an
-// envelope. It is plain text, it was compressed without being encrypted, or it
-// was written by PythonAES.
+// ErrNotEnvelope is returned by the cipher aes for a state that does not begin
+// like an envelope. It is plain text, it was compressed without being encrypted,
+// or it was written by the cipher of the Python library.
 var ErrNotEnvelope = errors.New("cipher: the state was stored without the cipher aes: before it was configured, or by another " +
 	"program; states of the Python library need CIPHER_TOPIC=eventsourcing.cipher:AESCipher")
 
-// KeyUnavailableError says that a state was encrypted with a key that this
-// cipher has not been given.
-type KeyUnavailableError struct {
-	// KeyID is the id in the envelope. It is not authenticated, but it has the
-	// form of an id.
-	KeyID string
-}
-
-// Error names the id of the missing key.
-func (e *KeyUnavailableError) Error() string {
-	return fmt.Sprintf("cipher: key %q is not available", e.KeyID)
-}
-
-// NeedsSettings reports that a cipher with the key opens the state.
-func (e *KeyUnavailableError) NeedsSettings() bool { return true }
-
-// KeyExhaustedError says that a key has encrypted as many messages as is safe
-// in this process. The remedy is a new first key.
-type KeyExhaustedError struct {
-	// KeyID is the id of the key.
-	KeyID string
-}
-
-// Error names the id of the key and the limit.
-func (e *KeyExhaustedError) Error() string {
-	return fmt.Sprintf("cipher: key %q has encrypted %d messages, put a new key in front", e.KeyID, uint64(maxMessages))
-}
-
-// KeyError says what is wrong with one of the keys of a setting or of an
-// argument list. It never contains a key or a part of one.
+// KeyError says what is wrong with a key: with one of a setting or of an
+// argument list, or with the one that a state needs. It never contains a key or
+// a part of one.
 type KeyError struct {
-	// Position counts the keys from 1. It is 0 if there is no list.
+	// Position counts the keys of a list from 1. It is 0 if there is no list.
 	Position int
+
+	// ID is the id of a key that has encrypted as many messages as is safe, as
+	// an error of Encrypt, or that a state was encrypted with and the cipher has
+	// not been given, as an error of Decrypt. That one is not authenticated, but
+	// it has the form of an id. Errors about a setting have none.
+	ID string
 
 	// Reason says what is wrong, or what is wanted and what was given instead.
 	Reason string
 }
 
-// Error gives the position and the reason.
+// Error gives the position or the id, and the reason.
 func (e *KeyError) Error() string {
-	if e.Position == 0 {
+	switch {
+	case e.ID != "":
+		return fmt.Sprintf("cipher: key %q %s", e.ID, e.Reason)
+	case e.Position == 0:
 		return "cipher: key: " + e.Reason
 	}
 	return fmt.Sprintf("cipher: key %d: %s", e.Position, e.Reason)
+}
+
+// unavailableError is a KeyError about a key that was not given.
+type unavailableError struct{ *KeyError }
+
+func errUnavailable(id string) error {
+	return unavailableError{&KeyError{ID: id, Reason: "is not available"}}
+}
+
+func (e unavailableError) Unwrap() error { return e.KeyError }
+
+// NeedsSettings reports that a cipher with the key opens the state.
+func (e unavailableError) NeedsSettings() bool { return true }
+
+func errExhausted(id string) error {
+	return &KeyError{ID: id, Reason: fmt.Sprintf("has encrypted %d messages, put a new key in front", uint64(maxMessages))}
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 )
 
@@ -200,20 +199,16 @@ func atPosition(err error, position int) error {
 // not secret.
 func (k Key) ID() string { return k.id }
 
-// String returns a text with the id of the key.
-func (k Key) String() string { return "cipher.Key(" + k.id + ")" }
-
-// Format writes what String returns, for every verb, so that no verb prints the
-// fields.
+// Format writes a text with the id of the key, for every verb, so that no verb
+// prints the fields.
 func (k Key) Format(state fmt.State, _ rune) {
-	io.WriteString(state, k.String()) // a formatter has nowhere to report an error
+	io.WriteString(state, k.text()) // a formatter has nowhere to report an error
 }
 
-// LogValue returns what String returns.
-func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
+// MarshalText returns what Format writes, so that an encoder and a logger write
+// the id and not the key. There is no way back.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.text()), nil }
 
-// MarshalText returns what String returns, so that an encoder writes the id and
-// not the key. There is no way back.
-func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+func (k Key) text() string { return "cipher.Key(" + k.id + ")" }
 
 func (k Key) isZero() bool { return k.secret == nil }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 func TestCreateKey(t *testing.T) {
@@ -166,7 +167,7 @@ func TestKeyIsNeverRevealed(t *testing.T) {
 	values := map[string]any{
 		"key": key, "pointer": &key, "slice": []cipher.Key{key}, "exported field": struct{ Key cipher.Key }{key},
 		"unexported field": struct{ key cipher.Key }{key}, "map": map[string]cipher.Key{"k": key},
-		"AES": aes, "PythonAES": original, "field of AES": struct{ c *cipher.AES }{aes}, "interface": struct{ c any }{key},
+		"AES": aes, "PythonAES": original, "field of AES": struct{ c persistence.Cipher }{aes}, "interface": struct{ c any }{key},
 		"same key twice": twice, "error": fmt.Errorf("wrapped: %w", twice),
 	}
 	for name, value := range values {

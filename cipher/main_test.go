@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/cipher"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // Keys for tests. Their bytes are 0, 1, 2 ... and 1, 2, 3 ...
@@ -26,29 +27,15 @@ func mustParse(tb testing.TB, value string) []cipher.Key {
 	return keys
 }
 
-// A stateCipher is one of the two ciphers.
-type stateCipher interface {
-	Encrypt(dst, plaintext, associatedData []byte) ([]byte, error)
-	Decrypt(dst, ciphertext, associatedData []byte) ([]byte, error)
-}
-
 // newCipher makes the cipher of a topic.
-func newCipher(topic string, keys ...cipher.Key) (stateCipher, error) {
+func newCipher(topic string, keys ...cipher.Key) (persistence.Cipher, error) {
 	if topic == "aes" {
-		return orError(cipher.NewAES(keys...))
+		return cipher.NewAES(keys...)
 	}
-	return orError(cipher.NewPythonAES(keys...))
+	return cipher.NewPythonAES(keys...)
 }
 
-// orError keeps a nil pointer from becoming an interface that is not nil.
-func orError[C stateCipher](c C, err error) (stateCipher, error) {
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-func mustNew(tb testing.TB, topic, keys string) stateCipher {
+func mustNew(tb testing.TB, topic, keys string) persistence.Cipher {
 	tb.Helper()
 	c, err := newCipher(topic, mustParse(tb, keys)...)
 	if err != nil {
@@ -57,7 +44,7 @@ func mustNew(tb testing.TB, topic, keys string) stateCipher {
 	return c
 }
 
-func mustEncrypt(tb testing.TB, c stateCipher, plaintext, associatedData string) []byte {
+func mustEncrypt(tb testing.TB, c persistence.Cipher, plaintext, associatedData string) []byte {
 	tb.Helper()
 	state, err := c.Encrypt(nil, []byte(plaintext), []byte(associatedData))
 	if err != nil {

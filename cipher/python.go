@@ -1,39 +1,40 @@
 package cipher
 
-import "slices"
+import (
+	"slices"
 
-// PythonAES encrypts with AES-GCM in the layout of the class AESCipher of the
-// Python library eventsourcing: nonce (12 bytes), tag (16 bytes), ciphertext.
-// It is safe for concurrent use.
-//
-// Use it only for a database that is shared with Python. The layout has no room
-// for associated data, which are ignored. Every single state is still secret
-// and unaltered, but a writer to the database can move states between rows, and
-// they open there: one account's deposit becomes another's. Nor does a state
-// name its key, so with several keys decryption tries one after the other.
-type PythonAES struct {
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
+
+type pythonCipher struct {
 	ring    ring
 	scratch scratchPool
 }
 
 // NewPythonAES returns a cipher that encrypts with the first key and decrypts
-// with all. No keys, zero keys, the same key twice and two keys with one id are
-// reported together, as errors of type *KeyError.
-func NewPythonAES(keys ...Key) (*PythonAES, error) {
+// with all, in the layout of the class AESCipher of the Python library
+// eventsourcing: nonce (12 bytes), tag (16 bytes), ciphertext. No keys, zero
+// keys, the same key twice and two keys with one id are reported together, as
+// errors of type *KeyError.
+//
+// Use it only for a database that is shared with Python. The layout has no room
+// for associated data, which are ignored. Every single state is still secret
+// and unaltered, but a writer to the database can move states between rows, and
+// they open there: one account's deposit becomes another's. Nor does a state
+// name its key, so with several keys decryption tries one after the other. Its
+// only error is ErrDecrypt, and then the bytes of dst after its length are
+// undefined. Encrypt fails as that of NewAES does.
+func NewPythonAES(keys ...Key) (persistence.Cipher, error) {
 	ring, err := newRing(keys)
 	if err != nil {
 		return nil, err
 	}
-	return &PythonAES{ring: ring}, nil
+	return &pythonCipher{ring: ring}, nil
 }
 
-// Encrypt appends nonce, tag and encrypted plaintext to dst and returns the
-// extended slice. It is 28 bytes longer than the plaintext. The associated data
-// are ignored. dst may overlap plaintext.
-//
-// After 2³² messages with one key it returns a *KeyExhaustedError; AES.Encrypt
-// says how they are counted.
-func (c *PythonAES) Encrypt(dst, plaintext, _ []byte) ([]byte, error) {
+// Encrypt implements persistence.Cipher. The ciphertext is 28 bytes longer than
+// the plaintext. dst may overlap plaintext.
+func (c *pythonCipher) Encrypt(dst, plaintext, _ []byte) ([]byte, error) {
 	key, err := c.ring.active()
 	if err != nil {
 		return nil, err
@@ -55,11 +56,8 @@ func moveTagForward(sealed []byte) {
 	copy(sealed, tag[:])
 }
 
-// Decrypt appends the plain text of ciphertext to dst and returns the extended
-// slice. Its only error is ErrDecrypt, and then the bytes of dst after its
-// length are undefined. The associated data are ignored. dst may overlap
-// ciphertext.
-func (c *PythonAES) Decrypt(dst, ciphertext, _ []byte) ([]byte, error) {
+// Decrypt implements persistence.Cipher. dst may overlap ciphertext.
+func (c *pythonCipher) Decrypt(dst, ciphertext, _ []byte) ([]byte, error) {
 	if len(ciphertext) < nonceSize+tagSize {
 		return nil, ErrDecrypt
 	}
@@ -84,4 +82,4 @@ func appendTagLast(dst, original []byte) []byte {
 }
 
 // String returns a text with the ids of the keys.
-func (c *PythonAES) String() string { return "cipher.PythonAES(" + c.ring.String() + ")" }
+func (c *pythonCipher) String() string { return "cipher.PythonAES(" + c.ring.String() + ")" }

@@ -79,7 +79,7 @@ func newRingKey(key Key) (*ringKey, error) {
 func (r ring) active() (*ringKey, error) {
 	key := r[0]
 	if key.sealed.Add(1) > maxMessages {
-		return nil, &KeyExhaustedError{KeyID: key.id}
+		return nil, errExhausted(key.id)
 	}
 	return key, nil
 }
@@ -91,7 +91,7 @@ func (r ring) find(id []byte) (*ringKey, error) {
 			return key, nil
 		}
 	}
-	return nil, &KeyUnavailableError{KeyID: string(id)}
+	return nil, errUnavailable(string(id))
 }
 
 func (r ring) String() string {

@@ -16,16 +16,16 @@ func TestKeyIsExhausted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.ring[0].sealed.Store(maxMessages - 1)
+	c.(*aesCipher).ring[0].sealed.Store(maxMessages - 1)
 	last, err := c.Encrypt(nil, []byte("text"), nil)
 	if err != nil {
 		t.Fatalf("the last message: %v", err)
 	}
 	for range 2 {
 		_, err = c.Encrypt(nil, []byte("text"), nil)
-		exhausted, ok := errors.AsType[*KeyExhaustedError](err)
-		if !ok || exhausted.KeyID != "k1" {
-			t.Fatalf("one message more: got error %v, want a KeyExhaustedError for k1", err)
+		exhausted, ok := errors.AsType[*KeyError](err)
+		if !ok || exhausted.ID != "k1" {
+			t.Fatalf("one message more: got error %v, want a KeyError for k1", err)
 		}
 	}
 	if want := `cipher: key "k1" has encrypted 4294967296 messages, put a new key in front`; err.Error() != want {

@@ -6,9 +6,9 @@
 // There are two, which are also the values of the setting COMPRESSOR_TOPIC.
 // Both are safe for concurrent use:
 //
-//   - Zstd ("zstd") is the faster one, and the one for new databases.
-//   - Zlib ("zlib", "eventsourcing.compressor:ZlibCompressor") has the format
-//     of the Python library, for a database that is shared with it.
+//   - NewZstd ("zstd") makes the faster one, which is the one for new databases.
+//   - NewZlib ("zlib", "eventsourcing.compressor:ZlibCompressor") makes one with
+//     the format of the Python library, for a database that is shared with it.
 //
 // Neither reads what the other wrote. Both take options:
 //
@@ -18,7 +18,7 @@
 //
 // A few bytes of a compressed state can mean gigabytes, and a writer to the
 // database can put them there. So decompressing stops at a limit, which is
-// 16 MiB unless WithLimit says otherwise, with a *TooLargeError. It never
+// 16 MiB unless WithLimit says otherwise, with an ErrTooLarge. It never
 // allocates much more than the limit. Compress refuses what is larger as well,
 // so that nothing is stored that cannot be read again: a limit may be raised
 // later, but not lowered below the largest state.

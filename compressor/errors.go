@@ -18,17 +18,18 @@ func damaged(cause error) error {
 	return fmt.Errorf("%w: %v", ErrDamaged, cause)
 }
 
-// TooLargeError says that a state is, or claims to become, larger than the
-// limit.
-type TooLargeError struct {
-	// Limit is the limit, in bytes.
-	Limit int
+// ErrTooLarge is returned, wrapped with the limit, for a state that is, or
+// claims to become, larger than the limit.
+var ErrTooLarge = errors.New("compressor: state is too large")
+
+// tooLargeError is an ErrTooLarge that gives the limit, in bytes.
+type tooLargeError struct{ limit int }
+
+func (e *tooLargeError) Error() string {
+	return fmt.Sprintf("compressor: state is larger than the limit of %d bytes", e.limit)
 }
 
-// Error gives the limit.
-func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("compressor: state is larger than the limit of %d bytes", e.Limit)
-}
+func (e *tooLargeError) Unwrap() error { return ErrTooLarge }
 
 // NeedsSettings reports that a compressor with a higher limit takes the state.
-func (e *TooLargeError) NeedsSettings() bool { return true }
+func (e *tooLargeError) NeedsSettings() bool { return true }

@@ -41,8 +41,6 @@ func ExampleWithLimit() {
 	}
 
 	_, err = reader.Decompress(nil, state)
-	if tooLarge, ok := errors.AsType[*compressor.TooLargeError](err); ok {
-		fmt.Println("limit:", tooLarge.Limit)
-	}
-	// Output: limit: 1000
+	fmt.Println(errors.Is(err, compressor.ErrTooLarge), err)
+	// Output: true compressor: state is larger than the limit of 1000 bytes
 }

@@ -19,7 +19,7 @@ var errFrameKind = errors.New("zstd: skippable frame or dictionary")
 // checkFrame refuses what the decoder would accept: sizes whose memory it would
 // allocate before it has seen that many bytes, several frames in a row, frames
 // to be skipped, and nothing at all.
-func (c *Zstd) checkFrame(src []byte) error {
+func (c *zstdCompressor) checkFrame(src []byte) error {
 	var header zstd.Header
 	blocks, err := header.DecodeAndStrip(src)
 	switch {
@@ -28,7 +28,7 @@ func (c *Zstd) checkFrame(src []byte) error {
 	case header.Skippable || header.DictionaryID != 0:
 		return damaged(errFrameKind)
 	case header.FrameContentSize > uint64(c.settings.limit) || header.WindowSize > c.settings.memory():
-		return &TooLargeError{Limit: c.settings.limit}
+		return &tooLargeError{limit: c.settings.limit}
 	}
 	return checkEnd(blocks, header.HasCheckSum)
 }

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/eventsourcing-go/eventsourcing/compressor"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,29 +31,15 @@ func forEachTopic(t *testing.T, test func(t *testing.T, topic string)) {
 	}
 }
 
-// A stateCompressor is one of the two compressors.
-type stateCompressor interface {
-	Compress(dst, src []byte) ([]byte, error)
-	Decompress(dst, src []byte) ([]byte, error)
-}
-
 // newCompressor makes the compressor of a topic.
-func newCompressor(topic string, options ...compressor.Option) (stateCompressor, error) {
+func newCompressor(topic string, options ...compressor.Option) (persistence.Compressor, error) {
 	if topic == "zstd" {
-		return orError(compressor.NewZstd(options...))
+		return compressor.NewZstd(options...)
 	}
-	return orError(compressor.NewZlib(options...))
+	return compressor.NewZlib(options...)
 }
 
-// orError keeps a nil pointer from becoming an interface that is not nil.
-func orError[C stateCompressor](c C, err error) (stateCompressor, error) {
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-func mustNew(tb testing.TB, topic string, options ...compressor.Option) stateCompressor {
+func mustNew(tb testing.TB, topic string, options ...compressor.Option) persistence.Compressor {
 	tb.Helper()
 	c, err := newCompressor(topic, options...)
 	if err != nil {
@@ -61,7 +48,7 @@ func mustNew(tb testing.TB, topic string, options ...compressor.Option) stateCom
 	return c
 }
 
-func mustCompress(tb testing.TB, c stateCompressor, plain string) []byte {
+func mustCompress(tb testing.TB, c persistence.Compressor, plain string) []byte {
 	tb.Helper()
 	state, err := c.Compress(nil, []byte(plain))
 	if err != nil {

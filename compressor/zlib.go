@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/zlib"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // defaultZlibLevel is the lowest level at which states without repetitions, as
@@ -15,9 +17,7 @@ import (
 // level 6 of the standard library.
 const defaultZlibLevel = 7
 
-// Zlib compresses in the zlib format (RFC 1950), which zlib.compress of Python
-// writes and zlib.decompress reads. It is safe for concurrent use.
-type Zlib struct {
+type zlibCompressor struct {
 	settings settings
 	writers  sync.Pool // of *zlibWriter
 	readers  sync.Pool // of *zlibReader
@@ -42,21 +42,25 @@ type zlibReader struct {
 	z  io.ReadCloser
 }
 
-// NewZlib returns a compressor, or an error if an option is out of range.
-func NewZlib(options ...Option) (*Zlib, error) {
+// NewZlib returns the compressor "zlib", or an error if an option is out of
+// range. It compresses in the zlib format (RFC 1950), which zlib.compress of
+// Python writes and zlib.decompress reads.
+//
+// Both methods return an ErrTooLarge if the plain form is larger than the limit,
+// and Decompress an ErrDamaged for anything else. The spare capacity of dst must
+// not overlap src, and after an error of Decompress its contents are undefined.
+func NewZlib(options ...Option) (persistence.Compressor, error) {
 	settings, err := newSettings(options, defaultZlibLevel, zlib.BestCompression)
 	if err != nil {
 		return nil, err
 	}
-	return &Zlib{settings: settings}, nil
+	return &zlibCompressor{settings: settings}, nil
 }
 
-// Compress appends the compressed form of src to dst and returns the extended
-// slice. It returns a *TooLargeError if src is larger than the limit. The spare
-// capacity of dst must not overlap src.
-func (c *Zlib) Compress(dst, src []byte) ([]byte, error) {
+// Compress implements persistence.Compressor.
+func (c *zlibCompressor) Compress(dst, src []byte) ([]byte, error) {
 	if len(src) > c.settings.limit {
-		return nil, &TooLargeError{Limit: c.settings.limit}
+		return nil, &tooLargeError{limit: c.settings.limit}
 	}
 	w, err := c.writer()
 	if err != nil {
@@ -71,7 +75,7 @@ func (c *Zlib) Compress(dst, src []byte) ([]byte, error) {
 	return dst, err
 }
 
-func (c *Zlib) writer() (*zlibWriter, error) {
+func (c *zlibCompressor) writer() (*zlibWriter, error) {
 	if w, ok := c.writers.Get().(*zlibWriter); ok {
 		return w, nil
 	}
@@ -81,11 +85,8 @@ func (c *Zlib) writer() (*zlibWriter, error) {
 	return w, err
 }
 
-// Decompress appends the plain form of src to dst and returns the extended
-// slice. It returns a *TooLargeError if that form is larger than the limit, and
-// an error that wraps ErrDamaged for anything else. The spare capacity of dst
-// must not overlap src, and its contents are undefined after an error.
-func (c *Zlib) Decompress(dst, src []byte) ([]byte, error) {
+// Decompress implements persistence.Compressor.
+func (c *zlibCompressor) Decompress(dst, src []byte) ([]byte, error) {
 	r, ok := c.readers.Get().(*zlibReader)
 	if !ok {
 		r = new(zlibReader)
@@ -102,7 +103,7 @@ func (c *Zlib) Decompress(dst, src []byte) ([]byte, error) {
 }
 
 // release lets go of the caller's slice.
-func (c *Zlib) release(r *zlibReader) {
+func (c *zlibCompressor) release(r *zlibReader) {
 	r.in.Reset(nil)
 	c.readers.Put(r)
 }
@@ -132,5 +133,5 @@ func (r *zlibReader) appendTo(dst []byte, limit int) ([]byte, error) {
 			return nil, damaged(err)
 		}
 	}
-	return nil, &TooLargeError{Limit: limit}
+	return nil, &tooLargeError{limit: limit}
 }

@@ -4,21 +4,25 @@ import (
 	"errors"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Zstd compresses in the Zstandard format (RFC 8878). Each state is one frame,
-// with the size of the plain form in its header and a checksum. It is safe for
-// concurrent use, starts no goroutines and needs no closing.
-type Zstd struct {
+type zstdCompressor struct {
 	settings settings
 	encoder  *zstd.Encoder
 	decoder  *zstd.Decoder
 }
 
-// NewZstd returns a compressor, or an error if an option is out of range. It has
+// NewZstd returns the compressor "zstd", or an error if an option is out of
+// range. It compresses in the Zstandard format (RFC 8878): each state is one
+// frame, with the size of the plain form in its header and a checksum. It has
 // buffers for as many states at a time as there are processors, so make one and
-// share it.
-func NewZstd(options ...Option) (*Zstd, error) {
+// share it; it starts no goroutines and needs no closing.
+//
+// The methods return the errors of those of NewZlib. Decompress also returns an
+// ErrTooLarge if the frame asks for a window that is larger than the limit.
+func NewZstd(options ...Option) (persistence.Compressor, error) {
 	settings, err := newSettings(options, 3, 22)
 	if err != nil {
 		return nil, err
@@ -31,7 +35,7 @@ func NewZstd(options ...Option) (*Zstd, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Zstd{settings: settings, encoder: encoder, decoder: decoder}, nil
+	return &zstdCompressor{settings: settings, encoder: encoder, decoder: decoder}, nil
 }
 
 func newEncoder(level int) (*zstd.Encoder, error) {
@@ -53,22 +57,16 @@ func (s settings) memory() uint64 {
 	return uint64(max(s.limit, zstd.MinWindowSize))
 }
 
-// Compress appends the compressed form of src to dst and returns the extended
-// slice. It returns a *TooLargeError if src is larger than the limit. The spare
-// capacity of dst must not overlap src.
-func (c *Zstd) Compress(dst, src []byte) ([]byte, error) {
+// Compress implements persistence.Compressor.
+func (c *zstdCompressor) Compress(dst, src []byte) ([]byte, error) {
 	if len(src) > c.settings.limit {
-		return nil, &TooLargeError{Limit: c.settings.limit}
+		return nil, &tooLargeError{limit: c.settings.limit}
 	}
 	return c.encoder.EncodeAll(src, dst), nil
 }
 
-// Decompress appends the plain form of src to dst and returns the extended
-// slice. It returns a *TooLargeError if that form is larger than the limit, or
-// if the frame asks for a window that is, and an error that wraps ErrDamaged
-// for anything else. The spare capacity of dst must not overlap src, and its
-// contents are undefined after an error.
-func (c *Zstd) Decompress(dst, src []byte) ([]byte, error) {
+// Decompress implements persistence.Compressor.
+func (c *zstdCompressor) Decompress(dst, src []byte) ([]byte, error) {
 	if err := c.checkFrame(src); err != nil {
 		return nil, err
 	}
@@ -77,7 +75,7 @@ func (c *Zstd) Decompress(dst, src []byte) ([]byte, error) {
 	plain, err := c.decoder.DecodeAll(src, dst[len(dst):])
 	switch {
 	case errors.Is(err, zstd.ErrDecoderSizeExceeded) || err == nil && len(plain) > c.settings.limit:
-		return nil, &TooLargeError{Limit: c.settings.limit}
+		return nil, &tooLargeError{limit: c.settings.limit}
 	case err != nil:
 		return nil, damaged(err)
 	case len(dst) == 0:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
@@ -20,7 +21,7 @@ type flat struct {
 }
 
 // copiesPlain is that of the usual transcoder.
-var copiesPlain = jsontranscoder.New(python.Transcodings()...).CopiesPlain
+var copiesPlain = jsontranscoder.New(python.Transcodings()...).(transcoding.JSON).CopiesPlain
 
 func recording(id int64, state string, data any) mapper.Recording {
 	return mapper.Recording{Event: domain.Event{Data: data}, Notification: persistence.Notification{

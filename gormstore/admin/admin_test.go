@@ -58,7 +58,7 @@ type wiki struct {
 }
 
 // key returns a key for a cipher.
-func key(t *testing.T) *cipher.AES {
+func key(t *testing.T) persistence.Cipher {
 	t.Helper()
 	text, err := cipher.CreateKey(32)
 	if err != nil {

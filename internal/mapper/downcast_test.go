@@ -8,6 +8,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
+	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 )
@@ -100,8 +101,9 @@ func TestDowncastRefusesWhatItWouldLose(t *testing.T) {
 	// Nil and empty are two payloads, unless the transcoder stores them alike.
 	tags := domain.Define("Dog", domain.On("TrickAdded", trickV2{},
 		domain.Upcast(func(e trickV1) trickV2 { return trickV2{Trick: e.Trick, Level: 1, Tags: []string{}} }), downcastTrick))
+	transcoder := jsontranscoder.New().(transcoding.JSON)
 	for _, emptyForNil := range []bool{false, true} {
-		config := mapper.Config{Application: school, Transcoder: jsontranscoder.NewConfigured(jsontranscoder.Config{EmptyForNil: emptyForNil})}
+		config := mapper.Config{Application: school, Transcoder: transcoder.ForProgram(transcoding.Form{EmptyForNil: emptyForNil})}
 		_, err := newMapper(t, config, tags.Schema).ToStored(rollingTrickEvent(tags, trickV2{Trick: "sit", Level: 1}))
 		if accepted := err == nil; accepted != emptyForNil {
 			t.Errorf("nil is stored as empty: %v: got %v", emptyForNil, err)

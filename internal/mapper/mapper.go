@@ -93,7 +93,7 @@ func (m *Mapper) Add(added *domain.Schema) error {
 	schema := definitions.SchemaOf(added)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if checker, ok := m.transcoder.(persistence.TypeChecker); ok {
+	if checker, ok := m.transcoder.(interface{ CheckType(reflect.Type) error }); ok {
 		for _, t := range schema.EventTypes() {
 			if t.IsPast() {
 				continue

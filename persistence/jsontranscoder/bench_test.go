@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
+	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
@@ -54,7 +54,7 @@ func BenchmarkEncode(b *testing.B) {
 		{"map", map[string]any{"name": "Ada", "quantity": int64(42), "tags": []any{"a", "b"}, "id": sampleWrapped.DogID}},
 	}
 	for _, bm := range benchmarks {
-		transcoder := jsontranscoder.New(python.Transcodings()...)
+		transcoder := newTranscoder()
 		b.Run(bm.name+"/transcoder", func(b *testing.B) {
 			b.ReportAllocs()
 			var buf []byte
@@ -78,13 +78,13 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	transcoder := jsontranscoder.New(python.Transcodings()...)
+	transcoder := newTranscoder()
 	benchmarkDecode[plainEvent](b, transcoder, "plain", samplePlain)
 	benchmarkDecode[wrappedEvent](b, transcoder, "wrapped", sampleWrapped)
 	benchmarkDecode[any](b, transcoder, "any", samplePlain)
 }
 
-func benchmarkDecode[T any](b *testing.B, transcoder *jsontranscoder.Transcoder, name string, sample any) {
+func benchmarkDecode[T any](b *testing.B, transcoder transcoding.JSON, name string, sample any) {
 	data, err := transcoder.Encode(nil, sample)
 	if err != nil {
 		b.Fatal(err)

@@ -14,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
@@ -218,18 +219,17 @@ func TestLikeEncodingJSONOfAnyStruct(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		value := reflect.New(drawStruct(t))
 		fill(t, value.Elem(), 2)
-		compareWithEncodingJSON(t, jsontranscoder.New(), value)
+		compareWithEncodingJSON(t, newPlain(), value)
 	})
 }
 
 // newTranscoderWithoutTimes has a transcoding, but none of a type in the
 // shapes.
-func newTranscoderWithoutTimes() *jsontranscoder.Transcoder {
-	return jsontranscoder.New(slices.DeleteFunc(python.Transcodings(),
-		func(t jsontranscoder.Transcoding) bool { return t.Name() == "datetime_iso" })...)
+func newTranscoderWithoutTimes() transcoding.JSON {
+	return newPlain(slices.Delete(python.Transcodings(), 1, 2)...)
 }
 
-func compareWithEncodingJSON(t *rapid.T, transcoder *jsontranscoder.Transcoder, value reflect.Value) {
+func compareWithEncodingJSON(t *rapid.T, transcoder transcoding.JSON, value reflect.Value) {
 	var want bytes.Buffer
 	encoder := json.NewEncoder(&want)
 	encoder.SetEscapeHTML(false)
@@ -253,7 +253,7 @@ func compareWithEncodingJSON(t *rapid.T, transcoder *jsontranscoder.Transcoder, 
 	}
 }
 
-func compareDecoding(t *rapid.T, transcoder *jsontranscoder.Transcoder, typ reflect.Type, data []byte) {
+func compareDecoding(t *rapid.T, transcoder transcoding.JSON, typ reflect.Type, data []byte) {
 	want, got := reflect.New(typ), reflect.New(typ)
 	wantErr := json.Unmarshal(data, want.Interface())
 	err := transcoder.Decode(data, got.Interface())

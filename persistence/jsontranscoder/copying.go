@@ -10,21 +10,19 @@ import (
 	"github.com/google/uuid"
 )
 
-// CopiesPlain reports whether a value of a type that CheckType accepts comes
-// back from Encode and Decode as a copy of its memory would be, except that
-// times are in UTC and cut to the microsecond. A copy then does the same at a
-// fraction of the time.
+// CopiesPlain implements transcoding.JSON, for types that CheckType accepts. A
+// copy does the same as Encode and Decode at a fraction of the time.
 //
 // It returns true for booleans, numbers, text, times, UUIDs, and for slices,
 // arrays, maps, pointers and structs of them. It returns false for free-form
 // fields, for types with methods or further options for JSON, for types that contain
 // themselves, and for types with a transcoding that does more.
-func (t *Transcoder) CopiesPlain(typ reflect.Type) bool {
+func (t *transcoder) CopiesPlain(typ reflect.Type) bool {
 	return t.copiesPlain(typ, map[reflect.Type]bool{})
 }
 
 // copiesPlain is given the types around typ.
-func (t *Transcoder) copiesPlain(typ reflect.Type, around map[reflect.Type]bool) bool {
+func (t *transcoder) copiesPlain(typ reflect.Type, around map[reflect.Type]bool) bool {
 	switch {
 	case around[typ]:
 		return false
@@ -61,7 +59,7 @@ func (t *Transcoder) copiesPlain(typ reflect.Type, around map[reflect.Type]bool)
 // which is not encoded and is empty in a state.
 func isAggregateRoot(f reflect.StructField) bool { return f.Anonymous && f.Type == aggregateType }
 
-func (t *Transcoder) copiesField(f reflect.StructField, around map[reflect.Type]bool) bool {
+func (t *transcoder) copiesField(f reflect.StructField, around map[reflect.Type]bool) bool {
 	_, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 	isLost := f.Tag.Get("json") == "-" || !f.IsExported() && !f.Anonymous
 	return !isLost && (options == "" || leavesOutZero(f, options)) && t.copiesPlain(f.Type, around)
@@ -78,19 +76,19 @@ func leavesOutZero(f reflect.StructField, options string) bool {
 func isInteger(kind reflect.Kind) bool { return kind >= reflect.Int && kind <= reflect.Uint64 }
 
 // keepsTimes reports whether times come back in UTC, to the microsecond.
-func (t *Transcoder) keepsTimes() bool {
+func (t *transcoder) keepsTimes() bool {
 	probe := time.Date(2001, 2, 3, 4, 5, 6, 789_123_456, time.FixedZone("", 2*60*60))
 	got, ok := roundTrip(t, probe)
 	return ok && got == probe.UTC().Truncate(time.Microsecond)
 }
 
-func (t *Transcoder) keepsUUIDs() bool {
+func (t *transcoder) keepsUUIDs() bool {
 	probe := uuid.UUID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 	got, ok := roundTrip(t, probe)
 	return ok && got == probe
 }
 
-func roundTrip[T any](t *Transcoder, value T) (got T, ok bool) {
+func roundTrip[T any](t *transcoder, value T) (got T, ok bool) {
 	data, err := t.Encode(nil, value)
 	if err == nil {
 		err = t.Decode(data, &got)

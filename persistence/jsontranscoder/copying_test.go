@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
+	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
@@ -119,7 +120,7 @@ func TestCopiesPlain(t *testing.T) {
 	plain, own := newTranscoder(), newTranscoder(identity[cents]("cents"))
 	for _, test := range []struct {
 		name       string
-		transcoder *jsontranscoder.Transcoder
+		transcoder transcoding.JSON
 		value      any
 		want       bool
 	}{
@@ -127,12 +128,12 @@ func TestCopiesPlain(t *testing.T) {
 		{"a number with a transcoding", own, cents(1), false},
 		{"a struct with such a number", own, struct{ A []cents }{}, false},
 		{"a UUID", plain, uuid.UUID{}, true},
-		{"a UUID without a transcoding", jsontranscoder.New(), uuid.UUID{}, true},
-		{"a UUID that does not come back", jsontranscoder.New(jsontranscoder.NewTranscoding("id",
+		{"a UUID without a transcoding", newPlain(), uuid.UUID{}, true},
+		{"a UUID that does not come back", newPlain(jsontranscoder.NewTranscoding("id",
 			func(uuid.UUID) (string, error) { return "", nil }, func(string) (uuid.UUID, error) { return uuid.Nil, nil })), uuid.UUID{}, false},
 		{"a time", plain, time.Time{}, true},
-		{"a time that keeps its zone", jsontranscoder.New(), time.Time{}, false},
-		{"a time in a struct that is embedded", jsontranscoder.New(), struct{ kennelDog }{}, false},
+		{"a time that keeps its zone", newPlain(), time.Time{}, false},
+		{"a time in a struct that is embedded", newPlain(), struct{ kennelDog }{}, false},
 		{"a decimal", plain, python.Decimal("1"), false},
 		{"a type with methods", plain, big.Int{}, false},
 		{"a pointer to one", plain, struct{ A *big.Int }{}, false},

@@ -20,7 +20,7 @@ import (
 var readable = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
 // reader returns the options for reading data.
-func (t *Transcoder) reader(data []byte) json.Options {
+func (t *transcoder) reader(data []byte) json.Options {
 	t.reading.Do(func() {
 		numbers := json.UnmarshalFromFunc(decodeNumber)
 		t.readers.plain = json.JoinOptions(jsonForm, readable, json.WithUnmarshalers(json.JoinUnmarshalers(
@@ -42,7 +42,7 @@ func mayHoldWrappers(data []byte) bool {
 }
 
 // decodeWrapped reads a value that names a transcoding, for any target.
-func (t *Transcoder) decodeWrapped(d *jsontext.Decoder, into any) error {
+func (t *transcoder) decodeWrapped(d *jsontext.Decoder, into any) error {
 	if d.PeekKind() != jsontext.KindBeginObject {
 		return errors.ErrUnsupported
 	}
@@ -126,7 +126,7 @@ func textWrapper(unread []byte) (name string, ok bool) {
 // unwrap reads the data of a value with a transcoding. If the target is of
 // another type than the transcoding's, the data is read into it as if nothing
 // had been around it.
-func (t *Transcoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error {
+func (t *transcoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error {
 	transcoding := t.byName[w.name]
 	if w.name != floatName && transcoding == nil {
 		return &Error{Type: reflect.TypeOf(into).Elem(), Name: w.name, Problem: fmt.Sprintf(
@@ -156,7 +156,7 @@ func (t *Transcoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error {
 	return err
 }
 
-func (t *Transcoder) decodeData(d *jsontext.Decoder, transcoding *Transcoding, into any, quoted bool) error {
+func (t *transcoder) decodeData(d *jsontext.Decoder, transcoding *Transcoding, into any, quoted bool) error {
 	target := reflect.TypeOf(into).Elem()
 	switch {
 	case transcoding == nil:
@@ -181,7 +181,7 @@ func isNumeric(typ reflect.Type) bool {
 }
 
 // decodeFree reads a value as what it is.
-func (t *Transcoder) decodeFree(d *jsontext.Decoder, into *any, wrapped bool) error {
+func (t *transcoder) decodeFree(d *jsontext.Decoder, into *any, wrapped bool) error {
 	switch d.PeekKind() {
 	case jsontext.KindBeginObject:
 		if wrapped {
@@ -215,7 +215,7 @@ func (t *Transcoder) decodeFree(d *jsontext.Decoder, into *any, wrapped bool) er
 	return nil
 }
 
-func (t *Transcoder) decodeObject(d *jsontext.Decoder, into *any, wrapped bool) error {
+func (t *transcoder) decodeObject(d *jsontext.Decoder, into *any, wrapped bool) error {
 	if _, err := d.ReadToken(); err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func (t *Transcoder) decodeObject(d *jsontext.Decoder, into *any, wrapped bool) 
 	return err
 }
 
-func (t *Transcoder) decodeArray(d *jsontext.Decoder, into *any, wrapped bool) error {
+func (t *transcoder) decodeArray(d *jsontext.Decoder, into *any, wrapped bool) error {
 	if _, err := d.ReadToken(); err != nil {
 		return err
 	}

@@ -4,8 +4,8 @@
 //
 // What goes in comes out, type and all, or is refused when it is saved. Types
 // that JSON has no form for get one by a [Transcoding]; the package python has
-// those for times, UUIDs and decimals. [Transcoder.CheckType] finds fields that
-// would be lost before the first event is stored.
+// those for times, UUIDs and decimals. Fields that would be lost are found when a
+// repository is made, before the first event is stored.
 //
 // Errors name the part of the payload by its Go fields and never show its
 // values.

@@ -39,13 +39,13 @@ var jsonForm = json.JoinOptions(
 
 // encoder encodes one value at a time.
 type encoder struct {
-	transcoder *Transcoder
+	transcoder *transcoder
 	options    json.Options
 	out        []byte
 	wrapped    int // values with a transcoding in out
 }
 
-func newEncoder(t *Transcoder) *encoder {
+func newEncoder(t *transcoder) *encoder {
 	e := &encoder{transcoder: t}
 	marshalers := []*json.Marshalers{
 		json.MarshalToFunc(e.freeForm),
@@ -56,10 +56,10 @@ func newEncoder(t *Transcoder) *encoder {
 	for _, transcoding := range t.byType {
 		marshalers = append(marshalers, transcoding.marshaler(&e.wrapped))
 	}
-	if t.appendFloat != nil {
+	if t.form.AppendFloat != nil {
 		marshalers = append(marshalers, json.MarshalToFunc(e.float))
 	}
-	e.options = json.JoinOptions(jsonForm, json.FormatNilSliceAsNull(!t.emptyForNil), json.FormatNilMapAsNull(!t.emptyForNil),
+	e.options = json.JoinOptions(jsonForm, json.FormatNilSliceAsNull(!t.form.EmptyForNil), json.FormatNilMapAsNull(!t.form.EmptyForNil),
 		json.WithMarshalers(json.JoinMarshalers(marshalers...)))
 	return e
 }
@@ -107,7 +107,7 @@ func (e *encoder) freeForm(to *jsontext.Encoder, value *any) error {
 	case int64:
 		return to.WriteToken(jsontext.Int(v))
 	case float64:
-		if e.transcoder.appendFloat != nil {
+		if e.transcoder.form.AppendFloat != nil {
 			return e.writeFloat(to, v, 64)
 		}
 		return freeFloat(to, v)

@@ -14,7 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
 
-func ExampleTranscoder() {
+func ExampleNew() {
 	type Booked struct {
 		DogID uuid.UUID      `json:"dog_id"`
 		At    time.Time      `json:"at"`
@@ -69,14 +69,15 @@ func ExampleNewTranscoding() {
 	// map[measured:{36.6}] <nil>
 }
 
-func ExampleTranscoder_CheckType() {
+func ExampleNew_checkType() {
 	type Dog struct {
 		Name   string
 		secret string
 	}
 	transcoder := jsontranscoder.New(python.Transcodings()...)
 
-	err := transcoder.CheckType(reflect.TypeOf(Dog{secret: "lost"}))
+	checker := transcoder.(interface{ CheckType(reflect.Type) error })
+	err := checker.CheckType(reflect.TypeOf(Dog{secret: "lost"}))
 	if problem, ok := errors.AsType[*persistence.InvalidError](err); ok {
 		fmt.Println(problem.What)
 	}

@@ -133,10 +133,10 @@ func deepest(err error) string {
 	}
 }
 
-// because adds a Reason, which tells nothing of the payload.
+// because adds the problem of an *Error, which tells nothing of the payload.
 func because(err error) string {
-	if why, ok := errors.AsType[Reason](err); ok {
-		return ": " + why.Error()
+	if why, ok := errors.AsType[*Error](err); ok {
+		return ": " + why.Problem
 	}
 	return ""
 }

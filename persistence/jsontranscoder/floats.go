@@ -10,27 +10,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Config is what a Transcoder is made of that writes some values in another
-// form than encoding/json, for another program that reads them.
-type Config struct {
-	// Transcodings are those that New takes.
-	Transcodings []Transcoding
-	// AppendFloat appends a floating-point number of 64 or 32 bits to dst, as a
-	// number in JSON. Numbers that are not finite are then accepted as well; see
-	// QuoteFloats. Nil writes floats as encoding/json does.
-	AppendFloat func(dst []byte, value float64, bits int) []byte
-	// EmptyForNil writes nil slices and maps as [] and {}. They come back
-	// empty, and not nil.
-	EmptyForNil bool
-}
-
-// NewConfigured makes a transcoder. It panics as New does.
-func NewConfigured(config Config) *Transcoder {
-	t := New(config.Transcodings...)
-	t.appendFloat, t.emptyForNil = config.AppendFloat, config.EmptyForNil
-	return t
-}
-
 // The tokens that Python writes for floats which are not finite, and JSON does
 // not have.
 var floatTokens = map[string]float64{"NaN": math.NaN(), "Infinity": math.Inf(1), "-Infinity": math.Inf(-1)}
@@ -43,10 +22,8 @@ func quotedFloat(token string) string {
 	return `{"` + typeKey + `":"` + floatName + `","` + dataKey + `":"` + token + `"}`
 }
 
-// QuoteFloats replaces the tokens NaN, Infinity and -Infinity, which Python
-// writes and JSON does not have, by values that Decode reads as such numbers.
-// It returns data itself if it has none.
-func (t *Transcoder) QuoteFloats(data []byte) []byte {
+// QuoteFloats implements transcoding.JSON.
+func (t *transcoder) QuoteFloats(data []byte) []byte {
 	if !bytes.Contains(data, []byte("NaN")) && !bytes.Contains(data, []byte("Infinity")) {
 		return data
 	}
@@ -89,8 +66,8 @@ func floatToken(data []byte) string {
 	return ""
 }
 
-// UnquoteFloats undoes QuoteFloats in what Encode has written.
-func (t *Transcoder) UnquoteFloats(data []byte) []byte {
+// UnquoteFloats implements transcoding.JSON.
+func (t *transcoder) UnquoteFloats(data []byte) []byte {
 	if !bytes.Contains(data, []byte(`"`+floatName+`"`)) {
 		return data
 	}
@@ -129,7 +106,7 @@ func (e *encoder) writeFloat(to *jsontext.Encoder, f float64, bits int) error {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return &Error{Type: reflect.TypeFor[float64](), Problem: notFinite(reflect.TypeFor[float64]())}
 	}
-	text := e.transcoder.appendFloat(nil, f, bits)
+	text := e.transcoder.form.AppendFloat(nil, f, bits)
 	if quoted {
 		return to.WriteToken(jsontext.String(string(text)))
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
+	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder/internal/formerjson"
 )
 
@@ -64,7 +64,7 @@ func FuzzFormerJSON(f *testing.F) {
 	})
 }
 
-func compareWithFormer(t *testing.T, former *formerjson.JSONTranscoder, transcoder *jsontranscoder.Transcoder, typ reflect.Type, data []byte) {
+func compareWithFormer(t *testing.T, former *formerjson.JSONTranscoder, transcoder transcoding.JSON, typ reflect.Type, data []byte) {
 	t.Helper()
 	want, got := reflect.New(typ), reflect.New(typ)
 	if err := former.Decode(data, want.Interface()); err != nil {

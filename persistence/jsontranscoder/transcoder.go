@@ -7,13 +7,19 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Transcoder encodes payloads as JSON, byte for byte as the Python library
-// does: without white space, as UTF-8 without needless escapes. A value whose
-// exact type has a Transcoding is written as an object that names it, wherever
-// in a payload it stands:
+// New makes a transcoder with these transcodings and no others: pass
+// python.Transcodings as well, unless times, UUIDs and Decimals are to be
+// stored as encoding/json stores them. It panics with a *Error when a name or a
+// type is given twice.
+//
+// It encodes payloads as JSON, byte for byte as the Python library does: without
+// white space, as UTF-8 without needless escapes. A value whose exact type has a
+// Transcoding is written as an object that names it, wherever in a payload it
+// is:
 //
 //	{"_type_":"uuid_hex","_data_":"b2723fe2c01a40d2875ea3aac6a09ff5"}
 //
@@ -31,34 +37,22 @@ import (
 // has. It holds nil, bool, string, int64, float64, map[string]any, []any and
 // values of types with a transcoding, and all of these come back exactly. So
 // does a *big.Int that is too large for an int64. Encode refuses other types
-// there.
+// there, and everything else that would not come back: types without a JSON
+// form, text that is not valid UTF-8, NaN and infinite numbers, maps and structs
+// that look like a value with a transcoding because their only keys are "_type_"
+// and "_data_", and values that contain themselves.
 //
-// A Transcoder does not change after it was made and is safe for concurrent
-// use. The zero Transcoder has no transcodings.
-type Transcoder struct {
-	byType map[reflect.Type]*Transcoding
-	byName map[string]*Transcoding
-
-	appendFloat func(dst []byte, value float64, bits int) []byte // nil is as encoding/json does
-	emptyForNil bool
-
-	encoders sync.Pool // of *encoder
-	reading  sync.Once // makes readers
-	readers  struct{ plain, wrapped json.Options }
-}
-
-var (
-	_ persistence.Transcoder  = (*Transcoder)(nil)
-	_ persistence.TypeChecker = (*Transcoder)(nil)
-)
-
-// New makes a transcoder with these transcodings and no others: pass
-// python.Transcodings as well, unless times, UUIDs and Decimals are to be
-// stored as encoding/json stores them.
+// Its method CheckType finds, before the first event is stored, what a type
+// would lose: fields that are not exported, are left out by their tag or share
+// their name with another field; interfaces, but for any; types with only one of
+// a pair of methods such as MarshalJSON and UnmarshalJSON; and types without a
+// JSON form. Types with a transcoding are fine, and so is an embedded
+// domain.Aggregate, which is stored elsewhere.
 //
-// It panics with a *Error when a name or a type is given twice.
-func New(transcodings ...Transcoding) *Transcoder {
-	t := &Transcoder{
+// Errors of Encode and Decode are of type *Error, and of CheckType of type
+// *persistence.InvalidError.
+func New(transcodings ...Transcoding) persistence.Transcoder {
+	t := &transcoder{
 		byType: make(map[reflect.Type]*Transcoding, len(transcodings)),
 		byName: make(map[string]*Transcoding, len(transcodings)),
 	}
@@ -68,11 +62,28 @@ func New(transcodings ...Transcoding) *Transcoder {
 	return t
 }
 
-// HasTranscoding reports whether values of exactly this type have a
-// transcoding.
-func (t *Transcoder) HasTranscoding(typ reflect.Type) bool { return t.byType[typ] != nil }
+type transcoder struct {
+	byType map[reflect.Type]*Transcoding
+	byName map[string]*Transcoding
 
-func (t *Transcoder) add(transcoding *Transcoding) {
+	form transcoding.Form
+
+	encoders sync.Pool // of *encoder
+	reading  sync.Once // makes readers
+	readers  struct{ plain, wrapped json.Options }
+}
+
+var _ transcoding.JSON = (*transcoder)(nil)
+
+// ForProgram implements transcoding.JSON.
+func (t *transcoder) ForProgram(form transcoding.Form) transcoding.JSON {
+	return &transcoder{byType: t.byType, byName: t.byName, form: form}
+}
+
+// HasTranscoding implements transcoding.JSON.
+func (t *transcoder) HasTranscoding(typ reflect.Type) bool { return t.byType[typ] != nil }
+
+func (t *transcoder) add(transcoding *Transcoding) {
 	problem := transcoding.problem()
 	switch {
 	case problem != "":
@@ -90,15 +101,9 @@ func (t *Transcoder) add(transcoding *Transcoding) {
 	t.byType[transcoding.goType] = transcoding
 }
 
-// Encode appends value as JSON to dst and returns the extended slice. If it
-// returns a *Error, the slice is dst.
-//
-// It refuses what would not come back: types without a JSON form, text that is
-// not valid UTF-8, NaN and infinite numbers, values in free-form fields that
-// would come back with another type, maps and structs that look like a value
-// with a transcoding because their only keys are "_type_" and "_data_", and
-// values that contain themselves.
-func (t *Transcoder) Encode(dst []byte, value any) ([]byte, error) {
+// Encode implements persistence.Transcoder. If it returns a *Error, the slice
+// is dst.
+func (t *transcoder) Encode(dst []byte, value any) ([]byte, error) {
 	e, ok := t.encoders.Get().(*encoder)
 	if !ok {
 		e = newEncoder(t)
@@ -111,10 +116,10 @@ func (t *Transcoder) Encode(dst []byte, value any) ([]byte, error) {
 	return encoded, nil
 }
 
-// Decode fills the value that into points to from JSON. It returns a *Error
-// where data is not exactly one JSON value, does not fit the Go type, or names
-// a transcoding that is not registered; the value is then undefined.
-func (t *Transcoder) Decode(data []byte, into any) error {
+// Decode implements persistence.Transcoder. It returns a *Error if data is not
+// exactly one JSON value, does not fit the Go type, or names a transcoding that
+// is not registered; the value is then undefined.
+func (t *transcoder) Decode(data []byte, into any) error {
 	target := reflect.ValueOf(into)
 	if target.Kind() != reflect.Pointer || target.IsNil() {
 		return &Error{Type: reflect.TypeOf(into), Offset: -1,
@@ -128,6 +133,10 @@ func (t *Transcoder) Decode(data []byte, into any) error {
 
 // Error says which part of a payload could not be encoded or decoded, and why.
 // Its text never contains values of the payload.
+//
+// A function of a transcoding returns one with the Problem alone if its text may
+// be shown: &Error{Problem: "it is not a UUID"}. The texts of other errors may
+// have values of the payload in them, and are not shown.
 type Error struct {
 	// Path names the part by its Go fields, as in "Booked.Notes[]"; it is empty
 	// for unnamed types.

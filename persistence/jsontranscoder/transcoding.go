@@ -26,7 +26,8 @@ type Transcoding struct {
 // NewTranscoding makes the transcoding of T. The name is stored with every
 // value, so it can never change. The functions turn a T into data of type D,
 // which is encoded in turn and may contain values that have transcodings
-// themselves, and back. They are called by many goroutines at once.
+// themselves, and back. They are called by many goroutines at once. Error says
+// how they return an error whose text is shown.
 //
 // T cannot be an interface or a pointer; pointers to T are stored as the T they
 // point to. It cannot be one of the types that JSON itself has either: bool,
@@ -70,12 +71,6 @@ func NewTranscoding[T, D any](name string, encode func(T) (D, error), decode fun
 	return t
 }
 
-// Name is the name that is stored.
-func (t Transcoding) Name() string { return t.name }
-
-// Type is the Go type whose values are stored under the name.
-func (t Transcoding) Type() reflect.Type { return t.goType }
-
 // nativeTypes are what JSON values are decoded into if nothing else is asked
 // for.
 var nativeTypes = map[reflect.Type]bool{
@@ -104,19 +99,12 @@ func (t Transcoding) problem() string {
 	return ""
 }
 
-// Reason is an error of a Transcoding's functions whose text is shown, because
-// it has no values of the payload in it: Reason("it is not a UUID"). The text
-// of other errors is not shown.
-type Reason string
-
-func (r Reason) Error() string { return string(r) }
-
 // failure hides the text of an error that may contain the value, but keeps the
 // error.
 func (t Transcoding) failure(verb string, err error) error {
 	problem := fmt.Sprintf("value cannot be %s by the transcoding %q", verb, t.name)
-	if why, ok := err.(Reason); ok {
-		problem += ": " + why.Error()
+	if why, ok := err.(*Error); ok {
+		problem += ": " + why.Problem
 	}
 	return &Error{Type: t.goType, Name: t.name, Problem: problem, Err: err}
 }

@@ -16,17 +16,11 @@ import (
 
 var aggregateType = reflect.TypeFor[domain.Aggregate]()
 
-// CheckType returns a *persistence.InvalidError for the first part of the type
-// whose values would be lost, or would come back as something else: fields that
-// are not exported, are left out by their tag or share their name with another
-// field; interfaces, but for any; types with only one of a pair of methods such
-// as MarshalJSON and UnmarshalJSON; and types without a JSON form. Types with a
-// transcoding are fine, and so is an embedded domain.Aggregate, which is stored
-// elsewhere.
+// CheckType implements transcoding.JSON. New says what it refuses.
 //
 // It knows types, not values: Encode refuses what an any holds and would come
 // back as something else.
-func (t *Transcoder) CheckType(typ reflect.Type) error {
+func (t *transcoder) CheckType(typ reflect.Type) error {
 	if typ == nil {
 		return typeError("nil", "it has no type")
 	}

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 )
 
 // transcoder is what NewTranscoder returns.
-type transcoder struct{ *jsontranscoder.Transcoder }
+type transcoder struct{ transcoding.JSON }
 
 // NewTranscoder makes the transcoder of application.WithPythonLayout, with the
 // transcodings of UUIDs, times and decimals and those that are given. It panics
@@ -31,28 +32,27 @@ type transcoder struct{ *jsontranscoder.Transcoder }
 // another event, whose times are in UTC. Keys of maps are sorted.
 func NewTranscoder(transcodings ...jsontranscoder.Transcoding) persistence.Transcoder {
 	all := append([]jsontranscoder.Transcoding{uuidHex(), datetimeWithOffset(), decimalStr()}, transcodings...)
-	return transcoder{jsontranscoder.NewConfigured(jsontranscoder.Config{
-		Transcodings: all, AppendFloat: appendFloat, EmptyForNil: true,
-	})}
+	plain := jsontranscoder.New(all...).(transcoding.JSON)
+	return transcoder{plain.ForProgram(transcoding.Form{AppendFloat: appendFloat, EmptyForNil: true})}
 }
 
 // CopiesPlain is false: a time keeps its offset, and a nil slice comes back
 // empty.
 func (t transcoder) CopiesPlain(reflect.Type) bool { return false }
 
-// CheckType implements persistence.TypeChecker. Beside what the JSON transcoder
+// CheckType implements transcoding.JSON. Beside what the JSON transcoder
 // refuses, each field needs a json tag with the name that Python has: reading
 // would find the keys, and Python would miss those that are written.
 func (t transcoder) CheckType(typ reflect.Type) error {
-	if err := t.Transcoder.CheckType(typ); err != nil {
+	if err := t.JSON.CheckType(typ); err != nil {
 		return err
 	}
-	return tagCheck{t.Transcoder, map[reflect.Type]bool{}}.check(typ, "")
+	return tagCheck{t, map[reflect.Type]bool{}}.check(typ, "")
 }
 
 // tagCheck looks for fields without a name in JSON.
 type tagCheck struct {
-	transcoder *jsontranscoder.Transcoder
+	transcoder transcoding.JSON
 	visited    map[reflect.Type]bool
 }
 
@@ -140,7 +140,7 @@ func datetimeWithOffset() jsontranscoder.Transcoding {
 
 func encodeTimeWithOffset(t time.Time) (string, error) {
 	if year := t.Year(); year < 1 || year > 9999 {
-		return "", jsontranscoder.Reason("its year is not between 1 and 9999")
+		return "", &jsontranscoder.Error{Problem: "its year is not between 1 and 9999"}
 	}
 	layout := "2006-01-02T15:04:05"
 	if t.Nanosecond() >= int(time.Microsecond) {
@@ -176,7 +176,7 @@ func decodeTimeWithOffset(text string) (time.Time, error) {
 		}
 		return t, nil
 	}
-	return time.Time{}, jsontranscoder.Reason("it is not a time in ISO format")
+	return time.Time{}, &jsontranscoder.Error{Problem: "it is not a time in ISO format"}
 }
 
 func fixedZone(offset int) *time.Location {

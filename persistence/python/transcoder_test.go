@@ -17,6 +17,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
+	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
@@ -44,15 +45,7 @@ func decode[T any](t *testing.T, data string) (value T) {
 
 func datetime(text string) string { return `{"_type_":"datetime_iso","_data_":"` + text + `"}` }
 
-// pythonTranscoder is what the mapper uses of the transcoder.
-type pythonTranscoder interface {
-	persistence.Transcoder
-	persistence.TypeChecker
-	QuoteFloats(data []byte) []byte
-	UnquoteFloats(data []byte) []byte
-}
-
-func newTranscoder() pythonTranscoder { return python.NewTranscoder().(pythonTranscoder) }
+func newTranscoder() transcoding.JSON { return python.NewTranscoder().(transcoding.JSON) }
 
 // What Python has written is read into a field of any type and written again as
 // it was.

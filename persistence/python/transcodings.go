@@ -32,7 +32,7 @@ func encodeUUID(id uuid.UUID) (string, error) { return hex.EncodeToString(id[:])
 func decodeUUID(text string) (uuid.UUID, error) {
 	id, err := uuid.Parse(text)
 	if err != nil {
-		return uuid.Nil, jsontranscoder.Reason("it is not a UUID")
+		return uuid.Nil, &jsontranscoder.Error{Problem: "it is not a UUID"}
 	}
 	return id, nil
 }
@@ -53,7 +53,7 @@ func datetimeISO() jsontranscoder.Transcoding {
 func encodeTime(t time.Time) (string, error) {
 	t = t.UTC()
 	if year := t.Year(); year < 1 || year > 9999 {
-		return "", jsontranscoder.Reason("its year is not between 1 and 9999")
+		return "", &jsontranscoder.Error{Problem: "its year is not between 1 and 9999"}
 	}
 	layout := "2006-01-02T15:04:05.000000+00:00"
 	if t.Nanosecond() < int(time.Microsecond) {
@@ -76,7 +76,7 @@ func decodeTime(text string) (time.Time, error) {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, jsontranscoder.Reason("it is not a time in ISO format")
+	return time.Time{}, &jsontranscoder.Error{Problem: "it is not a time in ISO format"}
 }
 
 // Decimal is a decimal number as its exact text, for example "10.00", "-0.5" or
@@ -116,9 +116,9 @@ var (
 func (d Decimal) check() error {
 	switch {
 	case d == "":
-		return jsontranscoder.Reason("the empty Decimal is not a number; write 0")
+		return &jsontranscoder.Error{Problem: "the empty Decimal is not a number; write 0"}
 	case !d.IsFinite() && !specialPattern.MatchString(string(d)):
-		return jsontranscoder.Reason("it is not a decimal number")
+		return &jsontranscoder.Error{Problem: "it is not a decimal number"}
 	}
 	return nil
 }
