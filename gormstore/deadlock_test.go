@@ -144,13 +144,7 @@ func pause(t testing.TB, db *gorm.DB) (end func()) {
 // wantWaiting waits until so many sessions wait for a lock.
 func wantWaiting(t testing.TB, db *gorm.DB, sessions int) {
 	t.Helper()
-	waiting := func() bool {
-		var n int
-		err := db.Raw("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN " +
-			"(SELECT pid FROM pg_stat_activity WHERE datname = current_database())").Scan(&n).Error
-		return err == nil && n == sessions
-	}
-	if !expect.Eventually(waiting) {
+	if !expect.Eventually(func() bool { return sessionsWaiting(t, db) == sessions }) {
 		t.Errorf("there are not %d sessions that wait for a lock", sessions)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http/httptest"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -34,16 +35,6 @@ func mustRecorder(s *gormstore.Store) persistence.ProcessRecorder {
 	return r
 }
 
-// holdLong keeps a transaction open, mostly for a moment and sometimes for
-// long.
-func holdLong() {
-	if rand.N(4) == 0 {
-		time.Sleep(rand.N(30 * time.Millisecond))
-		return
-	}
-	time.Sleep(rand.N(2 * time.Millisecond))
-}
-
 // ways are all the ways to write of some writers.
 func (c *concurrency) ways(writers ...writer) (ways []writing) {
 	for _, w := range writers {
@@ -60,7 +51,7 @@ func (c *concurrency) held(w writer) writing {
 					return err
 				}
 			}
-			holdLong()
+			holdLong(ctx)
 			return nil
 		})
 	}
@@ -70,7 +61,7 @@ func (c *concurrency) rolledBack(w writer) writing {
 	return func(ctx context.Context, events []persistence.StoredEvent) error {
 		return gormstore.Transaction(ctx, w.db, func(ctx context.Context, _ *gorm.DB) error {
 			_, err := w.r.InsertEvents(ctx, events)
-			holdLong()
+			holdLong(ctx)
 			return errors.Join(err, errUndone)
 		})
 	}
@@ -88,9 +79,9 @@ func (c *concurrency) undoneSavepoint(w writer) writing {
 			if !errors.Is(err, errUndone) {
 				return fmt.Errorf("savepoint that is undone: %w", err)
 			}
-			hold()
+			time.Sleep(rand.N(2 * time.Millisecond)) // nothing is held yet
 			_, err = w.r.InsertEvents(ctx, events)
-			holdLong()
+			holdLong(ctx)
 			return err
 		})
 	}
@@ -108,7 +99,7 @@ func (c *concurrency) prepared(w writer, end string) writing {
 		if err := tx.Exec("PREPARE TRANSACTION '" + name + "'").Error; err != nil {
 			return err
 		}
-		holdLong()
+		holdLong(ctx)
 		err := w.db.WithContext(ctx).Exec(end + " PREPARED '" + name + "'").Error
 		if end == "ROLLBACK" && err == nil {
 			return errUndone
@@ -130,19 +121,19 @@ func (c *concurrency) tableLock(ctx context.Context, events []persistence.Stored
 				return err
 			}
 		}
-		hold()
+		hold(ctx)
 		return nil
 	})
 }
 
 // pages reads the log after the last id it has seen.
-func (c *concurrency) pages(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
-	return c.after(ctx, done, see, c.writer().r.SelectNotifications)
+func (c *concurrency) pages(ctx context.Context, done <-chan struct{}, r *reader) error {
+	return c.after(ctx, done, r, c.writer().r.SelectNotifications)
 }
 
 // otherProcess does the same on a second pool, which shares no memory with the
 // writers.
-func (c *concurrency) otherProcess(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
+func (c *concurrency) otherProcess(ctx context.Context, done <-chan struct{}, r *reader) error {
 	db, err := gorm.Open(dialector("postgres", c.dsn), &gorm.Config{Logger: testdb.Quiet})
 	if err != nil {
 		return err
@@ -152,11 +143,11 @@ func (c *concurrency) otherProcess(ctx context.Context, done <-chan struct{}, se
 		return err
 	}
 	defer pool.Close()
-	return c.after(ctx, done, see, writer{db, mustRecorder(gormstore.New(db))}.r.SelectNotifications)
+	return c.after(ctx, done, r, writer{db, mustRecorder(gormstore.New(db))}.r.SelectNotifications)
 }
 
 // remoteLog reads as another service does.
-func (c *concurrency) remoteLog(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
+func (c *concurrency) remoteLog(ctx context.Context, done <-chan struct{}, r *reader) error {
 	app, err := application.New(schoolName, application.WithStore(gormstore.New(c.db)),
 		application.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
@@ -170,27 +161,28 @@ func (c *concurrency) remoteLog(ctx context.Context, done <-chan struct{}, see f
 		return err
 	}
 	defer client.CloseIdleConnections()
-	return c.after(ctx, done, see, client.Notifications)
+	return c.after(ctx, done, r, client.Notifications)
 }
 
 // byID reads as a program does that knows nothing of this package.
-func (c *concurrency) byID(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
-	return c.after(ctx, done, see, c.rows("SELECT id FROM stored_events WHERE application_name = ? AND id > ? ORDER BY id LIMIT 100"))
+func (c *concurrency) byID(ctx context.Context, done <-chan struct{}, r *reader) error {
+	return c.after(ctx, done, r, c.rows("SELECT id FROM stored_events WHERE application_name = ? AND id > ? ORDER BY id LIMIT 100"))
 }
 
 // wholeTable reads the events of all applications by their ids.
-func (c *concurrency) wholeTable(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
-	return c.after(ctx, done, see, c.rows("SELECT id FROM stored_events WHERE ? <> '' AND id > ? ORDER BY id LIMIT 100"))
+func (c *concurrency) wholeTable(ctx context.Context, done <-chan struct{}, r *reader) error {
+	return c.after(ctx, done, r, c.rows("SELECT id FROM stored_events WHERE ? <> '' AND id > ? ORDER BY id LIMIT 100"))
 }
 
 // oneStatement has the bound and the rows in one statement, whose snapshot is
-// older than its look at the locks.
-func (c *concurrency) oneStatement(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
-	return c.after(ctx, done, see, c.rows(`WITH rows AS MATERIALIZED (
+// older than its look at the locks. Between the two it can be stopped.
+func (c *concurrency) oneStatement(ctx context.Context, done <-chan struct{}, r *reader) error {
+	return c.after(ctx, done, r, c.rows(`WITH rows AS MATERIALIZED (
 			SELECT id FROM stored_events WHERE application_name = ? AND id > ? ORDER BY id LIMIT 100),
 		h AS MATERIALIZED (SELECT COALESCE(max(id), 0) AS head FROM rows),
-		b AS MATERIALIZED (SELECT LEAST(h.head, (SELECT min(objid::bigint) FROM pg_locks
-			WHERE locktype = 'advisory' AND objsubid = 2 AND mode = 'ShareLock')) AS bound FROM h)
+		s AS MATERIALIZED (SELECT h.head, pg_advisory_xact_lock_shared(`+strconv.Itoa(readerLock)+`)::text FROM h),
+		b AS MATERIALIZED (SELECT LEAST(s.head, (SELECT min(objid::bigint) FROM pg_locks
+			WHERE locktype = 'advisory' AND objsubid = 2 AND mode = 'ShareLock')) AS bound FROM s)
 		SELECT id FROM rows, b WHERE id <= b.bound ORDER BY id`))
 }
 
@@ -206,7 +198,7 @@ func (c *concurrency) rows(query string) func(context.Context, persistence.Notif
 }
 
 // after reads page after page.
-func (c *concurrency) after(ctx context.Context, done <-chan struct{}, see func(id int64),
+func (c *concurrency) after(ctx context.Context, done <-chan struct{}, r *reader,
 	read func(context.Context, persistence.NotificationRange) ([]persistence.Notification, error)) error {
 	for last, finished := int64(0), false; ; {
 		page, err := read(ctx, persistence.NotificationRange{After: last, Limit: 100})
@@ -217,9 +209,10 @@ func (c *concurrency) after(ctx context.Context, done <-chan struct{}, see func(
 			return err
 		}
 		for _, n := range page {
-			see(n.ID)
+			r.see(n.ID)
 			last = n.ID
 		}
+		r.readings.Add(1)
 		if len(page) > 0 {
 			continue
 		}
@@ -236,14 +229,14 @@ func (c *concurrency) after(ctx context.Context, done <-chan struct{}, see func(
 
 // topics reads what followers of some topics read: the head, and the events of
 // these topics up to it.
-func (c *concurrency) topics(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
-	r := c.writer().r
+func (c *concurrency) topics(ctx context.Context, done <-chan struct{}, r *reader) error {
+	log := c.writer().r
 	for last, finished := int64(0), false; ; {
-		head, err := r.MaxNotificationID(ctx)
+		head, err := log.MaxNotificationID(ctx)
 		var page []persistence.Notification
 		if err == nil && head > 0 { // a Stop of 0 would be no end
 			wanted := persistence.NotificationRange{After: last, Stop: head, Limit: 100, Topics: []string{"Dog.TrickAdded"}}
-			page, err = r.SelectNotifications(ctx, wanted)
+			page, err = log.SelectNotifications(ctx, wanted)
 		}
 		if c.outlives(err) {
 			continue
@@ -252,8 +245,9 @@ func (c *concurrency) topics(ctx context.Context, done <-chan struct{}, see func
 			return err
 		}
 		for _, n := range page {
-			see(n.ID)
+			r.see(n.ID)
 		}
+		r.readings.Add(1)
 		switch {
 		case len(page) == 100:
 			last = page[99].ID
@@ -273,7 +267,7 @@ func (c *concurrency) topics(ctx context.Context, done <-chan struct{}, see func
 }
 
 // subscription reads as long as there are events to come.
-func (c *concurrency) subscription(ctx context.Context, done <-chan struct{}, see func(id int64)) error {
+func (c *concurrency) subscription(ctx context.Context, done <-chan struct{}, r *reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var seen atomic.Int64
@@ -287,14 +281,14 @@ func (c *concurrency) subscription(ctx context.Context, done <-chan struct{}, se
 	patience := time.AfterFunc(20*time.Minute, cancel)
 	defer patience.Stop()
 	for last := int64(0); ctx.Err() == nil; {
-		for n, err := range polling.Subscribe(ctx, c.writer().r, nil, last) {
+		for n, err := range polling.Subscribe(ctx, countedLog{c.writer().r, &r.readings}, nil, last) {
 			if c.outlives(err) {
 				break
 			}
 			if err != nil {
 				return err
 			}
-			see(n.ID)
+			r.see(n.ID)
 			last = n.ID
 			seen.Add(1)
 		}
