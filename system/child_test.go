@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -104,8 +105,12 @@ func announcing(policy policyFunc) policyFunc {
 // following is the line of a child whose last follower is at work.
 const following = "following"
 
+// betweenTwo is the line of a child that has had effects and has not moved its
+// position.
+const betweenTwo = "between two transactions"
+
 // twoTransactions is a store that moves positions in a transaction after the
-// one of the effects.
+// one of the effects. Between the two it says so, and stays there.
 type twoTransactions struct{ *gormstore.Store }
 
 type movesKey struct{}
@@ -115,7 +120,10 @@ func (s twoTransactions) Transaction(ctx context.Context, fn func(context.Contex
 	if err := s.Store.Transaction(context.WithValue(ctx, movesKey{}, &moves), fn); err != nil {
 		return err
 	}
-	time.Sleep(5 * time.Millisecond) // a kill finds it here
+	if len(moves) > 0 {
+		fmt.Println(betweenTwo)
+		select {} // until it is killed
+	}
 	return s.Store.Transaction(ctx, func(ctx context.Context) error {
 		for _, move := range moves {
 			if err := move(ctx); err != nil {
@@ -294,22 +302,28 @@ func (c *crashes) crash(t testing.TB, work string, after time.Duration) {
 	p := startChild(t, work, c.database, c.dsn)
 	// Most children are killed when all of their parts are at work, a few while they begin.
 	atStart := rand.N(4) == 0
-	for saves, follows := false, false; !saves || !follows; {
+	saves, follows := false, false
+	c.readUntil(t, p, func(line string) bool {
+		saves, follows = saves || strings.HasPrefix(line, "saved "), follows || line == following
+		return saves && follows || atStart
+	})
+	time.Sleep(after) // chance is the point
+	c.saved = append(c.saved, p.kill(t)...)
+}
+
+// readUntil reads what a child prints until the last line is the one that is
+// waited for, and takes note of the events that are acknowledged.
+func (c *crashes) readUntil(t testing.TB, p *process, last func(line string) bool) {
+	t.Helper()
+	for done := false; !done; done = last(p.lines.Text()) {
 		if !p.lines.Scan() {
-			t.Fatalf("the child has not begun: %v", errors.Join(p.lines.Err(), p.Wait()))
+			t.Fatalf("the child has not come so far: %v", errors.Join(p.lines.Err(), p.Wait()))
 		}
 		var id int64
 		if _, err := fmt.Sscanf(p.lines.Text(), "saved %d", &id); err == nil {
 			c.saved = append(c.saved, id)
-			saves = true
-		}
-		follows = follows || p.lines.Text() == following
-		if atStart {
-			break
 		}
 	}
-	time.Sleep(after) // chance is the point
-	c.saved = append(c.saved, p.kill(t)...)
 }
 
 // finish has the followers process the rest, and returns how often each event

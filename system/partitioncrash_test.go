@@ -136,10 +136,10 @@ func TestPartitionsAndCrashes(t *testing.T) {
 			events, during = 1_000, 6*time.Second
 		}
 		observer := c.dividedObserver(t)
-		processes := make([]*process, 4)
-		for i := range processes {
-			processes[i] = c.followDividedBy(t, followDivided)
-		}
+		processes := c.followEqually(t, observer, nil, followDivided, 4)
+		const first = 200 // of which each process has some
+		observer.save(t, first, 0)
+		reachedIn(t, observer.follower.Application, schoolName, head(t, observer.dogs.Application))
 		var saving sync.WaitGroup
 		saving.Go(func() { observer.saveEvents(t, events, during) })
 		kills, suspended := 0, 0
@@ -162,8 +162,8 @@ func TestPartitionsAndCrashes(t *testing.T) {
 		for _, p := range processes {
 			p.kill(t)
 		}
-		by := checkEffects(t, c.db, events)
-		t.Logf("%d events, %d kills, %d times suspended; %d processes have had a part", events, kills, suspended, len(by))
+		by := checkEffects(t, c.db, first+events)
+		t.Logf("%d events, %d kills, %d times suspended; %d processes have had a part", first+events, kills, suspended, len(by))
 		if len(by) < 4 {
 			t.Errorf("only %d processes have processed events, want at least 4", len(by))
 		}
