@@ -13,18 +13,22 @@ import (
 
 // cutter is a proxy for a service that cuts connections at random: some before
 // anything was answered, others after so many bytes, which is in the middle of
-// an answer as a rule.
+// an answer as a rule. To begin with it cuts two of three at once.
 type cutter struct {
 	listener net.Listener
 	service  string
 	most     int64 // bytes that a connection may carry to the client
 	cuts     atomic.Int64
+	accepted atomic.Int64
 	handlers sync.WaitGroup
 
 	mu      sync.Mutex // protects what follows
 	open    map[net.Conn]struct{}
 	stopped bool
 }
+
+// certainCuts is how many connections are cut at once to begin with.
+const certainCuts = 10
 
 // startCutter starts a proxy. It ends with the test.
 func startCutter(t testing.TB, service string, most int64) *cutter {
@@ -91,7 +95,7 @@ func (c *cutter) serve(client net.Conn) {
 		_, _ = io.Copy(server, client)
 		_ = server.Close() // the client has gone, or was cut off
 	})
-	if rand.IntN(8) == 0 {
+	if n := c.accepted.Add(1); n <= certainCuts*3/2 && n%3 > 0 || rand.IntN(8) == 0 {
 		c.cut(client)
 		return
 	}
