@@ -18,6 +18,7 @@ type storeInventory struct{ *Store }
 func (s *Store) inventory() inventory.Inventory { return storeInventory{s} }
 
 func init() {
+	inventory.Missing, inventory.Outdated = missingTables, outdatedTables
 	inventory.Of = func(store any) inventory.Inventory {
 		if own, ok := store.(interface{ inventory() inventory.Inventory }); ok {
 			return own.inventory()

@@ -104,10 +104,10 @@ func (s *Store) inspectProjections(ctx context.Context, c connection) (found pro
 	return found, nil
 }
 
-// Outdated returns the names of the tables of projections that AutoMigrate
+// outdatedTables returns the names of the tables of projections that AutoMigrate
 // would change, and changes nothing: it adds columns and indexes of their
-// models. Tables that are absent are not among them; see Missing.
-func Outdated(ctx context.Context, db *gorm.DB) (tables []string, err error) {
+// models. Tables that are absent are not among them; see missingTables.
+func outdatedTables(ctx context.Context, db *gorm.DB) (tables []string, err error) {
 	s := New(db)
 	if err := s.inspectable(ctx); err != nil {
 		return nil, err

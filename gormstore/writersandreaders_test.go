@@ -156,11 +156,10 @@ func (c *concurrency) remoteLog(ctx context.Context, done <-chan struct{}, r *re
 	server := httptest.NewServer(remotelog.NewHandler(app, remotelog.HandlerConfig{}))
 	defer server.Close()
 	client, err := remotelog.NewClient(schoolName, server.URL, remotelog.ClientConfig{
-		Application: []application.Option{application.WithDefinitions(school.Dogs.Schema)}})
+		Application: []application.Option{application.WithDefinitions(school.Dogs.Schema)}, HTTPClient: server.Client()})
 	if err != nil {
 		return err
 	}
-	defer client.CloseIdleConnections()
 	return c.after(ctx, done, r, client.Notifications)
 }
 

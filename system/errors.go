@@ -8,7 +8,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Error says that a system or a runner was put together wrongly.
+// Error says that a system or a runner was put together wrongly, or that a
+// runner was used before it was started or started again.
 type Error struct {
 	// Name is the application concerned, or "".
 	Name string
@@ -26,12 +27,14 @@ func (e *Error) Error() string {
 // Unwrap makes the error a domain.ErrEventSourcing.
 func (e *Error) Unwrap() error { return domain.ErrEventSourcing }
 
-// Errors of runners that are used at the wrong time.
-var (
-	ErrNotStarted     = fmt.Errorf("%w: the runner was not started", domain.ErrEventSourcing)
-	ErrAlreadyStarted = fmt.Errorf("%w: the runner was started before; make a new one", domain.ErrEventSourcing)
-	ErrStopped        = fmt.Errorf("%w: the runner was stopped; make a new one", domain.ErrEventSourcing)
-)
+// ErrStopped is the use of a runner that was stopped.
+var ErrStopped = fmt.Errorf("%w: the runner was stopped; make a new one", domain.ErrEventSourcing)
+
+func errNotStarted() error { return &Error{Problem: "the runner was not started; call Start"} }
+
+func errAlreadyStarted() error {
+	return &Error{Problem: "the runner was started before; make a new one"}
+}
 
 // PanicError is a panic while an event was processed, usually of a handler. It
 // counts as an error of the handler.

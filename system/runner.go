@@ -54,7 +54,7 @@ func (r *Runner) Run(ctx context.Context) error {
 }
 
 // Start runs the followers in the background until ctx ends, which cancels
-// them, or Stop is called. A second start is ErrAlreadyStarted, and one after
+// them, or Stop is called. A second start is an *Error, and one after
 // Stop ErrStopped.
 //
 // A follower with StartAt that has never run begins before Start returns, so
@@ -91,7 +91,7 @@ func (r *Runner) startable() error {
 	case r.stopped:
 		return ErrStopped
 	case r.started:
-		return ErrAlreadyStarted
+		return errAlreadyStarted()
 	}
 	return nil
 }

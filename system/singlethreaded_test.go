@@ -23,15 +23,15 @@ func TestSingleThreadedLife(t *testing.T) {
 	closing(t, r, err)
 	dogs, c := get[*school.TrainingSchool](t, r, schoolName), get[*counters](t, r, countersName)
 	register(t, dogs, 1, "Fido")
-	if err := r.Sync(t.Context()); !errors.Is(err, system.ErrNotStarted) {
-		t.Errorf("got %v from Sync before Start, want an error that is %v", err, system.ErrNotStarted)
+	if got := expect.ErrorAs[*system.Error](t, r.Sync(t.Context())); !strings.Contains(got.Problem, "not started") {
+		t.Errorf("got %v from Sync before Start, want one that says so", got)
 	}
 	if got := statuses(t, r)[0].State; got != system.Stopped {
 		t.Errorf("the follower is %s before Start, want %v", got, system.Stopped)
 	}
 	start(t, r)
-	if err := r.Start(t.Context()); !errors.Is(err, system.ErrAlreadyStarted) {
-		t.Errorf("got %v from a second Start, want an error that is %v", err, system.ErrAlreadyStarted)
+	if got := expect.ErrorAs[*system.Error](t, r.Start(t.Context())); !strings.Contains(got.Problem, "started before") {
+		t.Errorf("got %v from a second Start, want one that says so", got)
 	}
 	r.Stop()
 	r.Stop()

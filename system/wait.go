@@ -30,7 +30,7 @@ type waiter struct {
 // follower will try again; while it does, the outcome of that counts. An event
 // that is parked counts as processed. If ctx ends first, it returns an
 // ErrOperational with the context's cause; if the runner does not run,
-// ErrNotStarted or ErrStopped; if the follower is paused, ErrPaused; and an
+// an *Error or ErrStopped; if the follower is paused, ErrPaused; and an
 // *Error if the system has no such follower. It sends no queries: the runner
 // wakes it. A runner that stands by looks at the position meanwhile. To wait
 // for followers that only other processes run, use Follower.WaitForPosition.
@@ -221,7 +221,7 @@ func (f *followerLoop) stalledLocked() error {
 	case f.stopped:
 		return ErrStopped
 	case f.status.State == Stopped && f.status.Err == nil:
-		return ErrNotStarted
+		return errNotStarted()
 	}
 	return nil
 }

@@ -21,8 +21,8 @@ type action struct {
 	destroys    bool // it needs the right to reset, not to operate
 	needsParked bool // it is about parked events
 	// describe returns what it will do, or refuses it.
-	describe func(h *Handler, ctx context.Context, t target) (string, error)
-	do       func(h *Handler, ctx context.Context, t target) error
+	describe func(h *handler, ctx context.Context, t target) (string, error)
+	do       func(h *handler, ctx context.Context, t target) error
 	done     string // what the page of the follower says after it
 }
 
@@ -36,27 +36,27 @@ type target struct {
 
 // describes returns what an action does, in words that depend on nothing but its
 // target.
-func describes(text string) func(*Handler, context.Context, target) (string, error) {
-	return func(_ *Handler, _ context.Context, t target) (string, error) {
+func describes(text string) func(*handler, context.Context, target) (string, error) {
+	return func(_ *handler, _ context.Context, t target) (string, error) {
 		return fmt.Sprintf(text, t.follower), nil
 	}
 }
 
 var actions = []action{
-	{name: "sync", label: "Synchronise now", do: (*Handler).sync, done: "The follower has processed what there was.",
+	{name: "sync", label: "Synchronise now", do: (*handler).sync, done: "The follower has processed what there was.",
 		describe: describes("%s processes what it has not processed yet, in this process, as the command sync_followers does. Its handlers run.")},
-	{name: "dry-run", label: "Dry run", do: (*Handler).dryRun, done: "The dry run has succeeded and was rolled back.",
+	{name: "dry-run", label: "Dry run", do: (*handler).dryRun, done: "The dry run has succeeded and was rolled back.",
 		describe: describes("%s processes what it has not processed yet, and everything in the database is then rolled back. What its handlers do " +
 			"outside of the database is really done.")},
-	{name: "pause", label: "Pause", do: (*Handler).pause, done: "The follower is paused.",
+	{name: "pause", label: "Pause", do: (*handler).pause, done: "The follower is paused.",
 		describe: describes("%s processes nothing more, in every process, until it is resumed. A batch that is being processed ends first.")},
-	{name: "resume", label: "Resume", do: (*Handler).resume, done: "The follower goes on.",
+	{name: "resume", label: "Resume", do: (*handler).resume, done: "The follower goes on.",
 		describe: describes("%s goes on from its position, in every process that runs it.")},
-	{name: "retry", label: "Retry parked events", needsParked: true, do: (*Handler).retry, done: "The parked events were processed.",
+	{name: "retry", label: "Retry parked events", needsParked: true, do: (*handler).retry, done: "The parked events were processed.",
 		describe: describes("%s processes its parked events, oldest first. One that fails again stays parked, and so do the later ones of its aggregate.")},
-	{name: "discard", label: "Discard", destroys: true, needsParked: true, do: (*Handler).discard, done: "The parked event was discarded.",
-		describe: (*Handler).describeDiscard},
-	{name: "reset", label: "Reset", destroys: true, do: (*Handler).reset, done: "The follower was reset.", describe: (*Handler).describeReset},
+	{name: "discard", label: "Discard", destroys: true, needsParked: true, do: (*handler).discard, done: "The parked event was discarded.",
+		describe: (*handler).describeDiscard},
+	{name: "reset", label: "Reset", destroys: true, do: (*handler).reset, done: "The follower was reset.", describe: (*handler).describeReset},
 }
 
 func actionOf(name string) (action, error) {
@@ -78,7 +78,7 @@ type actionChoice struct {
 // choices returns the actions that the page of a follower offers: those that
 // the sender may do and that would change something. A parked event is
 // discarded from its own row.
-func (h *Handler) choices(rights Rights, states []followerRow, hasParked bool) []actionChoice {
+func (h *handler) choices(rights Rights, states []followerRow, hasParked bool) []actionChoice {
 	// What is not known of a state is offered.
 	isPaused := func(f followerRow) bool { return !f.PausedAt.IsZero() || f.ReadError != "" }
 	isNotPaused := func(f followerRow) bool { return f.PausedAt.IsZero() || f.ReadError != "" }
@@ -97,7 +97,7 @@ func (h *Handler) choices(rights Rights, states []followerRow, hasParked bool) [
 }
 
 // allowed returns why an action is refused, or nil.
-func (h *Handler) allowed(a action, rights Rights) error {
+func (h *handler) allowed(a action, rights Rights) error {
 	switch {
 	case !h.config.Actions:
 		return refuse(http.StatusForbidden, "These pages are read-only.")
@@ -110,7 +110,7 @@ func (h *Handler) allowed(a action, rights Rights) error {
 }
 
 // target reads what an action is about. It must be a follower of the system.
-func (h *Handler) target(r *http.Request, values url.Values, rights Rights) (t target, err error) {
+func (h *handler) target(r *http.Request, values url.Values, rights Rights) (t target, err error) {
 	t = target{follower: r.PathValue("follower"), leader: values.Get("leader"), actor: rights.Actor}
 	if _, err := operations.Followed(h.runner, t.follower, nil); err != nil {
 		return t, err
@@ -140,7 +140,7 @@ type confirmData struct {
 	Position    int64  `json:"position,omitempty"`
 }
 
-func (h *Handler) confirm(ctx context.Context, r *http.Request, rights Rights) (any, error) {
+func (h *handler) confirm(ctx context.Context, r *http.Request, rights Rights) (any, error) {
 	a, err := actionOf(r.PathValue("action"))
 	if err == nil {
 		err = h.allowed(a, rights)
@@ -160,7 +160,7 @@ func (h *Handler) confirm(ctx context.Context, r *http.Request, rights Rights) (
 const longestForm = 4 << 10
 
 // act does an action and logs who did it, or tried.
-func (h *Handler) act(w http.ResponseWriter, r *http.Request) {
+func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.actionTimeout())
 	defer cancel()
 	rights, err := h.authorize(r)
@@ -185,21 +185,21 @@ func (h *Handler) act(w http.ResponseWriter, r *http.Request) {
 }
 
 // actionTimeout is how long an action may take.
-func (h *Handler) actionTimeout() time.Duration { return 30 * h.config.Timeout }
+func (h *handler) actionTimeout() time.Duration { return 30 * h.config.Timeout }
 
-func (h *Handler) refuseAction(w http.ResponseWriter, r *http.Request, rights Rights, why *pageError) {
+func (h *handler) refuseAction(w http.ResponseWriter, r *http.Request, rights Rights, why *pageError) {
 	h.write(w, r, view{Title: "Action", Base: base(r.URL.EscapedPath()), Rights: rights, Acts: h.config.Actions, Error: why,
 		Back: "followers/" + url.PathEscape(r.PathValue("follower"))})
 }
 
 // refuseOrigin refuses an action that another site has sent.
-func (h *Handler) refuseOrigin(w http.ResponseWriter, r *http.Request) {
+func (h *handler) refuseOrigin(w http.ResponseWriter, r *http.Request) {
 	h.config.Logger.WarnContext(r.Context(), "admin: an action of another origin was refused", "path", r.URL.Path,
 		"origin", r.Header.Get("Origin"))
 	h.refuseAction(w, r, Rights{}, &pageError{http.StatusForbidden, "This action was sent by another site, and was not done."})
 }
 
-func (h *Handler) perform(ctx context.Context, w http.ResponseWriter, r *http.Request, a action, rights Rights) error {
+func (h *handler) perform(ctx context.Context, w http.ResponseWriter, r *http.Request, a action, rights Rights) error {
 	r.Body = http.MaxBytesReader(w, r.Body, longestForm)
 	if err := r.ParseForm(); err != nil {
 		return refuse(http.StatusBadRequest, "The form cannot be read.")
@@ -220,14 +220,14 @@ func (h *Handler) perform(ctx context.Context, w http.ResponseWriter, r *http.Re
 	return err
 }
 
-func (h *Handler) logAction(ctx context.Context, action string, t target, outcome string, err error) {
+func (h *handler) logAction(ctx context.Context, action string, t target, outcome string, err error) {
 	h.config.Logger.InfoContext(ctx, "admin: action", "action", action, "actor", t.actor, "follower", t.follower,
 		"leader", t.leader, "notification", t.position, "outcome", outcome, "error", err)
 }
 
 // actionErrorOf is pageErrorOf for an action. What the operator asked for is refused or
 // has failed for a reason that the operator has to know.
-func (h *Handler) actionErrorOf(r *http.Request, err error) *pageError {
+func (h *handler) actionErrorOf(r *http.Request, err error) *pageError {
 	if _, known := errors.AsType[*pageError](err); known {
 		return h.pageErrorOf(r, err)
 	}
@@ -241,11 +241,11 @@ func (h *Handler) actionErrorOf(r *http.Request, err error) *pageError {
 	return &pageError{http.StatusConflict, valid(strings.TrimSpace(fmt.Sprint(err)))}
 }
 
-func (h *Handler) sync(ctx context.Context, t target) error { return h.synchronise(ctx, t, false) }
+func (h *handler) sync(ctx context.Context, t target) error { return h.synchronise(ctx, t, false) }
 
-func (h *Handler) dryRun(ctx context.Context, t target) error { return h.synchronise(ctx, t, true) }
+func (h *handler) dryRun(ctx context.Context, t target) error { return h.synchronise(ctx, t, true) }
 
-func (h *Handler) synchronise(ctx context.Context, t target, dryRun bool) error {
+func (h *handler) synchronise(ctx context.Context, t target, dryRun bool) error {
 	report, err := operations.SyncFollowers(ctx, h.runner,
 		operations.SyncOptions{Followers: []string{t.follower}, DryRun: dryRun, Grace: h.config.Timeout}, operations.SyncObserver{})
 	for _, f := range report.Followers {
@@ -254,20 +254,20 @@ func (h *Handler) synchronise(ctx context.Context, t target, dryRun bool) error 
 	return err
 }
 
-func (h *Handler) pause(ctx context.Context, t target) error {
+func (h *handler) pause(ctx context.Context, t target) error {
 	return operations.Pause(ctx, h.runner, operations.PauseOptions{Follower: t.follower, By: t.actor})
 }
 
-func (h *Handler) resume(ctx context.Context, t target) error {
+func (h *handler) resume(ctx context.Context, t target) error {
 	return operations.Resume(ctx, h.runner, operations.PauseOptions{Follower: t.follower})
 }
 
-func (h *Handler) retry(ctx context.Context, t target) error {
+func (h *handler) retry(ctx context.Context, t target) error {
 	_, err := operations.RetryParked(ctx, h.runner, t.follower)
 	return err
 }
 
-func (h *Handler) discard(ctx context.Context, t target) error {
+func (h *handler) discard(ctx context.Context, t target) error {
 	if t.leader == "" || t.position == 0 {
 		return errNoParkedEvent
 	}
@@ -280,7 +280,7 @@ func (t target) discardOptions() operations.DiscardOptions {
 
 var errNoParkedEvent = refuse(http.StatusBadRequest, "Choose a parked event of the follower.")
 
-func (h *Handler) describeDiscard(ctx context.Context, t target) (string, error) {
+func (h *handler) describeDiscard(ctx context.Context, t target) (string, error) {
 	if t.leader == "" || t.position == 0 {
 		return "", errNoParkedEvent
 	}
@@ -293,7 +293,7 @@ func (h *Handler) describeDiscard(ctx context.Context, t target) (string, error)
 		event.OriginatorVersion, event.OriginatorID), nil
 }
 
-func (h *Handler) describeReset(ctx context.Context, t target) (string, error) {
+func (h *handler) describeReset(ctx context.Context, t target) (string, error) {
 	plan, err := operations.PlanRebuild(ctx, h.runner, t.follower)
 	if err != nil {
 		return "", err
@@ -310,6 +310,6 @@ func (h *Handler) describeReset(ctx context.Context, t target) (string, error) {
 		"This cannot be undone.", t.follower, strings.Join(plan.Leaders, ", "), made, events), nil
 }
 
-func (h *Handler) reset(ctx context.Context, t target) error {
+func (h *handler) reset(ctx context.Context, t target) error {
 	return operations.Rebuild(ctx, h.runner, t.follower)
 }

@@ -79,8 +79,8 @@ type Config struct {
 //go:embed static templates
 var files embed.FS
 
-// Handler is the pages. It is safe for concurrent use.
-type Handler struct {
+// handler is the pages. It is safe for concurrent use.
+type handler struct {
 	runner    Runner
 	config    Config
 	templates map[string]*template.Template
@@ -90,7 +90,7 @@ type Handler struct {
 
 // New makes the pages of a runner's system. It returns an error if the runner
 // or Config.Authorize is nil, or an origin is not one.
-func New(runner Runner, config Config) (*Handler, error) {
+func New(runner Runner, config Config) (http.Handler, error) {
 	if operations.IsNil(runner) {
 		return nil, errors.New("admin/new: the runner is nil; give the runner of the service")
 	}
@@ -106,7 +106,7 @@ func New(runner Runner, config Config) (*Handler, error) {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	h := &Handler{runner: runner, config: config, mux: http.NewServeMux()}
+	h := &handler{runner: runner, config: config, mux: http.NewServeMux()}
 	var err error
 	if h.templates, err = parseTemplates(); err != nil {
 		return nil, err
@@ -128,7 +128,7 @@ func New(runner Runner, config Config) (*Handler, error) {
 }
 
 // ServeHTTP implements http.Handler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "+
 		"img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
@@ -154,7 +154,7 @@ func redirectToSlash(w http.ResponseWriter, r *http.Request) {
 }
 
 // static serves the stylesheet and htmx, which are no secret.
-func (h *Handler) static(w http.ResponseWriter, r *http.Request) {
+func (h *handler) static(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "max-age=3600")
 	http.ServeFileFS(w, r, files, "static/"+r.PathValue("file"))
 }
@@ -173,7 +173,7 @@ func refuse(status int, format string, arguments ...any) error {
 
 // authorize returns the rights of a request, and an error if they do not include
 // the right to list.
-func (h *Handler) authorize(r *http.Request) (Rights, error) {
+func (h *handler) authorize(r *http.Request) (Rights, error) {
 	rights, err := h.config.Authorize(r)
 	if err != nil {
 		h.config.Logger.WarnContext(r.Context(), "admin: a request was refused", "path", r.URL.Path, "error", err)
@@ -187,7 +187,7 @@ func (h *Handler) authorize(r *http.Request) (Rights, error) {
 
 // pageErrorOf turns an error into one with a status. The text of an error of the
 // database is for the log.
-func (h *Handler) pageErrorOf(r *http.Request, err error) *pageError {
+func (h *handler) pageErrorOf(r *http.Request, err error) *pageError {
 	known, ok := errors.AsType[*pageError](err)
 	switch {
 	case ok:

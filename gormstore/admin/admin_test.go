@@ -144,7 +144,7 @@ func newWikiOf(t *testing.T, db *gorm.DB, fourth string, options ...application.
 }
 
 // handler returns the pages for a sender with these rights.
-func (w *wiki) handler(t *testing.T, rights admin.Rights, actions bool) *admin.Handler {
+func (w *wiki) handler(t *testing.T, rights admin.Rights, actions bool) http.Handler {
 	t.Helper()
 	h, err := admin.New(w.runner, admin.Config{
 		Authorize: func(*http.Request) (admin.Rights, error) { return rights, nil },

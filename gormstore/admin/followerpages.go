@@ -112,7 +112,7 @@ func (f followerRow) HeldText() string {
 
 // states returns the state of each follower. One that could not be read says so;
 // if that is all of them because the time is over, it is an error.
-func (h *Handler) states(ctx context.Context) ([]followerRow, error) {
+func (h *handler) states(ctx context.Context) ([]followerRow, error) {
 	states, err := operations.Followers(ctx, h.runner)
 	if states == nil && err != nil {
 		return nil, err
@@ -135,12 +135,12 @@ func (h *Handler) states(ctx context.Context) ([]followerRow, error) {
 }
 
 // hasLog reports whether an application is one of this process.
-func (h *Handler) hasLog(application string) bool {
+func (h *handler) hasLog(application string) bool {
 	_, ok := operations.ApplicationOf(h.runner, application)
 	return ok
 }
 
-func (h *Handler) overview(ctx context.Context, _ *http.Request, _ Rights) (any, error) {
+func (h *handler) overview(ctx context.Context, _ *http.Request, _ Rights) (any, error) {
 	data := overviewData{Applications: []applicationRow{}}
 	var heads []operations.ApplicationHead
 	var group sync.WaitGroup
@@ -166,7 +166,7 @@ type followersData struct {
 	Followers []followerRow `json:"followers"`
 }
 
-func (h *Handler) followers(ctx context.Context, _ *http.Request, _ Rights) (any, error) {
+func (h *handler) followers(ctx context.Context, _ *http.Request, _ Rights) (any, error) {
 	states, err := h.states(ctx)
 	return followersData{states}, err
 }
@@ -199,7 +199,7 @@ type parkedRow struct {
 	HasLog   bool      `json:"-"`
 }
 
-func (h *Handler) follower(ctx context.Context, r *http.Request, rights Rights) (any, error) {
+func (h *handler) follower(ctx context.Context, r *http.Request, rights Rights) (any, error) {
 	name, q := r.PathValue("follower"), r.URL.Query()
 	data := followerData{Name: name, Parked: []parkedRow{}}
 	if a, err := actionOf(q.Get("done")); err == nil {
@@ -238,6 +238,6 @@ type settingsData struct {
 	Timeout      string                           `json:"timeout"`
 }
 
-func (h *Handler) settings(context.Context, *http.Request, Rights) (any, error) {
+func (h *handler) settings(context.Context, *http.Request, Rights) (any, error) {
 	return settingsData{operations.Settings(h.runner), !h.config.Actions, h.config.Redact != nil, h.config.Timeout.String()}, nil
 }

@@ -71,7 +71,7 @@ var notes = domain.Define("Note", domain.On("Noted", Noted{}), domain.On("Breaks
 // newNotes returns the pages of an application with these followers, the
 // repository of its notes, the runner, and the names of the followers whenever
 // one handles an event.
-func newNotes(t *testing.T, db *gorm.DB, config admin.Config, followers ...string) (*admin.Handler, *application.Repository[Note], *system.Runner, <-chan string) {
+func newNotes(t *testing.T, db *gorm.DB, config admin.Config, followers ...string) (http.Handler, *application.Repository[Note], *system.Runner, <-chan string) {
 	t.Helper()
 	if err := gormstore.AutoMigrate(db); err != nil {
 		t.Fatal(err)

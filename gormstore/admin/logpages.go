@@ -50,7 +50,7 @@ type eventRow struct {
 func (e eventRow) Text() string { return string(e.Payload) }
 
 // row returns an event for a page, with at most so many bytes of its payload.
-func (h *Handler) row(application string, event operations.StoredEvent, rights Rights, longest int) eventRow {
+func (h *handler) row(application string, event operations.StoredEvent, rights Rights, longest int) eventRow {
 	row := eventRow{Position: event.NotificationID, ID: event.OriginatorID, Version: event.OriginatorVersion,
 		Topic: valid(event.Topic), Time: event.Timestamp}
 	if event.Err != nil {
@@ -66,7 +66,7 @@ func (h *Handler) row(application string, event operations.StoredEvent, rights R
 
 // payload returns the payload of an event, or a list of them if it means several
 // events today. Each is redacted for itself.
-func (h *Handler) payload(application string, event operations.StoredEvent) json.RawMessage {
+func (h *handler) payload(application string, event operations.StoredEvent) json.RawMessage {
 	var parts []json.RawMessage
 	for _, payload := range operations.PayloadsOf(h.runner, application, event) {
 		part := h.redacted(payload.Topic, payload.JSON)
@@ -114,7 +114,7 @@ func cut(text string, longest int) string {
 // redacted returns what the service lets a page show of a payload or a state. If
 // Redact panics, that is nothing, and what it has panicked with is not logged: it
 // may be from the payload.
-func (h *Handler) redacted(about string, data json.RawMessage) (allowed json.RawMessage) {
+func (h *handler) redacted(about string, data json.RawMessage) (allowed json.RawMessage) {
 	if data == nil || h.config.Redact == nil {
 		return data
 	}
@@ -186,7 +186,7 @@ type logData struct {
 }
 
 // application returns the application that a query names, or the first.
-func (h *Handler) application(q url.Values) (name string, all []string, err error) {
+func (h *handler) application(q url.Values) (name string, all []string, err error) {
 	all = operations.MemberNames(h.runner)
 	switch name = q.Get("application"); {
 	case name == "" && len(all) > 0:
@@ -197,7 +197,7 @@ func (h *Handler) application(q url.Values) (name string, all []string, err erro
 	return name, all, nil
 }
 
-func (h *Handler) log(ctx context.Context, r *http.Request, rights Rights) (any, error) {
+func (h *handler) log(ctx context.Context, r *http.Request, rights Rights) (any, error) {
 	q := r.URL.Query()
 	name, all, err := h.application(q)
 	if err != nil {
@@ -232,7 +232,7 @@ type findData struct {
 
 func (f findData) redirect() string { return f.target }
 
-func (h *Handler) find(_ context.Context, r *http.Request, _ Rights) (any, error) {
+func (h *handler) find(_ context.Context, r *http.Request, _ Rights) (any, error) {
 	q := r.URL.Query()
 	name, all, err := h.application(q)
 	if err != nil || !q.Has("id") {
@@ -296,7 +296,7 @@ func indented(text json.RawMessage) string {
 	return out.String()
 }
 
-func (h *Handler) aggregate(ctx context.Context, r *http.Request, rights Rights) (any, error) {
+func (h *handler) aggregate(ctx context.Context, r *http.Request, rights Rights) (any, error) {
 	id, err := parseID(r.PathValue("id"))
 	if err != nil {
 		return nil, err
@@ -342,7 +342,7 @@ func (h *Handler) aggregate(ctx context.Context, r *http.Request, rights Rights)
 	return data, nil
 }
 
-func (h *Handler) version(application string, v operations.AggregateVersion, rights Rights) *versionData {
+func (h *handler) version(application string, v operations.AggregateVersion, rights Rights) *versionData {
 	data := &versionData{Event: h.row(application, v.Event, rights, longestShown), Stored: v.Stored, Packed: v.Packed, Plain: v.Plain,
 		Encrypted: v.Encrypted, Compressed: v.Compressed}
 	if v.StateErr != nil {
@@ -372,10 +372,10 @@ type problemsData struct {
 
 // searchTime is for how long a page searches a log, so that it answers soon; a
 // link goes on.
-func (h *Handler) searchTime() time.Duration { return min(h.config.Timeout/20, 80*time.Millisecond) }
+func (h *handler) searchTime() time.Duration { return min(h.config.Timeout/20, 80*time.Millisecond) }
 
 // problems searches a part of the log.
-func (h *Handler) problems(ctx context.Context, r *http.Request, _ Rights) (any, error) {
+func (h *handler) problems(ctx context.Context, r *http.Request, _ Rights) (any, error) {
 	q := r.URL.Query()
 	name, all, err := h.application(q)
 	if err != nil {

@@ -182,13 +182,19 @@ func TestOneOfTwoDatabasesDoesNotAnswer(t *testing.T) {
 		t.Errorf("the follower of the other database: got %d, %s, want Code 200 and it to contain %q", answer.Code, answer.Body, "Healthy")
 	}
 	ready := get(checks.Ready(), "/")
-	var report health.Report
+	var report struct {
+		Followers []struct {
+			Follower string
+			Healthy  bool
+			Reason   string
+		}
+	}
 	if err := json.Unmarshal(ready.Body.Bytes(), &report); err != nil || ready.Code != 503 || len(report.Followers) != 4 {
 		t.Fatalf("ready: got %d, %s, error %v, want no error, Code 503 and 4 Followers", ready.Code, ready.Body, err)
 	}
 	for _, f := range report.Followers {
 		if f.Healthy != (f.Follower == "NearToNear") {
-			t.Errorf("ready: %s: got %+v, want only NearToNear healthy", f.Follower, f.Health)
+			t.Errorf("ready: %s: got %+v, want only NearToNear healthy", f.Follower, f)
 		}
 	}
 }

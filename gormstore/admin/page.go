@@ -17,7 +17,7 @@ type page struct {
 	pattern string
 	name    string // of the template
 	title   string
-	load    func(h *Handler, ctx context.Context, r *http.Request, rights Rights) (any, error)
+	load    func(h *handler, ctx context.Context, r *http.Request, rights Rights) (any, error)
 }
 
 func (p page) apiPattern() string {
@@ -28,15 +28,15 @@ func (p page) apiPattern() string {
 }
 
 var pages = []page{
-	{"/{$}", "overview", "Overview", (*Handler).overview},
-	{"/log", "log", "Log", (*Handler).log},
-	{"/aggregate", "find", "Aggregate", (*Handler).find},
-	{"/aggregate/{application}/{id}", "aggregate", "Aggregate", (*Handler).aggregate},
-	{"/followers", "followers", "Followers", (*Handler).followers},
-	{"/followers/{follower}", "follower", "Follower", (*Handler).follower},
-	{"/followers/{follower}/{action}", "confirm", "Confirm", (*Handler).confirm},
-	{"/problems", "problems", "Problems", (*Handler).problems},
-	{"/settings", "settings", "Settings", (*Handler).settings},
+	{"/{$}", "overview", "Overview", (*handler).overview},
+	{"/log", "log", "Log", (*handler).log},
+	{"/aggregate", "find", "Aggregate", (*handler).find},
+	{"/aggregate/{application}/{id}", "aggregate", "Aggregate", (*handler).aggregate},
+	{"/followers", "followers", "Followers", (*handler).followers},
+	{"/followers/{follower}", "follower", "Follower", (*handler).follower},
+	{"/followers/{follower}/{action}", "confirm", "Confirm", (*handler).confirm},
+	{"/problems", "problems", "Problems", (*handler).problems},
+	{"/settings", "settings", "Settings", (*handler).settings},
 }
 
 // view is what a template gets.
@@ -66,7 +66,7 @@ func base(path string) string {
 type redirector interface{ redirect() string }
 
 // page handles a page or its JSON twin.
-func (h *Handler) page(p page, api bool) http.HandlerFunc {
+func (h *handler) page(p page, api bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), h.config.Timeout)
 		defer cancel()
@@ -123,7 +123,7 @@ func checkQuery(u *url.URL) error {
 	return nil
 }
 
-func (h *Handler) writeJSON(w http.ResponseWriter, r *http.Request, v view) {
+func (h *handler) writeJSON(w http.ResponseWriter, r *http.Request, v view) {
 	data := v.Data
 	status := http.StatusOK
 	if v.Error != nil {
@@ -139,7 +139,7 @@ func (h *Handler) writeJSON(w http.ResponseWriter, r *http.Request, v view) {
 	_, _ = w.Write(append(text, '\n')) // the client may have gone
 }
 
-func (h *Handler) write(w http.ResponseWriter, r *http.Request, v view) {
+func (h *handler) write(w http.ResponseWriter, r *http.Request, v view) {
 	name, status := v.Page, http.StatusOK
 	if v.Error != nil {
 		name, status = "error", v.Error.status

@@ -19,17 +19,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
-// Commands returns the commands of a service, to be added to a command of the
-// service: migrate, sync_followers, reset_follower, followers, check, events,
-// schema, parked, retry_parked, discard_parked, delete_originator and keygen.
-// They print to the writers of cobra, never end the process, and return a
-// *CommandError if they do not succeed, whose text is printed already.
-//
-// Flags of the root may have any name and letter: the command's own letters
-// win, also before the command's name, so the long names of the root's flags
-// have to be written. What Config.Open, Runners and handlers do in a dry run
-// beside the database is really done.
-func Commands(config Config) []*cobra.Command {
+// commandsOf returns the commands of a service.
+func commandsOf(config Config) []*cobra.Command {
 	return []*cobra.Command{
 		migrateCommand(config),
 		syncCommand(config),
@@ -47,15 +38,24 @@ func Commands(config Config) []*cobra.Command {
 	}
 }
 
-// AddCommands adds the Commands to a root. If that has a command of one of
-// these names, such as migrate, cobra runs the one that was added first: add
-// them to a group command of the root instead. Run the root with the context of
-// signal.NotifyContext and ExecuteContext, as Main does, or an interrupt ends
-// the process wherever it is.
+// AddCommands adds the commands of a service to a command of the service:
+// migrate, sync_followers, reset_follower, followers, check, contents, events,
+// schema, parked, retry_parked, discard_parked, delete_originator and keygen.
+// They print to the writers of cobra, never end the process, and return a
+// *CommandError if they do not succeed, whose text is printed already.
 //
-// A SetGlobalNormalizationFunc may come later if the root's flags exist before.
+// If the root has a command of one of these names, such as migrate, cobra runs
+// the one that was added first: add them to a group command of the root
+// instead. Run the root with the context of signal.NotifyContext and
+// ExecuteContext, as Main does, or an interrupt ends the process wherever it is.
+//
+// Flags of the root may have any name and letter: the command's own letters
+// win, also before the command's name, so the long names of the root's flags
+// have to be written. A SetGlobalNormalizationFunc may come later if the root's
+// flags exist before. What Config.Open, Runners and handlers do in a dry run
+// beside the database is really done.
 func AddCommands(root *cobra.Command, config Config) {
-	for _, cmd := range Commands(config) {
+	for _, cmd := range commandsOf(config) {
 		root.AddCommand(cmd)
 		for _, one := range append(cmd.Commands(), cmd) {
 			keepApart(one) // again, as the root may have its own way to spell flags

@@ -115,7 +115,9 @@ func TestCommandsOnTablesOfDjango(t *testing.T) {
 					t.Fatalf("%s has changed the tables", test.words)
 				}
 			}
-			for _, command := range runnable(management.Commands(config())) {
+			root := &cobra.Command{Use: "manage"}
+			management.AddCommands(root, config())
+			for _, command := range runnable(root.Commands()) {
 				path := strings.TrimPrefix(command.CommandPath(), "manage ")
 				played := func(with string) bool {
 					return slices.ContainsFunc(tests, func(test djangoCall) bool {

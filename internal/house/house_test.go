@@ -100,7 +100,7 @@ var mayImport = []struct {
 	{"system", []string{"domain", "persistence", "application", "internal/bridge", "internal/mapper", "internal/polling",
 		"internal/txscope", "telemetry"}},
 	{"system/health", []string{"system"}},
-	{"system/remotelog", []string{"domain", "persistence", "persistence/memory", "application", "internal/bridge",
+	{"system/remotelog", []string{"domain", "persistence", "persistence/memory", "application", "system", "internal/bridge",
 		"internal/mapper"}},
 	{"gormstore/internal/inventory", []string{"persistence"}},
 	{"gormstore/internal/groupcommit", []string{"persistence", "internal/timing"}},

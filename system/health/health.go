@@ -46,8 +46,8 @@ type Config struct {
 	Timeout time.Duration
 }
 
-// Follower is the verdict on one follower and leader.
-type Follower struct {
+// follower is the verdict on one follower and leader.
+type follower struct {
 	Follower string       `json:"follower"`
 	Leader   string       `json:"leader"`
 	State    system.State `json:"state"`
@@ -56,11 +56,11 @@ type Follower struct {
 	system.Health
 }
 
-// Report is what the handlers answer.
-type Report struct {
+// report is what the handlers answer.
+type report struct {
 	// Healthy reports whether all followers are healthy.
 	Healthy   bool       `json:"healthy"`
-	Followers []Follower `json:"followers"`
+	Followers []follower `json:"followers"`
 }
 
 // Checks judges the followers of a runner. It is safe for concurrent use.
@@ -203,18 +203,18 @@ func (c *Checks) handler(
 		defer cancel()
 		statuses, err := c.runner.Statuses(ctx) // each status has its own error
 		now := time.Now()
-		report := Report{Healthy: err == nil || len(statuses) > 0, Followers: []Follower{}}
+		answer := report{Healthy: err == nil || len(statuses) > 0, Followers: []follower{}}
 		for _, s := range statuses {
 			verdict := judge(s, now)
-			report.Healthy = report.Healthy && verdict.Healthy
-			report.Followers = append(report.Followers, Follower{s.Follower, s.Leader, s.State, s.Position, s.Lag(), verdict})
+			answer.Healthy = answer.Healthy && verdict.Healthy
+			answer.Followers = append(answer.Followers, follower{s.Follower, s.Leader, s.State, s.Position, s.Lag(), verdict})
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if !report.Healthy {
+		if !answer.Healthy {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		_ = json.NewEncoder(w).Encode(report) // the client may have gone
+		_ = json.NewEncoder(w).Encode(answer) // the client may have gone
 	})
 }

@@ -20,12 +20,11 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
-// Client reads the log of an application of another service. It is a
-// system.Leader: give it to system.Pipe. It is safe for concurrent use, and
-// several followers may share it.
-type Client struct {
+// client reads the log of an application of another service.
+type client struct {
 	name      string
 	base      *url.URL
 	mapper    *mapper.Mapper
@@ -48,6 +47,8 @@ type ClientConfig struct {
 	// HTTPClient makes the requests, for its certificates, proxies and tokens;
 	// those that expire are a matter of its Transport. If it is nil the client
 	// makes one, which follows no redirects, so that headers go nowhere else.
+	// A program that stops reading and goes on closes the idle connections of
+	// its own.
 	HTTPClient *http.Client
 	// Header is added to every request, such as Authorization.
 	Header http.Header
@@ -55,7 +56,7 @@ type ClientConfig struct {
 	// default.
 	Timeout time.Duration
 	// MaxResponse is the largest answer that is read, in bytes, 32 MiB by
-	// default. A larger one is ErrTooLarge. States are a third larger in an
+	// default. A larger one is refused. States are a third larger in an
 	// answer than they are stored.
 	MaxResponse int64
 	// Retries is how often a request is repeated within a call, 3 times by
@@ -77,10 +78,12 @@ func (c ClientConfig) withDefaults() ClientConfig {
 }
 
 // NewClient makes a client of the log that a handler serves at an address, of
-// the application of that name. It does not connect yet. Mistakes in the
-// arguments are *persistence.InvalidError, and all reported together.
-func NewClient(name, address string, config ClientConfig) (*Client, error) {
-	c := &Client{name: name, config: config.withDefaults()}
+// the application of that name: give it to system.Pipe. It does not connect
+// yet. It is safe for concurrent use, and several followers may share it.
+// Mistakes in the arguments are *persistence.InvalidError, and all reported
+// together; reading returns an *Error.
+func NewClient(name, address string, config ClientConfig) (system.Leader, error) {
+	c := &client{name: name, config: config.withDefaults()}
 	var errAddress, errReading error
 	c.base, errAddress = parseAddress(address)
 	c.mapper, errReading = c.readingMapper()
@@ -120,7 +123,7 @@ func parseAddress(address string) (*url.URL, error) {
 
 // readingMapper is that of an application made for it alone, so that options
 // and settings mean what they mean there.
-func (c *Client) readingMapper() (*mapper.Mapper, error) {
+func (c *client) readingMapper() (*mapper.Mapper, error) {
 	if len(c.config.Application) == 0 {
 		return nil, invalid("ClientConfig.Application", "must have the definitions of the events")
 	}
@@ -131,7 +134,7 @@ func (c *Client) readingMapper() (*mapper.Mapper, error) {
 	return bridge.Of(app).Mapper(), app.Close()
 }
 
-func (c *Client) checkLimits() error {
+func (c *client) checkLimits() error {
 	var mistakes []error
 	if c.config.Timeout < 0 {
 		mistakes = append(mistakes, invalid("ClientConfig.Timeout", "must not be negative"))
@@ -146,24 +149,22 @@ func invalid(what, problem string) error {
 	return &persistence.InvalidError{What: what, Problem: problem, Class: persistence.ErrProgramming}
 }
 
-// Name is the name of the application whose log it is.
-func (c *Client) Name() string { return c.name }
+// Name implements system.Leader.
+func (c *client) Name() string { return c.name }
 
-// Topics returns the names of the events with payloads of a type, by the
-// definitions that the client was given.
-func (c *Client) Topics(payload reflect.Type) []string {
+// Topics implements system.Leader by the definitions that the client was given.
+func (c *client) Topics(payload reflect.Type) []string {
 	return c.mapper.TopicsOfPayload(payload)
 }
 
-// Decode returns the event in a notification. It returns a
-// *persistence.MappingError.
-func (c *Client) Decode(n persistence.Notification) (domain.Event, error) {
+// Decode implements system.Leader. It returns a *persistence.MappingError.
+func (c *client) Decode(n persistence.Notification) (domain.Event, error) {
 	return c.mapper.NotificationToParts(n)
 }
 
 // Head asks for the position of the log's last event, which is 0 if there is
 // none. It returns an *Error, or why ctx has ended.
-func (c *Client) Head(ctx context.Context) (int64, error) {
+func (c *client) Head(ctx context.Context) (int64, error) {
 	var answer headAnswer
 	if err := c.ask(ctx, c.address("head", nil), &answer, &answer); err != nil {
 		return 0, err
@@ -180,7 +181,7 @@ func (c *Client) Head(ctx context.Context) (int64, error) {
 
 // Newest is the position of the newest event of the log, which may be above
 // Head while others are still being written.
-func (c *Client) Newest(ctx context.Context) (int64, error) {
+func (c *client) Newest(ctx context.Context) (int64, error) {
 	var answer headAnswer
 	if err := c.ask(ctx, c.address("head", nil), &answer, &answer); err != nil {
 		return 0, err
@@ -196,7 +197,7 @@ func (c *Client) Newest(ctx context.Context) (int64, error) {
 // from the newest events of the log. It returns nil if there is none, or if the
 // other service does not say. Since is by the clock of this process. Statuses
 // of followers show it.
-func (c *Client) Hold(ctx context.Context, _ time.Duration) (*persistence.LogHold, error) {
+func (c *client) Hold(ctx context.Context, _ time.Duration) (*persistence.LogHold, error) {
 	address := c.address("head", url.Values{"held": {"1"}})
 	var answer headAnswer
 	if err := c.ask(ctx, address, &answer, &answer); err != nil {
@@ -208,7 +209,7 @@ func (c *Client) Hold(ctx context.Context, _ time.Duration) (*persistence.LogHol
 // Notifications asks for a page of the log, fewer than r.Limit only at the end
 // of the range, however many requests that takes. It returns an *Error, or why
 // ctx has ended, or a *persistence.InvalidError for a range that cannot be.
-func (c *Client) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
+func (c *client) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
 	rest, err := r.Validate()
 	if err != nil {
 		return nil, err
@@ -224,7 +225,7 @@ func (c *Client) Notifications(ctx context.Context, r persistence.NotificationRa
 }
 
 // goOn asks for what is missing of a range after its beginning.
-func (c *Client) goOn(
+func (c *client) goOn(
 	ctx context.Context, r persistence.NotificationRange, all []persistence.Notification,
 ) ([]persistence.Notification, error) {
 	// It is read before the requests: a head that is asked for meanwhile may
@@ -247,7 +248,7 @@ func (c *Client) goOn(
 }
 
 // page asks for what the service is willing to send at once.
-func (c *Client) page(ctx context.Context, r persistence.NotificationRange, seen int64) (page pageAnswer, err error) {
+func (c *client) page(ctx context.Context, r persistence.NotificationRange, seen int64) (page pageAnswer, err error) {
 	address := c.address("notifications", arguments(r))
 	if err := c.ask(ctx, address, &page, &page.headAnswer); err != nil {
 		return page, err
@@ -264,9 +265,9 @@ func (c *Client) page(ctx context.Context, r persistence.NotificationRange, seen
 // stale is the error of an answer in which the log ends before an earlier head.
 // One of them, from a replica that lags, must not make the follower one that is
 // ahead of its log, which only a person can mend.
-func (c *Client) stale(address *url.URL, head, seen int64) error {
+func (c *client) stale(address *url.URL, head, seen int64) error {
 	return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrOperational,
-		Err:  fmt.Errorf("%w: it ends the log at %d, which has been at %d", ErrStale, head, seen),
+		Err:  fmt.Errorf("%w: it ends the log at %d, which has been at %d", errStale, head, seen),
 		Hint: "have the log served from the primary; after a restore, restart those who follow it"}
 }
 
@@ -282,7 +283,7 @@ func arguments(r persistence.NotificationRange) url.Values {
 }
 
 // address adds arguments to those of the address that the client was given.
-func (c *Client) address(path string, arguments url.Values) *url.URL {
+func (c *client) address(path string, arguments url.Values) *url.URL {
 	u := c.base.JoinPath(path)
 	query := u.Query()
 	for name, values := range arguments {
@@ -294,7 +295,7 @@ func (c *Client) address(path string, arguments url.Values) *url.URL {
 
 // ask reads an answer, and requires that it comes from the log of the client's
 // application. The head is part of it.
-func (c *Client) ask(ctx context.Context, address *url.URL, answer any, head *headAnswer) error {
+func (c *client) ask(ctx context.Context, address *url.URL, answer any, head *headAnswer) error {
 	body, err := c.get(ctx, address)
 	if err != nil {
 		return err
@@ -307,18 +308,18 @@ func (c *Client) ask(ctx context.Context, address *url.URL, answer any, head *he
 	}
 	if head.Application != c.name {
 		return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrProgramming,
-			Err:  fmt.Errorf("%w, %.40q", ErrWrongApplication, head.Application),
+			Err:  fmt.Errorf("%w, %.40q", errWrongApplication, head.Application),
 			Hint: "positions are kept by name, so the client must have the name of the application that it reads"}
 	}
 	return nil
 }
 
-func (c *Client) malformed(address *url.URL, problem string) error {
+func (c *client) malformed(address *url.URL, problem string) error {
 	return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrDatabase,
-		Err:  fmt.Errorf("%w: %s", ErrMalformed, problem),
+		Err:  fmt.Errorf("%w: %s", errMalformed, problem),
 		Hint: "is the address that of a remotelog handler?"}
 }
 
 // CloseIdleConnections closes connections that are kept for the next request,
 // for programs that go on without it.
-func (c *Client) CloseIdleConnections() { c.config.HTTPClient.CloseIdleConnections() }
+func (c *client) CloseIdleConnections() { c.config.HTTPClient.CloseIdleConnections() }

@@ -31,7 +31,7 @@
 //
 // # Following it
 //
-// The other service follows with a [Client], which is a system.Leader. It has
+// The other service follows with what [NewClient] returns. It has
 // the name of the application, under which followers keep their positions, and
 // is given what it takes to read the events: their definitions and, if there
 // are any, the cipher and the compressor, as the application itself is given

@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// What can be wrong with an answer, for errors.Is.
+// What can be wrong with an answer.
 var (
-	// ErrWrongApplication is a log of another application than the client was
+	// errWrongApplication is a log of another application than the client was
 	// made for. Positions in it would mean something else, so nothing of it is
 	// used.
-	ErrWrongApplication = errors.New("the log is that of another application")
+	errWrongApplication = errors.New("the log is that of another application")
 
-	// ErrMalformed is an answer that is not one of a log, or cannot be true.
-	ErrMalformed = errors.New("the answer makes no sense")
+	// errMalformed is an answer that is not one of a log, or cannot be true.
+	errMalformed = errors.New("the answer makes no sense")
 
-	// ErrTooLarge is an answer that is larger than the client takes; see
+	// errTooLarge is an answer that is larger than the client takes; see
 	// ClientConfig.MaxResponse.
-	ErrTooLarge = errors.New("the answer is too large")
+	errTooLarge = errors.New("the answer is too large")
 
-	// ErrStale is an answer that says that the log ends before an earlier head:
+	// errStale is an answer that says that the log ends before an earlier head:
 	// it comes from a replica that lags, or from a backup. It is a
 	// persistence.ErrOperational.
-	ErrStale = errors.New("the answer is older than one before it")
+	errStale = errors.New("the answer is older than one before it")
 )
 
 // Error says that the log of another service could not be read. What may pass
@@ -42,7 +42,7 @@ type Error struct {
 	Class error
 	// Hint says what to do, if that is known.
 	Hint string
-	// Err is the cause: one of the errors of this package, that of the
+	// Err is the cause: what is wrong with the answer, the error of the
 	// connection, or what the service says.
 	Err error
 

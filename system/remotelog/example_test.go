@@ -63,11 +63,11 @@ func Example() {
 	client, err := remotelog.NewClient("TrainingSchool", service.URL+"/log", remotelog.ClientConfig{
 		Application: []application.Option{application.WithDefinitions(school.Dogs.Schema)},
 		Header:      http.Header{"Authorization": {token}},
+		HTTPClient:  service.Client(),
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.CloseIdleConnections()
 	announcements, err := NewAnnouncements()
 	if err != nil {
 		log.Fatal(err)

@@ -15,7 +15,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/system"
 	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
 )
 
@@ -29,8 +28,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(testdb.Main(m))
 }
-
-var _ system.Leader = (*remotelog.Client)(nil)
 
 const schoolName = "TrainingSchool"
 
@@ -67,8 +64,9 @@ func serve(t testing.TB, handler http.Handler) string {
 func newClient(t testing.TB, address string, config remotelog.ClientConfig) *remotelog.Client {
 	t.Helper()
 	config.Application = append(config.Application, known...)
-	client, err := remotelog.NewClient(schoolName, address, config)
+	leader, err := remotelog.NewClient(schoolName, address, config)
 	expect.NoError(t, err)
+	client := leader.(*remotelog.Client)
 	t.Cleanup(client.CloseIdleConnections)
 	return client
 }

@@ -31,7 +31,7 @@ const (
 const maxErrorBody = 4 << 10
 
 // get returns the body of an answer with status 200.
-func (c *Client) get(ctx context.Context, address *url.URL) ([]byte, error) {
+func (c *client) get(ctx context.Context, address *url.URL) ([]byte, error) {
 	for retry := 0; ; retry++ {
 		body, failure := c.attempt(ctx, address)
 		switch {
@@ -65,7 +65,7 @@ func pause(ctx context.Context, wait time.Duration) error {
 }
 
 // attempt makes one request, within the timeout.
-func (c *Client) attempt(ctx context.Context, address *url.URL) ([]byte, *Error) {
+func (c *client) attempt(ctx context.Context, address *url.URL) ([]byte, *Error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
@@ -87,7 +87,7 @@ func (c *Client) attempt(ctx context.Context, address *url.URL) ([]byte, *Error)
 	}
 	if int64(len(body)) > c.config.MaxResponse {
 		return nil, &Error{Application: c.name, URL: bare(address), Status: response.StatusCode, Class: persistence.ErrDatabase,
-			Err: ErrTooLarge,
+			Err: errTooLarge,
 			Hint: fmt.Sprintf("at most %d bytes are read; see ClientConfig.MaxResponse and, for the service, HandlerConfig.MaxPageBytes",
 				c.config.MaxResponse)}
 	}
@@ -96,7 +96,7 @@ func (c *Client) attempt(ctx context.Context, address *url.URL) ([]byte, *Error)
 
 // unanswered is the error of a request without a whole answer. net/http's own
 // error has the address in it, with its arguments.
-func (c *Client) unanswered(address *url.URL, err error) *Error {
+func (c *client) unanswered(address *url.URL, err error) *Error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
@@ -106,7 +106,7 @@ func (c *Client) unanswered(address *url.URL, err error) *Error {
 }
 
 // refused is the error of an answer with another status than 200.
-func (c *Client) refused(address *url.URL, response *http.Response) *Error {
+func (c *client) refused(address *url.URL, response *http.Response) *Error {
 	e := &Error{Application: c.name, URL: bare(address), Status: response.StatusCode, Class: persistence.ErrProgramming}
 	var answer errorAnswer
 	if body, err := io.ReadAll(io.LimitReader(response.Body, maxErrorBody)); err == nil && json.Unmarshal(body, &answer) == nil {

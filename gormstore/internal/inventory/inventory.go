@@ -5,6 +5,8 @@ package inventory
 import (
 	"context"
 
+	"gorm.io/gorm"
+
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -34,6 +36,13 @@ type Inventory interface {
 // Of returns the inventory of a *gormstore.Store, or of a store that embeds
 // one, and nil for others. Package gormstore sets it when it is initialised.
 var Of func(store any) Inventory
+
+// Missing returns the names of the tables that gormstore.AutoMigrate would
+// create, and Outdated those of projections that it would change. They change
+// nothing. If a table that exists does not fit, Missing returns a
+// *gormstore.SchemaError as well. Package gormstore sets them when it is
+// initialised.
+var Missing, Outdated func(ctx context.Context, db *gorm.DB) (tables []string, err error)
 
 // TrackingState is the position of an application in the log of another, as the
 // database has it.

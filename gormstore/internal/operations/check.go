@@ -97,7 +97,7 @@ func tablesOf(ctx context.Context, name string, factory persistence.Factory, see
 		return nil, nil
 	}
 	seen[poolOf(s)] = true
-	_, err := gormstore.Missing(ctx, s.DB())
+	_, err := inventory.Missing(ctx, s.DB())
 	differing, ok := errors.AsType[*gormstore.SchemaError](err)
 	if !ok {
 		return nil, err

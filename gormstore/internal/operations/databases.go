@@ -143,7 +143,7 @@ func located(ctx context.Context, factory persistence.Factory, err error) error 
 	if s, ok := asStore(factory); ok {
 		migration.Alias = aliasOf(s)
 		// If they cannot be listed, err says one of them.
-		migration.Tables, _ = gormstore.Missing(ctx, s.DB())
+		migration.Tables, _ = inventory.Missing(ctx, s.DB())
 	}
 	return migration
 }

@@ -8,6 +8,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 )
 
 // MigrateOptions say what Migrate does.
@@ -57,9 +58,9 @@ func Migrate(ctx context.Context, options MigrateOptions) (MigrateReport, error)
 	}
 	db = db.WithContext(ctx)
 	var err error
-	report.Tables, err = gormstore.Missing(ctx, db)
+	report.Tables, err = inventory.Missing(ctx, db)
 	if err == nil {
-		report.Changed, err = gormstore.Outdated(ctx, db)
+		report.Changed, err = inventory.Outdated(ctx, db)
 	}
 	if _, differs := errors.AsType[*gormstore.SchemaError](err); options.Plan || err != nil && !differs {
 		return report, err

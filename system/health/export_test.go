@@ -1,0 +1,4 @@
+package health
+
+// Report is what the handlers answer.
+type Report = report
