@@ -263,7 +263,7 @@ func TestSaveAfterLostReply(t *testing.T) {
 func TestMetadata(t *testing.T) {
 	s := newSchool(t)
 	ctx := application.WithMetadata(t.Context(), domain.Metadata{"user": "alice", "ip": "::1"})
-	ctx = application.WithCausationID(application.WithCorrelationID(ctx, "conversation"), "command")
+	ctx = application.WithMetadata(ctx, domain.Metadata{domain.CorrelationID: "conversation", domain.CausationID: "command"})
 	dog := school.RegisterDog("Fido")
 	domain.Trigger(dog, school.TrickAdded{Trick: "sit"}, domain.With(domain.Metadata{"user": "bob"}))
 	saved, err := s.Save(ctx, dog)

@@ -115,7 +115,7 @@
 // # Metadata
 //
 // What is known of the cause of a change travels in ctx, and is stored with
-// every event: see [WithMetadata], [WithCorrelationID] and [WithCausationID].
+// every event: see [WithMetadata].
 //
 // # The log
 //

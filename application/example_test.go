@@ -185,10 +185,10 @@ func ExampleWithEnv() {
 	// Output: application "TrainingSchool": CIPHER_TOPIC cannot be used: a cipher needs a key: set CIPHER_KEY or CIPHER_KEY_FILE
 }
 
-func ExampleWithCorrelationID() {
+func ExampleWithMetadata() {
 	app := newTrainingSchool()
 	defer app.Close()
-	ctx := application.WithCorrelationID(context.Background(), "request 42")
+	ctx := application.WithMetadata(context.Background(), domain.Metadata{domain.CorrelationID: "request 42"})
 	saved, err := app.Save(ctx, school.RegisterDog("Fido"))
 	fmt.Println(saved.Events[0].Metadata, err)
 	// Output: map[correlation_id:request 42] <nil>

@@ -14,21 +14,11 @@ type metadataKey struct{}
 
 // WithMetadata returns a context whose saves add these metadata to every event,
 // together with those that ctx has already. What an event was triggered with
-// (domain.With) is not replaced.
+// (domain.With) is not replaced. Followers hand the domain.CorrelationID, which
+// names the conversation that a request belongs to, on to the events that they
+// make.
 func WithMetadata(ctx context.Context, m domain.Metadata) context.Context {
 	return context.WithValue(ctx, metadataKey{}, MetadataFrom(ctx).Merge(m))
-}
-
-// WithCorrelationID is WithMetadata for the id of the conversation that a
-// request belongs to. Followers hand it on to the events that they make.
-func WithCorrelationID(ctx context.Context, id string) context.Context {
-	return WithMetadata(ctx, domain.Metadata{domain.CorrelationID: id})
-}
-
-// WithCausationID is WithMetadata for the id of the command or event that
-// causes what is saved.
-func WithCausationID(ctx context.Context, id string) context.Context {
-	return WithMetadata(ctx, domain.Metadata{domain.CausationID: id})
 }
 
 // MetadataFrom returns the metadata that ctx has, or nil. They must not be

@@ -9,9 +9,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// InitialVersion is the version of the first event of an aggregate, unless its
+// initialVersion is the version of the first event of an aggregate, unless its
 // Definition says otherwise.
-const InitialVersion = 1
+const initialVersion = 1
 
 // Schema is the part of a Definition that does not depend on the aggregate's
 // type: its name and its event types. It is immutable and safe for concurrent
@@ -73,7 +73,7 @@ func newSchema(name string) *Schema {
 	if problem := topicProblem(name); problem != "" {
 		panic(&DefinitionError{Definition: name, Problem: problem})
 	}
-	return &Schema{name: name, byType: map[reflect.Type]*eventType{}, first: InitialVersion, clock: time.Now}
+	return &Schema{name: name, byType: map[reflect.Type]*eventType{}, first: initialVersion, clock: time.Now}
 }
 
 // Definition is what an aggregate type T is made of: its stored name, its

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -98,36 +97,36 @@ func parseIDs(value driver.Value) ([]int64, error) {
 // lowID begins the text that the cast fails with.
 const lowID = "eventsourcing: id "
 
-// SequenceError says that a save was refused, because the database gave an
+// sequenceError says that a save was refused, because the database gave an
 // event an id that is not above those of the events that are stored already:
 // followers that have passed it would never see the event. It is a
 // persistence.ErrOperational, and nothing is stored.
 //
 // The sequence of the ids is below the table, after an import, a restore or a
 // setval, or caches numbers for each connection.
-type SequenceError struct {
+type sequenceError struct {
 	Application string
 	Table       string // as it is quoted in statements
 	ID          int64  // the id that was given
 	Head        int64  // the highest id that is stored in the table
 }
 
-func (e *SequenceError) Error() string {
+func (e *sequenceError) Error() string {
 	return fmt.Sprintf("%s: the sequence of %s gave the id %d, and ids up to %d are stored: nothing was stored, because followers "+
 		"may have passed that id; stop the writers and run SELECT setval(pg_get_serial_sequence('%s', 'id'), (SELECT max(id) FROM %s)), "+
 		"and give the sequence CACHE 1 and INCREMENT 1", e.Application, e.Table, e.ID, e.Head, e.Table, e.Table)
 }
 
 // Unwrap makes the error a persistence.ErrOperational.
-func (e *SequenceError) Unwrap() error { return persistence.ErrOperational }
+func (e *sequenceError) Unwrap() error { return persistence.ErrOperational }
 
 // lowIDOf recognises the error of a statement that was given a low id.
-func (t *eventTable) lowIDOf(err error) (*SequenceError, bool) {
+func (t *eventTable) lowIDOf(err error) (*sequenceError, bool) {
 	_, numbers, found := strings.Cut(err.Error(), `"`+lowID)
 	if !found {
 		return nil, false
 	}
-	e := &SequenceError{Application: t.application, Table: t.table.quoted}
+	e := &sequenceError{Application: t.application, Table: t.table.quoted}
 	if _, err := fmt.Sscanf(numbers, "%d of %d", &e.ID, &e.Head); err != nil {
 		return nil, false
 	}
@@ -145,7 +144,7 @@ func continues(events, application, originator, version string) string {
 // continued is the version of an event as the condition continues takes it:
 // negative if the event may begin a stream.
 func continued(e *persistence.StoredEvent) int64 {
-	if e.Begins || e.OriginatorVersion == domain.InitialVersion && !e.Continues {
+	if e.Begins || e.OriginatorVersion == 1 && !e.Continues {
 		return -e.OriginatorVersion
 	}
 	return e.OriginatorVersion

@@ -392,7 +392,7 @@ func TestCorrelation(t *testing.T) {
 			return c.count(ctx, event, processing)
 		})
 		start(t, r)
-		ctx := application.WithMetadata(application.WithCorrelationID(t.Context(), "conversation"), domain.Metadata{"user": "Ann"})
+		ctx := application.WithMetadata(t.Context(), domain.Metadata{domain.CorrelationID: "conversation", "user": "Ann"})
 		first, second := school.RegisterDog("Fido"), school.RegisterDog("Rex")
 		first.AddTrick("sit")
 		second.AddTrick("roll over")

@@ -4,19 +4,19 @@ import "time"
 
 // Hurry makes a listener wait so briefly before it connects again that tests
 // need not.
-func Hurry(l *Listener) {
+func Hurry(l *listener) {
 	l.waits.shortest, l.waits.longest = time.Millisecond, 10*time.Millisecond
 }
 
 // AskEarly makes a listener ask for a sign of life at once, and soon give up on
 // a server that does not answer.
-func AskEarly(l *Listener) {
+func AskEarly(l *listener) {
 	l.waits.idle, l.waits.answer = 20*time.Millisecond, 500*time.Millisecond
 }
 
 // Dawdle makes a listener ask for a sign of life at once, and wait for ever for
 // anything else.
-func Dawdle(l *Listener) {
+func Dawdle(l *listener) {
 	const ever = 24 * time.Hour
 	l.waits = waits{shortest: ever, longest: ever, connecting: ever, idle: 20 * time.Millisecond, answer: ever}
 }

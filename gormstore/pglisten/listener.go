@@ -10,15 +10,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Listener hears notifications of a PostgreSQL server. It implements
-// gormstore.Listener. It holds no connection itself and needs no Close: what a
-// call of Listen uses, it has given back when it returns. It is safe for
-// concurrent use, also by several Stores, which then share the settings and
-// nothing else.
-type Listener struct {
+// listener hears notifications of a PostgreSQL server.
+type listener struct {
 	config *pgx.ConnConfig
 	logger *slog.Logger
 	waits  waits
@@ -43,27 +40,34 @@ var usual = waits{
 	answer:     10 * time.Second,
 }
 
-// Option is a setting of a Listener.
-type Option func(*Listener)
+// Option is a setting of a listener.
+type Option func(*listener)
 
 // WithLogger replaces slog.Default(). A listener logs that it has lost its
 // connection or cannot get one, once, and that it has one again; never the DSN.
 func WithLogger(logger *slog.Logger) Option {
-	return func(l *Listener) { l.logger = logger }
+	return func(l *listener) { l.logger = logger }
 }
 
-// New makes a Listener of a DSN, a URL or a list of key=value as pgx takes
+// New makes a listener of a DSN, a URL or a list of key=value as pgx takes
 // them; what it does not say is taken from the environment (PGHOST and so on).
-// It does not connect. A DSN that cannot be read is a
+// It does not connect. The listener holds no connection itself and needs no
+// Close: what a call of Listen uses, it has given back when it returns. It is
+// safe for concurrent use, also by several Stores, which then share the settings
+// and nothing else.
+//
+// Notifications that come while the wake of Listen is running are put together:
+// wake is then called once for each text, however often it was notified, by the
+// goroutine that called Listen. A DSN that cannot be read is a
 // persistence.ErrProgramming, whose text does not repeat it: it is unknown
 // which part of it is the password.
-func New(dsn string, options ...Option) (*Listener, error) {
+func New(dsn string, options ...Option) (gormstore.Listener, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "pglisten",
 			Hint: "the DSN cannot be read; it is of the form postgres://user:password@host:port/database or host=... dbname=..."}
 	}
-	l := &Listener{config: config, waits: usual}
+	l := &listener{config: config, waits: usual}
 	for _, option := range options {
 		option(l)
 	}
@@ -73,10 +77,8 @@ func New(dsn string, options ...Option) (*Listener, error) {
 	return l, nil
 }
 
-// Listen implements gormstore.Listener. Notifications that come while wake is
-// running are put together: wake is then called once for each text, however
-// often it was notified. It is called by the goroutine that called Listen.
-func (l *Listener) Listen(ctx context.Context, channel func(context.Context) (string, error), wake func(text string)) error {
+// Listen implements gormstore.Listener.
+func (l *listener) Listen(ctx context.Context, channel func(context.Context) (string, error), wake func(text string)) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	heard := newSignals()
@@ -97,7 +99,7 @@ func (l *Listener) Listen(ctx context.Context, channel func(context.Context) (st
 }
 
 // hear connects again and again, until ctx ends or there can be no channel.
-func (l *Listener) hear(ctx context.Context, channel func(context.Context) (string, error), heard *signals) error {
+func (l *listener) hear(ctx context.Context, channel func(context.Context) (string, error), heard *signals) error {
 	wait, lost := l.waits.shortest, false
 	for {
 		err := l.session(ctx, channel, func() {

@@ -26,8 +26,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ gormstore.Listener = (*pglisten.Listener)(nil)
-
 // The applications of these tests.
 const (
 	schoolName   = "TrainingSchool"

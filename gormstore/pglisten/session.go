@@ -11,7 +11,7 @@ import (
 
 // session listens on one connection for as long as it lasts, and always returns
 // an error.
-func (l *Listener) session(ctx context.Context, channel func(context.Context) (string, error), begun func(), heard func(string)) error {
+func (l *listener) session(ctx context.Context, channel func(context.Context) (string, error), begun func(), heard func(string)) error {
 	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	conn, err := l.connect(ctx, alive, channel)
@@ -35,7 +35,7 @@ func (l *Listener) session(ctx context.Context, channel func(context.Context) (s
 
 // connect makes a connection and has it listen. The connection may be there
 // although there is an error.
-func (l *Listener) connect(ctx, alive context.Context, channel func(context.Context) (string, error)) (*pgx.Conn, error) {
+func (l *listener) connect(ctx, alive context.Context, channel func(context.Context) (string, error)) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.waits.connecting)
 	defer cancel()
 	name, err := channel(ctx)
@@ -55,7 +55,7 @@ func (l *Listener) connect(ctx, alive context.Context, channel func(context.Cont
 // next waits for a notification. If there is none for a while, it asks the
 // server for a sign of life: a connection whose other end is gone looks the
 // same as one that has nothing to say.
-func (l *Listener) next(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+func (l *listener) next(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
 	idle, cancel := context.WithTimeout(ctx, l.waits.idle)
 	defer cancel()
 	n, err := conn.WaitForNotification(idle)

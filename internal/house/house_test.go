@@ -107,7 +107,7 @@ var mayImport = []struct {
 	// application and system are for projections.
 	{"gormstore", []string{"domain", "persistence", "application", "system",
 		"gormstore/internal/groupcommit", "gormstore/internal/inventory", "internal/environment", "internal/timing", "internal/txscope", "telemetry"}},
-	{"gormstore/pglisten", []string{"persistence"}},
+	{"gormstore/pglisten", []string{"persistence", "gormstore"}},
 	// The operations put everything together. They know the store in memory,
 	// which every application links as its default, so as to refuse it.
 	{"gormstore/internal/operations", []string{"domain", "cipher", "persistence", "application", "system", "gormstore",

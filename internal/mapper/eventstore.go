@@ -64,9 +64,13 @@ func (s *EventStore) Put(ctx context.Context, events []domain.Event) ([]Recordin
 	return s.recordings(events, stored, ids), nil
 }
 
+// initialVersion is the version of the first event of an originator, unless its
+// definition says otherwise.
+const initialVersion = 1
+
 // begins reports whether the event may be the first of its originator.
 func begins(e persistence.StoredEvent) bool {
-	return e.Begins || e.OriginatorVersion <= domain.InitialVersion && !e.Continues
+	return e.Begins || e.OriginatorVersion <= initialVersion && !e.Continues
 }
 
 // checkDefinition returns an *OriginatorTypeError in place of a conflict if the

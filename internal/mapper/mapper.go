@@ -240,8 +240,8 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (persistence.StoredEven
 	}
 	first := kind.schema.First()
 	if p == events {
-		stored.Begins = first > domain.InitialVersion && event.OriginatorVersion == first
-		stored.Continues = first < domain.InitialVersion && event.OriginatorVersion == domain.InitialVersion
+		stored.Begins = first > initialVersion && event.OriginatorVersion == first
+		stored.Continues = first < initialVersion && event.OriginatorVersion == initialVersion
 	}
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
