@@ -3,9 +3,9 @@ package persistencetest
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
-	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -25,6 +25,31 @@ type numbering struct {
 
 	mu  sync.Mutex // protects ids
 	ids map[place]int64
+
+	lagged   atomic.Bool  // whether a writer has waited for others
+	stored   atomic.Int64 // the id that was stored last
+	readings atomic.Int64 // of the log
+}
+
+// longestLag is how long a writer waits that has no others beside it.
+const longestLag = time.Second
+
+// lag has one writer of the store wait until another one has stored ids that
+// were drawn later, and the log was read since. It is the one of Dog0, who has
+// others beside him wherever there are many writers.
+func (n *numbering) lag(ctx context.Context, events []storedEvent, ids []int64) {
+	if ctx.Value(transactionKey{}) != nil || originatorOf(events) != dog("Dog0") || n.lagged.Swap(true) {
+		return
+	}
+	deadline := time.Now().Add(longestLag)
+	until := func(come func() bool) {
+		for !come() && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	until(func() bool { return n.stored.Load() > ids[len(ids)-1] })
+	before := n.readings.Load()
+	until(func() bool { return n.readings.Load() >= before+2 }) // one may have begun before
 }
 
 // alone takes storing unless ctx carries a transaction.
@@ -77,9 +102,7 @@ func (n *numbering) spoil(r *spoilt) {
 
 func (n *numbering) numbered(ctx context.Context, r *spoilt, events []storedEvent, store func() error) ([]int64, error) {
 	ids := n.draw(len(events))
-	for range rand.IntN(50) {
-		runtime.Gosched()
-	}
+	n.lag(ctx, events, ids)
 	defer n.alone(ctx)()
 	err := store()
 	if conflict, ok := errors.AsType[*conflictError](err); ok {
@@ -92,6 +115,7 @@ func (n *numbering) numbered(ctx context.Context, r *spoilt, events []storedEven
 	}
 	for i, e := range events {
 		n.set(placeOf(r, e), ids[i])
+		n.stored.Store(ids[i])
 	}
 	return ids, nil
 }
@@ -139,6 +163,7 @@ func (n *numbering) read(r *spoilt) {
 			return nil, err
 		}
 		m, err := all(ctx)
+		n.readings.Add(1)
 		return m.page(want), err
 	}
 	r.head = func(ctx context.Context) (int64, error) {
