@@ -3,7 +3,9 @@ package gormstore_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -239,4 +241,28 @@ func TestCanceledStatementIsNotLogged(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A lost connection or transaction is logged unless the caller has canceled the
+// statement, which loses them by itself.
+func TestLossAfterACancelIsNotLogged(t *testing.T) {
+	t.Parallel()
+	store := gormstore.New(created(t, testdb.OpenPostgresSchema(t)))
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	late, stop := context.WithDeadline(t.Context(), time.Now())
+	defer stop()
+	for _, err := range []error{driver.ErrBadConn, sql.ErrTxDone, sql.ErrConnDone, context.Canceled} {
+		for name, test := range map[string]struct {
+			ctx    context.Context
+			logged bool
+		}{"canceled": {canceled, false}, "a deadline": {late, true}, "not ended": {t.Context(), true}} {
+			if logged := !gormstore.IsExpected(test.ctx, store, fmt.Errorf("save: %w", err)); logged != test.logged {
+				t.Errorf("%s, %v: logged %t, want %t", name, err, logged, test.logged)
+			}
+		}
+	}
+	if gormstore.IsExpected(canceled, store, errors.New("disk full")) {
+		t.Error("another error of a canceled statement is not logged, want it logged")
+	}
 }

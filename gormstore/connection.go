@@ -236,11 +236,20 @@ func (c connection) trace(ctx context.Context, begin time.Time, query string, er
 // passed may, and is reported.
 func (s *Store) isExpected(ctx context.Context, err error) bool {
 	f := s.infoOf(err)
-	if f.unique || f.missing != "" || errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled) {
+	if f.unique || f.missing != "" || errors.Is(ctx.Err(), context.Canceled) && endedByCancel(err) {
 		return true
 	}
 	_, triesAgain := s.dialect.(sqlite) // while another connection has the file's lock
 	return f.class == persistence.ErrLockTimeout && (triesAgain || ctx.Value(expectsLockKey{}) != nil)
+}
+
+// endedByCancel reports whether an error may be what a canceled context has made
+// of a statement. The statement itself may not have been sent: as the context
+// ends, database/sql rolls the transaction back, and drivers close the
+// connection.
+func endedByCancel(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, driver.ErrBadConn) ||
+		errors.Is(err, sql.ErrTxDone) || errors.Is(err, sql.ErrConnDone)
 }
 
 // expectsLockKey marks a context for statements that wait for a lock which

@@ -87,3 +87,6 @@ func ReadAfterLoss(ctx, reading context.Context, s *Store) error {
 	}
 	return err
 }
+
+// IsExpected reports whether a Store keeps an error from GORM's logger.
+func IsExpected(ctx context.Context, s *Store, err error) bool { return s.isExpected(ctx, err) }

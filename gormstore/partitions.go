@@ -28,37 +28,25 @@ func isDivided(position sql.NullInt64) bool {
 // ofPartitions is the condition that selects the partitions of a follower.
 const ofPartitions = " WHERE application_name = ? AND upstream_application_name = ?"
 
-// divisionReads is how often a follower is read that seems to have no
-// partitions: it may be made whole, and divided again, between two reads.
-const divisionReads = 3
-
 // lowest is the lowest position of the partitions of a follower whose position
 // says that it is divided, and how many there are. If it has been made whole
 // since that was read, it is the position, and there are none. If they are
-// damaged, the position is that of the rows there are.
+// damaged, the position is that of the rows there are. One statement reads the
+// position with the partitions: between two the follower could be made whole
+// and be divided again, and seem to be damaged.
 func (r *processRecorder) lowest(ctx context.Context, c connection, upstream string) (position int64, count int, err error) {
-	for range divisionReads {
-		position, count, err = r.lowestOnce(ctx, c, upstream)
-		if !errors.Is(err, persistence.ErrPartitionsDamaged) {
-			return position, count, err
-		}
-		whole, failed := r.position(ctx, c, upstream)
-		if failed != nil || !isDivided(whole) {
-			return whole.Int64, 0, failed
-		}
-	}
-	return position, count, err
-}
-
-func (r *processRecorder) lowestOnce(ctx context.Context, c connection, upstream string) (position int64, count int, err error) {
 	query := "SELECT COALESCE(MIN(position), 0), COUNT(*), COALESCE(MIN(partitions), 0), COALESCE(MAX(partitions), 0)," +
-		" COALESCE(MIN(number), 0), COALESCE(MAX(number), 0), COUNT(DISTINCT partition_key) FROM " +
+		" COALESCE(MIN(number), 0), COALESCE(MAX(number), 0), COUNT(DISTINCT partition_key)," +
+		" (SELECT MAX(notification_id) FROM " + r.tracking.quoted + ofPartitions + ") FROM " +
 		r.store.tables.partitions.quoted + ofPartitions
 	var fewest, most, first, last, keys int
-	err = c.row(ctx, r.store.dialect.placeholders(query), r.application, upstream).
-		Scan(&position, &count, &fewest, &most, &first, &last, &keys)
+	var whole sql.NullInt64
+	err = c.row(ctx, r.store.dialect.placeholders(query), r.application, upstream, r.application, upstream).
+		Scan(&position, &count, &fewest, &most, &first, &last, &keys, &whole)
 	switch {
 	case err != nil:
+	case !isDivided(whole):
+		return whole.Int64, 0, nil
 	case count == 0:
 		err = r.damaged(upstream, "its position says that it is divided into partitions, and there are none")
 	case fewest != most || most != count || first != 0 || last != count-1:
@@ -91,21 +79,16 @@ func (r *processRecorder) Partitions(ctx context.Context, upstream string) (pers
 }
 
 // divided reads the partitions of a follower. The set is empty unless its
-// position says that it is divided.
+// position says that it is divided, and if it was made whole meanwhile.
 func (r *processRecorder) divided(ctx context.Context, c connection, upstream string) (set persistence.PartitionSet, err error) {
-	for range divisionReads {
-		position, err := r.position(ctx, c, upstream)
-		if err != nil || !isDivided(position) {
-			return set, err
-		}
-		if _, count, err := r.lowest(ctx, c, upstream); err != nil || count == 0 {
-			return set, err
-		}
-		if set, err = r.partitions(ctx, c, upstream); err != nil || len(set.Partitions) > 0 {
-			return set, err
-		}
+	position, err := r.position(ctx, c, upstream)
+	if err != nil || !isDivided(position) {
+		return set, err
 	}
-	return set, nil
+	if _, count, err := r.lowest(ctx, c, upstream); err != nil || count == 0 {
+		return set, err
+	}
+	return r.partitions(ctx, c, upstream)
 }
 
 // partitions reads the rows of a follower's partitions.

@@ -7,9 +7,12 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -104,50 +107,57 @@ func insertPartition(db *gorm.DB, number, count int, key string) error {
 		PartitionKey: key}).Error
 }
 
-// A follower that is divided and made whole again and again is never taken for
-// a damaged one.
+// afterEach is a logger that calls next after each statement.
+type afterEach struct {
+	logger.Interface
+	next func()
+}
+
+func (l afterEach) LogMode(logger.LogLevel) logger.Interface { return l }
+
+func (l afterEach) Trace(context.Context, time.Time, func() (string, int64), error) { l.next() }
+
+// A follower that is divided or made whole after each statement that reads it is
+// never taken for a damaged one.
 func TestPartitionsAreReadWhileTheyAreDivided(t *testing.T) {
 	t.Parallel()
-	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
-		store := gormstore.New(db)
-		recorder, err := store.ProcessRecorder("F")
+	for name, open := range map[string]func(testing.TB) *gorm.DB{"sqlite-file": testdb.SQLiteFile, "postgres": testdb.OpenPostgresSchema} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testDivisionsBetweenReads(t, created(t, open(t)))
+		})
+	}
+}
+
+func testDivisionsBetweenReads(t *testing.T, db *gorm.DB) {
+	store := gormstore.New(again(t, db))
+	divider := expect.Must(store.ProcessRecorder("F"))
+	if err := divider.InsertTracking(t.Context(), persistence.Tracking{ApplicationName: "L", NotificationID: 5}); err != nil {
+		t.Fatal(err)
+	}
+	counts, divisions := []int{0, 1, 0, 2}, 0
+	divide := func() {
+		divisions++
+		err := store.Transaction(t.Context(), func(ctx context.Context) error {
+			return divider.(persistence.PartitionRecorder).Divide(ctx, "L", "", counts[divisions%len(counts)])
+		})
 		if err != nil {
-			t.Fatal(err)
+			panic(err) // the read that calls it would go on
 		}
-		if err := recorder.InsertTracking(t.Context(), persistence.Tracking{ApplicationName: "L", NotificationID: 5}); err != nil {
-			t.Fatal(err)
+	}
+	recorder := expect.Must(gormstore.New(db.Session(&gorm.Session{Logger: afterEach{logger.Discard, divide}})).ProcessRecorder("F"))
+	r := recorder.(persistence.PartitionRecorder)
+	for reads := range 20 {
+		position, err := recorder.MaxTrackingID(t.Context(), "L")
+		at, settings, failed := r.Settings(t.Context(), "L")
+		set, wrong := r.Partitions(t.Context(), "L")
+		if err := errors.Join(err, failed, wrong); err != nil || position != 5 || at != 5 {
+			t.Fatalf("read %d: the positions are %d and %d, of %d partitions: %v, want no error, 5 and 5", reads, position, at, settings.Partitions, err)
 		}
-		r := recorder.(persistence.PartitionRecorder)
-		ctx, cancel := context.WithCancel(t.Context())
-		divided := make(chan error, 1)
-		go func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				err := store.Transaction(t.Context(), func(ctx context.Context) error { return r.Divide(ctx, "L", "", i%3) })
-				if err != nil {
-					divided <- err
-					return
-				}
-			}
-			divided <- nil
-		}()
-		defer func() {
-			cancel()
-			if err := <-divided; err != nil {
-				t.Errorf("dividing: %v", err)
-			}
-		}()
-		for reads := range 200 {
-			position, err := recorder.MaxTrackingID(t.Context(), "L")
-			at, settings, failed := r.Settings(t.Context(), "L")
-			set, wrong := r.Partitions(t.Context(), "L")
-			if err := errors.Join(err, failed, wrong); err != nil || position != 5 || at != 5 {
-				t.Fatalf("read %d: the positions are %d and %d, of %d partitions: %v, want no error, 5 and 5", reads, position, at, settings.Partitions, err)
-			}
-			for i, p := range set.Partitions {
-				if p.Number != i || p.Position != 5 {
-					t.Fatalf("read %d: the partitions are %+v, want Number %v and Position 5", reads, set.Partitions, i)
-				}
+		for i, p := range set.Partitions {
+			if p.Number != i || p.Position != 5 {
+				t.Fatalf("read %d: the partitions are %+v, want Number %v and Position 5", reads, set.Partitions, i)
 			}
 		}
-	})
+	}
 }
