@@ -688,14 +688,12 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 		if err != nil {
 			return f.failed(persistence.Notification{}, err)
 		}
-		to := b.to
 		f.waited = time.Since(begin)
 		limit := f.newTimeLimit()
 		f.saves.limit = limit
 		for processed < len(b.events) {
 			n := b.events[processed]
 			if processed > 0 && limit.isOver() {
-				to = b.events[processed-1].ID
 				break
 			}
 			if f.partitions != nil {
@@ -708,10 +706,7 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 			}
 			isAside, err := f.processOrPark(ctx, n, parked, f.saves)
 			if _, undecodable := errors.AsType[undecodableError](err); undecodable && processed > 0 {
-				// Nothing of n was done, and what is before it need not be done
-				// again.
-				to = b.events[processed-1].ID
-				break
+				break // nothing of n was done, and what is before it need not be done again
 			}
 			if err != nil {
 				return err
@@ -721,7 +716,7 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 			}
 			processed++
 		}
-		return f.moveLocked(ctx, b, to, b.events[:processed])
+		return f.moveLocked(ctx, b, b.position(processed), b.events[:processed])
 	})
 	if err != nil {
 		return 0, err
