@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 type manyCallers struct {
 	queue   Queue[*work]
 	writing atomic.Int32
+	first   sync.Once
 
 	mu      sync.Mutex // protects what follows
 	written map[*work]int
@@ -27,6 +29,10 @@ type manyCallers struct {
 	wrong   []string
 }
 
+// manyWaiting is how many saves wait while the first batch is written. There are
+// more callers than that whose first save is not canceled.
+const manyWaiting = 10
+
 var errRefused = errors.New("refused on purpose")
 
 func (p *manyCallers) write(_ context.Context, batch []*work) {
@@ -34,6 +40,11 @@ func (p *manyCallers) write(_ context.Context, batch []*work) {
 		p.complain("two batches are written at once")
 	}
 	defer p.writing.Add(-1)
+	p.first.Do(func() { // the next batch then has several saves, on one processor, too
+		for waiting, _ := p.queue.State(); waiting < manyWaiting; waiting, _ = p.queue.State() {
+			runtime.Gosched()
+		}
+	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.batches++
