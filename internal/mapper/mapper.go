@@ -513,14 +513,8 @@ func (m *Mapper) Identify(stored persistence.StoredEvent) (domain.Event, error) 
 // idOf reads only the event id out of a stored event. It returns false for
 // states without one.
 func (m *Mapper) idOf(stored persistence.StoredEvent) (uuid.UUID, bool) {
-	buf := buffers.Get().(*buffer)
-	defer buf.release()
-	plain, _, err := m.open(events, &stored, buf)
-	if err != nil {
-		return uuid.Nil, false
-	}
-	h, _, err := parseHeader(plain)
-	return h.id, err == nil && h.id != uuid.Nil
+	event, err := m.Identify(stored)
+	return event.ID, err == nil && event.ID != uuid.Nil
 }
 
 // isSame reports whether two stored events say the same. Equal events have
