@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -33,7 +34,7 @@ func (l *Log) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.D
 	if err := a.ready(ctx); err != nil {
 		return persistence.DeletedOriginator{}, err
 	}
-	deleter, ok := a.recorder.(persistence.OriginatorDeleter)
+	deleter, ok := a.recorder.(capability.OriginatorDeleter)
 	if !ok {
 		return persistence.DeletedOriginator{}, &persistence.Error{Class: persistence.ErrNotSupported,
 			Op: a.name + ": delete an originator", Err: fmt.Errorf("the store cannot delete originator %s", id)}

@@ -453,9 +453,9 @@ func (r *Repository[T]) TakeSnapshotAt(ctx context.Context, id uuid.UUID, versio
 type SnapshotReport struct {
 	// Version is the version of the aggregate that the snapshot is of.
 	Version int64
-	// Outcome says whether the snapshot was stored, was present, or replaced
-	// one that this program cannot use.
-	Outcome persistence.SnapshotOutcome
+	// Outcome is "stored", "present" if a snapshot of that version exists, or
+	// "replaced" if this program could not use the one that existed.
+	Outcome string
 }
 
 // EnsureSnapshot is TakeSnapshot, and reports what it did.

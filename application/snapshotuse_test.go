@@ -62,7 +62,7 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 	}
 	if t.Run("and not by the older program either", func(t *testing.T) {
 		report, err := newer.EnsureSnapshot(ctx, school.DogID("Fido"))
-		if want := (application.SnapshotReport{Version: 4, Outcome: persistence.SnapshotReplaced}); err != nil || report != want {
+		if want := (application.SnapshotReport{Version: 4, Outcome: "replaced"}); err != nil || report != want {
 			t.Fatalf("got %+v, %v; want %+v", report, err, want)
 		}
 		if got := older.get(t, "Fido"); got.Name != "Fido" || len(got.Tricks) != 3 {
@@ -94,8 +94,8 @@ func TestSnapshotWithoutFingerprintIsPassedOverQuietly(t *testing.T) {
 	if got := s.get(t, "Fido"); got.Name != "Fido" || len(got.Tricks) != 2 {
 		t.Errorf("got %+v, want the dog of the events", got)
 	}
-	if report, err := s.dogs.EnsureSnapshot(ctx, school.DogID("Fido")); err != nil || report.Outcome != persistence.SnapshotReplaced {
-		t.Errorf("got %+v, %v, want no error and Outcome %v", report, err, persistence.SnapshotReplaced)
+	if report, err := s.dogs.EnsureSnapshot(ctx, school.DogID("Fido")); err != nil || report.Outcome != "replaced" {
+		t.Errorf("got %+v, %v, want no error and Outcome %v", report, err, "replaced")
 	}
 	s.logs.want(t)
 }
@@ -124,7 +124,7 @@ func TestDamagedSnapshotIsReplaced(t *testing.T) {
 	if n := strings.Count(s.logs.String(), "passed over"); n != 1 {
 		t.Errorf("reported %d times, want once for the snapshot:\n%s", n, s.logs)
 	}
-	for i, want := range []persistence.SnapshotOutcome{persistence.SnapshotReplaced, persistence.SnapshotPresent} {
+	for i, want := range []string{"replaced", "present"} {
 		report, err := s.dogs.EnsureSnapshot(ctx, school.DogID("Fido"))
 		if err != nil || report.Outcome != want || report.Version != 5 {
 			t.Errorf("%d: got %+v, %v; want %s", i, report, err, want)

@@ -17,6 +17,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
@@ -195,7 +196,7 @@ func TestCanceledStatementIsNotLogged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		recorder := made.(persistence.SettingsRecorder)
+		recorder := made.(capability.SettingsRecorder)
 		isWaiting := func() bool {
 			var n int
 			err := db.Raw("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory' AND database = " +

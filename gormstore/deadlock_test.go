@@ -17,6 +17,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -271,7 +272,7 @@ func TestOrderLockComesAfterTheTable(t *testing.T) {
 	t.Parallel()
 	lock := func(ctx context.Context, db *gorm.DB, r persistence.ProcessRecorder) error {
 		return gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error {
-			if err := r.(persistence.LogLocker).LockLog(ctx); err != nil {
+			if err := r.(capability.LogLocker).LockLog(ctx); err != nil {
 				return err
 			}
 			return last(r.InsertEvents(ctx, history(uuid.New(), 1, 1)))
@@ -283,7 +284,7 @@ func TestOrderLockComesAfterTheTable(t *testing.T) {
 		}
 	}
 	remove := func(ctx context.Context, _ *gorm.DB, r persistence.ProcessRecorder) error {
-		_, err := r.(persistence.OriginatorDeleter).DeleteOriginator(ctx, uuid.New())
+		_, err := r.(capability.OriginatorDeleter).DeleteOriginator(ctx, uuid.New())
 		return err
 	}
 	type operation struct {

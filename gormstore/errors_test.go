@@ -19,6 +19,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -47,7 +48,7 @@ func methods(r persistence.ProcessRecorder, snapshots persistence.AggregateRecor
 		},
 		"SelectEvents": func(ctx context.Context) error { return drained(ctx, r, dog) },
 		"snapshots, SelectHistory": func(ctx context.Context) error {
-			_, _, err := r.(persistence.HistoryReader).SelectHistory(ctx, dog, 0)
+			_, _, err := r.(capability.HistoryReader).SelectHistory(ctx, dog, 0)
 			return err
 		},
 		"SelectNotifications": func(ctx context.Context) error {

@@ -9,11 +9,12 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// RecordStatus implements persistence.StatusRecorder.
-func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerStatus) error {
+// RecordStatus implements capability.StatusRecorder.
+func (s *Store) RecordStatus(ctx context.Context, status capability.FollowerStatus) error {
 	row := FollowerStatus{
 		ApplicationName: status.ApplicationName, UpstreamApplicationName: status.UpstreamApplicationName,
 		State: status.State, Error: status.Error, NotificationID: status.NotificationID, Ahead: status.Ahead,
@@ -94,7 +95,7 @@ func (s *Store) recordStatus(ctx context.Context, c connection, row FollowerStat
 	if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&runner).Error; err != nil {
 		return err
 	}
-	dead := now.Add(-3 * persistence.HeartbeatInterval) // killed, which leaves a row
+	dead := now.Add(-3 * capability.HeartbeatInterval) // killed, which leaves a row
 	return ofFollower(tx, row).Where("heartbeat < ?", dead).Delete(&FollowerRunner{}).Error
 }
 
@@ -112,7 +113,7 @@ func recordStandBy(tx *gorm.DB, row FollowerStatus, registers bool) error {
 	if registers {
 		var others []FollowerRunner
 		err := ofFollower(tx, row).Where("process <> ? AND state <> ? AND heartbeat > ?", row.Process, row.State,
-			row.Heartbeat.Add(-3*persistence.HeartbeatInterval)).Order("heartbeat DESC").Limit(1).Find(&others).Error
+			row.Heartbeat.Add(-3*capability.HeartbeatInterval)).Order("heartbeat DESC").Limit(1).Find(&others).Error
 		if err != nil {
 			return err
 		}
@@ -167,7 +168,7 @@ func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
 		return err
 	}
 	var others []FollowerRunner
-	err := ofFollower(tx, row).Where("heartbeat > ?", row.Heartbeat.Add(-3*persistence.HeartbeatInterval)).
+	err := ofFollower(tx, row).Where("heartbeat > ?", row.Heartbeat.Add(-3*capability.HeartbeatInterval)).
 		Order("heartbeat DESC").Limit(1).Find(&others).Error
 	if err != nil || len(others) == 0 {
 		return err
@@ -176,9 +177,9 @@ func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
 	return ofFollower(tx.Model(&FollowerStatus{}), row).Select(statusColumns).Updates(&goesOn).Error
 }
 
-// FollowerStatuses implements persistence.StatusRecorder. Heartbeats were
+// FollowerStatuses implements capability.StatusRecorder. Heartbeats were
 // written by the database's clock, and are told by that of this process.
-func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerStatus, error) {
+func (s *Store) FollowerStatuses(ctx context.Context) ([]capability.FollowerStatus, error) {
 	const op = "read the statuses of followers"
 	c, done, err := s.reader(ctx, op)
 	if err != nil {
@@ -201,9 +202,9 @@ func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerSta
 		return nil, s.translate(ctx, op, err)
 	}
 	ahead := time.Now().UTC().Sub(now)
-	statuses := make([]persistence.FollowerStatus, len(rows))
+	statuses := make([]capability.FollowerStatus, len(rows))
 	for i, row := range rows {
-		statuses[i] = persistence.FollowerStatus{
+		statuses[i] = capability.FollowerStatus{
 			ApplicationName: row.ApplicationName, UpstreamApplicationName: row.UpstreamApplicationName,
 			State: row.State, Error: row.Error, NotificationID: row.NotificationID, Ahead: row.Ahead,
 			Since: valueOf(row.Since), NextRetry: valueOf(row.NextRetry), Heartbeat: row.Heartbeat.UTC().Add(ahead), Process: row.Process,
@@ -255,7 +256,7 @@ func valueOf(at *time.Time) time.Time {
 	return at.UTC()
 }
 
-// ParkEvent implements persistence.ParkingRecorder.
+// ParkEvent implements capability.ParkingRecorder.
 func (r *processRecorder) ParkEvent(ctx context.Context, event persistence.ParkedEvent) error {
 	query := "INSERT INTO " + r.store.tables.parked.quoted + " (application_name, upstream_application_name, notification_id, " +
 		"originator_id, originator_version, topic, error, parked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -267,7 +268,7 @@ func (r *processRecorder) ParkEvent(ctx context.Context, event persistence.Parke
 	})
 }
 
-// ParkedEvents implements persistence.ParkingRecorder.
+// ParkedEvents implements capability.ParkingRecorder.
 func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]persistence.ParkedEvent, error) {
 	op := r.application + ": read parked events"
 	c, done, err := r.store.reader(ctx, op)
@@ -318,7 +319,7 @@ func parkedEvents(rows []ParkedEvent) []persistence.ParkedEvent {
 	return events
 }
 
-// ParkedOriginators implements persistence.ParkingRecorder.
+// ParkedOriginators implements capability.ParkingRecorder.
 func (r *processRecorder) ParkedOriginators(ctx context.Context, upstream string, among []uuid.UUID) (map[uuid.UUID]int64, error) {
 	found := map[uuid.UUID]int64{}
 	if len(among) == 0 {
@@ -350,7 +351,7 @@ func (r *processRecorder) ParkedOriginators(ctx context.Context, upstream string
 	return found, r.store.translate(ctx, op, err)
 }
 
-// CountParked implements persistence.ParkingRecorder.
+// CountParked implements capability.ParkingRecorder.
 func (r *processRecorder) CountParked(ctx context.Context, upstream string) (parked int64, err error) {
 	op := r.application + ": count parked events"
 	c, done, err := r.store.reader(ctx, op)
@@ -366,7 +367,7 @@ func (r *processRecorder) CountParked(ctx context.Context, upstream string) (par
 	return parked, r.store.translate(ctx, op, err)
 }
 
-// Classify implements persistence.ErrorClassifier.
+// Classify implements capability.ErrorClassifier.
 func (s *Store) Classify(err error) (class error, retryable bool) {
 	if err == nil || s.dialect == nil || !s.dialect.isServerError(err) {
 		return nil, false
@@ -378,7 +379,7 @@ func (s *Store) Classify(err error) (class error, retryable bool) {
 	return fault.class, fault.scope == passing
 }
 
-// UnparkEvent implements persistence.ParkingRecorder.
+// UnparkEvent implements capability.ParkingRecorder.
 func (r *processRecorder) UnparkEvent(ctx context.Context, upstream string, notificationID int64) error {
 	query := "DELETE FROM " + r.store.tables.parked.quoted +
 		" WHERE application_name = ? AND upstream_application_name = ? AND notification_id = ?"

@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -35,10 +36,10 @@ func TestFollowerStatus(t *testing.T) {
 	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
 		ctx, store := t.Context(), gormstore.New(db)
 		now := time.Now().UTC().Truncate(time.Millisecond)
-		wanted := map[string]persistence.FollowerStatus{}
-		put := func(process, follower string, change func(*persistence.FollowerStatus)) {
+		wanted := map[string]capability.FollowerStatus{}
+		put := func(process, follower string, change func(*capability.FollowerStatus)) {
 			t.Helper()
-			s := persistence.FollowerStatus{ApplicationName: follower, UpstreamApplicationName: "School", State: "running",
+			s := capability.FollowerStatus{ApplicationName: follower, UpstreamApplicationName: "School", State: "running",
 				Heartbeat: now, Process: process}
 			change(&s)
 			if err := store.RecordStatus(ctx, s); err != nil {
@@ -56,31 +57,31 @@ func TestFollowerStatus(t *testing.T) {
 					got[i].Heartbeat = now
 				}
 			}
-			want := []persistence.FollowerStatus{wanted["A"], wanted["B"]}
+			want := []capability.FollowerStatus{wanted["A"], wanted["B"]}
 			if err != nil || !slices.Equal(got, want) {
 				t.Errorf("%s:\n got %+v, %v\nwant %+v", what, got, err, want)
 			}
 		}
-		put("first", "B", func(*persistence.FollowerStatus) {})
-		put("first", "A", func(s *persistence.FollowerStatus) {
+		put("first", "B", func(*capability.FollowerStatus) {})
+		put("first", "A", func(s *capability.FollowerStatus) {
 			s.State, s.Error, s.NotificationID, s.Ahead = "retrying", "no such dog", 7, 12
 			s.Since, s.NextRetry = now.Add(-time.Minute), now.Add(time.Minute)
 		})
 		check("two followers")
-		put("second", "A", func(*persistence.FollowerStatus) {})
+		put("second", "A", func(*capability.FollowerStatus) {})
 		check("one that has recovered, in another process")
 
 		kept := wanted["A"]
-		stopped := func(s *persistence.FollowerStatus) { s.State, s.Ahead = "stopped", -1 }
+		stopped := func(s *capability.FollowerStatus) { s.State, s.Ahead = "stopped", -1 }
 		put("first", "A", stopped)
 		wanted["A"] = kept
 		check("one that has stopped while another process goes on")
 		put("second", "A", stopped)
 		check("one that has stopped")
-		ahead := func(s *persistence.FollowerStatus) { s.State, s.Ahead = "stopped", 9 }
+		ahead := func(s *capability.FollowerStatus) { s.State, s.Ahead = "stopped", 9 }
 		put("third", "A", ahead)
-		put("third", "A", func(s *persistence.FollowerStatus) { s.Ahead = -1 })
-		wanted["A"] = persistence.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School", State: "running",
+		put("third", "A", func(s *capability.FollowerStatus) { s.Ahead = -1 })
+		wanted["A"] = capability.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School", State: "running",
 			Ahead: 9, Heartbeat: now, Process: "third"}
 		check("one that was ahead, which a heartbeat does not change")
 	})
@@ -88,19 +89,19 @@ func TestFollowerStatus(t *testing.T) {
 
 func TestAlive(t *testing.T) {
 	now := time.Now()
-	status := func(state string, age time.Duration) persistence.FollowerStatus {
-		return persistence.FollowerStatus{State: state, Heartbeat: now.Add(-age)}
+	status := func(state string, age time.Duration) capability.FollowerStatus {
+		return capability.FollowerStatus{State: state, Heartbeat: now.Add(-age)}
 	}
 	for _, c := range []struct {
-		status persistence.FollowerStatus
+		status capability.FollowerStatus
 		want   bool
 	}{
 		{status("running", time.Second), true},
-		{status("retrying", 2*persistence.HeartbeatInterval), true},
-		{status("running", 3*persistence.HeartbeatInterval), false},
+		{status("retrying", 2*capability.HeartbeatInterval), true},
+		{status("running", 3*capability.HeartbeatInterval), false},
 		{status("stopped", 0), false},
 		{status("running", -time.Second), true}, // as clocks of hosts differ
-		{status("running", -3*persistence.HeartbeatInterval), false},
+		{status("running", -3*capability.HeartbeatInterval), false},
 	} {
 		if got := c.status.Alive(now); got != c.want {
 			t.Errorf("%+v: got %v, want %v", c.status, got, c.want)
@@ -114,7 +115,7 @@ func TestHeartbeatIsTheDatabasesTime(t *testing.T) {
 	t.Parallel()
 	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
 		store := gormstore.New(db)
-		status := persistence.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School", State: "running", Process: "first"}
+		status := capability.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School", State: "running", Process: "first"}
 		alive := func() bool {
 			t.Helper()
 			statuses, err := store.FollowerStatuses(t.Context())
@@ -152,7 +153,7 @@ func TestStoppedRunnerHidesNoOther(t *testing.T) {
 		store := gormstore.New(db)
 		record := func(process, state string, ahead int64) {
 			t.Helper()
-			err := store.RecordStatus(t.Context(), persistence.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School",
+			err := store.RecordStatus(t.Context(), capability.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School",
 				State: state, Process: process, Ahead: ahead})
 			if err != nil {
 				t.Fatal(err)
@@ -215,7 +216,7 @@ func TestRunnersThatStopTogether(t *testing.T) {
 			}
 			store := gormstore.New(db)
 			record := func(ctx context.Context, follower, process, state string) {
-				err := store.RecordStatus(ctx, persistence.FollowerStatus{ApplicationName: follower,
+				err := store.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: follower,
 					UpstreamApplicationName: "School", State: state, Process: process, Ahead: -1})
 				if err != nil {
 					t.Error(err)
@@ -282,7 +283,7 @@ func TestStatusWithoutRunner(t *testing.T) {
 	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
 		store := gormstore.New(db)
 		for _, process := range []string{"first", "second"} {
-			err := store.RecordStatus(t.Context(), persistence.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School",
+			err := store.RecordStatus(t.Context(), capability.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School",
 				State: "running", Process: process, Ahead: -1})
 			if err != nil {
 				t.Fatal(err)
@@ -314,12 +315,12 @@ func TestParking(t *testing.T) {
 	t.Parallel()
 	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
 		ctx, store := t.Context(), gormstore.New(db)
-		parking := func(application string) persistence.ParkingRecorder {
+		parking := func(application string) capability.ParkingRecorder {
 			recorder, err := store.ProcessRecorder(application)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return recorder.(persistence.ParkingRecorder)
+			return recorder.(capability.ParkingRecorder)
 		}
 		counters, others := parking("Counters"), parking("Others")
 		now := time.Now().UTC().Truncate(time.Millisecond)
@@ -335,7 +336,7 @@ func TestParking(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		check := func(r persistence.ParkingRecorder, upstream string, want ...persistence.ParkedEvent) {
+		check := func(r capability.ParkingRecorder, upstream string, want ...persistence.ParkedEvent) {
 			t.Helper()
 			got, err := r.ParkedEvents(ctx, upstream)
 			if err != nil || !slices.Equal(got, want) {
@@ -393,17 +394,17 @@ func TestFollowerSettings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		recorder := made.(persistence.SettingsRecorder)
-		want := func(upstream string, position int64, settings persistence.FollowerSettings) {
+		recorder := made.(capability.SettingsRecorder)
+		want := func(upstream string, position int64, settings capability.FollowerSettings) {
 			t.Helper()
 			at, got, err := recorder.Settings(ctx, upstream)
 			if err != nil || got == nil || at != position || !reflect.DeepEqual(*got, settings) {
 				t.Errorf("%s: got %d, %+v, %v; want %d, %+v", upstream, at, got, err, position, settings)
 			}
 		}
-		want("School", 0, persistence.FollowerSettings{})
+		want("School", 0, capability.FollowerSettings{})
 		began := int64(7)
-		full := persistence.FollowerSettings{Began: &began, Topics: `{"Dog.TrickAdded":7}`, TopicChanges: 2,
+		full := capability.FollowerSettings{Began: &began, Topics: `{"Dog.TrickAdded":7}`, TopicChanges: 2,
 			PausedAt: time.Now().UTC().Truncate(time.Millisecond), PausedBy: "a test"}
 		if _, _, err := recorder.LockSettings(ctx, "School"); !errors.Is(err, persistence.ErrNoTransaction) {
 			t.Errorf("locked outside of a transaction: %v, want an error that is %v", err, persistence.ErrNoTransaction)
@@ -421,11 +422,11 @@ func TestFollowerSettings(t *testing.T) {
 				t.Fatalf("got %v, want an error that is %v", err, result)
 			}
 			if result == undone {
-				want("School", 0, persistence.FollowerSettings{})
+				want("School", 0, capability.FollowerSettings{})
 			}
 		}
 		want("School", 9, full)
-		want("Shop", 0, persistence.FollowerSettings{})
+		want("Shop", 0, capability.FollowerSettings{})
 
 		err = store.Transaction(ctx, func(ctx context.Context) error {
 			_, err := store.DeleteTracking(ctx, "Counters", "School")
@@ -434,11 +435,11 @@ func TestFollowerSettings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want("School", 0, persistence.FollowerSettings{Began: new(int64), PausedAt: full.PausedAt, PausedBy: full.PausedBy})
-		if err := recorder.WriteSettings(ctx, "School", persistence.FollowerSettings{}); err != nil {
+		want("School", 0, capability.FollowerSettings{Began: new(int64), PausedAt: full.PausedAt, PausedBy: full.PausedBy})
+		if err := recorder.WriteSettings(ctx, "School", capability.FollowerSettings{}); err != nil {
 			t.Fatal(err)
 		}
-		want("School", 0, persistence.FollowerSettings{})
+		want("School", 0, capability.FollowerSettings{})
 	})
 }
 
@@ -455,7 +456,7 @@ func TestFollowerSettingsAreMissing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		recorder := made.(persistence.SettingsRecorder)
+		recorder := made.(capability.SettingsRecorder)
 		err = store.Transaction(t.Context(), func(ctx context.Context) error {
 			_, settings, err := recorder.LockSettings(ctx, "School")
 			if settings != nil {
@@ -467,7 +468,7 @@ func TestFollowerSettingsAreMissing(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		expect.ErrorAs[*persistence.NotMigratedError](t, recorder.WriteSettings(t.Context(), "School", persistence.FollowerSettings{}))
+		expect.ErrorAs[*persistence.NotMigratedError](t, recorder.WriteSettings(t.Context(), "School", capability.FollowerSettings{}))
 		if err := gormstore.AutoMigrate(db); err != nil {
 			t.Fatal(err)
 		}

@@ -6,21 +6,22 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Settings implements persistence.SettingsRecorder.
+// Settings implements capability.SettingsRecorder.
 func (r *processRecorder) Settings(
 	ctx context.Context, upstream string,
-) (position int64, settings *persistence.FollowerSettings, err error) {
+) (position int64, settings *capability.FollowerSettings, err error) {
 	position, settings, _, err = r.SettingsRevision(ctx, upstream)
 	return position, settings, err
 }
 
-// SettingsRevision implements persistence.RevisionRecorder.
+// SettingsRevision implements capability.RevisionRecorder.
 func (r *processRecorder) SettingsRevision(
 	ctx context.Context, upstream string,
-) (position int64, settings *persistence.FollowerSettings, revision int64, err error) {
+) (position int64, settings *capability.FollowerSettings, revision int64, err error) {
 	op := r.application + ": read the settings of a follower"
 	outer, err := r.store.txScopeOf(ctx)
 	if err != nil {
@@ -35,19 +36,19 @@ func (r *processRecorder) SettingsRevision(
 	return at.Int64, settings, revision, r.store.translate(ctx, op, err)
 }
 
-// LockSettings implements persistence.SettingsRecorder.
+// LockSettings implements capability.SettingsRecorder.
 func (r *processRecorder) LockSettings(
 	ctx context.Context, upstream string,
-) (position int64, settings *persistence.FollowerSettings, err error) {
+) (position int64, settings *capability.FollowerSettings, err error) {
 	position, settings, _, err = r.LockSettingsRevision(ctx, upstream, 0)
 	return position, settings, err
 }
 
-// LockSettingsRevision implements persistence.RevisionRecorder. In SQLite a
+// LockSettingsRevision implements capability.RevisionRecorder. In SQLite a
 // transaction has kept other writers out since it began.
 func (r *processRecorder) LockSettingsRevision(
 	ctx context.Context, upstream string, wait time.Duration,
-) (position int64, settings *persistence.FollowerSettings, revision int64, err error) {
+) (position int64, settings *capability.FollowerSettings, revision int64, err error) {
 	op := r.application + ": lock a position"
 	outer, err := r.store.txScopeOf(ctx)
 	if err != nil {
@@ -78,7 +79,7 @@ func (r *processRecorder) LockSettingsRevision(
 // without. The revision is the time of the last change, in microseconds.
 func (r *processRecorder) settings(
 	ctx context.Context, c connection, joined bool, upstream string,
-) (position sql.NullInt64, settings *persistence.FollowerSettings, revision int64, err error) {
+) (position sql.NullInt64, settings *capability.FollowerSettings, revision int64, err error) {
 	kept, err := r.store.keepsSettings(ctx, c, joined)
 	if err != nil {
 		return position, nil, 0, err
@@ -106,7 +107,7 @@ func (r *processRecorder) settings(
 	if err != nil {
 		return position, nil, 0, err
 	}
-	settings = &persistence.FollowerSettings{Topics: topics.String, TopicChanges: changes.Int64, PausedBy: pausedBy.String}
+	settings = &capability.FollowerSettings{Topics: topics.String, TopicChanges: changes.Int64, PausedBy: pausedBy.String}
 	if began.Valid {
 		settings.Began = &began.Int64
 	}
@@ -158,8 +159,8 @@ func (s *Store) needs(ctx context.Context, c connection, t table) error {
 	return &persistence.NotMigratedError{Missing: "table " + t.quoted, Fix: hintFix}
 }
 
-// WriteSettings implements persistence.SettingsRecorder.
-func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
+// WriteSettings implements capability.SettingsRecorder.
+func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, settings capability.FollowerSettings) error {
 	query := "INSERT INTO " + r.store.tables.settings.quoted + " (application_name, upstream_application_name, began, topics," +
 		" topic_changes, paused_at, paused_by, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)" +
 		" ON CONFLICT (application_name, upstream_application_name) DO UPDATE SET began = excluded.began," +

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -49,9 +50,9 @@ func (h *history) add(kind, version int64, topic string, state []byte) {
 	h.events = append(h.events, row)
 }
 
-var _ persistence.HistoryReader = (*processRecorder)(nil)
+var _ capability.HistoryReader = (*processRecorder)(nil)
 
-// SelectHistory implements persistence.HistoryReader.
+// SelectHistory implements capability.HistoryReader.
 func (r *processRecorder) SelectHistory(ctx context.Context, id uuid.UUID, before int64) (
 	*persistence.StoredEvent, iter.Seq2[persistence.StoredEvent, error], error,
 ) {

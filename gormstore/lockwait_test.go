@@ -14,6 +14,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -190,16 +191,16 @@ func TestWritesBoundWaitForTable(t *testing.T) {
 			return err
 		}},
 		"status": {"follower_status", func(ctx context.Context, s *gormstore.Store, _ persistence.ProcessRecorder) error {
-			return s.RecordStatus(ctx, persistence.FollowerStatus{ApplicationName: "Dogs", UpstreamApplicationName: "Up", State: "running"})
+			return s.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: "Dogs", UpstreamApplicationName: "Up", State: "running"})
 		}},
 		"settings": {"follower_settings", func(ctx context.Context, _ *gormstore.Store, r persistence.ProcessRecorder) error {
-			return r.(persistence.SettingsRecorder).WriteSettings(ctx, "Up", persistence.FollowerSettings{})
+			return r.(capability.SettingsRecorder).WriteSettings(ctx, "Up", capability.FollowerSettings{})
 		}},
 		"runner": {"follower_runners", func(ctx context.Context, s *gormstore.Store, _ persistence.ProcessRecorder) error {
-			return s.RecordStatus(ctx, persistence.FollowerStatus{ApplicationName: "Dogs", UpstreamApplicationName: "Up", State: "running"})
+			return s.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: "Dogs", UpstreamApplicationName: "Up", State: "running"})
 		}},
 		"parked event": {"parked_events", func(ctx context.Context, _ *gormstore.Store, r persistence.ProcessRecorder) error {
-			return r.(persistence.ParkingRecorder).ParkEvent(ctx, persistence.ParkedEvent{
+			return r.(capability.ParkingRecorder).ParkEvent(ctx, persistence.ParkedEvent{
 				ApplicationName: "Dogs", UpstreamApplicationName: "Up", NotificationID: 1, Topic: "T"})
 		}},
 	} {
@@ -411,7 +412,7 @@ func TestOtherWritesBoundWaitForTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snapshots := made.(persistence.SnapshotRecorder)
+	snapshots := made.(capability.SnapshotRecorder)
 	r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
 	dog := uuid.New()
 	insert(t, r, history(dog, 1, 1)...)
@@ -426,7 +427,7 @@ func TestOtherWritesBoundWaitForTable(t *testing.T) {
 		"snapshot, keep all": func() error { return snapshots.InsertSnapshot(t.Context(), next, 0) },
 		"replacement":        func() error { _, err := snapshots.ReplaceSnapshot(t.Context(), old, changed); return err },
 		"deletion": func() error {
-			_, err := r.(persistence.OriginatorDeleter).DeleteOriginator(t.Context(), dog)
+			_, err := r.(capability.OriginatorDeleter).DeleteOriginator(t.Context(), dog)
 			return err
 		},
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// LogHold implements persistence.LogHoldReader. There is never one on SQLite,
+// LogHold implements capability.LogHoldReader. There is never one on SQLite,
 // which has one writer at a time.
 func (r *processRecorder) LogHold(ctx context.Context, recent time.Duration) (hold *persistence.LogHold, err error) {
 	if !r.store.dialect.concurrent() {

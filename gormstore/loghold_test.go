@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -18,7 +19,7 @@ import (
 // holdOf asks whose transaction keeps readers from the newest events.
 func holdOf(t *testing.T, r persistence.ProcessRecorder, recent time.Duration) *persistence.LogHold {
 	t.Helper()
-	hold, err := r.(persistence.LogHoldReader).LogHold(t.Context(), recent)
+	hold, err := r.(capability.LogHoldReader).LogHold(t.Context(), recent)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -42,7 +43,7 @@ func TestLockLog(t *testing.T) {
 			return map[string]error{"alone": alone, "in a transaction": inTransaction}
 		}
 		transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
-			if err := r.(persistence.LogLocker).LockLog(ctx); err != nil {
+			if err := r.(capability.LogLocker).LockLog(ctx); err != nil {
 				return err
 			}
 			for how, err := range saves() {
@@ -74,7 +75,7 @@ func TestLockLogWaitsForWriters(t *testing.T) {
 		r, writer := recorder(t, db, "Dogs", options...), recorder(t, other, "Dogs", options...)
 		lock := func() error {
 			return gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
-				return r.(persistence.LogLocker).LockLog(ctx)
+				return r.(capability.LogLocker).LockLog(ctx)
 			})
 		}
 		transaction(t, other, func(ctx context.Context, _ *gorm.DB) error {

@@ -9,6 +9,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -47,7 +48,7 @@ func (s storeInventory) TrackingStates(ctx context.Context) ([]inventory.Trackin
 		t := &states[i]
 		if err == nil && t.Position == dividedPosition {
 			t.Position, _, err = newProcessRecorder(s.Store, t.ApplicationName).lowest(ctx, c, t.UpstreamApplicationName)
-			if errors.Is(err, persistence.ErrPartitionsDamaged) {
+			if errors.Is(err, capability.ErrPartitionsDamaged) {
 				err = nil // it is listed, so that it can be reset
 			}
 		}

@@ -45,7 +45,7 @@ type Listener interface {
 	Listen(ctx context.Context, channel func(context.Context) (string, error), wake func(text string)) error
 }
 
-// Listen implements persistence.Listener. Each call has its own connection,
+// Listen implements capability.Listener. Each call has its own connection,
 // outside of the pool. Without WithListener, and on SQLite, it returns a
 // persistence.ErrNotSupported at once: its caller is left to polling.
 func (s *Store) Listen(ctx context.Context, wake func(application string)) error {

@@ -14,6 +14,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
@@ -280,7 +281,7 @@ func TestNotifyListenIsNotSupported(t *testing.T) {
 		"no database":         {gormstore.New(nil, gormstore.WithListener(deaf{})), persistence.ErrInterface},
 		"a listener":          {gormstore.New(migrated(t, pg), gormstore.WithListener(deaf{})), errDeaf},
 	} {
-		var l persistence.Listener = test.store
+		var l capability.Listener = test.store
 		if err := l.Listen(t.Context(), func(string) {}); !errors.Is(err, test.want) {
 			t.Errorf("%s: error %v, want %v", name, err, test.want)
 		}

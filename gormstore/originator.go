@@ -5,15 +5,16 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 var (
-	_ persistence.OriginatorDeleter = (*processRecorder)(nil)
-	_ persistence.RevisionRecorder  = (*processRecorder)(nil)
+	_ capability.OriginatorDeleter = (*processRecorder)(nil)
+	_ capability.RevisionRecorder  = (*processRecorder)(nil)
 )
 
-// DeleteOriginator implements persistence.OriginatorDeleter. It locks the
+// DeleteOriginator implements capability.OriginatorDeleter. It locks the
 // positions of the followers before the log, as a follower that processes does:
 // one that is at a batch finishes it first, and what it parks is deleted too.
 // One that has read a page, and not yet locked its position, finds another

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -39,7 +40,7 @@ func TestDeleteOriginator(t *testing.T) {
 			ids = append(ids, got...)
 			park := persistence.ParkedEvent{UpstreamApplicationName: schoolName, NotificationID: got[0], OriginatorID: id,
 				OriginatorVersion: 1, Topic: "t", Error: "e"}
-			if err := counters.(persistence.ParkingRecorder).ParkEvent(ctx, park); err != nil {
+			if err := counters.(capability.ParkingRecorder).ParkEvent(ctx, park); err != nil {
 				t.Fatal(err)
 			}
 			for _, follower := range []string{"Django", "Django2"} { // a row for each notification
@@ -49,11 +50,11 @@ func TestDeleteOriginator(t *testing.T) {
 				}
 			}
 		}
-		got, err := leader.(persistence.OriginatorDeleter).DeleteOriginator(ctx, deleted)
+		got, err := leader.(capability.OriginatorDeleter).DeleteOriginator(ctx, deleted)
 		if want := (persistence.DeletedOriginator{Events: 1, Parked: 1}); err != nil || got != want {
 			t.Fatalf("got %+v, %v; want %+v", got, err, want)
 		}
-		parked, err := counters.(persistence.ParkingRecorder).ParkedEvents(ctx, schoolName)
+		parked, err := counters.(capability.ParkingRecorder).ParkedEvents(ctx, schoolName)
 		if err != nil || len(parked) != 1 || parked[0].OriginatorID != kept {
 			t.Errorf("parked are %v, %v, want no error, 1 of them and OriginatorID %v", parked, err, kept)
 		}
@@ -93,7 +94,7 @@ func TestReplaceSnapshotOfAnyStorageClass(t *testing.T) {
 				}
 				found = e
 			}
-			if replaced, err := recorder.(persistence.SnapshotRecorder).ReplaceSnapshot(ctx, found, good); err != nil || !replaced {
+			if replaced, err := recorder.(capability.SnapshotRecorder).ReplaceSnapshot(ctx, found, good); err != nil || !replaced {
 				t.Errorf("state %q: got %v, %v", state, replaced, err)
 			}
 		}
@@ -109,8 +110,8 @@ func TestDeletionHoldsPositions(t *testing.T) {
 	leader := recorder(t, db, schoolName)
 	dog := uuid.New()
 	insert(t, leader, history(dog, 1, 1)...)
-	follower := recorder(t, db, countersName).(persistence.RevisionRecorder)
-	if err := follower.WriteSettings(t.Context(), schoolName, persistence.FollowerSettings{Began: new(int64)}); err != nil {
+	follower := recorder(t, db, countersName).(capability.RevisionRecorder)
+	if err := follower.WriteSettings(t.Context(), schoolName, capability.FollowerSettings{Began: new(int64)}); err != nil {
 		t.Fatal(err)
 	}
 	lock := func() error {
@@ -120,7 +121,7 @@ func TestDeletionHoldsPositions(t *testing.T) {
 		})
 	}
 	err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
-		if _, err := leader.(persistence.OriginatorDeleter).DeleteOriginator(ctx, dog); err != nil {
+		if _, err := leader.(capability.OriginatorDeleter).DeleteOriginator(ctx, dog); err != nil {
 			return err
 		}
 		if err := lock(); !errors.Is(err, persistence.ErrPositionLocked) {
@@ -137,8 +138,8 @@ func TestDeletionHoldsPositions(t *testing.T) {
 // back since they were written.
 func TestDeletionRevisesAfterTheClockWasSetBack(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
-		follower := recorder(t, db, countersName).(persistence.RevisionRecorder)
-		if err := follower.WriteSettings(t.Context(), schoolName, persistence.FollowerSettings{}); err != nil {
+		follower := recorder(t, db, countersName).(capability.RevisionRecorder)
+		if err := follower.WriteSettings(t.Context(), schoolName, capability.FollowerSettings{}); err != nil {
 			t.Fatal(err)
 		}
 		later := time.Now().Add(time.Hour).UTC()
@@ -147,7 +148,7 @@ func TestDeletionRevisesAfterTheClockWasSetBack(t *testing.T) {
 		}
 		last := later.UnixMicro()
 		for range 3 {
-			if _, err := recorder(t, db, schoolName).(persistence.OriginatorDeleter).DeleteOriginator(t.Context(), uuid.New()); err != nil {
+			if _, err := recorder(t, db, schoolName).(capability.OriginatorDeleter).DeleteOriginator(t.Context(), uuid.New()); err != nil {
 				t.Fatal(err)
 			}
 			_, _, revision, err := follower.SettingsRevision(t.Context(), schoolName)

@@ -10,10 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ persistence.PartitionRecorder = (*processRecorder)(nil)
+var _ capability.PartitionRecorder = (*processRecorder)(nil)
 
 // dividedPosition is the position, in the table of positions, of a follower
 // that is divided into partitions. It is above every event: a program that does
@@ -62,11 +63,11 @@ func (r *processRecorder) lowest(ctx context.Context, c connection, upstream str
 // damaged is the error if the rows of partitions do not fit together. To go on
 // with what is left would leave out events or repeat them.
 func (r *processRecorder) damaged(upstream, problem string) error {
-	return &persistence.Error{Class: persistence.ErrPartitionsDamaged, Op: r.application + ": read the partitions in " + upstream,
+	return &persistence.Error{Class: capability.ErrPartitionsDamaged, Op: r.application + ": read the partitions in " + upstream,
 		Err: errors.New(problem), Hint: "restore the rows of " + r.store.tables.partitions.name + ", or reset the follower"}
 }
 
-// Partitions implements persistence.PartitionRecorder.
+// Partitions implements capability.PartitionRecorder.
 func (r *processRecorder) Partitions(ctx context.Context, upstream string) (persistence.PartitionSet, error) {
 	op := r.application + ": read partitions"
 	c, done, err := r.store.reader(ctx, op)
@@ -115,7 +116,7 @@ func (r *processRecorder) partitions(ctx context.Context, c connection, upstream
 		}
 		if until > 0 {
 			end := time.UnixMicro(until).UTC()
-			p.Leased = p.Owner != "" && now.Before(end) && !end.After(now.Add(persistence.LongestLease))
+			p.Leased = p.Owner != "" && now.Before(end) && !end.After(now.Add(capability.LongestLease))
 			p.Until = end.Add(ahead)
 		}
 		if since.Valid {
@@ -126,7 +127,7 @@ func (r *processRecorder) partitions(ctx context.Context, c connection, upstream
 	return set, rows.Err()
 }
 
-// Divide implements persistence.PartitionRecorder. The fences begin above all
+// Divide implements capability.PartitionRecorder. The fences begin above all
 // that there were, also if their rows have been deleted.
 func (r *processRecorder) Divide(ctx context.Context, upstream, key string, count int) error {
 	return r.store.requireTx(ctx, r.application+": divide a follower", func(c connection) error {
@@ -259,7 +260,7 @@ func (r *processRecorder) partitionUpdate(
 	return update, condition, all
 }
 
-// RenewLeases implements persistence.PartitionRecorder.
+// RenewLeases implements capability.PartitionRecorder.
 func (r *processRecorder) RenewLeases(
 	ctx context.Context, upstream, process string, numbers []int, duration time.Duration,
 ) (set persistence.PartitionSet, err error) {
@@ -285,13 +286,13 @@ func (r *processRecorder) RenewLeases(
 	return set, err
 }
 
-// ChangeLeases implements persistence.PartitionRecorder. There is a statement
+// ChangeLeases implements capability.PartitionRecorder. There is a statement
 // for each action and not for each lease, as there may be many; all rows are
 // locked before, in the order of their numbers.
 func (r *processRecorder) ChangeLeases(
-	ctx context.Context, upstream, process string, changes []persistence.LeaseChange, duration time.Duration,
+	ctx context.Context, upstream, process string, changes []capability.LeaseChange, duration time.Duration,
 ) (set persistence.PartitionSet, err error) {
-	byAction := map[persistence.LeaseAction][]persistence.LeaseChange{}
+	byAction := map[capability.LeaseAction][]capability.LeaseChange{}
 	for _, change := range changes {
 		byAction[change.Action] = append(byAction[change.Action], change)
 	}
@@ -317,7 +318,7 @@ func (r *processRecorder) ChangeLeases(
 
 // lockRows locks the rows of leases that are to be changed. SQLite has one lock
 // for all.
-func (r *processRecorder) lockRows(ctx context.Context, c connection, upstream string, changes []persistence.LeaseChange) error {
+func (r *processRecorder) lockRows(ctx context.Context, c connection, upstream string, changes []capability.LeaseChange) error {
 	if !r.store.dialect.concurrent() || len(changes) < 2 {
 		return nil
 	}
@@ -333,22 +334,22 @@ func (r *processRecorder) lockRows(ctx context.Context, c connection, upstream s
 
 // changeLeases does one action with leases.
 func (r *processRecorder) changeLeases(
-	ctx context.Context, c connection, upstream, process string, action persistence.LeaseAction, changes []persistence.LeaseChange, now, until int64,
+	ctx context.Context, c connection, upstream, process string, action capability.LeaseAction, changes []capability.LeaseChange, now, until int64,
 ) error {
 	var set, which string
 	var to, given []any
-	latest := now + persistence.LongestLease.Microseconds()
+	latest := now + capability.LongestLease.Microseconds()
 	switch action {
-	case persistence.TakeLease:
+	case capability.TakeLease:
 		set, to = "owner = ?, successor = '', fence = fence + 1, leased_until = ?", []any{process, until}
 		which, given = "(owner = '' OR leased_until <= ? OR leased_until > ?)", []any{now, latest}
-	case persistence.RequestLease:
+	case capability.RequestLease:
 		set, to = "successor = ?", []any{process}
 		which, given = "owner <> ? AND leased_until > ? AND leased_until <= ?", []any{process, now, latest}
-	case persistence.HandOverLease:
+	case capability.HandOverLease:
 		set, to = "owner = successor, successor = '', fence = fence + 1, leased_until = ?", []any{until}
 		which, given = "owner = ? AND successor <> ''", []any{process}
-	case persistence.ReleaseLease:
+	case capability.ReleaseLease:
 		set, to = "owner = '', successor = '', fence = fence + 1, leased_until = ?", []any{now}
 		which, given = "owner = ?", []any{process}
 	default:
@@ -369,7 +370,7 @@ func (r *processRecorder) changeLeases(
 // placeholdersFor is a list of so many placeholders.
 func placeholdersFor(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
 
-// NotePartition implements persistence.PartitionRecorder.
+// NotePartition implements capability.PartitionRecorder.
 func (r *processRecorder) NotePartition(ctx context.Context, upstream, process string, failure persistence.Partition) error {
 	query := "UPDATE " + r.store.tables.partitions.quoted + " SET error = ?, notification_id = ?, since = ?" + ofPartitions +
 		" AND number = ? AND owner = ? AND fence = ?"
@@ -380,10 +381,10 @@ func (r *processRecorder) NotePartition(ctx context.Context, upstream, process s
 	})
 }
 
-// LockPartitions implements persistence.PartitionRecorder.
+// LockPartitions implements capability.PartitionRecorder.
 func (r *processRecorder) LockPartitions(
 	ctx context.Context, upstream string, wait time.Duration,
-) (settings *persistence.FollowerSettings, revision int64, err error) {
+) (settings *capability.FollowerSettings, revision int64, err error) {
 	if wait == 0 {
 		wait = r.store.lockTimeout
 	}
@@ -398,9 +399,9 @@ func (r *processRecorder) LockPartitions(
 	return settings, revision, err
 }
 
-// MovePartitions implements persistence.PartitionRecorder.
+// MovePartitions implements capability.PartitionRecorder.
 func (r *processRecorder) MovePartitions(
-	ctx context.Context, upstream, process string, leases []persistence.PartitionLease, to int64,
+	ctx context.Context, upstream, process string, leases []capability.PartitionLease, to int64,
 ) error {
 	var which []string
 	arguments := []any{process}
@@ -412,7 +413,7 @@ func (r *processRecorder) MovePartitions(
 	return r.store.requireTx(ctx, r.application+": move partitions", func(c connection) error {
 		changed, err := r.store.dialect.updateBriefly(ctx, c, waitOf(ctx, r.store.lockTimeout), update, condition, all...)
 		if err == nil && changed != int64(len(leases)) {
-			err = &persistence.Error{Class: persistence.ErrLeaseLost, Op: r.application + ": move partitions in " + upstream}
+			err = &persistence.Error{Class: capability.ErrLeaseLost, Op: r.application + ": move partitions in " + upstream}
 		}
 		return err
 	})

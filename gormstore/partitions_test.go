@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -45,7 +46,7 @@ func TestDamagedPartitions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := recorder.(persistence.PartitionRecorder)
+		r := recorder.(capability.PartitionRecorder)
 		inside := func(do func(ctx context.Context) error) func() error {
 			return func() error { return store.Transaction(ctx, do) }
 		}
@@ -72,8 +73,8 @@ func TestDamagedPartitions(t *testing.T) {
 				t.Fatal(err)
 			}
 			for name, read := range reads {
-				if err := read(); !errors.Is(err, persistence.ErrPartitionsDamaged) {
-					t.Errorf("%s: %s: got the error %v, want an error that is %v", what, name, err, persistence.ErrPartitionsDamaged)
+				if err := read(); !errors.Is(err, capability.ErrPartitionsDamaged) {
+					t.Errorf("%s: %s: got the error %v, want an error that is %v", what, name, err, capability.ErrPartitionsDamaged)
 				}
 			}
 			if states, err := inventory.Of(store).TrackingStates(ctx); err != nil || len(states) != 1 {
@@ -139,14 +140,14 @@ func testDivisionsBetweenReads(t *testing.T, db *gorm.DB) {
 	divide := func() {
 		divisions++
 		err := store.Transaction(t.Context(), func(ctx context.Context) error {
-			return divider.(persistence.PartitionRecorder).Divide(ctx, "L", "", counts[divisions%len(counts)])
+			return divider.(capability.PartitionRecorder).Divide(ctx, "L", "", counts[divisions%len(counts)])
 		})
 		if err != nil {
 			panic(err) // the read that calls it would go on
 		}
 	}
 	recorder := expect.Must(gormstore.New(db.Session(&gorm.Session{Logger: afterEach{logger.Discard, divide}})).ProcessRecorder("F"))
-	r := recorder.(persistence.PartitionRecorder)
+	r := recorder.(capability.PartitionRecorder)
 	for reads := range 20 {
 		position, err := recorder.MaxTrackingID(t.Context(), "L")
 		at, settings, failed := r.Settings(t.Context(), "L")

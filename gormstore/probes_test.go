@@ -13,6 +13,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -60,8 +61,8 @@ func TestProbesAreNotLogged(t *testing.T) {
 				_, page := r.SelectNotifications(ctx, persistence.NotificationRange{Limit: 1})
 				_, position := r.MaxTrackingID(ctx, schoolName)
 				_, statuses := store.FollowerStatuses(ctx)
-				_, parked := r.(persistence.ParkingRecorder).CountParked(ctx, schoolName)
-				_, _, settings := r.(persistence.SettingsRecorder).Settings(ctx, schoolName)
+				_, parked := r.(capability.ParkingRecorder).CountParked(ctx, schoolName)
+				_, _, settings := r.(capability.SettingsRecorder).Settings(ctx, schoolName)
 				_, names := inventory.Of(store).ApplicationNames(ctx)
 				_, save := r.InsertEvents(ctx, history(uuid.New(), 1, 1))
 				for i, err := range []error{head, page, position, statuses, parked, names, save} {

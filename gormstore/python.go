@@ -33,7 +33,7 @@ func (r pythonRecorder) TrackNotifications(
 	return r.movePosition(ctx, from, to, ids)
 }
 
-// LockLog implements persistence.LogLocker. The Python library knows no order
+// LockLog implements capability.LogLocker. The Python library knows no order
 // lock: it locks the table, so the table is locked as well.
 func (r pythonRecorder) LockLog(ctx context.Context) error {
 	return r.store.requireTx(ctx, r.application+": lock the log", func(c connection) error {

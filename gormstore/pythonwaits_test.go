@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
@@ -34,7 +35,7 @@ func TestPythonLockLog(t *testing.T) {
 		})
 	}
 	transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
-		if err := r.(persistence.LogLocker).LockLog(ctx); err != nil {
+		if err := r.(capability.LogLocker).LockLog(ctx); err != nil {
 			return err
 		}
 		if libraryLocks() == nil {
@@ -52,7 +53,7 @@ func TestPythonLockLog(t *testing.T) {
 		}
 		hurried := expect.Must(gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout)).PythonProcessRecorder(schoolName))
 		err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
-			return hurried.(persistence.LogLocker).LockLog(ctx)
+			return hurried.(capability.LogLocker).LockLog(ctx)
 		})
 		if !errors.Is(err, persistence.ErrLockTimeout) {
 			t.Errorf("while the library writes: %v, want a lock timeout", err)
@@ -108,7 +109,7 @@ func TestPythonWritesBoundTheirWaits(t *testing.T) {
 	for name, write := range map[string]func(ctx context.Context) error{
 		"one event": save(1), "many events": save(2_000),
 		"the log": func(ctx context.Context) error {
-			return gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error { return school.(persistence.LogLocker).LockLog(ctx) })
+			return gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error { return school.(capability.LogLocker).LockLog(ctx) })
 		},
 		"a position": func(ctx context.Context) error {
 			return counters.(notificationTracker).TrackNotifications(ctx, position, persistence.Tracking{ApplicationName: schoolName, NotificationID: head}, nil)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
@@ -53,7 +54,7 @@ func readsOf(t *testing.T, db *gorm.DB) map[string]storeRead {
 		}
 	}
 	historyOf := func(ctx context.Context) error {
-		_, _, err := r.(persistence.HistoryReader).SelectHistory(ctx, id, 0)
+		_, _, err := r.(capability.HistoryReader).SelectHistory(ctx, id, 0)
 		return err
 	}
 	return map[string]storeRead{
@@ -72,20 +73,20 @@ func readsOf(t *testing.T, db *gorm.DB) map[string]storeRead {
 		}},
 		"position": {"notification_tracking", func(ctx context.Context) error { _, err := r.MaxTrackingID(ctx, "Up"); return err }},
 		"settings": {"follower_settings", func(ctx context.Context) error {
-			_, _, err := r.(persistence.SettingsRecorder).Settings(ctx, "Up")
+			_, _, err := r.(capability.SettingsRecorder).Settings(ctx, "Up")
 			return err
 		}},
 		"hold": {"stored_events", func(ctx context.Context) error {
-			_, err := r.(persistence.LogHoldReader).LogHold(ctx, 0)
+			_, err := r.(capability.LogHoldReader).LogHold(ctx, 0)
 			return err
 		}},
 		"statuses": {"follower_status", func(ctx context.Context) error { _, err := s.FollowerStatuses(ctx); return err }},
 		"parked events": {"parked_events", func(ctx context.Context) error {
-			_, err := r.(persistence.ParkingRecorder).ParkedEvents(ctx, "Up")
+			_, err := r.(capability.ParkingRecorder).ParkedEvents(ctx, "Up")
 			return err
 		}},
 		"parked originators": {"parked_events", func(ctx context.Context) error {
-			_, err := r.(persistence.ParkingRecorder).ParkedOriginators(ctx, "Up", []uuid.UUID{id})
+			_, err := r.(capability.ParkingRecorder).ParkedOriginators(ctx, "Up", []uuid.UUID{id})
 			return err
 		}},
 		"positions":    {"notification_tracking", func(ctx context.Context) error { _, err := inventory.Of(s).TrackingStates(ctx); return err }},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -15,9 +16,9 @@ type snapshotRecorder struct {
 	*eventTable
 }
 
-var _ persistence.SnapshotRecorder = (*snapshotRecorder)(nil)
+var _ capability.SnapshotRecorder = (*snapshotRecorder)(nil)
 
-// InsertSnapshot implements persistence.SnapshotRecorder.
+// InsertSnapshot implements capability.SnapshotRecorder.
 func (r *snapshotRecorder) InsertSnapshot(ctx context.Context, snapshot persistence.StoredEvent, keep int) error {
 	if keep <= 0 {
 		_, err := r.InsertEvents(ctx, []persistence.StoredEvent{snapshot})
@@ -33,11 +34,11 @@ func (r *snapshotRecorder) InsertSnapshot(ctx context.Context, snapshot persiste
 	return err
 }
 
-// ReplaceSnapshot implements persistence.SnapshotRecorder.
+// ReplaceSnapshot implements capability.SnapshotRecorder.
 func (r *snapshotRecorder) ReplaceSnapshot(
 	ctx context.Context, old, snapshot persistence.StoredEvent,
 ) (replaced bool, err error) {
-	if err := persistence.ValidateReplacement(old, snapshot); err != nil {
+	if err := capability.ValidateReplacement(old, snapshot); err != nil {
 		return false, err
 	}
 	query := r.store.dialect.placeholders("UPDATE " + r.table.quoted + " SET topic = ?, state = ? WHERE application_name = ?" +

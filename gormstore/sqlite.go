@@ -512,7 +512,7 @@ func noTransaction(err error) bool { return strings.Contains(err.Error(), "no tr
 // for a fifth of a second.
 const yieldTime = 25 * time.Millisecond
 
-// YieldTime implements persistence.WriterYielder.
+// YieldTime implements capability.WriterYielder.
 func (s *Store) YieldTime() time.Duration {
 	if _, ok := s.dialect.(sqlite); ok {
 		return yieldTime

@@ -16,6 +16,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -159,7 +160,7 @@ func TestUngrantedTables(t *testing.T) {
 	if len(missing) > 0 || err == nil || !strings.Contains(err.Error(), grant) || strings.Contains(err.Error(), "snapshots") {
 		t.Errorf("missing are %q (%v), want 0 of them and an error that contains %q", missing, err, grant)
 	}
-	r := recorder(t, db, schoolName).(persistence.ParkingRecorder)
+	r := recorder(t, db, schoolName).(capability.ParkingRecorder)
 	_, err = r.ParkedEvents(t.Context(), kennels)
 	if !errors.Is(err, persistence.ErrOperational) || !strings.Contains(err.Error(), "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE parked_events") {
 		t.Errorf("ParkedEvents: %v, want an error that is %v and that contains %q", err, persistence.ErrOperational, "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE parked_events")

@@ -150,7 +150,7 @@ func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (in
 	return current.Int64, r.store.translate(ctx, op, err)
 }
 
-// LockLog implements persistence.LogLocker. In SQLite a transaction has kept
+// LockLog implements capability.LogLocker. In SQLite a transaction has kept
 // other writers out since it began.
 func (r *processRecorder) LockLog(ctx context.Context) error {
 	return r.store.requireTx(ctx, r.application+": lock the log", func(c connection) error {

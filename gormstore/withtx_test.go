@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
@@ -381,7 +382,7 @@ func everyCall(t testing.TB, db *gorm.DB) map[string]func(context.Context) error
 			return nil
 		},
 		"SelectHistory": func(ctx context.Context) error {
-			_, _, err := r.(persistence.HistoryReader).SelectHistory(ctx, uuid.New(), 0)
+			_, _, err := r.(capability.HistoryReader).SelectHistory(ctx, uuid.New(), 0)
 			return err
 		},
 		"Transaction": func(ctx context.Context) error {

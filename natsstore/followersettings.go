@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ persistence.SettingsRecorder = (*processRecorder)(nil)
+var _ capability.SettingsRecorder = (*processRecorder)(nil)
 
 // storedSettings are settings of a follower as they are stored with its
 // position.
@@ -20,8 +21,8 @@ type storedSettings struct {
 	PausedBy     string    `json:"paused_by,omitempty"`
 }
 
-// Settings implements persistence.SettingsRecorder.
-func (r *processRecorder) Settings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+// Settings implements capability.SettingsRecorder.
+func (r *processRecorder) Settings(ctx context.Context, upstream string) (int64, *capability.FollowerSettings, error) {
 	const op = "read the settings of a follower"
 	ctx, cancel, err := r.begin(ctx, op)
 	if err != nil {
@@ -36,8 +37,8 @@ func (r *processRecorder) Settings(ctx context.Context, upstream string) (int64,
 	return position, settings, err
 }
 
-// LockSettings implements persistence.SettingsRecorder, like LockPosition.
-func (r *processRecorder) LockSettings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+// LockSettings implements capability.SettingsRecorder, like LockPosition.
+func (r *processRecorder) LockSettings(ctx context.Context, upstream string) (int64, *capability.FollowerSettings, error) {
 	const op = "lock the settings of a follower"
 	position, stored, err := r.lockPosition(ctx, op, upstream)
 	if err != nil {
@@ -48,19 +49,19 @@ func (r *processRecorder) LockSettings(ctx context.Context, upstream string) (in
 }
 
 // settingsOf decodes settings. Those of a follower that has not begun are zero.
-func (s *stream) settingsOf(op string, stored []byte) (*persistence.FollowerSettings, error) {
+func (s *stream) settingsOf(op string, stored []byte) (*capability.FollowerSettings, error) {
 	var settings storedSettings
 	if len(stored) > 0 {
 		if err := json.Unmarshal(stored, &settings); err != nil {
 			return nil, s.failure(op, persistence.ErrInternal, "they were written by another program, or by a newer version of this one", err)
 		}
 	}
-	return &persistence.FollowerSettings{Began: settings.Began, Topics: settings.Topics, TopicChanges: settings.TopicChanges,
+	return &capability.FollowerSettings{Began: settings.Began, Topics: settings.Topics, TopicChanges: settings.TopicChanges,
 		PausedAt: settings.PausedAt, PausedBy: settings.PausedBy}, nil
 }
 
-// WriteSettings implements persistence.SettingsRecorder.
-func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
+// WriteSettings implements capability.SettingsRecorder.
+func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, settings capability.FollowerSettings) error {
 	stored, err := encodedSettings(settings)
 	if err != nil {
 		return err
@@ -70,7 +71,7 @@ func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, se
 	})
 }
 
-func encodedSettings(s persistence.FollowerSettings) ([]byte, error) {
+func encodedSettings(s capability.FollowerSettings) ([]byte, error) {
 	stored := storedSettings{Began: s.Began, Topics: s.Topics, TopicChanges: s.TopicChanges, PausedAt: s.PausedAt.UTC(), PausedBy: s.PausedBy}
 	return json.Marshal(stored)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Listen implements persistence.Listener. The servers publish a message without
+// Listen implements capability.Listener. The servers publish a message without
 // its payload after each event that was stored.
 func (s *Store) Listen(ctx context.Context, wake func(application string)) error {
 	if s.closed.Load() {

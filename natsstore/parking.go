@@ -13,10 +13,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ persistence.ParkingRecorder = (*processRecorder)(nil)
+var _ capability.ParkingRecorder = (*processRecorder)(nil)
 
 // storedChange is the state of a message about a parked event. Its frame has
 // the event's id and topic. What is parked of an upstream application is the sum
@@ -173,7 +174,7 @@ func (st *stage) parking(ctx context.Context, op, upstream string) (*stagedParki
 	return p, nil
 }
 
-// ParkEvent implements persistence.ParkingRecorder.
+// ParkEvent implements capability.ParkingRecorder.
 func (r *processRecorder) ParkEvent(ctx context.Context, event persistence.ParkedEvent) error {
 	event.ApplicationName, event.ParkedAt = r.application, event.ParkedAt.UTC()
 	return r.changeParked(ctx, "park an event", event.UpstreamApplicationName, func(p *stagedParking) error {
@@ -184,7 +185,7 @@ func (r *processRecorder) ParkEvent(ctx context.Context, event persistence.Parke
 	})
 }
 
-// UnparkEvent implements persistence.ParkingRecorder.
+// UnparkEvent implements capability.ParkingRecorder.
 func (r *processRecorder) UnparkEvent(ctx context.Context, upstream string, notificationID int64) error {
 	const op = "unpark an event"
 	return r.changeParked(ctx, op, upstream, func(p *stagedParking) error {
@@ -260,7 +261,7 @@ func (tx *transaction) stagedParking(s *stream, upstream string) *parkedView {
 	return nil
 }
 
-// ParkedEvents implements persistence.ParkingRecorder.
+// ParkedEvents implements capability.ParkingRecorder.
 func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]persistence.ParkedEvent, error) {
 	const op = "read parked events"
 	upstreams := []string{upstream}
@@ -322,7 +323,7 @@ func (tx *transaction) stagedUpstreams(s *stream) []string {
 	return nil
 }
 
-// ParkedOriginators implements persistence.ParkingRecorder.
+// ParkedOriginators implements capability.ParkingRecorder.
 func (r *processRecorder) ParkedOriginators(ctx context.Context, upstream string, among []uuid.UUID) (map[uuid.UUID]int64, error) {
 	found := map[uuid.UUID]int64{}
 	if len(among) == 0 {
@@ -344,7 +345,7 @@ func (r *processRecorder) ParkedOriginators(ctx context.Context, upstream string
 	return found, nil
 }
 
-// CountParked implements persistence.ParkingRecorder.
+// CountParked implements capability.ParkingRecorder.
 func (r *processRecorder) CountParked(ctx context.Context, upstream string) (int64, error) {
 	view, err := r.viewOf(ctx, "count parked events", upstream)
 	if err != nil {

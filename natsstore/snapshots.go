@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -18,7 +19,7 @@ import (
 // message of its subject.
 type snapshotRecorder struct{ *stream }
 
-var _ persistence.SnapshotRecorder = (*snapshotRecorder)(nil)
+var _ capability.SnapshotRecorder = (*snapshotRecorder)(nil)
 
 // InsertEvents implements persistence.AggregateRecorder.
 func (r *snapshotRecorder) InsertEvents(ctx context.Context, snapshots []persistence.StoredEvent) ([]int64, error) {
@@ -222,7 +223,7 @@ func (r *snapshotRecorder) readAll(ctx context.Context, op string, id uuid.UUID)
 	return all, err
 }
 
-// InsertSnapshot implements persistence.SnapshotRecorder. Older snapshots are
+// InsertSnapshot implements capability.SnapshotRecorder. Older snapshots are
 // deleted after the new one is stored. If this process ends in between, they
 // are deleted with the next one.
 func (r *snapshotRecorder) InsertSnapshot(ctx context.Context, snapshot persistence.StoredEvent, keep int) error {
@@ -271,9 +272,9 @@ func (r *snapshotRecorder) purge(ctx context.Context, op, subject string) error 
 	})
 }
 
-// ReplaceSnapshot implements persistence.SnapshotRecorder.
+// ReplaceSnapshot implements capability.SnapshotRecorder.
 func (r *snapshotRecorder) ReplaceSnapshot(ctx context.Context, old, snapshot persistence.StoredEvent) (bool, error) {
-	if err := persistence.ValidateReplacement(old, snapshot); err != nil {
+	if err := capability.ValidateReplacement(old, snapshot); err != nil {
 		return false, err
 	}
 	const op = "replace a snapshot"

@@ -11,10 +11,11 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ persistence.StatusRecorder = (*Store)(nil)
+var _ capability.StatusRecorder = (*Store)(nil)
 
 // statusKey is the follower and the upstream application of a status.
 type statusKey struct{ follower, upstream string }
@@ -55,10 +56,10 @@ type statusMark struct {
 
 // with returns the status after another one was recorded at a time of the
 // servers' clock.
-func (old storedStatus) with(isNew bool, s persistence.FollowerStatus, now time.Time) storedStatus {
+func (old storedStatus) with(isNew bool, s capability.FollowerStatus, now time.Time) storedStatus {
 	next := storedStatus{State: s.State, Error: s.Error, NotificationID: s.NotificationID, Ahead: s.Ahead, Since: s.Since.UTC(),
 		NextRetry: s.NextRetry.UTC(), Heartbeat: now, Process: s.Process}
-	dead := now.Add(-3 * persistence.HeartbeatInterval) // killed, so that it did not say that it stops
+	dead := now.Add(-3 * capability.HeartbeatInterval) // killed, so that it did not say that it stops
 	runners := slices.DeleteFunc(slices.Clone(old.Runners), func(r storedRunner) bool {
 		return r.Process == s.Process || r.Heartbeat.Before(dead)
 	})
@@ -127,14 +128,14 @@ func newest(runners []storedRunner) storedRunner {
 
 // status is what others see of a stored status. Heartbeats were written by the
 // clock of the servers, of which ahead is how much this process is ahead.
-func (s storedStatus) status(key statusKey, ahead time.Duration) persistence.FollowerStatus {
-	return persistence.FollowerStatus{ApplicationName: key.follower, UpstreamApplicationName: key.upstream, State: s.State,
+func (s storedStatus) status(key statusKey, ahead time.Duration) capability.FollowerStatus {
+	return capability.FollowerStatus{ApplicationName: key.follower, UpstreamApplicationName: key.upstream, State: s.State,
 		Error: s.Error, NotificationID: s.NotificationID, Ahead: s.Ahead, Since: s.Since.UTC(), NextRetry: s.NextRetry.UTC(),
 		Heartbeat: s.Heartbeat.UTC().Add(ahead), Process: s.Process}
 }
 
-// RecordStatus implements persistence.StatusRecorder.
-func (s *Store) RecordStatus(ctx context.Context, status persistence.FollowerStatus) error {
+// RecordStatus implements capability.StatusRecorder.
+func (s *Store) RecordStatus(ctx context.Context, status capability.FollowerStatus) error {
 	const op = "record a follower's status"
 	stream, err := s.statusStream()
 	if err != nil {
@@ -206,8 +207,8 @@ func (s *stream) writeStatus(ctx context.Context, op string, key statusKey, mark
 	return err
 }
 
-// FollowerStatuses implements persistence.StatusRecorder.
-func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerStatus, error) {
+// FollowerStatuses implements capability.StatusRecorder.
+func (s *Store) FollowerStatuses(ctx context.Context) ([]capability.FollowerStatus, error) {
 	const op = "read the statuses of followers"
 	stream, err := s.statusStream()
 	if err != nil {
@@ -224,7 +225,7 @@ func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerSta
 		return nil, err
 	}
 	ahead := time.Since(info.TimeStamp)
-	var statuses []persistence.FollowerStatus
+	var statuses []capability.FollowerStatus
 	read := map[statusKey]statusMark{}
 	for subject := range info.State.Subjects {
 		key, ok := stream.names.statusKeyOf(subject)
@@ -243,7 +244,7 @@ func (s *Store) FollowerStatuses(ctx context.Context) ([]persistence.FollowerSta
 	for key, mark := range read {
 		statuses = append(statuses, mark.value.status(key, ahead))
 	}
-	slices.SortFunc(statuses, func(a, b persistence.FollowerStatus) int {
+	slices.SortFunc(statuses, func(a, b capability.FollowerStatus) int {
 		return cmp.Or(strings.Compare(a.ApplicationName, b.ApplicationName), strings.Compare(a.UpstreamApplicationName, b.UpstreamApplicationName))
 	})
 	return statuses, nil
@@ -294,7 +295,7 @@ func (tx *transaction) adoptStatuses(read map[statusKey]statusMark) {
 }
 
 // recordStatus stages a status.
-func (tx *transaction) recordStatus(ctx context.Context, s *stream, op string, key statusKey, status persistence.FollowerStatus) error {
+func (tx *transaction) recordStatus(ctx context.Context, s *stream, op string, key statusKey, status capability.FollowerStatus) error {
 	mark, now, err := s.readStatus(ctx, op, key)
 	if err != nil {
 		return err

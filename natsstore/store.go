@@ -10,11 +10,12 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // Store keeps the events of any number of applications on NATS JetStream. It
-// implements persistence.Factory and persistence.Listener. Make one with New or
+// implements persistence.Factory and capability.Listener. Make one with New or
 // Open. It is safe for concurrent use.
 type Store struct {
 	conn   *nats.Conn
@@ -39,8 +40,8 @@ type Store struct {
 }
 
 var (
-	_ persistence.Factory  = (*Store)(nil)
-	_ persistence.Listener = (*Store)(nil)
+	_ persistence.Factory = (*Store)(nil)
+	_ capability.Listener = (*Store)(nil)
 )
 
 // New makes a store over a connection, which it does not close. It sends

@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
@@ -150,7 +151,7 @@ func TestTransactionsExcludeEachOther(t *testing.T) {
 			outer: func(t *testing.T, s inTransaction, ctx context.Context) error { return s.insert(ctx, "Rex", 1, 1) }},
 		"settings": {moved: true,
 			inner: func(t *testing.T, s inTransaction, ctx context.Context) error {
-				return s.r.(persistence.SettingsRecorder).WriteSettings(ctx, kennels, persistence.FollowerSettings{PausedBy: "a test"})
+				return s.r.(capability.SettingsRecorder).WriteSettings(ctx, kennels, capability.FollowerSettings{PausedBy: "a test"})
 			},
 			outer: func(t *testing.T, s inTransaction, ctx context.Context) error { return s.move(ctx, 0, 2) }},
 		"an originator": {
@@ -231,7 +232,7 @@ func TestTransactionLimits(t *testing.T) {
 		return nil
 	})
 	expect.NoError(t, err)
-	status := persistence.FollowerStatus{ApplicationName: training, UpstreamApplicationName: kennels, State: "running"}
+	status := capability.FollowerStatus{ApplicationName: training, UpstreamApplicationName: kennels, State: "running"}
 	err = s.Transaction(t.Context(), func(ctx context.Context) error {
 		return errors.Join(s.insert(ctx, "Fido", 2, 1), s.RecordStatus(ctx, status))
 	})
@@ -271,7 +272,7 @@ func TestClaimsExcludeEachOther(t *testing.T) {
 				t.Errorf("got the statuses %v and the error %v, want none", statuses, err)
 			}
 			between()
-			return s.RecordStatus(ctx, persistence.FollowerStatus{ApplicationName: training, UpstreamApplicationName: kennels,
+			return s.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: training, UpstreamApplicationName: kennels,
 				State: "running", Process: process})
 		})
 	}

@@ -32,9 +32,10 @@
 //     events that a follower made, or not at all.
 //  6. What one database accepts every other accepts, and reads back the same.
 //
-// The package persistencetest holds a store to these promises. What else a store
-// can do, it says by further interfaces, such as [SnapshotRecorder] or
-// [ParkingRecorder].
+// The package persistencetest holds a store to these promises. The stores of
+// this module can do more, such as keep what a follower has parked or delete an
+// originator. How they say so is internal: a store without all of that is a
+// whole store.
 //
 // # Errors
 //

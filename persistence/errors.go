@@ -55,17 +55,6 @@ var (
 	// processes what there is to process.
 	ErrPositionLocked error = &class{"another process of the follower is at work", ErrLockTimeout}
 
-	// ErrLeaseLost says that a process does not have the lease of a follower's
-	// partition any more (ErrOperational): another process has taken it, or the
-	// follower was reset or divided anew. Roll back what was done for it.
-	ErrLeaseLost error = &class{"the lease of a partition was lost", ErrOperational}
-
-	// ErrPartitionsDamaged says that the rows of a follower's partitions are
-	// incomplete or do not fit together (ErrOperational): some were deleted or
-	// edited, or a part of the database was restored. Restore them, or reset
-	// the follower, which does not need them.
-	ErrPartitionsDamaged error = &class{"the partitions of a follower are damaged", ErrOperational}
-
 	// ErrRetryTransaction says that the whole transaction must be tried again
 	// (ErrOperational): the database chose it as the victim of a deadlock, or
 	// what it had read is out of date.

@@ -2,10 +2,7 @@ package persistence
 
 import (
 	"context"
-	"fmt"
 	"iter"
-	"strings"
-	"time"
 
 	"github.com/google/uuid"
 )
@@ -81,79 +78,6 @@ type ApplicationRecorder interface {
 	NewestNotificationID(ctx context.Context) (int64, error)
 }
 
-// HistoryReader is an ApplicationRecorder whose store reads an originator's
-// newest snapshot and its events at once, so that a load is one round trip.
-type HistoryReader interface {
-	// SelectHistory returns an originator's newest snapshot, or nil if it has
-	// none, and a stream of its events from the version of that snapshot on, or
-	// from the first one. Before is the version before which both end; 0 means
-	// no end. A snapshot whose event is not stored is returned all the same:
-	// the caller finds another event at the beginning of the stream, or none.
-	//
-	// The snapshot and the first events of the stream are already read when
-	// SelectHistory returns. The stream is otherwise like that of SelectEvents.
-	SelectHistory(ctx context.Context, originatorID uuid.UUID, before int64) (
-		snapshot *StoredEvent, events iter.Seq2[StoredEvent, error], err error)
-}
-
-// LogHold says that events of a log cannot be read yet, because a transaction
-// that is still open may store others with lower ids, and whose transaction
-// that is. A field is zero if it is not known, or if this role may not see it.
-type LogHold struct {
-	// Bound is up to which id the log can be read, and Newest the id of its
-	// newest event.
-	Bound  int64 `json:"bound"`
-	Newest int64 `json:"newest"`
-	// PID is the process of the database server that has the transaction.
-	// Prepared is the name of one that was prepared, which has no process.
-	PID      int64  `json:"pid,omitempty"`
-	Prepared string `json:"prepared,omitempty"`
-	User     string `json:"user,omitempty"`
-	// Program is the application_name of the connection, Client its address,
-	// and State what it is doing, such as "idle in transaction".
-	Program string `json:"program,omitempty"`
-	Client  string `json:"client,omitempty"`
-	State   string `json:"state,omitempty"`
-	// Since is when the transaction began, in UTC, by the clock of this
-	// process.
-	Since time.Time `json:"since,omitzero"`
-}
-
-// String says whose transaction it is and since when.
-func (h LogHold) String() string {
-	var about []string
-	add := func(format, value string) {
-		if value != "" {
-			about = append(about, fmt.Sprintf(format, value))
-		}
-	}
-	add("user %q", h.User)
-	add("application_name %q", h.Program)
-	add("client %s", h.Client)
-	add("%s", h.State)
-	if h.Since.IsZero() {
-		about = append(about, "since when is not known")
-	} else {
-		about = append(about, "since "+h.Since.UTC().Format(time.RFC3339))
-	}
-	whose := fmt.Sprintf("of server process %d", h.PID)
-	if h.PID == 0 {
-		whose = fmt.Sprintf("that was prepared as %q", h.Prepared)
-	}
-	return fmt.Sprintf("events from %d to %d cannot be read before the transaction %s ends (%s)",
-		h.Bound+1, h.Newest, whose, strings.Join(about, ", "))
-}
-
-// LogHoldReader is an ApplicationRecorder whose writers run at the same time,
-// so that a transaction which stays open keeps readers from newer events.
-type LogHoldReader interface {
-	// LogHold returns what keeps readers from the newest events of the log, or
-	// nil. Under load that is usually a transaction which ends soon; see Since.
-	// If this process has found the whole log readable within the time recent,
-	// LogHold returns nil without a query.
-	LogHold(ctx context.Context, recent time.Duration) (*LogHold, error)
-}
-
 // TrackingRecorder keeps the positions of a follower in the logs of its
 // upstream applications. Positions only move forward.
 type TrackingRecorder interface {
@@ -225,26 +149,4 @@ type Transactor interface {
 	// error or panics. In a ctx that carries a transaction of the store
 	// already, fn runs nested in it.
 	Transaction(ctx context.Context, fn func(ctx context.Context) error) error
-}
-
-// WriterYielder is a Factory whose store has one writer at a time and no queue
-// of those that wait, so that a caller that writes again and again can keep
-// others out for ever.
-type WriterYielder interface {
-	// YieldTime is how long to wait between two long transactions, so that
-	// others find the moment. It is 0 if they queue.
-	YieldTime() time.Duration
-}
-
-// LogLocker is an ApplicationRecorder that can keep other writers from its log.
-// A follower that has met a save of another writer uses it before it reads what
-// it will change, so that no other save comes between.
-type LogLocker interface {
-	// LockLog waits until no other transaction writes to the log, and keeps
-	// other writers out until the transaction in ctx ends. They can still read.
-	// It returns ErrLockTimeout if the wait takes too long, and
-	// ErrNoTransaction if ctx carries no transaction of the store.
-	//
-	// Locks are taken in the same order everywhere, positions before logs.
-	LockLog(ctx context.Context) error
 }

@@ -106,21 +106,6 @@ func invalidEvent(e *StoredEvent, problem string) error {
 	return &InvalidError{What: what, Problem: problem, Class: ErrData}
 }
 
-// ValidateReplacement refuses a snapshot that cannot be stored, or that is not
-// of the same originator and version as the one it is to replace, with an
-// *InvalidError. Every SnapshotRecorder calls it first.
-func ValidateReplacement(old, snapshot StoredEvent) error {
-	problem := eventProblem(&snapshot)
-	if old.OriginatorID != snapshot.OriginatorID || old.OriginatorVersion != snapshot.OriginatorVersion {
-		problem = fmt.Sprintf("cannot replace the snapshot of version %d of originator %s",
-			old.OriginatorVersion, old.OriginatorID)
-	}
-	if problem == "" {
-		return nil
-	}
-	return invalidEvent(&snapshot, problem)
-}
-
 // ValidateTracking refuses a position that cannot be stored, with an
 // *InvalidError.
 func ValidateTracking(tracking Tracking) error {

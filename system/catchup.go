@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -118,7 +119,7 @@ func (f *followerLoop) catchUpOrExit(ctx context.Context, report func(Processed)
 // kept and is not about an event. In a transaction of the caller's, such as
 // that of a dry run, it keeps nothing.
 func (f *followerLoop) saveOutcome(ctx context.Context, err error) {
-	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
+	recorder, ok := f.app.Factory().(capability.StatusRecorder)
 	if !ok || ctx.Err() != nil || txscope.From(ctx) != nil || errors.Is(err, ErrPaused) || isLocked(err) {
 		return
 	}
@@ -127,9 +128,9 @@ func (f *followerLoop) saveOutcome(ctx context.Context, err error) {
 	f.setStatus(err, time.Time{})
 	failed := err != nil
 	if !failed {
-		var statuses []persistence.FollowerStatus
+		var statuses []capability.FollowerStatus
 		statuses, err = recorder.FollowerStatuses(ctx)
-		failed = slices.ContainsFunc(statuses, func(s persistence.FollowerStatus) bool {
+		failed = slices.ContainsFunc(statuses, func(s capability.FollowerStatus) bool {
 			return f.isOwn(s) && s.Error != "" && s.NotificationID == 0
 		})
 	} else {

@@ -15,8 +15,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -104,7 +104,7 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		closing(t, r, err)
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		register(t, dogs, 0, "Fido")
-		kept := func() []persistence.FollowerStatus {
+		kept := func() []capability.FollowerStatus {
 			t.Helper()
 			statuses, err := store.FollowerStatuses(ctx)
 			expect.NoError(t, err)
@@ -127,7 +127,7 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		}
 
 		// A runner that is alive is not replaced.
-		alive := persistence.FollowerStatus{ApplicationName: "F", UpstreamApplicationName: schoolName, State: "running",
+		alive := capability.FollowerStatus{ApplicationName: "F", UpstreamApplicationName: schoolName, State: "running",
 			Heartbeat: time.Now(), Process: "another:1:1", Ahead: -1}
 		expect.NoError(t, store.RecordStatus(ctx, alive), ignored(catchUp(ctx)))
 		if got := kept(); len(got) != 1 || got[0].State != "running" || got[0].Process != alive.Process || got[0].Error != "" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -30,7 +31,7 @@ type Config struct {
 	// PartitionLease is how long a process has the partitions of a follower that
 	// is divided (Partitions) without renewing that: after a crash others go on
 	// with them after so long. A lease is renewed five times in its time. The
-	// default is 10 s; it is from 100 ms to persistence.LongestLease.
+	// default is 10 s; it is from 100 ms to capability.LongestLease.
 	PartitionLease time.Duration
 	// ShortestRetry and LongestRetry bound the time after which a follower that
 	// has failed tries again. It is twice as long after each failure in a row,
@@ -67,9 +68,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.BatchEvents == 0 {
 		c.BatchEvents = batchEvents
 	}
-	if c.PartitionLease < shortestLease || c.PartitionLease > persistence.LongestLease {
+	if c.PartitionLease < shortestLease || c.PartitionLease > capability.LongestLease {
 		return c, &Error{Problem: fmt.Sprintf("Config.PartitionLease is %v; give from %v to %v, or 0 for the default of %v",
-			c.PartitionLease, shortestLease, persistence.LongestLease, partitionLease)}
+			c.PartitionLease, shortestLease, capability.LongestLease, partitionLease)}
 	}
 	if c.ConcurrentEffects < 0 {
 		return c, &Error{Problem: fmt.Sprintf("Config.ConcurrentEffects is %d; give a positive number, or 0 for the default of %d",

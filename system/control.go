@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -22,7 +23,7 @@ import (
 // followers; then the follower is not paused. Programs that do not know of
 // pauses, such as Django projects, go on.
 func (c *core) Pause(ctx context.Context, follower Member, by string) error {
-	return c.changeSettings(ctx, follower, func(s *persistence.FollowerSettings) {
+	return c.changeSettings(ctx, follower, func(s *capability.FollowerSettings) {
 		if !s.Paused() {
 			s.PausedAt, s.PausedBy = time.Now().UTC(), by
 		}
@@ -32,7 +33,7 @@ func (c *core) Pause(ctx context.Context, follower Member, by string) error {
 // Resume ends a pause: the follower goes on from its position. Its errors are
 // those of Pause.
 func (c *core) Resume(ctx context.Context, follower Member) error {
-	err := c.changeSettings(ctx, follower, func(s *persistence.FollowerSettings) {
+	err := c.changeSettings(ctx, follower, func(s *capability.FollowerSettings) {
 		s.PausedAt, s.PausedBy = time.Time{}, ""
 	})
 	if err != nil {
@@ -97,7 +98,7 @@ func (c *core) Rebuild(ctx context.Context, follower Member) error {
 func (f *followerLoop) hasParked() bool { return f.mayHaveParked || f.follower.park != nil }
 
 // changeSettings changes the settings of a follower for all its leaders.
-func (c *core) changeSettings(ctx context.Context, follower Member, change func(*persistence.FollowerSettings)) error {
+func (c *core) changeSettings(ctx context.Context, follower Member, change func(*capability.FollowerSettings)) error {
 	edges, err := c.sortedEdges(follower)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -59,7 +60,7 @@ func deleteDog(t testing.TB, db *gorm.DB, name string) {
 	t.Helper()
 	recorder, err := gormstore.New(db).ProcessRecorder(schoolName)
 	expect.NoError(t, err)
-	_, err = recorder.(persistence.OriginatorDeleter).DeleteOriginator(t.Context(), school.DogID(name))
+	_, err = recorder.(capability.OriginatorDeleter).DeleteOriginator(t.Context(), school.DogID(name))
 	expect.NoError(t, err)
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -210,12 +211,12 @@ func (b batch) first(n int) batch {
 // runs. A store that does not keep statuses cannot tell, and every loop has the
 // claim.
 func (f *followerLoop) claim(ctx context.Context) (held bool, err error) {
-	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
+	recorder, ok := f.app.Factory().(capability.StatusRecorder)
 	if !ok || txscope.From(ctx) != nil {
 		f.setClaimed(true)
 		return true, nil
 	}
-	if !f.lacksClaim() && time.Since(f.claimedAt) < persistence.HeartbeatInterval {
+	if !f.lacksClaim() && time.Since(f.claimedAt) < capability.HeartbeatInterval {
 		return true, nil
 	}
 	free, err := f.isFree(ctx, recorder)
@@ -256,9 +257,9 @@ func (f *followerLoop) setClaimed(claimed bool) {
 }
 
 // isFree reports whether no other runner of the follower has the claim.
-func (f *followerLoop) isFree(ctx context.Context, recorder persistence.StatusRecorder) (bool, error) {
+func (f *followerLoop) isFree(ctx context.Context, recorder capability.StatusRecorder) (bool, error) {
 	statuses, err := recorder.FollowerStatuses(ctx)
-	return !slices.ContainsFunc(statuses, func(s persistence.FollowerStatus) bool {
+	return !slices.ContainsFunc(statuses, func(s capability.FollowerStatus) bool {
 		return f.isOwn(s) && s.Process != f.identity && s.Alive(time.Now()) && s.State != string(StandingBy) && s.State != string(Outdated)
 	}), err
 }
@@ -266,7 +267,7 @@ func (f *followerLoop) isFree(ctx context.Context, recorder persistence.StatusRe
 // release gives the claim of a command back, so that others need not wait for
 // its status to become too old.
 func (f *followerLoop) release(ctx context.Context) {
-	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
+	recorder, ok := f.app.Factory().(capability.StatusRecorder)
 	if !ok || !f.claims || f.partitions != nil || !f.follower.hasEffects() || f.lacksClaim() || txscope.From(ctx) != nil {
 		return
 	}

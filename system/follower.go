@@ -10,6 +10,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -290,10 +291,10 @@ func (f *Follower) checkHandlers(leaders []Leader) error {
 // checkStore finds an option that the follower's store cannot keep.
 func (f *Follower) checkStore() error {
 	_, hasTransactions := f.app.Factory().(persistence.Transactor)
-	_, parks := f.app.Recorder().(persistence.ParkingRecorder)
-	_, keepsSettings := f.app.Recorder().(persistence.SettingsRecorder)
+	_, parks := f.app.Recorder().(capability.ParkingRecorder)
+	_, keepsSettings := f.app.Recorder().(capability.SettingsRecorder)
 	_, forPython := f.app.Recorder().(notificationTracker)
-	_, keepsPartitions := f.app.Recorder().(persistence.PartitionRecorder)
+	_, keepsPartitions := f.app.Recorder().(capability.PartitionRecorder)
 	needs := ""
 	switch {
 	case !hasTransactions:

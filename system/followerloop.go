@@ -15,6 +15,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -359,7 +360,7 @@ func (f *followerLoop) repeats(err error) bool {
 		return false
 	}
 	isNew := f.contend()
-	if own, ok := f.app.Recorder().(persistence.LogLocker); ok && len(f.logs) == 0 {
+	if own, ok := f.app.Recorder().(capability.LogLocker); ok && len(f.logs) == 0 {
 		f.logs[f.app.Name()] = own // it has met a writer of other tables
 		isNew = true
 	}
@@ -841,7 +842,7 @@ func (f *followerLoop) lockPosition(ctx context.Context) (position int64, revisi
 // store keeps any.
 func (f *followerLoop) lockFollower(
 	ctx context.Context,
-) (position int64, settings *persistence.FollowerSettings, revision *int64, err error) {
+) (position int64, settings *capability.FollowerSettings, revision *int64, err error) {
 	if f.settingsRecorder() == nil {
 		position, err = f.app.Recorder().LockPosition(ctx, f.leader.Name())
 		return position, nil, nil, err
@@ -853,8 +854,8 @@ func (f *followerLoop) lockFollower(
 // revision if they have one.
 func (f *followerLoop) readSettings(
 	ctx context.Context,
-) (position int64, settings *persistence.FollowerSettings, revision *int64, err error) {
-	recorder, ok := f.settingsRecorder().(persistence.RevisionRecorder)
+) (position int64, settings *capability.FollowerSettings, revision *int64, err error) {
+	recorder, ok := f.settingsRecorder().(capability.RevisionRecorder)
 	if !ok {
 		position, settings, err = f.settingsRecorder().Settings(ctx, f.leader.Name())
 		return position, settings, nil, err
@@ -870,9 +871,9 @@ func (f *followerLoop) readSettings(
 // lock it.
 func (f *followerLoop) lockSettings(
 	ctx context.Context,
-) (position int64, settings *persistence.FollowerSettings, revision *int64, err error) {
+) (position int64, settings *capability.FollowerSettings, revision *int64, err error) {
 	recorder := f.settingsRecorder()
-	if revisions, ok := recorder.(persistence.RevisionRecorder); ok {
+	if revisions, ok := recorder.(capability.RevisionRecorder); ok {
 		position, settings, at, err := revisions.LockSettingsRevision(ctx, f.leader.Name(), f.wait)
 		if settings != nil {
 			revision = &at
@@ -986,7 +987,7 @@ func (f *followerLoop) hasOneWriter() bool { return f.storeYieldTime() > 0 }
 
 // storeYieldTime is how long the store of one writer is to be left alone, or 0.
 func (f *followerLoop) storeYieldTime() time.Duration {
-	if store, ok := f.app.Factory().(persistence.WriterYielder); ok {
+	if store, ok := f.app.Factory().(capability.WriterYielder); ok {
 		return store.YieldTime()
 	}
 	return 0

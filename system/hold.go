@@ -10,7 +10,7 @@ import (
 
 // heldLeader is a Leader whose readers may be kept from the newest events.
 type heldLeader interface {
-	// Hold is that of persistence.LogHoldReader.
+	// Hold is that of capability.LogHoldReader.
 	Hold(ctx context.Context, recent time.Duration) (*persistence.LogHold, error)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -78,7 +79,7 @@ func (l *localLeader) Newest(ctx context.Context) (int64, error) {
 
 // Hold implements heldLeader.
 func (l *localLeader) Hold(ctx context.Context, recent time.Duration) (*persistence.LogHold, error) {
-	reader, ok := l.app.Recorder().(persistence.LogHoldReader)
+	reader, ok := l.app.Recorder().(capability.LogHoldReader)
 	if !ok {
 		return nil, nil
 	}

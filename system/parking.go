@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -28,8 +29,8 @@ func (f *failures) add(notificationID int64) int {
 }
 
 // parking is where events are parked, or nil.
-func (f *followerLoop) parking() persistence.ParkingRecorder {
-	recorder, _ := f.app.Recorder().(persistence.ParkingRecorder)
+func (f *followerLoop) parking() capability.ParkingRecorder {
+	recorder, _ := f.app.Recorder().(capability.ParkingRecorder)
 	return recorder
 }
 
@@ -87,7 +88,7 @@ func (f *followerLoop) isRetryable(err error) bool {
 // classify asks the store about an error, which may be that of a handler's own
 // statement.
 func (f *followerLoop) classify(err error) (class error, retryable bool) {
-	store, ok := f.app.Factory().(persistence.ErrorClassifier)
+	store, ok := f.app.Factory().(capability.ErrorClassifier)
 	if !ok {
 		return nil, false
 	}

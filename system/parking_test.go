@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -196,7 +197,7 @@ func TestParkedOfAPausedFollower(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		p := newBitten(t, db)
-		recorder := bridge.Of(p.f).Recorder().(persistence.SettingsRecorder)
+		recorder := bridge.Of(p.f).Recorder().(capability.SettingsRecorder)
 		_, settings, err := recorder.Settings(t.Context(), schoolName)
 		expect.NoError(t, err)
 		settings.PausedAt = time.Now().UTC()

@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -91,10 +92,10 @@ type losingRecorder struct {
 }
 
 func (r losingRecorder) MovePartitions(
-	ctx context.Context, upstream, process string, leases []persistence.PartitionLease, to int64,
+	ctx context.Context, upstream, process string, leases []capability.PartitionLease, to int64,
 ) error {
 	if !r.store.lost.Swap(true) {
-		return persistence.ErrLeaseLost
+		return capability.ErrLeaseLost
 	}
 	return r.partitionedRecorder.MovePartitions(ctx, upstream, process, leases, to)
 }

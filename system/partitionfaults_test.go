@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
@@ -303,7 +304,7 @@ func TestPartitionsThatAreGone(t *testing.T) {
 			expect.NoError(t, db.Where(gone).Delete(&gormstore.FollowerPartition{}).Error)
 			a.save(t, 5, 1)
 			for _, d := range []divided{a, b} {
-				expect.Until(t, "each process says so", func() bool { return errors.Is(d.runner.Err(), persistence.ErrPartitionsDamaged) })
+				expect.Until(t, "each process says so", func() bool { return errors.Is(d.runner.Err(), capability.ErrPartitionsDamaged) })
 			}
 			expect.NoError(t, a.runner.Rebuild(t.Context(), a.follower))
 			expect.Until(t, "all is processed", func() bool { return a.atHead(t) && len(a.partitions(t).Partitions) == 4 })

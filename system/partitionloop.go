@@ -9,13 +9,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // partitionLoop is what a follower loop knows of the partitions of a log. One
 // goroutine at a time uses it, and another one renews leases meanwhile.
 type partitionLoop struct {
-	recorder persistence.PartitionRecorder
+	recorder capability.PartitionRecorder
 	lease    time.Duration
 	greedy   bool // it takes all partitions that are free, for as long as a command
 
@@ -78,7 +79,7 @@ func (f *followerLoop) setPartitions(p *partitionLoop) {
 }
 
 func (f *followerLoop) newPartitionLoop() *partitionLoop {
-	recorder, _ := f.app.Recorder().(persistence.PartitionRecorder)
+	recorder, _ := f.app.Recorder().(capability.PartitionRecorder)
 	return &partitionLoop{recorder: recorder, lease: f.config.PartitionLease, greedy: !f.isRun}
 }
 
@@ -203,8 +204,8 @@ func (f *followerLoop) refreshPartitions(ctx context.Context) error {
 		return err
 	}
 	changes := planLeases(set, f.identity, p.greedy || f.isToDivideAnew(), p.lease, p.isAvoided)
-	changes = slices.DeleteFunc(changes, func(c persistence.LeaseChange) bool {
-		return c.Action == persistence.HandOverLease && f.hasUnrecorded(c.Number)
+	changes = slices.DeleteFunc(changes, func(c capability.LeaseChange) bool {
+		return c.Action == capability.HandOverLease && f.hasUnrecorded(c.Number)
 	})
 	if len(changes) > 0 {
 		set, err = p.recorder.ChangeLeases(ctx, f.leader.Name(), f.identity, changes, p.lease)
@@ -327,7 +328,7 @@ func (f *followerLoop) divideAnew(ctx context.Context) (outcome, error) {
 	})
 	p.drop()
 	switch {
-	case isLocked(err) || errors.Is(err, persistence.ErrLeaseLost):
+	case isLocked(err) || errors.Is(err, capability.ErrLeaseLost):
 		return maybeMore, nil
 	case err != nil:
 		return nothingMore, f.failed(persistence.Notification{}, err)
@@ -563,13 +564,13 @@ func (f *followerLoop) movePartitions(ctx context.Context, b batch, to int64, pr
 	}
 	err := move(required...)
 	for _, h := range idle {
-		if failed := move(h); errors.Is(failed, persistence.ErrLeaseLost) {
+		if failed := move(h); errors.Is(failed, capability.ErrLeaseLost) {
 			p.loaded = false // which finds out what is still held
 		} else {
 			err = errors.Join(err, failed)
 		}
 	}
-	if errors.Is(err, persistence.ErrLeaseLost) {
+	if errors.Is(err, capability.ErrLeaseLost) {
 		return fmt.Errorf("%w: %w", errOvertaken, err)
 	}
 	return err
@@ -726,9 +727,9 @@ func (f *followerLoop) releasePartitions(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
 	defer cancel()
-	changes := make([]persistence.LeaseChange, len(p.held))
+	changes := make([]capability.LeaseChange, len(p.held))
 	for i, h := range p.held {
-		changes[i] = persistence.LeaseChange{Number: h.number, Fence: h.fence, Action: persistence.ReleaseLease}
+		changes[i] = capability.LeaseChange{Number: h.number, Fence: h.fence, Action: capability.ReleaseLease}
 	}
 	p.drop()
 	if _, err := p.recorder.ChangeLeases(ctx, f.leader.Name(), f.identity, changes, p.lease); err != nil {
@@ -758,9 +759,9 @@ func (p *partitionLoop) numbers() (numbers []int) {
 	return numbers
 }
 
-func (p *partitionLoop) leases(of []*heldPartition) (leases []persistence.PartitionLease) {
+func (p *partitionLoop) leases(of []*heldPartition) (leases []capability.PartitionLease) {
 	for _, h := range of {
-		leases = append(leases, persistence.PartitionLease{Number: h.number, Fence: h.fence, Position: h.position})
+		leases = append(leases, capability.PartitionLease{Number: h.number, Fence: h.fence, Position: h.position})
 	}
 	return leases
 }

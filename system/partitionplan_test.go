@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -71,13 +72,13 @@ func (s *sharing) tick(process string) {
 		s.changes++
 		p := &s.set.Partitions[c.Number]
 		switch c.Action {
-		case persistence.TakeLease:
+		case capability.TakeLease:
 			p.Owner, p.Leased = process, true
-		case persistence.RequestLease:
+		case capability.RequestLease:
 			p.Successor = process
-		case persistence.HandOverLease:
+		case capability.HandOverLease:
 			p.Owner, p.Successor = p.Successor, ""
-		case persistence.ReleaseLease:
+		case capability.ReleaseLease:
 			p.Owner, p.Leased = "", false
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -94,19 +95,19 @@ func partitionOf(value []byte, count int) int {
 // takes all that is free. avoided are partitions that it does not take.
 func planLeases(
 	set persistence.PartitionSet, process string, greedy bool, lease time.Duration, avoided func(number int) bool,
-) (changes []persistence.LeaseChange) {
+) (changes []capability.LeaseChange) {
 	share := newShares(set, process)
-	change := func(p persistence.Partition, action persistence.LeaseAction) {
-		changes = append(changes, persistence.LeaseChange{Number: p.Number, Fence: p.Fence, Action: action})
+	change := func(p persistence.Partition, action capability.LeaseAction) {
+		changes = append(changes, capability.LeaseChange{Number: p.Number, Fence: p.Fence, Action: action})
 	}
 	var free []persistence.Partition
 	for _, p := range set.Partitions {
 		isOwn := p.Owner == process
 		switch {
 		case p.Leased && isOwn && p.Successor != "":
-			change(p, persistence.HandOverLease)
+			change(p, capability.HandOverLease)
 		case p.Leased && isOwn && avoided(p.Number):
-			change(p, persistence.ReleaseLease)
+			change(p, capability.ReleaseLease)
 		case !p.Leased && !avoided(p.Number):
 			free = append(free, p)
 		}
@@ -116,7 +117,7 @@ func planLeases(
 	waited := func(p persistence.Partition) bool { return !p.Until.IsZero() && time.Since(p.Until) > lease }
 	for _, p := range free {
 		if greedy || share.of[process] < share.most || waited(p) {
-			change(p, persistence.TakeLease)
+			change(p, capability.TakeLease)
 			share.of[process]++
 		}
 	}
@@ -128,7 +129,7 @@ func planLeases(
 		if i < 0 {
 			break
 		}
-		change(set.Partitions[i], persistence.RequestLease)
+		change(set.Partitions[i], capability.RequestLease)
 		share.of[process]++
 		share.of[set.Partitions[i].Owner]--
 	}
@@ -162,11 +163,11 @@ func newShares(set persistence.PartitionSet, process string) shares {
 // toAsk returns the index of a partition of the process that has the most, if
 // that is more than a fair share, or -1.
 func (s shares) toAsk(
-	set persistence.PartitionSet, process string, avoided func(int) bool, changes []persistence.LeaseChange,
+	set persistence.PartitionSet, process string, avoided func(int) bool, changes []capability.LeaseChange,
 ) int {
 	best := -1
 	for i, p := range set.Partitions {
-		isAsked := slices.ContainsFunc(changes, func(c persistence.LeaseChange) bool { return c.Number == p.Number })
+		isAsked := slices.ContainsFunc(changes, func(c capability.LeaseChange) bool { return c.Number == p.Number })
 		if !p.Leased || p.Owner == process || p.Successor != "" || isAsked || avoided(p.Number) || s.of[p.Owner] <= s.least {
 			continue
 		}

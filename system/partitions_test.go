@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -121,7 +122,7 @@ func (d divided) waitFor(t testing.TB) {
 // partitions returns the partitions as they are stored.
 func (d divided) partitions(t testing.TB) persistence.PartitionSet {
 	t.Helper()
-	set, err := recorderOf(d.follower).(persistence.PartitionRecorder).Partitions(t.Context(), schoolName)
+	set, err := recorderOf(d.follower).(capability.PartitionRecorder).Partitions(t.Context(), schoolName)
 	expect.NoError(t, err)
 	return set
 }
@@ -198,9 +199,9 @@ func recorderOf(member system.Member) persistence.ProcessRecorder {
 // that change one of its methods embed it.
 type partitionedRecorder interface {
 	persistence.ProcessRecorder
-	persistence.PartitionRecorder
-	persistence.ParkingRecorder
-	persistence.LogLocker
+	capability.PartitionRecorder
+	capability.ParkingRecorder
+	capability.LogLocker
 }
 
 // A handler that hangs keeps its partition. Other processes go on with the

@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -230,7 +231,7 @@ func TestPartitionOptions(t *testing.T) {
 		}
 	}
 	sys := newDivided(t, memory.New(), func(context.Context, domain.Event) error { return nil }).system
-	for _, lease := range []time.Duration{-time.Second, 4, 99 * time.Millisecond, persistence.LongestLease + 1} {
+	for _, lease := range []time.Duration{-time.Second, 4, 99 * time.Millisecond, capability.LongestLease + 1} {
 		if _, err := system.NewRunner(sys, system.Config{PartitionLease: lease}); err == nil || !strings.Contains(err.Error(), "PartitionLease") {
 			t.Errorf("a lease of %v: %v, want an error that contains %q", lease, err, "PartitionLease")
 		}

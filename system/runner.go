@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -111,7 +112,7 @@ func (r *Runner) supervise(ctx context.Context, workers []*worker) {
 		group.Go(func() { w.heartbeat(listening) })
 	}
 	for _, edge := range r.edges {
-		if _, ok := edge.app.Recorder().(persistence.PartitionRecorder); ok {
+		if _, ok := edge.app.Recorder().(capability.PartitionRecorder); ok {
 			group.Go(func() { edge.keepLeases(listening) })
 		}
 	}
@@ -127,13 +128,13 @@ func (r *Runner) supervise(ctx context.Context, workers []*worker) {
 }
 
 // listeners are the stores of leaders that hear of what other processes record.
-func (r *Runner) listeners() (all []persistence.Listener) {
+func (r *Runner) listeners() (all []capability.Listener) {
 	for _, edge := range r.edges {
 		local, ok := edge.leader.(*localLeader)
 		if !ok {
 			continue
 		}
-		if l, ok := local.app.Factory().(persistence.Listener); ok && !slices.Contains(all, l) {
+		if l, ok := local.app.Factory().(capability.Listener); ok && !slices.Contains(all, l) {
 			all = append(all, l)
 		}
 	}
@@ -143,7 +144,7 @@ func (r *Runner) listeners() (all []persistence.Listener) {
 // listen wakes the followers of an application that a listener hears of.
 // Followers poll as well, so that a listener which fails makes them slower and
 // nothing else.
-func (r *Runner) listen(ctx context.Context, l persistence.Listener, workers []*worker) {
+func (r *Runner) listen(ctx context.Context, l capability.Listener, workers []*worker) {
 	err := l.Listen(ctx, func(application string) {
 		for _, w := range workers {
 			if application == "" || w.follows(application) {
@@ -277,7 +278,7 @@ func (w *worker) keepRunning(ctx context.Context, stopping <-chan struct{}) {
 // the only connection, or SQLite's write lock, it cannot; but then no other
 // process can do anything with the follower either.
 func (w *worker) heartbeat(ctx context.Context) {
-	ticker := time.NewTicker(persistence.HeartbeatInterval)
+	ticker := time.NewTicker(capability.HeartbeatInterval)
 	defer ticker.Stop()
 	for {
 		select {

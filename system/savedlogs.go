@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 )
 
 // savedLogs are the logs that the handlers of a batch save to, or try to: a
@@ -17,14 +17,14 @@ type savedLogs struct {
 	limit *timeLimit
 
 	mu      sync.Mutex // protects what follows: a handler may save in several goroutines
-	logs    map[string]persistence.LogLocker
+	logs    map[string]capability.LogLocker
 	since   time.Time     // a save goes on, or zero
 	longest time.Duration // a save took that has succeeded
 }
 
 // Saving implements bridge.Saves.
 func (s *savedLogs) Saving(app bridge.Application) {
-	locker, ok := app.Recorder().(persistence.LogLocker)
+	locker, ok := app.Recorder().(capability.LogLocker)
 	if !ok {
 		return
 	}
@@ -32,7 +32,7 @@ func (s *savedLogs) Saving(app bridge.Application) {
 	defer s.mu.Unlock()
 	s.since = time.Now()
 	if s.logs == nil {
-		s.logs = map[string]persistence.LogLocker{}
+		s.logs = map[string]capability.LogLocker{}
 	}
 	s.logs[app.Name()] = locker
 }
@@ -60,7 +60,7 @@ func (s *savedLogs) hasWaited(long time.Duration) bool {
 
 // contendedLogs are the logs that a follower locks after a conflict, by the
 // names of the applications.
-type contendedLogs map[string]persistence.LogLocker
+type contendedLogs map[string]capability.LogLocker
 
 // add adds those that a batch has saved to, and reports whether there was a new
 // one among them.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -21,8 +22,8 @@ var ErrPaused = fmt.Errorf("%w: the follower is paused; resume it with the comma
 // those that are not named.
 const allTopics = "*"
 
-func (f *followerLoop) settingsRecorder() persistence.SettingsRecorder {
-	recorder, _ := f.app.Recorder().(persistence.SettingsRecorder)
+func (f *followerLoop) settingsRecorder() capability.SettingsRecorder {
+	recorder, _ := f.app.Recorder().(capability.SettingsRecorder)
 	return recorder
 }
 
@@ -119,7 +120,7 @@ func (f *followerLoop) warnOf(ctx context.Context, note string) {
 // settle records the follower's beginning, and which topics it processes from
 // now on. It returns errOvertaken if another process has changed the position
 // or the settings since they were read.
-func (f *followerLoop) settle(ctx context.Context, position int64, read persistence.FollowerSettings) error {
+func (f *followerLoop) settle(ctx context.Context, position int64, read capability.FollowerSettings) error {
 	next := read
 	changes, err := f.settleTopics(ctx, position, &next)
 	if err != nil {
@@ -197,7 +198,7 @@ func (f *followerLoop) beginning(ctx context.Context, position int64) (int64, er
 // stays as it is, as it is not left out: restrict has the events of such topics
 // read, and the follower stops at them. So a new name of an event, under which a
 // newer program has recorded it, is no change for an older one.
-func (f *followerLoop) settleTopics(ctx context.Context, position int64, settings *persistence.FollowerSettings) (string, error) {
+func (f *followerLoop) settleTopics(ctx context.Context, position int64, settings *capability.FollowerSettings) (string, error) {
 	recorded, err := topicsSince(settings)
 	if err != nil {
 		return "", err
@@ -257,7 +258,7 @@ func (f *followerLoop) passesOver(topic string) bool {
 }
 
 // topicsSince is what is recorded of topics, or nil if nothing is.
-func topicsSince(settings *persistence.FollowerSettings) (since map[string]int64, err error) {
+func topicsSince(settings *capability.FollowerSettings) (since map[string]int64, err error) {
 	if settings.Topics == "" {
 		return nil, nil
 	}
@@ -302,7 +303,7 @@ func (f *followerLoop) missed(ctx context.Context, names []string, position int6
 }
 
 // noteOf says what the topics of a follower leave out, or "".
-func noteOf(settings *persistence.FollowerSettings) string {
+func noteOf(settings *capability.FollowerSettings) string {
 	since, err := topicsSince(settings)
 	if err != nil {
 		return err.Error()

@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -322,12 +323,12 @@ func TestPausedFollower(t *testing.T) {
 		sys := newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 		r, err := newSingle(sys, application.WithStore(store))
 		closing(t, r, err)
-		set := func(s persistence.FollowerSettings) {
+		set := func(s capability.FollowerSettings) {
 			t.Helper()
-			recorder := bridge.Of(get[*follower](t, r, "F")).Recorder().(persistence.SettingsRecorder)
+			recorder := bridge.Of(get[*follower](t, r, "F")).Recorder().(capability.SettingsRecorder)
 			expect.NoError(t, recorder.WriteSettings(t.Context(), schoolName, s))
 		}
-		set(persistence.FollowerSettings{PausedAt: time.Now().UTC(), PausedBy: "a test"})
+		set(capability.FollowerSettings{PausedAt: time.Now().UTC(), PausedBy: "a test"})
 		start(t, r)
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
 		register(t, dogs, 1, "Fido")
@@ -337,7 +338,7 @@ func TestPausedFollower(t *testing.T) {
 		if _, err := r.CatchUp(t.Context(), called("F"), nil); !errors.Is(err, system.ErrPaused) || !errors.Is(err, domain.ErrEventSourcing) {
 			t.Errorf("catching up: %v, want an error that is %v and that is %v", err, system.ErrPaused, domain.ErrEventSourcing)
 		}
-		set(persistence.FollowerSettings{})
+		set(capability.FollowerSettings{})
 		expect.NoError(t, r.Sync(t.Context()))
 		j.want(t, dogs.Application)
 		if s := statuses(t, r)[0]; s.State != system.Running {
@@ -384,7 +385,7 @@ func TestPausedBetweenReadAndLock(t *testing.T) {
 		var j journal
 		r := newRunner(t, store, pipe(built(leader), followerLoop("F", j.policy)))
 		leader.pause = func() {
-			recorder := bridge.Of(get[*follower](t, r, "F")).Recorder().(persistence.SettingsRecorder)
+			recorder := bridge.Of(get[*follower](t, r, "F")).Recorder().(capability.SettingsRecorder)
 			_, settings, err := recorder.Settings(t.Context(), schoolName)
 			expect.NoError(t, err)
 			settings.PausedAt = time.Now().UTC()

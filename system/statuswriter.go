@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -19,19 +20,19 @@ const statusTimeout = 5 * time.Second
 
 // statusWriter keeps the status of a follower loop in the follower's store, for
 // other processes to see: whenever it changes, and otherwise once in
-// persistence.HeartbeatInterval.
+// capability.HeartbeatInterval.
 type statusWriter struct {
-	recorder persistence.StatusRecorder // nil if the store keeps none
+	recorder capability.StatusRecorder // nil if the store keeps none
 	process  string
 
 	mu      sync.Mutex // held while a status is written; protects what follows
-	last    persistence.FollowerStatus
+	last    capability.FollowerStatus
 	tried   time.Time // when it was written last, or tried to
 	failing bool
 }
 
 func newStatusWriter(f *followerLoop) *statusWriter {
-	recorder, _ := f.app.Factory().(persistence.StatusRecorder)
+	recorder, _ := f.app.Factory().(capability.StatusRecorder)
 	return &statusWriter{recorder: recorder, process: f.identity}
 }
 
@@ -54,7 +55,7 @@ func (r *statusWriter) report(ctx context.Context, f *followerLoop) {
 	}
 	defer r.mu.Unlock()
 	status := f.statusToKeep(r.process)
-	quiet := persistence.HeartbeatInterval
+	quiet := capability.HeartbeatInterval
 	if (status != r.withoutTimes() && !r.failing) || time.Since(r.tried) >= quiet {
 		r.write(ctx, f, status)
 	}
@@ -69,7 +70,7 @@ func (r *statusWriter) reportLast(ctx context.Context, f *followerLoop) {
 	r.write(ctx, f, f.statusToKeep(r.process))
 }
 
-func (r *statusWriter) write(ctx context.Context, f *followerLoop, status persistence.FollowerStatus) {
+func (r *statusWriter) write(ctx context.Context, f *followerLoop, status capability.FollowerStatus) {
 	if r.recorder == nil {
 		return
 	}
@@ -99,7 +100,7 @@ func isNotMigrated(err error) bool {
 }
 
 // withoutTimes is what was written last, to be compared.
-func (r *statusWriter) withoutTimes() persistence.FollowerStatus {
+func (r *statusWriter) withoutTimes() capability.FollowerStatus {
 	last := r.last
 	last.Heartbeat = time.Time{}
 	return last
@@ -110,12 +111,12 @@ func (r *statusWriter) withoutTimes() persistence.FollowerStatus {
 const newsworthy = time.Second
 
 // statusToKeep is the status as it is kept, without the time of its writing.
-func (f *followerLoop) statusToKeep(process string) persistence.FollowerStatus {
+func (f *followerLoop) statusToKeep(process string) capability.FollowerStatus {
 	status := f.currentStatus()
 	if status.State == Running && time.Since(status.Since) < newsworthy {
 		status.NotificationID, status.Since = 0, time.Time{}
 	}
-	kept := persistence.FollowerStatus{
+	kept := capability.FollowerStatus{
 		ApplicationName: status.Follower, UpstreamApplicationName: status.Leader, State: string(status.State),
 		NotificationID: status.NotificationID, Since: status.Since.UTC(), NextRetry: status.NextRetry.UTC(), Process: process,
 	}
@@ -131,7 +132,7 @@ func (f *followerLoop) statusToKeep(process string) persistence.FollowerStatus {
 
 // isOwn reports whether a status is of this follower and this leader, written by
 // any process.
-func (f *followerLoop) isOwn(s persistence.FollowerStatus) bool {
+func (f *followerLoop) isOwn(s capability.FollowerStatus) bool {
 	return s.ApplicationName == f.app.Name() && s.UpstreamApplicationName == f.leader.Name()
 }
 
@@ -229,7 +230,7 @@ func (f *followerLoop) checkFormerNames(ctx context.Context) error {
 }
 
 func (f *followerLoop) loadAhead(ctx context.Context) error {
-	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
+	recorder, ok := f.app.Factory().(capability.StatusRecorder)
 	if !ok {
 		return nil
 	}
@@ -261,7 +262,7 @@ func (f *followerLoop) loadParked(ctx context.Context) error {
 // saveAhead has other processes know of a position that is ahead of the log,
 // and that it is not any more.
 func (f *followerLoop) saveAhead(ctx context.Context) error {
-	recorder, ok := f.app.Factory().(persistence.StatusRecorder)
+	recorder, ok := f.app.Factory().(capability.StatusRecorder)
 	var position int64
 	if f.ahead != nil {
 		position = f.ahead.Position

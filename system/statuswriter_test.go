@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -28,11 +29,11 @@ import (
 type keeping struct {
 	*memory.Store
 	mu   sync.Mutex // protects what follows
-	all  []persistence.FollowerStatus
+	all  []capability.FollowerStatus
 	fail error
 }
 
-func (k *keeping) RecordStatus(_ context.Context, s persistence.FollowerStatus) error {
+func (k *keeping) RecordStatus(_ context.Context, s capability.FollowerStatus) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.fail == nil {
@@ -41,13 +42,13 @@ func (k *keeping) RecordStatus(_ context.Context, s persistence.FollowerStatus) 
 	return k.fail
 }
 
-func (k *keeping) FollowerStatuses(context.Context) ([]persistence.FollowerStatus, error) {
+func (k *keeping) FollowerStatuses(context.Context) ([]capability.FollowerStatus, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.all, k.fail
 }
 
-func (k *keeping) taken() []persistence.FollowerStatus {
+func (k *keeping) taken() []capability.FollowerStatus {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	taken := k.all
@@ -133,7 +134,7 @@ func TestEndIsKeptAfterAFailure(t *testing.T) {
 			store.fail = err
 		}
 		setFail(errors.New("no database"))
-		time.Sleep(persistence.HeartbeatInterval + time.Second)
+		time.Sleep(capability.HeartbeatInterval + time.Second)
 		synctest.Wait()
 		setFail(nil)
 		expect.NoError(t, r.Stop(t.Context()))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -52,7 +53,7 @@ func (r stallingRecorder) RenewLeases(
 }
 
 func (r stallingRecorder) MovePartitions(
-	ctx context.Context, upstream, process string, leases []persistence.PartitionLease, to int64,
+	ctx context.Context, upstream, process string, leases []capability.PartitionLease, to int64,
 ) error {
 	if !r.store.unfenced {
 		return r.partitionedRecorder.MovePartitions(ctx, upstream, process, leases, to)

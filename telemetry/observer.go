@@ -165,9 +165,10 @@ type Snapshot struct {
 	// Version is the version of the aggregate that the snapshot is of, or was
 	// to be of; 0 if the aggregate could not be loaded.
 	Version int64
-	// Outcome says whether the snapshot was stored, was present, or has
-	// replaced an unusable one. It is "" if Err is set.
-	Outcome persistence.SnapshotOutcome
+	// Outcome is "stored", "present" if a snapshot of that version exists, or
+	// "replaced" if this program could not use the one that existed. It is ""
+	// if Err is set.
+	Outcome string
 	// Err is why no snapshot was taken.
 	Err error
 }

@@ -95,7 +95,7 @@ func TestApplicationReports(t *testing.T) {
 	if want := []int64{1, 2, 0}; !slices.Equal(replayed, want) {
 		t.Errorf("replayed: got %v, want %v", replayed, want)
 	}
-	if len(snapshots) != 1 || snapshots[0].Version != 3 || snapshots[0].Outcome != persistence.SnapshotStored {
+	if len(snapshots) != 1 || snapshots[0].Version != 3 || snapshots[0].Outcome != "stored" {
 		t.Errorf("snapshots: got %+v, want one of version 3", snapshots)
 	}
 	for event, err := range dogs.Log().Subscribe(ctx, 0) {

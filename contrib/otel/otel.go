@@ -256,7 +256,7 @@ func (o *observer) loadDone(ctx context.Context, l telemetry.Load) {
 }
 
 func (o *observer) snapshotDone(ctx context.Context, s telemetry.Snapshot) {
-	what := string(s.Outcome)
+	what := s.Outcome
 	if s.Err != nil {
 		what = "error"
 	}

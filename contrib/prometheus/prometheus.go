@@ -157,7 +157,7 @@ func (m *Metrics) load(_ context.Context, l telemetry.Load) {
 }
 
 func (m *Metrics) snapshot(_ context.Context, s telemetry.Snapshot) {
-	what := string(s.Outcome)
+	what := s.Outcome
 	if s.Err != nil {
 		what = "error"
 	}

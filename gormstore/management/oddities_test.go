@@ -15,7 +15,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 )
 
 // An error that panics when it is asked what it says, or says what a terminal
@@ -142,7 +142,7 @@ func TestErrorsThatAreOver(t *testing.T) {
 	s := newSQLite(t)
 	s.train(t, "TrainingSchool", 3)
 	s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
-	for _, status := range []persistence.FollowerStatus{{NotificationID: 2}, {Ahead: 7}} {
+	for _, status := range []capability.FollowerStatus{{NotificationID: 2}, {Ahead: 7}} {
 		status.ApplicationName, status.UpstreamApplicationName, status.State = "Counter", "TrainingSchool", "stopped"
 		status.Error, status.Heartbeat, status.Process = "over and done", time.Now(), "kennel 42"
 		if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -103,7 +104,7 @@ func TestResetWhileRunning(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
 		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
-		status := persistence.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
+		status := capability.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
 			State: "running", Heartbeat: time.Now(), Process: "kennel 42"}
 		record := func() {
 			t.Helper()
@@ -177,7 +178,7 @@ func TestResetForgetsParkedEvents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		parking := recorder.(persistence.ParkingRecorder)
+		parking := recorder.(capability.ParkingRecorder)
 		if err := parking.ParkEvent(t.Context(), persistence.ParkedEvent{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
 			NotificationID: 2, OriginatorID: uuid.New(), OriginatorVersion: 1, Topic: "Dog.Registered", Error: "no dog", ParkedAt: time.Now()}); err != nil {
 			t.Fatal(err)
@@ -287,7 +288,7 @@ func TestResetBesideSync(t *testing.T) {
 func TestFollowersShowWhatIsProcessed(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
-		status := persistence.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
+		status := capability.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
 			State: "running", NotificationID: 2, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Process: "kennel 42"}
 		if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
 			t.Fatal(err)
@@ -315,7 +316,7 @@ func TestResetForgetsStatus(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 3)
 		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
-		status := persistence.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
+		status := capability.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
 			State: "stopped", Error: "ahead", Ahead: 3, Heartbeat: time.Now(), Process: "kennel 42"}
 		if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
 			t.Fatal(err)
@@ -338,7 +339,7 @@ func TestResetBesideStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		status := persistence.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
+		status := capability.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
 			State: "running", Heartbeat: time.Now(), Process: "kennel 42"}
 		if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
 			t.Fatal(err)

@@ -9,7 +9,7 @@
 //	school, err := school.New(application.WithStore(store))
 //
 // Every save then sends a NOTIFY when it is committed, and a process that runs
-// followers lets the store listen (see persistence.Listener). Processes that
+// followers lets the store listen (see gormstore.WithListener). Processes that
 // only write do not need this package: gormstore.WithNotify is enough for them.
 //
 // # The connection

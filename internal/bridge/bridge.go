@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
@@ -152,8 +153,8 @@ func Repeatedly(ctx context.Context, store persistence.Transactor, fn func(ctx c
 // applications, all in one transaction of its store. The upstreams are sorted,
 // which is the order in which positions are locked everywhere.
 func ChangeSettings(
-	ctx context.Context, app Application, recorder persistence.SettingsRecorder, upstreams []string,
-	change func(*persistence.FollowerSettings),
+	ctx context.Context, app Application, recorder capability.SettingsRecorder, upstreams []string,
+	change func(*capability.FollowerSettings),
 ) error {
 	store := app.Factory().(persistence.Transactor) // as every follower's is
 	return Repeatedly(ctx, store, func(ctx context.Context) error {
@@ -163,7 +164,7 @@ func ChangeSettings(
 				return err
 			}
 			if settings == nil { // the error of writing says which table is absent
-				settings = &persistence.FollowerSettings{}
+				settings = &capability.FollowerSettings{}
 			}
 			change(settings)
 			if err := recorder.WriteSettings(ctx, upstream, *settings); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -19,7 +20,7 @@ type PositionDeleter interface {
 // sorted, which is the order everywhere.
 func LockToForget(ctx context.Context, recorder persistence.ProcessRecorder, upstream string) error {
 	_, err := recorder.LockPosition(ctx, upstream)
-	if errors.Is(err, persistence.ErrPartitionsDamaged) { // which a reset mends
+	if errors.Is(err, capability.ErrPartitionsDamaged) { // which a reset mends
 		return nil
 	}
 	return err
@@ -34,7 +35,7 @@ func ForgetUpstream(
 	ctx context.Context, store PositionDeleter, recorder persistence.ProcessRecorder, follower, upstream string, parks bool,
 ) (rows int64, err error) {
 	rows, err = store.DeleteTracking(ctx, follower, upstream)
-	parking, ok := recorder.(persistence.ParkingRecorder)
+	parking, ok := recorder.(capability.ParkingRecorder)
 	if err != nil || !ok || !parks {
 		return rows, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -227,7 +228,7 @@ func (k *checker) newest(ctx context.Context, r persistence.AggregateRecorder, i
 func (k *checker) positions(ctx context.Context) error {
 	for _, upstream := range slices.Sorted(maps.Keys(k.Upstreams)) {
 		position, err := k.highestPosition(ctx, upstream)
-		if errors.Is(err, persistence.ErrPartitionsDamaged) {
+		if errors.Is(err, capability.ErrPartitionsDamaged) {
 			k.found(Problem{}, "its position in %s cannot be told: %v", upstream, err)
 			continue
 		}
@@ -250,7 +251,7 @@ func (k *checker) positions(ctx context.Context) error {
 // of a divided follower.
 func (k *checker) highestPosition(ctx context.Context, upstream string) (int64, error) {
 	position, err := k.Recorder.MaxTrackingID(ctx, upstream)
-	recorder, ok := k.Recorder.(persistence.PartitionRecorder)
+	recorder, ok := k.Recorder.(capability.PartitionRecorder)
 	if !ok || err != nil {
 		return position, err
 	}

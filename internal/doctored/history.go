@@ -34,14 +34,14 @@ func (s *HistoryStore) ProcessRecorder(application string) (persistence.ProcessR
 	return &HistoryRecorder{ProcessRecorder: events, Snapshots: snapshots, store: s}, nil
 }
 
-// HistoryRecorder is a persistence.HistoryReader.
+// HistoryRecorder is a capability.HistoryReader.
 type HistoryRecorder struct {
 	persistence.ProcessRecorder
 	Snapshots persistence.AggregateRecorder
 	store     *HistoryStore
 }
 
-// SelectHistory implements persistence.HistoryReader.
+// SelectHistory implements capability.HistoryReader.
 func (r *HistoryRecorder) SelectHistory(ctx context.Context, id uuid.UUID, before int64) (
 	*persistence.StoredEvent, iter.Seq2[persistence.StoredEvent, error], error,
 ) {

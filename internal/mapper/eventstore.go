@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -24,12 +25,12 @@ type Recording struct {
 type EventStore struct {
 	mapper   *Mapper
 	recorder persistence.AggregateRecorder
-	history  persistence.HistoryReader // nil if the recorder is none
+	history  capability.HistoryReader // nil if the recorder is none
 }
 
 // NewEventStore makes an EventStore.
 func NewEventStore(mapper *Mapper, recorder persistence.AggregateRecorder) *EventStore {
-	history, _ := recorder.(persistence.HistoryReader)
+	history, _ := recorder.(capability.HistoryReader)
 	return &EventStore{mapper: mapper, recorder: recorder, history: history}
 }
 
@@ -177,7 +178,7 @@ func (s *EventStore) ReadsHistory() bool { return s.history != nil }
 // History returns the newest snapshot of an originator as it is stored, or nil
 // if it has none, and a stream of the events: without a snapshot all of them as
 // by Get, otherwise those from its version on as by GetSince. See
-// persistence.HistoryReader. ReadsHistory must be true.
+// capability.HistoryReader. ReadsHistory must be true.
 func (s *EventStore) History(ctx context.Context, id uuid.UUID, before int64) (
 	snapshot *persistence.StoredEvent, events iter.Seq2[domain.Event, error], err error,
 ) {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -72,13 +73,26 @@ func (s *SnapshotStore) Put(ctx context.Context, snapshot domain.Event) error {
 	return err
 }
 
+// What PutReporting did.
+const (
+	// SnapshotStored says that there was no snapshot of that version.
+	SnapshotStored = "stored"
+	// SnapshotPresent says that a snapshot of that version exists which this
+	// program can use.
+	SnapshotPresent = "present"
+	// SnapshotReplaced says that the snapshot of that version was one which
+	// this program cannot use: it is damaged, its state has another type, or
+	// its aggregate has other events.
+	SnapshotReplaced = "replaced"
+)
+
 // PutReporting stores a snapshot and returns what it did. If a snapshot of that
 // version exists it stays, because both have the same state; but one that this
 // program cannot read, or that was made of another event, is replaced. It
 // returns an ErrNotSupported if that is needed and the recorder is not a
 // SnapshotRecorder, and a *StateTypeError if the snapshot is in the Python
 // layout and would take fields away that earlier ones have.
-func (s *SnapshotStore) PutReporting(ctx context.Context, snapshot domain.Event) (persistence.SnapshotOutcome, error) {
+func (s *SnapshotStore) PutReporting(ctx context.Context, snapshot domain.Event) (string, error) {
 	stored, err := s.mapper.SnapshotToStored(snapshot)
 	if err == nil && s.mapper.pythonLayout {
 		err = s.checkLost(ctx, snapshot)
@@ -89,13 +103,13 @@ func (s *SnapshotStore) PutReporting(ctx context.Context, snapshot domain.Event)
 	for attempt := 1; ; attempt++ {
 		conflict, err := s.insert(ctx, stored)
 		if conflict == nil {
-			return outcome(persistence.SnapshotStored, err)
+			return outcome(SnapshotStored, err)
 		}
 		old := conflict.Stored[0].StoredEvent
 		if s.isUsable(old, snapshot.ID) {
-			return persistence.SnapshotPresent, nil
+			return SnapshotPresent, nil
 		}
-		recorder, ok := s.recorder.(persistence.SnapshotRecorder)
+		recorder, ok := s.recorder.(capability.SnapshotRecorder)
 		if !ok {
 			return "", &persistence.Error{Class: persistence.ErrNotSupported, Op: s.mapper.application + ": replace a snapshot",
 				Err: fmt.Errorf("the snapshot of %s at version %d cannot be used, and this store cannot replace it",
@@ -104,7 +118,7 @@ func (s *SnapshotStore) PutReporting(ctx context.Context, snapshot domain.Event)
 		replaced, err := recorder.ReplaceSnapshot(ctx, old, stored)
 		switch {
 		case replaced || err != nil:
-			return outcome(persistence.SnapshotReplaced, err)
+			return outcome(SnapshotReplaced, err)
 		case attempt == replaceAttempts:
 			return "", conflict
 		}
@@ -117,7 +131,7 @@ const replaceAttempts = 3
 
 // insert stores a snapshot. The conflict is with the one that has its place.
 func (s *SnapshotStore) insert(ctx context.Context, stored persistence.StoredEvent) (conflict *persistence.ConflictError, err error) {
-	if recorder, ok := s.recorder.(persistence.SnapshotRecorder); ok {
+	if recorder, ok := s.recorder.(capability.SnapshotRecorder); ok {
 		err = recorder.InsertSnapshot(ctx, stored, s.keep)
 	} else {
 		_, err = s.recorder.InsertEvents(ctx, []persistence.StoredEvent{stored})
@@ -128,7 +142,7 @@ func (s *SnapshotStore) insert(ctx context.Context, stored persistence.StoredEve
 	return nil, err
 }
 
-func outcome(o persistence.SnapshotOutcome, err error) (persistence.SnapshotOutcome, error) {
+func outcome(o string, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package memory
 import (
 	"maps"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -13,7 +14,7 @@ type data struct {
 	events    map[string]*table // by application
 	snapshots map[string]*table // by application
 	positions map[position]int64
-	settings  map[position]persistence.FollowerSettings
+	settings  map[position]capability.FollowerSettings
 	divisions map[position]*persistence.PartitionSet // never changed; nil if whole
 	deletions map[string]int64                       // by application
 }
@@ -28,7 +29,7 @@ func newData(base *data) *data {
 		events:    map[string]*table{},
 		snapshots: map[string]*table{},
 		positions: map[position]int64{},
-		settings:  map[position]persistence.FollowerSettings{},
+		settings:  map[position]capability.FollowerSettings{},
 		divisions: map[position]*persistence.PartitionSet{},
 		deletions: map[string]int64{},
 	}
@@ -80,13 +81,13 @@ func (d *data) positionOf(key position) int64 {
 }
 
 // settingsOf returns the settings of a follower.
-func (d *data) settingsOf(key position) persistence.FollowerSettings {
+func (d *data) settingsOf(key position) capability.FollowerSettings {
 	for ; d != nil; d = d.base {
 		if settings, ok := d.settings[key]; ok {
 			return settings
 		}
 	}
-	return persistence.FollowerSettings{}
+	return capability.FollowerSettings{}
 }
 
 // deletionsOf returns how many originators of an application were deleted.

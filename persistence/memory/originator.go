@@ -5,12 +5,13 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ persistence.OriginatorDeleter = (*processRecorder)(nil)
+var _ capability.OriginatorDeleter = (*processRecorder)(nil)
 
-// DeleteOriginator implements persistence.OriginatorDeleter. Nothing is parked
+// DeleteOriginator implements capability.OriginatorDeleter. Nothing is parked
 // in memory.
 func (r *processRecorder) DeleteOriginator(
 	ctx context.Context, id uuid.UUID,

@@ -8,10 +8,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ persistence.PartitionRecorder = (*processRecorder)(nil)
+var _ capability.PartitionRecorder = (*processRecorder)(nil)
 
 // divisionOf returns the partitions of a follower, which the caller does not
 // change, or nil if it is whole.
@@ -48,12 +49,12 @@ func ownSet(set *persistence.PartitionSet) (own persistence.PartitionSet) {
 	for i := range own.Partitions {
 		p := &own.Partitions[i]
 		now := time.Now()
-		p.Leased = p.Owner != "" && now.Before(p.Until) && !p.Until.After(now.Add(persistence.LongestLease))
+		p.Leased = p.Owner != "" && now.Before(p.Until) && !p.Until.After(now.Add(capability.LongestLease))
 	}
 	return own
 }
 
-// Partitions implements persistence.PartitionRecorder.
+// Partitions implements capability.PartitionRecorder.
 func (r *processRecorder) Partitions(ctx context.Context, upstream string) (set persistence.PartitionSet, err error) {
 	err = r.store.read(ctx, r.application, "read partitions", func(d *data) {
 		set = ownSet(d.divisionOf(position{r.application, upstream}))
@@ -61,7 +62,7 @@ func (r *processRecorder) Partitions(ctx context.Context, upstream string) (set 
 	return set, err
 }
 
-// Divide implements persistence.PartitionRecorder. A fence is the time in
+// Divide implements capability.PartitionRecorder. A fence is the time in
 // nanoseconds at first, so that it is above those of partitions that were
 // deleted.
 func (r *processRecorder) Divide(ctx context.Context, upstream, key string, count int) error {
@@ -113,7 +114,7 @@ func (r *processRecorder) change(
 	return set, err
 }
 
-// RenewLeases implements persistence.PartitionRecorder.
+// RenewLeases implements capability.PartitionRecorder.
 func (r *processRecorder) RenewLeases(
 	ctx context.Context, upstream, process string, numbers []int, duration time.Duration,
 ) (persistence.PartitionSet, error) {
@@ -127,9 +128,9 @@ func (r *processRecorder) RenewLeases(
 	})
 }
 
-// ChangeLeases implements persistence.PartitionRecorder.
+// ChangeLeases implements capability.PartitionRecorder.
 func (r *processRecorder) ChangeLeases(
-	ctx context.Context, upstream, process string, changes []persistence.LeaseChange, duration time.Duration,
+	ctx context.Context, upstream, process string, changes []capability.LeaseChange, duration time.Duration,
 ) (persistence.PartitionSet, error) {
 	const op = "change the leases of partitions"
 	return r.change(ctx, op, upstream, func(set persistence.PartitionSet) error {
@@ -137,7 +138,7 @@ func (r *processRecorder) ChangeLeases(
 			i := slices.IndexFunc(set.Partitions, func(p persistence.Partition) bool {
 				return p.Number == change.Number && p.Fence == change.Fence
 			})
-			if change.Action < persistence.TakeLease || change.Action > persistence.ReleaseLease {
+			if change.Action < capability.TakeLease || change.Action > capability.ReleaseLease {
 				return &persistence.Error{Class: persistence.ErrProgramming, Op: r.application + ": " + op,
 					Err: fmt.Errorf("there is no action %d", change.Action)}
 			}
@@ -150,17 +151,17 @@ func (r *processRecorder) ChangeLeases(
 }
 
 // changeLease changes a lease if it is as the action needs it.
-func changeLease(p *persistence.Partition, process string, action persistence.LeaseAction, now time.Time, duration time.Duration) {
+func changeLease(p *persistence.Partition, process string, action capability.LeaseAction, now time.Time, duration time.Duration) {
 	isOwn := p.Owner == process
 	switch {
-	case action == persistence.TakeLease && !p.Leased:
+	case action == capability.TakeLease && !p.Leased:
 		p.Owner, p.Successor, p.Until = process, "", now.Add(duration)
-	case action == persistence.RequestLease && p.Leased && !isOwn:
+	case action == capability.RequestLease && p.Leased && !isOwn:
 		p.Successor = process
 		return
-	case action == persistence.HandOverLease && isOwn && p.Successor != "":
+	case action == capability.HandOverLease && isOwn && p.Successor != "":
 		p.Owner, p.Successor, p.Until = p.Successor, "", now.Add(duration)
-	case action == persistence.ReleaseLease && isOwn:
+	case action == capability.ReleaseLease && isOwn:
 		p.Owner, p.Successor, p.Until = "", "", now
 	default:
 		return
@@ -169,7 +170,7 @@ func changeLease(p *persistence.Partition, process string, action persistence.Le
 	p.Leased = p.Owner != ""
 }
 
-// NotePartition implements persistence.PartitionRecorder.
+// NotePartition implements capability.PartitionRecorder.
 func (r *processRecorder) NotePartition(ctx context.Context, upstream, process string, failure persistence.Partition) error {
 	_, err := r.change(ctx, "note the failure of a partition", upstream, func(set persistence.PartitionSet) error {
 		for i := range set.Partitions {
@@ -182,18 +183,18 @@ func (r *processRecorder) NotePartition(ctx context.Context, upstream, process s
 	return err
 }
 
-// LockPartitions implements persistence.PartitionRecorder. A transaction is the
+// LockPartitions implements capability.PartitionRecorder. A transaction is the
 // only writer, so nothing is shared.
 func (r *processRecorder) LockPartitions(
 	ctx context.Context, upstream string, wait time.Duration,
-) (settings *persistence.FollowerSettings, revision int64, err error) {
+) (settings *capability.FollowerSettings, revision int64, err error) {
 	_, settings, revision, err = r.LockSettingsRevision(ctx, upstream, wait)
 	return settings, revision, err
 }
 
-// MovePartitions implements persistence.PartitionRecorder.
+// MovePartitions implements capability.PartitionRecorder.
 func (r *processRecorder) MovePartitions(
-	ctx context.Context, upstream, process string, leases []persistence.PartitionLease, to int64,
+	ctx context.Context, upstream, process string, leases []capability.PartitionLease, to int64,
 ) error {
 	const op = "move partitions"
 	if err := r.needTransaction(ctx, op); err != nil {
@@ -205,7 +206,7 @@ func (r *processRecorder) MovePartitions(
 				return p.Number == lease.Number && p.Fence == lease.Fence && p.Position == lease.Position && p.Owner == process
 			})
 			if i < 0 {
-				return &persistence.Error{Class: persistence.ErrLeaseLost, Op: r.application + ": " + op + " in " + upstream,
+				return &persistence.Error{Class: capability.ErrLeaseLost, Op: r.application + ": " + op + " in " + upstream,
 					Err: errors.New("nothing was moved")}
 			}
 			set.Partitions[i].Position = to

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -190,10 +191,10 @@ func (r *processRecorder) MaxTrackingID(ctx context.Context, upstream string) (i
 	return current, err
 }
 
-// Settings implements persistence.SettingsRecorder.
+// Settings implements capability.SettingsRecorder.
 func (r *processRecorder) Settings(
 	ctx context.Context, upstream string,
-) (current int64, settings *persistence.FollowerSettings, err error) {
+) (current int64, settings *capability.FollowerSettings, err error) {
 	current, settings, _, err = r.SettingsRevision(ctx, upstream)
 	return current, settings, err
 }
@@ -207,7 +208,7 @@ func (r *processRecorder) LockPosition(ctx context.Context, upstream string) (in
 	return r.MaxTrackingID(ctx, upstream)
 }
 
-// LockLog implements persistence.LogLocker, like LockPosition.
+// LockLog implements capability.LogLocker, like LockPosition.
 func (r *processRecorder) LockLog(ctx context.Context) error {
 	return r.needTransaction(ctx, "lock a log")
 }
@@ -219,18 +220,18 @@ func (r *processRecorder) needTransaction(ctx context.Context, op string) error 
 	return &persistence.Error{Class: persistence.ErrNoTransaction, Op: r.application + ": " + op}
 }
 
-// LockSettings implements persistence.SettingsRecorder, like LockPosition.
-func (r *processRecorder) LockSettings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+// LockSettings implements capability.SettingsRecorder, like LockPosition.
+func (r *processRecorder) LockSettings(ctx context.Context, upstream string) (int64, *capability.FollowerSettings, error) {
 	if err := r.needTransaction(ctx, "lock the settings of a follower"); err != nil {
 		return 0, nil, err
 	}
 	return r.Settings(ctx, upstream)
 }
 
-// SettingsRevision implements persistence.RevisionRecorder.
+// SettingsRevision implements capability.RevisionRecorder.
 func (r *processRecorder) SettingsRevision(
 	ctx context.Context, upstream string,
-) (current int64, settings *persistence.FollowerSettings, revision int64, err error) {
+) (current int64, settings *capability.FollowerSettings, revision int64, err error) {
 	err = r.store.read(ctx, r.application, "read the settings of a follower", func(d *data) {
 		key := position{r.application, upstream}
 		kept := ownSettings(d.settingsOf(key))
@@ -242,19 +243,19 @@ func (r *processRecorder) SettingsRevision(
 	return current, settings, revision, err
 }
 
-// LockSettingsRevision implements persistence.RevisionRecorder, like
+// LockSettingsRevision implements capability.RevisionRecorder, like
 // LockPosition.
 func (r *processRecorder) LockSettingsRevision(
 	ctx context.Context, upstream string, _ time.Duration,
-) (int64, *persistence.FollowerSettings, int64, error) {
+) (int64, *capability.FollowerSettings, int64, error) {
 	if err := r.needTransaction(ctx, "lock the settings of a follower"); err != nil {
 		return 0, nil, 0, err
 	}
 	return r.SettingsRevision(ctx, upstream)
 }
 
-// WriteSettings implements persistence.SettingsRecorder.
-func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
+// WriteSettings implements capability.SettingsRecorder.
+func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, settings capability.FollowerSettings) error {
 	return r.store.write(ctx, r.application, "write the settings of a follower", func(d *data) error {
 		settings.Partitions = 0 // which is not a setting
 		d.settings[position{r.application, upstream}] = ownSettings(settings)
@@ -263,7 +264,7 @@ func (r *processRecorder) WriteSettings(ctx context.Context, upstream string, se
 }
 
 // ownSettings returns settings that share no memory with s.
-func ownSettings(s persistence.FollowerSettings) persistence.FollowerSettings {
+func ownSettings(s capability.FollowerSettings) capability.FollowerSettings {
 	if s.Began != nil {
 		began := *s.Began
 		s.Began = &began

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -15,9 +16,9 @@ type snapshotRecorder struct {
 	aggregateRecorder
 }
 
-var _ persistence.SnapshotRecorder = (*snapshotRecorder)(nil)
+var _ capability.SnapshotRecorder = (*snapshotRecorder)(nil)
 
-// InsertSnapshot implements persistence.SnapshotRecorder.
+// InsertSnapshot implements capability.SnapshotRecorder.
 func (r *snapshotRecorder) InsertSnapshot(ctx context.Context, snapshot persistence.StoredEvent, keepNewest int) error {
 	events := []persistence.StoredEvent{snapshot}
 	if err := persistence.ValidateEvents(r.application, events); err != nil {
@@ -37,11 +38,11 @@ func (r *snapshotRecorder) InsertSnapshot(ctx context.Context, snapshot persiste
 	})
 }
 
-// ReplaceSnapshot implements persistence.SnapshotRecorder.
+// ReplaceSnapshot implements capability.SnapshotRecorder.
 func (r *snapshotRecorder) ReplaceSnapshot(
 	ctx context.Context, old, snapshot persistence.StoredEvent,
 ) (replaced bool, err error) {
-	if err := persistence.ValidateReplacement(old, snapshot); err != nil {
+	if err := capability.ValidateReplacement(old, snapshot); err != nil {
 		return false, err
 	}
 	err = r.store.write(ctx, r.application, "replace a snapshot", func(d *data) error {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -17,8 +18,8 @@ const lockTimeout = 10 * time.Second
 const yieldTime = time.Millisecond
 
 var (
-	_ persistence.Transactor    = (*Store)(nil)
-	_ persistence.WriterYielder = (*Store)(nil)
+	_ persistence.Transactor   = (*Store)(nil)
+	_ capability.WriterYielder = (*Store)(nil)
 )
 
 // transaction is one of a store. It sees the committed data, and keeps what it
@@ -39,7 +40,7 @@ func (s *Store) transaction(ctx context.Context) *transaction {
 	return tx
 }
 
-// YieldTime implements persistence.WriterYielder.
+// YieldTime implements capability.WriterYielder.
 func (s *Store) YieldTime() time.Duration { return yieldTime }
 
 // Transaction implements persistence.Transactor. One transaction is at work at

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -46,10 +47,10 @@ var followerBugs = []followerBug{
 	{"each process has its own parked events", func(k *keeper) { k.apart = true }},
 
 	{"the first status stays", func(k *keeper) {
-		k.record = func(old, next persistence.FollowerStatus) persistence.FollowerStatus { return old }
+		k.record = func(old, next capability.FollowerStatus) capability.FollowerStatus { return old }
 	}},
 	{"a status has no error", func(k *keeper) {
-		k.record = func(_, next persistence.FollowerStatus) persistence.FollowerStatus { next.Error = ""; return next }
+		k.record = func(_, next capability.FollowerStatus) capability.FollowerStatus { next.Error = ""; return next }
 	}},
 	{"statuses are not in order", func(k *keeper) { k.backwards = true }},
 	{"heartbeats are told by another clock", func(k *keeper) { k.clock = time.Hour }},
@@ -118,7 +119,7 @@ type keeper struct {
 	forgets  func(id, unparked int64) bool
 	missing  error
 	isFirst  func(id, known int64) bool
-	record   func(old, next persistence.FollowerStatus) persistence.FollowerStatus
+	record   func(old, next capability.FollowerStatus) capability.FollowerStatus
 	count    int64
 	clock    time.Duration
 
@@ -126,8 +127,8 @@ type keeper struct {
 
 	mu       sync.Mutex // protects what follows
 	parked   []persistence.ParkedEvent
-	statuses map[string]persistence.FollowerStatus
-	others   map[string][]persistence.FollowerStatus // of runners that go on
+	statuses map[string]capability.FollowerStatus
+	others   map[string][]capability.FollowerStatus // of runners that go on
 }
 
 func newKeeper() *keeper {
@@ -142,10 +143,10 @@ func newKeeper() *keeper {
 		forgets:  func(id, unparked int64) bool { return id == unparked },
 		missing:  &persistence.Error{Class: persistence.ErrProgramming, Op: "unpark"},
 		isFirst:  func(id, known int64) bool { return id < known },
-		record:   func(_, next persistence.FollowerStatus) persistence.FollowerStatus { return next },
+		record:   func(_, next capability.FollowerStatus) capability.FollowerStatus { return next },
 		undoes:   true,
-		statuses: map[string]persistence.FollowerStatus{},
-		others:   map[string][]persistence.FollowerStatus{},
+		statuses: map[string]capability.FollowerStatus{},
+		others:   map[string][]capability.FollowerStatus{},
 	}
 }
 
@@ -233,13 +234,13 @@ func (r *keepingRecorder) UnparkEvent(_ context.Context, upstream string, id int
 	return nil
 }
 
-func (s *keepingStore) RecordStatus(_ context.Context, next persistence.FollowerStatus) error {
+func (s *keepingStore) RecordStatus(_ context.Context, next capability.FollowerStatus) error {
 	k, key := s.k, next.UpstreamApplicationName
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	old, known := k.statuses[key]
 	next.Heartbeat = time.Now()
-	others := slices.DeleteFunc(k.others[key], func(o persistence.FollowerStatus) bool { return o.Process == next.Process })
+	others := slices.DeleteFunc(k.others[key], func(o capability.FollowerStatus) bool { return o.Process == next.Process })
 	stop := next.State == "stopped" && next.Ahead <= 0
 	if stop && next.Ahead == 0 && old.Ahead > 0 && !k.keepsAhead {
 		old.Ahead, old.Error = 0, ""
@@ -267,10 +268,10 @@ func (s *keepingStore) RecordStatus(_ context.Context, next persistence.Follower
 	return nil
 }
 
-func (s *keepingStore) FollowerStatuses(context.Context) ([]persistence.FollowerStatus, error) {
+func (s *keepingStore) FollowerStatuses(context.Context) ([]capability.FollowerStatus, error) {
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
-	var all []persistence.FollowerStatus
+	var all []capability.FollowerStatus
 	for _, key := range slices.Sorted(maps.Keys(s.k.statuses)) {
 		status := s.k.statuses[key]
 		status.Heartbeat = status.Heartbeat.Add(-s.k.clock)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -16,7 +17,7 @@ import (
 var parkingRows = []row{{
 	name: "parked events come back as they were",
 	says: "Parked events are returned with all that was given, to the microsecond, in the order of their ids.",
-	run: parking(func(t testing.TB, s *store, r persistence.ParkingRecorder) {
+	run: parking(func(t testing.TB, s *store, r capability.ParkingRecorder) {
 		late, early := parked(kennels, 9, "Fido", 3), parked(kennels, 4, "Rex", 1)
 		must(t, r.ParkEvent(s.ctx, late), r.ParkEvent(s.ctx, early))
 		wantParked(t, s.ctx, r, kennels, early, late)
@@ -24,18 +25,18 @@ var parkingRows = []row{{
 }, {
 	name: "parked events are of one upstream application and one follower",
 	says: "What is parked of an upstream application is not among that of another one or of another follower, and no name means all upstream applications.",
-	run: parking(func(t testing.TB, s *store, r persistence.ParkingRecorder) {
+	run: parking(func(t testing.TB, s *store, r capability.ParkingRecorder) {
 		fido, rex := parked(kennels, 9, "Fido", 3), parked(shelters, 4, "Rex", 1)
 		must(t, r.ParkEvent(s.ctx, fido), r.ParkEvent(s.ctx, rex))
 		wantParked(t, s.ctx, r, kennels, fido)
 		wantParked(t, s.ctx, r, shelters, rex)
 		wantParked(t, s.ctx, r, "", rex, fido)
-		wantParked(t, s.ctx, s.neighbour.process.(persistence.ParkingRecorder), "")
+		wantParked(t, s.ctx, s.neighbour.process.(capability.ParkingRecorder), "")
 	}),
 }, {
 	name: "an event is parked once",
 	says: "Parking an event that is parked leaves it as it was.",
-	run: parking(func(t testing.TB, s *store, r persistence.ParkingRecorder) {
+	run: parking(func(t testing.TB, s *store, r capability.ParkingRecorder) {
 		first := parked(kennels, 9, "Fido", 3)
 		second := first
 		second.Error = "another error"
@@ -45,7 +46,7 @@ var parkingRows = []row{{
 }, {
 	name: "an event that was unparked is forgotten",
 	says: "An unparked event is not returned, others are, and it can be parked again.",
-	run: parking(func(t testing.TB, s *store, r persistence.ParkingRecorder) {
+	run: parking(func(t testing.TB, s *store, r capability.ParkingRecorder) {
 		fido, rex, again := parked(kennels, 9, "Fido", 3), parked(kennels, 12, "Rex", 1), parked(kennels, 9, "Fido", 3)
 		again.Error = "another error"
 		must(t, r.ParkEvent(s.ctx, fido), r.ParkEvent(s.ctx, rex), r.UnparkEvent(s.ctx, kennels, 9))
@@ -56,7 +57,7 @@ var parkingRows = []row{{
 }, {
 	name: "an event that is not parked cannot be unparked",
 	says: "Unparking an event that is not parked, or of another upstream application, is an ErrProgramming and changes nothing.",
-	run: parking(func(t testing.TB, s *store, r persistence.ParkingRecorder) {
+	run: parking(func(t testing.TB, s *store, r capability.ParkingRecorder) {
 		fido := parked(kennels, 9, "Fido", 3)
 		must(t, r.ParkEvent(s.ctx, fido))
 		wantIs(t, "UnparkEvent", r.UnparkEvent(s.ctx, kennels, 8), persistence.ErrProgramming)
@@ -66,7 +67,7 @@ var parkingRows = []row{{
 }, {
 	name: "originators with parked events are found",
 	says: "Of some originators those are found that have events of an upstream application parked, each with its first one.",
-	run: parking(func(t testing.TB, s *store, r persistence.ParkingRecorder) {
+	run: parking(func(t testing.TB, s *store, r capability.ParkingRecorder) {
 		must(t, r.ParkEvent(s.ctx, parked(kennels, 12, "Fido", 4)), r.ParkEvent(s.ctx, parked(kennels, 9, "Fido", 3)),
 			r.ParkEvent(s.ctx, parked(kennels, 10, "Rex", 1)), r.ParkEvent(s.ctx, parked(shelters, 11, "Daisy", 1)))
 		for _, c := range []struct {
@@ -88,8 +89,8 @@ var parkingRows = []row{{
 	name:  "parked events are seen by other processes",
 	says:  "What one process has parked and unparked is what another one finds, also if that has looked before.",
 	needs: []Feature{Concurrent},
-	run: parking(func(t testing.TB, s *store, r persistence.ParkingRecorder) {
-		other := s.another(t).process.(persistence.ParkingRecorder)
+	run: parking(func(t testing.TB, s *store, r capability.ParkingRecorder) {
+		other := s.another(t).process.(capability.ParkingRecorder)
 		fido, rex := parked(kennels, 9, "Fido", 3), parked(kennels, 12, "Rex", 1)
 		must(t, r.ParkEvent(s.ctx, fido))
 		wantParked(t, s.ctx, other, kennels, fido)
@@ -102,7 +103,7 @@ var parkingRows = []row{{
 	name:  "parking takes part in transactions",
 	says:  "What was parked and unparked in a transaction is seen in it, and is so after its commit and not after its rollback.",
 	needs: []Feature{Transaction},
-	run: parking(func(t testing.TB, s *store, r persistence.ParkingRecorder) {
+	run: parking(func(t testing.TB, s *store, r capability.ParkingRecorder) {
 		fido, rex := parked(kennels, 9, "Fido", 3), parked(kennels, 12, "Rex", 1)
 		must(t, r.ParkEvent(s.ctx, fido))
 		change := func(ctx context.Context, _ *written) error {
@@ -117,9 +118,9 @@ var parkingRows = []row{{
 	}),
 }}
 
-func parking(run func(t testing.TB, s *store, r persistence.ParkingRecorder)) func(testing.TB, *store) {
+func parking(run func(t testing.TB, s *store, r capability.ParkingRecorder)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
-		if r, ok := s.process.(persistence.ParkingRecorder); ok {
+		if r, ok := s.process.(capability.ParkingRecorder); ok {
 			run(t, s, r)
 		}
 	}
@@ -132,7 +133,7 @@ func parked(upstream string, id int64, name string, version int64) persistence.P
 }
 
 // wantParked wants what is parked, and that it is counted.
-func wantParked(t testing.TB, ctx context.Context, r persistence.ParkingRecorder, upstream string, want ...persistence.ParkedEvent) {
+func wantParked(t testing.TB, ctx context.Context, r capability.ParkingRecorder, upstream string, want ...persistence.ParkedEvent) {
 	t.Helper()
 	got, err := r.ParkedEvents(ctx, upstream)
 	if err != nil || len(got) != len(want) || len(got) > 0 && !reflect.DeepEqual(got, want) {
@@ -151,11 +152,11 @@ func wantParked(t testing.TB, ctx context.Context, r persistence.ParkingRecorder
 var statusRows = []row{{
 	name: "a status comes back as it was",
 	says: "The status that was recorded last of a follower and an upstream application is returned, in the order of their names.",
-	run: statuses(func(t testing.TB, s *store, r persistence.StatusRecorder) {
+	run: statuses(func(t testing.TB, s *store, r capability.StatusRecorder) {
 		failed := status(kennels, "retrying", "one")
 		failed.Error, failed.NotificationID, failed.Ahead = "it cannot: 犬", 7, 40
 		failed.Since, failed.NextRetry = someTime, someTime.Add(time.Minute)
-		record := []persistence.FollowerStatus{status(shelters, "running", "one"), status(kennels, "running", "one"), failed}
+		record := []capability.FollowerStatus{status(shelters, "running", "one"), status(kennels, "running", "one"), failed}
 		for _, st := range record {
 			must(t, r.RecordStatus(s.ctx, st))
 		}
@@ -164,7 +165,7 @@ var statusRows = []row{{
 }, {
 	name: "a heartbeat is told by the clock of the reader",
 	says: "A runner that has just recorded a status is alive.",
-	run: statuses(func(t testing.TB, s *store, r persistence.StatusRecorder) {
+	run: statuses(func(t testing.TB, s *store, r capability.StatusRecorder) {
 		must(t, r.RecordStatus(s.ctx, status(kennels, "running", "one")))
 		for _, st := range wantStatuses(t, s, r, status(kennels, "running", "one")) {
 			if now := time.Now(); !st.Alive(now) {
@@ -175,7 +176,7 @@ var statusRows = []row{{
 }, {
 	name: "a status that is stopped leaves that of another runner",
 	says: "A runner that stops does not replace the status of another one, and gives its place back to one that goes on.",
-	run: statuses(func(t testing.TB, s *store, r persistence.StatusRecorder) {
+	run: statuses(func(t testing.TB, s *store, r capability.StatusRecorder) {
 		must(t, r.RecordStatus(s.ctx, status(kennels, "running", "one")), r.RecordStatus(s.ctx, status(kennels, "running", "two")))
 		must(t, r.RecordStatus(s.ctx, status(kennels, "stopped", "one")))
 		wantStatuses(t, s, r, status(kennels, "running", "two"))
@@ -187,14 +188,14 @@ var statusRows = []row{{
 }, {
 	name: "a runner that stands by leaves the status of one at work",
 	says: "A status that is standing by does not replace that of a runner which is at work.",
-	run: statuses(func(t testing.TB, s *store, r persistence.StatusRecorder) {
+	run: statuses(func(t testing.TB, s *store, r capability.StatusRecorder) {
 		must(t, r.RecordStatus(s.ctx, status(kennels, "running", "one")), r.RecordStatus(s.ctx, status(kennels, "standing by", "two")))
 		wantStatuses(t, s, r, status(kennels, "running", "one"))
 	}),
 }, {
 	name: "a position ahead of the log is kept",
 	says: "A position ahead stays when a status has one below 0, and one that is stopped with 0 ends it with its error.",
-	run: statuses(func(t testing.TB, s *store, r persistence.StatusRecorder) {
+	run: statuses(func(t testing.TB, s *store, r capability.StatusRecorder) {
 		ahead := status(kennels, "stopped", "one")
 		ahead.Ahead, ahead.Error = 40, "it is ahead"
 		must(t, r.RecordStatus(s.ctx, status(kennels, "running", "two")), r.RecordStatus(s.ctx, ahead))
@@ -211,23 +212,23 @@ var statusRows = []row{{
 
 var someTime = time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
 
-func statuses(run func(t testing.TB, s *store, r persistence.StatusRecorder)) func(testing.TB, *store) {
+func statuses(run func(t testing.TB, s *store, r capability.StatusRecorder)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
-		if r, ok := s.factory.(persistence.StatusRecorder); ok {
+		if r, ok := s.factory.(capability.StatusRecorder); ok {
 			run(t, s, r)
 		}
 	}
 }
 
-func status(upstream, state, process string) persistence.FollowerStatus {
-	return persistence.FollowerStatus{ApplicationName: application, UpstreamApplicationName: upstream, State: state, Process: process,
+func status(upstream, state, process string) capability.FollowerStatus {
+	return capability.FollowerStatus{ApplicationName: application, UpstreamApplicationName: upstream, State: state, Process: process,
 		Heartbeat: time.Now().UTC()}
 }
 
 // wantStatuses wants statuses but for their heartbeats, and returns them.
 func wantStatuses(
-	t testing.TB, s *store, r persistence.StatusRecorder, want ...persistence.FollowerStatus,
-) []persistence.FollowerStatus {
+	t testing.TB, s *store, r capability.StatusRecorder, want ...capability.FollowerStatus,
+) []capability.FollowerStatus {
 	t.Helper()
 	got, err := r.FollowerStatuses(s.ctx)
 	must(t, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -210,7 +211,7 @@ func (r *journalRecorder) InsertSnapshot(ctx context.Context, snapshot persisten
 		if err != nil {
 			return err
 		}
-		return recorder.(persistence.SnapshotRecorder).InsertSnapshot(context.WithoutCancel(ctx), snapshot, keep)
+		return recorder.(capability.SnapshotRecorder).InsertSnapshot(context.WithoutCancel(ctx), snapshot, keep)
 	})
 }
 
@@ -220,7 +221,7 @@ func (r *journalRecorder) ReplaceSnapshot(
 	err = r.write(ctx, func(s *memory.Store) error {
 		recorder, err := s.SnapshotRecorder(r.application)
 		if err == nil {
-			replaced, err = recorder.(persistence.SnapshotRecorder).ReplaceSnapshot(context.WithoutCancel(ctx), old, snapshot)
+			replaced, err = recorder.(capability.SnapshotRecorder).ReplaceSnapshot(context.WithoutCancel(ctx), old, snapshot)
 		}
 		return err
 	})
@@ -233,7 +234,7 @@ func (r *journalRecorder) DeleteOriginator(
 	err = r.write(ctx, func(s *memory.Store) error {
 		recorder, err := s.ProcessRecorder(r.application)
 		if err == nil {
-			deleted, err = recorder.(persistence.OriginatorDeleter).DeleteOriginator(context.WithoutCancel(ctx), id)
+			deleted, err = recorder.(capability.OriginatorDeleter).DeleteOriginator(context.WithoutCancel(ctx), id)
 		}
 		return err
 	})
@@ -267,7 +268,7 @@ func (r *journalRecorder) InsertProcessed(
 	return ids, err
 }
 
-func (r *journalRecorder) Settings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+func (r *journalRecorder) Settings(ctx context.Context, upstream string) (int64, *capability.FollowerSettings, error) {
 	if err := r.check("read settings"); err != nil {
 		return 0, nil, err
 	}
@@ -275,10 +276,10 @@ func (r *journalRecorder) Settings(ctx context.Context, upstream string) (int64,
 	if err != nil {
 		return 0, nil, err
 	}
-	return recorder.(persistence.SettingsRecorder).Settings(context.WithoutCancel(ctx), upstream)
+	return recorder.(capability.SettingsRecorder).Settings(context.WithoutCancel(ctx), upstream)
 }
 
-func (r *journalRecorder) LockSettings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+func (r *journalRecorder) LockSettings(ctx context.Context, upstream string) (int64, *capability.FollowerSettings, error) {
 	if err := r.LockLog(ctx); err != nil {
 		return 0, nil, err
 	}
@@ -300,7 +301,7 @@ func (r *journalRecorder) tryLock(ctx context.Context) error {
 
 func (r *journalRecorder) SettingsRevision(
 	ctx context.Context, upstream string,
-) (int64, *persistence.FollowerSettings, int64, error) {
+) (int64, *capability.FollowerSettings, int64, error) {
 	if err := r.check("read settings"); err != nil {
 		return 0, nil, 0, err
 	}
@@ -308,12 +309,12 @@ func (r *journalRecorder) SettingsRevision(
 	if err != nil {
 		return 0, nil, 0, err
 	}
-	return recorder.(persistence.RevisionRecorder).SettingsRevision(context.WithoutCancel(ctx), upstream)
+	return recorder.(capability.RevisionRecorder).SettingsRevision(context.WithoutCancel(ctx), upstream)
 }
 
 func (r *journalRecorder) LockSettingsRevision(
 	ctx context.Context, upstream string, wait time.Duration,
-) (int64, *persistence.FollowerSettings, int64, error) {
+) (int64, *capability.FollowerSettings, int64, error) {
 	lock := r.LockLog
 	if wait > 0 {
 		lock = r.tryLock
@@ -333,7 +334,7 @@ func (r *journalRecorder) LockLog(ctx context.Context) error {
 	return f.lock()
 }
 
-func (r *journalRecorder) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
+func (r *journalRecorder) WriteSettings(ctx context.Context, upstream string, settings capability.FollowerSettings) error {
 	if err := r.check("write settings"); err != nil {
 		return err
 	}
@@ -342,7 +343,7 @@ func (r *journalRecorder) WriteSettings(ctx context.Context, upstream string, se
 		if err != nil {
 			return err
 		}
-		return recorder.(persistence.SettingsRecorder).WriteSettings(context.WithoutCancel(ctx), upstream, settings)
+		return recorder.(capability.SettingsRecorder).WriteSettings(context.WithoutCancel(ctx), upstream, settings)
 	}).unless(ctx))
 }
 

@@ -8,15 +8,16 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// loadingRows are about persistence.HistoryReader. A recorder that is none has
+// loadingRows are about capability.HistoryReader. A recorder that is none has
 // nothing to show in them.
 var loadingRows = []row{{
 	name: "a history is the newest snapshot and the events from its version on",
 	says: "SelectHistory returns the newest snapshot, and the event of its version and all later ones in ascending order.",
-	run: loading(func(t testing.TB, s *store, r persistence.HistoryReader) {
+	run: loading(func(t testing.TB, s *store, r capability.HistoryReader) {
 		s.events.insert(t, history(dog("Fido"), 1, 9)...)
 		s.events.insert(t, history(dog("Rex"), 1, 3)...)
 		s.snapshots.insert(t, topical(registered, dog("Fido"), 6))
@@ -28,7 +29,7 @@ var loadingRows = []row{{
 }, {
 	name: "a history without a snapshot is all events",
 	says: "Without a snapshot SelectHistory returns none and all events from the first on, which are none if the originator is unknown.",
-	run: loading(func(t testing.TB, s *store, r persistence.HistoryReader) {
+	run: loading(func(t testing.TB, s *store, r capability.HistoryReader) {
 		s.events.insert(t, history(dog("Fido"), 0, 4)...)
 		s.events.insert(t, history(dog("Rex"), 1, 2)...)
 		s.snapshots.insert(t, at(dog("Daisy"), 2))
@@ -39,7 +40,7 @@ var loadingRows = []row{{
 }, {
 	name: "a history ends before a version",
 	says: "Before excludes snapshots and events of that version and later ones.",
-	run: loading(func(t testing.TB, s *store, r persistence.HistoryReader) {
+	run: loading(func(t testing.TB, s *store, r capability.HistoryReader) {
 		s.events.insert(t, history(dog("Fido"), 1, 9)...)
 		for _, version := range []int64{3, 6, 9} {
 			s.snapshots.insert(t, at(dog("Fido"), version))
@@ -54,7 +55,7 @@ var loadingRows = []row{{
 }, {
 	name: "a snapshot without its event is returned",
 	says: "The newest snapshot is returned although the event of its version is not stored, with the events of later versions if there are any.",
-	run: loading(func(t testing.TB, s *store, r persistence.HistoryReader) {
+	run: loading(func(t testing.TB, s *store, r capability.HistoryReader) {
 		s.events.insert(t, history(dog("Fido"), 1, 3)...)
 		s.snapshots.insert(t, at(dog("Fido"), 2))
 		s.snapshots.insert(t, at(dog("Fido"), 7))
@@ -68,7 +69,7 @@ var loadingRows = []row{{
 }, {
 	name: "a history may be long",
 	says: "The stream of a history does not end before its events do, however many there are.",
-	run: loading(func(t testing.TB, s *store, r persistence.HistoryReader) {
+	run: loading(func(t testing.TB, s *store, r capability.HistoryReader) {
 		const n = 1_100
 		s.events.insert(t, history(dog("Fido"), 1, n)...)
 		for _, before := range []int64{0, 500, 501, 502, 1000, 1001, 1002, n, n + 1, n + 2} {
@@ -82,7 +83,7 @@ var loadingRows = []row{{
 }, {
 	name: "a history is read at once",
 	says: "What is stored after SelectHistory has returned is not in a short stream, which gives the same again.",
-	run: loading(func(t testing.TB, s *store, r persistence.HistoryReader) {
+	run: loading(func(t testing.TB, s *store, r capability.HistoryReader) {
 		s.events.insert(t, history(dog("Fido"), 1, 3)...)
 		_, events, err := r.SelectHistory(s.ctx, dog("Fido"), 0)
 		must(t, err)
@@ -102,7 +103,7 @@ var loadingRows = []row{{
 }, {
 	name: "a history has only what is the application's",
 	says: "SelectHistory returns neither a snapshot nor events of another application with the same originator.",
-	run: loading(func(t testing.TB, s *store, r persistence.HistoryReader) {
+	run: loading(func(t testing.TB, s *store, r capability.HistoryReader) {
 		s.neighbour.events.insert(t, history(dog("Daisy"), 1, 3)...)
 		s.neighbour.snapshots.insert(t, at(dog("Daisy"), 2))
 		s.wantHistory(t, r, dog("Daisy"), 0, none)
@@ -114,7 +115,7 @@ var loadingRows = []row{{
 }, {
 	name: "a history that cannot be read",
 	says: "A negative Before is an InvalidError, a closed store an ErrClosed.",
-	run: loading(func(t testing.TB, s *store, r persistence.HistoryReader) {
+	run: loading(func(t testing.TB, s *store, r capability.HistoryReader) {
 		_, _, err := r.SelectHistory(s.ctx, dog("Fido"), -1)
 		wantInvalid(t, "SelectHistory", err, persistence.ErrProgramming)
 		s.events.insert(t, at(dog("Fido"), 1))
@@ -127,7 +128,7 @@ var loadingRows = []row{{
 	name:  "a transaction sees its own history",
 	says:  "In a transaction SelectHistory returns what was stored in it, which is gone when it is rolled back.",
 	needs: []Feature{Transaction},
-	run: loading(func(t testing.TB, s *store, r persistence.HistoryReader) {
+	run: loading(func(t testing.TB, s *store, r capability.HistoryReader) {
 		s.events.insert(t, history(dog("Fido"), 1, 2)...)
 		undone := errors.New("undone")
 		err := s.transaction(s.ctx, func(ctx context.Context) error {
@@ -143,9 +144,9 @@ var loadingRows = []row{{
 	}),
 }}
 
-func loading(run func(t testing.TB, s *store, r persistence.HistoryReader)) func(testing.TB, *store) {
+func loading(run func(t testing.TB, s *store, r capability.HistoryReader)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
-		if r, ok := s.process.(persistence.HistoryReader); ok {
+		if r, ok := s.process.(capability.HistoryReader); ok {
 			run(t, s, r)
 		}
 	}
@@ -170,7 +171,7 @@ func numbers(first, before, last int64) []int64 {
 // wantHistory reads a history and compares it with what was acknowledged. The
 // versions of the snapshot and of the events are those that are wanted.
 func (s *store) wantHistory(
-	t testing.TB, r persistence.HistoryReader, id uuid.UUID, before, snapshot int64, events ...int64,
+	t testing.TB, r capability.HistoryReader, id uuid.UUID, before, snapshot int64, events ...int64,
 ) {
 	t.Helper()
 	gotSnapshot, gotEvents := wantHistory(t, s.ctx, r, id, before, snapshot, events...)
@@ -188,7 +189,7 @@ func (s *store) wantHistory(
 
 // wantHistory reads a history and compares its versions.
 func wantHistory(
-	t testing.TB, ctx context.Context, r persistence.HistoryReader, id uuid.UUID, before, snapshot int64, events ...int64,
+	t testing.TB, ctx context.Context, r capability.HistoryReader, id uuid.UUID, before, snapshot int64, events ...int64,
 ) (*persistence.StoredEvent, []persistence.StoredEvent) {
 	t.Helper()
 	gotSnapshot, stream, err := r.SelectHistory(ctx, id, before)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -14,7 +15,7 @@ import (
 var lockRows = []row{{
 	name: "a locked log keeps other writers out",
 	says: "While a transaction has locked a log, no other writer stores events in it, and each goes on when the transaction has ended.",
-	run: eachLogLocker(func(t testing.TB, s *store, r persistence.LogLocker) {
+	run: eachLogLocker(func(t testing.TB, s *store, r capability.LogLocker) {
 		for i, result := range []error{nil, errRollback} {
 			outside := make(chan error, 1)
 			w := &written{}
@@ -43,7 +44,7 @@ var lockRows = []row{{
 }, {
 	name: "a log is locked once or several times",
 	says: "A transaction that has locked a log can lock it again, before and after it has stored events.",
-	run: eachLogLocker(func(t testing.TB, s *store, r persistence.LogLocker) {
+	run: eachLogLocker(func(t testing.TB, s *store, r capability.LogLocker) {
 		commit(t, s, func(ctx context.Context, w *written) error {
 			return errors.Join(r.LockLog(ctx), r.LockLog(ctx), w.insert(ctx, s.events, at(dog("Fido"), 1)), r.LockLog(ctx),
 				w.insert(ctx, s.events, at(dog("Fido"), 2)))
@@ -52,16 +53,16 @@ var lockRows = []row{{
 }, {
 	name: "a log is locked in a transaction only",
 	says: "LockLog without a transaction of the store is an ErrNoTransaction.",
-	run: eachLogLocker(func(t testing.TB, s *store, r persistence.LogLocker) {
+	run: eachLogLocker(func(t testing.TB, s *store, r capability.LogLocker) {
 		wantIs(t, "LockLog", r.LockLog(s.ctx), persistence.ErrNoTransaction)
 	}),
 }, {
 	name:  "a position that another transaction holds is not waited for",
 	says:  "LockSettingsRevision returns ErrPositionLocked while another transaction has locked the position, and locks it afterwards.",
 	needs: []Feature{Concurrent},
-	run: eachRevisionRecorder(func(t testing.TB, s *store, r persistence.RevisionRecorder) {
+	run: eachRevisionRecorder(func(t testing.TB, s *store, r capability.RevisionRecorder) {
 		factory := s.reopened(t)
-		other := s.through(t, factory).process.(persistence.RevisionRecorder)
+		other := s.through(t, factory).process.(capability.RevisionRecorder)
 		try := func() (position int64, err error) {
 			err = s.harness.Transaction(s.ctx, factory, func(ctx context.Context) error {
 				position, _, _, err = other.LockSettingsRevision(ctx, kennels, time.Millisecond)
@@ -84,17 +85,17 @@ var lockRows = []row{{
 	}),
 }}
 
-func eachLogLocker(run func(t testing.TB, s *store, r persistence.LogLocker)) func(testing.TB, *store) {
+func eachLogLocker(run func(t testing.TB, s *store, r capability.LogLocker)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
-		if r, ok := s.process.(persistence.LogLocker); ok {
+		if r, ok := s.process.(capability.LogLocker); ok {
 			run(t, s, r)
 		}
 	}
 }
 
-func eachRevisionRecorder(run func(t testing.TB, s *store, r persistence.RevisionRecorder)) func(testing.TB, *store) {
+func eachRevisionRecorder(run func(t testing.TB, s *store, r capability.RevisionRecorder)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
-		if r, ok := s.process.(persistence.RevisionRecorder); ok {
+		if r, ok := s.process.(capability.RevisionRecorder); ok {
 			run(t, s, r)
 		}
 	}
@@ -103,6 +104,6 @@ func eachRevisionRecorder(run func(t testing.TB, s *store, r persistence.Revisio
 // hasOneWriter reports whether only one transaction of a store can be open, so
 // that another one waits before it can try to lock anything.
 func hasOneWriter(f persistence.Factory) bool {
-	single, ok := f.(persistence.WriterYielder)
+	single, ok := f.(capability.WriterYielder)
 	return ok && single.YieldTime() > 0
 }

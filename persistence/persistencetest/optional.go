@@ -8,15 +8,16 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// keepingRows are about persistence.SnapshotRecorder. A recorder of snapshots
+// keepingRows are about capability.SnapshotRecorder. A recorder of snapshots
 // that is none has nothing to show in them.
 var keepingRows = []row{{
 	name: "only the newest snapshots are kept",
 	says: "Storing a snapshot with keep n leaves the newest n of its originator up to its version, and none of another originator or application is touched.",
-	run: keeping(func(t testing.TB, s *store, r persistence.SnapshotRecorder) {
+	run: keeping(func(t testing.TB, s *store, r capability.SnapshotRecorder) {
 		s.snapshots.insert(t, at(dog("Rex"), 1), at(dog("Daisy"), 1))
 		s.snapshots.insert(t, at(dog("Rex"), 3))
 		for _, version := range []int64{2, 4, 6, 9} {
@@ -30,7 +31,7 @@ var keepingRows = []row{{
 }, {
 	name: "keep 0 keeps all snapshots",
 	says: "Storing a snapshot with keep 0 deletes none.",
-	run: keeping(func(t testing.TB, s *store, r persistence.SnapshotRecorder) {
+	run: keeping(func(t testing.TB, s *store, r capability.SnapshotRecorder) {
 		for _, version := range []int64{1, 2, 3, 4} {
 			s.snapshots.keep(t, r, at(dog("Fido"), version), 0)
 		}
@@ -39,7 +40,7 @@ var keepingRows = []row{{
 }, {
 	name: "newer snapshots are not deleted",
 	says: "Storing a snapshot of an older version deletes neither it nor newer ones, whatever keep is.",
-	run: keeping(func(t testing.TB, s *store, r persistence.SnapshotRecorder) {
+	run: keeping(func(t testing.TB, s *store, r capability.SnapshotRecorder) {
 		s.snapshots.insert(t, at(dog("Fido"), 10))
 		s.snapshots.insert(t, at(dog("Fido"), 15))
 		s.snapshots.keep(t, r, at(dog("Fido"), 5), 1)
@@ -48,7 +49,7 @@ var keepingRows = []row{{
 }, {
 	name: "a snapshot that conflicts deletes nothing",
 	says: "Storing a snapshot of a version that has one is a ConflictError with the stored one, and deletes no older one.",
-	run: keeping(func(t testing.TB, s *store, r persistence.SnapshotRecorder) {
+	run: keeping(func(t testing.TB, s *store, r capability.SnapshotRecorder) {
 		for _, version := range []int64{1, 2, 3} {
 			s.snapshots.insert(t, at(dog("Fido"), version))
 		}
@@ -61,7 +62,7 @@ var keepingRows = []row{{
 }, {
 	name: "a snapshot is replaced if it is as given",
 	says: "Replacing a snapshot whose topic and state are those given stores the new one in its place, and otherwise reports false and changes nothing.",
-	run: keeping(func(t testing.TB, s *store, r persistence.SnapshotRecorder) {
+	run: keeping(func(t testing.TB, s *store, r capability.SnapshotRecorder) {
 		first, second, third := at(dog("Fido"), 2), topical(renamed, dog("Fido"), 2), at(dog("Fido"), 2)
 		third.State = []byte{}
 		s.snapshots.insert(t, first, at(dog("Fido"), 3))
@@ -80,7 +81,7 @@ var keepingRows = []row{{
 }, {
 	name: "a snapshot is replaced only in its own place",
 	says: "Replacing a snapshot with one of another originator or version is an InvalidError.",
-	run: keeping(func(t testing.TB, s *store, r persistence.SnapshotRecorder) {
+	run: keeping(func(t testing.TB, s *store, r capability.SnapshotRecorder) {
 		s.snapshots.insert(t, at(dog("Fido"), 2))
 		for _, with := range []persistence.StoredEvent{at(dog("Fido"), 3), at(dog("Rex"), 2)} {
 			replaced, err := r.ReplaceSnapshot(s.ctx, at(dog("Fido"), 2), with)
@@ -91,15 +92,15 @@ var keepingRows = []row{{
 	}),
 }}
 
-func keeping(run func(t testing.TB, s *store, r persistence.SnapshotRecorder)) func(testing.TB, *store) {
+func keeping(run func(t testing.TB, s *store, r capability.SnapshotRecorder)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
-		if r, ok := s.snapshots.recorder.(persistence.SnapshotRecorder); ok {
+		if r, ok := s.snapshots.recorder.(capability.SnapshotRecorder); ok {
 			run(t, s, r)
 		}
 	}
 }
 
-func wantReplaced(t testing.TB, s *store, r persistence.SnapshotRecorder, old, with persistence.StoredEvent, want bool) {
+func wantReplaced(t testing.TB, s *store, r capability.SnapshotRecorder, old, with persistence.StoredEvent, want bool) {
 	t.Helper()
 	got, err := r.ReplaceSnapshot(s.ctx, old, with)
 	if err != nil || got != want {
@@ -115,7 +116,7 @@ func wantReplaced(t testing.TB, s *store, r persistence.SnapshotRecorder, old, w
 }
 
 // keep stores a snapshot of which only the newest are kept.
-func (b *book) keep(t testing.TB, r persistence.SnapshotRecorder, snapshot persistence.StoredEvent, keep int) {
+func (b *book) keep(t testing.TB, r capability.SnapshotRecorder, snapshot persistence.StoredEvent, keep int) {
 	t.Helper()
 	must(t, r.InsertSnapshot(b.ctx, snapshot, keep))
 	must(t, b.acknowledge(nil, []persistence.StoredEvent{snapshot}))
@@ -136,12 +137,12 @@ func (m *model) delete(is func(persistence.Notification) bool) {
 	m.rows = slices.DeleteFunc(m.rows, is)
 }
 
-// deletingRows are about persistence.OriginatorDeleter. A recorder that is none
+// deletingRows are about capability.OriginatorDeleter. A recorder that is none
 // has nothing to show in them.
 var deletingRows = []row{{
 	name: "an originator is deleted with its snapshots",
 	says: "Deleting an originator deletes its events and snapshots in one application and counts them, and no others.",
-	run: deleting(func(t testing.TB, s *store, r persistence.OriginatorDeleter) {
+	run: deleting(func(t testing.TB, s *store, r capability.OriginatorDeleter) {
 		s.events.insert(t, history(dog("Fido"), 1, 3)...)
 		s.events.insert(t, history(dog("Rex"), 1, 2)...)
 		s.snapshots.insert(t, at(dog("Fido"), 2), at(dog("Fido"), 3))
@@ -154,7 +155,7 @@ var deletingRows = []row{{
 }, {
 	name: "ids of a deleted originator are not used again",
 	says: "An originator can be saved again from its first version on, and gets ids above all that there were.",
-	run: deleting(func(t testing.TB, s *store, r persistence.OriginatorDeleter) {
+	run: deleting(func(t testing.TB, s *store, r capability.OriginatorDeleter) {
 		before := s.events.insert(t, history(dog("Fido"), 1, 3)...)
 		s.delete(t, s.ctx, r, dog("Fido"), persistence.DeletedOriginator{Events: 3})
 		after := s.events.insert(t, history(dog("Fido"), 1, 2)...)
@@ -165,7 +166,7 @@ var deletingRows = []row{{
 }, {
 	name: "positions at a deleted end of the log move back to the new one",
 	says: "After the last events of a log were deleted no position is ahead of it, and positions before its end stay.",
-	run: deleting(func(t testing.TB, s *store, r persistence.OriginatorDeleter) {
+	run: deleting(func(t testing.TB, s *store, r capability.OriginatorDeleter) {
 		rex := s.events.insert(t, history(dog("Rex"), 1, 2)...)
 		fido := s.events.insert(t, history(dog("Fido"), 1, 2)...)
 		s.insertTracking(t, s.name, rex[0])
@@ -184,8 +185,8 @@ var deletingRows = []row{{
 }, {
 	name: "a deletion changes the revision of settings",
 	says: "After a deletion the settings of every follower of the log have another revision, whether it has a position or not.",
-	run: deleting(func(t testing.TB, s *store, r persistence.OriginatorDeleter) {
-		neighbour, ok := s.neighbour.process.(persistence.RevisionRecorder)
+	run: deleting(func(t testing.TB, s *store, r capability.OriginatorDeleter) {
+		neighbour, ok := s.neighbour.process.(capability.RevisionRecorder)
 		if !ok {
 			return
 		}
@@ -212,7 +213,7 @@ var deletingRows = []row{{
 	name:  "a deletion is part of a transaction",
 	says:  "Deleting an originator in a transaction that is rolled back deletes nothing, and in one that commits it is done with the rest.",
 	needs: []Feature{Transaction},
-	run: deleting(func(t testing.TB, s *store, r persistence.OriginatorDeleter) {
+	run: deleting(func(t testing.TB, s *store, r capability.OriginatorDeleter) {
 		s.events.insert(t, history(dog("Fido"), 1, 3)...)
 		s.snapshots.insert(t, at(dog("Fido"), 2))
 		undone := errors.New("undone")
@@ -230,9 +231,9 @@ var deletingRows = []row{{
 	}),
 }}
 
-func deleting(run func(t testing.TB, s *store, r persistence.OriginatorDeleter)) func(testing.TB, *store) {
+func deleting(run func(t testing.TB, s *store, r capability.OriginatorDeleter)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
-		if r, ok := s.process.(persistence.OriginatorDeleter); ok {
+		if r, ok := s.process.(capability.OriginatorDeleter); ok {
 			run(t, s, r)
 		}
 	}
@@ -240,7 +241,7 @@ func deleting(run func(t testing.TB, s *store, r persistence.OriginatorDeleter))
 
 // delete deletes an originator and compares what was counted.
 func (s *store) delete(
-	t testing.TB, ctx context.Context, r persistence.OriginatorDeleter, id uuid.UUID, want persistence.DeletedOriginator,
+	t testing.TB, ctx context.Context, r capability.OriginatorDeleter, id uuid.UUID, want persistence.DeletedOriginator,
 ) {
 	t.Helper()
 	got, err := r.DeleteOriginator(ctx, id)

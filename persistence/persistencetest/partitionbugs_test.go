@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -14,8 +15,8 @@ import (
 // memoryRecorder is what the memory store's recorder can do.
 type memoryRecorder interface {
 	persistence.ProcessRecorder
-	persistence.PartitionRecorder
-	persistence.OriginatorDeleter
+	capability.PartitionRecorder
+	capability.OriginatorDeleter
 }
 
 // spoiltPartitions is a recorder with a bug of partitions.
@@ -29,8 +30,8 @@ type partitionBug struct {
 	name   string
 	divide func(r memoryRecorder, ctx context.Context, upstream, key string, count int) error
 	renew  func(r memoryRecorder, ctx context.Context, upstream, process string, numbers []int, d time.Duration) (persistence.PartitionSet, error)
-	change func(r memoryRecorder, ctx context.Context, upstream, process string, changes []persistence.LeaseChange, d time.Duration) (persistence.PartitionSet, error)
-	move   func(r memoryRecorder, ctx context.Context, upstream, process string, leases []persistence.PartitionLease, to int64) error
+	change func(r memoryRecorder, ctx context.Context, upstream, process string, changes []capability.LeaseChange, d time.Duration) (persistence.PartitionSet, error)
+	move   func(r memoryRecorder, ctx context.Context, upstream, process string, leases []capability.PartitionLease, to int64) error
 	note   func(r memoryRecorder, ctx context.Context, upstream, process string, failure persistence.Partition) error
 	max    func(r memoryRecorder, ctx context.Context, upstream string) (int64, error)
 }
@@ -52,7 +53,7 @@ func (r *spoiltPartitions) RenewLeases(
 }
 
 func (r *spoiltPartitions) ChangeLeases(
-	ctx context.Context, upstream, process string, changes []persistence.LeaseChange, d time.Duration,
+	ctx context.Context, upstream, process string, changes []capability.LeaseChange, d time.Duration,
 ) (persistence.PartitionSet, error) {
 	if r.bug.change != nil {
 		return r.bug.change(r.memoryRecorder, ctx, upstream, process, changes, d)
@@ -61,7 +62,7 @@ func (r *spoiltPartitions) ChangeLeases(
 }
 
 func (r *spoiltPartitions) MovePartitions(
-	ctx context.Context, upstream, process string, leases []persistence.PartitionLease, to int64,
+	ctx context.Context, upstream, process string, leases []capability.PartitionLease, to int64,
 ) error {
 	if r.bug.move != nil {
 		return r.bug.move(r.memoryRecorder, ctx, upstream, process, leases, to)
@@ -85,12 +86,12 @@ func (r *spoiltPartitions) MaxTrackingID(ctx context.Context, upstream string) (
 
 // refreshed gives leases the fences and positions that are stored, so that
 // nothing is compared.
-func refreshed(r memoryRecorder, ctx context.Context, upstream string, leases []persistence.PartitionLease, fence, position bool) []persistence.PartitionLease {
+func refreshed(r memoryRecorder, ctx context.Context, upstream string, leases []capability.PartitionLease, fence, position bool) []capability.PartitionLease {
 	set, err := r.Partitions(ctx, upstream)
 	if err != nil {
 		return leases
 	}
-	fresh := append([]persistence.PartitionLease(nil), leases...)
+	fresh := append([]capability.PartitionLease(nil), leases...)
 	for i := range fresh {
 		stored := set.Partitions[fresh[i].Number]
 		if fence {
@@ -114,10 +115,10 @@ func owner(r memoryRecorder, ctx context.Context, upstream string, number int) s
 
 var partitionBugs = []partitionBug{
 	{name: "the fence is not compared", move: func(
-		r memoryRecorder, ctx context.Context, upstream, _ string, leases []persistence.PartitionLease, to int64,
+		r memoryRecorder, ctx context.Context, upstream, _ string, leases []capability.PartitionLease, to int64,
 	) error {
 		for _, lease := range refreshed(r, ctx, upstream, leases, true, false) {
-			err := r.MovePartitions(ctx, upstream, owner(r, ctx, upstream, lease.Number), []persistence.PartitionLease{lease}, to)
+			err := r.MovePartitions(ctx, upstream, owner(r, ctx, upstream, lease.Number), []capability.PartitionLease{lease}, to)
 			if err != nil {
 				return err
 			}
@@ -125,52 +126,52 @@ var partitionBugs = []partitionBug{
 		return nil
 	}},
 	{name: "the position is not compared", move: func(
-		r memoryRecorder, ctx context.Context, upstream, process string, leases []persistence.PartitionLease, to int64,
+		r memoryRecorder, ctx context.Context, upstream, process string, leases []capability.PartitionLease, to int64,
 	) error {
 		return r.MovePartitions(ctx, upstream, process, refreshed(r, ctx, upstream, leases, false, true), to)
 	}},
 	{name: "the owner is not compared", move: func(
-		r memoryRecorder, ctx context.Context, upstream, process string, leases []persistence.PartitionLease, to int64,
+		r memoryRecorder, ctx context.Context, upstream, process string, leases []capability.PartitionLease, to int64,
 	) error {
 		return r.MovePartitions(ctx, upstream, owner(r, ctx, upstream, leases[0].Number), leases, to)
 	}},
 	{name: "a lease that was lost is left out", move: func(
-		r memoryRecorder, ctx context.Context, upstream, process string, leases []persistence.PartitionLease, to int64,
+		r memoryRecorder, ctx context.Context, upstream, process string, leases []capability.PartitionLease, to int64,
 	) error {
 		for _, lease := range leases {
-			err := r.MovePartitions(ctx, upstream, process, []persistence.PartitionLease{lease}, to)
-			if err != nil && !errors.Is(err, persistence.ErrLeaseLost) {
+			err := r.MovePartitions(ctx, upstream, process, []capability.PartitionLease{lease}, to)
+			if err != nil && !errors.Is(err, capability.ErrLeaseLost) {
 				return err
 			}
 		}
 		return nil
 	}},
 	{name: "a lease that has ended does not move", move: func(
-		r memoryRecorder, ctx context.Context, upstream, process string, leases []persistence.PartitionLease, to int64,
+		r memoryRecorder, ctx context.Context, upstream, process string, leases []capability.PartitionLease, to int64,
 	) error {
 		set, err := r.Partitions(ctx, upstream)
 		if err == nil && !set.Partitions[leases[0].Number].Leased {
-			return persistence.ErrLeaseLost
+			return capability.ErrLeaseLost
 		}
 		return r.MovePartitions(ctx, upstream, process, leases, to)
 	}},
 	{name: "a lease in force is taken", change: func(
-		r memoryRecorder, ctx context.Context, upstream, process string, changes []persistence.LeaseChange, d time.Duration,
+		r memoryRecorder, ctx context.Context, upstream, process string, changes []capability.LeaseChange, d time.Duration,
 	) (persistence.PartitionSet, error) {
 		for _, c := range changes {
-			if c.Action == persistence.TakeLease {
+			if c.Action == capability.TakeLease {
 				set, _ := r.ChangeLeases(ctx, upstream, owner(r, ctx, upstream, c.Number),
-					[]persistence.LeaseChange{{Number: c.Number, Fence: c.Fence, Action: persistence.ReleaseLease}}, d)
+					[]capability.LeaseChange{{Number: c.Number, Fence: c.Fence, Action: capability.ReleaseLease}}, d)
 				c.Fence = set.Partitions[c.Number].Fence
 			}
-			if set, err := r.ChangeLeases(ctx, upstream, process, []persistence.LeaseChange{c}, d); err != nil {
+			if set, err := r.ChangeLeases(ctx, upstream, process, []capability.LeaseChange{c}, d); err != nil {
 				return set, err
 			}
 		}
 		return r.Partitions(ctx, upstream)
 	}},
 	{name: "a fence that is out of date changes a lease", change: func(
-		r memoryRecorder, ctx context.Context, upstream, process string, changes []persistence.LeaseChange, d time.Duration,
+		r memoryRecorder, ctx context.Context, upstream, process string, changes []capability.LeaseChange, d time.Duration,
 	) (persistence.PartitionSet, error) {
 		set, err := r.Partitions(ctx, upstream)
 		if err != nil {
@@ -178,26 +179,26 @@ var partitionBugs = []partitionBug{
 		}
 		for _, c := range changes {
 			c.Fence = set.Partitions[c.Number].Fence
-			if c.Action == persistence.ReleaseLease {
+			if c.Action == capability.ReleaseLease {
 				process = set.Partitions[c.Number].Owner
 			}
-			if _, err := r.ChangeLeases(ctx, upstream, process, []persistence.LeaseChange{c}, d); err != nil {
+			if _, err := r.ChangeLeases(ctx, upstream, process, []capability.LeaseChange{c}, d); err != nil {
 				return set, err
 			}
 		}
 		return r.Partitions(ctx, upstream)
 	}},
 	{name: "a lease that ends too late is in force", change: func(
-		r memoryRecorder, ctx context.Context, upstream, process string, changes []persistence.LeaseChange, d time.Duration,
+		r memoryRecorder, ctx context.Context, upstream, process string, changes []capability.LeaseChange, d time.Duration,
 	) (persistence.PartitionSet, error) {
-		return r.ChangeLeases(ctx, upstream, process, changes, min(d, persistence.LongestLease))
+		return r.ChangeLeases(ctx, upstream, process, changes, min(d, capability.LongestLease))
 	}},
 	{name: "a lease is released instead of handed over", change: func(
-		r memoryRecorder, ctx context.Context, upstream, process string, changes []persistence.LeaseChange, d time.Duration,
+		r memoryRecorder, ctx context.Context, upstream, process string, changes []capability.LeaseChange, d time.Duration,
 	) (persistence.PartitionSet, error) {
 		for i := range changes {
-			if changes[i].Action == persistence.HandOverLease {
-				changes[i].Action = persistence.ReleaseLease
+			if changes[i].Action == capability.HandOverLease {
+				changes[i].Action = capability.ReleaseLease
 			}
 		}
 		return r.ChangeLeases(ctx, upstream, process, changes, d)

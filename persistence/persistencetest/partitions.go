@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -15,7 +16,7 @@ import (
 var partitionRows = []row{{
 	name: "a follower that is not divided has no partitions",
 	says: "The partitions of a follower that was not divided are none, and its position is what it was.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		s.insertTracking(t, kennels, 5)
 		wantPositions(t, s, r, 5)
 		set, err := r.RenewLeases(s.ctx, kennels, "a", []int{0}, time.Minute)
@@ -26,7 +27,7 @@ var partitionRows = []row{{
 }, {
 	name: "partitions begin at the position",
 	says: "A follower is divided at its position, for one upstream application; the partitions are numbered from 0 and not leased.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		s.insertTracking(t, kennels, 5)
 		s.insertTracking(t, shelters, 6)
 		set := s.divide(t, r, "customer", 3)
@@ -50,7 +51,7 @@ var partitionRows = []row{{
 }, {
 	name: "a divided position is not moved as a whole",
 	says: "Moving the position of a follower that is divided is a TrackingError, and changes nothing.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		s.insertTracking(t, kennels, 5)
 		s.divide(t, r, "", 2)
 		tracking := persistence.Tracking{ApplicationName: kennels, NotificationID: 6}
@@ -65,7 +66,7 @@ var partitionRows = []row{{
 }, {
 	name: "the position is the lowest of all partitions",
 	says: "Partitions move by themselves, and the position of a follower is that of the last of them.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		set := s.divide(t, r, "", 3)
 		set = s.lease(t, r, "a", time.Minute, take(set.Partitions...)...)
 		s.movePartitions(t, r, "a", set, 7, nil, 1, 2)
@@ -77,7 +78,7 @@ var partitionRows = []row{{
 }, {
 	name: "partitions are divided anew at one position",
 	says: "Partitions are replaced, or made whole, if all have one position, and otherwise that is an ErrProgramming and changes nothing.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		set := s.lease(t, r, "a", time.Minute, take(s.divide(t, r, "", 2).Partitions...)...)
 		s.movePartitions(t, r, "a", set, 8, nil, 0)
 		for _, count := range []int{0, 3} {
@@ -98,7 +99,7 @@ var partitionRows = []row{{
 }, {
 	name: "a lease excludes others",
 	says: "A lease in force is taken by no other process; one that has ended or was given back is, with a higher fence.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		first := s.lease(t, r, "a", time.Minute, take(s.divide(t, r, "", 1).Partitions...)...).Partitions[0]
 		wantLease(t, first, "a", true)
 		second := s.lease(t, r, "b", time.Minute, take(first)...).Partitions[0]
@@ -106,7 +107,7 @@ var partitionRows = []row{{
 		if second.Fence != first.Fence {
 			t.Errorf("the fence has changed although nothing was taken: got %v, want Fence %v", second.Fence, first.Fence)
 		}
-		free := s.lease(t, r, "a", time.Minute, change(persistence.ReleaseLease, first)...).Partitions[0]
+		free := s.lease(t, r, "a", time.Minute, change(capability.ReleaseLease, first)...).Partitions[0]
 		wantLease(t, free, "", false)
 		short := s.lease(t, r, "b", -time.Second, take(free)...).Partitions[0]
 		wantLease(t, short, "b", false)
@@ -115,20 +116,20 @@ var partitionRows = []row{{
 		if !(first.Fence < free.Fence && free.Fence < short.Fence && short.Fence < last.Fence) {
 			t.Errorf("the fences are %d, %d, %d, %d, want each higher than the one before", first.Fence, free.Fence, short.Fence, last.Fence)
 		}
-		stale := s.lease(t, r, "d", time.Minute, change(persistence.ReleaseLease, short)...).Partitions[0]
+		stale := s.lease(t, r, "d", time.Minute, change(capability.ReleaseLease, short)...).Partitions[0]
 		wantLease(t, stale, "c", true)
 	}),
 }, {
 	name: "a lease that ends too late is not in force",
 	says: "A lease that ends later than any can was taken before the clock was set back: it is not in force, is asked for by no one, and others take it.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
-		late := s.lease(t, r, "a", 2*persistence.LongestLease, take(s.divide(t, r, "", 1).Partitions...)...).Partitions[0]
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
+		late := s.lease(t, r, "a", 2*capability.LongestLease, take(s.divide(t, r, "", 1).Partitions...)...).Partitions[0]
 		wantLease(t, late, "a", false)
-		asked := s.lease(t, r, "b", time.Minute, change(persistence.RequestLease, late)...).Partitions[0]
+		asked := s.lease(t, r, "b", time.Minute, change(capability.RequestLease, late)...).Partitions[0]
 		if asked.Successor != "" {
 			t.Errorf("the lease was asked for: %+v, want no successor", asked)
 		}
-		taken := s.lease(t, r, "b", persistence.LongestLease, take(late)...).Partitions[0]
+		taken := s.lease(t, r, "b", capability.LongestLease, take(late)...).Partitions[0]
 		wantLease(t, taken, "b", true)
 		if taken.Fence <= late.Fence {
 			t.Errorf("the fence is %d, and was %d, want a higher one", taken.Fence, late.Fence)
@@ -137,7 +138,7 @@ var partitionRows = []row{{
 }, {
 	name: "leases are renewed by their owner",
 	says: "Renewing extends the leases of a process among the given numbers, and no others.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		set := s.divide(t, r, "", 3)
 		s.lease(t, r, "a", -time.Second, take(set.Partitions[:2]...)...)
 		s.lease(t, r, "b", -time.Second, take(set.Partitions[2])...)
@@ -153,16 +154,16 @@ var partitionRows = []row{{
 }, {
 	name: "a lease is handed over to who asks for it",
 	says: "A process asks for a lease of another, which hands it over with a higher fence; a lease that is not asked for stays.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		first := s.lease(t, r, "a", time.Minute, take(s.divide(t, r, "", 1).Partitions...)...).Partitions[0]
-		kept := s.lease(t, r, "a", time.Minute, change(persistence.HandOverLease, first)...).Partitions[0]
+		kept := s.lease(t, r, "a", time.Minute, change(capability.HandOverLease, first)...).Partitions[0]
 		wantLease(t, kept, "a", true)
-		asked := s.lease(t, r, "b", time.Minute, change(persistence.RequestLease, first)...).Partitions[0]
+		asked := s.lease(t, r, "b", time.Minute, change(capability.RequestLease, first)...).Partitions[0]
 		wantLease(t, asked, "a", true)
 		if asked.Successor != "b" || asked.Fence != first.Fence {
 			t.Errorf("after it was asked for: %+v, want Successor %q and Fence %v", asked, "b", first.Fence)
 		}
-		given := s.lease(t, r, "a", time.Minute, change(persistence.HandOverLease, asked)...).Partitions[0]
+		given := s.lease(t, r, "a", time.Minute, change(capability.HandOverLease, asked)...).Partitions[0]
 		wantLease(t, given, "b", true)
 		if given.Fence <= first.Fence || given.Successor != "" {
 			t.Errorf("after it was handed over: %+v, want Fence more than %v", given, first.Fence)
@@ -171,25 +172,25 @@ var partitionRows = []row{{
 }, {
 	name: "a fence keeps former owners from moving",
 	says: "Partitions are moved by the process with the present fence, from their position, all or none; otherwise that is an ErrLeaseLost.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		old := s.lease(t, r, "a", -time.Second, take(s.divide(t, r, "", 2).Partitions...)...)
 		// An end of the lease alone does not matter.
 		s.movePartitions(t, r, "a", old, 3, nil, 0, 1)
 		old = s.partitions(t, r)
 		s.lease(t, r, "b", time.Minute, take(old.Partitions[1])...)
-		s.movePartitions(t, r, "a", old, 5, persistence.ErrLeaseLost, 0, 1)
-		s.movePartitions(t, r, "b", old, 5, persistence.ErrLeaseLost, 1)
-		s.movePartitions(t, r, "b", s.partitions(t, r), 5, persistence.ErrLeaseLost, 0)
+		s.movePartitions(t, r, "a", old, 5, capability.ErrLeaseLost, 0, 1)
+		s.movePartitions(t, r, "b", old, 5, capability.ErrLeaseLost, 1)
+		s.movePartitions(t, r, "b", s.partitions(t, r), 5, capability.ErrLeaseLost, 0)
 		wantPositions(t, s, r, 3, 3, 3)
 		s.movePartitions(t, r, "a", old, 5, nil, 0)
-		s.movePartitions(t, r, "a", old, 6, persistence.ErrLeaseLost, 0) // its position is another one
+		s.movePartitions(t, r, "a", old, 6, capability.ErrLeaseLost, 0) // its position is another one
 		wantPositions(t, s, r, 3, 5, 3)
 		s.positions.back(kennels, 3)
 	}),
 }, {
 	name: "fences grow when a follower is divided again",
 	says: "The fences of partitions that were made whole and divided again are above those before.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		before := s.lease(t, r, "a", time.Minute, take(s.divide(t, r, "", 1).Partitions...)...).Partitions[0]
 		must(t, s.tryDivide(r, "", 0))
 		after := s.lease(t, r, "a", time.Minute, take(s.divide(t, r, "", 1).Partitions...)...).Partitions[0]
@@ -200,7 +201,7 @@ var partitionRows = []row{{
 }, {
 	name: "partitions take part in transactions",
 	says: "What was moved in a transaction that is rolled back is not moved.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		set := s.lease(t, r, "a", time.Minute, take(s.divide(t, r, "", 1).Partitions...)...)
 		err := s.transaction(s.ctx, func(ctx context.Context) error {
 			must(t, r.MovePartitions(ctx, kennels, "a", leases(set, 0), 5))
@@ -216,7 +217,7 @@ var partitionRows = []row{{
 }, {
 	name: "partitions are locked with the settings",
 	says: "LockPartitions returns the settings and their revision, with the number of partitions.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		must(t, r.WriteSettings(s.ctx, kennels, someSettings()))
 		s.divide(t, r, "", 4)
 		_, _, want, err := r.SettingsRevision(s.ctx, kennels)
@@ -232,7 +233,7 @@ var partitionRows = []row{{
 }, {
 	name: "the failure of a partition is kept",
 	says: "What a partition has failed with is kept for the owner with the present fence, until it is replaced.",
-	run: dividing(func(t testing.TB, s *store, r persistence.PartitionRecorder) {
+	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		set := s.lease(t, r, "a", time.Minute, take(s.divide(t, r, "", 2).Partitions...)...)
 		failure := persistence.Partition{Number: 1, Fence: set.Partitions[1].Fence, Error: "too bad", NotificationID: 7,
 			Since: time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)}
@@ -254,12 +255,12 @@ var partitionRows = []row{{
 }, {
 	name: "partitions at a deleted end of the log move back to the new one",
 	says: "After the last events of a log were deleted no partition is ahead of it, and those before its end stay.",
-	run: dividing(func(t testing.TB, s *store, _ persistence.PartitionRecorder) {
-		deleter, ok := s.process.(persistence.OriginatorDeleter)
+	run: dividing(func(t testing.TB, s *store, _ capability.PartitionRecorder) {
+		deleter, ok := s.process.(capability.OriginatorDeleter)
 		if !ok {
 			return
 		}
-		r := s.neighbour.process.(persistence.PartitionRecorder)
+		r := s.neighbour.process.(capability.PartitionRecorder)
 		rex := s.events.insert(t, history(dog("Rex"), 1, 2)...)
 		fido := s.events.insert(t, history(dog("Fido"), 1, 2)...)
 		must(t, s.transaction(s.ctx, func(ctx context.Context) error { return r.Divide(ctx, s.name, "", 2) }))
@@ -281,27 +282,27 @@ var partitionRows = []row{{
 }}
 
 // dividing is a row for a recorder that keeps partitions.
-func dividing(run func(t testing.TB, s *store, r persistence.PartitionRecorder)) func(testing.TB, *store) {
+func dividing(run func(t testing.TB, s *store, r capability.PartitionRecorder)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
 		t.Helper()
-		if r, ok := s.process.(persistence.PartitionRecorder); ok {
+		if r, ok := s.process.(capability.PartitionRecorder); ok {
 			run(t, s, r)
 		}
 	}
 }
 
-func (s *store) tryDivide(r persistence.PartitionRecorder, key string, count int) error {
+func (s *store) tryDivide(r capability.PartitionRecorder, key string, count int) error {
 	return s.transaction(s.ctx, func(ctx context.Context) error { return r.Divide(ctx, kennels, key, count) })
 }
 
 // divide divides the log of the kennels, and returns the partitions.
-func (s *store) divide(t testing.TB, r persistence.PartitionRecorder, key string, count int) persistence.PartitionSet {
+func (s *store) divide(t testing.TB, r capability.PartitionRecorder, key string, count int) persistence.PartitionSet {
 	t.Helper()
 	must(t, s.tryDivide(r, key, count))
 	return s.partitions(t, r)
 }
 
-func (s *store) partitions(t testing.TB, r persistence.PartitionRecorder) persistence.PartitionSet {
+func (s *store) partitions(t testing.TB, r capability.PartitionRecorder) persistence.PartitionSet {
 	t.Helper()
 	set, err := r.Partitions(s.ctx, kennels)
 	must(t, err)
@@ -311,7 +312,7 @@ func (s *store) partitions(t testing.TB, r persistence.PartitionRecorder) persis
 // lease changes leases, and requires that the set which is returned is the one
 // that is stored.
 func (s *store) lease(
-	t testing.TB, r persistence.PartitionRecorder, process string, duration time.Duration, changes ...persistence.LeaseChange,
+	t testing.TB, r capability.PartitionRecorder, process string, duration time.Duration, changes ...capability.LeaseChange,
 ) persistence.PartitionSet {
 	t.Helper()
 	set, err := r.ChangeLeases(s.ctx, kennels, process, changes, duration)
@@ -325,7 +326,7 @@ func (s *store) lease(
 }
 
 func (s *store) movePartitions(
-	t testing.TB, r persistence.PartitionRecorder, process string, set persistence.PartitionSet, to int64, want error, numbers ...int,
+	t testing.TB, r capability.PartitionRecorder, process string, set persistence.PartitionSet, to int64, want error, numbers ...int,
 ) {
 	t.Helper()
 	err := s.transaction(s.ctx, func(ctx context.Context) error {
@@ -336,21 +337,21 @@ func (s *store) movePartitions(
 	}
 }
 
-func leases(set persistence.PartitionSet, numbers ...int) (leases []persistence.PartitionLease) {
+func leases(set persistence.PartitionSet, numbers ...int) (leases []capability.PartitionLease) {
 	for _, number := range numbers {
 		p := set.Partitions[number]
-		leases = append(leases, persistence.PartitionLease{Number: number, Fence: p.Fence, Position: p.Position})
+		leases = append(leases, capability.PartitionLease{Number: number, Fence: p.Fence, Position: p.Position})
 	}
 	return leases
 }
 
-func take(partitions ...persistence.Partition) []persistence.LeaseChange {
-	return change(persistence.TakeLease, partitions...)
+func take(partitions ...persistence.Partition) []capability.LeaseChange {
+	return change(capability.TakeLease, partitions...)
 }
 
-func change(action persistence.LeaseAction, partitions ...persistence.Partition) (changes []persistence.LeaseChange) {
+func change(action capability.LeaseAction, partitions ...persistence.Partition) (changes []capability.LeaseChange) {
 	for _, p := range partitions {
-		changes = append(changes, persistence.LeaseChange{Number: p.Number, Fence: p.Fence, Action: action})
+		changes = append(changes, capability.LeaseChange{Number: p.Number, Fence: p.Fence, Action: action})
 	}
 	return changes
 }
@@ -364,7 +365,7 @@ func wantLease(t testing.TB, p persistence.Partition, owner string, leased bool)
 
 // wantPositions requires the position of a follower, by each method, and those
 // of its partitions.
-func wantPositions(t testing.TB, s *store, r persistence.PartitionRecorder, position int64, of ...int64) {
+func wantPositions(t testing.TB, s *store, r capability.PartitionRecorder, position int64, of ...int64) {
 	t.Helper()
 	set := s.partitions(t, r)
 	var got []int64

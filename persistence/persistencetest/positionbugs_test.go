@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -15,37 +16,37 @@ var positionBugs = []bug{
 	{name: "moves are lost", spoil: func(r *spoilt) { r.move = func(context.Context, destination) error { return nil } }},
 	{name: "settings are shared by upstream applications", spoil: func(r *spoilt) {
 		read, write := r.settings, r.writeSettings
-		r.settings = func(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+		r.settings = func(ctx context.Context, upstream string) (int64, *capability.FollowerSettings, error) {
 			position, err := r.position(ctx, upstream)
 			_, settings, failed := read(ctx, kennels)
 			return position, settings, errors.Join(err, failed)
 		}
-		r.writeSettings = func(ctx context.Context, _ string, settings persistence.FollowerSettings) error {
+		r.writeSettings = func(ctx context.Context, _ string, settings capability.FollowerSettings) error {
 			return write(ctx, kennels, settings)
 		}
 	}},
-	{name: "settings do not know when the follower was paused", spoil: eachSettingsRead(func(_ *int64, s *persistence.FollowerSettings) {
+	{name: "settings do not know when the follower was paused", spoil: eachSettingsRead(func(_ *int64, s *capability.FollowerSettings) {
 		s.PausedAt = s.PausedAt.Truncate(time.Second)
 	})},
-	{name: "settings forget that a follower began at 0", spoil: eachSettingsRead(func(_ *int64, s *persistence.FollowerSettings) {
+	{name: "settings forget that a follower began at 0", spoil: eachSettingsRead(func(_ *int64, s *capability.FollowerSettings) {
 		if s.Began != nil && *s.Began == 0 {
 			s.Began = nil
 		}
 	})},
-	{name: "settings come without the position", spoil: eachSettingsRead(func(position *int64, _ *persistence.FollowerSettings) {
+	{name: "settings come without the position", spoil: eachSettingsRead(func(position *int64, _ *capability.FollowerSettings) {
 		*position = 0
 	})},
 	{name: "settings are written outside of the transaction", spoil: func(r *spoilt) {
 		var mu sync.Mutex
-		written := map[string]*persistence.FollowerSettings{}
-		r.writeSettings = func(_ context.Context, upstream string, settings persistence.FollowerSettings) error {
+		written := map[string]*capability.FollowerSettings{}
+		r.writeSettings = func(_ context.Context, upstream string, settings capability.FollowerSettings) error {
 			mu.Lock()
 			defer mu.Unlock()
 			written[upstream] = &settings
 			return nil
 		}
 		read := func(inner readSettingsFunc) readSettingsFunc {
-			return func(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+			return func(ctx context.Context, upstream string) (int64, *capability.FollowerSettings, error) {
 				position, settings, err := inner(ctx, upstream)
 				mu.Lock()
 				defer mu.Unlock()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -124,10 +125,10 @@ func (b bug) harness() Harness {
 }
 
 // eachSettingsRead changes all settings that are read.
-func eachSettingsRead(change func(position *int64, s *persistence.FollowerSettings)) spoiler {
+func eachSettingsRead(change func(position *int64, s *capability.FollowerSettings)) spoiler {
 	return func(r *spoilt) {
 		spoilt := func(read readSettingsFunc) readSettingsFunc {
-			return func(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+			return func(ctx context.Context, upstream string) (int64, *capability.FollowerSettings, error) {
 				position, settings, err := read(ctx, upstream)
 				if settings != nil {
 					change(&position, settings)

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 )
 
 // settingsRows are about SettingsRecorder. They do nothing with a recorder that
@@ -15,14 +15,14 @@ import (
 var settingsRows = []row{{
 	name: "a follower that has not begun has zero settings",
 	says: "The settings of a follower that nothing was written of are zero, and not nil.",
-	run: eachSettings(func(t testing.TB, s *store, r persistence.SettingsRecorder) {
-		wantSettings(t, s, r, kennels, 0, persistence.FollowerSettings{})
+	run: eachSettings(func(t testing.TB, s *store, r capability.SettingsRecorder) {
+		wantSettings(t, s, r, kennels, 0, capability.FollowerSettings{})
 	}),
 }, {
 	name: "settings come back as they were",
 	says: "Settings are those that were written last, to the microsecond.",
-	run: eachSettings(func(t testing.TB, s *store, r persistence.SettingsRecorder) {
-		for _, settings := range []persistence.FollowerSettings{someSettings(), {Began: new(int64)}, someSettings(), {}} {
+	run: eachSettings(func(t testing.TB, s *store, r capability.SettingsRecorder) {
+		for _, settings := range []capability.FollowerSettings{someSettings(), {Began: new(int64)}, someSettings(), {}} {
 			must(t, r.WriteSettings(s.ctx, kennels, settings))
 			wantSettings(t, s, r, kennels, 0, settings)
 		}
@@ -30,32 +30,32 @@ var settingsRows = []row{{
 }, {
 	name: "settings are kept for each upstream application",
 	says: "The settings of a follower for different upstream applications are separate, and so are those of followers.",
-	run: eachSettings(func(t testing.TB, s *store, r persistence.SettingsRecorder) {
+	run: eachSettings(func(t testing.TB, s *store, r capability.SettingsRecorder) {
 		must(t, r.WriteSettings(s.ctx, kennels, someSettings()))
-		wantSettings(t, s, r, shelters, 0, persistence.FollowerSettings{})
-		_, others, err := s.neighbour.process.(persistence.SettingsRecorder).Settings(s.ctx, kennels)
+		wantSettings(t, s, r, shelters, 0, capability.FollowerSettings{})
+		_, others, err := s.neighbour.process.(capability.SettingsRecorder).Settings(s.ctx, kennels)
 		must(t, err)
-		if others == nil || *others != (persistence.FollowerSettings{}) {
-			t.Errorf("the settings of another follower are %+v, want other than nil and %v", others, (persistence.FollowerSettings{}))
+		if others == nil || *others != (capability.FollowerSettings{}) {
+			t.Errorf("the settings of another follower are %+v, want other than nil and %v", others, (capability.FollowerSettings{}))
 		}
 	}),
 }, {
 	name: "the position comes with the settings",
 	says: "Settings come with the position in the same log, and neither changes the other.",
-	run: eachSettings(func(t testing.TB, s *store, r persistence.SettingsRecorder) {
+	run: eachSettings(func(t testing.TB, s *store, r capability.SettingsRecorder) {
 		s.insertTracking(t, kennels, 5)
 		s.insertTracking(t, shelters, 7)
 		must(t, r.WriteSettings(s.ctx, kennels, someSettings()))
 		wantSettings(t, s, r, kennels, 5, someSettings())
 		s.insertTracking(t, kennels, 6)
 		wantSettings(t, s, r, kennels, 6, someSettings())
-		wantSettings(t, s, r, shelters, 7, persistence.FollowerSettings{})
+		wantSettings(t, s, r, shelters, 7, capability.FollowerSettings{})
 	}),
 }, {
 	name:  "settings take part in transactions",
 	says:  "Settings that were written in a transaction are seen in it, and are there after its commit and not after its rollback.",
 	needs: []Feature{Transaction},
-	run: eachSettings(func(t testing.TB, s *store, r persistence.SettingsRecorder) {
+	run: eachSettings(func(t testing.TB, s *store, r capability.SettingsRecorder) {
 		for _, result := range []error{errRollback, nil} {
 			err := s.transaction(s.ctx, func(ctx context.Context) error {
 				_, before, err := r.LockSettings(ctx, kennels)
@@ -76,7 +76,7 @@ var settingsRows = []row{{
 			}
 			want := someSettings()
 			if result != nil {
-				want = persistence.FollowerSettings{}
+				want = capability.FollowerSettings{}
 			}
 			wantSettings(t, s, r, kennels, 0, want)
 		}
@@ -85,23 +85,23 @@ var settingsRows = []row{{
 
 // eachSettings is a row for a recorder that keeps settings, both the
 // application's and the neighbour's.
-func eachSettings(run func(t testing.TB, s *store, r persistence.SettingsRecorder)) func(testing.TB, *store) {
+func eachSettings(run func(t testing.TB, s *store, r capability.SettingsRecorder)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
 		t.Helper()
-		if r, ok := s.process.(persistence.SettingsRecorder); ok {
+		if r, ok := s.process.(capability.SettingsRecorder); ok {
 			run(t, s, r)
 		}
 	}
 }
 
-func someSettings() persistence.FollowerSettings {
+func someSettings() capability.FollowerSettings {
 	began := int64(3)
-	return persistence.FollowerSettings{Began: &began, Topics: `{"Dog.Registered":0,"Dog.TrickAdded":-7}`, TopicChanges: 2,
+	return capability.FollowerSettings{Began: &began, Topics: `{"Dog.Registered":0,"Dog.TrickAdded":-7}`, TopicChanges: 2,
 		PausedAt: time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC), PausedBy: "somebody"}
 }
 
 func wantSettings(
-	t testing.TB, s *store, r persistence.SettingsRecorder, upstream string, position int64, want persistence.FollowerSettings,
+	t testing.TB, s *store, r capability.SettingsRecorder, upstream string, position int64, want capability.FollowerSettings,
 ) {
 	t.Helper()
 	at, got, err := r.Settings(s.ctx, upstream)

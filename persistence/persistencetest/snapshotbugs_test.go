@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -66,7 +67,7 @@ var deletionBugs = []bug{
 	}},
 	{name: "a deletion leaves the revision of settings", spoil: func(r *spoilt) {
 		revision := r.revision
-		r.revision = func(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, int64, error) {
+		r.revision = func(ctx context.Context, upstream string) (int64, *capability.FollowerSettings, int64, error) {
 			position, settings, _, err := revision(ctx, upstream)
 			return position, settings, 0, err
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -39,14 +40,14 @@ func (s *spoiltStore) ProcessRecorder(application string) (persistence.ProcessRe
 		factory: s.Factory, application: application,
 		insert: inner.InsertEvents, selects: inner.SelectEvents, page: inner.SelectNotifications,
 		head: inner.MaxNotificationID, newest: inner.NewestNotificationID, move: inner.InsertTracking, position: inner.MaxTrackingID,
-		process: inner.InsertProcessed, remove: inner.(persistence.OriginatorDeleter).DeleteOriginator,
+		process: inner.InsertProcessed, remove: inner.(capability.OriginatorDeleter).DeleteOriginator,
 		moveFrom: inner.MovePosition, lockPosition: inner.LockPosition,
 	}
-	keeper := inner.(persistence.SettingsRecorder)
+	keeper := inner.(capability.SettingsRecorder)
 	r.settings, r.lockSettings, r.writeSettings = keeper.Settings, keeper.LockSettings, keeper.WriteSettings
-	revisions := inner.(persistence.RevisionRecorder)
+	revisions := inner.(capability.RevisionRecorder)
 	r.revision, r.lockRevision = revisions.SettingsRevision, revisions.LockSettingsRevision
-	r.lockLog = inner.(persistence.LogLocker).LockLog
+	r.lockLog = inner.(capability.LogLocker).LockLog
 	return r.spoiltBy(s.spoil), nil
 }
 
@@ -58,8 +59,8 @@ func (s *spoiltStore) SnapshotRecorder(application string) (persistence.Aggregat
 	r := &spoilt{
 		factory: s.Factory, application: application, snapshots: true,
 		insert: inner.InsertEvents, selects: inner.SelectEvents,
-		keep:    inner.(persistence.SnapshotRecorder).InsertSnapshot,
-		replace: inner.(persistence.SnapshotRecorder).ReplaceSnapshot,
+		keep:    inner.(capability.SnapshotRecorder).InsertSnapshot,
+		replace: inner.(capability.SnapshotRecorder).ReplaceSnapshot,
 	}
 	return r.spoiltBy(s.spoil), nil
 }
@@ -84,11 +85,11 @@ type spoilt struct {
 	replace  func(ctx context.Context, old, snapshot storedEvent) (bool, error)
 
 	settings, lockSettings readSettingsFunc
-	lockRevision           func(context.Context, string, time.Duration) (int64, *persistence.FollowerSettings, int64, error)
+	lockRevision           func(context.Context, string, time.Duration) (int64, *capability.FollowerSettings, int64, error)
 	lockPosition           func(context.Context, string) (int64, error)
-	revision               func(context.Context, string) (int64, *persistence.FollowerSettings, int64, error)
+	revision               func(context.Context, string) (int64, *capability.FollowerSettings, int64, error)
 	lockLog                func(context.Context) error
-	writeSettings          func(context.Context, string, persistence.FollowerSettings) error
+	writeSettings          func(context.Context, string, capability.FollowerSettings) error
 }
 
 func (r *spoilt) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error) {
@@ -107,7 +108,7 @@ type (
 	insertFunc func(context.Context, []storedEvent) ([]int64, error)
 	selectFunc func(context.Context, uuid.UUID, eventRange) eventStream
 
-	readSettingsFunc func(context.Context, string) (int64, *persistence.FollowerSettings, error)
+	readSettingsFunc func(context.Context, string) (int64, *capability.FollowerSettings, error)
 )
 
 func (r *spoilt) spoiltBy(spoil func(*spoilt)) *spoilt {
@@ -155,11 +156,11 @@ func (r *spoilt) InsertProcessed(
 	return r.process(ctx, events, to)
 }
 
-func (r *spoilt) Settings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+func (r *spoilt) Settings(ctx context.Context, upstream string) (int64, *capability.FollowerSettings, error) {
 	return r.settings(ctx, upstream)
 }
 
-func (r *spoilt) LockSettings(ctx context.Context, upstream string) (int64, *persistence.FollowerSettings, error) {
+func (r *spoilt) LockSettings(ctx context.Context, upstream string) (int64, *capability.FollowerSettings, error) {
 	return r.lockSettings(ctx, upstream)
 }
 
@@ -169,13 +170,13 @@ func (r *spoilt) LockPosition(ctx context.Context, upstream string) (int64, erro
 
 func (r *spoilt) SettingsRevision(
 	ctx context.Context, upstream string,
-) (int64, *persistence.FollowerSettings, int64, error) {
+) (int64, *capability.FollowerSettings, int64, error) {
 	return r.revision(ctx, upstream)
 }
 
 func (r *spoilt) LockSettingsRevision(
 	ctx context.Context, upstream string, wait time.Duration,
-) (int64, *persistence.FollowerSettings, int64, error) {
+) (int64, *capability.FollowerSettings, int64, error) {
 	if _, _, _, err := r.lockRevision(ctx, upstream, wait); err != nil {
 		return 0, nil, 0, err
 	}
@@ -184,6 +185,6 @@ func (r *spoilt) LockSettingsRevision(
 
 func (r *spoilt) LockLog(ctx context.Context) error { return r.lockLog(ctx) }
 
-func (r *spoilt) WriteSettings(ctx context.Context, upstream string, settings persistence.FollowerSettings) error {
+func (r *spoilt) WriteSettings(ctx context.Context, upstream string, settings capability.FollowerSettings) error {
 	return r.writeSettings(ctx, upstream, settings)
 }

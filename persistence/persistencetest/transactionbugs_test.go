@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -143,7 +144,7 @@ var lockBugs = []bug{
 	}},
 	{name: "LockPosition needs no transaction", spoil: func(r *spoilt) { r.lockPosition = r.position }},
 	{name: "LockSettingsRevision locks nothing", spoil: func(r *spoilt) {
-		r.lockRevision = func(ctx context.Context, upstream string, _ time.Duration) (int64, *persistence.FollowerSettings, int64, error) {
+		r.lockRevision = func(ctx context.Context, upstream string, _ time.Duration) (int64, *capability.FollowerSettings, int64, error) {
 			return r.revision(ctx, upstream)
 		}
 	}},

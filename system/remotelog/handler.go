@@ -13,6 +13,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -151,7 +152,7 @@ func (h *handler) newest(r *http.Request) (headAnswer, error) {
 		return answer, err
 	}
 	answer.Newest = &newest
-	reader, ok := recorder.(persistence.LogHoldReader)
+	reader, ok := recorder.(capability.LogHoldReader)
 	if !ok || !values.Has("held") {
 		return answer, nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -173,7 +174,7 @@ const longHold = 5 * time.Second
 func logStateOf(ctx context.Context, runner Runner, name string) (LogState, error) {
 	state := LogState{Application: name, Writers: writersOf(runner, name)}
 	app, _ := ApplicationOf(runner, name)
-	reader, ok := app.Recorder().(persistence.LogHoldReader)
+	reader, ok := app.Recorder().(capability.LogHoldReader)
 	if !ok {
 		return state, nil
 	}

@@ -12,13 +12,14 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // store is what the commands use of a *gormstore.Store, which an application
 // may have wrapped, beside its inventory.
 type store interface {
-	persistence.WriterYielder
+	capability.WriterYielder
 	persistence.Factory
 	persistence.Transactor
 	DB() *gorm.DB

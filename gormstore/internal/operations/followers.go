@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -230,7 +231,7 @@ func (s *FollowerState) judge(now time.Time, partitions *persistence.PartitionSe
 // keptStatuses are the statuses that a store keeps.
 type keptStatuses struct {
 	kept bool // false if the store, or its database, keeps none
-	all  []persistence.FollowerStatus
+	all  []capability.FollowerStatus
 	err  error
 }
 
@@ -241,13 +242,13 @@ type keptStatuses struct {
 func readStatuses(ctx context.Context, runner Runner) (of func(follower string) keptStatuses, wait func()) {
 	var group sync.WaitGroup
 	read := map[string]func() keptStatuses{}
-	ofStore := map[persistence.StatusRecorder]func() keptStatuses{}
+	ofStore := map[capability.StatusRecorder]func() keptStatuses{}
 	for _, follower := range runner.System().Followers() {
 		app, ok := ApplicationOf(runner, follower)
 		if !ok {
 			continue
 		}
-		recorder, ok := app.Factory().(persistence.StatusRecorder)
+		recorder, ok := app.Factory().(capability.StatusRecorder)
 		if !ok {
 			continue
 		}
@@ -274,7 +275,7 @@ func readStatuses(ctx context.Context, runner Runner) (of func(follower string) 
 	return of, group.Wait
 }
 
-func statusesOf(ctx context.Context, recorder persistence.StatusRecorder) keptStatuses {
+func statusesOf(ctx context.Context, recorder capability.StatusRecorder) keptStatuses {
 	statuses, err := recorder.FollowerStatuses(ctx)
 	if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
 		return keptStatuses{}
@@ -317,7 +318,7 @@ func (s *FollowerState) addPartitions() {
 // add adds a status. An error at or before the position is over: another
 // process has processed the event, or has moved a position that was ahead of
 // the log. That of a divided follower's event is kept with its partition.
-func (s *FollowerState) add(status persistence.FollowerStatus) {
+func (s *FollowerState) add(status capability.FollowerStatus) {
 	s.Process, s.Heartbeat = status.Process, status.Heartbeat
 	alive := status.Alive(time.Now())
 	if alive {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -111,7 +112,7 @@ func DiscardParked(ctx context.Context, runner Runner, options DiscardOptions) e
 		return err
 	}
 	app, _ := ApplicationOf(runner, options.Follower)
-	parking, ok := app.Recorder().(persistence.ParkingRecorder)
+	parking, ok := app.Recorder().(capability.ParkingRecorder)
 	store, transacts := app.Factory().(persistence.Transactor)
 	if !ok || !transacts {
 		return fmt.Errorf("management: cannot discard an event of %s: its store keeps no parked events, and is %T",

@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -37,7 +38,7 @@ type PauseOptions struct {
 // settings, and those of stores: a persistence.ErrLockTimeout says that a batch
 // did not end in time, and the follower is not paused.
 func Pause(ctx context.Context, runner Runner, options PauseOptions) error {
-	return changeSettings(ctx, runner, options, "pause", func(s *persistence.FollowerSettings) {
+	return changeSettings(ctx, runner, options, "pause", func(s *capability.FollowerSettings) {
 		if !s.Paused() {
 			s.PausedAt, s.PausedBy = time.Now().UTC(), options.By
 		}
@@ -47,7 +48,7 @@ func Pause(ctx context.Context, runner Runner, options PauseOptions) error {
 // Resume ends a pause: the follower goes on from its position. Its errors are
 // those of Pause.
 func Resume(ctx context.Context, runner Runner, options PauseOptions) error {
-	return changeSettings(ctx, runner, options, "resume", func(s *persistence.FollowerSettings) {
+	return changeSettings(ctx, runner, options, "resume", func(s *capability.FollowerSettings) {
 		s.PausedAt, s.PausedBy = time.Time{}, ""
 	})
 }
@@ -55,7 +56,7 @@ func Resume(ctx context.Context, runner Runner, options PauseOptions) error {
 // AcceptTopics ends the note of a follower whose topics have changed: what it
 // has missed it will not process. Its errors are those of Pause.
 func AcceptTopics(ctx context.Context, runner Runner, options PauseOptions) error {
-	return changeSettings(ctx, runner, options, "accept the topics of", func(s *persistence.FollowerSettings) {
+	return changeSettings(ctx, runner, options, "accept the topics of", func(s *capability.FollowerSettings) {
 		// What the follower processes next counts as processed from the
 		// beginning.
 		s.Topics, s.TopicChanges = "", 0
@@ -63,14 +64,14 @@ func AcceptTopics(ctx context.Context, runner Runner, options PauseOptions) erro
 }
 
 func changeSettings(
-	ctx context.Context, runner Runner, options PauseOptions, what string, change func(*persistence.FollowerSettings),
+	ctx context.Context, runner Runner, options PauseOptions, what string, change func(*capability.FollowerSettings),
 ) error {
 	upstreams, err := Followed(runner, options.Follower, options.UpstreamApps)
 	if err != nil {
 		return err
 	}
 	app, _ := ApplicationOf(runner, options.Follower)
-	recorder, ok := app.Recorder().(persistence.SettingsRecorder)
+	recorder, ok := app.Recorder().(capability.SettingsRecorder)
 	if !ok {
 		return fmt.Errorf("management: cannot %s %s: its store keeps no settings of followers, and is %T",
 			what, options.Follower, app.Factory())
@@ -266,7 +267,7 @@ func highestPosition(ctx context.Context, recorder persistence.ProcessRecorder, 
 
 // partitionsOf are the partitions of a follower, or none.
 func partitionsOf(ctx context.Context, recorder persistence.ProcessRecorder, upstream string) (set persistence.PartitionSet, err error) {
-	partitions, ok := recorder.(persistence.PartitionRecorder)
+	partitions, ok := recorder.(capability.PartitionRecorder)
 	if !ok {
 		return set, nil
 	}

@@ -5,7 +5,7 @@ import (
 	"errors"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 )
 
 // RebuildPlan is what Rebuild will do.
@@ -32,7 +32,7 @@ func PlanRebuild(ctx context.Context, runner Runner, follower string) (RebuildPl
 	app, _ := ApplicationOf(runner, follower)
 	for _, leader := range leaders {
 		position, err := app.Recorder().MaxTrackingID(ctx, leader)
-		if errors.Is(err, persistence.ErrPartitionsDamaged) { // which a reset mends
+		if errors.Is(err, capability.ErrPartitionsDamaged) { // which a reset mends
 			position, err = headOf(ctx, runner, leader)
 		}
 		if err != nil {

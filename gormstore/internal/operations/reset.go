@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -111,7 +112,7 @@ func ResetFollower(ctx context.Context, runner Runner, options ResetOptions) (Re
 //
 // It returns a *ResetError for a follower without positions; for upstream
 // applications that it has none in; for a follower that runs in this or another
-// process (persistence.FollowerStatus.Alive), whatever the options; and,
+// process (capability.FollowerStatus.Alive), whatever the options; and,
 // without Force, for one that is neither system.Replayable nor
 // system.Resettable, or has no code in this program. Other errors are those of
 // the database.
@@ -202,7 +203,7 @@ func (r *Reset) restricted() error {
 // state is cleared would stay. That the table is absent is found outside of the
 // transaction of the reset, which a statement that fails would end.
 func (r *Reset) runsElsewhere(ctx context.Context, t *tracking) error {
-	recorder, ok := t.store.(persistence.StatusRecorder)
+	recorder, ok := t.store.(capability.StatusRecorder)
 	if !ok || t.withoutStatuses {
 		return nil
 	}

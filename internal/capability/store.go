@@ -1,6 +1,18 @@
-package persistence
+package capability
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// WriterYielder is a Factory whose store has one writer at a time and no queue
+// of those that wait, so that a caller that writes again and again can keep
+// others out for ever.
+type WriterYielder interface {
+	// YieldTime is how long to wait between two long transactions, so that
+	// others find the moment. It is 0 if they queue.
+	YieldTime() time.Duration
+}
 
 // Listener is a Factory that learns at once of events which other processes
 // record. Without one followers find them by polling, which they do all the

@@ -1,10 +1,12 @@
-package persistence
+package capability
 
 import (
 	"context"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // FollowerStatus is the state of a follower with regard to one upstream
@@ -147,30 +149,15 @@ type ErrorClassifier interface {
 	Classify(err error) (class error, retryable bool)
 }
 
-// ParkedEvent is an event that a follower has parked, because it could not be
-// processed or because an earlier event of its originator is parked.
-type ParkedEvent struct {
-	ApplicationName         string
-	UpstreamApplicationName string
-	NotificationID          int64
-	OriginatorID            uuid.UUID
-	OriginatorVersion       int64
-	Topic                   string
-	// Error is why it was parked.
-	Error string
-	// ParkedAt is when, in UTC.
-	ParkedAt time.Time
-}
-
 // ParkingRecorder is a ProcessRecorder that keeps what a follower has parked.
 // Its methods take part in the transaction that ctx carries.
 type ParkingRecorder interface {
 	// ParkEvent keeps an event of the recorder's application. An event that is
 	// kept already is kept as it was.
-	ParkEvent(ctx context.Context, event ParkedEvent) error
+	ParkEvent(ctx context.Context, event persistence.ParkedEvent) error
 	// ParkedEvents returns what is kept of an upstream application's events, in
 	// the order of their notification ids. "" is all upstream applications.
-	ParkedEvents(ctx context.Context, upstream string) ([]ParkedEvent, error)
+	ParkedEvents(ctx context.Context, upstream string) ([]persistence.ParkedEvent, error)
 	// ParkedOriginators returns those of some originators that have events
 	// kept, each with the first event's id.
 	ParkedOriginators(ctx context.Context, upstream string, among []uuid.UUID) (map[uuid.UUID]int64, error)
