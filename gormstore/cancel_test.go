@@ -187,8 +187,7 @@ func (l *errorLog) Trace(_ context.Context, _ time.Time, _ func() (string, int64
 // deadline has passed is. On PostgreSQL the statement waits for a lock
 // meanwhile.
 func TestCanceledStatementIsNotLogged(t *testing.T) {
-	t.Parallel()
-	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
+	eachAlone(t, func(t *testing.T, db *gorm.DB) {
 		isPostgres := db.Dialector.Name() == "postgres"
 		seen := &errorLog{Interface: logger.Discard}
 		store := gormstore.New(db.Session(&gorm.Session{Logger: seen}))

@@ -206,7 +206,7 @@ func TestRunnersThatStopTogether(t *testing.T) {
 	t.Parallel()
 	for _, backend := range []testdb.Backend{
 		{Name: "sqlite-file", Open: testdb.SQLiteFile},
-		{Name: "postgres", Open: testdb.OpenPostgresSchema},
+		{Name: "postgres", Open: testdb.OpenPostgres},
 	} {
 		t.Run(backend.Name, func(t *testing.T) {
 			t.Parallel()

@@ -58,8 +58,19 @@ var onlyFull = map[string]bool{"postgres": true, "sqlite-file-one-connection": t
 // eachShared is each for tests that need two connections.
 func eachShared(t *testing.T, test func(t *testing.T, db *gorm.DB)) {
 	t.Helper()
+	eachOf(t, sharedBackends, test)
+}
+
+// eachAlone is eachShared for tests that look at all sessions of their database.
+func eachAlone(t *testing.T, test func(t *testing.T, db *gorm.DB)) {
+	t.Helper()
+	eachOf(t, []testdb.Backend{{Name: "sqlite-file", Open: testdb.SQLiteFile}, {Name: "postgres", Open: testdb.OpenPostgres}}, test)
+}
+
+func eachOf(t *testing.T, backends []testdb.Backend, test func(t *testing.T, db *gorm.DB)) {
+	t.Helper()
 	t.Parallel()
-	for _, backend := range sharedBackends {
+	for _, backend := range backends {
 		t.Run(backend.Name, func(t *testing.T) {
 			t.Parallel()
 			test(t, created(t, backend.Open(t)))

@@ -27,7 +27,7 @@ const (
 // exactly once and in order, however many writers hold their transactions open,
 // roll them back or fail in savepoints.
 func TestRaceReaderSeesEverythingInOrder(t *testing.T) {
-	eachShared(t, func(t *testing.T, db *gorm.DB) {
+	eachAlone(t, func(t *testing.T, db *gorm.DB) {
 		log := recorder(t, db, schoolName)
 		r := race{t: t, db: db, write: mixed(db, log),
 			overtaken: func(ctx context.Context, events []persistence.StoredEvent) error { return held(ctx, db, log, events) }}

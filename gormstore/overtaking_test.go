@@ -121,8 +121,8 @@ func (c *concurrency) overtake(t *testing.T, readers *startedReaders, slow, fast
 	c.written.Add(2 * writtenPerSave)
 }
 
-// sessionsWaiting returns how many sessions on a database of PostgreSQL wait for
-// a lock.
+// sessionsWaiting returns how many sessions on a database of PostgreSQL, which
+// the test has to itself, wait for a lock.
 func sessionsWaiting(t testing.TB, db *gorm.DB) (sessions int) {
 	t.Helper()
 	expect.NoError(t, db.Raw("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN "+

@@ -263,7 +263,8 @@ func TestPythonPositionThatIsNotCommitted(t *testing.T) {
 		moved <- tracker.TrackNotifications(t.Context(), position, persistence.Tracking{ApplicationName: schoolName, NotificationID: head}, nil)
 	}()
 	waiting := func() (n int64) {
-		db.Raw("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'").Scan(&n)
+		db.Raw("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid' AND pid IN " +
+			"(SELECT pid FROM pg_stat_activity WHERE datname = current_database())").Scan(&n)
 		return n
 	}
 	if !expect.Eventually(func() bool { return waiting() > 0 }) {

@@ -263,7 +263,8 @@ func wantConflictOn(t testing.TB, a answer, id uuid.UUID, version, current int64
 	}
 }
 
-// waitingForLock counts the sessions that wait for an advisory lock.
+// waitingForLock counts the sessions on a database, which the test has to
+// itself, that wait for an advisory lock.
 func waitingForLock(t testing.TB, db *gorm.DB) (n int) {
 	t.Helper()
 	err := db.Raw("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = " +

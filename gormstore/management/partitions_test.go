@@ -259,7 +259,8 @@ func TestSkipMovesNoPartitionBack(t *testing.T) {
 		go func() { skipped <- skip() }()
 		expect.Until(t, "the skip waits for the lock", func() bool {
 			var waiting int64
-			err := s.db.Raw("SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&waiting).Error
+			err := s.db.Raw("SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted " +
+				"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting).Error
 			return err == nil && waiting > 0
 		})
 		s.train(t, "TrainingSchool", 3)

@@ -189,7 +189,8 @@ func TestPauseWaitsForTheBatch(t *testing.T) {
 	go func() { paused <- operations.Pause(t.Context(), runner, options) }()
 	expect.Until(t, "the pause waits for the lock", func() bool {
 		var waiting int64
-		err := s.db.Raw("SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&waiting).Error
+		err := s.db.Raw("SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted " +
+			"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&waiting).Error
 		return err == nil && waiting > 0
 	})
 	select {

@@ -209,11 +209,26 @@ func (d *sharedDatabase) keep(c *stdlib.Conn) bool {
 }
 
 // A lentConnection goes back to its database when it is closed, unless it is in
-// a transaction or waits for an answer.
+// a transaction or waits for an answer, or its user has discarded it: a request
+// to cancel its statement may then still reach the next one.
 type lentConnection struct {
 	*stdlib.Conn
 	database *sharedDatabase
+	idle     bool // in the pool of its user, which takes back no connection that is discarded
 	returned bool
+}
+
+// ResetSession implements [driver.SessionResetter]: the connection is used
+// again.
+func (c *lentConnection) ResetSession(ctx context.Context) error {
+	c.idle = false
+	return c.Conn.ResetSession(ctx)
+}
+
+// IsValid implements [driver.Validator]: the connection goes back to the pool.
+func (c *lentConnection) IsValid() bool {
+	c.idle = true
+	return true
 }
 
 // Close implements [driver.Conn].
@@ -222,7 +237,7 @@ func (c *lentConnection) Close() error {
 		return nil
 	}
 	server := c.Conn.Conn().PgConn()
-	if !server.IsClosed() && !server.IsBusy() && server.TxStatus() == 'I' && c.database.keep(c.Conn) {
+	if c.idle && !server.IsClosed() && !server.IsBusy() && server.TxStatus() == 'I' && c.database.keep(c.Conn) {
 		c.returned = true
 		return nil
 	}

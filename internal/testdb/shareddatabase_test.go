@@ -1,6 +1,8 @@
 package testdb
 
 import (
+	"database/sql/driver"
+	"errors"
 	"strings"
 	"testing"
 
@@ -59,6 +61,58 @@ func TestLentConnection(t *testing.T) {
 	}
 	if err := execute(withDatabase(server, d.name), "SELECT 1"); err == nil || !strings.Contains(err.Error(), "3D000") {
 		t.Errorf("after the last test: got %v, want no database", err)
+	}
+}
+
+// A connection that its user has discarded is not lent again, and one that was
+// closed is.
+func TestDiscardedConnectionIsNotLent(t *testing.T) {
+	t.Parallel()
+	server := postgresServer(t)
+	d := &sharedDatabase{server: server, name: createDatabase(t, server, administer), tests: 1}
+	use := func(name string, discarded error) (backend uint32) {
+		t.Run(name, func(t *testing.T) {
+			conn, err := pool(t, lender{d, "public"}.open(t)).Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			err = conn.Raw(func(raw any) error {
+				backend = raw.(*lentConnection).Conn.Conn().PgConn().PID()
+				return discarded
+			})
+			if !errors.Is(err, discarded) {
+				t.Fatal(err)
+			}
+		})
+		return backend
+	}
+	closed, discarded := use("closed", nil), use("discarded", driver.ErrBadConn)
+	if closed != discarded {
+		t.Errorf("a connection that was closed was not lent again: got backend %d, want %d", discarded, closed)
+	}
+	if next := use("next", nil); next == discarded {
+		t.Errorf("a connection that was discarded was lent again: backend %d", next)
+	}
+	if err := d.release(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a test sees of a shared database does not change with what another test
+// does in its schema.
+func TestSchemaOfASharedDatabase(t *testing.T) {
+	t.Parallel()
+	own, other := OpenPostgresSchema(t), OpenPostgresSchema(t)
+	createTable(t, own)
+	before := Schema(t, own)
+	createTable(t, other)
+	if after := Schema(t, own); after != before {
+		t.Errorf("a table of another test is in the schema: got %s, want %s", after, before)
+	}
+	run(t, own, "CREATE TABLE one_more (id bigserial PRIMARY KEY)")
+	if after := Schema(t, own); strings.Count(after, "one_more") < 4 { // column, index, key and sequence
+		t.Errorf("got the schema %s, want all of the table in it", after)
 	}
 }
 
