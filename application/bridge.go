@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -39,6 +40,7 @@ func (v view) Observer() *telemetry.Observer         { return v.a.observer }
 func (v view) Mapper() *mapper.Mapper                { return v.a.mapper }
 func (v view) Recorder() persistence.ProcessRecorder { return v.a.recorder }
 func (v view) Factory() persistence.Factory          { return v.a.factory }
+func (v view) Capabilities() capability.Store        { return v.a.capabilities }
 func (v view) Events() *mapper.EventStore            { return v.a.events }
 func (v view) Snapshots() *mapper.SnapshotStore      { return v.a.snapshots }
 func (v view) TakeMisspelt() []bridge.Misspelling    { return v.a.takeMisspelt() }

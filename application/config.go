@@ -15,6 +15,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -207,21 +208,12 @@ func (c *config) make() (*Application, error) {
 	return a, nil
 }
 
-// pythonFactory is a store whose database the Python library can use at the
-// same time.
-type pythonFactory interface {
-	// PythonProcessRecorder makes a recorder as ProcessRecorder does, for an
-	// application that the Python library runs as well. Its writes exclude
-	// those of all applications in the database, because that library reads
-	// events by their ids alone, and it keeps positions as that library does.
-	PythonProcessRecorder(application string) (persistence.ProcessRecorder, error)
-}
-
 // wire puts the parts together.
 func (c *config) wire() (*Application, error) {
 	a := &Application{
 		name: c.name, environment: c.environment, logger: c.logger, observer: joined(c.observers, c.logger), factory: c.factory, ownsFactory: c.ownsFactory,
-		intervals: c.intervals, cache: c.cache, repositories: map[string][]repository{},
+		capabilities: capability.Of(c.factory),
+		intervals:    c.intervals, cache: c.cache, repositories: map[string][]repository{},
 		storesStates: c.storesStates(),
 		former:       formerNames{names: c.formerNames},
 	}
@@ -236,7 +228,7 @@ func (c *config) wire() (*Application, error) {
 	}
 	var err error
 	makeRecorder := c.factory.ProcessRecorder
-	if python, ok := c.factory.(pythonFactory); ok && c.pythonLayout {
+	if python := a.capabilities.Python; python != nil && c.pythonLayout {
 		makeRecorder = python.PythonProcessRecorder
 	}
 	if a.recorder, err = makeRecorder(c.name); err != nil {

@@ -6,7 +6,6 @@ import (
 	"iter"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -64,8 +63,8 @@ func (a *Application) decodeAll(notifications iter.Seq2[persistence.Notification
 // Subscribe streams the events after a position: those that are recorded
 // already, and then, for as long as the loop goes on, those that any process
 // records later. Saves of this process are seen at once; those of others within
-// half a second, or at once if the store is a capability.Listener. Topics
-// choose events; none means all.
+// half a second, or at once if the store hears of them, as with
+// gormstore.WithListener. Topics choose events; none means all.
 //
 // To resume, subscribe again after the NotificationID of the last event that
 // was seen. Events that domain.UpcastToMany has made of one share a
@@ -108,8 +107,8 @@ func (a *Application) wakeUps(ctx context.Context, wake chan struct{}) (done <-c
 	remove := a.onRecorded(func(context.Context, []mapper.Recording) { ring() })
 	context.AfterFunc(ctx, remove)
 	ended := make(chan struct{})
-	listener, ok := a.factory.(capability.Listener)
-	if !ok {
+	listener := a.capabilities.Listener
+	if listener == nil {
 		close(ended)
 		return ended
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
+	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -20,7 +22,14 @@ import (
 // hearing is a store whose listener a test rings.
 type hearing struct {
 	*memory.Store
+	capability.Provider
 	wake chan func(string)
+}
+
+func newHearing() *hearing {
+	h := &hearing{Store: memory.New(), wake: make(chan func(string), 1)}
+	h.Provider = doctored.Capabilities(h.Store, func(c *capability.Store) { c.Listener = h })
+	return h
 }
 
 func (h *hearing) Listen(ctx context.Context, wake func(string)) error {
@@ -81,7 +90,7 @@ func TestEventsUpToTheHead(t *testing.T) {
 
 func TestSubscribeToEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &hearing{Store: memory.New(), wake: make(chan func(string), 1)}
+		store := newHearing()
 		s, other := newSchool(t, application.WithStore(store)), newSchool(t, application.WithStore(store))
 		save := func(s *testSchool, names ...string) {
 			for _, name := range names {

@@ -12,6 +12,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -65,7 +66,7 @@ func TestWritersInTheOrderOfTheTable(t *testing.T) {
 	t.Parallel()
 	c := newConcurrency(t)
 	ordered := expect.Must(gormstore.New(c.db, gormstore.WithTableOrder(), unhurried).ProcessRecorder(schoolName))
-	python := expect.Must(gormstore.New(c.db, unhurried).PythonProcessRecorder(countersName))
+	python := expect.Must(capability.Of(gormstore.New(c.db, unhurried)).Python.PythonProcessRecorder(countersName))
 	c.writers = c.ways(writer{c.db, ordered}, writer{c.db, python})
 	c.overtaken = [][2]writing{{c.held(writer{c.db, ordered}), c.held(writer{c.db, python})},
 		{c.held(writer{c.db, python}), c.held(writer{c.db, ordered})}}

@@ -304,7 +304,7 @@ func TestOrderLockComesAfterTheTable(t *testing.T) {
 					db := openWith(t, postgres.Open(address), &gorm.Config{Logger: l})
 					r := recorder(t, db, schoolName)
 					if o.python {
-						r = expect.Must(gormstore.New(db).PythonProcessRecorder(schoolName))
+						r = expect.Must(capability.Of(gormstore.New(db)).Python.PythonProcessRecorder(schoolName))
 					}
 					return o.run(t.Context(), db, r)
 				}

@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -179,7 +180,7 @@ func TestFaults(t *testing.T) {
 			if class := gormstore.ClassOf(store, err); class != f.class {
 				t.Errorf("%s, %s %s: class %v, want %v", name, f.code, f.message, class, f.class)
 			}
-			class, retryable := store.Classify(err)
+			class, retryable := capability.Of(store).Classifier.Classify(err)
 			if got := (verdict{class != nil, retryable}); got != f.verdict || class != nil && class != f.class {
 				t.Errorf("%s, %s %s: trouble %v, retryable %t, want %+v", name, f.code, f.message, class, retryable, f.verdict)
 			}
@@ -188,7 +189,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%s: the test has no case for %v, want 0 rows", name, rows)
 		}
 		for _, err := range []error{nil, errors.New("no credit")} {
-			if class, retryable := store.Classify(err); class != nil || retryable {
+			if class, retryable := capability.Of(store).Classifier.Classify(err); class != nil || retryable {
 				t.Errorf("%s: %v counts as trouble with the database", name, err)
 			}
 		}
@@ -223,7 +224,7 @@ func TestCachedPlan(t *testing.T) {
 			}
 			run(t, truth, "ALTER TABLE names ADD COLUMN breed text")
 			err := read()
-			if class, retryable := store.Classify(err); class == nil || !retryable {
+			if class, retryable := capability.Of(store).Classifier.Classify(err); class == nil || !retryable {
 				t.Fatalf("%v: trouble %v, retryable %t, want a cached plan, which passes", err, class, retryable)
 			}
 			if err := read(); err != nil {
@@ -299,7 +300,7 @@ func TestIDsOfANarrowColumnRunOut(t *testing.T) {
 		group.Go(func() { want("merged", save(t.Context())) })
 	}
 	group.Wait()
-	if class, _ := store.Classify(&pgconn.PgError{Code: "22003"}); class != nil {
+	if class, _ := capability.Of(store).Classifier.Classify(&pgconn.PgError{Code: "22003"}); class != nil {
 		t.Error("a number of a policy's own statement counts as trouble with the database")
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // RecordStatus implements capability.StatusRecorder.
-func (s *Store) RecordStatus(ctx context.Context, status capability.FollowerStatus) error {
+func (s storeCapabilities) RecordStatus(ctx context.Context, status capability.FollowerStatus) error {
 	row := FollowerStatus{
 		ApplicationName: status.ApplicationName, UpstreamApplicationName: status.UpstreamApplicationName,
 		State: status.State, Error: status.Error, NotificationID: status.NotificationID, Ahead: status.Ahead,
@@ -28,17 +28,17 @@ func (s *Store) RecordStatus(ctx context.Context, status capability.FollowerStat
 	if err != nil {
 		return err
 	}
-	statuses := newEventTable(s, row.ApplicationName, s.tables.status, "")
+	statuses := newEventTable(s.Store, row.ApplicationName, s.tables.status, "")
 	if outer == nil {
 		err := s.inTransaction(ctx, op, func(ctx context.Context, pool openTx) error {
-			c := connection{pool, s}
+			c := connection{pool, s.Store}
 			if err := s.boundWaits(ctx, c, false); err != nil {
 				return err
 			}
 			return s.recordStatus(ctx, c, row)
 		})
 		if err != nil {
-			err = statuses.withHolder(ctx, connection{s.pool, s}, op, err)
+			err = statuses.withHolder(ctx, connection{s.pool, s.Store}, op, err)
 		}
 		return s.translate(ctx, op, err)
 	}
@@ -47,7 +47,7 @@ func (s *Store) RecordStatus(ctx context.Context, status capability.FollowerStat
 		return err
 	}
 	defer done()
-	c := connection{outer.connection(), s}
+	c := connection{outer.connection(), s.Store}
 	if err = s.savepoint(ctx, c, func() error { return s.recordStatus(ctx, c, row) }); err != nil {
 		err = statuses.withHolder(ctx, c, op, err)
 	}
@@ -179,7 +179,7 @@ func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
 
 // FollowerStatuses implements capability.StatusRecorder. Heartbeats were
 // written by the database's clock, and are told by that of this process.
-func (s *Store) FollowerStatuses(ctx context.Context) ([]capability.FollowerStatus, error) {
+func (s storeCapabilities) FollowerStatuses(ctx context.Context) ([]capability.FollowerStatus, error) {
 	const op = "read the statuses of followers"
 	c, done, err := s.reader(ctx, op)
 	if err != nil {
@@ -368,7 +368,7 @@ func (r *processRecorder) CountParked(ctx context.Context, upstream string) (par
 }
 
 // Classify implements capability.ErrorClassifier.
-func (s *Store) Classify(err error) (class error, retryable bool) {
+func (s storeCapabilities) Classify(err error) (class error, retryable bool) {
 	if err == nil || s.dialect == nil || !s.dialect.isServerError(err) {
 		return nil, false
 	}

@@ -42,7 +42,7 @@ func TestFollowerStatus(t *testing.T) {
 			s := capability.FollowerStatus{ApplicationName: follower, UpstreamApplicationName: "School", State: "running",
 				Heartbeat: now, Process: process}
 			change(&s)
-			if err := store.RecordStatus(ctx, s); err != nil {
+			if err := capability.Of(store).Statuses.RecordStatus(ctx, s); err != nil {
 				t.Fatal(err)
 			}
 			s.Ahead = max(s.Ahead, 0)
@@ -50,7 +50,7 @@ func TestFollowerStatus(t *testing.T) {
 		}
 		check := func(what string) {
 			t.Helper()
-			got, err := store.FollowerStatuses(ctx)
+			got, err := capability.Of(store).Statuses.FollowerStatuses(ctx)
 			for i := range got {
 				// The heartbeat is by the database's clock.
 				if got[i].Heartbeat.Sub(now).Abs() < time.Minute {
@@ -118,7 +118,7 @@ func TestHeartbeatIsTheDatabasesTime(t *testing.T) {
 		status := capability.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School", State: "running", Process: "first"}
 		alive := func() bool {
 			t.Helper()
-			statuses, err := store.FollowerStatuses(t.Context())
+			statuses, err := capability.Of(store).Statuses.FollowerStatuses(t.Context())
 			if err != nil || len(statuses) != 1 {
 				t.Fatal(statuses, err)
 			}
@@ -126,7 +126,7 @@ func TestHeartbeatIsTheDatabasesTime(t *testing.T) {
 		}
 		for _, wrong := range []time.Duration{-time.Hour, -time.Minute, time.Minute, time.Hour} {
 			status.Heartbeat = time.Now().Add(wrong)
-			if err := store.RecordStatus(t.Context(), status); err != nil {
+			if err := capability.Of(store).Statuses.RecordStatus(t.Context(), status); err != nil {
 				t.Fatal(err)
 			}
 			if !alive() {
@@ -153,7 +153,7 @@ func TestStoppedRunnerHidesNoOther(t *testing.T) {
 		store := gormstore.New(db)
 		record := func(process, state string, ahead int64) {
 			t.Helper()
-			err := store.RecordStatus(t.Context(), capability.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School",
+			err := capability.Of(store).Statuses.RecordStatus(t.Context(), capability.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School",
 				State: state, Process: process, Ahead: ahead})
 			if err != nil {
 				t.Fatal(err)
@@ -161,7 +161,7 @@ func TestStoppedRunnerHidesNoOther(t *testing.T) {
 		}
 		want := func(what, process, state string) {
 			t.Helper()
-			statuses, err := store.FollowerStatuses(t.Context())
+			statuses, err := capability.Of(store).Statuses.FollowerStatuses(t.Context())
 			if err != nil || len(statuses) != 1 || statuses[0].Process != process || statuses[0].State != state {
 				t.Errorf("%s: got %+v, %v, want no error, 1 statuses, Process %v and State %v", what, statuses, err, process, state)
 			}
@@ -216,7 +216,7 @@ func TestRunnersThatStopTogether(t *testing.T) {
 			}
 			store := gormstore.New(db)
 			record := func(ctx context.Context, follower, process, state string) {
-				err := store.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: follower,
+				err := capability.Of(store).Statuses.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: follower,
 					UpstreamApplicationName: "School", State: state, Process: process, Ahead: -1})
 				if err != nil {
 					t.Error(err)
@@ -251,7 +251,7 @@ func TestRunnersThatStopTogether(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			statuses, err := store.FollowerStatuses(t.Context())
+			statuses, err := capability.Of(store).Statuses.FollowerStatuses(t.Context())
 			if err != nil || len(statuses) != 3 {
 				t.Fatal(len(statuses), err)
 			}
@@ -283,7 +283,7 @@ func TestStatusWithoutRunner(t *testing.T) {
 	eachMigrated(t, func(t *testing.T, db *gorm.DB) {
 		store := gormstore.New(db)
 		for _, process := range []string{"first", "second"} {
-			err := store.RecordStatus(t.Context(), capability.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School",
+			err := capability.Of(store).Statuses.RecordStatus(t.Context(), capability.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School",
 				State: "running", Process: process, Ahead: -1})
 			if err != nil {
 				t.Fatal(err)
@@ -291,7 +291,7 @@ func TestStatusWithoutRunner(t *testing.T) {
 		}
 		alive := func() bool {
 			t.Helper()
-			statuses, err := store.FollowerStatuses(t.Context())
+			statuses, err := capability.Of(store).Statuses.FollowerStatuses(t.Context())
 			if err != nil || len(statuses) != 1 || statuses[0].Process != "second" {
 				t.Fatal(statuses, err)
 			}
@@ -376,7 +376,7 @@ func TestFollowerTablesAreMissing(t *testing.T) {
 		if err := gormstore.Validate(t.Context(), db); err != nil {
 			t.Errorf("Validate: %v; a database that Django has made has no such tables", err)
 		}
-		_, err := gormstore.New(db).FollowerStatuses(t.Context())
+		_, err := capability.Of(gormstore.New(db)).Statuses.FollowerStatuses(t.Context())
 		expect.ErrorAs[*persistence.NotMigratedError](t, err)
 		if err := gormstore.AutoMigrate(db); err != nil || !db.Migrator().HasTable(&gormstore.ParkedEvent{}) {
 			t.Errorf("AutoMigrate: %v", err)
@@ -429,7 +429,7 @@ func TestFollowerSettings(t *testing.T) {
 		want("Shop", 0, capability.FollowerSettings{})
 
 		err = store.Transaction(ctx, func(ctx context.Context) error {
-			_, err := store.DeleteTracking(ctx, "Counters", "School")
+			_, err := capability.Of(store).Positions.DeleteTracking(ctx, "Counters", "School")
 			return err
 		})
 		if err != nil {
@@ -462,7 +462,7 @@ func TestFollowerSettingsAreMissing(t *testing.T) {
 			if settings != nil {
 				t.Errorf("got %+v", settings)
 			}
-			_, deleting := store.DeleteTracking(ctx, "Counters", "School")
+			_, deleting := capability.Of(store).Positions.DeleteTracking(ctx, "Counters", "School")
 			return errors.Join(err, deleting)
 		})
 		if err != nil {

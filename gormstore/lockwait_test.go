@@ -191,13 +191,13 @@ func TestWritesBoundWaitForTable(t *testing.T) {
 			return err
 		}},
 		"status": {"follower_status", func(ctx context.Context, s *gormstore.Store, _ persistence.ProcessRecorder) error {
-			return s.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: "Dogs", UpstreamApplicationName: "Up", State: "running"})
+			return capability.Of(s).Statuses.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: "Dogs", UpstreamApplicationName: "Up", State: "running"})
 		}},
 		"settings": {"follower_settings", func(ctx context.Context, _ *gormstore.Store, r persistence.ProcessRecorder) error {
 			return r.(capability.SettingsRecorder).WriteSettings(ctx, "Up", capability.FollowerSettings{})
 		}},
 		"runner": {"follower_runners", func(ctx context.Context, s *gormstore.Store, _ persistence.ProcessRecorder) error {
-			return s.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: "Dogs", UpstreamApplicationName: "Up", State: "running"})
+			return capability.Of(s).Statuses.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: "Dogs", UpstreamApplicationName: "Up", State: "running"})
 		}},
 		"parked event": {"parked_events", func(ctx context.Context, _ *gormstore.Store, r persistence.ProcessRecorder) error {
 			return r.(capability.ParkingRecorder).ParkEvent(ctx, persistence.ParkedEvent{

@@ -127,7 +127,7 @@ func TestStrictOrderIsReported(t *testing.T) {
 		if !reports(recorder(t, db, schoolName, gormstore.WithStrictOrder())) {
 			t.Error("WithStrictOrder is not reported")
 		}
-		strict, err := gormstore.New(db).PythonProcessRecorder(schoolName)
+		strict, err := capability.Of(gormstore.New(db)).Python.PythonProcessRecorder(schoolName)
 		if err != nil || !reports(strict) {
 			t.Errorf("the original's layout is not reported (%v)", err)
 		}

@@ -122,15 +122,9 @@ func (s storeInventory) LastNotificationID(ctx context.Context, application stri
 			" WHERE application_name = ? AND id <= ? ORDER BY id DESC LIMIT 1), 0)", application, upTo)
 }
 
-// DeleteTracking deletes an application's position in the log of another, and
-// returns how many rows that were. ctx must carry a transaction of this
-// database; otherwise it returns persistence.ErrNoTransaction. It takes the lock
-// of the position: a follower that is at a batch finishes it first, and the next
-// batch begins at the start of the log. The status of the follower with regard
-// to this log is deleted, too, and what is known of the topics that it has
-// processed. A follower that is paused stays so.
-func (s *Store) DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error) {
-	r := newProcessRecorder(s, application)
+// DeleteTracking implements capability.PositionDeleter.
+func (s storeCapabilities) DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error) {
+	r := newProcessRecorder(s.Store, application)
 	err = s.requireTx(ctx, application+": delete a position", func(c connection) error {
 		if _, err := r.lockPosition(ctx, c, true, upstream); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -56,7 +57,7 @@ func TestTrackingStates(t *testing.T) {
 		if count, err := inventory.Of(store).CountNotifications(t.Context(), schoolName, last-1); err != nil || count != 2 {
 			t.Errorf("%d notifications (%v), want 2", count, err)
 		}
-		if _, err := store.DeleteTracking(t.Context(), countersName, schoolName); !errors.Is(err, persistence.ErrNoTransaction) {
+		if _, err := capability.Of(store).Positions.DeleteTracking(t.Context(), countersName, schoolName); !errors.Is(err, persistence.ErrNoTransaction) {
 			t.Errorf("outside of a transaction the error is %v, want an error that is %v", err, persistence.ErrNoTransaction)
 		}
 		if _, err := store.DeleteEvents(t.Context(), schoolName); !errors.Is(err, persistence.ErrNoTransaction) {
@@ -65,7 +66,7 @@ func TestTrackingStates(t *testing.T) {
 		deleteAll := func(then error) error {
 			return store.Transaction(t.Context(), func(ctx context.Context) error {
 				for name, want := range map[string]int64{countersName: 1, "Django": 2, "Nobody": 0} {
-					if rows, err := store.DeleteTracking(ctx, name, schoolName); err != nil || rows != want {
+					if rows, err := capability.Of(store).Positions.DeleteTracking(ctx, name, schoolName); err != nil || rows != want {
 						t.Errorf("%s: %d rows (%v), want %d", name, rows, err, want)
 					}
 				}

@@ -25,9 +25,10 @@ func WithNotify() Option {
 	return func(s *Store) { s.notify = true }
 }
 
-// WithListener has Store.Listen hear of events by l, which package
-// gormstore/pglisten makes, and implies WithNotify. Every process that writes
-// needs one of the two options to be heard.
+// WithListener has followers and subscriptions hear at once of events that other
+// processes record, by l, which package gormstore/pglisten makes, and implies
+// WithNotify. Every process that writes needs one of the two options to be
+// heard.
 func WithListener(l Listener) Option {
 	return func(s *Store) { s.notify, s.listener = true, l }
 }
@@ -48,7 +49,7 @@ type Listener interface {
 // Listen implements capability.Listener. Each call has its own connection,
 // outside of the pool. Without WithListener, and on SQLite, it returns a
 // persistence.ErrNotSupported at once: its caller is left to polling.
-func (s *Store) Listen(ctx context.Context, wake func(application string)) error {
+func (s storeCapabilities) Listen(ctx context.Context, wake func(application string)) error {
 	switch {
 	case s.initErr != nil:
 		return &persistence.Error{Class: persistence.ErrInterface, Op: opListen, Err: s.initErr}

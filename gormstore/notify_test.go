@@ -281,7 +281,7 @@ func TestNotifyListenIsNotSupported(t *testing.T) {
 		"no database":         {gormstore.New(nil, gormstore.WithListener(deaf{})), persistence.ErrInterface},
 		"a listener":          {gormstore.New(migrated(t, pg), gormstore.WithListener(deaf{})), errDeaf},
 	} {
-		var l capability.Listener = test.store
+		l := capability.Of(test.store).Listener
 		if err := l.Listen(t.Context(), func(string) {}); !errors.Is(err, test.want) {
 			t.Errorf("%s: error %v, want %v", name, err, test.want)
 		}

@@ -64,7 +64,7 @@ func TestDamagedPartitions(t *testing.T) {
 			"Divide":         inside(func(ctx context.Context) error { return r.Divide(ctx, "L", "", 2) }),
 		}
 		reset := inside(func(ctx context.Context) error {
-			_, err := store.DeleteTracking(ctx, "F", "L")
+			_, err := capability.Of(store).Positions.DeleteTracking(ctx, "F", "L")
 			return err
 		})
 		divide := inside(func(ctx context.Context) error { return r.Divide(ctx, "L", "", 4) })

@@ -60,7 +60,7 @@ func TestProbesAreNotLogged(t *testing.T) {
 				_, head := r.MaxNotificationID(ctx)
 				_, page := r.SelectNotifications(ctx, persistence.NotificationRange{Limit: 1})
 				_, position := r.MaxTrackingID(ctx, schoolName)
-				_, statuses := store.FollowerStatuses(ctx)
+				_, statuses := capability.Of(store).Statuses.FollowerStatuses(ctx)
 				_, parked := r.(capability.ParkingRecorder).CountParked(ctx, schoolName)
 				_, _, settings := r.(capability.SettingsRecorder).Settings(ctx, schoolName)
 				_, names := inventory.Of(store).ApplicationNames(ctx)

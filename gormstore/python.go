@@ -11,15 +11,14 @@ import (
 // on the same database.
 type pythonRecorder struct{ *processRecorder }
 
-// PythonProcessRecorder makes the recorder of an application that the Python
-// library runs as well; application.WithPythonLayout uses it. On PostgreSQL
+// PythonProcessRecorder implements capability.PythonFactory. On PostgreSQL
 // saves of all applications of the table exclude each other, as with
 // WithTableOrder.
-func (s *Store) PythonProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+func (s storeCapabilities) PythonProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	if err := s.check(application); err != nil {
 		return nil, err
 	}
-	r := newOrderedRecorder(s, application, tableOrder)
+	r := newOrderedRecorder(s.Store, application, tableOrder)
 	r.python = true
 	return pythonRecorder{r}, nil
 }

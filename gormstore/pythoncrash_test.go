@@ -54,7 +54,7 @@ const followedBatch = 20
 func followBesideTheLibrary(db *gorm.DB, command string) error {
 	store := application.WithStore(gormstore.New(db))
 	if command == followPythonControl {
-		store = application.WithStore(onePosition{gormstore.New(db)})
+		store = application.WithStore(newOnePosition(db))
 	}
 	quiet := application.WithLogger(slog.New(slog.DiscardHandler))
 	school, err := application.New(schoolName, store, quiet, application.WithPythonLayout(), application.WithDefinitions(pyDogs.Schema, pyVisits.Schema))

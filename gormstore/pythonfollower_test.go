@@ -21,6 +21,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
+	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/pythontest"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
@@ -57,7 +59,7 @@ func TestPythonFollowerOnBothSidesControl(t *testing.T) {
 		t.Run(f.file, func(t *testing.T) {
 			t.Parallel()
 			db := f.open(t)
-			store := onePosition{gormstore.New(db)}
+			store := newOnePosition(db)
 			if wrong := followOnBothSides(t, f, db, "follow", 1, application.WithStore(store)); len(wrong) == 0 {
 				t.Error("each event was processed once, want some twice")
 			}
@@ -66,9 +68,18 @@ func TestPythonFollowerOnBothSidesControl(t *testing.T) {
 }
 
 // onePosition is a store that keeps a position in one row.
-type onePosition struct{ *gormstore.Store }
+type onePosition struct {
+	*gormstore.Store
+	capability.Provider
+}
 
-func (s onePosition) PythonProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+func newOnePosition(db *gorm.DB) *onePosition {
+	s := &onePosition{Store: gormstore.New(db)}
+	s.Provider = doctored.Capabilities(s.Store, func(c *capability.Store) { c.Python = s })
+	return s
+}
+
+func (s *onePosition) PythonProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	return s.ProcessRecorder(application)
 }
 
@@ -286,7 +297,7 @@ func TestPythonPositionRows(t *testing.T) {
 		leader := recorder(t, db, schoolName)
 		ids := insert(t, leader, history(uuid.New(), 1, 5)...)
 		insert(t, recorder(t, db, "Other"), history(uuid.New(), 1, 2)...)
-		r := expect.Must(gormstore.New(db).PythonProcessRecorder(countersName)).(notificationTracker)
+		r := expect.Must(capability.Of(gormstore.New(db)).Python.PythonProcessRecorder(countersName)).(notificationTracker)
 		track := func(from, to int64, upstream string, processed ...int64) error {
 			return r.TrackNotifications(t.Context(), from, persistence.Tracking{ApplicationName: upstream, NotificationID: to}, processed)
 		}

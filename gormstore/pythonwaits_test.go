@@ -28,7 +28,7 @@ func TestPythonLockLog(t *testing.T) {
 	t.Parallel()
 	db := created(t, testdb.OpenPostgresSchema(t))
 	other := again(t, db)
-	r := expect.Must(gormstore.New(db).PythonProcessRecorder(schoolName))
+	r := expect.Must(capability.Of(gormstore.New(db)).Python.PythonProcessRecorder(schoolName))
 	libraryLocks := func() error {
 		return other.Transaction(func(tx *gorm.DB) error {
 			return tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE NOWAIT").Error
@@ -51,7 +51,7 @@ func TestPythonLockLog(t *testing.T) {
 		if err := tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE").Error; err != nil {
 			return err
 		}
-		hurried := expect.Must(gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout)).PythonProcessRecorder(schoolName))
+		hurried := expect.Must(capability.Of(gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout))).Python.PythonProcessRecorder(schoolName))
 		err := gormstore.Transaction(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
 			return hurried.(capability.LogLocker).LockLog(ctx)
 		})
@@ -93,8 +93,8 @@ func TestPythonWritesBoundTheirWaits(t *testing.T) {
 	f := pythonFixtures[4]
 	db := f.open(t)
 	store := gormstore.New(db, gormstore.WithLockTimeout(shortLockTimeout))
-	school := expect.Must(store.PythonProcessRecorder(schoolName))
-	counters := expect.Must(store.PythonProcessRecorder(countersName))
+	school := expect.Must(capability.Of(store).Python.PythonProcessRecorder(schoolName))
+	counters := expect.Must(capability.Of(store).Python.PythonProcessRecorder(countersName))
 	position := expect.Must(counters.MaxTrackingID(t.Context(), schoolName))
 	head := expect.Must(school.MaxNotificationID(t.Context()))
 	if position >= head {
@@ -171,7 +171,7 @@ func lateEvents(t *testing.T, f pythonFixture, db *gorm.DB, python bool, events 
 		store := gormstore.New(db, unhurried)
 		r := expect.Must(store.ProcessRecorder(name))
 		if python {
-			r = expect.Must(store.PythonProcessRecorder(name))
+			r = expect.Must(capability.Of(store).Python.PythonProcessRecorder(name))
 		}
 		applications = append(applications, writer{db, r})
 	}

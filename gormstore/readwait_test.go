@@ -80,7 +80,7 @@ func readsOf(t *testing.T, db *gorm.DB) map[string]storeRead {
 			_, err := r.(capability.LogHoldReader).LogHold(ctx, 0)
 			return err
 		}},
-		"statuses": {"follower_status", func(ctx context.Context) error { _, err := s.FollowerStatuses(ctx); return err }},
+		"statuses": {"follower_status", func(ctx context.Context) error { _, err := capability.Of(s).Statuses.FollowerStatuses(ctx); return err }},
 		"parked events": {"parked_events", func(ctx context.Context) error {
 			_, err := r.(capability.ParkingRecorder).ParkedEvents(ctx, "Up")
 			return err

@@ -13,11 +13,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/groupcommit"
 	"github.com/eventsourcing-go/eventsourcing/internal/timing"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/google/uuid"
-	"gorm.io/gorm"
 )
 
 // page is how many events are read at once. They are all read before the first

@@ -513,7 +513,7 @@ func noTransaction(err error) bool { return strings.Contains(err.Error(), "no tr
 const yieldTime = 25 * time.Millisecond
 
 // YieldTime implements capability.WriterYielder.
-func (s *Store) YieldTime() time.Duration {
+func (s storeCapabilities) YieldTime() time.Duration {
 	if _, ok := s.dialect.(sqlite); ok {
 		return yieldTime
 	}

@@ -23,6 +23,8 @@ const defaultLockTimeout = 10 * time.Second
 // for concurrent use. Applications that use the same database may share a Store
 // or have one each.
 type Store struct {
+	capabilities
+
 	db          *gorm.DB
 	dialect     dialect
 	tables      tables
@@ -58,6 +60,7 @@ func WithLockTimeout(timeout time.Duration) Option {
 // application is made with the Store.
 func New(db *gorm.DB, options ...Option) *Store {
 	s := &Store{lockTimeout: defaultLockTimeout}
+	s.provide()
 	if s.initErr = s.adopt(db); s.initErr == nil {
 		s.tables = tablesOf(s.db)
 		s.initErr = s.tables.check()

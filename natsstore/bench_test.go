@@ -17,6 +17,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -171,7 +172,9 @@ func BenchmarkWake(b *testing.B) {
 			listening, stop := context.WithCancel(b.Context())
 			listener := newStore(b, connect(b, conn.ConnectedUrl()), c.config)
 			done := make(chan error, 1)
-			go func() { done <- listener.Listen(listening, func(string) { heard <- time.Now() }) }()
+			go func() {
+				done <- capability.Of(listener).Listener.Listen(listening, func(string) { heard <- time.Now() })
+			}()
 			r := recorderOf(b, conn, c.config)
 			var took []time.Duration
 			for version := int64(1); b.Loop(); version++ {

@@ -76,11 +76,8 @@ func encodedSettings(s capability.FollowerSettings) ([]byte, error) {
 	return json.Marshal(stored)
 }
 
-// DeleteTracking resets a follower's position in the log of an upstream
-// application, so that it begins again, and forgets which topics it has
-// processed. A follower that is paused stays so. It returns 1 if there was a
-// position.
-func (s *Store) DeleteTracking(ctx context.Context, follower, upstream string) (rows int64, err error) {
+// DeleteTracking implements capability.PositionDeleter.
+func (s storeCapabilities) DeleteTracking(ctx context.Context, follower, upstream string) (rows int64, err error) {
 	stream, err := s.stream(follower, ofEvents)
 	if err != nil {
 		return 0, err

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -106,7 +107,7 @@ func TestMissingRights(t *testing.T) {
 		store := newStore(t, connect(t, s.ClientURL(), nats.UserInfo("listener", "p"), silent), config)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // if it hears nothing, it waits
 		defer cancel()
-		wantViolation(t, store.Listen(ctx, func(string) {}), "es.*.w")
+		wantViolation(t, capability.Of(store).Listener.Listen(ctx, func(string) {}), "es.*.w")
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 
 // Listen implements capability.Listener. The servers publish a message without
 // its payload after each event that was stored.
-func (s *Store) Listen(ctx context.Context, wake func(application string)) error {
+func (s storeCapabilities) Listen(ctx context.Context, wake func(application string)) error {
 	if s.closed.Load() {
 		return s.closedError("natsstore", "listen")
 	}

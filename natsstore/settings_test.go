@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -404,7 +405,9 @@ func TestListen(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	heard, done := make(chan string, 100), make(chan error, 1)
-	go func() { done <- listener.Listen(ctx, func(application string) { heard <- application }) }()
+	go func() {
+		done <- capability.Of(listener).Listener.Listen(ctx, func(application string) { heard <- application })
+	}()
 	writer, err := natsstore.New(connect(t, url), single)
 	if err != nil {
 		t.Fatal(err)

@@ -15,8 +15,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ capability.StatusRecorder = (*Store)(nil)
-
 // statusKey is the follower and the upstream application of a status.
 type statusKey struct{ follower, upstream string }
 
@@ -135,7 +133,7 @@ func (s storedStatus) status(key statusKey, ahead time.Duration) capability.Foll
 }
 
 // RecordStatus implements capability.StatusRecorder.
-func (s *Store) RecordStatus(ctx context.Context, status capability.FollowerStatus) error {
+func (s storeCapabilities) RecordStatus(ctx context.Context, status capability.FollowerStatus) error {
 	const op = "record a follower's status"
 	stream, err := s.statusStream()
 	if err != nil {
@@ -208,7 +206,7 @@ func (s *stream) writeStatus(ctx context.Context, op string, key statusKey, mark
 }
 
 // FollowerStatuses implements capability.StatusRecorder.
-func (s *Store) FollowerStatuses(ctx context.Context) ([]capability.FollowerStatus, error) {
+func (s storeCapabilities) FollowerStatuses(ctx context.Context) ([]capability.FollowerStatus, error) {
 	const op = "read the statuses of followers"
 	stream, err := s.statusStream()
 	if err != nil {

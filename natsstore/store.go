@@ -10,14 +10,15 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // Store keeps the events of any number of applications on NATS JetStream. It
-// implements persistence.Factory and capability.Listener. Make one with New or
-// Open. It is safe for concurrent use.
+// implements persistence.Factory and persistence.Transactor. Make one with New
+// or Open. It is safe for concurrent use.
 type Store struct {
+	capabilities
+
 	conn   *nats.Conn
 	owned  bool // Close closes conn
 	config Config
@@ -39,10 +40,7 @@ type Store struct {
 	syncingRead   time.Time
 }
 
-var (
-	_ persistence.Factory = (*Store)(nil)
-	_ capability.Listener = (*Store)(nil)
-)
+var _ persistence.Factory = (*Store)(nil)
 
 // New makes a store over a connection, which it does not close. It sends
 // nothing; the first use of an application's recorder looks at the servers. Set
@@ -58,8 +56,10 @@ func New(conn *nats.Conn, config Config) (*Store, error) {
 		return nil, &persistence.Error{Class: persistence.ErrInterface, Op: "natsstore: make a store",
 			Hint: "the connection is nil; check the error of nats.Connect first"}
 	}
-	return &Store{conn: conn, config: config, streams: map[string]*stream{}, hedging: hedging{first: firstHedge}, ask: (*stream).leaderGet,
-		alarm: func(e *DamageError) error { return e }}, nil
+	s := &Store{conn: conn, config: config, streams: map[string]*stream{}, hedging: hedging{first: firstHedge}, ask: (*stream).leaderGet,
+		alarm: func(e *DamageError) error { return e }}
+	s.provide()
+	return s, nil
 }
 
 // pingInterval is how often a connection that Open has made looks whether its

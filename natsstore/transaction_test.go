@@ -234,7 +234,7 @@ func TestTransactionLimits(t *testing.T) {
 	expect.NoError(t, err)
 	status := capability.FollowerStatus{ApplicationName: training, UpstreamApplicationName: kennels, State: "running"}
 	err = s.Transaction(t.Context(), func(ctx context.Context) error {
-		return errors.Join(s.insert(ctx, "Fido", 2, 1), s.RecordStatus(ctx, status))
+		return errors.Join(s.insert(ctx, "Fido", 2, 1), capability.Of(s).Statuses.RecordStatus(ctx, status))
 	})
 	if !errors.Is(err, persistence.ErrNotSupported) {
 		t.Errorf("a status and an event: got the error %v, want an ErrNotSupported", err)
@@ -267,12 +267,12 @@ func TestClaimsExcludeEachOther(t *testing.T) {
 	s, other := newInTransaction(t, connect(t, url)), newInTransaction(t, connect(t, url))
 	claim := func(s inTransaction, process string, between func()) error {
 		return s.Transaction(t.Context(), func(ctx context.Context) error {
-			statuses, err := s.FollowerStatuses(ctx)
+			statuses, err := capability.Of(s).Statuses.FollowerStatuses(ctx)
 			if err != nil || len(statuses) > 0 {
 				t.Errorf("got the statuses %v and the error %v, want none", statuses, err)
 			}
 			between()
-			return s.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: training, UpstreamApplicationName: kennels,
+			return capability.Of(s).Statuses.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: training, UpstreamApplicationName: kennels,
 				State: "running", Process: process})
 		})
 	}
@@ -280,7 +280,7 @@ func TestClaimsExcludeEachOther(t *testing.T) {
 	if !errors.Is(err, persistence.ErrRetryTransaction) {
 		t.Errorf("got the error %v, want an ErrRetryTransaction", err)
 	}
-	statuses, err := s.FollowerStatuses(t.Context())
+	statuses, err := capability.Of(s).Statuses.FollowerStatuses(t.Context())
 	if err != nil || len(statuses) != 1 || statuses[0].Process != "second" {
 		t.Errorf("got the statuses %v and the error %v, want that of the second one", statuses, err)
 	}

@@ -119,8 +119,8 @@ func (f *followerLoop) catchUpOrExit(ctx context.Context, report func(Processed)
 // kept and is not about an event. In a transaction of the caller's, such as
 // that of a dry run, it keeps nothing.
 func (f *followerLoop) saveOutcome(ctx context.Context, err error) {
-	recorder, ok := f.app.Factory().(capability.StatusRecorder)
-	if !ok || ctx.Err() != nil || txscope.From(ctx) != nil || errors.Is(err, ErrPaused) || isLocked(err) {
+	recorder := f.app.Capabilities().Statuses
+	if recorder == nil || ctx.Err() != nil || txscope.From(ctx) != nil || errors.Is(err, ErrPaused) || isLocked(err) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)

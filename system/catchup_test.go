@@ -106,7 +106,7 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		register(t, dogs, 0, "Fido")
 		kept := func() []capability.FollowerStatus {
 			t.Helper()
-			statuses, err := store.FollowerStatuses(ctx)
+			statuses, err := capability.Of(store).Statuses.FollowerStatuses(ctx)
 			expect.NoError(t, err)
 			return statuses
 		}
@@ -129,13 +129,13 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		// A runner that is alive is not replaced.
 		alive := capability.FollowerStatus{ApplicationName: "F", UpstreamApplicationName: schoolName, State: "running",
 			Heartbeat: time.Now(), Process: "another:1:1", Ahead: -1}
-		expect.NoError(t, store.RecordStatus(ctx, alive), ignored(catchUp(ctx)))
+		expect.NoError(t, capability.Of(store).Statuses.RecordStatus(ctx, alive), ignored(catchUp(ctx)))
 		if got := kept(); len(got) != 1 || got[0].State != "running" || got[0].Process != alive.Process || got[0].Error != "" {
 			t.Errorf("beside a runner: %+v, want 1 of them, State %q and Process %v", got, "running", alive.Process)
 		}
 		alive.State = "stopped"
 		alive.Error = "cannot read the log"
-		expect.NoError(t, store.RecordStatus(ctx, alive))
+		expect.NoError(t, capability.Of(store).Statuses.RecordStatus(ctx, alive))
 
 		// A handler that ends the goroutine has failed as well.
 		exits = true
@@ -151,9 +151,9 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 		exits = false
 		alive.Error, alive.NotificationID = "cannot read the log", 0
 		alive.State, alive.Ahead = "running", -1
-		expect.NoError(t, store.RecordStatus(ctx, alive))
+		expect.NoError(t, capability.Of(store).Statuses.RecordStatus(ctx, alive))
 		alive.State = "stopped"
-		expect.NoError(t, store.RecordStatus(ctx, alive))
+		expect.NoError(t, capability.Of(store).Statuses.RecordStatus(ctx, alive))
 
 		// A success ends an error that is about no event.
 		fails = nil

@@ -18,6 +18,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
+	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -309,13 +311,18 @@ func TestContentionWithoutLock(t *testing.T) {
 }
 
 // slowToLock is a store in memory whose saves wait first, as for other writers.
+// It says that it has more than one writer.
 type slowToLock struct {
 	*memory.Store
+	capability.Provider
 	wait time.Duration
 }
 
-// YieldTime says that the store has more than one writer.
-func (slowToLock) YieldTime() time.Duration { return 0 }
+func newSlowToLock(wait time.Duration) slowToLock {
+	s := slowToLock{Store: memory.New(), wait: wait}
+	s.Provider = doctored.Capabilities(s.Store, func(c *capability.Store) { c.Yielder = nil })
+	return s
+}
 
 func (s slowToLock) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	recorder, err := s.Store.ProcessRecorder(application)
@@ -350,7 +357,7 @@ func TestBatchTimeBeginsAfterTheWait(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var c commits
 				r, err := newSingle(newSystem(t, counting()),
-					application.WithStore(slowToLock{memory.New(), test.wait}))
+					application.WithStore(newSlowToLock(test.wait)))
 				closing(t, r, err)
 				counters := get[*counters](t, r, countersName)
 				counters.become(func(ctx context.Context, event domain.Event, processing *collector) error {

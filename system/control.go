@@ -59,12 +59,12 @@ func (c *core) Rebuild(ctx context.Context, follower Member) error {
 		return err
 	}
 	f := edges[0].follower
-	deleter, ok := f.app.Factory().(bridge.PositionDeleter)
+	deleter := f.app.Capabilities().Positions
 	switch {
 	case f.reset == nil && !f.replayable:
 		return &Error{Name: f.Name(), Problem: "it does not say that its events may be processed again: what it has made of them " +
 			"would be made twice; give it system.Resettable or system.Replayable"}
-	case !ok:
+	case deleter == nil:
 		return &Error{Name: f.Name(), Problem: fmt.Sprintf("its store cannot reset positions, and is %T", f.app.Factory())}
 	}
 	leaders := make([]string, len(edges))

@@ -211,8 +211,8 @@ func (b batch) first(n int) batch {
 // runs. A store that does not keep statuses cannot tell, and every loop has the
 // claim.
 func (f *followerLoop) claim(ctx context.Context) (held bool, err error) {
-	recorder, ok := f.app.Factory().(capability.StatusRecorder)
-	if !ok || txscope.From(ctx) != nil {
+	recorder := f.app.Capabilities().Statuses
+	if recorder == nil || txscope.From(ctx) != nil {
 		f.setClaimed(true)
 		return true, nil
 	}
@@ -267,8 +267,8 @@ func (f *followerLoop) isFree(ctx context.Context, recorder capability.StatusRec
 // release gives the claim of a command back, so that others need not wait for
 // its status to become too old.
 func (f *followerLoop) release(ctx context.Context) {
-	recorder, ok := f.app.Factory().(capability.StatusRecorder)
-	if !ok || !f.claims || f.partitions != nil || !f.follower.hasEffects() || f.lacksClaim() || txscope.From(ctx) != nil {
+	recorder := f.app.Capabilities().Statuses
+	if recorder == nil || !f.claims || f.partitions != nil || !f.follower.hasEffects() || f.lacksClaim() || txscope.From(ctx) != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)

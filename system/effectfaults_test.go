@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -156,14 +157,14 @@ func TestEffectsAfterAPause(t *testing.T) {
 				waitForState(t, r, []system.State{system.Running, system.StandingBy}[i])
 				runners, mailers = append(runners, r), append(mailers, m)
 			}
-			before, err := store.FollowerStatuses(t.Context())
+			before, err := capability.Of(store).Statuses.FollowerStatuses(t.Context())
 			expect.NoError(t, err, runners[0].Pause(t.Context(), mailers[0], "a test"))
 			learn(t, get[*school.TrainingSchool](t, runners[0], schoolName), "Fido", 1)
 			waitForState(t, runners[0], system.Paused)
 			expect.NoError(t, runners[0].Resume(t.Context(), mailers[0]))
 			first := <-calls
 			waitForState(t, runners[1], system.StandingBy)
-			after, err := store.FollowerStatuses(t.Context())
+			after, err := capability.Of(store).Statuses.FollowerStatuses(t.Context())
 			expect.NoError(t, err)
 			if len(before) != 1 || len(after) != 1 || before[0].Process != after[0].Process {
 				t.Errorf("got statuses %+v, then %+v, want 1 of them, 1 of them and Process %v", before, after, after[0].Process)

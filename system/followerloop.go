@@ -987,8 +987,8 @@ func (f *followerLoop) hasOneWriter() bool { return f.storeYieldTime() > 0 }
 
 // storeYieldTime is how long the store of one writer is to be left alone, or 0.
 func (f *followerLoop) storeYieldTime() time.Duration {
-	if store, ok := f.app.Factory().(capability.WriterYielder); ok {
-		return store.YieldTime()
+	if yielder := f.app.Capabilities().Yielder; yielder != nil {
+		return yielder.YieldTime()
 	}
 	return 0
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 // lockable is a store in memory whose logs can be locked. It notes how long it
@@ -57,7 +56,7 @@ func TestLogIsLockedForLongerAfterEachConflict(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const events = 220
-		store := &lockable{slowToLock: slowToLock{Store: memory.New()}}
+		store := &lockable{slowToLock: newSlowToLock(0)}
 		r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
 		closing(t, r, err)
 		r.SetBatchEvents(1)
@@ -96,7 +95,7 @@ func TestSaveThatHasWaitedIsContention(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				store := &lockable{slowToLock: slowToLock{Store: memory.New(), wait: test.wait}}
+				store := &lockable{slowToLock: newSlowToLock(test.wait)}
 				r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
 				closing(t, r, err)
 				r.SetBatchEvents(1)
@@ -124,7 +123,7 @@ func TestSaveThatHasWaitedIsContention(t *testing.T) {
 func TestContentionBeforeAnySave(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &victim{lockable: lockable{slowToLock: slowToLock{Store: memory.New()}}, deadlocks: 1}
+		store := &victim{lockable: lockable{slowToLock: newSlowToLock(0)}, deadlocks: 1}
 		r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
 		closing(t, r, err)
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 4, "Fido")
@@ -148,7 +147,7 @@ func TestDeadlocksUnderTheLock(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var logged syncBuffer
-				store := &victim{lockable: lockable{slowToLock: slowToLock{Store: memory.New()}}, deadlocks: test.deadlocks}
+				store := &victim{lockable: lockable{slowToLock: newSlowToLock(0)}, deadlocks: test.deadlocks}
 				r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store),
 					application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
 				closing(t, r, err)
@@ -195,7 +194,7 @@ func TestLockedBatchWorksForLongerThanItHasWaited(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				store := &lockable{slowToLock: slowToLock{Store: memory.New()}, lockWait: test.wait}
+				store := &lockable{slowToLock: newSlowToLock(0), lockWait: test.wait}
 				r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
 				closing(t, r, err)
 				var sizes []int
@@ -240,7 +239,7 @@ func TestPauseAfterLockedBatch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				store := &lockable{slowToLock: slowToLock{Store: memory.New()}}
+				store := &lockable{slowToLock: newSlowToLock(0)}
 				r, err := newConcurrent(newSystem(t, counting()), application.WithStore(store))
 				closing(t, r, err)
 				conflicts := test.conflicts

@@ -88,8 +88,8 @@ func (f *followerLoop) isRetryable(err error) bool {
 // classify asks the store about an error, which may be that of a handler's own
 // statement.
 func (f *followerLoop) classify(err error) (class error, retryable bool) {
-	store, ok := f.app.Factory().(capability.ErrorClassifier)
-	if !ok {
+	store := f.app.Capabilities().Classifier
+	if store == nil {
 		return nil, false
 	}
 	return store.Classify(err)

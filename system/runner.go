@@ -134,7 +134,7 @@ func (r *Runner) listeners() (all []capability.Listener) {
 		if !ok {
 			continue
 		}
-		if l, ok := local.app.Factory().(capability.Listener); ok && !slices.Contains(all, l) {
+		if l := local.app.Capabilities().Listener; l != nil && !slices.Contains(all, l) {
 			all = append(all, l)
 		}
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
+	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -376,9 +378,18 @@ func TestReadYourWrites(t *testing.T) {
 }
 
 // courteous is a store with one writer at a time.
-type courteous struct{ *memory.Store }
+type courteous struct {
+	*memory.Store
+	capability.Provider
+}
 
-func (courteous) YieldTime() time.Duration { return 25 * time.Millisecond }
+func newCourteous() *courteous {
+	s := &courteous{Store: memory.New()}
+	s.Provider = doctored.Capabilities(s.Store, func(c *capability.Store) { c.Yielder = s })
+	return s
+}
+
+func (*courteous) YieldTime() time.Duration { return 25 * time.Millisecond }
 
 // After a batch that took long a follower lets others write, if they would not
 // find the moment otherwise.
@@ -398,7 +409,7 @@ func TestCourtesy(t *testing.T) {
 					time.Sleep(test.takes)
 					return nil
 				}
-				r := newRunner(t, courteous{memory.New()}, pipe(app(schoolName, school.New), followerLoop("F", slow)))
+				r := newRunner(t, newCourteous(), pipe(app(schoolName, school.New), followerLoop("F", slow)))
 				dogs := get[*school.TrainingSchool](t, r, schoolName)
 				start(t, r)
 				synctest.Wait()

@@ -246,7 +246,7 @@ func TestStartAtHead(t *testing.T) {
 			return
 		}
 		expect.NoError(t, database.Transaction(t.Context(), func(ctx context.Context) error {
-			_, err := database.DeleteTracking(ctx, "Late", schoolName)
+			_, err := capability.Of(database).Positions.DeleteTracking(ctx, "Late", schoolName)
 			return err
 		}))
 		if n := run("Late"); n != 4 {

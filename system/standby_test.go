@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -57,7 +58,7 @@ func TestStandBy(t *testing.T) {
 			register(t, get[*school.TrainingSchool](t, worker, schoolName), 0, "Fido")
 			expect.NoError(t, worker.Start(t.Context()))
 			<-started
-			before, err := second.FollowerStatuses(t.Context())
+			before, err := capability.Of(second).Statuses.FollowerStatuses(t.Context())
 			expect.NoError(t, err)
 
 			standBy := newRunner(t, second, pipe(app(schoolName, school.New), followerLoop("F", ignore)))
@@ -70,7 +71,7 @@ func TestStandBy(t *testing.T) {
 			if _, err := command.CatchUp(t.Context(), called("F"), nil); !errors.Is(err, persistence.ErrPositionLocked) {
 				t.Errorf("CatchUp: %v, want ErrPositionLocked", err)
 			}
-			if after, err := second.FollowerStatuses(t.Context()); err != nil || after[0].Error != "" || after[0].State != "running" || len(before) != 1 {
+			if after, err := capability.Of(second).Statuses.FollowerStatuses(t.Context()); err != nil || after[0].Error != "" || after[0].State != "running" || len(before) != 1 {
 				t.Errorf("got %+v, %v; before %+v, want no error, State %q and 1 of them", after, err, before, "running")
 			}
 			waiting := make(chan error, 1)

@@ -32,7 +32,7 @@ type statusWriter struct {
 }
 
 func newStatusWriter(f *followerLoop) *statusWriter {
-	recorder, _ := f.app.Factory().(capability.StatusRecorder)
+	recorder := f.app.Capabilities().Statuses
 	return &statusWriter{recorder: recorder, process: f.identity}
 }
 
@@ -230,8 +230,8 @@ func (f *followerLoop) checkFormerNames(ctx context.Context) error {
 }
 
 func (f *followerLoop) loadAhead(ctx context.Context) error {
-	recorder, ok := f.app.Factory().(capability.StatusRecorder)
-	if !ok {
+	recorder := f.app.Capabilities().Statuses
+	if recorder == nil {
 		return nil
 	}
 	statuses, err := recorder.FollowerStatuses(ctx)
@@ -262,12 +262,12 @@ func (f *followerLoop) loadParked(ctx context.Context) error {
 // saveAhead has other processes know of a position that is ahead of the log,
 // and that it is not any more.
 func (f *followerLoop) saveAhead(ctx context.Context) error {
-	recorder, ok := f.app.Factory().(capability.StatusRecorder)
+	recorder := f.app.Capabilities().Statuses
 	var position int64
 	if f.ahead != nil {
 		position = f.ahead.Position
 	}
-	if !ok || position == f.savedAhead {
+	if recorder == nil || position == f.savedAhead {
 		return nil
 	}
 	status := f.statusToKeep(f.identity)

@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
+	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -28,9 +29,16 @@ import (
 // keeping is a store that takes down the statuses that it is given.
 type keeping struct {
 	*memory.Store
+	capability.Provider
 	mu   sync.Mutex // protects what follows
 	all  []capability.FollowerStatus
 	fail error
+}
+
+func newKeeping() *keeping {
+	k := &keeping{Store: memory.New()}
+	k.Provider = doctored.Capabilities(k.Store, func(c *capability.Store) { c.Statuses = k })
+	return k
 }
 
 func (k *keeping) RecordStatus(_ context.Context, s capability.FollowerStatus) error {
@@ -59,7 +67,7 @@ func (k *keeping) taken() []capability.FollowerStatus {
 func TestStatusIsKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &keeping{Store: memory.New()}
+		store := newKeeping()
 		failing := func(context.Context, domain.Event, *collector) error { return errPoison }
 		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", failing)))
 		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
@@ -102,7 +110,7 @@ func TestStatusCannotBeKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				store := &keeping{Store: memory.New()}
+				store := newKeeping()
 				var j journal
 				r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 				dogs := get[*school.TrainingSchool](t, r, schoolName)
@@ -124,7 +132,7 @@ func TestStatusCannotBeKept(t *testing.T) {
 func TestEndIsKeptAfterAFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &keeping{Store: memory.New()}
+		store := newKeeping()
 		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", ignore)))
 		start(t, r)
 		synctest.Wait()
@@ -214,7 +222,14 @@ func TestAheadIsRememberedByCommands(t *testing.T) {
 // hearing is a store whose listener a test rings.
 type hearing struct {
 	*memory.Store
+	capability.Provider
 	wake chan func(string)
+}
+
+func newHearing() *hearing {
+	h := &hearing{Store: memory.New(), wake: make(chan func(string), 1)}
+	h.Provider = doctored.Capabilities(h.Store, func(c *capability.Store) { c.Listener = h })
+	return h
 }
 
 func (h *hearing) Listen(ctx context.Context, wake func(string)) error {
@@ -226,7 +241,7 @@ func (h *hearing) Listen(ctx context.Context, wake func(string)) error {
 func TestListener(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &hearing{Store: memory.New(), wake: make(chan func(string), 1)}
+		store := newHearing()
 		var j journal
 		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 		start(t, r)
@@ -258,7 +273,7 @@ func (s *speechless) Error() string { return s.text }
 func TestStatusBeforeTheFirstEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &keeping{Store: memory.New()}
+		store := newKeeping()
 		failing := func(context.Context, domain.Event, *collector) error {
 			time.Sleep(time.Minute)
 			var nobody *speechless
@@ -284,7 +299,7 @@ func TestStatusBeforeTheFirstEvent(t *testing.T) {
 func TestSlowPolicy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &keeping{Store: memory.New()}
+		store := newKeeping()
 		slow := func(context.Context, domain.Event, *collector) error {
 			time.Sleep(5 * time.Minute)
 			return nil
@@ -325,7 +340,7 @@ func TestSlowPolicy(t *testing.T) {
 func TestQuickPolicyIsNoNews(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &keeping{Store: memory.New()}
+		store := newKeeping()
 		quick := func(context.Context, domain.Event, *collector) error {
 			time.Sleep(300 * time.Millisecond)
 			return nil

@@ -145,7 +145,7 @@ func TestErrorsThatAreOver(t *testing.T) {
 	for _, status := range []capability.FollowerStatus{{NotificationID: 2}, {Ahead: 7}} {
 		status.ApplicationName, status.UpstreamApplicationName, status.State = "Counter", "TrainingSchool", "stopped"
 		status.Error, status.Heartbeat, status.Process = "over and done", time.Now(), "kennel 42"
-		if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
+		if err := capability.Of(gormstore.New(s.db)).Statuses.RecordStatus(t.Context(), status); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.manage(t, "followers"); got.code != 0 || strings.Contains(got.stdout, "over and done") {

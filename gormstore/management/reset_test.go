@@ -108,7 +108,7 @@ func TestResetWhileRunning(t *testing.T) {
 			State: "running", Heartbeat: time.Now(), Process: "kennel 42"}
 		record := func() {
 			t.Helper()
-			if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
+			if err := capability.Of(gormstore.New(s.db)).Statuses.RecordStatus(t.Context(), status); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -290,7 +290,7 @@ func TestFollowersShowWhatIsProcessed(t *testing.T) {
 		s.train(t, "TrainingSchool", 3)
 		status := capability.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
 			State: "running", NotificationID: 2, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Process: "kennel 42"}
-		if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
+		if err := capability.Of(gormstore.New(s.db)).Statuses.RecordStatus(t.Context(), status); err != nil {
 			t.Fatal(err)
 		}
 		shows := func() bool {
@@ -318,7 +318,7 @@ func TestResetForgetsStatus(t *testing.T) {
 		s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
 		status := capability.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
 			State: "stopped", Error: "ahead", Ahead: 3, Heartbeat: time.Now(), Process: "kennel 42"}
-		if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
+		if err := capability.Of(gormstore.New(s.db)).Statuses.RecordStatus(t.Context(), status); err != nil {
 			t.Fatal(err)
 		}
 		s.manage(t, "reset_follower", "--yes", "-v", "0", "Counter").want(t, 0, "", "")
@@ -341,7 +341,7 @@ func TestResetBesideStart(t *testing.T) {
 		}
 		status := capability.FollowerStatus{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool",
 			State: "running", Heartbeat: time.Now(), Process: "kennel 42"}
-		if err := gormstore.New(s.db).RecordStatus(t.Context(), status); err != nil {
+		if err := capability.Of(gormstore.New(s.db)).Statuses.RecordStatus(t.Context(), status); err != nil {
 			t.Fatal(err)
 		}
 		_, err = plan.Do(t.Context())

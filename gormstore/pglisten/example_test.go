@@ -2,7 +2,6 @@ package pglisten_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -15,7 +14,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/pglisten"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // A service that writes, and that hears of what others write.
@@ -41,10 +39,11 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	err = store.Listen(ctx, func(application string) {
-		fmt.Println("there may be events of", application) // "" is every application
-	})
-	if errors.Is(err, persistence.ErrNotSupported) {
-		fmt.Println("the database is SQLite: poll")
+	// A runner listens in the same way.
+	for event, err := range dogs.Log().Subscribe(ctx, 0) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("recorded, by this process or another:", event.Topic)
 	}
 }

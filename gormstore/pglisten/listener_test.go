@@ -21,6 +21,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/pglisten"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -86,7 +87,9 @@ func listen(t testing.TB, db *gorm.DB, dsn string, options ...pglisten.Option) *
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{woken: make(chan string, 10_000), stop: cancel, done: make(chan error, 1)}
 	store := gormstore.New(db, gormstore.WithListener(l))
-	go func() { p.done <- store.Listen(ctx, func(application string) { p.woken <- application }) }()
+	go func() {
+		p.done <- capability.Of(store).Listener.Listen(ctx, func(application string) { p.woken <- application })
+	}()
 	t.Cleanup(func() { p.end(t) })
 	return p
 }
@@ -430,7 +433,7 @@ func TestListenerEndsWithItsContext(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		err = gormstore.New(db, gormstore.WithListener(l)).Listen(ctx, func(string) { t.Error("woken") })
+		err = capability.Of(gormstore.New(db, gormstore.WithListener(l))).Listener.Listen(ctx, func(string) { t.Error("woken") })
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v, want that of the context", err)
 		}

@@ -42,6 +42,8 @@ type Application interface {
 	// has made it.
 	Recorder() persistence.ProcessRecorder
 	Factory() persistence.Factory
+	// Capabilities are those of the factory.
+	Capabilities() capability.Store
 	// Events and Snapshots are the mapper over the recorders. Snapshots returns
 	// nil if the application keeps none.
 	Events() *mapper.EventStore

@@ -8,13 +8,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// PositionDeleter is a store that can reset a follower's position.
-type PositionDeleter interface {
-	// DeleteTracking deletes the position of a follower in the log of an
-	// upstream application, and returns how many rows that were.
-	DeleteTracking(ctx context.Context, follower, upstream string) (rows int64, err error)
-}
-
 // LockToForget waits for the lock of a position that is to be deleted. ctx must
 // carry a transaction of the store. Upstreams that one transaction locks are
 // sorted, which is the order everywhere.
@@ -32,7 +25,7 @@ func LockToForget(ctx context.Context, recorder persistence.ProcessRecorder, ups
 // parked if parks is set, which would keep later events of its originators
 // parked.
 func ForgetUpstream(
-	ctx context.Context, store PositionDeleter, recorder persistence.ProcessRecorder, follower, upstream string, parks bool,
+	ctx context.Context, store capability.PositionDeleter, recorder persistence.ProcessRecorder, follower, upstream string, parks bool,
 ) (rows int64, err error) {
 	rows, err = store.DeleteTracking(ctx, follower, upstream)
 	parking, ok := recorder.(capability.ParkingRecorder)

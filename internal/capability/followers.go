@@ -54,7 +54,7 @@ func (s FollowerStatus) Alive(now time.Time) bool {
 	return s.State != "stopped" && now.Sub(s.Heartbeat).Abs() < 3*HeartbeatInterval
 }
 
-// StatusRecorder is a Factory that keeps the statuses of followers.
+// StatusRecorder keeps the statuses of followers.
 type StatusRecorder interface {
 	// RecordStatus keeps a status in place of the one before. A status that is
 	// stopped does not replace or hide that of another runner, which goes on
@@ -137,16 +137,6 @@ type RevisionRecorder interface {
 	LockSettingsRevision(
 		ctx context.Context, upstream string, wait time.Duration,
 	) (position int64, settings *FollowerSettings, revision int64, err error)
-}
-
-// ErrorClassifier is a Factory that recognises failures of its database in
-// errors of others, such as those of statements that a handler sends through
-// its transaction: they say nothing about the event that was processed.
-type ErrorClassifier interface {
-	// Classify returns the class of an error of the database, such as
-	// ErrRetryTransaction, or nil for other errors, and whether the same
-	// transaction may succeed if it is tried again.
-	Classify(err error) (class error, retryable bool)
 }
 
 // ParkingRecorder is a ProcessRecorder that keeps what a follower has parked.

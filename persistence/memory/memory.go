@@ -12,6 +12,8 @@ import (
 // Store is a store in memory. It implements persistence.Factory and
 // persistence.Transactor. Make one with New. It is safe for concurrent use.
 type Store struct {
+	capabilities
+
 	turn chan struct{} // holds a value while a writer or a transaction is at work
 
 	mu        sync.RWMutex // protects what follows
@@ -24,7 +26,9 @@ var _ persistence.Factory = (*Store)(nil)
 
 // New makes an empty store.
 func New() *Store {
-	return &Store{turn: make(chan struct{}, 1), committed: newData(nil)}
+	s := &Store{turn: make(chan struct{}, 1), committed: newData(nil)}
+	s.provide()
+	return s
 }
 
 // ProcessRecorder implements persistence.Factory.

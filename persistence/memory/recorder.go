@@ -298,9 +298,8 @@ func (r *processRecorder) InsertProcessed(
 	return ids, err
 }
 
-// DeleteTracking deletes a follower's position in the log of an upstream
-// application, so that it begins again. It returns 1 if there was one.
-func (s *Store) DeleteTracking(ctx context.Context, follower, upstream string) (rows int64, err error) {
+// DeleteTracking implements capability.PositionDeleter.
+func (s storeCapabilities) DeleteTracking(ctx context.Context, follower, upstream string) (rows int64, err error) {
 	err = s.write(ctx, follower, "delete a position", func(d *data) error {
 		key := position{follower, upstream}
 		if d.positionOf(key) > 0 {

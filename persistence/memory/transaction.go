@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -17,10 +16,7 @@ const lockTimeout = 10 * time.Second
 // batch that took long. They queue for their turn, so it can be short.
 const yieldTime = time.Millisecond
 
-var (
-	_ persistence.Transactor   = (*Store)(nil)
-	_ capability.WriterYielder = (*Store)(nil)
-)
+var _ persistence.Transactor = (*Store)(nil)
 
 // transaction is one of a store. It sees the committed data, and keeps what it
 // changes to itself until it commits.
@@ -39,9 +35,6 @@ func (s *Store) transaction(ctx context.Context) *transaction {
 	tx, _ := ctx.Value(transactionKey{s}).(*transaction)
 	return tx
 }
-
-// YieldTime implements capability.WriterYielder.
-func (s *Store) YieldTime() time.Duration { return yieldTime }
 
 // Transaction implements persistence.Transactor. One transaction is at work at
 // a time. Others wait for it, and so do writers outside of it; after 10 seconds

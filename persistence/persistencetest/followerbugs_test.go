@@ -81,7 +81,7 @@ func TestSeededBugsOfFollowers(t *testing.T) {
 
 func (b followerBug) harness() Harness {
 	h := transactional()
-	wrap := func(f persistence.Factory, k *keeper) persistence.Factory { return &keepingStore{f, k} }
+	wrap := func(f persistence.Factory, k *keeper) persistence.Factory { return newKeepingStore(f, k) }
 	return Harness{
 		New: func(t testing.TB) persistence.Factory {
 			k := newKeeper()
@@ -165,7 +165,14 @@ func (k *keeper) set(events []persistence.ParkedEvent) {
 // keepingStore is a store with a keeper.
 type keepingStore struct {
 	persistence.Factory
+	capability.Provider
 	k *keeper
+}
+
+func newKeepingStore(f persistence.Factory, k *keeper) *keepingStore {
+	s := &keepingStore{Factory: f, k: k}
+	s.Provider = capability.Provide(capability.Store{Statuses: s})
+	return s
 }
 
 func (s *keepingStore) ProcessRecorder(name string) (persistence.ProcessRecorder, error) {

@@ -214,7 +214,7 @@ var someTime = time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
 
 func statuses(run func(t testing.TB, s *store, r capability.StatusRecorder)) func(testing.TB, *store) {
 	return func(t testing.TB, s *store) {
-		if r, ok := s.factory.(capability.StatusRecorder); ok {
+		if r := capability.Of(s.factory).Statuses; r != nil {
 			run(t, s, r)
 		}
 	}

@@ -104,6 +104,6 @@ func eachRevisionRecorder(run func(t testing.TB, s *store, r capability.Revision
 // hasOneWriter reports whether only one transaction of a store can be open, so
 // that another one waits before it can try to lock anything.
 func hasOneWriter(f persistence.Factory) bool {
-	single, ok := f.(capability.WriterYielder)
-	return ok && single.YieldTime() > 0
+	single := capability.Of(f).Yielder
+	return single != nil && single.YieldTime() > 0
 }

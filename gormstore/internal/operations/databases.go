@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -19,12 +20,14 @@ import (
 // store is what the commands use of a *gormstore.Store, which an application
 // may have wrapped, beside its inventory.
 type store interface {
-	capability.WriterYielder
 	persistence.Factory
 	persistence.Transactor
 	DB() *gorm.DB
-	DeleteTracking(ctx context.Context, application, upstream string) (rows int64, err error)
 }
+
+// yieldTime is how long a store that writers do not queue for is to be left
+// alone.
+func yieldTime(s store) time.Duration { return capability.Of(s).Yielder.YieldTime() }
 
 // asStore returns a store of gormstore. It returns false for others.
 func asStore(factory any) (store, bool) {

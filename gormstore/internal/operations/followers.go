@@ -248,8 +248,8 @@ func readStatuses(ctx context.Context, runner Runner) (of func(follower string) 
 		if !ok {
 			continue
 		}
-		recorder, ok := app.Factory().(capability.StatusRecorder)
-		if !ok {
+		recorder := app.Capabilities().Statuses
+		if recorder == nil {
 			continue
 		}
 		isShared := reflect.TypeOf(recorder).Comparable()

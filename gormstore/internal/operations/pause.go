@@ -240,7 +240,7 @@ func skip(ctx context.Context, own store, follower string, one Skipped) error {
 	if position != one.From || highest > position && highest > one.To && !one.isAhead {
 		return movedMeanwhile(follower, one)
 	}
-	if _, err := own.DeleteTracking(ctx, follower, one.Leader); err != nil || one.To == 0 {
+	if _, err := capability.Of(own).Positions.DeleteTracking(ctx, follower, one.Leader); err != nil || one.To == 0 {
 		return err
 	}
 	return recorder.InsertTracking(ctx, persistence.Tracking{ApplicationName: one.Leader, NotificationID: one.To})

@@ -203,11 +203,10 @@ func (r *Reset) restricted() error {
 // state is cleared would stay. That the table is absent is found outside of the
 // transaction of the reset, which a statement that fails would end.
 func (r *Reset) runsElsewhere(ctx context.Context, t *tracking) error {
-	recorder, ok := t.store.(capability.StatusRecorder)
-	if !ok || t.withoutStatuses {
+	if t.withoutStatuses {
 		return nil
 	}
-	statuses, err := recorder.FollowerStatuses(ctx)
+	statuses, err := capability.Of(t.store).Statuses.FollowerStatuses(ctx)
 	if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
 		t.withoutStatuses = true
 		return nil
@@ -316,7 +315,7 @@ func (r *Reset) forget(ctx context.Context, target tracking) error {
 	}
 	for _, state := range target.states {
 		upstream := state.UpstreamApplicationName
-		rows, err := bridge.ForgetUpstream(ctx, target.store, recorder, r.options.Follower, upstream, true)
+		rows, err := bridge.ForgetUpstream(ctx, capability.Of(target.store).Positions, recorder, r.options.Follower, upstream, true)
 		if err != nil {
 			return err
 		}

@@ -215,7 +215,7 @@ func (s *synchronization) dryRun(ctx context.Context, g *group) error {
 	if !began {
 		if ctx.Err() != nil {
 			err = ctx.Err() // it was interrupted
-		} else if own, ok := asStore(g.store); ok && own.YieldTime() > 0 && errors.Is(err, persistence.ErrLockTimeout) {
+		} else if own, ok := asStore(g.store); ok && yieldTime(own) > 0 && errors.Is(err, persistence.ErrLockTimeout) {
 			err = &persistence.Error{Class: persistence.ErrPositionLocked, Op: "dry run", Err: err}
 		}
 		for _, f := range g.followers {
@@ -287,12 +287,12 @@ func (s *synchronization) one(ctx, working context.Context, f FollowerSync) (pro
 // giveWay lets others write between two batches.
 func (s *synchronization) giveWay(ctx context.Context, f FollowerSync) {
 	own, ok := StoreOf(s.runner, f.Name)
-	if s.report.DryRun || !ok || own.YieldTime() == 0 {
+	if s.report.DryRun || !ok || yieldTime(own) == 0 {
 		return
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(own.YieldTime()):
+	case <-time.After(yieldTime(own)):
 	}
 }
 

@@ -1,0 +1,17 @@
+package gormstore
+
+import "github.com/eventsourcing-go/eventsourcing/internal/capability"
+
+type capabilities = capability.Provider
+
+// storeCapabilities is what a Store can do for the other packages of this
+// module, and does not show to its users.
+type storeCapabilities struct{ *Store }
+
+// provide says what the store can do.
+func (s *Store) provide() {
+	c := storeCapabilities{s}
+	s.capabilities = capability.Provide(capability.Store{
+		Statuses: c, Classifier: c, Listener: c, Yielder: c, Positions: c, Python: c,
+	})
+}
