@@ -15,7 +15,7 @@ import (
 
 // RecordStatus implements capability.StatusRecorder.
 func (s storeCapabilities) RecordStatus(ctx context.Context, status capability.FollowerStatus) error {
-	row := FollowerStatus{
+	row := followerStatus{
 		ApplicationName: status.ApplicationName, UpstreamApplicationName: status.UpstreamApplicationName,
 		State: status.State, Error: status.Error, NotificationID: status.NotificationID, Ahead: status.Ahead,
 		Since: nullable(status.Since), NextRetry: nullable(status.NextRetry), Process: status.Process,
@@ -56,7 +56,7 @@ func (s storeCapabilities) RecordStatus(ctx context.Context, status capability.F
 
 // recordStatus writes the status before the table of runners, so that runners
 // of one follower take turns.
-func (s *Store) recordStatus(ctx context.Context, c connection, row FollowerStatus) error {
+func (s *Store) recordStatus(ctx context.Context, c connection, row followerStatus) error {
 	if err := s.needs(ctx, c, s.tables.status); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (s *Store) recordStatus(ctx context.Context, c connection, row FollowerStat
 		return err
 	}
 	row.Heartbeat = now
-	registers, err := hasTable(tx, &FollowerRunner{})
+	registers, err := hasTable(tx, &followerRunner{})
 	if err != nil {
 		return err
 	}
@@ -90,13 +90,13 @@ func (s *Store) recordStatus(ctx context.Context, c connection, row FollowerStat
 	if row.State == "stopped" {
 		return unregister(tx, row)
 	}
-	runner := FollowerRunner{ApplicationName: row.ApplicationName, UpstreamApplicationName: row.UpstreamApplicationName,
+	runner := followerRunner{ApplicationName: row.ApplicationName, UpstreamApplicationName: row.UpstreamApplicationName,
 		Process: row.Process, State: row.State, Heartbeat: now}
 	if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&runner).Error; err != nil {
 		return err
 	}
 	dead := now.Add(-3 * capability.HeartbeatInterval) // killed, which leaves a row
-	return ofFollower(tx, row).Where("heartbeat < ?", dead).Delete(&FollowerRunner{}).Error
+	return ofFollower(tx, row).Where("heartbeat < ?", dead).Delete(&followerRunner{}).Error
 }
 
 var (
@@ -106,46 +106,46 @@ var (
 
 // recordStandBy records that a runner stands by. It leaves the status of
 // another one, which is at work, or gives its place back to that.
-func recordStandBy(tx *gorm.DB, row FollowerStatus, registers bool) error {
+func recordStandBy(tx *gorm.DB, row followerStatus, registers bool) error {
 	if err := lockStatus(tx, row); err != nil {
 		return err
 	}
 	if registers {
-		var others []FollowerRunner
+		var others []followerRunner
 		err := ofFollower(tx, row).Where("process <> ? AND state <> ? AND heartbeat > ?", row.Process, row.State,
 			row.Heartbeat.Add(-3*capability.HeartbeatInterval)).Order("heartbeat DESC").Limit(1).Find(&others).Error
 		if err != nil {
 			return err
 		}
 		if len(others) > 0 {
-			atWork := FollowerStatus{State: others[0].State, Heartbeat: others[0].Heartbeat, Process: others[0].Process}
-			return ofFollower(tx.Model(&FollowerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&atWork).Error
+			atWork := followerStatus{State: others[0].State, Heartbeat: others[0].Heartbeat, Process: others[0].Process}
+			return ofFollower(tx.Model(&followerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&atWork).Error
 		}
 	}
-	return ofFollower(tx.Model(&FollowerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&row).Error
+	return ofFollower(tx.Model(&followerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&row).Error
 }
 
 // lockStatus locks the status of a follower until the transaction ends, and
 // writes row in its place if there is none. Without the lock a runner that
 // stops could give the status to another one which stops at the same time.
-func lockStatus(tx *gorm.DB, row FollowerStatus) error {
+func lockStatus(tx *gorm.DB, row followerStatus) error {
 	unchanged := clause.Assignments(map[string]any{"application_name": row.ApplicationName})
 	return tx.Clauses(clause.OnConflict{Columns: followerKey, DoUpdates: unchanged}).Create(&row).Error
 }
 
-func ofFollower(tx *gorm.DB, row FollowerStatus) *gorm.DB {
+func ofFollower(tx *gorm.DB, row followerStatus) *gorm.DB {
 	return tx.Where("application_name = ? AND upstream_application_name = ?", row.ApplicationName, row.UpstreamApplicationName)
 }
 
-func unregister(tx *gorm.DB, row FollowerStatus) error {
-	return ofFollower(tx, row).Where("process = ?", row.Process).Delete(&FollowerRunner{}).Error
+func unregister(tx *gorm.DB, row followerStatus) error {
+	return ofFollower(tx, row).Where("process = ?", row.Process).Delete(&followerRunner{}).Error
 }
 
 // recordStop records that a runner has stopped. The status of another one that
 // goes on stays, or takes the place of this one's. Ahead 0 ends a position that
 // was ahead of the log, in whatever process it was found, and the error that
 // said so.
-func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
+func recordStop(tx *gorm.DB, row followerStatus, registers bool) error {
 	ahead := row.Ahead
 	row.Ahead = 0 // of a new row
 	if err := lockStatus(tx, row); err != nil {
@@ -153,11 +153,11 @@ func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
 	}
 	if ahead == 0 {
 		ended := map[string]any{"ahead": 0, "error": ""}
-		if err := ofFollower(tx.Model(&FollowerStatus{}), row).Where("ahead > 0").Updates(ended).Error; err != nil {
+		if err := ofFollower(tx.Model(&followerStatus{}), row).Where("ahead > 0").Updates(ended).Error; err != nil {
 			return err
 		}
 	}
-	updated := ofFollower(tx.Model(&FollowerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&row)
+	updated := ofFollower(tx.Model(&followerStatus{}), row).Where("process = ?", row.Process).Select(statusColumns).Updates(&row)
 	if updated.Error != nil {
 		return updated.Error
 	}
@@ -167,14 +167,14 @@ func recordStop(tx *gorm.DB, row FollowerStatus, registers bool) error {
 	if err := unregister(tx, row); err != nil || updated.RowsAffected == 0 {
 		return err
 	}
-	var others []FollowerRunner
+	var others []followerRunner
 	err := ofFollower(tx, row).Where("heartbeat > ?", row.Heartbeat.Add(-3*capability.HeartbeatInterval)).
 		Order("heartbeat DESC").Limit(1).Find(&others).Error
 	if err != nil || len(others) == 0 {
 		return err
 	}
-	goesOn := FollowerStatus{State: others[0].State, Heartbeat: others[0].Heartbeat, Process: others[0].Process}
-	return ofFollower(tx.Model(&FollowerStatus{}), row).Select(statusColumns).Updates(&goesOn).Error
+	goesOn := followerStatus{State: others[0].State, Heartbeat: others[0].Heartbeat, Process: others[0].Process}
+	return ofFollower(tx.Model(&followerStatus{}), row).Select(statusColumns).Updates(&goesOn).Error
 }
 
 // FollowerStatuses implements capability.StatusRecorder. Heartbeats were
@@ -189,7 +189,7 @@ func (s storeCapabilities) FollowerStatuses(ctx context.Context) ([]capability.F
 	if err := s.needs(ctx, c, s.tables.status); err != nil {
 		return nil, s.translate(ctx, op, err)
 	}
-	var rows []FollowerStatus
+	var rows []followerStatus
 	err = s.session(ctx, c.pool).Order("application_name, upstream_application_name").Find(&rows).Error
 	if err != nil || len(rows) == 0 {
 		return nil, s.translate(ctx, op, err)
@@ -217,23 +217,23 @@ func (s storeCapabilities) FollowerStatuses(ctx context.Context) ([]capability.F
 // runner writes both rows together, and deletes its own when it stops. It reads
 // the rows of runners after those of statuses, so a runner that has just
 // started is not taken for one that has ended.
-func (s *Store) markEnded(ctx context.Context, c connection, rows []FollowerStatus) error {
+func (s *Store) markEnded(ctx context.Context, c connection, rows []followerStatus) error {
 	tx := s.session(ctx, c.pool)
-	registers, err := hasTable(tx, &FollowerRunner{})
+	registers, err := hasTable(tx, &followerRunner{})
 	if err != nil || !registers {
 		return err
 	}
-	var runners []FollowerRunner
+	var runners []followerRunner
 	columns := []string{"application_name", "upstream_application_name", "process"}
 	if err := tx.Select(columns).Find(&runners).Error; err != nil {
 		return err
 	}
-	registered := map[FollowerRunner]bool{}
+	registered := map[followerRunner]bool{}
 	for _, r := range runners {
 		registered[r] = true
 	}
 	for i, row := range rows {
-		if !registered[FollowerRunner{ApplicationName: row.ApplicationName,
+		if !registered[followerRunner{ApplicationName: row.ApplicationName,
 			UpstreamApplicationName: row.UpstreamApplicationName, Process: row.Process}] {
 			rows[i].State = "stopped"
 		}
@@ -283,7 +283,7 @@ func (r *processRecorder) ParkedEvents(ctx context.Context, upstream string) ([]
 	if upstream != "" {
 		session = session.Where("upstream_application_name = ?", upstream)
 	}
-	var rows []ParkedEvent
+	var rows []parkedEvent
 	err = session.Order("notification_id, upstream_application_name").Find(&rows).Error
 	return parkedEvents(rows), r.store.translate(ctx, op, err)
 }
@@ -300,14 +300,14 @@ func (s storeInventory) ParkedPage(
 	if err := s.needs(ctx, c, s.tables.parked); err != nil {
 		return nil, s.translate(ctx, op, err)
 	}
-	var rows []ParkedEvent
+	var rows []parkedEvent
 	err = s.session(ctx, c.pool).
 		Where("application_name = ? AND (upstream_application_name, notification_id) > (?, ?)", application, upstream, after).
 		Order("upstream_application_name, notification_id").Limit(limit).Find(&rows).Error
 	return parkedEvents(rows), s.translate(ctx, op, err)
 }
 
-func parkedEvents(rows []ParkedEvent) []persistence.ParkedEvent {
+func parkedEvents(rows []parkedEvent) []persistence.ParkedEvent {
 	events := make([]persistence.ParkedEvent, len(rows))
 	for i, row := range rows {
 		events[i] = persistence.ParkedEvent{
@@ -342,7 +342,7 @@ func (r *processRecorder) ParkedOriginators(ctx context.Context, upstream string
 		OriginatorID UUID
 		First        int64
 	}
-	err = r.store.session(ctx, c.pool).Model(&ParkedEvent{}).Select("originator_id, MIN(notification_id) AS first").
+	err = r.store.session(ctx, c.pool).Model(&parkedEvent{}).Select("originator_id, MIN(notification_id) AS first").
 		Where("application_name = ? AND upstream_application_name = ? AND originator_id IN ?", r.application, upstream, ids).
 		Group("originator_id").Find(&rows).Error
 	for _, row := range rows {

@@ -148,11 +148,21 @@ func (s storeCapabilities) DeleteTracking(ctx context.Context, application, upst
 // deleteStatus looks for the table first, which Django does not have: a
 // statement that fails would end the transaction.
 func deleteStatus(tx *gorm.DB, application, upstream string) error {
-	exists, err := hasTable(tx, &FollowerStatus{})
+	exists, err := hasTable(tx, &followerStatus{})
 	if err != nil || !exists {
 		return err
 	}
-	return tx.Where("application_name = ? AND upstream_application_name = ?", application, upstream).Delete(&FollowerStatus{}).Error
+	return tx.Where("application_name = ? AND upstream_application_name = ?", application, upstream).Delete(&followerStatus{}).Error
+}
+
+func (s storeInventory) MovePartitionsBack(ctx context.Context, application, upstream string, to int64) error {
+	tx, err := Tx(ctx)
+	if err != nil {
+		return err
+	}
+	partitions := tx.Model(&followerPartition{}).
+		Where("application_name = ? AND upstream_application_name = ? AND position > ?", application, upstream, to)
+	return errors.Join(partitions.Update("position", to).Error, deleteStatus(tx, application, upstream))
 }
 
 // DeleteEvents deletes all events and snapshots of an application, and returns

@@ -189,7 +189,7 @@ func (s *Store) nameOf(model any) string {
 // isOwn tells of tables that the Python library does not have.
 func isOwn(model any) bool {
 	switch model.(type) {
-	case *FollowerStatus, *ParkedEvent, *FollowerRunner, *FollowerSetting, *FollowerPartition:
+	case *followerStatus, *parkedEvent, *followerRunner, *followerSetting, *followerPartition:
 		return true
 	}
 	return false

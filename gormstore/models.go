@@ -11,9 +11,9 @@ import (
 )
 
 // The models of the tables, as a Django project of the Python library has them,
-// so that a database made by either can be used by both. They are exported for
-// migration tools and for reading in your own queries; rows are written only by
-// the recorders.
+// so that a database made by either can be used by both. Those of events,
+// snapshots and positions are exported for reading in queries of a service; rows
+// are written only by the recorders. Schema has all tables for migration tools.
 
 // StoredEvent is a row of the table of events.
 type StoredEvent struct {
@@ -45,10 +45,10 @@ type NotificationTracking struct {
 	NotificationID          int64  `gorm:"type:bigint;not null;uniqueIndex:,composite:position,priority:3"`
 }
 
-// FollowerStatus is a row of the table of statuses: how a follower stands, for
+// followerStatus is a row of the table of statuses: how a follower stands, for
 // other processes and for people to see. No application depends on what is in
 // it, and Django does not have it.
-type FollowerStatus struct {
+type followerStatus struct {
 	ApplicationName         string     `gorm:"type:varchar(32);primaryKey"`
 	UpstreamApplicationName string     `gorm:"type:varchar(32);primaryKey"`
 	State                   string     `gorm:"type:varchar(16);not null"`
@@ -61,10 +61,10 @@ type FollowerStatus struct {
 	Process                 string     `gorm:"type:text;not null"`
 }
 
-// FollowerRunner is a row of the table of runners: one that runs a follower,
+// followerRunner is a row of the table of runners: one that runs a follower,
 // and when it last said so. A runner that stops deletes its row, so that one
 // which goes on is not taken for stopped. Django does not have it.
-type FollowerRunner struct {
+type followerRunner struct {
 	ApplicationName         string    `gorm:"type:varchar(32);primaryKey"`
 	UpstreamApplicationName string    `gorm:"type:varchar(32);primaryKey"`
 	Process                 string    `gorm:"type:text;primaryKey"`
@@ -72,10 +72,10 @@ type FollowerRunner struct {
 	Heartbeat               time.Time `gorm:"not null"`
 }
 
-// FollowerSetting is a row of the table of settings: what is kept of a follower
+// followerSetting is a row of the table of settings: what is kept of a follower
 // beside its position, so that every process of the follower knows it. Django
 // does not have it.
-type FollowerSetting struct {
+type followerSetting struct {
 	ApplicationName         string `gorm:"type:varchar(32);primaryKey"`
 	UpstreamApplicationName string `gorm:"type:varchar(32);primaryKey"`
 	// The position it began at; NULL before that.
@@ -89,12 +89,12 @@ type FollowerSetting struct {
 	UpdatedAt    time.Time  `gorm:"not null"`
 }
 
-// FollowerPartition is a row of the table of partitions: a part of what a
+// followerPartition is a row of the table of partitions: a part of what a
 // follower processes of one log, with its position and its lease. There are
 // rows only of followers that are divided into partitions; the position of such
 // a follower in the table of positions is above every event, so that a program
 // that does not know of partitions processes nothing. Django does not have it.
-type FollowerPartition struct {
+type followerPartition struct {
 	ApplicationName         string `gorm:"type:varchar(32);primaryKey"`
 	UpstreamApplicationName string `gorm:"type:varchar(32);primaryKey"`
 	// From 0, and how many there are.
@@ -114,9 +114,9 @@ type FollowerPartition struct {
 	Since          *time.Time // NULL unless it fails
 }
 
-// ParkedEvent is a row of the table of events that followers have parked.
+// parkedEvent is a row of the table of events that followers have parked.
 // Django does not have it.
-type ParkedEvent struct {
+type parkedEvent struct {
 	ApplicationName         string    `gorm:"type:varchar(32);primaryKey"`
 	UpstreamApplicationName string    `gorm:"type:varchar(32);primaryKey"`
 	NotificationID          int64     `gorm:"type:bigint;primaryKey;autoIncrement:false"`
@@ -140,28 +140,28 @@ func (NotificationTracking) TableName(namer schema.Namer) string {
 }
 
 // TableName implements gorm's schema.TablerWithNamer.
-func (FollowerStatus) TableName(namer schema.Namer) string { return prefix(namer) + "follower_status" }
+func (followerStatus) TableName(namer schema.Namer) string { return prefix(namer) + "follower_status" }
 
 // TableName implements gorm's schema.TablerWithNamer.
-func (FollowerRunner) TableName(namer schema.Namer) string { return prefix(namer) + "follower_runners" }
+func (followerRunner) TableName(namer schema.Namer) string { return prefix(namer) + "follower_runners" }
 
 // TableName implements gorm's schema.TablerWithNamer.
-func (FollowerSetting) TableName(namer schema.Namer) string {
+func (followerSetting) TableName(namer schema.Namer) string {
 	return prefix(namer) + "follower_settings"
 }
 
 // TableName implements gorm's schema.TablerWithNamer.
-func (FollowerPartition) TableName(namer schema.Namer) string {
+func (followerPartition) TableName(namer schema.Namer) string {
 	return prefix(namer) + "follower_partitions"
 }
 
 // TableName implements gorm's schema.TablerWithNamer.
-func (ParkedEvent) TableName(namer schema.Namer) string { return prefix(namer) + "parked_events" }
+func (parkedEvent) TableName(namer schema.Namer) string { return prefix(namer) + "parked_events" }
 
 // ownModels are the models of all tables of this module.
 func ownModels() []any {
-	return []any{&StoredEvent{}, &Snapshot{}, &NotificationTracking{}, &FollowerStatus{}, &ParkedEvent{},
-		&FollowerRunner{}, &FollowerSetting{}, &FollowerPartition{}}
+	return []any{&StoredEvent{}, &Snapshot{}, &NotificationTracking{}, &followerStatus{}, &parkedEvent{},
+		&followerRunner{}, &followerSetting{}, &followerPartition{}}
 }
 
 // keys are the unique keys that the recorders cannot do without, their columns
@@ -205,11 +205,11 @@ func tablesOf(db *gorm.DB) tables {
 		events:     tableOf(db, StoredEvent{}),
 		snapshots:  tableOf(db, Snapshot{}),
 		tracking:   tableOf(db, NotificationTracking{}),
-		status:     tableOf(db, FollowerStatus{}),
-		parked:     tableOf(db, ParkedEvent{}),
-		runners:    tableOf(db, FollowerRunner{}),
-		settings:   tableOf(db, FollowerSetting{}),
-		partitions: tableOf(db, FollowerPartition{}),
+		status:     tableOf(db, followerStatus{}),
+		parked:     tableOf(db, parkedEvent{}),
+		runners:    tableOf(db, followerRunner{}),
+		settings:   tableOf(db, followerSetting{}),
+		partitions: tableOf(db, followerPartition{}),
 	}
 }
 

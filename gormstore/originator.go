@@ -60,7 +60,7 @@ func (r *processRecorder) deleteOriginator(
 	if deleted.Events, err = remove(r.table, "application_name"); err != nil {
 		return deleted, err
 	}
-	parks, err := hasTable(r.store.session(ctx, c.pool), &ParkedEvent{}) // Django does not have it
+	parks, err := hasTable(r.store.session(ctx, c.pool), &parkedEvent{}) // Django does not have it
 	if err != nil {
 		return deleted, err
 	}

@@ -225,7 +225,7 @@ func (r *processRecorder) makeWhole(ctx context.Context, c connection, upstream 
 // deletePartitions deletes the partitions of a follower, if there is a table of
 // them.
 func (r *processRecorder) deletePartitions(ctx context.Context, c connection, upstream string) error {
-	exists, err := hasTable(r.store.session(ctx, c.pool), &FollowerPartition{})
+	exists, err := hasTable(r.store.session(ctx, c.pool), &followerPartition{})
 	if err != nil || !exists {
 		return err
 	}

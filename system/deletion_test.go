@@ -94,7 +94,7 @@ func TestDeletionAfterAPageWasRead(t *testing.T) {
 				t.Parallel()
 				eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 					if !table {
-						expect.NoError(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+						expect.NoError(t, db.Migrator().DropTable("follower_settings"))
 					}
 					store := &paging{Store: gormstore.New(db), onPage: func() {}, onHead: func() {}}
 					leader := app(schoolName, school.New, application.WithStore(store))
@@ -165,7 +165,7 @@ func TestDeletionBeforeParking(t *testing.T) {
 			t.Parallel()
 			eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 				if !table {
-					expect.NoError(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+					expect.NoError(t, db.Migrator().DropTable("follower_settings"))
 				}
 				deletion := once(func() { deleteDog(t, db, "Fido") })
 				node := followingWith("F", countOrFail, []system.FollowerOption{

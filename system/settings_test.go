@@ -134,7 +134,7 @@ func TestPositionWithoutSettings(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		store := gormstore.New(db)
 		dogs, err := school.New(application.WithStore(store))
-		expect.NoError(t, err, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+		expect.NoError(t, err, db.Migrator().DropTable("follower_settings"))
 		register(t, dogs, 2, "Fido")
 		for range 2 {
 			p := catchUp(t, store, registered)
@@ -260,7 +260,7 @@ func TestStartAtHead(t *testing.T) {
 func TestStartAtHeadNeedsSettings(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
-		expect.NoError(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+		expect.NoError(t, db.Migrator().DropTable("follower_settings"))
 		node := followingWith("F", ignore, []system.FollowerOption{system.StartAt(system.Head)})
 		r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New), node))
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
@@ -305,7 +305,7 @@ func TestStartAtHeadThatCannotBeRecorded(t *testing.T) {
 		node := followingWith("F", ignore, []system.FollowerOption{system.StartAt(system.Head)})
 		r, err := newConcurrent(newSystem(t, pipe(app(schoolName, school.New), node)), application.WithStore(gormstore.New(db)))
 		closing(t, r, err)
-		expect.NoError(t, db.Migrator().DropTable(&gormstore.FollowerSetting{}))
+		expect.NoError(t, db.Migrator().DropTable("follower_settings"))
 		if err := r.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "migrate") {
 			t.Errorf("got %v, want an error that says what to do", err)
 		}

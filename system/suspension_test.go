@@ -63,7 +63,7 @@ func (r stallingRecorder) MovePartitions(
 		return err
 	}
 	for _, lease := range leases {
-		err = errors.Join(err, tx.Model(&gormstore.FollowerPartition{}).Where("number = ?", lease.Number).Update("position", to).Error)
+		err = errors.Join(err, tx.Table("follower_partitions").Where("number = ?", lease.Number).Update("position", to).Error)
 	}
 	return err
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/admin"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -358,18 +359,20 @@ func TestManyFollowers(t *testing.T) {
 		if err := repository.Save(context.Background(), notes.Create(uuid.New(), Noted{"x"})); err != nil {
 			t.Fatal(err)
 		}
-		var parked []gormstore.ParkedEvent
-		var statuses []gormstore.FollowerStatus
+		store := gormstore.New(db)
+		recorder, failed := store.ProcessRecorder(names[7])
+		parking, statuses, ctx := recorder.(capability.ParkingRecorder), capability.Of(store).Statuses, t.Context()
 		for i := range 300 {
-			parked = append(parked, gormstore.ParkedEvent{ApplicationName: names[7], UpstreamApplicationName: "Notes", NotificationID: int64(i + 1),
-				OriginatorID: gormstore.UUID(uuid.New()), OriginatorVersion: 1, Topic: "Note.Noted", Error: fmt.Sprint("error ", i+1), ParkedAt: time.Now().UTC()})
+			event := persistence.ParkedEvent{ApplicationName: names[7], UpstreamApplicationName: "Notes", NotificationID: int64(i + 1),
+				OriginatorID: uuid.New(), OriginatorVersion: 1, Topic: "Note.Noted", Error: fmt.Sprint("error ", i+1), ParkedAt: time.Now().UTC()}
+			failed = errors.Join(failed, parking.ParkEvent(ctx, event))
 		}
 		for _, name := range names {
-			statuses = append(statuses, gormstore.FollowerStatus{ApplicationName: name, UpstreamApplicationName: "Notes", State: "running",
-				Process: "p", Heartbeat: time.Now().UTC()})
+			failed = errors.Join(failed, statuses.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: name,
+				UpstreamApplicationName: "Notes", State: "running", Process: "p"}))
 		}
-		if err := errors.Join(db.Create(&parked).Error, db.CreateInBatches(&statuses, 100).Error); err != nil {
-			t.Fatal(err)
+		if failed != nil {
+			t.Fatal(failed)
 		}
 		for _, path := range []string{"/", "/followers", "/followers/Follower007"} {
 			begin := time.Now()

@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -22,18 +23,20 @@ func TestFollowerPageHasPartitions(t *testing.T) {
 			t.Error("the page of a follower that is not divided has partitions")
 		}
 		since := time.Now().UTC()
-		rows := []gormstore.FollowerPartition{
-			{Number: 0, Partitions: 2, Position: 5, Owner: "host:1:ab", LeasedUntil: since.Add(time.Minute).UnixMicro()},
-			{Number: 1, Partitions: 2, Position: 2, Error: hostile, NotificationID: 3, Since: &since},
+		rows := []map[string]any{
+			{"position": 5, "owner": "host:1:ab", "leased_until": since.Add(time.Minute).UnixMicro(),
+				"error": "", "notification_id": 0, "since": nil},
+			{"position": 2, "owner": "", "leased_until": 0, "error": hostile, "notification_id": 3, "since": since},
 		}
-		for i := range rows {
-			rows[i].ApplicationName, rows[i].UpstreamApplicationName, rows[i].PartitionKey = "Readers", "Wiki", hostile
+		for number, row := range rows {
+			maps.Copy(row, map[string]any{"application_name": "Readers", "upstream_application_name": "Wiki", "number": number,
+				"partitions": 2, "partition_key": hostile, "fence": 0, "successor": ""})
 		}
 		divided := w.db.Model(&gormstore.NotificationTracking{}).Where("application_name = 'Readers'").Update("notification_id", int64(1)<<62)
 		if divided.Error != nil || divided.RowsAffected != 1 {
 			t.Fatal(divided.RowsAffected, divided.Error)
 		}
-		if err := w.db.Create(&rows).Error; err != nil {
+		if err := w.db.Table("follower_partitions").Create(rows).Error; err != nil {
 			t.Fatal(err)
 		}
 		page := get(h, "/followers/Readers").Body.String()

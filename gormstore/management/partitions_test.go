@@ -3,6 +3,7 @@ package management_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -44,7 +46,7 @@ func (s *service) states(t *testing.T) map[string]operations.FollowerState {
 // movePartition has a partition be at another position.
 func (s *service) movePartition(t *testing.T, follower string, number int, to int64) {
 	t.Helper()
-	moved := s.db.Model(&gormstore.FollowerPartition{}).Where("application_name = ? AND number = ?", follower, number).Update("position", to)
+	moved := s.db.Table("follower_partitions").Where("application_name = ? AND number = ?", follower, number).Update("position", to)
 	if moved.Error != nil || moved.RowsAffected != 1 {
 		t.Fatalf("moved %d partitions: %v, want no error and RowsAffected 1", moved.RowsAffected, moved.Error)
 	}
@@ -104,7 +106,7 @@ func TestFollowersShowPartitionThatFails(t *testing.T) {
 			t.Fatalf("got %+v, want code 1 and stderr to contain %q", got, "cannot process notification 2 ")
 		}
 		var done int64
-		if err := s.db.Model(&gormstore.FollowerPartition{}).Where("position = 20").Count(&done).Error; err != nil || done != 3 {
+		if err := s.db.Table("follower_partitions").Where("position = 20").Count(&done).Error; err != nil || done != 3 {
 			t.Errorf("%d partitions are at the end (%v), want 3 of 4", done, err)
 		}
 		const line = "Flaky TrainingSchool "
@@ -122,8 +124,8 @@ func TestFollowersShowPartitionThatFails(t *testing.T) {
 		}
 		// That it fails again says nothing new of since when.
 		since := func() string {
-			var row gormstore.FollowerPartition
-			if err := s.db.Where("application_name = 'Flaky' AND error <> ''").Take(&row).Error; err != nil || row.Since == nil {
+			var row struct{ Since *time.Time }
+			if err := s.db.Table("follower_partitions").Where("application_name = 'Flaky' AND error <> ''").Take(&row).Error; err != nil || row.Since == nil {
 				t.Fatalf("the partition that fails is %+v: %v", row, err)
 			}
 			return row.Since.UTC().String()
@@ -142,9 +144,12 @@ func TestFollowersShowPartitionThatFails(t *testing.T) {
 		// A failure in the status of a process is over, although the position,
 		// that of another partition, is before it.
 		s.movePartition(t, "Flaky", 1, 1)
-		old := gormstore.FollowerStatus{ApplicationName: "Flaky", UpstreamApplicationName: "TrainingSchool", State: "stopped",
-			Error: "an old error", NotificationID: 2, Heartbeat: time.Now()}
-		if err := s.db.Save(&old).Error; err != nil {
+		old := capability.FollowerStatus{ApplicationName: "Flaky", UpstreamApplicationName: "TrainingSchool",
+			State: "retrying", Error: "an old error", NotificationID: 2, Process: "kennel 42"}
+		record := capability.Of(gormstore.New(s.db)).Statuses.RecordStatus
+		retrying := record(t.Context(), old)
+		old.State = "stopped"
+		if err := errors.Join(retrying, record(t.Context(), old)); err != nil {
 			t.Fatal(err)
 		}
 		if got := shown(); got != "" {
@@ -268,7 +273,7 @@ func TestSkipMovesNoPartitionBack(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return tx.Model(&gormstore.FollowerPartition{}).Where("number = 0").Update("position", 9).Error
+		return tx.Table("follower_partitions").Where("number = 0").Update("position", 9).Error
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -323,7 +328,7 @@ func TestContinueOfPartitions(t *testing.T) {
 			"Elsewhere goes on after 6 in the log of TrainingSchool, instead of 8; there are no events in between.\n", "")
 		s.manage(t, inFour, "followers", "continue", "Elsewhere").want(t, 0, "Elsewhere is at an event that exists; nothing is to be done.\n", "")
 		var positions []int64
-		if err := other.db.Model(&gormstore.FollowerPartition{}).Where("application_name = 'Elsewhere'").Order("number").
+		if err := other.db.Table("follower_partitions").Where("application_name = 'Elsewhere'").Order("number").
 			Pluck("position", &positions).Error; err != nil || fmt.Sprint(positions) != "[6 3 6 6]" {
 			t.Errorf("the positions are %v (%v), want [6 3 6 6]", positions, err)
 		}
@@ -348,7 +353,7 @@ func TestCheckOfPartitions(t *testing.T) {
 		if got.code != 1 || !strings.Contains(got.stdout, "Diary notification 100: position in TrainingSchool is ahead of its log, which ends at 8") {
 			t.Errorf("got %+v, want code 1 and stdout to contain %q", got, "Diary notification 100: position in TrainingSchool is ahead of its log, which ends at 8")
 		}
-		if err := s.db.Where("application_name = 'Diary' AND number = 2").Delete(&gormstore.FollowerPartition{}).Error; err != nil {
+		if err := s.db.Exec("DELETE FROM follower_partitions WHERE application_name = 'Diary' AND number = 2").Error; err != nil {
 			t.Fatal(err)
 		}
 		got = s.manage(t, inFour, "check")

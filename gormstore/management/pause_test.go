@@ -57,7 +57,7 @@ func TestPauseMistakes(t *testing.T) {
 	if got := s.manage(t, "followers", "pause"); got.code != 2 {
 		t.Errorf("got %+v, want code 2", got)
 	}
-	if err := s.db.Migrator().DropTable(&gormstore.FollowerSetting{}); err != nil {
+	if err := s.db.Migrator().DropTable("follower_settings"); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.manage(t, "followers", "pause", "Diary"); got.code != 1 || !strings.Contains(got.stderr, "migrate") {

@@ -109,7 +109,7 @@ func TestTwoDatabases(t *testing.T) {
 		s.manage(t, "reset_follower", "--yes", "-v", "2", "Elsewhere").want(t, 0, "The following tracking states of Elsewhere "+
 			"will be reset:\n\t- TrainingSchool\n1 upstream app has been un-tracked (for a total of 3 notifications).\n", "")
 		// That the follower has begun stays known.
-		if err := other.db.Where("began = 0 AND topics IS NULL").Delete(&gormstore.FollowerSetting{}).Error; err != nil {
+		if err := other.db.Exec("DELETE FROM follower_settings WHERE began = 0 AND topics IS NULL").Error; err != nil {
 			t.Fatal(err)
 		}
 		if other.content(t) != otherBefore {

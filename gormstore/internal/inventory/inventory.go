@@ -25,6 +25,10 @@ type Inventory interface {
 	// LastNotificationID returns the highest notification id of an application's
 	// events up to and including this one, or 0 if there is none.
 	LastNotificationID(ctx context.Context, application string, upTo int64) (int64, error)
+	// MovePartitionsBack moves the partitions of a follower that are after a
+	// position of an upstream application to it, and deletes the follower's
+	// status. ctx must carry a transaction of the database.
+	MovePartitionsBack(ctx context.Context, application, upstream string, to int64) error
 	// ParkedPage returns what a follower has parked after an event of an
 	// upstream application, in the order of the upstream applications and of
 	// notification ids, at most limit events. "" and 0 are the beginning.

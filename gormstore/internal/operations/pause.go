@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
@@ -294,12 +293,5 @@ func moveBack(ctx context.Context, own store, follower string, one Skipped) erro
 	if highest, err := highestPosition(ctx, recorder, one.Leader); err != nil || highest != one.From {
 		return errors.Join(err, movedMeanwhile(follower, one))
 	}
-	tx, err := gormstore.Tx(ctx)
-	if err != nil {
-		return err
-	}
-	const of = "application_name = ? AND upstream_application_name = ?"
-	return errors.Join(
-		tx.Model(&gormstore.FollowerPartition{}).Where(of+" AND position > ?", follower, one.Leader, one.To).Update("position", one.To).Error,
-		tx.Where(of, follower, one.Leader).Delete(&gormstore.FollowerStatus{}).Error)
+	return inventory.Of(own).MovePartitionsBack(ctx, follower, one.Leader, one.To)
 }
