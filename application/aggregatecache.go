@@ -7,7 +7,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
-	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 // aggregateCache keeps aggregates as they were committed. It hands out copies,
@@ -172,7 +171,7 @@ func (c *aggregateCache[T]) newState(aggregate *T) (cachedState, error) {
 func (c *aggregateCache[T]) takeLoaded(ctx context.Context, e *entry) (*T, error) {
 	aggregate, err := c.take(e)
 	if err == nil {
-		c.r.loadedFrom(ctx, telemetry.FromCache, aggregate)
+		c.r.loadedFrom(ctx, "cache", aggregate)
 	}
 	return aggregate, err
 }

@@ -32,7 +32,7 @@ func joined(observers []*telemetry.Observer, logger *slog.Logger) *telemetry.Obs
 			guarded[i] = observerGuard{logger}.guarded(o)
 		}
 	}
-	return telemetry.Join(guarded...)
+	return join(guarded)
 }
 
 // observerGuard keeps what an observer does wrong from what is observed: events
@@ -145,7 +145,7 @@ func (w *work) originators() []uuid.UUID {
 
 // loading is a load that is observed: where the aggregate came from.
 type loading struct {
-	source telemetry.Source
+	source string
 	from   int64 // the version that the source had
 }
 
@@ -157,7 +157,7 @@ func (a *Application) isLoadObserved() bool {
 }
 
 // loadedFrom takes down what an aggregate is loaded from, if that is observed.
-func (r *Repository[T]) loadedFrom(ctx context.Context, source telemetry.Source, aggregate *T) {
+func (r *Repository[T]) loadedFrom(ctx context.Context, source string, aggregate *T) {
 	if !r.app.isLoadObserved() {
 		return
 	}

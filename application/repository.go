@@ -157,7 +157,7 @@ func (r *Repository[T]) read(ctx context.Context, id uuid.UUID, version int64) (
 // fromEvents makes an aggregate of its events alone.
 func (r *Repository[T]) fromEvents(ctx context.Context, id uuid.UUID, events iter.Seq2[domain.Event, error]) (*T, error) {
 	aggregate := r.definition.Blank(id)
-	r.loadedFrom(ctx, telemetry.FromEvents, aggregate)
+	r.loadedFrom(ctx, "events", aggregate)
 	for event, err := range events {
 		if err != nil {
 			return nil, err
@@ -298,7 +298,7 @@ func (r *Repository[T]) fromSnapshot(
 		return nil, err, nil
 	}
 	if err == nil {
-		r.loadedFrom(ctx, telemetry.FromSnapshot, aggregate)
+		r.loadedFrom(ctx, "snapshot", aggregate)
 		err = r.forward(aggregate, events)
 	}
 	if isOutdated(err) {

@@ -5,7 +5,7 @@
 // An Observer is a struct of functions, each of which may be nil. Give it to an
 // application with application.WithObserver; a follower reports to the observer
 // of its own application. The modules contrib/otel and contrib/prometheus make
-// observers for OpenTelemetry and Prometheus; Join gives an application several.
+// observers for OpenTelemetry and Prometheus; an application can have several.
 //
 //	observer := &telemetry.Observer{
 //		SaveDone: func(ctx context.Context, s telemetry.Save) {
@@ -126,17 +126,6 @@ func (s Save) Outcome() string {
 	return "error"
 }
 
-// Source says what an aggregate was loaded from.
-type Source string
-
-// The sources of a load. Events after the state of a snapshot or of the cache
-// are replayed on it.
-const (
-	FromEvents   Source = "events"
-	FromSnapshot Source = "snapshot"
-	FromCache    Source = "cache"
-)
-
 // Load describes a load of an aggregate, to LoadStart and LoadDone.
 type Load struct {
 	Application string
@@ -146,8 +135,9 @@ type Load struct {
 
 	Start    time.Time
 	Duration time.Duration
-	// Source is "" if the load failed.
-	Source Source
+	// Source is what the aggregate was loaded from: "events", "snapshot" or
+	// "cache". It is "" if the load failed.
+	Source string
 	// Version is the version that was loaded, and Replayed how many events were
 	// applied to what Source had.
 	Version  int64

@@ -7,16 +7,32 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 type traceKey struct{}
 
-// TestJoinCallsAll also shows that the context of one observer reaches the
-// next, and that a function that no observer has stays nil.
-func TestJoinCallsAll(t *testing.T) {
+// joined returns the observer of an application that was given all of these.
+func joined(t *testing.T, observers ...*telemetry.Observer) *telemetry.Observer {
+	t.Helper()
+	var options []application.Option
+	for _, o := range observers {
+		options = append(options, application.WithObserver(o))
+	}
+	app, err := application.New("A", options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bridge.Of(app).Observer()
+}
+
+// TestSeveralObserversAreCalled also shows that the context of one observer
+// reaches the next, and that a function that no observer has stays nil.
+func TestSeveralObserversAreCalled(t *testing.T) {
 	var calls []string
 	observer := func(name string) *telemetry.Observer {
 		return &telemetry.Observer{
@@ -30,23 +46,23 @@ func TestJoinCallsAll(t *testing.T) {
 			Metadata: func(context.Context) domain.Metadata { return domain.Metadata{name: "1"} },
 		}
 	}
-	joined := telemetry.Join(nil, observer("a"), nil, observer("b"))
-	ctx := joined.SaveStart(context.Background(), telemetry.Save{})
-	joined.SaveDone(ctx, telemetry.Save{})
+	both := joined(t, nil, observer("a"), nil, observer("b"))
+	ctx := both.SaveStart(context.Background(), telemetry.Save{})
+	both.SaveDone(ctx, telemetry.Save{})
 	if want := []string{"a saw ab", "b saw ab"}; !slices.Equal(calls, want) {
 		t.Errorf("calls: got %q, want %q", calls, want)
 	}
-	if got := joined.Metadata(ctx); len(got) != 2 {
+	if got := both.Metadata(ctx); len(got) != 2 {
 		t.Errorf("metadata: got %v, want that of both", got)
 	}
-	if joined.LoadDone != nil || joined.LoadStart != nil {
+	if both.LoadDone != nil || both.LoadStart != nil {
 		t.Error("a function that no observer has is not nil")
 	}
 }
 
-// TestJoinLeavesNothingOut joins two observers that have every function, and
+// TestSeveralObserversLeaveNothingOut has two observers with every function, and
 // wants both of each called.
-func TestJoinLeavesNothingOut(t *testing.T) {
+func TestSeveralObserversLeaveNothingOut(t *testing.T) {
 	called := map[string]int{}
 	counting := func() *telemetry.Observer {
 		o := &telemetry.Observer{}
@@ -66,9 +82,9 @@ func TestJoinLeavesNothingOut(t *testing.T) {
 		}
 		return o
 	}
-	joined := reflect.ValueOf(telemetry.Join(counting(), counting())).Elem()
-	for i := range joined.NumField() {
-		name, f := joined.Type().Field(i).Name, joined.Field(i)
+	both := reflect.ValueOf(joined(t, counting(), counting())).Elem()
+	for i := range both.NumField() {
+		name, f := both.Type().Field(i).Name, both.Field(i)
 		if f.IsNil() {
 			t.Errorf("%s is left out", name)
 			continue

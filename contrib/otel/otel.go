@@ -237,7 +237,7 @@ func (o *observer) loadStart(ctx context.Context, l telemetry.Load) context.Cont
 func (o *observer) loadDone(ctx context.Context, l telemetry.Load) {
 	names := []attribute.KeyValue{text("eventsourcing.application", l.Application), text("eventsourcing.definition", l.Definition)}
 	missing := errors.Is(l.Err, application.ErrAggregateNotFound)
-	source := string(l.Source)
+	source := l.Source
 	switch {
 	case missing:
 		source = "not found"

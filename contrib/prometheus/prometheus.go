@@ -144,7 +144,7 @@ func (m *Metrics) save(_ context.Context, s telemetry.Save) {
 }
 
 func (m *Metrics) load(_ context.Context, l telemetry.Load) {
-	source := string(l.Source)
+	source := l.Source
 	if errors.Is(l.Err, application.ErrAggregateNotFound) {
 		source = "not found"
 	} else if l.Err != nil {

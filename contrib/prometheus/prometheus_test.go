@@ -41,14 +41,15 @@ func scraped(t *testing.T) (running, stopped string) {
 	registry := client.NewRegistry()
 	registry.MustRegister(metrics)
 	parked, recovered := false, make(chan struct{}, 1)
-	observed := application.WithObserver(telemetry.Join(metrics.Observer(), &telemetry.Observer{
+	observed := application.WithObserver(metrics.Observer())
+	noted := application.WithObserver(&telemetry.Observer{
 		EventParked: func(context.Context, telemetry.Parked) { parked = true },
 		FollowerChanged: func(_ context.Context, c telemetry.Change) {
 			if c.Follower == "Tricks" && parked && c.To == "running" {
 				recovered <- struct{}{}
 			}
 		},
-	}))
+	})
 	quiet := application.WithLogger(slog.New(slog.DiscardHandler))
 	db, err := gormstore.OpenSQLite(sqlite.Open, filepath.Join(t.TempDir(), "test.sqlite3"))
 	if err != nil {
@@ -58,11 +59,11 @@ func scraped(t *testing.T) (running, stopped string) {
 		t.Fatal(err)
 	}
 	store := application.WithStore(gormstore.New(db))
-	dogs, err := school.New(store, observed, quiet, application.WithSnapshotting(map[string]int{"Dog": 2}))
+	dogs, err := school.New(store, observed, noted, quiet, application.WithSnapshotting(map[string]int{"Dog": 2}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	app, err := application.New("Tricks", store, observed, quiet)
+	app, err := application.New("Tricks", store, observed, noted, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func scraped(t *testing.T) (running, stopped string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mail, err := application.New("Mailer", store, observed, quiet)
+	mail, err := application.New("Mailer", store, observed, noted, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +299,7 @@ func TestSeriesAreBounded(t *testing.T) {
 			Metadata: domain.Metadata{fmt.Sprint("key", i): "value"}, Timestamp: time.Now()}
 		for _, err := range []error{nil, err} {
 			observer.SaveDone(ctx, telemetry.Save{Application: "A", Originators: []uuid.UUID{id}, Events: 1, Together: 1, Position: i, Err: err})
-			observer.LoadDone(ctx, telemetry.Load{Application: "A", Definition: "D", OriginatorID: id, Version: i, Source: telemetry.FromEvents, Err: err})
+			observer.LoadDone(ctx, telemetry.Load{Application: "A", Definition: "D", OriginatorID: id, Version: i, Source: "events", Err: err})
 			observer.SnapshotDone(ctx, telemetry.Snapshot{Application: "A", Definition: "D", OriginatorID: id, Version: i, Err: err})
 			observer.BatchStart(ctx, telemetry.Batch{Follower: "F", Leader: "A", Position: i, Head: 2 * i})
 			observer.BatchDone(ctx, telemetry.Batch{Follower: "F", Leader: "A", Position: i, Head: 2 * i, Err: err})
