@@ -2,8 +2,10 @@
 // interfaces of recorders, stored events, errors, and transactions.
 //
 // A service needs little of it: [IsConflict], [IsRetryable], [ErrOutcomeUnknown]
-// and the other errors for what it answers, and [OnCommit] for what is to happen
-// after a commit. The rest is for those who write a store.
+// and the other errors for what it answers, [OnCommit] for what is to happen
+// after a commit, and what packages application and system return:
+// [DeletedOriginator], [ParkedEvent], [PartitionSet], [LogHold]. The rest is for
+// those who write a store.
 //
 // # The way of an event
 //

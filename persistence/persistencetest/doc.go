@@ -26,7 +26,9 @@
 // that fails prints it. Rows returns the list, for a table in a store's
 // documentation. Rows that need an ability which the Harness does not declare
 // are not run and not skipped: they are not in the list. LeftOut returns them,
-// and Run says which they are.
+// and Run says which they are. Rows about what only the stores of this module
+// can do, such as keep what a follower has parked, have nothing to show for
+// others, and pass.
 //
 // Every row gets its own empty store and works in one of two applications
 // there. The other one, the neighbour, has events of the same originators,
