@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -117,7 +118,7 @@ func TestCacheWithoutFastForward(t *testing.T) {
 	t.Run("is not filled with pending events", func(t *testing.T) {
 		s := newSchool(t, staying("10"))
 		dog := school.RegisterDog("Fido")
-		ctx, tx := persistence.NewTransaction(t.Context())
+		ctx, tx := txscope.New(t.Context())
 		if _, err := s.Save(ctx, dog); err != nil {
 			t.Fatal(err)
 		}
@@ -275,7 +276,7 @@ func TestCacheInTransaction(t *testing.T) {
 				s := newSchool(t, settings)
 				s.save(t, school.RegisterDog("Fido"))
 				s.get(t, "Fido")
-				ctx, tx := persistence.NewTransaction(t.Context())
+				ctx, tx := txscope.New(t.Context())
 				err := s.dogs.Update(ctx, school.DogID("Fido"), func(d *school.Dog) error { d.AddTrick("sit"); return nil })
 				if err != nil {
 					t.Fatal(err)

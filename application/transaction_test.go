@@ -10,7 +10,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
@@ -27,7 +26,7 @@ func TestCommit(t *testing.T) {
 			t.Error("the context after the commit carries the transaction")
 		}
 	})
-	ctx, tx := persistence.NewTransaction(t.Context())
+	ctx, tx := txscope.New(t.Context())
 	dog := dogWith("Fido", 1)
 	saved, err := s.Save(ctx, dog)
 	if err != nil || len(saved.Events) != 2 || saved.Events[0].NotificationID != 1 {
@@ -55,7 +54,7 @@ func TestRollback(t *testing.T) {
 	store := memory.New()
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(map[string]int{"Dog": 1}))
 	bridge.Of(s).OnRecorded(func(context.Context, []mapper.Recording) { t.Error("followers are woken after a rollback") })
-	ctx, tx := persistence.NewTransaction(t.Context())
+	ctx, tx := txscope.New(t.Context())
 	dog, rex := school.RegisterDog("Fido"), school.RegisterDog("Rex")
 	var want []string
 	for i := range 3 {
@@ -84,7 +83,7 @@ func TestNestedTransaction(t *testing.T) {
 	s := newSchool(t)
 	var woken []int
 	bridge.Of(s).OnRecorded(func(_ context.Context, recordings []mapper.Recording) { woken = append(woken, len(recordings)) })
-	outer, outerTx := persistence.NewTransaction(t.Context())
+	outer, outerTx := txscope.New(t.Context())
 	fido, rex, bella := school.RegisterDog("Fido"), school.RegisterDog("Rex"), school.RegisterDog("Bella")
 	save := func(ctx context.Context, dog *school.Dog) {
 		t.Helper()
@@ -93,13 +92,13 @@ func TestNestedTransaction(t *testing.T) {
 		}
 	}
 	save(outer, fido)
-	inner, innerTx := persistence.NewTransaction(outer)
+	inner, innerTx := txscope.New(outer)
 	save(inner, rex)
 	innerTx.RolledBack(outer)
 	if len(fido.PendingEvents()) != 0 || len(rex.PendingEvents()) != 1 {
 		t.Errorf("got %d and %d pending events, want 0 and 1", len(fido.PendingEvents()), len(rex.PendingEvents()))
 	}
-	inner, innerTx = persistence.NewTransaction(outer)
+	inner, innerTx = txscope.New(outer)
 	save(inner, bella)
 	innerTx.Committed(outer)
 	if woken != nil {

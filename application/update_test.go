@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -153,7 +154,7 @@ func TestUpdate(t *testing.T) {
 		store := memory.New()
 		s := newSchool(t, application.WithStore(store))
 		s.save(t, school.RegisterDog("Fido"))
-		ctx, tx := persistence.NewTransaction(t.Context())
+		ctx, tx := txscope.New(t.Context())
 		defer tx.RolledBack(t.Context())
 		calls := 0
 		err := s.dogs.Update(ctx, school.DogID("Fido"), func(d *school.Dog) error {

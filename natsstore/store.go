@@ -14,8 +14,8 @@ import (
 )
 
 // Store keeps the events of any number of applications on NATS JetStream. It
-// implements persistence.Factory and persistence.Transactor. Make one with New
-// or Open. It is safe for concurrent use.
+// implements persistence.Factory. Make one with New or Open. It is safe for
+// concurrent use.
 type Store struct {
 	capabilities
 

@@ -67,17 +67,13 @@ func (s *Store) Transaction(ctx context.Context, fn func(ctx context.Context) er
 // run runs fn in a transaction, and commit if it returns nil. Then it runs what
 // waits for the end.
 func run(ctx context.Context, tx *transaction, fn func(context.Context) error, commit func() error) error {
-	inside, scope := persistence.NewTransaction(context.WithValue(ctx, transactionKey{tx.store}, tx))
+	inside, ended := persistence.NewTransaction(ctx)
 	committed := false
 	defer func() {
 		tx.end()
-		if committed {
-			scope.Committed(ctx)
-		} else {
-			scope.RolledBack(ctx)
-		}
+		ended(committed)
 	}()
-	if err := fn(inside); err != nil {
+	if err := fn(context.WithValue(inside, transactionKey{tx.store}, tx)); err != nil {
 		return err
 	}
 	tx.end()

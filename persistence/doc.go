@@ -49,5 +49,6 @@
 // # Transactions
 //
 // [OnCommit] runs a function after the transaction of a context is committed. A
-// store makes that [Transaction].
+// store that has transactions is a [Transactor], and tells of each with
+// [NewTransaction].
 package persistence

@@ -40,13 +40,13 @@ func ExampleOnCommit() {
 		fmt.Println("ordered")
 	}
 
-	inside, transaction := persistence.NewTransaction(ctx) // a store does this
+	inside, end := persistence.NewTransaction(ctx) // a store does this
 	order(inside)
-	transaction.Committed(ctx)
+	end(true)
 
-	inside, transaction = persistence.NewTransaction(ctx)
+	inside, end = persistence.NewTransaction(ctx)
 	order(inside)
-	transaction.RolledBack(ctx)
+	end(false)
 
 	order(ctx) // outside of a transaction the mail is sent at once
 	// Output:

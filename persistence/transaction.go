@@ -15,26 +15,20 @@ func OnCommit(ctx context.Context, effect func(context.Context)) {
 	txscope.OnCommit(ctx, effect)
 }
 
-// Transaction is the part of a store's transaction that other layers may know:
-// what is to happen after it has ended. A store puts one into the context of
-// the code that runs inside a transaction, and ends it.
-//
-// It is safe for concurrent use.
-type Transaction struct{ inner *txscope.Scope }
-
-// NewTransaction returns a context that carries a new Transaction. If ctx
-// already carries one, the new one is nested in it: its effects wait for the
-// outer commit.
-func NewTransaction(ctx context.Context) (context.Context, *Transaction) {
-	ctx, inner := txscope.New(ctx)
-	return ctx, &Transaction{inner: inner}
+// NewTransaction returns a context for the code that runs inside a transaction
+// of a store, and a function that tells other layers of its end, such as the
+// functions of OnCommit. A store calls it once, after the commit or rollback.
+// If ctx carries a transaction already, the new one is nested in it: what waits
+// for its commit waits for the outer one. A transaction that is rolled back
+// drops that, and what this module keeps in memory, such as cached aggregates,
+// is as it was.
+func NewTransaction(ctx context.Context) (inside context.Context, end func(committed bool)) {
+	inside, scope := txscope.New(ctx)
+	return inside, func(committed bool) {
+		if committed {
+			scope.Committed(ctx)
+		} else {
+			scope.RolledBack(ctx)
+		}
+	}
 }
-
-// Committed ends the transaction: a nested one hands its effects to the outer
-// one, the outermost one runs them. The context is the one outside the
-// transaction.
-func (t *Transaction) Committed(ctx context.Context) { t.inner.Committed(ctx) }
-
-// RolledBack ends the transaction: the effects are dropped, and what this module
-// keeps in memory, such as cached aggregates, is as it was.
-func (t *Transaction) RolledBack(ctx context.Context) { t.inner.RolledBack(ctx) }

@@ -31,7 +31,7 @@ type Config struct {
 	// PartitionLease is how long a process has the partitions of a follower that
 	// is divided (Partitions) without renewing that: after a crash others go on
 	// with them after so long. A lease is renewed five times in its time. The
-	// default is 10 s; it is from 100 ms to capability.LongestLease.
+	// default is 10 s; it is from 100 ms to 10 minutes.
 	PartitionLease time.Duration
 	// ShortestRetry and LongestRetry bound the time after which a follower that
 	// has failed tries again. It is twice as long after each failure in a row,

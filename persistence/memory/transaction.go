@@ -95,18 +95,16 @@ func (tx *transaction) nested(ctx context.Context, fn func(ctx context.Context) 
 func run(
 	ctx context.Context, tx *transaction, fn func(context.Context) error, commit func() error, rollBack func(),
 ) (err error) {
-	inside, scope := persistence.NewTransaction(context.WithValue(ctx, transactionKey{tx.store}, tx))
+	inside, ended := persistence.NewTransaction(ctx)
 	committed := false
 	defer func() {
 		tx.end()
 		if !committed {
 			rollBack()
-			scope.RolledBack(ctx)
-			return
 		}
-		scope.Committed(ctx)
+		ended(committed)
 	}()
-	if err := fn(inside); err != nil {
+	if err := fn(context.WithValue(inside, transactionKey{tx.store}, tx)); err != nil {
 		return err
 	}
 	tx.end()
