@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"database/sql"
+	"time"
 
 	"gorm.io/gorm"
 )
@@ -19,6 +20,10 @@ func WaitingSaves(db *gorm.DB) (waiting int, led bool) {
 	}
 	return waiting, led
 }
+
+// LookLong gives a database that is not used yet all the time that it needs to
+// find out who holds a lock: on a busy machine that may take long.
+func LookLong(db *gorm.DB) { handleOfDB(db).lookTime = time.Hour }
 
 // ReadersOf is the pool for reads of a database that OpenSQLite opened.
 func ReadersOf(db *gorm.DB) *sql.DB {

@@ -30,6 +30,7 @@ func wantHolder(t *testing.T, err error) {
 func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
 	t.Parallel()
 	db := created(t, testdb.OpenPostgres(t))
+	gormstore.LookLong(db)
 	r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
 	save := func(ctx context.Context, events int) error {
 		_, err := r.InsertEvents(ctx, history(uuid.New(), 0, events))
@@ -62,6 +63,7 @@ func TestSaveNamesTheHolderOfTheLog(t *testing.T) {
 func TestSaveInTransactionNamesWhatItWaitsFor(t *testing.T) {
 	t.Parallel()
 	db := created(t, testdb.OpenPostgres(t))
+	gormstore.LookLong(db)
 	r, dog := recorder(t, db, "Dogs", gormstore.WithLockTimeout(shortLockTimeout)), uuid.New()
 	other, own := again(t, db), again(t, db)
 	save := func(ctx context.Context, r persistence.ProcessRecorder, id uuid.UUID) error {

@@ -27,8 +27,9 @@ const (
 	// lockGrace is how much later than the server the watch acts: for a lock
 	// that lock_timeout bounds, the server's own answer comes first.
 	lockGrace = 50 * time.Millisecond
-	// lockLook bounds the query for who holds a lock, and the cancel request.
-	lockLook = time.Second
+	// defaultLookTime bounds the query for who holds a lock, and the cancel
+	// request.
+	defaultLookTime = time.Second
 	// lockLookAgain is when the watch looks again at a statement that was not
 	// waiting for the table.
 	lockLookAgain = 250 * time.Millisecond
@@ -39,6 +40,7 @@ type lockWatch struct {
 	look     func(raw any) (waiting bool, hint string)
 	cancel   func() // ends the statement if it cannot be canceled by request
 	deadline *deadline
+	lookTime time.Duration // bounds the cancel request
 
 	mu         sync.Mutex // protects what follows; held while a request is sent
 	raw        any        // the driver's connection while a statement runs, or nil
@@ -83,7 +85,7 @@ func (w *lockWatch) overdue() {
 		w.waits, w.hint = waiting, hint
 	} else if w.statement == statement && waiting {
 		w.canceled, w.hint = true, hint
-		sent, answered := requestCancel(raw)
+		sent, answered := requestCancel(raw, w.lookTime)
 		w.unanswered = sent && !answered
 		if !answered {
 			w.cancel()
@@ -174,12 +176,12 @@ func pgConn(raw any) any {
 // whether the server has answered that it did it. From then on the request
 // cannot reach another statement. pgx does not return the error of a wait for
 // the answer that took too long.
-func requestCancel(raw any) (sent, answered bool) {
+func requestCancel(raw any, wait time.Duration) (sent, answered bool) {
 	requester, ok := pgConn(raw).(cancelRequester)
 	if !ok {
 		return false, false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lockLook)
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	err := requester.CancelRequest(ctx)
 	return true, err == nil && ctx.Err() == nil
@@ -216,7 +218,7 @@ type watchedWaits struct {
 // watch watches a connection for waits until the watch is released, once its
 // deadline is set. stop ends a statement whose driver has no cancel requests.
 func (p postgres) watch(r *processRecorder, key int64, waits watchedWaits, stop func()) *lockWatch {
-	w := &lockWatch{cancel: stop}
+	w := &lockWatch{cancel: stop, lookTime: r.store.poolState.lookTime}
 	w.look = func(raw any) (bool, string) {
 		return p.lockWait(r.store, waits, backendOf(raw), key, r.table)
 	}
@@ -256,7 +258,7 @@ func (p postgres) lockWait(s *Store, of watchedWaits, backend, key int64, tables
 	if s.pool.Stats().MaxOpenConnections == 1 {
 		return true, hint + notLooked
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lockLook)
+	ctx, cancel := context.WithTimeout(context.Background(), s.poolState.lookTime)
 	defer cancel()
 	conn, err := s.pool.Conn(ctx)
 	if err != nil {
@@ -334,7 +336,7 @@ func (t *eventTable) withHolder(ctx context.Context, c connection, op string, er
 			return err // no connection to look with
 		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, lockLook)
+		ctx, cancel = context.WithTimeout(ctx, t.store.poolState.lookTime)
 		defer cancel()
 	}
 	at, failed := t.logKey(ctx, c)

@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -36,6 +35,7 @@ func TestSaveInTransactionBoundsAllWaits(t *testing.T) {
 			t.Run(name+", "+limit, func(t *testing.T) {
 				t.Parallel()
 				db := created(t, testdb.OpenPostgres(t))
+				gormstore.LookLong(db)
 				ctx, options := t.Context(), []gormstore.Option{gormstore.WithLockTimeout(shortLockTimeout)}
 				if limit == "deadline" {
 					short, cancel := context.WithTimeout(ctx, shortLockTimeout)
@@ -47,14 +47,14 @@ func TestSaveInTransactionBoundsAllWaits(t *testing.T) {
 				if err := other.Exec(hold, gormstore.OrderKey("public", "stored_events", "Dogs")).Error; err != nil {
 					t.Fatal(err)
 				}
-				begin := time.Now()
+				wait := measure(t)
 				err := gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error {
 					_, err := r.InsertEvents(ctx, history(dog, 0, 1))
 					return err
 				})
-				switch took := time.Since(begin); {
+				switch took := wait.took(); {
 				case limit == "lock timeout":
-					wantTimelyLockTimeout(t, begin, err)
+					wantTimelyLockTimeout(t, wait, err)
 				case took > longestWait || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, persistence.ErrOutcomeUnknown):
 					t.Errorf("got %v after %v; want the caller's deadline", err, took)
 				}
@@ -135,17 +135,18 @@ func TestSaveInTransactionBoundsWaitsWithEveryDriver(t *testing.T) {
 			t.Parallel()
 			db := created(t, testdb.OpenPostgres(t))
 			own := wrap(t, db)
+			gormstore.LookLong(own)
 			r := recorder(t, own, "Dogs", gormstore.WithLockTimeout(shortLockTimeout))
 			other := again(t, db).Begin()
 			if err := other.Exec("SELECT pg_advisory_xact_lock(?)", gormstore.OrderKey("public", "stored_events", "Dogs")).Error; err != nil {
 				t.Fatal(err)
 			}
-			begin := time.Now()
+			wait := measure(t)
 			err := gormstore.Transaction(t.Context(), own, func(ctx context.Context, _ *gorm.DB) error {
 				_, err := r.InsertEvents(ctx, history(uuid.New(), 0, 1))
 				return err
 			})
-			wantTimelyLockTimeout(t, begin, err)
+			wantTimelyLockTimeout(t, wait, err)
 			if err := other.Rollback().Error; err != nil {
 				t.Fatal(err)
 			}

@@ -32,7 +32,8 @@ type poolState struct {
 	models []any // of projections
 
 	deadlines deadlines
-	requests  sync.Map // whether statements can be canceled, by the type of connection
+	lookTime  time.Duration // bounds a look at who holds a lock
+	requests  sync.Map      // whether statements can be canceled, by the type of connection
 
 	holding holders
 
@@ -66,7 +67,9 @@ func poolStateOf(pool *sql.DB) *poolState {
 	if poolStates.byPool == nil {
 		poolStates.byPool = map[weak.Pointer[sql.DB]]*poolState{}
 	}
-	h := &poolState{preparing: make(chan struct{}, 1), queues: map[queueKey]*logQueue{}}
+	h := &poolState{
+		preparing: make(chan struct{}, 1), queues: map[queueKey]*logQueue{}, lookTime: defaultLookTime,
+	}
 	poolStates.byPool[key] = h
 	runtime.AddCleanup(pool, forgetHandle, key)
 	return h

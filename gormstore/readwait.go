@@ -79,7 +79,7 @@ func (w *watchedPool) prepare(p postgres, hint string) {
 	w.watch.look = func(raw any) (bool, string) {
 		return p.lockWait(w.store, watchedWaits{hint: hint}, backendOf(raw), 0, w.store.tables.all()...)
 	}
-	w.watch.cancel = w.stop
+	w.watch.cancel, w.watch.lookTime = w.stop, w.store.poolState.lookTime
 	w.watch.deadline = w.store.poolState.deadlines.prepared(w.watch.overdue)
 }
 
@@ -224,7 +224,7 @@ func (w *watchedPool) begin(ctx context.Context) context.Context {
 	wait, lookOnly := w.store.lockTimeout+lockGrace, false
 	if deadline, ok := ctx.Deadline(); ok {
 		if left := time.Until(deadline); left < wait {
-			wait, lookOnly = max(left-lockLook, left/2), true // leaves the time to look
+			wait, lookOnly = max(left-w.store.poolState.lookTime, left/2), true // leaves the time to look
 		}
 	}
 	w.watch.mu.Lock()

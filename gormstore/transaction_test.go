@@ -450,9 +450,9 @@ func TestTransactionHasTheLockTimeoutOfItsStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		begin := time.Now()
+		wait := measure(t)
 		err = gormstore.Transaction(t.Context(), db, func(context.Context, *gorm.DB) error { return nil })
-		wantTimelyLockTimeout(t, begin, err)
+		wantTimelyLockTimeout(t, wait, err)
 		if err := taken.Close(); err != nil {
 			t.Error(err)
 		}

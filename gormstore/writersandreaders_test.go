@@ -181,7 +181,8 @@ func (c *concurrency) oneStatement(ctx context.Context, done <-chan struct{}, r 
 		h AS MATERIALIZED (SELECT COALESCE(max(id), 0) AS head FROM rows),
 		s AS MATERIALIZED (SELECT h.head, pg_advisory_xact_lock_shared(`+strconv.Itoa(readerLock)+`)::text FROM h),
 		b AS MATERIALIZED (SELECT LEAST(s.head, (SELECT min(objid::bigint) FROM pg_locks
-			WHERE locktype = 'advisory' AND objsubid = 2 AND mode = 'ShareLock')) AS bound FROM s)
+			WHERE locktype = 'advisory' AND objsubid = 2 AND mode = 'ShareLock'
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))) AS bound FROM s)
 		SELECT id FROM rows, b WHERE id <= b.bound ORDER BY id`))
 }
 
