@@ -3,6 +3,7 @@ package system
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
@@ -96,28 +97,29 @@ func (s *System) add(pipe Pipeline) error {
 	return nil
 }
 
-// warnOfMisspelt warns once of each setting that the applications have misspelt:
-// all of them read the environment of the process.
+// warnOfMisspelt warns each logger once of each setting that its applications
+// have misspelt: all of them read the environment of the process.
 func (s *System) warnOfMisspelt() {
-	var found []bridge.Misspelling
-	having := map[bridge.Misspelling][]bridge.Application{}
+	type warning struct {
+		setting bridge.Misspelling
+		logger  *slog.Logger
+	}
+	var warnings []warning
+	names := map[warning][]string{}
 	for _, m := range s.members {
 		if m.app == nil {
 			continue
 		}
 		for _, setting := range m.app.TakeMisspelt() {
-			if having[setting] == nil {
-				found = append(found, setting)
+			w := warning{setting, m.app.Logger()}
+			if names[w] == nil {
+				warnings = append(warnings, w)
 			}
-			having[setting] = append(having[setting], m.app)
+			names[w] = append(names[w], m.Name())
 		}
 	}
-	for _, setting := range found {
-		var names []string
-		for _, app := range having[setting] {
-			names = append(names, app.Name())
-		}
-		setting.Warn(having[setting][0].Logger(), names...)
+	for _, w := range warnings {
+		w.setting.Warn(w.logger, names[w]...)
 	}
 }
 

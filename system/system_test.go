@@ -233,3 +233,24 @@ func TestMisspeltSettingIsWarnedOfOnce(t *testing.T) {
 		}
 	}
 }
+
+// Each logger is told of its own applications: they may be read in different
+// places.
+func TestMisspeltSettingIsWarnedOfInEachLog(t *testing.T) {
+	t.Setenv("SNAPSHOTS", "5")
+	var ofSchool, ofMailer bytes.Buffer
+	logTo := func(log *bytes.Buffer) application.Option {
+		return application.WithLogger(slog.New(slog.NewTextHandler(log, nil)))
+	}
+	store := application.WithStore(memory.New())
+	dogs := expect.Must(school.New(logTo(&ofSchool), store))
+	mailer := expect.Must(application.New("Mailer", logTo(&ofMailer), store))
+	follower := expect.Must(system.NewFollower(mailer, system.OnEvery(func(context.Context, domain.Event) error { return nil })))
+	expect.Must(system.New(system.Pipe(dogs, follower)))
+	for name, log := range map[string]*bytes.Buffer{"TrainingSchool": &ofSchool, "Mailer": &ofMailer} {
+		want := "application=" + name + " key=SNAPSHOTS "
+		if n := strings.Count(log.String(), "key=SNAPSHOTS "); n != 1 || !strings.Contains(log.String(), want) {
+			t.Errorf("%d warnings, want 1 with %s: %s", n, want, log)
+		}
+	}
+}
