@@ -25,18 +25,20 @@ import (
 // Embed it in your own struct that has them as methods. It is safe for
 // concurrent use; the aggregates that it saves and loads are not.
 type Application struct {
-	name         string
-	environment  *environment.Environment
-	logger       *slog.Logger
-	observer     *telemetry.Observer // never nil
-	factory      persistence.Factory
-	capabilities capability.Store // of factory
-	ownsFactory  bool
-	mapper       *mapper.Mapper
-	recorder     persistence.ProcessRecorder
-	events       *mapper.EventStore
-	snapshots    *mapper.SnapshotStore // nil where snapshotting is off
-	intervals    intervals
+	name        string
+	environment *environment.Environment
+	logger      *slog.Logger
+	observer    *telemetry.Observer // never nil
+	factory     persistence.Factory
+	ownsFactory bool
+	mapper      *mapper.Mapper
+	recorder    persistence.ProcessRecorder
+	events      *mapper.EventStore
+	snapshots   *mapper.SnapshotStore // nil where snapshotting is off
+	intervals   intervals
+
+	capabilities         capability.Store // of factory
+	recorderCapabilities capability.Recorder
 
 	intervalsChecked sync.Once
 	statesChecked    atomic.Bool

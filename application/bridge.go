@@ -41,9 +41,12 @@ func (v view) Mapper() *mapper.Mapper                { return v.a.mapper }
 func (v view) Recorder() persistence.ProcessRecorder { return v.a.recorder }
 func (v view) Factory() persistence.Factory          { return v.a.factory }
 func (v view) Capabilities() capability.Store        { return v.a.capabilities }
-func (v view) Events() *mapper.EventStore            { return v.a.events }
-func (v view) Snapshots() *mapper.SnapshotStore      { return v.a.snapshots }
-func (v view) TakeMisspelt() []bridge.Misspelling    { return v.a.takeMisspelt() }
+
+func (v view) RecorderCapabilities() capability.Recorder { return v.a.recorderCapabilities }
+
+func (v view) Events() *mapper.EventStore         { return v.a.events }
+func (v view) Snapshots() *mapper.SnapshotStore   { return v.a.snapshots }
+func (v view) TakeMisspelt() []bridge.Misspelling { return v.a.takeMisspelt() }
 
 func (v view) Cache() bridge.CacheSettings {
 	return bridge.CacheSettings{Size: v.a.cache.size, FastForward: v.a.cache.fastForward, Skipping: v.a.cache.skipping}

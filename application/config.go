@@ -234,6 +234,7 @@ func (c *config) wire() (*Application, error) {
 	if a.recorder, err = makeRecorder(c.name); err != nil {
 		return nil, err
 	}
+	a.recorderCapabilities = capability.OfRecorder(a.recorder)
 	a.events = mapper.NewEventStore(a.mapper, a.recorder)
 	if c.snapshotting {
 		recorder, err := c.factory.SnapshotRecorder(c.name)

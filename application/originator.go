@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -34,8 +33,8 @@ func (l *Log) DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.D
 	if err := a.ready(ctx); err != nil {
 		return persistence.DeletedOriginator{}, err
 	}
-	deleter, ok := a.recorder.(capability.OriginatorDeleter)
-	if !ok {
+	deleter := a.recorderCapabilities.Deleter
+	if deleter == nil {
 		return persistence.DeletedOriginator{}, &persistence.Error{Class: persistence.ErrNotSupported,
 			Op: a.name + ": delete an originator", Err: fmt.Errorf("the store cannot delete originator %s", id)}
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -291,22 +290,19 @@ func (f *Follower) checkHandlers(leaders []Leader) error {
 // checkStore finds an option that the follower's store cannot keep.
 func (f *Follower) checkStore() error {
 	_, hasTransactions := f.app.Factory().(persistence.Transactor)
-	_, parks := f.app.Recorder().(capability.ParkingRecorder)
-	_, keepsSettings := f.app.Recorder().(capability.SettingsRecorder)
-	_, forPython := f.app.Recorder().(notificationTracker)
-	_, keepsPartitions := f.app.Recorder().(capability.PartitionRecorder)
+	able := f.app.RecorderCapabilities()
 	needs := ""
 	switch {
 	case !hasTransactions:
 		needs = "it needs a store with transactions"
-	case f.park != nil && !parks:
+	case f.park != nil && able.Parking == nil:
 		needs = "it parks events, which needs a store that keeps them, such as gormstore"
-	case f.partitioning.isDivided() && forPython:
+	case f.partitioning.isDivided() && able.Tracker != nil:
 		return &Error{Name: f.Name(), Problem: "it has partitions, and its application writes the Python layout: " +
 			"the Python library cannot run a follower with partitions beside this program; take out system.Partitions"}
-	case f.partitioning.isDivided() && !keepsPartitions:
+	case f.partitioning.isDivided() && able.Partitions == nil:
 		needs = "it has partitions, which needs a store that keeps them, such as gormstore"
-	case f.start != Beginning && !keepsSettings:
+	case f.start != Beginning && able.Settings == nil:
 		needs = "it does not start at the beginning, which needs a store that keeps settings, such as gormstore"
 	default:
 		return nil

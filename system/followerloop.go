@@ -360,7 +360,7 @@ func (f *followerLoop) repeats(err error) bool {
 		return false
 	}
 	isNew := f.contend()
-	if own, ok := f.app.Recorder().(capability.LogLocker); ok && len(f.logs) == 0 {
+	if own := f.app.RecorderCapabilities().Locker; own != nil && len(f.logs) == 0 {
 		f.logs[f.app.Name()] = own // it has met a writer of other tables
 		isNew = true
 	}
@@ -855,8 +855,8 @@ func (f *followerLoop) lockFollower(
 func (f *followerLoop) readSettings(
 	ctx context.Context,
 ) (position int64, settings *capability.FollowerSettings, revision *int64, err error) {
-	recorder, ok := f.settingsRecorder().(capability.RevisionRecorder)
-	if !ok {
+	recorder := f.app.RecorderCapabilities().Revisions
+	if recorder == nil {
 		position, settings, err = f.settingsRecorder().Settings(ctx, f.leader.Name())
 		return position, settings, nil, err
 	}
@@ -872,15 +872,14 @@ func (f *followerLoop) readSettings(
 func (f *followerLoop) lockSettings(
 	ctx context.Context,
 ) (position int64, settings *capability.FollowerSettings, revision *int64, err error) {
-	recorder := f.settingsRecorder()
-	if revisions, ok := recorder.(capability.RevisionRecorder); ok {
+	if revisions := f.app.RecorderCapabilities().Revisions; revisions != nil {
 		position, settings, at, err := revisions.LockSettingsRevision(ctx, f.leader.Name(), f.wait)
 		if settings != nil {
 			revision = &at
 		}
 		return position, settings, revision, err
 	}
-	position, settings, err = recorder.LockSettings(ctx, f.leader.Name())
+	position, settings, err = f.settingsRecorder().LockSettings(ctx, f.leader.Name())
 	return position, settings, nil, err
 }
 
@@ -902,23 +901,12 @@ func (f *followerLoop) processOrPark(
 	return true, nil
 }
 
-// notificationTracker is a recorder that keeps positions as the Python library
-// does: with a record of each notification, of which the second one fails. So
-// the same follower can run in both, and processes each notification once.
-type notificationTracker interface {
-	// TrackNotifications is MovePosition, and records all notifications of the
-	// log between the two positions. A log in another database is not searched
-	// for them, so ids has those that were processed. It returns a
-	// *persistence.TrackingError if another program has recorded one of them.
-	TrackNotifications(ctx context.Context, from int64, to persistence.Tracking, ids []int64) error
-}
-
 // move moves the position from the value that was read, after the events that
 // were processed. It returns errOvertaken if a program of the Python library
 // has processed one of them.
 func (f *followerLoop) move(ctx context.Context, from, to int64, processed []persistence.Notification) error {
 	tracking := persistence.Tracking{ApplicationName: f.leader.Name(), NotificationID: to}
-	if tracker, ok := f.app.Recorder().(notificationTracker); ok {
+	if tracker := f.app.RecorderCapabilities().Tracker; tracker != nil {
 		ids := make([]int64, len(processed))
 		for i := range processed {
 			ids[i] = processed[i].ID

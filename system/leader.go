@@ -7,7 +7,6 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -79,8 +78,8 @@ func (l *localLeader) Newest(ctx context.Context) (int64, error) {
 
 // Hold implements heldLeader.
 func (l *localLeader) Hold(ctx context.Context, recent time.Duration) (*persistence.LogHold, error) {
-	reader, ok := l.app.Recorder().(capability.LogHoldReader)
-	if !ok {
+	reader := l.app.RecorderCapabilities().Hold
+	if reader == nil {
 		return nil, nil
 	}
 	return reader.LogHold(ctx, recent)

@@ -30,8 +30,7 @@ func (f *failures) add(notificationID int64) int {
 
 // parking is where events are parked, or nil.
 func (f *followerLoop) parking() capability.ParkingRecorder {
-	recorder, _ := f.app.Recorder().(capability.ParkingRecorder)
-	return recorder
+	return f.app.RecorderCapabilities().Parking
 }
 
 // parks reports whether the follower wants the only event of a batch parked.

@@ -79,7 +79,7 @@ func (f *followerLoop) setPartitions(p *partitionLoop) {
 }
 
 func (f *followerLoop) newPartitionLoop() *partitionLoop {
-	recorder, _ := f.app.Recorder().(capability.PartitionRecorder)
+	recorder := f.app.RecorderCapabilities().Partitions
 	return &partitionLoop{recorder: recorder, lease: f.config.PartitionLease, greedy: !f.isRun}
 }
 

@@ -112,7 +112,7 @@ func (r *Runner) supervise(ctx context.Context, workers []*worker) {
 		group.Go(func() { w.heartbeat(listening) })
 	}
 	for _, edge := range r.edges {
-		if _, ok := edge.app.Recorder().(capability.PartitionRecorder); ok {
+		if edge.app.RecorderCapabilities().Partitions != nil {
 			group.Go(func() { edge.keepLeases(listening) })
 		}
 	}

@@ -24,8 +24,8 @@ type savedLogs struct {
 
 // Saving implements bridge.Saves.
 func (s *savedLogs) Saving(app bridge.Application) {
-	locker, ok := app.Recorder().(capability.LogLocker)
-	if !ok {
+	locker := app.RecorderCapabilities().Locker
+	if locker == nil {
 		return
 	}
 	s.mu.Lock()

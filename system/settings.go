@@ -23,8 +23,7 @@ var ErrPaused = fmt.Errorf("%w: the follower is paused; resume it with the comma
 const allTopics = "*"
 
 func (f *followerLoop) settingsRecorder() capability.SettingsRecorder {
-	recorder, _ := f.app.Recorder().(capability.SettingsRecorder)
-	return recorder
+	return f.app.RecorderCapabilities().Settings
 }
 
 // settleStart records where a follower with StartAt begins, unless it has begun.

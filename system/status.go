@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -206,7 +205,7 @@ func (f *followerLoop) addSettings(ctx context.Context, status *Status) (int64, 
 	if err != nil || settings == nil || settings.Partitions == 0 {
 		return position, err
 	}
-	partitions := f.app.Recorder().(capability.PartitionRecorder) // which has set Partitions
+	partitions := f.app.RecorderCapabilities().Partitions // which has set settings.Partitions
 	set, err := partitions.Partitions(ctx, f.leader.Name())
 	if err != nil || len(set.Partitions) == 0 { // it was reset in between
 		return position, err

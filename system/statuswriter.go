@@ -172,13 +172,11 @@ func (f *followerLoop) loadPersisted(ctx context.Context) error {
 // processes and has not committed is processed here as well. It has a row for
 // each event, so between the two highest rows there is no event.
 func (f *followerLoop) warnOfPython(ctx context.Context) error {
-	recorder, ok := f.app.Recorder().(interface {
-		HighestTracking(ctx context.Context, upstream string) ([]int64, error)
-	})
-	if _, shares := f.app.Recorder().(notificationTracker); !ok || shares {
+	able := f.app.RecorderCapabilities()
+	if able.Rows == nil || able.Tracker != nil {
 		return nil
 	}
-	rows, err := recorder.HighestTracking(ctx, f.leader.Name())
+	rows, err := able.Rows.HighestTracking(ctx, f.leader.Name())
 	if err != nil || len(rows) < 2 {
 		return err
 	}

@@ -42,8 +42,10 @@ type Application interface {
 	// has made it.
 	Recorder() persistence.ProcessRecorder
 	Factory() persistence.Factory
-	// Capabilities are those of the factory.
+	// Capabilities are those of the factory, and RecorderCapabilities those of
+	// the recorder.
 	Capabilities() capability.Store
+	RecorderCapabilities() capability.Recorder
 	// Events and Snapshots are the mapper over the recorders. Snapshots returns
 	// nil if the application keeps none.
 	Events() *mapper.EventStore

@@ -28,8 +28,8 @@ func ForgetUpstream(
 	ctx context.Context, store capability.PositionDeleter, recorder persistence.ProcessRecorder, follower, upstream string, parks bool,
 ) (rows int64, err error) {
 	rows, err = store.DeleteTracking(ctx, follower, upstream)
-	parking, ok := recorder.(capability.ParkingRecorder)
-	if err != nil || !ok || !parks {
+	parking := capability.OfRecorder(recorder).Parking
+	if err != nil || parking == nil || !parks {
 		return rows, err
 	}
 	parked, err := parking.ParkedEvents(ctx, upstream)

@@ -48,6 +48,15 @@ type LogLocker interface {
 	LockLog(ctx context.Context) error
 }
 
+// OrderReporter is an ApplicationRecorder that knows in which order the events
+// of its transactions become visible.
+type OrderReporter interface {
+	// StrictOrder reports whether transactions in which this recorder saves
+	// exclude other writers of the log, so that ids become visible in ascending
+	// order to every program. It says nothing of the writers of other programs.
+	StrictOrder() bool
+}
+
 // OriginatorDeleter is a ProcessRecorder that can delete one originator, such
 // as for a person who has the right to be forgotten. Nothing else deletes
 // events.

@@ -8,8 +8,7 @@ import (
 )
 
 // Store is what a store can do beside what persistence.Factory asks of it. A
-// field is nil if it cannot. The abilities of its recorders are found by type
-// assertions to the interfaces of this package.
+// field is nil if it cannot. Recorder has what its recorders can do.
 type Store struct {
 	Statuses   StatusRecorder
 	Classifier ErrorClassifier

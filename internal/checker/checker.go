@@ -251,8 +251,8 @@ func (k *checker) positions(ctx context.Context) error {
 // of a divided follower.
 func (k *checker) highestPosition(ctx context.Context, upstream string) (int64, error) {
 	position, err := k.Recorder.MaxTrackingID(ctx, upstream)
-	recorder, ok := k.Recorder.(capability.PartitionRecorder)
-	if !ok || err != nil {
+	recorder := capability.OfRecorder(k.Recorder).Partitions
+	if recorder == nil || err != nil {
 		return position, err
 	}
 	set, err := recorder.Partitions(ctx, upstream)

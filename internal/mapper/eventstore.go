@@ -30,7 +30,7 @@ type EventStore struct {
 
 // NewEventStore makes an EventStore.
 func NewEventStore(mapper *Mapper, recorder persistence.AggregateRecorder) *EventStore {
-	history, _ := recorder.(capability.HistoryReader)
+	history := capability.OfRecorder(recorder).History
 	return &EventStore{mapper: mapper, recorder: recorder, history: history}
 }
 

@@ -13,7 +13,6 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -152,8 +151,8 @@ func (h *handler) newest(r *http.Request) (headAnswer, error) {
 		return answer, err
 	}
 	answer.Newest = &newest
-	reader, ok := recorder.(capability.LogHoldReader)
-	if !ok || !values.Has("held") {
+	reader := h.app.RecorderCapabilities().Hold
+	if reader == nil || !values.Has("held") {
 		return answer, nil
 	}
 	held, err := reader.LogHold(ctx, recentlyRead)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -174,8 +173,8 @@ const longHold = 5 * time.Second
 func logStateOf(ctx context.Context, runner Runner, name string) (LogState, error) {
 	state := LogState{Application: name, Writers: writersOf(runner, name)}
 	app, _ := ApplicationOf(runner, name)
-	reader, ok := app.Recorder().(capability.LogHoldReader)
-	if !ok {
+	reader := app.RecorderCapabilities().Hold
+	if reader == nil {
 		return state, nil
 	}
 	hold, err := reader.LogHold(ctx, 0)

@@ -37,24 +37,15 @@ const (
 	StrictWriters = "strict"
 )
 
-// orderReporter is a recorder of events that says in which order they become
-// visible.
-type orderReporter interface {
-	// StrictOrder reports whether transactions in which this recorder saves
-	// exclude other writers of the log, so that ids become visible in ascending
-	// order to every program. It says nothing of the writers of other programs.
-	StrictOrder() bool
-}
-
 // writersOf says how an application of this program writes, or "".
 func writersOf(runner Runner, name string) string {
 	app, ok := ApplicationOf(runner, name)
 	if !ok {
 		return ""
 	}
-	reporter, ok := app.Recorder().(orderReporter)
+	reporter := app.RecorderCapabilities().Order
 	switch {
-	case !ok:
+	case reporter == nil:
 		return ""
 	case reporter.StrictOrder():
 		return StrictWriters

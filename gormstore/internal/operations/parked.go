@@ -10,7 +10,6 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -112,9 +111,9 @@ func DiscardParked(ctx context.Context, runner Runner, options DiscardOptions) e
 		return err
 	}
 	app, _ := ApplicationOf(runner, options.Follower)
-	parking, ok := app.Recorder().(capability.ParkingRecorder)
+	parking := app.RecorderCapabilities().Parking
 	store, transacts := app.Factory().(persistence.Transactor)
-	if !ok || !transacts {
+	if parking == nil || !transacts {
 		return fmt.Errorf("management: cannot discard an event of %s: its store keeps no parked events, and is %T",
 			options.Follower, app.Factory())
 	}

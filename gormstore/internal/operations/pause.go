@@ -70,8 +70,8 @@ func changeSettings(
 		return err
 	}
 	app, _ := ApplicationOf(runner, options.Follower)
-	recorder, ok := app.Recorder().(capability.SettingsRecorder)
-	if !ok {
+	recorder := app.RecorderCapabilities().Settings
+	if recorder == nil {
 		return fmt.Errorf("management: cannot %s %s: its store keeps no settings of followers, and is %T",
 			what, options.Follower, app.Factory())
 	}
@@ -266,8 +266,8 @@ func highestPosition(ctx context.Context, recorder persistence.ProcessRecorder, 
 
 // partitionsOf are the partitions of a follower, or none.
 func partitionsOf(ctx context.Context, recorder persistence.ProcessRecorder, upstream string) (set persistence.PartitionSet, err error) {
-	partitions, ok := recorder.(capability.PartitionRecorder)
-	if !ok {
+	partitions := capability.OfRecorder(recorder).Partitions
+	if partitions == nil {
 		return set, nil
 	}
 	return partitions.Partitions(ctx, upstream)
