@@ -102,7 +102,7 @@ var mayImport = []struct {
 		"internal/txscope", "telemetry"}},
 	{"system/health", []string{"system"}},
 	{"system/remotelog", []string{"domain", "persistence", "persistence/memory", "application", "system", "internal/bridge",
-		"internal/capability", "internal/mapper"}},
+		"internal/mapper"}},
 	{"gormstore/internal/inventory", []string{"persistence"}},
 	{"gormstore/internal/groupcommit", []string{"persistence", "internal/timing"}},
 	// application and system are for projections.
