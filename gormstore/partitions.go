@@ -80,7 +80,9 @@ func (r *processRecorder) Partitions(ctx context.Context, upstream string) (pers
 }
 
 // divided reads the partitions of a follower. The set is empty unless its
-// position says that it is divided, and if it was made whole meanwhile.
+// position says that it is divided, and if it was made whole meanwhile. The
+// position comes first: most followers are not divided, and a database may not
+// have the table of partitions yet.
 func (r *processRecorder) divided(ctx context.Context, c connection, upstream string) (set persistence.PartitionSet, err error) {
 	position, err := r.position(ctx, c, upstream)
 	if err != nil || !isDivided(position) {
