@@ -66,7 +66,7 @@ func TestSaveEndsWithCallersContextWithoutAnswer(t *testing.T) {
 	t.Parallel()
 	truth := migrated(t, testdb.OpenPostgres(t))
 	proxy := pgproxy.New(t, dsn(t, truth))
-	r := recorder(t, testdb.Open(t, postgres.Open(proxy.DSN())), "Dogs")
+	r := recorder(t, testdb.Open(t, postgres.Open(proxy.DSN())), "Dogs", unhurried)
 	insert(t, r, history(uuid.New(), 0, 1)...)
 	ctx, cancel := context.WithCancel(t.Context())
 	hang := make(chan struct{})
@@ -84,7 +84,7 @@ func TestSaveEndsWithCallersContextWithoutAnswer(t *testing.T) {
 		if !errors.Is(err, persistence.ErrOutcomeUnknown) || !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v; want an unknown outcome because the context was canceled", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Error("the save waits for its answer although its context has ended")
 	}
 	close(hang)
@@ -99,24 +99,21 @@ func TestSaveEndsWithCallersContextWithoutAnswer(t *testing.T) {
 // none of them is canceled by requests that arrive meanwhile.
 func later(t *testing.T, truth *gorm.DB, pool *sql.DB, forward func()) {
 	t.Helper()
+	const lock = 4713
+	holder := truth.Begin()
+	expect.NoError(t, holder.Exec("SELECT pg_advisory_xact_lock(?)", lock).Error)
 	idle := pool.Stats().Idle
 	var wg sync.WaitGroup
 	for range idle {
 		wg.Go(func() {
-			if _, err := pool.ExecContext(t.Context(), "SELECT pg_sleep(4) AS later"); err != nil {
+			if _, err := pool.ExecContext(t.Context(), "SELECT pg_advisory_lock_shared($1), pg_sleep(2) AS later", lock); err != nil {
 				t.Errorf("a later statement failed: %v", err)
 			}
 		})
 	}
-	running := func() bool {
-		var n int
-		err := truth.Raw("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%AS later'").Scan(&n).Error
-		return err == nil && n == idle
-	}
-	if !expect.Eventually(running) {
-		t.Error("the later statements do not run")
-	}
+	expect.Until(t, "the later statements run", func() bool { return sessionsWaiting(t, truth) == idle })
 	forward()
+	expect.NoError(t, holder.Rollback().Error)
 	wg.Wait()
 }
 
@@ -190,7 +187,7 @@ func TestCanceledStatementIsNotLogged(t *testing.T) {
 	eachAlone(t, func(t *testing.T, db *gorm.DB) {
 		isPostgres := db.Dialector.Name() == "postgres"
 		seen := &errorLog{Interface: logger.Discard}
-		store := gormstore.New(db.Session(&gorm.Session{Logger: seen}))
+		store := gormstore.New(db.Session(&gorm.Session{Logger: seen}), unhurried)
 		made, err := store.ProcessRecorder("Counters")
 		if err != nil {
 			t.Fatal(err)
@@ -218,16 +215,14 @@ func TestCanceledStatementIsNotLogged(t *testing.T) {
 					return err
 				}
 				ending, cancel := context.WithCancel(t.Context())
-				defer cancel()
 				if want == context.DeadlineExceeded {
-					ending, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
-					defer cancel()
-				} else {
-					go func() {
-						expect.Eventually(isWaiting)
-						cancel()
-					}()
+					deadline := newDeadline(t.Context(), time.Hour)
+					ending, cancel = deadline, deadline.end
 				}
+				go func() {
+					expect.Eventually(isWaiting)
+					cancel()
+				}()
 				return store.Transaction(gormstore.WithoutTx(ending), func(ctx context.Context) error {
 					_, _, err := recorder.LockSettings(ctx, "School")
 					return err

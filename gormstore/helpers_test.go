@@ -31,7 +31,7 @@ const (
 
 // patience is how long a test waits for what must happen, before it calls it
 // missing.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // each runs a test in parallel on every kind of database, with usual pools and
 // with pools of one connection. Without full figures PostgreSQL has the pool of

@@ -96,11 +96,20 @@ func TestQueuedSaveWaitsOnce(t *testing.T) {
 	t.Parallel()
 	const lockTimeout = 4 * time.Second
 	db := created(t, testdb.OpenPostgres(t))
+	gormstore.LookLong(db)
 	r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(lockTimeout))
 	release := lockedTable(t, db, "stored_events", "EXCLUSIVE")
-	save := func() <-chan error {
-		saved := make(chan error, 1)
-		go func() { _, err := r.InsertEvents(t.Context(), history(uuid.New(), 0, 1)); saved <- err }()
+	type outcome struct {
+		err    error
+		waited time.Duration
+	}
+	save := func() <-chan outcome {
+		saved := make(chan outcome, 1)
+		go func() {
+			begin := time.Now()
+			_, err := r.InsertEvents(t.Context(), history(uuid.New(), 0, 1))
+			saved <- outcome{err, time.Since(begin)}
+		}()
 		return saved
 	}
 	waitFor := func(saves int) {
@@ -110,25 +119,28 @@ func TestQueuedSaveWaitsOnce(t *testing.T) {
 	}
 	first := save()
 	waitFor(0)
-	begin := time.Now()
+	watch := measure(t)
 	second := save()
 	waitFor(1)
 	time.Sleep(lockTimeout / 2) // the third comes that much later than the second
 	third := save()
 	waitFor(2)
-	if err := <-first; !errors.Is(err, persistence.ErrLockTimeout) {
-		t.Errorf("first: %v, want a lock timeout", err)
+	if got := <-first; !errors.Is(got.err, persistence.ErrLockTimeout) {
+		t.Errorf("first: %v, want a lock timeout", got.err)
 	}
-	err := <-second
-	if took := time.Since(begin); !errors.Is(err, persistence.ErrLockTimeout) || took > lockTimeout*7/4 {
-		t.Errorf("second: %v after %v, want a lock timeout after %v", err, took, lockTimeout)
+	got := <-second
+	if took := watch.took(); !errors.Is(got.err, persistence.ErrLockTimeout) || took > lockTimeout*7/4 {
+		t.Errorf("second: %v after %v, want a lock timeout after %v", got.err, took, lockTimeout)
 	}
 	release()
-	if err := <-third; err != nil {
-		t.Errorf("third: %v", err)
+	stored := 1
+	if got = <-third; errors.Is(got.err, persistence.ErrLockTimeout) && got.waited >= lockTimeout {
+		stored = 0 // the machine was so busy that its time is over
+	} else if got.err != nil {
+		t.Errorf("third: %v after %v, want success", got.err, got.waited)
 	}
-	if stored := wholeLog(t, r); len(stored) != 1 {
-		t.Errorf("%d events are stored, want 1", len(stored))
+	if log := wholeLog(t, r); len(log) != stored {
+		t.Errorf("%d events are stored, want %d", len(log), stored)
 	}
 }
 

@@ -259,14 +259,14 @@ func TestWriteToSQLiteWaitsOnce(t *testing.T) {
 			}
 			defer pool.Close()
 			r := recorder(t, db, "Dogs", gormstore.WithLockTimeout(limit))
-			insert(t, r, history(uuid.New(), 0, 1)...)
+			insert(t, recorder(t, db, "Dogs", unhurried), history(uuid.New(), 0, 1)...)
 			other := testdb.Open(t, sqlite.Open(testdb.SQLiteDSN(path))).Begin()
 			defer other.Rollback()
 			used, err := pool.Conn(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			begin := time.Now()
+			watch := measure(t)
 			results := make(chan error, 2)
 			for range 2 {
 				go func() { results <- write(r) }()
@@ -275,12 +275,12 @@ func TestWriteToSQLiteWaitsOnce(t *testing.T) {
 			used.Close()
 			for range 2 {
 				err := <-results
-				if took := time.Since(begin); !errors.Is(err, persistence.ErrLockTimeout) || took > limit*3/2 {
+				if took := watch.took(); !errors.Is(err, persistence.ErrLockTimeout) || took > limit*3/2 {
 					t.Errorf("got %v after %v, want a lock timeout after %v", err, took, limit)
 				}
 			}
 			other.Rollback()
-			if err := write(r); err != nil {
+			if err := write(recorder(t, db, "Dogs", unhurried)); err != nil {
 				t.Error(err)
 			}
 			var busy int
@@ -292,12 +292,12 @@ func TestWriteToSQLiteWaitsOnce(t *testing.T) {
 }
 
 // A deadline of the caller's that ends the wait for the order lock is in the
-// error, and the caller gets it at once, also if the batch waits longer for
-// others.
+// error, and the caller gets it although the batch waits longer for others. So
+// does the caller who leads, and it leaves.
 func TestSaveEndsWithCallersDeadline(t *testing.T) {
 	t.Parallel()
 	db := created(t, testdb.OpenPostgres(t))
-	r := recorder(t, db, "Dogs")
+	r := recorder(t, db, "Dogs", unhurried) // so that a wait for the table does not end
 	transaction(t, again(t, db), func(_ context.Context, tx *gorm.DB) error {
 		if err := tx.Exec("LOCK TABLE stored_events IN EXCLUSIVE MODE").Error; err != nil {
 			return err
@@ -310,17 +310,14 @@ func TestSaveEndsWithCallersDeadline(t *testing.T) {
 		}
 		short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		begin := time.Now()
 		_, err := r.InsertEvents(short, history(uuid.New(), 0, 1))
-		if took := time.Since(begin); !errors.Is(err, context.DeadlineExceeded) || took > 2*time.Second {
-			t.Errorf("after %v: %v; want the deadline of 300ms", took, err)
+		if !errors.Is(err, context.DeadlineExceeded) || len(patient) > 0 {
+			t.Errorf("%v; want the deadline, before the batch has ended", err)
 		}
-		begin = time.Now()
 		stop()
 		err = <-patient
-		if took := time.Since(begin); !errors.Is(err, context.Canceled) || !errors.Is(err, persistence.ErrOutcomeUnknown) ||
-			took > 2*time.Second {
-			t.Errorf("%v after its context was canceled: %v; want an unknown outcome", took, err)
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, persistence.ErrOutcomeUnknown) {
+			t.Errorf("after its context was canceled: %v; want an unknown outcome", err)
 		}
 		return nil
 	})

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/driver/sqlite"
@@ -114,7 +113,7 @@ func TestOpenSQLiteSettings(t *testing.T) {
 // see what was committed before it.
 func TestOpenSQLiteReadsWhileItWrites(t *testing.T) {
 	eachConfig(t, func(t *testing.T, db *gorm.DB, _ string) {
-		if err := readInTransaction(t, db); err != nil {
+		if err := readInTransaction(t.Context(), t, db); err != nil {
 			t.Errorf("read: %v", err)
 		}
 	})
@@ -125,18 +124,26 @@ func TestOpenSQLiteReadsWhileItWrites(t *testing.T) {
 func TestOpenSQLiteControlWithoutReaders(t *testing.T) {
 	t.Parallel()
 	db := migrated(t, oneConnection(testdb.SQLiteFile)(t))
-	if err := readInTransaction(t, db); !errors.Is(err, context.DeadlineExceeded) {
+	outside, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	pool := poolOf(t, db)
+	before := pool.Stats().WaitCount
+	read := make(chan error, 1)
+	go func() { read <- readInTransaction(outside, t, db) }()
+	expect.Until(t, "the read waits", func() bool { return len(read) > 0 || pool.Stats().WaitCount > before })
+	cancel()
+	if err := <-read; !errors.Is(err, context.Canceled) {
 		t.Errorf("read with one connection: error %v, want that it waits", err)
 	}
 }
 
-func readInTransaction(t *testing.T, db *gorm.DB) error {
+// readInTransaction reads, in a transaction that has written, with a context
+// that is not of the transaction.
+func readInTransaction(outside context.Context, t *testing.T, db *gorm.DB) error {
 	t.Helper()
-	r := recorder(t, db, schoolName)
+	r := recorder(t, db, schoolName, unhurried)
 	stored := history(uuid.New(), 1, 2)
 	insert(t, r, stored...)
-	outside, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
 	var result error
 	transaction(t, db, func(ctx context.Context, _ *gorm.DB) error {
 		if _, err := r.InsertEvents(ctx, history(stored[0].OriginatorID, 3, 1)); err != nil {
@@ -220,7 +227,7 @@ func TestOpenSQLiteTwice(t *testing.T) {
 	third := testdb.Open(t, sqlite.Open(testdb.SQLiteDSN(path)))
 	var recorders []persistence.ProcessRecorder
 	for _, db := range []*gorm.DB{first, second, third} {
-		recorders = append(recorders, recorder(t, db, schoolName))
+		recorders = append(recorders, recorder(t, db, schoolName, unhurried))
 	}
 	contest{recorders: recorders, writers: 8, aggregates: 4, saves: testdb.Figure(8, 100)}.run(t, first)
 }

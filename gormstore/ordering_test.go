@@ -268,7 +268,7 @@ func mixed(db *gorm.DB, r persistence.ApplicationRecorder) func(context.Context,
 func TestRaceOneWinner(t *testing.T) {
 	const racers, rounds = 12, 50
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
-		here, there := recorder(t, db, schoolName), recorder(t, again(t, db), schoolName)
+		here, there := recorder(t, db, schoolName, unhurried), recorder(t, again(t, db), schoolName, unhurried)
 		ways := []func(context.Context, []persistence.StoredEvent) error{
 			func(ctx context.Context, e []persistence.StoredEvent) error {
 				_, err := here.InsertEvents(ctx, e)
@@ -321,7 +321,7 @@ type result struct {
 func TestRaceIDsDoNotInterleave(t *testing.T) {
 	eachShared(t, func(t *testing.T, db *gorm.DB) {
 		const saves, size = 8, 1000
-		r := recorder(t, db, schoolName, gormstore.WithStrictOrder())
+		r := recorder(t, db, schoolName, gormstore.WithStrictOrder(), unhurried)
 		var mu sync.Mutex // protects ranges
 		var ranges [][]int64
 		var writers sync.WaitGroup

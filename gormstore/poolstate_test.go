@@ -20,7 +20,7 @@ import (
 // close them again.
 func TestHandleDoesNotKeepThePoolAlive(t *testing.T) {
 	key := useAndClose(t)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(time.Millisecond) {
 		runtime.GC()
 		poolStates.Lock()
 		_, kept := poolStates.byPool[key]

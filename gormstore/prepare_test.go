@@ -67,7 +67,7 @@ func TestFirstUseEndsWithItsCallersDeadline(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want that the context has ended", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("a caller waits for another one's use of the database, although its context has ended")
 	}
 	c.hangs.Store(false)

@@ -204,7 +204,7 @@ func (w *watched) batchBehind(t testing.TB, b *blocker, saves ...func() ([]int64
 // plug begins a save that leads and does not get the order lock.
 func (w *watched) plug(t testing.TB) *asked {
 	t.Helper()
-	r := recorder(t, w.db, schoolName)
+	r := recorder(t, w.db, schoolName, unhurried)
 	leader := ask(func() ([]int64, error) { return r.InsertEvents(t.Context(), history(uuid.New(), 1, 1)) })
 	if !expect.Eventually(func() bool { waiting, led := gormstore.WaitingSaves(w.db); return led && waiting == 0 }) {
 		t.Fatal("no save leads")

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 
 // patience is how long a test waits for what must happen, before it calls it
 // missing.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // TrickCount is a row of a table of the service's.
 type TrickCount struct {

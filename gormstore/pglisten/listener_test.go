@@ -35,7 +35,7 @@ const (
 
 // patience is how long a test waits for what must happen, before it calls it
 // missing.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // await receives from a channel.
 func await[T any](t testing.TB, what string, from <-chan T) T {
