@@ -74,7 +74,7 @@ func (s *Store) recordStatus(ctx context.Context, c connection, row followerStat
 		return recordStop(tx, row, registers)
 	}
 	columns := statusColumns
-	if row.Ahead < 0 {
+	if row.Ahead == capability.KeepAhead {
 		row.Ahead = 0 // of a new row
 	} else {
 		columns = append(columns[:len(columns):len(columns)], "ahead")

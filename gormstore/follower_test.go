@@ -80,7 +80,7 @@ func TestFollowerStatus(t *testing.T) {
 		check("one that has stopped")
 		ahead := func(s *capability.FollowerStatus) { s.State, s.Ahead = "stopped", 9 }
 		put("third", "A", ahead)
-		put("third", "A", func(s *capability.FollowerStatus) { s.Ahead = -1 })
+		put("third", "A", func(s *capability.FollowerStatus) { s.Ahead = capability.KeepAhead })
 		wanted["A"] = capability.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School", State: "running",
 			Ahead: 9, Heartbeat: now, Process: "third"}
 		check("one that was ahead, which a heartbeat does not change")
@@ -217,7 +217,7 @@ func TestRunnersThatStopTogether(t *testing.T) {
 			store := gormstore.New(db)
 			record := func(ctx context.Context, follower, process, state string) {
 				err := capability.Of(store).Statuses.RecordStatus(ctx, capability.FollowerStatus{ApplicationName: follower,
-					UpstreamApplicationName: "School", State: state, Process: process, Ahead: -1})
+					UpstreamApplicationName: "School", State: state, Process: process, Ahead: capability.KeepAhead})
 				if err != nil {
 					t.Error(err)
 				}
@@ -284,7 +284,7 @@ func TestStatusWithoutRunner(t *testing.T) {
 		store := gormstore.New(db)
 		for _, process := range []string{"first", "second"} {
 			err := capability.Of(store).Statuses.RecordStatus(t.Context(), capability.FollowerStatus{ApplicationName: "A", UpstreamApplicationName: "School",
-				State: "running", Process: process, Ahead: -1})
+				State: "running", Process: process, Ahead: capability.KeepAhead})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -64,7 +64,7 @@ func (old storedStatus) with(isNew bool, s capability.FollowerStatus, now time.T
 	if s.State == stopped && s.Ahead <= 0 {
 		return old.withStop(isNew, next, runners, s.Ahead)
 	}
-	if s.Ahead < 0 {
+	if s.Ahead == capability.KeepAhead {
 		next.Ahead = old.Ahead
 	}
 	if s.State == standingBy {

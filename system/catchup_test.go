@@ -128,7 +128,7 @@ func TestCatchUpKeepsItsError(t *testing.T) {
 
 		// A runner that is alive is not replaced.
 		alive := capability.FollowerStatus{ApplicationName: "F", UpstreamApplicationName: schoolName, State: "running",
-			Heartbeat: time.Now(), Process: "another:1:1", Ahead: -1}
+			Heartbeat: time.Now(), Process: "another:1:1", Ahead: capability.KeepAhead}
 		expect.NoError(t, capability.Of(store).Statuses.RecordStatus(ctx, alive), ignored(catchUp(ctx)))
 		if got := kept(); len(got) != 1 || got[0].State != "running" || got[0].Process != alive.Process || got[0].Error != "" {
 			t.Errorf("beside a runner: %+v, want 1 of them, State %q and Process %v", got, "running", alive.Process)

@@ -126,7 +126,7 @@ func (f *followerLoop) statusToKeep(process string) capability.FollowerStatus {
 	if status.Err != nil {
 		kept.Error = keepable(textOf(status.Err))
 	}
-	kept.Ahead = -1 // keepAhead has written it
+	kept.Ahead = capability.KeepAhead // saveAhead has written it
 	return kept
 }
 

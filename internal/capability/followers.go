@@ -24,8 +24,7 @@ type FollowerStatus struct {
 	NotificationID int64
 	// Ahead is the position that was found to be ahead of the upstream log, or
 	// 0. A follower that is started again must not go on from it, although the
-	// log may have grown beyond it. A value below 0 leaves the stored one
-	// unchanged.
+	// log may have grown beyond it. KeepAhead leaves the stored one unchanged.
 	Ahead int64
 	// Since is when it began to fail there, or to process that event, by the
 	// clock of the process that runs it. NextRetry is when it will be tried
@@ -42,6 +41,9 @@ type FollowerStatus struct {
 	// process, and a random part. No two runners have the same name.
 	Process string
 }
+
+// KeepAhead is the Ahead of a status that says nothing of it.
+const KeepAhead int64 = -1
 
 // HeartbeatInterval is how often a follower that runs writes its status if
 // nothing changes.

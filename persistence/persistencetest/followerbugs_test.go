@@ -252,7 +252,7 @@ func (s *keepingStore) RecordStatus(_ context.Context, next capability.FollowerS
 	if stop && next.Ahead == 0 && old.Ahead > 0 && !k.keepsAhead {
 		old.Ahead, old.Error = 0, ""
 	}
-	if next.Ahead < 0 || stop {
+	if next.Ahead == capability.KeepAhead || stop {
 		next.Ahead = old.Ahead
 	}
 	if k.losesAhead {

@@ -201,7 +201,7 @@ var statusRows = []row{{
 		must(t, r.RecordStatus(s.ctx, status(kennels, "running", "two")), r.RecordStatus(s.ctx, ahead))
 		wantStatuses(t, s, r, ahead)
 		goesOn := status(kennels, "running", "two")
-		goesOn.Ahead = -1
+		goesOn.Ahead = capability.KeepAhead
 		must(t, r.RecordStatus(s.ctx, goesOn))
 		goesOn.Ahead = 40
 		wantStatuses(t, s, r, goesOn)
