@@ -523,7 +523,7 @@ func (c *config) misspelt() (found []bridge.Misspelling) {
 	return found
 }
 
-// takeMisspelt returns the misspelt settings that no one has warned of.
+// takeMisspelt returns the misspelt settings at its first call, and then none.
 func (a *Application) takeMisspelt() []bridge.Misspelling {
 	if found := a.misspelt.Swap(nil); found != nil {
 		return *found
@@ -531,9 +531,9 @@ func (a *Application) takeMisspelt() []bridge.Misspelling {
 	return nil
 }
 
-// warnOfMisspelt warns of the misspelt settings that no one has warned of:
-// applications of one system have them together, and system.New warns of each
-// once.
+// warnOfMisspelt warns of the misspelt settings, unless they have been taken:
+// applications of one system share a misspelt setting, so system.New takes them
+// and warns of each once.
 func (a *Application) warnOfMisspelt() {
 	if a.misspelt.Load() == nil {
 		return

@@ -19,7 +19,7 @@ type Log struct{ app *Application }
 func (a *Application) Log() *Log { return &Log{a} }
 
 // Head returns the position up to which the log is final: no event appears at
-// or below it any more. It is 0 if the log is empty.
+// or below it any more. The head of an empty log is 0.
 func (l *Log) Head(ctx context.Context) (int64, error) {
 	if err := l.app.ready(ctx); err != nil {
 		return 0, err

@@ -16,10 +16,11 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
-// WithObserver has the application report what it does. A follower reports to
-// the observer of its own application; see package telemetry. Given several
-// times, all observers are told. Without it nothing is measured. If a function
-// of an observer panics, the application logs that and goes on.
+// WithObserver makes the application report what it does to an observer; see
+// package telemetry. A follower reports to the observer of the application that
+// it belongs to. If the option is given several times, all observers are
+// called. Without it nothing is measured. If a function of an observer panics,
+// the application logs the panic and goes on.
 func WithObserver(observer *telemetry.Observer) Option {
 	return func(c *config) { c.observers = append(c.observers, observer) }
 }
@@ -143,7 +144,7 @@ func (w *work) originators() []uuid.UUID {
 	return ids
 }
 
-// loading is a load that is observed: where the aggregate came from.
+// loading is a load that is observed, with the source of the aggregate.
 type loading struct {
 	source string
 	from   int64 // the version that the source had

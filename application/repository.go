@@ -189,9 +189,9 @@ var (
 	errRewritten = errors.New("the stored event of its version is another one: the events were deleted and made anew")
 )
 
-// forward applies the events after the version of an aggregate that comes from
-// a snapshot or from the cache. The events begin with that of its own version,
-// to see that it is still stored and still the same. If it is not, the error is
+// forward applies later events to an aggregate that comes from a snapshot or
+// from the cache. The first of events is the one of the aggregate's version,
+// which must still be stored and still be the same. Otherwise the error is
 // errAhead or errRewritten.
 func (r *Repository[T]) forward(aggregate *T, events iter.Seq2[domain.Event, error]) error {
 	root := r.definition.Root(aggregate)

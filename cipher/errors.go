@@ -21,7 +21,7 @@ var ErrNotEnvelope = errors.New("cipher: the state was stored without the cipher
 // argument list, or with the one that a state needs. It never contains a key or
 // a part of one.
 type KeyError struct {
-	// Position counts the keys of a list from 1. It is 0 if there is no list.
+	// Position is the number of the key in a list, from 1, or 0 without a list.
 	Position int
 
 	// ID is the id of a key that has encrypted as many messages as is safe, as

@@ -177,9 +177,9 @@ func Upcast[From, To any](convert func(From) To) TypeOption {
 //
 // Upcast must make the same payload again of what Downcast returns. A save of a
 // payload that the earlier version cannot hold is refused with a
-// persistence.ErrData, and nothing is stored. For programs that are more than
-// one version behind give one Downcast for each step back, that from today's
-// version first; each undoes an Upcast of the type.
+// persistence.ErrData, and nothing is stored. If the oldest program is several
+// versions older, give one Downcast for each step back, beginning with today's
+// version; each undoes an Upcast of the type.
 func Downcast[From, To any](convert func(From) To) TypeOption {
 	step := downcast{
 		convert: func(data any) any { return convert(data.(From)) },

@@ -40,8 +40,8 @@ func (a added) Apply(b *benchmarked) { b.Sum += a.N }
 
 var benchmarkedDefinition = domain.Define("Benchmarked", domain.On("Added", added{}))
 
-// BenchmarkObserver saves and loads with and without an observer, in memory,
-// where nothing hides its price, and on SQLite.
+// BenchmarkObserver saves and loads with and without an observer: in memory,
+// which is so fast that the cost of the observer shows, and on SQLite.
 func BenchmarkObserver(b *testing.B) {
 	for _, observer := range []string{"none", "all"} {
 		for _, store := range []string{"memory", "sqlite"} {

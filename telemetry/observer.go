@@ -3,8 +3,8 @@
 // a follower is.
 //
 // An Observer is a struct of functions, each of which may be nil. Give it to an
-// application with application.WithObserver; a follower reports to the observer
-// of its own application. The modules contrib/otel and contrib/prometheus make
+// application with application.WithObserver. A follower reports to the observer
+// of the application that it belongs to. The modules contrib/otel and contrib/prometheus make
 // observers for OpenTelemetry and Prometheus; an application can have several.
 //
 //	observer := &telemetry.Observer{

@@ -187,8 +187,8 @@ func TestEveryMetricIsScraped(t *testing.T) {
 }
 
 // TestAFollowerThatStandsStillIsSeen shows what the alert FollowerStandsStill
-// compares: a batch that has begun, and one that has failed, leave the lag above
-// 0 and the time of the last progress where it was.
+// compares: neither a batch that has begun nor one that has failed changes the
+// time of the last progress, and the lag stays above 0.
 func TestAFollowerThatStandsStillIsSeen(t *testing.T) {
 	metrics := prometheus.New()
 	observer, ctx := metrics.Observer(), context.Background()

@@ -176,6 +176,6 @@ func (o *Outcome[T]) Err() error { return o.err }
 // metadata.
 func (o *Outcome[T]) Events() []domain.Event { return o.events }
 
-// Aggregate is the aggregate as the command has left it. It is nil if Create's
-// command returned none.
+// Aggregate returns the aggregate as the command has left it, or nil if the
+// command of Create returned none.
 func (o *Outcome[T]) Aggregate() *T { return o.aggregate }

@@ -1,9 +1,9 @@
 // The command trainingschool-cluster is the training school with its events on
 // three servers of NATS JetStream, and its read model in a database of GORM. It
-// starts the servers as processes of its own on this machine, registers dogs
-// and has them learn tricks, kills the server that leads the log, goes on, and
-// shows that nothing is lost: the log has every event once, and the read model
-// has counted each exactly once.
+// starts each server as a process on this machine, registers dogs, teaches them
+// tricks, kills the server that leads the log, and goes on. Then it shows that
+// nothing is lost: the log has every event once, and the read model has counted
+// each exactly once.
 //
 //	go run .
 //

@@ -18,7 +18,7 @@ import (
 // serverVariable has the settings of the server that this process is to be.
 const serverVariable = "TRAININGSCHOOL_SERVER"
 
-// natsServer is a server of NATS, in a process of its own.
+// natsServer is a server of NATS in a separate process.
 type natsServer struct {
 	Name        string
 	Folder      string

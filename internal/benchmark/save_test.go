@@ -108,8 +108,8 @@ func saving(b *testing.B, d *database, operations []operation, stored int) float
 	return taken
 }
 
-// newWriters makes operations that append to aggregates of their own, and to
-// new ones when these have eventsPerAggregate events.
+// newWriters makes n operations, each of which appends to another aggregate, and
+// begins a new one when that has eventsPerAggregate events.
 func newWriters(n, events int, topic string, state []byte, save save) (operations []operation) {
 	for range n {
 		stored := make([]persistence.StoredEvent, events) // is used again: recorders do not take it over

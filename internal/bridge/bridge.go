@@ -53,8 +53,8 @@ type Application interface {
 	// Cache returns the settings of the cache of aggregates.
 	Cache() CacheSettings
 	// TakeMisspelt returns the settings that seem to be misspelt, at its first
-	// call alone. The caller warns of them. If no one takes them, the application
-	// warns when it is first used.
+	// call alone. The caller warns of them. Without a call, the application warns
+	// when it is first used.
 	TakeMisspelt() []Misspelling
 	// Ready returns an error if the application is closed, if ctx has ended, or
 	// if the store has events under a former name.

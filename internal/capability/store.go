@@ -58,7 +58,7 @@ type ErrorClassifier interface {
 // out for ever.
 type WriterYielder interface {
 	// YieldTime is how long to wait between two long transactions, so that
-	// others find the moment. It is 0 if they queue.
+	// other writers can begin theirs, or 0 if the store queues writers.
 	YieldTime() time.Duration
 }
 

@@ -368,8 +368,8 @@ func testFunctions(t *testing.T) map[string]bool {
 	return found
 }
 
-// nestedModules are the folders of the packages with a go.mod of their own that
-// documents name tests of.
+// nestedModules are the folders of packages in nested modules whose tests
+// documents name.
 var nestedModules = []string{"natsstore", "natsstore/copylog", "examples/trainingschool-cluster"}
 
 // TestDocumentsNameTests holds the documents that name tests to tests that

@@ -118,8 +118,8 @@ func TestSettingThatOpens(t *testing.T) {
 	}
 }
 
-// What is damaged is no ErrNewerProgram, if the program can tell that it has
-// all that the state needs.
+// A damaged state is no ErrNewerProgram if the program knows that it has all that
+// the state needs.
 func TestDamageIsNoNewerProgram(t *testing.T) {
 	t.Parallel()
 	plain, aes := chain{}, chain{cipher: "aes"}

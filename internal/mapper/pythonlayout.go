@@ -70,9 +70,9 @@ func pythonAggregate(k kind) string {
 }
 
 // pythonTopic is the topic to store in the Python layout: the path of a Python
-// class, which has a colon. If the topic is no such path, it is the first of
-// the type's former names that is one, so that a definition needs no Python
-// name of its own.
+// class, which has a colon. If the topic is no such path, pythonTopic is the
+// first of the type's former names that is one, so that a definition needs no
+// separate Python name.
 func pythonTopic(t eventtype.Type, topic string) string {
 	if isPythonPath(topic) {
 		return topic

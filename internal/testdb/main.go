@@ -46,8 +46,8 @@ func Main(m *testing.M) int {
 const leastParallel = 4
 
 // raiseParallel sets -parallel in the parsed flags of a test program, unless
-// the caller of the program has set it or is fuzzing, where it is the number of
-// workers.
+// the caller of the program has set it or is fuzzing. For a fuzz
+// test, -parallel is the number of workers.
 func raiseParallel(flags *flag.FlagSet) error {
 	given := false
 	flags.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" || f.Name == "test.fuzz" })

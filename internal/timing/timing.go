@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Timing is where a store says how long the parts of a save took. An observer
-// finds the times in telemetry.Save. It is safe for concurrent use, because a
+// Timing has how long the parts of a save took. A store sets the times, and an
+// observer finds them in telemetry.Save. A Timing is safe for concurrent use, because a
 // save that is given up may still be written.
 type Timing struct {
 	wait, write atomic.Int64

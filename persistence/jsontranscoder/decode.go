@@ -296,8 +296,8 @@ func decodeNumber(d *jsontext.Decoder, into *stdjson.Number) error {
 
 var errNotNumber = errors.New("it is not a number")
 
-// wrappers counts the values in JSON that name a transcoding, up to where it is
-// not valid.
+// wrappers counts the values in JSON that name a transcoding, up to the first
+// error of syntax.
 func wrappers(data []byte) (n int) {
 	if !mayHoldWrappers(data) {
 		return 0

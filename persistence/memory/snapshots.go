@@ -58,7 +58,7 @@ func (r *snapshotRecorder) ReplaceSnapshot(
 func (t *table) keepNewest(id uuid.UUID, version int64, n int) {
 	stream := t.stream(id)
 	if at, found := stream.search(version); found && at+1 > n {
-		t.streams[id] = slices.Clone(stream[at+1-n:]) // a reader may have the old run
+		t.streams[id] = slices.Clone(stream[at+1-n:]) // a reader may use the old one
 	}
 }
 

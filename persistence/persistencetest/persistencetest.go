@@ -17,7 +17,7 @@ type Harness struct {
 	New func(t testing.TB) persistence.Factory
 
 	// Reopen makes a second factory over the store of f, as another process
-	// would. Unless Concurrent is set, f was closed before. It is nil if a
+	// would. Unless Concurrent is set, f was closed before. Leave it nil if a
 	// store ends with its factory.
 	Reopen func(t testing.TB, f persistence.Factory) persistence.Factory
 
@@ -27,7 +27,7 @@ type Harness struct {
 
 	// Transaction runs fn with a context that carries a transaction of the
 	// store of f. It commits if fn returns nil, and otherwise rolls back and
-	// returns the error. It is nil if the store has no transactions for its
+	// returns the error. Leave it nil if the store has no transactions for its
 	// users.
 	Transaction func(ctx context.Context, f persistence.Factory, fn func(ctx context.Context) error) error
 

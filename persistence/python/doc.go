@@ -7,7 +7,7 @@
 // [NewTranscoder] makes the transcoder of the Python layout, in which all
 // values are written so that Python reads them with the types that they have
 // here. Applications use it with application.WithPythonLayout; make one for a
-// store or a tool of your own.
+// store or a tool that you write.
 //
 // [Decimal] and [Naive] are for values that Go has no type for: exact decimal
 // numbers, and times without an offset from UTC.

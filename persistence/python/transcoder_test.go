@@ -88,7 +88,7 @@ func TestValuesInFreeForm(t *testing.T) {
 
 type celsius float64
 
-// ownForm is a float with a form of its own.
+// ownForm is a float with methods that write and read its form.
 type ownForm float64
 
 func (f ownForm) MarshalText() ([]byte, error) {

@@ -19,7 +19,7 @@ type Runner interface {
 	System() *system.System
 	// CatchUp processes what one follower has not processed yet.
 	CatchUp(ctx context.Context, follower system.Member, report func(system.Processed)) ([]system.Processed, error)
-	// Statuses tells how all followings stand.
+	// Statuses returns the status of each follower at each of its leaders.
 	Statuses(ctx context.Context) ([]system.Status, error)
 	// Parked are the events that a follower has parked.
 	Parked(ctx context.Context, follower system.Member) ([]persistence.ParkedEvent, error)
