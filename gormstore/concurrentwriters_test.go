@@ -116,7 +116,7 @@ func TestConcurrentWritersControls(t *testing.T) {
 	}
 }
 
-// concurrency is writers against readers on a database of their own.
+// concurrency is a test of writers against readers on a separate database.
 type concurrency struct {
 	db      *gorm.DB
 	dsn     string
@@ -165,8 +165,8 @@ func (c *concurrency) changed(change func(*gormstore.Store)) writer {
 	return writer{c.db, mustRecorder(store)}
 }
 
-// run has writers overtake each other, writes at least so many events, and returns how many of the stored events
-// some reader has not seen.
+// run lets writers overtake each other and writes at least the given number of
+// events. It returns how many of the stored events some reader has not seen.
 func (c *concurrency) run(t *testing.T, events int) (lost int) {
 	t.Helper()
 	const writers, perSave = 64, 2

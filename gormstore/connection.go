@@ -65,7 +65,7 @@ func (r row) Scan(into ...any) error {
 	if r.err != nil {
 		return r.err
 	}
-	defer r.rows.Close() // also done below, where its error counts
+	defer r.rows.Close() // the Close below is the one that reports an error
 	if !r.rows.Next() {
 		return cmp.Or(r.rows.Err(), sql.ErrNoRows)
 	}

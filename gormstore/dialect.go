@@ -43,8 +43,8 @@ type dialect interface {
 	// Without keys it only bounds the waits that follow.
 	lock(ctx context.Context, c connection, how locking, keys ...int64) error
 
-	// lockIn takes locks whose keys depend on where a table is. It returns
-	// false, and takes none, if the connection finds the table elsewhere.
+	// lockIn takes locks whose keys depend on the location of a table. If the
+	// connection finds the table elsewhere, it takes none and returns false.
 	lockIn(ctx context.Context, c connection, how locking, t table, at location, keys ...int64) (there bool, err error)
 
 	// updateBriefly runs an UPDATE, given as what is before its condition and

@@ -116,8 +116,8 @@ func ExampleTransaction() {
 	// invoices: 1 - Bella unknown: true
 }
 
-// Transactions that change the same dog at the same time are repeated until
-// they have all been stored.
+// Transactions that change the same dog at the same time are repeated until all
+// are committed.
 func ExampleRetry() {
 	ctx := context.Background()
 	db, remove := temporary()

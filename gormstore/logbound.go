@@ -161,8 +161,8 @@ func (sqlite) end(context.Context, connection, *processRecorder, location, bool)
 func (postgres) concurrent() bool { return true }
 func (sqlite) concurrent() bool   { return false }
 
-// settled returns up to which id the log is final for a reader, and where it
-// is.
+// settled returns the id up to which the log is final for a reader, and the
+// location of the log's table.
 func (r *processRecorder) settled(ctx context.Context, c connection, joined bool) (settled int64, found location, err error) {
 	var end logEnd
 	err = r.whereItIs(ctx, c, func(at location) (there bool, err error) {

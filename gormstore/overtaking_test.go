@@ -24,8 +24,9 @@ type overtaking struct {
 	readings func() int64
 	// waits reports whether the fast writer waits for the slow one.
 	waits func() bool
-	// stopReader, unless it is nil, stops a reader in the middle of a reading
-	// until the function that it returns is called, after the slow commit.
+	// stopReader stops a reader in the middle of a reading. The function that
+	// it returns, called after the slow commit, lets the reader go on.
+	// stopReader may be nil.
 	stopReader func() (goOn func())
 }
 
@@ -61,8 +62,8 @@ func (o overtaking) run(t *testing.T) {
 	expect.NoError(t, err, <-fast)
 }
 
-// holdKey is the key of a function in a context that a writer calls where it
-// would hold its transaction for a moment.
+// holdKey is the key of a function in a context that a writer calls instead of
+// holding its transaction for a moment.
 type holdKey struct{}
 
 // hold keeps a transaction open for a moment, or for as long as the context

@@ -83,7 +83,7 @@ func slowly(t *testing.T, db *gorm.DB) {
 	}
 }
 
-// A save whose time limit passes while it waits for nobody goes on, although
+// A save whose time limit passes while it waits for no lock goes on, although
 // other sessions wait for locks: also with a driver that wraps that of pgx, and
 // through a pooler, with which the session of the save is not known.
 func TestSlowSaveInTransactionGoesOn(t *testing.T) {
@@ -100,7 +100,7 @@ func TestSlowSaveInTransactionGoesOn(t *testing.T) {
 			if err := holder.Exec(lock).Error; err != nil {
 				t.Fatal(err)
 			}
-			if name != throughPooler { // where a session that writes to the table might be that of the save
+			if name != throughPooler { // through it, the session might be the save's
 				if err := waiter.Exec("LOCK TABLE stored_events IN ROW EXCLUSIVE MODE").Error; err != nil {
 					t.Fatal(err)
 				}

@@ -126,13 +126,13 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 // begun and that has no savepoints. It costs the server half of the extra work:
 //
 //   - The time limit is not set in the transaction, and so need not be restored.
-//     The watch bounds all waits instead, which it can on a connection of the
-//     store's own whose driver it knows: it must see which session waits.
+//     The watch bounds all waits instead. It can do so because the store has
+//     opened the connection and knows its driver: it must see which session
+//     waits.
 //   - That the transaction has the lock is remembered here: nothing takes the
 //     lock from it before its end. Further saves do without the lock, so that
-//     they do not fill the server's table of locks. They need not tell of
-//     themselves either, unless another store has taken the lock, which tells
-//     nobody.
+//     they do not fill the server's table of locks. Nor do they send another
+//     signal, unless the lock was taken by a store that sends none.
 //   - That nothing was stored does not tell a conflict from a table that is
 //     elsewhere. Only then is the table looked for.
 func (p postgres) appendOwn(

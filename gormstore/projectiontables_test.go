@@ -94,8 +94,8 @@ type learnerOfTricks struct {
 
 func (learnerOfTricks) TableName() string { return "learners_of_tricks" }
 
-// Where rows of the model would not fit into the table, the difference is
-// named, and nothing is changed; where they do, it is none.
+// If rows of the model would not fit into the table, the difference is named and
+// nothing is changed. A difference that leaves room for them is not named.
 func TestPrimaryKeysOfProjections(t *testing.T) {
 	tests := map[string]struct{ create, want string }{
 		"the same": {"(dog varchar(99), trick varchar(99), PRIMARY KEY (trick, dog))", ""},

@@ -110,7 +110,7 @@ func lag(t *testing.T, library *pythontest.Library, command string) *laggingLibr
 	return l
 }
 
-// goOn has the library process what it has read, and all that follows.
+// goOn lets the library process what it has read, and all later events.
 func (l *laggingLibrary) goOn(t *testing.T) {
 	t.Helper()
 	expect.NoError(t, os.WriteFile(l.release, nil, 0o600))
@@ -135,11 +135,11 @@ func (l *laggingLibrary) end(t *testing.T, s *pyService, after int64) (wrong map
 	return wrong
 }
 
-// followOnBothSides has a follower run on both sides at once, whose effect is an
-// aggregate for each event: no version keeps it from being made twice. The
+// followOnBothSides runs a follower here and in the library at once. Its effect
+// is an aggregate for each event, so no version prevents a second effect. The
 // events of the first dog are processed here while the library, which has read
-// them, waits; those of the others by both sides as it comes. It returns the
-// events that have not had their effect once, with how often they had it.
+// them, waits; the events of the other dogs by whichever side is first. It
+// returns the events that did not have exactly one effect, with the number.
 func followOnBothSides(t *testing.T, f pythonFixture, db *gorm.DB, command string, dogs int, options ...application.Option) map[string]int {
 	t.Helper()
 	s := newPyService(t, f, db, options...)

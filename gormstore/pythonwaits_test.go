@@ -62,8 +62,8 @@ func TestPythonLockLog(t *testing.T) {
 	})
 }
 
-// libraryHolds has the library hold a transaction that has written an event and passed a
-// notification, until the function that it returns commits it.
+// libraryHolds makes the library begin a transaction that writes an event and
+// passes a notification. The function that it returns commits the transaction.
 func libraryHolds(t *testing.T, library *pythontest.Library, name string, notification int64) (commit func()) {
 	t.Helper()
 	stop := filepath.Join(t.TempDir(), "stop")

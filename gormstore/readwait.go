@@ -158,7 +158,7 @@ func (w *watchedPool) QueryContext(ctx context.Context, query string, arguments 
 }
 
 // each hands each row of a result over, past the machinery of database/sql; see
-// connection.direct. Only a pool with a connection of its own has it.
+// connection.direct. It needs conn, which is nil in the caller's transaction.
 func (w *watchedPool) each(ctx context.Context, each eachRow, query string, arguments []any) error {
 	err := w.onLive(ctx, func() error {
 		return w.conn.Raw(func(raw any) error {

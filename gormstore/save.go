@@ -30,7 +30,7 @@ func newSave(events []persistence.StoredEvent) *save {
 // first is the version that the save begins with.
 func (s *save) first() int64 { return s.events[0].OriginatorVersion }
 
-// logQueue is where the saves of one log meet.
+// logQueue is the queue of the saves of one log.
 type logQueue struct {
 	groupcommit.Queue[*save]
 	conflictsExpected atomic.Int64 // for how many batches to expect conflicts

@@ -40,7 +40,7 @@ func measure(t testing.TB) *stopwatch {
 	return s
 }
 
-// stall is for how long the process has not run since the last beat.
+// stall returns how long the process has not run since the last beat.
 func (s *stopwatch) stall() time.Duration {
 	if since := time.Since(s.begin) - time.Duration(s.beaten.Load()); since > longestBeat {
 		return since - beat

@@ -81,12 +81,12 @@ type followerRow struct {
 	HasLog bool `json:"-"`
 }
 
-// Before returns where the page of the log begins whose first event is the one
-// that the follower is at.
+// Before returns the id below which the page of the log begins, so that its
+// first event is the one at the follower's position.
 func (f followerRow) Before() int64 { return f.NotificationID + 1 }
 
-// Bar is how much of the log is not processed, from 0 to 100. It is 0 only if
-// nothing is left.
+// Bar is how much of the log is not processed, from 0 to 100, and at least 1 if
+// anything is left.
 func (f followerRow) Bar() int64 {
 	if f.Lag == 0 {
 		return 0

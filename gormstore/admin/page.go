@@ -48,7 +48,7 @@ type view struct {
 	Acts   bool // whether actions are allowed at all
 	Data   any
 	Error  *pageError
-	Back   string // from the root of the handler to where a refused action came from
+	Back   string // the page of a refused action, relative to the handler's root
 	Reload bool
 }
 

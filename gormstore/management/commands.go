@@ -104,7 +104,7 @@ type call struct {
 	closers   []func() error
 }
 
-// output is where a command prints. It remembers the first error, so that
+// output takes what a command prints. It remembers the first error, so that
 // callers need not check every line.
 type output struct {
 	io.Writer

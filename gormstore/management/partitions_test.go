@@ -313,7 +313,8 @@ func TestParkedEventsOfPartitions(t *testing.T) {
 }
 
 // After a deletion of the newest events, the partitions of a follower in
-// another database that were at them go on, and the others stay where they are.
+// another database that were at them go on. The positions of the others do not
+// change.
 func TestContinueOfPartitions(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		other := newSQLite(t)

@@ -46,7 +46,7 @@ type syncPrinter struct {
 	verbosity int
 	report    operations.SyncReport // as it was when the followers were selected
 	began     time.Time
-	from      map[string]int64 // where the follower at hand has begun
+	from      map[string]int64 // the positions at which the current follower began
 	shown     time.Time        // when progress was last shown
 }
 

@@ -1,5 +1,5 @@
 // Package browsertest opens the pages of gormstore/admin in Chromium. It is a
-// module of its own, so that no service depends on what drives the browser.
+// separate module, so that no service depends on what drives the browser.
 package browsertest
 
 import (
@@ -361,8 +361,8 @@ func TestKeyboardAlone(t *testing.T) {
 	b.wantNoProblems(t, "keyboard")
 }
 
-// TestLiveTail wants an event that is saved later on the page, without a reload,
-// and the focus where it was.
+// TestLiveTail wants an event that is saved later to appear on the page without
+// a reload, and the focus to stay.
 func TestLiveTail(t *testing.T) {
 	s := newService(t)
 	b := newBrowser(t, s.address)

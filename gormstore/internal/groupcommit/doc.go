@@ -2,7 +2,6 @@
 // transaction, one round trip and one sync to disk serve all of them. It knows
 // nothing of what is written, nor of the database.
 //
-// A [Queue] is where the writes meet. What is written is a type of the caller's
-// that embeds [Entry], which has what the queue needs to know of it, and gets
-// its outcome.
+// A [Queue] collects the writes. The caller defines the type of a write, which
+// embeds [Entry]: what the queue needs to know of the write, and its outcome.
 package groupcommit

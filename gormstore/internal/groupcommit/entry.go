@@ -29,7 +29,7 @@ type Entry struct {
 	Arrived  time.Time // when its caller came
 	Deadline time.Time // of the caller's context, or zero
 
-	Timing *timing.Timing // where its times are recorded, or nil
+	Timing *timing.Timing // gets its times; may be nil
 
 	// Err is the outcome. Who writes a batch sets it.
 	Err error

@@ -19,15 +19,15 @@ const (
 	maxBytes  = 1 << 20
 )
 
-// Queue is where concurrent writes to one log meet. The first caller writes at
-// once, and is the leader while it does; those who come in the meantime wait,
-// and the first of them leads the next batch, in which all that have waited are
-// written together. No caller waits for a timer, and a lone caller does not
-// wait at all. The zero Queue is ready.
+// Queue collects concurrent writes to one log. The first caller writes at once,
+// and is the leader while it does. Callers that come in the meantime wait; the
+// first of them leads the next batch, which writes all that have waited. No
+// caller waits for a timer, and a lone caller does not wait at all. The zero
+// Queue is ready.
 type Queue[W Batched] struct {
 	// Interruptible says that the write function of Do returns soon after its
-	// context ends. Then a lone write needs no goroutine of its own, whose
-	// threads would cost it a fifth of its time.
+	// context ends. Then a lone write runs in the goroutine of its caller: a
+	// further goroutine would cost it a fifth of its time, for the threads.
 	Interruptible bool
 
 	mu      sync.Mutex    // protects what follows
@@ -99,7 +99,7 @@ func (q *Queue[W]) lead(ctx context.Context, own W, write func(ctx context.Conte
 var errLeft = errors.New("the caller does not wait for the outcome")
 
 // HasLeft reports whether the context of a write has ended because its caller
-// does not wait any more: then nobody wants to know what has become of it.
+// does not wait any more, so that its outcome need not be found out.
 func HasLeft(ctx context.Context) bool { return context.Cause(ctx) == errLeft }
 
 // writeAlone writes a batch in which only the leader's own write is, and

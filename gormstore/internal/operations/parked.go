@@ -33,8 +33,8 @@ func Parked(ctx context.Context, runner Runner, followers ...string) (events []p
 	return events, nil
 }
 
-// ParkedAfter is where a page of parked events begins: after an event of a
-// leader. The zero value is the beginning.
+// ParkedAfter is the event of a leader after which a page of parked events
+// begins. The zero value is the beginning.
 type ParkedAfter struct {
 	Leader         string
 	NotificationID int64
