@@ -24,7 +24,7 @@ import (
 )
 
 // benchmarked are the stores that benchmarks compare: PostgreSQL, which syncs
-// before it answers, one server of NATS, and three in processes of their own,
+// before it answers, one server of NATS, and three in separate processes,
 // which sync every two minutes, or before they answer.
 var benchmarked = []struct {
 	name string

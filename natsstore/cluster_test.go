@@ -27,7 +27,7 @@ import (
 // nodeVariable has the settings of a server that this test program is to be.
 const nodeVariable = "NATSSTORE_TEST_NODE"
 
-// node is a server of a cluster, in a process of its own.
+// node is a server of a cluster, in a separate process.
 type node struct {
 	Name       string
 	StoreDir   string
@@ -238,7 +238,7 @@ func (l *link) pass(to, from net.Conn) {
 	}
 }
 
-// startAlone starts a server in a process of its own, and connects to it.
+// startAlone starts a server in a separate process, and connects to it.
 func startAlone(t testing.TB) *nats.Conn {
 	t.Helper()
 	n := &node{Name: "alone", StoreDir: t.TempDir(), ClientPort: freePort(t), HTTPPort: freePort(t)}
@@ -249,7 +249,7 @@ func startAlone(t testing.TB) *nats.Conn {
 	return c.connect(t, 0)
 }
 
-// cluster is three servers, each in a process of its own.
+// cluster is three servers, each in a separate process.
 type cluster struct {
 	nodes []*node
 	links []*link

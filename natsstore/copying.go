@@ -22,11 +22,11 @@ const (
 // the other log does not have are filled with messages that are no events.
 // Snapshots and positions are not copied.
 //
-// Nothing may write to either log meanwhile. A copy that was interrupted goes
-// on where it ended if CopyFrom is called again. It makes the stream if it does
-// not exist. A stream that is not the beginning of the other log is an
-// ErrIntegrity. progress, which may be nil, is called with the id up to which
-// the log was copied.
+// Nothing may write to either log meanwhile. If the copy is interrupted, call
+// CopyFrom again: it goes on after the last event that was copied. It makes the
+// stream if the stream does not exist. If the stream is not the beginning of the
+// other log, the error is an ErrIntegrity. progress, which may be nil, is called
+// with the id up to which the log was copied.
 //
 // Compare the logs afterwards; package copylog does that.
 func (s *Store) CopyFrom(

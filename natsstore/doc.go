@@ -41,7 +41,7 @@
 //
 // The store has no transactions for its users. Followers with a read model keep
 // it and their positions in another store, such as package gormstore, and read
-// the log from here. A follower that saves aggregates of its own application
-// may have it here: its batch is stored as one atomic batch (Store.Transaction).
-// An originator cannot be deleted.
+// the log from here. A follower that only saves aggregates of its application
+// may have that application here: its batch is stored as one atomic batch
+// (Store.Transaction). An originator cannot be deleted.
 package natsstore

@@ -93,7 +93,7 @@ func (l *load) waitFor(events int64) {
 	}
 }
 
-// write saves events of its own originators, and reads them.
+// write saves events of originators that no other writer has, and reads them.
 func (l *load) write(r persistence.ProcessRecorder, writer int) {
 	ctx := l.t.Context()
 	random := rand.New(rand.NewPCG(uint64(writer), 1))

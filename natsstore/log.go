@@ -50,8 +50,8 @@ func (r *processRecorder) SelectNotifications(
 }
 
 // logPage reads the messages after a sequence, from whatever replica. It
-// returns the last sequence that was read. If the page is not full it also asks
-// the leader where the log ends, unless the caller knows an end.
+// returns the last sequence that was read. If the page is not full, it also asks
+// the leader for the end of the log, unless the caller knows an end.
 func (s *stream) logPage(ctx context.Context, op string, after, end int64) (page []message, next, last int64, err error) {
 	ctx, cancel, err := s.begin(ctx, op)
 	if err != nil {

@@ -88,7 +88,7 @@ func (p *stagedParking) messages(w *writing, upstream string) []outgoing {
 			f.kind, f.topic = parkedKind, c.event.Topic
 			state.ID, state.Version, state.Error, state.At = c.event.OriginatorID, c.event.OriginatorVersion, c.event.Error, c.event.ParkedAt.UTC()
 		}
-		f.state, _ = json.Marshal(state) // which has nothing that cannot be written
+		f.state, _ = json.Marshal(state) // JSON can encode every field
 		messages[i] = outgoing{subject: w.names.parked(upstream), data: f.encode(), expect: i == 0, last: p.stored.seq}
 	}
 	return messages

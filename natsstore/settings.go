@@ -144,9 +144,9 @@ var errNoLeader = errors.New("the stream has no leader at the moment")
 
 var errBusy = errors.New("another call waits for the leader of the stream")
 
-// lastCheck returns when the stream was compared last, and whether it may not be
-// what it was: it has another leader, was changed or made anew, or the
-// connection was lost, during which no one tells of that.
+// lastCheck returns when the stream was compared last, and whether the stream may
+// have changed since: it has another leader, was changed or made anew, or the
+// connection was lost, so that none of these would have been heard of.
 func (s *stream) lastCheck() (at time.Time, suspect bool) {
 	connects := s.store.conn.Stats().Reconnects
 	s.mu.Lock()

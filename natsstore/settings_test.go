@@ -158,8 +158,8 @@ func TestChangedWhileUsed(t *testing.T) {
 }
 
 // TestOtherServer loses the connection, and gets one to another server. What was
-// compared at the first one is compared again, as no one tells of what happened
-// meanwhile.
+// compared at the first one is compared again, because changes in the meantime
+// are not heard of.
 func TestOtherServer(t *testing.T) {
 	t.Parallel()
 	for setting, change := range map[string]func(o *server.Options, c *jetstream.StreamConfig){

@@ -98,8 +98,9 @@ func Open(ctx context.Context, url string, config Config, options ...nats.Option
 }
 
 // Create makes the streams of applications, as a migration makes tables, and
-// the one that all followers share. Streams that exist are compared with what they should be; a *SettingsError
-// names the differences, and nothing is changed.
+// the one that all followers share. Streams that exist are compared with their
+// settings in config; a *SettingsError names the differences, and nothing is
+// changed.
 func Create(ctx context.Context, conn *nats.Conn, config Config, applications ...string) error {
 	config.CreateStreams = true
 	s, err := New(conn, config)

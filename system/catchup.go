@@ -29,11 +29,11 @@ type Processed struct {
 	Note string
 }
 
-// CatchUp processes what one follower has not processed yet, as far as the logs
-// of its leaders go at the moment, and returns how much that was, in the order
-// of the system's edges. If the follower fails, it has processed what comes
-// before the event at fault, and the result has that too. report, which may be
-// nil, is called after every batch.
+// CatchUp processes the events that one follower has not processed, up to the
+// present end of its leaders' logs. It returns what was processed, in the order
+// of the system's edges. If the follower fails, the events before the one at
+// fault are processed, and in the result. report, which may be nil, is called
+// after every batch.
 //
 // A follower that is paused is an ErrPaused. If another process of the follower
 // is at work for longer than the store waits for a lock, that is a

@@ -201,8 +201,8 @@ func TestContentionInOtherApplications(t *testing.T) {
 }
 
 // A batch and another writer that wait for each other are a conflict as well,
-// whether they wait for aggregates or for rows of their own. The batch that
-// PostgreSQL ends for it is repeated at once.
+// whether they wait for aggregates or for other rows. The batch that PostgreSQL
+// ends for it is repeated at once.
 func TestDeadlockWithAWriterIsNoFailure(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"aggregate", "own row"} {

@@ -207,14 +207,15 @@ const (
 	Head Start = -1
 )
 
-// StartAt says where the follower begins when it first runs. Without it, it
-// begins at the Beginning. A follower that sends mails begins at the Head. With
-// a Runner that is before Start returns, so nothing that is saved afterwards is
-// missed; if the follower is paused then, it is when it is resumed. Later it goes
-// on from its position, and after a reset it processes all events.
+// StartAt says where the follower begins when it first runs: without it, at the
+// Beginning. A follower that sends mails begins at the Head. A Runner records
+// the start before its Start returns, so the follower misses nothing that is
+// saved afterwards. If the follower is paused, the start is recorded when it is
+// resumed. Later the follower goes on from its position; after a reset it
+// processes all events.
 //
 // A position that is beyond the head of a leader's log is an error when the
-// follower first runs. Other starts than the Beginning need a store that keeps
+// follower first runs. Starts other than the Beginning need a store that keeps
 // settings of followers, as gormstore and memory do.
 func StartAt(start Start) FollowerOption {
 	return func(f *Follower) error {

@@ -604,8 +604,8 @@ func (f *followerLoop) batchLimit() int {
 	return f.limit
 }
 
-// endOfPage is up to where a log is known from a page of it that was read up to
-// the id end.
+// endOfPage returns the id up to which a page, which was read up to the id end,
+// has all events of the log that were selected.
 func endOfPage(events []persistence.Notification, limit int, end int64) int64 {
 	switch {
 	case len(events) == 0:
@@ -769,9 +769,10 @@ func (l *timeLimit) saved() {
 	}
 }
 
-// lockBatch locks the position of a batch, which must be where the batch
-// begins. A deletion locks the positions of followers too, so none of the
-// events can be deleted any more until the transaction ends.
+// lockBatch locks the position of a batch. If the batch does not begin at that
+// position any more, it returns errOvertaken. A deletion locks the positions of
+// followers too, so none of the events can be deleted until the transaction
+// ends.
 func (f *followerLoop) lockBatch(ctx context.Context, b batch) error {
 	if f.partitions != nil {
 		return f.lockPartitions(ctx)

@@ -8,8 +8,8 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// DefaultStall is how long a follower may stand still at something that it has
-// to do before it is unhealthy.
+// DefaultStall is how long a follower that has events to process may not move
+// before it is unhealthy.
 const DefaultStall = time.Minute
 
 // Health says whether a follower needs attention.
@@ -32,10 +32,10 @@ type Health struct {
 // A divided follower is also unhealthy if a partition has had no owner for
 // longer than stall although events come after its position, or if a partition
 // has failed at one event for longer than stall. A partition that fails in
-// another process makes that process unhealthy, and here is only in the reason:
-// if all processes said 503, an orchestrator would take those away that do their
-// work. It counts if s.Process is "", as for a command that looks at all
-// processes.
+// another process makes only that process unhealthy, and here is only named in
+// the reason: if all processes answered 503, an orchestrator would also take away
+// those that do their work. If s.Process is "", as for a command that looks at
+// all processes, every partition counts.
 func (s Status) Health(now time.Time, stall time.Duration) Health {
 	if stall <= 0 {
 		stall = DefaultStall

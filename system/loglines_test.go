@@ -193,8 +193,8 @@ func TestLivenessAsksNoDatabase(t *testing.T) {
 	})
 }
 
-// That a follower stands by, and that its runner is canceled while it does, are
-// no errors of the database.
+// Neither a follower that stands by nor the end of its runner in the meantime is
+// logged as an error of the database.
 func TestStandingByLogsNoDatabaseError(t *testing.T) {
 	t.Parallel()
 	for name, dsn := range map[string]func(testing.TB) string{"sqlite": func(t testing.TB) string {

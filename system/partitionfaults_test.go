@@ -34,7 +34,7 @@ func (d divided) atHead(t testing.TB) bool {
 	return position(t, d.follower.Application, schoolName) == head(t, d.dogs.Application)
 }
 
-// editPartitions changes rows of partitions behind the back of their owners.
+// editPartitions changes rows of partitions while processes own them.
 func editPartitions(t testing.TB, db *gorm.DB, where string, changes map[string]any) {
 	t.Helper()
 	edited := db.Table("follower_partitions").Where(where).Updates(changes)

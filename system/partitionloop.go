@@ -120,7 +120,7 @@ func (f *followerLoop) pullPartitions(ctx context.Context) (outcome, error) {
 		return nothingMore, err
 	}
 	if f.standingBy = len(p.held) == 0; f.standingBy {
-		f.caughtUp(ctx, head) // what is behind is another process's
+		f.caughtUp(ctx, head) // other processes have the partitions
 		return onStandby, nil
 	}
 	target, err := f.alignmentTarget(head)
@@ -143,7 +143,7 @@ func (f *followerLoop) pullPartitions(ctx context.Context) (outcome, error) {
 func (f *followerLoop) nothingToDo(ctx context.Context, head, target int64) (outcome, error) {
 	p := f.partitions
 	failure := f.worstFailure()
-	if f.isToDivideAnew() && failure == nil && p.lowest() == target { // all are where they can be divided anew
+	if f.isToDivideAnew() && failure == nil && p.lowest() == target { // all have the same position
 		return f.divideAnew(ctx)
 	}
 	if failure != nil && p.greedy {
@@ -357,9 +357,9 @@ func (f *followerLoop) hasUnrecorded(number int) bool {
 	return false
 }
 
-// adopt takes over what the store says of the leases and positions. Positions
-// are those that this loop has moved them to, unless someone has edited them or
-// restored the database.
+// adopt takes over the leases and positions that the store returned. A position
+// differs from the one to which this loop has moved its partition only if the
+// row was edited or the database was restored.
 func (f *followerLoop) adopt(set persistence.PartitionSet) {
 	p := f.partitions
 	before := p.held

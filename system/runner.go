@@ -13,8 +13,8 @@ import (
 )
 
 // standByAfter is how long a follower of a Runner waits for its position before
-// it stands by, in times of a batch: another process that holds the position
-// for longer is at an event that takes long.
+// it stands by, as a multiple of the time of a batch. Another process that holds
+// the position for longer is at an event that takes long.
 const standByAfter = 10
 
 // Runner runs the followers of a system, each in its own goroutine. It is used

@@ -26,7 +26,7 @@ func (f *followerLoop) settingsRecorder() capability.SettingsRecorder {
 	return f.app.RecorderCapabilities().Settings
 }
 
-// settleStart records where a follower with StartAt begins, unless it has begun.
+// settleStart records the start of a follower with StartAt, unless it has begun.
 func (f *followerLoop) settleStart(ctx context.Context) (err error) {
 	if f.follower.start == Beginning || f.settingsRecorder() == nil {
 		return nil // pull reports a store without settings
@@ -191,12 +191,12 @@ func (f *followerLoop) beginning(ctx context.Context, position int64) (int64, er
 		f.follower.start, f.leader.Name(), head)}
 }
 
-// settleTopics sets since which position each topic is processed, and says what
-// has changed, or "". A topic that is not wanted any more keeps the position
-// where that began, as a negative number. One that this program does not know
-// stays as it is, as it is not left out: restrict has the events of such topics
-// read, and the follower stops at them. So a new name of an event, under which a
-// newer program has recorded it, is no change for an older one.
+// settleTopics sets since which position each topic is processed, and returns
+// what has changed, or "". A topic that is not wanted any more keeps the position
+// at which it was dropped, as a negative number. A topic that this program does
+// not know stays as it is, because its events are not left out: restrict does
+// not exclude them, and the follower stops at them. So if a newer program has
+// recorded a new name of an event, an older one sees no change.
 func (f *followerLoop) settleTopics(ctx context.Context, position int64, settings *capability.FollowerSettings) (string, error) {
 	recorded, err := topicsSince(settings)
 	if err != nil {

@@ -294,8 +294,8 @@ func TestStartAtHeadIsWhenStartReturns(t *testing.T) {
 	})
 }
 
-// A runner whose follower cannot record where it starts does not start, and can
-// be started when it can.
+// A runner whose follower cannot record its start does not start. It can be
+// started as soon as the follower can.
 func TestStartAtHeadThatCannotBeRecorded(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {

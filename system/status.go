@@ -63,10 +63,10 @@ type Status struct {
 	PausedAt time.Time
 	PausedBy string
 	// Note says what an operator should know of the topics that the follower
-	// processes, or is "": which of them it has not processed from the
-	// beginning, because its filter has grown, or not to the end, and whether
-	// two programs seem to run under its name. A reset ends it, and so does
-	// management.AcceptTopics.
+	// processes, or is "". It names the topics that were not processed from the
+	// beginning, because the filter has grown, or not to the end, and says
+	// whether two programs seem to run under the follower's name. A reset clears
+	// it, and so does management.AcceptTopics.
 	Note string
 	// Held is a transaction that has been open for more than five seconds and
 	// keeps the follower from the newest events of the leader, or nil. It is

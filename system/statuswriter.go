@@ -167,10 +167,10 @@ func (f *followerLoop) loadPersisted(ctx context.Context) error {
 	return nil
 }
 
-// warnOfPython warns if the Python library has moved the position last, and the
-// follower moves it otherwise: if that library still runs the follower, what it
-// processes and has not committed is processed here as well. It has a row for
-// each event, so between the two highest rows there is no event.
+// warnOfPython warns if the Python library has moved the position last and the
+// follower moves it in another way. If that library still runs the follower,
+// events that it is processing are processed here as well. The library writes a
+// row for each event, so between its two highest rows there is no event.
 func (f *followerLoop) warnOfPython(ctx context.Context) error {
 	able := f.app.RecorderCapabilities()
 	if able.Rows == nil || able.Tracker != nil {

@@ -234,8 +234,8 @@ func TestMisspeltSettingIsWarnedOfOnce(t *testing.T) {
 	}
 }
 
-// Each logger is told of its own applications: they may be read in different
-// places.
+// Each logger gets the warnings for the applications that log to it: the logs may
+// be read in different places.
 func TestMisspeltSettingIsWarnedOfInEachLog(t *testing.T) {
 	t.Setenv("SNAPSHOTS", "5")
 	var ofSchool, ofMailer bytes.Buffer

@@ -21,19 +21,18 @@ type waiter struct {
 }
 
 // WaitFor returns when a follower has processed all that its leaders had
-// recorded at the time of the call, so that the caller finds in what the
-// follower makes what it has saved. Call it after the commit: in the
-// transaction of a save the follower sees nothing of the save, and WaitFor
-// returns without it.
+// recorded at the time of the call. Then what the caller has saved is in what the
+// follower makes, such as its read model. Call WaitFor after the commit: before
+// it, the follower sees nothing of the save, and WaitFor does not wait for it.
 //
 // If the follower has failed, WaitFor returns that error at once, although the
-// follower will try again; while it does, the outcome of that counts. An event
-// that is parked counts as processed. If ctx ends first, it returns an
-// ErrOperational with the context's cause; if the runner does not run,
-// an *Error or ErrStopped; if the follower is paused, ErrPaused; and an
-// *Error if the system has no such follower. It sends no queries: the runner
-// wakes it. A runner that stands by looks at the position meanwhile. To wait
-// for followers that only other processes run, use Follower.WaitForPosition.
+// follower will try again; during another attempt it waits for the outcome. An
+// event that is parked counts as processed. If ctx ends first, it returns an
+// ErrOperational with the context's cause; if the runner does not run, an
+// *Error or ErrStopped; if the follower is paused, ErrPaused; and an *Error if
+// the system has no such follower. It sends no queries: the runner wakes it. A
+// runner that stands by looks at the position meanwhile. To wait for followers
+// that only other processes run, use Follower.WaitForPosition.
 func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 	edges, err := r.edgesOf(follower)
 	if err != nil {

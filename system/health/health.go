@@ -33,9 +33,8 @@ type Runner interface {
 
 // Config says when a follower is unhealthy. The zero Config has the defaults.
 type Config struct {
-	// Stall is how long a follower may stand still although it has something to
-	// do before Ready answers 503. The default is system.DefaultStall, one
-	// minute.
+	// Stall is how long a follower that has events to process may not move
+	// before Ready answers 503. The default is system.DefaultStall, one minute.
 	Stall time.Duration
 	// Hang is how long a follower may process one event before Live answers
 	// 503, so that the orchestrator restarts the process. The default is ten
@@ -138,7 +137,7 @@ func (c *Checks) Ready() http.Handler {
 	})
 }
 
-// stuck says what has not moved for long although it is behind, or "".
+// stuck says what has events to process and has not moved for too long, or "".
 func (c *Checks) stuck(s system.Status, now time.Time) (reason string) {
 	if s.Partitions == nil {
 		return c.stuckAt("it", edge{s.Follower, s.Leader, -1}, s, s.Position, now)

@@ -124,7 +124,8 @@ func failing(owner string, since time.Time) persistence.Partition {
 }
 
 // TestReadyRemembersPartitions finds a partition of the process that is behind
-// and does not move while others do. One of another process is that one's.
+// and does not move while others do. A partition of another process does not
+// count.
 func TestReadyRemembersPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		behind := divided(system.Running, persistence.Partition{Leased: true, Owner: "this one"})

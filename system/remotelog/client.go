@@ -44,11 +44,11 @@ type ClientConfig struct {
 	// environment count as they do for an application of that name, and a store
 	// is not opened.
 	Application []application.Option
-	// HTTPClient makes the requests, for its certificates, proxies and tokens;
-	// those that expire are a matter of its Transport. If it is nil the client
-	// makes one, which follows no redirects, so that headers go nowhere else.
-	// A program that stops reading and goes on closes the idle connections of
-	// its own.
+	// HTTPClient makes the requests, with its certificates, proxies and tokens;
+	// its Transport renews tokens that expire. If HTTPClient is nil, a client is
+	// made that follows no redirects, so that headers go nowhere else. A program
+	// that sets HTTPClient, stops reading and goes on closes the idle
+	// connections of HTTPClient itself.
 	HTTPClient *http.Client
 	// Header is added to every request, such as Authorization.
 	Header http.Header

@@ -38,8 +38,8 @@ import (
 )
 
 // A test that needs another process runs its own program again, as a follower.
-// The variables say where the log is, which database is the follower's, and
-// where it is to stop, as a process that is about to be killed.
+// The variables have the address of the log, the database of the follower, and
+// after how many effects it stops to be killed.
 const (
 	childAddress = "REMOTELOG_TEST_ADDRESS"
 	childDialect = "REMOTELOG_TEST_DIALECT"
@@ -282,7 +282,7 @@ func (u *upstream) ids(t testing.TB) (all []int64) {
 // downstream is the follower's side of a test, seen from outside.
 type downstream struct {
 	db          *gorm.DB
-	elsewhere   *gorm.DB // where the effects are
+	elsewhere   *gorm.DB // has the effects
 	recorder    persistence.ProcessRecorder
 	environment map[string]string
 }

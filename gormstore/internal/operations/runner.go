@@ -17,7 +17,7 @@ import (
 type Runner interface {
 	// System returns what the runner runs.
 	System() *system.System
-	// CatchUp processes what one follower has not processed yet.
+	// CatchUp processes the events that one follower has not processed.
 	CatchUp(ctx context.Context, follower system.Member, report func(system.Processed)) ([]system.Processed, error)
 	// Statuses returns the status of each follower at each of its leaders.
 	Statuses(ctx context.Context) ([]system.Status, error)

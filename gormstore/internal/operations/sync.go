@@ -97,10 +97,10 @@ func (e *UnknownFollowersError) Error() string {
 		strings.Join(e.Names, ", "), listed(e.Known))
 }
 
-// SyncFollowers processes what followers have not processed yet, up to the end
-// that the logs of their leaders have at the moment, one follower after the
-// other in the order that is given. If one fails, by an error or a panic, the
-// others have their turn all the same; the report says so, not the error.
+// SyncFollowers processes the events that followers have not processed, up to
+// the present end of their leaders' logs, one follower after the other in the
+// order that is given. If one fails, by an error or a panic, the others have
+// their turn all the same: the failure is in the report, not in the error.
 //
 // Followers process in batches, each in its own transaction, so that no save
 // waits for long. A dry run is one transaction for each database, and keeps
