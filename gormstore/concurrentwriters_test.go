@@ -34,7 +34,7 @@ func TestConcurrentWriters(t *testing.T) {
 		"remote log":    c.remoteLog,
 		"other process": c.otherProcess,
 	}
-	c.wantNothingLost(t, testdb.Figure(3_000, 200_000))
+	c.wantNothingLost(t, testdb.Figure(testdb.Sample(800, 3_000), 200_000))
 }
 
 // Strict writers, the table lock of Django and writers of this package may
@@ -46,7 +46,7 @@ func TestConcurrentWritersOfSeveralKinds(t *testing.T) {
 	c.overtaken = [][2]writing{{c.held(c.strict()), c.held(c.writer())}, {c.held(c.writer()), c.held(c.strict())},
 		{c.tableLock, c.held(c.writer())}, {c.held(c.writer()), c.tableLock}}
 	c.readers = map[string]reading{"pages": c.pages, "topics": c.topics, "other process": c.otherProcess}
-	c.wantNothingLost(t, testdb.Figure(1_500, 40_000))
+	c.wantNothingLost(t, testdb.Figure(testdb.Sample(300, 1_500), 40_000))
 }
 
 // Strict writers alone show their events in the order of the ids to any reader.
@@ -56,7 +56,7 @@ func TestStrictWriters(t *testing.T) {
 	c.writers = c.ways(c.strict(), c.strict())
 	c.overtaken = [][2]writing{{c.held(c.strict()), c.held(c.strict())}}
 	c.readers = map[string]reading{"any reader": c.byID}
-	c.wantNothingLost(t, testdb.Figure(1_000, 20_000))
+	c.wantNothingLost(t, testdb.Figure(testdb.Sample(300, 1_000), 20_000))
 }
 
 // Writers of two applications in the order of the table show their events in the
@@ -71,7 +71,7 @@ func TestWritersInTheOrderOfTheTable(t *testing.T) {
 	c.overtaken = [][2]writing{{c.held(writer{c.db, ordered}), c.held(writer{c.db, python})},
 		{c.held(writer{c.db, python}), c.held(writer{c.db, ordered})}}
 	c.readers = map[string]reading{"reader of the table": c.wholeTable}
-	c.wantNothingLost(t, testdb.Figure(1_000, 20_000))
+	c.wantNothingLost(t, testdb.Figure(testdb.Sample(300, 1_000), 20_000))
 }
 
 // The controls: each of these loses events, so the test above can see it.

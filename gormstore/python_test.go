@@ -59,8 +59,25 @@ var pythonFixtures = []pythonFixture{
 
 func eachPythonFixture(t *testing.T, test func(t *testing.T, f pythonFixture, db *gorm.DB)) {
 	t.Helper()
+	onPythonFixtures(t, pythonFixtures, test)
+}
+
+// eachPythonLibrary is eachPythonFixture for tests that run the library, whose
+// processes take most of the time. Unless every combination is tried they run
+// without settings and with all of them.
+func eachPythonLibrary(t *testing.T, test func(t *testing.T, f pythonFixture, db *gorm.DB)) {
+	t.Helper()
+	if testdb.Exhaustive() {
+		onPythonFixtures(t, pythonFixtures, test)
+	} else {
+		onPythonFixtures(t, sharedPythonFixtures, test)
+	}
+}
+
+func onPythonFixtures(t *testing.T, fixtures []pythonFixture, test func(t *testing.T, f pythonFixture, db *gorm.DB)) {
+	t.Helper()
 	t.Parallel()
-	for _, f := range pythonFixtures {
+	for _, f := range fixtures {
 		t.Run(f.file, func(t *testing.T) {
 			t.Parallel()
 			test(t, f, f.open(t))

@@ -114,7 +114,7 @@ func TestPythonFollowerBesideKilledProcesses(t *testing.T) {
 	for _, f := range sharedPythonFixtures {
 		t.Run(f.file, func(t *testing.T) {
 			t.Parallel()
-			if wrong := followAndKill(t, f, followPython, testdb.Figure(10, 100)); len(wrong) > 0 {
+			if wrong := followAndKill(t, f, followPython, testdb.Figure(testdb.Sample(3, 10), 100)); len(wrong) > 0 {
 				t.Errorf("%d events were not processed once: %v, want 0", len(wrong), wrong)
 			}
 		})

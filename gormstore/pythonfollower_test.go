@@ -40,7 +40,7 @@ func TestPythonFollowerOnBothSides(t *testing.T) {
 	for _, f := range sharedPythonFixtures {
 		t.Run(f.file, func(t *testing.T) {
 			t.Parallel()
-			for range testdb.Figure(2, 10) {
+			for range testdb.Figure(testdb.Sample(1, 2), 10) {
 				for _, command := range []string{"follow", "sync"} {
 					if wrong := followOnBothSides(t, f, f.open(t), command, 30); len(wrong) > 0 {
 						t.Errorf("%d events were not processed once beside %s: %v, want 0", len(wrong), command, wrong)

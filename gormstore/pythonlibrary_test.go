@@ -125,7 +125,7 @@ func (s *pyService) wantCounts(t *testing.T) {
 // rebuilds each aggregate at each version with snapshots and without, with the
 // same values and types.
 func TestPythonLibraryReads(t *testing.T) {
-	eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
+	eachPythonLibrary(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
 		library, s := f.library(t, db), newPyService(t, f, db)
 		before := library.Read(t)
 		luna := pyDogs.Create(domain.NewIDv5("/dogs/Luna"), pyRegistered{"Luna"})
@@ -201,7 +201,7 @@ var pyNamedDogs = domain.Define("Dog", domain.FormerName[pyNamed](pythonModule+"
 // it, would lose the attribute. It is said once. Without the library's snapshots
 // it is written, and the library cannot use it.
 func TestPythonSnapshotsKeepTheirFields(t *testing.T) {
-	eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
+	eachPythonLibrary(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
 		library := f.library(t, db)
 		open := func() (*application.Repository[pyNamed], *bytes.Buffer) {
 			log := &bytes.Buffer{}
@@ -247,7 +247,7 @@ func TestPythonSnapshotsKeepTheirFields(t *testing.T) {
 // By turns, the library and this module write and follow, three rounds: each
 // event is processed once, and both see the same.
 func TestPythonByTurns(t *testing.T) {
-	eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
+	eachPythonLibrary(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
 		library, s := f.library(t, db), newPyService(t, f, db)
 		library.Call(t, "register", "Turn")
 		for round := range 3 {

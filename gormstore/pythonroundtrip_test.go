@@ -149,7 +149,7 @@ func stateAt[T any](t *testing.T, r *application.Repository[T], id string, versi
 // position is read as the library reads it, with the types of its values, in
 // both layouts, with snapshots and without.
 func TestPythonHistory(t *testing.T) {
-	eachPythonFixture(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
+	eachPythonLibrary(t, func(t *testing.T, f pythonFixture, db *gorm.DB) {
 		want := f.library(t, db).Read(t)
 		for name, options := range map[string][]application.Option{
 			"Python layout":     {application.WithPythonLayout()},

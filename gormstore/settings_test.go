@@ -161,7 +161,7 @@ func TestSettings(t *testing.T) {
 			case whole && !c.partly:
 				persistencetest.Run(t, h)
 			case c.always:
-				h.Only = sample(h, 0, 4)
+				h.Only = sample(h, 0, testdb.Sample(12, 4))
 				persistencetest.Run(t, h)
 			}
 		})

@@ -41,7 +41,7 @@ func TestWritersAndServerKilled(t *testing.T) {
 	}
 	readers := k.startReaders(t)
 	k.overtake(t, readers, k.held(k.writer()), k.held(k.writer()))
-	k.killUntil(t, testdb.Figure(1_000, 200_000))
+	k.killUntil(t, testdb.Figure(testdb.Sample(400, 1_000), 200_000))
 	k.end(t)
 	stored := k.stored(t)
 	k.written.Store(int64(len(stored)))

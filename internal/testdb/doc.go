@@ -43,7 +43,8 @@
 //   - POSTGRES_DSN names a server to use in place of the shared cluster. Its
 //     user must be allowed to create databases. Databases of killed tests stay
 //     there; their names begin with es_test_.
-//   - CI is a switch: tests try every combination; see [Exhaustive].
+//   - CI is a switch: tests try every combination and search longer; see
+//     [Exhaustive] and [Sample].
 //   - CI and REQUIRE_POSTGRES are switches: where PostgreSQL is missing, tests
 //     that need it fail instead of being skipped.
 //   - FULL is a switch: tests use their full figures; see [Figure].

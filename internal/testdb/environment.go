@@ -17,6 +17,18 @@ func Figure(reduced, full int) int {
 	return reduced
 }
 
+// Sample returns whole if [Exhaustive], and part otherwise. Use it for the work
+// by which a test searches beyond what it shows in any case, since go test runs
+// on the machines of those who change the code, again and again:
+//
+//	for range testdb.Figure(testdb.Sample(100, 1_000), 1_000_000) { ... }
+func Sample(part, whole int) int {
+	if Exhaustive() {
+		return whole
+	}
+	return part
+}
+
 // Exhaustive reports whether tests should try every combination of settings and
 // databases: in continuous integration, which sets CI, and if [Full]. Otherwise
 // they try each setting and each database, but not all of them together.

@@ -12,6 +12,9 @@ func TestExhaustive(t *testing.T) {
 		if got := Exhaustive(); got != row.want {
 			t.Errorf("CI=%q FULL=%q: got %t, want %t", row.ci, row.full, got, row.want)
 		}
+		if got := Sample(1, 2) == 2; got != row.want {
+			t.Errorf("CI=%q FULL=%q: got the whole %t, want %t", row.ci, row.full, got, row.want)
+		}
 	}
 }
 
