@@ -122,13 +122,21 @@ func (s *store) verify(t testing.TB) {
 	s.neighbour.verify(t)
 }
 
-// figure returns full where FULL is set, and otherwise reduced.
+// figure returns full if FULL is set, and otherwise reduced.
 func figure(reduced, full int) int {
-	switch os.Getenv("FULL") {
-	case "", "0", "false":
-		return reduced
+	if enabled("FULL") {
+		return full
 	}
-	return full
+	return reduced
+}
+
+// enabled reports whether an environment variable, a switch, is on.
+func enabled(name string) bool {
+	switch os.Getenv(name) {
+	case "", "0", "false":
+		return false
+	}
+	return true
 }
 
 // dog is the id of an originator. Ids are the same in every run, so that a
