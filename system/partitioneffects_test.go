@@ -27,10 +27,10 @@ func TestPartitionsWithEffects(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
-		// A lease that ends while the machine is busy has another process make the
-		// calls again.
+		// A lease that ends while the machine is busy would have another process
+		// make the calls again.
 		config := dividedConfig
-		config.PartitionLease = 5 * time.Second
+		config.PartitionLease = capability.LongestLease
 		var mu sync.Mutex // protects calls
 		calls := map[int64]int{}
 		make := func(process string) divided {
@@ -110,7 +110,7 @@ func TestPartitionsOfUnrecordedCallsAreKept(t *testing.T) {
 		var calls atomic.Int64
 		asked := make(chan struct{})
 		config := dividedConfig
-		config.PartitionLease = 10 * time.Second // none ends
+		config.PartitionLease = 20 * time.Second // none ends
 		process := func(name string, store persistence.Factory) divided {
 			write := writeEffect(name)
 			return newDividedWith(t, config, store, nil, system.Partitions(2), system.Effect(

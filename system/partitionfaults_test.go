@@ -323,7 +323,7 @@ func TestMostPartitions(t *testing.T) {
 		expect.NoError(t, db.AutoMigrate(&DividedEffect{}))
 		store := gormstore.New(db)
 		config := dividedConfig
-		config.PartitionLease = 5 * time.Second // a busy machine needs a while for so many
+		config.PartitionLease = 20 * time.Second // a busy machine needs a while for so many
 		a := newDividedWith(t, config, store, writeEffect("a"), system.Partitions(256)).start(t)
 		b := newDividedWith(t, config, store, writeEffect("b"), system.Partitions(256)).start(t)
 		a.save(t, 50, 1)

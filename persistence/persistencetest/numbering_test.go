@@ -32,7 +32,7 @@ type numbering struct {
 }
 
 // longestLag is how long a writer waits that has no others beside it.
-const longestLag = time.Second
+const longestLag = 4 * time.Second
 
 // lag has one writer of the store wait until another one has stored ids that
 // were drawn later, and the log was read since. It is the one of Dog0, who has

@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	deadlock, patience = 2*time.Second, 30*time.Second // some of the seeded bugs wait for ever
+	deadlock, patience = 10*time.Second, 3*time.Minute // some of the seeded bugs wait for ever
 	goleak.VerifyTestMain(m)
 }
 

@@ -46,7 +46,7 @@ func record(t testing.TB, f func(t testing.TB)) *recording {
 			// Whatever a store does, it must not end the test binary.
 			t.Errorf("the row %s", problem)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(10 * time.Minute):
 		stacks := make([]byte, 1<<20)
 		t.Fatalf("the row does not end\n%s", stacks[:runtime.Stack(stacks, true)])
 	}
