@@ -294,6 +294,14 @@ func (c *Cluster) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// version returns the major version of PostgreSQL that made the data folder, 0
+// if it cannot be read.
+func (c *Cluster) version() int {
+	text, _ := os.ReadFile(filepath.Join(c.data(), "PG_VERSION"))
+	version, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return version
+}
+
 func (c *Cluster) data() string    { return filepath.Join(c.folder, "data") }
 func (c *Cluster) log() string     { return filepath.Join(c.folder, "log") }
 func (c *Cluster) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)) }

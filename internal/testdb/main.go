@@ -16,7 +16,7 @@ import (
 // Tests that pass but leave goroutines running count as failed.
 //
 // Unless -parallel says how many parallel tests run at the same time, there are
-// at least four, since tests of databases wait most of their time.
+// at least six, since tests of databases wait most of their time.
 func Main(m *testing.M) int {
 	flag.Parse()
 	if err := raiseParallel(flag.CommandLine); err != nil {
@@ -43,7 +43,7 @@ func Main(m *testing.M) int {
 // leastParallel is how many parallel tests run at the same time on a machine
 // with few processors. On others it is the default of go test, one for each
 // processor: more would need more connections than servers have.
-const leastParallel = 4
+const leastParallel = 6
 
 // raiseParallel sets -parallel in the parsed flags of a test program, unless
 // the caller of the program has set it or is fuzzing. For a fuzz
