@@ -22,7 +22,7 @@ func TestCrashes(t *testing.T) {
 	t.Parallel()
 	eachCrashing(t, func(t *testing.T, c *crashes) {
 		t.Parallel()
-		kills := testdb.Figure(20, 300)
+		kills := testdb.Figure(testdb.Sample(5, 20), 300)
 		for range kills {
 			c.crash(t, writeAndFollow, rand.N(60*time.Millisecond))
 		}
@@ -60,7 +60,7 @@ func TestTwoProcesses(t *testing.T) {
 		dogs, effects := c.applications(t)
 		processes := [2]*process{c.follow(t), c.follow(t)}
 		var longest time.Duration
-		kills := testdb.Figure(10, 300)
+		kills := testdb.Figure(testdb.Sample(4, 10), 300)
 		for i := range kills {
 			c.save(t, dogs, 20)
 			time.Sleep(rand.N(30 * time.Millisecond)) // chance is the point
@@ -85,7 +85,7 @@ func TestTwoProcessesBegin(t *testing.T) {
 	eachCrashing(t, func(t *testing.T, c *crashes) {
 		t.Parallel()
 		dogs, effects := c.applications(t)
-		for range testdb.Figure(3, 20) {
+		for range testdb.Figure(testdb.Sample(2, 3), 20) {
 			c.save(t, dogs, 100)
 			expect.NoError(t, c.db.Where("true").Delete(&gormstore.NotificationTracking{}).Error, c.db.Where("true").Delete(&Effect{}).Error,
 				c.db.Where("application_name = ?", "Echoes").Delete(&gormstore.StoredEvent{}).Error)

@@ -137,7 +137,7 @@ func TestListenerIsCut(t *testing.T) {
 		return cuts > 0
 	}
 	expect.Until(t, "an event is saved, and a connection that listens is cut", func() bool { return cut() && acknowledged.Load() > 0 })
-	for begin, during := time.Now(), time.Duration(testdb.Figure(2, 60))*time.Second; time.Since(begin) < during; {
+	for begin, during := time.Now(), time.Duration(testdb.Figure(testdb.Sample(1, 2), 60))*time.Second; time.Since(begin) < during; {
 		time.Sleep(rand.N(300 * time.Millisecond)) // chance is the point
 		cut()
 	}
@@ -162,7 +162,7 @@ func TestDatabaseRestarts(t *testing.T) {
 		o.write(ctx, &acknowledged)
 	}()
 	var longest time.Duration
-	restarts := testdb.Figure(3, 20)
+	restarts := testdb.Figure(testdb.Sample(2, 3), 20)
 	for i := range restarts {
 		before := acknowledged.Load()
 		if !expect.Eventually(func() bool { return acknowledged.Load() > before }) {

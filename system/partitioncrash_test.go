@@ -131,9 +131,9 @@ func TestPartitionsAndCrashes(t *testing.T) {
 	t.Parallel()
 	eachCrashing(t, func(t *testing.T, c *crashes) {
 		t.Parallel()
-		events, during := testdb.Figure(3_000, 100_000), time.Duration(testdb.Figure(8, 120))*time.Second
+		events, during := testdb.Figure(testdb.Sample(1_000, 3_000), 100_000), time.Duration(testdb.Figure(testdb.Sample(4, 8), 120))*time.Second
 		if c.database == "sqlite" { // on which one process at a time writes
-			events, during = 1_000, 6*time.Second
+			events, during = testdb.Sample(300, 1_000), time.Duration(testdb.Sample(3, 6))*time.Second
 		}
 		observer := c.dividedObserver(t)
 		processes := c.followEqually(t, observer, nil, followDivided, 4)

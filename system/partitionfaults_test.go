@@ -131,7 +131,7 @@ func TestTwoNumbersOfPartitionsAtOnce(t *testing.T) {
 			d.save(t, 10, 1)
 			events += 20
 		}
-		for range 4 {
+		for range testdb.Sample(2, 4) {
 			var all []divided
 			for _, count := range []int{16, 5, 16, 5, 1} {
 				all = append(all, newDivided(t, store, writeEffect("a"), system.Partitions(count)))

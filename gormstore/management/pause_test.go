@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -130,7 +131,7 @@ func TestPauseWhileRunning(t *testing.T) {
 			t.Fatal(err)
 		}
 		options := operations.PauseOptions{Follower: "Mailer", By: "a test"}
-		for round := range int64(5) {
+		for round := range int64(testdb.Sample(2, 5)) {
 			s.train(t, "TrainingSchool", 300)
 			expect.Until(t, "the follower is at work", func() bool { return mails() > round*300 })
 			if err := operations.Pause(t.Context(), runner, options); err != nil {

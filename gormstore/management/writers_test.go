@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -155,6 +156,7 @@ func TestOpenTransactionIsShown(t *testing.T) {
 	s.train(t, "TrainingSchool", 3)
 	const held = "events from 3 to 6 cannot be read before the transaction of server process "
 	expect.Until(t, "followers names the transaction", func() bool {
+		time.Sleep(200 * time.Millisecond) // a process costs as much as a test
 		got := s.manage(t, "followers")
 		return got.code == 0 && strings.Count(got.stdout, held) == 2 && strings.Contains(got.stdout, "idle in transaction, since 20")
 	})
