@@ -16,6 +16,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/admin"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/system"
 	"github.com/eventsourcing-go/eventsourcing/system/health"
@@ -52,7 +53,7 @@ func TestDatabaseGone(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
 		t.Run("closed", func(t *testing.T) {
 			db := open(t)
-			pages, _, _, _ := newNotes(t, db, admin.Config{Timeout: time.Second}, "Readers")
+			pages, _, _, _ := newNotes(t, db, admin.Config{Timeout: 20 * time.Second}, "Readers")
 			pool, err := db.DB()
 			if err != nil {
 				t.Fatal(err)
@@ -64,7 +65,7 @@ func TestDatabaseGone(t *testing.T) {
 		})
 		t.Run("without tables", func(t *testing.T) {
 			db := open(t)
-			pages, _, _, _ := newNotes(t, db, admin.Config{Timeout: time.Second}, "Readers")
+			pages, _, _, _ := newNotes(t, db, admin.Config{Timeout: 20 * time.Second}, "Readers")
 			for _, table := range []string{"stored_events", "snapshots", "notification_tracking", "parked_events", "follower_status", "follower_settings", "follower_runners"} {
 				if err := db.Exec("DROP TABLE " + table).Error; err != nil {
 					t.Fatal(err)
@@ -97,14 +98,9 @@ func TestDatabaseGone(t *testing.T) {
 		if err := tx.Rollback().Error; err != nil {
 			t.Fatal(err)
 		}
-		if answer := get(pages, "/log"); answer.Code != 200 {
-			t.Errorf("after the lock: got %d, want 200", answer.Code)
-		}
-		for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before+2; runtime.Gosched() {
-			if time.Now().After(deadline) {
-				t.Fatalf("got %d goroutines after pages that timed out, want about %d", runtime.NumGoroutine(), before)
-			}
-		}
+		// A busy machine may take longer for a page than there is time.
+		expect.Until(t, "the log is shown after the lock", func() bool { return get(pages, "/log").Code == 200 })
+		expect.Until(t, "pages that timed out leave no goroutines", func() bool { return runtime.NumGoroutine() <= before+2 })
 	})
 }
 

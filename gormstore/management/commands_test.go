@@ -262,7 +262,7 @@ func terminalMaker(t *testing.T) string {
 func (s *service) onTerminal(t *testing.T, typed string, words ...string) string {
 	t.Helper()
 	script := terminalMaker(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := s.command(ctx, words...)
 	inner := "'" + cmd.Path + "' " + strings.Join(cmd.Args[1:], " ")
@@ -416,7 +416,7 @@ func TestInterruptedQuestion(t *testing.T) {
 	s.train(t, "TrainingSchool", 3)
 	s.manage(t, "sync_followers", "-v", "0").want(t, 0, "", "")
 	script := terminalMaker(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := s.command(ctx, "reset_follower", "--no-color", "Diary")
 	terminal := exec.CommandContext(ctx, script, "-qec", "'"+cmd.Path+"' "+strings.Join(cmd.Args[1:], " "), os.DevNull)

@@ -240,9 +240,9 @@ func TestInterruptedDryRun(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 1000)
 		before := s.content(t)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
-		cmd := s.command(ctx, "PAUSE=2ms", "sync_followers", "-n", "-v", "2", "Counter")
+		cmd := s.command(ctx, "PAUSE=20ms", "sync_followers", "-n", "-v", "2", "Counter")
 		got := interrupt(t, cmd, "Counter... ", func() error { return cmd.Process.Signal(os.Interrupt) })
 		if got.code != 130 || !strings.Contains(got.stdout, "Counter... INTERRUPTED (dry-run)\n\t ") ||
 			got.stderr != "CommandError: interrupted; nothing was changed\n" {

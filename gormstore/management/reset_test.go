@@ -153,7 +153,7 @@ func TestResetBesideRunner(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		waiting, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		waiting, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		if err := polling.WaitFor(waiting, diary, "TrainingSchool", 3); err != nil {
 			t.Fatal(err)
