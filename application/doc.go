@@ -1,5 +1,6 @@
-// Package application is for applications: boundaries of commands and queries
-// around the aggregates of one kind of business, over one log of events.
+// Package application defines applications. An application offers commands and
+// queries on the aggregates of one kind of business, and keeps their events in
+// one log.
 //
 // # Defining an application
 //
@@ -37,15 +38,16 @@
 // # Repositories
 //
 // A [Repository] loads the aggregates of one definition: [Repository.Get] the
-// latest version, [Repository.GetAt] an earlier one. An aggregate that is not
-// there is an [ErrAggregateNotFound]. Every caller gets its own aggregate.
+// latest version, [Repository.GetAt] an earlier one. If the aggregate does not
+// exist, the error is an [ErrAggregateNotFound]. Every caller gets its own
+// aggregate.
 //
 // # Conflicts
 //
-// Of two that change the same version of an aggregate one is first; the other
-// gets a persistence.ConflictError, and nothing of its save is stored.
-// [Repository.Update] loads, changes and saves an aggregate, and does it again
-// after a conflict:
+// If two callers change the same version of an aggregate, the first save
+// succeeds. The other caller gets a persistence.ConflictError, and nothing of
+// its save is stored. [Repository.Update] loads, changes and saves an
+// aggregate, and does it again after a conflict:
 //
 //	return s.dogs.Update(ctx, DogID(name), func(d *Dog) error { d.AddTrick(trick); return nil })
 //
@@ -54,20 +56,20 @@
 //
 // # Cache
 //
-// With AGGREGATE_CACHE_MAXSIZE the aggregates used last stay in memory. A Get
-// then reads only what is new (fast-forward) and hands out a copy. Without
-// fast-forward it reads nothing, and does not see what other processes have
-// saved. A transaction goes past the cache.
+// With AGGREGATE_CACHE_MAXSIZE the most recently used aggregates stay in
+// memory. A Get then reads only what is new (fast-forward) and hands out a
+// copy. Without fast-forward it reads nothing, and does not see what other
+// processes have saved. Loads in a transaction do not use the cache.
 //
 // # Snapshots
 //
-// With snapshots an aggregate is read from its newest one and the events after
-// it. They are taken every so many events (SNAPSHOTTING_INTERVALS, or
-// [WithSnapshotting]) or on demand ([Repository.TakeSnapshot]). A snapshot that
-// cannot be used, because its aggregate has changed since, is reported to the
-// log and passed over. One that cannot be taken never makes a save fail.
+// With snapshots an aggregate is read from its newest snapshot and the events
+// after it. Snapshots are taken every so many events (SNAPSHOTTING_INTERVALS,
+// or [WithSnapshotting]) or on demand ([Repository.TakeSnapshot]). A snapshot
+// that cannot be used, because its aggregate has changed since, is logged and
+// passed over. A save never fails because a snapshot cannot be taken.
 //
-// Both a cache and snapshots need types that come back as they were.
+// Both a cache and snapshots need types that are read as they were written.
 // [NewRepository] returns an error if one would not, and names the field;
 // domain.State is the remedy.
 //
@@ -109,12 +111,13 @@
 //	EVENTSOURCING_RUNNER                  used by management commands                           none
 //
 // A key alone means that states are encrypted; a cipher without a key is an
-// error. Of CIPHER_KEY and CIPHER_KEY_FILE the one at the higher level counts,
-// and CIPHER_KEY if both are at the same. Errors and logs never show keys.
+// error. If both CIPHER_KEY and CIPHER_KEY_FILE are set, the one that comes
+// first in the list above counts; if they are at the same level, CIPHER_KEY.
+// Errors and logs never show keys.
 //
 // # Metadata
 //
-// What is known of the cause of a change travels in ctx, and is stored with
+// Metadata, such as the cause of a change, is passed in ctx and stored with
 // every event: see [WithMetadata].
 //
 // # The log

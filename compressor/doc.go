@@ -1,5 +1,5 @@
-// Package compressor makes the state of stored events smaller, and refuses to
-// make it larger than it should be.
+// Package compressor compresses the state of stored events, and decompresses it
+// up to a limit.
 //
 // # Choosing a compressor
 //

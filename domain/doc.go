@@ -74,9 +74,9 @@
 //
 // New events are pending until an application has saved the aggregate. [At]
 // gives an event its time, [With] gives it metadata, and [Definition.WithClock]
-// replaces the clock. Of one aggregate each time by the clock is later than the
-// one before, even if the clock goes backwards; times describe events and never
-// order them.
+// replaces the clock. The times that the clock gives to the events of one
+// aggregate always increase, even if the clock goes backwards. Times describe
+// events; they never order them.
 //
 // # Folds
 //
@@ -93,9 +93,9 @@
 //
 // # Logs
 //
-// A log is a sequence of events that is read as one, never as a state: the ids
-// of all dogs, for example. [DefineLog] and [Entry] name its events; the
-// application package has the log itself.
+// A log is a sequence of events that is read as a sequence, and has no state:
+// the ids of all dogs, for example. [DefineLog] and [Entry] name its events;
+// the application package has the log itself.
 //
 // # Snapshots
 //
@@ -109,10 +109,10 @@
 //		func(s dogState) *Dog { return &Dog{name: s.Name} },
 //	)
 //
-// [SnapshotVersion] makes old snapshots be passed over after the aggregate has
-// changed: its events have the same to say. Raise SnapshotVersion when an
-// event's meaning changes, too: a snapshot that was taken before knows nothing
-// of a field that an upcaster has added since, and would be believed.
+// A snapshot of a state with other fields is passed over: the aggregate is read
+// from its events. Raise [SnapshotVersion] if the meaning of an event changes,
+// because the state in older snapshots is what the events meant before: it
+// lacks, for example, what an upcaster has added since.
 //
 // # When events change: upcasting
 //
@@ -125,7 +125,7 @@
 //		domain.Upcast(func(e trickAddedV2) TrickAdded { return TrickAdded{Trick: e.Trick, Level: 1} }),
 //	)
 //
-// Snapshots that were taken before are not made again by that: raise
+// This does not renew snapshots that were taken before: raise
 // [SnapshotVersion], so that they are passed over. State takes upcasters in the
 // same way, for snapshots. A field that is only added, and whose zero value is
 // right for old events, needs none of this.
@@ -149,8 +149,8 @@
 // # When code goes: retiring
 //
 // The code of an event can be deleted although events of it are stored.
-// [Retired] takes the place of its On, so that aggregates and followers read
-// over them:
+// [Retired] takes the place of its On, so that aggregates and followers pass
+// over these events:
 //
 //	domain.Retired[Dog]("Barked")
 //
@@ -161,9 +161,9 @@
 //
 // A Go type may be renamed at any time. If the stored name of an event changes,
 // [Alias] keeps its history readable, in full: domain.Alias("Dog.TrickAdded").
-// If that of the aggregate changes, [FormerName] does so for all its events and
-// snapshots. [StoredAs] sets the whole name of new events, for databases that
-// another program reads, too.
+// If the stored name of the aggregate changes, [FormerName] does so for all its
+// events and snapshots. [StoredAs] sets the whole name of new events, for
+// databases that another program reads, too.
 //
 // # Errors
 //

@@ -34,7 +34,7 @@
 //		return school.AddTrick(ctx, "Fido", "roll over")
 //	})
 //
-// Tx finds the transaction in a context again, for code in between.
+// Tx returns the transaction in a context, for code that gets only the context.
 //
 // # Order
 //
@@ -43,7 +43,7 @@
 // transaction writes at a time. On PostgreSQL it is an advisory lock that
 // writers share: it says from which id on they write, and readers of this
 // package read up to the lowest of these ids, so followers miss nothing.
-// WithStrictOrder has PostgreSQL's writers exclude each other, for programs
+// WithStrictOrder makes PostgreSQL's writers exclude each other, for programs
 // that read by id alone. The wait for a lock is bounded (WithLockTimeout).
 //
 // # Other processes

@@ -1,11 +1,11 @@
 // Package persistence is what a store of events and its callers agree on: the
 // interfaces of recorders, stored events, errors, and transactions.
 //
-// A service needs little of it: [IsConflict], [IsRetryable], [ErrOutcomeUnknown]
-// and the other errors for what it answers, [OnCommit] for what is to happen
-// after a commit, and what packages application and system return:
-// [DeletedOriginator], [ParkedEvent], [PartitionSet], [LogHold]. The rest is for
-// those who write a store.
+// A service needs little of it: [IsConflict], [IsRetryable],
+// [ErrOutcomeUnknown] and the other errors to choose its answer, [OnCommit] for
+// what is to happen after a commit, and the types that packages application and
+// system return: [DeletedOriginator], [ParkedEvent], [PartitionSet], [LogHold].
+// The rest is for authors of stores.
 //
 // # The way of an event
 //
@@ -36,19 +36,19 @@
 //
 // The package persistencetest holds a store to these promises. The stores of
 // this module can do more, such as keep what a follower has parked or delete an
-// originator. How they say so is internal: a store without all of that is a
-// whole store.
+// originator. How they do so is internal: a store without these abilities is
+// complete.
 //
 // # Errors
 //
-// Every error belongs to a class, which errors.Is tells: [ErrIntegrity],
-// [ErrOperational] and so on. [IsConflict] and [IsRetryable] answer what callers
-// ask most. [ErrOutcomeUnknown] is the third outcome of a write, beside success
-// and failure.
+// Every error belongs to a class, which errors.Is finds: [ErrIntegrity],
+// [ErrOperational] and so on. [IsConflict] and [IsRetryable] answer the most
+// common questions. [ErrOutcomeUnknown] is the third outcome of a write, beside
+// success and failure.
 //
 // # Transactions
 //
 // [OnCommit] runs a function after the transaction of a context is committed. A
-// store that has transactions is a [Transactor], and tells of each with
-// [NewTransaction].
+// store that has transactions is a [Transactor], and puts each into the context
+// with [NewTransaction].
 package persistence

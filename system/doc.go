@@ -25,8 +25,8 @@
 //
 // The topics of a payload, former ones included, are found in the definitions
 // of the leaders; [New] reports a payload that none of them defines. Other
-// options say what the follower can do beside: [OnEvery], [Resettable],
-// [Effect], [Replayable], [Park] and [StartAt].
+// options say what else the follower can do: [OnEvery], [Resettable], [Effect],
+// [Replayable], [Park] and [StartAt].
 //
 // # Exactly once
 //
@@ -37,8 +37,8 @@
 // however many processes run the same follower: one of them works, and another
 // takes over when it ends. New events carry the correlation id of the event
 // that caused them, and its id as their causation id. Several events are
-// processed in one transaction, see [Config]; the later ones see what was made
-// of the earlier ones.
+// processed in one transaction, see [Config]; the later ones see the effects of
+// the earlier ones.
 //
 // # Calls of other services
 //
@@ -77,11 +77,11 @@
 //
 // # Runners
 //
-// [NewRunner] is for services: every follower has a goroutine, is woken by
-// saves in the same process, and polls for those of others; with
-// gormstore.WithListener it is woken by theirs, too. It ends when ctx does,
-// which cancels handlers, or by [Runner.Stop], which lets them finish their
-// batch. It does not close applications.
+// [NewRunner] is for services. Every follower has a goroutine, which is woken
+// by saves in the same process, and polls for saves of other processes; with
+// gormstore.WithListener it is woken by those, too. The runner ends when ctx
+// ends, which cancels handlers, or by [Runner.Stop], which lets them finish
+// their batch. It does not close applications.
 //
 //	runner, err := system.NewRunner(sys, system.Config{})
 //	err = runner.Run(ctx) // or Start and Stop
@@ -96,8 +96,8 @@
 //	err = dogs.AddTrick(ctx, "Fido", "sit")
 //	err = runner.WaitFor(ctx, popularity)
 //
-// CatchUp, which both runners have, lets one follower process what there is,
-// for commands; in a transaction that is rolled back it is a dry run.
+// For commands, both runners have CatchUp, which lets one follower process the
+// events that exist. In a transaction that is rolled back it is a dry run.
 // [Runner.Pause] and [Runner.Resume] stop and start a follower in every
 // process, and [Runner.Rebuild] clears what it has made and processes all
 // events again.
@@ -116,24 +116,24 @@
 // order, until RetryParked processes them.
 //
 // A follower whose position is beyond its leader's log, as after a restore of a
-// backup, is stopped with an [AheadError]. It stays so in processes that are
-// started later, until its position is another one.
+// backup, is stopped with an [AheadError]. It stays stopped, also in processes
+// that are started later, until its position is changed.
 //
-// A handler that hangs is an event in Statuses since when it is processed, and
-// a warning after a minute.
+// If a handler hangs, Statuses shows the event, and since when it is being
+// processed. After a minute the runner also logs a warning.
 //
-// What Statuses tells is also kept in the store, in the table follower_status,
-// for other processes: at each change, and every ten seconds, by the database's
-// clock.
+// The store also keeps what Statuses returns, in the table follower_status, so
+// that other processes can read it. It is written at each change and every ten
+// seconds, with the time of the database's clock.
 //
 // # Topics
 //
 // The topics that a follower handles are kept with the position, each with the
 // position since which it is processed. A follower that handles more than
 // before has passed over older events, and a second program under the same name
-// takes events from the first. Both are said in the log, in the Note of
-// Statuses and CatchUp, and by the command followers, until the follower is
-// reset or the change is accepted.
+// takes events from the first. Log lines, the Note of Statuses and CatchUp, and
+// the command followers say so, until the follower is reset or the change is
+// accepted.
 //
 // # Testing
 //

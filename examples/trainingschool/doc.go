@@ -11,19 +11,18 @@
 // With arguments it is a command:
 //
 //	trainingschool register NAME                registers a dog
-//	trainingschool add-trick NAME TRICK         has a dog learn a trick
+//	trainingschool add-trick NAME TRICK         teaches a dog a trick
 //	trainingschool tricks NAME                  prints a dog's tricks, one a line
 //	trainingschool counts                       prints how many dogs know each trick
 //	trainingschool dogs                         prints the names of the dogs, one a line
 //
-// or one of the commands of the package management, which the program has from
-// it: migrate, sync_followers, reset_follower, followers, check, events,
-// parked, retry_parked, schema and keygen. Counts and names follow when
-// sync_followers runs.
+// or one of the commands of the package management: migrate, sync_followers,
+// reset_follower, followers, check, events, parked, retry_parked, schema and
+// keygen. Counts and names follow when sync_followers runs.
 //
 // SQLITE_PATH names the file of the database "default"
 // (trainingschool.sqlite3). POSTGRES_DSN, when set, adds the database
-// "postgres"; GORM_DB_ALIAS=postgres then has the school use it. All other
+// "postgres"; GORM_DB_ALIAS=postgres then makes the school use it. All other
 // settings of an application work as well: CIPHER_KEY, COMPRESSOR_TOPIC,
 // IS_SNAPSHOTTING_ENABLED, and so on.
 package main

@@ -16,8 +16,9 @@
 //
 // A listener has one connection for each call of Listen, beside the pool of the
 // database. If it is lost, a new one is made, however long that takes; until
-// then nothing is heard, and all followers are woken when it is there. A signal
-// is therefore never more than a reason to look, and polling goes on.
+// then nothing is heard. All followers are woken when the new connection
+// listens. A signal is therefore never more than a reason to look, and polling
+// goes on.
 //
 // The DSN names the same database as the pool's, on a server that accepts
 // writes. It must lead to PostgreSQL itself: a pgbouncer in transaction mode

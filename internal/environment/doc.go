@@ -3,5 +3,5 @@
 //
 // [New] makes the [Environment] of an application, [Environment.Find] and
 // others look settings up. [Open] makes the store that PERSISTENCE_MODULE
-// names, which its package has made known with [Register].
+// names; the store's package has registered it with [Register].
 package environment

@@ -45,7 +45,7 @@
 //     there; their names begin with es_test_.
 //   - CI is a switch: tests try every combination and search longer; see
 //     [Exhaustive] and [Sample].
-//   - CI and REQUIRE_POSTGRES are switches: where PostgreSQL is missing, tests
+//   - CI and REQUIRE_POSTGRES are switches: if PostgreSQL is missing, tests
 //     that need it fail instead of being skipped.
 //   - FULL is a switch: tests use their full figures; see [Figure].
 package testdb

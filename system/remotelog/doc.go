@@ -31,12 +31,12 @@
 //
 // # Following it
 //
-// The other service follows with what [NewClient] returns. It has
-// the name of the application, under which followers keep their positions, and
-// is given what it takes to read the events: their definitions and, if there
-// are any, the cipher and the compressor, as the application itself is given
-// them. Settings of the environment count too, under the application's name,
-// such as TRAININGSCHOOL_CIPHER_KEY.
+// The other service follows the client that [NewClient] returns. The client has
+// the name of the application, under which followers keep their positions. Give
+// it what it needs to read the events, as the application was given it: their
+// definitions and, if there are any, the cipher and the compressor. Settings of
+// the environment count too, under the application's name, such as
+// TRAININGSCHOOL_CIPHER_KEY.
 //
 //	client, err := remotelog.NewClient("TrainingSchool", "https://school.example.com/log", remotelog.ClientConfig{
 //		Application: []application.Option{application.WithDefinitions(school.Dogs.Schema)},
@@ -46,8 +46,8 @@
 //	runner, err := system.NewRunner(sys, system.Config{})
 //
 // A runner asks for the head of the log twice a second, and for events if there
-// are new ones. The client keeps what a follower had no time for in one
-// transaction, so that nothing is sent twice.
+// are new ones. The client keeps the events that a follower did not get to in
+// one transaction, so that nothing is sent twice.
 //
 // # Failures
 //
@@ -61,18 +61,18 @@
 // An answer is believed only when it can be true. The log must be that of the
 // application the client was made for: positions in another log mean nothing.
 // Ids must ascend after the position that was asked for. And a page that says
-// that the log ends must not come from before a head that was given out: that
-// is what a replica says that lags, and events would be passed over. Serve the
-// log from the primary all the same: if an old head is all that a follower gets
-// to see, it takes itself to be ahead of the log, and stops with a
+// that the log ends must not have a lower head than the client has already
+// seen: it would come from a replica that lags, and events would be passed
+// over. Serve the log from the primary all the same: a follower that only ever
+// sees an old head takes itself to be ahead of the log, and stops with a
 // system.AheadError.
 //
 // # The format
 //
 // Others can read the log too. GET notifications has the arguments after (the
 // position after which to begin) or start (the first one wanted), stop (the
-// last one wanted), limit, and topics, which may be repeated. Those that are
-// not known are ignored.
+// last one wanted), limit, and topics, which may be repeated. Unknown arguments
+// are ignored.
 //
 //	GET /log/notifications?after=4&limit=100&topics=Dog.TrickAdded
 //
@@ -81,11 +81,11 @@
 //
 // States are in base64. A page may have fewer notifications than were asked
 // for, because of their size; complete says that nothing follows in the range.
-// GET head is the same without the last two, and has newest, the id of the
-// newest event. GET head?held=1 also has held, if a transaction that is still
-// open keeps readers from newer events: the fields of persistence.LogHold, with
-// open_for_ms, the milliseconds for which it has been open, in place of since.
-// Errors are {"format": 1, "error": "..."}. Fields may be added at any time, so
-// readers must ignore those that they do not know; format changes when others
-// change their meaning.
+// GET head returns the same without complete and notifications, and with
+// newest, the id of the newest event. GET head?held=1 also has held, if a
+// transaction that is still open keeps readers from newer events: the fields of
+// persistence.LogHold, with open_for_ms, the milliseconds for which it has been
+// open, in place of since. Errors are {"format": 1, "error": "..."}. Fields may
+// be added at any time, so readers must ignore those that they do not know;
+// format changes when the meaning of a field changes.
 package remotelog
