@@ -16,8 +16,16 @@
 //		})
 //	}
 //
-// That is all: a store that passes can be used wherever the stores of this
-// module can.
+// That is all. Applications work on a store that passes, and so do followers if
+// it has transactions (persistence.Transactor). The suite does not ask for what
+// only stores of this module can do, each of them a part of it. On a store
+// without that
+//
+//   - system.New refuses followers with system.Park, system.Partitions, or
+//     another system.StartAt than system.Beginning;
+//   - followers cannot be paused or rebuilt, poll for events of other processes,
+//     and show their status in their own process only;
+//   - originators cannot be deleted, and old snapshots are kept.
 //
 // # Rows
 //
