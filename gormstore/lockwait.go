@@ -31,7 +31,7 @@ const (
 	// request.
 	defaultLookTime = time.Second
 	// lockLookAgain is when the watch looks again at a statement that was not
-	// waiting for the table.
+	// waiting for such a lock.
 	lockLookAgain = 250 * time.Millisecond
 )
 
@@ -69,8 +69,9 @@ func (w *lockWatch) begin(raw any) {
 // the statement, so end waits for it.
 func (w *lockWatch) end() { w.begin(nil) }
 
-// overdue cancels the statement that runs if it waits for a table. It does not
-// cancel one that has begun since it looked.
+// overdue cancels the statement that runs if it waits for a lock of those that
+// look looks for: of tables, or of all kinds. It does not cancel one that has
+// begun since it looked.
 func (w *lockWatch) overdue() {
 	w.mu.Lock()
 	raw, statement := w.raw, w.statement

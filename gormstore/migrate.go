@@ -159,10 +159,10 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 	return schemaError(slices.Concat(differences, found.differences, projections.differences, projections.lacking))
 }
 
-// missingTables returns the names of the tables that AutoMigrate would create, those
-// of projections last, and changes nothing. If a table that exists does not
-// fit, it returns a *SchemaError as well, as AutoMigrate would. GORM's logger
-// is not told of its statements.
+// missingTables returns the names of the tables that AutoMigrate would create,
+// those of projections last, and changes nothing. If a table that exists does
+// not fit, it returns a *SchemaError as well, as AutoMigrate would. GORM's
+// logger is not told of its statements.
 func missingTables(ctx context.Context, db *gorm.DB) (tables []string, err error) {
 	s := New(db)
 	if err := s.inspectable(ctx); err != nil {

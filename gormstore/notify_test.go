@@ -258,7 +258,7 @@ func TestNotifyAfterASaveThatTellsNobody(t *testing.T) {
 		}
 		return nil
 	})
-	heard.want(t, "a save after one that tells nobody", schoolName)
+	heard.want(t, "a save after one without a signal", schoolName)
 }
 
 // If nothing can be heard, Listen says so at once.

@@ -263,7 +263,7 @@ func (s sqlite) writeSave(ctx context.Context, c connection, r *processRecorder,
 		return nil
 	}
 	if err == nil || errors.Is(err, persistence.ErrOperational) || errors.Is(r.store.infoOf(err).class, persistence.ErrOperational) {
-		return err // trouble with the database is everybody's
+		return err // an error of the database fails all saves of the transaction
 	}
 	if !errors.Is(err, persistence.ErrPersistence) {
 		return &rejected{err}

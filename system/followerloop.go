@@ -673,10 +673,10 @@ func (f *followerLoop) quiet(ctx context.Context) bool {
 // too long. The position is locked before anything else, then, after a
 // conflict, the logs that the handlers save to.
 func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err error) {
-	aside, begin := 0, time.Now()
+	parked, begin := 0, time.Now()
 	f.saves = &savedLogs{} // of this batch, whatever becomes of it
 	err = f.transaction(ctx, func(ctx context.Context) error {
-		processed, aside = 0, 0
+		processed, parked = 0, 0
 		if err := f.lockBatch(ctx, b); err != nil {
 			return err
 		}
@@ -685,7 +685,7 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 				return err
 			}
 		}
-		parked, err := f.parkedOriginators(ctx, b.events)
+		firstParked, err := f.parkedOriginators(ctx, b.events)
 		if err != nil {
 			return f.failed(persistence.Notification{}, err)
 		}
@@ -705,15 +705,15 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 					}
 				}
 			}
-			isAside, err := f.processOrPark(ctx, n, parked, f.saves)
+			isParked, err := f.processOrPark(ctx, n, firstParked, f.saves)
 			if _, undecodable := errors.AsType[undecodableError](err); undecodable && processed > 0 {
 				break // nothing of n was done, and what is before it need not be done again
 			}
 			if err != nil {
 				return err
 			}
-			if isAside {
-				aside++
+			if isParked {
+				parked++
 			}
 			processed++
 		}
@@ -722,7 +722,7 @@ func (f *followerLoop) process(ctx context.Context, b batch) (processed int, err
 	if err != nil {
 		return 0, err
 	}
-	f.parkedInBatch = aside
+	f.parkedInBatch = parked
 	switch {
 	case f.locking > 0:
 		f.locking--
@@ -884,12 +884,13 @@ func (f *followerLoop) lockSettings(
 	return position, settings, nil, err
 }
 
-// processOrPark parks an event if an earlier one of its originator is parked,
-// unless only a newer program can read it.
+// processOrPark processes an event, or parks it if an earlier one of its
+// originator is in firstParked, and reports whether it did the latter. An event
+// that only a newer program can read is an error in both cases.
 func (f *followerLoop) processOrPark(
-	ctx context.Context, n persistence.Notification, parked map[uuid.UUID]int64, saves bridge.Saves,
-) (aside bool, err error) {
-	first, ok := parked[n.OriginatorID]
+	ctx context.Context, n persistence.Notification, firstParked map[uuid.UUID]int64, saves bridge.Saves,
+) (isParked bool, err error) {
+	first, ok := firstParked[n.OriginatorID]
 	if !ok {
 		return false, f.processEvent(ctx, n, saves)
 	}

@@ -598,8 +598,9 @@ func (f *followerLoop) concludePartitions(ctx context.Context, b batch, position
 	f.progress.Position = p.lowest()
 }
 
-// partitionFailed sets a partition aside whose next event cannot be processed,
-// and reports whether it did. The others go on.
+// partitionFailed records that a partition's next event cannot be processed, so
+// that the other partitions go on without it until its next try. It returns false
+// if the failure is not about one partition.
 func (f *followerLoop) partitionFailed(ctx context.Context, b batch, err error) bool {
 	p := f.partitions
 	newer := errors.Is(err, persistence.ErrNewerProgram)

@@ -45,7 +45,7 @@ func TestNumberOfPartitionsChanges(t *testing.T) {
 			save(next)
 			next.start(t)
 			if isWhole { // it is divided at once
-				expect.Until(t, "the old program stands aside", func() bool { return last.runner.Err() != nil })
+				expect.Until(t, "the old program stops", func() bool { return last.runner.Err() != nil })
 			} else {
 				expect.Until(t, "the new program says what it waits for", func() bool {
 					return next.runner.Err() != nil && strings.Contains(next.runner.Err().Error(), "divided anew as soon as")
