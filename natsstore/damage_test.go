@@ -85,7 +85,7 @@ func TestDamagedBlock(t *testing.T) {
 // try calls f until it returns an error.
 func try(t *testing.T, f func() error) error {
 	t.Helper()
-	for range 100 {
+	for begin := time.Now(); time.Since(begin) < patience; {
 		if err := f(); err != nil {
 			return err
 		}
@@ -203,7 +203,10 @@ func TestOwnWritesOnSlowReplica(t *testing.T) {
 	c.slow(late, 100*time.Millisecond)
 	missed := 0
 	writes := figure(12, 40)
-	for version := int64(1); version <= int64(writes); version++ {
+	// The replica may catch up while a busy machine does nothing else, but not
+	// each time.
+	begin := time.Now()
+	for version := int64(1); version <= int64(writes) || missed == 0 && time.Since(begin) < patience; version++ {
 		if _, err := writer.InsertEvents(t.Context(), large("Fido", version, 1)); err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +249,10 @@ func TestLiteralExpectations(t *testing.T) {
 	}
 	c.leader(t, conns[0], "raw")
 	literal := rounds(t, conns, func(subject, id string) [2]string { return [2]string{"", ""} })
-	wildcards := rounds(t, conns, func(subject, id string) [2]string { return [2]string{"raw.*." + id, "*.*." + id} })
+	wildcards := 0
+	for begin := time.Now(); wildcards == 0 && time.Since(begin) < patience; { // the two do not always meet
+		wildcards = rounds(t, conns, func(subject, id string) [2]string { return [2]string{"raw.*." + id, "*.*." + id} })
+	}
 	if literal != 0 {
 		t.Errorf("with literal expectations there were two winners in %d rounds, want 0", literal)
 	}

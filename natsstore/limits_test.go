@@ -105,7 +105,7 @@ func TestMissingRights(t *testing.T) {
 	t.Run("listener", func(t *testing.T) {
 		t.Parallel()
 		store := newStore(t, connect(t, s.ClientURL(), nats.UserInfo("listener", "p"), silent), config)
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // if it hears nothing, it waits
+		ctx, cancel := context.WithTimeout(t.Context(), patience) // if it hears nothing, it waits
 		defer cancel()
 		wantViolation(t, capability.Of(store).Listener.Listen(ctx, func(string) {}), "es.*.w")
 	})

@@ -91,10 +91,14 @@ func connect(t testing.TB, url string, options ...nats.Option) *nats.Conn {
 	return conn
 }
 
+// patience is how long a test waits for what must happen, before it calls it
+// missing.
+const patience = 3 * time.Minute
+
 // eventually waits until f returns no error.
 func eventually(t testing.TB, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		err := f()
 		if err == nil {

@@ -417,7 +417,7 @@ func TestListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for version, got := int64(1), ""; got != name; version++ {
 		if _, err := r.InsertEvents(t.Context(), large("Fido", version, 1)); err != nil {
 			t.Fatal(err)
