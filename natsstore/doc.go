@@ -1,7 +1,9 @@
 // Package natsstore keeps the events of applications on NATS JetStream, so that
 // they survive the loss of a machine. It is experimental: until the first
 // release that says otherwise, its API and the layout of its streams may
-// change.
+// change. It is a module of its own, which uses internal packages of
+// github.com/eventsourcing-go/eventsourcing: give both modules the same version,
+// and upgrade them together.
 //
 //	store, err := natsstore.Open(ctx, "nats://nats-1:4222,nats://nats-2:4222,nats://nats-3:4222", natsstore.Config{
 //		Monitoring: []string{"http://nats-1:8222", "http://nats-2:8222", "http://nats-3:8222"},

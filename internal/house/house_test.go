@@ -64,14 +64,17 @@ func packages(t *testing.T) []goPackage {
 	}
 }
 
+// allowedImports are the packages of this repository that a package may import.
+type allowedImports struct {
+	name    string
+	imports []string
+}
+
 // mayImport says for each package that a service links which others of the
 // module it may import, and why nothing else: imports point one way, so that a
 // package can be understood with those before it alone. A package imports only
 // packages that are before it in this list.
-var mayImport = []struct {
-	name    string
-	imports []string
-}{
+var mayImport = []allowedImports{
 	{"internal/saving", nil},
 	{"internal/txscope", nil},
 	{"internal/timing", nil},
@@ -128,6 +131,14 @@ func TestImportsPointOneWay(t *testing.T) {
 			}
 		}
 		allowed[p.name], known[p.name] = p.imports, true
+	}
+	for _, p := range nestedMayImport {
+		for _, imported := range p.imports {
+			if !known[imported] {
+				t.Errorf("%s may import %s, which is not before it in the lists", p.name, imported)
+			}
+		}
+		known[p.name] = true
 	}
 	for _, p := range packages(t) {
 		if !known[p.short()] {
