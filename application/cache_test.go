@@ -326,7 +326,8 @@ func TestCacheWithManyGoroutines(t *testing.T) {
 						if len(got.Tricks) != int(got.Version())-1 {
 							t.Errorf("got %d tricks at version %d, want %v", len(got.Tricks), got.Version(), int(got.Version())-1)
 						}
-						got.Tricks = append(got.Tricks, "mine") // copies are independent, or the race detector sees it
+						// If copies are not independent, the race detector reports it.
+						got.Tricks = append(got.Tricks, "mine")
 					})
 				}
 				wait.Wait()

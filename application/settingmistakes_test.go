@@ -80,7 +80,8 @@ func TestBadSettings(t *testing.T) {
 
 // A key in the wrong place is not shown either.
 func TestSecretsAreNotShown(t *testing.T) {
-	const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0MTI=" // no key: it is one with another size
+	// secret has the form of a key, but nothing is encrypted with it.
+	const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0MTI="
 	for _, settings := range [][]string{
 		{"CIPHER_KEY", secret + "x"},
 		{"CIPHER_KEY", secret[:20]},

@@ -153,7 +153,9 @@ func testUpcasting(t *testing.T, written, read int, snapshot bool) {
 	if want := wantAsReadBy(read, versions[written-1].want); !reflect.DeepEqual(got.stateV4, want) || got.Version() != 1 {
 		t.Errorf("got %+v, want %+v", got.stateV4, want)
 	}
-	if store.read != 1 { // the snapshot's own event, or the only one there is; a snapshot not used is logged
+	// The event is that of the snapshot, or the only one. A snapshot that is not
+	// used is logged.
+	if store.read != 1 {
 		t.Errorf("read %d events, snapshot %v, want 1", store.read, snapshot)
 	}
 	logs.want(t)

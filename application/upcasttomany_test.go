@@ -69,7 +69,8 @@ func TestUpcastToMany(t *testing.T) {
 				if name != "snapshots" {
 					continue
 				}
-				if err := dogs.TakeSnapshotAt(ctx, school.DogID("Fido"), 2); err != nil { // after an event that means two
+				// Version 2 is an event that means two.
+				if err := dogs.TakeSnapshotAt(ctx, school.DogID("Fido"), 2); err != nil {
 					t.Fatal(err)
 				}
 				if err := dogs.TakeSnapshot(ctx, school.DogID("Fido")); err != nil {

@@ -146,7 +146,7 @@ var postgresFaults = map[string]errorInfo{
 	"42703": {class: persistence.ErrOperational, scope: aboutDatabase, missing: "a column"},
 	"42P01": {class: persistence.ErrOperational, scope: aboutDatabase, missing: "a table"},
 	"42P05": {class: persistence.ErrProgramming, scope: passing, hint: hintPooler},
-	"42P18": {class: persistence.ErrProgramming, scope: passing, hint: hintPooler}, // another statement's
+	"42P18": {class: persistence.ErrProgramming, scope: passing, hint: hintPooler}, // not ours
 	"53100": {class: persistence.ErrDiskFull, scope: aboutDatabase},
 	"08001": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // cannot connect
 	"08004": {class: persistence.ErrUnavailable, scope: aboutDatabase}, // connection rejected

@@ -87,7 +87,7 @@ type postgresUnit struct {
 
 	stale  atomic.Bool           // the connection cannot write any more
 	broken atomic.Pointer[error] // why the connection was lost before the commit
-	locked map[int64]string      // the channels told by key of the order locks that it has; see appendOwn
+	locked map[int64]string      // channels by key of the order locks it has; see appendOwn
 }
 
 // ExecContext implements gorm.ConnPool.

@@ -130,7 +130,8 @@ func TestProjectionIsReadBesideATransaction(t *testing.T) {
 		if err := tx.Create(&learnedTrick{Trick: "sit"}).Error; err != nil {
 			return err
 		}
-		for ctx, want := range map[context.Context]int64{inside: 1, t.Context(): 0} { // with the one connection it would wait for ever
+		// On the one connection of the transaction it would wait for ever.
+		for ctx, want := range map[context.Context]int64{inside: 1, t.Context(): 0} {
 			var n int64
 			if err := tricks.DB(ctx).Model(&learnedTrick{}).Count(&n).Error; err != nil || n != want {
 				t.Errorf("counted %d, %v; want %d", n, err, want)

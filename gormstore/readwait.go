@@ -224,7 +224,8 @@ func (w *watchedPool) begin(ctx context.Context) context.Context {
 	wait, lookOnly := w.store.lockTimeout+lockGrace, false
 	if deadline, ok := ctx.Deadline(); ok {
 		if left := time.Until(deadline); left < wait {
-			wait, lookOnly = max(left-w.store.poolState.lookTime, left/2), true // leaves the time to look
+			// There must be time left to look what the statement waits for.
+			wait, lookOnly = max(left-w.store.poolState.lookTime, left/2), true
 		}
 	}
 	w.watch.mu.Lock()

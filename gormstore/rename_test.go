@@ -50,7 +50,8 @@ func TestRenamedApplication(t *testing.T) {
 		if err := early.Save(ctx, newDog("Rex")); !errors.Is(err, persistence.ErrOperational) {
 			t.Errorf("a save before the rows are renamed: %v, want an error that is %v", err, persistence.ErrOperational)
 		}
-		for _, names := range [][2]string{{after, "Other"}, {"Other", after}} { // of a program that was started too early
+		// A program that was started too early has recorded these.
+		for _, names := range [][2]string{{after, "Other"}, {"Other", after}} {
 			for _, row := range []any{
 				&gormstore.FollowerStatus{ApplicationName: names[0], UpstreamApplicationName: names[1], Heartbeat: time.Now()},
 				&gormstore.FollowerSetting{ApplicationName: names[0], UpstreamApplicationName: names[1], PausedBy: "early", UpdatedAt: time.Now()},

@@ -235,7 +235,8 @@ func (s *Store) compare(ctx context.Context, c connection, tx *gorm.DB, model an
 	switch difference, err := keyDifference(tx, tableOf(tx, model.(schema.TablerWithNamer)), statement.Table, statement.Schema, table); {
 	case err != nil:
 		return err
-	case difference != "" && (keyed || len(statement.Schema.PrimaryFieldDBNames) != len(key)): // else it is that difference
+	// A difference that is only the lack of the key is reported above.
+	case difference != "" && (keyed || len(statement.Schema.PrimaryFieldDBNames) != len(key)):
 		add("%s", difference)
 	}
 	if field := statement.Schema.PrioritizedPrimaryField; field != nil && field.AutoIncrement && known[field.DBName] && !table.hidden {

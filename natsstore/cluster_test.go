@@ -53,7 +53,7 @@ func runNode(settings string) {
 	options.SyncAlways = n.Always
 	if n.RoutePort > 0 {
 		options.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: n.RoutePort,
-			Advertise: "127.0.0.1:9"} // nothing listens there: servers reach each other through links only
+			Advertise: "127.0.0.1:9"} // no server listens there: they use links only
 	}
 	for _, route := range n.Routes {
 		options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: route})

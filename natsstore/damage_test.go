@@ -195,7 +195,7 @@ func TestOwnWritesOnSlowReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	writer, careful := recorder(t, c.only(t, leader)), recorder(t, near)
-	for _, r := range []persistence.ProcessRecorder{writer, careful, control} { // compare the settings
+	for _, r := range []persistence.ProcessRecorder{writer, careful, control} { // compare settings
 		if _, err := r.MaxNotificationID(t.Context()); err != nil {
 			t.Fatal(err)
 		}

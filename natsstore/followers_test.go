@@ -181,13 +181,15 @@ func TestFollowerOnNATS(t *testing.T) {
 	}
 	k.wantTricks(t, "Rex", "roll", "bow")
 	expect.NoError(t, k.runner.Resume(t.Context(), k.app))
-	eventually(t, func() error { return k.runner.WaitFor(t.Context(), k.app) }) // the runner may not know of it yet
+	// The runner may not know of it yet.
+	eventually(t, func() error { return k.runner.WaitFor(t.Context(), k.app) })
 	k.wantTricks(t, "Rex", "roll", "bow", "beg")
 
 	refused.Store("")
 	expect.NoError(t, k.runner.Rebuild(t.Context(), k.app))
 	expect.NoError(t, k.runner.WaitFor(t.Context(), k.app))
-	k.wantTricks(t, "Rex", "roll", "bow", "beg", "roll", "bow", "bark", "beg") // it cannot clear them
+	// A rebuild cannot clear the tricks.
+	k.wantTricks(t, "Rex", "roll", "bow", "beg", "roll", "bow", "bark", "beg")
 }
 
 // command runs a command of management.

@@ -122,7 +122,8 @@ func (w *writing) try(ctx context.Context, messages []outgoing, timeout time.Dur
 		}
 		return 0, errAgain{nats.ErrDisconnected}
 	}
-	if err := w.check(ctx); err != nil { // again, if there was an election or another connection since
+	// The check is made again after an election or a new connection.
+	if err := w.check(ctx); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)

@@ -57,7 +57,8 @@ type statusMark struct {
 func (old storedStatus) with(isNew bool, s capability.FollowerStatus, now time.Time) storedStatus {
 	next := storedStatus{State: s.State, Error: s.Error, NotificationID: s.NotificationID, Ahead: s.Ahead, Since: s.Since.UTC(),
 		NextRetry: s.NextRetry.UTC(), Heartbeat: now, Process: s.Process}
-	dead := now.Add(-3 * capability.HeartbeatInterval) // killed, so that it did not say that it stops
+	// A process that was killed has not recorded that it stops.
+	dead := now.Add(-3 * capability.HeartbeatInterval)
 	runners := slices.DeleteFunc(slices.Clone(old.Runners), func(r storedRunner) bool {
 		return r.Process == s.Process || r.Heartbeat.Before(dead)
 	})

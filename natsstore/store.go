@@ -80,7 +80,8 @@ func Open(ctx context.Context, url string, config Config, options ...nats.Option
 	defaults := []nats.Option{nats.Name("eventsourcing"), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2)}
 	conn, err := nats.Connect(url, append(defaults, options...)...)
-	if _, ok := errors.AsType[*neturl.Error](err); ok { // whose text has the URL, with a password that may be in it
+	// The text of this error has the URL, which may have a password.
+	if _, ok := errors.AsType[*neturl.Error](err); ok {
 		return nil, &persistence.Error{Class: persistence.ErrInterface, Op: "natsstore: connect",
 			Hint: "a URL cannot be read; give it the form nats://user:password@host:4222, and write % in a password as %25"}
 	}

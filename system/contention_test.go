@@ -185,7 +185,8 @@ func TestContentionInOtherApplications(t *testing.T) {
 	defer cancel()
 	expect.NoError(t, r.WaitFor(ctx, follower))
 	writer.Wait()
-	if want := 1 + 1 + 4; calls != want { // a conflict in the one application, and then in the other
+	// A conflict in one application, and then in the other.
+	if want := 1 + 1 + 4; calls != want {
 		t.Errorf("the handler was called %d times, want %d", calls, want)
 	}
 	for i, repository := range tallies {

@@ -127,7 +127,8 @@ func (f *followerLoop) callEffects(ctx context.Context, b batch) (made batch, fa
 	}
 	f.atWork()
 	if f.partitions != nil {
-		if i := slices.Index(b.numbers, -1); i >= 0 { // no call is made for an event without a partition
+		// No call is made for an event without a partition.
+		if i := slices.Index(b.numbers, -1); i >= 0 {
 			if b = b.first(max(i, 1)); i == 0 {
 				return b, nil, nil
 			}
@@ -237,7 +238,8 @@ func (f *followerLoop) claim(ctx context.Context) (held bool, err error) {
 			return recorder.RecordStatus(ctx, status)
 		})
 	}
-	if isLocked(err) || errors.Is(err, persistence.ErrRetryTransaction) { // another process is at it
+	// Another process is doing the same.
+	if isLocked(err) || errors.Is(err, persistence.ErrRetryTransaction) {
 		free, err = false, nil
 	}
 	if err != nil {

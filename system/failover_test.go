@@ -161,7 +161,8 @@ func TestFailOverToASynchronousStandby(t *testing.T) {
 			}
 			pair := newFailover(t, leader, follower)
 			pair.saveDuring(t, func() { server.failOver(t) })
-			pair.leader, pair.follower = connect(t, leader), connect(t, follower) // the old connections are cut
+			// The old connections are cut.
+			pair.leader, pair.follower = connect(t, leader), connect(t, follower)
 			end := head(t, pair.processes[0].dogs.Application)
 			for _, p := range pair.processes {
 				reached(t, p.follower.Application, end)

@@ -23,9 +23,10 @@ type Follower struct {
 	every      *handler
 	reset      func(ctx context.Context, leaders []string) error // nil if it cannot be reset
 	replayable bool
-	park       func(event persistence.Notification, err error, attempts int) bool // nil if it parks nothing
-	start      Start
-	hasStart   bool
+	// park is nil if the follower parks nothing.
+	park     func(event persistence.Notification, err error, attempts int) bool
+	start    Start
+	hasStart bool
 
 	partitioning partitioning
 }

@@ -67,14 +67,14 @@ type followerLoop struct {
 	parkedInBatch int           // how many events of the last batch were parked
 	limit         int           // how many events are read at once
 	window        window        // of ids, in which events of some topics are read at once
-	oneByOne      int           // how many events are still to be processed one at a time, after an error
+	oneByOne      int           // how many events are still processed singly after an error
 	locking       int           // how many batches lock the log before they read, after a conflict
-	contended     int           // how many did after the last conflict, less one for each batch that needed no lock
+	contended     int           // locking after the last conflict, less one per unlocked batch
 	saves         *savedLogs    // by the last batch; nil before the first
 	logs          contendedLogs // which are locked
-	retries       int           // in a row, after conflicts if no log can be locked, and after deadlocks
+	retries       int           // in a row, after deadlocks, and conflicts without a lock
 	ahead         *AheadError   // set once the position was found to be ahead of the log
-	idleAt        int64         // the position that the last pull found at the head of the log, or -1
+	idleAt        int64         // the position that the last pull found at the head, or -1
 	left          int64         // the position that the last pull has moved it to, or -1
 	polls         int           // how many polls in a row were quiet
 	progress      Processed     // in all pulls

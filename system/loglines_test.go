@@ -122,7 +122,8 @@ func TestDocumentedLogLines(t *testing.T) {
 		}
 		for _, message := range messages {
 			documented++
-			if message == "follower is standing by" { // which needs another process, and is logged as the others are
+			// It needs another process, and is logged as the others are.
+			if message == "follower is standing by" {
 				continue
 			}
 			if line := logLine(strings.TrimSpace(cells[1]), message, keys); !logged.lines[line] {

@@ -120,7 +120,8 @@ func (d divided) saveEvents(t testing.TB, events int, in time.Duration) {
 			t.Error(err)
 			return
 		}
-		time.Sleep(time.Until(begin.Add(in * time.Duration(i+1) / time.Duration(saves)))) // the load is spread
+		// The load is spread.
+		time.Sleep(time.Until(begin.Add(in * time.Duration(i+1) / time.Duration(saves))))
 	}
 }
 
@@ -146,7 +147,8 @@ func TestPartitionsAndCrashes(t *testing.T) {
 		for begin := time.Now(); time.Since(begin) < during; {
 			time.Sleep(rand.N(800 * time.Millisecond)) // chance is the point
 			i := rand.N(len(processes))
-			if rand.N(4) == 0 && c.database != "sqlite" { // a process with SQLite's lock would stop all
+			// A suspended process that has SQLite's lock would stop all.
+			if rand.N(4) == 0 && c.database != "sqlite" {
 				suspended++
 				expect.NoError(t, processes[i].Process.Signal(syscall.SIGSTOP))
 				time.Sleep(dividedConfig.PartitionLease * 3 / 2) // its leases end
@@ -226,7 +228,8 @@ func TestPartitionsDivideTheTime(t *testing.T) {
 		return time.Since(begin)
 	}
 	best := 0.0
-	for attempt := 0; attempt < testdb.Figure(1, 3) && best < 3; attempt++ { // the machine may be busy with something else
+	// The machine may be busy with something else.
+	for attempt := 0; attempt < testdb.Figure(1, 3) && best < 3; attempt++ {
 		one, four := measured(1), measured(4)
 		best = max(best, one.Seconds()/four.Seconds())
 		t.Logf("%d events of %v: one process %v, four processes %v: %.2f times as fast", events, slowHandler, one, four,

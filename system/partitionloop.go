@@ -381,7 +381,9 @@ func (f *followerLoop) adopt(set persistence.PartitionSet) {
 		held.position = stored.Position
 		p.held = append(p.held, held)
 	}
-	for key, made := range f.effects { // those of other processes' partitions, and those that were recorded
+	// Calls of other processes' partitions, and calls that were recorded, are
+	// forgotten.
+	for key, made := range f.effects {
 		if !slices.ContainsFunc(p.held, func(h *heldPartition) bool {
 			return (made.partition < 0 || h.number == made.partition) && h.position < key.position
 		}) {

@@ -278,7 +278,8 @@ func TestStartAtHeadIsWhenStartReturns(t *testing.T) {
 		dogs, err := school.New(application.WithStore(store))
 		expect.NoError(t, err)
 		register(t, dogs, 1, "Fido")
-		for _, name := range []string{"A", "B", "C", "D", "E"} { // how fast the follower's goroutine is, is chance
+		// How fast the follower's goroutine is depends on chance.
+		for _, name := range []string{"A", "B", "C", "D", "E"} {
 			var j journal
 			node := followingWith(name, j.policy, []system.FollowerOption{system.StartAt(system.Head)})
 			r, err := newConcurrent(newSystem(t, pipe(app(schoolName, school.New), node)), application.WithStore(store))

@@ -24,7 +24,9 @@ func TestOutcomesEndEarlierWaits(t *testing.T) {
 	for name, test := range map[string]struct {
 		paused, resumed bool
 		err             error
-		early, late     error // of a wait that began before the pull, and during it; nil if it goes on
+		// early is the outcome of a wait that began before the pull, late of one that
+		// began during it; nil if the wait goes on.
+		early, late error
 	}{
 		"paused":              {paused: true, early: ErrPaused},
 		"failed":              {err: fails, early: fails, late: fails},

@@ -77,7 +77,8 @@ func TestWaitForAfterParking(t *testing.T) {
 	defer runner.Close()
 	<-attempts
 	if err := runner.WaitFor(t.Context(), follower); !errors.Is(err, errPoison) && err != nil {
-		t.Errorf("got %v after the first attempt, want no error or errPoison", err) // which may be the second one's
+		// The error may be that of the second attempt.
+		t.Errorf("got %v after the first attempt, want no error or errPoison", err)
 	}
 	<-attempts
 	expect.NoError(t, runner.WaitFor(t.Context(), follower))

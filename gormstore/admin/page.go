@@ -115,7 +115,8 @@ func checkQuery(u *url.URL) error {
 	}
 	for _, values := range q {
 		for _, value := range values {
-			if !utf8.ValidString(value) || strings.ContainsRune(value, 0) { // which PostgreSQL refuses
+			// PostgreSQL refuses these texts.
+			if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
 				return refuse(http.StatusBadRequest, "The query has values that are not text.")
 			}
 		}

@@ -187,7 +187,8 @@ func TestResetWhileItRuns(t *testing.T) {
 		}
 		<-handled
 		member, _ := runner.System().Member("Readers")
-		if err := runner.WaitFor(t.Context(), member); err != nil { // the event is parked, and the position written
+		// After it the event is parked, and the position written.
+		if err := runner.WaitFor(t.Context(), member); err != nil {
 			t.Fatal(err)
 		}
 		if text := get(pages, "/followers/Readers/reset").Body.String(); !strings.Contains(text, "at most 1 event again") {

@@ -15,7 +15,7 @@
 // or in a root command of cobra that the service has already:
 //
 //	management.AddCommands(root, config)
-//	err := root.ExecuteContext(ctx) // of signal.NotifyContext, so that Ctrl-C ends commands between two batches
+//	err := root.ExecuteContext(ctx) // of signal.NotifyContext: Ctrl-C ends it between batches
 //	os.Exit(management.ExitCode(err))
 //
 // # Commands

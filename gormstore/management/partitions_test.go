@@ -218,7 +218,8 @@ func TestSkipOfPartitions(t *testing.T) {
 		s.syncInFour(t)
 		s.movePartition(t, "Diary", 3, 2)
 		s.train(t, "TrainingSchool", 4)
-		const what = "Diary will never process what it has not processed yet: TrainingSchool from 2 to 16 (8 events)" // ids of other logs are between
+		// The ids between them are of other logs.
+		const what = "Diary will never process what it has not processed yet: TrainingSchool from 2 to 16 (8 events)"
 		if got := s.manage(t, inFour, "followers", "skip", "-n", "Diary"); got.code != 0 || !strings.Contains(got.stdout, what) {
 			t.Errorf("got %+v, want code 0 and stdout to contain %q", got, what)
 		}

@@ -198,7 +198,7 @@ func TestResetForgetsParkedEvents(t *testing.T) {
 func TestResetDjangoPositions(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		for _, table := range []string{"follower_status", "parked_events",
-			"follower_runners", "follower_settings", "follower_partitions"} { // which Django does not have
+			"follower_runners", "follower_settings", "follower_partitions"} { // not Django's
 			if err := s.db.Migrator().DropTable(table); err != nil {
 				t.Fatal(err)
 			}

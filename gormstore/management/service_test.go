@@ -324,7 +324,9 @@ func openDatabases(context.Context) (func() error, error) {
 
 func openDatabase(address string) (*gorm.DB, error) {
 	quiet := &gorm.Config{Logger: logger.Discard}
-	if os.Getenv("LOGGING") != "" { // as GORM does without a logger, but for slow statements of a busy machine
+	// The logger is GORM's default, without warnings of slow statements, of which
+	// a busy machine has many.
+	if os.Getenv("LOGGING") != "" {
 		quiet.Logger = logger.New(log.New(os.Stdout, "\r\n", log.LstdFlags), logger.Config{LogLevel: logger.Warn})
 	}
 	if path, ok := strings.CutPrefix(address, "sqlite:"); ok {

@@ -29,7 +29,8 @@ func TestAllRows(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	const rows = "Save Application Load Processes SlowDisk Transaction CatchUp " // that have a raw way
+	// These rows have a raw way.
+	const rows = "Save Application Load Processes SlowDisk Transaction CatchUp "
 	found := map[string]bool{}
 	reader := benchfmt.NewReader(bytes.NewReader(output), "output")
 	for reader.Scan() {

@@ -102,7 +102,8 @@ func (d *database) record(b *testing.B, histories ...*history) {
 		d.fill(b, h.application, h.events, stored.Topic, stored.State)
 	}
 	if d.kind == postgresKind {
-		d.execute(b, "VACUUM ANALYZE") // the server would have done so with a log that is some minutes old
+		// The server does so itself with a log that is some minutes old.
+		d.execute(b, "VACUUM ANALYZE")
 	} else {
 		d.execute(b, "ANALYZE")
 	}
@@ -310,7 +311,8 @@ func BenchmarkFollowing(b *testing.B) {
 		compare(b, unprepared(ours, func(b *testing.B) float64 {
 			before, growth, batches := liveHeap(), int64(0), 0
 			taken := d.catchingUp(ours, h, nil, func(system.Processed) {
-				if batches++; batches%heapSamples == 1 { // the first one included: a small log has no others
+				// The first batch counts: a small log has no other.
+				if batches++; batches%heapSamples == 1 {
 					growth = max(growth, liveHeap()-before)
 				}
 			}).open(b)(b)

@@ -112,7 +112,8 @@ func saving(b *testing.B, d *database, operations []operation, stored int) float
 // begins a new one when that has eventsPerAggregate events.
 func newWriters(n, events int, topic string, state []byte, save save) (operations []operation) {
 	for range n {
-		stored := make([]persistence.StoredEvent, events) // is used again: recorders do not take it over
+		// stored is used again, because recorders do not keep it.
+		stored := make([]persistence.StoredEvent, events)
 		for i := range stored {
 			stored[i] = persistence.StoredEvent{Topic: topic, State: state}
 		}

@@ -155,7 +155,8 @@ func (m *Mapper) encodePythonSnapshot(dst []byte, k kind, snapshot domain.Event)
 	if err != nil {
 		return dst, err
 	}
-	var parts struct{ CreatedOn, ModifiedOn, State json.RawMessage } // as of eventtype.SnapshotState
+	// The fields are those of eventtype.SnapshotState.
+	var parts struct{ CreatedOn, ModifiedOn, State json.RawMessage }
 	if err := json.Unmarshal(data, &parts); err != nil || len(parts.State) < 2 || parts.State[0] != '{' {
 		return dst, errNotAnObject
 	}

@@ -73,7 +73,8 @@ func acquireShared(server string, create func(server string) (name string)) (*sh
 		return d, nil
 	}
 	former := newest.database
-	newest.database = &sharedDatabase{server: server, name: create(server), schemas: 1, tests: 2} // a test, and newest
+	// The two users are a test, and newest.
+	newest.database = &sharedDatabase{server: server, name: create(server), schemas: 1, tests: 2}
 	if former == nil {
 		return newest.database, nil
 	}

@@ -111,7 +111,8 @@ func TestSchemaOfASharedDatabase(t *testing.T) {
 		t.Errorf("a table of another test is in the schema: got %s, want %s", after, before)
 	}
 	run(t, own, "CREATE TABLE one_more (id bigserial PRIMARY KEY)")
-	if after := Schema(t, own); strings.Count(after, "one_more") < 4 { // column, index, key and sequence
+	// Column, index, key and sequence.
+	if after := Schema(t, own); strings.Count(after, "one_more") < 4 {
 		t.Errorf("got the schema %s, want all of the table in it", after)
 	}
 }

@@ -32,13 +32,11 @@ func ExampleRows() {
 		New: func(t testing.TB) persistence.Factory { return memory.New() },
 	}
 	for _, row := range persistencetest.Rows(harness) {
-		if strings.HasPrefix(row.Name, "snapshots/snapshots") {
-			fmt.Printf("| %s | %s |\n", row.Name, row.Explanation)
+		if strings.HasPrefix(row.Name, "lifecycle/closing") {
+			fmt.Printf("- %s: %s\n", row.Name, row.Explanation)
 		}
 	}
 	// Output:
-	// | snapshots/snapshots have no ids | A recorder of snapshots returns nil for the ids of what it stores. |
-	// | snapshots/snapshots and events are separate | A snapshot and an event may have the same originator and version; neither is in the other's way, nor found among the others. |
-	// | snapshots/snapshots are not in the log | Storing a snapshot adds nothing to the log of the application, and does not change its highest id. |
-	// | snapshots/snapshots may have any distance | Between the versions of an originator's snapshots there may be any gaps. |
+	// - lifecycle/closing twice succeeds: Closing a factory that is closed does nothing, and is no error.
+	// - lifecycle/closing at once by many succeeds: A factory may be closed by several goroutines at once.
 }

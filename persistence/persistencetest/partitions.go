@@ -183,7 +183,8 @@ var partitionRows = []row{{
 		s.movePartitions(t, r, "b", s.partitions(t, r), 5, capability.ErrLeaseLost, 0)
 		wantPositions(t, s, r, 3, 3, 3)
 		s.movePartitions(t, r, "a", old, 5, nil, 0)
-		s.movePartitions(t, r, "a", old, 6, capability.ErrLeaseLost, 0) // its position is another one
+		// The position of the partition has changed.
+		s.movePartitions(t, r, "a", old, 6, capability.ErrLeaseLost, 0)
 		wantPositions(t, s, r, 3, 5, 3)
 		s.positions.back(kennels, 3)
 	}),

@@ -147,7 +147,8 @@ func TestValuesInFields(t *testing.T) {
 		Degrees celsius `json:"degrees"`
 		Single  float32 `json:"single"`
 	}](t, `{"degrees":Infinity,"single":NaN}`)
-	if !math.IsInf(float64(named.Degrees), 1) || named.Single == named.Single { // NaN is not equal to itself
+	// NaN is not equal to itself.
+	if !math.IsInf(float64(named.Degrees), 1) || named.Single == named.Single {
 		t.Errorf("got %+v, want Degrees infinity and Single NaN", named)
 	}
 }

@@ -110,7 +110,7 @@ func (d *Decimal) UnmarshalText(text []byte) error {
 
 var (
 	finitePattern  = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
-	specialPattern = regexp.MustCompile(`^[+-]?(s?NaN[0-9]*|Infinity)$`) // as str(Decimal) writes them
+	specialPattern = regexp.MustCompile(`^[+-]?(s?NaN[0-9]*|Infinity)$`) // as in str(Decimal)
 )
 
 func (d Decimal) check() error {

@@ -79,7 +79,8 @@ type PositionContents struct {
 // ContentsOf reads all events, snapshots and positions, of all applications in
 // the databases if none are named. It may run while the applications are in use.
 func ContentsOf(ctx context.Context, runner Runner, applications ...string) (contents Contents, err error) {
-	contents = Contents{Applications: []ApplicationContents{}, Positions: []PositionContents{}} // not null as JSON
+	// Empty slices are [] in JSON, and not null.
+	contents = Contents{Applications: []ApplicationContents{}, Positions: []PositionContents{}}
 	for _, s := range storesOf(runner) {
 		names, err := inventory.Of(s).ApplicationNames(ctx)
 		if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent && !isUsed(runner, s) {
