@@ -250,7 +250,8 @@ func TestLiteralExpectations(t *testing.T) {
 	c.leader(t, conns[0], "raw")
 	literal := rounds(t, conns, func(subject, id string) [2]string { return [2]string{"", ""} })
 	wildcards := 0
-	for begin := time.Now(); wildcards == 0 && time.Since(begin) < patience; { // the two do not always meet
+	// The two do not always meet.
+	for begin := time.Now(); wildcards == 0 && time.Since(begin) < patience; {
 		wildcards = rounds(t, conns, func(subject, id string) [2]string { return [2]string{"raw.*." + id, "*.*." + id} })
 	}
 	if literal != 0 {

@@ -1,7 +1,7 @@
 // Package natsstore keeps the events of applications on NATS JetStream, so that
 // they survive the loss of a machine. It is experimental: until the first
 // release that says otherwise, its API and the layout of its streams may
-// change. It is a module of its own, which uses internal packages of
+// change. It is a separate module, which uses internal packages of
 // github.com/eventsourcing-go/eventsourcing: give both modules the same version,
 // and upgrade them together.
 //
