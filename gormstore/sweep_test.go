@@ -52,7 +52,8 @@ func skipOnOneConnection(t *testing.T, kind string) bool {
 // Whatever call of the driver fails during a write, before or after it had its
 // effect: the write is done as a whole or not at all, the caller is told which
 // (or that it is unknown), no transaction and no connection is left open, and
-// the write can be done again.
+// the write can be done again. Unless every combination is tried, PostgreSQL has
+// half of the kinds of faults in each write, and each kind in half of the writes.
 func TestSweepWrites(t *testing.T) {
 	put := func(ctx context.Context, s stores, events []domain.Event, _ int64) ([]mapper.Recording, error) {
 		return s.events.Put(ctx, events)
@@ -102,9 +103,11 @@ func TestSweepWrites(t *testing.T) {
 	eachPatient(t, func(t *testing.T, p *patient) {
 		migrated(t, p.truth)
 		s := &sweep{patient: p, sick: newStores(t, p.db), sound: newStores(t, p.truth)}
-		for name, operation := range operations {
-			for kind, fault := range sweptFaults {
-				if skipOnOneConnection(t, kind) {
+		for i, name := range slices.Sorted(maps.Keys(operations)) {
+			operation := operations[name]
+			for j, kind := range slices.Sorted(maps.Keys(sweptFaults)) {
+				fault := sweptFaults[kind]
+				if skipOnOneConnection(t, kind) || !testdb.Exhaustive() && p.db.Name() == "postgres" && (i+j)%2 == 1 {
 					continue
 				}
 				t.Run(name+"/"+kind, func(t *testing.T) {

@@ -392,7 +392,7 @@ func TestManyProcesses(t *testing.T) {
 	each(t, func(t *testing.T, e environment) {
 		e.migrate(t)
 		e.call(t, "register", "Fido").want(t, "")
-		each := testdb.Figure(3, 25)
+		each := testdb.Figure(testdb.Sample(1, 3), 25)
 		var teachers sync.WaitGroup
 		var want []string
 		for teacher := range processes {
