@@ -182,6 +182,18 @@ func TestWritesBoundWaitForTable(t *testing.T) {
 			_, err := r.InsertProcessed(ctx, history(uuid.New(), 0, 1), up)
 			return err
 		}},
+		"events in several statements": {"stored_events", func(ctx context.Context, _ *gormstore.Store, r persistence.ProcessRecorder) error {
+			_, err := r.InsertEvents(ctx, history(uuid.New(), 1, 6_000))
+			return err
+		}},
+		"the deletion of an originator": {"stored_events", func(ctx context.Context, _ *gormstore.Store, r persistence.ProcessRecorder) error {
+			_, err := r.(capability.OriginatorDeleter).DeleteOriginator(ctx, uuid.New())
+			return err
+		}},
+		"leases of partitions": {"follower_partitions", func(ctx context.Context, _ *gormstore.Store, r persistence.ProcessRecorder) error {
+			_, err := r.(capability.PartitionRecorder).RenewLeases(ctx, "Up", "p:1:1", []int{0}, time.Minute)
+			return err
+		}},
 		"position": {"notification_tracking", func(ctx context.Context, _ *gormstore.Store, r persistence.ProcessRecorder) error {
 			return r.InsertTracking(ctx, up)
 		}},

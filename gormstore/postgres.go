@@ -204,19 +204,10 @@ func (u *postgresUnit) Rollback() error {
 // open.
 const idleTimeout = 30 * time.Second
 
-// lock sets the time limit in the same statement as it takes the first lock, so
-// that no lock is waited for without one.
+// lock sets the time limit in the statement that takes the locks of keys, so
+// that none of them is waited for without one.
 func (p postgres) lock(ctx context.Context, c connection, how locking, keys ...int64) error {
 	_, err := p.lockIf(ctx, c, how, "true", nil, keys...)
-	return err
-}
-
-// lockTable takes the lock of the table of events before the order lock. That
-// is the order in which the statement of a save takes them, as PostgreSQL takes
-// the lock of a table when it plans a statement. Otherwise a session with the
-// order lock could wait at the table for a save that waits for the order lock.
-func (c connection) lockTable(ctx context.Context, t table, mode string) error {
-	_, err := c.exec(ctx, "LOCK TABLE "+t.quoted+" IN "+mode+" MODE")
 	return err
 }
 
@@ -327,7 +318,7 @@ func (p postgres) append(ctx context.Context, c connection, how locking, r *proc
 		}
 		return ids, err
 	}
-	if err := c.lockTable(ctx, r.table, "ROW EXCLUSIVE"); err != nil {
+	if err := r.lockTable(ctx, c, how.joined, "ROW EXCLUSIVE"); err != nil {
 		return nil, err
 	}
 	var found location

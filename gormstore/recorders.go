@@ -307,10 +307,7 @@ func (t *eventTable) resolveLostCommit(ctx context.Context, op string, events []
 	var stored []persistence.Notification
 	err := t.store.inTransaction(ctx, op, func(ctx context.Context, pool openTx) error {
 		c := connection{pool, t.store}
-		err := t.store.boundWaits(ctx, c, false)
-		if err == nil {
-			err = t.exclude(ctx, c, false)
-		}
+		err := t.exclude(ctx, c, false)
 		if err != nil {
 			return err
 		}
@@ -404,7 +401,7 @@ func (t *eventTable) exclude(ctx context.Context, c connection, joined bool) err
 // excludeFrom takes the lock of the table in a mode, and then the order locks.
 func (t *eventTable) excludeFrom(ctx context.Context, c connection, joined bool, mode string) error {
 	if t.store.dialect.concurrent() {
-		if err := c.lockTable(ctx, t.table, mode); err != nil {
+		if err := t.lockTable(ctx, c, joined, mode); err != nil {
 			return err
 		}
 	}
@@ -412,6 +409,19 @@ func (t *eventTable) excludeFrom(ctx context.Context, c connection, joined bool,
 	return t.whereItIs(ctx, c, func(at location) (there bool, err error) {
 		return t.store.dialect.lockIn(ctx, c, how, t.table, at, t.orderKeys(t.keyAt(at))...)
 	})
+}
+
+// lockTable takes the lock of the table on PostgreSQL, which comes before the
+// order lock. That is the order in which the statement of a save takes them, as
+// PostgreSQL takes the lock of a table when it plans a statement. Otherwise a
+// session with the order lock could wait at the table for a save that waits for
+// the order lock. In a transaction of the caller's the wait is bounded already.
+func (t *eventTable) lockTable(ctx context.Context, c connection, joined bool, mode string) error {
+	if err := t.store.boundWaits(ctx, c, joined); err != nil {
+		return err
+	}
+	_, err := c.exec(ctx, "LOCK TABLE "+t.table.quoted+" IN "+mode+" MODE")
+	return err
 }
 
 // orderKey is that of a place, which is hashed once.
