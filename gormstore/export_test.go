@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"maps"
 	"slices"
@@ -90,3 +91,18 @@ func ReadAfterLoss(ctx, reading context.Context, s *Store) error {
 
 // IsExpected reports whether a Store keeps an error from GORM's logger.
 func IsExpected(ctx context.Context, s *Store, err error) bool { return s.isExpected(ctx, err) }
+
+// TakesRequests reports whether statements on a pool can be canceled by
+// request, as those of pgx can.
+func TakesRequests(pool *sql.DB) (takes bool, err error) {
+	conn, err := pool.Conn(context.Background())
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close() // an error of giving back a connection has no consequence
+	err = conn.Raw(func(raw any) error {
+		takes = poolStateOf(pool).takesRequests(raw)
+		return nil
+	})
+	return takes, err
+}

@@ -156,13 +156,12 @@ func deleteStatus(tx *gorm.DB, application, upstream string) error {
 }
 
 func (s storeInventory) MovePartitionsBack(ctx context.Context, application, upstream string, to int64) error {
-	tx, err := Tx(ctx)
-	if err != nil {
-		return err
-	}
-	partitions := tx.Model(&followerPartition{}).
-		Where("application_name = ? AND upstream_application_name = ? AND position > ?", application, upstream, to)
-	return errors.Join(partitions.Update("position", to).Error, deleteStatus(tx, application, upstream))
+	return s.requireTx(ctx, application+": move partitions back", func(c connection) error {
+		if err := newProcessRecorder(s.Store, application).lowerPartitions(ctx, c, upstream, to); err != nil {
+			return err
+		}
+		return deleteStatus(s.session(ctx, c.pool), application, upstream)
+	})
 }
 
 // DeleteEvents deletes all events and snapshots of an application, and returns

@@ -236,9 +236,9 @@ func (r *processRecorder) deletePartitions(ctx context.Context, c connection, up
 	return err
 }
 
-// lowerPartitions moves partitions back that are ahead of the log.
-func (r *processRecorder) lowerPartitions(ctx context.Context, c connection, upstream string, head int64) error {
-	set, condition, arguments := r.partitionUpdate("position = ?", "position > ?", upstream, head, head)
+// lowerPartitions moves partitions back to a position that they are after.
+func (r *processRecorder) lowerPartitions(ctx context.Context, c connection, upstream string, to int64) error {
+	set, condition, arguments := r.partitionUpdate("position = ?", "position > ?", upstream, to, to)
 	_, err := c.exec(ctx, r.store.dialect.placeholders(set+" WHERE "+condition), arguments...)
 	return err
 }

@@ -153,7 +153,7 @@ func testDivisionsBetweenReads(t *testing.T, db *gorm.DB) {
 		at, settings, failed := r.Settings(t.Context(), "L")
 		set, wrong := r.Partitions(t.Context(), "L")
 		if err := errors.Join(err, failed, wrong); err != nil || position != 5 || at != 5 {
-			t.Fatalf("read %d: the positions are %d and %d, of %d partitions: %v, want no error, 5 and 5", reads, position, at, settings.Partitions, err)
+			t.Fatalf("read %d: the positions are %d and %d, the settings %+v: %v, want no error, 5 and 5", reads, position, at, settings, err)
 		}
 		for i, p := range set.Partitions {
 			if p.Number != i || p.Position != 5 {

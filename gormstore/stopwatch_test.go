@@ -1,7 +1,7 @@
 package gormstore_test
 
 import (
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 )
@@ -9,9 +9,11 @@ import (
 // stopwatch measures how long something takes, without the time in which the
 // machine, busy with other things, does not run this process.
 type stopwatch struct {
-	begin   time.Time
-	stalled atomic.Int64 // nanoseconds
-	beaten  atomic.Int64 // when the last beat was, in nanoseconds since begin
+	begin time.Time
+
+	mu      sync.Mutex    // protects what follows
+	stalled time.Duration // until the last beat
+	beaten  time.Duration // when the last beat was
 }
 
 // A beat that is later than longestBeat is one of a process that does not run.
@@ -32,17 +34,23 @@ func measure(t testing.TB) *stopwatch {
 				ticker.Stop()
 				return
 			case <-ticker.C:
-				s.stalled.Add(int64(s.stall()))
-				s.beaten.Store(int64(time.Since(s.begin)))
+				s.beat()
 			}
 		}
 	}()
 	return s
 }
 
+func (s *stopwatch) beat() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stalled += s.stall()
+	s.beaten = time.Since(s.begin)
+}
+
 // stall returns how long the process has not run since the last beat.
 func (s *stopwatch) stall() time.Duration {
-	if since := time.Since(s.begin) - time.Duration(s.beaten.Load()); since > longestBeat {
+	if since := time.Since(s.begin) - s.beaten; since > longestBeat {
 		return since - beat
 	}
 	return 0
@@ -50,5 +58,7 @@ func (s *stopwatch) stall() time.Duration {
 
 // took is how long it has taken so far.
 func (s *stopwatch) took() time.Duration {
-	return time.Since(s.begin) - time.Duration(s.stalled.Load()) - s.stall()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.begin) - s.stalled - s.stall()
 }

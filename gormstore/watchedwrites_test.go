@@ -274,3 +274,17 @@ func waitingForLock(t testing.TB, db *gorm.DB) (n int) {
 	}
 	return n
 }
+
+// The tests use the statements that programs use: the store knows the driver's
+// connection on every database of PostgreSQL that package testdb opens.
+func TestStoreKnowsTheConnectionsOfTests(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(testing.TB) *gorm.DB{
+		"of a schema": testdb.OpenPostgresSchema, "of a database": testdb.OpenPostgres,
+	} {
+		takes, err := gormstore.TakesRequests(expect.Must(open(t).DB()))
+		if err != nil || !takes {
+			t.Errorf("%s: statements can be canceled by request: %t, %v, want true and no error", name, takes, err)
+		}
+	}
+}

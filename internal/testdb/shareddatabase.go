@@ -160,7 +160,7 @@ func (l lender) Connect(ctx context.Context) (driver.Conn, error) {
 			_ = c.Close() // it does not work, and another one may
 			continue
 		}
-		return &lentConnection{Conn: c, database: l.database}, nil
+		return &lentConnection{driverConn: c, database: l.database}, nil
 	}
 	config, err := pgx.ParseConfig(withDatabase(l.database.server, l.database.name))
 	if err != nil {
@@ -174,7 +174,7 @@ func (l lender) Connect(ctx context.Context) (driver.Conn, error) {
 	if err := l.reset(ctx, c.Conn()); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	return &lentConnection{Conn: c, database: l.database}, nil
+	return &lentConnection{driverConn: c, database: l.database}, nil
 }
 
 // reset makes a connection as good as new, in the schema.
@@ -209,11 +209,16 @@ func (d *sharedDatabase) keep(c *stdlib.Conn) bool {
 	return true
 }
 
+type driverConn = stdlib.Conn
+
 // A lentConnection goes back to its database when it is closed, unless it is in
 // a transaction or waits for an answer, or its user has discarded it: a request
 // to cancel its statement may then still reach the next one.
+//
+// It embeds the driver's connection under another name than Conn, which would
+// hide the method that hands out the connection of pgx.
 type lentConnection struct {
-	*stdlib.Conn
+	*driverConn
 	database *sharedDatabase
 	idle     bool // in the pool of its user, which takes back no connection that is discarded
 	returned bool
@@ -223,7 +228,7 @@ type lentConnection struct {
 // again.
 func (c *lentConnection) ResetSession(ctx context.Context) error {
 	c.idle = false
-	return c.Conn.ResetSession(ctx)
+	return c.driverConn.ResetSession(ctx)
 }
 
 // IsValid implements [driver.Validator]: the connection goes back to the pool.
@@ -237,12 +242,12 @@ func (c *lentConnection) Close() error {
 	if c.returned {
 		return nil
 	}
-	server := c.Conn.Conn().PgConn()
-	if c.idle && !server.IsClosed() && !server.IsBusy() && server.TxStatus() == 'I' && c.database.keep(c.Conn) {
+	server := c.Conn().PgConn()
+	if c.idle && !server.IsClosed() && !server.IsBusy() && server.TxStatus() == 'I' && c.database.keep(c.driverConn) {
 		c.returned = true
 		return nil
 	}
-	return c.Conn.Close()
+	return c.driverConn.Close()
 }
 
 // withParameter adds a setting of the connection to the address of a PostgreSQL

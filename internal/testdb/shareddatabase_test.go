@@ -78,7 +78,7 @@ func TestDiscardedConnectionIsNotLent(t *testing.T) {
 			}
 			defer conn.Close()
 			err = conn.Raw(func(raw any) error {
-				backend = raw.(*lentConnection).Conn.Conn().PgConn().PID()
+				backend = raw.(*lentConnection).Conn().PgConn().PID()
 				return discarded
 			})
 			if !errors.Is(err, discarded) {

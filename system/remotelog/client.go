@@ -319,7 +319,3 @@ func (c *client) malformed(address *url.URL, problem string) error {
 		Err:  fmt.Errorf("%w: %s", errMalformed, problem),
 		Hint: "is the address that of a remotelog handler?"}
 }
-
-// CloseIdleConnections closes connections that are kept for the next request,
-// for programs that go on without it.
-func (c *client) CloseIdleConnections() { c.config.HTTPClient.CloseIdleConnections() }

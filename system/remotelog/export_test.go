@@ -10,3 +10,7 @@ var (
 	ErrTooLarge         = errTooLarge
 	ErrStale            = errStale
 )
+
+// CloseIdleConnections closes the connections that a client keeps for its next
+// request.
+func (c *client) CloseIdleConnections() { c.config.HTTPClient.CloseIdleConnections() }
