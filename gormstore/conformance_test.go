@@ -11,6 +11,9 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability/capabilitytest"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/persistencetest"
@@ -168,4 +171,14 @@ func oneConnection(open func(testing.TB) *gorm.DB) func(testing.TB) *gorm.DB {
 		limit(t, db, 1)
 		return db
 	}
+}
+
+// The rows about a capability pass for a store that lacks it.
+func TestCapabilitiesOfTheStore(t *testing.T) {
+	testdb.EachDatabase(t, func(t *testing.T, open func(testing.TB) *gorm.DB) {
+		store := gormstore.New(open(t))
+		capabilitytest.Check(t, capabilitytest.Gormstore, store, expect.Must(store.ProcessRecorder("A")))
+		python := expect.Must(capability.Of(store).Python.PythonProcessRecorder("A"))
+		capabilitytest.Check(t, capabilitytest.GormstorePython, store, python)
+	})
 }

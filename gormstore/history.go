@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -49,8 +48,6 @@ func (h *history) add(kind, version int64, topic string, state []byte) {
 	}
 	h.events = append(h.events, row)
 }
-
-var _ capability.HistoryReader = (*processRecorder)(nil)
 
 // SelectHistory implements capability.HistoryReader.
 func (r *processRecorder) SelectHistory(ctx context.Context, id uuid.UUID, before int64) (

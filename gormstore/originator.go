@@ -5,13 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-)
-
-var (
-	_ capability.OriginatorDeleter = (*processRecorder)(nil)
-	_ capability.RevisionRecorder  = (*processRecorder)(nil)
 )
 
 // DeleteOriginator implements capability.OriginatorDeleter. It locks the

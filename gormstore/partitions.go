@@ -14,8 +14,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ capability.PartitionRecorder = (*processRecorder)(nil)
-
 // dividedPosition is the position, in the table of positions, of a follower
 // that is divided into partitions. It is above every event: a program that does
 // not know of partitions, such as one of the Python library, finds nothing

@@ -16,8 +16,6 @@ type snapshotRecorder struct {
 	*eventTable
 }
 
-var _ capability.SnapshotRecorder = (*snapshotRecorder)(nil)
-
 // InsertSnapshot implements capability.SnapshotRecorder.
 func (r *snapshotRecorder) InsertSnapshot(ctx context.Context, snapshot persistence.StoredEvent, keep int) error {
 	if keep <= 0 {

@@ -8,6 +8,14 @@ type capabilities = capability.Provider
 // and does not show to its users.
 type storeCapabilities struct{ *Store }
 
+// What recorders can do is found by their methods, so with another signature a
+// capability would be missing without an error.
+var (
+	_ capability.ParkingRecorder  = (*processRecorder)(nil)
+	_ capability.SettingsRecorder = (*processRecorder)(nil)
+	_ capability.SnapshotRecorder = (*snapshotRecorder)(nil)
+)
+
 // provide says what the store can do.
 func (s *Store) provide() {
 	c := storeCapabilities{s}

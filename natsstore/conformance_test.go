@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability/capabilitytest"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/persistencetest"
@@ -83,4 +85,11 @@ func harness(t testing.TB, conn *nats.Conn, config natsstore.Config, only func(p
 		Parallel:   true,
 		Only:       only,
 	}
+}
+
+// The rows about a capability pass for a store that lacks it.
+func TestCapabilitiesOfTheStore(t *testing.T) {
+	t.Parallel()
+	store := newStore(t, startAlone(t), single)
+	capabilitytest.Check(t, capabilitytest.Natsstore, store, expect.Must(store.ProcessRecorder("A")))
 }

@@ -9,8 +9,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ capability.SettingsRecorder = (*processRecorder)(nil)
-
 // storedSettings are settings of a follower as they are stored with its
 // position.
 type storedSettings struct {

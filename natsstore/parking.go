@@ -13,11 +13,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
-
-var _ capability.ParkingRecorder = (*processRecorder)(nil)
 
 // storedChange is the state of a message about a parked event. Its frame has
 // the event's id and topic. What is parked of an upstream application is the sum

@@ -19,8 +19,6 @@ import (
 // message of its subject.
 type snapshotRecorder struct{ *stream }
 
-var _ capability.SnapshotRecorder = (*snapshotRecorder)(nil)
-
 // InsertEvents implements persistence.AggregateRecorder.
 func (r *snapshotRecorder) InsertEvents(ctx context.Context, snapshots []persistence.StoredEvent) ([]int64, error) {
 	return nil, r.insert(ctx, "insert snapshots", snapshots)

@@ -7,7 +7,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability/capabilitytest"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/persistence/persistencetest"
@@ -36,4 +38,10 @@ func harness(open func(testing.TB) persistence.Factory) persistencetest.Harness 
 		},
 		Parallel: true,
 	}
+}
+
+// The rows about a capability pass for a store that lacks it.
+func TestCapabilitiesOfTheStore(t *testing.T) {
+	store := memory.New()
+	capabilitytest.Check(t, capabilitytest.Memory, store, expect.Must(store.ProcessRecorder("A")))
 }

@@ -5,11 +5,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
-
-var _ capability.OriginatorDeleter = (*processRecorder)(nil)
 
 // DeleteOriginator implements capability.OriginatorDeleter. Nothing is parked
 // in memory.

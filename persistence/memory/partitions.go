@@ -12,8 +12,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-var _ capability.PartitionRecorder = (*processRecorder)(nil)
-
 // divisionOf returns the partitions of a follower, which the caller does not
 // change, or nil if it is whole.
 func (d *data) divisionOf(key position) *persistence.PartitionSet {

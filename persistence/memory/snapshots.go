@@ -16,8 +16,6 @@ type snapshotRecorder struct {
 	aggregateRecorder
 }
 
-var _ capability.SnapshotRecorder = (*snapshotRecorder)(nil)
-
 // InsertSnapshot implements capability.SnapshotRecorder.
 func (r *snapshotRecorder) InsertSnapshot(ctx context.Context, snapshot persistence.StoredEvent, keepNewest int) error {
 	events := []persistence.StoredEvent{snapshot}
