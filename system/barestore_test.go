@@ -5,9 +5,12 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -41,4 +44,36 @@ func TestFollowerOnAStoreWithoutCapabilities(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What an option needs and the store cannot keep is refused before anything is
+// processed.
+func TestOptionsThatAStoreCannotKeepAreRefused(t *testing.T) {
+	t.Parallel()
+	var j journal
+	of := func(store persistence.Factory, option system.FollowerOption) error {
+		_, err := newSystem(t, pipe(app(schoolName, school.New),
+			followingWith("F", j.policy, []system.FollowerOption{option}))).system(application.WithStore(store))
+		return err
+	}
+	for needs, option := range map[string]system.FollowerOption{
+		"it parks events":                    system.Park(func(persistence.Notification, error, int) bool { return true }),
+		"it has partitions":                  system.Partitions(2),
+		"it does not start at the beginning": system.StartAt(system.Head),
+	} {
+		if got := expect.ErrorAs[*system.Error](t, of(doctored.NewBareStore(), option)).Error(); !strings.Contains(got, needs) ||
+			!strings.HasSuffix(got, "its store is *doctored.BareStore") {
+			t.Errorf("got the error %q, want one that contains %q and names the store", got, needs)
+		}
+	}
+	for name, store := range map[string]persistence.Factory{"a bare store": doctored.NewBareStore(), "memory": memory.New()} {
+		if err := of(store, system.StartAt(system.Beginning)); err != nil {
+			t.Errorf("%s, from the beginning: got the error %v, want none", name, err)
+		}
+	}
+	for name, option := range map[string]system.FollowerOption{"partitions": system.Partitions(2), "a start": system.StartAt(system.Head)} {
+		if err := of(memory.New(), option); err != nil {
+			t.Errorf("%s in memory: got the error %v, want none", name, err)
+		}
+	}
 }

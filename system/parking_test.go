@@ -118,7 +118,7 @@ func testParking(t *testing.T, p place) {
 	}
 }
 
-func TestParkingNeedsTransactions(t *testing.T) {
+func TestParkingNeedsAStoreThatKeepsParkedEvents(t *testing.T) {
 	sys := newSystem(t, pipe(app(schoolName, school.New), parking(ignore)))
 	_, err := newSingle(sys, application.WithStore(memory.New()))
 	if got := expect.ErrorAs[*system.Error](t, err).Error(); !strings.Contains(got, "such as gormstore; its store is *memory.") {
