@@ -121,7 +121,8 @@ func savedOf(recordings []mapper.Recording) Saved {
 // If Save fails, nothing is stored and the events stay pending, so that the
 // same save can be tried again. A version conflict is a
 // *persistence.ConflictError: another writer has changed the aggregate since it
-// was loaded; see Repository.Update. After persistence.ErrOutcomeUnknown the
+// was loaded; see Repository.Update. Two copies of one aggregate that have both
+// changed are an ErrProgramming. After persistence.ErrOutcomeUnknown the
 // save may be repeated: a save that finds its own events stored is a success.
 //
 // If ctx carries a transaction, the events are part of it, and snapshots,
@@ -140,6 +141,9 @@ func (a *Application) save(ctx context.Context, changes []domain.Changes) ([]map
 	}
 	w := collect(changes)
 	if err := w.foreign(a.name); err != nil {
+		return nil, err
+	}
+	if err := w.copies(a.name); err != nil {
 		return nil, err
 	}
 	if err := a.checkFormerNames(ctx); err != nil {
@@ -222,6 +226,28 @@ func (w *work) foreign(application string) error {
 				return foreign(application, event)
 			}
 		}
+	}
+	return nil
+}
+
+// copies finds an aggregate of which two copies are to be saved together. Both
+// have changed the same version, so that the database would report a conflict
+// however often that is tried.
+func (w *work) copies(application string) error {
+	if len(w.changes) < 2 {
+		return nil
+	}
+	type version struct {
+		originator uuid.UUID
+		number     int64
+	}
+	seen := make(map[version]bool, len(w.events))
+	for _, event := range w.events {
+		v := version{event.OriginatorID, event.OriginatorVersion}
+		if seen[v] {
+			return copied(application, event)
+		}
+		seen[v] = true
 	}
 	return nil
 }

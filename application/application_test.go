@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -130,6 +131,24 @@ func TestSaveNothing(t *testing.T) {
 	if got, err := bridge.Of(s).Recorder().MaxNotificationID(t.Context()); got != 1 || err != nil {
 		t.Errorf("got %d, %v; want nothing to be recorded", got, err)
 	}
+}
+
+// To repeat the save would not help, so it is no conflict.
+func TestTwoCopiesAreNotSavedTogether(t *testing.T) {
+	s := newSchool(t)
+	dog := school.RegisterDog("Fido")
+	s.save(t, dog)
+	from, to := expect.Must(s.dogs.Get(t.Context(), dog.ID())), expect.Must(s.dogs.Get(t.Context(), dog.ID()))
+	from.AddTrick("sit")
+	to.AddTrick("roll over")
+	_, err := s.Save(t.Context(), from, to)
+	if !errors.Is(err, persistence.ErrProgramming) || persistence.IsConflict(err) {
+		t.Fatalf("got %v, want an ErrProgramming that is no conflict", err)
+	}
+	if text := err.Error(); !strings.Contains(text, dog.ID().String()) || !strings.Contains(text, "two copies") {
+		t.Errorf("got %q, want it to name the aggregate and the two copies", text)
+	}
+	s.save(t, from, dog) // a copy that has not changed does not matter
 }
 
 func TestSaveIsAtomic(t *testing.T) {

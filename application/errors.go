@@ -69,3 +69,10 @@ func foreign(application string, event domain.Event) error {
 		Problem: fmt.Sprintf("cannot be saved, because it was loaded from %s; save it with that application, or create an aggregate of %s",
 			event.Application, application)}
 }
+
+// copied says that two copies of an aggregate were to be saved together.
+func copied(application string, event domain.Event) error {
+	return &persistence.InvalidError{What: fmt.Sprintf("%s: aggregate %s", application, event.OriginatorID), Class: persistence.ErrProgramming,
+		Problem: fmt.Sprintf("was given to one Save in two copies that both have a version %d; check that the aggregates differ, or change one copy",
+			event.OriginatorVersion)}
+}

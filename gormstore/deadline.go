@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -96,4 +97,19 @@ func (a *deadlines) look() {
 		delete(a.set, one)
 		go one.fire() // it may want mu
 	}
+}
+
+// ownEnd is the text of an error that is due to a context which this package
+// has ended. The caller's own has not: it must not find context.Canceled.
+type ownEnd struct{ text string }
+
+func (e *ownEnd) Error() string { return e.text }
+
+// withoutOwnEnd hides context.Canceled in the error of a wait that this package
+// has ended. Other errors stay as they are.
+func withoutOwnEnd(err error) error {
+	if errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return &ownEnd{err.Error()}
+	}
+	return err
 }

@@ -234,6 +234,9 @@ func wantLockTimeout(t *testing.T, what string, err error, took time.Duration) {
 	if !errors.Is(err, persistence.ErrLockTimeout) || !persistence.IsRetryable(err) || !strings.Contains(err.Error(), "gormstore.Transaction") {
 		t.Errorf("%s: %v, want ErrLockTimeout with a hint", what, err)
 	}
+	if errors.Is(err, context.Canceled) {
+		t.Errorf("%s: %v is context.Canceled, which is the caller's", what, err)
+	}
 	if took > longestWait {
 		t.Errorf("%s took %v with a lock timeout of 100 ms, want at most %v", what, took, longestWait)
 	}

@@ -128,7 +128,7 @@ func (w *lockWatch) explainJoined(op string, err error) error {
 }
 
 func (w *lockWatch) timedOut(op string, err error) error {
-	return &persistence.Error{Class: persistence.ErrLockTimeout, Op: op, Err: err,
+	return &persistence.Error{Class: persistence.ErrLockTimeout, Op: op, Err: withoutOwnEnd(err),
 		Hint: w.hint}
 }
 

@@ -157,7 +157,7 @@ func (s *Store) connectWithin(ctx, waiting context.Context) (*sql.Conn, error) {
 	conn, err := s.pool.Conn(waiting)
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
 		return nil, &persistence.Error{Class: persistence.ErrLockTimeout, Op: "take a connection",
-			Hint: s.poolHint(), Err: err}
+			Hint: s.poolHint(), Err: withoutOwnEnd(err)}
 	}
 	return conn, err
 }

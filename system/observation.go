@@ -128,12 +128,21 @@ func (f *followerLoop) observed(
 
 // eventParked reports an event that has failed and was parked.
 func (f *followerLoop) eventParked(ctx context.Context, n persistence.Notification, cause error) {
-	f.app.Logger().WarnContext(ctx, "event was parked", "follower", f.app.Name(), "leader", f.leader.Name(),
-		"notification", n.ID, "topic", n.Topic, "originator", n.OriginatorID, "error", cause)
+	about := []any{"follower", f.app.Name(), "leader", f.leader.Name(),
+		"notification", n.ID, "topic", n.Topic, "originator", n.OriginatorID, "error", cause}
+	f.app.Logger().WarnContext(ctx, "event was parked", withStack(about, cause)...)
 	if o := f.app.Observer(); o.EventParked != nil {
 		o.EventParked(ctx, telemetry.Parked{Follower: f.app.Name(), Leader: f.leader.Name(), NotificationID: n.ID,
 			OriginatorID: n.OriginatorID, OriginatorVersion: n.OriginatorVersion, Topic: n.Topic, Err: cause})
 	}
+}
+
+// withStack adds the stack of a panic to what a log entry is about.
+func withStack(about []any, err error) []any {
+	if panicked, ok := errors.AsType[*PanicError](err); ok {
+		return append(about, "stack", string(panicked.Stack))
+	}
+	return about
 }
 
 // announce logs and reports the state of a follower if it has changed, or if
@@ -163,7 +172,7 @@ func (a *retryState) logChange(ctx context.Context, from State, status Status) {
 		about = append(about, "error", status.Err)
 	case status.Err != nil && status.State != Stopped:
 		level, message = slog.LevelWarn, "follower failed and will try again"
-		about = append(about, "failures", a.failures, "next", status.NextRetry, "error", status.Err)
+		about = withStack(append(about, "failures", a.failures, "next", status.NextRetry, "error", status.Err), status.Err)
 	default:
 		about = append(about, "before", string(from))
 	}

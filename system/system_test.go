@@ -254,3 +254,27 @@ func TestMisspeltSettingIsWarnedOfInEachLog(t *testing.T) {
 		}
 	}
 }
+
+func panics(context.Context, domain.Event) error {
+	var none map[string]int
+	none["a"]++
+	return nil
+}
+
+// The stack of a handler that panics is where its failure is logged: the error
+// has only what was given to panic.
+func TestStackOfAPanicIsLogged(t *testing.T) {
+	var logs bytes.Buffer
+	store := application.WithStore(memory.New())
+	dogs := expect.Must(school.New(store))
+	app := expect.Must(application.New("Mailer", store, application.WithLogger(slog.New(slog.NewTextHandler(&logs, nil)))))
+	follower := expect.Must(system.NewFollower(app, system.OnEvery(panics)))
+	runner := expect.Must(system.NewRunner(expect.Must(system.New(system.Pipe(dogs, follower))), system.Config{}))
+	expect.NoError(t, runner.Start(t.Context()))
+	expect.NoError(t, dogs.Register(t.Context(), "Fido"))
+	expect.ErrorAs[*system.PanicError](t, runner.WaitFor(t.Context(), follower))
+	expect.NoError(t, runner.Close())
+	if text := logs.String(); !strings.Contains(text, "stack=") || !strings.Contains(text, "system_test.panics(") {
+		t.Errorf("got %s, want the stack with the function that panicked", text)
+	}
+}

@@ -2,10 +2,13 @@ package system
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
+	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // waitInterval is how often a follower looks at its position while a caller
@@ -29,11 +32,15 @@ type waiter struct {
 // follower will try again; during another attempt it waits for the outcome. An
 // event that is parked counts as processed. If ctx ends first, it returns an
 // ErrOperational with the context's cause; if the runner does not run, an
-// *Error or ErrStopped; if the follower is paused, ErrPaused; and an *Error if
-// the system has no such follower. It sends no queries: the runner wakes it. A
+// *Error or ErrStopped; if the follower is paused, ErrPaused; an *Error if the
+// system has no such follower; and an ErrProgramming if ctx carries a
+// transaction. It sends no queries: the runner wakes it. A
 // runner that stands by looks at the position meanwhile. To wait for followers
 // that only other processes run, use Follower.WaitForPosition.
 func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
+	if err := refuseInTransaction(ctx); err != nil {
+		return err
+	}
 	edges, err := r.edgesOf(follower)
 	if err != nil {
 		return err
@@ -50,6 +57,18 @@ func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 	return nil
 }
 
+// refuseInTransaction refuses to wait for a follower in a transaction: the
+// follower cannot see what the transaction has saved, and may need a lock or a
+// connection that the transaction has.
+func refuseInTransaction(ctx context.Context) error {
+	if txscope.From(ctx) == nil {
+		return nil
+	}
+	return &persistence.Error{Class: persistence.ErrProgramming, Op: "wait for a follower",
+		Err:  errors.New("the context carries a transaction, and no follower sees its saves before the commit"),
+		Hint: "wait after the transaction, with the context from outside of it"}
+}
+
 // WaitForPosition returns when the follower has processed the log of a leader
 // up to a position, such as that of application.Saved, in whatever process it
 // runs. It is for processes that do not run the follower: it polls the position
@@ -57,12 +76,18 @@ func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 // first, it returns an ErrOperational with the context's cause. Give ctx a
 // deadline: a follower that does not run never gets there.
 func (f *Follower) WaitForPosition(ctx context.Context, leader Member, position int64) error {
+	if err := refuseInTransaction(ctx); err != nil {
+		return err
+	}
 	return polling.WaitFor(ctx, f.app.Recorder(), leader.Name(), position)
 }
 
 // WaitForPosition is WaitFor for a position in the log of one leader, such as
 // that of application.Saved.
 func (r *Runner) WaitForPosition(ctx context.Context, follower, leader Member, position int64) error {
+	if err := refuseInTransaction(ctx); err != nil {
+		return err
+	}
 	edge, err := r.edgeOf(follower, leader)
 	if err != nil {
 		return err
@@ -72,6 +97,9 @@ func (r *Runner) WaitForPosition(ctx context.Context, follower, leader Member, p
 
 // WaitFor is that of a Runner. It processes what there is to process.
 func (r *SingleThreadedRunner) WaitFor(ctx context.Context, follower Member) error {
+	if err := refuseInTransaction(ctx); err != nil {
+		return err
+	}
 	edges, err := r.edgesOf(follower)
 	if err != nil {
 		return err
@@ -86,6 +114,9 @@ func (r *SingleThreadedRunner) WaitFor(ctx context.Context, follower Member) err
 
 // WaitForPosition is that of a Runner.
 func (r *SingleThreadedRunner) WaitForPosition(ctx context.Context, follower, leader Member, position int64) error {
+	if err := refuseInTransaction(ctx); err != nil {
+		return err
+	}
 	edge, err := r.edgeOf(follower, leader)
 	if err != nil {
 		return err

@@ -61,3 +61,28 @@ func TestWaitFor(t *testing.T) {
 		}
 	})
 }
+
+// A follower sees nothing of a transaction before its commit, and could wait
+// for a lock or a connection that it has.
+func TestWaitForInATransactionIsRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		store := memory.New()
+		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
+		dogs, f := get[*school.TrainingSchool](t, r, schoolName), get[*follower](t, r, "F")
+		start(t, r)
+		err := store.Transaction(t.Context(), func(ctx context.Context) error {
+			for name, err := range map[string]error{
+				"WaitFor": r.WaitFor(ctx, f), "WaitForPosition": r.WaitForPosition(ctx, f, dogs, 1),
+				"WaitForPosition of the follower": f.WaitForPosition(ctx, dogs, 1),
+			} {
+				if !errors.Is(err, persistence.ErrProgramming) {
+					t.Errorf("%s: got %v, want an ErrProgramming", name, err)
+				}
+			}
+			return nil
+		})
+		expect.NoError(t, err, r.Stop(t.Context()))
+	})
+}
