@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
@@ -25,6 +27,9 @@ const (
 // child is the program of a child. It returns the exit code.
 func child(command string) int {
 	open := func() (*gorm.DB, error) {
+		if path := os.Getenv(childDSN); filepath.IsAbs(path) {
+			return gormstore.OpenSQLite(sqlite.Open, path, &gorm.Config{Logger: logger.Discard})
+		}
 		return gorm.Open(dialector(os.Getenv(childDatabase), os.Getenv(childDSN)), &gorm.Config{Logger: logger.Discard})
 	}
 	db, err := open()

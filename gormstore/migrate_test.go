@@ -27,7 +27,7 @@ import (
 func TestMigrateByManyProcesses(t *testing.T) {
 	const processes = 20
 	t.Parallel()
-	for name, open := range map[string]func(testing.TB) string{"sqlite": testdb.SQLiteFileDSN, "postgres": testdb.Postgres} {
+	for name, open := range map[string]func(testing.TB) string{"sqlite": newFile, "postgres": testdb.Postgres} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address := open(t)

@@ -11,10 +11,14 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // OpenSQLite opens a SQLite file with one connection that writes, which is the
@@ -46,7 +50,7 @@ func OpenSQLite(open func(dsn string) gorm.Dialector, path string, options ...go
 		return nil, fmt.Errorf("gormstore: OpenSQLite: the %T does not show the DSN that it opens; "+
 			"return one with a field DSN, such as sqlite.Open(dsn), or open the database with gorm.Open", dialector)
 	}
-	db, err := gorm.Open(dialector, options...)
+	db, err := openPatiently(dialector, options...)
 	if err != nil {
 		return nil, fmt.Errorf("gormstore: open the SQLite file %q: %w", path, err)
 	}
@@ -62,6 +66,22 @@ func OpenSQLite(open func(dsn string) gorm.Dialector, path string, options ...go
 	}
 	return db, nil
 }
+
+// openPatiently opens a file, for as long as a statement waits for its lock. The
+// first to open a new file puts it into WAL mode; SQLite refuses that at once,
+// without a wait, while another process has begun to write.
+func openPatiently(dialector gorm.Dialector, options ...gorm.Option) (*gorm.DB, error) {
+	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		db, err := gorm.Open(dialector, options...)
+		if err == nil || (sqlite{}).errorInfo(err).class != persistence.ErrLockTimeout || time.Since(begin) > sqliteBusyTimeout {
+			return db, err
+		}
+	}
+}
+
+// sqliteBusyTimeout is how long a statement waits for the lock of a file by
+// itself.
+const sqliteBusyTimeout = 10 * time.Second
 
 // ownOptions are the options of the DSN that the promises of OpenSQLite depend
 // on.
@@ -118,12 +138,13 @@ func dsnOf(dialector gorm.Dialector) (string, bool) {
 // sqliteDSN names the file with the settings of mattn's driver and those of
 // modernc's; each ignores the other's.
 func sqliteDSN(path string, more ...url.Values) string {
+	wait := strconv.FormatInt(sqliteBusyTimeout.Milliseconds(), 10)
 	query := url.Values{
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"},
 		"_txlock":       {"immediate"},
-		"_busy_timeout": {"10000"},
-		"_pragma":       {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"},
+		"_busy_timeout": {wait},
+		"_pragma":       {"busy_timeout(" + wait + ")", "journal_mode(WAL)", "synchronous(FULL)"},
 	}
 	for _, values := range more {
 		for key, value := range values {

@@ -232,6 +232,50 @@ func TestOpenSQLiteTwice(t *testing.T) {
 	contest{recorders: recorders, writers: 8, aggregates: 4, saves: testdb.Figure(8, 100)}.run(t, first)
 }
 
+// The process that is first puts the file into WAL mode, which SQLite refuses at
+// once while another one has begun to write.
+func TestOpenSQLiteBesideAWriterOfANewFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "new.sqlite3")
+	other := expect.Must(sql.Open(sqlite.DriverName, path))
+	other.SetMaxOpenConns(1)
+	t.Cleanup(func() { expect.NoError(t, other.Close()) })
+	expect.Must(other.Exec("CREATE TABLE others (id integer)"))
+	expect.Must(other.Exec("BEGIN IMMEDIATE"))
+	refused := make(chan error, 1)
+	observed := func(dsn string) gorm.Dialector { return observedDialector{sqlite.Dialector{DSN: dsn}, refused} }
+	opened := make(chan error, 1)
+	go func() {
+		db, err := gormstore.OpenSQLite(observed, path)
+		if err == nil {
+			err = errors.Join(gormstore.AutoMigrate(db), expect.Must(db.DB()).Close())
+		}
+		opened <- err
+	}()
+	if err := <-refused; !strings.Contains(err.Error(), "locked") {
+		t.Errorf("got %v, want the refusal that is to be awaited", err)
+	}
+	expect.Must(other.Exec("COMMIT"))
+	expect.NoError(t, <-opened)
+}
+
+// observedDialector tells of its first failure to open a database.
+type observedDialector struct {
+	sqlite.Dialector
+	failed chan<- error
+}
+
+func (d observedDialector) Initialize(db *gorm.DB) error {
+	err := d.Dialector.Initialize(db)
+	if err != nil {
+		select {
+		case d.failed <- err:
+		default:
+		}
+	}
+	return err
+}
+
 func TestOpenSQLiteRefuses(t *testing.T) {
 	t.Parallel()
 	for name, path := range map[string]string{"nothing": "", "memory": ":memory:", "memory by name": "file::memory:?cache=shared",
