@@ -135,20 +135,32 @@ func (m *Mapper) LostFields(stored persistence.StoredEvent, definition string) (
 	return slices.Compact(lost)
 }
 
-// EventFields compares the fields of a stored event in the Python layout with
-// those of its payload type. Unread are those that the type lacks, and absent
-// those that the event lacks: a misspelt json tag is in both. It returns none
-// for an event of another schema version, and for one that cannot be read.
+// EventFields compares the fields of a stored event with those of its payload
+// type. Unread are those that the type lacks, and absent those that the event
+// lacks: a field that was renamed, or has a misspelt json tag, is in both. It
+// returns none for an event of another schema version, for one that cannot be
+// read, and for one that is not JSON.
 func (m *Mapper) EventFields(stored persistence.StoredEvent) (unread, absent []string) {
 	buf := buffers.Get().(*buffer)
 	defer buf.release()
 	plain, _, err := m.open(events, &stored, buf)
 	kind, ok := m.find(events, stored.Topic)
-	if err != nil || plain[0] != layoutPython || !ok || kind.IsPast() || m.pythonVersion(events, plain) != kind.Version() {
+	if err != nil || !ok || kind.IsPast() {
 		return nil, nil
 	}
-	if quoter, ok := m.transcoder.(floatQuoter); ok {
-		plain = quoter.QuoteFloats(plain)
+	version, isPython := 0, plain[0] == layoutPython
+	if isPython {
+		version = m.pythonVersion(events, plain)
+		if quoter, ok := m.transcoder.(floatQuoter); ok {
+			plain = quoter.QuoteFloats(plain)
+		}
+	} else {
+		var h header
+		h, plain, err = parseHeader(plain)
+		version = h.version
+	}
+	if err != nil || version != kind.Version() {
+		return nil, nil
 	}
 	data, err := kind.Decode(kind.Version(), func(into any) error { return m.transcoder.Decode(plain, into) })
 	if err != nil || reflect.TypeOf(data) != kind.GoType() {
@@ -159,8 +171,10 @@ func (m *Mapper) EventFields(stored persistence.StoredEvent) (unread, absent []s
 	if err != nil || json.Unmarshal(plain, &has) != nil || json.Unmarshal(again, &wants) != nil {
 		return nil, nil
 	}
-	for _, reserved := range reservedInEvents {
-		delete(has, reserved)
+	if isPython {
+		for _, reserved := range reservedInEvents {
+			delete(has, reserved)
+		}
 	}
 	return missingKeys(nil, "", wants, has), missingKeys(nil, "", has, wants)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
@@ -193,6 +194,34 @@ func TestEventFields(t *testing.T) {
 		stored.State = []byte(sampleStamp + state + `}`)
 		if unread, absent := m.EventFields(stored); len(unread)+len(absent) > 0 {
 			t.Errorf("an older event: got %v %v, want 0", unread, absent)
+		}
+	}
+}
+
+type amountPaid struct{ Amount, Timestamp int }
+
+func (amountPaid) Apply(*account) {}
+
+type centsPaid struct{ Cents, Timestamp int }
+
+func (centsPaid) Apply(*account) {}
+
+// A field that was renamed without an upcast is found in the layout of this
+// module, too.
+func TestEventFieldsOfARenamedField(t *testing.T) {
+	t.Parallel()
+	before := newMapper(t, mapper.Config{Application: school}, domain.Define("M", domain.On("Paid", amountPaid{})).Schema)
+	after := newMapper(t, mapper.Config{Application: school}, domain.Define("M", domain.On("Paid", centsPaid{})).Schema)
+	later := newMapper(t, mapper.Config{Application: school}, domain.Define("M", domain.On("Paid", centsPaid{},
+		domain.Upcast(func(a amountPaid) centsPaid { return centsPaid{Cents: a.Amount} }))).Schema)
+	stored := expect.Must(before.ToStored(domain.Event{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "M.Paid", Data: amountPaid{Amount: 3}}))
+	for name, c := range map[string]struct {
+		m    *mapper.Mapper
+		want string
+	}{"before": {before, "[] []"}, "renamed": {after, "[Amount] [Cents]"}, "upcast": {later, "[] []"}} {
+		unread, absent := c.m.EventFields(stored)
+		if got := fmt.Sprint(unread, absent); got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
 		}
 	}
 }

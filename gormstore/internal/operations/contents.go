@@ -51,8 +51,8 @@ type TopicContents struct {
 	IsUndefined bool   `json:"undefined,omitempty"`
 	Undecoded   int64  `json:"undecoded,omitempty"`
 	Problem     string `json:"problem,omitempty"`
-	// Unread are the fields of events in the Python layout that the payload's
-	// type lacks, and Absent those of the type that some of the events lack.
+	// Unread are the fields of events that the payload's type lacks, and Absent
+	// those of the type that some of the events lack.
 	Unread []string `json:"unread_fields,omitempty"`
 	Absent []string `json:"absent_fields,omitempty"`
 	// Lost are the fields of snapshots in the Python layout that the program's
