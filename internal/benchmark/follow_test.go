@@ -177,6 +177,7 @@ func (p *pair) catchUp(t testing.TB, report func(system.Processed)) reader {
 const (
 	originalEvents = 2_000
 	updatedEvents  = 10_000
+	sealedEvents   = 100_000 // which are made one by one
 )
 
 // BenchmarkCatchUp is the row CatchUp.
@@ -184,7 +185,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	each(b, func(b *testing.B, d *database) {
 		n := *backlog
 		plain := &history{application: applicationName, events: n}
-		secret := &history{application: sealedName, events: n, options: []application.Option{sealed(b)}}
+		secret := &history{application: sealedName, events: min(n, sealedEvents), options: []application.Option{sealed(b)}}
 		alone := &history{application: rawName, events: n, json: true}
 		short := &history{application: "BenchmarkOriginal", events: min(n, originalEvents), json: true}
 		updated := &history{application: "BenchmarkUpdated", events: min(n, updatedEvents)}
