@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -431,18 +432,34 @@ func (c *config) readKey() (environment.Setting, bool, error) {
 	}
 	content, err := os.ReadFile(setting.Value)
 	if err != nil {
-		return setting, false, setting.WrongSecret(withoutPath(err))
+		return setting, false, setting.WrongSecret(withoutName(setting.Value, err))
 	}
 	return environment.Setting{Key: setting.Key, Value: strings.TrimSpace(string(content))}, true, nil
 }
 
-// withoutPath is why a file could not be read, without its name: what was given
-// as a file name may be half a key.
-func withoutPath(err error) error {
+// withoutName is why a file could not be read, with as much of its name as
+// exists: what was given as a file name may be half a key.
+func withoutName(name string, err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
-		return pathErr.Err
+		err = pathErr.Err
 	}
-	return err
+	path, pathErr := filepath.Abs(name)
+	if pathErr != nil {
+		return err
+	}
+	existing := path
+	for {
+		_, statErr := os.Lstat(existing)
+		if parent := filepath.Dir(existing); statErr != nil && parent != existing {
+			existing = parent
+			continue
+		}
+		break
+	}
+	if existing == path {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return fmt.Errorf("%w: of its path only %s exists; the rest is not shown, because it may be a key", err, existing)
 }
 
 // readSnapshotting turns snapshotting on by code, by itself, or by its

@@ -44,7 +44,7 @@ func TestBadSettings(t *testing.T) {
 		{"CIPHER_KEY", "AAECAwQ=", "want 16, 24 or 32 bytes after base64, got 5"},
 		{"CIPHER_KEY", "AAAAAAAAAAAAAAAAAAAAAA==", "weak key"},
 		{"CIPHER_KEY", testKey + "," + testKey, "same as key 1"},
-		{"CIPHER_KEY_FILE", missing, "no such file"},
+		{"CIPHER_KEY_FILE", missing, "no such file or directory: of its path only " + filepath.Dir(missing) + " exists"},
 		{"CIPHER_KEY_FILE", empty, "want at least one"},
 		{"CIPHER_KEY_FILE", testKey, "it is a key and not the name of a file; set CIPHER_KEY"},
 		{"AGGREGATE_CACHE_MAXSIZE", "0", "is not a whole number from 1 to 10000000"},

@@ -93,7 +93,10 @@ type Option[T any] func(*Definition[T])
 
 // Define gives an aggregate and its events their stored names. The name and the
 // events' names are stored with every event; the names of Go types are not, so
-// that Go types can be renamed freely.
+// that Go types can be renamed freely. Fields of payloads are stored under their
+// json tags, or without one under their Go names. A field that is renamed
+// without an Upcast reads as zero from stored events, and no error says so: give
+// every field a tag.
 //
 // It panics with a *DefinitionError when names or types are given twice, a
 // topic cannot be stored, or upcasters do not fit together.

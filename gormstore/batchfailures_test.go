@@ -186,6 +186,10 @@ func TestSaveThatForgotItsTransaction(t *testing.T) {
 						if !errors.Is(err, persistence.ErrLockTimeout) || !strings.Contains(err.Error(), "inside a transaction whose context lacks it") {
 							t.Errorf("%s: error %v, want ErrLockTimeout that names the mistake", name, err)
 						}
+						oneWriter := connections == 1 || strings.HasPrefix(backend.Name, "sqlite")
+						if says := strings.Contains(err.Error(), "a statement through db inside a transaction"); says != oneWriter {
+							t.Errorf("%s: error %v: names a statement through db: %v, want %v", name, err, says, oneWriter)
+						}
 					}
 					return nil
 				})

@@ -43,15 +43,21 @@ func (l *lessons) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name, trick := r.PathValue("name"), r.PathValue("trick")
+	var dog *school.Dog
 	err = gormstore.Transaction(r.Context(), l.db, func(ctx context.Context, tx *gorm.DB) error {
 		if err := tx.Create(&Lesson{Dog: name, Trick: trick}).Error; err != nil {
 			return err
 		}
-		return l.dogs.UpdateAt(ctx, school.DogID(name), version, func(d *school.Dog) error { d.AddTrick(trick); return nil })
+		return l.dogs.UpdateAt(ctx, school.DogID(name), version, func(d *school.Dog) error {
+			dog = d
+			d.AddTrick(trick)
+			return nil
+		})
 	})
 	switch {
 	case err == nil:
-		w.Header().Set("ETag", strconv.Quote(strconv.FormatInt(version+1, 10)))
+		// The version after the call: a change may trigger any number of events.
+		w.Header().Set("ETag", strconv.Quote(strconv.FormatInt(dog.Version(), 10)))
 		w.WriteHeader(http.StatusNoContent)
 	case errors.Is(err, application.ErrAggregateNotFound):
 		http.Error(w, "there is no such dog", http.StatusNotFound)

@@ -45,6 +45,9 @@ const (
 const (
 	hintLock = "another transaction kept the order lock for too long; the likeliest cause is a Save inside a transaction " +
 		"whose context lacks it: pass on the context that gormstore.Transaction gives"
+	// hintConnection is hintLock if writers have one connection between them.
+	hintConnection = hintLock + "; another one is a statement through db inside a transaction, which waits for the connection " +
+		"that the transaction has: use its tx"
 	hintRead     = "another session has locked the table"
 	hintTable    = hintRead + "; nothing was stored"
 	hintDeferred = "the transaction read before another one wrote; open the database with _txlock=immediate, " +
@@ -231,8 +234,8 @@ var sqliteFaults = map[int]errorInfo{
 	2:    {class: persistence.ErrInternal, scope: aboutDatabase},
 	3:    {class: persistence.ErrOperational, scope: aboutDatabase}, // permission
 	4:    {class: persistence.ErrOperational, scope: aboutDatabase}, // abort
-	5:    {class: persistence.ErrLockTimeout, scope: passing, hint: hintLock},
-	6:    {class: persistence.ErrLockTimeout, scope: passing, hint: hintLock},
+	5:    {class: persistence.ErrLockTimeout, scope: passing, hint: hintConnection},
+	6:    {class: persistence.ErrLockTimeout, scope: passing, hint: hintConnection},
 	7:    {class: persistence.ErrOperational, scope: aboutDatabase}, // no memory
 	8:    {class: persistence.ErrReadOnly, scope: aboutDatabase},
 	9:    {class: persistence.ErrOperational, scope: aboutDatabase}, // interrupted

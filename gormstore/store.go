@@ -167,7 +167,7 @@ func (s *Store) connectWithin(ctx, waiting context.Context) (*sql.Conn, error) {
 func (s *Store) poolHint() string {
 	if exhausted(s.pool) {
 		return fmt.Sprintf("all %d connections of the pool are in use; %s%s", s.pool.Stats().MaxOpenConnections,
-			s.poolState.holding.String(), hintLock)
+			s.poolState.holding.String(), hintConnection)
 	}
 	return "the database did not accept a connection in time; check that it is reachable, or wait longer"
 }

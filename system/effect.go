@@ -33,13 +33,16 @@ import (
 //
 // A call is made at least once: it is repeated if it fails, and if the process
 // ends before its result is recorded. Its result is recorded exactly once. Give
-// the other service the event's ID as its idempotency key. If the store keeps
-// the statuses of followers, as gormstore does, one Runner or CatchUp makes the
-// calls at a time and the others stand by, also while it has nothing to do.
-// Another one takes over when it stops or, after a crash, within three
-// persistence.HeartbeatIntervals; only a process that was suspended for so long
-// may make calls beside it. A SingleThreadedRunner stands by for others, but
-// others do not for it.
+// the other service the event's ID as its idempotency key. In the Python layout
+// events have no ID (it is uuid.Nil): use Application, OriginatorID and
+// OriginatorVersion. Add Part if UpcastToMany makes several events of one.
+//
+// If the store keeps the statuses of followers, as gormstore does, one Runner or
+// CatchUp makes the calls at a time and the others stand by, also while it has
+// nothing to do. Another one takes over when it stops or, after a crash, within
+// 30 seconds; only a process that was suspended for so long may make calls
+// beside it. A SingleThreadedRunner stands by for others, but others do not for
+// it.
 //
 // If call returns an error or panics, the events before it are recorded, and it
 // is made again later; Park applies. The results of later events are kept until

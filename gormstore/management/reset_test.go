@@ -113,8 +113,8 @@ func TestResetWhileRunning(t *testing.T) {
 			}
 		}
 		record()
-		const refused = "CommandError: Counter is running (kennel 42, running). Stop it first; one that was killed counts as " +
-			"running for half a minute.\n"
+		const refused = "CommandError: Counter is running (kennel 42, running). Stop it first, or reset it while it runs, with " +
+			"runner.Rebuild or on the pages of gormstore/admin; one that was killed counts as running for half a minute.\n"
 		for _, flag := range []string{"--dry-run", "--yes", "--force"} {
 			s.manage(t, "reset_follower", flag, "Counter").want(t, 1, "", refused)
 		}
@@ -238,6 +238,20 @@ func TestResetFollower(t *testing.T) {
 		tracked, err := operations.TrackedFollowers(t.Context(), runner)
 		if err != nil || len(tracked) != 2 || tracked[0].Name != "Counter" {
 			t.Errorf("%+v (%v), want no error, 2 of them and Name %q", tracked, err, "Counter")
+		}
+		for _, f := range tracked {
+			if f.NeedsForce {
+				t.Errorf("%s needs force, and its code says how it is reset", f.Name)
+			}
+		}
+		tracked, err = operations.TrackedFollowers(t.Context(), nil)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, f := range tracked {
+			if !f.NeedsForce {
+				t.Errorf("%s does not need force, and no code says how it is reset", f.Name)
+			}
 		}
 		report, err := operations.ResetFollower(t.Context(), runner, operations.ResetOptions{Follower: "Diary"})
 		if err != nil || report.Notifications != 3 || !slices.Equal(report.UpstreamApps, []string{"TrainingSchool"}) {

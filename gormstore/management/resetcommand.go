@@ -130,7 +130,11 @@ func (p *resetPrinter) hint(ctx context.Context, runner operations.Runner) error
 	fmt.Fprintln(p.out, "No follower selected. Do you need a hint?")
 	p.out.line(heading, "Known followers which tracking states that can be reset:")
 	for _, t := range tracked {
-		fmt.Fprintf(p.out, "\t- %s, tracking %s\n", t.Name, count(int64(len(t.UpstreamApps)), "upstream application"))
+		condition := ""
+		if t.NeedsForce {
+			condition = " (only with --force)"
+		}
+		fmt.Fprintf(p.out, "\t- %s, tracking %s%s\n", t.Name, count(int64(len(t.UpstreamApps)), "upstream application"), condition)
 	}
 	return nil
 }

@@ -50,9 +50,19 @@ type follower struct {
 	Follower string       `json:"follower"`
 	Leader   string       `json:"leader"`
 	State    system.State `json:"state"`
-	Position int64        `json:"position"`
-	Lag      int64        `json:"lag"`
+	Position *int64       `json:"position,omitempty"` // nil if it could not be read
+	Lag      *int64       `json:"lag,omitempty"`
 	system.Health
+}
+
+// verdictOn adds what was read of the position and the log to a verdict. A
+// status that could not be read has neither: 0 would look like a position.
+func verdictOn(s system.Status, verdict system.Health) follower {
+	f := follower{Follower: s.Follower, Leader: s.Leader, State: s.State, Health: verdict}
+	if s.ReadErr == nil {
+		f.Position, f.Lag = new(s.Position), new(s.Lag())
+	}
+	return f
 }
 
 // report is what the handlers answer.
@@ -110,8 +120,8 @@ func New(runner Runner, config Config) (*Checks, error) {
 // Live answers 503 if a handler of this process has been at one event for
 // longer than Config.Hang, which a restart may end. A database that is down or
 // a follower that fails is no reason to restart, and answers 200. Live does not
-// ask the database, so one that hangs does not keep it from answering; the
-// positions of its report are 0.
+// ask the database, so one that hangs does not keep it from answering; its
+// report has no positions.
 func (c *Checks) Live() http.Handler {
 	return c.handler(withoutDatabase, func(s system.Status, now time.Time) system.Health {
 		if s.State == system.Running && s.NotificationID > 0 && now.Sub(s.Since) > c.config.Hang {
@@ -206,7 +216,7 @@ func (c *Checks) handler(
 		for _, s := range statuses {
 			verdict := judge(s, now)
 			answer.Healthy = answer.Healthy && verdict.Healthy
-			answer.Followers = append(answer.Followers, follower{s.Follower, s.Leader, s.State, s.Position, s.Lag(), verdict})
+			answer.Followers = append(answer.Followers, verdictOn(s, verdict))
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")

@@ -224,8 +224,12 @@ func TestLiveDoesNotAskTheDatabase(t *testing.T) {
 		want := func(h http.Handler, code int, after time.Duration) {
 			t.Helper()
 			begin := time.Now()
-			if got, report := check(t, h); got != code || time.Since(begin) != after {
+			got, report := check(t, h)
+			if got != code || time.Since(begin) != after {
 				t.Errorf("got %d after %v, %+v; want %d after %v", got, time.Since(begin), report, code, after)
+			}
+			if f := report.Followers[0]; f.Position != nil || f.Lag != nil {
+				t.Errorf("got position %v and lag %v of what was not read, want none", f.Position, f.Lag)
 			}
 		}
 		want(checks.Live(), 200, 0)
@@ -320,6 +324,23 @@ func TestVerdictsOfARunner(t *testing.T) {
 		}
 		want("stopped", 200, 200)
 	})
+}
+
+// TestReportHasThePositionThatWasRead also has one of 0, which is a position
+// like any other.
+func TestReportHasThePositionThatWasRead(t *testing.T) {
+	r := &runner{[]system.Status{{State: system.Running, Position: 0, Head: 3}, {State: system.Running, Position: 3, Head: 3}}}
+	checks, err := health.New(r, health.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, report := check(t, checks.Ready())
+	for i, want := range []struct{ position, lag int64 }{{0, 3}, {3, 0}} {
+		f := report.Followers[i]
+		if f.Position == nil || f.Lag == nil || *f.Position != want.position || *f.Lag != want.lag {
+			t.Errorf("got %+v, want %+v", f, want)
+		}
+	}
 }
 
 func TestNewRefuses(t *testing.T) {

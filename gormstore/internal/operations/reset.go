@@ -20,6 +20,10 @@ type Tracked struct {
 	Name string
 	// UpstreamApps are the applications that it has positions in, sorted.
 	UpstreamApps []string
+	// NeedsForce reports whether only ResetOptions.Force resets it: it is
+	// neither system.Replayable nor system.Resettable, or has no code in this
+	// program.
+	NeedsForce bool
 }
 
 // TrackedFollowers lists the followers that have positions in any of the
@@ -39,7 +43,7 @@ func TrackedFollowers(ctx context.Context, runner Runner) ([]Tracked, error) {
 	var all []Tracked
 	for name, apps := range upstreams {
 		slices.Sort(apps)
-		all = append(all, Tracked{Name: name, UpstreamApps: slices.Compact(apps)})
+		all = append(all, Tracked{Name: name, UpstreamApps: slices.Compact(apps), NeedsForce: !mayReplay(memberOf(runner, name))})
 	}
 	slices.SortFunc(all, func(a, b Tracked) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
@@ -216,11 +220,38 @@ func (r *Reset) runsElsewhere(ctx context.Context, t *tracking) error {
 	}
 	for _, status := range statuses {
 		if status.ApplicationName == r.options.Follower && status.Alive(time.Now()) {
-			return Refuse("%s is running (%s, %s). Stop it first; one that was killed counts as running for half a minute.",
-				r.options.Follower, status.Process, status.State)
+			instead := ""
+			if r.mayReplay() {
+				instead = ", or reset it while it runs, with runner.Rebuild or on the pages of gormstore/admin"
+			}
+			return Refuse("%s is running (%s, %s). Stop it first%s; one that was killed counts as running for half a minute.",
+				r.options.Follower, status.Process, status.State, instead)
 		}
 	}
 	return nil
+}
+
+// mayReplay reports whether the follower's code says that its events may be
+// processed again.
+func (r *Reset) mayReplay() bool { return mayReplay(r.member()) }
+
+// memberOf is the code of a follower, or nil.
+func memberOf(runner Runner, follower string) system.Member {
+	if runner == nil {
+		return nil
+	}
+	member, _ := runner.System().Member(follower)
+	return member
+}
+
+// mayReplay reports whether a follower is system.Replayable or
+// system.Resettable.
+func mayReplay(member system.Member) bool {
+	if member == nil {
+		return false
+	}
+	replayable, clear := bridge.HowToReset(member)
+	return replayable || clear != nil
 }
 
 // allowed refuses what would have its effects twice.
@@ -233,7 +264,7 @@ func (r *Reset) allowed() error {
 		return Refuse("%s has no code in this program, so it is unknown whether its events may be processed again. "+
 			"Use the program that runs it, or --force.", name)
 	}
-	if replayable, clear := bridge.HowToReset(r.member()); replayable || clear != nil {
+	if r.mayReplay() {
 		return nil
 	}
 	return Refuse("%s does not say that its events may be processed again: what it has made of them would be made twice. "+
