@@ -238,6 +238,38 @@ func TestCanceledStatementIsNotLogged(t *testing.T) {
 	})
 }
 
+// A conflict is an answer to the caller, and no error of a statement that an
+// operator should see, however the events are written.
+func TestConflictIsNotLogged(t *testing.T) {
+	eachAlone(t, func(t *testing.T, db *gorm.DB) {
+		seen := &errorLog{Interface: logger.Discard}
+		db = db.Session(&gorm.Session{Logger: seen})
+		r := recorder(t, db, schoolName, unhurried)
+		id := uuid.New()
+		insert(t, r, history(id, 1, 3)...)
+		position := persistence.Tracking{ApplicationName: "Up", NotificationID: 1}
+		for name, write := range map[string]func(ctx context.Context) error{
+			"one event":  func(ctx context.Context) error { return last(r.InsertEvents(ctx, history(id, 3, 1))) },
+			"a gap":      func(ctx context.Context) error { return last(r.InsertEvents(ctx, history(id, 9, 1))) },
+			"two events": func(ctx context.Context) error { return last(r.InsertEvents(ctx, history(id, 2, 2))) },
+			"a position": func(ctx context.Context) error { return last(r.InsertProcessed(ctx, history(id, 3, 1), position)) },
+		} {
+			inTransaction := func(ctx context.Context) error {
+				return gormstore.Transaction(ctx, db, func(ctx context.Context, _ *gorm.DB) error { return write(ctx) })
+			}
+			for where, write := range map[string]func(context.Context) error{"alone": write, "in a transaction": inTransaction} {
+				seen.errors = nil
+				if err := write(t.Context()); !persistence.IsConflict(err) && !errors.Is(err, persistence.ErrIntegrity) {
+					t.Errorf("%s, %s: got %v, want a conflict", name, where, err)
+				}
+				if len(seen.errors) > 0 {
+					t.Errorf("%s, %s: GORM's logger was told of %v", name, where, seen.errors)
+				}
+			}
+		}
+	})
+}
+
 // A lost connection or transaction is logged unless the caller has canceled the
 // statement, which loses them by itself.
 func TestLossAfterACancelIsNotLogged(t *testing.T) {

@@ -219,7 +219,7 @@ type quietPool struct{ gorm.ConnPool }
 
 // trace tells GORM's logger of a statement. A violated unique key is no error
 // to report there: it is an ordinary conflict, and the caller learns of it. So
-// is a table that does not exist.
+// is the mismatch of insertRow, and a table that does not exist.
 func (c connection) trace(ctx context.Context, begin time.Time, query string, err error) {
 	if _, ok := c.pool.(quietPool); ok {
 		return
@@ -239,7 +239,11 @@ func (s *Store) isExpected(ctx context.Context, err error) bool {
 	if f.unique || f.missing != "" || errors.Is(ctx.Err(), context.Canceled) && endedByCancel(err) {
 		return true
 	}
-	_, triesAgain := s.dialect.(sqlite) // while another connection has the file's lock
+	_, isSQLite := s.dialect.(sqlite)
+	if isSQLite && isSQLiteMismatch(err) {
+		return true
+	}
+	triesAgain := isSQLite // while another connection has the file's lock
 	return f.class == persistence.ErrLockTimeout && (triesAgain || ctx.Value(expectsLockKey{}) != nil)
 }
 

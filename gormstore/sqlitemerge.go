@@ -37,9 +37,14 @@ func insertRow(events table, key string) string {
 // sqliteMismatch is the result code of an id that is no number.
 const sqliteMismatch = 20
 
+func isSQLiteMismatch(err error) bool {
+	code, ok := sqliteCode(err)
+	return ok && code&0xff == sqliteMismatch
+}
+
 // storedID is the id of the row that insertRow has stored, or its error.
 func storedID(result driver.Result, err error) (int64, error) {
-	if code, ok := sqliteCode(err); ok && code&0xff == sqliteMismatch {
+	if isSQLiteMismatch(err) {
 		return 0, errNotContinued
 	}
 	if err != nil {
