@@ -96,7 +96,7 @@ type Option[T any] func(*Definition[T])
 // that Go types can be renamed freely. Fields of payloads are stored under their
 // json tags, or without one under their Go names. A field that is renamed
 // without an Upcast reads as zero from stored events, and no error says so: give
-// every field a tag.
+// every field a tag. The command contents names such fields.
 //
 // It panics with a *DefinitionError when names or types are given twice, a
 // topic cannot be stored, or upcasters do not fit together.
