@@ -340,14 +340,14 @@ func (w *worker) ended(ctx context.Context) {
 
 // yield lets others write after a batch that has kept them from it for long.
 func (w *worker) yield(ctx context.Context, stopping <-chan struct{}) {
-	var courtesy time.Duration
+	var pause time.Duration
 	for _, edge := range w.edges {
-		courtesy = max(courtesy, edge.yieldTime())
+		pause = max(pause, edge.yieldTime())
 	}
-	if courtesy == 0 {
+	if pause == 0 {
 		return
 	}
-	timer := time.NewTimer(courtesy)
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -22,9 +22,9 @@
 //
 //	migrate [--database ALIAS] [--plan]          create the tables for events
 //	schema --dialect sqlite|postgres             print the SQL for that, without a database
-//	sync_followers [-n] [-v 0..3] [follower ...] have followers process what they have not processed yet
+//	sync_followers [-n] [-v 0..3] [follower ...] process what followers have not processed yet
 //	reset_follower [-n] [-u app,...] [follower]  have a follower forget what it has processed
-//	followers [-o json]                          show how followers stand
+//	followers [-o json]                          show the state of followers
 //	followers pause follower [upstream ...]      keep a follower from processing events, in every process
 //	followers resume follower [upstream ...]     have it go on
 //	followers skip follower [upstream ...]       move a follower to the end of the logs that it follows

@@ -52,7 +52,7 @@ func settingsCommand(
 func skipCommand(config Config) *cobra.Command {
 	cmd := &cobra.Command{Use: "skip [-n] [--yes] follower [upstream ...]",
 		Short: "Move a follower to the end of the logs that it follows.",
-		Long: "Move a follower to the end of the logs that it follows: it never processes what is there already.\n\n" +
+		Long: "Move a follower to the end of the logs that it follows: it never processes what they have now.\n\n" +
 			"upstream: The upstream apps whose logs it is about. Defaults to all that the follower follows.",
 		ValidArgsFunction: completer(config, followerNames)}
 	var dryRun, yes bool

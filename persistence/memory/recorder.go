@@ -120,7 +120,7 @@ func (r *processRecorder) SelectNotifications(
 		return nil, err
 	}
 	var page []persistence.Notification
-	for _, row := range log.behind(want.After) {
+	for _, row := range log.after(want.After) {
 		if len(page) == want.Limit || want.Stop > 0 && row.ID > want.Stop {
 			break
 		}

@@ -156,8 +156,8 @@ func (r rows) between(want persistence.EventRange) rows {
 	return r[begin:]
 }
 
-// behind returns the part of a log whose ids are higher than id.
-func (r rows) behind(id int64) rows {
+// after returns the part of a log whose ids are higher than id.
+func (r rows) after(id int64) rows {
 	begin, found := slices.BinarySearchFunc(r, id, func(row *persistence.Notification, id int64) int {
 		return cmp.Compare(row.ID, id)
 	})

@@ -124,7 +124,7 @@ var aggregateRows = []row{{
 	},
 }, {
 	name: "a conflict at the beginning stores nothing",
-	says: "Where the first event of an insert is stored already, the others are not stored either.",
+	says: "If the first event of an insert is stored already, the others are not stored either.",
 	run: func(t testing.TB, s *store) {
 		s.target.insert(t, at(dog("Fido"), 1))
 		s.target.conflict(t, history(dog("Fido"), 1, 2)...)
@@ -141,7 +141,7 @@ var aggregateRows = []row{{
 	},
 }, {
 	name: "a conflict at the end stores nothing",
-	says: "Where only the last event of a long insert is stored already, none of the others is stored.",
+	says: "If only the last event of a long insert is stored already, none of the others is stored.",
 	run: func(t testing.TB, s *store) {
 		s.target.insert(t, at(dog("Rex"), 1))
 		s.target.conflict(t, append(history(dog("Fido"), 1, 700), at(dog("Rex"), 1))...)
@@ -223,7 +223,7 @@ var aggregateRows = []row{{
 		s.target.wantVersions(t, dog("Fido"), persistence.EventRange{From: 1}, 1, 2, 3, 4, 5)
 	},
 }, {
-	name: "Before is the version that a range ends in front of",
+	name: "Before is the version that a range ends before",
 	says: "A range ends before the version Before, which is not included; 0 means no end.",
 	run: func(t testing.TB, s *store) {
 		s.target.insert(t, history(dog("Fido"), 1, 5)...)
@@ -263,7 +263,7 @@ var aggregateRows = []row{{
 	},
 }, {
 	name: "the last event is selected by Descending and Limit",
-	says: "A Limit counts from the end where the range is descending, so that Limit 1 gives the last event of the range.",
+	says: "In a descending range a Limit counts from the end, so that Limit 1 gives the last event of the range.",
 	run: func(t testing.TB, s *store) {
 		s.target.insert(t, history(dog("Fido"), 1, 5)...)
 		s.target.wantVersions(t, dog("Fido"), persistence.EventRange{Descending: true, Limit: 1}, 5)
@@ -288,7 +288,7 @@ var aggregateRows = []row{{
 	},
 }, {
 	name: "ids that look like numbers",
-	says: "An originator id of any 16 bytes but zeros comes back as it is, also where its text looks like a number.",
+	says: "An originator id of any 16 bytes but zeros comes back as it is, also if its text looks like a number.",
 	run: func(t testing.TB, s *store) {
 		for _, text := range []string{
 			"12345678-9012-3456-7890-123456789012", // all digits
@@ -579,7 +579,7 @@ var aggregateRows = []row{{
 	},
 }, {
 	name: "applications are separate",
-	says: "Two applications may have events of the same originator and version: neither is in the other's way, nor seen by it, even where their names differ only in case.",
+	says: "Two applications may have events of the same originator and version: neither is in the other's way, nor seen by it, even if their names differ only in case.",
 	run: func(t testing.TB, s *store) {
 		theirs := s.neighbour.events
 		if s.target == s.snapshots {

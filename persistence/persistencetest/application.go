@@ -14,7 +14,7 @@ import (
 // log.
 var applicationRows = []row{{
 	name: "an empty log has the highest id 0",
-	says: "Where an application has no events, its highest id is 0, whatever others have stored.",
+	says: "If an application has no events, its highest id is 0, whatever others have stored.",
 	run: func(t testing.TB, s *store) {
 		if got := s.maxID(t); got != 0 {
 			t.Errorf("MaxNotificationID: got %d, want 0", got)
@@ -22,7 +22,7 @@ var applicationRows = []row{{
 	},
 }, {
 	name: "an empty log has no notifications",
-	says: "Where an application has no events, every page of its log is empty.",
+	says: "If an application has no events, every page of its log is empty.",
 	run: func(t testing.TB, s *store) {
 		for _, r := range []persistence.NotificationRange{
 			{Limit: 10}, {Limit: 10, Topics: []string{trickAdded}}, {After: 1, Limit: 10}, {Stop: 5, Limit: 1},
@@ -72,7 +72,7 @@ var applicationRows = []row{{
 	},
 }, {
 	name: "an insert keeps the order of its events",
-	says: "The events of one insert are in the log in the order in which they were given, also where originators are interleaved.",
+	says: "The events of one insert are in the log in the order in which they were given, also if originators are interleaved.",
 	run: func(t testing.TB, s *store) {
 		events := interleave(history(dog("Zoe"), 1, 20), history(dog("Ada"), 1, 20))
 		s.events.insert(t, events...)
@@ -233,7 +233,7 @@ var applicationRows = []row{{
 		}
 	},
 }, {
-	name: "a page is filled where topics are selected",
+	name: "a page is filled if topics are selected",
 	says: "Limit counts selected events only: events of other topics in between do not shorten a page.",
 	run: func(t testing.TB, s *store) {
 		for version := int64(0); version < 60; version++ {
@@ -263,7 +263,7 @@ var applicationRows = []row{{
 		}
 	},
 }, {
-	name: "After is the id that a page begins behind",
+	name: "After is the id that a page begins after",
 	says: "A page begins with the first id that is higher than After; 0 is the beginning of the log.",
 	run: func(t testing.TB, s *store) {
 		ids := s.events.insert(t, history(dog("Fido"), 1, 5)...)

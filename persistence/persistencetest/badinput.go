@@ -83,7 +83,7 @@ var badInputRows = []row{{
 	},
 }, {
 	name: "an invalid event at the end stores nothing",
-	says: "Where any event of an insert is invalid, none is stored.",
+	says: "If any event of an insert is invalid, none is stored.",
 	run: func(t testing.TB, s *store) {
 		bad := at(dog("Rex"), 1)
 		bad.State = nil

@@ -92,7 +92,7 @@ var continuityRows = []row{{
 		s.insertProcessed(t, tracking("Upstream", 7), at(dog("Fido"), 3))
 	},
 }, {
-	name: "applications have streams of their own",
+	name: "applications have separate streams",
 	says: "An originator of one application is not continued by events of another.",
 	run: func(t testing.TB, s *store) {
 		wantGap(t, s, -1, at(dog("Fido"), 4)) // which the neighbour could store

@@ -43,7 +43,7 @@ var processRows = []row{{
 	},
 }, {
 	name: "a conflict of events leaves the position",
-	says: "Where an event is in conflict, InsertProcessed returns a ConflictError, stores none of the events and leaves the position.",
+	says: "If an event is in conflict, InsertProcessed returns a ConflictError, stores none of the events and leaves the position.",
 	run: func(t testing.TB, s *store) {
 		s.insertProcessed(t, tracking(kennels, 1), history(dog("Fido"), 1, 2)...)
 		_, err := s.tryProcessed(s.ctx, tracking(kennels, 2), at(dog("Rex"), 1), at(dog("Fido"), 2))
@@ -53,7 +53,7 @@ var processRows = []row{{
 	},
 }, {
 	name: "a repeated position leaves the events",
-	says: "Where the position is there already, InsertProcessed returns a TrackingError and stores none of the events.",
+	says: "If the position has that id already, InsertProcessed returns a TrackingError and stores none of the events.",
 	run: func(t testing.TB, s *store) {
 		s.insertProcessed(t, tracking(kennels, 1), at(dog("Fido"), 1))
 		_, err := s.tryProcessed(s.ctx, tracking(kennels, 1), at(dog("Fido"), 2))
@@ -62,7 +62,7 @@ var processRows = []row{{
 	},
 }, {
 	name: "a lower position leaves the events",
-	says: "Where the position is further on already, InsertProcessed returns a TrackingError and stores none of the events.",
+	says: "If the position has a higher id already, InsertProcessed returns a TrackingError and stores none of the events.",
 	run: func(t testing.TB, s *store) {
 		s.insertProcessed(t, tracking(kennels, 3), at(dog("Fido"), 1))
 		_, err := s.tryProcessed(s.ctx, tracking(kennels, 2), at(dog("Fido"), 2))
@@ -79,7 +79,7 @@ var processRows = []row{{
 	},
 }, {
 	name: "a process that comes second learns that it did",
-	says: "Where both the position and the events are there already, because another process of the follower was faster, the error is the TrackingError.",
+	says: "If both the position and the events are stored already, because another process of the follower was faster, the error is the TrackingError.",
 	run: func(t testing.TB, s *store) {
 		s.insertProcessed(t, tracking(kennels, 1), history(dog("Fido"), 1, 2)...)
 		_, err := s.tryProcessed(s.ctx, tracking(kennels, 1), history(dog("Fido"), 1, 2)...)
@@ -102,7 +102,7 @@ var processRows = []row{{
 	},
 }, {
 	name: "an event twice leaves the position",
-	says: "Where the events have one originator and version twice, InsertProcessed is a ConflictError and leaves the position.",
+	says: "If the events have one originator and version twice, InsertProcessed is a ConflictError and leaves the position.",
 	run: func(t testing.TB, s *store) {
 		_, err := s.tryProcessed(s.ctx, tracking(kennels, 1), at(dog("Fido"), 1), at(dog("Fido"), 1))
 		wantConflict(t, err)

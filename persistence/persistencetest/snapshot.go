@@ -88,7 +88,7 @@ var snapshotRows = []row{{
 	},
 }, {
 	name: "a snapshot needs no events",
-	says: "A snapshot can be stored where its originator has no events: recorders of snapshots know nothing of events.",
+	says: "A snapshot can be stored if its originator has no events: recorders of snapshots know nothing of events.",
 	run: func(t testing.TB, s *store) {
 		s.snapshots.insert(t, at(dog("Daisy"), 7))
 		s.events.wantVersions(t, dog("Daisy"), persistence.EventRange{})

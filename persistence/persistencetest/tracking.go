@@ -94,7 +94,7 @@ var trackingRows = []row{{
 	},
 }, {
 	name: "a lower position inserted later is refused",
-	says: "Moving a position to an id that is lower than where it is is a TrackingError, also where that id was never reached.",
+	says: "Moving a position to a lower id than its own is a TrackingError, also if it was never at that id.",
 	run: func(t testing.TB, s *store) {
 		s.insertTracking(t, kennels, 21)
 		s.insertTracking(t, kennels, 24)
