@@ -20,18 +20,18 @@ type logStatements struct {
 }
 
 // floor is a common table expression h with the id that new ids must be above,
-// and a comma: the highest id in the table, and the highest that its sequence
-// has handed out. The sequence alone could be below the table. The table alone
-// is seen as it was when the statement began, and so without what was committed
-// while the statement waited for a lock; an id that a session has kept from a
-// sequence with a cache would then pass.
+// and a comma: the highest id that the table's sequence has handed out, or the
+// highest in the table if that is above it. The sequence alone could be below
+// the table. The table alone is seen as it was when the statement began, and so
+// without what was committed while the statement waited for a lock; an id that
+// a session has kept from a sequence with a cache would then pass.
 //
-// The highest id of the log would do instead of that of the table, but
-// PostgreSQL has only one way to find this one, whatever it knows of the table
-// when it plans the statement.
+// The table is searched above the sequence's id alone, where there is nothing
+// as a rule. To find its highest id PostgreSQL would have to pass over all ids
+// of transactions that are still open, such as the many of an import.
 func (l logStatements) floor() string {
-	return "h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF(" + l.sequence + "::bigint, 0)::oid), 0) AS floor FROM " +
-		l.events + "), "
+	return "h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM " + l.events + " a WHERE a.id > s.last), s.last) AS floor " +
+		"FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF(" + l.sequence + "::bigint, 0)::oid), 0) AS last OFFSET 0) s), "
 }
 
 // here is the condition that a connection finds the expected table, as the keys

@@ -1,6 +1,6 @@
 -- PostgreSQL, merged: event
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock_shared($2::bigint), pg_advisory_xact_lock_shared(($2::bigint >> 32)::int4, (h.floor << 32 >> 32)::int4)
   FROM h
   WHERE '"stored_events"'::regclass::oid = $4::bigint::oid)
@@ -12,8 +12,8 @@ RETURNING CASE WHEN id > (SELECT floor
   FROM h) THEN id ELSE ('eventsourcing: id ' || id || ' of ' || (SELECT floor FROM h))::bigint END;
 
 -- PostgreSQL, merged: save
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock_shared($2::bigint), pg_advisory_xact_lock_shared(($2::bigint >> 32)::int4, (h.floor << 32 >> 32)::int4)
   FROM h
   WHERE '"stored_events"'::regclass::oid = $4::bigint::oid),
@@ -26,8 +26,8 @@ SELECT string_agg(id::text, ' ')
 FROM i HAVING count(*) > 0;
 
 -- PostgreSQL, merged: singles
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock_shared($2::bigint), pg_advisory_xact_lock_shared(($2::bigint >> 32)::int4, (h.floor << 32 >> 32)::int4)
   FROM h
   WHERE '"stored_events"'::regclass::oid = $4::bigint::oid),
@@ -40,8 +40,8 @@ SELECT string_agg(id::text, ' ')
 FROM i HAVING count(*) > 0;
 
 -- PostgreSQL, merged: batch
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock_shared($2::bigint), pg_advisory_xact_lock_shared(($2::bigint >> 32)::int4, (h.floor << 32 >> 32)::int4)
   FROM h
   WHERE '"stored_events"'::regclass::oid = $4::bigint::oid),
@@ -54,8 +54,8 @@ SELECT string_agg(id::text, ' ')
 FROM i HAVING count(*) > 0;
 
 -- PostgreSQL, merged: wary
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock_shared($2::bigint), pg_advisory_xact_lock_shared(($2::bigint >> 32)::int4, (h.floor << 32 >> 32)::int4)
   FROM h
   WHERE '"stored_events"'::regclass::oid = $4::bigint::oid)
@@ -67,8 +67,8 @@ RETURNING CASE WHEN id > (SELECT floor
   FROM h) THEN id ELSE ('eventsourcing: id ' || id || ' of ' || (SELECT floor FROM h))::bigint END, originator_id, originator_version;
 
 -- PostgreSQL, merged: joined
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 b AS MATERIALIZED (SELECT current_setting('lock_timeout') AS v, COALESCE(current_setting('eventsourcing.order_' || to_hex($2::bigint), true), '') AS held),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), CASE WHEN b.held = '' THEN pg_advisory_xact_lock_shared($2::bigint)::text || pg_advisory_xact_lock_shared(($2::bigint >> 32)::int4, (h.floor << 32 >> 32)::int4)::text || set_config('eventsourcing.order_' || to_hex($2::bigint), 'held', true) END
   FROM h, b
@@ -82,8 +82,8 @@ SELECT i.id, set_config('lock_timeout', b.v, true)
 FROM i, b;
 
 -- PostgreSQL, merged: chunk
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($2::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events")
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($2::bigint, 0)::oid), 0) AS last OFFSET 0) s)
 INSERT INTO "stored_events" (application_name, originator_id, originator_version, topic, state)
 SELECT $1::varchar, o, v, t, s
 FROM h, unnest($3::uuid[], $4::bigint[], $5::text[], $6::bytea[]) AS u(o, v, t, s)
@@ -93,8 +93,8 @@ RETURNING CASE WHEN id > (SELECT floor
   FROM h) THEN id ELSE ('eventsourcing: id ' || id || ' of ' || (SELECT floor FROM h))::bigint END;
 
 -- PostgreSQL, in a transaction: event
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 b AS MATERIALIZED (SELECT current_setting('lock_timeout') AS v, COALESCE(current_setting('eventsourcing.order_' || to_hex($2::bigint), true), '') AS held
   WHERE '"stored_events"'::regclass::oid = $4::bigint::oid),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), CASE WHEN b.held = '' THEN pg_advisory_xact_lock_shared($2::bigint)::text || pg_advisory_xact_lock_shared(($2::bigint >> 32)::int4, (h.floor << 32 >> 32)::int4)::text || set_config('eventsourcing.order_' || to_hex($2::bigint), 'held', true) END
@@ -111,8 +111,8 @@ FROM b, (SELECT string_agg(id::text, ' ') AS ids
   FROM i OFFSET 0) a;
 
 -- PostgreSQL, in a transaction: stream
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 b AS MATERIALIZED (SELECT current_setting('lock_timeout') AS v, COALESCE(current_setting('eventsourcing.order_' || to_hex($2::bigint), true), '') AS held
   WHERE '"stored_events"'::regclass::oid = $4::bigint::oid),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), CASE WHEN b.held = '' THEN pg_advisory_xact_lock_shared($2::bigint)::text || pg_advisory_xact_lock_shared(($2::bigint >> 32)::int4, (h.floor << 32 >> 32)::int4)::text || set_config('eventsourcing.order_' || to_hex($2::bigint), 'held', true) END
@@ -134,8 +134,8 @@ FROM b, (SELECT string_agg(id::text, ' ') AS ids
   FROM (SELECT id FROM i UNION ALL SELECT id FROM j) k OFFSET 0) a;
 
 -- PostgreSQL, in a transaction: own
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events")
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s)
 INSERT INTO "stored_events" (application_name, originator_id, originator_version, topic, state)
 SELECT $3::varchar, $1::uuid, $6::bigint, $7::text, $8::bytea
 FROM (SELECT pg_advisory_xact_lock_shared($2::bigint), pg_advisory_xact_lock_shared(($2::bigint >> 32)::int4, (h.floor << 32 >> 32)::int4)
@@ -147,8 +147,8 @@ RETURNING CASE WHEN id > (SELECT floor
   FROM h) THEN id ELSE ('eventsourcing: id ' || id || ' of ' || (SELECT floor FROM h))::bigint END;
 
 -- PostgreSQL, in a transaction: locked
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events")
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s)
 INSERT INTO "stored_events" (application_name, originator_id, originator_version, topic, state)
 SELECT $3::varchar, $1::uuid, $6::bigint, $7::text, $8::bytea
 FROM h
@@ -158,8 +158,8 @@ RETURNING CASE WHEN id > (SELECT floor
   FROM h) THEN id ELSE ('eventsourcing: id ' || id || ' of ' || (SELECT floor FROM h))::bigint END;
 
 -- PostgreSQL, in strict order: event
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock($2::bigint)
   FROM h
   WHERE '"stored_events"'::regclass::oid = $4::bigint::oid)
@@ -171,8 +171,8 @@ RETURNING CASE WHEN id > (SELECT floor
   FROM h) THEN id ELSE ('eventsourcing: id ' || id || ' of ' || (SELECT floor FROM h))::bigint END;
 
 -- PostgreSQL, in strict order, in a transaction: event
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 b AS MATERIALIZED (SELECT current_setting('lock_timeout') AS v, '' AS held
   WHERE '"stored_events"'::regclass::oid = $4::bigint::oid),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock($2::bigint)
@@ -189,8 +189,8 @@ FROM b, (SELECT string_agg(id::text, ' ') AS ids
   FROM i OFFSET 0) a;
 
 -- PostgreSQL, in the order of the table: event
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock(($2::bigint[])[1]), pg_advisory_xact_lock(($2::bigint[])[2])
   FROM h
   WHERE '"stored_events"'::regclass::oid = $4::bigint::oid)
@@ -202,8 +202,8 @@ RETURNING CASE WHEN id > (SELECT floor
   FROM h) THEN id ELSE ('eventsourcing: id ' || id || ' of ' || (SELECT floor FROM h))::bigint END;
 
 -- PostgreSQL, with signals: event
-WITH h AS MATERIALIZED (SELECT GREATEST(MAX(id), pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS floor
-  FROM "stored_events"),
+WITH h AS MATERIALIZED (SELECT COALESCE((SELECT MAX(a.id) FROM "stored_events" a WHERE a.id > s.last), s.last) AS floor
+  FROM (SELECT COALESCE(pg_sequence_last_value(NULLIF($5::bigint, 0)::oid), 0) AS last OFFSET 0) s),
 l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), pg_advisory_xact_lock_shared($2::bigint), pg_advisory_xact_lock_shared(($2::bigint >> 32)::int4, (h.floor << 32 >> 32)::int4), pg_notify($11::text, $3::varchar)
   FROM h
   WHERE '"stored_events"'::regclass::oid = $4::bigint::oid)
