@@ -204,13 +204,13 @@ func (a *Application) metadataOf(ctx context.Context) domain.Metadata {
 	if a.observer.Metadata == nil {
 		return given
 	}
-	return a.observer.Metadata(ctx).Merge(given)
+	return merged(a.observer.Metadata(ctx), given)
 }
 
 // addMetadata adds metadata to the events. Their own are not replaced.
 func (w *work) addMetadata(metadata domain.Metadata) {
 	for i := range w.events {
-		w.events[i].Metadata = metadata.Merge(w.events[i].Metadata)
+		w.events[i].Metadata = merged(metadata, w.events[i].Metadata)
 	}
 }
 

@@ -442,7 +442,7 @@ func TestExampleApplication(t *testing.T) {
 // already.
 func TestWithCause(t *testing.T) {
 	t.Parallel()
-	event := domain.Event{ID: domain.NewID(), Metadata: domain.Metadata{domain.CorrelationID: "conversation", "user": "bob"}}
+	event := domain.Event{ID: uuid.New(), Metadata: domain.Metadata{domain.CorrelationID: "conversation", "user": "bob"}}
 	ctx := application.WithMetadata(t.Context(), domain.Metadata{"ip": "::1", domain.CorrelationID: "another"})
 	ctx = application.WithMetadata(bridge.WithCause(ctx, event, nil), domain.Metadata{"late": "yes"})
 	want := domain.Metadata{"ip": "::1", "late": "yes", domain.CorrelationID: "conversation", domain.CausationID: event.ID.String()}

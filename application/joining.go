@@ -60,7 +60,7 @@ func metadataOfBoth(first, second func(context.Context) domain.Metadata) func(co
 	if second == nil {
 		return first
 	}
-	return func(ctx context.Context) domain.Metadata { return first(ctx).Merge(second(ctx)) }
+	return func(ctx context.Context) domain.Metadata { return merged(first(ctx), second(ctx)) }
 }
 
 func either[T any](first, second func(context.Context, T) context.Context) func(context.Context, T) context.Context {

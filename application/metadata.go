@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"maps"
 	"strings"
 
 	"github.com/google/uuid"
@@ -18,7 +19,7 @@ type metadataKey struct{}
 // names the conversation that a request belongs to, on to the events that they
 // make.
 func WithMetadata(ctx context.Context, m domain.Metadata) context.Context {
-	return context.WithValue(ctx, metadataKey{}, MetadataFrom(ctx).Merge(m))
+	return context.WithValue(ctx, metadataKey{}, merged(MetadataFrom(ctx), m))
 }
 
 // MetadataFrom returns the metadata that ctx has, or nil. They must not be
@@ -26,6 +27,18 @@ func WithMetadata(ctx context.Context, m domain.Metadata) context.Context {
 func MetadataFrom(ctx context.Context) domain.Metadata {
 	m, _ := ctx.Value(metadataKey{}).(domain.Metadata)
 	return m
+}
+
+// merged returns new metadata with the entries of both; if both have a key,
+// other wins. It returns nil if both are empty.
+func merged(m, other domain.Metadata) domain.Metadata {
+	if len(m) == 0 && len(other) == 0 {
+		return nil
+	}
+	merged := make(domain.Metadata, len(m)+len(other))
+	maps.Copy(merged, m)
+	maps.Copy(merged, other)
+	return merged
 }
 
 // handling is the context of a handler that processes an event. It makes the
@@ -54,7 +67,7 @@ func handlingFrom(ctx context.Context) *handling {
 func (h *handling) Value(key any) any {
 	switch key {
 	case metadataKey{}:
-		return MetadataFrom(h.Context).Merge(h.metadata())
+		return merged(MetadataFrom(h.Context), h.metadata())
 	case handlingKey{}:
 		return h
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -72,8 +73,8 @@ func TestCacheNoticesADeletion(t *testing.T) {
 				again := dogWith("Fido", tricks)
 				again.Name = "another"
 				other.save(t, again)
-				got := s.get(t, "Fido")
-				if got.LastEventID() != again.LastEventID() || got.Version() != int64(tricks)+1 || len(got.Tricks) != tricks {
+				got, dogs := s.get(t, "Fido"), definitions.Of(school.Dogs)
+				if dogs.LastEventID(got) != dogs.LastEventID(again) || got.Version() != int64(tricks)+1 || len(got.Tricks) != tricks {
 					t.Errorf("got %+v, want the dog that was saved last", got)
 				}
 				if _, err := other.Log().DeleteOriginator(ctx, school.DogID("Fido")); err != nil {

@@ -195,7 +195,7 @@ var (
 // errAhead or errRewritten.
 func (r *Repository[T]) forward(aggregate *T, events iter.Seq2[domain.Event, error]) error {
 	root := r.definition.Root(aggregate)
-	at, last, modified, found := root.Version(), root.LastEventID(), root.ModifiedOn(), false
+	at, last, modified, found := root.Version(), r.definition.LastEventID(aggregate), root.ModifiedOn(), false
 	for event, err := range events {
 		switch {
 		case err != nil:

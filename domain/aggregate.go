@@ -51,10 +51,6 @@ func (a *Aggregate) ID() uuid.UUID { return a.id }
 // Version is the version of the last event applied, saved or not.
 func (a *Aggregate) Version() int64 { return a.version }
 
-// LastEventID is the id of the event that Version counts, saved or not. It is
-// zero if the event has none, as those that the Python library has stored.
-func (a *Aggregate) LastEventID() uuid.UUID { return a.lastEvent }
-
 // CreatedOn is the time of the first event.
 func (a *Aggregate) CreatedOn() time.Time { return a.createdOn }
 

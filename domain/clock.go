@@ -2,9 +2,6 @@ package domain
 
 import "time"
 
-// Clock tells the time of new events. It is called by many goroutines at once.
-type Clock func() time.Time
-
 // resolution is the precision of every timestamp: what PostgreSQL and Python
 // keep as well, so that a time is the same before and after it was stored.
 const resolution = time.Microsecond

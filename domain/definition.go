@@ -22,7 +22,7 @@ type Schema struct {
 	byType   map[reflect.Type]*eventType
 	snapshot *eventType
 	first    int64
-	clock    Clock
+	clock    func() time.Time // called by many goroutines at once
 }
 
 // Name is the name given to Define.
@@ -167,8 +167,8 @@ func FirstVersion[T any](version int64) Option[T] {
 }
 
 // WithClock returns a Definition that is the same but for the clock that its
-// aggregates take their times from.
-func (d *Definition[T]) WithClock(clock Clock) *Definition[T] {
+// aggregates take their times from. Many goroutines call it at once.
+func (d *Definition[T]) WithClock(clock func() time.Time) *Definition[T] {
 	if clock == nil {
 		panic(&DefinitionError{Definition: d.name, Problem: "WithClock needs a clock"})
 	}

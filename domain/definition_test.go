@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 )
 
 type pointerRoot struct{ *domain.Aggregate }
@@ -52,7 +53,7 @@ func TestDefine(t *testing.T) {
 }
 
 func TestDefinePanics(t *testing.T) {
-	long := strings.Repeat("x", domain.MaxTopic)
+	long := strings.Repeat("x", limits.Topic)
 	on := func(name string) domain.Option[Dog] { return domain.On(name, Registered{}) }
 	for _, test := range []struct {
 		name string
@@ -118,10 +119,10 @@ func TestDefinePanics(t *testing.T) {
 }
 
 func TestLongestTopic(t *testing.T) {
-	name := strings.Repeat("x", domain.MaxTopic-len("Dog."))
+	name := strings.Repeat("x", limits.Topic-len("Dog."))
 	dogs := domain.Define("Dog", domain.On(name, Registered{}))
-	if got := definitions.Of(dogs).EventTypes()[0].Topic(); len(got) != domain.MaxTopic {
-		t.Errorf("got a topic of %d bytes, want %d", len(got), domain.MaxTopic)
+	if got := definitions.Of(dogs).EventTypes()[0].Topic(); len(got) != limits.Topic {
+		t.Errorf("got a topic of %d bytes, want %d", len(got), limits.Topic)
 	}
 }
 

@@ -67,7 +67,7 @@
 // event is missing from Define, the aggregate was made by other means than its
 // Definition, or an Apply triggers.
 //
-// An id may be random (NewID), or made out of a name, so that the aggregate
+// An id may be random (uuid.New), or made out of a name, so that the aggregate
 // can be found by it:
 //
 //	func DogID(name string) domain.ID { return domain.NewIDv5("/dogs/" + name) }

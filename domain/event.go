@@ -66,18 +66,6 @@ const (
 	CausationID   = "causation_id"
 )
 
-// Merge returns a new Metadata with the entries of both; if both have a key,
-// other wins. It returns nil if both are empty.
-func (m Metadata) Merge(other Metadata) Metadata {
-	if len(m) == 0 && len(other) == 0 {
-		return nil
-	}
-	merged := make(Metadata, len(m)+len(other))
-	maps.Copy(merged, m)
-	maps.Copy(merged, other)
-	return merged
-}
-
 // EventOption says something about one event at the moment it is triggered.
 type EventOption func(*eventSettings)
 
@@ -95,10 +83,16 @@ func At(t time.Time) EventOption {
 	return func(s *eventSettings) { s.timestamp = normalTime(t) }
 }
 
-// With gives the event these metadata. What the application adds when it saves
-// the event (from the context) does not replace them.
+// With gives the event these metadata, beside those of an earlier With. What
+// the application adds when it saves the event (from the context) does not
+// replace them.
 func With(m Metadata) EventOption {
-	return func(s *eventSettings) { s.metadata = s.metadata.Merge(m) }
+	return func(s *eventSettings) {
+		if s.metadata == nil && len(m) > 0 {
+			s.metadata = make(Metadata, len(m))
+		}
+		maps.Copy(s.metadata, m)
+	}
 }
 
 // Originator names one event's place: whose it is, and its version.

@@ -126,7 +126,7 @@ func TestWith(t *testing.T) {
 	}
 }
 
-func TestMetadataMerge(t *testing.T) {
+func TestWithTwice(t *testing.T) {
 	a, b := domain.Metadata{"x": "1", "y": "1"}, domain.Metadata{"y": "2"}
 	for _, test := range []struct{ a, b, want domain.Metadata }{
 		{nil, nil, nil},
@@ -135,13 +135,17 @@ func TestMetadataMerge(t *testing.T) {
 		{nil, b, b},
 		{a, b, domain.Metadata{"x": "1", "y": "2"}},
 	} {
-		if got := test.a.Merge(test.b); !reflect.DeepEqual(got, test.want) {
-			t.Errorf("%v with %v: got %v, want %v", test.a, test.b, got, test.want)
+		dog := Dogs.Create(uuid.New(), Registered{}, domain.With(test.a), domain.With(test.b))
+		got := dog.PendingEvents()[0].Metadata
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%v and %v: got %v, want %v", test.a, test.b, got, test.want)
+		}
+		if got["x"] != "" {
+			got["x"] = "changed"
 		}
 	}
-	a.Merge(nil)["x"] = "changed"
 	if a["x"] != "1" || a["y"] != "1" {
-		t.Errorf("got %v, want Merge to leave its operands alone", a)
+		t.Errorf("got %v, want With to leave what it is given alone", a)
 	}
 }
 

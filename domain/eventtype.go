@@ -8,10 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
+	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 )
-
-// MaxTopic is the longest stored name of an event type, in bytes.
-const MaxTopic = 255
 
 // eventType implements eventtype.Type, which says what its exported methods do.
 type eventType struct {
@@ -268,8 +266,8 @@ func topicProblem(topic string) string {
 	switch {
 	case topic == "":
 		return "a topic must not be empty"
-	case len(topic) > MaxTopic:
-		return fmt.Sprintf("topic %.40q… has %d bytes; at most %d can be stored", topic, len(topic), MaxTopic)
+	case len(topic) > limits.Topic:
+		return fmt.Sprintf("topic %.40q… has %d bytes; at most %d can be stored", topic, len(topic), limits.Topic)
 	case !utf8.ValidString(topic) || strings.ContainsRune(topic, 0):
 		return fmt.Sprintf("topic %q must be valid UTF-8 without NUL", topic)
 	}

@@ -122,7 +122,7 @@ func definitionError(t *testing.T, want string, f func()) {
 }
 
 // clock returns the times one after the other.
-func clock(times ...time.Time) domain.Clock {
+func clock(times ...time.Time) func() time.Time {
 	return func() time.Time {
 		now := times[0]
 		times = times[1:]

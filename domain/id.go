@@ -3,11 +3,8 @@ package domain
 import "github.com/google/uuid"
 
 // ID identifies an originator within its application. It is another name for
-// uuid.UUID, so both can be used.
+// uuid.UUID, so both can be used; uuid.New makes a random one.
 type ID = uuid.UUID
-
-// NewID returns a random id (UUID version 4).
-func NewID() ID { return uuid.New() }
 
 // NewIDv5 returns the id that belongs to a name (UUID version 5 in the URL
 // namespace), so that an aggregate can be found by what it is called:

@@ -54,6 +54,10 @@ func (d *Definition[T]) inside() any { return definitionInside[T]{schemaInside{d
 
 func (d definitionInside[T]) Root(aggregate *T) *Aggregate { return d.definition.root(aggregate) }
 
+func (d definitionInside[T]) LastEventID(aggregate *T) uuid.UUID {
+	return d.definition.root(aggregate).lastEvent
+}
+
 func (d definitionInside[T]) Blank(id uuid.UUID) *T { return d.definition.blank(id) }
 
 func (d definitionInside[T]) Apply(aggregate *T, event Event) error {

@@ -34,8 +34,8 @@ func TestRetiredChangesNoState(t *testing.T) {
 		if dog.Name != "Fido" || len(dog.Tricks) != 0 {
 			t.Errorf("%s: got state %q %q, want Name %q and 0 Tricks", topic, dog.Name, dog.Tricks, "Fido")
 		}
-		if dog.Version() != 2 || dog.LastEventID() != retired.ID || !dog.ModifiedOn().Equal(day(2002)) || !dog.CreatedOn().Equal(day(2001)) {
-			t.Errorf("%s: got version %d, id %v, times %v and %v, want Version 2, LastEventID %v, ModifiedOn %v and CreatedOn %v", topic, dog.Version(), dog.LastEventID(), dog.CreatedOn(), dog.ModifiedOn(), retired.ID, day(2002), day(2001))
+		if dog.Version() != 2 || definitions.Of(Dogs).LastEventID(dog) != retired.ID || !dog.ModifiedOn().Equal(day(2002)) || !dog.CreatedOn().Equal(day(2001)) {
+			t.Errorf("%s: got version %d, id %v, times %v and %v, want Version 2, LastEventID %v, ModifiedOn %v and CreatedOn %v", topic, dog.Version(), definitions.Of(Dogs).LastEventID(dog), dog.CreatedOn(), dog.ModifiedOn(), retired.ID, day(2002), day(2001))
 		}
 		domain.Trigger(dog, Registered{Name: "Rex"})
 		if got := dog.PendingEvents()[0].OriginatorVersion; got != 3 {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 )
 
 // Limits that every store keeps, so that what one database accepts no other
@@ -89,8 +89,8 @@ func eventProblem(e *StoredEvent) string {
 		return "has a negative version"
 	case e.Topic == "":
 		return "has no topic"
-	case len(e.Topic) > domain.MaxTopic:
-		return fmt.Sprintf("has a topic of %d bytes; at most %d can be stored", len(e.Topic), domain.MaxTopic)
+	case len(e.Topic) > limits.Topic:
+		return fmt.Sprintf("has a topic of %d bytes; at most %d can be stored", len(e.Topic), limits.Topic)
 	case !utf8.ValidString(e.Topic) || strings.ContainsRune(e.Topic, 0):
 		return "has a topic that is not valid UTF-8 without NUL"
 	case e.State == nil:

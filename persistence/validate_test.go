@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -77,7 +77,7 @@ func TestValidateEventsBoundaries(t *testing.T) {
 		{"negative version", func(e *persistence.StoredEvent) { e.OriginatorVersion = -1 }, "has a negative version"},
 		{"smallest version", func(e *persistence.StoredEvent) { e.OriginatorVersion = math.MinInt64 }, "has a negative version"},
 		{"no topic", func(e *persistence.StoredEvent) { e.Topic = "" }, "has no topic"},
-		{"longest topic", func(e *persistence.StoredEvent) { e.Topic = strings.Repeat("x", domain.MaxTopic) }, ""},
+		{"longest topic", func(e *persistence.StoredEvent) { e.Topic = strings.Repeat("x", limits.Topic) }, ""},
 		{"topic of spaces", func(e *persistence.StoredEvent) { e.Topic = " " }, ""},
 		{"topic of 256 bytes", func(e *persistence.StoredEvent) { e.Topic = strings.Repeat("犬", 85) + "x" }, "has a topic of 256 bytes; at most 255 can be stored"},
 		{"topic with NUL", func(e *persistence.StoredEvent) { e.Topic = "a\x00" }, "has a topic that is not valid UTF-8 without NUL"},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log"
 
+	"github.com/google/uuid"
+
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -165,7 +167,7 @@ func Example_processManager() {
 		log.Fatal(err)
 	}
 	for _, order := range []Requested{{alice, bob, 70}, {alice, bob, 70}, {bob, carol, 70}} {
-		order := ordersOf.Create(domain.NewID(), order)
+		order := ordersOf.Create(uuid.New(), order)
 		if err := errors.Join(bank.orders.Save(ctx, order), runner.Err()); err != nil {
 			log.Fatal(err)
 		}

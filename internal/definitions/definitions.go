@@ -19,6 +19,10 @@ type Definition[T any] interface {
 
 	// Root gives access to the embedded domain.Aggregate.
 	Root(aggregate *T) *domain.Aggregate
+	// LastEventID returns the id of the event that the aggregate's version
+	// counts, saved or not. It is zero if the event has none, as those that the
+	// Python library has stored.
+	LastEventID(aggregate *T) uuid.UUID
 	// Blank makes an aggregate of T that has no events yet, to apply stored
 	// events to with Apply.
 	Blank(id uuid.UUID) *T

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -49,7 +49,7 @@ var badInputRows = []row{{
 	name: "a topic of 256 bytes is refused",
 	says: "An event whose topic has more than 255 bytes, however few characters they are, is an InvalidError of the class ErrData.",
 	run: func(t testing.TB, s *store) {
-		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.Topic = strings.Repeat("x", domain.MaxTopic+1) })
+		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.Topic = strings.Repeat("x", limits.Topic+1) })
 		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.Topic = strings.Repeat("犬", 86) })
 	},
 }, {
