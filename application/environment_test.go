@@ -20,6 +20,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
@@ -37,14 +38,15 @@ const (
 // was.
 var (
 	errBroken = errors.New("cannot be opened")
-	keptStore atomic.Pointer[memory.Store]
+	keptStore atomic.Value // a persistence.Factory
 )
 
 func init() {
 	environment.Register("broken-module", func(*environment.Environment) (persistence.Factory, error) { return nil, errBroken })
 	environment.Register("kept-module", func(*environment.Environment) (persistence.Factory, error) {
-		keptStore.Store(memory.New())
-		return keptStore.Load(), nil
+		store := memory.New()
+		keptStore.Store(store)
+		return store, nil
 	})
 }
 
@@ -335,10 +337,10 @@ func TestTranscodings(t *testing.T) {
 
 func TestPersistenceModule(t *testing.T) {
 	app := newApplication(t, "TrainingSchool", env("PERSISTENCE_MODULE", "memory"))
-	if _, ok := bridge.Of(app).Factory().(*memory.Store); !ok {
-		t.Errorf("got %T, want the memory store", bridge.Of(app).Factory())
+	if got := bridge.Of(app).Factory(); !capability.Of(got).Volatile {
+		t.Errorf("got %T, want the memory store", got)
 	}
-	if got, ok := bridge.Of(newApplication(t, "TrainingSchool")).Factory().(*memory.Store); !ok {
+	if got := bridge.Of(newApplication(t, "TrainingSchool")).Factory(); !capability.Of(got).Volatile {
 		t.Errorf("got %T, want the memory store by default", got)
 	}
 	t.Run("is not looked at where a store is given", func(t *testing.T) {
@@ -360,7 +362,7 @@ func TestPersistenceModule(t *testing.T) {
 		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env("PERSISTENCE_MODULE", "kept-module"),
 			application.WithDefinitions(school.Dogs.Schema, domain.DefineLog("Dog", domain.Entry("Registered", ""))))
 		expect.ErrorAs[*persistence.InvalidError](t, err)
-		if _, err := keptStore.Load().ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
+		if _, err := keptStore.Load().(persistence.Factory).ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
 			t.Errorf("got %v, want %v", err, persistence.ErrClosed)
 		}
 	})

@@ -17,7 +17,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 // atOnce is a store that reads a snapshot and events at once, and counts what
@@ -27,7 +26,9 @@ type atOnce struct {
 	reads int
 }
 
-func newAtOnce() *atOnce { return &atOnce{HistoryStore: doctored.HistoryStore{Store: memory.New()}} }
+func newAtOnce() *atOnce {
+	return &atOnce{HistoryStore: doctored.HistoryStore{Store: doctored.NewStore()}}
+}
 
 func (s *atOnce) ProcessRecorder(name string) (persistence.ProcessRecorder, error) {
 	r, err := s.HistoryStore.ProcessRecorder(name)

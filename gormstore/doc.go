@@ -54,7 +54,7 @@
 // WithListener hears it (package gormstore/pglisten has the listener, because
 // it needs a driver):
 //
-//	listener, err := pglisten.New(dsn)
+//	listener, err := pglisten.New(dsn, nil)
 //	store := gormstore.New(db, gormstore.WithListener(listener)) // which sends as well
 //
 // PostgreSQL commits one transaction with a NOTIFY at a time, on a whole

@@ -144,6 +144,8 @@ type Factory interface {
 // in. Followers use it to have everything that a handler does, and their
 // position, commit together.
 type Transactor interface {
+	Factory
+
 	// Transaction runs fn in a transaction: what is done with the ctx that fn
 	// gets commits when fn returns nil, and is rolled back when fn returns an
 	// error or panics. In a ctx that carries a transaction of the store

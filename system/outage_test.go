@@ -46,7 +46,7 @@ func newOutage(t testing.TB, dsn string) *outage {
 	dogs, err := school.New(application.WithStore(gormstore.New(open(), gormstore.WithNotify())))
 	expect.NoError(t, err)
 	o.dogs = dogs.Application
-	listener, err := pglisten.New(dsn)
+	listener, err := pglisten.New(dsn, nil)
 	expect.NoError(t, err)
 	echoes, err := newEchoes(application.WithStore(gormstore.New(o.db, gormstore.WithListener(listener))))
 	expect.NoError(t, err)

@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
-	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 )
 
 // commandsOf returns the commands of a service.
@@ -232,8 +232,7 @@ func (c *call) makeRunners() error {
 func lasting(runner operations.Runner) error {
 	names := slices.DeleteFunc(operations.MemberNames(runner), func(name string) bool {
 		app, _ := operations.ApplicationOf(runner, name)
-		_, inMemory := app.Factory().(*memory.Store)
-		return !inMemory
+		return !bool(capability.Of(app.Factory()).Volatile)
 	})
 	if len(names) == 0 {
 		return nil

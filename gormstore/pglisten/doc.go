@@ -4,7 +4,7 @@
 // Followers find such events by polling. With a listener they need not wait for
 // the next poll:
 //
-//	listener, err := pglisten.New(dsn)
+//	listener, err := pglisten.New(dsn, nil)
 //	store := gormstore.New(db, gormstore.WithListener(listener))
 //	school, err := school.New(application.WithStore(store))
 //

@@ -26,7 +26,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	listener, err := pglisten.New(dsn)
+	listener, err := pglisten.New(dsn, nil)
 	if err != nil {
 		log.Fatal(err)
 	}

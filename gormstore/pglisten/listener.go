@@ -40,18 +40,12 @@ var usual = waits{
 	answer:     10 * time.Second,
 }
 
-// Option is a setting of a listener.
-type Option func(*listener)
-
-// WithLogger replaces slog.Default(). A listener logs that it has lost its
-// connection or cannot get one, once, and that it has one again; never the DSN.
-func WithLogger(logger *slog.Logger) Option {
-	return func(l *listener) { l.logger = logger }
-}
-
 // New makes a listener of a DSN, a URL or a list of key=value as pgx takes
 // them; what it does not say is taken from the environment (PGHOST and so on).
-// It does not connect. The listener holds no connection itself and needs no
+// The listener logs, once, that it has lost its connection or cannot get one,
+// and that it has one again; never the DSN. A nil logger is slog.Default().
+//
+// New does not connect. The listener holds no connection itself and needs no
 // Close: what a call of Listen uses, it has given back when it returns. It is
 // safe for concurrent use, also by several Stores, which then share the settings
 // and nothing else.
@@ -61,20 +55,16 @@ func WithLogger(logger *slog.Logger) Option {
 // goroutine that called Listen. A DSN that cannot be read is a
 // persistence.ErrProgramming, whose text does not repeat it: it is unknown
 // which part of it is the password.
-func New(dsn string, options ...Option) (gormstore.Listener, error) {
+func New(dsn string, logger *slog.Logger) (gormstore.Listener, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "pglisten",
 			Hint: "the DSN cannot be read; it is of the form postgres://user:password@host:port/database or host=... dbname=..."}
 	}
-	l := &listener{config: config, waits: usual}
-	for _, option := range options {
-		option(l)
+	if logger == nil {
+		logger = slog.Default()
 	}
-	if l.logger == nil {
-		l.logger = slog.Default()
-	}
-	return l, nil
+	return &listener{config: config, logger: logger, waits: usual}, nil
 }
 
 // Listen implements gormstore.Listener.

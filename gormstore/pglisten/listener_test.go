@@ -78,11 +78,15 @@ type process struct {
 }
 
 // listen has a store over db listen by a listener of dsn, until the test ends.
-func listen(t testing.TB, db *gorm.DB, dsn string, options ...pglisten.Option) *process {
+func listen(t testing.TB, db *gorm.DB, dsn string, log slog.Handler, changes ...func(gormstore.Listener)) *process {
 	t.Helper()
-	l, err := pglisten.New(dsn, append([]pglisten.Option{pglisten.Hurry, pglisten.WithLogger(slog.New(slog.DiscardHandler))}, options...)...)
+	l, err := pglisten.New(dsn, slog.New(log))
 	if err != nil {
 		t.Fatal(err)
+	}
+	pglisten.Hurry(l)
+	for _, change := range changes {
+		change(l)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{woken: make(chan string, 10_000), stop: cancel, done: make(chan error, 1)}
@@ -152,7 +156,7 @@ func save(t testing.TB, ctx context.Context, r persistence.ProcessRecorder, n in
 func TestListenerHearsOtherProcesses(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	p, writer := listen(t, open(t, dsn), dsn), open(t, dsn)
+	p, writer := listen(t, open(t, dsn), dsn, slog.DiscardHandler), open(t, dsn)
 	if err := writer.Use(gormstore.Plugin()); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +201,7 @@ func TestListenerHearsOtherProcesses(t *testing.T) {
 func TestListenerHearsAmongManySaves(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	p, writer := listen(t, open(t, dsn), dsn), open(t, dsn)
+	p, writer := listen(t, open(t, dsn), dsn, slog.DiscardHandler), open(t, dsn)
 	p.want(t, "the beginning", "")
 	r := notifying(t, writer, schoolName)
 	var writers sync.WaitGroup
@@ -236,7 +240,7 @@ func TestListenerOfOneSchema(t *testing.T) {
 		return migrated(t, db)
 	}
 	a, b := in("a"), in("b")
-	p := listen(t, a, dsn)
+	p := listen(t, a, dsn, slog.DiscardHandler)
 	p.want(t, "the beginning", "")
 	save(t, t.Context(), notifying(t, b, countersName), 1)
 	save(t, t.Context(), notifying(t, a, schoolName), 1)
@@ -249,7 +253,7 @@ func TestListenerConnectsAgain(t *testing.T) {
 	t.Parallel()
 	dsn, password := withPassword(t, database(t))
 	log := &journal{}
-	p, writer := listen(t, open(t, dsn), dsn, pglisten.WithLogger(slog.New(slog.NewTextHandler(log, nil)))), open(t, dsn)
+	p, writer := listen(t, open(t, dsn), dsn, slog.NewTextHandler(log, nil)), open(t, dsn)
 	p.want(t, "the beginning", "")
 	for range 3 {
 		terminate(t, writer)
@@ -335,7 +339,7 @@ func TestListenerAsksForASignOfLife(t *testing.T) {
 				}
 				return pgproxy.Forward
 			})
-			p, writer := listen(t, open(t, dsn), proxy.DSN(), pglisten.AskEarly), open(t, dsn)
+			p, writer := listen(t, open(t, dsn), proxy.DSN(), slog.DiscardHandler, pglisten.AskEarly), open(t, dsn)
 			p.want(t, "the beginning", "")
 			p.want(t, "after the loss", "")
 			p.works(t, writer)
@@ -354,7 +358,7 @@ func TestListenerAwaitsTheServer(t *testing.T) {
 	}
 	lost := make(chan struct{})
 	log := &journal{written: lost}
-	p := listen(t, db, dsn, pglisten.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+	p := listen(t, db, dsn, slog.NewTextHandler(log, nil))
 	await(t, "a line in the log", lost)
 	if err := cluster.Start(); err != nil {
 		t.Fatal(err)
@@ -372,7 +376,7 @@ func TestListenerIsRefusedAtFirst(t *testing.T) {
 	dsn := database(t)
 	proxy, lost := pgproxy.New(t, dsn), make(chan struct{})
 	proxy.Refuse(true)
-	p := listen(t, open(t, dsn), proxy.DSN(), pglisten.WithLogger(slog.New(slog.NewTextHandler(&journal{written: lost}, nil))))
+	p := listen(t, open(t, dsn), proxy.DSN(), slog.NewTextHandler(&journal{written: lost}, nil))
 	await(t, "a line in the log", lost)
 	proxy.Refuse(false)
 	p.want(t, "the proxy lets it through", "")
@@ -386,7 +390,7 @@ func TestListenerEndsWithItsContext(t *testing.T) {
 	dsn := database(t)
 	db := open(t, dsn)
 	t.Run("while it listens", func(t *testing.T) {
-		p := listen(t, db, dsn)
+		p := listen(t, db, dsn, slog.DiscardHandler)
 		p.want(t, "the beginning", "")
 		p.end(t)
 		wantNobody(t, db)
@@ -400,7 +404,7 @@ func TestListenerEndsWithItsContext(t *testing.T) {
 			}
 			return pgproxy.Forward
 		})
-		p := listen(t, db, proxy.DSN(), pglisten.Dawdle)
+		p := listen(t, db, proxy.DSN(), slog.DiscardHandler, pglisten.Dawdle)
 		await(t, "a question", asked)
 		p.end(t)
 		wantNobody(t, db)
@@ -408,7 +412,7 @@ func TestListenerEndsWithItsContext(t *testing.T) {
 	t.Run("before it tries again", func(t *testing.T) {
 		proxy, lost := pgproxy.New(t, dsn), make(chan struct{})
 		proxy.Refuse(true)
-		p := listen(t, db, proxy.DSN(), pglisten.Dawdle, pglisten.WithLogger(slog.New(slog.NewTextHandler(&journal{written: lost}, nil))))
+		p := listen(t, db, proxy.DSN(), slog.NewTextHandler(&journal{written: lost}, nil), pglisten.Dawdle)
 		await(t, "a line in the log", lost)
 		p.end(t)
 	})
@@ -418,7 +422,7 @@ func TestListenerEndsWithItsContext(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer server.Close()
-		p := listen(t, db, "postgres://nobody@"+server.Addr().String()+"/none?sslmode=disable", pglisten.Dawdle)
+		p := listen(t, db, "postgres://nobody@"+server.Addr().String()+"/none?sslmode=disable", slog.DiscardHandler, pglisten.Dawdle)
 		conn, err := server.Accept() // and says nothing
 		if err != nil {
 			t.Fatal(err)
@@ -427,7 +431,7 @@ func TestListenerEndsWithItsContext(t *testing.T) {
 		p.end(t)
 	})
 	t.Run("before it begins", func(t *testing.T) {
-		l, err := pglisten.New(dsn)
+		l, err := pglisten.New(dsn, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -455,10 +459,11 @@ func wantNobody(t testing.TB, db *gorm.DB) {
 // What cannot be repaired by waiting ends Listen; anything else is tried again.
 func TestListenerWithoutAChannel(t *testing.T) {
 	t.Parallel()
-	l, err := pglisten.New(testdb.Postgres(t), pglisten.Hurry, pglisten.WithLogger(slog.New(slog.DiscardHandler)))
+	l, err := pglisten.New(testdb.Postgres(t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	pglisten.Hurry(l)
 	attempts := 0
 	err = l.Listen(t.Context(), func(context.Context) (string, error) {
 		if attempts++; attempts < 3 {
@@ -475,7 +480,7 @@ func TestListenerWithoutAChannel(t *testing.T) {
 func TestNewOfABadDSN(t *testing.T) {
 	t.Parallel()
 	for _, dsn := range []string{"postgres://me:canary@localhost:port/db", "host=localhost password=canary port=x", "canary"} {
-		_, err := pglisten.New(dsn)
+		_, err := pglisten.New(dsn, nil)
 		if !errors.Is(err, persistence.ErrProgramming) || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), "canary") {
 			t.Errorf("%s: error %v, want ErrProgramming that does not repeat it", dsn, err)
 		}

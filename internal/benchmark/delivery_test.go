@@ -121,7 +121,7 @@ func BenchmarkDelivery(b *testing.B) {
 	each(b, func(b *testing.B, d *database) {
 		ways := []way{delivering(d, ours, here)}
 		if d.kind == postgresKind {
-			listener := expect.Must(pglisten.New(d.dsn))
+			listener := expect.Must(pglisten.New(d.dsn, nil))
 			elsewhere := func(b *testing.B, _ *application.Application, n int) (all []sent) {
 				_, err := runWorkers(b, 1, job{Kind: d.kind, DSN: d.dsn, Letters: n}, nil,
 					func(result json.RawMessage) error { return json.Unmarshal(result, &all) })

@@ -8,7 +8,7 @@ import (
 )
 
 // Store is what a store can do beside what persistence.Factory asks of it. A
-// field is nil if it cannot. Recorder has what its recorders can do.
+// field is nil or false if it cannot. Recorder has what its recorders can do.
 type Store struct {
 	Statuses   StatusRecorder
 	Classifier ErrorClassifier
@@ -16,6 +16,7 @@ type Store struct {
 	Yielder    WriterYielder
 	Positions  PositionDeleter
 	Python     PythonFactory
+	Volatile   Volatile
 }
 
 // Provider is what a store embeds so that Of finds what it can do. An alias
@@ -42,6 +43,9 @@ func Of(store any) Store {
 	}
 	return Store{}
 }
+
+// Volatile says of a store that its events are lost when the process ends.
+type Volatile bool
 
 // ErrorClassifier recognises failures of a store's database in errors of
 // others, such as those of statements that a handler sends through its

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
+	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -15,11 +16,11 @@ func (wakes) Listen(context.Context, func(string)) error { return nil }
 
 func TestCapabilitiesOfAStore(t *testing.T) {
 	store := memory.New()
-	embedding := struct{ *memory.Store }{store}
+	embedding := struct{ *doctored.Store }{doctored.NewStore()}
 	changed := struct {
-		*memory.Store
+		*doctored.Store
 		capability.Provider
-	}{store, capability.Provide(capability.Store{Listener: wakes{}})}
+	}{doctored.NewStore(), capability.Provide(capability.Store{Listener: wakes{}})}
 	for name, test := range map[string]struct {
 		store           persistence.Factory
 		yields, listens bool

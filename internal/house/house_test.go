@@ -113,13 +113,12 @@ var mayImport = []allowedImports{
 	{"gormstore", []string{"domain", "persistence", "application", "system",
 		"gormstore/internal/groupcommit", "gormstore/internal/inventory", "internal/capability", "internal/environment", "internal/timing", "internal/txscope"}},
 	{"gormstore/pglisten", []string{"persistence", "gormstore"}},
-	// The operations put everything together. They know the store in memory,
-	// which every application links as its default, so as to refuse it.
+	// The operations put everything together.
 	{"gormstore/internal/operations", []string{"domain", "cipher", "persistence", "system", "gormstore",
 		"gormstore/internal/inventory", "internal/bridge", "internal/capability", "internal/checker", "internal/txscope"}},
 	// Nothing imports the commands but programs.
-	{"gormstore/management", []string{"domain", "persistence", "persistence/memory", "application", "system", "gormstore",
-		"gormstore/internal/inventory", "gormstore/internal/operations"}},
+	{"gormstore/management", []string{"domain", "persistence", "application", "system", "gormstore",
+		"gormstore/internal/inventory", "gormstore/internal/operations", "internal/capability"}},
 	{"gormstore/admin", []string{"gormstore/internal/operations"}},
 }
 

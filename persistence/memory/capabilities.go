@@ -8,9 +8,9 @@ import (
 
 type capabilities = capability.Provider
 
-// storeCapabilities is what a Store can do for the other packages of this
+// storeCapabilities is what a store can do for the other packages of this
 // module, and does not show to its users.
-type storeCapabilities struct{ *Store }
+type storeCapabilities struct{ *store }
 
 // What recorders can do is found by their methods, so with another signature a
 // capability would be missing without an error.
@@ -22,9 +22,9 @@ var (
 )
 
 // provide says what the store can do.
-func (s *Store) provide() {
+func (s *store) provide() {
 	c := storeCapabilities{s}
-	s.capabilities = capability.Provide(capability.Store{Yielder: c, Positions: c})
+	s.capabilities = capability.Provide(capability.Store{Yielder: c, Positions: c, Volatile: true})
 }
 
 // YieldTime implements capability.WriterYielder.

@@ -14,7 +14,7 @@ import (
 
 // aggregateRecorder keeps the events of originators, or their snapshots.
 type aggregateRecorder struct {
-	store       *Store
+	store       *store
 	application string
 	hasLog      bool // it keeps events, which have ids
 }

@@ -16,31 +16,26 @@ const lockTimeout = 10 * time.Second
 // batch that took long. They queue for their turn, so it can be short.
 const yieldTime = time.Millisecond
 
-var _ persistence.Transactor = (*Store)(nil)
-
 // transaction is one of a store. It sees the committed data, and keeps what it
 // changes to itself until it commits.
 type transaction struct {
-	store *Store
+	store *store
 
 	mu    sync.Mutex // protects what follows
 	data  *data
 	ended bool
 }
 
-type transactionKey struct{ store *Store }
+type transactionKey struct{ store *store }
 
 // transaction returns the transaction of this store that ctx carries, or nil.
-func (s *Store) transaction(ctx context.Context) *transaction {
+func (s *store) transaction(ctx context.Context) *transaction {
 	tx, _ := ctx.Value(transactionKey{s}).(*transaction)
 	return tx
 }
 
-// Transaction implements persistence.Transactor. One transaction is at work at
-// a time. Others wait for it, and so do writers outside of it; after 10 seconds
-// they get a persistence.ErrLockTimeout. Readers outside do not wait, and see
-// what was committed before.
-func (s *Store) Transaction(ctx context.Context, fn func(ctx context.Context) error) error {
+// Transaction implements persistence.Transactor. New says what waits for it.
+func (s *store) Transaction(ctx context.Context, fn func(ctx context.Context) error) error {
 	const op = "begin a transaction"
 	if outer := s.transaction(ctx); outer != nil {
 		return outer.nested(ctx, fn)
@@ -141,7 +136,7 @@ func endedError(op string) error {
 }
 
 // takeTurn waits until no other writer is at work.
-func (s *Store) takeTurn(ctx context.Context, application, op string) error {
+func (s *store) takeTurn(ctx context.Context, application, op string) error {
 	select {
 	case s.turn <- struct{}{}:
 		return nil
@@ -160,4 +155,4 @@ func (s *Store) takeTurn(ctx context.Context, application, op string) error {
 	}
 }
 
-func (s *Store) endTurn() { <-s.turn }
+func (s *store) endTurn() { <-s.turn }

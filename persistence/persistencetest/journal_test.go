@@ -49,18 +49,18 @@ func TestJournal(t *testing.T) {
 type journal struct {
 	writing sync.Mutex   // held by a writer, and by a transaction from its first write or lock on
 	mu      sync.RWMutex // protects what follows
-	store   *memory.Store
+	store   persistence.Transactor
 	writes  []write
 }
 
-type write func(s *memory.Store) error
+type write func(s persistence.Transactor) error
 
 type transactionKey struct{}
 
 // fork is a transaction.
 type fork struct {
 	journal *journal
-	store   *memory.Store // nil before the first write or lock
+	store   persistence.Transactor // nil before the first write or lock
 	writes  []write
 }
 
@@ -126,7 +126,7 @@ func (j *journal) write(ctx context.Context, w write) error {
 }
 
 // at is the store that a read with the context sees.
-func (j *journal) at(ctx context.Context) *memory.Store {
+func (j *journal) at(ctx context.Context) persistence.Transactor {
 	if f, ok := ctx.Value(transactionKey{}).(*fork); ok && f.store != nil {
 		return f.store
 	}
@@ -180,7 +180,7 @@ type journalRecorder struct {
 	snapshots   bool
 }
 
-func (r *journalRecorder) aggregate(s *memory.Store) (persistence.AggregateRecorder, error) {
+func (r *journalRecorder) aggregate(s persistence.Transactor) (persistence.AggregateRecorder, error) {
 	if r.snapshots {
 		return s.SnapshotRecorder(r.application)
 	}
@@ -193,7 +193,7 @@ func (r *journalRecorder) InsertEvents(ctx context.Context, events []persistence
 	}
 	events = deepClone(events)
 	var first sync.Once // the same ids come again when the write is repeated
-	err = r.journal.write(ctx, write(func(s *memory.Store) error {
+	err = r.journal.write(ctx, write(func(s persistence.Transactor) error {
 		recorder, err := r.aggregate(s)
 		if err != nil {
 			return err
@@ -206,7 +206,7 @@ func (r *journalRecorder) InsertEvents(ctx context.Context, events []persistence
 }
 
 func (r *journalRecorder) InsertSnapshot(ctx context.Context, snapshot persistence.StoredEvent, keep int) error {
-	return r.write(ctx, func(s *memory.Store) error {
+	return r.write(ctx, func(s persistence.Transactor) error {
 		recorder, err := s.SnapshotRecorder(r.application)
 		if err != nil {
 			return err
@@ -218,7 +218,7 @@ func (r *journalRecorder) InsertSnapshot(ctx context.Context, snapshot persisten
 func (r *journalRecorder) ReplaceSnapshot(
 	ctx context.Context, old, snapshot persistence.StoredEvent,
 ) (replaced bool, err error) {
-	err = r.write(ctx, func(s *memory.Store) error {
+	err = r.write(ctx, func(s persistence.Transactor) error {
 		recorder, err := s.SnapshotRecorder(r.application)
 		if err == nil {
 			replaced, err = recorder.(capability.SnapshotRecorder).ReplaceSnapshot(context.WithoutCancel(ctx), old, snapshot)
@@ -231,7 +231,7 @@ func (r *journalRecorder) ReplaceSnapshot(
 func (r *journalRecorder) DeleteOriginator(
 	ctx context.Context, id uuid.UUID,
 ) (deleted persistence.DeletedOriginator, err error) {
-	err = r.write(ctx, func(s *memory.Store) error {
+	err = r.write(ctx, func(s persistence.Transactor) error {
 		recorder, err := s.ProcessRecorder(r.application)
 		if err == nil {
 			deleted, err = recorder.(capability.OriginatorDeleter).DeleteOriginator(context.WithoutCancel(ctx), id)
@@ -256,7 +256,7 @@ func (r *journalRecorder) InsertProcessed(
 	}
 	events = deepClone(events)
 	var first sync.Once // the same ids come again when the write is repeated
-	err = r.journal.write(ctx, write(func(s *memory.Store) error {
+	err = r.journal.write(ctx, write(func(s persistence.Transactor) error {
 		recorder, err := s.ProcessRecorder(r.application)
 		if err != nil {
 			return err
@@ -338,7 +338,7 @@ func (r *journalRecorder) WriteSettings(ctx context.Context, upstream string, se
 	if err := r.check("write settings"); err != nil {
 		return err
 	}
-	return r.journal.write(ctx, write(func(s *memory.Store) error {
+	return r.journal.write(ctx, write(func(s persistence.Transactor) error {
 		recorder, err := s.ProcessRecorder(r.application)
 		if err != nil {
 			return err
@@ -351,7 +351,7 @@ func (r *journalRecorder) InsertTracking(ctx context.Context, to persistence.Tra
 	if err := r.check("insert"); err != nil {
 		return err
 	}
-	return r.journal.write(ctx, write(func(s *memory.Store) error {
+	return r.journal.write(ctx, write(func(s persistence.Transactor) error {
 		recorder, err := s.ProcessRecorder(r.application)
 		if err == nil {
 			err = recorder.InsertTracking(context.WithoutCancel(ctx), to)
@@ -364,7 +364,7 @@ func (r *journalRecorder) MovePosition(ctx context.Context, from int64, to persi
 	if err := r.check("insert"); err != nil {
 		return err
 	}
-	return r.journal.write(ctx, write(func(s *memory.Store) error {
+	return r.journal.write(ctx, write(func(s persistence.Transactor) error {
 		recorder, err := s.ProcessRecorder(r.application)
 		if err == nil {
 			err = recorder.MovePosition(context.WithoutCancel(ctx), from, to)
@@ -438,7 +438,7 @@ func (r *journalRecorder) MaxTrackingID(ctx context.Context, upstream string) (i
 // unless is the write if ctx has not ended, the first time that it is written.
 func (w write) unless(ctx context.Context) write {
 	again := false
-	return func(s *memory.Store) error {
+	return func(s persistence.Transactor) error {
 		if err := ctx.Err(); err != nil && !again {
 			return err
 		}

@@ -20,7 +20,6 @@ import (
 // store is what the commands use of a *gormstore.Store, which an application
 // may have wrapped, beside its inventory.
 type store interface {
-	persistence.Factory
 	persistence.Transactor
 	DB() *gorm.DB
 }

@@ -44,6 +44,7 @@ var stores = map[string][]string{
 	"PositionDeleter": {Memory, Gormstore, GormstorePython, Natsstore},
 	"PythonFactory":   {Gormstore, GormstorePython},
 	"StatusRecorder":  {Gormstore, GormstorePython, Natsstore},
+	"Volatile":        {Memory},
 	"WriterYielder":   {Memory, Gormstore, GormstorePython},
 }
 
@@ -65,7 +66,7 @@ func capabilities(store persistence.Factory, events persistence.ProcessRecorder,
 	has := map[string]bool{}
 	for _, of := range []any{capability.OfRecorder(events), capability.Of(store)} {
 		for field, value := range reflect.ValueOf(of).Fields() {
-			has[field.Type.Name()] = !value.IsNil()
+			has[field.Type.Name()] = !value.IsZero()
 		}
 	}
 	_, has[snapshotRecorder] = snapshots.(capability.SnapshotRecorder)
