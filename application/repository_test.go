@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -54,7 +55,7 @@ func TestGetOfAnotherKind(t *testing.T) {
 	account := Accounts.Create(uuid.New(), Opened{Owner: "Alice"})
 	s.save(t, account)
 	_, err := s.dogs.Get(t.Context(), account.ID())
-	if got := expect.ErrorAs[*domain.PayloadError](t, err); got.Topic != "Account.Opened" || got.Definition != "Dog" {
+	if got := expect.ErrorAs[*eventtype.PayloadError](t, err); got.Topic != "Account.Opened" || got.Definition != "Dog" {
 		t.Errorf("got %+v, want Topic %q and Definition %q", got, "Account.Opened", "Dog")
 	}
 	if _, err := accounts.Get(t.Context(), account.ID()); err != nil {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -65,7 +65,7 @@ func (i intervals) check() error {
 // itself.
 func isUnreadable(err error) bool {
 	_, mapping := errors.AsType[*persistence.MappingError](err)
-	_, payload := errors.AsType[*domain.PayloadError](err)
+	_, payload := errors.AsType[*eventtype.PayloadError](err)
 	return mapping || payload
 }
 
@@ -81,7 +81,7 @@ func (a *Application) logSkippedSnapshot(ctx context.Context, definition string,
 			level = slog.LevelDebug
 		}
 		key = definition + " state type"
-	} else if _, ok := errors.AsType[*domain.SchemaVersionError](err); ok {
+	} else if _, ok := errors.AsType[*eventtype.VersionError](err); ok {
 		key = definition + " schema version"
 	} else if _, ok := errors.AsType[*mapper.UnknownTopicError](err); ok {
 		key = definition + " topic"

@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -183,8 +184,8 @@ func TestNewerSchemaVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := things(t, store, 2, logs).Get(ctx, id)
-	want := domain.SchemaVersionError{Topic: "Thing.Created", Stored: 3, Oldest: 1, Known: 2}
-	if got := expect.ErrorAs[*domain.SchemaVersionError](t, err); *got != want {
+	want := eventtype.VersionError{Topic: "Thing.Created", Stored: 3, Oldest: 1, Known: 2}
+	if got := expect.ErrorAs[*eventtype.VersionError](t, err); *got != want {
 		t.Errorf("got %+v, want %+v", *got, want)
 	}
 	mapping := expect.ErrorAs[*persistence.MappingError](t, err)

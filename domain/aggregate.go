@@ -76,10 +76,11 @@ func (a *Aggregate) root() *Aggregate { return a }
 // business rules first and return an error from the command when one is broken;
 // Trigger itself cannot fail.
 //
-// It panics with a *DefinitionError if the program is wrong: the event is
-// missing from Define, the aggregate was not made by its Definition, an Apply
-// method triggers, or the payload has more values than can be stored. An Apply
-// that panics leaves version, times and pending events as they were.
+// It panics, with an error that is an ErrEventSourcing, if the program is wrong:
+// the event is missing from Define, the aggregate was not made by its
+// Definition, an Apply method triggers, or the payload has more values than can
+// be stored. An Apply that panics leaves version, times and pending events as
+// they were.
 func Trigger[T any, P AggregateOf[T]](aggregate P, event EventOf[T], options ...EventOption) {
 	aggregate.root().trigger(event, func(data any) { data.(EventOf[T]).Apply(aggregate) }, options)
 }
@@ -97,12 +98,12 @@ func (a *Aggregate) trigger(data any, apply func(data any), options []EventOptio
 // next is the event that would follow now, with nothing changed yet.
 func (a *Aggregate) next(data any, options []EventOption) Event {
 	if a.schema == nil {
-		panic(&DefinitionError{Problem: "an aggregate that was not made by its Definition cannot trigger events; " +
+		panic(&definitionError{problem: "an aggregate that was not made by its Definition cannot trigger events; " +
 			"use Definition.Create or a repository"})
 	}
 	kind := a.schema.mustKnow(data)
 	if a.applying {
-		panic(&DefinitionError{Definition: a.schema.name, Problem: "Apply must not trigger events: " + kind.topic})
+		panic(&definitionError{definition: a.schema.name, problem: "Apply must not trigger events: " + kind.topic})
 	}
 	var settings eventSettings
 	for _, option := range options {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/saving"
 )
 
@@ -247,7 +248,7 @@ func TestApplyErrors(t *testing.T) {
 	t.Run("payload of another definition", func(t *testing.T) {
 		stored := BankAccounts.NewEvent(domain.Originator{ID: dog.ID(), Version: 2}, Transacted{Amount: 1})
 		err := definitions.Of(Dogs).Apply(dog, stored)
-		got, ok := errors.AsType[*domain.PayloadError](err)
+		got, ok := errors.AsType[*eventtype.PayloadError](err)
 		if !ok || got.Definition != "Dog" || got.Topic != "BankAccount.Transacted" || got.Payload != reflect.TypeFor[Transacted]() {
 			t.Errorf("got %v, want a PayloadError", err)
 		}

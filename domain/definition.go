@@ -30,11 +30,11 @@ func (s *Schema) Name() string { return s.name }
 
 func (s *Schema) add(t *eventType) {
 	if t.IsRetired() {
-		panic(&DefinitionError{Definition: s.name, Problem: fmt.Sprintf(
+		panic(&definitionError{definition: s.name, problem: fmt.Sprintf(
 			"%v is no payload; use domain.Retired for %s", t.goType, t.topic)})
 	}
 	if other := s.byType[t.goType]; other != nil {
-		panic(&DefinitionError{Definition: s.name, Problem: fmt.Sprintf("%v is defined twice, as %s and %s",
+		panic(&definitionError{definition: s.name, problem: fmt.Sprintf("%v is defined twice, as %s and %s",
 			t.goType, other.topic, t.topic)})
 	}
 	s.byType[t.goType] = t
@@ -48,7 +48,7 @@ func (s *Schema) checkTopics() {
 	for _, t := range s.events {
 		for _, topic := range append([]string{t.topic}, t.aliases...) {
 			if other := owner[topic]; other != nil && other != t {
-				panic(&DefinitionError{Definition: s.name, Problem: sharedTopic(topic, other, t)})
+				panic(&definitionError{definition: s.name, problem: sharedTopic(topic, other, t)})
 			}
 			owner[topic] = t
 		}
@@ -71,7 +71,7 @@ func sharedTopic(topic string, a, b *eventType) string {
 
 func newSchema(name string) *Schema {
 	if problem := topicProblem(name); problem != "" {
-		panic(&DefinitionError{Definition: name, Problem: problem})
+		panic(&definitionError{definition: name, problem: problem})
 	}
 	return &Schema{name: name, byType: map[reflect.Type]*eventType{}, first: initialVersion, clock: time.Now}
 }
@@ -98,8 +98,8 @@ type Option[T any] func(*Definition[T])
 // without an Upcast reads as zero from stored events, and no error says so: give
 // every field a tag. The command contents names such fields.
 //
-// It panics with a *DefinitionError when names or types are given twice, a
-// topic cannot be stored, or upcasters do not fit together.
+// It panics if names or types are given twice, a topic cannot be stored, or
+// upcasters do not fit together. The panic value is an ErrEventSourcing.
 func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definition[T] {
 	d := &Definition[T]{
 		Schema: newSchema(name),
@@ -107,7 +107,7 @@ func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definit
 		apply:  map[reflect.Type]func(*T, any){},
 	}
 	if d.root(new(T)) == nil {
-		panic(&DefinitionError{Definition: name, Problem: "embed domain.Aggregate by value, not as a pointer"})
+		panic(&definitionError{definition: name, problem: "embed domain.Aggregate by value, not as a pointer"})
 	}
 	for _, option := range options {
 		option(d)
@@ -150,7 +150,7 @@ func (d *Definition[T]) addFormerNames() {
 
 func (d *Definition[T]) addAlias(t *eventType, topic string) {
 	if problem := topicProblem(topic); problem != "" {
-		panic(&DefinitionError{Definition: d.name, Problem: problem})
+		panic(&definitionError{definition: d.name, problem: problem})
 	}
 	t.aliases = append(t.aliases, topic)
 }
@@ -160,7 +160,7 @@ func (d *Definition[T]) addAlias(t *eventType, topic string) {
 func FirstVersion[T any](version int64) Option[T] {
 	return func(d *Definition[T]) {
 		if version < 0 {
-			panic(&DefinitionError{Definition: d.name, Problem: "versions cannot be negative"})
+			panic(&definitionError{definition: d.name, problem: "versions cannot be negative"})
 		}
 		d.first = version
 	}
@@ -170,7 +170,7 @@ func FirstVersion[T any](version int64) Option[T] {
 // aggregates take their times from. Many goroutines call it at once.
 func (d *Definition[T]) WithClock(clock func() time.Time) *Definition[T] {
 	if clock == nil {
-		panic(&DefinitionError{Definition: d.name, Problem: "WithClock needs a clock"})
+		panic(&definitionError{definition: d.name, problem: "WithClock needs a clock"})
 	}
 	schema := *d.Schema
 	schema.clock = clock
@@ -182,7 +182,7 @@ func (d *Definition[T]) WithClock(clock func() time.Time) *Definition[T] {
 // Create makes a new aggregate with its first event. The event is pending until
 // the aggregate is saved.
 //
-// Like Trigger it panics with a *DefinitionError if the program is wrong.
+// Like Trigger it panics if the program is wrong.
 func (d *Definition[T]) Create(id uuid.UUID, event EventOf[T], options ...EventOption) *T {
 	aggregate := d.blank(id)
 	d.root(aggregate).trigger(event, func(data any) { data.(EventOf[T]).Apply(aggregate) }, options)
@@ -215,7 +215,7 @@ func (d *Definition[T]) applyStored(aggregate *T, event Event) error {
 		apply = d.applyPast(event)
 	}
 	if apply == nil {
-		return &PayloadError{Definition: d.name, Topic: event.Topic, Payload: reflect.TypeOf(event.Data)}
+		return d.noPayload(event)
 	}
 	root.advance(event, func() { apply(aggregate, event.Data) })
 	return nil

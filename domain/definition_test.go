@@ -44,6 +44,8 @@ func TestDefine(t *testing.T) {
 	if got := definitions.Of(Dogs).SnapshotType().Topic(); got != "Dog" {
 		t.Errorf("got snapshot topic %q, want Dog", got)
 	}
+	definitionError(t, `domain: definition "Dog": versions cannot be negative`,
+		func() { domain.Define("Dog", domain.FirstVersion[Dog](-1)) })
 	t.Run("event types are a copy", func(t *testing.T) {
 		definitions.Of(Dogs).EventTypes()[0] = nil
 		if definitions.Of(Dogs).EventTypes()[0] == nil {

@@ -63,9 +63,9 @@
 //		return nil
 //	}
 //
-// Trigger panics with a [*DefinitionError] if the program itself is wrong: the
-// event is missing from Define, the aggregate was made by other means than its
-// Definition, or an Apply triggers.
+// Trigger panics if the program itself is wrong: the event is missing from
+// Define, the aggregate was made by other means than its Definition, or an Apply
+// triggers.
 //
 // An id may be random (uuid.New), or made out of a name, so that the aggregate
 // can be found by it:
@@ -131,7 +131,7 @@
 // right for old events, needs none of this.
 //
 // A program that does not know the new version stops at it with a
-// [*SchemaVersionError]. To deploy without a stop, deploy twice: the first
+// persistence.ErrNewerProgram. To deploy without a stop, deploy twice: the first
 // program has a [Downcast] too, so it reads the new version and still writes the
 // old one; the second has only the Upcast, and writes the new one.
 //
@@ -168,8 +168,8 @@
 // # Errors
 //
 // Every error that an application, a store or a follower makes is an
-// [ErrEventSourcing]. A stored event whose payload the definition does not have
-// is a [*PayloadError]: the database was changed by other means.
+// [ErrEventSourcing]. A mistake in a definition, or in how it is used, is a panic:
+// no input can cause it.
 //
 // # Tests
 //

@@ -83,7 +83,7 @@ func (t *eventType) Decode(version int, decode func(any) error) (any, error) {
 		return RetiredEvent{}, nil
 	}
 	if version > t.version || version < t.oldest() {
-		return nil, &SchemaVersionError{Topic: t.topic, Stored: version, Oldest: t.oldest(), Known: t.version}
+		return nil, &eventtype.VersionError{Topic: t.topic, Stored: version, Oldest: t.oldest(), Known: t.version}
 	}
 	data, err := t.read(t, version, decode)
 	if err != nil || t.convert == nil {
@@ -191,7 +191,7 @@ func Downcast[From, To any](convert func(From) To) TypeOption {
 // one more than the number of their Upcasts: for a program that does not read
 // the oldest versions, such as one that shares its log with a Python program,
 // which knows the number as class_version. Payloads of a version that is too
-// old are a *SchemaVersionError.
+// old cannot be read.
 func SchemaVersion(version int) TypeOption {
 	return func(t *eventType) { t.given = version }
 }
@@ -206,7 +206,7 @@ func newEventType[E any](definition, name, topic string, options []TypeOption) *
 	}
 	t.version = max(t.given, len(t.steps)+1)
 	if problem := t.problem(); problem != "" {
-		panic(&DefinitionError{Definition: definition, Problem: problem})
+		panic(&definitionError{definition: definition, problem: problem})
 	}
 	return t
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 )
 
 func TestTopics(t *testing.T) {
@@ -89,9 +90,9 @@ func TestDecode(t *testing.T) {
 	}
 	for _, version := range []int{5, 0, -1} {
 		_, err := kind.Decode(version, decoder(`{}`))
-		got, ok := errors.AsType[*domain.SchemaVersionError](err)
-		if !ok || *got != (domain.SchemaVersionError{Topic: "Dog.Sized", Stored: version, Oldest: 1, Known: 4}) {
-			t.Errorf("version %d: got %v, want a SchemaVersionError", version, err)
+		got, ok := errors.AsType[*eventtype.VersionError](err)
+		if !ok || *got != (eventtype.VersionError{Topic: "Dog.Sized", Stored: version, Oldest: 1, Known: 4}) {
+			t.Errorf("version %d: got %v, want a VersionError", version, err)
 		}
 	}
 	for version := range 4 {
@@ -130,7 +131,7 @@ func TestDecodeSnapshot(t *testing.T) {
 		}
 	}
 	if _, err := kind.Decode(5, decoder(`{}`)); !errors.Is(err, domain.ErrEventSourcing) {
-		t.Errorf("got %v, want a SchemaVersionError", err)
+		t.Errorf("got %v, want a VersionError", err)
 	}
 }
 

@@ -100,16 +100,16 @@ func (a *BankAccount) SetOverdraftLimit(limit int) error {
 
 func (a *BankAccount) Close() { domain.Trigger(a, AccountClosed{}) }
 
-// definitionError calls f, which must panic with a *domain.DefinitionError
+// definitionError calls f, which must panic with an error about a definition
 // whose text contains want.
 func definitionError(t *testing.T, want string, f func()) {
 	t.Helper()
 	defer func() {
 		t.Helper()
 		problem := recover()
-		err, ok := problem.(*domain.DefinitionError)
-		if !ok {
-			t.Fatalf("got panic value %v (%T), want a *domain.DefinitionError", problem, problem)
+		err, ok := problem.(error)
+		if !ok || !strings.HasPrefix(err.Error(), "domain: ") {
+			t.Fatalf("got panic value %v (%T), want an error about a definition", problem, problem)
 		}
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %q, want it to contain %q", err, want)

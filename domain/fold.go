@@ -48,8 +48,7 @@ func foldState[S, X any](to func(S) X, from func(X) S, options []TypeOption) *st
 func (f *Fold[S]) bindTo(definition any) { f.definition = definition.(*Definition[Fold[S]]) }
 
 // StartFold makes a new fold with its first event, which is pending until the
-// fold is saved. It panics with a *DefinitionError when the event is not in the
-// definition.
+// fold is saved. It panics if the event is not in the definition.
 func StartFold[S any](d *Definition[Fold[S]], id uuid.UUID, event any, options ...EventOption) *Fold[S] {
 	fold := d.blank(id)
 	fold.Trigger(event, options...)
@@ -59,8 +58,8 @@ func StartFold[S any](d *Definition[Fold[S]], id uuid.UUID, event any, options .
 // State is the state after the last event.
 func (f *Fold[S]) State() S { return f.state }
 
-// Trigger makes a new event of the fold and evolves its state. It panics with a
-// *DefinitionError when the event is not in the fold's definition.
+// Trigger makes a new event of the fold and evolves its state. It panics if the
+// event is not in the fold's definition.
 func (f *Fold[S]) Trigger(event any, options ...EventOption) {
 	f.trigger(event, func(data any) { f.definition.apply[reflect.TypeOf(data)](f, data) }, options)
 }

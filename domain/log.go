@@ -8,8 +8,7 @@ type LogEntry func(*Schema)
 // as the state of an aggregate: all dogs that were registered, for example. The
 // application package has the log itself.
 //
-// Like Define it panics with a *DefinitionError where names or types are given
-// twice.
+// Like Define it panics if names or types are given twice.
 func DefineLog(name string, entries ...LogEntry) *Schema {
 	s := newSchema(name)
 	for _, entry := range entries {
@@ -27,8 +26,7 @@ func Entry[E any](name string, _ E, options ...TypeOption) LogEntry {
 }
 
 // NewEvent makes an event of the schema without an aggregate: for logs, imports
-// and tests. It panics with a *DefinitionError when the payload's type is not
-// in the schema.
+// and tests. It panics if the payload's type is not in the schema.
 func (s *Schema) NewEvent(originator Originator, data any, options ...EventOption) Event {
 	root := Aggregate{id: originator.ID, version: originator.Version - 1, schema: s}
 	return root.next(data, options)

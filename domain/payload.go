@@ -22,7 +22,7 @@ var timeType = reflect.TypeFor[time.Time]()
 func (t *eventType) isolated(data any) any {
 	own, ok := t.Copy(data)
 	if !ok {
-		panic(&DefinitionError{Problem: fmt.Sprintf("the payload of %s has more than %d values and cannot be stored; "+
+		panic(&definitionError{problem: fmt.Sprintf("the payload of %s has more than %d values and cannot be stored; "+
 			"keep large data elsewhere", t.topic, mostValues)})
 	}
 	return own

@@ -1,6 +1,7 @@
 package domain_test
 
 import (
+	"errors"
 	"maps"
 	"math/big"
 	"reflect"
@@ -162,7 +163,7 @@ func TestPayloadOfTooManyValues(t *testing.T) {
 	given := newGiven()
 	given.Any = value
 	defer func() {
-		if err, ok := recover().(*domain.DefinitionError); !ok || !strings.Contains(err.Problem, "cannot be stored") {
+		if err, ok := recover().(error); !ok || !errors.Is(err, domain.ErrEventSourcing) || !strings.Contains(err.Error(), "cannot be stored") {
 			t.Errorf("got %v, want a refusal", err)
 		}
 	}()

@@ -37,7 +37,7 @@ func RetiredEntry(name string, options ...TypeOption) LogEntry {
 func (s *Schema) addRetired(name string, options []TypeOption) {
 	t := newEventType[RetiredEvent](s.name, name, s.name+"."+name, options)
 	if len(t.steps) > 0 {
-		panic(&DefinitionError{Definition: s.name, Problem: fmt.Sprintf(
+		panic(&definitionError{definition: s.name, problem: fmt.Sprintf(
 			"%s is retired, so its payloads are not read; remove its upcasters", t.topic)})
 	}
 	s.events = append(s.events, t)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 )
 
@@ -61,7 +62,7 @@ func TestRetiredEventOfAnotherDefinition(t *testing.T) {
 	dog := definitions.Of(laterDogs).Blank(uuid.New())
 	event := domain.Event{OriginatorID: dog.ID(), OriginatorVersion: 1, Topic: "Cat.Meowed", Data: domain.RetiredEvent{}}
 	err := definitions.Of(laterDogs).Apply(dog, event)
-	expect.ErrorAs[*domain.PayloadError](t, err)
+	expect.ErrorAs[*eventtype.PayloadError](t, err)
 	if dog.Version() != 0 {
 		t.Errorf("got version %d, want 0", dog.Version())
 	}

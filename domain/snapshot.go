@@ -39,7 +39,7 @@ func State[T, S any](to func(*T) S, from func(S) *T, options ...TypeOption) Opti
 func SnapshotVersion[T any](version int) Option[T] {
 	return func(d *Definition[T]) {
 		if version < 1 {
-			panic(&DefinitionError{Definition: d.name, Problem: "snapshot versions start at 1"})
+			panic(&definitionError{definition: d.name, problem: "snapshot versions start at 1"})
 		}
 		d.version = version
 	}
@@ -51,7 +51,7 @@ func newState[T, S any](to func(*T) S, from func(S) *T, options []TypeOption) *s
 		kind: func(definition string, version int) *eventType {
 			t := newEventType[S](definition, "", definition, options)
 			if len(t.downs) > 0 {
-				panic(&DefinitionError{Definition: definition, Problem: "a snapshot that a program cannot read is passed over, " +
+				panic(&definitionError{definition: definition, problem: "a snapshot that a program cannot read is passed over, " +
 					"so states need no domain.Downcast; remove it"})
 			}
 			return snapshotType[S](t, version)
@@ -133,7 +133,7 @@ func (d *Definition[T]) takeSnapshot(aggregate *T) Event {
 func (d *Definition[T]) restore(snapshot Event) (*T, error) {
 	aggregate, times, ok := d.state.restore(snapshot.Data)
 	if !ok {
-		return nil, &PayloadError{Definition: d.name, Topic: snapshot.Topic, Payload: reflect.TypeOf(snapshot.Data)}
+		return nil, d.noPayload(snapshot)
 	}
 	if aggregate == nil {
 		return nil, fmt.Errorf("%w: the State function of definition %q returned nil", ErrEventSourcing, d.name)

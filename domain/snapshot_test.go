@@ -51,7 +51,7 @@ func TestSnapshot(t *testing.T) {
 func TestRestoreErrors(t *testing.T) {
 	snapshot := definitions.Of(BankAccounts).TakeSnapshot(OpenAccount("Alice"))
 	_, err := definitions.Of(Dogs).Restore(snapshot)
-	if got, ok := errors.AsType[*domain.PayloadError](err); !ok || got.Definition != "Dog" || got.Topic != "BankAccount" {
+	if got, ok := errors.AsType[*eventtype.PayloadError](err); !ok || got.Definition != "Dog" || got.Topic != "BankAccount" {
 		t.Errorf("got %v, want a PayloadError", err)
 	}
 	dogs := domain.Define("Dog", domain.On("Registered", Registered{}),
@@ -69,8 +69,8 @@ func TestSnapshotVersion(t *testing.T) {
 		t.Errorf("got version %d, want 3", got)
 	}
 	_, err := kind.Decode(2, decoder(`{}`))
-	if got, ok := errors.AsType[*domain.SchemaVersionError](err); !ok || got.Oldest != 3 || got.Known != 3 || got.Stored != 2 {
-		t.Errorf("got %v, want a SchemaVersionError", err)
+	if got, ok := errors.AsType[*eventtype.VersionError](err); !ok || got.Oldest != 3 || got.Known != 3 || got.Stored != 2 {
+		t.Errorf("got %v, want a VersionError", err)
 	}
 	if got := definitions.Of(Dogs).SnapshotType().Version(); got != 1 {
 		t.Errorf("got version %d, want 1", got)

@@ -84,7 +84,7 @@ func (s *Schema) checkInto() {
 			}
 		}
 		if problem != "" {
-			panic(&DefinitionError{Definition: s.name, Problem: problem})
+			panic(&definitionError{definition: s.name, problem: problem})
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 )
 
@@ -67,7 +68,7 @@ func TestUpcastToManyDecodes(t *testing.T) {
 		}
 	}
 	_, err := kind.Decode(3, decoding(trained{}))
-	expect.ErrorAs[*domain.SchemaVersionError](t, err)
+	expect.ErrorAs[*eventtype.VersionError](t, err)
 	failure := errors.New("damaged")
 	if _, err := kind.Decode(2, func(any) error { return failure }); !errors.Is(err, failure) {
 		t.Errorf("a payload that is damaged: got %v, want an error that is %v", err, failure)
@@ -113,7 +114,7 @@ func TestUpcastToManyRefuses(t *testing.T) {
 		dog := definitions.Of(trainedDogs).Blank(uuid.New())
 		event.OriginatorID, event.OriginatorVersion = dog.ID(), 1
 		err := definitions.Of(trainedDogs).Apply(dog, event)
-		if _, ok := errors.AsType[*domain.PayloadError](err); !ok || dog.Version() != 0 || len(dog.Tricks) != 0 {
+		if _, ok := errors.AsType[*eventtype.PayloadError](err); !ok || dog.Version() != 0 || len(dog.Tricks) != 0 {
 			t.Errorf("%s with %T: got %v, version %d, tricks %q, want Version 0 and 0 Tricks", event.Topic, event.Data, err, dog.Version(), dog.Tricks)
 		}
 	}

@@ -29,7 +29,7 @@ type Definition[T any] interface {
 	// Apply applies a stored event to the aggregate, which advances to the
 	// event's version. A retired event changes nothing else; of Payloads all are
 	// applied. It returns an error if the event belongs to another aggregate or
-	// is not the next one, and a *domain.PayloadError if its payload is not in
+	// is not the next one, and an *eventtype.PayloadError if its payload is not in
 	// the definition.
 	Apply(aggregate *T, event domain.Event) error
 	// StateType is the type of the state in snapshots: the S of domain.State, or
@@ -40,8 +40,8 @@ type Definition[T any] interface {
 	// that fails. The ID of the snapshot is that of the aggregate's last event,
 	// so that a reader can tell whether the aggregate still has that event.
 	TakeSnapshot(aggregate *T) domain.Event
-	// Restore makes the aggregate that a snapshot was taken of. It returns a
-	// *domain.PayloadError if the snapshot is of another definition.
+	// Restore makes the aggregate that a snapshot was taken of. It returns an
+	// *eventtype.PayloadError if the snapshot is of another definition.
 	Restore(snapshot domain.Event) (*T, error)
 }
 

@@ -58,10 +58,10 @@ type Type interface {
 	// version; decode fills the pointer it is given with the stored payload, and
 	// may be called more than once.
 	//
-	// It returns a *domain.SchemaVersionError if the version is newer than the
-	// program, or older than its oldest upcaster. A retired type has
-	// domain.RetiredEvent for every version and decodes nothing.
-	// domain.UpcastToMany makes domain.Payloads.
+	// It returns a *VersionError if the version is newer than the program, or
+	// older than its oldest upcaster. A retired type has domain.RetiredEvent for
+	// every version and decodes nothing. domain.UpcastToMany makes
+	// domain.Payloads.
 	Decode(version int, decode func(into any) error) (any, error)
 	// Copy returns a copy of a payload or of the state of a snapshot that shares
 	// no memory with it, except what unexported fields refer to. Times in the

@@ -151,7 +151,7 @@ func (b *buffer) release() {
 
 // ToStored maps an event. It returns a *MappingError, whose cause tells an
 // unknown topic (*UnknownTopicError), a payload that is not of the topic's type
-// (*domain.PayloadError) and what the transcoder, the compressor and the cipher
+// (*eventtype.PayloadError) and what the transcoder, the compressor and the cipher
 // say.
 func (m *Mapper) ToStored(event domain.Event) (persistence.StoredEvent, error) {
 	return m.toStored(events, event)
@@ -159,7 +159,7 @@ func (m *Mapper) ToStored(event domain.Event) (persistence.StoredEvent, error) {
 
 // ToDomain maps a stored event back. It returns a *MappingError, whose cause
 // tells an unknown topic (*UnknownTopicError), a schema version newer than the
-// program (*domain.SchemaVersionError) and what the cipher, the compressor and
+// program (*eventtype.VersionError) and what the cipher, the compressor and
 // the transcoder say.
 func (m *Mapper) ToDomain(stored persistence.StoredEvent) (domain.Event, error) {
 	return m.toDomain(events, persistence.Notification{StoredEvent: stored})
@@ -235,8 +235,9 @@ func (m *Mapper) toStored(p purpose, event domain.Event) (persistence.StoredEven
 		return stored, m.failed(&stored, 0, stageTopic, &UnknownTopicError{Topic: event.Topic})
 	}
 	if reflect.TypeOf(event.Data) != kind.GoType() || kind.IsPast() {
-		return stored, m.failed(&stored, 0, stageEncode, &domain.PayloadError{
-			Definition: kind.schema.Name(), Topic: event.Topic, Payload: reflect.TypeOf(event.Data)})
+		_, isRetired := event.Data.(domain.RetiredEvent)
+		return stored, m.failed(&stored, 0, stageEncode, &eventtype.PayloadError{
+			Definition: kind.schema.Name(), Topic: event.Topic, Payload: reflect.TypeOf(event.Data), IsRetired: isRetired})
 	}
 	first := kind.schema.First()
 	if p == events {

@@ -16,6 +16,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -347,7 +348,7 @@ func TestMapperCannotWrite(t *testing.T) {
 	event := anythings.Create(DogID("any"), anything{}).PendingEvents()[0]
 	event.Data = Registered{canary}
 	_, err := newMapper(t, mapper.Config{}, anythings.Schema).ToStored(event)
-	if got := expect.ErrorAs[*domain.PayloadError](t, err); got.Topic != "Anything.Said" || got.Payload != reflect.TypeFor[Registered]() {
+	if got := expect.ErrorAs[*eventtype.PayloadError](t, err); got.Topic != "Anything.Said" || got.Payload != reflect.TypeFor[Registered]() {
 		t.Errorf("got %+v, want Topic %q and Payload %v", got, "Anything.Said", reflect.TypeFor[Registered]())
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"unicode/utf8"
 
-	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -88,7 +88,7 @@ func isForeign(state []byte) bool {
 
 // undecodable marks a schema version that the program does not know.
 func undecodable(err error) error {
-	if _, ok := errors.AsType[*domain.SchemaVersionError](err); ok {
+	if _, ok := errors.AsType[*eventtype.VersionError](err); ok {
 		return newer(err)
 	}
 	return err

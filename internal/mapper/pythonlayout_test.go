@@ -184,7 +184,7 @@ func TestPythonUpcasting(t *testing.T) {
 		got, err := m.ToDomain(stored)
 		if want == nil {
 			wantMappingError(t, err, "decode", stored, 0)
-			expect.ErrorAs[*domain.SchemaVersionError](t, err)
+			expect.ErrorAs[*eventtype.VersionError](t, err)
 		} else if err != nil || got.Data != want {
 			t.Errorf("%s: got %+v, error %v, want no error and Data %v", state, got.Data, err, want)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -75,7 +76,7 @@ func TestPythonClassVersion(t *testing.T) {
 		other := stored
 		other.State = []byte(strings.Replace(string(stored.State), `"class_version":3`, `"class_version":`+version, 1))
 		_, err := m.ToDomain(other)
-		_, refused := errors.AsType[*domain.SchemaVersionError](err)
+		_, refused := errors.AsType[*eventtype.VersionError](err)
 		if (err == nil) != want || !want && !refused {
 			t.Errorf("class_version %s: %v, want it to be read: %v", version, err, want)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/cipher"
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -175,7 +176,7 @@ func TestMapperRefusesNewerPayloads(t *testing.T) {
 		stored := toStored(t, newer, event)
 		_, err := newMapper(t, config).ToDomain(stored)
 		wantMappingError(t, err, "decode", stored, 0)
-		if got := expect.ErrorAs[*domain.SchemaVersionError](t, err); got.Stored != 2 || got.Known != 1 || !errors.Is(err, persistence.ErrNewerProgram) {
+		if got := expect.ErrorAs[*eventtype.VersionError](t, err); got.Stored != 2 || got.Known != 1 || !errors.Is(err, persistence.ErrNewerProgram) {
 			t.Errorf("got %+v, %v, want Stored 2, Known 1 and an error that is %v", got, err, persistence.ErrNewerProgram)
 		}
 		// The other way round it is what upcasters are for.

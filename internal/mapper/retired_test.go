@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -69,7 +70,7 @@ func TestMapperStoresNoRetiredEvents(t *testing.T) {
 		event.Data = data
 		m := newMapper(t, mapper.Config{Application: school}, laterDogs.Schema)
 		stored, err := m.ToStored(event)
-		if got := expect.ErrorAs[*domain.PayloadError](t, err); got.Topic != "Dog.TrickAdded" || len(stored.State) > 0 {
+		if got := expect.ErrorAs[*eventtype.PayloadError](t, err); got.Topic != "Dog.TrickAdded" || len(stored.State) > 0 {
 			t.Errorf("got %v and a state of %d bytes, want Topic %q and 0 State", err, len(stored.State), "Dog.TrickAdded")
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -73,6 +74,6 @@ func TestMapperStoresNoEventsOfThePast(t *testing.T) {
 	for _, data := range []any{event.Data, domain.Payloads{learned{"sit"}}} {
 		event.Data = data
 		_, err := m.ToStored(event)
-		expect.ErrorAs[*domain.PayloadError](t, err)
+		expect.ErrorAs[*eventtype.PayloadError](t, err)
 	}
 }

@@ -1,4 +1,4 @@
-package domain_test
+package eventtype_test
 
 import (
 	"errors"
@@ -7,22 +7,23 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 )
+
+type transacted struct{}
 
 func TestErrors(t *testing.T) {
 	for _, test := range []struct {
 		err  error
 		want string
 	}{
-		{&domain.DefinitionError{Problem: "what to do"}, "domain: what to do"},
-		{&domain.DefinitionError{Definition: "Dog", Problem: "what to do"}, `domain: definition "Dog": what to do`},
-		{&domain.SchemaVersionError{Topic: "Dog.Registered", Stored: 3, Oldest: 1, Known: 2},
+		{&eventtype.VersionError{Topic: "Dog.Registered", Stored: 3, Oldest: 1, Known: 2},
 			"Dog.Registered was stored in schema version 3, newer than version 2 that this program knows; deploy the newer program"},
-		{&domain.SchemaVersionError{Topic: "Dog.Registered", Stored: 1, Oldest: 2, Known: 3},
+		{&eventtype.VersionError{Topic: "Dog.Registered", Stored: 1, Oldest: 2, Known: 3},
 			"Dog.Registered was stored in schema version 1, and the oldest that can be read is 2; add a domain.Upcast"},
-		{&domain.PayloadError{Definition: "Dog", Topic: "Cat.Born", Payload: reflect.TypeFor[Transacted]()},
-			`definition "Dog" has no payload of type domain_test.Transacted (topic "Cat.Born")`},
-		{&domain.PayloadError{Definition: "Dog", Topic: "Dog.Barked", Payload: reflect.TypeFor[domain.RetiredEvent]()},
+		{&eventtype.PayloadError{Definition: "Dog", Topic: "Cat.Born", Payload: reflect.TypeFor[transacted]()},
+			`definition "Dog" has no payload of type eventtype_test.transacted (topic "Cat.Born")`},
+		{&eventtype.PayloadError{Definition: "Dog", Topic: "Dog.Barked", Payload: reflect.TypeFor[domain.RetiredEvent](), IsRetired: true},
 			`definition "Dog" has no payload for the retired event "Dog.Barked"`},
 	} {
 		if got := test.err.Error(); got != test.want {
