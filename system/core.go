@@ -102,7 +102,7 @@ func (c *core) edgesOf(follower Member) (edges []*followerLoop, err error) {
 		}
 	}
 	if len(edges) == 0 {
-		return nil, &Error{Name: name, Problem: "there is no such follower; followers are " + strings.Join(c.system.Followers(), ", ")}
+		return nil, &Error{Name: name, Problem: "there is no such follower; followers are " + strings.Join(c.system.followers(), ", ")}
 	}
 	return edges, nil
 }
@@ -119,7 +119,7 @@ func (c *core) edgeOf(follower, leader Member) (*followerLoop, error) {
 	i := slices.IndexFunc(edges, func(f *followerLoop) bool { return f.leader.Name() == leader.Name() })
 	if i < 0 {
 		return nil, &Error{Name: follower.Name(), Problem: fmt.Sprintf("it does not follow %s; it follows %s",
-			leader.Name(), strings.Join(c.system.Follows(follower.Name()), ", "))}
+			leader.Name(), strings.Join(c.system.follows(follower.Name()), ", "))}
 	}
 	return edges[i], nil
 }

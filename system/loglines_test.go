@@ -83,8 +83,7 @@ func TestDocumentedLogLines(t *testing.T) {
 		start(t, r)
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		time.Sleep(time.Hour)
-		member, _ := r.System().Member("F")
-		expect.NoError(t, r.Pause(t.Context(), member, "a test"))
+		expect.NoError(t, r.Pause(t.Context(), called("F"), "a test"))
 		time.Sleep(time.Hour)
 		expect.NoError(t, r.Close())
 		synctest.Wait()
@@ -95,8 +94,7 @@ func TestDocumentedLogLines(t *testing.T) {
 		return errPoison
 	}, []system.FollowerOption{system.Park(func(persistence.Notification, error, int) bool { return true })}, logger)))
 	register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
-	member, _ := r.System().Member("F")
-	_, err := r.CatchUp(t.Context(), member, nil)
+	_, err := r.CatchUp(t.Context(), called("F"), nil)
 	expect.NoError(t, err)
 
 	text, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))

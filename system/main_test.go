@@ -173,8 +173,8 @@ func closing[R runner](t testing.TB, r R, err error) R {
 // get returns an application of a runner.
 func get[M system.Member](t testing.TB, r runner, name string) M {
 	t.Helper()
-	member, ok := r.System().Member(name)
-	if !ok {
+	member := bridge.GraphOf(r.System()).Member(name)
+	if member == nil {
 		t.Fatalf("there is no %s", name)
 	}
 	return member.(M)

@@ -10,6 +10,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -49,7 +50,7 @@ func newSystem(_ testing.TB, chains ...chain) plan { return chains }
 // system makes the members, each node once, and the system of them.
 func (p plan) system(options ...application.Option) (*system.System, error) {
 	made := map[*node]system.Member{}
-	var pipes []system.Pipeline
+	var pipes [][]system.Member
 	for _, c := range p {
 		var members []system.Member
 		for _, n := range c {
@@ -86,9 +87,9 @@ func newConcurrent(p plan, options ...application.Option) (*system.Runner, error
 // find returns the only member of a type.
 func find[M system.Member](r runner) (found M, err error) {
 	n := 0
-	for _, name := range r.System().Names() {
-		member, _ := r.System().Member(name)
-		if m, ok := member.(M); ok {
+	graph := bridge.GraphOf(r.System())
+	for _, name := range graph.Names() {
+		if m, ok := graph.Member(name).(M); ok {
 			found, n = m, n+1
 		}
 	}

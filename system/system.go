@@ -37,21 +37,19 @@ type member struct {
 // edge says that one application follows another.
 type edge struct{ leader, follower string }
 
-// Pipeline is a chain of members, each of which follows the one before it.
-type Pipeline []Member
-
-// Pipe makes a pipeline. The application of a pipe of one follows nothing. A
-// member may be in several pipes.
+// Pipe makes a pipe for New: a chain of members, each of which follows the one
+// before it. The application of a pipe of one follows nothing. A member may be
+// in several pipes.
 //
 // Applications may follow each other, and themselves. That must be said in one
 // pipe, as in Pipe(a, b, a), so that no loop is made by accident; the handlers
 // must see to it that it ends.
-func Pipe(members ...Member) Pipeline { return members }
+func Pipe(members ...Member) []Member { return members }
 
 // isLoop reports whether a member is in the pipe more than once.
-func (p Pipeline) isLoop() bool {
-	for i, m := range p {
-		if slices.ContainsFunc(p[:i], func(other Member) bool { return other.Name() == m.Name() }) {
+func isLoop(pipe []Member) bool {
+	for i, m := range pipe {
+		if slices.ContainsFunc(pipe[:i], func(other Member) bool { return other.Name() == m.Name() }) {
 			return true
 		}
 	}
@@ -63,7 +61,7 @@ func (p Pipeline) isLoop() bool {
 // together, if a member follows others and is not a Follower, if a Follower has
 // no leader, or if it handles payloads that none of its leaders defines, or
 // needs what its store cannot do.
-func New(pipes ...Pipeline) (*System, error) {
+func New(pipes ...[]Member) (*System, error) {
 	s := &System{}
 	for _, pipe := range pipes {
 		if err := s.add(pipe); err != nil {
@@ -83,7 +81,7 @@ func New(pipes ...Pipeline) (*System, error) {
 	return s, nil
 }
 
-func (s *System) add(pipe Pipeline) error {
+func (s *System) add(pipe []Member) error {
 	for _, m := range pipe {
 		if err := s.addMember(m); err != nil {
 			return err
@@ -91,7 +89,7 @@ func (s *System) add(pipe Pipeline) error {
 	}
 	for i, m := range pipe {
 		if i > 0 {
-			s.connect(edge{leader: pipe[i-1].Name(), follower: m.Name()}, pipe.isLoop())
+			s.connect(edge{leader: pipe[i-1].Name(), follower: m.Name()}, isLoop(pipe))
 		}
 	}
 	return nil
@@ -214,7 +212,7 @@ func (s *System) pathTo(goal string, path []string) []string {
 func (s *System) checkFollowers() error {
 	var mistakes []error
 	for _, m := range s.members {
-		leaders := s.Follows(m.Name())
+		leaders := s.follows(m.Name())
 		switch {
 		case m.leader != nil && len(leaders) > 0:
 			mistakes = append(mistakes, &Error{Name: m.Name(), Problem: "it is a leader from elsewhere, so it cannot follow " + leaders[0]})
@@ -233,7 +231,7 @@ func (s *System) checkFollowers() error {
 
 // leadersOf returns what a member follows, to ask for topics.
 func (s *System) leadersOf(name string) (leaders []Leader) {
-	for _, leader := range s.Follows(name) {
+	for _, leader := range s.follows(name) {
 		leaders = append(leaders, s.member(leader).newLeader())
 	}
 	return leaders
@@ -256,16 +254,8 @@ func (s *System) member(name string) *member {
 	return nil
 }
 
-// Member returns the member with a name, as it was given to Pipe.
-func (s *System) Member(name string) (Member, bool) {
-	if m := s.member(name); m != nil {
-		return m.Member, true
-	}
-	return nil, false
-}
-
-// Names returns the names of all members, in the order of their definition.
-func (s *System) Names() []string {
+// names returns the names of all members, in the order of their definition.
+func (s *System) names() []string {
 	names := make([]string, len(s.members))
 	for i, m := range s.members {
 		names[i] = m.Name()
@@ -273,13 +263,31 @@ func (s *System) Names() []string {
 	return names
 }
 
-// Followers returns the names of the members that follow others.
-func (s *System) Followers() []string {
-	return slices.DeleteFunc(s.Names(), func(name string) bool { return len(s.Follows(name)) == 0 })
+// followers returns the names of the members that follow others.
+func (s *System) followers() []string {
+	return slices.DeleteFunc(s.names(), func(name string) bool { return len(s.follows(name)) == 0 })
 }
 
-// Follows returns the names of the members that a member follows.
-func (s *System) Follows(name string) (leaders []string) {
+// graph is a system as the other packages of this module use it.
+type graph struct{ s *System }
+
+func (g graph) Names() []string              { return g.s.names() }
+func (g graph) Followers() []string          { return g.s.followers() }
+func (g graph) Follows(name string) []string { return g.s.follows(name) }
+
+func (g graph) Member(name string) any {
+	if m := g.s.member(name); m != nil {
+		return m.Member
+	}
+	return nil
+}
+
+func init() {
+	bridge.GraphOf = func(value any) bridge.Graph { return graph{value.(*System)} }
+}
+
+// follows returns the names of the members that a member follows.
+func (s *System) follows(name string) (leaders []string) {
 	for _, edge := range s.edges {
 		if edge.follower == name {
 			leaders = append(leaders, edge.leader)

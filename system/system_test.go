@@ -13,6 +13,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -37,30 +38,31 @@ func TestGraph(t *testing.T) {
 	t.Parallel()
 	f := newFixed(t)
 	for name, test := range map[string]struct {
-		pipes                   []system.Pipeline
+		pipes                   [][]system.Member
 		names, edges, followers string
 	}{
-		"one application":         {pipes: []system.Pipeline{system.Pipe(leader(f.a))}, names: "A"},
-		"an empty pipe beside it": {pipes: []system.Pipeline{system.Pipe(), system.Pipe(leader(f.a))}, names: "A"},
-		"a chain": {pipes: []system.Pipeline{system.Pipe(leader(f.a), f.b, f.c)}, names: "A B C", edges: "A -> B, B -> C",
+		"one application":         {pipes: [][]system.Member{system.Pipe(leader(f.a))}, names: "A"},
+		"an empty pipe beside it": {pipes: [][]system.Member{system.Pipe(), system.Pipe(leader(f.a))}, names: "A"},
+		"a chain": {pipes: [][]system.Member{system.Pipe(leader(f.a), f.b, f.c)}, names: "A B C", edges: "A -> B, B -> C",
 			followers: "B C"},
-		"an edge twice": {pipes: []system.Pipeline{system.Pipe(leader(f.a), f.b), system.Pipe(leader(f.a), f.b, f.c)},
+		"an edge twice": {pipes: [][]system.Member{system.Pipe(leader(f.a), f.b), system.Pipe(leader(f.a), f.b, f.c)},
 			names: "A B C", edges: "A -> B, B -> C", followers: "B C"},
-		"two leaders and two followers": {pipes: []system.Pipeline{system.Pipe(leader(f.a), f.c), system.Pipe(leader(f.b), f.c),
+		"two leaders and two followers": {pipes: [][]system.Member{system.Pipe(leader(f.a), f.c), system.Pipe(leader(f.b), f.c),
 			system.Pipe(leader(f.b), f.d)}, names: "A C B D", edges: "A -> C, B -> C, B -> D", followers: "C D"},
-		"a loop": {pipes: []system.Pipeline{system.Pipe(f.a, f.b, f.a), system.Pipe(leader(f.d))}, names: "A B D",
+		"a loop": {pipes: [][]system.Member{system.Pipe(f.a, f.b, f.a), system.Pipe(leader(f.d))}, names: "A B D",
 			edges: "A -> B, B -> A", followers: "A B"},
-		"after itself": {pipes: []system.Pipeline{system.Pipe(f.a, f.a)}, names: "A", edges: "A -> A", followers: "A"},
-		"a follower that leads, given as its application": {pipes: []system.Pipeline{system.Pipe(leader(f.b), f.c),
+		"after itself": {pipes: [][]system.Member{system.Pipe(f.a, f.a)}, names: "A", edges: "A -> A", followers: "A"},
+		"a follower that leads, given as its application": {pipes: [][]system.Member{system.Pipe(leader(f.b), f.c),
 			system.Pipe(leader(f.a), f.b)}, names: "B C A", edges: "B -> C, A -> B", followers: "B C"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := system.New(test.pipes...)
 			expect.NoError(t, err)
+			graph := bridge.GraphOf(s)
 			for what, pair := range map[string][2]string{
-				"names":     {strings.Join(s.Names(), " "), test.names},
+				"names":     {strings.Join(graph.Names(), " "), test.names},
 				"edges":     {strings.Join(s.Edges(), ", "), test.edges},
-				"followers": {strings.Join(s.Followers(), " "), test.followers},
+				"followers": {strings.Join(graph.Followers(), " "), test.followers},
 			} {
 				if pair[0] != pair[1] {
 					t.Errorf("got %s %q, want %q", what, pair[0], pair[1])
@@ -71,17 +73,18 @@ func TestGraph(t *testing.T) {
 
 	s, err := system.New(system.Pipe(leader(f.a), f.c), system.Pipe(leader(f.b), f.c), system.Pipe(leader(f.b), f.d))
 	expect.NoError(t, err)
-	if got := s.Follows("C"); !slices.Equal(got, []string{"A", "B"}) {
+	graph := bridge.GraphOf(s)
+	if got := graph.Follows("C"); !slices.Equal(got, []string{"A", "B"}) {
 		t.Errorf("C follows %v, want A and B", got)
 	}
-	s.Names()[0] = ""
-	if got := s.Names()[0]; got != "A" {
+	graph.Names()[0] = ""
+	if got := graph.Names()[0]; got != "A" {
 		t.Errorf("a caller has changed the system: got the first name %q, want A", got)
 	}
-	if m, ok := s.Member("C"); !ok || m != system.Member(f.c) {
-		t.Errorf("got %v, %v; want the member that was given", m, ok)
+	if m := graph.Member("C"); m != system.Member(f.c) {
+		t.Errorf("got %v, want the member that was given", m)
 	}
-	if m, ok := s.Member("X"); ok {
+	if m := graph.Member("X"); m != nil {
 		t.Errorf("got %v, want none", m)
 	}
 }
@@ -98,23 +101,23 @@ func TestSystemsThatCannotBe(t *testing.T) {
 	barked := expect.Must(system.NewFollower(app("F"), system.On(func(context.Context, domain.Recorded[catFed]) error { return nil })))
 	trained := expect.Must(system.NewFollower(app("G"), system.On(func(context.Context, domain.Recorded[school.TrickAdded]) error { return nil })))
 	for name, test := range map[string]struct {
-		pipes []system.Pipeline
+		pipes [][]system.Member
 		wants []string
 	}{
 		"nothing":               {nil, []string{"at least one application"}},
-		"empty pipes":           {[]system.Pipeline{system.Pipe(), nil}, []string{"at least one application"}},
-		"nil":                   {[]system.Pipeline{system.Pipe(f.a, nil)}, []string{"nil application"}},
-		"nil pointer":           {[]system.Pipeline{system.Pipe((*follower)(nil))}, []string{"nil application"}},
-		"without its base":      {[]system.Pipeline{system.Pipe(&follower{})}, []string{"nil application"}},
-		"something else":        {[]system.Pipeline{system.Pipe(called("X"))}, []string{"system_test.called is not an application"}},
-		"a loop by accident":    {[]system.Pipeline{system.Pipe(f.a, f.b), system.Pipe(f.b, f.c, f.a)}, []string{"make a loop", `A -> B -> C -> A`}},
-		"one name for two":      {[]system.Pipeline{system.Pipe(f.a, f.b), system.Pipe(other.a)}, []string{`"A": two applications have this name`}},
-		"one from elsewhere":    {[]system.Pipeline{system.Pipe(leader(f.a), elsewhere{})}, []string{`"Elsewhere": it is a leader from elsewhere`}},
-		"no follower":           {[]system.Pipeline{system.Pipe(leader(f.a), silent)}, []string{`"Silent"`, "it follows A", "system.NewFollower"}},
-		"nothing to follow":     {[]system.Pipeline{system.Pipe(f.a)}, []string{`"A"`, "leader"}},
-		"an unknown payload":    {[]system.Pipeline{system.Pipe(dogs, barked)}, []string{`"F"`, "system_test.catFed", schoolName}},
-		"a leader for nothing":  {[]system.Pipeline{system.Pipe(dogs, trained), system.Pipe(leader(f.b), trained)}, []string{`"G"`, "follows B and handles none"}},
-		"several, all reported": {[]system.Pipeline{system.Pipe(dogs, barked), system.Pipe(leader(f.a), silent)}, []string{`"F"`, `"Silent"`}},
+		"empty pipes":           {[][]system.Member{system.Pipe(), nil}, []string{"at least one application"}},
+		"nil":                   {[][]system.Member{system.Pipe(f.a, nil)}, []string{"nil application"}},
+		"nil pointer":           {[][]system.Member{system.Pipe((*follower)(nil))}, []string{"nil application"}},
+		"without its base":      {[][]system.Member{system.Pipe(&follower{})}, []string{"nil application"}},
+		"something else":        {[][]system.Member{system.Pipe(called("X"))}, []string{"system_test.called is not an application"}},
+		"a loop by accident":    {[][]system.Member{system.Pipe(f.a, f.b), system.Pipe(f.b, f.c, f.a)}, []string{"make a loop", `A -> B -> C -> A`}},
+		"one name for two":      {[][]system.Member{system.Pipe(f.a, f.b), system.Pipe(other.a)}, []string{`"A": two applications have this name`}},
+		"one from elsewhere":    {[][]system.Member{system.Pipe(leader(f.a), elsewhere{})}, []string{`"Elsewhere": it is a leader from elsewhere`}},
+		"no follower":           {[][]system.Member{system.Pipe(leader(f.a), silent)}, []string{`"Silent"`, "it follows A", "system.NewFollower"}},
+		"nothing to follow":     {[][]system.Member{system.Pipe(f.a)}, []string{`"A"`, "leader"}},
+		"an unknown payload":    {[][]system.Member{system.Pipe(dogs, barked)}, []string{`"F"`, "system_test.catFed", schoolName}},
+		"a leader for nothing":  {[][]system.Member{system.Pipe(dogs, trained), system.Pipe(leader(f.b), trained)}, []string{`"G"`, "follows B and handles none"}},
+		"several, all reported": {[][]system.Member{system.Pipe(dogs, barked), system.Pipe(leader(f.a), silent)}, []string{`"F"`, `"Silent"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := system.New(test.pipes...)

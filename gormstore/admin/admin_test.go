@@ -49,6 +49,11 @@ var (
 	everyID = domain.NewIDv5("/pages/none")
 )
 
+// called is a member of a system by its name alone.
+type called string
+
+func (c called) Name() string { return string(c) }
+
 // wiki is a service with a follower that has parked an event.
 type wiki struct {
 	db     *gorm.DB
@@ -136,8 +141,7 @@ func newWikiOf(t *testing.T, db *gorm.DB, fourth string, options ...application.
 	if err := w.pages.Save(ctx, page); err != nil {
 		t.Fatal(err)
 	}
-	member, _ := w.runner.System().Member("Readers")
-	if _, err := w.runner.CatchUp(ctx, member, nil); err != nil {
+	if _, err := w.runner.CatchUp(ctx, called("Readers"), nil); err != nil {
 		t.Fatal(err)
 	}
 	return w

@@ -86,7 +86,7 @@ func newNotes(t *testing.T, db *gorm.DB, config admin.Config, followers ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	var pipes []system.Pipeline
+	var pipes [][]system.Member
 	handled := make(chan string, 1000)
 	for _, name := range followers {
 		following, err := application.New(name, store, quiet)
@@ -242,8 +242,7 @@ func TestOddNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		member, _ := runner.System().Member(name)
-		if _, err := runner.CatchUp(context.Background(), member, nil); err != nil {
+		if _, err := runner.CatchUp(context.Background(), called(name), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -274,8 +273,7 @@ func TestOddPrefix(t *testing.T) {
 	if err := repository.Save(context.Background(), notes.Create(pageID, Noted{"x"})); err != nil {
 		t.Fatal(err)
 	}
-	member, _ := runner.System().Member("Readers")
-	if _, err := runner.CatchUp(context.Background(), member, nil); err != nil {
+	if _, err := runner.CatchUp(context.Background(), called("Readers"), nil); err != nil {
 		t.Fatal(err)
 	}
 	const prefix = "/ö ps/it's (a) test"

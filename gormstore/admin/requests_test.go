@@ -186,9 +186,8 @@ func TestResetWhileItRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-handled
-		member, _ := runner.System().Member("Readers")
 		// After it the event is parked, and the position written.
-		if err := runner.WaitFor(t.Context(), member); err != nil {
+		if err := runner.WaitFor(t.Context(), called("Readers")); err != nil {
 			t.Fatal(err)
 		}
 		if text := get(pages, "/followers/Readers/reset").Body.String(); !strings.Contains(text, "at most 1 event again") {

@@ -16,7 +16,7 @@ func followerNames(_ context.Context, runner operations.Runner) ([]string, error
 	if runner == nil {
 		return nil, nil
 	}
-	return runner.System().Followers(), nil
+	return operations.FollowerNames(runner), nil
 }
 
 func parkedCommand(config Config) *cobra.Command {

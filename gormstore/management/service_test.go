@@ -91,7 +91,7 @@ func member[M system.Member](m *members, construct func(...application.Option) (
 }
 
 // system is the system of the members in some pipes.
-func (m *members) system(pipes ...system.Pipeline) (*system.System, error) {
+func (m *members) system(pipes ...[]system.Member) (*system.System, error) {
 	if m.err != nil {
 		return nil, m.err
 	}
@@ -247,7 +247,7 @@ func newSystem(options ...application.Option) (*system.System, error) {
 	}
 	school, cats := member(m, leader("TrainingSchool")), member(m, leader("CatSchool"))
 	followsBoth := member(m, newCounter("Counter"))
-	pipes := []system.Pipeline{system.Pipe(school, member(m, newDiary))}
+	pipes := [][]system.Member{system.Pipe(school, member(m, newDiary))}
 	if os.Getenv("PARKER") != "" {
 		pipes = append(pipes, system.Pipe(school, member(m, newParker)))
 	}

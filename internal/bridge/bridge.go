@@ -112,6 +112,23 @@ type Saves interface {
 // and the function that clears what it has made, or nil.
 var HowToReset func(follower any) (replayable bool, clear func(ctx context.Context, leaders []string) error)
 
+// Graph is a system as the other packages of this module use it: its members,
+// by their names, and which of them follow which.
+type Graph interface {
+	// Names returns the names of all members, in the order of their definition.
+	Names() []string
+	// Followers returns the names of the members that follow others, in the same
+	// order, and Follows those of the members that a member follows.
+	Followers() []string
+	Follows(name string) []string
+	// Member returns a member as it was given to system.Pipe, or nil.
+	Member(name string) any
+}
+
+// GraphOf returns the graph of a *system.System. Package system sets it when it
+// is initialised.
+var GraphOf func(system any) Graph
+
 type outsideKey struct{}
 
 // outside says which leaders are read with another context.

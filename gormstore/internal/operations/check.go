@@ -187,7 +187,7 @@ func logStateOf(ctx context.Context, runner Runner, name string) (LogState, erro
 // unknownNames are the applications in the databases that the system does not
 // have.
 func unknownNames(ctx context.Context, runner Runner) ([]string, error) {
-	known := runner.System().Names()
+	known := graphOf(runner).Names()
 	var unknown []string
 	for _, s := range storesOf(runner) {
 		names, err := inventory.Of(s).ApplicationNames(ctx)
@@ -206,7 +206,7 @@ func unknownNames(ctx context.Context, runner Runner) ([]string, error) {
 
 // MemberNames returns the applications of this process.
 func MemberNames(runner Runner) []string {
-	return slices.DeleteFunc(runner.System().Names(), func(name string) bool {
+	return slices.DeleteFunc(graphOf(runner).Names(), func(name string) bool {
 		_, ok := ApplicationOf(runner, name)
 		return !ok
 	})
@@ -215,7 +215,7 @@ func MemberNames(runner Runner) []string {
 // upstreams are the logs that an application follows in this process.
 func upstreams(runner Runner, follower string) map[string]persistence.ApplicationRecorder {
 	logs := map[string]persistence.ApplicationRecorder{}
-	for _, leader := range runner.System().Follows(follower) {
+	for _, leader := range graphOf(runner).Follows(follower) {
 		if app, ok := ApplicationOf(runner, leader); ok {
 			logs[leader] = app.Recorder()
 		}

@@ -115,7 +115,7 @@ func ContentsOf(ctx context.Context, runner Runner, applications ...string) (con
 
 // isUsed reports whether an application of the program has a store.
 func isUsed(runner Runner, s store) bool {
-	return runner != nil && slices.ContainsFunc(runner.System().Names(), func(name string) bool {
+	return runner != nil && slices.ContainsFunc(graphOf(runner).Names(), func(name string) bool {
 		own, ok := StoreOf(runner, name)
 		return ok && sameDatabase(own, s)
 	})

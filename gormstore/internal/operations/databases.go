@@ -51,8 +51,7 @@ func StoreOf(runner Runner, application string) (store, bool) {
 // ApplicationOf returns an application of the runner. It returns false if there is none
 // of that name in this process.
 func ApplicationOf(runner Runner, name string) (bridge.Application, bool) {
-	member, _ := runner.System().Member(name)
-	app := bridge.Of(member)
+	app := bridge.Of(memberOf(runner, name))
 	return app, app != nil
 }
 
@@ -81,7 +80,7 @@ func storesOf(runner Runner) (stores []store) {
 		}
 	}
 	if runner != nil {
-		for _, name := range runner.System().Names() {
+		for _, name := range graphOf(runner).Names() {
 			if s, ok := StoreOf(runner, name); ok {
 				add(s)
 			}

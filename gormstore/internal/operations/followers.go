@@ -234,7 +234,7 @@ func readStatuses(ctx context.Context, runner Runner) (of func(follower string) 
 	var group sync.WaitGroup
 	read := map[string]func() keptStatuses{}
 	ofStore := map[capability.StatusRecorder]func() keptStatuses{}
-	for _, follower := range runner.System().Followers() {
+	for _, follower := range FollowerNames(runner) {
 		app, ok := ApplicationOf(runner, follower)
 		if !ok {
 			continue

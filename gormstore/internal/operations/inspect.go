@@ -335,7 +335,7 @@ func Settings(runner Runner) (all []ApplicationSettings) {
 	for _, name := range MemberNames(runner) {
 		app, _ := ApplicationOf(runner, name)
 		s := ApplicationSettings{Application: name, Store: strings.TrimPrefix(fmt.Sprintf("%T", app.Factory()), "*"), Writers: writersOf(runner, name),
-			FormerNames: app.FormerNames(), Follows: runner.System().Follows(name)}
+			FormerNames: app.FormerNames(), Follows: graphOf(runner).Follows(name)}
 		s.Compressor, s.Cipher = app.Mapper().Settings()
 		if snapshots := app.Snapshots(); snapshots != nil {
 			s.Snapshots, s.Kept = true, snapshots.Kept()

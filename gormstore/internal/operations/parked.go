@@ -23,8 +23,7 @@ func Parked(ctx context.Context, runner Runner, followers ...string) (events []p
 		return nil, err
 	}
 	for _, name := range followers {
-		member, _ := runner.System().Member(name)
-		parked, err := runner.Parked(ctx, member)
+		parked, err := runner.Parked(ctx, memberOf(runner, name))
 		if err != nil {
 			return events, locatedOf(ctx, runner, name, err)
 		}
@@ -154,7 +153,7 @@ func RetryParked(ctx context.Context, runner Runner, follower string) (RetryRepo
 	}
 	var failed error
 	if err := guarded(func() error {
-		member, _ := runner.System().Member(follower)
+		member := memberOf(runner, follower)
 		report.Processed, failed = runner.RetryParked(ctx, member)
 		return nil
 	}); err != nil {
@@ -170,7 +169,7 @@ func RetryParked(ctx context.Context, runner Runner, follower string) (RetryRepo
 
 // knownFollowers are the followers that are named, each once, or all.
 func knownFollowers(runner Runner, names []string) ([]string, error) {
-	known := runner.System().Followers()
+	known := FollowerNames(runner)
 	if len(names) == 0 {
 		return known, nil
 	}

@@ -89,7 +89,7 @@ func Followed(runner Runner, follower string, wanted []string) ([]string, error)
 	if _, err := knownFollowers(runner, []string{follower}); err != nil {
 		return nil, err
 	}
-	all := slices.Sorted(slices.Values(runner.System().Follows(follower)))
+	all := slices.Sorted(slices.Values(graphOf(runner).Follows(follower)))
 	if len(wanted) == 0 {
 		return all, nil
 	}

@@ -43,7 +43,7 @@ func PlanRebuild(ctx context.Context, runner Runner, follower string) (RebuildPl
 	if plan.Events == 0 {
 		return plan, Refuse("%s has no position to reset.", follower)
 	}
-	member, _ := runner.System().Member(follower)
+	member := memberOf(runner, follower)
 	replayable, clear := bridge.HowToReset(member)
 	if plan.Clears = clear != nil; !replayable && !plan.Clears {
 		return plan, Refuse("%s does not say that its events may be processed again: what it has made of them would be made twice. "+
@@ -59,7 +59,7 @@ func Rebuild(ctx context.Context, runner Runner, follower string) error {
 	if _, err := PlanRebuild(ctx, runner, follower); err != nil {
 		return err
 	}
-	member, _ := runner.System().Member(follower)
+	member := memberOf(runner, follower)
 	return guarded(func() error { return locatedOf(ctx, runner, follower, runner.Rebuild(ctx, member)) })
 }
 

@@ -165,7 +165,7 @@ func (r *Reset) choose(ctx context.Context, trackings []tracking) error {
 	if len(r.targets) > 0 {
 		return nil
 	}
-	if r.runner != nil && slices.Contains(r.runner.System().Followers(), r.options.Follower) {
+	if r.runner != nil && slices.Contains(FollowerNames(r.runner), r.options.Follower) {
 		return Refuse("%s has no tracking states to reset.", r.options.Follower)
 	}
 	tracked, err := TrackedFollowers(ctx, r.runner)
@@ -235,15 +235,6 @@ func (r *Reset) runsElsewhere(ctx context.Context, t *tracking) error {
 // processed again.
 func (r *Reset) mayReplay() bool { return mayReplay(r.member()) }
 
-// memberOf is the code of a follower, or nil.
-func memberOf(runner Runner, follower string) system.Member {
-	if runner == nil {
-		return nil
-	}
-	member, _ := runner.System().Member(follower)
-	return member
-}
-
 // mayReplay reports whether a follower is system.Replayable or
 // system.Resettable.
 func mayReplay(member system.Member) bool {
@@ -277,8 +268,7 @@ func (r *Reset) member() system.Member {
 	if !ok || !slices.ContainsFunc(r.targets, func(t tracking) bool { return sameDatabase(own, t.store) }) {
 		return nil
 	}
-	member, _ := r.runner.System().Member(r.options.Follower)
-	return member
+	return memberOf(r.runner, r.options.Follower)
 }
 
 // errUndone rolls a dry run back.

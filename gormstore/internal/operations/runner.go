@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -30,6 +31,22 @@ type Runner interface {
 	Rebuild(ctx context.Context, follower system.Member) error
 	// Close stops the runner.
 	Close() error
+}
+
+// graphOf returns the members of what a runner runs.
+func graphOf(runner Runner) bridge.Graph { return bridge.GraphOf(runner.System()) }
+
+// FollowerNames returns the names of a runner's followers, in the order of the
+// system.
+func FollowerNames(runner Runner) []string { return graphOf(runner).Followers() }
+
+// memberOf returns a member of a runner's system, or nil. The runner may be nil.
+func memberOf(runner Runner, name string) system.Member {
+	if runner == nil {
+		return nil
+	}
+	member, _ := graphOf(runner).Member(name).(system.Member)
+	return member
 }
 
 // RunnerFunc makes a runner for one command, which closes it when it ends.

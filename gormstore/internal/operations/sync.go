@@ -151,7 +151,7 @@ func (s *synchronization) choose(options SyncOptions) (selected []FollowerSync, 
 	for i, name := range names {
 		selected = append(selected, FollowerSync{Name: name, Number: i + 1})
 	}
-	s.report = SyncReport{All: len(selected) == len(s.runner.System().Followers()), Selected: len(selected), DryRun: options.DryRun}
+	s.report = SyncReport{All: len(selected) == len(FollowerNames(s.runner)), Selected: len(selected), DryRun: options.DryRun}
 	return selected, nil
 }
 
@@ -159,7 +159,7 @@ func (s *synchronization) choose(options SyncOptions) (selected []FollowerSync, 
 // of every follower.
 func (s *synchronization) migrated(ctx context.Context, selected []FollowerSync) error {
 	for _, f := range selected {
-		for _, name := range append(s.runner.System().Follows(f.Name), f.Name) {
+		for _, name := range append(graphOf(s.runner).Follows(f.Name), f.Name) {
 			app, ok := ApplicationOf(s.runner, name)
 			if !ok {
 				continue
@@ -229,7 +229,7 @@ func (s *synchronization) dryRun(ctx context.Context, g *group) error {
 
 // elsewhere are the applications that are in other databases than a group.
 func (s *synchronization) elsewhere(g *group) []string {
-	return slices.DeleteFunc(s.runner.System().Names(), func(name string) bool {
+	return slices.DeleteFunc(graphOf(s.runner).Names(), func(name string) bool {
 		own, ok := StoreOf(s.runner, name)
 		return ok && together(own, g.store)
 	})
@@ -264,7 +264,7 @@ func (s *synchronization) one(ctx, working context.Context, f FollowerSync) (pro
 		})()
 	}
 	err = guarded(func() (err error) {
-		member, _ := s.runner.System().Member(f.Name)
+		member := memberOf(s.runner, f.Name)
 		processed, err = s.runner.CatchUp(working, member, func(p system.Processed) {
 			if s.observer.Progress != nil {
 				s.observer.Progress(f, p)
