@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -76,7 +77,7 @@ func TestCatchUp(t *testing.T) {
 		check(got, 0, at(3))
 
 		_, err = r.CatchUp(ctx, called("Nobody"), nil)
-		expect.ErrorAs[*system.Error](t, err)
+		expect.ErrorIs(t, err, persistence.ErrProgramming)
 		r.Stop()
 		if _, err := r.CatchUp(ctx, called("F"), nil); !errors.Is(err, system.ErrStopped) {
 			t.Errorf("got %v, want ErrStopped", err)

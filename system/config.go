@@ -41,7 +41,7 @@ type Config struct {
 }
 
 // withDefaults returns the config with the defaults in place of what is zero,
-// or an *Error.
+// or an ErrProgramming.
 func (c Config) withDefaults() (Config, error) {
 	for _, d := range []struct {
 		name  string
@@ -55,32 +55,32 @@ func (c Config) withDefaults() (Config, error) {
 		{"LongestRetry", &c.LongestRetry, max(time.Minute, c.ShortestRetry)},
 	} {
 		if *d.value < 0 {
-			return c, &Error{Problem: fmt.Sprintf("Config.%s is %v; give a positive time, or 0 for the default of %v", d.name, *d.value, d.def)}
+			return c, &mistake{"", fmt.Sprintf("Config.%s is %v; give a positive time, or 0 for the default of %v", d.name, *d.value, d.def)}
 		}
 		if *d.value == 0 {
 			*d.value = d.def
 		}
 	}
 	if c.BatchEvents < 0 || c.BatchEvents > persistence.MaxPage {
-		return c, &Error{Problem: fmt.Sprintf("Config.BatchEvents is %d; give a number up to %d, or 0 for the default of %d",
+		return c, &mistake{"", fmt.Sprintf("Config.BatchEvents is %d; give a number up to %d, or 0 for the default of %d",
 			c.BatchEvents, persistence.MaxPage, batchEvents)}
 	}
 	if c.BatchEvents == 0 {
 		c.BatchEvents = batchEvents
 	}
 	if c.PartitionLease < shortestLease || c.PartitionLease > capability.LongestLease {
-		return c, &Error{Problem: fmt.Sprintf("Config.PartitionLease is %v; give from %v to %v, or 0 for the default of %v",
+		return c, &mistake{"", fmt.Sprintf("Config.PartitionLease is %v; give from %v to %v, or 0 for the default of %v",
 			c.PartitionLease, shortestLease, capability.LongestLease, partitionLease)}
 	}
 	if c.ConcurrentEffects < 0 {
-		return c, &Error{Problem: fmt.Sprintf("Config.ConcurrentEffects is %d; give a positive number, or 0 for the default of %d",
+		return c, &mistake{"", fmt.Sprintf("Config.ConcurrentEffects is %d; give a positive number, or 0 for the default of %d",
 			c.ConcurrentEffects, concurrentEffects)}
 	}
 	if c.ConcurrentEffects == 0 {
 		c.ConcurrentEffects = concurrentEffects
 	}
 	if c.LongestRetry < c.ShortestRetry {
-		return c, &Error{Problem: fmt.Sprintf("Config.LongestRetry is %v, shorter than ShortestRetry, which is %v", c.LongestRetry, c.ShortestRetry)}
+		return c, &mistake{"", fmt.Sprintf("Config.LongestRetry is %v, shorter than ShortestRetry, which is %v", c.LongestRetry, c.ShortestRetry)}
 	}
 	return c, nil
 }

@@ -18,10 +18,10 @@ import (
 // returned, no event has an effect any more, except a call of Effect that has
 // begun. The follower need not run. by says who pauses it, for others to see.
 //
-// It returns persistence.ErrLockTimeout if a batch did not end in time, and an
-// *Error if the system has no such follower or its store keeps no settings of
-// followers; then the follower is not paused. Programs that do not know of
-// pauses, such as Django projects, go on.
+// It returns persistence.ErrLockTimeout if a batch did not end in time, and
+// persistence.ErrProgramming if the system has no such follower or its store
+// keeps no settings of followers; then the follower is not paused. Programs that
+// do not know of pauses, such as Django projects, go on.
 func (c *core) Pause(ctx context.Context, follower Member, by string) error {
 	return c.changeSettings(ctx, follower, func(s *capability.FollowerSettings) {
 		if !s.Paused() {
@@ -49,10 +49,10 @@ func (c *core) Resume(ctx context.Context, follower Member) error {
 // caught up, readers of what it makes find it incomplete; WaitFor tells when it
 // is complete again.
 //
-// It returns an *Error if the follower is neither Resettable nor Replayable, if
-// the system has no such follower, or if its store cannot reset positions, and
-// persistence.ErrLockTimeout if a batch did not end in time. Then nothing has
-// changed.
+// It returns persistence.ErrProgramming if the follower is neither Resettable
+// nor Replayable, if the system has no such follower, or if its store cannot
+// reset positions, and persistence.ErrLockTimeout if a batch did not end in
+// time. Then nothing has changed.
 func (c *core) Rebuild(ctx context.Context, follower Member) error {
 	edges, err := c.sortedEdges(follower)
 	if err != nil {
@@ -62,10 +62,10 @@ func (c *core) Rebuild(ctx context.Context, follower Member) error {
 	deleter := f.app.Capabilities().Positions
 	switch {
 	case f.reset == nil && !f.replayable:
-		return &Error{Name: f.Name(), Problem: "it does not say that its events may be processed again: what it has made of them " +
+		return &mistake{f.Name(), "it does not say that its events may be processed again: what it has made of them " +
 			"would be made twice; give it system.Resettable or system.Replayable"}
 	case deleter == nil:
-		return &Error{Name: f.Name(), Problem: fmt.Sprintf("its store cannot reset positions, and is %T", f.app.Factory())}
+		return &mistake{f.Name(), fmt.Sprintf("its store cannot reset positions, and is %T", f.app.Factory())}
 	}
 	leaders := make([]string, len(edges))
 	err = edges[0].repeatedly(ctx, func(ctx context.Context) error {
@@ -105,7 +105,7 @@ func (c *core) changeSettings(ctx context.Context, follower Member, change func(
 	}
 	recorder := edges[0].settingsRecorder()
 	if recorder == nil {
-		return &Error{Name: follower.Name(), Problem: fmt.Sprintf("its store keeps no settings of followers, and is %T", edges[0].app.Factory())}
+		return &mistake{follower.Name(), fmt.Sprintf("its store keeps no settings of followers, and is %T", edges[0].app.Factory())}
 	}
 	upstreams := make([]string, len(edges))
 	for i, edge := range edges {

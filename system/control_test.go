@@ -3,6 +3,7 @@ package system_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -49,7 +50,7 @@ func TestPauseAndResume(t *testing.T) {
 		expect.NoError(t, r.Resume(t.Context(), f))
 		p.sync(t, r)
 		j.want(t, dogs.Application)
-		expect.ErrorAs[*system.Error](t, r.Pause(t.Context(), called("Nobody"), ""))
+		expect.ErrorIs(t, r.Pause(t.Context(), called("Nobody"), ""), persistence.ErrProgramming)
 	})
 }
 
@@ -104,8 +105,21 @@ func TestRebuildIsRefused(t *testing.T) {
 	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", ignore))), application.WithStore(memory.New()))
 	closing(t, r, err)
 	err = r.Rebuild(t.Context(), called("F"))
-	if got := expect.ErrorAs[*system.Error](t, err); got.Name != "F" || !strings.Contains(err.Error(), "system.Resettable or system.Replayable") {
+	expect.ErrorIs(t, err, persistence.ErrProgramming)
+	if text := fmt.Sprint(err); !strings.Contains(text, `"F"`) || !strings.Contains(text, "system.Resettable or system.Replayable") {
 		t.Errorf("got %v, want what to give the follower", err)
+	}
+}
+
+// A clear function that panics resets nothing, and its stack is in the error.
+func TestRebuildPanics(t *testing.T) {
+	t.Parallel()
+	clear := system.Resettable(func(context.Context, []string) error { panic("no table") })
+	follower := followingWith("F", ignore, []system.FollowerOption{clear})
+	r, err := newSingle(newSystem(t, pipe(app(schoolName, school.New), follower)), application.WithStore(memory.New()))
+	closing(t, r, err)
+	if err := r.Rebuild(t.Context(), called("F")); !hasPanicked(err) {
+		t.Errorf("got %v, want a panic with its stack", err)
 	}
 }
 

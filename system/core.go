@@ -21,7 +21,7 @@ type core struct {
 
 func newCore(s *System, config Config) (*core, error) {
 	if s == nil {
-		return nil, &Error{Problem: "a runner needs a system and was given nil"}
+		return nil, &mistake{"", "a runner needs a system and was given nil"}
 	}
 	config, err := config.withDefaults()
 	if err != nil {
@@ -89,11 +89,11 @@ func (c *core) Err() error {
 	return errors.Join(failures...)
 }
 
-// edgesOf returns the followings of a follower, or an *Error if it is not one
-// of the system.
+// edgesOf returns the followings of a follower, or an ErrProgramming if it is
+// not one of the system.
 func (c *core) edgesOf(follower Member) (edges []*followerLoop, err error) {
 	if isNil(follower) {
-		return nil, &Error{Problem: "the follower is nil"}
+		return nil, &mistake{"", "the follower is nil"}
 	}
 	name := follower.Name()
 	for _, edge := range c.edges {
@@ -102,7 +102,7 @@ func (c *core) edgesOf(follower Member) (edges []*followerLoop, err error) {
 		}
 	}
 	if len(edges) == 0 {
-		return nil, &Error{Name: name, Problem: "there is no such follower; followers are " + strings.Join(c.system.followers(), ", ")}
+		return nil, &mistake{name, "there is no such follower; followers are " + strings.Join(c.system.followers(), ", ")}
 	}
 	return edges, nil
 }
@@ -114,11 +114,11 @@ func (c *core) edgeOf(follower, leader Member) (*followerLoop, error) {
 		return nil, err
 	}
 	if isNil(leader) {
-		return nil, &Error{Name: follower.Name(), Problem: "the leader is nil"}
+		return nil, &mistake{follower.Name(), "the leader is nil"}
 	}
 	i := slices.IndexFunc(edges, func(f *followerLoop) bool { return f.leader.Name() == leader.Name() })
 	if i < 0 {
-		return nil, &Error{Name: follower.Name(), Problem: fmt.Sprintf("it does not follow %s; it follows %s",
+		return nil, &mistake{follower.Name(), fmt.Sprintf("it does not follow %s; it follows %s",
 			leader.Name(), strings.Join(c.system.follows(follower.Name()), ", "))}
 	}
 	return edges[i], nil

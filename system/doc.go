@@ -116,7 +116,7 @@
 // order, until RetryParked processes them.
 //
 // A follower whose position is beyond its leader's log, as after a restore of a
-// backup, is stopped with an [AheadError]. It stays stopped, also in processes
+// backup, is stopped with an [ErrAhead]. It stays stopped, also in processes
 // that are started later, until its position is changed.
 //
 // If a handler hangs, Statuses shows the event, and since when it is being

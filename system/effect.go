@@ -368,7 +368,7 @@ func (f *followerLoop) callEffect(ctx context.Context, n persistence.Notificatio
 		defer close(done)
 		defer func() {
 			if value := recover(); value != nil {
-				made.err = &PanicError{Value: value, Stack: debug.Stack()}
+				made.err = &panicError{value, debug.Stack()}
 			}
 		}()
 		event, err := f.leader.Decode(n)

@@ -8,49 +8,44 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// Error says that a system or a runner was put together wrongly, or that a
-// runner was used before it was started or started again.
-type Error struct {
-	// Name is the application concerned, or "".
-	Name string
-	// Problem says what is wrong.
-	Problem string
+// mistake is what is wrong with a system, a runner or a call of it.
+type mistake struct {
+	name    string // the application concerned, or ""
+	problem string
 }
 
-func (e *Error) Error() string {
-	if e.Name == "" {
-		return "system: " + e.Problem
+func (m *mistake) Error() string {
+	if m.name == "" {
+		return "system: " + m.problem
 	}
-	return fmt.Sprintf("system: application %q: %s", e.Name, e.Problem)
+	return fmt.Sprintf("system: application %q: %s", m.name, m.problem)
 }
 
-// Unwrap makes the error a domain.ErrEventSourcing.
-func (e *Error) Unwrap() error { return domain.ErrEventSourcing }
+// Unwrap makes the error a persistence.ErrProgramming.
+func (m *mistake) Unwrap() error { return persistence.ErrProgramming }
 
 // ErrStopped is the use of a runner that was stopped.
 var ErrStopped = fmt.Errorf("%w: the runner was stopped; make a new one", domain.ErrEventSourcing)
 
-func errNotStarted() error { return &Error{Problem: "the runner was not started; call Start"} }
+func errNotStarted() error { return &mistake{"", "the runner was not started; call Start"} }
 
 func errAlreadyStarted() error {
-	return &Error{Problem: "the runner was started before; make a new one"}
+	return &mistake{"", "the runner was started before; make a new one"}
 }
 
-// PanicError is a panic while an event was processed, usually of a handler. It
+// panicError is a panic while an event was processed, usually of a handler. It
 // counts as an error of the handler.
-type PanicError struct {
-	// Value is what the handler gave to panic.
-	Value any
-	// Stack is the stack of the panic, as debug.Stack has it.
-	Stack []byte
+type panicError struct {
+	value any
+	stack []byte
 }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
+func (e *panicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.value) }
 
 // Unwrap makes the error a domain.ErrEventSourcing and, if the panic's value was
 // an error, that error.
-func (e *PanicError) Unwrap() []error {
-	if err, ok := e.Value.(error); ok {
+func (e *panicError) Unwrap() []error {
+	if err, ok := e.value.(error); ok {
 		return []error{err, domain.ErrEventSourcing}
 	}
 	return []error{domain.ErrEventSourcing}
@@ -66,8 +61,11 @@ type ProcessingError struct {
 	NotificationID int64
 	// Topic is the event's topic, or "".
 	Topic string
-	// Err is the cause.
+	// Err is the cause. If a handler has panicked with an error, Err wraps it.
 	Err error
+	// Stack is the stack of the panic, as debug.Stack has it, if a handler has
+	// panicked, and nil if it has returned an error.
+	Stack []byte
 }
 
 func (e *ProcessingError) Error() string {
@@ -85,30 +83,31 @@ func (e *ProcessingError) Error() string {
 // Unwrap returns the class and the cause.
 func (e *ProcessingError) Unwrap() []error { return []error{domain.ErrEventSourcing, e.Err} }
 
-// AheadError says that a follower's position is beyond the end of the log that
-// it is in: the log was restored from a backup, or the position was edited.
-// What is recorded next gets the ids of events that were processed once, and
-// would be skipped; so the follower stops until its position is another one.
-type AheadError struct {
-	Follower string
-	Leader   string
-	Position int64
-	// Head is the end of the log when that was found, or -1 if it was found by
-	// another process.
-	Head int64
+// ErrAhead says that a follower's position is beyond the end of the log that it
+// is in: the log was restored from a backup, or the position was edited. What is
+// recorded next gets the ids of events that were processed once, and would be
+// skipped; so the follower stops until its position is another one. The text
+// names the follower and the log; Status has both ends.
+var ErrAhead = fmt.Errorf("%w: the follower's position is ahead of the log", domain.ErrEventSourcing)
+
+// aheadError is an ErrAhead of one follower.
+type aheadError struct {
+	follower, leader string
+	position         int64
+	head             int64 // when that was found, or -1 if another process has found it
 }
 
-func (e *AheadError) Error() string {
-	if e.Head < 0 {
+func (e *aheadError) Error() string {
+	if e.head < 0 {
 		return fmt.Sprintf("%s: position %d was ahead of the log of %s earlier, and events with ids below it are new; "+
-			"reset the follower, or restore both from the same backup; %s", e.Follower, e.Position, e.Leader, afterDeletion)
+			"reset the follower, or restore both from the same backup; %s", e.follower, e.position, e.leader, afterDeletion)
 	}
 	return fmt.Sprintf("%s: position %d is ahead of the log of %s, which ends at %d; "+
-		"reset the follower, or restore both from the same backup and restart; %s", e.Follower, e.Position, e.Leader, e.Head, afterDeletion)
+		"reset the follower, or restore both from the same backup and restart; %s", e.follower, e.position, e.leader, e.head, afterDeletion)
 }
+
+// Unwrap makes the error an ErrAhead.
+func (e *aheadError) Unwrap() error { return ErrAhead }
 
 // afterDeletion is what to do if the log was not restored.
 const afterDeletion = "if its newest events were deleted with delete_originator and nothing was restored, run followers continue"
-
-// Unwrap makes the error a domain.ErrEventSourcing.
-func (e *AheadError) Unwrap() error { return domain.ErrEventSourcing }

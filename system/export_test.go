@@ -21,6 +21,14 @@ func (c *core) SetBatchEvents(n int) {
 // PartitionOf is the partition that a value belongs to.
 func PartitionOf(value []byte, count int) int { return partitionOf(value, count) }
 
+// AheadOf returns the error of a follower whose position is ahead of a log.
+func AheadOf(follower, leader string, position, head int64) error {
+	return &aheadError{follower, leader, position, head}
+}
+
+// Panicked returns the error of a handler that has panicked.
+func Panicked(value any) error { return &panicError{value: value} }
+
 // Edges returns which applications follow which, in the order of the pipes.
 func (s *System) Edges() (arrows []string) {
 	for _, edge := range s.edges {

@@ -200,8 +200,7 @@ func TestFailOverToAStandbyThatIsBehind(t *testing.T) {
 	leader.failOver(t)
 	pair.leader = connect(t, leader.dsn)
 	expect.Until(t, "the follower says that it is ahead of the log", func() bool {
-		_, ahead := errors.AsType[*system.AheadError](p.runner.Err())
-		return ahead
+		return errors.Is(p.runner.Err(), system.ErrAhead)
 	})
 	if pair.lost(t) == 0 {
 		t.Error("nothing is lost on a standby that is behind")

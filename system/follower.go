@@ -49,11 +49,11 @@ type FollowerOption func(*Follower) error
 // positions, what it saves, and what it parks. At least one handler must be
 // given, by On, OnEvery or Effect.
 //
-// It returns an *Error for two handlers of one payload, for options that
-// contradict each other, and for a handler of an interface type.
+// It returns persistence.ErrProgramming for two handlers of one payload, for
+// options that contradict each other, and for a handler of an interface type.
 func NewFollower(app *application.Application, options ...FollowerOption) (*Follower, error) {
 	if app == nil {
-		return nil, &Error{Problem: "a follower needs an application and was given nil; check the error of application.New first"}
+		return nil, &mistake{"", "a follower needs an application and was given nil; check the error of application.New first"}
 	}
 	f := &Follower{Application: app, app: bridge.Of(app)}
 	var mistakes []error
@@ -70,7 +70,7 @@ func NewFollower(app *application.Application, options ...FollowerOption) (*Foll
 	}
 	for i, err := range mistakes {
 		if err != nil {
-			mistakes[i] = &Error{Name: app.Name(), Problem: err.Error()}
+			mistakes[i] = &mistake{app.Name(), err.Error()}
 		}
 	}
 	if err := errors.Join(mistakes...); err != nil {
@@ -276,13 +276,13 @@ func (f *Follower) checkHandlers(leaders []Leader) error {
 	var mistakes []error
 	for _, h := range f.handlers {
 		if !slices.ContainsFunc(leaders, func(l Leader) bool { return len(l.Topics(h.payload)) > 0 }) {
-			mistakes = append(mistakes, &Error{Name: f.Name(), Problem: fmt.Sprintf("it handles %v, which is not an event of %s; "+
+			mistakes = append(mistakes, &mistake{f.Name(), fmt.Sprintf("it handles %v, which is not an event of %s; "+
 				"give the leader a repository or application.WithDefinitions that has it", h.payload, listed(leaders))})
 		}
 	}
 	for _, leader := range leaders {
 		if len(mistakes) == 0 && len(f.topics(leader)) == 0 {
-			mistakes = append(mistakes, &Error{Name: f.Name(), Problem: fmt.Sprintf("it follows %s and handles none of its events; "+
+			mistakes = append(mistakes, &mistake{f.Name(), fmt.Sprintf("it follows %s and handles none of its events; "+
 				"take it out of that pipe", leader.Name())})
 		}
 	}
@@ -300,7 +300,7 @@ func (f *Follower) checkStore() error {
 	case f.park != nil && able.Parking == nil:
 		needs = "it parks events, which needs a store that keeps them, such as gormstore"
 	case f.partitioning.isDivided() && able.Tracker != nil:
-		return &Error{Name: f.Name(), Problem: "it has partitions, and its application writes the Python layout: " +
+		return &mistake{f.Name(), "it has partitions, and its application writes the Python layout: " +
 			"the Python library cannot run a follower with partitions beside this program; take out system.Partitions"}
 	case f.partitioning.isDivided() && able.Partitions == nil:
 		needs = "it has partitions, which needs a store that keeps them, such as gormstore"
@@ -309,5 +309,5 @@ func (f *Follower) checkStore() error {
 	default:
 		return nil
 	}
-	return &Error{Name: f.Name(), Problem: fmt.Sprintf("%s; its store is %T", needs, f.app.Factory())}
+	return &mistake{f.Name(), fmt.Sprintf("%s; its store is %T", needs, f.app.Factory())}
 }

@@ -73,7 +73,7 @@ type followerLoop struct {
 	saves         *savedLogs    // by the last batch; nil before the first
 	logs          contendedLogs // which are locked
 	retries       int           // in a row, after deadlocks, and conflicts without a lock
-	ahead         *AheadError   // set once the position was found to be ahead of the log
+	ahead         *aheadError   // set once the position was found to be ahead of the log
 	idleAt        int64         // the position that the last pull found at the head, or -1
 	left          int64         // the position that the last pull has moved it to, or -1
 	polls         int           // how many polls in a row were quiet
@@ -620,7 +620,7 @@ func endOfPage(events []persistence.Notification, limit int, end int64) int64 {
 // position that seems to be is read once more; at is what it then is, and
 // lookedAgain is true.
 func (f *followerLoop) findAhead(ctx context.Context, position, head int64) (at int64, lookedAgain bool, err error) {
-	newest, known := head, f.ahead != nil && f.ahead.Position == position
+	newest, known := head, f.ahead != nil && f.ahead.position == position
 	if position > head && !known {
 		// Another process was told of a later end before a writer said from
 		// where on it writes. Only a position above every event is wrong.
@@ -644,14 +644,14 @@ func (f *followerLoop) findAhead(ctx context.Context, position, head int64) (at 
 // the log has grown beyond it, because the events with the ids in between are
 // new; only another position ends it.
 func (f *followerLoop) checkAhead(position, head int64) error {
-	if f.ahead != nil && f.ahead.Position == position {
+	if f.ahead != nil && f.ahead.position == position {
 		return f.ahead
 	}
 	f.ahead = nil
 	if position <= head {
 		return nil
 	}
-	f.ahead = &AheadError{Follower: f.app.Name(), Leader: f.leader.Name(), Position: position, Head: head}
+	f.ahead = &aheadError{f.app.Name(), f.leader.Name(), position, head}
 	return f.ahead
 }
 
@@ -945,7 +945,7 @@ func (f *followerLoop) moveLocked(ctx context.Context, b batch, to int64, proces
 func (f *followerLoop) transaction(ctx context.Context, fn func(ctx context.Context) error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			err = &PanicError{Value: value, Stack: debug.Stack()}
+			err = &panicError{value, debug.Stack()}
 		}
 	}()
 	store := f.app.Factory().(persistence.Transactor) // New has looked
@@ -1017,7 +1017,7 @@ func (f *followerLoop) processEvent(ctx context.Context, n persistence.Notificat
 	returned := false
 	defer func() {
 		if value := recover(); value != nil {
-			err = &PanicError{Value: value, Stack: debug.Stack()}
+			err = &panicError{value, debug.Stack()}
 		} else if !returned && f.exit != nil {
 			f.exit.event = n
 		}
@@ -1070,5 +1070,9 @@ func (f *followerLoop) failed(n persistence.Notification, err error) error {
 	if known, ok := errors.AsType[*ProcessingError](err); ok && known.Follower == f.app.Name() {
 		return err
 	}
-	return &ProcessingError{Follower: f.app.Name(), Leader: f.leader.Name(), NotificationID: n.ID, Topic: n.Topic, Err: err}
+	failure := &ProcessingError{Follower: f.app.Name(), Leader: f.leader.Name(), NotificationID: n.ID, Topic: n.Topic, Err: err}
+	if panicked, ok := errors.AsType[*panicError](err); ok {
+		failure.Stack = panicked.stack
+	}
+	return failure
 }

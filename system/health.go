@@ -48,7 +48,6 @@ func (s Status) Health(now time.Time, stall time.Duration) Health {
 }
 
 func (s Status) verdict(now time.Time, stall time.Duration) Health {
-	_, ahead := errors.AsType[*AheadError](s.Err)
 	long := !s.Since.IsZero() && now.Sub(s.Since) > stall
 	since := s.Since.UTC().Format(time.RFC3339)
 	switch {
@@ -60,7 +59,7 @@ func (s Status) verdict(now time.Time, stall time.Duration) Health {
 		return Health{Reason: s.badPartition(now, stall)}
 	case s.State == StandingBy:
 		return Health{true, "it stands by; another process runs it"}
-	case ahead:
+	case errors.Is(s.Err, ErrAhead):
 		return Health{Reason: "its position is ahead of the leader's log"}
 	case s.State == Outdated && long:
 		return Health{Reason: fmt.Sprintf("it has needed a newer program or other settings for event %d since %s", s.NotificationID, since)}

@@ -139,8 +139,8 @@ func (f *followerLoop) eventParked(ctx context.Context, n persistence.Notificati
 
 // withStack adds the stack of a panic to what a log entry is about.
 func withStack(about []any, err error) []any {
-	if panicked, ok := errors.AsType[*PanicError](err); ok {
-		return append(about, "stack", string(panicked.Stack))
+	if failed, ok := errors.AsType[*ProcessingError](err); ok && failed.Stack != nil {
+		return append(about, "stack", string(failed.Stack))
 	}
 	return about
 }
@@ -165,9 +165,8 @@ func (a *retryState) announce(ctx context.Context) {
 func (a *retryState) logChange(ctx context.Context, from State, status Status) {
 	about := []any{"follower", status.Follower, "leader", status.Leader}
 	level, message := slog.LevelInfo, "follower is "+string(status.State)
-	_, ahead := errors.AsType[*AheadError](status.Err)
 	switch {
-	case ahead: // which trying again does not help
+	case errors.Is(status.Err, ErrAhead): // which trying again does not help
 		level, message = slog.LevelError, "follower is stopped until its position is another one"
 		about = append(about, "error", status.Err)
 	case status.Err != nil && status.State != Stopped:

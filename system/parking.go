@@ -51,7 +51,7 @@ var storeErrors = []error{persistence.ErrOperational, persistence.ErrInterface, 
 	persistence.ErrOutcomeUnknown, persistence.ErrClosed, persistence.ErrNewerProgram, errUnlockedMove}
 
 func (f *followerLoop) isAboutStore(err error) bool {
-	if _, ahead := errors.AsType[*AheadError](err); ahead {
+	if errors.Is(err, ErrAhead) {
 		return true
 	}
 	if slices.ContainsFunc(storeErrors, func(trouble error) bool { return errors.Is(err, trouble) }) {
@@ -277,10 +277,14 @@ func (f *followerLoop) retry(ctx context.Context, event persistence.ParkedEvent)
 }
 
 // repeatedly runs fn in a transaction, and again if the follower has moved the
-// position before the commit, in a store that does not lock it.
+// position before the commit, in a store that does not lock it. A panic is a
+// ProcessingError.
 func (f *followerLoop) repeatedly(ctx context.Context, fn func(ctx context.Context) error) error {
 	for retries := 0; ; retries++ {
 		err := f.transaction(ctx, fn)
+		if _, panicked := errors.AsType[*panicError](err); panicked {
+			return f.failed(persistence.Notification{}, err)
+		}
 		if !errors.Is(err, errMovedAtCommit) || retries == bridge.CommitRetries {
 			return err
 		}

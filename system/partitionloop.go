@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -263,26 +264,25 @@ func (f *followerLoop) checkDivision(ctx context.Context, set persistence.Partit
 	for _, p := range set.Partitions {
 		if p.Leased && p.Owner != f.identity {
 			f.releasePartitions(ctx)
-			return divisionError{&Error{Name: f.app.Name(), Problem: fmt.Sprintf("%s; it is divided anew as soon as the processes "+
+			return divisionError{&mistake{f.app.Name(), fmt.Sprintf("%s; it is divided anew as soon as the processes "+
 				"that run it so, such as %s, have ended", problem, p.Owner)}}
 		}
 	}
 	same := !slices.ContainsFunc(set.Partitions, func(p persistence.Partition) bool { return p.Position != set.Partitions[0].Position })
 	if set.Key != "" && set.Key != want.key && !same {
 		f.releasePartitions(ctx)
-		return &Error{Name: f.app.Name(), Problem: fmt.Sprintf("%s; its partitions are at different positions, and only a program with "+
+		return &mistake{f.app.Name(), fmt.Sprintf("%s; its partitions are at different positions, and only a program with "+
 			"system.PartitionBy(%q) can process up to the same one: run sync_followers of that program once", problem, set.Key)}
 	}
 	return nil
 }
 
 // divisionError says that a follower cannot be divided anew while another
-// process runs it. It may end at any time.
-type divisionError struct{ err *Error }
+// process runs it. It may end at any time, so this is not an ErrProgramming.
+type divisionError struct{ *mistake }
 
-func (e divisionError) Error() string { return e.err.Error() }
-
-func (e divisionError) Unwrap() error { return e.err }
+// Unwrap makes the error a domain.ErrEventSourcing.
+func (divisionError) Unwrap() error { return domain.ErrEventSourcing }
 
 // division says how a follower is divided.
 func division(count int, key string) string {
@@ -303,7 +303,7 @@ func (f *followerLoop) alignmentTarget(head int64) (int64, error) {
 		return head, nil
 	}
 	if len(p.held) < p.count {
-		return 0, divisionError{&Error{Name: f.app.Name(), Problem: "it is to be divided anew, and another process has some of its " +
+		return 0, divisionError{&mistake{f.app.Name(), "it is to be divided anew, and another process has some of its " +
 			"partitions; it is tried again"}}
 	}
 	return min(head, p.highest()), nil
@@ -514,7 +514,7 @@ func (f *followerLoop) keyError(n persistence.Notification) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			err = f.failed(n, fmt.Errorf("the function of system.PartitionBy panicked, and the event has no partition: %w",
-				&PanicError{Value: value, Stack: debug.Stack()}))
+				&panicError{value, debug.Stack()}))
 		}
 	}()
 	event, err := f.leader.Decode(n)

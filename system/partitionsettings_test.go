@@ -226,7 +226,7 @@ func TestPartitionOptions(t *testing.T) {
 		expect.NoError(t, err)
 		handler := system.OnEvery(func(context.Context, domain.Event) error { return nil })
 		_, err = system.NewFollower(app, append(options, handler)...)
-		if _, ok := errors.AsType[*system.Error](err); !ok || !strings.Contains(err.Error(), want) {
+		if !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), want) {
 			t.Errorf("got the error %v, want %q in it", err, want)
 		}
 	}

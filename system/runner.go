@@ -35,7 +35,7 @@ type Runner struct {
 // NewRunner makes a runner. Followers run from Run or Start on. A runner that
 // is started and does not end with Run must be stopped. The applications are
 // those of the caller, who closes them after the runner has stopped. It returns
-// an *Error for a nil system or a config that makes no sense.
+// persistence.ErrProgramming for a nil system or a config that makes no sense.
 func NewRunner(s *System, config Config) (*Runner, error) {
 	c, err := newCore(s, config)
 	if err != nil {
@@ -55,8 +55,8 @@ func (r *Runner) Run(ctx context.Context) error {
 }
 
 // Start runs the followers in the background until ctx ends, which cancels
-// them, or Stop is called. A second start is an *Error, and one after
-// Stop ErrStopped.
+// them, or Stop is called. A second start is a persistence.ErrProgramming, and
+// one after Stop ErrStopped.
 //
 // A follower with StartAt that has never run begins before Start returns, so
 // that it misses nothing that is saved afterwards. If that cannot be recorded,
@@ -464,7 +464,7 @@ func (w *worker) failed(ctx context.Context, edge *retryState, err error) {
 // as to take over when that one ends; one that is ahead of the log waits for a
 // person.
 func (a *retryState) retryAfter(err error) time.Duration {
-	if _, ahead := errors.AsType[*AheadError](err); ahead {
+	if errors.Is(err, ErrAhead) {
 		return shortened(a.config.LongestRetry)
 	}
 	if _, divided := errors.AsType[divisionError](err); divided || a.isRetryable(err) {

@@ -187,7 +187,7 @@ func (f *followerLoop) beginning(ctx context.Context, position int64) (int64, er
 	if start := int64(f.follower.start); start <= head {
 		return start, nil
 	}
-	return 0, &Error{Name: f.app.Name(), Problem: fmt.Sprintf("it starts at position %d of %s, whose log ends at %d",
+	return 0, &mistake{f.app.Name(), fmt.Sprintf("it starts at position %d of %s, whose log ends at %d",
 		f.follower.start, f.leader.Name(), head)}
 }
 

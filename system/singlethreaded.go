@@ -39,7 +39,7 @@ func NewSingleThreadedRunner(s *System) (*SingleThreadedRunner, error) {
 // Start has saves processed from now on, and processes what was recorded
 // before, as Sync does. The end of ctx ends only the latter. What follows a
 // save has the values of this ctx, not of the save's, whose cause is another. A
-// second start is an *Error, and one after Stop ErrStopped.
+// second start is a persistence.ErrProgramming, and one after Stop ErrStopped.
 func (r *SingleThreadedRunner) Start(ctx context.Context) error {
 	if err := r.listen(context.WithoutCancel(ctx)); err != nil {
 		return err

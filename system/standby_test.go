@@ -143,6 +143,6 @@ func TestStaleHead(t *testing.T) {
 		}
 		store.looks.Store(1000)
 		time.Sleep(20 * time.Second)
-		expect.ErrorAs[*system.AheadError](t, r.Err())
+		expect.ErrorIs(t, r.Err(), system.ErrAhead)
 	})
 }

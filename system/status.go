@@ -271,7 +271,7 @@ func (f *followerLoop) setStatus(err error, next time.Time) {
 		f.status.Since = time.Now()
 	}
 	f.status.State, f.status.Err, f.status.NotificationID, f.status.NextRetry = Retrying, err, id, next
-	if _, ahead := errors.AsType[*AheadError](err); ahead {
+	if errors.Is(err, ErrAhead) {
 		f.status.State = Stopped
 	} else if errors.Is(err, persistence.ErrNewerProgram) {
 		f.status.State = Outdated

@@ -238,7 +238,7 @@ func (f *followerLoop) loadAhead(ctx context.Context) error {
 	}
 	for _, s := range statuses {
 		if f.isOwn(s) && s.Ahead > 0 {
-			f.ahead = &AheadError{Follower: s.ApplicationName, Leader: s.UpstreamApplicationName, Position: s.Ahead, Head: -1}
+			f.ahead = &aheadError{s.ApplicationName, s.UpstreamApplicationName, s.Ahead, -1}
 			f.savedAhead = s.Ahead
 		}
 	}
@@ -263,7 +263,7 @@ func (f *followerLoop) saveAhead(ctx context.Context) error {
 	recorder := f.app.Capabilities().Statuses
 	var position int64
 	if f.ahead != nil {
-		position = f.ahead.Position
+		position = f.ahead.position
 	}
 	if recorder == nil || position == f.savedAhead {
 		return nil

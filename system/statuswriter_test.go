@@ -173,8 +173,9 @@ func TestAheadIsRemembered(t *testing.T) {
 			register(t, get[*school.TrainingSchool](t, second, schoolName), 0, "Rex "+time.Now().String())
 		}
 		_, err = second.CatchUp(t.Context(), called("F"), nil)
-		if got := expect.ErrorAs[*system.AheadError](t, err); got.Position != ahead || len(j.events(t)) != 0 {
-			t.Errorf("got %+v, and %d events, want Position %v and 0 events", got, len(j.events(t)), ahead)
+		expect.ErrorIs(t, err, system.ErrAhead)
+		if want := fmt.Sprintf("position %d was ahead", ahead); !strings.Contains(err.Error(), want) || len(j.events(t)) != 0 {
+			t.Errorf("got %v, and %d events, want %q and 0 events", err, len(j.events(t)), want)
 		}
 	})
 }
@@ -198,10 +199,10 @@ func TestAheadIsRememberedByCommands(t *testing.T) {
 		_, err = catchUp()
 		expect.NoError(t, err, db.Where("id > ?", last-2).Delete(&gormstore.StoredEvent{}).Error)
 		_, err = catchUp()
-		expect.ErrorAs[*system.AheadError](t, err)
+		expect.ErrorIs(t, err, system.ErrAhead)
 		register(t, dogs, 4, "Rex")
 		_, err = catchUp()
-		expect.ErrorAs[*system.AheadError](t, err)
+		expect.ErrorIs(t, err, system.ErrAhead)
 
 		// The follower is reset, and comes to the same position again, which is
 		// no reason to stop.

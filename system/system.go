@@ -56,11 +56,11 @@ func isLoop(pipe []Member) bool {
 	return false
 }
 
-// New makes a system of pipes. It returns an *Error, or several joined, if a
-// member is nil or has the name of another one, if several pipes make a loop
-// together, if a member follows others and is not a Follower, if a Follower has
-// no leader, or if it handles payloads that none of its leaders defines, or
-// needs what its store cannot do.
+// New makes a system of pipes. It returns persistence.ErrProgramming, several
+// joined, if a member is nil or has the name of another one, if several pipes
+// make a loop together, if a member follows others and is not a Follower, if a
+// Follower has no leader, or if it handles payloads that none of its leaders
+// defines, or needs what its store cannot do.
 func New(pipes ...[]Member) (*System, error) {
 	s := &System{}
 	for _, pipe := range pipes {
@@ -69,7 +69,7 @@ func New(pipes ...[]Member) (*System, error) {
 		}
 	}
 	if len(s.members) == 0 {
-		return nil, &Error{Problem: "a system needs at least one application"}
+		return nil, &mistake{"", "a system needs at least one application"}
 	}
 	s.warnOfMisspelt()
 	if err := s.checkLoops(); err != nil {
@@ -123,7 +123,7 @@ func (s *System) warnOfMisspelt() {
 
 func (s *System) addMember(value Member) error {
 	if isNil(value) {
-		return &Error{Problem: "a pipe has a nil application"}
+		return &mistake{"", "a pipe has a nil application"}
 	}
 	m := &member{Member: value, app: bridge.Of(value)}
 	if f, ok := value.(interface{ follower() *Follower }); ok && m.app != nil {
@@ -131,7 +131,7 @@ func (s *System) addMember(value Member) error {
 	}
 	if m.app == nil {
 		if m.leader, _ = value.(Leader); m.leader == nil {
-			return &Error{Problem: fmt.Sprintf("%T is not an application, a follower or a leader", value)}
+			return &mistake{"", fmt.Sprintf("%T is not an application, a follower or a leader", value)}
 		}
 	}
 	known := s.member(value.Name())
@@ -139,7 +139,7 @@ func (s *System) addMember(value Member) error {
 	case known == nil:
 		s.members = append(s.members, m)
 	case known.app != m.app || !isSame(known.leader, m.leader):
-		return &Error{Name: value.Name(), Problem: "two applications have this name; to have one in several pipes, " +
+		return &mistake{value.Name(), "two applications have this name; to have one in several pipes, " +
 			"give all of them the same value"}
 	case known.follower == nil && m.follower != nil:
 		*known = *m // the application was given alone before
@@ -180,7 +180,7 @@ func (s *System) connect(added edge, loop bool) {
 func (s *System) checkLoops() error {
 	for _, m := range s.members {
 		if path := s.pathTo(m.Name(), []string{m.Name()}); path != nil {
-			return &Error{Name: m.Name(), Problem: fmt.Sprintf("the pipes make a loop: %s; if events are meant "+
+			return &mistake{m.Name(), fmt.Sprintf("the pipes make a loop: %s; if events are meant "+
 				"to go round, say so in one pipe with all of these", strings.Join(path, " -> "))}
 		}
 	}
@@ -215,13 +215,13 @@ func (s *System) checkFollowers() error {
 		leaders := s.follows(m.Name())
 		switch {
 		case m.leader != nil && len(leaders) > 0:
-			mistakes = append(mistakes, &Error{Name: m.Name(), Problem: "it is a leader from elsewhere, so it cannot follow " + leaders[0]})
+			mistakes = append(mistakes, &mistake{m.Name(), "it is a leader from elsewhere, so it cannot follow " + leaders[0]})
 		case m.follower == nil && len(leaders) > 0:
-			mistakes = append(mistakes, &Error{Name: m.Name(), Problem: fmt.Sprintf("it follows %s, but %T is not a follower; "+
+			mistakes = append(mistakes, &mistake{m.Name(), fmt.Sprintf("it follows %s, but %T is not a follower; "+
 				"make it with system.NewFollower", strings.Join(leaders, ", "), m.Member)})
 		case m.follower != nil && len(leaders) == 0:
-			mistakes = append(mistakes, &Error{Name: m.Name(),
-				Problem: "it is a follower, but no pipe has a leader before it, so that its handlers would never be called"})
+			mistakes = append(mistakes, &mistake{m.Name(),
+				"it is a follower, but no pipe has a leader before it, so that its handlers would never be called"})
 		case m.follower != nil:
 			mistakes = append(mistakes, m.follower.checkStore(), m.follower.checkHandlers(s.leadersOf(m.Name())))
 		}

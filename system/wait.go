@@ -31,12 +31,12 @@ type waiter struct {
 // If the follower has failed, WaitFor returns that error at once, although the
 // follower will try again; during another attempt it waits for the outcome. An
 // event that is parked counts as processed. If ctx ends first, it returns an
-// ErrOperational with the context's cause; if the runner does not run, an
-// *Error or ErrStopped; if the follower is paused, ErrPaused; an *Error if the
-// system has no such follower; and an ErrProgramming if ctx carries a
-// transaction. It sends no queries: the runner wakes it. A
-// runner that stands by looks at the position meanwhile. To wait for followers
-// that only other processes run, use Follower.WaitForPosition.
+// ErrOperational with the context's cause; if the runner was stopped,
+// ErrStopped; if the follower is paused, ErrPaused; and an ErrProgramming if the
+// runner was not started, if the system has no such follower, or if ctx carries
+// a transaction. It sends no queries: the runner wakes it. A runner that stands
+// by looks at the position meanwhile. To wait for followers that only other
+// processes run, use Follower.WaitForPosition.
 func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 	if err := refuseInTransaction(ctx); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -51,16 +52,22 @@ func className(err error) (name string) {
 }
 
 func classIn(err error) string {
-	if _, ok := errors.AsType[*system.PanicError](err); ok {
+	if _, ok := errors.AsType[*operations.PanicError](err); ok {
 		return "PanicError"
 	}
 	if processing, ok := errors.AsType[*system.ProcessingError](err); ok {
+		if processing.Stack != nil {
+			return "PanicError"
+		}
 		err = processing.Err
 	}
 	for _, known := range pythonNames {
 		if errors.Is(err, known.err) {
 			return known.name
 		}
+	}
+	if errors.Is(err, system.ErrAhead) {
+		return "AheadError"
 	}
 	if name := exportedName(err); name != "" {
 		return name

@@ -56,7 +56,7 @@ func TestVerdicts(t *testing.T) {
 		"failing for short":      {system.Status{State: system.Retrying, Head: 9, Err: broken, Since: short}, 200},
 		"failing for long":       {system.Status{State: system.Retrying, Head: 9, Err: broken, Since: long}, 503},
 		"outdated for long":      {system.Status{State: system.Outdated, Head: 9, Err: broken, Since: long}, 503},
-		"ahead of the log":       {system.Status{State: system.Stopped, Err: &system.AheadError{}, Since: short}, 503},
+		"ahead of the log":       {system.Status{State: system.Stopped, Err: system.ErrAhead, Since: short}, 503},
 		"run elsewhere":          {system.Status{State: system.Stopped, Head: 9}, 200},
 		"database down":          {system.Status{State: system.Running, ReadErr: broken}, 503},
 

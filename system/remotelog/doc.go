@@ -65,7 +65,7 @@
 // seen: it would come from a replica that lags, and events would be passed
 // over. Serve the log from the primary all the same: a follower that only ever
 // sees an old head takes itself to be ahead of the log, and stops with a
-// system.AheadError.
+// system.ErrAhead.
 //
 // # The format
 //

@@ -10,7 +10,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // EventsOptions say which events to read.
@@ -121,7 +120,7 @@ func stored(n persistence.Notification, decode func() (domain.Event, error)) Sto
 		event, err = decode()
 		return err
 	})
-	if _, panicked := errors.AsType[*system.PanicError](err); panicked {
+	if _, panicked := errors.AsType[*PanicError](err); panicked {
 		err = errDecodingPanicked
 	}
 	if err != nil {

@@ -79,8 +79,8 @@ type DiscardOptions struct {
 
 // PlanDiscard finds the parked event that is to be discarded, for a caller that
 // asks before it goes on. It returns a *ResetError for an event that is not
-// parked; its other errors are those of Parked, and a *system.Error for a
-// leader that the follower does not follow.
+// parked; its other errors are those of Parked, and one for a leader that the
+// follower does not follow.
 func PlanDiscard(ctx context.Context, runner Runner, options DiscardOptions) (persistence.ParkedEvent, error) {
 	if _, err := Followed(runner, options.Follower, []string{options.Leader}); err != nil {
 		return persistence.ParkedEvent{}, err

@@ -12,7 +12,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // PauseOptions say what Pause, Resume and AcceptTopics are about.
@@ -96,8 +95,8 @@ func Followed(runner Runner, follower string, wanted []string) ([]string, error)
 	wanted = slices.Compact(slices.Sorted(slices.Values(wanted)))
 	unknown := slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return slices.Contains(all, name) })
 	if len(unknown) > 0 {
-		return nil, &system.Error{Name: follower, Problem: fmt.Sprintf("it does not follow %s; it follows %s",
-			strings.Join(unknown, ", "), strings.Join(all, ", "))}
+		return nil, fmt.Errorf("system: application %q: it does not follow %s; it follows %s",
+			follower, strings.Join(unknown, ", "), strings.Join(all, ", "))
 	}
 	return wanted, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -296,11 +295,22 @@ func (s *synchronization) giveWay(ctx context.Context, f FollowerSync) {
 	}
 }
 
-// guarded turns a panic into an error.
+// PanicError is a panic outside of a handler, whose panics system reports.
+type PanicError struct{ Value any }
+
+func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
+
+// Unwrap returns the panic's value if it was an error, and nil otherwise.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// guarded turns a panic into a *PanicError.
 func guarded(fn func() error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			err = &system.PanicError{Value: value, Stack: debug.Stack()}
+			err = &PanicError{value}
 		}
 	}()
 	return fn()
