@@ -60,7 +60,7 @@ func On[E any](handle func(ctx context.Context, tx *gorm.DB, event domain.Record
 	}
 }
 
-// WithFollower adds options of package system, such as system.StartAt or
+// WithFollower adds options of package system, such as system.StartAtHead or
 // system.Park.
 func WithFollower(options ...system.FollowerOption) ProjectionOption {
 	return func(p *projectionParts) { p.handlers = append(p.handlers, options...) }

@@ -60,7 +60,7 @@ func TestOptionsThatAStoreCannotKeepAreRefused(t *testing.T) {
 	for needs, option := range map[string]system.FollowerOption{
 		"it parks events":                    system.Park(func(persistence.Notification, error, int) bool { return true }),
 		"it has partitions":                  system.Partitions(2),
-		"it does not start at the beginning": system.StartAt(system.Head),
+		"it does not start at the beginning": system.StartAtHead(),
 	} {
 		err := of(doctored.NewBareStore(), option)
 		expect.ErrorIs(t, err, persistence.ErrProgramming)
@@ -69,11 +69,11 @@ func TestOptionsThatAStoreCannotKeepAreRefused(t *testing.T) {
 		}
 	}
 	for name, store := range map[string]persistence.Factory{"a bare store": doctored.NewBareStore(), "memory": memory.New()} {
-		if err := of(store, system.StartAt(system.Beginning)); err != nil {
+		if err := of(store, system.StartAt(0)); err != nil {
 			t.Errorf("%s, from the beginning: got the error %v, want none", name, err)
 		}
 	}
-	for name, option := range map[string]system.FollowerOption{"partitions": system.Partitions(2), "a start": system.StartAt(system.Head)} {
+	for name, option := range map[string]system.FollowerOption{"partitions": system.Partitions(2), "a start": system.StartAtHead()} {
 		if err := of(memory.New(), option); err != nil {
 			t.Errorf("%s in memory: got the error %v, want none", name, err)
 		}

@@ -40,8 +40,8 @@ type Processed struct {
 // persistence.ErrPositionLocked. So is, at once, a follower with an Effect that
 // a Runner runs, this one or another, even if that has nothing to do.
 //
-// It is for commands: the runner need not be started, and nothing else is
-// processed. In a ctx with a transaction of the follower's store everything is
+// It is for commands: the runner need not be started, and may have ended, and
+// nothing else is processed. In a ctx with a transaction of the follower's store everything is
 // part of that, so that a rollback makes it a dry run. It is safe for
 // concurrent use with other runners of the same follower, also in other
 // processes.
@@ -64,14 +64,6 @@ func (c *core) CatchUp(ctx context.Context, follower Member, report func(Process
 		all = append(all, own.progress)
 	}
 	return all, errors.Join(failed...)
-}
-
-// CatchUp is that of a Runner, until Stop; then it is ErrStopped.
-func (r *SingleThreadedRunner) CatchUp(ctx context.Context, follower Member, report func(Processed)) ([]Processed, error) {
-	if r.isStopped() {
-		return nil, ErrStopped
-	}
-	return r.core.CatchUp(ctx, follower, report)
 }
 
 // outsideLeader is a leader that is read with another context.

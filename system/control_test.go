@@ -132,7 +132,7 @@ func TestStartAtPosition(t *testing.T) {
 		expect.NoError(t, err)
 		register(t, dogs, 3, "Fido")
 		all := ids(t, dogs.Application)
-		run := func(name string, start system.Start) (*journal, error) {
+		run := func(name string, start int64) (*journal, error) {
 			var j journal
 			node := followingWith(name, j.policy, []system.FollowerOption{system.StartAt(start)})
 			r, err := newSingle(newSystem(t, pipe(built(dogs), node)), application.WithStore(store))
@@ -140,12 +140,12 @@ func TestStartAtPosition(t *testing.T) {
 			_, err = r.CatchUp(t.Context(), called(name), nil)
 			return &j, err
 		}
-		j, err := run("F", system.Start(all[1]))
+		j, err := run("F", all[1])
 		expect.NoError(t, err)
 		if got := j.events(t); len(got) != 2 || got[0].NotificationID != all[2] {
 			t.Errorf("got %+v, want the events after %d", got, all[1])
 		}
-		if _, err := run("G", system.Start(all[3]+7)); err == nil || !strings.Contains(err.Error(), "whose log ends at") {
+		if _, err := run("G", all[3]+7); err == nil || !strings.Contains(err.Error(), "whose log ends at") {
 			t.Errorf("got %v, want the end of the log", err)
 		}
 	})

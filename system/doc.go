@@ -26,7 +26,7 @@
 // The topics of a payload, former ones included, are found in the definitions
 // of the leaders; [New] reports a payload that none of them defines. Other
 // options say what else the follower can do: [OnEvery], [Resettable], [Effect],
-// [Replayable], [Park] and [StartAt].
+// [Replayable], [Park], [StartAt] and [StartAtHead].
 //
 // # Exactly once
 //

@@ -21,6 +21,9 @@ func (c *core) SetBatchEvents(n int) {
 // PartitionOf is the partition that a value belongs to.
 func PartitionOf(value []byte, count int) int { return partitionOf(value, count) }
 
+// Done is closed when all followers have ended.
+func (r *Runner) Done() <-chan struct{} { return r.done }
+
 // AheadOf returns the error of a follower whose position is ahead of a log.
 func AheadOf(follower, leader string, position, head int64) error {
 	return &aheadError{follower, leader, position, head}

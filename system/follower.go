@@ -25,7 +25,7 @@ type Follower struct {
 	replayable bool
 	// park is nil if the follower parks nothing.
 	park     func(event persistence.Notification, err error, attempts int) bool
-	start    Start
+	start    int64 // after this position, or startAtHead
 	hasStart bool
 
 	partitioning partitioning
@@ -196,39 +196,41 @@ func Park(decide func(event persistence.Notification, err error, attempts int) b
 	}
 }
 
-// Start is where a follower begins in each leader's log: Beginning, Head, or
-// the position after which it begins.
-type Start int64
+// startAtHead is the start of a follower that begins at the head of the log,
+// in place of a position.
+const startAtHead = -1
 
-const (
-	// Beginning is before the first event.
-	Beginning Start = 0
-	// Head is after the last event that is recorded when the follower first
-	// runs.
-	Head Start = -1
-)
-
-// StartAt says where the follower begins when it first runs: without it, at the
-// Beginning. A follower that sends mails begins at the Head. A Runner records
-// the start before its Start returns, so the follower misses nothing that is
-// saved afterwards. If the follower is paused, the start is recorded when it is
-// resumed. Later the follower goes on from its position; after a reset it
-// processes all events.
+// StartAt says after which position of each leader's log the follower begins
+// when it first runs: without it, after 0, at the beginning. A position that is
+// beyond the head of a log is an error when the follower first runs.
 //
-// A position that is beyond the head of a leader's log is an error when the
-// follower first runs. Starts other than the Beginning need a store that keeps
-// settings of followers, as gormstore and memory do.
-func StartAt(start Start) FollowerOption {
+// A Runner records the start before its Start returns, so the follower misses
+// nothing that is saved afterwards. If the follower is paused, the start is
+// recorded when it is resumed. Later the follower goes on from its position;
+// after a reset it processes all events. The store must keep settings of
+// followers, as gormstore and memory do.
+func StartAt(position int64) FollowerOption {
 	return func(f *Follower) error {
-		switch {
-		case start < Head:
-			return fmt.Errorf("it cannot start at position %d", start)
-		case f.hasStart && f.start != start:
-			return fmt.Errorf("system.StartAt is given twice, with %d and %d", f.start, start)
+		if position < 0 {
+			return fmt.Errorf("it cannot start at position %d", position)
 		}
-		f.start, f.hasStart = start, true
-		return nil
+		return f.startAt(position)
 	}
+}
+
+// StartAtHead says that the follower begins after the last event that is
+// recorded when it first runs, as one that sends mails does. See StartAt for
+// the rest.
+func StartAtHead() FollowerOption {
+	return func(f *Follower) error { return f.startAt(startAtHead) }
+}
+
+func (f *Follower) startAt(start int64) error {
+	if f.hasStart && f.start != start {
+		return errors.New("two starts are given; give system.StartAt or system.StartAtHead once")
+	}
+	f.start, f.hasStart = start, true
+	return nil
 }
 
 func init() {
@@ -304,7 +306,7 @@ func (f *Follower) checkStore() error {
 			"the Python library cannot run a follower with partitions beside this program; take out system.Partitions"}
 	case f.partitioning.isDivided() && able.Partitions == nil:
 		needs = "it has partitions, which needs a store that keeps them, such as gormstore"
-	case f.start != Beginning && able.Settings == nil:
+	case f.start != 0 && able.Settings == nil:
 		needs = "it does not start at the beginning, which needs a store that keeps settings, such as gormstore"
 	default:
 		return nil

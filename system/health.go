@@ -8,21 +8,11 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// DefaultStall is how long a follower that has events to process may not move
-// before it is unhealthy.
-const DefaultStall = time.Minute
-
-// Health says whether a follower needs attention.
-type Health struct {
-	Healthy bool `json:"healthy"`
-	// Reason says why, in words for an operator.
-	Reason string `json:"reason"`
-}
-
-// Health judges a status. A follower is unhealthy if it does not move although
-// it has something to do: if its position is ahead of the log, if it has failed
-// at the same place for longer than stall, or if it has been processing one
-// event for longer than stall. 0 is DefaultStall.
+// Health reports whether a follower is healthy at a time, and the reason, in
+// words for an operator. A follower is unhealthy if it does not move although it
+// has something to do: if its position is ahead of the log, if it has failed at
+// the same place for longer than stall, or if it has been processing one event
+// for longer than stall. 0 is one minute.
 //
 // One that is behind and moves is healthy, however far behind it is; so is one
 // that stands by or is paused. A status whose position or log could not be read
@@ -36,45 +26,45 @@ type Health struct {
 // the reason: if all processes answered 503, an orchestrator would also take away
 // those that do their work. If s.Process is "", as for a command that looks at
 // all processes, every partition counts.
-func (s Status) Health(now time.Time, stall time.Duration) Health {
+func (s Status) Health(now time.Time, stall time.Duration) (healthy bool, reason string) {
 	if stall <= 0 {
-		stall = DefaultStall
+		stall = time.Minute
 	}
-	verdict := s.verdict(now, stall)
-	if elsewhere := s.failedElsewhere(now, stall); verdict.Healthy && s.State != Paused && elsewhere != "" {
-		verdict.Reason += "; " + elsewhere
+	healthy, reason = s.verdict(now, stall)
+	if elsewhere := s.failedElsewhere(now, stall); healthy && s.State != Paused && elsewhere != "" {
+		reason += "; " + elsewhere
 	}
-	return verdict
+	return healthy, reason
 }
 
-func (s Status) verdict(now time.Time, stall time.Duration) Health {
+func (s Status) verdict(now time.Time, stall time.Duration) (healthy bool, reason string) {
 	long := !s.Since.IsZero() && now.Sub(s.Since) > stall
 	since := s.Since.UTC().Format(time.RFC3339)
 	switch {
 	case s.ReadErr != nil:
-		return Health{Reason: "its position or the leader's log cannot be read"}
+		return false, "its position or the leader's log cannot be read"
 	case s.State == Paused:
-		return Health{true, "it is paused"}
+		return true, "it is paused"
 	case s.badPartition(now, stall) != "":
-		return Health{Reason: s.badPartition(now, stall)}
+		return false, s.badPartition(now, stall)
 	case s.State == StandingBy:
-		return Health{true, "it stands by; another process runs it"}
+		return true, "it stands by; another process runs it"
 	case errors.Is(s.Err, ErrAhead):
-		return Health{Reason: "its position is ahead of the leader's log"}
+		return false, "its position is ahead of the leader's log"
 	case s.State == Outdated && long:
-		return Health{Reason: fmt.Sprintf("it has needed a newer program or other settings for event %d since %s", s.NotificationID, since)}
+		return false, fmt.Sprintf("it has needed a newer program or other settings for event %d since %s", s.NotificationID, since)
 	case s.Err != nil && long:
-		return Health{Reason: fmt.Sprintf("it has failed at event %d since %s", s.NotificationID, since)}
+		return false, fmt.Sprintf("it has failed at event %d since %s", s.NotificationID, since)
 	case s.Err != nil:
-		return Health{true, "it has failed and tries again"}
+		return true, "it has failed and tries again"
 	case s.State == Stopped:
-		return Health{true, "no runner of this process runs it"}
+		return true, "no runner of this process runs it"
 	case s.NotificationID > 0 && long:
-		return Health{Reason: fmt.Sprintf("it has been processing event %d since %s", s.NotificationID, since)}
+		return false, fmt.Sprintf("it has been processing event %d since %s", s.NotificationID, since)
 	case s.Lag() > 0:
-		return Health{true, "it is behind and moves"}
+		return true, "it is behind and moves"
 	}
-	return Health{true, "it is up to date"}
+	return true, "it is up to date"
 }
 
 // badPartition says which partition does not move, and why, or "".

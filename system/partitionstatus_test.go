@@ -76,15 +76,16 @@ func TestPartitionWithoutOwnerIsUnhealthy(t *testing.T) {
 		expect.NoError(t, err)
 		d.save(t, 3, 1)
 		status := statuses(t, d.runner)[0]
-		if h := status.Health(time.Now(), 0); !h.Healthy {
-			t.Errorf("just after the partitions were given back: %+v, want healthy", h)
+		if healthy, reason := status.Health(time.Now(), 0); !healthy {
+			t.Errorf("just after the partitions were given back: %s, want healthy", reason)
 		}
-		if h := status.Health(time.Now().Add(2*time.Minute), 0); h.Healthy {
-			t.Errorf("two minutes later: %+v, want unhealthy", h)
+		if healthy, reason := status.Health(time.Now().Add(2*time.Minute), 0); healthy {
+			t.Errorf("two minutes later: %s, want unhealthy", reason)
 		}
 		d.start(t)
 		expect.Until(t, "it is healthy in future as well", func() bool {
-			return statuses(t, d.runner)[0].Health(time.Now().Add(2*time.Minute), 0).Healthy
+			healthy, _ := statuses(t, d.runner)[0].Health(time.Now().Add(2*time.Minute), 0)
+			return healthy
 		})
 	})
 }

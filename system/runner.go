@@ -58,7 +58,7 @@ func (r *Runner) Run(ctx context.Context) error {
 // them, or Stop is called. A second start is a persistence.ErrProgramming, and
 // one after Stop ErrStopped.
 //
-// A follower with StartAt that has never run begins before Start returns, so
+// A follower with StartAtHead that has never run begins before Start returns, so
 // that it misses nothing that is saved afterwards. If that cannot be recorded,
 // Start returns why, and the runner can be started again.
 func (r *Runner) Start(ctx context.Context) error {
@@ -195,9 +195,6 @@ func (r *Runner) stop() context.CancelFunc {
 
 // Close is Stop without a limit, for defer.
 func (r *Runner) Close() error { return r.Stop(context.Background()) }
-
-// Done is closed when all followers have ended.
-func (r *Runner) Done() <-chan struct{} { return r.done }
 
 // workers are one for each follower, woken by all its leaders.
 func (r *Runner) workers() []*worker {

@@ -26,9 +26,9 @@ func (f *followerLoop) settingsRecorder() capability.SettingsRecorder {
 	return f.app.RecorderCapabilities().Settings
 }
 
-// settleStart records the start of a follower with StartAt, unless it has begun.
+// settleStart records the start of a follower with StartAt or StartAtHead, unless it has begun.
 func (f *followerLoop) settleStart(ctx context.Context) (err error) {
-	if f.follower.start == Beginning || f.settingsRecorder() == nil {
+	if f.follower.start == 0 || f.settingsRecorder() == nil {
 		return nil // pull reports a store without settings
 	}
 	for range settleAttempts {
@@ -99,7 +99,7 @@ func (f *followerLoop) paused() error {
 
 // withoutSettings warns once that the store keeps no settings.
 func (f *followerLoop) withoutSettings(ctx context.Context) error {
-	if f.follower.start != Beginning {
+	if f.follower.start != 0 {
 		return fmt.Errorf("system: %s does not start at the beginning of %s, and its database has no table that says whether it has begun; "+
 			"create it with the command migrate", f.app.Name(), f.leader.Name())
 	}
@@ -177,15 +177,15 @@ func (f *followerLoop) settle(ctx context.Context, position int64, read capabili
 
 // beginning is the first position of a follower that has not begun.
 func (f *followerLoop) beginning(ctx context.Context, position int64) (int64, error) {
-	if f.follower.start == Beginning || position > 0 {
+	if f.follower.start == 0 || position > 0 {
 		return position, nil
 	}
 	head, err := f.leader.Head(ctx)
-	if err != nil || f.follower.start == Head {
+	if err != nil || f.follower.start == startAtHead {
 		return head, err
 	}
-	if start := int64(f.follower.start); start <= head {
-		return start, nil
+	if f.follower.start <= head {
+		return f.follower.start, nil
 	}
 	return 0, &mistake{f.app.Name(), fmt.Sprintf("it starts at position %d of %s, whose log ends at %d",
 		f.follower.start, f.leader.Name(), head)}

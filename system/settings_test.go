@@ -219,7 +219,7 @@ func TestStartAtHead(t *testing.T) {
 		run := func(name string) (seen int) {
 			t.Helper()
 			policy := func(context.Context, domain.Event, *collector) error { seen++; return nil }
-			node := followingWith(name, policy, []system.FollowerOption{system.StartAt(system.Head)})
+			node := followingWith(name, policy, []system.FollowerOption{system.StartAtHead()})
 			sys := newSystem(t, pipe(app(schoolName, school.New), node))
 			r, err := newSingle(sys, application.WithStore(store))
 			closing(t, r, err)
@@ -261,7 +261,7 @@ func TestStartAtHeadNeedsSettings(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		expect.NoError(t, db.Migrator().DropTable("follower_settings"))
-		node := followingWith("F", ignore, []system.FollowerOption{system.StartAt(system.Head)})
+		node := followingWith("F", ignore, []system.FollowerOption{system.StartAtHead()})
 		r := newRunner(t, gormstore.New(db), pipe(app(schoolName, school.New), node))
 		register(t, get[*school.TrainingSchool](t, r, schoolName), 0, "Fido")
 		if _, err := r.CatchUp(t.Context(), called("F"), nil); err == nil || !strings.Contains(err.Error(), "migrate") {
@@ -281,7 +281,7 @@ func TestStartAtHeadIsWhenStartReturns(t *testing.T) {
 		// How fast the follower's goroutine is depends on chance.
 		for _, name := range []string{"A", "B", "C", "D", "E"} {
 			var j journal
-			node := followingWith(name, j.policy, []system.FollowerOption{system.StartAt(system.Head)})
+			node := followingWith(name, j.policy, []system.FollowerOption{system.StartAtHead()})
 			r, err := newConcurrent(newSystem(t, pipe(app(schoolName, school.New), node)), application.WithStore(store))
 			closing(t, r, err)
 			expect.NoError(t, r.Start(t.Context()))
@@ -303,7 +303,7 @@ func TestStartAtHeadThatCannotBeRecorded(t *testing.T) {
 		dogs, err := school.New(application.WithStore(gormstore.New(db)))
 		expect.NoError(t, err)
 		register(t, dogs, 0, "Fido")
-		node := followingWith("F", ignore, []system.FollowerOption{system.StartAt(system.Head)})
+		node := followingWith("F", ignore, []system.FollowerOption{system.StartAtHead()})
 		r, err := newConcurrent(newSystem(t, pipe(app(schoolName, school.New), node)), application.WithStore(gormstore.New(db)))
 		closing(t, r, err)
 		expect.NoError(t, db.Migrator().DropTable("follower_settings"))

@@ -39,7 +39,7 @@ func NewSingleThreadedRunner(s *System) (*SingleThreadedRunner, error) {
 // Start has saves processed from now on, and processes what was recorded
 // before, as Sync does. The end of ctx ends only the latter. What follows a
 // save has the values of this ctx, not of the save's, whose cause is another. A
-// second start is a persistence.ErrProgramming, and one after Stop ErrStopped.
+// second start is a persistence.ErrProgramming, and one after Close ErrStopped.
 func (r *SingleThreadedRunner) Start(ctx context.Context) error {
 	if err := r.listen(context.WithoutCancel(ctx)); err != nil {
 		return err
@@ -164,10 +164,10 @@ func (r *SingleThreadedRunner) isStopped() bool {
 	return r.stopped
 }
 
-// Stop ends the runner: saves are no longer processed. What another goroutine
-// is processing ends after its batch, for which Stop does not wait. Stopping
-// again does nothing.
-func (r *SingleThreadedRunner) Stop() {
+// Close ends the runner: saves are no longer processed. What another goroutine
+// is processing ends after its batch, for which Close does not wait. Closing
+// again does nothing. It returns nil.
+func (r *SingleThreadedRunner) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stopped = true
@@ -178,10 +178,5 @@ func (r *SingleThreadedRunner) Stop() {
 	for _, edge := range r.edges {
 		edge.ended()
 	}
-}
-
-// Close is Stop, for code that works with both runners.
-func (r *SingleThreadedRunner) Close() error {
-	r.Stop()
 	return nil
 }

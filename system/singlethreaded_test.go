@@ -34,8 +34,7 @@ func TestSingleThreadedLife(t *testing.T) {
 	if got := r.Start(t.Context()); !errors.Is(got, persistence.ErrProgramming) || !strings.Contains(fmt.Sprint(got), "started before") {
 		t.Errorf("got %v from a second Start, want one that says so", got)
 	}
-	r.Stop()
-	r.Stop()
+	expect.NoError(t, r.Close(), r.Close())
 	register(t, dogs, 1, "Rex")
 	for _, err := range []error{r.Start(t.Context()), r.Sync(t.Context())} {
 		if !errors.Is(err, system.ErrStopped) {
@@ -52,7 +51,7 @@ func TestSingleThreadedLife(t *testing.T) {
 
 	before, err := newSingle(newSystem(t, counting()))
 	closing(t, before, err)
-	before.Stop()
+	expect.NoError(t, before.Close())
 	if err := before.Start(t.Context()); !errors.Is(err, system.ErrStopped) {
 		t.Errorf("got %v from Start after Stop, want an error that is %v", err, system.ErrStopped)
 	}

@@ -87,15 +87,6 @@ type Status struct {
 // there are at most so many events to process.
 func (s Status) Lag() int64 { return max(s.Head-s.Position, 0) }
 
-// Delay is for how long the oldest event that is not processed has been
-// waiting, and 0 if there is none.
-func (s Status) Delay(now time.Time) time.Duration {
-	if s.Oldest.IsZero() {
-		return 0
-	}
-	return max(now.Sub(s.Oldest), 0)
-}
-
 // currentStatus returns the status.
 func (f *followerLoop) currentStatus() Status {
 	f.mu.Lock()

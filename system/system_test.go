@@ -164,7 +164,7 @@ func TestFollowersThatCannotBe(t *testing.T) {
 		"a nil reset":          {[]system.FollowerOption{system.On(added), system.Resettable(nil)}, "is nil"},
 		"a nil park":           {[]system.FollowerOption{system.On(added), system.Park(nil)}, "is nil"},
 		"a negative start":     {[]system.FollowerOption{system.On(added), system.StartAt(-7)}, "cannot start at position -7"},
-		"two different starts": {[]system.FollowerOption{system.On(added), system.StartAt(system.Head), system.StartAt(3)}, "given twice"},
+		"two different starts": {[]system.FollowerOption{system.On(added), system.StartAtHead(), system.StartAt(3)}, "two starts are given"},
 	} {
 		f, err := system.NewFollower(app, test.options...)
 		if f != nil || !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(fmt.Sprint(err), `application "F": `) || !strings.Contains(err.Error(), test.want) {

@@ -21,8 +21,8 @@
 // only stores of this module can do, each of them a part of it. On a store
 // without that
 //
-//   - system.New refuses followers with system.Park, system.Partitions, or
-//     another system.StartAt than system.Beginning;
+//   - system.New refuses followers with system.Park, system.Partitions,
+//     system.StartAtHead, or system.StartAt with another position than 0;
 //   - followers cannot be paused or rebuilt, poll for events of other processes,
 //     and show their status in their own process only;
 //   - originators cannot be deleted, and old snapshots are kept.

@@ -34,7 +34,7 @@ type Runner interface {
 // Config says when a follower is unhealthy. The zero Config has the defaults.
 type Config struct {
 	// Stall is how long a follower that has events to process may not move
-	// before Ready answers 503. The default is system.DefaultStall, one minute.
+	// before Ready answers 503. The default is one minute.
 	Stall time.Duration
 	// Hang is how long a follower may process one event before Live answers
 	// 503, so that the orchestrator restarts the process. The default is ten
@@ -45,6 +45,12 @@ type Config struct {
 	Timeout time.Duration
 }
 
+// verdict says whether a follower is healthy, and why, in words for an operator.
+type verdict struct {
+	Healthy bool   `json:"healthy"`
+	Reason  string `json:"reason"`
+}
+
 // follower is the verdict on one follower and leader.
 type follower struct {
 	Follower string       `json:"follower"`
@@ -52,13 +58,13 @@ type follower struct {
 	State    system.State `json:"state"`
 	Position *int64       `json:"position,omitempty"` // nil if it could not be read
 	Lag      *int64       `json:"lag,omitempty"`
-	system.Health
+	verdict
 }
 
 // verdictOn adds what was read of the position and the log to a verdict. A
 // status that could not be read has neither: 0 would look like a position.
-func verdictOn(s system.Status, verdict system.Health) follower {
-	f := follower{Follower: s.Follower, Leader: s.Leader, State: s.State, Health: verdict}
+func verdictOn(s system.Status, v verdict) follower {
+	f := follower{Follower: s.Follower, Leader: s.Leader, State: s.State, verdict: v}
 	if s.ReadErr == nil {
 		f.Position, f.Lag = new(s.Position), new(s.Lag())
 	}
@@ -103,7 +109,7 @@ func New(runner Runner, config Config) (*Checks, error) {
 		value *time.Duration
 		def   time.Duration
 	}{
-		{"Stall", &config.Stall, system.DefaultStall},
+		{"Stall", &config.Stall, time.Minute},
 		{"Hang", &config.Hang, 10 * time.Minute},
 		{"Timeout", &config.Timeout, 2 * time.Second},
 	} {
@@ -123,12 +129,12 @@ func New(runner Runner, config Config) (*Checks, error) {
 // ask the database, so one that hangs does not keep it from answering; its
 // report has no positions.
 func (c *Checks) Live() http.Handler {
-	return c.handler(withoutDatabase, func(s system.Status, now time.Time) system.Health {
+	return c.handler(withoutDatabase, func(s system.Status, now time.Time) verdict {
 		if s.State == system.Running && s.NotificationID > 0 && now.Sub(s.Since) > c.config.Hang {
-			return system.Health{Reason: fmt.Sprintf("its handler has been at event %d since %s",
+			return verdict{Reason: fmt.Sprintf("its handler has been at event %d since %s",
 				s.NotificationID, s.Since.UTC().Format(time.RFC3339))}
 		}
-		return system.Health{Healthy: true, Reason: "its handler does not hang"}
+		return verdict{Healthy: true, Reason: "its handler does not hang"}
 	})
 }
 
@@ -138,12 +144,12 @@ func (c *Checks) Live() http.Handler {
 // although there are events after it, is unhealthy as well. Of a divided
 // follower these are the positions of the partitions that the process owns.
 func (c *Checks) Ready() http.Handler {
-	return c.handler(c.inTime, func(s system.Status, now time.Time) system.Health {
+	return c.handler(c.inTime, func(s system.Status, now time.Time) verdict {
 		stuck := c.stuck(s, now)
-		if verdict := s.Health(now, c.config.Stall); !verdict.Healthy || stuck == "" {
-			return verdict
+		if healthy, reason := s.Health(now, c.config.Stall); !healthy || stuck == "" {
+			return verdict{healthy, reason}
 		}
-		return system.Health{Reason: stuck}
+		return verdict{Reason: stuck}
 	})
 }
 
@@ -205,7 +211,7 @@ func (c *Checks) inTime(ctx context.Context) (context.Context, context.CancelFun
 }
 
 func (c *Checks) handler(
-	bound func(context.Context) (context.Context, context.CancelFunc), judge func(system.Status, time.Time) system.Health,
+	bound func(context.Context) (context.Context, context.CancelFunc), judge func(system.Status, time.Time) verdict,
 ) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := bound(r.Context())
@@ -214,9 +220,9 @@ func (c *Checks) handler(
 		now := time.Now()
 		answer := report{Healthy: err == nil || len(statuses) > 0, Followers: []follower{}}
 		for _, s := range statuses {
-			verdict := judge(s, now)
-			answer.Healthy = answer.Healthy && verdict.Healthy
-			answer.Followers = append(answer.Followers, verdictOn(s, verdict))
+			v := judge(s, now)
+			answer.Healthy = answer.Healthy && v.Healthy
+			answer.Followers = append(answer.Followers, verdictOn(s, v))
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")

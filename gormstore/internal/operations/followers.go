@@ -104,9 +104,10 @@ type FollowerState struct {
 	// last. Of a divided follower it is one of the processes that run it.
 	Process   string    `json:"process,omitempty"`
 	Heartbeat time.Time `json:"heartbeat,omitzero"`
-	// Health is the verdict of system.Status.Health, also for a follower that
-	// no process runs.
-	system.Health
+	// Healthy and Reason are the verdict of system.Status.Health, also for a
+	// follower that no process runs.
+	Healthy bool   `json:"healthy"`
+	Reason  string `json:"reason"`
 }
 
 // PartitionState is how one partition of a divided follower stands.
@@ -178,7 +179,7 @@ func Followers(ctx context.Context, runner Runner) ([]FollowerState, error) {
 		if failed := errors.Join(s.ReadErr, filling); failed != nil {
 			states[i].ReadError = distinctLines(fmt.Sprint(failed))
 		}
-		states[i].Health = states[i].judge(time.Now(), s.Partitions)
+		states[i].Healthy, states[i].Reason = states[i].judge(time.Now(), s.Partitions)
 		err = errors.Join(err, filling)
 	}
 	return states, err
@@ -196,8 +197,12 @@ func distinctLines(text string) string {
 	return strings.Join(lines, "\n")
 }
 
+// stall is how long a follower that has events to process may not move before
+// it is unhealthy.
+const stall = time.Minute
+
 // judge is the verdict on a follower in whatever process.
-func (s *FollowerState) judge(now time.Time, partitions *persistence.PartitionSet) system.Health {
+func (s *FollowerState) judge(now time.Time, partitions *persistence.PartitionSet) (healthy bool, reason string) {
 	status := system.Status{State: system.State(s.State), NotificationID: s.NotificationID, Since: s.Since,
 		Position: s.Position, Head: s.Head, Oldest: s.Oldest, Partitions: partitions}
 	if s.Error != "" {
@@ -206,17 +211,17 @@ func (s *FollowerState) judge(now time.Time, partitions *persistence.PartitionSe
 	if s.ReadError != "" {
 		status.ReadErr = errors.New(s.ReadError)
 	}
-	waiting := !s.Oldest.IsZero() && now.Sub(s.Oldest) > system.DefaultStall
+	waiting := !s.Oldest.IsZero() && now.Sub(s.Oldest) > stall
 	switch {
 	case s.ReadError != "":
 	case s.Position > s.Head && s.Error != "":
-		return system.Health{Reason: "its position is ahead of the leader's log"}
+		return false, "its position is ahead of the leader's log"
 	case s.State == NotRunning && s.Lag > 0 && waiting:
-		return system.Health{Reason: "no process runs it, and events wait for it since " + s.Oldest.UTC().Format(time.RFC3339)}
+		return false, "no process runs it, and events wait for it since " + s.Oldest.UTC().Format(time.RFC3339)
 	case s.State == NotRunning:
-		return system.Health{Healthy: true, Reason: "no process runs it, and no event has waited for long"}
+		return true, "no process runs it, and no event has waited for long"
 	}
-	return status.Health(now, 0)
+	return status.Health(now, stall)
 }
 
 // keptStatuses are the statuses that a store keeps.
