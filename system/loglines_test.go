@@ -172,18 +172,18 @@ func TestLivenessAsksNoDatabase(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, db *gorm.DB) {
 		seen := &databaseLog{Interface: logger.Discard}
 		r := newRunner(t, gormstore.New(db.Session(&gorm.Session{Logger: seen})), pipe(app(schoolName, school.New), followerLoop("F", ignore)))
-		checks, err := health.New(r, health.Config{})
+		live, ready, err := health.New(r, health.Config{})
 		expect.NoError(t, err)
 		probe := func(h http.Handler) (code int, body string) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 			return w.Code, w.Body.String()
 		}
-		if _, _ = probe(checks.Ready()); len(seen.statements) == 0 {
+		if _, _ = probe(ready); len(seen.statements) == 0 {
 			t.Error("the probe of readiness has sent no statement")
 		}
 		seen.taken()
-		if code, body := probe(checks.Live()); code != 200 || !strings.Contains(body, `"follower":"F"`) {
+		if code, body := probe(live); code != 200 || !strings.Contains(body, `"follower":"F"`) {
 			t.Errorf("got %d, %s, want 200 and it to contain %q", code, body, `"follower":"F"`)
 		}
 		if statements, errs := seen.taken(); len(statements) > 0 || len(errs) > 0 {

@@ -80,15 +80,15 @@ func pagesOf(runner *system.Runner) (http.Handler, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	checks, err := health.New(runner, health.Config{})
+	live, ready, err := health.New(runner, health.Config{})
 	if err != nil {
 		return nil, "", err
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", d.open)
 	mux.Handle("/admin/", http.StripPrefix("/admin", pages))
-	mux.Handle("GET /healthz", checks.Live())
-	mux.Handle("GET /readyz", checks.Ready())
+	mux.Handle("GET /healthz", live)
+	mux.Handle("GET /readyz", ready)
 	return mux, d.token, nil
 }
 

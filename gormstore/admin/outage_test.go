@@ -142,7 +142,7 @@ func TestOneOfTwoDatabasesDoesNotAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checks, err := health.New(runner, health.Config{Timeout: time.Second})
+	_, ready, err := health.New(runner, health.Config{Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestOneOfTwoDatabasesDoesNotAnswer(t *testing.T) {
 	if answer := get(pages, "/followers/NearToNear"); answer.Code != 200 || !strings.Contains(answer.Body.String(), "Healthy") {
 		t.Errorf("the follower of the other database: got %d, %s, want Code 200 and it to contain %q", answer.Code, answer.Body, "Healthy")
 	}
-	ready := get(checks.Ready(), "/")
+	probe := get(ready, "/")
 	var report struct {
 		Followers []struct {
 			Follower string
@@ -185,8 +185,8 @@ func TestOneOfTwoDatabasesDoesNotAnswer(t *testing.T) {
 			Reason   string
 		}
 	}
-	if err := json.Unmarshal(ready.Body.Bytes(), &report); err != nil || ready.Code != 503 || len(report.Followers) != 4 {
-		t.Fatalf("ready: got %d, %s, error %v, want no error, Code 503 and 4 Followers", ready.Code, ready.Body, err)
+	if err := json.Unmarshal(probe.Body.Bytes(), &report); err != nil || probe.Code != 503 || len(report.Followers) != 4 {
+		t.Fatalf("ready: got %d, %s, error %v, want no error, Code 503 and 4 Followers", probe.Code, probe.Body, err)
 	}
 	for _, f := range report.Followers {
 		if f.Healthy != (f.Follower == "NearToNear") {

@@ -1,9 +1,9 @@
 // Package health has HTTP handlers for the probes of an orchestrator such as
 // Kubernetes.
 //
-//	checks, err := health.New(runner, health.Config{})
-//	mux.Handle("GET /healthz", checks.Live())
-//	mux.Handle("GET /readyz", checks.Ready())
+//	live, ready, err := health.New(runner, health.Config{})
+//	mux.Handle("GET /healthz", live)
+//	mux.Handle("GET /readyz", ready)
 //
 // The handlers answer 200 or 503 and a JSON document with the verdict of each
 // follower. They show names of followers, positions and event ids, and no
@@ -34,13 +34,13 @@ type Runner interface {
 // Config says when a follower is unhealthy. The zero Config has the defaults.
 type Config struct {
 	// Stall is how long a follower that has events to process may not move
-	// before Ready answers 503. The default is one minute.
+	// before ready answers 503. The default is one minute.
 	Stall time.Duration
-	// Hang is how long a follower may process one event before Live answers
+	// Hang is how long a follower may process one event before live answers
 	// 503, so that the orchestrator restarts the process. The default is ten
 	// minutes: a restart interrupts every follower of the process.
 	Hang time.Duration
-	// Timeout is how long Ready may take; a database that does not answer in
+	// Timeout is how long ready may take; a database that does not answer in
 	// time is not ready. The default is two seconds.
 	Timeout time.Duration
 }
@@ -78,8 +78,8 @@ type report struct {
 	Followers []follower `json:"followers"`
 }
 
-// Checks judges the followers of a runner. It is safe for concurrent use.
-type Checks struct {
+// checks judges the followers of a runner. It is safe for concurrent use.
+type checks struct {
 	runner Runner
 	config Config
 
@@ -99,10 +99,24 @@ type movement struct {
 	since    time.Time
 }
 
-// New makes the checks of a runner.
-func New(runner Runner, config Config) (*Checks, error) {
+// New makes the handlers of the probes for the followers of a runner. It returns
+// an error if the runner is nil or a time of the config is negative. The
+// handlers are safe for concurrent use.
+//
+// live answers 503 if a handler of this process has been at one event for longer
+// than Config.Hang, which a restart may end. A database that is down or a
+// follower that fails is no reason to restart, and answers 200. live does not
+// ask the database, so one that hangs does not keep it from answering; its
+// report has no positions.
+//
+// ready answers 503 if a follower does not move although it has something to do,
+// by the rules of system.Status.Health, or if a database does not answer. It
+// also remembers the positions: one that has not changed for Config.Stall,
+// although there are events after it, is unhealthy as well. Of a divided
+// follower these are the positions of the partitions that the process owns.
+func New(runner Runner, config Config) (live, ready http.Handler, err error) {
 	if v := reflect.ValueOf(runner); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
-		return nil, errors.New("health/new: the runner is nil; give the runner of the process")
+		return nil, nil, errors.New("health/new: the runner is nil; give the runner of the process")
 	}
 	for _, d := range []struct {
 		name  string
@@ -114,21 +128,17 @@ func New(runner Runner, config Config) (*Checks, error) {
 		{"Timeout", &config.Timeout, 2 * time.Second},
 	} {
 		if *d.value < 0 {
-			return nil, fmt.Errorf("health/new: Config.%s is %v; give a positive time, or 0 for the default of %v", d.name, *d.value, d.def)
+			return nil, nil, fmt.Errorf("health/new: Config.%s is %v; give a positive time, or 0 for the default of %v", d.name, *d.value, d.def)
 		}
 		if *d.value == 0 {
 			*d.value = d.def
 		}
 	}
-	return &Checks{runner: runner, config: config, moved: map[edge]movement{}}, nil
+	c := &checks{runner: runner, config: config, moved: map[edge]movement{}}
+	return c.live(), c.ready(), nil
 }
 
-// Live answers 503 if a handler of this process has been at one event for
-// longer than Config.Hang, which a restart may end. A database that is down or
-// a follower that fails is no reason to restart, and answers 200. Live does not
-// ask the database, so one that hangs does not keep it from answering; its
-// report has no positions.
-func (c *Checks) Live() http.Handler {
+func (c *checks) live() http.Handler {
 	return c.handler(withoutDatabase, func(s system.Status, now time.Time) verdict {
 		if s.State == system.Running && s.NotificationID > 0 && now.Sub(s.Since) > c.config.Hang {
 			return verdict{Reason: fmt.Sprintf("its handler has been at event %d since %s",
@@ -138,12 +148,7 @@ func (c *Checks) Live() http.Handler {
 	})
 }
 
-// Ready answers 503 if a follower does not move although it has something to
-// do, by the rules of system.Status.Health, or if a database does not answer.
-// It also remembers the positions: one that has not changed for Config.Stall,
-// although there are events after it, is unhealthy as well. Of a divided
-// follower these are the positions of the partitions that the process owns.
-func (c *Checks) Ready() http.Handler {
+func (c *checks) ready() http.Handler {
 	return c.handler(c.inTime, func(s system.Status, now time.Time) verdict {
 		stuck := c.stuck(s, now)
 		if healthy, reason := s.Health(now, c.config.Stall); !healthy || stuck == "" {
@@ -154,7 +159,7 @@ func (c *Checks) Ready() http.Handler {
 }
 
 // stuck says what has events to process and has not moved for too long, or "".
-func (c *Checks) stuck(s system.Status, now time.Time) (reason string) {
+func (c *checks) stuck(s system.Status, now time.Time) (reason string) {
 	if s.Partitions == nil {
 		return c.stuckAt("it", edge{s.Follower, s.Leader, -1}, s, s.Position, now)
 	}
@@ -171,7 +176,7 @@ func (c *Checks) stuck(s system.Status, now time.Time) (reason string) {
 	return reason
 }
 
-func (c *Checks) stuckAt(what string, key edge, s system.Status, position int64, now time.Time) string {
+func (c *checks) stuckAt(what string, key edge, s system.Status, position int64, now time.Time) string {
 	at := c.at(key, position, s.State == system.Running && position < s.Head, now)
 	if now.Sub(at) <= c.config.Stall {
 		return ""
@@ -181,7 +186,7 @@ func (c *Checks) stuckAt(what string, key edge, s system.Status, position int64,
 
 // at returns since when something has been at its position with events to
 // process after it.
-func (c *Checks) at(key edge, position int64, isBehind bool, now time.Time) time.Time {
+func (c *checks) at(key edge, position int64, isBehind bool, now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	last, known := c.moved[key]
@@ -192,7 +197,7 @@ func (c *Checks) at(key edge, position int64, isBehind bool, now time.Time) time
 	return last.since
 }
 
-func (c *Checks) forget(key edge) {
+func (c *checks) forget(key edge) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.moved, key)
@@ -206,11 +211,11 @@ func withoutDatabase(ctx context.Context) (context.Context, context.CancelFunc) 
 	return ctx, cancel
 }
 
-func (c *Checks) inTime(ctx context.Context) (context.Context, context.CancelFunc) {
+func (c *checks) inTime(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, c.config.Timeout)
 }
 
-func (c *Checks) handler(
+func (c *checks) handler(
 	bound func(context.Context) (context.Context, context.CancelFunc), judge func(system.Status, time.Time) verdict,
 ) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -73,15 +73,15 @@ func TestVerdicts(t *testing.T) {
 		"a free partition that has failed long": {divided(system.StandingBy, failing("", long)), 503},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checks, err := health.New(&runner{[]system.Status{c.status}}, health.Config{})
+			live, ready, err := health.New(&runner{[]system.Status{c.status}}, health.Config{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			code, report := check(t, checks.Ready())
+			code, report := check(t, ready)
 			if code != c.ready || report.Healthy != (c.ready == 200) || report.Followers[0].Reason == "" {
 				t.Errorf("ready: got %d, %+v; want %d", code, report, c.ready)
 			}
-			if code, _ := check(t, checks.Live()); code != 200 {
+			if code, _ := check(t, live); code != 200 {
 				t.Errorf("live: got %d, want 200: a restart does not help", code)
 			}
 		})
@@ -131,13 +131,13 @@ func TestReadyRemembersPartitions(t *testing.T) {
 		behind := divided(system.Running, persistence.Partition{Leased: true, Owner: "this one"})
 		first, second := &behind.Partitions.Partitions[0], &behind.Partitions.Partitions[1]
 		behind.Head = 100
-		checks, err := health.New(&runner{[]system.Status{behind}}, health.Config{})
+		_, ready, err := health.New(&runner{[]system.Status{behind}}, health.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := func(code int) {
 			t.Helper()
-			if got, report := check(t, checks.Ready()); got != code {
+			if got, report := check(t, ready); got != code {
 				t.Errorf("got %d, %+v; want %d", got, report, code)
 			}
 		}
@@ -165,13 +165,13 @@ func TestReadyRemembersPartitions(t *testing.T) {
 func TestReadyRemembersPositions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &runner{[]system.Status{{State: system.Running, Position: 1, Head: 9}}}
-		checks, err := health.New(r, health.Config{})
+		_, ready, err := health.New(r, health.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := func(code int) {
 			t.Helper()
-			if got, report := check(t, checks.Ready()); got != code {
+			if got, report := check(t, ready); got != code {
 				t.Errorf("got %d, %+v; want %d", got, report, code)
 			}
 		}
@@ -189,13 +189,13 @@ func TestReadyRemembersPositions(t *testing.T) {
 }
 
 func TestLiveFindsAHandlerThatHangs(t *testing.T) {
-	checks, err := health.New(&runner{[]system.Status{
+	live, _, err := health.New(&runner{[]system.Status{
 		{State: system.Running, Head: 9, NotificationID: 1, Since: time.Now().Add(-11 * time.Minute)},
 	}}, health.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, report := check(t, checks.Live()); code != 503 {
+	if code, report := check(t, live); code != 503 {
 		t.Errorf("live: got %d, %+v; want 503", code, report)
 	}
 }
@@ -217,7 +217,7 @@ func (h *hanging) Statuses(ctx context.Context) ([]system.Status, error) {
 func TestLiveDoesNotAskTheDatabase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &hanging{runner{[]system.Status{{State: system.Running}}}}
-		checks, err := health.New(r, health.Config{})
+		live, ready, err := health.New(r, health.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,10 +232,10 @@ func TestLiveDoesNotAskTheDatabase(t *testing.T) {
 				t.Errorf("got position %v and lag %v of what was not read, want none", f.Position, f.Lag)
 			}
 		}
-		want(checks.Live(), 200, 0)
-		want(checks.Ready(), 503, 2*time.Second)
+		want(live, 200, 0)
+		want(ready, 503, 2*time.Second)
 		r.statuses[0].NotificationID, r.statuses[0].Since = 1, time.Now().Add(-11*time.Minute)
-		want(checks.Live(), 503, 0)
+		want(live, 503, 0)
 	})
 }
 
@@ -245,11 +245,11 @@ type unknown struct{}
 func (unknown) Statuses(context.Context) ([]system.Status, error) { return nil, errors.New("broken") }
 
 func TestNoStatusesAreNotReady(t *testing.T) {
-	checks, err := health.New(unknown{}, health.Config{})
+	_, ready, err := health.New(unknown{}, health.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, report := check(t, checks.Ready()); code != 503 {
+	if code, report := check(t, ready); code != 503 {
 		t.Errorf("got %d, %+v; want 503", code, report)
 	}
 }
@@ -288,17 +288,17 @@ func TestVerdictsOfARunner(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checks, err := health.New(runner, health.Config{})
+		live, ready, err := health.New(runner, health.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := func(when string, ready, live int) {
+		want := func(when string, wantReady, wantLive int) {
 			t.Helper()
 			synctest.Wait()
 			for _, c := range []struct {
 				handler http.Handler
 				want    int
-			}{{checks.Ready(), ready}, {checks.Live(), live}} {
+			}{{ready, wantReady}, {live, wantLive}} {
 				if code, report := check(t, c.handler); code != c.want {
 					t.Errorf("%s: got %d, %+v; want %d", when, code, report, c.want)
 				}
@@ -330,11 +330,11 @@ func TestVerdictsOfARunner(t *testing.T) {
 // like any other.
 func TestReportHasThePositionThatWasRead(t *testing.T) {
 	r := &runner{[]system.Status{{State: system.Running, Position: 0, Head: 3}, {State: system.Running, Position: 3, Head: 3}}}
-	checks, err := health.New(r, health.Config{})
+	_, ready, err := health.New(r, health.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, report := check(t, checks.Ready())
+	_, report := check(t, ready)
 	for i, want := range []struct{ position, lag int64 }{{0, 3}, {3, 0}} {
 		f := report.Followers[i]
 		if f.Position == nil || f.Lag == nil || *f.Position != want.position || *f.Lag != want.lag {
@@ -345,11 +345,11 @@ func TestReportHasThePositionThatWasRead(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for _, none := range []health.Runner{nil, (*system.Runner)(nil)} {
-		if _, err := health.New(none, health.Config{}); err == nil {
+		if _, _, err := health.New(none, health.Config{}); err == nil {
 			t.Errorf("runner %T(nil): got no error", none)
 		}
 	}
-	if _, err := health.New(&runner{}, health.Config{Stall: -1}); err == nil {
+	if _, _, err := health.New(&runner{}, health.Config{Stall: -1}); err == nil {
 		t.Error("a negative time: got no error")
 	}
 }
@@ -377,12 +377,12 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	checks, err := health.New(runner, health.Config{})
+	_, ready, err := health.New(runner, health.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	checks.Ready().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	ready.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 	fmt.Println(w.Code)
 	// Output: 200
 }

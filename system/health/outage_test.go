@@ -51,16 +51,16 @@ func TestOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer runner.Close()
-	checks, err := health.New(runner, health.Config{})
+	live, ready, err := health.New(runner, health.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := func(when string, ready int) {
+	want := func(when string, want int) {
 		t.Helper()
-		if code, report := check(t, checks.Ready()); code != ready {
-			t.Errorf("ready %s: got %d, %+v; want %d", when, code, report, ready)
+		if code, report := check(t, ready); code != want {
+			t.Errorf("ready %s: got %d, %+v; want %d", when, code, report, want)
 		}
-		if code, report := check(t, checks.Live()); code != 200 {
+		if code, report := check(t, live); code != 200 {
 			t.Errorf("live %s: got %d, %+v; want 200", when, code, report)
 		}
 	}
