@@ -81,7 +81,12 @@ func (c ClientConfig) withDefaults() ClientConfig {
 // the application of that name: give it to system.Pipe. It does not connect
 // yet. It is safe for concurrent use, and several followers may share it.
 // Mistakes in the arguments are *persistence.InvalidError, and all reported
-// together; reading returns an *Error.
+// together.
+//
+// An error of reading says what to do. What may pass by itself, and what a
+// service or a network is at fault for, is a persistence.ErrOperational; what
+// needs another program or another address is a persistence.ErrProgramming; an
+// answer that cannot be used is a persistence.ErrDatabase.
 func NewClient(name, address string, config ClientConfig) (system.Leader, error) {
 	c := &client{name: name, config: config.withDefaults()}
 	var errAddress, errReading error
@@ -163,7 +168,7 @@ func (c *client) Decode(n persistence.Notification) (domain.Event, error) {
 }
 
 // Head asks for the position of the log's last event, which is 0 if there is
-// none. It returns an *Error, or why ctx has ended.
+// none. It returns an error of reading, or why ctx has ended.
 func (c *client) Head(ctx context.Context) (int64, error) {
 	var answer headAnswer
 	if err := c.ask(ctx, c.address("head", nil), &answer, &answer); err != nil {
@@ -207,8 +212,8 @@ func (c *client) Hold(ctx context.Context, _ time.Duration) (*persistence.LogHol
 }
 
 // Notifications asks for a page of the log, fewer than r.Limit only at the end
-// of the range, however many requests that takes. It returns an *Error, or why
-// ctx has ended, or a *persistence.InvalidError for a range that cannot be.
+// of the range, however many requests that takes. Beside the errors of reading
+// it returns a *persistence.InvalidError for a range that cannot be.
 func (c *client) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
 	rest, err := r.Validate()
 	if err != nil {
@@ -266,9 +271,9 @@ func (c *client) page(ctx context.Context, r persistence.NotificationRange, seen
 // One of them, from a replica that lags, must not make the follower one that is
 // ahead of its log, which only a person can mend.
 func (c *client) stale(address *url.URL, head, seen int64) error {
-	return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrOperational,
-		Err:  fmt.Errorf("%w: it ends the log at %d, which has been at %d", errStale, head, seen),
-		Hint: "have the log served from the primary; after a restore, restart those who follow it"}
+	return &readError{application: c.name, url: bare(address), status: http.StatusOK, class: persistence.ErrOperational,
+		err:  fmt.Errorf("%w: it ends the log at %d, which has been at %d", errStale, head, seen),
+		hint: "have the log served from the primary; after a restore, restart those who follow it"}
 }
 
 func arguments(r persistence.NotificationRange) url.Values {
@@ -307,15 +312,15 @@ func (c *client) ask(ctx context.Context, address *url.URL, answer any, head *he
 		return c.malformed(address, problem)
 	}
 	if head.Application != c.name {
-		return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrProgramming,
-			Err:  fmt.Errorf("%w, %.40q", errWrongApplication, head.Application),
-			Hint: "positions are kept by name, so the client must have the name of the application that it reads"}
+		return &readError{application: c.name, url: bare(address), status: http.StatusOK, class: persistence.ErrProgramming,
+			err:  fmt.Errorf("%w, %.40q", errWrongApplication, head.Application),
+			hint: "positions are kept by name, so the client must have the name of the application that it reads"}
 	}
 	return nil
 }
 
 func (c *client) malformed(address *url.URL, problem string) error {
-	return &Error{Application: c.name, URL: bare(address), Status: http.StatusOK, Class: persistence.ErrDatabase,
-		Err:  fmt.Errorf("%w: %s", errMalformed, problem),
-		Hint: "is the address that of a remotelog handler?"}
+	return &readError{application: c.name, url: bare(address), status: http.StatusOK, class: persistence.ErrDatabase,
+		err:  fmt.Errorf("%w: %s", errMalformed, problem),
+		hint: "is the address that of a remotelog handler?"}
 }

@@ -53,7 +53,7 @@
 //
 // A request that finds no connection, loses it, or is answered 429, 502, 503 or
 // 504 is repeated a few times within a call, after short waits, or after the
-// one that the service asks for. What fails after that is an [Error], and the
+// one that the service asks for. What fails after that is an error, and the
 // runner tries again later, after longer and longer times. A timeout is not
 // repeated within the call: there was time enough. Meanwhile a follower of
 // several leaders waits for this one.

@@ -26,48 +26,41 @@ var (
 	errStale = errors.New("the answer is older than one before it")
 )
 
-// Error says that the log of another service could not be read. What may pass
-// by itself, and what a service or a network is at fault for, is a
+// readError says that the log of another service could not be read. What may
+// pass by itself, and what a service or a network is at fault for, is a
 // persistence.ErrOperational; what needs another program or another address is
 // a persistence.ErrProgramming; an answer that cannot be used is a
 // persistence.ErrDatabase.
-type Error struct {
-	// Application is the name of the application whose log was to be read.
-	Application string
-	// URL is where, without a user, a password and arguments.
-	URL string
-	// Status is that of the answer, and 0 if there was none.
-	Status int
-	// Class is one of the Err… values of the package persistence.
-	Class error
-	// Hint says what to do, if that is known.
-	Hint string
-	// Err is the cause: what is wrong with the answer, the error of the
-	// connection, or what the service says.
-	Err error
+type readError struct {
+	application string
+	url         string // without a user, a password and arguments
+	status      int    // that of the answer, and 0 if there was none
+	class       error
+	hint        string // what to do, or ""
+	err         error  // the cause, or nil
 
 	again bool          // whether the request may be repeated at once
 	after time.Duration // and how long the service wants to be left alone before
 }
 
-func (e *Error) Error() string {
-	text := fmt.Sprintf("log of %s at %s", e.Application, e.URL)
-	if e.Status != 0 && e.Status != 200 {
-		text += fmt.Sprintf(": status %d", e.Status)
+func (e *readError) Error() string {
+	text := fmt.Sprintf("log of %s at %s", e.application, e.url)
+	if e.status != 0 && e.status != 200 {
+		text += fmt.Sprintf(": status %d", e.status)
 	}
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
+	if e.err != nil {
+		text += ": " + e.err.Error()
 	}
-	if e.Hint != "" {
-		text += "; " + e.Hint
+	if e.hint != "" {
+		text += "; " + e.hint
 	}
 	return text
 }
 
 // Unwrap returns the class and the cause.
-func (e *Error) Unwrap() []error {
-	if e.Err == nil {
-		return []error{e.Class}
+func (e *readError) Unwrap() []error {
+	if e.err == nil {
+		return []error{e.class}
 	}
-	return []error{e.Class, e.Err}
+	return []error{e.class, e.err}
 }

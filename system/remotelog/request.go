@@ -65,7 +65,7 @@ func pause(ctx context.Context, wait time.Duration) error {
 }
 
 // attempt makes one request, within the timeout.
-func (c *client) attempt(ctx context.Context, address *url.URL) ([]byte, *Error) {
+func (c *client) attempt(ctx context.Context, address *url.URL) ([]byte, *readError) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
@@ -86,9 +86,9 @@ func (c *client) attempt(ctx context.Context, address *url.URL) ([]byte, *Error)
 		return nil, c.unanswered(address, err)
 	}
 	if int64(len(body)) > c.config.MaxResponse {
-		return nil, &Error{Application: c.name, URL: bare(address), Status: response.StatusCode, Class: persistence.ErrDatabase,
-			Err: errTooLarge,
-			Hint: fmt.Sprintf("at most %d bytes are read; see ClientConfig.MaxResponse and, for the service, HandlerConfig.MaxPageBytes",
+		return nil, &readError{application: c.name, url: bare(address), status: response.StatusCode, class: persistence.ErrDatabase,
+			err: errTooLarge,
+			hint: fmt.Sprintf("at most %d bytes are read; see ClientConfig.MaxResponse and, for the service, HandlerConfig.MaxPageBytes",
 				c.config.MaxResponse)}
 	}
 	return body, nil
@@ -96,34 +96,34 @@ func (c *client) attempt(ctx context.Context, address *url.URL) ([]byte, *Error)
 
 // unanswered is the error of a request without a whole answer. net/http's own
 // error has the address in it, with its arguments.
-func (c *client) unanswered(address *url.URL, err error) *Error {
+func (c *client) unanswered(address *url.URL, err error) *readError {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	timeout, ok := errors.AsType[net.Error](err)
-	return &Error{Application: c.name, URL: bare(address), Class: persistence.ErrOperational, Err: err,
+	return &readError{application: c.name, url: bare(address), class: persistence.ErrOperational, err: err,
 		again: !ok || !timeout.Timeout()}
 }
 
 // refused is the error of an answer with another status than 200.
-func (c *client) refused(address *url.URL, response *http.Response) *Error {
-	e := &Error{Application: c.name, URL: bare(address), Status: response.StatusCode, Class: persistence.ErrProgramming}
+func (c *client) refused(address *url.URL, response *http.Response) *readError {
+	e := &readError{application: c.name, url: bare(address), status: response.StatusCode, class: persistence.ErrProgramming}
 	var answer errorAnswer
 	if body, err := io.ReadAll(io.LimitReader(response.Body, maxErrorBody)); err == nil && json.Unmarshal(body, &answer) == nil {
-		e.Err = fmt.Errorf("the service says %.200q", answer.Error)
+		e.err = fmt.Errorf("the service says %.200q", answer.Error)
 	}
 	switch status := response.StatusCode; {
 	case status == http.StatusTooManyRequests, status >= 502 && status <= 504:
-		e.Class, e.again = persistence.ErrOperational, true
+		e.class, e.again = persistence.ErrOperational, true
 		e.after = retryAfter(response.Header.Get("Retry-After"))
 	case status >= 500:
-		e.Class = persistence.ErrOperational
+		e.class = persistence.ErrOperational
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		e.Class, e.Hint = persistence.ErrOperational, "give credentials by WithHeader or WithHTTPClient"
+		e.class, e.hint = persistence.ErrOperational, "give credentials by ClientConfig.Header or HTTPClient"
 	case status == http.StatusNotFound:
-		e.Hint = "the address must be that of the handler, without head and notifications"
+		e.hint = "the address must be that of the handler, without head and notifications"
 	case status >= 300 && status < 400:
-		e.Hint = "redirects are not followed; give the address that it leads to"
+		e.hint = "redirects are not followed; give the address that it leads to"
 	}
 	return e
 }
