@@ -52,7 +52,7 @@ func (a *Application) decodeAll(notifications iter.Seq2[persistence.Notification
 			yield(domain.Event{}, err)
 			return
 		}
-		for part := range event.Parts() {
+		for part := range mapper.Parts(event) {
 			if !yield(part, nil) {
 				return
 			}

@@ -28,8 +28,8 @@ var praisedDogs = domain.Define("Dog",
 	domain.On("Registered", school.Registered{}),
 	domain.On("Learned", learned{}),
 	domain.On("Praised", praised{}),
-	domain.UpcastToMany[school.Dog]("TrickAdded", func(e school.TrickAdded) []any { return []any{learned(e), praised{}} },
-		domain.Into(learned{}, praised{})),
+	domain.UpcastToMany[school.Dog]("TrickAdded", []any{learned{}, praised{}},
+		func(e school.TrickAdded) []any { return []any{learned(e), praised{}} }),
 	domain.SnapshotVersion[school.Dog](2),
 )
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 )
 
 // initialVersion is the version of the first event of an aggregate, unless its
@@ -231,7 +233,7 @@ func (d *Definition[T]) applyPast(event Event) func(*T, any) {
 	switch data := event.Data.(type) {
 	case RetiredEvent:
 		return func(*T, any) {}
-	case Payloads:
+	case eventtype.Payloads:
 		for _, payload := range data {
 			if d.apply[reflect.TypeOf(payload)] == nil {
 				return nil

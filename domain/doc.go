@@ -139,12 +139,12 @@
 //
 // [UpcastToMany] reads each stored event of an old kind as several of today:
 //
-//	domain.UpcastToMany[Dog]("Moved",
-//		func(e movedV1) []any { return []any{Left{From: e.From}, Entered{To: e.To}} },
-//		domain.Into(Left{}, Entered{}))
+//	domain.UpcastToMany[Dog]("Moved", []any{Left{}, Entered{}},
+//		func(e movedV1) []any { return []any{Left{From: e.From}, Entered{To: e.To}} })
 //
 // The stored event stays one: an aggregate applies all of it at one version.
-// Its Data are [Payloads], and [Event.Parts] are the events that it means.
+// Handlers and readers of the log get the events that it means, which differ in
+// their Data and in Event.Part.
 //
 // # When code goes: retiring
 //

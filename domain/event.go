@@ -47,8 +47,7 @@ type Event struct {
 	Part int
 
 	// Data is the payload: a value (never a pointer) of a type given to Define.
-	// It is a RetiredEvent if the type is retired, and Payloads if one stored
-	// event means several today.
+	// It is a RetiredEvent if the type is retired.
 	Data any
 }
 

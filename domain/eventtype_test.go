@@ -191,8 +191,8 @@ func TestDowncastersMustFit(t *testing.T) {
 		{"one left out", "downcaster 2 of Dog.Sized makes", on(slices.Concat(upcasts, downcasts[:1], downcasts[2:])...)},
 		{"of a state", "states need no domain.Downcast", state},
 		{"of events that are only read", "its domain.Downcast has no effect", func() {
-			domain.Define("Dog", domain.On("Registered", Registered{}), domain.UpcastToMany[Dog]("Sized", func(SizedV4) []any { return nil },
-				append(slices.Concat(upcasts, downcasts), domain.Into(Registered{}))...))
+			domain.Define("Dog", domain.On("Registered", Registered{}), domain.UpcastToMany[Dog]("Sized", []any{Registered{}}, func(SizedV4) []any { return nil },
+				slices.Concat(upcasts, downcasts)...))
 		}},
 		{"of a retired type", "downcasters and 0 upcasters", func() { domain.Define("Dog", domain.Retired[Dog]("Sized", downcasts[0])) }},
 	} {

@@ -2,26 +2,22 @@ package domain
 
 import (
 	"fmt"
-	"iter"
 	"reflect"
 	"slices"
-)
 
-// Payloads is the Data of a stored event that UpcastToMany has made several
-// payloads of, in their order. It may be empty.
-type Payloads []any
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
+)
 
 // UpcastToMany says that events of this name, which T had in the past, mean
 // several events of today:
 //
-//	domain.UpcastToMany[Dog]("Moved",
-//		func(e movedV1) []any { return []any{Left{From: e.From}, Entered{To: e.To}} },
-//		domain.Into(Left{}, Entered{}))
+//	domain.UpcastToMany[Dog]("Moved", []any{Left{}, Entered{}},
+//		func(e movedV1) []any { return []any{Left{From: e.From}, Entered{To: e.To}} })
 //
 // It takes the place of the old event's On; From is the old event's type, to
-// which options can add the Upcasts that it had. Into names the types of the
-// payloads that convert returns. Their events must be defined; convert may
-// return any number of each, or none.
+// which options can add the Upcasts that it had. into names the types of the
+// payloads that convert returns, each by any value of it. Their events must be
+// defined; convert may return any number of each, or none.
 //
 // A stored event stays one event: it has one version, position, id and time. An
 // aggregate applies all its payloads at that version, so no snapshot, cache or
@@ -29,24 +25,16 @@ type Payloads []any
 // triggered. If the payloads mean something else than the old event did, raise
 // SnapshotVersion.
 //
-// A reader of an application's log that takes only events with one payload
-// stops at such an event with a persistence.ErrNewerProgram; it passes none
-// over.
-func UpcastToMany[T, From any](name string, convert func(From) []any, options ...TypeOption) Option[T] {
+// Handlers and readers of the log get the events that the stored one means, one
+// after the other. They differ in their Data and in Event.Part.
+func UpcastToMany[T, From any](name string, into []any, convert func(From) []any, options ...TypeOption) Option[T] {
 	return func(d *Definition[T]) {
 		t := newEventType[From](d.name, name, d.name+"."+name, options)
 		t.convert = func(data any) []any { return convert(data.(From)) }
-		d.events = append(d.events, t)
-	}
-}
-
-// Into names the types of the payloads that the function of an UpcastToMany
-// returns, each by any value of it.
-func Into(payloads ...any) TypeOption {
-	return func(t *eventType) {
-		for _, payload := range payloads {
-			t.into = append(t.into, reflect.TypeOf(payload))
+		for _, made := range into {
+			t.into = append(t.into, reflect.TypeOf(made))
 		}
+		d.events = append(d.events, t)
 	}
 }
 
@@ -56,10 +44,10 @@ func (t *eventType) IsPast() bool { return t.IsRetired() || t.convert != nil }
 
 // several makes the payloads of today.
 func (t *eventType) several(data any) (any, error) {
-	payloads := Payloads(t.convert(data))
+	payloads := eventtype.Payloads(t.convert(data))
 	for _, payload := range payloads {
 		if made := reflect.TypeOf(payload); !slices.Contains(t.into, made) {
-			return nil, fmt.Errorf("%w: UpcastToMany of %s returned a payload of type %v; name it in domain.Into",
+			return nil, fmt.Errorf("%w: UpcastToMany of %s returned a payload of type %v; add it to the types that it makes",
 				ErrEventSourcing, t.topic, made)
 		}
 	}
@@ -71,10 +59,8 @@ func (s *Schema) checkInto() {
 	for _, t := range s.events {
 		problem := ""
 		switch {
-		case t.convert == nil && len(t.into) > 0:
-			problem = fmt.Sprintf("domain.Into of %s is only for UpcastToMany", t.topic)
 		case t.convert != nil && len(t.into) == 0:
-			problem = fmt.Sprintf("UpcastToMany of %s needs domain.Into with the types that it makes", t.topic)
+			problem = fmt.Sprintf("UpcastToMany of %s needs the types that it makes", t.topic)
 		case t.convert != nil && len(t.downs) > 0:
 			problem = fmt.Sprintf("events of %s are only read, so its domain.Downcast has no effect; remove it", t.topic)
 		}
@@ -85,26 +71,6 @@ func (s *Schema) checkInto() {
 		}
 		if problem != "" {
 			panic(&definitionError{definition: s.name, problem: problem})
-		}
-	}
-}
-
-// Parts returns the events that a stored event means today: one for each of its
-// Payloads, in their order, or the event itself if it has another Data. They
-// differ only in Data and Part.
-func (e Event) Parts() iter.Seq[Event] {
-	return func(yield func(Event) bool) {
-		payloads, ok := e.Data.(Payloads)
-		if !ok {
-			yield(e)
-			return
-		}
-		for i, payload := range payloads {
-			part := e
-			part.Part, part.Data = i, payload
-			if !yield(part) {
-				return
-			}
 		}
 	}
 }

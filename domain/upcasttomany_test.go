@@ -34,7 +34,7 @@ func separate(e trained) (all []any) {
 var trainedDogs = domain.Define("Dog",
 	domain.On("Registered", Registered{}),
 	domain.On("TrickAdded", TrickAdded{}),
-	domain.UpcastToMany[Dog]("Trained", separate, domain.Into(Registered{}, TrickAdded{}), domain.Alias("Dog.Taught"),
+	domain.UpcastToMany[Dog]("Trained", []any{Registered{}, TrickAdded{}}, separate, domain.Alias("Dog.Taught"),
 		domain.Upcast(func(trick string) trained { return trained{Tricks: []string{trick}} })),
 )
 
@@ -55,12 +55,12 @@ func TestUpcastToManyDecodes(t *testing.T) {
 		name    string
 		version int
 		stored  any
-		want    domain.Payloads
+		want    eventtype.Payloads
 	}{
-		{"several", 2, trained{"Rex", []string{"sit", "roll"}}, domain.Payloads{Registered{"Rex"}, TrickAdded{"sit"}, TrickAdded{"roll"}}},
-		{"one", 2, trained{"", []string{"sit"}}, domain.Payloads{TrickAdded{"sit"}}},
+		{"several", 2, trained{"Rex", []string{"sit", "roll"}}, eventtype.Payloads{Registered{"Rex"}, TrickAdded{"sit"}, TrickAdded{"roll"}}},
+		{"one", 2, trained{"", []string{"sit"}}, eventtype.Payloads{TrickAdded{"sit"}}},
 		{"none", 2, trained{}, nil},
-		{"an older version", 1, "sit", domain.Payloads{TrickAdded{"sit"}}},
+		{"an older version", 1, "sit", eventtype.Payloads{TrickAdded{"sit"}}},
 	} {
 		got, err := kind.Decode(test.version, decoding(test.stored))
 		if err != nil || !reflect.DeepEqual(got, test.want) {
@@ -82,7 +82,7 @@ func TestUpcastToManyDecodes(t *testing.T) {
 func TestUpcastToManyApplies(t *testing.T) {
 	dog := definitions.Of(trainedDogs).Blank(uuid.New())
 	event := domain.Event{OriginatorID: dog.ID(), OriginatorVersion: 1, ID: uuid.New(), Timestamp: day(2003)}
-	event.Topic, event.Data = "Dog.Taught", domain.Payloads{Registered{"Rex"}, TrickAdded{"sit"}, TrickAdded{"roll"}}
+	event.Topic, event.Data = "Dog.Taught", eventtype.Payloads{Registered{"Rex"}, TrickAdded{"sit"}, TrickAdded{"roll"}}
 	if err := definitions.Of(trainedDogs).Apply(dog, event); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestUpcastToManyApplies(t *testing.T) {
 	if dog.Version() != 1 || definitions.Of(Dogs).LastEventID(dog) != event.ID || !dog.CreatedOn().Equal(day(2003)) || !dog.ModifiedOn().Equal(day(2003)) {
 		t.Errorf("got version %d, id %v, times %v and %v, want Version 1, LastEventID %v, CreatedOn %v and ModifiedOn %v", dog.Version(), definitions.Of(Dogs).LastEventID(dog), dog.CreatedOn(), dog.ModifiedOn(), event.ID, day(2003), day(2003))
 	}
-	event.OriginatorVersion, event.Data = 2, domain.Payloads(nil)
+	event.OriginatorVersion, event.Data = 2, eventtype.Payloads(nil)
 	if err := definitions.Of(trainedDogs).Apply(dog, event); err != nil || dog.Version() != 2 || len(dog.Tricks) != 2 {
 		t.Errorf("no payloads: got %v, version %d, tricks %q, want no error, Version 2 and 2 Tricks", err, dog.Version(), dog.Tricks)
 	}
@@ -106,9 +106,9 @@ func TestUpcastToManyApplies(t *testing.T) {
 // before it.
 func TestUpcastToManyRefuses(t *testing.T) {
 	for _, event := range []domain.Event{
-		{Topic: "Cat.Trained", Data: domain.Payloads{TrickAdded{"sit"}}},
-		{Topic: "Dog.TrickAdded", Data: domain.Payloads{TrickAdded{"sit"}}},
-		{Topic: "Dog.Trained", Data: domain.Payloads{TrickAdded{"sit"}, Transacted{}}},
+		{Topic: "Cat.Trained", Data: eventtype.Payloads{TrickAdded{"sit"}}},
+		{Topic: "Dog.TrickAdded", Data: eventtype.Payloads{TrickAdded{"sit"}}},
+		{Topic: "Dog.Trained", Data: eventtype.Payloads{TrickAdded{"sit"}, Transacted{}}},
 		{Topic: "Dog.Trained", Data: trained{}},
 	} {
 		dog := definitions.Of(trainedDogs).Blank(uuid.New())
@@ -119,9 +119,9 @@ func TestUpcastToManyRefuses(t *testing.T) {
 		}
 	}
 	wrong := domain.Define("Dog", domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}),
-		domain.UpcastToMany[Dog]("Trained", separate, domain.Into(TrickAdded{})))
+		domain.UpcastToMany[Dog]("Trained", []any{TrickAdded{}}, separate))
 	_, err := definitions.Of(wrong).EventTypes()[2].Decode(1, decoding(trained{Name: "Rex"}))
-	const want = "event sourcing error: UpcastToMany of Dog.Trained returned a payload of type domain_test.Registered; name it in domain.Into"
+	const want = "event sourcing error: UpcastToMany of Dog.Trained returned a payload of type domain_test.Registered; add it to the types that it makes"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -130,16 +130,16 @@ func TestUpcastToManyRefuses(t *testing.T) {
 func TestUpcastToManyOfAFold(t *testing.T) {
 	accounts := domain.Define("Account",
 		domain.Evolve("Deposited", func(a Account, e Deposited) Account { a.Balance += e.Amount; return a }),
-		domain.UpcastToMany[domain.Fold[Account]]("Collected",
+		domain.UpcastToMany[domain.Fold[Account]]("Collected", []any{Deposited{}},
 			func(amounts []int) (all []any) {
 				for _, amount := range amounts {
 					all = append(all, Deposited{Amount: amount})
 				}
 				return all
-			}, domain.Into(Deposited{})))
+			}))
 	account := definitions.Of(accounts).Blank(uuid.New())
 	err := definitions.Of(accounts).Apply(account, domain.Event{OriginatorID: account.ID(), OriginatorVersion: 1, Topic: "Account.Collected",
-		Data: domain.Payloads{Deposited{1}, Deposited{2}}})
+		Data: eventtype.Payloads{Deposited{1}, Deposited{2}}})
 	if err != nil || account.State().Balance != 3 || account.Version() != 1 {
 		t.Errorf("got %v, balance %d, version %d, want no error, Balance 3 and Version 1", err, account.State().Balance, account.Version())
 	}
@@ -147,54 +147,28 @@ func TestUpcastToManyOfAFold(t *testing.T) {
 
 func TestUpcastToManyPanics(t *testing.T) {
 	on := domain.On("Registered", Registered{})
-	many := func(options ...domain.TypeOption) func() {
-		return func() { domain.Define("Dog", on, domain.UpcastToMany[Dog]("Trained", separate, options...)) }
+	many := func(types []any, options ...domain.TypeOption) func() {
+		return func() { domain.Define("Dog", on, domain.UpcastToMany[Dog]("Trained", types, separate, options...)) }
 	}
 	for _, test := range []struct {
 		name, want string
 		f          func()
 	}{
-		{"no Into", "UpcastToMany of Dog.Trained needs domain.Into with the types that it makes", many()},
+		{"no types", "UpcastToMany of Dog.Trained needs the types that it makes", many(nil)},
 		{"payload that is not defined", "UpcastToMany of Dog.Trained makes domain_test.TrickAdded, which is not defined; add domain.On",
-			many(domain.Into(Registered{}, TrickAdded{}))},
-		{"payload that is nil", "UpcastToMany of Dog.Trained makes <nil>", many(domain.Into(nil))},
+			many([]any{Registered{}, TrickAdded{}})},
+		{"payload that is nil", "UpcastToMany of Dog.Trained makes <nil>", many([]any{nil})},
 		{"topic of another event", `topic "Dog.Registered" is given to both domain_test.Registered and domain_test.trained`,
-			many(domain.Into(Registered{}), domain.Alias("Dog.Registered"))},
+			many([]any{Registered{}}, domain.Alias("Dog.Registered"))},
 		{"retired as well", `topic "Dog.Trained" is retired and defined as domain_test.trained at once`, func() {
-			domain.Define("Dog", on, domain.Retired[Dog]("Trained"), domain.UpcastToMany[Dog]("Trained", separate, domain.Into(Registered{})))
+			domain.Define("Dog", on, domain.Retired[Dog]("Trained"), domain.UpcastToMany[Dog]("Trained", []any{Registered{}}, separate))
 		}},
-		{"upcasters that do not fit", "upcaster 1 of Dog.Trained returns int", many(domain.Into(Registered{}),
+		{"upcasters that do not fit", "upcaster 1 of Dog.Trained returns int", many([]any{Registered{}},
 			domain.Upcast(func(string) int { return 0 }))},
-		{"Into of another option", "domain.Into of Dog.A is only for UpcastToMany", func() {
-			domain.Define("Dog", domain.On("A", Registered{}, domain.Into(Registered{})))
-		}},
-		{"Into of a log", "domain.Into of Log.A is only for UpcastToMany", func() {
-			domain.DefineLog("Log", domain.Entry("A", 0, domain.Into(0)))
-		}},
 	} {
 		t.Run(test.name, func(t *testing.T) { definitionError(t, test.want, test.f) })
 	}
 	dog := trainedDogs.Create(uuid.New(), Registered{})
 	definitionError(t, "is not defined", func() { trainedDogs.NewEvent(domain.Originator{ID: dog.ID(), Version: 2}, trained{}) })
-	definitionError(t, "is not defined", func() { trainedDogs.NewEvent(domain.Originator{ID: dog.ID(), Version: 2}, domain.Payloads{}) })
-}
-
-func TestParts(t *testing.T) {
-	event := domain.Event{NotificationID: 7, OriginatorID: uuid.New(), OriginatorVersion: 3, ID: uuid.New(), Topic: "Dog.Trained",
-		Data: domain.Payloads{TrickAdded{"sit"}, TrickAdded{"roll"}}}
-	first, second := event, event
-	first.Data, second.Data, second.Part = TrickAdded{"sit"}, TrickAdded{"roll"}, 1
-	if got, want := slices.Collect(event.Parts()), []domain.Event{first, second}; !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-	for range event.Parts() {
-		break
-	}
-	if got := slices.Collect(first.Parts()); !reflect.DeepEqual(got, []domain.Event{first}) {
-		t.Errorf("one payload: got %+v, want %v", got, []domain.Event{first})
-	}
-	event.Data = domain.Payloads{}
-	if got := slices.Collect(event.Parts()); len(got) != 0 {
-		t.Errorf("no payloads: got %+v, want 0 of them", got)
-	}
+	definitionError(t, "is not defined", func() { trainedDogs.NewEvent(domain.Originator{ID: dog.ID(), Version: 2}, eventtype.Payloads{}) })
 }

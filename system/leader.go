@@ -23,8 +23,8 @@ type Leader interface {
 	// Notifications returns a page of the log, fewer than r.Limit only at the
 	// end of the range.
 	Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error)
-	// Decode returns the event in a notification. Its Parts are what is
-	// handled.
+	// Decode returns the event in a notification. If domain.UpcastToMany makes
+	// several events of it, its Data has them all, and they are what is handled.
 	Decode(n persistence.Notification) (domain.Event, error)
 	// Topics returns the names under which events with payloads of a type are
 	// stored, today's first and then former ones, or none if the log has no

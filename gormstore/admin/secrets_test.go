@@ -124,8 +124,8 @@ func TestRedactGetsTheTopicsOfToday(t *testing.T) {
 		t.Fatal(err)
 	}
 	runner := newReader(t, db, domain.Define("Card", domain.FormerName[card]("Note"), domain.On("Fronted", fronted{}), domain.On("Backed", backed{}),
-		domain.UpcastToMany[card]("Noted", func(n Noted) []any { return []any{fronted{n.Text}, backed{n.Text}} },
-			domain.Into(fronted{}, backed{}))))
+		domain.UpcastToMany[card]("Noted", []any{fronted{}, backed{}},
+			func(n Noted) []any { return []any{fronted{n.Text}, backed{n.Text}} })))
 	log := &strings.Builder{}
 	paths := []string{"/log", "/aggregate/Notes/" + id.String() + "?v=1"}
 	for name, c := range map[string]struct {

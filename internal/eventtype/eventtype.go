@@ -60,8 +60,7 @@ type Type interface {
 	//
 	// It returns a *VersionError if the version is newer than the program, or
 	// older than its oldest upcaster. A retired type has domain.RetiredEvent for
-	// every version and decodes nothing. domain.UpcastToMany makes
-	// domain.Payloads.
+	// every version and decodes nothing. domain.UpcastToMany makes Payloads.
 	Decode(version int, decode func(into any) error) (any, error)
 	// Copy returns a copy of a payload or of the state of a snapshot that shares
 	// no memory with it, except what unexported fields refer to. Times in the
@@ -78,6 +77,10 @@ type Type interface {
 	// domain.RetiredEvent.
 	IsRetired() bool
 }
+
+// Payloads is the Data of a stored event that domain.UpcastToMany has made
+// several payloads of, in their order. It may be empty.
+type Payloads []any
 
 // SnapshotState is the payload of a snapshot: the state S of an aggregate at
 // one version, with the times that an aggregate has beside its state.

@@ -199,11 +199,11 @@ func (m *Mapper) TopicsOfPayload(payload reflect.Type) (topics []string) {
 
 // NotificationToDomain is ToDomain for an event from the log, which also knows
 // its position. It returns an ErrNewerProgram for an event that means several
-// today (domain.Payloads), which a caller that expects one payload would pass
+// today (eventtype.Payloads), which a caller that expects one payload would pass
 // over: use NotificationToParts for those.
 func (m *Mapper) NotificationToDomain(notification persistence.Notification) (domain.Event, error) {
 	event, err := m.toDomain(events, notification)
-	if _, several := event.Data.(domain.Payloads); several {
+	if _, several := event.Data.(eventtype.Payloads); several {
 		return domain.Event{}, m.failed(&notification.StoredEvent, notification.ID, stageDecode, newer(errSeveral))
 	}
 	return event, err
@@ -212,7 +212,7 @@ func (m *Mapper) NotificationToDomain(notification persistence.Notification) (do
 var errSeveral = errors.New("domain.UpcastToMany makes several payloads of it, which this reader cannot take")
 
 // NotificationToParts is NotificationToDomain for callers that take events
-// which mean several today: the event's Parts are the events to process, all at
+// which mean several today: its Parts are the events to process, all at
 // its position.
 func (m *Mapper) NotificationToParts(notification persistence.Notification) (domain.Event, error) {
 	return m.toDomain(events, notification)

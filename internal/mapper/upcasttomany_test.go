@@ -3,7 +3,10 @@ package mapper_test
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
@@ -17,9 +20,8 @@ import (
 var lessonDogs = domain.Define("Dog",
 	domain.On("Registered", Registered{}),
 	domain.On("Learned", learned{}, domain.Alias("Dog.Taught")),
-	domain.UpcastToMany[Dog]("TrickAdded",
-		func(e TrickAdded) []any { return []any{learned(e), learned{e.Trick + " again"}} },
-		domain.Into(learned{})),
+	domain.UpcastToMany[Dog]("TrickAdded", []any{learned{}},
+		func(e TrickAdded) []any { return []any{learned(e), learned{e.Trick + " again"}} }),
 )
 
 type learned struct{ Trick string }
@@ -34,7 +36,7 @@ func TestMapperUpcastsToMany(t *testing.T) {
 		notification := persistence.Notification{ID: 7, StoredEvent: toStored(t, newMapper(t, config, Dogs.Schema), event)}
 		m := newMapper(t, config, lessonDogs.Schema)
 		want := event
-		want.Application, want.Data = school, domain.Payloads{learned{"sit"}, learned{"sit again"}}
+		want.Application, want.Data = school, eventtype.Payloads{learned{"sit"}, learned{"sit again"}}
 		if got, err := m.ToDomain(notification.StoredEvent); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%v: got %+v, %v, want %+v", chain, got, err, want)
 		}
@@ -71,9 +73,29 @@ func TestMapperStoresNoEventsOfThePast(t *testing.T) {
 	t.Parallel()
 	event := dogEvents("Fido", "sit")[1]
 	m := newMapper(t, mapper.Config{Application: school}, lessonDogs.Schema)
-	for _, data := range []any{event.Data, domain.Payloads{learned{"sit"}}} {
+	for _, data := range []any{event.Data, eventtype.Payloads{learned{"sit"}}} {
 		event.Data = data
 		_, err := m.ToStored(event)
 		expect.ErrorAs[*eventtype.PayloadError](t, err)
+	}
+}
+
+func TestParts(t *testing.T) {
+	event := domain.Event{NotificationID: 7, OriginatorID: uuid.New(), OriginatorVersion: 3, ID: uuid.New(), Topic: "Dog.Trained",
+		Data: eventtype.Payloads{learned{"sit"}, learned{"roll"}}}
+	first, second := event, event
+	first.Data, second.Data, second.Part = learned{"sit"}, learned{"roll"}, 1
+	if got, want := slices.Collect(mapper.Parts(event)), []domain.Event{first, second}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for range mapper.Parts(event) {
+		break
+	}
+	if got := slices.Collect(mapper.Parts(first)); !reflect.DeepEqual(got, []domain.Event{first}) {
+		t.Errorf("one payload: got %+v, want %v", got, []domain.Event{first})
+	}
+	event.Data = eventtype.Payloads{}
+	if got := slices.Collect(mapper.Parts(event)); len(got) != 0 {
+		t.Errorf("no payloads: got %+v, want 0 of them", got)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -158,7 +159,7 @@ func PayloadsOf(runner Runner, application string, event StoredEvent) (payloads 
 		return nil
 	}
 	schema, isKnown := app.Mapper().SchemaOf(event.Topic)
-	for part := range event.Parts() {
+	for part := range mapper.Parts(event.Event) {
 		payload := Payload{event.Topic, asJSON(app, part.Data)}
 		if isKnown {
 			if kind, ok := schema.Kind(part.Data); ok {
