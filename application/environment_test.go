@@ -23,6 +23,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
@@ -406,7 +407,7 @@ func TestOnlyWhatCanBeStored(t *testing.T) {
 	s := newSchool(t)
 	for name, dog := range map[string]*school.Dog{
 		"zero id":   school.Dogs.Create(uuid.Nil, school.Registered{}),
-		"too large": school.Dogs.Create(school.DogID("Fido"), school.Registered{Name: strings.Repeat("x", persistence.MaxState+1)}),
+		"too large": school.Dogs.Create(school.DogID("Fido"), school.Registered{Name: strings.Repeat("x", limits.State+1)}),
 	} {
 		_, err := s.Save(t.Context(), dog)
 		expect.ErrorAs[*persistence.InvalidError](t, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -100,7 +101,7 @@ func problems(got, want jetstream.StreamConfig, config Config) (all []string) {
 
 // largestMessage is the size of the message of a largest state, with its
 // headers.
-const largestMessage = persistence.MaxState + 4096
+const largestMessage = limits.State + 4096
 
 // check compares the settings of the stream, unless that was done a short while
 // ago and the stream is not suspect since. Callers that come meanwhile do not

@@ -10,21 +10,11 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 )
 
-// Limits that every store keeps, so that what one database accepts no other
-// refuses.
-const (
-	// MaxName is the longest application name, in characters: the width of the
-	// column that Django made.
-	MaxName = 32
-	// MaxState is the largest state of one event, in bytes, after compression
-	// and encryption.
-	MaxState = 16 << 20
-	// MaxPage is the largest page of notifications.
-	MaxPage = 1000
-)
+// MaxPage is the largest page of notifications.
+const MaxPage = 1000
 
 // ValidateName refuses an application name that not every database can keep,
-// with an *InvalidError.
+// such as one of more than 32 characters, with an *InvalidError.
 func ValidateName(name string) error {
 	problem := ""
 	switch {
@@ -32,8 +22,8 @@ func ValidateName(name string) error {
 		problem = "must not be empty"
 	case !utf8.ValidString(name) || strings.ContainsRune(name, 0):
 		problem = "must be valid UTF-8 without NUL"
-	case utf8.RuneCountInString(name) > MaxName:
-		problem = fmt.Sprintf("has %d characters; at most %d can be stored", utf8.RuneCountInString(name), MaxName)
+	case utf8.RuneCountInString(name) > limits.Name:
+		problem = fmt.Sprintf("has %d characters; at most %d can be stored", utf8.RuneCountInString(name), limits.Name)
 	case strings.TrimSpace(name) != name:
 		problem = "must not begin or end with spaces"
 	default:
@@ -95,8 +85,8 @@ func eventProblem(e *StoredEvent) string {
 		return "has a topic that is not valid UTF-8 without NUL"
 	case e.State == nil:
 		return "has a nil state; an empty one is legal"
-	case len(e.State) > MaxState:
-		return fmt.Sprintf("has a state of %d bytes; at most %d can be stored", len(e.State), MaxState)
+	case len(e.State) > limits.State:
+		return fmt.Sprintf("has a state of %d bytes; at most %d can be stored", len(e.State), limits.State)
 	}
 	return ""
 }

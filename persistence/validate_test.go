@@ -63,7 +63,7 @@ func TestValidateName(t *testing.T) {
 
 func TestValidateEventsBoundaries(t *testing.T) {
 	t.Parallel()
-	big := make([]byte, persistence.MaxState+1)
+	big := make([]byte, limits.State+1)
 	tests := []struct {
 		name    string
 		change  func(*persistence.StoredEvent)

@@ -16,7 +16,7 @@ import (
 // service links. The internal packages in it are why a module has to be upgraded
 // together with the root.
 var nestedMayImport = []allowedImports{
-	{"natsstore", []string{"persistence", "internal/capability", "internal/environment", "internal/txscope"}},
+	{"natsstore", []string{"persistence", "internal/capability", "internal/environment", "internal/limits", "internal/txscope"}},
 	{"natsstore/copylog", []string{"persistence", "gormstore", "internal/checker", "natsstore"}},
 	{"contrib/otel", []string{"domain", "persistence", "application", "telemetry"}},
 	{"contrib/prometheus", []string{"application", "telemetry"}},

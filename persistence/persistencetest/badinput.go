@@ -72,13 +72,13 @@ var badInputRows = []row{{
 	},
 }, {
 	name:  "a state over the limit is refused",
-	says:  "A state may have MaxState bytes; one byte more is an InvalidError of the class ErrData.",
+	says:  "A state may have 16 MiB; one byte more is an InvalidError of the class ErrData.",
 	heavy: true,
 	run: func(t testing.TB, s *store) {
-		state := make([]byte, persistence.MaxState+1)
+		state := make([]byte, limits.State+1)
 		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.State = state })
 		big := at(dog("Fido"), 1)
-		big.State = state[:persistence.MaxState]
+		big.State = state[:limits.State]
 		s.events.insert(t, big)
 	},
 }, {
@@ -199,8 +199,8 @@ var badInputRows = []row{{
 // are.
 var badNames = map[string]string{
 	"without a name":                "",
-	"of 33 characters":              strings.Repeat("x", persistence.MaxName+1),
-	"of 33 characters of 3 bytes":   strings.Repeat("犬", persistence.MaxName+1),
+	"of 33 characters":              strings.Repeat("x", limits.Name+1),
+	"of 33 characters of 3 bytes":   strings.Repeat("犬", limits.Name+1),
 	"with NUL":                      "Training\x00School",
 	"that is not UTF-8":             "Training\xffSchool",
 	"that begins with a space":      " TrainingSchool",

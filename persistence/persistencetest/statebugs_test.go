@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -93,8 +94,8 @@ var stateBugs = []bug{
 		e.OriginatorVersion = max(e.OriginatorVersion, 0)
 	}))},
 	{name: "states over the limit are cut", spoil: eachInsert(mended(func(e *storedEvent) {
-		if len(e.State) > persistence.MaxState {
-			e.State = e.State[:persistence.MaxState]
+		if len(e.State) > limits.State {
+			e.State = e.State[:limits.State]
 		}
 	}))},
 	{name: "states of a mebibyte are refused", spoil: eachResultOf(func(events []storedEvent) error {
