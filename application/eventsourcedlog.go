@@ -39,9 +39,8 @@ func NewEventSourcedLog(app *Application, schema *domain.Schema, id uuid.UUID) (
 
 // Trigger makes the next event of the log, to be given to Application.Save:
 // alone, or together with what it is about. It returns a
-// *persistence.OriginatorTypeError if the log's id is that of another
-// definition's events. It panics if the payload's type is not in the log's
-// schema.
+// persistence.ErrOriginatorType if the log's id is that of another definition's
+// events. It panics if the payload's type is not in the log's schema.
 func (l *EventSourcedLog) Trigger(ctx context.Context, data any, options ...domain.EventOption) (domain.Events, error) {
 	last, ok, err := l.Last(ctx)
 	if err != nil {

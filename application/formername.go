@@ -30,7 +30,7 @@ func (a *Application) checkFormerNames(ctx context.Context) error {
 			return err
 		}
 		newest, err := recorder.NewestNotificationID(ctx)
-		if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
+		if errors.Is(err, persistence.ErrNotMigrated) {
 			return nil // what the caller does next says so
 		}
 		if err != nil {

@@ -66,7 +66,7 @@ func (r *Repository[T]) check(schema *domain.Schema) error {
 }
 
 // Get loads the latest version of an aggregate. It returns a *NotFoundError if
-// the aggregate has no events, and a *persistence.OriginatorTypeError if the id
+// the aggregate has no events, and a persistence.ErrOriginatorType if the id
 // is that of an aggregate of another definition.
 func (r *Repository[T]) Get(ctx context.Context, id uuid.UUID) (*T, error) {
 	if err := r.app.ready(ctx); err != nil {
@@ -317,7 +317,7 @@ func one(events iter.Seq2[domain.Event, error]) (domain.Event, bool, error) {
 
 // checkDefinition returns an error if a topic belongs to another definition
 // than the repository's.
-func (r *Repository[T]) checkDefinition(id uuid.UUID, topic string) *persistence.OriginatorTypeError {
+func (r *Repository[T]) checkDefinition(id uuid.UUID, topic string) *persistence.Error {
 	own := r.definition.EventTypes()
 	if len(own) == 0 {
 		return nil

@@ -52,10 +52,11 @@ const (
 	hintTable    = hintRead + "; nothing was stored"
 	hintDeferred = "the transaction read before another one wrote; open the database with _txlock=immediate, " +
 		"or use gormstore.Transaction"
-	hintPooler = "a connection pooler in transaction mode needs default_query_exec_mode=exec in the DSN, and no PrepareStmt"
-	hintPlan   = "the statement was prepared before a migration changed its columns; it is prepared again at the next attempt"
-	hintNarrow = "an id, version or position does not fit its column; make the column a bigint"
-	hintFix    = "create the tables with gormstore.AutoMigrate(db), or with the migrate command"
+	hintPooler  = "a connection pooler in transaction mode needs default_query_exec_mode=exec in the DSN, and no PrepareStmt"
+	hintPlan    = "the statement was prepared before a migration changed its columns; it is prepared again at the next attempt"
+	hintNarrow  = "an id, version or position does not fit its column; make the column a bigint"
+	hintDamaged = "the file is not a database, or it is damaged"
+	hintFix     = "create the tables with gormstore.AutoMigrate(db), or with the migrate command"
 )
 
 // translate turns an error of a driver into one of the persistence package.
@@ -76,9 +77,14 @@ func (s *Store) translate(ctx context.Context, op string, err error) error {
 		f.class, f.hint = persistence.ErrOperational, hintNarrow
 	}
 	if f.missing != "" {
-		return &persistence.NotMigratedError{Missing: f.missing, Fix: hintFix, Err: err}
+		return notMigrated(op, f.missing, err)
 	}
 	return &persistence.Error{Class: f.class, Op: op, Hint: f.hint, Err: err}
+}
+
+// notMigrated is the error of an operation that misses a part of the tables.
+func notMigrated(op, missing string, cause error) error {
+	return &persistence.Error{Class: persistence.ErrNotMigrated, Op: op, Hint: missing + " is missing; " + hintFix, Err: cause}
 }
 
 // infoOf says what an error is, first as far as no database is needed for it.
@@ -240,7 +246,7 @@ var sqliteFaults = map[int]errorInfo{
 	8:    {class: persistence.ErrReadOnly, scope: aboutDatabase},
 	9:    {class: persistence.ErrOperational, scope: aboutDatabase}, // interrupted
 	10:   {class: persistence.ErrOperational, scope: aboutDatabase}, // input or output
-	11:   {class: persistence.ErrNotADatabase, scope: aboutDatabase},
+	11:   {class: persistence.ErrDatabase, scope: aboutDatabase, hint: hintDamaged},
 	13:   {class: persistence.ErrDiskFull, scope: aboutDatabase},
 	14:   {class: persistence.ErrOperational, scope: aboutDatabase}, // cannot open
 	15:   {class: persistence.ErrOperational, scope: aboutDatabase}, // lock protocol
@@ -252,7 +258,7 @@ var sqliteFaults = map[int]errorInfo{
 	22:   {class: persistence.ErrOperational, scope: aboutDatabase}, // file too large
 	23:   {class: persistence.ErrOperational, scope: aboutDatabase}, // not authorised
 	25:   {class: persistence.ErrProgramming, scope: aboutEvent},    // parameter out of range
-	26:   {class: persistence.ErrNotADatabase, scope: aboutDatabase},
+	26:   {class: persistence.ErrDatabase, scope: aboutDatabase, hint: hintDamaged},
 	517:  {class: persistence.ErrRetryTransaction, scope: passing, hint: hintDeferred},
 	1555: {class: persistence.ErrIntegrity, scope: aboutEvent, unique: true},
 	2067: {class: persistence.ErrIntegrity, scope: aboutEvent, unique: true},

@@ -125,7 +125,7 @@ var sqliteFaults = []fault{
 	{"9", "", persistence.ErrOperational, database},
 	{"10", "", persistence.ErrOperational, database},
 	{"778", "input or output: write", persistence.ErrOperational, database},
-	{"11", "", persistence.ErrNotADatabase, database},
+	{"11", "", persistence.ErrDatabase, database},
 	{"13", "", persistence.ErrDiskFull, database},
 	{"14", "", persistence.ErrOperational, database},
 	{"15", "", persistence.ErrOperational, database},
@@ -143,7 +143,7 @@ var sqliteFaults = []fault{
 	{"22", "", persistence.ErrOperational, database},
 	{"23", "", persistence.ErrOperational, database},
 	{"25", "", persistence.ErrProgramming, event},
-	{"26", "", persistence.ErrNotADatabase, database},
+	{"26", "", persistence.ErrDatabase, database},
 	{"99", "unknown", persistence.ErrDatabase, event},
 }
 

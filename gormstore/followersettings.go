@@ -141,7 +141,7 @@ func (s *Store) keeps(ctx context.Context, c connection, joined bool, t table) (
 	return exists, err
 }
 
-// needs returns a *persistence.NotMigratedError if a table is absent that other
+// needs returns a persistence.ErrNotMigrated if a table is absent that other
 // programs do not make. A statement on it would fail, which ends a transaction
 // of PostgreSQL. A database with the table of settings has the others, too.
 func (s *Store) needs(ctx context.Context, c connection, t table) error {
@@ -156,7 +156,7 @@ func (s *Store) needs(ctx context.Context, c connection, t table) error {
 	if err != nil || exists {
 		return err
 	}
-	return &persistence.NotMigratedError{Missing: "table " + t.quoted, Fix: hintFix}
+	return notMigrated("find the tables", "table "+t.quoted, nil)
 }
 
 // WriteSettings implements capability.SettingsRecorder.

@@ -3,6 +3,7 @@ package gormstore
 import (
 	"database/sql"
 	"errors"
+	"strings"
 	"testing"
 
 	"gorm.io/gorm"
@@ -82,8 +83,8 @@ func TestPositionAlreadyInserted(t *testing.T) {
 			t.Errorf("a first row where one exists: %v", err)
 		}
 		err = r.MovePosition(t.Context(), 3, persistence.Tracking{ApplicationName: "School", NotificationID: 9})
-		if moved, ok := errors.AsType[*persistence.TrackingError](err); !ok || moved.Current != 7 {
-			t.Errorf("got %v, want a *TrackingError with the position 7", err)
+		if !errors.Is(err, persistence.ErrPositionMoved) || !strings.Contains(err.Error(), "moved it to 7") {
+			t.Errorf("got %v, want ErrPositionMoved with the position 7", err)
 		}
 	})
 }

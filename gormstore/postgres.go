@@ -37,7 +37,7 @@ func (p postgres) locate(ctx context.Context, c connection, t table) (at locatio
 		"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)"
 	err = c.row(ctx, query, t.quoted).Scan(&at.schema, &at.oid, &at.sequence)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = &persistence.NotMigratedError{Missing: "table " + t.quoted, Fix: hintFix}
+		err = notMigrated("find the tables", "table "+t.quoted, nil)
 	}
 	return at, err
 }

@@ -284,7 +284,7 @@ func TestPythonPositionThatIsNotCommitted(t *testing.T) {
 	if err := tx.Commit().Error; err != nil {
 		t.Fatal(err)
 	}
-	expect.ErrorAs[*persistence.TrackingError](t, <-moved)
+	expect.ErrorIs(t, <-moved, persistence.ErrPositionMoved)
 	if got := expect.Must(tracker.(persistence.ProcessRecorder).MaxTrackingID(t.Context(), schoolName)); got != head-1 {
 		t.Errorf("the position is %d, want that of the library, %d", got, head-1)
 	}
@@ -315,7 +315,7 @@ func TestPythonPositionRows(t *testing.T) {
 			t.Errorf("the rows are %v, want %v", got, want)
 		}
 		if err := track(ids[1], ids[4]+9, schoolName); err == nil {
-			t.Error("a position was moved from where it was, want a *TrackingError")
+			t.Error("a position was moved from where it was, want ErrPositionMoved")
 		}
 		if err := errors.Join(track(0, 40, "Elsewhere", 7, 31), track(40, 41, "Elsewhere", 41)); err != nil {
 			t.Fatal(err)
@@ -327,7 +327,7 @@ func TestPythonPositionRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := track(31, 50, "Elsewhere", 31); err == nil {
-			t.Error("a notification that was processed before was processed again, want a *TrackingError")
+			t.Error("a notification that was processed before was processed again, want ErrPositionMoved")
 		}
 	})
 }

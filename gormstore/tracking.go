@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -122,8 +123,7 @@ func (r *processRecorder) positionOf(upstream string) lockedPosition {
 }
 
 func (r *processRecorder) notMoved(current sql.NullInt64, to persistence.Tracking) error {
-	return &persistence.TrackingError{Application: r.application, Upstream: to.ApplicationName,
-		NotificationID: to.NotificationID, Current: current.Int64}
+	return capability.PositionMoved(r.application, to, current.Int64)
 }
 
 // LockPosition implements persistence.TrackingRecorder.

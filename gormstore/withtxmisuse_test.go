@@ -122,8 +122,8 @@ func TestMissingTablesInATransactionWithPrepareStmt(t *testing.T) {
 					continue
 				}
 				err := withEnded(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error { return do(ctx) })
-				if _, missing := errors.AsType[*persistence.NotMigratedError](err); !missing {
-					t.Errorf("%s: error %v, want a NotMigratedError", call, err)
+				if !errors.Is(err, persistence.ErrNotMigrated) {
+					t.Errorf("%s: error %v, want ErrNotMigrated", call, err)
 				}
 			}
 		})

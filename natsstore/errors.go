@@ -129,7 +129,7 @@ func (s *stream) apiFailure(op string, err *apiError) error {
 	case codeMessageTooLarge:
 		class, hint = persistence.ErrNotSupported, "nothing was stored; raise max_payload of the servers and max_msg_size of stream "+s.name
 	case codeStreamNotFound, codeStreamNotMatch:
-		return &persistence.NotMigratedError{Missing: "stream " + s.name, Fix: "call natsstore.Create, or restore the stream", Err: err}
+		class, hint = persistence.ErrNotMigrated, "stream "+s.name+" is missing; call natsstore.Create, or restore the stream"
 	case codeNotEnabled, codeNotEnabledForAcc:
 		class, hint = persistence.ErrNotSupported, "enable JetStream on the servers and for the account"
 	case codeStreamSealed:

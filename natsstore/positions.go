@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -205,6 +206,5 @@ func (s *stream) rememberPosition(upstream string, p positionMark) {
 }
 
 func (s *stream) behind(to persistence.Tracking, current int64) error {
-	return &persistence.TrackingError{Application: s.application, Upstream: to.ApplicationName,
-		NotificationID: to.NotificationID, Current: current}
+	return capability.PositionMoved(s.application, to, current)
 }

@@ -233,19 +233,18 @@ func (s *stream) checkNow(ctx context.Context, isNew bool) (first int64, err err
 		if err == nil {
 			info = answer
 		}
-		missing := (*persistence.NotMigratedError)(nil)
 		switch {
 		case err == nil && info.Cluster != nil && info.Cluster.Leader == "":
 			return errAgain{errNoLeader}
 		case err == nil && s.kind == ofEvents && int64(info.State.LastSeq) < s.highest():
 			return errStale
-		case !isNew || !s.store.config.CreateStreams || !errors.As(err, &missing):
+		case !isNew || !s.store.config.CreateStreams || !errors.Is(err, persistence.ErrNotMigrated):
 			return err
 		}
 		if err := s.store.create(ctx, s.names.settings(s.kind, s.store.config.Replicas, 1)); err != nil {
 			return err
 		}
-		return errAgain{missing} // other servers may not know of it yet
+		return errAgain{err} // other servers may not know of it yet
 	})
 	switch {
 	case errors.Is(err, errStale):

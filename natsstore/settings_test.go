@@ -234,7 +234,7 @@ func TestStreamIsMissing(t *testing.T) {
 	config := single
 	config.CreateStreams = false
 	_, err := recorderOf(t, conn, config).MaxNotificationID(t.Context())
-	expect.ErrorAs[*persistence.NotMigratedError](t, err)
+	expect.ErrorIs(t, err, persistence.ErrNotMigrated)
 	if err := natsstore.Create(t.Context(), conn, config, training); err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,7 @@ func TestTransaction(t *testing.T) {
 		if !ok || !gap || !stored {
 			t.Errorf("conflicts with what is staged: %v, %v, %v, want all of them", ok, gap, stored)
 		}
-		expect.ErrorAs[*persistence.TrackingError](t, s.move(ctx, 0, 8))
+		expect.ErrorIs(t, s.move(ctx, 0, 8), persistence.ErrPositionMoved)
 		err := s.Transaction(ctx, func(ctx context.Context) error {
 			expect.NoError(t, s.insert(ctx, "Rex", 2, 1))
 			expect.NoError(t, s.move(ctx, 7, 9))
@@ -177,7 +177,7 @@ func TestTransactionsExcludeEachOther(t *testing.T) {
 				expect.NoError(t, test.outer(t, s, ctx))
 				return other.Transaction(t.Context(), func(ctx context.Context) error { return test.inner(t, other, ctx) })
 			})
-			_, moved := errors.AsType[*persistence.TrackingError](err)
+			moved := errors.Is(err, persistence.ErrPositionMoved)
 			if !errors.Is(err, persistence.ErrRetryTransaction) || moved != test.moved {
 				t.Errorf("got the error %v, want an ErrRetryTransaction", err)
 			}

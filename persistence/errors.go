@@ -80,9 +80,20 @@ var (
 	// ErrDiskFull is a write that found no space (ErrOperational).
 	ErrDiskFull error = &class{"disk is full", ErrOperational}
 
-	// ErrNotADatabase is a file that is not a database or a damaged one
-	// (ErrDatabase).
-	ErrNotADatabase error = &class{"not a database", ErrDatabase}
+	// ErrNotMigrated says that the database lacks a table or a part of one
+	// (ErrOperational). The text names it, and says how to create it.
+	ErrNotMigrated error = &class{"database is not migrated", ErrOperational}
+
+	// ErrPositionMoved says that a position was not moved, because it is not the
+	// expected one (ErrIntegrity): another process of the same follower was
+	// faster, or another program has moved it. The text names both positions.
+	ErrPositionMoved error = &class{"position was moved", ErrIntegrity}
+
+	// ErrOriginatorType says that an originator belongs to another definition
+	// than the one that was used to load or save it (ErrIntegrity): two
+	// aggregates were given one id. Nothing was stored. It is not a conflict:
+	// repeating the command with this id cannot succeed.
+	ErrOriginatorType error = &class{"originator of another definition", ErrIntegrity}
 
 	// ErrNewerProgram says that the running program cannot read a state which
 	// another one has written (ErrPersistence): the program does not know the
@@ -210,78 +221,6 @@ func IsRetryable(err error) bool {
 	}
 	return errors.Is(err, ErrRetryTransaction) || errors.Is(err, ErrLockTimeout) || errors.Is(err, ErrUnavailable)
 }
-
-// OriginatorTypeError says that an originator belongs to another definition
-// than the one that was used to load or save it: two aggregates were given one
-// id. Nothing was stored. It is an ErrIntegrity, and not a conflict: repeating
-// the command with this id cannot succeed.
-type OriginatorTypeError struct {
-	Application  string
-	OriginatorID uuid.UUID
-	// Definition is the name of the definition that was used.
-	Definition string
-	// Stored is the name of the definition that the stored events belong to.
-	Stored string
-	// Err is the cause; it may be nil.
-	Err error
-}
-
-func (e *OriginatorTypeError) Error() string {
-	return fmt.Sprintf("%s: originator %s is a %s and cannot be used as a %s; give each aggregate its own id, "+
-		"for example by a name for NewIDv5 that begins with its kind", e.Application, e.OriginatorID, e.Stored, e.Definition)
-}
-
-// Unwrap returns the class, and the cause unless it is a conflict.
-func (e *OriginatorTypeError) Unwrap() []error {
-	if IsConflict(e.Err) {
-		return []error{ErrIntegrity}
-	}
-	return both(ErrIntegrity, e.Err)
-}
-
-// TrackingError says that a position was not moved, because it is not the
-// expected one: another process of the same follower was faster, or another
-// program has moved it. It is an ErrIntegrity.
-type TrackingError struct {
-	Application    string
-	Upstream       string
-	NotificationID int64
-	// Current is the position that is stored.
-	Current int64
-}
-
-func (e *TrackingError) Error() string {
-	text := "%s: position in %s cannot move to %d: it is at %d already"
-	if e.Current < e.NotificationID {
-		text = "%s: position in %s cannot move to %d: another program has moved it to %d meanwhile"
-	}
-	return fmt.Sprintf(text, e.Application, e.Upstream, e.NotificationID, e.Current)
-}
-
-// Unwrap makes the error an ErrIntegrity.
-func (e *TrackingError) Unwrap() error { return ErrIntegrity }
-
-// NotMigratedError says that the database lacks a table or a part of one. It is
-// an ErrOperational.
-type NotMigratedError struct {
-	// Missing names what is missing.
-	Missing string
-	// Fix says how to create it.
-	Fix string
-	// Err is the database's own error; it may be nil.
-	Err error
-}
-
-func (e *NotMigratedError) Error() string {
-	text := fmt.Sprintf("database is not migrated: %s is missing; %s", e.Missing, e.Fix)
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
-	}
-	return text
-}
-
-// Unwrap returns the class and the cause.
-func (e *NotMigratedError) Unwrap() []error { return both(ErrOperational, e.Err) }
 
 // InvalidError says that a value cannot be stored or used by any store, before
 // a database sees it. It is an ErrData for values to be stored, and an

@@ -81,12 +81,12 @@ type ApplicationRecorder interface {
 // TrackingRecorder keeps the positions of a follower in the logs of its
 // upstream applications. Positions only move forward.
 type TrackingRecorder interface {
-	// InsertTracking moves the position forward. It returns a *TrackingError if
+	// InsertTracking moves the position forward. It returns ErrPositionMoved if
 	// the stored position is this one or a later one.
 	InsertTracking(ctx context.Context, tracking Tracking) error
 
 	// MovePosition moves the position forward from the position from, which is
-	// 0 if nothing was processed. It returns a *TrackingError if the position
+	// 0 if nothing was processed. It returns ErrPositionMoved if the position
 	// is not from any more. Followers use it, so that a batch is not stored if
 	// another program has processed a part of its events.
 	MovePosition(ctx context.Context, from int64, to Tracking) error
@@ -112,7 +112,7 @@ type ProcessRecorder interface {
 	// neither. The events may be none.
 	//
 	// Its errors are those of InsertEvents and InsertTracking. If both the
-	// position and the events are stored already, it is the *TrackingError: a
+	// position and the events are stored already, it is ErrPositionMoved: a
 	// process that comes second has often made the same events as the first,
 	// and must learn that it came second.
 	InsertProcessed(ctx context.Context, events []StoredEvent, tracking Tracking) ([]int64, error)

@@ -32,7 +32,8 @@ func ValidateName(name string) error {
 	return &InvalidError{What: fmt.Sprintf("application name %.40q", name), Problem: problem, Class: ErrData}
 }
 
-// ValidateEvents refuses events that not every database can keep, and events
+// ValidateEvents refuses events that not every database can keep, such as one
+// with a topic of more than 255 bytes or a state of more than 16 MiB, and events
 // that repeat or skip a version of their originator, before any of them is
 // stored. Every recorder calls it first. The error is an *InvalidError, or a
 // *ConflictError for a version given twice.

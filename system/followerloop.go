@@ -915,7 +915,7 @@ func (f *followerLoop) move(ctx context.Context, from, to int64, processed []per
 			ids[i] = processed[i].ID
 		}
 		err := tracker.TrackNotifications(ctx, from, tracking, ids)
-		if _, moved := errors.AsType[*persistence.TrackingError](err); moved {
+		if errors.Is(err, persistence.ErrPositionMoved) {
 			return errOvertaken
 		}
 		return err
@@ -934,7 +934,7 @@ func (f *followerLoop) moveLocked(ctx context.Context, b batch, to int64, proces
 		return f.movePartitions(ctx, b, to, len(processed))
 	}
 	err := f.move(ctx, b.from, to, processed)
-	if _, ok := errors.AsType[*persistence.TrackingError](err); ok {
+	if errors.Is(err, persistence.ErrPositionMoved) {
 		err = f.failed(persistence.Notification{}, fmt.Errorf("%w: %w", errUnlockedMove, err))
 	}
 	return err
@@ -958,7 +958,7 @@ func (f *followerLoop) transaction(ctx context.Context, fn func(ctx context.Cont
 		done = err == nil
 		return err
 	})
-	if _, moved := errors.AsType[*persistence.TrackingError](err); moved && done {
+	if errors.Is(err, persistence.ErrPositionMoved) && done {
 		err = errMovedAtCommit
 	}
 	if !entered && errors.Is(err, persistence.ErrLockTimeout) && f.hasOneWriter() {

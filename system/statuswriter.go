@@ -95,8 +95,7 @@ func (r *statusWriter) write(ctx context.Context, f *followerLoop, status capabi
 }
 
 func isNotMigrated(err error) bool {
-	_, absent := errors.AsType[*persistence.NotMigratedError](err)
-	return absent
+	return errors.Is(err, persistence.ErrNotMigrated)
 }
 
 // withoutTimes is what was written last, to be compared.

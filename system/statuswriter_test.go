@@ -104,7 +104,7 @@ func TestStatusIsKept(t *testing.T) {
 func TestStatusCannotBeKept(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]error{
-		"no table":    &persistence.NotMigratedError{},
+		"no table":    persistence.ErrNotMigrated,
 		"no database": errors.New("no database"),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -50,7 +50,7 @@ func TestPositionMovedDuringABatch(t *testing.T) {
 				return count(ctx, event, processing)
 			})
 			_, err := p.CatchUp(t.Context(), called("F"), nil)
-			expect.ErrorAs[*persistence.TrackingError](t, err)
+			expect.ErrorIs(t, err, persistence.ErrPositionMoved)
 			if want := foreign.tricks + 1; calls != want {
 				t.Errorf("a batch of %d events was processed, want %d", calls, want)
 			}

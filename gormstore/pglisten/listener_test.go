@@ -467,7 +467,7 @@ func TestListenerWithoutAChannel(t *testing.T) {
 	attempts := 0
 	err = l.Listen(t.Context(), func(context.Context) (string, error) {
 		if attempts++; attempts < 3 {
-			return "", &persistence.NotMigratedError{Missing: "table stored_events"}
+			return "", persistence.ErrNotMigrated
 		}
 		return "", &persistence.Error{Class: persistence.ErrClosed, Op: "test"}
 	}, func(string) { t.Error("woken") })

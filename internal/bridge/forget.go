@@ -33,7 +33,7 @@ func ForgetUpstream(
 		return rows, err
 	}
 	parked, err := parking.ParkedEvents(ctx, upstream)
-	if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
+	if errors.Is(err, persistence.ErrNotMigrated) {
 		return rows, nil // without the table nothing is parked
 	}
 	if err != nil {

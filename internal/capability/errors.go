@@ -1,6 +1,10 @@
 package capability
 
-import "github.com/eventsourcing-go/eventsourcing/persistence"
+import (
+	"fmt"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
+)
 
 // class is an error that says more than its class.
 type class struct {
@@ -25,3 +29,14 @@ var (
 	// the follower, which does not need them.
 	ErrPartitionsDamaged error = &class{"the partitions of a follower are damaged", persistence.ErrOperational}
 )
+
+// PositionMoved is the error of a store if the position of a follower in the
+// log of to.ApplicationName cannot move to this one, because it is at current.
+func PositionMoved(follower string, to persistence.Tracking, current int64) error {
+	hint := fmt.Sprintf("it is at %d already", current)
+	if current < to.NotificationID {
+		hint = fmt.Sprintf("another program has moved it to %d meanwhile", current)
+	}
+	op := fmt.Sprintf("%s: move the position in %s to %d", follower, to.ApplicationName, to.NotificationID)
+	return &persistence.Error{Class: persistence.ErrPositionMoved, Op: op, Hint: hint}
+}

@@ -52,7 +52,7 @@ type NotificationTracker interface {
 	// TrackNotifications is MovePosition, and records all notifications of the
 	// log between the two positions. A log in another database is not searched
 	// for them, so ids has those that were processed. It returns a
-	// *persistence.TrackingError if another program has recorded one of them.
+	// persistence.ErrPositionMoved if another program has recorded one of them.
 	TrackNotifications(ctx context.Context, from int64, to persistence.Tracking, ids []int64) error
 }
 

@@ -38,7 +38,7 @@ func NewEventStore(mapper *Mapper, recorder persistence.AggregateRecorder) *Even
 //
 // A version conflict with the very same events, recognised by their event ids,
 // is a success: they were stored by an earlier attempt whose answer was lost.
-// Other conflicts are a *ConflictError, or an *OriginatorTypeError if the
+// Other conflicts are a *ConflictError, or an ErrOriginatorType if the
 // originator belongs to another definition. States in the Python library's
 // layout have no event id; where such a state is stored already, equal to the
 // last byte when it is decrypted, Put returns ErrOutcomeUnknown.
@@ -74,7 +74,7 @@ func begins(e persistence.StoredEvent) bool {
 	return e.Begins || e.OriginatorVersion <= initialVersion && !e.Continues
 }
 
-// checkDefinition returns an *OriginatorTypeError in place of a conflict if the
+// checkDefinition returns an ErrOriginatorType in place of a conflict if the
 // stored events of the originator belong to another definition.
 func (s *EventStore) checkDefinition(ctx context.Context, conflict *persistence.ConflictError, stored []persistence.StoredEvent, err error) error {
 	wanted := ""
@@ -89,7 +89,6 @@ func (s *EventStore) checkDefinition(ctx context.Context, conflict *persistence.
 			return err // the conflict is what the caller has to know
 		}
 		if wrong := s.mapper.CheckDefinition(first, wanted); wrong != nil {
-			wrong.Err = err
 			return wrong
 		}
 	}

@@ -539,15 +539,16 @@ func (m *Mapper) SchemaOf(topic string) (eventtype.Schema, bool) {
 	return k.schema, ok
 }
 
-// CheckDefinition reports whether a stored event belongs to another definition
-// than the events of a topic; it returns nil if it does not, or if one of the
-// topics is not known.
-func (m *Mapper) CheckDefinition(stored persistence.StoredEvent, topic string) *persistence.OriginatorTypeError {
+// CheckDefinition returns an ErrOriginatorType if a stored event belongs to
+// another definition than the events of a topic. It returns nil if it does not,
+// or if one of the topics is not known.
+func (m *Mapper) CheckDefinition(stored persistence.StoredEvent, topic string) *persistence.Error {
 	present, ok := m.SchemaOf(stored.Topic)
 	wanted, known := m.SchemaOf(topic)
 	if !ok || !known || present.Name() == wanted.Name() {
 		return nil
 	}
-	return &persistence.OriginatorTypeError{Application: m.application, OriginatorID: stored.OriginatorID,
-		Definition: wanted.Name(), Stored: present.Name()}
+	return &persistence.Error{Class: persistence.ErrOriginatorType,
+		Op:   fmt.Sprintf("%s: use originator %s as a %s", m.application, stored.OriginatorID, wanted.Name()),
+		Hint: "it is a " + present.Name() + "; give each aggregate its own id, for example by a name for NewIDv5 that begins with its kind"}
 }

@@ -113,7 +113,7 @@ func (d *data) positionsIn(upstream string) map[position]int64 {
 	return found
 }
 
-// checkMove returns a *persistence.TrackingError if a position is not before
+// checkMove returns a persistence.ErrPositionMoved if a position is not before
 // the one that it is to be moved to.
 func (d *data) checkMove(follower string, to persistence.Tracking) error {
 	key := position{follower, to.ApplicationName}
@@ -121,8 +121,7 @@ func (d *data) checkMove(follower string, to persistence.Tracking) error {
 	if to.NotificationID > current && d.divisionOf(key) == nil {
 		return nil
 	}
-	return &persistence.TrackingError{Application: follower, Upstream: to.ApplicationName,
-		NotificationID: to.NotificationID, Current: current}
+	return capability.PositionMoved(follower, to, current)
 }
 
 // move moves a position.

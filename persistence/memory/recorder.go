@@ -174,8 +174,7 @@ func (r *processRecorder) MovePosition(ctx context.Context, from int64, to persi
 			return err
 		}
 		if current := d.positionOf(position{r.application, to.ApplicationName}); current != from {
-			return &persistence.TrackingError{Application: r.application, Upstream: to.ApplicationName,
-				NotificationID: to.NotificationID, Current: current}
+			return capability.PositionMoved(r.application, to, current)
 		}
 		d.move(r.application, to)
 		return nil

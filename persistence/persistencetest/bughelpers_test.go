@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -184,8 +185,7 @@ func overwritten(allowed func(current, to int64) bool) spoiler {
 			defer mu.Unlock()
 			at := key{r.application, to.ApplicationName}
 			if current := positions[at]; !allowed(current, to.NotificationID) && to.NotificationID <= current {
-				return &persistence.TrackingError{Application: r.application, Upstream: to.ApplicationName,
-					NotificationID: to.NotificationID, Current: current}
+				return capability.PositionMoved(r.application, to, current)
 			}
 			positions[at] = to.NotificationID
 			return nil

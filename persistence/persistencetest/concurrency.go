@@ -59,7 +59,7 @@ var concurrencyRows = []row{{
 	},
 }, {
 	name: "one of many followers wins",
-	says: "Of processes of a follower that move its position to the same id at once, exactly one succeeds; the others get a TrackingError.",
+	says: "Of processes of a follower that move its position to the same id at once, exactly one succeeds; the others get ErrPositionMoved.",
 	run: func(t testing.TB, s *store) {
 		for id := int64(1); id <= int64(figure(5, 200)); id++ {
 			errs := race(racers, func(int) error { return s.tryTracking(s.ctx, kennels, id) })
@@ -69,7 +69,7 @@ var concurrencyRows = []row{{
 	},
 }, {
 	name: "an upstream event is processed once",
-	says: "Of processes of a follower that process the same upstream event at once, exactly one succeeds; the others get a TrackingError, and nothing of theirs is stored.",
+	says: "Of processes of a follower that process the same upstream event at once, exactly one succeeds; the others get ErrPositionMoved, and nothing of theirs is stored.",
 	run: func(t testing.TB, s *store) {
 		for id := int64(1); id <= int64(figure(5, 200)); id++ {
 			errs := race(racers, func(i int) error {
@@ -286,7 +286,7 @@ var concurrencyRows = []row{{
 	},
 }, {
 	name:  "an upstream event is processed once by two processes",
-	says:  "Of a follower's goroutines in different processes that process the same upstream event at once, exactly one succeeds; the others get a TrackingError.",
+	says:  "Of a follower's goroutines in different processes that process the same upstream event at once, exactly one succeeds; the others get ErrPositionMoved.",
 	needs: []Feature{Concurrent},
 	run: func(t testing.TB, s *store) {
 		parties := []*party{s.party, s.another(t)}
@@ -331,8 +331,7 @@ func wantOneWinner(t testing.TB, errs []error, isLoss func(error) bool) {
 }
 
 func isTracking(err error) bool {
-	_, ok := errors.AsType[*persistence.TrackingError](err)
-	return ok
+	return errors.Is(err, persistence.ErrPositionMoved)
 }
 
 // busy runs writers and meanwhile the readers, which are told when the writers

@@ -50,15 +50,15 @@ var partitionRows = []row{{
 	}),
 }, {
 	name: "a divided position is not moved as a whole",
-	says: "Moving the position of a follower that is divided is a TrackingError, and changes nothing.",
+	says: "Moving the position of a follower that is divided is ErrPositionMoved, and changes nothing.",
 	run: dividing(func(t testing.TB, s *store, r capability.PartitionRecorder) {
 		s.insertTracking(t, kennels, 5)
 		s.divide(t, r, "", 2)
 		tracking := persistence.Tracking{ApplicationName: kennels, NotificationID: 6}
 		failed := []error{s.process.InsertTracking(s.ctx, tracking), s.process.MovePosition(s.ctx, 5, tracking)}
 		for _, err := range failed {
-			if _, ok := errors.AsType[*persistence.TrackingError](err); !ok {
-				t.Errorf("got the error %v, want a *TrackingError", err)
+			if !errors.Is(err, persistence.ErrPositionMoved) {
+				t.Errorf("got the error %v, want ErrPositionMoved", err)
 			}
 		}
 		wantPositions(t, s, r, 5, 5, 5)

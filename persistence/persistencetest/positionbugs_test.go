@@ -3,6 +3,7 @@ package persistencetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -102,7 +103,7 @@ var positionBugs = []bug{
 	{name: "a position moves from anywhere", spoil: func(r *spoilt) {
 		r.moveFrom = func(ctx context.Context, _ int64, to destination) error { return r.move(ctx, to) }
 	}},
-	{name: "tracking errors have no type", spoil: func(r *spoilt) {
+	{name: "moves that are refused are of no class", spoil: func(r *spoilt) {
 		move := r.move
 		r.move = func(ctx context.Context, to destination) error {
 			err := move(ctx, to)
@@ -112,12 +113,13 @@ var positionBugs = []bug{
 			return err
 		}
 	}},
-	{name: "tracking errors do not know the position", spoil: func(r *spoilt) {
+	{name: "moves that are refused do not say the position", spoil: func(r *spoilt) {
 		move := r.move
 		r.move = func(ctx context.Context, to destination) error {
 			err := move(ctx, to)
-			if behind, ok := errors.AsType[*persistence.TrackingError](err); ok {
-				behind.Current = 0
+			if isTracking(err) {
+				return &persistence.Error{Class: persistence.ErrPositionMoved, Op: fmt.Sprintf("%s: move the position in %s to %d",
+					r.application, to.ApplicationName, to.NotificationID)}
 			}
 			return err
 		}

@@ -53,7 +53,7 @@ var processRows = []row{{
 	},
 }, {
 	name: "a repeated position leaves the events",
-	says: "If the position has that id already, InsertProcessed returns a TrackingError and stores none of the events.",
+	says: "If the position has that id already, InsertProcessed returns ErrPositionMoved and stores none of the events.",
 	run: func(t testing.TB, s *store) {
 		s.insertProcessed(t, tracking(kennels, 1), at(dog("Fido"), 1))
 		_, err := s.tryProcessed(s.ctx, tracking(kennels, 1), at(dog("Fido"), 2))
@@ -62,7 +62,7 @@ var processRows = []row{{
 	},
 }, {
 	name: "a lower position leaves the events",
-	says: "If the position has a higher id already, InsertProcessed returns a TrackingError and stores none of the events.",
+	says: "If the position has a higher id already, InsertProcessed returns ErrPositionMoved and stores none of the events.",
 	run: func(t testing.TB, s *store) {
 		s.insertProcessed(t, tracking(kennels, 3), at(dog("Fido"), 1))
 		_, err := s.tryProcessed(s.ctx, tracking(kennels, 2), at(dog("Fido"), 2))
@@ -71,7 +71,7 @@ var processRows = []row{{
 	},
 }, {
 	name: "no events at a repeated position are refused",
-	says: "InsertProcessed without events, to a position that is there already, is a TrackingError.",
+	says: "InsertProcessed without events, to a position that is there already, is ErrPositionMoved.",
 	run: func(t testing.TB, s *store) {
 		s.insertProcessed(t, tracking(kennels, 3))
 		_, err := s.tryProcessed(s.ctx, tracking(kennels, 3))
@@ -79,7 +79,7 @@ var processRows = []row{{
 	},
 }, {
 	name: "a process that comes second learns that it did",
-	says: "If both the position and the events are stored already, because another process of the follower was faster, the error is the TrackingError.",
+	says: "If both the position and the events are stored already, because another process of the follower was faster, the error is ErrPositionMoved.",
 	run: func(t testing.TB, s *store) {
 		s.insertProcessed(t, tracking(kennels, 1), history(dog("Fido"), 1, 2)...)
 		_, err := s.tryProcessed(s.ctx, tracking(kennels, 1), history(dog("Fido"), 1, 2)...)

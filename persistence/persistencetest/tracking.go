@@ -57,7 +57,7 @@ var trackingRows = []row{{
 	},
 }, {
 	name: "a position moves only from where it was read",
-	says: "MovePosition is a TrackingError unless the position is the one it is to move from, and leaves it there.",
+	says: "MovePosition is ErrPositionMoved unless the position is the one it is to move from, and leaves it there.",
 	run: func(t testing.TB, s *store) {
 		move := func(from, to int64) error {
 			err := s.process.MovePosition(s.ctx, from, tracking(kennels, to))
@@ -82,7 +82,7 @@ var trackingRows = []row{{
 	},
 }, {
 	name: "the same position again is refused",
-	says: "Moving a position to where it is already is a TrackingError, and leaves it there.",
+	says: "Moving a position to where it is already is ErrPositionMoved, and leaves it there.",
 	run: func(t testing.TB, s *store) {
 		s.insertTracking(t, kennels, 21)
 		s.insertTracking(t, shelters, 21)
@@ -94,7 +94,7 @@ var trackingRows = []row{{
 	},
 }, {
 	name: "a lower position inserted later is refused",
-	says: "Moving a position to a lower id than its own is a TrackingError, also if it was never at that id.",
+	says: "Moving a position to a lower id than its own is ErrPositionMoved, also if it was never at that id.",
 	run: func(t testing.TB, s *store) {
 		s.insertTracking(t, kennels, 21)
 		s.insertTracking(t, kennels, 24)

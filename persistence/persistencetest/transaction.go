@@ -127,7 +127,7 @@ var transactionRows = []row{{
 	},
 }, {
 	name: "a refused position does not spoil the transaction",
-	says: "After a TrackingError the transaction goes on, and the position is where it was.",
+	says: "After ErrPositionMoved the transaction goes on, and the position is where it was.",
 	run: func(t testing.TB, s *store) {
 		s.insertTracking(t, kennels, 5)
 		commit(t, s, func(ctx context.Context, w *written) error {

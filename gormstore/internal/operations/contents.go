@@ -83,7 +83,7 @@ func ContentsOf(ctx context.Context, runner Runner, applications ...string) (con
 	contents = Contents{Applications: []ApplicationContents{}, Positions: []PositionContents{}}
 	for _, s := range storesOf(runner) {
 		names, err := inventory.Of(s).ApplicationNames(ctx)
-		if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent && !isUsed(runner, s) {
+		if errors.Is(err, persistence.ErrNotMigrated) && !isUsed(runner, s) {
 			continue // a registered database that has nothing to do with events
 		}
 		if err != nil {

@@ -112,12 +112,12 @@ type MigrationError struct {
 	// Tables are those that are missing. There are none if a table lacks
 	// something.
 	Tables []string
-	// Err is what has met with that.
-	Err *persistence.NotMigratedError
+	// Err is what has met with that, an ErrNotMigrated.
+	Err error
 }
 
 func (e *MigrationError) Error() string {
-	database, missing := "the database", "it lacks "+e.Err.Missing
+	database, missing := "the database", e.missing()
 	if e.Alias != "" {
 		database += fmt.Sprintf(" %q", e.Alias)
 	}
@@ -131,17 +131,26 @@ func (e *MigrationError) Error() string {
 	return database + " is not migrated: " + missing
 }
 
+// missing is what the error says that is missing, without what to do.
+func (e *MigrationError) missing() string {
+	failure, _ := errors.AsType[*persistence.Error](e.Err)
+	if failure == nil {
+		return e.Err.Error()
+	}
+	missing, _, _ := strings.Cut(failure.Hint, ";")
+	return missing
+}
+
 // Unwrap returns the cause.
 func (e *MigrationError) Unwrap() error { return e.Err }
 
 // located turns the error of a database without tables into one that says which
 // database it is.
 func located(ctx context.Context, factory persistence.Factory, err error) error {
-	missing, ok := errors.AsType[*persistence.NotMigratedError](err)
-	if !ok {
+	if !errors.Is(err, persistence.ErrNotMigrated) {
 		return err
 	}
-	migration := &MigrationError{Err: missing}
+	migration := &MigrationError{Err: err}
 	if s, ok := asStore(factory); ok {
 		migration.Alias = aliasOf(s)
 		// If they cannot be listed, err says one of them.

@@ -273,7 +273,7 @@ func readStatuses(ctx context.Context, runner Runner) (of func(follower string) 
 
 func statusesOf(ctx context.Context, recorder capability.StatusRecorder) keptStatuses {
 	statuses, err := recorder.FollowerStatuses(ctx)
-	if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
+	if errors.Is(err, persistence.ErrNotMigrated) {
 		return keptStatuses{}
 	}
 	return keptStatuses{kept: true, all: statuses, err: err}

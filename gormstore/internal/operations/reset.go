@@ -211,7 +211,7 @@ func (r *Reset) runsElsewhere(ctx context.Context, t *tracking) error {
 		return nil
 	}
 	statuses, err := capability.Of(t.store).Statuses.FollowerStatuses(ctx)
-	if _, absent := errors.AsType[*persistence.NotMigratedError](err); absent {
+	if errors.Is(err, persistence.ErrNotMigrated) {
 		t.withoutStatuses = true
 		return nil
 	}
