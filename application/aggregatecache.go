@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/lru"
 )
 
 // aggregateCache keeps aggregates as they were committed. It hands out copies,
@@ -14,7 +15,7 @@ import (
 type aggregateCache[T any] struct {
 	r        *Repository[T]
 	settings cacheSettings
-	entries  *lru[*entry]
+	entries  *lru.Cache[*entry]
 	plain    bool // states are copied without being encoded
 	warned   sync.Once
 }
@@ -45,14 +46,14 @@ func newAggregateCache[T any](r *Repository[T]) *aggregateCache[T] {
 	return &aggregateCache[T]{
 		r:        r,
 		settings: r.app.cache,
-		entries:  newLRU[*entry](r.app.cache.size),
+		entries:  lru.New[*entry](r.app.cache.size),
 		plain:    r.app.mapper.CopiesPlain(r.definition.SnapshotType().GoType()),
 	}
 }
 
 // get returns an aggregate from the cache, brought up to date, or loads it.
 func (c *aggregateCache[T]) get(ctx context.Context, id uuid.UUID) (*T, error) {
-	cached, ok := c.entries.get(id)
+	cached, ok := c.entries.Get(id)
 	if !ok {
 		return c.load(ctx, id)
 	}
@@ -77,7 +78,7 @@ func (c *aggregateCache[T]) load(ctx context.Context, id uuid.UUID) (*T, error) 
 // uncachable drops an aggregate whose state cannot be encoded. A cache must not
 // refuse what can be read without it.
 func (c *aggregateCache[T]) uncachable(ctx context.Context, id uuid.UUID, err error) {
-	c.entries.remove(id)
+	c.entries.Remove(id)
 	c.warned.Do(func() {
 		c.r.app.logger.WarnContext(ctx, "an aggregate is not cached, because its state cannot be encoded",
 			"application", c.r.app.name, "definition", c.r.definition.Name(), "originator", id, "error", err)
@@ -102,7 +103,7 @@ func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *e
 	}
 	before := c.r.definition.Root(aggregate).Version()
 	if err := c.r.forward(aggregate, c.r.app.events.GetSince(ctx, id, rangeOf(before, latest))); err != nil {
-		c.entries.remove(id)
+		c.entries.Remove(id)
 		if isOutdated(err) {
 			return c.load(ctx, id)
 		}
@@ -125,7 +126,7 @@ func (c *aggregateCache[T]) saved(aggregate *T) {
 		return
 	}
 	if len(root.PendingEvents()) > 0 || c.keep(aggregate) != nil {
-		c.entries.remove(root.ID())
+		c.entries.Remove(root.ID())
 	}
 }
 
@@ -137,7 +138,7 @@ func (c *aggregateCache[T]) keep(aggregate *T) error {
 	if err := c.put(made, aggregate); err != nil {
 		return err
 	}
-	c.entries.putUnless(c.r.definition.Root(aggregate).ID(), made, func(present *entry) bool { return present.isAhead(made) })
+	c.entries.PutUnless(c.r.definition.Root(aggregate).ID(), made, func(present *entry) bool { return present.isAhead(made) })
 	return nil
 }
 

@@ -14,7 +14,7 @@ func TestConformanceTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := map[string]bool{}
-	for prefix, folder := range map[string]string{"": ".", "domain.": "../domain"} {
+	for prefix, folder := range map[string]string{"": ".", "domain.": "../domain", "lru.": "../internal/lru"} {
 		files, err := filepath.Glob(folder + "/*_test.go")
 		if err != nil {
 			t.Fatal(err)
@@ -29,7 +29,7 @@ func TestConformanceTable(t *testing.T) {
 			}
 		}
 	}
-	named := regexp.MustCompile("`((?:domain\\.)?Test\\w+)").FindAllSubmatch(table, -1)
+	named := regexp.MustCompile("`((?:domain\\.|lru\\.)?Test\\w+)").FindAllSubmatch(table, -1)
 	if len(named) == 0 {
 		t.Fatal("the table names no tests")
 	}

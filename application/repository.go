@@ -515,6 +515,6 @@ func (r *Repository[T]) saved(change domain.Changes) {
 // forget implements repository.
 func (r *Repository[T]) forget(id uuid.UUID) {
 	if r.cache != nil {
-		r.cache.entries.remove(id)
+		r.cache.entries.Remove(id)
 	}
 }
