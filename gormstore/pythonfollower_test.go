@@ -156,13 +156,13 @@ func followOnBothSides(t *testing.T, f pythonFixture, db *gorm.DB, command strin
 	}
 	last := save()
 	library := lag(t, f.library(t, db), command)
-	expect.NoError(t, runner.Start(t.Context()), runner.WaitForPosition(t.Context(), s.counting, s.school, last))
+	expect.NoError(t, runner.Start(t.Context()), s.counting.WaitForPosition(t.Context(), s.school, last))
 	library.goOn(t)
 	for range dogs - 1 {
 		last = save()
 		time.Sleep(5 * time.Millisecond) // both sides have the time to begin
 	}
-	expect.NoError(t, runner.WaitForPosition(t.Context(), s.counting, s.school, last))
+	expect.NoError(t, s.counting.WaitForPosition(t.Context(), s.school, last))
 	return library.end(t, s, begin)
 }
 

@@ -3,8 +3,6 @@ package system
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"sync"
 
@@ -105,23 +103,6 @@ func (c *core) edgesOf(follower Member) (edges []*followerLoop, err error) {
 		return nil, &mistake{name, "there is no such follower; followers are " + strings.Join(c.system.followers(), ", ")}
 	}
 	return edges, nil
-}
-
-// edgeOf returns the following of one leader.
-func (c *core) edgeOf(follower, leader Member) (*followerLoop, error) {
-	edges, err := c.edgesOf(follower)
-	if err != nil {
-		return nil, err
-	}
-	if isNil(leader) {
-		return nil, &mistake{follower.Name(), "the leader is nil"}
-	}
-	i := slices.IndexFunc(edges, func(f *followerLoop) bool { return f.leader.Name() == leader.Name() })
-	if i < 0 {
-		return nil, &mistake{follower.Name(), fmt.Sprintf("it does not follow %s; it follows %s",
-			leader.Name(), strings.Join(c.system.follows(follower.Name()), ", "))}
-	}
-	return edges[i], nil
 }
 
 // listen remembers every save of a leader in this process for its followers,

@@ -145,7 +145,7 @@ func ExampleNewRunner() {
 }
 
 // A caller that has the position of its save waits for just that.
-func ExampleRunner_WaitForPosition() {
+func ExampleFollower_WaitForPosition() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	store := application.WithStore(memory.New())
@@ -176,6 +176,6 @@ func ExampleRunner_WaitForPosition() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(runner.WaitForPosition(ctx, popularity, dogs, saved.Position))
+	fmt.Println(popularity.WaitForPosition(ctx, dogs, saved.Position))
 	// Output: <nil>
 }

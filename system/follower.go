@@ -29,6 +29,7 @@ type Follower struct {
 	hasStart bool
 
 	partitioning partitioning
+	running      runningLoops
 }
 
 // handler handles the events of one payload type: by handle, or by a call whose

@@ -115,8 +115,8 @@ func TestPartitionsWait(t *testing.T) {
 	end := head(t, a.dogs.Application)
 	waits := map[string]func(ctx context.Context) error{
 		"WaitFor":                  func(ctx context.Context) error { return a.runner.WaitFor(ctx, a.follower) },
-		"WaitForPosition":          func(ctx context.Context) error { return a.runner.WaitForPosition(ctx, a.follower, a.dogs, end) },
-		"Follower.WaitForPosition": func(ctx context.Context) error { return outside.follower.WaitForPosition(ctx, outside.dogs, end) },
+		"WaitForPosition":          func(ctx context.Context) error { return a.follower.WaitForPosition(ctx, a.dogs, end) },
+		"WaitForPosition, outside": func(ctx context.Context) error { return outside.follower.WaitForPosition(ctx, outside.dogs, end) },
 	}
 	expect.Until(t, "the first process has processed its partitions", func() bool {
 		processed := 0

@@ -217,6 +217,9 @@ func (r *Runner) workers() []*worker {
 		edge.setStatus(nil, time.Time{})
 		w.edges = append(w.edges, &retryState{followerLoop: edge, statusWriter: newStatusWriter(edge), announced: Stopped})
 		w.unsubscribe = append(w.unsubscribe, listen(edge.leader, w.notify))
+		edge.follower.running.add(edge, func(ctx context.Context, position int64) error {
+			return edge.await(ctx, edge.addWaiter(position))
+		})
 	}
 	return workers
 }
@@ -329,6 +332,7 @@ func (w *worker) ended(ctx context.Context) {
 	}
 	for _, edge := range w.edges {
 		edge.releasePartitions(ctx)
+		edge.follower.running.remove(edge.followerLoop)
 		edge.ended()
 		edge.announce(context.WithoutCancel(ctx))
 		edge.reportLast(context.WithoutCancel(ctx), edge.followerLoop)

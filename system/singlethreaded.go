@@ -63,6 +63,7 @@ func (r *SingleThreadedRunner) listen(ctx context.Context) error {
 	heard := map[Leader]bool{}
 	for _, edge := range r.edges {
 		edge.setStatus(nil, time.Time{})
+		edge.follower.running.add(edge, func(ctx context.Context, position int64) error { return r.await(ctx, edge, position) })
 		if !heard[edge.leader] {
 			heard[edge.leader] = true
 			r.bells = append(r.bells, listen(edge.leader, func() { _ = r.Sync(ctx) }))
@@ -176,6 +177,7 @@ func (r *SingleThreadedRunner) Close() error {
 	}
 	r.bells = nil
 	for _, edge := range r.edges {
+		edge.follower.running.remove(edge)
 		edge.ended()
 	}
 	return nil

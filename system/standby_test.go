@@ -75,7 +75,7 @@ func TestStandBy(t *testing.T) {
 				t.Errorf("got %+v, %v; before %+v, want no error, State %q and 1 of them", after, err, before, "running")
 			}
 			waiting := make(chan error, 1)
-			go func() { waiting <- standBy.WaitForPosition(t.Context(), called("F"), called(schoolName), 1) }()
+			go func() { waiting <- get[*follower](t, standBy, "F").WaitForPosition(t.Context(), called(schoolName), 1) }()
 			close(release)
 			expect.NoError(t, <-waiting)
 			waitForState(t, standBy, system.Running)

@@ -3,7 +3,10 @@ package system
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
@@ -35,8 +38,8 @@ type waiter struct {
 // ErrStopped; if the follower is paused, ErrPaused; and an ErrProgramming if the
 // runner was not started, if the system has no such follower, or if ctx carries
 // a transaction. It sends no queries: the runner wakes it. A runner that stands
-// by looks at the position meanwhile. To wait for followers that only other
-// processes run, use Follower.WaitForPosition.
+// by looks at the position meanwhile. To wait for one position, or for followers
+// that only other processes run, use Follower.WaitForPosition.
 func (r *Runner) WaitFor(ctx context.Context, follower Member) error {
 	if err := refuseInTransaction(ctx); err != nil {
 		return err
@@ -71,28 +74,71 @@ func refuseInTransaction(ctx context.Context) error {
 
 // WaitForPosition returns when the follower has processed the log of a leader
 // up to a position, such as that of application.Saved, in whatever process it
-// runs. It is for processes that do not run the follower: it polls the position
-// in the follower's store, and sees it move within half a second. If ctx ends
-// first, it returns an ErrOperational with the context's cause. Give ctx a
-// deadline: a follower that does not run never gets there.
+// runs.
+//
+// While a runner of this process runs the follower, it is as WaitFor of the
+// runner: it returns an error if the follower has failed, is paused, or does not
+// follow the leader, and ErrStopped if the runner is stopped meanwhile.
+// Otherwise it polls the position in the follower's store, and sees it move
+// within half a second. If ctx ends first, it returns an ErrOperational with the
+// context's cause. Give ctx a deadline: a follower that no process runs never
+// gets there.
 func (f *Follower) WaitForPosition(ctx context.Context, leader Member, position int64) error {
 	if err := refuseInTransaction(ctx); err != nil {
 		return err
 	}
+	switch wait, err := f.running.waitOf(f, leader); {
+	case err != nil:
+		return err
+	case wait != nil && position > 0:
+		return wait(ctx, position)
+	}
 	return polling.WaitFor(ctx, f.app.Recorder(), leader.Name(), position)
 }
 
-// WaitForPosition is WaitFor for a position in the log of one leader, such as
-// that of application.Saved.
-func (r *Runner) WaitForPosition(ctx context.Context, follower, leader Member, position int64) error {
-	if err := refuseInTransaction(ctx); err != nil {
-		return err
+// runningLoops are the loops of a follower that runners of this process run.
+type runningLoops struct {
+	mu  sync.Mutex
+	all []runningLoop
+}
+
+// runningLoop is a loop with how its runner waits for a position.
+type runningLoop struct {
+	*followerLoop
+	wait func(ctx context.Context, position int64) error
+}
+
+func (r *runningLoops) add(loop *followerLoop, wait func(ctx context.Context, position int64) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, runningLoop{loop, wait})
+}
+
+func (r *runningLoops) remove(loop *followerLoop) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = slices.DeleteFunc(r.all, func(running runningLoop) bool { return running.followerLoop == loop })
+}
+
+// waitOf returns how to wait for a leader's log, or nil if no runner of this
+// process runs the follower.
+func (r *runningLoops) waitOf(f *Follower, leader Member) (wait func(ctx context.Context, position int64) error, err error) {
+	if isNil(leader) {
+		return nil, &mistake{f.Name(), "the leader is nil"}
 	}
-	edge, err := r.edgeOf(follower, leader)
-	if err != nil {
-		return err
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var leaders []string
+	for _, running := range r.all {
+		if running.leader.Name() == leader.Name() {
+			return running.wait, nil
+		}
+		leaders = append(leaders, running.leader.Name())
 	}
-	return edge.await(ctx, edge.addWaiter(position))
+	if len(leaders) > 0 {
+		return nil, &mistake{f.Name(), fmt.Sprintf("it does not follow %s; it follows %s", leader.Name(), strings.Join(leaders, ", "))}
+	}
+	return nil, nil
 }
 
 // WaitFor is that of a Runner. It processes what there is to process.
@@ -110,18 +156,6 @@ func (r *SingleThreadedRunner) WaitFor(ctx context.Context, follower Member) err
 		}
 	}
 	return nil
-}
-
-// WaitForPosition is that of a Runner.
-func (r *SingleThreadedRunner) WaitForPosition(ctx context.Context, follower, leader Member, position int64) error {
-	if err := refuseInTransaction(ctx); err != nil {
-		return err
-	}
-	edge, err := r.edgeOf(follower, leader)
-	if err != nil {
-		return err
-	}
-	return r.await(ctx, edge, position)
 }
 
 // await processes events until an edge has reached a position. Another

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
@@ -29,37 +30,79 @@ func TestWaitFor(t *testing.T) {
 			j.want(t, dogs.Application)
 			time.Sleep(time.Second)
 		}
-		expect.NoError(t, r.WaitForPosition(ctx, f, dogs, 0), r.WaitForPosition(ctx, f, dogs, head(t, dogs.Application)))
-		// A process that does not run F does this.
-		expect.NoError(t, f.WaitForPosition(ctx, dogs, head(t, dogs.Application)))
+		expect.NoError(t, f.WaitForPosition(ctx, dogs, 0), f.WaitForPosition(ctx, dogs, head(t, dogs.Application)))
 
 		soon, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		late := r.WaitForPosition(soon, f, dogs, 1000)
-		expect.ErrorIs(t, late, context.DeadlineExceeded, persistence.ErrOperational)
-		alone := f.WaitForPosition(soon, dogs, 1000)
-		expect.ErrorIs(t, alone, context.DeadlineExceeded, persistence.ErrOperational)
-		for follower, want := range map[string]string{
-			"F":      `system: application "F": it does not follow Kennel; it follows TrainingSchool`,
-			"Nobody": `system: application "Nobody": there is no such follower; followers are F`,
+		expect.ErrorIs(t, f.WaitForPosition(soon, dogs, 1000), context.DeadlineExceeded, persistence.ErrOperational)
+		for want, err := range map[string]error{
+			`system: application "F": it does not follow Kennel; it follows TrainingSchool`: f.WaitForPosition(ctx, called("Kennel"), 1),
+			`system: application "Nobody": there is no such follower; followers are F`:      r.WaitFor(ctx, called("Nobody")),
+			`system: application "F": the leader is nil`:                                    f.WaitForPosition(ctx, nil, 1),
 		} {
-			err := r.WaitForPosition(ctx, called(follower), called("Kennel"), 1)
 			expect.ErrorIs(t, err, persistence.ErrProgramming)
 			expect.ErrorText(t, err, want)
 		}
 
 		f.become(func(context.Context, domain.Event, *collector) error { return errPoison })
 		register(t, dogs, 0, "Rex")
-		if err := r.WaitFor(ctx, f); !errors.Is(err, errPoison) {
-			t.Errorf("got %v, want the error of the policy", err)
+		for name, err := range map[string]error{"WaitFor": r.WaitFor(ctx, f), "WaitForPosition": f.WaitForPosition(ctx, dogs, 1000)} {
+			if !errors.Is(err, errPoison) {
+				t.Errorf("%s: got %v, want the error of the policy", name, err)
+			}
 		}
 		f.become(ignore)
 		time.Sleep(2 * time.Second)
+		stopped := make(chan error, 1)
+		go func() { stopped <- f.WaitForPosition(ctx, dogs, 1000) }()
+		synctest.Wait()
 		expect.NoError(t, r.WaitFor(ctx, f), r.Stop(ctx))
-		if err := r.WaitForPosition(ctx, f, dogs, 1000); !errors.Is(err, system.ErrStopped) {
-			t.Errorf("got %v, want ErrStopped", err)
+		for name, err := range map[string]error{"WaitFor": r.WaitFor(ctx, f), "WaitForPosition": <-stopped} {
+			if !errors.Is(err, system.ErrStopped) {
+				t.Errorf("%s: got %v, want ErrStopped", name, err)
+			}
 		}
 	})
+}
+
+// Without a runner in this process, a position is looked for in the store, and
+// so it is after the runner has ended.
+func TestWaitForPositionOfAnotherProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		store := memory.New()
+		plan := pipe(app(schoolName, school.New), followerLoop("F", ignore))
+		here, there := newRunner(t, store, plan), newRunner(t, store, plan)
+		dogs, f := get[*school.TrainingSchool](t, here, schoolName), get[*follower](t, here, "F")
+		start(t, there)
+		polls := func() {
+			register(t, dogs, 1, "Fido "+time.Now().String())
+			expect.NoError(t, f.WaitForPosition(ctx, dogs, head(t, dogs.Application)))
+			soon, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			expect.ErrorIs(t, f.WaitForPosition(soon, dogs, 1000), context.DeadlineExceeded, persistence.ErrOperational)
+		}
+		polls()
+		start(t, here)
+		expect.NoError(t, here.Stop(ctx))
+		polls()
+		expect.NoError(t, there.Stop(ctx))
+	})
+}
+
+// A single-threaded runner processes what there is to process.
+func TestWaitForPositionWithASingleThreadedRunner(t *testing.T) {
+	t.Parallel()
+	store := application.WithStore(memory.New())
+	sys := newSystem(t, pipe(app(schoolName, school.New), followerLoop("F", ignore)))
+	r, err := newSingle(sys, store)
+	closing(t, r, err)
+	start(t, r)
+	other := expect.Must(school.New(store)) // as another process, whose saves the runner does not see
+	register(t, other, 1, "Fido")
+	f := get[*follower](t, r, "F")
+	expect.NoError(t, f.WaitForPosition(t.Context(), called(schoolName), head(t, other.Application)))
 }
 
 // A follower sees nothing of a transaction before its commit, and could wait
@@ -74,8 +117,7 @@ func TestWaitForInATransactionIsRefused(t *testing.T) {
 		start(t, r)
 		err := store.Transaction(t.Context(), func(ctx context.Context) error {
 			for name, err := range map[string]error{
-				"WaitFor": r.WaitFor(ctx, f), "WaitForPosition": r.WaitForPosition(ctx, f, dogs, 1),
-				"WaitForPosition of the follower": f.WaitForPosition(ctx, dogs, 1),
+				"WaitFor": r.WaitFor(ctx, f), "WaitForPosition": f.WaitForPosition(ctx, dogs, 1),
 			} {
 				if !errors.Is(err, persistence.ErrProgramming) {
 					t.Errorf("%s: got %v, want an ErrProgramming", name, err)
