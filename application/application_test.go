@@ -414,7 +414,7 @@ func TestExampleApplication(t *testing.T) {
 			}
 			id := uuid.New()
 			_, err := accounts.Get(ctx, id)
-			expect.ErrorAs[*application.NotFoundError](t, err)
+			expect.ErrorIs(t, err, application.ErrAggregateNotFound)
 			if err := accounts.Save(ctx, Accounts.Create(id, Opened{Owner: "Alice"})); err != nil {
 				t.Fatal(err)
 			}

@@ -10,41 +10,38 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// ErrAggregateNotFound is the class of a *NotFoundError: errors.Is(err,
-// ErrAggregateNotFound) reports that the aggregate, or its version, does not
-// exist.
+// ErrAggregateNotFound says that an aggregate has no events, or not as many as
+// the version that was asked for. The text of the error says which, and what
+// version the aggregate has.
 var ErrAggregateNotFound = errors.New("aggregate not found")
 
-// NotFoundError says that an aggregate has no events, or not as many as the
-// version that was asked for.
-type NotFoundError struct {
-	Application string
-	// Definition is the name of the aggregate's definition.
-	Definition string
-	ID         uuid.UUID
-	// Version is the version that was asked for, or -1 for the latest.
-	Version int64
-	// Current is the version that the aggregate has, or -1 if it has none.
-	Current int64
+// notFoundError is an ErrAggregateNotFound.
+type notFoundError struct {
+	application, definition string
+	id                      uuid.UUID
+	version                 int64 // that was asked for
+	current                 int64 // the version that the aggregate has, or -1 if it has none
 }
 
-func (e *NotFoundError) Error() string {
-	if e.Current >= 0 {
+func (e *notFoundError) Error() string {
+	if e.current >= 0 {
 		return fmt.Sprintf("%s: %s %s not found at version %d: it is at version %d",
-			e.Application, e.Definition, e.ID, e.Version, e.Current)
+			e.application, e.definition, e.id, e.version, e.current)
 	}
-	return fmt.Sprintf("%s: %s %s not found", e.Application, e.Definition, e.ID)
+	return fmt.Sprintf("%s: %s %s not found", e.application, e.definition, e.id)
 }
 
 // Unwrap makes the error an ErrAggregateNotFound.
-func (e *NotFoundError) Unwrap() []error {
+func (e *notFoundError) Unwrap() []error {
 	return []error{ErrAggregateNotFound, domain.ErrEventSourcing}
 }
 
-// ErrSnapshottingDisabled says that a snapshot cannot be taken because the
-// application has no store for it.
-var ErrSnapshottingDisabled = fmt.Errorf("%w: cannot take a snapshot without a snapshot store; set "+
-	"IS_SNAPSHOTTING_ENABLED=y, or SNAPSHOTTING_INTERVALS, or give application.WithSnapshotting", domain.ErrEventSourcing)
+// noSnapshots says that a snapshot cannot be taken because the application keeps
+// none.
+func noSnapshots(application, definition string, id uuid.UUID) error {
+	return &persistence.Error{Class: persistence.ErrNotSupported, Op: fmt.Sprintf("%s: take a snapshot of %s %s", application, definition, id),
+		Hint: "the application keeps no snapshots; set IS_SNAPSHOTTING_ENABLED=y, or SNAPSHOTTING_INTERVALS, or give application.WithSnapshotting"}
+}
 
 // unusable says that a repository or log cannot work: its events clash with
 // those of another definition, or its aggregates would not come back from

@@ -65,9 +65,10 @@ func (r *Repository[T]) check(schema *domain.Schema) error {
 	return nil
 }
 
-// Get loads the latest version of an aggregate. It returns a *NotFoundError if
-// the aggregate has no events, and a persistence.ErrOriginatorType if the id
-// is that of an aggregate of another definition.
+// Get loads the latest version of an aggregate. It returns an
+// ErrAggregateNotFound if the aggregate has no events, and a
+// persistence.ErrOriginatorType if the id is that of an aggregate of another
+// definition.
 func (r *Repository[T]) Get(ctx context.Context, id uuid.UUID) (*T, error) {
 	if err := r.app.ready(ctx); err != nil {
 		return nil, err
@@ -90,8 +91,8 @@ func (r *Repository[T]) get(ctx context.Context, id uuid.UUID) (*T, error) {
 // latest asks for the aggregate as it is now.
 const latest int64 = -1
 
-// GetAt loads an aggregate as it was at a version. It returns a *NotFoundError
-// if the aggregate never had that version, and a *persistence.InvalidError if
+// GetAt loads an aggregate as it was at a version. It returns an
+// ErrAggregateNotFound if the aggregate never had that version, and a *persistence.InvalidError if
 // no aggregate could.
 func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
 	if err := r.app.ready(ctx); err != nil {
@@ -176,7 +177,7 @@ func (r *Repository[T]) notFound(id uuid.UUID, version, reached int64) error {
 	if reached < r.definition.First() {
 		reached = -1
 	}
-	return &NotFoundError{Application: r.app.name, Definition: r.definition.Name(), ID: id, Version: version, Current: reached}
+	return &notFoundError{r.app.name, r.definition.Name(), id, version, reached}
 }
 
 var (
@@ -436,54 +437,36 @@ func pause(ctx context.Context, attempt int) bool {
 
 // TakeSnapshot stores a snapshot of an aggregate as it is saved now. A snapshot
 // of that version that exists already is a success, and one that this program
-// cannot use is replaced. It returns ErrSnapshottingDisabled if the application
-// keeps no snapshots.
+// cannot use is replaced; SnapshotDone of a telemetry.Observer says which of them
+// it was. It returns a persistence.ErrNotSupported if the application keeps no
+// snapshots.
 func (r *Repository[T]) TakeSnapshot(ctx context.Context, id uuid.UUID) error {
-	_, err := r.EnsureSnapshot(ctx, id)
-	return err
+	return r.takeSnapshot(ctx, id, func() (*T, error) { return r.load(ctx, id, latest) })
 }
 
 // TakeSnapshotAt is TakeSnapshot for an earlier version.
 func (r *Repository[T]) TakeSnapshotAt(ctx context.Context, id uuid.UUID, version int64) error {
-	_, err := r.takeSnapshot(ctx, id, func() (*T, error) { return r.GetAt(ctx, id, version) })
-	return err
+	return r.takeSnapshot(ctx, id, func() (*T, error) { return r.GetAt(ctx, id, version) })
 }
 
-// SnapshotReport is what EnsureSnapshot did.
-type SnapshotReport struct {
-	// Version is the version of the aggregate that the snapshot is of.
-	Version int64
-	// Outcome is "stored", "present" if a snapshot of that version exists, or
-	// "replaced" if this program could not use the one that existed.
-	Outcome string
-}
-
-// EnsureSnapshot is TakeSnapshot, and reports what it did.
-func (r *Repository[T]) EnsureSnapshot(ctx context.Context, id uuid.UUID) (SnapshotReport, error) {
-	return r.takeSnapshot(ctx, id, func() (*T, error) { return r.load(ctx, id, latest) })
-}
-
-func (r *Repository[T]) takeSnapshot(ctx context.Context, id uuid.UUID, load func() (*T, error)) (SnapshotReport, error) {
+func (r *Repository[T]) takeSnapshot(ctx context.Context, id uuid.UUID, load func() (*T, error)) error {
 	if r.app.snapshots == nil {
-		return SnapshotReport{}, ErrSnapshottingDisabled
+		return noSnapshots(r.app.name, r.definition.Name(), id)
 	}
 	if err := r.app.ready(ctx); err != nil {
-		return SnapshotReport{}, err
+		return err
 	}
 	aggregate, err := load()
 	if err != nil {
 		r.app.snapshotDone(ctx, telemetry.Snapshot{Definition: r.definition.Name(), OriginatorID: id, Err: err})
-		return SnapshotReport{}, err
+		return err
 	}
 	version := r.definition.Root(aggregate).Version()
 	outcome, err := r.app.snapshots.PutReporting(ctx, r.definition.TakeSnapshot(aggregate))
 	r.app.snapshotDone(ctx, telemetry.Snapshot{
 		Definition: r.definition.Name(), OriginatorID: id, Version: version, Outcome: outcome, Err: err,
 	})
-	if err != nil {
-		return SnapshotReport{}, err
-	}
-	return SnapshotReport{Version: version, Outcome: outcome}, nil
+	return err
 }
 
 // stateAt implements repository.
@@ -501,8 +484,7 @@ func (r *Repository[T]) snapshot(ctx context.Context, change domain.Changes, id 
 	if !ok || r.definition.Root(aggregate).Version() != version {
 		return r.TakeSnapshotAt(ctx, id, version)
 	}
-	_, err := r.takeSnapshot(ctx, id, func() (*T, error) { return aggregate, nil })
-	return err
+	return r.takeSnapshot(ctx, id, func() (*T, error) { return aggregate, nil })
 }
 
 // saved implements repository.

@@ -41,7 +41,7 @@ func TestTrainingSchool(t *testing.T) {
 	if err := s.Register(ctx, "Fido"); !persistence.IsConflict(err) {
 		t.Errorf("got %v, want a conflict", err)
 	}
-	expect.ErrorAs[*application.NotFoundError](t, s.AddTrick(ctx, "Rex", "sit"))
+	expect.ErrorIs(t, s.AddTrick(ctx, "Rex", "sit"), application.ErrAggregateNotFound)
 }
 
 // The example is at most 50 lines of code: gofmt's lines that are neither blank

@@ -2,6 +2,7 @@ package application_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
+	"github.com/eventsourcing-go/eventsourcing/telemetry"
 )
 
 // puppy is the Dog of a program whose state has one field more.
@@ -46,8 +48,9 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 		}
 	}
 	logs := &logs{}
+	seen := &taken{}
 	app := newApplication(t, "TrainingSchool", application.WithStore(store.Store), application.WithSnapshotting(nil),
-		application.WithLogger(logs.logger()))
+		application.WithLogger(logs.logger()), seen.option())
 	newer := expect.Must(application.NewRepository(app, puppies))
 	for range 3 {
 		for _, name := range []string{"Fido", "Rex"} {
@@ -61,10 +64,8 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 		t.Errorf("reported %d times, want once for the definition:\n%s", n, logs)
 	}
 	if t.Run("and not by the older program either", func(t *testing.T) {
-		report, err := newer.EnsureSnapshot(ctx, school.DogID("Fido"))
-		if want := (application.SnapshotReport{Version: 4, Outcome: "replaced"}); err != nil || report != want {
-			t.Fatalf("got %+v, %v; want %+v", report, err, want)
-		}
+		expect.NoError(t, newer.TakeSnapshot(ctx, school.DogID("Fido")))
+		seen.want(t, "replaced 4")
 		if got := older.get(t, "Fido"); got.Name != "Fido" || len(got.Tricks) != 3 {
 			t.Errorf("got %+v, want Name %q and 3 Tricks", got, "Fido")
 		}
@@ -83,7 +84,8 @@ func TestSnapshotOfAStateWithOtherFieldsIsNotUsed(t *testing.T) {
 // is the usual case after an upgrade.
 func TestSnapshotWithoutFingerprintIsPassedOverQuietly(t *testing.T) {
 	ctx, store := t.Context(), memory.New()
-	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
+	seen := &taken{}
+	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil), seen.option())
 	s.save(t, dogWith("Fido", 2))
 	state := bytes.NewBuffer([]byte{1})
 	state.Write(make([]byte, 16+8)) // the event's id and the time
@@ -94,10 +96,25 @@ func TestSnapshotWithoutFingerprintIsPassedOverQuietly(t *testing.T) {
 	if got := s.get(t, "Fido"); got.Name != "Fido" || len(got.Tricks) != 2 {
 		t.Errorf("got %+v, want the dog of the events", got)
 	}
-	if report, err := s.dogs.EnsureSnapshot(ctx, school.DogID("Fido")); err != nil || report.Outcome != "replaced" {
-		t.Errorf("got %+v, %v, want no error and Outcome %v", report, err, "replaced")
-	}
+	expect.NoError(t, s.dogs.TakeSnapshot(ctx, school.DogID("Fido")))
+	seen.want(t, "replaced 3")
 	s.logs.want(t)
+}
+
+// taken has the outcomes and versions of the snapshots that an application took.
+type taken struct{ all []string }
+
+func (s *taken) option() application.Option {
+	return application.WithObserver(&telemetry.Observer{SnapshotDone: func(_ context.Context, done telemetry.Snapshot) {
+		s.all = append(s.all, fmt.Sprint(done.Outcome, " ", done.Version))
+	}})
+}
+
+func (s *taken) want(t *testing.T, outcomes ...string) {
+	t.Helper()
+	if !slices.Equal(s.all, outcomes) {
+		t.Errorf("got snapshots that were %q, want %q", s.all, outcomes)
+	}
 }
 
 // plantSnapshot stores a snapshot past the application.
@@ -115,7 +132,8 @@ func plantSnapshot(t *testing.T, store persistence.Factory, id uuid.UUID, versio
 
 func TestDamagedSnapshotIsReplaced(t *testing.T) {
 	ctx, store := t.Context(), &counting{faulty: newFaulty()}
-	s := newSchool(t, application.WithStore(store.Store), application.WithSnapshotting(nil))
+	seen := &taken{}
+	s := newSchool(t, application.WithStore(store.Store), application.WithSnapshotting(nil), seen.option())
 	s.save(t, dogWith("Fido", 4))
 	plantSnapshot(t, store.Store, school.DogID("Fido"), 5, []byte("abc"))
 	for range 3 {
@@ -124,12 +142,10 @@ func TestDamagedSnapshotIsReplaced(t *testing.T) {
 	if n := strings.Count(s.logs.String(), "passed over"); n != 1 {
 		t.Errorf("reported %d times, want once for the snapshot:\n%s", n, s.logs)
 	}
-	for i, want := range []string{"replaced", "present"} {
-		report, err := s.dogs.EnsureSnapshot(ctx, school.DogID("Fido"))
-		if err != nil || report.Outcome != want || report.Version != 5 {
-			t.Errorf("%d: got %+v, %v; want %s", i, report, err, want)
-		}
+	for range 2 {
+		expect.NoError(t, s.dogs.TakeSnapshot(ctx, school.DogID("Fido")))
 	}
+	seen.want(t, "replaced 5", "present 5")
 	reads := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
 	store.read = 0
 	if reads.get(t, "Fido"); store.read != 1 {
@@ -185,7 +201,7 @@ func TestSnapshotOfOtherEventsIsNotUsed(t *testing.T) {
 		t.Errorf("got %v, want %v", got.Tricks, dog.Tricks)
 	}
 	s.logs.want(t, "passed over", "another one")
-	if _, err := s.dogs.EnsureSnapshot(ctx, school.DogID("Fido")); err != nil {
+	if err := s.dogs.TakeSnapshot(ctx, school.DogID("Fido")); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.dogs.TakeSnapshotAt(ctx, school.DogID("Fido"), 4); err != nil {

@@ -33,7 +33,7 @@ func TestUpdate(t *testing.T) {
 	t.Run("of an unknown aggregate", func(t *testing.T) {
 		s := newSchool(t)
 		err := s.dogs.Update(t.Context(), school.DogID("Fido"), func(*school.Dog) error { t.Error("change was called"); return nil })
-		expect.ErrorAs[*application.NotFoundError](t, err)
+		expect.ErrorIs(t, err, application.ErrAggregateNotFound)
 	})
 	t.Run("of nothing", func(t *testing.T) {
 		s := newSchool(t)
@@ -227,7 +227,7 @@ func TestUpdateAt(t *testing.T) {
 			if got := expect.ErrorAs[*persistence.ConflictError](t, err); got.Version != 4 || !got.Stale || calls != 2 {
 				t.Errorf("got %+v after %d calls, want a conflict of version 4 and no repetition", got, calls)
 			}
-			expect.ErrorAs[*application.NotFoundError](t, s.dogs.UpdateAt(t.Context(), school.DogID("Rex"), 1, change))
+			expect.ErrorIs(t, s.dogs.UpdateAt(t.Context(), school.DogID("Rex"), 1, change), application.ErrAggregateNotFound)
 		})
 	}
 }

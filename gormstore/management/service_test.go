@@ -188,10 +188,9 @@ func newFlakyWith(with []system.FollowerOption, options ...application.Option) (
 
 func (f *flaky) fail(ctx context.Context, event domain.Event) error {
 	number := event.Data.(registered).Number
-	missing := &application.NotFoundError{Application: "TrainingSchool", Definition: "Dog", Version: -1, Current: -1}
 	switch how := os.Getenv("FLAKY"); {
 	case how == "es", how == "mid" && number == 2:
-		return missing
+		return notFoundError{}
 	case how == "nomsg":
 		return speechless{}
 	case how == "dne":
@@ -225,6 +224,17 @@ func newParker(options ...application.Option) (*flaky, error) {
 type ValueError struct{ text string }
 
 func (e *ValueError) Error() string { return e.text }
+
+// notFoundError is that of an aggregate that does not exist.
+type notFoundError struct{}
+
+func (notFoundError) Error() string {
+	return "TrainingSchool: Dog 00000000-0000-0000-0000-000000000000 not found"
+}
+
+func (notFoundError) Unwrap() []error {
+	return []error{application.ErrAggregateNotFound, domain.ErrEventSourcing}
+}
 
 // speechless is an error without words.
 type speechless struct{}
