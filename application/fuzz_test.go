@@ -55,6 +55,5 @@ func FuzzEnvironment(f *testing.F) {
 func isTyped(err error) bool {
 	_, setting := errors.AsType[*persistence.InvalidError](err)
 	_, invalid := errors.AsType[*persistence.InvalidError](err)
-	_, key := errors.AsType[*cipher.KeyError](err)
-	return setting || invalid || key
+	return setting || invalid || errors.Is(err, cipher.ErrKey)
 }

@@ -14,16 +14,15 @@ type aesCipher struct {
 // NewAES returns the cipher "aes", which encrypts with the first key and
 // decrypts with all. It encrypts with AES-GCM, in an envelope that names the
 // key, and binds each ciphertext to its row. No keys, zero keys, the same key
-// twice and two keys with one id are reported together, as errors of type
-// *KeyError.
+// twice and two keys with one id are reported together, as an ErrKey.
 //
 // Encrypt adds 35 bytes and the key id to the plaintext. Only the same
 // associated data, which may be nil, opens a ciphertext: Decrypt returns
-// ErrNotEnvelope, a *KeyError with the ID of a key that this cipher has not been
+// ErrNotEnvelope, an ErrKey with the id of a key that this cipher has not been
 // given, or ErrDecrypt, and then the bytes of dst after its length are
 // undefined. In both methods dst may overlap the other arguments.
 //
-// After 2³² messages with one key Encrypt returns a *KeyError with its ID; the
+// After 2³² messages with one key Encrypt returns an ErrKey with its id; the
 // remedy is a new first key. The messages are counted from zero by every cipher,
 // so the count is a backstop: processes that together write more must rotate
 // their key earlier.

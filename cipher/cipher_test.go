@@ -34,8 +34,8 @@ func TestNewRefusesKeys(t *testing.T) {
 			"none": nil, "zero": {{}}, "second is zero": {a, {}}, "same": {a, a}, "same id": {a, b},
 		} {
 			c, err := newCipher(topic, keys...)
-			if _, ok := errors.AsType[*cipher.KeyError](err); !ok || c != nil {
-				t.Errorf("%s: got %v and error %v, want nil and a KeyError", name, c, err)
+			if !errors.Is(err, cipher.ErrKey) || c != nil {
+				t.Errorf("%s: got %v and error %v, want nil and an ErrKey", name, c, err)
 			}
 		}
 	})

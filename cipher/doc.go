@@ -78,7 +78,7 @@
 //     cannot be moved to another row.
 //  3. A change of any bit is refused.
 //  4. A state that is no envelope is refused with ErrNotEnvelope, an unknown
-//     key with a *KeyError, and everything else with ErrDecrypt, which
+//     key with ErrKey, and everything else with ErrDecrypt, which
 //     does not say why.
 //  5. No error and no log output contains a key, a plain text or a ciphertext.
 //

@@ -17,46 +17,48 @@ var ErrDecrypt = errors.New("cipher: state cannot be decrypted")
 var ErrNotEnvelope = errors.New("cipher: the state was stored without the cipher aes: before it was configured, or by another " +
 	"program; states of the Python library need CIPHER_TOPIC=eventsourcing.cipher:AESCipher")
 
-// KeyError says what is wrong with a key: with one of a setting or of an
-// argument list, or with the one that a state needs. It never contains a key or
-// a part of one.
-type KeyError struct {
-	// Position is the number of the key in a list, from 1, or 0 without a list.
-	Position int
+// ErrKey says what is wrong with a key: with one of a setting or of an argument
+// list, with one that has encrypted as many messages as is safe, or with the one
+// that a state needs and the cipher has not been given. The text of the error
+// names the key by its position in the list or by its id, and never contains a
+// key or a part of one.
+var ErrKey = errors.New("cipher: key cannot be used")
 
-	// ID is the id of a key that has encrypted as many messages as is safe, as
-	// an error of Encrypt, or that a state was encrypted with and the cipher has
-	// not been given, as an error of Decrypt. That one is not authenticated, but
-	// it has the form of an id. Errors about a setting have none.
-	ID string
-
-	// Reason says what is wrong, or what is wanted and what was given instead.
-	Reason string
+// keyError is an ErrKey.
+type keyError struct {
+	// position is the number of the key in a list, from 1, or 0 without a list.
+	position int
+	// id is that of a key of an error of Encrypt or Decrypt. The id of a state
+	// is not authenticated, but it has the form of an id.
+	id string
+	// reason says what is wrong, or what is wanted and what was given instead.
+	reason string
 }
 
-// Error gives the position or the id, and the reason.
-func (e *KeyError) Error() string {
+func (e *keyError) Error() string {
 	switch {
-	case e.ID != "":
-		return fmt.Sprintf("cipher: key %q %s", e.ID, e.Reason)
-	case e.Position == 0:
-		return "cipher: key: " + e.Reason
+	case e.id != "":
+		return fmt.Sprintf("cipher: key %q %s", e.id, e.reason)
+	case e.position == 0:
+		return "cipher: key: " + e.reason
 	}
-	return fmt.Sprintf("cipher: key %d: %s", e.Position, e.Reason)
+	return fmt.Sprintf("cipher: key %d: %s", e.position, e.reason)
 }
 
-// unavailableError is a KeyError about a key that was not given.
-type unavailableError struct{ *KeyError }
+func (e *keyError) Unwrap() error { return ErrKey }
+
+// unavailableError is a keyError about a key that was not given.
+type unavailableError struct{ *keyError }
 
 func errUnavailable(id string) error {
-	return unavailableError{&KeyError{ID: id, Reason: "is not available"}}
+	return unavailableError{&keyError{id: id, reason: "is not available"}}
 }
 
-func (e unavailableError) Unwrap() error { return e.KeyError }
+func (e unavailableError) Unwrap() error { return e.keyError }
 
 // NeedsSettings reports that a cipher with the key opens the state.
 func (e unavailableError) NeedsSettings() bool { return true }
 
 func errExhausted(id string) error {
-	return &KeyError{ID: id, Reason: fmt.Sprintf("has encrypted %d messages, put a new key in front", uint64(maxMessages))}
+	return &keyError{id: id, reason: fmt.Sprintf("has encrypted %d messages, put a new key in front", uint64(maxMessages))}
 }

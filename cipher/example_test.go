@@ -49,7 +49,7 @@ func ExampleParseKeys() {
 
 // After a rotation the old key still reads, and without it the error names the
 // id of the missing key.
-func ExampleKeyError() {
+func ExampleNewAES_rotation() {
 	before, err := cipher.ParseKeys("old:AAECAwQFBgcICQoLDA0ODw==")
 	if err != nil {
 		panic(err)
@@ -72,8 +72,6 @@ func ExampleKeyError() {
 		panic(err)
 	}
 	_, err = reader.Decrypt(nil, state, nil)
-	if missing, ok := errors.AsType[*cipher.KeyError](err); ok {
-		fmt.Println("missing key:", missing.ID)
-	}
-	// Output: missing key: old
+	fmt.Println(errors.Is(err, cipher.ErrKey), err)
+	// Output: true cipher: key "old" is not available
 }

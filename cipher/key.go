@@ -32,7 +32,7 @@ type Key struct {
 }
 
 // CreateKey returns the base64 form of size random bytes, to be used as a
-// CIPHER_KEY. Size is 16, 24 or 32; another one returns a *KeyError.
+// CIPHER_KEY. Size is 16, 24 or 32; another one returns an ErrKey.
 func CreateKey(size int) (string, error) {
 	if err := checkSize(size, "bytes"); err != nil {
 		return "", err
@@ -45,7 +45,7 @@ func CreateKey(size int) (string, error) {
 // NewKey returns a key for bytes that come from elsewhere than a setting, for
 // example from a key management service. It copies secret, which has 16, 24 or
 // 32 bytes. An empty id is replaced by one derived from the bytes, which is the
-// one ParseKeys gives. Errors are of type *KeyError.
+// one ParseKeys gives. Errors are ErrKey.
 func NewKey(id string, secret []byte) (Key, error) {
 	if err := checkSecret(secret, "bytes"); err != nil {
 		return Key{}, err
@@ -57,10 +57,10 @@ func NewKey(id string, secret []byte) (Key, error) {
 // commas, each optionally with an id and a colon before it. Spaces around a key
 // are ignored. The first key is to encrypt, all are to decrypt.
 //
-// All mistakes are reported together, as errors of type *KeyError.
+// All mistakes are reported together, as an ErrKey.
 func ParseKeys(value string) ([]Key, error) {
 	if strings.TrimSpace(value) == "" {
-		return nil, &KeyError{Reason: "want at least one, got none"}
+		return nil, &keyError{reason: "want at least one, got none"}
 	}
 	var keys []Key
 	var mistakes []error
@@ -94,11 +94,11 @@ func parseKey(field string) (Key, error) {
 // position inside the key.
 func decodeSecret(encoded string) ([]byte, error) {
 	if encoded == "" {
-		return nil, &KeyError{Reason: "want standard base64, got nothing"}
+		return nil, &keyError{reason: "want standard base64, got nothing"}
 	}
 	secret, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
-		return nil, &KeyError{Reason: fmt.Sprintf("want standard base64, which these %d characters are not", len(encoded))}
+		return nil, &keyError{reason: fmt.Sprintf("want standard base64, which these %d characters are not", len(encoded))}
 	}
 	return secret, checkSecret(secret, "bytes after base64")
 }
@@ -139,7 +139,7 @@ func isKeyIDByte(b byte) bool {
 
 // errKeyID does not repeat the id, which may be a key in the wrong place.
 func errKeyID() error {
-	return &KeyError{Reason: fmt.Sprintf("want an id of 1 to %d letters, digits, '.', '_' or '-' before the colon", maxKeyID)}
+	return &keyError{reason: fmt.Sprintf("want an id of 1 to %d letters, digits, '.', '_' or '-' before the colon", maxKeyID)}
 }
 
 func checkSecret(secret []byte, unit string) error {
@@ -147,7 +147,7 @@ func checkSecret(secret []byte, unit string) error {
 		return err
 	}
 	if bytes.Count(secret, secret[:1]) == len(secret) {
-		return &KeyError{Reason: "weak key, all its bytes are equal"}
+		return &keyError{reason: "weak key, all its bytes are equal"}
 	}
 	return nil
 }
@@ -157,7 +157,7 @@ func checkSize(size int, unit string) error {
 	case 16, 24, 32:
 		return nil
 	}
-	return &KeyError{Reason: fmt.Sprintf("want 16, 24 or 32 %s, got %d", unit, size)}
+	return &keyError{reason: fmt.Sprintf("want 16, 24 or 32 %s, got %d", unit, size)}
 }
 
 // checkDistinct compares each key with those before it. Zero keys are an error
@@ -166,7 +166,7 @@ func checkDistinct(keys []Key) (mistakes []error) {
 	for i := range keys {
 		for j := range i {
 			if reason := clash(keys[i], keys[j], j+1); reason != "" {
-				mistakes = append(mistakes, &KeyError{Position: i + 1, Reason: reason})
+				mistakes = append(mistakes, &keyError{position: i + 1, reason: reason})
 			}
 		}
 	}
@@ -187,10 +187,10 @@ func clash(key, other Key, position int) string {
 	return ""
 }
 
-// atPosition puts the position in the list into a *KeyError.
+// atPosition puts the position in the list into a keyError.
 func atPosition(err error, position int) error {
-	if keyErr, ok := errors.AsType[*KeyError](err); ok {
-		keyErr.Position = position
+	if keyErr, ok := errors.AsType[*keyError](err); ok {
+		keyErr.position = position
 	}
 	return err
 }

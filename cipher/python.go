@@ -14,8 +14,8 @@ type pythonCipher struct {
 // NewPythonAES returns a cipher that encrypts with the first key and decrypts
 // with all, in the layout of the class AESCipher of the Python library
 // eventsourcing: nonce (12 bytes), tag (16 bytes), ciphertext. No keys, zero
-// keys, the same key twice and two keys with one id are reported together, as
-// errors of type *KeyError.
+// keys, the same key twice and two keys with one id are reported together, as an
+// ErrKey.
 //
 // Use it only for a database that is shared with Python. The layout has no room
 // for associated data, which are ignored. Every single state is still secret

@@ -35,10 +35,10 @@ type ringKey struct {
 	sealed atomic.Uint64
 }
 
-// newRing reports all mistakes together, as errors of type *KeyError.
+// newRing reports all mistakes together, as an ErrKey.
 func newRing(keys []Key) (ring, error) {
 	if len(keys) == 0 {
-		return nil, &KeyError{Reason: "want at least one, got none"}
+		return nil, &keyError{reason: "want at least one, got none"}
 	}
 	mistakes := append(checkPresent(keys), checkDistinct(keys)...)
 	if err := errors.Join(mistakes...); err != nil {
@@ -57,7 +57,7 @@ func newRing(keys []Key) (ring, error) {
 func checkPresent(keys []Key) (mistakes []error) {
 	for i, key := range keys {
 		if key.isZero() {
-			mistakes = append(mistakes, &KeyError{Position: i + 1, Reason: "is empty, make it with ParseKeys or NewKey"})
+			mistakes = append(mistakes, &keyError{position: i + 1, reason: "is empty, make it with ParseKeys or NewKey"})
 		}
 	}
 	return mistakes
