@@ -1,6 +1,7 @@
 package gormstore
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,10 +13,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
-
-// DefaultAlias is the name of the database that applications use when the
-// environment names none.
-const DefaultAlias = "default"
 
 // databases are the handles that applications find by name. Like the databases
 // of a Django project they belong to the program.
@@ -30,12 +27,14 @@ type registered struct {
 	options []Option
 }
 
-// RegisterDB gives a database a name, so that GORM_DB_ALIAS can select it.
-// Register "default" at least, before the first application is made. The
+// RegisterDB gives a database a name, so that GORM_DB_ALIAS can select it, and
+// returns a function that takes the name back, for tests and for programs that
+// close databases. Register "default" at least, which is what applications use
+// if the environment names none, before the first application is made. The
 // options are those of New, for the stores that applications make by their
 // environment. It panics if the name is already that of another handle: two
 // parts of a program would write to each other's database.
-func RegisterDB(alias string, db *gorm.DB, options ...Option) {
+func RegisterDB(alias string, db *gorm.DB, options ...Option) (unregister func()) {
 	databases.Lock()
 	defer databases.Unlock()
 	if other, taken := databases.byAlias[alias]; taken && other.db != db {
@@ -45,21 +44,23 @@ func RegisterDB(alias string, db *gorm.DB, options ...Option) {
 		databases.byAlias = map[string]registered{}
 	}
 	databases.byAlias[alias] = registered{db, options}
+	return func() {
+		databases.Lock()
+		defer databases.Unlock()
+		if databases.byAlias[alias].db == db {
+			delete(databases.byAlias, alias)
+		}
+	}
 }
 
-// UnregisterDB forgets a name, for tests and for programs that close databases.
-func UnregisterDB(alias string) {
-	databases.Lock()
-	defer databases.Unlock()
-	delete(databases.byAlias, alias)
-}
-
-// DB returns the database with a name, and false if there is none.
-func DB(alias string) (*gorm.DB, bool) {
-	databases.RLock()
-	defer databases.RUnlock()
-	found, ok := databases.byAlias[alias]
-	return found.db, ok
+// DB returns the database with a name. The error for an unknown one lists those
+// that are registered.
+func DB(alias string) (*gorm.DB, error) {
+	if found, ok := find(alias); ok {
+		return found.db, nil
+	}
+	return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: fmt.Sprintf("gormstore: find the database %q", alias),
+		Hint: "registered are " + knownAliases()}
 }
 
 // find returns a database with its options.
@@ -70,11 +71,20 @@ func find(alias string) (registered, bool) {
 	return found, ok
 }
 
-// Aliases are the registered names, sorted.
-func Aliases() []string {
+// registeredDatabases are the databases by their names.
+func registeredDatabases() map[string]*gorm.DB {
 	databases.RLock()
 	defer databases.RUnlock()
-	return slices.Sorted(maps.Keys(databases.byAlias))
+	all := make(map[string]*gorm.DB, len(databases.byAlias))
+	for alias, found := range databases.byAlias {
+		all[alias] = found.db
+	}
+	return all
+}
+
+// knownAliases lists the registered names.
+func knownAliases() string {
+	return cmp.Or(strings.Join(slices.Sorted(maps.Keys(registeredDatabases())), ", "), "none; call gormstore.RegisterDB first")
 }
 
 // The names that PERSISTENCE_MODULE selects this package with: its own, and
@@ -105,15 +115,11 @@ func openOrdered(env *environment.Environment, strict bool) (persistence.Factory
 		return nil, err
 	}
 	if !ok {
-		setting = environment.Setting{Key: "GORM_DB_ALIAS", Value: DefaultAlias}
+		setting = environment.Setting{Key: "GORM_DB_ALIAS", Value: "default"}
 	}
 	found, ok := find(setting.Value)
 	if !ok {
-		names := strings.Join(Aliases(), ", ")
-		if names == "" {
-			names = "none; call gormstore.RegisterDB first"
-		}
-		return nil, setting.Wrong("is not a registered database; registered are " + names)
+		return nil, setting.Wrong("is not a registered database; registered are " + knownAliases())
 	}
 	if strict {
 		return New(found.db, append(slices.Clip(found.options), WithStrictOrder())...), nil

@@ -16,8 +16,7 @@ import (
 // variable was to name another one. The Python library takes an empty
 // DJANGO_DB_ALIAS for it.
 func TestEmptyAlias(t *testing.T) {
-	gormstore.RegisterDB(gormstore.DefaultAlias, migrated(t, testdb.SQLiteMemory(t)))
-	t.Cleanup(func() { gormstore.UnregisterDB(gormstore.DefaultAlias) })
+	t.Cleanup(gormstore.RegisterDB("default", migrated(t, testdb.SQLiteMemory(t))))
 	for _, test := range []struct {
 		settings map[string]string
 		wrong    string // the key of the error, or ""
@@ -68,8 +67,7 @@ func TestMemoryByDefaultIsReported(t *testing.T) {
 		t.Errorf("no database: got log %q", got)
 	}
 	db := testdb.SQLiteMemory(t)
-	gormstore.RegisterDB(alias, db)
-	defer gormstore.UnregisterDB(alias)
+	defer gormstore.RegisterDB(alias, db)()
 	if got := open(unset); !strings.Contains(got, "level=WARN") || !strings.Contains(got, "PERSISTENCE_MODULE") {
 		t.Errorf("database registered: got log %q, want a warning", got)
 	}
@@ -81,8 +79,7 @@ func TestMemoryByDefaultIsReported(t *testing.T) {
 // The options of a registered database are those of the stores that are made of
 // it.
 func TestOptionsOfRegisteredDatabase(t *testing.T) {
-	gormstore.RegisterDB("hasty", testdb.SQLiteMemory(t), gormstore.WithLockTimeout(-1))
-	defer gormstore.UnregisterDB("hasty")
+	defer gormstore.RegisterDB("hasty", testdb.SQLiteMemory(t), gormstore.WithLockTimeout(-1))()
 	_, err := application.New("School", application.WithEnv(map[string]string{"PERSISTENCE_MODULE": "gormstore", "GORM_DB_ALIAS": "hasty"}))
 	if err == nil || !strings.Contains(err.Error(), "lock timeout must be above zero") {
 		t.Errorf("got %v, want the error of the option", err)

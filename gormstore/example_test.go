@@ -61,8 +61,8 @@ func Example() {
 func ExampleRegisterDB() {
 	db, remove := temporary()
 	defer remove()
-	gormstore.RegisterDB("kennel", db)
-	defer gormstore.UnregisterDB("kennel")
+	unregister := gormstore.RegisterDB("kennel", db)
+	defer unregister()
 
 	dogs, err := school.New(application.WithEnv(map[string]string{
 		"PERSISTENCE_MODULE": "gormstore",
@@ -134,7 +134,7 @@ func ExampleRetry() {
 	}
 
 	lesson := func(trick string) error {
-		return gormstore.Retry(ctx, db, func(ctx context.Context, tx *gorm.DB) error {
+		return gormstore.Retry(ctx, db, 5, func(ctx context.Context, tx *gorm.DB) error {
 			if err := tx.Create(&Invoice{Dog: "Fido"}).Error; err != nil {
 				return err
 			}

@@ -2,9 +2,11 @@ package gormstore
 
 // The models of the tables that only this package reads.
 type (
-	FollowerStatus    = followerStatus
-	FollowerRunner    = followerRunner
-	FollowerSetting   = followerSetting
-	FollowerPartition = followerPartition
-	ParkedEvent       = parkedEvent
+	NotificationTracking = notificationTracking
+	Snapshot             = storedSnapshot
+	FollowerStatus       = followerStatus
+	FollowerRunner       = followerRunner
+	FollowerSetting      = followerSetting
+	FollowerPartition    = followerPartition
+	ParkedEvent          = parkedEvent
 )

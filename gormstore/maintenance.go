@@ -8,6 +8,8 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/google/uuid"
+
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -19,7 +21,8 @@ type storeInventory struct{ *Store }
 func (s *Store) inventory() inventory.Inventory { return storeInventory{s} }
 
 func init() {
-	inventory.Missing, inventory.Outdated = missingTables, outdatedTables
+	inventory.Missing, inventory.Outdated, inventory.Differences = missingTables, outdatedTables, differencesIn
+	inventory.Databases = registeredDatabases
 	inventory.Of = func(store any) inventory.Inventory {
 		if own, ok := store.(interface{ inventory() inventory.Inventory }); ok {
 			return own.inventory()
@@ -153,6 +156,19 @@ func deleteStatus(tx *gorm.DB, application, upstream string) error {
 		return err
 	}
 	return tx.Where("application_name = ? AND upstream_application_name = ?", application, upstream).Delete(&followerStatus{}).Error
+}
+
+func (s storeInventory) SnapshotPage(
+	ctx context.Context, application string, after int64, limit int,
+) (page []persistence.StoredEvent, last int64, err error) {
+	var rows []storedSnapshot
+	err = s.db.WithContext(ctx).Where("application_name = ? AND uid > ?", application, after).Order("uid").Limit(limit).Find(&rows).Error
+	for _, row := range rows {
+		last = row.UID
+		page = append(page, persistence.StoredEvent{OriginatorID: uuid.UUID(row.OriginatorID),
+			OriginatorVersion: row.OriginatorVersion, Topic: row.Topic, State: row.State})
+	}
+	return page, last, err
 }
 
 func (s storeInventory) MovePartitionsBack(ctx context.Context, application, upstream string, to int64) error {

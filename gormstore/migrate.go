@@ -22,7 +22,7 @@ const migrateTimeout = time.Minute
 // AutoMigrate creates the tables that are absent. It never touches tables that
 // exist, whichever program made them: GORM's own AutoMigrate would rebuild
 // Django's tables and drop their unique keys. If an existing table does not
-// fit, it returns a *SchemaError that names every difference.
+// fit, it returns an ErrSchema that names every difference.
 //
 // On PostgreSQL a table exists if the connection finds it anywhere on its
 // search path, and absent tables are created in the schema that has the others.
@@ -107,7 +107,7 @@ func (s *Store) warn(ctx context.Context, found inspection) {
 // the caller is about to list all of them.
 func (s *Store) inspectable(ctx context.Context) error {
 	err := s.usable(ctx)
-	if _, differs := errors.AsType[*SchemaError](err); differs {
+	if errors.Is(err, ErrSchema) {
 		return nil
 	}
 	return err
@@ -117,11 +117,11 @@ func schemaError(differences []string) error {
 	if len(differences) == 0 {
 		return nil
 	}
-	return &SchemaError{Differences: differences}
+	return &differing{differences}
 }
 
 // Validate reports how the tables of a database differ from what the recorders
-// need, as a *SchemaError, and changes nothing. It compares columns with their
+// need, as an ErrSchema, and changes nothing. It compares columns with their
 // types, lengths, NOT NULL and defaults, primary and unique keys, privileges,
 // row level security, and the source of ids with the log: a sequence of
 // PostgreSQL must hand out ascending ids above those in the log and have some
@@ -161,7 +161,7 @@ func Validate(ctx context.Context, db *gorm.DB) error {
 
 // missingTables returns the names of the tables that AutoMigrate would create,
 // those of projections last, and changes nothing. If a table that exists does
-// not fit, it returns a *SchemaError as well, as AutoMigrate would. GORM's
+// not fit, it returns an ErrSchema as well, as AutoMigrate would. GORM's
 // logger is not told of its statements.
 func missingTables(ctx context.Context, db *gorm.DB) (tables []string, err error) {
 	s := New(db)
@@ -205,18 +205,35 @@ func (primaryOnly) Commit() error { return gorm.ErrInvalidTransaction }
 // Rollback implements gorm.TxCommitter.
 func (primaryOnly) Rollback() error { return gorm.ErrInvalidTransaction }
 
-// SchemaError says how tables differ from what the recorders need. It is a
-// persistence.ErrOperational. Migration and validation return it with every
+// ErrSchema says that tables differ from what the recorders need. It is a
+// persistence.ErrOperational. The errors of migration and validation name every
 // difference; recorders return it at the first use of a database whose tables
 // would lose events or hide them.
-type SchemaError struct {
-	Differences []string
-}
+var ErrSchema error = schemaClass{}
 
-func (e *SchemaError) Error() string {
-	return "database tables do not fit: " + strings.Join(e.Differences, "; ") +
+// schemaClass is ErrSchema.
+type schemaClass struct{}
+
+func (schemaClass) Error() string { return "database tables do not fit" }
+
+// Unwrap makes the error a persistence.ErrOperational.
+func (schemaClass) Unwrap() error { return persistence.ErrOperational }
+
+// differing is an ErrSchema with the differences.
+type differing struct{ differences []string }
+
+func (e *differing) Error() string {
+	return ErrSchema.Error() + ": " + strings.Join(e.differences, "; ") +
 		"; existing tables are never changed, so mend them or use another database"
 }
 
-// Unwrap makes the error a persistence.ErrOperational.
-func (e *SchemaError) Unwrap() error { return persistence.ErrOperational }
+// Unwrap makes the error an ErrSchema.
+func (e *differing) Unwrap() error { return ErrSchema }
+
+// differencesIn returns the differences if err is an ErrSchema.
+func differencesIn(err error) []string {
+	if e, ok := errors.AsType[*differing](err); ok {
+		return e.differences
+	}
+	return nil
+}

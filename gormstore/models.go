@@ -11,9 +11,9 @@ import (
 )
 
 // The models of the tables, as a Django project of the Python library has them,
-// so that a database made by either can be used by both. Those of events,
-// snapshots and positions are exported for reading in queries of a service; rows
-// are written only by the recorders. Schema has all tables for migration tools.
+// so that a database made by either can be used by both. That of events is
+// exported for reading in queries of a service; rows are written only by the
+// recorders. Schema has all tables for migration tools.
 
 // StoredEvent is a row of the table of events.
 type StoredEvent struct {
@@ -25,8 +25,8 @@ type StoredEvent struct {
 	State             []byte `gorm:"not null"`
 }
 
-// Snapshot is a row of the table of snapshots.
-type Snapshot struct {
+// storedSnapshot is a row of the table of snapshots.
+type storedSnapshot struct {
 	UID               int64  `gorm:"column:uid;primaryKey;autoIncrement"`
 	ApplicationName   string `gorm:"type:varchar(32);not null;uniqueIndex:,composite:originator,priority:1"`
 	OriginatorID      UUID   `gorm:"not null;uniqueIndex:,composite:originator,priority:2"`
@@ -35,10 +35,10 @@ type Snapshot struct {
 	State             []byte `gorm:"not null"`
 }
 
-// NotificationTracking is a row of the table of positions. The recorders keep
+// notificationTracking is a row of the table of positions. The recorders keep
 // one row for each pair of applications; Django keeps one for each
 // notification, of which the highest counts.
-type NotificationTracking struct {
+type notificationTracking struct {
 	UID                     int64  `gorm:"column:uid;primaryKey;autoIncrement"`
 	ApplicationName         string `gorm:"type:varchar(32);not null;uniqueIndex:,composite:position,priority:1"`
 	UpstreamApplicationName string `gorm:"type:varchar(32);not null;uniqueIndex:,composite:position,priority:2"`
@@ -132,10 +132,10 @@ type parkedEvent struct {
 func (StoredEvent) TableName(namer schema.Namer) string { return prefix(namer) + "stored_events" }
 
 // TableName implements gorm's schema.TablerWithNamer.
-func (Snapshot) TableName(namer schema.Namer) string { return prefix(namer) + "snapshots" }
+func (storedSnapshot) TableName(namer schema.Namer) string { return prefix(namer) + "snapshots" }
 
 // TableName implements gorm's schema.TablerWithNamer.
-func (NotificationTracking) TableName(namer schema.Namer) string {
+func (notificationTracking) TableName(namer schema.Namer) string {
 	return prefix(namer) + "notification_tracking"
 }
 
@@ -160,7 +160,7 @@ func (parkedEvent) TableName(namer schema.Namer) string { return prefix(namer) +
 
 // ownModels are the models of all tables of this module.
 func ownModels() []any {
-	return []any{&StoredEvent{}, &Snapshot{}, &NotificationTracking{}, &followerStatus{}, &parkedEvent{},
+	return []any{&StoredEvent{}, &storedSnapshot{}, &notificationTracking{}, &followerStatus{}, &parkedEvent{},
 		&followerRunner{}, &followerSetting{}, &followerPartition{}}
 }
 
@@ -203,8 +203,8 @@ type table struct {
 func tablesOf(db *gorm.DB) tables {
 	return tables{
 		events:     tableOf(db, StoredEvent{}),
-		snapshots:  tableOf(db, Snapshot{}),
-		tracking:   tableOf(db, NotificationTracking{}),
+		snapshots:  tableOf(db, storedSnapshot{}),
+		tracking:   tableOf(db, notificationTracking{}),
 		status:     tableOf(db, followerStatus{}),
 		parked:     tableOf(db, parkedEvent{}),
 		runners:    tableOf(db, followerRunner{}),

@@ -12,20 +12,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// defaultTries is how often Retry runs a transaction at most.
-const defaultTries = 5
-
-// RetryOption is a setting of Retry.
-type RetryOption func(*retrying)
-
-// WithTries sets how often Retry runs a transaction at most, in place of 5
-// times. A number below 1 counts as 1.
-func WithTries(n int) RetryOption {
-	return func(r *retrying) { r.tries = n }
-}
-
-type retrying struct{ tries int }
-
 // Retry runs fn in a transaction, as Transaction does, and runs the whole of it
 // again if another transaction is the reason that nothing of it was stored:
 // after a conflict (persistence.IsConflict), a deadlock or a serialization
@@ -35,8 +21,9 @@ type retrying struct{ tries int }
 // fn may be called several times, so it must load the aggregates that it
 // changes, and have no effects outside of the transaction except by
 // persistence.OnCommit. Between the calls Retry waits, for a random time that
-// grows with each. After 5 tries, or when ctx ends, it returns the last
-// error.
+// grows with each. When it has called fn so many times as tries says, or when ctx
+// ends, it returns the last error. 5 tries are few only if many writers change
+// the same aggregate; a number below 1 counts as 1.
 //
 // Any other error is returned at once, and so is a conflict of
 // Repository.UpdateAt, whose version comes from the caller. One that leaves open what is stored
@@ -44,11 +31,7 @@ type retrying struct{ tries int }
 // is a lock timeout, which has been waited for long enough. In a ctx that
 // carries a transaction, which Retry could not repeat, it returns a
 // persistence.ErrProgramming without calling fn.
-func Retry(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *gorm.DB) error, options ...RetryOption) error {
-	r := retrying{tries: defaultTries}
-	for _, option := range options {
-		option(&r)
-	}
+func Retry(ctx context.Context, db *gorm.DB, tries int, fn func(ctx context.Context, tx *gorm.DB) error) error {
 	s := transactor(db)
 	if carried, _ := ctx.Value(sharedKey{}).(*txScope); carried != nil {
 		return &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore: retry a transaction",
@@ -60,7 +43,7 @@ func Retry(ctx context.Context, db *gorm.DB, fn func(ctx context.Context, tx *go
 		if err == nil || !s.repeatable(err) {
 			return err
 		}
-		if try >= r.tries {
+		if try >= tries {
 			return fmt.Errorf("gormstore: a transaction failed at each of %d tries: %w", try, err)
 		}
 		if !sleep(ctx, rand.N(firstRetryWait<<min(try-1, retryDoublings))) {

@@ -26,7 +26,7 @@ func TestRetryAfterConflict(t *testing.T) {
 	eachOffice(t, func(t *testing.T, o *office) {
 		r, dog, tries := recorder(t, o.db, "Kennels"), uuid.New(), 0
 		insert(t, r, history(dog, 1, 1)...)
-		err := gormstore.Retry(t.Context(), o.db, func(ctx context.Context, tx *gorm.DB) error {
+		err := gormstore.Retry(t.Context(), o.db, 5, func(ctx context.Context, tx *gorm.DB) error {
 			tries++
 			if err := tx.Create(&Bill{Dog: "Fido"}).Error; err != nil {
 				return err
@@ -63,7 +63,7 @@ func TestRetryDoesNotRepeatUpdateAt(t *testing.T) {
 			t.Fatal(err)
 		}
 		tries := 0
-		err = gormstore.Retry(t.Context(), o.db, func(ctx context.Context, _ *gorm.DB) error {
+		err = gormstore.Retry(t.Context(), o.db, 5, func(ctx context.Context, _ *gorm.DB) error {
 			tries++
 			return dogs.UpdateAt(ctx, fido.ID(), 1, func(d *school.Dog) error { d.AddTrick("roll over"); return nil })
 		})
@@ -87,7 +87,7 @@ func TestRetryAfterDeadlock(t *testing.T) {
 		victims[i] = counter
 		both.Go(func() {
 			r, tries := recorder(t, db, schoolName), 0
-			err := gormstore.Retry(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
+			err := gormstore.Retry(t.Context(), db, 5, func(ctx context.Context, _ *gorm.DB) error {
 				tries++
 				for n, id := range []uuid.UUID{ids[i], ids[1-i]} {
 					next := int64(len(versions(t, readingIn{r, ctx}, id)) + 1)
@@ -125,7 +125,7 @@ func TestRetryAfterALostConnection(t *testing.T) {
 			t.Parallel()
 			db := again(t, truth)
 			r, dog, tries := recorder(t, db, schoolName), uuid.New(), 0
-			err := gormstore.Retry(t.Context(), db, func(ctx context.Context, tx *gorm.DB) error {
+			err := gormstore.Retry(t.Context(), db, 5, func(ctx context.Context, tx *gorm.DB) error {
 				tries++
 				if tries > 1 {
 					_, err := r.InsertEvents(ctx, history(dog, 1, 1))
@@ -164,7 +164,7 @@ func TestRetryDecides(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, db *gorm.DB) {
 				tries := 0
-				err := gormstore.Retry(t.Context(), db, func(context.Context, *gorm.DB) error { tries++; return test.err })
+				err := gormstore.Retry(t.Context(), db, 5, func(context.Context, *gorm.DB) error { tries++; return test.err })
 				if tries != test.tries || !errors.Is(err, test.err) {
 					t.Errorf("%d tries, %v; want %d and %v", tries, err, test.tries, test.err)
 				}
@@ -185,7 +185,7 @@ func TestRetryAfterADriversError(t *testing.T) {
 		}
 		for _, failure := range failures {
 			tries := 0
-			err := gormstore.Retry(t.Context(), db, func(context.Context, *gorm.DB) error {
+			err := gormstore.Retry(t.Context(), db, 5, func(context.Context, *gorm.DB) error {
 				if tries++; tries > 1 {
 					return nil
 				}
@@ -210,7 +210,7 @@ func TestRetryOfACreation(t *testing.T) {
 		if err := create(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		err := gormstore.Retry(t.Context(), o.db, func(ctx context.Context, _ *gorm.DB) error { tries++; return create(ctx) }, gormstore.WithTries(2))
+		err := gormstore.Retry(t.Context(), o.db, 2, func(ctx context.Context, _ *gorm.DB) error { tries++; return create(ctx) })
 		conflict, ok := errors.AsType[*persistence.ConflictError](err)
 		if tries != 2 || !ok || !conflict.Exists || !strings.Contains(err.Error(), "exists") {
 			t.Errorf("%d tries, %v; want 2 and a conflict that says that the aggregate exists", tries, err)
@@ -225,12 +225,12 @@ func TestRetryEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		r, dog, tries := recorder(t, db, schoolName), uuid.New(), 0
 		insert(t, r, history(dog, 1, 1)...)
-		err := gormstore.Retry(ctx, db, func(ctx context.Context, _ *gorm.DB) error {
+		err := gormstore.Retry(ctx, db, 1000, func(ctx context.Context, _ *gorm.DB) error {
 			tries++
 			_, err := r.InsertEvents(ctx, history(dog, 1, 1))
 			cancel()
 			return err
-		}, gormstore.WithTries(1000))
+		})
 		if tries != 1 || !errors.Is(err, context.Canceled) || !persistence.IsConflict(err) {
 			t.Errorf("%d tries, %v; want 1, and the conflict with the end of the context", tries, err)
 		}
@@ -255,7 +255,7 @@ func TestRetryInATransaction(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		for name, join := range joins {
 			err := join(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
-				return gormstore.Retry(ctx, db, func(context.Context, *gorm.DB) error {
+				return gormstore.Retry(ctx, db, 5, func(context.Context, *gorm.DB) error {
 					t.Errorf("%s: the function was called", name)
 					return nil
 				})
@@ -272,7 +272,7 @@ func TestRetryAfterAPanic(t *testing.T) {
 	each(t, func(t *testing.T, db *gorm.DB) {
 		r, dog, tries := recorder(t, db, schoolName), uuid.New(), 0
 		err := recovered(func() error {
-			return gormstore.Retry(t.Context(), db, func(ctx context.Context, _ *gorm.DB) error {
+			return gormstore.Retry(t.Context(), db, 5, func(ctx context.Context, _ *gorm.DB) error {
 				tries++
 				if _, err := r.InsertEvents(ctx, history(dog, 1, 1)); err != nil {
 					return err

@@ -207,7 +207,7 @@ func TestSequenceAtFirstUse(t *testing.T) {
 		run(t, db, "ALTER SEQUENCE stored_events_id_seq "+flaw)
 		r := recorder(t, again(t, db), schoolName)
 		_, err := r.InsertEvents(t.Context(), history(uuid.New(), 1, 1))
-		if different, ok := errors.AsType[*gormstore.SchemaError](err); !ok || !strings.Contains(different.Error(), want) {
+		if !errors.Is(err, gormstore.ErrSchema) || !strings.Contains(err.Error(), want) {
 			t.Errorf("InsertEvents with %s: %v, want an error that contains %q", flaw, err, want)
 		}
 		run(t, db, "ALTER SEQUENCE stored_events_id_seq CACHE 1 NO CYCLE INCREMENT 1")
@@ -255,8 +255,8 @@ func TestUnreliableTables(t *testing.T) {
 			run(t, db, test.statement)
 			_, err := recorder(t, db, "Dogs").InsertEvents(t.Context(), history(uuid.New(), 1, 1))
 			for _, err := range []error{err, gormstore.Validate(t.Context(), db)} {
-				if _, ok := errors.AsType[*gormstore.SchemaError](err); !ok || !strings.Contains(err.Error(), test.want) {
-					t.Errorf("got %v, want a SchemaError with %q", err, test.want)
+				if !errors.Is(err, gormstore.ErrSchema) || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("got %v, want ErrSchema with %q", err, test.want)
 				}
 			}
 		})

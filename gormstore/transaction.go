@@ -20,10 +20,11 @@ import (
 // becomes of the caller's context.
 const commitTimeout = 10 * time.Second
 
-// ErrDifferentDatabase says that the context carries a transaction of another
+// errDifferentDatabase says that the context carries a transaction of another
 // database than the one that was to be written to: the two could not commit
 // together.
-var ErrDifferentDatabase = errors.New("the transaction in the context belongs to another database")
+var errDifferentDatabase = errors.New("the transaction in the context belongs to another database; " +
+	"give WithoutTx what is not part of the transaction")
 
 // txScope is a transaction that a context carries.
 type txScope struct {
@@ -249,7 +250,7 @@ func (s *Store) txScopeOf(ctx context.Context) (*txScope, error) {
 			Err: errors.New("the handle given to WithTx is not a transaction; give what db.Begin or db.Transaction gives")}
 	}
 	if carried.pool != s.pool {
-		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore", Err: ErrDifferentDatabase}
+		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: "gormstore", Err: errDifferentDatabase}
 	}
 	if err := carried.turns.usable(); err != nil {
 		return nil, err

@@ -87,7 +87,7 @@ func TestTwoProcessesBegin(t *testing.T) {
 		dogs, effects := c.applications(t)
 		for range testdb.Figure(testdb.Sample(2, 3), 20) {
 			c.save(t, dogs, 100)
-			expect.NoError(t, c.db.Where("true").Delete(&gormstore.NotificationTracking{}).Error, c.db.Where("true").Delete(&Effect{}).Error,
+			expect.NoError(t, c.db.Exec("DELETE FROM notification_tracking").Error, c.db.Where("true").Delete(&Effect{}).Error,
 				c.db.Where("application_name = ?", "Echoes").Delete(&gormstore.StoredEvent{}).Error)
 			processes := [2]*process{startChild(t, onlyFollow, c.database, c.dsn), startChild(t, onlyFollow, c.database, c.dsn)}
 			reachedIn(t, effects, "Echoes", c.echoed(t, dogs))

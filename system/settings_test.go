@@ -477,7 +477,7 @@ func TestFormerNameOfPosition(t *testing.T) {
 					t.Errorf("got %v, want an error that is %v and that contains %q", err, persistence.ErrOperational, "the store has a position of F in the log of "+schoolName)
 				}
 				positions := map[string]any{"application_name": options.follower, "upstream_application_name": options.leader}
-				expect.NoError(t, db.Model(&gormstore.NotificationTracking{}).Where("1 = 1").Updates(positions).Error)
+				expect.NoError(t, db.Table("notification_tracking").Where("1 = 1").Updates(positions).Error)
 				expect.NoError(t, run(options.leader, options.follower))
 			})
 		})

@@ -105,10 +105,10 @@ func storeOf(follower string) (*gormstore.Store, error) {
 	if module != "gormstore" && module != "eventsourcing_django" {
 		return nil, fmt.Errorf("%s has a table, so PERSISTENCE_MODULE must be gormstore, not %s", follower, module)
 	}
-	alias := setting(follower, gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
-	db, ok := gormstore.DB(alias)
-	if !ok {
-		return nil, fmt.Errorf("%s: unknown database %q; known are %s", follower, alias, strings.Join(gormstore.Aliases(), ", "))
+	alias := setting(follower, "default", "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
+	db, err := gormstore.DB(alias)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", follower, err)
 	}
 	return gormstore.New(db), nil
 }
@@ -226,10 +226,10 @@ func names(ctx context.Context, p *program, out io.Writer, _ []string) error {
 // be run again and again: what is done already is not done twice.
 func demonstrate(ctx context.Context, p *program, out io.Writer, _ []string) error {
 	const name = "Fido"
-	alias := setting("TrainingSchool", gormstore.DefaultAlias, "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
-	db, ok := gormstore.DB(alias)
-	if !ok {
-		return fmt.Errorf("unknown database %q; known are %s", alias, strings.Join(gormstore.Aliases(), ", "))
+	alias := setting("TrainingSchool", "default", "GORM_DB_ALIAS", "DJANGO_DB_ALIAS")
+	db, err := gormstore.DB(alias)
+	if err != nil {
+		return err
 	}
 	if err := errors.Join(gormstore.AutoMigrate(db), dognames.Migrate(ctx, db)); err != nil {
 		return err

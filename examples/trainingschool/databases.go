@@ -20,18 +20,17 @@ import (
 // their names. The function that it returns closes them. If it returns an
 // error, none is open.
 func openDatabases() (closeAll func() error, err error) {
-	var open []string
+	var open []database
 	register := func(alias string, db *gorm.DB, err error) error {
 		if err != nil {
 			err = fmt.Errorf("database %q cannot be opened: %s", alias, reasonOf(err))
 			return errors.Join(err, closeDatabases(open))
 		}
-		gormstore.RegisterDB(alias, db)
-		open = append(open, alias)
+		open = append(open, database{db, gormstore.RegisterDB(alias, db)})
 		return nil
 	}
 	db, err := gormstore.OpenSQLite(sqlite.Open, cmp.Or(os.Getenv("SQLITE_PATH"), "trainingschool.sqlite3"), quiet())
-	if err := register(gormstore.DefaultAlias, db, err); err != nil {
+	if err := register("default", db, err); err != nil {
 		return nil, err
 	}
 	if dsn := os.Getenv("POSTGRES_DSN"); dsn != "" {
@@ -57,14 +56,16 @@ func reasonOf(err error) string {
 // the one that it is given.
 func quiet() *gorm.Config { return &gorm.Config{Logger: logger.Discard} }
 
-func closeDatabases(aliases []string) (err error) {
-	for _, alias := range aliases {
-		db, ok := gormstore.DB(alias)
-		if !ok {
-			continue // it was closed elsewhere
-		}
-		gormstore.UnregisterDB(alias)
-		pool, poolErr := db.DB()
+// database is one that is open and has a name.
+type database struct {
+	db         *gorm.DB
+	unregister func()
+}
+
+func closeDatabases(open []database) (err error) {
+	for _, d := range open {
+		d.unregister()
+		pool, poolErr := d.db.DB()
 		if poolErr == nil {
 			poolErr = pool.Close()
 		}

@@ -18,7 +18,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
-	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 )
@@ -135,7 +134,7 @@ func each(t *testing.T, test func(t *testing.T, e environment)) {
 // migrate creates the tables.
 func (e environment) migrate(t *testing.T) {
 	t.Helper()
-	alias := gormstore.DefaultAlias
+	alias := "default"
 	if e["GORM_DB_ALIAS"] != "" {
 		alias = e["GORM_DB_ALIAS"]
 	}

@@ -322,8 +322,7 @@ func TestQuestion(t *testing.T) {
 // plan.
 func TestMigrateOwn(t *testing.T) {
 	s := newSQLite(t)
-	gormstore.RegisterDB("kennel", s.db)
-	defer gormstore.UnregisterDB("kennel")
+	defer gormstore.RegisterDB("kennel", s.db)()
 	made := 0
 	options := operations.MigrateOptions{Database: "kennel", Plan: true, Own: func(context.Context, *gorm.DB) error { made++; return nil }}
 	if _, err := operations.Migrate(t.Context(), options); err != nil || made != 0 {
@@ -368,8 +367,7 @@ func TestPlanOfProjections(t *testing.T) {
 	}
 	each(t, func(t *testing.T, s *service) {
 		alias := "kennels-" + s.db.Name()
-		gormstore.RegisterDB(alias, s.db)
-		defer gormstore.UnregisterDB(alias)
+		defer gormstore.RegisterDB(alias, s.db)()
 		runner := s.runner(t)
 		_, err := gormstore.NewProjection("Kennels", gormstore.New(s.db), gormstore.Models(&kennel{}),
 			gormstore.On(func(context.Context, *gorm.DB, domain.Recorded[registered]) error { return nil }))

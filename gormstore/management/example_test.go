@@ -2,7 +2,6 @@ package management_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -27,16 +26,23 @@ func openSchool(path string) func(context.Context) (func() error, error) {
 		if err != nil {
 			return nil, err
 		}
-		gormstore.RegisterDB("default", db)
-		return closeDatabases, nil // which also calls gormstore.UnregisterDB
+		unregister := gormstore.RegisterDB("default", db)
+		return func() error {
+			unregister()
+			pool, err := db.DB()
+			if err != nil {
+				return err
+			}
+			return pool.Close()
+		}, nil
 	}
 }
 
 // newSchool makes the runner of the service on the registered database.
 func newSchool(context.Context) (management.Runner, error) {
-	db, ok := gormstore.DB("default")
-	if !ok {
-		return nil, errors.New("the database is not open")
+	db, err := gormstore.DB("default")
+	if err != nil {
+		return nil, err
 	}
 	store := gormstore.New(db)
 	dogs, err := school.New(application.WithStore(store))

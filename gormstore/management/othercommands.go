@@ -14,14 +14,13 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 )
 
 func migrateCommand(config Config) *cobra.Command {
 	cmd := &cobra.Command{Use: "migrate [--database ALIAS] [--plan]", Short: "Create the tables for events."}
 	options := operations.MigrateOptions{Own: config.MigrateOwn}
-	cmd.Flags().StringVar(&options.Database, "database", gormstore.DefaultAlias, "The name of the database.")
+	cmd.Flags().StringVar(&options.Database, "database", "default", "The name of the database.")
 	cmd.Flags().BoolVar(&options.Plan, "plan", false, "Show what would be created or changed, and do nothing.")
 	return newCommand(config, cmd, cobra.NoArgs, func(c *call) error {
 		if err := c.open(); err != nil {

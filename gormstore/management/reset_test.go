@@ -204,15 +204,9 @@ func TestResetDjangoPositions(t *testing.T) {
 			}
 		}
 		for n := range int64(5) {
-			row := gormstore.NotificationTracking{ApplicationName: "Old", UpstreamApplicationName: "Gone", NotificationID: 3*n + 1}
-			if err := s.db.Create(&row).Error; err != nil {
-				t.Fatal(err)
-			}
+			s.addPosition(t, "Old", "Gone", 3*n+1)
 		}
-		row := gormstore.NotificationTracking{ApplicationName: "Old", UpstreamApplicationName: "Unreachable", NotificationID: 7}
-		if err := s.db.Create(&row).Error; err != nil {
-			t.Fatal(err)
-		}
+		s.addPosition(t, "Old", "Unreachable", 7)
 		const header = "The following tracking states of Old will be reset:\n"
 		s.manage(t, "reset_follower", "-n", "-v", "2", "--force", "-u", "Gone", "Old").want(t, 0,
 			"Dry-run mode, the tracking states will be reset and the changes rolled back.\n"+header+
@@ -368,16 +362,22 @@ func TestResetBesideStart(t *testing.T) {
 	})
 }
 
+// addPosition adds a row of the table of positions, as Django does.
+func (s *service) addPosition(t *testing.T, follower, upstream string, id int64) {
+	t.Helper()
+	row := map[string]any{"application_name": follower, "upstream_application_name": upstream, "notification_id": id}
+	if err := s.db.Table("notification_tracking").Create(row).Error; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Where Django's rows and a position of this package are mixed, the leader is
 // asked.
 func TestResetCountsAtTheLeader(t *testing.T) {
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", 5)
 		for _, position := range []int64{1, 5} {
-			row := gormstore.NotificationTracking{ApplicationName: "Counter", UpstreamApplicationName: "TrainingSchool", NotificationID: position}
-			if err := s.db.Create(&row).Error; err != nil {
-				t.Fatal(err)
-			}
+			s.addPosition(t, "Counter", "TrainingSchool", position)
 		}
 		plan, err := operations.PlanReset(t.Context(), s.runner(t), operations.ResetOptions{Follower: "Counter"})
 		if err != nil || plan.Report().Notifications != 5 {

@@ -22,6 +22,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
@@ -271,7 +272,7 @@ func newSystem(options ...application.Option) (*system.System, error) {
 		}
 		pipes = append(pipes, system.Pipe(school, member(m, newFlaky)))
 	}
-	if other, ok := gormstore.DB("other"); ok { // a follower in another database than its leader
+	if other, err := gormstore.DB("other"); err == nil { // a follower in another database than its leader
 		elsewhere := member(m, newCounter("Elsewhere"), application.WithStore(gormstore.New(other)))
 		pipes = append(pipes, system.Pipe(school, elsewhere))
 	}
@@ -319,9 +320,9 @@ func config() management.Config {
 func openDatabases(context.Context) (func() error, error) {
 	db, err := openDatabase(os.Getenv("DATABASE"))
 	if err != nil {
-		return nil, fmt.Errorf("database %q: %w", gormstore.DefaultAlias, err)
+		return nil, fmt.Errorf("database %q: %w", "default", err)
 	}
-	gormstore.RegisterDB(gormstore.DefaultAlias, db)
+	gormstore.RegisterDB("default", db)
 	if other := os.Getenv("OTHER_DATABASE"); other != "" {
 		second, err := openDatabase(other)
 		if err != nil {
@@ -346,9 +347,8 @@ func openDatabase(address string) (*gorm.DB, error) {
 }
 
 func closeDatabases() (err error) {
-	for _, alias := range gormstore.Aliases() {
-		db, _ := gormstore.DB(alias)
-		gormstore.UnregisterDB(alias)
+	for alias, db := range inventory.Databases() {
+		gormstore.RegisterDB(alias, db)() // unregisters it
 		pool, poolErr := db.DB()
 		if poolErr == nil {
 			poolErr = pool.Close()

@@ -254,8 +254,8 @@ func (d *database) readingOriginal(h *history) way {
 		return eachPage(t, pool, h, 10, func(ids []int64) error {
 			for _, id := range ids {
 				err := d.locked(ctx, db, func(tx *gorm.DB) error {
-					return tx.Create(&gormstore.NotificationTracking{
-						ApplicationName: followerName, UpstreamApplicationName: h.application, NotificationID: id,
+					return tx.Table("notification_tracking").Create(map[string]any{
+						"application_name": followerName, "upstream_application_name": h.application, "notification_id": id,
 					}).Error
 				})
 				if err != nil {

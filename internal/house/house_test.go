@@ -118,7 +118,7 @@ var mayImport = []allowedImports{
 	{"gormstore/internal/operations", []string{"domain", "cipher", "persistence", "system", "gormstore",
 		"gormstore/internal/inventory", "internal/bridge", "internal/capability", "internal/checker", "internal/mapper", "internal/txscope"}},
 	// Nothing imports the commands but programs.
-	{"gormstore/management", []string{"domain", "persistence", "application", "system", "gormstore",
+	{"gormstore/management", []string{"domain", "persistence", "application", "system",
 		"gormstore/internal/inventory", "gormstore/internal/operations", "internal/capability"}},
 	{"gormstore/admin", []string{"gormstore/internal/operations"}},
 }

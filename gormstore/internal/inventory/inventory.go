@@ -29,6 +29,10 @@ type Inventory interface {
 	// position of an upstream application to it, and deletes the follower's
 	// status. ctx must carry a transaction of the database.
 	MovePartitionsBack(ctx context.Context, application, upstream string, to int64) error
+	// SnapshotPage returns snapshots of an application in the order of their
+	// rows after one of them, at most limit, and which row is the last. 0 is the
+	// beginning.
+	SnapshotPage(ctx context.Context, application string, after int64, limit int) ([]persistence.StoredEvent, int64, error)
 	// ParkedPage returns what a follower has parked after an event of an
 	// upstream application, in the order of the upstream applications and of
 	// notification ids, at most limit events. "" and 0 are the beginning.
@@ -41,12 +45,20 @@ type Inventory interface {
 // one, and nil for others. Package gormstore sets it when it is initialised.
 var Of func(store any) Inventory
 
+// Databases returns the registered databases by their names. Package gormstore
+// sets it when it is initialised.
+var Databases func() map[string]*gorm.DB
+
 // Missing returns the names of the tables that gormstore.AutoMigrate would
 // create, and Outdated those of projections that it would change. They change
 // nothing. If a table that exists does not fit, Missing returns a
-// *gormstore.SchemaError as well. Package gormstore sets them when it is
-// initialised.
+// gormstore.ErrSchema as well, of which Differences returns each difference.
+// Package gormstore sets them when it is initialised.
 var Missing, Outdated func(ctx context.Context, db *gorm.DB) (tables []string, err error)
+
+// Differences returns how tables differ from what the recorders need, if err
+// says so. Package gormstore sets it when it is initialised.
+var Differences func(err error) []string
 
 // TrackingState is the position of an application in the log of another, as the
 // database has it.

@@ -98,12 +98,11 @@ func tablesOf(ctx context.Context, name string, factory persistence.Factory, see
 	}
 	seen[poolOf(s)] = true
 	_, err := inventory.Missing(ctx, s.DB())
-	differing, ok := errors.AsType[*gormstore.SchemaError](err)
-	if !ok {
+	if !errors.Is(err, gormstore.ErrSchema) {
 		return nil, err
 	}
 	var problems []checker.Problem
-	for _, difference := range differing.Differences {
+	for _, difference := range inventory.Differences(err) {
 		problems = append(problems, checker.Problem{Application: name, Text: difference})
 	}
 	return problems, nil
@@ -147,7 +146,7 @@ func Check(ctx context.Context, runner Runner, applications ...string) (report C
 		problems, err := checker.Check(ctx, checker.Target{Application: name, Recorder: app.Recorder(),
 			Snapshots: snapshots, Mapper: app.Mapper(), Upstreams: upstreams(runner, name)})
 		report.Problems = append(report.Problems, problems...)
-		if _, differs := errors.AsType[*gormstore.SchemaError](err); differs {
+		if errors.Is(err, gormstore.ErrSchema) {
 			continue // its differences are among the problems
 		}
 		if err != nil {

@@ -8,9 +8,6 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
-
-	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -156,19 +153,17 @@ func applicationContents(ctx context.Context, runner Runner, s store, name strin
 func snapshotContents(ctx context.Context, app bridge.Application, s store, name string) ([]TopicContents, error) {
 	snapshots := topicCounter{app: app, topics: map[string]*TopicContents{}}
 	for after := int64(0); ; {
-		var rows []gormstore.Snapshot
-		err := s.DB().WithContext(ctx).Where("application_name = ? AND uid > ?", name, after).Order("uid").Limit(contentsPage).Find(&rows).Error
+		page, last, err := inventory.Of(s).SnapshotPage(ctx, name, after, contentsPage)
 		if err != nil {
 			return nil, fmt.Errorf("read the snapshots of %s: %w", name, err)
 		}
-		for _, row := range rows {
-			after = row.UID
-			snapshots.addSnapshot(persistence.StoredEvent{OriginatorID: uuid.UUID(row.OriginatorID), OriginatorVersion: row.OriginatorVersion,
-				Topic: row.Topic, State: row.State})
+		for _, snapshot := range page {
+			snapshots.addSnapshot(snapshot)
 		}
-		if len(rows) < contentsPage {
+		if len(page) < contentsPage {
 			return snapshots.sorted(), nil
 		}
+		after = last
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,18 +88,18 @@ func storesOf(runner Runner) (stores []store) {
 			}
 		}
 	}
-	for _, alias := range gormstore.Aliases() {
-		if db, ok := gormstore.DB(alias); ok {
-			add(gormstore.New(db))
-		}
+	databases := inventory.Databases()
+	for _, alias := range slices.Sorted(maps.Keys(databases)) {
+		add(gormstore.New(databases[alias]))
 	}
 	return stores
 }
 
 // aliasOf is the registered name of a store's database, or "".
 func aliasOf(s store) string {
-	for _, alias := range gormstore.Aliases() {
-		if db, ok := gormstore.DB(alias); ok && sameDatabase(gormstore.New(db), s) {
+	databases := inventory.Databases()
+	for _, alias := range slices.Sorted(maps.Keys(databases)) {
+		if sameDatabase(gormstore.New(databases[alias]), s) {
 			return alias
 		}
 	}

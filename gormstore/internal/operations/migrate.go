@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"gorm.io/gorm"
 
@@ -13,8 +15,7 @@ import (
 
 // MigrateOptions say what Migrate does.
 type MigrateOptions struct {
-	// Database is the name of a registered database; "" is
-	// gormstore.DefaultAlias.
+	// Database is the name of a registered database; "" is "default".
 	Database string
 	// With Plan nothing is changed.
 	Plan bool
@@ -46,15 +47,16 @@ func (e *DatabaseError) Error() string {
 // Migrate creates the tables that are absent, and never touches those that
 // exist; see gormstore.AutoMigrate. Any number of processes may call it at
 // once. It returns a *DatabaseError for an unknown name, and a
-// *gormstore.SchemaError if an existing table lacks something, also with Plan.
+// gormstore.ErrSchema if an existing table lacks something, also with Plan.
 func Migrate(ctx context.Context, options MigrateOptions) (MigrateReport, error) {
 	report := MigrateReport{Database: options.Database}
 	if report.Database == "" {
-		report.Database = gormstore.DefaultAlias
+		report.Database = "default"
 	}
-	db, ok := gormstore.DB(report.Database)
+	databases := inventory.Databases()
+	db, ok := databases[report.Database]
 	if !ok {
-		return report, &DatabaseError{Alias: report.Database, Known: gormstore.Aliases()}
+		return report, &DatabaseError{Alias: report.Database, Known: slices.Sorted(maps.Keys(databases))}
 	}
 	db = db.WithContext(ctx)
 	var err error
@@ -62,7 +64,7 @@ func Migrate(ctx context.Context, options MigrateOptions) (MigrateReport, error)
 	if err == nil {
 		report.Changed, err = inventory.Outdated(ctx, db)
 	}
-	if _, differs := errors.AsType[*gormstore.SchemaError](err); options.Plan || err != nil && !differs {
+	if options.Plan || err != nil && !errors.Is(err, gormstore.ErrSchema) {
 		return report, err
 	}
 	err = gormstore.AutoMigrate(db)
