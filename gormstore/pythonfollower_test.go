@@ -203,7 +203,7 @@ func TestPythonPositionIsReported(t *testing.T) {
 				nothing := func(context.Context, domain.Event) error { return nil }
 				runner := expect.Must(system.NewSingleThreadedRunner(expect.Must(system.New(system.Pipe(s.school, expect.Must(system.NewFollower(app, system.OnEvery(nothing))))))))
 				defer runner.Close()
-				if err := errors.Join(runner.Start(t.Context()), runner.Sync(t.Context())); err != nil {
+				if err := runner.Start(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				return text.String()
@@ -238,7 +238,7 @@ func TestPythonPositionOfAProjection(t *testing.T) {
 				gormstore.On(func(context.Context, *gorm.DB, domain.Recorded[pyTrickAdded]) error { return nil })))
 			runner := expect.Must(system.NewSingleThreadedRunner(expect.Must(system.New(system.Pipe(s.school, p)))))
 			defer runner.Close()
-			if err := errors.Join(runner.Start(t.Context()), runner.Sync(t.Context())); err != nil {
+			if err := runner.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			var rows int64

@@ -86,9 +86,6 @@ func (s *pyService) follow(t *testing.T) {
 	if err := runner.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := runner.Sync(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func (s *pyService) addTricks(t *testing.T, name string, tricks ...string) {

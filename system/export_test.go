@@ -1,6 +1,9 @@
 package system
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // SetBatchTime sets after what time a batch of the followers ends. Call it
 // before the runner starts.
@@ -20,6 +23,9 @@ func (c *core) SetBatchEvents(n int) {
 
 // PartitionOf is the partition that a value belongs to.
 func PartitionOf(value []byte, count int) int { return partitionOf(value, count) }
+
+// Sync processes everything that there is to process.
+func (r *SingleThreadedRunner) Sync(ctx context.Context) error { return r.sync(ctx) }
 
 // Done is closed when all followers have ended.
 func (r *Runner) Done() <-chan struct{} { return r.done }

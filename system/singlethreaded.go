@@ -36,15 +36,19 @@ func NewSingleThreadedRunner(s *System) (*SingleThreadedRunner, error) {
 	return &SingleThreadedRunner{core: c}, nil
 }
 
-// Start has saves processed from now on, and processes what was recorded
-// before, as Sync does. The end of ctx ends only the latter. What follows a
-// save has the values of this ctx, not of the save's, whose cause is another. A
-// second start is a persistence.ErrProgramming, and one after Close ErrStopped.
+// Start processes what was recorded before, and then what each save records.
+// The end of ctx ends only the former. What follows a save has the values of
+// this ctx, not of the save's, whose cause is another.
+//
+// It returns the errors of all followers that failed, each of which stopped at
+// the event at fault; the others have processed what they could, and the runner
+// is started all the same. A second start is a persistence.ErrProgramming, and
+// one after Close ErrStopped.
 func (r *SingleThreadedRunner) Start(ctx context.Context) error {
 	if err := r.listen(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
-	return r.Sync(ctx)
+	return r.sync(ctx)
 }
 
 // listen sees to it that every save of a leader is processed. What becomes of
@@ -66,18 +70,18 @@ func (r *SingleThreadedRunner) listen(ctx context.Context) error {
 		edge.follower.running.add(edge, func(ctx context.Context, position int64) error { return r.await(ctx, edge, position) })
 		if !heard[edge.leader] {
 			heard[edge.leader] = true
-			r.bells = append(r.bells, listen(edge.leader, func() { _ = r.Sync(ctx) }))
+			r.bells = append(r.bells, listen(edge.leader, func() { _ = r.sync(ctx) }))
 		}
 	}
 	return nil
 }
 
-// Sync processes everything that there is to process. It returns the errors of
+// sync processes everything that there is to process. It returns the errors of
 // all followers that failed, each of which stopped at the event at fault; the
 // others have processed what they could. Called while another call is at work,
 // from a handler or from another goroutine, it returns nil at once and has that
 // call go round once more.
-func (r *SingleThreadedRunner) Sync(ctx context.Context) error {
+func (r *SingleThreadedRunner) sync(ctx context.Context) error {
 	if mine, err := r.begin(); !mine {
 		return err
 	}

@@ -141,7 +141,8 @@ func (r *runningLoops) waitOf(f *Follower, leader Member) (wait func(ctx context
 	return nil, nil
 }
 
-// WaitFor is that of a Runner. It processes what there is to process.
+// WaitFor is that of a Runner. It processes what there is to process, such as
+// what other processes have recorded.
 func (r *SingleThreadedRunner) WaitFor(ctx context.Context, follower Member) error {
 	if err := refuseInTransaction(ctx); err != nil {
 		return err
@@ -162,13 +163,13 @@ func (r *SingleThreadedRunner) WaitFor(ctx context.Context, follower Member) err
 // goroutine may be at it already, or another process.
 func (r *SingleThreadedRunner) await(ctx context.Context, edge *followerLoop, position int64) error {
 	// A failure of this follower is the error of w, and others do not matter.
-	_ = r.Sync(ctx)
+	_ = r.sync(ctx)
 	w := edge.addWaiter(position)
 	defer edge.dropWaiter(w)
 	ticker := time.NewTicker(waitInterval)
 	defer ticker.Stop()
 	for {
-		_ = r.Sync(ctx)
+		_ = r.sync(ctx)
 		select {
 		case <-w.done:
 			return w.err
