@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -573,12 +574,24 @@ func (c *config) meant(key string) (right string, ok bool) {
 	if right, ok := c.misspeltPrefix(key); ok {
 		return right, true
 	}
-	nearest := slices.MinFunc(known, func(a, b string) int { return distance(bare, a) - distance(bare, b) })
-	if distance(bare, nearest) <= 2 || strings.HasPrefix(bare, "CIPHER_") || strings.HasPrefix(bare, "SNAPSHOT") {
+	suspect := strings.HasPrefix(bare, "CIPHER_") || strings.HasPrefix(bare, "SNAPSHOT")
+	nearest, away := "", math.MaxInt
+	for _, setting := range known {
+		if !suspect && max(len(bare)-len(setting), len(setting)-len(bare)) > slip {
+			continue // there may be hundreds of other variables
+		}
+		if d := distance(bare, setting); d < away {
+			nearest, away = setting, d
+		}
+	}
+	if away <= slip || suspect {
 		return strings.TrimSuffix(key, bare) + nearest, true
 	}
 	return "", false
 }
+
+// slip is how many letters of a misspelt word are wrong at most.
+const slip = 2
 
 // misspeltPrefix recognises a setting whose prefix is nearly that of the
 // application, or that of a former name, and returns the right key.
@@ -592,7 +605,7 @@ func (c *config) misspeltPrefix(key string) (right string, ok bool) {
 	}
 	for _, setting := range known {
 		prefix, found := strings.CutSuffix(key, setting)
-		if found && len(prefix) > 3 && prefix != own && strings.HasSuffix(prefix, "_") && distance(prefix, own) <= 2 {
+		if found && len(prefix) > 3 && prefix != own && strings.HasSuffix(prefix, "_") && distance(prefix, own) <= slip {
 			return own + setting, true
 		}
 	}
