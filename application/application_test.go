@@ -75,12 +75,12 @@ func TestSave(t *testing.T) {
 	})
 	t.Run("of bare events", func(t *testing.T) {
 		s := newSchool(t)
-		event := school.Dogs.NewEvent(domain.Originator{ID: school.DogID("Fido"), Version: 1}, school.Registered{Name: "Fido"})
+		event := school.Dogs.NewEvent(school.DogID("Fido"), 1, school.Registered{Name: "Fido"})
 		s.save(t, domain.Events{event})
 		if dog := s.get(t, "Fido"); dog.Name != "Fido" {
 			t.Errorf("got %+v, want Name %q", dog, "Fido")
 		}
-		_, err := s.Save(t.Context(), domain.Events{school.Dogs.NewEvent(domain.Originator{ID: school.DogID("Fido"), Version: 1}, school.Registered{})})
+		_, err := s.Save(t.Context(), domain.Events{school.Dogs.NewEvent(school.DogID("Fido"), 1, school.Registered{})})
 		expect.ErrorAs[*persistence.ConflictError](t, err)
 	})
 	t.Run("of folds", func(t *testing.T) {
@@ -345,7 +345,7 @@ func TestClose(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Errorf("closing again: %v", err)
 		}
-		log := expect.Must(application.NewEventSourcedLog(s.Application, domain.DefineLog("Log", domain.Entry("Note", "")), uuid.New()))
+		log := expect.Must(application.NewEventSourcedLog(s.Application, domain.Define("Log", domain.Entry("Note", "")), uuid.New()))
 		ctx, id := t.Context(), school.DogID("Fido")
 		for name, use := range map[string]func() error{
 			"Save":           func() error { _, err := s.Save(ctx, school.RegisterDog("Rex")); return err },

@@ -125,8 +125,8 @@ const defaultSnapshotsKept = 2
 // a remote log (remotelog.ClientConfig), which has no repositories. A
 // follower does not need it for what it follows: events are decoded with the
 // definitions of their leader.
-func WithDefinitions(schemas ...*domain.Schema) Option {
-	return func(c *config) { c.schemas = append(c.schemas, schemas...) }
+func WithDefinitions(definitions ...domain.Schema) Option {
+	return func(c *config) { c.definitions = append(c.definitions, definitions...) }
 }
 
 // WithLogger sets the logger for what cannot be returned as an error: snapshots
@@ -156,7 +156,7 @@ type config struct {
 	snapshotsKept             int
 	hasSnapshotsKept          bool
 	cache                     cacheSettings
-	schemas                   []*domain.Schema
+	definitions               []domain.Schema
 	logger                    *slog.Logger
 	observers                 []*telemetry.Observer
 	environment               *environment.Environment
@@ -223,8 +223,8 @@ func (c *config) wire() (*Application, error) {
 		Application: c.name, Transcoder: c.transcoder, Compressor: c.compressor, Cipher: c.cipher, PythonLayout: c.pythonLayout,
 		FormerNames: c.formerNames,
 	})
-	for _, schema := range c.schemas {
-		if err := errors.Join(a.mapper.CheckNames(schema), a.mapper.Add(schema)); err != nil {
+	for _, definition := range c.definitions {
+		if err := errors.Join(a.mapper.CheckNames(definition), a.mapper.Add(definition)); err != nil {
 			return nil, err
 		}
 	}

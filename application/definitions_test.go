@@ -69,7 +69,7 @@ func TestOneIDForTwoDefinitions(t *testing.T) {
 	if calls != 0 {
 		t.Errorf("Update called its function %d times, want 0", calls)
 	}
-	log := expect.Must(application.NewEventSourcedLog(app, domain.DefineLog("Journal", domain.Entry("Entry", entry{})), id))
+	log := expect.Must(application.NewEventSourcedLog(app, domain.Define("Journal", domain.Entry("Entry", entry{})), id))
 	_, err = log.Trigger(ctx, entry{"x"})
 	want("log", err)
 

@@ -69,12 +69,12 @@ func TestDowncastBesideTheOldProgram(t *testing.T) {
 // The entries of a log are written in the earlier version as well.
 func TestDowncastOfALog(t *testing.T) {
 	ctx, store, id := t.Context(), memory.New(), uuid.New()
-	program := func(schema *domain.Schema) *application.EventSourcedLog {
-		return expect.Must(application.NewEventSourcedLog(newApplication(t, "Things", application.WithStore(store)), schema, id))
+	program := func(log *domain.Definition[domain.Log]) *application.EventSourcedLog {
+		return expect.Must(application.NewEventSourcedLog(newApplication(t, "Things", application.WithStore(store)), log, id))
 	}
-	before := program(domain.DefineLog("Log", domain.Entry("Created", createdV1{})))
+	before := program(domain.Define("Log", domain.Entry("Created", createdV1{})))
 	app := newApplication(t, "Things", application.WithStore(store))
-	first := expect.Must(application.NewEventSourcedLog(app, domain.DefineLog("Log", domain.Entry("Created", createdV2{}, upcastEvents[0],
+	first := expect.Must(application.NewEventSourcedLog(app, domain.Define("Log", domain.Entry("Created", createdV2{}, upcastEvents[0],
 		domain.Downcast(func(e createdV2) createdV1 { return createdV1{A: strings.ToLower(e.AA)} }))), id))
 	entry, err := first.Trigger(ctx, createdV2{AA: "TEXT"})
 	if err != nil {

@@ -361,7 +361,7 @@ func TestPersistenceModule(t *testing.T) {
 	})
 	t.Run("is closed again where the application cannot be made", func(t *testing.T) {
 		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env("PERSISTENCE_MODULE", "kept-module"),
-			application.WithDefinitions(school.Dogs.Schema, domain.DefineLog("Dog", domain.Entry("Registered", ""))))
+			application.WithDefinitions(school.Dogs, domain.Define("Dog", domain.Entry("Registered", ""))))
 		expect.ErrorAs[*persistence.InvalidError](t, err)
 		if _, err := keptStore.Load().(persistence.Factory).ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
 			t.Errorf("got %v, want %v", err, persistence.ErrClosed)
@@ -375,7 +375,7 @@ func TestDefinitions(t *testing.T) {
 	for name, test := range map[string]struct {
 		option application.Option
 		known  bool
-	}{"unknown": {nil, false}, "known": {application.WithDefinitions(school.Dogs.Schema), true}} {
+	}{"unknown": {nil, false}, "known": {application.WithDefinitions(school.Dogs), true}} {
 		app := newApplication(t, "TrainingSchool", application.WithStore(store), test.option)
 		page, err := bridge.Of(app).Recorder().SelectNotifications(t.Context(), persistence.NotificationRange{Limit: 1})
 		if err != nil {

@@ -19,46 +19,53 @@ import (
 // It is safe for concurrent use. Two writers that add to it at the same time
 // conflict, and one has to try again.
 type EventSourcedLog struct {
-	app    *Application
-	schema *domain.Schema
-	id     uuid.UUID
+	app        *Application
+	definition *domain.Definition[domain.Log]
+	inside     definitions.Definition[domain.Log]
+	id         uuid.UUID
 }
 
-// NewEventSourcedLog makes the log of a schema (see domain.DefineLog) under an
-// id, and makes its events known to the application. It returns a
+// NewEventSourcedLog makes the log of a definition (see domain.Log) under an id,
+// and makes its events known to the application. It returns a
 // *persistence.InvalidError if its topics clash with others.
-func NewEventSourcedLog(app *Application, schema *domain.Schema, id uuid.UUID) (*EventSourcedLog, error) {
+func NewEventSourcedLog(
+	app *Application, definition *domain.Definition[domain.Log], id uuid.UUID,
+) (*EventSourcedLog, error) {
+	inside := definitions.Of(definition)
 	if app == nil {
-		return nil, noApplication(schema.Name())
+		return nil, noApplication(inside.Name())
 	}
-	if err := errors.Join(app.mapper.CheckNames(schema), app.mapper.Add(schema)); err != nil {
-		return nil, unusable(app.name, schema.Name(), err)
+	if err := errors.Join(app.mapper.CheckNames(definition), app.mapper.Add(definition)); err != nil {
+		return nil, unusable(app.name, inside.Name(), err)
 	}
-	return &EventSourcedLog{app: app, schema: schema, id: id}, nil
+	return &EventSourcedLog{app, definition, inside, id}, nil
 }
 
 // Trigger makes the next event of the log, to be given to Application.Save:
 // alone, or together with what it is about. It returns a
 // persistence.ErrOriginatorType if the log's id is that of another definition's
-// events. It panics if the payload's type is not in the log's schema.
+// events. It panics if the payload's type is not in the log's definition.
+//
+// Trigger reads the newest event of the log. A caller that knows the version of
+// the next one can use NewEvent of the definition instead.
 func (l *EventSourcedLog) Trigger(ctx context.Context, data any, options ...domain.EventOption) (domain.Events, error) {
 	last, ok, err := l.Last(ctx)
 	if err != nil {
 		return nil, err
 	}
-	version := definitions.SchemaOf(l.schema).First()
+	version := l.inside.First()
 	if ok {
 		if err := l.checkDefinition(last); err != nil {
 			return nil, err
 		}
 		version = last.OriginatorVersion + 1
 	}
-	return l.TriggerAt(version, data, options...), nil
+	return domain.Events{l.definition.NewEvent(l.id, version, data, options...)}, nil
 }
 
 // checkDefinition refuses to add to the events of another definition.
 func (l *EventSourcedLog) checkDefinition(last domain.Event) error {
-	own := definitions.SchemaOf(l.schema).EventTypes()
+	own := l.inside.EventTypes()
 	if len(own) == 0 {
 		return nil
 	}
@@ -67,11 +74,6 @@ func (l *EventSourcedLog) checkDefinition(last domain.Event) error {
 		return wrong
 	}
 	return nil
-}
-
-// TriggerAt is Trigger for a caller that knows the version of the new event.
-func (l *EventSourcedLog) TriggerAt(version int64, data any, options ...domain.EventOption) domain.Events {
-	return domain.Events{l.schema.NewEvent(domain.Originator{ID: l.id, Version: version}, data, options...)}
 }
 
 // First returns the first event, or false if the log is empty.

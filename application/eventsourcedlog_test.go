@@ -19,12 +19,13 @@ type (
 	DogUnlisted struct{ DogID uuid.UUID }
 )
 
-var dogLog = domain.DefineLog("DogLog", domain.Entry("Listed", DogListed{}), domain.Entry("Unlisted", DogUnlisted{}))
+var dogLog = domain.Define("DogLog", domain.Entry("Listed", DogListed{}), domain.Entry("Unlisted", DogUnlisted{}))
 
 func TestEventSourcedLog(t *testing.T) {
 	ctx := t.Context()
 	s := newSchool(t)
-	log := expect.Must(application.NewEventSourcedLog(s.Application, dogLog, uuid.New()))
+	logID := uuid.New()
+	log := expect.Must(application.NewEventSourcedLog(s.Application, dogLog, logID))
 	fido, rex := school.DogID("Fido"), school.DogID("Rex")
 
 	for name, get := range map[string]func() (domain.Event, bool, error){
@@ -66,7 +67,8 @@ func TestEventSourcedLog(t *testing.T) {
 		}
 	})
 	t.Run("with versions of the caller's", func(t *testing.T) {
-		s.save(t, log.TriggerAt(2, DogListed{rex}, domain.At(day(2000))), log.TriggerAt(3, DogUnlisted{fido}))
+		s.save(t, domain.Events{dogLog.NewEvent(logID, 2, DogListed{rex}, domain.At(day(2000))),
+			dogLog.NewEvent(logID, 3, DogUnlisted{fido})})
 		s.save(t, trigger(DogListed{fido}))
 	})
 	t.Run("first and last", func(t *testing.T) {

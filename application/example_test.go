@@ -197,7 +197,7 @@ func ExampleWithMetadata() {
 func ExampleNewEventSourcedLog() {
 	ctx, app := context.Background(), newTrainingSchool()
 	defer app.Close()
-	registrations := domain.DefineLog("DogLog", domain.Entry("Registered", "name of the dog"))
+	registrations := domain.Define("DogLog", domain.Entry("Registered", "name of the dog"))
 	all, err := application.NewEventSourcedLog(app.Application, registrations, uuid.New())
 	if err != nil {
 		log.Fatal(err)

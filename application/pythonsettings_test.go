@@ -116,13 +116,13 @@ func TestPythonLayoutNeedsNames(t *testing.T) {
 	if !strings.Contains(err.Error(), `untagged.Size cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:"size"`) {
 		t.Errorf("without a tag: %v, want an error that contains %q", err, `untagged.Size cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:"size"`)
 	}
-	_, err = application.NewEventSourcedLog(app, domain.DefineLog("Log", domain.Entry("Opened", opened{})), uuid.New())
+	_, err = application.NewEventSourcedLog(app, domain.Define("Log", domain.Entry("Opened", opened{})), uuid.New())
 	expect.ErrorAs[*persistence.InvalidError](t, err)
 	if _, err = application.NewRepository(app, school.Dogs); err != nil {
 		t.Errorf("with both: %v", err)
 	}
-	for name, schema := range map[string]*domain.Schema{
-		"no name in Python": domain.Define[tagged]("Kennel").Schema, `json:"size"`: domain.Define("zoo.domain:Kennel", domain.On("Grown", grown{})).Schema, "": school.Dogs.Schema,
+	for name, schema := range map[string]domain.Schema{
+		"no name in Python": domain.Define[tagged]("Kennel"), `json:"size"`: domain.Define("zoo.domain:Kennel", domain.On("Grown", grown{})), "": school.Dogs,
 	} {
 		_, err := application.New("School", application.WithStore(memory.New()), application.WithPythonLayout(), application.WithDefinitions(schema))
 		if (err == nil) != (name == "") || err != nil && !strings.Contains(err.Error(), name) {

@@ -36,23 +36,26 @@ type Repository[T any] struct {
 // domain.State is the remedy for types that cannot be stored as they are.
 func NewRepository[T any](app *Application, definition *domain.Definition[T]) (*Repository[T], error) {
 	if app == nil {
-		return nil, noApplication(definition.Name())
+		return nil, noApplication(definitions.Of(definition).Name())
 	}
 	r := &Repository[T]{app: app, definition: definitions.Of(definition)}
-	if err := r.check(definition.Schema); err != nil {
-		return nil, unusable(app.name, definition.Name(), err)
+	if err := r.check(definition); err != nil {
+		return nil, unusable(app.name, r.definition.Name(), err)
 	}
 	if app.cache.size > 0 {
 		r.cache = newAggregateCache(r)
 	}
 	app.mu.Lock()
 	defer app.mu.Unlock()
-	app.repositories[definition.Name()] = append(app.repositories[definition.Name()], r)
+	app.repositories[r.definition.Name()] = append(app.repositories[r.definition.Name()], r)
 	return r, nil
 }
 
-func (r *Repository[T]) check(schema *domain.Schema) error {
-	if err := errors.Join(r.app.mapper.CheckNames(schema), r.app.mapper.Add(schema)); err != nil {
+func (r *Repository[T]) check(definition *domain.Definition[T]) error {
+	if r.definition.SnapshotType() == nil {
+		return errors.New("it is of a log, which has no aggregates; use application.NewEventSourcedLog")
+	}
+	if err := errors.Join(r.app.mapper.CheckNames(definition), r.app.mapper.Add(definition)); err != nil {
 		return err
 	}
 	checker, ok := r.app.mapper.Transcoder().(interface{ CheckType(reflect.Type) error })

@@ -215,9 +215,14 @@ func TestRepositoryPanics(t *testing.T) {
 		}},
 		{"log with a topic of another definition", `topic "Dog.Registered" is defined for both`, nil, func(app *application.Application) error {
 			expect.Must(application.NewRepository(app, school.Dogs))
-			_, err := application.NewEventSourcedLog(app, domain.DefineLog("Dog", domain.Entry("Registered", "")), uuid.New())
+			_, err := application.NewEventSourcedLog(app, domain.Define("Dog", domain.Entry("Registered", "")), uuid.New())
 			return err
 		}},
+		{"repository of a log", `definition "DogLog" cannot be used: it is of a log, which has no aggregates; use application.NewEventSourcedLog`, nil,
+			func(app *application.Application) error {
+				_, err := application.NewRepository(app, dogLog)
+				return err
+			}},
 		{"state that snapshots would lose", "application.WithSnapshotting needs it: turn that off",
 			[]application.Option{application.WithSnapshotting(nil)},
 			func(app *application.Application) error {

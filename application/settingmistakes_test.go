@@ -149,7 +149,7 @@ func TestBadOptions(t *testing.T) {
 		"no store":            {application.WithStore(nil), "WithStore needs a store"},
 		"a store that is nil": {application.WithStore((*doctored.Store)(nil)), "WithStore needs a store"},
 		"an interval of 0":    {application.WithSnapshotting(map[string]int{"Dog": 0}), `interval 0 of "Dog" must be at least 1`},
-		"clashing schemas": {application.WithDefinitions(school.Dogs.Schema, domain.DefineLog("Dog", domain.Entry("Registered", ""))),
+		"clashing schemas": {application.WithDefinitions(school.Dogs, domain.Define("Dog", domain.Entry("Registered", ""))),
 			`topic "Dog.Registered" is defined for both`},
 	} {
 		app, err := application.New("TrainingSchool", application.WithLookup(nothing), test.option)

@@ -24,7 +24,7 @@ type Aggregate struct {
 	recordedBy string    // the application that the events were read from, or ""
 	pending    []Event
 	owner      *Aggregate // who may append to pending in place
-	schema     *Schema
+	schema     *schema
 	applying   bool
 
 	_ struct{} `json:"-"` // says to encoding/json/v2 that none of this is stored
@@ -152,7 +152,7 @@ func (a *Aggregate) accepts(event Event) error {
 
 // mustKnow finds the event type of a payload, or panics with what to do about
 // it.
-func (s *Schema) mustKnow(data any) *eventType {
+func (s *schema) mustKnow(data any) *eventType {
 	kind, ok := s.byType[reflect.TypeOf(data)]
 	if !ok {
 		panic(s.unknown(data))

@@ -211,7 +211,7 @@ func TestTriggerInsideApply(t *testing.T) {
 	if m.Version() != 1 || len(m.PendingEvents()) != 1 {
 		t.Errorf("got version %d and %d pending events, want 1 and 1", m.Version(), len(m.PendingEvents()))
 	}
-	stored := Mischiefs.NewEvent(domain.Originator{ID: m.ID(), Version: 2}, triggers{})
+	stored := Mischiefs.NewEvent(m.ID(), 2, triggers{})
 	definitionError(t, "Apply must not trigger events", func() { _ = definitions.Of(Mischiefs).Apply(m, stored) })
 	if m.Version() != 1 {
 		t.Errorf("got version %d after a replay that panicked, want 1", m.Version())
@@ -229,7 +229,7 @@ func wantRefusal(t *testing.T, err error, text string) {
 func TestApplyErrors(t *testing.T) {
 	dog := RegisterDog("Fido")
 	event := func(id uuid.UUID, version int64) domain.Event {
-		return Dogs.NewEvent(domain.Originator{ID: id, Version: version}, TrickAdded{Trick: "sit"})
+		return Dogs.NewEvent(id, version, TrickAdded{Trick: "sit"})
 	}
 	t.Run("originator id", func(t *testing.T) {
 		other := uuid.New()
@@ -246,7 +246,7 @@ func TestApplyErrors(t *testing.T) {
 		wantRefusal(t, err, fmt.Sprintf("event of originator %s cannot be applied to aggregate %s", other, dog.ID()))
 	})
 	t.Run("payload of another definition", func(t *testing.T) {
-		stored := BankAccounts.NewEvent(domain.Originator{ID: dog.ID(), Version: 2}, Transacted{Amount: 1})
+		stored := BankAccounts.NewEvent(dog.ID(), 2, Transacted{Amount: 1})
 		err := definitions.Of(Dogs).Apply(dog, stored)
 		got, ok := errors.AsType[*eventtype.PayloadError](err)
 		if !ok || got.Definition != "Dog" || got.Topic != "BankAccount.Transacted" || got.Payload != reflect.TypeFor[Transacted]() {

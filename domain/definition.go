@@ -15,22 +15,24 @@ import (
 // Definition says otherwise.
 const initialVersion = 1
 
-// Schema is the part of a Definition that does not depend on the aggregate's
+// Schema is a Definition of any type, for lists of them such as that of
+// application.WithDefinitions.
+type Schema interface{ inside() any }
+
+// schema is the part of a Definition that does not depend on the aggregate's
 // type: its name and its event types. It is immutable and safe for concurrent
 // use.
-type Schema struct {
+type schema struct {
 	name     string
 	events   []*eventType
 	byType   map[reflect.Type]*eventType
 	snapshot *eventType
 	first    int64
+	isLog    bool
 	clock    func() time.Time // called by many goroutines at once
 }
 
-// Name is the name given to Define.
-func (s *Schema) Name() string { return s.name }
-
-func (s *Schema) add(t *eventType) {
+func (s *schema) add(t *eventType) {
 	if t.IsRetired() {
 		panic(&definitionError{definition: s.name, problem: fmt.Sprintf(
 			"%v is no payload; use domain.Retired for %s", t.goType, t.topic)})
@@ -45,7 +47,7 @@ func (s *Schema) add(t *eventType) {
 
 // checkTopics refuses one name for two types, which would make stored events
 // ambiguous.
-func (s *Schema) checkTopics() {
+func (s *schema) checkTopics() {
 	owner := map[string]*eventType{}
 	for _, t := range s.events {
 		for _, topic := range append([]string{t.topic}, t.aliases...) {
@@ -71,18 +73,19 @@ func sharedTopic(topic string, a, b *eventType) string {
 	return fmt.Sprintf("topic %q is given to both %v and %v", topic, a.goType, b.goType)
 }
 
-func newSchema(name string) *Schema {
+func newSchema(name string) *schema {
 	if problem := topicProblem(name); problem != "" {
 		panic(&definitionError{definition: name, problem: problem})
 	}
-	return &Schema{name: name, byType: map[reflect.Type]*eventType{}, first: initialVersion, clock: time.Now}
+	return &schema{name: name, byType: map[reflect.Type]*eventType{}, first: initialVersion, clock: time.Now}
 }
 
 // Definition is what an aggregate type T is made of: its stored name, its
-// events and their stored names, and how its state is kept in snapshots. Make
-// it once, with Define, as a package variable. It is safe for concurrent use.
+// events and their stored names, and how its state is kept in snapshots. T is a
+// struct that embeds Aggregate, a Fold, or a Log. Make it once, with Define, as
+// a package variable. It is safe for concurrent use.
 type Definition[T any] struct {
-	*Schema
+	*schema
 	root    func(*T) *Aggregate
 	apply   map[reflect.Type]func(*T, any)
 	state   *stateFunctions[T]
@@ -104,13 +107,14 @@ type Option[T any] func(*Definition[T])
 // upcasters do not fit together. The panic value is an ErrEventSourcing.
 func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definition[T] {
 	d := &Definition[T]{
-		Schema: newSchema(name),
+		schema: newSchema(name),
 		root:   func(aggregate *T) *Aggregate { return P(aggregate).root() },
 		apply:  map[reflect.Type]func(*T, any){},
 	}
 	if d.root(new(T)) == nil {
 		panic(&definitionError{definition: name, problem: "embed domain.Aggregate by value, not as a pointer"})
 	}
+	_, d.isLog = any(d).(*Definition[Log])
 	for _, option := range options {
 		option(d)
 	}
@@ -174,10 +178,10 @@ func (d *Definition[T]) WithClock(clock func() time.Time) *Definition[T] {
 	if clock == nil {
 		panic(&definitionError{definition: d.name, problem: "WithClock needs a clock"})
 	}
-	schema := *d.Schema
+	schema := *d.schema
 	schema.clock = clock
 	other := *d
-	other.Schema = &schema
+	other.schema = &schema
 	return &other
 }
 
@@ -191,13 +195,21 @@ func (d *Definition[T]) Create(id uuid.UUID, event EventOf[T], options ...EventO
 	return aggregate
 }
 
+// NewEvent makes an event without an aggregate, to be saved with Events: for
+// logs, imports and tests. id and version say whose event it is, and its place.
+// It panics if the payload's type is not in the definition.
+func (d *Definition[T]) NewEvent(id uuid.UUID, version int64, data any, options ...EventOption) Event {
+	root := Aggregate{id: id, version: version - 1, schema: d.schema}
+	return root.next(data, options)
+}
+
 func (d *Definition[T]) blank(id uuid.UUID) *T {
 	return d.adopt(new(T), id, d.first-1)
 }
 
 // adopt makes the aggregate one of this definition.
 func (d *Definition[T]) adopt(aggregate *T, id uuid.UUID, version int64) *T {
-	*d.root(aggregate) = Aggregate{id: id, version: version, schema: d.Schema}
+	*d.root(aggregate) = Aggregate{id: id, version: version, schema: d.schema}
 	if b, ok := any(aggregate).(binder); ok {
 		b.bindTo(d)
 	}

@@ -24,7 +24,7 @@ type named func()
 func (named) Apply(*Dog) {}
 
 func TestDefine(t *testing.T) {
-	if got := Dogs.Name(); got != "Dog" {
+	if got := definitions.Of(Dogs).Name(); got != "Dog" {
 		t.Errorf("got name %q, want Dog", got)
 	}
 	var topics []string
@@ -107,14 +107,14 @@ func TestDefinePanics(t *testing.T) {
 			domain.Define("Dog", domain.Retired[Dog]("A", domain.Alias("")))
 		}},
 		{"payload that is a retired event", "domain.RetiredEvent is no payload; use domain.Retired for Log.A", func() {
-			domain.DefineLog("Log", domain.Entry("A", domain.RetiredEvent{}))
+			domain.Define("Log", domain.Entry("A", domain.RetiredEvent{}))
 		}},
 		{"log entry retired and defined", `topic "Log.A" is retired and defined as int at once`, func() {
-			domain.DefineLog("Log", domain.Entry("A", 0), domain.RetiredEntry("A"))
+			domain.Define("Log", domain.Entry("A", 0), domain.Retired[domain.Log]("A"))
 		}},
-		{"log without a name", "a topic must not be empty", func() { domain.DefineLog("") }},
-		{"log entry twice", "is defined twice", func() { domain.DefineLog("Log", domain.Entry("A", 0), domain.Entry("B", 0)) }},
-		{"log topics twice", "is given to both", func() { domain.DefineLog("Log", domain.Entry("A", 0), domain.Entry("A", "")) }},
+		{"log without a name", "a topic must not be empty", func() { domain.Define[domain.Log]("") }},
+		{"log entry twice", "is defined twice", func() { domain.Define("Log", domain.Entry("A", 0), domain.Entry("B", 0)) }},
+		{"log topics twice", "is given to both", func() { domain.Define("Log", domain.Entry("A", 0), domain.Entry("A", "")) }},
 	} {
 		t.Run(test.name, func(t *testing.T) { definitionError(t, test.want, test.f) })
 	}

@@ -94,8 +94,8 @@
 // # Logs
 //
 // A log is a sequence of events that is read as a sequence, and has no state:
-// the ids of all dogs, for example. [DefineLog] and [Entry] name its events;
-// the application package has the log itself.
+// the ids of all dogs, for example. [Entry] names its events in a Definition of
+// a [Log]; the application package has the log itself.
 //
 // # Snapshots
 //
@@ -155,7 +155,7 @@
 //	domain.Retired[Dog]("Barked")
 //
 // Their payloads are not read, and their Data is a [RetiredEvent]. If the event
-// changed the state, raise [SnapshotVersion]. [RetiredEntry] is for logs.
+// changed the state, raise [SnapshotVersion].
 //
 // # When names change: renaming
 //

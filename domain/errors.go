@@ -34,13 +34,13 @@ func (e *definitionError) Unwrap() error { return ErrEventSourcing }
 
 // noPayload says that an event or a snapshot has data of a type that the
 // definition does not have.
-func (s *Schema) noPayload(event Event) error {
+func (s *schema) noPayload(event Event) error {
 	payload := reflect.TypeOf(event.Data)
 	return &eventtype.PayloadError{Definition: s.name, Topic: event.Topic, Payload: payload, IsRetired: payload == retiredType}
 }
 
 // unknown is the panic value for a payload that Define was not given.
-func (s *Schema) unknown(data any) *definitionError {
+func (s *schema) unknown(data any) *definitionError {
 	t := reflect.TypeOf(data)
 	problem := fmt.Sprintf("event type %v is not defined; add domain.On to Define", t)
 	if t == retiredType {

@@ -93,9 +93,3 @@ func With(m Metadata) EventOption {
 		maps.Copy(s.metadata, m)
 	}
 }
-
-// Originator names one event's place: whose it is, and its version.
-type Originator struct {
-	ID      uuid.UUID
-	Version int64
-}

@@ -80,9 +80,9 @@ func ExampleEvolve() {
 	// Output: 12
 }
 
-func ExampleDefineLog() {
-	log := domain.DefineLog("DogLog", domain.Entry("Registered", Registered{}))
-	event := log.NewEvent(domain.Originator{ID: uuid.New(), Version: 1}, Registered{Name: "Fido"})
+func ExampleEntry() {
+	log := domain.Define("DogLog", domain.Entry("Registered", Registered{}))
+	event := log.NewEvent(uuid.New(), 1, Registered{Name: "Fido"})
 	fmt.Println(event.Topic, event.Data)
 	// Output: DogLog.Registered {Fido}
 }
@@ -119,8 +119,7 @@ func ExampleState() {
 		func(p *purse) int { return p.coins },
 		func(coins int) *purse { return &purse{coins: coins} },
 	))
-	fmt.Println(purses.Name())
-	// Output: Purse
+	_ = purses // for application.NewRepository
 }
 
 func ExampleNewIDv5() {

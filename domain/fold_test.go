@@ -3,6 +3,7 @@ package domain_test
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/uuid"
@@ -97,21 +98,25 @@ func TestFoldOverAnyState(t *testing.T) {
 }
 
 func TestLog(t *testing.T) {
-	log := domain.DefineLog("DogLog", domain.Entry("Registered", Registered{}), domain.Entry("Note", "", domain.StoredAs("note"), domain.Alias("Note")))
+	log := domain.Define("DogLog", domain.Entry("Registered", Registered{}), domain.Entry("Note", "", domain.StoredAs("note"), domain.Alias("Note")))
 	if definitions.SchemaOf(log).SnapshotType() != nil {
 		t.Error("a log has a snapshot type")
 	}
 	if definitions.SchemaOf(log).First() != 1 {
 		t.Errorf("got first version %d, want 1", definitions.SchemaOf(log).First())
 	}
-	place := domain.Originator{ID: uuid.New(), Version: 4}
-	event := log.NewEvent(place, "text", domain.At(day(2000)), domain.With(domain.Metadata{"k": "v"}))
-	want := domain.Event{OriginatorID: place.ID, OriginatorVersion: 4, Topic: "note", ID: event.ID,
+	id := uuid.New()
+	event := log.NewEvent(id, 4, "text", domain.At(day(2000)), domain.With(domain.Metadata{"k": "v"}))
+	want := domain.Event{OriginatorID: id, OriginatorVersion: 4, Topic: "note", ID: event.ID,
 		Timestamp: day(2000), Metadata: domain.Metadata{"k": "v"}, Data: "text"}
 	if event.ID == uuid.Nil || !reflect.DeepEqual(event, want) {
 		t.Errorf("got %+v, want %+v", event, want)
 	}
-	definitionError(t, "event type int is not defined", func() { log.NewEvent(place, 1) })
+	definitionError(t, "event type int is not defined", func() { log.NewEvent(id, 4, 1) })
+	renamed := definitions.SchemaOf(domain.Define("Kennel", domain.Entry("Registered", Registered{}), domain.FormerName[domain.Log]("DogLog")))
+	if got := renamed.EventTypes()[0].Aliases(); !slices.Equal(got, []string{"DogLog.Registered"}) || renamed.SnapshotType() != nil {
+		t.Errorf("a log with a former name: got aliases %q and a snapshot type %v, want its former topic and none", got, renamed.SnapshotType())
+	}
 	kind, _ := definitions.SchemaOf(log).Kind("")
 	data, err := kind.Decode(1, func(into any) error { return json.Unmarshal([]byte(`"text"`), into) })
 	if err != nil || data != "text" {

@@ -9,13 +9,11 @@ import (
 )
 
 func init() {
-	eventtype.Inside = func(schema any) any { return schema.(interface{ inside() any }).inside() }
+	eventtype.Inside = func(definition any) any { return definition.(Schema).inside() }
 }
 
 // schemaInside implements eventtype.Schema, which says what its methods do.
-type schemaInside struct{ schema *Schema }
-
-func (s *Schema) inside() any { return schemaInside{s} }
+type schemaInside struct{ schema *schema }
 
 func (s schemaInside) Name() string { return s.schema.name }
 
@@ -28,7 +26,7 @@ func (s schemaInside) EventTypes() []eventtype.Type {
 }
 
 func (s schemaInside) SnapshotType() eventtype.Type {
-	if s.schema.snapshot == nil {
+	if s.schema.isLog {
 		return nil
 	}
 	return s.schema.snapshot
@@ -50,7 +48,7 @@ type definitionInside[T any] struct {
 	definition *Definition[T]
 }
 
-func (d *Definition[T]) inside() any { return definitionInside[T]{schemaInside{d.Schema}, d} }
+func (d *Definition[T]) inside() any { return definitionInside[T]{schemaInside{d.schema}, d} }
 
 func (d definitionInside[T]) Root(aggregate *T) *Aggregate { return d.definition.root(aggregate) }
 

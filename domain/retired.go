@@ -29,12 +29,7 @@ func Retired[T any](name string, options ...TypeOption) Option[T] {
 	return func(d *Definition[T]) { d.addRetired(name, options) }
 }
 
-// RetiredEntry is Retired for the events of a log.
-func RetiredEntry(name string, options ...TypeOption) LogEntry {
-	return func(s *Schema) { s.addRetired(name, options) }
-}
-
-func (s *Schema) addRetired(name string, options []TypeOption) {
+func (s *schema) addRetired(name string, options []TypeOption) {
 	t := newEventType[RetiredEvent](s.name, name, s.name+"."+name, options)
 	if len(t.steps) > 0 {
 		panic(&definitionError{definition: s.name, problem: fmt.Sprintf(

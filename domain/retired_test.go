@@ -110,11 +110,11 @@ func TestRetiredFoldAndLog(t *testing.T) {
 	if again.Version() != 2 || again.State().Balance != 0 {
 		t.Errorf("got version %d, balance %d, want Version 2 and Balance 0", again.Version(), again.State().Balance)
 	}
-	log := domain.DefineLog("Log", domain.Entry("Noted", ""), domain.RetiredEntry("Counted"))
+	log := domain.Define("Log", domain.Entry("Noted", ""), domain.Retired[domain.Log]("Counted"))
 	if got := definitions.SchemaOf(log).EventTypes()[1]; !got.IsRetired() || got.Topic() != "Log.Counted" {
 		t.Errorf("got %+v, want Topic %q", got, "Log.Counted")
 	}
 	const want = "a retired event cannot be triggered"
 	definitionError(t, want, func() { again.Trigger(domain.RetiredEvent{}) })
-	definitionError(t, want, func() { log.NewEvent(domain.Originator{ID: uuid.New(), Version: 1}, domain.RetiredEvent{}) })
+	definitionError(t, want, func() { log.NewEvent(uuid.New(), 1, domain.RetiredEvent{}) })
 }

@@ -55,10 +55,12 @@ func (t *eventType) several(data any) (any, error) {
 }
 
 // checkInto checks what the UpcastToMany of the schema make.
-func (s *Schema) checkInto() {
+func (s *schema) checkInto() {
 	for _, t := range s.events {
 		problem := ""
 		switch {
+		case t.convert != nil && s.isLog:
+			problem = fmt.Sprintf("%s is an event of a log, and those mean one event each; UpcastToMany is for aggregates", t.topic)
 		case t.convert != nil && len(t.into) == 0:
 			problem = fmt.Sprintf("UpcastToMany of %s needs the types that it makes", t.topic)
 		case t.convert != nil && len(t.downs) > 0:

@@ -160,6 +160,9 @@ func TestUpcastToManyPanics(t *testing.T) {
 		{"payload that is nil", "UpcastToMany of Dog.Trained makes <nil>", many([]any{nil})},
 		{"topic of another event", `topic "Dog.Registered" is given to both domain_test.Registered and domain_test.trained`,
 			many([]any{Registered{}}, domain.Alias("Dog.Registered"))},
+		{"of a log", "Log.Old is an event of a log, and those mean one event each; UpcastToMany is for aggregates", func() {
+			domain.Define("Log", domain.Entry("A", 0), domain.UpcastToMany[domain.Log]("Old", []any{0}, func(string) []any { return nil }))
+		}},
 		{"retired as well", `topic "Dog.Trained" is retired and defined as domain_test.trained at once`, func() {
 			domain.Define("Dog", on, domain.Retired[Dog]("Trained"), domain.UpcastToMany[Dog]("Trained", []any{Registered{}}, separate))
 		}},
@@ -169,6 +172,6 @@ func TestUpcastToManyPanics(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) { definitionError(t, test.want, test.f) })
 	}
 	dog := trainedDogs.Create(uuid.New(), Registered{})
-	definitionError(t, "is not defined", func() { trainedDogs.NewEvent(domain.Originator{ID: dog.ID(), Version: 2}, trained{}) })
-	definitionError(t, "is not defined", func() { trainedDogs.NewEvent(domain.Originator{ID: dog.ID(), Version: 2}, eventtype.Payloads{}) })
+	definitionError(t, "is not defined", func() { trainedDogs.NewEvent(dog.ID(), 2, trained{}) })
+	definitionError(t, "is not defined", func() { trainedDogs.NewEvent(dog.ID(), 2, eventtype.Payloads{}) })
 }

@@ -244,7 +244,7 @@ func eventStore(t testing.TB, r persistence.ProcessRecorder) *mapper.EventStore 
 func newMapper(t testing.TB) *mapper.Mapper {
 	t.Helper()
 	mapper := mapper.New(mapper.Config{Application: schoolName, Transcoder: jsontranscoder.New(python.Transcodings()...)})
-	if err := mapper.Add(school.Dogs.Schema); err != nil {
+	if err := mapper.Add(school.Dogs); err != nil {
 		t.Fatal(err)
 	}
 	return mapper

@@ -57,7 +57,7 @@ func followBesideTheLibrary(db *gorm.DB, command string) error {
 		store = application.WithStore(newOnePosition(db))
 	}
 	quiet := application.WithLogger(slog.New(slog.DiscardHandler))
-	school, err := application.New(schoolName, store, quiet, application.WithPythonLayout(), application.WithDefinitions(pyDogs.Schema, pyVisits.Schema))
+	school, err := application.New(schoolName, store, quiet, application.WithPythonLayout(), application.WithDefinitions(pyDogs, pyVisits))
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/compressor"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
@@ -91,7 +92,7 @@ func TestPythonRoundTrip(t *testing.T) {
 				}
 				snapshots++
 				snapshot := expect.Must(m.SnapshotToDomain(stored))
-				snapshot.Topic = pyDogs.Name()
+				snapshot.Topic = definitions.Of(pyDogs).Name()
 				again, err := m.SnapshotToStored(snapshot)
 				compare(stored, again, err)
 			}

@@ -156,7 +156,7 @@ func (c *concurrency) remoteLog(ctx context.Context, done <-chan struct{}, r *re
 	server := httptest.NewServer(remotelog.NewHandler(app, remotelog.HandlerConfig{}))
 	defer server.Close()
 	client, err := remotelog.NewClient(schoolName, server.URL, remotelog.ClientConfig{
-		Application: []application.Option{application.WithDefinitions(school.Dogs.Schema)}, HTTPClient: server.Client()})
+		Application: []application.Option{application.WithDefinitions(school.Dogs)}, HTTPClient: server.Client()})
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func echoing(effect policyFunc, options ...application.Option) plan {
 }
 
 func newEchoes(options ...application.Option) (*follower, error) {
-	app, err := application.New("Echoes", append(options, application.WithDefinitions(echoes.Schema))...)
+	app, err := application.New("Echoes", append(options, application.WithDefinitions(echoes))...)
 	if err != nil {
 		return nil, err
 	}

@@ -86,7 +86,8 @@ type effects map[effectKey]*effectCall
 // event at the same position.
 type effectKey struct {
 	position   int64
-	originator domain.Originator
+	originator uuid.UUID
+	version    int64
 	topic      string
 	state      uint64 // a hash
 }
@@ -94,8 +95,7 @@ type effectKey struct {
 var effectSeed = maphash.MakeSeed()
 
 func effectKeyOf(n persistence.Notification) effectKey {
-	return effectKey{n.ID, domain.Originator{ID: n.OriginatorID, Version: n.OriginatorVersion}, n.Topic,
-		maphash.Bytes(effectSeed, n.State)}
+	return effectKey{n.ID, n.OriginatorID, n.OriginatorVersion, n.Topic, maphash.Bytes(effectSeed, n.State)}
 }
 
 // effectCall is what became of the calls for one event.

@@ -142,7 +142,7 @@ func TestLoop(t *testing.T) {
 				return nil
 			})
 		})
-		results := followerLoop("Results", execute, application.WithDefinitions(resultsDefinition.Schema))
+		results := followerLoop("Results", execute, application.WithDefinitions(resultsDefinition))
 		r := p.started(t, pipe(commands, results, commands))
 		app := get[*follower](t, r, "Commands").Application
 		repository := expect.Must(application.NewRepository(app, commandsDefinition))
@@ -238,7 +238,7 @@ func TestFormerTopics(t *testing.T) {
 	t.Parallel()
 	store := memory.New()
 	cats := func(definition *domain.Definition[kitten]) *application.Application {
-		app, err := application.New("Cats", application.WithStore(store), application.WithDefinitions(definition.Schema))
+		app, err := application.New("Cats", application.WithStore(store), application.WithDefinitions(definition))
 		expect.NoError(t, err)
 		return app
 	}

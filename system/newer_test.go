@@ -130,7 +130,7 @@ func TestNewerProgramTakesOver(t *testing.T) {
 		first, dogs := start(older.policy)
 		id := insertRaw(t, dogs.Application, uuid.New(), 1, "Cat.Born", `{"timestamp":{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05"}}`)
 		waitForState(t, first, system.Outdated)
-		second, _ := start(newer.policy, application.WithDefinitions(cats.Schema))
+		second, _ := start(newer.policy, application.WithDefinitions(cats))
 		reached(t, get[*follower](t, second, "F").Application, id)
 		if a, b := len(older.events(t)), len(newer.events(t)); a != 0 || b != 1 {
 			t.Errorf("the older program has processed %d, and the newer one %d events, want 0 and 1", a, b)
@@ -176,7 +176,7 @@ func TestFilterStopsAtUnknownTopics(t *testing.T) {
 						wanted = append(wanted, more)
 					}
 					r := p.runner(t, pipe(app("Cats", func(options ...application.Option) (*application.Application, error) {
-						return application.New("Cats", append(options, application.WithDefinitions(definition.Schema))...)
+						return application.New("Cats", append(options, application.WithDefinitions(definition))...)
 					}), handling("F", seen.policy, wanted)))
 					return r, get[*application.Application](t, r, "Cats")
 				}

@@ -33,11 +33,11 @@ func TestFollowersAndRetiredEvents(t *testing.T) {
 						node = handling("F", seen.policy, test.handlers)
 					}
 					r := p.runner(t, pipe(app("Cats", func(options ...application.Option) (*application.Application, error) {
-						return application.New("Cats", append(options, application.WithDefinitions(definition.Schema))...)
+						return application.New("Cats", append(options, application.WithDefinitions(definition))...)
 					}), node))
 					return r, get[*application.Application](t, r, "Cats")
 				}
-				before := expect.Must(application.New("Cats", application.WithStore(p.store), application.WithDefinitions(rollingOne.Schema)))
+				before := expect.Must(application.New("Cats", application.WithStore(p.store), application.WithDefinitions(rollingOne)))
 				pet := rollingOne.Create(uuid.New(), catBorn{})
 				domain.Trigger(pet, catSlept{})
 				save(t, before, pet)

@@ -408,7 +408,7 @@ func TestRenamedTopicIsNoChange(t *testing.T) {
 		taught := domain.Define("Pup", domain.On("Named", named{}, domain.Alias("Pup.Called")))
 		renewed := domain.Define("Pup", domain.On("Called", named{}, domain.Alias("Pup.Named")))
 		split := domain.Define("Pup", domain.On("Called", named{}), domain.On("Named", namedOnce{}))
-		run := func(schema *domain.Schema) (note string) {
+		run := func(schema domain.Schema) (note string) {
 			t.Helper()
 			leader := app("Pups", func(options ...application.Option) (*application.Application, error) {
 				return application.New("Pups", append(options, application.WithDefinitions(schema))...)
@@ -420,16 +420,16 @@ func TestRenamedTopicIsNoChange(t *testing.T) {
 			expect.NoError(t, err)
 			return done[0].Note
 		}
-		app, err := application.New("Pups", application.WithStore(store), application.WithDefinitions(old.Schema))
+		app, err := application.New("Pups", application.WithStore(store), application.WithDefinitions(old))
 		expect.NoError(t, err)
 		save(t, app, old.Create(domain.NewIDv5("/pups/Fido"), named{}))
-		for i, schema := range []*domain.Schema{old.Schema, renewed.Schema, renewed.Schema, old.Schema, renewed.Schema, old.Schema,
-			renewed.Schema, taught.Schema, renewed.Schema, taught.Schema, old.Schema, renewed.Schema} {
+		for i, schema := range []domain.Schema{old, renewed, renewed, old, renewed, old,
+			renewed, taught, renewed, taught, old, renewed} {
 			if note := run(schema); note != "" {
 				t.Errorf("run %d: the note is %q, want none", i, note)
 			}
 		}
-		if note := run(split.Schema); !strings.Contains(note, "Pup.Named: not processed any more") {
+		if note := run(split); !strings.Contains(note, "Pup.Named: not processed any more") {
 			t.Errorf("a topic that another event has now is left out: the note is %q, want it to contain %q", note, "Pup.Named: not processed any more")
 		}
 	})
@@ -458,7 +458,7 @@ func TestFormerNameOfPosition(t *testing.T) {
 				run := func(leader, follower string) error {
 					t.Helper()
 					renamed := app(leader, func(options ...application.Option) (*application.Application, error) {
-						return application.New(leader, append(options, application.WithDefinitions(school.Dogs.Schema))...)
+						return application.New(leader, append(options, application.WithDefinitions(school.Dogs))...)
 					}, application.WithFormerNames(schoolName))
 					r, err := newSingle(newSystem(t, pipe(renamed, followerLoop(follower, count, application.WithFormerNames("F")))),
 						application.WithStore(store))

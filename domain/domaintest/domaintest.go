@@ -65,7 +65,7 @@ func newEvent[T any](tb testing.TB, definition *domain.Definition[T], version in
 			tb.Fatalf("given event %T cannot be made: %v", data, problem)
 		}
 	}()
-	return definition.NewEvent(domain.Originator{ID: ID, Version: version}, data)
+	return definition.NewEvent(ID, version, data)
 }
 
 // rebuild reads an aggregate from its events.

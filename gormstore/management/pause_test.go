@@ -84,7 +84,7 @@ var cats = domain.Define("Cat", domain.On("Found", found{}))
 func (s *service) running(t *testing.T, handlers ...system.FollowerOption) *system.Runner {
 	t.Helper()
 	m := &members{options: []application.Option{application.WithStore(gormstore.New(s.db))}}
-	sys, err := m.system(system.Pipe(member(m, leader("TrainingSchool"), application.WithDefinitions(cats.Schema)),
+	sys, err := m.system(system.Pipe(member(m, leader("TrainingSchool"), application.WithDefinitions(cats)),
 		member(m, func(options ...application.Option) (*system.Follower, error) {
 			app, err := application.New("Mailer", options...)
 			if err != nil {

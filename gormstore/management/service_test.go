@@ -71,7 +71,7 @@ func register(ctx context.Context, app *application.Application, n int) error {
 // leader makes an application that is followed.
 func leader(name string) func(...application.Option) (*application.Application, error) {
 	return func(options ...application.Option) (*application.Application, error) {
-		return application.New(name, append(options, application.WithDefinitions(dogs.Schema))...)
+		return application.New(name, append(options, application.WithDefinitions(dogs))...)
 	}
 }
 
@@ -163,7 +163,7 @@ func (d *diary) clear(ctx context.Context, _ []string) error {
 }
 
 func newDiary(options ...application.Option) (*diary, error) {
-	app, err := application.New("Diary", append(options, application.WithDefinitions(notes.Schema))...)
+	app, err := application.New("Diary", append(options, application.WithDefinitions(notes))...)
 	if err != nil {
 		return nil, err
 	}

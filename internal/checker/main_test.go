@@ -31,10 +31,10 @@ var (
 
 // newMapper makes a mapper that knows the definitions; without any it knows
 // dogs.
-func newMapper(tb testing.TB, config mapper.Config, schemas ...*domain.Schema) *mapper.Mapper {
+func newMapper(tb testing.TB, config mapper.Config, schemas ...domain.Schema) *mapper.Mapper {
 	tb.Helper()
 	if len(schemas) == 0 {
-		schemas = append(schemas, school.Dogs.Schema)
+		schemas = append(schemas, school.Dogs)
 	}
 	if config.Transcoder == nil {
 		config.Transcoder = jsontranscoder.New(python.Transcodings()...)

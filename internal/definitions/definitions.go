@@ -50,7 +50,7 @@ func Of[T any](d *domain.Definition[T]) Definition[T] {
 	return eventtype.Inside(d).(Definition[T])
 }
 
-// SchemaOf returns the inside of a schema.
-func SchemaOf(s *domain.Schema) eventtype.Schema {
+// SchemaOf returns the inside of a definition of any type.
+func SchemaOf(s domain.Schema) eventtype.Schema {
 	return eventtype.Inside(s).(eventtype.Schema)
 }

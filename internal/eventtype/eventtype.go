@@ -8,10 +8,9 @@ import (
 	"time"
 )
 
-// Inside returns the inside of a *domain.Schema, which is a Schema, or of a
-// *domain.Definition, which is a definitions.Definition. Package domain sets it
-// when it is initialised.
-var Inside func(schema any) any
+// Inside returns the inside of a *domain.Definition, which is a
+// definitions.Definition. Package domain sets it when it is initialised.
+var Inside func(definition any) any
 
 // Schema is the part of a definition that does not depend on the type of the
 // aggregate. It is immutable and safe for concurrent use.

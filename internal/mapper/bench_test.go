@@ -80,7 +80,7 @@ func newBenchMapper(b *testing.B, compressed, encrypted bool) *mapper.Mapper {
 		config.Cipher = aes
 	}
 	m := mapper.New(config)
-	if err := m.Add(parcels.Schema); err != nil {
+	if err := m.Add(parcels); err != nil {
 		b.Fatal(err)
 	}
 	return m

@@ -39,7 +39,7 @@ var (
 	firstDeployment   = domain.Define("Dog", domain.On("TrickAdded", trickV2{}, upcastTrick, downcastTrick), named)
 	secondDeployment  = domain.Define("Dog", domain.On("TrickAdded", trickV2{}, upcastTrick), named)
 	rollingTrickEvent = func(d *domain.Definition[Dog], data any) domain.Event {
-		event := d.NewEvent(domain.Originator{ID: sampleID, Version: 2}, data, domain.At(sampleTime))
+		event := d.NewEvent(sampleID, 2, data, domain.At(sampleTime))
 		event.ID = sampleID
 		return event
 	}
@@ -53,8 +53,8 @@ func TestDowncastWritesTheStatesOfTheOldProgram(t *testing.T) {
 		for _, python := range []bool{false, true} {
 			config := chain.config(t)
 			config.PythonLayout = python
-			before, first, second := newMapper(t, config, oldTricks.Schema), newMapper(t, config, firstDeployment.Schema),
-				newMapper(t, config, secondDeployment.Schema)
+			before, first, second := newMapper(t, config, oldTricks), newMapper(t, config, firstDeployment),
+				newMapper(t, config, secondDeployment)
 			byOld := toStored(t, before, rollingTrickEvent(oldTricks, trickV1{"sit"}))
 			byFirst := toStored(t, first, rollingTrickEvent(firstDeployment, trickV2{Trick: "sit", Level: 1}))
 			bySecond := toStored(t, second, rollingTrickEvent(secondDeployment, trickV2{Trick: "sit", Level: 3, Tags: []string{"fun"}}))
@@ -88,7 +88,7 @@ func TestDowncastWritesTheStatesOfTheOldProgram(t *testing.T) {
 func TestDowncastRefusesWhatItWouldLose(t *testing.T) {
 	t.Parallel()
 	for _, python := range []bool{false, true} {
-		m := newMapper(t, mapper.Config{Application: school, PythonLayout: python}, firstDeployment.Schema)
+		m := newMapper(t, mapper.Config{Application: school, PythonLayout: python}, firstDeployment)
 		_, err := m.ToStored(rollingTrickEvent(firstDeployment, trickV2{Trick: "sit", Level: 2}))
 		if mapping := expect.ErrorAs[*persistence.MappingError](t, err); mapping.Stage != "encode" || !errors.Is(err, persistence.ErrData) {
 			t.Errorf("got %+v, want Stage %q and an error that is %v", mapping, "encode", persistence.ErrData)
@@ -104,7 +104,7 @@ func TestDowncastRefusesWhatItWouldLose(t *testing.T) {
 	transcoder := jsontranscoder.New().(transcoding.JSON)
 	for _, emptyForNil := range []bool{false, true} {
 		config := mapper.Config{Application: school, Transcoder: transcoder.ForProgram(transcoding.Form{EmptyForNil: emptyForNil})}
-		_, err := newMapper(t, config, tags.Schema).ToStored(rollingTrickEvent(tags, trickV2{Trick: "sit", Level: 1}))
+		_, err := newMapper(t, config, tags).ToStored(rollingTrickEvent(tags, trickV2{Trick: "sit", Level: 1}))
 		if accepted := err == nil; accepted != emptyForNil {
 			t.Errorf("nil is stored as empty: %v: got %v", emptyForNil, err)
 		}
@@ -117,6 +117,6 @@ func TestDowncastChecksTheWrittenType(t *testing.T) {
 	type hidden struct{ trick string }
 	definition := domain.Define("Dog", domain.On("TrickAdded", trickV1{},
 		domain.Upcast(func(e hidden) trickV1 { return trickV1{e.trick} }), domain.Downcast(func(e trickV1) hidden { return hidden{e.Trick} })))
-	err := mapper.New(mapper.Config{Application: school, Transcoder: newMapper(t, mapper.Config{}).Transcoder()}).Add(definition.Schema)
+	err := mapper.New(mapper.Config{Application: school, Transcoder: newMapper(t, mapper.Config{}).Transcoder()}).Add(definition)
 	expect.ErrorAs[*persistence.InvalidError](t, err)
 }

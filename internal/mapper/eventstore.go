@@ -101,13 +101,17 @@ func (s *EventStore) resolve(conflict *persistence.ConflictError, events []domai
 	if len(conflict.Stored) != len(stored) {
 		return nil, conflict
 	}
-	places := make(map[domain.Originator]persistence.Notification, len(stored))
+	type place struct {
+		originator uuid.UUID
+		version    int64
+	}
+	places := make(map[place]persistence.Notification, len(stored))
 	for _, n := range conflict.Stored {
-		places[domain.Originator{ID: n.OriginatorID, Version: n.OriginatorVersion}] = n
+		places[place{n.OriginatorID, n.OriginatorVersion}] = n
 	}
 	ids, certain := make([]int64, len(stored)), true
 	for i := range stored {
-		n, ok := places[domain.Originator{ID: stored[i].OriginatorID, Version: stored[i].OriginatorVersion}]
+		n, ok := places[place{stored[i].OriginatorID, stored[i].OriginatorVersion}]
 		if !ok || !s.isSame(n, events[i], stored[i], &certain) {
 			return nil, conflict
 		}

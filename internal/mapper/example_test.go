@@ -65,7 +65,7 @@ func ExampleNew() {
 		log.Fatal(err)
 	}
 	m := mapper.New(mapper.Config{Application: "TrainingSchool", Transcoder: jsontranscoder.New(python.Transcodings()...), Compressor: zstd, Cipher: aes})
-	if err := m.Add(Dogs.Schema); err != nil {
+	if err := m.Add(Dogs); err != nil {
 		log.Fatal(err)
 	}
 
@@ -96,7 +96,7 @@ func ExampleEventStore() {
 		log.Fatal(err)
 	}
 	m := mapper.New(mapper.Config{Application: "TrainingSchool", Transcoder: jsontranscoder.New(python.Transcodings()...)})
-	if err := m.Add(Dogs.Schema); err != nil {
+	if err := m.Add(Dogs); err != nil {
 		log.Fatal(err)
 	}
 	store := mapper.NewEventStore(m, recorder)

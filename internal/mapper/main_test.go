@@ -108,10 +108,10 @@ func newCipher(tb testing.TB, topic, key string) (c persistence.Cipher) {
 
 // newMapper makes a mapper that knows the definitions; without any it knows
 // dogs.
-func newMapper(tb testing.TB, config mapper.Config, schemas ...*domain.Schema) *mapper.Mapper {
+func newMapper(tb testing.TB, config mapper.Config, schemas ...domain.Schema) *mapper.Mapper {
 	tb.Helper()
 	if len(schemas) == 0 {
-		schemas = append(schemas, Dogs.Schema)
+		schemas = append(schemas, Dogs)
 	}
 	if config.Transcoder == nil {
 		config.Transcoder = jsontranscoder.New(python.Transcodings()...)

@@ -89,7 +89,7 @@ func (m *Mapper) Transcoder() persistence.Transcoder { return m.transcoder }
 // *persistence.InvalidError if a stored name already means another type, and
 // what the transcoder's CheckType says against the type of an event. Adding a
 // definition again is harmless.
-func (m *Mapper) Add(added *domain.Schema) error {
+func (m *Mapper) Add(added domain.Schema) error {
 	schema := definitions.SchemaOf(added)
 	m.mu.Lock()
 	defer m.mu.Unlock()

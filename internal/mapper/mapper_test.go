@@ -29,7 +29,7 @@ func TestMapperAccessors(t *testing.T) {
 	if m.Application() != school || m.Transcoder() == nil {
 		t.Errorf("got application %q, transcoder %v, want Application %v and Transcoder other than nil", m.Application(), m.Transcoder(), school)
 	}
-	if schema, ok := m.SchemaOf("Dog.TrickAdded"); !ok || schema != definitions.SchemaOf(Dogs.Schema) {
+	if schema, ok := m.SchemaOf("Dog.TrickAdded"); !ok || schema != definitions.SchemaOf(Dogs) {
 		t.Errorf("SchemaOf: got %v, %v, want that of dogs", schema, ok)
 	}
 	for _, topic := range []string{"Dog", "Dog.Unknown", ""} { // "Dog" is the topic of snapshots
@@ -268,9 +268,9 @@ func TestMapperBindsStatesToRows(t *testing.T) {
 	t.Parallel()
 	for _, topic := range []string{"aes", "eventsourcing.cipher:AESCipher"} {
 		config := chain{cipher: topic}.config(t)
-		m := newMapper(t, config, kennels.Schema)
+		m := newMapper(t, config, kennels)
 		config.Application = "OtherSchool"
-		other := newMapper(t, config, kennels.Schema)
+		other := newMapper(t, config, kennels)
 		aggregate := kennels.Create(DogID("kennel"), opened{"Dogs' Home"})
 		event := toStored(t, m, aggregate.PendingEvents()[0])
 		snapshot, err := m.SnapshotToStored(definitions.Of(kennels).TakeSnapshot(aggregate))
@@ -338,7 +338,7 @@ func TestMapperCannotWrite(t *testing.T) {
 			test.config.Application = school
 			event := anythings.Create(DogID("any"), anything{}).PendingEvents()[0]
 			event.Data = test.data
-			stored, err := newMapper(t, test.config, anythings.Schema).ToStored(event)
+			stored, err := newMapper(t, test.config, anythings).ToStored(event)
 			wantMappingError(t, err, test.stage, stored, 0)
 			if stored.State != nil {
 				t.Errorf("got a state with the error")
@@ -347,7 +347,7 @@ func TestMapperCannotWrite(t *testing.T) {
 	}
 	event := anythings.Create(DogID("any"), anything{}).PendingEvents()[0]
 	event.Data = Registered{canary}
-	_, err := newMapper(t, mapper.Config{}, anythings.Schema).ToStored(event)
+	_, err := newMapper(t, mapper.Config{}, anythings).ToStored(event)
 	if got := expect.ErrorAs[*eventtype.PayloadError](t, err); got.Topic != "Anything.Said" || got.Payload != reflect.TypeFor[Registered]() {
 		t.Errorf("got %+v, want Topic %q and Payload %v", got, "Anything.Said", reflect.TypeFor[Registered]())
 	}

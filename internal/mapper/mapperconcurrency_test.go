@@ -47,7 +47,7 @@ func TestMapperSharesNoMemory(t *testing.T) {
 				t.Parallel()
 				config := chain.config(t)
 				config.PythonLayout = original
-				m := newMapper(t, config, heavies.Schema)
+				m := newMapper(t, config, heavies)
 				event := heavyEvent("first")
 				kept, overwritten := toStored(t, m, event), toStored(t, m, event)
 				clear(overwritten.State[:cap(overwritten.State)])
@@ -88,7 +88,7 @@ func checkHeavy(t *testing.T, m *mapper.Mapper, event domain.Event) {
 // added.
 func TestMapperConcurrentUse(t *testing.T) {
 	t.Parallel()
-	m := newMapper(t, chain{"zstd", "aes"}.config(t), heavies.Schema)
+	m := newMapper(t, chain{"zstd", "aes"}.config(t), heavies)
 	var group sync.WaitGroup
 	for i := range 100 {
 		group.Go(func() {
@@ -98,7 +98,7 @@ func TestMapperConcurrentUse(t *testing.T) {
 		})
 		if i%10 == 0 {
 			group.Go(func() {
-				log := domain.DefineLog(fmt.Sprint("Log", i), domain.Entry("Entered", 0))
+				log := domain.Define(fmt.Sprint("Log", i), domain.Entry("Entered", 0))
 				for range 10 {
 					if err := m.Add(log); err != nil {
 						t.Error(err)

@@ -163,9 +163,9 @@ func TestNewerTranscoding(t *testing.T) {
 	config := mapper.Config{Application: school}
 	event := kennels.Create(DogID("kennel"), opened{}).PendingEvents()[0]
 	for _, state := range []string{`{"Name":{"_type_":"colour","_data_":"red"}}`, `{"Name":["red"]}`} {
-		stored := toStored(t, newMapper(t, config, kennels.Schema), event)
+		stored := toStored(t, newMapper(t, config, kennels), event)
 		stored.State = append(stored.State[:len(stored.State)-len(`{"Name":""}`)], state...)
-		_, err := newMapper(t, config, kennels.Schema).ToDomain(stored)
+		_, err := newMapper(t, config, kennels).ToDomain(stored)
 		wantMappingError(t, err, "decode", stored, 0)
 		if newer := strings.Contains(state, "_type_"); errors.Is(err, persistence.ErrNewerProgram) != newer {
 			t.Errorf("%s: %v; want an ErrNewerProgram: %t", state, err, newer)

@@ -93,7 +93,7 @@ var (
 // CheckNames returns an ErrProgramming if something of a definition would be
 // stored in the Python layout under a name that Python cannot resolve to a
 // class, or if a field has a name that the layout itself has.
-func (m *Mapper) CheckNames(checked *domain.Schema) error {
+func (m *Mapper) CheckNames(checked domain.Schema) error {
 	schema := definitions.SchemaOf(checked)
 	if !m.pythonLayout {
 		return nil

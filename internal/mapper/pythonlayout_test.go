@@ -46,7 +46,7 @@ var accounts = domain.Define("BankAccount",
 // require of its reference event.
 func TestPythonSizes(t *testing.T) {
 	t.Parallel()
-	event := accounts.NewEvent(domain.Originator{ID: sampleID, Version: 2}, transactionAppended{"10.00"}, domain.At(sampleTime))
+	event := accounts.NewEvent(sampleID, 2, transactionAppended{"10.00"}, domain.At(sampleTime))
 	tests := []struct {
 		chain           chain
 		lowest, highest int
@@ -58,7 +58,7 @@ func TestPythonSizes(t *testing.T) {
 	for _, test := range tests {
 		config := test.chain.config(t)
 		config.PythonLayout = true
-		state := toStored(t, newMapper(t, config, accounts.Schema), event).State
+		state := toStored(t, newMapper(t, config, accounts), event).State
 		if len(state) < test.lowest || len(state) > test.highest {
 			t.Errorf("%v: got %d bytes, want %d to %d", test.chain, len(state), test.lowest, test.highest)
 		}
@@ -104,11 +104,11 @@ func TestPythonLayout(t *testing.T) {
 		{"a topic that does not begin with the aggregate's", 1, measured{sampleTime},
 			sampleStamp + `,"originator_topic":"zoo.domain:Odd","At":{"_type_":"datetime_iso","_data_":"2024-01-02T03:04:05.678901+00:00"}}`},
 	}
-	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, oddities.Schema)
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, oddities)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			event := oddities.NewEvent(domain.Originator{ID: sampleID, Version: test.version}, test.data, domain.At(sampleTime))
+			event := oddities.NewEvent(sampleID, test.version, test.data, domain.At(sampleTime))
 			if got := string(toStored(t, m, event).State); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
@@ -121,33 +121,34 @@ func TestPythonLayout(t *testing.T) {
 // log has no aggregate to name.
 func TestPythonOriginatorTopic(t *testing.T) {
 	t.Parallel()
-	fromZero := domain.Define("Account", domain.FirstVersion[account](0), domain.On("Opened", accountOpened{})).Schema
-	log := domain.DefineLog("Log", domain.Entry("Entered", accountOpened{}))
+	fromZero := domain.Define("Account", domain.FirstVersion[account](0), domain.On("Opened", accountOpened{}))
+	log := domain.Define("Log", domain.Entry("Entered", accountOpened{}))
+	event := func(version int64) domain.Event { return fromZero.NewEvent(sampleID, version, accountOpened{}) }
+	entry := func(version int64) domain.Event { return log.NewEvent(sampleID, version, accountOpened{}) }
 	tests := []struct {
-		schema  *domain.Schema
-		version int64
-		want    bool
+		name  string
+		event domain.Event
+		want  bool
 	}{
-		{fromZero, 0, true}, {fromZero, 1, false}, {log, 1, false}, {log, 2, false},
+		{"Account", event(0), true}, {"Account", event(1), false}, {"Log", entry(1), false}, {"Log", entry(2), false},
 	}
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, fromZero, log)
 	for _, test := range tests {
-		m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, test.schema)
-		event := test.schema.NewEvent(domain.Originator{ID: sampleID, Version: test.version}, accountOpened{})
-		state := string(toStored(t, m, event).State)
-		if got := strings.Contains(state, `"originator_topic":"`+test.schema.Name()+`"`); got != test.want {
-			t.Errorf("%s version %d: got %s, want %v", test.schema.Name(), test.version, state, test.want)
+		state := string(toStored(t, m, test.event).State)
+		if got := strings.Contains(state, `"originator_topic":"`+test.name+`"`); got != test.want {
+			t.Errorf("%s version %d: got %s, want %v", test.name, test.event.OriginatorVersion, state, test.want)
 		}
 	}
 }
 
 func TestPythonLayoutRefusesPayloadsThatAreNotObjects(t *testing.T) {
 	t.Parallel()
-	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, oddities.Schema)
-	event := oddities.NewEvent(domain.Originator{ID: sampleID, Version: 2}, barked(canary))
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, oddities)
+	event := oddities.NewEvent(sampleID, 2, barked(canary))
 	stored, err := m.ToStored(event)
 	wantMappingError(t, err, "encode", stored, 0)
 	expect.Contains(t, err.Error(), "the Python layout needs payloads that are JSON objects")
-	checkRoundTrip(t, newMapper(t, mapper.Config{Application: school}, oddities.Schema), event, false)
+	checkRoundTrip(t, newMapper(t, mapper.Config{Application: school}, oddities), event, false)
 }
 
 // A mapper reads what either layout has written, whichever it writes itself.
@@ -169,7 +170,7 @@ func TestPythonLayoutIsAlwaysRead(t *testing.T) {
 
 func TestPythonUpcasting(t *testing.T) {
 	t.Parallel()
-	m := newMapper(t, mapper.Config{Application: school}, oddities.Schema)
+	m := newMapper(t, mapper.Config{Application: school}, oddities)
 	for state, want := range map[string]any{
 		sampleStamp + `}`:                                     wagged{4},
 		sampleStamp + `,"class_version":1}`:                   wagged{4},
@@ -224,7 +225,7 @@ func TestPythonEvents(t *testing.T) {
 		{"dog_trick_quoted.json", "training_school.domain:Dog.TrickAdded", 3, clock(1, 391780), TrickAdded{`it's "quoted" \ back`}},
 	}
 	for _, definition := range []*domain.Definition[Dog]{pythonDogs, renamedDogs} {
-		m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, definition.Schema)
+		m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, definition)
 		for _, test := range tests {
 			stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: test.version, Topic: test.topic, State: readState(t, test.file)}
 			got, err := m.ToDomain(stored)
@@ -247,7 +248,7 @@ func TestPythonSnapshotIsRead(t *testing.T) {
 	stored := persistence.StoredEvent{OriginatorID: sampleID, OriginatorVersion: 10, Topic: "eventsourcing.domain:Snapshot",
 		State: readState(t, "dog_snapshot.json")}
 	for _, definition := range []*domain.Definition[Dog]{pythonDogs, renamedDogs} {
-		event, err := newMapper(t, mapper.Config{Application: school}, definition.Schema).SnapshotToDomain(stored)
+		event, err := newMapper(t, mapper.Config{Application: school}, definition).SnapshotToDomain(stored)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,16 +281,16 @@ func TestPythonSnapshot(t *testing.T) {
 	ownClass := stored
 	ownClass.Topic = "training_school.domain:Dog.Snap.Snapshot"
 	for _, definition := range []*domain.Definition[Dog]{pythonDogs, renamedDogs} {
-		m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, definition.Schema)
+		m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, definition)
 		for _, row := range []persistence.StoredEvent{stored, ownClass} {
 			event, err := m.SnapshotToDomain(row)
 			if err != nil {
-				t.Fatalf("%s, %s: %v", definition.Name(), row.Topic, err)
+				t.Fatalf("%s, %s: %v", definitions.Of(definition).Name(), row.Topic, err)
 			}
-			event.Topic = definition.Name()
+			event.Topic = definitions.Of(definition).Name()
 			again, err := m.SnapshotToStored(event)
 			if err != nil || !reflect.DeepEqual(again, stored) {
-				t.Errorf("%s, %s: got  %s %s, error %v\nwant %s %s", definition.Name(), row.Topic, again.Topic, again.State, err,
+				t.Errorf("%s, %s: got  %s %s, error %v\nwant %s %s", definitions.Of(definition).Name(), row.Topic, again.Topic, again.State, err,
 					stored.Topic, stored.State)
 			}
 		}
@@ -303,7 +304,7 @@ func TestPythonSnapshotStates(t *testing.T) {
 	type empty struct{ domain.Aggregate }
 	third := domain.Define("zoo.domain:Empty", domain.SnapshotVersion[empty](3))
 	text := domain.Define("zoo.domain:Text", domain.State(func(*account) string { return "" }, func(string) *account { return &account{} }))
-	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, third.Schema, text.Schema)
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, third, text)
 	times := `"_data_":"2024-01-02T03:04:05.678901+00:00"}`
 	want := sampleStamp + `,"topic":"zoo.domain:Empty","state":{"_created_on":{"_type_":"datetime_iso",` + times +
 		`,"_modified_on":{"_type_":"datetime_iso",` + times + `,"class_version":3}}`
@@ -334,7 +335,7 @@ func TestPythonSnapshotWithoutField(t *testing.T) {
 		Name string `json:"name"`
 		Legs []leg  `json:"legs"`
 	}
-	m := newMapper(t, mapper.Config{Application: school}, domain.Define[spider]("zoo.domain:Spider").Schema)
+	m := newMapper(t, mapper.Config{Application: school}, domain.Define[spider]("zoo.domain:Spider"))
 	for state, usable := range map[string]bool{
 		`"name":"Boris","legs":[{"paw":"a"}]`:            true,
 		`"name":"Boris","legs":[{"paw":"a"}],"age":3`:    true,
@@ -354,8 +355,8 @@ func TestPythonSnapshotWithoutField(t *testing.T) {
 // that is the path of a Python class.
 func TestPythonTopics(t *testing.T) {
 	t.Parallel()
-	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, renamedDogs.Schema)
-	event := renamedDogs.NewEvent(domain.Originator{ID: sampleID, Version: 1}, Registered{"Fido"}, domain.At(sampleTime))
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, renamedDogs)
+	event := renamedDogs.NewEvent(sampleID, 1, Registered{"Fido"}, domain.At(sampleTime))
 	stored := toStored(t, m, event)
 	if want := "training_school.domain:Dog.Registered"; stored.Topic != want {
 		t.Errorf("got topic %q, want %q", stored.Topic, want)
@@ -363,14 +364,14 @@ func TestPythonTopics(t *testing.T) {
 	if want := `"originator_topic":"training_school.domain:Dog"`; !strings.Contains(string(stored.State), want) {
 		t.Errorf("got %s, want %s", stored.State, want)
 	}
-	if got := toStored(t, newMapper(t, mapper.Config{Application: school}, renamedDogs.Schema), event).Topic; got != "Dog.Registered" {
+	if got := toStored(t, newMapper(t, mapper.Config{Application: school}, renamedDogs), event).Topic; got != "Dog.Registered" {
 		t.Errorf("in this module's layout, got topic %q, want today's name", got)
 	}
 }
 
 func TestPythonDamage(t *testing.T) {
 	t.Parallel()
-	m := newMapper(t, mapper.Config{Application: school}, pythonDogs.Schema)
+	m := newMapper(t, mapper.Config{Application: school}, pythonDogs)
 	for _, state := range []string{
 		`{`, `{}}`, `{"state":"` + canary + `"}`, `{"topic":"training_school.domain:Dog"}`,
 		`{"topic":1,"state":{}}`, `{"topic":"training_school.domain:Dog","state":{"name":["` + canary + `"]}}`,
@@ -397,8 +398,8 @@ func TestPythonRenamedClass(t *testing.T) {
 	t.Parallel()
 	renamed := domain.Define("Dog", domain.FormerName[Dog]("kennels.domain:Hound", "training_school.domain:Dog"),
 		domain.On("Registered", Registered{}), domain.On("TrickAdded", TrickAdded{}))
-	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, renamed.Schema)
-	event := renamed.NewEvent(domain.Originator{ID: sampleID, Version: 1}, Registered{"Fido"}, domain.At(sampleTime))
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true}, renamed)
+	event := renamed.NewEvent(sampleID, 1, Registered{"Fido"}, domain.At(sampleTime))
 	stored := toStored(t, m, event)
 	if stored.Topic != "kennels.domain:Hound.Registered" || !strings.Contains(string(stored.State), `"originator_topic":"kennels.domain:Hound"`) {
 		t.Errorf("got %s %s, want the first of the paths", stored.Topic, stored.State)
@@ -442,7 +443,7 @@ func (gzipCompressor) Decompress(dst, compressed []byte) ([]byte, error) {
 // compressor of the program, and Python reads what it writes.
 func TestPythonGzip(t *testing.T) {
 	t.Parallel()
-	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true, Compressor: gzipCompressor{}}, pythonDogs.Schema)
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true, Compressor: gzipCompressor{}}, pythonDogs)
 	state := sampleStamp + `,"originator_topic":"training_school.domain:Dog","name":"Fido"}`
 	const program = "import sys, gzip, base64\nsys.stdout.write(base64.b64encode(gzip.compress(sys.stdin.buffer.read())).decode())"
 	compressed, err := base64.StdEncoding.DecodeString(pythontest.Eval(t, program, state))

@@ -37,13 +37,13 @@ var gauges = domain.Define("zoo.domain:Gauge", domain.On("Read", gaugeRead{}, do
 // Python wrote them, and written so.
 func TestPythonFloats(t *testing.T) {
 	t.Parallel()
-	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true, Transcoder: python.NewTranscoder()}, gauges.Schema)
-	event := gauges.NewEvent(domain.Originator{ID: sampleID, Version: 2}, gaugeRead{math.Inf(-1), []any{math.NaN(), "NaN", 1.0}}, domain.At(sampleTime))
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true, Transcoder: python.NewTranscoder()}, gauges)
+	event := gauges.NewEvent(sampleID, 2, gaugeRead{math.Inf(-1), []any{math.NaN(), "NaN", 1.0}}, domain.At(sampleTime))
 	stored := toStored(t, m, event)
 	if got, want := string(stored.State), sampleStamp+`,"value":-Infinity,"any":[NaN,"NaN",1.0],"class_version":3}`; got != want {
 		t.Errorf("the event is %s, want %s", got, want)
 	}
-	own := newMapper(t, mapper.Config{Application: school}, gauges.Schema)
+	own := newMapper(t, mapper.Config{Application: school}, gauges)
 	for _, m := range []*mapper.Mapper{m, own} {
 		read, err := m.ToDomain(stored)
 		if err != nil {
@@ -70,8 +70,8 @@ func TestPythonFloats(t *testing.T) {
 // today's has the number that Python knows.
 func TestPythonClassVersion(t *testing.T) {
 	t.Parallel()
-	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true, Transcoder: python.NewTranscoder()}, gauges.Schema)
-	stored := toStored(t, m, gauges.NewEvent(domain.Originator{ID: sampleID, Version: 2}, gaugeRead{Value: 1}, domain.At(sampleTime)))
+	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true, Transcoder: python.NewTranscoder()}, gauges)
+	stored := toStored(t, m, gauges.NewEvent(sampleID, 2, gaugeRead{Value: 1}, domain.At(sampleTime)))
 	for version, want := range map[string]bool{"1": false, "2": false, "3": true, "4": false} {
 		other := stored
 		other.State = []byte(strings.Replace(string(stored.State), `"class_version":3`, `"class_version":`+version, 1))
@@ -90,16 +90,16 @@ func TestPythonNames(t *testing.T) {
 		return domain.On("Opened", accountOpened{}, options...)
 	}
 	for name, test := range map[string]struct {
-		schema *domain.Schema
+		schema domain.Schema
 		want   string
 	}{
-		"own name":           {schema: domain.Define("Account", on()).Schema, want: "Account.Opened"},
-		"former name":        {schema: domain.Define("Account", on(), domain.FormerName[account]("bank.domain:Account")).Schema},
-		"name of Python":     {schema: domain.Define("bank.domain:Account", on()).Schema},
-		"only the aggregate": {schema: domain.Define("bank.domain:Account", on(domain.StoredAs("opened"))).Schema, want: "opened"},
-		"only the event":     {schema: domain.Define("Account", on(domain.StoredAs("bank.events:Opened"))).Schema, want: "Account"},
-		"log":                {schema: domain.DefineLog("Log", domain.Entry("Entered", accountOpened{})), want: "Log.Entered"},
-		"log of Python":      {schema: domain.DefineLog("bank.domain:Log", domain.Entry("Entered", accountOpened{}))},
+		"own name":           {schema: domain.Define("Account", on()), want: "Account.Opened"},
+		"former name":        {schema: domain.Define("Account", on(), domain.FormerName[account]("bank.domain:Account"))},
+		"name of Python":     {schema: domain.Define("bank.domain:Account", on())},
+		"only the aggregate": {schema: domain.Define("bank.domain:Account", on(domain.StoredAs("opened"))), want: "opened"},
+		"only the event":     {schema: domain.Define("Account", on(domain.StoredAs("bank.events:Opened"))), want: "Account"},
+		"log":                {schema: domain.Define("Log", domain.Entry("Entered", accountOpened{})), want: "Log.Entered"},
+		"log of Python":      {schema: domain.Define("bank.domain:Log", domain.Entry("Entered", accountOpened{}))},
 	} {
 		python, own := mapper.New(mapper.Config{Application: school, PythonLayout: true}), mapper.New(mapper.Config{Application: school})
 		err := python.CheckNames(test.schema)
@@ -121,14 +121,14 @@ func TestReservedNames(t *testing.T) {
 	t.Parallel()
 	m := newMapper(t, mapper.Config{Application: school, PythonLayout: true})
 	for name, test := range map[string]struct {
-		schema *domain.Schema
+		schema domain.Schema
 		want   string
 	}{
-		"timestamp":          {domain.Define("zoo.domain:A", domain.On("X", withTimestamp{})).Schema, "the field At has the name timestamp"},
-		"promoted":           {domain.Define("zoo.domain:B", domain.On("X", withPromoted{})).Schema, "the field Of has the name originator_id"},
-		"class_version":      {domain.Define[withClassVersion]("zoo.domain:C").Schema, "the field V has the name class_version"},
-		"nested":             {domain.Define("zoo.domain:D", domain.On("X", withNested{})).Schema, ""},
-		"timestamp of state": {domain.Define[withStateTimestamp]("zoo.domain:E").Schema, ""},
+		"timestamp":          {domain.Define("zoo.domain:A", domain.On("X", withTimestamp{})), "the field At has the name timestamp"},
+		"promoted":           {domain.Define("zoo.domain:B", domain.On("X", withPromoted{})), "the field Of has the name originator_id"},
+		"class_version":      {domain.Define[withClassVersion]("zoo.domain:C"), "the field V has the name class_version"},
+		"nested":             {domain.Define("zoo.domain:D", domain.On("X", withNested{})), ""},
+		"timestamp of state": {domain.Define[withStateTimestamp]("zoo.domain:E"), ""},
 	} {
 		err := m.CheckNames(test.schema)
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
@@ -177,7 +177,7 @@ func (misspelt) Apply(*account) {}
 // Fields that are read from nowhere and keys that nothing reads are found.
 func TestEventFields(t *testing.T) {
 	t.Parallel()
-	m := newMapper(t, mapper.Config{Application: school}, domain.Define("zoo.domain:M", domain.On("X", misspelt{}, domain.SchemaVersion(2))).Schema)
+	m := newMapper(t, mapper.Config{Application: school}, domain.Define("zoo.domain:M", domain.On("X", misspelt{}, domain.SchemaVersion(2))))
 	for state, want := range map[string]string{
 		`,"amount":1,"note":{"by":"Ann","at":2}`: "[amount note.at] [ammount]",
 		`,"ammount":1,"note":{"by":"Ann"}`:       "[] []",
@@ -211,10 +211,10 @@ func (centsPaid) Apply(*account) {}
 // module, too.
 func TestEventFieldsOfARenamedField(t *testing.T) {
 	t.Parallel()
-	before := newMapper(t, mapper.Config{Application: school}, domain.Define("M", domain.On("Paid", amountPaid{})).Schema)
-	after := newMapper(t, mapper.Config{Application: school}, domain.Define("M", domain.On("Paid", centsPaid{})).Schema)
+	before := newMapper(t, mapper.Config{Application: school}, domain.Define("M", domain.On("Paid", amountPaid{})))
+	after := newMapper(t, mapper.Config{Application: school}, domain.Define("M", domain.On("Paid", centsPaid{})))
 	later := newMapper(t, mapper.Config{Application: school}, domain.Define("M", domain.On("Paid", centsPaid{},
-		domain.Upcast(func(a amountPaid) centsPaid { return centsPaid{Cents: a.Amount} }))).Schema)
+		domain.Upcast(func(a amountPaid) centsPaid { return centsPaid{Cents: a.Amount} }))))
 	stored := expect.Must(before.ToStored(domain.Event{OriginatorID: sampleID, OriginatorVersion: 1, Topic: "M.Paid", Data: amountPaid{Amount: 3}}))
 	for name, c := range map[string]struct {
 		m    *mapper.Mapper
@@ -231,10 +231,10 @@ func TestEventFieldsOfARenamedField(t *testing.T) {
 func TestLayoutsAreToldApart(t *testing.T) {
 	t.Parallel()
 	config := chain{compressor: "zlib"}.config(t)
-	own := newMapper(t, config, gauges.Schema)
+	own := newMapper(t, config, gauges)
 	config.PythonLayout = true
-	python := newMapper(t, config, gauges.Schema)
-	event := gauges.NewEvent(domain.Originator{ID: sampleID, Version: 2}, gaugeRead{Any: strings.Repeat("a", 500)}, domain.At(sampleTime))
+	python := newMapper(t, config, gauges)
+	event := gauges.NewEvent(sampleID, 2, gaugeRead{Any: strings.Repeat("a", 500)}, domain.At(sampleTime))
 	inOwn, inPython := toStored(t, own, event), toStored(t, python, event)
 	for _, m := range []*mapper.Mapper{own, python} {
 		if m.LayoutOf(inOwn).Python || !m.LayoutOf(inPython).Python || m.CanOpen(inOwn) != nil || m.CanOpen(inPython) != nil {

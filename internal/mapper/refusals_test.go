@@ -171,7 +171,7 @@ func TestMapperRefusesNewerPayloads(t *testing.T) {
 	t.Parallel()
 	for _, original := range []bool{false, true} {
 		config := mapper.Config{Application: school, PythonLayout: original}
-		newer := newMapper(t, config, newerDogs.Schema)
+		newer := newMapper(t, config, newerDogs)
 		event := newerDogs.Create(DogID(canary), registeredNow{canary, "dachshund"}).PendingEvents()[0]
 		stored := toStored(t, newer, event)
 		_, err := newMapper(t, config).ToDomain(stored)

@@ -29,8 +29,8 @@ func TestMapperReadsRetiredEvents(t *testing.T) {
 			config.PythonLayout = original
 			event := dogEvents("Fido", "roll over")[1]
 			event.Metadata = domain.Metadata{domain.CausationID: "c"}
-			stored := toStored(t, newMapper(t, config, Dogs.Schema), event)
-			m := newMapper(t, config, laterDogs.Schema)
+			stored := toStored(t, newMapper(t, config, Dogs), event)
+			m := newMapper(t, config, laterDogs)
 			got, err := m.NotificationToDomain(persistence.Notification{ID: 7, StoredEvent: stored})
 			if err != nil {
 				t.Fatalf("%v, original layout %v: %v", chain, original, err)
@@ -56,7 +56,7 @@ func (undecodable) CheckType(reflect.Type) error { return errors.New("there is n
 func TestMapperDecodesNoRetiredPayload(t *testing.T) {
 	t.Parallel()
 	stored := toStored(t, newMapper(t, mapper.Config{Application: school}), dogEvents("Fido", "roll over")[1])
-	retired := domain.DefineLog("Dog", domain.RetiredEntry("TrickAdded"))
+	retired := domain.Define("Dog", domain.Retired[domain.Log]("TrickAdded"))
 	m := newMapper(t, mapper.Config{Application: school, Transcoder: undecodable{}}, retired)
 	if got, err := m.ToDomain(stored); err != nil || got.Data != (domain.RetiredEvent{}) {
 		t.Errorf("got %v, %v, want no error and Data %v", got.Data, err, (domain.RetiredEvent{}))
@@ -68,7 +68,7 @@ func TestMapperStoresNoRetiredEvents(t *testing.T) {
 	event := dogEvents("Fido", "roll over")[1]
 	for _, data := range []any{domain.RetiredEvent{}, event.Data} {
 		event.Data = data
-		m := newMapper(t, mapper.Config{Application: school}, laterDogs.Schema)
+		m := newMapper(t, mapper.Config{Application: school}, laterDogs)
 		stored, err := m.ToStored(event)
 		if got := expect.ErrorAs[*eventtype.PayloadError](t, err); got.Topic != "Dog.TrickAdded" || len(stored.State) > 0 {
 			t.Errorf("got %v and a state of %d bytes, want Topic %q and 0 State", err, len(stored.State), "Dog.TrickAdded")
@@ -78,13 +78,13 @@ func TestMapperStoresNoRetiredEvents(t *testing.T) {
 
 func TestMapperKnowsRetiredTopics(t *testing.T) {
 	t.Parallel()
-	m := newMapper(t, mapper.Config{Application: school}, laterDogs.Schema)
+	m := newMapper(t, mapper.Config{Application: school}, laterDogs)
 	if got := m.KnownTopics(); len(got) != 3 || !slices.Contains(got, "Dog.TrickAdded") || !slices.Contains(got, "Dog.Taught") {
 		t.Errorf("got known topics %v, want 3 of them", got)
 	}
-	wrong := domain.DefineLog("Log", domain.RetiredEntry("Old", domain.StoredAs("Dog.Registered")))
+	wrong := domain.Define("Log", domain.Retired[domain.Log]("Old", domain.StoredAs("Dog.Registered")))
 	conflict := expect.ErrorAs[*persistence.InvalidError](t, m.Add(wrong))
 	expect.ErrorText(t, conflict, `topic "Dog.Registered" is defined for both mapper_test.Registered and domain.RetiredEvent`)
-	again := domain.DefineLog("Log", domain.RetiredEntry("Old", domain.StoredAs("Dog.TrickAdded")))
+	again := domain.Define("Log", domain.Retired[domain.Log]("Old", domain.StoredAs("Dog.TrickAdded")))
 	expect.ErrorAs[*persistence.InvalidError](t, m.Add(again))
 }

@@ -20,12 +20,12 @@ func TestMapperAdd(t *testing.T) {
 	t.Parallel()
 	m := newMapper(t, mapper.Config{Application: school})
 	frozen := Dogs.WithClock(func() time.Time { return sampleTime })
-	for _, again := range []*domain.Schema{Dogs.Schema, frozen.Schema, kennels.Schema, Dogs.Schema} {
+	for _, again := range []domain.Schema{Dogs, frozen, kennels, Dogs} {
 		if err := m.Add(again); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := m.Add(domain.DefineLog("Log", domain.Entry("Entered", 0))); err != nil {
+	if err := m.Add(domain.Define("Log", domain.Entry("Entered", 0))); err != nil {
 		t.Errorf("a log, which has no snapshots: %v", err)
 	}
 	checkRoundTrip(t, m, dogEvents("Fido")[0], false)
@@ -35,15 +35,15 @@ func TestMapperAddRefusesConflicts(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name   string
-		schema *domain.Schema
+		schema domain.Schema
 		topic  string
 		second reflect.Type
 	}{
-		{"the same topic", newerDogs.Schema, "Dog.Registered", reflect.TypeFor[registeredNow]()},
-		{"an alias", domain.Define("Cat", domain.On("Adopted", opened{}, domain.Alias("Dog.TrickAdded"))).Schema,
+		{"the same topic", newerDogs, "Dog.Registered", reflect.TypeFor[registeredNow]()},
+		{"an alias", domain.Define("Cat", domain.On("Adopted", opened{}, domain.Alias("Dog.TrickAdded"))),
 			"Dog.TrickAdded", reflect.TypeFor[opened]()},
-		{"the topic of snapshots", domain.Define[kennel]("Dog").Schema, "Dog", reflect.TypeFor[eventtype.SnapshotState[kennel]]()},
-		{"a former name", domain.Define("Cat", domain.FormerName[kennel]("Dog"), domain.On("Registered", opened{})).Schema,
+		{"the topic of snapshots", domain.Define[kennel]("Dog"), "Dog", reflect.TypeFor[eventtype.SnapshotState[kennel]]()},
+		{"a former name", domain.Define("Cat", domain.FormerName[kennel]("Dog"), domain.On("Registered", opened{})),
 			"Dog.Registered", reflect.TypeFor[opened]()},
 	}
 	for _, test := range tests {
@@ -74,7 +74,7 @@ func (e secretive) Apply(k *kennel) { k.Name = e.Name + e.secret }
 
 func TestMapperAddChecksTypes(t *testing.T) {
 	t.Parallel()
-	schema := domain.Define("Secret", domain.On("Told", secretive{})).Schema
+	schema := domain.Define("Secret", domain.On("Told", secretive{}))
 	err := mapper.New(mapper.Config{Transcoder: jsontranscoder.New()}).Add(schema)
 	if got := expect.ErrorAs[*persistence.InvalidError](t, err); got.What != "secretive.secret" {
 		t.Errorf("got %+v, want What %q", got, "secretive.secret")

@@ -33,8 +33,8 @@ func TestMapperUpcastsToMany(t *testing.T) {
 	for _, chain := range chains() {
 		config := chain.config(t)
 		event := dogEvents("Fido", "sit")[1]
-		notification := persistence.Notification{ID: 7, StoredEvent: toStored(t, newMapper(t, config, Dogs.Schema), event)}
-		m := newMapper(t, config, lessonDogs.Schema)
+		notification := persistence.Notification{ID: 7, StoredEvent: toStored(t, newMapper(t, config, Dogs), event)}
+		m := newMapper(t, config, lessonDogs)
 		want := event
 		want.Application, want.Data = school, eventtype.Payloads{learned{"sit"}, learned{"sit again"}}
 		if got, err := m.ToDomain(notification.StoredEvent); err != nil || !reflect.DeepEqual(got, want) {
@@ -52,7 +52,7 @@ func TestMapperUpcastsToMany(t *testing.T) {
 func TestMapperReturnsSeveralOnlyIfAsked(t *testing.T) {
 	t.Parallel()
 	events := dogEvents("Fido", "sit")
-	m := newMapper(t, mapper.Config{Application: school}, lessonDogs.Schema)
+	m := newMapper(t, mapper.Config{Application: school}, lessonDogs)
 	for i, event := range events {
 		stored := toStored(t, newMapper(t, mapper.Config{Application: school}), event)
 		got, err := m.NotificationToDomain(persistence.Notification{ID: 7, StoredEvent: stored})
@@ -72,7 +72,7 @@ func TestMapperReturnsSeveralOnlyIfAsked(t *testing.T) {
 func TestMapperStoresNoEventsOfThePast(t *testing.T) {
 	t.Parallel()
 	event := dogEvents("Fido", "sit")[1]
-	m := newMapper(t, mapper.Config{Application: school}, lessonDogs.Schema)
+	m := newMapper(t, mapper.Config{Application: school}, lessonDogs)
 	for _, data := range []any{event.Data, eventtype.Payloads{learned{"sit"}}} {
 		event.Data = data
 		_, err := m.ToStored(event)

@@ -39,7 +39,7 @@
 // TRAININGSCHOOL_CIPHER_KEY.
 //
 //	client, err := remotelog.NewClient("TrainingSchool", "https://school.example.com/log", remotelog.ClientConfig{
-//		Application: []application.Option{application.WithDefinitions(school.Dogs.Schema)},
+//		Application: []application.Option{application.WithDefinitions(school.Dogs)},
 //		Header:      http.Header{"Authorization": {"Bearer " + secret}},
 //	})
 //	sys, err := system.New(system.Pipe(client, counters))

@@ -61,7 +61,7 @@ func Example() {
 	defer service.Close()
 
 	client, err := remotelog.NewClient("TrainingSchool", service.URL+"/log", remotelog.ClientConfig{
-		Application: []application.Option{application.WithDefinitions(school.Dogs.Schema)},
+		Application: []application.Option{application.WithDefinitions(school.Dogs)},
 		Header:      http.Header{"Authorization": {token}},
 		HTTPClient:  service.Client(),
 	})

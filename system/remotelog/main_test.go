@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 
 const schoolName = "TrainingSchool"
 
-var known = []application.Option{application.WithDefinitions(school.Dogs.Schema)}
+var known = []application.Option{application.WithDefinitions(school.Dogs)}
 
 // newSchool makes an application on the memory store.
 func newSchool(t testing.TB, options ...application.Option) *school.TrainingSchool {
