@@ -20,7 +20,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
-	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 )
 
 func TestMapperAccessors(t *testing.T) {
@@ -433,8 +432,10 @@ func wantQuiet(t *testing.T, err error, state []byte) {
 	}
 	expect.ErrorAs[*persistence.MappingError](t, err)
 	text := err.Error()
-	if failure, ok := errors.AsType[*jsontranscoder.Error](err); ok && failure.Name != "" {
-		text = strings.ReplaceAll(text, fmt.Sprintf("%.100s", failure.Name), "")
+	if before, rest, ok := strings.Cut(text, "data serialized with name '"); ok {
+		if i := strings.LastIndex(rest, "' is not deserializable; register"); i >= 0 {
+			text = before + rest[i:]
+		}
 	}
 	if len(state) > 8 && strings.Contains(text, string(state)) || strings.Contains(text, canary) {
 		t.Errorf("the text contains the state: %s", text)

@@ -129,7 +129,7 @@ func textWrapper(unread []byte) (name string, ok bool) {
 func (t *transcoder) unwrap(d *jsontext.Decoder, w wrapper, into any) error {
 	transcoding := t.byName[w.name]
 	if w.name != floatName && transcoding == nil {
-		return &Error{Type: reflect.TypeOf(into).Elem(), Name: w.name, Problem: fmt.Sprintf(
+		return &payloadError{Type: reflect.TypeOf(into).Elem(), Name: w.name, Problem: fmt.Sprintf(
 			"data serialized with name '%.100s' is not deserializable; register a transcoding for it", w.name), Err: persistence.ErrNewerProgram}
 	}
 	// The field's tag has the option "string".
@@ -267,7 +267,7 @@ func number(text []byte) (any, error) {
 	}
 	f, err := strconv.ParseFloat(string(text), 64)
 	if err != nil {
-		return nil, &Error{Type: reflect.TypeFor[float64](), Problem: "JSON number does not fit Go type float64"}
+		return nil, &payloadError{Type: reflect.TypeFor[float64](), Problem: "JSON number does not fit Go type float64"}
 	}
 	return f, nil
 }

@@ -81,7 +81,7 @@ func (e *encoder) encode(dst []byte, value any) ([]byte, error) {
 	// What looks like a value with a transcoding and is none would come back as
 	// another value.
 	if n := bytes.Count(encoded[len(dst):], []byte(`"`+typeKey+`":`)); n != e.wrapped && wrappers(encoded[len(dst):]) != e.wrapped {
-		return nil, &Error{Type: reflect.TypeOf(value), Offset: -1, Problem: `an object whose only keys are "_type_" and ` +
+		return nil, &payloadError{Type: reflect.TypeOf(value), Offset: -1, Problem: `an object whose only keys are "_type_" and ` +
 			`"_data_" would come back as something else; name a key differently`}
 	}
 	return encoded, nil
@@ -129,7 +129,7 @@ func (e *encoder) freeForm(to *jsontext.Encoder, value *any) error {
 		}
 	}
 	typ := reflect.TypeOf(*value)
-	return &Error{Type: typ, Problem: notFreeForm(typ)}
+	return &payloadError{Type: typ, Problem: notFreeForm(typ)}
 }
 
 // notFreeForm says why a value of a type cannot be in a field of type any.
@@ -162,7 +162,7 @@ func notFreeForm(typ reflect.Type) string {
 // a fraction as well.
 func freeFloat(to *jsontext.Encoder, f float64) error {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return &Error{Type: reflect.TypeFor[float64](), Problem: notFinite(reflect.TypeFor[float64]())}
+		return &payloadError{Type: reflect.TypeFor[float64](), Problem: notFinite(reflect.TypeFor[float64]())}
 	}
 	text := jsontext.Float(f).String()
 	if !strings.ContainsAny(text, ".e") {
@@ -179,7 +179,7 @@ func (e *encoder) number(to *jsontext.Encoder, n stdjson.Number) error {
 	case n == "": // the zero Number is 0
 		n = "0"
 	case !isNumber([]byte(n)):
-		return &Error{Type: reflect.TypeOf(n), Problem: "json.Number is not a number"}
+		return &payloadError{Type: reflect.TypeOf(n), Problem: "json.Number is not a number"}
 	}
 	if quoted, _ := json.GetOption(to.Options(), json.StringifyNumbers); quoted {
 		return to.WriteToken(jsontext.String(string(n)))

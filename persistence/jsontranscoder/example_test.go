@@ -87,19 +87,17 @@ func ExampleNew_checkType() {
 	// true
 }
 
-func ExampleError() {
+func ExampleNew_errors() {
 	type Measured struct{ Temperature Celsius }
 	transcoder := jsontranscoder.New(python.Transcodings()...)
 
 	_, err := transcoder.Encode(nil, Measured{Celsius{36.6}})
-	if failure, ok := errors.AsType[*jsontranscoder.Error](err); ok {
-		fmt.Println(failure.Path, failure.Type)
-	}
+	fmt.Println(err)
 
 	var value any
 	err = transcoder.Decode([]byte(`{"_type_":"celsius","_data_":36.6}`), &value)
 	fmt.Println(err)
 	// Output:
-	// Measured.Temperature jsontranscoder_test.Celsius
+	// Measured.Temperature: object of type jsontranscoder_test.Celsius is not serializable; define and register a transcoding for this type
 	// data serialized with name 'celsius' is not deserializable; register a transcoding for it (at offset 0)
 }

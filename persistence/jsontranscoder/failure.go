@@ -10,14 +10,16 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // The errors of package json may show keys and values of the payload. What is
 // told of them here is where in the Go types something is wrong, and what.
 
-// failed makes a *Error of an error of package json.
-func failed(err error, root reflect.Type) *Error {
-	failure := &Error{Type: root, Offset: -1, Err: err}
+// failed makes a *payloadError of an error of package json.
+func failed(err error, root reflect.Type) *payloadError {
+	failure := &payloadError{Type: root, Offset: -1, Err: err}
 	where := jsontext.Pointer("")
 	semantic, isSemantic := errors.AsType[*json.SemanticError](err)
 	syntactic, isSyntactic := errors.AsType[*jsontext.SyntacticError](err)
@@ -27,7 +29,7 @@ func failed(err error, root reflect.Type) *Error {
 	case isSyntactic:
 		where, failure.Offset = syntactic.JSONPointer, int(syntactic.ByteOffset)
 	}
-	if own, ok := errors.AsType[*Error](err); ok {
+	if own, ok := errors.AsType[*payloadError](err); ok {
 		copied := *own // it may be shared
 		copied.Offset = failure.Offset
 		failure = &copied
@@ -133,12 +135,21 @@ func deepest(err error) string {
 	}
 }
 
-// because adds the problem of an *Error, which tells nothing of the payload.
+// because adds the hint of a *persistence.Error, which tells nothing of the
+// payload.
 func because(err error) string {
-	if why, ok := errors.AsType[*Error](err); ok {
-		return ": " + why.Problem
+	if why, ok := errors.AsType[*persistence.Error](err); ok {
+		return shownHint(why)
 	}
 	return ""
+}
+
+// shownHint is the hint of an error about a value.
+func shownHint(err *persistence.Error) string {
+	if err.Class != persistence.ErrData || err.Hint == "" {
+		return ""
+	}
+	return ": " + err.Hint
 }
 
 func describe(kind jsontext.Kind) string {

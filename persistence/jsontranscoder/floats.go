@@ -104,7 +104,7 @@ func (e *encoder) writeFloat(to *jsontext.Encoder, f float64, bits int) error {
 		}
 	}
 	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return &Error{Type: reflect.TypeFor[float64](), Problem: notFinite(reflect.TypeFor[float64]())}
+		return &payloadError{Type: reflect.TypeFor[float64](), Problem: notFinite(reflect.TypeFor[float64]())}
 	}
 	text := e.transcoder.form.AppendFloat(nil, f, bits)
 	if quoted {
@@ -129,6 +129,6 @@ func decodeFloat(d *jsontext.Decoder, into any) error {
 		target.Set(reflect.ValueOf(f))
 		return nil
 	}
-	return &Error{Type: reflect.TypeOf(into).Elem(), Problem: "a number that is not finite (NaN or infinite) does not fit Go type " +
+	return &payloadError{Type: reflect.TypeOf(into).Elem(), Problem: "a number that is not finite (NaN or infinite) does not fit Go type " +
 		typeName(reflect.TypeOf(into).Elem())}
 }

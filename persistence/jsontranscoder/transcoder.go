@@ -13,8 +13,8 @@ import (
 
 // New makes a transcoder with these transcodings and no others: pass
 // python.Transcodings as well, unless times, UUIDs and Decimals are to be
-// stored as encoding/json stores them. It panics with a *Error when a name or a
-// type is given twice.
+// stored as encoding/json stores them. It panics when a name or a type is given
+// twice.
 //
 // It encodes payloads as JSON, byte for byte as the Python library does: without
 // white space, as UTF-8 without needless escapes. A value whose exact type has a
@@ -49,7 +49,8 @@ import (
 // JSON form. Types with a transcoding are fine, and so is an embedded
 // domain.Aggregate, which is stored elsewhere.
 //
-// Errors of Encode and Decode are of type *Error, and of CheckType of type
+// Errors of Encode and Decode are a persistence.ErrData. They say which part of the
+// payload is wrong, and never contain its values. Those of CheckType are a
 // *persistence.InvalidError.
 func New(transcodings ...Transcoding) persistence.Transcoder {
 	t := &transcoder{
@@ -94,15 +95,15 @@ func (t *transcoder) add(transcoding *Transcoding) {
 			t.byType[transcoding.goType].name)
 	}
 	if problem != "" {
-		panic(&Error{Type: transcoding.goType, Name: transcoding.name, Offset: -1,
+		panic(&payloadError{Type: transcoding.goType, Name: transcoding.name, Offset: -1,
 			Problem: fmt.Sprintf("transcoding %q: %s", transcoding.name, problem)})
 	}
 	t.byName[transcoding.name] = transcoding
 	t.byType[transcoding.goType] = transcoding
 }
 
-// Encode implements persistence.Transcoder. If it returns a *Error, the slice
-// is dst.
+// Encode implements persistence.Transcoder. If it returns an error, the slice is
+// dst.
 func (t *transcoder) Encode(dst []byte, value any) ([]byte, error) {
 	e, ok := t.encoders.Get().(*encoder)
 	if !ok {
@@ -116,13 +117,13 @@ func (t *transcoder) Encode(dst []byte, value any) ([]byte, error) {
 	return encoded, nil
 }
 
-// Decode implements persistence.Transcoder. It returns a *Error if data is not
+// Decode implements persistence.Transcoder. It returns an error if data is not
 // exactly one JSON value, does not fit the Go type, or names a transcoding that
 // is not registered; the value is then undefined.
 func (t *transcoder) Decode(data []byte, into any) error {
 	target := reflect.ValueOf(into)
 	if target.Kind() != reflect.Pointer || target.IsNil() {
-		return &Error{Type: reflect.TypeOf(into), Offset: -1,
+		return &payloadError{Type: reflect.TypeOf(into), Offset: -1,
 			Problem: "decoding needs a pointer that is not nil"}
 	}
 	if err := json.Unmarshal(data, into, t.reader(data)); err != nil {
@@ -131,13 +132,9 @@ func (t *transcoder) Decode(data []byte, into any) error {
 	return nil
 }
 
-// Error says which part of a payload could not be encoded or decoded, and why.
-// Its text never contains values of the payload.
-//
-// A function of a transcoding returns one with the Problem alone if its text may
-// be shown: &Error{Problem: "it is not a UUID"}. The texts of other errors may
-// have values of the payload in them, and are not shown.
-type Error struct {
+// payloadError says which part of a payload could not be encoded or decoded, and
+// why. Its text never contains values of the payload.
+type payloadError struct {
 	// Path names the part by its Go fields, as in "Booked.Notes[]"; it is empty
 	// for unnamed types.
 	Path string
@@ -156,7 +153,7 @@ type Error struct {
 	Err error
 }
 
-func (e *Error) Error() string {
+func (e *payloadError) Error() string {
 	text := e.Problem
 	if e.Path != "" {
 		text = e.Path + ": " + text
@@ -168,7 +165,7 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns persistence.ErrData and the cause.
-func (e *Error) Unwrap() []error {
+func (e *payloadError) Unwrap() []error {
 	if e.Err == nil {
 		return []error{persistence.ErrData}
 	}

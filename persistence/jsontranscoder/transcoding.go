@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // Transcoding says how values of one exact Go type are stored: under a name, as
@@ -26,8 +28,12 @@ type Transcoding struct {
 // NewTranscoding makes the transcoding of T. The name is stored with every
 // value, so it can never change. The functions turn a T into data of type D,
 // which is encoded in turn and may contain values that have transcodings
-// themselves, and back. They are called by many goroutines at once. Error says
-// how they return an error whose text is shown.
+// themselves, and back. They are called by many goroutines at once.
+//
+// The text of their errors may have values of the payload in it, and is not
+// shown. To say what is wrong, return one with a hint, which is shown:
+//
+//	&persistence.Error{Class: persistence.ErrData, Op: "decode a plate", Hint: "it has no country"}
 //
 // T cannot be an interface or a pointer; pointers to T are stored as the T they
 // point to. It cannot be one of the types that JSON itself has either: bool,
@@ -103,8 +109,8 @@ func (t Transcoding) problem() string {
 // error.
 func (t Transcoding) failure(verb string, err error) error {
 	problem := fmt.Sprintf("value cannot be %s by the transcoding %q", verb, t.name)
-	if why, ok := err.(*Error); ok {
-		problem += ": " + why.Problem
+	if why, ok := err.(*persistence.Error); ok {
+		problem += shownHint(why)
 	}
-	return &Error{Type: t.goType, Name: t.name, Problem: problem, Err: err}
+	return &payloadError{Type: t.goType, Name: t.name, Problem: problem, Err: err}
 }

@@ -140,7 +140,7 @@ func datetimeWithOffset() jsontranscoder.Transcoding {
 
 func encodeTimeWithOffset(t time.Time) (string, error) {
 	if year := t.Year(); year < 1 || year > 9999 {
-		return "", &jsontranscoder.Error{Problem: "its year is not between 1 and 9999"}
+		return "", refused("its year is not between 1 and 9999")
 	}
 	layout := "2006-01-02T15:04:05"
 	if t.Nanosecond() >= int(time.Microsecond) {
@@ -176,7 +176,7 @@ func decodeTimeWithOffset(text string) (time.Time, error) {
 		}
 		return t, nil
 	}
-	return time.Time{}, &jsontranscoder.Error{Problem: "it is not a time in ISO format"}
+	return time.Time{}, refused("it is not a time in ISO format")
 }
 
 func fixedZone(offset int) *time.Location {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 )
 
@@ -32,7 +33,7 @@ func encodeUUID(id uuid.UUID) (string, error) { return hex.EncodeToString(id[:])
 func decodeUUID(text string) (uuid.UUID, error) {
 	id, err := uuid.Parse(text)
 	if err != nil {
-		return uuid.Nil, &jsontranscoder.Error{Problem: "it is not a UUID"}
+		return uuid.Nil, refused("it is not a UUID")
 	}
 	return id, nil
 }
@@ -53,7 +54,7 @@ func datetimeISO() jsontranscoder.Transcoding {
 func encodeTime(t time.Time) (string, error) {
 	t = t.UTC()
 	if year := t.Year(); year < 1 || year > 9999 {
-		return "", &jsontranscoder.Error{Problem: "its year is not between 1 and 9999"}
+		return "", refused("its year is not between 1 and 9999")
 	}
 	layout := "2006-01-02T15:04:05.000000+00:00"
 	if t.Nanosecond() < int(time.Microsecond) {
@@ -76,7 +77,7 @@ func decodeTime(text string) (time.Time, error) {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, &jsontranscoder.Error{Problem: "it is not a time in ISO format"}
+	return time.Time{}, refused("it is not a time in ISO format")
 }
 
 // Decimal is a decimal number as its exact text, for example "10.00", "-0.5" or
@@ -116,9 +117,14 @@ var (
 func (d Decimal) check() error {
 	switch {
 	case d == "":
-		return &jsontranscoder.Error{Problem: "the empty Decimal is not a number; write 0"}
+		return refused("the empty Decimal is not a number; write 0")
 	case !d.IsFinite() && !specialPattern.MatchString(string(d)):
-		return &jsontranscoder.Error{Problem: "it is not a decimal number"}
+		return refused("it is not a decimal number")
 	}
 	return nil
+}
+
+// refused is the error of a value that has no form in Python or in Go.
+func refused(problem string) error {
+	return &persistence.Error{Class: persistence.ErrData, Op: "python: convert a value", Hint: problem}
 }

@@ -1,0 +1,4 @@
+package jsontranscoder
+
+// Error is what Encode and Decode return.
+type Error = payloadError
