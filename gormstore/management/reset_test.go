@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
+	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
@@ -260,7 +261,7 @@ func TestResetFollower(t *testing.T) {
 // position is deleted, and then begins anew: what it makes of the events is
 // there once.
 func TestResetBesideSync(t *testing.T) {
-	const events = 3000
+	events := testdb.Sample(1_000, 3_000)
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", events)
 		runner, resetter := s.runner(t), s.runner(t)
@@ -285,7 +286,7 @@ func TestResetBesideSync(t *testing.T) {
 		}
 		<-done
 		sync(t.Context(), runner)
-		if rows := s.rows(t, "stored_events", "Diary"); rows != events {
+		if rows := s.rows(t, "stored_events", "Diary"); rows != int64(events) {
 			t.Errorf("the diary has %d events, want %d", rows, events)
 		}
 	})

@@ -202,7 +202,7 @@ func (s *service) runner(t *testing.T) operations.Runner {
 // writer waits for the whole run, as in one transaction for everything, which
 // the dry run is: the control.
 func TestWritersAreNotStopped(t *testing.T) {
-	events := testdb.Figure(1_000, 100_000)
+	events := testdb.Figure(testdb.Sample(300, 1_000), 100_000)
 	each(t, func(t *testing.T, s *service) {
 		s.train(t, "TrainingSchool", events)
 		app, err := leader("TrainingSchool")(application.WithStore(gormstore.New(s.db, gormstore.WithLockTimeout(5*time.Minute))))
