@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -55,8 +56,8 @@ func TestDowncastBesideTheOldProgram(t *testing.T) {
 				t.Errorf("the first deployment: got %+v, %v, want %q", today, err, strings.ToUpper(want))
 			}
 			refused := first.Update(ctx, id, func(th *thing) error { domain.Trigger(th, createdV2{AA: "Mixed"}); return nil })
-			if _, ok := expect.ErrorAs[*persistence.MappingError](t, refused).Err.(*persistence.InvalidError); !ok {
-				t.Errorf("got %v, want a *persistence.InvalidError in it", refused)
+			if _, ok := expect.ErrorAs[*persistence.MappingError](t, refused).Err.(*invalid.Error); !ok {
+				t.Errorf("got %v, want an *invalid.Error in it", refused)
 			}
 			again, err := first.Get(ctx, id)
 			if err != nil || !reflect.DeepEqual(again.stateV4, today.stateV4) || again.Version() != today.Version() {

@@ -23,6 +23,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -62,7 +63,7 @@ func TestApplicationName(t *testing.T) {
 		if app != nil {
 			t.Errorf("%q: got the application %v, want none", name, app)
 		}
-		expect.ErrorAs[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*invalid.Error](t, err)
 	}
 }
 
@@ -362,7 +363,7 @@ func TestPersistenceModule(t *testing.T) {
 	t.Run("is closed again where the application cannot be made", func(t *testing.T) {
 		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env("PERSISTENCE_MODULE", "kept-module"),
 			application.WithDefinitions(school.Dogs, domain.Define("Dog", domain.Entry("Registered", ""))))
-		expect.ErrorAs[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*invalid.Error](t, err)
 		if _, err := keptStore.Load().(persistence.Factory).ProcessRecorder("TrainingSchool"); !errors.Is(err, persistence.ErrClosed) {
 			t.Errorf("got %v, want %v", err, persistence.ErrClosed)
 		}
@@ -410,7 +411,7 @@ func TestOnlyWhatCanBeStored(t *testing.T) {
 		"too large": school.Dogs.Create(school.DogID("Fido"), school.Registered{Name: strings.Repeat("x", limits.State+1)}),
 	} {
 		_, err := s.Save(t.Context(), dog)
-		expect.ErrorAs[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*invalid.Error](t, err)
 		if !errors.Is(err, persistence.ErrData) {
 			t.Errorf("%s: %v is no ErrData", name, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -51,7 +52,7 @@ func unusable(application, definition string, cause error) error {
 	if application != "" {
 		what = application + ": " + what
 	}
-	return &persistence.InvalidError{What: what, Problem: "cannot be used", Class: persistence.ErrProgramming, Err: cause}
+	return &invalid.Error{What: what, Problem: "cannot be used", Class: persistence.ErrProgramming, Err: cause}
 }
 
 func noApplication(definition string) error {
@@ -62,14 +63,14 @@ func noApplication(definition string) error {
 // another application: its stream is in the log of that one, and must go on
 // there.
 func foreign(application string, event domain.Event) error {
-	return &persistence.InvalidError{What: fmt.Sprintf("%s: aggregate %s", application, event.OriginatorID), Class: persistence.ErrProgramming,
+	return &invalid.Error{What: fmt.Sprintf("%s: aggregate %s", application, event.OriginatorID), Class: persistence.ErrProgramming,
 		Problem: fmt.Sprintf("cannot be saved, because it was loaded from %s; save it with that application, or create an aggregate of %s",
 			event.Application, application)}
 }
 
 // copied says that two copies of an aggregate were to be saved together.
 func copied(application string, event domain.Event) error {
-	return &persistence.InvalidError{What: fmt.Sprintf("%s: aggregate %s", application, event.OriginatorID), Class: persistence.ErrProgramming,
+	return &invalid.Error{What: fmt.Sprintf("%s: aggregate %s", application, event.OriginatorID), Class: persistence.ErrProgramming,
 		Problem: fmt.Sprintf("was given to one Save in two copies that both have a version %d; check that the aggregates differ, or change one copy",
 			event.OriginatorVersion)}
 }

@@ -27,7 +27,7 @@ type EventSourcedLog struct {
 
 // NewEventSourcedLog makes the log of a definition (see domain.Log) under an id,
 // and makes its events known to the application. It returns a
-// *persistence.InvalidError if its topics clash with others.
+// persistence.ErrProgramming if its topics clash with others.
 func NewEventSourcedLog(
 	app *Application, definition *domain.Definition[domain.Log], id uuid.UUID,
 ) (*EventSourcedLog, error) {

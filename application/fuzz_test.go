@@ -9,7 +9,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 )
 
 // FuzzEnvironment gives any text to every setting: an application is made or a
@@ -26,10 +26,10 @@ func FuzzEnvironment(f *testing.F) {
 		}
 		e := environment.New(name, given, nothing)
 		if _, err := e.Bool(true, "IS_SNAPSHOTTING_ENABLED"); err != nil {
-			expect.ErrorAs[*persistence.InvalidError](t, err)
+			expect.ErrorAs[*invalid.Error](t, err)
 		}
 		if n, err := e.Int(7, -3, 100, "AGGREGATE_CACHE_MAXSIZE"); err != nil {
-			expect.ErrorAs[*persistence.InvalidError](t, err)
+			expect.ErrorAs[*invalid.Error](t, err)
 		} else if n < -3 || n > 100 {
 			t.Errorf("got %d, want it from -3 to 100", n)
 		}
@@ -53,7 +53,7 @@ func FuzzEnvironment(f *testing.F) {
 
 // isTyped reports whether an error is one of those that settings may have.
 func isTyped(err error) bool {
-	_, setting := errors.AsType[*persistence.InvalidError](err)
-	_, invalid := errors.AsType[*persistence.InvalidError](err)
+	_, setting := errors.AsType[*invalid.Error](err)
+	_, invalid := errors.AsType[*invalid.Error](err)
 	return setting || invalid || errors.Is(err, cipher.ErrKey)
 }

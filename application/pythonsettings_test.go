@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -107,17 +108,17 @@ func TestPythonLayoutNeedsNames(t *testing.T) {
 		Owner string `json:"owner"`
 	}
 	_, err = application.NewRepository(app, domain.Define[untagged]("Kennel"))
-	expect.ErrorAs[*persistence.InvalidError](t, err)
+	expect.ErrorAs[*invalid.Error](t, err)
 	if !strings.Contains(err.Error(), "no name in Python") {
 		t.Errorf("without a name of Python: %v, want an error that contains %q", err, "no name in Python")
 	}
 	_, err = application.NewRepository(app, domain.Define[untagged]("zoo.domain:Kennel"))
-	expect.ErrorAs[*persistence.InvalidError](t, err)
+	expect.ErrorAs[*invalid.Error](t, err)
 	if !strings.Contains(err.Error(), `untagged.Size cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:"size"`) {
 		t.Errorf("without a tag: %v, want an error that contains %q", err, `untagged.Size cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:"size"`)
 	}
 	_, err = application.NewEventSourcedLog(app, domain.Define("Log", domain.Entry("Opened", opened{})), uuid.New())
-	expect.ErrorAs[*persistence.InvalidError](t, err)
+	expect.ErrorAs[*invalid.Error](t, err)
 	if _, err = application.NewRepository(app, school.Dogs); err != nil {
 		t.Errorf("with both: %v", err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/telemetry"
@@ -30,7 +31,7 @@ type Repository[T any] struct {
 // NewRepository makes the repository of a definition and makes its events known
 // to the application. Make it once, when the application is made.
 //
-// It returns a *persistence.InvalidError if the definition's topics clash with
+// It returns a persistence.ErrProgramming if the definition's topics clash with
 // another's, or if snapshotting or the cache is on and aggregates would not
 // come back from there as they were; the error names the field and the setting.
 // domain.State is the remedy for types that cannot be stored as they are.
@@ -95,14 +96,14 @@ func (r *Repository[T]) get(ctx context.Context, id uuid.UUID) (*T, error) {
 const latest int64 = -1
 
 // GetAt loads an aggregate as it was at a version. It returns an
-// ErrAggregateNotFound if the aggregate never had that version, and a *persistence.InvalidError if
+// ErrAggregateNotFound if the aggregate never had that version, and a persistence.ErrProgramming if
 // no aggregate could.
 func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
 	if err := r.app.ready(ctx); err != nil {
 		return nil, err
 	}
 	if version < r.definition.First() {
-		return nil, &persistence.InvalidError{
+		return nil, &invalid.Error{
 			What:    fmt.Sprintf("version %d of %s %s", version, r.definition.Name(), id),
 			Problem: fmt.Sprintf("cannot exist: versions start at %d", r.definition.First()), Class: persistence.ErrProgramming,
 		}

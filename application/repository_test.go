@@ -16,6 +16,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -91,7 +92,7 @@ func TestGetAt(t *testing.T) {
 			}
 			for _, version := range []int64{0, -1, math.MinInt64} {
 				_, err := s.dogs.GetAt(ctx, id, version)
-				expect.ErrorAs[*persistence.InvalidError](t, err)
+				expect.ErrorAs[*invalid.Error](t, err)
 				if !errors.Is(err, persistence.ErrProgramming) {
 					t.Errorf("version %d: %v is no ErrProgramming", version, err)
 				}
@@ -130,7 +131,7 @@ func TestFirstVersions(t *testing.T) {
 				t.Errorf("got %+v, %v, want no error, Version %v and Name %q", dog, err, first, "Fido")
 			}
 			_, err = repository.GetAt(ctx, id, first-1)
-			expect.ErrorAs[*persistence.InvalidError](t, err)
+			expect.ErrorAs[*invalid.Error](t, err)
 			_, err = repository.GetAt(ctx, id, first+2)
 			expect.ErrorIs(t, err, application.ErrAggregateNotFound)
 			expect.Contains(t, err.Error(), fmt.Sprintf("it is at version %d", first+1))
@@ -252,9 +253,9 @@ func TestRepositoryPanics(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			app := newApplication(t, "TrainingSchool", test.options...)
-			err := expect.ErrorAs[*persistence.InvalidError](t, test.f(app))
+			err := expect.ErrorAs[*invalid.Error](t, test.f(app))
 			if !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.What, "TrainingSchool: definition ") {
-				t.Errorf("got %v, want an InvalidError with %q", err, test.want)
+				t.Errorf("got %v, want an error with %q", err, test.want)
 			}
 			if !errors.Is(err, domain.ErrEventSourcing) || !errors.Is(err, persistence.ErrProgramming) {
 				t.Errorf("%v has not its classes, want an error that is %v and that is %v", err, domain.ErrEventSourcing, persistence.ErrProgramming)

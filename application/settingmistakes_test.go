@@ -14,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -135,7 +136,7 @@ func TestAllMistakesTogether(t *testing.T) {
 			t.Errorf("got %q, want it to contain %q", err, want)
 		}
 	}
-	expect.ErrorAs[*persistence.InvalidError](t, err)
+	expect.ErrorAs[*invalid.Error](t, err)
 	if !errors.Is(err, persistence.ErrProgramming) {
 		t.Errorf("%v is no ErrProgramming", err)
 	}
@@ -198,7 +199,7 @@ func TestEmptySettingThatMustNotBe(t *testing.T) {
 			} {
 				t.Run(place+" "+prefix+key, func(t *testing.T) {
 					_, err := application.New("School", application.WithLookup(nothing), option)
-					if got := expect.ErrorAs[*persistence.InvalidError](t, err).What; got != prefix+key {
+					if got := expect.ErrorAs[*invalid.Error](t, err).What; got != prefix+key {
 						t.Errorf("got key %q, want %q", got, prefix+key)
 					}
 				})
@@ -207,11 +208,11 @@ func TestEmptySettingThatMustNotBe(t *testing.T) {
 	}
 	t.Run("a general key does not take its place", func(t *testing.T) {
 		_, err := application.New("School", application.WithLookup(nothing), env("SCHOOL_CIPHER_KEY", "", "CIPHER_KEY", testKey))
-		expect.ErrorAs[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*invalid.Error](t, err)
 	})
 	t.Run("a key does not take the place of the topic", func(t *testing.T) {
 		_, err := application.New("School", application.WithLookup(nothing), env("CIPHER_TOPIC", "", "CIPHER_KEY", testKey))
-		expect.ErrorAs[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*invalid.Error](t, err)
 	})
 	t.Run("options win", func(t *testing.T) {
 		newApplication(t, "School", application.WithStore(memory.New()), application.WithCipher(nil), application.WithCompressor(nil),
@@ -225,7 +226,7 @@ func TestSpellingOfGivenSettings(t *testing.T) {
 	for _, key := range []string{"cipher_key", "Cipher_Key", " CIPHER_KEY", "CIPHER_KEY\t", "CIPHER-KEY", "cipher.key",
 		"trainingschool_cipher_key", "TrainingSchool_CIPHER_KEY", "persistence_module"} {
 		_, err := application.New("TrainingSchool", application.WithLookup(nothing), env(key, testKey))
-		setting := expect.ErrorAs[*persistence.InvalidError](t, err)
+		setting := expect.ErrorAs[*invalid.Error](t, err)
 		if setting != nil && !strings.Contains(setting.Problem, "is not the name of a setting; write ") {
 			t.Errorf("%q: got %v, want a setting of that name or a suggestion", key, err)
 		}
@@ -281,6 +282,6 @@ func TestMisspeltSettingBesideAnError(t *testing.T) {
 	t.Setenv("CIPHR_KEY", testKey)
 	logs := &logs{}
 	_, err := application.New("TrainingSchool", application.WithLogger(logs.logger()), env("CIPHER_TOPIC", "aes"))
-	expect.ErrorAs[*persistence.InvalidError](t, err)
+	expect.ErrorAs[*invalid.Error](t, err)
 	logs.want(t, "key=CIPHR_KEY ", `"did you mean"=CIPHER_KEY`)
 }

@@ -101,8 +101,7 @@ func (a *Application) notTaken(ctx context.Context, definition string, id uuid.U
 	if _, lost := errors.AsType[*mapper.StateTypeError](err); lost && !a.reported.first(definition+" lost fields") {
 		return
 	}
-	_, invalid := errors.AsType[*persistence.InvalidError](err)
-	if (invalid || isUnreadable(err)) && !a.reported.first("state "+id.String()) {
+	if (errors.Is(err, persistence.ErrData) || isUnreadable(err)) && !a.reported.first("state "+id.String()) {
 		return
 	}
 	a.logger.WarnContext(ctx, "snapshot was not taken; the events are saved", "application", a.name,

@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -123,7 +124,7 @@ func TestTakeSnapshotErrors(t *testing.T) {
 	})
 	t.Run("of a version that never was", func(t *testing.T) {
 		expect.ErrorIs(t, s.dogs.TakeSnapshotAt(ctx, id, 2), application.ErrAggregateNotFound)
-		expect.ErrorAs[*persistence.InvalidError](t, s.dogs.TakeSnapshotAt(ctx, id, 0))
+		expect.ErrorAs[*invalid.Error](t, s.dogs.TakeSnapshotAt(ctx, id, 0))
 	})
 	t.Run("of the store", func(t *testing.T) {
 		down := errors.New("down")

@@ -8,8 +8,8 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
-	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // An empty GORM_DB_ALIAS is an error, and not the default database: the
@@ -35,7 +35,7 @@ func TestEmptyAlias(t *testing.T) {
 			err = app.Close()
 		}
 		key := ""
-		if wrong, ok := errors.AsType[*persistence.InvalidError](err); ok {
+		if wrong, ok := errors.AsType[*invalid.Error](err); ok {
 			key, _, _ = strings.Cut(wrong.What, ":")
 		} else if err != nil {
 			t.Errorf("%v: %v", test.settings, err)

@@ -14,12 +14,12 @@ var schemas embed.FS
 
 // Schema returns the statements that create the tables in an empty database,
 // for migration tools that want SQL. The dialect is "sqlite" or "postgres";
-// another one is a *persistence.InvalidError. The tables have no prefix.
+// another one is a persistence.ErrProgramming. The tables have no prefix.
 // AutoMigrate leaves tables that were made so as they are.
 func Schema(dialect string) (string, error) {
 	if dialect != sqliteName && dialect != postgresName {
-		return "", &persistence.InvalidError{What: "dialect", Class: persistence.ErrProgramming,
-			Problem: fmt.Sprintf("is %q; known are %s and %s", dialect, postgresName, sqliteName)}
+		return "", &persistence.Error{Class: persistence.ErrProgramming, Op: fmt.Sprintf("gormstore: schema for the dialect %q", dialect),
+			Hint: fmt.Sprintf("known are %s and %s", postgresName, sqliteName)}
 	}
 	text, err := schemas.ReadFile("schema/" + dialect + ".sql")
 	return string(text), err

@@ -66,7 +66,7 @@ func TestSchema(t *testing.T) {
 		})
 	}
 	_, err := gormstore.Schema("oracle")
-	if invalid, ok := errors.AsType[*persistence.InvalidError](err); !ok || !strings.Contains(invalid.Error(), "postgres and sqlite") {
+	if !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), "postgres and sqlite") {
 		t.Errorf("the error of an unknown dialect is %v, want an error that contains %q", err, "postgres and sqlite")
 	}
 }

@@ -222,31 +222,6 @@ func IsRetryable(err error) bool {
 	return errors.Is(err, ErrRetryTransaction) || errors.Is(err, ErrLockTimeout) || errors.Is(err, ErrUnavailable)
 }
 
-// InvalidError says that a value cannot be stored or used by any store, before
-// a database sees it. It is an ErrData for values to be stored, and an
-// ErrProgramming for wrong arguments, settings and definitions.
-type InvalidError struct {
-	// What names the value.
-	What string
-	// Problem says what is wrong with it and what is allowed.
-	Problem string
-	// Class is ErrData or ErrProgramming.
-	Class error
-	// Err is the cause; it may be nil.
-	Err error
-}
-
-func (e *InvalidError) Error() string {
-	text := e.What + " " + e.Problem
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
-	}
-	return text
-}
-
-// Unwrap returns the class and the cause.
-func (e *InvalidError) Unwrap() []error { return both(e.Class, e.Err) }
-
 // MappingError says that the state of one event or snapshot could not be made
 // or read, and which. It never contains the state. It is an ErrNewerProgram if
 // another program or other settings can read the state, and if that cannot be

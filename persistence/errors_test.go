@@ -8,6 +8,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -85,7 +86,7 @@ func TestErrorTexts(t *testing.T) {
 		{&persistence.ConflictError{Application: "School", OriginatorID: sampleID, Version: 1, Current: 7, Exists: true},
 			"School: originator " + id + " exists: it already has version 1 and is at version 7; " +
 				"load it instead of creating it, or give the new one another id", persistence.ErrIntegrity, false},
-		{&persistence.InvalidError{What: "range", Problem: "is empty", Class: persistence.ErrData}, "range is empty", persistence.ErrData, false},
+		{&invalid.Error{What: "range", Problem: "is empty", Class: persistence.ErrData}, "range is empty", persistence.ErrData, false},
 		{&persistence.MappingError{Application: "School", OriginatorID: sampleID, OriginatorVersion: 3, Topic: "Dog.Registered",
 			Stage: "decrypt", Err: errBroken},
 			"School: cannot decrypt the state of Dog.Registered version 3 of originator " + id + ": recorder is broken", persistence.ErrPersistence, true},
@@ -95,7 +96,7 @@ func TestErrorTexts(t *testing.T) {
 		{&mapper.UnknownTopicError{Topic: "Cat\n"},
 			`topic "Cat\n" is not defined; if a newer program wrote it, deploy that one; otherwise add it with domain.On, domain.Alias or domain.Retired, or give its definition to application.WithDefinitions`,
 			persistence.ErrPersistence, false},
-		{&persistence.InvalidError{What: "KEY", Problem: "is wrong", Class: persistence.ErrProgramming, Err: errBroken},
+		{&invalid.Error{What: "KEY", Problem: "is wrong", Class: persistence.ErrProgramming, Err: errBroken},
 			"KEY is wrong: recorder is broken", persistence.ErrProgramming, true},
 	}
 	for _, test := range tests {

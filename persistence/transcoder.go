@@ -4,7 +4,7 @@ package persistence
 // the one to use. A user's own must be safe for concurrent use, and its errors
 // must not contain what is in the payloads. It may have further methods:
 //
-//   - CheckType(reflect.Type) error returns an *InvalidError for the first part
+//   - CheckType(reflect.Type) error returns an error for the first part
 //     of a type that would be lost or come back differently. Repositories call
 //     it, so that a forgotten field is found before the first event without it
 //     is stored.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 )
 
@@ -14,7 +15,7 @@ import (
 const MaxPage = 1000
 
 // ValidateName refuses an application name that not every database can keep,
-// such as one of more than 32 characters, with an *InvalidError.
+// such as one of more than 32 characters, with an ErrData.
 func ValidateName(name string) error {
 	problem := ""
 	switch {
@@ -29,13 +30,13 @@ func ValidateName(name string) error {
 	default:
 		return nil
 	}
-	return &InvalidError{What: fmt.Sprintf("application name %.40q", name), Problem: problem, Class: ErrData}
+	return &invalid.Error{What: fmt.Sprintf("application name %.40q", name), Problem: problem, Class: ErrData}
 }
 
 // ValidateEvents refuses events that not every database can keep, such as one
 // with a topic of more than 255 bytes or a state of more than 16 MiB, and events
 // that repeat or skip a version of their originator, before any of them is
-// stored. Every recorder calls it first. The error is an *InvalidError, or a
+// stored. Every recorder calls it first. The error is an ErrData, or a
 // *ConflictError for a version given twice.
 func ValidateEvents(application string, events []StoredEvent) error {
 	last := make(map[uuid.UUID]int64)
@@ -94,35 +95,34 @@ func eventProblem(e *StoredEvent) string {
 
 func invalidEvent(e *StoredEvent, problem string) error {
 	what := fmt.Sprintf("event %.40q version %d of originator %s", e.Topic, e.OriginatorVersion, e.OriginatorID)
-	return &InvalidError{What: what, Problem: problem, Class: ErrData}
+	return &invalid.Error{What: what, Problem: problem, Class: ErrData}
 }
 
-// ValidateTracking refuses a position that cannot be stored, with an
-// *InvalidError.
+// ValidateTracking refuses a position that cannot be stored, with an ErrData.
 func ValidateTracking(tracking Tracking) error {
 	if err := ValidateName(tracking.ApplicationName); err != nil {
 		return err
 	}
 	if tracking.NotificationID < 1 {
-		return &InvalidError{What: fmt.Sprintf("position %d in %s", tracking.NotificationID, tracking.ApplicationName),
+		return &invalid.Error{What: fmt.Sprintf("position %d in %s", tracking.NotificationID, tracking.ApplicationName),
 			Problem: "must be at least 1", Class: ErrData}
 	}
 	return nil
 }
 
 // Validate refuses a range that selects nothing by mistake, with an
-// *InvalidError. A range whose end lies before its beginning is legal and
+// ErrProgramming. A range whose end lies before its beginning is legal and
 // empty.
 func (r EventRange) Validate() error {
 	return firstNegative("event range", named{"From", r.From}, named{"Before", r.Before}, named{"Limit", int64(r.Limit)})
 }
 
-// Validate refuses a range that cannot be read, with an *InvalidError, and
+// Validate refuses a range that cannot be read, with an ErrProgramming, and
 // returns it with its Limit cut to MaxPage. A range whose end lies before its
 // beginning is legal and empty.
 func (r NotificationRange) Validate() (NotificationRange, error) {
 	if r.Limit < 1 {
-		return r, &InvalidError{What: fmt.Sprintf("notification range Limit %d", r.Limit),
+		return r, &invalid.Error{What: fmt.Sprintf("notification range Limit %d", r.Limit),
 			Problem: "must be at least 1", Class: ErrProgramming}
 	}
 	r.Limit = min(r.Limit, MaxPage)
@@ -137,7 +137,7 @@ type named struct {
 func firstNegative(what string, values ...named) error {
 	for _, v := range values {
 		if v.value < 0 {
-			return &InvalidError{What: fmt.Sprintf("%s %s %d", what, v.name, v.value),
+			return &invalid.Error{What: fmt.Sprintf("%s %s %d", what, v.name, v.value),
 				Problem: "must not be negative", Class: ErrProgramming}
 		}
 	}

@@ -10,11 +10,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/limits"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// wantInvalid requires an *InvalidError of a class with a text, or no error if
+// wantInvalid requires an *invalid.Error of a class with a text, or no error if
 // the text is empty.
 func wantInvalid(t *testing.T, what string, err, class error, text string) {
 	t.Helper()
@@ -24,7 +25,7 @@ func wantInvalid(t *testing.T, what string, err, class error, text string) {
 		}
 		return
 	}
-	expect.ErrorAs[*persistence.InvalidError](t, err)
+	expect.ErrorAs[*invalid.Error](t, err)
 	expect.ErrorText(t, err, text)
 	if !errors.Is(err, class) {
 		t.Errorf("%s: %v is not %v", what, err, class)

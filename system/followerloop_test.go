@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -330,7 +331,7 @@ func TestSaveOfAnotherApplicationInHandler(t *testing.T) {
 		})
 		_ = r.Start(t.Context())
 		register(t, dogs, 0, "Fido")
-		foreign := expect.ErrorAs[*persistence.InvalidError](t, waitForState(t, r, system.Retrying).Err)
+		foreign := expect.ErrorAs[*invalid.Error](t, waitForState(t, r, system.Retrying).Err)
 		if !strings.HasPrefix(foreign.What, countersName+": ") || !strings.Contains(foreign.Problem, "loaded from "+schoolName) {
 			t.Errorf("got %v, want both applications", foreign)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -26,13 +27,13 @@ type SnapshotRecorder interface {
 }
 
 // ValidateReplacement refuses a snapshot that cannot be stored, or that is not
-// of the same originator and version as the one it is to replace, with a
-// *persistence.InvalidError. Every SnapshotRecorder calls it first.
+// of the same originator and version as the one it is to replace, with an
+// ErrData. Every SnapshotRecorder calls it first.
 func ValidateReplacement(old, snapshot persistence.StoredEvent) error {
 	if old.OriginatorID == snapshot.OriginatorID && old.OriginatorVersion == snapshot.OriginatorVersion {
 		return persistence.ValidateEvents("", []persistence.StoredEvent{snapshot})
 	}
-	return &persistence.InvalidError{
+	return &invalid.Error{
 		What: fmt.Sprintf("event %.40q version %d of originator %s", snapshot.Topic, snapshot.OriginatorVersion, snapshot.OriginatorID),
 		Problem: fmt.Sprintf("cannot replace the snapshot of version %d of originator %s",
 			old.OriginatorVersion, old.OriginatorID),

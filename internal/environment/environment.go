@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -82,7 +83,7 @@ func (e *Environment) first(counts func(value string) bool, keys []string) (Sett
 
 // Lookup is Find for a setting that must not be empty, such as a secret. The
 // first place that has one of the keys counts even if the value there is empty,
-// and an empty value is a *persistence.InvalidError: it is what a variable of a
+// and an empty value is an *invalid.Error: it is what a variable of a
 // template leaves that was not filled in, and no other value takes its place.
 func (e *Environment) Lookup(keys ...string) (Setting, bool, error) {
 	setting, ok := e.first(func(string) bool { return true }, keys)
@@ -110,7 +111,7 @@ func (e *Environment) String(otherwise string, keys ...string) string {
 
 // Bool returns the value of a setting as a truth value, or otherwise. The words
 // are those of the Python library: y, yes, t, true, on, 1 and n, no, f, false,
-// off, 0, in any case. Other words are a *persistence.InvalidError.
+// off, 0, in any case. Other words are an *invalid.Error.
 func (e *Environment) Bool(otherwise bool, keys ...string) (bool, error) {
 	setting, ok := e.Find(keys...)
 	if !ok {
@@ -126,7 +127,7 @@ func (e *Environment) Bool(otherwise bool, keys ...string) (bool, error) {
 }
 
 // Int returns the value of a setting as a whole number from low to high.
-// Anything else is a *persistence.InvalidError.
+// Anything else is an *invalid.Error.
 func (e *Environment) Int(otherwise, low, high int, keys ...string) (int, error) {
 	setting, ok := e.Find(keys...)
 	if !ok {
@@ -136,7 +137,7 @@ func (e *Environment) Int(otherwise, low, high int, keys ...string) (int, error)
 }
 
 // Int is the setting's value as a whole number from low to high, or a
-// *persistence.InvalidError.
+// *invalid.Error.
 func (s Setting) Int(low, high int) (int, error) {
 	value, err := strconv.Atoi(s.Value)
 	if err != nil || value < low || value > high {
@@ -152,10 +153,10 @@ func (s Setting) Wrong(problem string) error {
 	if s.Value != "" {
 		what += fmt.Sprintf(": %.80q", s.Value)
 	}
-	return &persistence.InvalidError{What: what, Problem: problem, Class: persistence.ErrProgramming}
+	return &invalid.Error{What: what, Problem: problem, Class: persistence.ErrProgramming}
 }
 
 // WrongSecret is Wrong for a value that must not be shown.
 func (s Setting) WrongSecret(cause error) error {
-	return &persistence.InvalidError{What: s.Key, Problem: "cannot be used", Class: persistence.ErrProgramming, Err: cause}
+	return &invalid.Error{What: s.Key, Problem: "cannot be used", Class: persistence.ErrProgramming, Err: cause}
 }

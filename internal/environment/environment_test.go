@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/internal/environment"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -157,7 +158,7 @@ func TestEnvironmentInt(t *testing.T) {
 
 func wantSettingError(t *testing.T, err error, text string) {
 	t.Helper()
-	expect.ErrorAs[*persistence.InvalidError](t, err)
+	expect.ErrorAs[*invalid.Error](t, err)
 	expect.ErrorText(t, err, text)
 	if !errors.Is(err, persistence.ErrProgramming) {
 		t.Errorf("%v is not an ErrProgramming", err)
@@ -226,7 +227,7 @@ func FuzzEnvironment(f *testing.F) {
 
 func wantKey(t *testing.T, err error, key string) {
 	t.Helper()
-	if got := expect.ErrorAs[*persistence.InvalidError](t, err); !strings.HasPrefix(got.What, key) || len(err.Error()) > len(key)+1000 {
+	if got := expect.ErrorAs[*invalid.Error](t, err); !strings.HasPrefix(got.What, key) || len(err.Error()) > len(key)+1000 {
 		t.Errorf("got %v, want an error about %q", err, key)
 	}
 }

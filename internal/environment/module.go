@@ -46,7 +46,7 @@ func Modules() []string {
 }
 
 // Open makes the factory that PERSISTENCE_MODULE names, or otherwise if it is
-// not set. An unknown name is a *persistence.InvalidError that lists the known
+// not set. An unknown name is an *invalid.Error that lists the known
 // ones, and so is an empty one.
 func Open(env *Environment, otherwise string) (persistence.Factory, error) {
 	setting, ok, err := env.Lookup("PERSISTENCE_MODULE")

@@ -5,11 +5,12 @@ import (
 	"reflect"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
 // checkDowncast reads a plain state that was written in an earlier schema
-// version, and returns a *persistence.InvalidError if its payload is not that
+// version, and returns an *invalid.Error if its payload is not that
 // of the event. What is read later would differ from what was applied.
 func (m *Mapper) checkDowncast(p purpose, k kind, plain []byte, event domain.Event) (err error) {
 	if _, version := k.Written(); version == k.Version() {
@@ -27,7 +28,7 @@ func (m *Mapper) checkDowncast(p purpose, k kind, plain []byte, event domain.Eve
 	if same, err := m.isSamePayload(event.Data, again.Data); same || err != nil {
 		return err
 	}
-	return &persistence.InvalidError{What: "payload", Class: persistence.ErrData,
+	return &invalid.Error{What: "payload", Class: persistence.ErrData,
 		Problem: "is another one when it is read again, because the schema version that domain.Downcast writes cannot hold it; " +
 			"store such payloads once the Downcast is removed"}
 }

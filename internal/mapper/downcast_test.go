@@ -7,6 +7,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -118,5 +119,5 @@ func TestDowncastChecksTheWrittenType(t *testing.T) {
 	definition := domain.Define("Dog", domain.On("TrickAdded", trickV1{},
 		domain.Upcast(func(e hidden) trickV1 { return trickV1{e.trick} }), domain.Downcast(func(e trickV1) hidden { return hidden{e.Trick} })))
 	err := mapper.New(mapper.Config{Application: school, Transcoder: newMapper(t, mapper.Config{}).Transcoder()}).Add(definition)
-	expect.ErrorAs[*persistence.InvalidError](t, err)
+	expect.ErrorAs[*invalid.Error](t, err)
 }

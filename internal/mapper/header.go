@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -74,7 +75,7 @@ func (h *header) append(dst []byte) []byte {
 func checkMetadata(m domain.Metadata) error {
 	for key, value := range m {
 		if !utf8.ValidString(key) || !utf8.ValidString(value) {
-			return &persistence.InvalidError{What: "metadata", Class: persistence.ErrData,
+			return &invalid.Error{What: "metadata", Class: persistence.ErrData,
 				Problem: "has a key or value that is not valid UTF-8; encode bytes as text, for example as base64"}
 		}
 	}

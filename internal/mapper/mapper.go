@@ -86,7 +86,7 @@ func (m *Mapper) Application() string { return m.application }
 func (m *Mapper) Transcoder() persistence.Transcoder { return m.transcoder }
 
 // Add makes the types of a definition known. It returns a
-// *persistence.InvalidError if a stored name already means another type, and
+// *invalid.Error if a stored name already means another type, and
 // what the transcoder's CheckType says against the type of an event. Adding a
 // definition again is harmless.
 func (m *Mapper) Add(added domain.Schema) error {

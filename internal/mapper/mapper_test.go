@@ -18,6 +18,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -184,7 +185,7 @@ func TestInvalidUTF8InMetadata(t *testing.T) {
 	} {
 		event.Metadata = bad
 		_, err := m.ToStored(event)
-		wrong, ok := errors.AsType[*persistence.InvalidError](err)
+		wrong, ok := errors.AsType[*invalid.Error](err)
 		if !ok || !errors.Is(err, persistence.ErrData) || !strings.Contains(err.Error(), "metadata has a key or value that is not valid UTF-8") ||
 			strings.Contains(err.Error(), "ller") {
 			t.Errorf("%s: got %v (%+v), want an error that names UTF-8 and not the text", name, err, wrong)

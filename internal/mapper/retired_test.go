@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -83,8 +84,8 @@ func TestMapperKnowsRetiredTopics(t *testing.T) {
 		t.Errorf("got known topics %v, want 3 of them", got)
 	}
 	wrong := domain.Define("Log", domain.Retired[domain.Log]("Old", domain.StoredAs("Dog.Registered")))
-	conflict := expect.ErrorAs[*persistence.InvalidError](t, m.Add(wrong))
+	conflict := expect.ErrorAs[*invalid.Error](t, m.Add(wrong))
 	expect.ErrorText(t, conflict, `topic "Dog.Registered" is defined for both mapper_test.Registered and domain.RetiredEvent`)
 	again := domain.Define("Log", domain.Retired[domain.Log]("Old", domain.StoredAs("Dog.TrickAdded")))
-	expect.ErrorAs[*persistence.InvalidError](t, m.Add(again))
+	expect.ErrorAs[*invalid.Error](t, m.Add(again))
 }

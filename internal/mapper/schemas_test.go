@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
@@ -51,7 +52,7 @@ func TestMapperAddRefusesConflicts(t *testing.T) {
 			t.Parallel()
 			m := newMapper(t, mapper.Config{Application: school})
 			err := m.Add(test.schema)
-			got := expect.ErrorAs[*persistence.InvalidError](t, err)
+			got := expect.ErrorAs[*invalid.Error](t, err)
 			if got.What != fmt.Sprintf("topic %q", test.topic) || !errors.Is(err, persistence.ErrProgramming) ||
 				!strings.HasPrefix(got.Problem, "is defined for both ") || !strings.HasSuffix(got.Problem, " and "+test.second.String()) {
 				t.Errorf("got %+v", got)
@@ -76,7 +77,7 @@ func TestMapperAddChecksTypes(t *testing.T) {
 	t.Parallel()
 	schema := domain.Define("Secret", domain.On("Told", secretive{}))
 	err := mapper.New(mapper.Config{Transcoder: jsontranscoder.New()}).Add(schema)
-	if got := expect.ErrorAs[*persistence.InvalidError](t, err); got.What != "secretive.secret" {
+	if got := expect.ErrorAs[*invalid.Error](t, err); got.What != "secretive.secret" {
 		t.Errorf("got %+v, want What %q", got, "secretive.secret")
 	}
 	lenient := mapper.New(mapper.Config{Transcoder: standardJSON{}})

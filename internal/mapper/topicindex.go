@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -26,7 +27,7 @@ func newTopicIndex() *topicIndex {
 }
 
 // with returns the kinds together with those of a schema, or a
-// *persistence.InvalidError.
+// *invalid.Error.
 func (k *topicIndex) with(schema eventtype.Schema) (*topicIndex, error) {
 	next := &topicIndex{events: maps.Clone(k.events), snapshots: maps.Clone(k.snapshots)}
 	for _, t := range schema.EventTypes() {
@@ -45,7 +46,7 @@ func (k *topicIndex) with(schema eventtype.Schema) (*topicIndex, error) {
 func addTopics(topics map[string]kind, added kind) error {
 	for _, topic := range append(added.Aliases(), added.Topic()) {
 		if other, taken := topics[topic]; taken && other.Type != added.Type {
-			return &persistence.InvalidError{What: fmt.Sprintf("topic %q", topic), Class: persistence.ErrProgramming,
+			return &invalid.Error{What: fmt.Sprintf("topic %q", topic), Class: persistence.ErrProgramming,
 				Problem: fmt.Sprintf("is defined for both %v and %v", other.GoType(), added.GoType())}
 		}
 		topics[topic] = added

@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/polling"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -362,6 +363,6 @@ func TestSubscribeRefusesNegativePositions(t *testing.T) {
 	t.Parallel()
 	recorder, _ := newRecorder()
 	for _, err := range polling.Subscribe(t.Context(), recorder, nil, -1) {
-		expect.ErrorAs[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*invalid.Error](t, err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 type JSON interface {
 	persistence.Transcoder
 
-	// CheckType returns a *persistence.InvalidError for the first part of the
+	// CheckType returns an *invalid.Error for the first part of the
 	// type whose values would be lost, or would come back as something else.
 	CheckType(typ reflect.Type) error
 	// CopiesPlain reports whether a value of a type comes back as a copy of its

@@ -51,7 +51,7 @@ import (
 //
 // Errors of Encode and Decode are a persistence.ErrData. They say which part of the
 // payload is wrong, and never contain its values. Those of CheckType are a
-// *persistence.InvalidError.
+// persistence.ErrProgramming.
 func New(transcodings ...Transcoding) persistence.Transcoder {
 	t := &transcoder{
 		byType: make(map[reflect.Type]*Transcoding, len(transcodings)),

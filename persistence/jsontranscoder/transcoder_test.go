@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
@@ -341,7 +342,7 @@ func TestEmbeddedTranscoding(t *testing.T) {
 		Money
 	}
 	err := transcoder.CheckType(reflect.TypeOf(unnamed))
-	if failure, ok := errors.AsType[*persistence.InvalidError](err); !ok || !strings.Contains(failure.Problem, `give it the tag json:"Money"`) {
+	if failure, ok := errors.AsType[*invalid.Error](err); !ok || !strings.Contains(failure.Problem, `give it the tag json:"Money"`) {
 		t.Errorf("without a name: got %v, want an error that says which tag it needs", err)
 	}
 	value := price{units{1}, Money{5}, "EUR"}

@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -41,8 +42,8 @@ func rootName(typ reflect.Type) string {
 	return name
 }
 
-func typeError(path, problem string) *persistence.InvalidError {
-	return &persistence.InvalidError{What: path, Problem: "cannot be stored: " + problem, Class: persistence.ErrProgramming}
+func typeError(path, problem string) *invalid.Error {
+	return &invalid.Error{What: path, Problem: "cannot be stored: " + problem, Class: persistence.ErrProgramming}
 }
 
 type typeCheck struct {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/python"
 )
@@ -137,9 +138,9 @@ func TestCheckType(t *testing.T) {
 				}
 				return
 			}
-			failure, ok := errors.AsType[*persistence.InvalidError](err)
+			failure, ok := errors.AsType[*invalid.Error](err)
 			if !ok {
-				t.Fatalf("got error %v, want an *InvalidError", err)
+				t.Fatalf("got error %v, want an *invalid.Error", err)
 			}
 			if !strings.HasSuffix(failure.What, test.path) || !strings.Contains(failure.Problem, test.problem) {
 				t.Errorf("got path %q and problem %q, want %q and %q", failure.What, failure.Problem, test.path, test.problem)

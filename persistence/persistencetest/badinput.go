@@ -15,64 +15,64 @@ import (
 // keep, or change. Every store refuses them in the same way.
 var badInputRows = []row{{
 	name: "the zero UUID is refused",
-	says: "An event whose originator is the zero UUID is an InvalidError of the class ErrData, because its aggregate was given no id.",
+	says: "An event whose originator is the zero UUID is an ErrData, because its aggregate was given no id.",
 	run: func(t testing.TB, s *store) {
 		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.OriginatorID = uuid.Nil })
 	},
 }, {
 	name: "a negative version is refused",
-	says: "An event with a negative version is an InvalidError of the class ErrData.",
+	says: "An event with a negative version is an ErrData.",
 	run: func(t testing.TB, s *store) {
 		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.OriginatorVersion = -1 })
 		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.OriginatorVersion = -1 << 63 })
 	},
 }, {
 	name: "a skipped version is refused",
-	says: "An insert that skips a version of an originator is an InvalidError of the class ErrData.",
+	says: "An insert that skips a version of an originator is an ErrData.",
 	run: func(t testing.TB, s *store) {
 		refuseEvents(t, s, at(dog("Fido"), 1), at(dog("Fido"), 3))
 		refuseEvents(t, s, at(dog("Fido"), 1), at(dog("Rex"), 1), at(dog("Rex"), 3), at(dog("Fido"), 2))
 	},
 }, {
 	name: "versions that go back are refused",
-	says: "An insert in which the versions of an originator do not ascend is an InvalidError of the class ErrData.",
+	says: "An insert in which the versions of an originator do not ascend is an ErrData.",
 	run: func(t testing.TB, s *store) {
 		refuseEvents(t, s, at(dog("Fido"), 2), at(dog("Fido"), 1))
 	},
 }, {
 	name: "an empty topic is refused",
-	says: "An event without a topic is an InvalidError of the class ErrData.",
+	says: "An event without a topic is an ErrData.",
 	run: func(t testing.TB, s *store) {
 		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.Topic = "" })
 	},
 }, {
 	name: "a topic of 256 bytes is refused",
-	says: "An event whose topic has more than 255 bytes, however few characters they are, is an InvalidError of the class ErrData.",
+	says: "An event whose topic has more than 255 bytes, however few characters they are, is an ErrData.",
 	run: func(t testing.TB, s *store) {
 		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.Topic = strings.Repeat("x", limits.Topic+1) })
 		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.Topic = strings.Repeat("犬", 86) })
 	},
 }, {
 	name: "a topic with NUL is refused",
-	says: "An event whose topic contains a NUL is an InvalidError of the class ErrData.",
+	says: "An event whose topic contains a NUL is an ErrData.",
 	run: func(t testing.TB, s *store) {
 		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.Topic = "Dog\x00Registered" })
 	},
 }, {
 	name: "a topic that is not UTF-8 is refused",
-	says: "An event whose topic is not valid UTF-8 is an InvalidError of the class ErrData.",
+	says: "An event whose topic is not valid UTF-8 is an ErrData.",
 	run: func(t testing.TB, s *store) {
 		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.Topic = "Dog.\xff" })
 	},
 }, {
 	name: "a nil state is refused",
-	says: "An event without a state is an InvalidError of the class ErrData, and not stored as an empty one.",
+	says: "An event without a state is an ErrData, and not stored as an empty one.",
 	run: func(t testing.TB, s *store) {
 		refuseEvent(t, s, func(e *persistence.StoredEvent) { e.State = nil })
 	},
 }, {
 	name:  "a state over the limit is refused",
-	says:  "A state may have 16 MiB; one byte more is an InvalidError of the class ErrData.",
+	says:  "A state may have 16 MiB; one byte more is an ErrData.",
 	heavy: true,
 	run: func(t testing.TB, s *store) {
 		state := make([]byte, limits.State+1)
@@ -91,7 +91,7 @@ var badInputRows = []row{{
 	},
 }, {
 	name: "invalid events leave the position",
-	says: "InsertProcessed with an invalid event is an InvalidError, and leaves the position.",
+	says: "InsertProcessed with an invalid event is an ErrData, and leaves the position.",
 	run: func(t testing.TB, s *store) {
 		bad := at(dog("Fido"), 2)
 		bad.Topic = ""
@@ -101,7 +101,7 @@ var badInputRows = []row{{
 	},
 }, {
 	name: "an invalid position leaves the events",
-	says: "InsertProcessed with an invalid position is an InvalidError, and stores none of the events.",
+	says: "InsertProcessed with an invalid position is an ErrData, and stores none of the events.",
 	run: func(t testing.TB, s *store) {
 		for _, to := range []persistence.Tracking{tracking("", 1), tracking(kennels, 0), tracking(kennels, -1)} {
 			_, err := s.tryProcessed(s.ctx, to, at(dog("Fido"), 1))
@@ -111,7 +111,7 @@ var badInputRows = []row{{
 	},
 }, {
 	name: "a position below 1 is refused",
-	says: "Moving a position to 0 or to a negative id is an InvalidError of the class ErrData.",
+	says: "Moving a position to 0 or to a negative id is an ErrData.",
 	run: func(t testing.TB, s *store) {
 		for _, id := range []int64{0, -1, -1 << 63} {
 			wantInvalid(t, fmt.Sprintf("InsertTracking to %d", id), s.tryTracking(s.ctx, kennels, id), persistence.ErrData)
@@ -128,7 +128,7 @@ var badInputRows = []row{{
 	},
 }, {
 	name: "an application name that cannot be stored is refused",
-	says: "Making a recorder for a name that is empty, longer than 32 characters, not UTF-8, or has NUL or spaces at its ends is an InvalidError of the class ErrData.",
+	says: "Making a recorder for a name that is empty, longer than 32 characters, not UTF-8, or has NUL or spaces at its ends is an ErrData.",
 	run: func(t testing.TB, s *store) {
 		for what, name := range badNames {
 			_, err := s.factory.ProcessRecorder(name)
@@ -155,7 +155,7 @@ var badInputRows = []row{{
 	},
 }, {
 	name: "negative bounds of a range of events are refused",
-	says: "A range of events with a negative From, Before or Limit is an InvalidError of the class ErrProgramming, which ends the stream.",
+	says: "A range of events with a negative From, Before or Limit is an ErrProgramming, which ends the stream.",
 	run: func(t testing.TB, s *store) {
 		for _, b := range []*book{s.events, s.snapshots} {
 			b.insert(t, history(dog("Fido"), 1, 3)...)
@@ -170,13 +170,13 @@ var badInputRows = []row{{
 	},
 }, {
 	name: "a page needs a length",
-	says: "A range of notifications whose Limit is 0 or negative is an InvalidError of the class ErrProgramming.",
+	says: "A range of notifications whose Limit is 0 or negative is an ErrProgramming.",
 	run: func(t testing.TB, s *store) {
 		refuseRange(t, s, persistence.NotificationRange{}, persistence.NotificationRange{Limit: -1})
 	},
 }, {
 	name: "negative bounds of a page are refused",
-	says: "A range of notifications with a negative After or Stop is an InvalidError of the class ErrProgramming.",
+	says: "A range of notifications with a negative After or Stop is an ErrProgramming.",
 	run: func(t testing.TB, s *store) {
 		refuseRange(t, s,
 			persistence.NotificationRange{After: -1, Limit: 1}, persistence.NotificationRange{Stop: -1, Limit: 1})

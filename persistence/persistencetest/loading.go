@@ -114,7 +114,7 @@ var loadingRows = []row{{
 	}),
 }, {
 	name: "a history that cannot be read",
-	says: "A negative Before is an InvalidError, a closed store an ErrClosed.",
+	says: "A negative Before is an ErrProgramming, a closed store an ErrClosed.",
 	run: loading(func(t testing.TB, s *store, r capability.HistoryReader) {
 		_, _, err := r.SelectHistory(s.ctx, dog("Fido"), -1)
 		wantInvalid(t, "SelectHistory", err, persistence.ErrProgramming)

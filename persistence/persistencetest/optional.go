@@ -80,13 +80,13 @@ var keepingRows = []row{{
 	}),
 }, {
 	name: "a snapshot is replaced only in its own place",
-	says: "Replacing a snapshot with one of another originator or version is an InvalidError.",
+	says: "Replacing a snapshot with one of another originator or version is an ErrData.",
 	run: keeping(func(t testing.TB, s *store, r capability.SnapshotRecorder) {
 		s.snapshots.insert(t, at(dog("Fido"), 2))
 		for _, with := range []persistence.StoredEvent{at(dog("Fido"), 3), at(dog("Rex"), 2)} {
 			replaced, err := r.ReplaceSnapshot(s.ctx, at(dog("Fido"), 2), with)
-			if _, ok := errors.AsType[*persistence.InvalidError](err); !ok || replaced {
-				t.Errorf("got %v and the error %v, want an *InvalidError", replaced, err)
+			if !errors.Is(err, persistence.ErrData) || replaced {
+				t.Errorf("got %v and the error %v, want an ErrData", replaced, err)
 			}
 		}
 	}),

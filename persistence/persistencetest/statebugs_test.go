@@ -101,7 +101,7 @@ var stateBugs = []bug{
 	{name: "states of a mebibyte are refused", spoil: eachResultOf(func(events []storedEvent) error {
 		for _, e := range events {
 			if len(e.State) >= 1<<20 {
-				return &persistence.InvalidError{What: "state", Problem: "is too long", Class: persistence.ErrData}
+				return &persistence.Error{Class: persistence.ErrData, Op: "store a state", Hint: "it is too long"}
 			}
 		}
 		return nil

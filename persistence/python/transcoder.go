@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/transcoding"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/jsontranscoder"
@@ -83,7 +84,7 @@ func (c tagCheck) checkField(f reflect.StructField, path string) error {
 	}
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 	if name == "" && !f.Anonymous {
-		return &persistence.InvalidError{What: path + "." + f.Name, Class: persistence.ErrProgramming,
+		return &invalid.Error{What: path + "." + f.Name, Class: persistence.ErrProgramming,
 			Problem: fmt.Sprintf("cannot be stored: the Python layout needs the name that Python has; give the field a tag such as json:%q", snakeCase(f.Name))}
 	}
 	return c.check(f.Type, path+"."+f.Name)

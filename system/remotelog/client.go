@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
@@ -80,7 +81,7 @@ func (c ClientConfig) withDefaults() ClientConfig {
 // NewClient makes a client of the log that a handler serves at an address, of
 // the application of that name: give it to system.Pipe. It does not connect
 // yet. It is safe for concurrent use, and several followers may share it.
-// Mistakes in the arguments are *persistence.InvalidError, and all reported
+// Mistakes in the arguments are a persistence.ErrProgramming, and all reported
 // together.
 //
 // An error of reading says what to do. What may pass by itself, and what a
@@ -116,11 +117,11 @@ var ownArguments = []string{"after", "start", "stop", "limit", "topics", "held"}
 func parseAddress(address string) (*url.URL, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Fragment != "" {
-		return nil, invalid("address", "must be an absolute URL with http or https and a host, and without a fragment")
+		return nil, wrongArgument("address", "must be an absolute URL with http or https and a host, and without a fragment")
 	}
 	for _, name := range ownArguments {
 		if u.Query().Has(name) {
-			return nil, invalid("address", "must not have the argument "+name)
+			return nil, wrongArgument("address", "must not have the argument "+name)
 		}
 	}
 	return u, nil
@@ -130,7 +131,7 @@ func parseAddress(address string) (*url.URL, error) {
 // and settings mean what they mean there.
 func (c *client) readingMapper() (*mapper.Mapper, error) {
 	if len(c.config.Application) == 0 {
-		return nil, invalid("ClientConfig.Application", "must have the definitions of the events")
+		return nil, wrongArgument("ClientConfig.Application", "must have the definitions of the events")
 	}
 	app, err := application.New(c.name, slices.Concat(c.config.Application, []application.Option{application.WithStore(memory.New())})...)
 	if err != nil {
@@ -142,16 +143,16 @@ func (c *client) readingMapper() (*mapper.Mapper, error) {
 func (c *client) checkLimits() error {
 	var mistakes []error
 	if c.config.Timeout < 0 {
-		mistakes = append(mistakes, invalid("ClientConfig.Timeout", "must not be negative"))
+		mistakes = append(mistakes, wrongArgument("ClientConfig.Timeout", "must not be negative"))
 	}
 	if c.config.MaxResponse < 0 {
-		mistakes = append(mistakes, invalid("ClientConfig.MaxResponse", "must not be negative"))
+		mistakes = append(mistakes, wrongArgument("ClientConfig.MaxResponse", "must not be negative"))
 	}
 	return errors.Join(mistakes...)
 }
 
-func invalid(what, problem string) error {
-	return &persistence.InvalidError{What: what, Problem: problem, Class: persistence.ErrProgramming}
+func wrongArgument(what, problem string) error {
+	return &invalid.Error{What: what, Problem: problem, Class: persistence.ErrProgramming}
 }
 
 // Name implements system.Leader.
@@ -213,7 +214,7 @@ func (c *client) Hold(ctx context.Context, _ time.Duration) (*persistence.LogHol
 
 // Notifications asks for a page of the log, fewer than r.Limit only at the end
 // of the range, however many requests that takes. Beside the errors of reading
-// it returns a *persistence.InvalidError for a range that cannot be.
+// it returns a persistence.ErrProgramming for a range that cannot be.
 func (c *client) Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error) {
 	rest, err := r.Validate()
 	if err != nil {

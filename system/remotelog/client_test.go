@@ -19,6 +19,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
+	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
@@ -158,7 +159,7 @@ func TestClientInvalidRange(t *testing.T) {
 	client := from(remotelog.NewHandler(newSchool(t).Application, remotelog.HandlerConfig{})).client(t, remotelog.ClientConfig{})
 	for _, r := range []persistence.NotificationRange{{}, {Limit: -1}, {Limit: 1, After: -1}, {Limit: 1, Stop: -1}} {
 		_, err := client.Notifications(t.Context(), r)
-		expect.ErrorAs[*persistence.InvalidError](t, err)
+		expect.ErrorAs[*invalid.Error](t, err)
 	}
 }
 
@@ -206,12 +207,12 @@ func TestNewClientMistakes(t *testing.T) {
 	for _, address := range []string{"", "service", "/log", "ftp://service", "http://", "http://:80", "http://service#x",
 		"http://user:secret@ser vice/", "http://user:secret", "http://service?after=1", "http://service?topics=a"} {
 		_, err := remotelog.NewClient(schoolName, address, remotelog.ClientConfig{Application: known})
-		if expect.ErrorAs[*persistence.InvalidError](t, err); strings.Contains(err.Error(), "secret") {
+		if expect.ErrorAs[*invalid.Error](t, err); strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %q, want an error without the secret", address, err)
 		}
 	}
 	_, err := remotelog.NewClient(strings.Repeat("x", 33), "http://service", remotelog.ClientConfig{Application: known})
-	expect.ErrorAs[*persistence.InvalidError](t, err)
+	expect.ErrorAs[*invalid.Error](t, err)
 	_, err = remotelog.NewClient(schoolName, "service", remotelog.ClientConfig{Timeout: -1, MaxResponse: -1})
 	for _, part := range []string{"address", "Application", "Timeout", "MaxResponse"} {
 		if !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), part) {
