@@ -12,8 +12,8 @@ import (
 
 // aggregateCache keeps aggregates as they were committed. It hands out copies,
 // so that no two callers and no caller and the cache ever share memory.
-type aggregateCache[T any] struct {
-	r        *Repository[T]
+type aggregateCache struct {
+	r        *aggregates
 	settings cacheSettings
 	entries  *lru.Cache[*entry]
 	plain    bool // states are copied without being encoded
@@ -42,8 +42,8 @@ type cachedState struct {
 	encoded  []byte       // nil if it is not
 }
 
-func newAggregateCache[T any](r *Repository[T]) *aggregateCache[T] {
-	return &aggregateCache[T]{
+func newAggregateCache(r *aggregates) *aggregateCache {
+	return &aggregateCache{
 		r:        r,
 		settings: r.app.cache,
 		entries:  lru.New[*entry](r.app.cache.size),
@@ -52,7 +52,7 @@ func newAggregateCache[T any](r *Repository[T]) *aggregateCache[T] {
 }
 
 // get returns an aggregate from the cache, brought up to date, or loads it.
-func (c *aggregateCache[T]) get(ctx context.Context, id uuid.UUID) (*T, error) {
+func (c *aggregateCache) get(ctx context.Context, id uuid.UUID) (any, error) {
 	cached, ok := c.entries.Get(id)
 	if !ok {
 		return c.load(ctx, id)
@@ -64,7 +64,7 @@ func (c *aggregateCache[T]) get(ctx context.Context, id uuid.UUID) (*T, error) {
 }
 
 // load loads an aggregate past the cache, and caches it.
-func (c *aggregateCache[T]) load(ctx context.Context, id uuid.UUID) (*T, error) {
+func (c *aggregateCache) load(ctx context.Context, id uuid.UUID) (any, error) {
 	aggregate, err := c.r.load(ctx, id, latest)
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func (c *aggregateCache[T]) load(ctx context.Context, id uuid.UUID) (*T, error) 
 
 // uncachable drops an aggregate whose state cannot be encoded. A cache must not
 // refuse what can be read without it.
-func (c *aggregateCache[T]) uncachable(ctx context.Context, id uuid.UUID, err error) {
+func (c *aggregateCache) uncachable(ctx context.Context, id uuid.UUID, err error) {
 	c.entries.Remove(id)
 	c.warned.Do(func() {
 		c.r.app.logger.WarnContext(ctx, "an aggregate is not cached, because its state cannot be encoded",
@@ -89,7 +89,7 @@ func (c *aggregateCache[T]) uncachable(ctx context.Context, id uuid.UUID, err er
 // what is new; others wait for it, or, with skipping, take what is there. An
 // entry whose event is not stored any more, because the aggregate was deleted
 // or restored to another state, is dropped.
-func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *entry) (*T, error) {
+func (c *aggregateCache) forward(ctx context.Context, id uuid.UUID, cached *entry) (any, error) {
 	if !cached.forwarding.TryLock() {
 		if c.settings.skipping {
 			return c.takeLoaded(ctx, cached)
@@ -120,7 +120,7 @@ func (c *aggregateCache[T]) forward(ctx context.Context, id uuid.UUID, cached *e
 
 // saved keeps an aggregate that was just committed, if nothing would bring the
 // cached one up to date.
-func (c *aggregateCache[T]) saved(aggregate *T) {
+func (c *aggregateCache) saved(aggregate any) {
 	root := c.r.definition.Root(aggregate)
 	if c.settings.fastForward {
 		return
@@ -133,7 +133,7 @@ func (c *aggregateCache[T]) saved(aggregate *T) {
 // keep makes an entry of an aggregate. A later version that is cached already
 // stays: a slow Get must not put what it has loaded over what was saved in the
 // meantime.
-func (c *aggregateCache[T]) keep(aggregate *T) error {
+func (c *aggregateCache) keep(aggregate any) error {
 	made := &entry{}
 	if err := c.put(made, aggregate); err != nil {
 		return err
@@ -142,7 +142,7 @@ func (c *aggregateCache[T]) keep(aggregate *T) error {
 	return nil
 }
 
-func (c *aggregateCache[T]) put(e *entry, aggregate *T) error {
+func (c *aggregateCache) put(e *entry, aggregate any) error {
 	version := c.r.definition.Root(aggregate).Version()
 	state, err := c.newState(aggregate)
 	if err != nil {
@@ -154,7 +154,7 @@ func (c *aggregateCache[T]) put(e *entry, aggregate *T) error {
 	return nil
 }
 
-func (c *aggregateCache[T]) newState(aggregate *T) (cachedState, error) {
+func (c *aggregateCache) newState(aggregate any) (cachedState, error) {
 	snapshot := c.r.definition.TakeSnapshot(aggregate)
 	data := snapshot.Data
 	snapshot.Data = nil
@@ -169,7 +169,7 @@ func (c *aggregateCache[T]) newState(aggregate *T) (cachedState, error) {
 }
 
 // takeLoaded is take for a load, whose source it takes down.
-func (c *aggregateCache[T]) takeLoaded(ctx context.Context, e *entry) (*T, error) {
+func (c *aggregateCache) takeLoaded(ctx context.Context, e *entry) (any, error) {
 	aggregate, err := c.take(e)
 	if err == nil {
 		c.r.loadedFrom(ctx, "cache", aggregate)
@@ -178,7 +178,7 @@ func (c *aggregateCache[T]) takeLoaded(ctx context.Context, e *entry) (*T, error
 }
 
 // take hands the entry's aggregate out.
-func (c *aggregateCache[T]) take(e *entry) (*T, error) {
+func (c *aggregateCache) take(e *entry) (any, error) {
 	e.mu.Lock()
 	state := e.state
 	e.mu.Unlock()

@@ -49,28 +49,14 @@ type Application struct {
 	closed           atomic.Bool
 	reported         reports
 
-	mu           sync.RWMutex            // protects what follows
-	repositories map[string][]repository // by definition
+	mu           sync.RWMutex             // protects what follows
+	repositories map[string][]*aggregates // by definition
 	saveHooks    []*saveHook
 }
 
 // saveHook is a function with an identity, to be found again.
 type saveHook struct {
 	call func(context.Context, []mapper.Recording)
-}
-
-// repository is a Repository without its type.
-type repository interface {
-	// saved caches an aggregate whose events were committed.
-	saved(change domain.Changes)
-	// forget drops what is cached of an originator.
-	forget(id uuid.UUID)
-	// stateAt returns the state of an originator at a version, as a snapshot
-	// would have it.
-	stateAt(ctx context.Context, id uuid.UUID, version int64) (any, error)
-	// snapshot stores a snapshot of an originator at a version. If that is the
-	// version of change, it reads nothing.
-	snapshot(ctx context.Context, change domain.Changes, id uuid.UUID, version int64) error
 }
 
 // New makes an application. Its name is the prefix of its settings in the
@@ -323,7 +309,7 @@ func (a *Application) cacheSaved(ctx context.Context, change domain.Changes, eve
 // takeDueSnapshots takes the snapshots that are due at the events of one
 // change, but none that would be deleted again at once.
 func (a *Application) takeDueSnapshots(
-	ctx context.Context, r repository, change domain.Changes, definition string, events []domain.Event,
+	ctx context.Context, r *aggregates, change domain.Changes, definition string, events []domain.Event,
 ) {
 	var due []domain.Event
 	for _, event := range events {
@@ -342,7 +328,7 @@ func (a *Application) takeDueSnapshots(
 }
 
 // repositoriesOf returns the repositories of a definition.
-func (a *Application) repositoriesOf(definition string) []repository {
+func (a *Application) repositoriesOf(definition string) []*aggregates {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return a.repositories[definition]

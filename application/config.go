@@ -215,7 +215,7 @@ func (c *config) wire() (*Application, error) {
 	a := &Application{
 		name: c.name, environment: c.environment, logger: c.logger, observer: joined(c.observers, c.logger), factory: c.factory, ownsFactory: c.ownsFactory,
 		capabilities: capability.Of(c.factory),
-		intervals:    c.intervals, cache: c.cache, repositories: map[string][]repository{},
+		intervals:    c.intervals, cache: c.cache, repositories: map[string][]*aggregates{},
 		storesStates: c.storesStates(),
 		former:       formerNames{names: c.formerNames},
 	}

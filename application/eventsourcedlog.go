@@ -21,7 +21,7 @@ import (
 type EventSourcedLog struct {
 	app        *Application
 	definition *domain.Definition[domain.Log]
-	inside     definitions.Definition[domain.Log]
+	inside     definitions.Definition
 	id         uuid.UUID
 }
 

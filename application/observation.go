@@ -158,7 +158,7 @@ func (a *Application) isLoadObserved() bool {
 }
 
 // loadedFrom takes down what an aggregate is loaded from, if that is observed.
-func (r *Repository[T]) loadedFrom(ctx context.Context, source string, aggregate *T) {
+func (r *aggregates) loadedFrom(ctx context.Context, source string, aggregate any) {
 	if !r.app.isLoadObserved() {
 		return
 	}
@@ -168,9 +168,9 @@ func (r *Repository[T]) loadedFrom(ctx context.Context, source string, aggregate
 }
 
 // observed reports a load to the observer.
-func (r *Repository[T]) observed(
-	ctx context.Context, id uuid.UUID, load func(context.Context) (*T, error),
-) (*T, error) {
+func (r *aggregates) observed(
+	ctx context.Context, id uuid.UUID, load func(context.Context) (any, error),
+) (any, error) {
 	o := r.app.observer
 	made := telemetry.Load{Application: r.app.name, Definition: r.definition.Name(), OriginatorID: id, Start: time.Now()}
 	if o.LoadStart != nil {

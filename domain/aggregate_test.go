@@ -88,7 +88,7 @@ func TestFirstVersion(t *testing.T) {
 		if got := []int64{events[0].OriginatorVersion, events[1].OriginatorVersion, dog.Version()}; !reflect.DeepEqual(got, []int64{first, first + 1, first + 1}) {
 			t.Errorf("first version %d: got versions %v, want %v", first, got, []int64{first, first + 1, first + 1})
 		}
-		again := definitions.Of(dogs).Blank(dog.ID())
+		again := definitions.Blank(dogs, dog.ID())
 		for _, event := range events {
 			if err := definitions.Of(dogs).Apply(again, event); err != nil {
 				t.Errorf("first version %d: %v", first, err)
@@ -305,7 +305,7 @@ func TestEqualState(t *testing.T) {
 	dog := RegisterDog("Fido")
 	state := func(d *Dog) any { return definitions.Of(Dogs).TakeSnapshot(d).Data }
 	rebuilt := func() *Dog {
-		again := definitions.Of(Dogs).Blank(dog.ID())
+		again := definitions.Blank(Dogs, dog.ID())
 		for _, event := range dog.PendingEvents() {
 			if err := definitions.Of(Dogs).Apply(again, event); err != nil {
 				t.Fatal(err)
@@ -410,7 +410,7 @@ func TestCommandsWithRules(t *testing.T) {
 		t.Errorf("got %v and %v, want no error and Ready %v", err, order.Ready, day(2001))
 	}
 	events := order.PendingEvents()
-	again := definitions.Of(Orders).Blank(order.ID())
+	again := definitions.Blank(Orders, order.ID())
 	for _, event := range events {
 		if err := definitions.Of(Orders).Apply(again, event); err != nil {
 			t.Fatal(err)

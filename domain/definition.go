@@ -30,7 +30,19 @@ type schema struct {
 	first    int64
 	isLog    bool
 	clock    func() time.Time // called by many goroutines at once
+
+	empty   func() rooted                              // makes an aggregate of nothing
+	apply   map[reflect.Type]func(aggregate, data any) // by the types of payloads
+	state   *stateFunctions                            // nil while none is given
+	version int                                        // of snapshots; 0 if it is not given
+	former  []string                                   // names
 }
+
+// rooted is a pointer to an aggregate of any type.
+type rooted interface{ root() *Aggregate }
+
+// rootOf returns the Aggregate in an aggregate.
+func rootOf(aggregate any) *Aggregate { return aggregate.(rooted).root() }
 
 func (s *schema) add(t *eventType) {
 	if t.IsRetired() {
@@ -73,25 +85,24 @@ func sharedTopic(topic string, a, b *eventType) string {
 	return fmt.Sprintf("topic %q is given to both %v and %v", topic, a.goType, b.goType)
 }
 
-func newSchema(name string) *schema {
+func newSchema(name string, empty func() rooted) *schema {
 	if problem := topicProblem(name); problem != "" {
 		panic(&definitionError{definition: name, problem: problem})
 	}
-	return &schema{name: name, byType: map[reflect.Type]*eventType{}, first: initialVersion, clock: time.Now}
+	aggregate := empty()
+	if aggregate.root() == nil {
+		panic(&definitionError{definition: name, problem: "embed domain.Aggregate by value, not as a pointer"})
+	}
+	_, isLog := aggregate.(*Log)
+	return &schema{name: name, byType: map[reflect.Type]*eventType{}, first: initialVersion, isLog: isLog, clock: time.Now,
+		empty: empty, apply: map[reflect.Type]func(aggregate, data any){}}
 }
 
 // Definition is what an aggregate type T is made of: its stored name, its
 // events and their stored names, and how its state is kept in snapshots. T is a
 // struct that embeds Aggregate, a Fold, or a Log. Make it once, with Define, as
 // a package variable. It is safe for concurrent use.
-type Definition[T any] struct {
-	*schema
-	root    func(*T) *Aggregate
-	apply   map[reflect.Type]func(*T, any)
-	state   *stateFunctions[T]
-	version int
-	former  []string
-}
+type Definition[T any] struct{ *schema }
 
 // Option is one part of a Definition of T.
 type Option[T any] func(*Definition[T])
@@ -106,23 +117,23 @@ type Option[T any] func(*Definition[T])
 // It panics if names or types are given twice, a topic cannot be stored, or
 // upcasters do not fit together. The panic value is an ErrEventSourcing.
 func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definition[T] {
-	d := &Definition[T]{
-		schema: newSchema(name),
-		root:   func(aggregate *T) *Aggregate { return P(aggregate).root() },
-		apply:  map[reflect.Type]func(*T, any){},
-	}
-	if d.root(new(T)) == nil {
-		panic(&definitionError{definition: name, problem: "embed domain.Aggregate by value, not as a pointer"})
-	}
-	_, d.isLog = any(d).(*Definition[Log])
+	d := &Definition[T]{newSchema(name, func() rooted { return P(new(T)) })}
 	for _, option := range options {
 		option(d)
 	}
-	d.finishState()
-	d.addFormerNames()
-	d.checkTopics()
-	d.checkInto()
+	if d.state == nil {
+		d.state = newState(plainState[T], func(state T) *T { return &state }, nil)
+	}
+	d.finish()
 	return d
+}
+
+// finish completes a schema that has its options, and checks it.
+func (s *schema) finish() {
+	s.snapshot = s.state.kind(s.name, max(s.version, 1))
+	s.addFormerNames()
+	s.checkTopics()
+	s.checkInto()
 }
 
 // On defines an event of T under a name that is unique within the aggregate;
@@ -131,7 +142,7 @@ func Define[T any, P AggregateOf[T]](name string, options ...Option[T]) *Definit
 func On[T any, E EventOf[T]](name string, _ E, options ...TypeOption) Option[T] {
 	return func(d *Definition[T]) {
 		d.add(newEventType[E](d.name, name, d.name+"."+name, options))
-		d.apply[reflect.TypeFor[E]()] = func(aggregate *T, data any) { data.(E).Apply(aggregate) }
+		d.apply[reflect.TypeFor[E]()] = func(aggregate, data any) { data.(E).Apply(aggregate.(*T)) }
 	}
 }
 
@@ -145,18 +156,18 @@ func FormerName[T any](names ...string) Option[T] {
 
 // addFormerNames makes a topic with each former name an alias of the one with
 // today's.
-func (d *Definition[T]) addFormerNames() {
-	for _, former := range d.former {
-		d.addAlias(d.snapshot, former)
-		for _, t := range d.events {
-			d.addAlias(t, former+"."+t.name)
+func (s *schema) addFormerNames() {
+	for _, former := range s.former {
+		s.addAlias(s.snapshot, former)
+		for _, t := range s.events {
+			s.addAlias(t, former+"."+t.name)
 		}
 	}
 }
 
-func (d *Definition[T]) addAlias(t *eventType, topic string) {
+func (s *schema) addAlias(t *eventType, topic string) {
 	if problem := topicProblem(topic); problem != "" {
-		panic(&definitionError{definition: d.name, problem: problem})
+		panic(&definitionError{definition: s.name, problem: problem})
 	}
 	t.aliases = append(t.aliases, topic)
 }
@@ -178,11 +189,9 @@ func (d *Definition[T]) WithClock(clock func() time.Time) *Definition[T] {
 	if clock == nil {
 		panic(&definitionError{definition: d.name, problem: "WithClock needs a clock"})
 	}
-	schema := *d.schema
-	schema.clock = clock
-	other := *d
-	other.schema = &schema
-	return &other
+	other := *d.schema
+	other.clock = clock
+	return &Definition[T]{&other}
 }
 
 // Create makes a new aggregate with its first event. The event is pending until
@@ -191,8 +200,9 @@ func (d *Definition[T]) WithClock(clock func() time.Time) *Definition[T] {
 // Like Trigger it panics if the program is wrong.
 func (d *Definition[T]) Create(id uuid.UUID, event EventOf[T], options ...EventOption) *T {
 	aggregate := d.blank(id)
-	d.root(aggregate).trigger(event, func(data any) { data.(EventOf[T]).Apply(aggregate) }, options)
-	return aggregate
+	typed := any(aggregate).(*T)
+	aggregate.root().trigger(event, func(data any) { data.(EventOf[T]).Apply(typed) }, options)
+	return typed
 }
 
 // NewEvent makes an event without an aggregate, to be saved with Events: for
@@ -203,33 +213,28 @@ func (d *Definition[T]) NewEvent(id uuid.UUID, version int64, data any, options 
 	return root.next(data, options)
 }
 
-func (d *Definition[T]) blank(id uuid.UUID) *T {
-	return d.adopt(new(T), id, d.first-1)
-}
-
-// adopt makes the aggregate one of this definition.
-func (d *Definition[T]) adopt(aggregate *T, id uuid.UUID, version int64) *T {
-	*d.root(aggregate) = Aggregate{id: id, version: version, schema: d.schema}
-	if b, ok := any(aggregate).(binder); ok {
-		b.bindTo(d)
-	}
+func (s *schema) blank(id uuid.UUID) rooted {
+	aggregate := s.empty()
+	s.adopt(aggregate.root(), id, s.first-1)
 	return aggregate
 }
 
-// binder is an aggregate that needs its definition, as a Fold does.
-type binder interface{ bindTo(definition any) }
+// adopt makes an aggregate one of this definition.
+func (s *schema) adopt(root *Aggregate, id uuid.UUID, version int64) {
+	*root = Aggregate{id: id, version: version, schema: s}
+}
 
-func (d *Definition[T]) applyStored(aggregate *T, event Event) error {
-	root := d.root(aggregate)
+func (s *schema) applyStored(aggregate any, event Event) error {
+	root := rootOf(aggregate)
 	if err := root.accepts(event); err != nil {
 		return err
 	}
-	apply := d.apply[reflect.TypeOf(event.Data)]
+	apply := s.apply[reflect.TypeOf(event.Data)]
 	if apply == nil {
-		apply = d.applyPast(event)
+		apply = s.applyPast(event)
 	}
 	if apply == nil {
-		return d.noPayload(event)
+		return s.noPayload(event)
 	}
 	root.advance(event, func() { apply(aggregate, event.Data) })
 	return nil
@@ -237,23 +242,23 @@ func (d *Definition[T]) applyStored(aggregate *T, event Event) error {
 
 // applyPast returns what applies an event whose type is retired or upcast to
 // many, or nil if the event is not of the definition.
-func (d *Definition[T]) applyPast(event Event) func(*T, any) {
+func (s *schema) applyPast(event Event) func(aggregate, data any) {
 	past := func(t *eventType) bool { return t.IsPast() && t.hasTopic(event.Topic) }
-	if !slices.ContainsFunc(d.events, past) {
+	if !slices.ContainsFunc(s.events, past) {
 		return nil
 	}
 	switch data := event.Data.(type) {
 	case RetiredEvent:
-		return func(*T, any) {}
+		return func(_, _ any) {}
 	case eventtype.Payloads:
 		for _, payload := range data {
-			if d.apply[reflect.TypeOf(payload)] == nil {
+			if s.apply[reflect.TypeOf(payload)] == nil {
 				return nil
 			}
 		}
-		return func(aggregate *T, _ any) {
+		return func(aggregate, _ any) {
 			for _, payload := range data {
-				d.apply[reflect.TypeOf(payload)](aggregate, payload)
+				s.apply[reflect.TypeOf(payload)](aggregate, payload)
 			}
 		}
 	}

@@ -130,7 +130,7 @@ func TestLongestTopic(t *testing.T) {
 
 func TestBlank(t *testing.T) {
 	id := uuid.New()
-	dog := definitions.Of(Dogs).Blank(id)
+	dog := definitions.Blank(Dogs, id)
 	if dog.ID() != id || dog.Version() != 0 || !dog.CreatedOn().IsZero() || len(dog.PendingEvents()) != 0 {
 		t.Errorf("got %+v, want ID %v, Version 0 and 0 PendingEvents", dog, id)
 	}

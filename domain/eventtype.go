@@ -109,6 +109,10 @@ func readPayload[E any](t *eventType, version int, decode func(any) error) (any,
 	if version == t.version {
 		return readInto[E](decode)
 	}
+	return t.readOld(version, decode)
+}
+
+func (t *eventType) readOld(version int, decode func(any) error) (any, error) {
 	data, err := t.steps[version-t.oldest()].read(decode)
 	if err != nil {
 		return nil, err
@@ -200,6 +204,11 @@ func SchemaVersion(version int) TypeOption {
 // messages.
 func newEventType[E any](definition, name, topic string, options []TypeOption) *eventType {
 	t := &eventType{name: name, topic: topic, goType: reflect.TypeFor[E](), read: readPayload[E]}
+	t.finish(definition, options)
+	return t
+}
+
+func (t *eventType) finish(definition string, options []TypeOption) {
 	t.flat = isFlat(t.goType)
 	for _, option := range options {
 		option(t)
@@ -208,7 +217,6 @@ func newEventType[E any](definition, name, topic string, options []TypeOption) *
 	if problem := t.problem(); problem != "" {
 		panic(&definitionError{definition: definition, problem: problem})
 	}
-	return t
 }
 
 // problem says what is wrong with the event type, or nothing.

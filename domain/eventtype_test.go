@@ -121,7 +121,7 @@ func TestDecodeSnapshot(t *testing.T) {
 			continue
 		}
 		id := uuid.New()
-		dog, err := definitions.Of(dogs).Restore(domain.Event{OriginatorID: id, OriginatorVersion: 9, Topic: "Dog", Data: data})
+		dog, err := definitions.Restore(dogs, domain.Event{OriginatorID: id, OriginatorVersion: 9, Topic: "Dog", Data: data})
 		if err != nil || dog.Name != "TEXT" || !slices.Equal(dog.Tricks, []string{"c"}) || dog.ID() != id || dog.Version() != 9 ||
 			!dog.CreatedOn().Equal(day(2000)) || !dog.ModifiedOn().Equal(day(2001)) {
 			t.Errorf("version %d: got %+v, %v, want no error, Name %q, Tricks %q, ID %v, Version 9, CreatedOn %v and ModifiedOn %v", version+1, dog, err, "TEXT", []string{"c"}, id, day(2000), day(2001))

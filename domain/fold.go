@@ -14,8 +14,7 @@ import (
 // allows it.
 type Fold[S any] struct {
 	Aggregate
-	state      S
-	definition *Definition[Fold[S]]
+	state S
 }
 
 // Evolve defines an event of a fold over S, under a name that is unique within
@@ -24,7 +23,10 @@ type Fold[S any] struct {
 func Evolve[S, E any](name string, evolve func(S, E) S, options ...TypeOption) Option[Fold[S]] {
 	return func(d *Definition[Fold[S]]) {
 		d.add(newEventType[E](d.name, name, d.name+"."+name, options))
-		d.apply[reflect.TypeFor[E]()] = func(f *Fold[S], data any) { f.state = evolve(f.state, data.(E)) }
+		d.apply[reflect.TypeFor[E]()] = func(fold, data any) {
+			f := fold.(*Fold[S])
+			f.state = evolve(f.state, data.(E))
+		}
 		if d.state == nil {
 			d.state = foldState(func(state S) S { return state }, func(state S) S { return state }, nil)
 		}
@@ -37,20 +39,17 @@ func FoldState[S, X any](to func(S) X, from func(X) S, options ...TypeOption) Op
 	return func(d *Definition[Fold[S]]) { d.state = foldState(to, from, options) }
 }
 
-func foldState[S, X any](to func(S) X, from func(X) S, options []TypeOption) *stateFunctions[Fold[S]] {
+func foldState[S, X any](to func(S) X, from func(X) S, options []TypeOption) *stateFunctions {
 	return newState(
 		func(f *Fold[S]) X { return to(f.state) },
 		func(stored X) *Fold[S] { return &Fold[S]{state: from(stored)} },
 		options)
 }
 
-// bindTo implements binder.
-func (f *Fold[S]) bindTo(definition any) { f.definition = definition.(*Definition[Fold[S]]) }
-
 // StartFold makes a new fold with its first event, which is pending until the
 // fold is saved. It panics if the event is not in the definition.
 func StartFold[S any](d *Definition[Fold[S]], id uuid.UUID, event any, options ...EventOption) *Fold[S] {
-	fold := d.blank(id)
+	fold := any(d.blank(id)).(*Fold[S])
 	fold.Trigger(event, options...)
 	return fold
 }
@@ -61,5 +60,5 @@ func (f *Fold[S]) State() S { return f.state }
 // Trigger makes a new event of the fold and evolves its state. It panics if the
 // event is not in the fold's definition.
 func (f *Fold[S]) Trigger(event any, options ...EventOption) {
-	f.trigger(event, func(data any) { f.definition.apply[reflect.TypeOf(data)](f, data) }, options)
+	f.trigger(event, func(data any) { f.schema.apply[reflect.TypeOf(data)](f, data) }, options)
 }

@@ -40,7 +40,7 @@ func TestFold(t *testing.T) {
 	if got, want := events[2].Topic, "Account.Deposited"; got != want {
 		t.Errorf("got topic %q, want %q", got, want)
 	}
-	again := definitions.Of(Accounts).Blank(id)
+	again := definitions.Blank(Accounts, id)
 	for _, event := range events {
 		if err := definitions.Of(Accounts).Apply(again, event); err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestFoldSnapshot(t *testing.T) {
 	if got, want := definitions.Of(Accounts).StateType(), reflect.TypeFor[Account](); got != want {
 		t.Errorf("got state type %v, want %v", got, want)
 	}
-	restored, err := definitions.Of(Accounts).Restore(definitions.Of(Accounts).TakeSnapshot(account))
+	restored, err := definitions.Restore(Accounts, definitions.Of(Accounts).TakeSnapshot(account))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,11 +99,11 @@ func TestFoldOverAnyState(t *testing.T) {
 
 func TestLog(t *testing.T) {
 	log := domain.Define("DogLog", domain.Entry("Registered", Registered{}), domain.Entry("Note", "", domain.StoredAs("note"), domain.Alias("Note")))
-	if definitions.SchemaOf(log).SnapshotType() != nil {
+	if definitions.Of(log).SnapshotType() != nil {
 		t.Error("a log has a snapshot type")
 	}
-	if definitions.SchemaOf(log).First() != 1 {
-		t.Errorf("got first version %d, want 1", definitions.SchemaOf(log).First())
+	if definitions.Of(log).First() != 1 {
+		t.Errorf("got first version %d, want 1", definitions.Of(log).First())
 	}
 	id := uuid.New()
 	event := log.NewEvent(id, 4, "text", domain.At(day(2000)), domain.With(domain.Metadata{"k": "v"}))
@@ -113,11 +113,11 @@ func TestLog(t *testing.T) {
 		t.Errorf("got %+v, want %+v", event, want)
 	}
 	definitionError(t, "event type int is not defined", func() { log.NewEvent(id, 4, 1) })
-	renamed := definitions.SchemaOf(domain.Define("Kennel", domain.Entry("Registered", Registered{}), domain.FormerName[domain.Log]("DogLog")))
+	renamed := definitions.Of(domain.Define("Kennel", domain.Entry("Registered", Registered{}), domain.FormerName[domain.Log]("DogLog")))
 	if got := renamed.EventTypes()[0].Aliases(); !slices.Equal(got, []string{"DogLog.Registered"}) || renamed.SnapshotType() != nil {
 		t.Errorf("a log with a former name: got aliases %q and a snapshot type %v, want its former topic and none", got, renamed.SnapshotType())
 	}
-	kind, _ := definitions.SchemaOf(log).Kind("")
+	kind, _ := definitions.Of(log).Kind("")
 	data, err := kind.Decode(1, func(into any) error { return json.Unmarshal([]byte(`"text"`), into) })
 	if err != nil || data != "text" {
 		t.Errorf("got %v, %v, want no error and %q", data, err, "text")

@@ -12,7 +12,7 @@ func init() {
 	eventtype.Inside = func(definition any) any { return definition.(Schema).inside() }
 }
 
-// schemaInside implements eventtype.Schema, which says what its methods do.
+// schemaInside implements definitions.Definition, which says what its methods do.
 type schemaInside struct{ schema *schema }
 
 func (s schemaInside) Name() string { return s.schema.name }
@@ -41,33 +41,20 @@ func (s schemaInside) Kind(data any) (eventtype.Type, bool) {
 	return nil, false
 }
 
-// definitionInside implements definitions.Definition, which says what its
-// methods do.
-type definitionInside[T any] struct {
-	schemaInside
-	definition *Definition[T]
+func (s *schema) inside() any { return schemaInside{s} }
+
+func (s schemaInside) Root(aggregate any) *Aggregate { return rootOf(aggregate) }
+
+func (s schemaInside) LastEventID(aggregate any) uuid.UUID { return rootOf(aggregate).lastEvent }
+
+func (s schemaInside) Blank(id uuid.UUID) any { return s.schema.blank(id) }
+
+func (s schemaInside) Apply(aggregate any, event Event) error {
+	return s.schema.applyStored(aggregate, event)
 }
 
-func (d *Definition[T]) inside() any { return definitionInside[T]{schemaInside{d.schema}, d} }
+func (s schemaInside) StateType() reflect.Type { return s.schema.state.state }
 
-func (d definitionInside[T]) Root(aggregate *T) *Aggregate { return d.definition.root(aggregate) }
+func (s schemaInside) TakeSnapshot(aggregate any) Event { return s.schema.takeSnapshot(aggregate) }
 
-func (d definitionInside[T]) LastEventID(aggregate *T) uuid.UUID {
-	return d.definition.root(aggregate).lastEvent
-}
-
-func (d definitionInside[T]) Blank(id uuid.UUID) *T { return d.definition.blank(id) }
-
-func (d definitionInside[T]) Apply(aggregate *T, event Event) error {
-	return d.definition.applyStored(aggregate, event)
-}
-
-func (d definitionInside[T]) StateType() reflect.Type { return d.definition.state.state }
-
-func (d definitionInside[T]) TakeSnapshot(aggregate *T) Event {
-	return d.definition.takeSnapshot(aggregate)
-}
-
-func (d definitionInside[T]) Restore(snapshot Event) (*T, error) {
-	return d.definition.restore(snapshot)
-}
+func (s schemaInside) Restore(snapshot Event) (any, error) { return s.schema.restore(snapshot) }

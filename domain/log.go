@@ -18,6 +18,6 @@ func (l *Log) root() *Aggregate { return &l.aggregate }
 func Entry[E any](name string, _ E, options ...TypeOption) Option[Log] {
 	return func(d *Definition[Log]) {
 		d.add(newEventType[E](d.name, name, d.name+"."+name, options))
-		d.apply[reflect.TypeFor[E]()] = func(*Log, any) {}
+		d.apply[reflect.TypeFor[E]()] = func(_, _ any) {}
 	}
 }

@@ -23,7 +23,7 @@ func TestRetiredChangesNoState(t *testing.T) {
 	domain.Trigger(before, TrickAdded{Trick: "roll over"}, domain.At(day(2002)))
 	events := before.PendingEvents()
 	for _, topic := range []string{"Dog.TrickAdded", "Dog.Taught"} {
-		dog := definitions.Of(laterDogs).Blank(before.ID())
+		dog := definitions.Blank(laterDogs, before.ID())
 		if err := definitions.Of(laterDogs).Apply(dog, events[0]); err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +49,7 @@ func TestRetiredFirstEvent(t *testing.T) {
 	dogs := domain.Define("Dog", domain.Retired[Dog]("Registered"), domain.On("TrickAdded", TrickAdded{}))
 	events := RegisterDog("Fido").PendingEvents()
 	events[0].Data = domain.RetiredEvent{}
-	dog := definitions.Of(dogs).Blank(events[0].OriginatorID)
+	dog := definitions.Blank(dogs, events[0].OriginatorID)
 	if err := definitions.Of(dogs).Apply(dog, events[0]); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestRetiredFirstEvent(t *testing.T) {
 }
 
 func TestRetiredEventOfAnotherDefinition(t *testing.T) {
-	dog := definitions.Of(laterDogs).Blank(uuid.New())
+	dog := definitions.Blank(laterDogs, uuid.New())
 	event := domain.Event{OriginatorID: dog.ID(), OriginatorVersion: 1, Topic: "Cat.Meowed", Data: domain.RetiredEvent{}}
 	err := definitions.Of(laterDogs).Apply(dog, event)
 	expect.ErrorAs[*eventtype.PayloadError](t, err)
@@ -98,7 +98,7 @@ func TestRetiredFoldAndLog(t *testing.T) {
 	)
 	account := domain.StartFold(Accounts, uuid.New(), Opened{})
 	account.Trigger(Deposited{Amount: 5})
-	again := definitions.Of(accounts).Blank(account.ID())
+	again := definitions.Blank(accounts, account.ID())
 	for i, event := range account.PendingEvents() {
 		if i == 1 {
 			event.Data = domain.RetiredEvent{}
@@ -111,7 +111,7 @@ func TestRetiredFoldAndLog(t *testing.T) {
 		t.Errorf("got version %d, balance %d, want Version 2 and Balance 0", again.Version(), again.State().Balance)
 	}
 	log := domain.Define("Log", domain.Entry("Noted", ""), domain.Retired[domain.Log]("Counted"))
-	if got := definitions.SchemaOf(log).EventTypes()[1]; !got.IsRetired() || got.Topic() != "Log.Counted" {
+	if got := definitions.Of(log).EventTypes()[1]; !got.IsRetired() || got.Topic() != "Log.Counted" {
 		t.Errorf("got %+v, want Topic %q", got, "Log.Counted")
 	}
 	const want = "a retired event cannot be triggered"

@@ -3,16 +3,19 @@ package domain
 import (
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 )
 
-// stateFunctions keep the aggregate's state type out of Definition's type
-// parameters.
-type stateFunctions[T any] struct {
-	kind    func(definition string, version int) *eventType
-	take    func(*T, *Aggregate) any
-	restore func(any) (*T, *Aggregate, bool)
+// stateFunctions know the types of an aggregate and of its state.
+type stateFunctions struct {
+	kind func(definition string, version int) *eventType
+	take func(aggregate any, root *Aggregate) any
+	// restore makes the aggregate of a snapshot, which is nil if State's function
+	// has returned nil, and says when its first and its last event were. It
+	// returns false if the snapshot is of another state.
+	restore func(snapshot any) (aggregate any, createdOn, modifiedOn time.Time, ok bool)
 	state   reflect.Type
 }
 
@@ -45,8 +48,8 @@ func SnapshotVersion[T any](version int) Option[T] {
 	}
 }
 
-func newState[T, S any](to func(*T) S, from func(S) *T, options []TypeOption) *stateFunctions[T] {
-	return &stateFunctions[T]{
+func newState[T, S any](to func(*T) S, from func(S) *T, options []TypeOption) *stateFunctions {
+	return &stateFunctions{
 		state: reflect.TypeFor[S](),
 		kind: func(definition string, version int) *eventType {
 			t := newEventType[S](definition, "", definition, options)
@@ -54,31 +57,36 @@ func newState[T, S any](to func(*T) S, from func(S) *T, options []TypeOption) *s
 				panic(&definitionError{definition: definition, problem: "a snapshot that a program cannot read is passed over, " +
 					"so states need no domain.Downcast; remove it"})
 			}
-			return snapshotType[S](t, version)
+			t.makeSnapshotType(version, reflect.TypeFor[eventtype.SnapshotState[S]](), readSnapshot[S])
+			return t
 		},
-		take: func(aggregate *T, root *Aggregate) any {
-			return eventtype.SnapshotState[S]{CreatedOn: root.createdOn, ModifiedOn: root.modifiedOn, State: to(aggregate)}
+		take: func(aggregate any, root *Aggregate) any {
+			return eventtype.SnapshotState[S]{CreatedOn: root.createdOn, ModifiedOn: root.modifiedOn, State: to(aggregate.(*T))}
 		},
-		restore: func(data any) (*T, *Aggregate, bool) {
+		restore: func(data any) (aggregate any, createdOn, modifiedOn time.Time, ok bool) {
 			snapshot, ok := data.(eventtype.SnapshotState[S])
 			if !ok {
-				return nil, nil, false
+				return nil, createdOn, modifiedOn, false
 			}
-			return from(snapshot.State), &Aggregate{createdOn: snapshot.CreatedOn, modifiedOn: snapshot.ModifiedOn}, true
+			if made := from(snapshot.State); made != nil {
+				aggregate = made
+			}
+			return aggregate, snapshot.CreatedOn, snapshot.ModifiedOn, true
 		},
 	}
 }
 
-// snapshotType makes the type of a state into the type of its snapshots.
-func snapshotType[S any](state *eventType, version int) *eventType {
-	for _, step := range state.steps {
-		state.fingerprints = append(state.fingerprints, fingerprintOf(step.from))
+// makeSnapshotType makes the type of a state into the type of its snapshots.
+func (t *eventType) makeSnapshotType(
+	version int, goType reflect.Type, read func(t *eventType, version int, decode func(any) error) (any, error),
+) {
+	for _, step := range t.steps {
+		t.fingerprints = append(t.fingerprints, fingerprintOf(step.from))
 	}
-	state.fingerprints = append(state.fingerprints, fingerprintOf(state.goType))
-	state.goType = reflect.TypeFor[eventtype.SnapshotState[S]]()
-	state.version = max(version, state.version)
-	state.read = readSnapshot[S]
-	return state
+	t.fingerprints = append(t.fingerprints, fingerprintOf(t.goType))
+	t.goType = goType
+	t.version = max(version, t.version)
+	t.read = read
 }
 
 // readSnapshot reads a snapshot of today's schema version or an older one.
@@ -103,45 +111,37 @@ func readSnapshotOf[S any](decode func(any) error) (eventtype.SnapshotState[any]
 	return eventtype.SnapshotState[any]{CreatedOn: s.CreatedOn, ModifiedOn: s.ModifiedOn, State: s.State}, nil
 }
 
-// finishState gives the definition its snapshot type: the user's, or T itself.
-func (d *Definition[T]) finishState() {
-	if d.state == nil {
-		d.state = newState(d.plainState, func(state T) *T { return &state }, nil)
-	}
-	d.snapshot = d.state.kind(d.name, max(d.version, 1))
-}
-
 // plainState is the aggregate without what Aggregate adds to it.
-func (d *Definition[T]) plainState(aggregate *T) T {
+func plainState[T any](aggregate *T) T {
 	state := *aggregate
-	*d.root(&state) = Aggregate{}
+	*rootOf(&state) = Aggregate{}
 	return state
 }
 
-func (d *Definition[T]) takeSnapshot(aggregate *T) Event {
-	root := d.root(aggregate)
+func (s *schema) takeSnapshot(aggregate any) Event {
+	root := rootOf(aggregate)
 	return Event{
 		OriginatorID:      root.id,
 		OriginatorVersion: root.version,
-		Topic:             d.snapshot.topic,
+		Topic:             s.snapshot.topic,
 		ID:                root.lastEvent,
-		Timestamp:         normalTime(d.clock()),
-		Data:              d.state.take(aggregate, root),
+		Timestamp:         normalTime(s.clock()),
+		Data:              s.state.take(aggregate, root),
 	}
 }
 
-func (d *Definition[T]) restore(snapshot Event) (*T, error) {
-	aggregate, times, ok := d.state.restore(snapshot.Data)
+func (s *schema) restore(snapshot Event) (any, error) {
+	aggregate, createdOn, modifiedOn, ok := s.state.restore(snapshot.Data)
 	if !ok {
-		return nil, d.noPayload(snapshot)
+		return nil, s.noPayload(snapshot)
 	}
 	if aggregate == nil {
-		return nil, fmt.Errorf("%w: the State function of definition %q returned nil", ErrEventSourcing, d.name)
+		return nil, fmt.Errorf("%w: the State function of definition %q returned nil", ErrEventSourcing, s.name)
 	}
-	d.adopt(aggregate, snapshot.OriginatorID, snapshot.OriginatorVersion)
-	d.root(aggregate).recordedBy = snapshot.Application
-	root := d.root(aggregate)
-	root.createdOn, root.modifiedOn = times.createdOn, times.modifiedOn
+	root := rootOf(aggregate)
+	s.adopt(root, snapshot.OriginatorID, snapshot.OriginatorVersion)
+	root.recordedBy = snapshot.Application
+	root.createdOn, root.modifiedOn = createdOn, modifiedOn
 	root.lastEvent = snapshot.ID
 	return aggregate, nil
 }

@@ -34,7 +34,7 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("got %d pending events, want the snapshot to leave them", got)
 	}
 
-	restored, err := definitions.Of(dogs).Restore(snapshot)
+	restored, err := definitions.Restore(dogs, snapshot)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,13 +50,13 @@ func TestSnapshot(t *testing.T) {
 
 func TestRestoreErrors(t *testing.T) {
 	snapshot := definitions.Of(BankAccounts).TakeSnapshot(OpenAccount("Alice"))
-	_, err := definitions.Of(Dogs).Restore(snapshot)
+	_, err := definitions.Restore(Dogs, snapshot)
 	if got, ok := errors.AsType[*eventtype.PayloadError](err); !ok || got.Definition != "Dog" || got.Topic != "BankAccount" {
 		t.Errorf("got %v, want a PayloadError", err)
 	}
 	dogs := domain.Define("Dog", domain.On("Registered", Registered{}),
 		domain.State(func(*Dog) string { return "" }, func(string) *Dog { return nil }))
-	_, err = definitions.Of(dogs).Restore(definitions.Of(dogs).TakeSnapshot(dogs.Create(uuid.New(), Registered{})))
+	_, err = definitions.Restore(dogs, definitions.Of(dogs).TakeSnapshot(dogs.Create(uuid.New(), Registered{})))
 	if !errors.Is(err, domain.ErrEventSourcing) {
 		t.Errorf("got %v, want an error about the State function", err)
 	}

@@ -80,7 +80,7 @@ func TestUpcastToManyDecodes(t *testing.T) {
 
 // An aggregate applies all payloads at the one version of the stored event.
 func TestUpcastToManyApplies(t *testing.T) {
-	dog := definitions.Of(trainedDogs).Blank(uuid.New())
+	dog := definitions.Blank(trainedDogs, uuid.New())
 	event := domain.Event{OriginatorID: dog.ID(), OriginatorVersion: 1, ID: uuid.New(), Timestamp: day(2003)}
 	event.Topic, event.Data = "Dog.Taught", eventtype.Payloads{Registered{"Rex"}, TrickAdded{"sit"}, TrickAdded{"roll"}}
 	if err := definitions.Of(trainedDogs).Apply(dog, event); err != nil {
@@ -111,7 +111,7 @@ func TestUpcastToManyRefuses(t *testing.T) {
 		{Topic: "Dog.Trained", Data: eventtype.Payloads{TrickAdded{"sit"}, Transacted{}}},
 		{Topic: "Dog.Trained", Data: trained{}},
 	} {
-		dog := definitions.Of(trainedDogs).Blank(uuid.New())
+		dog := definitions.Blank(trainedDogs, uuid.New())
 		event.OriginatorID, event.OriginatorVersion = dog.ID(), 1
 		err := definitions.Of(trainedDogs).Apply(dog, event)
 		if _, ok := errors.AsType[*eventtype.PayloadError](err); !ok || dog.Version() != 0 || len(dog.Tricks) != 0 {
@@ -137,7 +137,7 @@ func TestUpcastToManyOfAFold(t *testing.T) {
 				}
 				return all
 			}))
-	account := definitions.Of(accounts).Blank(uuid.New())
+	account := definitions.Blank(accounts, uuid.New())
 	err := definitions.Of(accounts).Apply(account, domain.Event{OriginatorID: account.ID(), OriginatorVersion: 1, Topic: "Account.Collected",
 		Data: eventtype.Payloads{Deposited{1}, Deposited{2}}})
 	if err != nil || account.State().Balance != 3 || account.Version() != 1 {

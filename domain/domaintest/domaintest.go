@@ -72,7 +72,7 @@ func newEvent[T any](tb testing.TB, definition *domain.Definition[T], version in
 func rebuild[T any](tb testing.TB, definition *domain.Definition[T], id uuid.UUID, events []domain.Event) *T {
 	tb.Helper()
 	inside := definitions.Of(definition)
-	aggregate := inside.Blank(id)
+	aggregate := definitions.Blank(definition, id)
 	for _, event := range events {
 		if err := inside.Apply(aggregate, event); err != nil {
 			tb.Fatalf("event %s cannot be applied: %v", event.Topic, err)

@@ -275,7 +275,7 @@ func TestCheckWhileInUse(t *testing.T) {
 	t.Parallel()
 	c := newChecked(t)
 	events, snapshots := c.Recorder, c.Snapshots
-	fido := definitions.Of(school.Dogs).Blank(school.DogID("Fido"))
+	fido := definitions.Blank(school.Dogs, school.DogID("Fido"))
 	for _, n := range c.log[:2] {
 		event, err := c.Mapper.NotificationToDomain(n)
 		if err == nil {

@@ -90,7 +90,7 @@ func (m *Mapper) Transcoder() persistence.Transcoder { return m.transcoder }
 // what the transcoder's CheckType says against the type of an event. Adding a
 // definition again is harmless.
 func (m *Mapper) Add(added domain.Schema) error {
-	schema := definitions.SchemaOf(added)
+	schema := definitions.Of(added)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if checker, ok := m.transcoder.(interface{ CheckType(reflect.Type) error }); ok {

@@ -29,7 +29,7 @@ func TestMapperAccessors(t *testing.T) {
 	if m.Application() != school || m.Transcoder() == nil {
 		t.Errorf("got application %q, transcoder %v, want Application %v and Transcoder other than nil", m.Application(), m.Transcoder(), school)
 	}
-	if schema, ok := m.SchemaOf("Dog.TrickAdded"); !ok || schema != definitions.SchemaOf(Dogs) {
+	if schema, ok := m.SchemaOf("Dog.TrickAdded"); !ok || schema != definitions.Of(Dogs) {
 		t.Errorf("SchemaOf: got %v, %v, want that of dogs", schema, ok)
 	}
 	for _, topic := range []string{"Dog", "Dog.Unknown", ""} { // "Dog" is the topic of snapshots

@@ -94,7 +94,7 @@ var (
 // stored in the Python layout under a name that Python cannot resolve to a
 // class, or if a field has a name that the layout itself has.
 func (m *Mapper) CheckNames(checked domain.Schema) error {
-	schema := definitions.SchemaOf(checked)
+	schema := definitions.Of(checked)
 	if !m.pythonLayout {
 		return nil
 	}

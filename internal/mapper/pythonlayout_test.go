@@ -255,7 +255,7 @@ func TestPythonSnapshotIsRead(t *testing.T) {
 		if !event.Timestamp.Equal(clock(1, 428328)) || event.OriginatorVersion != 10 {
 			t.Errorf("got %+v, want Timestamp %v and OriginatorVersion 10", event, clock(1, 428328))
 		}
-		dog, err := definitions.Of(definition).Restore(event)
+		dog, err := definitions.Restore(definition, event)
 		if err != nil {
 			t.Fatal(err)
 		}
