@@ -250,7 +250,7 @@ func TestApplyErrors(t *testing.T) {
 		err := definitions.Of(Dogs).Apply(dog, stored)
 		got, ok := errors.AsType[*eventtype.PayloadError](err)
 		if !ok || got.Definition != "Dog" || got.Topic != "BankAccount.Transacted" || got.Payload != reflect.TypeFor[Transacted]() {
-			t.Errorf("got %v, want a PayloadError", err)
+			t.Errorf("got %v, want an eventtype.PayloadError", err)
 		}
 	})
 	assertUntouched(t, dog)

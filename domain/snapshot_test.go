@@ -52,7 +52,7 @@ func TestRestoreErrors(t *testing.T) {
 	snapshot := definitions.Of(BankAccounts).TakeSnapshot(OpenAccount("Alice"))
 	_, err := definitions.Restore(Dogs, snapshot)
 	if got, ok := errors.AsType[*eventtype.PayloadError](err); !ok || got.Definition != "Dog" || got.Topic != "BankAccount" {
-		t.Errorf("got %v, want a PayloadError", err)
+		t.Errorf("got %v, want an eventtype.PayloadError", err)
 	}
 	dogs := domain.Define("Dog", domain.On("Registered", Registered{}),
 		domain.State(func(*Dog) string { return "" }, func(string) *Dog { return nil }))
