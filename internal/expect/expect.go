@@ -74,15 +74,22 @@ func Contains(t testing.TB, text string, parts ...string) {
 const timeout = 3 * time.Minute
 
 // Eventually waits for a condition that nothing signals, and reports whether it
-// came true in a few minutes.
+// came true in a few minutes. The longer it has waited, the longer it waits
+// before it looks again: a condition may ask a database, and what it waits for
+// needs the processor too.
 func Eventually(condition func() bool) bool {
-	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	begin := time.Now()
+	for waited := time.Duration(0); waited < timeout; waited = time.Since(begin) {
 		if condition() {
 			return true
 		}
+		time.Sleep(min(time.Millisecond+waited/16, longestPause))
 	}
 	return false
 }
+
+// longestPause is how long Eventually waits at most before it looks again.
+const longestPause = 25 * time.Millisecond
 
 // Until ends the test unless the condition, which is called what, comes true in a
 // few minutes.
