@@ -26,13 +26,18 @@ type numbering struct {
 	mu  sync.Mutex // protects ids
 	ids map[place]int64
 
+	writers  atomic.Int64 // that are storing now
 	lagged   atomic.Bool  // whether a writer has waited for others
 	stored   atomic.Int64 // the id that was stored last
 	readings atomic.Int64 // of the log
 }
 
-// longestLag is how long a writer waits that has no others beside it.
-const longestLag = 4 * time.Second
+// A writer waits for so long until others come, and if they have come until they
+// have stored events.
+const (
+	lagAlone   = 250 * time.Millisecond
+	longestLag = 4 * time.Second
+)
 
 // lag has one writer of the store wait until another one has stored ids that
 // were drawn later, and the log was read since. It is the one of Dog0, who has
@@ -41,9 +46,13 @@ func (n *numbering) lag(ctx context.Context, events []storedEvent, ids []int64) 
 	if ctx.Value(transactionKey{}) != nil || originatorOf(events) != dog("Dog0") || n.lagged.Swap(true) {
 		return
 	}
-	deadline := time.Now().Add(longestLag)
+	begin := time.Now()
 	until := func(come func() bool) {
-		for !come() && time.Now().Before(deadline) {
+		for !come() {
+			waited := time.Since(begin)
+			if waited > longestLag || waited > lagAlone && n.writers.Load() == 1 {
+				return
+			}
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -101,6 +110,8 @@ func (n *numbering) spoil(r *spoilt) {
 }
 
 func (n *numbering) numbered(ctx context.Context, r *spoilt, events []storedEvent, store func() error) ([]int64, error) {
+	n.writers.Add(1)
+	defer n.writers.Add(-1)
 	ids := n.draw(len(events))
 	n.lag(ctx, events, ids)
 	defer n.alone(ctx)()

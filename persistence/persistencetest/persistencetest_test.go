@@ -13,7 +13,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	deadlock, patience = 10*time.Second, 3*time.Minute // some of the seeded bugs wait for ever
+	deadlock, patience = 3*time.Second, 3*time.Minute // some of the seeded bugs wait for ever
+	if enabled("CI") {
+		deadlock = 10 * time.Second
+	}
 	goleak.VerifyTestMain(m)
 }
 

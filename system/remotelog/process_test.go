@@ -113,7 +113,7 @@ func follow() error {
 			return err
 		}
 	}
-	client, err := remotelog.NewClient(schoolName, os.Getenv(childAddress), remotelog.ClientConfig{Application: known, Retries: 20})
+	client, err := remotelog.NewClient(schoolName, os.Getenv(childAddress), remotelog.ClientConfig{Application: known, Retries: 3})
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,8 @@ func follow() error {
 	if err != nil {
 		return err
 	}
-	runner, err := system.NewRunner(sys, system.Config{})
+	// A short wait between the attempts; a bad line makes many of them.
+	runner, err := system.NewRunner(sys, system.Config{ShortestRetry: 10 * time.Millisecond, LongestRetry: 250 * time.Millisecond})
 	if err != nil {
 		return err
 	}
@@ -334,7 +335,7 @@ func TestFollowerOverABadLine(t *testing.T) {
 			t.Parallel()
 			up := p.startUpstream(t)
 			down := p.downstream(t, up.address)
-			events := testdb.Figure(2_000, 20_000)
+			events := testdb.Figure(testdb.Sample(500, 2_000), 20_000)
 			wait := up.save(t, events)
 			for range testdb.Figure(3, 10) {
 				down.start(t, 1+rand.IntN(events/20)).killStanding(t)
