@@ -108,7 +108,30 @@ func dropDatabase(server, name string) error {
 				PERFORM pg_sleep(0.002);
 			END LOOP;
 		END $$`, name))
-	return errors.Join(err, administer(server, "DROP DATABASE "+name+" WITH (FORCE)"))
+	if err := errors.Join(err, administer(server, "DROP DATABASE "+name+" WITH (FORCE)")); err != nil {
+		return fmt.Errorf("%w\nwhile these were connected:\n%s", err, sessions(server))
+	}
+	return nil
+}
+
+// sessions says what all processes of a server do. DROP DATABASE waits for each
+// of them, whatever its database.
+func sessions(server string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, server)
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close(ctx)
+	var all string
+	err = conn.QueryRow(ctx, `SELECT COALESCE(string_agg(concat_ws(' ', pid, backend_type, datname, state,
+		wait_event_type || '/' || wait_event, now() - state_change, left(query, 200)), E'\n' ORDER BY pid), '')
+		FROM pg_stat_activity`).Scan(&all)
+	if err != nil {
+		return err.Error()
+	}
+	return all
 }
 
 // admin is the connection that creates and drops the databases of the server
