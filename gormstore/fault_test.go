@@ -4,18 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/faultdb/pgproxy"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -417,5 +424,39 @@ func TestLostConnectionIsRetryable(t *testing.T) {
 			}
 			wantIdle(t, db)
 		})
+	}
+}
+
+// While a server takes no connections, whatever is asked of it may succeed later.
+func TestServerThatIsDownIsRetryable(t *testing.T) {
+	t.Parallel()
+	truth := created(t, testdb.OpenPostgresSchema(t))
+	config := expect.Must(pgx.ParseConfig(truth.Dialector.(*postgres.Dialector).DSN))
+	dial := config.DialFunc
+	var down atomic.Bool
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if down.Load() {
+			return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+		}
+		return dial(ctx, network, address)
+	}
+	pool := stdlib.OpenDB(*config)
+	pool.SetMaxIdleConns(-1) // none is left that was made before
+	db := testdb.Open(t, postgres.New(postgres.Config{Conn: pool}))
+	down.Store(true)
+	r := recorder(t, db, schoolName)
+	_, inserted := r.InsertEvents(t.Context(), history(uuid.New(), 0, 1))
+	_, head := r.MaxNotificationID(t.Context())
+	for what, err := range map[string]error{
+		"a save": inserted,
+		"a read": head,
+		"a transaction": gormstore.Transaction(t.Context(), db, func(context.Context, *gorm.DB) error {
+			t.Error("the transaction has begun")
+			return nil
+		}),
+	} {
+		if !persistence.IsRetryable(err) || !errors.Is(err, persistence.ErrUnavailable) || !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("%s: got %v, want an ErrUnavailable of a refused connection", what, err)
+		}
 	}
 }
