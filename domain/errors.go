@@ -9,7 +9,7 @@ import (
 
 // ErrEventSourcing is at the root of the errors of applications, stores and
 // followers: errors.Is(err, ErrEventSourcing) tells them from others. Packages
-// that can be used alone, such as cipher and compressor, have their own.
+// cipher and compressor have their own.
 var ErrEventSourcing = eventtype.ErrEventSourcing
 
 // definitionError is a mistake in the program, found when a Definition is made

@@ -13,8 +13,8 @@ import (
 type Event struct {
 	// Application is the name of the application that recorded the event, and
 	// NotificationID its position in that application's log. Both are zero
-	// until the event is recorded, but that a pending event of an aggregate
-	// that was loaded has the name of the application it was loaded from.
+	// until the event is recorded; only Application is set earlier, in pending
+	// events of an aggregate that was loaded.
 	// NotificationID is zero in events that were read as part of an aggregate,
 	// because only the log knows positions.
 	Application    string

@@ -30,10 +30,10 @@ type Processed struct {
 }
 
 // CatchUp processes the events that one follower has not processed, up to the
-// present end of its leaders' logs. It returns what was processed, in the order
-// of the system's edges. If the follower fails, the events before the one at
-// fault are processed, and in the result. report, which may be nil, is called
-// after every batch.
+// present end of its leaders' logs. It returns what was processed of each
+// leader, in the order in which the pipes name them. If the follower fails, the
+// events before the one at fault are processed, and in the result. report, which
+// may be nil, is called after every batch.
 //
 // A follower that is paused is an ErrPaused. If another process of the follower
 // is at work for longer than the store waits for a lock, that is a

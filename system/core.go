@@ -39,11 +39,12 @@ func newCore(s *System, config Config) (*core, error) {
 	return c, nil
 }
 
-// System returns what the runner runs.
+// System returns the system that the runner runs, for another runner of the same
+// system.
 func (c *core) System() *System { return c.system }
 
-// Statuses returns the status of each follower and leader, in the order of the
-// system's edges. If it returns an error, which is one of reading positions,
+// Statuses returns the status of each follower and leader, in the order in which
+// the pipes name them. If it returns an error, which is one of reading positions,
 // the statuses have what is known. A database that does not answer before ctx
 // ends makes only the statuses unknown that need it. If ctx has already ended,
 // no database is asked, and the statuses have what this process knows.

@@ -66,7 +66,7 @@ type Status struct {
 	// processes, or is "". It names the topics that were not processed from the
 	// beginning, because the filter has grown, or not to the end, and says
 	// whether two programs seem to run under the follower's name. A reset clears
-	// it, and so does management.AcceptTopics.
+	// it, and so does the command followers accept.
 	Note string
 	// Held is a transaction that has been open for more than five seconds and
 	// keeps the follower from the newest events of the leader, or nil. It is

@@ -24,10 +24,12 @@
 //	schema --dialect sqlite|postgres             print the SQL for that, without a database
 //	sync_followers [-n] [-v 0..3] [follower ...] process what followers have not processed yet
 //	reset_follower [-n] [-u app,...] [follower]  have a follower forget what it has processed
-//	followers [-o json]                          show the state of followers
+//	contents [application ...]                   show what the databases contain and how it is stored
+//	followers                                    show the state of followers
 //	followers pause follower [upstream ...]      keep a follower from processing events, in every process
 //	followers resume follower [upstream ...]     have it go on
 //	followers skip follower [upstream ...]       move a follower to the end of the logs that it follows
+//	followers continue follower [upstream ...]   have a follower go on after the newest events of its leader were deleted
 //	followers accept follower [upstream ...]     accept what a follower has missed because its topics have changed
 //	check [application ...]                      look for violations of what is guaranteed
 //	events application [originator]              show events
@@ -44,8 +46,8 @@
 //
 // # From a program
 //
-// [Run] runs a command and returns its exit code. Most commands print JSON with
-// -o json.
+// [Run] runs a command and returns its exit code. The commands contents,
+// followers, check, events and parked print JSON with -o json.
 //
 // # The runner
 //

@@ -100,7 +100,7 @@ func decimalStr() jsontranscoder.Transcoding {
 }
 
 // MarshalText implements encoding.TextMarshaler, for a Decimal that is encoded
-// without decimalStr.
+// without the transcoding decimal_str.
 func (d Decimal) MarshalText() ([]byte, error) { return []byte(d), d.check() }
 
 // UnmarshalText implements encoding.TextUnmarshaler.

@@ -24,7 +24,8 @@ type HandlerConfig struct {
 	MaxPage int
 	// MaxPageBytes has an answer end before its states are larger than so many
 	// bytes together. One notification is always sent. The default is 8 MiB,
-	// which keeps every answer below the 32 MiB that a Client takes.
+	// which keeps every answer below the 32 MiB that the client of NewClient
+	// takes.
 	MaxPageBytes int
 	// MaxTopics is how many topics a request may have, 100 by default. One that
 	// has more is refused.

@@ -14,7 +14,7 @@ import (
 var errDryRun = errors.New("dry run")
 
 // DeleteOriginator deletes one originator of an application of the runner, as
-// application.DeleteOriginator does. A dry run counts what would be deleted in
+// Log.DeleteOriginator does. A dry run counts what would be deleted in
 // a transaction that is rolled back. An application that the runner does not
 // have is a *RunnerError.
 func DeleteOriginator(
