@@ -84,6 +84,44 @@ func TestOneIDForTwoDefinitions(t *testing.T) {
 	}
 }
 
+// sum is the state of two definitions, and of their events' types.
+type sum struct{ N int }
+
+// TestOneIDForTwoDefinitionsOfOnePayload is the same for definitions whose
+// payloads and states have the same types: only topics tell them apart.
+func TestOneIDForTwoDefinitionsOfOnePayload(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string][]application.Option{
+		"from events":    nil,
+		"from snapshots": {application.WithSnapshotting(map[string]int{"": 1})},
+		"from the cache": {application.WithEnv(map[string]string{"AGGREGATE_CACHE_MAXSIZE": "10"})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			app, err := application.New("Shop", append(options, application.WithStore(memory.New()))...)
+			expect.NoError(t, err)
+			carts := domain.Define("Cart", domain.Evolve("Added", func(s, e sum) sum { return sum{s.N + e.N} }))
+			orders := domain.Define("Order", domain.Evolve("Added", func(s, e sum) sum { return sum{s.N - e.N} }))
+			log := domain.Define("Sums", domain.Entry("Added", sum{}))
+			first, second := expect.Must(application.NewRepository(app, carts)), expect.Must(application.NewRepository(app, orders))
+			id, logID := uuid.New(), uuid.New()
+			entries := expect.Must(application.NewEventSourcedLog(app, log, logID))
+			_, err = app.Save(t.Context(), domain.StartFold(carts, id, sum{7}), domain.Events{log.NewEvent(logID, 1, sum{1})})
+			expect.NoError(t, err)
+			for _, other := range []uuid.UUID{id, logID} {
+				if _, err := second.Get(t.Context(), other); !errors.Is(err, persistence.ErrOriginatorType) {
+					t.Errorf("got %v, want ErrOriginatorType", err)
+				}
+			}
+			if cart := expect.Must(first.Get(t.Context(), id)); cart.State().N != 7 {
+				t.Errorf("got %+v, want N 7", cart.State())
+			}
+			if _, ok, err := entries.Last(t.Context()); !ok || err != nil {
+				t.Errorf("got %v, %v; want an entry", ok, err)
+			}
+		})
+	}
+}
+
 // TestOneIDAfterARename reads under a new name what was stored under a former
 // one: that is one definition.
 func TestOneIDAfterARename(t *testing.T) {

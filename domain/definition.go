@@ -31,15 +31,17 @@ type schema struct {
 	isLog    bool
 	clock    func() time.Time // called by many goroutines at once
 
-	empty   func() rooted                              // makes an aggregate of nothing
-	apply   map[reflect.Type]func(aggregate, data any) // by the types of payloads
-	state   *stateFunctions                            // nil while none is given
-	version int                                        // of snapshots; 0 if it is not given
-	former  []string                                   // names
+	empty   func() rooted   // makes an aggregate of nothing
+	state   *stateFunctions // nil while none is given
+	version int             // of snapshots; 0 if it is not given
+	former  []string        // names
 }
 
 // rooted is a pointer to an aggregate of any type.
 type rooted interface{ root() *Aggregate }
+
+// whole is a Fold or a Log. If a struct embeds one, self is not the struct.
+type whole interface{ self() any }
 
 // rootOf returns the Aggregate in an aggregate.
 func rootOf(aggregate any) *Aggregate { return aggregate.(rooted).root() }
@@ -93,15 +95,18 @@ func newSchema(name string, empty func() rooted) *schema {
 	if aggregate.root() == nil {
 		panic(&definitionError{definition: name, problem: "embed domain.Aggregate by value, not as a pointer"})
 	}
+	if whole, ok := aggregate.(whole); ok && whole.self() != any(aggregate) {
+		panic(&definitionError{definition: name, problem: "embed domain.Aggregate; a Fold or a Log cannot be embedded in an aggregate"})
+	}
 	_, isLog := aggregate.(*Log)
 	return &schema{name: name, byType: map[reflect.Type]*eventType{}, first: initialVersion, isLog: isLog, clock: time.Now,
-		empty: empty, apply: map[reflect.Type]func(aggregate, data any){}}
+		empty: empty}
 }
 
 // Definition is what an aggregate type T is made of: its stored name, its
 // events and their stored names, and how its state is kept in snapshots. T is a
-// struct that embeds Aggregate, a Fold, or a Log. Make it once, with Define, as
-// a package variable. It is safe for concurrent use.
+// struct that embeds Aggregate, or it is a Fold or Log itself. Make it once,
+// with Define, as a package variable. It is safe for concurrent use.
 type Definition[T any] struct{ *schema }
 
 // Option is one part of a Definition of T.
@@ -141,8 +146,9 @@ func (s *schema) finish() {
 // given as any value of its type, usually the zero one.
 func On[T any, E EventOf[T]](name string, _ E, options ...TypeOption) Option[T] {
 	return func(d *Definition[T]) {
-		d.add(newEventType[E](d.name, name, d.name+"."+name, options))
-		d.apply[reflect.TypeFor[E]()] = func(aggregate, data any) { data.(E).Apply(aggregate.(*T)) }
+		t := newEventType[E](d.name, name, d.name+"."+name, options)
+		t.apply = func(aggregate, data any) { data.(E).Apply(aggregate.(*T)) }
+		d.add(t)
 	}
 }
 
@@ -184,7 +190,7 @@ func FirstVersion[T any](version int64) Option[T] {
 }
 
 // WithClock returns a Definition that is the same but for the clock that its
-// aggregates take their times from. Many goroutines call it at once.
+// aggregates take their times from. Many goroutines call the clock at once.
 func (d *Definition[T]) WithClock(clock func() time.Time) *Definition[T] {
 	if clock == nil {
 		panic(&definitionError{definition: d.name, problem: "WithClock needs a clock"})
@@ -199,6 +205,9 @@ func (d *Definition[T]) WithClock(clock func() time.Time) *Definition[T] {
 //
 // Like Trigger it panics if the program is wrong.
 func (d *Definition[T]) Create(id uuid.UUID, event EventOf[T], options ...EventOption) *T {
+	if d.isLog {
+		panic(&definitionError{definition: d.name, problem: "it is of a log, which has no aggregates; use NewEvent"})
+	}
 	aggregate := d.blank(id)
 	typed := any(aggregate).(*T)
 	aggregate.root().trigger(event, func(data any) { data.(EventOf[T]).Apply(typed) }, options)
@@ -229,15 +238,22 @@ func (s *schema) applyStored(aggregate any, event Event) error {
 	if err := root.accepts(event); err != nil {
 		return err
 	}
-	apply := s.apply[reflect.TypeOf(event.Data)]
-	if apply == nil {
-		apply = s.applyPast(event)
-	}
+	apply := s.applyOf(event)
 	if apply == nil {
 		return s.noPayload(event)
 	}
 	root.advance(event, func() { apply(aggregate, event.Data) })
 	return nil
+}
+
+// applyOf returns what applies an event, or nil if the event is not of the
+// definition. Another definition may have the same type of payload, so the topic
+// counts as well.
+func (s *schema) applyOf(event Event) func(aggregate, data any) {
+	if t := s.byType[reflect.TypeOf(event.Data)]; t != nil && t.hasTopic(event.Topic) {
+		return t.apply
+	}
+	return s.applyPast(event)
 }
 
 // applyPast returns what applies an event whose type is retired or upcast to
@@ -252,13 +268,13 @@ func (s *schema) applyPast(event Event) func(aggregate, data any) {
 		return func(_, _ any) {}
 	case eventtype.Payloads:
 		for _, payload := range data {
-			if s.apply[reflect.TypeOf(payload)] == nil {
+			if s.byType[reflect.TypeOf(payload)] == nil {
 				return nil
 			}
 		}
 		return func(aggregate, _ any) {
 			for _, payload := range data {
-				s.apply[reflect.TypeOf(payload)](aggregate, payload)
+				s.byType[reflect.TypeOf(payload)].apply(aggregate, payload)
 			}
 		}
 	}

@@ -79,6 +79,9 @@ func TestDefinePanics(t *testing.T) {
 		{"empty alias", "a topic must not be empty", func() { domain.Define("Dog", domain.On("A", Registered{}, domain.Alias(""))) }},
 		{"empty stored topic", "a topic must not be empty", func() { domain.Define("Dog", domain.On("A", Registered{}, domain.StoredAs(""))) }},
 		{"former name that makes topics too long", "at most 255", func() { domain.Define("Dog", on("A"), domain.FormerName[Dog](long)) }},
+		{"embedded fold", "cannot be embedded", func() { domain.Define[struct{ domain.Fold[int] }]("Sum") }},
+		{"embedded log", "cannot be embedded", func() { domain.Define[struct{ domain.Log }]("Journal") }},
+		{"aggregate of a log", "use NewEvent", func() { domain.Define[domain.Log]("Journal").Create(uuid.New(), logged{}) }},
 		{"empty former name", "a topic must not be empty", func() { domain.Define("Dog", domain.FormerName[Dog]("")) }},
 		{"event that is a pointer", "give domain_test.boxed, not a pointer to it", func() { domain.Define("Dog", domain.On("A", &boxed{})) }},
 		{"event that is a func", "cannot be stored: give a struct", func() { domain.Define("Dog", domain.On("A", named(nil))) }},
@@ -138,3 +141,8 @@ func TestBlank(t *testing.T) {
 		t.Errorf("got root %p, want %p", got, &dog.Aggregate)
 	}
 }
+
+// logged is an event of which a log could be an aggregate.
+type logged struct{}
+
+func (logged) Apply(*domain.Log) {}

@@ -26,8 +26,9 @@ type eventType struct {
 	// today's last; events have none.
 	fingerprints []string
 	read         func(t *eventType, version int, decode func(any) error) (any, error)
-	convert      func(any) []any // of UpcastToMany, else nil
-	into         []reflect.Type  // what convert makes
+	apply        func(aggregate, data any) // nil in what no event of today has
+	convert      func(any) []any           // of UpcastToMany, else nil
+	into         []reflect.Type            // what convert makes
 }
 
 // upcast is one step from an older schema version to the next. It can read

@@ -22,11 +22,12 @@ type Fold[S any] struct {
 // one it is given.
 func Evolve[S, E any](name string, evolve func(S, E) S, options ...TypeOption) Option[Fold[S]] {
 	return func(d *Definition[Fold[S]]) {
-		d.add(newEventType[E](d.name, name, d.name+"."+name, options))
-		d.apply[reflect.TypeFor[E]()] = func(fold, data any) {
+		t := newEventType[E](d.name, name, d.name+"."+name, options)
+		t.apply = func(fold, data any) {
 			f := fold.(*Fold[S])
 			f.state = evolve(f.state, data.(E))
 		}
+		d.add(t)
 		if d.state == nil {
 			d.state = foldState(func(state S) S { return state }, func(state S) S { return state }, nil)
 		}
@@ -46,6 +47,8 @@ func foldState[S, X any](to func(S) X, from func(X) S, options []TypeOption) *st
 		options)
 }
 
+func (f *Fold[S]) self() any { return f }
+
 // StartFold makes a new fold with its first event, which is pending until the
 // fold is saved. It panics if the event is not in the definition.
 func StartFold[S any](d *Definition[Fold[S]], id uuid.UUID, event any, options ...EventOption) *Fold[S] {
@@ -60,5 +63,5 @@ func (f *Fold[S]) State() S { return f.state }
 // Trigger makes a new event of the fold and evolves its state. It panics if the
 // event is not in the fold's definition.
 func (f *Fold[S]) Trigger(event any, options ...EventOption) {
-	f.trigger(event, func(data any) { f.schema.apply[reflect.TypeOf(data)](f, data) }, options)
+	f.trigger(event, func(data any) { f.schema.byType[reflect.TypeOf(data)].apply(f, data) }, options)
 }

@@ -132,7 +132,7 @@ func (s *schema) takeSnapshot(aggregate any) Event {
 
 func (s *schema) restore(snapshot Event) (any, error) {
 	aggregate, createdOn, modifiedOn, ok := s.state.restore(snapshot.Data)
-	if !ok {
+	if !ok || !s.snapshot.hasTopic(snapshot.Topic) {
 		return nil, s.noPayload(snapshot)
 	}
 	if aggregate == nil {

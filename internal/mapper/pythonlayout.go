@@ -220,6 +220,7 @@ func (m *Mapper) decodePython(p purpose, plain []byte, event *domain.Event) (sta
 		if plain, topic, version, err = rearrangeSnapshot(plain); err != nil {
 			return stageDecode, err
 		}
+		event.Topic = topic
 	}
 	kind, ok := m.find(p, topic)
 	if !ok {
