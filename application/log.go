@@ -52,7 +52,7 @@ func (a *Application) decodeAll(notifications iter.Seq2[persistence.Notification
 			yield(domain.Event{}, err)
 			return
 		}
-		for part := range mapper.Parts(event) {
+		for part := range event.Parts() {
 			if !yield(part, nil) {
 				return
 			}

@@ -1,10 +1,13 @@
 package domain
 
 import (
+	"iter"
 	"maps"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 )
 
 // Event is a fact about one originator (an aggregate, a fold or a log): the
@@ -47,8 +50,30 @@ type Event struct {
 	Part int
 
 	// Data is the payload: a value (never a pointer) of a type given to Define.
-	// It is a RetiredEvent if the type is retired.
+	// It is a RetiredEvent if the type is retired. If one stored event means
+	// several today, as of UpcastToMany, it has the payloads of all of them, and
+	// Parts tells them apart; only system.Leader hands out such an event.
 	Data any
+}
+
+// Parts returns the events that a stored event means today: one for each
+// payload that UpcastToMany has made of it, in their order, or the event itself.
+// They differ only in Data and Part.
+func (e Event) Parts() iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		payloads, ok := e.Data.(eventtype.Payloads)
+		if !ok {
+			yield(e)
+			return
+		}
+		for i, payload := range payloads {
+			part := e
+			part.Part, part.Data = i, payload
+			if !yield(part) {
+				return
+			}
+		}
+	}
 }
 
 // Metadata travels with an event beside its payload, and is compressed and

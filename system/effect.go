@@ -16,7 +16,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
-	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -390,7 +389,7 @@ func (f *followerLoop) callHandlers(ctx context.Context, event domain.Event) (re
 		return nil, err
 	}
 	ctx = bridge.WithCause(ctx, event, nil)
-	for part := range mapper.Parts(event) {
+	for part := range event.Parts() {
 		handler := f.follower.handler(reflect.TypeOf(part.Data))
 		if handler == nil || handler.call == nil {
 			continue

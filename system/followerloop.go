@@ -16,7 +16,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
-	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
@@ -1047,7 +1046,7 @@ func (f *followerLoop) handle(ctx context.Context, n persistence.Notification, s
 func (f *followerLoop) dispatch(ctx context.Context, n persistence.Notification, event domain.Event) (err error) {
 	made := f.effects[effectKeyOf(n)]
 	called := 0
-	for part := range mapper.Parts(event) {
+	for part := range event.Parts() {
 		handler := f.follower.handler(reflect.TypeOf(part.Data))
 		switch {
 		case handler == nil:

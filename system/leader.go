@@ -24,7 +24,7 @@ type Leader interface {
 	// end of the range.
 	Notifications(ctx context.Context, r persistence.NotificationRange) ([]persistence.Notification, error)
 	// Decode returns the event in a notification. If domain.UpcastToMany makes
-	// several events of it, its Data has them all, and they are what is handled.
+	// several events of it, they are its Parts, and those are what is handled.
 	Decode(n persistence.Notification) (domain.Event, error)
 	// Topics returns the names under which events with payloads of a type are
 	// stored, today's first and then former ones, or none if the log has no

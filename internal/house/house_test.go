@@ -117,7 +117,7 @@ var mayImport = []allowedImports{
 	{"gormstore/pglisten", []string{"persistence", "gormstore"}},
 	// The operations put everything together.
 	{"gormstore/internal/operations", []string{"domain", "cipher", "persistence", "system", "gormstore",
-		"gormstore/internal/inventory", "internal/bridge", "internal/capability", "internal/checker", "internal/mapper", "internal/txscope"}},
+		"gormstore/internal/inventory", "internal/bridge", "internal/capability", "internal/checker", "internal/txscope"}},
 	// Nothing imports the commands but programs.
 	{"gormstore/management", []string{"domain", "persistence", "application", "system",
 		"gormstore/internal/inventory", "gormstore/internal/operations", "internal/capability"}},

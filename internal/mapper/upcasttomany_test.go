@@ -85,17 +85,17 @@ func TestParts(t *testing.T) {
 		Data: eventtype.Payloads{learned{"sit"}, learned{"roll"}}}
 	first, second := event, event
 	first.Data, second.Data, second.Part = learned{"sit"}, learned{"roll"}, 1
-	if got, want := slices.Collect(mapper.Parts(event)), []domain.Event{first, second}; !reflect.DeepEqual(got, want) {
+	if got, want := slices.Collect(event.Parts()), []domain.Event{first, second}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	for range mapper.Parts(event) {
+	for range event.Parts() {
 		break
 	}
-	if got := slices.Collect(mapper.Parts(first)); !reflect.DeepEqual(got, []domain.Event{first}) {
+	if got := slices.Collect(first.Parts()); !reflect.DeepEqual(got, []domain.Event{first}) {
 		t.Errorf("one payload: got %+v, want %v", got, []domain.Event{first})
 	}
 	event.Data = eventtype.Payloads{}
-	if got := slices.Collect(mapper.Parts(event)); len(got) != 0 {
+	if got := slices.Collect(event.Parts()); len(got) != 0 {
 		t.Errorf("no payloads: got %+v, want 0 of them", got)
 	}
 }

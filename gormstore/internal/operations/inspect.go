@@ -14,7 +14,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
-	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -159,7 +158,7 @@ func PayloadsOf(runner Runner, application string, event StoredEvent) (payloads 
 		return nil
 	}
 	schema, isKnown := app.Mapper().SchemaOf(event.Topic)
-	for part := range mapper.Parts(event.Event) {
+	for part := range event.Event.Parts() {
 		payload := Payload{event.Topic, asJSON(app, part.Data)}
 		if isKnown {
 			if kind, ok := schema.Kind(part.Data); ok {
