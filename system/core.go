@@ -106,6 +106,15 @@ func (c *core) edgesOf(follower Member) (edges []*followerLoop, err error) {
 	return edges, nil
 }
 
+// edgesByFollower returns the loops of each follower.
+func (c *core) edgesByFollower() map[*Follower][]*followerLoop {
+	edges := map[*Follower][]*followerLoop{}
+	for _, edge := range c.edges {
+		edges[edge.follower] = append(edges[edge.follower], edge)
+	}
+	return edges
+}
+
 // listen remembers every save of a leader in this process for its followers,
 // and then calls wake, until remove is called.
 func listen(leader Leader, wake func()) (remove func()) {

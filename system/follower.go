@@ -29,7 +29,7 @@ type Follower struct {
 	hasStart bool
 
 	partitioning partitioning
-	running      runningLoops
+	followings   followings
 }
 
 // handler handles the events of one payload type: by handle, or by a call whose

@@ -217,9 +217,13 @@ func (r *Runner) workers() []*worker {
 		edge.setStatus(nil, time.Time{})
 		w.edges = append(w.edges, &retryState{followerLoop: edge, statusWriter: newStatusWriter(edge), announced: Stopped})
 		w.unsubscribe = append(w.unsubscribe, listen(edge.leader, w.notify))
-		edge.follower.running.add(edge, func(ctx context.Context, position int64) error {
-			return edge.await(ctx, edge.addWaiter(position))
-		})
+	}
+	wait := func(ctx context.Context, edge *followerLoop, position int64) error {
+		return edge.await(ctx, edge.addWaiter(position))
+	}
+	for follower, edges := range r.edgesByFollower() {
+		w := byFollower[follower]
+		w.unsubscribe = append(w.unsubscribe, follower.followings.run(edges, wait))
 	}
 	return workers
 }
@@ -228,7 +232,7 @@ func (r *Runner) workers() []*worker {
 type worker struct {
 	edges       []*retryState
 	current     *retryState   // what is pulled, or was last
-	unsubscribe []func()      // take back what listen has installed
+	unsubscribe []func()      // take back what listen and followings.run have installed
 	wake        chan struct{} // holds one wake-up, which is as good as many
 }
 
@@ -332,7 +336,6 @@ func (w *worker) ended(ctx context.Context) {
 	}
 	for _, edge := range w.edges {
 		edge.releasePartitions(ctx)
-		edge.follower.running.remove(edge.followerLoop)
 		edge.ended()
 		edge.announce(context.WithoutCancel(ctx))
 		edge.reportLast(context.WithoutCancel(ctx), edge.followerLoop)

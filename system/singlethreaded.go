@@ -23,7 +23,7 @@ type SingleThreadedRunner struct {
 	stopped bool
 	pulling bool
 	again   bool     // something was recorded since the round began
-	bells   []func() // take back what listen has installed
+	bells   []func() // take back what listen and followings.run have installed
 }
 
 // NewSingleThreadedRunner makes a runner. Followers run from Start on. The
@@ -67,11 +67,13 @@ func (r *SingleThreadedRunner) listen(ctx context.Context) error {
 	heard := map[Leader]bool{}
 	for _, edge := range r.edges {
 		edge.setStatus(nil, time.Time{})
-		edge.follower.running.add(edge, func(ctx context.Context, position int64) error { return r.await(ctx, edge, position) })
 		if !heard[edge.leader] {
 			heard[edge.leader] = true
 			r.bells = append(r.bells, listen(edge.leader, func() { _ = r.sync(ctx) }))
 		}
+	}
+	for follower, edges := range r.edgesByFollower() {
+		r.bells = append(r.bells, follower.followings.run(edges, r.await))
 	}
 	return nil
 }
@@ -181,7 +183,6 @@ func (r *SingleThreadedRunner) Close() error {
 	}
 	r.bells = nil
 	for _, edge := range r.edges {
-		edge.follower.running.remove(edge)
 		edge.ended()
 	}
 	return nil

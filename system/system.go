@@ -78,6 +78,11 @@ func New(pipes ...[]Member) (*System, error) {
 	if err := s.checkFollowers(); err != nil {
 		return nil, err
 	}
+	for _, m := range s.members {
+		if m.follower != nil {
+			m.follower.followings.addLeaders(s.follows(m.Name()))
+		}
+	}
 	return s, nil
 }
 

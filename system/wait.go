@@ -76,9 +76,12 @@ func refuseInTransaction(ctx context.Context) error {
 // up to a position, such as that of application.Saved, in whatever process it
 // runs.
 //
-// While a runner of this process runs the follower, it is as WaitFor of the
-// runner: it returns an error if the follower has failed, is paused, or does not
-// follow the leader, and ErrStopped if the runner is stopped meanwhile.
+// While a runner of this process runs the follower for the leader, it is as
+// WaitFor of the runner: it returns an error if the follower has failed or is
+// paused, and ErrStopped if the runner is stopped meanwhile. If a runner runs
+// the follower and no system of this process has it follow the leader, it
+// returns an ErrProgramming.
+//
 // Otherwise it polls the position in the follower's store, and sees it move
 // within half a second. If ctx ends first, it returns an ErrOperational with the
 // context's cause. Give ctx a deadline: a follower that no process runs never
@@ -87,7 +90,7 @@ func (f *Follower) WaitForPosition(ctx context.Context, leader Member, position 
 	if err := refuseInTransaction(ctx); err != nil {
 		return err
 	}
-	switch wait, err := f.running.waitOf(f, leader); {
+	switch wait, err := f.waitOf(leader); {
 	case err != nil:
 		return err
 	case wait != nil && position > 0:
@@ -96,47 +99,64 @@ func (f *Follower) WaitForPosition(ctx context.Context, leader Member, position 
 	return polling.WaitFor(ctx, f.app.Recorder(), leader.Name(), position)
 }
 
-// runningLoops are the loops of a follower that runners of this process run.
-type runningLoops struct {
-	mu  sync.Mutex
-	all []runningLoop
+// followings are the leaders of a follower in this process.
+type followings struct {
+	mu      sync.Mutex
+	leaders []string // of all systems, whether they run or not
+	running []runningLoop
 }
 
-// runningLoop is a loop with how its runner waits for a position.
+// runningLoop is a loop that a runner runs, with how to wait for a position.
 type runningLoop struct {
 	*followerLoop
-	wait func(ctx context.Context, position int64) error
+	wait waitFunc
 }
 
-func (r *runningLoops) add(loop *followerLoop, wait func(ctx context.Context, position int64) error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.all = append(r.all, runningLoop{loop, wait})
+// waitFunc waits until a loop has reached a position.
+type waitFunc func(ctx context.Context, loop *followerLoop, position int64) error
+
+// addLeaders adds the leaders that the pipes of a system give to the follower.
+func (f *followings) addLeaders(names []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, name := range names {
+		if !slices.Contains(f.leaders, name) {
+			f.leaders = append(f.leaders, name)
+		}
+	}
 }
 
-func (r *runningLoops) remove(loop *followerLoop) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.all = slices.DeleteFunc(r.all, func(running runningLoop) bool { return running.followerLoop == loop })
+// run adds the loops that a runner begins to run, and returns a function that
+// removes them. Both do it in one step, so a wait sees all of them or none.
+func (f *followings) run(loops []*followerLoop, wait waitFunc) (remove func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, loop := range loops {
+		f.running = append(f.running, runningLoop{loop, wait})
+	}
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.running = slices.DeleteFunc(f.running, func(r runningLoop) bool { return slices.Contains(loops, r.followerLoop) })
+	}
 }
 
-// waitOf returns how to wait for a leader's log, or nil if no runner of this
-// process runs the follower.
-func (r *runningLoops) waitOf(f *Follower, leader Member) (wait func(ctx context.Context, position int64) error, err error) {
+// waitOf returns how to wait for a position in a leader's log, or nil if no
+// runner of this process runs the follower for that leader.
+func (f *Follower) waitOf(leader Member) (wait func(ctx context.Context, position int64) error, err error) {
 	if isNil(leader) {
 		return nil, &mistake{f.Name(), "the leader is nil"}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var leaders []string
-	for _, running := range r.all {
-		if running.leader.Name() == leader.Name() {
-			return running.wait, nil
+	name, all := leader.Name(), &f.followings
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for _, r := range all.running {
+		if r.leader.Name() == name {
+			return func(ctx context.Context, position int64) error { return r.wait(ctx, r.followerLoop, position) }, nil
 		}
-		leaders = append(leaders, running.leader.Name())
 	}
-	if len(leaders) > 0 {
-		return nil, &mistake{f.Name(), fmt.Sprintf("it does not follow %s; it follows %s", leader.Name(), strings.Join(leaders, ", "))}
+	if len(all.running) > 0 && !slices.Contains(all.leaders, name) {
+		return nil, &mistake{f.Name(), fmt.Sprintf("it does not follow %s; it follows %s", name, strings.Join(all.leaders, ", "))}
 	}
 	return nil, nil
 }
