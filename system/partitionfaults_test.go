@@ -35,7 +35,8 @@ func (d divided) atHead(t testing.TB) bool {
 	return position(t, d.follower.Application, schoolName) == head(t, d.dogs.Application)
 }
 
-// editPartitions changes rows of partitions while processes own them.
+// editPartitions changes rows of partitions while processes own them. A row that
+// does not meet the condition any more stays as it is.
 func editPartitions(t testing.TB, db *gorm.DB, where string, changes map[string]any) {
 	t.Helper()
 	var numbers []int
@@ -43,8 +44,14 @@ func editPartitions(t testing.TB, db *gorm.DB, where string, changes map[string]
 	if len(numbers) == 0 {
 		t.Fatalf("there are no partitions where %s, want some", where)
 	}
+	edited := int64(0)
 	for _, number := range numbers { // a statement that locks one row has no part in a deadlock
-		expect.NoError(t, db.Table("follower_partitions").Where("number = ?", number).Updates(changes).Error)
+		result := db.Table("follower_partitions").Where("number = ?", number).Where(where).Updates(changes)
+		expect.NoError(t, result.Error)
+		edited += result.RowsAffected
+	}
+	if edited == 0 {
+		t.Fatalf("no partition where %s was edited, want one or more", where)
 	}
 }
 
