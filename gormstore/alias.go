@@ -18,22 +18,27 @@ import (
 // of a Django project they belong to the program.
 var databases struct {
 	sync.RWMutex // protects byAlias
-	byAlias      map[string]registered
+	byAlias      map[string]*registered
 }
 
-// registered is a database with the options of the stores that are made of it.
+// registered is a call of RegisterDB: a database with the options of the stores
+// that are made of it.
 type registered struct {
 	db      *gorm.DB
 	options []Option
 }
 
-// RegisterDB gives a database a name, so that GORM_DB_ALIAS can select it, and
-// returns a function that takes the name back, for tests and for programs that
-// close databases. Register "default" at least, which is what applications use
-// if the environment names none, before the first application is made. The
-// options are those of New, for the stores that applications make by their
-// environment. It panics if the name is already that of another handle: two
-// parts of a program would write to each other's database.
+// RegisterDB gives a database a name, so that GORM_DB_ALIAS can select it.
+// Register "default" at least, which is what applications use if the environment
+// names none, before the first application is made. The options are those of
+// New, for the stores that applications make by their environment. A later call
+// for the same handle replaces them. RegisterDB panics if the name is already
+// that of another handle: two parts of a program would write to each other's
+// database.
+//
+// It returns a function that takes the name back, for tests and for programs
+// that close databases. That function does nothing if the name was registered
+// again since.
 func RegisterDB(alias string, db *gorm.DB, options ...Option) (unregister func()) {
 	databases.Lock()
 	defer databases.Unlock()
@@ -41,13 +46,14 @@ func RegisterDB(alias string, db *gorm.DB, options ...Option) (unregister func()
 		panic(fmt.Sprintf("gormstore: alias %q is registered twice, for different databases", alias))
 	}
 	if databases.byAlias == nil {
-		databases.byAlias = map[string]registered{}
+		databases.byAlias = map[string]*registered{}
 	}
-	databases.byAlias[alias] = registered{db, options}
+	added := &registered{db, options}
+	databases.byAlias[alias] = added
 	return func() {
 		databases.Lock()
 		defer databases.Unlock()
-		if databases.byAlias[alias].db == db {
+		if databases.byAlias[alias] == added {
 			delete(databases.byAlias, alias)
 		}
 	}
@@ -64,7 +70,7 @@ func DB(alias string) (*gorm.DB, error) {
 }
 
 // find returns a database with its options.
-func find(alias string) (registered, bool) {
+func find(alias string) (*registered, bool) {
 	databases.RLock()
 	defer databases.RUnlock()
 	found, ok := databases.byAlias[alias]

@@ -85,3 +85,20 @@ func TestOptionsOfRegisteredDatabase(t *testing.T) {
 		t.Errorf("got %v, want the error of the option", err)
 	}
 }
+
+// The function that RegisterDB returns does not take back a later registration
+// of the same handle.
+func TestUnregisterKeepsALaterRegistration(t *testing.T) {
+	const alias = "registered again"
+	db := testdb.SQLiteMemory(t)
+	first := gormstore.RegisterDB(alias, db)
+	second := gormstore.RegisterDB(alias, db)
+	first()
+	if got, err := gormstore.DB(alias); got != db || err != nil {
+		t.Errorf("after the first was taken back: %v, %v, want the database", got, err)
+	}
+	second()
+	if _, err := gormstore.DB(alias); err == nil {
+		t.Error("after both were taken back the name is still registered")
+	}
+}

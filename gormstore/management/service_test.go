@@ -22,12 +22,12 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
-	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/inventory"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/management"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -191,7 +191,7 @@ func (f *flaky) fail(ctx context.Context, event domain.Event) error {
 	number := event.Data.(registered).Number
 	switch how := os.Getenv("FLAKY"); {
 	case how == "es", how == "mid" && number == 2:
-		return notFoundError{}
+		return notFound(ctx)
 	case how == "nomsg":
 		return speechless{}
 	case how == "dne":
@@ -226,15 +226,18 @@ type ValueError struct{ text string }
 
 func (e *ValueError) Error() string { return e.text }
 
-// notFoundError is that of an aggregate that does not exist.
-type notFoundError struct{}
-
-func (notFoundError) Error() string {
-	return "TrainingSchool: Dog 00000000-0000-0000-0000-000000000000 not found"
-}
-
-func (notFoundError) Unwrap() []error {
-	return []error{application.ErrAggregateNotFound, domain.ErrEventSourcing}
+// notFound is the error of a dog that does not exist.
+func notFound(ctx context.Context) error {
+	school, err := leader("TrainingSchool")(application.WithStore(memory.New()))
+	if err != nil {
+		return err
+	}
+	repository, err := application.NewRepository(school, dogs)
+	if err != nil {
+		return err
+	}
+	_, err = repository.Get(ctx, uuid.Nil)
+	return err
 }
 
 // speechless is an error without words.
@@ -322,15 +325,21 @@ func openDatabases(context.Context) (func() error, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database %q: %w", "default", err)
 	}
-	gormstore.RegisterDB("default", db)
+	open := []openedDatabase{{db, gormstore.RegisterDB("default", db)}}
 	if other := os.Getenv("OTHER_DATABASE"); other != "" {
 		second, err := openDatabase(other)
 		if err != nil {
 			return nil, err
 		}
-		gormstore.RegisterDB("other", second)
+		open = append(open, openedDatabase{second, gormstore.RegisterDB("other", second)})
 	}
-	return closeDatabases, nil
+	return func() error { return closeDatabases(open) }, nil
+}
+
+// openedDatabase is a database with what takes back its name.
+type openedDatabase struct {
+	*gorm.DB
+	unregister func()
 }
 
 func openDatabase(address string) (*gorm.DB, error) {
@@ -346,10 +355,10 @@ func openDatabase(address string) (*gorm.DB, error) {
 	return gorm.Open(postgres.Open(address), quiet)
 }
 
-func closeDatabases() (err error) {
-	for alias, db := range inventory.Databases() {
-		gormstore.RegisterDB(alias, db)() // unregisters it
-		pool, poolErr := db.DB()
+func closeDatabases(open []openedDatabase) (err error) {
+	for _, db := range open {
+		db.unregister()
+		pool, poolErr := db.DB.DB()
 		if poolErr == nil {
 			poolErr = pool.Close()
 		}
