@@ -12,6 +12,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
+	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -57,6 +58,10 @@ func TestPauseMistakes(t *testing.T) {
 	}
 	if got := s.manage(t, "followers", "pause"); got.code != 2 {
 		t.Errorf("got %+v, want code 2", got)
+	}
+	_, err := operations.Followed(s.runner(t), "Diary", []string{"Nowhere"})
+	if !errors.Is(err, persistence.ErrProgramming) {
+		t.Errorf("a leader that it does not follow: got %v, want an ErrProgramming", err)
 	}
 	if err := s.db.Migrator().DropTable("follower_settings"); err != nil {
 		t.Fatal(err)

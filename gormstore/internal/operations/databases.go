@@ -130,17 +130,40 @@ func (e *MigrationError) Error() string {
 	default:
 		missing = "it lacks the tables " + strings.Join(e.Tables, ", ")
 	}
-	return database + " is not migrated: " + missing
+	text := database + " is not migrated"
+	if missing != "" {
+		text += ": " + missing
+	}
+	return text
 }
 
-// missing is what the error says that is missing, without what to do.
+// missing is what the error says that is missing, without what to do, or "".
 func (e *MigrationError) missing() string {
-	failure, _ := errors.AsType[*persistence.Error](e.Err)
+	failure := notMigrated(e.Err)
 	if failure == nil {
-		return e.Err.Error()
+		return ""
 	}
 	missing, _, _ := strings.Cut(failure.Hint, ";")
 	return missing
+}
+
+// notMigrated returns the first error of the class ErrNotMigrated that err wraps,
+// or nil.
+func notMigrated(err error) *persistence.Error {
+	if failure, ok := err.(*persistence.Error); ok && errors.Is(failure.Class, persistence.ErrNotMigrated) {
+		return failure
+	}
+	switch wrapper := err.(type) {
+	case interface{ Unwrap() error }:
+		return notMigrated(wrapper.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, cause := range wrapper.Unwrap() {
+			if failure := notMigrated(cause); failure != nil {
+				return failure
+			}
+		}
+	}
+	return nil
 }
 
 // Unwrap returns the cause.

@@ -95,8 +95,8 @@ func Followed(runner Runner, follower string, wanted []string) ([]string, error)
 	wanted = slices.Compact(slices.Sorted(slices.Values(wanted)))
 	unknown := slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return slices.Contains(all, name) })
 	if len(unknown) > 0 {
-		return nil, fmt.Errorf("system: application %q: it does not follow %s; it follows %s",
-			follower, strings.Join(unknown, ", "), strings.Join(all, ", "))
+		return nil, &persistence.Error{Class: persistence.ErrProgramming, Op: fmt.Sprintf("system: application %q", follower),
+			Hint: fmt.Sprintf("it does not follow %s; it follows %s", strings.Join(unknown, ", "), strings.Join(all, ", "))}
 	}
 	return wanted, nil
 }

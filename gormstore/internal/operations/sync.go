@@ -298,7 +298,7 @@ func (s *synchronization) giveWay(ctx context.Context, f FollowerSync) {
 // PanicError is a panic outside of a handler, whose panics system reports.
 type PanicError struct{ Value any }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
+func (e *PanicError) Error() string { return fmt.Sprintf("panicked: %v", e.Value) }
 
 // Unwrap returns the panic's value if it was an error, and nil otherwise.
 func (e *PanicError) Unwrap() error {
