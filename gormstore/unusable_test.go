@@ -149,8 +149,9 @@ func TestNotADatabase(t *testing.T) {
 	uses := methods(recorder(t, db, schoolName), snapshots(t, db, schoolName), uuid.New())
 	uses["AutoMigrate"] = func(context.Context) error { return gormstore.AutoMigrate(db) }
 	for name, use := range uses {
-		if err := use(t.Context()); !errors.Is(err, persistence.ErrDatabase) || !strings.Contains(err.Error(), "not a database") {
-			t.Errorf("%s: %v, want ErrDatabase that says it", name, err)
+		err := use(t.Context())
+		if !errors.Is(err, persistence.ErrDatabase) || errors.Is(err, persistence.ErrOperational) || !strings.Contains(err.Error(), "or it is damaged") {
+			t.Errorf("%s: %v, want ErrDatabase, not ErrOperational, that says it", name, err)
 		}
 	}
 }

@@ -32,8 +32,8 @@ type numbering struct {
 	readings atomic.Int64 // of the log
 }
 
-// A writer waits for so long until others come, and if they have come until they
-// have stored events.
+// A writer waits for so long until others come. If they have come, it waits until
+// they have stored events, and then until the log was read.
 const (
 	lagAlone   = 250 * time.Millisecond
 	longestLag = 4 * time.Second
@@ -46,19 +46,22 @@ func (n *numbering) lag(ctx context.Context, events []storedEvent, ids []int64) 
 	if ctx.Value(transactionKey{}) != nil || originatorOf(events) != dog("Dog0") || n.lagged.Swap(true) {
 		return
 	}
-	begin := time.Now()
-	until := func(come func() bool) {
-		for !come() {
-			waited := time.Since(begin)
-			if waited > longestLag || waited > lagAlone && n.writers.Load() == 1 {
-				return
-			}
-			time.Sleep(time.Millisecond)
-		}
+	later := func() bool { return n.stored.Load() > ids[len(ids)-1] }
+	lagUntil(func(waited time.Duration) bool { return later() || waited > lagAlone && n.writers.Load() == 1 })
+	if !later() {
+		return
 	}
-	until(func() bool { return n.stored.Load() > ids[len(ids)-1] })
 	before := n.readings.Load()
-	until(func() bool { return n.readings.Load() >= before+2 }) // one may have begun before
+	lagUntil(func(time.Duration) bool { return n.readings.Load() >= before+2 }) // one may have begun before
+}
+
+// lagUntil waits until isOver returns true, which is given the time waited, and
+// not longer than longestLag.
+func lagUntil(isOver func(waited time.Duration) bool) {
+	begin := time.Now()
+	for waited := time.Duration(0); waited <= longestLag && !isOver(waited); waited = time.Since(begin) {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // alone takes storing unless ctx carries a transaction.
