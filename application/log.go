@@ -28,21 +28,26 @@ func (l *Log) Head(ctx context.Context) (int64, error) {
 }
 
 // Events streams the events after a position up to the head as it is when the
-// loop begins, and ends there. Topics choose events; none means all. It also ends
-// at the first error, which is that of ctx if ctx ends. Events that
-// domain.UpcastToMany has made of one share a NotificationID.
+// loop begins, and ends there. Topics choose events by the names that they have
+// today, whatever they were stored under; none means all. A name that no
+// definition has chooses what is stored under it. It also ends at the first
+// error, which is that of ctx if ctx ends. Events that domain.UpcastToMany has
+// made of one share a NotificationID.
 func (l *Log) Events(ctx context.Context, after int64, topics ...string) iter.Seq2[domain.Event, error] {
 	return func(yield func(domain.Event, error) bool) {
 		if err := l.app.ready(ctx); err != nil {
 			yield(domain.Event{}, err)
 			return
 		}
-		l.app.decodeAll(polling.Read(ctx, l.app.recorder, after, topics...), yield)
+		selected := l.app.mapper.Select(topics)
+		l.app.decodeAll(polling.Read(ctx, l.app.recorder, after, selected.Topics...), selected, yield)
 	}
 }
 
-// decodeAll yields the events of notifications, up to the first error.
-func (a *Application) decodeAll(notifications iter.Seq2[persistence.Notification, error], yield func(domain.Event, error) bool) {
+// decodeAll yields the selected events of notifications, up to the first error.
+func (a *Application) decodeAll(
+	notifications iter.Seq2[persistence.Notification, error], selected mapper.Selection, yield func(domain.Event, error) bool,
+) {
 	for notification, err := range notifications {
 		var event domain.Event
 		if err == nil {
@@ -52,7 +57,7 @@ func (a *Application) decodeAll(notifications iter.Seq2[persistence.Notification
 			yield(domain.Event{}, err)
 			return
 		}
-		for part := range event.Parts() {
+		for part := range a.mapper.Parts(event, selected) {
 			if !yield(part, nil) {
 				return
 			}
@@ -64,7 +69,7 @@ func (a *Application) decodeAll(notifications iter.Seq2[persistence.Notification
 // already, and then, for as long as the loop goes on, those that any process
 // records later. Saves of this process are seen at once; those of others within
 // half a second, or at once if the store hears of them, as with
-// gormstore.WithListener. Topics choose events; none means all.
+// gormstore.WithListener. Topics choose events as those of Events do.
 //
 // To resume, subscribe again after the NotificationID of the last event that
 // was seen. Events that domain.UpcastToMany has made of one share a
@@ -90,7 +95,8 @@ func (l *Log) Subscribe(ctx context.Context, after int64, topics ...string) iter
 			cancel()
 			<-listened
 		}()
-		a.decodeAll(polling.Subscribe(ctx, a.recorder, wake, after, topics...), yield)
+		selected := a.mapper.Select(topics)
+		a.decodeAll(polling.Subscribe(ctx, a.recorder, wake, after, selected.Topics...), selected, yield)
 	}
 }
 

@@ -9,7 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/eventsourcing-go/eventsourcing/application"
+	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
@@ -142,6 +145,56 @@ func TestSubscribeToTopics(t *testing.T) {
 			t.Errorf("got %+v, %v, want no error and Topic %q", event, err, "Dog.TrickAdded")
 		}
 		break
+	}
+}
+
+type (
+	arrived struct{ Name string }
+	moved   struct{ To string }
+	left    struct{}
+	entered struct{ To string }
+)
+
+// A topic chooses events whatever they were stored under: under a former name,
+// or as one that means several today.
+func TestTopicsOfThePast(t *testing.T) {
+	ctx, store, id := t.Context(), memory.New(), uuid.New()
+	before := domain.Define("OldDog", domain.Entry("Arrived", arrived{}), domain.Entry("Moved", moved{}))
+	after := domain.Define("Dog", domain.Evolve("Arrived", func(s int, _ arrived) int { return s }),
+		domain.Evolve("Left", func(s int, _ left) int { return s }), domain.Evolve("Entered", func(s int, _ entered) int { return s }),
+		domain.UpcastToMany[domain.Fold[int]]("Moved", []any{left{}, entered{}}, func(m moved) []any { return []any{left{}, entered(m)} }),
+		domain.FormerName[domain.Fold[int]]("OldDog"))
+	old := expect.Must(application.New("School", application.WithStore(store), application.WithDefinitions(before)))
+	app := expect.Must(application.New("School", application.WithStore(store), application.WithDefinitions(after)))
+	_, err := old.Save(ctx, domain.Events{before.NewEvent(id, 1, arrived{"Fido"}), before.NewEvent(id, 2, moved{"hall"})})
+	expect.NoError(t, err)
+	for topic, want := range map[string][]any{
+		"Dog.Arrived":    {arrived{"Fido"}},
+		"OldDog.Arrived": {arrived{"Fido"}},
+		"Dog.Entered":    {entered{"hall"}},
+		"Dog.Moved":      {left{}, entered{"hall"}},
+		"Dog.Barked":     nil,
+		"":               {arrived{"Fido"}, left{}, entered{"hall"}},
+	} {
+		topics := []string{topic}
+		if topic == "" {
+			topics = nil
+		}
+		var read, heard []any
+		for event, err := range app.Log().Events(ctx, 0, topics...) {
+			expect.NoError(t, err)
+			read = append(read, event.Data)
+		}
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			for event, err := range app.Log().Subscribe(ctx, 0, topics...) {
+				expect.NoError(t, err)
+				heard = append(heard, event.Data)
+			}
+		})
+		expect.Equal(t, "Events of "+topic, read, want)
+		expect.Equal(t, "Subscribe to "+topic, heard, want)
 	}
 }
 
