@@ -135,6 +135,17 @@ func TestTriggerPanics(t *testing.T) {
 		})
 		assertUntouched(t, dog)
 	})
+	t.Run("event of a fold not in Define", func(t *testing.T) {
+		accounts := domain.Define("Account", domain.Evolve("Deposited", func(a Account, _ Deposited) Account { return a }),
+			domain.Retired[domain.Fold[Account]]("Closed"))
+		definitionError(t, "is not defined; add domain.Evolve to Define", func() { accounts.NewEvent(uuid.New(), 1, unknownEvent{}) })
+		definitionError(t, "add a new event with domain.Evolve", func() { accounts.NewEvent(uuid.New(), 1, domain.RetiredEvent{}) })
+	})
+	t.Run("event of a log not in Define", func(t *testing.T) {
+		entries := domain.Define("Entries", domain.Entry("Deposited", Deposited{}), domain.Retired[domain.Log]("Closed"))
+		definitionError(t, "is not defined; add domain.Entry to Define", func() { entries.NewEvent(uuid.New(), 1, unknownEvent{}) })
+		definitionError(t, "add a new event with domain.Entry", func() { entries.NewEvent(uuid.New(), 1, domain.RetiredEvent{}) })
+	})
 	t.Run("created with an event not in Define", func(t *testing.T) {
 		definitionError(t, "is not defined", func() { Dogs.Create(uuid.New(), unknownEvent{}) })
 	})

@@ -3,6 +3,7 @@ package domain
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 )
@@ -42,12 +43,26 @@ func (s *schema) noPayload(event Event) error {
 // unknown is the panic value for a payload that Define was not given.
 func (s *schema) unknown(data any) *definitionError {
 	t := reflect.TypeOf(data)
-	problem := fmt.Sprintf("event type %v is not defined; add domain.On to Define", t)
+	problem := fmt.Sprintf("event type %v is not defined; add %s to Define", t, s.adder())
 	if t == retiredType {
-		problem = "a retired event cannot be triggered; add a new event with domain.On"
+		problem = "a retired event cannot be triggered; add a new event with " + s.adder()
+	}
+	if i := slices.IndexFunc(s.events, func(e *eventType) bool { return e.convert != nil && e.goType == t }); i >= 0 {
+		problem = fmt.Sprintf("events of %s are only read, by UpcastToMany; new events of it cannot be made", s.events[i].topic)
 	}
 	if t != nil && t.Kind() == reflect.Pointer && s.byType[t.Elem()] != nil {
 		problem = fmt.Sprintf("events are values: trigger %v, not a pointer to it", t.Elem())
 	}
 	return &definitionError{s.name, problem}
+}
+
+// adder is the function that adds an event to a definition.
+func (s *schema) adder() string {
+	if s.isLog {
+		return "domain.Entry"
+	}
+	if _, ok := s.empty().(interface{ isFold() }); ok {
+		return "domain.Evolve"
+	}
+	return "domain.On"
 }

@@ -57,6 +57,8 @@ func StartFold[S any](d *Definition[Fold[S]], id uuid.UUID, event any, options .
 	return fold
 }
 
+func (f *Fold[S]) isFold() {}
+
 // State is the state after the last event.
 func (f *Fold[S]) State() S { return f.state }
 

@@ -68,7 +68,7 @@ func (s *schema) checkInto() {
 		}
 		for _, made := range t.into {
 			if s.byType[made] == nil && problem == "" {
-				problem = fmt.Sprintf("UpcastToMany of %s makes %v, which is not defined; add domain.On", t.topic, made)
+				problem = fmt.Sprintf("UpcastToMany of %s makes %v, which is not defined; add %s", t.topic, made, s.adder())
 			}
 		}
 		if problem != "" {

@@ -157,6 +157,9 @@ func TestUpcastToManyPanics(t *testing.T) {
 		{"no types", "UpcastToMany of Dog.Trained needs the types that it makes", many(nil)},
 		{"payload that is not defined", "UpcastToMany of Dog.Trained makes domain_test.TrickAdded, which is not defined; add domain.On",
 			many([]any{Registered{}, TrickAdded{}})},
+		{"payload that is not defined, of a fold", "UpcastToMany of Account.Old makes int, which is not defined; add domain.Evolve", func() {
+			domain.Define("Account", domain.UpcastToMany[domain.Fold[Account]]("Old", []any{0}, func(string) []any { return nil }))
+		}},
 		{"payload that is nil", "UpcastToMany of Dog.Trained makes <nil>", many([]any{nil})},
 		{"topic of another event", `topic "Dog.Registered" is given to both domain_test.Registered and domain_test.trained`,
 			many([]any{Registered{}}, domain.Alias("Dog.Registered"))},
@@ -172,6 +175,7 @@ func TestUpcastToManyPanics(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) { definitionError(t, test.want, test.f) })
 	}
 	dog := trainedDogs.Create(uuid.New(), Registered{})
-	definitionError(t, "is not defined", func() { trainedDogs.NewEvent(dog.ID(), 2, trained{}) })
+	definitionError(t, "events of Dog.Trained are only read, by UpcastToMany; new events of it cannot be made",
+		func() { trainedDogs.NewEvent(dog.ID(), 2, trained{}) })
 	definitionError(t, "is not defined", func() { trainedDogs.NewEvent(dog.ID(), 2, eventtype.Payloads{}) })
 }
