@@ -82,4 +82,4 @@ func open(key *ringKey, dst, sealed, binding []byte) ([]byte, error) {
 }
 
 // String returns a text with the ids of the keys.
-func (c *aesCipher) String() string { return "cipher.AES(" + c.ring.String() + ")" }
+func (c *aesCipher) String() string { return "cipher aes(" + c.ring.String() + ")" }

@@ -82,4 +82,6 @@ func appendTagLast(dst, original []byte) []byte {
 }
 
 // String returns a text with the ids of the keys.
-func (c *pythonCipher) String() string { return "cipher.PythonAES(" + c.ring.String() + ")" }
+func (c *pythonCipher) String() string {
+	return "cipher of the Python library(" + c.ring.String() + ")"
+}

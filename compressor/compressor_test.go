@@ -40,6 +40,17 @@ func TestNewRefusesOptions(t *testing.T) {
 	}
 }
 
+func TestString(t *testing.T) {
+	t.Parallel()
+	forEachTopic(t, func(t *testing.T, topic string) {
+		c := mustNew(t, topic, compressor.WithLevel(5))
+		mustCompress(t, c, event) // which leaves buffers in it
+		if got, want := fmt.Sprintf("%v %+v", c, c), "compressor "+topic+"(level 5)"; got != want+" "+want {
+			t.Errorf("got %s, want %s twice", got, want)
+		}
+	})
+}
+
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	forEachTopic(t, func(t *testing.T, topic string) {

@@ -3,6 +3,7 @@ package compressor
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -55,6 +56,11 @@ func NewZlib(options ...Option) (persistence.Compressor, error) {
 		return nil, err
 	}
 	return &zlibCompressor{settings: settings}, nil
+}
+
+// String returns a text with the level.
+func (c *zlibCompressor) String() string {
+	return fmt.Sprintf("compressor zlib(level %d)", c.settings.level)
 }
 
 // Compress implements persistence.Compressor.

@@ -2,6 +2,7 @@ package compressor
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -55,6 +56,11 @@ func newEncoder(level int) (*zstd.Encoder, error) {
 // memory is the limit, but at least the smallest window that a frame can have.
 func (s settings) memory() uint64 {
 	return uint64(max(s.limit, zstd.MinWindowSize))
+}
+
+// String returns a text with the level.
+func (c *zstdCompressor) String() string {
+	return fmt.Sprintf("compressor zstd(level %d)", c.settings.level)
 }
 
 // Compress implements persistence.Compressor.
