@@ -40,14 +40,16 @@ type Application struct {
 	capabilities         capability.Store // of factory
 	recorderCapabilities capability.Recorder
 
-	intervalsChecked sync.Once
-	statesChecked    atomic.Bool
-	cache            cacheSettings
-	storesStates     string // the setting that has states of aggregates stored or copied
-	former           formerNames
-	misspelt         atomic.Pointer[[]bridge.Misspelling] // nil if none, or once they were taken
-	closed           atomic.Bool
-	reported         reports
+	intervalsChecked  sync.Once
+	intervalsShared   bool                              // they are settings of all applications
+	intervalIsSettled atomic.Pointer[func(string) bool] // nil before system.New
+	statesChecked     atomic.Bool
+	cache             cacheSettings
+	storesStates      string // the setting that has states of aggregates stored or copied
+	former            formerNames
+	misspelt          atomic.Pointer[[]bridge.Misspelling] // nil if none, or once they were taken
+	closed            atomic.Bool
+	reported          reports
 
 	mu           sync.RWMutex             // protects what follows
 	repositories map[string][]*aggregates // by definition

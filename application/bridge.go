@@ -48,6 +48,12 @@ func (v view) Events() *mapper.EventStore         { return v.a.events }
 func (v view) Snapshots() *mapper.SnapshotStore   { return v.a.snapshots }
 func (v view) TakeMisspelt() []bridge.Misspelling { return v.a.takeMisspelt() }
 
+func (v view) HasRepository(definition string) bool { return len(v.a.repositoriesOf(definition)) > 0 }
+
+func (v view) ShareIntervals(isSettled func(definition string) bool) {
+	v.a.intervalIsSettled.Store(&isSettled)
+}
+
 func (v view) Cache() bridge.CacheSettings {
 	return bridge.CacheSettings{Size: v.a.cache.size, FastForward: v.a.cache.fastForward, Skipping: v.a.cache.skipping}
 }

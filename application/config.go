@@ -153,6 +153,7 @@ type config struct {
 	snapshotting, ownsFactory bool
 	snapshottingGiven         bool // by WithSnapshotting
 	intervals                 intervals
+	intervalsShared           bool // they are settings of all applications
 	snapshotsKept             int
 	hasSnapshotsKept          bool
 	cache                     cacheSettings
@@ -215,7 +216,7 @@ func (c *config) wire() (*Application, error) {
 	a := &Application{
 		name: c.name, environment: c.environment, logger: c.logger, observer: joined(c.observers, c.logger), factory: c.factory, ownsFactory: c.ownsFactory,
 		capabilities: capability.Of(c.factory),
-		intervals:    c.intervals, cache: c.cache, repositories: map[string][]*aggregates{},
+		intervals:    c.intervals, intervalsShared: c.intervalsShared, cache: c.cache, repositories: map[string][]*aggregates{},
 		storesStates: c.storesStates(),
 		former:       formerNames{names: c.formerNames},
 	}
@@ -472,6 +473,7 @@ func (c *config) readSnapshotting() error {
 	if setting, ok := c.environment.Find("SNAPSHOTTING_INTERVALS"); ok && !c.snapshotting {
 		var err error
 		c.intervals, err = parseIntervals(setting)
+		c.intervalsShared = setting.Key == "SNAPSHOTTING_INTERVALS"
 		mistakes = append(mistakes, err)
 	}
 	if !c.hasSnapshotsKept {

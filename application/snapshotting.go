@@ -133,10 +133,15 @@ func (r *reports) first(key string) bool {
 
 // warnOfUnknownIntervals reports intervals whose name is that of no definition
 // of the application. It is called at the first save, when all repositories
-// have been made.
+// have been made. Those of a setting for all applications are reported once by
+// the applications of a system, and only if none of them has the definition.
 func (a *Application) warnOfUnknownIntervals(ctx context.Context) {
 	for _, name := range slices.Sorted(maps.Keys(a.intervals)) {
-		if name != "" && len(a.repositoriesOf(name)) == 0 {
+		if name == "" || len(a.repositoriesOf(name)) > 0 {
+			continue
+		}
+		isSettled := a.intervalIsSettled.Load()
+		if !a.intervalsShared || isSettled == nil || !(*isSettled)(name) {
 			a.logger.WarnContext(ctx, "snapshotting interval has no effect: no repository has a definition of that name",
 				"application", a.name, "definition", name)
 		}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 )
@@ -38,8 +39,10 @@ type member struct {
 type edge struct{ leader, follower string }
 
 // Pipe makes a pipe for New: a chain of members, each of which follows the one
-// before it. The application of a pipe of one follows nothing. A member may be
-// in several pipes.
+// before it. A member may be in several pipes.
+//
+// Give New every application, also one that has no follower and no leader, as a
+// pipe of one: commands and pages know only those.
 //
 // Applications may follow each other, and themselves. That must be said in one
 // pipe, as in Pipe(a, b, a), so that no loop is made by accident; the handlers
@@ -72,6 +75,7 @@ func New(pipes ...[]Member) (*System, error) {
 		return nil, &mistake{"", "a system needs at least one application"}
 	}
 	s.warnOfMisspelt()
+	s.shareIntervals()
 	if err := s.checkLoops(); err != nil {
 		return nil, err
 	}
@@ -123,6 +127,26 @@ func (s *System) warnOfMisspelt() {
 	}
 	for _, w := range warnings {
 		w.setting.Warn(w.logger, names[w]...)
+	}
+}
+
+// shareIntervals has the applications warn together of a snapshotting interval
+// that all of them read: once, and only if none has the definition.
+func (s *System) shareIntervals() {
+	var warned sync.Map
+	isSettled := func(definition string) bool {
+		for _, m := range s.members {
+			if m.app != nil && m.app.HasRepository(definition) {
+				return true
+			}
+		}
+		_, again := warned.LoadOrStore(definition, true)
+		return again
+	}
+	for _, m := range s.members {
+		if m.app != nil {
+			m.app.ShareIntervals(isSettled)
+		}
 	}
 }
 

@@ -260,6 +260,45 @@ func TestMisspeltSettingIsWarnedOfInEachLog(t *testing.T) {
 	}
 }
 
+// A snapshotting interval that all applications of a system read is warned of
+// once, and only if none of them has the definition. One that is for a single
+// application is about that one.
+func TestIntervalOfNoDefinitionIsWarnedOfOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		key    string
+		system bool
+		want   []string // the definitions warned of
+	}{
+		"for all applications": {"SNAPSHOTTING_INTERVALS", true, []string{"application=Kennel definition=Cat"}},
+		"without a system": {"SNAPSHOTTING_INTERVALS", false, []string{"application=Kennel definition=Cat",
+			"application=Kennel definition=Dog", "application=TrainingSchool definition=Cat"}},
+		"for one application": {"KENNEL_SNAPSHOTTING_INTERVALS", true, []string{"application=Kennel definition=Cat",
+			"application=Kennel definition=Dog"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(test.key, "Dog=2,Cat=3")
+			var logs bytes.Buffer
+			logger := application.WithLogger(slog.New(slog.NewTextHandler(&logs, nil)))
+			store := application.WithStore(memory.New())
+			kennel := expect.Must(application.New("Kennel", logger, store))
+			dogs := expect.Must(school.New(logger, store))
+			if test.system {
+				expect.Must(system.New(system.Pipe(kennel), system.Pipe(dogs)))
+			}
+			expect.Must(kennel.Save(t.Context()))
+			expect.NoError(t, dogs.Register(t.Context(), "Fido"))
+			for _, want := range test.want {
+				if !strings.Contains(logs.String(), "no repository has a definition of that name\" "+want) {
+					t.Errorf("got %s, want a warning of %s", &logs, want)
+				}
+			}
+			if got := strings.Count(logs.String(), "snapshotting interval"); got != len(test.want) {
+				t.Errorf("%d warnings, want %d: %s", got, len(test.want), &logs)
+			}
+		})
+	}
+}
+
 func panics(context.Context, domain.Event) error { panic("no dog") }
 
 // The stack of a handler that panics is where its failure is logged: the error

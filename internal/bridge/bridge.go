@@ -5,6 +5,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -56,6 +57,12 @@ type Application interface {
 	// call alone. The caller warns of them. Without a call, the application warns
 	// when it is first used.
 	TakeMisspelt() []Misspelling
+	// HasRepository reports whether the application has a repository of a
+	// definition. ShareIntervals has it ask isSettled before it warns that it has
+	// none of a definition which a setting without its prefix names, for the
+	// snapshots of all applications. isSettled must be safe for concurrent use.
+	HasRepository(definition string) bool
+	ShareIntervals(isSettled func(definition string) bool)
 	// Ready returns an error if the application is closed, if ctx has ended, or
 	// if the store has events under a former name.
 	Ready(ctx context.Context) error
@@ -71,6 +78,15 @@ type Application interface {
 	StateAt(ctx context.Context, definition string, id uuid.UUID, version int64) (any, error)
 	// DeleteOriginator is that of the application's log.
 	DeleteOriginator(ctx context.Context, id uuid.UUID) (persistence.DeletedOriginator, error)
+}
+
+// StoreOf names the store of an application in an error: by its type, or as the
+// one in memory, whose type is not exported.
+func StoreOf(app Application) string {
+	if app.Capabilities().Volatile {
+		return "the one in memory"
+	}
+	return fmt.Sprintf("%T", app.Factory())
 }
 
 // CacheSettings are those of the cache of aggregates.
