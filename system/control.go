@@ -65,7 +65,7 @@ func (c *core) Rebuild(ctx context.Context, follower Member) error {
 		return &mistake{f.Name(), "it does not say that its events may be processed again: what it has made of them " +
 			"would be made twice; give it system.Resettable or system.Replayable"}
 	case deleter == nil:
-		return &mistake{f.Name(), fmt.Sprintf("its store cannot reset positions, and is %T", f.app.Factory())}
+		return &mistake{f.Name(), "its store cannot reset positions, and is " + bridge.StoreOf(f.app)}
 	}
 	leaders := make([]string, len(edges))
 	err = edges[0].repeatedly(ctx, func(ctx context.Context) error {
@@ -105,7 +105,7 @@ func (c *core) changeSettings(ctx context.Context, follower Member, change func(
 	}
 	recorder := edges[0].settingsRecorder()
 	if recorder == nil {
-		return &mistake{follower.Name(), fmt.Sprintf("its store keeps no settings of followers, and is %T", edges[0].app.Factory())}
+		return &mistake{follower.Name(), "its store keeps no settings of followers, and is " + bridge.StoreOf(edges[0].app)}
 	}
 	upstreams := make([]string, len(edges))
 	for i, edge := range edges {

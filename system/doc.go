@@ -152,8 +152,9 @@
 //	err = runner.Err() // of the followers
 //
 // A save returns nil although a follower has failed, so ask Err as well.
-// Followers without tables can be tested on the memory store, which all
-// applications of the system share: application.WithStore(memory.New()).
+// Followers without tables can be tested on the memory store, unless they have
+// [Park]: it keeps no parked events. All applications of the system share it:
+// application.WithStore(memory.New()).
 //
 // # Commands
 //

@@ -53,7 +53,8 @@ import (
 // result is then recorded after Resume, or the call is made again.
 //
 // A follower with an Effect cannot catch up in a transaction, so it has no dry
-// run: a call cannot be rolled back.
+// run: a call cannot be rolled back. CatchUp returns a
+// persistence.ErrNotSupported.
 func Effect[E, R any](
 	call func(ctx context.Context, event domain.Recorded[E]) (R, error),
 	record func(ctx context.Context, event domain.Recorded[E], result R) error,
@@ -111,8 +112,8 @@ type effectCall struct {
 const effectsTime = time.Second
 
 // errEffectInTransaction refuses a call that would not be rolled back.
-var errEffectInTransaction = errors.New("it has an Effect, which calls another service and cannot be rolled back: " +
-	"it cannot process events in a transaction of the caller, and has no dry run")
+var errEffectInTransaction = fmt.Errorf("%w: it has an Effect, which calls another service and cannot be rolled back: "+
+	"it cannot process events in a transaction of the caller, and has no dry run", persistence.ErrNotSupported)
 
 // callEffects makes the calls for the events of a batch, and returns the batch
 // without the events after those calls, as far as they were made. If the first

@@ -217,8 +217,8 @@ func TestEffectHasNoDryRun(t *testing.T) {
 			_, err := r.CatchUp(ctx, m, nil)
 			return err
 		})
-		if err == nil || !strings.Contains(err.Error(), "has no dry run") {
-			t.Errorf("got %v, want an error that contains %q", err, "has no dry run")
+		if !errors.Is(err, persistence.ErrNotSupported) || !strings.Contains(err.Error(), "has no dry run") {
+			t.Errorf("got %v, want an ErrNotSupported that contains %q", err, "has no dry run")
 		}
 		m.want(t, nil, nil)
 		_, err = r.CatchUp(t.Context(), m, nil)

@@ -312,5 +312,5 @@ func (f *Follower) checkStore() error {
 	default:
 		return nil
 	}
-	return &mistake{f.Name(), fmt.Sprintf("%s; its store is %T", needs, f.app.Factory())}
+	return &mistake{f.Name(), needs + "; its store is " + bridge.StoreOf(f.app)}
 }

@@ -121,7 +121,7 @@ func testParking(t *testing.T, p place) {
 func TestParkingNeedsAStoreThatKeepsParkedEvents(t *testing.T) {
 	sys := newSystem(t, pipe(app(schoolName, school.New), parking(ignore)))
 	_, err := newSingle(sys, application.WithStore(memory.New()))
-	if !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), "such as gormstore; its store is *memory.") {
+	if !errors.Is(err, persistence.ErrProgramming) || !strings.Contains(err.Error(), "such as gormstore; its store is the one in memory") {
 		t.Errorf("got %v, want the store that is there and one that would do", err)
 	}
 }

@@ -164,7 +164,7 @@ func (f *followerLoop) settle(ctx context.Context, position int64, read capabili
 	}
 	f.settled = next.Topics
 	if to > position {
-		f.app.Logger().InfoContext(ctx, "follower begins after the beginning of the log", "follower", f.app.Name(),
+		f.app.Logger().InfoContext(ctx, "follower begins at a position and not at the beginning of the log", "follower", f.app.Name(),
 			"leader", f.leader.Name(), "position", to)
 	}
 	if changes != "" {

@@ -95,7 +95,7 @@ func contentsNote(a operations.ApplicationContents, t operations.TopicContents) 
 	var notes []string
 	switch {
 	case !a.IsKnown:
-		notes = append(notes, "this program has no application of that name")
+		notes = append(notes, notInSystem)
 	case t.IsUndefined:
 		notes = append(notes, "this program does not define the topic")
 	}

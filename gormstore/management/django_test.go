@@ -168,7 +168,7 @@ func TestContents(t *testing.T) {
 	for _, want := range []string{
 		"APPLICATION KIND TOPIC ROWS FIRST LAST LAYOUT VERSIONS NOTE",
 		"CatSchool events Dog.Registered 1 92 92 own 1",
-		"Counters events training_school.domain:Counter.Incremented 27 4 84 python this program has no application of that name",
+		"Counters events training_school.domain:Counter.Incremented 27 4 84 python the runner's system has no application of that name; if this program has it, add it with system.Pipe(app)",
 		"TrainingSchool events Dog.Registered 3 89 91 own: 2, unopened: 1 1: 2 1 cannot be read, the first: TrainingSchool: cannot",
 		"TrainingSchool events training_school.domain:Dog.TrickAdded 27 2 82 python 1 this program does not define the topic",
 		"TrainingSchool snapshots eventsourcing.domain:Snapshot 2 python 1 2 cannot be read, the first: TrainingSchool: cannot",

@@ -258,6 +258,10 @@ func checkCommand(config Config) *cobra.Command {
 	})
 }
 
+// notInSystem says what is the matter with an application that is in the tables
+// and not in the runner's system.
+const notInSystem = "the runner's system has no application of that name; if this program has it, add it with system.Pipe(app)"
+
 // printCheck prints what was found, and how much was checked if that was all.
 func printCheck(out io.Writer, report operations.CheckReport, complete bool) {
 	shown, omitted := report.FirstProblems()
@@ -273,7 +277,7 @@ func printCheck(out io.Writer, report operations.CheckReport, complete bool) {
 		}
 	}
 	for _, name := range report.Unknown {
-		fmt.Fprintf(out, "%s: is in the tables, and this program has no application of that name\n", oneLine(name))
+		fmt.Fprintf(out, "%s: is in the tables, and %s\n", oneLine(name), notInSystem)
 	}
 	if !complete {
 		return

@@ -124,7 +124,8 @@ func TestCheckNamesUnknownApplications(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := s.manage(t, "check")
-		if got.code != 0 || !strings.HasPrefix(got.stdout, "Old Counter: is in the tables, and this program has no application of that name\n"+
+		if got.code != 0 || !strings.HasPrefix(got.stdout, "Old Counter: is in the tables, and the runner's system has no application of that name; "+
+			"if this program has it, add it with system.Pipe(app)\n"+
 			"Old School: is in the tables, ") || !strings.HasSuffix(got.stdout, "4 applications checked: 0 problems.\n") {
 			t.Errorf("%+v", got)
 		}

@@ -113,8 +113,8 @@ func DiscardParked(ctx context.Context, runner Runner, options DiscardOptions) e
 	parking := app.RecorderCapabilities().Parking
 	store, transacts := app.Factory().(persistence.Transactor)
 	if parking == nil || !transacts {
-		return fmt.Errorf("management: cannot discard an event of %s: its store keeps no parked events, and is %T",
-			options.Follower, app.Factory())
+		return fmt.Errorf("management: cannot discard an event of %s: its store keeps no parked events, and is %s",
+			options.Follower, bridge.StoreOf(app))
 	}
 	err = bridge.Repeatedly(ctx, store, func(ctx context.Context) error {
 		if _, err := app.Recorder().LockPosition(ctx, options.Leader); err != nil {

@@ -71,8 +71,8 @@ func changeSettings(
 	app, _ := ApplicationOf(runner, options.Follower)
 	recorder := app.RecorderCapabilities().Settings
 	if recorder == nil {
-		return fmt.Errorf("management: cannot %s %s: its store keeps no settings of followers, and is %T",
-			what, options.Follower, app.Factory())
+		return fmt.Errorf("management: cannot %s %s: its store keeps no settings of followers, and is %s",
+			what, options.Follower, bridge.StoreOf(app))
 	}
 	err = bridge.ChangeSettings(ctx, app, recorder, upstreams, change)
 	if errors.Is(err, persistence.ErrLockTimeout) {
