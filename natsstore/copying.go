@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eventsourcing-go/eventsourcing/natsstore/internal/logcopy"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -17,19 +18,16 @@ const (
 	copyBatchBytes = 8 << 20
 )
 
-// CopyFrom copies the log of an application from another store. Events keep
-// their notification ids, so that positions of followers stay right; ids that
-// the other log does not have are filled with messages that are no events.
-// Snapshots and positions are not copied.
-//
-// Nothing may write to either log meanwhile. If the copy is interrupted, call
-// CopyFrom again: it goes on after the last event that was copied. It makes the
-// stream if the stream does not exist. If the stream is not the beginning of the
-// other log, the error is an ErrIntegrity. progress, which may be nil, is called
-// with the id up to which the log was copied.
-//
-// Compare the logs afterwards; package copylog does that.
-func (s *Store) CopyFrom(
+func init() {
+	logcopy.Copy = func(
+		ctx context.Context, to persistence.Factory, from persistence.ApplicationRecorder, application string, progress func(id int64),
+	) error {
+		return to.(*Store).copyFrom(ctx, from, application, progress)
+	}
+}
+
+// copyFrom is logcopy.Copy.
+func (s *Store) copyFrom(
 	ctx context.Context, from persistence.ApplicationRecorder, application string, progress func(id int64),
 ) error {
 	stream, err := s.stream(application, ofEvents)

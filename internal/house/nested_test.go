@@ -16,8 +16,10 @@ import (
 // service links. The internal packages in it are why a module has to be upgraded
 // together with the root.
 var nestedMayImport = []allowedImports{
-	{"natsstore", []string{"persistence", "internal/capability", "internal/environment", "internal/limits", "internal/txscope"}},
-	{"natsstore/copylog", []string{"persistence", "gormstore", "internal/checker", "natsstore"}},
+	{"natsstore/internal/logcopy", []string{"persistence"}},
+	{"natsstore", []string{"persistence", "internal/capability", "internal/environment", "internal/limits", "internal/txscope",
+		"natsstore/internal/logcopy"}},
+	{"natsstore/copylog", []string{"persistence", "gormstore", "internal/checker", "natsstore", "natsstore/internal/logcopy"}},
 	{"contrib/otel", []string{"domain", "persistence", "application", "telemetry"}},
 	{"contrib/prometheus", []string{"application", "telemetry"}},
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/checker"
 	"github.com/eventsourcing-go/eventsourcing/natsstore"
+	"github.com/eventsourcing-go/eventsourcing/natsstore/internal/logcopy"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
@@ -22,7 +23,7 @@ func ToNATS(ctx context.Context, from *gormstore.Store, to *natsstore.Store, app
 	if err != nil {
 		return err
 	}
-	if err := to.CopyFrom(ctx, recorder, application, progress); err != nil {
+	if err := logcopy.Copy(ctx, to, recorder, application, progress); err != nil {
 		return err
 	}
 	return Compare(ctx, from, to, application)
