@@ -31,6 +31,11 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/gormstore/internal/operations"
 )
 
+// Runner is what the pages show: a *system.Runner or a
+// *system.SingleThreadedRunner, whose methods System, CatchUp, Statuses, Parked,
+// RetryParked, Rebuild and Close it has. It need not be started.
+type Runner = operations.Runner
+
 // Rights say what the sender of a request may do.
 type Rights struct {
 	// Actor is who it is, for the log of actions and for others to see.
@@ -77,7 +82,7 @@ var files embed.FS
 
 // handler is the pages. It is safe for concurrent use.
 type handler struct {
-	runner    operations.Runner
+	runner    Runner
 	config    Config
 	templates map[string]*template.Template
 	mux       *http.ServeMux
@@ -87,7 +92,7 @@ type handler struct {
 // New makes the pages of a runner's system. The runner is a *system.Runner or a
 // *system.SingleThreadedRunner, and need not be started. New returns an error if
 // the runner or Config.Authorize is nil, or an origin is not one.
-func New(runner operations.Runner, config Config) (http.Handler, error) {
+func New(runner Runner, config Config) (http.Handler, error) {
 	if operations.IsNil(runner) {
 		return nil, errors.New("admin/new: the runner is nil; give the runner of the service")
 	}

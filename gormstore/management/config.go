@@ -11,7 +11,8 @@ import (
 )
 
 // Runner is what the commands work with: a *system.Runner or a
-// *system.SingleThreadedRunner. It need not be started.
+// *system.SingleThreadedRunner, whose methods System, CatchUp, Statuses, Parked,
+// RetryParked, Rebuild and Close it has. It need not be started.
 type Runner = operations.Runner
 
 // RunnerFunc makes a runner for one command, which closes it when it ends.
