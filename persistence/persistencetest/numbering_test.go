@@ -33,7 +33,8 @@ type numbering struct {
 }
 
 // A writer waits for so long until others come. If they have come, it waits until
-// they have stored events, and then until the log was read.
+// they have stored events. Then it waits as long until a reader comes, and if one
+// has come until the log was read.
 const (
 	lagAlone   = 250 * time.Millisecond
 	longestLag = 4 * time.Second
@@ -52,7 +53,10 @@ func (n *numbering) lag(ctx context.Context, events []storedEvent, ids []int64) 
 		return
 	}
 	before := n.readings.Load()
-	lagUntil(func(time.Duration) bool { return n.readings.Load() >= before+2 }) // one may have begun before
+	lagUntil(func(waited time.Duration) bool {
+		readings := n.readings.Load() // one may have begun before
+		return readings >= before+2 || waited > lagAlone && readings == 0
+	})
 }
 
 // lagUntil waits until isOver returns true, which is given the time waited, and
