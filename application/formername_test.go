@@ -10,14 +10,14 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
-	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 // queries counts the recorders that are made, by name.
 type queries struct {
-	*doctored.Store
+	*memory.Store
 	made map[string]int
 }
 
@@ -29,7 +29,7 @@ func (q *queries) ProcessRecorder(name string) (persistence.ProcessRecorder, err
 // A renamed program that is started before the rows are renamed neither reads
 // an empty log nor saves into it. Once they are renamed it asks no more.
 func TestFormerNameInTheStore(t *testing.T) {
-	ctx, store := t.Context(), &queries{doctored.NewStore(), map[string]int{}}
+	ctx, store := t.Context(), &queries{memory.New(), map[string]int{}}
 	made := func(name string, options ...application.Option) (*application.Application, *application.Repository[school.Dog]) {
 		t.Helper()
 		app, err := application.New(name, append(options, application.WithStore(store))...)

@@ -17,6 +17,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 // atOnce is a store that reads a snapshot and events at once, and counts what
@@ -27,7 +28,7 @@ type atOnce struct {
 }
 
 func newAtOnce() *atOnce {
-	return &atOnce{HistoryStore: doctored.HistoryStore{Store: doctored.NewStore()}}
+	return &atOnce{HistoryStore: doctored.HistoryStore{Store: memory.New()}}
 }
 
 func (s *atOnce) ProcessRecorder(name string) (persistence.ProcessRecorder, error) {

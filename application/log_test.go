@@ -24,13 +24,13 @@ import (
 
 // hearing is a store whose listener a test rings.
 type hearing struct {
-	*doctored.Store
+	*memory.Store
 	capability.Provider
 	wake chan func(string)
 }
 
 func newHearing() *hearing {
-	h := &hearing{Store: doctored.NewStore(), wake: make(chan func(string), 1)}
+	h := &hearing{Store: memory.New(), wake: make(chan func(string), 1)}
 	h.Provider = doctored.Capabilities(h.Store, func(c *capability.Store) { c.Listener = h })
 	return h
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
-	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -169,7 +169,7 @@ func (l *logs) want(t *testing.T, words ...string) {
 
 // faulty is a store whose recorders can be made to misbehave.
 type faulty struct {
-	*doctored.Store
+	*memory.Store
 
 	mu     sync.Mutex // protects what follows
 	insert func(ctx context.Context, events []persistence.StoredEvent, store insertFunc) ([]int64, error)
@@ -180,7 +180,7 @@ type faulty struct {
 
 type insertFunc = func(context.Context, []persistence.StoredEvent) ([]int64, error)
 
-func newFaulty() *faulty { return &faulty{Store: doctored.NewStore()} }
+func newFaulty() *faulty { return &faulty{Store: memory.New()} }
 
 // onInsert has every insert go through f, until it is given nil.
 func (s *faulty) onInsert(f func(ctx context.Context, events []persistence.StoredEvent, store insertFunc) ([]int64, error)) {
@@ -315,7 +315,7 @@ func (r *afterReadRecorder) SelectEvents(ctx context.Context, id uuid.UUID, want
 }
 
 // brokenSnapshots is a store whose snapshots cannot be read.
-type brokenSnapshots struct{ *doctored.Store }
+type brokenSnapshots struct{ *memory.Store }
 
 func (s *brokenSnapshots) SnapshotRecorder(string) (persistence.AggregateRecorder, error) {
 	return brokenRecorder{}, nil

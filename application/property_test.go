@@ -68,7 +68,7 @@ func TestVariantsAreEqual(t *testing.T) {
 		for name, options := range variants {
 			w := &world{name: name, store: memory.New(), options: options}
 			if strings.HasSuffix(name, "at once") {
-				w.store = &doctored.HistoryStore{Store: doctored.NewStore()}
+				w.store = &doctored.HistoryStore{Store: memory.New()}
 			}
 			w.restart(t)
 			defer w.close(t)

@@ -12,7 +12,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
-	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -148,7 +147,7 @@ func TestBadOptions(t *testing.T) {
 		want   string
 	}{
 		"no store":            {application.WithStore(nil), "WithStore needs a store"},
-		"a store that is nil": {application.WithStore((*doctored.Store)(nil)), "WithStore needs a store"},
+		"a store that is nil": {application.WithStore((*memory.Store)(nil)), "WithStore needs a store"},
 		"an interval of 0":    {application.WithSnapshotting(map[string]int{"Dog": 0}), `interval 0 of "Dog" must be at least 1`},
 		"clashing schemas": {application.WithDefinitions(school.Dogs, domain.Define("Dog", domain.Entry("Registered", ""))),
 			`topic "Dog.Registered" is defined for both`},

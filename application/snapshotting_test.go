@@ -15,7 +15,6 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
-	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
@@ -294,7 +293,7 @@ func TestUnusableSnapshot(t *testing.T) {
 }
 
 func TestSnapshotStoreThatFails(t *testing.T) {
-	store := &brokenSnapshots{doctored.NewStore()}
+	store := &brokenSnapshots{memory.New()}
 	s := newSchool(t, application.WithStore(store), application.WithSnapshotting(nil))
 	s.save(t, school.RegisterDog("Fido"))
 	if _, err := s.dogs.Get(t.Context(), school.DogID("Fido")); !errors.Is(err, persistence.ErrOperational) {

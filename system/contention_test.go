@@ -23,6 +23,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -313,13 +314,13 @@ func TestContentionWithoutLock(t *testing.T) {
 // slowToLock is a store in memory whose saves wait first, as for other writers.
 // It says that it has more than one writer.
 type slowToLock struct {
-	*doctored.Store
+	*memory.Store
 	capability.Provider
 	wait time.Duration
 }
 
 func newSlowToLock(wait time.Duration) slowToLock {
-	s := slowToLock{Store: doctored.NewStore(), wait: wait}
+	s := slowToLock{Store: memory.New(), wait: wait}
 	s.Provider = doctored.Capabilities(s.Store, func(c *capability.Store) { c.Yielder = nil })
 	return s
 }

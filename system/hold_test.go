@@ -12,13 +12,13 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
-	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 // heldStore is a store whose logs a transaction of another program holds back.
 type heldStore struct {
-	*doctored.Store
+	*memory.Store
 	hold  atomic.Pointer[persistence.LogHold]
 	down  atomic.Bool  // the heads of logs cannot be read
 	asked atomic.Int64 // how often holds were read
@@ -54,7 +54,7 @@ func (r *heldRecorder) NewestNotificationID(ctx context.Context) (int64, error) 
 // transaction that holds back the log: over a network each takes a timeout.
 func TestStatusAsksOnceIfLeaderIsDown(t *testing.T) {
 	t.Parallel()
-	store := &heldStore{Store: doctored.NewStore()}
+	store := &heldStore{Store: memory.New()}
 	r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", ignore)))
 	statuses(t, r)
 	before := store.asked.Load()
@@ -76,7 +76,7 @@ func TestStatusAsksOnceIfLeaderIsDown(t *testing.T) {
 func TestHoldIsReported(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &heldStore{Store: doctored.NewStore()}
+		store := &heldStore{Store: memory.New()}
 		var logged syncBuffer
 		logger := application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil)))
 		leader := app(schoolName, school.New)

@@ -385,7 +385,7 @@ func TestProcessThatCannotDivideGivesPartitionsBack(t *testing.T) {
 
 // slowStore is a memory store whose log takes long to be read once.
 type slowStore struct {
-	*doctored.Store
+	*memory.Store
 	delay *atomic.Int64
 }
 
@@ -403,7 +403,7 @@ func (s slowStore) ProcessRecorder(application string) (persistence.ProcessRecor
 func TestNoCallIsBegunWithoutALease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store, delay := doctored.NewStore(), &atomic.Int64{}
+		store, delay := memory.New(), &atomic.Int64{}
 		dogs, err := school.New(application.WithStore(slowStore{store, delay}))
 		expect.NoError(t, err)
 		app, err := application.New(dividedName, application.WithStore(store))

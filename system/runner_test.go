@@ -297,7 +297,7 @@ func TestStartAndStopOften(t *testing.T) {
 func TestTroubleWithTheLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &troubled{Store: doctored.NewStore()}
+		store := &troubled{Store: memory.New()}
 		r := newRunner(t, store, counting())
 		store.err.Store(&persistence.Error{Class: persistence.ErrOperational, Op: "read"})
 		start(t, r)
@@ -331,7 +331,7 @@ func TestTroubleWithTheLog(t *testing.T) {
 
 // troubled is a store whose logs cannot be read.
 type troubled struct {
-	*doctored.Store
+	*memory.Store
 	err   atomic.Pointer[persistence.Error]
 	calls atomic.Int64
 }
@@ -379,12 +379,12 @@ func TestReadYourWrites(t *testing.T) {
 
 // courteous is a store with one writer at a time.
 type courteous struct {
-	*doctored.Store
+	*memory.Store
 	capability.Provider
 }
 
 func newCourteous() *courteous {
-	s := &courteous{Store: doctored.NewStore()}
+	s := &courteous{Store: memory.New()}
 	s.Provider = doctored.Capabilities(s.Store, func(c *capability.Store) { c.Yielder = s })
 	return s
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
-	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -92,7 +92,7 @@ func closePool(t *testing.T, db *gorm.DB) {
 
 // stale is a store whose logs seem to be empty for some looks.
 type stale struct {
-	*doctored.Store
+	*memory.Store
 	looks atomic.Int64
 }
 
@@ -122,7 +122,7 @@ func (r *staleRecorder) NewestNotificationID(ctx context.Context) (int64, error)
 func TestStaleHead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &stale{Store: doctored.NewStore()}
+		store := &stale{Store: memory.New()}
 		var seen journal
 		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", seen.policy)))
 		start(t, r)

@@ -22,12 +22,13 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
 // keeping is a store that takes down the statuses that it is given.
 type keeping struct {
-	*doctored.Store
+	*memory.Store
 	capability.Provider
 	mu   sync.Mutex // protects what follows
 	all  []capability.FollowerStatus
@@ -35,7 +36,7 @@ type keeping struct {
 }
 
 func newKeeping() *keeping {
-	k := &keeping{Store: doctored.NewStore()}
+	k := &keeping{Store: memory.New()}
 	k.Provider = doctored.Capabilities(k.Store, func(c *capability.Store) { c.Statuses = k })
 	return k
 }
@@ -221,13 +222,13 @@ func TestAheadIsRememberedByCommands(t *testing.T) {
 
 // hearing is a store whose listener a test rings.
 type hearing struct {
-	*doctored.Store
+	*memory.Store
 	capability.Provider
 	wake chan func(string)
 }
 
 func newHearing() *hearing {
-	h := &hearing{Store: doctored.NewStore(), wake: make(chan func(string), 1)}
+	h := &hearing{Store: memory.New(), wake: make(chan func(string), 1)}
 	h.Provider = doctored.Capabilities(h.Store, func(c *capability.Store) { c.Listener = h })
 	return h
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/application"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/bridge"
-	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 )
 
@@ -24,7 +24,7 @@ import (
 func TestWakingAndPolling(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &observed{Store: doctored.NewStore()}
+		store := &observed{Store: memory.New()}
 		var j journal
 		r := newRunner(t, store, pipe(app(schoolName, school.New), followerLoop("F", j.policy)))
 		dogs := get[*school.TrainingSchool](t, r, schoolName)
@@ -64,7 +64,7 @@ func TestWakingAndPolling(t *testing.T) {
 // observed is a store that counts the queries of followers, and whose positions
 // can be made to look reset.
 type observed struct {
-	*doctored.Store
+	*memory.Store
 	queries atomic.Int64
 	reset   atomic.Bool
 }
@@ -113,7 +113,7 @@ func (r *observedRecorder) SelectNotifications(ctx context.Context, want persist
 func TestAheadIsNotHurried(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &observed{Store: doctored.NewStore()}
+		store := &observed{Store: memory.New()}
 		var logged strings.Builder
 		r := newRunner(t, store, counting(application.WithLogger(slog.New(slog.NewTextHandler(&logged, nil)))))
 		ahead := persistence.Tracking{ApplicationName: schoolName, NotificationID: 7}

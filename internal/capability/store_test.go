@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
-	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
@@ -16,11 +15,11 @@ func (wakes) Listen(context.Context, func(string)) error { return nil }
 
 func TestCapabilitiesOfAStore(t *testing.T) {
 	store := memory.New()
-	embedding := struct{ *doctored.Store }{doctored.NewStore()}
+	embedding := struct{ *memory.Store }{store}
 	changed := struct {
-		*doctored.Store
+		*memory.Store
 		capability.Provider
-	}{doctored.NewStore(), capability.Provide(capability.Store{Listener: wakes{}})}
+	}{store, capability.Provide(capability.Store{Listener: wakes{}})}
 	for name, test := range map[string]struct {
 		store           persistence.Factory
 		yields, listens bool

@@ -9,7 +9,7 @@ import (
 
 // BareStore is a store as another module may have it: it implements
 // persistence.Factory and Transactor, and none of internal/capability.
-type BareStore struct{ store persistence.Transactor }
+type BareStore struct{ store *memory.Store }
 
 // NewBareStore makes an empty store in memory.
 func NewBareStore() *BareStore { return &BareStore{memory.New()} }

@@ -8,12 +8,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 // HistoryStore is a store in memory that also reads a snapshot and events at
 // once.
 type HistoryStore struct {
-	*Store
+	*memory.Store
 
 	// Select is called in place of SelectHistory, if it is set.
 	Select func(ctx context.Context, r *HistoryRecorder, id uuid.UUID, before int64) (

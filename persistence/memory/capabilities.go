@@ -10,7 +10,7 @@ type capabilities = capability.Provider
 
 // storeCapabilities is what a store can do for the other packages of this
 // module, and does not show to its users.
-type storeCapabilities struct{ *store }
+type storeCapabilities struct{ *Store }
 
 // What recorders can do is found by their methods, so with another signature a
 // capability would be missing without an error.
@@ -22,7 +22,7 @@ var (
 )
 
 // provide says what the store can do.
-func (s *store) provide() {
+func (s *Store) provide() {
 	c := storeCapabilities{s}
 	s.capabilities = capability.Provide(capability.Store{Yielder: c, Positions: c, Volatile: true})
 }

@@ -3,7 +3,7 @@
 // package persistence. If it is unclear what a store must do, it does what this
 // one does.
 //
-// A store holds any number of applications, as a database does:
+// A Store holds any number of applications, as a database does:
 //
 //	store := memory.New()
 //	defer store.Close()
@@ -16,6 +16,6 @@
 //
 // One writer or transaction is at work at a time. Readers outside of a
 // transaction do not wait, and see what was committed before. No lock is held
-// while the body of a loop over a stream runs. A store keeps every event for as
+// while the body of a loop over a stream runs. A Store keeps every event for as
 // long as it lives; nothing survives it.
 package memory

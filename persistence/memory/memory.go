@@ -9,8 +9,16 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 )
 
-// store is a store in memory.
-type store struct {
+// Store is a store in memory. It implements persistence.Factory and
+// persistence.Transactor. Make one with New. It is safe for concurrent use.
+//
+// One transaction is at work at a time. Others wait for it, and so do writers
+// outside of it; after 10 seconds they get a persistence.ErrLockTimeout. Readers
+// outside do not wait, and see what was committed before.
+//
+// To replace some of its methods, embed a *Store. Embedded as an interface, it
+// loses what Runner.Rebuild and others need beside persistence.Factory.
+type Store struct {
 	capabilities
 
 	turn chan struct{} // holds a value while a writer or a transaction is at work
@@ -21,18 +29,17 @@ type store struct {
 	committed *data
 }
 
-// New makes an empty store. It is safe for concurrent use. One transaction is
-// at work at a time. Others wait for it, and so do writers outside of it; after
-// 10 seconds they get a persistence.ErrLockTimeout. Readers outside do not wait,
-// and see what was committed before.
-func New() persistence.Transactor {
-	s := &store{turn: make(chan struct{}, 1), committed: newData(nil)}
+var _ persistence.Transactor = (*Store)(nil)
+
+// New makes an empty store.
+func New() *Store {
+	s := &Store{turn: make(chan struct{}, 1), committed: newData(nil)}
 	s.provide()
 	return s
 }
 
 // ProcessRecorder implements persistence.Factory.
-func (s *store) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
+func (s *Store) ProcessRecorder(application string) (persistence.ProcessRecorder, error) {
 	if err := s.checkName(application); err != nil {
 		return nil, err
 	}
@@ -40,7 +47,7 @@ func (s *store) ProcessRecorder(application string) (persistence.ProcessRecorder
 }
 
 // SnapshotRecorder implements persistence.Factory.
-func (s *store) SnapshotRecorder(application string) (persistence.AggregateRecorder, error) {
+func (s *Store) SnapshotRecorder(application string) (persistence.AggregateRecorder, error) {
 	if err := s.checkName(application); err != nil {
 		return nil, err
 	}
@@ -49,14 +56,14 @@ func (s *store) SnapshotRecorder(application string) (persistence.AggregateRecor
 
 // Close ends the use of the store: later calls of its recorders return
 // persistence.ErrClosed. Closing it again does nothing.
-func (s *store) Close() error {
+func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
 	return nil
 }
 
-func (s *store) checkName(application string) error {
+func (s *Store) checkName(application string) error {
 	if err := persistence.ValidateName(application); err != nil {
 		return err
 	}
@@ -70,7 +77,7 @@ func (s *store) checkName(application string) error {
 
 // nextID draws a notification id. Ids that were drawn by a transaction that is
 // rolled back are not drawn again.
-func (s *store) nextID() int64 {
+func (s *Store) nextID() int64 {
 	s.lastID++
 	return s.lastID
 }
@@ -78,7 +85,7 @@ func (s *store) nextID() int64 {
 // write calls f with the data to change: those of the transaction in ctx, or
 // the committed data while no transaction is at work. It returns an error
 // without calling f if ctx has ended or the store is closed.
-func (s *store) write(ctx context.Context, application, op string, f func(*data) error) error {
+func (s *Store) write(ctx context.Context, application, op string, f func(*data) error) error {
 	if tx := s.transaction(ctx); tx != nil {
 		return tx.do(ctx, application, op, f)
 	}
@@ -97,7 +104,7 @@ func (s *store) write(ctx context.Context, application, op string, f func(*data)
 // read calls f with the data of the transaction in ctx, or with the committed
 // data. It returns an error without calling f if ctx has ended or the store is
 // closed.
-func (s *store) read(ctx context.Context, application, op string, f func(*data)) error {
+func (s *Store) read(ctx context.Context, application, op string, f func(*data)) error {
 	if tx := s.transaction(ctx); tx != nil {
 		return tx.do(ctx, application, op, func(d *data) error { f(d); return nil })
 	}
@@ -110,7 +117,7 @@ func (s *store) read(ctx context.Context, application, op string, f func(*data))
 	return nil
 }
 
-func (s *store) usable(ctx context.Context, application, op string) error {
+func (s *Store) usable(ctx context.Context, application, op string) error {
 	if err := ctx.Err(); err != nil {
 		return contextError(application, op, err)
 	}

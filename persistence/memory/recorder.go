@@ -14,7 +14,7 @@ import (
 
 // aggregateRecorder keeps the events of originators, or their snapshots.
 type aggregateRecorder struct {
-	store       *store
+	store       *Store
 	application string
 	hasLog      bool // it keeps events, which have ids
 }

@@ -19,23 +19,23 @@ const yieldTime = time.Millisecond
 // transaction is one of a store. It sees the committed data, and keeps what it
 // changes to itself until it commits.
 type transaction struct {
-	store *store
+	store *Store
 
 	mu    sync.Mutex // protects what follows
 	data  *data
 	ended bool
 }
 
-type transactionKey struct{ store *store }
+type transactionKey struct{ store *Store }
 
 // transaction returns the transaction of this store that ctx carries, or nil.
-func (s *store) transaction(ctx context.Context) *transaction {
+func (s *Store) transaction(ctx context.Context) *transaction {
 	tx, _ := ctx.Value(transactionKey{s}).(*transaction)
 	return tx
 }
 
-// Transaction implements persistence.Transactor. New says what waits for it.
-func (s *store) Transaction(ctx context.Context, fn func(ctx context.Context) error) error {
+// Transaction implements persistence.Transactor. Store says what waits for it.
+func (s *Store) Transaction(ctx context.Context, fn func(ctx context.Context) error) error {
 	const op = "begin a transaction"
 	if outer := s.transaction(ctx); outer != nil {
 		return outer.nested(ctx, fn)
@@ -136,7 +136,7 @@ func endedError(op string) error {
 }
 
 // takeTurn waits until no other writer is at work.
-func (s *store) takeTurn(ctx context.Context, application, op string) error {
+func (s *Store) takeTurn(ctx context.Context, application, op string) error {
 	select {
 	case s.turn <- struct{}{}:
 		return nil
@@ -155,4 +155,4 @@ func (s *store) takeTurn(ctx context.Context, application, op string) error {
 	}
 }
 
-func (s *store) endTurn() { <-s.turn }
+func (s *Store) endTurn() { <-s.turn }

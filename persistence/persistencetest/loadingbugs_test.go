@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 // readFunc is SelectHistory, with the recorder whose method it replaces.
@@ -148,7 +149,7 @@ func TestSeededBugsOfLoading(t *testing.T) {
 			t.Parallel()
 			h := Harness{
 				New: func(testing.TB) persistence.Factory {
-					return &doctored.HistoryStore{Store: doctored.NewStore(), Select: bug}
+					return &doctored.HistoryStore{Store: memory.New(), Select: bug}
 				},
 				Transaction: func(ctx context.Context, f persistence.Factory, fn func(context.Context) error) error {
 					return f.(*doctored.HistoryStore).Transaction(ctx, fn)

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/internal/capability"
-	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 // memoryRecorder is what the memory store's recorder can do.
@@ -261,7 +261,7 @@ var partitionBugs = []partitionBug{
 
 // partitionStore is the memory store with a bug.
 type partitionStore struct {
-	*doctored.Store
+	*memory.Store
 	bug partitionBug
 }
 
@@ -279,7 +279,7 @@ func TestSeededBugsOfPartitions(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			h := Harness{
-				New: func(testing.TB) persistence.Factory { return partitionStore{doctored.NewStore(), b} },
+				New: func(testing.TB) persistence.Factory { return partitionStore{memory.New(), b} },
 				Transaction: func(ctx context.Context, f persistence.Factory, fn func(context.Context) error) error {
 					return f.(partitionStore).Transaction(ctx, fn)
 				},

@@ -11,16 +11,16 @@ import (
 	"time"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
-	"github.com/eventsourcing-go/eventsourcing/internal/doctored"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 	"github.com/eventsourcing-go/eventsourcing/system"
 	"github.com/eventsourcing-go/eventsourcing/system/remotelog"
 )
 
 // heldStore is a store whose logs a transaction of another program holds back.
 type heldStore struct {
-	*doctored.Store
+	*memory.Store
 	hold *persistence.LogHold
 }
 
@@ -43,7 +43,7 @@ func (r *heldRecorder) LogHold(context.Context, time.Duration) (*persistence.Log
 func TestClientReadsHold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &heldStore{Store: doctored.NewStore()}
+		store := &heldStore{Store: memory.New()}
 		dogs := newSchool(t, application.WithStore(store))
 		client := from(remotelog.NewHandler(dogs.Application, remotelog.HandlerConfig{})).client(t, remotelog.ClientConfig{})
 		if hold, err := client.Hold(t.Context(), 0); hold != nil || err != nil {
@@ -71,7 +71,7 @@ func TestClientReadsHold(t *testing.T) {
 func TestStatusOverRemoteLogHasHold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &heldStore{Store: doctored.NewStore()}
+		store := &heldStore{Store: memory.New()}
 		client := from(remotelog.NewHandler(newSchool(t, application.WithStore(store)).Application, remotelog.HandlerConfig{})).client(t, remotelog.ClientConfig{})
 		announcements, err := NewAnnouncements()
 		expect.NoError(t, err)
@@ -103,7 +103,7 @@ func TestHoldOfFormerVersions(t *testing.T) {
 	if hold, err := former.client(t, remotelog.ClientConfig{}).Hold(t.Context(), 0); hold != nil || err != nil {
 		t.Errorf("got %v, %v, want nil and no error", hold, err)
 	}
-	store := &heldStore{Store: doctored.NewStore(), hold: &persistence.LogHold{PID: 42}}
+	store := &heldStore{Store: memory.New(), hold: &persistence.LogHold{PID: 42}}
 	handler := remotelog.NewHandler(newSchool(t, application.WithStore(store)).Application, remotelog.HandlerConfig{})
 	for _, target := range []string{"/head", "/notifications"} {
 		w := httptest.NewRecorder()
