@@ -128,5 +128,5 @@
 // exactly once.
 //
 // An [EventSourcedLog] is a separate sequence of events inside it, such as the
-// ids of all dogs.
+// ids of all dogs. It also reads the history of one aggregate.
 package application

@@ -1,7 +1,9 @@
 package application_test
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
+	"github.com/eventsourcing-go/eventsourcing/persistence/memory"
 )
 
 type (
@@ -157,5 +160,67 @@ func TestEventSourcedLogOfBrokenStore(t *testing.T) {
 	store.beforeRead(func() error { return down })
 	if events, err := log.Trigger(t.Context(), DogListed{}); events != nil || err != down {
 		t.Errorf("got %v, %v; want %v", events, err, down)
+	}
+}
+
+// A log with the definition of an aggregate is the aggregate's history.
+func TestEventSourcedLogOfAnAggregate(t *testing.T) {
+	ctx, store := t.Context(), memory.New()
+	s, id := newSchool(t, application.WithStore(store)), school.DogID("Fido")
+	s.save(t, dogWith("Fido", 2))
+	history := func(definition domain.Schema) *application.EventSourcedLog {
+		app := newApplication(t, s.Name(), application.WithStore(store))
+		return expect.Must(application.NewEventSourcedLog(app, definition, id))
+	}
+	// A program of today makes two events of each TrickAdded, or none.
+	silent := domain.Define("Dog", domain.On("Registered", school.Registered{}), domain.On("Praised", praised{}),
+		domain.UpcastToMany[school.Dog]("TrickAdded", []any{praised{}}, func(school.TrickAdded) []any { return nil }))
+	const registered = "1 school.Registered"
+	for _, test := range []struct {
+		name        string
+		definition  domain.Schema
+		events      []string
+		first, last string
+	}{
+		{"as stored", school.Dogs, []string{registered, "2 school.TrickAdded", "3 school.TrickAdded"}, registered, "3 school.TrickAdded"},
+		{"upcast to many", praisedDogs, []string{registered, "2 application_test.learned", "2 application_test.praised",
+			"3 application_test.learned", "3 application_test.praised"}, registered, "3 application_test.praised"},
+		{"upcast to none", silent, []string{registered}, registered, registered},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			log := history(test.definition)
+			show := func(e domain.Event) string { return fmt.Sprintf("%d %T", e.OriginatorVersion, e.Data) }
+			read := func(r persistence.EventRange) (events []string) {
+				for event, err := range log.Get(ctx, r) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					events = append(events, show(event))
+				}
+				return events
+			}
+			if got := read(persistence.EventRange{}); !slices.Equal(got, test.events) {
+				t.Errorf("got %q, want %q", got, test.events)
+			}
+			backward := slices.Clone(test.events)
+			slices.Reverse(backward)
+			if got := read(persistence.EventRange{Descending: true}); !slices.Equal(got, backward) {
+				t.Errorf("descending: got %q, want %q", got, backward)
+			}
+			first, ok, err := log.First(ctx)
+			if !ok || err != nil || show(first) != test.first {
+				t.Errorf("first: got %s, %v, %v, want %s", show(first), ok, err, test.first)
+			}
+			last, ok, err := log.Last(ctx)
+			if !ok || err != nil || show(last) != test.last {
+				t.Errorf("last: got %s, %v, %v, want %s", show(last), ok, err, test.last)
+			}
+			events, err := log.Trigger(ctx, school.TrickAdded{Trick: "sit"})
+			if events != nil || !errors.Is(err, persistence.ErrProgramming) {
+				t.Errorf("trigger: got %v, %v, want a persistence.ErrProgramming", events, err)
+			}
+			expect.ErrorText(t, err, `TrainingSchool: trigger an event of the definition "Dog": ProgrammingError: `+
+				"it is of an aggregate, which a log only reads; trigger events of the aggregate itself")
+		})
 	}
 }

@@ -44,7 +44,7 @@ func TestFormerNameInTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	app, renamed := made("Academy", application.WithFormerNames("Kennels", "School"))
-	logs := expect.Must(application.NewEventSourcedLog(app, dogLog, domain.NewIDv5("/log")))
+	logs := expect.Must(application.NewEventSourcedLog(app, school.Dogs, domain.NewIDv5("/log")))
 	for name, use := range map[string]func() error{
 		"Save":      func() error { return renamed.Save(ctx, school.Dogs.Create(uuid.New(), school.Registered{Name: "Rex"})) },
 		"Get":       func() error { _, err := renamed.Get(ctx, dog.ID()); return err },
