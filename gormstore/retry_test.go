@@ -157,7 +157,7 @@ func TestRetryDecides(t *testing.T) {
 		"lock timeout":                  {failure(persistence.ErrLockTimeout), 1},
 		"outcome unknown":               {failure(persistence.ErrOutcomeUnknown), 1},
 		"outcome unknown of a conflict": {errors.Join(failure(persistence.ErrOutcomeUnknown), conflict), 1},
-		"originator of another type":    {failure(persistence.ErrOriginatorType), 1},
+		"originator of another type":    {&persistence.Error{Class: persistence.ErrOriginatorType, Op: "save", Err: conflict}, 1},
 		"the caller's":                  {errNoCredit, 1},
 		"the driver's":                  {&pgconn.PgError{Code: "23505"}, 1},
 	} {

@@ -86,7 +86,8 @@ var (
 
 	// ErrPositionMoved says that a position was not moved, because it is not the
 	// expected one (ErrIntegrity): another process of the same follower was
-	// faster, or another program has moved it. The text names both positions.
+	// faster, or another program has moved it. The text names the follower, the
+	// upstream application, and both positions.
 	ErrPositionMoved error = &class{"position was moved", ErrIntegrity}
 
 	// ErrOriginatorType says that an originator belongs to another definition
@@ -204,13 +205,14 @@ func (e *ConflictError) Error() string {
 func (e *ConflictError) Unwrap() []error { return both(ErrIntegrity, e.Err) }
 
 // IsConflict reports whether a save failed because of a version conflict, so
-// that the command can be repeated with the originator loaded again. An unknown
-// outcome is not a conflict in this sense, even if a conflict is its cause: the
-// events in the way may be the command's own, and repeating it would do its
-// work twice.
+// that the command can be repeated with the originator loaded again. It returns
+// false for two errors, even if a conflict is their cause. ErrOutcomeUnknown: the
+// events in the way may be the command's own, and repeating it would do its work
+// twice. ErrOriginatorType: the events in the way belong to another definition,
+// and repeating the command cannot succeed.
 func IsConflict(err error) bool {
 	_, ok := errors.AsType[*ConflictError](err)
-	return ok && !errors.Is(err, ErrOutcomeUnknown)
+	return ok && !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrOriginatorType)
 }
 
 // IsRetryable reports whether the same call may succeed later without anything

@@ -129,6 +129,8 @@ func TestIsConflictAndIsRetryable(t *testing.T) {
 		{of(persistence.ErrIntegrity, nil), false, false},
 		{of(persistence.ErrPositionMoved, nil), false, false},
 		{of(persistence.ErrOriginatorType, nil), false, false},
+		{of(persistence.ErrOriginatorType, conflict), false, false},
+		{fmt.Errorf("save: %w", of(persistence.ErrOriginatorType, conflict)), false, false},
 		{of(persistence.ErrLockTimeout, nil), false, true},
 		{of(persistence.ErrRetryTransaction, errBroken), false, true},
 		{fmt.Errorf("save: %w", persistence.ErrLockTimeout), false, true},

@@ -80,6 +80,13 @@ type ApplicationRecorder interface {
 
 // TrackingRecorder keeps the positions of a follower in the logs of its
 // upstream applications. Positions only move forward.
+//
+// The text of an ErrPositionMoved says what an operator needs to find the
+// program that has moved the position: the name of the follower, that of the
+// upstream application, the position that it was to be moved to, and the stored
+// one. A *Error is enough:
+//
+//	&Error{Class: ErrPositionMoved, Op: "Counters: move the position in School to 7", Hint: "it is at 9"}
 type TrackingRecorder interface {
 	// InsertTracking moves the position forward. It returns ErrPositionMoved if
 	// the stored position is this one or a later one.
