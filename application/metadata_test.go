@@ -1,7 +1,7 @@
 package application_test
 
 import (
-	"maps"
+	"reflect"
 	"testing"
 
 	"github.com/eventsourcing-go/eventsourcing/application"
@@ -13,11 +13,11 @@ func TestWithMetadata(t *testing.T) {
 	t.Parallel()
 	a, b := domain.Metadata{"x": "1", "y": "1"}, domain.Metadata{"y": "2"}
 	for _, test := range []struct{ a, b, want domain.Metadata }{
-		{nil, nil, nil}, {a, nil, a}, {nil, b, b}, {a, b, domain.Metadata{"x": "1", "y": "2"}},
+		{nil, nil, nil}, {nil, domain.Metadata{}, nil}, {domain.Metadata{}, nil, nil}, {a, nil, a}, {nil, b, b}, {a, b, domain.Metadata{"x": "1", "y": "2"}},
 	} {
 		got := application.MetadataFrom(application.WithMetadata(application.WithMetadata(t.Context(), test.a), test.b))
-		if !maps.Equal(got, test.want) {
-			t.Errorf("%v with %v: got %v, want %v", test.a, test.b, got, test.want)
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%v with %v: got %#v, want %#v", test.a, test.b, got, test.want)
 		}
 		if got != nil {
 			got["x"] = "changed"

@@ -432,13 +432,44 @@ func wantQuiet(t *testing.T, err error, state []byte) {
 		return
 	}
 	expect.ErrorAs[*persistence.MappingError](t, err)
-	text := err.Error()
-	if before, rest, ok := strings.Cut(text, "data serialized with name '"); ok {
-		if i := strings.LastIndex(rest, "' is not deserializable; register"); i >= 0 {
-			text = before + rest[i:]
-		}
-	}
+	text := withoutName(err.Error())
 	if len(state) > 8 && strings.Contains(text, string(state)) || strings.Contains(text, canary) {
 		t.Errorf("the text contains the state: %s", text)
+	}
+}
+
+// withoutName cuts the name of a transcoding that is not registered out of the
+// text of an error. The text has at most 100 characters of the name, which may
+// itself contain what follows it.
+func withoutName(text string) string {
+	const follows = "' is not deserializable; register"
+	before, rest, ok := strings.Cut(text, "data serialized with name '")
+	if !ok {
+		return text
+	}
+	longest := fmt.Sprintf("%.100s", rest)
+	window := rest[:min(len(rest), len(longest)+len(follows))]
+	if end := strings.LastIndex(window, follows); end >= 0 {
+		return before + rest[end:]
+	}
+	return text
+}
+
+func TestWithoutName(t *testing.T) {
+	t.Parallel()
+	const begins, ends = "data serialized with name '", "' is not deserializable; register a transcoding for it"
+	long := strings.Repeat("é", 100)
+	for text, want := range map[string]string{
+		"another text":                             "another text",
+		begins + "celsius" + ends:                  ends,
+		begins + "a" + ends[:40] + "b" + ends:      ends,
+		begins + long + ends:                       ends,
+		begins + long + "x" + ends:                 begins + long + "x" + ends,
+		begins + "celsius" + ends + long + canary:  ends + long + canary,
+		begins + "x" + ends + long + canary + ends: ends + long + canary + ends,
+	} {
+		if got := withoutName(text); got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
 	}
 }

@@ -268,6 +268,74 @@ func TestCause(t *testing.T) {
 	wantTranscodingError(t, err, `[]: value cannot be decoded by the transcoding "broke" (at offset 28)`)
 }
 
+// The errors that outspoken and spokenText return. What contains "payload" must
+// not be shown.
+var spokenErrors = map[string]error{
+	"data": &persistence.Error{Class: persistence.ErrData, Op: "payload", Hint: "shown", Err: errors.New("payload")},
+	"data in an error": fmt.Errorf("payload: %w",
+		&persistence.Error{Class: persistence.ErrData, Op: "payload", Hint: "shown", Err: errors.New("payload")}),
+	"data without a hint": &persistence.Error{Class: persistence.ErrData, Op: "payload", Err: errors.New("payload")},
+	"another class":       &persistence.Error{Class: persistence.ErrOperational, Op: "op", Hint: "payload"},
+	"a class of its own": &persistence.Error{Class: persistence.ErrOperational, Op: "op", Hint: "payload",
+		Err: &persistence.Error{Class: persistence.ErrData, Op: "op", Hint: "payload"}},
+	"no class": errors.New("payload"),
+}
+
+// outspoken has a transcoding that returns an error.
+type outspoken struct{ Kind string }
+
+// spokenText has methods that return an error.
+type spokenText struct{ Kind string }
+
+func (s spokenText) MarshalText() ([]byte, error) { return nil, spokenErrors[s.Kind] }
+
+func (s *spokenText) UnmarshalText(text []byte) error { return spokenErrors[string(text)] }
+
+// TestHints shows which text of an error of the user's is part of the error: the
+// hint of an ErrData, and nothing else, because the rest may contain the
+// payload.
+func TestHints(t *testing.T) {
+	t.Parallel()
+	transcoder := jsontranscoder.New(jsontranscoder.NewTranscoding("outspoken",
+		func(o outspoken) (string, error) { return "", spokenErrors[o.Kind] },
+		func(kind string) (outspoken, error) { return outspoken{}, spokenErrors[kind] }))
+	encode := func(value any) error { _, err := transcoder.Encode(nil, value); return err }
+	decode := func(data string, into any) error { return transcoder.Decode([]byte(data), into) }
+	const (
+		encoded     = `outspoken: value cannot be encoded by the transcoding "outspoken"`
+		decoded     = `outspoken: value cannot be decoded by the transcoding "outspoken"`
+		marshaled   = "spokenText: method MarshalText of jsontranscoder_test.spokenText returned an error"
+		unmarshaled = "spokenText: JSON string is not accepted by the method UnmarshalText of jsontranscoder_test.spokenText"
+		atOffset    = " (at offset "
+	)
+	for kind, cause := range spokenErrors {
+		byTranscoding, byMethod := "", ""
+		if strings.HasPrefix(kind, "data") && kind != "data without a hint" {
+			byMethod = ": shown"
+		}
+		if kind == "data" {
+			byTranscoding = ": shown"
+		}
+		for _, test := range []struct {
+			err  error
+			want string
+		}{
+			{encode(outspoken{kind}), encoded + byTranscoding},
+			{decode(`{"_type_":"outspoken","_data_":"`+kind+`"}`, new(outspoken)), decoded + byTranscoding},
+			{encode(spokenText{kind}), marshaled + byMethod},
+			{decode(`"`+kind+`"`, new(spokenText)), unmarshaled + byMethod},
+		} {
+			wantTranscodingError(t, test.err, "")
+			if text, _, _ := strings.Cut(fmt.Sprint(test.err), atOffset); text != test.want {
+				t.Errorf("%s: got %q, want %q", kind, text, test.want)
+			}
+			if !errors.Is(test.err, cause) {
+				t.Errorf("%s: got %v, want it to wrap the cause", kind, test.err)
+			}
+		}
+	}
+}
+
 func TestNewJSONTranscoderPanics(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
