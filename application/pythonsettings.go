@@ -77,3 +77,8 @@ func (t *transition) Decrypt(dst, ciphertext, associatedData []byte) ([]byte, er
 	}
 	return plaintext, errPython
 }
+
+// Setting returns the value of CIPHER_TOPIC that means how it encrypts.
+func (t *transition) Setting() string {
+	return t.python.(interface{ Setting() string }).Setting()
+}

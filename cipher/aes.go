@@ -83,3 +83,6 @@ func open(key *ringKey, dst, sealed, binding []byte) ([]byte, error) {
 
 // String returns a text with the ids of the keys.
 func (c *aesCipher) String() string { return "cipher aes(" + c.ring.String() + ")" }
+
+// Setting returns the value of CIPHER_TOPIC that means it.
+func (*aesCipher) Setting() string { return "aes" }

@@ -85,3 +85,6 @@ func appendTagLast(dst, original []byte) []byte {
 func (c *pythonCipher) String() string {
 	return "cipher of the Python library(" + c.ring.String() + ")"
 }
+
+// Setting returns the value of CIPHER_TOPIC that means it.
+func (*pythonCipher) Setting() string { return "eventsourcing.cipher:AESCipher" }

@@ -141,3 +141,6 @@ func (r *zlibReader) appendTo(dst []byte, limit int) ([]byte, error) {
 	}
 	return nil, &tooLargeError{limit: limit}
 }
+
+// Setting returns the value of COMPRESSOR_TOPIC that means it.
+func (*zlibCompressor) Setting() string { return "zlib" }

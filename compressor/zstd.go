@@ -89,3 +89,6 @@ func (c *zstdCompressor) Decompress(dst, src []byte) ([]byte, error) {
 	}
 	return append(dst, plain...), nil
 }
+
+// Setting returns the value of COMPRESSOR_TOPIC that means it.
+func (*zstdCompressor) Setting() string { return "zstd" }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html"
@@ -23,6 +24,7 @@ import (
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/gormstore/admin"
+	"github.com/eventsourcing-go/eventsourcing/internal/expect"
 	"github.com/eventsourcing-go/eventsourcing/internal/testdb"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
 	"github.com/eventsourcing-go/eventsourcing/system"
@@ -406,6 +408,30 @@ func TestHtmxIsTheOneThatWasVendored(t *testing.T) {
 	}
 	if got := fmt.Sprintf("%x", sha256.Sum256(script)); !strings.HasPrefix(string(sum), got+" ") {
 		t.Errorf("checksum: got %s, want %s", got, sum)
+	}
+}
+
+// The settings page names compressors and ciphers by their settings.
+func TestSettingsOfStates(t *testing.T) {
+	t.Parallel()
+	for want, topics := range map[[2]string][2]string{
+		{"", ""}:        {"", ""},
+		{"zstd", "aes"}: {"zstd", "aes"},
+		{"zlib", "eventsourcing.cipher:AESCipher"}: {"eventsourcing.compressor:ZlibCompressor", "eventsourcing.cipher:AESCipher"},
+	} {
+		settings := map[string]string{}
+		if topics[0] != "" {
+			settings = map[string]string{"COMPRESSOR_TOPIC": topics[0], "CIPHER_TOPIC": topics[1], "CIPHER_KEY": expect.Must(cipher.CreateKey(16))}
+		}
+		w := newWiki(t, testdb.SQLiteMemory(t), application.WithEnv(settings))
+		var twin struct {
+			Applications []struct{ Compressor, Cipher string }
+		}
+		answer := get(w.handler(t, admin.Rights{List: true}, false), inJSON("/settings"))
+		expect.NoError(t, json.Unmarshal(answer.Body.Bytes(), &twin))
+		if a := twin.Applications; len(a) == 0 || a[0].Compressor != want[0] || a[0].Cipher != want[1] {
+			t.Errorf("%v: got %+v, want %v", topics, a, want)
+		}
 	}
 }
 

@@ -397,15 +397,25 @@ func (m *Mapper) layoutOf(p purpose, stored persistence.StoredEvent) Layout {
 	return layout
 }
 
-// Settings returns the types of the compressor and the cipher, or "" for none.
+// Settings returns what the compressor and the cipher are: the values of the
+// settings that mean them, the types of those that no setting means, or "" for
+// none.
 func (m *Mapper) Settings() (compressor, cipher string) {
 	if m.compressor != nil {
-		compressor = fmt.Sprintf("%T", m.compressor)
+		compressor = settingOf(m.compressor)
 	}
 	if m.cipher != nil {
-		cipher = fmt.Sprintf("%T", m.cipher)
+		cipher = settingOf(m.cipher)
 	}
 	return compressor, cipher
+}
+
+// settingOf does not print the value: a user's own may have a key in it.
+func settingOf(value any) string {
+	if named, ok := value.(interface{ Setting() string }); ok {
+		return named.Setting()
+	}
+	return fmt.Sprintf("%T", value)
 }
 
 // lacksCipher reports whether an unreadable state is one that a cipher would
