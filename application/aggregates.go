@@ -14,6 +14,7 @@ import (
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/definitions"
+	"github.com/eventsourcing-go/eventsourcing/internal/eventtype"
 	"github.com/eventsourcing-go/eventsourcing/internal/invalid"
 	"github.com/eventsourcing-go/eventsourcing/internal/txscope"
 	"github.com/eventsourcing-go/eventsourcing/persistence"
@@ -224,7 +225,7 @@ func isOutdated(err error) bool { return errors.Is(err, errAhead) || errors.Is(e
 
 func (r *aggregates) apply(aggregate any, event domain.Event) error {
 	if err := r.definition.Apply(aggregate, event); err != nil {
-		if wrong := r.checkDefinition(event.OriginatorID, event.Topic); wrong != nil {
+		if wrong := r.app.checkDefinition(r.definition, event.OriginatorID, event.Topic); wrong != nil {
 			wrong.Err = err
 			return wrong
 		}
@@ -306,15 +307,15 @@ func one(events iter.Seq2[domain.Event, error]) (domain.Event, bool, error) {
 	return domain.Event{}, false, nil
 }
 
-// checkDefinition returns an error if a topic belongs to another definition
-// than the repository's.
-func (r *aggregates) checkDefinition(id uuid.UUID, topic string) *persistence.Error {
-	own := r.definition.EventTypes()
+// checkDefinition returns an error if the topic of an originator's event belongs
+// to another definition than this one.
+func (a *Application) checkDefinition(definition eventtype.Schema, id uuid.UUID, topic string) *persistence.Error {
+	own := definition.EventTypes()
 	if len(own) == 0 {
 		return nil
 	}
 	stored := persistence.StoredEvent{OriginatorID: id, Topic: topic}
-	return r.app.mapper.CheckDefinition(stored, own[0].Topic())
+	return a.mapper.CheckDefinition(stored, own[0].Topic())
 }
 
 func (r *aggregates) contains(ctx context.Context, id uuid.UUID) (bool, error) {
@@ -322,7 +323,7 @@ func (r *aggregates) contains(ctx context.Context, id uuid.UUID) (bool, error) {
 		return false, err
 	}
 	for first, err := range r.app.recorder.SelectEvents(ctx, id, persistence.EventRange{Limit: 1}) {
-		return err == nil && r.checkDefinition(id, first.Topic) == nil, err
+		return err == nil && r.app.checkDefinition(r.definition, id, first.Topic) == nil, err
 	}
 	return false, nil
 }

@@ -64,25 +64,12 @@ func (l *EventSourcedLog) Trigger(ctx context.Context, data any, options ...doma
 	}
 	version := l.inside.First()
 	if ok {
-		if err := l.checkDefinition(last); err != nil {
-			return nil, err
+		if wrong := l.app.checkDefinition(l.inside, l.id, last.Topic); wrong != nil {
+			return nil, wrong
 		}
 		version = last.OriginatorVersion + 1
 	}
 	return domain.Events{l.entry.NewEvent(l.id, version, data, options...)}, nil
-}
-
-// checkDefinition refuses to add to the events of another definition.
-func (l *EventSourcedLog) checkDefinition(last domain.Event) error {
-	own := l.inside.EventTypes()
-	if len(own) == 0 {
-		return nil
-	}
-	stored := persistence.StoredEvent{OriginatorID: l.id, Topic: last.Topic}
-	if wrong := l.app.mapper.CheckDefinition(stored, own[0].Topic()); wrong != nil {
-		return wrong
-	}
-	return nil
 }
 
 // First returns the first event, or false if the log is empty.

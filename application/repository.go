@@ -31,27 +31,19 @@ func NewRepository[T any](app *Application, definition *domain.Definition[T]) (*
 	return &Repository[T]{a}, nil
 }
 
-// typed gives the result of a load its type.
-func typed[T any](aggregate any, err error) (*T, error) {
-	if err != nil {
-		return nil, err
-	}
-	return aggregate.(*T), nil
-}
-
 // Get loads the latest version of an aggregate. It returns an
 // ErrAggregateNotFound if the aggregate has no events, and a
 // persistence.ErrOriginatorType if the id is that of an aggregate of another
 // definition.
 func (r *Repository[T]) Get(ctx context.Context, id uuid.UUID) (*T, error) {
-	return typed[T](r.aggregates.get(ctx, id))
+	return definitions.Typed[T](r.aggregates.get(ctx, id))
 }
 
 // GetAt loads an aggregate as it was at a version. It returns an
 // ErrAggregateNotFound if the aggregate never had that version, and a
 // persistence.ErrProgramming if no aggregate could.
 func (r *Repository[T]) GetAt(ctx context.Context, id uuid.UUID, version int64) (*T, error) {
-	return typed[T](r.aggregates.getAt(ctx, id, version))
+	return definitions.Typed[T](r.aggregates.getAt(ctx, id, version))
 }
 
 // Contains reports whether an aggregate has events. It reads one row and

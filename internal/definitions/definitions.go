@@ -55,7 +55,11 @@ func Blank[T any](d *domain.Definition[T], id uuid.UUID) *T { return Of(d).Blank
 
 // Restore is Definition.Restore, with the type of the aggregate.
 func Restore[T any](d *domain.Definition[T], snapshot domain.Event) (*T, error) {
-	aggregate, err := Of(d).Restore(snapshot)
+	return Typed[T](Of(d).Restore(snapshot))
+}
+
+// Typed gives what a load returns the type of the aggregate.
+func Typed[T any](aggregate any, err error) (*T, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -44,8 +44,11 @@ func (m *Mapper) Select(topics []string) Selection {
 
 // Parts returns the parts of a stored event that are wanted.
 func (m *Mapper) Parts(event domain.Event, s Selection) iter.Seq[domain.Event] {
+	if len(s.Topics) == 0 {
+		return event.Parts()
+	}
 	k, ok := m.kinds.Load().events[event.Topic]
-	if len(s.Topics) == 0 || !ok || len(k.Into()) == 0 || slices.Contains(s.whole, k) {
+	if !ok || len(k.Into()) == 0 || slices.Contains(s.whole, k) {
 		return event.Parts()
 	}
 	return func(yield func(domain.Event) bool) {
