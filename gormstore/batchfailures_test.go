@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 
 	"github.com/eventsourcing-go/eventsourcing/gormstore"
 	"github.com/eventsourcing-go/eventsourcing/internal/expect"
@@ -89,6 +90,70 @@ func TestBatchWhoseReplyIsLostIsASuccess(t *testing.T) {
 				t.Errorf("stored are %v, acknowledged %v", stored, acknowledged)
 			}
 		})
+	}
+}
+
+// A panic of the service's logger in a batch undoes what is not committed. No
+// save is acknowledged that is not stored, also not one whose rows had been
+// written.
+func TestPanicInABatch(t *testing.T) {
+	eachWatched(t, func(t *testing.T, w *watched) {
+		fuse := &fuse{Interface: logger.Discard}
+		r := recorder(t, w.db.Session(&gorm.Session{Logger: fuse}), schoolName)
+		errPanicked := errors.New("the caller panicked")
+		var dogs [][]persistence.StoredEvent
+		var saves []func() ([]int64, error)
+		for range 3 {
+			events := history(uuid.New(), 1, 2)
+			dogs = append(dogs, events)
+			saves = append(saves, func() (ids []int64, err error) {
+				defer func() {
+					if recover() != nil {
+						ids, err = nil, errPanicked
+					}
+				}()
+				return r.InsertEvents(t.Context(), events)
+			})
+		}
+		fuse.statement, fuse.left = "INSERT INTO", 1
+		if w.db.Name() == "sqlite" {
+			fuse.statement, fuse.left = "SAVEPOINT eventsourcing", 5 // each save sets one, and releases it
+		}
+		answers := w.batch(t, saves...)[1:]
+		panicked := 0
+		for i, a := range answers {
+			if a.err == errPanicked {
+				panicked++
+			} else if !errors.Is(a.err, persistence.ErrOutcomeUnknown) {
+				t.Errorf("save %d: ids %v, error %v; want ErrOutcomeUnknown", i, a.ids, a.err)
+			}
+			var stored []int64 // on PostgreSQL the statement has committed
+			if w.db.Name() == "postgres" {
+				stored = []int64{1, 2}
+			}
+			wantVersions(t, r, dogs[i][0].OriginatorID, stored...)
+		}
+		if panicked != 1 {
+			t.Errorf("%d callers panicked, want the one that leads", panicked)
+		}
+		wantIdle(t, w.db)
+	})
+}
+
+// A fuse is a logger that panics when it sees a statement for the last time that
+// is left.
+type fuse struct {
+	logger.Interface
+	statement string
+	left      int
+}
+
+// Trace implements logger.Interface.
+func (f *fuse) Trace(_ context.Context, _ time.Time, call func() (string, int64), _ error) {
+	if statement, _ := call(); strings.Contains(statement, f.statement) {
+		if f.left--; f.left == 0 {
+			panic("on purpose")
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func (p *manyCallers) write(_ context.Context, batch []*work) {
 		}
 		if breaks && i == len(batch)/2 {
 			for _, lost := range batch {
-				lost.ids, lost.Err, p.lost[lost] = nil, errInterrupted, true
+				p.lost[lost] = true
 			}
 			panic(errInterrupted)
 		}

@@ -167,15 +167,25 @@ func (q *Queue[W]) leave(w W) bool {
 	return true
 }
 
-// write writes a batch, and then hands the lead on.
+// write writes a batch, and then hands the lead on. If the write function
+// panics, nothing that it has said of a write holds: what it had taken for
+// stored may have been rolled back.
 func (q *Queue[W]) write(ctx context.Context, own W, batch []W, write func(ctx context.Context, batch []W)) {
-	for _, w := range batch {
-		w.entry().Err = errInterrupted // until write says what became of it
+	interrupt := func() {
+		for _, w := range batch {
+			w.entry().Err, w.entry().again = errInterrupted, false
+		}
 	}
-	// Also if write panics, or all others would wait for ever.
-	begin := time.Now()
-	defer q.finish(own, batch, begin)
+	interrupt() // until write says what became of them
+	begin, returned := time.Now(), false
+	defer func() {
+		if !returned {
+			interrupt()
+		}
+		q.finish(own, batch, begin) // or all others would wait for ever
+	}()
 	write(ctx, batch)
+	returned = true
 	for _, w := range batch {
 		if e := w.entry(); e.Timing != nil {
 			e.Timing.Record(begin.Sub(e.Arrived), time.Since(begin), len(batch))
