@@ -131,11 +131,11 @@ func terminated(coded sqlState) bool {
 }
 
 // mergeOnce writes a batch on one connection, which it discards if it is dead.
-func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch []*save) {
+func (p postgres) mergeOnce(ctx context.Context, r *processRecorder, batch []*save) {
 	patience := groupcommit.Patience(batch, r.store.lockTimeout)
-	ctx, alarm := r.store.poolState.deadlines.withTimeout(unbounded, patience)
+	limited, alarm := r.store.poolState.deadlines.withTimeout(ctx, patience)
 	defer alarm.stop()
-	conn, err := r.store.connectWithin(unbounded, ctx)
+	conn, err := r.store.connectWithin(ctx, limited)
 	alarm.extend(r.store.lockTimeout + commitTimeout)
 	if err != nil {
 		fail(batch, err)
@@ -143,7 +143,7 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
 	w := &writing{c: connection{pool: conn, store: r.store}, r: r}
-	at, err := r.located(ctx, w.c)
+	at, err := r.located(limited, w.c)
 	if err != nil {
 		fail(batch, err)
 		return
@@ -153,33 +153,42 @@ func (p postgres) mergeOnce(unbounded context.Context, r *processRecorder, batch
 	w.waitFor(patience)
 	defer w.watch.release(conn)
 	defer w.discardDead(batch)
-	for attempt := 0; len(batch) > 1 && attempt < mergeAttempts; attempt++ {
+	if len(batch) == 1 {
+		w.writeOne(limited, batch[0])
+		return
+	}
+	if w.writeTogether(limited, batch) {
+		return
+	}
+	for i, s := range batch {
+		w.waitFor(groupcommit.Patience(batch[i:i+1], r.store.lockTimeout))
+		w.writeOne(limited, s)
+	}
+}
+
+// writeTogether writes a batch with one statement, and tries again if others
+// were faster. It returns false if the saves should be written one by one:
+// others were faster again and again, or the database refuses one of the saves,
+// which must not have the others fail.
+func (w *writing) writeTogether(ctx context.Context, batch []*save) (done bool) {
+	for range mergeAttempts {
 		err := w.writeMany(ctx, batch)
 		switch {
 		case err == nil:
-			return
-		case errors.Is(err, errElsewhere):
-			continue
-		case errors.Is(err, errNotContinued), r.store.infoOf(err).unique:
-			r.queue.expectConflicts()
-			continue
+			return true
+		case errors.Is(err, errElsewhere): // where the next statement expects it
+		case errors.Is(err, errNotContinued), w.r.store.infoOf(err).unique:
+			w.r.queue.expectConflicts()
 		case overtaken(err):
-			w.waitFor(groupcommit.Patience(batch, r.store.lockTimeout))
-			continue
-		case p.isOutcomeUnknown(err) || errors.Is(r.store.infoOf(err).class, persistence.ErrOperational):
+			w.waitFor(groupcommit.Patience(batch, w.r.store.lockTimeout))
+		case w.isOutcomeUnknown(err) || errors.Is(w.r.store.infoOf(err).class, persistence.ErrOperational):
 			w.explainFailed(ctx, batch, err)
-			return
+			return true
+		default:
+			return false
 		}
-		break // one save is at fault, and must not have the others fail
 	}
-	// A batch of one, one that others have beaten again and again, or one with
-	// a save that the database refuses.
-	for i, s := range batch {
-		if len(batch) > 1 {
-			w.waitFor(groupcommit.Patience(batch[i:i+1], r.store.lockTimeout))
-		}
-		w.writeOne(ctx, s)
-	}
+	return false
 }
 
 // waitFor sets how long the next statements may wait for a lock.

@@ -155,7 +155,7 @@ func (s sqlite) insertPrepared(ctx context.Context, r *processRecorder, one *sav
 // all of them.
 func (s sqlite) writeBatch(ctx context.Context, c connection, r *processRecorder, batch []*save) error {
 	if unit, ok := c.pool.(*sqliteUnit); ok && allSingle(batch) {
-		if done, err := s.writeSingles(ctx, unit, r, batch); done || err != nil {
+		if err := s.writeSingles(ctx, unit, r, batch); !errors.Is(err, errIndirect) {
 			return err
 		}
 	}
@@ -177,44 +177,45 @@ func allSingle(batch []*save) bool {
 	return !slices.ContainsFunc(batch, func(s *save) bool { return len(s.events) != 1 })
 }
 
+// errIndirect says that the driver can only be used by database/sql.
+var errIndirect = errors.New("the driver has no statements to use directly")
+
 // writeSingles writes saves of one event each past the machinery of
-// database/sql, which costs as much as the rows. It is not done if the driver
-// does not offer that. A statement that violates a unique key undoes itself,
-// and nothing else. After other errors SQLite may have rolled everything back,
-// and what follows would commit on its own.
-func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecorder, batch []*save) (done bool, err error) {
-	failures := make([]error, len(batch))
-	err = u.conn.Raw(func(raw any) error {
+// database/sql, which costs as much as the rows. It returns errIndirect, and has
+// done nothing, if the driver does not offer that. A statement that violates a
+// unique key undoes itself, and nothing else. After other errors SQLite may have
+// rolled everything back, and what follows would commit on its own.
+func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecorder, batch []*save) error {
+	err := u.conn.Raw(func(raw any) error {
 		statement, ok := prepareDirect(ctx, raw, r.row)
 		if !ok {
-			return nil
+			return errIndirect
 		}
 		defer statement.Close() // closed with its connection at the latest
-		done = true
-		for i, save := range batch {
-			save.ids, failures[i] = s.insertSingle(ctx, statement, r.application, &save.events[0])
-			if err := failures[i]; err != nil && !r.isConflict(err) {
-				return err
+		for _, save := range batch {
+			save.ids, save.Err = s.insertSingle(ctx, statement, r.application, &save.events[0])
+			if save.Err != nil && !r.isConflict(save.Err) {
+				return save.Err
 			}
 		}
 		return nil
 	})
+	if errors.Is(err, errIndirect) {
+		return err
+	}
 	if err != nil {
 		u.verify(err)
 		if !errors.Is(r.store.infoOf(err).class, persistence.ErrOperational) {
 			err = &rejected{err}
 		}
+		return err
 	}
-	if !done || err != nil {
-		return done, err
-	}
-	for i, save := range batch {
-		save.Err = nil
-		if failures[i] != nil {
-			save.ids, save.Err = r.classifyWriteError(ctx, connection{u, r.store}, r.application+": "+opSave, save.events, failures[i])
+	for _, save := range batch {
+		if save.Err != nil {
+			save.ids, save.Err = r.classifyWriteError(ctx, connection{u, r.store}, r.application+": "+opSave, save.events, save.Err)
 		}
 	}
-	return true, nil
+	return nil
 }
 
 // directStatement is a statement of a driver that can be used without

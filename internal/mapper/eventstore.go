@@ -112,9 +112,14 @@ func (s *EventStore) resolve(conflict *persistence.ConflictError, events []domai
 	ids, certain := make([]int64, len(stored)), true
 	for i := range stored {
 		n, ok := places[place{stored[i].OriginatorID, stored[i].OriginatorVersion}]
-		if !ok || !s.isSame(n, events[i], stored[i], &certain) {
+		if !ok {
 			return nil, conflict
 		}
+		same, byID := s.isSame(n, events[i], stored[i])
+		if !same {
+			return nil, conflict
+		}
+		certain = certain && byID
 		ids[i] = n.ID
 	}
 	if !certain {
@@ -125,15 +130,14 @@ func (s *EventStore) resolve(conflict *persistence.ConflictError, events []domai
 	return ids, nil
 }
 
-// isSame reports whether the stored notification is the event itself. If there
-// are no event ids, it reports whether the two are equal, which is not certain
-// to mean the same.
-func (s *EventStore) isSame(n persistence.Notification, event domain.Event, stored persistence.StoredEvent, certain *bool) bool {
+// isSame reports whether the stored notification is the event itself. Without
+// event ids it reports whether the two are equal, which is not certain to mean
+// the same.
+func (s *EventStore) isSame(n persistence.Notification, event domain.Event, stored persistence.StoredEvent) (same, certain bool) {
 	if id, ok := s.mapper.idOf(n.StoredEvent); ok && !s.mapper.pythonLayout {
-		return id == event.ID
+		return id == event.ID, true
 	}
-	*certain = false
-	return s.mapper.isSame(&n.StoredEvent, &stored)
+	return s.mapper.isSame(&n.StoredEvent, &stored), false
 }
 
 func (s *EventStore) recordings(events []domain.Event, stored []persistence.StoredEvent, ids []int64) []Recording {
