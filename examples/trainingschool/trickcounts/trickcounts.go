@@ -6,7 +6,6 @@ import (
 	"context"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/examples/trainingschool/school"
@@ -32,9 +31,8 @@ func New(store *gormstore.Store, options ...gormstore.ProjectionOption) (*TrickC
 // count counts a dog that has learned a trick, in the transaction in which the
 // position moves.
 func count(_ context.Context, tx *gorm.DB, e domain.Recorded[school.TrickAdded]) error {
-	again := clause.OnConflict{Columns: []clause.Column{{Name: "trick"}},
-		DoUpdates: clause.Assignments(map[string]any{"dogs": gorm.Expr("trick_counts.dogs + 1")})}
-	return tx.Clauses(again).Create(&TrickCount{Trick: e.Data.Trick, Dogs: 1}).Error
+	return tx.Exec(`INSERT INTO trick_counts (trick, dogs) VALUES (?, 1)
+		ON CONFLICT (trick) DO UPDATE SET dogs = trick_counts.dogs + 1`, e.Data.Trick).Error
 }
 
 // Counts returns all tricks, the ones that most dogs know first.
