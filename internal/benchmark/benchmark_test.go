@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/perf/benchfmt"
@@ -60,6 +61,19 @@ func TestAllRows(t *testing.T) {
 		if !found[want+" "+postgresKind] {
 			t.Errorf("%s was not measured", want)
 		}
+	}
+}
+
+// TestShortLog: a way whose whole log takes less than -benchtime reads it again
+// until that is over, and no more often.
+func TestShortLog(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // it would be hours
+	defer cancel()
+	short := strings.Fields("-test.run=^$ -test.bench=CatchUp/database=sqlite/round=1/way=ours$ -test.benchtime=100ms -backlog=50")
+	output, err := exec.CommandContext(ctx, os.Args[0], short...).Output()
+	if err != nil || !strings.Contains(string(output), "way=ours") {
+		t.Fatalf("%v, %v\n%s", err, context.Cause(ctx), output)
 	}
 }
 

@@ -88,7 +88,7 @@ func delivering(d *database, name string, send sender, options ...gormstore.Opti
 		at := setting{d.gorm(b, 4), options}
 		p := newPair(b, at, at, applicationName, box.receive, nil)
 		p.run(b, system.Config{})
-		b.ResetTimer()
+		b.StartTimer()
 		all := send(b, p.leader, n)
 		select {
 		case <-box.all:

@@ -344,7 +344,7 @@ func BenchmarkIdle(b *testing.B) {
 			p.run(b, system.Config{})
 			time.Sleep(*idle / 10) // in which it comes to rest
 			queries, writes := count.queries.Load(), count.writes.Load()
-			b.ResetTimer()
+			b.StartTimer()
 			time.Sleep(*idle)
 			b.StopTimer()
 			b.ReportMetric(0, "ns/op")

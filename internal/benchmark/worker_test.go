@@ -128,7 +128,7 @@ func runWorkers(t testing.TB, n int, j job, environment []string, result func(js
 	}
 	start := time.Now()
 	if b, ok := t.(*testing.B); ok {
-		b.ResetTimer()
+		b.StartTimer()
 		defer b.StopTimer()
 	}
 	for _, w := range all {
