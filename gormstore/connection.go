@@ -287,3 +287,29 @@ func (l expectingLogger) ParamsFilter(ctx context.Context, statement string, arg
 	}
 	return statement, arguments
 }
+
+// reader is the transaction that ctx carries, for the time until done is
+// called, or else the pool.
+func (s *Store) reader(ctx context.Context, op string) (c connection, done func(), err error) {
+	if err := s.ready(ctx); err != nil {
+		return c, nil, err
+	}
+	outer, err := s.txScopeOf(ctx)
+	if err != nil {
+		return c, nil, err
+	}
+	if outer == nil {
+		return s.dialect.read(ctx, s, op)
+	}
+	outer.turns.statement.Lock()
+	c, watched := s.dialect.watchJoined(s, outer, op)
+	return c, func() { watched(); outer.turns.statement.Unlock() }, nil
+}
+
+// readers is the pool for reads outside of transactions.
+func (s *Store) readers() gorm.ConnPool {
+	if s.poolState.readers != nil {
+		return s.poolState.readers
+	}
+	return s.pool
+}

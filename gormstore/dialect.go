@@ -98,7 +98,7 @@ type dialect interface {
 
 	// append takes the lock of a log and then stores events in it. It returns
 	// their ids.
-	append(ctx context.Context, c connection, how locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error)
+	append(ctx context.Context, c connection, how locking, l *eventLog, events []persistence.StoredEvent) ([]int64, error)
 
 	// appendsWhole reports whether appendWhole can store the events of a save.
 	appendsWhole(s *save) bool
@@ -107,11 +107,11 @@ type dialect interface {
 	// the user's, all or none of them, with one statement. It returns
 	// errNotContinued if they do not continue their stream; the transaction can
 	// go on then, and after no other error.
-	appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) ([]int64, error)
+	appendWhole(ctx context.Context, c connection, l *eventLog, events []persistence.StoredEvent) ([]int64, error)
 
 	// merge writes a batch of saves, each of which succeeds or fails alone, and
 	// says in each what became of it.
-	merge(ctx context.Context, r *processRecorder, batch []*save)
+	merge(ctx context.Context, l *eventLog, batch []*save)
 
 	// concurrent reports whether writers of one log run at the same time, so
 	// that readers need a bound.
@@ -119,11 +119,11 @@ type dialect interface {
 
 	// end finds the end of a log, where writers run at the same time. It
 	// returns false if the connection finds the table elsewhere.
-	end(ctx context.Context, c connection, r *processRecorder, at location, joined bool) (end logEnd, there bool, err error)
+	end(ctx context.Context, c connection, l *eventLog, at location, joined bool) (end logEnd, there bool, err error)
 
 	// hold finds the running writer that readers of a log do not read beyond,
 	// or nil. It returns false if the connection finds the table elsewhere.
-	hold(ctx context.Context, c connection, r *processRecorder, at location) (hold *persistence.LogHold, there bool, err error)
+	hold(ctx context.Context, c connection, l *eventLog, at location) (hold *persistence.LogHold, there bool, err error)
 
 	// numbers is a SELECT of the numbers of an argument.
 	numbers(of []int64) (query string, argument any)

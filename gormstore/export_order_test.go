@@ -18,18 +18,18 @@ type clientMemory struct {
 	taken sync.Map // of true by unit
 }
 
-func (m *clientMemory) append(ctx context.Context, c connection, how locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
+func (m *clientMemory) append(ctx context.Context, c connection, how locking, l *eventLog, events []persistence.StoredEvent) ([]int64, error) {
 	if _, taken := m.taken.LoadOrStore(unhooked(c.pool), true); taken {
-		return m.insert(ctx, c, r.table, r.key, r.application, events)
+		return m.insert(ctx, c, l.table, l.key, l.application, events)
 	}
-	return m.postgres.append(ctx, c, how, r, events)
+	return m.postgres.append(ctx, c, how, l, events)
 }
 
-func (m *clientMemory) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
+func (m *clientMemory) appendWhole(ctx context.Context, c connection, l *eventLog, events []persistence.StoredEvent) ([]int64, error) {
 	if _, taken := m.taken.LoadOrStore(unhooked(c.pool), true); taken {
-		return m.insert(ctx, c, r.table, r.key, r.application, events)
+		return m.insert(ctx, c, l.table, l.key, l.application, events)
 	}
-	return m.postgres.appendWhole(ctx, c, r, events)
+	return m.postgres.appendWhole(ctx, c, l, events)
 }
 
 // WithoutSharedLock makes a Store whose writers are not excluded by strict
@@ -38,20 +38,20 @@ func WithoutSharedLock(s *Store) { s.dialect = unshared{} }
 
 type unshared struct{ postgres }
 
-func (u unshared) append(ctx context.Context, c connection, how locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
-	return u.postgres.append(ctx, c, how, u.without(r), events)
+func (u unshared) append(ctx context.Context, c connection, how locking, l *eventLog, events []persistence.StoredEvent) ([]int64, error) {
+	return u.postgres.append(ctx, c, how, u.without(l), events)
 }
 
-func (u unshared) merge(ctx context.Context, r *processRecorder, batch []*save) {
-	u.postgres.merge(ctx, u.without(r), batch)
+func (u unshared) merge(ctx context.Context, l *eventLog, batch []*save) {
+	u.postgres.merge(ctx, u.without(l), batch)
 }
 
-func (u unshared) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
-	return u.postgres.appendWhole(ctx, c, u.without(r), events)
+func (u unshared) appendWhole(ctx context.Context, c connection, l *eventLog, events []persistence.StoredEvent) ([]int64, error) {
+	return u.postgres.appendWhole(ctx, c, u.without(l), events)
 }
 
-func (unshared) without(r *processRecorder) *processRecorder {
-	changed, m := *r, &r.statements
+func (unshared) without(l *eventLog) *eventLog {
+	changed, m := *l, &l.statements
 	removed := strings.NewReplacer("pg_advisory_xact_lock_shared($2::bigint), ", "", "pg_advisory_xact_lock_shared($2::bigint)::text || ", "").Replace
 	changed.statements = mergeStatements{event: removed(m.event), save: removed(m.save), singles: removed(m.singles), batch: removed(m.batch),
 		wary: removed(m.wary), joined: removed(m.joined), locks: m.locks,

@@ -32,8 +32,8 @@ func (unlocked) lockIn(context.Context, connection, locking, table, location, ..
 
 func (unlocked) appendsWhole(*save) bool { return false }
 
-func (u unlocked) append(ctx context.Context, c connection, _ locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
-	return u.insert(ctx, c, r.table, r.key, r.application, events)
+func (u unlocked) append(ctx context.Context, c connection, _ locking, l *eventLog, events []persistence.StoredEvent) ([]int64, error) {
+	return u.insert(ctx, c, l.table, l.key, l.application, events)
 }
 
 // OrderKeyOf is the key of the order lock of an application, once its Store has

@@ -218,12 +218,12 @@ type watchedWaits struct {
 
 // watch watches a connection for waits until the watch is released, once its
 // deadline is set. stop ends a statement whose driver has no cancel requests.
-func (p postgres) watch(r *processRecorder, key int64, waits watchedWaits, stop func()) *lockWatch {
-	w := &lockWatch{cancel: stop, lookTime: r.store.poolState.lookTime}
+func (p postgres) watch(l *eventLog, key int64, waits watchedWaits, stop func()) *lockWatch {
+	w := &lockWatch{cancel: stop, lookTime: l.store.poolState.lookTime}
 	w.look = func(raw any) (bool, string) {
-		return p.lockWait(r.store, waits, backendOf(raw), key, r.table)
+		return p.lockWait(l.store, waits, backendOf(raw), key, l.table)
 	}
-	w.deadline = r.store.poolState.deadlines.prepared(w.overdue)
+	w.deadline = l.store.poolState.deadlines.prepared(w.overdue)
 	return w
 }
 

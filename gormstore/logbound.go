@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"math"
 	"sync"
 	"time"
 
@@ -96,22 +95,22 @@ func headOf(events, application string) string {
 
 // end finds the end of a log. A reader in a transaction that keeps one snapshot
 // is refused, because it would not see what ended between two statements.
-func (postgres) end(ctx context.Context, c connection, r *processRecorder, at location, joined bool) (end logEnd, there bool, err error) {
+func (postgres) end(ctx context.Context, c connection, l *eventLog, at location, joined bool) (end logEnd, there bool, err error) {
 	var standby bool
 	var isolation string
-	query := "WITH h AS MATERIALIZED (SELECT " + headOf(r.table.quoted, "$1::varchar") + " AS head WHERE " + here(r.table.quoted, "$3") + ") " +
+	query := "WITH h AS MATERIALIZED (SELECT " + headOf(l.table.quoted, "$1::varchar") + " AS head WHERE " + here(l.table.quoted, "$3") + ") " +
 		"SELECT h.head, LEAST(h.head, (SELECT MIN(h.head + " + belowHead + ") FROM pg_catalog.pg_locks l WHERE " + floors + ")), pg_is_in_recovery(), current_setting('transaction_isolation') FROM h"
-	err = c.row(ctx, query, r.application, r.floorKey(at), at.oid).Scan(&end.newest, &end.bound, &standby, &isolation)
+	err = c.row(ctx, query, l.application, l.floorKey(at), at.oid).Scan(&end.newest, &end.bound, &standby, &isolation)
 	if errors.Is(err, sql.ErrNoRows) {
 		return logEnd{}, false, nil
 	}
 	if err != nil {
 		return logEnd{}, false, err
 	}
-	op := r.application + ": find the end of the log"
+	op := l.application + ": find the end of the log"
 	switch {
 	case standby:
-		return logEnd{}, false, r.onStandby(op, nil)
+		return logEnd{}, false, l.onStandby(op, nil)
 	case joined && isolation != "read committed":
 		return logEnd{}, false, &persistence.Error{Class: persistence.ErrNotSupported, Op: op,
 			Hint: "the transaction in the context has the isolation level " + isolation + ", in which it would miss events; " +
@@ -147,79 +146,16 @@ const floors = "l.locktype = 'advisory' AND l.objsubid = 2 AND l.classid = $2::b
 const belowHead = "(((l.objid::bigint - h.head) << 32) >> 32)"
 
 // floorKey is the first number of the locks that are floors of a log.
-func (r *processRecorder) floorKey(at location) int64 {
-	return int64(uint32(r.orderKey(r.keyAt(at)) >> 32))
+func (l *eventLog) floorKey(at location) int64 {
+	return int64(uint32(l.orderKey(l.keyAt(at)) >> 32))
 }
 
 // end is never called: SQLite has one writer at a time, so all that can be read
 // is final.
-func (sqlite) end(context.Context, connection, *processRecorder, location, bool) (logEnd, bool, error) {
+func (sqlite) end(context.Context, connection, *eventLog, location, bool) (logEnd, bool, error) {
 	panic("gormstore: SQLite needs no bound")
 }
 
 // concurrent reports whether writers of one log run at the same time.
 func (postgres) concurrent() bool { return true }
 func (sqlite) concurrent() bool   { return false }
-
-// settled returns the id up to which the log is final for a reader, and the
-// location of the log's table.
-func (r *processRecorder) settled(ctx context.Context, c connection, joined bool) (settled int64, found location, err error) {
-	var end logEnd
-	err = r.whereItIs(ctx, c, func(at location) (there bool, err error) {
-		found = at
-		end, there, err = r.store.dialect.end(ctx, c, r, at, joined)
-		return there, err
-	})
-	if err != nil {
-		return 0, location{}, err
-	}
-	known := r.store.poolState.bound(r.keyAt(found))
-	if joined { // it sees its own events, which are not committed
-		return max(end.bound, known.known()), found, nil
-	}
-	return known.found(end.bound, end.newest), found, nil
-}
-
-// readLog reads a page of the log up to its bound. A bound that is known serves
-// as long as it covers what is read, because finding one costs a statement.
-func (r *processRecorder) readLog(ctx context.Context, c connection, joined bool, wanted persistence.NotificationRange) ([]persistence.Notification, error) {
-	if !r.store.dialect.concurrent() {
-		return r.readPart(ctx, c, location{}, wanted, nil)
-	}
-	stop := wanted.Stop
-	if stop == 0 {
-		stop = math.MaxInt64
-	}
-	var page []persistence.Notification
-	if !joined {
-		at, err := r.located(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		if to := min(stop, r.store.poolState.bound(r.keyAt(at)).known()); to > wanted.After {
-			part := wanted
-			part.Stop = to
-			if page, err = r.readPart(ctx, c, at, part, nil); err != nil || len(page) == wanted.Limit {
-				return page, err
-			}
-			found := at
-			if len(page) == 0 { // because there is nothing, or the table is elsewhere
-				if found, err = r.locate(ctx, c); err != nil {
-					return nil, err
-				}
-			}
-			if found == at {
-				if to == stop {
-					return page, nil
-				}
-				wanted.After = to
-			}
-		}
-	}
-	bound, at, err := r.settled(ctx, c, joined)
-	if to := min(stop, bound); err == nil && to > wanted.After {
-		wanted.Stop, wanted.Limit = to, wanted.Limit-len(page)
-		page, err = r.readPart(ctx, c, at, wanted, page)
-	}
-	return page, err
-}

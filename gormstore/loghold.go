@@ -26,7 +26,7 @@ func (r *processRecorder) LogHold(ctx context.Context, recent time.Duration) (ho
 		if recent > 0 && time.Since(r.store.poolState.bound(r.keyAt(at)).lastWhole()) < recent {
 			return true, nil
 		}
-		hold, there, err = r.store.dialect.hold(ctx, c, r, at)
+		hold, there, err = r.store.dialect.hold(ctx, c, r.eventLog, at)
 		return there, err
 	})
 	return hold, r.store.translate(ctx, op, err)
@@ -34,8 +34,8 @@ func (r *processRecorder) LogHold(ctx context.Context, recent time.Duration) (ho
 
 // hold finds the running writer that readers do not read beyond. Of its session
 // it returns no statement, as that may contain data.
-func (postgres) hold(ctx context.Context, c connection, r *processRecorder, at location) (hold *persistence.LogHold, there bool, err error) {
-	query := strings.NewReplacer("{head}", headOf(r.table.quoted, "$1::varchar"), "{here}", here(r.table.quoted, "$3"),
+func (postgres) hold(ctx context.Context, c connection, l *eventLog, at location) (hold *persistence.LogHold, there bool, err error) {
+	query := strings.NewReplacer("{head}", headOf(l.table.quoted, "$1::varchar"), "{here}", here(l.table.quoted, "$3"),
 		"{below}", belowHead, "{floors}", floors).Replace(`WITH h AS MATERIALIZED (SELECT {head} AS head WHERE {here})
 		SELECT h.head, COALESCE(w.floor, h.head), COALESCE(w.pid, 0), COALESCE(w.gid, ''), COALESCE(w.role, ''),
 			COALESCE(w.program, ''), COALESCE(w.client, ''), COALESCE(w.state, ''),
@@ -53,7 +53,7 @@ func (postgres) hold(ctx context.Context, c connection, r *processRecorder, at l
 			ORDER BY floor, began LIMIT 1) w ON true`)
 	var seconds float64
 	found := persistence.LogHold{}
-	err = c.row(ctx, query, r.application, r.floorKey(at), at.oid).Scan(&found.Newest, &found.Bound, &found.PID, &found.Prepared,
+	err = c.row(ctx, query, l.application, l.floorKey(at), at.oid).Scan(&found.Newest, &found.Bound, &found.PID, &found.Prepared,
 		&found.User, &found.Program, &found.Client, &found.State, &seconds)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -70,6 +70,6 @@ func (postgres) hold(ctx context.Context, c connection, r *processRecorder, at l
 }
 
 // hold is never called.
-func (sqlite) hold(context.Context, connection, *processRecorder, location) (*persistence.LogHold, bool, error) {
+func (sqlite) hold(context.Context, connection, *eventLog, location) (*persistence.LogHold, bool, error) {
 	panic("gormstore: SQLite has one writer at a time")
 }

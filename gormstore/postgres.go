@@ -307,10 +307,10 @@ const restore = "set_config('lock_timeout', b.v, true)"
 
 // append takes the lock and stores the events, in one round trip if it takes
 // part in a transaction of the user's.
-func (p postgres) append(ctx context.Context, c connection, how locking, r *processRecorder, events []persistence.StoredEvent) (ids []int64, err error) {
+func (p postgres) append(ctx context.Context, c connection, how locking, l *eventLog, events []persistence.StoredEvent) (ids []int64, err error) {
 	if how.joined && len(events) <= postgresChunk {
-		err = r.whereItIs(ctx, c, func(at location) (bool, error) {
-			ids, err = p.appendJoined(ctx, c, how, r, at, events)
+		err = l.whereItIs(ctx, c, func(at location) (bool, error) {
+			ids, err = p.appendJoined(ctx, c, how, l, at, events)
 			return len(ids) > 0, err
 		})
 		if errors.Is(err, errElsewhere) {
@@ -318,13 +318,13 @@ func (p postgres) append(ctx context.Context, c connection, how locking, r *proc
 		}
 		return ids, err
 	}
-	if err := r.lockTable(ctx, c, how.joined, "ROW EXCLUSIVE"); err != nil {
+	if err := l.lockTable(ctx, c, how.joined, "ROW EXCLUSIVE"); err != nil {
 		return nil, err
 	}
 	var found location
-	err = r.whereItIs(ctx, c, func(at location) (bool, error) {
+	err = l.whereItIs(ctx, c, func(at location) (bool, error) {
 		found = at
-		return p.lockLog(ctx, c, how, r, at)
+		return p.lockLog(ctx, c, how, l, at)
 	})
 	if err != nil {
 		return nil, err
@@ -334,7 +334,7 @@ func (p postgres) append(ctx context.Context, c connection, how locking, r *proc
 		a.add(events)
 		var f firsts
 		f.add(events)
-		rows, err := c.query(ctx, r.statements.chunk, r.application, found.sequence, a.originators(), a.versions, a.topics, a.states,
+		rows, err := c.query(ctx, l.statements.chunk, l.application, found.sequence, a.originators(), a.versions, a.topics, a.states,
 			f.array(), f.versions)
 		if err != nil {
 			return nil, err
@@ -350,18 +350,18 @@ func (p postgres) append(ctx context.Context, c connection, how locking, r *proc
 // appendJoined takes the lock and stores events with one statement. Its caller
 // undoes it by a savepoint if it fails. It returns no ids if the events do not
 // continue their streams, or the table is elsewhere.
-func (p postgres) appendJoined(ctx context.Context, c connection, how locking, r *processRecorder, at location, events []persistence.StoredEvent) ([]int64, error) {
+func (p postgres) appendJoined(ctx context.Context, c connection, how locking, l *eventLog, at location, events []persistence.StoredEvent) ([]int64, error) {
 	var a columns
 	a.add(events)
 	var f firsts
 	f.add(events)
-	place := r.keyAt(at)
-	arguments := []any{milliseconds(how.timeout), r.orderArgument(place), r.application, at.oid, at.sequence,
+	place := l.keyAt(at)
+	arguments := []any{milliseconds(how.timeout), l.orderArgument(place), l.application, at.oid, at.sequence,
 		a.originators(), a.versions, a.topics, a.states, f.array(), f.versions}
-	if channel := r.store.notified(place); channel != "" {
+	if channel := l.store.notified(place); channel != "" {
 		arguments = append(arguments, channel)
 	}
-	rows, err := c.query(ctx, r.statements.joined, arguments...)
+	rows, err := c.query(ctx, l.statements.joined, arguments...)
 	if err != nil {
 		return nil, err
 	}

@@ -100,12 +100,12 @@ const mergeAttempts = 4
 
 // merge implements dialect. Saves that failed because of their connection, and
 // of which nothing is stored, are tried once more on another one.
-func (p postgres) merge(ctx context.Context, r *processRecorder, batch []*save) {
-	p.mergeOnce(ctx, r, batch)
+func (p postgres) merge(ctx context.Context, l *eventLog, batch []*save) {
+	p.mergeOnce(ctx, l, batch)
 	if again := onDeadConnection(batch); len(again) > 0 {
-		p.mergeOnce(ctx, r, again)
+		p.mergeOnce(ctx, l, again)
 	}
-	groupcommit.TakeBack(batch, r.store.lockTimeout)
+	groupcommit.TakeBack(batch, l.store.lockTimeout)
 }
 
 // onDeadConnection returns the saves that another connection may store.
@@ -131,25 +131,25 @@ func terminated(coded sqlState) bool {
 }
 
 // mergeOnce writes a batch on one connection, which it discards if it is dead.
-func (p postgres) mergeOnce(ctx context.Context, r *processRecorder, batch []*save) {
-	patience := groupcommit.Patience(batch, r.store.lockTimeout)
-	limited, alarm := r.store.poolState.deadlines.withTimeout(ctx, patience)
+func (p postgres) mergeOnce(ctx context.Context, l *eventLog, batch []*save) {
+	patience := groupcommit.Patience(batch, l.store.lockTimeout)
+	limited, alarm := l.store.poolState.deadlines.withTimeout(ctx, patience)
 	defer alarm.stop()
-	conn, err := r.store.connectWithin(ctx, limited)
-	alarm.extend(r.store.lockTimeout + commitTimeout)
+	conn, err := l.store.connectWithin(ctx, limited)
+	alarm.extend(l.store.lockTimeout + commitTimeout)
 	if err != nil {
 		fail(batch, err)
 		return
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
-	w := &writing{c: connection{pool: conn, store: r.store}, r: r}
-	at, err := r.located(limited, w.c)
+	w := &writing{c: connection{pool: conn, store: l.store}, log: l}
+	at, err := l.located(limited, w.c)
 	if err != nil {
 		fail(batch, err)
 		return
 	}
 	w.expect(at)
-	w.watch = p.watch(r, w.key, watchedWaits{hint: hintTable}, alarm.release)
+	w.watch = p.watch(l, w.key, watchedWaits{hint: hintTable}, alarm.release)
 	w.waitFor(patience)
 	defer w.watch.release(conn)
 	defer w.discardDead(batch)
@@ -161,7 +161,7 @@ func (p postgres) mergeOnce(ctx context.Context, r *processRecorder, batch []*sa
 		return
 	}
 	for i, s := range batch {
-		w.waitFor(groupcommit.Patience(batch[i:i+1], r.store.lockTimeout))
+		w.waitFor(groupcommit.Patience(batch[i:i+1], l.store.lockTimeout))
 		w.writeOne(limited, s)
 	}
 }
@@ -177,11 +177,11 @@ func (w *writing) writeTogether(ctx context.Context, batch []*save) (done bool) 
 		case err == nil:
 			return true
 		case errors.Is(err, errElsewhere): // where the next statement expects it
-		case errors.Is(err, errNotContinued), w.r.store.infoOf(err).unique:
-			w.r.queue.expectConflicts()
+		case errors.Is(err, errNotContinued), w.log.store.infoOf(err).unique:
+			w.log.queue.expectConflicts()
 		case overtaken(err):
-			w.waitFor(groupcommit.Patience(batch, w.r.store.lockTimeout))
-		case w.isOutcomeUnknown(err) || errors.Is(w.r.store.infoOf(err).class, persistence.ErrOperational):
+			w.waitFor(groupcommit.Patience(batch, w.log.store.lockTimeout))
+		case w.isOutcomeUnknown(err) || errors.Is(w.log.store.infoOf(err).class, persistence.ErrOperational):
 			w.explainFailed(ctx, batch, err)
 			return true
 		default:
@@ -208,7 +208,7 @@ func (w *writing) discardDead(batch []*save) {
 type writing struct {
 	postgres
 	c       connection
-	r       *processRecorder
+	log     *eventLog
 	at      location // the expected location of the table
 	key     int64    // of the first order lock
 	order   any      // the keys of all, as an argument
@@ -220,8 +220,8 @@ type writing struct {
 
 // expect sets the location at which the statements expect the table.
 func (w *writing) expect(at location) {
-	place := w.r.keyAt(at)
-	w.at, w.key, w.order, w.channel = at, w.r.orderKeys(place)[0], w.r.orderArgument(place), w.r.store.notified(place)
+	place := w.log.keyAt(at)
+	w.at, w.key, w.order, w.channel = at, w.log.orderKeys(place)[0], w.log.orderArgument(place), w.log.store.notified(place)
 }
 
 // errElsewhere says that a statement has done nothing, because its connection
@@ -231,7 +231,7 @@ var errElsewhere = errors.New("the connection finds the table elsewhere")
 // nothingStored says why a statement has stored nothing. It returns
 // errElsewhere once the next statement expects the table at its location.
 func (w *writing) nothingStored(ctx context.Context) error {
-	at, err := w.r.locate(ctx, w.c)
+	at, err := w.log.locate(ctx, w.c)
 	if err != nil {
 		return err
 	}
@@ -245,7 +245,7 @@ func (w *writing) nothingStored(ctx context.Context) error {
 // arguments are those of a statement, with what all of them have around its
 // own.
 func (w *writing) arguments(own ...any) []any {
-	all := append(make([]any, 0, 12), w.timeout, w.order, w.r.application, w.at.oid, w.at.sequence)
+	all := append(make([]any, 0, 12), w.timeout, w.order, w.log.application, w.at.oid, w.at.sequence)
 	all = append(all, own...)
 	if w.channel != "" {
 		all = append(all, w.channel)
@@ -263,7 +263,7 @@ func fail(batch []*save, err error) {
 func (w *writing) writeOne(ctx context.Context, s *save) {
 	err := w.tryOne(ctx, s)
 	for attempt := 1; attempt < overtakenAttempts && (overtaken(err) || errors.Is(err, errElsewhere)); attempt++ {
-		w.waitFor(groupcommit.Patience([]*save{s}, w.r.store.lockTimeout))
+		w.waitFor(groupcommit.Patience([]*save{s}, w.log.store.lockTimeout))
 		err = w.tryOne(ctx, s)
 	}
 	switch {
@@ -305,14 +305,14 @@ func (w *writing) insertOne(ctx context.Context, s *save) error {
 			s.ids = []int64{id}
 			return err
 		}
-		return w.direct(ctx, single, w.r.statements.event,
+		return w.direct(ctx, single, w.log.statements.event,
 			w.arguments(e.OriginatorID.String(), e.OriginatorVersion, e.Topic, e.State, continued(e))...)
 	}
 	var a columns
 	a.add(s.events)
 	var f firsts
 	f.add(s.events)
-	return w.direct(ctx, assignInOrder([]*save{s}), w.r.statements.save,
+	return w.direct(ctx, assignInOrder([]*save{s}), w.log.statements.save,
 		w.arguments(a.originators(), a.versions, a.topics, a.states, f.array(), f.versions)...)
 }
 
@@ -325,38 +325,38 @@ func (w *writing) direct(ctx context.Context, each eachRow, query string, argume
 // explained says more about the error of a statement that has waited for a
 // lock.
 func (w *writing) explained(ctx context.Context, err error) error {
-	op := w.r.application + ": " + opSave
-	return w.r.withHolder(ctx, w.c, op, w.watch.explain(op, err))
+	op := w.log.application + ": " + opSave
+	return w.log.withHolder(ctx, w.c, op, w.watch.explain(op, err))
 }
 
 // outcome finds out what an error of a statement means for a save. A server
 // that answers with an error has stored nothing; without an answer, that is
 // unknown until the rows are read.
 func (w *writing) outcome(ctx context.Context, s *save, err error) ([]int64, error) {
-	op := w.r.application + ": " + opSave
+	op := w.log.application + ": " + opSave
 	if w.isOutcomeUnknown(err) && !w.unstored(err) {
 		if conn, ok := w.c.pool.(*sql.Conn); ok {
 			_ = conn.Close() // a pool of one has no other connection to look with
 		}
-		return w.r.resolveLostCommit(ctx, op, s.events, &unknownOutcome{err: err})
+		return w.log.resolveLostCommit(ctx, op, s.events, &unknownOutcome{err: err})
 	}
 	c, done := w.reads(op)
 	defer done()
-	return w.r.classifyWriteError(ctx, c, op, s.events, err)
+	return w.log.classifyWriteError(ctx, c, op, s.events, err)
 }
 
 // conflict finds out what is in the way of a save.
 func (w *writing) conflict(ctx context.Context, s *save) error {
-	op := w.r.application + ": " + opSave
+	op := w.log.application + ": " + opSave
 	c, done := w.reads(op)
 	defer done()
-	return w.r.conflict(ctx, c, op, s.events, nil)
+	return w.log.conflict(ctx, c, op, s.events, nil)
 }
 
 // reads returns the connection for reads after a save.
 func (w *writing) reads(op string) (c connection, done func()) {
 	if conn, ok := w.c.pool.(*sql.Conn); ok {
-		return w.watchReads(w.r.store, conn, op)
+		return w.watchReads(w.log.store, conn, op)
 	}
 	return w.c, func() {}
 }
@@ -398,8 +398,8 @@ func (w *writing) writeMany(ctx context.Context, batch []*save) error {
 	for _, s := range batch {
 		a.add(s.events)
 	}
-	if w.r.queue.isWary() {
-		err := w.direct(ctx, assignTo(batch), w.r.statements.wary,
+	if w.log.queue.isWary() {
+		err := w.direct(ctx, assignTo(batch), w.log.statements.wary,
 			w.arguments(a.originators(), a.versions, a.topics, a.states, eachContinued(batch))...)
 		if err == nil && !slices.ContainsFunc(batch, isStored) {
 			err = w.nothingStored(ctx)
@@ -431,14 +431,14 @@ func isStored(s *save) bool { return s.ids != nil }
 func (w *writing) insertAll(ctx context.Context, batch []*save, a *columns) error {
 	assign := assignInOrder(batch)
 	if len(a.versions) == len(batch) {
-		return w.direct(ctx, assign, w.r.statements.singles,
+		return w.direct(ctx, assign, w.log.statements.singles,
 			w.arguments(a.originators(), eachContinued(batch), a.topics, a.states)...)
 	}
 	var f firsts
 	for _, s := range batch {
 		f.add(s.events)
 	}
-	return w.direct(ctx, assign, w.r.statements.batch,
+	return w.direct(ctx, assign, w.log.statements.batch,
 		w.arguments(a.originators(), a.versions, a.topics, a.states, f.array(), f.versions)...)
 }
 

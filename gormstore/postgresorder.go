@@ -92,15 +92,15 @@ func newOrderLocks(order writerOrder) orderLocks {
 // lockLog takes the order lock of a log in a separate statement, for writes of
 // more events than one statement stores. It returns false if the connection
 // finds the table elsewhere.
-func (p postgres) lockLog(ctx context.Context, c connection, how locking, r *processRecorder, at location) (there bool, err error) {
-	place := r.keyAt(at)
-	arguments := []any{milliseconds(how.timeout), r.orderArgument(place), at.oid, at.sequence}
+func (p postgres) lockLog(ctx context.Context, c connection, how locking, l *eventLog, at location) (there bool, err error) {
+	place := l.keyAt(at)
+	arguments := []any{milliseconds(how.timeout), l.orderArgument(place), at.oid, at.sequence}
 	tell := ""
-	if channel := r.store.notified(place); channel != "" {
+	if channel := l.store.notified(place); channel != "" {
 		tell = notify("$6", "$5")
-		arguments = append(arguments, r.application, channel)
+		arguments = append(arguments, l.application, channel)
 	}
-	locks, events := r.statements.locks, r.table.quoted
+	locks, events := l.statements.locks, l.table.quoted
 	floor := logStatements{events: events, sequence: "$4"}.floor()
 	statement := "WITH " + floor + "l AS MATERIALIZED (SELECT set_config('lock_timeout', $1, true), " +
 		"set_config('idle_in_transaction_session_timeout', '" + milliseconds(idleTimeout) + "', true), " +

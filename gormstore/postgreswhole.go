@@ -72,14 +72,14 @@ func newWholeStatements(events string, notifies bool, locks orderLocks) wholeSta
 func (postgres) appendsWhole(s *save) bool { return !s.Alone && len(s.events) <= postgresChunk }
 
 // appendWhole implements dialect.
-func (p postgres) appendWhole(ctx context.Context, c connection, r *processRecorder, events []persistence.StoredEvent) (ids []int64, err error) {
-	if h, ok := hooksOf(c.pool); ok && h.isWhole() && len(events) == 1 && r.order == concurrentOrder {
+func (p postgres) appendWhole(ctx context.Context, c connection, l *eventLog, events []persistence.StoredEvent) (ids []int64, err error) {
+	if h, ok := hooksOf(c.pool); ok && h.isWhole() && len(events) == 1 && l.order == concurrentOrder {
 		if u, ok := unhooked(c.pool).(*postgresUnit); ok && u.takesRequests {
-			return p.appendOwn(ctx, c, r, h, u, &events[0])
+			return p.appendOwn(ctx, c, l, h, u, &events[0])
 		}
 	}
-	err = r.whereItIs(ctx, c, func(at location) (there bool, err error) {
-		ids, there, err = p.tryWhole(ctx, c, r, at, events)
+	err = l.whereItIs(ctx, c, func(at location) (there bool, err error) {
+		ids, there, err = p.tryWhole(ctx, c, l, at, events)
 		return there, err
 	})
 	if err == nil && len(ids) == 0 {
@@ -89,26 +89,26 @@ func (p postgres) appendWhole(ctx context.Context, c connection, r *processRecor
 }
 
 // tryWhole sends the statement. It returns false if the table is elsewhere.
-func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder, at location, events []persistence.StoredEvent) (ids []int64, there bool, err error) {
-	place := r.keyAt(at)
-	key, wait := r.orderKeys(place)[0], waitOf(ctx, r.store.lockTimeout)
+func (p postgres) tryWhole(ctx context.Context, c connection, l *eventLog, at location, events []persistence.StoredEvent) (ids []int64, there bool, err error) {
+	place := l.keyAt(at)
+	key, wait := l.orderKeys(place)[0], waitOf(ctx, l.store.lockTimeout)
 	first := &events[0]
-	query := r.statements.whole.event
+	query := l.statements.whole.event
 	limit, ended := onlyWhileOpen(c.pool, milliseconds(wait))
-	arguments := append(make([]any, 0, 14), limit, r.orderArgument(place), r.application, at.oid, at.sequence,
+	arguments := append(make([]any, 0, 14), limit, l.orderArgument(place), l.application, at.oid, at.sequence,
 		first.OriginatorID.String(), first.OriginatorVersion, first.Topic, first.State, continued(first))
 	if len(events) > 1 {
 		var a columns
 		a.add(events[1:])
-		query = r.statements.whole.stream
+		query = l.statements.whole.stream
 		arguments = append(arguments, a.versions, a.topics, a.states)
 	}
-	if channel := r.store.notified(place); channel != "" {
+	if channel := l.store.notified(place); channel != "" {
 		arguments = append(arguments, channel)
 	}
 	sent, stop := context.WithCancel(ctx)
 	defer stop()
-	watch := p.watch(r, key, watchedWaits{hint: hintTable}, stop)
+	watch := p.watch(l, key, watchedWaits{hint: hintTable}, stop)
 	defer watch.close()
 	watch.deadline.extend(wait + lockGrace)
 	err = c.watched(sent, watch, func(row []driver.Value) error {
@@ -119,7 +119,7 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 	if ended() {
 		return nil, false, errEnded
 	}
-	return ids, there, watch.explainJoined(r.application+": "+opSave, err)
+	return ids, there, watch.explainJoined(l.application+": "+opSave, err)
 }
 
 // appendOwn is appendWhole for one event in a transaction that the store has
@@ -136,10 +136,10 @@ func (p postgres) tryWhole(ctx context.Context, c connection, r *processRecorder
 //   - That nothing was stored does not tell a conflict from a table that is
 //     elsewhere. Only then is the table looked for.
 func (p postgres) appendOwn(
-	ctx context.Context, c connection, r *processRecorder, h *hookedTx, u *postgresUnit, e *persistence.StoredEvent,
+	ctx context.Context, c connection, l *eventLog, h *hookedTx, u *postgresUnit, e *persistence.StoredEvent,
 ) (ids []int64, err error) {
-	err = r.whereItIs(ctx, c, func(at location) (stored bool, err error) {
-		id, stored, err := p.tryOwn(ctx, c, r, at, h, u, e)
+	err = l.whereItIs(ctx, c, func(at location) (stored bool, err error) {
+		id, stored, err := p.tryOwn(ctx, c, l, at, h, u, e)
 		if err != nil || !stored {
 			return false, err
 		}
@@ -154,27 +154,27 @@ func (p postgres) appendOwn(
 
 // tryOwn sends the statement. It returns false if nothing was stored.
 func (p postgres) tryOwn(
-	ctx context.Context, c connection, r *processRecorder, at location, h *hookedTx, u *postgresUnit, e *persistence.StoredEvent,
+	ctx context.Context, c connection, l *eventLog, at location, h *hookedTx, u *postgresUnit, e *persistence.StoredEvent,
 ) (id int64, stored bool, err error) {
-	place := r.keyAt(at)
-	key, channel := r.orderKey(place), r.store.notified(place)
-	query := r.statements.whole.own
-	arguments := append(make([]any, 0, 10), e.OriginatorID.String(), key, r.application, at.oid, at.sequence,
+	place := l.keyAt(at)
+	key, channel := l.orderKey(place), l.store.notified(place)
+	query := l.statements.whole.own
+	arguments := append(make([]any, 0, 10), e.OriginatorID.String(), key, l.application, at.oid, at.sequence,
 		e.OriginatorVersion, e.Topic, e.State, continued(e))
 	told, locked := u.locked[key]
 	locked = locked && (channel == "" || channel == told)
 	switch {
 	case locked:
-		query = r.statements.whole.locked
+		query = l.statements.whole.locked
 	case channel != "":
 		arguments = append(arguments, channel)
 	}
 	sent, stop := context.WithCancel(ctx)
 	defer stop()
-	watch := p.watch(r, key, watchedWaits{anyLock: true, hint: hintLock}, stop)
+	watch := p.watch(l, key, watchedWaits{anyLock: true, hint: hintLock}, stop)
 	defer watch.close()
-	wait := waitOf(ctx, r.store.lockTimeout)
-	isCallers := wait < r.store.lockTimeout
+	wait := waitOf(ctx, l.store.lockTimeout)
+	isCallers := wait < l.store.lockTimeout
 	if isCallers { // the statement is given up a moment before the connection would be
 		wait = max(wait-lockGrace, wait/2)
 	}
@@ -184,7 +184,7 @@ func (p postgres) tryOwn(
 		id, err = asInt(row[0])
 		return err
 	}, query, arguments...)
-	err = watch.explainJoined(r.application+": "+opSave, err)
+	err = watch.explainJoined(l.application+": "+opSave, err)
 	if isCallers && watch.isCanceled() && err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		err = errors.Join(err, context.DeadlineExceeded)
 	}

@@ -16,6 +16,21 @@ type snapshotRecorder struct {
 	*eventTable
 }
 
+// InsertEvents implements persistence.AggregateRecorder. The order of snapshots
+// does not matter, so they take no lock and have no ids.
+func (r *snapshotRecorder) InsertEvents(ctx context.Context, events []persistence.StoredEvent) ([]int64, error) {
+	if len(events) == 0 {
+		return nil, ctx.Err()
+	}
+	_, err := r.write(ctx, "save snapshots", events, func(ctx context.Context, c connection, joined bool) ([]int64, error) {
+		if err := r.store.boundWaits(ctx, c, joined); err != nil {
+			return nil, err
+		}
+		return r.insert(ctx, c, events)
+	})
+	return nil, err
+}
+
 // InsertSnapshot implements capability.SnapshotRecorder.
 func (r *snapshotRecorder) InsertSnapshot(ctx context.Context, snapshot persistence.StoredEvent, keep int) error {
 	if keep <= 0 {

@@ -90,7 +90,7 @@ func (s sqlite) prepareAll(ctx context.Context, store *Store) error {
 // appendsWhole is false: a savepoint of SQLite costs no round trip.
 func (sqlite) appendsWhole(*save) bool { return false }
 
-func (sqlite) appendWhole(context.Context, connection, *processRecorder, []persistence.StoredEvent) ([]int64, error) {
+func (sqlite) appendWhole(context.Context, connection, *eventLog, []persistence.StoredEvent) ([]int64, error) {
 	panic("gormstore: SQLite stores whole saves with a savepoint")
 }
 
@@ -288,10 +288,10 @@ func (sqlite) savepoint(time.Duration) (set, release string) { return "", "" }
 
 // append needs no lock. Each statement stores its events if all of them
 // continue their streams.
-func (s sqlite) append(ctx context.Context, c connection, _ locking, r *processRecorder, events []persistence.StoredEvent) ([]int64, error) {
+func (s sqlite) append(ctx context.Context, c connection, _ locking, l *eventLog, events []persistence.StoredEvent) ([]int64, error) {
 	return inChunks(events, sqliteChunk, func(ids []int64, events []persistence.StoredEvent) ([]int64, error) {
 		stored := len(ids)
-		ids, err := s.insertChunk(ctx, c, r.table, r.key, r.application, ids, events, true)
+		ids, err := s.insertChunk(ctx, c, l.table, l.key, l.application, ids, events, true)
 		if err == nil && len(ids) == stored {
 			err = errNotContinued
 		}

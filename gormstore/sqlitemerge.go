@@ -62,54 +62,54 @@ func (r *rejected) Unwrap() error { return r.error }
 
 // merge implements dialect. If the wait for a lock took the time of the first
 // save, the others that have time left go back to the queue.
-func (s sqlite) merge(ctx context.Context, r *processRecorder, batch []*save) {
-	s.mergeOnce(ctx, r, batch)
-	groupcommit.TakeBack(batch, r.store.lockTimeout)
+func (s sqlite) merge(ctx context.Context, l *eventLog, batch []*save) {
+	s.mergeOnce(ctx, l, batch)
+	groupcommit.TakeBack(batch, l.store.lockTimeout)
 }
 
-func (s sqlite) mergeOnce(ctx context.Context, r *processRecorder, batch []*save) {
+func (s sqlite) mergeOnce(ctx context.Context, l *eventLog, batch []*save) {
 	if len(batch) == 1 && len(batch[0].events) == 1 {
-		s.writeEvent(ctx, r, batch[0])
+		s.writeEvent(ctx, l, batch[0])
 		return
 	}
-	wait := groupcommit.Patience(batch, r.store.lockTimeout)
-	err := r.store.inTransactionWithin(ctx, r.application+": "+opSave, wait, func(ctx context.Context, pool openTx) error {
-		return s.writeBatch(ctx, connection{pool, r.store}, r, batch)
+	wait := groupcommit.Patience(batch, l.store.lockTimeout)
+	err := l.store.inTransactionWithin(ctx, l.application+": "+opSave, wait, func(ctx context.Context, pool openTx) error {
+		return s.writeBatch(ctx, connection{pool, l.store}, l, batch)
 	})
 	if err == nil {
 		return
 	}
 	if _, ok := errors.AsType[*rejected](err); ok && len(batch) > 1 {
 		for i := range batch {
-			s.mergeOnce(ctx, r, batch[i:i+1])
+			s.mergeOnce(ctx, l, batch[i:i+1])
 		}
 		return
 	}
 	for _, save := range batch {
-		save.ids, save.Err = r.classifyWriteError(ctx, connection{r.store.pool, r.store}, r.application+": "+opSave, save.events, err)
+		save.ids, save.Err = l.classifyWriteError(ctx, connection{l.store.pool, l.store}, l.application+": "+opSave, save.events, err)
 	}
 }
 
 // writeEvent writes a single event with a single statement, which is atomic by
 // itself.
-func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, one *save) {
-	wait := groupcommit.Patience([]*save{one}, r.store.lockTimeout)
+func (s sqlite) writeEvent(ctx context.Context, l *eventLog, one *save) {
+	wait := groupcommit.Patience([]*save{one}, l.store.lockTimeout)
 	deadline := time.Now().Add(wait)
-	if one.Err = r.store.waitForConnection(ctx, wait); one.Err != nil {
+	if one.Err = l.store.waitForConnection(ctx, wait); one.Err != nil {
 		return
 	}
-	ctx, alarm := r.store.poolState.deadlines.withTimeout(ctx, wait+commitTimeout)
+	ctx, alarm := l.store.poolState.deadlines.withTimeout(ctx, wait+commitTimeout)
 	defer alarm.stop()
-	c := connection{r.store.pool, r.store}
-	err := s.insertEvent(ctx, r, one, deadline)
+	c := connection{l.store.pool, l.store}
+	err := s.insertEvent(ctx, l, one, deadline)
 	one.Err = nil
 	if err != nil {
-		if !errors.Is(err, errNotContinued) && s.isOutcomeUnknown(err) && r.store.infoOf(err).class == persistence.ErrOperational {
+		if !errors.Is(err, errNotContinued) && s.isOutcomeUnknown(err) && l.store.infoOf(err).class == persistence.ErrOperational {
 			// It is not SQLite that reports it, which may have stored the
 			// event.
 			err = &unknownOutcome{err: err, locked: true}
 		}
-		one.ids, one.Err = r.classifyWriteError(ctx, c, r.application+": "+opSave, one.events, err)
+		one.ids, one.Err = l.classifyWriteError(ctx, c, l.application+": "+opSave, one.events, err)
 	}
 }
 
@@ -117,35 +117,35 @@ func (s sqlite) writeEvent(ctx context.Context, r *processRecorder, one *save) {
 // the pool syncs by itself. If that statement finds the file locked, or may
 // wait beyond the deadline, insertEvent takes a connection and tries again on
 // it.
-func (s sqlite) insertEvent(ctx context.Context, r *processRecorder, one *save, deadline time.Time) error {
-	if r.store.poolState.synced && !r.store.poolState.outlasts(deadline) {
-		err := s.insertPrepared(ctx, r, one)
+func (s sqlite) insertEvent(ctx context.Context, l *eventLog, one *save, deadline time.Time) error {
+	if l.store.poolState.synced && !l.store.poolState.outlasts(deadline) {
+		err := s.insertPrepared(ctx, l, one)
 		if err == nil || s.errorInfo(err).class != persistence.ErrLockTimeout || time.Now().After(deadline) {
 			return err
 		}
 	}
-	conn, err := s.connect(ctx, r.store, max(time.Until(deadline), time.Millisecond))
+	conn, err := s.connect(ctx, l.store, max(time.Until(deadline), time.Millisecond))
 	if err != nil {
 		return err
 	}
 	defer conn.Close() // an error of giving back a connection has no consequence
-	return s.patientlyOn(ctx, r.store, conn, deadline, func() (err error) {
-		one.ids, err = s.writeRows(r, one.events, func(arguments []any) (sql.Result, error) {
-			return connection{conn, r.store}.result(ctx, r.row, arguments...)
+	return s.patientlyOn(ctx, l.store, conn, deadline, func() (err error) {
+		one.ids, err = s.writeRows(l, one.events, func(arguments []any) (sql.Result, error) {
+			return connection{conn, l.store}.result(ctx, l.row, arguments...)
 		})
 		return err
 	})
 }
 
-func (s sqlite) insertPrepared(ctx context.Context, r *processRecorder, one *save) error {
-	statement, err := r.store.statement(ctx, r.row)
+func (s sqlite) insertPrepared(ctx context.Context, l *eventLog, one *save) error {
+	statement, err := l.store.statement(ctx, l.row)
 	if err != nil {
 		return err
 	}
-	one.ids, err = s.writeRows(r, one.events, func(arguments []any) (sql.Result, error) {
+	one.ids, err = s.writeRows(l, one.events, func(arguments []any) (sql.Result, error) {
 		begin := time.Now()
 		result, err := statement.ExecContext(ctx, arguments...)
-		connection{r.store.pool, r.store}.trace(ctx, begin, r.row, err)
+		connection{l.store.pool, l.store}.trace(ctx, begin, l.row, err)
 		return result, err
 	})
 	return err
@@ -153,20 +153,20 @@ func (s sqlite) insertPrepared(ctx context.Context, r *processRecorder, one *sav
 
 // writeBatch writes the saves of a batch one after the other. Its error is for
 // all of them.
-func (s sqlite) writeBatch(ctx context.Context, c connection, r *processRecorder, batch []*save) error {
+func (s sqlite) writeBatch(ctx context.Context, c connection, l *eventLog, batch []*save) error {
 	if unit, ok := c.pool.(*sqliteUnit); ok && allSingle(batch) {
-		if err := s.writeSingles(ctx, unit, r, batch); !errors.Is(err, errIndirect) {
+		if err := s.writeSingles(ctx, unit, l, batch); !errors.Is(err, errIndirect) {
 			return err
 		}
 	}
-	statement, err := c.pool.PrepareContext(ctx, r.row)
+	statement, err := c.pool.PrepareContext(ctx, l.row)
 	if err != nil {
 		return err
 	}
 	defer statement.Close() // closed with its connection at the latest
 	insert := func(arguments []any) (sql.Result, error) { return statement.ExecContext(ctx, arguments...) }
 	for _, save := range batch {
-		if err := s.writeSave(ctx, c, r, save, insert); err != nil {
+		if err := s.writeSave(ctx, c, l, save, insert); err != nil {
 			return err
 		}
 	}
@@ -185,16 +185,16 @@ var errIndirect = errors.New("the driver has no statements to use directly")
 // done nothing, if the driver does not offer that. A statement that violates a
 // unique key undoes itself, and nothing else. After other errors SQLite may have
 // rolled everything back, and what follows would commit on its own.
-func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecorder, batch []*save) error {
+func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, l *eventLog, batch []*save) error {
 	err := u.conn.Raw(func(raw any) error {
-		statement, ok := prepareDirect(ctx, raw, r.row)
+		statement, ok := prepareDirect(ctx, raw, l.row)
 		if !ok {
 			return errIndirect
 		}
 		defer statement.Close() // closed with its connection at the latest
 		for _, save := range batch {
-			save.ids, save.Err = s.insertSingle(ctx, statement, r.application, &save.events[0])
-			if save.Err != nil && !r.isConflict(save.Err) {
+			save.ids, save.Err = s.insertSingle(ctx, statement, l.application, &save.events[0])
+			if save.Err != nil && !l.isConflict(save.Err) {
 				return save.Err
 			}
 		}
@@ -205,14 +205,14 @@ func (s sqlite) writeSingles(ctx context.Context, u *sqliteUnit, r *processRecor
 	}
 	if err != nil {
 		u.verify(err)
-		if !errors.Is(r.store.infoOf(err).class, persistence.ErrOperational) {
+		if !errors.Is(l.store.infoOf(err).class, persistence.ErrOperational) {
 			err = &rejected{err}
 		}
 		return err
 	}
 	for _, save := range batch {
 		if save.Err != nil {
-			save.ids, save.Err = r.classifyWriteError(ctx, connection{u, r.store}, r.application+": "+opSave, save.events, save.Err)
+			save.ids, save.Err = l.classifyWriteError(ctx, connection{u, l.store}, l.application+": "+opSave, save.events, save.Err)
 		}
 	}
 	return nil
@@ -255,36 +255,36 @@ func (sqlite) insertSingle(ctx context.Context, statement directStatement, appli
 
 // writeSave writes one save so that a conflict undoes it and nothing else. A
 // statement that fails undoes itself, so only several need a savepoint.
-func (s sqlite) writeSave(ctx context.Context, c connection, r *processRecorder, save *save, insert insertFunc) error {
-	write := func() (err error) { save.ids, err = s.writeRows(r, save.events, insert); return err }
+func (s sqlite) writeSave(ctx context.Context, c connection, l *eventLog, save *save, insert insertFunc) error {
+	write := func() (err error) { save.ids, err = s.writeRows(l, save.events, insert); return err }
 	save.Err = nil
 	var err error
 	if len(save.events) == 1 {
 		err = write()
 	} else {
-		err = r.store.savepoint(ctx, c, write)
+		err = l.store.savepoint(ctx, c, write)
 	}
-	if err != nil && r.isConflict(err) {
-		save.ids, save.Err = r.classifyWriteError(ctx, c, r.application+": "+opSave, save.events, err)
+	if err != nil && l.isConflict(err) {
+		save.ids, save.Err = l.classifyWriteError(ctx, c, l.application+": "+opSave, save.events, err)
 		return nil
 	}
-	if err == nil || errors.Is(err, persistence.ErrOperational) || errors.Is(r.store.infoOf(err).class, persistence.ErrOperational) {
+	if err == nil || errors.Is(err, persistence.ErrOperational) || errors.Is(l.store.infoOf(err).class, persistence.ErrOperational) {
 		return err // an error of the database fails all saves of the transaction
 	}
 	if !errors.Is(err, persistence.ErrPersistence) {
 		return &rejected{err}
 	}
-	save.ids, save.Err = r.classifyWriteError(ctx, c, r.application+": "+opSave, save.events, err)
+	save.ids, save.Err = l.classifyWriteError(ctx, c, l.application+": "+opSave, save.events, err)
 	return nil
 }
 
 type insertFunc func(arguments []any) (sql.Result, error)
 
-func (sqlite) writeRows(r *processRecorder, events []persistence.StoredEvent, insert insertFunc) ([]int64, error) {
+func (sqlite) writeRows(l *eventLog, events []persistence.StoredEvent, insert insertFunc) ([]int64, error) {
 	ids := make([]int64, len(events))
 	for i := range events {
 		e := &events[i]
-		id, err := storedID(insert([]any{r.application, hexadecimal(e.OriginatorID), e.OriginatorVersion, e.Topic, e.State, continued(e)}))
+		id, err := storedID(insert([]any{l.application, hexadecimal(e.OriginatorID), e.OriginatorVersion, e.Topic, e.State, continued(e)}))
 		if err != nil {
 			return nil, err
 		}
