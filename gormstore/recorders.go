@@ -166,3 +166,25 @@ func (r *processRecorder) maximum(ctx context.Context, what, query string, argum
 	err = c.row(ctx, r.store.dialect.placeholders(query), arguments...).Scan(&highest)
 	return highest, r.store.translate(ctx, op, err)
 }
+
+// LogHold implements capability.LogHoldReader. There is never one on SQLite,
+// which has one writer at a time.
+func (r *processRecorder) LogHold(ctx context.Context, recent time.Duration) (hold *persistence.LogHold, err error) {
+	if !r.store.dialect.concurrent() {
+		return nil, nil
+	}
+	op := r.application + ": find who holds back the log"
+	c, done, err := r.store.reader(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	err = r.whereItIs(ctx, c, func(at location) (there bool, err error) {
+		if recent > 0 && time.Since(r.store.poolState.bound(r.keyAt(at)).lastWhole()) < recent {
+			return true, nil
+		}
+		hold, there, err = r.store.dialect.hold(ctx, c, r.eventLog, at)
+		return there, err
+	})
+	return hold, r.store.translate(ctx, op, err)
+}
