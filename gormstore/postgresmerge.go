@@ -176,7 +176,7 @@ func (w *writing) writeTogether(ctx context.Context, batch []*save) (done bool) 
 		switch {
 		case err == nil:
 			return true
-		case errors.Is(err, errElsewhere): // where the next statement expects it
+		case errors.Is(err, errElsewhere): // the next statement expects it there
 		case errors.Is(err, errNotContinued), w.log.store.infoOf(err).unique:
 			w.log.queue.expectConflicts()
 		case overtaken(err):

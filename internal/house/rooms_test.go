@@ -15,7 +15,7 @@ import (
 // dialects, and the log that they write to. Test files are not among them.
 var belowRecorders = []string{"dialect*.go", "postgres*.go", "sqlite*.go", "tables*.go", "log*.go", "lockwait.go", "eventtable.go", "eventlog.go"}
 
-// recordersUsedBelow returns where a name of a recorder is used below.
+// recordersUsedBelow returns the uses of a recorder's name in those files.
 func recordersUsedBelow(t *testing.T, folder string) (uses []string) {
 	t.Helper()
 	files := 0
