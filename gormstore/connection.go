@@ -43,7 +43,14 @@ func (c connection) result(ctx context.Context, query string, arguments ...any) 
 func (c connection) query(ctx context.Context, query string, arguments ...any) (*sql.Rows, error) {
 	begin := time.Now()
 	rows, err := c.pool.QueryContext(ctx, query, arguments...)
+	traced := false
+	defer func() {
+		if !traced && rows != nil { // the logger has panicked: the caller gets no rows to close
+			_ = rows.Close()
+		}
+	}()
 	c.trace(ctx, begin, query, err)
+	traced = true
 	return rows, err
 }
 

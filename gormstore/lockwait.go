@@ -285,7 +285,8 @@ func (p postgres) lockWait(s *Store, of watchedWaits, backend, key int64, tables
 	if known {
 		relation = own
 	}
-	c := connection{pool: conn, store: s}
+	// A panic of a logger would end the process: no caller is in this goroutine.
+	c := connection{pool: conn, store: s}.quiet()
 	switch {
 	case relation.Valid:
 		if of.anyLock {

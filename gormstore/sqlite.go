@@ -198,7 +198,7 @@ func (s sqlite) patiently(ctx context.Context, deadline time.Time, try func() er
 func (s sqlite) patientlyOn(
 	ctx context.Context, store *Store, conn *sql.Conn, deadline time.Time, try func() error,
 ) error {
-	return s.patiently(ctx, deadline, func() error {
+	return s.patiently(ctx, deadline, func() (err error) {
 		if !store.poolState.outlasts(deadline) {
 			return try()
 		}
@@ -206,7 +206,8 @@ func (s sqlite) patientlyOn(
 		if err != nil {
 			return err
 		}
-		return errors.Join(try(), restore())
+		defer func() { err = errors.Join(err, restore()) }() // also if a logger panics in try
+		return try()
 	})
 }
 
