@@ -94,19 +94,18 @@ func (t *Scope) Committed(ctx context.Context) {
 	run(ctx, commits)
 }
 
-// run runs all effects, also after one that panics: they have nothing to do
-// with each other.
+// run runs all effects, also after one that panics or ends its goroutine: they
+// have nothing to do with each other.
 func run(ctx context.Context, effects []func(context.Context)) {
-	for i, effect := range effects {
-		func() {
-			defer func() {
-				if value := recover(); value != nil {
-					run(ctx, effects[i+1:])
-					panic(value)
-				}
-			}()
-			effect(ctx)
-		}()
+	begun := 0
+	defer func() {
+		if begun < len(effects) {
+			run(ctx, effects[begun:])
+		}
+	}()
+	for _, effect := range effects {
+		begun++
+		effect(ctx)
 	}
 }
 

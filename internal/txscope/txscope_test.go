@@ -2,6 +2,7 @@ package txscope_test
 
 import (
 	"context"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -229,5 +230,32 @@ func TestTransactionConcurrentUse(t *testing.T) {
 	tx.Committed(t.Context())
 	if len(seen) != 50 {
 		t.Errorf("got %d effects, want 50", len(seen))
+	}
+}
+
+// An effect that panics, or ends its goroutine, keeps no other one from its
+// turn.
+func TestEffectsThatBreakOff(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(){"panic": func() { panic("on purpose") }, "goexit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var e effects
+			inside, tx := txscope.New(t.Context())
+			for _, effect := range []string{"a", "b"} {
+				e.commit(inside, effect)
+				txscope.OnCommit(inside, func(context.Context) { leave() })
+			}
+			e.commit(inside, "c")
+			done := make(chan any)
+			go func() {
+				defer func() { done <- recover() }()
+				tx.Committed(t.Context())
+			}()
+			if panicked := <-done != nil; panicked != (name == "panic") {
+				t.Errorf("it panicked: %v", panicked)
+			}
+			e.want(t, "a", "b", "c")
+		})
 	}
 }
