@@ -147,11 +147,17 @@ func (a *Application) save(ctx context.Context, changes []domain.Changes) ([]map
 	if handled != nil && handled.saves != nil {
 		handled.saves.Saving(view{a})
 	}
+	stored := false
+	defer func() {
+		if !stored { // or not known to be, if put panics
+			a.forget(w.events)
+		}
+	}()
 	recordings, err := a.put(ctx, w)
 	if err != nil {
-		a.forget(w.events)
 		return nil, err
 	}
+	stored = true
 	w.markSaved()
 	if handled != nil && handled.saves != nil {
 		handled.saves.Saved()
@@ -279,14 +285,21 @@ func (a *Application) committed(ctx context.Context, w *work, recordings []mappe
 	a.mu.RLock()
 	afterwards := a.saveHooks
 	a.mu.RUnlock()
+	upToDate := false
+	defer func() {
+		if !upToDate { // a function of a state has panicked
+			a.forget(w.events)
+		}
+		for _, h := range afterwards {
+			h.call(ctx, recordings)
+		}
+	}()
 	for i, change := range w.changes {
 		if len(w.pending[i]) > 0 {
 			a.cacheSaved(ctx, change, w.pending[i])
 		}
 	}
-	for _, h := range afterwards {
-		h.call(ctx, recordings)
-	}
+	upToDate = true
 }
 
 // cacheSaved updates the cache and takes the snapshots that are due. Bare

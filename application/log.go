@@ -3,7 +3,9 @@ package application
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"runtime/debug"
 
 	"github.com/eventsourcing-go/eventsourcing/domain"
 	"github.com/eventsourcing-go/eventsourcing/internal/mapper"
@@ -120,6 +122,13 @@ func (a *Application) wakeUps(ctx context.Context, wake chan struct{}) (done <-c
 	}
 	go func() {
 		defer close(ended)
+		defer func() { _ = recover() }() // of a logger, of which no other one can be told
+		defer func() {
+			if value := recover(); value != nil {
+				a.logger.ErrorContext(ctx, "what listens for events of other processes panicked; the subscription polls",
+					"application", a.name, "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+			}
+		}()
 		err := listener.Listen(ctx, func(application string) {
 			if application == "" || application == a.name {
 				ring()
