@@ -56,9 +56,7 @@ func (c *core) CatchUp(ctx context.Context, follower Member, report func(Process
 		// The runner's own loop is left alone: it may be at work.
 		own := edge.again(leaderOutside(ctx, edge.leader))
 		own.claims = true
-		err := own.catchUpOrExit(ctx, report)
-		own.releasePartitions(ctx)
-		own.release(ctx)
+		err := own.catchUpAndRelease(ctx, report)
 		own.saveOutcome(ctx, err)
 		failed = append(failed, err)
 		all = append(all, own.progress)
@@ -93,6 +91,14 @@ func (l outsideLeader) knownTopics() []string {
 		return k.knownTopics()
 	}
 	return nil
+}
+
+// catchUpAndRelease is catchUpOrExit, and gives up what keeps others from the
+// work, also if report panics or a handler ends the goroutine.
+func (f *followerLoop) catchUpAndRelease(ctx context.Context, report func(Processed)) error {
+	defer f.release(ctx)
+	defer f.releasePartitions(ctx)
+	return f.catchUpOrExit(ctx, report)
 }
 
 // catchUpOrExit is catchUp, and keeps that a handler has ended the goroutine,

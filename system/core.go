@@ -65,7 +65,7 @@ func (c *core) Statuses(ctx context.Context) ([]Status, error) {
 			}
 		})
 	}
-	group.Wait()
+	reads.wait(&group)
 	return statuses, errors.Join(mistakes...)
 }
 

@@ -699,25 +699,29 @@ func (f *followerLoop) keepLeases(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		f.mu.Lock()
-		p := f.leasing
-		f.mu.Unlock()
-		if p == nil {
-			continue
-		}
-		numbers := p.toRenew()
-		if len(numbers) == 0 {
-			continue
-		}
-		began := time.Now()
-		renewing, cancel := context.WithTimeout(ctx, p.lease)
-		_, err := p.recorder.RenewLeases(renewing, f.leader.Name(), f.identity, numbers, p.lease)
-		cancel()
-		if err == nil {
-			p.setRenewed(began)
-		} else if ctx.Err() == nil {
-			f.app.Logger().WarnContext(ctx, "the leases of partitions cannot be renewed", "follower", f.app.Name(), "error", err)
-		}
+		f.guarded(ctx, func() { f.renewLeases(ctx) })
+	}
+}
+
+func (f *followerLoop) renewLeases(ctx context.Context) {
+	f.mu.Lock()
+	p := f.leasing
+	f.mu.Unlock()
+	if p == nil {
+		return
+	}
+	numbers := p.toRenew()
+	if len(numbers) == 0 {
+		return
+	}
+	began := time.Now()
+	renewing, cancel := context.WithTimeout(ctx, p.lease)
+	defer cancel()
+	_, err := p.recorder.RenewLeases(renewing, f.leader.Name(), f.identity, numbers, p.lease)
+	if err == nil {
+		p.setRenewed(began)
+	} else if ctx.Err() == nil {
+		f.app.Logger().WarnContext(ctx, "the leases of partitions cannot be renewed", "follower", f.app.Name(), "error", err)
 	}
 }
 

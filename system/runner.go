@@ -145,16 +145,18 @@ func (r *Runner) listeners() (all []capability.Listener) {
 // Followers poll as well, so that a listener which fails makes them slower and
 // nothing else.
 func (r *Runner) listen(ctx context.Context, l capability.Listener, workers []*worker) {
-	err := l.Listen(ctx, func(application string) {
-		for _, w := range workers {
-			if application == "" || w.follows(application) {
-				w.notify()
+	workers[0].edges[0].guarded(ctx, func() {
+		err := l.Listen(ctx, func(application string) {
+			for _, w := range workers {
+				if application == "" || w.follows(application) {
+					w.notify()
+				}
 			}
+		})
+		if err != nil && ctx.Err() == nil && !errors.Is(err, persistence.ErrNotSupported) {
+			workers[0].edges[0].app.Logger().WarnContext(ctx, "cannot listen for events of other processes; followers poll", "error", err)
 		}
 	})
-	if err != nil && ctx.Err() == nil && !errors.Is(err, persistence.ErrNotSupported) {
-		workers[0].edges[0].app.Logger().WarnContext(ctx, "cannot listen for events of other processes; followers poll", "error", err)
-	}
 }
 
 // Stop has every follower finish the batch it is at, and returns when all have
@@ -258,23 +260,22 @@ func (w *worker) notify() {
 
 // keepRunning runs in a goroutine that a handler may end, with runtime.Goexit,
 // as a helper of tests does. That is an error of the handler, and the follower
-// goes on in another one.
+// goes on in another one. So it does after a panic between batches, as that of a
+// logger: it must not end the process.
 func (w *worker) keepRunning(ctx context.Context, stopping <-chan struct{}) {
 	defer w.ended(ctx)
 	for {
-		ended := make(chan bool, 1)
-		go func() {
-			regular := false
-			defer func() { ended <- regular }()
-			w.run(ctx, stopping)
-			regular = true
-		}()
-		if <-ended {
+		err := inGoroutine(func() { w.run(ctx, stopping) })
+		if err == nil {
 			return
 		}
-		if w.current != nil && w.current.exit == nil { // it ended between batches
-			w.failed(ctx, w.current, w.current.failed(persistence.Notification{}, errGoexit))
+		if w.current != nil && w.current.exit != nil {
+			continue // the batch in which it ended has failed
 		}
+		if edge := w.current; edge != nil {
+			edge.guarded(ctx, func() { w.failed(ctx, edge, edge.failed(persistence.Notification{}, err)) })
+		}
+		w.sleep(ctx, stopping)
 	}
 }
 
@@ -291,9 +292,11 @@ func (w *worker) heartbeat(ctx context.Context) {
 		case <-ticker.C:
 		}
 		for _, edge := range w.edges {
-			edge.warnIfSlow(ctx)
-			edge.warnIfHeld(ctx)
-			edge.report(ctx, edge.followerLoop)
+			edge.guarded(ctx, func() {
+				edge.warnIfSlow(ctx)
+				edge.warnIfHeld(ctx)
+				edge.report(ctx, edge.followerLoop)
+			})
 		}
 	}
 }
@@ -335,10 +338,10 @@ func (w *worker) ended(ctx context.Context) {
 		remove()
 	}
 	for _, edge := range w.edges {
-		edge.releasePartitions(ctx)
+		edge.guarded(ctx, func() { edge.releasePartitions(ctx) })
 		edge.ended()
-		edge.announce(context.WithoutCancel(ctx))
-		edge.reportLast(context.WithoutCancel(ctx), edge.followerLoop)
+		edge.guarded(ctx, func() { edge.announce(context.WithoutCancel(ctx)) })
+		edge.guarded(ctx, func() { edge.reportLast(context.WithoutCancel(ctx), edge.followerLoop) })
 	}
 }
 

@@ -3,6 +3,7 @@ package system
 import (
 	"context"
 	"reflect"
+	"runtime"
 	"sync"
 )
 
@@ -20,8 +21,10 @@ func storeOf(leader Leader) any {
 type statusReads struct {
 	isInTransaction bool // which has one connection: everything is read in turn
 
-	mu    sync.Mutex // protects slots
-	slots map[any]chan struct{}
+	mu       sync.Mutex // protects what follows
+	slots    map[any]chan struct{}
+	brokeOff bool // a logger of the service, say, has panicked or ended a read
+	panicked any  // its panic, or nil
 }
 
 // readsOfStore is how many statuses of one store are read at the same time: as
@@ -34,7 +37,29 @@ func (r *statusReads) start(group *sync.WaitGroup, do func()) {
 		do()
 		return
 	}
-	group.Go(do)
+	group.Go(func() {
+		returned := false
+		defer func() {
+			if value := recover(); !returned {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.brokeOff, r.panicked = true, value
+			}
+		}()
+		do()
+		returned = true
+	})
+}
+
+// wait waits for all reads. A panic in one of them is the caller's.
+func (r *statusReads) wait(group *sync.WaitGroup) {
+	group.Wait()
+	switch {
+	case r.panicked != nil:
+		panic(r.panicked)
+	case r.brokeOff:
+		runtime.Goexit()
+	}
 }
 
 // read calls do when the store has a slot for it, or when ctx has ended: do then
