@@ -125,7 +125,7 @@ func (c *aggregateCache) saved(aggregate any) {
 	if c.settings.fastForward {
 		return
 	}
-	if len(root.PendingEvents()) > 0 || c.keep(aggregate) != nil {
+	if len(root.PendingEvents()) > 0 || c.r.definition.IsPartial(aggregate) || c.keep(aggregate) != nil {
 		c.entries.Remove(root.ID())
 	}
 }

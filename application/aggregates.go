@@ -428,9 +428,9 @@ func (r *aggregates) stateAt(ctx context.Context, id uuid.UUID, version int64) (
 }
 
 // snapshot stores a snapshot of an originator at a version. If that is the
-// version of change, it reads nothing.
+// version of change, it reads nothing, unless an Apply of it has panicked.
 func (r *aggregates) snapshot(ctx context.Context, change domain.Changes, id uuid.UUID, version int64) error {
-	if !r.has(change) || r.definition.Root(change).Version() != version {
+	if !r.has(change) || r.definition.Root(change).Version() != version || r.definition.IsPartial(change) {
 		return r.takeSnapshotAt(ctx, id, version)
 	}
 	return r.takeSnapshot(ctx, id, func() (any, error) { return change, nil })

@@ -111,3 +111,45 @@ func TestListenerThatPanics(t *testing.T) {
 	}
 	s.logs.want(t, "on purpose")
 }
+
+// A state of which an Apply has panicked is that of no version. It is neither
+// cached nor stored in a snapshot.
+func TestStateAfterAPanicOfApply(t *testing.T) {
+	t.Parallel()
+	tallies := domain.Define[tally]("Tally", domain.On("Added", added{}))
+	for name, settings := range map[string]application.Option{
+		"cache":    staying("10"),
+		"snapshot": application.WithSnapshotting(map[string]int{"Tally": 1}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := expect.Must(application.NewRepository(newApplication(t, "Tallies", settings), tallies))
+			mine := tallies.Create(uuid.New(), added{By: 1})
+			if !panicking(func() { domain.Trigger(mine, added{By: 10, Breaks: true}) }) {
+				t.Error("Trigger did not panic")
+			}
+			domain.Trigger(mine, added{By: 2})
+			expect.NoError(t, r.Save(t.Context(), mine))
+			if got := expect.Must(r.Get(t.Context(), mine.ID())); got.Sum != 3 || got.Version() != 2 {
+				t.Errorf("the sum is %d at version %d, want 3 at version 2", got.Sum, got.Version())
+			}
+		})
+	}
+}
+
+type tally struct {
+	domain.Aggregate
+	Sum int
+}
+
+type added struct {
+	By     int
+	Breaks bool
+}
+
+func (e added) Apply(t *tally) {
+	t.Sum += e.By
+	if e.Breaks {
+		panic("on purpose")
+	}
+}

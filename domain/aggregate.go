@@ -26,6 +26,7 @@ type Aggregate struct {
 	owner      *Aggregate // who may append to pending in place
 	schema     *schema
 	applying   bool
+	partial    bool // an Apply has not returned: the state may be that of no version
 
 	_ struct{} `json:"-"` // says to encoding/json/v2 that none of this is stored
 }
@@ -80,7 +81,8 @@ func (a *Aggregate) root() *Aggregate { return a }
 // the event is missing from Define, the aggregate was not made by its
 // Definition, an Apply method triggers, or the payload has more values than can
 // be stored. An Apply that panics leaves version, times and pending events as
-// they were.
+// they were. What it has assigned stays; the aggregate is then neither cached nor
+// stored in a snapshot.
 func Trigger[T any, P AggregateOf[T]](aggregate P, event EventOf[T], options ...EventOption) {
 	aggregate.root().trigger(event, func(data any) { data.(EventOf[T]).Apply(aggregate) }, options)
 }
@@ -127,8 +129,13 @@ func (a *Aggregate) next(data any, options []EventOption) Event {
 // advance applies an event and only then takes over its version and time.
 func (a *Aggregate) advance(event Event, apply func()) {
 	a.applying = true
-	defer func() { a.applying = false }()
+	returned := false
+	defer func() {
+		a.applying = false
+		a.partial = a.partial || !returned
+	}()
 	apply()
+	returned = true
 	if a.createdOn.IsZero() {
 		a.createdOn = event.Timestamp
 	}

@@ -47,6 +47,8 @@ func (s schemaInside) Root(aggregate any) *Aggregate { return rootOf(aggregate) 
 
 func (s schemaInside) LastEventID(aggregate any) uuid.UUID { return rootOf(aggregate).lastEvent }
 
+func (s schemaInside) IsPartial(aggregate any) bool { return rootOf(aggregate).partial }
+
 func (s schemaInside) Blank(id uuid.UUID) any { return s.schema.blank(id) }
 
 func (s schemaInside) Apply(aggregate any, event Event) error {

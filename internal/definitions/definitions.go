@@ -25,6 +25,9 @@ type Definition interface {
 	// counts, saved or not. It is zero if the event has none, as those that the
 	// Python library has stored.
 	LastEventID(aggregate any) uuid.UUID
+	// IsPartial reports whether an Apply of an aggregate has not returned, so that
+	// its state may be that of no version.
+	IsPartial(aggregate any) bool
 	// Blank makes an aggregate that has no events yet, to apply stored events to
 	// with Apply.
 	Blank(id uuid.UUID) any
