@@ -223,3 +223,40 @@ func (looking) Trace(_ context.Context, _ time.Time, call func() (string, int64)
 		panic("on purpose")
 	}
 }
+
+// A nested transaction whose end is not known, because the logger panicked at
+// it, keeps the transaction around it from committing, also if that recovers.
+func TestPanicAtTheEndOfANestedTransaction(t *testing.T) {
+	each(t, func(t *testing.T, db *gorm.DB) {
+		b := &breaking{Interface: logger.Discard, leave: func() { panic("on purpose") }}
+		broken := db.Session(&gorm.Session{Logger: b})
+		r := recorder(t, broken, schoolName)
+		last := 0
+		for n := 1; n < 20 && last == 0; n++ {
+			id := uuid.New()
+			panicked := false
+			err := gormstore.Transaction(t.Context(), broken, func(ctx context.Context, _ *gorm.DB) error {
+				defer func() { panicked = recover() != nil }()
+				b.left = n
+				return gormstore.Transaction(ctx, broken, func(ctx context.Context, _ *gorm.DB) error {
+					_, err := r.InsertEvents(ctx, history(id, 1, 1))
+					return err
+				})
+			})
+			b.left = 0
+			switch {
+			case panicked: // the nested transaction is not done
+				wantVersions(t, r, id)
+			case err != nil:
+				t.Errorf("without a panic: %v", err)
+			default:
+				last = n
+			}
+		}
+		if last < 3 {
+			t.Errorf("the logger has seen %d statements, want more", last)
+		}
+		insert(t, r, history(uuid.New(), 1, 1)...)
+		wantIdle(t, db)
+	})
+}

@@ -321,8 +321,12 @@ func (s *Store) withSavepoint(ctx context.Context, c connection, point savepoint
 		if failed == nil {
 			failed = execute(undo, "RELEASE SAVEPOINT "+point.name)
 		}
-		if failed != nil && !transactionGone(failed) {
-			err = errors.Join(broken(failed), err)
+		if failed == nil || transactionGone(failed) {
+			return
+		}
+		err = errors.Join(broken(failed), err)
+		if outer, _ := s.txScopeOf(ctx); outer != nil { // no caller has the error if a logger has panicked
+			_ = outer.turns.spoil(err)
 		}
 	}()
 	if err := fn(); err != nil {
