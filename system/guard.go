@@ -7,9 +7,9 @@ import (
 )
 
 // A logger, an observer or a handler may panic or end its goroutine. In a
-// goroutine of this package nobody would recover, and the process would end.
+// goroutine of this package a panic would end the process.
 
-// inGoroutine calls f in a goroutine of its own, and waits for its end. It
+// inGoroutine calls f in a new goroutine, and waits for its end. It
 // returns an error if f panics or ends the goroutine.
 func inGoroutine(f func()) error {
 	done := make(chan error, 1)
@@ -27,8 +27,8 @@ func inGoroutine(f func()) error {
 	return <-done
 }
 
-// guarded calls f, which the follower can do without, and logs what becomes of
-// it. If the logger is what panics, there is nowhere to say so.
+// guarded calls do, which the follower can do without, and logs what becomes of
+// it. If the logger panics, that is not said.
 func (f *followerLoop) guarded(ctx context.Context, do func()) {
 	err := inGoroutine(do)
 	if err == nil {
