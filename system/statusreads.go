@@ -2,6 +2,7 @@ package system
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"runtime"
 	"sync"
@@ -23,8 +24,7 @@ type statusReads struct {
 
 	mu       sync.Mutex // protects what follows
 	slots    map[any]chan struct{}
-	brokeOff bool // a logger of the service, say, has panicked or ended a read
-	panicked any  // its panic, or nil
+	brokeOff error // of a read in which a logger of the service, say, has panicked
 }
 
 // readsOfStore is how many statuses of one store are read at the same time: as
@@ -38,28 +38,24 @@ func (r *statusReads) start(group *sync.WaitGroup, do func()) {
 		return
 	}
 	group.Go(func() {
-		returned := false
-		defer func() {
-			if value := recover(); !returned {
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				r.brokeOff, r.panicked = true, value
-			}
-		}()
-		do()
-		returned = true
+		if err := inGoroutine(do); err != nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.brokeOff = err
+		}
 	})
 }
 
 // wait waits for all reads. A panic in one of them is the caller's.
 func (r *statusReads) wait(group *sync.WaitGroup) {
 	group.Wait()
-	switch {
-	case r.panicked != nil:
-		panic(r.panicked)
-	case r.brokeOff:
-		runtime.Goexit()
+	if r.brokeOff == nil {
+		return
 	}
+	if panicked, ok := errors.AsType[*panicError](r.brokeOff); ok {
+		panic(panicked.value)
+	}
+	runtime.Goexit()
 }
 
 // read calls do when the store has a slot for it, or when ctx has ended: do then
